@@ -1,0 +1,1 @@
+"""The doors: HTTP in, HTTP out. Know nothing of the workers but the name of their doorbell."""

@@ -1,0 +1,1 @@
+"""The client door: downloads, archives and uploads by ticket."""

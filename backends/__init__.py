@@ -1,0 +1,1 @@
+"""What a storage system can do. Knows nothing of HTTP doors and of workers."""

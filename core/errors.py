@@ -1,0 +1,274 @@
+"""Every way this service can refuse or fail, as one tree.
+
+    StorageError
+    ├── InvalidParameters          400  the caller's words are off
+    │   ├── InvalidName            400  an id or a path has a form that is not allowed
+    │   ├── PathEscape             400  a path leaves its vfolder
+    │   ├── UnknownVolume          400  no such volume (the wire wants 400)
+    │   └── Unsupported            400  the volume's backend has no such skill
+    ├── Forbidden                  403  the secret is missing or wrong
+    ├── NotFound                   404
+    │   ├── VFolderNotFound        404
+    │   ├── QuotaScopeNotFound     404
+    │   ├── EntryNotFound          404
+    │   └── JobNotFound            404
+    ├── Conflict                   409
+    │   ├── VFolderExists          409
+    │   ├── QuotaScopeExists       409
+    │   ├── QuotaScopeNotEmpty     409
+    │   ├── EntryExists            409
+    │   ├── Locked                 409  another job holds the vfolder; `job_id` names it
+    │   └── NotCancellable         409  the job has ended or is past the point of no return
+    ├── KeyReused                  422  an idempotency key came back with another body
+    ├── QuotaExceeded              422  the quota scope has no room for it
+    ├── NoSpace                    507  the volume has no room for it
+    ├── Unavailable                503  Redis or a node is away; the same call may work later
+    ├── DeadlineExceeded           504  the storage did not answer in time
+    ├── BackendFailed              500  the storage system failed
+    └── Defect                     500  our own fault
+
+Codes follow `domain_operation_detail`; each part is a word that existing clients know.
+"""
+
+from typing import Any, ClassVar
+
+PROBLEM_TYPE_BASE = "https://api.backend.ai/probs/"
+
+
+class StorageError(Exception):
+    """Base class: carries what a problem document needs and nothing else."""
+
+    error_code: ClassVar[str] = "storage-proxy_generic_internal-error"
+    kind: ClassVar[str] = "storage/generic"
+    title: ClassVar[str] = "Storage failure"
+    status: ClassVar[int] = 500
+    retriable: ClassVar[bool] = False
+
+    def __init__(self, detail: str, **facts: Any) -> None:  # noqa: ANN401 - a problem member is any JSON value
+        super().__init__(detail)
+        self.detail = detail
+        self.facts = facts
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (_rebuild, (type(self), self.detail, self.facts))
+
+
+def _rebuild(kind: type[StorageError], detail: str, facts: dict[str, Any]) -> StorageError:
+    return kind(detail, **facts)
+
+
+class InvalidParameters(StorageError):
+    """The caller's words are off; `errors` names each field by JSON pointer."""
+
+    error_code = "storage-proxy_request_invalid-parameters"
+    kind = "storage/invalid-api-params"
+    title = "Invalid parameters"
+    status = 400
+
+
+class InvalidName(InvalidParameters):
+    """An id or a path has a form that is not allowed."""
+
+    error_code = "vfolder_access_invalid-parameters"
+    title = "Invalid name"
+
+
+class PathEscape(InvalidParameters):
+    """A path leaves its vfolder."""
+
+    error_code = "vfolder_access_invalid-parameters"
+    kind = "storage/subpath/invalid"
+    title = "Path leaves the vfolder"
+
+
+class UnknownVolume(InvalidParameters):
+    """No volume of that name is configured."""
+
+    error_code = "storage_access_invalid-parameters"
+    kind = "storage/volume/invalid"
+    title = "Unknown volume"
+
+
+class Unsupported(InvalidParameters):
+    """The volume's backend has no such skill."""
+
+    error_code = "storage-proxy_request_not-implemented"
+    kind = "storage/unsupported-operation"
+    title = "Unsupported operation"
+
+
+class Forbidden(StorageError):
+    """The secret is missing or wrong."""
+
+    error_code = "auth_auth_unauthorized"
+    kind = "storage/forbidden"
+    title = "Forbidden"
+    status = 403
+
+
+class NotFound(StorageError):
+    """What was asked for does not exist."""
+
+    error_code = "storage-proxy_read_not-found"
+    kind = "storage/not-found"
+    title = "Not found"
+    status = 404
+
+
+class VFolderNotFound(NotFound):
+    """The vfolder does not exist."""
+
+    error_code = "vfolder_read_not-found"
+    kind = "storage/vfolder/not-found"
+    title = "No such vfolder"
+
+
+class QuotaScopeNotFound(NotFound):
+    """The quota scope does not exist; the manager falls back to its policy on this code."""
+
+    error_code = "quota-scope_read_not-found"
+    kind = "storage/quota/scope/not-found"
+    title = "No such quota scope"
+
+
+class EntryNotFound(NotFound):
+    """No entry at that path of the vfolder."""
+
+    error_code = "vfolder_read_not-found"
+    kind = "storage/file-not-found"
+    title = "No such entry"
+
+
+class JobNotFound(NotFound):
+    """No job of that id is known; an unknown id is never called pending."""
+
+    error_code = "bgtask_read_not-found"
+    kind = "storage/job/not-found"
+    title = "No such job"
+
+
+class Conflict(StorageError):
+    """The state of things forbids it now."""
+
+    error_code = "storage-proxy_update_conflict"
+    kind = "storage/conflict"
+    title = "Conflict"
+    status = 409
+
+
+class VFolderExists(Conflict):
+    """A vfolder of that id is already there."""
+
+    error_code = "vfolder_create_already-exists"
+    kind = "storage/vfolder/already-exists"
+    title = "The vfolder exists"
+
+
+class QuotaScopeExists(Conflict):
+    """The quota scope is already there."""
+
+    error_code = "quota-scope_create_already-exists"
+    kind = "storage/quota/scope/already-exists"
+    title = "The quota scope exists"
+
+
+class QuotaScopeNotEmpty(Conflict):
+    """A quota scope with vfolders inside is not deleted."""
+
+    error_code = "quota-scope_purge_conflict"
+    kind = "storage/quota-directory-not-empty"
+    title = "The quota scope is not empty"
+
+
+class EntryExists(Conflict):
+    """An entry of that name is already there."""
+
+    error_code = "vfolder_create_already-exists"
+    kind = "storage/entry/already-exists"
+    title = "The entry exists"
+
+
+class Locked(Conflict):
+    """Another job holds the vfolder; `job_id` names it."""
+
+    error_code = "vfolder_access_conflict"
+    kind = "storage/vfolder/locked"
+    title = "The vfolder is in use"
+    retriable = True
+
+
+class NotCancellable(Conflict):
+    """The job has ended, or what it does cannot be taken back any more."""
+
+    error_code = "bgtask_update_conflict"
+    kind = "storage/job/not-cancellable"
+    title = "Not cancellable"
+
+
+class KeyReused(StorageError):
+    """An idempotency key came back with another body."""
+
+    error_code = "bgtask_create_conflict"
+    kind = "storage/job/idempotency-key-reused"
+    title = "Idempotency key reused"
+    status = 422
+
+
+class QuotaExceeded(StorageError):
+    """The quota scope has no room for it."""
+
+    error_code = "quota-scope_update_conflict"
+    kind = "storage/quota/exceeded"
+    title = "Quota exceeded"
+    status = 422
+
+
+class NoSpace(StorageError):
+    """The volume has no room for it."""
+
+    error_code = "storage_create_unavailable"
+    kind = "storage/volume/no-space"
+    title = "No space left on the volume"
+    status = 507
+
+
+class Unavailable(StorageError):
+    """Redis or a node is away; the same call may work later."""
+
+    error_code = "storage-proxy_request_unavailable"
+    kind = "storage/unavailable"
+    title = "Temporarily unavailable"
+    status = 503
+    retriable = True
+
+
+class DeadlineExceeded(StorageError):
+    """The storage did not answer within the deadline."""
+
+    error_code = "storage_access_unreachable"
+    kind = "storage/deadline-exceeded"
+    title = "The storage did not answer in time"
+    status = 504
+    retriable = True
+
+
+class BackendFailed(StorageError):
+    """The storage system failed; its own words, trimmed, are in the detail."""
+
+    error_code = "storage-proxy_request_unreachable"
+    kind = "storage/external/failed"
+    title = "The storage system failed"
+
+
+class Defect(StorageError):
+    """Our own fault; the log has the story under the request id or job id."""
+
+    title = "Internal error"
+
+
+class ConfigurationError(StorageError):
+    """A setting stops the start; the sentence names the key and the remedy."""
+
+    error_code = "storage-proxy_setup_invalid-parameters"
+    kind = "storage/config/invalid-source"
+    title = "Configuration error"

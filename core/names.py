@@ -1,0 +1,154 @@
+"""The names of things: quota scopes, vfolders and the paths inside them.
+
+Text comes from strangers, so it is parsed once, at the border, into values that cannot be wrong.
+"""
+
+import re
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import PurePosixPath
+from typing import Self
+from uuid import UUID
+
+from core.errors import InvalidName, PathEscape
+
+#: POSIX NAME_MAX: the longest entry name in bytes.
+NAME_MAX_BYTES = 255
+#: Longest path inside a vfolder that a request may name, in bytes (Linux PATH_MAX).
+PATH_MAX_BYTES = 4096
+
+_SCOPE_TEXT = re.compile(r"[A-Za-z0-9]+(?:[_-][A-Za-z0-9]+)*:[A-Za-z0-9]+(?:[_-][A-Za-z0-9]+)*")
+_UUID_TEXT = re.compile(
+    r"[0-9a-fA-F]{32}|[0-9a-fA-F]{8}-(?:[0-9a-fA-F]{4}-){3}[0-9a-fA-F]{12}",
+)
+
+
+def _parse_uuid(text: str, what: str) -> UUID:
+    if not _UUID_TEXT.fullmatch(text):
+        raise InvalidName(f"{what} is not a UUID of 32 hexadecimal digits, with or without dashes.")
+    return UUID(text)
+
+
+class ScopeKind(StrEnum):
+    """Whom a quota scope belongs to."""
+
+    USER = "user"
+    PROJECT = "project"
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class QuotaScope:
+    """The owner a limit applies to; prints as `user:<dashed uuid>`."""
+
+    kind: ScopeKind
+    id: UUID
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Read `user:<uuid>` or `project:<uuid>`, the kind in any case.
+
+        Raises:
+            InvalidName: any other form.
+        """
+        if not _SCOPE_TEXT.fullmatch(text):
+            raise InvalidName("A quota scope is written user:<uuid> or project:<uuid>.")
+        kind, _, rest = text.partition(":")
+        if kind.lower() not in list(ScopeKind):
+            raise InvalidName("The kind of a quota scope is user or project.")
+        return cls(ScopeKind(kind.lower()), _parse_uuid(rest, "The id of the quota scope"))
+
+    def __str__(self) -> str:
+        return f"{self.kind.value}:{self.id}"
+
+    @property
+    def directory(self) -> str:
+        """The directory name below the volume: 32 hexadecimal digits, no kind."""
+        return self.id.hex
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class VFolderId:
+    """A virtual folder; prints as `<scope>/<32 hex>`, a legacy one without scope as `<32 hex>`."""
+
+    scope: QuotaScope | None
+    id: UUID
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Read `<scope>/<uuid>`; a bare `<uuid>` is a legacy id without scope.
+
+        Raises:
+            InvalidName: any other form.
+        """
+        head, slash, tail = text.partition("/")
+        scope = QuotaScope.parse(head) if slash else None
+        return cls(scope, _parse_uuid(tail if slash else head, "The vfolder id"))
+
+    def __str__(self) -> str:
+        return f"{self.scope}/{self.id.hex}" if self.scope else self.id.hex
+
+    @property
+    def directory(self) -> PurePosixPath:
+        """Where it lies below the volume: `<scope>/<2>/<2>/<28>` (agents mount exactly this)."""
+        digits = self.id.hex
+        below = PurePosixPath(digits[0:2], digits[2:4], digits[4:])
+        return self.scope.directory / below if self.scope else below
+
+
+@dataclass(frozen=True, slots=True)
+class VFolderPath:
+    """A path relative to a vfolder: no `..`, no NUL, not absolute; no parts means the root."""
+
+    parts: tuple[str, ...]
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Read a path as clients write it: `""`, `"."`, `"./a"`, `"a//b/"` are all fine.
+
+        Names that are not UTF-8 travel as lone surrogates (PEP 383) and come back as their bytes.
+
+        Raises:
+            InvalidName: NUL byte, a name over 255 bytes, a path over 4096 bytes, unencodable text.
+            PathEscape: absolute, or with a `..` part.
+        """
+        if "\0" in text:
+            raise InvalidName("A path may not contain a NUL byte.")
+        if text.startswith("/"):
+            raise PathEscape("A path is relative to the vfolder; this one is absolute.")
+        parts = tuple(part for part in text.split("/") if part not in ("", "."))
+        if ".." in parts:
+            raise PathEscape("A path may not contain '..'.")
+        sizes = [_encoded_size(part) for part in parts]
+        if any(size > NAME_MAX_BYTES for size in sizes):
+            raise InvalidName(f"A name is longer than {NAME_MAX_BYTES} bytes.")
+        if sum(sizes) + len(sizes) > PATH_MAX_BYTES:
+            raise InvalidName(f"A path is longer than {PATH_MAX_BYTES} bytes.")
+        return cls(parts)
+
+    def __str__(self) -> str:
+        return "/".join(self.parts) or "."
+
+    def __truediv__(self, other: "VFolderPath") -> "VFolderPath":
+        return VFolderPath(self.parts + other.parts)
+
+    @property
+    def name(self) -> str:
+        """The last part, or the empty string for the root."""
+        return self.parts[-1] if self.parts else ""
+
+    @property
+    def parent(self) -> "VFolderPath":
+        """The path without its last part; the root is its own parent."""
+        return VFolderPath(self.parts[:-1])
+
+    @property
+    def is_root(self) -> bool:
+        """Whether it names the vfolder itself."""
+        return not self.parts
+
+
+def _encoded_size(name: str) -> int:
+    try:
+        return len(name.encode("utf-8", "surrogateescape"))
+    except UnicodeEncodeError as error:
+        raise InvalidName("A name has a character that no file system can store.") from error

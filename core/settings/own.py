@@ -1,0 +1,97 @@
+"""Our own settings: the tables below `[vfolder]`. Durations are seconds, sizes bytes."""
+
+from msgspec import field
+
+from core.settings.reference import Table
+from core.settings.units import Address, address
+
+
+class RedisTable(Table, frozen=True):
+    """`[vfolder.redis]`: the store of jobs, progress and tickets.
+
+    With `url` an outside Redis or Valkey is used (`redis://`, `rediss://`; the database number is
+    ours to choose, so the URL has none). Without it `vfolder up` runs an embedded Valkey on
+    127.0.0.1:`port` with `password`, its data below `state-dir`.
+    """
+
+    url: str | None = None
+    port: int = 16379
+    password: str | None = None
+    #: Give up on a connection after this many seconds; the doors answer 503 then.
+    connect_timeout: float = 1.0
+    #: Give up on an answer after this many seconds (a frozen server).
+    answer_timeout: float = 2.0
+
+
+class JobsTable(Table, frozen=True):
+    """`[vfolder.jobs]`: how jobs live and end."""
+
+    #: A run that has not renewed its lease for this long is dead. Renewed every fifth of it.
+    lease_seconds: float = 30.0
+    #: A job whose run died this often is failed as poison instead of being tried again.
+    max_losses: int = 5
+    #: After a cancel, helper processes get this long before they are killed.
+    cancel_grace_seconds: float = 10.0
+    #: A doorbell older than this is rung again if its job still waits.
+    ring_again_seconds: float = 60.0
+    #: Ended jobs are forgotten after this many seconds, by state.
+    keep_succeeded_seconds: float = 7 * 86_400.0
+    keep_failed_seconds: float = 30 * 86_400.0
+    #: Jobs that may run at once per volume and lane, over all nodes.
+    fast_slots: int = 4
+    bulk_slots: int = 2
+    #: How long deleted data stays restorable in the trash before it is purged; 0 purges at once.
+    trash_seconds: float = 0.0
+
+
+class WorkerTable(Table, frozen=True):
+    """`[vfolder.worker]`: the hands of this node."""
+
+    #: Jobs this node runs at once (processes).
+    concurrency: int = 4
+    #: Processes one job's tree walk may use; 0 means one per processor.
+    tree_processes: int = 0
+    #: Volumes this node serves; empty means all that prove to be mounted.
+    volumes: list[str] = field(default_factory=list)
+
+
+class DoorsTable(Table, frozen=True):
+    """`[vfolder.doors]`: the HTTP processes of this node."""
+
+    #: gunicorn processes per door; 0 means one per processor, four at most.
+    processes: int = 0
+    #: Threads per process: each holds one request.
+    threads: int = 64
+    #: The client door's URL as people reach it; empty means what the manager is told elsewhere.
+    client_url: str = ""
+    #: A call to a backend may take this long before it is answered 504.
+    backend_timeout: float = 20.0
+    #: Streams get this long to end after SIGTERM.
+    grace_seconds: float = 10.0
+    #: Hops of trusted proxies in front (X-Forwarded-*); 0 trusts none.
+    trusted_proxies: int = 0
+
+
+class FlowerTable(Table, frozen=True):
+    """`[vfolder.flower]`: the operators' view of tasks, read-only."""
+
+    addr: str = "127.0.0.1:5555"
+    user: str = "operator"
+    password: str | None = None
+
+    @property
+    def address(self) -> Address:
+        """Where it listens."""
+        return address(self.addr)
+
+
+class OwnTables(Table, frozen=True):
+    """`[vfolder]`: everything the reference has no words for."""
+
+    #: Our own files: embedded store, beat's schedule, metrics; relative to the configuration file.
+    state_dir: str = "."
+    redis: RedisTable = field(default_factory=RedisTable)
+    jobs: JobsTable = field(default_factory=JobsTable)
+    worker: WorkerTable = field(default_factory=WorkerTable)
+    doors: DoorsTable = field(default_factory=DoorsTable)
+    flower: FlowerTable = field(default_factory=FlowerTable)

@@ -1,0 +1,1 @@
+"""How the processes of one node are started and kept running. Knows settings, not storage."""

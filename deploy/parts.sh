@@ -1,0 +1,6 @@
+#!/usr/bin/env bash
+# System packages that tests and benchmarks use for real parts (Debian 12; needs root).
+set -euo pipefail
+export DEBIAN_FRONTEND=noninteractive RUNLEVEL=1
+apt-get update -qq
+apt-get install -y -qq --no-install-recommends nginx-light curl acl attr rsync xfsprogs btrfs-progs e2fsprogs >/dev/null
