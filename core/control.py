@@ -19,7 +19,7 @@ class Counter(StrEnum):
     FAILED = "failed"
 
 
-class Interrupted(Exception):  # noqa: N818 - not an error: somebody asked the run to stop
+class Interrupted(Exception):
     """Base: the run must stop now; what is done so far stays recorded in its manifest."""
 
 
