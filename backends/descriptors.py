@@ -1,0 +1,123 @@
+"""Directory descriptors below a volume: make, open, rename, prune; each step beneath its parent.
+
+Used for the part of the tree that is ours (scopes, prefixes, rooms). Links are never followed.
+"""
+
+import ctypes
+import errno
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import PurePosixPath
+
+#: Directories we make between the volume and a vfolder (umask applies).
+PREFIX_MODE = 0o755
+#: Our own rooms are nobody's business but ours.
+HIDDEN_MODE = 0o700
+#: rename(2): fail if the target exists.
+RENAME_NOREPLACE = 1
+#: A prefix directory may be pruned by a delete just when a create walks through it.
+RACE_TRIES = 32
+
+_OPEN_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+def open_directory(path: str | PurePosixPath, dir_fd: int | None = None) -> int:
+    """Open a directory, one component at a time below `dir_fd`; the caller closes it.
+
+    Raises:
+        OSError: ENOENT, ENOTDIR (also for a link in the way), EACCES …
+    """
+    if dir_fd is None:
+        return os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    return _descend(dir_fd, PurePosixPath(path).parts, None)
+
+
+@contextmanager
+def opened(path: str | PurePosixPath, dir_fd: int | None = None) -> Iterator[int]:
+    """As `open_directory`, and close it at the end."""
+    descriptor = open_directory(path, dir_fd)
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
+@contextmanager
+def made(path: PurePosixPath, dir_fd: int, mode: int = PREFIX_MODE) -> Iterator[int]:
+    """As `opened`, making the directories that are missing."""
+    descriptor = _descend(dir_fd, path.parts, mode)
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
+def _descend(dir_fd: int, parts: tuple[str, ...], mode: int | None) -> int:
+    for _ in range(RACE_TRIES):
+        try:
+            return _descend_once(dir_fd, parts, mode)
+        except FileNotFoundError:
+            if mode is None:
+                raise
+    raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
+
+
+def _descend_once(dir_fd: int, parts: tuple[str, ...], mode: int | None) -> int:
+    descriptor = os.dup(dir_fd)
+    for part in parts:
+        try:
+            if mode is not None:
+                _make(part, descriptor, mode)
+            below = os.open(part, _OPEN_DIRECTORY, dir_fd=descriptor)
+        finally:
+            os.close(descriptor)
+        descriptor = below
+    return descriptor
+
+
+def _make(name: str, dir_fd: int, mode: int) -> None:
+    try:
+        os.mkdir(name, mode, dir_fd=dir_fd)
+    except FileExistsError:
+        return
+
+
+def exists(path: PurePosixPath, dir_fd: int) -> bool:
+    """Whether something (also a dangling link) has that name below a directory."""
+    try:
+        with opened(path.parent, dir_fd) as parent:
+            os.stat(path.name, dir_fd=parent, follow_symlinks=False)
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    return True
+
+
+def rename_new(source: str, source_fd: int, target: str, target_fd: int) -> None:
+    """Rename, never over something (renameat2(2), RENAME_NOREPLACE), then sync both directories.
+
+    Raises:
+        OSError: EEXIST when the target is there, ENOENT when the source is not.
+    """
+    result = _libc.renameat2(
+        source_fd, os.fsencode(source), target_fd, os.fsencode(target), RENAME_NOREPLACE
+    )
+    if result != 0:
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number))
+    os.fsync(source_fd)
+    os.fsync(target_fd)
+
+
+def prune(path: PurePosixPath, dir_fd: int, levels: int) -> None:
+    """Remove up to `levels` directories from the end of a path, as long as they are empty."""
+    for _ in range(levels):
+        try:
+            with opened(path.parent, dir_fd) as parent:
+                os.rmdir(path.name, dir_fd=parent)
+        except OSError as error:
+            if error.errno in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOENT, errno.EBUSY):
+                return
+            raise
+        path = path.parent

@@ -1,0 +1,59 @@
+"""Where things lie below a volume (see docs/design.md, «On disk»).
+
+    <scope>/<2>/<2>/<28>                 a vfolder: agents mount exactly this
+    <scope>/.vfolder/staging/<job id>    a result growing
+    <scope>/.vfolder/uploads/<upload id> upload bytes
+    <scope>/.vfolder/trash/<job id>      renamed away, until purged
+    <scope>/.vfolder/jobs/<job id>.manifest
+    <scope>/.vfolder/meta/<vfolder hex>  what the manager stores about a vfolder
+
+All of ours is inside the quota scope: only there the right owner pays, and project quotas,
+filesets and qtrees refuse renames across. A legacy vfolder without scope uses `.vfolder` at the
+top of the volume.
+"""
+
+from pathlib import PurePosixPath
+
+from core.names import QuotaScope, VFolderId
+
+#: Ours, and nobody else's; never inside a vfolder.
+HIDDEN = ".vfolder"
+STAGING = "staging"
+UPLOADS = "uploads"
+TRASH = "trash"
+JOBS = "jobs"
+META = "meta"
+#: Marks the layout version for the reference's tools.
+VERSION_FILE = "version.txt"
+VERSION_TEXT = "3"
+
+
+def area(scope: QuotaScope | None, room: str) -> PurePosixPath:
+    """One of our rooms for a scope, relative to the volume."""
+    base = PurePosixPath(scope.directory) if scope else PurePosixPath()
+    return base / HIDDEN / room
+
+
+def staging(scope: QuotaScope | None, job: str) -> PurePosixPath:
+    """Where the result of a job grows."""
+    return area(scope, STAGING) / job
+
+
+def upload(scope: QuotaScope | None, upload_id: str) -> PurePosixPath:
+    """Where the bytes of an upload grow."""
+    return area(scope, UPLOADS) / upload_id
+
+
+def trash(scope: QuotaScope | None, job: str) -> PurePosixPath:
+    """Where a deleted vfolder waits for its purge."""
+    return area(scope, TRASH) / job
+
+
+def manifest(scope: QuotaScope | None, job: str) -> PurePosixPath:
+    """A job's file beside the data."""
+    return area(scope, JOBS) / f"{job}.manifest"
+
+
+def metadata(vfolder: VFolderId) -> PurePosixPath:
+    """What the manager stored about a vfolder."""
+    return area(vfolder.scope, META) / vfolder.id.hex

@@ -1,0 +1,198 @@
+"""vfs: any mounted POSIX file system, NFS included; the parent of every mounted backend.
+
+Enforces no quota: usage and limit are unknown (null), which clients read as «no quota here».
+"""
+
+import errno
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path, PurePosixPath
+from typing import ClassVar
+
+from backends import descriptors, layout
+from backends.base import (
+    DEFAULT_MODE,
+    Backend,
+    Capacity,
+    HardwareInfo,
+    HardwareStatus,
+    QuotaUsage,
+)
+from core.errors import (
+    BackendFailed,
+    InvalidParameters,
+    QuotaScopeExists,
+    QuotaScopeNotEmpty,
+    QuotaScopeNotFound,
+    VFolderExists,
+    VFolderNotFound,
+)
+from core.names import QuotaScope, VFolderId
+
+
+class PosixBackend(Backend):
+    """Quota scopes and vfolders as plain directories."""
+
+    name: ClassVar[str] = "vfs"
+
+    @contextmanager
+    def root(self) -> Iterator[int]:
+        """A directory descriptor of the volume; opened anew each time, so a remount is seen.
+
+        Raises:
+            BackendFailed: the volume's directory cannot be opened.
+        """
+        try:
+            descriptor = descriptors.open_directory(str(self.mount.path))
+        except OSError as error:
+            raise BackendFailed(
+                f"Volume {self.mount.volume} is not mounted: {os.strerror(error.errno or 0)}.",
+            ) from error
+        try:
+            yield descriptor
+        finally:
+            os.close(descriptor)
+
+    def probe(self) -> str:
+        """See `Backend.probe`: the directory opens, and lists; its fsid is the id."""
+        with self.root() as root:
+            try:
+                with os.scandir(root) as entries:
+                    next(entries, None)
+                found = os.fstatvfs(root)
+            except OSError as error:
+                raise BackendFailed(
+                    f"Volume {self.mount.volume} does not answer: {os.strerror(error.errno or 0)}.",
+                ) from error
+        return f"{found.f_fsid:x}"
+
+    def capacity(self) -> Capacity:
+        """See `Backend.capacity`: statvfs of the mount, counted as df does."""
+        with self.root() as root:
+            found = os.fstatvfs(root)
+        used = (found.f_blocks - found.f_bfree) * found.f_frsize
+        return Capacity(capacity_bytes=used + found.f_bavail * found.f_frsize, used_bytes=used)
+
+    def hardware(self) -> HardwareInfo:
+        """See `Backend.hardware`: healthy when the probe holds."""
+        try:
+            self.probe()
+        except BackendFailed as error:
+            return HardwareInfo(HardwareStatus.OFFLINE, error.detail)
+        return HardwareInfo(HardwareStatus.HEALTHY)
+
+    def create_scope(self, scope: QuotaScope, limit_bytes: int | None = None) -> None:
+        """See `Backend.create_scope`: a directory; a limit is checked and not kept."""
+        _check_limit(limit_bytes)
+        with self.root() as root:
+            try:
+                os.mkdir(scope.directory, descriptors.PREFIX_MODE, dir_fd=root)
+            except FileExistsError:
+                raise QuotaScopeExists(f"Quota scope {scope} is already there.") from None
+            os.fsync(root)
+
+    def describe_scope(self, scope: QuotaScope) -> QuotaUsage:
+        """See `Backend.describe_scope`: both unknown."""
+        with self._scope(scope):
+            return QuotaUsage()
+
+    def set_limit(self, scope: QuotaScope, limit_bytes: int) -> None:
+        """See `Backend.set_limit`: makes the scope, keeps no limit."""
+        _check_limit(limit_bytes)
+        try:
+            self.create_scope(scope)
+        except QuotaScopeExists:
+            return
+
+    def unset_limit(self, scope: QuotaScope) -> None:
+        """See `Backend.unset_limit`."""
+        with self._scope(scope):
+            return
+
+    def delete_scope(self, scope: QuotaScope) -> None:
+        """See `Backend.delete_scope`: our own rooms inside do not count when they are empty."""
+        with self._scope(scope) as descriptor:
+            names = set(os.listdir(descriptor)) - {layout.HIDDEN}
+            if names or _holds_files(descriptor):
+                raise QuotaScopeNotEmpty(f"Quota scope {scope} still holds vfolders or trash.")
+        with self.root() as root:
+            shutil.rmtree(scope.directory, dir_fd=root)
+            os.fsync(root)
+
+    def create_vfolder(self, vfolder: VFolderId, mode: int = DEFAULT_MODE) -> None:
+        """See `Backend.create_vfolder`: prefix directories keep the default mode."""
+        path = vfolder.directory
+        with self._scope(vfolder.scope) as scope:
+            below = path.relative_to(vfolder.scope.directory) if vfolder.scope else path
+            self._make_leaf(scope, below, mode, vfolder)
+
+    def _make_leaf(self, scope: int, path: PurePosixPath, mode: int, vfolder: VFolderId) -> None:
+        for attempt in range(descriptors.RACE_TRIES):
+            with descriptors.made(path.parent, scope) as parent:
+                try:
+                    os.mkdir(path.name, descriptors.PREFIX_MODE, dir_fd=parent)
+                except FileExistsError:
+                    raise VFolderExists(f"The vfolder {vfolder} is already there.") from None
+                except FileNotFoundError:
+                    if attempt + 1 == descriptors.RACE_TRIES:
+                        raise
+                    continue
+                if mode != DEFAULT_MODE:
+                    os.chmod(path.name, mode, dir_fd=parent)
+                os.fsync(parent)
+                return
+
+    @contextmanager
+    def open_vfolder(self, vfolder: VFolderId) -> Iterator[int]:
+        """See `Backend.open_vfolder`."""
+        with self.root() as root:
+            try:
+                descriptor = descriptors.open_directory(vfolder.directory, root)
+            except (FileNotFoundError, NotADirectoryError):
+                raise VFolderNotFound(f"The vfolder {vfolder} does not exist.") from None
+        try:
+            yield descriptor
+        finally:
+            os.close(descriptor)
+
+    def vfolder_path(self, vfolder: VFolderId) -> Path:
+        """See `Backend.vfolder_path`."""
+        return self.mount.path / vfolder.directory
+
+    @contextmanager
+    def _scope(self, scope: QuotaScope | None) -> Iterator[int]:
+        with self.root() as root:
+            if scope is None:
+                yield root
+                return
+            try:
+                descriptor = descriptors.open_directory(scope.directory, root)
+            except (FileNotFoundError, NotADirectoryError):
+                raise QuotaScopeNotFound(f"Quota scope {scope} does not exist.") from None
+            try:
+                yield descriptor
+            finally:
+                os.close(descriptor)
+
+
+def _check_limit(limit_bytes: int | None) -> None:
+    if limit_bytes is not None and limit_bytes <= 0:
+        raise InvalidParameters(
+            "A quota limit is above zero bytes; take the limit away to have none.",
+            errors=[{"pointer": "/options/limit_bytes", "detail": "must be above zero"}],
+        )
+
+
+def _holds_files(scope: int) -> bool:
+    """Whether one of our rooms of the scope holds anything that matters."""
+    for room in (layout.STAGING, layout.UPLOADS, layout.TRASH):
+        try:
+            with descriptors.opened(PurePosixPath(layout.HIDDEN, room), scope) as descriptor:
+                if os.listdir(descriptor):
+                    return True
+        except OSError as error:
+            if error.errno != errno.ENOENT:
+                raise
+    return False

@@ -1,0 +1,64 @@
+"""Backends by name, and the volumes of this node. Plugins come by entry point."""
+
+from collections.abc import Mapping
+from importlib.metadata import entry_points
+
+from backends.base import Backend, Mount
+from backends.posix import PosixBackend
+from core.errors import ConfigurationError, UnknownVolume
+from core.settings import Settings
+
+#: Entry points of this group name backend classes: `mine = "package.module:MyBackend"`.
+PLUGIN_GROUP = "vfolder.backends"
+
+_BUILT_IN: dict[str, type[Backend]] = {PosixBackend.name: PosixBackend}
+
+
+def backend_class(name: str) -> type[Backend]:
+    """The class of a backend name, built in or from a plugin.
+
+    Raises:
+        ConfigurationError: nobody provides it; the names that exist are listed.
+    """
+    if name in _BUILT_IN:
+        return _BUILT_IN[name]
+    for entry in entry_points(group=PLUGIN_GROUP):
+        if entry.name == name:
+            loaded: type[Backend] = entry.load()
+            return loaded
+    known = ", ".join(sorted(_BUILT_IN))
+    raise ConfigurationError(f"No backend is called {name!r}; known are {known}.")
+
+
+class Volumes:
+    """The volumes of this node, by name; backends are made once, on first use."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._backends: dict[str, Backend] = {}
+
+    def names(self) -> list[str]:
+        """Every configured volume."""
+        return list(self._settings.volume)
+
+    def get(self, name: str) -> Backend:
+        """The backend of a volume.
+
+        Raises:
+            UnknownVolume: no volume of that name is configured.
+        """
+        table = self._settings.volume.get(name)
+        if table is None:
+            raise UnknownVolume("No volume of that name is configured.", volume=name)
+        if name not in self._backends:
+            mount = Mount(name, self._settings.volume_path(table), table.backend_options)
+            self._backends[name] = backend_class(table.backend)(mount)
+        return self._backends[name]
+
+    def all(self) -> Mapping[str, Backend]:
+        """Every volume's backend.
+
+        Raises:
+            ConfigurationError: a volume names a backend that nobody provides.
+        """
+        return {name: self.get(name) for name in self.names()}

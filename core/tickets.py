@@ -1,0 +1,102 @@
+"""Tickets: signed permission for one data-plane act (JWT, RFC 7519, HS256).
+
+The manager door issues them, the client door honours them; nobody else reads them. The claims are
+those of the reference, so that old and new services may share a secret while they change places.
+"""
+
+import time
+from typing import Any, TypeVar
+
+import jwt
+from msgspec import Struct, ValidationError, convert, to_builtins
+
+from core.errors import InvalidParameters
+
+ALGORITHM = "HS256"
+
+
+class DownloadTicket(Struct, frozen=True, kw_only=True):
+    """May download one entry of a vfolder."""
+
+    volume: str
+    vfid: str
+    relpath: str
+    exp: float
+    op: str = "download"
+    archive: bool = False
+    unmanaged_path: str | None = None
+
+
+class UploadTicket(Struct, frozen=True, kw_only=True):
+    """May write one upload of `size` bytes into a vfolder."""
+
+    volume: str
+    vfid: str
+    relpath: str
+    size: int
+    session: str
+    exp: float
+    op: str = "upload"
+
+
+class ArchiveTicket(Struct, frozen=True, kw_only=True):
+    """May download several entries of a vfolder as one archive."""
+
+    volume: str
+    virtual_folder_id: str
+    files: list[str]
+    exp: float
+    filename: str | None = None
+    operation: str = "download"
+
+
+Ticket = DownloadTicket | UploadTicket | ArchiveTicket
+AnyTicket = TypeVar("AnyTicket", DownloadTicket, UploadTicket, ArchiveTicket)
+
+
+class TicketError(InvalidParameters):
+    """A ticket is missing, unreadable, expired or for something else; `reason` says which."""
+
+    kind = "storage/invalid-api-params"
+    title = "Invalid ticket"
+
+    def __init__(self, detail: str, reason: str = "invalid") -> None:
+        super().__init__(detail, data={"token": detail}, reason=reason)
+        self.reason = reason
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (TicketError, (self.detail, self.reason))
+
+
+def expiry(lifetime_seconds: float) -> int:
+    """The `exp` claim of a ticket made now."""
+    return int(time.time() + lifetime_seconds)
+
+
+def issue(ticket: Ticket, secret: str) -> str:
+    """Sign a ticket."""
+    return jwt.encode(to_builtins(ticket), secret, algorithm=ALGORITHM)
+
+
+def read(kind: type[AnyTicket], token: str, secret: str) -> AnyTicket:
+    """Check the signature, the expiry and the kind of a ticket.
+
+    Raises:
+        TicketError: with reason `expired`, `signature`, `decode` or `claims`.
+    """
+    try:
+        claims = jwt.decode(token, secret, algorithms=[ALGORITHM], options={"require": ["exp"]})
+    except jwt.ExpiredSignatureError as error:
+        raise TicketError("The ticket has expired; ask for a new one.", "expired") from error
+    except jwt.InvalidSignatureError as error:
+        raise TicketError("The ticket was not signed by this service.", "signature") from error
+    except jwt.PyJWTError as error:
+        raise TicketError("The ticket cannot be read.", "decode") from error
+    try:
+        ticket = convert(claims, kind, strict=True)
+    except ValidationError as error:
+        raise TicketError("The ticket lacks what this act needs.", "claims") from error
+    wanted = "upload" if kind is UploadTicket else "download"
+    if getattr(ticket, "operation", getattr(ticket, "op", None)) != wanted:
+        raise TicketError(f"The ticket is not for {wanted}.", "claims")
+    return ticket
