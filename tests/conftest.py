@@ -1,0 +1,59 @@
+"""What every test may use: a real Valkey, a real stack, and the rule for missing parts."""
+
+import os
+import shutil
+from collections.abc import Iterator
+
+import pytest
+from redis import Redis
+
+from tests.support.valkey import Valkey, running_valkey
+
+_PROGRAMS = {
+    "xfs": "mkfs.xfs",
+    "btrfs": "mkfs.btrfs",
+    "nginx": "nginx",
+    "rsync": "rsync",
+    "acl": "setfacl",
+    "attr": "setfattr",
+    "curl": "curl",
+}
+_missing: dict[str, int] = {}
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Skip what needs a part that is not installed; with CI=true that is an error."""
+    for mark in item.iter_markers("part"):
+        name: str = mark.args[0]
+        if name not in _PROGRAMS:
+            pytest.fail(f"no part is called {name!r}; known: {', '.join(sorted(_PROGRAMS))}")
+        if shutil.which(_PROGRAMS[name], path=f"{os.environ['PATH']}:/usr/sbin:/sbin"):
+            continue
+        if os.environ.get("CI") == "true":
+            pytest.fail(f"the part {name!r} is missing and CI=true; run `make parts`")
+        _missing[name] = _missing.get(name, 0) + 1
+        pytest.skip(f"needs the part {name!r}; `make parts` installs it")
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Name the parts whose tests did not run."""
+    if _missing:
+        terminalreporter.section("parts not installed here")
+        for name, tests in sorted(_missing.items()):
+            terminalreporter.line(f"{name}: {tests} skipped")
+        terminalreporter.line("`make parts` installs them (Debian, root); `make test` runs them.")
+
+
+@pytest.fixture(scope="session")
+def valkey(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Valkey]:
+    """A real Valkey for the whole run; a test that kills it starts it again (`restart`)."""
+    with running_valkey(tmp_path_factory.mktemp("valkey")) as server:
+        yield server
+
+
+@pytest.fixture
+def redis_client(valkey: Valkey) -> Iterator[Redis]:
+    """A client (text answers, database 0) of an empty store."""
+    with valkey.client() as client:
+        client.flushall()
+        yield client
