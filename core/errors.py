@@ -4,6 +4,8 @@
     ├── InvalidParameters          400  the caller's words are off
     │   ├── InvalidName            400  an id or a path has a form that is not allowed
     │   ├── PathEscape             400  a path leaves its vfolder
+    │   ├── EntryRefused           400  the file system refuses: `errno` and `paths` say what
+    │   ├── MalformedRequest       400  the request as a whole is not what the route takes
     │   ├── UnknownVolume          400  no such volume (the wire wants 400)
     │   └── Unsupported            400  the volume's backend has no such skill
     ├── Forbidden                  403  the secret is missing or wrong
@@ -66,6 +68,14 @@ class InvalidParameters(StorageError):
     status = 400
 
 
+class MalformedRequest(InvalidParameters):
+    """The request as a whole is not what the route takes."""
+
+    error_code = "api_parsing_bad-request"
+    kind = "storage/malformed-request"
+    title = "Malformed request"
+
+
 class InvalidName(InvalidParameters):
     """An id or a path has a form that is not allowed."""
 
@@ -79,6 +89,14 @@ class PathEscape(InvalidParameters):
     error_code = "vfolder_access_invalid-parameters"
     kind = "storage/subpath/invalid"
     title = "Path leaves the vfolder"
+
+
+class EntryRefused(InvalidParameters):
+    """The file system refuses the act on an entry; `errno` and `paths` say what and where."""
+
+    error_code = "vfolder_access_bad-request"
+    kind = "storage/entry/refused"
+    title = "The file system refused"
 
 
 class UnknownVolume(InvalidParameters):

@@ -1,0 +1,45 @@
+"""The doors as WSGI applications: `gunicorn 'api.app:manager_door()'`."""
+
+from flask import Flask
+
+from api import auth, client, internal, manager
+from api.doors import make_app
+from core import telemetry
+from core.settings import Settings, load
+
+#: Largest JSON body of the manager door, in bytes; above is 413.
+BODY_MAX_BYTES = 1024 * 1024
+
+
+def manager_door(settings: Settings | None = None) -> Flask:
+    """The door for the manager service and operators (default port 6022)."""
+    settings = _begin("manager", settings)
+    app = make_app("manager", settings)
+    app.config["MAX_CONTENT_LENGTH"] = BODY_MAX_BYTES
+    auth.require_secret(app, settings.api.manager.secret)
+    manager.install(app)
+    app.register_blueprint(internal.probes)
+    return app
+
+
+def client_door(settings: Settings | None = None) -> Flask:
+    """The door for people's clients, by ticket (default port 6021)."""
+    settings = _begin("client", settings)
+    app = make_app("client", settings)
+    app.register_blueprint(client.blueprint)
+    return app
+
+
+def internal_door(settings: Settings | None = None) -> Flask:
+    """The door for Prometheus and probes (default port 16023)."""
+    settings = _begin("internal", settings)
+    app = make_app("internal", settings)
+    app.register_blueprint(internal.probes)
+    app.register_blueprint(internal.metrics)
+    return app
+
+
+def _begin(door: str, settings: Settings | None) -> Settings:
+    settings = settings or load()
+    telemetry.configure(door, settings.logging.get("level", telemetry.DEFAULT_LEVEL))
+    return settings

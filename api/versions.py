@@ -1,0 +1,5 @@
+"""Which version of this service answers."""
+
+from importlib.metadata import version
+
+VERSION = version("vfolder")
