@@ -1,0 +1,184 @@
+"""What may be asked of a job: one request per verb, with the locks it needs and its natural key.
+
+A request arrives checked by the door's schema; here it is checked again, because a record in Redis
+is not proof of anything. Ids are kept in their text forms, so a request is plain JSON.
+"""
+
+from typing import Any, ClassVar, Literal
+
+import msgspec
+from msgspec import Struct
+
+from core.errors import InvalidParameters
+from core.jobs import Lane
+from core.names import VFolderId, VFolderPath
+
+LockMode = Literal["shared", "exclusive"]
+Lock = tuple[str, LockMode]
+#: A list of paths in one request; more are deleted by naming their directory.
+PATHS_MAX = 10_000
+
+
+def lock_key(volume: str, vfolder: str) -> str:
+    """The name of a vfolder's lock: canonical, whatever form the id came in."""
+    return f"{volume}/{VFolderId.parse(vfolder)}"
+
+
+def _scope_of(vfolder: str) -> str:
+    scope = VFolderId.parse(vfolder).scope
+    return str(scope) if scope else ""
+
+
+class Request(Struct, frozen=True, kw_only=True, tag_field="verb", forbid_unknown_fields=True):
+    """Base of all requests."""
+
+    lane: ClassVar[Lane] = Lane.BULK
+    volume: str
+
+    @property
+    def verb(self) -> str:
+        """The verb's name."""
+        return str(self.__struct_config__.tag)
+
+    @property
+    def home(self) -> str:
+        """The volume whose nodes run it."""
+        return self.volume
+
+    def locks(self) -> list[Lock]:
+        """The vfolders it needs, each shared or exclusive."""
+        return []
+
+    def natural(self) -> str:
+        """What it acts on: with the verb, the key by which a repeated request joins the first."""
+        return ""
+
+    def scope(self) -> str:
+        """The quota scope it works for: fairness turns over these."""
+        return ""
+
+    def check(self) -> None:
+        """Parse every id and path.
+
+        Raises:
+            InvalidParameters: one of them has no allowed form.
+        """
+
+
+class CloneRequest(Request, frozen=True, kw_only=True, tag="clone"):
+    """Make `target` a copy of `source`; the target must not exist."""
+
+    source: str
+    target: str
+    target_volume: str | None = None
+    verify: Literal["none", "size", "checksum"] = "size"
+
+    @property
+    def home(self) -> str:
+        """The volume that is written."""
+        return self.target_volume or self.volume
+
+    def locks(self) -> list[Lock]:
+        """Source shared, target exclusive."""
+        return [
+            (lock_key(self.volume, self.source), "shared"),
+            (lock_key(self.home, self.target), "exclusive"),
+        ]
+
+    def natural(self) -> str:
+        """One clone at a time makes a target."""
+        return lock_key(self.home, self.target)
+
+    def scope(self) -> str:
+        """The owner of the copy pays."""
+        return _scope_of(self.target)
+
+    def check(self) -> None:
+        """Two different vfolders, the target with a quota scope."""
+        if VFolderId.parse(self.target).scope is None:
+            raise InvalidParameters("The target of a clone needs a quota scope.")
+        if lock_key(self.volume, self.source) == lock_key(self.home, self.target):
+            raise InvalidParameters("A vfolder cannot be cloned onto itself.")
+
+
+class _OneVFolder(Request, frozen=True, kw_only=True):
+    """Base of the requests that act on one vfolder."""
+
+    vfolder: str
+    mode: ClassVar[LockMode] = "exclusive"
+
+    def locks(self) -> list[Lock]:
+        """The vfolder."""
+        return [(lock_key(self.volume, self.vfolder), self.mode)]
+
+    def natural(self) -> str:
+        """One job per verb and vfolder."""
+        return lock_key(self.volume, self.vfolder)
+
+    def scope(self) -> str:
+        """The vfolder's owner."""
+        return _scope_of(self.vfolder)
+
+    def check(self) -> None:
+        """The id parses."""
+        VFolderId.parse(self.vfolder)
+
+
+class DeleteRequest(_OneVFolder, frozen=True, kw_only=True, tag="delete"):
+    """Take a vfolder away: gone at once, its bytes removed afterwards."""
+
+
+class DeleteFilesRequest(_OneVFolder, frozen=True, kw_only=True, tag="delete-files"):
+    """Remove entries of a vfolder; absent ones are skipped."""
+
+    paths: list[str]
+    recursive: bool = False
+
+    def natural(self) -> str:
+        """None: several may be asked for one vfolder; they queue."""
+        return ""
+
+    def check(self) -> None:
+        """Every path parses, none is the root, and there are not too many."""
+        VFolderId.parse(self.vfolder)
+        if not 1 <= len(self.paths) <= PATHS_MAX:
+            raise InvalidParameters(f"Name between 1 and {PATHS_MAX} paths.")
+        if any(VFolderPath.parse(path).is_root for path in self.paths):
+            raise InvalidParameters("The vfolder's root is not deleted here; delete the vfolder.")
+
+
+class UsageRequest(_OneVFolder, frozen=True, kw_only=True, tag="usage"):
+    """Count what a vfolder holds."""
+
+    mode: ClassVar[LockMode] = "shared"
+
+
+AnyRequest = CloneRequest | DeleteRequest | DeleteFilesRequest | UsageRequest
+VERBS: dict[str, type[Request]] = {
+    str(kind.__struct_config__.tag): kind
+    for kind in (CloneRequest, DeleteRequest, DeleteFilesRequest, UsageRequest)
+}
+
+
+def parse(body: dict[str, Any]) -> Request:
+    """Read a request from JSON, and check it.
+
+    Raises:
+        InvalidParameters: unknown verb, unknown or missing key, wrong type, bad id or path.
+    """
+    if body.get("verb") not in VERBS:
+        raise InvalidParameters(
+            f"Unknown verb; known are {', '.join(sorted(VERBS))}.",
+            errors=[{"pointer": "/verb", "detail": "unknown verb"}],
+        )
+    try:
+        request: Request = msgspec.convert(body, AnyRequest)
+    except msgspec.ValidationError as error:
+        raise InvalidParameters(f"{error}.") from error
+    request.check()
+    return request
+
+
+def encode(request: Request) -> str:
+    """The request as canonical JSON: equal requests give equal text."""
+    return msgspec.json.encode(request, order="sorted").decode()

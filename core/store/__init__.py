@@ -1,0 +1,247 @@
+"""Jobs in Redis: the one truth of what was asked, who runs it and how it ended.
+
+Every move is one Lua script, so that a crash leaves a job before a move or after it, never
+between. A script that frees or fills a slot returns the doorbells to ring; a bell that is lost is
+rung again by the reaper, so ringing is allowed to fail.
+"""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from hashlib import sha256
+from importlib.resources import files
+from typing import Any, cast
+
+import orjson
+import redis
+from redis.commands.core import Script
+
+from core import requests
+from core.errors import Conflict, JobNotFound, KeyReused, Locked, NotCancellable
+from core.jobs import PRIORITY_DEFAULT, Job, State, new_id, queue_name
+from core.requests import Request
+
+PREFIX = "vf:"
+#: The channel on which every change of a job is told: `<id> <version> <state>`.
+LIVE_CHANNEL = PREFIX + "live"
+#: How long an idempotency key is remembered.
+KEY_SECONDS = 86_400
+#: Jobs one reaper call looks at; the next call takes the rest.
+REAP_BATCH = 100
+#: Jobs one sweep call forgets per kind.
+SWEEP_BATCH = 500
+#: A waiting job whose doorbell may be lost is rung again after this long, then ever more seldom.
+RING_AGAIN_SECONDS = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class Ring:
+    """A doorbell to ring: a job that has a slot and waits for a worker."""
+
+    job: str
+    queue: str
+    priority: int
+
+
+#: Rings one doorbell; must not raise (the reaper rings again).
+Bell = Callable[[Ring], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Submission:
+    """Everything a new job is made of."""
+
+    request: Request
+    requester: str = ""
+    label: str = ""
+    priority: int = PRIORITY_DEFAULT
+    idempotency_key: str = ""
+    deadline_ms: int = 0
+    retry_of: str = ""
+    ring_again_seconds: float = RING_AGAIN_SECONDS
+    extra: dict[str, str] = field(default_factory=dict)
+
+    def body_hash(self) -> str:
+        """Equal for equal requests: what decides between the same job and a misuse of a key."""
+        text = requests.encode(self.request) + f"\n{self.label}\n{self.priority}"
+        return sha256(text.encode()).hexdigest()
+
+    def record(self) -> dict[str, str]:
+        """The fields of the new record that the caller decides."""
+        request = self.request
+        natural = request.natural()
+        locks = request.locks()
+        fields = {
+            "verb": request.verb,
+            "volume": request.home,
+            "lane": request.lane.value,
+            "scope": request.scope(),
+            "request": requests.encode(request),
+            "locks": orjson.dumps(locks).decode(),
+            "natural": f"{request.verb}:{natural}" if natural else "",
+            "requester": self.requester,
+            "label": self.label,
+            "priority": str(self.priority),
+            "retry_of": self.retry_of,
+            "ring_again": str(int(self.ring_again_seconds * 1000)),
+            "indexes": orjson.dumps(self._indexes(locks)).decode(),
+        }
+        if self.deadline_ms:
+            fields["deadline_at"] = str(self.deadline_ms)
+        return fields | self.extra
+
+    def _indexes(self, locks: Iterable[requests.Lock]) -> list[str]:
+        request = self.request
+        names = ["all", f"verb:{request.verb}", f"volume:{request.home}"]
+        names += [f"vfolder:{key.split('/', 1)[1]}" for key, _ in locks]
+        named = {"scope": request.scope(), "requester": self.requester, "label": self.label}
+        return names + [f"{name}:{value}" for name, value in named.items() if value]
+
+
+class JobStore:
+    """The moves a job can make. Safe to share between threads, not across a fork."""
+
+    def __init__(self, client: "redis.Redis", bell: Bell) -> None:
+        self.redis = client
+        self._bell = bell
+        self._scripts = {name: client.register_script(text) for name, text in script_texts()}
+
+    def _call(self, script: str, *arguments: str | float) -> Any:  # noqa: ANN401 - what Lua returns
+        found: Script = self._scripts[script]
+        return found(args=list(arguments))
+
+    def _ring(self, flat: list[str]) -> None:
+        for job, lane, priority in zip(flat[::3], flat[1::3], flat[2::3], strict=True):
+            volume, _, lane_name = lane.rpartition(":")
+            self._bell(Ring(job, queue_name(volume, lane_name), int(priority)))
+
+    def submit(self, submission: Submission) -> Job:
+        """Record a job and ring for it; a repeated request gets the job of the first.
+
+        Raises:
+            KeyReused: the idempotency key came with another body before.
+            Locked: a live job with the same verb and target was asked for something else.
+        """
+        outcome, job, *rings = self._call(
+            "submit",
+            new_id(),
+            orjson.dumps(submission.record()).decode(),
+            f"{submission.requester}:{submission.idempotency_key}"
+            if submission.idempotency_key
+            else "",
+            submission.body_hash(),
+            KEY_SECONDS,
+        )
+        if outcome == "reused":
+            raise KeyReused("This Idempotency-Key was used with another body; take a new key.")
+        if outcome == "busy":
+            raise Locked("A job with the same target is already there.", job_id=job)
+        self._ring(rings)
+        return self.get(job)
+
+    def get(self, job: str) -> Job:
+        """The record of a job.
+
+        Raises:
+            JobNotFound: no such job, or it was forgotten.
+        """
+        fields = cast("dict[str, str]", self.redis.hgetall(PREFIX + "job:" + job))
+        if not fields:
+            raise JobNotFound("No job of that id is known; ended jobs are forgotten after a while.")
+        return Job.from_fields(fields)
+
+    def claim(self, job: str, run: str, node: str, lease_seconds: float) -> str:
+        """Take a job for a run: `ok`, or why not (`gone`, `ended`, `held`, `waiting`)."""
+        return str(self._call("claim", job, run, node, int(lease_seconds * 1000))[0])
+
+    def heartbeat(
+        self, job: Job, run: str, lease_seconds: float, progress: str = "", *, final: bool = False
+    ) -> tuple[bool, bool, int | None] | None:
+        """Renew the lease and store progress: (cancel, pause, bandwidth), or None when lost."""
+        lease = int(lease_seconds * 1000)
+        answer = self._call("heartbeat", job.id, run, lease, progress, "1" if final else "")
+        if answer[0] == "lost":
+            return None
+        return answer[1] == "1", answer[2] == "1", int(answer[3]) if answer[3] else None
+
+    def release(self, job: str, run: str, reason: str, progress: str = "") -> bool:
+        """Give a job back to the queue; False when the run no longer holds it."""
+        outcome, *rings = self._call("release", job, run, reason, progress)
+        self._ring(rings)
+        return bool(outcome == "ok")
+
+    def finish(self, job: str, run: str, end: "Ending") -> bool:
+        """Settle a job; False when the run no longer holds it."""
+        outcome, *rings = self._call(
+            "finish", job, run, end.state.value, end.result, end.error, end.progress
+        )
+        self._ring(rings)
+        return bool(outcome != "lost")
+
+    def cancel(self, job: str, requester: str = "") -> Job:
+        """Ask a job to stop; one that never ran is cancelled at once.
+
+        Raises:
+            JobNotFound: no such job.
+            NotCancellable: it has ended, or is past the point of no return.
+        """
+        outcome, *rings = self._call("cancel", job, requester)
+        self._ring(rings)
+        if outcome == "ended":
+            raise NotCancellable("The job has already ended.", job_id=job)
+        if outcome == "final":
+            raise NotCancellable("The job is past the point of no return.", job_id=job)
+        return self.get(job)
+
+    def pause(self, job: str, *, resume: bool = False) -> Job:
+        """Let a job rest, or go on.
+
+        Raises:
+            JobNotFound: no such job.
+            Conflict: it has ended.
+        """
+        outcome, *rings = self._call("pause", job, "0" if resume else "1")
+        self._ring(rings)
+        if outcome == "ended":
+            raise Conflict("The job has already ended.", job_id=job)
+        return self.get(job)
+
+    def pause_volume(self, volume: str, *, resume: bool = False) -> None:
+        """Let all jobs of a volume rest, or go on; running ones stop at their next heartbeat."""
+        self._ring(self._call("pause_volume", volume, "0" if resume else "1")[1:])
+
+    def set_slots(self, volume: str, fast: int, bulk: int) -> None:
+        """How many jobs of a volume may run at once, per lane, over all nodes."""
+        self._ring(self._call("limits", volume, fast, bulk)[1:])
+
+    def reap(self, max_losses: int) -> tuple[int, int, int]:
+        """Take back dead runs and ring again for jobs that wait: (lost, poisoned, rung)."""
+        lost, poisoned, rung, rings = self._call("reap", max_losses, REAP_BATCH)
+        self._ring(rings)
+        return int(lost), int(poisoned), int(rung)
+
+    def sweep(self, keep_succeeded_seconds: float, keep_failed_seconds: float) -> int:
+        """Forget jobs that ended long ago; returns how many, `SWEEP_BATCH` of a kind at most."""
+        keeps = int(keep_succeeded_seconds * 1000), int(keep_failed_seconds * 1000)
+        return int(self._call("sweep", *keeps, SWEEP_BATCH))
+
+
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """How a run ends a job; the texts are JSON or empty."""
+
+    state: State
+    result: str = ""
+    error: str = ""
+    progress: str = ""
+
+
+def script_texts() -> list[tuple[str, str]]:
+    """Every script by name, each with the shared prelude before it."""
+    folder = files(__package__) / "scripts"
+    prelude = (folder / "prelude.lua").read_text("utf-8")
+    names = sorted(f.name.removesuffix(".lua") for f in folder.iterdir() if f.name.endswith(".lua"))
+    return [
+        (name, prelude + (folder / f"{name}.lua").read_text("utf-8"))
+        for name in names
+        if name != "prelude"
+    ]

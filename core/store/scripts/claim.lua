@@ -1,0 +1,18 @@
+-- ARGV: id, run, node, lease (ms)
+-- Returns {'ok'} or {why not}: gone, ended, held, waiting
+local id, run = ARGV[1], ARGV[2]
+local state = get(id, 'state')
+if not state then return { 'gone' } end
+if ended(state) then return { 'ended' } end
+if holds(id, run) then return { 'ok' } end
+if state ~= 'queued' then return { 'held' } end
+if get(id, 'admitted') ~= '1' then return { 'waiting' } end
+local at = now()
+set_state(id, get(id, 'cancel') == '1' and 'cancelling' or 'running')
+redis.call('HINCRBY', jobkey(id), 'attempt', 1)
+redis.call('HSETNX', jobkey(id), 'started_at', at)
+redis.call('HSET', jobkey(id), 'run', run, 'node', ARGV[3], 'reason', '')
+redis.call('ZADD', P .. 'due', at + tonumber(ARGV[4]), id)
+log(id, at, 'claimed', '')
+touch(id, at)
+return { 'ok' }

@@ -1,0 +1,13 @@
+-- ARGV: id, run, state, result (JSON or ''), error (JSON or ''), progress (JSON or '')
+-- Returns {'ok', rings…}, {'ended'} when this very run has settled it before, or {'lost'}
+local id, run = ARGV[1], ARGV[2]
+if get(id, 'settled_by') == run then return { 'ended' } end
+if not holds(id, run) then return { 'lost' } end
+local at = now()
+redis.call('HSET', jobkey(id), 'result', ARGV[4], 'error', ARGV[5], 'settled_by', run)
+if get(id, 'reason') ~= 'deadline passed' then redis.call('HSET', jobkey(id), 'reason', '') end
+if ARGV[6] ~= '' then redis.call('HSET', jobkey(id), 'progress', ARGV[6]) end
+log(id, at, ARGV[3], '')
+local rings = { 'ok' }
+settle(id, ARGV[3], at, rings)
+return rings

@@ -1,0 +1,209 @@
+-- Shared by every script: names of keys, the clock, the lock queues, the ready queues.
+-- Layout (all below vf:):
+--   job:<id>            hash    the record
+--   log:<id>            stream  what happened to it, bounded
+--   ix:<index>          zset    ids by sequence number, for lists
+--   due                 zset    ids by the moment (ms) the reaper looks at them
+--   lockq:<vfolder>     zset    '<id>|x' or '<id>|s' by sequence number: who may hold the vfolder
+--   waiters:<id>        set     jobs that wait for this one to end
+--   ready:<v>:<l>:<p>:<scope> zset, ring:<v>:<l>:<p> list   admitted in turn over the scopes
+--   slots:<v>:<l>       zset    ids that hold a slot
+--   limits              hash    '<v>:<l>' -> slots
+--   paused              set     volumes at rest
+--   ended:<short|long>  zset    ids by the moment they ended, by how long they are kept
+--   deadlines           zset    ids by the moment (ms) they must have ended
+--   live                channel '<id> <version> <state>' at every change
+local P = 'vf:'
+local LOG_MAX = 200
+
+local function now()
+  local t = redis.call('TIME')
+  return t[1] * 1000 + math.floor(t[2] / 1000)
+end
+
+local function jobkey(id) return P .. 'job:' .. id end
+
+local function get(id, field)
+  local value = redis.call('HGET', jobkey(id), field)
+  if value == false then return nil end
+  return value
+end
+
+local function touch(id, at)
+  local version = redis.call('HINCRBY', jobkey(id), 'version', 1)
+  redis.call('HSET', jobkey(id), 'updated_at', at)
+  redis.call('PUBLISH', P .. 'live', id .. ' ' .. version .. ' ' .. get(id, 'state'))
+end
+
+local function log(id, at, kind, text)
+  redis.call('XADD', P .. 'log:' .. id, 'MAXLEN', '~', LOG_MAX, '*',
+    'kind', kind, 'at', at, 'attempt', get(id, 'attempt'), 'node', get(id, 'node') or '', 'text', text or '')
+end
+
+local function index(name, seq, id) redis.call('ZADD', P .. 'ix:' .. name, seq, id) end
+
+local function set_state(id, new)
+  local old = get(id, 'state')
+  if old == new then return end
+  redis.call('ZREM', P .. 'ix:state:' .. old, id)
+  index('state:' .. new, get(id, 'seq'), id)
+  redis.call('HSET', jobkey(id), 'state', new)
+end
+
+local function keeping(state)
+  return (state == 'failed' or state == 'partial') and 'long' or 'short'
+end
+
+local function ended(state)
+  return state == 'succeeded' or state == 'partial' or state == 'failed' or state == 'cancelled'
+end
+
+-- Locks -------------------------------------------------------------------------------------------
+local function locks_of(id) return cjson.decode(get(id, 'locks')) end
+
+local function enter_locks(id)
+  for _, lock in ipairs(locks_of(id)) do
+    redis.call('ZADD', P .. 'lockq:' .. lock[1], get(id, 'turn'), id .. '|' .. lock[2]:sub(1, 1))
+  end
+end
+
+local function leave_locks(id)
+  for _, lock in ipairs(locks_of(id)) do
+    redis.call('ZREM', P .. 'lockq:' .. lock[1], id .. '|' .. lock[2]:sub(1, 1))
+  end
+end
+
+-- The oldest job before this one that wants the same vfolder in a mode that does not go together.
+local function blocker(id)
+  local seq = get(id, 'turn')
+  for _, lock in ipairs(locks_of(id)) do
+    local older = redis.call('ZRANGEBYSCORE', P .. 'lockq:' .. lock[1], '-inf', '(' .. seq)
+    for _, member in ipairs(older) do
+      if lock[2] == 'exclusive' or member:sub(-1) == 'e' then
+        return member:sub(1, -3), member:sub(-1) == 'e' and 'exclusive' or 'shared'
+      end
+    end
+  end
+  return nil
+end
+
+-- Ready queues ------------------------------------------------------------------------------------
+local function lane_of(id) return get(id, 'volume') .. ':' .. get(id, 'lane') end
+
+local function ready_key(id)
+  return P .. 'ready:' .. lane_of(id) .. ':' .. get(id, 'priority') .. ':' .. get(id, 'scope')
+end
+
+local function make_ready(id)
+  local ring = P .. 'ring:' .. lane_of(id) .. ':' .. get(id, 'priority')
+  if redis.call('ZCARD', ready_key(id)) == 0 then
+    redis.call('RPUSH', ring, get(id, 'scope'))
+  end
+  redis.call('ZADD', ready_key(id), get(id, 'turn'), id)
+end
+
+local function leave_ready(id)
+  local key = ready_key(id)
+  if redis.call('ZREM', key, id) == 1 and redis.call('ZCARD', key) == 0 then
+    redis.call('LREM', P .. 'ring:' .. lane_of(id) .. ':' .. get(id, 'priority'), 0, get(id, 'scope'))
+  end
+end
+
+-- Put a queued job where it belongs: at rest, behind another job, or in the ready queue.
+local function place(id)
+  leave_ready(id)
+  redis.call('HSET', jobkey(id), 'admitted', '0', 'waits_for', '')
+  if get(id, 'pause') == '1' then
+    redis.call('HSET', jobkey(id), 'reason', 'paused')
+    return
+  end
+  local holder, mode = blocker(id)
+  if holder then
+    redis.call('SADD', P .. 'waiters:' .. holder, id)
+    redis.call('HSET', jobkey(id), 'waits_for', holder,
+      'reason', 'waiting for the ' .. mode .. ' lock of job ' .. holder)
+    return
+  end
+  redis.call('HSET', jobkey(id), 'reason', 'waiting for a slot')
+  make_ready(id)
+end
+
+local function next_ready(lane)
+  for priority = 0, 9 do
+    local ring = P .. 'ring:' .. lane .. ':' .. priority
+    local scope = redis.call('LPOP', ring)
+    if scope then
+      local key = P .. 'ready:' .. lane .. ':' .. priority .. ':' .. scope
+      local popped = redis.call('ZPOPMIN', key)
+      if redis.call('ZCARD', key) > 0 then redis.call('RPUSH', ring, scope) end
+      return popped[1]
+    end
+  end
+  return nil
+end
+
+-- Give free slots of a lane to ready jobs; the caller rings every id that is returned.
+local function admit(lane, at, rings)
+  local volume = lane:match('^(.*):[^:]*$')
+  if redis.call('SISMEMBER', P .. 'paused', volume) == 1 then return end
+  local limit = tonumber(redis.call('HGET', P .. 'limits', lane) or '1')
+  while redis.call('ZCARD', P .. 'slots:' .. lane) < limit do
+    local id = next_ready(lane)
+    if not id then return end
+    redis.call('ZADD', P .. 'slots:' .. lane, at, id)
+    redis.call('HSET', jobkey(id), 'admitted', '1', 'rung', '0', 'reason', 'waiting for a worker')
+    redis.call('ZADD', P .. 'due', at + tonumber(get(id, 'ring_again')), id)
+    touch(id, at)
+    table.insert(rings, id)
+    table.insert(rings, lane)
+    table.insert(rings, get(id, 'priority'))
+  end
+end
+
+local function free_slot(id)
+  redis.call('ZREM', P .. 'slots:' .. lane_of(id), id)
+end
+
+-- Back to the queue: keeps its place among the locks, loses slot and run.
+local function requeue(id, at, rings)
+  free_slot(id)
+  redis.call('HSET', jobkey(id), 'run', '')
+  redis.call('ZREM', P .. 'due', id)
+  set_state(id, 'queued')
+  place(id)
+  touch(id, at)
+  admit(lane_of(id), at, rings)
+end
+
+-- The end of a job: everything it held goes to those who wait.
+local function settle(id, state, at, rings)
+  set_state(id, state)
+  free_slot(id)
+  leave_ready(id)
+  leave_locks(id)
+  redis.call('HSET', jobkey(id), 'run', '', 'admitted', '0', 'waits_for', '', 'ended_at', at)
+  redis.call('ZREM', P .. 'due', id)
+  redis.call('ZREM', P .. 'deadlines', id)
+  redis.call('ZADD', P .. 'ended:' .. keeping(state), at, id)
+  local natural = get(id, 'natural')
+  if natural ~= '' and redis.call('GET', P .. 'natural:' .. natural) == id then
+    redis.call('DEL', P .. 'natural:' .. natural)
+  end
+  touch(id, at)
+  local lanes = { [lane_of(id)] = true }
+  local waiters = redis.call('SMEMBERS', P .. 'waiters:' .. id)
+  redis.call('DEL', P .. 'waiters:' .. id)
+  for _, waiter in ipairs(waiters) do
+    if get(waiter, 'state') == 'queued' and get(waiter, 'waits_for') == id then
+      place(waiter)
+      touch(waiter, at)
+      lanes[lane_of(waiter)] = true
+    end
+  end
+  for lane in pairs(lanes) do admit(lane, at, rings) end
+end
+
+local function holds(id, run)
+  local state = get(id, 'state')
+  return (state == 'running' or state == 'cancelling') and get(id, 'run') == run
+end

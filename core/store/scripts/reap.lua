@@ -1,0 +1,45 @@
+-- ARGV: max losses, most jobs to look at
+-- Returns {lost, poisoned, rung, rings…}: what was done, and the doorbells to ring
+local at = now()
+local due = redis.call('ZRANGEBYSCORE', P .. 'due', '-inf', at, 'LIMIT', 0, ARGV[2])
+local rings = {}
+local lost, poisoned, rung = 0, 0, 0
+for _, id in ipairs(due) do
+  local state = get(id, 'state')
+  if state == 'running' or state == 'cancelling' then
+    local losses = redis.call('HINCRBY', jobkey(id), 'losses', 1)
+    log(id, at, 'lost', 'the run on this node stopped renewing its lease')
+    if losses > tonumber(ARGV[1]) then
+      redis.call('HSET', jobkey(id), 'error', cjson.encode({
+        error_code = 'bgtask_execute_internal-error', code = 'poison', retriable = false,
+        detail = 'The job was given up after its run died ' .. losses .. ' times.' }))
+      settle(id, 'failed', at, rings)
+      poisoned = poisoned + 1
+    else
+      requeue(id, at, rings)
+      lost = lost + 1
+    end
+  elseif state == 'queued' and get(id, 'admitted') == '1' then
+    -- Each ring waits longer than the last: a busy worker must not collect bells.
+    local times = redis.call('HINCRBY', jobkey(id), 'rung', 1)
+    local pause = tonumber(get(id, 'ring_again')) * math.min(2 ^ times, 16)
+    redis.call('ZADD', P .. 'due', at + pause, id)
+    rung = rung + 1
+    table.insert(rings, id)
+    table.insert(rings, lane_of(id))
+    table.insert(rings, get(id, 'priority'))
+  else
+    redis.call('ZREM', P .. 'due', id)
+  end
+end
+local late = redis.call('ZRANGEBYSCORE', P .. 'deadlines', '-inf', at, 'LIMIT', 0, ARGV[2])
+for _, id in ipairs(late) do
+  redis.call('ZREM', P .. 'deadlines', id)
+  if get(id, 'state') == 'queued' and get(id, 'attempt') == '0' then
+    redis.call('HSET', jobkey(id), 'error', cjson.encode({
+      error_code = 'bgtask_execute_canceled', code = 'deadline', retriable = true,
+      detail = 'The deadline of the job passed before it could start.' }))
+    settle(id, 'failed', at, rings)
+  end
+end
+return { lost, poisoned, rung, rings }

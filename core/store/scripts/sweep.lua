@@ -1,0 +1,18 @@
+-- ARGV: keep succeeded and cancelled (ms), keep failed and partial (ms), most jobs to forget of each
+-- Returns the number of jobs forgotten
+local at, gone = now(), 0
+for number, kept in ipairs({ 'short', 'long' }) do
+  local key = P .. 'ended:' .. kept
+  local old = redis.call('ZRANGEBYSCORE', key, '-inf', at - tonumber(ARGV[number]), 'LIMIT', 0, ARGV[3])
+  for _, id in ipairs(old) do
+    local state = get(id, 'state')
+    if state then
+      for _, name in ipairs(cjson.decode(get(id, 'indexes'))) do redis.call('ZREM', P .. 'ix:' .. name, id) end
+      redis.call('ZREM', P .. 'ix:state:' .. state, id)
+      redis.call('DEL', jobkey(id), P .. 'log:' .. id, P .. 'waiters:' .. id)
+      gone = gone + 1
+    end
+    redis.call('ZREM', key, id)
+  end
+end
+return gone
