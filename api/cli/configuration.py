@@ -1,0 +1,48 @@
+"""`vfolder config`: what the configuration says, after all defaults and overrides."""
+
+from pathlib import Path
+
+import click
+
+from core.errors import ConfigurationError
+from core.settings import Settings, load
+from core.settings.report import effective, masked, value_of, without_effect
+
+_FILE = click.option(
+    "--config", "file", type=click.Path(path_type=Path), help="The file; found as the node does."
+)
+
+
+@click.group()
+def config() -> None:
+    """Look at the configuration."""
+
+
+@config.command()
+@_FILE
+def check(file: Path | None) -> None:
+    """Check the configuration and print every effective value, secrets masked."""
+    settings = _load(file)
+    click.echo(f"# from {settings.origin}")
+    for key, value in effective(settings):
+        click.echo(f"{key} = {masked(key, value)}")
+    for key in without_effect(settings):
+        click.echo(f"note: {key} is set and has no effect here", err=True)
+
+
+@config.command()
+@click.argument("key")
+@_FILE
+def get(key: str, file: Path | None) -> None:
+    """Print one value as it is, secrets too; `vfolder config check` lists the keys."""
+    try:
+        click.echo(value_of(_load(file), key))
+    except KeyError:
+        raise click.UsageError(f"No setting {key}; `vfolder config check` lists all.") from None
+
+
+def _load(file: Path | None) -> Settings:
+    try:
+        return load(file.absolute() if file else None)
+    except ConfigurationError as error:
+        raise click.ClickException(error.detail) from None

@@ -1,0 +1,85 @@
+"""How gunicorn runs each door, every value with its reason."""
+
+import os
+from collections.abc import Callable
+from typing import Any
+
+from core.lifeline import request_end_with_parent
+from core.settings import Settings
+from core.settings.units import Address
+
+#: More processes than this per door do not help a node that also runs workers.
+PROCESSES_MAX = 4
+#: The internal door answers probes and scrapes, seldom and shortly.
+INTERNAL_THREADS = 8
+_DOOR_ADDRESS: dict[str, Callable[[Settings], Address]] = {
+    "manager": lambda settings: settings.api.manager.address,
+    "client": lambda settings: settings.api.client.address,
+    "internal": lambda settings: settings.api.manager.internal_address,
+}
+DOORS = tuple(_DOOR_ADDRESS)
+
+
+def for_door(door: str, settings: Settings) -> dict[str, Any]:
+    """The settings of one door, as gunicorn names them."""
+    internal = door == "internal"
+    doors = settings.vfolder.doors
+    return {
+        "bind": str(_DOOR_ADDRESS[door](settings)),
+        "proc_name": f"vfolder-{door}",
+        # One thread per request and kernel sendfile for bodies; gevent has no real sendfile, the
+        # sync worker kills every download that outlasts `timeout`.
+        "worker_class": "gthread",
+        "workers": 1 if internal else doors.processes or _processors(),
+        # A thread is held by each slow download: idle ones cost no memory worth counting.
+        "threads": INTERNAL_THREADS if internal else doors.threads,
+        # Connections beyond the threads wait in the poller, not in the kernel's backlog.
+        "worker_connections": 4000,
+        "backlog": 1024,
+        # The main thread's heartbeat, not the length of a request: 120 s without one is a hang.
+        "timeout": 120,
+        # Managers and browsers reuse connections; proxies in front often keep 60 s, load balancers
+        # retry on a closed one.
+        "keepalive": 15,
+        # Streams get this long after SIGTERM.
+        "graceful_timeout": max(1, round(doors.grace_seconds)),
+        "sendfile": True,
+        # Heartbeat files in memory: on a slow disk fchmod(2) blocks the worker.
+        "worker_tmp_dir": "/dev/shm" if os.path.isdir("/dev/shm") else None,  # noqa: S108 - not ours to make safe: gunicorn uses mkstemp
+        # Tickets travel in the query string; the largest the parser takes.
+        "limit_request_line": 8190,
+        # X-Forwarded-* is read in one place, the app, and only from trusted hops.
+        "forwarded_allow_ips": "",
+        # One socket per user in the home directory: several doors would fight for it.
+        "control_socket_disable": True,
+        # The app logs requests with their ids; gunicorn says only what went wrong.
+        "accesslog": None,
+        "errorlog": "-",
+        "loglevel": "warning",
+        "post_fork": _post_fork,
+        "child_exit": _child_exit,
+        **_tls(door, settings),
+    }
+
+
+def _processors() -> int:
+    return min(len(os.sched_getaffinity(0)), PROCESSES_MAX)
+
+
+def _tls(door: str, settings: Settings) -> dict[str, Any]:
+    table = settings.api.client if door == "client" else settings.api.manager
+    if door == "internal" or not table.ssl_enabled:
+        return {}
+    directory = settings.directory
+    files = {"certfile": table.ssl_cert, "keyfile": table.ssl_privkey}
+    return {name: str(directory / path) for name, path in files.items() if path}
+
+
+def _post_fork(_arbiter: Any, _worker: Any) -> None:  # noqa: ANN401 - gunicorn is untyped
+    request_end_with_parent()
+
+
+def _child_exit(_arbiter: Any, worker: Any) -> None:  # noqa: ANN401 - gunicorn is untyped
+    from prometheus_client.multiprocess import mark_process_dead  # noqa: PLC0415 - see serve.main
+
+    mark_process_dead(worker.pid)  # type: ignore[no-untyped-call] # the library has no types here

@@ -1,0 +1,50 @@
+"""Runs one door: `python -m api.serve manager|client|internal`."""
+
+import importlib
+import sys
+from typing import Any
+
+from gunicorn.app.base import BaseApplication
+
+from api import gunicorn_settings
+from core import metrics_files
+from core.errors import ConfigurationError
+from core.settings import Settings, load
+
+_USAGE = f"usage: python -m api.serve {'|'.join(gunicorn_settings.DOORS)}"
+
+
+class Door(BaseApplication):
+    """gunicorn around one of our applications, configured from our settings alone."""
+
+    def __init__(self, door: str, settings: Settings) -> None:
+        self._door = door
+        self._settings = settings
+        super().__init__()
+
+    def load_config(self) -> None:
+        """Take every value from `gunicorn_settings`; no file, no argument, no GUNICORN_CMD_ARGS."""
+        for name, value in gunicorn_settings.for_door(self._door, self._settings).items():
+            self.cfg.set(name, value)
+
+    def load(self) -> Any:  # noqa: ANN401 - a WSGI application, as gunicorn takes it
+        """Build the application; runs in each worker process, after the fork."""
+        return getattr(importlib.import_module("api.app"), f"{self._door}_door")()
+
+
+def main() -> None:
+    """Serve the door that the first argument names until SIGTERM."""
+    if len(sys.argv) != 2 or sys.argv[1] not in gunicorn_settings.DOORS:  # noqa: PLR2004 - the program and its argument
+        sys.exit(_USAGE)
+    door = sys.argv[1]
+    try:
+        settings = load()
+    except ConfigurationError as error:
+        sys.exit(error.detail)
+    # Before anything imports prometheus_client, which reads the variable once.
+    metrics_files.start_fresh(settings, door)
+    Door(door, settings).run()
+
+
+if __name__ == "__main__":
+    main()

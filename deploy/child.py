@@ -1,0 +1,132 @@
+"""One process of a node: started, listened to, started again when it ends unasked."""
+
+import asyncio
+import os
+import signal
+from collections.abc import Sequence
+from contextlib import suppress
+
+from core.lifeline import end_with_parent
+from deploy.printing import LINE_BYTES, Lines
+from deploy.procfile import STORE
+
+#: The pause before a process is started again: doubled each time …
+FIRST_PAUSE_SECONDS = 0.5
+#: … up to this …
+LONGEST_PAUSE_SECONDS = 30.0
+#: … and back to the first one after it lived this long.
+STEADY_SECONDS = 20.0
+#: How long the last lines of an ended process are waited for.
+_LAST_LINES_SECONDS = 1.0
+
+
+class Child:
+    """Runs one command until told to stop; its output goes to `lines` under its name."""
+
+    def __init__(
+        self, name: str, arguments: Sequence[str], environment: dict[str, str], lines: Lines
+    ) -> None:
+        self.name = name
+        self._arguments = arguments
+        self._environment = environment
+        self._lines = lines
+        self._process: asyncio.subprocess.Process | None = None
+        self._stopping = asyncio.Event()
+        self._pause = FIRST_PAUSE_SECONDS
+
+    @property
+    def running(self) -> bool:
+        """Whether the process is there now."""
+        return self._process is not None and self._process.returncode is None
+
+    async def run(self) -> None:
+        """Start it, and again whenever it ends, until `stop` or `kill` was called."""
+        while not self._stopping.is_set():
+            started = asyncio.get_running_loop().time()
+            status = await self._live_once()
+            lived = asyncio.get_running_loop().time() - started
+            if not self._stopping.is_set():
+                await self._rest(status, lived)
+
+    async def _live_once(self) -> int:
+        # Killed with us: a crash of the supervisor leaves nothing. The store syncs first.
+        last_wish = signal.SIGTERM if self.name == STORE else signal.SIGKILL
+        # A pipe of our own: asyncio's would have `wait` wait for grandchildren that hold it.
+        ours, theirs = os.pipe()
+        reading = asyncio.create_task(self._read(ours))
+        try:
+            self._process = await asyncio.create_subprocess_exec(
+                *self._arguments,
+                env=self._environment,
+                stdin=asyncio.subprocess.DEVNULL,
+                stdout=theirs,
+                stderr=theirs,
+                start_new_session=True,  # Ctrl-C at the terminal reaches us only; we drain in order
+                preexec_fn=end_with_parent(last_wish),
+            )
+        finally:
+            os.close(theirs)
+        status = await self._process.wait()
+        self._signal_group(signal.SIGKILL)  # what it forked and left behind holds ports and pipes
+        await asyncio.wait([reading], timeout=_LAST_LINES_SECONDS)
+        reading.cancel()
+        return status
+
+    async def _read(self, descriptor: int) -> None:
+        stream = asyncio.StreamReader()
+        protocol = asyncio.StreamReaderProtocol(stream)
+        pipe = os.fdopen(descriptor, "rb", buffering=0)
+        transport, _ = await asyncio.get_running_loop().connect_read_pipe(lambda: protocol, pipe)
+        try:
+            await self._show_all(stream)
+        finally:
+            transport.close()
+
+    async def _show_all(self, stream: asyncio.StreamReader) -> None:
+        rest = b""
+        while chunk := await stream.read(LINE_BYTES):
+            *whole, rest = (rest + chunk).split(b"\n")
+            if len(rest) > LINE_BYTES:
+                whole, rest = [*whole, rest], b""
+            for line in whole:
+                self._lines.show(self.name, line)
+        if rest:
+            self._lines.show(self.name, rest)
+
+    async def _rest(self, status: int, lived: float) -> None:
+        if lived >= STEADY_SECONDS:
+            self._pause = FIRST_PAUSE_SECONDS
+        self._lines.say(
+            f"{self.name} ended ({describe(status)}) after {lived:.1f} s; "
+            f"starting it again in {self._pause:g} s"
+        )
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._stopping.wait(), self._pause)
+        self._pause = min(self._pause * 2, LONGEST_PAUSE_SECONDS)
+
+    def stop(self) -> None:
+        """Ask it to end (SIGTERM to the process itself: it knows what to do with its children)."""
+        self._stopping.set()
+        if self._process is not None and self.running:
+            with suppress(ProcessLookupError):
+                self._process.terminate()
+
+    def kill(self) -> None:
+        """End it and all it started, now."""
+        self._stopping.set()
+        self._signal_group(signal.SIGKILL)
+
+    def _signal_group(self, number: int) -> None:
+        if self._process is not None:
+            with suppress(ProcessLookupError):
+                os.killpg(self._process.pid, number)
+
+
+def describe(status: int) -> str:
+    """Say how a process ended, as people say it."""
+    if status >= 0:
+        return f"exit status {status}"
+    try:
+        return f"killed by {signal.Signals(-status).name}"
+    except ValueError:
+        return f"killed by signal {-status}"

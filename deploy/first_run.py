@@ -1,0 +1,102 @@
+"""The configuration that a first start writes: random secrets, one volume, nothing to edit."""
+
+import os
+import re
+import secrets
+import socket
+from dataclasses import dataclass
+from pathlib import Path
+
+SECRET_MODE = 0o600
+_SECRET_BYTES = 24
+_PASSWORD_BYTES = 18
+
+_TEXT = """\
+# vfolder's configuration, written at the first start. It holds secrets: keep it private.
+# `vfolder config check` prints every setting with its effective value.
+
+[storage-proxy]
+node-id = "{node}"
+secret = "{ticket_secret}"  # signs download and upload tickets
+session-expire = "1d"
+
+[api.client]
+service-addr = "127.0.0.1:{ports.client}"
+
+[api.manager]
+service-addr = "127.0.0.1:{ports.manager}"
+announce-addr = "127.0.0.1:{ports.manager}"
+internal-addr = "127.0.0.1:{ports.internal}"
+secret = "{manager_secret}"  # the header X-BackendAI-Storage-Auth-Token
+
+[volume.local]
+backend = "vfs"
+path = "volumes/local"  # relative to this file
+
+[vfolder.redis]
+# The embedded store. For an outside Redis or Valkey replace both lines by
+# url = "redis://:password@host:6379"
+port = {ports.store}
+password = "{store_password}"
+
+[vfolder.flower]
+addr = "127.0.0.1:{ports.flower}"
+user = "operator"
+password = "{flower_password}"
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Ports:
+    """Where the processes of one node listen on 127.0.0.1."""
+
+    manager: int = 6022
+    client: int = 6021
+    internal: int = 16023
+    store: int = 16379
+    flower: int = 5555
+
+    @classmethod
+    def free(cls) -> "Ports":
+        """Ports that nobody listens on now; all are held open until all are known."""
+        sockets = [socket.socket() for _ in cls.__slots__]
+        try:
+            for one in sockets:
+                one.bind(("127.0.0.1", 0))
+            return cls(*(one.getsockname()[1] for one in sockets))
+        finally:
+            for one in sockets:
+                one.close()
+
+
+def ensure(path: Path, ports: Ports | None = None) -> bool:
+    """Write the configuration and make the volume's directory, unless the file is there.
+
+    Returns whether it was written. The file appears whole or not at all, mode 0600.
+    """
+    if path.exists():
+        return False
+    (path.parent / "volumes" / "local").mkdir(parents=True, exist_ok=True)
+    fresh = path.with_name(f".{path.name}.{os.getpid()}")
+    with os.fdopen(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, SECRET_MODE), "w") as file:
+        file.write(_text(ports or Ports()))
+        file.flush()
+        os.fsync(file.fileno())
+    try:
+        path.hardlink_to(fresh)  # unlike a rename it never replaces what another start wrote
+    except FileExistsError:
+        return False
+    finally:
+        fresh.unlink()
+    return True
+
+
+def _text(ports: Ports) -> str:
+    return _TEXT.format(
+        node=re.sub(r"[^A-Za-z0-9_.-]", "-", socket.gethostname()) or "node",
+        ports=ports,
+        ticket_secret=secrets.token_urlsafe(_SECRET_BYTES),
+        manager_secret=secrets.token_urlsafe(_SECRET_BYTES),
+        store_password=secrets.token_urlsafe(_PASSWORD_BYTES),
+        flower_password=secrets.token_urlsafe(_PASSWORD_BYTES),
+    )

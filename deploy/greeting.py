@@ -1,0 +1,59 @@
+"""What a person reads when the node is up: where everything is, and what to try."""
+
+import sys
+from pathlib import Path
+
+from core.settings import Settings
+from deploy import listeners
+
+_HEADER = "X-BackendAI-Storage-Auth-Token"
+_PATHS = {"manager": "/openapi.json", "internal": "/metrics"}
+_NOTES = {
+    "manager": "the API",
+    "client": "uploads and downloads, by ticket",
+    "internal": "metrics and probes",
+    "flower": "user {user}, password in the file below",
+}
+
+
+def greeting(settings: Settings) -> str:
+    """Addresses, files and next commands; no secret in it."""
+    vfolder = _shown(Path(sys.executable).parent / "vfolder")
+    manager = f"http://{settings.api.manager.address}"
+    config = _shown(Path(settings.origin))
+    lines = ["", "The node runs.", "", *_addresses(settings), ""]
+    lines += [f"  settings and secrets   {config} (keep it private)"]
+    lines += [
+        f"  volume {name} ({volume.backend})   {_shown(settings.volume_path(volume))}"
+        for name, volume in settings.volume.items()
+    ]
+    lines += [
+        "",
+        "Try next, in another shell:",
+        f"  {vfolder} config check",
+        f'  curl -s {manager}/volumes -H "{_HEADER}: $({vfolder} config get api.manager.secret)"',
+        f"  {vfolder} demo",
+        "",
+        "Ctrl-C drains and stops everything.",
+        "",
+    ]
+    return "\n".join(lines)
+
+
+def _addresses(settings: Settings) -> list[str]:
+    shown = []
+    for one in listeners.of(settings):
+        if one.process == "redis":
+            shown.append(f"  {one.title:<14} {one.address} (password in the file below)")
+            continue
+        url = f"http://{one.address}{_PATHS.get(one.process, '/')}"
+        note = _NOTES[one.process].format(user=settings.vfolder.flower.user)
+        shown.append(f"  {one.title:<14} {url:<38} {note}")
+    return shown
+
+
+def _shown(path: Path) -> str:
+    try:
+        return str(path.relative_to(Path.cwd()))
+    except ValueError:
+        return str(path)

@@ -1,0 +1,116 @@
+"""The addresses one node listens on: are they free, do they answer, how to move them."""
+
+import asyncio
+import errno
+import socket
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+
+from redis import Redis
+from redis.exceptions import AuthenticationError, RedisError
+
+from core.errors import ConfigurationError
+from core.settings import Settings
+from core.settings.units import Address
+
+#: A start that takes longer than this is reported, not waited for.
+START_SECONDS = 60.0
+POLL_SECONDS = 0.05
+_PROBE_SECONDS = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Listener:
+    """One process's address, and the setting that moves it."""
+
+    process: str
+    title: str
+    address: Address
+    setting: str
+
+    @property
+    def variable(self) -> str:
+        """The environment variable of the same effect."""
+        table, _, key = self.setting.removeprefix("[").partition("] ")
+        path = [*table.split("."), key]
+        return "VFOLDER__" + "__".join(part.upper().replace("-", "_") for part in path)
+
+    @property
+    def example(self) -> str:
+        """A value for the setting: the next port but one hundred."""
+        port = self.address.port + 100
+        return str(port) if self.setting.endswith("port") else f"{self.address.host}:{port}"
+
+
+def of(settings: Settings) -> Iterator[Listener]:
+    """Every address this node listens on, the store's first."""
+    api, own = settings.api, settings.vfolder
+    if settings.store_is_embedded:
+        store = Address("127.0.0.1", own.redis.port)
+        yield Listener("redis", "embedded store", store, "[vfolder.redis] port")
+    manager, internal = api.manager.address, api.manager.internal_address
+    yield Listener("manager", "manager door", manager, "[api.manager] service-addr")
+    yield Listener("client", "client door", api.client.address, "[api.client] service-addr")
+    yield Listener("internal", "internal door", internal, "[api.manager] internal-addr")
+    yield Listener("flower", "Flower", own.flower.address, "[vfolder.flower] addr")
+
+
+def check_free(settings: Settings) -> None:
+    """Make sure that nobody else listens there.
+
+    Raises:
+        ConfigurationError: one sentence per address that cannot be had, with the setting to move.
+    """
+    sentences = [text for one in of(settings) if (text := _refusal(one, settings.origin))]
+    if sentences:
+        raise ConfigurationError("\n".join(sentences))
+
+
+def _refusal(one: Listener, origin: str) -> str | None:
+    try:
+        infos = socket.getaddrinfo(*one.address, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+        family, kind, *_rest, where = infos[0]
+        with socket.socket(family, kind) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(where)
+    except OSError as error:
+        taken = error.errno == errno.EADDRINUSE
+        why = "is taken" if taken else f"cannot be used ({error.strerror})"
+        return (
+            f"The address {one.address} of the {one.title} {why}. Move it: set {one.setting} in "
+            f"{origin}, or {one.variable}={one.example} in the environment."
+        )
+    return None
+
+
+async def answers(one: Listener, deadline: float) -> bool:
+    """Wait until something accepts connections there, until the loop's clock says `deadline`."""
+    while asyncio.get_running_loop().time() < deadline:
+        with suppress(OSError):
+            _reader, writer = await asyncio.open_connection(*one.address)
+            writer.close()
+            with suppress(OSError):
+                await writer.wait_closed()
+            return True
+        await asyncio.sleep(POLL_SECONDS)
+    return False
+
+
+def store_problem(settings: Settings) -> str | None:
+    """Ask the store once; give a sentence when it does not answer yet, without its password.
+
+    Raises:
+        ConfigurationError: it answers and refuses the password: waiting does not help.
+    """
+    try:
+        with Redis.from_url(
+            settings.redis_url, socket_timeout=_PROBE_SECONDS, socket_connect_timeout=_PROBE_SECONDS
+        ) as client:
+            client.ping()
+    except AuthenticationError as error:
+        raise ConfigurationError("The store refuses the password ([vfolder.redis]).") from error
+    except (RedisError, ValueError, OSError):
+        where = settings.redis_url.rpartition("@")[2].removeprefix("redis://")
+        return f"The store at {where} does not answer ([vfolder.redis])."
+    return None

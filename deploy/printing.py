@@ -1,0 +1,51 @@
+"""The supervisor's output: every line of every process, with its name before it."""
+
+import os
+import sys
+from collections.abc import Sequence
+from contextlib import suppress
+from datetime import datetime
+
+from honcho.colour import get_colours
+from honcho.printer import Message, Printer
+
+#: Lines longer than this are printed in pieces.
+LINE_BYTES = 65_536
+OWN_NAME = "vfolder"
+
+
+class Lines:
+    """Prints lines of processes; when nobody reads any more, goes silent instead of failing."""
+
+    def __init__(self, names: Sequence[str]) -> None:
+        colours = get_colours()
+        self._colours = {name: next(colours) for name in names}
+        self._printer = Printer(sys.stdout, width=max(map(len, (*names, OWN_NAME))))
+        self._quiet = False
+
+    def say(self, text: str) -> None:
+        """Print a line of the supervisor itself."""
+        self.show(OWN_NAME, text)
+
+    def show(self, name: str, text: str | bytes) -> None:
+        """Print what a process wrote; bytes that are no UTF-8 are replaced."""
+        if self._quiet:
+            return
+        now = datetime.now().astimezone()
+        colour = self._colours.get(name)
+        try:
+            self._printer.write(Message("line", text, now, name, colour))
+        except BrokenPipeError:
+            self._go_silent()
+
+    def plain(self, text: str) -> None:
+        """Print text as it is, for people who read it once (the greeting)."""
+        try:
+            print(text, flush=True)  # noqa: T201 - this is the program's output
+        except BrokenPipeError:
+            self._go_silent()
+
+    def _go_silent(self) -> None:
+        self._quiet = True
+        with suppress(OSError):  # so that the interpreter's last flush does not complain either
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -1,0 +1,39 @@
+"""The Procfile: which processes one node runs."""
+
+import shlex
+import sys
+from pathlib import Path
+
+from honcho.environ import parse_procfile
+
+from core.errors import ConfigurationError
+
+#: The one the project comes with.
+PROCFILE = Path(__file__).parent / "Procfile"
+#: The line that runs the embedded store; all others need it.
+STORE = "redis"
+
+
+def read(path: Path = PROCFILE) -> dict[str, list[str]]:
+    """Give each process its argument list, in the order of the file.
+
+    `python` means the interpreter that runs this.
+
+    Raises:
+        ConfigurationError: the file is missing, empty, or a line has unbalanced quotes.
+    """
+    try:
+        lines = parse_procfile(path.read_text("utf-8")).processes
+        commands = {name: _arguments(command) for name, command in lines.items()}
+    except OSError as error:
+        raise ConfigurationError(f"Cannot read {path}: {error.strerror}.") from error
+    except (ValueError, AssertionError) as error:
+        raise ConfigurationError(f"{path} is not a Procfile: {error}.") from error
+    if not commands:
+        raise ConfigurationError(f"{path} names no process.")
+    return commands
+
+
+def _arguments(command: str) -> list[str]:
+    first, *rest = shlex.split(command)
+    return [sys.executable if first == "python" else first, *rest]

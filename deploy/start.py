@@ -1,0 +1,84 @@
+"""What happens before the first process starts: arguments, first configuration, checks."""
+
+import argparse
+import fcntl
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+from core.errors import ConfigurationError
+from core.settings import CONFIG_NAME, Settings, find, load
+from deploy import first_run, listeners, procfile
+
+#: Where a first start writes the configuration, relative to the working directory.
+DEFAULT_DIRECTORY = Path("var")
+_LOCK_NAME = "up.lock"
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """Everything a supervisor needs, and the lock that keeps a second one away."""
+
+    settings: Settings
+    commands: dict[str, list[str]]
+    lock: IO[str]
+
+
+def prepare(arguments: Sequence[str]) -> Start:
+    """Find or write the configuration, read the Procfile, and check that all can start.
+
+    Raises:
+        ConfigurationError: with the setting to change, in one sentence each.
+        SystemExit: wrong arguments, or `--help`.
+    """
+    asked = _parser().parse_args(arguments)
+    path = Path(asked.config).absolute() if asked.config else _default_path()
+    first_run.ensure(path)
+    settings = load(path)
+    settings.state_dir.mkdir(parents=True, exist_ok=True)
+    commands = procfile.read(Path(asked.procfile))
+    lock = _lock(settings)
+    listeners.check_free(settings)
+    return Start(settings, commands, lock)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="vfolder up",
+        description="Start every process of this node here; Ctrl-C stops them in order.",
+    )
+    parser.add_argument(
+        "--config", metavar="FILE", help=f"the configuration; written if absent ({CONFIG_NAME})"
+    )
+    parser.add_argument(
+        "--procfile", metavar="FILE", default=procfile.PROCFILE, help="which processes to run"
+    )
+    return parser
+
+
+def _default_path() -> Path:
+    try:
+        return find()
+    except ConfigurationError:
+        return (DEFAULT_DIRECTORY / CONFIG_NAME).absolute()
+
+
+def _lock(settings: Settings) -> IO[str]:
+    path = settings.state_dir / _LOCK_NAME
+    file = path.open("a+", encoding="utf-8")
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        file.seek(0)
+        holder = file.read().strip()
+        file.close()
+        raise ConfigurationError(
+            f"This node already runs (process {holder or 'unknown'}) with {settings.origin}; "
+            "stop it, or give another file with --config."
+        ) from error
+    file.truncate(0)
+    file.write(f"{os.getpid()}\n")
+    file.flush()
+    return file

@@ -1,0 +1,153 @@
+"""Runs the processes of one node: `python -m deploy.supervisor`, what `vfolder up` becomes.
+
+The store first, and ready; then all others. A process that ends is started again, with growing
+pauses and one line that says so (a plain Procfile runner stops everything instead). SIGINT,
+SIGTERM and SIGHUP drain: everyone but the store is asked to end, then the store; a second signal
+hurries. Whatever happens to this process, nothing stays behind: see `core.lifeline`.
+"""
+
+import asyncio
+import os
+import signal
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from core.errors import ConfigurationError
+from core.settings import CONFIG_VARIABLE, Settings
+from deploy import listeners, procfile
+from deploy.child import Child
+from deploy.greeting import greeting
+from deploy.printing import Lines
+from deploy.start import prepare
+
+#: What the doors and the worker may take beyond their own grace before they are killed.
+DRAIN_MARGIN_SECONDS = 10.0
+STORE_STOP_SECONDS = 10.0
+#: A store with a long append-only file takes its time to read it.
+STORE_START_SECONDS = 60.0
+_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+class Supervisor:
+    """All processes of one node, from first start to last end."""
+
+    def __init__(self, settings: Settings, commands: dict[str, list[str]]) -> None:
+        self._settings = settings
+        if not settings.store_is_embedded:
+            commands = {name: line for name, line in commands.items() if name != procfile.STORE}
+        self._lines = Lines(list(commands))
+        environment = _environment(settings)
+        children = {
+            name: Child(name, line, environment, self._lines) for name, line in commands.items()
+        }
+        self._store = children.pop(procfile.STORE, None)
+        self._others = list(children.values())
+        self._asked = asyncio.Event()
+        self._hurry = asyncio.Event()
+
+    async def run(self) -> int:
+        """Run until a signal asks for the end; gives the exit status."""
+        loop = asyncio.get_running_loop()
+        for number in _SIGNALS:
+            loop.add_signal_handler(number, self._on_signal)
+        running = {child: asyncio.create_task(child.run()) for child in self._first()}
+        problem = await self._store_ready()
+        if problem is None:
+            running |= {child: asyncio.create_task(child.run()) for child in self._others}
+            greeter = asyncio.create_task(self._greet())
+            await self._asked.wait()
+            greeter.cancel()
+        await self._drain(running)
+        if problem and not self._asked.is_set():
+            self._lines.say(problem)
+            return 1
+        self._lines.say("all processes ended")
+        return 0
+
+    def _first(self) -> Iterable[Child]:
+        return [self._store] if self._store else []
+
+    def _on_signal(self) -> None:
+        if self._asked.is_set():
+            self._hurry.set()
+        else:
+            self._lines.say("draining; press Ctrl-C again to hurry")
+            self._asked.set()
+
+    async def _store_ready(self) -> str | None:
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + STORE_START_SECONDS
+        while not self._asked.is_set():
+            try:
+                problem = await asyncio.to_thread(listeners.store_problem, self._settings)
+            except ConfigurationError as error:
+                return error.detail
+            if problem is None or loop.time() > deadline:
+                return problem
+            await asyncio.sleep(listeners.POLL_SECONDS)
+        return "stopped before the store was ready"
+
+    async def _greet(self) -> None:
+        deadline = asyncio.get_running_loop().time() + listeners.START_SECONDS
+        known = {child.name for child in self._others}
+        late = [
+            one.title
+            for one in listeners.of(self._settings)
+            if one.process in known and not await listeners.answers(one, deadline)
+        ]
+        self._lines.plain(greeting(self._settings))
+        if late:
+            self._lines.say(f"not answering yet: {', '.join(late)}; see the lines above")
+
+    async def _drain(self, running: dict[Child, "asyncio.Task[None]"]) -> None:
+        others = {child: task for child, task in running.items() if child is not self._store}
+        hurried = asyncio.create_task(self._hurry.wait())
+        bound = self._settings.vfolder.doors.grace_seconds + DRAIN_MARGIN_SECONDS
+        await self._end(others, bound, hurried)
+        store = {child: task for child, task in running.items() if child is self._store}
+        await self._end(store, STORE_STOP_SECONDS)
+        hurried.cancel()
+
+    async def _end(
+        self,
+        running: dict[Child, "asyncio.Task[None]"],
+        bound: float,
+        hurried: "asyncio.Task[bool] | None" = None,
+    ) -> None:
+        if not running:
+            return
+        for child in running:
+            child.stop()
+        ended = asyncio.gather(*running.values())
+        waited: list[asyncio.Future[Any]] = [ended, hurried] if hurried else [ended]
+        await asyncio.wait(waited, timeout=bound, return_when=asyncio.FIRST_COMPLETED)
+        for child in running:
+            if child.running:
+                self._lines.say(f"{child.name} has not ended; killing it")
+                child.kill()
+        await ended
+
+
+def _environment(settings: Settings) -> dict[str, str]:
+    own = Path(sys.executable).parent
+    return os.environ | {
+        CONFIG_VARIABLE: settings.origin,
+        "PYTHONUNBUFFERED": "1",
+        "PATH": f"{own}{os.pathsep}{os.environ.get('PATH', os.defpath)}",
+    }
+
+
+def main() -> None:
+    """Prepare the node and run it; configuration errors end with status 2 and a sentence."""
+    try:
+        start = prepare(sys.argv[1:])
+    except ConfigurationError as error:
+        sys.stderr.write(f"{error.detail}\n")
+        sys.exit(2)
+    sys.exit(asyncio.run(Supervisor(start.settings, start.commands).run()))
+
+
+if __name__ == "__main__":
+    main()

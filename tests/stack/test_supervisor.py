@@ -1,0 +1,211 @@
+"""The supervisor with real processes of the simplest kind around the real store."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from redis import Redis
+
+from tests.support.node import ROOT, Node, gone, wait_for
+from tests.support.valkey import Valkey
+
+STORE = "redis: python -m deploy.embedded_store\n"
+SLEEPER = "sleeper: sleep 1000\n"
+STUBBORN = """stubborn: sh -c "trap '' TERM; echo ready; while :; do sleep 1; done"\n"""
+PARENT = 'parent: sh -c "sleep 1001 & sleep 1002"\n'
+
+
+@pytest.fixture
+def node(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Node]:
+    made = Node(tmp_path / "node", getattr(request, "param", STORE + SLEEPER))
+    yield made
+    if made.process is not None and made.process.poll() is None:
+        made.signal(signal.SIGINT)
+        made.signal(signal.SIGINT)
+        made.wait()
+
+
+def test_ctrl_c_ends_everyone_and_the_store_last(node: Node) -> None:
+    node.start()
+    node.wait_until_it_says("The node runs.")
+    pids = list(node.children())
+    assert len(pids) == 2
+    assert node.stop() == 0
+    assert gone(pids)
+    assert node.output.index("draining") < node.output.index("ready to exit")
+    assert "all processes ended" in node.output
+
+
+def test_a_killed_process_is_started_again_with_a_line_that_says_so(node: Node) -> None:
+    node.start()
+    first = node.pid_of(["sleep", "1000"])
+    os.kill(first, signal.SIGKILL)
+    node.wait_until_it_says("sleeper ended (killed by SIGKILL)")
+    node.wait_until_it_says("starting it again in 0.5 s")
+    assert node.pid_of(["sleep", "1000"]) != first
+
+
+@pytest.mark.parametrize("node", [STORE + 'brief: sh -c "exit 7"\n'], indirect=True)
+def test_the_pauses_grow(node: Node) -> None:
+    node.start()
+    node.wait_until_it_says("brief ended (exit status 7)")
+    node.wait_until_it_says("starting it again in 1 s")
+    node.wait_until_it_says("starting it again in 2 s")
+
+
+@pytest.mark.parametrize("node", [STORE + PARENT], indirect=True)
+def test_what_a_dead_process_left_behind_is_ended_too(node: Node) -> None:
+    node.start()
+    shell = node.pid_of(["sh"])
+    orphan = wait_for(lambda: [p for p, line in node.children().items() if "1001" in line])
+    os.kill(shell, signal.SIGKILL)
+    wait_for(lambda: gone(orphan))
+
+
+@pytest.mark.parametrize("node", [STORE + SLEEPER + PARENT], indirect=True)
+def test_nothing_survives_a_killed_supervisor_but_what_only_its_child_knew(node: Node) -> None:
+    node.start()
+    node.wait_until_it_says("The node runs.")
+    direct = [node.pid_of(["sleep", "1000"]), node.pid_of(["sh"]), _store_of(node)]
+    rest = [pid for pid in node.children() if pid not in direct]
+    node.signal(signal.SIGKILL)
+    node.wait()
+    wait_for(lambda: gone(direct))
+    for pid in rest:  # plain shell children ask for nothing; ours do (core.lifeline)
+        os.kill(pid, signal.SIGKILL)
+
+
+def _store_of(node: Node) -> int:
+    return next(pid for pid, line in node.children().items() if "valkey-server" in line[0])
+
+
+@pytest.mark.parametrize("node", [STORE + STUBBORN], indirect=True)
+def test_a_second_ctrl_c_hurries(node: Node) -> None:
+    node.start()
+    node.wait_until_it_says("| ready")
+    node.wait_until_it_says("The node runs.")
+    pids = list(node.children())
+    node.signal(signal.SIGINT)
+    node.wait_until_it_says("draining")
+    node.signal(signal.SIGINT)
+    assert node.wait() == 0
+    assert "stubborn has not ended; killing it" in node.output
+    assert gone(pids)
+
+
+def test_a_taken_port_is_named_with_the_setting_that_moves_it(node: Node) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", node.ports.manager))
+        taken.listen()
+        node.start()
+        assert node.wait() == 2
+    assert f"127.0.0.1:{node.ports.manager} of the manager door is taken" in node.output
+    assert "[api.manager] service-addr" in node.output
+    variable = f"VFOLDER__API__MANAGER__SERVICE_ADDR=127.0.0.1:{node.ports.manager + 100}"
+    assert variable in node.output
+
+
+def test_the_variable_it_names_moves_the_port(node: Node) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", node.ports.store))
+        taken.listen()
+        other = str(Valkey(node.directory).port)
+        node.start(environment={"VFOLDER__VFOLDER__REDIS__PORT": other})
+        node.wait_until_it_says("The node runs.")
+    assert f"127.0.0.1:{other}" in node.output
+
+
+def test_a_second_start_finds_everything_as_it_was(node: Node) -> None:
+    before = node.config.read_bytes()
+    url = f"{node.settings.redis_url}/0"
+    node.start()
+    node.wait_until_it_says("The node runs.")
+    with Redis.from_url(url) as client:
+        client.set("kept", "yes")
+    assert node.stop() == 0
+    node.start()
+    node.wait_until_it_says("The node runs.")
+    with Redis.from_url(url) as client:
+        assert client.get("kept") == b"yes"
+    assert node.config.read_bytes() == before
+
+
+def test_a_node_runs_once(node: Node) -> None:
+    node.start()
+    node.wait_until_it_says("The node runs.")
+    second = subprocess.run(
+        [sys.executable, "-m", "deploy.supervisor", "--config", node.config],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert second.returncode == 2
+    assert f"already runs (process {node.pid})" in second.stderr
+
+
+def test_an_outside_store_is_used_and_none_is_started(node: Node, valkey: Valkey) -> None:
+    node.start(environment={"VFOLDER__VFOLDER__REDIS__URL": valkey.url})
+    node.wait_until_it_says("The node runs.")
+    assert [line for line in node.children().values() if "valkey-server" in line[0]] == []
+    assert valkey.password not in node.output
+
+
+def test_a_store_that_cannot_be_reached_stops_the_start(node: Node, valkey: Valkey) -> None:
+    wrong = f"redis://:wrong@127.0.0.1:{valkey.port}"
+    node.start(environment={"VFOLDER__VFOLDER__REDIS__URL": wrong})
+    assert node.wait(90) == 1
+    assert "refuses the password ([vfolder.redis])" in node.output
+    assert "wrong" not in node.output
+
+
+@pytest.mark.parametrize(
+    ("line", "sentence"),
+    [
+        ("[vfolder.redis]\nportt = 1", "did you mean `port`?"),
+        ("[volume.x]\nbackend = 1", "at `volume"),
+        ("[[[", "not valid TOML"),
+    ],
+)
+def test_a_wrong_configuration_is_one_clear_sentence(node: Node, line: str, sentence: str) -> None:
+    text = node.config.read_text("utf-8")
+    if "vfolder.redis" in line:
+        text = text.replace("[vfolder.redis]", line)
+    else:
+        text += line
+    node.config.write_text(text, "utf-8")
+    node.start()
+    assert node.wait() == 2
+    assert sentence in node.output
+    assert len(node.output.strip().splitlines()) == 1
+    assert "Traceback" not in node.output
+
+
+def test_output_that_nobody_reads_does_not_stop_the_node(node: Node) -> None:
+    reader, writer = os.pipe()
+    process = subprocess.Popen(
+        [sys.executable, "-m", "deploy.supervisor", "--config", node.config],
+        cwd=ROOT,
+        stdout=writer,
+        stderr=subprocess.STDOUT,
+    )
+    os.close(writer)
+    os.close(reader)
+    wait_for(lambda: _answers(f"{node.settings.redis_url}/0"))
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(timeout=60) == 0
+
+
+def _answers(url: str) -> bool:
+    with Redis.from_url(url) as client:
+        try:
+            return bool(client.ping())
+        except OSError:
+            return False
+        except Exception:  # noqa: BLE001 - not up yet, in any of redis-py's ways
+            return False

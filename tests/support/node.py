@@ -1,0 +1,143 @@
+"""A node under its real supervisor, in its own directory, on free ports."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TypeVar
+
+import psutil
+
+from core.lifeline import end_with_parent
+from core.settings import CONFIG_NAME, Settings, load
+from deploy import first_run
+
+ROOT = Path(__file__).resolve().parents[2]
+POLL_SECONDS = 0.05
+T = TypeVar("T")
+
+
+def wait_for(what: Callable[[], T], seconds: float = 30.0, told: str = "") -> T:
+    """Poll until `what` gives something true, and give that."""
+    deadline = time.monotonic() + seconds
+    while True:
+        if found := what():
+            return found
+        if time.monotonic() > deadline:
+            raise AssertionError(told or f"{what} did not come true within {seconds} s")
+        time.sleep(POLL_SECONDS)
+
+
+class Node:
+    """One supervisor and its processes; `output` is everything they printed."""
+
+    def __init__(self, directory: Path, procfile: str | None = None) -> None:
+        self.directory = directory
+        self.ports = first_run.Ports.free()
+        self.config = directory / CONFIG_NAME
+        first_run.ensure(self.config, self.ports)
+        self._procfile = procfile
+        self._log = directory / "output"
+        self.process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def settings(self) -> Settings:
+        """The configuration it runs with."""
+        return load(self.config, {})
+
+    @property
+    def output(self) -> str:
+        """What the supervisor printed so far."""
+        return self._log.read_text("utf-8", "replace") if self._log.exists() else ""
+
+    @property
+    def pid(self) -> int:
+        """The supervisor's process id."""
+        assert self.process is not None
+        return self.process.pid
+
+    def start(self, *arguments: str, environment: dict[str, str] | None = None) -> None:
+        """Start the supervisor with a fresh output; does not wait for anything."""
+        command = [sys.executable, "-m", "deploy.supervisor", "--config", str(self.config)]
+        if self._procfile is not None:
+            file = self.directory / "Procfile"
+            file.write_text(self._procfile, "utf-8")
+            command += ["--procfile", str(file)]
+        with self._log.open("wb") as log:
+            self.process = subprocess.Popen(
+                [*command, *arguments],
+                cwd=ROOT,
+                env=os.environ | (environment or {}),
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+                preexec_fn=end_with_parent(signal.SIGKILL),  # noqa: PLW1509 - a prctl only
+            )
+
+    def wait_until_it_says(self, text: str, seconds: float = 60.0) -> None:
+        """Wait for a text in the output; fails when the supervisor ends before."""
+
+        def said() -> bool:
+            assert self.process is not None
+            ended = self.process.poll() is not None
+            if text in self.output:
+                return True
+            assert not ended, f"ended before it said {text!r}:\n{self.output}"
+            return False
+
+        wait_for(said, seconds, f"it never said {text!r}:\n{self.output}")
+
+    def signal(self, number: int) -> None:
+        """Send a signal to the supervisor."""
+        assert self.process is not None
+        self.process.send_signal(number)
+
+    def wait(self, seconds: float = 60.0) -> int:
+        """Wait for the supervisor's end."""
+        assert self.process is not None
+        return self.process.wait(timeout=seconds)
+
+    def stop(self) -> int:
+        """Drain as Ctrl-C does, and give the exit status."""
+        if self.process is None or self.process.poll() is not None:
+            return 0
+        self.signal(signal.SIGINT)
+        return self.wait()
+
+    def children(self) -> dict[int, list[str]]:
+        """All processes below the supervisor: argument lists by process id."""
+        found = {}
+        for process in psutil.Process(self.pid).children(recursive=True):
+            try:
+                found[process.pid] = process.cmdline()
+            except psutil.NoSuchProcess:
+                continue
+        return found
+
+    def pid_of(self, words: Sequence[str]) -> int:
+        """The first direct child whose arguments contain all words, waiting for it."""
+
+        def look() -> int:
+            for process in psutil.Process(self.pid).children():
+                line = process.cmdline()
+                if all(word in line for word in words):
+                    return process.pid
+            return 0
+
+        return wait_for(look, told=f"no process with {words}:\n{self.output}")
+
+
+def gone(pids: Sequence[int]) -> bool:
+    """Whether none of the processes is there any more (zombies of others count as gone)."""
+    alive = []
+    for pid in pids:
+        try:
+            if psutil.Process(pid).status() != psutil.STATUS_ZOMBIE:
+                alive.append(pid)
+        except psutil.NoSuchProcess:
+            continue
+    return not alive
