@@ -1,0 +1,257 @@
+"""The bytes of uploads: growing in the scope's hidden room, published by one rename.
+
+    <scope>/.vfolder/uploads/<id>      until the last byte
+    <vfolder>/<path>                   from then on
+
+The room is inside the quota scope, so that the right owner pays from the first byte and the rename
+crosses no border, and outside every vfolder, so that nobody sees half a file.
+"""
+
+import errno
+import fcntl
+import os
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
+from typing import Protocol, runtime_checkable
+
+import msgspec
+
+from backends import descriptors, layout
+from backends.admission import check_digest, check_room
+from backends.base import Backend
+from backends.refusals import translated
+from core.errors import (
+    InvalidParameters,
+    StorageError,
+    Unsupported,
+)
+from core.names import VFolderId, VFolderPath
+from core.upload_store import UploadStore
+from core.uploads import Upload, UploadExists, UploadNotFound
+
+#: The mode of a published file (rw-r--r--), whatever the process's umask is.
+FILE_MODE = 0o644
+
+
+@runtime_checkable
+class HasRoot(Protocol):
+    """Backends whose volume is a mounted directory."""
+
+    def root(self) -> AbstractContextManager[int]:
+        """A directory descriptor of the volume."""
+
+
+class Staging:
+    """The open staging file of one upload; at most one writer by lease and lock."""
+
+    def __init__(self, backend: Backend, upload: Upload, descriptor: int) -> None:
+        self.backend = backend
+        self.upload = upload
+        self.descriptor = descriptor
+
+    def lock(self) -> bool | None:
+        """Lock the file (flock(2)): true is ours, false is another's, None is not possible here.
+
+        The kernel frees it when the process dies, which a lease cannot know.
+        """
+        try:
+            fcntl.flock(self.descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        except OSError as error:
+            if error.errno in (errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS):
+                return None
+            raise
+        return True
+
+    def size(self) -> int:
+        """Bytes on disk, committed or not."""
+        return os.fstat(self.descriptor).st_size
+
+    def settle(self, offset: int) -> int:
+        """Cut what was never committed and stand at the end; the true offset comes back.
+
+        After a crash of the machine the file may be shorter than what was committed: then the file
+        is right.
+        """
+        true = min(self.size(), offset)
+        os.ftruncate(self.descriptor, true)
+        os.lseek(self.descriptor, true, os.SEEK_SET)
+        return true
+
+    def is_current(self) -> bool:
+        """Whether the open file is still the upload's (a writer before us may have published)."""
+        try:
+            with _room(self.backend, self.upload) as room:
+                found = os.stat(self.upload.id, dir_fd=room, follow_symlinks=False)
+        except FileNotFoundError:
+            return False
+        return found.st_ino == os.fstat(self.descriptor).st_ino
+
+    def publish(self, target: VFolderPath) -> None:
+        """Check the digest, make it durable, and give it its name; an older file is replaced.
+
+        Missing directories are made. Links in the way are refused, never followed.
+
+        Raises:
+            VFolderNotFound, EntryExists: a directory has that name.
+            PathEscape: a link or a file is where a directory should be.
+            DigestMismatch: nothing was published.
+            NoSpace, QuotaExceeded, BackendFailed: from the storage.
+        """
+        if target.is_root:
+            raise InvalidParameters("An upload needs a file name.")
+        check_digest(self.descriptor, self.upload.digest)
+        vfolder = VFolderId.parse(self.upload.vfolder)
+        with (
+            translated(),
+            self.backend.open_vfolder(vfolder) as top,
+            _room(self.backend, self.upload) as room,
+            _parents(target, top) as parent,
+        ):
+            os.fsync(self.descriptor)
+            os.rename(self.upload.id, target.name, src_dir_fd=room, dst_dir_fd=parent)
+            os.fsync(parent)
+
+    def close(self) -> None:
+        """Close the file, which also unlocks it."""
+        os.close(self.descriptor)
+
+
+def begin(backend: Backend, store: UploadStore, upload: Upload) -> Upload:
+    """Open an upload session: its staging file and its record, at offset 0.
+
+    The manager door calls this when it issues an upload ticket, with `upload.id` and
+    `upload.session` both the ticket's session, `path` its relpath and `length` its size; the client
+    door does when a tus client creates. An upload of zero bytes is published at once where nothing
+    of that name exists, since some clients never send a byte of it.
+
+    Costs one file creation and one round trip to Redis.
+
+    Raises:
+        VFolderNotFound: the vfolder does not exist.
+        QuotaExceeded, NoSpace: there is no room for `length`.
+        UploadExists: the id is taken.
+    """
+    vfolder = VFolderId.parse(upload.vfolder)
+    with backend.open_vfolder(vfolder):
+        check_room(backend, vfolder, upload.length or 0)
+    with translated(), _room(backend, upload, make=True) as room:
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+        try:
+            descriptor = os.open(upload.id, flags, FILE_MODE, dir_fd=room)
+        except FileExistsError:
+            raise UploadExists("An upload of that id is already open.") from None
+        try:
+            os.fchmod(descriptor, FILE_MODE)
+            known = msgspec.structs.replace(upload, inode=os.fstat(descriptor).st_ino)
+        finally:
+            os.close(descriptor)
+    try:
+        store.create(known)
+    except StorageError:
+        remove(backend, upload)
+        raise
+    if upload.length == 0 and not upload.partial:
+        _publish_empty(backend, upload)
+    return known
+
+
+@contextmanager
+def opened(backend: Backend, upload: Upload) -> Iterator[Staging]:
+    """The staging file, open for reading and writing; closed at the end.
+
+    Raises:
+        UploadNotFound: there is none (published, terminated or swept).
+    """
+    with translated():
+        try:
+            with _room(backend, upload) as room:
+                descriptor = os.open(upload.id, _OPEN_FILE, dir_fd=room)
+        except FileNotFoundError:
+            raise UploadNotFound("No such upload is open; it may have ended or expired.") from None
+    staging = Staging(backend, upload, descriptor)
+    try:
+        yield staging
+    finally:
+        staging.close()
+
+
+_OPEN_FILE = os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+
+
+def was_published(backend: Backend, upload: Upload, target: VFolderPath) -> bool:
+    """Whether the target is this upload's own file: a process may die right after the rename."""
+    try:
+        with (
+            backend.open_vfolder(VFolderId.parse(upload.vfolder)) as top,
+            descriptors.opened("/".join(target.parent.parts) or ".", top) as parent,
+        ):
+            found = os.stat(target.name, dir_fd=parent, follow_symlinks=False)
+    except (OSError, StorageError):
+        return False
+    return found.st_ino == upload.inode and found.st_size == upload.length
+
+
+def remove(backend: Backend, upload: Upload) -> None:
+    """Remove the staging file; absent is fine."""
+    try:
+        with _room(backend, upload) as room:
+            os.unlink(upload.id, dir_fd=room)
+    except FileNotFoundError:
+        return
+
+
+@contextmanager
+def _room(backend: Backend, upload: Upload, *, make: bool = False) -> Iterator[int]:
+    path = layout.upload(VFolderId.parse(upload.vfolder).scope, upload.id).parent
+    if not isinstance(backend, HasRoot):
+        raise Unsupported("This volume takes no uploads.")
+    with backend.root() as root:
+        if make:
+            with descriptors.made(path, root, descriptors.HIDDEN_MODE) as room:
+                yield room
+        else:
+            with descriptors.opened(path, root) as room:
+                yield room
+
+
+@contextmanager
+def _parents(target: VFolderPath, top: int) -> Iterator[int]:
+    """The directory of the target, made if need be, each step beneath its parent."""
+    current = os.dup(top)
+    try:
+        for part in target.parent.parts:
+            below = _step(part, current)
+            os.close(current)
+            current = below
+        yield current
+    finally:
+        os.close(current)
+
+
+def _step(name: str, parent: int) -> int:
+    flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+    for _ in range(descriptors.RACE_TRIES):
+        try:
+            return os.open(name, flags, dir_fd=parent)
+        except FileNotFoundError:
+            try:
+                os.mkdir(name, descriptors.PREFIX_MODE, dir_fd=parent)
+            except FileExistsError:
+                continue
+            os.fsync(parent)
+    raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
+
+
+def _publish_empty(backend: Backend, upload: Upload) -> None:
+    """Make the empty file where nothing is; a session alone never replaces a file."""
+    target = VFolderPath.parse(upload.path)
+    vfolder = VFolderId.parse(upload.vfolder)
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+    with translated(), backend.open_vfolder(vfolder) as top, _parents(target, top) as parent:
+        try:
+            os.close(os.open(target.name, flags, FILE_MODE, dir_fd=parent))
+        except FileExistsError:
+            return
+        os.fsync(parent)

@@ -1,0 +1,258 @@
+"""Uploads as Redis remembers them: what each is, how far it is, and who may write it now.
+
+    tus.upload.offset:<id>   bytes committed, a decimal; 24 h after the last commit
+    tus.upload.lease:<id>    `<node>:<32 hex>` of the one writer; 30 s, renewed while it writes
+    tus.upload.record:<id>   the `Upload` as JSON; lives as long as the offset
+    tus.upload.rewind:<id>   where a request began that was cut; its sender may know no other offset
+    tus.upload.wanted:<id>   somebody waits for the lease; the writer ends its request politely
+
+The first two are the reference's keys, so that old and new services may serve one another's
+uploads in turn. Every change by a writer is one script that first checks the lease: a writer that
+lost it (a pause, a partition) can commit nothing. The bytes are `backends.uploads`' business; where
+file and offset differ after a crash, the smaller one counts.
+"""
+
+import time
+from collections.abc import Callable
+from typing import Any
+from uuid import uuid4
+
+import msgspec
+import redis
+from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_fixed
+
+from core.errors import Unavailable
+from core.uploads import Lease, LeaseHeld, LeaseLost, Progress, Upload, UploadExists, UploadNotFound
+
+#: An upload nobody has written to for this long is forgotten, and swept from the disk.
+UPLOAD_TTL_SECONDS = 86_400
+#: A finished upload is remembered this long, for a client that lost the last answer.
+FINISHED_TTL_SECONDS = 3_600
+#: A writer that has not renewed its lease for this long is dead.
+LEASE_SECONDS = 30
+#: A wish for the lease is forgotten after this long; who waits repeats it.
+WISH_SECONDS = 3
+#: Who waits for a lease looks this often.
+POLL_SECONDS = 0.05
+#: A store that does not answer is asked again for this long: some clients do not survive a 503.
+STORE_PATIENCE_SECONDS = 5.0
+STORE_PAUSE_SECONDS = 0.2
+
+_ACQUIRE = """
+local offset = redis.call('GET', KEYS[1])
+if not offset then return {'gone'} end
+local holder = redis.call('GET', KEYS[2])
+if holder and holder ~= ARGV[1] and holder ~= ARGV[3] then
+  return {'held', holder}
+end
+redis.call('SET', KEYS[2], ARGV[1], 'EX', ARGV[2])
+redis.call('DEL', KEYS[5])
+return {'yours', offset, redis.call('GET', KEYS[4]) or ''}
+"""
+_ADVANCE = """
+if redis.call('GET', KEYS[2]) ~= ARGV[1] then return -1 end
+redis.call('SET', KEYS[1], ARGV[2], 'EX', ARGV[4])
+redis.call('EXPIRE', KEYS[3], ARGV[4])
+if ARGV[5] == '' then redis.call('DEL', KEYS[4])
+else redis.call('SET', KEYS[4], ARGV[5], 'EX', ARGV[4]) end
+redis.call('EXPIRE', KEYS[2], ARGV[3])
+return redis.call('EXISTS', KEYS[5])
+"""
+_SAVE = """
+if redis.call('GET', KEYS[2]) ~= ARGV[1] then return -1 end
+redis.call('SET', KEYS[3], ARGV[2], 'EX', ARGV[3])
+redis.call('EXPIRE', KEYS[1], ARGV[3])
+return 0
+"""
+_CREATE = """
+local known = redis.call('GET', KEYS[3])
+if known == ARGV[1] then return 1 end
+if known or redis.call('EXISTS', KEYS[1]) == 1 then return 0 end
+redis.call('SET', KEYS[1], '0', 'EX', ARGV[2])
+redis.call('SET', KEYS[3], ARGV[1], 'EX', ARGV[2])
+return 1
+"""
+_RELEASE = """
+if redis.call('GET', KEYS[2]) ~= ARGV[1] then return 0 end
+return redis.call('DEL', KEYS[2], KEYS[5])
+"""
+_FORGET = """
+if ARGV[1] ~= '' and redis.call('GET', KEYS[2]) ~= ARGV[1] then return -1 end
+redis.call('DEL', KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5])
+return 0
+"""
+
+
+class UploadStore:
+    """Uploads of the whole cluster. Safe for threads; one per process.
+
+    Every method raises `Unavailable` when Redis stays away for `STORE_PATIENCE_SECONDS`.
+    """
+
+    def __init__(self, client: "redis.Redis", node: str) -> None:
+        """Keep uploads in database 8 of `client` (text in, text out) for the node of that id."""
+        self._client = client
+        self.node = node
+        self._acquire = client.register_script(_ACQUIRE)
+        self._advance = client.register_script(_ADVANCE)
+        self._save = client.register_script(_SAVE)
+        self._create = client.register_script(_CREATE)
+        self._release = client.register_script(_RELEASE)
+        self._forget = client.register_script(_FORGET)
+
+    def create(self, upload: Upload) -> None:
+        """Remember a new upload at offset 0; its staging file must exist already.
+
+        Raises:
+            UploadExists: the id is taken.
+        """
+        text = msgspec.json.encode(upload).decode()
+        if not _patiently(
+            lambda: self._create(keys=_keys(upload.id), args=[text, UPLOAD_TTL_SECONDS])
+        ):
+            raise UploadExists("An upload of that id is already open.")
+
+    def get(self, upload_id: str, *, tell: bool = False) -> Progress:
+        """The upload and its committed offset; disturbs nobody.
+
+        With `tell` the sender is about to learn the offset, so that no older one counts any more.
+
+        Raises:
+            UploadNotFound: it is not known.
+        """
+        offset_key, _, record_key, rewind_key, _ = _keys(upload_id)
+
+        def ask() -> list[Any]:
+            with self._client.pipeline(transaction=True) as pipe:
+                pipe.get(offset_key)
+                pipe.get(record_key)
+                pipe.ttl(offset_key)
+                if tell:
+                    pipe.delete(rewind_key)
+                return pipe.execute()
+
+        offset, text, ttl, *_ = _patiently(ask)
+        if offset is None or text is None:
+            raise UploadNotFound("No such upload is open; it may have ended or expired.")
+        return Progress(msgspec.json.decode(text, type=Upload), int(offset), max(int(ttl), 0))
+
+    def exists(self, upload_ids: list[str]) -> list[bool]:
+        """For each id, whether it is known; one round trip."""
+
+        def ask() -> list[Any]:
+            with self._client.pipeline(transaction=False) as pipe:
+                for upload_id in upload_ids:
+                    pipe.exists(_keys(upload_id)[0])
+                return pipe.execute()
+
+        return [bool(found) for found in _patiently(ask)]
+
+    def acquire(
+        self, upload_id: str, wait_seconds: float, lock: Callable[[], bool | None]
+    ) -> Lease:
+        """Become the one writer, asking the present one to end and waiting for it.
+
+        `lock` tries to lock the staging file: true is ours, false is another's, None says that the
+        file system has no locks. A lease of this same node whose file we could lock was left by a
+        process that died, and is taken over at once instead of waiting for its end.
+
+        Raises:
+            UploadNotFound: it is not known.
+            LeaseHeld: the holder did not end within the wait.
+        """
+        owner = f"{self.node}:{uuid4().hex}"
+        deadline = time.monotonic() + wait_seconds
+        dead, locked = "", lock()
+        while True:
+            if locked is not False:
+                answer = self._try_acquire(upload_id, owner, dead)
+                if answer[0] == "yours":
+                    return Lease(upload_id, owner, int(answer[1]), _rewind(answer[2]))
+                if answer[0] == "gone":
+                    raise UploadNotFound("No such upload is open; it may have ended or expired.")
+                dead = answer[1] if locked and self._is_own(answer[1]) else ""
+            if not dead:
+                self._wish(upload_id, deadline)
+            locked = locked or lock()
+
+    def _try_acquire(self, upload_id: str, owner: str, dead: str) -> list[str]:
+        args = [owner, str(LEASE_SECONDS), dead]
+        answer: list[str] = _patiently(lambda: self._acquire(keys=_keys(upload_id), args=args))
+        return answer
+
+    def _wish(self, upload_id: str, deadline: float) -> None:
+        """Let the holder know, and wait a little."""
+        if time.monotonic() >= deadline:
+            raise LeaseHeld("Another request is writing this upload; try again shortly.")
+        wanted = _keys(upload_id)[4]
+        _patiently(lambda: self._client.set(wanted, self.node, ex=WISH_SECONDS))
+        time.sleep(POLL_SECONDS)
+
+    def _is_own(self, holder: str) -> bool:
+        return holder.rpartition(":")[0] == self.node
+
+    def advance(self, lease: Lease, offset: int, *, rewind: int | None = None) -> bool:
+        """Commit bytes up to `offset` and renew the lease; true if somebody waits for it.
+
+        `rewind` remembers where the present request began, for a sender that is cut off.
+
+        Raises:
+            LeaseLost: another writer has it; nothing was changed.
+        """
+        start = "" if rewind is None else str(rewind)
+        args = [lease.owner, str(offset), str(LEASE_SECONDS), str(UPLOAD_TTL_SECONDS), start]
+        answer = _patiently(lambda: self._advance(keys=_keys(lease.id), args=args))
+        if int(answer) < 0:
+            raise LeaseLost("The upload went to another writer; ask for its offset and go on.")
+        lease.offset, lease.rewind = offset, rewind
+        return bool(answer)
+
+    def save(self, lease: Lease, upload: Upload) -> None:
+        """Change the record: a length told late, or that it is finished.
+
+        Raises:
+            LeaseLost: another writer has it; nothing was changed.
+        """
+        ttl = FINISHED_TTL_SECONDS if upload.finished else UPLOAD_TTL_SECONDS
+        args = [lease.owner, msgspec.json.encode(upload).decode(), str(ttl)]
+        if int(_patiently(lambda: self._save(keys=_keys(lease.id), args=args))) < 0:
+            raise LeaseLost("The upload went to another writer; ask for its offset and go on.")
+
+    def release(self, lease: Lease) -> None:
+        """Give the lease back; a lost one is left alone."""
+        _patiently(lambda: self._release(keys=_keys(lease.id), args=[lease.owner]))
+
+    def forget(self, upload_id: str, lease: Lease | None = None) -> None:
+        """Remove every key of an upload; with a lease only if it still holds.
+
+        Raises:
+            LeaseLost: another writer has it; nothing was changed.
+        """
+        args = [lease.owner if lease else ""]
+        if int(_patiently(lambda: self._forget(keys=_keys(upload_id), args=args))) < 0:
+            raise LeaseLost("The upload went to another writer; ask for its offset and go on.")
+
+
+def _rewind(text: str) -> int | None:
+    return int(text) if text else None
+
+
+def _keys(upload_id: str) -> list[str]:
+    return [f"tus.upload.{of}:{upload_id}" for of in _KEY_KINDS]
+
+
+_KEY_KINDS = ("offset", "lease", "record", "rewind", "wanted")
+
+
+def _patiently(call: Callable[[], Any]) -> Any:  # noqa: ANN401 - what Redis answers
+    """Ask Redis, again if it is away: every script may be repeated."""
+    tries = Retrying(
+        retry=retry_if_exception_type((redis.ConnectionError, redis.TimeoutError)),
+        stop=stop_after_delay(STORE_PATIENCE_SECONDS),
+        wait=wait_fixed(STORE_PAUSE_SECONDS),
+        reraise=True,
+    )
+    try:
+        return tries(call)
+    except redis.RedisError as error:
+        raise Unavailable("The store of uploads does not answer; try again shortly.") from error
