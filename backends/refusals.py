@@ -1,19 +1,11 @@
-"""What the kernel's refusals on a volume mean in our words."""
+"""What the kernel's refusals mean where an upload is written and published."""
 
 import errno
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from core.errors import (
-    BackendFailed,
-    EntryExists,
-    InvalidParameters,
-    NoSpace,
-    PathEscape,
-    QuotaExceeded,
-    StorageError,
-)
+from core.errors import EntryExists, PathEscape, StorageError
+from core.os_failures import translate
 
 
 @contextmanager
@@ -27,17 +19,10 @@ def translated() -> Iterator[None]:
 
 def refusal(error: OSError) -> StorageError:
     """The one error of ours that an OSError of the volume means."""
-    text = os.strerror(error.errno or 0)
     match error.errno:
-        case errno.EDQUOT:
-            return QuotaExceeded("The quota scope is full; remove something or ask for more.")
-        case errno.ENOSPC | errno.EFBIG:
-            return NoSpace("The volume is full.")
         case errno.EISDIR | errno.EEXIST | errno.ENOTEMPTY:
             return EntryExists("A directory of that name is there; an upload never replaces one.")
         case errno.ENOTDIR | errno.ELOOP | errno.EXDEV:
             return PathEscape("A link or a file is in the way where a directory should be.")
-        case errno.ENAMETOOLONG | errno.EINVAL | errno.EILSEQ:
-            return InvalidParameters(f"The volume does not take that name: {text}.")
         case _:
-            return BackendFailed(f"The volume failed: {text}.", errno=error.errno)
+            return translate(error)
