@@ -2,7 +2,7 @@
 
 from flask import Flask
 
-from api import auth, client, internal, manager
+from api import auth, client, documents, internal, manager
 from api.doors import make_app
 from core import telemetry
 from core.settings import Settings, load
@@ -17,7 +17,7 @@ def manager_door(settings: Settings | None = None) -> Flask:
     app = make_app("manager", settings)
     app.config["MAX_CONTENT_LENGTH"] = BODY_MAX_BYTES
     auth.require_secret(app, settings.api.manager.secret)
-    manager.install(app)
+    manager.install(app, documents.describe(app, "vfolder manager door"))
     app.register_blueprint(internal.probes)
     return app
 

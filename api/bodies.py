@@ -1,11 +1,39 @@
 """JSON request bodies: read on every method, whatever the content type says (docs/wire.md)."""
 
 import json
+from collections.abc import Iterator
 from typing import Any, NoReturn
 
+import marshmallow as ma
 from flask import request
 
 from core.errors import InvalidParameters, MalformedRequest
+
+#: More errors than this in one body are counted, not told.
+ERRORS_MAX = 100
+#: Longer field names (they come from strangers) are cut in answers.
+_NAME_SHOWN_MAX = 200
+
+
+class InvalidBody(InvalidParameters):
+    """The body does not fit; `errors` names each field, `data` has the same as clients read it."""
+
+    error_code = "vfolder_request_invalid-parameters"
+
+
+def load(schema: ma.Schema, max_bytes: int | None = None) -> Any:  # noqa: ANN401 - what the schema makes
+    """The body of the request as what the schema makes of it.
+
+    Raises:
+        InvalidBody: it does not fit.
+        RequestEntityTooLarge: it has more than `max_bytes` (or the door's limit).
+    """
+    if max_bytes is not None:
+        request.max_content_length = max_bytes
+    try:
+        return schema.load(json_object())
+    except ma.ValidationError as error:
+        raise _misfit(error.messages) from None
 
 
 def no_body() -> None:
@@ -22,7 +50,7 @@ def json_object() -> dict[str, Any]:
     """The JSON object of the body; an absent body is an empty object.
 
     Raises:
-        InvalidParameters: not JSON, or not an object.
+        InvalidBody: not JSON, or not an object.
     """
     data = request.get_data()
     if not data.strip():
@@ -40,5 +68,46 @@ def _refuse_constant(name: str) -> NoReturn:
     raise ValueError(name)
 
 
-def _invalid(detail: str) -> InvalidParameters:
-    return InvalidParameters(detail, data=detail, errors=[{"pointer": "", "detail": detail}])
+def misfit(pointer: str, detail: str) -> InvalidBody:
+    """One field is wrong in a way that only the view can see."""
+    told = [{"pointer": pointer, "detail": detail}]
+    return InvalidBody(detail, errors=told, data=_tree(told))
+
+
+def _invalid(detail: str) -> InvalidBody:
+    return InvalidBody(detail, data=detail, errors=[{"pointer": "", "detail": detail}])
+
+
+def _misfit(messages: Any) -> InvalidBody:  # noqa: ANN401 - marshmallow's tree of texts
+    found = list(_flat(messages, ""))
+    told = [{"pointer": pointer, "detail": text} for pointer, text in found[:ERRORS_MAX]]
+    facts: dict[str, Any] = {"errors": told, "data": _tree(told)}
+    if len(found) > ERRORS_MAX:
+        facts["errors_omitted"] = len(found) - ERRORS_MAX
+    first = told[0]
+    return InvalidBody(f"{first['pointer']}: {first['detail']}", **facts)
+
+
+def _flat(messages: Any, pointer: str) -> Iterator[tuple[str, str]]:  # noqa: ANN401 - as above
+    if isinstance(messages, dict):
+        for name, below in messages.items():
+            yield from _flat(below, f"{pointer}/{_escaped(name)}")
+    elif isinstance(messages, list):
+        yield pointer, " ".join(str(text) for text in messages)
+    else:
+        yield pointer, str(messages)
+
+
+def _escaped(name: str | int) -> str:
+    return str(name)[:_NAME_SHOWN_MAX].replace("~", "~0").replace("/", "~1")
+
+
+def _tree(told: list[dict[str, str]]) -> dict[str, Any]:
+    tree: dict[str, Any] = {}
+    for entry in told:
+        *above, name = entry["pointer"].removeprefix("/").split("/")
+        place = tree
+        for part in above:
+            place = place.setdefault(part, {})
+        place[name] = entry["detail"]
+    return tree

@@ -2,7 +2,9 @@
 
 import re
 import time
-from typing import cast
+from collections.abc import Callable
+from functools import cached_property
+from typing import Concatenate, ParamSpec, Protocol, TypeVar, cast
 from uuid import uuid4
 
 import structlog
@@ -10,14 +12,20 @@ from flask import Flask, Response, current_app, g, request
 
 from api import problems
 from api.deadlines import Deadlines
+from backends.base import Backend
 from backends.registry import Volumes
+from core import connections
+from core.names import VFolderId
 from core.settings import Settings
 from core.telemetry import logger
+from core.upload_store import UploadStore
 
 REQUEST_ID_HEADER = "X-Request-ID"
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 _KEY = "vfolder.door"
 _log = logger(__name__)
+P = ParamSpec("P")
+T = TypeVar("T")
 
 
 class Door:
@@ -27,6 +35,53 @@ class Door:
         self.settings = settings
         self.volumes = Volumes(settings)
         self.deadlines = Deadlines(settings.vfolder.doors.backend_timeout)
+
+    @cached_property
+    def uploads(self) -> UploadStore:
+        """The uploads under way in the whole cluster."""
+        client = connections.connect(self.settings, connections.Database.UPLOADS)
+        return UploadStore(client, self.settings.storage_proxy.node_id)
+
+    def on_volume(self, volume: str, act: Callable[[Backend], T]) -> T:
+        """Call `act` with the backend of a volume, within the deadline.
+
+        Raises:
+            UnknownVolume: no such volume.
+            DeadlineExceeded, Unavailable: as `Deadlines.call`.
+        """
+        return self.deadlines.call(volume, act, self.volumes.get(volume))
+
+    def in_vfolder(
+        self,
+        place: "Place",
+        act: Callable[Concatenate[int, P], T],
+        *args: P.args,
+        **kwargs: P.kwargs,
+    ) -> T:
+        """Call `act` with a descriptor of a vfolder's root, within the deadline.
+
+        Raises:
+            UnknownVolume, VFolderNotFound: no such place.
+            DeadlineExceeded, Unavailable: as `Deadlines.call`.
+        """
+
+        def inside(backend: Backend) -> T:
+            with backend.open_vfolder(place.vfolder) as root:
+                return act(root, *args, **kwargs)
+
+        return self.on_volume(place.volume, inside)
+
+
+class Place(Protocol):
+    """Anything that names a vfolder on a volume."""
+
+    @property
+    def volume(self) -> str:
+        """The volume's name."""
+
+    @property
+    def vfolder(self) -> VFolderId:
+        """The vfolder's id."""
 
 
 def current_door() -> Door:

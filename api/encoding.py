@@ -5,6 +5,7 @@ that decodes the JSON and encodes the name back with `surrogateescape` has the v
 """
 
 import json
+from datetime import datetime
 from typing import Any
 
 import orjson
@@ -18,7 +19,14 @@ def dumps(value: Any) -> bytes:  # noqa: ANN401 - any JSON value
     try:
         return orjson.dumps(value)
     except TypeError:
-        return json.dumps(value, separators=(",", ":")).encode()
+        return json.dumps(value, separators=(",", ":"), default=_moment).encode()
+
+
+def _moment(value: object) -> str:
+    """What orjson makes of a moment."""
+    if isinstance(value, datetime):
+        return value.isoformat()
+    raise TypeError(f"{type(value).__name__} is not JSON")
 
 
 def answer(value: Any, status: int = 200) -> Response:  # noqa: ANN401 - any JSON value

@@ -1,27 +1,20 @@
 """Probes and metrics: what load balancers, orchestrators and Prometheus ask."""
 
-import os
 from collections.abc import Iterable
 from datetime import UTC, datetime
 from http import HTTPStatus
-from pathlib import Path
 from typing import Any, cast
 
 from flask import Blueprint, Response
-from prometheus_client import (
-    CONTENT_TYPE_LATEST,
-    REGISTRY,
-    CollectorRegistry,
-    generate_latest,
-    multiprocess,
-)
-from prometheus_client.metrics_core import Metric
+from prometheus_client import CONTENT_TYPE_LATEST, Metric, generate_latest
+from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.registry import Collector
-from prometheus_client.values import ValueClass
 
+from api.doors import current_door
 from api.encoding import answer
 from api.versions import VERSION
 from core import metrics_files
+from core.settings import Settings
 
 COMPONENT = "storage-proxy"
 probes = Blueprint("probes", __name__)
@@ -49,22 +42,20 @@ def ready() -> Response:
 @metrics.get("/metrics")
 def prometheus() -> Response:
     """Every metric of every process of this node, in Prometheus' text format."""
-    registry = REGISTRY
-    if ValueClass.__name__ == "MmapedValue":  # PROMETHEUS_MULTIPROC_DIR is set
-        registry = CollectorRegistry()
-        registry.register(WholeNode())
-    return Response(generate_latest(registry), content_type=CONTENT_TYPE_LATEST)
+    collector = _AllProcesses(current_door().settings)
+    return Response(generate_latest(collector), content_type=CONTENT_TYPE_LATEST)
 
 
-class WholeNode(Collector):
-    """Adds up the counters that every door and worker of this node writes to files."""
+class _AllProcesses(Collector):
+    """The counters of every process of this node, added up."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
 
     def collect(self) -> Iterable[Metric]:
-        """Read all files anew."""
-        directory = Path(os.environ[metrics_files.DIRECTORY_VARIABLE]).parent
-        files = [str(path) for path in metrics_files.all_files(directory)]
-        merged = multiprocess.MultiProcessCollector.merge(files)  # type: ignore[no-untyped-call] # the library's
-        return cast("Iterable[Metric]", merged)
+        """Read the processes' files anew."""
+        files = [str(path) for path in metrics_files.all_files(self._settings)]
+        return cast("Iterable[Metric]", MultiProcessCollector.merge(files))  # type: ignore[no-untyped-call] # the library's
 
 
 def _probe() -> Response:

@@ -10,10 +10,11 @@ from http import HTTPStatus
 from typing import Any
 
 from flask import Flask, Response, g, request
+from redis import RedisError
 from werkzeug.exceptions import HTTPException
 
 from api import encoding
-from core.errors import PROBLEM_TYPE_BASE, Defect, StorageError
+from core.errors import PROBLEM_TYPE_BASE, Defect, StorageError, Unavailable
 from core.os_failures import translate
 from core.telemetry import logger
 
@@ -90,6 +91,8 @@ def _known(error: Exception) -> StorageError:
     if isinstance(error, StorageError):
         return error
     _log.error("request broke", exc_info=error)
+    if isinstance(error, RedisError):
+        return Unavailable("The store of jobs does not answer; try again shortly.")
     if isinstance(error, OSError):
         return translate(error)
     return Defect("Something went wrong here; the log has the story under the request id.")

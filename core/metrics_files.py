@@ -25,6 +25,6 @@ def start_fresh(settings: Settings, process: str) -> Path:
     return directory
 
 
-def all_files(directory: Path) -> list[Path]:
-    """The counters of all processes of this node, given the directory above theirs."""
-    return sorted(directory.glob(f"*/*{_SUFFIX}"))
+def all_files(settings: Settings) -> list[Path]:
+    """The counters of all processes of this node, for `MultiProcessCollector.merge`."""
+    return sorted((settings.state_dir / "metrics").glob(f"*/*{_SUFFIX}"))

@@ -1,10 +1,13 @@
 """The manager door: the wire the manager service speaks, and the job API."""
 
 from flask import Flask
+from flask_smorest import Api
 
-from api.manager import status
+from api.manager import files, quota_scopes, status, tickets, vfolders, volumes
 
 
-def install(app: Flask) -> None:
+def install(app: Flask, api: Api) -> None:
     """Register every resource of the door."""
     app.register_blueprint(status.blueprint)
+    for resource in (volumes, quota_scopes, vfolders, files, tickets):
+        api.register_blueprint(resource.blueprint)

@@ -14,6 +14,7 @@ from core.settings import Settings
 NO_EFFECT = (
     "etcd",
     "debug",
+    "logging",
     "pyroscope",
     "otel",
     "storage-proxy.pid-file",

@@ -1,11 +1,27 @@
-"""Settings and servers of doors for tests."""
+"""Settings and running doors for tests: real gunicorn processes, real HTTP."""
 
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
-from core.settings import Settings, load
+import requests
+
+from core.lifeline import end_with_parent
+from core.settings import CONFIG_VARIABLE, Settings, load
+from tests.support.node import ROOT, wait_for
+from tests.support.openapi import Document
+from tests.support.valkey import free_port
 
 SECRET = "manager-secret-of-the-tests"
 TICKET_SECRET = "ticket-secret-of-the-tests-0123456789"
+AUTH = {"X-BackendAI-Storage-Auth-Token": SECRET}
+#: One answer of a door never takes longer in a test; a hang is a failure.
+ANSWER_SECONDS = 30.0
 
 
 def settings_in(
@@ -21,8 +37,10 @@ node-id = "node1"
 secret = "{TICKET_SECRET}"
 session-expire = "1d"
 [api.client]
-service-addr = "127.0.0.1:0"
+service-addr = "127.0.0.1:{free_port()}"
 [api.manager]
+service-addr = "127.0.0.1:{free_port()}"
+internal-addr = "127.0.0.1:{free_port()}"
 secret = "{SECRET}"
 [volume.local]
 backend = "vfs"
@@ -33,3 +51,74 @@ url = "{redis_url}"
 """,
     )
     return load(path, environ={})
+
+
+class RunningDoor:
+    """A door that listens: every answer to `call` is checked against its OpenAPI document."""
+
+    def __init__(self, url: str, headers: Mapping[str, str]) -> None:
+        self.url = url
+        self._headers = dict(headers)
+        self.session = requests.Session()
+        self.session.trust_env = False
+        self._document: Document | None = None
+
+    @property
+    def document(self) -> Document:
+        """The door's own description, read once."""
+        if self._document is None:
+            self._document = Document(self.send("GET", "/openapi.json").json())
+        return self._document
+
+    def send(self, method: str, path: str, **options: Any) -> requests.Response:
+        """One request with the door's secret; other options are those of `requests`."""
+        headers = {**self._headers, **options.pop("headers", {})}
+        options.setdefault("timeout", ANSWER_SECONDS)
+        return self.session.request(method, self.url + path, headers=headers, **options)
+
+    def call(self, method: str, path: str, body: Any = None, **options: Any) -> requests.Response:
+        """One request with a JSON body, its answer checked against the document."""
+        if body is not None:
+            options["json"] = body
+        response = self.send(method, path, **options)
+        self.document.check(method, path, response)
+        assert response.status_code < 500, response.text
+        return response
+
+
+@contextmanager
+def running_door(door: str, settings: Settings) -> Iterator[RunningDoor]:
+    """One door under its real server, until the end of the block."""
+    address = {
+        "manager": settings.api.manager.address,
+        "client": settings.api.client.address,
+        "internal": settings.api.manager.internal_address,
+    }[door]
+    log_path = settings.directory / f"{door}.log"
+    with log_path.open("wb") as log:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "api.serve", door],
+            cwd=ROOT,
+            env=os.environ | {CONFIG_VARIABLE: settings.origin},
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            preexec_fn=end_with_parent(signal.SIGKILL),  # noqa: PLW1509 - a prctl only
+        )
+    running = RunningDoor(f"http://{address}", AUTH if door == "manager" else {})
+    try:
+        wait_for(lambda: _answers(running, process, log_path), told=f"see {log_path}")
+        yield running
+    finally:
+        running.session.close()
+        process.terminate()
+        process.wait(timeout=60)
+
+
+def _answers(door: RunningDoor, process: "subprocess.Popen[bytes]", log: Path) -> bool:
+    assert process.poll() is None, log.read_text()
+    try:
+        door.send("GET", "/health")
+    except requests.ConnectionError:
+        return False
+    return True

@@ -1,0 +1,122 @@
+"""Entries of a vfolder: make, list, move, fetch."""
+
+from http import HTTPStatus
+
+from flask import Response
+
+from api.doors import current_door
+from api.encoding import answer, no_content
+from api.resources import Act, Answer, Resource
+from api.schemas.files import (
+    EntryList,
+    ListBody,
+    ListDirectory,
+    Made,
+    MakeDirectories,
+    MakeDirectoriesBody,
+    MoveBody,
+    MoveEntry,
+    RenameBody,
+    RenameEntry,
+)
+from backends import entries, listing
+from core.errors import (
+    EntryRefused,
+    InvalidName,
+    PathEscape,
+    StorageError,
+    VFolderNotFound,
+)
+from core.names import VFolderPath
+
+blueprint = Resource("files", __name__, description="Entries of a vfolder.")
+
+_PATHS = (VFolderNotFound, PathEscape, EntryRefused)
+
+
+@blueprint.act(
+    "POST",
+    "/folder/file/mkdir",
+    Act(
+        takes=MakeDirectoriesBody,
+        gives={
+            200: Answer("All are made.", Made),
+            207: Answer("Some are made.", Made),
+            422: Answer("None is made.", Made),
+        },
+    ),
+)
+def make_directories(body: MakeDirectories) -> Response:
+    """Make directories.
+
+    Each path is told apart: those that could not be made are in `failed` with the reason.
+    """
+    success, failed = [], []
+    for text in body.paths:
+        try:
+            current_door().in_vfolder(
+                body,
+                entries.make_directory,
+                VFolderPath.parse(text),
+                parents=body.parents,
+                exist_ok=body.exist_ok,
+            )
+        except StorageError as error:
+            if error.status >= HTTPStatus.INTERNAL_SERVER_ERROR and error.retriable:
+                raise
+            failed.append({"item": text, "msg": error.detail})
+        else:
+            success.append({"item": text, "msg": None})
+    status = HTTPStatus.UNPROCESSABLE_ENTITY
+    if success:
+        status = HTTPStatus.MULTI_STATUS if failed else HTTPStatus.OK
+    return answer({"results": {"success": success, "failed": failed}}, status)
+
+
+@blueprint.act(
+    "POST",
+    "/folder/file/list",
+    Act(takes=ListBody, gives={200: Answer("Its entries.", EntryList)}, refuses=_PATHS),
+)
+def list_directory(body: ListDirectory) -> Response:
+    """List a directory in the order of names.
+
+    Without `limit`, as many entries come as the configuration allows; `truncated` says whether
+    there are more, and `next` is the `cursor` that continues.
+    """
+    door = current_door()
+    limit = door.settings.storage_proxy.scandir_limit if body.limit is None else body.limit
+    page = door.in_vfolder(body, listing.list_directory, body.path, limit, body.cursor)
+    return answer(
+        {"items": page.items, "truncated": page.next is not None, "next": page.next},
+    )
+
+
+@blueprint.act(
+    "POST",
+    "/folder/file/rename",
+    Act(takes=RenameBody, gives={204: Answer("Renamed.")}, refuses=(*_PATHS, InvalidName)),
+)
+def rename_entry(body: RenameEntry) -> Response:
+    """Give an entry another name in its directory.
+
+    A file may take the place of a file, nothing takes the place of a directory. A link is
+    renamed itself, not what it points at.
+    """
+    current_door().in_vfolder(body, entries.rename, body.path, body.new_name)
+    return no_content()
+
+
+@blueprint.act(
+    "POST",
+    "/folder/file/move",
+    Act(takes=MoveBody, gives={204: Answer("Moved.")}, refuses=_PATHS),
+)
+def move_entry(body: MoveEntry) -> Response:
+    """Move an entry to another place in the same vfolder.
+
+    A target that is a directory takes the entry inside. A file may take the place of a file,
+    nothing takes the place of a directory. A link is moved itself, not what it points at.
+    """
+    current_door().in_vfolder(body, entries.move, body.source, body.target)
+    return no_content()

@@ -1,0 +1,74 @@
+"""Quota scopes: the owners that limits apply to."""
+
+from dataclasses import asdict
+
+from flask import Response
+
+from api.doors import current_door
+from api.encoding import answer, no_content
+from api.resources import Act, Answer, Resource
+from api.schemas.quota_scopes import (
+    CreateScopeBody,
+    LimitScopeBody,
+    OneScope,
+    ScopeBody,
+    ScopeLimit,
+    ScopeOrder,
+    ScopeUsage,
+)
+from core.errors import QuotaScopeExists, QuotaScopeNotFound
+
+blueprint = Resource("quota-scopes", __name__, description="Owners that limits apply to.")
+
+
+@blueprint.act(
+    "POST",
+    "/quota-scope",
+    Act(takes=CreateScopeBody, gives={204: Answer("Made.")}, refuses=(QuotaScopeExists,)),
+)
+def create_quota_scope(body: ScopeOrder) -> Response:
+    """Make a quota scope, with a limit if one is given."""
+    current_door().on_volume(body.volume, lambda b: b.create_scope(body.scope, body.limit_bytes))
+    return no_content()
+
+
+@blueprint.act(
+    "GET",
+    "/quota-scope",
+    Act(
+        takes=ScopeBody,
+        gives={200: Answer("What it holds and may hold.", ScopeUsage)},
+        refuses=(QuotaScopeNotFound,),
+    ),
+)
+def get_quota_scope(body: OneScope) -> Response:
+    """Tell what a quota scope holds and may hold.
+
+    Both are null on a volume that knows no quota.
+    """
+    return answer(
+        asdict(current_door().on_volume(body.volume, lambda b: b.describe_scope(body.scope)))
+    )
+
+
+@blueprint.act(
+    "PATCH",
+    "/quota-scope",
+    Act(takes=LimitScopeBody, gives={204: Answer("Set.")}),
+)
+def set_quota_scope_limit(body: ScopeLimit) -> Response:
+    """Limit a quota scope; it is made when it is absent."""
+    limit = body.options["limit_bytes"]
+    current_door().on_volume(body.volume, lambda b: b.set_limit(body.scope, limit))
+    return no_content()
+
+
+@blueprint.act(
+    "DELETE",
+    "/quota-scope/quota",
+    Act(takes=ScopeBody, gives={204: Answer("No limit any more.")}, refuses=(QuotaScopeNotFound,)),
+)
+def unset_quota_scope_limit(body: OneScope) -> Response:
+    """Take the limit of a quota scope away."""
+    current_door().on_volume(body.volume, lambda b: b.unset_limit(body.scope))
+    return no_content()

@@ -1,0 +1,123 @@
+"""Tickets: signed permission for one act at the client door."""
+
+from uuid import uuid4
+
+from flask import Response
+
+from api import bodies
+from api.doors import current_door
+from api.encoding import answer
+from api.resources import Act, Answer, Resource
+from api.schemas.tickets import (
+    ArchiveBody,
+    ArchiveOrder,
+    DownloadBody,
+    DownloadOrder,
+    Token,
+    UploadBody,
+    UploadOrder,
+)
+from backends import uploads
+from core import tickets
+from core.errors import EntryExists, NoSpace, PathEscape, QuotaExceeded, VFolderNotFound
+from core.names import VFolderPath
+from core.tickets import ArchiveTicket, DownloadTicket, Ticket, UploadTicket
+from core.uploads import Upload
+
+blueprint = Resource("tickets", __name__, description="Permission for acts at the client door.")
+
+
+@blueprint.act(
+    "POST",
+    "/folder/file/download",
+    Act(takes=DownloadBody, gives={200: Answer("The ticket.", Token)}, refuses=(PathEscape,)),
+)
+def issue_download_ticket(body: DownloadOrder) -> Response:
+    """Permit the download of one file, or of a directory as an archive.
+
+    Whether the entry exists is seen when it is downloaded.
+    """
+    current_door().volumes.get(body.volume)
+    return _token(
+        DownloadTicket(
+            volume=body.volume,
+            vfid=str(body.vfolder),
+            relpath=str(body.path),
+            archive=body.archive,
+            unmanaged_path=body.unmanaged_path,
+            exp=_expiry(),
+        ),
+    )
+
+
+@blueprint.act(
+    "POST",
+    "/folder/file/archive-download-token",
+    Act(takes=ArchiveBody, gives={200: Answer("The ticket.", Token)}, refuses=(PathEscape,)),
+)
+def issue_archive_ticket(body: ArchiveOrder) -> Response:
+    """Permit the download of several entries as one archive.
+
+    Whether the entries exist is seen when they are downloaded.
+    """
+    current_door().volumes.get(body.volume)
+    for path in body.files:
+        VFolderPath.parse(path)
+    return _token(
+        ArchiveTicket(
+            volume=body.volume,
+            virtual_folder_id=str(body.vfolder),
+            files=body.files,
+            filename=body.filename,
+            exp=_expiry(),
+        ),
+    )
+
+
+@blueprint.act(
+    "POST",
+    "/folder/file/upload",
+    Act(
+        takes=UploadBody,
+        gives={200: Answer("The ticket.", Token)},
+        refuses=(VFolderNotFound, PathEscape, EntryExists, QuotaExceeded, NoSpace),
+    ),
+)
+def issue_upload_ticket(body: UploadOrder) -> Response:
+    """Permit the upload of one file and open the upload.
+
+    A size above the configured largest upload, or above what the quota leaves, is refused. A file
+    of zero bytes is there when this returns: its sender has nothing to send.
+    """
+    if body.path.is_root:
+        raise bodies.misfit("/relpath", "An upload needs the name of a file.")
+    door = current_door()
+    largest = door.settings.storage_proxy.max_upload_bytes
+    if body.size > largest:
+        raise bodies.misfit("/size", f"The largest upload is {largest} bytes.")
+    ticket = UploadTicket(
+        volume=body.volume,
+        vfid=str(body.vfolder),
+        relpath=str(body.path),
+        size=body.size,
+        session=uuid4().hex,
+        exp=_expiry(),
+    )
+    upload = Upload(
+        id=ticket.session,
+        session=ticket.session,
+        volume=ticket.volume,
+        vfolder=ticket.vfid,
+        path=ticket.relpath,
+        length=ticket.size,
+    )
+    door.on_volume(body.volume, lambda backend: uploads.begin(backend, door.uploads, upload))
+    return _token(ticket)
+
+
+def _token(ticket: Ticket) -> Response:
+    return answer({"token": tickets.issue(ticket, current_door().settings.storage_proxy.secret)})
+
+
+def _expiry() -> int:
+    return tickets.expiry(current_door().settings.storage_proxy.session_expire_seconds)

@@ -1,0 +1,164 @@
+"""Routes and their documentation in one place: what an act takes, gives and refuses.
+
+A view gets its body parsed and typed, returns a ready response, and its docstring is the user's
+documentation: the first line the summary, the rest the description.
+"""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from functools import wraps
+from http import HTTPStatus
+from typing import Any
+
+import marshmallow as ma
+from flask import Response
+from flask_smorest import Blueprint
+
+from api import bodies
+from api.schemas.fields import Body
+from api.schemas.problems import Problem
+from core.errors import (
+    BackendFailed,
+    DeadlineExceeded,
+    Forbidden,
+    MalformedRequest,
+    StorageError,
+    Unavailable,
+    UnknownVolume,
+)
+
+JSON = "application/json"
+PROBLEM = "application/problem+json"
+View = Callable[..., Response]
+Errors = Iterable[type[StorageError]]
+
+#: Any act on a volume may meet these.
+VOLUME_ERRORS: tuple[type[StorageError], ...] = (
+    UnknownVolume,
+    BackendFailed,
+    DeadlineExceeded,
+    Unavailable,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """One way an act ends well."""
+
+    says: str
+    schema: type[ma.Schema] | None = None
+    content_type: str = JSON
+    headers: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Act:
+    """What a route takes, gives and refuses."""
+
+    gives: dict[int, Answer]
+    takes: type[Body] | None = None
+    refuses: tuple[type[StorageError], ...] = ()
+    #: Largest body in bytes; None is the door's own limit.
+    body_max_bytes: int | None = None
+
+    @property
+    def errors(self) -> list[type[StorageError]]:
+        """Every error the act may end with."""
+        found: list[type[StorageError]] = [Forbidden, *self.refuses]
+        if self.takes is None:
+            return [MalformedRequest, *found]
+        names = self.takes._declared_fields  # noqa: SLF001 - marshmallow has no other way to ask a class
+        volume = VOLUME_ERRORS if any("volume" in name for name in names) else ()
+        return [bodies.InvalidBody, *found, *volume]
+
+
+class Resource(Blueprint):
+    """A blueprint of acts."""
+
+    def act(self, method: str, rule: str, act: Act) -> Callable[[View], View]:
+        """Route `method rule` to the view; it gets the parsed body first, if the act takes one."""
+
+        def decorate(view: View) -> View:
+            bound = _with_body(view, act) if act.takes else _without_body(view)
+            bound.__dict__["_apidoc"] = {"manual_doc": _documentation(view, act)}
+            self.add_url_rule(rule, view.__name__, bound, methods=[method])
+            return bound
+
+        return decorate
+
+
+def _with_body(view: View, act: Act) -> View:
+    if act.takes is None:
+        raise TypeError("the act takes nothing")
+    schema = act.takes()
+
+    @wraps(view)
+    def bound(**route: str) -> Response:
+        return view(bodies.load(schema, act.body_max_bytes), **route)
+
+    return bound
+
+
+def _without_body(view: View) -> View:
+    @wraps(view)
+    def bound(**route: str) -> Response:
+        bodies.no_body()
+        return view(**route)
+
+    return bound
+
+
+def _documentation(view: View, act: Act) -> dict[str, Any]:
+    found: dict[str, Any] = {"operationId": view.__name__, "responses": _responses(act)}
+    if act.takes:
+        found["requestBody"] = {"required": True, "content": {JSON: {"schema": act.takes}}}
+    return found
+
+
+def _responses(act: Act) -> dict[str, Any]:
+    responses: dict[str, Any] = {}
+    for status, answer in act.gives.items():
+        responses[str(status)] = _success(answer)
+    by_status: dict[int, list[str]] = {}
+    for error in act.errors:
+        by_status.setdefault(error.status, []).append(f"`{error.error_code}`: {error.title}.")
+    if act.takes:
+        by_status.setdefault(413, []).append("The body is too large.")
+    by_status.setdefault(500, []).append("Something went wrong here.")
+    for status, lines in by_status.items():
+        responses[str(status)] = _refusal(status, lines)
+    return responses
+
+
+def _success(answer: Answer) -> dict[str, Any]:
+    found: dict[str, Any] = {"description": answer.says, "headers": _headers(answer.headers)}
+    if answer.schema:
+        found["content"] = {answer.content_type: {"schema": answer.schema}}
+    elif answer.content_type != JSON:
+        binary = {"type": "string", "format": "binary"}
+        found["content"] = {answer.content_type: {"schema": binary}}
+    return found
+
+
+def _refusal(status: int, lines: list[str]) -> dict[str, Any]:
+    unique = list(dict.fromkeys(lines))
+    headers = ("Retry-After",) if status in (HTTPStatus.SERVICE_UNAVAILABLE, 504) else ()
+    return {
+        "description": "\n".join(f"- {line}" for line in unique) if unique[1:] else unique[0],
+        "headers": _headers(headers),
+        "content": {PROBLEM: {"schema": Problem}},
+    }
+
+
+_HEADER_TEXTS = {
+    "X-Request-ID": "Names the request in the logs.",
+    "Location": "The job's own address.",
+    "Retry-After": "Seconds to wait before asking again.",
+}
+
+
+def _headers(names: tuple[str, ...]) -> dict[str, Any]:
+    return {
+        name: {"description": _HEADER_TEXTS[name], "schema": {"type": "string"}}
+        for name in ("X-Request-ID", *names)
+    }

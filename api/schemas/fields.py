@@ -1,0 +1,153 @@
+"""Fields as existing clients write them: tolerant where they are loose, strict everywhere else."""
+
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+import marshmallow as ma
+from marshmallow import fields, validate
+
+from core.errors import InvalidName, PathEscape
+from core.names import QuotaScope, VFolderId, VFolderPath
+
+_TRUE = frozenset({"t", "true", "y", "yes", "on", "1"})
+_FALSE = frozenset({"false", "n", "no", "off", "0", "none"})
+#: Sizes and limits fit a signed 64-bit integer, as off_t does.
+INTEGER_MAX = 2**63 - 1
+#: Digits of INTEGER_MAX and a sign: longer text is not even parsed.
+_INTEGER_TEXT_MAX = 20
+
+
+class Body(ma.Schema):
+    """A request body that becomes a typed value; unknown keys are refused."""
+
+    makes: ClassVar[type]
+
+    @ma.post_load
+    def _make(self, data: Mapping[str, Any], **_: Any) -> Any:  # noqa: ANN401 - marshmallow's hook
+        return self.makes(**data)
+
+
+class Text(fields.String):
+    """Text that is not empty."""
+
+    def __init__(self, **options: Any) -> None:  # noqa: ANN401 - marshmallow's options
+        options.setdefault("validate", validate.Length(min=1))
+        options.setdefault("required", True)
+        super().__init__(**options)
+
+
+class VolumeName(Text):
+    """The name of a volume."""
+
+    def __init__(self) -> None:
+        super().__init__(metadata={"description": "Name of a volume.", "example": "local"})
+
+
+class _Parsed(fields.Field[Any]):
+    """Text that `core.names` parses."""
+
+    parse: ClassVar[Any]
+
+    def _deserialize(self, value: Any, attr: str | None, *_: Any, **__: Any) -> Any:  # noqa: ANN401 - marshmallow's hook
+        if not isinstance(value, str):
+            raise ma.ValidationError("Not a valid string.")
+        try:
+            return self.parse(value)
+        except PathEscape as error:
+            pointer = f"/{self.data_key or attr}"
+            error.facts.setdefault("errors", [{"pointer": pointer, "detail": error.detail}])
+            error.facts.setdefault("data", error.detail)
+            raise
+        except InvalidName as error:
+            raise ma.ValidationError(error.detail) from None
+
+
+class ScopeField(_Parsed):
+    """`user:<uuid>` or `project:<uuid>`."""
+
+    parse = QuotaScope.parse
+
+    def __init__(self, key: str = "qsid") -> None:
+        super().__init__(
+            required=True,
+            data_key=key,
+            metadata={
+                "description": "Quota scope: `user:<uuid>` or `project:<uuid>`.",
+                "example": "user:6a3ce8b1-1b2c-4d5e-8f90-0123456789ab",
+            },
+        )
+
+
+class VFolderField(_Parsed):
+    """`<quota scope>/<uuid>`, or a legacy id without scope."""
+
+    parse = VFolderId.parse
+
+    def __init__(self, key: str = "vfid") -> None:
+        super().__init__(
+            required=True,
+            data_key=key,
+            metadata={
+                "description": "VFolder: `<quota scope>/<32 hex>`.",
+                "example": (
+                    "user:6a3ce8b1-1b2c-4d5e-8f90-0123456789ab/00112233445566778899aabbccddeeff"
+                ),
+            },
+        )
+
+
+class PathField(_Parsed):
+    """A path relative to the vfolder; `""` and `"."` are its root."""
+
+    parse = VFolderPath.parse
+
+    def __init__(self, key: str | None = "relpath", **options: Any) -> None:  # noqa: ANN401 - marshmallow's options
+        if "load_default" not in options:
+            options["required"] = True
+        super().__init__(
+            data_key=key,
+            metadata={
+                "description": "Path relative to the vfolder; `.` is the vfolder itself.",
+                "example": "data/train",
+            },
+            **options,
+        )
+
+
+class Flag(fields.Field[bool]):
+    """A truth value as clients write it: JSON, 0 and 1, null, or a word."""
+
+    def _deserialize(self, value: Any, *_: Any, **__: Any) -> bool:  # noqa: ANN401 - marshmallow's hook
+        if value is None or isinstance(value, bool):
+            return bool(value)
+        word = str(value).strip().lower() if isinstance(value, str | int) else ""
+        if word in _TRUE:
+            return True
+        if word in _FALSE:
+            return False
+        raise ma.ValidationError("Not a valid boolean.")
+
+    def deserialize(self, value: Any, *args: Any, **kwargs: Any) -> bool:  # noqa: ANN401 - marshmallow's hook
+        """As in the base, but null is false, not missing."""
+        return False if value is None else bool(super().deserialize(value, *args, **kwargs))
+
+
+class WholeNumber(fields.Field[int]):
+    """An integer as clients write it: JSON, an integral float, or decimal text."""
+
+    def __init__(self, minimum: int = 0, **options: Any) -> None:  # noqa: ANN401 - marshmallow's options
+        self._minimum = minimum
+        options.setdefault("validate", validate.Range(min=minimum, max=INTEGER_MAX))
+        super().__init__(**options)
+
+    def _deserialize(self, value: Any, *_: Any, **__: Any) -> int:  # noqa: ANN401 - marshmallow's hook
+        if isinstance(value, float) and value.is_integer():
+            return int(value)
+        if isinstance(value, int) and not isinstance(value, bool):
+            return value
+        if isinstance(value, str) and len(value) <= _INTEGER_TEXT_MAX:
+            try:
+                return int(value)
+            except ValueError:
+                raise ma.ValidationError("Not a valid integer.") from None
+        raise ma.ValidationError("Not a valid integer.")

@@ -1,0 +1,50 @@
+"""The shape of every error."""
+
+import marshmallow as ma
+from marshmallow import fields
+
+
+class FieldError(ma.Schema):
+    """One thing that is wrong in the request."""
+
+    pointer = fields.String(
+        required=True,
+        metadata={"description": "JSON pointer into the body (RFC 6901)."},
+    )
+    detail = fields.String(required=True)
+
+
+class Problem(ma.Schema):
+    """An error (RFC 9457); further members are facts of the particular error."""
+
+    class Meta:
+        """Facts have names of their own."""
+
+        unknown = ma.INCLUDE
+
+    type = fields.String(required=True, metadata={"description": "URI of the kind of error."})
+    title = fields.String(required=True)
+    status = fields.Integer(required=True)
+    detail = fields.String(required=True, metadata={"description": "What to do about it."})
+    msg = fields.String(required=True, metadata={"description": "The same as `detail`."})
+    error_code = fields.String(
+        required=True,
+        metadata={"description": "Stable code, `domain_operation_detail`."},
+    )
+    retriable = fields.Boolean(
+        required=True,
+        metadata={"description": "Whether the same request may work later."},
+    )
+    request_id = fields.String(
+        required=True,
+        allow_none=True,
+        metadata={"description": "Names the request in the logs."},
+    )
+    errors = fields.List(fields.Nested(FieldError))
+    errors_omitted = fields.Integer(
+        metadata={"description": "How many more errors there are than `errors` tells."},
+    )
+    data = fields.Raw(metadata={"description": "Text, or an object of texts by field."})
+    errno = fields.Integer(allow_none=True)
+    paths = fields.List(fields.String())
+    job_id = fields.String(metadata={"description": "The job that holds what was asked for."})

@@ -1,0 +1,103 @@
+"""Tickets: signed permission for one act at the client door."""
+
+from dataclasses import dataclass
+
+import marshmallow as ma
+from marshmallow import fields, validate
+
+from api.schemas.fields import (
+    INTEGER_MAX,
+    Body,
+    Flag,
+    PathField,
+    Text,
+    VFolderField,
+    VolumeName,
+    WholeNumber,
+)
+from core.names import VFolderId, VFolderPath
+
+#: Longest name that an archive may be downloaded under, in characters.
+ARCHIVE_NAME_MAX = 255
+#: No control characters, no separators, and neither `.` nor `..`.
+_ARCHIVE_NAME = r"(?!\.{1,2}$)(?!\s*$)[^\x00-\x1f\x7f/\\]+$"
+
+
+@dataclass(frozen=True, slots=True)
+class DownloadOrder:
+    """Asks for a download ticket."""
+
+    volume: str
+    vfolder: VFolderId
+    path: VFolderPath
+    archive: bool
+    unmanaged_path: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class UploadOrder:
+    """Asks for an upload ticket."""
+
+    volume: str
+    vfolder: VFolderId
+    path: VFolderPath
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
+class ArchiveOrder:
+    """Asks for a ticket for several entries as one archive."""
+
+    volume: str
+    vfolder: VFolderId
+    files: list[str]
+    filename: str | None
+
+
+class DownloadBody(Body):
+    """Asks for a download ticket."""
+
+    makes = DownloadOrder
+    volume = VolumeName()
+    vfolder = VFolderField()
+    path = PathField()
+    archive = Flag(load_default=False)
+    unmanaged_path = fields.String(allow_none=True, load_default=None)
+
+
+class UploadBody(Body):
+    """Asks for an upload ticket."""
+
+    makes = UploadOrder
+    volume = VolumeName()
+    vfolder = VFolderField()
+    path = PathField()
+    size = WholeNumber(required=True, validate=validate.Range(min=0, max=INTEGER_MAX))
+
+
+class ArchiveBody(Body):
+    """Asks for a ticket for several entries as one archive."""
+
+    class Meta:
+        """As existing clients know this route."""
+
+        unknown = ma.EXCLUDE
+
+    makes = ArchiveOrder
+    volume = VolumeName()
+    vfolder = VFolderField("virtual_folder_id")
+    files = fields.List(Text(), required=True, validate=validate.Length(min=1))
+    filename = fields.String(
+        allow_none=True,
+        load_default=None,
+        validate=[
+            validate.Length(min=1, max=ARCHIVE_NAME_MAX),
+            validate.Regexp(_ARCHIVE_NAME, error="Not the name of a file."),
+        ],
+    )
+
+
+class Token(ma.Schema):
+    """A ticket; append it as `?token=` to the client door's address."""
+
+    token = fields.String(required=True)

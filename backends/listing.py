@@ -1,0 +1,111 @@
+"""Directory listings: whole, or a page after a name, in the order of names.
+
+A page costs one pass over the names and a stat of its own entries only, needs no state between
+pages, and stays right while others write: an entry that is there all along is told exactly once.
+"""
+
+import heapq
+import os
+import posixpath
+import stat
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from operator import attrgetter
+from typing import Any
+
+from backends import entries, paths
+from core.errors import StorageError
+from core.names import VFolderPath
+
+_READ = os.O_RDONLY | os.O_DIRECTORY
+_BY_NAME = attrgetter("name")
+Item = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """Some entries of a directory; `next` is the name to go on after, None at the end."""
+
+    items: list[Item]
+    next: str | None = None
+
+
+def list_directory(root: int, path: VFolderPath, limit: int = 0, after: str | None = None) -> Page:
+    """The entries of a directory in the order of their names (by code point).
+
+    Args:
+        root: descriptor of the vfolder.
+        path: the directory.
+        limit: at most so many entries; 0 means all.
+        after: only names after this one.
+
+    Raises:
+        PathEscape: the path leads outside.
+        EntryRefused: no such directory.
+    """
+    with entries.refusals(path):
+        descriptor = paths.open_beneath(root, path, _READ)
+        try:
+            return _page(root, descriptor, path, limit, after)
+        finally:
+            os.close(descriptor)
+
+
+def _page(root: int, descriptor: int, path: VFolderPath, limit: int, after: str | None) -> Page:
+    with os.scandir(descriptor) as scan:
+        found: Iterable[os.DirEntry[str]] = scan
+        if after is not None:
+            found = (entry for entry in scan if entry.name > after)
+        if limit:
+            chosen = heapq.nsmallest(limit + 1, found, key=_BY_NAME)
+        else:
+            chosen = sorted(found, key=_BY_NAME)
+    more = bool(limit) and len(chosen) > limit
+    if more:
+        chosen.pop()
+    items = [item for entry in chosen if (item := _item(root, path, entry)) is not None]
+    return Page(items, chosen[-1].name if more else None)
+
+
+def _item(root: int, path: VFolderPath, entry: os.DirEntry[str]) -> Item | None:
+    try:
+        found = entry.stat(follow_symlinks=False)
+    except FileNotFoundError:  # gone since the scan
+        return None
+    mode = found.st_mode
+    link = stat.S_ISLNK(mode)
+    return {
+        "name": entry.name,
+        "type": "SYMLINK" if link else "DIRECTORY" if stat.S_ISDIR(mode) else "FILE",
+        "stat": {
+            "mode": mode,
+            "size": found.st_size,
+            "created": datetime.fromtimestamp(found.st_ctime, UTC),
+            "modified": datetime.fromtimestamp(found.st_mtime, UTC),
+        },
+        "symlink_target": _target(root, path, entry.name) if link else "",
+    }
+
+
+def _target(root: int, directory: VFolderPath, name: str) -> str:
+    """Where a link leads, relative to the listed directory; empty when that is outside of it."""
+    try:
+        linked = paths.open_beneath(root, directory / VFolderPath((name,)), os.O_PATH)
+        try:
+            base = paths.open_directory(root, directory)
+            try:
+                return _relative(os.readlink(f"/proc/self/fd/{linked}"), base)
+            finally:
+                os.close(base)
+        finally:
+            os.close(linked)
+    except (StorageError, OSError):  # dangling, outside, or gone since the scan
+        return ""
+
+
+def _relative(target: str, base: int) -> str:
+    here = os.readlink(f"/proc/self/fd/{base}")
+    if target == here or not target.startswith(f"{here}/"):
+        return ""
+    return posixpath.relpath(target, here)

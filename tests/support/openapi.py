@@ -1,0 +1,68 @@
+"""Whether an answer is as the door's OpenAPI document says."""
+
+import re
+from typing import Any
+
+import requests
+from jsonschema import Draft202012Validator
+from referencing import Registry, Resource
+from referencing.jsonschema import DRAFT202012
+
+_BASE = "urn:door"
+
+
+class Document:
+    """An OpenAPI 3.1 document; its schemas are JSON Schema 2020-12."""
+
+    def __init__(self, content: dict[str, Any]) -> None:
+        self.content = content
+        resource = Resource.from_contents(content, default_specification=DRAFT202012)
+        self._registry: Registry[Any] = Registry().with_resource(_BASE, resource)
+        self._patterns = {
+            path: re.compile(re.sub(r"\{[^}]+\}", "[^/]+", path)) for path in content["paths"]
+        }
+
+    def operation(self, method: str, path: str) -> dict[str, Any]:
+        """The operation that answers a path; an error when the document knows none."""
+        plain = path.partition("?")[0]
+        for template, pattern in self._patterns.items():
+            operations = self.content["paths"][template]
+            if pattern.fullmatch(plain) and method.lower() in operations:
+                found: dict[str, Any] = operations[method.lower()]
+                return found
+        raise AssertionError(f"{method} {plain} is not documented")
+
+    def check(self, method: str, path: str, response: requests.Response) -> None:
+        """Hold an answer to the document: its status, media type, headers and body."""
+        told = f"{method} {path} -> {response.status_code} {response.text[:500]}"
+        responses = self.operation(method, path)["responses"]
+        status = str(response.status_code)
+        assert status in responses, f"undocumented status: {told}"
+        documented = responses[status]
+        for name in documented.get("headers", {}):
+            assert name in response.headers, f"no header {name}: {told}"
+        content = documented.get("content")
+        if content is None:
+            assert not response.content, f"unexpected body: {told}"
+            return
+        media_type = response.headers["Content-Type"].partition(";")[0]
+        assert media_type in content, f"undocumented media type {media_type}: {told}"
+        if media_type.endswith("json"):
+            self._validate(content[media_type]["schema"], response.json(), told)
+
+    def _validate(self, schema: dict[str, Any], value: Any, told: str) -> None:
+        absolute = _absolute(schema)
+        errors = list(Draft202012Validator(absolute, registry=self._registry).iter_errors(value))
+        assert not errors, f"{errors[0].message} at {errors[0].json_path}: {told}"
+
+
+def _absolute(schema: Any) -> Any:
+    """The schema with references into the document made absolute."""
+    if isinstance(schema, dict):
+        return {
+            key: f"{_BASE}{value}" if key == "$ref" else _absolute(value)
+            for key, value in schema.items()
+        }
+    if isinstance(schema, list):
+        return [_absolute(item) for item in schema]
+    return schema
