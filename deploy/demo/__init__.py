@@ -1,0 +1,1 @@
+"""The main job on real files, as a user does it: over HTTP, from upload to delete."""

@@ -1,0 +1,94 @@
+"""The two doors as a user's program calls them: requests for the API, tuspy for the upload."""
+
+import hashlib
+from collections.abc import Callable
+from http import HTTPStatus
+from pathlib import Path
+from typing import Any
+
+import requests
+from tusclient.client import TusClient
+
+from core.settings import Settings
+from deploy.demo.failure import DemoFailed
+
+AUTH_HEADER = "X-BackendAI-Storage-Auth-Token"
+#: One tus PATCH; the size that the usual SDK sends.
+CHUNK_BYTES = 16 * 1024 * 1024
+_READ_BYTES = 1024 * 1024
+_ANSWER_SECONDS = 60.0
+_PROBE_SECONDS = 2.0
+
+
+class Doors:
+    """The manager door and the client door of one node."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._manager = f"http://{settings.api.manager.address}"
+        self._client = f"http://{settings.api.client.address}"
+        self._session = requests.Session()
+        self._session.headers[AUTH_HEADER] = settings.api.manager.secret
+
+    def are_open(self) -> bool:
+        """Whether both doors answer, and the manager door takes our secret."""
+        try:
+            mine = self._session.get(f"{self._manager}/volumes", timeout=_PROBE_SECONDS)
+            theirs = requests.get(f"{self._client}/", timeout=_PROBE_SECONDS)
+        except requests.RequestException:
+            return False
+        return mine.ok and theirs.ok
+
+    def call(self, method: str, path: str, **body: Any) -> Any:  # noqa: ANN401 - any JSON answer
+        """Call the manager door with a JSON body and give its JSON answer, None for 204.
+
+        Raises:
+            DemoFailed: the answer is a problem.
+        """
+        answer = self._session.request(
+            method, f"{self._manager}{path}", json=body or None, timeout=_ANSWER_SECONDS
+        )
+        if not answer.ok:
+            raise DemoFailed(f"{method} {path} answered {answer.status_code}: {answer.text}")
+        return answer.json() if answer.content else None
+
+    def exists(self, volume: str, vfolder: str) -> bool:
+        """Whether the vfolder can be mounted.
+
+        Raises:
+            DemoFailed: neither yes nor 404.
+        """
+        answer = self._session.get(
+            f"{self._manager}/folder/mount",
+            json={"volume": volume, "vfid": vfolder},
+            timeout=_ANSWER_SECONDS,
+        )
+        if answer.status_code == HTTPStatus.NOT_FOUND:
+            return False
+        if not answer.ok:
+            raise DemoFailed(f"GET /folder/mount answered {answer.status_code}: {answer.text}")
+        return True
+
+    def upload(self, token: str, file: Path, told: Callable[[int], None]) -> None:
+        """Send a file by tus; `told` hears the offset after every PATCH."""
+        url = f"{self._client}/upload?token={token}"
+        uploader = TusClient(url).uploader(str(file), url=url, chunk_size=CHUNK_BYTES)
+        size = file.stat().st_size
+        while uploader.offset < size:
+            uploader.upload_chunk()  # type: ignore[no-untyped-call] # tuspy has no types
+            told(uploader.offset)
+
+    def download_digest(self, token: str) -> tuple[str, int]:
+        """Fetch a file by its ticket; gives the SHA-256 and the size of what came."""
+        digest, size = hashlib.sha256(), 0
+        with requests.get(
+            f"{self._client}/download",
+            params={"token": token},
+            stream=True,
+            timeout=_ANSWER_SECONDS,
+        ) as answer:
+            if not answer.ok:
+                raise DemoFailed(f"GET /download answered {answer.status_code}: {answer.text}")
+            for chunk in answer.iter_content(_READ_BYTES):
+                digest.update(chunk)
+                size += len(chunk)
+        return digest.hexdigest(), size
