@@ -2,7 +2,9 @@
 PYTHON ?= python3
 VENV   ?= .venv
 BIN    := $(VENV)/bin
-STAMP  := $(VENV)/.installed
+READY  := $(VENV)/.ready
+TOOLS  := $(VENV)/.tools
+PIP    := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
 .PHONY: help setup run demo check format test parts bench lock clean
 .DEFAULT_GOAL := help
@@ -10,18 +12,27 @@ STAMP  := $(VENV)/.installed
 help:  ## show this list
 	@awk -F':.*## ' '/^[a-z]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-setup: $(STAMP)  ## make the virtual environment and install everything locked
+setup: $(TOOLS)  ## make the virtual environment with everything locked, tools too
 
-$(STAMP): requirements-dev.lock pyproject.toml
-	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	@$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.lock
-	@$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+# What runs the service, and nothing else: `make run` and `make demo` wait for this alone.
+$(READY): requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	    { echo "$(PYTHON) is older than 3.11; name a newer one: make PYTHON=python3.12 …"; exit 1; }
+	@test -x $(BIN)/python || { echo "making the virtual environment in $(VENV)"; $(PYTHON) -m venv $(VENV); }
+	@echo "installing what the service needs"
+	@$(PIP) install --require-hashes -r requirements.lock
+	@$(PIP) install --no-deps --no-build-isolation -e .
 	@touch $@
 
-run: setup  ## start the whole stack here (Ctrl-C stops it)
+$(TOOLS): $(READY) requirements-dev.lock
+	@echo "installing the tools for tests and checks"
+	@$(PIP) install --require-hashes -r requirements-dev.lock
+	@touch $@
+
+run: $(READY)  ## start the whole stack here (Ctrl-C stops it)
 	@exec $(BIN)/vfolder up
 
-demo: setup  ## show the main job on real files, from upload to delete
+demo: $(READY)  ## show the main job on real files, from upload to delete
 	@exec $(BIN)/vfolder demo
 
 check: setup  ## format, lint, types, import rule, house rules
@@ -46,7 +57,7 @@ bench: setup  ## measure against references in the same run
 
 lock: setup  ## resolve the dependencies anew and write the lock files
 	@$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-header --no-emit-index-url \
-	    --python-version 3.11 pyproject.toml -o requirements.lock
+	    --python-version 3.11 pyproject.toml --group build -o requirements.lock
 	@$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-header --no-emit-index-url \
 	    --python-version 3.11 pyproject.toml --group dev -o requirements-dev.lock
 

@@ -25,6 +25,8 @@ from deploy.start import prepare
 #: What the doors and the worker may take beyond their own grace before they are killed.
 DRAIN_MARGIN_SECONDS = 10.0
 STORE_STOP_SECONDS = 10.0
+#: One Ctrl-C may arrive twice (from the terminal and from make): only a later one is a second.
+HURRY_AFTER_SECONDS = 0.5
 #: A store with a long append-only file takes its time to read it.
 STORE_START_SECONDS = 60.0
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -45,13 +47,15 @@ class Supervisor:
         self._store = children.pop(procfile.STORE, None)
         self._others = list(children.values())
         self._asked = asyncio.Event()
+        self._asked_at = 0.0
         self._hurry = asyncio.Event()
 
     async def run(self) -> int:
         """Run until a signal asks for the end; gives the exit status."""
         loop = asyncio.get_running_loop()
         for number in _SIGNALS:
-            loop.add_signal_handler(number, self._on_signal)
+            # Not the loop's own handlers: those go with the loop, and a late Ctrl-C would hit.
+            signal.signal(number, lambda *_: loop.call_soon_threadsafe(self._on_signal))
         running = {child: asyncio.create_task(child.run()) for child in self._first()}
         problem = await self._store_ready()
         if problem is None:
@@ -60,6 +64,8 @@ class Supervisor:
             await self._asked.wait()
             greeter.cancel()
         await self._drain(running)
+        for number in _SIGNALS:
+            signal.signal(number, signal.SIG_IGN)
         if problem and not self._asked.is_set():
             self._lines.say(problem)
             return 1
@@ -70,11 +76,13 @@ class Supervisor:
         return [self._store] if self._store else []
 
     def _on_signal(self) -> None:
-        if self._asked.is_set():
-            self._hurry.set()
-        else:
+        now = asyncio.get_running_loop().time()
+        if not self._asked.is_set():
             self._lines.say("draining; press Ctrl-C again to hurry")
+            self._asked_at = now
             self._asked.set()
+        elif now > self._asked_at + HURRY_AFTER_SECONDS:
+            self._hurry.set()
 
     async def _store_ready(self) -> str | None:
         loop = asyncio.get_running_loop()

@@ -14,7 +14,6 @@ from core.settings import Settings
 NO_EFFECT = (
     "etcd",
     "debug",
-    "logging",
     "pyroscope",
     "otel",
     "storage-proxy.pid-file",

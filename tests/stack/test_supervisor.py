@@ -25,9 +25,7 @@ def node(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Node]:
     made = Node(tmp_path / "node", getattr(request, "param", STORE + SLEEPER))
     yield made
     if made.process is not None and made.process.poll() is None:
-        made.signal(signal.SIGINT)
-        made.signal(signal.SIGINT)
-        made.wait()
+        wait_for(lambda: made.hurry() is not None)
 
 
 def test_ctrl_c_ends_everyone_and_the_store_last(node: Node) -> None:
@@ -92,7 +90,7 @@ def test_a_second_ctrl_c_hurries(node: Node) -> None:
     pids = list(node.children())
     node.signal(signal.SIGINT)
     node.wait_until_it_says("draining")
-    node.signal(signal.SIGINT)
+    wait_for(lambda: node.hurry() is not None)
     assert node.wait() == 0
     assert "stubborn has not ended; killing it" in node.output
     assert gone(pids)

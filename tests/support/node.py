@@ -96,6 +96,12 @@ class Node:
         assert self.process is not None
         self.process.send_signal(number)
 
+    def hurry(self) -> int | None:
+        """Press Ctrl-C once more; the exit status when it has ended."""
+        self.signal(signal.SIGINT)
+        assert self.process is not None
+        return self.process.poll()
+
     def wait(self, seconds: float = 60.0) -> int:
         """Wait for the supervisor's end."""
         assert self.process is not None
