@@ -214,8 +214,13 @@ def _text(path: VFolderPath) -> str:
     return "/".join(path.parts) or "."
 
 
-def _openat2(root_fd: int, path: str, flags: int, mode: int) -> int:
-    how = _OpenHow(flags, mode, RESOLVE_BENEATH | RESOLVE_NO_MAGICLINKS)
+def openat2(root_fd: int, path: str, flags: int, mode: int, resolve: int) -> int:
+    """Ask the kernel to resolve and open (openat2(2)), again while renames disturb it.
+
+    Raises:
+        OSError: what the kernel answers; EAGAIN when renames never pause.
+    """
+    how = _OpenHow(flags, mode, resolve)
     for _ in range(TRIES_MAX):
         fd: int = _libc.syscall(
             SYS_OPENAT2, root_fd, os.fsencode(path), ctypes.byref(how), ctypes.sizeof(how)
@@ -226,6 +231,10 @@ def _openat2(root_fd: int, path: str, flags: int, mode: int) -> int:
         if number not in (errno.EAGAIN, errno.EINTR):
             break
     raise OSError(number, os.strerror(number))
+
+
+def _openat2(root_fd: int, path: str, flags: int, mode: int) -> int:
+    return openat2(root_fd, path, flags, mode, RESOLVE_BENEATH | RESOLVE_NO_MAGICLINKS)
 
 
 def _walk(root_fd: int, path: str, flags: int, mode: int) -> int:

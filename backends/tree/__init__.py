@@ -1,0 +1,35 @@
+"""The tree engine: walk, copy, delete, measure and compare trees of any size.
+
+Everything works on descriptors of directories that the caller resolved and opened (O_PATH will
+do), never follows a link, never leaves the root, keeps its memory flat, and can be stopped and
+taken up again at any instruction. The work is done by forked helpers (`crew`); the calling process
+only asks `control` and adds up, so it stays answerable when a storage hangs. It must be
+single-threaded in what it shares with the helpers: nothing but file descriptors.
+"""
+
+from backends.tree.compare import Aspect, CompareOptions, Difference, compare_trees
+from backends.tree.copy import CopyOptions, copy_tree
+from backends.tree.crew import Effort
+from backends.tree.manifest import Manifest
+from backends.tree.receipt import Loss, Receipt
+from backends.tree.remove import Removal, RemoveOptions, remove_tree
+from backends.tree.usage import Usage, UsageOptions, measure_tree
+
+__all__ = [
+    "Aspect",
+    "CompareOptions",
+    "CopyOptions",
+    "Difference",
+    "Effort",
+    "Loss",
+    "Manifest",
+    "Receipt",
+    "Removal",
+    "RemoveOptions",
+    "Usage",
+    "UsageOptions",
+    "compare_trees",
+    "copy_tree",
+    "measure_tree",
+    "remove_tree",
+]

@@ -1,0 +1,232 @@
+"""Bring the bytes of one open file into another, by the cheapest way both file systems know.
+
+The ladder: a shared extent (FICLONE), a copy inside the kernel (copy_file_range, then sendfile),
+read and write. Holes stay holes. Nothing here names a file; nothing changes attributes.
+"""
+
+import errno
+import fcntl
+import hashlib
+import os
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import xxhash
+
+#: ioctl that makes a file share another's extents (ioctl_ficlonerange(2)).
+FICLONE = 0x40049409
+#: Files up to this size are read and written in one call each.
+SMALL_BYTES = 128 * 1024
+#: First step of a longer copy; steps then grow or shrink to last about `STEP_SECONDS`.
+STEP_BYTES = 8 * 1024 * 1024
+STEP_BYTES_MIN = 256 * 1024
+STEP_BYTES_MAX = 64 * 1024 * 1024
+STEP_SECONDS = 0.05
+#: Buffer of copies that go through the process, for a digest or as the last resort.
+BUFFER_BYTES = 1024 * 1024
+BLOCK_BYTES = 512
+
+#: What file systems answer when they do not know a way: the next rung is tried.
+UNKNOWN_WAY = frozenset(
+    {
+        errno.EXDEV,
+        errno.EOPNOTSUPP,
+        errno.ENOTTY,
+        errno.EINVAL,
+        errno.ENOSYS,
+        errno.EPERM,
+        errno.EBADF,
+        errno.ETXTBSY,
+    },
+)
+
+
+class Digest(Protocol):
+    """What `hashlib` and `xxhash` objects have in common."""
+
+    def update(self, data: bytes | memoryview, /) -> None:
+        """Take more bytes."""
+
+    def hexdigest(self) -> str:
+        """Tell the digest of all bytes taken."""
+
+
+#: Digests by the names users give them.
+DIGESTS: dict[str, Callable[[], Digest]] = {
+    "xxh3": xxhash.xxh3_128,
+    "sha256": hashlib.sha256,
+}
+
+Step = Callable[[int], None]
+
+
+class ShortSource(Exception):
+    """The file ended before the length it had when it was opened."""
+
+
+@dataclass(slots=True)
+class Ways:
+    """Which rungs of the ladder this pair of file systems has; learnt while copying."""
+
+    clone: bool = True
+    kernel: bool = True
+    sendfile: bool = True
+    step_bytes: int = STEP_BYTES
+    _buffer: bytearray = field(default_factory=bytearray)
+
+    def buffer(self) -> memoryview:
+        """Give the one buffer, made when first needed."""
+        if not self._buffer:
+            self._buffer = bytearray(BUFFER_BYTES)
+        return memoryview(self._buffer)
+
+
+def clone(source: int, target: int, ways: Ways) -> bool:
+    """Let `target` share all of `source`'s extents; False where that is unknown."""
+    if not ways.clone:
+        return False
+    try:
+        fcntl.ioctl(target, FICLONE, source)
+    except OSError as error:
+        if error.errno not in UNKNOWN_WAY:
+            raise
+        ways.clone = error.errno == errno.ETXTBSY
+        return False
+    return True
+
+
+def clones(source: int, directory: int) -> bool:
+    """Tell whether files made in `directory` can share extents with `source`, by trying."""
+    try:
+        probe = os.open(".", os.O_TMPFILE | os.O_RDWR | os.O_CLOEXEC, 0o600, dir_fd=directory)
+    except OSError:
+        return False
+    try:
+        return clone(source, probe, Ways())
+    finally:
+        os.close(probe)
+
+
+def copy_small(source: int, target: int, size: int) -> None:
+    """Copy a file that fits into one read.
+
+    Raises:
+        ShortSource: it was shorter or longer than `size`.
+    """
+    data = os.read(source, size + 1)
+    if len(data) != size:
+        raise ShortSource
+    write_all(target, data)
+
+
+def write_all(target: int, data: bytes | memoryview) -> None:
+    """Write at the current position until all is taken; short writes are continued."""
+    view = memoryview(data)
+    while view:
+        view = view[os.write(target, view) :]
+
+
+def copy_range(source: int, target: int, span: tuple[int, int], ways: Ways, step: Step) -> None:
+    """Copy the bytes from `span[0]` up to `span[1]`, inside the kernel where possible.
+
+    `step` is called after each stretch with its bytes, at least about every `STEP_SECONDS`.
+
+    Raises:
+        ShortSource: the file ended before `span[1]`.
+    """
+    offset, end = span
+    while offset < end:
+        began = time.monotonic()
+        wanted = min(ways.step_bytes, end - offset)
+        moved = _move(source, target, offset, wanted, ways)
+        if moved == 0:
+            raise ShortSource
+        offset += moved
+        if moved == ways.step_bytes:
+            ways.step_bytes = _next_step(ways.step_bytes, time.monotonic() - began)
+        step(moved)
+
+
+def _next_step(size: int, seconds: float) -> int:
+    if seconds > STEP_SECONDS:
+        return max(STEP_BYTES_MIN, size // 2)
+    return min(STEP_BYTES_MAX, size * 2) if seconds < STEP_SECONDS / 4 else size
+
+
+def _move(source: int, target: int, offset: int, size: int, ways: Ways) -> int:
+    if ways.kernel:
+        try:
+            return os.copy_file_range(source, target, size, offset, offset)
+        except OSError as error:
+            if error.errno not in UNKNOWN_WAY:
+                raise
+            ways.kernel = False
+    if ways.sendfile:
+        try:
+            os.lseek(target, offset, os.SEEK_SET)
+            return os.sendfile(target, source, offset, size)
+        except OSError as error:
+            if error.errno not in UNKNOWN_WAY:
+                raise
+            ways.sendfile = False
+    return _move_by_hand(source, target, offset, size, ways)
+
+
+def _move_by_hand(source: int, target: int, offset: int, size: int, ways: Ways) -> int:
+    view = ways.buffer()[: min(size, BUFFER_BYTES)]
+    count = os.preadv(source, [view], offset)
+    os.lseek(target, offset, os.SEEK_SET)
+    write_all(target, view[:count])
+    return count
+
+
+def copy_hashed(
+    source: int, target: int | None, span: tuple[int, int], digest: Digest, step: Step
+) -> None:
+    """Feed the bytes of `span` to `digest`, and write them unless `target` is None.
+
+    Holes inside the span are fed as zeros and not written: the target's length is set by the
+    caller.
+
+    Raises:
+        ShortSource: the file ended before `span[1]`.
+    """
+    buffer = memoryview(bytearray(BUFFER_BYTES))
+    offset, end = span
+    while offset < end:
+        view = buffer[: min(BUFFER_BYTES, end - offset)]
+        count = os.preadv(source, [view], offset)
+        if count == 0:
+            raise ShortSource
+        digest.update(view[:count])
+        if target is not None:
+            os.lseek(target, offset, os.SEEK_SET)
+            write_all(target, view[:count])
+        offset += count
+        step(count)
+
+
+def data_spans(fd: int, begin: int, end: int) -> Iterator[tuple[int, int]]:
+    """Tell the stretches that hold data between `begin` and `end` (lseek(2), SEEK_DATA)."""
+    while begin < end:
+        try:
+            start = os.lseek(fd, begin, os.SEEK_DATA)
+        except OSError as error:
+            if error.errno == errno.ENXIO:
+                return
+            if error.errno in UNKNOWN_WAY:
+                yield begin, end
+                return
+            raise
+        if start >= end:
+            return
+        stop = min(os.lseek(fd, start, os.SEEK_HOLE), end)
+        yield start, stop
+        begin = stop
+
+
+def is_sparse(status: os.stat_result) -> bool:
+    """Tell whether a file has fewer bytes on disk than in length."""
+    return status.st_blocks * BLOCK_BYTES < status.st_size

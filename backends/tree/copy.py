@@ -1,0 +1,205 @@
+"""Copy the content of one directory into another, by helpers, resumable, every attribute kept.
+
+Phases: *plan* walks the source and writes parts into the manifest; *copy* does the parts, then
+gives files their other names; *seal* gives directories their attributes, children first, and
+brings everything to disk. Nothing is synced per file: a part is marked done only after the
+target's file system was synced (syncfs(2)), so what the manifest calls done, and a returned
+receipt, is on disk. What a killed run had copied but not synced is recognised by length and time,
+on the same boot of the same machine.
+"""
+
+import itertools
+import os
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+
+from backends.tree.anchor import READ_DIRECTORY, Anchor
+from backends.tree.attributes import ACL_DEFAULT
+from backends.tree.backlog import Sorter
+from backends.tree.copy_helper import CopyWork
+from backends.tree.copying import Copier
+from backends.tree.crew import DEFAULT_EFFORT, Crew, Effort, Message
+from backends.tree.feed import BATCH_UNITS, PartFeed
+from backends.tree.ledger import INODE, Ledger
+from backends.tree.manifest import Manifest
+from backends.tree.plan import Part, Planner
+from backends.tree.receipt import Receipt
+from core.control import Control, Counter
+
+#: Most names of one file linked in one batch.
+BATCH_NAMES = 500
+#: A time with all nine digits of its fraction in use, to find out which ones a target keeps.
+_PROBE_NS = 1_000_000_000_123_456_789
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CopyOptions:
+    """How to copy. `durable=False` leaves bringing everything to disk to the caller.
+
+    Without `root_attributes` the target directory itself keeps its own.
+    """
+
+    durable: bool = True
+    root_attributes: bool = True
+    cross_mounts: bool = False
+    effort: Effort = DEFAULT_EFFORT
+
+
+def copy_tree(
+    source_fd: int,
+    target_fd: int,
+    *,
+    control: Control,
+    manifest: Manifest | None = None,
+    options: CopyOptions = CopyOptions(),
+) -> Receipt:
+    """Copy everything below one directory into another; give what could not be kept.
+
+    The target is empty or what a former run of the same job left; with the same manifest the run
+    goes on where that one stopped. The target directory is private to the job until this returns:
+    attributes of directories come last. Fifos, sockets and devices are skipped and counted.
+
+    Raises:
+        Interrupted: the control says stop; what is done stays.
+        NoSpace, QuotaExceeded, BackendFailed: the target takes nothing any more.
+    """
+    record = manifest or Manifest.temporary()
+    links = Sorter()
+    try:
+        ledger = Ledger(record, links)
+        job = _Copy(source_fd, target_fd, control, options, ledger)
+        return job.run(links, [source_fd, target_fd, record.fd])
+    finally:
+        links.close()
+        if manifest is None:
+            record.close()
+
+
+class _Copy:
+    """The parent's side."""
+
+    def __init__(
+        self,
+        source_fd: int,
+        target_fd: int,
+        control: Control,
+        options: CopyOptions,
+        ledger: Ledger,
+    ) -> None:
+        self._source = Anchor(source_fd, cross_mounts=options.cross_mounts)
+        self._target = Anchor(target_fd, cross_mounts=options.cross_mounts)
+        self._control = control
+        self._options = options
+        self._ledger = ledger
+        self._receipt = Receipt()
+
+    def run(self, links: Sorter, keep: list[int]) -> Receipt:
+        self._ledger.begin()
+        effort = self._options.effort
+        with Crew(
+            self._work(), self._control, effort=effort, size=effort.count(), keep_fds=keep
+        ) as crew:
+            self._plan(crew)
+            feed = PartFeed(self._ledger, self._control, durable=self._options.durable)
+            crew.run(feed.take, feed.settle)
+            crew.run(_giving(_link_groups(links)), self._add)
+            self._control.phase("seal")
+            crew.run(_giving(self._directories()), self._add)
+            if self._options.durable:
+                crew.run(_giving(iter([("sync",)])), lambda _: None)
+        feed.finish()
+        self._ledger.ended()
+        self._receipt.add(self._ledger.receipt)
+        return self._receipt
+
+    def _work(self) -> CopyWork:
+        copier = Copier(
+            self._source,
+            self._target,
+            trust=self._ledger.trusted,
+            granularity_ns=probe_granularity(self._target),
+            inherits=self._inherits(),
+        )
+        return CopyWork(self._source, self._target, copier, seal_root=self._options.root_attributes)
+
+    def _inherits(self) -> bool:
+        """Tell whether new entries inherit an ACL; a root that will get its own loses it now."""
+        fd = self._target.open("")
+        try:
+            names = _xattr_names(fd)
+            if ACL_DEFAULT in names and self._options.root_attributes:
+                os.removexattr(fd, ACL_DEFAULT)
+                return False
+            return ACL_DEFAULT in names
+        finally:
+            os.close(fd)
+
+    def _plan(self, crew: Crew) -> None:
+        self._control.phase("plan")
+        if self._ledger.planned is None:
+            self._ledger.plan()
+            planner = Planner(crew, self._options.effort.count(), self._plan_part)
+            planner.run()
+            self._ledger.plan_ended(planner.entries, planner.size_bytes)
+        self._control.phase("copy")
+        self._control.expect(*(self._ledger.planned or (None, None)))
+        done = self._ledger.receipt
+        entries = done.files + done.directories + done.links
+        self._control.count(Counter.COPIED, entries, done.size_bytes)
+
+    def _plan_part(self, part: Part) -> None:
+        self._control.count(Counter.LISTED, part.entries, part.size_bytes)
+        self._ledger.part(part)
+
+    def _directories(self) -> Iterator[Message]:
+        """Give all directories, children before parents."""
+        for part in self._ledger.parts(backwards=True):
+            paths = [unit[0] for unit in part.units][::-1]
+            for start in range(0, len(paths), BATCH_UNITS):
+                yield ("seal", paths[start : start + BATCH_UNITS])
+
+    def _add(self, reply: Message) -> None:
+        self._receipt.add(Receipt.from_wire(reply))
+
+
+def _giving(messages: Iterator[Message]) -> Callable[[], Message | None]:
+    return lambda: next(messages, None)
+
+
+def _link_groups(links: Sorter) -> Iterator[Message]:
+    """Give all names of one file, in batches that each name its first one.
+
+    The last batch of a file tells how many names it has in the tree, the others 0.
+    """
+    for _, records in itertools.groupby(links, key=lambda record: record[: INODE.size]):
+        names = (os.fsdecode(record[INODE.size :]) for record in records)
+        first = next(names)
+        total = 1
+        for number in itertools.count():
+            batch = list(itertools.islice(names, BATCH_NAMES))
+            total += len(batch)
+            last = len(batch) < BATCH_NAMES
+            yield ("links", first, batch, number == 0, total if last else 0)
+            if last:
+                break
+
+
+def _xattr_names(fd: int) -> list[str]:
+    with suppress(OSError):
+        return os.listxattr(fd)
+    return []
+
+
+def probe_granularity(target: Anchor) -> int:
+    """Tell how exactly the target keeps times, in nanoseconds (1 on most file systems)."""
+    fd = os.open(".", READ_DIRECTORY, dir_fd=target.fd)
+    try:
+        before = os.fstat(fd)
+        os.utime(fd, ns=(_PROBE_NS, _PROBE_NS))
+        kept = os.fstat(fd).st_mtime_ns
+        os.utime(fd, ns=(before.st_atime_ns, before.st_mtime_ns))
+    finally:
+        os.close(fd)
+    lost = abs(_PROBE_NS - kept)
+    return next(unit for unit in (1, 100, 1000, 10**6, 10**9, 2 * 10**9, 10**11) if lost < unit)

@@ -1,0 +1,165 @@
+"""What a helper of a copy does with each kind of batch."""
+
+import os
+import stat
+from functools import partial
+
+from backends.tree import content
+from backends.tree.anchor import Anchor, sync_file_system
+from backends.tree.attributes import Giver, Skills
+from backends.tree.content import ShortSource
+from backends.tree.copying import Changed, Copier, Place
+from backends.tree.crew import Message, Voice
+from backends.tree.feed import PIECE_BYTES
+from backends.tree.plan import scan_for_plan
+from backends.tree.receipt import Loss
+from core.control import Counter
+
+
+class CopyWork:
+    """Called in a helper with one batch at a time: `(kind, …)` goes to the method of that kind."""
+
+    def __init__(self, source: Anchor, target: Anchor, copier: Copier, *, seal_root: bool) -> None:
+        self._source = source
+        self._target = target
+        self._copier = copier
+        self._seal_root = seal_root
+
+    def __call__(self, message: Message, voice: Voice) -> Message:
+        """Do one batch."""
+        kind, *rest = message
+        self._copier.begin()
+        return getattr(self, f"_{kind}")(voice, *rest)
+
+    def _scan(self, voice: Voice, paths: list[str]) -> Message:
+        return scan_for_plan(self._source, paths, voice)
+
+    def _sync(self, _: Voice) -> Message:
+        sync_file_system(self._target.fd)
+        return ("synced", -1)
+
+    def _copy(self, voice: Voice, part: int, units: list[tuple[str, list[str] | None]]) -> Message:
+        for path, names in units:
+            voice.entry(path)
+            self._copier.directory(path, names, voice)
+        return self._copied(part)
+
+    def _copied(self, part: int) -> Message:
+        copier = self._copier
+        return ("copied", part, copier.receipt.to_wire(), copier.links, copier.big)
+
+    def _big(self, voice: Voice, part: int, path: str, known: list[tuple[int, int]]) -> Message:
+        """Copy a big file, or prepare it to be copied in pieces."""
+        voice.entry(path)
+        state = self._copier.guard(path, voice, lambda: self._try_big(path, known, voice))
+        return ("split", part, path, *state) if state else self._copied(part)
+
+    def _try_big(
+        self, path: str, known: list[tuple[int, int]], voice: Voice
+    ) -> tuple[int, int] | None:
+        with self._copier.opened(path) as (place, name, fd):
+            status = os.fstat(fd)
+            state = (status.st_size, status.st_mtime_ns)
+            if self._started(place, name, status) and state in known:
+                return state
+            if status.st_size < 2 * PIECE_BYTES or content.clones(fd, place.target):
+                self._copier.regular(place, name, voice, big=True)
+                return None
+            out = self._copier.make(place, name, status)
+            if out is None:
+                self._copier.regular(place, name, voice, big=True)
+                return None
+            os.ftruncate(out, status.st_size)
+            os.close(out)
+            return state
+
+    def _started(self, place: Place, name: str, status: os.stat_result) -> bool:
+        try:
+            there = os.stat(name, dir_fd=place.target, follow_symlinks=False)
+        except FileNotFoundError:
+            return False
+        return stat.S_ISREG(there.st_mode) and there.st_size == status.st_size
+
+    def _piece(self, voice: Voice, part: int, path: str, *rest: Message) -> Message:
+        size, mtime, span = rest
+        done = self._copier.guard(
+            path, voice, lambda: self._try_piece(path, (size, mtime), span, voice)
+        )
+        return ("piece", part, path, size, mtime, span[0] if done else None)
+
+    def _try_piece(
+        self, path: str, state: tuple[int, int], span: tuple[int, int], voice: Voice
+    ) -> bool:
+        with self._copier.opened(path) as (place, name, fd):
+            status = os.fstat(fd)
+            if (status.st_size, status.st_mtime_ns) != state:
+                return False
+            flags = os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC
+            out = os.open(name, flags, dir_fd=place.target)
+            try:
+                self._copier.fill_span(fd, out, span, voice)
+                os.fdatasync(out)
+                self._copier.check_unchanged(fd, status)
+            except (Changed, ShortSource):
+                return False
+            finally:
+                os.close(out)
+            return True
+
+    def _whole(self, voice: Voice, part: int, path: str, *state: int) -> Message:
+        """Finish a file whose pieces are all there: attributes, and the time that says so."""
+        fits = self._copier.guard(path, voice, lambda: self._try_whole(path, state, voice))
+        return ("stale", part, path) if fits is False else self._copied(part)
+
+    def _try_whole(self, path: str, state: tuple[int, ...], voice: Voice) -> bool:
+        with self._copier.opened(path) as (place, name, fd):
+            status = os.fstat(fd)
+            if (status.st_size, status.st_mtime_ns) != state:
+                return False
+            flags = os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC
+            out = os.open(name, flags, dir_fd=place.target)
+            try:
+                self._copier.dress(path, fd, out, status, fresh=False)
+            finally:
+                os.close(out)
+            self._copier.receipt.files += 1
+            self._copier.receipt.size_bytes += status.st_size
+            voice.count(Counter.COPIED, 1)
+            return True
+
+    def _links(self, voice: Voice, first: str, others: list[str], *rest: int) -> Message:
+        """Copy a file under its first name unless that was done, and link it to the others."""
+        begins, total = rest
+        voice.entry(first)
+
+        def act() -> None:
+            with self._copier.opened(first) as (place, name, fd):
+                if begins:
+                    self._copier.regular(place, name, voice, big=True)
+                if total and os.fstat(fd).st_nlink != total:
+                    self._copier.receipt.lose(Loss.LINK, first, "it has names outside the tree")
+                for path in others:
+                    self._copier.link(place, name, path)
+                    voice.count(Counter.COPIED, 1)
+
+        self._copier.guard(first, voice, act)
+        return self._copier.receipt.to_wire()
+
+    def _seal(self, voice: Voice, paths: list[str]) -> Message:
+        """Give directories the attributes of their originals."""
+        giver = Giver(self._copier.receipt, Skills())
+        for path in paths:
+            if path or self._seal_root:
+                self._copier.guard(path, voice, partial(self._seal_one, path, giver))
+        return self._copier.receipt.to_wire()
+
+    def _seal_one(self, path: str, giver: Giver) -> None:
+        source = self._source.open(path)
+        try:
+            target = self._copier.target_directory(path)
+            try:
+                giver.give(path, source, target, os.fstat(source))
+            finally:
+                os.close(target)
+        finally:
+            os.close(source)

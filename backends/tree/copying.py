@@ -1,0 +1,409 @@
+"""The helper's side of a copy: one directory's entries after another, attributes included.
+
+A file's modification time is set last, so a target with the source's length and time is whole:
+that is how a resumed copy knows what it has. Files with several names are only reported; the
+parent links them when all names are known.
+"""
+
+import errno
+import os
+import stat
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from typing import TypeVar
+
+from backends.tree import content
+from backends.tree.anchor import Anchor, join, split_name
+from backends.tree.attributes import Giver, Skills, has_xattrs, read_flags
+from backends.tree.content import ShortSource
+from backends.tree.crew import Voice
+from backends.tree.receipt import Loss, Receipt
+from core.control import Counter
+from core.errors import BackendFailed, NoSpace, QuotaExceeded, StorageError
+
+#: Files from this size on are told to the parent, which gives each to a helper of its own.
+BIG_BYTES = 32 * 1024 * 1024
+#: How often a file that changes while it is read is tried again.
+TRIES_MAX = 3
+KEPT_CHANGING = "The file kept changing while it was copied."
+
+_READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
+_MAKE = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+_SPECIAL = 0o7000
+_SKIPPED = {
+    stat.S_IFIFO: Loss.FIFO,
+    stat.S_IFSOCK: Loss.SOCKET,
+    stat.S_IFBLK: Loss.DEVICE,
+    stat.S_IFCHR: Loss.DEVICE,
+}
+#: Failures of the target that no other entry will be spared.
+_FATAL: dict[int, tuple[type[StorageError], str]] = {
+    errno.ENOSPC: (NoSpace, "The volume is full."),
+    errno.EDQUOT: (QuotaExceeded, "The quota scope is full."),
+    errno.EROFS: (BackendFailed, "The target is read-only."),
+}
+
+
+T = TypeVar("T")
+
+
+class Changed(Exception):
+    """A file changed while it was copied."""
+
+
+@dataclass(slots=True)
+class Place:
+    """Both sides of the directory at work, open."""
+
+    path: str
+    source: int
+    target: int
+
+
+class Copier:
+    """Copies the entries of directories from one root to another; one per helper."""
+
+    def __init__(
+        self,
+        source: Anchor,
+        target: Anchor,
+        *,
+        trust: bool,
+        granularity_ns: int,
+        inherits: bool,
+    ) -> None:
+        self._source = source
+        self._target = target
+        self._trust = trust
+        self._granularity = granularity_ns
+        self._inherits = inherits
+        self._ways = content.Ways()
+        self._skills = Skills()
+        self._user = os.geteuid()
+        self._noatime = os.O_NOATIME if self._user == 0 else 0
+        self.begin()
+
+    def begin(self) -> None:
+        """Start a batch with an empty receipt."""
+        self.receipt = Receipt()
+        self.links: list[tuple[int, int, str]] = []
+        self.big: list[str] = []
+        self._giver = Giver(self.receipt, self._skills)
+
+    def directory(self, path: str, names: list[str] | None, voice: Voice) -> None:
+        """Copy the entries of a directory, or those of `names`, but not what is below."""
+        try:
+            place = self._open(path)
+        except OSError as error:
+            self._missed(path, error, voice)
+            return
+        try:
+            for name, kind in _kinds(place.source, names):
+                self._entry(place, name, kind, voice)
+        finally:
+            os.close(place.source)
+            os.close(place.target)
+
+    def _open(self, path: str) -> Place:
+        source = self._source.open(path)
+        try:
+            target = self.target_directory(path)
+        except BaseException:
+            os.close(source)
+            raise
+        self._skills.gid = -1
+        return Place(path, source, target)
+
+    def target_directory(self, path: str) -> int:
+        """Open a directory of the target, made first where it is missing, private until sealed."""
+        try:
+            return self._target.open(path)
+        except FileNotFoundError:
+            parent, name = split_name(path)
+            above = self.target_directory(parent)
+            try:
+                os.mkdir(name, 0o700, dir_fd=above)
+            except FileExistsError:
+                pass  # another helper was quicker
+            except OSError as error:
+                raise _fatal(error) from error
+            finally:
+                os.close(above)
+            return self._target.open(path)
+
+    def _entry(self, place: Place, name: str, kind: int, voice: Voice) -> None:
+        try:
+            if kind == stat.S_IFREG:
+                self.regular(place, name, voice)
+            elif kind == stat.S_IFLNK:
+                self._symlink(place, name)
+                voice.count(Counter.COPIED, 1)
+            elif kind == stat.S_IFDIR:
+                self.receipt.directories += 1
+                voice.count(Counter.COPIED, 1)
+            else:
+                self.receipt.lose(_SKIPPED[kind], join(place.path, name))
+                voice.count(Counter.SKIPPED, 1)
+        except OSError as error:
+            self._missed(join(place.path, name), error, voice)
+
+    def _missed(self, path: str, error: OSError, voice: Voice) -> None:
+        """Note an entry that could not be copied, or end the job when none can be any more."""
+        if error.errno in _FATAL:
+            raise _fatal(error) from error
+        if error.errno in (errno.ENOENT, errno.ELOOP, errno.ENOTDIR):
+            self.receipt.lose(Loss.VANISHED, path)
+            return
+        if error.errno == errno.EXDEV:
+            self.receipt.lose(Loss.MOUNT, path)
+            return
+        reason = error.strerror or str(error)
+        denied = error.errno in (errno.EACCES, errno.EPERM)
+        self.receipt.lose(Loss.UNREADABLE if denied else Loss.FAILED, path, reason)
+        voice.fault(path, reason)
+        voice.count(Counter.FAILED, 1)
+
+    def guard(self, path: str, voice: Voice, act: Callable[[], T]) -> T | None:
+        """Do something with an entry; a failure is noted, and the answer is None."""
+        try:
+            return act()
+        except OSError as error:
+            self._missed(path, error, voice)
+        return None
+
+    @contextmanager
+    def opened(self, path: str) -> Iterator[tuple[Place, str, int]]:
+        """Open a file of the source and the directories that hold it on both sides."""
+        directory, name = split_name(path)
+        place = self._open(directory)
+        try:
+            fd = self._read(name, place.source)
+            try:
+                yield place, name, fd
+            finally:
+                os.close(fd)
+        finally:
+            os.close(place.source)
+            os.close(place.target)
+
+    def regular(self, place: Place, name: str, voice: Voice, *, big: bool = False) -> None:
+        """Copy a regular file; without `big`, big ones and those with many names are reported."""
+        for _ in range(TRIES_MAX):
+            try:
+                size = self._file(place, name, voice, big=big)
+            except (Changed, ShortSource):
+                continue
+            if size is not None:
+                self.receipt.files += 1
+                self.receipt.size_bytes += size
+                voice.count(Counter.COPIED, 1)
+            return
+        path = join(place.path, name)
+        self.receipt.lose(Loss.CHANGED, path)
+        voice.fault(path, KEPT_CHANGING)
+        voice.count(Counter.FAILED, 1)
+
+    def _file(self, place: Place, name: str, voice: Voice, *, big: bool) -> int | None:
+        """Copy one file; its bytes, or None when it was only reported to the parent."""
+        fd = self._read(name, place.source)
+        try:
+            status = os.fstat(fd)
+            if not big and status.st_nlink > 1:
+                self.links.append((status.st_dev, status.st_ino, join(place.path, name)))
+                return None
+            if not big and status.st_size >= BIG_BYTES:
+                self.big.append(join(place.path, name))
+                return None
+            if not stat.S_ISREG(status.st_mode):
+                raise Changed
+            self.one(place, name, fd, status, voice)
+            return status.st_size
+        finally:
+            os.close(fd)
+
+    def one(self, place: Place, name: str, fd: int, status: os.stat_result, voice: Voice) -> None:
+        """Copy the open file `fd` to `name`, with content and attributes, unless it is there."""
+        out = self.make(place, name, status)
+        if out is None:
+            self.reuse(status, voice)
+            return
+        try:
+            self.fill(fd, out, status, voice)
+            self.check_unchanged(fd, status)
+            self.dress(join(place.path, name), fd, out, status)
+        finally:
+            os.close(out)
+
+    def _read(self, name: str, directory: int) -> int:
+        try:
+            return os.open(name, _READ | self._noatime, dir_fd=directory)
+        except PermissionError as error:
+            if not self._noatime or error.errno != errno.EPERM:
+                raise
+        self._noatime = 0  # root of a user namespace may not
+        return os.open(name, _READ, dir_fd=directory)
+
+    def make(self, place: Place, name: str, status: os.stat_result) -> int | None:
+        """Create a target file; None when it is there already and whole."""
+        mode = status.st_mode & 0o777
+        try:
+            return os.open(name, _MAKE, mode, dir_fd=place.target)
+        except FileExistsError:
+            there = os.stat(name, dir_fd=place.target, follow_symlinks=False)
+            if self.whole(there, status):
+                return None
+            self.clear(place, name, there)
+            return os.open(name, _MAKE, mode, dir_fd=place.target)
+
+    def whole(self, there: os.stat_result, status: os.stat_result) -> bool:
+        """Tell whether a target is what a former run finished."""
+        apart = abs(there.st_mtime_ns - status.st_mtime_ns)
+        return (
+            self._trust
+            and stat.S_IFMT(there.st_mode) == stat.S_IFMT(status.st_mode)
+            and there.st_size == status.st_size
+            and (apart == 0 or apart < self._granularity)
+        )
+
+    def clear(self, place: Place, name: str, there: os.stat_result) -> None:
+        """Take an unfinished target away."""
+        if stat.S_ISDIR(there.st_mode):
+            os.rmdir(name, dir_fd=place.target)
+        else:
+            os.unlink(name, dir_fd=place.target)
+
+    def fill(self, fd: int, out: int, status: os.stat_result, voice: Voice) -> None:
+        """Bring the content over."""
+        size = status.st_size
+        if size <= content.SMALL_BYTES and not content.is_sparse(status):
+            content.copy_small(fd, out, size)
+            voice.count(Counter.COPIED, 0, size)
+        elif content.clone(fd, out, self._ways):
+            voice.count(Counter.COPIED, 0, size)
+        elif content.is_sparse(status):
+            os.ftruncate(out, size)
+            self.fill_span(fd, out, (0, size), voice)
+        else:
+            self._fill_data(fd, out, (0, size), voice)
+
+    def fill_span(self, fd: int, out: int, span: tuple[int, int], voice: Voice) -> None:
+        """Bring over the data between two offsets and leave holes as they are."""
+        done = 0
+        for data in content.data_spans(fd, *span):
+            self._fill_data(fd, out, data, voice)
+            done += data[1] - data[0]
+        voice.count(Counter.COPIED, 0, span[1] - span[0] - done)
+
+    def _fill_data(self, fd: int, out: int, span: tuple[int, int], voice: Voice) -> None:
+        content.copy_range(
+            fd, out, span, self._ways, lambda moved: voice.count(Counter.COPIED, 0, moved)
+        )
+
+    def reuse(self, status: os.stat_result, voice: Voice) -> None:
+        """Count a file that a former run finished."""
+        self.receipt.reused += 1
+        voice.count(Counter.COPIED, 0, status.st_size)
+
+    def link(self, place: Place, name: str, path: str) -> None:
+        """Give the target file `name` of `place` the further name `path`."""
+        directory, other = split_name(path)
+        target = self.target_directory(directory)
+        try:
+            self._link(place.target, name, target, other)
+            self.receipt.hard_links += 1
+        finally:
+            os.close(target)
+
+    def _link(self, source: int, name: str, target: int, other: str) -> None:
+        try:
+            os.link(name, other, src_dir_fd=source, dst_dir_fd=target, follow_symlinks=False)
+        except FileExistsError:
+            original = os.stat(name, dir_fd=source, follow_symlinks=False)
+            there = os.stat(other, dir_fd=target, follow_symlinks=False)
+            if (there.st_dev, there.st_ino) == (original.st_dev, original.st_ino):
+                return
+            os.unlink(other, dir_fd=target)
+            os.link(name, other, src_dir_fd=source, dst_dir_fd=target, follow_symlinks=False)
+
+    def check_unchanged(self, fd: int, status: os.stat_result) -> None:
+        """Compare the source with what it was before it was read.
+
+        Raises:
+            Changed: somebody wrote to it.
+        """
+        now = os.fstat(fd)
+        if now.st_mtime_ns != status.st_mtime_ns or now.st_size != status.st_size:
+            raise Changed
+
+    def dress(
+        self, path: str, fd: int, out: int, status: os.stat_result, *, fresh: bool = True
+    ) -> None:
+        """Give a file its attributes, a fresh one with as few calls as it needs; time last."""
+        if self._skills.gid < 0:
+            self._skills.gid = os.fstat(out).st_gid
+        plain = (
+            fresh
+            and status.st_uid == self._user
+            and status.st_gid == self._skills.gid
+            and not status.st_mode & _SPECIAL
+            and not self._inherits
+        )
+        if not plain or has_xattrs(fd, self._skills):
+            self._giver.give(path, fd, out, status)
+            return
+        os.utime(out, ns=(status.st_atime_ns, status.st_mtime_ns))
+        self._giver.flags(path, out, read_flags(fd, self._skills))
+
+    def _symlink(self, place: Place, name: str) -> None:
+        text = os.readlink(name, dir_fd=place.source)
+        status = os.stat(name, dir_fd=place.source, follow_symlinks=False)
+        try:
+            os.symlink(text, name, dir_fd=place.target)
+        except FileExistsError:
+            there = os.stat(name, dir_fd=place.target, follow_symlinks=False)
+            if self.whole(there, status) and os.readlink(name, dir_fd=place.target) == text:
+                self.receipt.reused += 1
+                return
+            self.clear(place, name, there)
+            os.symlink(text, name, dir_fd=place.target)
+        self._dress_link(place, name, status)
+        self.receipt.links += 1
+
+    def _dress_link(self, place: Place, name: str, status: os.stat_result) -> None:
+        try:
+            os.chown(name, status.st_uid, status.st_gid, dir_fd=place.target, follow_symlinks=False)
+        except PermissionError:
+            self.receipt.lose(Loss.OWNER, join(place.path, name))
+        times = (status.st_atime_ns, status.st_mtime_ns)
+        os.utime(name, ns=times, dir_fd=place.target, follow_symlinks=False)
+
+
+def _kinds(source: int, names: list[str] | None) -> Iterator[tuple[str, int]]:
+    if names is not None:
+        for name in names:
+            try:
+                yield name, stat.S_IFMT(os.stat(name, dir_fd=source, follow_symlinks=False).st_mode)
+            except FileNotFoundError:
+                continue
+        return
+    with os.scandir(source) as entries:
+        for entry in entries:
+            with suppress(FileNotFoundError):
+                yield entry.name, _kind(entry)
+
+
+def _kind(entry: "os.DirEntry[str]") -> int:
+    """Tell the file type, from the directory itself where it is known there."""
+    if entry.is_file(follow_symlinks=False):
+        return stat.S_IFREG
+    if entry.is_dir(follow_symlinks=False):
+        return stat.S_IFDIR
+    if entry.is_symlink():
+        return stat.S_IFLNK
+    return stat.S_IFMT(entry.stat(follow_symlinks=False).st_mode)
+
+
+def _fatal(error: OSError) -> Exception:
+    kind, words = _FATAL.get(error.errno or 0, (None, ""))
+    return kind(words) if kind else error

@@ -1,0 +1,377 @@
+"""Forked helper processes that work on batches while the parent stays answerable.
+
+A job's process never touches the storage itself: its helpers do, so a hung mount, a nice value or
+a umask never reach it, and it asks `control.check()` every `TICK_SECONDS` whatever they are doing.
+Helpers are children made by fork(2) (a Celery prefork child may not use `multiprocessing`), hold
+only the descriptors they need, die with their parent (PR_SET_PDEATHSIG) and may be killed at any
+instruction: every engine is written to survive that.
+"""
+
+import gc
+import marshal
+import os
+import platform
+import select
+import signal
+import socket
+import struct
+import time
+import warnings
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from types import TracebackType
+from typing import Any, Self
+
+from backends.tree.anchor import libc
+from core.control import Control, Counter
+from core.errors import BackendFailed, Defect, NoSpace, QuotaExceeded, StorageError
+
+#: How often the parent asks its control, in seconds.
+TICK_SECONDS = 0.05
+#: How often a busy helper tells what it has done, in seconds.
+REPORT_SECONDS = 0.1
+#: How long a killed helper may take to go before it is left to the kernel, in seconds.
+REAP_SECONDS = 10.0
+REAP_PAUSE_SECONDS = 0.001
+#: Most helpers chosen without being told.
+HELPERS_MAX = 4
+#: Batches handed to one helper at a time: one at work, one waiting.
+BATCHES_AHEAD = 2
+#: Container allocations between two collections in a helper.
+GC_THRESHOLD = 50_000
+
+PR_SET_PDEATHSIG = 1
+IOPRIO_WHO_PROCESS = 1
+IOPRIO_CLASS_IDLE = 3 << 13
+_SYS_IOPRIO_SET = {"x86_64": 251, "aarch64": 30}
+_HEAD = struct.Struct("!I")
+_RECEIVE_BYTES = 1 << 18
+
+#: A batch or a reply: builtin values that `marshal` takes.
+Message = Any
+
+
+@dataclass(frozen=True, slots=True)
+class Effort:
+    """How hard to work: helper processes (None: by cores), nice value, idle I/O class."""
+
+    helpers: int | None = None
+    nice: int = 0
+    idle_io: bool = False
+
+    def count(self, advised: int | None = None) -> int:
+        """Tell how many helpers to use; `advised` is what suits the file system."""
+        cores = len(os.sched_getaffinity(0))
+        return max(1, self.helpers or advised or min(HELPERS_MAX, cores))
+
+
+DEFAULT_EFFORT = Effort()
+
+
+class Voice:
+    """A helper's way to its parent: partial replies, counts, the entry at work, faults."""
+
+    def __init__(self, channel: socket.socket) -> None:
+        self._channel = channel
+        self._counts: dict[str, list[int]] = {}
+        self._entry = ""
+        self._due = time.monotonic() + REPORT_SECONDS
+
+    def count(self, counter: Counter, items: int = 0, size_bytes: int = 0) -> None:
+        """Count for the parent; sent at most every `REPORT_SECONDS` and with each reply."""
+        sums = self._counts.setdefault(counter.value, [0, 0])
+        sums[0] += items
+        sums[1] += size_bytes
+        self.tick()
+
+    def tick(self) -> None:
+        """Tell the parent what has been counted, if it is time."""
+        now = time.monotonic()
+        if now >= self._due:
+            self.flush()
+            self._due = now + REPORT_SECONDS
+
+    def entry(self, path: str) -> None:
+        """Name the entry at work, with the next report."""
+        self._entry = path
+
+    def fault(self, path: str, reason: str) -> None:
+        """Tell an entry that could not be done."""
+        self.send(("fault", path, reason))
+
+    def reply(self, message: Message) -> None:
+        """Send a piece of the answer before the batch is done."""
+        self.send(("reply", message))
+
+    def flush(self) -> None:
+        """Send what has been counted."""
+        if self._counts:
+            self.send(("count", [(k, n, b) for k, (n, b) in self._counts.items()], self._entry))
+            self._counts = {}
+
+    def send(self, message: Message) -> None:
+        """Send one message and wait until the channel took it."""
+        payload = marshal.dumps(message)
+        self._channel.sendall(_HEAD.pack(len(payload)) + payload)
+
+
+Work = Callable[[Message, Voice], Message]
+
+
+@dataclass(slots=True)
+class _Helper:
+    pid: int
+    channel: socket.socket
+    busy: int = 0
+    outgoing: bytearray = field(default_factory=bytearray)
+    incoming: bytearray = field(default_factory=bytearray)
+
+    def send(self, message: Message) -> None:
+        payload = marshal.dumps(message)
+        self.outgoing += _HEAD.pack(len(payload)) + payload
+        self.busy += 1
+        self.push()
+
+    def push(self) -> None:
+        try:
+            while self.outgoing:
+                del self.outgoing[: self.channel.send(self.outgoing)]
+        except BlockingIOError:
+            return
+
+    def messages(self) -> list[Message]:
+        """Read what has come; EOF is told as the message `("gone",)`."""
+        found: list[Message] = []
+        try:
+            chunk = self.channel.recv(_RECEIVE_BYTES)
+        except BlockingIOError:
+            return found
+        except ConnectionError:
+            chunk = b""
+        if not chunk:
+            return [("gone",)]
+        self.incoming += chunk
+        start = 0
+        while len(self.incoming) - start >= _HEAD.size:
+            (size,) = _HEAD.unpack_from(self.incoming, start)
+            end = start + _HEAD.size + size
+            if end > len(self.incoming):
+                break
+            found.append(marshal.loads(memoryview(self.incoming)[start + _HEAD.size : end]))  # noqa: S302 - written by our own helper
+            start = end
+        del self.incoming[:start]
+        return found
+
+
+class Crew:
+    """Up to `size` helpers that all do `work` on batches; made when there is work for them.
+
+    Leaving the `with` block kills and reaps them, whatever they are doing.
+    """
+
+    def __init__(
+        self,
+        work: Work,
+        control: Control,
+        *,
+        effort: Effort,
+        size: int,
+        keep_fds: Sequence[int] = (),
+    ) -> None:
+        self._work = work
+        self._control = control
+        self._effort = effort
+        self._size = size
+        self._keep = keep_fds
+        self._helpers: list[_Helper] = []
+        self._poll = select.poll()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        for helper in self._helpers:
+            os.kill(helper.pid, signal.SIGKILL)
+        deadline = time.monotonic() + REAP_SECONDS
+        for helper in self._helpers:
+            helper.channel.close()
+            _reap(helper.pid, deadline)
+        self._helpers.clear()
+
+    def run(
+        self,
+        take: Callable[[], Message | None],
+        settle: Callable[[Message], None],
+        until: float | None = None,
+    ) -> bool:
+        """Hand out what `take` gives until it gives None and all is done; replies go to `settle`.
+
+        Both may be called at any time between batches; `settle` may make `take` give more.
+        Past the monotonic time `until` it stops with what is done and returns False.
+
+        Raises:
+            Interrupted: the control says stop; the helpers are killed on leaving the block.
+            StorageError: a helper met a failure that ends the job, or died.
+        """
+        while True:
+            self._control.check()
+            self._hand_out(take)
+            if not any(helper.busy for helper in self._helpers):
+                return True
+            if until is not None and time.monotonic() >= until:
+                return False
+            self._listen(settle)
+
+    def _hand_out(self, take: Callable[[], Message | None]) -> None:
+        for ahead in range(BATCHES_AHEAD):
+            while self._has_place(ahead):
+                message = take()
+                if message is None:
+                    return
+                self._place(ahead).send(message)
+
+    def _has_place(self, ahead: int) -> bool:
+        if ahead == 0 and len(self._helpers) < self._size:
+            return True
+        return any(helper.busy <= ahead for helper in self._helpers)
+
+    def _place(self, ahead: int) -> _Helper:
+        free = (helper for helper in self._helpers if helper.busy <= ahead)
+        return next(free, None) or self._hire()
+
+    def _listen(self, settle: Callable[[Message], None]) -> None:
+        by_fd = {helper.channel.fileno(): helper for helper in self._helpers}
+        for fd, helper in by_fd.items():
+            wanted = select.POLLIN | (select.POLLOUT if helper.outgoing else 0)
+            self._poll.register(fd, wanted)
+        for fd, _ in self._poll.poll(TICK_SECONDS * 1000):
+            helper = by_fd[fd]
+            helper.push()
+            for message in helper.messages():
+                self._hear(helper, message, settle)
+
+    def _hear(self, helper: _Helper, message: Message, settle: Callable[[Message], None]) -> None:
+        kind, *rest = message
+        if kind == "done":
+            helper.busy -= 1
+            settle(rest[0])
+        elif kind == "reply":
+            settle(rest[0])
+        elif kind == "count":
+            for counter, items, size_bytes in rest[0]:
+                self._control.count(Counter(counter), items, size_bytes)
+            if rest[1]:
+                self._control.entry(rest[1])
+        elif kind == "fault":
+            self._control.fault(rest[0], rest[1])
+        else:
+            raise _failure(helper, kind, rest)
+
+    def _hire(self) -> _Helper:
+        ours, theirs = socket.socketpair()
+        parent = os.getpid()
+        with warnings.catch_warnings():
+            # Python 3.12 warns of threads: a helper takes no lock that another thread could hold.
+            warnings.simplefilter("ignore", DeprecationWarning)
+            pid = os.fork()
+        if pid == 0:
+            self._become_helper(theirs, parent)
+        theirs.close()
+        ours.setblocking(False)  # noqa: FBT003 - the library's own signature
+        helper = _Helper(pid, ours)
+        self._helpers.append(helper)
+        return helper
+
+    def _become_helper(self, channel: socket.socket, parent: int) -> None:
+        """Run in the child; never returns, and runs none of the parent's clean-up."""
+        status = 1
+        try:
+            gc.freeze()
+            gc.set_threshold(GC_THRESHOLD)
+            _settle_in(parent, [channel.fileno(), *self._keep], self._effort)
+            _serve(channel, self._work)
+            status = 0
+        finally:
+            os._exit(status)
+
+
+def _settle_in(parent: int, keep: Sequence[int], effort: Effort) -> None:
+    libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+    if os.getppid() != parent:
+        os._exit(0)
+    signal.set_wakeup_fd(-1)
+    for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2, signal.SIGCHLD):
+        signal.signal(number, signal.SIG_DFL)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.pthread_sigmask(signal.SIG_SETMASK, ())
+    _close_others(keep)
+    os.umask(0)
+    if effort.nice:
+        os.nice(effort.nice)
+    number_of_call = _SYS_IOPRIO_SET.get(platform.machine())
+    if effort.idle_io and number_of_call is not None:
+        libc.syscall(number_of_call, IOPRIO_WHO_PROCESS, 0, IOPRIO_CLASS_IDLE)
+
+
+def _close_others(keep: Sequence[int]) -> None:
+    """Close every descriptor but the standard ones and `keep`."""
+    low = 3
+    for fd in sorted({fd for fd in keep if fd >= low}):
+        os.closerange(low, fd)
+        low = fd + 1
+    os.closerange(low, os.sysconf("SC_OPEN_MAX"))
+
+
+def _serve(channel: socket.socket, work: Work) -> None:
+    voice = Voice(channel)
+    try:
+        while (message := _receive(channel)) is not None:
+            result = work(message, voice)
+            voice.flush()
+            voice.send(("done", result))
+    except (BrokenPipeError, ConnectionResetError):
+        return  # the parent is gone or has enough
+    except StorageError as error:
+        voice.send(("storage", type(error).__name__, error.detail))
+    except Exception as error:  # noqa: BLE001 - told to the parent, which raises it as a Defect
+        voice.send(("defect", f"{type(error).__name__}: {error}"))
+
+
+def _receive(channel: socket.socket) -> Message | None:
+    head = channel.recv(_HEAD.size, socket.MSG_WAITALL)
+    if len(head) < _HEAD.size:
+        return None
+    (size,) = _HEAD.unpack(head)
+    parts = bytearray()
+    while len(parts) < size:
+        chunk = channel.recv(size - len(parts))
+        if not chunk:
+            return None
+        parts += chunk
+    return marshal.loads(parts)  # noqa: S302 - written by our own parent
+
+
+_FAILURES: dict[str, type[StorageError]] = {
+    kind.__name__: kind for kind in (NoSpace, QuotaExceeded, BackendFailed)
+}
+
+
+def _failure(helper: _Helper, kind: str, rest: list[str]) -> StorageError:
+    if kind == "storage":
+        return _FAILURES.get(rest[0], BackendFailed)(rest[1])
+    if kind == "defect":
+        return Defect(f"A helper process failed: {rest[0]}")
+    return BackendFailed(f"The helper process {helper.pid} died; the job may be run again.")
+
+
+def _reap(pid: int, deadline: float) -> None:
+    """Wait for a killed child; one that hangs in the kernel is left to it after the deadline."""
+    with suppress(ChildProcessError):  # somebody else in this process waits for every child
+        while os.waitpid(pid, os.WNOHANG) == (0, 0) and time.monotonic() < deadline:
+            time.sleep(REAP_PAUSE_SECONDS)

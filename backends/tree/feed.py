@@ -1,0 +1,186 @@
+"""Hand the parts of a copy to helpers in small batches, and know when each part is done."""
+
+import os
+import time
+from collections import Counter as Tally
+from collections import deque
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from backends.tree.copying import KEPT_CHANGING, TRIES_MAX
+from backends.tree.crew import Message
+from backends.tree.ledger import Ledger, State
+from backends.tree.plan import Part, Unit
+from backends.tree.receipt import Loss, Receipt
+from core.control import Control, Counter
+
+#: A batch holds units until it has so many entries, so many bytes or so many units.
+BATCH_ENTRIES = 256
+BATCH_BYTES = 32 * 1024**2
+BATCH_UNITS = 64
+#: Length of a piece of a very big file; each is done, synced and recorded by itself.
+PIECE_BYTES = 1024**3
+#: Least time between two syncs of the target while parts are being done, in seconds.
+CHECKPOINT_SECONDS = 15.0
+
+
+@dataclass(slots=True)
+class _Open:
+    """A part that is being done."""
+
+    number: int
+    outstanding: int = 0
+    receipt: Receipt = field(default_factory=Receipt)
+    links: list[tuple[int, int, str]] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class _Pieces:
+    """A very big file of which pieces are being copied."""
+
+    part: _Open
+    missing: int
+
+
+class PartFeed:
+    """Gives batches to a crew and takes its replies; records what is done."""
+
+    def __init__(self, ledger: Ledger, control: Control, *, durable: bool) -> None:
+        self._ledger = ledger
+        self._control = control
+        self._durable = durable
+        self._parts: Iterator[Part] = ledger.parts_to_do()
+        self._queue: deque[Message] = deque()
+        self._open: dict[int, _Open] = {}
+        self._tries: Tally[str] = Tally()
+        self._split: dict[State, _Pieces] = {}
+        self._finished: list[_Open] = []
+        self._syncing: list[_Open] | None = None
+        self._synced = time.monotonic()
+
+    def take(self) -> Message | None:
+        """Give the next batch, or None when there is none until a reply brings one."""
+        if self._checkpoint_due():
+            self._syncing, self._finished = self._finished, []
+            return ("sync", False)
+        if not self._queue:
+            self._open_next()
+        if not self._queue:
+            return None
+        return self._queue.popleft()
+
+    def settle(self, reply: Message) -> None:
+        """Take the reply to a batch."""
+        kind, number, *rest = reply
+        if kind == "synced":
+            self._record(self._syncing or [])
+            self._ledger.sync()
+            self._syncing, self._synced = None, time.monotonic()
+            return
+        part = self._open[number]
+        if kind == "copied":
+            self._copied(part, *rest)
+        elif kind == "split":
+            self._divide(part, (rest[0], rest[1], rest[2]))
+        elif kind == "piece":
+            self._piece((rest[0], rest[1], rest[2]), rest[3])
+        elif kind == "stale":
+            self._again(part, rest[0])
+        part.outstanding -= 1
+        self._close_if_done(part)
+
+    def finish(self) -> None:
+        """Record the parts that were done but not yet synced; the caller has synced them."""
+        self._record(self._finished)
+        self._finished = []
+
+    def _checkpoint_due(self) -> bool:
+        if not self._durable or not self._finished or self._syncing is not None:
+            return False
+        return time.monotonic() - self._synced >= CHECKPOINT_SECONDS
+
+    def _open_next(self) -> None:
+        part = next(self._parts, None)
+        if part is None:
+            return
+        state = self._open[part.number] = _Open(part.number)
+        for units in _batches(part.units):
+            self._put(state, ("copy", part.number, units))
+
+    def _put(self, part: _Open, message: Message, *, first: bool = False) -> None:
+        part.outstanding += 1
+        if first:
+            self._queue.appendleft(message)
+        else:
+            self._queue.append(message)
+
+    def _copied(self, part: _Open, wire: Message, links: Message, big: list[str]) -> None:
+        part.receipt.add(Receipt.from_wire(wire))
+        for device, inode, path in links:
+            part.links.append((device, inode, path))
+            self._ledger.link(device, inode, os.fsencode(path))
+        for path in big:
+            self._put(part, ("big", part.number, path, self._known(path)), first=True)
+
+    def _known(self, path: str) -> list[tuple[int, int]]:
+        """Tell the states of a very big file of which pieces are on disk: bytes and time."""
+        return [(size, mtime) for name, size, mtime in self._ledger.pieces if name == path]
+
+    def _divide(self, part: _Open, state: State) -> None:
+        """Hand out the pieces of a very big file that are not on disk yet."""
+        size_bytes = state[1]
+        done = self._ledger.pieces.get(state, set())
+        offsets = [n for n in range(0, size_bytes, PIECE_BYTES) if n not in done]
+        self._control.count(Counter.COPIED, 0, sum(min(PIECE_BYTES, size_bytes - n) for n in done))
+        self._split[state] = _Pieces(part, len(offsets))
+        for offset in reversed(offsets):
+            span = (offset, min(size_bytes, offset + PIECE_BYTES))
+            self._put(part, ("piece", part.number, *state, span), first=True)
+        if not offsets:
+            self._put(part, ("whole", part.number, *state), first=True)
+
+    def _piece(self, state: State, offset: int | None) -> None:
+        """Record a piece; None says that the file changed, which "whole" will find again."""
+        if offset is not None:
+            self._ledger.piece(state, offset)
+        split = self._split[state]
+        split.missing -= 1
+        if not split.missing:
+            del self._split[state]
+            self._put(split.part, ("whole", split.part.number, *state), first=True)
+
+    def _again(self, part: _Open, path: str) -> None:
+        """Copy a very big file anew that changed meanwhile, or give it up."""
+        self._tries[path] += 1
+        if self._tries[path] < TRIES_MAX:
+            self._put(part, ("big", part.number, path, []), first=True)
+            return
+        part.receipt.lose(Loss.CHANGED, path)
+        self._control.fault(path, KEPT_CHANGING)
+        self._control.count(Counter.FAILED, 1)
+
+    def _close_if_done(self, part: _Open) -> None:
+        if part.outstanding:
+            return
+        del self._open[part.number]
+        self._finished.append(part)
+        if not self._durable:
+            self.finish()
+
+    def _record(self, parts: list[_Open]) -> None:
+        for part in parts:
+            self._ledger.done(part.number, part.receipt, part.links)
+
+
+def _batches(units: list[Unit]) -> Iterator[list[tuple[str, list[str] | None]]]:
+    batch: list[tuple[str, list[str] | None]] = []
+    entries = size_bytes = 0
+    for path, names, count, size in units:
+        batch.append((path, names))
+        entries += count
+        size_bytes += size
+        if entries >= BATCH_ENTRIES or size_bytes >= BATCH_BYTES or len(batch) >= BATCH_UNITS:
+            yield batch
+            batch, entries, size_bytes = [], 0, 0
+    if batch:
+        yield batch

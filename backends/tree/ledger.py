@@ -1,0 +1,145 @@
+"""A copy's records in its manifest: the plan, the parts done, the pieces of very big files done.
+
+    ["begin", boot id]                      a run starts
+    ["plan"]                                parts after it belong to this plan
+    ["part", number, units]                 see `plan.Unit`; paths and names are bytes
+    ["planned", entries, bytes]             the plan is whole
+    ["piece", path, bytes, mtime, offset]   a piece of a very big file is on disk
+    ["done", number, receipt, links]        a part is on disk
+    ["ended"]                               everything is
+
+Only offsets and numbers are kept in memory: about 100 bytes for each part of 10,000 entries.
+"""
+
+import os
+import struct
+from collections.abc import Iterator
+from typing import Any
+
+from backends.tree.backlog import Sorter
+from backends.tree.manifest import Manifest, Record, boot_id
+from backends.tree.plan import Part, Unit
+from backends.tree.receipt import Receipt
+
+#: A file's name among those of the same file: device, inode, then the path.
+INODE = struct.Struct(">QQ")
+
+#: What identifies a state of a very big file: path, bytes, modification time.
+State = tuple[str, int, int]
+
+
+class Ledger:
+    """Reads what former runs wrote and writes what this one does."""
+
+    def __init__(self, manifest: Manifest, links: Sorter) -> None:
+        self._manifest = manifest
+        self._links = links
+        self._parts: list[int] = []
+        self._done: set[int] = set()
+        self.pieces: dict[State, set[int]] = {}
+        self.planned: tuple[int, int] | None = None
+        self.receipt = Receipt()
+        self.trusted = True
+        for offset, record in manifest.records():
+            self._read(offset, record)
+
+    def _read(self, offset: int, record: Record) -> None:
+        kind, *rest = record
+        if kind == "begin":
+            self.trusted = self.trusted and rest[0] == boot_id()
+        elif kind == "plan":
+            self._parts.clear()
+        elif kind == "part":
+            self._parts.append(offset)
+        elif kind == "planned":
+            self.planned = (rest[0], rest[1])
+        elif kind == "piece":
+            path, size_bytes, mtime_ns, begin = rest
+            self.pieces.setdefault((os.fsdecode(path), size_bytes, mtime_ns), set()).add(begin)
+        elif kind == "done":
+            self._remember(rest[0], rest[1], rest[2])
+
+    def _remember(self, number: int, receipt: Any, links: Any) -> None:  # noqa: ANN401 - as msgpack gives them
+        self._done.add(number)
+        self.receipt.add(Receipt.from_wire(receipt))
+        for device, inode, path in links:
+            self.link(device, inode, path)
+
+    def link(self, device: int, inode: int, path: bytes) -> None:
+        """Take note of a name of a file that has several; they are linked at the end."""
+        self._links.add(INODE.pack(device, inode) + path)
+
+    def begin(self) -> None:
+        """Record that a run starts."""
+        self._manifest.append(["begin", boot_id()], sync=True)
+
+    def plan(self) -> None:
+        """Record that a plan starts; what an interrupted one left is void."""
+        self._manifest.append(["plan"])
+        self._parts.clear()
+
+    def part(self, part: Part) -> None:
+        """Record a part of the plan."""
+        units = [
+            (os.fsencode(path), _encoded(names), entries, size)
+            for path, names, entries, size in part.units
+        ]
+        self._parts.append(self._manifest.append(["part", part.number, units]))
+
+    def plan_ended(self, entries: int, size_bytes: int) -> None:
+        """Record that the plan is whole, with its sums."""
+        self.planned = (entries, size_bytes)
+        self._manifest.append(["planned", entries, size_bytes], sync=True)
+
+    def piece(self, state: State, offset: int) -> None:
+        """Record that a piece of a very big file is on disk."""
+        path, size_bytes, mtime_ns = state
+        self._manifest.append(["piece", os.fsencode(path), size_bytes, mtime_ns, offset], sync=True)
+
+    def done(self, number: int, receipt: Receipt, links: list[tuple[int, int, str]]) -> None:
+        """Record that a part is on disk; `sync` makes the record so."""
+        encoded = [(device, inode, os.fsencode(name)) for device, inode, name in links]
+        self._manifest.append(["done", number, _escaped(receipt), encoded])
+        self._remember(number, _escaped(receipt), ())
+
+    def ended(self) -> None:
+        """Record that the copy is whole and on disk."""
+        self._manifest.append(["ended"], sync=True)
+
+    def sync(self) -> None:
+        """Bring the records to disk."""
+        os.fdatasync(self._manifest.fd)
+
+    def parts(self, *, backwards: bool = False) -> Iterator[Part]:
+        """Read the planned parts, the last first if so asked."""
+        for offset in reversed(self._parts) if backwards else self._parts:
+            _, number, units = self._manifest.at(offset)
+            yield Part(number, [_unit(*unit) for unit in units])
+
+    def parts_to_do(self) -> Iterator[Part]:
+        """Read the planned parts that are not done."""
+        done = frozenset(self._done)
+        return (part for part in self.parts() if part.number not in done)
+
+
+def _unit(path: bytes, names: list[bytes] | None, entries: int, size_bytes: int) -> Unit:
+    decoded = None if names is None else [os.fsdecode(name) for name in names]
+    return os.fsdecode(path), decoded, entries, size_bytes
+
+
+def _escaped(receipt: Receipt) -> Any:  # noqa: ANN401 - builtin values for a record
+    """Give the receipt with texts that UTF-8 can carry: examples are for people's eyes."""
+    sums, losses = receipt.to_wire()
+    escaped = []
+    for loss, count, examples in losses:
+        shown = [(_shown(path), _shown(reason)) for path, reason in examples]
+        escaped.append((loss, count, shown))
+    return [sums, escaped]
+
+
+def _shown(text: str) -> str:
+    return os.fsencode(text).decode("utf-8", "backslashreplace")
+
+
+def _encoded(names: list[str] | None) -> list[bytes] | None:
+    return None if names is None else [os.fsencode(name) for name in names]

@@ -1,0 +1,145 @@
+"""Divide a tree into parts of about the same work, each a list of directories or of names.
+
+A part is what a manifest marks done. Parents come before what is below them, so that reading the
+parts backwards meets children first.
+"""
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from backends.tree.anchor import Anchor, join
+from backends.tree.backlog import Backlog
+from backends.tree.crew import Crew, Message, Voice
+
+#: A part ends with the unit that brings it to so many entries, or to so many bytes.
+PART_ENTRIES = 10_000
+PART_BYTES = 4 * 1024**3
+#: Directories with more entries are divided into slices of so many names.
+SLICE_ENTRIES = 2_000
+#: Most directories scanned in one batch.
+BATCH_DIRECTORIES = 64
+
+#: A directory, some of its names (None: all of them), how many entries and bytes they are.
+Unit = tuple[str, list[str] | None, int, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """A number, its units, and their sums."""
+
+    number: int
+    units: list[Unit]
+
+    @property
+    def entries(self) -> int:
+        """How many entries it has."""
+        return sum(unit[2] for unit in self.units)
+
+    @property
+    def size_bytes(self) -> int:
+        """How many bytes its files had when planned."""
+        return sum(unit[3] for unit in self.units)
+
+
+def scan_for_plan(source: Anchor, batch: list[str], voice: Voice) -> Message:
+    """List directories in a helper: their units and the directories below.
+
+    A directory that cannot be opened is a unit without entries: copying it will tell why.
+    """
+    units: list[Unit] = []
+    below: list[str] = []
+    for path in batch:
+        try:
+            fd = source.open(path)
+        except OSError:
+            units.append((path, None, 0, 0))
+            continue
+        try:
+            _scan_one(fd, path, units, below, voice)
+        finally:
+            os.close(fd)
+    return units, below
+
+
+def _scan_one(fd: int, path: str, units: list[Unit], below: list[str], voice: Voice) -> None:
+    names: list[str] = []
+    size_bytes = 0
+    sliced = False
+    with os.scandir(fd) as entries:
+        for entry in entries:
+            names.append(entry.name)
+            size_bytes += _size(entry, path, below)
+            if len(names) >= SLICE_ENTRIES:
+                sliced = True
+                voice.reply(([(path, names, len(names), size_bytes)], below[:]))
+                below.clear()
+                names, size_bytes = [], 0
+                voice.tick()
+    units.append((path, names if sliced else None, len(names), size_bytes))
+
+
+def _size(entry: "os.DirEntry[str]", path: str, below: list[str]) -> int:
+    try:
+        if entry.is_dir(follow_symlinks=False):
+            below.append(join(path, entry.name))
+            return 0
+        if entry.is_file(follow_symlinks=False):
+            return entry.stat(follow_symlinks=False).st_size
+    except OSError:
+        return 0  # vanished, or for the copy to tell
+    return 0
+
+
+class Planner:
+    """The parent's side: walks by helpers, gives each part to `emit`."""
+
+    def __init__(self, crew: Crew, size: int, emit: Callable[[Part], None]) -> None:
+        self._crew = crew
+        self._size = size
+        self._emit = emit
+        self._pending = Backlog()
+        self._units: list[Unit] = []
+        self._sums = [0, 0]
+        self._number = 0
+        self.entries = 0
+        self.size_bytes = 0
+
+    def run(self) -> None:
+        """Walk the whole tree.
+
+        Raises:
+            Interrupted: the control says stop.
+        """
+        self._pending.push("")
+        try:
+            self._crew.run(self._take, self._settle)
+            if self._units:
+                self._cut()
+        finally:
+            self._pending.close()
+
+    def _take(self) -> Message | None:
+        share = min(BATCH_DIRECTORIES, max(1, len(self._pending) // (2 * self._size)))
+        batch: list[str] = []
+        while len(batch) < share and (path := self._pending.pop()) is not None:
+            batch.append(path)
+        return ("scan", batch) if batch else None
+
+    def _settle(self, reply: Message) -> None:
+        units, below = reply
+        for path in below:
+            self._pending.push(path)
+        for unit in units:
+            self._units.append(unit)
+            self._sums[0] += unit[2]
+            self._sums[1] += unit[3]
+            if self._sums[0] >= PART_ENTRIES or self._sums[1] >= PART_BYTES:
+                self._cut()
+
+    def _cut(self) -> None:
+        self._emit(Part(self._number, self._units))
+        self._number += 1
+        self.entries += self._sums[0]
+        self.size_bytes += self._sums[1]
+        self._units, self._sums = [], [0, 0]

@@ -1,0 +1,282 @@
+"""How much a tree holds, in one pass: bytes, allocated bytes, files, directories, links."""
+
+import errno
+import os
+import stat
+import struct
+import time
+from collections import Counter as Tally
+from dataclasses import dataclass, field
+from typing import Any
+
+from backends.tree.anchor import Anchor, join
+from backends.tree.backlog import Backlog, Sorter
+from backends.tree.crew import DEFAULT_EFFORT, Crew, Effort, Message, Voice
+from core.control import Control, Counter
+
+#: st_blocks counts in units of this many bytes, whatever the file system's own block is.
+BLOCK_BYTES = 512
+#: How many unreadable directories are named.
+UNREADABLE_NAMED = 100
+#: Most directories handed to a helper at a time.
+BATCH_DIRECTORIES = 64
+#: How many entries a helper does between two looks at the clock.
+STRIDE = 512
+#: First-level names whose sums are kept when the biggest are asked for.
+TOP_KEPT = 65536
+
+_INODE = struct.Struct(">QQQQ")
+_IFMT = 0o170000
+
+
+@dataclass(slots=True)
+class Usage:
+    """What a tree holds. A hard-linked file counts once in bytes and once in files.
+
+    `size_bytes` sums the files' lengths; `allocated_bytes` what the file system gave for all
+    entries, directories too. `histogram` counts files by the bit length of their size: key 0
+    holds empty files, key n those from 2**(n-1) to 2**n - 1 bytes. `top` names the biggest
+    first-level entries that are directories, with bytes and files below them (hard links are
+    counted under each name there). `complete` is False when the deadline came first or something
+    could not be read: the numbers are then lower bounds.
+    """
+
+    size_bytes: int = 0
+    allocated_bytes: int = 0
+    files: int = 0
+    directories: int = 0
+    links: int = 0
+    others: int = 0
+    complete: bool = True
+    unreadable: int = 0
+    unreadable_named: list[tuple[str, str]] = field(default_factory=list)
+    mounts: int = 0
+    histogram: dict[int, int] = field(default_factory=dict)
+    top: list[tuple[str, int, int]] = field(default_factory=list)
+
+    @property
+    def entries(self) -> int:
+        """All names counted, without the root."""
+        return self.files + self.directories + self.links + self.others
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UsageOptions:
+    """What to measure beside the sums, and how hard to work."""
+
+    histogram: bool = False
+    top: int = 0
+    cross_mounts: bool = False
+    effort: Effort = DEFAULT_EFFORT
+
+
+def measure_tree(
+    fd: int,
+    *,
+    control: Control,
+    deadline: float | None = None,
+    options: UsageOptions = UsageOptions(),
+) -> Usage:
+    """Measure the tree below the directory `fd`, without its root; hard links count once.
+
+    Stops at `deadline` (seconds of `time.monotonic`) with what it has, and says so. Costs one
+    stat per entry; memory does not grow with the tree.
+
+    Raises:
+        Interrupted: the control says stop.
+    """
+    return _Measurement(Anchor(fd, cross_mounts=options.cross_mounts), control, options).run(
+        deadline
+    )
+
+
+class _Measurement:
+    """The parent's side: pending directories and sums."""
+
+    def __init__(self, anchor: Anchor, control: Control, options: UsageOptions) -> None:
+        self._anchor = anchor
+        self._control = control
+        self._options = options
+        self._pending = Backlog()
+        self._inodes = Sorter()
+        self._top: Tally[str] = Tally()
+        self._top_files: Tally[str] = Tally()
+        self._histogram: Tally[int] = Tally()
+        self._size = options.effort.count()
+        self.usage = Usage()
+
+    def run(self, deadline: float | None) -> Usage:
+        self._pending.push("")
+        work = Scan(self._anchor, self._options)
+        try:
+            with Crew(
+                work,
+                self._control,
+                effort=self._options.effort,
+                size=self._size,
+                keep_fds=[self._anchor.fd],
+            ) as crew:
+                ended = crew.run(self._take, self._settle, deadline)
+            self.usage.complete = ended and not self.usage.unreadable
+            self._finish()
+        finally:
+            self._pending.close()
+            self._inodes.close()
+        return self.usage
+
+    def _take(self) -> Message | None:
+        share = min(BATCH_DIRECTORIES, max(1, len(self._pending) // (2 * self._size)))
+        batch: list[str] = []
+        while len(batch) < share and (path := self._pending.pop()) is not None:
+            batch.append(path)
+        return batch or None
+
+    def _settle(self, reply: Message) -> None:
+        sums, subdirectories, inodes, unreadable, extras = reply
+        usage = self.usage
+        usage.size_bytes += sums[0]
+        usage.allocated_bytes += sums[1]
+        usage.files += sums[2]
+        usage.links += sums[3]
+        usage.others += sums[4]
+        usage.directories += len(subdirectories)
+        usage.mounts += sums[5]
+        for path in subdirectories:
+            self._pending.push(path)
+        for inode in inodes:
+            self._inodes.add(_INODE.pack(*inode))
+        for path, reason in unreadable:
+            self._cannot_read(path, reason)
+        self._histogram.update(extras[0])
+        self._add_top(extras[1])
+        self._control.count(Counter.LISTED, sum(sums[2:5]) + len(subdirectories), sums[0])
+
+    def _cannot_read(self, path: str, reason: str) -> None:
+        self.usage.unreadable += 1
+        self._control.fault(path, reason)
+        if len(self.usage.unreadable_named) < UNREADABLE_NAMED:
+            self.usage.unreadable_named.append((path, reason))
+
+    def _add_top(self, sums: dict[str, list[int]]) -> None:
+        for name, (size_bytes, files) in sums.items():
+            self._top[name] += size_bytes
+            self._top_files[name] += files
+        if len(self._top) > 2 * TOP_KEPT:
+            self._top = Tally(dict(self._top.most_common(TOP_KEPT)))
+
+    def _finish(self) -> None:
+        last = b""
+        for record in self._inodes:
+            if record[:16] != last:
+                last = record[:16]
+                _, _, size_bytes, blocks = _INODE.unpack(record)
+                self.usage.size_bytes += size_bytes
+                self.usage.allocated_bytes += blocks * BLOCK_BYTES
+                self.usage.files += 1
+                self._histogram[size_bytes.bit_length()] += bool(self._options.histogram)
+        self.usage.histogram = {k: n for k, n in sorted(self._histogram.items()) if n}
+        biggest = self._top.most_common(self._options.top)
+        self.usage.top = [(name, size, self._top_files[name]) for name, size in biggest]
+
+
+class Scan:
+    """The helper's side: list directories and stat what is in them."""
+
+    def __init__(self, anchor: Anchor, options: UsageOptions) -> None:
+        self._anchor = anchor
+        self._options = options
+
+    def __call__(self, batch: Message, voice: Voice) -> Message:
+        """Scan a batch of directories; replies in pieces when they are long."""
+        found = _Found(self._options)
+        for path in batch:
+            try:
+                self._scan(path, found, voice)
+            except OSError as error:
+                found.cannot_open(path, error)
+        return found.reply()
+
+    def _scan(self, path: str, found: "_Found", voice: Voice) -> None:
+        fd = self._anchor.open(path)
+        try:
+            due = time.monotonic() + 0.1
+            with os.scandir(fd) as entries:
+                while found.add(path, entries):
+                    if time.monotonic() >= due:
+                        voice.reply(found.reply())
+                        found.clear()
+                        due = time.monotonic() + 0.1
+        finally:
+            os.close(fd)
+
+
+class _Found:
+    """Sums of a batch, as they go to the parent."""
+
+    def __init__(self, options: UsageOptions) -> None:
+        self._options = options
+        self.clear()
+
+    def clear(self) -> None:
+        self.sums = [0, 0, 0, 0, 0, 0]
+        self.subdirectories: list[str] = []
+        self.inodes: list[tuple[int, int, int, int]] = []
+        self.unreadable: list[tuple[str, str]] = []
+        self.histogram: Tally[int] = Tally()
+        self.top: dict[str, list[int]] = {}
+
+    def reply(self) -> Message:
+        extras = (dict(self.histogram), self.top)
+        return (self.sums, self.subdirectories, self.inodes, self.unreadable, extras)
+
+    def cannot_open(self, path: str, error: OSError) -> None:
+        if error.errno == errno.EXDEV:
+            self.sums[5] += 1
+        elif error.errno not in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP):
+            self.unreadable.append((path, error.strerror or str(error)))
+
+    def add(self, path: str, entries: Any) -> bool:  # noqa: ANN401 - scandir's iterator has no public type
+        """Add the next `STRIDE` entries; False at the end of the directory."""
+        size_bytes = blocks = files = links = others = 0
+        sizes: list[int] = []
+        taken = 0
+        for entry in entries:
+            taken += 1
+            try:
+                status = entry.stat(follow_symlinks=False)
+            except FileNotFoundError:
+                continue
+            except OSError as error:
+                self.unreadable.append((join(path, entry.name), error.strerror or str(error)))
+                continue
+            kind = status.st_mode & _IFMT
+            if kind == stat.S_IFREG:
+                size = status.st_size
+                if status.st_nlink > 1:
+                    inode = (status.st_dev, status.st_ino, size, status.st_blocks)
+                    self.inodes.append(inode)
+                    continue
+                files += 1
+                size_bytes += size
+                sizes.append(size)
+            elif kind == stat.S_IFDIR:
+                self.subdirectories.append(join(path, entry.name))
+            elif kind == stat.S_IFLNK:
+                links += 1
+            else:
+                others += 1
+            blocks += status.st_blocks
+            if taken >= STRIDE:
+                break
+        self._sum(path, (size_bytes, blocks * BLOCK_BYTES, files, links, others), sizes)
+        return taken >= STRIDE
+
+    def _sum(self, path: str, sums: tuple[int, ...], sizes: list[int]) -> None:
+        for number, value in enumerate(sums):
+            self.sums[number] += value
+        if self._options.histogram:
+            self.histogram.update(map(int.bit_length, sizes))
+        if self._options.top and path:
+            top = self.top.setdefault(path.partition("/")[0], [0, 0])
+            top[0] += sums[0]
+            top[1] += sums[2]
