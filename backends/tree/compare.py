@@ -15,7 +15,8 @@ from backends.tree import content
 from backends.tree.anchor import Anchor, join
 from backends.tree.attributes import Skills, read_flags, read_xattrs
 from backends.tree.backlog import Backlog, Sorter
-from backends.tree.crew import DEFAULT_EFFORT, Crew, Effort, Message, Voice
+from backends.tree.channel import Message, Voice
+from backends.tree.crew import DEFAULT_EFFORT, Crew, Effort
 from core.control import Control, Counter
 
 #: Most directories handed to a helper at a time.

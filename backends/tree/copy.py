@@ -17,9 +17,10 @@ from dataclasses import dataclass
 from backends.tree.anchor import READ_DIRECTORY, Anchor
 from backends.tree.attributes import ACL_DEFAULT
 from backends.tree.backlog import Sorter
+from backends.tree.channel import Message
 from backends.tree.copy_helper import CopyWork
 from backends.tree.copying import Copier
-from backends.tree.crew import DEFAULT_EFFORT, Crew, Effort, Message
+from backends.tree.crew import DEFAULT_EFFORT, Crew, Effort
 from backends.tree.feed import BATCH_UNITS, PartFeed
 from backends.tree.ledger import INODE, Ledger
 from backends.tree.manifest import Manifest

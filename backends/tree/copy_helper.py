@@ -7,9 +7,9 @@ from functools import partial
 from backends.tree import content
 from backends.tree.anchor import Anchor, sync_file_system
 from backends.tree.attributes import Giver, Skills
+from backends.tree.channel import Message, Voice
 from backends.tree.content import ShortSource
 from backends.tree.copying import Changed, Copier, Place
-from backends.tree.crew import Message, Voice
 from backends.tree.feed import PIECE_BYTES
 from backends.tree.plan import scan_for_plan
 from backends.tree.receipt import Loss

@@ -9,18 +9,18 @@ import errno
 import os
 import stat
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TypeVar
 
 from backends.tree import content
 from backends.tree.anchor import Anchor, join, split_name
 from backends.tree.attributes import Giver, Skills, has_xattrs, read_flags
+from backends.tree.channel import Voice
 from backends.tree.content import ShortSource
-from backends.tree.crew import Voice
+from backends.tree.directory import fatal, is_fatal, kinds
 from backends.tree.receipt import Loss, Receipt
 from core.control import Counter
-from core.errors import BackendFailed, NoSpace, QuotaExceeded, StorageError
 
 #: Files from this size on are told to the parent, which gives each to a helper of its own.
 BIG_BYTES = 32 * 1024 * 1024
@@ -37,14 +37,6 @@ _SKIPPED = {
     stat.S_IFBLK: Loss.DEVICE,
     stat.S_IFCHR: Loss.DEVICE,
 }
-#: Failures of the target that no other entry will be spared.
-_FATAL: dict[int, tuple[type[StorageError], str]] = {
-    errno.ENOSPC: (NoSpace, "The volume is full."),
-    errno.EDQUOT: (QuotaExceeded, "The quota scope is full."),
-    errno.EROFS: (BackendFailed, "The target is read-only."),
-}
-
-
 T = TypeVar("T")
 
 
@@ -99,7 +91,7 @@ class Copier:
             self._missed(path, error, voice)
             return
         try:
-            for name, kind in _kinds(place.source, names):
+            for name, kind in kinds(place.source, names):
                 self._entry(place, name, kind, voice)
         finally:
             os.close(place.source)
@@ -127,7 +119,7 @@ class Copier:
             except FileExistsError:
                 pass  # another helper was quicker
             except OSError as error:
-                raise _fatal(error) from error
+                raise fatal(error) from error
             finally:
                 os.close(above)
             return self._target.open(path)
@@ -150,8 +142,8 @@ class Copier:
 
     def _missed(self, path: str, error: OSError, voice: Voice) -> None:
         """Note an entry that could not be copied, or end the job when none can be any more."""
-        if error.errno in _FATAL:
-            raise _fatal(error) from error
+        if is_fatal(error):
+            raise fatal(error) from error
         if error.errno in (errno.ENOENT, errno.ELOOP, errno.ENOTDIR):
             self.receipt.lose(Loss.VANISHED, path)
             return
@@ -377,33 +369,3 @@ class Copier:
             self.receipt.lose(Loss.OWNER, join(place.path, name))
         times = (status.st_atime_ns, status.st_mtime_ns)
         os.utime(name, ns=times, dir_fd=place.target, follow_symlinks=False)
-
-
-def _kinds(source: int, names: list[str] | None) -> Iterator[tuple[str, int]]:
-    if names is not None:
-        for name in names:
-            try:
-                yield name, stat.S_IFMT(os.stat(name, dir_fd=source, follow_symlinks=False).st_mode)
-            except FileNotFoundError:
-                continue
-        return
-    with os.scandir(source) as entries:
-        for entry in entries:
-            with suppress(FileNotFoundError):
-                yield entry.name, _kind(entry)
-
-
-def _kind(entry: "os.DirEntry[str]") -> int:
-    """Tell the file type, from the directory itself where it is known there."""
-    if entry.is_file(follow_symlinks=False):
-        return stat.S_IFREG
-    if entry.is_dir(follow_symlinks=False):
-        return stat.S_IFDIR
-    if entry.is_symlink():
-        return stat.S_IFLNK
-    return stat.S_IFMT(entry.stat(follow_symlinks=False).st_mode)
-
-
-def _fatal(error: OSError) -> Exception:
-    kind, words = _FATAL.get(error.errno or 0, (None, ""))
-    return kind(words) if kind else error

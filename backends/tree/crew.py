@@ -8,29 +8,26 @@ instruction: every engine is written to survive that.
 """
 
 import gc
-import marshal
 import os
 import platform
 import select
 import signal
 import socket
-import struct
 import time
 import warnings
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from types import TracebackType
-from typing import Any, Self
+from typing import Self
 
 from backends.tree.anchor import libc
+from backends.tree.channel import RECEIVE_BYTES, Message, Voice, pack, receive, unpack
 from core.control import Control, Counter
 from core.errors import BackendFailed, Defect, NoSpace, QuotaExceeded, StorageError
 
 #: How often the parent asks its control, in seconds.
 TICK_SECONDS = 0.05
-#: How often a busy helper tells what it has done, in seconds.
-REPORT_SECONDS = 0.1
 #: How long a killed helper may take to go before it is left to the kernel, in seconds.
 REAP_SECONDS = 10.0
 REAP_PAUSE_SECONDS = 0.001
@@ -45,11 +42,6 @@ PR_SET_PDEATHSIG = 1
 IOPRIO_WHO_PROCESS = 1
 IOPRIO_CLASS_IDLE = 3 << 13
 _SYS_IOPRIO_SET = {"x86_64": 251, "aarch64": 30}
-_HEAD = struct.Struct("!I")
-_RECEIVE_BYTES = 1 << 18
-
-#: A batch or a reply: builtin values that `marshal` takes.
-Message = Any
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,53 +61,6 @@ class Effort:
 DEFAULT_EFFORT = Effort()
 
 
-class Voice:
-    """A helper's way to its parent: partial replies, counts, the entry at work, faults."""
-
-    def __init__(self, channel: socket.socket) -> None:
-        self._channel = channel
-        self._counts: dict[str, list[int]] = {}
-        self._entry = ""
-        self._due = time.monotonic() + REPORT_SECONDS
-
-    def count(self, counter: Counter, items: int = 0, size_bytes: int = 0) -> None:
-        """Count for the parent; sent at most every `REPORT_SECONDS` and with each reply."""
-        sums = self._counts.setdefault(counter.value, [0, 0])
-        sums[0] += items
-        sums[1] += size_bytes
-        self.tick()
-
-    def tick(self) -> None:
-        """Tell the parent what has been counted, if it is time."""
-        now = time.monotonic()
-        if now >= self._due:
-            self.flush()
-            self._due = now + REPORT_SECONDS
-
-    def entry(self, path: str) -> None:
-        """Name the entry at work, with the next report."""
-        self._entry = path
-
-    def fault(self, path: str, reason: str) -> None:
-        """Tell an entry that could not be done."""
-        self.send(("fault", path, reason))
-
-    def reply(self, message: Message) -> None:
-        """Send a piece of the answer before the batch is done."""
-        self.send(("reply", message))
-
-    def flush(self) -> None:
-        """Send what has been counted."""
-        if self._counts:
-            self.send(("count", [(k, n, b) for k, (n, b) in self._counts.items()], self._entry))
-            self._counts = {}
-
-    def send(self, message: Message) -> None:
-        """Send one message and wait until the channel took it."""
-        payload = marshal.dumps(message)
-        self._channel.sendall(_HEAD.pack(len(payload)) + payload)
-
-
 Work = Callable[[Message, Voice], Message]
 
 
@@ -128,8 +73,7 @@ class _Helper:
     incoming: bytearray = field(default_factory=bytearray)
 
     def send(self, message: Message) -> None:
-        payload = marshal.dumps(message)
-        self.outgoing += _HEAD.pack(len(payload)) + payload
+        self.outgoing += pack(message)
         self.busy += 1
         self.push()
 
@@ -142,26 +86,16 @@ class _Helper:
 
     def messages(self) -> list[Message]:
         """Read what has come; EOF is told as the message `("gone",)`."""
-        found: list[Message] = []
         try:
-            chunk = self.channel.recv(_RECEIVE_BYTES)
+            chunk = self.channel.recv(RECEIVE_BYTES)
         except BlockingIOError:
-            return found
+            return []
         except ConnectionError:
             chunk = b""
         if not chunk:
             return [("gone",)]
         self.incoming += chunk
-        start = 0
-        while len(self.incoming) - start >= _HEAD.size:
-            (size,) = _HEAD.unpack_from(self.incoming, start)
-            end = start + _HEAD.size + size
-            if end > len(self.incoming):
-                break
-            found.append(marshal.loads(memoryview(self.incoming)[start + _HEAD.size : end]))  # noqa: S302 - written by our own helper
-            start = end
-        del self.incoming[:start]
-        return found
+        return unpack(self.incoming)
 
 
 class Crew:
@@ -331,7 +265,7 @@ def _close_others(keep: Sequence[int]) -> None:
 def _serve(channel: socket.socket, work: Work) -> None:
     voice = Voice(channel)
     try:
-        while (message := _receive(channel)) is not None:
+        while (message := receive(channel)) is not None:
             result = work(message, voice)
             voice.flush()
             voice.send(("done", result))
@@ -341,20 +275,6 @@ def _serve(channel: socket.socket, work: Work) -> None:
         voice.send(("storage", type(error).__name__, error.detail))
     except Exception as error:  # noqa: BLE001 - told to the parent, which raises it as a Defect
         voice.send(("defect", f"{type(error).__name__}: {error}"))
-
-
-def _receive(channel: socket.socket) -> Message | None:
-    head = channel.recv(_HEAD.size, socket.MSG_WAITALL)
-    if len(head) < _HEAD.size:
-        return None
-    (size,) = _HEAD.unpack(head)
-    parts = bytearray()
-    while len(parts) < size:
-        chunk = channel.recv(size - len(parts))
-        if not chunk:
-            return None
-        parts += chunk
-    return marshal.loads(parts)  # noqa: S302 - written by our own parent
 
 
 _FAILURES: dict[str, type[StorageError]] = {

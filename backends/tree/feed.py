@@ -7,8 +7,8 @@ from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
+from backends.tree.channel import Message
 from backends.tree.copying import KEPT_CHANGING, TRIES_MAX
-from backends.tree.crew import Message
 from backends.tree.ledger import Ledger, State
 from backends.tree.plan import Part, Unit
 from backends.tree.receipt import Loss, Receipt

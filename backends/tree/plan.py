@@ -10,7 +10,8 @@ from dataclasses import dataclass
 
 from backends.tree.anchor import Anchor, join
 from backends.tree.backlog import Backlog
-from backends.tree.crew import Crew, Message, Voice
+from backends.tree.channel import Message, Voice
+from backends.tree.crew import Crew
 
 #: A part ends with the unit that brings it to so many entries, or to so many bytes.
 PART_ENTRIES = 10_000

@@ -16,7 +16,8 @@ from functools import partial
 from backends.tree.anchor import READ_DIRECTORY, Anchor, file_system, join, split_name
 from backends.tree.attributes import unlock
 from backends.tree.backlog import Backlog
-from backends.tree.crew import DEFAULT_EFFORT, Crew, Effort, Message, Voice
+from backends.tree.channel import Message, Voice
+from backends.tree.crew import DEFAULT_EFFORT, Crew, Effort
 from core.control import Control, Counter
 
 #: File systems on which parallel unlinks only wait for each other.

@@ -11,7 +11,8 @@ from typing import Any
 
 from backends.tree.anchor import Anchor, join
 from backends.tree.backlog import Backlog, Sorter
-from backends.tree.crew import DEFAULT_EFFORT, Crew, Effort, Message, Voice
+from backends.tree.channel import Message, Voice
+from backends.tree.crew import DEFAULT_EFFORT, Crew, Effort
 from core.control import Control, Counter
 
 #: st_blocks counts in units of this many bytes, whatever the file system's own block is.
