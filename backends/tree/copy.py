@@ -26,6 +26,7 @@ from backends.tree.ledger import INODE, Ledger
 from backends.tree.manifest import Manifest
 from backends.tree.plan import Part, Planner
 from backends.tree.receipt import Receipt
+from backends.tree.target import Target
 from core.control import Control, Counter
 
 #: Most names of one file linked in one batch.
@@ -115,13 +116,12 @@ class _Copy:
         return self._receipt
 
     def _work(self) -> CopyWork:
-        copier = Copier(
-            self._source,
+        target = Target(
             self._target,
             trust=self._ledger.trusted,
             granularity_ns=probe_granularity(self._target),
-            inherits=self._inherits(),
         )
+        copier = Copier(self._source, target, inherits=self._inherits())
         return CopyWork(self._source, self._target, copier, seal_root=self._options.root_attributes)
 
     def _inherits(self) -> bool:

@@ -9,10 +9,11 @@ from backends.tree.anchor import Anchor, sync_file_system
 from backends.tree.attributes import Giver, Skills
 from backends.tree.channel import Message, Voice
 from backends.tree.content import ShortSource
-from backends.tree.copying import Changed, Copier, Place
+from backends.tree.copying import Changed, Copier
 from backends.tree.feed import PIECE_BYTES
 from backends.tree.plan import scan_for_plan
 from backends.tree.receipt import Loss
+from backends.tree.target import Place
 from core.control import Counter
 
 
@@ -65,7 +66,7 @@ class CopyWork:
             if status.st_size < 2 * PIECE_BYTES or content.clones(fd, place.target):
                 self._copier.regular(place, name, voice, big=True)
                 return None
-            out = self._copier.make(place, name, status)
+            out = self._copier.target.make(place, name, status)
             if out is None:
                 self._copier.regular(place, name, voice, big=True)
                 return None
@@ -139,7 +140,8 @@ class CopyWork:
                 if total and os.fstat(fd).st_nlink != total:
                     self._copier.receipt.lose(Loss.LINK, first, "it has names outside the tree")
                 for path in others:
-                    self._copier.link(place, name, path)
+                    self._copier.target.link(place, name, path)
+                    self._copier.receipt.hard_links += 1
                     voice.count(Counter.COPIED, 1)
 
         self._copier.guard(first, voice, act)
@@ -156,7 +158,7 @@ class CopyWork:
     def _seal_one(self, path: str, giver: Giver) -> None:
         source = self._source.open(path)
         try:
-            target = self._copier.target_directory(path)
+            target = self._copier.target.directory(path)
             try:
                 giver.give(path, source, target, os.fstat(source))
             finally:

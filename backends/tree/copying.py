@@ -10,7 +10,6 @@ import os
 import stat
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import TypeVar
 
 from backends.tree import content
@@ -20,6 +19,7 @@ from backends.tree.channel import Voice
 from backends.tree.content import ShortSource
 from backends.tree.directory import fatal, is_fatal, kinds
 from backends.tree.receipt import Loss, Receipt
+from backends.tree.target import Place, Target
 from core.control import Counter
 
 #: Files from this size on are told to the parent, which gives each to a helper of its own.
@@ -29,7 +29,6 @@ TRIES_MAX = 3
 KEPT_CHANGING = "The file kept changing while it was copied."
 
 _READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
-_MAKE = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _SPECIAL = 0o7000
 _SKIPPED = {
     stat.S_IFIFO: Loss.FIFO,
@@ -44,31 +43,18 @@ class Changed(Exception):
     """A file changed while it was copied."""
 
 
-@dataclass(slots=True)
-class Place:
-    """Both sides of the directory at work, open."""
-
-    path: str
-    source: int
-    target: int
-
-
 class Copier:
     """Copies the entries of directories from one root to another; one per helper."""
 
     def __init__(
         self,
         source: Anchor,
-        target: Anchor,
+        target: Target,
         *,
-        trust: bool,
-        granularity_ns: int,
         inherits: bool,
     ) -> None:
         self._source = source
-        self._target = target
-        self._trust = trust
-        self._granularity = granularity_ns
+        self.target = target
         self._inherits = inherits
         self._ways = content.Ways()
         self._skills = Skills()
@@ -100,36 +86,19 @@ class Copier:
     def _open(self, path: str) -> Place:
         source = self._source.open(path)
         try:
-            target = self.target_directory(path)
+            target = self.target.directory(path)
         except BaseException:
             os.close(source)
             raise
         self._skills.gid = -1
         return Place(path, source, target)
 
-    def target_directory(self, path: str) -> int:
-        """Open a directory of the target, made first where it is missing, private until sealed."""
-        try:
-            return self._target.open(path)
-        except FileNotFoundError:
-            parent, name = split_name(path)
-            above = self.target_directory(parent)
-            try:
-                os.mkdir(name, 0o700, dir_fd=above)
-            except FileExistsError:
-                pass  # another helper was quicker
-            except OSError as error:
-                raise fatal(error) from error
-            finally:
-                os.close(above)
-            return self._target.open(path)
-
     def _entry(self, place: Place, name: str, kind: int, voice: Voice) -> None:
         try:
             if kind == stat.S_IFREG:
                 self.regular(place, name, voice)
             elif kind == stat.S_IFLNK:
-                self._symlink(place, name)
+                self.target.symlink(place, name, self.receipt)
                 voice.count(Counter.COPIED, 1)
             elif kind == stat.S_IFDIR:
                 self.receipt.directories += 1
@@ -216,7 +185,7 @@ class Copier:
 
     def one(self, place: Place, name: str, fd: int, status: os.stat_result, voice: Voice) -> None:
         """Copy the open file `fd` to `name`, with content and attributes, unless it is there."""
-        out = self.make(place, name, status)
+        out = self.target.make(place, name, status)
         if out is None:
             self.reuse(status, voice)
             return
@@ -235,35 +204,6 @@ class Copier:
                 raise
         self._noatime = 0  # root of a user namespace may not
         return os.open(name, _READ, dir_fd=directory)
-
-    def make(self, place: Place, name: str, status: os.stat_result) -> int | None:
-        """Create a target file; None when it is there already and whole."""
-        mode = status.st_mode & 0o777
-        try:
-            return os.open(name, _MAKE, mode, dir_fd=place.target)
-        except FileExistsError:
-            there = os.stat(name, dir_fd=place.target, follow_symlinks=False)
-            if self.whole(there, status):
-                return None
-            self.clear(place, name, there)
-            return os.open(name, _MAKE, mode, dir_fd=place.target)
-
-    def whole(self, there: os.stat_result, status: os.stat_result) -> bool:
-        """Tell whether a target is what a former run finished."""
-        apart = abs(there.st_mtime_ns - status.st_mtime_ns)
-        return (
-            self._trust
-            and stat.S_IFMT(there.st_mode) == stat.S_IFMT(status.st_mode)
-            and there.st_size == status.st_size
-            and (apart == 0 or apart < self._granularity)
-        )
-
-    def clear(self, place: Place, name: str, there: os.stat_result) -> None:
-        """Take an unfinished target away."""
-        if stat.S_ISDIR(there.st_mode):
-            os.rmdir(name, dir_fd=place.target)
-        else:
-            os.unlink(name, dir_fd=place.target)
 
     def fill(self, fd: int, out: int, status: os.stat_result, voice: Voice) -> None:
         """Bring the content over."""
@@ -297,27 +237,6 @@ class Copier:
         self.receipt.reused += 1
         voice.count(Counter.COPIED, 0, status.st_size)
 
-    def link(self, place: Place, name: str, path: str) -> None:
-        """Give the target file `name` of `place` the further name `path`."""
-        directory, other = split_name(path)
-        target = self.target_directory(directory)
-        try:
-            self._link(place.target, name, target, other)
-            self.receipt.hard_links += 1
-        finally:
-            os.close(target)
-
-    def _link(self, source: int, name: str, target: int, other: str) -> None:
-        try:
-            os.link(name, other, src_dir_fd=source, dst_dir_fd=target, follow_symlinks=False)
-        except FileExistsError:
-            original = os.stat(name, dir_fd=source, follow_symlinks=False)
-            there = os.stat(other, dir_fd=target, follow_symlinks=False)
-            if (there.st_dev, there.st_ino) == (original.st_dev, original.st_ino):
-                return
-            os.unlink(other, dir_fd=target)
-            os.link(name, other, src_dir_fd=source, dst_dir_fd=target, follow_symlinks=False)
-
     def check_unchanged(self, fd: int, status: os.stat_result) -> None:
         """Compare the source with what it was before it was read.
 
@@ -346,26 +265,3 @@ class Copier:
             return
         os.utime(out, ns=(status.st_atime_ns, status.st_mtime_ns))
         self._giver.flags(path, out, read_flags(fd, self._skills))
-
-    def _symlink(self, place: Place, name: str) -> None:
-        text = os.readlink(name, dir_fd=place.source)
-        status = os.stat(name, dir_fd=place.source, follow_symlinks=False)
-        try:
-            os.symlink(text, name, dir_fd=place.target)
-        except FileExistsError:
-            there = os.stat(name, dir_fd=place.target, follow_symlinks=False)
-            if self.whole(there, status) and os.readlink(name, dir_fd=place.target) == text:
-                self.receipt.reused += 1
-                return
-            self.clear(place, name, there)
-            os.symlink(text, name, dir_fd=place.target)
-        self._dress_link(place, name, status)
-        self.receipt.links += 1
-
-    def _dress_link(self, place: Place, name: str, status: os.stat_result) -> None:
-        try:
-            os.chown(name, status.st_uid, status.st_gid, dir_fd=place.target, follow_symlinks=False)
-        except PermissionError:
-            self.receipt.lose(Loss.OWNER, join(place.path, name))
-        times = (status.st_atime_ns, status.st_mtime_ns)
-        os.utime(name, ns=times, dir_fd=place.target, follow_symlinks=False)

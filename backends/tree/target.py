@@ -1,0 +1,124 @@
+"""The receiving side of a copy: make entries, know which are whole, take unfinished ones away."""
+
+import os
+import stat
+from contextlib import suppress
+from dataclasses import dataclass
+
+from backends.tree.anchor import Anchor, join, split_name
+from backends.tree.directory import fatal
+from backends.tree.receipt import Loss, Receipt
+
+_MAKE = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+
+
+@dataclass(slots=True)
+class Place:
+    """Both sides of the directory at work, open."""
+
+    path: str
+    source: int
+    target: int
+
+
+class Target:
+    """A target root; `trust` lets entries of a former run be taken for whole by length and time.
+
+    `granularity_ns` is how exactly the target keeps times.
+    """
+
+    def __init__(self, anchor: Anchor, *, trust: bool, granularity_ns: int) -> None:
+        self._anchor = anchor
+        self._trust = trust
+        self._granularity = granularity_ns
+
+    def directory(self, path: str) -> int:
+        """Open a directory of the target, made first where it is missing, private until sealed."""
+        try:
+            return self._anchor.open(path)
+        except FileNotFoundError:
+            parent, name = split_name(path)
+            above = self.directory(parent)
+            try:
+                with suppress(FileExistsError):  # another helper was quicker
+                    os.mkdir(name, 0o700, dir_fd=above)
+            except OSError as error:
+                raise fatal(error) from error
+            finally:
+                os.close(above)
+            return self._anchor.open(path)
+
+    def make(self, place: Place, name: str, status: os.stat_result) -> int | None:
+        """Create a target file; None when it is there already and whole."""
+        mode = status.st_mode & 0o777
+        try:
+            return os.open(name, _MAKE, mode, dir_fd=place.target)
+        except FileExistsError:
+            there = os.stat(name, dir_fd=place.target, follow_symlinks=False)
+            if self.whole(there, status):
+                return None
+            self.clear(place, name, there)
+            return os.open(name, _MAKE, mode, dir_fd=place.target)
+
+    def whole(self, there: os.stat_result, status: os.stat_result) -> bool:
+        """Tell whether a target is what a former run finished."""
+        apart = abs(there.st_mtime_ns - status.st_mtime_ns)
+        return (
+            self._trust
+            and stat.S_IFMT(there.st_mode) == stat.S_IFMT(status.st_mode)
+            and there.st_size == status.st_size
+            and (apart == 0 or apart < self._granularity)
+        )
+
+    def clear(self, place: Place, name: str, there: os.stat_result) -> None:
+        """Take an unfinished target away."""
+        if stat.S_ISDIR(there.st_mode):
+            os.rmdir(name, dir_fd=place.target)
+        else:
+            os.unlink(name, dir_fd=place.target)
+
+    def link(self, place: Place, name: str, path: str) -> None:
+        """Give the target file `name` of `place` the further name `path`."""
+        directory, other = split_name(path)
+        target = self.directory(directory)
+        try:
+            self._link(place.target, name, target, other)
+        finally:
+            os.close(target)
+
+    def _link(self, source: int, name: str, target: int, other: str) -> None:
+        try:
+            os.link(name, other, src_dir_fd=source, dst_dir_fd=target, follow_symlinks=False)
+        except FileExistsError:
+            original = os.stat(name, dir_fd=source, follow_symlinks=False)
+            there = os.stat(other, dir_fd=target, follow_symlinks=False)
+            if (there.st_dev, there.st_ino) == (original.st_dev, original.st_ino):
+                return
+            os.unlink(other, dir_fd=target)
+            os.link(name, other, src_dir_fd=source, dst_dir_fd=target, follow_symlinks=False)
+
+    def symlink(self, place: Place, name: str, receipt: Receipt) -> None:
+        """Make the link `name` that the source has, with its attributes."""
+        text = os.readlink(name, dir_fd=place.source)
+        status = os.stat(name, dir_fd=place.source, follow_symlinks=False)
+        try:
+            os.symlink(text, name, dir_fd=place.target)
+        except FileExistsError:
+            there = os.stat(name, dir_fd=place.target, follow_symlinks=False)
+            if self.whole(there, status) and os.readlink(name, dir_fd=place.target) == text:
+                receipt.reused += 1
+                return
+            self.clear(place, name, there)
+            os.symlink(text, name, dir_fd=place.target)
+        self._dress_link(place, name, status, receipt)
+        receipt.links += 1
+
+    def _dress_link(
+        self, place: Place, name: str, status: os.stat_result, receipt: Receipt
+    ) -> None:
+        try:
+            os.chown(name, status.st_uid, status.st_gid, dir_fd=place.target, follow_symlinks=False)
+        except PermissionError:
+            receipt.lose(Loss.OWNER, join(place.path, name))
+        times = (status.st_atime_ns, status.st_mtime_ns)
+        os.utime(name, ns=times, dir_fd=place.target, follow_symlinks=False)
