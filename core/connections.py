@@ -44,3 +44,13 @@ def connect(settings: Settings, database: Database) -> "redis.Redis":
         retry=Retry(NoBackoff(), 1),
     )
     return client
+
+
+def broker_url(settings: Settings) -> str:
+    """Where doorbells go: Redis, unless another broker is set."""
+    return settings.vfolder.jobs.broker or f"{settings.redis_url}/{int(Database.BROKER)}"
+
+
+def broker_is_redis(settings: Settings) -> bool:
+    """Whether doorbells go through Redis."""
+    return broker_url(settings).startswith(("redis", "sentinel"))

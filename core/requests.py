@@ -49,6 +49,10 @@ class Request(Struct, frozen=True, kw_only=True, tag_field="verb", forbid_unknow
         """The vfolders it needs, each shared or exclusive."""
         return []
 
+    def title(self) -> str:
+        """What it is about, short enough for a column: no secret, no path."""
+        return " → ".join(key for key, _ in self.locks()) or self.volume
+
     def natural(self) -> str:
         """What it acts on: with the verb, the key by which a repeated request joins the first."""
         return ""

@@ -40,8 +40,8 @@ class JobsTable(Table, frozen=True):
     #: Jobs that may run at once per volume and lane, over all nodes.
     fast_slots: int = 4
     bulk_slots: int = 2
-    #: How long deleted data stays restorable in the trash before it is purged; 0 purges at once.
-    trash_seconds: float = 0.0
+    #: Another broker for doorbells (`amqp://…` for RabbitMQ); None uses Redis.
+    broker: str | None = None
 
 
 class WorkerTable(Table, frozen=True):

@@ -23,6 +23,10 @@ from core.requests import Request
 PREFIX = "vf:"
 #: The channel on which every change of a job is told: `<id> <version> <state>`.
 LIVE_CHANNEL = PREFIX + "live"
+#: Values per doorbell in a script's answer.
+RING_FIELDS = 6
+#: Celery's names of our tasks: `storage.clone`, `storage.delete` …
+TASK_PREFIX = "storage."
 #: How long an idempotency key is remembered.
 KEY_SECONDS = 86_400
 #: Jobs one reaper call looks at; the next call takes the rest.
@@ -40,6 +44,13 @@ class Ring:
     job: str
     queue: str
     priority: int
+    verb: str
+    title: str
+
+    @property
+    def task(self) -> str:
+        """The name of the Celery task: a sentence's verb."""
+        return TASK_PREFIX + self.verb
 
 
 #: Rings one doorbell; must not raise (the reaper rings again).
@@ -77,6 +88,7 @@ class Submission:
             "scope": request.scope(),
             "request": requests.encode(request),
             "locks": orjson.dumps(locks).decode(),
+            "title": request.title(),
             "natural": f"{request.verb}:{natural}" if natural else "",
             "requester": self.requester,
             "label": self.label,
@@ -110,9 +122,9 @@ class JobStore:
         return found(args=list(arguments))
 
     def _ring(self, flat: list[str]) -> None:
-        for job, lane, priority in zip(flat[::3], flat[1::3], flat[2::3], strict=True):
-            volume, _, lane_name = lane.rpartition(":")
-            self._bell(Ring(job, queue_name(volume, lane_name), int(priority)))
+        for start in range(0, len(flat), RING_FIELDS):
+            job, volume, lane, priority, verb, title = flat[start : start + RING_FIELDS]
+            self._bell(Ring(job, queue_name(volume, lane), int(priority), verb, title))
 
     def submit(self, submission: Submission) -> Job:
         """Record a job and ring for it; a repeated request gets the job of the first.

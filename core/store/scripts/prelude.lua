@@ -142,6 +142,13 @@ local function next_ready(lane)
   return nil
 end
 
+local function ring(id, rings)
+  table.insert(rings, id)
+  for _, value in ipairs(redis.call('HMGET', jobkey(id), 'volume', 'lane', 'priority', 'verb', 'title')) do
+    table.insert(rings, value)
+  end
+end
+
 -- Give free slots of a lane to ready jobs; the caller rings every id that is returned.
 local function admit(lane, at, rings)
   local volume = lane:match('^(.*):[^:]*$')
@@ -154,9 +161,7 @@ local function admit(lane, at, rings)
     redis.call('HSET', jobkey(id), 'admitted', '1', 'rung', '0', 'reason', 'waiting for a worker')
     redis.call('ZADD', P .. 'due', at + tonumber(get(id, 'ring_again')), id)
     touch(id, at)
-    table.insert(rings, id)
-    table.insert(rings, lane)
-    table.insert(rings, get(id, 'priority'))
+    ring(id, rings)
   end
 end
 

@@ -25,9 +25,7 @@ for _, id in ipairs(due) do
     local pause = tonumber(get(id, 'ring_again')) * math.min(2 ^ times, 16)
     redis.call('ZADD', P .. 'due', at + pause, id)
     rung = rung + 1
-    table.insert(rings, id)
-    table.insert(rings, lane_of(id))
-    table.insert(rings, get(id, 'priority'))
+    ring(id, rings)
   else
     redis.call('ZREM', P .. 'due', id)
   end

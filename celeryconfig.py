@@ -1,0 +1,64 @@
+"""Celery's settings, each with its reason. No secret is here: Flower's Config tab prints them.
+
+The broker's and the result store's URLs, and the tasks, are added by `workers.app`. What is said
+here holds for the worker; the doors only send, without a result store (`api.dispatch`).
+"""
+
+# -- Messages are doorbells; the job record is the truth -------------------------------------------
+#: A doorbell needs no redelivery: with late acks Redis runs a job twice after the visibility
+#: timeout or a TCP reset. A bell that is lost is rung again by the reaper.
+task_acks_late = False
+#: Reserve nothing behind a long job: another node may be idle (Redis).
+worker_disable_prefetch = True
+#: The same wish for RabbitMQ, which ignores the setting above.
+worker_prefetch_multiplier = 1
+#: Not requeued by Celery when a process dies: the reaper does it, with a limit for poison.
+task_reject_on_worker_lost = False
+#: A second bell for a running job would overwrite the state that Flower shows.
+task_track_started = False
+#: A lost broker connection must not cancel the job: it holds its own lease.
+worker_cancel_long_running_tasks_on_connection_loss = False
+
+# -- Only JSON: a message is never code ------------------------------------------------------------
+task_serializer = "json"
+result_serializer = "json"
+accept_content = ["json"]
+
+# -- The broker may be away; a worker waits for it as long as it takes -----------------------------
+broker_connection_retry_on_startup = True
+#: The default gives up after a hundred tries.
+broker_connection_max_retries = None
+#: RabbitMQ's acknowledgement timeout ends the channel; without this it ends the worker.
+broker_channel_error_retry = True
+broker_transport_options = {
+    # Longer than any bell waits unacknowledged (none does: acks are early).
+    "visibility_timeout": 3600,
+    # A frozen server is noticed after this many seconds.
+    "socket_timeout": 20,
+    "socket_connect_timeout": 5,
+    "socket_keepalive": True,
+    "health_check_interval": 10,
+    # Ten steps and this strategy make priorities exact; the default's four steps mix them.
+    "priority_steps": list(range(10)),
+    "queue_order_strategy": "priority",
+}
+#: Finished work must not become a failure because Redis was away when it ended.
+result_backend_always_retry = True
+#: The list of jobs is ours; Celery's results are kept for AsyncResult and Flower only.
+result_expires = 7 * 86_400
+
+# -- Operators watch Flower ------------------------------------------------------------------------
+worker_send_task_events = True
+task_send_sent_event = True
+result_extended = True
+
+# -- Going down ------------------------------------------------------------------------------------
+#: SIGTERM drains: runs release their jobs within a second, so the warm shutdown is short.
+worker_soft_shutdown_timeout = 0
+worker_enable_soft_shutdown_on_idle = False
+
+# -- Quiet -----------------------------------------------------------------------------------------
+#: Logs are ours (core.telemetry).
+worker_hijack_root_logger = False
+worker_redirect_stdouts = False
+timezone = "UTC"

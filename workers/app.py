@@ -1,0 +1,110 @@
+"""The Celery app of a node: one task per verb, all with the same body.
+
+The Celery task id is the job id, so Flower, `AsyncResult` and the job API speak of the same thing.
+"""
+
+import os
+from typing import Any
+
+from celery import Celery, Task
+
+import celeryconfig
+from core import settings as configuration
+from core.connections import Database, broker_is_redis, broker_url, connect
+from core.requests import VERBS
+from core.settings import Settings
+from core.store import TASK_PREFIX, Bell, JobStore, Ring
+from core.telemetry import logger
+from workers.runner import JobCancelled, Runner
+
+_log = logger(__name__)
+
+#: What AsyncResult shows while a job runs.
+PROGRESS_STATE = "PROGRESS"
+_runners: dict[int, Runner] = {}
+
+
+def make(settings: Settings) -> Celery:
+    """The app with broker, result store and tasks."""
+    app = Celery(
+        "vfolder",
+        broker=broker_url(settings),
+        backend=f"{settings.redis_url}/{int(Database.RESULTS)}",
+    )
+    app.config_from_object(celeryconfig)
+    if not broker_is_redis(settings):
+        app.conf.broker_transport_options = {"confirm_publish": True}
+        app.conf.task_default_queue_type = "quorum"
+        app.conf.worker_detect_quorum_queues = True
+    for verb in VERBS:
+        _register(app, settings, TASK_PREFIX + verb)
+    return app
+
+
+def _register(app: Celery, settings: Settings, name: str) -> None:
+    @app.task(bind=True, name=name, ignore_result=False)  # type: ignore[untyped-decorator] # Celery has no types
+    def run(task: Task, job_id: str) -> str:
+        if job_id != task.request.id:
+            raise ValueError("a doorbell's task id is its job id")
+        try:
+            return _runner(app, settings)(job_id, lambda text: _tell(task, job_id, text))
+        except JobCancelled:
+            _tell_cancelled(task, job_id)
+            raise
+
+
+def _runner(app: Celery, settings: Settings) -> Runner:
+    """One runner per process: connections are not shared across a fork."""
+    found = _runners.get(os.getpid())
+    if found is None:
+        bell = bell_of(app)
+        store = JobStore(connect(settings, Database.JOBS), bell)
+        found = _runners[os.getpid()] = Runner(settings, store, bell)
+    return found
+
+
+def bell_of(app: Celery) -> Bell:
+    """A bell for workers; a bell that cannot be sent is rung again by the reaper."""
+
+    def ring(it: Ring) -> None:
+        try:
+            app.send_task(
+                it.task,
+                args=[it.job],
+                task_id=it.job,
+                queue=it.queue,
+                priority=it.priority,
+                argsrepr=f"({it.title})",
+                retry=False,
+            )
+        except (app.connection_for_write().connection_errors, OSError) as error:
+            _log.warning("doorbell not sent", job_id=it.job, reason=type(error).__name__)
+
+    return ring
+
+
+def _tell(task: Task, job_id: str, text: str) -> None:
+    """Show the progress sentence in Flower's Result column and to AsyncResult."""
+    _quietly(lambda: task.send_event("task-progress", uuid=job_id, result=text))
+    _quietly(lambda: task.update_state(job_id, PROGRESS_STATE, {"text": text}))
+
+
+def _tell_cancelled(task: Task, job_id: str) -> None:
+    def revoked() -> None:
+        task.send_event("task-revoked", uuid=job_id, terminated=False, signum=None, expired=False)
+
+    _quietly(revoked)
+    _quietly(lambda: task.update_state(job_id, "REVOKED", {"text": "cancelled"}))
+
+
+def _quietly(act: Any) -> None:  # noqa: ANN401 - a callable
+    """What only watchers need must not hurt the work."""
+    try:
+        act()
+    except Exception as error:  # noqa: BLE001 - any failure to show progress is only that
+        _log.info("progress not shown", reason=type(error).__name__)
+
+
+def from_environment() -> Celery:
+    """The app of this node's configuration."""
+    return make(configuration.load())

@@ -1,0 +1,138 @@
+"""The verb `clone`: make a vfolder that equals another.
+
+plan (source measured, room checked, target refused if it exists) → copy into staging → verify as
+asked → publish by one rename. Killed anywhere, the next run goes on; cancelled anywhere before the
+rename, the target never existed.
+"""
+
+import os
+from pathlib import PurePosixPath
+
+from backends import descriptors, layout
+from backends.tree import CopyOptions, Receipt, compare_trees, copy_tree, measure_tree, remove_tree
+from core.errors import (
+    BackendFailed,
+    NoSpace,
+    QuotaScopeExists,
+    VFolderExists,
+)
+from core.names import VFolderId
+from core.requests import CloneRequest
+from workers.context import Context, Outcome
+from workers.manifest import Manifest
+
+#: Differences named in the error of a failed verification.
+DIFFERENCES_SHOWN = 10
+
+
+class Clone:
+    """One run of a clone."""
+
+    def __init__(self, context: Context, request: CloneRequest) -> None:
+        self._context = context
+        self._run = context.run
+        self._request = request
+        self._source = VFolderId.parse(request.source)
+        self._target = VFolderId.parse(request.target)
+        self._from = context.backend(request.volume)
+        self._to = context.backend(request.home)
+        self._root = context.root(request.home)
+        self._staging = layout.staging(self._target.scope, self._run.job.id)
+
+    def __call__(self) -> Outcome:
+        """Do what is left to do of the clone."""
+        self._make_scope()
+        manifest = self._context.manifest(self._root, self._target.scope)
+        if self._published(manifest):
+            return self._outcome(manifest.last("copied") or {})
+        if descriptors.exists(PurePosixPath(self._target.directory), self._root):
+            raise VFolderExists(f"The vfolder {self._target} is already there.")
+        with self._from.open_vfolder(self._source) as source:
+            self._plan(source)
+            with self._context.room(self._root, self._staging) as staging:
+                receipt = self._copy(source, staging)
+                self._verify(source, staging)
+                os.fsync(staging)
+                facts = receipt.document()
+                manifest.mark("copied", **facts)
+                self._publish(manifest, os.fstat(staging).st_ino)
+        return self._outcome(facts)
+
+    def undo(self) -> None:
+        """Remove the staging of a cancelled clone; the target was never there."""
+        with self._context.room(self._root, self._staging.parent) as parent:
+            self._run.phase("clean up")
+            remove_tree(parent, self._staging.name, control=self._run)
+
+    def _make_scope(self) -> None:
+        if self._target.scope is None:
+            raise BackendFailed("The target of a clone needs a quota scope.")
+        try:
+            self._to.create_scope(self._target.scope)
+        except QuotaScopeExists:
+            return
+
+    def _plan(self, source: int) -> None:
+        self._run.phase("plan")
+        usage = measure_tree(source, control=self._run)
+        room = self._to.capacity()
+        if room.capacity_bytes is not None and room.used_bytes is not None:
+            free = room.capacity_bytes - room.used_bytes
+            if usage.allocated_bytes > free:
+                raise NoSpace(
+                    f"The clone needs {usage.allocated_bytes} bytes; the volume has {free} free.",
+                )
+        self._run.phase("copy")
+        self._run.expect(items=usage.entries, size_bytes=usage.apparent_bytes)
+
+    def _copy(self, source: int, staging: int) -> Receipt:
+        options = CopyOptions(processes=self._context.processes)
+        receipt = copy_tree(source, staging, control=self._run, options=options)
+        return receipt
+
+    def _verify(self, source: int, staging: int) -> None:
+        if self._request.verify == "none":
+            return
+        self._run.phase("verify")
+        digest = self._request.verify == "checksum"
+        found = compare_trees(source, staging, digest=digest, control=self._run)
+        differences = [str(d) for _, d in zip(range(DIFFERENCES_SHOWN), found, strict=False)]
+        if differences:
+            raise BackendFailed(
+                "The copy differs from its source, which may have changed meanwhile; ask again.",
+                data={"differences": differences},
+            )
+
+    def _publish(self, manifest: Manifest, inode: int) -> None:
+        self._run.phase("publish")
+        self._run.point_of_no_return()
+        manifest.mark("publish", inode=inode)
+        target = PurePosixPath(self._target.directory)
+        with (
+            descriptors.opened(self._staging.parent, self._root) as source_parent,
+            descriptors.made(target.parent, self._root) as target_parent,
+        ):
+            self._run.check()
+            try:
+                descriptors.rename_new(
+                    self._staging.name, source_parent, target.name, target_parent
+                )
+            except FileExistsError:
+                raise VFolderExists(f"The vfolder {self._target} is already there.") from None
+
+    def _published(self, manifest: Manifest) -> bool:
+        mark = manifest.last("publish")
+        if mark is None or descriptors.exists(self._staging, self._root):
+            return False
+        try:
+            with descriptors.opened(self._target.directory, self._root) as target:
+                return os.fstat(target).st_ino == mark["inode"]
+        except FileNotFoundError:
+            return False
+
+    def _outcome(self, facts: dict[str, object]) -> Outcome:
+        facts = {key: value for key, value in facts.items() if key != "kind"}
+        return Outcome(
+            sentence=f"cloned {self._source} to {self._target}",
+            result={"source": str(self._source), "target": str(self._target), **facts},
+        )

@@ -1,0 +1,92 @@
+"""What a verb gets to work with, and what it gives back."""
+
+import os
+import threading
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from pathlib import PurePosixPath
+from typing import Any
+
+from backends import descriptors
+from backends.posix import PosixBackend
+from backends.registry import Volumes
+from core.errors import Unsupported
+from core.jobs import State
+from core.names import QuotaScope
+from core.requests import Request
+from core.settings import Settings
+from core.store import JobStore
+from workers.manifest import Manifest
+from workers.run import Run
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How a verb ended: the result document, one sentence, and whether parts failed."""
+
+    sentence: str
+    result: dict[str, Any] = field(default_factory=dict)
+    state: State = State.SUCCEEDED
+
+
+class Context:
+    """The run, the request, the volumes; and everything that must be closed at the end."""
+
+    def __init__(self, run: Run, request: Request, settings: Settings, store: JobStore) -> None:
+        self.run = run
+        self.request = request
+        self.settings = settings
+        self.store = store
+        self._volumes = Volumes(settings)
+        self._open = ExitStack()
+        self._manifest: Manifest | None = None
+        self._leftovers: list[tuple[Manifest, int]] = []
+
+    def backend(self, volume: str) -> PosixBackend:
+        """The backend of a volume, as one with a mounted tree.
+
+        Raises:
+            UnknownVolume: it is not configured here.
+            Unsupported: it has no tree of files.
+        """
+        found = self._volumes.get(volume)
+        if not isinstance(found, PosixBackend):
+            raise Unsupported(f"Volume {volume} has no mounted tree of files.")
+        return found
+
+    def root(self, volume: str) -> int:
+        """A descriptor of the volume's top, open until the end of the run."""
+        return self._open.enter_context(self.backend(volume).root())
+
+    def manifest(self, root_fd: int, scope: QuotaScope | None) -> Manifest:
+        """The job's manifest, fenced; forgotten once the job is settled.
+
+        Raises:
+            Interrupted: the run has to stop before the fence is free.
+        """
+        found = Manifest(root_fd, scope, self.run.job.id)
+        self._open.callback(found.close)
+        found.fence(self.run, threading.Event().wait)
+        self._leftovers.append((found, root_fd))
+        return found
+
+    @contextmanager
+    def room(self, root_fd: int, path: PurePosixPath) -> Iterator[int]:
+        """One of our own directories below a volume, made if missing."""
+        with descriptors.made(path, root_fd, descriptors.HIDDEN_MODE) as descriptor:
+            yield descriptor
+
+    def forget(self) -> None:
+        """Remove the manifests: the job is settled, nobody will go on from them."""
+        for manifest, root_fd in self._leftovers:
+            manifest.remove(root_fd)
+
+    def close(self) -> None:
+        """Give back every descriptor and lock."""
+        self._open.close()
+
+    @property
+    def processes(self) -> int:
+        """How many processes a tree walk may use."""
+        return self.settings.vfolder.worker.tree_processes or os.cpu_count() or 1

@@ -1,0 +1,133 @@
+"""The verbs `delete` and `delete-files`.
+
+A vfolder goes by one rename into the trash of its quota scope; then its bytes are removed. The
+rename is marked first: a vfolder that is made anew under the same id meanwhile is not touched.
+"""
+
+import os
+from pathlib import PurePosixPath
+
+from backends import descriptors, layout, paths
+from backends.tree import remove_tree
+from core.control import Counter
+from core.errors import EntryNotFound
+from core.jobs import State
+from core.names import VFolderId, VFolderPath
+from core.requests import DeleteFilesRequest, DeleteRequest
+from workers.context import Context, Outcome
+
+#: The two prefix directories of a vfolder that may be left empty.
+PREFIX_LEVELS = 2
+
+
+class Delete:
+    """One run of a delete."""
+
+    def __init__(self, context: Context, request: DeleteRequest) -> None:
+        self._context = context
+        self._run = context.run
+        self._vfolder = VFolderId.parse(request.vfolder)
+        self._root = context.root(request.volume)
+        self._trash = layout.trash(self._vfolder.scope, self._run.job.id)
+
+    def __call__(self) -> Outcome:
+        """Rename away, then remove; absent is success."""
+        scope = self._vfolder.scope
+        if scope and not descriptors.exists(PurePosixPath(scope.directory), self._root):
+            return self._outcome(existed=False)
+        manifest = self._context.manifest(self._root, scope)
+        renamed = manifest.last("renamed") is not None
+        if not renamed and not descriptors.exists(self._trash, self._root):
+            renamed = self._rename()
+        else:
+            renamed = True
+        if renamed:
+            manifest.mark("renamed")
+            descriptors.prune(self._vfolder.directory.parent, self._root, PREFIX_LEVELS)
+        self._purge()
+        return self._outcome(existed=renamed)
+
+    def undo(self) -> None:
+        """Nothing to undo: a delete that renamed is past the point of no return."""
+
+    def _rename(self) -> bool:
+        self._run.phase("rename")
+        path = self._vfolder.directory
+        if not descriptors.exists(path, self._root):
+            return False
+        self._run.point_of_no_return()
+        with (
+            descriptors.opened(path.parent, self._root) as parent,
+            self._context.room(self._root, self._trash.parent) as trash,
+        ):
+            self._run.check()
+            descriptors.rename_new(path.name, parent, self._trash.name, trash)
+        return True
+
+    def _purge(self) -> None:
+        self._run.phase("purge")
+        if not descriptors.exists(self._trash, self._root):
+            return
+        with self._context.room(self._root, self._trash.parent) as parent:
+            remove_tree(
+                parent, self._trash.name, control=self._run, processes=self._context.processes
+            )
+            os.fsync(parent)
+
+    def _outcome(self, *, existed: bool) -> Outcome:
+        return Outcome(
+            sentence=f"deleted {self._vfolder}" if existed else f"{self._vfolder} was not there",
+            result={"vfolder": str(self._vfolder), "existed": existed},
+        )
+
+
+class DeleteFiles:
+    """One run of a delete of entries: idempotent, so every run just goes over the list."""
+
+    def __init__(self, context: Context, request: DeleteFilesRequest) -> None:
+        self._context = context
+        self._run = context.run
+        self._request = request
+        self._vfolder = VFolderId.parse(request.vfolder)
+
+    def __call__(self) -> Outcome:
+        """Remove every entry; absent ones and, without `recursive`, directories are skipped."""
+        skipped, failed = 0, 0
+        self._run.phase("delete")
+        with self._context.backend(self._request.volume).open_vfolder(self._vfolder) as root:
+            for text in self._request.paths:
+                self._run.check()
+                try:
+                    skipped += not self._remove(root, VFolderPath.parse(text))
+                except OSError as error:
+                    failed += 1
+                    self._run.count(Counter.FAILED, 1)
+                    self._run.fault(text, os.strerror(error.errno or 0))
+        return Outcome(
+            sentence=f"deleted entries of {self._vfolder}",
+            result={"named": len(self._request.paths), "skipped": skipped, "failed": failed},
+            state=State.PARTIAL if failed else State.SUCCEEDED,
+        )
+
+    def undo(self) -> None:
+        """Nothing to undo: what is removed is removed."""
+
+    def _remove(self, root: int, path: VFolderPath) -> bool:
+        try:
+            with paths.parent_beneath(root, path) as (parent, name):
+                return self._remove_entry(parent, name)
+        except EntryNotFound:
+            return False
+
+    def _remove_entry(self, parent: int, name: str) -> bool:
+        try:
+            os.unlink(name, dir_fd=parent)
+        except FileNotFoundError:
+            return False
+        except IsADirectoryError:
+            if not self._request.recursive:
+                return False
+            remove_tree(parent, name, control=self._run, processes=self._context.processes)
+            return True
+        self._run.count(Counter.DELETED, 1)
+        return True

@@ -1,0 +1,170 @@
+"""One run of a job: its lease, its control, its progress.
+
+The heartbeat thread renews the lease every fifth of it. Before each effect the work asks `check`:
+past the local deadline nothing happens until a renewal succeeds, so a run that was frozen (SIGSTOP,
+swap, a hung store) never acts after another may have taken over.
+"""
+
+import threading
+from collections.abc import Callable
+from uuid import uuid4
+
+import orjson
+import redis
+
+from core.control import Cancelled, Counter, Interrupted, LeaseLost, Released
+from core.jobs import Job
+from core.nodes import boot_clock
+from core.progress import Progress
+from core.store import JobStore
+from core.telemetry import logger
+from workers.drain import NODE, Drain
+
+_log = logger(__name__)
+
+#: Renew the lease this often in its length.
+RENEWALS_PER_LEASE = 5
+#: Act only while this share of the lease has not passed since the last renewal was asked.
+SAFE_SHARE = 0.8
+#: The first look at progress comes this soon, so that short jobs show some.
+FIRST_BEAT_SECONDS = 0.5
+#: While the store is away, ask again this often.
+RETRY_SECONDS = 0.5
+#: A stopped run looks this often whether it may go on.
+WAIT_SECONDS = 0.05
+
+#: Told the progress sentence after each beat (Flower).
+Teller = Callable[[str], None]
+
+
+class Run:
+    """The right to work on a job, and the `Control` handed to engines."""
+
+    def __init__(
+        self, store: JobStore, job: Job, lease_seconds: float, drain: Drain = NODE
+    ) -> None:
+        self.id = new_run_id()
+        self.job = job
+        self.progress = Progress()
+        self._store = store
+        self._lease = lease_seconds
+        self._drain = drain
+        self._safe_until = boot_clock() + lease_seconds * SAFE_SHARE
+        self._ending: Interrupted | None = None
+        self._final = False
+        self._cleaning = False
+        self._stop = threading.Event()
+        self._thread: threading.Thread | None = None
+        self._tell: Teller | None = None
+        self.bandwidth: int | None = None
+
+    def start(self, tell: Teller | None = None) -> None:
+        """Begin to renew; the lease was taken by the claim just before."""
+        self._tell = tell
+        self._safe_until = boot_clock() + self._lease * SAFE_SHARE
+        self._thread = threading.Thread(target=self._beat, name="heartbeat", daemon=True)
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Stop renewing; returns when no beat is under way any more."""
+        self._stop.set()
+        if self._thread is not None:
+            self._thread.join()
+
+    # -- Control -----------------------------------------------------------------------------------
+    def check(self) -> None:
+        """See `Control.check`; blocks while the lease is not known to hold.
+
+        Raises:
+            Cancelled, Released, LeaseLost: what the store or the node says.
+        """
+        while True:
+            if self._ending is not None and not (self._cleaning and not self._is_lost()):
+                raise self._ending
+            if self._drain.wanted and not self._final:
+                raise Released("drained")
+            if boot_clock() < self._safe_until:
+                return
+            self._stop.wait(WAIT_SECONDS)
+
+    def _is_lost(self) -> bool:
+        return isinstance(self._ending, LeaseLost)
+
+    def phase(self, name: str) -> None:
+        """See `Control.phase`."""
+        self.progress.phase(name)
+
+    def expect(self, items: int | None = None, size_bytes: int | None = None) -> None:
+        """See `Control.expect`."""
+        self.progress.expect(items, size_bytes)
+
+    def count(self, counter: Counter, items: int = 0, size_bytes: int = 0) -> None:
+        """See `Control.count`."""
+        self.progress.count(counter, items, size_bytes)
+
+    def entry(self, path: str) -> None:
+        """See `Control.entry`."""
+        self.progress.entry(path)
+
+    def fault(self, path: str, reason: str) -> None:
+        """See `Control.fault`."""
+        self.progress.fault(path, reason)
+
+    # -- Points of the job's life ------------------------------------------------------------------
+    def point_of_no_return(self) -> None:
+        """From here on the job is not cancelled; tells the store first, and fails if it cannot.
+
+        Raises:
+            Cancelled, Released, LeaseLost: somebody was faster.
+        """
+        self.check()
+        while not self._renew(final=True):
+            self.check()
+            self._stop.wait(WAIT_SECONDS)
+        self.check()
+        self._final = True
+
+    def begin_cleaning(self) -> None:
+        """A cancelled run may go on to remove what never became visible."""
+        self._cleaning = True
+
+    def snapshot(self) -> str:
+        """Progress as JSON."""
+        return orjson.dumps(self.progress.snapshot()).decode()
+
+    # -- Renewal -----------------------------------------------------------------------------------
+    def _beat(self) -> None:
+        pause = min(FIRST_BEAT_SECONDS, self._lease / RENEWALS_PER_LEASE)
+        while not self._stop.wait(pause):
+            pause = self._lease / RENEWALS_PER_LEASE
+            if not self._renew():
+                pause = min(RETRY_SECONDS, pause)
+            elif self._tell is not None:
+                self._tell(self.progress.snapshot()["text"])
+            if self._is_lost():
+                return
+
+    def _renew(self, *, final: bool = False) -> bool:
+        asked = boot_clock()
+        try:
+            answer = self._store.heartbeat(
+                self.job, self.id, self._lease, self.snapshot(), final=final
+            )
+        except redis.RedisError as error:
+            _log.warning("lease not renewed", reason=type(error).__name__)
+            return False
+        if answer is None:
+            self._ending = LeaseLost("another run may own the job")
+            return True
+        cancel, pause, self.bandwidth = answer
+        self._safe_until = asked + self._lease * SAFE_SHARE
+        if self._ending is None and not self._final:
+            self._ending = (
+                Cancelled("cancelled") if cancel else Released("paused") if pause else None
+            )
+        return True
+
+
+def new_run_id() -> str:
+    """A random name of a run: a counter could repeat after the store lost its last second."""
+    return uuid4().hex

@@ -1,0 +1,211 @@
+"""The one task body: claim, lease, run, settle.
+
+Errors become a job's end exactly here. A job that was not ours, or that goes back to the queue,
+ends its Celery task with `Ignore`, so that no result is stored over the truth.
+"""
+
+import json
+from collections.abc import Callable
+from typing import Any, Protocol
+
+import orjson
+import redis
+from celery.exceptions import Ignore
+from tenacity import retry, retry_if_exception_type, wait_exponential
+
+from core import requests
+from core.control import Cancelled, Interrupted, LeaseLost, Released
+from core.errors import Defect, JobNotFound, StorageError
+from core.jobs import Job, State, queue_name
+from core.os_failures import translate
+from core.requests import Request
+from core.settings import Settings
+from core.store import Ending, JobStore, Ring
+from core.telemetry import bind, logger
+from workers.clone import Clone
+from workers.context import Context, Outcome
+from workers.delete import Delete, DeleteFiles
+from workers.drain import NODE
+from workers.run import Run, Teller
+from workers.usage import Usage
+
+_log = logger(__name__)
+
+#: A worker that cannot reach the store waits this long at most between tries (seconds).
+STORE_PAUSE_MAX_SECONDS = 5.0
+
+
+class Verb(Protocol):
+    """A verb's run."""
+
+    def __call__(self) -> Outcome:
+        """Do what is left to do."""
+
+    def undo(self) -> None:
+        """Remove what a cancelled job left and nobody saw."""
+
+
+VERBS: dict[str, Callable[[Context, Any], Verb]] = {
+    "clone": Clone,
+    "delete": Delete,
+    "delete-files": DeleteFiles,
+    "usage": Usage,
+}
+
+
+class JobFailed(Exception):  # noqa: N818 - what Flower shows as the kind of failure
+    """What Celery is told of a job that failed; the record has the whole story."""
+
+
+class JobCancelled(Ignore):  # type: ignore[misc] # Celery has no types
+    """The job was cancelled; the caller tells Celery so."""
+
+
+_patiently = retry(
+    retry=retry_if_exception_type(redis.RedisError),
+    wait=wait_exponential(0.1, max=STORE_PAUSE_MAX_SECONDS),
+    reraise=True,
+)
+
+
+class Runner:
+    """Runs jobs in one process; made after the fork."""
+
+    def __init__(self, settings: Settings, store: JobStore, bell: Callable[[Ring], None]) -> None:
+        self._settings = settings
+        self._store = store
+        self._bell = bell
+
+    def __call__(self, job_id: str, tell: Teller) -> str:
+        """Run a job to its end or its next interruption; returns the sentence of a success.
+
+        Raises:
+            Ignore: it was not ours to run, or goes back to the queue.
+            JobCancelled: it was cancelled.
+            JobFailed: it failed; the record says why.
+        """
+        with bind(job_id=job_id):
+            job, run = self._claim(job_id)
+            with bind(attempt=str(job.attempt), verb=job.verb, volume=job.volume):
+                return self._attend(job, run, tell)
+
+    @_patiently
+    def _claim(self, job_id: str) -> tuple[Job, Run]:
+        try:
+            job = self._store.get(job_id)
+        except JobNotFound as error:
+            raise Ignore from error
+        if NODE.wanted:  # another node takes it; this one is going down
+            self._bell(ring_of(job))
+            raise Ignore
+        run = Run(self._store, job, self._settings.vfolder.jobs.lease_seconds)
+        node = self._settings.storage_proxy.node_id
+        answer = self._store.claim(job_id, run.id, node, self._settings.vfolder.jobs.lease_seconds)
+        if answer != "ok":
+            _log.info("doorbell ignored", why=answer)
+            raise Ignore
+        run.job = self._store.get(job_id)
+        return run.job, run
+
+    def _attend(self, job: Job, run: Run, tell: Teller) -> str:
+        _log.info("job started")
+        run.start(tell)
+        context: Context | None = None
+        try:
+            request = requests.parse(orjson.loads(job.fields["request"]))
+            context = Context(run, request, self._settings, self._store)
+            outcome = self._work(context, request)
+            return self._settle(run, context, outcome)
+        except Released as why:
+            self._give_back(run, str(why))
+            raise Ignore from why
+        except LeaseLost as why:
+            _log.warning("job lost to another run")
+            raise Ignore from why
+        except Exception as error:
+            problem = problem_of(error)
+            self._end(run, context, Ending(State.FAILED, "", encode(problem), run.snapshot()))
+            raise JobFailed(problem["detail"]) from None
+        finally:
+            run.stop()
+            if context is not None:
+                context.close()
+
+    def _work(self, context: Context, request: Request) -> Outcome:
+        verb = VERBS[request.verb](context, request)
+        try:
+            context.run.check()
+            return verb()
+        except Cancelled:
+            context.run.begin_cleaning()
+            verb.undo()
+            return Outcome("cancelled", state=State.CANCELLED)
+        except (StorageError, OSError) as error:
+            if not isinstance(error, Interrupted):
+                self._undo_failed(context, verb)
+            raise
+
+    def _undo_failed(self, context: Context, verb: Verb) -> None:
+        """A failed job leaves nothing behind either; what cannot be removed is left to the sweep."""
+        context.run.begin_cleaning()
+        try:
+            verb.undo()
+        except (OSError, StorageError) as error:
+            _log.warning("clean-up left to the sweep", reason=type(error).__name__)
+
+    def _settle(self, run: Run, context: Context, outcome: Outcome) -> str:
+        result = encode(outcome.result | {"sentence": outcome.sentence})
+        self._end(run, context, Ending(outcome.state, result, "", run.snapshot()))
+        if outcome.state is State.CANCELLED:
+            raise JobCancelled
+        return outcome.sentence
+
+    def _end(self, run: Run, context: Context | None, ending: Ending) -> None:
+        if not self._finish(run, ending):
+            raise LeaseLost("the job was taken over before it could be settled")
+        _log.info("job ended", state=ending.state.value)
+        if context is not None:
+            context.forget()
+
+    @_patiently
+    def _finish(self, run: Run, ending: Ending) -> bool:
+        return self._store.finish(run.job.id, run.id, ending)
+
+    @_patiently
+    def _give_back(self, run: Run, reason: str) -> None:
+        run.stop()
+        self._store.release(run.job.id, run.id, reason, run.snapshot())
+        _log.info("job released", why=reason)
+
+
+def ring_of(job: Job) -> Ring:
+    """The doorbell of a job."""
+    title = job.fields.get("title", "")
+    return Ring(job.id, queue_name(job.volume, job.lane), job.priority, job.verb, title)
+
+
+def encode(document: dict[str, Any]) -> str:
+    """A document as JSON; a name that is not UTF-8 keeps its lone surrogates escaped."""
+    try:
+        return orjson.dumps(document).decode()
+    except TypeError:
+        return json.dumps(document)
+
+
+def problem_of(error: Exception) -> dict[str, Any]:
+    """What a job's `error` says of an exception: never a host path, never a program's text."""
+    if isinstance(error, OSError):
+        error = translate(error)
+    if not isinstance(error, StorageError):
+        _log.exception("job failed by a defect", kind=type(error).__name__)
+        error = Defect("The job failed by a defect of the service; the log has it under the job id.")
+    else:
+        _log.warning("job failed", reason=error.detail)
+    return {
+        "error_code": error.error_code,
+        "title": error.title,
+        "detail": error.detail,
+        "retriable": error.retriable,
+        **{key: value for key, value in error.facts.items() if key in ("data", "errno", "job_id")},
+    }
+

@@ -1,0 +1,105 @@
+"""Start one of the Celery processes of a node: `python -m workers.serve worker|beat|flower`.
+
+Secrets go by environment and configuration, never by argument: arguments are seen by everybody.
+"""
+
+import os
+import sys
+from typing import Any
+
+from celery import Celery
+from celery.signals import worker_process_init, worker_shutting_down
+
+from core import settings as configuration
+from core import telemetry
+from core.errors import ConfigurationError
+from core.settings import Settings
+from workers import app as workers_app
+from workers.drain import NODE
+from workers.reaper import Upkeep, prove, queues_of
+from workers.sweeps import schedule
+
+_log = telemetry.logger(__name__)
+#: The exit status for wrong words or a wrong configuration (as in sysexits.h, EX_USAGE is 64).
+USAGE = 2
+
+
+def worker(app: Celery, settings: Settings) -> None:
+    """Prove the mounts, choose the queues, run until drained."""
+    node = settings.storage_proxy.node_id
+    volumes = prove(settings)
+    for name, volume in volumes.items():
+        _log.info("volume probed", volume=name, proven=volume.proven, reason=volume.reason)
+    Upkeep.settings = settings
+    app.steps["worker"].add(Upkeep)
+    worker_shutting_down.connect(_drain, weak=False)
+    worker_process_init.connect(_child_started, weak=False)
+    app.worker_main(
+        [
+            "worker",
+            "--pool=prefork",
+            f"--concurrency={settings.vfolder.worker.concurrency}",
+            f"--hostname={node}@%h",
+            f"--queues={','.join(queues_of(volumes, node))}",
+            "--without-gossip",
+            "--without-mingle",
+            "--task-events",
+            "--loglevel=INFO",
+        ],
+    )
+
+
+def _drain(**_facts: Any) -> None:  # noqa: ANN401 - what Celery passes to a signal
+    NODE.begin()
+    _log.info("drain begun")
+
+
+def _child_started(**_facts: Any) -> None:  # noqa: ANN401 - what Celery passes to a signal
+    telemetry.configure("worker")
+
+
+def beat(app: Celery, settings: Settings) -> None:
+    """Ring for the sweeps, by the clock."""
+    app.conf.beat_schedule = schedule(settings)
+    app.start(["beat", "--loglevel=INFO", f"--schedule={settings.state_dir / 'beat-schedule'}"])
+
+
+def flower(app: Celery, settings: Settings) -> None:
+    """The operators' view: behind a password, read-only, on its own address."""
+    own = settings.vfolder.flower
+    if not own.password:
+        raise ConfigurationError("Set [vfolder.flower] password; Flower does not run without one.")
+    os.environ["FLOWER_BASIC_AUTH"] = f"{own.user}:{own.password}"
+    app.start(
+        [
+            "flower",
+            f"--address={own.address.host}",
+            f"--port={own.address.port}",
+            "--read-only=True",
+            "--purge-offline-workers=3600",
+            "--tasks-columns=name,uuid,state,args,result,received,started,runtime,worker",
+            "--loglevel=WARNING",
+        ],
+    )
+
+
+PROCESSES = {"worker": worker, "beat": beat, "flower": flower}
+
+
+def main(arguments: list[str]) -> int:
+    """Run the named process; returns its exit status."""
+    if len(arguments) != 1 or arguments[0] not in PROCESSES:
+        sys.stderr.write(f"usage: python -m workers.serve {'|'.join(PROCESSES)}\n")
+        return USAGE
+    telemetry.configure(arguments[0])
+    try:
+        settings = configuration.load()
+        PROCESSES[arguments[0]](workers_app.make(settings), settings)
+    except ConfigurationError as error:
+        sys.stderr.write(f"{error.detail}\n")
+        return USAGE
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
