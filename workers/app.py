@@ -13,9 +13,11 @@ from core import settings as configuration
 from core.connections import Database, broker_is_redis, broker_url, connect
 from core.requests import VERBS
 from core.settings import Settings
-from core.store import TASK_PREFIX, Bell, JobStore, Ring
+from core.store import TASK_PREFIX, JobStore
 from core.telemetry import logger
+from workers.bell import bell_of
 from workers.runner import JobCancelled, Runner
+from workers.sweeps import SWEEP_TASK, Sweep
 
 _log = logger(__name__)
 
@@ -38,11 +40,12 @@ def make(settings: Settings) -> Celery:
         app.conf.worker_detect_quorum_queues = True
     for verb in VERBS:
         _register(app, settings, TASK_PREFIX + verb)
+    _register_sweep(app, settings)
     return app
 
 
 def _register(app: Celery, settings: Settings, name: str) -> None:
-    @app.task(bind=True, name=name, ignore_result=False)  # type: ignore[untyped-decorator] # Celery has no types
+    @app.task(bind=True, name=name, ignore_result=False)
     def run(task: Task, job_id: str) -> str:
         if job_id != task.request.id:
             raise ValueError("a doorbell's task id is its job id")
@@ -53,6 +56,13 @@ def _register(app: Celery, settings: Settings, name: str) -> None:
             raise
 
 
+def _register_sweep(app: Celery, settings: Settings) -> None:
+    @app.task(name=SWEEP_TASK)
+    def sweep(volume: str) -> str:
+        store = JobStore(connect(settings, Database.JOBS), bell_of(app))
+        return Sweep(settings, store, volume)()
+
+
 def _runner(app: Celery, settings: Settings) -> Runner:
     """One runner per process: connections are not shared across a fork."""
     found = _runners.get(os.getpid())
@@ -61,26 +71,6 @@ def _runner(app: Celery, settings: Settings) -> Runner:
         store = JobStore(connect(settings, Database.JOBS), bell)
         found = _runners[os.getpid()] = Runner(settings, store, bell)
     return found
-
-
-def bell_of(app: Celery) -> Bell:
-    """A bell for workers; a bell that cannot be sent is rung again by the reaper."""
-
-    def ring(it: Ring) -> None:
-        try:
-            app.send_task(
-                it.task,
-                args=[it.job],
-                task_id=it.job,
-                queue=it.queue,
-                priority=it.priority,
-                argsrepr=f"({it.title})",
-                retry=False,
-            )
-        except (app.connection_for_write().connection_errors, OSError) as error:
-            _log.warning("doorbell not sent", job_id=it.job, reason=type(error).__name__)
-
-    return ring
 
 
 def _tell(task: Task, job_id: str, text: str) -> None:

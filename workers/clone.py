@@ -87,8 +87,7 @@ class Clone:
 
     def _copy(self, source: int, staging: int) -> Receipt:
         options = CopyOptions(processes=self._context.processes)
-        receipt = copy_tree(source, staging, control=self._run, options=options)
-        return receipt
+        return copy_tree(source, staging, control=self._run, options=options)
 
     def _verify(self, source: int, staging: int) -> None:
         if self._request.verify == "none":
@@ -126,7 +125,7 @@ class Clone:
             return False
         try:
             with descriptors.opened(self._target.directory, self._root) as target:
-                return os.fstat(target).st_ino == mark["inode"]
+                return bool(os.fstat(target).st_ino == mark["inode"])
         except FileNotFoundError:
             return False
 

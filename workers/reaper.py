@@ -6,13 +6,13 @@ store was restarted, so that live runs can renew first.
 
 import threading
 import time
+from importlib.metadata import version
 from typing import cast
 
 import redis
 from celery import bootsteps
 
 from backends.registry import Volumes
-from core import __version__
 from core.connections import Database, connect
 from core.errors import BackendFailed, ConfigurationError
 from core.jobs import Lane, queue_name
@@ -20,9 +20,11 @@ from core.nodes import BEAT_SECONDS, Node, NodeBook, NodeVolume, load_average
 from core.settings import Settings
 from core.store import JobStore
 from core.telemetry import logger
+from workers.bell import bell_of
 from workers.drain import NODE
 
 _log = logger(__name__)
+VERSION = version("vfolder")
 
 
 def prove(settings: Settings) -> dict[str, NodeVolume]:
@@ -45,7 +47,7 @@ def queues_of(volumes: dict[str, NodeVolume], node: str) -> list[str]:
     return [*lanes, f"node.{node}"]
 
 
-class Upkeep(bootsteps.StartStopStep):  # type: ignore[misc] # Celery has no types
+class Upkeep(bootsteps.StartStopStep):
     """A thread in the worker's main process."""
 
     requires = ("celery.worker.components:Pool",)
@@ -63,7 +65,7 @@ class Upkeep(bootsteps.StartStopStep):  # type: ignore[misc] # Celery has no typ
         self._thread = threading.Thread(target=self._run, name="upkeep", daemon=True)
         self._thread.start()
 
-    def stop(self, parent: object) -> None:
+    def stop(self, parent: object) -> None:  # noqa: ARG002 - Celery passes it
         """End; the node's record goes with it."""
         self._stop.set()
         if self._thread is not None:
@@ -74,8 +76,6 @@ class Upkeep(bootsteps.StartStopStep):  # type: ignore[misc] # Celery has no typ
     def _run(self) -> None:
         client = connect(self.settings, Database.JOBS)
         app = self._parent.app  # type: ignore[attr-defined] # Celery has no types
-        from workers.app import bell_of
-
         store = JobStore(client, bell_of(app))
         book = NodeBook(client)
         volumes = prove(self.settings)
@@ -117,7 +117,7 @@ class Upkeep(bootsteps.StartStopStep):  # type: ignore[misc] # Celery has no typ
         settings = self.settings
         return Node(
             id=settings.storage_proxy.node_id,
-            version=__version__,
+            version=VERSION,
             volumes=volumes,
             lanes=[lane.value for lane in Lane],
             slots=settings.vfolder.worker.concurrency,

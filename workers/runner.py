@@ -53,11 +53,11 @@ VERBS: dict[str, Callable[[Context, Any], Verb]] = {
 }
 
 
-class JobFailed(Exception):  # noqa: N818 - what Flower shows as the kind of failure
+class JobFailed(Exception):
     """What Celery is told of a job that failed; the record has the whole story."""
 
 
-class JobCancelled(Ignore):  # type: ignore[misc] # Celery has no types
+class JobCancelled(Ignore):
     """The job was cancelled; the caller tells Celery so."""
 
 
@@ -122,7 +122,7 @@ class Runner:
         except LeaseLost as why:
             _log.warning("job lost to another run")
             raise Ignore from why
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - whatever it is, it is the job's end
             problem = problem_of(error)
             self._end(run, context, Ending(State.FAILED, "", encode(problem), run.snapshot()))
             raise JobFailed(problem["detail"]) from None
@@ -146,7 +146,7 @@ class Runner:
             raise
 
     def _undo_failed(self, context: Context, verb: Verb) -> None:
-        """A failed job leaves nothing behind either; what cannot be removed is left to the sweep."""
+        """A failed job leaves nothing behind; what cannot be removed is left to the sweep."""
         context.run.begin_cleaning()
         try:
             verb.undo()
@@ -198,7 +198,9 @@ def problem_of(error: Exception) -> dict[str, Any]:
         error = translate(error)
     if not isinstance(error, StorageError):
         _log.exception("job failed by a defect", kind=type(error).__name__)
-        error = Defect("The job failed by a defect of the service; the log has it under the job id.")
+        error = Defect(
+            "The job failed by a defect of the service; the log has it under the job id."
+        )
     else:
         _log.warning("job failed", reason=error.detail)
     return {
@@ -208,4 +210,3 @@ def problem_of(error: Exception) -> dict[str, Any]:
         "retriable": error.retriable,
         **{key: value for key, value in error.facts.items() if key in ("data", "errno", "job_id")},
     }
-

@@ -1,12 +1,34 @@
 """Sweeps: periodic upkeep, rung by beat, done by any worker; each is short and may be repeated."""
 
+import os
+import time
+from itertools import product
+from pathlib import PurePosixPath
 from typing import Any
 
+from backends import descriptors, layout
+from backends.posix import PosixBackend
+from backends.registry import Volumes
+from backends.tree import remove_tree
+from backends.upload_sweep import sweep_uploads
+from core.connections import Database, connect
+from core.control import Unattended
+from core.errors import JobNotFound
 from core.settings import Settings
+from core.store import JobStore
+from core.telemetry import logger
+from core.upload_store import UploadStore
+
+_log = logger(__name__)
 
 #: How often ended jobs are forgotten, and old uploads and left-over files removed.
 SWEEP_SECONDS = 300.0
 SWEEP_TASK = "storage.sweep"
+#: Left-overs of a job nobody knows are removed once they are this old: a store that came back
+#: without its last second must not cost a live run its files.
+ORPHAN_GRACE_SECONDS = 3600.0
+
+_SCOPE_NAME_LENGTH = 32
 
 
 def schedule(settings: Settings) -> dict[str, dict[str, Any]]:
@@ -20,3 +42,59 @@ def schedule(settings: Settings) -> dict[str, dict[str, Any]]:
         }
         for name in settings.volume
     }
+
+
+class Sweep:
+    """One sweep of one volume."""
+
+    def __init__(self, settings: Settings, store: JobStore, volume: str) -> None:
+        self._settings = settings
+        self._store = store
+        self._volume = volume
+
+    def __call__(self) -> str:
+        """Forget old jobs, remove dead uploads and left-overs; one sentence."""
+        jobs = self._settings.vfolder.jobs
+        forgotten = self._store.sweep(jobs.keep_succeeded_seconds, jobs.keep_failed_seconds)
+        backend = Volumes(self._settings).get(self._volume)
+        client = connect(self._settings, Database.UPLOADS)
+        uploads = sweep_uploads(backend, UploadStore(client, self._settings.storage_proxy.node_id))
+        removed = self._leftovers(backend) if isinstance(backend, PosixBackend) else 0
+        return f"forgot {forgotten} jobs, {uploads.removed} uploads, {removed} left-overs"
+
+    def _leftovers(self, backend: PosixBackend) -> int:
+        removed = 0
+        with backend.root() as root:
+            scopes = [".", *(n for n in os.listdir(root) if len(n) == _SCOPE_NAME_LENGTH)]
+            for scope, room in product(scopes, (layout.STAGING, layout.TRASH, layout.JOBS)):
+                removed += self._room(root, PurePosixPath(scope, layout.HIDDEN, room))
+        return removed
+
+    def _room(self, root: int, path: PurePosixPath) -> int:
+        try:
+            room = descriptors.open_directory(path, root)
+        except (FileNotFoundError, NotADirectoryError):
+            return 0
+        try:
+            return sum(self._entry(room, name) for name in os.listdir(room))
+        finally:
+            os.close(room)
+
+    def _entry(self, room: int, name: str) -> bool:
+        try:
+            job = self._store.get(name.removesuffix(".manifest"))
+            dead = job.state.ended
+        except JobNotFound:
+            dead = True
+        try:
+            found = os.stat(name, dir_fd=room, follow_symlinks=False)
+            if not dead or found.st_ctime > time.time() - ORPHAN_GRACE_SECONDS:
+                return False
+            if name.endswith(".manifest"):
+                os.unlink(name, dir_fd=room)
+            else:
+                remove_tree(room, name, control=Unattended())
+        except FileNotFoundError:
+            return False
+        _log.info("left-over removed", volume=self._volume, job_id=name)
+        return True

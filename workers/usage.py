@@ -30,5 +30,3 @@ class Usage:
 
     def undo(self) -> None:
         """Nothing to undo: a count changes nothing."""
-
-

@@ -61,7 +61,9 @@ class DoorsTable(Table, frozen=True):
     #: gunicorn processes per door; 0 means one per processor, four at most.
     processes: int = 0
     #: Threads per process: each holds one request.
-    threads: int = 64
+    threads: int = 128
+    #: Callers per process that may wait on a job's changes; each holds a thread.
+    streams: int = 100
     #: The client door's URL as people reach it; empty means what the manager is told elsewhere.
     client_url: str = ""
     #: A call to a backend may take this long before it is answered 504.

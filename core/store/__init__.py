@@ -150,6 +150,10 @@ class JobStore:
         self._ring(rings)
         return self.get(job)
 
+    def known(self, requester: str, idempotency_key: str) -> bool:
+        """Whether a request with this key was accepted before."""
+        return bool(self.redis.exists(f"{PREFIX}idem:{requester}:{idempotency_key}"))
+
     def get(self, job: str) -> Job:
         """The record of a job.
 

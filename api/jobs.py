@@ -1,0 +1,137 @@
+"""How the doors ask for jobs: checked at once, recorded, rung for, answered 202.
+
+What can be refused now is refused now: an unknown volume, a missing source, a target that exists.
+Everything else is the job's business.
+"""
+
+import time
+from dataclasses import dataclass
+from typing import Any
+
+from api.dispatch import bell
+from backends.registry import Volumes
+from core import requests
+from core.connections import Database, connect
+from core.errors import InvalidParameters, UnknownVolume, VFolderExists, VFolderNotFound
+from core.jobs import PRIORITY_DEFAULT, Job
+from core.names import VFolderId
+from core.nodes import NodeBook
+from core.requests import CloneRequest, DeleteFilesRequest, Request, UsageRequest
+from core.settings import Settings
+from core.store import JobStore, Submission
+from core.store.lists import JobLists
+
+#: The shortest and the longest wish to come again (seconds): it grows with the age of the job.
+RETRY_AFTER_MIN, RETRY_AFTER_MAX = 1, 30
+#: One second of waiting more per this many seconds of age.
+AGE_PER_RETRY_SECOND = 20.0
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """Who asks, and how."""
+
+    requester: str = ""
+    idempotency_key: str = ""
+    label: str = ""
+    priority: int = PRIORITY_DEFAULT
+    deadline_ms: int = 0
+    retry_of: str = ""
+
+
+class Jobs:
+    """The jobs of this door's process; made after the fork."""
+
+    def __init__(self, settings: Settings, volumes: Volumes) -> None:
+        self._settings = settings
+        self._volumes = volumes
+        client = connect(settings, Database.JOBS)
+        self.redis = client
+        self.store = JobStore(client, bell(settings))
+        self.lists = JobLists(client)
+        self.nodes = NodeBook(client)
+
+    def submit(self, body: dict[str, Any], asked: Asked | None = None) -> Job:
+        """Check, record and ring; a repeated request gets the first job.
+
+        Raises:
+            StorageError: what `check` refuses, `KeyReused`, `Locked`.
+        """
+        asked = asked or Asked()
+        request = requests.parse(body)
+        key = asked.idempotency_key
+        if not (key and self.store.known(asked.requester, key)):
+            self.check(request)
+        return self.store.submit(
+            Submission(
+                request,
+                requester=asked.requester,
+                label=asked.label,
+                priority=asked.priority,
+                idempotency_key=key,
+                deadline_ms=asked.deadline_ms,
+                retry_of=asked.retry_of,
+                ring_again_seconds=self._settings.vfolder.jobs.ring_again_seconds,
+            ),
+        )
+
+    def check(self, request: Request) -> None:
+        """Refuse now what cannot succeed.
+
+        Raises:
+            UnknownVolume: it is not configured here.
+            VFolderNotFound: the source is not there.
+            VFolderExists: the target is there.
+        """
+        for volume in {request.volume, request.home}:
+            if volume not in self._volumes.names():
+                raise UnknownVolume("No volume of that name is configured.", volume=volume)
+        match request:
+            case CloneRequest():
+                self._must_exist(request.volume, request.source)
+                if self._exists(request.home, request.target):
+                    raise VFolderExists(f"The vfolder {request.target} is already there.")
+            case UsageRequest() | DeleteFilesRequest():
+                self._must_exist(request.volume, request.vfolder)
+            case _:
+                pass
+
+    def _must_exist(self, volume: str, vfolder: str) -> None:
+        if not self._exists(volume, vfolder):
+            raise VFolderNotFound(f"The vfolder {vfolder} does not exist.")
+
+    def _exists(self, volume: str, vfolder: str) -> bool:
+        try:
+            with self._volumes.get(volume).open_vfolder(VFolderId.parse(vfolder)):
+                return True
+        except VFolderNotFound:
+            return False
+
+    def document(self, job: Job) -> dict[str, Any]:
+        """The job as callers see it, with its place in the queue."""
+        document = job.document()
+        place = self.lists.position(job)
+        document["queue"] = None if place is None else {"position": place[0], "length": place[1]}
+        if place is not None:
+            document["state_reason"] = f"queue position {place[0]} of {place[1]}"
+            if not self.nodes.serving(job.volume):
+                document["state_reason"] = f"waiting for a node that serves volume {job.volume}"
+        return document
+
+
+def retry_after(job: Job) -> int:
+    """When to look again, in seconds: the older the job, the later; sooner near its end."""
+    age = time.time() - int(job.fields["created_at"]) / 1000
+    wish = RETRY_AFTER_MIN + age / AGE_PER_RETRY_SECOND
+    progress = job.member("progress") or {}
+    eta = progress.get("eta_seconds")
+    if eta is not None:
+        wish = min(wish, eta / 2)
+    return round(max(RETRY_AFTER_MIN, min(RETRY_AFTER_MAX, wish)))
+
+
+def pointer(name: str, detail: str) -> InvalidParameters:
+    """A refusal that names one field."""
+    return InvalidParameters(
+        f"{name}: {detail}.", errors=[{"pointer": f"/{name}", "detail": detail}]
+    )

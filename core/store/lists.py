@@ -1,0 +1,157 @@
+"""Lists of jobs, newest first: by cursor, with filters; positions in the queue; a job's log."""
+
+from dataclasses import dataclass, field
+from typing import Any, cast
+
+import redis
+
+from core.errors import InvalidParameters
+from core.jobs import Job, State, moment
+from core.store import PREFIX
+
+PAGE_DEFAULT = 50
+PAGE_MAX = 500
+#: Candidates looked at per round trip when several filters are given.
+BATCH = 500
+#: Filters that have an index of their own, by the name callers use.
+INDEXED = ("state", "verb", "volume", "scope", "vfolder", "requester", "label")
+
+
+@dataclass(frozen=True, slots=True)
+class Query:
+    """What is asked of a list. `since_ms` bounds the moment of creation."""
+
+    filters: dict[str, str] = field(default_factory=dict)
+    limit: int = PAGE_DEFAULT
+    cursor: str = ""
+    since_ms: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """Jobs, and the cursor of the next page; empty when there is none."""
+
+    jobs: list[Job]
+    next: str
+
+
+class JobLists:
+    """Reads of many jobs. A page costs two round trips with one filter, more with several."""
+
+    def __init__(self, client: "redis.Redis") -> None:
+        self._redis = client
+
+    def page(self, query: Query) -> Page:
+        """One page, newest first; jobs that end or come meanwhile do not shift it.
+
+        Raises:
+            InvalidParameters: the cursor is not one of ours.
+        """
+        names = [f"{key}:{value}" for key, value in query.filters.items() if value] or ["all"]
+        smallest, others = self._smallest(names)
+        bound = _bound(query.cursor)
+        jobs: list[Job] = []
+        while True:
+            found = self._batch(smallest, bound, query.limit if not others else BATCH)
+            kept = self._matching([job for job, _ in found], others)
+            for job in self._records([job for job, _ in found if job in kept]):
+                if query.since_ms and int(job.fields["created_at"]) < query.since_ms:
+                    return Page(jobs, "")
+                jobs.append(job)
+                if len(jobs) == query.limit:
+                    return Page(jobs, str(job.seq))
+            if not found or len(found) < (query.limit if not others else BATCH):
+                return Page(jobs, "")
+            bound = f"({found[-1][1]:.0f}"
+
+    def _smallest(self, names: list[str]) -> tuple[str, list[str]]:
+        if len(names) == 1:
+            return names[0], []
+        with self._redis.pipeline(transaction=False) as pipe:
+            for name in names:
+                pipe.zcard(f"{PREFIX}ix:{name}")
+            sizes = pipe.execute()
+        ranked = [name for _, name in sorted(zip(sizes, names, strict=True))]
+        return ranked[0], ranked[1:]
+
+    def _batch(self, index: str, bound: str, count: int) -> list[tuple[str, float]]:
+        return cast(
+            "list[tuple[str, float]]",
+            self._redis.zrange(
+                f"{PREFIX}ix:{index}",
+                cast("int", bound),
+                cast("int", "-inf"),
+                desc=True,
+                byscore=True,
+                offset=0,
+                num=count,
+                withscores=True,
+            ),
+        )
+
+    def _matching(self, ids: list[str], indexes: list[str]) -> set[str]:
+        kept = set(ids)
+        if not ids or not indexes:
+            return kept
+        with self._redis.pipeline(transaction=False) as pipe:
+            for name in indexes:
+                pipe.zmscore(f"{PREFIX}ix:{name}", ids)
+            for scores in pipe.execute():
+                kept &= {job for job, score in zip(ids, scores, strict=True) if score is not None}
+        return kept
+
+    def _records(self, ids: list[str]) -> list[Job]:
+        with self._redis.pipeline(transaction=False) as pipe:
+            for job in ids:
+                pipe.hgetall(f"{PREFIX}job:{job}")
+            return [Job.from_fields(fields) for fields in pipe.execute() if fields]
+
+    def position(self, job: Job) -> tuple[int, int] | None:
+        """Where a ready job stands in its lane: (position, length), or None when it is not ready.
+
+        Exact while nobody comes or leaves: the scopes take turns, each in its own order.
+        """
+        if job.state is not State.QUEUED:
+            return None
+        lane = f"{job.volume}:{job.lane}:{job.priority}"
+        rank = self._redis.zrank(f"{PREFIX}ready:{lane}:{job.scope}", job.id)
+        if rank is None:
+            return None
+        ring = cast("list[str]", self._redis.lrange(f"{PREFIX}ring:{lane}", 0, -1))
+        with self._redis.pipeline(transaction=False) as pipe:
+            for scope in ring:
+                pipe.zcard(f"{PREFIX}ready:{lane}:{scope}")
+            lengths: list[int] = pipe.execute()
+        mine = ring.index(job.scope) if job.scope in ring else len(ring)
+        turns = int(cast("int", rank))
+        before = turns + sum(
+            min(length, turns + (1 if at < mine else 0))
+            for at, length in enumerate(lengths)
+            if at != mine
+        )
+        return before + 1, sum(lengths)
+
+    def log(self, job: str) -> list[dict[str, Any]]:
+        """What happened to a job, oldest first; the oldest lines of a long story are gone."""
+        lines = cast("list[tuple[str, dict[str, str]]]", self._redis.xrange(f"{PREFIX}log:{job}"))
+        return [
+            {
+                "kind": line["kind"],
+                "at": moment(line["at"]),
+                "attempt": int(line["attempt"]),
+                "node": line["node"] or None,
+                "text": line["text"] or None,
+            }
+            for _, line in lines
+        ]
+
+
+def _bound(cursor: str) -> str:
+    if not cursor:
+        return "+inf"
+    if not cursor.isascii() or not cursor.isdigit():
+        raise InvalidParameters(
+            "The cursor is not one of ours; take it from `next` of the page before.",
+            errors=[{"pointer": "/cursor", "detail": "not a cursor"}],
+        )
+    return f"({cursor}"
