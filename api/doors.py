@@ -12,6 +12,9 @@ from flask import Flask, Response, current_app, g, request
 
 from api import problems
 from api.deadlines import Deadlines
+from api.jobs import Jobs
+from api.live import Live
+from api.plans import Planner
 from backends.base import Backend
 from backends.registry import Volumes
 from core import connections
@@ -41,6 +44,23 @@ class Door:
         """The uploads under way in the whole cluster."""
         client = connections.connect(self.settings, connections.Database.UPLOADS)
         return UploadStore(client, self.settings.storage_proxy.node_id)
+
+    @cached_property
+    def jobs(self) -> Jobs:
+        """The jobs of the whole cluster."""
+        return Jobs(self.settings, self.volumes)
+
+    @cached_property
+    def live(self) -> Live:
+        """Changes of jobs, for those who wait."""
+        client = connections.connect(self.settings, connections.Database.JOBS)
+        limit = self.settings.vfolder.doors.streams
+        return Live(client, self.jobs.store.get, self.jobs.document, limit)
+
+    @cached_property
+    def planner(self) -> Planner:
+        """How jobs would be done."""
+        return Planner(self.jobs, self.volumes)
 
     def on_volume(self, volume: str, act: Callable[[Backend], T]) -> T:
         """Call `act` with the backend of a volume, within the deadline.

@@ -111,8 +111,13 @@ def _without_body(view: View) -> View:
 def _documentation(view: View, act: Act) -> dict[str, Any]:
     found: dict[str, Any] = {"operationId": view.__name__, "responses": _responses(act)}
     if act.takes:
-        found["requestBody"] = {"required": True, "content": {JSON: {"schema": act.takes}}}
+        found["requestBody"] = {"required": True, "content": {JSON: {"schema": _schema(act.takes)}}}
     return found
+
+
+def _schema(takes: type[Body]) -> Any:  # noqa: ANN401 - what apispec resolves
+    alternatives = getattr(takes, "alternatives", None)
+    return takes if alternatives is None else {"oneOf": list(alternatives.values())}
 
 
 def _responses(act: Act) -> dict[str, Any]:

@@ -4,6 +4,7 @@ Enforces no quota: usage and limit are unknown (null), which clients read as «n
 """
 
 import errno
+import fcntl
 import os
 import shutil
 from collections.abc import Iterator
@@ -30,6 +31,10 @@ from core.errors import (
     VFolderNotFound,
 )
 from core.names import QuotaScope, VFolderId
+
+#: ioctl_ficlonerange(2): share all blocks of another file.
+FICLONE = 0x40049409
+HIDDEN_FILE_MODE = 0o600
 
 
 class PosixBackend(Backend):
@@ -74,6 +79,24 @@ class PosixBackend(Backend):
             found = os.fstatvfs(root)
         used = (found.f_blocks - found.f_bfree) * found.f_frsize
         return Capacity(capacity_bytes=used + found.f_bavail * found.f_frsize, used_bytes=used)
+
+    def reflinks(self) -> bool:
+        """Whether files can share blocks here (FICLONE); tried with two nameless files."""
+        with self.root() as root:
+            try:
+                one = os.open(".", os.O_TMPFILE | os.O_RDWR, HIDDEN_FILE_MODE, dir_fd=root)
+                other = os.open(".", os.O_TMPFILE | os.O_RDWR, HIDDEN_FILE_MODE, dir_fd=root)
+            except OSError:
+                return False
+        try:
+            os.write(one, b"\0" * os.sysconf("SC_PAGE_SIZE"))
+            fcntl.ioctl(other, FICLONE, one)
+        except OSError:
+            return False
+        finally:
+            os.close(one)
+            os.close(other)
+        return True
 
     def hardware(self) -> HardwareInfo:
         """See `Backend.hardware`: healthy when the probe holds."""

@@ -8,8 +8,9 @@ rename, the target never existed.
 import os
 from pathlib import PurePosixPath
 
-from backends import descriptors, layout
 from backends.tree import CopyOptions, Receipt, compare_trees, copy_tree, measure_tree, remove_tree
+
+from backends import descriptors, layout
 from core.errors import (
     BackendFailed,
     NoSpace,

@@ -7,8 +7,9 @@ rename is marked first: a vfolder that is made anew under the same id meanwhile 
 import os
 from pathlib import PurePosixPath
 
-from backends import descriptors, layout, paths
 from backends.tree import remove_tree
+
+from backends import descriptors, layout, paths
 from core.control import Counter
 from core.errors import EntryNotFound
 from core.jobs import State

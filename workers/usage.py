@@ -1,6 +1,7 @@
 """The verb `usage`: count what a vfolder holds, and keep the answer for those who ask quickly."""
 
 from backends.tree import measure_tree
+
 from core.names import VFolderId
 from core.requests import UsageRequest
 from core.usage import UsageBook

@@ -3,11 +3,21 @@
 from flask import Flask
 from flask_smorest import Api
 
-from api.manager import files, quota_scopes, status, tickets, vfolders, volumes
+from api.manager import (
+    bgtasks,
+    files,
+    jobs,
+    nodes,
+    quota_scopes,
+    status,
+    tickets,
+    vfolders,
+    volumes,
+)
 
 
 def install(app: Flask, api: Api) -> None:
     """Register every resource of the door."""
     app.register_blueprint(status.blueprint)
-    for resource in (volumes, quota_scopes, vfolders, files, tickets):
+    for resource in (volumes, quota_scopes, vfolders, files, tickets, bgtasks, jobs, nodes):
         api.register_blueprint(resource.blueprint)

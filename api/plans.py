@@ -1,0 +1,99 @@
+"""Plans: how a job would be done, what was checked, and every refusal. Nothing is done."""
+
+from typing import Any
+
+from api.jobs import Jobs
+from backends.base import Capacity
+from backends.posix import PosixBackend
+from backends.registry import Volumes
+from core import requests
+from core.errors import NoSpace, StorageError
+from core.names import VFolderId
+from core.requests import CloneRequest, Request
+from core.store import PREFIX
+from core.usage import UsageBook
+
+#: Methods by which bytes get to a clone, as the words of docs/design.md name them.
+REFLINK, STREAM = "reflink", "stream"
+
+
+class Planner:
+    """Answers `plan: true`."""
+
+    def __init__(self, jobs: Jobs, volumes: Volumes) -> None:
+        self._jobs = jobs
+        self._volumes = volumes
+        self._usage = UsageBook(jobs.redis)
+
+    def plan(self, body: dict[str, Any]) -> dict[str, Any]:
+        """The plan of a request.
+
+        Raises:
+            InvalidParameters: the request itself has no allowed form.
+        """
+        request = requests.parse(body)
+        refusals: list[dict[str, Any]] = []
+        checks: list[dict[str, Any]] = []
+        method: str | None = None
+        try:
+            self._jobs.check(request)
+        except StorageError as error:
+            refusals.append(_refusal(error))
+        else:
+            checks.append({"check": "names", "outcome": "held"})
+            if isinstance(request, CloneRequest):
+                method = self._clone(request, checks, refusals)
+        return {
+            "verb": request.verb,
+            "method": method,
+            "would_start": not refusals,
+            "refusals": refusals,
+            "checks": checks,
+            "waits_for": self._holders(request),
+        }
+
+    def _clone(
+        self, request: CloneRequest, checks: list[dict[str, Any]], refusals: list[dict[str, Any]]
+    ) -> str:
+        usage = self._usage.last(request.volume, VFolderId.parse(request.source)) or {}
+        needed: int | None = usage.get("allocated_bytes")
+        free = _free(self._volumes.get(request.home).capacity())
+        outcome = "unchecked"
+        if needed is not None and free is not None:
+            outcome = "held" if needed <= free else "refused"
+        checks.append(
+            {
+                "check": "room",
+                "outcome": outcome,
+                "needed_bytes": needed,
+                "free_bytes": free,
+                "as_of": usage.get("as_of"),
+            },
+        )
+        if outcome == "refused":
+            detail = f"The clone needs {needed} bytes; the volume has {free} free."
+            refusals.append(_refusal(NoSpace(detail)))
+        target = self._volumes.get(request.home)
+        same = request.volume == request.home
+        reflinks = same and isinstance(target, PosixBackend) and target.reflinks()
+        return REFLINK if reflinks else STREAM
+
+    def _holders(self, request: Request) -> list[str]:
+        """The live jobs this one would have to wait for."""
+        found: list[str] = []
+        for key, mode in request.locks():
+            for member in self._jobs.redis.zrange(f"{PREFIX}lockq:{key}", 0, -1):
+                job, _, theirs = str(member).rpartition("|")
+                if (mode == "exclusive" or theirs == "e") and job not in found:
+                    found.append(job)
+        return found
+
+
+def _free(room: Capacity) -> int | None:
+    if room.capacity_bytes is None or room.used_bytes is None:
+        return None
+    return room.capacity_bytes - room.used_bytes
+
+
+def _refusal(error: StorageError) -> dict[str, Any]:
+    return {"error_code": error.error_code, "status": error.status, "detail": error.detail}

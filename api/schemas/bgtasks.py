@@ -1,0 +1,72 @@
+"""Long work by its older names: the bodies as existing clients write them."""
+
+from dataclasses import dataclass
+
+import marshmallow as ma
+from marshmallow import fields, validate
+
+from api.schemas.fields import Body, Flag, PathField, Text, VFolderField, VolumeName
+from core.names import VFolderId, VFolderPath
+from core.requests import PATHS_MAX
+
+
+@dataclass(frozen=True, slots=True)
+class CloneVFolder:
+    """Asks for a copy of a vfolder."""
+
+    volume: str
+    source: VFolderId
+    target_volume: str | None
+    target: VFolderId
+
+
+@dataclass(frozen=True, slots=True)
+class DeleteEntries:
+    """Asks for entries of a vfolder to be removed."""
+
+    volume: str
+    vfolder: VFolderId
+    paths: list[VFolderPath]
+    recursive: bool
+
+
+class CloneVFolderBody(Body):
+    """Asks for a copy of a vfolder; keys of other releases are ignored."""
+
+    class Meta:
+        """Older clients send more."""
+
+        unknown = ma.EXCLUDE
+
+    makes = CloneVFolder
+    volume = Text(data_key="src_volume", metadata={"description": "Volume of the source."})
+    source = VFolderField(key="src_vfid")
+    target_volume = fields.String(
+        data_key="dst_volume",
+        required=True,
+        allow_none=True,
+        validate=validate.Length(min=1),
+        metadata={"description": "Volume of the copy; null is the same volume."},
+    )
+    target = VFolderField(key="dst_vfid")
+
+
+class DeleteEntriesBody(Body):
+    """Asks for entries of a vfolder to be removed; unknown keys are ignored."""
+
+    class Meta:
+        """Other releases send more."""
+
+        unknown = ma.EXCLUDE
+
+    makes = DeleteEntries
+    volume = VolumeName()
+    vfolder = VFolderField()
+    paths = fields.List(
+        PathField(key=None),
+        data_key="relpaths",
+        required=True,
+        validate=validate.Length(1, PATHS_MAX),
+        metadata={"description": "Paths relative to the vfolder; its root is not one."},
+    )
+    recursive = Flag(load_default=False, metadata={"description": "Remove directories too."})

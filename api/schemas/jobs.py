@@ -1,0 +1,226 @@
+"""Jobs: what may be asked, one body per verb, and the document that callers see."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import marshmallow as ma
+from marshmallow import fields, validate
+
+from api.schemas.fields import Body, VolumeName
+from core import requests
+from core.jobs import PRIORITY_DEFAULT, PRIORITY_FIRST, PRIORITY_LAST, Lane, State
+
+LABEL_MAX = 200
+#: The longest deadline that may be asked: a year (seconds).
+DEADLINE_MAX_SECONDS = 365 * 86_400
+_VFOLDER = {
+    "description": "VFolder: `<user|project>:<uuid>/<uuid>`.",
+    "example": "user:6a3ce8b1-1b2c-4d5e-8f90-0123456789ab/0f1e2d3c4b5a69788796a5b4c3d2e1f0",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class AskedJob:
+    """A job as it was asked for: the request, and what is said about it."""
+
+    request: dict[str, Any]
+    plan: bool
+    requester: str
+    label: str
+    priority: int
+    deadline_seconds: float | None
+
+
+class JobBody(ma.Schema):
+    """What every verb takes."""
+
+    verb = fields.String(required=True, metadata={"description": "What to do."})
+    volume = VolumeName()
+    plan = fields.Boolean(
+        load_default=False,
+        truthy={True},
+        falsy={False},
+        metadata={"description": "Only tell how it would be done, and every refusal."},
+    )
+    requester = fields.String(
+        load_default="",
+        validate=validate.Length(max=LABEL_MAX),
+        metadata={"description": "Who asks; jobs are listed by it and keys are kept apart by it."},
+    )
+    label = fields.String(load_default="", validate=validate.Length(max=LABEL_MAX))
+    priority = fields.Integer(
+        strict=True,
+        load_default=PRIORITY_DEFAULT,
+        validate=validate.Range(PRIORITY_FIRST, PRIORITY_LAST),
+        metadata={"description": "0 goes first, 9 last, within a lane."},
+    )
+    deadline_seconds = fields.Float(
+        load_default=None,
+        allow_none=True,
+        validate=validate.Range(0, DEADLINE_MAX_SECONDS, min_inclusive=False),
+        metadata={"description": "Give up when it has not ended after so many seconds."},
+    )
+
+
+class CloneBody(JobBody):
+    """Make `target` a copy of `source`; the target must not exist."""
+
+    source = fields.String(required=True, metadata=_VFOLDER)
+    target = fields.String(required=True, metadata=_VFOLDER)
+    target_volume = fields.String(
+        load_default=None,
+        allow_none=True,
+        metadata={"description": "Volume of the target; the same volume when absent."},
+    )
+    verify = fields.String(
+        load_default="size", validate=validate.OneOf(["none", "size", "checksum"])
+    )
+
+
+class DeleteBody(JobBody):
+    """Take a vfolder away: gone at once, its bytes removed afterwards."""
+
+    vfolder = fields.String(required=True, metadata=_VFOLDER)
+
+
+class DeleteFilesBody(JobBody):
+    """Remove entries of a vfolder; absent ones are skipped."""
+
+    vfolder = fields.String(required=True, metadata=_VFOLDER)
+    paths = fields.List(
+        fields.String(),
+        required=True,
+        validate=validate.Length(1, requests.PATHS_MAX),
+        metadata={"description": "Paths relative to the vfolder."},
+    )
+    recursive = fields.Boolean(load_default=False, truthy={True}, falsy={False})
+
+
+class UsageBody(JobBody):
+    """Count what a vfolder holds."""
+
+    vfolder = fields.String(required=True, metadata=_VFOLDER)
+
+
+VERB_BODIES: dict[str, type[JobBody]] = {
+    "clone": CloneBody,
+    "delete": DeleteBody,
+    "delete-files": DeleteFilesBody,
+    "usage": UsageBody,
+}
+_ABOUT = ("plan", "requester", "label", "priority", "deadline_seconds")
+
+
+class AnyJobBody(Body):
+    """One of the verbs' bodies, told apart by `verb`."""
+
+    class Meta:
+        """Keys belong to the verb's own schema."""
+
+        unknown = ma.INCLUDE
+
+    makes = AskedJob
+    alternatives: ClassVar[dict[str, type[JobBody]]] = VERB_BODIES
+    verb = fields.String(required=True, validate=validate.OneOf(sorted(VERB_BODIES)))
+
+    @ma.post_load
+    def _make(self, data: Mapping[str, Any], **_: Any) -> AskedJob:  # noqa: ANN401 - marshmallow's hook
+        loaded = VERB_BODIES[data["verb"]]().load(data)
+        about = {name: loaded.pop(name) for name in _ABOUT}
+        return AskedJob(request=loaded, **about)
+
+
+class JobProgress(ma.Schema):
+    """How far a job is; what is unknown is null."""
+
+    text = fields.String(metadata={"description": "The one sentence."})
+    phase = fields.String()
+    percent = fields.Float(allow_none=True)
+    done_items = fields.Integer()
+    total_items = fields.Integer(allow_none=True)
+    done_bytes = fields.Integer()
+    total_bytes = fields.Integer(allow_none=True)
+    items_per_second = fields.Float(allow_none=True)
+    bytes_per_second = fields.Float(allow_none=True)
+    eta_seconds = fields.Integer(allow_none=True)
+    stalled_seconds = fields.Integer(allow_none=True)
+    entry = fields.String(allow_none=True)
+    errors = fields.Integer()
+    phases = fields.List(fields.Dict())
+
+
+class QueuePlace(ma.Schema):
+    """Where a waiting job stands in its lane."""
+
+    position = fields.Integer()
+    length = fields.Integer()
+
+
+class JobDocument(ma.Schema):
+    """A job as it is now."""
+
+    id = fields.String()
+    bgtask_id = fields.String(metadata={"description": "The same id, as older clients name it."})
+    verb = fields.String()
+    volume = fields.String()
+    lane = fields.String(validate=validate.OneOf([lane.value for lane in Lane]))
+    scope = fields.String(allow_none=True)
+    request = fields.Dict()
+    state = fields.String(validate=validate.OneOf([state.value for state in State]))
+    state_reason = fields.String(allow_none=True)
+    waits_for = fields.String(allow_none=True)
+    done = fields.Boolean()
+    progress = fields.Nested(JobProgress, allow_none=True)
+    result = fields.Dict(allow_none=True)
+    error = fields.Dict(allow_none=True)
+    attempt = fields.Integer()
+    losses = fields.Integer()
+    priority = fields.Integer()
+    node = fields.String(allow_none=True)
+    requester = fields.String(allow_none=True)
+    label = fields.String(allow_none=True)
+    retry_of = fields.String(allow_none=True)
+    paused = fields.Boolean()
+    cancel_requested = fields.Boolean()
+    cancellable = fields.Boolean()
+    created_at = fields.String()
+    started_at = fields.String(allow_none=True)
+    updated_at = fields.String()
+    ended_at = fields.String(allow_none=True)
+    deadline_at = fields.String(allow_none=True)
+    version = fields.Integer()
+    queue = fields.Nested(QueuePlace, allow_none=True)
+    links = fields.Dict(keys=fields.String(), values=fields.String())
+
+
+class JobPage(ma.Schema):
+    """Jobs, newest first."""
+
+    jobs = fields.List(fields.Nested(JobDocument))
+    next = fields.String(
+        allow_none=True, metadata={"description": "The cursor of the next page; null at the end."}
+    )
+
+
+class JobLog(ma.Schema):
+    """What happened to a job, oldest first."""
+
+    events = fields.List(fields.Dict())
+
+
+class JobPlan(ma.Schema):
+    """How a job would be done; nothing was done."""
+
+    verb = fields.String()
+    method = fields.String(allow_none=True)
+    would_start = fields.Boolean()
+    refusals = fields.List(fields.Dict())
+    checks = fields.List(fields.Dict())
+    waits_for = fields.List(fields.String())
+
+
+class NodeList(ma.Schema):
+    """The nodes that were seen in the last day."""
+
+    nodes = fields.List(fields.Dict())
