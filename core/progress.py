@@ -126,14 +126,15 @@ class Progress:
             current = self._current()
             rate = self._rate(now, current)
             eta = _eta(current, rate, now)
+            shown = self._telling(current)
             stalled = now - self._moved
             data: dict[str, Any] = {
                 "phase": current.name,
                 "percent": _percent(current),
-                "done_items": current.done_items(),
-                "total_items": current.total_items,
-                "done_bytes": current.done_bytes(),
-                "total_bytes": current.total_bytes,
+                "done_items": shown.done_items(),
+                "total_items": shown.total_items,
+                "done_bytes": shown.done_bytes(),
+                "total_bytes": shown.total_bytes,
                 "bytes_per_second": rate[1],
                 "items_per_second": rate[0],
                 "eta_seconds": eta,
@@ -144,6 +145,11 @@ class Progress:
             }
         data["text"] = sentence(data)
         return data
+
+    def _telling(self, current: Phase) -> Phase:
+        """The phase whose counters tell most: the last one that has any."""
+        counted = (phase for phase in reversed(self._phases) if phase.items)
+        return current if current.total_items else next(counted, current)
 
     def _rate(self, now: float, current: Phase) -> tuple[float | None, float | None]:
         self._samples.append((now, current.done_items(), current.done_bytes()))

@@ -6,11 +6,19 @@ rename, the target never existed.
 """
 
 import os
+from itertools import islice
 from pathlib import PurePosixPath
-
-from backends.tree import CopyOptions, Receipt, compare_trees, copy_tree, measure_tree, remove_tree
+from typing import Any
 
 from backends import descriptors, layout
+from backends.tree import (
+    CompareOptions,
+    CopyOptions,
+    Receipt,
+    compare_trees,
+    copy_tree,
+    remove_tree,
+)
 from core.errors import (
     BackendFailed,
     NoSpace,
@@ -24,6 +32,22 @@ from workers.manifest import Manifest
 
 #: Differences named in the error of a failed verification.
 DIFFERENCES_SHOWN = 10
+
+
+def document(receipt: Receipt) -> dict[str, Any]:
+    """What a copy kept and what it could not keep, as JSON."""
+    return {
+        "files": receipt.files,
+        "directories": receipt.directories,
+        "links": receipt.links,
+        "hard_links": receipt.hard_links,
+        "copied_bytes": receipt.size_bytes,
+        "complete": receipt.complete,
+        "not_kept": {
+            loss.value: {"count": count, "examples": receipt.examples.get(loss, [])}
+            for loss, count in receipt.losses.items()
+        },
+    }
 
 
 class Clone:
@@ -48,13 +72,14 @@ class Clone:
             return self._outcome(manifest.last("copied") or {})
         if descriptors.exists(PurePosixPath(self._target.directory), self._root):
             raise VFolderExists(f"The vfolder {self._target} is already there.")
-        with self._from.open_vfolder(self._source) as source:
-            self._plan(source)
-            with self._context.room(self._root, self._staging) as staging:
-                receipt = self._copy(source, staging)
+        with (
+            self._from.open_vfolder(self._source) as source,
+            self._context.room(self._root, self._staging) as staging,
+        ):
+                receipt = self._copy(source, staging, manifest)
                 self._verify(source, staging)
                 os.fsync(staging)
-                facts = receipt.document()
+                facts = document(receipt)
                 manifest.mark("copied", **facts)
                 self._publish(manifest, os.fstat(staging).st_ino)
         return self._outcome(facts)
@@ -73,34 +98,38 @@ class Clone:
         except QuotaScopeExists:
             return
 
-    def _plan(self, source: int) -> None:
-        self._run.phase("plan")
-        usage = measure_tree(source, control=self._run)
+    def _check_room(self, _items: int | None, size_bytes: int | None) -> None:
+        if self._run.job.attempt > 1:  # a part of it is already there
+            return
         room = self._to.capacity()
-        if room.capacity_bytes is not None and room.used_bytes is not None:
-            free = room.capacity_bytes - room.used_bytes
-            if usage.allocated_bytes > free:
-                raise NoSpace(
-                    f"The clone needs {usage.allocated_bytes} bytes; the volume has {free} free.",
-                )
-        self._run.phase("copy")
-        self._run.expect(items=usage.entries, size_bytes=usage.apparent_bytes)
+        if size_bytes is None or room.capacity_bytes is None or room.used_bytes is None:
+            return
+        free = room.capacity_bytes - room.used_bytes
+        if size_bytes > free and not self._from.reflinks():
+            raise NoSpace(f"The clone needs {size_bytes} bytes; the volume has {free} free.")
 
-    def _copy(self, source: int, staging: int) -> Receipt:
-        options = CopyOptions(processes=self._context.processes)
-        return copy_tree(source, staging, control=self._run, options=options)
+    def _copy(self, source: int, staging: int, manifest: Manifest) -> Receipt:
+        options = CopyOptions(effort=self._context.effort)
+        self._run.on_expect = self._check_room
+        try:
+            return copy_tree(
+                source, staging, control=self._run, manifest=manifest.record, options=options
+            )
+        finally:
+            self._run.on_expect = None
 
     def _verify(self, source: int, staging: int) -> None:
         if self._request.verify == "none":
             return
         self._run.phase("verify")
-        digest = self._request.verify == "checksum"
-        found = compare_trees(source, staging, digest=digest, control=self._run)
-        differences = [str(d) for _, d in zip(range(DIFFERENCES_SHOWN), found, strict=False)]
-        if differences:
+        digest = "xxh3" if self._request.verify == "checksum" else None
+        options = CompareOptions(digest=digest, effort=self._context.effort)
+        found = compare_trees(source, staging, control=self._run, options=options)
+        shown = [f"{d.path}: {d.aspect} {d.detail}" for d in islice(found, DIFFERENCES_SHOWN)]
+        if shown:
             raise BackendFailed(
                 "The copy differs from its source, which may have changed meanwhile; ask again.",
-                data={"differences": differences},
+                data={"differences": shown},
             )
 
     def _publish(self, manifest: Manifest, inode: int) -> None:
@@ -130,8 +159,7 @@ class Clone:
         except FileNotFoundError:
             return False
 
-    def _outcome(self, facts: dict[str, object]) -> Outcome:
-        facts = {key: value for key, value in facts.items() if key != "kind"}
+    def _outcome(self, facts: dict[str, Any]) -> Outcome:
         return Outcome(
             sentence=f"cloned {self._source} to {self._target}",
             result={"source": str(self._source), "target": str(self._target), **facts},

@@ -1,6 +1,5 @@
 """What a verb gets to work with, and what it gives back."""
 
-import os
 import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -11,13 +10,14 @@ from typing import Any
 from backends import descriptors
 from backends.posix import PosixBackend
 from backends.registry import Volumes
+from backends.tree import Effort
 from core.errors import Unsupported
 from core.jobs import State
 from core.names import QuotaScope
 from core.requests import Request
 from core.settings import Settings
 from core.store import JobStore
-from workers.manifest import Manifest
+from workers.manifest import Manifest, flock
 from workers.run import Run
 
 
@@ -65,9 +65,9 @@ class Context:
         Raises:
             Interrupted: the run has to stop before the fence is free.
         """
-        found = Manifest(root_fd, scope, self.run.job.id)
+        wait = threading.Event().wait
+        found = Manifest(root_fd, scope, self.run.job.id, lambda fd: flock(fd, self.run, wait))
         self._open.callback(found.close)
-        found.fence(self.run, threading.Event().wait)
         self._leftovers.append((found, root_fd))
         return found
 
@@ -87,6 +87,6 @@ class Context:
         self._open.close()
 
     @property
-    def processes(self) -> int:
-        """How many processes a tree walk may use."""
-        return self.settings.vfolder.worker.tree_processes or os.cpu_count() or 1
+    def effort(self) -> Effort:
+        """How hard a tree walk may work on this node."""
+        return Effort(helpers=self.settings.vfolder.worker.tree_processes or None)

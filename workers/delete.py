@@ -7,9 +7,8 @@ rename is marked first: a vfolder that is made anew under the same id meanwhile 
 import os
 from pathlib import PurePosixPath
 
-from backends.tree import remove_tree
-
 from backends import descriptors, layout, paths
+from backends.tree import RemoveOptions, remove_tree
 from core.control import Counter
 from core.errors import EntryNotFound
 from core.jobs import State
@@ -29,6 +28,7 @@ class Delete:
         self._run = context.run
         self._vfolder = VFolderId.parse(request.vfolder)
         self._root = context.root(request.volume)
+        self._left = 0
         self._trash = layout.trash(self._vfolder.scope, self._run.job.id)
 
     def __call__(self) -> Outcome:
@@ -70,15 +70,22 @@ class Delete:
         if not descriptors.exists(self._trash, self._root):
             return
         with self._context.room(self._root, self._trash.parent) as parent:
-            remove_tree(
-                parent, self._trash.name, control=self._run, processes=self._context.processes
+            removal = remove_tree(
+                parent,
+                self._trash.name,
+                control=self._run,
+                options=RemoveOptions(effort=self._context.effort),
             )
             os.fsync(parent)
+        for path, reason in removal.left_named:
+            self._run.fault(path, reason)
+        self._left = removal.left
 
     def _outcome(self, *, existed: bool) -> Outcome:
         return Outcome(
             sentence=f"deleted {self._vfolder}" if existed else f"{self._vfolder} was not there",
-            result={"vfolder": str(self._vfolder), "existed": existed},
+            result={"vfolder": str(self._vfolder), "existed": existed, "left": self._left},
+            state=State.PARTIAL if self._left else State.SUCCEEDED,
         )
 
 
@@ -128,7 +135,10 @@ class DeleteFiles:
         except IsADirectoryError:
             if not self._request.recursive:
                 return False
-            remove_tree(parent, name, control=self._run, processes=self._context.processes)
-            return True
+            options = RemoveOptions(effort=self._context.effort)
+            removal = remove_tree(parent, name, control=self._run, options=options)
+            for path, reason in removal.left_named:
+                self._run.fault(path, reason)
+            return removal.complete
         self._run.count(Counter.DELETED, 1)
         return True

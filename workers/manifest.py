@@ -1,19 +1,17 @@
-"""A job's file beside the data: its fence, and the marks of what it has done.
+"""A job's file beside the data: its fence, and the record of what it has done.
 
 The lock on the file (flock(2)) is the fence: a run that is stopped, or a helper process that
-outlived its run, still holds it, and the next run waits. Marks are JSON lines, synced before the
-effect they announce; a torn last line is ignored.
+outlived its run, still holds it, and the next run waits. Only behind the fence is the record read
+or written: it holds the tree engine's checkpoints and, between them, our marks.
 """
 
 import errno
 import fcntl
 import os
-import zlib
+from collections.abc import Callable
 from typing import Any
 
-import orjson
-
-from backends import descriptors, layout
+from backends import descriptors, layout, tree
 from core.control import Control
 from core.names import QuotaScope
 
@@ -21,58 +19,44 @@ from core.names import QuotaScope
 FILE_MODE = 0o600
 #: How often a held fence is tried again.
 FENCE_PAUSE_SECONDS = 0.1
+_MARK = "mark"
 
 
 class Manifest:
-    """Open, locked and readable; closed by `close` or the end of the process."""
+    """A job's file, open and locked; the lock is given up by `close` or with the process."""
 
-    def __init__(self, root_fd: int, scope: QuotaScope | None, job: str) -> None:
-        """Open the file, making it and its directory.
+    def __init__(
+        self, root_fd: int, scope: QuotaScope | None, job: str, fence: Callable[[int], None]
+    ) -> None:
+        """Open the file, making it and its directory, and take the fence.
 
         Raises:
+            Interrupted: the run has to stop before it got the fence.
             OSError: the volume refuses.
         """
         self._path = layout.manifest(scope, job)
         with descriptors.made(self._path.parent, root_fd, descriptors.HIDDEN_MODE) as parent:
-            flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC
-            self.fd = os.open(self._path.name, flags, FILE_MODE, dir_fd=parent)
-
-    def fence(self, control: Control, wait: Any) -> None:  # noqa: ANN401 - a callable that sleeps
-        """Take the lock; while a former run still holds it, wait and obey `control`.
-
-        Raises:
-            Interrupted: the run has to stop before it got the lock.
-        """
-        while True:
-            control.check()
+            flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
+            self._lock = os.open(self._path.name, flags, FILE_MODE, dir_fd=parent)
             try:
-                fcntl.flock(self.fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError as error:
-                if error.errno not in (errno.EAGAIN, errno.EACCES):
-                    raise
-                wait(FENCE_PAUSE_SECONDS)
-            else:
-                return
+                fence(self._lock)
+                self.record = tree.Manifest.open(parent, self._path.name)
+            except BaseException:
+                os.close(self._lock)
+                raise
 
     def mark(self, kind: str, **facts: Any) -> None:  # noqa: ANN401 - JSON values
-        """Append a mark and sync it."""
-        text = orjson.dumps({"kind": kind, **facts})
-        # The line break stands first, so that a torn line before it stays alone.
-        os.write(self.fd, b"\n%08x %s" % (zlib.crc32(text), text))
-        os.fdatasync(self.fd)
-
-    def marks(self) -> list[dict[str, Any]]:
-        """Every whole mark, oldest first."""
-        size = os.fstat(self.fd).st_size
-        lines = os.pread(self.fd, size, 0).split(b"\n")
-        return [orjson.loads(line[9:]) for line in lines if _whole(line)]
+        """Record a fact and bring it to disk before returning."""
+        self.record.append([_MARK, kind, facts], sync=True)
 
     def last(self, kind: str) -> dict[str, Any] | None:
         """The newest mark of a kind."""
-        return next((m for m in reversed(self.marks()) if m["kind"] == kind), None)
+        marks = (record for _, record in self.record.records() if record[0] == _MARK)
+        found = [facts for _, name, facts in marks if name == kind]
+        return dict(found[-1]) if found else None
 
     def remove(self, root_fd: int) -> None:
-        """Take the file away; the lock holds until `close`."""
+        """Take the file away; the fence holds until `close`."""
         try:
             with descriptors.opened(self._path.parent, root_fd) as parent:
                 os.unlink(self._path.name, dir_fd=parent)
@@ -80,13 +64,24 @@ class Manifest:
             return
 
     def close(self) -> None:
-        """Give up the lock."""
-        os.close(self.fd)
+        """Give up the fence."""
+        self.record.close()
+        os.close(self._lock)
 
 
-def _whole(line: bytes) -> bool:
-    head, space, text = line.partition(b" ")
-    try:
-        return bool(space) and int(head, 16) == zlib.crc32(text)
-    except ValueError:
-        return False
+def flock(descriptor: int, control: Control, wait: Callable[[float], Any]) -> None:
+    """Take the lock; while a former run still holds it, wait and obey `control`.
+
+    Raises:
+        Interrupted: the run has to stop first.
+    """
+    while True:
+        control.check()
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            if error.errno not in (errno.EAGAIN, errno.EACCES):
+                raise
+            wait(FENCE_PAUSE_SECONDS)
+        else:
+            return

@@ -57,6 +57,7 @@ class Run:
         self._thread: threading.Thread | None = None
         self._tell: Teller | None = None
         self.bandwidth: int | None = None
+        self.on_expect: Callable[[int | None, int | None], None] | None = None
 
     def start(self, tell: Teller | None = None) -> None:
         """Begin to renew; the lease was taken by the claim just before."""
@@ -95,7 +96,9 @@ class Run:
         self.progress.phase(name)
 
     def expect(self, items: int | None = None, size_bytes: int | None = None) -> None:
-        """See `Control.expect`."""
+        """See `Control.expect`; whoever asked to hear of it may refuse by raising."""
+        if self.on_expect is not None:
+            self.on_expect(items, size_bytes)
         self.progress.expect(items, size_bytes)
 
     def count(self, counter: Counter, items: int = 0, size_bytes: int = 0) -> None:

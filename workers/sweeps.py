@@ -6,11 +6,10 @@ from itertools import product
 from pathlib import PurePosixPath
 from typing import Any
 
-from backends.tree import remove_tree
-
 from backends import descriptors, layout
 from backends.posix import PosixBackend
 from backends.registry import Volumes
+from backends.tree import remove_tree
 from backends.upload_sweep import sweep_uploads
 from core.connections import Database, connect
 from core.control import Unattended

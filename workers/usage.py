@@ -1,11 +1,37 @@
 """The verb `usage`: count what a vfolder holds, and keep the answer for those who ask quickly."""
 
-from backends.tree import measure_tree
+from typing import Any
 
+from backends.tree import Usage as TreeUsage
+from backends.tree import UsageOptions, measure_tree
 from core.names import VFolderId
 from core.requests import UsageRequest
 from core.usage import UsageBook
 from workers.context import Context, Outcome
+
+#: Directories at the top named with their sizes.
+TOP = 20
+
+
+def describe(found: TreeUsage) -> dict[str, Any]:
+    """What was counted, as JSON."""
+    return {
+        "file_count": found.entries,
+        "used_bytes": found.size_bytes,
+        "allocated_bytes": found.allocated_bytes,
+        "files": found.files,
+        "directories": found.directories,
+        "links": found.links,
+        "others": found.others,
+        "complete": found.complete,
+        "unreadable": found.unreadable,
+        "unreadable_examples": found.unreadable_named,
+        "sizes": [
+            {"below_bytes": 2**power if power else 1, "files": count}
+            for power, count in sorted(found.histogram.items())
+        ],
+        "top": [{"name": n, "bytes": size, "files": files} for n, size, files in found.top],
+    }
 
 
 class Usage:
@@ -21,8 +47,9 @@ class Usage:
         self._context.run.phase("count")
         backend = self._context.backend(self._request.volume)
         with backend.open_vfolder(self._vfolder) as root:
-            found = measure_tree(root, control=self._context.run)
-        document = found.document()
+            options = UsageOptions(histogram=True, top=TOP, effort=self._context.effort)
+            found = measure_tree(root, control=self._context.run, options=options)
+        document = describe(found)
         UsageBook(self._context.store.redis).keep(self._request.volume, self._vfolder, document)
         return Outcome(
             sentence=f"counted {found.entries:,} entries of {self._vfolder}",

@@ -103,9 +103,9 @@ def submit_job(body: AskedJob) -> Response:
 def list_jobs() -> Response:
     """List jobs, newest first.
 
-    Filters: `state`, `verb`, `volume`, `scope`, `vfolder`, `requester`, `label` and `since` (RFC
-    3339); `limit` (50, at most 500) and `cursor` (from `next`). Jobs that come or end meanwhile do not
-    shift the pages.
+    Filters: `state`, `verb`, `volume`, `scope`, `vfolder`, `requester`, `label`, and `since` (a
+    moment as in RFC 3339); `limit` (50, at most 500) and `cursor` (from `next`). Jobs that come or
+    end meanwhile do not shift the pages.
     """
     arguments = request.args
     unknown = set(arguments) - {*INDEXED, "since", "limit", "cursor"}
