@@ -76,12 +76,12 @@ class Clone:
             self._from.open_vfolder(self._source) as source,
             self._context.room(self._root, self._staging) as staging,
         ):
-                receipt = self._copy(source, staging, manifest)
-                self._verify(source, staging)
-                os.fsync(staging)
-                facts = document(receipt)
-                manifest.mark("copied", **facts)
-                self._publish(manifest, os.fstat(staging).st_ino)
+            receipt = self._copy(source, staging, manifest)
+            self._verify(source, staging)
+            os.fsync(staging)
+            facts = document(receipt)
+            manifest.mark("copied", **facts)
+            self._publish(manifest, os.fstat(staging).st_ino)
         return self._outcome(facts)
 
     def undo(self) -> None:
