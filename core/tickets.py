@@ -28,7 +28,7 @@ class DownloadTicket(Struct, frozen=True, kw_only=True):
 
 
 class UploadTicket(Struct, frozen=True, kw_only=True):
-    """May write one upload of `size` bytes into a vfolder."""
+    """May write one upload of `size` bytes into a vfolder; with `tree`, many below `relpath`."""
 
     volume: str
     vfid: str
@@ -37,6 +37,8 @@ class UploadTicket(Struct, frozen=True, kw_only=True):
     session: str
     exp: float
     op: str = "upload"
+    #: Any number of uploads below the directory `relpath`, each of `size` bytes at most.
+    tree: bool = False
 
 
 class ArchiveTicket(Struct, frozen=True, kw_only=True):

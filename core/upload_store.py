@@ -22,7 +22,16 @@ import redis
 from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_fixed
 
 from core.errors import Unavailable
-from core.uploads import Lease, LeaseHeld, LeaseLost, Progress, Upload, UploadExists, UploadNotFound
+from core.uploads import (
+    Lease,
+    LeaseHeld,
+    LeaseLost,
+    Progress,
+    Upload,
+    UploadExists,
+    UploadNotFound,
+    Wish,
+)
 
 #: An upload nobody has written to for this long is forgotten, and swept from the disk.
 UPLOAD_TTL_SECONDS = 86_400
@@ -56,7 +65,7 @@ redis.call('EXPIRE', KEYS[3], ARGV[4])
 if ARGV[5] == '' then redis.call('DEL', KEYS[4])
 else redis.call('SET', KEYS[4], ARGV[5], 'EX', ARGV[4]) end
 redis.call('EXPIRE', KEYS[2], ARGV[3])
-return redis.call('EXISTS', KEYS[5])
+return redis.call('GET', KEYS[5]) or ''
 """
 _SAVE = """
 if redis.call('GET', KEYS[2]) ~= ARGV[1] then return -1 end
@@ -148,7 +157,11 @@ class UploadStore:
         return [bool(found) for found in _patiently(ask)]
 
     def acquire(
-        self, upload_id: str, wait_seconds: float, lock: Callable[[], bool | None]
+        self,
+        upload_id: str,
+        wait_seconds: float,
+        lock: Callable[[], bool | None],
+        wish: Wish = Wish.TO_WRITE,
     ) -> Lease:
         """Become the one writer, asking the present one to end and waiting for it.
 
@@ -172,7 +185,7 @@ class UploadStore:
                     raise UploadNotFound("No such upload is open; it may have ended or expired.")
                 dead = answer[1] if locked and self._is_own(answer[1]) else ""
             if not dead:
-                self._wish(upload_id, deadline)
+                self._tell(upload_id, wish, deadline)
             locked = locked or lock()
 
     def _try_acquire(self, upload_id: str, owner: str, dead: str) -> list[str]:
@@ -180,19 +193,19 @@ class UploadStore:
         answer: list[str] = _patiently(lambda: self._acquire(keys=_keys(upload_id), args=args))
         return answer
 
-    def _wish(self, upload_id: str, deadline: float) -> None:
-        """Let the holder know, and wait a little."""
+    def _tell(self, upload_id: str, wish: Wish, deadline: float) -> None:
+        """Let the holder know of the wish, and wait a little."""
         if time.monotonic() >= deadline:
             raise LeaseHeld("Another request is writing this upload; try again shortly.")
         wanted = _keys(upload_id)[4]
-        _patiently(lambda: self._client.set(wanted, self.node, ex=WISH_SECONDS))
+        _patiently(lambda: self._client.set(wanted, wish, ex=WISH_SECONDS, nx=wish is Wish.TO_READ))
         time.sleep(POLL_SECONDS)
 
     def _is_own(self, holder: str) -> bool:
         return holder.rpartition(":")[0] == self.node
 
-    def advance(self, lease: Lease, offset: int, *, rewind: int | None = None) -> bool:
-        """Commit bytes up to `offset` and renew the lease; true if somebody waits for it.
+    def advance(self, lease: Lease, offset: int, *, rewind: int | None = None) -> Wish:
+        """Commit bytes up to `offset` and renew the lease; who waits for it comes back.
 
         `rewind` remembers where the present request began, for a sender that is cut off.
 
@@ -202,10 +215,10 @@ class UploadStore:
         start = "" if rewind is None else str(rewind)
         args = [lease.owner, str(offset), str(LEASE_SECONDS), str(UPLOAD_TTL_SECONDS), start]
         answer = _patiently(lambda: self._advance(keys=_keys(lease.id), args=args))
-        if int(answer) < 0:
+        if answer == -1:
             raise LeaseLost("The upload went to another writer; ask for its offset and go on.")
         lease.offset, lease.rewind = offset, rewind
-        return bool(answer)
+        return Wish(answer)
 
     def save(self, lease: Lease, upload: Upload) -> None:
         """Change the record: a length told late, or that it is finished.

@@ -1,6 +1,7 @@
 """What an upload is, and the ways it can be refused. Its store is `core.upload_store`."""
 
 from dataclasses import dataclass
+from enum import StrEnum
 
 import msgspec
 
@@ -85,6 +86,16 @@ class Progress:
     upload: Upload
     offset: int
     expires_in: int
+
+
+class Wish(StrEnum):
+    """What somebody waits for a lease to do."""
+
+    NONE = ""
+    #: Only to know the offset: a writer whose bytes flow goes on.
+    TO_READ = "read"
+    #: To write or end the upload: the writer commits what it has and gives way.
+    TO_WRITE = "write"
 
 
 @dataclass(slots=True)

@@ -70,6 +70,12 @@ class DoorsTable(Table, frozen=True):
     backend_timeout: float = 20.0
     #: Streams get this long to end after SIGTERM.
     grace_seconds: float = 10.0
+    #: Directories outside of every volume that download tickets may name; empty gives none.
+    unmanaged_roots: list[str] = field(default_factory=list)
+    #: Let the proxy in front send the bytes: `X-Accel-Redirect` (nginx) or `X-Sendfile`; empty
+    #: sends them from here. Its path is `handoff-prefix` and the volume's name, then the file.
+    handoff_header: str = ""
+    handoff_prefix: str = "/protected"
     #: Hops of trusted proxies in front (X-Forwarded-*); 0 trusts none.
     trusted_proxies: int = 0
 

@@ -19,7 +19,7 @@ from backends.upload_sweep import sweep_uploads
 from core.errors import EntryExists, PathEscape, QuotaExceeded, VFolderNotFound
 from core.names import QuotaScope, VFolderId, VFolderPath
 from core.upload_store import UploadStore
-from core.uploads import LeaseHeld, LeaseLost, Upload, UploadExists, UploadNotFound
+from core.uploads import LeaseHeld, LeaseLost, Upload, UploadExists, UploadNotFound, Wish
 from tests.support.valkey import Valkey
 
 
@@ -71,7 +71,7 @@ def test_from_first_byte_to_publish(
         lease = store.acquire(one.id, 0, staging.lock)
         assert staging.settle(lease.offset) == 0
         os.write(staging.descriptor, b"data")
-        assert store.advance(lease, 4) is False
+        assert store.advance(lease, 4) is Wish.NONE
         staging.publish(VFolderPath.parse(one.path))
         store.save(lease, msgspec.structs.replace(one, finished=True))
         store.release(lease)
@@ -183,7 +183,7 @@ def test_second_writer_waits_and_is_refused(
         lease = store.acquire(one.id, 0, first.lock)
         with pytest.raises(LeaseHeld):
             store.acquire(one.id, 0.1, second.lock)
-        assert store.advance(lease, 2) is True  # somebody waited
+        assert store.advance(lease, 2) is Wish.TO_WRITE
         store.release(lease)
 
 
@@ -200,7 +200,7 @@ def test_hand_over(backend: PosixBackend, store: UploadStore, folder: VFolderId)
         thread = threading.Thread(target=wait)
         thread.start()
         deadline = time.monotonic() + 10
-        while not store.advance(lease, 3):
+        while store.advance(lease, 3) is Wish.NONE:
             assert time.monotonic() < deadline
         store.release(lease)
     thread.join(10)
@@ -217,7 +217,7 @@ def test_lease_of_the_dead_is_taken_over_at_once(
         new = store.acquire(one.id, 0, alive.lock)
     with pytest.raises(LeaseLost):
         store.advance(old, 4)
-    assert store.advance(new, 1) is False
+    assert store.advance(new, 1) is Wish.NONE
     assert store.get(one.id).offset == 1
 
 

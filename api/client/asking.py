@@ -1,0 +1,128 @@
+"""What a request at the client door asks for: its query, its ticket, and the place they name."""
+
+import os
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from flask import request
+
+from api.doors import Door
+from backends import descriptors, paths
+from backends.base import Backend
+from core.errors import EntryNotFound, Forbidden, InvalidParameters, PathEscape
+from core.names import VFolderId, VFolderPath
+from core.tickets import AnyTicket, DownloadTicket, TicketError, read
+
+_TOP = VFolderPath(())
+_TRUE = frozenset({"t", "true", "y", "yes", "on", "1"})
+_FALSE = frozenset({"f", "false", "n", "no", "off", "0", "none"})
+
+
+def query(known: Iterable[str], *, others: bool = False) -> dict[str, str]:
+    """The query parameters of the request, each at most once meant.
+
+    Raises:
+        InvalidParameters: an unknown one, unless `others` may be there.
+    """
+    given = request.args.to_dict()
+    unknown = sorted(given.keys() - set(known))
+    if unknown and not others:
+        raise InvalidParameters(
+            f"Unknown query parameters: {', '.join(unknown)}.",
+            data=dict.fromkeys(unknown, "is not a parameter of this route"),
+        )
+    return given
+
+
+def boolean(given: dict[str, str], name: str) -> bool:
+    """A yes-or-no parameter in any of the words that clients use; absent is no.
+
+    Raises:
+        InvalidParameters: any other word.
+    """
+    word = given.get(name, "false").lower()
+    if word in _TRUE:
+        return True
+    if word in _FALSE:
+        return False
+    raise InvalidParameters(
+        f"The query parameter {name} is true or false.", data={name: "is neither true nor false"}
+    )
+
+
+def ticket(kind: type[AnyTicket], given: dict[str, str], door: Door) -> AnyTicket:
+    """The ticket of the request, checked.
+
+    Raises:
+        TicketError: missing or not good for this.
+    """
+    token = given.get("token")
+    if not token:
+        raise TicketError("The query parameter token is missing.", "missing")
+    return read(kind, token, door.settings.storage_proxy.secret)
+
+
+def target(relpath: str, given: dict[str, str]) -> VFolderPath:
+    """The ticket's path below the request's `dst_dir`.
+
+    Raises:
+        PathEscape, InvalidName: absolute, with `..`, or with a name that cannot be.
+    """
+    return VFolderPath.parse(given.get("dst_dir", "")) / VFolderPath.parse(relpath)
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a download reads: a backend's vfolder, or a directory below a configured root."""
+
+    backend: Backend
+    vfolder: VFolderId
+    root: Path | None = None
+    below: VFolderPath = _TOP
+
+    @contextmanager
+    def opened(self) -> Iterator[int]:
+        """A directory descriptor of the top; no path leads out of it.
+
+        Raises:
+            VFolderNotFound, EntryNotFound: it is not there.
+        """
+        if self.root is None:
+            with self.backend.open_vfolder(self.vfolder) as top:
+                yield top
+            return
+        with descriptors.opened(str(self.root)) as root:
+            top = paths.open_directory(root, self.below)
+        try:
+            yield top
+        finally:
+            os.close(top)
+
+
+def place(permission: DownloadTicket, door: Door) -> Place:
+    """Where a download ticket points.
+
+    Raises:
+        UnknownVolume, InvalidName: from the ticket.
+        Forbidden: an unmanaged path outside of the configured roots.
+    """
+    backend = door.volumes.get(permission.volume)
+    vfolder = VFolderId.parse(permission.vfid)
+    if permission.unmanaged_path is None:
+        return Place(backend, vfolder)
+    path = Path(permission.unmanaged_path)
+    for root in map(Path, door.settings.vfolder.doors.unmanaged_roots):
+        if ".." not in path.parts and path.is_relative_to(root):
+            return Place(backend, vfolder, root, VFolderPath(path.relative_to(root).parts))
+    raise Forbidden("This unmanaged folder is not among those this node gives out.")
+
+
+@contextmanager
+def hidden_escapes() -> Iterator[None]:
+    """A reader whose path leads out of the vfolder is told that there is nothing."""
+    try:
+        yield
+    except PathEscape:
+        raise EntryNotFound("No such file in the vfolder.") from None
