@@ -21,6 +21,7 @@ MADE = {
     "compose/storage-proxy.toml",
     "compose/store.conf",
     "store/valkey.conf",
+    "up.lock",
     "storage-proxy.toml",
     "var/storage-proxy.toml",
     "/etc/vfolder/storage-proxy.toml",
