@@ -4,6 +4,8 @@ import argparse
 import sys
 from pathlib import Path
 
+import requests
+
 from core.errors import ConfigurationError
 from deploy.demo.failure import DemoFailed
 from deploy.demo.node import demo_node
@@ -20,7 +22,7 @@ def main() -> None:
     try:
         with demo_node(asked.config, show) as node:
             Story(node, asked.tree, show).tell()
-    except (DemoFailed, ConfigurationError) as error:
+    except (DemoFailed, ConfigurationError, requests.RequestException) as error:
         show.fail(str(error))
         sys.exit(1)
     except KeyboardInterrupt:

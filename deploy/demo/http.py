@@ -2,12 +2,12 @@
 
 import hashlib
 from collections.abc import Callable
-from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 
 import requests
 from tusclient.client import TusClient
+from tusclient.exceptions import TusCommunicationError
 
 from core.settings import Settings
 from deploy.demo.failure import DemoFailed
@@ -55,14 +55,14 @@ class Doors:
         """Whether the vfolder can be mounted.
 
         Raises:
-            DemoFailed: neither yes nor 404.
+            DemoFailed: neither yes nor «no such vfolder».
         """
         answer = self._session.get(
             f"{self._manager}/folder/mount",
             json={"volume": volume, "vfid": vfolder},
             timeout=_ANSWER_SECONDS,
         )
-        if answer.status_code == HTTPStatus.NOT_FOUND:
+        if not answer.ok and answer.json().get("error_code") == "vfolder_read_not-found":
             return False
         if not answer.ok:
             raise DemoFailed(f"GET /folder/mount answered {answer.status_code}: {answer.text}")
@@ -71,11 +71,14 @@ class Doors:
     def upload(self, token: str, file: Path, told: Callable[[int], None]) -> None:
         """Send a file by tus; `told` hears the offset after every PATCH."""
         url = f"{self._client}/upload?token={token}"
-        uploader = TusClient(url).uploader(str(file), url=url, chunk_size=CHUNK_BYTES)
         size = file.stat().st_size
-        while uploader.offset < size:
-            uploader.upload_chunk()  # type: ignore[no-untyped-call] # tuspy has no types
-            told(uploader.offset)
+        try:
+            uploader = TusClient(url).uploader(str(file), url=url, chunk_size=CHUNK_BYTES)
+            while uploader.offset < size:
+                uploader.upload_chunk()  # type: ignore[no-untyped-call] # tuspy has no types
+                told(uploader.offset)
+        except TusCommunicationError as error:
+            raise DemoFailed(f"The upload failed: {error}: {error.response_content!r}") from error
 
     def download_digest(self, token: str) -> tuple[str, int]:
         """Fetch a file by its ticket; gives the SHA-256 and the size of what came."""

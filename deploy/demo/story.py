@@ -70,7 +70,7 @@ class Story:
         with self._show.step("uploaded one big file by tus") as step:
             token = self._ticket("upload", _BIG_NAME, size=size)
             self._doors.upload(token, big, lambda sent: step.progress(f"{sent / size:.0%}"))
-            step.found = f"{_BIG_NAME}, {size / _MIB:.1f} MiB"
+            step.found = f"{_BIG_NAME}, {_mib(size)}"
         with big.open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
 
@@ -104,7 +104,7 @@ class Story:
         with self._show.step("cloned the vfolder by a job") as step:
             self._made.append(self._target)
             job = self._job(step, verb="clone", source=self._source, target=self._target)
-            step.found = f"job {job['id']}: {_sentence(job)}"
+            step.found = f"job {job['id']}, attempt {job['attempt']}"
 
     def _job(self, step: Step, **request: str) -> dict[str, Any]:
         return self._wait(self._submit(**request), step)
@@ -140,14 +140,15 @@ class Story:
             found, size = self._doors.download_digest(self._ticket("download", _BIG_NAME))
             if found != digest:
                 raise DemoFailed(f"{_BIG_NAME} came back with SHA-256 {found}, was {digest}.")
-            step.found = f"{size / _MIB:.1f} MiB, same SHA-256 {digest[:12]}…"
+            step.found = f"{_mib(size)}, same SHA-256 {digest[:12]}…"
 
     def _usage(self, count: trees.Count) -> None:
         with self._show.step("counted its usage by a job") as step:
             result = self._job(step, verb="usage", vfolder=self._source)["result"]
-            if result["file_count"] < count.files:
+            found = (result["files"], result["directories"], result["links"])
+            if found != (count.files - count.hard_links, count.directories, count.symlinks):
                 raise DemoFailed(f"The usage job found {result}, the tree has {count}.")
-            step.found = f"{result['file_count']:,} files, {result['used_bytes'] / _MIB:.1f} MiB"
+            step.found = f"{found[0]:,} files (hard links once), {_mib(result['used_bytes'])}"
 
     def _delete(self) -> None:
         began = time.monotonic()
@@ -168,6 +169,10 @@ class Story:
         for vfolder in self._made:
             with suppress(DemoFailed, requests.RequestException):  # the story's own error counts
                 self._submit(verb="delete", vfolder=vfolder)
+
+
+def _mib(size_bytes: int) -> str:
+    return f"{size_bytes / _MIB:.1f} MiB"
 
 
 def _sentence(job: dict[str, Any]) -> str:
