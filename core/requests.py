@@ -157,7 +157,6 @@ class UsageRequest(_OneVFolder, frozen=True, kw_only=True, tag="usage"):
     mode: ClassVar[LockMode] = "shared"
 
 
-AnyRequest = CloneRequest | DeleteRequest | DeleteFilesRequest | UsageRequest
 VERBS: dict[str, type[Request]] = {
     str(kind.__struct_config__.tag): kind
     for kind in (CloneRequest, DeleteRequest, DeleteFilesRequest, UsageRequest)
@@ -176,7 +175,7 @@ def parse(body: dict[str, Any]) -> Request:
             errors=[{"pointer": "/verb", "detail": "unknown verb"}],
         )
     try:
-        request: Request = msgspec.convert(body, AnyRequest)
+        request: Request = msgspec.convert(body, VERBS[body["verb"]])
     except msgspec.ValidationError as error:
         raise InvalidParameters(f"{error}.") from error
     request.check()

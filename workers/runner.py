@@ -26,6 +26,7 @@ from workers.clone import Clone
 from workers.context import Context, Outcome
 from workers.delete import Delete, DeleteFiles
 from workers.drain import NODE
+from workers.incarnation import here
 from workers.run import Run, Teller
 from workers.usage import Usage
 
@@ -100,7 +101,8 @@ class Runner:
             raise Ignore
         run = Run(self._store, job, self._settings.vfolder.jobs.lease_seconds)
         node = self._settings.storage_proxy.node_id
-        answer = self._store.claim(job_id, run.id, node, self._settings.vfolder.jobs.lease_seconds)
+        lease = self._settings.vfolder.jobs.lease_seconds
+        answer = self._store.claim(job_id, run.id, node, lease, here())
         if answer != "ok":
             _log.info("doorbell ignored", why=answer)
             raise Ignore

@@ -16,8 +16,9 @@ from core.errors import ConfigurationError
 from core.settings import Settings
 from workers import app as workers_app
 from workers.drain import NODE
-from workers.reaper import Upkeep, prove, queues_of
+from workers.mounts import Mounts, queues_of
 from workers.sweeps import schedule
+from workers.upkeep import Upkeep
 
 _log = telemetry.logger(__name__)
 #: The exit status for wrong words or a wrong configuration (as in sysexits.h, EX_USAGE is 64).
@@ -27,10 +28,13 @@ USAGE = 2
 def worker(app: Celery, settings: Settings) -> None:
     """Prove the mounts, choose the queues, run until drained."""
     node = settings.storage_proxy.node_id
-    volumes = prove(settings)
-    for name, volume in volumes.items():
+    mounts = Mounts(settings)
+    mounts.start()
+    found = mounts.state()
+    for name, volume in found.items():
         _log.info("volume probed", volume=name, proven=volume.proven, reason=volume.reason)
-    Upkeep.settings = settings
+    proven = [name for name, volume in found.items() if volume.proven]
+    Upkeep.settings, Upkeep.mounts = settings, mounts
     app.steps["worker"].add(Upkeep)
     worker_shutting_down.connect(_drain, weak=False)
     worker_process_init.connect(_child_started, weak=False)
@@ -40,7 +44,7 @@ def worker(app: Celery, settings: Settings) -> None:
             "--pool=prefork",
             f"--concurrency={settings.vfolder.worker.concurrency}",
             f"--hostname={node}@%h",
-            f"--queues={','.join(queues_of(volumes, node))}",
+            f"--queues={','.join(queues_of(proven, node))}",
             "--without-gossip",
             "--without-mingle",
             "--task-events",

@@ -165,9 +165,26 @@ class JobStore:
             raise JobNotFound("No job of that id is known; ended jobs are forgotten after a while.")
         return Job.from_fields(fields)
 
-    def claim(self, job: str, run: str, node: str, lease_seconds: float) -> str:
-        """Take a job for a run: `ok`, or why not (`gone`, `ended`, `held`, `waiting`)."""
-        return str(self._call("claim", job, run, node, int(lease_seconds * 1000))[0])
+    def claim(self, job: str, run: str, node: str, lease_seconds: float, process: str = "") -> str:
+        """Take a job for a run: `ok`, or why not (`gone`, `ended`, `held`, `waiting`).
+
+        `process` names the operating system's process, for `running_on`.
+        """
+        return str(self._call("claim", job, run, node, int(lease_seconds * 1000), process)[0])
+
+    def running_on(self, node: str) -> list[tuple[str, str, str]]:
+        """The jobs a node holds, each with its run and process."""
+        ids = cast("set[str]", self.redis.smembers(f"{PREFIX}on:{node}"))
+        with self.redis.pipeline(transaction=False) as pipe:
+            for job in ids:
+                pipe.hmget(f"{PREFIX}job:{job}", "run", "process")
+            return [(job, *found) for job, found in zip(ids, pipe.execute(), strict=True)]
+
+    def lose(self, job: str, run: str, why: str, max_losses: int) -> bool:
+        """Take a job back from a run whose process is seen to be gone; False if it was not its."""
+        outcome, *rings = self._call("lose", job, run, why, max_losses)
+        self._ring(rings)
+        return bool(outcome == "ok")
 
     def heartbeat(
         self, job: Job, run: str, lease_seconds: float, progress: str = "", *, final: bool = False

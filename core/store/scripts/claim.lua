@@ -1,4 +1,4 @@
--- ARGV: id, run, node, lease (ms)
+-- ARGV: id, run, node, lease (ms), process (incarnation and pid)
 -- Returns {'ok'} or {why not}: gone, ended, held, waiting
 local id, run = ARGV[1], ARGV[2]
 local state = get(id, 'state')
@@ -11,7 +11,8 @@ local at = now()
 set_state(id, get(id, 'cancel') == '1' and 'cancelling' or 'running')
 redis.call('HINCRBY', jobkey(id), 'attempt', 1)
 redis.call('HSETNX', jobkey(id), 'started_at', at)
-redis.call('HSET', jobkey(id), 'run', run, 'node', ARGV[3], 'reason', '')
+redis.call('HSET', jobkey(id), 'run', run, 'node', ARGV[3], 'process', ARGV[5], 'reason', '')
+redis.call('SADD', P .. 'on:' .. ARGV[3], id)
 redis.call('ZADD', P .. 'due', at + tonumber(ARGV[4]), id)
 log(id, at, 'claimed', '')
 touch(id, at)

@@ -9,6 +9,7 @@
 --   ready:<v>:<l>:<p>:<scope> zset, ring:<v>:<l>:<p> list   admitted in turn over the scopes
 --   slots:<v>:<l>       zset    ids that hold a slot
 --   limits              hash    '<v>:<l>' -> slots
+--   on:<node>           set     jobs that a node runs
 --   paused              set     volumes at rest
 --   ended:<short|long>  zset    ids by the moment they ended, by how long they are kept
 --   deadlines           zset    ids by the moment (ms) they must have ended
@@ -167,6 +168,7 @@ end
 
 local function free_slot(id)
   redis.call('ZREM', P .. 'slots:' .. lane_of(id), id)
+  redis.call('SREM', P .. 'on:' .. (get(id, 'node') or ''), id)
 end
 
 -- Back to the queue: keeps its place among the locks, loses slot and run.
@@ -211,4 +213,19 @@ end
 local function holds(id, run)
   local state = get(id, 'state')
   return (state == 'running' or state == 'cancelling') and get(id, 'run') == run
+end
+
+-- A run died without a word: its job goes back to the queue, or is given up as poison.
+local function lose(id, why, max_losses, at, rings)
+  local losses = redis.call('HINCRBY', jobkey(id), 'losses', 1)
+  log(id, at, 'lost', why)
+  if losses <= max_losses then
+    requeue(id, at, rings)
+    return true
+  end
+  redis.call('HSET', jobkey(id), 'error', cjson.encode({
+    error_code = 'bgtask_execute_internal-error', code = 'poison', retriable = false,
+    detail = 'The job was given up after its run died ' .. losses .. ' times.' }))
+  settle(id, 'failed', at, rings)
+  return false
 end

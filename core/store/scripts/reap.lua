@@ -7,17 +7,10 @@ local lost, poisoned, rung = 0, 0, 0
 for _, id in ipairs(due) do
   local state = get(id, 'state')
   if state == 'running' or state == 'cancelling' then
-    local losses = redis.call('HINCRBY', jobkey(id), 'losses', 1)
-    log(id, at, 'lost', 'the run on this node stopped renewing its lease')
-    if losses > tonumber(ARGV[1]) then
-      redis.call('HSET', jobkey(id), 'error', cjson.encode({
-        error_code = 'bgtask_execute_internal-error', code = 'poison', retriable = false,
-        detail = 'The job was given up after its run died ' .. losses .. ' times.' }))
-      settle(id, 'failed', at, rings)
-      poisoned = poisoned + 1
-    else
-      requeue(id, at, rings)
+    if lose(id, 'the run stopped renewing its lease', tonumber(ARGV[1]), at, rings) then
       lost = lost + 1
+    else
+      poisoned = poisoned + 1
     end
   elseif state == 'queued' and get(id, 'admitted') == '1' then
     -- Each ring waits longer than the last: a busy worker must not collect bells.

@@ -1,0 +1,7 @@
+-- ARGV: id, run, why, max losses: somebody saw that the process of this run is gone
+-- Returns {'ok', rings…} or {'lost'} when the run holds the job no longer
+local id = ARGV[1]
+if not holds(id, ARGV[2]) then return { 'lost' } end
+local rings = { 'ok' }
+lose(id, ARGV[3], tonumber(ARGV[4]), now(), rings)
+return rings

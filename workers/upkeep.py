@@ -1,0 +1,136 @@
+"""What every worker's main process does beside Celery, in one thread.
+
+It tells that the node lives, takes back jobs whose process died here, reaps dead leases of all
+nodes, follows mounts that come and go, and drains on request. Any number of nodes may reap: each
+call is one script. The reaper rests for one lease after the store was restarted, so that live runs
+can renew first.
+"""
+
+import threading
+import time
+from importlib.metadata import version
+from typing import Any, cast
+
+import redis
+from celery import bootsteps
+
+from core.connections import Database, connect
+from core.jobs import Lane
+from core.nodes import BEAT_SECONDS, Node, NodeBook, NodeVolume, load_average
+from core.settings import Settings
+from core.store import JobStore
+from core.telemetry import logger
+from workers.bell import bell_of
+from workers.drain import NODE
+from workers.incarnation import is_gone
+from workers.mounts import Mounts, queues_of
+
+_log = logger(__name__)
+VERSION = version("vfolder")
+
+
+class Upkeep(bootsteps.StartStopStep):
+    """The thread, as a step of the worker's start and stop."""
+
+    requires = ("celery.worker.components:Pool",)
+    settings: Settings
+    mounts: Mounts
+
+    def __init__(self, parent: Any, **_options: Any) -> None:  # noqa: ANN401 - Celery's worker
+        self._stop = threading.Event()
+        self._thread: threading.Thread | None = None
+        self._started = time.time()
+        self._consumed: set[str] | None = None
+        self._node_id = self.settings.storage_proxy.node_id
+        super().__init__(parent)
+
+    def start(self, parent: Any) -> None:  # noqa: ANN401 - Celery's worker
+        """Begin."""
+        self._worker = parent
+        self._thread = threading.Thread(target=self._run, name="upkeep", daemon=True)
+        self._thread.start()
+
+    def stop(self, parent: Any) -> None:  # noqa: ANN401, ARG002 - Celery's worker
+        """End; the node's record goes with it."""
+        self._stop.set()
+        if self._thread is not None:
+            self._thread.join()
+
+    terminate = stop
+
+    def _run(self) -> None:
+        client = connect(self.settings, Database.JOBS)
+        store = JobStore(client, bell_of(self._worker.app))
+        book = NodeBook(client)
+        slots_set = False
+        while True:
+            try:
+                slots_set = slots_set or self._set_slots(store)
+                self._beat(client, store, book)
+            except redis.RedisError as error:
+                _log.warning("store away", reason=type(error).__name__)
+            if self._stop.wait(BEAT_SECONDS):
+                break
+        try:
+            book.leave(self._node_id)
+        except redis.RedisError as error:
+            _log.warning("node record left to its end", reason=type(error).__name__)
+
+    def _beat(self, client: "redis.Redis", store: JobStore, book: NodeBook) -> None:
+        volumes = self.mounts.state()
+        NODE.ask(on_request=book.tell(self._node(volumes)))
+        self._follow(volumes)
+        self._take_back(store)
+        self._reap(client, store)
+
+    def _set_slots(self, store: JobStore) -> bool:
+        jobs = self.settings.vfolder.jobs
+        for name in self.mounts.state():
+            store.set_slots(name, jobs.fast_slots, jobs.bulk_slots)
+        return True
+
+    def _follow(self, volumes: dict[str, NodeVolume]) -> None:
+        """Consume the queues of what is proven; nothing while draining."""
+        proven = [name for name, volume in volumes.items() if volume.proven]
+        wanted = set() if NODE.wanted else set(queues_of(proven, self._node_id))
+        if self._consumed is None:  # the worker was started with these
+            self._consumed = set(queues_of(proven, self._node_id))
+        control = self._worker.app.control
+        here = [self._worker.hostname]
+        for queue in wanted - self._consumed:
+            control.add_consumer(queue, destination=here)
+        for queue in self._consumed - wanted:
+            control.cancel_consumer(queue, destination=here)
+        if wanted != self._consumed:
+            _log.info("queues changed", queues=sorted(wanted))
+        self._consumed = wanted
+
+    def _take_back(self, store: JobStore) -> None:
+        for job, run, process in store.running_on(self._node_id):
+            if run and process and is_gone(process):
+                why = "the process of the run is gone"
+                taken = store.lose(job, run, why, self.settings.vfolder.jobs.max_losses)
+                _log.warning("job taken back", job_id=job, taken=taken)
+
+    def _reap(self, client: "redis.Redis", store: JobStore) -> None:
+        jobs = self.settings.vfolder.jobs
+        info = cast("dict[str, int]", client.info("server"))
+        if info["uptime_in_seconds"] < jobs.lease_seconds:
+            return
+        lost, poisoned, rung = store.reap(jobs.max_losses)
+        if lost or poisoned or rung:
+            _log.info("jobs reaped", lost=lost, poisoned=poisoned, rung=rung)
+
+    def _node(self, volumes: dict[str, NodeVolume]) -> Node:
+        settings = self.settings
+        return Node(
+            id=self._node_id,
+            version=VERSION,
+            volumes=volumes,
+            lanes=[lane.value for lane in Lane],
+            slots=settings.vfolder.worker.concurrency,
+            running=len(self._worker.state.active_requests),
+            load=load_average(),
+            started_at=self._started,
+            client_url=settings.vfolder.doors.client_url,
+        )
