@@ -7,15 +7,11 @@ from api.doors import make_app
 from core import telemetry
 from core.settings import Settings, load
 
-#: Largest JSON body of the manager door, in bytes; above is 413.
-BODY_MAX_BYTES = 1024 * 1024
-
 
 def manager_door(settings: Settings | None = None) -> Flask:
     """The door for the manager service and operators (default port 6022)."""
     settings = _begin("manager", settings)
     app = make_app("manager", settings)
-    app.config["MAX_CONTENT_LENGTH"] = BODY_MAX_BYTES
     auth.require_secret(app, settings.api.manager.secret)
     manager.install(app, documents.describe(app, "vfolder manager door"))
     app.register_blueprint(internal.probes)

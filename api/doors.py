@@ -9,6 +9,7 @@ from uuid import uuid4
 
 import structlog
 from flask import Flask, Response, current_app, g, request
+from redis import Redis
 
 from api import problems
 from api.deadlines import Deadlines
@@ -38,6 +39,11 @@ class Door:
         self.settings = settings
         self.volumes = Volumes(settings)
         self.deadlines = Deadlines(settings.vfolder.doors.backend_timeout)
+
+    @cached_property
+    def live(self) -> "Redis":
+        """What the manager also reads of volumes."""
+        return connections.connect(self.settings, connections.Database.LIVE)
 
     @cached_property
     def uploads(self) -> UploadStore:

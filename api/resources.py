@@ -17,6 +17,8 @@ from flask_smorest import Blueprint
 from api import bodies
 from api.schemas.fields import Body
 from api.schemas.problems import Problem
+from api.unmanaged import VOLUME as UNMANAGED
+from api.unmanaged import unmanaged
 from core.errors import (
     BackendFailed,
     DeadlineExceeded,
@@ -69,7 +71,7 @@ class Act:
             return [MalformedRequest, *found]
         names = self.takes._declared_fields  # noqa: SLF001 - marshmallow has no other way to ask a class
         volume = VOLUME_ERRORS if any("volume" in name for name in names) else ()
-        return [bodies.InvalidBody, *found, *volume]
+        return [self.takes.refusal, *found, *volume]
 
 
 class Resource(Blueprint):
@@ -79,7 +81,9 @@ class Resource(Blueprint):
         """Route `method rule` to the view; it gets the parsed body first, if the act takes one."""
 
         def decorate(view: View) -> View:
-            bound = _with_body(view, act) if act.takes else _without_body(view)
+            bound = (
+                _with_body(view, act, unmanaged(method, rule)) if act.takes else _without_body(view)
+            )
             bound.__dict__["_apidoc"] = {"manual_doc": _documentation(view, act)}
             self.add_url_rule(rule, view.__name__, bound, methods=[method])
             return bound
@@ -87,14 +91,17 @@ class Resource(Blueprint):
         return decorate
 
 
-def _with_body(view: View, act: Act) -> View:
+def _with_body(view: View, act: Act, elsewhere: Callable[[], Response] | None) -> View:
     if act.takes is None:
         raise TypeError("the act takes nothing")
     schema = act.takes()
 
     @wraps(view)
     def bound(**route: str) -> Response:
-        return view(bodies.load(schema, act.body_max_bytes), **route)
+        body = bodies.load(schema, act.body_max_bytes)
+        if elsewhere and body.volume == UNMANAGED:
+            return elsewhere()
+        return view(body, **route)
 
     return bound
 

@@ -95,7 +95,18 @@ def exists(path: PurePosixPath, dir_fd: int) -> bool:
 
 
 def rename_new(source: str, source_fd: int, target: str, target_fd: int) -> None:
-    """Rename, never over something (renameat2(2), RENAME_NOREPLACE), then sync both directories.
+    """As `rename_noreplace`, then sync both directories (which must be open for reading).
+
+    Raises:
+        OSError: as `rename_noreplace`.
+    """
+    rename_noreplace(source, source_fd, target, target_fd)
+    os.fsync(source_fd)
+    os.fsync(target_fd)
+
+
+def rename_noreplace(source: str, source_fd: int, target: str, target_fd: int) -> None:
+    """Rename, never over something (renameat2(2), RENAME_NOREPLACE).
 
     Raises:
         OSError: EEXIST when the target is there, ENOENT when the source is not.
@@ -106,8 +117,6 @@ def rename_new(source: str, source_fd: int, target: str, target_fd: int) -> None
     if result != 0:
         number = ctypes.get_errno()
         raise OSError(number, os.strerror(number))
-    os.fsync(source_fd)
-    os.fsync(target_fd)
 
 
 def prune(path: PurePosixPath, dir_fd: int, levels: int) -> None:

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from backends import descriptors, paths
-from core.errors import EntryRefused, InvalidName, InvalidParameters, PathEscape, StorageError
+from core.errors import EntryRefused, InvalidName, PathEscape, StorageError
 from core.names import VFolderPath
 
 #: Directories that people make (umask applies).
@@ -119,7 +119,7 @@ def _rename(source_fd: int, source: str, target_fd: int, target: str) -> None:
     try:
         found = os.stat(target, dir_fd=target_fd, follow_symlinks=False)
     except FileNotFoundError:
-        descriptors.rename_new(source, source_fd, target, target_fd)
+        descriptors.rename_noreplace(source, source_fd, target, target_fd)
         return
     here = os.stat(source, dir_fd=source_fd, follow_symlinks=False)
     if stat.S_ISDIR(found.st_mode) or stat.S_ISDIR(here.st_mode):
@@ -132,7 +132,8 @@ def check_removable(path: VFolderPath) -> None:
     """Refuse to remove the vfolder itself.
 
     Raises:
-        InvalidParameters: the path is its root.
+        EntryRefused: the path is its root.
     """
     if path.is_root:
-        raise InvalidParameters("The vfolder itself is not removed this way; use /folder/delete.")
+        text = "The vfolder itself is not removed this way; use /folder/delete."
+        raise EntryRefused(text, errno=errno.EBUSY, paths=[str(path)])

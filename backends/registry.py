@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from importlib.metadata import entry_points
 
 from backends.base import Backend, Mount
+from backends.faulty import FaultyBackend
 from backends.posix import PosixBackend
 from core.errors import ConfigurationError, UnknownVolume
 from core.settings import Settings
@@ -11,7 +12,7 @@ from core.settings import Settings
 #: Entry points of this group name backend classes: `mine = "package.module:MyBackend"`.
 PLUGIN_GROUP = "vfolder.backends"
 
-_BUILT_IN: dict[str, type[Backend]] = {PosixBackend.name: PosixBackend}
+_BUILT_IN: dict[str, type[Backend]] = {kind.name: kind for kind in (PosixBackend, FaultyBackend)}
 
 
 def backend_class(name: str) -> type[Backend]:

@@ -8,6 +8,9 @@ from api.doors import current_door
 from api.encoding import answer, no_content
 from api.resources import Act, Answer, Resource
 from api.schemas.files import (
+    DeleteBody,
+    DeleteEntries,
+    EntryBody,
     EntryList,
     ListBody,
     ListDirectory,
@@ -16,10 +19,13 @@ from api.schemas.files import (
     MakeDirectoriesBody,
     MoveBody,
     MoveEntry,
+    OneEntry,
     RenameBody,
     RenameEntry,
 )
-from backends import entries, listing
+from api.schemas.vfolders import Done
+from api.streams import stream_file
+from backends import entries, listing, removal
 from core.errors import (
     EntryRefused,
     InvalidName,
@@ -51,6 +57,7 @@ def make_directories(body: MakeDirectories) -> Response:
 
     Each path is told apart: those that could not be made are in `failed` with the reason.
     """
+    current_door().volumes.get(body.volume)
     success, failed = [], []
     for text in body.paths:
         try:
@@ -120,3 +127,41 @@ def move_entry(body: MoveEntry) -> Response:
     """
     current_door().in_vfolder(body, entries.move, body.source, body.target)
     return no_content()
+
+
+@blueprint.act(
+    "POST",
+    "/folder/file/delete",
+    Act(takes=DeleteBody, gives={200: Answer("Removed.", Done)}, refuses=(*_PATHS, InvalidName)),
+)
+def delete_entries(body: DeleteEntries) -> Response:
+    """Remove entries.
+
+    Absent ones are skipped, and directories too unless `recursive` is true. A link is removed
+    itself, not what it points at. The vfolder itself is not removed this way.
+    """
+    current_door().on_volume(
+        body.volume,
+        lambda backend: removal.remove_entries(
+            backend, body.vfolder, body.paths, recursive=body.recursive
+        ),
+    )
+    return answer({"status": "ok"})
+
+
+@blueprint.act(
+    "POST",
+    "/folder/file/fetch",
+    Act(
+        takes=EntryBody,
+        gives={200: Answer("Its content.", content_type="application/octet-stream")},
+        refuses=(PathEscape,),
+    ),
+)
+def fetch_file(body: OneEntry) -> Response:
+    """Send the content of a file.
+
+    What is no file (absent, a directory, a device, or in an absent vfolder) has no content: the
+    answer is empty, as readers of logs expect.
+    """
+    return stream_file(body)

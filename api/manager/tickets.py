@@ -3,6 +3,7 @@
 from uuid import uuid4
 
 from flask import Response
+from msgspec import structs
 
 from api import bodies
 from api.doors import current_door
@@ -17,10 +18,10 @@ from api.schemas.tickets import (
     UploadBody,
     UploadOrder,
 )
+from api.unmanaged import VOLUME as UNMANAGED
 from backends import uploads
 from core import tickets
 from core.errors import EntryExists, NoSpace, PathEscape, QuotaExceeded, VFolderNotFound
-from core.names import VFolderPath
 from core.tickets import ArchiveTicket, DownloadTicket, Ticket, UploadTicket
 from core.uploads import Upload
 
@@ -37,7 +38,8 @@ def issue_download_ticket(body: DownloadOrder) -> Response:
 
     Whether the entry exists is seen when it is downloaded.
     """
-    current_door().volumes.get(body.volume)
+    if body.volume != UNMANAGED:
+        current_door().volumes.get(body.volume)
     return _token(
         DownloadTicket(
             volume=body.volume,
@@ -61,13 +63,11 @@ def issue_archive_ticket(body: ArchiveOrder) -> Response:
     Whether the entries exist is seen when they are downloaded.
     """
     current_door().volumes.get(body.volume)
-    for path in body.files:
-        VFolderPath.parse(path)
     return _token(
         ArchiveTicket(
             volume=body.volume,
             virtual_folder_id=str(body.vfolder),
-            files=body.files,
+            files=[str(path) for path in body.files],
             filename=body.filename,
             exp=_expiry(),
         ),
@@ -103,6 +103,8 @@ def issue_upload_ticket(body: UploadOrder) -> Response:
         session=uuid4().hex,
         exp=_expiry(),
     )
+    if body.volume == UNMANAGED:
+        return _token(structs.replace(ticket, session=""))
     upload = Upload(
         id=ticket.session,
         session=ticket.session,

@@ -1,5 +1,6 @@
 """VFolders as a whole: make them, find them."""
 
+import base64
 from contextlib import suppress
 
 from flask import Response
@@ -10,15 +11,23 @@ from api.resources import Act, Answer, Resource
 from api.schemas.vfolders import (
     CreateVFolder,
     CreateVFolderBody,
+    Done,
+    Metadata,
     MountBody,
     MountPath,
     MountVFolder,
+    OneVFolder,
+    StoreMetadata,
+    StoreMetadataBody,
+    VFolderBody,
 )
-from backends import paths
+from backends import metadata, paths
 from backends.base import DEFAULT_MODE, Backend
 from core.errors import (
     EntryNotFound,
     InvalidParameters,
+    NoSpace,
+    QuotaExceeded,
     QuotaScopeExists,
     QuotaScopeNotFound,
     VFolderExists,
@@ -27,6 +36,10 @@ from core.errors import (
 from core.names import VFolderPath
 
 blueprint = Resource("vfolders", __name__, description="Virtual folders as a whole.")
+
+
+#: A payload of the largest size as base64, and the names around it, in bytes.
+METADATA_BODY_MAX_BYTES = metadata.PAYLOAD_MAX_BYTES * 4 // 3 + 64 * 1024
 
 
 class ScopeMissing(InvalidParameters):
@@ -107,3 +120,38 @@ def _check_inside(root: int, path: VFolderPath) -> None:
         paths.stat_beneath(root, path)
     except EntryNotFound:
         return
+
+
+@blueprint.act(
+    "GET",
+    "/folder/metadata",
+    Act(
+        takes=VFolderBody,
+        gives={200: Answer("What was stored.", Metadata)},
+        refuses=(VFolderNotFound,),
+    ),
+)
+def get_metadata(body: OneVFolder) -> Response:
+    """Return what was stored about a vfolder, as base64; null when nothing was."""
+    payload = current_door().on_volume(body.volume, lambda b: metadata.read(b, body.vfolder))
+    text = None if payload is None else base64.b64encode(payload).decode()
+    return answer({"status": "ok", "payload": text})
+
+
+@blueprint.act(
+    "POST",
+    "/folder/metadata",
+    Act(
+        takes=StoreMetadataBody,
+        gives={200: Answer("Stored.", Done)},
+        refuses=(VFolderNotFound, metadata.MetadataTooLarge, NoSpace, QuotaExceeded),
+        body_max_bytes=METADATA_BODY_MAX_BYTES,
+    ),
+)
+def store_metadata(body: StoreMetadata) -> Response:
+    """Store up to 10 MiB about a vfolder, in place of what was stored before.
+
+    It lies beside the vfolder in its quota scope, and is on disk when this returns.
+    """
+    current_door().on_volume(body.volume, lambda b: metadata.write(b, body.vfolder, body.payload))
+    return answer({"status": "ok"})

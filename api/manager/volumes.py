@@ -6,15 +6,29 @@ from flask import Response
 
 from api.doors import current_door
 from api.encoding import answer
+from api.performance import NoMetric, performance
 from api.resources import Act, Answer, Resource
 from api.schemas.volumes import (
     FileSystemUsage,
     Hardware,
+    OldQuota,
+    OldQuotaBody,
     OneVolume,
+    Performance,
+    SetOldQuotaBody,
     VolumeBody,
     VolumeList,
 )
 from backends.base import capabilities
+from core.errors import Unsupported
+
+
+class QuotaMoved(Unsupported):
+    """Limits per vfolder are gone; the manager still asks."""
+
+    error_code = "vfolder_request_not-implemented"
+    title = "Quotas are per quota scope"
+
 
 blueprint = Resource("volumes", __name__, description="Places to keep data.")
 
@@ -60,3 +74,31 @@ def get_hardware_info(body: OneVolume) -> Response:
 def get_file_system_usage(body: OneVolume) -> Response:
     """Tell how big and how full a volume is, counted as df does."""
     return answer(asdict(current_door().on_volume(body.volume, lambda b: b.capacity())))
+
+
+@blueprint.act(
+    "GET",
+    "/volume/performance-metric",
+    Act(
+        takes=VolumeBody,
+        gives={200: Answer("Its speed, at most seconds old.", Performance)},
+        refuses=(NoMetric,),
+    ),
+)
+def get_performance_metric(body: OneVolume) -> Response:
+    """Tell how fast a volume is right now, if its backend knows."""
+    return answer(performance(current_door(), body.volume))
+
+
+@blueprint.act("GET", "/volume/quota", Act(takes=OldQuotaBody, gives={}, refuses=(QuotaMoved,)))
+def get_old_quota(_: OldQuota) -> Response:
+    """Refuse: quotas belong to quota scopes now."""
+    raise QuotaMoved("Quotas belong to quota scopes; ask /quota-scope.")
+
+
+@blueprint.act(
+    "PATCH", "/volume/quota", Act(takes=SetOldQuotaBody, gives={}, refuses=(QuotaMoved,))
+)
+def set_old_quota(_: OldQuota) -> Response:
+    """Refuse: quotas belong to quota scopes now."""
+    raise QuotaMoved("Quotas belong to quota scopes; ask /quota-scope.")

@@ -6,8 +6,10 @@ from typing import Any, ClassVar
 import marshmallow as ma
 from marshmallow import fields, validate
 
+from api.bodies import InvalidBody
 from core.errors import InvalidName, PathEscape
 from core.names import QuotaScope, VFolderId, VFolderPath
+from core.settings.units import size_bytes
 
 _TRUE = frozenset({"t", "true", "y", "yes", "on", "1"})
 _FALSE = frozenset({"false", "n", "no", "off", "0", "none"})
@@ -21,6 +23,8 @@ class Body(ma.Schema):
     """A request body that becomes a typed value; unknown keys are refused."""
 
     makes: ClassVar[type]
+    #: How the route refuses what does not fit.
+    refusal: ClassVar[type[InvalidBody]] = InvalidBody
 
     @ma.post_load
     def _make(self, data: Mapping[str, Any], **_: Any) -> Any:  # noqa: ANN401 - marshmallow's hook
@@ -48,13 +52,17 @@ class _Parsed(fields.Field[Any]):
 
     parse: ClassVar[Any]
 
-    def _deserialize(self, value: Any, attr: str | None, *_: Any, **__: Any) -> Any:  # noqa: ANN401 - marshmallow's hook
+    def _pointer(self) -> str:
+        owner = self.parent if isinstance(self.parent, fields.List) else self
+        return f"/{owner.data_key or owner.name}"
+
+    def _deserialize(self, value: Any, *_: Any, **__: Any) -> Any:  # noqa: ANN401 - marshmallow's hook
         if not isinstance(value, str):
             raise ma.ValidationError("Not a valid string.")
         try:
             return self.parse(value)
         except PathEscape as error:
-            pointer = f"/{self.data_key or attr}"
+            pointer = self._pointer()
             error.facts.setdefault("errors", [{"pointer": pointer, "detail": error.detail}])
             error.facts.setdefault("data", error.detail)
             raise
@@ -83,9 +91,10 @@ class VFolderField(_Parsed):
 
     parse = VFolderId.parse
 
-    def __init__(self, key: str = "vfid") -> None:
+    def __init__(self, key: str = "vfid", *, allow_none: bool = False) -> None:
         super().__init__(
             required=True,
+            allow_none=allow_none,
             data_key=key,
             metadata={
                 "description": "VFolder: `<quota scope>/<32 hex>`.",
@@ -111,6 +120,25 @@ class PathField(_Parsed):
                 "example": "data/train",
             },
             **options,
+        )
+
+
+def _one_name(text: str) -> str:
+    path = VFolderPath.parse(text)
+    if len(path.parts) != 1 or path.name != text:
+        raise InvalidName("A name is one name, without '/'.")
+    return text
+
+
+class NameField(_Parsed):
+    """The name of one entry."""
+
+    parse = staticmethod(_one_name)
+
+    def __init__(self) -> None:
+        super().__init__(
+            required=True,
+            metadata={"description": "A name, without `/`.", "example": "model.bin"},
         )
 
 
@@ -151,3 +179,15 @@ class WholeNumber(fields.Field[int]):
             except ValueError:
                 raise ma.ValidationError("Not a valid integer.") from None
         raise ma.ValidationError("Not a valid integer.")
+
+
+class SizeField(fields.Field[int]):
+    """A size: an integer of bytes, or text with k, m, g, t, p or e (powers of 1024)."""
+
+    def _deserialize(self, value: Any, *_: Any, **__: Any) -> int:  # noqa: ANN401 - marshmallow's hook
+        if isinstance(value, bool) or not isinstance(value, str | int):
+            raise ma.ValidationError("Not a valid size.")
+        try:
+            return size_bytes(value)
+        except (ValueError, OverflowError):
+            raise ma.ValidationError("Not a valid size.") from None

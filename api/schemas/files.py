@@ -7,11 +7,12 @@ from typing import Any
 import marshmallow as ma
 from marshmallow import fields, validate
 
+from api.bodies import InvalidDocument
 from api.schemas.fields import (
     Body,
     Flag,
+    NameField,
     PathField,
-    Text,
     VFolderField,
     VolumeName,
     WholeNumber,
@@ -76,6 +77,16 @@ class MoveEntry:
     target: VFolderPath
 
 
+@dataclass(frozen=True, slots=True)
+class DeleteEntries:
+    """Asks to remove entries."""
+
+    volume: str
+    vfolder: VFolderId
+    paths: Sequence[VFolderPath]
+    recursive: bool
+
+
 class EntryBody(Body):
     """Names an entry of a vfolder."""
 
@@ -138,7 +149,7 @@ class RenameBody(Body):
     volume = VolumeName()
     vfolder = VFolderField()
     path = PathField()
-    new_name = Text()
+    new_name = NameField()
     is_dir = Flag(
         load_default=False,
         metadata={"description": "Accepted from existing clients; has no effect."},
@@ -153,6 +164,27 @@ class MoveBody(Body):
     vfolder = VFolderField()
     source = PathField("src_relpath")
     target = PathField("dst_relpath")
+
+
+class DeleteBody(Body):
+    """Asks to remove entries."""
+
+    makes = DeleteEntries
+    volume = VolumeName()
+    vfolder = VFolderField()
+    paths = fields.List(PathField(None), required=True, data_key="relpaths")
+    recursive = Flag(load_default=False)
+
+
+class DeleteLaterBody(DeleteBody):
+    """Asks for a job that removes entries; other keys are ignored."""
+
+    class Meta:
+        """As existing clients know this route."""
+
+        unknown = ma.EXCLUDE
+
+    refusal = InvalidDocument
 
 
 class MadeItem(ma.Schema):

@@ -1,16 +1,17 @@
 """Tickets: signed permission for one act at the client door."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import marshmallow as ma
 from marshmallow import fields, validate
 
+from api.bodies import InvalidDocument
 from api.schemas.fields import (
     INTEGER_MAX,
     Body,
     Flag,
     PathField,
-    Text,
     VFolderField,
     VolumeName,
     WholeNumber,
@@ -50,7 +51,7 @@ class ArchiveOrder:
 
     volume: str
     vfolder: VFolderId
-    files: list[str]
+    files: Sequence[VFolderPath]
     filename: str | None
 
 
@@ -84,9 +85,10 @@ class ArchiveBody(Body):
         unknown = ma.EXCLUDE
 
     makes = ArchiveOrder
+    refusal = InvalidDocument
     volume = VolumeName()
     vfolder = VFolderField("virtual_folder_id")
-    files = fields.List(Text(), required=True, validate=validate.Length(min=1))
+    files = fields.List(PathField(None), required=True, validate=validate.Length(min=1))
     filename = fields.String(
         allow_none=True,
         load_default=None,

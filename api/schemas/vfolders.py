@@ -1,5 +1,6 @@
 """VFolders as a whole."""
 
+import base64
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -107,3 +108,47 @@ class Done(ma.Schema):
     """It is done."""
 
     status = fields.String(required=True, validate=validate.OneOf(["ok"]))
+
+
+@dataclass(frozen=True, slots=True)
+class StoreMetadata:
+    """Asks to keep something about a vfolder."""
+
+    volume: str
+    vfolder: VFolderId
+    payload: bytes
+
+
+class _Base64(fields.Field[bytes]):
+    """Bytes as RFC 4648 base64 text."""
+
+    def _deserialize(self, value: Any, *_: Any, **__: Any) -> bytes:  # noqa: ANN401 - marshmallow's hook
+        if not isinstance(value, str):
+            raise ma.ValidationError("Not a valid string.")
+        try:
+            return base64.b64decode(value, validate=True)
+        except ValueError:
+            raise ma.ValidationError("Not base64 (RFC 4648).") from None
+
+
+class StoreMetadataBody(Body):
+    """Asks to keep something about a vfolder."""
+
+    makes = StoreMetadata
+    volume = VolumeName()
+    vfolder = VFolderField()
+    payload = _Base64(
+        required=True,
+        metadata={"description": "Up to 10 MiB, as base64 (RFC 4648)."},
+    )
+
+
+class Metadata(ma.Schema):
+    """What was stored about a vfolder."""
+
+    status = fields.String(required=True, validate=validate.OneOf(["ok"]))
+    payload = fields.String(
+        required=True,
+        allow_none=True,
+        metadata={"description": "As base64 (RFC 4648); null when nothing was stored."},
+    )

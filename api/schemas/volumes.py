@@ -5,8 +5,9 @@ from dataclasses import dataclass
 import marshmallow as ma
 from marshmallow import fields, validate
 
-from api.schemas.fields import Body, VolumeName
+from api.schemas.fields import Body, SizeField, VFolderField, VolumeName
 from backends.base import HardwareStatus
+from core.names import VFolderId
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,3 +74,26 @@ class FileSystemUsage(ma.Schema):
 
     capacity_bytes = fields.Integer(required=True, allow_none=True)
     used_bytes = fields.Integer(required=True, allow_none=True)
+
+
+@dataclass(frozen=True, slots=True)
+class OldQuota:
+    """Asks for what quota scopes do now."""
+
+    volume: str
+    vfolder: VFolderId | None
+    size_bytes: int | None = None
+
+
+class OldQuotaBody(Body):
+    """Asks for what quota scopes do now."""
+
+    makes = OldQuota
+    volume = VolumeName()
+    vfolder = VFolderField(allow_none=True)
+
+
+class SetOldQuotaBody(OldQuotaBody):
+    """Asks for what quota scopes do now."""
+
+    size_bytes = SizeField(required=True)

@@ -1,0 +1,38 @@
+"""The content of a file, in constant memory, each read within the deadline of its volume."""
+
+import os
+from collections.abc import Iterator
+
+from flask import Response
+
+from api.doors import Door, current_door
+from api.schemas.files import OneEntry
+from backends import paths
+from core.errors import InvalidParameters, NotFound, PathEscape, UnknownVolume
+
+#: Read at a time; also the memory of one stream.
+CHUNK_BYTES = 256 * 1024
+CONTENT_TYPE = "application/octet-stream"
+
+
+def stream_file(entry: OneEntry) -> Response:
+    """A response with the content of a regular file; what is none has no content.
+
+    Raises:
+        PathEscape: the path leads outside of the vfolder.
+    """
+    door = current_door()
+    try:
+        descriptor = door.in_vfolder(entry, paths.open_file, entry.path)
+    except PathEscape:
+        raise
+    except (NotFound, UnknownVolume, InvalidParameters):
+        return Response(b"", content_type=CONTENT_TYPE)
+    response = Response(_chunks(door, entry.volume, descriptor), content_type=CONTENT_TYPE)
+    response.call_on_close(lambda: os.close(descriptor))
+    return response
+
+
+def _chunks(door: Door, volume: str, descriptor: int) -> Iterator[bytes]:
+    while chunk := door.deadlines.call(volume, os.read, descriptor, CHUNK_BYTES):
+        yield chunk
