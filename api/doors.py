@@ -41,7 +41,7 @@ class Door:
         self.deadlines = Deadlines(settings.vfolder.doors.backend_timeout)
 
     @cached_property
-    def live(self) -> "Redis":
+    def volume_stats(self) -> Redis:
         """What the manager also reads of volumes."""
         return connections.connect(self.settings, connections.Database.LIVE)
 
@@ -54,7 +54,7 @@ class Door:
     @cached_property
     def jobs(self) -> Jobs:
         """The jobs of the whole cluster."""
-        return Jobs(self.settings, self.volumes)
+        return Jobs(self.settings, self.volumes, self.deadlines)
 
     @cached_property
     def live(self) -> Live:

@@ -8,6 +8,7 @@ import time
 from dataclasses import dataclass
 from typing import Any
 
+from api.deadlines import Deadlines
 from api.dispatch import bell
 from backends.registry import Volumes
 from core import requests
@@ -42,9 +43,10 @@ class Asked:
 class Jobs:
     """The jobs of this door's process; made after the fork."""
 
-    def __init__(self, settings: Settings, volumes: Volumes) -> None:
+    def __init__(self, settings: Settings, volumes: Volumes, deadlines: Deadlines) -> None:
         self._settings = settings
         self._volumes = volumes
+        self._deadlines = deadlines
         client = connect(settings, Database.JOBS)
         self.redis = client
         self.store = JobStore(client, bell(settings))
@@ -101,11 +103,16 @@ class Jobs:
             raise VFolderNotFound(f"The vfolder {vfolder} does not exist.")
 
     def _exists(self, volume: str, vfolder: str) -> bool:
-        try:
-            with self._volumes.get(volume).open_vfolder(VFolderId.parse(vfolder)):
-                return True
-        except VFolderNotFound:
-            return False
+        backend = self._volumes.get(volume)
+
+        def look() -> bool:
+            try:
+                with backend.open_vfolder(VFolderId.parse(vfolder)):
+                    return True
+            except VFolderNotFound:
+                return False
+
+        return self._deadlines.call(volume, look)
 
     def document(self, job: Job) -> dict[str, Any]:
         """The job as callers see it, with its place in the queue."""

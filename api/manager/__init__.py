@@ -11,6 +11,7 @@ from api.manager import (
     quota_scopes,
     status,
     tickets,
+    usage,
     vfolders,
     volumes,
 )
@@ -19,5 +20,15 @@ from api.manager import (
 def install(app: Flask, api: Api) -> None:
     """Register every resource of the door."""
     app.register_blueprint(status.blueprint)
-    for resource in (volumes, quota_scopes, vfolders, files, tickets, bgtasks, jobs, nodes):
+    for resource in (
+        volumes,
+        quota_scopes,
+        vfolders,
+        usage,
+        files,
+        tickets,
+        bgtasks,
+        jobs,
+        nodes,
+    ):
         api.register_blueprint(resource.blueprint)

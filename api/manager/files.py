@@ -8,8 +8,6 @@ from api.doors import current_door
 from api.encoding import answer, no_content
 from api.resources import Act, Answer, Resource
 from api.schemas.files import (
-    DeleteBody,
-    DeleteEntries,
     EntryBody,
     EntryList,
     ListBody,
@@ -20,6 +18,8 @@ from api.schemas.files import (
     MoveBody,
     MoveEntry,
     OneEntry,
+    RemoveEntries,
+    RemoveEntriesBody,
     RenameBody,
     RenameEntry,
 )
@@ -132,9 +132,13 @@ def move_entry(body: MoveEntry) -> Response:
 @blueprint.act(
     "POST",
     "/folder/file/delete",
-    Act(takes=DeleteBody, gives={200: Answer("Removed.", Done)}, refuses=(*_PATHS, InvalidName)),
+    Act(
+        takes=RemoveEntriesBody,
+        gives={200: Answer("Removed.", Done)},
+        refuses=(*_PATHS, InvalidName),
+    ),
 )
-def delete_entries(body: DeleteEntries) -> Response:
+def delete_entries(body: RemoveEntries) -> Response:
     """Remove entries.
 
     Absent ones are skipped, and directories too unless `recursive` is true. A link is removed

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import marshmallow as ma
 from marshmallow import fields, validate
 
+from api.bodies import InvalidDocument
 from api.schemas.fields import Body, Flag, PathField, Text, VFolderField, VolumeName
 from core.names import VFolderId, VFolderPath
 from core.requests import PATHS_MAX
@@ -28,6 +29,11 @@ class DeleteEntries:
     vfolder: VFolderId
     paths: list[VFolderPath]
     recursive: bool
+
+
+def _is_no_root(path: VFolderPath) -> None:
+    if path.is_root:
+        raise ma.ValidationError("The vfolder itself is not removed this way.")
 
 
 class CloneVFolderBody(Body):
@@ -60,10 +66,11 @@ class DeleteEntriesBody(Body):
         unknown = ma.EXCLUDE
 
     makes = DeleteEntries
+    refusal = InvalidDocument
     volume = VolumeName()
     vfolder = VFolderField()
     paths = fields.List(
-        PathField(key=None),
+        PathField(key=None, validate=_is_no_root),
         data_key="relpaths",
         required=True,
         validate=validate.Length(1, PATHS_MAX),

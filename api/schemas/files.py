@@ -7,7 +7,6 @@ from typing import Any
 import marshmallow as ma
 from marshmallow import fields, validate
 
-from api.bodies import InvalidDocument
 from api.schemas.fields import (
     Body,
     Flag,
@@ -78,7 +77,7 @@ class MoveEntry:
 
 
 @dataclass(frozen=True, slots=True)
-class DeleteEntries:
+class RemoveEntries:
     """Asks to remove entries."""
 
     volume: str
@@ -166,25 +165,14 @@ class MoveBody(Body):
     target = PathField("dst_relpath")
 
 
-class DeleteBody(Body):
+class RemoveEntriesBody(Body):
     """Asks to remove entries."""
 
-    makes = DeleteEntries
+    makes = RemoveEntries
     volume = VolumeName()
     vfolder = VFolderField()
     paths = fields.List(PathField(None), required=True, data_key="relpaths")
     recursive = Flag(load_default=False)
-
-
-class DeleteLaterBody(DeleteBody):
-    """Asks for a job that removes entries; other keys are ignored."""
-
-    class Meta:
-        """As existing clients know this route."""
-
-        unknown = ma.EXCLUDE
-
-    refusal = InvalidDocument
 
 
 class MadeItem(ma.Schema):

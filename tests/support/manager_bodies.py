@@ -5,6 +5,8 @@ from typing import Any
 
 VFID = "<vfid>"
 QSID = "<qsid>"
+#: A vfolder that does not exist.
+OTHER = "<other>"
 FOLDER = {"volume": "local", "vfid": VFID}
 SCOPE = {"volume": "local", "qsid": QSID}
 
@@ -23,6 +25,16 @@ RIGHT: dict[tuple[str, str], dict[str, Any]] = {
     ("GET", "/folder/metadata"): FOLDER,
     ("POST", "/folder/metadata"): {**FOLDER, "payload": "aGVsbG8="},
     ("GET", "/folder/fs-usage"): {"volume": "local"},
+    ("GET", "/folder/usage"): FOLDER,
+    ("GET", "/folder/used-bytes"): FOLDER,
+    ("POST", "/folder/delete"): FOLDER,
+    ("POST", "/folder/clone"): {
+        "src_volume": "local",
+        "src_vfid": VFID,
+        "dst_volume": None,
+        "dst_vfid": OTHER,
+    },
+    ("POST", "/folder/file/delete-async"): {**FOLDER, "relpaths": ["a.txt"], "recursive": True},
     ("POST", "/folder/file/mkdir"): {
         **FOLDER,
         "relpath": ["made"],
@@ -100,6 +112,8 @@ WRONG: dict[str, list[Any]] = {
     "virtual_folder_id": [*_WRONG_IDS, None],
     "src_vfid": [*_WRONG_IDS, None],
     "dst_vfid": [*_WRONG_IDS, None],
+    "src_volume": ["", "nowhere", None],
+    "dst_volume": ["", "nowhere"],
     "qsid": [*_WRONG_IDS, "user:00000000-0000-0000-0000-000000000000/x", None],
     "relpath": [*_WRONG_PATHS, None],
     "src_relpath": [*_WRONG_PATHS, None],
@@ -130,10 +144,11 @@ _TOLD_BY_PATH = [path for path in _WRONG_PATHS if not path.startswith("/")]
 
 def filled(value: Any, vfid: str) -> Any:
     """The value with real ids in the places."""
+    scope = vfid.partition("/")[0]
     if isinstance(value, dict):
         return {key: filled(below, vfid) for key, below in value.items()}
     return (
-        {VFID: vfid, QSID: vfid.partition("/")[0]}.get(value, value)
+        {VFID: vfid, QSID: scope, OTHER: f"{scope}/{'0' * 32}"}.get(value, value)
         if isinstance(value, str)
         else value
     )

@@ -1,0 +1,118 @@
+"""A volume that hangs, fails or is full: only its own callers notice, and they are told."""
+
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from uuid import uuid4
+
+import pytest
+
+from api.deadlines import THREADS_PER_VOLUME
+from tests.support.doors import RunningDoor, running_door, settings_in
+from tests.support.valkey import Valkey
+
+DEADLINE_SECONDS = 1.0
+FAULTY = """
+[volume.bad]
+backend = "faulty"
+path = "bad"
+[volume.bad.options]
+backend = "vfs"
+faults = "{faults}"
+[vfolder.doors]
+processes = 1
+threads = 24
+backend-timeout = {timeout}
+"""
+
+
+class Bad:
+    """The volume `bad` and what is wrong with it."""
+
+    def __init__(self, directory: Path) -> None:
+        self.faults = directory / "faults.toml"
+        self.path = directory / "bad"
+        self.path.mkdir()
+
+    def suffer(self, text: str) -> None:
+        """From now on; the empty text is health."""
+        growing = self.faults.with_suffix(".new")
+        growing.write_text(text)
+        growing.rename(self.faults)
+
+
+@pytest.fixture(scope="module")
+def bad(tmp_path_factory: pytest.TempPathFactory) -> Bad:
+    return Bad(tmp_path_factory.mktemp("bad"))
+
+
+@pytest.fixture(scope="module")
+def door(bad: Bad, valkey: Valkey) -> Iterator[RunningDoor]:
+    more = FAULTY.format(faults=bad.faults, timeout=DEADLINE_SECONDS)
+    settings = settings_in(bad.path.parent, valkey.url, more)
+    with running_door("manager", settings) as running:
+        yield running
+        bad.suffer("")
+
+
+@pytest.fixture(autouse=True)
+def healed(bad: Bad) -> Iterator[None]:
+    yield
+    bad.suffer("")
+
+
+def ask(door: RunningDoor, volume: str) -> int:
+    return door.call("GET", "/folder/fs-usage", {"volume": volume}, on_fault=True).status_code
+
+
+def test_a_hung_volume_keeps_only_its_own_callers(door: RunningDoor, bad: Bad) -> None:
+    bad.suffer("hang = true")
+    late = door.call("GET", "/folder/fs-usage", {"volume": "bad"}, on_fault=True)
+    assert late.status_code == 504
+    assert late.json()["retriable"] is True
+    assert late.headers["Retry-After"]
+    threads = [threading.Thread(target=ask, args=(door, "bad")) for _ in range(40)]
+    for thread in threads:
+        thread.start()
+    for _ in range(20):
+        assert ask(door, "local") == 200
+    for thread in threads:
+        thread.join()
+    full = door.call("GET", "/folder/fs-usage", {"volume": "bad"}, on_fault=True)
+    assert full.status_code == 503
+    assert str(THREADS_PER_VOLUME) in full.json()["detail"]
+    bad.suffer("")
+    codes = {ask(door, "bad") for _ in range(100)}
+    assert 200 in codes
+
+
+def test_jobs_of_a_hung_volume_are_refused_in_time(door: RunningDoor, bad: Bad) -> None:
+    bad.suffer("hang = true")
+    scope = f"user:{uuid4()}"
+    body = {
+        "src_volume": "bad",
+        "src_vfid": f"{scope}/{uuid4()}",
+        "dst_volume": None,
+        "dst_vfid": f"{scope}/{uuid4()}",
+    }
+    response = door.call("POST", "/folder/clone", body, on_fault=True)
+    assert response.status_code in (503, 504)
+    assert ask(door, "local") == 200
+
+
+def test_a_broken_volume_is_told(door: RunningDoor, bad: Bad) -> None:
+    bad.suffer('error = "EIO"')
+    body = {"volume": "bad", "vfid": f"user:{uuid4()}/{uuid4()}"}
+    response = door.call("POST", "/folder/create", body, on_fault=True)
+    assert response.status_code == 500
+    assert response.json()["detail"] == "The storage failed: Input/output error."
+    assert "bad/" not in response.text.replace("probs/", "")
+
+
+def test_a_full_volume_takes_nothing(door: RunningDoor, bad: Bad) -> None:
+    bad.suffer("full = true")
+    body = {"volume": "bad", "vfid": f"user:{uuid4()}/{uuid4()}"}
+    assert door.call("POST", "/folder/create", body, on_fault=True).status_code == 507
+    usage = door.call("GET", "/folder/fs-usage", {"volume": "bad"}).json()
+    assert usage["used_bytes"] == usage["capacity_bytes"]
+    assert list(bad.path.iterdir()) == []
