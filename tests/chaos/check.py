@@ -1,0 +1,37 @@
+"""The checker: reads the evidence, trusts nobody."""
+
+from collections import Counter, defaultdict
+from pathlib import Path
+
+
+def violations(volume: Path, items: dict[str, int]) -> list[str]:
+    """What the ledgers of exercises prove to be wrong; `items` is what each job had to do."""
+    found: list[str] = []
+    for job, count in items.items():
+        path = volume / f"ledger-{job}"
+        lines = [line.split() for line in path.read_text().splitlines()] if path.exists() else []
+        done = Counter(int(line[1]) for line in lines)
+        missing = set(range(count)) - set(done)
+        if missing:
+            found.append(f"{job}: {len(missing)} effects missing")
+        twice = [item for item, times in done.items() if times > 1]
+        if twice:
+            found.append(f"{job}: {len(twice)} effects done more than once")
+        found += _overlaps(job, lines)
+    return found
+
+
+def _overlaps(job: str, lines: list[list[str]]) -> list[str]:
+    """Two runs at work on one job at the same time."""
+    spans: dict[str, list[tuple[float, float]]] = defaultdict(list)
+    for run, _, began, ended in lines:
+        spans[run].append((float(began), float(ended)))
+    marks = sorted((b, e, run) for run, pairs in spans.items() for b, e in pairs)
+    overlaps = 0
+    latest, owner = 0.0, ""
+    for began, ended, run in marks:
+        if began < latest and run != owner:
+            overlaps += 1
+        if ended > latest:
+            latest, owner = ended, run
+    return [f"{job}: {overlaps} effects while another run was at work"] if overlaps else []

@@ -1,0 +1,103 @@
+"""A worker process for chaos tests: the product's own, with one more verb, `exercise`.
+
+An exercise does `items` small effects, each one line appended to a ledger on the volume; the lines
+say which run did which item and when, so a checker can prove that every effect happened once and
+that never two runs were at work on one job. With `--unsafe` the deadline check and the fence are
+switched off, to prove that the checker would notice.
+"""
+
+import os
+import sys
+import time
+from typing import ClassVar
+
+import msgspec
+
+from core import requests
+from core.control import Counter
+from core.jobs import Lane
+from core.names import VFolderId
+from core.requests import Lock, Request, lock_key
+from workers import context as contexts
+from workers import run as runs
+from workers import runner, serve
+from workers.context import Context, Outcome
+
+LEDGER = "ledger"
+
+
+class ExerciseRequest(Request, frozen=True, kw_only=True, tag="exercise"):
+    """Do `items` effects of `milliseconds` each, in the name of a vfolder."""
+
+    lane: ClassVar[Lane] = Lane.BULK
+    vfolder: str
+    items: int
+    milliseconds: int = 20
+
+    def locks(self) -> list[Lock]:
+        return [(lock_key(self.volume, self.vfolder), "exclusive")]
+
+    def scope(self) -> str:
+        return str(VFolderId.parse(self.vfolder).scope)
+
+
+class Exercise:
+    """One run."""
+
+    def __init__(self, context: Context, request: ExerciseRequest) -> None:
+        self._context = context
+        self._run = context.run
+        self._request = request
+
+    def __call__(self) -> Outcome:
+        vfolder = VFolderId.parse(self._request.vfolder)
+        root = self._context.root(self._request.volume)
+        self._context.manifest(root, vfolder.scope)
+        flags = os.O_RDWR | os.O_CREAT | os.O_APPEND
+        ledger = os.open(f"{LEDGER}-{self._run.job.id}", flags, 0o600, dir_fd=root)
+        done = {int(line.split()[1]) for line in self._lines(ledger)}
+        self._run.phase("exercise")
+        self._run.expect(items=self._request.items)
+        self._run.count(Counter.COPIED, len(done))
+        for item in range(self._request.items):
+            if item in done:
+                continue
+            self._run.check()
+            began = time.clock_gettime(time.CLOCK_MONOTONIC)
+            time.sleep(self._request.milliseconds / 1000)
+            ended = time.clock_gettime(time.CLOCK_MONOTONIC)
+            os.write(ledger, f"{self._run.id} {item} {began:.6f} {ended:.6f}\n".encode())
+            self._run.count(Counter.COPIED, 1)
+        os.close(ledger)
+        return Outcome("exercised", {"items": self._request.items})
+
+    @staticmethod
+    def _lines(ledger: int) -> list[str]:
+        return os.pread(ledger, os.fstat(ledger).st_size, 0).decode().splitlines()
+
+    def undo(self) -> None:
+        """The ledger stays: it is the evidence."""
+
+
+def _unsafe() -> None:
+    def no_fence(*_: object) -> None:
+        return
+
+    def no_check(_run: runs.Run) -> None:
+        return
+
+    contexts.flock = no_fence  # the very thing the checker must notice
+    runs.Run.check = no_check  # type: ignore[method-assign] # same
+
+
+def main(arguments: list[str]) -> int:
+    requests.VERBS["exercise"] = ExerciseRequest
+    runner.VERBS["exercise"] = Exercise
+    if "--unsafe" in arguments:
+        _unsafe()
+    return serve.main(["worker"])
+
+
+if __name__ == "__main__":
+    assert msgspec.__version__
+    sys.exit(main(sys.argv[1:]))

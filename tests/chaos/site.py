@@ -1,0 +1,284 @@
+"""Two worker nodes that share one volume and one store, and the faults that befall them."""
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from uuid import UUID, uuid4
+
+import psutil
+from celery import Celery
+
+from backends.base import Mount
+from backends.posix import PosixBackend
+from core.jobs import Job
+from core.lifeline import end_with_parent
+from core.names import QuotaScope, VFolderId
+from core.requests import CloneRequest, DeleteRequest, UsageRequest
+from core.settings import Settings, load
+from core.store import JobStore, Ring, Submission
+from tests.chaos.node import ExerciseRequest
+from tests.support.valkey import Valkey
+from workers.bell import bell_of
+
+ROOT = Path(__file__).resolve().parents[2]
+VOLUME = "shared"
+LEASE_SECONDS = 2.0
+SLOTS = 3
+_CONFIG = """
+[storage-proxy]
+node-id = "{node}"
+secret = "s"
+session-expire = "1d"
+[api.manager]
+secret = "s"
+[volume.{volume}]
+backend = "vfs"
+path = "{path}"
+[vfolder.redis]
+url = "{url}"
+[vfolder.jobs]
+lease-seconds = {lease}
+max-losses = 100000
+ring-again-seconds = 1.0
+fast-slots = 6
+bulk-slots = 6
+[vfolder.worker]
+concurrency = {slots}
+"""
+
+
+class Worker:
+    """One node's worker process, which is started again whenever it ends (as a supervisor does)."""
+
+    def __init__(self, site: "Site", name: str, arguments: tuple[str, ...] = ()) -> None:
+        self.name = name
+        self.directory = site.directory / name
+        self.directory.mkdir()
+        self.config = self.directory / "storage-proxy.toml"
+        self.config.write_text(
+            _CONFIG.format(
+                node=name,
+                volume=VOLUME,
+                path=site.volume,
+                url=site.valkey.url,
+                lease=LEASE_SECONDS,
+                slots=SLOTS,
+            )
+        )
+        self._arguments = arguments
+        self.process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def settings(self) -> Settings:
+        return load(self.config, {})
+
+    def start(self) -> None:
+        with (self.directory / "output").open("ab") as output:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "tests.chaos.node", *self._arguments],
+                cwd=ROOT,
+                env={**os.environ, "VFOLDER_CONFIG": str(self.config), "PYTHONPATH": str(ROOT)},
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+                preexec_fn=end_with_parent(),  # noqa: PLW1509 - a prctl between fork and exec
+            )
+
+    @property
+    def output(self) -> str:
+        return (self.directory / "output").read_text("utf-8", "replace")
+
+    def children(self) -> list[psutil.Process]:
+        """The pool's processes."""
+        assert self.process is not None
+        try:
+            return psutil.Process(self.process.pid).children()
+        except psutil.NoSuchProcess:
+            return []
+
+    def send(self, number: int) -> None:
+        assert self.process is not None
+        if self.process.poll() is None:
+            self.process.send_signal(number)
+
+    def revive(self) -> None:
+        """Start it again if it ended."""
+        if self.process is None or self.process.poll() is not None:
+            self.start()
+
+    def stop(self) -> None:
+        assert self.process is not None
+        self.send(signal.SIGCONT)
+        for child in self.children():
+            child.send_signal(signal.SIGCONT)
+        self.send(signal.SIGTERM)
+        try:
+            self.process.wait(20)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+
+
+class Site:
+    """Two nodes, one volume, one store; `random` decides everything that is left to chance."""
+
+    def __init__(
+        self, directory: Path, valkey: Valkey, seed: int, arguments: tuple[str, ...] = ()
+    ) -> None:
+        self.directory = directory
+        self.valkey = valkey
+        self.random = random.Random(seed)
+        self.volume = directory / "volume"
+        self.volume.mkdir()
+        self.backend = PosixBackend(Mount(VOLUME, self.volume))
+        self.workers = [Worker(self, name, arguments) for name in ("one", "two")]
+        self._app = Celery(broker=f"{valkey.url}/2")
+        self._app.conf.broker_transport_options = {
+            "priority_steps": list(range(10)),
+            "queue_order_strategy": "priority",
+        }
+        self.bell: Callable[[Ring], None] = bell_of(self._app)
+        self.client = valkey.client(1)
+        self.store = JobStore(self.client, self.bell)
+        self._stopped: list[tuple[float, psutil.Process]] = []
+        self.faults: list[str] = []
+
+    def start(self) -> None:
+        for worker in self.workers:
+            worker.start()
+
+    def stop(self) -> None:
+        self.wake(everything=True)
+        for worker in self.workers:
+            worker.stop()
+        self._app.close()
+        self.client.close()
+
+    def vfolder(self) -> VFolderId:
+        scope = QuotaScope.parse(f"user:{UUID(int=self.random.getrandbits(2))}")
+        if not (self.volume / scope.directory).exists():
+            self.backend.create_scope(scope)
+        return VFolderId(scope, uuid4())
+
+    def filled(self, files: int) -> VFolderId:
+        """A vfolder with a tree of small files, links and hard links."""
+        vfolder = self.vfolder()
+        self.backend.create_vfolder(vfolder)
+        path = self.backend.vfolder_path(vfolder)
+        for number in range(files):
+            folder = path / f"d{number % 23}"
+            folder.mkdir(exist_ok=True)
+            (folder / f"f{number}").write_bytes(self.random.randbytes(self.random.randrange(3000)))
+        (path / "link").symlink_to("d1/f1")
+        os.link(path / "d1" / "f1", path / "again")
+        return vfolder
+
+    def exercise(self, items: int, milliseconds: int = 20) -> Job:
+        vfolder = str(self.vfolder())
+        request = ExerciseRequest(
+            volume=VOLUME, vfolder=vfolder, items=items, milliseconds=milliseconds
+        )
+        return self.submit(request)
+
+    def clone(self, source: VFolderId, target: VFolderId) -> Job:
+        return self.submit(CloneRequest(volume=VOLUME, source=str(source), target=str(target)))
+
+    def delete(self, vfolder: VFolderId) -> Job:
+        return self.submit(DeleteRequest(volume=VOLUME, vfolder=str(vfolder)))
+
+    def usage(self, vfolder: VFolderId) -> Job:
+        return self.submit(UsageRequest(volume=VOLUME, vfolder=str(vfolder)))
+
+    def submit(self, request: object) -> Job:
+        return self.store.submit(Submission(request, ring_again_seconds=1.0))  # type: ignore[arg-type] # any request
+
+    # -- Faults ------------------------------------------------------------------------------------
+    def fault(self) -> None:
+        """One fault, chosen by chance; what it broke is mended by `revive` and `wake`."""
+        kinds = (
+            self.kill_child,
+            self.kill_child,
+            self.kill_worker,
+            self.freeze_child,
+            self.drain_worker,
+            self.quit_worker,
+            self.kill_store,
+            self.freeze_store,
+            self.reset_connections,
+            self.lose_bells,
+            self.ring_thrice,
+        )
+        kind = self.random.choice(kinds)
+        kind()
+        self.faults.append(kind.__name__)
+
+    def _child(self) -> psutil.Process | None:
+        children = self.random.choice(self.workers).children()
+        return self.random.choice(children) if children else None
+
+    def kill_child(self) -> None:
+        if child := self._child():
+            child.kill()
+
+    def freeze_child(self) -> None:
+        """SIGSTOP for longer than a lease."""
+        if child := self._child():
+            child.suspend()
+            self._stopped.append((time.monotonic() + 1.6 * LEASE_SECONDS, child))
+
+    def kill_worker(self) -> None:
+        self.random.choice(self.workers).send(signal.SIGKILL)
+
+    def drain_worker(self) -> None:
+        self.random.choice(self.workers).send(signal.SIGTERM)
+
+    def quit_worker(self) -> None:
+        self.random.choice(self.workers).send(signal.SIGQUIT)
+
+    def kill_store(self) -> None:
+        self.valkey.kill()
+        self.valkey.start()
+
+    def freeze_store(self) -> None:
+        assert self.valkey.process is not None
+        self.valkey.process.send_signal(signal.SIGSTOP)
+        time.sleep(1.2 * LEASE_SECONDS)
+        self.valkey.process.send_signal(signal.SIGCONT)
+
+    def reset_connections(self) -> None:
+        with self.valkey.client() as client:
+            client.execute_command("CLIENT KILL TYPE normal SKIPME yes")
+
+    def lose_bells(self) -> None:
+        with self.valkey.client(2) as client:
+            for key in client.scan_iter("vol.*"):
+                client.delete(key)
+
+    def ring_thrice(self) -> None:
+        for job in list(self.client.zrange("vf:ix:state:running", 0, -1))[:3]:
+            found = self.store.get(str(job))
+            ring = Ring(found.id, f"vol.{VOLUME}.bulk", 5, found.verb, "again")
+            for _ in range(3):
+                self.bell(ring)
+
+    def wake(self, *, everything: bool = False) -> None:
+        """Continue what was frozen long enough, and start workers that ended."""
+        now = time.monotonic()
+        for entry in list(self._stopped):
+            until, process = entry
+            if everything or now >= until:
+                self._stopped.remove(entry)
+                try:
+                    process.resume()
+                except psutil.NoSuchProcess:
+                    continue
+
+    def revive(self) -> None:
+        for worker in self.workers:
+            worker.revive()

@@ -1,0 +1,140 @@
+"""Chaos: faults by the dozen over two nodes, and proof that nothing was lost or done twice."""
+
+import os
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from redis.exceptions import RedisError
+
+from backends import layout
+from core.jobs import Job, State
+from core.names import VFolderId
+from tests.chaos.check import violations
+from tests.chaos.site import Site
+from tests.support.valkey import Valkey, running_valkey
+
+SEED = int(os.environ.get("CHAOS_SEED", "20261121"))
+#: How many faults; the whole proof takes 200.
+FAULTS = int(os.environ.get("CHAOS_FAULTS", "200"))
+JOBS = 50
+FAULT_PAUSE_SECONDS = 0.35
+SETTLE_SECONDS = 120.0
+
+
+@pytest.fixture
+def valkey_alone(tmp_path: Path) -> Iterator[Valkey]:
+    (tmp_path / "valkey").mkdir()
+    with running_valkey(tmp_path / "valkey") as server:
+        yield server
+
+
+def all_ended(site: Site, jobs: list[Job]) -> bool:
+    try:
+        return all(site.store.get(job.id).state.ended for job in jobs)
+    except RedisError:
+        return False
+
+
+def wait_until_ended(site: Site, jobs: list[Job], seconds: float = SETTLE_SECONDS) -> None:
+    until = time.monotonic() + seconds
+    while not all_ended(site, jobs):
+        site.wake()
+        site.revive()
+        if time.monotonic() > until:
+            left = [site.store.get(job.id) for job in jobs]
+            story = [
+                (
+                    j.id,
+                    j.verb,
+                    j.state.value,
+                    j.fields.get("reason"),
+                    site.store.redis.xrevrange(f"vf:log:{j.id}", count=5),
+                )
+                for j in left
+                if not j.state.ended
+            ]
+            raise AssertionError(f"not ended: {story}\n{site.faults[-20:]}")
+        time.sleep(0.1)
+
+
+def differs(site: Site, source: VFolderId, target: VFolderId) -> str:
+    """What rsync would still have to do: nothing, when they are equal."""
+    one, two = (site.backend.vfolder_path(v) for v in (source, target))
+    done = subprocess.run(
+        ["rsync", "-aHAXn", "--checksum", "--delete", "--itemize-changes", f"{one}/", f"{two}/"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return done.stdout
+
+
+def leftovers(site: Site) -> list[Path]:
+    rooms = (layout.STAGING, layout.TRASH, layout.JOBS)
+    return [path for room in rooms for path in site.volume.glob(f"*/{layout.HIDDEN}/{room}/*")]
+
+
+@pytest.mark.slow
+@pytest.mark.part("rsync")
+@pytest.mark.timeout(900)
+def test_two_hundred_faults(tmp_path: Path, valkey_alone: Valkey) -> None:
+    site = Site(tmp_path, valkey_alone, SEED)
+    sources = [site.filled(600) for _ in range(4)]
+    doomed = [site.filled(200) for _ in range(6)]
+    site.start()
+    try:
+        exercises = {}
+        for _ in range(26):
+            items = site.random.randrange(500, 1500)
+            exercises[site.exercise(items).id] = items
+        clones = [(site.random.choice(sources), site.vfolder()) for _ in range(14)]
+        others = [site.clone(source, target) for source, target in clones]
+        others += [site.delete(vfolder) for vfolder in doomed]
+        others += [site.usage(source) for source in sources]
+        jobs = [site.store.get(job) for job in exercises] + others
+        assert len(jobs) == JOBS
+        for _ in range(FAULTS):
+            site.fault()
+            time.sleep(FAULT_PAUSE_SECONDS * site.random.uniform(0.5, 1.5))
+            site.wake()
+            site.revive()
+        wait_until_ended(site, jobs)
+        states = {job.id: site.store.get(job.id) for job in jobs}
+        wrong = {i: j.document() for i, j in states.items() if j.state is not State.SUCCEEDED}
+        assert not wrong, wrong
+        assert violations(site.volume, exercises) == []
+        assert [differs(site, *pair) for pair in clones] == [""] * len(clones)
+        assert not [v for v in doomed if site.backend.vfolder_path(v).exists()]
+        assert leftovers(site) == []
+        attempts = sorted(job.attempt for job in states.values())
+        assert attempts[-1] > 1, "no job was disturbed: the faults missed"
+    finally:
+        site.stop()
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+def test_the_checker_notices_when_lease_and_fence_are_off(
+    tmp_path: Path, valkey_alone: Valkey
+) -> None:
+    """The same kind of run with the safeguards off must be seen as wrong."""
+    site = Site(tmp_path, valkey_alone, SEED, ("--unsafe",))
+    site.start()
+    try:
+        exercises = {site.exercise(300).id: 300 for _ in range(6)}
+        jobs = [site.store.get(job) for job in exercises]
+        until = time.monotonic() + 100
+        while not violations(site.volume, exercises) or not all_ended(site, jobs):
+            site.freeze_child()
+            time.sleep(1.0)
+            site.wake()
+            site.revive()
+            if time.monotonic() > until:
+                break
+        found = violations(site.volume, exercises)
+        assert any("more than once" in v or "another run" in v for v in found), found
+    finally:
+        site.stop()
