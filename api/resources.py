@@ -24,6 +24,8 @@ from core.errors import (
     DeadlineExceeded,
     Forbidden,
     MalformedRequest,
+    NoSpace,
+    QuotaExceeded,
     StorageError,
     Unavailable,
     UnknownVolume,
@@ -39,6 +41,8 @@ VOLUME_ERRORS: tuple[type[StorageError], ...] = (
     UnknownVolume,
     BackendFailed,
     DeadlineExceeded,
+    NoSpace,
+    QuotaExceeded,
     Unavailable,
 )
 
@@ -138,7 +142,10 @@ def _responses(act: Act) -> dict[str, Any]:
         by_status.setdefault(413, []).append("The body is too large.")
     by_status.setdefault(500, []).append("Something went wrong here.")
     for status, lines in by_status.items():
-        responses[str(status)] = _refusal(status, lines)
+        refusal = _refusal(status, lines)
+        known = responses.setdefault(str(status), refusal)
+        if known is not refusal:  # one status, an answer and a problem
+            known["content"] = {**known.get("content", {}), **refusal["content"]}
     return responses
 
 
