@@ -121,7 +121,9 @@ class _Copy:
             trust=self._ledger.trusted,
             granularity_ns=probe_granularity(self._target),
         )
-        copier = Copier(self._source, target, inherits=self._inherits())
+        copier = Copier(
+            self._source, target, inherits=self._inherits(), loops=self._options.effort.loops
+        )
         return CopyWork(self._source, self._target, copier, seal_root=self._options.root_attributes)
 
     def _inherits(self) -> bool:

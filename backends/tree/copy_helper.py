@@ -33,7 +33,7 @@ class CopyWork:
         return getattr(self, f"_{kind}")(voice, *rest)
 
     def _scan(self, voice: Voice, paths: list[str]) -> Message:
-        return scan_for_plan(self._source, paths, voice)
+        return scan_for_plan(self._source, paths, self._copier.loops, voice)
 
     def _sync(self, _: Voice) -> Message:
         sync_file_system(self._target.fd)

@@ -23,6 +23,7 @@ from typing import Self
 
 from backends.tree.anchor import libc
 from backends.tree.channel import RECEIVE_BYTES, Message, Voice, pack, receive, unpack
+from backends.tree.fast import DEFAULT_LOOPS, Loops
 from core.control import Control, Counter
 from core.errors import BackendFailed, Defect, NoSpace, QuotaExceeded, StorageError
 
@@ -46,11 +47,12 @@ _SYS_IOPRIO_SET = {"x86_64": 251, "aarch64": 30}
 
 @dataclass(frozen=True, slots=True)
 class Effort:
-    """How hard to work: helper processes (None: by cores), nice value, idle I/O class."""
+    """How to work: helper processes (None: by cores), nice value, idle I/O class, which loops."""
 
     helpers: int | None = None
     nice: int = 0
     idle_io: bool = False
+    loops: Loops = DEFAULT_LOOPS
 
     def count(self, advised: int | None = None) -> int:
         """Tell how many helpers to use; `advised` is what suits the file system."""

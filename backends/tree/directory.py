@@ -1,4 +1,4 @@
-"""List a directory's entries with their types, and say which failures spare no other entry."""
+"""Tell the types of entries, and which failures spare no other entry."""
 
 import errno
 import os
@@ -16,30 +16,16 @@ _FATAL: dict[int, tuple[type[StorageError], str]] = {
 }
 
 
-def kinds(source: int, names: list[str] | None) -> Iterator[tuple[str, int]]:
-    """Give the names in an open directory, or those of `names` that are there, with file types."""
-    if names is not None:
-        for name in names:
-            try:
-                yield name, stat.S_IFMT(os.stat(name, dir_fd=source, follow_symlinks=False).st_mode)
-            except FileNotFoundError:
-                continue
-        return
-    with os.scandir(source) as entries:
-        for entry in entries:
-            with suppress(FileNotFoundError):
-                yield entry.name, _kind(entry)
+def kinds(source: int, names: list[str]) -> Iterator[tuple[str, int]]:
+    """Give the file types of those of `names` that are still in an open directory."""
+    for name in names:
+        with suppress(FileNotFoundError):
+            yield name, kind_of(source, name)
 
 
-def _kind(entry: "os.DirEntry[str]") -> int:
-    """Tell the file type, from the directory itself where it is known there."""
-    if entry.is_file(follow_symlinks=False):
-        return stat.S_IFREG
-    if entry.is_dir(follow_symlinks=False):
-        return stat.S_IFDIR
-    if entry.is_symlink():
-        return stat.S_IFLNK
-    return stat.S_IFMT(entry.stat(follow_symlinks=False).st_mode)
+def kind_of(directory: int, name: str) -> int:
+    """Tell the file type of an entry."""
+    return stat.S_IFMT(os.stat(name, dir_fd=directory, follow_symlinks=False).st_mode)
 
 
 def fatal(error: OSError) -> Exception:

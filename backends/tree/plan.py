@@ -12,6 +12,7 @@ from backends.tree.anchor import Anchor, join
 from backends.tree.backlog import Backlog
 from backends.tree.channel import Message, Voice
 from backends.tree.crew import Crew
+from backends.tree.fast import Loops
 
 #: A part ends with the unit that brings it to so many entries, or to so many bytes.
 PART_ENTRIES = 10_000
@@ -43,7 +44,7 @@ class Part:
         return sum(unit[3] for unit in self.units)
 
 
-def scan_for_plan(source: Anchor, batch: list[str], voice: Voice) -> Message:
+def scan_for_plan(source: Anchor, batch: list[str], loops: Loops, voice: Voice) -> Message:
     """List directories in a helper: their units and the directories below.
 
     A directory that cannot be opened is a unit without entries: copying it will tell why.
@@ -57,39 +58,27 @@ def scan_for_plan(source: Anchor, batch: list[str], voice: Voice) -> Message:
             units.append((path, None, 0, 0))
             continue
         try:
-            _scan_one(fd, path, units, below, voice)
+            units.append(_scan_one(fd, path, below, loops, voice))
         finally:
             os.close(fd)
     return units, below
 
 
-def _scan_one(fd: int, path: str, units: list[Unit], below: list[str], voice: Voice) -> None:
+def _scan_one(fd: int, path: str, below: list[str], loops: Loops, voice: Voice) -> Unit:
+    """Give the last unit of a directory; those before it are sent."""
     names: list[str] = []
     size_bytes = 0
     sliced = False
-    with os.scandir(fd) as entries:
-        for entry in entries:
-            names.append(entry.name)
-            size_bytes += _size(entry, path, below)
-            if len(names) >= SLICE_ENTRIES:
-                sliced = True
-                voice.reply(([(path, names, len(names), size_bytes)], below[:]))
-                below.clear()
-                names, size_bytes = [], 0
-                voice.tick()
-    units.append((path, names if sliced else None, len(names), size_bytes))
-
-
-def _size(entry: "os.DirEntry[str]", path: str, below: list[str]) -> int:
-    try:
-        if entry.is_dir(follow_symlinks=False):
-            below.append(join(path, entry.name))
-            return 0
-        if entry.is_file(follow_symlinks=False):
-            return entry.stat(follow_symlinks=False).st_size
-    except OSError:
-        return 0  # vanished, or for the copy to tell
-    return 0
+    for piece in loops.scan(fd, names=True):
+        if len(names) >= SLICE_ENTRIES:
+            sliced = True
+            voice.reply(([(path, names, len(names), size_bytes)], below[:]))
+            below.clear()
+            names, size_bytes = [], 0
+        names += piece[9] or ()
+        below += [join(path, name) for name in piece[5]]
+        size_bytes += piece[0] + sum(inode[2] for inode in piece[6])
+    return (path, names if sliced else None, len(names), size_bytes)
 
 
 class Planner:

@@ -6,7 +6,6 @@ has open, a mount) is named and left, with the directories above it.
 """
 
 import errno
-import itertools
 import os
 import stat
 from collections import Counter as Tally
@@ -18,12 +17,13 @@ from backends.tree.attributes import unlock
 from backends.tree.backlog import Backlog
 from backends.tree.channel import Message, Voice
 from backends.tree.crew import DEFAULT_EFFORT, Crew, Effort
+from backends.tree.fast import Loops
 from core.control import Control, Counter
 
 #: File systems on which parallel unlinks only wait for each other.
 HELPERS_ADVISED = {"xfs": 1}
-#: Names taken from a directory before they are unlinked: reading goes on behind the gap.
-CHUNK_NAMES = 4096
+#: A helper tells what it deleted after so many entries, and after each batch.
+REPLY_ENTRIES = 4096
 #: Most directories handed to a helper at a time.
 BATCH_DIRECTORIES = 32
 #: How many entries that resist are named.
@@ -105,7 +105,7 @@ class _Removing:
         self._pending.push("")
         try:
             with Crew(
-                RemoveWork(self._anchor),
+                RemoveWork(self._anchor, self._effort.loops),
                 self._control,
                 effort=self._effort,
                 size=self._size,
@@ -160,8 +160,9 @@ class _Removing:
 class RemoveWork:
     """The helper's side."""
 
-    def __init__(self, anchor: Anchor) -> None:
+    def __init__(self, anchor: Anchor, loops: Loops) -> None:
         self._anchor = anchor
+        self._loops = loops
 
     def __call__(self, message: Message, voice: Voice) -> Message:
         """Empty or drop a batch of directories."""
@@ -189,28 +190,31 @@ class RemoveWork:
             self._left.append((path, error.strerror or str(error)))
 
     def _empty(self, voice: Voice, path: str) -> None:
-        """Unlink everything but directories, a chunk of names at a time."""
+        """Unlink everything but directories, a piece of the directory at a time."""
         fd = self._open(path)
         try:
-            with os.scandir(fd) as entries:
-                while chunk := list(itertools.islice(entries, CHUNK_NAMES)):
-                    for entry in chunk:
-                        self._entry(fd, path, entry)
-                    if len(chunk) == CHUNK_NAMES:
-                        voice.reply(self._reply([]))
-                        self._begin()
+            for count, below, others in self._loops.unlink(fd):
+                self._files += count
+                self._below += [join(path, name) for name in below]
+                for name in others:
+                    self._entry(fd, path, name)
+                if self._files >= REPLY_ENTRIES:
+                    voice.reply(self._reply([]))
+                    self._begin()
         finally:
             os.close(fd)
 
-    def _entry(self, fd: int, path: str, entry: "os.DirEntry[str]") -> None:
+    def _entry(self, fd: int, path: str, name: str) -> None:
+        """Unlink what resisted at first, by the full rules."""
         try:
-            if entry.is_dir(follow_symlinks=False):
-                self._below.append(join(path, entry.name))
+            status = os.stat(name, dir_fd=fd, follow_symlinks=False)
+            if stat.S_ISDIR(status.st_mode):
+                self._below.append(join(path, name))
             else:
-                self._unlink(fd, entry.name)
+                self._unlink(fd, name)
                 self._files += 1
         except OSError as error:
-            self._resist(join(path, entry.name), error)
+            self._resist(join(path, name), error)
 
     def _open(self, path: str) -> int:
         try:

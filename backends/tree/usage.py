@@ -2,17 +2,16 @@
 
 import errno
 import os
-import stat
 import struct
 import time
 from collections import Counter as Tally
 from dataclasses import dataclass, field
-from typing import Any
 
 from backends.tree.anchor import Anchor, join
 from backends.tree.backlog import Backlog, Sorter
-from backends.tree.channel import Message, Voice
+from backends.tree.channel import REPORT_SECONDS, Message, Voice
 from backends.tree.crew import DEFAULT_EFFORT, Crew, Effort
+from backends.tree.plain import Scanned
 from core.control import Control, Counter
 
 #: st_blocks counts in units of this many bytes, whatever the file system's own block is.
@@ -21,13 +20,12 @@ BLOCK_BYTES = 512
 UNREADABLE_NAMED = 100
 #: Most directories handed to a helper at a time.
 BATCH_DIRECTORIES = 64
-#: How many entries a helper does between two looks at the clock.
-STRIDE = 512
 #: First-level names whose sums are kept when the biggest are asked for.
 TOP_KEPT = 65536
 
 _INODE = struct.Struct(">QQQQ")
-_IFMT = 0o170000
+#: What an entry answers that vanished, or was swapped for something else, since it was listed.
+GONE = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ELOOP})
 
 
 @dataclass(slots=True)
@@ -186,29 +184,32 @@ class Scan:
     def __init__(self, anchor: Anchor, options: UsageOptions) -> None:
         self._anchor = anchor
         self._options = options
+        self._loops = options.effort.loops
+        self._due = 0.0
 
     def __call__(self, batch: Message, voice: Voice) -> Message:
-        """Scan a batch of directories; replies in pieces when they are long."""
+        """Scan a batch of directories; replies in pieces when it takes long."""
         found = _Found(self._options)
+        self._due = time.monotonic() + REPORT_SECONDS
         for path in batch:
             try:
-                self._scan(path, found, voice)
+                found = self._scan(path, found, voice)
             except OSError as error:
                 found.cannot_open(path, error)
         return found.reply()
 
-    def _scan(self, path: str, found: "_Found", voice: Voice) -> None:
+    def _scan(self, path: str, found: "_Found", voice: Voice) -> "_Found":
         fd = self._anchor.open(path)
         try:
-            due = time.monotonic() + 0.1
-            with os.scandir(fd) as entries:
-                while found.add(path, entries):
-                    if time.monotonic() >= due:
-                        voice.reply(found.reply())
-                        found.clear()
-                        due = time.monotonic() + 0.1
+            for piece in self._loops.scan(fd):
+                found.add(path, piece)
+                if time.monotonic() >= self._due:
+                    voice.reply(found.reply())
+                    found = _Found(self._options)
+                    self._due = time.monotonic() + REPORT_SECONDS
         finally:
             os.close(fd)
+        return found
 
 
 class _Found:
@@ -216,68 +217,34 @@ class _Found:
 
     def __init__(self, options: UsageOptions) -> None:
         self._options = options
-        self.clear()
-
-    def clear(self) -> None:
-        self.sums = [0, 0, 0, 0, 0, 0]
-        self.subdirectories: list[str] = []
-        self.inodes: list[tuple[int, int, int, int]] = []
-        self.unreadable: list[tuple[str, str]] = []
-        self.histogram: Tally[int] = Tally()
-        self.top: dict[str, list[int]] = {}
+        self._sums = [0, 0, 0, 0, 0, 0]
+        self._below: list[str] = []
+        self._inodes: list[tuple[int, int, int, int]] = []
+        self._unreadable: list[tuple[str, str]] = []
+        self._histogram: Tally[int] = Tally()
+        self._top: dict[str, list[int]] = {}
 
     def reply(self) -> Message:
-        extras = (dict(self.histogram), self.top)
-        return (self.sums, self.subdirectories, self.inodes, self.unreadable, extras)
+        extras = (dict(self._histogram), self._top)
+        return (self._sums, self._below, self._inodes, self._unreadable, extras)
 
     def cannot_open(self, path: str, error: OSError) -> None:
         if error.errno == errno.EXDEV:
-            self.sums[5] += 1
-        elif error.errno not in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP):
-            self.unreadable.append((path, error.strerror or str(error)))
+            self._sums[5] += 1
+        elif error.errno not in GONE:
+            self._unreadable.append((path, error.strerror or str(error)))
 
-    def add(self, path: str, entries: Any) -> bool:  # noqa: ANN401 - scandir's iterator has no public type
-        """Add the next `STRIDE` entries; False at the end of the directory."""
-        size_bytes = blocks = files = links = others = 0
-        sizes: list[int] = []
-        taken = 0
-        for entry in entries:
-            taken += 1
-            try:
-                status = entry.stat(follow_symlinks=False)
-            except FileNotFoundError:
-                continue
-            except OSError as error:
-                self.unreadable.append((join(path, entry.name), error.strerror or str(error)))
-                continue
-            kind = status.st_mode & _IFMT
-            if kind == stat.S_IFREG:
-                size = status.st_size
-                if status.st_nlink > 1:
-                    inode = (status.st_dev, status.st_ino, size, status.st_blocks)
-                    self.inodes.append(inode)
-                    continue
-                files += 1
-                size_bytes += size
-                sizes.append(size)
-            elif kind == stat.S_IFDIR:
-                self.subdirectories.append(join(path, entry.name))
-            elif kind == stat.S_IFLNK:
-                links += 1
-            else:
-                others += 1
-            blocks += status.st_blocks
-            if taken >= STRIDE:
-                break
-        self._sum(path, (size_bytes, blocks * BLOCK_BYTES, files, links, others), sizes)
-        return taken >= STRIDE
-
-    def _sum(self, path: str, sums: tuple[int, ...], sizes: list[int]) -> None:
-        for number, value in enumerate(sums):
-            self.sums[number] += value
+    def add(self, path: str, piece: Scanned) -> None:
+        """Add a piece of a directory."""
+        size_bytes, blocks, files, links, others, below, inodes, failed, histogram, _ = piece
+        for number, value in enumerate((size_bytes, blocks * BLOCK_BYTES, files, links, others)):
+            self._sums[number] += value
+        self._below += [join(path, name) for name in below]
+        self._inodes += inodes
+        self._unreadable += [(join(path, name), os.strerror(number)) for name, number in failed]
         if self._options.histogram:
-            self.histogram.update(map(int.bit_length, sizes))
+            self._histogram.update(histogram)
         if self._options.top and path:
-            top = self.top.setdefault(path.partition("/")[0], [0, 0])
-            top[0] += sums[0]
-            top[1] += sums[2]
+            top = self._top.setdefault(path.partition("/")[0], [0, 0])
+            top[0] += size_bytes + sum(inode[2] for inode in inodes)
+            top[1] += files + len(inodes)

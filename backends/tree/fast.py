@@ -1,0 +1,69 @@
+"""The engine's inner loops: in C where that was built, else in Python; the results are the same."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import partial
+
+from backends.tree import plain
+from backends.tree.plain import Copied, Scanned, Unlinked
+
+try:
+    from backends.tree import _fast
+except ImportError:  # no compiler was at hand when this was installed
+    NATIVE = False
+else:
+    NATIVE = True
+
+
+@dataclass(frozen=True, slots=True)
+class Plain:
+    """What makes a file plain: it belongs to this user and group, and what need not be asked."""
+
+    uid: int
+    gid: int
+    noatime: bool
+    xattrs: bool
+    flags: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Loops:
+    """The loops over one directory's entries; each leaves what is not plain to its caller."""
+
+    native: bool = True
+
+    @property
+    def in_c(self) -> bool:
+        """Whether the C part is used."""
+        return NATIVE and self.native
+
+    def scan(self, fd: int, *, names: bool = False) -> Iterator[Scanned]:
+        """Stat the entries of an open directory and sum them up, piece by piece."""
+        if self.in_c:
+            return iter(partial(_fast.scan, fd, names), None)
+        return plain.scan(fd, names=names)
+
+    def copy(self, source: int, target: int, rule: Plain | None) -> Iterator[Copied]:
+        """Copy plain files between two open directories; without a rule nothing is plain."""
+        if self.in_c and rule is not None:
+            return iter(
+                partial(
+                    _fast.copy,
+                    source,
+                    target,
+                    rule.uid,
+                    rule.gid,
+                    rule.noatime,
+                    rule.xattrs,
+                    rule.flags,
+                ),
+                None,
+            )
+        return plain.copy(source)
+
+    def unlink(self, fd: int) -> Iterator[Unlinked]:
+        """Unlink everything but directories in an open directory."""
+        return iter(partial(_fast.unlink, fd), None) if self.in_c else plain.unlink(fd)
+
+
+DEFAULT_LOOPS = Loops()
