@@ -8,6 +8,7 @@ import importlib
 import os
 import pkgutil
 import platform
+import signal
 import sys
 from pathlib import Path
 from types import ModuleType
@@ -49,6 +50,7 @@ def main(arguments: list[str]) -> int:
     if unknown:
         print(f"No benchmark is called {', '.join(sorted(unknown))}; --list names them.")
         return 2
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that mounts are taken away again
     print(machine(), flush=True)
     for name in names or known:
         print(f"\n## {name}: {(known[name].__doc__ or '').splitlines()[0]}", flush=True)

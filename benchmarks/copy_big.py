@@ -1,0 +1,41 @@
+"""Copy 2 GiB in 8 files against `cp -a`: ext4 by bytes, xfs and btrfs by reflink; warm source."""
+
+from pathlib import Path
+
+from benchmarks._engine import copying
+from benchmarks._interleave import Variant, interleave, rate, settle, table
+from benchmarks._places import big_files, loop, options
+
+FILES = 8
+
+
+def main(arguments: list[str]) -> None:
+    chosen = options(arguments, rounds=5, mib=256)
+    for kind in (chosen.fs or "ext4,xfs,btrfs").split(","):
+        reflink = "never" if kind == "ext4" else "always"
+        with loop(kind, 48) as mount:
+            source = mount / "source"
+            big_files(source, FILES, chosen.mib << 20)
+            variants = _variants(source, mount, f"cp -a --reflink={reflink}")
+            interleave(variants, chosen.rounds)
+            print(f"{kind}, {FILES} files of {chosen.mib} MiB")
+            name = f"cp -a --reflink={reflink}"
+            table(variants, name, rate(FILES * chosen.mib, "MiB"))
+
+
+def _variants(source: Path, mount: Path, cp: str) -> list[Variant]:
+    def prepare(_: int) -> None:
+        settle(mount)
+        for old in mount.glob("copy-*"):
+            for file in old.iterdir():
+                file.unlink()
+        settle(mount)
+
+    def target(name: str, number: int) -> Path:
+        return mount / f"copy-{name}-{number}"
+
+    return [
+        Variant(cp, lambda n: [*cp.split(), str(source), str(target("cp", n))], prepare),
+        Variant("ours, 1 helper", lambda n: copying(source, target("o1", n), 1), prepare),
+        Variant("ours, 2 helpers", lambda n: copying(source, target("o2", n), 2), prepare),
+    ]
