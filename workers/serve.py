@@ -5,9 +5,12 @@ Secrets go by environment and configuration, never by argument: arguments are se
 
 import os
 import sys
+import warnings
 from typing import Any
 
+import billiard.pool
 from celery import Celery
+from celery.platforms import SecurityWarning
 from celery.signals import worker_process_init, worker_shutting_down
 
 from core import settings as configuration
@@ -23,6 +26,8 @@ from workers.upkeep import Upkeep
 _log = telemetry.logger(__name__)
 #: The exit status for wrong words or a wrong configuration (as in sysexits.h, EX_USAGE is 64).
 USAGE = 2
+#: How often a leaving child looks whether its last result was read, every 0.1 s.
+LAST_RESULT_TRIES = 10
 
 
 def worker(app: Celery, settings: Settings) -> None:
@@ -38,8 +43,11 @@ def worker(app: Celery, settings: Settings) -> None:
     app.steps["worker"].add(Upkeep)
     worker_shutting_down.connect(_drain, weak=False)
     worker_process_init.connect(_child_started, weak=False)
+    # Owners and modes of files are kept, which only root can: it is root on purpose.
+    warnings.filterwarnings("ignore", category=SecurityWarning)
     app.worker_main(
         [
+            "--quiet",  # no banner: the log says what matters
             "worker",
             "--pool=prefork",
             f"--concurrency={settings.vfolder.worker.concurrency}",
@@ -60,12 +68,17 @@ def _drain(**_facts: Any) -> None:  # noqa: ANN401 - what Celery passes to a sig
 
 def _child_started(**_facts: Any) -> None:  # noqa: ANN401 - what Celery passes to a signal
     telemetry.configure("worker")
+    # At a drain the main process may stop reading before a child's last result: the child would
+    # wait 30 s for it. Nobody needs that result: the job's record has the truth.
+    billiard.pool.GUARANTEE_MESSAGE_CONSUMPTION_RETRY_LIMIT = LAST_RESULT_TRIES
 
 
 def beat(app: Celery, settings: Settings) -> None:
     """Ring for the sweeps, by the clock."""
     app.conf.beat_schedule = schedule(settings)
-    app.start(["beat", "--loglevel=INFO", f"--schedule={settings.state_dir / 'beat-schedule'}"])
+    app.start(
+        ["--quiet", "beat", "--loglevel=INFO", f"--schedule={settings.state_dir / 'beat-schedule'}"]
+    )
 
 
 def flower(app: Celery, settings: Settings) -> None:
