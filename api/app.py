@@ -2,7 +2,7 @@
 
 from flask import Flask
 
-from api import auth, client, documents, internal, manager
+from api import auth, client, documents, internal, manager, probes
 from api.doors import make_app
 from core import telemetry
 from core.settings import Settings, load
@@ -13,8 +13,8 @@ def manager_door(settings: Settings | None = None) -> Flask:
     settings = _begin("manager", settings)
     app = make_app("manager", settings)
     auth.require_secret(app, settings.api.manager.secret)
-    manager.install(app, documents.describe(app, "vfolder manager door"))
-    app.register_blueprint(internal.probes)
+    manager.install(documents.describe(app))
+    app.register_blueprint(documents.pages)
     return app
 
 
@@ -30,7 +30,8 @@ def internal_door(settings: Settings | None = None) -> Flask:
     """The door for Prometheus and probes (default port 16023)."""
     settings = _begin("internal", settings)
     app = make_app("internal", settings)
-    app.register_blueprint(internal.probes)
+    app.register_blueprint(probes.blueprint)
+    app.register_blueprint(documents.pages)
     app.register_blueprint(internal.metrics)
     return app
 

@@ -13,6 +13,7 @@ from redis import Redis
 
 from api import problems
 from api.deadlines import Deadlines
+from api.health import Health
 from api.jobs import Jobs
 from api.live import Live
 from api.plans import Planner
@@ -62,6 +63,11 @@ class Door:
         client = connections.connect(self.settings, connections.Database.JOBS)
         limit = self.settings.vfolder.doors.streams
         return Live(client, self.jobs.store.get, self.jobs.document, limit)
+
+    @cached_property
+    def health(self) -> Health:
+        """How this node is."""
+        return Health(lambda: self.jobs.redis)
 
     @cached_property
     def planner(self) -> Planner:

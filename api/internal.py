@@ -1,9 +1,7 @@
-"""Probes and metrics: what load balancers, orchestrators and Prometheus ask."""
+"""Metrics: what Prometheus asks."""
 
 from collections.abc import Iterable
-from datetime import UTC, datetime
-from http import HTTPStatus
-from typing import Any, cast
+from typing import cast
 
 from flask import Blueprint, Response
 from prometheus_client import CONTENT_TYPE_LATEST, Metric, generate_latest
@@ -11,32 +9,10 @@ from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.registry import Collector
 
 from api.doors import current_door
-from api.encoding import answer
-from api.versions import VERSION
 from core import metrics_files
 from core.settings import Settings
 
-COMPONENT = "storage-proxy"
-probes = Blueprint("probes", __name__)
 metrics = Blueprint("metrics", __name__)
-
-
-@probes.get("/health")
-def health() -> Response:
-    """Tell the health of this node; always 200, the body says `ok` or `degraded`."""
-    return answer(_report("degraded"))
-
-
-@probes.get("/livez")
-def live() -> Response:
-    """Whether this process should be kept; 503 means restart it."""
-    return _probe()
-
-
-@probes.get("/readyz")
-def ready() -> Response:
-    """Whether this process should get requests; 503 means not now."""
-    return _probe()
 
 
 @metrics.get("/metrics")
@@ -56,24 +32,3 @@ class _AllProcesses(Collector):
         """Read the processes' files anew."""
         files = [str(path) for path in metrics_files.all_files(self._settings)]
         return cast("Iterable[Metric]", MultiProcessCollector.merge(files))  # type: ignore[no-untyped-call] # the library's
-
-
-def _probe() -> Response:
-    report = _report("error")
-    healthy = report["connectivity"]["overall_healthy"]
-    return answer(report, HTTPStatus.OK if healthy else HTTPStatus.SERVICE_UNAVAILABLE)
-
-
-def _report(unhealthy: str) -> dict[str, Any]:
-    checks: list[dict[str, Any]] = []
-    healthy = all(check["is_healthy"] for check in checks)
-    return {
-        "status": "ok" if healthy else unhealthy,
-        "version": VERSION,
-        "component": COMPONENT,
-        "connectivity": {
-            "overall_healthy": healthy,
-            "connectivity_checks": checks,
-            "timestamp": datetime.now(UTC).isoformat().replace("+00:00", "Z"),
-        },
-    }

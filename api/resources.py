@@ -66,11 +66,18 @@ class Act:
     refuses: tuple[type[StorageError], ...] = ()
     #: Largest body in bytes; None is the door's own limit.
     body_max_bytes: int | None = None
+    #: Needs no secret.
+    open_to_all: bool = False
+    #: Any body is taken and not looked at.
+    ignores_body: bool = False
 
     @property
     def errors(self) -> list[type[StorageError]]:
         """Every error the act may end with."""
-        found: list[type[StorageError]] = [Forbidden, *self.refuses]
+        secret: list[type[StorageError]] = [] if self.open_to_all else [Forbidden]
+        found = [*secret, *self.refuses]
+        if self.ignores_body:
+            return found
         if self.takes is None:
             return [MalformedRequest, *found]
         names = self.takes._declared_fields  # noqa: SLF001 - marshmallow has no other way to ask a class
@@ -81,18 +88,28 @@ class Act:
 class Resource(Blueprint):
     """A blueprint of acts."""
 
+    def _prepare_response_doc(self, doc: dict[str, Any], *_: Any, **__: Any) -> dict[str, Any]:  # noqa: ANN401 - flask-smorest's hook
+        """Leave the answers as the act states them: there is no other one."""
+        return doc
+
     def act(self, method: str, rule: str, act: Act) -> Callable[[View], View]:
         """Route `method rule` to the view; it gets the parsed body first, if the act takes one."""
 
         def decorate(view: View) -> View:
-            bound = (
-                _with_body(view, act, unmanaged(method, rule)) if act.takes else _without_body(view)
-            )
+            bound = _bound(view, act, unmanaged(method, rule))
             bound.__dict__["_apidoc"] = {"manual_doc": _documentation(view, act)}
             self.add_url_rule(rule, view.__name__, bound, methods=[method])
             return bound
 
         return decorate
+
+
+def _bound(view: View, act: Act, elsewhere: Callable[[], Response] | None) -> View:
+    if act.takes:
+        return _with_body(view, act, elsewhere)
+    if act.ignores_body:
+        return view
+    return _without_body(view)
 
 
 def _with_body(view: View, act: Act, elsewhere: Callable[[], Response] | None) -> View:
@@ -121,6 +138,8 @@ def _without_body(view: View) -> View:
 
 def _documentation(view: View, act: Act) -> dict[str, Any]:
     found: dict[str, Any] = {"operationId": view.__name__, "responses": _responses(act)}
+    if act.open_to_all:
+        found["security"] = []
     if act.takes:
         found["requestBody"] = {"required": True, "content": {JSON: {"schema": _schema(act.takes)}}}
     return found

@@ -1,8 +1,8 @@
 """The manager door: the wire the manager service speaks, and the job API."""
 
-from flask import Flask
 from flask_smorest import Api
 
+from api import probes
 from api.manager import (
     bgtasks,
     files,
@@ -17,10 +17,11 @@ from api.manager import (
 )
 
 
-def install(app: Flask, api: Api) -> None:
-    """Register every resource of the door."""
-    app.register_blueprint(status.blueprint)
+def install(api: Api) -> None:
+    """Register every resource of the door, and its documentation."""
     for resource in (
+        status,
+        probes,
         volumes,
         quota_scopes,
         vfolders,

@@ -1,17 +1,27 @@
 """Whether the door is open."""
 
-from flask import Blueprint, Response
+from flask import Response
 
-from api.bodies import no_body
 from api.encoding import answer
+from api.resources import Act, Answer, Resource
+from api.schemas.status import Status
 from api.versions import VERSION
 
-blueprint = Blueprint("status", __name__)
+blueprint = Resource("status", __name__, description="Whether the door is open.")
+_OPEN = Act(gives={200: Answer("It is open.", Status)}, open_to_all=True)
 
 
-@blueprint.get("/")
-@blueprint.get("/status")
-def status() -> Response:
+@blueprint.act("GET", "/", _OPEN)
+def get_root() -> Response:
     """Say that the door is open, and which version answers."""
-    no_body()
+    return _say()
+
+
+@blueprint.act("GET", "/status", _OPEN)
+def get_status() -> Response:
+    """Say that the door is open, and which version answers."""
+    return _say()
+
+
+def _say() -> Response:
     return answer({"status": "ok", "type": "manager-facing", "storage-proxy": VERSION})

@@ -19,6 +19,10 @@ INTEGER_MAX = 2**63 - 1
 _INTEGER_TEXT_MAX = 20
 
 
+#: What OpenAPI says of a field; types are a list, so that null can be among them.
+OpenApi = dict[str, Any]
+
+
 class Body(ma.Schema):
     """A request body that becomes a typed value; unknown keys are refused."""
 
@@ -49,6 +53,8 @@ class VolumeName(Text):
 
 class _Parsed(fields.Field[Any]):
     """Text that `core.names` parses."""
+
+    openapi: ClassVar[OpenApi] = {"type": ["string"]}
 
     parse: ClassVar[Any]
 
@@ -145,6 +151,8 @@ class NameField(_Parsed):
 class Flag(fields.Field[bool]):
     """A truth value as clients write it: JSON, 0 and 1, null, or a word."""
 
+    openapi: ClassVar[OpenApi] = {"type": ["boolean", "integer", "string", "null"]}
+
     def _deserialize(self, value: Any, *_: Any, **__: Any) -> bool:  # noqa: ANN401 - marshmallow's hook
         if value is None or isinstance(value, bool):
             return bool(value)
@@ -160,8 +168,10 @@ class Flag(fields.Field[bool]):
         return False if value is None else bool(super().deserialize(value, *args, **kwargs))
 
 
-class WholeNumber(fields.Field[int]):
+class WholeNumber(fields.Integer):
     """An integer as clients write it: JSON, an integral float, or decimal text."""
+
+    openapi: ClassVar[OpenApi] = {"type": ["integer", "string"]}
 
     def __init__(self, minimum: int = 0, **options: Any) -> None:  # noqa: ANN401 - marshmallow's options
         self._minimum = minimum
@@ -183,6 +193,8 @@ class WholeNumber(fields.Field[int]):
 
 class SizeField(fields.Field[int]):
     """A size: an integer of bytes, or text with k, m, g, t, p or e (powers of 1024)."""
+
+    openapi: ClassVar[OpenApi] = {"type": ["integer", "string"]}
 
     def _deserialize(self, value: Any, *_: Any, **__: Any) -> int:  # noqa: ANN401 - marshmallow's hook
         if isinstance(value, bool) or not isinstance(value, str | int):

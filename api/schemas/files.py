@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import marshmallow as ma
 from marshmallow import fields, validate
@@ -11,6 +11,7 @@ from api.schemas.fields import (
     Body,
     Flag,
     NameField,
+    OpenApi,
     PathField,
     VFolderField,
     VolumeName,
@@ -118,6 +119,12 @@ class ListBody(Body):
 
 class _OneOrMany(fields.Field[list[str]]):
     """A path, or a list of paths; each must be relative."""
+
+    openapi: ClassVar[OpenApi] = {
+        "type": ["string", "array"],
+        "items": {"type": "string"},
+        "maxItems": DIRECTORIES_MAX,
+    }
 
     def _deserialize(self, value: Any, *_: Any, **__: Any) -> list[str]:  # noqa: ANN401 - marshmallow's hook
         values = [value] if isinstance(value, str) else value

@@ -3,13 +3,14 @@
 import base64
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import marshmallow as ma
 from marshmallow import fields, validate
 
 from api.schemas.fields import (
     Body,
+    OpenApi,
     PathField,
     VFolderField,
     VolumeName,
@@ -95,7 +96,7 @@ class MountBody(Body):
     makes = MountVFolder
     volume = VolumeName()
     vfolder = VFolderField()
-    subpath = PathField(key=None, load_default=VFolderPath(()))
+    subpath = PathField(key=None, load_default=lambda: VFolderPath(()))
 
 
 class MountPath(ma.Schema):
@@ -121,6 +122,8 @@ class StoreMetadata:
 
 class _Base64(fields.Field[bytes]):
     """Bytes as RFC 4648 base64 text."""
+
+    openapi: ClassVar[OpenApi] = {"type": ["string"], "contentEncoding": "base64"}
 
     def _deserialize(self, value: Any, *_: Any, **__: Any) -> bytes:  # noqa: ANN401 - marshmallow's hook
         if not isinstance(value, str):

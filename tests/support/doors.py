@@ -116,7 +116,7 @@ def running_door(door: str, settings: Settings) -> Iterator[RunningDoor]:
         yield running
     finally:
         running.session.close()
-        process.terminate()
+        process.send_signal(signal.SIGINT)  # at once: nothing is worth a grace here
         process.wait(timeout=60)
 
 
