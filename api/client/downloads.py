@@ -1,18 +1,18 @@
 """`/download`: one file of a vfolder, whole or in part, or a directory as an archive."""
 
 import os
+import stat
 from io import FileIO
 from pathlib import PurePosixPath
 from urllib.parse import quote
 
 from flask import Response
 
-from api.client import asking, sending
+from api.client import archives, asking, sending
 from api.client.disposition import attachment
 from api.client.routes import blueprint
 from api.doors import Door, current_door
 from backends import paths
-from core.errors import Unsupported
 from core.names import VFolderPath
 from core.tickets import DownloadTicket
 
@@ -29,21 +29,25 @@ def download() -> Response:
     """
     given = asking.query(_PARAMETERS)
     archive, no_cache = asking.boolean(given, "archive"), asking.boolean(given, "no_cache")
-    if archive:
-        raise Unsupported("Directories as archives are not served yet.")
     door = current_door()
     permission = asking.ticket(DownloadTicket, given, door)
     place = asking.place(permission, door)
     with asking.hidden_escapes():
         path = asking.target(permission.relpath, given)
-        file = door.deadlines.call(permission.volume, _open, place, path)
+        wanted = archive or permission.archive
+        file = door.deadlines.call(permission.volume, _open, place, path, or_directory=wanted)
+    if file is None:
+        return archives.directory(place, path, no_cache=no_cache)
     if door.settings.vfolder.doors.handoff_header and place.root is None:
         return _handed_off(door, permission.volume, path, file)
     return sending.answer(file, no_cache=no_cache)
 
 
-def _open(place: asking.Place, path: VFolderPath) -> sending.Sendable:
+def _open(place: asking.Place, path: VFolderPath, *, or_directory: bool) -> sending.Sendable | None:
+    """The file, open; None for a directory where one will do."""
     with asking.hidden_escapes(), place.opened() as top:
+        if or_directory and stat.S_ISDIR(paths.stat_beneath(top, path).st_mode):
+            return None
         descriptor = paths.open_file(top, path)
     file = FileIO(descriptor)  # closes itself if the caller has given up waiting meanwhile
     return sending.Sendable(file, path.name, os.fstat(descriptor))
