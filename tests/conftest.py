@@ -3,10 +3,12 @@
 import os
 import shutil
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from redis import Redis
 
+from tests.support.node import Node, running_node
 from tests.support.valkey import Valkey, running_valkey
 
 _PROGRAMS = {
@@ -49,6 +51,20 @@ def valkey(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Valkey]:
     """A real Valkey for the whole run; a test that kills it starts it again (`restart`)."""
     with running_valkey(tmp_path_factory.mktemp("valkey")) as server:
         yield server
+
+
+@pytest.fixture(scope="session")
+def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Node]:
+    """A whole real node under its supervisor for the whole run; do not break it, start an own."""
+    with running_node(tmp_path_factory.mktemp("stack")) as node:
+        yield node
+
+
+@pytest.fixture
+def own_stack(tmp_path: Path) -> Iterator[Node]:
+    """A whole real node for one test, to be killed and drained at will."""
+    with running_node(tmp_path / "node") as node:
+        yield node
 
 
 @pytest.fixture

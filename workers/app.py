@@ -49,10 +49,11 @@ def _register(app: Celery, settings: Settings, name: str) -> None:
     def run(task: Task, job_id: str) -> str:
         if job_id != task.request.id:
             raise ValueError("a doorbell's task id is its job id")
+        here = task.request.hostname  # asked now: the heartbeat's thread has no request
         try:
-            return _runner(app, settings)(job_id, lambda text: _tell(task, job_id, text))
+            return _runner(app, settings)(job_id, lambda text: _tell(task, here, text, job_id))
         except JobCancelled:
-            _tell_cancelled(task, job_id)
+            _tell_cancelled(task, here, job_id)
             raise
 
 
@@ -73,18 +74,22 @@ def _runner(app: Celery, settings: Settings) -> Runner:
     return found
 
 
-def _tell(task: Task, job_id: str, text: str) -> None:
+def _tell(task: Task, node: str, text: str, job_id: str) -> None:
     """Show the progress sentence in Flower's Result column and to AsyncResult."""
-    _quietly(lambda: task.send_event("task-progress", uuid=job_id, result=text))
+    _quietly(lambda: _send_event(task, node, "task-progress", uuid=job_id, result=text))
     _quietly(lambda: task.update_state(job_id, PROGRESS_STATE, {"text": text}))
 
 
-def _tell_cancelled(task: Task, job_id: str) -> None:
-    def revoked() -> None:
-        task.send_event("task-revoked", uuid=job_id, terminated=False, signum=None, expired=False)
-
-    _quietly(revoked)
+def _tell_cancelled(task: Task, node: str, job_id: str) -> None:
+    facts = {"uuid": job_id, "terminated": False, "signum": None, "expired": False}
+    _quietly(lambda: _send_event(task, node, "task-revoked", **facts))
     _quietly(lambda: task.update_state(job_id, "REVOKED", {"text": "cancelled"}))
+
+
+def _send_event(task: Task, node: str, kind: str, **facts: Any) -> None:  # noqa: ANN401 - JSON values
+    # Not Task.send_event: that one names the task of the calling thread's request.
+    with task.app.events.default_dispatcher(hostname=node) as dispatcher:
+        dispatcher.send(kind, **facts)
 
 
 def _quietly(act: Any) -> None:  # noqa: ANN401 - a callable

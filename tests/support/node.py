@@ -1,11 +1,13 @@
 """A node under its real supervisor, in its own directory, on free ports."""
 
 import os
+import re
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeVar
 
@@ -14,6 +16,7 @@ import psutil
 from core.lifeline import end_with_parent
 from core.settings import CONFIG_NAME, Settings, load
 from deploy import first_run
+from deploy.procfile import PROCFILE
 
 ROOT = Path(__file__).resolve().parents[2]
 POLL_SECONDS = 0.05
@@ -135,6 +138,19 @@ class Node:
             return 0
 
         return wait_for(look, told=f"no process with {words}:\n{self.output}")
+
+
+@contextmanager
+def running_node(directory: Path) -> Iterator[Node]:
+    """All processes of the project's own Procfile, up and ready; drained in the end."""
+    node = Node(directory, PROCFILE.read_text("utf-8"))
+    node.start()
+    try:
+        node.wait_until_it_says("The node runs.")
+        wait_for(lambda: re.search(r"worker +\|.* ready\.", node.output), 60, "no worker is ready")
+        yield node
+    finally:
+        node.stop()
 
 
 def gone(pids: Sequence[int]) -> bool:

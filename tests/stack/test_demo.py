@@ -1,0 +1,66 @@
+"""The demonstration, on a node that runs and on one of its own."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.support.node import ROOT, Node
+
+
+@pytest.fixture
+def tree(tmp_path: Path) -> Path:
+    top = tmp_path / "small"
+    (top / "a" / "b" / "c").mkdir(parents=True)
+    for number in range(50):
+        (top / "a" / "b" / f"{number}.py").write_bytes(os.urandom(number * 1000))
+    (top / "a" / "link").symlink_to("b")
+    return top
+
+
+def demo(*arguments: str | Path, **environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "api.cli", "demo", *arguments],
+        cwd=ROOT,
+        env=os.environ | environment,
+        capture_output=True,
+        text=True,
+        timeout=150,
+        check=False,
+    )
+
+
+def test_it_uses_the_node_that_runs(stack: Node, tree: Path) -> None:
+    result = demo("--config", stack.config, "--tree", tree)
+    assert result.returncode == 0, result.stdout + result.stderr
+    assert "using the node that runs" in result.stdout
+    assert "equal: content, modes, owners, times (ns), symlinks, hard links" in result.stdout
+    assert "Everything held." in result.stdout
+
+
+@pytest.mark.slow
+def test_without_a_node_it_starts_one_and_leaves_nothing(tmp_path: Path, tree: Path) -> None:
+    room = tmp_path / "room"
+    room.mkdir()
+    missing = tmp_path / "none.toml"
+    result = demo("--tree", tree, TMPDIR=str(room), VFOLDER_CONFIG=str(missing))
+    assert result.returncode == 0, result.stdout + result.stderr
+    assert "no node runs: starting one" in result.stdout
+    assert list(room.iterdir()) == []
+    lines = [
+        path.read_bytes().replace(b"\0", b" ")
+        for path in Path("/proc").glob("[0-9]*/cmdline")
+        if path.exists()
+    ]
+    assert not any(str(room).encode() in line for line in lines)
+
+
+def test_a_named_configuration_must_be_right(tmp_path: Path) -> None:
+    file = tmp_path / "storage-proxy.toml"
+    file.write_text("[nonsense]\n", "utf-8")
+    result = demo("--config", file)
+    assert result.returncode == 1
+    assert "nonsense" in result.stdout
+    assert "Traceback" not in result.stderr

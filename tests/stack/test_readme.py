@@ -1,0 +1,52 @@
+"""The README's examples, pasted as they are into a shell, with a node running."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from core.settings import CONFIG_VARIABLE
+from tests.support.node import ROOT, Node
+
+PASTE_SECONDS = 120
+
+
+def blocks() -> list[str]:
+    text = (ROOT / "README.md").read_text("utf-8")
+    api = text.split("## The job API by example")[1].split("\n## ")[0]
+    return re.findall(r"```sh\n(.*?)```", api, re.DOTALL)
+
+
+@pytest.fixture
+def paste(stack: Node, tmp_path: Path) -> subprocess.CompletedProcess[str]:
+    # The examples name .venv/bin; a test run may have its interpreter elsewhere.
+    checkout = tmp_path / "checkout"
+    checkout.mkdir()
+    (checkout / "README.md").symlink_to(ROOT / "README.md")
+    (checkout / ".venv").symlink_to(Path(sys.executable).parents[1])
+    return subprocess.run(
+        ["bash", "-euo", "pipefail", "-c", "\necho ----\n".join(blocks())],
+        cwd=checkout,
+        env=os.environ | {CONFIG_VARIABLE: str(stack.config)},
+        capture_output=True,
+        text=True,
+        timeout=PASTE_SECONDS,
+        check=False,
+    )
+
+
+@pytest.mark.part("curl")
+def test_the_examples_work_when_pasted(paste: subprocess.CompletedProcess[str]) -> None:
+    assert paste.returncode == 0, paste.stdout + paste.stderr
+    assert paste.stderr == ""
+    volumes, listing, job, same, rest = paste.stdout.split("----\n")
+    assert '"name":"local"' in volumes
+    assert '"name":"README.md"' in listing
+    assert "problem" not in volumes + listing + job
+    assert job.rstrip().endswith("succeeded")
+    assert same.strip() == "same"
+    assert "storage/job/not-cancellable" in rest
+    assert len(re.findall(r"^[0-9a-f-]{36}$", rest, re.MULTILINE)) == 3

@@ -1,0 +1,143 @@
+"""A whole node: what its processes agree on, and what happens when the hands are killed."""
+
+import os
+import signal
+import uuid
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+import requests
+
+from deploy.demo import trees
+from deploy.demo.http import Doors
+from tests.support.node import Node, gone, wait_for
+
+FILES = 30_000
+DIRECTORIES = 60
+
+
+def flower(node: Node, job_id: str) -> dict[str, Any]:
+    """What Flower knows of a job's task; empty while it knows nothing."""
+    table = node.settings.vfolder.flower
+    answer = requests.get(
+        f"http://{table.address}/api/task/info/{job_id}",
+        auth=(table.user, table.password or ""),
+        timeout=10,
+    )
+    return answer.json() if answer.ok else {}
+
+
+def many_files(doors: Doors) -> tuple[str, Path]:
+    """A vfolder with many small files, some links among them."""
+    scope = f"user:{uuid.uuid4()}"
+    vfolder = f"{scope}/{uuid.uuid4().hex}"
+    doors.call("POST", "/folder/create", volume="local", vfid=vfolder)
+    mount = Path(doors.call("GET", "/folder/mount", volume="local", vfid=vfolder)["path"])
+    for directory in range(DIRECTORIES):
+        below = mount / f"d{directory}"
+        below.mkdir()
+        for number in range(FILES // DIRECTORIES):
+            (below / f"f{number}").write_bytes(b"%d" % number)
+        (below / "soft").symlink_to("f1")
+        (below / "hard").hardlink_to(below / "f2")
+    return vfolder, mount
+
+
+def job_of(doors: Doors, job_id: str) -> dict[str, Any]:
+    job: dict[str, Any] = doors.call("GET", f"/v1/jobs/{job_id}")
+    return job
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+def test_a_clone_survives_the_death_of_its_worker(own_stack: Node) -> None:
+    doors = Doors(own_stack.settings)
+    source, mount = many_files(doors)
+    target = source.partition("/")[0] + "/" + uuid.uuid4().hex
+    job_id = doors.call(
+        "POST", "/v1/jobs", verb="clone", volume="local", source=source, target=target
+    )["id"]
+
+    def copying() -> bool:
+        job = job_of(doors, job_id)
+        assert not job["done"], "it ended before it could be killed"
+        return "copy" in ((job["progress"] or {}).get("text") or "")
+
+    wait_for(copying, 60)
+    worker = own_stack.pid_of(["workers.serve", "worker"])
+    below = [child.pid for child in psutil.Process(worker).children(recursive=True)]
+    os.kill(worker, signal.SIGKILL)
+    assert not doors.exists("local", target)
+    wait_for(lambda: gone([worker, *below]), 30)
+    assert own_stack.pid_of(["workers.serve", "worker"]) != worker
+    wait_for(lambda: job_of(doors, job_id)["done"], 180, str(job_of(doors, job_id)))
+
+    job = job_of(doors, job_id)
+    assert job["state"] == "succeeded", job
+    assert job["attempt"] > 1
+    clone = doors.call("GET", "/folder/mount", volume="local", vfid=target)["path"]
+    assert list(trees.differences(mount, Path(clone))) == []
+    seen = wait_for(lambda: (t := flower(own_stack, job_id)).get("state") == "SUCCESS" and t, 30)
+    assert seen["uuid"] == job_id
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+def test_flower_shows_the_sentence_while_the_job_runs_and_takes_no_orders(
+    own_stack: Node,
+) -> None:
+    doors = Doors(own_stack.settings)
+    source, _ = many_files(doors)
+    target = source.partition("/")[0] + "/" + uuid.uuid4().hex
+    job_id = doors.call(
+        "POST", "/v1/jobs", verb="clone", volume="local", source=source, target=target
+    )["id"]
+    told = wait_for(lambda: (t := flower(own_stack, job_id)).get("state") == "PROGRESS" and t, 60)
+    assert told["name"] == "storage.clone"
+    assert told["result"].split()[0] in {"plan", "copy", "verify", "publish"}
+    wait_for(lambda: job_of(doors, job_id)["done"], 120)
+    table = own_stack.settings.vfolder.flower
+    revoke = f"http://{table.address}/api/task/revoke/{job_id}"
+    login = (table.user, table.password or "")
+    assert requests.post(revoke, timeout=10).status_code == 401
+    assert requests.post(revoke, auth=login, timeout=10).status_code == 403
+    assert requests.get(f"http://{table.address}/", timeout=10).status_code == 401
+
+
+def test_no_secret_is_in_an_argument_list_or_in_the_output(stack: Node) -> None:
+    settings = stack.settings
+    secrets = [
+        settings.storage_proxy.secret,
+        settings.api.manager.secret,
+        settings.vfolder.redis.password,
+        settings.vfolder.flower.password,
+    ]
+    lines = [" ".join(line) for line in stack.children().values()]
+    for secret in secrets:
+        assert secret
+        assert secret not in stack.output
+        assert not any(secret in line for line in lines)
+
+
+def test_the_internal_door_adds_up_what_the_others_count(stack: Node) -> None:
+    doors = Doors(stack.settings)
+    doors.call("GET", "/volumes")
+    url = f"http://{stack.settings.api.manager.internal_address}/metrics"
+    assert requests.get(url, timeout=10).ok
+
+
+def test_draining_a_whole_node_leaves_no_process(own_stack: Node) -> None:
+    pids = list(own_stack.children())
+    assert len(pids) >= 10
+    assert own_stack.stop() == 0
+    wait_for(lambda: gone(pids), 5)
+    assert "has not ended" not in own_stack.output
+
+
+def test_killing_the_supervisor_leaves_no_process(own_stack: Node) -> None:
+    pids = list(own_stack.children())
+    own_stack.signal(signal.SIGKILL)
+    own_stack.wait()
+    wait_for(lambda: gone(pids), 30)
