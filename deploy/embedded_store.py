@@ -34,6 +34,9 @@ save ""
 maxmemory-policy noeviction
 # Clients that crashed are noticed; the supervisor prints our output, so no file of its own.
 tcp-keepalive 30
+# A job's record has a few dozen fields, some of them texts: kept compact it takes a third.
+hash-max-listpack-entries 128
+hash-max-listpack-value 4096
 daemonize no
 logfile ""
 loglevel warning

@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Any, cast
 
+import orjson
 import redis
 
 from core.errors import InvalidParameters
@@ -133,17 +134,18 @@ class JobLists:
 
     def log(self, job: str) -> list[dict[str, Any]]:
         """What happened to a job, oldest first; the oldest lines of a long story are gone."""
-        lines = cast("list[tuple[str, dict[str, str]]]", self._redis.xrange(f"{PREFIX}log:{job}"))
-        return [
-            {
-                "kind": line["kind"],
-                "at": moment(line["at"]),
-                "attempt": int(line["attempt"]),
-                "node": line["node"] or None,
-                "text": line["text"] or None,
-            }
-            for _, line in lines
-        ]
+        lines = cast("list[str]", self._redis.lrange(f"{PREFIX}log:{job}", 0, -1))
+        return [_log_line(orjson.loads(line)) for line in lines]
+
+
+def _log_line(line: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "kind": line["kind"],
+        "at": moment(line["at"]),
+        "attempt": line["attempt"],
+        "node": line["node"] or None,
+        "text": line["text"] or None,
+    }
 
 
 def _bound(cursor: str) -> str:

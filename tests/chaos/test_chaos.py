@@ -51,7 +51,7 @@ def wait_until_ended(site: Site, jobs: list[Job], seconds: float = SETTLE_SECOND
                     j.verb,
                     j.state.value,
                     j.fields.get("reason"),
-                    site.store.redis.xrevrange(f"vf:log:{j.id}", count=5),
+                    site.store.redis.lrange(f"vf:log:{j.id}", -5, -1),
                 )
                 for j in left
                 if not j.state.ended

@@ -1,7 +1,7 @@
 -- Shared by every script: names of keys, the clock, the lock queues, the ready queues.
 -- Layout (all below vf:):
 --   job:<id>            hash    the record
---   log:<id>            stream  what happened to it, bounded
+--   log:<id>            list    what happened to it, as JSON, bounded
 --   ix:<index>          zset    ids by sequence number, for lists
 --   due                 zset    ids by the moment (ms) the reaper looks at them
 --   lockq:<vfolder>     zset    '<id>|x' or '<id>|s' by sequence number: who may hold the vfolder
@@ -37,11 +37,25 @@ local function touch(id, at)
 end
 
 local function log(id, at, kind, text)
-  redis.call('XADD', P .. 'log:' .. id, 'MAXLEN', '~', LOG_MAX, '*',
-    'kind', kind, 'at', at, 'attempt', get(id, 'attempt'), 'node', get(id, 'node') or '', 'text', text or '')
+  redis.call('RPUSH', P .. 'log:' .. id, cjson.encode({
+    kind = kind, at = at, attempt = tonumber(get(id, 'attempt')), node = get(id, 'node') or '', text = text or '' }))
+  redis.call('LTRIM', P .. 'log:' .. id, -LOG_MAX, -1)
 end
 
 local function index(name, seq, id) redis.call('ZADD', P .. 'ix:' .. name, seq, id) end
+
+-- Every list the job stands in, but those of its state.
+local function indexes_of(id)
+  local names = { 'all', 'verb:' .. get(id, 'verb'), 'volume:' .. get(id, 'volume') }
+  for _, field in ipairs({ 'scope', 'requester', 'label' }) do
+    local value = get(id, field)
+    if value and value ~= '' then table.insert(names, field .. ':' .. value) end
+  end
+  for _, lock in ipairs(cjson.decode(get(id, 'locks'))) do
+    table.insert(names, 'vfolder:' .. lock[1]:match('^[^/]*/(.*)$'))
+  end
+  return names
+end
 
 local function set_state(id, new)
   local old = get(id, 'state')

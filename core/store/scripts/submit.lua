@@ -23,7 +23,7 @@ local seq = redis.call('INCR', P .. 'seq')
 for field, value in pairs(record) do redis.call('HSET', jobkey(id), field, value) end
 redis.call('HSET', jobkey(id), 'id', id, 'seq', seq, 'turn', seq, 'state', 'queued', 'version', 0, 'attempt', 0,
   'losses', 0, 'run', '', 'cancel', '0', 'pause', '0', 'final', '0', 'hash', ARGV[4], 'created_at', at)
-for _, name in ipairs(cjson.decode(record['indexes'])) do index(name, seq, id) end
+for _, name in ipairs(indexes_of(id)) do index(name, seq, id) end
 index('state:queued', seq, id)
 if ARGV[3] ~= '' then
   redis.call('HSET', idem, 'id', id, 'hash', ARGV[4])

@@ -7,7 +7,7 @@ for number, kept in ipairs({ 'short', 'long' }) do
   for _, id in ipairs(old) do
     local state = get(id, 'state')
     if state then
-      for _, name in ipairs(cjson.decode(get(id, 'indexes'))) do redis.call('ZREM', P .. 'ix:' .. name, id) end
+      for _, name in ipairs(indexes_of(id)) do redis.call('ZREM', P .. 'ix:' .. name, id) end
       redis.call('ZREM', P .. 'ix:state:' .. state, id)
       redis.call('DEL', jobkey(id), P .. 'log:' .. id, P .. 'waiters:' .. id)
       gone = gone + 1
