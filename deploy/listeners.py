@@ -85,16 +85,28 @@ def _refusal(one: Listener, origin: str) -> str | None:
 
 
 async def answers(one: Listener, deadline: float) -> bool:
-    """Wait until something accepts connections there, until the loop's clock says `deadline`."""
+    """Wait until somebody answers there, until the loop's clock says `deadline`.
+
+    An accepted connection is not enough: gunicorn listens before its application is built.
+    """
     while asyncio.get_running_loop().time() < deadline:
-        with suppress(OSError):
-            _reader, writer = await asyncio.open_connection(*one.address)
-            writer.close()
-            with suppress(OSError):
-                await writer.wait_closed()
-            return True
+        with suppress(OSError, TimeoutError):
+            if await asyncio.wait_for(_says_something(one.address), _PROBE_SECONDS):
+                return True
         await asyncio.sleep(POLL_SECONDS)
     return False
+
+
+async def _says_something(address: Address) -> bool:
+    reader, writer = await asyncio.open_connection(*address)
+    try:
+        # A door with TLS answers plain text with an alert or a 400: bytes too.
+        writer.write(b"GET /livez HTTP/1.0\r\n\r\n")
+        return bool(await reader.read(1))
+    finally:
+        writer.close()
+        with suppress(OSError):
+            await writer.wait_closed()
 
 
 def store_problem(settings: Settings) -> str | None:

@@ -28,6 +28,11 @@ def test_every_dependency_has_its_line_and_every_line_its_dependency() -> None:
     assert described() == declared()
 
 
+def test_the_lock_of_the_service_can_install_it() -> None:
+    lock = (ROOT / "requirements.lock").read_text("utf-8")
+    assert re.search(r"^setuptools==", lock, re.MULTILINE), "locked without --group build"
+
+
 def test_the_locks_pin_every_direct_dependency() -> None:
     lock = (ROOT / "requirements-dev.lock").read_text("utf-8")
     for name in declared():
