@@ -5,7 +5,7 @@ bindings that Celery keeps in the broker outlive workers, so they prove nothing.
 """
 
 import time
-from typing import Any, cast
+from typing import Any
 
 import orjson
 import redis
@@ -80,13 +80,13 @@ class NodeBook:
 
     def all(self) -> list[dict[str, Any]]:
         """Every known node, with `alive`, `silent_seconds` and `draining`."""
-        now = self._now()
-        self._redis.zremrangebyscore(_SEEN, "-inf", now - FORGET_SECONDS)
-        records = cast("dict[str, str]", self._redis.hgetall(_NODES))
-        seen = dict(
-            cast("list[tuple[str, float]]", self._redis.zrange(_SEEN, 0, -1, withscores=True))
-        )
-        draining = cast("set[str]", self._redis.smembers(_DRAINING))
+        with self._redis.pipeline(transaction=False) as pipe:
+            pipe.time()
+            pipe.hgetall(_NODES)
+            pipe.zrange(_SEEN, 0, -1, withscores=True)
+            pipe.smembers(_DRAINING)
+            (seconds, micros), records, scores, draining = pipe.execute()
+        now, seen = seconds + micros / 1e6, dict(scores)
         return [
             orjson.loads(text)
             | {
@@ -95,6 +95,7 @@ class NodeBook:
                 "draining": name in draining,
             }
             for name, text in sorted(records.items())
+            if now - seen.get(name, now) < FORGET_SECONDS
         ]
 
     def serving(self, volume: str) -> list[Node]:

@@ -142,21 +142,25 @@ class JobStore:
             raise KeyReused("This Idempotency-Key was used with another body; take a new key.")
         if outcome == "busy":
             raise Locked("A job with the same target is already there.", job_id=job)
-        self._wait_until_synced()
+        found = self._synced(job)
         self._ring(rings)
-        return self.get(job)
+        return found
 
-    def _wait_until_synced(self) -> None:
-        """Have the new record on disk before it is promised, where the server can (7.2 and later).
+    def _synced(self, job: str) -> Job:
+        """The new record, on disk before it is promised, where the server can (7.2 and later).
 
         Costs one sync, shared by all who submit at the same moment.
         """
-        if not self._can_wait:
-            return
-        try:
-            self.redis.waitaof(1, 0, SYNC_WAIT_MS)
-        except redis.ResponseError:  # an older server, or one without an append-only file
-            self._can_wait = False
+        if self._can_wait:
+            with self.redis.pipeline(transaction=False) as pipe:
+                pipe.waitaof(1, 0, SYNC_WAIT_MS)
+                pipe.hgetall(PREFIX + "job:" + job)
+                synced, fields = pipe.execute(raise_on_error=False)
+            # An older server, or one without an append-only file, refuses.
+            self._can_wait = not isinstance(synced, redis.ResponseError)
+            if isinstance(fields, dict) and fields:
+                return Job.from_fields(fields)
+        return self.get(job)
 
     def known(self, requester: str, idempotency_key: str) -> bool:
         """Whether a request with this key was accepted before."""

@@ -115,16 +115,18 @@ class JobLists:
         if job.state is not State.QUEUED:
             return None
         lane = f"{job.volume}:{job.lane}:{job.priority}"
-        rank = self._redis.zrank(f"{PREFIX}ready:{lane}:{job.scope}", job.id)
+        with self._redis.pipeline(transaction=False) as pipe:
+            pipe.zrank(f"{PREFIX}ready:{lane}:{job.scope}", job.id)
+            pipe.lrange(f"{PREFIX}ring:{lane}", 0, -1)
+            rank, ring = pipe.execute()
         if rank is None:
             return None
-        ring = cast("list[str]", self._redis.lrange(f"{PREFIX}ring:{lane}", 0, -1))
         with self._redis.pipeline(transaction=False) as pipe:
             for scope in ring:
                 pipe.zcard(f"{PREFIX}ready:{lane}:{scope}")
             lengths: list[int] = pipe.execute()
         mine = ring.index(job.scope) if job.scope in ring else len(ring)
-        turns = int(cast("int", rank))
+        turns = int(rank)
         before = turns + sum(
             min(length, turns + (1 if at < mine else 0))
             for at, length in enumerate(lengths)
