@@ -12,6 +12,8 @@ from core.settings.units import Address
 PROCESSES_MAX = 4
 #: The internal door answers probes and scrapes, seldom and shortly.
 INTERNAL_THREADS = 8
+#: The client door holds a thread for each upload, however slow; those that wait cost nothing.
+UPLOAD_THREADS = 512
 _DOOR_ADDRESS: dict[str, Callable[[Settings], Address]] = {
     "manager": lambda settings: settings.api.manager.address,
     "client": lambda settings: settings.api.client.address,
@@ -29,10 +31,11 @@ def for_door(door: str, settings: Settings) -> dict[str, Any]:
         "proc_name": f"vfolder-{door}",
         # One thread per request and kernel sendfile for bodies; gevent has no real sendfile, the
         # sync worker kills every download that outlasts `timeout`.
-        "worker_class": "gthread",
+        # The client door's downloads hold no thread either (api/offload.py).
+        "worker_class": "api.offload.OffloadWorker" if door == "client" else "gthread",
         "workers": 1 if internal else doors.processes or _processors(),
         # A thread is held by each slow download: idle ones cost no memory worth counting.
-        "threads": INTERNAL_THREADS if internal else doors.threads,
+        "threads": _threads(door, settings),
         # Connections beyond the threads wait in the poller, not in the kernel's backlog.
         "worker_connections": 4000,
         "backlog": 1024,
@@ -60,6 +63,13 @@ def for_door(door: str, settings: Settings) -> dict[str, Any]:
         "child_exit": _child_exit,
         **_tls(door, settings),
     }
+
+
+def _threads(door: str, settings: Settings) -> int:
+    if door == "internal":
+        return INTERNAL_THREADS
+    least = UPLOAD_THREADS if door == "client" else 1
+    return max(least, settings.vfolder.doors.threads)
 
 
 def _processors() -> int:

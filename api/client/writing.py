@@ -11,6 +11,8 @@ import time
 from collections.abc import Callable
 from typing import Any, Protocol
 
+from crc32c import CRC32CHash
+
 from api.client import tus
 from api.client.receiving import BUFFER_BYTES, Body
 from backends.refusals import translated
@@ -37,7 +39,11 @@ def _sha1() -> Any:  # noqa: ANN401 - hashlib's own class has no public name
 
 
 #: The algorithms of the checksum extension.
-CHECKSUMS: dict[str, Callable[[], Digest]] = {"sha1": _sha1, "sha256": hashlib.sha256}
+CHECKSUMS: dict[str, Callable[[], Digest]] = {
+    "sha1": _sha1,
+    "sha256": hashlib.sha256,
+    "crc32c": CRC32CHash,
+}
 
 _buffers = threading.local()
 

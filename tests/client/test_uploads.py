@@ -117,7 +117,7 @@ def test_discovery(door: ClientDoor) -> None:
         "expiration",
         "termination",
     }
-    assert {"sha1", "sha256"} <= set(answer.headers["Tus-Checksum-Algorithm"].split(","))
+    assert {"sha1", "sha256", "crc32c"} <= set(answer.headers["Tus-Checksum-Algorithm"].split(","))
     assert answer.headers["Access-Control-Allow-Methods"] == "*"
 
 
@@ -455,10 +455,17 @@ def test_termination(folder: Folder) -> None:
     problem(requests.delete(url, headers=TUS, timeout=20), 404)
 
 
-@pytest.mark.parametrize("algorithm", ["sha1", "sha256"])
-def test_checksum(folder: Folder, algorithm: str) -> None:
+@pytest.mark.parametrize(
+    ("algorithm", "digest"),
+    [
+        ("sha1", hashlib.sha1(b"good", usedforsecurity=False).digest()),
+        ("sha256", hashlib.sha256(b"good").digest()),
+        ("crc32c", bytes.fromhex("86ddb286")),
+    ],
+)
+def test_checksum(folder: Folder, algorithm: str, digest: bytes) -> None:
     url = folder.upload("f", 8)
-    good = base64.b64encode(hashlib.new(algorithm, b"good").digest()).decode()
+    good = base64.b64encode(digest).decode()
     answer = patch(url, 0, b"evil", Upload_Checksum=f"{algorithm} {good}")
     problem(answer, 460, "checksum-mismatch")
     assert head(url).headers["Upload-Offset"] == "0"

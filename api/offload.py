@@ -1,0 +1,220 @@
+"""A gunicorn worker whose threads are not held by slow downloads.
+
+gthread keeps a thread for every response until its last byte: 64 readers that stall, and the door
+is dead. Here the thread sends what the socket takes at once; the rest of a file goes to a few
+sender threads that wait for all sockets together (epoll(7)) and send with sendfile(2). A reader
+that stalls costs two descriptors, not a thread.
+
+The base class is gunicorn's own (27.x, pinned): the application is wrapped so that gunicorn sends
+only the headers of a `FilePart`, and the places its result passes through are overridden.
+`tests/client/test_offload.py` holds what we rely on.
+"""
+
+import os
+import resource
+import select
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import Future
+from typing import Any
+
+from gunicorn.workers.gthread import ThreadWorker
+
+from api.client.sending import FilePart
+
+#: Threads that send to all waiting sockets of a process: several, for one may wait for a disk.
+SENDERS = 4
+#: One sendfile(2) moves at most this much.
+SLICE_BYTES = 4 << 20
+#: One socket may take this much before others get their turn.
+BURST_BYTES = 16 << 20
+#: A reader that takes nothing for this long is gone.
+SEND_SILENCE_SECONDS = 60.0
+#: How often the silent are looked for.
+LOOK_SECONDS = 5.0
+
+
+class Stream:
+    """One response on its way: the rest of a file, to one connection."""
+
+    def __init__(self, conn: Any, part: FilePart, *, keepalive: bool) -> None:  # noqa: ANN401 - gunicorn is untyped
+        self.conn = conn
+        self.part = part
+        self.keepalive = keepalive
+        self.moved = time.monotonic()
+        #: A sender has it in hand.
+        self.busy = False
+
+    @property
+    def left(self) -> int:
+        """Bytes still to send."""
+        return self.part.end - self.part.position
+
+    def send(self) -> bool:
+        """Send what the socket takes now; true when nothing is left.
+
+        Raises:
+            OSError: the reader is gone, the file shrank, or the storage failed.
+        """
+        target, source, budget = self.conn.sock.fileno(), self.part.fileno(), BURST_BYTES
+        while self.left > 0 and budget > 0:
+            try:
+                sent = os.sendfile(target, source, self.part.position, min(self.left, SLICE_BYTES))
+            except BlockingIOError:
+                return False
+            if sent == 0:
+                raise ConnectionResetError("the file shrank while it was sent")
+            self.part.position += sent
+            budget -= sent
+            self.moved = time.monotonic()
+        return self.left == 0
+
+    def abandon(self) -> None:
+        """Cut the connection, so that nobody takes what was sent for the whole."""
+        self.keepalive = False
+        self.part.position = self.part.end
+        self.conn.sock.close()
+
+
+class Senders:
+    """The threads that wait for all streams of a process."""
+
+    def __init__(self, finished: Any) -> None:  # noqa: ANN401 - a callable of the untyped worker
+        self._finished = finished
+        self._poll = select.epoll()
+        self._lock = threading.Lock()
+        self._streams: dict[int, Stream] = {}
+        self._looked = time.monotonic()
+        for number in range(SENDERS):
+            threading.Thread(target=self._run, name=f"sender {number}", daemon=True).start()
+
+    def take(self, stream: Stream) -> None:
+        """Send the rest of a stream; `finished` is called with it at its end."""
+        descriptor = stream.conn.sock.fileno()
+        with self._lock:
+            self._streams[descriptor] = stream
+        self._poll.register(descriptor, select.EPOLLOUT | select.EPOLLONESHOT)
+
+    def _run(self) -> None:
+        while True:
+            for descriptor, _ in self._poll.poll(LOOK_SECONDS, 1):
+                self._serve(descriptor)
+            self._drop_silent()
+
+    def _serve(self, descriptor: int) -> None:
+        with self._lock:
+            stream = self._streams.get(descriptor)
+            if stream is None or stream.busy:
+                return
+            stream.busy = True
+        try:
+            done = stream.send()
+        except OSError:
+            self._end(descriptor, stream, cut=True)
+            return
+        if done:
+            self._end(descriptor, stream, cut=False)
+            return
+        with self._lock:
+            stream.busy = False
+        self._poll.modify(descriptor, select.EPOLLOUT | select.EPOLLONESHOT)
+
+    def _end(self, descriptor: int, stream: Stream, *, cut: bool) -> None:
+        with self._lock:
+            if self._streams.pop(descriptor, None) is None:
+                return
+        self._poll.unregister(descriptor)
+        if cut:
+            stream.abandon()
+        self._finished(stream)
+
+    def _drop_silent(self) -> None:
+        """Cut readers that take nothing; one thread looks at a time."""
+        now = time.monotonic()
+        with self._lock:
+            if now < self._looked + LOOK_SECONDS:
+                return
+            self._looked = now
+            silent = [
+                (descriptor, stream)
+                for descriptor, stream in self._streams.items()
+                if now > stream.moved + SEND_SILENCE_SECONDS and not stream.busy
+            ]
+        for descriptor, stream in silent:
+            self._end(descriptor, stream, cut=True)
+
+
+class OffloadWorker(ThreadWorker):
+    """gthread, with files sent by `Senders`."""
+
+    wsgi: Callable[..., Any]
+
+    def init_process(self) -> None:
+        """Start the senders in the worker process, with all the descriptors it may have."""
+        _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+        self._here = threading.local()
+        self._senders = Senders(self._stream_finished)
+        super().init_process()
+
+    def load_wsgi(self) -> None:
+        """Put ourselves between gunicorn and the application."""
+        super().load_wsgi()
+        inner = self.wsgi
+
+        def application(environ: dict[str, Any], start_response: Any) -> Any:  # noqa: ANN401 - WSGI
+            body = inner(environ, start_response)
+            part = getattr(body, "filelike", None)
+            if not isinstance(part, FilePart) or self.cfg.is_ssl or not self.cfg.sendfile:
+                return body
+            self._here.part = part
+            return ()  # gunicorn sends the headers, and that is all it does
+
+        self.wsgi = application
+
+    def handle(self, conn: Any) -> Any:  # noqa: ANN401 - gunicorn is untyped
+        """As gthread; a body that was never begun (the headers failed) is closed."""
+        try:
+            return super().handle(conn)
+        finally:
+            if (part := self._taken()) is not None:
+                part.file.close()
+
+    def _taken(self) -> FilePart | None:
+        part: FilePart | None = getattr(self._here, "part", None)
+        self._here.part = None
+        return part
+
+    def _keepalive_after(self, conn: Any, keepalive: Any) -> Any:  # noqa: ANN401 - gunicorn is untyped
+        """Send what the socket takes; a `Stream` comes back when that is not all."""
+        kept = super()._keepalive_after(conn, keepalive)
+        part = self._taken()
+        if part is None:
+            return kept
+        stream = Stream(conn, part, keepalive=kept)
+        conn.sock.settimeout(0)
+        try:
+            done = stream.send()
+        except OSError:
+            stream.abandon()
+            done = True
+        if not done:
+            return stream
+        part.close()
+        return stream.keepalive
+
+    def finish_request(self, conn: Any, fs: Any) -> None:  # noqa: ANN401 - gunicorn is untyped
+        """As gthread, on the main thread; a `Stream` goes to the senders first."""
+        result = None if fs.cancelled() or fs.exception() else fs.result()
+        if isinstance(result, Stream):
+            self._senders.take(result)
+        else:
+            super().finish_request(conn, fs)
+
+    def _stream_finished(self, stream: Stream) -> None:
+        """On a sender thread: let gunicorn keep or close the connection."""
+        stream.part.close()
+        future: Future[bool] = Future()
+        future.set_result(stream.keepalive)
+        self.method_queue.defer(self.finish_request, stream.conn, future)
