@@ -14,6 +14,7 @@ from backends.registry import Volumes
 from core import requests
 from core.connections import Database, connect
 from core.errors import InvalidParameters, UnknownVolume, VFolderExists, VFolderNotFound
+from core.events.herald import Herald
 from core.jobs import PRIORITY_DEFAULT, Job
 from core.names import VFolderId
 from core.nodes import NodeBook
@@ -52,6 +53,7 @@ class Jobs:
         self.store = JobStore(client, bell(settings))
         self.lists = JobLists(client)
         self.nodes = NodeBook(client)
+        self._herald = Herald(settings)
 
     def submit(self, body: dict[str, Any], asked: Asked | None = None) -> Job:
         """Check, record and ring; a repeated request gets the first job.
@@ -64,7 +66,7 @@ class Jobs:
         key = asked.idempotency_key
         if not (key and self.store.known(asked.requester, key)):
             self.check(request)
-        return self.store.submit(
+        job = self.store.submit(
             Submission(
                 request,
                 requester=asked.requester,
@@ -76,6 +78,19 @@ class Jobs:
                 ring_again_seconds=self._settings.vfolder.jobs.ring_again_seconds,
             ),
         )
+        self._herald.accepted(job)
+        return job
+
+    def cancel(self, job_id: str) -> Job:
+        """Ask a job to stop; when it ends by that at once, its end is told at once.
+
+        Raises:
+            JobNotFound, NotCancellable: as `JobStore.cancel`.
+        """
+        job = self.store.cancel(job_id)
+        if job.state.ended:
+            self._herald.ended()
+        return job
 
     def check(self, request: Request) -> None:
         """Refuse now what cannot succeed.

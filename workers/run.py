@@ -7,6 +7,7 @@ swap, a hung store) never acts after another may have taken over.
 
 import threading
 from collections.abc import Callable
+from typing import Any
 from uuid import uuid4
 
 import orjson
@@ -33,8 +34,8 @@ RETRY_SECONDS = 0.5
 #: A stopped run looks this often whether it may go on.
 WAIT_SECONDS = 0.05
 
-#: Told the progress sentence after each beat (Flower).
-Teller = Callable[[str], None]
+#: Told the progress after each beat, as `Progress.snapshot` gives it.
+Teller = Callable[[dict[str, Any]], None]
 
 
 class Run:
@@ -143,7 +144,7 @@ class Run:
             if not self._renew():
                 pause = min(RETRY_SECONDS, pause)
             elif self._tell is not None:
-                self._tell(self.progress.snapshot()["text"])
+                self._tell(self.progress.snapshot())
             if self._is_lost():
                 return
 

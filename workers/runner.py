@@ -16,6 +16,7 @@ from tenacity import retry, retry_if_exception_type, wait_exponential
 from core import requests
 from core.control import Cancelled, Interrupted, LeaseLost, Released
 from core.errors import Defect, JobNotFound, StorageError
+from core.events.herald import Herald
 from core.jobs import Job, State, queue_name
 from core.os_failures import translate
 from core.requests import Request
@@ -27,7 +28,7 @@ from workers.context import Context, Outcome
 from workers.delete import Delete, DeleteFiles
 from workers.drain import NODE
 from workers.incarnation import here
-from workers.run import Run, Teller
+from workers.run import Run
 from workers.usage import Usage
 
 _log = logger(__name__)
@@ -54,6 +55,10 @@ VERBS: dict[str, Callable[[Context, Any], Verb]] = {
 }
 
 
+#: Told the sentence of progress now and then.
+Teller = Callable[[str], None]
+
+
 class JobFailed(Exception):
     """What Celery is told of a job that failed; the record has the whole story."""
 
@@ -76,6 +81,7 @@ class Runner:
         self._settings = settings
         self._store = store
         self._bell = bell
+        self._herald = Herald(settings)
 
     def __call__(self, job_id: str, tell: Teller) -> str:
         """Run a job to its end or its next interruption; returns the sentence of a success.
@@ -111,7 +117,9 @@ class Runner:
 
     def _attend(self, job: Job, run: Run, tell: Teller) -> str:
         _log.info("job started")
-        run.start(tell)
+        run.start(lambda snapshot: self._tell(job, snapshot, tell))
+        if job.attempt == 1:
+            self._herald.started(job)
         context: Context | None = None
         try:
             request = requests.parse(orjson.loads(job.fields["request"]))
@@ -132,6 +140,10 @@ class Runner:
             run.stop()
             if context is not None:
                 context.close()
+
+    def _tell(self, job: Job, snapshot: dict[str, Any], tell: Teller) -> None:
+        tell(snapshot["text"])
+        self._herald.progressed(job.id, snapshot)
 
     def _work(self, context: Context, request: Request) -> Outcome:
         verb = VERBS[request.verb](context, request)
@@ -166,6 +178,7 @@ class Runner:
         if not self._finish(run, ending):
             raise LeaseLost("the job was taken over before it could be settled")
         _log.info("job ended", state=ending.state.value)
+        self._herald.ended()
         if context is not None:
             context.forget()
 

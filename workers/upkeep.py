@@ -21,6 +21,7 @@ from core.settings import Settings
 from core.store import JobStore
 from core.telemetry import logger
 from workers.bell import bell_of
+from workers.courier import Courier
 from workers.drain import NODE
 from workers.incarnation import is_gone
 from workers.mounts import Mounts, queues_of
@@ -47,6 +48,8 @@ class Upkeep(bootsteps.StartStopStep):
     def start(self, parent: Any) -> None:  # noqa: ANN401 - Celery's worker
         """Begin."""
         self._worker = parent
+        self._courier = Courier(self.settings)
+        self._courier.start()
         self._thread = threading.Thread(target=self._run, name="upkeep", daemon=True)
         self._thread.start()
 
@@ -55,6 +58,7 @@ class Upkeep(bootsteps.StartStopStep):
         self._stop.set()
         if self._thread is not None:
             self._thread.join()
+            self._courier.stop()
 
     terminate = stop
 

@@ -178,7 +178,7 @@ def cancel_job(job_id: str) -> Response:
     A job that never ran is cancelled at once; a running one cleans up first. 409 when it has ended
     or is past the point of no return.
     """
-    return accepted(current_door().jobs.store.cancel(job_id))
+    return accepted(current_door().jobs.cancel(job_id))
 
 
 @blueprint.act(

@@ -13,6 +13,7 @@
 --   paused              set     volumes at rest
 --   ended:<short|long>  zset    ids by the moment they ended, by how long they are kept
 --   deadlines           zset    ids by the moment (ms) they must have ended
+--   outbox              zset    ended ids whose end was not told yet, in the order they ended
 --   live                channel '<id> <version> <state>' at every change
 local P = 'vf:'
 local LOG_MAX = 200
@@ -206,6 +207,7 @@ local function settle(id, state, at, rings)
   redis.call('ZREM', P .. 'due', id)
   redis.call('ZREM', P .. 'deadlines', id)
   redis.call('ZADD', P .. 'ended:' .. keeping(state), at, id)
+  redis.call('ZADD', P .. 'outbox', redis.call('INCR', P .. 'outbox:seq'), id)
   local natural = get(id, 'natural')
   if natural ~= '' and redis.call('GET', P .. 'natural:' .. natural) == id then
     redis.call('DEL', P .. 'natural:' .. natural)

@@ -6,13 +6,14 @@ for number, kept in ipairs({ 'short', 'long' }) do
   local old = redis.call('ZRANGEBYSCORE', key, '-inf', at - tonumber(ARGV[number]), 'LIMIT', 0, ARGV[3])
   for _, id in ipairs(old) do
     local state = get(id, 'state')
-    if state then
+    local untold = redis.call('ZSCORE', P .. 'outbox', id)
+    if state and not untold then
       for _, name in ipairs(indexes_of(id)) do redis.call('ZREM', P .. 'ix:' .. name, id) end
       redis.call('ZREM', P .. 'ix:state:' .. state, id)
       redis.call('DEL', jobkey(id), P .. 'log:' .. id, P .. 'waiters:' .. id)
       gone = gone + 1
     end
-    redis.call('ZREM', key, id)
+    if not untold then redis.call('ZREM', key, id) end
   end
 end
 return gone

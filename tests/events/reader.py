@@ -1,0 +1,169 @@
+"""A reader of the bus as the manager is one, written from the wire's own rules, not from our code.
+
+Both generations: the older decodes `args` (msgpack, by position), the newer `payload` (JSON, by
+name). Every message is decoded by both and the two must say the same.
+"""
+
+import threading
+from base64 import b64decode
+from dataclasses import dataclass
+from typing import Any, Self
+
+import msgpack
+import orjson
+from redis import Redis
+from redis.exceptions import RedisError, ResponseError
+
+#: The order of the fields in the msgpack array, by event.
+ORDER = {
+    "vfolder_deletion_success": ["vfid"],
+    "vfolder_deletion_failure": ["vfid", "message"],
+    "vfolder_clone_success": ["vfid", "dst_vfid"],
+    "vfolder_clone_failure": ["vfid", "dst_vfid", "message"],
+    "bgtask_updated": ["task_id", "current_progress", "total_progress", "message"],
+    "bgtask_done": ["task_id", "message"],
+    "bgtask_failed": ["task_id", "message"],
+    "bgtask_cancelled": ["task_id", "message"],
+    "bgtask_partial_success": ["task_id", "message", "errors"],
+}
+ENDS = {"bgtask_done", "bgtask_failed", "bgtask_cancelled", "bgtask_partial_success"}
+
+
+@dataclass(frozen=True)
+class Heard:
+    name: str
+    fields: dict[str, Any]
+
+    @property
+    def task(self) -> str:
+        return str(self.fields["task_id"])
+
+
+def older(name: str, args: bytes) -> dict[str, Any]:
+    """As releases up to 26.8 read: an array by position; an unknown length is an error."""
+    values = msgpack.unpackb(args, raw=False, use_list=False)
+    assert isinstance(values, tuple), values
+    return dict(zip(ORDER[name], values, strict=True))
+
+
+def newer(payload: str | bytes) -> dict[str, Any]:
+    """As later releases read: an object by name."""
+    found: dict[str, Any] = orjson.loads(payload)
+    return found
+
+
+def agreed(name: str, args: bytes, payload: bytes | str) -> Heard:
+    by_position, by_name = older(name, args), newer(payload)
+    assert {k: list(v) if isinstance(v, tuple) else v for k, v in by_position.items()} == by_name
+    assert list(by_name) == ORDER[name]
+    return Heard(name, by_name)
+
+
+def decode_entry(entry: dict[bytes, bytes]) -> Heard:
+    """One entry of the stream."""
+    assert set(entry) == {b"name", b"source", b"args", b"payload"}, entry
+    assert entry[b"source"] == b"storage"
+    return agreed(entry[b"name"].decode(), entry[b"args"], entry[b"payload"])
+
+
+def decode_broadcast(text: bytes) -> Heard:
+    """One message of the channel, or of a kept key."""
+    message = orjson.loads(text)
+    assert set(message) == {"name", "source", "args", "payload"}, message
+    assert message["source"] == "storage"
+    return agreed(message["name"], b64decode(message["args"], validate=True), message["payload"])
+
+
+class Reader:
+    """A consumer group on the stream and a subscriber of the channel, each in its thread.
+
+    Both go on over a server that dies and comes back, as the manager does.
+    """
+
+    GROUP = "manager"
+
+    def __init__(self, url: str) -> None:
+        self._url = f"{url}/4"
+        self.stream: list[Heard] = []
+        self.channel: list[Heard] = []
+        self.errors: list[str] = []
+        self._stop = threading.Event()
+        self._ready = threading.Event()
+        self._threads = [
+            threading.Thread(target=self._again, args=(act,), daemon=True)
+            for act in (self._consume, self._listen)
+        ]
+
+    def __enter__(self) -> Self:
+        with Redis.from_url(self._url) as client:
+            client.xgroup_create("events", self.GROUP, id="$", mkstream=True)
+        for thread in self._threads:
+            thread.start()
+        assert self._ready.wait(10)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        for thread in self._threads:
+            thread.join()
+
+    def _again(self, act: Any) -> None:
+        while not self._stop.is_set():
+            try:
+                with Redis.from_url(self._url, socket_timeout=3) as client:
+                    act(client)
+            except (RedisError, OSError):
+                self._stop.wait(0.05)
+            except (AssertionError, ValueError, KeyError) as error:
+                self.errors.append(repr(error))
+
+    def _consume(self, client: "Redis[bytes]") -> None:
+        seen: set[bytes] = set()
+        start = "0"  # what was given to us before a fall comes again until acknowledged
+        while not self._stop.is_set():
+            try:
+                answer = client.xreadgroup(
+                    self.GROUP, "one", {"events": start}, count=64, block=200
+                )
+            except ResponseError as error:
+                self.errors.append(repr(error))
+                return
+            entries = answer[0][1] if answer else []
+            if start == "0" and not entries:
+                start = ">"
+            for entry_id, entry in entries:
+                if entry_id not in seen:
+                    seen.add(entry_id)
+                    client.xack("events", self.GROUP, entry_id)
+                    self.stream.append(decode_entry(entry))
+
+    def _listen(self, client: "Redis[bytes]") -> None:
+        with client.pubsub(ignore_subscribe_messages=True) as channel:
+            channel.subscribe("events_all")
+            channel.get_message(timeout=1.0)
+            self._ready.set()
+            while not self._stop.is_set():
+                message = channel.get_message(timeout=0.2)
+                if message:
+                    self.channel.append(decode_broadcast(message["data"]))
+
+    def has_read_all(self) -> bool:
+        """Whether the stream, when nothing was cut off from it yet, holds nothing unread."""
+        with Redis.from_url(self._url) as client:
+            return len(self.stream) >= client.xlen("events")
+
+    # -- What was heard ----------------------------------------------------------------------------
+    def ends(self, task: str) -> list[str]:
+        """The last messages of a job, in order; one is right."""
+        return [heard.name for heard in self.channel if heard.name in ENDS and heard.task == task]
+
+    def story(self, task: str) -> list[str]:
+        """Everything the channel said of a job."""
+        return [heard.name for heard in self.channel if heard.task == task]
+
+
+def kept(url: str, task: str) -> Heard | None:
+    """The last message of a job, as a late subscriber finds it."""
+    with Redis.from_url(f"{url}/4") as client:
+        text = client.get(f"bgtask.{task}")
+    return decode_broadcast(text) if text else None
