@@ -3,16 +3,18 @@
 Everything works on descriptors of directories that the caller resolved and opened (O_PATH will
 do), never follows a link, never leaves the root, keeps its memory flat, and can be stopped and
 taken up again at any instruction. The work is done by forked helpers (`crew`); the calling process
-only asks `control` and adds up, so it stays answerable when a storage hangs. It must be
-single-threaded in what it shares with the helpers: nothing but file descriptors.
+only asks `control` and adds up, so it stays answerable when a storage hangs. A C
+part does the inner loops where one was built (`fast`).
 """
 
-from backends.tree.compare import Aspect, CompareOptions, Difference, compare_trees
+from backends.tree.compare import compare_trees
 from backends.tree.copy import CopyOptions, copy_tree
 from backends.tree.crew import Effort
+from backends.tree.difference import Aspect, CompareOptions, Difference
 from backends.tree.manifest import Manifest
 from backends.tree.receipt import Loss, Receipt
 from backends.tree.remove import Removal, RemoveOptions, remove_tree
+from backends.tree.throttle import Throttle
 from backends.tree.usage import Usage, UsageOptions, measure_tree
 
 __all__ = [
@@ -26,6 +28,7 @@ __all__ = [
     "Receipt",
     "Removal",
     "RemoveOptions",
+    "Throttle",
     "Usage",
     "UsageOptions",
     "compare_trees",

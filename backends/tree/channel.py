@@ -6,6 +6,7 @@ import struct
 import time
 from typing import Any
 
+from backends.tree.throttle import Throttle
 from core.control import Counter
 
 #: How often a busy helper tells what it has done, in seconds.
@@ -22,8 +23,9 @@ Message = Any
 class Voice:
     """A helper's way to its parent: partial replies, counts, the entry at work, faults."""
 
-    def __init__(self, channel: socket.socket) -> None:
-        self._channel = channel
+    def __init__(self, channel: socket.socket, throttle: Throttle | None) -> None:
+        self.channel = channel
+        self._throttle = throttle
         self._counts: dict[str, list[int]] = {}
         self._entry = ""
         self._due = time.monotonic() + REPORT_SECONDS
@@ -33,7 +35,13 @@ class Voice:
         sums = self._counts.setdefault(counter.value, [0, 0])
         sums[0] += items
         sums[1] += size_bytes
+        self.pace(items, size_bytes)
         self.tick()
+
+    def pace(self, items: int, size_bytes: int = 0) -> None:
+        """Pause where a limit says so."""
+        if self._throttle is not None:
+            self._throttle.pace(items, size_bytes)
 
     def tick(self) -> None:
         """Tell the parent what has been counted, if it is time."""
@@ -62,7 +70,7 @@ class Voice:
 
     def send(self, message: Message) -> None:
         """Send one message and wait until the channel took it."""
-        self._channel.sendall(pack(message))
+        self.channel.sendall(pack(message))
 
 
 def pack(message: Message) -> bytes:

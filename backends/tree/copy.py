@@ -18,14 +18,16 @@ from backends.tree.anchor import READ_DIRECTORY, Anchor
 from backends.tree.attributes import ACL_DEFAULT
 from backends.tree.backlog import Sorter
 from backends.tree.channel import Message
+from backends.tree.compare import compare_trees
 from backends.tree.copy_helper import CopyWork
 from backends.tree.copying import Copier
 from backends.tree.crew import DEFAULT_EFFORT, Crew, Effort
+from backends.tree.difference import SUBSTANCE, Aspect, CompareOptions
 from backends.tree.feed import BATCH_UNITS, PartFeed
 from backends.tree.ledger import INODE, Ledger
 from backends.tree.manifest import Manifest
 from backends.tree.plan import Part, Planner
-from backends.tree.receipt import Receipt
+from backends.tree.receipt import Loss, Receipt
 from backends.tree.target import Target
 from core.control import Control, Counter
 
@@ -39,10 +41,14 @@ _PROBE_NS = 1_000_000_000_123_456_789
 class CopyOptions:
     """How to copy. `durable=False` leaves bringing everything to disk to the caller.
 
+    `verify` names a digest (`content.DIGESTS`): at the end both trees are read again and compared,
+    the target from disk where the system allows, and what differs counts as failed.
+
     Without `root_attributes` the target directory itself keeps its own.
     """
 
     durable: bool = True
+    verify: str | None = None
     root_attributes: bool = True
     cross_mounts: bool = False
     effort: Effort = DEFAULT_EFFORT
@@ -111,9 +117,34 @@ class _Copy:
             if self._options.durable:
                 crew.run(_giving(iter([("sync",)])), lambda _: None)
         feed.finish()
-        self._ledger.ended()
         self._receipt.add(self._ledger.receipt)
+        if self._options.verify:
+            self._verify(self._options.verify)
+        self._ledger.ended()
         return self._receipt
+
+    def _verify(self, digest: str) -> None:
+        """Read both trees again; what differs from a source that is as it was, has failed."""
+        self._control.phase("verify")
+        self._control.expect(*(self._ledger.planned or (None, None)))
+        options = CompareOptions(digest=digest, from_disk=True, effort=self._options.effort)
+        newer: set[str] = set()
+        differences = compare_trees(
+            self._source.fd, self._target.fd, control=self._control, options=options
+        )
+        for difference in differences:
+            path = difference.path
+            if difference.aspect == Aspect.TIME:
+                newer.add(path)
+            elif difference.aspect in SUBSTANCE and path not in self._lost():
+                loss = Loss.CHANGED if path in newer else Loss.DIFFERENT
+                self._receipt.lose(loss, path, str(difference.aspect))
+                self._control.fault(path, f"The copy differs: {difference.aspect}.")
+                self._control.count(Counter.FAILED, 1)
+
+    def _lost(self) -> set[str]:
+        """Give the entries that are known to be missing, as far as they are named."""
+        return {path for named in self._receipt.examples.values() for path, _ in named}
 
     def _work(self) -> CopyWork:
         target = Target(
@@ -122,7 +153,7 @@ class _Copy:
             granularity_ns=probe_granularity(self._target),
         )
         copier = Copier(
-            self._source, target, inherits=self._inherits(), loops=self._options.effort.loops
+            self._source, target, inherits=self._inherits(), effort=self._options.effort
         )
         return CopyWork(self._source, self._target, copier, seal_root=self._options.root_attributes)
 

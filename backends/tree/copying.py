@@ -17,8 +17,9 @@ from backends.tree.anchor import Anchor, join, split_name
 from backends.tree.attributes import Giver, Skills, has_xattrs, read_flags
 from backends.tree.channel import Voice
 from backends.tree.content import ShortSource
+from backends.tree.crew import Effort
 from backends.tree.directory import fatal, is_fatal, kind_of, kinds
-from backends.tree.fast import Loops, Plain
+from backends.tree.fast import Plain
 from backends.tree.receipt import Loss, Receipt
 from backends.tree.target import Place, Target
 from core.control import Counter
@@ -53,14 +54,15 @@ class Copier:
         target: Target,
         *,
         inherits: bool,
-        loops: Loops,
+        effort: Effort,
     ) -> None:
         self._source = source
         self.target = target
         self._inherits = inherits
         self._ways = content.Ways()
         self._skills = Skills()
-        self.loops = loops
+        self.loops = effort.loops
+        self._throttle = effort.throttle
         self._user = os.geteuid()
         self._own_group = os.getegid()
         self._noatime = os.O_NOATIME if self._user == 0 else 0
@@ -114,8 +116,11 @@ class Copier:
                 self._entry(place, name, kind, voice)
 
     def _rule(self) -> Plain | None:
-        """Say which files the fast loop may copy; None when new files inherit an ACL."""
-        if self._inherits:
+        """Say which files the fast loop may copy; None when each needs a closer look.
+
+        It does when it inherits an ACL, or under a limit, where a thousand at once are too many.
+        """
+        if self._inherits or (self._throttle is not None and any(self._throttle.limits)):
             return None
         skills = self._skills
         return Plain(self._user, skills.gid, bool(self._noatime), skills.xattrs, skills.flags)

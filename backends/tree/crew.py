@@ -24,6 +24,7 @@ from typing import Self
 from backends.tree.anchor import libc
 from backends.tree.channel import RECEIVE_BYTES, Message, Voice, pack, receive, unpack
 from backends.tree.fast import DEFAULT_LOOPS, Loops
+from backends.tree.throttle import Throttle
 from core.control import Control, Counter
 from core.errors import BackendFailed, Defect, NoSpace, QuotaExceeded, StorageError
 
@@ -47,11 +48,12 @@ _SYS_IOPRIO_SET = {"x86_64": 251, "aarch64": 30}
 
 @dataclass(frozen=True, slots=True)
 class Effort:
-    """How to work: helper processes (None: by cores), nice value, idle I/O class, which loops."""
+    """How to work: helper processes (None: by cores), nice value, idle I/O class, limits, loops."""
 
     helpers: int | None = None
     nice: int = 0
     idle_io: bool = False
+    throttle: Throttle | None = None
     loops: Loops = DEFAULT_LOOPS
 
     def count(self, advised: int | None = None) -> int:
@@ -119,7 +121,7 @@ class Crew:
         self._control = control
         self._effort = effort
         self._size = size
-        self._keep = keep_fds
+        self._keep = [*keep_fds, effort.throttle.fd] if effort.throttle else keep_fds
         self._helpers: list[_Helper] = []
         self._poll = select.poll()
 
@@ -231,7 +233,7 @@ class Crew:
             gc.freeze()
             gc.set_threshold(GC_THRESHOLD)
             _settle_in(parent, [channel.fileno(), *self._keep], self._effort)
-            _serve(channel, self._work)
+            _serve(Voice(channel, self._effort.throttle), self._work)
             status = 0
         finally:
             os._exit(status)
@@ -264,10 +266,9 @@ def _close_others(keep: Sequence[int]) -> None:
     os.closerange(low, os.sysconf("SC_OPEN_MAX"))
 
 
-def _serve(channel: socket.socket, work: Work) -> None:
-    voice = Voice(channel)
+def _serve(voice: Voice, work: Work) -> None:
     try:
-        while (message := receive(channel)) is not None:
+        while (message := receive(voice.channel)) is not None:
             result = work(message, voice)
             voice.flush()
             voice.send(("done", result))

@@ -20,6 +20,7 @@ class Loss(StrEnum):
     VANISHED = "vanished"
     CHANGED = "changed"
     FAILED = "failed"
+    DIFFERENT = "different"
     OWNER = "owner"
     MODE = "mode"
     TIMES = "times"
@@ -30,7 +31,7 @@ class Loss(StrEnum):
 
 
 #: Losses after which the result lacks an entry that should be there.
-GRAVE = frozenset({Loss.UNREADABLE, Loss.CHANGED, Loss.FAILED})
+GRAVE = frozenset({Loss.UNREADABLE, Loss.CHANGED, Loss.FAILED, Loss.DIFFERENT})
 
 
 @dataclass(slots=True)

@@ -195,6 +195,7 @@ class RemoveWork:
         try:
             for count, below, others in self._loops.unlink(fd):
                 self._files += count
+                voice.pace(count)
                 self._below += [join(path, name) for name in below]
                 for name in others:
                     self._entry(fd, path, name)

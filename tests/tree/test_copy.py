@@ -5,8 +5,15 @@ from pathlib import Path
 
 import pytest
 
-from backends.tree import CompareOptions, CopyOptions, Effort, Loss, compare_trees, copy_tree
-from backends.tree.compare import Aspect
+from backends.tree import (
+    Aspect,
+    CompareOptions,
+    CopyOptions,
+    Effort,
+    Loss,
+    compare_trees,
+    copy_tree,
+)
 from core.control import Counter, Unattended
 from tests.tree.trees import Opener, deep, hostile
 

@@ -1,0 +1,76 @@
+"""Limits on bytes and operations per second, shared by all helpers, changeable while they run."""
+
+import fcntl
+import mmap
+import os
+import struct
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+#: How far work may run ahead of the limit before it pauses, in seconds.
+AHEAD_SECONDS = 0.1
+#: Longest pause before the limits are looked at again, in seconds.
+PAUSE_SECONDS = 0.1
+
+_LIMITS = struct.Struct("dd")
+_DUE = struct.Struct("dd")
+
+
+class Throttle:
+    """A limit that parent and helpers share; 0 means none. Made before the helpers are.
+
+    The state is two rates and two points in time at which all work granted so far is paid for
+    (the generic cell rate algorithm), in memory shared across fork(2).
+    """
+
+    def __init__(self, bytes_per_second: float = 0, operations_per_second: float = 0) -> None:
+        self._memory = mmap.mmap(-1, _LIMITS.size + _DUE.size)
+        self.fd = os.memfd_create("throttle")
+        self.set(bytes_per_second, operations_per_second)
+
+    def set(self, bytes_per_second: float = 0, operations_per_second: float = 0) -> None:
+        """Change the limits; helpers follow within `PAUSE_SECONDS`."""
+        _LIMITS.pack_into(self._memory, 0, bytes_per_second, operations_per_second)
+
+    @property
+    def limits(self) -> tuple[float, float]:
+        """Bytes and operations per second; 0 means no limit."""
+        size_bytes, operations = _LIMITS.unpack_from(self._memory, 0)
+        return size_bytes, operations
+
+    def pace(self, operations: int, size_bytes: int) -> None:
+        """Take note of work just done, and pause for as long as it was too fast."""
+        limits = self.limits
+        if not any(limits):
+            return
+        due = self._charge(limits, (size_bytes, operations))
+        while (wait := due - AHEAD_SECONDS - time.monotonic()) > 0 and self.limits == limits:
+            time.sleep(min(wait, PAUSE_SECONDS))
+
+    def close(self) -> None:
+        """Give the shared memory back."""
+        self._memory.close()
+        os.close(self.fd)
+
+    def _charge(self, limits: tuple[float, float], amounts: tuple[int, int]) -> float:
+        """Add the price of some work in seconds; the time when all is paid."""
+        now = time.monotonic()
+        with self._alone():
+            due = [
+                max(now, paid) + amount / limit if limit else 0.0
+                for paid, amount, limit in zip(
+                    _DUE.unpack_from(self._memory, _LIMITS.size), amounts, limits, strict=True
+                )
+            ]
+            _DUE.pack_into(self._memory, _LIMITS.size, *due)
+        return max(due)
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        """Keep the other processes out (POSIX record locks belong to processes, not to files)."""
+        fcntl.lockf(self.fd, fcntl.LOCK_EX)
+        try:
+            yield
+        finally:
+            fcntl.lockf(self.fd, fcntl.LOCK_UN)
