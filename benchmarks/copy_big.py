@@ -12,14 +12,13 @@ FILES = 8
 def main(arguments: list[str]) -> None:
     chosen = options(arguments, rounds=5, mib=256)
     for kind in (chosen.fs or "ext4,xfs,btrfs").split(","):
-        reflink = "never" if kind == "ext4" else "always"
-        with loop(kind, 48) as mount:
+                with loop(kind, 48) as mount:
             source = mount / "source"
             big_files(source, FILES, chosen.mib << 20)
-            variants = _variants(source, mount, f"cp -a --reflink={reflink}")
+            name = "cp -a" if kind == "ext4" else "cp -a --reflink=always"
+            variants = _variants(source, mount, name)
             interleave(variants, chosen.rounds)
             print(f"{kind}, {FILES} files of {chosen.mib} MiB")
-            name = f"cp -a --reflink={reflink}"
             table(variants, name, rate(FILES * chosen.mib, "MiB"))
 
 

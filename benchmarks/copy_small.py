@@ -27,7 +27,7 @@ def _variants(source: Path, mount: Path) -> list[Variant]:
     def target(name: str, number: int) -> Path:
         return mount / f"{name}-{number}"
 
-    cp = f"cp -a --reflink=never {source}"
+    cp = f"cp -a {source}"
     return [
         Variant("cp -a", lambda n: ["sh", "-c", f"{cp} {target('cp', n)}"], prepare),
         Variant(

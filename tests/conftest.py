@@ -19,6 +19,9 @@ _PROGRAMS = {
     "acl": "setfacl",
     "attr": "setfattr",
     "curl": "curl",
+    "fuse": "fusermount3",
+    "strace": "strace",
+    "chattr": "chattr",
 }
 _missing: dict[str, int] = {}
 

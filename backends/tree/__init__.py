@@ -9,13 +9,15 @@ part does the inner loops where one was built (`fast`).
 
 from backends.tree.compare import compare_trees
 from backends.tree.copy import CopyOptions, copy_tree
-from backends.tree.crew import Effort
 from backends.tree.difference import Aspect, CompareOptions, Difference
+from backends.tree.effort import Effort
 from backends.tree.manifest import Manifest
 from backends.tree.receipt import Loss, Receipt
 from backends.tree.remove import Removal, RemoveOptions, remove_tree
+from backends.tree.rules import Filter, parse_rule
 from backends.tree.throttle import Throttle
 from backends.tree.usage import Usage, UsageOptions, measure_tree
+from backends.tree.walk import Entry, WalkOptions, walk
 
 __all__ = [
     "Aspect",
@@ -23,6 +25,8 @@ __all__ = [
     "CopyOptions",
     "Difference",
     "Effort",
+    "Entry",
+    "Filter",
     "Loss",
     "Manifest",
     "Receipt",
@@ -31,8 +35,11 @@ __all__ = [
     "Throttle",
     "Usage",
     "UsageOptions",
+    "WalkOptions",
     "compare_trees",
     "copy_tree",
     "measure_tree",
+    "parse_rule",
     "remove_tree",
+    "walk",
 ]

@@ -66,6 +66,21 @@ class ShortSource(Exception):
     """The file ended before the length it had when it was opened."""
 
 
+class Changed(Exception):
+    """A file changed while it was copied."""
+
+
+def check_unchanged(fd: int, status: os.stat_result) -> None:
+    """Compare an open file with what it was before it was read.
+
+    Raises:
+        Changed: somebody wrote to it.
+    """
+    now = os.fstat(fd)
+    if now.st_mtime_ns != status.st_mtime_ns or now.st_size != status.st_size:
+        raise Changed
+
+
 @dataclass(slots=True)
 class Ways:
     """Which rungs of the ladder this pair of file systems has; learnt while copying."""
@@ -116,6 +131,8 @@ def copy_small(source: int, target: int, size: int) -> None:
         ShortSource: it was shorter or longer than `size`.
     """
     data = os.read(source, size + 1)
+    while len(data) < size and (more := os.read(source, size + 1 - len(data))):
+        data += more
     if len(data) != size:
         raise ShortSource
     write_all(target, data)
@@ -156,6 +173,15 @@ def _next_step(size: int, seconds: float) -> int:
 
 
 def _move(source: int, target: int, offset: int, size: int, ways: Ways) -> int:
+    """Move some bytes; 0 only at the end of the file.
+
+    Some file systems answer 0 to the kernel's ways before the end: only reading proves it.
+    """
+    moved = _move_in_kernel(source, target, offset, size, ways)
+    return moved or _move_by_hand(source, target, offset, size, ways)
+
+
+def _move_in_kernel(source: int, target: int, offset: int, size: int, ways: Ways) -> int:
     if ways.kernel:
         try:
             return os.copy_file_range(source, target, size, offset, offset)
@@ -171,7 +197,7 @@ def _move(source: int, target: int, offset: int, size: int, ways: Ways) -> int:
             if error.errno not in UNKNOWN_WAY:
                 raise
             ways.sendfile = False
-    return _move_by_hand(source, target, offset, size, ways)
+    return 0
 
 
 def _move_by_hand(source: int, target: int, offset: int, size: int, ways: Ways) -> int:

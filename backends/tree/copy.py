@@ -21,8 +21,9 @@ from backends.tree.channel import Message
 from backends.tree.compare import compare_trees
 from backends.tree.copy_helper import CopyWork
 from backends.tree.copying import Copier
-from backends.tree.crew import DEFAULT_EFFORT, Crew, Effort
+from backends.tree.crew import Crew
 from backends.tree.difference import SUBSTANCE, Aspect, CompareOptions
+from backends.tree.effort import DEFAULT_EFFORT, Effort
 from backends.tree.feed import BATCH_UNITS, PartFeed
 from backends.tree.ledger import INODE, Ledger
 from backends.tree.manifest import Manifest

@@ -8,8 +8,8 @@ from backends.tree import content
 from backends.tree.anchor import Anchor, sync_file_system
 from backends.tree.attributes import Giver, Skills
 from backends.tree.channel import Message, Voice
-from backends.tree.content import ShortSource
-from backends.tree.copying import Changed, Copier
+from backends.tree.content import Changed, ShortSource
+from backends.tree.copying import Copier
 from backends.tree.feed import PIECE_BYTES
 from backends.tree.plan import scan_for_plan
 from backends.tree.receipt import Loss
@@ -100,7 +100,7 @@ class CopyWork:
             try:
                 self._copier.fill_span(fd, out, span, voice)
                 os.fdatasync(out)
-                self._copier.check_unchanged(fd, status)
+                content.check_unchanged(fd, status)
             except (Changed, ShortSource):
                 return False
             finally:

@@ -16,9 +16,9 @@ from backends.tree import content
 from backends.tree.anchor import Anchor, join, split_name
 from backends.tree.attributes import Giver, Skills, has_xattrs, read_flags
 from backends.tree.channel import Voice
-from backends.tree.content import ShortSource
-from backends.tree.crew import Effort
+from backends.tree.content import Changed, ShortSource
 from backends.tree.directory import fatal, is_fatal, kind_of, kinds
+from backends.tree.effort import Effort
 from backends.tree.fast import Plain
 from backends.tree.receipt import Loss, Receipt
 from backends.tree.target import Place, Target
@@ -39,10 +39,6 @@ _SKIPPED = {
     stat.S_IFCHR: Loss.DEVICE,
 }
 T = TypeVar("T")
-
-
-class Changed(Exception):
-    """A file changed while it was copied."""
 
 
 class Copier:
@@ -87,6 +83,8 @@ class Copier:
                 self._all(place, voice)
             for name, kind in kinds(place.source, names or []):
                 self._entry(place, name, kind, voice)
+        except OSError as error:
+            self._missed(path, error, voice)
         finally:
             os.close(place.source)
             os.close(place.target)
@@ -224,7 +222,7 @@ class Copier:
             return
         try:
             self.fill(fd, out, status, voice)
-            self.check_unchanged(fd, status)
+            content.check_unchanged(fd, status)
             self.dress(join(place.path, name), fd, out, status)
         finally:
             os.close(out)
@@ -269,16 +267,6 @@ class Copier:
         """Count a file that a former run finished."""
         self.receipt.reused += 1
         voice.count(Counter.COPIED, 0, status.st_size)
-
-    def check_unchanged(self, fd: int, status: os.stat_result) -> None:
-        """Compare the source with what it was before it was read.
-
-        Raises:
-            Changed: somebody wrote to it.
-        """
-        now = os.fstat(fd)
-        if now.st_mtime_ns != status.st_mtime_ns or now.st_size != status.st_size:
-            raise Changed
 
     def dress(
         self, path: str, fd: int, out: int, status: os.stat_result, *, fresh: bool = True

@@ -7,9 +7,7 @@ only the descriptors they need, die with their parent (PR_SET_PDEATHSIG) and may
 instruction: every engine is written to survive that.
 """
 
-import gc
 import os
-import platform
 import select
 import signal
 import socket
@@ -21,48 +19,20 @@ from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Self
 
-from backends.tree.anchor import libc
 from backends.tree.channel import RECEIVE_BYTES, Message, Voice, pack, receive, unpack
-from backends.tree.fast import DEFAULT_LOOPS, Loops
-from backends.tree.throttle import Throttle
+from backends.tree.effort import Effort, settle_in
 from core.control import Control, Counter
 from core.errors import BackendFailed, Defect, NoSpace, QuotaExceeded, StorageError
 
 #: How often the parent asks its control, in seconds.
 TICK_SECONDS = 0.05
+#: How long work must last before the next helper is made for it, in seconds.
+HIRE_SECONDS = 0.004
 #: How long a killed helper may take to go before it is left to the kernel, in seconds.
 REAP_SECONDS = 10.0
 REAP_PAUSE_SECONDS = 0.001
-#: Most helpers chosen without being told.
-HELPERS_MAX = 4
 #: Batches handed to one helper at a time: one at work, one waiting.
 BATCHES_AHEAD = 2
-#: Container allocations between two collections in a helper.
-GC_THRESHOLD = 50_000
-
-PR_SET_PDEATHSIG = 1
-IOPRIO_WHO_PROCESS = 1
-IOPRIO_CLASS_IDLE = 3 << 13
-_SYS_IOPRIO_SET = {"x86_64": 251, "aarch64": 30}
-
-
-@dataclass(frozen=True, slots=True)
-class Effort:
-    """How to work: helper processes (None: by cores), nice value, idle I/O class, limits, loops."""
-
-    helpers: int | None = None
-    nice: int = 0
-    idle_io: bool = False
-    throttle: Throttle | None = None
-    loops: Loops = DEFAULT_LOOPS
-
-    def count(self, advised: int | None = None) -> int:
-        """Tell how many helpers to use; `advised` is what suits the file system."""
-        cores = len(os.sched_getaffinity(0))
-        return max(1, self.helpers or advised or min(HELPERS_MAX, cores))
-
-
-DEFAULT_EFFORT = Effort()
 
 
 Work = Callable[[Message, Voice], Message]
@@ -87,6 +57,8 @@ class _Helper:
                 del self.outgoing[: self.channel.send(self.outgoing)]
         except BlockingIOError:
             return
+        except ConnectionError:
+            self.outgoing.clear()  # it is gone; what it said last is still to be read
 
     def messages(self) -> list[Message]:
         """Read what has come; EOF is told as the message `("gone",)`."""
@@ -124,6 +96,7 @@ class Crew:
         self._keep = [*keep_fds, effort.throttle.fd] if effort.throttle else keep_fds
         self._helpers: list[_Helper] = []
         self._poll = select.poll()
+        self._hire_at = 0.0
 
     def __enter__(self) -> Self:
         return self
@@ -175,9 +148,15 @@ class Crew:
                 self._place(ahead).send(message)
 
     def _has_place(self, ahead: int) -> bool:
-        if ahead == 0 and len(self._helpers) < self._size:
+        if ahead == 0 and self._may_hire():
             return True
         return any(helper.busy <= ahead for helper in self._helpers)
+
+    def _may_hire(self) -> bool:
+        """Tell whether there is room for a helper more, and work that lasts for it."""
+        if not self._helpers:
+            return True
+        return len(self._helpers) < self._size and time.monotonic() >= self._hire_at
 
     def _place(self, ahead: int) -> _Helper:
         free = (helper for helper in self._helpers if helper.busy <= ahead)
@@ -223,6 +202,7 @@ class Crew:
         theirs.close()
         ours.setblocking(False)  # noqa: FBT003 - the library's own signature
         helper = _Helper(pid, ours)
+        self._hire_at = time.monotonic() + HIRE_SECONDS
         self._helpers.append(helper)
         return helper
 
@@ -230,40 +210,11 @@ class Crew:
         """Run in the child; never returns, and runs none of the parent's clean-up."""
         status = 1
         try:
-            gc.freeze()
-            gc.set_threshold(GC_THRESHOLD)
-            _settle_in(parent, [channel.fileno(), *self._keep], self._effort)
+            settle_in(parent, [channel.fileno(), *self._keep], self._effort)
             _serve(Voice(channel, self._effort.throttle), self._work)
             status = 0
         finally:
             os._exit(status)
-
-
-def _settle_in(parent: int, keep: Sequence[int], effort: Effort) -> None:
-    libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
-    if os.getppid() != parent:
-        os._exit(0)
-    signal.set_wakeup_fd(-1)
-    for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2, signal.SIGCHLD):
-        signal.signal(number, signal.SIG_DFL)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.pthread_sigmask(signal.SIG_SETMASK, ())
-    _close_others(keep)
-    os.umask(0)
-    if effort.nice:
-        os.nice(effort.nice)
-    number_of_call = _SYS_IOPRIO_SET.get(platform.machine())
-    if effort.idle_io and number_of_call is not None:
-        libc.syscall(number_of_call, IOPRIO_WHO_PROCESS, 0, IOPRIO_CLASS_IDLE)
-
-
-def _close_others(keep: Sequence[int]) -> None:
-    """Close every descriptor but the standard ones and `keep`."""
-    low = 3
-    for fd in sorted({fd for fd in keep if fd >= low}):
-        os.closerange(low, fd)
-        low = fd + 1
-    os.closerange(low, os.sysconf("SC_OPEN_MAX"))
 
 
 def _serve(voice: Voice, work: Work) -> None:

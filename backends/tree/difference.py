@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from enum import StrEnum
 
-from backends.tree.crew import DEFAULT_EFFORT, Effort
+from backends.tree.effort import DEFAULT_EFFORT, Effort
 
 
 class Aspect(StrEnum):

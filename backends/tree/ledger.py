@@ -108,7 +108,7 @@ class Ledger:
 
     def sync(self) -> None:
         """Bring the records to disk."""
-        os.fdatasync(self._manifest.fd)
+        self._manifest.sync()
 
     def parts(self, *, backwards: bool = False) -> Iterator[Part]:
         """Read the planned parts, the last first if so asked."""

@@ -25,8 +25,9 @@ Record = list[Any]
 class Manifest:
     """An open manifest; owns its descriptor. One process appends, others may read."""
 
-    def __init__(self, fd: int) -> None:
+    def __init__(self, fd: int, *, lasting: bool = True) -> None:
         self.fd = fd
+        self._lasting = lasting
         self._end = self._check()
 
     @classmethod
@@ -43,7 +44,7 @@ class Manifest:
     def temporary(cls) -> Self:
         """Make a manifest that nobody else sees and that ends with the process."""
         with tempfile.TemporaryFile() as file:
-            return cls(os.dup(file.fileno()))
+            return cls(os.dup(file.fileno()), lasting=False)
 
     def _check(self) -> int:
         """Find the end of the last whole record and cut off what is behind it."""
@@ -81,8 +82,13 @@ class Manifest:
             self._end += count
             data = data[count:]
         if sync:
-            os.fdatasync(self.fd)
+            self.sync()
         return offset
+
+    def sync(self) -> None:
+        """Bring the records to disk, unless they end with this process anyway."""
+        if self._lasting:
+            os.fdatasync(self.fd)
 
     def records(self) -> Iterator[tuple[int, Record]]:
         """Read all records in the order they were written, each with its offset."""

@@ -47,37 +47,36 @@ class Part:
 def scan_for_plan(source: Anchor, batch: list[str], loops: Loops, voice: Voice) -> Message:
     """List directories in a helper: their units and the directories below.
 
-    A directory that cannot be opened is a unit without entries: copying it will tell why.
+    A directory that cannot be read is a unit without entries: copying it will tell why.
     """
     units: list[Unit] = []
     below: list[str] = []
     for path in batch:
         try:
-            fd = source.open(path)
+            units.append(_scan_one(source, path, below, loops, voice))
         except OSError:
             units.append((path, None, 0, 0))
-            continue
-        try:
-            units.append(_scan_one(fd, path, below, loops, voice))
-        finally:
-            os.close(fd)
     return units, below
 
 
-def _scan_one(fd: int, path: str, below: list[str], loops: Loops, voice: Voice) -> Unit:
+def _scan_one(source: Anchor, path: str, below: list[str], loops: Loops, voice: Voice) -> Unit:
     """Give the last unit of a directory; those before it are sent."""
     names: list[str] = []
     size_bytes = 0
     sliced = False
-    for piece in loops.scan(fd, names=True):
-        if len(names) >= SLICE_ENTRIES:
-            sliced = True
-            voice.reply(([(path, names, len(names), size_bytes)], below[:]))
-            below.clear()
-            names, size_bytes = [], 0
-        names += piece[9] or ()
-        below += [join(path, name) for name in piece[5]]
-        size_bytes += piece[0] + sum(inode[2] for inode in piece[6])
+    fd = source.open(path)
+    try:
+        for piece in loops.scan(fd, names=True):
+            if len(names) >= SLICE_ENTRIES:
+                sliced = True
+                voice.reply(([(path, names, len(names), size_bytes)], below[:]))
+                below.clear()
+                names, size_bytes = [], 0
+            names += piece[9] or ()
+            below += [join(path, name) for name in piece[5]]
+            size_bytes += piece[0] + sum(inode[2] for inode in piece[6])
+    finally:
+        os.close(fd)
     return (path, names if sliced else None, len(names), size_bytes)
 
 

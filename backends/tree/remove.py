@@ -16,7 +16,8 @@ from backends.tree.anchor import READ_DIRECTORY, Anchor, file_system, join, spli
 from backends.tree.attributes import unlock
 from backends.tree.backlog import Backlog
 from backends.tree.channel import Message, Voice
-from backends.tree.crew import DEFAULT_EFFORT, Crew, Effort
+from backends.tree.crew import Crew
+from backends.tree.effort import DEFAULT_EFFORT, Effort
 from backends.tree.fast import Loops
 from core.control import Control, Counter
 

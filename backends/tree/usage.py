@@ -10,7 +10,8 @@ from dataclasses import dataclass, field
 from backends.tree.anchor import Anchor, join
 from backends.tree.backlog import Backlog, Sorter
 from backends.tree.channel import REPORT_SECONDS, Message, Voice
-from backends.tree.crew import DEFAULT_EFFORT, Crew, Effort
+from backends.tree.crew import Crew
+from backends.tree.effort import DEFAULT_EFFORT, Effort
 from backends.tree.plain import Scanned
 from core.control import Control, Counter
 
