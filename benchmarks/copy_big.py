@@ -12,7 +12,7 @@ FILES = 8
 def main(arguments: list[str]) -> None:
     chosen = options(arguments, rounds=5, mib=256)
     for kind in (chosen.fs or "ext4,xfs,btrfs").split(","):
-                with loop(kind, 48) as mount:
+        with loop(kind, 48) as mount:
             source = mount / "source"
             big_files(source, FILES, chosen.mib << 20)
             name = "cp -a" if kind == "ext4" else "cp -a --reflink=always"
