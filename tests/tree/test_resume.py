@@ -1,0 +1,167 @@
+"""Killed anywhere, a copy goes on and ends equal; a deletion ends empty."""
+
+import os
+import random
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from backends.tree import CompareOptions, Manifest, compare_trees, copy_tree
+from backends.tree.feed import PIECE_BYTES
+from backends.tree.manifest import MAGIC
+from core.control import Cancelled, Counter, Unattended
+from tests.tree.trees import Opener, hostile
+
+SCRIPT = Path(__file__).with_name("killed_copy.py")
+CALLS = (
+    "openat,openat2,write,mkdirat,utimensat,linkat,symlinkat,unlinkat,fchmod,fchown,fsetxattr,"
+    "syncfs,fdatasync,pwrite64,sendto,recvfrom,ftruncate,copy_file_range,close"
+)
+ROUNDS = 14
+KILLS_PER_ROUND = 2
+
+
+def many(root: Path, dice: random.Random) -> None:
+    hostile(root)
+    for number in range(150):
+        path = root / f"many{number % 7}" / f"file{number}"
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(dice.randbytes(dice.choice([0, 100, 5000, 200_000])))
+
+
+@pytest.mark.part("strace")
+@pytest.mark.parametrize("seed", range(ROUNDS))
+def test_killed_at_a_random_system_call_the_copy_is_resumed_and_equal(
+    tmp_path: Path, anchor: Opener, seed: int
+) -> None:
+    dice = random.Random(seed)
+    source, target = tmp_path / "a", tmp_path / "b"
+    many(source, dice)
+    target.mkdir()
+    script = [sys.executable, SCRIPT, source, target, tmp_path, dice.choice(["c", "python"])]
+    for _ in range(KILLS_PER_ROUND):
+        when = int(10 ** dice.uniform(0.5, 3.2))
+        inject = f"inject={CALLS}:signal=SIGKILL:when={when}"
+        trace = ["strace", "-f", "-qq", "-o", "/dev/null", "-e", f"trace={CALLS}", "-e", inject]
+        environment = os.environ | {"PYTHONPATH": os.getcwd()}
+        subprocess.run([*trace, *script], env=environment, capture_output=True, check=False)
+    manifest = Manifest.open(anchor(tmp_path), "job.manifest")
+    receipt = copy_tree(anchor(source), anchor(target), control=Unattended(), manifest=manifest)
+    manifest.close()
+    assert receipt.complete
+    assert list(compare_trees(anchor(source), anchor(target), control=Unattended())) == []
+
+
+def test_stopped_by_its_control_the_copy_is_resumed_and_equal(
+    tmp_path: Path, anchor: Opener
+) -> None:
+    class Stopping(Unattended):
+        def __init__(self, checks: int) -> None:
+            super().__init__()
+            self.left = checks
+
+        def check(self) -> None:
+            self.left -= 1
+            if self.left < 0:
+                raise Cancelled
+
+    source, target = tmp_path / "a", tmp_path / "b"
+    many(source, random.Random(1))
+    manifest = Manifest.open(anchor(tmp_path), "job.manifest")
+    stops = 0
+    for checks in range(1, 200):
+        try:
+            copy_tree(anchor(source), anchor(target), control=Stopping(checks), manifest=manifest)
+            break
+        except Cancelled:
+            stops += 1
+    manifest.close()
+    assert stops > 0
+    assert list(compare_trees(anchor(source), anchor(target), control=Unattended())) == []
+
+
+def test_a_torn_manifest_loses_only_its_tail(tmp_path: Path, anchor: Opener) -> None:
+    manifest = Manifest.open(anchor(tmp_path), "m")
+    for number in range(5):
+        manifest.append(["kind", number, b"x" * 100])
+    manifest.close()
+    whole = (tmp_path / "m").read_bytes()
+    for size in range(len(MAGIC), len(whole)):
+        (tmp_path / "m").write_bytes(whole[:size])
+        manifest = Manifest.open(anchor(tmp_path), "m")
+        kept = [record[1] for _, record in manifest.records()]
+        assert kept == list(range(len(kept)))
+        assert len(kept) == (size - len(MAGIC)) * 5 // (len(whole) - len(MAGIC))
+        manifest.append(["kind", 99])
+        assert [record[1] for _, record in manifest.records()] == [*kept, 99]
+        manifest.close()
+
+
+def test_a_manifest_with_a_flipped_bit_is_believed_up_to_there(
+    tmp_path: Path, anchor: Opener
+) -> None:
+    manifest = Manifest.open(anchor(tmp_path), "m")
+    offsets = [manifest.append(["kind", number]) for number in range(4)]
+    manifest.close()
+    data = bytearray((tmp_path / "m").read_bytes())
+    data[offsets[2] + 13] ^= 1
+    (tmp_path / "m").write_bytes(data)
+    manifest = Manifest.open(anchor(tmp_path), "m")
+    assert [record[1] for _, record in manifest.records()] == [0, 1]
+    manifest.close()
+
+
+def test_what_is_no_manifest_is_not_touched(tmp_path: Path, anchor: Opener) -> None:
+    (tmp_path / "m").write_text("somebody's data")
+    with pytest.raises(ValueError, match="not a manifest"):
+        Manifest.open(anchor(tmp_path), "m")
+    assert (tmp_path / "m").read_text() == "somebody's data"
+
+
+def test_work_of_another_boot_is_not_trusted(tmp_path: Path, anchor: Opener) -> None:
+    source, target = tmp_path / "a", tmp_path / "b"
+    source.mkdir()
+    (source / "file").write_bytes(b"right")
+    manifest = Manifest.open(anchor(tmp_path), "m")
+    manifest.append(["begin", "00000000-another-boot"])
+    target.mkdir()
+    (target / "file").write_bytes(b"wrong")  # as a crash leaves it: length and time, no data
+    status = (source / "file").stat()
+    os.utime(target / "file", ns=(status.st_atime_ns, status.st_mtime_ns))
+    receipt = copy_tree(anchor(source), anchor(target), control=Unattended(), manifest=manifest)
+    manifest.close()
+    assert receipt.reused == 0
+    assert (target / "file").read_bytes() == b"right"
+
+
+@pytest.mark.slow
+def test_a_very_big_file_is_resumed_inside(tmp_path: Path, anchor: Opener) -> None:
+    source, target = tmp_path / "a", tmp_path / "b"
+    source.mkdir()
+    size = 3 * PIECE_BYTES
+    with (source / "big").open("wb") as file:
+        for offset in range(0, size, PIECE_BYTES // 4):
+            file.seek(offset)
+            file.write(os.urandom(1 << 20))
+        file.truncate(size)
+
+    class Stopping(Unattended):
+        def check(self) -> None:
+            if self.counts.get(Counter.COPIED, [0, 0])[1] > PIECE_BYTES:
+                raise Cancelled
+
+    manifest = Manifest.open(anchor(tmp_path), "m")
+    with pytest.raises(Cancelled):
+        copy_tree(anchor(source), anchor(target), control=Stopping(), manifest=manifest)
+    pieces = sum(record[0] == "piece" for _, record in manifest.records())
+    receipt = copy_tree(anchor(source), anchor(target), control=Unattended(), manifest=manifest)
+    again = sum(record[0] == "piece" for _, record in manifest.records())
+    manifest.close()
+    assert pieces >= 1
+    assert again == 3
+    assert receipt.complete
+    options = CompareOptions(digest="xxh3")
+    left = compare_trees(anchor(source), anchor(target), control=Unattended(), options=options)
+    assert list(left) == []
