@@ -1,0 +1,125 @@
+"""The files for containers, systemd and nginx say what the Procfile and the doors say."""
+
+import importlib.util
+import os
+import re
+import shutil
+import signal
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import requests
+import yaml
+
+from core.lifeline import end_with_parent
+from core.settings import load
+from deploy import procfile
+from tests.support.node import ROOT, Node, wait_for
+from tests.support.valkey import free_port
+
+COMMANDS = procfile.read()
+
+
+def compose() -> dict[str, Any]:
+    document: dict[str, Any] = yaml.safe_load((ROOT / "compose.yml").read_text("utf-8"))
+    return document
+
+
+def test_compose_runs_the_lines_of_the_procfile() -> None:
+    services = compose()["services"]
+    lines = {name: line[1:] for name, line in COMMANDS.items() if name != procfile.STORE}
+    assert {name: one["command"][1:] for name, one in services.items() if name != "store"} == lines
+    assert all(one["command"][0] == "python" for name, one in services.items() if name != "store")
+
+
+def test_compose_publishes_on_loopback_only() -> None:
+    ports = [port for one in compose()["services"].values() for port in one.get("ports", [])]
+    assert ports
+    assert all(port.startswith("127.0.0.1:") for port in ports)
+
+
+def test_the_container_configuration_loads_and_is_private(tmp_path: Path) -> None:
+    (tmp_path / "deploy").mkdir()
+    script = shutil.copy(ROOT / "deploy" / "compose_config.sh", tmp_path / "deploy")
+    subprocess.run([script], check=True, capture_output=True)
+    file = tmp_path / "compose" / "storage-proxy.toml"
+    assert file.stat().st_mode & 0o777 == 0o600
+    assert file.parent.stat().st_mode & 0o777 == 0o700
+    settings = load(file, {})
+    assert not settings.store_is_embedded
+    assert settings.vfolder.flower.password
+    store = (tmp_path / "compose" / "store.conf").read_text("utf-8")
+    password = re.search(r"redis://:([^@]+)@store:6379", settings.redis_url)
+    assert password is not None
+    assert f'requirepass "{password[1]}"' in store
+    before = file.read_bytes()
+    subprocess.run([script], check=True, capture_output=True)
+    assert file.read_bytes() == before
+
+
+@pytest.mark.parametrize("name", ["vfolder@.service", "vfolder-worker@.service"])
+def test_units_start_modules_that_exist_and_stop_them_politely(name: str) -> None:
+    text = (ROOT / "deploy" / "systemd" / name).read_text("utf-8")
+    found = re.search(r"^ExecStart=\S+ -m (\S+) %i$", text, re.MULTILINE)
+    assert found is not None
+    assert importlib.util.find_spec(found[1]) is not None
+    assert found[1] in {line[2] for line in COMMANDS.values()}
+    assert "KillMode=mixed" in text
+
+
+def test_the_image_copies_files_that_exist() -> None:
+    text = (ROOT / "deploy" / "Dockerfile").read_text("utf-8")
+    for source in re.findall(r"^COPY (\S+) ", text, re.MULTILINE):
+        assert (ROOT / source).exists()
+
+
+@pytest.fixture
+def proxied(stack: Node, tmp_path: Path) -> Iterator[tuple[str, str]]:
+    """The example for nginx before a real node, with its TLS lines taken out."""
+    text = (ROOT / "deploy" / "nginx.conf").read_text("utf-8")
+    ports = free_port(), free_port()
+    text = re.sub(r"^ *ssl_.*\n", "", text, flags=re.MULTILINE)
+    text = text.replace("127.0.0.1:6022", str(stack.settings.api.manager.address))
+    text = text.replace("127.0.0.1:6021", str(stack.settings.api.client.address))
+    text = text.replace("listen 8443 ssl", f"listen 127.0.0.1:{ports[0]}")
+    text = text.replace("listen 8444 ssl", f"listen 127.0.0.1:{ports[1]}")
+    conf = tmp_path / "nginx.conf"
+    conf.write_text(
+        f"daemon off; master_process off; pid {tmp_path}/pid; error_log {tmp_path}/error;\n"
+        f"events {{}}\nhttp {{ access_log off; client_body_temp_path {tmp_path}/body;\n{text}}}\n",
+        "utf-8",
+    )
+    command = ["nginx", "-p", str(tmp_path), "-c", str(conf)]
+    path = f"{os.environ['PATH']}:/usr/sbin"
+    process = subprocess.Popen(
+        command,
+        env=os.environ | {"PATH": path},
+        preexec_fn=end_with_parent(signal.SIGKILL),  # noqa: PLW1509 - a prctl only
+    )
+    client, manager = (f"http://127.0.0.1:{port}" for port in ports)
+    try:
+        wait_for(lambda: answers(client), 10, "nginx does not answer")
+        yield client, manager
+    finally:
+        process.terminate()
+        process.wait(timeout=10)
+
+
+def answers(url: str) -> bool:
+    try:
+        return requests.get(f"{url}/", timeout=1).ok
+    except requests.RequestException:
+        return False
+
+
+@pytest.mark.part("nginx")
+def test_both_doors_work_behind_nginx(stack: Node, proxied: tuple[str, str]) -> None:
+    client, manager = proxied
+    secret = {"X-BackendAI-Storage-Auth-Token": stack.settings.api.manager.secret}
+    volumes = requests.get(f"{manager}/volumes", headers=secret, timeout=10)
+    assert [volume["name"] for volume in volumes.json()["volumes"]] == ["local"]
+    assert requests.get(f"{manager}/volumes", timeout=10).status_code == 403
+    assert requests.get(f"{client}/download", params={"token": "x"}, timeout=10).status_code == 400
