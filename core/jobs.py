@@ -46,6 +46,7 @@ class Move(StrEnum):
     RELEASE = "release"
     LOSE = "lose"
     CANCEL = "cancel"
+    EXPIRE = "expire"
     FINISH = "finish"
 
 
@@ -54,9 +55,11 @@ class Move(StrEnum):
 TRANSITIONS: dict[tuple[State, Move], frozenset[State]] = {
     (State.QUEUED, Move.CLAIM): frozenset({State.RUNNING, State.CANCELLING}),
     (State.QUEUED, Move.CANCEL): frozenset({State.CANCELLED, State.QUEUED}),
+    (State.QUEUED, Move.EXPIRE): frozenset({State.FAILED}),
     (State.RUNNING, Move.RELEASE): frozenset({State.QUEUED}),
     (State.RUNNING, Move.LOSE): frozenset({State.QUEUED, State.FAILED}),
     (State.RUNNING, Move.CANCEL): frozenset({State.CANCELLING}),
+    (State.RUNNING, Move.EXPIRE): frozenset({State.CANCELLING}),
     (State.RUNNING, Move.FINISH): frozenset({State.SUCCEEDED, State.PARTIAL, State.FAILED}),
     (State.CANCELLING, Move.RELEASE): frozenset({State.QUEUED}),
     (State.CANCELLING, Move.LOSE): frozenset({State.QUEUED, State.FAILED}),

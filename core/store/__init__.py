@@ -5,9 +5,6 @@ between. A script that frees or fills a slot returns the doorbells to ring; a be
 rung again by the reaper, so ringing is allowed to fail.
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass, field
-from hashlib import sha256
 from importlib.resources import files
 from typing import Any, cast
 
@@ -15,92 +12,24 @@ import orjson
 import redis
 from redis.commands.core import Script
 
-from core import requests
 from core.errors import Conflict, JobNotFound, KeyReused, Locked, NotCancellable
-from core.jobs import PRIORITY_DEFAULT, Job, State, new_id, queue_name
-from core.requests import Request
+from core.jobs import Job, new_id, queue_name
+from core.store.messages import PREFIX, TASK_PREFIX, Bell, Ending, Ring, Submission
 
-PREFIX = "vf:"
+__all__ = ["PREFIX", "TASK_PREFIX", "Bell", "Ending", "JobStore", "Ring", "Submission"]
+
 #: The channel on which every change of a job is told: `<id> <version> <state>`.
 LIVE_CHANNEL = PREFIX + "live"
 #: How long a submit waits for the server's disk (milliseconds).
 SYNC_WAIT_MS = 1000
 #: Values per doorbell in a script's answer.
 RING_FIELDS = 6
-#: Celery's names of our tasks: `storage.clone`, `storage.delete` …
-TASK_PREFIX = "storage."
 #: How long an idempotency key is remembered.
 KEY_SECONDS = 86_400
 #: Jobs one reaper call looks at; the next call takes the rest.
 REAP_BATCH = 100
 #: Jobs one sweep call forgets per kind.
 SWEEP_BATCH = 500
-#: A waiting job whose doorbell may be lost is rung again after this long, then ever more seldom.
-RING_AGAIN_SECONDS = 60.0
-
-
-@dataclass(frozen=True, slots=True)
-class Ring:
-    """A doorbell to ring: a job that has a slot and waits for a worker."""
-
-    job: str
-    queue: str
-    priority: int
-    verb: str
-    title: str
-
-    @property
-    def task(self) -> str:
-        """The name of the Celery task: a sentence's verb."""
-        return TASK_PREFIX + self.verb
-
-
-#: Rings one doorbell; must not raise (the reaper rings again).
-Bell = Callable[[Ring], None]
-
-
-@dataclass(frozen=True, slots=True)
-class Submission:
-    """Everything a new job is made of."""
-
-    request: Request
-    requester: str = ""
-    label: str = ""
-    priority: int = PRIORITY_DEFAULT
-    idempotency_key: str = ""
-    deadline_ms: int = 0
-    retry_of: str = ""
-    ring_again_seconds: float = RING_AGAIN_SECONDS
-    extra: dict[str, str] = field(default_factory=dict)
-
-    def body_hash(self) -> str:
-        """Equal for equal requests: what decides between the same job and a misuse of a key."""
-        text = requests.encode(self.request) + f"\n{self.label}\n{self.priority}"
-        return sha256(text.encode()).hexdigest()
-
-    def record(self) -> dict[str, str]:
-        """The fields of the new record that the caller decides."""
-        request = self.request
-        natural = request.natural()
-        locks = request.locks()
-        fields = {
-            "verb": request.verb,
-            "volume": request.home,
-            "lane": request.lane.value,
-            "scope": request.scope(),
-            "request": requests.encode(request),
-            "locks": orjson.dumps(locks).decode(),
-            "title": request.title(),
-            "natural": f"{request.verb}:{natural}" if natural else "",
-            "requester": self.requester,
-            "label": self.label,
-            "priority": str(self.priority),
-            "retry_of": self.retry_of,
-            "ring_again": str(int(self.ring_again_seconds * 1000)),
-        }
-        if self.deadline_ms:
-            fields["deadline_at"] = str(self.deadline_ms)
-        return fields | self.extra
 
 
 class JobStore:
@@ -164,7 +93,9 @@ class JobStore:
 
     def known(self, requester: str, idempotency_key: str) -> bool:
         """Whether a request with this key was accepted before."""
-        return bool(self.redis.exists(f"{PREFIX}idem:{requester}:{idempotency_key}"))
+        name = f"{PREFIX}idem:{requester}:{idempotency_key}"
+        job = cast("str | None", self.redis.hget(name, "id"))
+        return bool(job and self.redis.exists(f"{PREFIX}job:{job}"))
 
     def get(self, job: str) -> Job:
         """The record of a job.
@@ -215,10 +146,16 @@ class JobStore:
         return bool(outcome == "ok")
 
     def finish(self, job: str, run: str, end: "Ending") -> bool:
-        """Settle a job; False when the run no longer holds it."""
+        """Settle a job; False when the run no longer holds it.
+
+        Raises:
+            ValueError: the state is no end, or `cancelled` though nobody asked for it.
+        """
         outcome, *rings = self._call(
             "finish", job, run, end.state.value, end.result, end.error, end.progress
         )
+        if outcome == "refused":
+            raise ValueError(f"a job may not end as {end.state} here")
         self._ring(rings)
         return bool(outcome != "lost")
 
@@ -264,20 +201,25 @@ class JobStore:
         self._ring(rings)
         return int(lost), int(poisoned), int(rung)
 
+    def forget(self, job: str) -> None:
+        """Forget a job that has ended: its record, its log, its places in all lists.
+
+        Raises:
+            JobNotFound: no such job.
+            Conflict: it has not ended, or its end was not told to everybody yet.
+        """
+        outcome = self._call("forget", job)[0]
+        if outcome == "gone":
+            raise JobNotFound("No job of that id is known; ended jobs are forgotten after a while.")
+        if outcome == "live":
+            raise Conflict("The job has not ended; cancel it first, or wait.", job_id=job)
+        if outcome == "untold":
+            raise Conflict("The manager has yet to hear how it ended; try again.", job_id=job)
+
     def sweep(self, keep_succeeded_seconds: float, keep_failed_seconds: float) -> int:
         """Forget jobs that ended long ago; returns how many, `SWEEP_BATCH` of a kind at most."""
         keeps = int(keep_succeeded_seconds * 1000), int(keep_failed_seconds * 1000)
         return int(self._call("sweep", *keeps, SWEEP_BATCH))
-
-
-@dataclass(frozen=True, slots=True)
-class Ending:
-    """How a run ends a job; the texts are JSON or empty."""
-
-    state: State
-    result: str = ""
-    error: str = ""
-    progress: str = ""
 
 
 def script_texts() -> list[tuple[str, str]]:

@@ -8,6 +8,11 @@ if holds(id, run) then return { 'ok' } end
 if state ~= 'queued' then return { 'held' } end
 if get(id, 'admitted') ~= '1' then return { 'waiting' } end
 local at = now()
+if redis.call('SISMEMBER', P .. 'paused', get(id, 'volume')) == 1 then
+  -- Admitted before the volume was put to rest: back to its place, the resume rings again.
+  requeue(id, at, {})
+  return { 'waiting' }
+end
 set_state(id, get(id, 'cancel') == '1' and 'cancelling' or 'running')
 redis.call('HINCRBY', jobkey(id), 'attempt', 1)
 redis.call('HSETNX', jobkey(id), 'started_at', at)

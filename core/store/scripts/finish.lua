@@ -1,8 +1,12 @@
 -- ARGV: id, run, state, result (JSON or ''), error (JSON or ''), progress (JSON or '')
--- Returns {'ok', rings…}, {'ended'} when this very run has settled it before, or {'lost'}
+-- Returns {'ok', rings…}, {'ended'} when this very run has settled it before, {'lost'}, or
+-- {'refused'}: no such end, or cancelled though nobody asked for it
 local id, run = ARGV[1], ARGV[2]
 if get(id, 'settled_by') == run then return { 'ended' } end
 if not holds(id, run) then return { 'lost' } end
+if not ended(ARGV[3]) or (ARGV[3] == 'cancelled' and get(id, 'state') ~= 'cancelling') then
+  return { 'refused' }
+end
 local at = now()
 redis.call('HSET', jobkey(id), 'result', ARGV[4], 'error', ARGV[5], 'settled_by', run)
 if get(id, 'reason') ~= 'deadline passed' then redis.call('HSET', jobkey(id), 'reason', '') end

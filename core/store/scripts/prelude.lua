@@ -245,3 +245,12 @@ local function lose(id, why, max_losses, at, rings)
   settle(id, 'failed', at, rings)
   return false
 end
+
+-- Nothing of an ended job remains but an idempotency key that soon ends by itself.
+local function forget(id)
+  for _, name in ipairs(indexes_of(id)) do redis.call('ZREM', P .. 'ix:' .. name, id) end
+  local state = get(id, 'state')
+  redis.call('ZREM', P .. 'ix:state:' .. state, id)
+  redis.call('ZREM', P .. 'ended:' .. keeping(state), id)
+  redis.call('DEL', jobkey(id), P .. 'log:' .. id, P .. 'waiters:' .. id)
+end

@@ -1,9 +1,19 @@
 -- ARGV: max losses, most jobs to look at
 -- Returns {lost, poisoned, rung, rings…}: what was done, and the doorbells to ring
 local at = now()
-local due = redis.call('ZRANGEBYSCORE', P .. 'due', '-inf', at, 'LIMIT', 0, ARGV[2])
 local rings = {}
 local lost, poisoned, rung = 0, 0, 0
+local late = redis.call('ZRANGEBYSCORE', P .. 'deadlines', '-inf', at, 'LIMIT', 0, ARGV[2])
+for _, id in ipairs(late) do
+  redis.call('ZREM', P .. 'deadlines', id)
+  if get(id, 'state') == 'queued' and get(id, 'attempt') == '0' then
+    redis.call('HSET', jobkey(id), 'error', cjson.encode({
+      error_code = 'bgtask_execute_canceled', code = 'deadline', retriable = true,
+      detail = 'The deadline of the job passed before it could start.' }))
+    settle(id, 'failed', at, rings)
+  end
+end
+local due = redis.call('ZRANGEBYSCORE', P .. 'due', '-inf', at, 'LIMIT', 0, ARGV[2])
 for _, id in ipairs(due) do
   local state = get(id, 'state')
   if state == 'running' or state == 'cancelling' then
@@ -21,16 +31,6 @@ for _, id in ipairs(due) do
     ring(id, rings)
   else
     redis.call('ZREM', P .. 'due', id)
-  end
-end
-local late = redis.call('ZRANGEBYSCORE', P .. 'deadlines', '-inf', at, 'LIMIT', 0, ARGV[2])
-for _, id in ipairs(late) do
-  redis.call('ZREM', P .. 'deadlines', id)
-  if get(id, 'state') == 'queued' and get(id, 'attempt') == '0' then
-    redis.call('HSET', jobkey(id), 'error', cjson.encode({
-      error_code = 'bgtask_execute_canceled', code = 'deadline', retriable = true,
-      detail = 'The deadline of the job passed before it could start.' }))
-    settle(id, 'failed', at, rings)
   end
 end
 return { lost, poisoned, rung, rings }

@@ -2,9 +2,15 @@
 -- Returns {outcome, id, rings…}: new, same, joined, reused (422), busy (409)
 local id, record = ARGV[1], cjson.decode(ARGV[2])
 local idem = P .. 'idem:' .. ARGV[3]
+local function remember(job)
+  if ARGV[3] == '' then return end
+  redis.call('HSET', idem, 'id', job, 'hash', ARGV[4])
+  redis.call('EXPIRE', idem, ARGV[5])
+end
 if ARGV[3] ~= '' then
   local known = redis.call('HMGET', idem, 'id', 'hash')
-  if known[1] then
+  -- A key lives no longer than its job: of a forgotten one nothing could be told.
+  if known[1] and redis.call('EXISTS', jobkey(known[1])) == 1 then
     if known[2] ~= ARGV[4] then return { 'reused', known[1] } end
     return { 'same', known[1] }
   end
@@ -14,6 +20,7 @@ if natural ~= '' then
   local live = redis.call('GET', P .. 'natural:' .. natural)
   if live and redis.call('EXISTS', jobkey(live)) == 1 then
     if get(live, 'hash') ~= ARGV[4] then return { 'busy', live } end
+    remember(live)
     return { 'joined', live }
   end
 end
@@ -25,10 +32,7 @@ redis.call('HSET', jobkey(id), 'id', id, 'seq', seq, 'turn', seq, 'state', 'queu
   'losses', 0, 'run', '', 'cancel', '0', 'pause', '0', 'final', '0', 'hash', ARGV[4], 'created_at', at)
 for _, name in ipairs(indexes_of(id)) do index(name, seq, id) end
 index('state:queued', seq, id)
-if ARGV[3] ~= '' then
-  redis.call('HSET', idem, 'id', id, 'hash', ARGV[4])
-  redis.call('EXPIRE', idem, ARGV[5])
-end
+remember(id)
 if natural ~= '' then redis.call('SET', P .. 'natural:' .. natural, id) end
 if record['deadline_at'] then redis.call('ZADD', P .. 'deadlines', record['deadline_at'], id) end
 log(id, at, 'submitted', '')

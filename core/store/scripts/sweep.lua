@@ -5,12 +5,9 @@ for number, kept in ipairs({ 'short', 'long' }) do
   local key = P .. 'ended:' .. kept
   local old = redis.call('ZRANGEBYSCORE', key, '-inf', at - tonumber(ARGV[number]), 'LIMIT', 0, ARGV[3])
   for _, id in ipairs(old) do
-    local state = get(id, 'state')
     local untold = redis.call('ZSCORE', P .. 'outbox', id)
-    if state and not untold then
-      for _, name in ipairs(indexes_of(id)) do redis.call('ZREM', P .. 'ix:' .. name, id) end
-      redis.call('ZREM', P .. 'ix:state:' .. state, id)
-      redis.call('DEL', jobkey(id), P .. 'log:' .. id, P .. 'waiters:' .. id)
+    if not untold and get(id, 'state') then
+      forget(id)
       gone = gone + 1
     end
     if not untold then redis.call('ZREM', key, id) end
