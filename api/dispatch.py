@@ -8,9 +8,11 @@ is already recorded.
 from typing import Any
 
 from celery import Celery
+from kombu.connection import Connection
 from kombu.exceptions import OperationalError
 
 from core.connections import broker_is_redis, broker_url
+from core.errors import Unavailable
 from core.settings import Settings
 from core.store import Bell, Ring
 from core.telemetry import logger
@@ -24,7 +26,22 @@ _TRANSPORT = {
     "priority_steps": list(range(10)),
     "queue_order_strategy": "priority",
 }
+#: The longest a probe waits for the broker.
+CONNECT_SECONDS = 2
 _PUBLISH_ONCE: dict[str, Any] = {"max_retries": 0}
+
+
+def ask_broker(settings: Settings) -> None:
+    """Reach the broker, waiting `CONNECT_SECONDS` at most.
+
+    Raises:
+        Unavailable: it cannot be reached.
+    """
+    try:
+        with Connection(broker_url(settings), connect_timeout=CONNECT_SECONDS) as connection:  # type: ignore[no-untyped-call] # kombu has no types here
+            connection.ensure_connection(max_retries=1, timeout=CONNECT_SECONDS)
+    except (OperationalError, OSError) as error:
+        raise Unavailable("The broker cannot be reached.") from error
 
 
 def bell(settings: Settings) -> Bell:

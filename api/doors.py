@@ -3,7 +3,7 @@
 import re
 import time
 from collections.abc import Callable
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Concatenate, ParamSpec, Protocol, TypeVar, cast
 from uuid import uuid4
 
@@ -13,11 +13,13 @@ from redis import Redis
 
 from api import problems
 from api.deadlines import Deadlines
-from api.health import Health
+from api.dispatch import ask_broker
+from api.health import Ask, Health, Part
 from api.jobs import Jobs
 from api.live import Live
 from api.plans import Planner
 from backends.base import Backend
+from backends.mounts import Mounts
 from backends.registry import Volumes
 from core import connections
 from core.names import VFolderId
@@ -28,6 +30,8 @@ from core.upload_store import UploadStore
 REQUEST_ID_HEADER = "X-Request-ID"
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 _KEY = "vfolder.door"
+#: The databases that a node is not well without, by the name in its health document.
+_NEEDED = {"jobs": connections.Database.JOBS, "events": connections.Database.EVENTS}
 _log = logger(__name__)
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -67,7 +71,12 @@ class Door:
     @cached_property
     def health(self) -> Health:
         """How this node is."""
-        return Health(lambda: self.jobs.redis)
+        asks: dict[Part, Ask] = {
+            ("redis", name): connections.connect(self.settings, database).ping
+            for name, database in _NEEDED.items()
+        }
+        asks["broker", "jobs"] = partial(ask_broker, self.settings)
+        return Health(asks, Mounts(self.settings))
 
     @cached_property
     def planner(self) -> Planner:

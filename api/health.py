@@ -1,30 +1,43 @@
-"""How this node is, looked at in the background: a probe never waits for what it asks about."""
+"""How this node is, looked at in the background: a probe never waits for what it asks about.
+
+Every part has a thread of its own, so that one that hangs keeps only its own thread; an answer that
+does not come in time counts as none, and the report names the part.
+"""
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-from redis import Redis, RedisError
+from redis import RedisError
 
 from api.versions import VERSION
+from backends.mounts import Mounts
+from core.errors import StorageError
 from core.telemetry import logger
 
 COMPONENT = "storage-proxy"
-#: Between two looks.
+#: Between two looks at a service.
 PERIOD_SECONDS = 5.0
+#: A service that did not answer for this long is not well, whatever it says later.
+ANSWER_SECONDS = 5.0
 _log = logger(__name__)
+
+#: Asks a service for a sign of life; raises when it gives none.
+Ask = Callable[[], object]
+#: The group and the name of a part, as the report has them.
+Part = tuple[str, str]
 
 
 class Health:
-    """What was last seen; its thread starts with the first question, after the fork."""
+    """What was last seen; its threads start with the first question, after the fork."""
 
-    def __init__(self, store: Callable[[], Redis]) -> None:
-        self._store = store
+    def __init__(self, services: Mapping[Part, Ask], mounts: Mounts) -> None:
+        self._services = [_Service(part, ask) for part, ask in services.items()]
+        self._mounts = mounts
         self._lock = threading.Lock()
         self._started = False
-        self._checks: dict[str, dict[str, Any]] = {}
 
     def report(self, unhealthy: str) -> dict[str, Any]:
         """The health document; `unhealthy` is its word when something is wrong.
@@ -32,7 +45,8 @@ class Health:
         Nothing is known to be wrong before the first look is done.
         """
         self._start()
-        checks = list(self._checks.values())
+        checks = [check for service in self._services if (check := service.check())]
+        checks += self._volumes()
         healthy = all(check["is_healthy"] for check in checks)
         return {
             "status": "ok" if healthy else unhealthy,
@@ -41,36 +55,79 @@ class Health:
             "connectivity": {
                 "overall_healthy": healthy,
                 "connectivity_checks": checks,
-                "timestamp": _now(),
+                "timestamp": _moment(time.time()),
             },
         }
 
     def _start(self) -> None:
         with self._lock:
-            if not self._started:
-                self._started = True
-                threading.Thread(target=self._watch, name="health", daemon=True).start()
+            if self._started:
+                return
+            self._started = True
+            self._mounts.start(wait=False)
+            for service in self._services:
+                service.start()
+
+    def _volumes(self) -> list[dict[str, Any]]:
+        return [
+            _check(("volume", name), look.at, look.volume.reason)
+            for name, look in self._mounts.looks().items()
+            if look.known
+        ]
+
+
+class _Service:
+    """One service, asked again and again."""
+
+    def __init__(self, part: Part, ask: Ask) -> None:
+        self._part = part
+        self._ask = ask
+        self._asked_at: float | None = None
+        self._looked_at: float | None = None
+        self._problem: str | None = None
+
+    def start(self) -> None:
+        name = " ".join(self._part)
+        threading.Thread(target=self._watch, name=f"health {name}", daemon=True).start()
+
+    def check(self) -> dict[str, Any] | None:
+        """What is known of it; None before anything is."""
+        asked = self._asked_at
+        if asked is not None and time.monotonic() - asked > ANSWER_SECONDS:
+            return _check(self._part, self._looked_at, "It does not answer.")
+        if self._looked_at is None:
+            return None
+        return _check(self._part, self._looked_at, self._problem)
 
     def _watch(self) -> None:
         while True:
-            self._checks = {"redis/jobs": self._look_at_store()}
+            self._asked_at = time.monotonic()
+            self._problem = self._look()
+            self._looked_at = time.time()
+            self._asked_at = None
             time.sleep(PERIOD_SECONDS)
 
-    def _look_at_store(self) -> dict[str, Any]:
-        problem = None
+    def _look(self) -> str | None:
         try:
-            self._store().ping()
-        except RedisError as error:
-            problem = "The store of jobs does not answer."
-            _log.warning("store not healthy", reason=type(error).__name__)
-        return {
-            "service_group": "redis",
-            "component_id": "jobs",
-            "is_healthy": problem is None,
-            "last_checked_at": _now(),
-            "error_message": problem,
-        }
+            self._ask()
+        except (RedisError, OSError, StorageError) as error:
+            if self._problem is None:
+                kind = type(error).__name__
+                _log.warning("service found not well", part="/".join(self._part), reason=kind)
+            return "It cannot be reached."
+        return None
 
 
-def _now() -> str:
-    return datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+def _check(part: Part, looked_at: float | None, problem: str | None) -> dict[str, Any]:
+    return {
+        "service_group": part[0],
+        "component_id": part[1],
+        "is_healthy": problem is None,
+        "last_checked_at": _moment(looked_at) if looked_at else _moment(time.time()),
+        "error_message": problem,
+    }
+
+
+def _moment(seconds: float) -> str:
+    at = datetime.fromtimestamp(seconds, UTC)
+    return at.isoformat(timespec="milliseconds").replace("+00:00", "Z")

@@ -13,13 +13,14 @@ from celery import Celery
 from celery.platforms import SecurityWarning
 from celery.signals import worker_process_init, worker_shutting_down
 
+from backends.mounts import Mounts
 from core import settings as configuration
 from core import telemetry
 from core.errors import ConfigurationError
 from core.settings import Settings
 from workers import app as workers_app
 from workers.drain import NODE
-from workers.mounts import Mounts, queues_of
+from workers.queues import queues_of
 from workers.sweeps import schedule
 from workers.upkeep import Upkeep
 

@@ -14,6 +14,7 @@ from typing import Any, cast
 import redis
 from celery import bootsteps
 
+from backends.mounts import Mounts
 from core.connections import Database, connect
 from core.jobs import Lane
 from core.nodes import BEAT_SECONDS, Node, NodeBook, NodeVolume, load_average
@@ -24,7 +25,7 @@ from workers.bell import bell_of
 from workers.courier import Courier
 from workers.drain import NODE
 from workers.incarnation import is_gone
-from workers.mounts import Mounts, queues_of
+from workers.queues import queues_of
 
 _log = logger(__name__)
 VERSION = version("vfolder")

@@ -6,11 +6,10 @@ no proof.
 
 import threading
 import time
-from collections.abc import Iterable
+from dataclasses import dataclass
 
 from backends.registry import Volumes
 from core.errors import ConfigurationError, StorageError
-from core.jobs import Lane, queue_name
 from core.nodes import NodeVolume
 from core.settings import Settings
 from core.telemetry import logger
@@ -24,6 +23,21 @@ ANSWER_SECONDS = 5.0
 #: How long a start waits for the first answers.
 FIRST_SECONDS = 5.0
 
+_NOT_YET = NodeVolume(proven=False, reason="not proved yet")
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """What the last look at a volume found."""
+
+    volume: NodeVolume
+    #: When it ended (seconds of the epoch); None before the first has ended.
+    at: float | None = None
+    #: How long it took.
+    seconds: float | None = None
+    #: False until there is anything to say.
+    known: bool = True
+
 
 class Mounts:
     """What this node can serve, now."""
@@ -32,22 +46,23 @@ class Mounts:
         wanted = settings.vfolder.worker.volumes
         self._volumes = Volumes(settings)
         self._names = [n for n in self._volumes.names() if not wanted or n in wanted]
-        self._found: dict[str, NodeVolume] = {}
+        self._found: dict[str, Look] = {}
         self._asked: dict[str, float] = {}
         self._first = {name: threading.Event() for name in self._names}
 
-    def start(self) -> None:
-        """Prove every volume once, waiting a bounded time, and go on proving."""
+    def start(self, *, wait: bool = True) -> None:
+        """Prove every volume and go on proving; `wait` a bounded time for the first answers."""
         for name in self._names:
             threading.Thread(target=self._watch, args=(name,), daemon=True).start()
-        until = time.monotonic() + FIRST_SECONDS
+        until = time.monotonic() + (FIRST_SECONDS if wait else 0.0)
         for event in self._first.values():
             event.wait(max(0.0, until - time.monotonic()))
 
     def _watch(self, name: str) -> None:
         while True:
-            self._asked[name] = time.monotonic()
-            self._found[name] = self._prove(name)
+            began = self._asked[name] = time.monotonic()
+            volume = self._prove(name)
+            self._found[name] = Look(volume, time.time(), time.monotonic() - began)
             del self._asked[name]
             self._first[name].set()
             time.sleep(PROVE_SECONDS)
@@ -60,15 +75,16 @@ class Mounts:
 
     def state(self) -> dict[str, NodeVolume]:
         """Every volume as it is known now."""
-        return {name: self._one(name) for name in self._names}
+        return {name: look.volume for name, look in self.looks().items()}
 
-    def _one(self, name: str) -> NodeVolume:
+    def looks(self) -> dict[str, Look]:
+        """Every volume as it is known now, and since when."""
+        return {name: self._look(name) for name in self._names}
+
+    def _look(self, name: str) -> Look:
         asked = self._asked.get(name)
+        found = self._found.get(name, Look(_NOT_YET, known=False))
         if asked is not None and time.monotonic() - asked > ANSWER_SECONDS:
-            return NodeVolume(proven=False, reason=f"Volume {name} does not answer.")
-        return self._found.get(name, NodeVolume(proven=False, reason="not proved yet"))
-
-
-def queues_of(volumes: Iterable[str], node: str) -> list[str]:
-    """The queues a node consumes: two lanes per proven volume, and its own."""
-    return [*(queue_name(name, lane) for name in volumes for lane in Lane), f"node.{node}"]
+            hung = NodeVolume(proven=False, reason=f"Volume {name} does not answer.")
+            return Look(hung, found.at, time.monotonic() - asked)
+        return found
