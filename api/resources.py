@@ -173,8 +173,7 @@ def _success(answer: Answer) -> dict[str, Any]:
     if answer.schema:
         found["content"] = {answer.content_type: {"schema": answer.schema}}
     elif answer.content_type != JSON:
-        binary = {"type": "string", "format": "binary"}
-        found["content"] = {answer.content_type: {"schema": binary}}
+        found["content"] = {answer.content_type: {}}  # bytes or a stream: no JSON Schema
     return found
 
 

@@ -17,10 +17,13 @@ NAME_MAX_BYTES = 255
 #: Longest path inside a vfolder that a request may name, in bytes (Linux PATH_MAX).
 PATH_MAX_BYTES = 4096
 
+_DASHED = "[0-9a-fA-F]{8}-(?:[0-9a-fA-F]{4}-){3}[0-9a-fA-F]{12}"
+_ID = f"(?:[0-9a-fA-F]{{32}}|{_DASHED})"
+#: The text forms as regular expressions (the common subset of Python, ECMA 262 and RE2).
+SCOPE_PATTERN = f"^(?:[uU][sS][eE][rR]|[pP][rR][oO][jJ][eE][cC][tT]):{_ID}$"
+VFOLDER_PATTERN = f"^(?:(?:[uU][sS][eE][rR]|[pP][rR][oO][jJ][eE][cC][tT]):{_ID}/)?{_ID}$"
 _SCOPE_TEXT = re.compile(r"[A-Za-z0-9]+(?:[_-][A-Za-z0-9]+)*:[A-Za-z0-9]+(?:[_-][A-Za-z0-9]+)*")
-_UUID_TEXT = re.compile(
-    r"[0-9a-fA-F]{32}|[0-9a-fA-F]{8}-(?:[0-9a-fA-F]{4}-){3}[0-9a-fA-F]{12}",
-)
+_UUID_TEXT = re.compile(_ID)
 
 
 def _parse_uuid(text: str, what: str) -> UUID:

@@ -12,6 +12,7 @@ lost it (a pause, a partition) can commit nothing. The bytes are `backends.uploa
 file and offset differ after a crash, the smaller one counts.
 """
 
+import json
 import time
 from collections.abc import Callable
 from typing import Any
@@ -92,6 +93,11 @@ return 0
 """
 
 
+def _encoded(upload: Upload) -> str:
+    """The record as text; names that are not UTF-8 are lone surrogates, which only `json` takes."""
+    return json.dumps(msgspec.to_builtins(upload))
+
+
 class UploadStore:
     """Uploads of the whole cluster. Safe for threads; one per process.
 
@@ -115,7 +121,7 @@ class UploadStore:
         Raises:
             UploadExists: the id is taken.
         """
-        text = msgspec.json.encode(upload).decode()
+        text = _encoded(upload)
         if not _patiently(
             lambda: self._create(keys=_keys(upload.id), args=[text, UPLOAD_TTL_SECONDS])
         ):
@@ -143,7 +149,7 @@ class UploadStore:
         offset, text, ttl, *_ = _patiently(ask)
         if offset is None or text is None:
             raise UploadNotFound("No such upload is open; it may have ended or expired.")
-        return Progress(msgspec.json.decode(text, type=Upload), int(offset), max(int(ttl), 0))
+        return Progress(msgspec.convert(json.loads(text), Upload), int(offset), max(int(ttl), 0))
 
     def exists(self, upload_ids: list[str]) -> list[bool]:
         """For each id, whether it is known; one round trip."""
@@ -227,7 +233,7 @@ class UploadStore:
             LeaseLost: another writer has it; nothing was changed.
         """
         ttl = FINISHED_TTL_SECONDS if upload.finished else UPLOAD_TTL_SECONDS
-        args = [lease.owner, msgspec.json.encode(upload).decode(), str(ttl)]
+        args = [lease.owner, _encoded(upload), str(ttl)]
         if int(_patiently(lambda: self._save(keys=_keys(lease.id), args=args))) < 0:
             raise LeaseLost("The upload went to another writer; ask for its offset and go on.")
 

@@ -8,7 +8,7 @@ from marshmallow import fields, validate
 
 from api.bodies import InvalidBody
 from core.errors import InvalidName, PathEscape
-from core.names import QuotaScope, VFolderId, VFolderPath
+from core.names import SCOPE_PATTERN, VFOLDER_PATTERN, QuotaScope, VFolderId, VFolderPath
 from core.settings.units import size_bytes
 
 _TRUE = frozenset({"t", "true", "y", "yes", "on", "1"})
@@ -79,6 +79,7 @@ class _Parsed(fields.Field[Any]):
 class ScopeField(_Parsed):
     """`user:<uuid>` or `project:<uuid>`."""
 
+    openapi: ClassVar[OpenApi] = {"type": ["string"], "pattern": SCOPE_PATTERN}
     parse = QuotaScope.parse
 
     def __init__(self, key: str = "qsid") -> None:
@@ -95,6 +96,7 @@ class ScopeField(_Parsed):
 class VFolderField(_Parsed):
     """`<quota scope>/<uuid>`, or a legacy id without scope."""
 
+    openapi: ClassVar[OpenApi] = {"type": ["string"], "pattern": VFOLDER_PATTERN}
     parse = VFolderId.parse
 
     def __init__(self, key: str = "vfid", *, allow_none: bool = False) -> None:

@@ -1,0 +1,26 @@
+"""Lets generated requests reach what exists: a schema cannot know the names of volumes."""
+
+import os
+from typing import Any
+
+import schemathesis
+
+VOLUME = "local"
+#: Names the vfolder that exists.
+VFID_VARIABLE = "WIRE_TEST_VFID"
+
+
+@schemathesis.hook
+def map_body(_context: schemathesis.HookContext, body: Any) -> Any:
+    """Put names of things that exist where there are valid names of any."""
+    if not isinstance(body, dict):
+        return body
+    for key in ("volume", "src_volume", "dst_volume", "target_volume"):
+        if isinstance(body.get(key), str) and body[key]:
+            body[key] = VOLUME
+    vfid = os.environ[VFID_VARIABLE]
+    for key in ("vfid", "vfolder", "virtual_folder_id", "src_vfid", "source"):
+        value = body.get(key)
+        if isinstance(value, str) and value.endswith(("0", "2", "4", "6", "8", "a", "c", "e")):
+            body[key] = vfid
+    return body

@@ -1,0 +1,67 @@
+"""The running door asked thousands of things that its document allows, and does not allow."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from core.settings import Settings
+from tests.support.doors import SECRET, RunningDoor
+from tests.support.node import ROOT
+from tests.support.schemathesis_hooks import VFID_VARIABLE
+from tests.support.trees import snapshot
+
+CASES_MIN = 2000
+#: A document cannot know what exists and what is full: those refusals are right answers.
+CONFIG = """
+[checks]
+positive_data_acceptance.expected-statuses = [
+  "2xx", "304", "400", "404", "409", "422", "507"
+]
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_all_checks_hold(
+    manager: RunningDoor, settings: Settings, vfid: str, root: Path, tmp_path: Path
+) -> None:
+    outside = settings.directory / "local" / "outside"
+    before = snapshot(outside)
+    (tmp_path / "schemathesis.toml").write_text(CONFIG)
+    told = subprocess.run(
+        [
+            Path(sys.executable).with_name("schemathesis"),
+            "run",
+            f"{manager.url}/openapi.json",
+            f"--header=X-BackendAI-Storage-Auth-Token:{SECRET}",
+            "--checks=all",
+            "--phases=examples,coverage,fuzzing",
+            "--max-examples=15",
+            "--seed=1",
+            "--continue-on-failure",
+            "--no-color",
+            "--warnings=off",
+            "--workers=2",
+        ],
+        cwd=tmp_path,
+        env=os.environ
+        | {
+            "SCHEMATHESIS_HOOKS": "tests.support.schemathesis_hooks",
+            "PYTHONPATH": str(ROOT),
+            VFID_VARIABLE: vfid,
+        },
+        check=False,
+        capture_output=True,
+        text=True,
+    )
+    assert told.returncode == 0, told.stdout[-20_000:] + told.stderr[-2000:]
+    generated = re.search(r"(\d+) generated", told.stdout)
+    assert generated
+    assert int(generated[1]) >= CASES_MIN, told.stdout
+    assert snapshot(outside) == before
+    for scope in (settings.directory / "local").iterdir():
+        assert re.fullmatch(r"[0-9a-f]{32}|outside|\.vfolder|[0-9a-f]{2}", scope.name)
