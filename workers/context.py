@@ -89,4 +89,5 @@ class Context:
     @property
     def effort(self) -> Effort:
         """How hard a tree walk may work on this node."""
-        return Effort(helpers=self.settings.vfolder.worker.tree_processes or None)
+        fence = tuple(manifest.fd for manifest, _ in self._leftovers)
+        return Effort(helpers=self.settings.vfolder.worker.tree_processes or None, fence=fence)

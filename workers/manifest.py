@@ -1,8 +1,9 @@
 """A job's file beside the data: its fence, and the record of what it has done.
 
 The lock on the file (flock(2)) is the fence: a run that is stopped, or a helper process that
-outlived its run, still holds it, and the next run waits. Only behind the fence is the record read
-or written: it holds the tree engine's checkpoints and, between them, our marks.
+outlived its run, still holds it (helpers inherit the descriptor), and the next run waits.
+Only behind the fence is the record read or written: it holds the tree engine's checkpoints and,
+between them, our marks.
 """
 
 import errno
@@ -37,13 +38,13 @@ class Manifest:
         self._path = layout.manifest(scope, job)
         with descriptors.made(self._path.parent, root_fd, descriptors.HIDDEN_MODE) as parent:
             flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
-            self._lock = os.open(self._path.name, flags, FILE_MODE, dir_fd=parent)
-            try:
-                fence(self._lock)
-                self.record = tree.Manifest.open(parent, self._path.name)
-            except BaseException:
-                os.close(self._lock)
-                raise
+            self.fd = os.open(self._path.name, flags, FILE_MODE, dir_fd=parent)
+        try:
+            fence(self.fd)
+            self.record = tree.Manifest(self.fd)
+        except BaseException:
+            os.close(self.fd)
+            raise
 
     def mark(self, kind: str, **facts: Any) -> None:  # noqa: ANN401 - JSON values
         """Record a fact and bring it to disk before returning."""
@@ -66,7 +67,6 @@ class Manifest:
     def close(self) -> None:
         """Give up the fence."""
         self.record.close()
-        os.close(self._lock)
 
 
 def flock(descriptor: int, control: Control, wait: Callable[[float], Any]) -> None:

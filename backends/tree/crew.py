@@ -93,7 +93,7 @@ class Crew:
         self._control = control
         self._effort = effort
         self._size = size
-        self._keep = [*keep_fds, effort.throttle.fd] if effort.throttle else keep_fds
+        self._keep = [*keep_fds, *effort.descriptors()]
         self._helpers: list[_Helper] = []
         self._poll = select.poll()
         self._hire_at = 0.0

@@ -24,13 +24,22 @@ _SYS_IOPRIO_SET = {"x86_64": 251, "aarch64": 30}
 
 @dataclass(frozen=True, slots=True)
 class Effort:
-    """How to work: helper processes (None: by cores), nice value, idle I/O class, limits, loops."""
+    """How to work: helper processes (None: by cores), nice value, idle I/O class, limits, loops.
+
+    Helpers keep the descriptors of `fence` open: a lock on one of them is held until the last
+    helper has ended, however it ends.
+    """
 
     helpers: int | None = None
     nice: int = 0
     idle_io: bool = False
     throttle: Throttle | None = None
     loops: Loops = DEFAULT_LOOPS
+    fence: tuple[int, ...] = ()
+
+    def descriptors(self) -> list[int]:
+        """What helpers must keep open for it."""
+        return [*self.fence, *([self.throttle.fd] if self.throttle else [])]
 
     def count(self, advised: int | None = None) -> int:
         """Tell how many helpers to use; `advised` is what suits the file system."""
