@@ -90,4 +90,5 @@ class Context:
     def effort(self) -> Effort:
         """How hard a tree walk may work on this node."""
         fence = tuple(manifest.fd for manifest, _ in self._leftovers)
-        return Effort(helpers=self.settings.vfolder.worker.tree_processes or None, fence=fence)
+        helpers = self.settings.vfolder.worker.tree_processes or None
+        return Effort(helpers=helpers, throttle=self.run.throttle, fence=fence)

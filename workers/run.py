@@ -13,6 +13,7 @@ from uuid import uuid4
 import orjson
 import redis
 
+from backends.tree import Throttle
 from core.control import Cancelled, Counter, Interrupted, LeaseLost, Released
 from core.jobs import Job
 from core.nodes import boot_clock
@@ -57,7 +58,7 @@ class Run:
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
         self._tell: Teller | None = None
-        self.bandwidth: int | None = None
+        self.throttle = Throttle()
         self.on_expect: Callable[[int | None, int | None], None] | None = None
 
     def start(self, tell: Teller | None = None) -> None:
@@ -72,6 +73,10 @@ class Run:
         self._stop.set()
         if self._thread is not None:
             self._thread.join()
+
+    def close(self) -> None:
+        """Give back what helpers shared; call it once they are gone."""
+        self.throttle.close()
 
     # -- Control -----------------------------------------------------------------------------------
     def check(self) -> None:
@@ -160,7 +165,8 @@ class Run:
         if answer is None:
             self._ending = LeaseLost("another run may own the job")
             return True
-        cancel, pause, self.bandwidth = answer
+        cancel, pause, bandwidth = answer
+        self.throttle.set(bytes_per_second=bandwidth or 0)
         self._safe_until = asked + self._lease * SAFE_SHARE
         if self._ending is None and not self._final:
             self._ending = (

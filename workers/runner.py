@@ -140,6 +140,7 @@ class Runner:
             run.stop()
             if context is not None:
                 context.close()
+            run.close()
 
     def _tell(self, job: Job, snapshot: dict[str, Any], tell: Teller) -> None:
         tell(snapshot["text"])

@@ -5,7 +5,7 @@ from flask import Response
 from api.doors import current_door
 from api.encoding import answer, no_content
 from api.resources import Act, Answer, Resource
-from api.schemas.jobs import NodeList
+from api.schemas.jobs import Bandwidth, BandwidthBody, NodeList
 from core.errors import NotFound, UnknownVolume
 
 blueprint = Resource("nodes", __name__, description="Machines that run jobs.")
@@ -77,4 +77,20 @@ def resume_volume(volume: str) -> Response:
     door = current_door()
     door.volumes.get(volume)
     door.jobs.store.pause_volume(volume, resume=True)
+    return no_content()
+
+
+@blueprint.act(
+    "PUT",
+    "/v1/volumes/<volume>/bandwidth",
+    Act(takes=BandwidthBody, gives={204: Answer("Set.")}, refuses=(UnknownVolume,)),
+)
+def set_bandwidth(body: Bandwidth, volume: str) -> Response:
+    """Limit what the running jobs of a volume move together; null lifts the limit.
+
+    Jobs follow at their next heartbeat, each with an equal share.
+    """
+    door = current_door()
+    door.volumes.get(volume)
+    door.jobs.store.set_bandwidth(volume, body.bytes_per_second)
     return no_content()

@@ -224,3 +224,19 @@ class NodeList(ma.Schema):
     """The nodes that were seen in the last day."""
 
     nodes = fields.List(fields.Dict())
+
+
+@dataclass(frozen=True, slots=True)
+class Bandwidth:
+    """A budget of bytes per second, or none."""
+
+    bytes_per_second: int | None
+
+
+class BandwidthBody(Body):
+    """What the running jobs of a volume may move together."""
+
+    makes = Bandwidth
+    bytes_per_second = fields.Integer(
+        strict=True, required=True, allow_none=True, validate=validate.Range(min=1)
+    )

@@ -191,6 +191,13 @@ class JobStore:
         """Let all jobs of a volume rest, or go on; running ones stop at their next heartbeat."""
         self._ring(self._call("pause_volume", volume, "0" if resume else "1")[1:])
 
+    def set_bandwidth(self, volume: str, bytes_per_second: int | None) -> None:
+        """How much the running jobs of a volume may move together, from their next beat on."""
+        if bytes_per_second is None:
+            self.redis.hdel(PREFIX + "bandwidth", volume)
+        else:
+            self.redis.hset(PREFIX + "bandwidth", volume, str(bytes_per_second))
+
     def set_slots(self, volume: str, fast: int, bulk: int) -> None:
         """How many jobs of a volume may run at once, per lane, over all nodes."""
         self._ring(self._call("limits", volume, fast, bulk)[1:])

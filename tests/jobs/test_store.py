@@ -251,3 +251,15 @@ def test_sweep_forgets_without_a_trace(desk: Desk) -> None:
     assert desk.store.sweep(0, 0) == 1
     left = set(desk.store.redis.keys("vf:*"))
     assert left == {"vf:seq", "vf:limits", "vf:outbox:seq"}
+
+
+def test_the_budget_of_a_volume_is_shared_by_its_runs(desk: Desk) -> None:
+    one, two = desk.usage(folder()), desk.usage(folder())
+    desk.store.set_bandwidth("v", 1000)
+    for job in (one, two):
+        desk.claim(job)
+        assert desk.store.heartbeat(job, "r1", LEASE_SECONDS) == (False, False, 500)
+    desk.finish(two)
+    assert desk.store.heartbeat(one, "r1", LEASE_SECONDS) == (False, False, 1000)
+    desk.store.set_bandwidth("v", None)
+    assert desk.store.heartbeat(one, "r1", LEASE_SECONDS) == (False, False, None)

@@ -1,5 +1,5 @@
 -- ARGV: id, run, lease (ms), progress (JSON or ''), final ('1' when it cannot be cancelled any more)
--- Returns {'ok', cancel, pause, bandwidth} or {'lost'}
+-- Returns {'ok', cancel, pause, this run's share of the volume's bytes per second or ''} or {'lost'}
 local id = ARGV[1]
 if not holds(id, ARGV[2]) then return { 'lost' } end
 local at = now()
@@ -15,4 +15,10 @@ end
 touch(id, at)
 local volume = get(id, 'volume')
 local pause = get(id, 'pause') == '1' or redis.call('SISMEMBER', P .. 'paused', volume) == 1
-return { 'ok', get(id, 'cancel'), pause and '1' or '0', redis.call('HGET', P .. 'bandwidth', volume) or '' }
+local budget = redis.call('HGET', P .. 'bandwidth', volume)
+if budget then
+  local slots = P .. 'slots:' .. volume
+  local runs = redis.call('ZCARD', slots .. ':fast') + redis.call('ZCARD', slots .. ':bulk')
+  budget = string.format('%d', math.max(1, math.floor(budget / math.max(1, runs))))
+end
+return { 'ok', get(id, 'cancel'), pause and '1' or '0', budget or '' }

@@ -11,6 +11,7 @@
 --   limits              hash    '<v>:<l>' -> slots
 --   on:<node>           set     jobs that a node runs
 --   paused              set     volumes at rest
+--   bandwidth           hash    volume -> bytes per second that its jobs share
 --   ended:<short|long>  zset    ids by the moment they ended, by how long they are kept
 --   deadlines           zset    ids by the moment (ms) they must have ended
 --   outbox              zset    ended ids whose end was not told yet, in the order they ended
