@@ -1,14 +1,18 @@
 """What a request at the client door asks for: its query, its ticket, and the place they name."""
 
 import os
+import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
+from typing import cast
 
-from flask import request
+from flask import current_app, request
 
-from api.doors import Door
+from api.client.gates import Gates
+from api.doors import Door, current_door
 from backends import descriptors, paths
 from backends.base import Backend
 from core.errors import EntryNotFound, Forbidden, InvalidParameters, PathEscape
@@ -16,6 +20,7 @@ from core.names import VFolderId, VFolderPath
 from core.tickets import AnyTicket, DownloadTicket, TicketError, read
 
 _TOP = VFolderPath(())
+_GATES = "vfolder.gates"
 _TRUE = frozenset({"t", "true", "y", "yes", "on", "1"})
 _FALSE = frozenset({"f", "false", "n", "no", "off", "0", "none"})
 
@@ -61,7 +66,24 @@ def ticket(kind: type[AnyTicket], given: dict[str, str], door: Door) -> AnyTicke
     token = given.get("token")
     if not token:
         raise TicketError("The query parameter token is missing.", "missing")
-    return read(kind, token, door.settings.storage_proxy.secret)
+    found: AnyTicket = _verified(kind, token, door.settings.storage_proxy.secret)
+    if found.exp <= time.time():
+        return read(kind, token, door.settings.storage_proxy.secret)  # which says that it expired
+    return found
+
+
+@lru_cache(maxsize=1024)
+def _verified(kind: type[AnyTicket], token: str, secret: str) -> AnyTicket:
+    """A ticket whose signature is good: ranges and pieces of one file come with the same."""
+    return read(kind, token, secret)
+
+
+def gates() -> Gates:
+    """The gates to the volumes of this process."""
+    found = current_app.extensions.get(_GATES)
+    if found is None:
+        found = current_app.extensions.setdefault(_GATES, Gates(current_door().deadlines))
+    return cast("Gates", found)
 
 
 def target(relpath: str, given: dict[str, str]) -> VFolderPath:

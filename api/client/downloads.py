@@ -35,7 +35,7 @@ def download() -> Response:
     with asking.hidden_escapes():
         path = asking.target(permission.relpath, given)
         wanted = archive or permission.archive
-        file = door.deadlines.call(permission.volume, _open, place, path, or_directory=wanted)
+        file = asking.gates().call(permission.volume, _open, place, path, or_directory=wanted)
     if file is None:
         return archives.directory(place, path, no_cache=no_cache)
     if door.settings.vfolder.doors.handoff_header and place.root is None:

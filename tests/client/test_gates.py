@@ -1,0 +1,33 @@
+import threading
+
+import pytest
+
+from api.client import gates
+from api.client.gates import Gates
+from api.deadlines import Deadlines
+from core.errors import DeadlineExceeded
+
+
+def test_quick_calls_stay_on_their_thread() -> None:
+    assert Gates(Deadlines(1)).call("v", threading.get_ident) == threading.get_ident()
+
+
+def test_a_hung_volume_keeps_only_its_first_calls() -> None:
+    gate = Gates(Deadlines(0.2))
+    hung, healed = threading.Event(), threading.Event()
+
+    def hang() -> None:
+        hung.set()
+        healed.wait(60)
+
+    first = threading.Thread(target=gate.call, args=("v", hang))
+    first.start()
+    assert hung.wait(10)
+    begun = gate._began["v"]
+    begun[next(iter(begun))] -= gates.SUSPECT_SECONDS * 2  # long ago
+    with pytest.raises(DeadlineExceeded):
+        gate.call("v", healed.wait, 60)
+    assert gate.call("other", threading.get_ident) == threading.get_ident()
+    healed.set()
+    first.join(10)
+    assert gate.call("v", threading.get_ident) == threading.get_ident()
