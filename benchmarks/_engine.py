@@ -27,10 +27,16 @@ def must_be(good: bool, what: object) -> None:  # noqa: FBT001 - a condition
 
 
 def copying(
-    source: Path, target: Path, helpers: int | None, *, durable: bool = False
+    source: Path,
+    target: Path,
+    helpers: int | None,
+    *,
+    durable: bool = False,
+    verify: str | None = None,
 ) -> Callable[[], object]:
     def run() -> None:
-        options = CopyOptions(durable=durable, effort=Effort(helpers=helpers))
+        effort = Effort(helpers=helpers)
+        options = CopyOptions(durable=durable, verify=verify, effort=effort)
         receipt = copy_tree(anchor(source), anchor(target), control=Unattended(), options=options)
         must_be(receipt.complete, receipt)
 
