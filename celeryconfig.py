@@ -44,6 +44,11 @@ broker_transport_options = {
 }
 #: Finished work must not become a failure because Redis was away when it ended.
 result_backend_always_retry = True
+#: An answer that does not come (a frozen server, a cut network) is given up and asked again; the
+#: default waits two minutes.
+redis_socket_timeout = 10.0
+redis_socket_connect_timeout = 5.0
+redis_backend_health_check_interval = 10
 #: The list of jobs is ours; Celery's results are kept for AsyncResult and Flower only.
 result_expires = 7 * 86_400
 

@@ -11,7 +11,7 @@ from celery import Celery
 from kombu.connection import Connection
 from kombu.exceptions import OperationalError
 
-from core.connections import broker_is_redis, broker_url
+from core.connections import broker_url, queue_settings
 from core.errors import Unavailable
 from core.settings import Settings
 from core.store import Bell, Ring
@@ -50,9 +50,11 @@ def bell(settings: Settings) -> Bell:
     app.conf.update(
         task_serializer="json",
         accept_content=["json"],
-        broker_transport_options=_TRANSPORT if broker_is_redis(settings) else {},
+        broker_transport_options=_TRANSPORT,
+        broker_connection_timeout=_TRANSPORT["socket_connect_timeout"],
         task_send_sent_event=True,
     )
+    app.conf.update(queue_settings(settings))
 
     def ring(it: Ring) -> None:
         try:

@@ -4,6 +4,7 @@ The numbers of the databases that the manager also reads are the reference's.
 """
 
 from enum import IntEnum
+from typing import Any
 
 import redis
 from redis.backoff import NoBackoff
@@ -54,3 +55,21 @@ def broker_url(settings: Settings) -> str:
 def broker_is_redis(settings: Settings) -> bool:
     """Whether doorbells go through Redis."""
     return broker_url(settings).startswith(("redis", "sentinel"))
+
+
+def queue_settings(settings: Settings) -> dict[str, Any]:
+    """What both sides of the queues must agree on, in Celery's words.
+
+    On RabbitMQ the queues are quorum queues: kept on disk by several servers. A sender that
+    declares one otherwise is refused, so whoever touches a queue takes these.
+    """
+    if broker_is_redis(settings):
+        return {}
+    return {
+        "task_create_missing_queue_type": "quorum",
+        "task_create_missing_queue_exchange_type": "topic",
+        "task_default_queue_type": "quorum",
+        "task_default_exchange_type": "topic",
+        "worker_detect_quorum_queues": True,
+        "broker_transport_options": {"confirm_publish": True},
+    }

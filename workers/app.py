@@ -10,7 +10,7 @@ from celery import Celery, Task
 
 import celeryconfig
 from core import settings as configuration
-from core.connections import Database, broker_is_redis, broker_url, connect
+from core.connections import Database, broker_url, connect, queue_settings
 from core.requests import VERBS
 from core.settings import Settings
 from core.store import TASK_PREFIX, JobStore
@@ -34,10 +34,7 @@ def make(settings: Settings) -> Celery:
         backend=f"{settings.redis_url}/{int(Database.RESULTS)}",
     )
     app.config_from_object(celeryconfig)
-    if not broker_is_redis(settings):
-        app.conf.broker_transport_options = {"confirm_publish": True}
-        app.conf.task_default_queue_type = "quorum"
-        app.conf.worker_detect_quorum_queues = True
+    app.conf.update(queue_settings(settings))
     for verb in VERBS:
         _register(app, settings, TASK_PREFIX + verb)
     _register_sweep(app, settings)

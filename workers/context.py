@@ -83,7 +83,8 @@ class Context:
             manifest.remove(root_fd)
 
     def close(self) -> None:
-        """Give back every descriptor and lock."""
+        """Give back every descriptor and lock; from then on there is nothing to `forget`."""
+        self._leftovers.clear()
         self._open.close()
 
     @property

@@ -2,7 +2,10 @@
 
 The heartbeat thread renews the lease every fifth of it. Before each effect the work asks `check`:
 past the local deadline nothing happens until a renewal succeeds, so a run that was frozen (SIGSTOP,
-swap, a hung store) never acts after another may have taken over.
+swap, a hung store) never acts after another may have taken over. A run whose lease has passed
+unrenewed stops: held by a node that is cut off, the fence would keep every other node from the job.
+
+Watchers are told by a thread of their own: their broker may hang as long as it likes.
 """
 
 import threading
@@ -35,7 +38,12 @@ RETRY_SECONDS = 0.5
 #: A stopped run looks this often whether it may go on.
 WAIT_SECONDS = 0.05
 
-#: Told the progress after each beat, as `Progress.snapshot` gives it.
+#: Watchers are told this often, and of a short job's beginning soon.
+TELL_SECONDS = 2.0
+#: The end of a run waits so long for a telling under way.
+LAST_WORD_SECONDS = 2.0
+
+#: Told the progress, as `Progress.snapshot` gives it.
 Teller = Callable[[dict[str, Any]], None]
 
 
@@ -51,28 +59,32 @@ class Run:
         self._store = store
         self._lease = lease_seconds
         self._drain = drain
-        self._safe_until = boot_clock() + lease_seconds * SAFE_SHARE
+        self._renewed = boot_clock()
         self._ending: Interrupted | None = None
         self._final = False
         self._cleaning = False
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
-        self._tell: Teller | None = None
+        self._teller: threading.Thread | None = None
         self.throttle = Throttle()
         self.on_expect: Callable[[int | None, int | None], None] | None = None
 
     def start(self, tell: Teller | None = None) -> None:
         """Begin to renew; the lease was taken by the claim just before."""
-        self._tell = tell
-        self._safe_until = boot_clock() + self._lease * SAFE_SHARE
+        self._renewed = boot_clock()
         self._thread = threading.Thread(target=self._beat, name="heartbeat", daemon=True)
         self._thread.start()
+        if tell is not None:
+            self._teller = threading.Thread(target=self._tell, args=(tell,), daemon=True)
+            self._teller.start()
 
     def stop(self) -> None:
         """Stop renewing; returns when no beat is under way any more."""
         self._stop.set()
         if self._thread is not None:
             self._thread.join()
+        if self._teller is not None:
+            self._teller.join(LAST_WORD_SECONDS)
 
     def close(self) -> None:
         """Give back what helpers shared; call it once they are gone."""
@@ -90,8 +102,11 @@ class Run:
                 raise self._ending
             if self._drain.wanted and not self._final:
                 raise Released("drained")
-            if boot_clock() < self._safe_until:
+            silent = boot_clock() - self._renewed
+            if silent < self._lease * SAFE_SHARE:
                 return
+            if silent > self._lease:
+                self._ending = LeaseLost("the lease ended unrenewed")
             self._stop.wait(WAIT_SECONDS)
 
     def _is_lost(self) -> bool:
@@ -148,10 +163,14 @@ class Run:
             pause = self._lease / RENEWALS_PER_LEASE
             if not self._renew():
                 pause = min(RETRY_SECONDS, pause)
-            elif self._tell is not None:
-                self._tell(self.progress.snapshot())
             if self._is_lost():
                 return
+
+    def _tell(self, tell: Teller) -> None:
+        pause = FIRST_BEAT_SECONDS
+        while not self._stop.wait(pause):
+            tell(self.progress.snapshot())
+            pause = TELL_SECONDS
 
     def _renew(self, *, final: bool = False) -> bool:
         asked = boot_clock()
@@ -167,7 +186,7 @@ class Run:
             return True
         cancel, pause, bandwidth = answer
         self.throttle.set(bytes_per_second=bandwidth or 0)
-        self._safe_until = asked + self._lease * SAFE_SHARE
+        self._renewed = asked
         if self._ending is None and not self._final:
             self._ending = (
                 Cancelled("cancelled") if cancel else Released("paused") if pause else None

@@ -6,12 +6,12 @@ ends its Celery task with `Ignore`, so that no result is stored over the truth.
 
 import json
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 import orjson
 import redis
 from celery.exceptions import Ignore
-from tenacity import retry, retry_if_exception_type, wait_exponential
+from tenacity import retry, retry_if_exception_type, stop_after_delay, wait_exponential
 
 from core import requests
 from core.control import Cancelled, Interrupted, LeaseLost, Released
@@ -67,11 +67,9 @@ class JobCancelled(Ignore):
     """The job was cancelled; the caller tells Celery so."""
 
 
-_patiently = retry(
-    retry=retry_if_exception_type(redis.RedisError),
-    wait=wait_exponential(0.1, max=STORE_PAUSE_MAX_SECONDS),
-    reraise=True,
-)
+_AWAY = retry_if_exception_type(redis.RedisError)
+_PAUSES = wait_exponential(0.1, max=STORE_PAUSE_MAX_SECONDS)
+_patiently = retry(retry=_AWAY, wait=_PAUSES, reraise=True)
 
 
 class Runner:
@@ -126,16 +124,13 @@ class Runner:
             context = Context(run, request, self._settings, self._store)
             outcome = self._work(context, request)
             return self._settle(run, context, outcome)
-        except Released as why:
+        except (Released, LeaseLost) as why:
+            if context is not None:  # the fence first: the store may be away for long
+                context.close()
             self._give_back(run, str(why))
             raise Ignore from why
-        except LeaseLost as why:
-            _log.warning("job lost to another run")
-            raise Ignore from why
         except Exception as error:  # noqa: BLE001 - whatever it is, it is the job's end
-            problem = problem_of(error)
-            self._end(run, context, Ending(State.FAILED, "", encode(problem), run.snapshot()))
-            raise JobFailed(problem["detail"]) from None
+            raise self._fail(run, context, problem_of(error)) from None
         finally:
             run.stop()
             if context is not None:
@@ -175,23 +170,42 @@ class Runner:
             raise JobCancelled
         return outcome.sentence
 
+    def _fail(self, run: Run, context: Context | None, problem: dict[str, Any]) -> Exception:
+        try:
+            self._end(run, context, Ending(State.FAILED, "", encode(problem), run.snapshot()))
+        except LeaseLost:  # the run that has the job now will see for itself
+            return cast("Exception", Ignore())
+        return JobFailed(problem["detail"])
+
     def _end(self, run: Run, context: Context | None, ending: Ending) -> None:
-        if not self._finish(run, ending):
+        if not self._finish(run, context, ending):
             raise LeaseLost("the job was taken over before it could be settled")
         _log.info("job ended", state=ending.state.value)
         self._herald.ended()
         if context is not None:
             context.forget()
 
+    def _finish(self, run: Run, context: Context | None, ending: Ending) -> bool:
+        lease = self._settings.vfolder.jobs.lease_seconds
+        try:
+            within_lease = retry(
+                retry=_AWAY, wait=_PAUSES, stop=stop_after_delay(lease), reraise=True
+            )
+            return within_lease(self._store.finish)(run.job.id, run.id, ending)
+        except redis.RedisError:
+            if context is not None:  # a node that is cut off must not keep others from the job
+                context.close()
+        return self._finish_patiently(run, ending)
+
     @_patiently
-    def _finish(self, run: Run, ending: Ending) -> bool:
+    def _finish_patiently(self, run: Run, ending: Ending) -> bool:
         return self._store.finish(run.job.id, run.id, ending)
 
     @_patiently
     def _give_back(self, run: Run, reason: str) -> None:
         run.stop()
-        self._store.release(run.job.id, run.id, reason, run.snapshot())
-        _log.info("job released", why=reason)
+        released = self._store.release(run.job.id, run.id, reason, run.snapshot())
+        _log.info("job released", why=reason, was_ours=released)
 
 
 def ring_of(job: Job) -> Ring:

@@ -1,7 +1,6 @@
 """Sweeps: periodic upkeep, rung by beat, done by any worker; each is short and may be repeated."""
 
 import os
-import time
 from itertools import product
 from pathlib import PurePosixPath
 from typing import Any
@@ -76,11 +75,13 @@ class Sweep:
         except (FileNotFoundError, NotADirectoryError):
             return 0
         try:
-            return sum(self._entry(room, name) for name in os.listdir(room))
+            os.utime(room)  # the file system's own clock: this node's may be off
+            old = os.fstat(room).st_ctime - ORPHAN_GRACE_SECONDS
+            return sum(self._entry(room, name, old) for name in os.listdir(room))
         finally:
             os.close(room)
 
-    def _entry(self, room: int, name: str) -> bool:
+    def _entry(self, room: int, name: str, old: float) -> bool:
         try:
             job = self._store.get(name.removesuffix(".manifest"))
             dead = job.state.ended
@@ -88,7 +89,7 @@ class Sweep:
             dead = True
         try:
             found = os.stat(name, dir_fd=room, follow_symlinks=False)
-            if not dead or found.st_ctime > time.time() - ORPHAN_GRACE_SECONDS:
+            if not dead or found.st_ctime > old:
                 return False
             if name.endswith(".manifest"):
                 os.unlink(name, dir_fd=room)

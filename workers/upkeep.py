@@ -2,8 +2,8 @@
 
 It tells that the node lives, takes back jobs whose process died here, reaps dead leases of all
 nodes, follows mounts that come and go, and drains on request. Any number of nodes may reap: each
-call is one script. The reaper rests for one lease after the store was restarted, so that live runs
-can renew first.
+call is one script. The reaper rests for one lease after the store was restarted or could not be
+reached, so that live runs can renew first: a store that was away is no run's death.
 """
 
 import threading
@@ -17,7 +17,7 @@ from celery import bootsteps
 from backends.mounts import Mounts
 from core.connections import Database, connect
 from core.jobs import Lane
-from core.nodes import BEAT_SECONDS, Node, NodeBook, NodeVolume, load_average
+from core.nodes import BEAT_SECONDS, Node, NodeBook, NodeVolume, boot_clock, load_average
 from core.settings import Settings
 from core.store import JobStore
 from core.telemetry import logger
@@ -28,6 +28,8 @@ from workers.incarnation import is_gone
 from workers.queues import queues_of
 
 _log = logger(__name__)
+#: A beat that comes this much later than it should says that the store was away.
+LATE = 1.5
 VERSION = version("vfolder")
 
 
@@ -43,6 +45,8 @@ class Upkeep(bootsteps.StartStopStep):
         self._thread: threading.Thread | None = None
         self._started = time.time()
         self._consumed: set[str] | None = None
+        self._reached = boot_clock()
+        self._away_until = 0.0
         self._node_id = self.settings.storage_proxy.node_id
         super().__init__(parent)
 
@@ -84,9 +88,16 @@ class Upkeep(bootsteps.StartStopStep):
     def _beat(self, client: "redis.Redis", store: JobStore, book: NodeBook) -> None:
         volumes = self.mounts.state()
         NODE.ask(on_request=book.tell(self._node(volumes)))
+        self._mark_reached()
         self._follow(volumes)
         self._take_back(store)
         self._reap(client, store)
+
+    def _mark_reached(self) -> None:
+        now = boot_clock()
+        if now - self._reached > BEAT_SECONDS * LATE:
+            self._away_until = now + self.settings.vfolder.jobs.lease_seconds
+        self._reached = now
 
     def _set_slots(self, store: JobStore) -> bool:
         jobs = self.settings.vfolder.jobs
@@ -119,6 +130,8 @@ class Upkeep(bootsteps.StartStopStep):
 
     def _reap(self, client: "redis.Redis", store: JobStore) -> None:
         jobs = self.settings.vfolder.jobs
+        if boot_clock() < self._away_until:
+            return
         info = cast("dict[str, int]", client.info("server"))
         if info["uptime_in_seconds"] < jobs.lease_seconds:
             return

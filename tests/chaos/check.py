@@ -1,15 +1,17 @@
 """The checker: reads the evidence, trusts nobody."""
 
+import subprocess
 from collections import Counter, defaultdict
 from pathlib import Path
+
+from backends import layout
 
 
 def violations(volume: Path, items: dict[str, int]) -> list[str]:
     """What the ledgers of exercises prove to be wrong; `items` is what each job had to do."""
     found: list[str] = []
     for job, count in items.items():
-        path = volume / f"ledger-{job}"
-        lines = [line.split() for line in path.read_text().splitlines()] if path.exists() else []
+        lines = ledger(volume, job)
         done = Counter(int(line[1]) for line in lines)
         missing = set(range(count)) - set(done)
         if missing:
@@ -35,3 +37,28 @@ def _overlaps(job: str, lines: list[list[str]]) -> list[str]:
         if ended > latest:
             latest, owner = ended, run
     return [f"{job}: {overlaps} effects while another run was at work"] if overlaps else []
+
+
+def ledger(volume: Path, job: str) -> list[list[str]]:
+    """The lines of an exercise: run, item, begin, end."""
+    path = volume / f"ledger-{job}"
+    if not path.exists():
+        return []
+    return [line.split() for line in path.read_text().splitlines(keepends=True) if line[-1] == "\n"]
+
+
+def differences(one: Path, two: Path) -> str:
+    """What rsync would still have to do: nothing, when the trees are equal."""
+    done = subprocess.run(
+        ["rsync", "-aHAXn", "--checksum", "--delete", "--itemize-changes", f"{one}/", f"{two}/"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return done.stdout
+
+
+def leftovers(volume: Path) -> list[Path]:
+    """What lies in our own rooms."""
+    rooms = (layout.STAGING, layout.TRASH, layout.JOBS)
+    return [path for room in rooms for path in volume.glob(f"*/{layout.HIDDEN}/{room}/*")]

@@ -7,6 +7,7 @@ switched off, to prove that the checker would notice.
 """
 
 import os
+import signal
 import sys
 import time
 from typing import ClassVar
@@ -33,6 +34,8 @@ class ExerciseRequest(Request, frozen=True, kw_only=True, tag="exercise"):
     vfolder: str
     items: int
     milliseconds: int = 20
+    #: The item that kills its process every time.
+    deadly: int = -1
 
     def locks(self) -> list[Lock]:
         return [(lock_key(self.volume, self.vfolder), "exclusive")]
@@ -63,6 +66,8 @@ class Exercise:
             if item in done:
                 continue
             self._run.check()
+            if item == self._request.deadly:
+                os.kill(os.getpid(), signal.SIGKILL)
             began = time.clock_gettime(time.CLOCK_MONOTONIC)
             time.sleep(self._request.milliseconds / 1000)
             ended = time.clock_gettime(time.CLOCK_MONOTONIC)

@@ -6,22 +6,28 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 from uuid import UUID, uuid4
 
 import psutil
 from celery import Celery
+from redis.exceptions import RedisError
 
 from backends.base import Mount
 from backends.posix import PosixBackend
-from core.jobs import Job
+from core.jobs import Job, State
 from core.lifeline import end_with_parent
 from core.names import QuotaScope, VFolderId
+from core.nodes import NodeBook
 from core.requests import CloneRequest, DeleteRequest, UsageRequest
 from core.settings import Settings, load
 from core.store import JobStore, Ring, Submission
+from tests.chaos.check import ledger
 from tests.chaos.node import ExerciseRequest
+from tests.support.node import wait_for
 from tests.support.valkey import Valkey
 from workers.bell import bell_of
 
@@ -29,6 +35,8 @@ ROOT = Path(__file__).resolve().parents[2]
 VOLUME = "shared"
 LEASE_SECONDS = 2.0
 SLOTS = 3
+#: How often a run of a job may die on the node with the brittle volume.
+BRITTLE_LOSSES = 2
 _CONFIG = """
 [storage-proxy]
 node-id = "{node}"
@@ -43,20 +51,38 @@ path = "{path}"
 url = "{url}"
 [vfolder.jobs]
 lease-seconds = {lease}
-max-losses = 100000
+max-losses = {max_losses}
 ring-again-seconds = 1.0
 fast-slots = 6
 bulk-slots = 6
+{jobs}
 [vfolder.worker]
 concurrency = {slots}
+{worker}
 """
+
+
+@dataclass(frozen=True, kw_only=True)
+class Setup:
+    """What is particular about one node: how it reaches the store and the volume, and the rest."""
+
+    store: str = ""
+    path: Path | None = None
+    environment: Mapping[str, str] = field(default_factory=dict)
+    max_losses: int = 100_000
+    #: More lines of `[vfolder.jobs]` and `[vfolder.worker]`.
+    jobs: str = ""
+    worker: str = ""
 
 
 class Worker:
     """One node's worker process, which is started again whenever it ends (as a supervisor does)."""
 
-    def __init__(self, site: "Site", name: str, arguments: tuple[str, ...] = ()) -> None:
+    def __init__(
+        self, site: "Site", name: str, arguments: tuple[str, ...] = (), setup: Setup = Setup()
+    ) -> None:
         self.name = name
+        self.setup = setup
         self.directory = site.directory / name
         self.directory.mkdir()
         self.config = self.directory / "storage-proxy.toml"
@@ -64,10 +90,13 @@ class Worker:
             _CONFIG.format(
                 node=name,
                 volume=VOLUME,
-                path=site.volume,
-                url=site.valkey.url,
+                path=setup.path or site.volume,
+                url=setup.store or site.valkey.url,
                 lease=LEASE_SECONDS,
                 slots=SLOTS,
+                max_losses=setup.max_losses,
+                jobs=setup.jobs,
+                worker=setup.worker,
             )
         )
         self._arguments = arguments
@@ -82,7 +111,12 @@ class Worker:
             self.process = subprocess.Popen(
                 [sys.executable, "-m", "tests.chaos.node", *self._arguments],
                 cwd=ROOT,
-                env={**os.environ, "VFOLDER_CONFIG": str(self.config), "PYTHONPATH": str(ROOT)},
+                env={
+                    **os.environ,
+                    "VFOLDER_CONFIG": str(self.config),
+                    "PYTHONPATH": str(ROOT),
+                    **self.setup.environment,
+                },
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
@@ -125,19 +159,29 @@ class Worker:
             self.process.wait()
 
 
+TWO_NODES: Mapping[str, Setup] = {"one": Setup(), "two": Setup()}
+
+
 class Site:
     """Two nodes, one volume, one store; `random` decides everything that is left to chance."""
 
     def __init__(
-        self, directory: Path, valkey: Valkey, seed: int, arguments: tuple[str, ...] = ()
+        self,
+        directory: Path,
+        valkey: Valkey,
+        seed: int,
+        arguments: tuple[str, ...] = (),
+        *,
+        setups: Mapping[str, Setup] = TWO_NODES,
+        volume: Path | None = None,
     ) -> None:
         self.directory = directory
         self.valkey = valkey
         self.random = random.Random(seed)
-        self.volume = directory / "volume"
-        self.volume.mkdir()
+        self.volume = volume or directory / "volume"
+        self.volume.mkdir(exist_ok=True)
         self.backend = PosixBackend(Mount(VOLUME, self.volume))
-        self.workers = [Worker(self, name, arguments) for name in ("one", "two")]
+        self.workers = [Worker(self, name, arguments, setup) for name, setup in setups.items()]
         self._app = Celery(broker=f"{valkey.url}/2")
         self._app.conf.broker_transport_options = {
             "priority_steps": list(range(10)),
@@ -145,6 +189,7 @@ class Site:
         }
         self.bell: Callable[[Ring], None] = bell_of(self._app)
         self.client = valkey.client(1)
+        self.nodes = NodeBook(self.client)
         self.store = JobStore(self.client, self.bell)
         self._stopped: list[tuple[float, psutil.Process]] = []
         self.faults: list[str] = []
@@ -152,6 +197,12 @@ class Site:
     def start(self) -> None:
         for worker in self.workers:
             worker.start()
+
+    def ready(self) -> None:
+        """Mend what a former test broke, and wait until every node serves."""
+        self.wake(everything=True)
+        self.revive()
+        self.wait_for_nodes(*(worker.name for worker in self.workers))
 
     def stop(self) -> None:
         self.wake(everything=True)
@@ -179,15 +230,19 @@ class Site:
         os.link(path / "d1" / "f1", path / "again")
         return vfolder
 
-    def exercise(self, items: int, milliseconds: int = 20) -> Job:
-        vfolder = str(self.vfolder())
+    def exercise(self, items: int, milliseconds: int = 20, deadly: int = -1) -> Job:
         request = ExerciseRequest(
-            volume=VOLUME, vfolder=vfolder, items=items, milliseconds=milliseconds
+            volume=VOLUME,
+            vfolder=str(self.vfolder()),
+            items=items,
+            milliseconds=milliseconds,
+            deadly=deadly,
         )
         return self.submit(request)
 
-    def clone(self, source: VFolderId, target: VFolderId) -> Job:
-        return self.submit(CloneRequest(volume=VOLUME, source=str(source), target=str(target)))
+    def clone(self, source: VFolderId, target: VFolderId, **more: Any) -> Job:
+        request = CloneRequest(volume=VOLUME, source=str(source), target=str(target), **more)
+        return self.submit(request)
 
     def delete(self, vfolder: VFolderId) -> Job:
         return self.submit(DeleteRequest(volume=VOLUME, vfolder=str(vfolder)))
@@ -197,6 +252,47 @@ class Site:
 
     def submit(self, request: object) -> Job:
         return self.store.submit(Submission(request, ring_again_seconds=1.0))  # type: ignore[arg-type] # any request
+
+    # -- Looking -----------------------------------------------------------------------------------
+    def worker(self, name: str) -> Worker:
+        return next(worker for worker in self.workers if worker.name == name)
+
+    def look(self, job: Job) -> Job:
+        """The record now; while the store is away, wait for it."""
+        return wait_for(lambda: self._look(job))
+
+    def _look(self, job: Job) -> Job | None:
+        try:
+            return self.store.get(job.id)
+        except RedisError:
+            return None
+
+    def wait_for_state(self, job: Job, state: State, seconds: float = 30.0) -> Job:
+        wait_for(lambda: self.look(job).state is state, seconds, self.story(job))
+        return self.look(job)
+
+    def wait_for_end(self, job: Job, seconds: float = 60.0) -> Job:
+        wait_for(lambda: self.look(job).state.ended, seconds, self.story(job))
+        return self.look(job)
+
+    def wait_for_items(self, job: Job, items: int, seconds: float = 30.0) -> None:
+        """Until the ledger of an exercise has so many lines."""
+        wait_for(lambda: len(ledger(self.volume, job.id)) >= items, seconds, self.story(job))
+
+    def wait_for_nodes(self, *names: str, seconds: float = 30.0) -> None:
+        """Until exactly these nodes are alive and serve the volume."""
+
+        def serving() -> bool:
+            try:
+                return {node.id for node in self.nodes.serving(VOLUME)} == set(names)
+            except RedisError:
+                return False
+
+        wait_for(serving, seconds, f"not exactly {names} serve the volume")
+
+    def story(self, job: Job) -> Callable[[], str]:
+        """What is known of a job, for a test that fails."""
+        return lambda: f"{self.look(job).document()}\n{self.client.xrange(f'vf:log:{job.id}')}"
 
     # -- Faults ------------------------------------------------------------------------------------
     def fault(self) -> None:
@@ -282,3 +378,14 @@ class Site:
     def revive(self) -> None:
         for worker in self.workers:
             worker.revive()
+
+    # -- Faults of one job's process, or of its node -----------------------------------------------
+    def process_of(self, job: Job) -> psutil.Process:
+        """The pool's process that runs a job."""
+        return psutil.Process(int(self.look(job).fields["process"].partition(":")[2]))
+
+    def worker_of(self, job: Job) -> Worker:
+        return self.worker(self.look(job).fields["node"])
+
+    def other_than(self, worker: Worker) -> Worker:
+        return next(other for other in self.workers if other is not worker)

@@ -1,7 +1,6 @@
 """Chaos: faults by the dozen over two nodes, and proof that nothing was lost or done twice."""
 
 import os
-import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,10 +8,9 @@ from pathlib import Path
 import pytest
 from redis.exceptions import RedisError
 
-from backends import layout
 from core.jobs import Job, State
 from core.names import VFolderId
-from tests.chaos.check import violations
+from tests.chaos.check import differences, leftovers, violations
 from tests.chaos.site import Site
 from tests.support.valkey import Valkey, running_valkey
 
@@ -61,20 +59,7 @@ def wait_until_ended(site: Site, jobs: list[Job], seconds: float = SETTLE_SECOND
 
 
 def differs(site: Site, source: VFolderId, target: VFolderId) -> str:
-    """What rsync would still have to do: nothing, when they are equal."""
-    one, two = (site.backend.vfolder_path(v) for v in (source, target))
-    done = subprocess.run(
-        ["rsync", "-aHAXn", "--checksum", "--delete", "--itemize-changes", f"{one}/", f"{two}/"],
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    return done.stdout
-
-
-def leftovers(site: Site) -> list[Path]:
-    rooms = (layout.STAGING, layout.TRASH, layout.JOBS)
-    return [path for room in rooms for path in site.volume.glob(f"*/{layout.HIDDEN}/{room}/*")]
+    return differences(*(site.backend.vfolder_path(v) for v in (source, target)))
 
 
 @pytest.mark.slow
@@ -108,7 +93,7 @@ def test_two_hundred_faults(tmp_path: Path, valkey_alone: Valkey) -> None:
         assert violations(site.volume, exercises) == []
         assert [differs(site, *pair) for pair in clones] == [""] * len(clones)
         assert not [v for v in doomed if site.backend.vfolder_path(v).exists()]
-        assert leftovers(site) == []
+        assert leftovers(site.volume) == []
         attempts = sorted(job.attempt for job in states.values())
         assert attempts[-1] > 1, "no job was disturbed: the faults missed"
     finally:

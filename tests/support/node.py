@@ -23,14 +23,15 @@ POLL_SECONDS = 0.05
 T = TypeVar("T")
 
 
-def wait_for(what: Callable[[], T], seconds: float = 30.0, told: str = "") -> T:
-    """Poll until `what` gives something true, and give that."""
+def wait_for(what: Callable[[], T], seconds: float = 30.0, told: str | Callable[[], str] = "") -> T:
+    """Poll until `what` gives something true, and give that; `told` says more when it does not."""
     deadline = time.monotonic() + seconds
     while True:
         if found := what():
             return found
         if time.monotonic() > deadline:
-            raise AssertionError(told or f"{what} did not come true within {seconds} s")
+            story = told() if callable(told) else told
+            raise AssertionError(story or f"{what} did not come true within {seconds} s")
         time.sleep(POLL_SECONDS)
 
 

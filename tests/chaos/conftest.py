@@ -1,0 +1,62 @@
+"""Sites that several tests share; each test begins with everything mended."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.chaos.site import BRITTLE_LOSSES, Setup, Site
+from tests.support.brittlefs import BrittleFS, mounted
+from tests.support.valkey import Valkey, running_valkey
+
+SEED = 7
+
+
+@pytest.fixture(scope="session")
+def chaos_valkey(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Valkey]:
+    """A store that chaos may kill and freeze; nobody else uses it."""
+    with running_valkey(tmp_path_factory.mktemp("chaos-valkey")) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def _two_nodes(tmp_path_factory: pytest.TempPathFactory, chaos_valkey: Valkey) -> Iterator[Site]:
+    site = Site(tmp_path_factory.mktemp("two"), chaos_valkey, SEED)
+    site.start()
+    try:
+        yield site
+    finally:
+        site.stop()
+
+
+@pytest.fixture
+def two_nodes(_two_nodes: Site) -> Iterator[Site]:
+    """Two healthy nodes; what the test breaks is mended for the next one."""
+    _two_nodes.ready()
+    yield _two_nodes
+    _two_nodes.wake(everything=True)
+
+
+@pytest.fixture(scope="session")
+def _brittle(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Site, BrittleFS]]:
+    with (
+        running_valkey(tmp_path_factory.mktemp("brittle-valkey")) as valkey,
+        mounted(tmp_path_factory.mktemp("brittle")) as volume,
+    ):
+        setups = {"one": Setup(path=volume.path, max_losses=BRITTLE_LOSSES)}
+        directory = volume.path.parent
+        site = Site(directory, valkey, SEED, setups=setups, volume=volume.backing)
+        site.start()
+        try:
+            yield site, volume
+        finally:
+            volume.heal()
+            site.stop()
+
+
+@pytest.fixture
+def brittle(_brittle: tuple[Site, BrittleFS]) -> Iterator[tuple[Site, BrittleFS]]:
+    """One node, and its volume on a file system whose faults the test chooses."""
+    site, volume = _brittle
+    site.ready()
+    yield site, volume
+    volume.heal()
