@@ -51,9 +51,15 @@ class Run:
     """The right to work on a job, and the `Control` handed to engines."""
 
     def __init__(
-        self, store: JobStore, job: Job, lease_seconds: float, drain: Drain = NODE
+        self,
+        store: JobStore,
+        job: Job,
+        lease_seconds: float,
+        *,
+        name: str = "",
+        drain: Drain = NODE,
     ) -> None:
-        self.id = new_run_id()
+        self.id = name or new_run_id()
         self.job = job
         self.progress = Progress()
         self._store = store

@@ -28,7 +28,7 @@ from workers.context import Context, Outcome
 from workers.delete import Delete, DeleteFiles
 from workers.drain import NODE
 from workers.incarnation import here
-from workers.run import Run
+from workers.run import Run, new_run_id
 from workers.usage import Usage
 
 _log = logger(__name__)
@@ -90,12 +90,12 @@ class Runner:
             JobFailed: it failed; the record says why.
         """
         with bind(job_id=job_id):
-            job, run = self._claim(job_id)
+            job, run = self._claim(job_id, new_run_id())
             with bind(attempt=str(job.attempt), verb=job.verb, volume=job.volume):
                 return self._attend(job, run, tell)
 
     @_patiently
-    def _claim(self, job_id: str) -> tuple[Job, Run]:
+    def _claim(self, job_id: str, name: str) -> tuple[Job, Run]:
         try:
             job = self._store.get(job_id)
         except JobNotFound as error:
@@ -103,14 +103,13 @@ class Runner:
         if NODE.wanted:  # another node takes it; this one is going down
             self._bell(ring_of(job))
             raise Ignore
-        run = Run(self._store, job, self._settings.vfolder.jobs.lease_seconds)
         node = self._settings.storage_proxy.node_id
         lease = self._settings.vfolder.jobs.lease_seconds
-        answer = self._store.claim(job_id, run.id, node, lease, here())
+        answer = self._store.claim(job_id, name, node, lease, here())
         if answer != "ok":
             _log.info("doorbell ignored", why=answer)
             raise Ignore
-        run.job = self._store.get(job_id)
+        run = Run(self._store, self._store.get(job_id), lease, name=name)
         return run.job, run
 
     def _attend(self, job: Job, run: Run, tell: Teller) -> str:
