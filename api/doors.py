@@ -11,7 +11,7 @@ import structlog
 from flask import Flask, Response, current_app, g, request
 from redis import Redis
 
-from api import problems
+from api import metrics, problems
 from api.deadlines import Deadlines
 from api.dispatch import ask_broker
 from api.health import Ask, Health, Part
@@ -69,6 +69,11 @@ class Door:
         return Live(client, self.jobs.store.get, self.jobs.document, limit)
 
     @cached_property
+    def mounts(self) -> Mounts:
+        """The volumes as threads of their own see them, once `health` was asked."""
+        return Mounts(self.settings)
+
+    @cached_property
     def health(self) -> Health:
         """How this node is."""
         asks: dict[Part, Ask] = {
@@ -76,7 +81,7 @@ class Door:
             for name, database in _NEEDED.items()
         }
         asks["broker", "jobs"] = partial(ask_broker, self.settings)
-        return Health(asks, Mounts(self.settings))
+        return Health(asks, self.mounts)
 
     @cached_property
     def planner(self) -> Planner:
@@ -138,6 +143,8 @@ def make_app(name: str, settings: Settings) -> Flask:
     app.before_request(_begin)
     app.after_request(_end)
     problems.install(app)
+    if name != "internal":
+        metrics.install(app)
     return app
 
 
