@@ -1,9 +1,10 @@
 """Calls to backends, each with a deadline, and no volume in another's way.
 
-A storage system may hang for hours. Each volume has threads of its own, so a hung one keeps at most
-its own; the callers get `DeadlineExceeded` (504), and once all its threads hang, `Unavailable`
-(503) at once. A call that was given up may still run and may still take effect, as with any
-storage that answers late.
+A storage system may hang for hours. Each volume has threads of its own, so a hung one keeps only
+those; its callers get `DeadlineExceeded` (504), and while its threads are stuck nobody waits for
+them: `Unavailable` (503) at once. A healthy volume that is asked more than its threads can do lets
+callers wait for their turn. A call that was given up may still run and may still take effect, as
+with any storage that answers late.
 """
 
 import contextvars
@@ -14,11 +15,15 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from typing import Any, ParamSpec, TypeVar
 
-from core import metrics
 from core.errors import DeadlineExceeded, Unavailable
 
-#: Calls to one volume that may be under way at once in one process.
-THREADS_PER_VOLUME = 16
+#: Calls to one volume that are under way at once in one process. More would only fight for the
+#: interpreter's lock on a fast storage; fewer would wait for each other on a slow one.
+THREADS_PER_VOLUME = 8
+#: Calls to one volume that are under way or wait, in one process.
+CALLS_PER_VOLUME = 48
+#: A volume whose threads are all busy this long is stuck, and nobody waits for it.
+STUCK_SECONDS = 1.0
 #: A thread that had nothing to do for this long ends.
 IDLE_SECONDS = 60.0
 
@@ -41,33 +46,26 @@ class Deadlines:
 
         Raises:
             DeadlineExceeded: no answer in time.
-            Unavailable: every thread of the volume is taken.
+            Unavailable: every thread of the volume is stuck.
         """
-        began = time.perf_counter()
-        outcome = "error"
-        try:
-            result = self._call(volume, act, *args, **kwargs)
-            outcome = "ok"
-        except DeadlineExceeded:
-            outcome = "late"
-            raise
-        except Unavailable:
-            outcome = "busy"
-            raise
-        finally:
-            seconds = time.perf_counter() - began
-            metrics.BACKEND_SECONDS.labels(volume, outcome).observe(seconds)
-        return result
-
-    def _call(self, volume: str, act: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         lane = self._lanes.get(volume) or self._new_lane(volume)
         context = contextvars.copy_context()
         future = lane.submit(lambda: context.run(act, *args, **kwargs))
         try:
-            return future.result(self._timeout)  # type: ignore[no-any-return] # the future is of Any, the act of T
-        except TimeoutError as error:
+            return future.result(min(self._timeout, STUCK_SECONDS))  # type: ignore[no-any-return] # the future is of Any, the act of T
+        except TimeoutError:
             if future.done():  # just now, or the act's own error of the same type
                 return future.result()  # type: ignore[no-any-return] # as above
+        return self._wait_longer(lane, volume, future)  # type: ignore[no-any-return] # as above
+
+    def _wait_longer(self, lane: "_Lane", volume: str, future: "Future[Any]") -> Any:  # noqa: ANN401 - what the act returns
+        if lane.is_stuck() and future.cancel():
+            raise lane.refusal()
+        try:
+            return future.result(max(0.0, self._timeout - STUCK_SECONDS))
+        except TimeoutError as error:
+            if future.done():
+                return future.result()
             future.cancel()
             raise DeadlineExceeded(
                 f"Volume {volume} did not answer within {self._timeout:g} s; try again later.",
@@ -82,29 +80,47 @@ class Deadlines:
 class _Lane:
     """The threads of one volume: started on demand, ended when idle."""
 
-    def __init__(self, volume: str, limit: int) -> None:
+    def __init__(self, volume: str, threads: int) -> None:
         self._volume = volume
-        self._limit = limit
+        self._threads_max = threads
         self._lock = threading.Lock()
         self._todo: queue.SimpleQueue[_Item] = queue.SimpleQueue()
-        self._busy = 0
+        self._calls = 0
         self._threads = 0
+        self._running: dict[int, float] = {}
 
     def submit(self, act: Callable[[], Any]) -> "Future[Any]":
+        """Have the act run on a thread of the volume.
+
+        Raises:
+            Unavailable: all of them are stuck, or too many wait already.
+        """
         future: Future[Any] = Future()
+        stuck = self.is_stuck()
         with self._lock:
-            if self._busy >= self._limit:
-                raise Unavailable(
-                    f"Volume {self._volume} is busy: {self._limit} calls wait for its answer.",
-                    volume=self._volume,
-                )
-            self._busy += 1
-            grow = self._busy > self._threads
+            if stuck or self._calls >= CALLS_PER_VOLUME:
+                raise self.refusal()
+            self._calls += 1
+            grow = self._threads < min(self._calls, self._threads_max)
             self._threads += grow
         self._todo.put((future, act))
         if grow:
             threading.Thread(target=self._run, name=f"volume {self._volume}", daemon=True).start()
         return future
+
+    def is_stuck(self) -> bool:
+        """Whether every thread has been busy with one call for too long."""
+        running = list(self._running.values())
+        return len(running) >= self._threads_max and (
+            max(running) < time.monotonic() - STUCK_SECONDS
+        )
+
+    def refusal(self) -> Unavailable:
+        """What callers are told while the volume is stuck."""
+        return Unavailable(
+            f"Volume {self._volume} does not answer: {self._calls} calls wait for it.",
+            volume=self._volume,
+        )
 
     def _run(self) -> None:
         while (item := self._next()) is not None:
@@ -115,8 +131,9 @@ class _Lane:
                 self._free()
 
     def _free(self) -> None:
+        self._running.pop(threading.get_ident(), None)
         with self._lock:
-            self._busy -= 1
+            self._calls -= 1
 
     def _next(self) -> _Item | None:
         while True:
@@ -124,11 +141,12 @@ class _Lane:
                 return self._todo.get(timeout=IDLE_SECONDS)
             except queue.Empty:
                 with self._lock:
-                    if self._threads > self._busy:
+                    if self._threads > self._calls:
                         self._threads -= 1
                         return None
 
     def _finish(self, future: "Future[Any]", act: Callable[[], Any]) -> None:
+        self._running[threading.get_ident()] = time.monotonic()
         try:
             result = act()
         except BaseException as error:  # noqa: BLE001 - the caller gets it, whatever it is

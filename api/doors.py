@@ -11,14 +11,14 @@ import structlog
 from flask import Flask, Response, current_app, g, request
 from redis import Redis
 
-from api import metrics, problems
+from api import encoding, problems
 from api.deadlines import Deadlines
 from api.dispatch import ask_broker
 from api.health import Ask, Health, Part
 from api.jobs import Jobs
 from api.live import Live
 from api.plans import Planner
-from backends.base import Backend
+from backends.base import Backend, capabilities
 from backends.mounts import Mounts
 from backends.registry import Volumes
 from core import connections
@@ -46,6 +46,21 @@ class Door:
         self.deadlines = Deadlines(settings.vfolder.doors.backend_timeout)
 
     @cached_property
+    def volume_list(self) -> bytes:
+        """The answer of `/volumes`: what is configured does not change while the process lives."""
+        volumes = [
+            {
+                "name": name,
+                "backend": table.backend,
+                "path": str(self.settings.volume_path(table)),
+                "fsprefix": table.fsprefix,
+                "capabilities": capabilities(self.volumes.get(name)),
+            }
+            for name, table in self.settings.volume.items()
+        ]
+        return encoding.dumps({"volumes": volumes})
+
+    @cached_property
     def volume_stats(self) -> Redis:
         """What the manager also reads of volumes."""
         return connections.connect(self.settings, connections.Database.LIVE)
@@ -69,11 +84,6 @@ class Door:
         return Live(client, self.jobs.store.get, self.jobs.document, limit)
 
     @cached_property
-    def mounts(self) -> Mounts:
-        """The volumes as threads of their own see them, once `health` was asked."""
-        return Mounts(self.settings)
-
-    @cached_property
     def health(self) -> Health:
         """How this node is."""
         asks: dict[Part, Ask] = {
@@ -81,7 +91,7 @@ class Door:
             for name, database in _NEEDED.items()
         }
         asks["broker", "jobs"] = partial(ask_broker, self.settings)
-        return Health(asks, self.mounts)
+        return Health(asks, Mounts(self.settings))
 
     @cached_property
     def planner(self) -> Planner:
@@ -143,8 +153,6 @@ def make_app(name: str, settings: Settings) -> Flask:
     app.before_request(_begin)
     app.after_request(_end)
     problems.install(app)
-    if name != "internal":
-        metrics.install(app)
     return app
 
 

@@ -32,7 +32,9 @@ def for_door(door: str, settings: Settings) -> dict[str, Any]:
         # One thread per request and kernel sendfile for bodies; gevent has no real sendfile, the
         # sync worker kills every download that outlasts `timeout`.
         # The client door's downloads hold no thread either (api/offload.py).
-        "worker_class": "api.offload.OffloadWorker" if door == "client" else "gthread",
+        "worker_class": "api.offload.OffloadWorker"
+        if door == "client"
+        else "api.door_worker.DoorWorker",
         "workers": 1 if internal else doors.processes or _processors(),
         # A thread is held by each slow download: idle ones cost no memory worth counting.
         "threads": _threads(door, settings),

@@ -44,7 +44,7 @@ class Health:
 
         Nothing is known to be wrong before the first look is done.
         """
-        self.start()
+        self._start()
         checks = [check for service in self._services if (check := service.check())]
         checks += self._volumes()
         healthy = all(check["is_healthy"] for check in checks)
@@ -59,8 +59,7 @@ class Health:
             },
         }
 
-    def start(self) -> None:
-        """Begin to look, in the background; again is nothing."""
+    def _start(self) -> None:
         with self._lock:
             if self._started:
                 return

@@ -13,7 +13,7 @@ from flask import Flask, Response, g, request
 from redis import RedisError
 from werkzeug.exceptions import HTTPException
 
-from api import encoding, metrics
+from api import encoding
 from core.errors import PROBLEM_TYPE_BASE, Defect, StorageError, Unavailable
 from core.os_failures import translate
 from core.telemetry import logger
@@ -56,10 +56,8 @@ def install(app: Flask) -> None:
 def respond(error: Exception) -> Response:
     """The answer to an error, whatever it is."""
     if isinstance(error, HTTPException):
-        metrics.note_error(error)
         return _framework_response(error)
     known = _known(error)
-    metrics.note_error(known)
     if known.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
         _log.warning("request failed", error_code=known.error_code, detail=known.detail)
     response = _response(document(known), known.status)

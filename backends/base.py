@@ -13,6 +13,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from enum import StrEnum
+from functools import cache
 from pathlib import Path
 from typing import Any, ClassVar, Protocol, runtime_checkable
 
@@ -219,7 +220,10 @@ CAPABILITIES: dict[str, type] = {
 
 def capabilities(backend: Backend) -> list[str]:
     """Name the skills of a backend: `vfolder`, which all have, and each protocol it implements."""
-    return [
-        "vfolder",
-        *sorted(n for n, skill in CAPABILITIES.items() if isinstance(backend, skill)),
-    ]
+    return list(_skills(type(backend)))
+
+
+@cache
+def _skills(kind: type[Backend]) -> tuple[str, ...]:
+    """Asking a protocol of a class is slow, and a class does not change."""
+    return ("vfolder", *sorted(n for n, skill in CAPABILITIES.items() if issubclass(kind, skill)))

@@ -5,7 +5,6 @@
     <scope>/.vfolder/uploads/<upload id> upload bytes
     <scope>/.vfolder/trash/<job id>      renamed away, until purged
     <scope>/.vfolder/jobs/<job id>.manifest
-    <scope>/.vfolder/jobs/<job id>.report   entries that could not be done
     <scope>/.vfolder/meta/<vfolder hex>  what the manager stores about a vfolder
 
 All of ours is inside the quota scope: only there the right owner pays, and project quotas,
@@ -24,7 +23,6 @@ UPLOADS = "uploads"
 TRASH = "trash"
 JOBS = "jobs"
 META = "meta"
-REPORT_SUFFIX = ".report"
 #: Marks the layout version for the reference's tools.
 VERSION_FILE = "version.txt"
 VERSION_TEXT = "3"
@@ -54,11 +52,6 @@ def trash(scope: QuotaScope | None, job: str) -> PurePosixPath:
 def manifest(scope: QuotaScope | None, job: str) -> PurePosixPath:
     """A job's file beside the data."""
     return area(scope, JOBS) / f"{job}.manifest"
-
-
-def report(scope: QuotaScope | None, job: str) -> PurePosixPath:
-    """The entries that a job could not do, as JSON lines."""
-    return area(scope, JOBS) / f"{job}{REPORT_SUFFIX}"
 
 
 def metadata(vfolder: VFolderId) -> PurePosixPath:

@@ -4,6 +4,7 @@ The record lives in Redis (`core.store`); this module says what it is and which 
 Celery message is only a doorbell; its task id is the job id.
 """
 
+import json
 import os
 import time
 from dataclasses import dataclass, field
@@ -12,7 +13,7 @@ from enum import StrEnum
 from typing import Any
 from uuid import UUID
 
-from core import json_text
+import orjson
 
 #: Lowest number first; what nobody asked to hurry has the middle one.
 PRIORITY_FIRST, PRIORITY_DEFAULT, PRIORITY_LAST = 0, 5, 9
@@ -154,7 +155,12 @@ class Job:
     def member(self, name: str) -> Any:  # noqa: ANN401 - any JSON value
         """A JSON field of the record, or None."""
         text = self.fields.get(name)
-        return json_text.loads(text) if text else None
+        if not text:
+            return None
+        try:
+            return orjson.loads(text)
+        except orjson.JSONDecodeError:  # a name that is not UTF-8: its lone surrogates are escaped
+            return json.loads(text)
 
     def document(self) -> dict[str, Any]:
         """What callers see of a job: the same in polls, lists, event streams and the CLI."""

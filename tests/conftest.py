@@ -19,7 +19,6 @@ _PROGRAMS = {
     "acl": "setfacl",
     "attr": "setfattr",
     "curl": "curl",
-    "prometheus": "promtool",
     "fuse": "fusermount3",
     "strace": "strace",
     "chattr": "chattr",

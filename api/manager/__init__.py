@@ -9,7 +9,6 @@ from api.manager import (
     jobs,
     nodes,
     quota_scopes,
-    reports,
     status,
     tickets,
     usage,
@@ -31,7 +30,6 @@ def install(api: Api) -> None:
         tickets,
         bgtasks,
         jobs,
-        reports,
         nodes,
     ):
         api.register_blueprint(resource.blueprint)

@@ -5,7 +5,7 @@ from dataclasses import asdict
 from flask import Response
 
 from api.doors import current_door
-from api.encoding import answer
+from api.encoding import CONTENT_TYPE, answer
 from api.performance import NoMetric, performance
 from api.resources import Act, Answer, Resource
 from api.schemas.volumes import (
@@ -19,7 +19,6 @@ from api.schemas.volumes import (
     VolumeBody,
     VolumeList,
 )
-from backends.base import capabilities
 from core.errors import Unsupported
 
 
@@ -39,21 +38,7 @@ def list_volumes() -> Response:
 
     The path is where the volume is mounted on this node and on the agents.
     """
-    door = current_door()
-    return answer(
-        {
-            "volumes": [
-                {
-                    "name": name,
-                    "backend": table.backend,
-                    "path": str(door.settings.volume_path(table)),
-                    "fsprefix": table.fsprefix,
-                    "capabilities": capabilities(door.volumes.get(name)),
-                }
-                for name, table in door.settings.volume.items()
-            ],
-        },
-    )
+    return Response(current_door().volume_list, content_type=CONTENT_TYPE)
 
 
 @blueprint.act(

@@ -1,5 +1,6 @@
 """Hand the parts of a copy to helpers in small batches, and know when each part is done."""
 
+import os
 import time
 from collections import Counter as Tally
 from collections import deque
@@ -48,7 +49,7 @@ class PartFeed:
         self._ledger = ledger
         self._control = control
         self._durable = durable
-        self._parts: Iterator[Part] = ledger.free_parts()
+        self._parts: Iterator[Part] = ledger.parts_to_do()
         self._queue: deque[Message] = deque()
         self._open: dict[int, _Open] = {}
         self._tries: Tally[str] = Tally()
@@ -88,11 +89,6 @@ class PartFeed:
         part.outstanding -= 1
         self._close_if_done(part)
 
-    @property
-    def unsynced(self) -> bool:
-        """Whether parts are done that are not recorded yet."""
-        return bool(self._finished)
-
     def finish(self) -> None:
         """Record the parts that were done but not yet synced; the caller has synced them."""
         self._record(self._finished)
@@ -120,7 +116,9 @@ class PartFeed:
 
     def _copied(self, part: _Open, wire: Message, links: Message, big: list[str]) -> None:
         part.receipt.add(Receipt.from_wire(wire))
-        part.links += [(device, inode, path) for device, inode, path in links]
+        for device, inode, path in links:
+            part.links.append((device, inode, path))
+            self._ledger.link(device, inode, os.fsencode(path))
         for path in big:
             self._put(part, ("big", part.number, path, self._known(path)), first=True)
 
@@ -177,7 +175,7 @@ class PartFeed:
 def _batches(units: list[Unit]) -> Iterator[list[tuple[str, list[str] | None]]]:
     batch: list[tuple[str, list[str] | None]] = []
     entries = size_bytes = 0
-    for path, names, count, size, _ in units:
+    for path, names, count, size in units:
         batch.append((path, names))
         entries += count
         size_bytes += size

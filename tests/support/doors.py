@@ -56,8 +56,11 @@ url = "{redis_url}"
 class RunningDoor:
     """A door that listens: every answer to `call` is checked against its OpenAPI document."""
 
-    def __init__(self, url: str, headers: Mapping[str, str]) -> None:
+    def __init__(
+        self, url: str, headers: Mapping[str, str], process: "subprocess.Popen[bytes]"
+    ) -> None:
         self.url = url
+        self.process = process
         self._headers = dict(headers)
         self.session = requests.Session()
         self.session.trust_env = False
@@ -110,7 +113,7 @@ def running_door(door: str, settings: Settings) -> Iterator[RunningDoor]:
             stderr=subprocess.STDOUT,
             preexec_fn=end_with_parent(signal.SIGKILL),  # noqa: PLW1509 - a prctl only
         )
-    running = RunningDoor(f"http://{address}", AUTH if door == "manager" else {})
+    running = RunningDoor(f"http://{address}", AUTH if door == "manager" else {}, process)
     try:
         wait_for(lambda: _answers(running, process, log_path), told=f"see {log_path}")
         yield running
