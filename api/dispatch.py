@@ -11,7 +11,7 @@ from celery import Celery
 from kombu.connection import Connection
 from kombu.exceptions import OperationalError
 
-from core.connections import broker_url, queue_settings
+from core.connections import broker_url, celery_options, queue_settings
 from core.errors import Unavailable
 from core.settings import Settings
 from core.store import Bell, Ring
@@ -38,7 +38,11 @@ def ask_broker(settings: Settings) -> None:
         Unavailable: it cannot be reached.
     """
     try:
-        with Connection(broker_url(settings), connect_timeout=CONNECT_SECONDS) as connection:  # type: ignore[no-untyped-call] # kombu has no types here
+        with Connection(  # type: ignore[no-untyped-call] # kombu has no types here
+            broker_url(settings),
+            connect_timeout=CONNECT_SECONDS,
+            transport_options=celery_options(settings),
+        ) as connection:
             connection.ensure_connection(max_retries=1, timeout=CONNECT_SECONDS)
     except (OperationalError, OSError) as error:
         raise Unavailable("The broker cannot be reached.") from error
@@ -50,7 +54,7 @@ def bell(settings: Settings) -> Bell:
     app.conf.update(
         task_serializer="json",
         accept_content=["json"],
-        broker_transport_options=_TRANSPORT,
+        broker_transport_options=_TRANSPORT | celery_options(settings),
         broker_connection_timeout=_TRANSPORT["socket_connect_timeout"],
         task_send_sent_event=True,
     )

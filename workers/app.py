@@ -10,7 +10,14 @@ from celery import Celery, Task
 
 import celeryconfig
 from core import settings as configuration
-from core.connections import Database, broker_url, connect, queue_settings
+from core.connections import (
+    Database,
+    broker_url,
+    celery_options,
+    celery_url,
+    connect,
+    queue_settings,
+)
 from core.requests import VERBS
 from core.settings import Settings
 from core.store import TASK_PREFIX, JobStore
@@ -31,10 +38,12 @@ def make(settings: Settings) -> Celery:
     app = Celery(
         "vfolder",
         broker=broker_url(settings),
-        backend=f"{settings.redis_url}/{int(Database.RESULTS)}",
+        backend=celery_url(settings, Database.RESULTS),
     )
     app.config_from_object(celeryconfig)
     app.conf.update(queue_settings(settings))
+    app.conf.broker_transport_options |= celery_options(settings)
+    app.conf.result_backend_transport_options = celery_options(settings)
     for verb in VERBS:
         _register(app, settings, TASK_PREFIX + verb)
     _register_sweep(app, settings)

@@ -27,7 +27,7 @@ OVERRIDE_PREFIX = "VFOLDER__"
 CONFIG_NAME = "storage-proxy.toml"
 SEARCH = (Path(), Path("var"), Path("~/.config/backend.ai"), Path("/etc/backend.ai"))
 #: Tables whose keys are names given by people: they keep their spelling.
-_NAMED_TABLES = ("volume", "artifact-storages", "artifact-registries")
+_NAMED_TABLES = ("volume", "artifact-storages", "artifact-registries", "override-configs")
 _VOLUME_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,62}")
 _UNKNOWN_FIELD = re.compile(
     r"Object contains unknown field `(?P<key>[^`]+)`(?: - at `\$(?P<at>[^`]*)`)?"
@@ -60,16 +60,12 @@ class Settings(
     @property
     def redis_url(self) -> str:
         """The store's URL without a database number."""
-        redis = self.vfolder.redis
-        if redis.url:
-            return redis.url.rstrip("/")
-        secret = f":{redis.password}@" if redis.password else ""
-        return f"redis://{secret}127.0.0.1:{redis.port}"
+        return self.vfolder.redis.target().plain_url
 
     @property
     def store_is_embedded(self) -> bool:
         """Whether this node runs its own Valkey."""
-        return self.vfolder.redis.url is None
+        return not self.vfolder.redis.is_outside
 
 
 def find(environ: Mapping[str, str] | None = None) -> Path:
@@ -127,6 +123,8 @@ def _checked(tables: dict[str, Any]) -> Settings:
         _ = settings.storage_proxy.session_expire_seconds, settings.storage_proxy.max_upload_bytes
         _ = settings.api.manager.address, settings.api.manager.internal_address
         _ = settings.api.client.address, settings.vfolder.flower.address
+        redis = settings.vfolder.redis
+        _ = [target.sentinels for target in (redis, *redis.override_configs.values())]
     except ValueError as error:
         raise ConfigurationError(f"{error}.") from error
     return settings

@@ -1,26 +1,77 @@
 """Our own settings: the tables below `[vfolder]`. Durations are seconds, sizes bytes."""
 
+from urllib.parse import quote
+
 from msgspec import field
 
 from core.settings.reference import Table
 from core.settings.units import Address, address
 
 
-class RedisTable(Table, frozen=True):
+class RedisTarget(Table, frozen=True):
+    """One Redis or Valkey: a URL, an address, or a group of Sentinels that know the address."""
+
+    #: `redis://` or `rediss://`, without a database number: that is ours to choose.
+    url: str | None = None
+    #: `host:port`, as the cluster's configuration has it.
+    addr: str | None = None
+    password: str | None = None
+    #: `host:port,host:port`: ask these who is master of `service-name`.
+    sentinel: str | None = None
+    service_name: str = "mymaster"
+    sentinel_password: str | None = None
+    use_tls: bool = False
+    #: Take any certificate: for tests and for networks that are trusted anyway.
+    tls_skip_verify: bool = False
+    #: The authority that signed the server's certificate; None trusts the system's.
+    tls_ca: str | None = None
+
+    @property
+    def sentinels(self) -> list[Address]:
+        """Where the Sentinels listen; empty when there are none."""
+        return [address(text) for text in (self.sentinel or "").split(",") if text.strip()]
+
+    @property
+    def is_outside(self) -> bool:
+        """Whether it says where to go."""
+        return bool(self.url or self.addr or self.sentinel)
+
+    @property
+    def secure(self) -> bool:
+        """Whether the connection is TLS."""
+        return self.use_tls or (self.url or "").startswith("rediss://")
+
+    @property
+    def plain_url(self) -> str:
+        """The URL without a database number, for all but Sentinels."""
+        if self.url:
+            return self.url.rstrip("/")
+        secret = f":{quote(self.password, safe='')}@" if self.password else ""
+        return f"{'rediss' if self.use_tls else 'redis'}://{secret}{self.addr}"
+
+
+class RedisTable(RedisTarget, frozen=True):
     """`[vfolder.redis]`: the store of jobs, progress and tickets.
 
-    With `url` an outside Redis or Valkey is used (`redis://`, `rediss://`; the database number is
-    ours to choose, so the URL has none). Without it `vfolder up` runs an embedded Valkey on
-    127.0.0.1:`port` with `password`, its data below `state-dir`.
+    Without `url`, `addr` or `sentinel`, `vfolder up` runs an embedded Valkey on 127.0.0.1:`port`
+    with `password`, its data below `state-dir`. The roles of the cluster that may live elsewhere
+    (`stream`: events; `live`: discovery; `bgtask`; `tus`) are named in `override-configs`.
     """
 
-    url: str | None = None
     port: int = 16379
-    password: str | None = None
     #: Give up on a connection after this many seconds; the doors answer 503 then.
     connect_timeout: float = 1.0
     #: Give up on an answer after this many seconds (a frozen server).
     answer_timeout: float = 2.0
+    #: `[vfolder.redis.override-configs.ROLE]`: another target for one role of the cluster.
+    override_configs: dict[str, RedisTarget] = field(default_factory=dict)
+
+    def target(self, role: str = "") -> RedisTarget:
+        """Where a role lives: its override, else this."""
+        found: RedisTarget = self.override_configs.get(role, self)
+        if found.is_outside:
+            return found
+        return RedisTarget(addr=f"127.0.0.1:{self.port}", password=self.password)
 
 
 class JobsTable(Table, frozen=True):

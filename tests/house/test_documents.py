@@ -86,7 +86,7 @@ def own_defaults() -> dict[str, str]:
 
 
 def shown(value: object) -> str:
-    if value in (None, "", []):
+    if value in (None, "", [], {}):
         return "none"
     return f"`{value}`" if isinstance(value, str) else f"{value:.10g}"
 
