@@ -35,7 +35,7 @@ class Variant:
     samples: list[Sample] = field(default_factory=list)
 
 
-def quiet(seconds: float = 5.0) -> None:
+def quiet(seconds: float = 1.0) -> None:
     """Wait, but not for ever, until hardly anything else runs on this machine."""
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:

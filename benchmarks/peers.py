@@ -9,8 +9,8 @@ from benchmarks._places import big_files, loop, options, small_files
 
 TOOLS = {
     "rsync -a": "rsync -a {source}/ {target}/",
-    "rclone copy": "rclone copy --links --metadata --transfers 4 {source} {target}",
-    "fpsync -n 2": "fpsync -n 2 -f 2000 -o -a {source}/ {target}/",
+    "rclone copy": "rclone --config= copy --links --metadata --transfers 4 {source} {target}",
+    "fpsync -n 2": "fpsync -n 2 -f 2000 {source}/ {target}/",
 }
 
 

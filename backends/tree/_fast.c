@@ -13,6 +13,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/fs.h>
+#include <linux/openat2.h>
 #include <stdint.h>
 #include <sys/ioctl.h>
 #include <sys/stat.h>
@@ -319,7 +320,31 @@ static PyObject *unlink_entries(PyObject *Py_UNUSED(module), PyObject *arguments
     return Py_BuildValue("(LNN)", count, below, others);
 }
 
+/* ---- open ---------------------------------------------------------------------------------- */
+
+PyDoc_STRVAR(open_doc,
+             "openat2(root, path, flags, resolve)\n--\n\nopenat2(2): a descriptor, or the error "
+             "number below zero.");
+
+static PyObject *open_beneath(PyObject *Py_UNUSED(module), PyObject *arguments)
+{
+    int root, fd;
+    PyObject *path;
+    struct open_how how = {0};
+    if (!PyArg_ParseTuple(arguments, "iO&KK", &root, PyUnicode_FSConverter, &path, &how.flags,
+                          &how.resolve))
+        return NULL;
+    do {
+        fd = (int)syscall(SYS_openat2, root, PyBytes_AS_STRING(path), &how, sizeof how);
+    } while (fd < 0 && (errno == EINTR || errno == EAGAIN) && PyErr_CheckSignals() == 0);
+    Py_DECREF(path);
+    if (PyErr_Occurred())
+        return NULL;
+    return PyLong_FromLong(fd >= 0 ? fd : -errno);
+}
+
 static PyMethodDef methods[] = {
+    {"openat2", open_beneath, METH_VARARGS, open_doc},
     {"scan", scan, METH_VARARGS, scan_doc},
     {"copy", copy, METH_VARARGS, copy_doc},
     {"unlink", unlink_entries, METH_VARARGS, unlink_doc},

@@ -15,8 +15,8 @@ from backends.paths import (
     RESOLVE_BENEATH,
     RESOLVE_NO_MAGICLINKS,
     kernel_resolves,
-    openat2,
 )
+from backends.tree.fast import openat2
 
 RESOLVE_NO_XDEV = 0x01
 RESOLVE_NO_SYMLINKS = 0x04
@@ -55,7 +55,7 @@ class Anchor:
 
     def _open_piece(self, base: int, path: str, flags: int) -> int:
         if kernel_resolves():
-            return openat2(base, path, flags | os.O_CLOEXEC, 0, self._resolve)
+            return openat2(base, path, flags | os.O_CLOEXEC, self._resolve)
         return self._step_by_step(base, path, flags)
 
     def _open_deep(self, path: str, flags: int) -> int:

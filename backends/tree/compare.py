@@ -6,6 +6,7 @@ is compared. Content by size, or by digest of every byte.
 
 import os
 import struct
+from collections import deque
 from collections.abc import Iterator
 
 from backends.tree.anchor import Anchor
@@ -53,6 +54,7 @@ class _Comparison:
         self._control = control
         self._options = options
         self._pending = Backlog()
+        self._big: deque[str] = deque()
         self._pairs = (Sorter(), Sorter())
         self._size = options.effort.count()
         self._found: list[Difference] = []
@@ -77,14 +79,17 @@ class _Comparison:
         yield from self._found
 
     def _take(self) -> Message | None:
+        if self._big:
+            return ("file", [self._big.popleft()])
         batch: list[str] = []
         share = min(BATCH_DIRECTORIES, max(1, len(self._pending) // (2 * self._size)))
         while len(batch) < share and (path := self._pending.pop()) is not None:
             batch.append(path)
-        return batch or None
+        return ("directories", batch) if batch else None
 
     def _settle(self, reply: Message) -> None:
-        below, differences, pairs = reply
+        below, big, differences, pairs = reply
+        self._big.extend(big)
         for path in below:
             self._pending.push(path)
         for path, aspect, detail in differences:

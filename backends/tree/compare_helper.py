@@ -4,11 +4,14 @@ import os
 import stat
 
 from backends.tree import content
-from backends.tree.anchor import Anchor, join
+from backends.tree.anchor import Anchor, join, split_name
 from backends.tree.attributes import Skills, read_flags, read_xattrs
 from backends.tree.channel import Message, Voice
 from backends.tree.difference import Aspect, CompareOptions
 from core.control import Counter
+
+#: Files from this size on are told to the parent, which gives each to a helper of its own.
+BIG_BYTES = 32 * 1024 * 1024
 
 #: A copy of a sparse file may have this much more on disk than the original: block sizes differ.
 HOLES_SLACK_BYTES = 1024 * 1024
@@ -25,18 +28,21 @@ class CompareWork:
         self._options = options
         self._skills = (Skills(), Skills())
 
-    def __call__(self, paths: Message, voice: Voice) -> Message:
-        """Compare a batch of directories."""
+    def __call__(self, message: Message, voice: Voice) -> Message:
+        """Compare a batch of directories, or one big file."""
+        kind, paths = message
         self._below: list[str] = []
+        self._big: list[str] = []
         self._found: list[tuple[str, str, str]] = []
         self._pairs: list[tuple[tuple[int, int], tuple[int, int], str]] = []
         self._voice = voice
+        act = self._directory if kind == "directories" else self._big_file
         for path in paths:
             try:
-                self._directory(path)
+                act(path)
             except OSError as error:
                 self._tell(path, Aspect.UNREADABLE, error.strerror or str(error))
-        return self._below, self._found, self._pairs
+        return self._below, self._big, self._found, self._pairs
 
     def _tell(self, path: str, aspect: Aspect, detail: object = "") -> None:
         if aspect not in self._options.skip:
@@ -54,6 +60,18 @@ class CompareWork:
             try:
                 self._fds(path, a, b, os.fstat(a), os.fstat(b))
                 self._entries(path, a, b)
+            finally:
+                os.close(b)
+        finally:
+            os.close(a)
+
+    def _big_file(self, path: str) -> None:
+        directory, name = split_name(path)
+        a = self._a.open(directory)
+        try:
+            b = self._b.open(directory)
+            try:
+                self._file(path, name, a, b)
             finally:
                 os.close(b)
         finally:
@@ -80,6 +98,8 @@ class CompareWork:
                 self._tell(path, Aspect.TYPE)
             elif kind == stat.S_IFDIR:
                 self._below.append(path)
+            elif kind == stat.S_IFREG and left.st_size >= BIG_BYTES and self._options.digest:
+                self._big.append(path)
             elif kind == stat.S_IFREG:
                 self._file(path, name, a, b)
             else:
@@ -108,7 +128,10 @@ class CompareWork:
         if left.st_size != right.st_size:
             self._tell(path, Aspect.SIZE, f"{left.st_size} / {right.st_size}")
         elif self._options.digest:
-            self._content(path, a, b, left.st_size)
+            try:
+                self._content(path, a, b, left.st_size)
+            except content.ShortSource:
+                self._tell(path, Aspect.CONTENT, "it became shorter while it was read")
         if content.is_sparse(left):
             extra = (right.st_blocks - left.st_blocks) * content.BLOCK_BYTES
             if extra > HOLES_SLACK_BYTES:
@@ -120,31 +143,34 @@ class CompareWork:
     def _content(self, path: str, a: int, b: int, size: int) -> None:
         if self._options.from_disk:
             os.posix_fadvise(b, 0, 0, os.POSIX_FADV_DONTNEED)
-        digests = []
-        for fd in (a, b):
-            digest = content.DIGESTS[self._options.digest or "xxh3"]()
-            content.copy_hashed(
-                fd,
-                None,
-                (0, size),
-                digest,
-                lambda done: self._voice.count(Counter.VERIFIED, 0, done // 2),
-            )
-            digests.append(digest.hexdigest())
-        self._differ(path, Aspect.CONTENT, *digests)
+        name = self._options.digest or "xxh3"
+        self._differ(path, Aspect.CONTENT, self._digest(a, size, name), self._digest(b, size, name))
+
+    def _digest(self, fd: int, size: int, name: str) -> str:
+        digest = content.DIGESTS[name]()
+
+        def step(done: int) -> None:
+            self._voice.count(Counter.VERIFIED, 0, done // 2)
+
+        content.hash_span(fd, (0, size), digest, step)
+        return digest.hexdigest()
 
     def _fds(self, path: str, a: int, b: int, left: os.stat_result, right: os.stat_result) -> None:
         """Compare what needs open descriptors, and what does not."""
         self._plain(path, left, right)
-        xattrs = read_xattrs(a, self._skills[0]), read_xattrs(b, self._skills[1])
-        self._differ(path, Aspect.XATTR, *xattrs)
-        flags = read_flags(a, self._skills[0]), read_flags(b, self._skills[1])
-        self._differ(path, Aspect.FLAGS, *flags)
+        if Aspect.XATTR not in self._options.skip:
+            xattrs = read_xattrs(a, self._skills[0]), read_xattrs(b, self._skills[1])
+            self._differ(path, Aspect.XATTR, *xattrs)
+        if Aspect.FLAGS not in self._options.skip:
+            flags = read_flags(a, self._skills[0]), read_flags(b, self._skills[1])
+            self._differ(path, Aspect.FLAGS, *flags)
 
     def _plain(self, path: str, left: os.stat_result, right: os.stat_result) -> None:
-        self._differ(path, Aspect.MODE, oct(left.st_mode), oct(right.st_mode))
-        owners = (left.st_uid, left.st_gid), (right.st_uid, right.st_gid)
-        self._differ(path, Aspect.OWNER, *owners)
+        if left.st_mode != right.st_mode:
+            self._tell(path, Aspect.MODE, f"{left.st_mode:o} / {right.st_mode:o}")
+        if (left.st_uid, left.st_gid) != (right.st_uid, right.st_gid):
+            detail = f"{left.st_uid}:{left.st_gid} / {right.st_uid}:{right.st_gid}"
+            self._tell(path, Aspect.OWNER, detail)
         self._differ(path, Aspect.TIME, left.st_mtime_ns, right.st_mtime_ns)
 
 

@@ -208,28 +208,26 @@ def _move_by_hand(source: int, target: int, offset: int, size: int, ways: Ways) 
     return count
 
 
-def copy_hashed(
-    source: int, target: int | None, span: tuple[int, int], digest: Digest, step: Step
-) -> None:
-    """Feed the bytes of `span` to `digest`, and write them unless `target` is None.
-
-    Holes inside the span are fed as zeros and not written: the target's length is set by the
-    caller.
+def hash_span(fd: int, span: tuple[int, int], digest: Digest, step: Step) -> None:
+    """Feed the bytes of `span` to `digest`; `step` is called with how many, buffer by buffer.
 
     Raises:
         ShortSource: the file ended before `span[1]`.
     """
-    buffer = memoryview(bytearray(BUFFER_BYTES))
     offset, end = span
+    if end - offset <= SMALL_BYTES:
+        data = os.pread(fd, end - offset, offset)
+        if len(data) == end - offset:
+            digest.update(data)
+            step(len(data))
+            return
+    buffer = memoryview(bytearray(min(BUFFER_BYTES, end - offset)))
     while offset < end:
         view = buffer[: min(BUFFER_BYTES, end - offset)]
-        count = os.preadv(source, [view], offset)
+        count = os.preadv(fd, [view], offset)
         if count == 0:
             raise ShortSource
         digest.update(view[:count])
-        if target is not None:
-            os.lseek(target, offset, os.SEEK_SET)
-            write_all(target, view[:count])
         offset += count
         step(count)
 

@@ -10,8 +10,9 @@ on the same boot of the same machine.
 
 import itertools
 import os
+import time
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
 from backends.tree.anchor import READ_DIRECTORY, Anchor
@@ -25,13 +26,17 @@ from backends.tree.crew import Crew
 from backends.tree.difference import SUBSTANCE, Aspect, CompareOptions
 from backends.tree.effort import DEFAULT_EFFORT, Effort
 from backends.tree.feed import BATCH_UNITS, PartFeed
-from backends.tree.ledger import INODE, Ledger
+from backends.tree.ledger import INODE, SLOT_FINISH, SLOT_PLAN, Ledger
 from backends.tree.manifest import Manifest
 from backends.tree.plan import Part, Planner
 from backends.tree.receipt import Loss, Receipt
 from backends.tree.target import Target
 from core.control import Control, Counter
 
+#: How long to wait before asking again whether another node is done, in seconds.
+PAUSE_SECONDS = 0.1
+#: Least time between two syncs of the target while parts are being done, in seconds.
+CHECKPOINT_SECONDS = 15.0
 #: Most names of one file linked in one batch.
 BATCH_NAMES = 500
 #: A time with all nine digits of its fraction in use, to find out which ones a target keeps.
@@ -42,6 +47,8 @@ _PROBE_NS = 1_000_000_000_123_456_789
 class CopyOptions:
     """How to copy. `durable=False` leaves bringing everything to disk to the caller.
 
+    Parts are synced and marked done at least `checkpoint_seconds` apart.
+
     `verify` names a digest (`content.DIGESTS`): at the end both trees are read again and compared,
     the target from disk where the system allows, and what differs counts as failed.
 
@@ -49,6 +56,7 @@ class CopyOptions:
     """
 
     durable: bool = True
+    checkpoint_seconds: float = CHECKPOINT_SECONDS
     verify: str | None = None
     root_attributes: bool = True
     cross_mounts: bool = False
@@ -66,8 +74,10 @@ def copy_tree(
     """Copy everything below one directory into another; give what could not be kept.
 
     The target is empty or what a former run of the same job left; with the same manifest the run
-    goes on where that one stopped. The target directory is private to the job until this returns:
-    attributes of directories come last. Fifos, sockets and devices are skipped and counted.
+    goes on where that one stopped. Several nodes that call this with the same manifest share the
+    work: each takes parts, one finishes, all return the same receipt. The target directory is
+    private to the job until this returns: attributes of directories come last. Fifos, sockets and
+    devices are skipped and counted.
 
     Raises:
         Interrupted: the control says stop; what is done stays.
@@ -109,26 +119,69 @@ class _Copy:
         with Crew(
             self._work(), self._control, effort=effort, size=effort.count(), keep_fds=keep
         ) as crew:
-            self._plan(crew)
-            feed = PartFeed(self._ledger, self._control, durable=self._options.durable)
+            with self._alone(SLOT_PLAN):
+                self._plan(crew)
+            self._copy_parts(crew)
+            with self._alone(SLOT_FINISH):
+                return self._ledger.finished or self._finish(crew, links)
+
+    @contextmanager
+    def _alone(self, slot: int) -> Iterator[None]:
+        """Wait until no other node does this."""
+        while not self._ledger.claim(slot):
+            self._pause()
+        try:
+            yield
+        finally:
+            self._ledger.release(slot)
+
+    def _pause(self) -> None:
+        self._control.check()
+        time.sleep(PAUSE_SECONDS)
+
+    def _copy_parts(self, crew: Crew) -> None:
+        """Do the parts that are free until all are done, here or elsewhere."""
+        while not self._ledger.all_done:
+            feed = PartFeed(
+                self._ledger,
+                self._control,
+                durable=self._options.durable,
+                checkpoint_seconds=self._options.checkpoint_seconds,
+            )
             crew.run(feed.take, feed.settle)
-            crew.run(_giving(_link_groups(links)), self._add)
-            self._control.phase("seal")
-            crew.run(_giving(self._directories()), self._add)
-            if self._options.durable:
-                crew.run(_giving(iter([("sync",)])), lambda _: None)
-        feed.finish()
+            if feed.unsynced:
+                self._sync(crew)
+                feed.finish()
+            self._ledger.refresh()
+            if not self._ledger.all_done:
+                self._pause()
+
+    def _sync(self, crew: Crew) -> None:
+        if self._options.durable:
+            crew.run(_giving(iter([("sync",)])), lambda _: None)
+
+    def _finish(self, crew: Crew, links: Sorter) -> Receipt:
+        """Do what needs all parts: further names, attributes of directories, verification."""
+        crew.run(_giving(_link_groups(links)), self._add)
+        self._control.phase("seal")
+        crew.run(_giving(self._directories()), self._add)
+        self._sync(crew)
         self._receipt.add(self._ledger.receipt)
         if self._options.verify:
             self._verify(self._options.verify)
-        self._ledger.ended()
+        self._ledger.ended(self._receipt)
         return self._receipt
 
     def _verify(self, digest: str) -> None:
         """Read both trees again; what differs from a source that is as it was, has failed."""
         self._control.phase("verify")
         self._control.expect(*(self._ledger.planned or (None, None)))
-        options = CompareOptions(digest=digest, from_disk=True, effort=self._options.effort)
+        options = CompareOptions(
+            digest=digest,
+            skip=frozenset(Aspect) - SUBSTANCE - {Aspect.TIME},
+            from_disk=True,
+            effort=self._options.effort,
+        )
         newer: set[str] = set()
         differences = compare_trees(
             self._source.fd, self._target.fd, control=self._control, options=options
@@ -190,7 +243,7 @@ class _Copy:
     def _directories(self) -> Iterator[Message]:
         """Give all directories, children before parents."""
         for part in self._ledger.parts(backwards=True):
-            paths = [unit[0] for unit in part.units][::-1]
+            paths = [(unit[0], unit[4]) for unit in part.units][::-1]
             for start in range(0, len(paths), BATCH_UNITS):
                 yield ("seal", paths[start : start + BATCH_UNITS])
 

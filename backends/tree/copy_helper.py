@@ -147,20 +147,24 @@ class CopyWork:
         self._copier.guard(first, voice, act)
         return self._copier.receipt.to_wire()
 
-    def _seal(self, voice: Voice, paths: list[str]) -> Message:
+    def _seal(self, voice: Voice, paths: list[tuple[str, int]]) -> Message:
         """Give directories the attributes of their originals."""
         giver = Giver(self._copier.receipt, Skills())
-        for path in paths:
-            if path or self._seal_root:
-                self._copier.guard(path, voice, partial(self._seal_one, path, giver))
+        for path, mtime_ns in paths:
+            self._copier.guard(path, voice, partial(self._seal_one, path, mtime_ns, giver))
         return self._copier.receipt.to_wire()
 
-    def _seal_one(self, path: str, giver: Giver) -> None:
+    def _seal_one(self, path: str, mtime_ns: int, giver: Giver) -> None:
         source = self._source.open(path)
         try:
+            status = os.fstat(source)
+            if mtime_ns not in (0, status.st_mtime_ns):
+                self._copier.receipt.lose(Loss.UNSETTLED, path)
+            if not path and not self._seal_root:
+                return
             target = self._copier.target.directory(path)
             try:
-                giver.give(path, source, target, os.fstat(source))
+                giver.give(path, source, target, status)
             finally:
                 os.close(target)
         finally:

@@ -74,7 +74,7 @@ class Copier:
     def directory(self, path: str, names: list[str] | None, voice: Voice) -> None:
         """Copy the entries of a directory, or those of `names`, but not what is below."""
         try:
-            place = self._open(path)
+            place = self._open(path, new=names is None)
         except OSError as error:
             self._missed(path, error, voice)
             return
@@ -89,10 +89,11 @@ class Copier:
             os.close(place.source)
             os.close(place.target)
 
-    def _open(self, path: str) -> Place:
+    def _open(self, path: str, *, new: bool = False) -> Place:
         source = self._source.open(path)
         try:
-            target = self.target.directory(path)
+            make = self.target.new_directory if new else self.target.directory
+            target = make(path)
         except BaseException:
             os.close(source)
             raise

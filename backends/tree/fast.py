@@ -1,9 +1,11 @@
 """The engine's inner loops: in C where that was built, else in Python; the results are the same."""
 
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
 
+from backends import paths
 from backends.tree import plain
 from backends.tree.plain import Copied, Scanned, Unlinked
 
@@ -13,6 +15,20 @@ except ImportError:  # no compiler was at hand when this was installed
     NATIVE = False
 else:
     NATIVE = True
+
+
+def openat2(root: int, path: str, flags: int, resolve: int) -> int:
+    """Resolve and open as `backends.paths.openat2` does.
+
+    Raises:
+        OSError: what the kernel answers.
+    """
+    if not NATIVE:
+        return paths.openat2(root, path, flags, 0, resolve)
+    fd = _fast.openat2(root, path, flags, resolve)
+    if fd < 0:
+        raise OSError(-fd, os.strerror(-fd))
+    return fd
 
 
 @dataclass(frozen=True, slots=True)

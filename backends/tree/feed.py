@@ -1,6 +1,5 @@
 """Hand the parts of a copy to helpers in small batches, and know when each part is done."""
 
-import os
 import time
 from collections import Counter as Tally
 from collections import deque
@@ -20,8 +19,6 @@ BATCH_BYTES = 32 * 1024**2
 BATCH_UNITS = 64
 #: Length of a piece of a very big file; each is done, synced and recorded by itself.
 PIECE_BYTES = 1024**3
-#: Least time between two syncs of the target while parts are being done, in seconds.
-CHECKPOINT_SECONDS = 15.0
 
 
 @dataclass(slots=True)
@@ -45,11 +42,14 @@ class _Pieces:
 class PartFeed:
     """Gives batches to a crew and takes its replies; records what is done."""
 
-    def __init__(self, ledger: Ledger, control: Control, *, durable: bool) -> None:
+    def __init__(
+        self, ledger: Ledger, control: Control, *, durable: bool, checkpoint_seconds: float
+    ) -> None:
         self._ledger = ledger
         self._control = control
         self._durable = durable
-        self._parts: Iterator[Part] = ledger.parts_to_do()
+        self._checkpoint_seconds = checkpoint_seconds
+        self._parts: Iterator[Part] = ledger.free_parts()
         self._queue: deque[Message] = deque()
         self._open: dict[int, _Open] = {}
         self._tries: Tally[str] = Tally()
@@ -62,7 +62,7 @@ class PartFeed:
         """Give the next batch, or None when there is none until a reply brings one."""
         if self._checkpoint_due():
             self._syncing, self._finished = self._finished, []
-            return ("sync", False)
+            return ("sync",)
         if not self._queue:
             self._open_next()
         if not self._queue:
@@ -89,6 +89,11 @@ class PartFeed:
         part.outstanding -= 1
         self._close_if_done(part)
 
+    @property
+    def unsynced(self) -> bool:
+        """Whether parts are done that are not recorded yet."""
+        return bool(self._finished)
+
     def finish(self) -> None:
         """Record the parts that were done but not yet synced; the caller has synced them."""
         self._record(self._finished)
@@ -97,7 +102,7 @@ class PartFeed:
     def _checkpoint_due(self) -> bool:
         if not self._durable or not self._finished or self._syncing is not None:
             return False
-        return time.monotonic() - self._synced >= CHECKPOINT_SECONDS
+        return time.monotonic() - self._synced >= self._checkpoint_seconds
 
     def _open_next(self) -> None:
         part = next(self._parts, None)
@@ -116,9 +121,7 @@ class PartFeed:
 
     def _copied(self, part: _Open, wire: Message, links: Message, big: list[str]) -> None:
         part.receipt.add(Receipt.from_wire(wire))
-        for device, inode, path in links:
-            part.links.append((device, inode, path))
-            self._ledger.link(device, inode, os.fsencode(path))
+        part.links += [(device, inode, path) for device, inode, path in links]
         for path in big:
             self._put(part, ("big", part.number, path, self._known(path)), first=True)
 
@@ -175,7 +178,7 @@ class PartFeed:
 def _batches(units: list[Unit]) -> Iterator[list[tuple[str, list[str] | None]]]:
     batch: list[tuple[str, list[str] | None]] = []
     entries = size_bytes = 0
-    for path, names, count, size in units:
+    for path, names, count, size, _ in units:
         batch.append((path, names))
         entries += count
         size_bytes += size

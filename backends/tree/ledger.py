@@ -6,7 +6,7 @@
     ["planned", entries, bytes]             the plan is whole
     ["piece", path, bytes, mtime, offset]   a piece of a very big file is on disk
     ["done", number, receipt, links]        a part is on disk
-    ["ended"]                               everything is
+    ["ended", receipt]                      everything is
 
 Only offsets and numbers are kept in memory: about 100 bytes for each part of 10,000 entries.
 """
@@ -24,24 +24,40 @@ from backends.tree.receipt import Receipt
 #: A file's name among those of the same file: device, inode, then the path.
 INODE = struct.Struct(">QQ")
 
+#: What one node at a time does; each part is a slot, too.
+SLOT_PLAN = 0
+SLOT_FINISH = 1
+SLOT_OF_PART = 2
+
 #: What identifies a state of a very big file: path, bytes, modification time.
 State = tuple[str, int, int]
 
 
 class Ledger:
-    """Reads what former runs wrote and writes what this one does."""
+    """Reads what all runs and nodes wrote, and writes what this one does."""
 
     def __init__(self, manifest: Manifest, links: Sorter) -> None:
         self._manifest = manifest
         self._links = links
+        self._read_to: int | None = None
         self._parts: list[int] = []
         self._done: set[int] = set()
         self.pieces: dict[State, set[int]] = {}
         self.planned: tuple[int, int] | None = None
+        self.finished: Receipt | None = None
         self.receipt = Receipt()
         self.trusted = True
-        for offset, record in manifest.records():
+        self.refresh()
+
+    def refresh(self) -> None:
+        """Read what was written since the last time, by whomever."""
+        last = None
+        known = () if self._read_to is None else (self._read_to,)
+        for offset, record in self._manifest.records(*known):
             self._read(offset, record)
+            last = offset
+        if last is not None:
+            self._read_to = self._manifest.end_of(last)
 
     def _read(self, offset: int, record: Record) -> None:
         kind, *rest = record
@@ -56,18 +72,13 @@ class Ledger:
         elif kind == "piece":
             path, size_bytes, mtime_ns, begin = rest
             self.pieces.setdefault((os.fsdecode(path), size_bytes, mtime_ns), set()).add(begin)
-        elif kind == "done":
-            self._remember(rest[0], rest[1], rest[2])
-
-    def _remember(self, number: int, receipt: Any, links: Any) -> None:  # noqa: ANN401 - as msgpack gives them
-        self._done.add(number)
-        self.receipt.add(Receipt.from_wire(receipt))
-        for device, inode, path in links:
-            self.link(device, inode, path)
-
-    def link(self, device: int, inode: int, path: bytes) -> None:
-        """Take note of a name of a file that has several; they are linked at the end."""
-        self._links.add(INODE.pack(device, inode) + path)
+        elif kind == "done" and rest[0] not in self._done:
+            self._done.add(rest[0])
+            self.receipt.add(Receipt.from_wire(rest[1]))
+            for device, inode, path in rest[2]:
+                self._links.add(INODE.pack(device, inode) + path)
+        elif kind == "ended":
+            self.finished = Receipt.from_wire(rest[0])
 
     def begin(self) -> None:
         """Record that a run starts."""
@@ -76,20 +87,18 @@ class Ledger:
     def plan(self) -> None:
         """Record that a plan starts; what an interrupted one left is void."""
         self._manifest.append(["plan"])
-        self._parts.clear()
 
     def part(self, part: Part) -> None:
         """Record a part of the plan."""
         units = [
-            (os.fsencode(path), _encoded(names), entries, size)
-            for path, names, entries, size in part.units
+            (os.fsencode(path), _encoded(names), *numbers) for path, names, *numbers in part.units
         ]
-        self._parts.append(self._manifest.append(["part", part.number, units]))
+        self._manifest.append(["part", part.number, units])
 
     def plan_ended(self, entries: int, size_bytes: int) -> None:
         """Record that the plan is whole, with its sums."""
-        self.planned = (entries, size_bytes)
         self._manifest.append(["planned", entries, size_bytes], sync=True)
+        self.refresh()
 
     def piece(self, state: State, offset: int) -> None:
         """Record that a piece of a very big file is on disk."""
@@ -97,18 +106,35 @@ class Ledger:
         self._manifest.append(["piece", os.fsencode(path), size_bytes, mtime_ns, offset], sync=True)
 
     def done(self, number: int, receipt: Receipt, links: list[tuple[int, int, str]]) -> None:
-        """Record that a part is on disk; `sync` makes the record so."""
+        """Record that a part is on disk, and give it back; `sync` makes the record lasting."""
         encoded = [(device, inode, os.fsencode(name)) for device, inode, name in links]
         self._manifest.append(["done", number, _escaped(receipt), encoded])
-        self._remember(number, _escaped(receipt), ())
+        self._manifest.release(SLOT_OF_PART + number)
 
-    def ended(self) -> None:
-        """Record that the copy is whole and on disk."""
-        self._manifest.append(["ended"], sync=True)
+    def ended(self, receipt: Receipt) -> None:
+        """Record that the copy is whole and on disk, with the receipt of it all."""
+        self._manifest.append(["ended", _escaped(receipt)], sync=True)
+        self.refresh()
 
     def sync(self) -> None:
         """Bring the records to disk."""
         self._manifest.sync()
+
+    def claim(self, slot: int) -> bool:
+        """Take what only one node may do at a time; False while another has it."""
+        if not self._manifest.claim(slot):
+            return False
+        self.refresh()
+        return True
+
+    def release(self, slot: int) -> None:
+        """Give back what `claim` took."""
+        self._manifest.release(slot)
+
+    @property
+    def all_done(self) -> bool:
+        """Whether every planned part is on disk, as far as was read."""
+        return self.planned is not None and len(self._done) == len(self._parts)
 
     def parts(self, *, backwards: bool = False) -> Iterator[Part]:
         """Read the planned parts, the last first if so asked."""
@@ -116,15 +142,22 @@ class Ledger:
             _, number, units = self._manifest.at(offset)
             yield Part(number, [_unit(*unit) for unit in units])
 
-    def parts_to_do(self) -> Iterator[Part]:
-        """Read the planned parts that are not done."""
-        done = frozenset(self._done)
-        return (part for part in self.parts() if part.number not in done)
+    def free_parts(self) -> Iterator[Part]:
+        """Take the parts that are not done and that no other node has, one after another."""
+        for part in self.parts():
+            if part.number in self._done or not self.claim(SLOT_OF_PART + part.number):
+                continue
+            if part.number in self._done:
+                self.release(SLOT_OF_PART + part.number)
+                continue
+            yield part
 
 
-def _unit(path: bytes, names: list[bytes] | None, entries: int, size_bytes: int) -> Unit:
+def _unit(
+    path: bytes, names: list[bytes] | None, entries: int, size_bytes: int, mtime_ns: int
+) -> Unit:
     decoded = None if names is None else [os.fsdecode(name) for name in names]
-    return os.fsdecode(path), decoded, entries, size_bytes
+    return os.fsdecode(path), decoded, entries, size_bytes, mtime_ns
 
 
 def _escaped(receipt: Receipt) -> Any:  # noqa: ANN401 - builtin values for a record

@@ -5,10 +5,12 @@ tore off is as if it had never been written, and is cut off by the next writer. 
 of builtin values in MessagePack, the first value names the kind; paths in them are bytes.
 """
 
+import fcntl
 import os
 import struct
 import tempfile
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, Self
 
 import msgspec
@@ -18,17 +20,27 @@ MAGIC = b"vfolder manifest 1\n"
 #: Longest record taken for real, in bytes; anything longer is a torn or foreign tail.
 RECORD_BYTES_MAX = 64 * 1024 * 1024
 
+#: Bytes that are locked, far behind any record: one to append, and one for each slot.
+_APPENDING = 1 << 40
+_SLOTS = _APPENDING + 1
+
 _HEAD = struct.Struct("!IQ")
 Record = list[Any]
 
 
 class Manifest:
-    """An open manifest; owns its descriptor. One process appends, others may read."""
+    """An open manifest; owns its descriptor. Processes of several nodes may share the file.
+
+    Appending is alone by a record lock (fcntl(2), which network file systems carry), so are the
+    slots of `claim`; a process that dies loses its locks. They belong to the process: it opens a
+    manifest once, and its helpers have none.
+    """
 
     def __init__(self, fd: int, *, lasting: bool = True) -> None:
         self.fd = fd
         self._lasting = lasting
-        self._end = self._check()
+        with self._alone():
+            self._end = self._check()
 
     @classmethod
     def open(cls, directory_fd: int, name: str) -> Self:
@@ -46,22 +58,31 @@ class Manifest:
         with tempfile.TemporaryFile() as file:
             return cls(os.dup(file.fileno()), lasting=False)
 
-    def _check(self) -> int:
-        """Find the end of the last whole record and cut off what is behind it."""
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        fcntl.lockf(self.fd, fcntl.LOCK_EX, 1, _APPENDING)
+        try:
+            yield
+        finally:
+            fcntl.lockf(self.fd, fcntl.LOCK_UN, 1, _APPENDING)
+
+    def _check(self, end: int = len(MAGIC)) -> int:
+        """Find the end of the last whole record from `end` on and cut off what is behind it."""
         size = os.fstat(self.fd).st_size
+        if end == size > len(MAGIC):
+            return end
         head = os.pread(self.fd, len(MAGIC), 0)
         if not MAGIC.startswith(head):
             raise ValueError("This file is not a manifest.")
         if head != MAGIC:
             os.pwrite(self.fd, MAGIC, 0)
             return len(MAGIC)
-        end = max((end for _, _, end in self._walk(size)), default=len(MAGIC))
+        end = max((end for _, _, end in self._walk(end, size)), default=end)
         if end < size:
             os.ftruncate(self.fd, end)
         return end
 
-    def _walk(self, size: int) -> Iterator[tuple[int, bytes, int]]:
-        offset = len(MAGIC)
+    def _walk(self, offset: int, size: int) -> Iterator[tuple[int, bytes, int]]:
         while offset + _HEAD.size <= size:
             length, check = _HEAD.unpack(os.pread(self.fd, _HEAD.size, offset))
             if length > min(RECORD_BYTES_MAX, size - offset - _HEAD.size):
@@ -74,13 +95,14 @@ class Manifest:
 
     def append(self, record: Record, *, sync: bool = False) -> int:
         """Write one record and give its offset; with `sync` it is on disk, and all before it."""
-        offset = self._end
         payload = msgspec.msgpack.encode(record)
         data = memoryview(_HEAD.pack(len(payload), xxhash.xxh3_64_intdigest(payload)) + payload)
-        while data:
-            count = os.pwrite(self.fd, data, self._end)
-            self._end += count
-            data = data[count:]
+        with self._alone():
+            offset = self._end = self._check(self._end)
+            while data:
+                count = os.pwrite(self.fd, data, self._end)
+                self._end += count
+                data = data[count:]
         if sync:
             self.sync()
         return offset
@@ -90,16 +112,33 @@ class Manifest:
         if self._lasting:
             os.fdatasync(self.fd)
 
-    def records(self) -> Iterator[tuple[int, Record]]:
-        """Read all records in the order they were written, each with its offset."""
-        for offset, payload, _ in self._walk(self._end):
+    def records(self, since: int = len(MAGIC)) -> Iterator[tuple[int, Record]]:
+        """Read the records from an offset on, in the order they were written, with offsets."""
+        for offset, payload, _ in self._walk(since, os.fstat(self.fd).st_size):
             yield offset, msgspec.msgpack.decode(payload)
+
+    def claim(self, slot: int) -> bool:
+        """Take a numbered slot for this process until it releases it or ends; False: not free."""
+        try:
+            fcntl.lockf(self.fd, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, _SLOTS + slot)
+        except (BlockingIOError, PermissionError):
+            return False
+        return True
+
+    def release(self, slot: int) -> None:
+        """Give a slot back."""
+        fcntl.lockf(self.fd, fcntl.LOCK_UN, 1, _SLOTS + slot)
 
     def at(self, offset: int) -> Record:
         """Read again the record that `records` found at this offset."""
-        (length, _) = _HEAD.unpack(os.pread(self.fd, _HEAD.size, offset))
-        record: Record = msgspec.msgpack.decode(os.pread(self.fd, length, offset + _HEAD.size))
+        payload = os.pread(self.fd, self.end_of(offset) - offset, offset)[_HEAD.size :]
+        record: Record = msgspec.msgpack.decode(payload)
         return record
+
+    def end_of(self, offset: int) -> int:
+        """Tell where the record at this offset ends: where to read on later."""
+        (length, _) = _HEAD.unpack(os.pread(self.fd, _HEAD.size, offset))
+        return offset + _HEAD.size + int(length)
 
     def close(self) -> None:
         """Close the file."""

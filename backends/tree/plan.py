@@ -22,8 +22,9 @@ SLICE_ENTRIES = 2_000
 #: Most directories scanned in one batch.
 BATCH_DIRECTORIES = 64
 
-#: A directory, some of its names (None: all of them), how many entries and bytes they are.
-Unit = tuple[str, list[str] | None, int, int]
+#: A directory, some of its names (None: all of them), how many entries and bytes they are, and the
+#: directory's modification time, in nanoseconds (0: it could not be read).
+Unit = tuple[str, list[str] | None, int, int, int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +56,7 @@ def scan_for_plan(source: Anchor, batch: list[str], loops: Loops, voice: Voice) 
         try:
             units.append(_scan_one(source, path, below, loops, voice))
         except OSError:
-            units.append((path, None, 0, 0))
+            units.append((path, None, 0, 0, 0))
     return units, below
 
 
@@ -66,10 +67,11 @@ def _scan_one(source: Anchor, path: str, below: list[str], loops: Loops, voice: 
     sliced = False
     fd = source.open(path)
     try:
+        mtime_ns = os.fstat(fd).st_mtime_ns
         for piece in loops.scan(fd, names=True):
             if len(names) >= SLICE_ENTRIES:
                 sliced = True
-                voice.reply(([(path, names, len(names), size_bytes)], below[:]))
+                voice.reply(([(path, names, len(names), size_bytes, mtime_ns)], below[:]))
                 below.clear()
                 names, size_bytes = [], 0
             names += piece[9] or ()
@@ -77,7 +79,7 @@ def _scan_one(source: Anchor, path: str, below: list[str], loops: Loops, voice: 
             size_bytes += piece[0] + sum(inode[2] for inode in piece[6])
     finally:
         os.close(fd)
-    return (path, names if sliced else None, len(names), size_bytes)
+    return (path, names if sliced else None, len(names), size_bytes, mtime_ns)
 
 
 class Planner:

@@ -10,7 +10,11 @@ EXAMPLES_MAX = 10
 
 
 class Loss(StrEnum):
-    """Why an entry, or a quality of it, is not in the result."""
+    """Why an entry, or a quality of it, is not in the result.
+
+    `unsettled` names a directory in which entries came or went since the plan: the copy has them
+    as they were at some moment, and may lack new directories.
+    """
 
     DEVICE = "device"
     FIFO = "fifo"
@@ -19,6 +23,7 @@ class Loss(StrEnum):
     UNREADABLE = "unreadable"
     VANISHED = "vanished"
     CHANGED = "changed"
+    UNSETTLED = "unsettled"
     FAILED = "failed"
     DIFFERENT = "different"
     OWNER = "owner"

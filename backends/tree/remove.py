@@ -6,11 +6,11 @@ has open, a mount) is named and left, with the directories above it.
 """
 
 import errno
+import itertools
 import os
 import stat
 from collections import Counter as Tally
 from dataclasses import dataclass, field
-from functools import partial
 
 from backends.tree.anchor import READ_DIRECTORY, Anchor, file_system, join, split_name
 from backends.tree.attributes import unlock
@@ -169,13 +169,15 @@ class RemoveWork:
         """Empty or drop a batch of directories."""
         kind, paths = message
         self._begin()
-        act = partial(self._empty, voice) if kind == "empty" else self._drop
+        if kind == "drop":
+            self._drop_all(paths)
+            return self._reply(paths)
         for path in paths:
             try:
-                act(path)
+                self._empty(voice, path)
             except OSError as error:
                 self._resist(path, error)
-        return self._reply(paths if kind == "drop" else [])
+        return self._reply([])
 
     def _begin(self) -> None:
         self._files = self._size_bytes = self._dropped = 0
@@ -250,14 +252,26 @@ class RemoveWork:
         if os.geteuid() == os.fstat(directory).st_uid:
             os.fchmod(directory, stat.S_IRWXU)
 
-    def _drop(self, path: str) -> None:
-        parent, name = split_name(path)
-        fd = self._anchor.open(parent)
+    def _drop_all(self, paths: list[str]) -> None:
+        """Drop directories; siblings come together and share one opening of their parent."""
+        for parent, group in itertools.groupby(paths, key=lambda path: split_name(path)[0]):
+            try:
+                fd = self._anchor.open(parent)
+            except OSError as error:
+                self._resist(parent, error)
+                continue
+            try:
+                for path in group:
+                    self._drop(fd, path)
+            finally:
+                os.close(fd)
+
+    def _drop(self, fd: int, path: str) -> None:
         try:
-            self._rmdir(fd, name)
+            self._rmdir(fd, split_name(path)[1])
             self._dropped += 1
-        finally:
-            os.close(fd)
+        except OSError as error:
+            self._resist(path, error)
 
     def _rmdir(self, fd: int, name: str) -> None:
         try:

@@ -37,16 +37,22 @@ class Target:
         try:
             return self._anchor.open(path)
         except FileNotFoundError:
-            parent, name = split_name(path)
-            above = self.directory(parent)
-            try:
-                with suppress(FileExistsError):  # another helper was quicker
-                    os.mkdir(name, 0o700, dir_fd=above)
-            except OSError as error:
-                raise fatal(error) from error
-            finally:
-                os.close(above)
+            return self.new_directory(path)
+
+    def new_directory(self, path: str) -> int:
+        """Make a directory that is most likely missing, and open it."""
+        parent, name = split_name(path)
+        if not name:
             return self._anchor.open(path)
+        above = self.directory(parent)
+        try:
+            with suppress(FileExistsError):
+                os.mkdir(name, 0o700, dir_fd=above)
+        except OSError as error:
+            raise fatal(error) from error
+        finally:
+            os.close(above)
+        return self._anchor.open(path)
 
     def make(self, place: Place, name: str, status: os.stat_result) -> int | None:
         """Create a target file; None when it is there already and whole."""
@@ -120,5 +126,18 @@ class Target:
             os.chown(name, status.st_uid, status.st_gid, dir_fd=place.target, follow_symlinks=False)
         except PermissionError:
             receipt.lose(Loss.OWNER, join(place.path, name))
+        self._xattrs_of_link(place, name, receipt)
         times = (status.st_atime_ns, status.st_mtime_ns)
         os.utime(name, ns=times, dir_fd=place.target, follow_symlinks=False)
+
+    def _xattrs_of_link(self, place: Place, name: str, receipt: Receipt) -> None:
+        """Keep what a link may have (trusted and security only): these calls want paths."""
+        source = f"/proc/self/fd/{place.source}/{name}"
+        with suppress(OSError):  # not every file system lists them, nor every user
+            for attribute in os.listxattr(source, follow_symlinks=False):
+                value = os.getxattr(source, attribute, follow_symlinks=False)
+                try:
+                    target = f"/proc/self/fd/{place.target}/{name}"
+                    os.setxattr(target, attribute, value, follow_symlinks=False)
+                except OSError as error:
+                    receipt.lose(Loss.XATTR, join(place.path, name), f"{attribute}: {error}")

@@ -9,10 +9,11 @@ from core.control import Unattended
 
 source, target, place, native = sys.argv[1:]
 manifest = Manifest.open(os.open(place, os.O_RDONLY), "job.manifest")
-copy_tree(
+receipt = copy_tree(
     os.open(source, os.O_PATH),
     os.open(target, os.O_PATH),
     control=Unattended(),
     manifest=manifest,
     options=CopyOptions(effort=Effort(helpers=2, loops=Loops(native=native == "c"))),
 )
+sys.stdout.write(f"{receipt}\n")

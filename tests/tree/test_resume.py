@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from backends.tree import CompareOptions, Manifest, compare_trees, copy_tree
+from backends.tree import CompareOptions, CopyOptions, Manifest, compare_trees, copy_tree
 from backends.tree.feed import PIECE_BYTES
 from backends.tree.manifest import MAGIC
+from backends.tree.plan import PART_ENTRIES
 from core.control import Cancelled, Counter, Unattended
 from tests.tree.trees import Opener, hostile
 
@@ -138,6 +139,59 @@ def test_work_of_another_boot_is_not_trusted(tmp_path: Path, anchor: Opener) -> 
     manifest.close()
     assert receipt.reused == 0
     assert (target / "file").read_bytes() == b"right"
+
+
+def test_parts_are_marked_done_at_checkpoints_and_not_done_again(
+    tmp_path: Path, anchor: Opener
+) -> None:
+    class Stopping(Unattended):
+        def check(self) -> None:
+            if any(record[0] == "done" for _, record in manifest.records()):
+                raise Cancelled
+
+    source, target = tmp_path / "a", tmp_path / "b"
+    for directory in range(12):
+        (source / f"d{directory}").mkdir(parents=True)
+        for number in range(PART_ENTRIES // 4):
+            (source / f"d{directory}/f{number}").touch()
+    manifest = Manifest.open(anchor(tmp_path), "job.manifest")
+    options = CopyOptions(checkpoint_seconds=0)
+    with pytest.raises(Cancelled):
+        copy_tree(
+            anchor(source), anchor(target), control=Stopping(), manifest=manifest, options=options
+        )
+    done = {record[1] for _, record in manifest.records() if record[0] == "done"}
+    copy_tree(anchor(source), anchor(target), control=Unattended(), manifest=manifest)
+    every = [record[1] for _, record in manifest.records() if record[0] == "done"]
+    manifest.close()
+    assert done
+    assert sorted(every) == list(range(len(every)))
+    assert list(compare_trees(anchor(source), anchor(target), control=Unattended())) == []
+
+
+def test_two_processes_share_the_parts_of_one_job(tmp_path: Path, anchor: Opener) -> None:
+    source, target = tmp_path / "a", tmp_path / "b"
+    for directory in range(12):
+        (source / f"d{directory}").mkdir(parents=True)
+        for number in range(PART_ENTRIES // 4):
+            (source / f"d{directory}/f{number}").touch()
+    os.link(source / "d0/f0", source / "d11/other-name")
+    target.mkdir()
+    script = [sys.executable, SCRIPT, source, target, tmp_path, "c"]
+    environment = os.environ | {"PYTHONPATH": os.getcwd()}
+    both = [subprocess.Popen(script, env=environment, stdout=subprocess.PIPE) for _ in range(2)]
+    receipts = [process.communicate()[0] for process in both]
+    assert [process.returncode for process in both] == [0, 0]
+    assert receipts[0] == receipts[1]
+    manifest = Manifest.open(anchor(tmp_path), "job.manifest")
+    kinds = [record[0] for _, record in manifest.records()]
+    parts = [record[1] for _, record in manifest.records() if record[0] == "done"]
+    manifest.close()
+    assert kinds.count("begin") == 2
+    assert kinds.count("planned") == kinds.count("ended") == 1
+    assert sorted(parts) == sorted(set(parts)) == list(range(kinds.count("part")))
+    assert len(parts) >= 3
+    assert list(compare_trees(anchor(source), anchor(target), control=Unattended())) == []
 
 
 @pytest.mark.slow
