@@ -29,7 +29,7 @@ def client_door(settings: Settings | None = None) -> Flask:
 def internal_door(settings: Settings | None = None) -> Flask:
     """The door for Prometheus and probes (default port 16023)."""
     settings = _begin("internal", settings)
-    app = make_app("internal", settings)
+    app = make_app("internal", settings, measured=False)
     app.register_blueprint(probes.blueprint)
     app.register_blueprint(documents.pages)
     app.register_blueprint(internal.metrics)

@@ -6,7 +6,7 @@ are open, by method and path. The comparison takes the same time however much of
 
 import hmac
 
-from flask import Flask, request
+from flask import Flask, g, request
 
 from core.errors import Forbidden
 
@@ -23,8 +23,10 @@ def require_secret(app: Flask, secret: str) -> None:
     def check() -> None:
         if request.method == "GET" and request.path in OPEN_PATHS:
             return
+        g.stranger = True
         given = request.headers.get(HEADER, "")
         if not given:
             raise Forbidden(f"The header {HEADER} is missing.")
         if not hmac.compare_digest(given.encode("latin-1", "replace"), wanted):
             raise Forbidden("The secret is wrong; it is `secret` of [api.manager].")
+        g.stranger = False

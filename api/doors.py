@@ -17,6 +17,7 @@ from api.dispatch import ask_broker
 from api.health import Ask, Health, Part
 from api.jobs import Jobs
 from api.live import Live
+from api.measures import measure
 from api.plans import Planner
 from backends.base import Backend, capabilities
 from backends.mounts import Mounts
@@ -145,13 +146,15 @@ def current_door() -> Door:
     return cast("Door", current_app.extensions[_KEY])
 
 
-def make_app(name: str, settings: Settings) -> Flask:
+def make_app(name: str, settings: Settings, *, measured: bool = True) -> Flask:
     """A Flask app with what all doors share: problems, request ids, one log line per request."""
     app = Flask(name, static_folder=None)
     app.url_map.merge_slashes = False  # a redirect would hide that no such route exists
     app.extensions[_KEY] = Door(settings)
     app.before_request(_begin)
     app.after_request(_end)
+    if measured:
+        app.after_request(_count)
     problems.install(app)
     return app
 
@@ -162,6 +165,11 @@ def _begin() -> None:
     g.began = time.monotonic()
     structlog.contextvars.clear_contextvars()
     structlog.contextvars.bind_contextvars(request_id=g.request_id)
+
+
+def _count(response: Response) -> Response:
+    measure(response, g.began)
+    return response
 
 
 def _end(response: Response) -> Response:
