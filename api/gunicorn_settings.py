@@ -48,7 +48,7 @@ def for_door(door: str, settings: Settings) -> dict[str, Any]:
         "keepalive": 15,
         # Streams get this long after SIGTERM.
         "graceful_timeout": max(1, round(doors.grace_seconds)),
-        "sendfile": True,
+        # `sendfile` stays unset: gunicorn reads any value at all, true as well, as «do not».
         # Heartbeat files in memory: on a slow disk fchmod(2) blocks the worker.
         "worker_tmp_dir": "/dev/shm" if os.path.isdir("/dev/shm") else None,  # noqa: S108 - not ours to make safe: gunicorn uses mkstemp
         # Tickets travel in the query string; the largest the parser takes.

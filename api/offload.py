@@ -13,6 +13,7 @@ only the headers of a `FilePart`, and the places its result passes through are o
 import os
 import resource
 import select
+import socket
 import threading
 import time
 from collections.abc import Callable
@@ -23,12 +24,17 @@ from gunicorn.workers.gthread import ThreadWorker
 
 from api.client.sending import FilePart
 
+#: tcp(7): how much unsent data makes a socket not writable (Linux 3.12).
+TCP_NOTSENT_LOWAT = 25
 #: Threads that send to all waiting sockets of a process: several, for one may wait for a disk.
 SENDERS = 4
-#: One sendfile(2) moves at most this much.
-SLICE_BYTES = 4 << 20
-#: One socket may take this much before others get their turn.
-BURST_BYTES = 16 << 20
+#: What a reader is sent at first; doubled each time it took all of it, up to the most. A kernel
+#: takes 4 MiB from us for a reader that stalls: a thousand such fill the TCP memory of the machine,
+#: and then nobody is sent anything.
+FIRST_BYTES = 256 * 1024
+MOST_BYTES = 4 << 20
+#: A socket counts as writable when less than this is unsent, which is what shows a slow reader.
+UNSENT_BYTES = 256 * 1024
 #: A reader that takes nothing for this long is gone.
 SEND_SILENCE_SECONDS = 60.0
 #: How often the silent are looked for.
@@ -45,6 +51,7 @@ class Stream:
         self.moved = time.monotonic()
         #: A sender has it in hand.
         self.busy = False
+        self._slice = FIRST_BYTES
 
     @property
     def left(self) -> int:
@@ -52,22 +59,23 @@ class Stream:
         return self.part.end - self.part.position
 
     def send(self) -> bool:
-        """Send what the socket takes now; true when nothing is left.
+        """Send a slice, as much as the socket takes; true when nothing is left.
 
         Raises:
             OSError: the reader is gone, the file shrank, or the storage failed.
         """
-        target, source, budget = self.conn.sock.fileno(), self.part.fileno(), BURST_BYTES
-        while self.left > 0 and budget > 0:
-            try:
-                sent = os.sendfile(target, source, self.part.position, min(self.left, SLICE_BYTES))
-            except BlockingIOError:
-                return False
-            if sent == 0:
-                raise ConnectionResetError("the file shrank while it was sent")
-            self.part.position += sent
-            budget -= sent
-            self.moved = time.monotonic()
+        wanted = min(self.left, self._slice)
+        try:
+            sent = os.sendfile(
+                self.conn.sock.fileno(), self.part.fileno(), self.part.position, wanted
+            )
+        except BlockingIOError:
+            return False
+        if sent == 0 < wanted:
+            raise ConnectionResetError("the file shrank while it was sent")
+        self.part.position += sent
+        self.moved = time.monotonic()
+        self._slice = min(self._slice * 2, MOST_BYTES) if sent == wanted else FIRST_BYTES
         return self.left == 0
 
     def abandon(self) -> None:
@@ -166,7 +174,7 @@ class OffloadWorker(ThreadWorker):
         def application(environ: dict[str, Any], start_response: Any) -> Any:  # noqa: ANN401 - WSGI
             body = inner(environ, start_response)
             part = getattr(body, "filelike", None)
-            if not isinstance(part, FilePart) or self.cfg.is_ssl or not self.cfg.sendfile:
+            if not isinstance(part, FilePart) or self.cfg.is_ssl or self.cfg.sendfile is False:
                 return body
             self._here.part = part
             return ()  # gunicorn sends the headers, and that is all it does
@@ -194,6 +202,7 @@ class OffloadWorker(ThreadWorker):
             return kept
         stream = Stream(conn, part, keepalive=kept)
         conn.sock.settimeout(0)
+        conn.sock.setsockopt(socket.IPPROTO_TCP, TCP_NOTSENT_LOWAT, UNSENT_BYTES)
         try:
             done = stream.send()
         except OSError:

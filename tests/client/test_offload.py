@@ -4,15 +4,19 @@ import socket
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from pathlib import Path
 from urllib.parse import urlsplit
 
 import gunicorn
 import pytest
 import requests
+from gunicorn.config import Config
 from gunicorn.http.wsgi import Response
 from gunicorn.workers.gthread import ThreadWorker
 
+from api import gunicorn_settings
 from tests.client.conftest import ClientDoor, Folder
+from tests.support.doors import settings_in
 
 STALLED = 200
 BIG = 64 << 20
@@ -30,11 +34,15 @@ def request(url: str, text: str, receive_buffer: int | None = None) -> Iterator[
         yield client
 
 
-def test_what_we_rely_on_in_gunicorn() -> None:
+def test_what_we_rely_on_in_gunicorn(tmp_path: Path) -> None:
     assert gunicorn.version_info[0] == 27
     for name in ("load_wsgi", "handle", "_keepalive_after", "finish_request", "init_process"):
         assert callable(getattr(ThreadWorker, name))
     assert callable(Response.send_headers)
+    config = Config()
+    for name, value in gunicorn_settings.for_door("client", settings_in(tmp_path)).items():
+        config.set(name, value)
+    assert config.sendfile is not False
 
 
 def test_stalled_readers_hold_up_nobody(door: ClientDoor, folder: Folder) -> None:
