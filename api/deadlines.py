@@ -15,6 +15,7 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from typing import Any, ParamSpec, TypeVar
 
+from core import metrics
 from core.errors import DeadlineExceeded, Unavailable
 
 #: Calls to one volume that are under way at once in one process. More would only fight for the
@@ -48,6 +49,23 @@ class Deadlines:
             DeadlineExceeded: no answer in time.
             Unavailable: every thread of the volume is stuck.
         """
+        began = time.perf_counter()
+        outcome = "error"
+        try:
+            result = self._call(volume, act, *args, **kwargs)
+            outcome = "ok"
+        except DeadlineExceeded:
+            outcome = "late"
+            raise
+        except Unavailable:
+            outcome = "busy"
+            raise
+        finally:
+            seconds = time.perf_counter() - began
+            metrics.BACKEND_SECONDS.labels(volume, outcome).observe(seconds)
+        return result
+
+    def _call(self, volume: str, act: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         lane = self._lanes.get(volume) or self._new_lane(volume)
         context = contextvars.copy_context()
         future = lane.submit(lambda: context.run(act, *args, **kwargs))

@@ -11,13 +11,12 @@ import structlog
 from flask import Flask, Response, current_app, g, request
 from redis import Redis
 
-from api import encoding, problems
+from api import encoding, metrics, problems
 from api.deadlines import Deadlines
 from api.dispatch import ask_broker
 from api.health import Ask, Health, Part
 from api.jobs import Jobs
 from api.live import Live
-from api.measures import measure
 from api.plans import Planner
 from backends.base import Backend, capabilities
 from backends.mounts import Mounts
@@ -85,6 +84,11 @@ class Door:
         return Live(client, self.jobs.store.get, self.jobs.document, limit)
 
     @cached_property
+    def mounts(self) -> Mounts:
+        """The volumes as threads of their own see them, once `health` was asked."""
+        return Mounts(self.settings)
+
+    @cached_property
     def health(self) -> Health:
         """How this node is."""
         asks: dict[Part, Ask] = {
@@ -92,7 +96,7 @@ class Door:
             for name, database in _NEEDED.items()
         }
         asks["broker", "jobs"] = partial(ask_broker, self.settings)
-        return Health(asks, Mounts(self.settings))
+        return Health(asks, self.mounts)
 
     @cached_property
     def planner(self) -> Planner:
@@ -153,9 +157,9 @@ def make_app(name: str, settings: Settings, *, measured: bool = True) -> Flask:
     app.extensions[_KEY] = Door(settings)
     app.before_request(_begin)
     app.after_request(_end)
-    if measured:
-        app.after_request(_count)
     problems.install(app)
+    if measured:
+        metrics.install(app)
     return app
 
 
@@ -165,11 +169,6 @@ def _begin() -> None:
     g.began = time.monotonic()
     structlog.contextvars.clear_contextvars()
     structlog.contextvars.bind_contextvars(request_id=g.request_id)
-
-
-def _count(response: Response) -> Response:
-    measure(response, g.began)
-    return response
 
 
 def _end(response: Response) -> Response:

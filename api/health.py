@@ -44,7 +44,7 @@ class Health:
 
         Nothing is known to be wrong before the first look is done.
         """
-        self._start()
+        self.start()
         checks = [check for service in self._services if (check := service.check())]
         checks += self._volumes()
         healthy = all(check["is_healthy"] for check in checks)
@@ -59,7 +59,8 @@ class Health:
             },
         }
 
-    def _start(self) -> None:
+    def start(self) -> None:
+        """Begin to look, in the background; again is nothing."""
         with self._lock:
             if self._started:
                 return

@@ -3,26 +3,45 @@
 from collections.abc import Iterable
 from typing import cast
 
-from flask import Blueprint, Response
-from prometheus_client import CONTENT_TYPE_LATEST, Metric, generate_latest
+from flask import Blueprint, Response, current_app
+from flask.sansio.blueprints import BlueprintSetupState
+from prometheus_client import Metric, generate_latest
 from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.registry import Collector
 
-from api.doors import current_door
+from api.doors import Door, current_door
+from api.gauges import ClusterGauges, VolumeGauges
 from core import metrics_files
 from core.settings import Settings
 
+#: The text format that every Prometheus reads.
+CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+#: Reads of the files that may find one gone.
+TRIES = 3
+_KEY = "vfolder.collectors"
+
 metrics = Blueprint("metrics", __name__)
+
+
+@metrics.record
+def _collectors(state: BlueprintSetupState) -> None:
+    door: Door = state.app.extensions["vfolder.door"]
+    state.app.extensions[_KEY] = [
+        AllProcesses(door.settings),
+        ClusterGauges(door.settings),
+        VolumeGauges(door.mounts),
+    ]
 
 
 @metrics.get("/metrics")
 def prometheus() -> Response:
     """Every metric of every process of this node, in Prometheus' text format."""
-    collector = _AllProcesses(current_door().settings)
-    return Response(generate_latest(collector), content_type=CONTENT_TYPE_LATEST)
+    current_door().health.start()
+    parts: list[Collector] = current_app.extensions[_KEY]
+    return Response(b"".join(generate_latest(part) for part in parts), content_type=CONTENT_TYPE)
 
 
-class _AllProcesses(Collector):
+class AllProcesses(Collector):
     """The counters of every process of this node, added up."""
 
     def __init__(self, settings: Settings) -> None:
@@ -30,5 +49,13 @@ class _AllProcesses(Collector):
 
     def collect(self) -> Iterable[Metric]:
         """Read the processes' files anew."""
+        for _ in range(TRIES):
+            try:
+                return self._merged()
+            except FileNotFoundError:  # a door was started anew while its files were read
+                continue
+        return self._merged()
+
+    def _merged(self) -> Iterable[Metric]:
         files = [str(path) for path in metrics_files.all_files(self._settings)]
         return cast("Iterable[Metric]", MultiProcessCollector.merge(files))  # type: ignore[no-untyped-call] # the library's

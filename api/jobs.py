@@ -143,6 +143,8 @@ class Jobs:
 
 def retry_after(job: Job) -> int:
     """When to look again, in seconds: the older the job, the later; sooner near its end."""
+    if job.state.ended:
+        return RETRY_AFTER_MIN
     age = time.time() - int(job.fields["created_at"]) / 1000
     wish = RETRY_AFTER_MIN + age / AGE_PER_RETRY_SECOND
     progress = job.member("progress") or {}

@@ -12,9 +12,9 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-import orjson
 import redis
 
+from api import encoding
 from core.errors import JobNotFound, Unavailable
 from core.jobs import Job
 from core.store import LIVE_CHANNEL
@@ -181,4 +181,4 @@ class Live:
 
 
 def _event(kind: str, version: int, document: dict[str, Any]) -> bytes:
-    return b"id: %d\nevent: %s\ndata: %s\n\n" % (version, kind.encode(), orjson.dumps(document))
+    return b"id: %d\nevent: %s\ndata: %s\n\n" % (version, kind.encode(), encoding.dumps(document))

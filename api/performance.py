@@ -12,7 +12,8 @@ from backends.base import HasMetric
 from core.errors import Unsupported
 from core.telemetry import logger
 
-_KEY = "storage:volume_stats:"
+#: Where the speed of a volume is kept, as the manager knows it.
+KEY = "storage:volume_stats:"
 _log = logger(__name__)
 
 
@@ -41,7 +42,7 @@ def performance(door: Door, volume: str) -> dict[str, Any]:
 
 def _cached(door: Door, volume: str) -> dict[str, Any] | None:
     try:
-        text = cast("str | None", door.volume_stats.get(_KEY + volume))
+        text = cast("str | None", door.volume_stats.get(KEY + volume))
     except RedisError as error:
         _log.warning("volume speed not cached", volume=volume, reason=type(error).__name__)
         return None
@@ -56,6 +57,6 @@ def _cached(door: Door, volume: str) -> dict[str, Any] | None:
 def _keep(door: Door, volume: str, document: dict[str, Any]) -> None:
     seconds = door.settings.storage_proxy.volume_stats.cache_ttl
     try:
-        door.volume_stats.set(_KEY + volume, orjson.dumps(document), px=int(seconds * 1000))
+        door.volume_stats.set(KEY + volume, orjson.dumps(document), px=int(seconds * 1000))
     except RedisError as error:
         _log.warning("volume speed not cached", volume=volume, reason=type(error).__name__)

@@ -13,8 +13,7 @@ from flask import Flask, Response, g, request
 from redis import RedisError
 from werkzeug.exceptions import HTTPException
 
-from api import encoding
-from api.measures import UNFORESEEN
+from api import encoding, metrics
 from core.errors import PROBLEM_TYPE_BASE, Defect, StorageError, Unavailable
 from core.os_failures import translate
 from core.telemetry import logger
@@ -57,10 +56,10 @@ def install(app: Flask) -> None:
 def respond(error: Exception) -> Response:
     """The answer to an error, whatever it is."""
     if isinstance(error, HTTPException):
-        g.error_code = UNFORESEEN
+        metrics.note_error(error)
         return _framework_response(error)
     known = _known(error)
-    g.error_code = UNFORESEEN if isinstance(known, Defect) else known.error_code
+    metrics.note_error(known)
     if known.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
         _log.warning("request failed", error_code=known.error_code, detail=known.detail)
     response = _response(document(known), known.status)

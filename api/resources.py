@@ -55,6 +55,8 @@ class Answer:
     schema: type[ma.Schema] | None = None
     content_type: str = JSON
     headers: tuple[str, ...] = ()
+    #: Other media types it may come in.
+    also: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,7 +175,8 @@ def _success(answer: Answer) -> dict[str, Any]:
     if answer.schema:
         found["content"] = {answer.content_type: {"schema": answer.schema}}
     elif answer.content_type != JSON:
-        found["content"] = {answer.content_type: {}}  # bytes or a stream: no JSON Schema
+        # Bytes or a stream: no JSON Schema.
+        found["content"] = {kind: {} for kind in (answer.content_type, *answer.also)}
     return found
 
 

@@ -5,6 +5,7 @@
     <scope>/.vfolder/uploads/<upload id> upload bytes
     <scope>/.vfolder/trash/<job id>      renamed away, until purged
     <scope>/.vfolder/jobs/<job id>.manifest
+    <scope>/.vfolder/jobs/<job id>.report   entries that could not be done
     <scope>/.vfolder/meta/<vfolder hex>  what the manager stores about a vfolder
 
 All of ours is inside the quota scope: only there the right owner pays, and project quotas,
@@ -23,6 +24,7 @@ UPLOADS = "uploads"
 TRASH = "trash"
 JOBS = "jobs"
 META = "meta"
+REPORT_SUFFIX = ".report"
 #: Marks the layout version for the reference's tools.
 VERSION_FILE = "version.txt"
 VERSION_TEXT = "3"
@@ -52,6 +54,11 @@ def trash(scope: QuotaScope | None, job: str) -> PurePosixPath:
 def manifest(scope: QuotaScope | None, job: str) -> PurePosixPath:
     """A job's file beside the data."""
     return area(scope, JOBS) / f"{job}.manifest"
+
+
+def report(scope: QuotaScope | None, job: str) -> PurePosixPath:
+    """The entries that a job could not do, as JSON lines."""
+    return area(scope, JOBS) / f"{job}{REPORT_SUFFIX}"
 
 
 def metadata(vfolder: VFolderId) -> PurePosixPath:

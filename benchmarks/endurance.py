@@ -76,7 +76,8 @@ def report(site: Site, jobs: list[Job], items: int) -> None:
         for before, after in itertools.pairwise(effects)
         if before[0] != after[0]
     ]
-    print(f"{[(job.verb, job.state.value, job.attempt) for job in jobs]}")
+    for job in jobs:
+        print(f"{job.verb}: {job.state.value} in attempt {job.attempt} {job.member('error') or ''}")
     print(f"standstill per restart: {', '.join(f'{gap:.1f} s' for gap in gaps)}")
     begun_twice = len(gaps)  # the effect at work when the run was killed is begun again
     print(f"effects begun again: {begun_twice} of {items} ({ITEM_MILLISECONDS} ms each)")

@@ -4,7 +4,6 @@ The record lives in Redis (`core.store`); this module says what it is and which 
 Celery message is only a doorbell; its task id is the job id.
 """
 
-import json
 import os
 import time
 from dataclasses import dataclass, field
@@ -13,7 +12,7 @@ from enum import StrEnum
 from typing import Any
 from uuid import UUID
 
-import orjson
+from core import json_text
 
 #: Lowest number first; what nobody asked to hurry has the middle one.
 PRIORITY_FIRST, PRIORITY_DEFAULT, PRIORITY_LAST = 0, 5, 9
@@ -155,12 +154,7 @@ class Job:
     def member(self, name: str) -> Any:  # noqa: ANN401 - any JSON value
         """A JSON field of the record, or None."""
         text = self.fields.get(name)
-        if not text:
-            return None
-        try:
-            return orjson.loads(text)
-        except orjson.JSONDecodeError:  # a name that is not UTF-8: its lone surrogates are escaped
-            return json.loads(text)
+        return json_text.loads(text) if text else None
 
     def document(self) -> dict[str, Any]:
         """What callers see of a job: the same in polls, lists, event streams and the CLI."""

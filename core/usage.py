@@ -3,9 +3,9 @@
 import time
 from typing import Any, cast
 
-import orjson
 import redis
 
+from core import json_text
 from core.jobs import moment
 from core.names import VFolderId
 from core.store import PREFIX
@@ -23,14 +23,14 @@ class UsageBook:
     def keep(self, volume: str, vfolder: VFolderId, document: dict[str, Any]) -> None:
         """Store what a count found, with the moment it ended."""
         document = document | {"as_of": moment(int(time.time() * 1000))}
-        self._redis.set(_key(volume, vfolder), orjson.dumps(document), ex=KEEP_SECONDS)
+        self._redis.set(_key(volume, vfolder), json_text.dumps(document), ex=KEEP_SECONDS)
 
     def last(self, volume: str, vfolder: VFolderId) -> dict[str, Any] | None:
         """The last count with its `as_of`, or None when there is none."""
         text = cast("str | None", self._redis.get(_key(volume, vfolder)))
         if text is None:
             return None
-        document: dict[str, Any] = orjson.loads(text)
+        document: dict[str, Any] = json_text.loads(text)
         return document
 
     def forget(self, volume: str, vfolder: VFolderId) -> None:

@@ -7,7 +7,7 @@ from core.settings import Settings
 from deploy import listeners
 
 _HEADER = "X-BackendAI-Storage-Auth-Token"
-_PATHS = {"manager": "/openapi.json", "internal": "/metrics"}
+_PATHS = {"manager": "/docs", "internal": "/metrics"}
 _NOTES = {
     "manager": "the API",
     "client": "uploads and downloads, by ticket",

@@ -3,4 +3,4 @@
 set -euo pipefail
 export DEBIAN_FRONTEND=noninteractive RUNLEVEL=1
 apt-get update -qq
-apt-get install -y -qq --no-install-recommends nginx-light curl acl attr rsync xfsprogs btrfs-progs e2fsprogs fuse3 strace fpart rclone >/dev/null
+apt-get install -y -qq --no-install-recommends nginx-light curl acl attr rsync xfsprogs btrfs-progs e2fsprogs fuse3 strace fpart rclone prometheus >/dev/null

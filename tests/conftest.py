@@ -19,6 +19,7 @@ _PROGRAMS = {
     "acl": "setfacl",
     "attr": "setfattr",
     "curl": "curl",
+    "prometheus": "promtool",
     "fuse": "fusermount3",
     "strace": "strace",
     "chattr": "chattr",

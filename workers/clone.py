@@ -68,6 +68,7 @@ class Clone:
         """Do what is left to do of the clone."""
         self._make_scope()
         manifest = self._context.manifest(self._root, self._target.scope)
+        self._context.report(self._root, self._target.scope, goes_on=True)
         if self._published(manifest):
             return self._outcome(manifest.last("copied") or {})
         if descriptors.exists(PurePosixPath(self._target.directory), self._root):

@@ -17,8 +17,12 @@ from core.names import QuotaScope
 from core.requests import Request
 from core.settings import Settings
 from core.store import JobStore
+from core.telemetry import logger
 from workers.manifest import Manifest, flock
+from workers.report import Report
 from workers.run import Run
+
+_log = logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +46,7 @@ class Context:
         self._open = ExitStack()
         self._manifest: Manifest | None = None
         self._leftovers: list[tuple[Manifest, int]] = []
+        self._report: Report | None = None
 
     def backend(self, volume: str) -> PosixBackend:
         """The backend of a volume, as one with a mounted tree.
@@ -70,6 +75,30 @@ class Context:
         self._open.callback(found.close)
         self._leftovers.append((found, root_fd))
         return found
+
+    def report(self, root_fd: int, scope: QuotaScope | None, *, goes_on: bool) -> None:
+        """Keep every fault of the run in the job's report, too.
+
+        A verb that `goes_on` from its manifest must have taken the fence before.
+        """
+        begin = Report if goes_on else Report.anew
+        self._report = begin(root_fd, scope, self.run.job.id, self.run.job.attempt)
+        self._open.callback(self._report.close)
+        self.run.on_fault = self._report.add
+
+    @property
+    def report_lost(self) -> int:
+        """Lines that the report lacks because the volume refused them."""
+        return self._report.lost if self._report else 0
+
+    def sync(self) -> None:
+        """Bring the report to disk; what cannot be is only the report's loss."""
+        if self._report is None:
+            return
+        try:
+            self._report.sync()
+        except OSError as error:
+            _log.warning("report not synced", errno=error.errno)
 
     @contextmanager
     def room(self, root_fd: int, path: PurePosixPath) -> Iterator[int]:

@@ -6,15 +6,18 @@ rename is marked first: a vfolder that is made anew under the same id meanwhile 
 
 import os
 from pathlib import PurePosixPath
+from typing import Any, cast
 
 from backends import descriptors, layout, paths
 from backends.tree import RemoveOptions, remove_tree
-from core.control import Counter
-from core.errors import EntryNotFound
+from core.control import Control, Counter
+from core.errors import EntryNotFound, StorageError
 from core.jobs import State
 from core.names import VFolderId, VFolderPath
+from core.os_failures import translate
 from core.requests import DeleteFilesRequest, DeleteRequest
 from workers.context import Context, Outcome
+from workers.run import Run
 
 #: The two prefix directories of a vfolder that may be left empty.
 PREFIX_LEVELS = 2
@@ -37,6 +40,7 @@ class Delete:
         if scope and not descriptors.exists(PurePosixPath(scope.directory), self._root):
             return self._outcome(existed=False)
         manifest = self._context.manifest(self._root, scope)
+        self._context.report(self._root, scope, goes_on=False)
         renamed = manifest.last("renamed") is not None
         if not renamed and not descriptors.exists(self._trash, self._root):
             renamed = self._rename()
@@ -77,8 +81,6 @@ class Delete:
                 options=RemoveOptions(effort=self._context.effort),
             )
             os.fsync(parent)
-        for path, reason in removal.left_named:
-            self._run.fault(path, reason)
         self._left = removal.left
 
     def _outcome(self, *, existed: bool) -> Outcome:
@@ -101,16 +103,22 @@ class DeleteFiles:
     def __call__(self) -> Outcome:
         """Remove every entry; absent ones and, without `recursive`, directories are skipped."""
         skipped, failed = 0, 0
+        root_of_volume = self._context.root(self._request.volume)
+        self._context.report(root_of_volume, self._vfolder.scope, goes_on=False)
         self._run.phase("delete")
         with self._context.backend(self._request.volume).open_vfolder(self._vfolder) as root:
             for text in self._request.paths:
                 self._run.check()
+                path = VFolderPath.parse(text)
                 try:
-                    skipped += not self._remove(root, VFolderPath.parse(text))
-                except OSError as error:
+                    skipped += not self._remove(root, path)
+                except _Resisted:
+                    failed += 1
+                except (OSError, StorageError) as error:
                     failed += 1
                     self._run.count(Counter.FAILED, 1)
-                    self._run.fault(text, os.strerror(error.errno or 0))
+                    known = translate(error) if isinstance(error, OSError) else error
+                    self._run.fault(str(path), known.detail)
         return Outcome(
             sentence=f"deleted entries of {self._vfolder}",
             result={"named": len(self._request.paths), "skipped": skipped, "failed": failed},
@@ -123,11 +131,11 @@ class DeleteFiles:
     def _remove(self, root: int, path: VFolderPath) -> bool:
         try:
             with paths.parent_beneath(root, path) as (parent, name):
-                return self._remove_entry(parent, name)
+                return self._remove_entry(parent, name, path)
         except EntryNotFound:
             return False
 
-    def _remove_entry(self, parent: int, name: str) -> bool:
+    def _remove_entry(self, parent: int, name: str, path: VFolderPath) -> bool:
         try:
             os.unlink(name, dir_fd=parent)
         except FileNotFoundError:
@@ -136,9 +144,28 @@ class DeleteFiles:
             if not self._request.recursive:
                 return False
             options = RemoveOptions(effort=self._context.effort)
-            removal = remove_tree(parent, name, control=self._run, options=options)
-            for path, reason in removal.left_named:
-                self._run.fault(path, reason)
-            return removal.complete
+            below = cast("Control", _Below(self._run, str(path)))
+            if not remove_tree(parent, name, control=below, options=options).complete:
+                raise _Resisted from None
+            return True
         self._run.count(Counter.DELETED, 1)
         return True
+
+
+class _Resisted(Exception):
+    """Entries below a named directory are left; each has been told."""
+
+
+class _Below:
+    """The run's control for a tree below the vfolder's root: faults are named from the root."""
+
+    def __init__(self, run: Run, top: str) -> None:
+        self._run = run
+        self._top = top
+
+    def __getattr__(self, name: str) -> Any:  # noqa: ANN401 - whatever the control has
+        return getattr(self._run, name)
+
+    def fault(self, path: str, reason: str) -> None:
+        """See `Control.fault`."""
+        self._run.fault(f"{self._top}/{path}" if path else self._top, reason)

@@ -13,10 +13,10 @@ from collections.abc import Callable
 from typing import Any
 from uuid import uuid4
 
-import orjson
 import redis
 
 from backends.tree import Throttle
+from core import json_text
 from core.control import Cancelled, Counter, Interrupted, LeaseLost, Released
 from core.jobs import Job
 from core.nodes import boot_clock
@@ -51,9 +51,15 @@ class Run:
     """The right to work on a job, and the `Control` handed to engines."""
 
     def __init__(
-        self, store: JobStore, job: Job, lease_seconds: float, drain: Drain = NODE
+        self,
+        store: JobStore,
+        job: Job,
+        lease_seconds: float,
+        *,
+        name: str = "",
+        drain: Drain = NODE,
     ) -> None:
-        self.id = new_run_id()
+        self.id = name or new_run_id()
         self.job = job
         self.progress = Progress()
         self._store = store
@@ -67,6 +73,7 @@ class Run:
         self._thread: threading.Thread | None = None
         self._teller: threading.Thread | None = None
         self.throttle = Throttle()
+        self.on_fault: Callable[[str, str], None] | None = None
         self.on_expect: Callable[[int | None, int | None], None] | None = None
 
     def start(self, tell: Teller | None = None) -> None:
@@ -133,6 +140,8 @@ class Run:
     def fault(self, path: str, reason: str) -> None:
         """See `Control.fault`."""
         self.progress.fault(path, reason)
+        if self.on_fault is not None:
+            self.on_fault(path, reason)
 
     # -- Points of the job's life ------------------------------------------------------------------
     def point_of_no_return(self) -> None:
@@ -154,7 +163,7 @@ class Run:
 
     def snapshot(self) -> str:
         """Progress as JSON."""
-        return orjson.dumps(self.progress.snapshot()).decode()
+        return json_text.dumps(self.progress.snapshot())
 
     # -- Renewal -----------------------------------------------------------------------------------
     def _beat(self) -> None:

@@ -4,16 +4,14 @@ Errors become a job's end exactly here. A job that was not ours, or that goes ba
 ends its Celery task with `Ignore`, so that no result is stored over the truth.
 """
 
-import json
 from collections.abc import Callable
 from typing import Any, Protocol, cast
 
-import orjson
 import redis
 from celery.exceptions import Ignore
 from tenacity import retry, retry_if_exception_type, stop_after_delay, wait_exponential
 
-from core import requests
+from core import json_text, requests
 from core.control import Cancelled, Interrupted, LeaseLost, Released
 from core.errors import Defect, JobNotFound, StorageError
 from core.events.herald import Herald
@@ -28,7 +26,7 @@ from workers.context import Context, Outcome
 from workers.delete import Delete, DeleteFiles
 from workers.drain import NODE
 from workers.incarnation import here
-from workers.run import Run
+from workers.run import Run, new_run_id
 from workers.usage import Usage
 
 _log = logger(__name__)
@@ -90,12 +88,12 @@ class Runner:
             JobFailed: it failed; the record says why.
         """
         with bind(job_id=job_id):
-            job, run = self._claim(job_id)
+            job, run = self._claim(job_id, new_run_id())
             with bind(attempt=str(job.attempt), verb=job.verb, volume=job.volume):
                 return self._attend(job, run, tell)
 
     @_patiently
-    def _claim(self, job_id: str) -> tuple[Job, Run]:
+    def _claim(self, job_id: str, name: str) -> tuple[Job, Run]:
         try:
             job = self._store.get(job_id)
         except JobNotFound as error:
@@ -103,14 +101,13 @@ class Runner:
         if NODE.wanted:  # another node takes it; this one is going down
             self._bell(ring_of(job))
             raise Ignore
-        run = Run(self._store, job, self._settings.vfolder.jobs.lease_seconds)
         node = self._settings.storage_proxy.node_id
         lease = self._settings.vfolder.jobs.lease_seconds
-        answer = self._store.claim(job_id, run.id, node, lease, here())
+        answer = self._store.claim(job_id, name, node, lease, here())
         if answer != "ok":
             _log.info("doorbell ignored", why=answer)
             raise Ignore
-        run.job = self._store.get(job_id)
+        run = Run(self._store, self._store.get(job_id), lease, name=name)
         return run.job, run
 
     def _attend(self, job: Job, run: Run, tell: Teller) -> str:
@@ -120,7 +117,7 @@ class Runner:
             self._herald.started(job)
         context: Context | None = None
         try:
-            request = requests.parse(orjson.loads(job.fields["request"]))
+            request = requests.parse(json_text.loads(job.fields["request"]))
             context = Context(run, request, self._settings, self._store)
             outcome = self._work(context, request)
             return self._settle(run, context, outcome)
@@ -164,7 +161,10 @@ class Runner:
             _log.warning("clean-up left to the sweep", reason=type(error).__name__)
 
     def _settle(self, run: Run, context: Context, outcome: Outcome) -> str:
-        result = encode(outcome.result | {"sentence": outcome.sentence})
+        facts = outcome.result | {"sentence": outcome.sentence}
+        if context.report_lost:
+            facts["report_lost"] = context.report_lost
+        result = json_text.dumps(facts)
         self._end(run, context, Ending(outcome.state, result, "", run.snapshot()))
         if outcome.state is State.CANCELLED:
             raise JobCancelled
@@ -172,12 +172,16 @@ class Runner:
 
     def _fail(self, run: Run, context: Context | None, problem: dict[str, Any]) -> Exception:
         try:
-            self._end(run, context, Ending(State.FAILED, "", encode(problem), run.snapshot()))
+            self._end(
+                run, context, Ending(State.FAILED, "", json_text.dumps(problem), run.snapshot())
+            )
         except LeaseLost:  # the run that has the job now will see for itself
             return cast("Exception", Ignore())
         return JobFailed(problem["detail"])
 
     def _end(self, run: Run, context: Context | None, ending: Ending) -> None:
+        if context is not None:
+            context.sync()
         if not self._finish(run, context, ending):
             raise LeaseLost("the job was taken over before it could be settled")
         _log.info("job ended", state=ending.state.value)
@@ -212,14 +216,6 @@ def ring_of(job: Job) -> Ring:
     """The doorbell of a job."""
     title = job.fields.get("title", "")
     return Ring(job.id, queue_name(job.volume, job.lane), job.priority, job.verb, title)
-
-
-def encode(document: dict[str, Any]) -> str:
-    """A document as JSON; a name that is not UTF-8 keeps its lone surrogates escaped."""
-    try:
-        return orjson.dumps(document).decode()
-    except TypeError:
-        return json.dumps(document)
 
 
 def problem_of(error: Exception) -> dict[str, Any]:

@@ -3,116 +3,31 @@
 Secrets go by environment and configuration, never by argument: arguments are seen by everybody.
 """
 
-import os
+import importlib
 import sys
-import warnings
 from typing import Any
 
-import billiard.pool
-from celery import Celery
-from celery.platforms import SecurityWarning
-from celery.signals import worker_process_init, worker_shutting_down
-
-from backends.mounts import Mounts
+from core import metrics_files, telemetry
 from core import settings as configuration
-from core import telemetry
 from core.errors import ConfigurationError
-from core.settings import Settings
-from workers import app as workers_app
-from workers.drain import NODE
-from workers.queues import queues_of
-from workers.sweeps import schedule
-from workers.upkeep import Upkeep
 
-_log = telemetry.logger(__name__)
+NAMES = ("worker", "beat", "flower")
 #: The exit status for wrong words or a wrong configuration (as in sysexits.h, EX_USAGE is 64).
 USAGE = 2
-#: How often a leaving child looks whether its last result was read, every 0.1 s.
-LAST_RESULT_TRIES = 10
-
-
-def worker(app: Celery, settings: Settings) -> None:
-    """Prove the mounts, choose the queues, run until drained."""
-    node = settings.storage_proxy.node_id
-    mounts = Mounts(settings)
-    mounts.start()
-    found = mounts.state()
-    for name, volume in found.items():
-        _log.info("volume probed", volume=name, proven=volume.proven, reason=volume.reason)
-    proven = [name for name, volume in found.items() if volume.proven]
-    Upkeep.settings, Upkeep.mounts = settings, mounts
-    app.steps["worker"].add(Upkeep)
-    worker_shutting_down.connect(_drain, weak=False)
-    worker_process_init.connect(_child_started, weak=False)
-    # Owners and modes of files are kept, which only root can: it is root on purpose.
-    warnings.filterwarnings("ignore", category=SecurityWarning)
-    app.worker_main(
-        [
-            "--quiet",  # no banner: the log says what matters
-            "worker",
-            "--pool=prefork",
-            f"--concurrency={settings.vfolder.worker.concurrency}",
-            f"--hostname={node}@%h",
-            f"--queues={','.join(queues_of(proven, node))}",
-            "--without-gossip",
-            "--without-mingle",
-            "--task-events",
-            "--loglevel=INFO",
-        ],
-    )
-
-
-def _drain(**_facts: Any) -> None:  # noqa: ANN401 - what Celery passes to a signal
-    NODE.begin()
-    _log.info("drain begun")
-
-
-def _child_started(**_facts: Any) -> None:  # noqa: ANN401 - what Celery passes to a signal
-    telemetry.configure("worker")
-    # At a drain the main process may stop reading before a child's last result: the child would
-    # wait 30 s for it. Nobody needs that result: the job's record has the truth.
-    billiard.pool.GUARANTEE_MESSAGE_CONSUMPTION_RETRY_LIMIT = LAST_RESULT_TRIES
-
-
-def beat(app: Celery, settings: Settings) -> None:
-    """Ring for the sweeps, by the clock."""
-    app.conf.beat_schedule = schedule(settings)
-    app.start(
-        ["--quiet", "beat", "--loglevel=INFO", f"--schedule={settings.state_dir / 'beat-schedule'}"]
-    )
-
-
-def flower(app: Celery, settings: Settings) -> None:
-    """The operators' view: behind a password, read-only, on its own address."""
-    own = settings.vfolder.flower
-    if not own.password:
-        raise ConfigurationError("Set [vfolder.flower] password; Flower does not run without one.")
-    os.environ["FLOWER_BASIC_AUTH"] = f"{own.user}:{own.password}"
-    app.start(
-        [
-            "flower",
-            f"--address={own.address.host}",
-            f"--port={own.address.port}",
-            "--read-only=True",
-            "--purge-offline-workers=3600",
-            "--tasks-columns=name,uuid,state,args,result,received,started,runtime,worker",
-            "--loglevel=WARNING",
-        ],
-    )
-
-
-PROCESSES = {"worker": worker, "beat": beat, "flower": flower}
 
 
 def main(arguments: list[str]) -> int:
     """Run the named process; returns its exit status."""
-    if len(arguments) != 1 or arguments[0] not in PROCESSES:
-        sys.stderr.write(f"usage: python -m workers.serve {'|'.join(PROCESSES)}\n")
+    if len(arguments) != 1 or arguments[0] not in NAMES:
+        sys.stderr.write(f"usage: python -m workers.serve {'|'.join(NAMES)}\n")
         return USAGE
     telemetry.configure(arguments[0])
     try:
         settings = configuration.load()
-        PROCESSES[arguments[0]](workers_app.make(settings), settings)
+        metrics_files.start_fresh(settings, arguments[0])
+        # Only now may anything import prometheus_client, which reads its variable once.
+        processes: Any = importlib.import_module("workers.processes")
+        processes.run(arguments[0], settings)
     except ConfigurationError as error:
         sys.stderr.write(f"{error.detail}\n")
         return USAGE

@@ -82,16 +82,17 @@ class Sweep:
             os.close(room)
 
     def _entry(self, room: int, name: str, old: float) -> bool:
+        is_report = name.endswith(layout.REPORT_SUFFIX)
         try:
-            job = self._store.get(name.removesuffix(".manifest"))
-            dead = job.state.ended
+            job = self._store.get(PurePosixPath(name).stem)
+            dead = job.state.ended and not is_report  # kept as long as the job is
         except JobNotFound:
             dead = True
         try:
             found = os.stat(name, dir_fd=room, follow_symlinks=False)
             if not dead or found.st_ctime > old:
                 return False
-            if name.endswith(".manifest"):
+            if is_report or name.endswith(".manifest"):
                 os.unlink(name, dir_fd=room)
             else:
                 remove_tree(room, name, control=Unattended())

@@ -46,6 +46,8 @@ class Usage:
         """Walk the tree and store what was found with its moment."""
         self._context.run.phase("count")
         backend = self._context.backend(self._request.volume)
+        root_of_volume = self._context.root(self._request.volume)
+        self._context.report(root_of_volume, self._vfolder.scope, goes_on=False)
         with backend.open_vfolder(self._vfolder) as root:
             options = UsageOptions(histogram=True, top=TOP, effort=self._context.effort)
             found = measure_tree(root, control=self._context.run, options=options)

@@ -19,6 +19,7 @@ from api.client.routes import blueprint
 from api.doors import current_door
 from backends.archives import plan
 from backends.archives.zips import StoredZip
+from core import metrics
 from core.errors import InvalidParameters, PathEscape, StorageError
 from core.names import VFolderId, VFolderPath
 from core.telemetry import logger
@@ -105,6 +106,7 @@ class Archive:
                 left -= len(part)
                 if part:
                     yield part
+                    metrics.STREAMED_BYTES.labels("out").inc(len(part))
                 if left <= 0:
                     return
         except StorageError as error:

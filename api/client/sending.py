@@ -15,6 +15,7 @@ from werkzeug.exceptions import RequestedRangeNotSatisfiable
 
 from api.client import ranges
 from api.client.disposition import attachment
+from core import metrics
 
 #: Reads of this size where the server has no sendfile (TLS).
 CHUNK_BYTES = 256 * 1024
@@ -35,7 +36,7 @@ class FilePart:
 
     def __init__(self, file: FileIO, start: int, length: int) -> None:
         self.file = file
-        self.position = start
+        self.position = self._start = start
         self.end = start + length
         file.seek(start)
 
@@ -64,6 +65,7 @@ class FilePart:
         if self.file.closed:
             return
         self.file.close()
+        metrics.STREAMED_BYTES.labels("out").inc(self.position - self._start)
         if self.position < self.end:
             raise ConnectionResetError(errno.ECONNRESET, "the file shrank while it was sent")
 

@@ -17,6 +17,7 @@ from api.client import tus
 from api.client.receiving import BUFFER_BYTES, Body
 from backends.refusals import translated
 from backends.uploads import Staging
+from core import metrics
 from core.upload_store import UploadStore
 from core.uploads import Lease, LeaseHeld, OffsetMismatch, Wish
 
@@ -129,6 +130,7 @@ class Writer:
             while data:
                 written = os.write(self._staging.descriptor, data)
                 self.offset += written
+                metrics.STREAMED_BYTES.labels("in").inc(written)
                 data = data[written:]
 
     def _commit(self, *, flowing: bool, proved: bool) -> None:

@@ -9,6 +9,7 @@ from api.manager import (
     jobs,
     nodes,
     quota_scopes,
+    reports,
     status,
     tickets,
     usage,
@@ -30,6 +31,7 @@ def install(api: Api) -> None:
         tickets,
         bgtasks,
         jobs,
+        reports,
         nodes,
     ):
         api.register_blueprint(resource.blueprint)

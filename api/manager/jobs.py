@@ -2,14 +2,16 @@
 
 import time
 from collections.abc import Iterator
-from datetime import datetime
-from typing import Any
+from http import HTTPStatus
 
 from flask import Response, request
 
+from api import retries, wishes
 from api.doors import current_door
-from api.encoding import answer
+from api.encoding import answer, no_content
 from api.jobs import Asked, pointer, retry_after
+from api.live import WAIT_MAX_SECONDS
+from api.manager.job_filters import asked_list
 from api.resources import Act, Answer, Resource
 from api.schemas.jobs import AnyJobBody, AskedJob, JobDocument, JobLog, JobPage, JobPlan
 from core.errors import (
@@ -19,11 +21,11 @@ from core.errors import (
     Locked,
     NotCancellable,
     QuotaScopeNotFound,
+    Unavailable,
     VFolderExists,
     VFolderNotFound,
 )
 from core.jobs import Job
-from core.store.lists import INDEXED, PAGE_DEFAULT, PAGE_MAX, Query
 
 blueprint = Resource("jobs", __name__, description="Long operations.")
 
@@ -37,13 +39,8 @@ _SUBMITS = (VFolderNotFound, VFolderExists, QuotaScopeNotFound, Locked, KeyReuse
 
 def accepted(job: Job) -> Response:
     """202 with the job, where to find it and when to look again."""
-    waits = _wait_wish()
-    if waits:
-        job = current_door().live.wait(job.id, waits)
-    response = _document(job, 202)
+    response = _document(_ended_within(job, wishes.wait_seconds()), 202)
     response.headers["Location"] = f"/v1/jobs/{job.id}"
-    if waits:
-        response.headers["Preference-Applied"] = f"wait={waits:g}"
     return response
 
 
@@ -51,18 +48,19 @@ def _document(job: Job, status: int = 200) -> Response:
     response = answer(current_door().jobs.document(job), status)
     response.headers["ETag"] = job.etag
     response.headers["Cache-Control"] = "no-store"
-    if not job.state.ended:
+    if waits := wishes.wait_seconds():
+        response.headers["Preference-Applied"] = f"wait={min(waits, WAIT_MAX_SECONDS):g}"
+    if status == HTTPStatus.ACCEPTED or not job.state.ended:
         response.headers["Retry-After"] = str(retry_after(job))
     return response
 
 
-def _wait_wish() -> float:
-    """The seconds of `Prefer: wait=N` (RFC 7240), 0 when not asked."""
-    for wish in request.headers.get("Prefer", "").split(","):
-        name, _, value = wish.strip().partition("=")
-        if name.strip().lower() == "wait" and value.strip().isdigit():
-            return float(value)
-    return 0.0
+def _ended_within(job: Job, seconds: float) -> Job:
+    """The job once it has ended or the time is over; at once when too many wait already."""
+    try:
+        return current_door().live.wait(job.id, seconds) if seconds else job
+    except Unavailable:
+        return job
 
 
 @blueprint.act(
@@ -85,18 +83,22 @@ def submit_job(body: AskedJob) -> Response:
     jobs = current_door().jobs
     if body.plan:
         return answer(current_door().planner.plan(body.request))
-    key = request.headers.get("Idempotency-Key", "")
-    if len(key) > KEY_MAX:
-        raise pointer("Idempotency-Key", f"is longer than {KEY_MAX} characters")
     deadline = int((time.time() + body.deadline_seconds) * 1000) if body.deadline_seconds else 0
     asked = Asked(
         requester=body.requester,
-        idempotency_key=key,
+        idempotency_key=_key(),
         label=body.label,
         priority=body.priority,
         deadline_ms=deadline,
     )
     return accepted(jobs.submit(body.request, asked))
+
+
+def _key() -> str:
+    key = request.headers.get("Idempotency-Key", "")
+    if len(key) > KEY_MAX:
+        raise pointer("Idempotency-Key", f"is longer than {KEY_MAX} characters")
+    return key
 
 
 @blueprint.act("GET", "/v1/jobs", Act(gives={200: Answer("One page.", JobPage)}))
@@ -107,36 +109,9 @@ def list_jobs() -> Response:
     moment as in RFC 3339); `limit` (50, at most 500) and `cursor` (from `next`). Jobs that come or
     end meanwhile do not shift the pages.
     """
-    arguments = request.args
-    unknown = set(arguments) - {*INDEXED, "since", "limit", "cursor"}
-    if unknown:
-        raise pointer(min(unknown), "is not a filter of this list")
-    query = Query(
-        filters={name: arguments[name] for name in INDEXED if arguments.get(name)},
-        limit=_limit(arguments.get("limit", "")),
-        cursor=arguments.get("cursor", ""),
-        since_ms=_since(arguments.get("since", "")),
-    )
+    query = asked_list(request.args)
     page = current_door().jobs.lists.page(query)
     return answer({"jobs": [job.document() for job in page.jobs], "next": page.next or None})
-
-
-def _limit(text: str) -> int:
-    if not text:
-        return PAGE_DEFAULT
-    digits = text.isascii() and text.isdigit() and len(text) <= len(str(PAGE_MAX))
-    if not digits or not 1 <= int(text) <= PAGE_MAX:
-        raise pointer("limit", f"must be a whole number from 1 to {PAGE_MAX}")
-    return int(text)
-
-
-def _since(text: str) -> int:
-    if not text:
-        return 0
-    try:
-        return int(datetime.fromisoformat(text).timestamp() * 1000)
-    except (ValueError, OverflowError):
-        raise pointer("since", "must be a moment as in RFC 3339") from None
 
 
 @blueprint.act(
@@ -144,7 +119,9 @@ def _since(text: str) -> int:
     "/v1/jobs/<job_id>",
     Act(
         gives={
-            200: Answer("The job.", JobDocument, headers=("Retry-After",)),
+            200: Answer(
+                "The job; while it lives, `Retry-After` says when to look again.", JobDocument
+            ),
             304: Answer("Unchanged."),
         },
         refuses=(JobNotFound,),
@@ -157,13 +134,12 @@ def get_job(job_id: str) -> Response:
     `Retry-After` says when to look again. `Prefer: wait=N` delays the answer until the job ends,
     N seconds at most.
     """
-    waits = _wait_wish()
-    door = current_door()
-    job = door.live.wait(job_id, waits) if waits else door.jobs.store.get(job_id)
-    if job.etag in request.headers.get("If-None-Match", ""):
-        return Response(
-            status=304, headers={"ETag": job.etag, "Retry-After": str(retry_after(job))}
-        )
+    job = _ended_within(current_door().jobs.store.get(job_id), wishes.wait_seconds())
+    if wishes.has_it(job.etag):
+        headers = {"ETag": job.etag, "Cache-Control": "no-store"}
+        if not job.state.ended:
+            headers["Retry-After"] = str(retry_after(job))
+        return Response(status=304, headers=headers)
     return _document(job)
 
 
@@ -207,23 +183,49 @@ def resume_job(job_id: str) -> Response:
     Act(gives={202: _ACCEPTED}, refuses=(JobNotFound, Conflict, *_SUBMITS)),
 )
 def retry_job(job_id: str) -> Response:
-    """Ask again for what an ended job was asked: a new job, linked by `retry_of`."""
-    jobs = current_door().jobs
-    old = jobs.store.get(job_id)
+    """Ask again for what an ended job was asked: a new job, linked by `retry_of`.
+
+    `?only=failed` asks again for those paths of a `delete-files` that failed; other verbs are tried
+    again as a whole. `Idempotency-Key` holds as for a first request.
+    """
+    door = current_door()
+    old = door.jobs.store.get(job_id)
     if not old.state.ended:
         raise Conflict("The job has not ended yet; cancel it first, or wait.", job_id=old.id)
+    only = _only()
     asked = Asked(
         requester=old.fields.get("requester", ""),
+        idempotency_key=_key(),
         label=old.fields.get("label", ""),
         priority=old.priority,
         retry_of=old.id,
     )
-    return accepted(jobs.submit(_request_of(old), asked))
+    if only:
+        again = door.deadlines.call(old.volume, retries.only_failed, old, door.volumes)
+    else:
+        again = retries.whole(old)
+    return accepted(door.jobs.submit(again, asked))
 
 
-def _request_of(job: Job) -> dict[str, Any]:
-    found: dict[str, Any] = job.member("request")
-    return found
+def _only() -> bool:
+    unknown = set(request.args) - {"only"}
+    if unknown:
+        raise pointer(min(unknown), "is not a parameter of a retry")
+    only = request.args.get("only")
+    if only not in (None, "failed"):
+        raise pointer("only", "must be failed, or left out")
+    return only == "failed"
+
+
+@blueprint.act(
+    "DELETE",
+    "/v1/jobs/<job_id>",
+    Act(gives={204: Answer("Forgotten.")}, refuses=(JobNotFound, Conflict)),
+)
+def forget_job(job_id: str) -> Response:
+    """Forget a job that has ended: its record, its log and its report; this never cancels."""
+    current_door().jobs.store.forget(job_id)
+    return no_content()
 
 
 @blueprint.act(
@@ -250,8 +252,7 @@ def follow_job(job_id: str) -> Response:
     """
     door = current_door()
     door.jobs.store.get(job_id)
-    seen = request.headers.get("Last-Event-ID", "")
-    stream = door.live.stream(job_id, int(seen) if seen.isascii() and seen.isdigit() else -1)
+    stream = door.live.stream(job_id, wishes.last_event_id())
     first = next(stream)
     headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
 

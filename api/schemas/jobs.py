@@ -7,17 +7,24 @@ from typing import Any, ClassVar
 import marshmallow as ma
 from marshmallow import fields, validate
 
-from api.schemas.fields import Body, VolumeName
+from api.schemas.fields import Body, PathField, VFolderField, VolumeName
 from core import requests
 from core.jobs import PRIORITY_DEFAULT, PRIORITY_FIRST, PRIORITY_LAST, Lane, State
+from core.names import VFolderId, VFolderPath
 
 LABEL_MAX = 200
 #: The longest deadline that may be asked: a year (seconds).
 DEADLINE_MAX_SECONDS = 365 * 86_400
-_VFOLDER = {
-    "description": "VFolder: `<user|project>:<uuid>/<uuid>`.",
-    "example": "user:6a3ce8b1-1b2c-4d5e-8f90-0123456789ab/0f1e2d3c4b5a69788796a5b4c3d2e1f0",
-}
+
+
+def _encodable(text: str) -> None:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise ma.ValidationError("Not text: it has half of a surrogate pair.") from None
+
+
+_LABEL = validate.And(validate.Length(max=LABEL_MAX), _encodable)
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,10 +52,10 @@ class JobBody(ma.Schema):
     )
     requester = fields.String(
         load_default="",
-        validate=validate.Length(max=LABEL_MAX),
+        validate=_LABEL,
         metadata={"description": "Who asks; jobs are listed by it and keys are kept apart by it."},
     )
-    label = fields.String(load_default="", validate=validate.Length(max=LABEL_MAX))
+    label = fields.String(load_default="", validate=_LABEL)
     priority = fields.Integer(
         strict=True,
         load_default=PRIORITY_DEFAULT,
@@ -66,8 +73,8 @@ class JobBody(ma.Schema):
 class CloneBody(JobBody):
     """Make `target` a copy of `source`; the target must not exist."""
 
-    source = fields.String(required=True, metadata=_VFOLDER)
-    target = fields.String(required=True, metadata=_VFOLDER)
+    source = VFolderField("source")
+    target = VFolderField("target")
     target_volume = fields.String(
         load_default=None,
         allow_none=True,
@@ -81,15 +88,15 @@ class CloneBody(JobBody):
 class DeleteBody(JobBody):
     """Take a vfolder away: gone at once, its bytes removed afterwards."""
 
-    vfolder = fields.String(required=True, metadata=_VFOLDER)
+    vfolder = VFolderField("vfolder")
 
 
 class DeleteFilesBody(JobBody):
     """Remove entries of a vfolder; absent ones are skipped."""
 
-    vfolder = fields.String(required=True, metadata=_VFOLDER)
+    vfolder = VFolderField("vfolder")
     paths = fields.List(
-        fields.String(),
+        PathField(key=None),
         required=True,
         validate=validate.Length(1, requests.PATHS_MAX),
         metadata={"description": "Paths relative to the vfolder."},
@@ -100,7 +107,7 @@ class DeleteFilesBody(JobBody):
 class UsageBody(JobBody):
     """Count what a vfolder holds."""
 
-    vfolder = fields.String(required=True, metadata=_VFOLDER)
+    vfolder = VFolderField("vfolder")
 
 
 VERB_BODIES: dict[str, type[JobBody]] = {
@@ -128,7 +135,14 @@ class AnyJobBody(Body):
     def _make(self, data: Mapping[str, Any], **_: Any) -> AskedJob:  # noqa: ANN401 - marshmallow's hook
         loaded = VERB_BODIES[data["verb"]]().load(data)
         about = {name: loaded.pop(name) for name in _ABOUT}
-        return AskedJob(request=loaded, **about)
+        return AskedJob(request={name: _plain(value) for name, value in loaded.items()}, **about)
+
+
+def _plain(value: Any) -> Any:  # noqa: ANN401 - what a field made
+    """Ids and paths in their one text form."""
+    if isinstance(value, list):
+        return [_plain(item) for item in value]
+    return str(value) if isinstance(value, VFolderId | VFolderPath) else value
 
 
 class JobProgress(ma.Schema):

@@ -14,6 +14,7 @@ from typing import cast
 
 import redis
 
+from core import metrics
 from core.errors import StorageError
 from core.events import Bus
 from core.events.endings import ending_of
@@ -51,7 +52,10 @@ class Outbox:
         fields = cast("dict[str, str]", self._jobs.hgetall(f"{PREFIX}job:{job}"))
         told = False
         try:
-            told = self._bus.end(ending_of(Job.from_fields(fields)))
+            record = Job.from_fields(fields)
+            told = self._bus.end(ending_of(record))
+            if told:
+                _count(record)
         except (KeyError, ValueError, TypeError, StorageError):
             # A record that cannot be read will never be; it must not stop those behind it.
             _log.exception("end of a job cannot be told", job_id=job)
@@ -65,3 +69,15 @@ class Outbox:
         except redis.RedisError as error:
             _log.warning("ends not told yet", reason=type(error).__name__)
             return 0
+
+
+def _count(job: Job) -> None:
+    """Count an ended job where its end is told: once in the cluster, by whoever tells it."""
+    metrics.JOBS.labels(job.verb, job.state.value).inc()
+    seconds = (int(job.fields["ended_at"]) - int(job.fields["created_at"])) / 1000
+    metrics.JOB_SECONDS.labels(job.verb).observe(max(0.0, seconds))
+    result = job.member("result") or {}
+    if "copied_bytes" in result:
+        labels = job.volume, str(result.get("method") or "stream")
+        metrics.COPIED_BYTES.labels(*labels).inc(result["copied_bytes"])
+        metrics.COPIED_ITEMS.labels(*labels).inc(result.get("files", 0))

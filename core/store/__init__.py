@@ -71,9 +71,9 @@ class JobStore:
             raise KeyReused("This Idempotency-Key was used with another body; take a new key.")
         if outcome == "busy":
             raise Locked("A job with the same target is already there.", job_id=job)
-        found = self._synced(job)
+        # The work may begin while the record goes to disk; only the promise waits for the disk.
         self._ring(rings)
-        return found
+        return self._synced(job)
 
     def _synced(self, job: str) -> Job:
         """The new record, on disk before it is promised, where the server can (7.2 and later).

@@ -1,0 +1,124 @@
+"""A job's report: the entries it could not do, one line each, and a last line that sums up.
+
+The lines lie beside the data, written by the runs (`workers/report.py`); the last one is made here
+from the record. Both together are one body with a size and a tag, so that a long report can be
+fetched in parts (RFC 9110 §14). CSV is made from it line by line, in constant memory.
+"""
+
+import csv
+import io
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from backends import descriptors, layout
+from backends.posix import PosixBackend
+from backends.registry import Volumes
+from core import json_text
+from core.jobs import Job
+from core.names import QuotaScope
+
+CHUNK_BYTES = 256 * 1024
+#: The columns of the CSV form; a summary line has none of its own there.
+COLUMNS = ("path", "reason", "attempt")
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """An open report; the caller closes it. Without a file no entry failed."""
+
+    fd: int | None
+    listed_bytes: int
+    summary: bytes
+    etag: str
+
+    @property
+    def size(self) -> int:
+        """Bytes of the JSON-lines form."""
+        return self.listed_bytes + len(self.summary)
+
+    def pieces(self, start: int, length: int) -> Iterator[bytes]:
+        """The bytes of a part, a chunk at a time."""
+        end = start + length
+        at = start
+        while at < min(end, self.listed_bytes) and self.fd is not None:
+            data = os.pread(self.fd, min(CHUNK_BYTES, end - at, self.listed_bytes - at), at)
+            if not data:
+                raise ConnectionResetError("the report shrank while it was sent")
+            at += len(data)
+            yield data
+        if end > self.listed_bytes:
+            yield self.summary[max(0, start - self.listed_bytes) : end - self.listed_bytes]
+
+    def lines(self) -> Iterator[dict[str, Any]]:
+        """Every entry that failed."""
+        left = b""
+        for piece in self.pieces(0, self.listed_bytes):
+            *whole, left = (left + piece).split(b"\n")
+            yield from (json_text.loads(line) for line in whole)
+
+    def rows(self) -> Iterator[bytes]:
+        """The CSV form (RFC 4180), in the very bytes of the names."""
+        text = io.StringIO(newline="")
+        writer = csv.writer(text)
+        writer.writerow(COLUMNS)
+        for number, line in enumerate(self.lines()):
+            writer.writerow([line.get(name, "") for name in COLUMNS])
+            if number % 1000 == 0:
+                yield _taken(text)
+        yield _taken(text)
+
+    def close(self) -> None:
+        """Close the file."""
+        if self.fd is not None:
+            os.close(self.fd)
+
+
+def _taken(text: io.StringIO) -> bytes:
+    data = text.getvalue().encode("utf-8", "surrogateescape")
+    text.seek(0)
+    text.truncate()
+    return data
+
+
+def opened(volumes: Volumes, job: Job) -> Report:
+    """The report of a job as far as it is written.
+
+    Raises:
+        UnknownVolume: the volume of the job is not configured any more.
+    """
+    fd = _open(volumes, job)
+    size, stamp = 0, 0
+    if fd is not None:
+        found = os.fstat(fd)
+        size, stamp = found.st_size, found.st_mtime_ns
+    summary = json_text.dumps(_summary(job)).encode() + b"\n"
+    return Report(fd, size, summary, f'"{job.id}-{job.version}-{size:x}-{stamp:x}"')
+
+
+def _open(volumes: Volumes, job: Job) -> int | None:
+    backend = volumes.get(job.volume)
+    if not isinstance(backend, PosixBackend):
+        return None
+    path = layout.report(QuotaScope.parse(job.scope) if job.scope else None, job.id)
+    try:
+        with backend.root() as root, descriptors.opened(path.parent, root) as parent:
+            return os.open(path.name, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=parent)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+
+
+def _summary(job: Job) -> dict[str, Any]:
+    document = job.document()
+    names = ("id", "verb", "volume", "state", "attempt", "created_at", "started_at", "ended_at")
+    progress = document["progress"] or {}
+    result = document["result"] or {}
+    return {
+        "summary": {name: document[name] for name in names}
+        | {
+            "errors": progress.get("errors"),
+            "lines_lost": result.get("report_lost", 0),
+            "error": document["error"],
+        },
+    }

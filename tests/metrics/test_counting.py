@@ -1,0 +1,114 @@
+"""Counters equal the requests that were sent, over all processes of a door, by route and status."""
+
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from uuid import UUID
+
+import pytest
+import requests
+from prometheus_client.parser import text_string_to_metric_families
+
+from core.metrics import JOB_BUCKETS, REQUEST_BUCKETS
+from tests.support.doors import AUTH, running_door, settings_in
+from tests.support.node import wait_for
+from tests.support.valkey import Valkey
+
+PROCESSES = 4
+ROUNDS = 60
+LABELS = {"method", "endpoint", "domain", "operation", "error_detail", "status_code"}
+NOWHERE = f"user:{UUID(int=3)}/{UUID(int=4).hex}"
+Sample = tuple[str, dict[str, str], float]
+
+
+def scrape(url: str) -> list[Sample]:
+    text = requests.get(f"{url}/metrics", timeout=10).text
+    return [
+        (sample.name, sample.labels, sample.value)
+        for family in text_string_to_metric_families(text)
+        for sample in family.samples
+    ]
+
+
+def counted(samples: list[Sample]) -> Counter[tuple[str, ...]]:
+    """Requests by method, route, error and status."""
+    found: Counter[tuple[str, ...]] = Counter()
+    for name, labels, value in samples:
+        if name == "backendai_api_request_count_total":
+            assert set(labels) == LABELS
+            parts = (labels["domain"], labels["operation"], labels["error_detail"])
+            key = (labels["method"], labels["endpoint"], labels["status_code"], "/".join(parts))
+            found[key] += int(value)
+    return found
+
+
+#: What is sent: method, path, body, with the secret; then how it must be counted; strangers are not.
+ASKED = [
+    (("GET", "/volumes", None, True), ("GET", "/volumes", "200", "//")),
+    (("GET", "/volumes", None, False), None),
+    (
+        ("GET", "/v1/jobs/nothing", None, True),
+        ("GET", "/v1/jobs/{job_id}", "404", "bgtask/read/not-found"),
+    ),
+    (("GET", "/nope", None, True), ("GET", "/nope", "404", "backendai/generic/internal-error")),
+    (
+        ("DELETE", "/volumes", None, True),
+        ("DELETE", "/volumes", "405", "backendai/generic/internal-error"),
+    ),
+    (
+        ("GET", "/folder/usage", {"volume": "local", "vfid": NOWHERE}, True),
+        ("GET", "/folder/usage", "404", "vfolder/read/not-found"),
+    ),
+]
+
+
+@pytest.mark.timeout(120)
+def test_counters_equal_the_requests_sent(tmp_path: Path, valkey: Valkey) -> None:
+    settings = settings_in(tmp_path, valkey.url, f"[vfolder.doors]\nprocesses = {PROCESSES}")
+    with (
+        running_door("manager", settings) as manager,
+        running_door("internal", settings) as internal,
+    ):
+        before = counted(scrape(internal.url))
+
+        def send(number: int) -> int:
+            method, path, body, known = ASKED[number % len(ASKED)][0]
+            answer = requests.request(
+                method, manager.url + path, json=body, headers=AUTH if known else {}, timeout=30
+            )
+            return answer.status_code
+
+        with ThreadPoolExecutor(16) as pool:
+            scrapes = pool.submit(lambda: [scrape(internal.url) for _ in range(10)])
+            list(pool.map(send, range(ROUNDS * len(ASKED))))
+            assert len(scrapes.result()) == 10
+        expected = Counter({how: ROUNDS for _, how in ASKED if how})
+        wait_for(lambda: (counted(scrape(internal.url)) - before).total() >= expected.total())
+        samples = scrape(internal.url)
+        assert counted(samples) - before == expected
+        files = list((tmp_path / "metrics" / "manager").glob("counter_*.db"))
+        assert len(files) > 1, "one process did it all: nothing was added up"
+        seconds = [s for s in samples if s[0] == "backendai_api_request_duration_sec_bucket"]
+        edges = {labels["le"] for _, labels, _ in seconds}
+        assert {float(edge) for edge in edges} == {*map(float, REQUEST_BUCKETS), float("inf")}
+        assert all(set(labels) == LABELS | {"le"} for _, labels, _ in seconds)
+
+
+def test_what_is_read_from_store_and_volumes(tmp_path: Path, valkey: Valkey) -> None:
+    settings = settings_in(tmp_path, valkey.url)
+    with running_door("internal", settings) as internal:
+
+        def values() -> dict[str, float]:
+            return {
+                name + "".join(sorted(labels.values())): value
+                for name, labels, value in scrape(internal.url)
+            }
+
+        found = wait_for(lambda: v if "vfolder_volume_uplocal" in (v := values()) else None)
+        assert found["vfolder_volume_uplocal"] == 1
+        assert found["vfolder_volume_probe_secondslocal"] < 5
+        assert found["vfolder_store_up"] == 1
+        assert found["vfolder_jobs_waiting"] >= 0
+        assert "vfolder_queue_oldest_seconds" not in found, "nothing waits, so there is no age"
+    assert JOB_BUCKETS[0] == 1
+    assert JOB_BUCKETS[-1] == 3 * 86_400

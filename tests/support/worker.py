@@ -1,0 +1,45 @@
+"""A node's real worker for tests, beside a door that runs by itself."""
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from core.connections import Database, connect
+from core.lifeline import end_with_parent
+from core.nodes import NodeBook
+from core.settings import CONFIG_VARIABLE, Settings
+from tests.support.node import ROOT, wait_for
+
+STOP_SECONDS = 60.0
+
+
+@contextmanager
+def running_worker(settings: Settings, volume: str = "local") -> Iterator[int]:
+    """A worker that serves a volume, drained at the end of the block; gives its process id."""
+    log_path = settings.directory / "worker.log"
+    with log_path.open("ab") as log:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "workers.serve", "worker"],
+            cwd=ROOT,
+            env=os.environ | {CONFIG_VARIABLE: settings.origin},
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            preexec_fn=end_with_parent(signal.SIGTERM),  # noqa: PLW1509 - a prctl only
+        )
+    with connect(settings, Database.JOBS) as client:
+        book = NodeBook(client)
+
+        def serves() -> bool:
+            assert process.poll() is None, log_path.read_text()
+            return bool(book.serving(volume))
+
+        try:
+            wait_for(serves, 60, f"see {log_path}")
+            yield process.pid
+        finally:
+            process.terminate()
+            process.wait(timeout=STOP_SECONDS)
