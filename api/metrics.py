@@ -1,8 +1,8 @@
 """Counts every request a door answers: once, whatever becomes of it, when its answer is through.
 
 Who is refused for a missing or wrong secret is not counted, as nothing of such a request was looked
-at. The labels are the reference's. They are found by Flask (route, error), the time is taken by a shell
-around the application, so that a download counts until its last byte, and what no route matches counts too.
+at. The labels are the reference's: found by Flask (route, error), while the time is taken by a
+shell around the application, so that a download lasts until its last byte.
 
 `prometheus-flask-exporter` wraps views: of six requests answered 200, 400, 400, 403, 404 and 405 it
 counted three, and its own families take neither the names nor the labels. So this is the library

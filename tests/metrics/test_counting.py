@@ -42,7 +42,7 @@ def counted(samples: list[Sample]) -> Counter[tuple[str, ...]]:
     return found
 
 
-#: What is sent: method, path, body, with the secret; then how it must be counted; strangers are not.
+#: What is sent (method, path, body, with the secret) and how it must be counted: strangers are not.
 ASKED = [
     (("GET", "/volumes", None, True), ("GET", "/volumes", "200", "//")),
     (("GET", "/volumes", None, False), None),
