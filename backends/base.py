@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import cache
 from pathlib import Path
-from typing import Any, ClassVar, Protocol, runtime_checkable
+from typing import Any, ClassVar, Literal, Protocol, runtime_checkable
 
 from core.names import QuotaScope, VFolderId
 
@@ -42,10 +42,17 @@ class Capacity:
 
 @dataclass(frozen=True, slots=True)
 class QuotaUsage:
-    """What a quota scope holds and may hold; None is unknown or no limit."""
+    """What a quota scope holds and may hold; None is unknown or no limit.
+
+    `limit_bytes` is what is held to; `requested_bytes` what was asked for, before the storage
+    system rounded it up; `enforced` by whom it is held: `hard` by the storage system, `soft` by us
+    before we write, None where no limit is set.
+    """
 
     used_bytes: int | None = None
     limit_bytes: int | None = None
+    requested_bytes: int | None = None
+    enforced: Literal["hard", "soft"] | None = None
 
 
 class HardwareStatus(StrEnum):
@@ -182,7 +189,13 @@ class HasQuota(Protocol):
     """Backends whose storage system enforces a limit per quota scope."""
 
     def enforces_quota(self) -> bool:
-        """Whether enforcement was proved to be on."""
+        """Whether enforcement is on, asked now and at the cost of a call; False when unknown."""
+
+    def effective_limit(self, limit_bytes: int) -> int:
+        """What a limit becomes: rounded up to what the storage system can hold to.
+
+        At the very end of the numbers it is rounded down, since there is nothing above.
+        """
 
 
 @runtime_checkable
@@ -219,8 +232,14 @@ CAPABILITIES: dict[str, type] = {
 
 
 def capabilities(backend: Backend) -> list[str]:
-    """Name the skills of a backend: `vfolder`, which all have, and each protocol it implements."""
-    return list(_skills(type(backend)))
+    """Name the skills of a backend: `vfolder`, which all have, and each protocol it implements.
+
+    `quota` is left out where the storage system could, but does not enforce it now.
+    """
+    skills = _skills(type(backend))
+    if isinstance(backend, HasQuota) and not backend.enforces_quota():
+        return [name for name in skills if name != "quota"]
+    return list(skills)
 
 
 @cache

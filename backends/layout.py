@@ -9,8 +9,9 @@
     <scope>/.vfolder/meta/<vfolder hex>  what the manager stores about a vfolder
 
 All of ours is inside the quota scope: only there the right owner pays, and project quotas,
-filesets and qtrees refuse renames across. A legacy vfolder without scope uses `.vfolder` at the
-top of the volume.
+filesets and qtrees refuse renames across. At the top of the volume `.vfolder` keeps what must not
+count for any scope: scopes being made, and the limits that were asked for. A legacy vfolder
+without scope uses that one too.
 """
 
 from pathlib import PurePosixPath
@@ -25,6 +26,9 @@ TRASH = "trash"
 JOBS = "jobs"
 META = "meta"
 REPORT_SUFFIX = ".report"
+#: At the top of the volume only: scopes being made, and what was asked of their limits.
+MAKING = "making"
+LIMITS = "limits"
 #: Marks the layout version for the reference's tools.
 VERSION_FILE = "version.txt"
 VERSION_TEXT = "3"

@@ -8,7 +8,7 @@ import fcntl
 import os
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path, PurePosixPath
 from typing import ClassVar
 
@@ -35,6 +35,7 @@ from core.names import QuotaScope, VFolderId
 #: ioctl_ficlonerange(2): share all blocks of another file.
 FICLONE = 0x40049409
 HIDDEN_FILE_MODE = 0o600
+_STILL_HOLDS = "Quota scope {} still holds vfolders or trash."
 
 
 class PosixBackend(Backend):
@@ -108,7 +109,7 @@ class PosixBackend(Backend):
 
     def create_scope(self, scope: QuotaScope, limit_bytes: int | None = None) -> None:
         """See `Backend.create_scope`: a directory; a limit is checked and not kept."""
-        _check_limit(limit_bytes)
+        check_limit(limit_bytes)
         with self.root() as root:
             try:
                 os.mkdir(scope.directory, descriptors.PREFIX_MODE, dir_fd=root)
@@ -118,12 +119,12 @@ class PosixBackend(Backend):
 
     def describe_scope(self, scope: QuotaScope) -> QuotaUsage:
         """See `Backend.describe_scope`: both unknown."""
-        with self._scope(scope):
+        with self.open_scope(scope):
             return QuotaUsage()
 
     def set_limit(self, scope: QuotaScope, limit_bytes: int) -> None:
         """See `Backend.set_limit`: makes the scope, keeps no limit."""
-        _check_limit(limit_bytes)
+        check_limit(limit_bytes)
         try:
             self.create_scope(scope)
         except QuotaScopeExists:
@@ -131,23 +132,38 @@ class PosixBackend(Backend):
 
     def unset_limit(self, scope: QuotaScope) -> None:
         """See `Backend.unset_limit`."""
-        with self._scope(scope):
+        with self.open_scope(scope):
             return
 
     def delete_scope(self, scope: QuotaScope) -> None:
-        """See `Backend.delete_scope`: our own rooms inside do not count when they are empty."""
-        with self._scope(scope) as descriptor:
+        """See `Backend.delete_scope`: our own rooms inside do not count when they are empty.
+
+        The last act is one rmdir, which refuses when a vfolder was made meanwhile.
+        """
+        with self.open_scope(scope) as descriptor:
             names = set(os.listdir(descriptor)) - {layout.HIDDEN}
             if names or _holds_files(descriptor):
-                raise QuotaScopeNotEmpty(f"Quota scope {scope} still holds vfolders or trash.")
+                raise QuotaScopeNotEmpty(_STILL_HOLDS.format(scope))
+            with suppress(FileNotFoundError):  # nothing of ours was there
+                shutil.rmtree(layout.HIDDEN, dir_fd=descriptor)
         with self.root() as root:
-            shutil.rmtree(scope.directory, dir_fd=root)
+            self._remove_scope(scope, root)
             os.fsync(root)
+
+    def _remove_scope(self, scope: QuotaScope, root: int) -> None:
+        try:
+            os.rmdir(scope.directory, dir_fd=root)
+        except FileNotFoundError:
+            raise QuotaScopeNotFound(f"Quota scope {scope} does not exist.") from None
+        except OSError as error:
+            if error.errno in (errno.ENOTEMPTY, errno.EEXIST):
+                raise QuotaScopeNotEmpty(_STILL_HOLDS.format(scope)) from None
+            raise
 
     def create_vfolder(self, vfolder: VFolderId, mode: int = DEFAULT_MODE) -> None:
         """See `Backend.create_vfolder`: prefix directories keep the default mode."""
         path = vfolder.directory
-        with self._scope(vfolder.scope) as scope:
+        with self.open_scope(vfolder.scope) as scope:
             below = path.relative_to(vfolder.scope.directory) if vfolder.scope else path
             self._make_leaf(scope, below, mode, vfolder)
 
@@ -185,7 +201,12 @@ class PosixBackend(Backend):
         return self.mount.path / vfolder.directory
 
     @contextmanager
-    def _scope(self, scope: QuotaScope | None) -> Iterator[int]:
+    def open_scope(self, scope: QuotaScope | None) -> Iterator[int]:
+        """A directory descriptor of a quota scope; of the volume for the legacy one.
+
+        Raises:
+            QuotaScopeNotFound: it does not exist.
+        """
         with self.root() as root:
             if scope is None:
                 yield root
@@ -200,7 +221,12 @@ class PosixBackend(Backend):
                 os.close(descriptor)
 
 
-def _check_limit(limit_bytes: int | None) -> None:
+def check_limit(limit_bytes: int | None) -> None:
+    """Refuse what is no limit.
+
+    Raises:
+        InvalidParameters: it is not above zero.
+    """
     if limit_bytes is not None and limit_bytes <= 0:
         raise InvalidParameters(
             "A quota limit is above zero bytes; take the limit away to have none.",

@@ -6,13 +6,17 @@ from importlib.metadata import entry_points
 from backends.base import Backend, Mount
 from backends.faulty import FaultyBackend
 from backends.posix import PosixBackend
+from backends.projectquota import Ext4Backend, XfsBackend
+from core import privileges
 from core.errors import ConfigurationError, UnknownVolume
 from core.settings import Settings
 
 #: Entry points of this group name backend classes: `mine = "package.module:MyBackend"`.
 PLUGIN_GROUP = "vfolder.backends"
 
-_BUILT_IN: dict[str, type[Backend]] = {kind.name: kind for kind in (PosixBackend, FaultyBackend)}
+_BUILT_IN: dict[str, type[Backend]] = {
+    kind.name: kind for kind in (PosixBackend, FaultyBackend, XfsBackend, Ext4Backend)
+}
 
 
 def backend_class(name: str) -> type[Backend]:
@@ -32,9 +36,15 @@ def backend_class(name: str) -> type[Backend]:
 
 
 class Volumes:
-    """The volumes of this node, by name; backends are made once, on first use."""
+    """The volumes of this node, by name; backends are made once, on first use.
+
+    Made before threads start: where a volume is ext4, the process gives up the right to write past
+    its limits.
+    """
 
     def __init__(self, settings: Settings) -> None:
+        if any(table.backend == Ext4Backend.name for table in settings.volume.values()):
+            privileges.renounce(privileges.CAP_SYS_RESOURCE)
         self._settings = settings
         self._backends: dict[str, Backend] = {}
 

@@ -17,9 +17,9 @@ from typing import Protocol, runtime_checkable
 import msgspec
 
 from backends import descriptors, layout
-from backends.admission import check_digest, check_room
+from backends.admission import blame, check_digest, check_room
 from backends.base import Backend
-from backends.refusals import translated
+from backends.refusals import refusal, translated
 from core.errors import (
     InvalidParameters,
     StorageError,
@@ -112,6 +112,10 @@ class Staging:
             os.fsync(self.descriptor)
             os.rename(self.upload.id, target.name, src_dir_fd=room, dst_dir_fd=parent)
             os.fsync(parent)
+
+    def refused(self, error: OSError) -> StorageError:
+        """The problem that a refusal of the file system means: its scope full, or its volume."""
+        return blame(self.backend, VFolderId.parse(self.upload.vfolder).scope, refusal(error))
 
     def close(self) -> None:
         """Close the file, which also unlocks it."""

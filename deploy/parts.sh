@@ -3,4 +3,5 @@
 set -euo pipefail
 export DEBIAN_FRONTEND=noninteractive RUNLEVEL=1
 apt-get update -qq
-apt-get install -y -qq --no-install-recommends nginx-light curl acl attr rsync xfsprogs btrfs-progs e2fsprogs fuse3 strace fpart rclone prometheus >/dev/null
+apt-get install -y -qq --no-install-recommends nginx-light curl acl attr rsync xfsprogs btrfs-progs e2fsprogs fuse3 strace fpart rclone prometheus \
+    user-mode-linux kmod quota ceph-mon ceph-mgr ceph-osd ceph-mds ceph-fuse ceph-common uuid-runtime >/dev/null

@@ -23,6 +23,8 @@ _PROGRAMS = {
     "fuse": "fusermount3",
     "strace": "strace",
     "chattr": "chattr",
+    "user-mode-linux": "linux.uml",
+    "ceph": "ceph-mon",
 }
 _missing: dict[str, int] = {}
 

@@ -11,6 +11,7 @@ from pathlib import PurePosixPath
 from typing import Any
 
 from backends import descriptors, layout
+from backends.admission import blame, check_capacity
 from backends.tree import (
     CompareOptions,
     CopyOptions,
@@ -22,6 +23,7 @@ from backends.tree import (
 from core.errors import (
     BackendFailed,
     NoSpace,
+    QuotaExceeded,
     QuotaScopeExists,
     VFolderExists,
 )
@@ -100,14 +102,10 @@ class Clone:
             return
 
     def _check_room(self, _items: int | None, size_bytes: int | None) -> None:
-        if self._run.job.attempt > 1:  # a part of it is already there
+        if self._run.job.attempt > 1 or not size_bytes:  # a part of it is already there
             return
-        room = self._to.capacity()
-        if size_bytes is None or room.capacity_bytes is None or room.used_bytes is None:
-            return
-        free = room.capacity_bytes - room.used_bytes
-        if size_bytes > free and not self._from.reflinks():
-            raise NoSpace(f"The clone needs {size_bytes} bytes; the volume has {free} free.")
+        if not self._from.reflinks():
+            check_capacity(self._to, size_bytes)
 
     def _copy(self, source: int, staging: int, manifest: Manifest) -> Receipt:
         options = CopyOptions(effort=self._context.effort)
@@ -116,6 +114,8 @@ class Clone:
             return copy_tree(
                 source, staging, control=self._run, manifest=manifest.record, options=options
             )
+        except (NoSpace, QuotaExceeded) as error:  # asked now: clean-up makes room
+            raise blame(self._to, self._target.scope, error) from error
         finally:
             self._run.on_expect = None
 

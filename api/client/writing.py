@@ -15,9 +15,9 @@ from crc32c import CRC32CHash
 
 from api.client import tus
 from api.client.receiving import BUFFER_BYTES, Body
-from backends.refusals import translated
 from backends.uploads import Staging
 from core import metrics
+from core.errors import QuotaExceeded
 from core.upload_store import UploadStore
 from core.uploads import Lease, LeaseHeld, OffsetMismatch, Wish
 
@@ -95,9 +95,9 @@ class Writer:
 
         Raises:
             BodyCut, SenderSilent, LeaseHeld: it ended early; what was written counts.
-            TooLong, ChecksumMismatch: nothing of it counts.
+            TooLong, ChecksumMismatch, QuotaExceeded: nothing of it counts.
             LeaseLost: another writer has the upload; nothing more counts.
-            NoSpace, QuotaExceeded, BackendFailed: from the storage; what was written counts.
+            NoSpace, BackendFailed: from the storage; what was written counts.
         """
         digest = CHECKSUMS[checksum[0]]() if checksum else None
         try:
@@ -105,6 +105,10 @@ class Writer:
             _check(checksum, digest)
         except (tus.TooLong, tus.ChecksumMismatch):
             self.offset = self._staging.settle(self._started)
+            raise
+        except QuotaExceeded:  # its bytes would fill the scope for nothing
+            self.offset = self._staging.settle(self._started)
+            self._store.advance(self._lease, self.offset)
             raise
         except BaseException:
             self._keep(proved=digest is None)
@@ -126,12 +130,14 @@ class Writer:
                 commit = now + COMMIT_SECONDS
 
     def _append(self, data: memoryview) -> None:
-        with translated():
+        try:
             while data:
                 written = os.write(self._staging.descriptor, data)
                 self.offset += written
                 metrics.STREAMED_BYTES.labels("in").inc(written)
                 data = data[written:]
+        except OSError as error:
+            raise self._staging.refused(error) from error
 
     def _commit(self, *, flowing: bool, proved: bool) -> None:
         offset = self.offset if proved else self._started

@@ -44,11 +44,12 @@ def create_quota_scope(body: ScopeOrder) -> Response:
 def get_quota_scope(body: OneScope) -> Response:
     """Tell what a quota scope holds and may hold.
 
-    Both are null on a volume that knows no quota.
+    Both are null on a volume that knows no quota. Where a limit is set, two more members tell what
+    was asked for before it was rounded up, and who holds it.
     """
-    return answer(
-        asdict(current_door().on_volume(body.volume, lambda b: b.describe_scope(body.scope)))
-    )
+    found = asdict(current_door().on_volume(body.volume, lambda b: b.describe_scope(body.scope)))
+    wire = ("used_bytes", "limit_bytes")
+    return answer({k: v for k, v in found.items() if k in wire or v is not None})
 
 
 @blueprint.act(

@@ -85,3 +85,10 @@ class ScopeUsage(ma.Schema):
 
     used_bytes = fields.Integer(required=True, allow_none=True)
     limit_bytes = fields.Integer(required=True, allow_none=True)
+    requested_bytes = fields.Integer(
+        metadata={"description": "The limit as it was asked for; absent where none is set."},
+    )
+    enforced = fields.String(
+        validate=ma.validate.OneOf(["hard", "soft"]),
+        metadata={"description": "Who holds the limit: the storage system, or this service."},
+    )

@@ -1,0 +1,94 @@
+"""The contract, held on every backend here, or on one volume of a site.
+
+pytest tests/contract --volume NAME --config FILE
+
+It makes quota scopes of its own, leaves everybody else's alone, and removes its own.
+"""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from uuid import uuid4
+
+import pytest
+
+from backends.base import HasQuota
+from backends.posix import PosixBackend
+from backends.tree import remove_tree
+from core.control import Unattended
+from core.names import QuotaScope, ScopeKind, VFolderId
+from tests.contract import sites
+from tests.contract.sites import Site
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--volume", help="hold the contract on this volume of the configuration")
+    parser.addoption("--config", help="the configuration file that names the volume")
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    if "site" not in metafunc.fixturenames:
+        return
+    name = metafunc.config.getoption("--volume", default=None)
+    marks = {"btrfs": [pytest.mark.part("btrfs")], "cephfs": [pytest.mark.part("ceph")]}
+    names = [name] if name else sites.here()
+    values = [pytest.param(each, marks=marks.get(each, [])) for each in names]
+    metafunc.parametrize("site", values, indirect=True, scope="session")
+
+
+@pytest.fixture(scope="session")
+def site(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Site]:
+    """The volume under test."""
+    file = request.config.getoption("--config", default=None)
+    if file:
+        yield sites.configured(request.param, file)
+        return
+    with sites.MAKERS[request.param](tmp_path_factory.mktemp("site")) as made:
+        yield made
+
+
+@pytest.fixture
+def backend(site: Site) -> PosixBackend:
+    """The backend of the volume under test."""
+    return site.backend
+
+
+@pytest.fixture
+def quota(backend: PosixBackend) -> HasQuota:
+    """The same, where limits are held by the storage system."""
+    if not isinstance(backend, HasQuota):
+        pytest.skip("this backend holds no limits itself")
+    return backend
+
+
+@contextmanager
+def _own(backend: PosixBackend) -> Iterator[QuotaScope]:
+    scope = QuotaScope(ScopeKind.USER, uuid4())
+    yield scope
+    with backend.root() as root:
+        names = os.listdir(root)
+        if scope.directory not in names:
+            return
+        with backend.open_scope(scope) as directory:
+            for name in os.listdir(directory):
+                removed = remove_tree(directory, name, control=Unattended())
+                assert removed.complete
+    backend.delete_scope(scope)
+
+
+@pytest.fixture
+def scope(backend: PosixBackend) -> Iterator[QuotaScope]:
+    """The name of a quota scope that is not there yet; removed at the end if it is then."""
+    with _own(backend) as scope:
+        yield scope
+
+
+@pytest.fixture
+def vfolder(backend: PosixBackend, scope: QuotaScope) -> VFolderId:
+    """An empty vfolder in a scope without a limit."""
+    backend.create_scope(scope)
+    made = VFolderId(scope, uuid4())
+    backend.create_vfolder(made)
+    return made

@@ -1,0 +1,75 @@
+"""The volumes the contract is held on: one of each backend on its real file system, or a site's."""
+
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from backends.base import Mount
+from backends.posix import PosixBackend
+from backends.registry import Volumes, backend_class
+from backends.tree import Aspect
+from core import privileges
+from core import settings as configuration
+
+
+@dataclass(frozen=True)
+class Site:
+    """A volume, and what is known of its kind."""
+
+    backend: PosixBackend
+    #: What its file system cannot keep; a copy is not blamed for it.
+    cannot_keep: frozenset[Aspect] = frozenset()
+    #: How far usage may pass a limit before writers are stopped (bytes); None: not stopped.
+    lateness_bytes: int | None = None
+
+
+Maker = Callable[[Path], Iterator[Site]]
+
+
+@contextmanager
+def vfs(directory: Path) -> Iterator[Site]:
+    top = directory / "vfs"
+    top.mkdir()
+    yield Site(PosixBackend(Mount("local", top)))
+    shutil.rmtree(top)
+
+
+def _in_kernel(name: str, variable: str) -> Callable[[Path], Iterator[Site]]:
+    """A volume on a file system that the user-mode kernel has mounted."""
+
+    @contextmanager
+    def made(_: Path) -> Iterator[Site]:
+        privileges.renounce(privileges.CAP_SYS_RESOURCE)  # as the service does (`registry.Volumes`)
+        top = Path(os.environ[variable]) / "volume"
+        top.mkdir(exist_ok=True)
+        backend = backend_class(name)(Mount(name, top))
+        assert isinstance(backend, PosixBackend)
+        yield Site(backend, lateness_bytes=0)
+
+    return made
+
+
+MAKERS = {
+    "vfs": vfs,
+    "xfs": _in_kernel("xfs", "UML_XFS"),
+    "ext4": _in_kernel("ext4", "UML_EXT4"),
+}
+#: Those that need a kernel with project quota.
+IN_KERNEL = ("xfs", "ext4")
+
+
+def here() -> list[str]:
+    """The backends whose file system can be had where the tests run."""
+    if "UML_XFS" in os.environ:
+        return list(IN_KERNEL)
+    return [name for name in MAKERS if name not in IN_KERNEL]
+
+
+def configured(name: str, file: str) -> Site:
+    """A site's own volume, from its own configuration."""
+    backend = Volumes(configuration.load(Path(file))).get(name)
+    assert isinstance(backend, PosixBackend)
+    return Site(backend)

@@ -1,0 +1,88 @@
+"""Vfolders: made, copied in every attribute the file system can keep, removed; and the volume."""
+
+import os
+from uuid import uuid4
+
+import pytest
+
+from backends.base import HardwareStatus, HasFastUsage, HasMetric, HasQuota, capabilities
+from backends.posix import PosixBackend
+from backends.tree import CompareOptions, compare_trees, copy_tree, measure_tree, remove_tree
+from core import errors
+from core.control import Unattended
+from core.names import QuotaScope, VFolderId
+from tests.contract.sites import Site
+from tests.tree.trees import hostile
+
+
+def test_a_vfolder_needs_its_scope_and_is_made_once(
+    backend: PosixBackend, scope: QuotaScope
+) -> None:
+    wanted = VFolderId(scope, uuid4())
+    with pytest.raises(errors.QuotaScopeNotFound):
+        backend.create_vfolder(wanted)
+    backend.create_scope(scope)
+    backend.create_vfolder(wanted, 0o750)
+    with pytest.raises(errors.VFolderExists):
+        backend.create_vfolder(wanted)
+    with backend.open_vfolder(wanted) as top:
+        assert os.fstat(top).st_mode & 0o7777 == 0o750
+    with pytest.raises(errors.VFolderNotFound), backend.open_vfolder(VFolderId(scope, uuid4())):
+        pass
+
+
+def test_a_copy_equals_its_source_and_a_delete_leaves_nothing(
+    site: Site, vfolder: VFolderId
+) -> None:
+    backend = site.backend
+    hostile(backend.vfolder_path(vfolder))
+    copy = VFolderId(vfolder.scope, uuid4())
+    backend.create_vfolder(copy)
+    options = CompareOptions(skip=site.cannot_keep)
+    with backend.open_vfolder(vfolder) as source, backend.open_vfolder(copy) as target:
+        copy_tree(source, target, control=Unattended())
+        assert list(compare_trees(source, target, control=Unattended(), options=options)) == []
+    path = backend.vfolder_path(copy)
+    parent = os.open(path.parent, os.O_PATH | os.O_DIRECTORY)
+    try:
+        assert remove_tree(parent, path.name, control=Unattended()).complete
+    finally:
+        os.close(parent)
+    assert not path.exists()
+
+
+def test_fast_usage_agrees_with_a_walk(backend: PosixBackend, vfolder: VFolderId) -> None:
+    if not isinstance(backend, HasFastUsage):
+        pytest.skip("this backend counts vfolders by a walk")
+    top = backend.vfolder_path(vfolder)
+    for number in range(20):
+        (top / f"{number % 3}").mkdir(exist_ok=True)
+        (top / f"{number % 3}/{number}").write_bytes(b"x" * 1000 * number)
+    os.sync()
+    with backend.open_vfolder(vfolder) as root:
+        walked = measure_tree(root, control=Unattended())
+    found = backend.fast_usage(vfolder)
+    assert (found.file_count, found.used_bytes) == (walked.files, walked.size_bytes)
+
+
+def test_the_volume_answers_for_itself(backend: PosixBackend) -> None:
+    assert backend.probe() == backend.probe()
+    found = backend.capacity()
+    assert found.capacity_bytes is not None
+    assert found.used_bytes is not None
+    assert 0 <= found.used_bytes <= found.capacity_bytes
+    assert backend.hardware().status in (HardwareStatus.HEALTHY, HardwareStatus.DEGRADED)
+
+
+def test_skills_are_named_when_they_are_proved(backend: PosixBackend) -> None:
+    named = capabilities(backend)
+    assert named[0] == "vfolder"
+    assert ("quota" in named) == (isinstance(backend, HasQuota) and backend.enforces_quota())
+    assert ("metric" in named) == isinstance(backend, HasMetric)
+
+
+def test_rates_are_told(backend: PosixBackend) -> None:
+    if not isinstance(backend, HasMetric):
+        pytest.skip("this backend knows no rates")
+    found = backend.performance()
+    assert min(found.iops_read, found.iops_write, found.io_bytes_read, found.io_bytes_write) >= 0

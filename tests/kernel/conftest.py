@@ -1,0 +1,6 @@
+"""What runs inside the user-mode kernel, and the one test outside that starts it."""
+
+import os
+
+INSIDE = "UML_XFS" in os.environ
+collect_ignore = ["test_user_mode.py"] if INSIDE else ["test_projects.py"]

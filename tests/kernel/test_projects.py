@@ -1,0 +1,204 @@
+"""Project ids on real XFS and ext4: never shared, never leaked, whatever dies when."""
+
+import os
+import signal
+import subprocess
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from pathlib import Path
+from time import monotonic, sleep
+from uuid import uuid4
+
+import pytest
+
+from backends import layout, projects, quotactl
+from backends.base import Mount
+from backends.posix import PosixBackend
+from backends.projectquota import Ext4Backend, ProjectQuotaBackend, XfsBackend
+from core import errors, privileges
+from core.names import QuotaScope, ScopeKind, VFolderId
+
+MIB = 1 << 20
+PATIENCE_SECONDS = 60
+#: What the acts on scopes change things with; a death comes before each of them in turn.
+EFFECTS = ("mkdirat", "ioctl", "quotactl_fd", "fsync", "renameat", "renameat2", "unlinkat", "write")
+
+
+@pytest.fixture(params=["UML_XFS", "UML_EXT4"])
+def backend(request: pytest.FixtureRequest) -> ProjectQuotaBackend:
+    privileges.renounce(privileges.CAP_SYS_RESOURCE)
+    top = Path(os.environ[request.param]) / f"projects-{uuid4().hex}"
+    top.mkdir()
+    kind = XfsBackend if request.param == "UML_XFS" else Ext4Backend
+    return kind(Mount("kernel", top))
+
+
+def new() -> QuotaScope:
+    return QuotaScope(ScopeKind.USER, uuid4())
+
+
+def project(backend: ProjectQuotaBackend, scope: QuotaScope) -> int:
+    with backend.open_scope(scope) as directory:
+        return quotactl.project_of(directory)
+
+
+def counted(backend: ProjectQuotaBackend, number: int) -> quotactl.ProjectUsage:
+    with backend.root() as root:
+        return quotactl.usage(root, number)
+
+
+def eventually(holds: Callable[[], bool]) -> None:
+    end = monotonic() + PATIENCE_SECONDS
+    while not holds():
+        assert monotonic() < end
+        sleep(0.02)
+
+
+def child(act: Callable[[], None]) -> int:
+    """A process that stops itself, and then acts."""
+    number = os.fork()
+    if number:
+        os.waitpid(number, os.WUNTRACED)
+        return number
+    os.kill(os.getpid(), signal.SIGSTOP)
+    try:
+        act()
+    except BaseException:  # noqa: BLE001 - a child never comes back
+        os._exit(1)
+    os._exit(0)
+
+
+def killed(act: Callable[[], None], call: str, turn: int) -> bool:
+    """Whether a process was killed just before its n-th system call of that name."""
+    number = child(act)
+    inject = f"inject={call}:signal=KILL:when={turn}"
+    command = ["strace", "-qq", "-o", "/dev/null", "-p", f"{number}", "-e", inject]
+    with subprocess.Popen(command) as tracer:
+        status = Path(f"/proc/{number}/status")
+        eventually(lambda: "TracerPid:\t0\n" not in status.read_text())
+        os.kill(number, signal.SIGCONT)
+        _, ended = os.waitpid(number, 0)
+        tracer.wait()
+    assert os.WIFSIGNALED(ended) or os.WEXITSTATUS(ended) == 0
+    return os.WIFSIGNALED(ended)
+
+
+def deaths(
+    act: Callable[[QuotaScope], None], made: Callable[[], QuotaScope]
+) -> Iterator[QuotaScope]:
+    """A scope for each moment at which its act was killed."""
+    for call in EFFECTS:
+        turn = 1
+        while True:
+            scope = made()
+            if not killed(lambda scope=scope: act(scope), call, turn):
+                break
+            yield scope
+            turn += 1
+
+
+def test_a_creation_killed_at_any_call_is_done_by_the_next(backend: ProjectQuotaBackend) -> None:
+    ids = []
+    died = 0
+    for scope in deaths(lambda scope: backend.create_scope(scope, 5 * MIB), new):
+        died += 1
+        with suppress(errors.QuotaScopeExists):  # it was whole already
+            backend.create_scope(scope, 5 * MIB)
+        found = backend.describe_scope(scope)
+        assert (found.limit_bytes, found.enforced) == (5 * MIB, "hard")
+        ids.append(project(backend, scope))
+        assert counted(backend, ids[-1]).inodes == 1
+        assert os.listdir(backend.mount.path / layout.area(None, layout.MAKING)) == []
+    assert died > len(EFFECTS)
+    assert len(set(ids)) == len(ids)
+    assert 0 not in ids
+
+
+def test_a_removal_killed_at_any_call_leaks_no_id(backend: ProjectQuotaBackend) -> None:
+    died = 0
+
+    def made() -> QuotaScope:
+        scope = new()
+        backend.create_scope(scope, MIB)
+        backend.create_vfolder(VFolderId(scope, uuid4()))
+        top = backend.mount.path / scope.directory
+        for path in sorted(top.rglob("*"), reverse=True):
+            path.rmdir()
+        (top / layout.HIDDEN / layout.JOBS).mkdir(parents=True)
+        known[scope] = project(backend, scope)
+        return scope
+
+    known: dict[QuotaScope, int] = {}
+    for scope in deaths(backend.delete_scope, made):
+        died += 1
+        with suppress(errors.QuotaScopeNotFound):  # it was gone already
+            backend.delete_scope(scope)
+        eventually(lambda scope=scope: counted(backend, known[scope]).inodes == 0)
+        backend.create_scope(scope)
+        assert project(backend, scope) == known[scope]
+        assert backend.describe_scope(scope).limit_bytes is None
+    assert died > 1
+
+
+def test_an_id_that_anything_carries_is_not_given(backend: ProjectQuotaBackend) -> None:
+    scope = new()
+    first = next(projects._candidates(scope))
+    stray = backend.mount.path / "stray"
+    stray.write_bytes(b"")
+    with stray.open("rb") as file:
+        quotactl.tag(file.fileno(), first)
+    backend.create_scope(scope)
+    assert project(backend, scope) != first
+    assert counted(backend, first).inodes == 1
+
+
+def test_two_that_choose_one_id_both_choose_again(backend: ProjectQuotaBackend) -> None:
+    """Volumes of one file system share no lock; the kernel's count tells them apart."""
+    others = [type(backend)(Mount(f"v{n}", backend.mount.path / f"v{n}")) for n in range(4)]
+    for other in others:
+        other.mount.path.mkdir()
+    scope = new()  # the same name everywhere: every volume starts from the same id
+    running = [child(lambda other=other: other.create_scope(scope, MIB)) for other in others]
+    for number in running:
+        os.kill(number, signal.SIGCONT)
+    assert [os.waitstatus_to_exitcode(os.waitpid(n, 0)[1]) for n in running] == [0] * len(others)
+    ids = [project(other, scope) for other in others]
+    assert len(set(ids)) == len(ids)
+    assert [counted(backend, number).inodes for number in ids] == [1] * len(ids)
+
+
+def test_a_taking_over_that_died_goes_on(backend: ProjectQuotaBackend) -> None:
+    def made() -> QuotaScope:
+        scope = new()
+        top = backend.mount.path / scope.directory
+        (top / "a").mkdir(parents=True)
+        (top / "a/1").write_bytes(b"x" * 4096)
+        return scope
+
+    for scope in deaths(lambda scope: backend.set_limit(scope, 8 * MIB), made):
+        backend.set_limit(scope, 8 * MIB)
+        assert counted(backend, project(backend, scope)).inodes == 3
+        assert backend.describe_scope(scope).limit_bytes == 8 * MIB
+
+
+def test_the_limit_of_inodes_is_an_administrators(backend: ProjectQuotaBackend) -> None:
+    scope = new()
+    backend.create_scope(scope, MIB)
+    number, top = project(backend, scope), backend.mount.path
+    mount = next(p for p in top.parents if p.is_mount())
+    subprocess.run(["setquota", "-P", f"{number}", "0", "1024", "0", "77", mount], check=True)
+    backend.set_limit(scope, 2 * MIB)
+    command = ["repquota", "-P", "-n", "-O", "csv", mount]
+    told = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    row = next(line for line in told.splitlines() if line.startswith(f"#{number},")).split(",")
+    assert (row[5], row[9]) == ("2048", "77")
+
+
+def test_another_file_system_is_refused(backend: ProjectQuotaBackend, tmp_path: Path) -> None:
+    assert backend.probe()
+    wrong = Ext4Backend if isinstance(backend, XfsBackend) else XfsBackend
+    with pytest.raises(errors.BackendFailed, match=r"no (ext4|xfs)"):
+        wrong(backend.mount).probe()
+    with pytest.raises(errors.BackendFailed):
+        type(backend)(Mount("elsewhere", tmp_path)).probe()
+    assert PosixBackend(backend.mount).probe() == backend.probe()
