@@ -155,7 +155,12 @@ class CopyWork:
         return self._copier.receipt.to_wire()
 
     def _seal_one(self, path: str, mtime_ns: int, giver: Giver) -> None:
-        source = self._source.open(path)
+        try:
+            source = self._source.open(path)
+        except OSError:
+            if mtime_ns == 0:
+                return  # it was not readable for the plan, and copying it has told why
+            raise
         try:
             status = os.fstat(source)
             if mtime_ns not in (0, status.st_mtime_ns):
