@@ -38,6 +38,11 @@ class Voice:
         self.pace(items, size_bytes)
         self.tick()
 
+    @property
+    def limited(self) -> bool:
+        """Whether a limit is in force just now."""
+        return self._throttle is not None and any(self._throttle.limits)
+
     def pace(self, items: int, size_bytes: int = 0) -> None:
         """Pause where a limit says so."""
         if self._throttle is not None:

@@ -77,9 +77,9 @@ class Loops:
             )
         return plain.copy(source)
 
-    def unlink(self, fd: int) -> Iterator[Unlinked]:
-        """Unlink everything but directories in an open directory."""
-        return iter(partial(_fast.unlink, fd), None) if self.in_c else plain.unlink(fd)
+    def unlink(self, fd: int, *, many: bool) -> Iterator[Unlinked]:
+        """Unlink everything but directories in an open directory, `many` entries at a time."""
+        return iter(partial(_fast.unlink, fd, many), None) if self.in_c else plain.unlink(fd)
 
 
 DEFAULT_LOOPS = Loops()

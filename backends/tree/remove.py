@@ -196,7 +196,7 @@ class RemoveWork:
         """Unlink everything but directories, a piece of the directory at a time."""
         fd = self._open(path)
         try:
-            for count, below, others in self._loops.unlink(fd):
+            for count, below, others in self._loops.unlink(fd, many=not voice.limited):
                 self._files += count
                 voice.pace(count)
                 self._below += [join(path, name) for name in below]
