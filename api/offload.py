@@ -32,7 +32,7 @@ SENDERS = 4
 #: takes 4 MiB from us for a reader that stalls: a thousand such fill the TCP memory of the machine,
 #: and then nobody is sent anything.
 FIRST_BYTES = 256 * 1024
-MOST_BYTES = 4 << 20
+MOST_BYTES = 1 << 20
 #: A socket counts as writable when less than this is unsent, which is what shows a slow reader.
 UNSENT_BYTES = 256 * 1024
 #: A reader that takes nothing for this long is gone.

@@ -20,6 +20,8 @@ _PROGRAMS = {
     "attr": "setfattr",
     "curl": "curl",
     "prometheus": "promtool",
+    "chromium": "chromium",
+    "node": "node",
     "fuse": "fusermount3",
     "strace": "strace",
     "chattr": "chattr",

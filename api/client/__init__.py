@@ -1,6 +1,6 @@
 """The client door: downloads, archives and uploads by ticket."""
 
-from api.client import archives, creation, downloads, origins, uploads
+from api.client import archives, creation, downloads, origins, pages, uploads
 from api.client.routes import blueprint
 
-__all__ = ["archives", "blueprint", "creation", "downloads", "origins", "uploads"]
+__all__ = ["archives", "blueprint", "creation", "downloads", "origins", "pages", "uploads"]
