@@ -6,6 +6,8 @@ import sys
 import click
 
 from api.cli.configuration import config
+from api.cli.jobs import jobs
+from api.cli.operating import node, nodes, volumes
 
 _PASSED_ON = {"ignore_unknown_options": True, "help_option_names": []}
 
@@ -35,4 +37,5 @@ def _become(module: str, arguments: tuple[str, ...]) -> None:
     os.execv(sys.executable, [sys.executable, "-m", module, *arguments])  # noqa: S606 - no shell is meant
 
 
-main.add_command(config)
+for _command in (config, jobs, volumes, nodes, node):
+    main.add_command(_command)

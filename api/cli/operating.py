@@ -1,0 +1,126 @@
+"""`vfolder nodes`, `vfolder node`, `vfolder volumes`: what operators steer."""
+
+from typing import Any
+from urllib.parse import quote
+
+import click
+
+from api.cli.asking import Manager, manager_options, print_json
+from api.cli.showing import show_table
+
+NODE_COLUMNS = ("node", "state", "running", "slots", "load", "version", "volumes")
+VOLUME_COLUMNS = ("volume", "backend", "nodes", "capabilities")
+
+
+@click.group(invoke_without_command=True)
+@click.pass_context
+def nodes(context: click.Context) -> None:
+    """Machines that run jobs."""
+    if context.invoked_subcommand is None:
+        _list_by_default(context, list_nodes)
+
+
+@nodes.command("list")
+@manager_options
+def list_nodes(door: Manager, *, as_json: bool) -> None:
+    """List the nodes seen in the last day."""
+    found = door.ask("GET", "/v1/nodes")
+    if as_json:
+        print_json(found)
+        return
+    show_table(NODE_COLUMNS, [_node_row(node) for node in found["nodes"]])
+
+
+def _node_row(node: dict[str, Any]) -> list[str]:
+    state = "draining" if node["draining"] else "alive"
+    if not node["alive"]:
+        silent = node["silent_seconds"]
+        state = "gone" if silent is None else f"silent {silent:.0f}s"
+    volumes = [
+        name if volume["proven"] else f"{name} (not proven: {volume['reason']})"
+        for name, volume in sorted(node["volumes"].items())
+    ]
+    numbers = [str(node["running"]), str(node["slots"]), f"{node['load']:.1f}"]
+    return [node["id"], state, *numbers, node["version"], ", ".join(volumes)]
+
+
+@click.group()
+def node() -> None:
+    """One machine: let it drain, let it come back."""
+
+
+@node.command()
+@click.argument("name", metavar="NODE")
+@manager_options
+def drain(door: Manager, *, name: str, as_json: bool) -> None:
+    """Let a node release its jobs to others and take nothing new."""
+    _act(door, f"/v1/nodes/{quote(name, safe='')}/drain", {"node": name, "draining": True}, as_json)
+
+
+@node.command()
+@click.argument("name", metavar="NODE")
+@manager_options
+def undrain(door: Manager, *, name: str, as_json: bool) -> None:
+    """Let a drained node take jobs again."""
+    path = f"/v1/nodes/{quote(name, safe='')}/undrain"
+    _act(door, path, {"node": name, "draining": False}, as_json)
+
+
+@click.group(invoke_without_command=True)
+@click.pass_context
+def volumes(context: click.Context) -> None:
+    """Places to keep data."""
+    if context.invoked_subcommand is None:
+        _list_by_default(context, list_volumes)
+
+
+@volumes.command("list")
+@manager_options
+def list_volumes(door: Manager, *, as_json: bool) -> None:
+    """List the volumes, and who serves them."""
+    found = door.ask("GET", "/volumes")["volumes"]
+    served = door.ask("GET", "/v1/nodes")["nodes"]
+    for volume in found:
+        volume["nodes"] = [
+            one["id"]
+            for one in served
+            if one["alive"] and one["volumes"].get(volume["name"], {}).get("proven")
+        ]
+    if as_json:
+        print_json({"volumes": found})
+        return
+    rows = [
+        [v["name"], v["backend"], ", ".join(v["nodes"]) or "nobody", ", ".join(v["capabilities"])]
+        for v in found
+    ]
+    show_table(VOLUME_COLUMNS, rows)
+
+
+@volumes.command()
+@click.argument("name", metavar="VOLUME")
+@manager_options
+def pause(door: Manager, *, name: str, as_json: bool) -> None:
+    """Let all jobs of a volume rest."""
+    path = f"/v1/volumes/{quote(name, safe='')}/pause"
+    _act(door, path, {"volume": name, "paused": True}, as_json)
+
+
+@volumes.command()
+@click.argument("name", metavar="VOLUME")
+@manager_options
+def resume(door: Manager, *, name: str, as_json: bool) -> None:
+    """Let the jobs of a volume go on."""
+    path = f"/v1/volumes/{quote(name, safe='')}/resume"
+    _act(door, path, {"volume": name, "paused": False}, as_json)
+
+
+def _list_by_default(context: click.Context, command: click.Command) -> None:
+    """Run the group's list as if it had been named: options come from the environment, too."""
+    with command.make_context("list", [], parent=context) as below:
+        command.invoke(below)
+
+
+def _act(door: Manager, path: str, done: dict[str, Any], as_json: bool) -> None:  # noqa: FBT001 - passed on as it came
+    door.ask("POST", path)
+    if as_json:
+        print_json(done)
