@@ -136,7 +136,9 @@ class Jobs:
         document["queue"] = None if place is None else {"position": place[0], "length": place[1]}
         if place is not None:
             document["state_reason"] = f"queue position {place[0]} of {place[1]}"
-            if not self.nodes.serving(job.volume):
+            if self.lists.at_rest(job.volume):
+                document["state_reason"] = f"volume {job.volume} is at rest until it is resumed"
+            elif not self.nodes.serving(job.volume):
                 document["state_reason"] = f"waiting for a node that serves volume {job.volume}"
         return document
 

@@ -9,7 +9,7 @@ from api.cli.asking import Manager, manager_options, print_json
 from api.cli.showing import show_table
 
 NODE_COLUMNS = ("node", "state", "running", "slots", "load", "version", "volumes")
-VOLUME_COLUMNS = ("volume", "backend", "nodes", "capabilities")
+VOLUME_COLUMNS = ("volume", "backend", "jobs", "nodes", "capabilities")
 
 
 @click.group(invoke_without_command=True)
@@ -79,21 +79,24 @@ def volumes(context: click.Context) -> None:
 def list_volumes(door: Manager, *, as_json: bool) -> None:
     """List the volumes, and who serves them."""
     found = door.ask("GET", "/volumes")["volumes"]
-    served = door.ask("GET", "/v1/nodes")["nodes"]
+    known = door.ask("GET", "/v1/nodes")
     for volume in found:
+        volume["at_rest"] = volume["name"] in known["volumes_at_rest"]
         volume["nodes"] = [
             one["id"]
-            for one in served
+            for one in known["nodes"]
             if one["alive"] and one["volumes"].get(volume["name"], {}).get("proven")
         ]
     if as_json:
         print_json({"volumes": found})
         return
-    rows = [
-        [v["name"], v["backend"], ", ".join(v["nodes"]) or "nobody", ", ".join(v["capabilities"])]
-        for v in found
-    ]
-    show_table(VOLUME_COLUMNS, rows)
+    show_table(VOLUME_COLUMNS, [_volume_row(volume) for volume in found])
+
+
+def _volume_row(volume: dict[str, Any]) -> list[str]:
+    jobs = "at rest" if volume["at_rest"] else "go on"
+    lists = [", ".join(volume["nodes"]) or "nobody", ", ".join(volume["capabilities"])]
+    return [volume["name"], volume["backend"], jobs, *lists]
 
 
 @volumes.command()

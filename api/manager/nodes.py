@@ -19,8 +19,12 @@ class NodeNotFound(NotFound):
 
 @blueprint.act("GET", "/v1/nodes", Act(gives={200: Answer("All nodes.", NodeList)}))
 def list_nodes() -> Response:
-    """List the nodes seen in the last day: alive or silent, their volumes, slots, load."""
-    return answer({"nodes": current_door().jobs.nodes.all()})
+    """List the nodes seen in the last day: alive or silent, their volumes, slots, load.
+
+    `volumes_at_rest` names the volumes whose jobs are paused.
+    """
+    jobs = current_door().jobs
+    return answer({"nodes": jobs.nodes.all(), "volumes_at_rest": jobs.lists.all_at_rest()})
 
 
 def _known(node_id: str) -> str:

@@ -238,6 +238,7 @@ class NodeList(ma.Schema):
     """The nodes that were seen in the last day."""
 
     nodes = fields.List(fields.Dict())
+    volumes_at_rest = fields.List(fields.String())
 
 
 @dataclass(frozen=True, slots=True)

@@ -134,6 +134,14 @@ class JobLists:
         )
         return before + 1, sum(lengths)
 
+    def at_rest(self, volume: str) -> bool:
+        """Whether all jobs of a volume are paused."""
+        return bool(self._redis.sismember(f"{PREFIX}paused", volume))
+
+    def all_at_rest(self) -> list[str]:
+        """The volumes whose jobs are paused."""
+        return sorted(cast("set[str]", self._redis.smembers(f"{PREFIX}paused")))
+
     def log(self, job: str) -> list[dict[str, Any]]:
         """What happened to a job, oldest first; the oldest lines of a long story are gone."""
         lines = cast("list[str]", self._redis.lrange(f"{PREFIX}log:{job}", 0, -1))

@@ -126,8 +126,9 @@ def test_nodes_and_volumes(shell: Shell) -> None:
     assert row[:2] == ["node1", "alive"]
     assert shell("nodes", "list").stdout.split("\t")[0] == "node1"
     volume = shell("volumes").stdout.split("\t")
-    assert volume[:3] == ["local", "vfs", "node1"]
+    assert volume[:4] == ["local", "vfs", "go on", "node1"]
     shell("volumes", "pause", "local")
+    assert "at rest" in shell("volumes").stdout
     shell("volumes", "resume", "local")
     shell("node", "drain", "node1")
     assert "draining" in shell("nodes").stdout
