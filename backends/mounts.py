@@ -16,13 +16,6 @@ from core.telemetry import logger
 
 _log = logger(__name__)
 
-#: How often each volume is proved.
-PROVE_SECONDS = 10.0
-#: An answer that takes longer is none.
-ANSWER_SECONDS = 5.0
-#: How long a start waits for the first answers.
-FIRST_SECONDS = 5.0
-
 _NOT_YET = NodeVolume(proven=False, reason="not proved yet")
 
 
@@ -43,7 +36,9 @@ class Mounts:
     """What this node can serve, now."""
 
     def __init__(self, settings: Settings) -> None:
-        wanted = settings.vfolder.worker.volumes
+        own = settings.vfolder.worker
+        self._pause, self._patience = own.prove_seconds, own.prove_timeout
+        wanted = own.volumes
         self._volumes = Volumes(settings)
         self._names = [n for n in self._volumes.names() if not wanted or n in wanted]
         self._found: dict[str, Look] = {}
@@ -54,7 +49,7 @@ class Mounts:
         """Prove every volume and go on proving; `wait` a bounded time for the first answers."""
         for name in self._names:
             threading.Thread(target=self._watch, args=(name,), daemon=True).start()
-        until = time.monotonic() + (FIRST_SECONDS if wait else 0.0)
+        until = time.monotonic() + (self._patience if wait else 0.0)
         for event in self._first.values():
             event.wait(max(0.0, until - time.monotonic()))
 
@@ -65,7 +60,7 @@ class Mounts:
             self._found[name] = Look(volume, time.time(), time.monotonic() - began)
             del self._asked[name]
             self._first[name].set()
-            time.sleep(PROVE_SECONDS)
+            time.sleep(self._pause)
 
     def _prove(self, name: str) -> NodeVolume:
         try:
@@ -84,7 +79,7 @@ class Mounts:
     def _look(self, name: str) -> Look:
         asked = self._asked.get(name)
         found = self._found.get(name, Look(_NOT_YET, known=False))
-        if asked is not None and time.monotonic() - asked > ANSWER_SECONDS:
+        if asked is not None and time.monotonic() - asked > self._patience:
             hung = NodeVolume(proven=False, reason=f"Volume {name} does not answer.")
             return Look(hung, found.at, time.monotonic() - asked)
         return found

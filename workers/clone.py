@@ -80,6 +80,7 @@ class Clone:
             self._context.room(self._root, self._staging) as staging,
         ):
             receipt = self._copy(source, staging, manifest)
+            self._check_complete(receipt)
             self._verify(source, staging)
             os.fsync(staging)
             facts = document(receipt)
@@ -118,6 +119,18 @@ class Clone:
             raise blame(self._to, self._target.scope, error) from error
         finally:
             self._run.on_expect = None
+
+    def _check_complete(self, receipt: Receipt) -> None:
+        """A target is whole or absent, whether or not anybody verifies it.
+
+        Raises:
+            BackendFailed: entries could not be copied; some are named with the reason.
+        """
+        if not receipt.complete:
+            raise BackendFailed(
+                "The storage failed, or entries kept changing: the copy is not whole.",
+                data={"missing": [f"{p}: {why}" for p, why in receipt.missing()]},
+            )
 
     def _verify(self, source: int, staging: int) -> None:
         if self._request.verify == "none":

@@ -109,7 +109,10 @@ class Context:
     def forget(self) -> None:
         """Remove the manifests: the job is settled, nobody will go on from them."""
         for manifest, root_fd in self._leftovers:
-            manifest.remove(root_fd)
+            try:
+                manifest.remove(root_fd)
+            except OSError as error:  # the job has ended all the same
+                _log.warning("manifest left to the sweep", reason=error.strerror)
 
     def close(self) -> None:
         """Give back every descriptor and lock; from then on there is nothing to `forget`."""

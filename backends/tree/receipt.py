@@ -64,6 +64,14 @@ class Receipt:
         """Whether nothing that should be there is missing."""
         return not GRAVE & self.losses.keys()
 
+    def missing(self) -> list[tuple[str, str]]:
+        """Name entries that should be there, each with the reason; only examples are known."""
+        return [
+            (path, reason or loss.value)
+            for loss in sorted(GRAVE & self.losses.keys())
+            for path, reason in self.examples.get(loss, [])
+        ]
+
     def add(self, other: "Receipt") -> None:
         """Add the sums of another stretch of work."""
         for name in ("files", "directories", "links", "hard_links", "size_bytes", "reused"):

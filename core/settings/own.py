@@ -104,6 +104,10 @@ class WorkerTable(Table, frozen=True):
     tree_processes: int = 0
     #: Volumes this node serves; empty means all that prove to be mounted.
     volumes: list[str] = field(default_factory=list)
+    #: How often each volume is proved to be there.
+    prove_seconds: float = 10.0
+    #: A volume whose answer takes longer is not served.
+    prove_timeout: float = 5.0
 
 
 class DoorsTable(Table, frozen=True):

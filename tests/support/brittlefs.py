@@ -246,6 +246,7 @@ class BrittleFS:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", "tests.support.brittlefs", *self._places],
                 cwd=ROOT,
+                env=os.environ | {"FUSE_LIBRARY_PATH": "libfuse3.so.3"},
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,

@@ -6,7 +6,6 @@ from typing import Any
 import pytest
 import requests
 
-from backends.mounts import ANSWER_SECONDS
 from tests.support.doors import running_door, settings_in
 from tests.support.node import wait_for
 from tests.support.valkey import Valkey, running_valkey
@@ -48,7 +47,7 @@ def test_a_hung_volume_is_named_and_waited_for_by_nobody(
             _, found, _ = checks(url, "/readyz")
             return "volume/bad" in found and not found["volume/bad"]["is_healthy"]
 
-        wait_for(named, seconds=3 * ANSWER_SECONDS)
+        wait_for(named, seconds=3 * settings.vfolder.worker.prove_timeout)
         status, found, document = checks(url, "/readyz")
         assert status == 503
         assert document["status"] == "error"
