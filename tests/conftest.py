@@ -27,6 +27,8 @@ _PROGRAMS = {
     "chattr": "chattr",
     "user-mode-linux": "linux.uml",
     "ceph": "ceph-mon",
+    "compiler": "cc",
+    "rabbitmq": "rabbitmq-server",
 }
 _missing: dict[str, int] = {}
 

@@ -11,21 +11,22 @@ from tests.support.valkey import Valkey, running_valkey
 SEED = 7
 
 
-@pytest.fixture(scope="session")
-def chaos_valkey(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Valkey]:
-    """A store that chaos may kill and freeze; nobody else uses it."""
-    with running_valkey(tmp_path_factory.mktemp("chaos-valkey")) as server:
+@pytest.fixture
+def valkey_alone(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Valkey]:
+    """A store for one site: nodes of two sites would take each other's jobs."""
+    with running_valkey(tmp_path_factory.mktemp("valkey-alone")) as server:
         yield server
 
 
 @pytest.fixture(scope="session")
-def _two_nodes(tmp_path_factory: pytest.TempPathFactory, chaos_valkey: Valkey) -> Iterator[Site]:
-    site = Site(tmp_path_factory.mktemp("two"), chaos_valkey, SEED)
-    site.start()
-    try:
-        yield site
-    finally:
-        site.stop()
+def _two_nodes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    with running_valkey(tmp_path_factory.mktemp("two-valkey")) as server:
+        site = Site(tmp_path_factory.mktemp("two"), server, SEED)
+        site.start()
+        try:
+            yield site
+        finally:
+            site.stop()
 
 
 @pytest.fixture

@@ -147,7 +147,8 @@ class Worker:
             self.start()
 
     def stop(self) -> None:
-        assert self.process is not None
+        if self.process is None:
+            return
         self.send(signal.SIGCONT)
         for child in self.children():
             child.send_signal(signal.SIGCONT)

@@ -2,7 +2,6 @@
 
 import os
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -12,7 +11,7 @@ from core.jobs import Job, State
 from core.names import VFolderId
 from tests.chaos.check import differences, leftovers, violations
 from tests.chaos.site import Site
-from tests.support.valkey import Valkey, running_valkey
+from tests.support.valkey import Valkey
 
 SEED = int(os.environ.get("CHAOS_SEED", "20261121"))
 #: How many faults; the whole proof takes 200.
@@ -20,13 +19,6 @@ FAULTS = int(os.environ.get("CHAOS_FAULTS", "200"))
 JOBS = 50
 FAULT_PAUSE_SECONDS = 0.35
 SETTLE_SECONDS = 120.0
-
-
-@pytest.fixture
-def valkey_alone(tmp_path: Path) -> Iterator[Valkey]:
-    (tmp_path / "valkey").mkdir()
-    with running_valkey(tmp_path / "valkey") as server:
-        yield server
 
 
 def all_ended(site: Site, jobs: list[Job]) -> bool:

@@ -110,9 +110,9 @@ def small_volume(path: Path) -> Iterator[Path]:
         subprocess.run(["umount", "--lazy", path], check=True)
 
 
-def test_a_disk_that_fills_up_while_a_clone_writes(tmp_path: Path, chaos_valkey: Valkey) -> None:
+def test_a_disk_that_fills_up_while_a_clone_writes(tmp_path: Path, valkey_alone: Valkey) -> None:
     with small_volume(tmp_path / "small") as path:
-        site = Site(tmp_path, chaos_valkey, 1, setups={"node": Setup()}, volume=path)
+        site = Site(tmp_path, valkey_alone, 1, setups={"node": Setup()}, volume=path)
         source, target = site.filled(FILES), site.vfolder()
         site.start()
         try:
@@ -131,13 +131,13 @@ def test_a_disk_that_fills_up_while_a_clone_writes(tmp_path: Path, chaos_valkey:
 
 
 def test_a_hanging_mount_is_reported_and_its_jobs_go_on_when_it_heals(
-    tmp_path: Path, chaos_valkey: Valkey
+    tmp_path: Path, valkey_alone: Valkey
 ) -> None:
     """One of two nodes hangs: it says so and lives, the other does the new work."""
     with mounted(tmp_path) as volume:
         proving = "prove-seconds = 0.5\nprove-timeout = 1.0"
         setups = {"hung": Setup(path=volume.path, worker=proving), "fine": Setup()}
-        site = Site(tmp_path, chaos_valkey, 2, setups=setups, volume=volume.backing)
+        site = Site(tmp_path, valkey_alone, 2, setups=setups, volume=volume.backing)
         hung, fine = site.workers
         source, target, other = site.filled(FILES), site.vfolder(), site.vfolder()
         hung.start()
