@@ -1,0 +1,68 @@
+"""RabbitMQ carries the doorbells by one setting; the store stays the truth."""
+
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from api.dispatch import bell
+from core.jobs import State
+from core.store import JobStore, Submission
+from tests.chaos.check import differences, violations
+from tests.chaos.node import ExerciseRequest
+from tests.chaos.site import VOLUME, Setup, Site
+from tests.support.rabbit import Rabbit, running_rabbit
+from tests.support.valkey import Valkey
+
+pytestmark = [
+    pytest.mark.part("rabbitmq"),
+    pytest.mark.part("rsync"),
+    pytest.mark.slow,
+]
+
+ITEMS = 120
+BEGUN = 10
+FILES = 40
+
+
+@pytest.fixture
+def rabbit(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rabbit]:
+    with running_rabbit(tmp_path_factory.mktemp("rabbit")) as server:
+        yield server
+
+
+def test_jobs_run_and_survive_a_killed_worker_by_rabbitmq(
+    tmp_path: Path, valkey_alone: Valkey, rabbit: Rabbit
+) -> None:
+    """The bell is the doors' own, so both sides of the queues are the real ones."""
+    setup = Setup(jobs=f'broker = "{rabbit.url}"')
+    site = Site(tmp_path, valkey_alone, 4, setups={"one": setup, "two": setup})
+    site.bell = bell(site.workers[0].settings)
+    site.store = JobStore(site.client, site.bell)
+    site.start()
+    try:
+        site.wait_for_nodes("one", "two")
+        source, target = site.filled(FILES), site.vfolder()
+        # No ringing again within the test: whatever runs was rung by RabbitMQ.
+        request = ExerciseRequest(volume=VOLUME, vfolder=str(site.vfolder()), items=ITEMS)
+        job = site.store.submit(Submission(request, ring_again_seconds=3600.0))
+        site.wait_for_items(job, BEGUN)
+        kinds = rabbit.queues()
+        assert kinds[f"vol.{VOLUME}.bulk"] == kinds[f"vol.{VOLUME}.fast"] == "quorum"
+        worker = site.worker_of(job)
+        worker.send(signal.SIGKILL)
+        found = site.wait_for_end(job)
+        assert (found.state, found.losses, found.attempt) == (State.SUCCEEDED, 1, 2)
+        assert found.fields["node"] == site.other_than(worker).name
+        assert violations(site.volume, {job.id: ITEMS}) == []
+        site.revive()
+        site.wait_for_nodes("one", "two")
+        clone = site.wait_for_end(site.clone(source, target))
+        assert clone.state is State.SUCCEEDED, clone.document()
+        paths = (site.backend.vfolder_path(vfolder) for vfolder in (source, target))
+        assert differences(*paths) == ""
+        many = [site.exercise(BEGUN) for _ in range(10)]
+        assert {site.wait_for_end(each).state for each in many} == {State.SUCCEEDED}
+    finally:
+        site.stop()

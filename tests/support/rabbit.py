@@ -1,0 +1,108 @@
+"""A real RabbitMQ for tests: Debian's server as a plain process on ports of its own."""
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from core.lifeline import end_with_parent
+from tests.support.node import wait_for
+from tests.support.valkey import free_port
+
+#: The wrapper in sbin insists on its own user; this is what it runs.
+SERVER = "/usr/lib/rabbitmq/bin/rabbitmq-server"
+CONTROL = ("/usr/lib/rabbitmq/bin/rabbitmqctl", "-q")
+START_SECONDS = 90.0
+#: What a client says first (AMQP 0-9-1), and the first byte of what the server then says.
+GREETING, METHOD_FRAME = b"AMQP\0\0\x09\x01", b"\x01"
+
+
+class Rabbit:
+    """One server, and the small daemon by which Erlang nodes find each other."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self.port, self._epmd = free_port(), free_port()
+        self._node = f"test{self.port}@localhost"
+        self._log = directory / "log"
+        self._environment = {
+            "HOME": str(directory),
+            "ERL_EPMD_ADDRESS": "127.0.0.1",
+            "ERL_EPMD_PORT": str(self._epmd),
+            "RABBITMQ_NODENAME": self._node,
+            "RABBITMQ_NODE_IP_ADDRESS": "127.0.0.1",
+            "RABBITMQ_NODE_PORT": str(self.port),
+            "RABBITMQ_DIST_PORT": str(free_port()),
+            "RABBITMQ_MNESIA_BASE": str(directory),
+            "RABBITMQ_LOG_BASE": str(directory),
+            "RABBITMQ_PID_FILE": str(directory / "pid"),
+            "RABBITMQ_ENABLED_PLUGINS_FILE": str(directory / "plugins"),
+            "RABBITMQ_CONFIG_FILE": str(directory / "none"),
+            "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": "+S 1:1",
+        }
+        with self._log.open("wb") as log:
+            # In the foreground, or it would find a server of the same name by any other daemon.
+            self._finder = subprocess.Popen(
+                [shutil.which("epmd") or "epmd", "-port", str(self._epmd)],
+                env=os.environ | self._environment,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                preexec_fn=end_with_parent(),  # noqa: PLW1509 - a prctl between fork and exec
+            )
+            self._server = subprocess.Popen(
+                [SERVER],
+                env=os.environ | self._environment,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+                preexec_fn=end_with_parent(),  # noqa: PLW1509 - a prctl between fork and exec
+            )
+        wait_for(self._answers, START_SECONDS, self._log.read_text)
+
+    @property
+    def url(self) -> str:
+        """As `[vfolder.jobs] broker` has it."""
+        return f"amqp://guest:guest@127.0.0.1:{self.port}//"
+
+    def _answers(self) -> bool:
+        assert self._server.poll() is None, self._log.read_text()
+        try:
+            with socket.create_connection(("127.0.0.1", self.port), 1) as asking:
+                asking.sendall(GREETING)
+                return asking.recv(1) == METHOD_FRAME
+        except OSError:
+            return False
+
+    def queues(self) -> dict[str, str]:
+        """The type of every queue by its name."""
+        told = subprocess.run(
+            [*CONTROL, "-n", self._node, "list_queues", "name", "type", "--no-table-headers"],
+            env=os.environ | self._environment,
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        return dict(line.split("\t") for line in told.stdout.splitlines() if "\t" in line)
+
+    def close(self) -> None:
+        """End it as a crash does: nobody needs its data."""
+        os.killpg(self._server.pid, signal.SIGKILL)
+        self._server.wait(10)
+        self._finder.kill()
+        self._finder.wait(10)
+
+
+@contextmanager
+def running_rabbit(directory: Path) -> Iterator[Rabbit]:
+    """A started server, until the end of the block."""
+    server = Rabbit(directory)
+    try:
+        yield server
+    finally:
+        server.close()
