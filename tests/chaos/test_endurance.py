@@ -9,7 +9,7 @@ import pytest
 from core.jobs import State
 from tests.chaos.check import differences, ledger, violations
 from tests.chaos.site import LEASE_SECONDS, Setup, Site
-from tests.support.brittlefs import BrittleFS, Rule, mounted
+from tests.support.brittlefs import Rule, mounted
 from tests.support.node import wait_for
 from tests.support.valkey import Valkey
 from workers.run import RENEWALS_PER_LEASE
