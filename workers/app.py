@@ -41,8 +41,8 @@ def make(settings: Settings) -> Celery:
         backend=celery_url(settings, Database.RESULTS),
     )
     app.config_from_object(celeryconfig)
-    app.conf.update(queue_settings(settings))
     app.conf.broker_transport_options |= celery_options(settings)
+    app.conf.update(queue_settings(settings))  # another broker knows none of the store's options
     app.conf.result_backend_transport_options = celery_options(settings)
     for verb in VERBS:
         _register(app, settings, TASK_PREFIX + verb)
