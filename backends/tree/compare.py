@@ -33,7 +33,8 @@ def compare_trees(
     """Tell how the tree at `b_fd` differs from the one at `a_fd`, roots included, as found.
 
     Fifos, sockets and devices on the left are passed over unless `options.specials`. Memory grows
-    with the differences, not with the trees. Nothing yielded means equal.
+    with the differences, not with the trees. Nothing yielded means equal. The descriptors stay open
+    until the last difference was taken.
 
     Raises:
         Interrupted: the control says stop.
