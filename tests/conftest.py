@@ -22,6 +22,7 @@ _PROGRAMS = {
     "prometheus": "promtool",
     "chromium": "chromium",
     "node": "node",
+    "etcd": "etcd",
     "fuse": "fusermount3",
     "strace": "strace",
     "chattr": "chattr",

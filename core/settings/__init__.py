@@ -16,6 +16,7 @@ from typing import Any
 import msgspec
 
 from core.errors import ConfigurationError
+from core.settings import cluster
 from core.settings.own import OwnTables
 from core.settings.reference import ReferenceTables, VolumeTable
 
@@ -103,6 +104,8 @@ def load(path: Path | None = None, environ: Mapping[str, str] | None = None) -> 
         raise ConfigurationError(f"{path} is not valid TOML: {error}.") from error
     tables = _kebab(tables)
     _override(tables, environ)
+    _override_etcd(tables, environ)
+    cluster.complete(tables)
     tables["origin"] = str(path.absolute())
     return _checked(tables)
 
@@ -174,6 +177,19 @@ def _override(tables: dict[str, Any], environ: Mapping[str, str]) -> None:
             table[key.removesuffix("-file")] = Path(text).read_text("utf-8").strip()
         else:
             table[key] = _value(text)
+
+
+def _override_etcd(tables: dict[str, Any], environ: Mapping[str, str]) -> None:
+    """The reference's own variables."""
+    names = {
+        "BACKEND_NAMESPACE": "namespace",
+        "BACKEND_ETCD_ADDR": "addr",
+        "BACKEND_ETCD_USER": "user",
+        "BACKEND_ETCD_PASSWORD": "password",
+    }
+    for variable, key in names.items():
+        if text := environ.get(variable):
+            tables.setdefault("etcd", {})[key] = text
 
 
 def _value(text: str) -> Any:  # noqa: ANN401 - any TOML value

@@ -74,6 +74,13 @@ class RedisTable(RedisTarget, frozen=True):
         return RedisTarget(addr=f"127.0.0.1:{self.port}", password=self.password)
 
 
+class EtcdUseTable(Table, frozen=True):
+    """`[vfolder.etcd]`: how much depends on the cluster's `[etcd]`."""
+
+    #: Refuse to start when no member answers; otherwise the file stands alone then.
+    required: bool = False
+
+
 class JobsTable(Table, frozen=True):
     """`[vfolder.jobs]`: how jobs live and end."""
 
@@ -154,6 +161,7 @@ class OwnTables(Table, frozen=True):
     #: Our own files: embedded store, beat's schedule, metrics; relative to the configuration file.
     state_dir: str = "."
     redis: RedisTable = field(default_factory=RedisTable)
+    etcd: EtcdUseTable = field(default_factory=EtcdUseTable)
     jobs: JobsTable = field(default_factory=JobsTable)
     worker: WorkerTable = field(default_factory=WorkerTable)
     doors: DoorsTable = field(default_factory=DoorsTable)

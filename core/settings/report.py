@@ -12,7 +12,6 @@ from core.settings import Settings
 #: Keys of the reference that steer what this service does not have (event loop, debug consoles,
 #: watcher, tracing) or does not read from a file. They are accepted so that a file can be shared.
 NO_EFFECT = (
-    "etcd",
     "debug",
     "pyroscope",
     "otel",

@@ -1,0 +1,109 @@
+"""The cluster's etcd, as its other services use it: keys by scope, values as text.
+
+A key `a/b` of the cluster is `/sorna/<namespace>/a/b`, and the same below `nodes/storage/<node>`
+for one node alone, which goes over the cluster's. Parts of keys are percent-quoted.
+"""
+
+from typing import Any
+from urllib.parse import quote, unquote
+
+import requests
+from etcd3gw.client import Etcd3Client
+from etcd3gw.exceptions import Etcd3Exception
+from etcd3gw.lease import Lease
+
+from core.errors import Unavailable
+from core.settings.reference import EtcdTable
+from core.settings.units import Address, address
+
+#: A member that does not answer for this long is passed over.
+ANSWER_SECONDS = 2.0
+#: A tree of values: text, or a tree below a part of the key.
+Tree = dict[str, Any]
+
+
+def members(table: EtcdTable) -> list[Address]:
+    """Where the members listen.
+
+    Raises:
+        ValueError: an address has none of the allowed forms.
+    """
+    found = table.addr if isinstance(table.addr, list) else [table.addr]
+    texts = [text for one in found for text in (one.split(",") if isinstance(one, str) else [one])]
+    return [address(text) for text in texts]
+
+
+class Etcd:
+    """One connection; members are tried in turn.
+
+    Every call raises `Unavailable` when no member answers.
+    """
+
+    def __init__(self, table: EtcdTable, node_id: str) -> None:
+        self._table = table
+        self._top = f"/sorna/{quote(table.namespace, safe='')}"
+        self._node = f"nodes/storage/{quote(node_id, safe='')}"
+        self._client: Etcd3Client | None = None
+
+    def tree(self, prefix: str) -> Tree:
+        """Every value below a prefix, the node's over the cluster's."""
+        found: dict[str, str] = {}
+        for scope in ("", f"{self._node}/"):
+            top = f"{self._top}/{scope}{prefix}/"
+            for value, where in self._do(lambda client, top=top: client.get_prefix(top)):
+                found[bytes(where["key"]).decode().removeprefix(top)] = value.decode()
+        return _nested(found)
+
+    def put(self, prefix: str, values: dict[str, str], seconds: int) -> None:
+        """Write values below a prefix; they are gone after `seconds` unless written again."""
+
+        def write(client: Etcd3Client) -> None:
+            lease: Lease = client.lease(seconds)
+            for key, value in values.items():
+                client.put(f"{self._top}/{prefix}/{key}", value, lease)
+
+        self._do(write)
+
+    def remove(self, prefix: str) -> None:
+        """Remove every value below a prefix."""
+        self._do(lambda client: client.delete_prefix(f"{self._top}/{prefix}/"))
+
+    def ask(self) -> None:
+        """Give a sign of life."""
+        self._do(lambda client: client.status())
+
+    def _do(self, act: Any) -> Any:  # noqa: ANN401 - what the act gives
+        if self._client is not None:
+            try:
+                return act(self._client)
+            except (Etcd3Exception, requests.RequestException):
+                self._client = None
+        for where in members(self._table):
+            try:
+                client = self._connected(where)
+                result = act(client)
+            except (Etcd3Exception, requests.RequestException):
+                continue
+            self._client = client
+            return result
+        raise Unavailable("No member of etcd answers ([etcd] addr).")
+
+    def _connected(self, where: Address) -> Etcd3Client:
+        client = Etcd3Client(where.host, where.port, timeout=ANSWER_SECONDS)
+        client.session.trust_env = False
+        if self._table.user:
+            known = {"name": self._table.user, "password": self._table.password or ""}
+            token = client.post(client.get_url("/auth/authenticate"), json=known)["token"]
+            client.session.headers["Authorization"] = token
+        return client
+
+
+def _nested(flat: dict[str, str]) -> Tree:
+    found: Tree = {}
+    for key, value in flat.items():
+        *parts, last = [unquote(part) for part in key.split("/")]
+        tree = found
+        for part in parts:
+            tree = tree.setdefault(part, {})
+        tree[last] = value
+    return found

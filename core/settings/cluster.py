@@ -1,0 +1,76 @@
+"""What the cluster's etcd says of Redis, for a file that does not say it itself."""
+
+from typing import Any
+
+import msgspec
+
+from core.errors import ConfigurationError, Unavailable
+from core.settings.reference import EtcdTable
+from core.telemetry import logger
+
+_log = logger(__name__)
+_PREFIX = "config/redis"
+_TEXTS = ("addr", "password", "sentinel", "service-name", "sentinel-password")
+_FLAGS = ("use-tls", "tls-skip-verify")
+_TRUE = ("true", "1", "yes")
+#: The reference's names of time-outs, and ours.
+_TIMEOUTS = {"socket-connect-timeout": "connect-timeout", "socket-timeout": "answer-timeout"}
+
+
+def complete(tables: dict[str, Any]) -> None:
+    """Add what etcd knows of Redis, where the file has an `[etcd]` and names no Redis.
+
+    When no member answers, the file stands alone, unless `[vfolder.etcd] required` is set.
+
+    Raises:
+        ConfigurationError: etcd is required and does not answer.
+    """
+    own = tables.get("vfolder", {})
+    redis = own.get("redis", {})
+    if "etcd" not in tables or any(redis.get(key) for key in ("url", "addr", "sentinel")):
+        return
+    try:
+        table = msgspec.convert(tables["etcd"], EtcdTable)
+    except msgspec.ValidationError:
+        return  # the check of the whole file says what is wrong
+    found = _ask(table, tables, required=bool(own.get("etcd", {}).get("required")))
+    if found:
+        tables.setdefault("vfolder", {})["redis"] = {**redis, **_redis(_kebab(found))}
+
+
+def _ask(table: EtcdTable, tables: dict[str, Any], *, required: bool) -> dict[str, Any]:
+    from core.etcd import Etcd  # noqa: PLC0415 - only who has an etcd pays for its client
+
+    node = str(tables.get("storage-proxy", {}).get("node-id", ""))
+    try:
+        return Etcd(table, node).tree(_PREFIX)
+    except (Unavailable, ValueError) as error:
+        if required:
+            raise ConfigurationError(f"{error}") from error
+        _log.warning("etcd not asked", reason="no member answers; the file stands alone")
+        return {}
+
+
+def _redis(found: dict[str, Any]) -> dict[str, Any]:
+    table = _target(found)
+    helper = found.get("redis-helper-config") or {}
+    table |= {ours: float(helper[key]) for key, ours in _TIMEOUTS.items() if key in helper}
+    overrides = found.get("override-configs") or {}
+    if overrides:
+        table["override-configs"] = {
+            role.replace("-", "_"): _target(target) for role, target in overrides.items()
+        }
+    return table
+
+
+def _target(found: dict[str, Any]) -> dict[str, Any]:
+    table = {key: found[key] for key in _TEXTS if found.get(key)}
+    flags = {key: found[key].lower() in _TRUE for key in _FLAGS if key in found}
+    return table | flags
+
+
+def _kebab(found: dict[str, Any]) -> dict[str, Any]:
+    return {
+        key.replace("_", "-"): _kebab(value) if isinstance(value, dict) else value
+        for key, value in found.items()
+    }

@@ -1,0 +1,112 @@
+"""A real etcd: what it says of Redis is obeyed, and it may be absent."""
+
+import signal
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+import requests
+from etcd3gw.client import Etcd3Client
+
+from core.errors import ConfigurationError, Unavailable
+from core.etcd import Etcd
+from core.lifeline import end_with_parent
+from core.settings import Settings, load
+from core.settings.reference import EtcdTable
+from tests.support.node import wait_for
+from tests.support.valkey import free_port
+
+FILE = """
+[etcd]
+namespace = "local"
+addr = {{ host = "127.0.0.1", port = {port} }}
+[storage-proxy]
+node-id = "i-node 1"
+secret = "s"
+session-expire = "1d"
+[api.manager]
+secret = "s"
+{more}
+"""
+
+
+@contextmanager
+def running_etcd(directory: Path) -> Iterator[int]:
+    port, peer = free_port(), free_port()
+    urls = [f"http://127.0.0.1:{port}", f"http://127.0.0.1:{peer}"]
+    with (directory / "etcd.log").open("wb") as log:
+        process = subprocess.Popen(
+            [
+                *("etcd", "--data-dir", str(directory / "etcd"), "--name", "one"),
+                *("--listen-client-urls", urls[0], "--advertise-client-urls", urls[0]),
+                *("--listen-peer-urls", urls[1], "--initial-advertise-peer-urls", urls[1]),
+                *("--initial-cluster", f"one={urls[1]}"),
+            ],
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            preexec_fn=end_with_parent(signal.SIGKILL),  # noqa: PLW1509 - a prctl only
+        )
+    try:
+        wait_for(lambda: healthy(urls[0]), told=(directory / "etcd.log").read_text())
+        yield port
+    finally:
+        process.terminate()
+        process.wait(20)
+
+
+def healthy(url: str) -> bool:
+    try:
+        return requests.get(f"{url}/health", timeout=2).ok
+    except requests.ConnectionError:
+        return False
+
+
+def settings_of(directory: Path, port: int, more: str = "") -> Settings:
+    path = directory / "storage-proxy.toml"
+    path.write_text(FILE.format(port=port, more=more))
+    return load(path, {})
+
+
+@pytest.mark.part("etcd")
+def test_redis_comes_from_etcd(tmp_path: Path) -> None:
+    with running_etcd(tmp_path) as port:
+        client = Etcd3Client("127.0.0.1", port)
+        for key, value in {
+            "config/redis/addr": "10.0.0.1:6379",
+            "config/redis/password": "p@ss/word",
+            "config/redis/redis_helper_config/socket_timeout": "7.5",
+            "config/redis/override_configs/stream/addr": "10.0.0.2:6379",
+            "config/redis/override_configs/stream/use_tls": "true",
+            "nodes/storage/i-node%201/config/redis/addr": "10.0.0.3:6379",
+        }.items():
+            client.put(f"/sorna/local/{key}", value)
+        redis = settings_of(tmp_path, port).vfolder.redis
+        assert redis.target().plain_url == "redis://:p%40ss%2Fword@10.0.0.3:6379"
+        assert redis.target("stream").plain_url == "rediss://10.0.0.2:6379"
+        assert redis.answer_timeout == 7.5
+        own = settings_of(tmp_path, port, '[vfolder.redis]\nurl = "redis://mine:1"')
+        assert own.redis_url == "redis://mine:1", "the file goes first"
+
+
+@pytest.mark.part("etcd")
+def test_what_is_written_is_read_and_removed(tmp_path: Path) -> None:
+    with running_etcd(tmp_path) as port:
+        dead = free_port()
+        etcd = Etcd(EtcdTable(addr=f"127.0.0.1:{dead},127.0.0.1:{port}"), "n")
+        etcd.put("a/b", {"c": "1", "d/e%2F": "2"}, 60)
+        assert etcd.tree("a") == {"b": {"c": "1", "d": {"e/": "2"}}}
+        etcd.remove("a/b")
+        assert etcd.tree("a") == {}
+        etcd.ask()
+
+
+def test_without_an_answer_the_file_stands_alone_unless_told_otherwise(tmp_path: Path) -> None:
+    port = free_port()
+    assert settings_of(tmp_path, port).store_is_embedded
+    with pytest.raises(ConfigurationError, match="No member of etcd answers"):
+        settings_of(tmp_path, port, "[vfolder.etcd]\nrequired = true")
+    with pytest.raises(Unavailable):
+        Etcd(EtcdTable(addr=f"127.0.0.1:{port}"), "n").ask()

@@ -1,0 +1,61 @@
+"""A file written for the reference starts this service as it is, given that its volume exists."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from core.errors import ConfigurationError
+from core.settings import CONFIG_NAME, find, load
+from tests.support.doors import running_door
+from tests.support.node import wait_for
+from tests.support.valkey import Valkey, free_port
+
+SAMPLE = Path(__file__).with_name("sample.toml")
+
+
+@pytest.fixture
+def sample(tmp_path: Path) -> Path:
+    """The file in its own directory, on free ports."""
+    text = SAMPLE.read_text("utf-8")
+    for port in ("6021", "6022", "16023"):
+        here = 'host = "127.0.0.1", port = {} '
+        text = text.replace(here.format(port), here.format(free_port()))
+    (tmp_path / "volume").mkdir()
+    path = tmp_path / CONFIG_NAME
+    path.write_text(text)
+    return path
+
+
+def test_every_key_is_read(sample: Path) -> None:
+    settings = load(sample, {})
+    assert settings.storage_proxy.node_id == "i-storage-proxy-01"
+    assert settings.storage_proxy.session_expire_seconds == 86_400
+    assert settings.storage_proxy.allow_auto_quota_scope_creation
+    assert settings.artifact_registries["hub"]["type"] == "huggingface"
+    assert settings.storages[0]["name"] == "old"
+    assert settings.volume_path(settings.volume["local"]) == sample.parent / "volume"
+    assert settings.store_is_embedded, "no member of etcd answers, so the file stands alone"
+
+
+def test_the_doors_start_with_it(sample: Path, valkey: Valkey) -> None:
+    os.environ["VFOLDER__VFOLDER__REDIS__URL"] = valkey.url
+    try:
+        settings = load(sample)
+        with running_door("manager", settings) as manager, running_door("client", settings):
+            secret = {"X-BackendAI-Storage-Auth-Token": settings.api.manager.secret}
+            answer = manager.send("GET", "/volumes", headers=secret)
+            assert [volume["name"] for volume in answer.json()["volumes"]] == ["local"]
+            wait_for(lambda: manager.send("GET", "/readyz").status_code == 200)
+    finally:
+        del os.environ["VFOLDER__VFOLDER__REDIS__URL"]
+
+
+def test_environment_and_hints(sample: Path) -> None:
+    found = load(sample, {"BACKEND_NAMESPACE": "other", "BACKEND_ETCD_ADDR": "127.0.0.1:1"})
+    assert found.etcd is not None
+    assert (found.etcd.namespace, found.etcd.addr) == ("other", "127.0.0.1:1")
+    assert find({"BACKEND_CONFIG_FILE": str(sample)}) == sample
+    sample.write_text(sample.read_text().replace("scandir-limit", "scandir-limt"))
+    with pytest.raises(ConfigurationError, match="did you mean `scandir-limit`"):
+        load(sample, {})
