@@ -18,9 +18,11 @@ from typing import Any, ParamSpec, TypeVar
 from core import metrics
 from core.errors import DeadlineExceeded, Unavailable
 
-#: Calls to one volume that are under way at once in one process. More would only fight for the
-#: interpreter's lock on a fast storage; fewer would wait for each other on a slow one.
+#: Calls to one volume that are under way at once in one process, when they are slow. Fast ones
+#: follow each other on one thread: several would only fight for the interpreter's lock.
 THREADS_PER_VOLUME = 8
+#: A call that takes longer waits for the storage, not for the processor.
+SLOW_SECONDS = 0.025
 #: Calls to one volume that are under way or wait, in one process.
 CALLS_PER_VOLUME = 48
 #: A volume whose threads are all busy this long is stuck, and nobody waits for it.
@@ -69,26 +71,21 @@ class Deadlines:
         lane = self._lanes.get(volume) or self._new_lane(volume)
         context = contextvars.copy_context()
         future = lane.submit(lambda: context.run(act, *args, **kwargs))
-        try:
-            return future.result(min(self._timeout, STUCK_SECONDS))  # type: ignore[no-any-return] # the future is of Any, the act of T
-        except TimeoutError:
-            if future.done():  # just now, or the act's own error of the same type
-                return future.result()  # type: ignore[no-any-return] # as above
-        return self._wait_longer(lane, volume, future)  # type: ignore[no-any-return] # as above
-
-    def _wait_longer(self, lane: "_Lane", volume: str, future: "Future[Any]") -> Any:  # noqa: ANN401 - what the act returns
-        if lane.is_stuck() and future.cancel():
-            raise lane.refusal()
-        try:
-            return future.result(max(0.0, self._timeout - STUCK_SECONDS))
-        except TimeoutError as error:
-            if future.done():
-                return future.result()
-            future.cancel()
-            raise DeadlineExceeded(
-                f"Volume {volume} did not answer within {self._timeout:g} s; try again later.",
-                volume=volume,
-            ) from error
+        deadline = time.monotonic() + self._timeout
+        while (left := deadline - time.monotonic()) > 0:
+            try:
+                return future.result(left if future.running() else min(left, SLOW_SECONDS))  # type: ignore[no-any-return] # the future is of Any, the act of T
+            except TimeoutError:
+                if future.done():  # just now, or the act's own error of the same type
+                    return future.result()  # type: ignore[no-any-return] # as above
+            lane.grow()
+            if lane.is_stuck() and future.cancel():
+                raise lane.refusal()
+        future.cancel()
+        raise DeadlineExceeded(
+            f"Volume {volume} did not answer within {self._timeout:g} s; try again later.",
+            volume=volume,
+        )
 
     def _new_lane(self, volume: str) -> "_Lane":
         with self._lock:
@@ -119,12 +116,19 @@ class _Lane:
             if stuck or self._calls >= CALLS_PER_VOLUME:
                 raise self.refusal()
             self._calls += 1
-            grow = self._threads < min(self._calls, self._threads_max)
-            self._threads += grow
         self._todo.put((future, act))
-        if grow:
-            threading.Thread(target=self._run, name=f"volume {self._volume}", daemon=True).start()
+        self.grow()
         return future
+
+    def grow(self) -> None:
+        """Start a thread if calls wait and all threads there are have slow ones at work."""
+        with self._lock:
+            began = time.monotonic() - SLOW_SECONDS
+            slow = sum(moment < began for moment in list(self._running.values()))
+            if self._calls <= self._threads or not slow == self._threads < self._threads_max:
+                return
+            self._threads += 1
+        threading.Thread(target=self._run, name=f"volume {self._volume}", daemon=True).start()
 
     def is_stuck(self) -> bool:
         """Whether every thread has been busy with one call for too long."""
@@ -143,10 +147,21 @@ class _Lane:
     def _run(self) -> None:
         while (item := self._next()) is not None:
             future, act = item
+            began = time.monotonic()
             if future.set_running_or_notify_cancel():
                 self._finish(future, act)
             else:
                 self._free()
+            if time.monotonic() - began < SLOW_SECONDS and self._leave():
+                return
+
+    def _leave(self) -> bool:
+        """Whether this thread may end, because one is enough for fast calls."""
+        with self._lock:
+            if self._threads == 1 or not self._todo.empty():
+                return False
+            self._threads -= 1
+            return True
 
     def _free(self) -> None:
         self._running.pop(threading.get_ident(), None)
@@ -159,7 +174,7 @@ class _Lane:
                 return self._todo.get(timeout=IDLE_SECONDS)
             except queue.Empty:
                 with self._lock:
-                    if self._threads > self._calls:
+                    if not self._calls:
                         self._threads -= 1
                         return None
 

@@ -104,7 +104,7 @@ faults = "{room}/faults.toml"
 def _wait(url: str) -> None:
     deadline = time.monotonic() + 30
     while time.monotonic() < deadline:
-        with suppress(requests.ConnectionError):
+        with suppress(requests.RequestException):
             requests.get(f"{url}/status", timeout=5)
             return
         time.sleep(0.05)

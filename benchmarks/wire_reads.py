@@ -168,7 +168,7 @@ def _running(port: int, command: list[str], **environ: str) -> Iterator[Server]:
     try:
         deadline = time.monotonic() + 30
         while True:
-            with suppress(requests.ConnectionError):
+            with suppress(requests.RequestException):
                 requests.get(f"http://127.0.0.1:{port}/volumes", timeout=5)
                 break
             if process.poll() is not None or time.monotonic() > deadline:

@@ -56,9 +56,10 @@ def door(bad: Bad, valkey: Valkey) -> Iterator[RunningDoor]:
 
 
 @pytest.fixture(autouse=True)
-def healed(bad: Bad) -> Iterator[None]:
+def healed(bad: Bad, door: RunningDoor) -> Iterator[None]:
     yield
     bad.suffer("")
+    wait_for(lambda: ask(door, "bad") == 200)  # those that hung have gone on
 
 
 def ask(door: RunningDoor, volume: str) -> int:
