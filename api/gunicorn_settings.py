@@ -4,6 +4,7 @@ import os
 from collections.abc import Callable
 from typing import Any
 
+from api.announcing import Announcer
 from core.lifeline import request_end_with_parent
 from core.settings import Settings
 from core.settings.units import Address
@@ -64,7 +65,23 @@ def for_door(door: str, settings: Settings) -> dict[str, Any]:
         "post_fork": _post_fork,
         "child_exit": _child_exit,
         **_tls(door, settings),
+        **(_announcing(settings) if internal else {}),
     }
+
+
+def _announcing(settings: Settings) -> dict[str, Any]:
+    """Announce the node while the one process of the internal door lives."""
+    found: list[Announcer] = []
+
+    def begin(_worker: Any) -> None:  # noqa: ANN401 - gunicorn is untyped
+        found.append(Announcer(settings))
+        found[-1].start()
+
+    def end(_arbiter: Any, _worker: Any) -> None:  # noqa: ANN401 - gunicorn is untyped
+        for announcer in found:
+            announcer.stop()
+
+    return {"post_worker_init": begin, "worker_exit": end}
 
 
 def _threads(door: str, settings: Settings) -> int:
