@@ -18,7 +18,8 @@ from core.events.herald import Herald
 from core.jobs import PRIORITY_DEFAULT, Job
 from core.names import VFolderId
 from core.nodes import NodeBook
-from core.requests import CloneRequest, DeleteFilesRequest, Request, UsageRequest
+from core.request import Request
+from core.requests import CloneRequest, DeleteFilesRequest, UsageRequest
 from core.settings import Settings
 from core.store import JobStore, Submission
 from core.store.lists import JobLists

@@ -9,7 +9,8 @@ from backends.registry import Volumes
 from core import requests
 from core.errors import NoSpace, StorageError
 from core.names import VFolderId
-from core.requests import CloneRequest, Request
+from core.request import Request
+from core.requests import CloneRequest
 from core.store import PREFIX
 from core.usage import UsageBook
 

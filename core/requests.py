@@ -8,72 +8,24 @@ import json
 from typing import Any, ClassVar, Literal
 
 import msgspec
-from msgspec import Struct
 
 from core.errors import InvalidParameters
 from core.jobs import Lane
 from core.names import VFolderId, VFolderPath
+from core.request import (
+    Lock,
+    LockMode,
+    OneVFolder,
+    Request,
+    lock_key,
+    scope_of,
+    wrong,
+)
 
-LockMode = Literal["shared", "exclusive"]
-Lock = tuple[str, LockMode]
 #: A list of paths in one request; more are deleted by naming their directory.
 PATHS_MAX = 10_000
 #: Not more paths than this, none of them a tree, go by the fast lane.
 FAST_PATHS_MAX = 100
-
-
-def lock_key(volume: str, vfolder: str) -> str:
-    """The name of a vfolder's lock: canonical, whatever form the id came in."""
-    return f"{volume}/{VFolderId.parse(vfolder)}"
-
-
-def _scope_of(vfolder: str) -> str:
-    scope = VFolderId.parse(vfolder).scope
-    return str(scope) if scope else ""
-
-
-class Request(Struct, frozen=True, kw_only=True, tag_field="verb", forbid_unknown_fields=True):
-    """Base of all requests."""
-
-    volume: str
-
-    @property
-    def lane(self) -> Lane:
-        """`fast` for what is bounded by its own request, `bulk` for all that goes over a tree."""
-        return Lane.BULK
-
-    @property
-    def verb(self) -> str:
-        """The verb's name."""
-        return str(self.__struct_config__.tag)
-
-    @property
-    def home(self) -> str:
-        """The volume whose nodes run it."""
-        return self.volume
-
-    def locks(self) -> list[Lock]:
-        """The vfolders it needs, each shared or exclusive."""
-        return []
-
-    def title(self) -> str:
-        """What it is about, short enough for a column: no secret, no path."""
-        return " → ".join(key for key, _ in self.locks()) or self.volume
-
-    def natural(self) -> str:
-        """What it acts on: with the verb, the key by which a repeated request joins the first."""
-        return ""
-
-    def scope(self) -> str:
-        """The quota scope it works for: fairness turns over these."""
-        return ""
-
-    def check(self) -> None:
-        """Parse every id and path.
-
-        Raises:
-            InvalidParameters: one of them has no allowed form.
-        """
 
 
 class CloneRequest(Request, frozen=True, kw_only=True, tag="clone"):
@@ -102,44 +54,21 @@ class CloneRequest(Request, frozen=True, kw_only=True, tag="clone"):
 
     def scope(self) -> str:
         """The owner of the copy pays."""
-        return _scope_of(self.target)
+        return scope_of(self.target)
 
     def check(self) -> None:
         """Two different vfolders, the target with a quota scope."""
         if VFolderId.parse(self.target).scope is None:
-            raise _wrong("target", "needs a quota scope")
+            raise wrong("target", "needs a quota scope")
         if lock_key(self.volume, self.source) == lock_key(self.home, self.target):
-            raise _wrong("target", "is the source itself")
+            raise wrong("target", "is the source itself")
 
 
-class _OneVFolder(Request, frozen=True, kw_only=True):
-    """Base of the requests that act on one vfolder."""
-
-    vfolder: str
-    mode: ClassVar[LockMode] = "exclusive"
-
-    def locks(self) -> list[Lock]:
-        """The vfolder."""
-        return [(lock_key(self.volume, self.vfolder), self.mode)]
-
-    def natural(self) -> str:
-        """One job per verb and vfolder."""
-        return lock_key(self.volume, self.vfolder)
-
-    def scope(self) -> str:
-        """The vfolder's owner."""
-        return _scope_of(self.vfolder)
-
-    def check(self) -> None:
-        """The id parses."""
-        VFolderId.parse(self.vfolder)
-
-
-class DeleteRequest(_OneVFolder, frozen=True, kw_only=True, tag="delete"):
+class DeleteRequest(OneVFolder, frozen=True, kw_only=True, tag="delete"):
     """Take a vfolder away: gone at once, its bytes removed afterwards."""
 
 
-class DeleteFilesRequest(_OneVFolder, frozen=True, kw_only=True, tag="delete-files"):
+class DeleteFilesRequest(OneVFolder, frozen=True, kw_only=True, tag="delete-files"):
     """Remove entries of a vfolder; absent ones are skipped."""
 
     paths: list[str]
@@ -159,12 +88,12 @@ class DeleteFilesRequest(_OneVFolder, frozen=True, kw_only=True, tag="delete-fil
         """Every path parses, none is the root, and there are not too many."""
         VFolderId.parse(self.vfolder)
         if not 1 <= len(self.paths) <= PATHS_MAX:
-            raise _wrong("paths", f"name between 1 and {PATHS_MAX}")
+            raise wrong("paths", f"name between 1 and {PATHS_MAX}")
         if any(VFolderPath.parse(path).is_root for path in self.paths):
-            raise _wrong("paths", "the root is not deleted here; delete the vfolder")
+            raise wrong("paths", "the root is not deleted here; delete the vfolder")
 
 
-class UsageRequest(_OneVFolder, frozen=True, kw_only=True, tag="usage"):
+class UsageRequest(OneVFolder, frozen=True, kw_only=True, tag="usage"):
     """Count what a vfolder holds."""
 
     mode: ClassVar[LockMode] = "shared"
@@ -193,12 +122,6 @@ def parse(body: dict[str, Any]) -> Request:
         raise InvalidParameters(f"{error}.") from error
     request.check()
     return request
-
-
-def _wrong(name: str, detail: str) -> InvalidParameters:
-    return InvalidParameters(
-        f"{name}: {detail}.", errors=[{"pointer": f"/{name}", "detail": detail}]
-    )
 
 
 def encode(request: Request) -> str:

@@ -14,7 +14,7 @@ from backends.tree import Effort
 from core.errors import Unsupported
 from core.jobs import State
 from core.names import QuotaScope
-from core.requests import Request
+from core.request import Request
 from core.settings import Settings
 from core.store import JobStore
 from core.telemetry import logger

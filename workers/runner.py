@@ -17,7 +17,7 @@ from core.errors import Defect, JobNotFound, StorageError
 from core.events.herald import Herald
 from core.jobs import Job, State, queue_name
 from core.os_failures import translate
-from core.requests import Request
+from core.request import Request
 from core.settings import Settings
 from core.store import Ending, JobStore, Ring
 from core.telemetry import bind, logger

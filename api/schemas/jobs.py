@@ -1,4 +1,4 @@
-"""Jobs: what may be asked, one body per verb, and the document that callers see."""
+"""Jobs: how they are asked for, and the document that callers see."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -7,24 +7,11 @@ from typing import Any, ClassVar
 import marshmallow as ma
 from marshmallow import fields, validate
 
-from api.schemas.fields import Body, PathField, VFolderField, VolumeName
-from core import requests
-from core.jobs import PRIORITY_DEFAULT, PRIORITY_FIRST, PRIORITY_LAST, Lane, State
+from api.schemas.fields import Body
+from api.schemas.job_body import JobBody
+from api.schemas.verbs import VERB_BODIES
+from core.jobs import Lane, State
 from core.names import VFolderId, VFolderPath
-
-LABEL_MAX = 200
-#: The longest deadline that may be asked: a year (seconds).
-DEADLINE_MAX_SECONDS = 365 * 86_400
-
-
-def _encodable(text: str) -> None:
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        raise ma.ValidationError("Not text: it has half of a surrogate pair.") from None
-
-
-_LABEL = validate.And(validate.Length(max=LABEL_MAX), _encodable)
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,83 +26,6 @@ class AskedJob:
     deadline_seconds: float | None
 
 
-class JobBody(ma.Schema):
-    """What every verb takes."""
-
-    verb = fields.String(required=True, metadata={"description": "What to do."})
-    volume = VolumeName()
-    plan = fields.Boolean(
-        load_default=False,
-        truthy={True},
-        falsy={False},
-        metadata={"description": "Only tell how it would be done, and every refusal."},
-    )
-    requester = fields.String(
-        load_default="",
-        validate=_LABEL,
-        metadata={"description": "Who asks; jobs are listed by it and keys are kept apart by it."},
-    )
-    label = fields.String(load_default="", validate=_LABEL)
-    priority = fields.Integer(
-        strict=True,
-        load_default=PRIORITY_DEFAULT,
-        validate=validate.Range(PRIORITY_FIRST, PRIORITY_LAST),
-        metadata={"description": "0 goes first, 9 last, within a lane."},
-    )
-    deadline_seconds = fields.Float(
-        load_default=None,
-        allow_none=True,
-        validate=validate.Range(0, DEADLINE_MAX_SECONDS, min_inclusive=False),
-        metadata={"description": "Give up when it has not ended after so many seconds."},
-    )
-
-
-class CloneBody(JobBody):
-    """Make `target` a copy of `source`; the target must not exist."""
-
-    source = VFolderField("source")
-    target = VFolderField("target")
-    target_volume = fields.String(
-        load_default=None,
-        allow_none=True,
-        metadata={"description": "Volume of the target; the same volume when absent."},
-    )
-    verify = fields.String(
-        load_default="size", validate=validate.OneOf(["none", "size", "checksum"])
-    )
-
-
-class DeleteBody(JobBody):
-    """Take a vfolder away: gone at once, its bytes removed afterwards."""
-
-    vfolder = VFolderField("vfolder")
-
-
-class DeleteFilesBody(JobBody):
-    """Remove entries of a vfolder; absent ones are skipped."""
-
-    vfolder = VFolderField("vfolder")
-    paths = fields.List(
-        PathField(key=None),
-        required=True,
-        validate=validate.Length(1, requests.PATHS_MAX),
-        metadata={"description": "Paths relative to the vfolder."},
-    )
-    recursive = fields.Boolean(load_default=False, truthy={True}, falsy={False})
-
-
-class UsageBody(JobBody):
-    """Count what a vfolder holds."""
-
-    vfolder = VFolderField("vfolder")
-
-
-VERB_BODIES: dict[str, type[JobBody]] = {
-    "clone": CloneBody,
-    "delete": DeleteBody,
-    "delete-files": DeleteFilesBody,
-    "usage": UsageBody,
-}
 _ABOUT = ("plan", "requester", "label", "priority", "deadline_seconds")
 
 

@@ -8,7 +8,7 @@ import orjson
 
 from core import requests
 from core.jobs import PRIORITY_DEFAULT, State
-from core.requests import Request
+from core.request import Request
 
 #: Before every key of ours.
 PREFIX = "vf:"

@@ -18,7 +18,7 @@ from core import requests
 from core.control import Counter
 from core.jobs import Lane
 from core.names import VFolderId
-from core.requests import Lock, Request, lock_key
+from core.request import Lock, Request, lock_key
 from workers import context as contexts
 from workers import run as runs
 from workers import runner, serve

@@ -15,7 +15,8 @@ from core.events.endings import ending_of
 from core.events.herald import Herald
 from core.events.outbox import Outbox
 from core.jobs import State
-from core.requests import CloneRequest, DeleteFilesRequest, DeleteRequest, Request
+from core.request import Request
+from core.requests import CloneRequest, DeleteFilesRequest, DeleteRequest
 from core.store import Ending as End
 from core.store import JobStore, Submission
 from tests.events.reader import Reader, kept

@@ -11,7 +11,8 @@ from redis import Redis
 
 from core.errors import Conflict, JobNotFound, KeyReused, Locked
 from core.jobs import ENDED, TRANSITIONS, Job, Lane, Move, State
-from core.requests import CloneRequest, DeleteFilesRequest, DeleteRequest, Request, UsageRequest
+from core.request import Request
+from core.requests import CloneRequest, DeleteFilesRequest, DeleteRequest, UsageRequest
 from core.store import PREFIX, Ending, JobStore, Ring, Submission
 from tests.jobs.ledger import HELD, Ledger
 from tests.support.valkey import Valkey
