@@ -196,6 +196,9 @@ class PosixBackend(Backend):
         finally:
             os.close(descriptor)
 
+    def before_purge(self, parent: int, name: str) -> None:
+        """Do what the storage system needs before a tree in the trash can be removed: nothing."""
+
     def vfolder_path(self, vfolder: VFolderId) -> Path:
         """See `Backend.vfolder_path`."""
         return self.mount.path / vfolder.directory

@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from importlib.metadata import entry_points
 
 from backends.base import Backend, Mount
+from backends.btrfs import BtrfsBackend
+from backends.cephfs import CephFsBackend
 from backends.faulty import FaultyBackend
 from backends.posix import PosixBackend
 from backends.projectquota import Ext4Backend, XfsBackend
@@ -15,7 +17,8 @@ from core.settings import Settings
 PLUGIN_GROUP = "vfolder.backends"
 
 _BUILT_IN: dict[str, type[Backend]] = {
-    kind.name: kind for kind in (PosixBackend, FaultyBackend, XfsBackend, Ext4Backend)
+    kind.name: kind
+    for kind in (PosixBackend, FaultyBackend, XfsBackend, Ext4Backend, BtrfsBackend, CephFsBackend)
 }
 
 

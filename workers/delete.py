@@ -30,6 +30,7 @@ class Delete:
         self._context = context
         self._run = context.run
         self._vfolder = VFolderId.parse(request.vfolder)
+        self._backend = context.backend(request.volume)
         self._root = context.root(request.volume)
         self._left = 0
         self._trash = layout.trash(self._vfolder.scope, self._run.job.id)
@@ -74,6 +75,7 @@ class Delete:
         if not descriptors.exists(self._trash, self._root):
             return
         with self._context.room(self._root, self._trash.parent) as parent:
+            self._backend.before_purge(parent, self._trash.name)
             removal = remove_tree(
                 parent,
                 self._trash.name,

@@ -8,11 +8,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from backends.base import Mount
+from backends.btrfs import BtrfsBackend
+from backends.cephfs import CephFsBackend
 from backends.posix import PosixBackend
 from backends.registry import Volumes, backend_class
 from backends.tree import Aspect
 from core import privileges
 from core import settings as configuration
+from tests.support.ceph import running_ceph
+from tests.support.loops import mounted
 
 
 @dataclass(frozen=True)
@@ -24,6 +28,8 @@ class Site:
     cannot_keep: frozenset[Aspect] = frozenset()
     #: How far usage may pass a limit before writers are stopped (bytes); None: not stopped.
     lateness_bytes: int | None = None
+    #: Whether a scope that somebody else made as a plain directory can get a limit.
+    takes_over: bool = True
 
 
 Maker = Callable[[Path], Iterator[Site]]
@@ -35,6 +41,24 @@ def vfs(directory: Path) -> Iterator[Site]:
     top.mkdir()
     yield Site(PosixBackend(Mount("local", top)))
     shutil.rmtree(top)
+
+
+@contextmanager
+def btrfs(directory: Path) -> Iterator[Site]:
+    make = ["mkfs.btrfs", "-q", "-m", "single", "-d", "single"]
+    with mounted(directory / "btrfs", make, size_bytes=512 << 20) as top:
+        backend = BtrfsBackend(Mount("btrfs", top))
+        # what is written is counted when it is committed; metadata in blocks of 16 KiB
+        yield Site(backend, lateness_bytes=1 << 20, takes_over=False)
+
+
+@contextmanager
+def cephfs(_: Path) -> Iterator[Site]:
+    with running_ceph() as directory:
+        options = {"ceph_conf": directory / "ceph.conf", "ceph_keyring": directory / "keyring"}
+        backend = CephFsBackend(Mount("cephfs", directory / "mnt", options))
+        # clients are told late; flags of inodes and holes are nothing it knows of
+        yield Site(backend, frozenset({Aspect.FLAGS, Aspect.HOLES}), lateness_bytes=128 << 20)
 
 
 def _in_kernel(name: str, variable: str) -> Callable[[Path], Iterator[Site]]:
@@ -54,6 +78,8 @@ def _in_kernel(name: str, variable: str) -> Callable[[Path], Iterator[Site]]:
 
 MAKERS = {
     "vfs": vfs,
+    "btrfs": btrfs,
+    "cephfs": cephfs,
     "xfs": _in_kernel("xfs", "UML_XFS"),
     "ext4": _in_kernel("ext4", "UML_EXT4"),
 }

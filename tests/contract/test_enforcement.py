@@ -1,10 +1,8 @@
 """Limits hold, are blamed only when they are the cause, and never stop a delete."""
 
 import os
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from time import monotonic, sleep
 from uuid import uuid4
 
 from backends.admission import blame
@@ -14,11 +12,11 @@ from core import errors
 from core.names import QuotaScope, VFolderId
 from core.os_failures import translate
 from tests.contract.sites import Site
+from tests.support.waiting import eventually
 
 MIB = 1 << 20
 LIMIT = 10 * MIB
 WRITERS = 64
-PATIENCE_SECONDS = 60
 
 
 def limited(backend: PosixBackend, scope: QuotaScope) -> Path:
@@ -40,13 +38,6 @@ def fill(path: Path) -> OSError | None:
     finally:
         os.close(fd)
     return None
-
-
-def eventually(holds: Callable[[], bool]) -> None:
-    end = monotonic() + PATIENCE_SECONDS
-    while not holds():
-        assert monotonic() < end
-        sleep(0.02)
 
 
 def used(backend: PosixBackend, scope: QuotaScope) -> int:

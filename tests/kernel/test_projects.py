@@ -6,7 +6,6 @@ import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
-from time import monotonic, sleep
 from uuid import uuid4
 
 import pytest
@@ -17,9 +16,9 @@ from backends.posix import PosixBackend
 from backends.projectquota import Ext4Backend, ProjectQuotaBackend, XfsBackend
 from core import errors, privileges
 from core.names import QuotaScope, ScopeKind, VFolderId
+from tests.support.waiting import eventually
 
 MIB = 1 << 20
-PATIENCE_SECONDS = 60
 #: What the acts on scopes change things with; a death comes before each of them in turn.
 EFFECTS = ("mkdirat", "ioctl", "quotactl_fd", "fsync", "renameat", "renameat2", "unlinkat", "write")
 
@@ -45,13 +44,6 @@ def project(backend: ProjectQuotaBackend, scope: QuotaScope) -> int:
 def counted(backend: ProjectQuotaBackend, number: int) -> quotactl.ProjectUsage:
     with backend.root() as root:
         return quotactl.usage(root, number)
-
-
-def eventually(holds: Callable[[], bool]) -> None:
-    end = monotonic() + PATIENCE_SECONDS
-    while not holds():
-        assert monotonic() < end
-        sleep(0.02)
 
 
 def child(act: Callable[[], None]) -> int:

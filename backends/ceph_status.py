@@ -1,0 +1,79 @@
+"""What a Ceph cluster says of itself, by its own program `ceph … -f json`."""
+
+import shutil
+import subprocess
+from collections.abc import Mapping
+from typing import Any
+
+import orjson
+
+from backends.base import HardwareInfo, HardwareStatus, PerformanceMetric
+from core.errors import BackendFailed, DeadlineExceeded, Unsupported
+
+#: An answer that takes longer is none.
+ANSWER_SECONDS = 10
+#: The longest list of complaints shown.
+CHECKS_MAX = 10
+_MICROSECONDS = 1000.0  # in a millisecond
+_HEALTH = {"HEALTH_OK": HardwareStatus.HEALTHY, "HEALTH_WARN": HardwareStatus.DEGRADED}
+
+
+def ask(options: Mapping[str, Any], *words: str) -> Any:  # noqa: ANN401 - any JSON value
+    """Run a command of `ceph`; `options` name `ceph_conf`, `ceph_user`, `ceph_keyring`.
+
+    Raises:
+        Unsupported: the program is not installed here.
+        DeadlineExceeded: no answer in time.
+        BackendFailed: a refusal; Ceph's own words are in the service's log, not in the answer.
+    """
+    program = shutil.which("ceph")
+    if program is None:
+        raise Unsupported("The program `ceph` is not installed on this node.")
+    command = [program, "--connect-timeout", str(ANSWER_SECONDS // 2), "-f", "json"]
+    for option, flag in (("conf", "-c"), ("user", "--name"), ("keyring", "--keyring")):
+        if value := options.get(f"ceph_{option}"):
+            command += [flag, str(value)]
+    try:
+        done = subprocess.run(
+            [*command, *words], capture_output=True, check=False, timeout=ANSWER_SECONDS
+        )
+    except subprocess.TimeoutExpired:
+        raise DeadlineExceeded("The Ceph cluster did not answer in time.") from None
+    if done.returncode != 0:
+        raise BackendFailed(f"The Ceph cluster refused to answer (error {done.returncode}).")
+    try:
+        return orjson.loads(done.stdout)
+    except orjson.JSONDecodeError:
+        raise BackendFailed("The Ceph cluster's answer is no JSON.") from None
+
+
+def hardware(status: Mapping[str, Any]) -> HardwareInfo:
+    """Health of the cluster, with its complaints."""
+    health = status.get("health", {})
+    word = str(health.get("status", "unknown"))
+    checks = sorted(health.get("checks", {}))
+    info = ", ".join(checks[:CHECKS_MAX]) + (" …" if len(checks) > CHECKS_MAX else "")
+    metadata = {"health": word, "checks": str(len(checks))}
+    return HardwareInfo(_HEALTH.get(word, HardwareStatus.UNAVAILABLE), info or None, metadata)
+
+
+def performance(status: Mapping[str, Any], osds: Mapping[str, Any]) -> PerformanceMetric:
+    """Rates of the whole cluster; keys that an idle cluster leaves out are zero.
+
+    Ceph tells no time of client operations; what stands in for it is the mean time in which its
+    OSDs commit (writes) and apply (reads).
+    """
+    rates = status.get("pgmap", {})
+    figures = [one["perf_stats"] for one in osds.get("osdstats", osds).get("osd_perf_infos", [])]
+    return PerformanceMetric(
+        iops_read=rates.get("read_op_per_sec", 0),
+        iops_write=rates.get("write_op_per_sec", 0),
+        io_bytes_read=rates.get("read_bytes_sec", 0),
+        io_bytes_write=rates.get("write_bytes_sec", 0),
+        io_usec_read=_mean([f["apply_latency_ms"] for f in figures]) * _MICROSECONDS,
+        io_usec_write=_mean([f["commit_latency_ms"] for f in figures]) * _MICROSECONDS,
+    )
+
+
+def _mean(values: list[float]) -> float:
+    return sum(values) / len(values) if values else 0.0

@@ -1,0 +1,15 @@
+"""Waiting for what storage tells late."""
+
+from collections.abc import Callable
+from time import monotonic, sleep
+
+PATIENCE_SECONDS = 60
+POLL_SECONDS = 0.02
+
+
+def eventually(holds: Callable[[], bool]) -> None:
+    """Poll until it holds."""
+    end = monotonic() + PATIENCE_SECONDS
+    while not holds():
+        assert monotonic() < end, "it never held"
+        sleep(POLL_SECONDS)
