@@ -10,8 +10,9 @@ and paths arrive parsed (`core.names`) and are resolved beneath a directory desc
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
+from datetime import datetime
 from enum import StrEnum
 from functools import cache
 from pathlib import Path
@@ -110,6 +111,10 @@ class Backend(ABC):
         Raises:
             BackendFailed: it is not, with the reason in one sentence.
         """
+
+    def lacking(self) -> frozenset[str]:
+        """Capabilities that the class has and this volume was not found to have; asked now."""
+        return frozenset()
 
     @abstractmethod
     def capacity(self) -> Capacity:
@@ -214,6 +219,52 @@ class HasFastUsage(Protocol):
         """Files and bytes of a vfolder, at the cost of one call."""
 
 
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """One vfolder as it was at a moment, kept by the storage system; `created_at` in UTC."""
+
+    name: str
+    created_at: datetime | None = None
+
+
+@runtime_checkable
+class HasSnapshots(Protocol):
+    """Backends whose storage system keeps a vfolder as it was, at once and whatever its size.
+
+    Names are checked by `snapshots.check_name`. Each act is whole or has not happened; one that
+    died is simply done again.
+    """
+
+    def create_snapshot(self, vfolder: VFolderId, name: str) -> Snapshot:
+        """Keep the vfolder as it is now; what was written but not synced yet is in it too.
+
+        Raises:
+            VFolderNotFound: it does not exist.
+            SnapshotExists: it has one of that name.
+            InvalidName: the name is not allowed.
+        """
+
+    def list_snapshots(self, vfolder: VFolderId) -> list[Snapshot]:
+        """All that are kept of a vfolder, oldest first; also of one that exists no more.
+
+        Those that an administrator made are among them where the storage system shows them.
+        """
+
+    def delete_snapshot(self, vfolder: VFolderId, name: str) -> None:
+        """Let go of one.
+
+        Raises:
+            SnapshotNotFound: there is none of that name.
+        """
+
+    def open_snapshot(self, vfolder: VFolderId, name: str) -> AbstractContextManager[int]:
+        """A directory descriptor of the tree as it was; nothing can be written below it.
+
+        Raises:
+            SnapshotNotFound: there is none of that name.
+        """
+
+
 @runtime_checkable
 class HasFastCapacity(Protocol):
     """Backends that ask the array, not the mount, for capacity."""
@@ -222,24 +273,23 @@ class HasFastCapacity(Protocol):
         """The array's own figures."""
 
 
-#: The wire's capability words and the protocol that proves each.
+#: The capability words (the wire's, and ours) and the protocol of each.
 CAPABILITIES: dict[str, type] = {
     "quota": HasQuota,
     "metric": HasMetric,
     "fast-fs-size": HasFastCapacity,
     "fast-size": HasFastUsage,
+    "snapshot": HasSnapshots,
 }
 
 
 def capabilities(backend: Backend) -> list[str]:
     """Name the skills of a backend: `vfolder`, which all have, and each protocol it implements.
 
-    `quota` is left out where the storage system could, but does not enforce it now.
+    What the storage system could do, but was not found to do here, is left out.
     """
-    skills = _skills(type(backend))
-    if isinstance(backend, HasQuota) and not backend.enforces_quota():
-        return [name for name in skills if name != "quota"]
-    return list(skills)
+    lacking = backend.lacking()
+    return [name for name in _skills(type(backend)) if name not in lacking]
 
 
 @cache

@@ -6,6 +6,7 @@ Used for the part of the tree that is ours (scopes, prefixes, rooms). Links are 
 import ctypes
 import errno
 import os
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import PurePosixPath
@@ -16,6 +17,8 @@ PREFIX_MODE = 0o755
 HIDDEN_MODE = 0o700
 #: rename(2): fail if the target exists.
 RENAME_NOREPLACE = 1
+#: What file systems say that rename, but not with conditions.
+_NO_FLAGS = frozenset({errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP})
 #: A prefix directory may be pruned by a delete just when a create walks through it.
 RACE_TRIES = 32
 
@@ -108,15 +111,38 @@ def rename_new(source: str, source_fd: int, target: str, target_fd: int) -> None
 def rename_noreplace(source: str, source_fd: int, target: str, target_fd: int) -> None:
     """Rename, never over something (renameat2(2), RENAME_NOREPLACE).
 
+    NFS and FUSE know no such rename; there a link stands in for a file, and for a directory a look
+    before: only an empty directory made in that very moment would be replaced.
+
     Raises:
         OSError: EEXIST when the target is there, ENOENT when the source is not.
     """
     result = _libc.renameat2(
         source_fd, os.fsencode(source), target_fd, os.fsencode(target), RENAME_NOREPLACE
     )
-    if result != 0:
-        number = ctypes.get_errno()
+    if result == 0:
+        return
+    number = ctypes.get_errno()
+    if number not in _NO_FLAGS:
         raise OSError(number, os.strerror(number))
+    _rename_plainly(source, source_fd, target, target_fd)
+
+
+def _rename_plainly(source: str, source_fd: int, target: str, target_fd: int) -> None:
+    kind = os.stat(source, dir_fd=source_fd, follow_symlinks=False).st_mode
+    names = {"src_dir_fd": source_fd, "dst_dir_fd": target_fd}
+    if not stat.S_ISDIR(kind):
+        os.link(source, target, **names, follow_symlinks=False)
+        os.unlink(source, dir_fd=source_fd)
+        return
+    if exists(PurePosixPath(target), target_fd):
+        raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST))
+    try:
+        os.rename(source, target, **names)
+    except OSError as error:
+        if error.errno in (errno.ENOTEMPTY, errno.ENOTDIR):
+            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST)) from None
+        raise
 
 
 def prune(path: PurePosixPath, dir_fd: int, levels: int) -> None:

@@ -43,6 +43,10 @@ class NativeQuotaBackend(PosixBackend):
     def enforces_quota(self) -> bool:
         """See `HasQuota.enforces_quota`."""
 
+    def lacking(self) -> frozenset[str]:
+        """See `Backend.lacking`."""
+        return frozenset() if self.enforces_quota() else frozenset({"quota"})
+
     @abstractmethod
     def _granule(self) -> int:
         """Limits are multiples of this many bytes."""
