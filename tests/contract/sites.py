@@ -28,6 +28,8 @@ class Site:
     cannot_keep: frozenset[Aspect] = frozenset()
     #: How far usage may pass a limit before writers are stopped (bytes); None: not stopped.
     lateness_bytes: int | None = None
+    #: How long writers rest between two MiB: what notices late is not asked to notice at once.
+    rest_seconds: float = 0.0
     #: Whether a scope that somebody else made as a plain directory can get a limit.
     takes_over: bool = True
 
@@ -57,8 +59,9 @@ def cephfs(_: Path) -> Iterator[Site]:
     with running_ceph() as directory:
         options = {"ceph_conf": directory / "ceph.conf", "ceph_keyring": directory / "keyring"}
         backend = CephFsBackend(Mount("cephfs", directory / "mnt", options))
-        # clients are told late; flags of inodes and holes are nothing it knows of
-        yield Site(backend, frozenset({Aspect.FLAGS, Aspect.HOLES}), lateness_bytes=128 << 20)
+        # a client notices a full scope a second late; flags of inodes and holes it does not know
+        unkept = frozenset({Aspect.FLAGS, Aspect.HOLES})
+        yield Site(backend, unkept, lateness_bytes=24 << 20, rest_seconds=0.1)
 
 
 def _in_kernel(name: str, variable: str) -> Callable[[Path], Iterator[Site]]:

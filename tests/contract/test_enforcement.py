@@ -3,6 +3,7 @@
 import os
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from time import sleep
 from uuid import uuid4
 
 from backends.admission import blame
@@ -26,13 +27,14 @@ def limited(backend: PosixBackend, scope: QuotaScope) -> Path:
     return backend.vfolder_path(vfolder)
 
 
-def fill(path: Path) -> OSError | None:
+def fill(path: Path, site: Site) -> OSError | None:
     """Write up to four times the limit; the refusal."""
     fd = os.open(path, os.O_CREAT | os.O_WRONLY)
     try:
         for _ in range(4 * LIMIT // MIB):
             os.write(fd, os.urandom(MIB))
             os.fsync(fd)
+            sleep(site.rest_seconds)
     except OSError as error:
         return error
     finally:
@@ -51,7 +53,7 @@ def test_a_full_scope_is_blamed_and_a_full_volume_is_not(
 ) -> None:
     backend = site.backend
     top = limited(backend, scope)
-    refusal = fill(top / "big")
+    refusal = fill(top / "big", site)
     assert refusal is not None
     problem = blame(backend, scope, translate(refusal))
     assert isinstance(problem, errors.QuotaExceeded)
@@ -64,11 +66,10 @@ def test_a_full_scope_is_blamed_and_a_full_volume_is_not(
     assert isinstance(full, errors.NoSpace)
 
 
-def test_a_full_scope_can_be_emptied(
-    quota: HasQuota, backend: PosixBackend, scope: QuotaScope
-) -> None:
+def test_a_full_scope_can_be_emptied(quota: HasQuota, site: Site, scope: QuotaScope) -> None:
+    backend = site.backend
     top = limited(backend, scope)
-    assert fill(top / "big") is not None
+    assert fill(top / "big", site) is not None
     (top / "big").unlink()
     os.sync()
     eventually(lambda: used(backend, scope) < MIB)
@@ -76,10 +77,11 @@ def test_a_full_scope_can_be_emptied(
 
 
 def test_a_full_scope_takes_more_once_its_limit_is_raised(
-    quota: HasQuota, backend: PosixBackend, scope: QuotaScope
+    quota: HasQuota, site: Site, scope: QuotaScope
 ) -> None:
+    backend = site.backend
     top = limited(backend, scope)
-    assert fill(top / "big") is not None
+    assert fill(top / "big", site) is not None
     backend.set_limit(scope, 4 * LIMIT)
     (top / "more").write_bytes(b"x" * MIB)
     backend.set_limit(scope, MIB)
@@ -94,6 +96,7 @@ def test_many_writers_never_pass_the_limit(quota: HasQuota, site: Site, scope: Q
 
     def write(number: int) -> bool:
         path = top / f"{number}"
+        sleep(number * site.rest_seconds)
         try:
             with path.open("wb") as file:
                 file.write(os.urandom(MIB))

@@ -64,8 +64,12 @@ memstore_device_bytes = $((1 << 30))
 osd_fast_shutdown = true
 [mds]
 mds_beacon_interval = 1
+mds_tick_interval = 1
 [client]
 client_mount_timeout = 30
+client_acl_type = posix_acl
+client_caps_release_delay = 1
+fuse_default_permissions = false
 CONF
 export CEPH_CONF=$dir/ceph.conf
 c() { timeout 60 ceph -c "$CEPH_CONF" --connect-timeout 20 "$@"; }
