@@ -59,6 +59,7 @@ def differences(one: Path, two: Path) -> str:
 
 
 def leftovers(volume: Path) -> list[Path]:
-    """What lies in our own rooms."""
+    """What lies in our own rooms, but for reports: these stay as long as their jobs' records."""
     rooms = (layout.STAGING, layout.TRASH, layout.JOBS)
-    return [path for room in rooms for path in volume.glob(f"*/{layout.HIDDEN}/{room}/*")]
+    found = [path for room in rooms for path in volume.glob(f"*/{layout.HIDDEN}/{room}/*")]
+    return [path for path in found if path.suffix != layout.REPORT_SUFFIX]

@@ -56,7 +56,7 @@ def test_a_clone_cancelled_while_it_verifies_never_was(brittle: tuple[Site, Brit
     volume.wait_for_hit()
     volume.rules(Rule("readdir", "*/d[0-9]", hang=True))
     volume.wait_for_hit()
-    wait_for(lambda: site.look(job).member("progress")["phase"] == "verify")
+    wait_for(lambda: (site.look(job).member("progress") or {}).get("phase") == "verify")
     site.store.cancel(job.id)
     volume.heal()
     assert site.wait_for_end(job).state is State.CANCELLED
