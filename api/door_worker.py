@@ -11,6 +11,8 @@ from typing import Any
 
 from gunicorn.workers.gthread import ThreadWorker
 
+from api.closing import says_close
+
 #: How long a thread waits for the next request on its connection, in milliseconds.
 LINGER_MS = 2
 #: Then the connection is given back even so: others wait for a thread, too.
@@ -19,6 +21,13 @@ REQUESTS_IN_A_ROW = 100
 
 class DoorWorker(ThreadWorker):
     """See the module."""
+
+    wsgi: Any
+
+    def load_wsgi(self) -> None:
+        """Put between gunicorn and the application what tells of unread bodies."""
+        super().load_wsgi()
+        self.wsgi = says_close(self.wsgi)
 
     def handle(self, conn: Any) -> Any:  # noqa: ANN401 - gunicorn is untyped
         """Serve a connection until it is silent, closed, or had its share."""

@@ -23,6 +23,7 @@ from typing import Any
 from gunicorn.workers.gthread import ThreadWorker
 
 from api.client.sending import FilePart
+from api.closing import says_close
 
 #: tcp(7): how much unsent data makes a socket not writable (Linux 3.12).
 TCP_NOTSENT_LOWAT = 25
@@ -169,7 +170,7 @@ class OffloadWorker(ThreadWorker):
     def load_wsgi(self) -> None:
         """Put ourselves between gunicorn and the application."""
         super().load_wsgi()
-        inner = self.wsgi
+        inner = says_close(self.wsgi)
 
         def application(environ: dict[str, Any], start_response: Any) -> Any:  # noqa: ANN401 - WSGI
             body = inner(environ, start_response)

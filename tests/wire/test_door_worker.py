@@ -2,11 +2,13 @@
 
 import signal
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 
+import pytest
 import requests
 
-from tests.support.doors import AUTH, running_door, settings_in
+from tests.support.doors import AUTH, RunningDoor, running_door, settings_in
 from tests.support.valkey import Valkey
 
 CALLERS = 24
@@ -38,3 +40,29 @@ def test_an_end_is_polite_to_open_connections(tmp_path: Path, valkey: Valkey) ->
         assert door.send("GET", "/volumes").status_code == 200
         door.process.send_signal(signal.SIGTERM)
         assert door.process.wait(timeout=30) == 0
+
+
+def pieces(size: int) -> Iterator[bytes]:
+    """A body without a length."""
+    for _ in range(size // 65536):
+        yield b" " * 65536
+
+
+@pytest.mark.parametrize("chunked", [False, True])
+@pytest.mark.parametrize(
+    ("path", "known", "status"), [("/folder/metadata", True, 413), ("/nowhere", False, 403)]
+)
+def test_an_answer_before_the_body_was_read_says_that_the_connection_ends(
+    manager: RunningDoor, path: str, status: int, *, known: bool, chunked: bool
+) -> None:
+    size = 20 * 1024 * 1024
+    headers = AUTH if known else {}
+    with requests.Session() as session:
+        session.trust_env = False
+        for _ in range(3):
+            body = pieces(size) if chunked else b" " * size
+            refused = session.post(manager.url + path, data=body, headers=headers, timeout=30)
+            assert refused.status_code == status
+            assert refused.headers["Connection"] == "close"
+            then = session.get(f"{manager.url}/volumes", headers=AUTH, timeout=30)
+            assert then.headers["Connection"] == "keep-alive"
