@@ -3,13 +3,16 @@
 Usage is what the last commit counted (30 seconds at most, or the next sync). Needs root.
 """
 
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import PurePosixPath
 from typing import ClassVar
 
-from backends import filesystems, subvolumes
+from backends import btrfs_snapshots, descriptors, filesystems, subvolumes
+from backends.base import Snapshot
 from backends.native_quota import Held, NativeQuotaBackend
 from core.errors import BackendFailed, Conflict
-from core.names import QuotaScope
+from core.names import QuotaScope, VFolderId
 
 
 class BtrfsBackend(NativeQuotaBackend):
@@ -28,14 +31,48 @@ class BtrfsBackend(NativeQuotaBackend):
         return found
 
     def enforces_quota(self) -> bool:
-        """See `HasQuota.enforces_quota`: whether the subvolume of the top is counted."""
+        """See `HasQuota.enforces_quota`: whether subvolumes are counted, and the sums are right."""
         with suppress(BackendFailed, OSError), self.root() as root:
-            return subvolumes.counted(root, subvolumes.tree_of(root)) is not None
+            found = subvolumes.counting(root)
+            return found is not None and found.exact
         return False
 
+    def create_snapshot(self, vfolder: VFolderId, name: str) -> Snapshot:
+        """See `HasSnapshots.create_snapshot`."""
+        with self._said(), self.root() as root, self.open_vfolder(vfolder) as top:
+            return btrfs_snapshots.create(root, top, vfolder, name)
+
+    def list_snapshots(self, vfolder: VFolderId) -> list[Snapshot]:
+        """See `HasSnapshots.list_snapshots`; an administrator's are not known."""
+        with self.root() as root:
+            return btrfs_snapshots.known(root, vfolder)
+
+    def delete_snapshot(self, vfolder: VFolderId, name: str) -> None:
+        """See `HasSnapshots.delete_snapshot`."""
+        with self._said(), self.root() as root:
+            btrfs_snapshots.delete(root, vfolder, name)
+
+    @contextmanager
+    def open_snapshot(self, vfolder: VFolderId, name: str) -> Iterator[int]:
+        """See `HasSnapshots.open_snapshot`."""
+        with self.root() as root, btrfs_snapshots.opened(root, vfolder, name) as top:
+            yield top
+
+    def before_purge(self, parent: int, name: str, vfolder: VFolderId | None = None) -> None:
+        """See `PosixBackend.before_purge`."""
+        del parent, name
+        if vfolder is None:
+            return
+        with self._said(), self.root() as root:
+            if not descriptors.exists(PurePosixPath(vfolder.directory), root):
+                btrfs_snapshots.forget(root, vfolder)
+
     def _count(self, root: int) -> None:
-        if subvolumes.counted(root, subvolumes.tree_of(root)) is None:
-            subvolumes.enable_quota(root)
+        found = subvolumes.counting(root)
+        if found is None:
+            subvolumes.enable_quota(root, simple=self.mount.options.get("quota") == "simple")
+        elif not found.exact and not found.rescanning:
+            subvolumes.recount(root)
 
     def _granule(self) -> int:
         return subvolumes.NODE_BYTES

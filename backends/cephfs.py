@@ -7,13 +7,16 @@ capability has `p` (to set limits) and, to remove snapshots, `s`.
 
 import errno
 import os
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from datetime import UTC, datetime
 from typing import ClassVar
 
-from backends import ceph_status
-from backends.base import HardwareInfo, PerformanceMetric, TreeUsage
+from backends import ceph_status, descriptors
+from backends.base import HardwareInfo, PerformanceMetric, Snapshot, TreeUsage
 from backends.native_quota import Held, NativeQuotaBackend
-from core.errors import BackendFailed, Unsupported
+from backends.snapshots import SnapshotExists, SnapshotNotFound, check_name
+from core.errors import BackendFailed, Unsupported, VFolderNotFound
 from core.names import QuotaScope, VFolderId
 
 _LIMIT = "ceph.quota.max_bytes"
@@ -23,6 +26,7 @@ _SNAPSHOTS = "ceph.dir.rsnaps"
 #: Writing 0 takes a limit away; removing the attribute is refused (ENODATA).
 _NO_LIMIT = b"0"
 _SNAPSHOT_ROOM = ".snap"
+_BORN = "ceph.snap.btime"
 #: Snapshots of a directory above are shown below with this in front.
 _INHERITED = "_"
 #: Every directory is counted.
@@ -71,13 +75,74 @@ class CephFsBackend(NativeQuotaBackend):
             entries = int(os.getxattr(top, _ENTRIES)) - 1  # it counts itself
             return TreeUsage(file_count=entries, used_bytes=int(os.getxattr(top, _BYTES)))
 
-    def before_purge(self, parent: int, name: str) -> None:
-        """See `PosixBackend.before_purge`: a directory with snapshots cannot be removed."""
-        top = os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=parent)
+    def create_snapshot(self, vfolder: VFolderId, name: str) -> Snapshot:
+        """See `HasSnapshots.create_snapshot`."""
+        check_name(name)
+        with self.open_vfolder(vfolder) as top, _snapshots(top) as room, self._allowed():
+            try:
+                os.mkdir(name, dir_fd=room)
+            except FileExistsError:
+                raise SnapshotExists(
+                    f"The vfolder {vfolder} has a snapshot {name} already."
+                ) from None
+            return _told(room, name)
+
+    def list_snapshots(self, vfolder: VFolderId) -> list[Snapshot]:
+        """See `HasSnapshots.list_snapshots`; those of directories above are not among them."""
         try:
+            with self.open_vfolder(vfolder) as top, _snapshots(top) as room:
+                told = [_told(room, name) for name in _own(room)]
+        except VFolderNotFound:
+            return []
+        return sorted(told, key=lambda one: (one.created_at is None, one.created_at, one.name))
+
+    def delete_snapshot(self, vfolder: VFolderId, name: str) -> None:
+        """See `HasSnapshots.delete_snapshot`."""
+        check_name(name)
+        with self._snapshot_room(vfolder, name) as room, self._allowed():
+            try:
+                os.rmdir(name, dir_fd=room)
+            except FileNotFoundError:
+                raise _absent(vfolder, name) from None
+
+    @contextmanager
+    def open_snapshot(self, vfolder: VFolderId, name: str) -> Iterator[int]:
+        """See `HasSnapshots.open_snapshot`."""
+        check_name(name)
+        with self._snapshot_room(vfolder, name) as room:
+            try:
+                top = descriptors.open_directory(name, room)
+            except FileNotFoundError:
+                raise _absent(vfolder, name) from None
+            try:
+                yield top
+            finally:
+                os.close(top)
+
+    @contextmanager
+    def _snapshot_room(self, vfolder: VFolderId, name: str) -> Iterator[int]:
+        try:
+            with self.open_vfolder(vfolder) as top, _snapshots(top) as room:
+                yield room
+        except VFolderNotFound:
+            raise _absent(vfolder, name) from None
+
+    @contextmanager
+    def _allowed(self) -> Iterator[None]:
+        """Say in our words that the client may not keep anything."""
+        try:
+            yield
+        except PermissionError:
+            raise BackendFailed(
+                f"The client of volume {self.mount.volume} may not make snapshots; its MDS "
+                "capability needs `s`, and the file system allow_new_snaps.",
+            ) from None
+
+    def before_purge(self, parent: int, name: str, vfolder: VFolderId | None = None) -> None:
+        """See `PosixBackend.before_purge`: a directory with snapshots cannot be removed."""
+        del vfolder
+        with self._allowed(), descriptors.opened(name, parent) as top:
             _drop_snapshots(top)
-        finally:
-            os.close(top)
 
     def _granule(self) -> int:
         return 1
@@ -109,17 +174,38 @@ class CephFsBackend(NativeQuotaBackend):
         os.setxattr(directory, _LIMIT, _NO_LIMIT if limit_bytes is None else b"%d" % limit_bytes)
 
 
+@contextmanager
+def _snapshots(directory: int) -> Iterator[int]:
+    with descriptors.opened(_SNAPSHOT_ROOM, directory) as room:
+        yield room
+
+
+def _own(room: int) -> list[str]:
+    return [name for name in os.listdir(room) if not name.startswith(_INHERITED)]
+
+
+def _told(room: int, name: str) -> Snapshot:
+    with descriptors.opened(name, room) as top:
+        try:
+            seconds = float(os.getxattr(top, _BORN))
+        except OSError as error:
+            if error.errno not in (errno.ENODATA, errno.EOPNOTSUPP):
+                raise
+            return Snapshot(name)
+    return Snapshot(name, datetime.fromtimestamp(seconds, UTC))
+
+
+def _absent(vfolder: VFolderId, name: str) -> SnapshotNotFound:
+    return SnapshotNotFound(f"The vfolder {vfolder} has no snapshot {name}.")
+
+
 def _drop_snapshots(directory: int) -> None:
     """Remove every snapshot of a tree; where the cluster counts none nothing is looked at."""
     if not int(os.getxattr(directory, _SNAPSHOTS)):
         return
-    room = os.open(_SNAPSHOT_ROOM, os.O_RDONLY | os.O_DIRECTORY, dir_fd=directory)
-    try:
-        for name in os.listdir(room):
-            if not name.startswith(_INHERITED):
-                os.rmdir(name, dir_fd=room)
-    finally:
-        os.close(room)
+    with _snapshots(directory) as room:
+        for name in _own(room):
+            os.rmdir(name, dir_fd=room)
     for name in os.listdir(directory):
         try:
             below = os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=directory)

@@ -29,6 +29,8 @@ REPORT_SUFFIX = ".report"
 #: At the top of the volume only: scopes being made, and what was asked of their limits.
 MAKING = "making"
 LIMITS = "limits"
+#: At the top too, where the storage system has no place of its own for them.
+SNAPSHOTS = "snapshots"
 #: Marks the layout version for the reference's tools.
 VERSION_FILE = "version.txt"
 VERSION_TEXT = "3"
@@ -58,6 +60,11 @@ def trash(scope: QuotaScope | None, job: str) -> PurePosixPath:
 def manifest(scope: QuotaScope | None, job: str) -> PurePosixPath:
     """A job's file beside the data."""
     return area(scope, JOBS) / f"{job}.manifest"
+
+
+def snapshots(vfolder: VFolderId) -> PurePosixPath:
+    """Where snapshots of a vfolder lie, one directory each."""
+    return area(None, SNAPSHOTS) / vfolder.id.hex
 
 
 def report(scope: QuotaScope | None, job: str) -> PurePosixPath:

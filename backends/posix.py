@@ -196,8 +196,12 @@ class PosixBackend(Backend):
         finally:
             os.close(descriptor)
 
-    def before_purge(self, parent: int, name: str) -> None:
-        """Do what the storage system needs before a tree in the trash can be removed: nothing."""
+    def before_purge(self, parent: int, name: str, vfolder: VFolderId | None = None) -> None:
+        """Do what the storage system needs before a tree in the trash can be removed.
+
+        `vfolder` is what the tree was, where that is known: with it go its snapshots, unless a
+        vfolder of the same id was made meanwhile.
+        """
 
     def vfolder_path(self, vfolder: VFolderId) -> Path:
         """See `Backend.vfolder_path`."""

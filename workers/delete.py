@@ -75,7 +75,7 @@ class Delete:
         if not descriptors.exists(self._trash, self._root):
             return
         with self._context.room(self._root, self._trash.parent) as parent:
-            self._backend.before_purge(parent, self._trash.name)
+            self._backend.before_purge(parent, self._trash.name, self._vfolder)
             removal = remove_tree(
                 parent,
                 self._trash.name,
