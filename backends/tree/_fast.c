@@ -4,6 +4,10 @@
  * the Python side, which has the full rules. backends/tree/plain.py is the twin of this file:
  * same functions, same results; it is used where no compiler was at hand. A function handles one
  * getdents64(2) buffer per call and answers None at the end of the directory.
+ *
+ * Each works in two strides: all system calls without the interpreter's lock, so that a storage
+ * that hangs holds up nobody else in the process, then the answer. Nothing is kept between calls
+ * and no buffer is shared: threads may work side by side.
  */
 #define _GNU_SOURCE
 #define PY_SSIZE_T_CLEAN
@@ -38,17 +42,29 @@ struct entry {
     char name[];
 };
 
-static char names[BUFFER_BYTES] __attribute__((aligned(16)));
-static char content[SMALL_BYTES + 1];
+/* The shortest entry: fixed fields, a name of one byte, its NUL, the padding. */
+#define ENTRY_BYTES_MIN 24
+/* Entries that fit into one buffer. */
+#define ENTRIES_MAX (BUFFER_BYTES / ENTRY_BYTES_MIN)
 
 static int is_dots(const char *name)
 {
     return name[0] == '.' && (name[1] == 0 || (name[1] == '.' && name[2] == 0));
 }
 
-static long fill(int fd)
+static long fill(int fd, char *names)
 {
     return syscall(SYS_getdents64, fd, names, (size_t)BUFFER_BYTES);
+}
+
+/* What a call answers that did not fill its buffer: an error, or the end of the directory. */
+static PyObject *unfilled(void *work, long filled, int error)
+{
+    PyMem_RawFree(work);
+    if (filled == 0)
+        Py_RETURN_NONE;
+    errno = error;
+    return PyErr_SetFromErrno(PyExc_OSError);
 }
 
 static int append(PyObject *list, PyObject *item)
@@ -67,6 +83,17 @@ static int append_name(PyObject *list, const char *name)
 
 /* ---- scan ---------------------------------------------------------------------------------- */
 
+struct looked {
+    const struct entry *entry;
+    int error;
+    struct stat status;
+};
+
+struct scanning {
+    char names[BUFFER_BYTES] __attribute__((aligned(16)));
+    struct looked looked[ENTRIES_MAX];
+};
+
 struct sums {
     long long size, blocks, files, links, others;
     long classes[CLASSES];
@@ -78,34 +105,52 @@ static int bit_length(long long size)
     return size ? 64 - __builtin_clzll((unsigned long long)size) : 0;
 }
 
-static int scan_one(int fd, const struct entry *entry, struct sums *sums)
+/* Stat the entries of a full buffer; how many. */
+static long look(int fd, struct scanning *work, long filled)
 {
-    struct stat status;
-    if (fstatat(fd, entry->name, &status, AT_SYMLINK_NOFOLLOW | AT_NO_AUTOMOUNT) != 0) {
-        if (errno == ENOENT)
-            return 0;
-        return append(sums->failed, Py_BuildValue("(Ni)", PyUnicode_DecodeFSDefault(entry->name), errno));
+    long count = 0;
+    for (long at = 0; at < filled;) {
+        const struct entry *entry = (const struct entry *)(work->names + at);
+        at += entry->length;
+        if (is_dots(entry->name))
+            continue;
+        struct looked *looked = &work->looked[count++];
+        looked->entry = entry;
+        int flags = AT_SYMLINK_NOFOLLOW | AT_NO_AUTOMOUNT;
+        looked->error = fstatat(fd, entry->name, &looked->status, flags) != 0 ? errno : 0;
     }
-    if (sums->all != NULL && append_name(sums->all, entry->name) != 0)
+    return count;
+}
+
+static int add_looked(const struct looked *looked, struct sums *sums)
+{
+    const char *name = looked->entry->name;
+    const struct stat *status = &looked->status;
+    if (looked->error == ENOENT)
+        return 0;
+    if (looked->error != 0)
+        return append(sums->failed,
+                      Py_BuildValue("(Ni)", PyUnicode_DecodeFSDefault(name), looked->error));
+    if (sums->all != NULL && append_name(sums->all, name) != 0)
         return -1;
-    if (S_ISREG(status.st_mode)) {
-        if (status.st_nlink > 1)
+    if (S_ISREG(status->st_mode)) {
+        if (status->st_nlink > 1)
             return append(sums->inodes,
-                          Py_BuildValue("(KKLL)", (unsigned long long)status.st_dev,
-                                        (unsigned long long)status.st_ino,
-                                        (long long)status.st_size, (long long)status.st_blocks));
+                          Py_BuildValue("(KKLL)", (unsigned long long)status->st_dev,
+                                        (unsigned long long)status->st_ino,
+                                        (long long)status->st_size, (long long)status->st_blocks));
         sums->files++;
-        sums->size += status.st_size;
-        sums->classes[bit_length(status.st_size)]++;
-    } else if (S_ISDIR(status.st_mode)) {
-        if (append_name(sums->below, entry->name) != 0)
+        sums->size += status->st_size;
+        sums->classes[bit_length(status->st_size)]++;
+    } else if (S_ISDIR(status->st_mode)) {
+        if (append_name(sums->below, name) != 0)
             return -1;
-    } else if (S_ISLNK(status.st_mode)) {
+    } else if (S_ISLNK(status->st_mode)) {
         sums->links++;
     } else {
         sums->others++;
     }
-    sums->blocks += status.st_blocks;
+    sums->blocks += status->st_blocks;
     return 0;
 }
 
@@ -133,23 +178,25 @@ static PyObject *scan(PyObject *Py_UNUSED(module), PyObject *arguments)
     int fd, want_names;
     if (!PyArg_ParseTuple(arguments, "ip", &fd, &want_names))
         return NULL;
-    long filled = fill(fd);
-    if (filled < 0)
-        return PyErr_SetFromErrno(PyExc_OSError);
-    if (filled == 0)
-        Py_RETURN_NONE;
+    struct scanning *work = PyMem_RawMalloc(sizeof *work);
+    if (work == NULL)
+        return PyErr_NoMemory();
+    long filled, count;
+    Py_BEGIN_ALLOW_THREADS
+    filled = fill(fd, work->names);
+    count = look(fd, work, filled);
+    Py_END_ALLOW_THREADS
+    if (filled <= 0)
+        return unfilled(work, filled, errno);
     struct sums sums = {0};
     sums.below = PyList_New(0);
     sums.inodes = PyList_New(0);
     sums.failed = PyList_New(0);
     sums.all = want_names ? PyList_New(0) : NULL;
     int good = sums.below && sums.inodes && sums.failed && (sums.all || !want_names);
-    for (long at = 0; good && at < filled;) {
-        struct entry *entry = (struct entry *)(names + at);
-        at += entry->length;
-        if (!is_dots(entry->name))
-            good = scan_one(fd, entry, &sums) == 0;
-    }
+    for (long number = 0; good && number < count; number++)
+        good = add_looked(&work->looked[number], &sums) == 0;
+    PyMem_RawFree(work);
     PyObject *classes = good ? histogram(&sums) : NULL;
     if (classes == NULL) {
         Py_XDECREF(sums.below);
@@ -165,6 +212,17 @@ static PyObject *scan(PyObject *Py_UNUSED(module), PyObject *arguments)
 }
 
 /* ---- copy ---------------------------------------------------------------------------------- */
+
+struct copied {
+    const struct entry *entry;
+    long long size;
+};
+
+struct copying {
+    char names[BUFFER_BYTES] __attribute__((aligned(16)));
+    char content[SMALL_BYTES + 1];
+    struct copied copied[ENTRIES_MAX];
+};
 
 struct rule {
     int source, target, noatime, xattrs, flags;
@@ -187,7 +245,7 @@ static int is_plain(int fd, const struct stat *status, const struct rule *rule)
     return 1;
 }
 
-static int write_all(int fd, long long size)
+static int write_all(int fd, const char *content, long long size)
 {
     for (long long at = 0; at < size;) {
         ssize_t count = write(fd, content + at, (size_t)(size - at));
@@ -205,13 +263,14 @@ static int same(const struct stat *a, const struct stat *b)
 }
 
 /* Fill and date an open new file; 0 when it is whole. */
-static int finish(int fd, int out, const struct stat *status, const struct rule *rule, int check)
+static int finish(int fd, int out, const struct stat *status, const struct rule *rule,
+                  const char *content, int check)
 {
     struct stat now;
     if (check && (fstat(out, &now) != 0 || now.st_uid != rule->uid || now.st_gid != rule->gid ||
                   (now.st_mode & 07777) != (status->st_mode & 07777)))
         return -1;
-    if (write_all(out, status->st_size) != 0)
+    if (write_all(out, content, status->st_size) != 0)
         return -1;
     if (fstat(fd, &now) != 0 || !same(&now, status))
         return -1;
@@ -220,7 +279,7 @@ static int finish(int fd, int out, const struct stat *status, const struct rule 
 }
 
 /* Copy one plain file; its bytes, or -1 when it is for the other side to do. */
-static long long copy_one(const char *name, const struct rule *rule, int check)
+static long long copy_one(const char *name, const struct rule *rule, char *content, int check)
 {
     struct stat status;
     int flags = O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC;
@@ -235,7 +294,7 @@ static long long copy_one(const char *name, const struct rule *rule, int check)
         out = openat(rule->target, name, flags, status.st_mode & 0777);
     }
     if (out >= 0) {
-        good = finish(fd, out, &status, rule, check) == 0;
+        good = finish(fd, out, &status, rule, content, check) == 0;
         good = close(out) == 0 && good;
         if (!good)
             unlinkat(rule->target, name, 0);
@@ -244,39 +303,65 @@ static long long copy_one(const char *name, const struct rule *rule, int check)
     return good && out >= 0 ? (long long)status.st_size : -1;
 }
 
+/* Copy what is plain among the entries of a full buffer; how many entries there are. */
+static long copy_all(struct copying *work, long filled, const struct rule *rule,
+                     const volatile char *stop)
+{
+    long count = 0;
+    int check = 1;
+    for (long at = 0; at < filled;) {
+        const struct entry *entry = (const struct entry *)(work->names + at);
+        at += entry->length;
+        if (is_dots(entry->name))
+            continue;
+        struct copied *copied = &work->copied[count++];
+        copied->entry = entry;
+        copied->size = -1;
+        if (entry->type == DT_REG && !*stop)
+            copied->size = copy_one(entry->name, rule, work->content, check);
+        check = check && copied->size < 0;
+    }
+    return count;
+}
+
 PyDoc_STRVAR(copy_doc,
-             "copy(source, target, uid, gid, noatime, xattrs, flags)\n--\n\nCopy the plain files "
-             "among the next entries: (files, bytes, [(name, type)] of the others) or None.");
+             "copy(source, target, uid, gid, noatime, xattrs, flags, stop)\n--\n\nCopy the plain "
+             "files among the next entries until the first byte of `stop` is set: (files, bytes, "
+             "[(name, type)] of the others) or None.");
 
 static PyObject *copy(PyObject *Py_UNUSED(module), PyObject *arguments)
 {
     struct rule rule;
-    if (!PyArg_ParseTuple(arguments, "iiIIppp", &rule.source, &rule.target, &rule.uid, &rule.gid,
-                          &rule.noatime, &rule.xattrs, &rule.flags))
+    PyByteArrayObject *stop;
+    if (!PyArg_ParseTuple(arguments, "iiIIpppO!", &rule.source, &rule.target, &rule.uid, &rule.gid,
+                          &rule.noatime, &rule.xattrs, &rule.flags, &PyByteArray_Type, &stop))
         return NULL;
-    long filled = fill(rule.source);
-    if (filled < 0)
-        return PyErr_SetFromErrno(PyExc_OSError);
-    if (filled == 0)
-        Py_RETURN_NONE;
+    struct copying *work = PyMem_RawMalloc(sizeof *work);
+    if (work == NULL)
+        return PyErr_NoMemory();
+    long filled, count;
+    Py_BEGIN_ALLOW_THREADS
+    filled = fill(rule.source, work->names);
+    count = copy_all(work, filled, &rule, PyByteArray_AS_STRING(stop));
+    Py_END_ALLOW_THREADS
+    if (filled <= 0)
+        return unfilled(work, filled, errno);
     PyObject *others = PyList_New(0);
-    if (others == NULL)
-        return NULL;
+    int good = others != NULL;
     long long files = 0, total = 0;
-    for (long at = 0; at < filled;) {
-        struct entry *entry = (struct entry *)(names + at);
-        at += entry->length;
-        if (is_dots(entry->name))
-            continue;
-        long long size = entry->type == DT_REG ? copy_one(entry->name, &rule, files == 0) : -1;
-        if (size >= 0) {
-            files++;
-            total += size;
-        } else if (append(others, Py_BuildValue("(Ni)", PyUnicode_DecodeFSDefault(entry->name),
-                                                (int)entry->type << 12)) != 0) {
-            Py_DECREF(others);
-            return NULL;
-        }
+    for (long number = 0; good && number < count; number++) {
+        const struct copied *copied = &work->copied[number];
+        const struct entry *entry = copied->entry;
+        files += copied->size >= 0;
+        total += copied->size >= 0 ? copied->size : 0;
+        if (copied->size < 0)
+            good = append(others, Py_BuildValue("(Ni)", PyUnicode_DecodeFSDefault(entry->name),
+                                                (int)entry->type << 12)) == 0;
+    }
+    PyMem_RawFree(work);
+    if (!good) {
+        Py_XDECREF(others);
+        return NULL;
     }
     return Py_BuildValue("(LLN)", files, total, others);
 }
@@ -286,23 +371,28 @@ static PyObject *copy(PyObject *Py_UNUSED(module), PyObject *arguments)
 /* A large directory is unlinked in the order of its inodes, this many bytes of names at a time:
  * in the order of the directory (hashes, on ext4) each entry would touch another inode block. */
 #define MANY_BYTES (4 * 1024 * 1024)
-#define ENTRY_BYTES_MIN 24
 
-static char many[MANY_BYTES] __attribute__((aligned(16)));
-static struct entry *order[MANY_BYTES / ENTRY_BYTES_MIN];
+struct unlinking {
+    char names[MANY_BYTES] __attribute__((aligned(16)));
+    struct unlinked {
+        const struct entry *entry;
+        int gone;
+    } order[MANY_BYTES / ENTRY_BYTES_MIN];
+};
 
 static int by_inode(const void *a, const void *b)
 {
-    uint64_t left = (*(struct entry *const *)a)->inode, right = (*(struct entry *const *)b)->inode;
+    uint64_t left = ((const struct unlinked *)a)->entry->inode;
+    uint64_t right = ((const struct unlinked *)b)->entry->inode;
     return (left > right) - (left < right);
 }
 
 /* Read entries until `limit` bytes are nearly full; the bytes read, or -1. */
-static long fill_many(int fd, long limit)
+static long fill_many(int fd, char *names, long limit)
 {
     long filled = 0;
     while (limit - filled >= BUFFER_BYTES) {
-        long more = syscall(SYS_getdents64, fd, many + filled, (size_t)(limit - filled));
+        long more = syscall(SYS_getdents64, fd, names + filled, (size_t)(limit - filled));
         if (more < 0 && filled == 0)
             return -1;
         if (more <= 0)
@@ -312,38 +402,56 @@ static long fill_many(int fd, long limit)
     return filled;
 }
 
+/* Unlink what is known to be no directory; how many entries there are. */
+static long unlink_all(int fd, struct unlinking *work, long filled, const volatile char *stop)
+{
+    long count = 0;
+    for (long at = 0; at < filled;) {
+        const struct entry *entry = (const struct entry *)(work->names + at);
+        at += entry->length;
+        if (!is_dots(entry->name))
+            work->order[count++].entry = entry;
+    }
+    qsort(work->order, (size_t)count, sizeof work->order[0], by_inode);
+    for (long number = 0; number < count; number++) {
+        struct unlinked *one = &work->order[number];
+        one->gone = one->entry->type != DT_DIR && one->entry->type != DT_UNKNOWN &&
+                    !*stop && unlinkat(fd, one->entry->name, 0) == 0;
+    }
+    return count;
+}
+
 PyDoc_STRVAR(unlink_doc,
-             "unlink(fd, many)\n--\n\nUnlink what is no directory among the next entries: (number, "
-             "directories, [names] that resist or have no known type) or None.");
+             "unlink(fd, many, stop)\n--\n\nUnlink what is no directory among the next entries until "
+             "the first byte of `stop` is set: (number, directories, [names] that resist or have "
+             "no known type) or None.");
 
 static PyObject *unlink_entries(PyObject *Py_UNUSED(module), PyObject *arguments)
 {
     int fd, at_once;
-    if (!PyArg_ParseTuple(arguments, "ip", &fd, &at_once))
+    PyByteArrayObject *stop;
+    if (!PyArg_ParseTuple(arguments, "ipO!", &fd, &at_once, &PyByteArray_Type, &stop))
         return NULL;
-    long filled = fill_many(fd, at_once ? MANY_BYTES : BUFFER_BYTES);
-    if (filled < 0)
-        return PyErr_SetFromErrno(PyExc_OSError);
-    if (filled == 0)
-        Py_RETURN_NONE;
-    long entries = 0;
-    for (long at = 0; at < filled; at += ((struct entry *)(many + at))->length)
-        order[entries++] = (struct entry *)(many + at);
-    qsort(order, (size_t)entries, sizeof order[0], by_inode);
+    struct unlinking *work = PyMem_RawMalloc(sizeof *work);
+    if (work == NULL)
+        return PyErr_NoMemory();
+    long filled, entries;
+    Py_BEGIN_ALLOW_THREADS
+    filled = fill_many(fd, work->names, at_once ? MANY_BYTES : BUFFER_BYTES);
+    entries = unlink_all(fd, work, filled, PyByteArray_AS_STRING(stop));
+    Py_END_ALLOW_THREADS
+    if (filled <= 0)
+        return unfilled(work, filled, errno);
     PyObject *below = PyList_New(0), *others = PyList_New(0);
     int good = below != NULL && others != NULL;
     long long count = 0;
     for (long number = 0; good && number < entries; number++) {
-        const struct entry *entry = order[number];
-        if (is_dots(entry->name))
-            continue;
-        if (entry->type == DT_DIR)
-            good = append_name(below, entry->name) == 0;
-        else if (entry->type == DT_UNKNOWN || unlinkat(fd, entry->name, 0) != 0)
-            good = append_name(others, entry->name) == 0;
-        else
-            count++;
+        const struct unlinked *one = &work->order[number];
+        count += one->gone;
+        if (!one->gone)
+            good = append_name(one->entry->type == DT_DIR ? below : others, one->entry->name) == 0;
     }
+    PyMem_RawFree(work);
     if (!good) {
         Py_XDECREF(below);
         Py_XDECREF(others);
@@ -367,7 +475,9 @@ static PyObject *open_beneath(PyObject *Py_UNUSED(module), PyObject *arguments)
                           &how.resolve))
         return NULL;
     do {
+        Py_BEGIN_ALLOW_THREADS
         fd = (int)syscall(SYS_openat2, root, PyBytes_AS_STRING(path), &how, sizeof how);
+        Py_END_ALLOW_THREADS
     } while (fd < 0 && (errno == EINTR || errno == EAGAIN) && PyErr_CheckSignals() == 0);
     Py_DECREF(path);
     if (PyErr_Occurred())

@@ -35,6 +35,11 @@ class Anchor:
     Holds the caller's descriptor without owning it; the descriptor may be O_PATH.
     """
 
+    @classmethod
+    def again(cls, fd: int, *, cross_mounts: bool = False) -> "Anchor":
+        """Make one with a descriptor of its own, for a crew to own (`Crew`, `own_fds`)."""
+        return cls(os.dup(fd), cross_mounts=cross_mounts)
+
     def __init__(self, fd: int, *, cross_mounts: bool = False) -> None:
         self.fd = fd
         self.cross_mounts = cross_mounts

@@ -20,12 +20,25 @@ _HEAD = struct.Struct("!I")
 Message = Any
 
 
-class Voice:
-    """A helper's way to its parent: partial replies, counts, the entry at work, faults."""
+class Stopped(BaseException):
+    """The helper is to end at once; nobody waits for what it does."""
 
-    def __init__(self, channel: socket.socket, throttle: Throttle | None) -> None:
+
+class Voice:
+    """A helper's way to its parent: partial replies, counts, the entry at work, faults.
+
+    A helper that cannot be killed has a `flag`: once that is set, `count` and `tick` raise.
+    """
+
+    def __init__(
+        self,
+        channel: socket.socket,
+        throttle: Throttle | None,
+        flag: bytearray | None = None,
+    ) -> None:
         self.channel = channel
         self._throttle = throttle
+        self.flag = flag or bytearray(1)
         self._counts: dict[str, list[int]] = {}
         self._entry = ""
         self._due = time.monotonic() + REPORT_SECONDS
@@ -46,10 +59,16 @@ class Voice:
     def pace(self, items: int, size_bytes: int = 0) -> None:
         """Pause where a limit says so."""
         if self._throttle is not None:
-            self._throttle.pace(items, size_bytes)
+            self._throttle.pace(items, size_bytes, self.flag)
 
     def tick(self) -> None:
-        """Tell the parent what has been counted, if it is time."""
+        """Tell the parent what has been counted, if it is time.
+
+        Raises:
+            Stopped: the helper is to end.
+        """
+        if self.flag[0]:
+            raise Stopped
         now = time.monotonic()
         if now >= self._due:
             self.flush()

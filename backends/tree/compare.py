@@ -39,7 +39,7 @@ def compare_trees(
     Raises:
         Interrupted: the control says stop.
     """
-    comparison = _Comparison(Anchor(a_fd), Anchor(b_fd), control, options)
+    comparison = _Comparison(Anchor.again(a_fd), Anchor.again(b_fd), control, options)
     try:
         yield from comparison.run()
     finally:
@@ -72,7 +72,7 @@ class _Comparison:
             self._control,
             effort=self._options.effort,
             size=self._size,
-            keep_fds=[self._a.fd, self._b.fd],
+            own_fds=[self._a.fd, self._b.fd],
         ) as crew:
             crew.run(self._take, self._settle)
         if Aspect.LINK not in self._options.skip:

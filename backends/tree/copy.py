@@ -88,7 +88,7 @@ def copy_tree(
     try:
         ledger = Ledger(record, links)
         job = _Copy(source_fd, target_fd, control, options, ledger)
-        return job.run(links, [source_fd, target_fd, record.fd])
+        return job.run(links, record.fd)
     finally:
         links.close()
         if manifest is None:
@@ -106,18 +106,23 @@ class _Copy:
         options: CopyOptions,
         ledger: Ledger,
     ) -> None:
-        self._source = Anchor(source_fd, cross_mounts=options.cross_mounts)
-        self._target = Anchor(target_fd, cross_mounts=options.cross_mounts)
+        self._source = Anchor.again(source_fd, cross_mounts=options.cross_mounts)
+        self._target = Anchor.again(target_fd, cross_mounts=options.cross_mounts)
         self._control = control
         self._options = options
         self._ledger = ledger
         self._receipt = Receipt()
 
-    def run(self, links: Sorter, keep: list[int]) -> Receipt:
+    def run(self, links: Sorter, manifest_fd: int) -> Receipt:
         self._ledger.begin()
         effort = self._options.effort
         with Crew(
-            self._work(), self._control, effort=effort, size=effort.count(), keep_fds=keep
+            self._work(),
+            self._control,
+            effort=effort,
+            size=effort.count(),
+            own_fds=[self._source.fd, self._target.fd],
+            keep_fds=[manifest_fd],
         ) as crew:
             with self._alone(SLOT_PLAN):
                 self._plan(crew)

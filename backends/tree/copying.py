@@ -56,6 +56,7 @@ class Copier:
         self.target = target
         self._inherits = inherits
         self._ways = content.Ways()
+        self._cloning: bool | None = None
         self._skills = Skills()
         self.loops = effort.loops
         self._throttle = effort.throttle
@@ -107,7 +108,9 @@ class Copier:
 
     def _all(self, place: Place, voice: Voice) -> None:
         """Copy a whole directory, plain files by the fast loop."""
-        for files, size_bytes, others in self.loops.copy(place.source, place.target, self._rule()):
+        for files, size_bytes, others in self.loops.copy(
+            place.source, place.target, self._rule(), voice.flag
+        ):
             self.receipt.files += files
             self.receipt.size_bytes += size_bytes
             voice.count(Counter.COPIED, files, size_bytes)
@@ -205,7 +208,7 @@ class Copier:
             if not big and status.st_nlink > 1:
                 self.links.append((status.st_dev, status.st_ino, join(place.path, name)))
                 return None
-            if not big and status.st_size >= BIG_BYTES:
+            if not big and status.st_size >= BIG_BYTES and not self._clones(fd, place):
                 self.big.append(join(place.path, name))
                 return None
             if not stat.S_ISREG(status.st_mode):
@@ -214,6 +217,12 @@ class Copier:
             return status.st_size
         finally:
             os.close(fd)
+
+    def _clones(self, fd: int, place: Place) -> bool:
+        """Tell whether big files are a matter of one call here; tried once."""
+        if self._cloning is None:
+            self._cloning = content.clones(fd, place.target)
+        return self._cloning and self._ways.clone
 
     def one(self, place: Place, name: str, fd: int, status: os.stat_result, voice: Voice) -> None:
         """Copy the open file `fd` to `name`, with content and attributes, unless it is there."""

@@ -59,8 +59,13 @@ class Loops:
             return iter(partial(_fast.scan, fd, names), None)
         return plain.scan(fd, names=names)
 
-    def copy(self, source: int, target: int, rule: Plain | None) -> Iterator[Copied]:
-        """Copy plain files between two open directories; without a rule nothing is plain."""
+    def copy(
+        self, source: int, target: int, rule: Plain | None, stop: bytearray
+    ) -> Iterator[Copied]:
+        """Copy plain files between two open directories; without a rule nothing is plain.
+
+        Once `stop` is set, what is not done is left.
+        """
         if self.in_c and rule is not None:
             return iter(
                 partial(
@@ -72,14 +77,20 @@ class Loops:
                     rule.noatime,
                     rule.xattrs,
                     rule.flags,
+                    stop,
                 ),
                 None,
             )
         return plain.copy(source)
 
-    def unlink(self, fd: int, *, many: bool) -> Iterator[Unlinked]:
-        """Unlink everything but directories in an open directory, `many` entries at a time."""
-        return iter(partial(_fast.unlink, fd, many), None) if self.in_c else plain.unlink(fd)
+    def unlink(self, fd: int, stop: bytearray, *, many: bool) -> Iterator[Unlinked]:
+        """Unlink everything but directories in an open directory, `many` entries at a time.
+
+        Once `stop` is set, what is not done is left.
+        """
+        if self.in_c:
+            return iter(partial(_fast.unlink, fd, many, stop), None)
+        return plain.unlink(fd, stop)
 
 
 DEFAULT_LOOPS = Loops()

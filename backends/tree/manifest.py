@@ -11,6 +11,7 @@ import struct
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from typing import Any, Self
 
 import msgspec
@@ -145,6 +146,7 @@ class Manifest:
         os.close(self.fd)
 
 
+@cache
 def boot_id() -> str:
     """Tell this boot of this machine: unsynced work of another one is not to be trusted."""
     with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:

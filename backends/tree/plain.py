@@ -96,14 +96,14 @@ def _kind(entry: "os.DirEntry[str]") -> int:
         return 0
 
 
-def unlink(fd: int) -> Iterator[Unlinked]:
-    """Unlink everything but directories."""
+def unlink(fd: int, stop: bytearray) -> Iterator[Unlinked]:
+    """Unlink everything but directories, until `stop` is set."""
     with os.scandir(fd) as entries:
         while piece := list(islice(entries, PIECE_ENTRIES)):
-            yield _unlink(fd, piece)
+            yield _unlink(fd, piece, stop)
 
 
-def _unlink(fd: int, piece: "list[os.DirEntry[str]]") -> Unlinked:
+def _unlink(fd: int, piece: "list[os.DirEntry[str]]", stop: bytearray) -> Unlinked:
     count = 0
     below: list[str] = []
     others: list[str] = []
@@ -113,6 +113,8 @@ def _unlink(fd: int, piece: "list[os.DirEntry[str]]") -> Unlinked:
             below.append(entry.name)
             continue
         try:
+            if stop[0]:
+                raise InterruptedError
             os.unlink(entry.name, dir_fd=fd)
             count += 1
         except OSError:

@@ -78,10 +78,7 @@ def remove_tree(
         os.unlink(name, dir_fd=parent_fd)
         removal.files += 1
         return removal
-    try:
-        _Removing(fd, control, options, removal).run()
-    finally:
-        os.close(fd)
+    _Removing(fd, control, options, removal).run()
     if not options.keep_root and removal.complete:
         control.check()
         os.rmdir(name, dir_fd=parent_fd)
@@ -90,7 +87,7 @@ def remove_tree(
 
 
 class _Removing:
-    """The parent's side."""
+    """The parent's side; closes `fd` at the end."""
 
     def __init__(self, fd: int, control: Control, options: RemoveOptions, removal: Removal) -> None:
         self._anchor = Anchor(fd)
@@ -110,7 +107,7 @@ class _Removing:
                 self._control,
                 effort=self._effort,
                 size=self._size,
-                keep_fds=[self._anchor.fd],
+                own_fds=[self._anchor.fd],
             ) as crew:
                 crew.run(self._next_to_empty, self._settle)
                 crew.run(self._next_to_drop, self._settle)
@@ -196,9 +193,10 @@ class RemoveWork:
         """Unlink everything but directories, a piece of the directory at a time."""
         fd = self._open(path)
         try:
-            for count, below, others in self._loops.unlink(fd, many=not voice.limited):
+            for count, below, others in self._loops.unlink(fd, voice.flag, many=not voice.limited):
                 self._files += count
                 voice.pace(count)
+                voice.tick()
                 self._below += [join(path, name) for name in below]
                 for name in others:
                     self._entry(fd, path, name)

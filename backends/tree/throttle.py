@@ -39,13 +39,18 @@ class Throttle:
         size_bytes, operations = _LIMITS.unpack_from(self._memory, 0)
         return size_bytes, operations
 
-    def pace(self, operations: int, size_bytes: int) -> None:
-        """Take note of work just done, and pause for as long as it was too fast."""
+    def pace(self, operations: int, size_bytes: int, stop: bytearray) -> None:
+        """Take note of work just done, and pause for as long as it was too fast.
+
+        Returns sooner once `stop` is set.
+        """
         limits = self.limits
         if not any(limits):
             return
         due = self._charge(limits, (size_bytes, operations))
         while (wait := due - AHEAD_SECONDS - time.monotonic()) > 0 and self.limits == limits:
+            if stop[0]:
+                return
             time.sleep(min(wait, PAUSE_SECONDS))
 
     def close(self) -> None:

@@ -85,9 +85,8 @@ def measure_tree(
     Raises:
         Interrupted: the control says stop.
     """
-    return _Measurement(Anchor(fd, cross_mounts=options.cross_mounts), control, options).run(
-        deadline
-    )
+    anchor = Anchor.again(fd, cross_mounts=options.cross_mounts)
+    return _Measurement(anchor, control, options).run(deadline)
 
 
 class _Measurement:
@@ -114,7 +113,7 @@ class _Measurement:
                 self._control,
                 effort=self._options.effort,
                 size=self._size,
-                keep_fds=[self._anchor.fd],
+                own_fds=[self._anchor.fd],
             ) as crew:
                 ended = crew.run(self._take, self._settle, deadline)
             self.usage.complete = ended and not self.usage.unreadable
