@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from typing import ClassVar
 
 from backends import ceph_status, descriptors
-from backends.base import HardwareInfo, PerformanceMetric, Snapshot, TreeUsage
+from backends.base import HardwareInfo, HardwareStatus, PerformanceMetric, Snapshot, TreeUsage
 from backends.native_quota import Held, NativeQuotaBackend
 from backends.snapshots import SnapshotExists, SnapshotNotFound, check_name
 from core.errors import BackendFailed, Unsupported, VFolderNotFound
@@ -57,10 +57,13 @@ class CephFsBackend(NativeQuotaBackend):
 
         Costs a run of the program `ceph`.
         """
+        mounted = super().hardware()
+        if mounted.status != HardwareStatus.HEALTHY:
+            return mounted
         try:
             return ceph_status.hardware(ceph_status.ask(self.mount.options, "status"))
         except Unsupported:
-            return super().hardware()
+            return mounted
 
     def performance(self) -> PerformanceMetric:
         """See `HasMetric.performance`; the whole cluster's."""

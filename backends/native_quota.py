@@ -28,7 +28,7 @@ _NOT_HERE = frozenset({errno.ESRCH, errno.ENOTTY, errno.EOPNOTSUPP, errno.ENOSYS
 class Held(NamedTuple):
     """What the storage system counts and holds."""
 
-    used_bytes: int
+    used_bytes: int | None
     limit_bytes: int | None
 
 
@@ -71,6 +71,11 @@ class NativeQuotaBackend(PosixBackend):
     def _hold(self, root: int, directory: int, counter: int, limit_bytes: int | None) -> None:
         """Set a limit, already rounded, or take it away."""
 
+    def _seen(self, root: int, directory: int) -> Held:
+        """What is counted and held, as far as everybody may see it."""
+        del root, directory
+        return Held(None, None)
+
     def _place(self, name: str, parent: int) -> None:
         """Make the directory of a scope; one that is there is fine."""
         with suppress(FileExistsError):
@@ -101,7 +106,10 @@ class NativeQuotaBackend(PosixBackend):
             counter = self._counter(directory)
             if not counter:
                 return QuotaUsage()
-            found = self._held(directory, counter)
+            try:
+                found = self._held(directory, counter)
+            except PermissionError:
+                found = self._seen(root, directory)
             if found.limit_bytes is None:
                 return QuotaUsage(used_bytes=found.used_bytes)
             return QuotaUsage(
@@ -172,9 +180,15 @@ class NativeQuotaBackend(PosixBackend):
         else:
             limits.keep(root, scope, limits.Wish(limit_bytes))
 
-    def _requested(self, root: int, scope: QuotaScope, limit_bytes: int) -> int:
-        """What was asked for, unless somebody changed the limit behind our back."""
-        wish = limits.find(root, scope)
+    def _requested(self, root: int, scope: QuotaScope, limit_bytes: int) -> int | None:
+        """What was asked for, unless somebody changed the limit behind our back.
+
+        Whoever has no right to look does not know (None).
+        """
+        try:
+            wish = limits.find(root, scope)
+        except PermissionError:
+            return None
         if wish is None or self.effective_limit(wish.requested_bytes) != limit_bytes:
             return limit_bytes
         return wish.requested_bytes

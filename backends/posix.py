@@ -75,9 +75,14 @@ class PosixBackend(Backend):
         return f"{found.f_fsid:x}"
 
     def capacity(self) -> Capacity:
-        """See `Backend.capacity`: statvfs of the mount, counted as df does."""
+        """See `Backend.capacity`: statvfs of the mount, counted as df does.
+
+        A size of 0 says that the file system does not know (yet).
+        """
         with self.root() as root:
             found = os.fstatvfs(root)
+        if not found.f_blocks:
+            return Capacity(None, None)
         used = (found.f_blocks - found.f_bfree) * found.f_frsize
         return Capacity(capacity_bytes=used + found.f_bavail * found.f_frsize, used_bytes=used)
 

@@ -1,6 +1,6 @@
 """xfs and ext4 with project quota: a project id per quota scope, its limit held by the kernel.
 
-Needs root (CAP_SYS_ADMIN); reading usage does too.
+Needs root (CAP_SYS_ADMIN) to set limits; usage of a scope with a limit is seen by everybody.
 """
 
 import os
@@ -66,6 +66,10 @@ class ProjectQuotaBackend(NativeQuotaBackend):
     def _held(self, directory: int, counter: int) -> Held:
         found = quotactl.usage(directory, counter)
         return Held(found.used_bytes, found.limit_bytes or None)
+
+    def _seen(self, root: int, directory: int) -> Held:
+        found = quotactl.seen(directory, root)
+        return Held(found.used_bytes, found.limit_bytes) if found else Held(None, None)
 
     def _hold(self, root: int, directory: int, counter: int, limit_bytes: int | None) -> None:
         del directory

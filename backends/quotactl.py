@@ -93,6 +93,19 @@ def usage(fd: int, project: int) -> ProjectUsage:
     return ProjectUsage(space, hard * UNIT_BYTES, inodes)
 
 
+def seen(fd: int, root: int) -> ProjectUsage | None:
+    """What everybody may see of a directory's project; None without a limit.
+
+    The kernel shows the limit as if it were the size of the file system (statvfs). Inodes are not
+    told.
+    """
+    here, whole = os.fstatvfs(fd), os.fstatvfs(root)
+    if here.f_blocks >= whole.f_blocks:
+        return None
+    used = (here.f_blocks - here.f_bfree) * here.f_frsize
+    return ProjectUsage(used, here.f_blocks * here.f_frsize, 0)
+
+
 def set_limit(fd: int, project: int, limit_bytes: int) -> None:
     """Limit a project id, a multiple of `UNIT_BYTES`; 0 takes the limit away.
 

@@ -30,7 +30,8 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "site" not in metafunc.fixturenames:
         return
     name = metafunc.config.getoption("--volume", default=None)
-    marks = {"btrfs": [pytest.mark.part("btrfs")], "cephfs": [pytest.mark.part("ceph")]}
+    btrfs, ceph = [pytest.mark.part("btrfs")], [pytest.mark.part("ceph")]
+    marks = {"btrfs": btrfs, "btrfs-simple": btrfs, "cephfs": ceph}
     names = [name] if name else sites.here()
     values = [pytest.param(each, marks=marks.get(each, [])) for each in names]
     metafunc.parametrize("site", values, indirect=True, scope="session")

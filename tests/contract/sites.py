@@ -20,10 +20,9 @@ from tests.support.loops import mounted
 
 
 @dataclass(frozen=True)
-class Site:
-    """A volume, and what is known of its kind."""
+class Kind:
+    """What is known of a kind of storage system."""
 
-    backend: PosixBackend
     #: What its file system cannot keep; a copy is not blamed for it.
     cannot_keep: frozenset[Aspect] = frozenset()
     #: How far usage may pass a limit before writers are stopped (bytes); None: not stopped.
@@ -32,6 +31,32 @@ class Site:
     rest_seconds: float = 0.0
     #: Whether a scope that somebody else made as a plain directory can get a limit.
     takes_over: bool = True
+
+
+KINDS = {
+    "xfs": Kind(lateness_bytes=0),
+    "ext4": Kind(lateness_bytes=0),
+    # what is written is counted when it is committed; metadata in blocks of 16 KiB
+    "btrfs": Kind(lateness_bytes=1 << 20, takes_over=False),
+    # a client notices a full scope a second late; flags of inodes and holes it does not know
+    "cephfs": Kind(
+        cannot_keep=frozenset({Aspect.FLAGS, Aspect.HOLES}),
+        lateness_bytes=24 << 20,
+        rest_seconds=0.1,
+    ),
+}
+
+
+@dataclass(frozen=True)
+class Site:
+    """A volume under test, and what is known of its kind."""
+
+    backend: PosixBackend
+
+    @property
+    def kind(self) -> Kind:
+        """Of its backend's name; a backend unknown here keeps all and notices at once."""
+        return KINDS.get(self.backend.name, Kind(lateness_bytes=0))
 
 
 Maker = Callable[[Path], Iterator[Site]]
@@ -46,22 +71,25 @@ def vfs(directory: Path) -> Iterator[Site]:
 
 
 @contextmanager
-def btrfs(directory: Path) -> Iterator[Site]:
+def _btrfs(directory: Path, options: dict[str, str]) -> Iterator[Site]:
     make = ["mkfs.btrfs", "-q", "-m", "single", "-d", "single"]
     with mounted(directory / "btrfs", make, size_bytes=512 << 20) as top:
-        backend = BtrfsBackend(Mount("btrfs", top))
-        # what is written is counted when it is committed; metadata in blocks of 16 KiB
-        yield Site(backend, lateness_bytes=1 << 20, takes_over=False)
+        yield Site(BtrfsBackend(Mount("btrfs", top, options)))
+
+
+def btrfs(directory: Path) -> Iterator[Site]:
+    return _btrfs(directory, {})
+
+
+def btrfs_simple(directory: Path) -> Iterator[Site]:
+    return _btrfs(directory, {"quota": "simple"})
 
 
 @contextmanager
 def cephfs(_: Path) -> Iterator[Site]:
     with running_ceph() as directory:
         options = {"ceph_conf": directory / "ceph.conf", "ceph_keyring": directory / "keyring"}
-        backend = CephFsBackend(Mount("cephfs", directory / "mnt", options))
-        # a client notices a full scope a second late; flags of inodes and holes it does not know
-        unkept = frozenset({Aspect.FLAGS, Aspect.HOLES})
-        yield Site(backend, unkept, lateness_bytes=24 << 20, rest_seconds=0.1)
+        yield Site(CephFsBackend(Mount("cephfs", directory / "mnt", options)))
 
 
 def _in_kernel(name: str, variable: str) -> Callable[[Path], Iterator[Site]]:
@@ -74,7 +102,7 @@ def _in_kernel(name: str, variable: str) -> Callable[[Path], Iterator[Site]]:
         top.mkdir(exist_ok=True)
         backend = backend_class(name)(Mount(name, top))
         assert isinstance(backend, PosixBackend)
-        yield Site(backend, lateness_bytes=0)
+        yield Site(backend)
 
     return made
 
@@ -82,6 +110,7 @@ def _in_kernel(name: str, variable: str) -> Callable[[Path], Iterator[Site]]:
 MAKERS = {
     "vfs": vfs,
     "btrfs": btrfs,
+    "btrfs-simple": btrfs_simple,
     "cephfs": cephfs,
     "xfs": _in_kernel("xfs", "UML_XFS"),
     "ext4": _in_kernel("ext4", "UML_EXT4"),

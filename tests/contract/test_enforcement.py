@@ -34,7 +34,7 @@ def fill(path: Path, site: Site) -> OSError | None:
         for _ in range(4 * LIMIT // MIB):
             os.write(fd, os.urandom(MIB))
             os.fsync(fd)
-            sleep(site.rest_seconds)
+            sleep(site.kind.rest_seconds)
     except OSError as error:
         return error
     finally:
@@ -59,8 +59,8 @@ def test_a_full_scope_is_blamed_and_a_full_volume_is_not(
     assert isinstance(problem, errors.QuotaExceeded)
     assert problem.status == 422
     assert str(backend.mount.path) not in problem.detail
-    assert site.lateness_bytes is not None
-    assert used(backend, scope) <= LIMIT + site.lateness_bytes
+    assert site.kind.lateness_bytes is not None
+    assert used(backend, scope) <= LIMIT + site.kind.lateness_bytes
     backend.unset_limit(scope)
     full = blame(backend, scope, errors.NoSpace("The volume is full."))
     assert isinstance(full, errors.NoSpace)
@@ -96,7 +96,7 @@ def test_many_writers_never_pass_the_limit(quota: HasQuota, site: Site, scope: Q
 
     def write(number: int) -> bool:
         path = top / f"{number}"
-        sleep(number * site.rest_seconds)
+        sleep(number * site.kind.rest_seconds)
         try:
             with path.open("wb") as file:
                 file.write(os.urandom(MIB))
@@ -112,11 +112,11 @@ def test_many_writers_never_pass_the_limit(quota: HasQuota, site: Site, scope: Q
     with ThreadPoolExecutor(WRITERS) as pool:
         kept = list(pool.map(write, range(WRITERS)))
     assert not all(kept)
-    assert site.lateness_bytes is not None
-    assert sum(p.stat().st_size for p in top.iterdir()) <= LIMIT + site.lateness_bytes
+    assert site.kind.lateness_bytes is not None
+    assert sum(p.stat().st_size for p in top.iterdir()) <= LIMIT + site.kind.lateness_bytes
     assert len(list(top.iterdir())) == sum(kept)
     os.sync()
-    assert used(backend, scope) <= LIMIT + site.lateness_bytes
+    assert used(backend, scope) <= LIMIT + site.kind.lateness_bytes
 
 
 def test_usage_follows_what_is_written_and_removed(

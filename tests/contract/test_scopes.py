@@ -17,6 +17,8 @@ from tests.contract.sites import Site
 from tests.support.waiting import eventually
 
 MANY = 8
+#: More than fit into one answer of a kernel.
+MANY_SCOPES = 80
 LIMITS = [1, 511, 512, 4095, 4096, 4097, 10_000_000, 2**40 + 1, 2**53 + 1, 2**63 - 4097, 2**63 - 1]
 
 
@@ -73,6 +75,20 @@ def test_many_scopes_at_a_time_share_nothing(backend: PosixBackend) -> None:
         assert found == [(n + 1) << 20 for n in range(MANY)]
     for scope in scopes:
         backend.delete_scope(scope)
+
+
+def test_a_limit_is_found_among_many(
+    quota: HasQuota, backend: PosixBackend, scope: QuotaScope
+) -> None:
+    others = [QuotaScope(ScopeKind.PROJECT, uuid4()) for _ in range(MANY_SCOPES)]
+    for number, other in enumerate(others):
+        backend.create_scope(other, (number + 1) << 20)
+    backend.create_scope(scope)
+    found = [backend.describe_scope(other).limit_bytes for other in others]
+    assert found == [(number + 1) << 20 for number in range(MANY_SCOPES)]
+    assert backend.describe_scope(scope).limit_bytes is None
+    for other in others:
+        backend.delete_scope(other)
 
 
 def test_one_of_many_removes_it(backend: PosixBackend, scope: QuotaScope) -> None:
@@ -149,7 +165,7 @@ def test_a_directory_that_was_there_is_taken_over_with_all_it_holds(
     os.sync()
     with pytest.raises(errors.QuotaScopeExists):
         backend.create_scope(scope)
-    if not site.takes_over:
+    if not site.kind.takes_over:
         with pytest.raises(errors.Conflict):
             backend.set_limit(scope, 8 << 20)
         return

@@ -68,7 +68,7 @@ def test_a_vfolder_comes_back_from_its_snapshot(
     keeper.create_snapshot(vfolder, "whole")
     back = top.parent / "back"
     back.mkdir()
-    options = CompareOptions(skip=site.cannot_keep)
+    options = CompareOptions(skip=site.kind.cannot_keep)
     with (
         keeper.open_snapshot(vfolder, "whole") as kept,
         site.backend.open_vfolder(vfolder) as now,

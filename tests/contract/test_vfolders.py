@@ -39,7 +39,7 @@ def test_a_copy_equals_its_source_and_a_delete_leaves_nothing(
     hostile(backend.vfolder_path(vfolder))
     copy = VFolderId(vfolder.scope, uuid4())
     backend.create_vfolder(copy)
-    options = CompareOptions(skip=site.cannot_keep)
+    options = CompareOptions(skip=site.kind.cannot_keep)
     with backend.open_vfolder(vfolder) as source, backend.open_vfolder(copy) as target:
         copy_tree(source, target, control=Unattended())
         assert list(compare_trees(source, target, control=Unattended(), options=options)) == []

@@ -3,7 +3,6 @@
 import os
 import signal
 import subprocess
-from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 from uuid import uuid4
@@ -16,6 +15,7 @@ from backends.posix import PosixBackend
 from backends.projectquota import Ext4Backend, ProjectQuotaBackend, XfsBackend
 from core import errors, privileges
 from core.names import QuotaScope, ScopeKind, VFolderId
+from tests.support.deaths import child, deaths
 from tests.support.waiting import eventually
 
 MIB = 1 << 20
@@ -46,53 +46,10 @@ def counted(backend: ProjectQuotaBackend, number: int) -> quotactl.ProjectUsage:
         return quotactl.usage(root, number)
 
 
-def child(act: Callable[[], None]) -> int:
-    """A process that stops itself, and then acts."""
-    number = os.fork()
-    if number:
-        os.waitpid(number, os.WUNTRACED)
-        return number
-    os.kill(os.getpid(), signal.SIGSTOP)
-    try:
-        act()
-    except BaseException:  # noqa: BLE001 - a child never comes back
-        os._exit(1)
-    os._exit(0)
-
-
-def killed(act: Callable[[], None], call: str, turn: int) -> bool:
-    """Whether a process was killed just before its n-th system call of that name."""
-    number = child(act)
-    inject = f"inject={call}:signal=KILL:when={turn}"
-    command = ["strace", "-qq", "-o", "/dev/null", "-p", f"{number}", "-e", inject]
-    with subprocess.Popen(command) as tracer:
-        status = Path(f"/proc/{number}/status")
-        eventually(lambda: "TracerPid:\t0\n" not in status.read_text())
-        os.kill(number, signal.SIGCONT)
-        _, ended = os.waitpid(number, 0)
-        tracer.wait()
-    assert os.WIFSIGNALED(ended) or os.WEXITSTATUS(ended) == 0
-    return os.WIFSIGNALED(ended)
-
-
-def deaths(
-    act: Callable[[QuotaScope], None], made: Callable[[], QuotaScope]
-) -> Iterator[QuotaScope]:
-    """A scope for each moment at which its act was killed."""
-    for call in EFFECTS:
-        turn = 1
-        while True:
-            scope = made()
-            if not killed(lambda scope=scope: act(scope), call, turn):
-                break
-            yield scope
-            turn += 1
-
-
 def test_a_creation_killed_at_any_call_is_done_by_the_next(backend: ProjectQuotaBackend) -> None:
     ids = []
     died = 0
-    for scope in deaths(lambda scope: backend.create_scope(scope, 5 * MIB), new):
+    for scope in deaths(lambda scope: backend.create_scope(scope, 5 * MIB), new, EFFECTS):
         died += 1
         with suppress(errors.QuotaScopeExists):  # it was whole already
             backend.create_scope(scope, 5 * MIB)
@@ -121,7 +78,7 @@ def test_a_removal_killed_at_any_call_leaks_no_id(backend: ProjectQuotaBackend) 
         return scope
 
     known: dict[QuotaScope, int] = {}
-    for scope in deaths(backend.delete_scope, made):
+    for scope in deaths(backend.delete_scope, made, EFFECTS):
         died += 1
         with suppress(errors.QuotaScopeNotFound):  # it was gone already
             backend.delete_scope(scope)
@@ -167,7 +124,7 @@ def test_a_taking_over_that_died_goes_on(backend: ProjectQuotaBackend) -> None:
         (top / "a/1").write_bytes(b"x" * 4096)
         return scope
 
-    for scope in deaths(lambda scope: backend.set_limit(scope, 8 * MIB), made):
+    for scope in deaths(lambda scope: backend.set_limit(scope, 8 * MIB), made, EFFECTS):
         backend.set_limit(scope, 8 * MIB)
         assert counted(backend, project(backend, scope)).inodes == 3
         assert backend.describe_scope(scope).limit_bytes == 8 * MIB

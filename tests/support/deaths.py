@@ -1,0 +1,73 @@
+"""Acts that die before each of their system calls in turn (strace's injection)."""
+
+import os
+import re
+import signal
+import subprocess
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from tempfile import NamedTemporaryFile
+from typing import TypeVar
+
+from tests.support.waiting import eventually
+
+T = TypeVar("T")
+_CALL = re.compile(r"^(\w+)\(", re.MULTILINE)
+
+
+def child(act: Callable[[], None]) -> int:
+    """A process that stops itself, and then acts."""
+    number = os.fork()
+    if number:
+        os.waitpid(number, os.WUNTRACED)
+        return number
+    os.kill(os.getpid(), signal.SIGSTOP)
+    try:
+        act()
+    except BaseException:  # noqa: BLE001 - a child never comes back
+        os._exit(1)
+    os._exit(0)
+
+
+def traced(act: Callable[[], None], *options: str) -> int:
+    """Act in a process under strace; its status as of waitpid(2)."""
+    number = child(act)
+    with subprocess.Popen(["strace", "-qq", "-p", f"{number}", *options]) as tracer:
+        status = Path(f"/proc/{number}/status")
+        eventually(lambda: "TracerPid:\t0\n" not in status.read_text())
+        os.kill(number, signal.SIGCONT)
+        _, ended = os.waitpid(number, 0)
+        tracer.wait()
+    assert os.WIFSIGNALED(ended) or os.WEXITSTATUS(ended) == 0
+    return ended
+
+
+def calls_of(act: Callable[[], None]) -> list[str]:
+    """The names of all system calls that an act makes."""
+    with NamedTemporaryFile() as file:
+        traced(act, "-o", file.name)
+        text = Path(file.name).read_text("utf-8", "replace")
+    return sorted(set(_CALL.findall(text)) - {"exit_group", "exit"})
+
+
+def deaths(
+    act: Callable[[T], None], made: Callable[[], T], calls: Sequence[str] = ()
+) -> Iterator[T]:
+    """What an act was working on, for each moment at which it was killed.
+
+    It dies before the first, the second … of each kind of system call in turn, until it makes no
+    more of them; without `calls` of every kind that a whole act makes.
+    """
+    if not calls:
+        first = made()
+        calls = calls_of(lambda: act(first))
+    for call in calls:
+        turn = 1
+        while True:
+            worked_on = made()
+            inject = f"inject={call}:signal=KILL:when={turn}"
+            ended = traced(lambda it=worked_on: act(it), "-o", "/dev/null", "-e", inject)
+            if not os.WIFSIGNALED(ended):
+                break
+            yield worked_on
+            turn += 1
