@@ -39,7 +39,8 @@ class Deadlines:
     """Runs calls on the threads of their volume."""
 
     def __init__(self, timeout_seconds: float, threads: int = THREADS_PER_VOLUME) -> None:
-        self._timeout = timeout_seconds
+        #: How long a call may take.
+        self.seconds = timeout_seconds
         self._threads = threads
         self._lock = threading.Lock()
         self._lanes: dict[str, _Lane] = {}
@@ -51,10 +52,15 @@ class Deadlines:
             DeadlineExceeded: no answer in time.
             Unavailable: every thread of the volume is stuck.
         """
+        return self.observed(volume, lambda: self._call(volume, act, *args, **kwargs))
+
+    @staticmethod
+    def observed(volume: str, call: Callable[[], T]) -> T:
+        """Do a call and count how it went."""
         began = time.perf_counter()
         outcome = "error"
         try:
-            result = self._call(volume, act, *args, **kwargs)
+            result = call()
             outcome = "ok"
         except DeadlineExceeded:
             outcome = "late"
@@ -71,7 +77,7 @@ class Deadlines:
         lane = self._lanes.get(volume) or self._new_lane(volume)
         context = contextvars.copy_context()
         future = lane.submit(lambda: context.run(act, *args, **kwargs))
-        deadline = time.monotonic() + self._timeout
+        deadline = time.monotonic() + self.seconds
         while (left := deadline - time.monotonic()) > 0:
             try:
                 return future.result(left if future.running() else min(left, SLOW_SECONDS))  # type: ignore[no-any-return] # the future is of Any, the act of T
@@ -83,7 +89,7 @@ class Deadlines:
                 raise lane.refusal()
         future.cancel()
         raise DeadlineExceeded(
-            f"Volume {volume} did not answer within {self._timeout:g} s; try again later.",
+            f"Volume {volume} did not answer within {self.seconds:g} s; try again later.",
             volume=volume,
         )
 

@@ -2,27 +2,30 @@
 
 import re
 import time
-from collections.abc import Callable
 from functools import cached_property, partial
-from typing import Concatenate, ParamSpec, Protocol, TypeVar, cast
+from typing import Any, cast
 from uuid import uuid4
 
+import orjson
 import structlog
 from flask import Flask, Response, current_app, g, request
 from redis import Redis
 
 from api import encoding, metrics, problems
+from api.atlas import Atlas
 from api.deadlines import Deadlines
 from api.dispatch import ask_broker
 from api.health import Ask, Health, Part
 from api.jobs import Jobs
 from api.live import Live
 from api.plans import Planner
-from backends.base import Backend, capabilities
+from api.reach import Reach
+from backends.base import capabilities
 from backends.mounts import Mounts
 from backends.registry import Volumes
 from core import connections
-from core.names import VFolderId
+from core.calls import Calls
+from core.nodes import NodeBook
 from core.settings import Settings
 from core.telemetry import logger
 from core.upload_store import UploadStore
@@ -33,8 +36,6 @@ _KEY = "vfolder.door"
 #: The databases that a node is not well without, by the name in its health document.
 _NEEDED = {"jobs": connections.Database.JOBS, "events": connections.Database.EVENTS}
 _log = logger(__name__)
-P = ParamSpec("P")
-T = TypeVar("T")
 
 
 class Door:
@@ -44,12 +45,24 @@ class Door:
         self.settings = settings
         self.volumes = Volumes(settings)
         self.deadlines = Deadlines(settings.vfolder.doors.backend_timeout)
+        self._listed: dict[bytes, bytes] = {}
+
+    def volume_list(self) -> bytes:
+        """The answer of `/volumes`: this node's, then what other nodes serve now."""
+        elsewhere = self.reach.atlas.volumes()
+        key = orjson.dumps(elsewhere)
+        known = self._listed.get(key)
+        if known is None:
+            own = self._own_volumes
+            others = [found for name, found in sorted(elsewhere.items()) if name not in own]
+            known = encoding.dumps({"volumes": [*own.values(), *others]})
+            self._listed = {key: known}
+        return known
 
     @cached_property
-    def volume_list(self) -> bytes:
-        """The answer of `/volumes`: what is configured does not change while the process lives."""
-        volumes = [
-            {
+    def _own_volumes(self) -> dict[str, dict[str, Any]]:
+        return {
+            name: {
                 "name": name,
                 "backend": table.backend,
                 "path": str(self.settings.volume_path(table)),
@@ -57,8 +70,7 @@ class Door:
                 "capabilities": capabilities(self.volumes.get(name)),
             }
             for name, table in self.settings.volume.items()
-        ]
-        return encoding.dumps({"volumes": volumes})
+        }
 
     @cached_property
     def volume_stats(self) -> Redis:
@@ -74,7 +86,7 @@ class Door:
     @cached_property
     def jobs(self) -> Jobs:
         """The jobs of the whole cluster."""
-        return Jobs(self.settings, self.volumes, self.deadlines)
+        return Jobs(self.settings, self.reach)
 
     @cached_property
     def live(self) -> Live:
@@ -101,48 +113,19 @@ class Door:
     @cached_property
     def planner(self) -> Planner:
         """How jobs would be done."""
-        return Planner(self.jobs, self.volumes)
+        return Planner(self.jobs, self.reach)
 
-    def on_volume(self, volume: str, act: Callable[[Backend], T]) -> T:
-        """Call `act` with the backend of a volume, within the deadline.
+    @cached_property
+    def reach(self) -> Reach:
+        """The volumes of the cluster."""
+        calls = Calls(connections.connect(self.settings, connections.Database.JOBS, text=False))
+        atlas = Atlas(self.nodes, self.settings.storage_proxy.node_id)
+        return Reach(self.volumes, self.mounts, atlas, deadlines=self.deadlines, calls=calls)
 
-        Raises:
-            UnknownVolume: no such volume.
-            DeadlineExceeded, Unavailable: as `Deadlines.call`.
-        """
-        return self.deadlines.call(volume, act, self.volumes.get(volume))
-
-    def in_vfolder(
-        self,
-        place: "Place",
-        act: Callable[Concatenate[int, P], T],
-        *args: P.args,
-        **kwargs: P.kwargs,
-    ) -> T:
-        """Call `act` with a descriptor of a vfolder's root, within the deadline.
-
-        Raises:
-            UnknownVolume, VFolderNotFound: no such place.
-            DeadlineExceeded, Unavailable: as `Deadlines.call`.
-        """
-
-        def inside(backend: Backend) -> T:
-            with backend.open_vfolder(place.vfolder) as root:
-                return act(root, *args, **kwargs)
-
-        return self.on_volume(place.volume, inside)
-
-
-class Place(Protocol):
-    """Anything that names a vfolder on a volume."""
-
-    @property
-    def volume(self) -> str:
-        """The volume's name."""
-
-    @property
-    def vfolder(self) -> VFolderId:
-        """The vfolder's id."""
+    @cached_property
+    def nodes(self) -> NodeBook:
+        """The nodes of the whole cluster."""
+        return NodeBook(connections.connect(self.settings, connections.Database.JOBS))
 
 
 def current_door() -> Door:

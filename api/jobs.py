@@ -8,12 +8,12 @@ import time
 from dataclasses import dataclass
 from typing import Any
 
-from api.deadlines import Deadlines
 from api.dispatch import bell
-from backends.registry import Volumes
+from api.reach import Reach
+from backends import acts
 from core import requests
 from core.connections import Database, connect
-from core.errors import InvalidParameters, UnknownVolume, VFolderExists, VFolderNotFound
+from core.errors import InvalidParameters, VFolderExists, VFolderNotFound
 from core.events.herald import Herald
 from core.jobs import PRIORITY_DEFAULT, Job
 from core.names import VFolderId
@@ -45,10 +45,9 @@ class Asked:
 class Jobs:
     """The jobs of this door's process; made after the fork."""
 
-    def __init__(self, settings: Settings, volumes: Volumes, deadlines: Deadlines) -> None:
+    def __init__(self, settings: Settings, reach: Reach) -> None:
         self._settings = settings
-        self._volumes = volumes
-        self._deadlines = deadlines
+        self._reach = reach
         client = connect(settings, Database.JOBS)
         self.redis = client
         self.store = JobStore(client, bell(settings))
@@ -102,8 +101,7 @@ class Jobs:
             VFolderExists: the target is there.
         """
         for volume in {request.volume, request.home}:
-            if volume not in self._volumes.names():
-                raise UnknownVolume("No volume of that name is configured.", volume=volume)
+            self._reach.check_known(volume)
         match request:
             case CloneRequest():
                 self._must_exist(request.volume, request.source)
@@ -119,16 +117,7 @@ class Jobs:
             raise VFolderNotFound(f"The vfolder {vfolder} does not exist.")
 
     def _exists(self, volume: str, vfolder: str) -> bool:
-        backend = self._volumes.get(volume)
-
-        def look() -> bool:
-            try:
-                with backend.open_vfolder(VFolderId.parse(vfolder)):
-                    return True
-            except VFolderNotFound:
-                return False
-
-        return self._deadlines.call(volume, look)
+        return self._reach.on_volume(volume, acts.exists, VFolderId.parse(vfolder))
 
     def document(self, job: Job) -> dict[str, Any]:
         """The job as callers see it, with its place in the queue."""

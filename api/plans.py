@@ -3,9 +3,9 @@
 from typing import Any
 
 from api.jobs import Jobs
+from api.reach import Reach
+from backends import acts
 from backends.base import Capacity
-from backends.posix import PosixBackend
-from backends.registry import Volumes
 from core import requests
 from core.errors import NoSpace, StorageError
 from core.names import VFolderId
@@ -21,9 +21,9 @@ REFLINK, STREAM = "reflink", "stream"
 class Planner:
     """Answers `plan: true`."""
 
-    def __init__(self, jobs: Jobs, volumes: Volumes) -> None:
+    def __init__(self, jobs: Jobs, reach: Reach) -> None:
         self._jobs = jobs
-        self._volumes = volumes
+        self._reach = reach
         self._usage = UsageBook(jobs.redis)
 
     def plan(self, body: dict[str, Any]) -> dict[str, Any]:
@@ -58,7 +58,7 @@ class Planner:
     ) -> str:
         usage = self._usage.last(request.volume, VFolderId.parse(request.source)) or {}
         needed: int | None = usage.get("allocated_bytes")
-        free = _free(self._volumes.get(request.home).capacity())
+        free = _free(self._reach.on_volume(request.home, acts.capacity))
         outcome = "unchecked"
         if needed is not None and free is not None:
             outcome = "held" if needed <= free else "refused"
@@ -74,10 +74,8 @@ class Planner:
         if outcome == "refused":
             detail = f"The clone needs {needed} bytes; the volume has {free} free."
             refusals.append(_refusal(NoSpace(detail)))
-        target = self._volumes.get(request.home)
         same = request.volume == request.home
-        reflinks = same and isinstance(target, PosixBackend) and target.reflinks()
-        return REFLINK if reflinks else STREAM
+        return REFLINK if same and self._reach.on_volume(request.home, acts.reflinks) else STREAM
 
     def _holders(self, request: Request) -> list[str]:
         """The live jobs this one would have to wait for."""

@@ -8,18 +8,20 @@ fetched in parts (RFC 9110 §14). CSV is made from it line by line, in constant 
 import csv
 import io
 import os
+import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from backends import descriptors, layout
-from backends.posix import PosixBackend
-from backends.registry import Volumes
+from api.reach import Reach
+from backends import acts
 from core import json_text
 from core.jobs import Job
 from core.names import QuotaScope
 
 CHUNK_BYTES = 256 * 1024
+#: A report of another node comes in pieces of this size.
+COPIED_PIECE_BYTES = 1024 * 1024
 #: The columns of the CSV form; a summary line has none of its own there.
 COLUMNS = ("path", "reason", "attempt")
 
@@ -82,13 +84,17 @@ def _taken(text: io.StringIO) -> bytes:
     return data
 
 
-def opened(volumes: Volumes, job: Job) -> Report:
-    """The report of a job as far as it is written.
+def opened(reach: Reach, job: Job) -> Report:
+    """The report of a job as far as it is written; one of another node is copied here first.
 
     Raises:
         UnknownVolume: the volume of the job is not configured any more.
     """
-    fd = _open(volumes, job)
+    scope = QuotaScope.parse(job.scope) if job.scope else None
+    if reach.is_here(job.volume):
+        fd = reach.on_volume(job.volume, acts.open_report, scope, job.id)
+    else:
+        fd = _copied(reach, job, scope)
     size, stamp = 0, 0
     if fd is not None:
         found = os.fstat(fd)
@@ -97,16 +103,22 @@ def opened(volumes: Volumes, job: Job) -> Report:
     return Report(fd, size, summary, f'"{job.id}-{job.version}-{size:x}-{stamp:x}"')
 
 
-def _open(volumes: Volumes, job: Job) -> int | None:
-    backend = volumes.get(job.volume)
-    if not isinstance(backend, PosixBackend):
-        return None
-    path = layout.report(QuotaScope.parse(job.scope) if job.scope else None, job.id)
-    try:
-        with backend.root() as root, descriptors.opened(path.parent, root) as parent:
-            return os.open(path.name, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=parent)
-    except (FileNotFoundError, NotADirectoryError):
-        return None
+def _copied(reach: Reach, job: Job, scope: QuotaScope | None) -> int | None:
+    """A nameless copy of a report, as old as it is long: its tag changes only with its lines."""
+    with tempfile.TemporaryFile() as copy:
+        while True:
+            at = copy.tell()
+            piece = reach.on_volume(
+                job.volume, acts.read_report, scope, job.id, at, COPIED_PIECE_BYTES
+            )
+            if piece is None:
+                return None
+            if not piece:
+                break
+            copy.write(piece)
+        copy.flush()
+        os.utime(copy.fileno(), (0, 0))
+        return os.dup(copy.fileno())
 
 
 def _summary(job: Job) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 from typing import Any
 
 from api import reports
-from backends.registry import Volumes
+from api.reach import Reach
 from core.errors import Conflict
 from core.jobs import Job
 
@@ -14,7 +14,7 @@ def whole(job: Job) -> dict[str, Any]:
     return found
 
 
-def only_failed(job: Job, volumes: Volumes) -> dict[str, Any]:
+def only_failed(job: Job, reach: Reach) -> dict[str, Any]:
     """The request with those of its paths at or below which something failed.
 
     Raises:
@@ -23,19 +23,24 @@ def only_failed(job: Job, volumes: Volumes) -> dict[str, Any]:
     request = whole(job)
     if job.verb != "delete-files":
         raise Conflict(f"The verb {job.verb} is tried again as a whole; leave out `only`.")
-    left = set(request["paths"])
-    named: set[str] = set()
-    report = reports.opened(volumes, job)
+    report = reports.opened(reach, job)
     try:
-        for line in report.lines():
-            named |= {path for path in _above(line["path"]) if path in left}
-            if named == left:
-                break
+        named = reach.within_deadline(job.volume, _failed, report, set(request["paths"]))
     finally:
         report.close()
     if not named:
         raise Conflict("No path of the job failed; there is nothing to try again.", job_id=job.id)
     return request | {"paths": [path for path in request["paths"] if path in named]}
+
+
+def _failed(report: reports.Report, paths: set[str]) -> set[str]:
+    """Those of the paths at or below which something failed."""
+    named: set[str] = set()
+    for line in report.lines():
+        named |= {path for path in _above(line["path"]) if path in paths}
+        if named == paths:
+            break
+    return named
 
 
 def _above(path: str) -> list[str]:

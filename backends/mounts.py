@@ -8,6 +8,7 @@ import threading
 import time
 from dataclasses import dataclass
 
+from backends.base import capabilities
 from backends.registry import Volumes
 from core.errors import ConfigurationError, StorageError
 from core.nodes import NodeVolume
@@ -37,16 +38,26 @@ class Mounts:
 
     def __init__(self, settings: Settings) -> None:
         own = settings.vfolder.worker
+        self._settings = settings
         self._pause, self._patience = own.prove_seconds, own.prove_timeout
         wanted = own.volumes
         self._volumes = Volumes(settings)
         self._names = [n for n in self._volumes.names() if not wanted or n in wanted]
+        self._lock = threading.Lock()
+        self._started = False
         self._found: dict[str, Look] = {}
         self._asked: dict[str, float] = {}
         self._first = {name: threading.Event() for name in self._names}
 
     def start(self, *, wait: bool = True) -> None:
-        """Prove every volume and go on proving; `wait` a bounded time for the first answers."""
+        """Prove every volume and go on proving; `wait` a bounded time for the first answers.
+
+        Again is nothing.
+        """
+        with self._lock:
+            if self._started:
+                return
+            self._started = True
         for name in self._names:
             threading.Thread(target=self._watch, args=(name,), daemon=True).start()
         until = time.monotonic() + (self._patience if wait else 0.0)
@@ -64,9 +75,26 @@ class Mounts:
 
     def _prove(self, name: str) -> NodeVolume:
         try:
-            return NodeVolume(proven=True, fsid=self._volumes.get(name).probe())
+            backend = self._volumes.get(name)
+            fsid, skills = backend.probe(), capabilities(backend)
         except (StorageError, ConfigurationError) as error:
             return NodeVolume(proven=False, reason=error.detail)
+        table = self._settings.volume[name]
+        return NodeVolume(
+            proven=True,
+            fsid=fsid,
+            backend=table.backend,
+            path=str(self._settings.volume_path(table)),
+            fsprefix=table.fsprefix,
+            capabilities=skills,
+        )
+
+    def may_serve(self, name: str) -> bool:
+        """Whether this node serves a volume, as far as it is known: not when its proof failed."""
+        if name not in self._first:
+            return False
+        look = self._look(name)
+        return look.volume.proven or not look.known
 
     def state(self) -> dict[str, NodeVolume]:
         """Every volume as it is known now."""

@@ -34,8 +34,8 @@ class Database(IntEnum):
 _ROLES = {Database.LIVE: "live", Database.EVENTS: "stream"}
 
 
-def connect(settings: Settings, database: Database) -> "redis.Redis":
-    """A client with a pool of its own: text in, text out.
+def connect(settings: Settings, database: Database, *, text: bool = True) -> "redis.Redis":
+    """A client with a pool of its own: text out, or bytes.
 
     Opens nothing yet. Every call tries twice at most and raises `redis.RedisError` after
     `connect-timeout` or `answer-timeout`, so that no door hangs on a frozen server. All our
@@ -45,7 +45,7 @@ def connect(settings: Settings, database: Database) -> "redis.Redis":
     own = settings.vfolder.redis
     target = own.target(_ROLES.get(database, ""))
     options: dict[str, Any] = {
-        "decode_responses": True,
+        "decode_responses": text,
         "socket_connect_timeout": own.connect_timeout,
         "socket_timeout": own.answer_timeout,
         "socket_keepalive": True,

@@ -31,6 +31,11 @@ class NodeVolume(Struct, frozen=True, kw_only=True):
     proven: bool
     fsid: str | None = None
     reason: str | None = None
+    #: What the list of volumes tells of it.
+    backend: str = ""
+    path: str = ""
+    fsprefix: str = "."
+    capabilities: list[str] = []
 
 
 class Node(Struct, frozen=True, kw_only=True):

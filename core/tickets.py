@@ -25,6 +25,8 @@ class DownloadTicket(Struct, frozen=True, kw_only=True):
     op: str = "download"
     archive: bool = False
     unmanaged_path: str | None = None
+    #: The client door of the node that serves the volume; empty for this node.
+    client_url: str = ""
 
 
 class UploadTicket(Struct, frozen=True, kw_only=True):
@@ -39,6 +41,7 @@ class UploadTicket(Struct, frozen=True, kw_only=True):
     op: str = "upload"
     #: Any number of uploads below the directory `relpath`, each of `size` bytes at most.
     tree: bool = False
+    client_url: str = ""
 
 
 class ArchiveTicket(Struct, frozen=True, kw_only=True):
@@ -50,6 +53,7 @@ class ArchiveTicket(Struct, frozen=True, kw_only=True):
     exp: float
     filename: str | None = None
     operation: str = "download"
+    client_url: str = ""
 
 
 Ticket = DownloadTicket | UploadTicket | ArchiveTicket
@@ -77,7 +81,10 @@ def expiry(lifetime_seconds: float) -> int:
 
 def issue(ticket: Ticket, secret: str) -> str:
     """Sign a ticket."""
-    return jwt.encode(to_builtins(ticket), secret, algorithm=ALGORITHM)
+    claims = to_builtins(ticket)
+    if not ticket.client_url:
+        del claims["client_url"]
+    return jwt.encode(claims, secret, algorithm=ALGORITHM)
 
 
 def read(kind: type[AnyTicket], token: str, secret: str) -> AnyTicket:

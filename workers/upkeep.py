@@ -21,6 +21,7 @@ from core.nodes import BEAT_SECONDS, Node, NodeBook, NodeVolume, boot_clock, loa
 from core.settings import Settings
 from core.store import JobStore
 from core.telemetry import logger
+from workers.answering import Answering
 from workers.bell import bell_of
 from workers.courier import Courier
 from workers.drain import NODE
@@ -55,6 +56,7 @@ class Upkeep(bootsteps.StartStopStep):
         self._worker = parent
         self._courier = Courier(self.settings)
         self._courier.start()
+        self._answering = Answering(self.settings, self.mounts)
         self._thread = threading.Thread(target=self._run, name="upkeep", daemon=True)
         self._thread.start()
 
@@ -62,6 +64,7 @@ class Upkeep(bootsteps.StartStopStep):
         """End; the node's record goes with it."""
         self._stop.set()
         if self._thread is not None:
+            self._answering.stop()
             self._thread.join()
             self._courier.stop()
 
@@ -89,6 +92,7 @@ class Upkeep(bootsteps.StartStopStep):
         volumes = self.mounts.state()
         NODE.ask(on_request=book.tell(self._node(volumes)))
         self._mark_reached()
+        self._answering.follow()
         self._follow(volumes)
         self._take_back(store)
         self._reap(client, store)

@@ -6,16 +6,20 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
+from http import HTTPStatus
 from pathlib import Path
 from typing import cast
 
 from flask import current_app, request
+from werkzeug.exceptions import HTTPException
+from werkzeug.utils import redirect
+from werkzeug.wrappers import Response
 
 from api.client.gates import Gates
 from api.doors import Door, current_door
 from backends import descriptors, paths
 from backends.base import Backend
-from core.errors import EntryNotFound, Forbidden, InvalidParameters, PathEscape
+from core.errors import EntryNotFound, Forbidden, InvalidParameters, PathEscape, Unavailable
 from core.names import VFolderId, VFolderPath
 from core.tickets import AnyTicket, DownloadTicket, TicketError, read
 
@@ -69,7 +73,32 @@ def ticket(kind: type[AnyTicket], given: dict[str, str], door: Door) -> AnyTicke
     found: AnyTicket = _verified(kind, token, door.settings.storage_proxy.secret)
     if found.exp <= time.time():
         return read(kind, token, door.settings.storage_proxy.secret)  # which says that it expired
+    if not door.reach.is_here(found.volume):
+        raise Elsewhere(_client_url(door, found))
     return found
+
+
+class Elsewhere(HTTPException):
+    """Another node has the volume: ask its client door the same, method and body too (RFC 9110)."""
+
+    code = HTTPStatus.TEMPORARY_REDIRECT
+
+    def __init__(self, client_url: str) -> None:
+        super().__init__()
+        query = request.query_string.decode("latin-1")
+        self._url = f"{client_url.rstrip('/')}{request.path}?{query}"
+
+    def get_response(self, *_: object, **__: object) -> Response:
+        """Where to."""
+        return redirect(self._url, self.code)
+
+
+def _client_url(door: Door, found: AnyTicket) -> str:
+    """Where the volume is now; what the ticket says was true when it was issued."""
+    url = door.reach.node_of(found.volume).client_url or found.client_url
+    if not url:
+        raise Unavailable("The node of the volume does not say where its client door is.")
+    return url
 
 
 @lru_cache(maxsize=1024)

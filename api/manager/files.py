@@ -57,11 +57,12 @@ def make_directories(body: MakeDirectories) -> Response:
 
     Each path is told apart: those that could not be made are in `failed` with the reason.
     """
-    current_door().volumes.get(body.volume)
+    reach = current_door().reach
+    reach.check_known(body.volume)
     success, failed = [], []
     for text in body.paths:
         try:
-            current_door().in_vfolder(
+            reach.in_vfolder(
                 body,
                 entries.make_directory,
                 VFolderPath.parse(text),
@@ -93,7 +94,7 @@ def list_directory(body: ListDirectory) -> Response:
     """
     door = current_door()
     limit = door.settings.storage_proxy.scandir_limit if body.limit is None else body.limit
-    page = door.in_vfolder(body, listing.list_directory, body.path, limit, body.cursor)
+    page = door.reach.in_vfolder(body, listing.list_directory, body.path, limit, body.cursor)
     return answer(
         {"items": page.items, "truncated": page.next is not None, "next": page.next},
     )
@@ -110,7 +111,7 @@ def rename_entry(body: RenameEntry) -> Response:
     A file may take the place of a file, nothing takes the place of a directory. A link is
     renamed itself, not what it points at.
     """
-    current_door().in_vfolder(body, entries.rename, body.path, body.new_name)
+    current_door().reach.in_vfolder(body, entries.rename, body.path, body.new_name)
     return no_content()
 
 
@@ -125,7 +126,7 @@ def move_entry(body: MoveEntry) -> Response:
     A target that is a directory takes the entry inside. A file may take the place of a file,
     nothing takes the place of a directory. A link is moved itself, not what it points at.
     """
-    current_door().in_vfolder(body, entries.move, body.source, body.target)
+    current_door().reach.in_vfolder(body, entries.move, body.source, body.target)
     return no_content()
 
 
@@ -144,11 +145,8 @@ def delete_entries(body: RemoveEntries) -> Response:
     Absent ones are skipped, and directories too unless `recursive` is true. A link is removed
     itself, not what it points at. The vfolder itself is not removed this way.
     """
-    current_door().on_volume(
-        body.volume,
-        lambda backend: removal.remove_entries(
-            backend, body.vfolder, body.paths, recursive=body.recursive
-        ),
+    current_door().reach.on_volume(
+        body.volume, removal.remove_entries, body.vfolder, body.paths, recursive=body.recursive
     )
     return answer({"status": "ok"})
 

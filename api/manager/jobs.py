@@ -200,10 +200,7 @@ def retry_job(job_id: str) -> Response:
         priority=old.priority,
         retry_of=old.id,
     )
-    if only:
-        again = door.deadlines.call(old.volume, retries.only_failed, old, door.volumes)
-    else:
-        again = retries.whole(old)
+    again = retries.only_failed(old, door.reach) if only else retries.whole(old)
     return accepted(door.jobs.submit(again, asked))
 
 

@@ -66,7 +66,7 @@ def undrain_node(node_id: str) -> Response:
 def pause_volume(volume: str) -> Response:
     """Let all jobs of a volume rest; running ones stop at their next heartbeat and lose nothing."""
     door = current_door()
-    door.volumes.get(volume)
+    door.reach.check_known(volume)
     door.jobs.store.pause_volume(volume)
     return no_content()
 
@@ -79,7 +79,7 @@ def pause_volume(volume: str) -> Response:
 def resume_volume(volume: str) -> Response:
     """Let the jobs of a volume go on."""
     door = current_door()
-    door.volumes.get(volume)
+    door.reach.check_known(volume)
     door.jobs.store.pause_volume(volume, resume=True)
     return no_content()
 
@@ -95,6 +95,6 @@ def set_bandwidth(body: Bandwidth, volume: str) -> Response:
     Jobs follow at their next heartbeat, each with an equal share.
     """
     door = current_door()
-    door.volumes.get(volume)
+    door.reach.check_known(volume)
     door.jobs.store.set_bandwidth(volume, body.bytes_per_second)
     return no_content()

@@ -16,6 +16,7 @@ from api.schemas.quota_scopes import (
     ScopeOrder,
     ScopeUsage,
 )
+from backends import acts
 from core.errors import QuotaScopeExists, QuotaScopeNotFound
 
 blueprint = Resource("quota-scopes", __name__, description="Owners that limits apply to.")
@@ -28,7 +29,7 @@ blueprint = Resource("quota-scopes", __name__, description="Owners that limits a
 )
 def create_quota_scope(body: ScopeOrder) -> Response:
     """Make a quota scope, with a limit if one is given."""
-    current_door().on_volume(body.volume, lambda b: b.create_scope(body.scope, body.limit_bytes))
+    current_door().reach.on_volume(body.volume, acts.create_scope, body.scope, body.limit_bytes)
     return no_content()
 
 
@@ -47,7 +48,7 @@ def get_quota_scope(body: OneScope) -> Response:
     Both are null on a volume that knows no quota. Where a limit is set, two more members tell what
     was asked for before it was rounded up, and who holds it.
     """
-    found = asdict(current_door().on_volume(body.volume, lambda b: b.describe_scope(body.scope)))
+    found = asdict(current_door().reach.on_volume(body.volume, acts.describe_scope, body.scope))
     wire = ("used_bytes", "limit_bytes")
     return answer({k: v for k, v in found.items() if k in wire or v is not None})
 
@@ -60,7 +61,7 @@ def get_quota_scope(body: OneScope) -> Response:
 def set_quota_scope_limit(body: ScopeLimit) -> Response:
     """Limit a quota scope; it is made when it is absent."""
     limit = body.options["limit_bytes"]
-    current_door().on_volume(body.volume, lambda b: b.set_limit(body.scope, limit))
+    current_door().reach.on_volume(body.volume, acts.set_limit, body.scope, limit)
     return no_content()
 
 
@@ -71,5 +72,5 @@ def set_quota_scope_limit(body: ScopeLimit) -> Response:
 )
 def unset_quota_scope_limit(body: OneScope) -> Response:
     """Take the limit of a quota scope away."""
-    current_door().on_volume(body.volume, lambda b: b.unset_limit(body.scope))
+    current_door().reach.on_volume(body.volume, acts.unset_limit, body.scope)
     return no_content()

@@ -48,7 +48,7 @@ def get_job_report(job_id: str) -> Response:
     wanted = _format()
     door = current_door()
     job = door.jobs.store.get(job_id)
-    report = door.deadlines.call(job.volume, reports.opened, door.volumes, job)
+    report = reports.opened(door.reach, job)
     if wanted == CSV:
         return _table(report, job_id)
     try:

@@ -39,7 +39,7 @@ def issue_download_ticket(body: DownloadOrder) -> Response:
     Whether the entry exists is seen when it is downloaded.
     """
     if body.volume != UNMANAGED:
-        current_door().volumes.get(body.volume)
+        current_door().reach.check_known(body.volume)
     return _token(
         DownloadTicket(
             volume=body.volume,
@@ -62,7 +62,7 @@ def issue_archive_ticket(body: ArchiveOrder) -> Response:
 
     Whether the entries exist is seen when they are downloaded.
     """
-    current_door().volumes.get(body.volume)
+    current_door().reach.check_known(body.volume)
     return _token(
         ArchiveTicket(
             volume=body.volume,
@@ -113,12 +113,18 @@ def issue_upload_ticket(body: UploadOrder) -> Response:
         path=ticket.relpath,
         length=ticket.size,
     )
-    door.on_volume(body.volume, lambda backend: uploads.begin(backend, door.uploads, upload))
+    door.reach.on_volume(body.volume, uploads.begin, door.uploads, upload)
     return _token(ticket)
 
 
 def _token(ticket: Ticket) -> Response:
-    return answer({"token": tickets.issue(ticket, current_door().settings.storage_proxy.secret)})
+    """The ticket; for a volume of another node it says where that node's client door is."""
+    door = current_door()
+    told = {}
+    if ticket.volume != UNMANAGED and not door.reach.is_here(ticket.volume):
+        told["client_url"] = door.reach.node_of(ticket.volume).client_url
+        ticket = structs.replace(ticket, **told)
+    return answer({"token": tickets.issue(ticket, door.settings.storage_proxy.secret), **told})
 
 
 def _expiry() -> int:

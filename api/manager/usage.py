@@ -12,8 +12,7 @@ from api.jobs import retry_after
 from api.resources import Act, Answer, Resource
 from api.schemas.usage import UsageAnswer, UsedBytesAnswer
 from api.schemas.vfolders import OneVFolder, VFolderBody
-from backends import quick_usage
-from backends.base import HasFastUsage
+from backends import acts, quick_usage
 from core.errors import Locked, VFolderNotFound
 from core.usage import UsageBook
 
@@ -70,13 +69,11 @@ def get_used_bytes(body: OneVFolder) -> Response:
 def _usage(body: OneVFolder) -> dict[str, Any]:
     """Figures with `as_of`, or a job that will find them."""
     door = current_door()
-    backend = door.volumes.get(body.volume)
-    if isinstance(backend, HasFastUsage):
-        known = door.deadlines.call(body.volume, backend.fast_usage, body.vfolder)
-        if known.complete:
-            sizes = dict.fromkeys(("used_bytes", "allocated_bytes"), known.used_bytes)
-            return {"file_count": known.file_count, **sizes, "as_of": _now()}
-    sums = door.in_vfolder(body, quick_usage.count)
+    known = door.reach.on_volume(body.volume, acts.fast_usage, body.vfolder)
+    if known is not None and known.complete:
+        sizes = dict.fromkeys(("used_bytes", "allocated_bytes"), known.used_bytes)
+        return {"file_count": known.file_count, **sizes, "as_of": _now()}
+    sums = door.reach.in_vfolder(body, quick_usage.count)
     if sums is not None:
         return {
             "file_count": sums.entries,

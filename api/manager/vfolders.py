@@ -1,7 +1,6 @@
 """VFolders as a whole: make them, find them."""
 
 import base64
-from contextlib import suppress
 
 from flask import Response
 
@@ -21,19 +20,16 @@ from api.schemas.vfolders import (
     StoreMetadataBody,
     VFolderBody,
 )
-from backends import metadata, paths
-from backends.base import DEFAULT_MODE, Backend
+from backends import acts, metadata
+from backends.base import DEFAULT_MODE
 from core.errors import (
-    EntryNotFound,
     InvalidParameters,
     NoSpace,
     QuotaExceeded,
-    QuotaScopeExists,
     QuotaScopeNotFound,
     VFolderExists,
     VFolderNotFound,
 )
-from core.names import VFolderPath
 
 blueprint = Resource("vfolders", __name__, description="Virtual folders as a whole.")
 
@@ -76,20 +72,16 @@ def create_vfolder(body: CreateVFolder) -> Response:
         raise ScopeMissing("A new vfolder needs a quota scope: <user|project>:<uuid>/<uuid>.")
     door = current_door()
     automatic = door.settings.storage_proxy.allow_auto_quota_scope_creation
-    door.on_volume(body.volume, lambda b: _create(b, body, automatic=automatic))
-    return no_content()
-
-
-def _create(backend: Backend, body: CreateVFolder, *, automatic: bool) -> None:
     mode = DEFAULT_MODE if body.mode is None else body.mode
-    try:
-        backend.create_vfolder(body.vfolder, mode)
-    except QuotaScopeNotFound:
-        if not automatic or body.vfolder.scope is None:
-            raise
-        with suppress(QuotaScopeExists):  # made meanwhile, for another vfolder
-            backend.create_scope(body.vfolder.scope, body.initial_limit_bytes)
-        backend.create_vfolder(body.vfolder, mode)
+    door.reach.on_volume(
+        body.volume,
+        acts.create_vfolder,
+        body.vfolder,
+        mode,
+        body.initial_limit_bytes,
+        automatic=automatic,
+    )
+    return no_content()
 
 
 @blueprint.act(
@@ -106,20 +98,12 @@ def get_mount_path(body: MountVFolder) -> Response:
 
     A subpath is checked, but not made and not part of the answer; one that does not exist is fine.
     """
-    door = current_door()
+    reach = current_door().reach
     try:
-        door.in_vfolder(body, _check_inside, body.subpath)
+        reach.in_vfolder(body, acts.check_inside, body.subpath)
     except VFolderNotFound as error:
         raise NotMountable(error.detail, vfid=str(body.vfolder)) from None
-    path = door.volumes.get(body.volume).vfolder_path(body.vfolder)
-    return answer({"path": str(path)})
-
-
-def _check_inside(root: int, path: VFolderPath) -> None:
-    try:
-        paths.stat_beneath(root, path)
-    except EntryNotFound:
-        return
+    return answer({"path": reach.on_volume(body.volume, acts.mount_path, body.vfolder)})
 
 
 @blueprint.act(
@@ -133,7 +117,7 @@ def _check_inside(root: int, path: VFolderPath) -> None:
 )
 def get_metadata(body: OneVFolder) -> Response:
     """Return what was stored about a vfolder, as base64; null when nothing was."""
-    payload = current_door().on_volume(body.volume, lambda b: metadata.read(b, body.vfolder))
+    payload = current_door().reach.on_volume(body.volume, metadata.read, body.vfolder)
     text = None if payload is None else base64.b64encode(payload).decode()
     return answer({"status": "ok", "payload": text})
 
@@ -153,5 +137,5 @@ def store_metadata(body: StoreMetadata) -> Response:
 
     It lies beside the vfolder in its quota scope, and is on disk when this returns.
     """
-    current_door().on_volume(body.volume, lambda b: metadata.write(b, body.vfolder, body.payload))
+    current_door().reach.on_volume(body.volume, metadata.write, body.vfolder, body.payload)
     return answer({"status": "ok"})

@@ -19,6 +19,7 @@ from api.schemas.volumes import (
     VolumeBody,
     VolumeList,
 )
+from backends import acts
 from core.errors import Unsupported
 
 
@@ -34,11 +35,11 @@ blueprint = Resource("volumes", __name__, description="Places to keep data.")
 
 @blueprint.act("GET", "/volumes", Act(gives={200: Answer("All volumes.", VolumeList)}))
 def list_volumes() -> Response:
-    """List the volumes of this node.
+    """List the volumes of this node, and those that other nodes serve now.
 
-    The path is where the volume is mounted on this node and on the agents.
+    The path is where the volume is mounted, on its nodes and on the agents.
     """
-    return Response(current_door().volume_list, content_type=CONTENT_TYPE)
+    return Response(current_door().volume_list(), content_type=CONTENT_TYPE)
 
 
 @blueprint.act(
@@ -48,7 +49,7 @@ def list_volumes() -> Response:
 )
 def get_hardware_info(body: OneVolume) -> Response:
     """Ask the storage system of a volume how it is."""
-    return answer(asdict(current_door().on_volume(body.volume, lambda b: b.hardware())))
+    return answer(asdict(current_door().reach.on_volume(body.volume, acts.hardware)))
 
 
 @blueprint.act(
@@ -58,7 +59,7 @@ def get_hardware_info(body: OneVolume) -> Response:
 )
 def get_file_system_usage(body: OneVolume) -> Response:
     """Tell how big and how full a volume is, counted as df does."""
-    return answer(asdict(current_door().on_volume(body.volume, lambda b: b.capacity())))
+    return answer(asdict(current_door().reach.on_volume(body.volume, acts.capacity)))
 
 
 @blueprint.act(

@@ -103,3 +103,9 @@ class Token(ma.Schema):
     """A ticket; append it as `?token=` to the client door's address."""
 
     token = fields.String(required=True)
+    client_url = fields.String(
+        metadata={
+            "description": "The client door of the volume's node, when that is not this node; "
+            "this node's client door sends everybody there."
+        }
+    )
