@@ -16,13 +16,14 @@ from core.connections import Database, connect
 from core.errors import InvalidParameters, VFolderExists, VFolderNotFound
 from core.events.herald import Herald
 from core.jobs import PRIORITY_DEFAULT, Job
-from core.names import VFolderId
+from core.names import VFolderId, VFolderPath
 from core.nodes import NodeBook
 from core.request import Request
 from core.requests import CloneRequest, DeleteFilesRequest, UsageRequest
 from core.settings import Settings
 from core.store import JobStore, Submission
 from core.store.lists import JobLists
+from core.transfers import TransferRequest
 
 #: The shortest and the longest wish to come again (seconds): it grows with the age of the job.
 RETRY_AFTER_MIN, RETRY_AFTER_MAX = 1, 30
@@ -107,6 +108,10 @@ class Jobs:
                 self._must_exist(request.volume, request.source)
                 if self._exists(request.home, request.target):
                     raise VFolderExists(f"The vfolder {request.target} is already there.")
+            case TransferRequest():
+                self._must_exist(request.volume, request.source)
+                if not VFolderPath.parse(request.target_path).is_root:
+                    self._must_exist(request.home, request.target)
             case UsageRequest() | DeleteFilesRequest():
                 self._must_exist(request.volume, request.vfolder)
             case _:

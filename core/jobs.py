@@ -181,6 +181,7 @@ class Job:
             "requester": text("requester") or None,
             "label": text("label") or None,
             "retry_of": text("retry_of") or None,
+            "bytes_per_second": int(text("bandwidth") or 0) or None,
             "paused": text("pause") == "1",
             "cancel_requested": self.cancel_requested,
             "cancellable": self.cancellable,

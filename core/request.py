@@ -46,6 +46,11 @@ class Request(Struct, frozen=True, kw_only=True, tag_field="verb", forbid_unknow
         """The volume whose nodes run it."""
         return self.volume
 
+    @property
+    def pace(self) -> int | None:
+        """Bytes per second that the job starts with, or None."""
+        return None
+
     def locks(self) -> list[Lock]:
         """The vfolders it needs, each shared or exclusive."""
         return []

@@ -21,6 +21,7 @@ from core.request import (
     scope_of,
     wrong,
 )
+from core.transfers import TransferRequest
 
 #: A list of paths in one request; more are deleted by naming their directory.
 PATHS_MAX = 10_000
@@ -101,7 +102,7 @@ class UsageRequest(OneVFolder, frozen=True, kw_only=True, tag="usage"):
 
 VERBS: dict[str, type[Request]] = {
     str(kind.__struct_config__.tag): kind
-    for kind in (CloneRequest, DeleteRequest, DeleteFilesRequest, UsageRequest)
+    for kind in (CloneRequest, DeleteRequest, DeleteFilesRequest, TransferRequest, UsageRequest)
 }
 
 

@@ -91,6 +91,11 @@ class Context:
         """Lines that the report lacks because the volume refused them."""
         return self._report.lost if self._report else 0
 
+    def note(self, path: str, reason: str) -> None:
+        """Tell in the report of an entry that was left as it is, by the caller's own wish."""
+        if self._report is not None:
+            self._report.add(path, reason)
+
     def sync(self) -> None:
         """Bring the report to disk; what cannot be is only the report's loss."""
         if self._report is None:

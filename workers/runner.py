@@ -27,6 +27,7 @@ from workers.delete import Delete, DeleteFiles
 from workers.drain import NODE
 from workers.incarnation import here
 from workers.run import Run, new_run_id
+from workers.transfer import Transfer
 from workers.usage import Usage
 
 _log = logger(__name__)
@@ -49,6 +50,7 @@ VERBS: dict[str, Callable[[Context, Any], Verb]] = {
     "clone": Clone,
     "delete": Delete,
     "delete-files": DeleteFiles,
+    "transfer": Transfer,
     "usage": Usage,
 }
 

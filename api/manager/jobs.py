@@ -13,7 +13,16 @@ from api.jobs import Asked, pointer, retry_after
 from api.live import WAIT_MAX_SECONDS
 from api.manager.job_filters import asked_list
 from api.resources import Act, Answer, Resource
-from api.schemas.jobs import AnyJobBody, AskedJob, JobDocument, JobLog, JobPage, JobPlan
+from api.schemas.jobs import (
+    AnyJobBody,
+    AskedJob,
+    Bandwidth,
+    BandwidthBody,
+    JobDocument,
+    JobLog,
+    JobPage,
+    JobPlan,
+)
 from core.errors import (
     Conflict,
     JobNotFound,
@@ -175,6 +184,16 @@ def pause_job(job_id: str) -> Response:
 def resume_job(job_id: str) -> Response:
     """Let a resting job go on."""
     return accepted(current_door().jobs.store.pause(job_id, resume=True))
+
+
+@blueprint.act(
+    "PUT",
+    "/v1/jobs/<job_id>/bandwidth",
+    Act(takes=BandwidthBody, gives={202: _ACCEPTED}, refuses=(JobNotFound, Conflict)),
+)
+def set_job_bandwidth(body: Bandwidth, job_id: str) -> Response:
+    """Limit what one job moves; null lifts the limit. It follows at its next heartbeat."""
+    return accepted(current_door().jobs.store.set_pace(job_id, body.bytes_per_second))
 
 
 @blueprint.act(

@@ -105,6 +105,9 @@ class JobDocument(ma.Schema):
     requester = fields.String(allow_none=True)
     label = fields.String(allow_none=True)
     retry_of = fields.String(allow_none=True)
+    bytes_per_second = fields.Integer(
+        allow_none=True, metadata={"description": "The job's own limit; null is none."}
+    )
     paused = fields.Boolean()
     cancel_requested = fields.Boolean()
     cancellable = fields.Boolean()

@@ -4,6 +4,7 @@ from marshmallow import fields, validate
 
 from api.schemas.fields import PathField, VFolderField
 from api.schemas.job_body import JobBody
+from api.schemas.transfers import TransferBody
 from core import requests
 
 
@@ -51,5 +52,6 @@ VERB_BODIES: dict[str, type[JobBody]] = {
     "clone": CloneBody,
     "delete": DeleteBody,
     "delete-files": DeleteFilesBody,
+    "transfer": TransferBody,
     "usage": UsageBody,
 }

@@ -9,18 +9,24 @@ part does the inner loops where one was built (`fast`).
 
 from backends.tree.compare import compare_trees
 from backends.tree.copy import CopyOptions, copy_tree
-from backends.tree.difference import Aspect, CompareOptions, Difference
+from backends.tree.difference import SUBSTANCE, Aspect, CompareOptions, Difference
 from backends.tree.effort import Effort
+from backends.tree.ledger import noted
 from backends.tree.manifest import Manifest
+from backends.tree.overlay import Overlay, lay_over
+from backends.tree.overlay_helper import OverlayOptions, Trees
 from backends.tree.receipt import Loss, Receipt
 from backends.tree.remove import Removal, RemoveOptions, remove_tree
 from backends.tree.rules import Filter, parse_rule
+from backends.tree.selection import Bounds, Note, OnConflict, Selection
 from backends.tree.throttle import Throttle
 from backends.tree.usage import Usage, UsageOptions, measure_tree
 from backends.tree.walk import Entry, WalkOptions, walk
 
 __all__ = [
+    "SUBSTANCE",
     "Aspect",
+    "Bounds",
     "CompareOptions",
     "CopyOptions",
     "Difference",
@@ -29,16 +35,24 @@ __all__ = [
     "Filter",
     "Loss",
     "Manifest",
+    "Note",
+    "OnConflict",
+    "Overlay",
+    "OverlayOptions",
     "Receipt",
     "Removal",
     "RemoveOptions",
+    "Selection",
     "Throttle",
+    "Trees",
     "Usage",
     "UsageOptions",
     "WalkOptions",
     "compare_trees",
     "copy_tree",
+    "lay_over",
     "measure_tree",
+    "noted",
     "parse_rule",
     "remove_tree",
     "walk",

@@ -10,6 +10,7 @@ import fcntl
 import os
 import stat
 import struct
+from contextlib import suppress
 from dataclasses import dataclass
 
 from backends.tree.receipt import Loss, Receipt
@@ -211,3 +212,10 @@ class Giver:
 def read_xattrs_of(target: int) -> dict[str, bytes]:
     """Give what a new entry inherited from its directory."""
     return read_xattrs(target, Skills())
+
+
+def xattr_names(fd: int) -> list[str]:
+    """Give the names of an entry's extended attributes; none where they cannot be listed."""
+    with suppress(OSError):
+        return os.listxattr(fd)
+    return []

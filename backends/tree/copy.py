@@ -8,15 +8,15 @@ receipt, is on disk. What a killed run had copied but not synced is recognised b
 on the same boot of the same machine.
 """
 
-import itertools
 import os
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import islice
 
-from backends.tree.anchor import READ_DIRECTORY, Anchor
-from backends.tree.attributes import ACL_DEFAULT
+from backends.tree.anchor import Anchor
+from backends.tree.attributes import ACL_DEFAULT, xattr_names
 from backends.tree.backlog import Sorter
 from backends.tree.channel import Message
 from backends.tree.compare import compare_trees
@@ -25,22 +25,21 @@ from backends.tree.copying import Copier
 from backends.tree.crew import Crew
 from backends.tree.difference import SUBSTANCE, Aspect, CompareOptions
 from backends.tree.effort import DEFAULT_EFFORT, Effort
-from backends.tree.feed import BATCH_UNITS, PartFeed
-from backends.tree.ledger import INODE, SLOT_FINISH, SLOT_PLAN, Ledger
+from backends.tree.feed import PartFeed
+from backends.tree.finishing import giving, link_groups, seals
+from backends.tree.ledger import SLOT_FINISH, SLOT_PLAN, Ledger
 from backends.tree.manifest import Manifest
 from backends.tree.plan import Part, Planner
-from backends.tree.receipt import Loss, Receipt
-from backends.tree.target import Target
+from backends.tree.receipt import EXAMPLES_MAX, Loss, Receipt
+from backends.tree.selection import Chooser, Note, Noted, Selection
+from backends.tree.target import Target, probe_granularity
 from core.control import Control, Counter
+from core.errors import EntryExists
 
 #: How long to wait before asking again whether another node is done, in seconds.
 PAUSE_SECONDS = 0.1
 #: Least time between two syncs of the target while parts are being done, in seconds.
 CHECKPOINT_SECONDS = 15.0
-#: Most names of one file linked in one batch.
-BATCH_NAMES = 500
-#: A time with all nine digits of its fraction in use, to find out which ones a target keeps.
-_PROBE_NS = 1_000_000_000_123_456_789
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,7 +51,8 @@ class CopyOptions:
     `verify` names a digest (`content.DIGESTS`): at the end both trees are read again and compared,
     the target from disk where the system allows, and what differs counts as failed.
 
-    Without `root_attributes` the target directory itself keeps its own.
+    Without `root_attributes` the target directory itself keeps its own. Without a `selection`
+    everything is taken.
     """
 
     durable: bool = True
@@ -60,6 +60,7 @@ class CopyOptions:
     verify: str | None = None
     root_attributes: bool = True
     cross_mounts: bool = False
+    selection: Selection | None = None
     effort: Effort = DEFAULT_EFFORT
 
 
@@ -112,6 +113,8 @@ class _Copy:
         self._options = options
         self._ledger = ledger
         self._receipt = Receipt()
+        against = options.selection.against if options.selection else None
+        self._against = None if against is None else Anchor.again(against)
 
     def run(self, links: Sorter, manifest_fd: int) -> Receipt:
         self._ledger.begin()
@@ -121,7 +124,7 @@ class _Copy:
             self._control,
             effort=effort,
             size=effort.count(),
-            own_fds=[self._source.fd, self._target.fd],
+            own_fds=[anchor.fd for anchor in self._anchors()],
             keep_fds=[manifest_fd],
         ) as crew:
             with self._alone(SLOT_PLAN):
@@ -129,6 +132,10 @@ class _Copy:
             self._copy_parts(crew)
             with self._alone(SLOT_FINISH):
                 return self._ledger.finished or self._finish(crew, links)
+
+    def _anchors(self) -> list[Anchor]:
+        anchors = (self._source, self._target, self._against)
+        return [anchor for anchor in anchors if anchor is not None]
 
     @contextmanager
     def _alone(self, slot: int) -> Iterator[None]:
@@ -163,15 +170,19 @@ class _Copy:
 
     def _sync(self, crew: Crew) -> None:
         if self._options.durable:
-            crew.run(_giving(iter([("sync",)])), lambda _: None)
+            crew.run(giving(iter([("sync",)])), lambda _: None)
 
     def _finish(self, crew: Crew, links: Sorter) -> Receipt:
         """Do what needs all parts: further names, attributes of directories, verification."""
-        crew.run(_giving(_link_groups(links)), self._add)
+        crew.run(giving(link_groups(links)), self._add)
         self._control.phase("seal")
-        crew.run(_giving(self._directories()), self._add)
+        crew.run(giving(seals(self._ledger)), self._add)
         self._sync(crew)
         self._receipt.add(self._ledger.receipt)
+        for path, words in self._ledger.notes(Note.UNREAD):
+            self._receipt.lose(Loss.UNREADABLE, path, words)
+        for path, words in self._ledger.notes(Note.CONFLICT):
+            self._receipt.lose(Loss.CONFLICT, path, words)
         if self._options.verify:
             self._verify(self._options.verify)
         self._ledger.ended(self._receipt)
@@ -206,21 +217,30 @@ class _Copy:
         return {path for named in self._receipt.examples.values() for path, _ in named}
 
     def _work(self) -> CopyWork:
-        target = Target(
-            self._target,
-            trust=self._ledger.trusted,
-            granularity_ns=probe_granularity(self._target),
-        )
+        granularity_ns = probe_granularity(self._target)
+        target = Target(self._target, trust=self._ledger.trusted, granularity_ns=granularity_ns)
         copier = Copier(
             self._source, target, inherits=self._inherits(), effort=self._options.effort
         )
-        return CopyWork(self._source, self._target, copier, seal_root=self._options.root_attributes)
+        return CopyWork(
+            self._source,
+            self._target,
+            copier,
+            seal_root=self._options.root_attributes,
+            chooser=self._chooser(granularity_ns),
+        )
+
+    def _chooser(self, granularity_ns: int) -> Chooser | None:
+        selection = self._options.selection
+        if selection is None:
+            return None
+        return Chooser(self._source, self._against, selection, granularity_ns=granularity_ns)
 
     def _inherits(self) -> bool:
         """Tell whether new entries inherit an ACL; a root that will get its own loses it now."""
         fd = self._target.open("")
         try:
-            names = _xattr_names(fd)
+            names = xattr_names(fd)
             if ACL_DEFAULT in names and self._options.root_attributes:
                 os.removexattr(fd, ACL_DEFAULT)
                 return False
@@ -232,8 +252,9 @@ class _Copy:
         self._control.phase("plan")
         if self._ledger.planned is None:
             self._ledger.plan()
-            planner = Planner(crew, self._options.effort.count(), self._plan_part)
+            planner = Planner(crew, self._options.effort.count(), self._plan_part, self._note)
             planner.run()
+            self._check_conflicts()
             self._ledger.plan_ended(planner.entries, planner.size_bytes)
         self._control.phase("copy")
         self._control.expect(*(self._ledger.planned or (None, None)))
@@ -245,54 +266,31 @@ class _Copy:
         self._control.count(Counter.LISTED, part.entries, part.size_bytes)
         self._ledger.part(part)
 
-    def _directories(self) -> Iterator[Message]:
-        """Give all directories, children before parents."""
-        for part in self._ledger.parts(backwards=True):
-            paths = [(unit[0], unit[4]) for unit in part.units][::-1]
-            for start in range(0, len(paths), BATCH_UNITS):
-                yield ("seal", paths[start : start + BATCH_UNITS])
+    def _check_conflicts(self) -> None:
+        """Refuse before anything is copied.
+
+        Raises:
+            EntryExists: entries of the target stand in the way; some are named.
+        """
+        selection = self._options.selection
+        count = self._ledger.conflicts()
+        if selection is not None and selection.stops and count:
+            named = [path for path, _ in islice(self._ledger.notes(Note.CONFLICT), EXAMPLES_MAX)]
+            raise EntryExists(
+                f"The target has {count} entries that stand in the way.",
+                data={"conflicts": count, "examples": named},
+            )
+
+    def _note(self, notes: list[Noted]) -> None:
+        """Record notes; what is not done for them is a fault, unless all of it is refused."""
+        self._ledger.note(notes)
+        selection = self._options.selection
+        for note, path, words in notes:
+            if note == Note.UNREAD or (
+                note == Note.CONFLICT and selection is not None and not selection.stops
+            ):
+                self._control.fault(path, words)
+                self._control.count(Counter.FAILED, 1)
 
     def _add(self, reply: Message) -> None:
         self._receipt.add(Receipt.from_wire(reply))
-
-
-def _giving(messages: Iterator[Message]) -> Callable[[], Message | None]:
-    return lambda: next(messages, None)
-
-
-def _link_groups(links: Sorter) -> Iterator[Message]:
-    """Give all names of one file, in batches that each name its first one.
-
-    The last batch of a file tells how many names it has in the tree, the others 0.
-    """
-    for _, records in itertools.groupby(links, key=lambda record: record[: INODE.size]):
-        names = (os.fsdecode(record[INODE.size :]) for record in records)
-        first = next(names)
-        total = 1
-        for number in itertools.count():
-            batch = list(itertools.islice(names, BATCH_NAMES))
-            total += len(batch)
-            last = len(batch) < BATCH_NAMES
-            yield ("links", first, batch, number == 0, total if last else 0)
-            if last:
-                break
-
-
-def _xattr_names(fd: int) -> list[str]:
-    with suppress(OSError):
-        return os.listxattr(fd)
-    return []
-
-
-def probe_granularity(target: Anchor) -> int:
-    """Tell how exactly the target keeps times, in nanoseconds (1 on most file systems)."""
-    fd = os.open(".", READ_DIRECTORY, dir_fd=target.fd)
-    try:
-        before = os.fstat(fd)
-        os.utime(fd, ns=(_PROBE_NS, _PROBE_NS))
-        kept = os.fstat(fd).st_mtime_ns
-        os.utime(fd, ns=(before.st_atime_ns, before.st_mtime_ns))
-    finally:
-        os.close(fd)
-    lost = abs(_PROBE_NS - kept)
-    return next(unit for unit in (1, 100, 1000, 10**6, 10**9, 2 * 10**9, 10**11) if lost < unit)

@@ -11,8 +11,9 @@ from backends.tree.channel import Message, Voice
 from backends.tree.content import Changed, ShortSource
 from backends.tree.copying import Copier
 from backends.tree.feed import PIECE_BYTES
-from backends.tree.plan import scan_for_plan
+from backends.tree.plan import choose_for_plan, scan_for_plan
 from backends.tree.receipt import Loss
+from backends.tree.selection import Chooser
 from backends.tree.target import Place
 from core.control import Counter
 
@@ -20,11 +21,20 @@ from core.control import Counter
 class CopyWork:
     """Called in a helper with one batch at a time: `(kind, …)` goes to the method of that kind."""
 
-    def __init__(self, source: Anchor, target: Anchor, copier: Copier, *, seal_root: bool) -> None:
+    def __init__(
+        self,
+        source: Anchor,
+        target: Anchor,
+        copier: Copier,
+        *,
+        seal_root: bool,
+        chooser: Chooser | None = None,
+    ) -> None:
         self._source = source
         self._target = target
         self._copier = copier
         self._seal_root = seal_root
+        self._chooser = chooser
 
     def __call__(self, message: Message, voice: Voice) -> Message:
         """Do one batch."""
@@ -33,6 +43,8 @@ class CopyWork:
         return getattr(self, f"_{kind}")(voice, *rest)
 
     def _scan(self, voice: Voice, paths: list[str]) -> Message:
+        if self._chooser is not None:
+            return choose_for_plan(self._chooser, paths, voice)
         return scan_for_plan(self._source, paths, self._copier.loops, voice)
 
     def _sync(self, _: Voice) -> Message:

@@ -3,6 +3,7 @@
     ["begin", boot id]                      a run starts
     ["plan"]                                parts after it belong to this plan
     ["part", number, units]                 see `plan.Unit`; paths and names are bytes
+    ["notes", [(note, path, words), …]]     what else was seen while planning
     ["planned", entries, bytes]             the plan is whole
     ["piece", path, bytes, mtime, offset]   a piece of a very big file is on disk
     ["done", number, receipt, links]        a part is on disk
@@ -13,6 +14,7 @@ Only offsets and numbers are kept in memory: about 100 bytes for each part of 10
 
 import os
 import struct
+from collections import Counter as Tally
 from collections.abc import Iterator
 from typing import Any
 
@@ -20,6 +22,7 @@ from backends.tree.backlog import Sorter
 from backends.tree.manifest import Manifest, Record, boot_id
 from backends.tree.plan import Part, Unit
 from backends.tree.receipt import Receipt
+from backends.tree.selection import Note, Noted
 
 #: A file's name among those of the same file: device, inode, then the path.
 INODE = struct.Struct(">QQ")
@@ -41,6 +44,8 @@ class Ledger:
         self._links = links
         self._read_to: int | None = None
         self._parts: list[int] = []
+        self._notes: list[int] = []
+        self.noted: Tally[Note] = Tally()
         self._done: set[int] = set()
         self.pieces: dict[State, set[int]] = {}
         self.planned: tuple[int, int] | None = None
@@ -65,8 +70,13 @@ class Ledger:
             self.trusted = self.trusted and rest[0] == boot_id()
         elif kind == "plan":
             self._parts.clear()
+            self._notes.clear()
+            self.noted.clear()
         elif kind == "part":
             self._parts.append(offset)
+        elif kind == "notes":
+            self._notes.append(offset)
+            self.noted.update(Note(note) for note, _, _ in rest[0])
         elif kind == "planned":
             self.planned = (rest[0], rest[1])
         elif kind == "piece":
@@ -94,6 +104,24 @@ class Ledger:
             (os.fsencode(path), _encoded(names), *numbers) for path, names, *numbers in part.units
         ]
         self._manifest.append(["part", part.number, units])
+
+    def note(self, notes: list[Noted]) -> None:
+        """Record what was seen of entries that are not copied."""
+        self._manifest.append(
+            ["notes", [(n, os.fsencode(path), words) for n, path, words in notes]]
+        )
+
+    def notes(self, *wanted: Note) -> Iterator[tuple[str, str]]:
+        """Read paths and words of some kinds of notes, in the order they were seen."""
+        for offset in self._notes:
+            for note, path, words in self._manifest.at(offset)[1]:
+                if note in wanted:
+                    yield os.fsdecode(path), words
+
+    def conflicts(self) -> int:
+        """Tell how many entries of the target stand in the way, as far as was written."""
+        self.refresh()
+        return self.noted[Note.CONFLICT]
 
     def plan_ended(self, entries: int, size_bytes: int) -> None:
         """Record that the plan is whole, with its sums."""
@@ -151,6 +179,15 @@ class Ledger:
                 self.release(SLOT_OF_PART + part.number)
                 continue
             yield part
+
+
+def noted(manifest: Manifest, *wanted: Note) -> Iterator[tuple[str, str]]:
+    """Read from a copy's manifest the paths that were noted, with words, kind by kind as asked."""
+    links = Sorter()
+    try:
+        yield from Ledger(manifest, links).notes(*wanted)
+    finally:
+        links.close()
 
 
 def _unit(

@@ -13,12 +13,11 @@ from backends.tree.backlog import Backlog
 from backends.tree.channel import Message, Voice
 from backends.tree.crew import Crew
 from backends.tree.fast import Loops
+from backends.tree.selection import SLICE_ENTRIES, Chooser, Note, Noted
 
 #: A part ends with the unit that brings it to so many entries, or to so many bytes.
 PART_ENTRIES = 10_000
 PART_BYTES = 4 * 1024**3
-#: Directories with more entries are divided into slices of so many names.
-SLICE_ENTRIES = 2_000
 #: Most directories scanned in one batch.
 BATCH_DIRECTORIES = 64
 
@@ -45,6 +44,19 @@ class Part:
         return sum(unit[3] for unit in self.units)
 
 
+def choose_for_plan(chooser: Chooser, batch: list[str], voice: Voice) -> Message:
+    """Choose among the entries of directories in a helper; what cannot be read is noted."""
+    for path in batch:
+        try:
+            for choice, mtime_ns in chooser.choose(path):
+                unit = (path, choice.names, len(choice.names), choice.size_bytes, mtime_ns)
+                voice.reply(([unit], choice.below, choice.notes))
+        except OSError as error:
+            reason = error.strerror or str(error)
+            voice.reply(([], [], [(Note.UNREAD.value, path, reason)]))
+    return [], [], []
+
+
 def scan_for_plan(source: Anchor, batch: list[str], loops: Loops, voice: Voice) -> Message:
     """List directories in a helper: their units and the directories below.
 
@@ -57,7 +69,7 @@ def scan_for_plan(source: Anchor, batch: list[str], loops: Loops, voice: Voice) 
             units.append(_scan_one(source, path, below, loops, voice))
         except OSError:
             units.append((path, None, 0, 0, 0))
-    return units, below
+    return units, below, []
 
 
 def _scan_one(source: Anchor, path: str, below: list[str], loops: Loops, voice: Voice) -> Unit:
@@ -71,7 +83,7 @@ def _scan_one(source: Anchor, path: str, below: list[str], loops: Loops, voice: 
         for piece in loops.scan(fd, names=True):
             if len(names) >= SLICE_ENTRIES:
                 sliced = True
-                voice.reply(([(path, names, len(names), size_bytes, mtime_ns)], below[:]))
+                voice.reply(([(path, names, len(names), size_bytes, mtime_ns)], below[:], []))
                 below.clear()
                 names, size_bytes = [], 0
             names += piece[9] or ()
@@ -83,12 +95,19 @@ def _scan_one(source: Anchor, path: str, below: list[str], loops: Loops, voice: 
 
 
 class Planner:
-    """The parent's side: walks by helpers, gives each part to `emit`."""
+    """The parent's side: walks by helpers, gives each part to `emit`, and what else was seen."""
 
-    def __init__(self, crew: Crew, size: int, emit: Callable[[Part], None]) -> None:
+    def __init__(
+        self,
+        crew: Crew,
+        size: int,
+        emit: Callable[[Part], None],
+        note: Callable[[list[Noted]], None],
+    ) -> None:
         self._crew = crew
         self._size = size
         self._emit = emit
+        self._note = note
         self._pending = Backlog()
         self._units: list[Unit] = []
         self._sums = [0, 0]
@@ -118,7 +137,9 @@ class Planner:
         return ("scan", batch) if batch else None
 
     def _settle(self, reply: Message) -> None:
-        units, below = reply
+        units, below, notes = reply
+        if notes:
+            self._note(notes)
         for path in below:
             self._pending.push(path)
         for unit in units:

@@ -33,10 +33,11 @@ class Loss(StrEnum):
     ACL = "acl"
     FLAGS = "flags"
     LINK = "hard-link"
+    CONFLICT = "conflict"
 
 
 #: Losses after which the result lacks an entry that should be there.
-GRAVE = frozenset({Loss.UNREADABLE, Loss.CHANGED, Loss.FAILED, Loss.DIFFERENT})
+GRAVE = frozenset({Loss.UNREADABLE, Loss.CHANGED, Loss.FAILED, Loss.DIFFERENT, Loss.CONFLICT})
 
 
 @dataclass(slots=True)

@@ -5,9 +5,12 @@ import stat
 from contextlib import suppress
 from dataclasses import dataclass
 
-from backends.tree.anchor import Anchor, join, split_name
+from backends.tree.anchor import READ_DIRECTORY, Anchor, join, split_name
 from backends.tree.directory import fatal
 from backends.tree.receipt import Loss, Receipt
+
+#: A time with all nine digits of its fraction in use, to find out which ones a target keeps.
+_PROBE_NS = 1_000_000_000_123_456_789
 
 _MAKE = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 
@@ -141,3 +144,17 @@ class Target:
                     os.setxattr(target, attribute, value, follow_symlinks=False)
                 except OSError as error:
                     receipt.lose(Loss.XATTR, join(place.path, name), f"{attribute}: {error}")
+
+
+def probe_granularity(target: Anchor) -> int:
+    """Tell how exactly the target keeps times, in nanoseconds (1 on most file systems)."""
+    fd = os.open(".", READ_DIRECTORY, dir_fd=target.fd)
+    try:
+        before = os.fstat(fd)
+        os.utime(fd, ns=(_PROBE_NS, _PROBE_NS))
+        kept = os.fstat(fd).st_mtime_ns
+        os.utime(fd, ns=(before.st_atime_ns, before.st_mtime_ns))
+    finally:
+        os.close(fd)
+    lost = abs(_PROBE_NS - kept)
+    return next(unit for unit in (1, 100, 1000, 10**6, 10**9, 2 * 10**9, 10**11) if lost < unit)

@@ -198,6 +198,18 @@ class JobStore:
         else:
             self.redis.hset(PREFIX + "bandwidth", volume, str(bytes_per_second))
 
+    def set_pace(self, job: str, bytes_per_second: int | None) -> Job:
+        """How much one job may move, from its next beat on; None lifts the limit.
+
+        Raises:
+            JobNotFound: no such job.
+            Conflict: it has ended.
+        """
+        outcome = self._call("pace", job, bytes_per_second or "")[0]
+        if outcome == "ended":
+            raise Conflict("The job has already ended.", job_id=job)
+        return self.get(job)
+
     def set_slots(self, volume: str, fast: int, bulk: int) -> None:
         """How many jobs of a volume may run at once, per lane, over all nodes."""
         self._ring(self._call("limits", volume, fast, bulk)[1:])

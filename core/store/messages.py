@@ -79,6 +79,8 @@ class Submission:
         }
         if self.deadline_ms:
             fields["deadline_at"] = str(self.deadline_ms)
+        if request.pace:
+            fields["bandwidth"] = str(request.pace)
         return fields | self.extra
 
 

@@ -1,6 +1,6 @@
 -- Shared by every script: names of keys, the clock, the lock queues, the ready queues.
 -- Layout (all below vf:):
---   job:<id>            hash    the record
+--   job:<id>            hash    the record; `bandwidth` is the job's own bytes per second
 --   log:<id>            list    what happened to it, as JSON, bounded
 --   ix:<index>          zset    ids by sequence number, for lists
 --   due                 zset    ids by the moment (ms) the reaper looks at them

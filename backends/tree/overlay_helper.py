@@ -1,0 +1,220 @@
+"""What a helper of an overlay does: move the entries of one directory, take others away."""
+
+import os
+import stat
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from uuid import uuid4
+
+from backends.tree.anchor import Anchor, join, split_name
+from backends.tree.attributes import FLAGS_LOCKING, Skills, read_flags, set_flags, unlock
+from backends.tree.channel import Message, Voice
+from backends.tree.copy_helper import CopyWork
+from backends.tree.copying import Copier
+from backends.tree.directory import fatal, is_fatal
+from backends.tree.effort import DEFAULT_EFFORT, Effort
+from backends.tree.selection import Selection
+from backends.tree.target import Target
+
+_LOOK = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
+
+
+@dataclass(frozen=True, slots=True)
+class Trees:
+    """Descriptors: the copy's source, the copy, the live tree, and where what goes is put."""
+
+    source: int
+    staged: int
+    live: int
+    displaced: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OverlayOptions:
+    """How to lay over: by what the copy was chosen, and whether extra entries go.
+
+    Without `seal` directories that were there keep their attributes.
+    """
+
+    selection: Selection
+    drop_extra: bool = False
+    seal: bool = True
+    seal_root: bool = True
+    effort: Effort = DEFAULT_EFFORT
+
+
+class LayWork:
+    """Called in a helper with one batch at a time."""
+
+    def __init__(self, trees: Trees, options: OverlayOptions) -> None:
+        self._staged = Anchor(trees.staged)
+        self._live = Anchor(trees.live)
+        self._displaced = trees.displaced
+        self._selection = options.selection
+        source = Anchor(trees.source)
+        target = Target(self._live, trust=False, granularity_ns=1)
+        copier = Copier(source, target, inherits=False, effort=options.effort)
+        self._copying = CopyWork(source, self._live, copier, seal_root=options.seal_root)
+
+    def __call__(self, message: Message, voice: Voice) -> Message:
+        """Do one batch: `lay` or `drop` paths; all others are those of a copy."""
+        kind, *rest = message
+        if kind not in ("lay", "drop"):
+            return self._copying(message, voice)
+        self._moved = self._dropped = 0
+        self._below: list[str] = []
+        self._failed: list[tuple[str, str]] = []
+        act = self._lay if kind == "lay" else self._drop
+        for path in rest[0]:
+            self._guarded(path, partial(act, path))
+        return self._moved, self._dropped, self._below, self._failed
+
+    def _guarded(self, path: str, act: Callable[[], None]) -> None:
+        try:
+            act()
+        except OSError as error:
+            if is_fatal(error):
+                raise fatal(error) from error
+            self._failed.append((path, error.strerror or str(error)))
+
+    def _lay(self, path: str) -> None:
+        """Move the entries of a directory that both sides have."""
+        staged = self._staged.open(path)
+        try:
+            live = self._live.open(path)
+            try:
+                for name in sorted(os.listdir(staged)):
+                    below = join(path, name)
+                    self._guarded(below, partial(self._entry, below, staged, live))
+            finally:
+                os.close(live)
+        finally:
+            os.close(staged)
+
+    def _entry(self, path: str, staged: int, live: int) -> None:
+        name = split_name(path)[1]
+        here = os.stat(name, dir_fd=staged, follow_symlinks=False)
+        there = _stat(name, live)
+        directories = (stat.S_ISDIR(here.st_mode), bool(there and stat.S_ISDIR(there.st_mode)))
+        if all(directories):
+            self._below.append(path)
+            return
+        if there is not None and any(directories):
+            self._away(name, live)
+        _rename((name, staged), (name, live))
+        self._moved += 1
+
+    def _away(self, name: str, live: int) -> None:
+        _rename((name, live), (uuid4().hex, self._displaced))
+
+    def _drop(self, path: str) -> None:
+        """Take away an entry and what is below it, but not what the rules protect."""
+        if not self._selection.chooses:
+            with self._holding(path) as (fd, name):
+                if _stat(name, fd) is not None:
+                    self._away(name, fd)
+                    self._dropped += 1
+            return
+        for below in reversed(self._free(path)):
+            self._drop_one(below)
+
+    @contextmanager
+    def _holding(self, path: str) -> Iterator[tuple[int, str]]:
+        """Open the live directory that holds an entry."""
+        directory, name = split_name(path)
+        fd = self._live.open(directory)
+        try:
+            yield fd, name
+        finally:
+            os.close(fd)
+
+    def _free(self, top: str) -> list[str]:
+        """Name an entry and those below it that the rules let go, parents first."""
+        found, pending = [], [top]
+        while pending:
+            path = pending.pop()
+            with self._holding(path) as (fd, name):
+                status = _stat(name, fd)
+            if status is None or not self._selection.takes(path, status):
+                continue
+            found.append(path)
+            if stat.S_ISDIR(status.st_mode):
+                below = self._live.open(path)
+                try:
+                    pending += [join(path, name) for name in os.listdir(below)]
+                finally:
+                    os.close(below)
+        return found
+
+    def _drop_one(self, path: str) -> None:
+        with self._holding(path) as (fd, name):
+            status = _stat(name, fd)
+            if status is None:
+                return
+            if not stat.S_ISDIR(status.st_mode):
+                self._away(name, fd)
+            elif not self._is_empty(path):  # it holds what the rules protect
+                return
+            else:
+                os.rmdir(name, dir_fd=fd)
+            self._dropped += 1
+
+    def _is_empty(self, path: str) -> bool:
+        fd = self._live.open(path)
+        try:
+            return not os.listdir(fd)
+        finally:
+            os.close(fd)
+
+
+def _stat(name: str, directory: int) -> os.stat_result | None:
+    try:
+        return os.stat(name, dir_fd=directory, follow_symlinks=False)
+    except FileNotFoundError:
+        return None
+
+
+def _rename(old: tuple[str, int], new: tuple[str, int]) -> None:
+    """rename(2); what forbids it (flags, a directory one may not write) is lifted meanwhile."""
+    try:
+        os.rename(old[0], new[0], src_dir_fd=old[1], dst_dir_fd=new[1])
+    except PermissionError:
+        unlock(new[1])
+        unlock(old[1])
+        _unlock_entry(*new)
+        _rename_locked(old, new)
+
+
+def _unlock_entry(name: str, directory: int) -> None:
+    status = _stat(name, directory)
+    if status is None or not stat.S_ISREG(status.st_mode):
+        return
+    fd = os.open(name, _LOOK, dir_fd=directory)
+    try:
+        unlock(fd)
+    finally:
+        os.close(fd)
+
+
+def _rename_locked(old: tuple[str, int], new: tuple[str, int]) -> None:
+    status = os.stat(old[0], dir_fd=old[1], follow_symlinks=False)
+    if not (stat.S_ISREG(status.st_mode) or stat.S_ISDIR(status.st_mode)):
+        os.rename(old[0], new[0], src_dir_fd=old[1], dst_dir_fd=new[1])
+        return
+    fd = os.open(old[0], _LOOK, dir_fd=old[1])
+    try:
+        flags = read_flags(fd, Skills()) & FLAGS_LOCKING
+        unlock(fd)
+        if stat.S_ISDIR(status.st_mode):
+            os.fchmod(fd, status.st_mode | stat.S_IRWXU)
+        try:
+            os.rename(old[0], new[0], src_dir_fd=old[1], dst_dir_fd=new[1])
+        finally:
+            if stat.S_ISDIR(status.st_mode):
+                os.fchmod(fd, stat.S_IMODE(status.st_mode))
+            if flags:
+                set_flags(fd, flags, FLAGS_LOCKING)
+    finally:
+        os.close(fd)

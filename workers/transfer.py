@@ -1,0 +1,261 @@
+"""The verb `transfer`: bring a vfolder, or a path in it, into another vfolder of any volume.
+
+plan (both sides looked at, conflicts found, room checked) → copy into staging → verify as asked →
+publish: by one rename where the target is not there yet, else entry by entry over what is there.
+Until the publishing begins nothing of the target is touched; from then on it is finished, whoever
+dies meanwhile.
+"""
+
+import os
+from contextlib import ExitStack
+from itertools import islice
+from typing import Any
+
+from backends import layout
+from backends.admission import blame, check_capacity
+from backends.tree import (
+    SUBSTANCE,
+    Aspect,
+    CompareOptions,
+    CopyOptions,
+    Loss,
+    Note,
+    OverlayOptions,
+    Receipt,
+    Selection,
+    Trees,
+    compare_trees,
+    copy_tree,
+    noted,
+    remove_tree,
+)
+from core.errors import BackendFailed, NoSpace, QuotaExceeded, QuotaScopeExists
+from core.jobs import State
+from core.names import VFolderId, VFolderPath
+from core.transfers import TransferRequest
+from workers.choices import keeps_file, only, selection_of
+from workers.clone import DIFFERENCES_SHOWN, document
+from workers.context import Context, Outcome
+from workers.manifest import Manifest
+from workers.places import Place
+from workers.publication import FILE, OVER, Publication, mode_of
+
+#: Rooms of a transfer in its staging: the copy, and what it displaces.
+TREE, DISPLACED = "tree", "displaced"
+#: Not published at all: by the caller's wish the one file that is there stays.
+KEEP = "keep"
+#: Losses that make what is extra on the target uncertain.
+DOUBTS = frozenset({Loss.UNSETTLED, Loss.VANISHED, Loss.MOUNT})
+
+
+class Transfer:
+    """One run of a transfer."""
+
+    def __init__(self, context: Context, request: TransferRequest) -> None:
+        self._context = context
+        self._run = context.run
+        self._request = request
+        self._from = Place(
+            context.backend(request.volume),
+            VFolderId.parse(request.source),
+            VFolderPath.parse(request.source_path),
+        )
+        self._to = Place(
+            context.backend(request.home),
+            VFolderId.parse(request.target),
+            VFolderPath.parse(request.target_path),
+        )
+        self._root = context.root(request.home)
+        self._staging = layout.staging(self._to.vfolder.scope, self._run.job.id)
+        self._top = "" if self._from.path.is_root else f"{self._from.path}/"
+        limit = self._run.job.fields.get("bandwidth")
+        self._run.throttle.set(bytes_per_second=int(limit) if limit else 0)
+
+    def __call__(self) -> Outcome:
+        """Do what is left to do of the transfer."""
+        self._make_scope()
+        manifest = self._context.manifest(self._root, self._to.vfolder.scope)
+        self._context.report(self._root, self._to.vfolder.scope, goes_on=True)
+        mode = self._decide(manifest)
+        if mode == KEEP:
+            return Outcome("the target's file stays", {"kept": 1, "target": str(self._to)})
+        publication = Publication(self._context, self._to, mode)
+        if not publication.done(manifest):
+            self._obey_on_error(publication)
+            self._transfer(mode, publication, manifest)
+        self.undo()
+        return self._outcome(manifest)
+
+    def undo(self) -> None:
+        """Remove the staging: of a cancelled transfer nothing else was touched."""
+        with self._context.room(self._root, self._staging.parent) as parent:
+            self._run.phase("clean up")
+            remove_tree(parent, self._staging.name, control=self._run)
+
+    def _make_scope(self) -> None:
+        scope = self._to.vfolder.scope
+        if scope is None:
+            raise BackendFailed("The target of a transfer needs a quota scope.")
+        try:
+            self._to.backend.create_scope(scope)
+        except QuotaScopeExists:
+            return
+
+    def _decide(self, manifest: Manifest) -> str:
+        """How it is published: decided by the first run, kept by all others."""
+        mark = manifest.last("mode")
+        if mark is None:
+            mark = {"mode": mode_of(self._from, self._to)}
+            manifest.mark("mode", **mark)
+        mode = str(mark["mode"])
+        if mode == FILE and self._to.path.is_root:
+            self._to = self._to.below(self._from.path.name)
+        if mode == FILE and manifest.last("publish") is None:
+            return KEEP if keeps_file(self._request, self._from, self._to) else FILE
+        return mode
+
+    def _obey_on_error(self, publication: Publication) -> None:
+        """Name faults from the vfolder's root; with `stop` the first one ends the job."""
+        tell = self._run.on_fault
+        top = self._top
+
+        def fault(path: str, reason: str) -> None:
+            if tell is not None:
+                tell(f"{top}{path}", reason)
+            if self._request.on_error == "stop" and not publication.begun:
+                raise BackendFailed(
+                    "An entry could not be done; the target is as it was.",
+                    data={"missing": [f"{top}{path}: {reason}"]},
+                )
+
+        self._run.on_fault = fault
+
+    def _transfer(self, mode: str, publication: Publication, manifest: Manifest) -> None:
+        place = self._from.parent if mode == FILE else self._from
+        with ExitStack() as held:
+            source = held.enter_context(place.opened())
+            staging = held.enter_context(self._context.room(self._root, self._staging))
+            staged = held.enter_context(self._context.room(self._root, self._staging / TREE))
+            live = held.enter_context(self._to.opened()) if mode == OVER else None
+            selection = self._selection(mode, live)
+            if manifest.last("publish") is None:
+                receipt = self._copy((source, staged), selection, manifest)
+                self._verify((source, staged), selection)
+                os.fsync(staged)
+                manifest.mark("copied", **self._facts(receipt, manifest))
+            if live is not None:
+                self._lay_over((source, staged, live), publication, manifest)
+            elif mode == FILE:
+                publication.rename(self._from.path.name, staged, manifest)
+            else:
+                publication.rename(TREE, staging, manifest)
+
+    def _lay_over(
+        self, sides: tuple[int, int, int], publication: Publication, manifest: Manifest
+    ) -> None:
+        facts = manifest.last("copied") or {}
+        selection = self._selection(OVER, sides[2]) or Selection()
+        options = OverlayOptions(
+            selection=selection,
+            drop_extra=self._request.delete_extra and facts["sure"],
+            seal=self._request.on_conflict != "skip",
+            effort=self._context.effort,
+        )
+        with self._context.room(self._root, self._staging / DISPLACED) as displaced:
+            done = publication.lay_over(Trees(*sides, displaced), manifest, options)
+        manifest.mark("laid", moved=done.moved, dropped=done.dropped, failed=done.failed)
+
+    def _selection(self, mode: str, live: int | None) -> Selection | None:
+        if mode == FILE:
+            return only(self._from.path.name)
+        asked_ms = int(self._run.job.fields["created_at"])
+        selection = selection_of(self._request, asked_ms, live)
+        return selection if live is not None or selection.chooses else None
+
+    def _copy(
+        self, sides: tuple[int, int], selection: Selection | None, manifest: Manifest
+    ) -> Receipt:
+        options = CopyOptions(
+            effort=self._context.effort,
+            selection=selection,
+            root_attributes=selection is None or not selection.only,
+        )
+        self._run.on_expect = self._check_room
+        try:
+            receipt = copy_tree(
+                *sides, control=self._run, manifest=manifest.record, options=options
+            )
+        except (NoSpace, QuotaExceeded) as error:  # asked now: clean-up makes room
+            raise blame(self._to.backend, self._to.vfolder.scope, error) from error
+        finally:
+            self._run.on_expect = None
+        if not receipt.complete and self._request.on_error == "stop":
+            raise BackendFailed(
+                "Entries could not be done; the target is as it was.",
+                data={"missing": [f"{p}: {why}" for p, why in receipt.missing()]},
+            )
+        return receipt
+
+    def _check_room(self, _items: int | None, size_bytes: int | None) -> None:
+        same = self._from.backend is self._to.backend
+        if self._run.job.attempt > 1 or not size_bytes or (same and self._to.backend.reflinks()):
+            return
+        check_capacity(self._to.backend, size_bytes)
+
+    def _verify(self, sides: tuple[int, int], selection: Selection | None) -> None:
+        """Compare what was staged with its source, as asked.
+
+        Raises:
+            BackendFailed: something differs; some is named.
+        """
+        if self._request.verify == "none":
+            return
+        self._run.phase("verify")
+        unlooked = frozenset(Aspect) - SUBSTANCE
+        if selection is not None or self._request.on_error == "skip":
+            unlooked |= {Aspect.MISSING}
+        digest = "xxh3" if self._request.verify == "checksum" else None
+        options = CompareOptions(
+            digest=digest, skip=unlooked, from_disk=True, effort=self._context.effort
+        )
+        found = compare_trees(*sides, control=self._run, options=options)
+        shown = [f"{d.path}: {d.aspect} {d.detail}" for d in islice(found, DIFFERENCES_SHOWN)]
+        if shown:
+            raise BackendFailed(
+                "The copy differs from its source, which may have changed meanwhile; ask again.",
+                data={"differences": shown},
+            )
+
+    def _facts(self, receipt: Receipt, manifest: Manifest) -> dict[str, Any]:
+        for path, words in noted(manifest.record, Note.KEPT):
+            self._context.note(f"{self._top}{path}", words)
+        seen = {
+            note.value: sum(1 for _ in noted(manifest.record, note))
+            for note in (Note.SAME, Note.KEPT, Note.EXTRA)
+        }
+        return (
+            document(receipt)
+            | seen
+            | {
+                "sure": receipt.complete and not DOUBTS & receipt.losses.keys(),
+            }
+        )
+
+    def _outcome(self, manifest: Manifest) -> Outcome:
+        facts = manifest.last("copied") or {}
+        laid = manifest.last("laid") or {"dropped": 0, "failed": 0}
+        refused = bool(self._request.delete_extra and facts.get("extra") and not facts["sure"])
+        whole = facts.get("complete", False) and not laid["failed"] and not refused
+        result = {
+            **{name: value for name, value in facts.items() if name != "sure"},
+            "source": str(self._from),
+            "target": str(self._to),
+            "extra_removed": laid["dropped"],
+            "delete_extra_refused": refused,
+            "failed": laid["failed"],
+        }
+        return Outcome(
+            sentence=f"transferred {self._from.vfolder} to {self._to.vfolder}",
+            result=result,
+            state=State.SUCCEEDED if whole else State.PARTIAL,
+        )
