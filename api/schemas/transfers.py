@@ -44,14 +44,14 @@ class TransferBody(JobBody):
     """Bring a vfolder, or a path in it, into another vfolder, on any volume."""
 
     source = VFolderField("source")
-    source_path = PathField("source_path", load_default=VFolderPath(()))
+    source_path = PathField("source_path", load_default=lambda: VFolderPath(()))
     target = VFolderField("target")
     target_volume = fields.String(
         load_default=None,
         allow_none=True,
         metadata={"description": "Volume of the target; the same volume when absent."},
     )
-    target_path = PathField("target_path", load_default=VFolderPath(()))
+    target_path = PathField("target_path", load_default=lambda: VFolderPath(()))
     filters = fields.List(
         fields.String(validate=validate.And(validate.Length(1, RULE_LENGTH_MAX), _readable)),
         load_default=list,
