@@ -22,6 +22,8 @@ from backends.base import Backend
 from backends.refusals import refusal, translated
 from core.errors import (
     InvalidParameters,
+    NoSpace,
+    QuotaExceeded,
     StorageError,
     Unsupported,
 )
@@ -103,19 +105,26 @@ class Staging:
             raise InvalidParameters("An upload needs a file name.")
         check_digest(self.descriptor, self.upload.digest)
         vfolder = VFolderId.parse(self.upload.vfolder)
-        with (
-            translated(),
-            self.backend.open_vfolder(vfolder) as top,
-            _room(self.backend, self.upload) as room,
-            _parents(target, top) as parent,
-        ):
-            os.fsync(self.descriptor)
-            os.rename(self.upload.id, target.name, src_dir_fd=room, dst_dir_fd=parent)
-            os.fsync(parent)
+        try:
+            with (
+                translated(),
+                self.backend.open_vfolder(vfolder) as top,
+                _room(self.backend, self.upload) as room,
+                _parents(target, top) as parent,
+            ):
+                os.fsync(self.descriptor)
+                os.rename(self.upload.id, target.name, src_dir_fd=room, dst_dir_fd=parent)
+                os.fsync(parent)
+        except (NoSpace, QuotaExceeded) as error:
+            raise blame(self.backend, vfolder.scope, error) from error
 
     def refused(self, error: OSError) -> StorageError:
         """The problem that a refusal of the file system means: its scope full, or its volume."""
         return blame(self.backend, VFolderId.parse(self.upload.vfolder).scope, refusal(error))
+
+    def remove(self) -> None:
+        """Remove the file; the upload is known no more."""
+        remove(self.backend, self.upload)
 
     def close(self) -> None:
         """Close the file, which also unlocks it."""

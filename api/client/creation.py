@@ -102,7 +102,8 @@ def _received(at: Session) -> int:
         if carries:
             receive(writer, progress.upload, tus.checksum(request.headers, CHECKSUMS))
         if finishing.is_complete(progress.upload, writer.offset):
-            finishing.publish(at.store, staging, lease, at.target(progress))
+            with writer.giving_back():
+                finishing.publish(at.store, staging, lease, at.target(progress))
         return writer.offset
 
 

@@ -107,7 +107,8 @@ def _append(at: Session, staging: Staging, lease: Lease, offset: int) -> Respons
     staging.upload = progress.upload
     receive(writer, progress.upload, checksum)
     if finishing.is_complete(progress.upload, writer.offset):
-        finishing.publish(at.store, staging, lease, at.target(progress))
+        with writer.giving_back():
+            finishing.publish(at.store, staging, lease, at.target(progress))
     return told(progress.upload, writer.offset, 204)
 
 

@@ -4,11 +4,13 @@ A request that ends early (cut, silent, asked to give way, disk full) keeps what
 under a checksum, which only the whole body can prove.
 """
 
+import errno
 import hashlib
 import os
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any, Protocol
 
 from crc32c import CRC32CHash
@@ -23,6 +25,9 @@ from core.uploads import Lease, LeaseHeld, OffsetMismatch, Wish
 
 #: While bytes come, they are committed and the lease renewed this often.
 COMMIT_SECONDS = 1.0
+#: A file in a full scope is cut this often, with so long a rest between two tries.
+CUT_TRIES = 5
+CUT_SECONDS = 0.05
 
 
 class Digest(Protocol):
@@ -101,19 +106,45 @@ class Writer:
         """
         digest = CHECKSUMS[checksum[0]]() if checksum else None
         try:
-            self._copy(body, limit, digest)
+            with self.giving_back():
+                self._copy(body, limit, digest)
             _check(checksum, digest)
         except (tus.TooLong, tus.ChecksumMismatch):
             self.offset = self._staging.settle(self._started)
             raise
-        except QuotaExceeded:  # its bytes would fill the scope for nothing
-            self.offset = self._staging.settle(self._started)
-            self._store.advance(self._lease, self.offset)
+        except QuotaExceeded:
             raise
         except BaseException:
             self._keep(proved=digest is None)
             raise
         self._store.advance(self._lease, self.offset)
+
+    @contextmanager
+    def giving_back(self) -> Iterator[None]:
+        """Where the scope is full at the last moment, nothing of this request stays either."""
+        try:
+            yield
+        except QuotaExceeded:
+            self._give_back()
+            raise
+
+    def _give_back(self) -> None:
+        """Cut what this request wrote: it would fill a full scope for nothing.
+
+        To make a file shorter takes room too on some file systems (btrfs); where none comes free
+        within a moment, the whole upload goes, since a removal needs none.
+        """
+        for _ in range(CUT_TRIES):
+            try:
+                self.offset = self._staging.settle(self._started)
+            except OSError as error:
+                if error.errno not in (errno.EDQUOT, errno.ENOSPC):
+                    raise
+                time.sleep(CUT_SECONDS)
+            else:
+                self._store.advance(self._lease, self.offset)
+                return
+        self._staging.remove()
 
     def _copy(self, body: Body, limit: int | None, digest: Digest | None) -> None:
         view, commit = _buffer(), time.monotonic() + COMMIT_SECONDS
