@@ -9,9 +9,8 @@ worker waits that long in the same thread, and only then gives the connection ba
 import select
 from typing import Any
 
-from gunicorn.workers.gthread import ThreadWorker
-
 from api.closing import says_close
+from api.departing import DepartingWorker
 
 #: How long a thread waits for the next request on its connection, in milliseconds.
 LINGER_MS = 2
@@ -19,7 +18,7 @@ LINGER_MS = 2
 REQUESTS_IN_A_ROW = 100
 
 
-class DoorWorker(ThreadWorker):
+class DoorWorker(DepartingWorker):
     """See the module."""
 
     wsgi: Any

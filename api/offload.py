@@ -14,19 +14,21 @@ import os
 import resource
 import select
 import socket
+import struct
 import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import Future
 from typing import Any
 
-from gunicorn.workers.gthread import ThreadWorker
-
 from api.client.sending import FilePart
 from api.closing import says_close
+from api.departing import DepartingWorker
 
 #: tcp(7): how much unsent data makes a socket not writable (Linux 3.12).
 TCP_NOTSENT_LOWAT = 25
+#: What close(2) does to what is unsent (struct linger): throw it away, at once (socket(7)).
+_RESET = struct.pack("ii", 1, 0)
 #: Threads that send to all waiting sockets of a process: several, for one may wait for a disk.
 SENDERS = 4
 #: What a reader is sent at first; doubled each time it took all of it, up to the most. A kernel
@@ -80,10 +82,17 @@ class Stream:
         return self.left == 0
 
     def abandon(self) -> None:
-        """Cut the connection, so that nobody takes what was sent for the whole."""
+        """Cut the connection, so that nobody takes what was sent for the whole.
+
+        gunicorn closes the socket: closed here, it would count the connection as gone twice.
+        """
         self.keepalive = False
         self.part.position = self.part.end
-        self.conn.sock.close()
+        try:
+            self.conn.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
+            self.conn.sock.shutdown(socket.SHUT_RDWR)
+        except OSError:  # the reader was faster
+            return
 
 
 class Senders:
@@ -154,7 +163,7 @@ class Senders:
             self._end(descriptor, stream, cut=True)
 
 
-class OffloadWorker(ThreadWorker):
+class OffloadWorker(DepartingWorker):
     """gthread, with files sent by `Senders`."""
 
     wsgi: Callable[..., Any]

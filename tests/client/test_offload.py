@@ -97,6 +97,15 @@ def test_http_10_closes(folder: Folder) -> None:
     assert data.endswith(b"small")
 
 
+def test_callers_who_never_close_hold_up_nobody(door: ClientDoor) -> None:
+    text = "GET TARGET HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
+    with ExitStack() as stack:
+        for _ in range(STALLED):
+            client = stack.enter_context(request(f"{door.url}/", text))
+            assert client.recv(12) == b"HTTP/1.1 200"
+        assert requests.get(f"{door.url}/", timeout=10).status_code == 200
+
+
 @pytest.mark.slow
 def test_a_stream_ends_within_the_grace(door: ClientDoor, folder: Folder) -> None:
     with folder.write("big", b"").open("wb") as file:

@@ -68,10 +68,11 @@ class Witness(Unattended):
     def __init__(self, manifest: Path) -> None:
         super().__init__()
         self._manifest = manifest
+        self._others = psutil.Process().children()  # of other tests' fixtures
         self.seen: list[bool] = []
 
     def count(self, counter: Counter, items: int = 0, size_bytes: int = 0) -> None:
-        for helper in psutil.Process().children():
+        for helper in set(psutil.Process().children()) - set(self._others):
             links = self._links(helper.pid)
             if links:  # none: it is just going
                 self.seen.append(str(self._manifest) in links)
