@@ -1,6 +1,7 @@
 """vfs: any mounted POSIX file system, NFS included; the parent of every mounted backend.
 
-Enforces no quota: usage and limit are unknown (null), which clients read as «no quota here».
+The file system holds no limit, so we do, softly (`backends.soft_quota`). Where none is set, usage
+and limit are unknown (null), which clients read as «no quota here».
 """
 
 import errno
@@ -12,7 +13,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path, PurePosixPath
 from typing import ClassVar
 
-from backends import descriptors, layout
+from backends import descriptors, layout, limits, soft_quota
 from backends.base import (
     DEFAULT_MODE,
     Backend,
@@ -42,6 +43,9 @@ class PosixBackend(Backend):
     """Quota scopes and vfolders as plain directories."""
 
     name: ClassVar[str] = "vfs"
+
+    #: What holds limits for us; None where the storage system does, or nobody (outside a service).
+    soft: soft_quota.SoftQuota | None = None
 
     @contextmanager
     def root(self) -> Iterator[int]:
@@ -113,7 +117,7 @@ class PosixBackend(Backend):
         return HardwareInfo(HardwareStatus.HEALTHY)
 
     def create_scope(self, scope: QuotaScope, limit_bytes: int | None = None) -> None:
-        """See `Backend.create_scope`: a directory; a limit is checked and not kept."""
+        """See `Backend.create_scope`: a directory, and its limit as a file of ours."""
         check_limit(limit_bytes)
         with self.root() as root:
             try:
@@ -121,24 +125,39 @@ class PosixBackend(Backend):
             except FileExistsError:
                 raise QuotaScopeExists(f"Quota scope {scope} is already there.") from None
             os.fsync(root)
+            if limit_bytes is None:
+                limits.forget(root, scope)
+            else:
+                self._hold_softly(root, scope, limit_bytes, made=True)
 
     def describe_scope(self, scope: QuotaScope) -> QuotaUsage:
-        """See `Backend.describe_scope`: both unknown."""
-        with self.open_scope(scope):
-            return QuotaUsage()
+        """See `Backend.describe_scope`: both unknown without a limit, else by our own ledger."""
+        with self.open_scope(scope), self.root() as root:
+            return soft_quota.describe(self, root, scope)
 
     def set_limit(self, scope: QuotaScope, limit_bytes: int) -> None:
-        """See `Backend.set_limit`: makes the scope, keeps no limit."""
+        """See `Backend.set_limit`; what a scope holds already is counted, if it is small."""
         check_limit(limit_bytes)
         try:
-            self.create_scope(scope)
+            self.create_scope(scope, limit_bytes)
         except QuotaScopeExists:
-            return
+            with self.root() as root:
+                self._hold_softly(root, scope, limit_bytes, made=False)
+
+    def _hold_softly(self, root: int, scope: QuotaScope, limit_bytes: int, *, made: bool) -> None:
+        limits.keep(root, scope, limits.Wish(limit_bytes))
+        if self.soft is not None:
+            self.soft.begin(root, scope, made=made)
 
     def unset_limit(self, scope: QuotaScope) -> None:
         """See `Backend.unset_limit`."""
-        with self.open_scope(scope):
-            return
+        with self.open_scope(scope), self.root() as root:
+            self._unlimit(root, scope)
+
+    def _unlimit(self, root: int, scope: QuotaScope) -> None:
+        limits.forget(root, scope)
+        if self.soft is not None:
+            self.soft.end(scope)
 
     def delete_scope(self, scope: QuotaScope) -> None:
         """See `Backend.delete_scope`: our own rooms inside do not count when they are empty.
@@ -154,6 +173,7 @@ class PosixBackend(Backend):
         with self.root() as root:
             self._remove_scope(scope, root)
             os.fsync(root)
+            self._unlimit(root, scope)
 
     def _remove_scope(self, scope: QuotaScope, root: int) -> None:
         try:

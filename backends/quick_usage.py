@@ -28,16 +28,16 @@ class Sums:
     allocated_bytes: int = 0
 
 
-def count(root: int) -> Sums | None:
+def count(root: int, *, skip: str = "") -> Sums | None:
     """Count the tree below a directory descriptor; None when it is too big, too slow or unreadable.
 
-    Links are counted, never followed.
+    Links are counted, never followed. A directory called `skip` at the top is left out.
     """
     counter = _Count(time.monotonic() + SECONDS_MAX)
     try:
         counter.add(os.fstat(root))
         counter.sums.entries = 0  # the root is no entry of itself
-        return counter.sums if counter.walk(root) else None
+        return counter.sums if counter.walk(root, skip) else None
     except OSError:
         return None
 
@@ -48,7 +48,7 @@ class _Count:
         self._deadline = deadline
         self._seen: set[tuple[int, int]] = set()
 
-    def walk(self, root: int) -> bool:
+    def walk(self, root: int, skip: str) -> bool:
         """Whether everything was counted."""
         todo = ["."]
         while todo:
@@ -61,7 +61,7 @@ class _Count:
                 os.close(descriptor)
             if below is None:
                 return False
-            todo += [f"{path}/{name}" for name in below]
+            todo += [f"{path}/{name}" for name in below if path != "." or name != skip]
         return True
 
     def _directory(self, scan: "os._ScandirIterator[str]") -> list[str] | None:

@@ -3,15 +3,19 @@
 from collections.abc import Mapping
 from importlib.metadata import entry_points
 
-from backends.base import Backend, Mount
+from backends.base import Backend, HasQuota, Mount
 from backends.btrfs import BtrfsBackend
 from backends.cephfs import CephFsBackend
 from backends.faulty import FaultyBackend
 from backends.posix import PosixBackend
 from backends.projectquota import Ext4Backend, XfsBackend
+from backends.soft_quota import SoftQuota
 from core import privileges
+from core.connections import Database, connect
 from core.errors import ConfigurationError, UnknownVolume
+from core.quota_ledger import QuotaLedger
 from core.settings import Settings
+from core.thresholds import Thresholds
 
 #: Entry points of this group name backend classes: `mine = "package.module:MyBackend"`.
 PLUGIN_GROUP = "vfolder.backends"
@@ -66,8 +70,15 @@ class Volumes:
             raise UnknownVolume("No volume of that name is configured.", volume=name)
         if name not in self._backends:
             mount = Mount(name, self._settings.volume_path(table), table.backend_options)
-            self._backends[name] = backend_class(table.backend)(mount)
+            self._backends[name] = self._limited(backend_class(table.backend)(mount))
         return self._backends[name]
+
+    def _limited(self, backend: Backend) -> Backend:
+        """The same; where the storage system holds no limits, we do."""
+        if isinstance(backend, PosixBackend) and not isinstance(backend, HasQuota):
+            ledger = QuotaLedger(connect(self._settings, Database.JOBS), backend.mount.volume)
+            backend.soft = SoftQuota(ledger, Thresholds(self._settings), backend.root)
+        return backend
 
     def all(self) -> Mapping[str, Backend]:
         """Every volume's backend.

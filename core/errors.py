@@ -141,6 +141,14 @@ class VFolderNotFound(NotFound):
     title = "No such vfolder"
 
 
+class TrashNotFound(NotFound):
+    """Nothing of that vfolder can be restored: never deleted, purged already, or being purged."""
+
+    error_code = "vfolder_read_not-found"
+    kind = "storage/trash/not-found"
+    title = "Not in the trash"
+
+
 class QuotaScopeNotFound(NotFound):
     """The quota scope does not exist; the manager falls back to its policy on this code."""
 

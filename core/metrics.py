@@ -52,3 +52,8 @@ BACKEND_SECONDS = Histogram(
     ("volume", "outcome"),
     buckets=REQUEST_BUCKETS,
 )
+THRESHOLDS = Counter(
+    "vfolder_quota_thresholds",
+    "Times a quota scope rose to a share of its limit (percent).",
+    ("volume", "percent"),
+)

@@ -22,9 +22,12 @@ from core.request import (
     wrong,
 )
 from core.transfers import TransferRequest
+from core.upkeep_requests import PurgeRequest, RestoreRequest
 
 #: A list of paths in one request; more are deleted by naming their directory.
 PATHS_MAX = 10_000
+#: A deleted vfolder is kept no longer than this: ten years.
+KEEP_MAX_SECONDS = 10 * 365 * 86_400
 #: Not more paths than this, none of them a tree, go by the fast lane.
 FAST_PATHS_MAX = 100
 
@@ -68,6 +71,15 @@ class CloneRequest(Request, frozen=True, kw_only=True, tag="clone"):
 class DeleteRequest(OneVFolder, frozen=True, kw_only=True, tag="delete"):
     """Take a vfolder away: gone at once, its bytes removed afterwards."""
 
+    #: How long it can be restored (seconds); None is as configured, 0 not at all.
+    keep_seconds: float | None = None
+
+    def check(self) -> None:
+        """The id parses, and the time is one."""
+        super().check()
+        if self.keep_seconds is not None and not 0 <= self.keep_seconds <= KEEP_MAX_SECONDS:
+            raise wrong("keep_seconds", f"between 0 and {KEEP_MAX_SECONDS}")
+
 
 class DeleteFilesRequest(OneVFolder, frozen=True, kw_only=True, tag="delete-files"):
     """Remove entries of a vfolder; absent ones are skipped."""
@@ -102,7 +114,15 @@ class UsageRequest(OneVFolder, frozen=True, kw_only=True, tag="usage"):
 
 VERBS: dict[str, type[Request]] = {
     str(kind.__struct_config__.tag): kind
-    for kind in (CloneRequest, DeleteRequest, DeleteFilesRequest, TransferRequest, UsageRequest)
+    for kind in (
+        CloneRequest,
+        DeleteRequest,
+        DeleteFilesRequest,
+        TransferRequest,
+        UsageRequest,
+        RestoreRequest,
+        PurgeRequest,
+    )
 }
 
 

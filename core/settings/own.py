@@ -4,6 +4,7 @@ from urllib.parse import quote
 
 from msgspec import field
 
+from core.settings.keeping import SweepsTable, TrashTable
 from core.settings.reference import Table
 from core.settings.units import Address, address
 
@@ -163,6 +164,8 @@ class OwnTables(Table, frozen=True):
     redis: RedisTable = field(default_factory=RedisTable)
     etcd: EtcdUseTable = field(default_factory=EtcdUseTable)
     jobs: JobsTable = field(default_factory=JobsTable)
+    trash: TrashTable = field(default_factory=TrashTable)
+    sweeps: SweepsTable = field(default_factory=SweepsTable)
     worker: WorkerTable = field(default_factory=WorkerTable)
     doors: DoorsTable = field(default_factory=DoorsTable)
     flower: FlowerTable = field(default_factory=FlowerTable)
