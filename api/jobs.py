@@ -10,10 +10,10 @@ from typing import Any
 
 from api.dispatch import bell
 from api.reach import Reach
-from backends import acts
+from backends import acts, trash
 from core import requests
 from core.connections import Database, connect
-from core.errors import InvalidParameters, VFolderExists, VFolderNotFound
+from core.errors import InvalidParameters, TrashNotFound, VFolderExists, VFolderNotFound
 from core.events.herald import Herald
 from core.jobs import PRIORITY_DEFAULT, Job
 from core.names import VFolderId, VFolderPath
@@ -24,6 +24,7 @@ from core.settings import Settings
 from core.store import JobStore, Submission
 from core.store.lists import JobLists
 from core.transfers import TransferRequest
+from core.upkeep_requests import RestoreRequest
 
 #: The shortest and the longest wish to come again (seconds): it grows with the age of the job.
 RETRY_AFTER_MIN, RETRY_AFTER_MAX = 1, 30
@@ -100,6 +101,7 @@ class Jobs:
             UnknownVolume: it is not configured here.
             VFolderNotFound: the source is not there.
             VFolderExists: the target is there.
+            TrashNotFound: nothing is there to be restored.
         """
         for volume in {request.volume, request.home}:
             self._reach.check_known(volume)
@@ -114,12 +116,21 @@ class Jobs:
                     self._must_exist(request.home, request.target)
             case UsageRequest() | DeleteFilesRequest():
                 self._must_exist(request.volume, request.vfolder)
+            case RestoreRequest():
+                self._must_be_restorable(request)
             case _:
                 pass
 
     def _must_exist(self, volume: str, vfolder: str) -> None:
         if not self._exists(volume, vfolder):
             raise VFolderNotFound(f"The vfolder {vfolder} does not exist.")
+
+    def _must_be_restorable(self, request: RestoreRequest) -> None:
+        vfolder = VFolderId.parse(request.vfolder)
+        if self._exists(request.volume, request.vfolder):
+            raise VFolderExists(f"The vfolder {vfolder} is already there.")
+        if self._reach.on_volume(request.volume, trash.restorable, vfolder, request.trash) is None:
+            raise TrashNotFound(f"Nothing of {vfolder} can be restored.")
 
     def _exists(self, volume: str, vfolder: str) -> bool:
         return self._reach.on_volume(volume, acts.exists, VFolderId.parse(vfolder))

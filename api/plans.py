@@ -4,14 +4,15 @@ from typing import Any
 
 from api.jobs import Jobs
 from api.reach import Reach
-from backends import acts
-from backends.base import Capacity
+from backends import acts, trash
+from backends.base import Capacity, QuotaUsage
 from core import requests
-from core.errors import NoSpace, StorageError
+from core.errors import NoSpace, QuotaExceeded, QuotaScopeNotFound, StorageError
 from core.names import VFolderId
 from core.request import Request
 from core.requests import CloneRequest
 from core.store import PREFIX
+from core.upkeep_requests import RestoreRequest
 from core.usage import UsageBook
 
 #: Methods by which bytes get to a clone, as the words of docs/design.md name them.
@@ -44,6 +45,10 @@ class Planner:
             checks.append({"check": "names", "outcome": "held"})
             if isinstance(request, CloneRequest):
                 method = self._clone(request, checks, refusals)
+            elif isinstance(request, RestoreRequest):
+                vfolder = VFolderId.parse(request.vfolder)
+                needed = self._reach.on_volume(request.volume, trash.needed, vfolder, request.trash)
+                self._quota(request, request.vfolder, needed, checks, refusals)
         return {
             "verb": request.verb,
             "method": method,
@@ -74,8 +79,37 @@ class Planner:
         if outcome == "refused":
             detail = f"The clone needs {needed} bytes; the volume has {free} free."
             refusals.append(_refusal(NoSpace(detail)))
+        self._quota(request, request.target, usage.get("used_bytes"), checks, refusals)
         same = request.volume == request.home
         return REFLINK if same and self._reach.on_volume(request.home, acts.reflinks) else STREAM
+
+    def _quota(
+        self,
+        request: Request,
+        vfolder: str,
+        needed: int | None,
+        checks: list[dict[str, Any]],
+        refusals: list[dict[str, Any]],
+    ) -> None:
+        """Whether the scope that will own it has room under its limit."""
+        scope = VFolderId.parse(vfolder).scope
+        if scope is None:
+            return
+        try:
+            quota = self._reach.on_volume(request.home, acts.describe_scope, scope)
+        except QuotaScopeNotFound:  # made with the copy, without a limit
+            quota = QuotaUsage()
+        outcome, left = "held", None
+        if quota.limit_bytes is not None:
+            left = None if quota.used_bytes is None else quota.limit_bytes - quota.used_bytes
+            unknown = left is None or needed is None
+            outcome = "unchecked" if unknown else "held" if needed <= left else "refused"  # type: ignore[operator] # both known
+        checks.append(
+            {"check": "quota", "outcome": outcome, "needed_bytes": needed, "left_bytes": left}
+        )
+        if outcome == "refused":
+            detail = f"The quota scope has {max(left or 0, 0)} bytes left, {needed} wanted."
+            refusals.append(_refusal(QuotaExceeded(detail)))
 
     def _holders(self, request: Request) -> list[str]:
         """The live jobs this one would have to wait for."""

@@ -21,6 +21,7 @@ from backends import (
     paths,
     quick_usage,
     removal,
+    trash,
     uploads,
 )
 from backends.base import (
@@ -215,6 +216,9 @@ ON_VOLUME = _named(
     metadata.read,
     metadata.write,
     removal.remove_entries,
+    trash.kept,
+    trash.needed,
+    trash.restorable,
     uploads.begin,
 )
 #: Acts that take the descriptor of a vfolder's root first.

@@ -3,6 +3,7 @@
 import hashlib
 import os
 
+from backends import soft_quota
 from backends.base import Backend
 from core.errors import InvalidParameters, NoSpace, QuotaExceeded, StorageError
 from core.names import QuotaScope, VFolderId
@@ -28,7 +29,8 @@ def check_room(backend: Backend, vfolder: VFolderId, size_bytes: int) -> None:
     """
     if size_bytes <= 0:
         return
-    check_quota(backend, vfolder.scope, size_bytes)
+    if soft_quota.soft_of(backend) is None:  # our own limits are reserved from, which also asks
+        check_quota(backend, vfolder.scope, size_bytes)
     check_capacity(backend, size_bytes)
 
 
@@ -72,7 +74,7 @@ def blame(backend: Backend, scope: QuotaScope | None, refusal: StorageError) -> 
         quota, volume = backend.describe_scope(scope), backend.capacity()
     except (OSError, StorageError):
         return refusal
-    if quota.limit_bytes is None or quota.used_bytes is None:
+    if quota.enforced != "hard" or quota.limit_bytes is None or quota.used_bytes is None:
         return refusal
     left = max(quota.limit_bytes - quota.used_bytes, 0)
     if volume.capacity_bytes is not None and volume.used_bytes is not None:

@@ -14,6 +14,8 @@ count for any scope: scopes being made, and the limits that were asked for. A le
 without scope uses that one too.
 """
 
+import os
+import re
 from pathlib import PurePosixPath
 
 from core.names import QuotaScope, VFolderId
@@ -35,11 +37,23 @@ SNAPSHOTS = "snapshots"
 VERSION_FILE = "version.txt"
 VERSION_TEXT = "3"
 
+_SCOPE_NAME = re.compile(r"[0-9a-f]{32}")
+
 
 def area(scope: QuotaScope | None, room: str) -> PurePosixPath:
     """One of our rooms for a scope, relative to the volume."""
     base = PurePosixPath(scope.directory) if scope else PurePosixPath()
     return base / HIDDEN / room
+
+
+def scopes(root: int) -> list[str]:
+    """The directories of quota scopes below a volume, and `.` for the legacy one."""
+    return [".", *sorted(name for name in os.listdir(root) if _SCOPE_NAME.fullmatch(name))]
+
+
+def scope_area(directory: str, room: str) -> PurePosixPath:
+    """As `area`, for a scope known by the name of its directory only."""
+    return PurePosixPath(directory, HIDDEN, room)
 
 
 def staging(scope: QuotaScope | None, job: str) -> PurePosixPath:

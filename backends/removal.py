@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import PurePosixPath
 from uuid import uuid4
 
-from backends import descriptors, entries, layout, paths
+from backends import descriptors, entries, layout, paths, quick_usage, soft_quota
 from backends.base import Backend
 from backends.uploads import HasRoot
 from core.errors import EntryNotFound, Unsupported
@@ -37,13 +37,38 @@ def remove_entries(
     for path in named:
         entries.check_removable(path)
     trashed: list[PurePosixPath] = []
-    with backend.open_vfolder(vfolder) as root:
-        for path in named:
-            with entries.refusals(path):
-                if _remove(root, path, recursive=recursive):
-                    trashed.append(_to_trash(backend, vfolder, root, path))
-    for place in trashed:
-        _empty(backend, place)
+    counts = soft_quota.is_counted(backend, vfolder.scope)
+    freed = 0
+    try:
+        with backend.open_vfolder(vfolder) as root:
+            for path in named:
+                with entries.refusals(path):
+                    size_bytes = _size(root, path) if counts else 0
+                    if _remove(root, path, recursive=recursive):
+                        trashed.append(_to_trash(backend, vfolder, root, path))
+                    freed += size_bytes
+        for place in trashed:
+            freed += _weigh(backend, place) if counts else 0
+            _empty(backend, place)
+    finally:
+        soft_quota.settle(backend, vfolder.scope, str(uuid4()), -freed)
+
+
+def _size(root: int, path: VFolderPath) -> int:
+    try:
+        with paths.parent_beneath(root, path) as (parent, name):
+            return soft_quota.size_of(name, parent)
+    except EntryNotFound:
+        return 0
+
+
+def _weigh(backend: Backend, place: PurePosixPath) -> int:
+    """The length of the files in a directory in the trash; a big one is left to the rescan."""
+    if not isinstance(backend, HasRoot):
+        return 0
+    with backend.root() as volume, descriptors.opened(place, volume) as top:
+        found = quick_usage.count(top)
+    return found.size_bytes if found else 0
 
 
 def _remove(root: int, path: VFolderPath, *, recursive: bool) -> bool:

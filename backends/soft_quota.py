@@ -22,7 +22,7 @@ import redis
 
 from backends import descriptors, layout, limits, quick_usage
 from backends.base import Backend, QuotaUsage
-from core.errors import QuotaExceeded, Unavailable
+from core.errors import QuotaExceeded, StorageError, Unavailable
 from core.names import QuotaScope
 from core.quota_ledger import Balance, QuotaLedger
 from core.telemetry import logger
@@ -158,9 +158,14 @@ def settle(
     if soft is None or scope is None:
         return
     used = soft.settle(scope, holder, change_bytes, once=once)
-    limit = soft.limit(scope)
-    if used is not None and limit is not None:
-        soft.thresholds.look(soft.ledger.volume, scope.directory, used, limit)
+    if used is None:
+        return
+    try:
+        limit = soft.limit(scope)
+    except (OSError, StorageError) as error:  # the next look tells
+        _log.warning("quota limit not read", reason=type(error).__name__)
+        return
+    soft.thresholds.look(soft.ledger.volume, scope.directory, used, limit)
 
 
 def is_counted(backend: Backend, scope: QuotaScope | None) -> bool:

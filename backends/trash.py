@@ -14,7 +14,9 @@ from pathlib import PurePosixPath
 import msgspec
 from msgspec import Struct
 
-from backends import descriptors, layout
+from backends import descriptors, layout, soft_quota
+from backends.base import Backend
+from backends.posix import PosixBackend
 from core.names import QuotaScope, VFolderId
 
 #: Ends the name of a note.
@@ -122,6 +124,34 @@ def newest(root: int, vfolder: VFolderId, trash_id: str | None = None) -> Note |
         if note.vfolder == wanted and not note.purging and trash_id in (None, note.id):
             return note
     return None
+
+
+def kept(backend: Backend, scope: QuotaScope) -> list[Note]:
+    """What the trash of a scope holds, newest first.
+
+    Raises:
+        QuotaScopeNotFound: there is no such scope.
+    """
+    if not isinstance(backend, PosixBackend):
+        return []
+    with backend.open_scope(scope), backend.root() as root:
+        return in_scope(root, scope)
+
+
+def restorable(backend: Backend, vfolder: VFolderId, trash_id: str | None) -> Note | None:
+    """What a restore would bring back; None when there is nothing."""
+    if not isinstance(backend, PosixBackend):
+        return None
+    with backend.root() as root:
+        return newest(root, vfolder, trash_id)
+
+
+def needed(backend: Backend, vfolder: VFolderId, trash_id: str | None) -> int | None:
+    """The room a restore needs: none where the trash counts already; None when it is unknown."""
+    if soft_quota.soft_of(backend) is None:
+        return 0
+    note = restorable(backend, vfolder, trash_id)
+    return note.size_bytes if note else None
 
 
 def room_of(scope: QuotaScope | None) -> PurePosixPath:

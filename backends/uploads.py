@@ -16,7 +16,7 @@ from typing import Protocol, runtime_checkable
 
 import msgspec
 
-from backends import descriptors, layout
+from backends import descriptors, layout, soft_quota, upload_room
 from backends.admission import blame, check_digest, check_room
 from backends.base import Backend
 from backends.refusals import refusal, translated
@@ -104,6 +104,7 @@ class Staging:
         if target.is_root:
             raise InvalidParameters("An upload needs a file name.")
         check_digest(self.descriptor, self.upload.digest)
+        size_bytes = self.size()
         vfolder = VFolderId.parse(self.upload.vfolder)
         try:
             with (
@@ -113,10 +114,12 @@ class Staging:
                 _parents(target, top) as parent,
             ):
                 os.fsync(self.descriptor)
+                size_bytes -= soft_quota.size_of(target.name, parent)
                 os.rename(self.upload.id, target.name, src_dir_fd=room, dst_dir_fd=parent)
                 os.fsync(parent)
         except (NoSpace, QuotaExceeded) as error:
             raise blame(self.backend, vfolder.scope, error) from error
+        upload_room.settle(self.backend, self.upload, size_bytes)
 
     def refused(self, error: OSError) -> StorageError:
         """The problem that a refusal of the file system means: its scope full, or its volume."""
@@ -149,6 +152,18 @@ def begin(backend: Backend, store: UploadStore, upload: Upload) -> Upload:
     vfolder = VFolderId.parse(upload.vfolder)
     with backend.open_vfolder(vfolder):
         check_room(backend, vfolder, upload.length or 0)
+    upload_room.reserve(backend, upload)
+    try:
+        known = _begin(backend, store, upload)
+    except StorageError:
+        upload_room.settle(backend, upload)
+        raise
+    if upload.length == 0 and not upload.partial:
+        _publish_empty(backend, upload)
+    return known
+
+
+def _begin(backend: Backend, store: UploadStore, upload: Upload) -> Upload:
     with translated(), _room(backend, upload, make=True) as room:
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
         try:
@@ -165,8 +180,6 @@ def begin(backend: Backend, store: UploadStore, upload: Upload) -> Upload:
     except StorageError:
         remove(backend, upload)
         raise
-    if upload.length == 0 and not upload.partial:
-        _publish_empty(backend, upload)
     return known
 
 
@@ -208,6 +221,7 @@ def was_published(backend: Backend, upload: Upload, target: VFolderPath) -> bool
 
 def remove(backend: Backend, upload: Upload) -> None:
     """Remove the staging file; absent is fine."""
+    upload_room.settle(backend, upload)
     try:
         with _room(backend, upload) as room:
             os.unlink(upload.id, dir_fd=room)

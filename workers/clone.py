@@ -10,7 +10,7 @@ from itertools import islice
 from pathlib import PurePosixPath
 from typing import Any
 
-from backends import descriptors, layout
+from backends import descriptors, layout, soft_quota
 from backends.admission import blame, check_capacity
 from backends.tree import (
     CompareOptions,
@@ -90,6 +90,7 @@ class Clone:
 
     def undo(self) -> None:
         """Remove the staging of a cancelled clone; the target was never there."""
+        soft_quota.settle(self._to, self._target.scope, self._run.job.id)
         with self._context.room(self._root, self._staging.parent) as parent:
             self._run.phase("clean up")
             remove_tree(parent, self._staging.name, control=self._run)
@@ -103,6 +104,8 @@ class Clone:
             return
 
     def _check_room(self, _items: int | None, size_bytes: int | None) -> None:
+        if size_bytes:
+            soft_quota.reserve(self._to, self._target.scope, self._run.job.id, size_bytes)
         if self._run.job.attempt > 1 or not size_bytes:  # a part of it is already there
             return
         if not self._from.reflinks():
@@ -174,6 +177,8 @@ class Clone:
             return False
 
     def _outcome(self, facts: dict[str, Any]) -> Outcome:
+        size_bytes, job = int(facts.get("copied_bytes", 0)), self._run.job.id
+        soft_quota.settle(self._to, self._target.scope, job, size_bytes, once=True)
         return Outcome(
             sentence=f"cloned {self._source} to {self._target}",
             result={"source": str(self._source), "target": str(self._target), **facts},

@@ -1,22 +1,29 @@
 """The verbs `delete` and `delete-files`.
 
-A vfolder goes by one rename into the trash of its quota scope; then its bytes are removed. The
-rename is marked first: a vfolder that is made anew under the same id meanwhile is not touched.
+A vfolder goes by one rename into the trash of its quota scope; there it is kept as long as was
+asked, or its bytes are removed at once. The rename is marked first: a vfolder that is made anew
+under the same id meanwhile is not touched.
 """
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import PurePosixPath
 from typing import Any, cast
 
-from backends import descriptors, layout, paths
-from backends.tree import RemoveOptions, remove_tree
+from backends import descriptors, paths, soft_quota
+from backends.trash import Note
+from backends.tree import RemoveOptions, UsageOptions, measure_tree, remove_tree
 from core.control import Control, Counter
 from core.errors import EntryNotFound, StorageError
 from core.jobs import State
 from core.names import VFolderId, VFolderPath
 from core.os_failures import translate
 from core.requests import DeleteFilesRequest, DeleteRequest
+from core.usage import UsageBook
 from workers.context import Context, Outcome
+from workers.manifest import Manifest
+from workers.purge import Bin
 from workers.run import Run
 
 #: The two prefix directories of a vfolder that may be left empty.
@@ -29,29 +36,30 @@ class Delete:
     def __init__(self, context: Context, request: DeleteRequest) -> None:
         self._context = context
         self._run = context.run
+        self._volume = request.volume
         self._vfolder = VFolderId.parse(request.vfolder)
         self._backend = context.backend(request.volume)
         self._root = context.root(request.volume)
-        self._left = 0
-        self._trash = layout.trash(self._vfolder.scope, self._run.job.id)
+        self._bin = Bin(context, request.volume, self._vfolder, self._run.job.id)
+        asked = request.keep_seconds
+        self._keep = context.settings.vfolder.trash.keep_seconds if asked is None else asked
 
     def __call__(self) -> Outcome:
-        """Rename away, then remove; absent is success."""
+        """Rename away; then keep it for a while, or remove it. Absent is success."""
         scope = self._vfolder.scope
         if scope and not descriptors.exists(PurePosixPath(scope.directory), self._root):
             return self._outcome(existed=False)
         manifest = self._context.manifest(self._root, scope)
         self._context.report(self._root, scope, goes_on=False)
-        renamed = manifest.last("renamed") is not None
-        if not renamed and not descriptors.exists(self._trash, self._root):
-            renamed = self._rename()
-        else:
-            renamed = True
+        renamed = manifest.last("renamed") is not None or self._bin.is_there or self._rename()
         if renamed:
             manifest.mark("renamed")
             descriptors.prune(self._vfolder.directory.parent, self._root, PREFIX_LEVELS)
-        self._purge()
-        return self._outcome(existed=renamed)
+            UsageBook(self._context.store.redis).forget(self._volume, self._vfolder)
+            self._count(manifest)
+        kept = self._bin.found() if self._keep and renamed else None
+        left = 0 if self._keep and renamed else self._bin.purge()
+        return self._outcome(existed=renamed, left=left, kept=kept)
 
     def undo(self) -> None:
         """Nothing to undo: a delete that renamed is past the point of no return."""
@@ -62,34 +70,36 @@ class Delete:
         if not descriptors.exists(path, self._root):
             return False
         self._run.point_of_no_return()
+        if self._keep:
+            self._bin.note(self._keep)
         with (
             descriptors.opened(path.parent, self._root) as parent,
-            self._context.room(self._root, self._trash.parent) as trash,
+            self._context.room(self._root, self._bin.path.parent) as trash,
         ):
             self._run.check()
-            descriptors.rename_new(path.name, parent, self._trash.name, trash)
+            descriptors.rename_new(path.name, parent, self._bin.path.name, trash)
         return True
 
-    def _purge(self) -> None:
-        self._run.phase("purge")
-        if not descriptors.exists(self._trash, self._root):
-            return
-        with self._context.room(self._root, self._trash.parent) as parent:
-            self._backend.before_purge(parent, self._trash.name, self._vfolder)
-            removal = remove_tree(
-                parent,
-                self._trash.name,
-                control=self._run,
-                options=RemoveOptions(effort=self._context.effort),
-            )
-            os.fsync(parent)
-        self._left = removal.left
+    def _count(self, manifest: Manifest) -> None:
+        """Know how much went, where the trash is kept or the ledger must know; once."""
+        counted = manifest.last("counted")
+        if counted is None:
+            matters = self._keep or soft_quota.is_counted(self._backend, self._vfolder.scope)
+            if not matters or not self._bin.is_there:
+                return
+            counted = {"size_bytes": self._bin.measure()}
+            manifest.mark("counted", **counted)
+        size_bytes, job = int(counted["size_bytes"]), self._run.job.id
+        soft_quota.settle(self._backend, self._vfolder.scope, job, -size_bytes, once=True)
 
-    def _outcome(self, *, existed: bool) -> Outcome:
+    def _outcome(self, *, existed: bool, left: int = 0, kept: Note | None = None) -> Outcome:
+        result = {"vfolder": str(self._vfolder), "existed": existed, "left": left}
+        if kept is not None:
+            result["trash"] = kept.document()
         return Outcome(
             sentence=f"deleted {self._vfolder}" if existed else f"{self._vfolder} was not there",
-            result={"vfolder": str(self._vfolder), "existed": existed, "left": self._left},
-            state=State.PARTIAL if self._left else State.SUCCEEDED,
+            result=result,
+            state=State.PARTIAL if left else State.SUCCEEDED,
         )
 
 
@@ -101,6 +111,9 @@ class DeleteFiles:
         self._run = context.run
         self._request = request
         self._vfolder = VFolderId.parse(request.vfolder)
+        self._backend = context.backend(request.volume)
+        self._counts = soft_quota.is_counted(self._backend, self._vfolder.scope)
+        self._freed = 0
 
     def __call__(self) -> Outcome:
         """Remove every entry; absent ones and, without `recursive`, directories are skipped."""
@@ -108,7 +121,7 @@ class DeleteFiles:
         root_of_volume = self._context.root(self._request.volume)
         self._context.report(root_of_volume, self._vfolder.scope, goes_on=False)
         self._run.phase("delete")
-        with self._context.backend(self._request.volume).open_vfolder(self._vfolder) as root:
+        with self._backend.open_vfolder(self._vfolder) as root, self._settled():
             for text in self._request.paths:
                 self._run.check()
                 path = VFolderPath.parse(text)
@@ -130,6 +143,15 @@ class DeleteFiles:
     def undo(self) -> None:
         """Nothing to undo: what is removed is removed."""
 
+    @contextmanager
+    def _settled(self) -> Iterator[None]:
+        """Tell the ledger what was freed, however the run ends; a death is the rescan's."""
+        try:
+            yield
+        finally:
+            holder = self._run.id
+            soft_quota.settle(self._backend, self._vfolder.scope, holder, -self._freed)
+
     def _remove(self, root: int, path: VFolderPath) -> bool:
         try:
             with paths.parent_beneath(root, path) as (parent, name):
@@ -138,20 +160,29 @@ class DeleteFiles:
             return False
 
     def _remove_entry(self, parent: int, name: str, path: VFolderPath) -> bool:
+        size_bytes = soft_quota.size_of(name, parent) if self._counts else 0
         try:
             os.unlink(name, dir_fd=parent)
+            self._freed += size_bytes
         except FileNotFoundError:
             return False
         except IsADirectoryError:
             if not self._request.recursive:
                 return False
+            size_bytes = self._measure(parent, name) if self._counts else 0
             options = RemoveOptions(effort=self._context.effort)
             below = cast("Control", _Below(self._run, str(path)))
             if not remove_tree(parent, name, control=below, options=options).complete:
                 raise _Resisted from None
+            self._freed += size_bytes
             return True
         self._run.count(Counter.DELETED, 1)
         return True
+
+    def _measure(self, parent: int, name: str) -> int:
+        with descriptors.opened(name, parent) as top:
+            options = UsageOptions(effort=self._context.effort)
+            return measure_tree(top, control=self._run, options=options).size_bytes
 
 
 class _Resisted(Exception):

@@ -73,6 +73,7 @@ class Run:
         self._thread: threading.Thread | None = None
         self._teller: threading.Thread | None = None
         self.throttle = Throttle()
+        self._entries_per_second = 0.0
         self.on_fault: Callable[[str, str], None] | None = None
         self.on_expect: Callable[[int | None, int | None], None] | None = None
 
@@ -161,6 +162,11 @@ class Run:
         """A cancelled run may go on to remove what never became visible."""
         self._cleaning = True
 
+    def hold_back(self, entries_per_second: float) -> None:
+        """From here on touch no more entries per second than this; 0 does not hold back."""
+        self._entries_per_second = entries_per_second
+        self.throttle.set(self.throttle.limits[0], entries_per_second)
+
     def snapshot(self) -> str:
         """Progress as JSON."""
         return json_text.dumps(self.progress.snapshot())
@@ -194,7 +200,7 @@ class Run:
             self._ending = LeaseLost("another run may own the job")
             return True
         cancel, pause, bandwidth = answer
-        self.throttle.set(bytes_per_second=bandwidth or 0)
+        self.throttle.set(bandwidth or 0, self._entries_per_second)
         self._renewed = asked
         if self._ending is None and not self._final:
             self._ending = (

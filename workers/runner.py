@@ -26,6 +26,7 @@ from workers.context import Context, Outcome
 from workers.delete import Delete, DeleteFiles
 from workers.drain import NODE
 from workers.incarnation import here
+from workers.purge import Purge, Restore
 from workers.run import Run, new_run_id
 from workers.transfer import Transfer
 from workers.usage import Usage
@@ -52,6 +53,8 @@ VERBS: dict[str, Callable[[Context, Any], Verb]] = {
     "delete-files": DeleteFiles,
     "transfer": Transfer,
     "usage": Usage,
+    "restore": Restore,
+    "purge": Purge,
 }
 
 

@@ -5,7 +5,7 @@ from itertools import product
 from pathlib import PurePosixPath
 from typing import Any
 
-from backends import descriptors, layout
+from backends import descriptors, layout, trash
 from backends.posix import PosixBackend
 from backends.registry import Volumes
 from backends.tree import remove_tree
@@ -17,6 +17,7 @@ from core.settings import Settings
 from core.store import JobStore
 from core.telemetry import logger
 from core.upload_store import UploadStore
+from workers.due import Due
 
 _log = logger(__name__)
 
@@ -26,8 +27,6 @@ SWEEP_TASK = "storage.sweep"
 #: Left-overs of a job nobody knows are removed once they are this old: a store that came back
 #: without its last second must not cost a live run its files.
 ORPHAN_GRACE_SECONDS = 3600.0
-
-_SCOPE_NAME_LENGTH = 32
 
 
 def schedule(settings: Settings) -> dict[str, dict[str, Any]]:
@@ -58,15 +57,21 @@ class Sweep:
         backend = Volumes(self._settings).get(self._volume)
         client = connect(self._settings, Database.UPLOADS)
         uploads = sweep_uploads(backend, UploadStore(client, self._settings.storage_proxy.node_id))
-        removed = self._leftovers(backend) if isinstance(backend, PosixBackend) else 0
-        return f"forgot {forgotten} jobs, {uploads.removed} uploads, {removed} left-overs"
+        removed = due = 0
+        if isinstance(backend, PosixBackend):
+            removed = self._leftovers(backend)
+            due = Due(self._settings, self._store, backend)()
+        return (
+            f"forgot {forgotten} jobs, {uploads.removed} uploads, {removed} left-overs; "
+            f"asked for {due} jobs"
+        )
 
     def _leftovers(self, backend: PosixBackend) -> int:
         removed = 0
         with backend.root() as root:
-            scopes = [".", *(n for n in os.listdir(root) if len(n) == _SCOPE_NAME_LENGTH)]
-            for scope, room in product(scopes, (layout.STAGING, layout.TRASH, layout.JOBS)):
-                removed += self._room(root, PurePosixPath(scope, layout.HIDDEN, room))
+            rooms = (layout.STAGING, layout.TRASH, layout.JOBS)
+            for scope, room in product(layout.scopes(root), rooms):
+                removed += self._room(root, layout.scope_area(scope, room))
         return removed
 
     def _room(self, root: int, path: PurePosixPath) -> int:
@@ -92,7 +97,9 @@ class Sweep:
             found = os.stat(name, dir_fd=room, follow_symlinks=False)
             if not dead or found.st_ctime > old:
                 return False
-            if is_report or name.endswith(".manifest"):
+            if _is_kept(room, name):
+                return False
+            if is_report or name.endswith((".manifest", trash.NOTE_SUFFIX)):
                 os.unlink(name, dir_fd=room)
             else:
                 remove_tree(room, name, control=Unattended())
@@ -100,3 +107,10 @@ class Sweep:
             return False
         _log.info("left-over removed", volume=self._volume, job_id=name)
         return True
+
+
+def _is_kept(room: int, name: str) -> bool:
+    """Whether a tree lies in the trash by a note, or is the note of one: a purge's business."""
+    if name.endswith(trash.NOTE_SUFFIX):
+        return descriptors.exists(PurePosixPath(name.removesuffix(trash.NOTE_SUFFIX)), room)
+    return trash.find(room, name) is not None

@@ -2,7 +2,7 @@
 
 import msgspec
 
-from backends import uploads
+from backends import upload_room, uploads
 from backends.base import Backend
 from backends.uploads import Staging
 from core.names import VFolderPath
@@ -47,6 +47,7 @@ def settle_published(
     if not upload.finished:
         if not uploads.was_published(backend, upload, target):
             raise UploadNotFound("No such upload is open; it may have ended or expired.")
+        upload_room.settle(backend, upload, upload.length or 0)
         lease = store.acquire(upload.id, 0, lambda: True)
         finish(store, lease, upload)
         store.release(lease)

@@ -12,7 +12,7 @@ from api.client.routes import blueprint
 from api.client.sessions import READ_WAIT_SECONDS, Session, opened, session
 from api.client.writing import CHECKSUMS, Writer
 from api.doors import current_door
-from backends import uploads
+from backends import upload_room, uploads
 from backends.uploads import Staging
 from core.errors import InvalidParameters
 from core.upload_store import UPLOAD_TTL_SECONDS
@@ -105,6 +105,7 @@ def _append(at: Session, staging: Staging, lease: Lease, offset: int) -> Respons
     progress = at.progress()
     progress = _with_length(at, lease, progress)
     staging.upload = progress.upload
+    upload_room.reserve(at.backend, progress.upload)
     receive(writer, progress.upload, checksum)
     if finishing.is_complete(progress.upload, writer.offset):
         with writer.giving_back():

@@ -30,6 +30,7 @@ from core.errors import (
     Locked,
     NotCancellable,
     QuotaScopeNotFound,
+    TrashNotFound,
     Unavailable,
     VFolderExists,
     VFolderNotFound,
@@ -43,7 +44,14 @@ KEY_MAX = 255
 _ACCEPTED = Answer(
     "Accepted; the body is the job.", JobDocument, headers=("Location", "Retry-After")
 )
-_SUBMITS = (VFolderNotFound, VFolderExists, QuotaScopeNotFound, Locked, KeyReused)
+_SUBMITS = (
+    VFolderNotFound,
+    TrashNotFound,
+    VFolderExists,
+    QuotaScopeNotFound,
+    Locked,
+    KeyReused,
+)
 
 
 def accepted(job: Job) -> Response:

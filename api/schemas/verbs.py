@@ -5,6 +5,7 @@ from marshmallow import fields, validate
 from api.schemas.fields import PathField, VFolderField
 from api.schemas.job_body import JobBody
 from api.schemas.transfers import TransferBody
+from api.schemas.upkeep_verbs import PurgeBody, RestoreBody
 from core import requests
 
 
@@ -27,6 +28,14 @@ class DeleteBody(JobBody):
     """Take a vfolder away: gone at once, its bytes removed afterwards."""
 
     vfolder = VFolderField("vfolder")
+    keep_seconds = fields.Float(
+        load_default=None,
+        allow_none=True,
+        validate=validate.Range(0, requests.KEEP_MAX_SECONDS),
+        metadata={
+            "description": "How long it can be restored; as configured when absent, 0 not at all.",
+        },
+    )
 
 
 class DeleteFilesBody(JobBody):
@@ -54,4 +63,6 @@ VERB_BODIES: dict[str, type[JobBody]] = {
     "delete-files": DeleteFilesBody,
     "transfer": TransferBody,
     "usage": UsageBody,
+    "restore": RestoreBody,
+    "purge": PurgeBody,
 }

@@ -118,8 +118,10 @@ def test_a_missing_quota_scope_is_a_signal(side: Manager) -> None:
     limit = {"limit_bytes": 1 << 30}
     assert side.ask("PATCH", "/quota-scope", **side.scope, options=limit) is None
     known = side.ask("GET", "/quota-scope", **side.scope)
-    assert known == {"used_bytes": None, "limit_bytes": None}
+    assert (known["used_bytes"], known["limit_bytes"]) == (0, 1 << 30)
     assert side.ask("DELETE", "/quota-scope/quota", **side.scope) is None
+    known = side.ask("GET", "/quota-scope", **side.scope)
+    assert known == {"used_bytes": None, "limit_bytes": None}
 
 
 def test_speed_is_asked_of_every_volume(side: Manager) -> None:
