@@ -1,0 +1,166 @@
+"""What a helper of a deletion does: clear directories, children first, as far as it is told."""
+
+import errno
+import itertools
+import os
+import stat
+
+from backends.tree.anchor import READ_DIRECTORY, Anchor, join, split_name
+from backends.tree.attributes import unlock
+from backends.tree.channel import Message, Voice
+from backends.tree.fast import Loops
+
+#: A helper tells what it deleted after so many entries.
+REPLY_ENTRIES = 4096
+#: Most directories below another that a helper keeps for itself.
+KEPT_DIRECTORIES = 4096
+
+
+class RemoveWork:
+    """Called in a helper with one batch at a time."""
+
+    def __init__(self, anchor: Anchor, loops: Loops) -> None:
+        self._anchor = anchor
+        self._loops = loops
+
+    def __call__(self, message: Message, voice: Voice) -> Message:
+        """Clear or drop a batch of directories."""
+        kind, paths, stretch = message
+        self._begin()
+        self._done = 0
+        if kind == "drop":
+            self._drop_all(paths)
+            return self._reply(paths)
+        self._todo = [(path, False) for path in reversed(paths)]
+        while self._todo and self._done < stretch:
+            voice.tick()
+            path, emptied = self._todo.pop()
+            if emptied:
+                self._drop_all([path])
+            else:
+                self._clear(voice, path)
+        self._hand_back()
+        return self._reply([])
+
+    def _begin(self) -> None:
+        self._files = self._dropped = 0
+        self._below: list[str] = []
+        self._emptied: list[str] = []
+        self._left: list[tuple[str, str]] = []
+
+    def _reply(self, tried: list[str]) -> Message:
+        sums = (self._below, self._emptied, self._dropped)
+        return (self._files, *sums, self._left, tried)
+
+    def _hand_back(self) -> None:
+        """Leave what was not come to, and the dropping of what was begun, to the parent."""
+        self._below += [path for path, emptied in self._todo if not emptied]
+        self._emptied += [path for path, emptied in self._todo if emptied]
+        self._todo.clear()
+
+    def _clear(self, voice: Voice, path: str) -> None:
+        """Empty a directory; it is dropped after what is below it, but not the root."""
+        if path:
+            self._todo.append((path, True))
+        try:
+            self._empty(voice, path)
+        except OSError as error:
+            self._resist(path, error)
+
+    def _resist(self, path: str, error: OSError) -> None:
+        if error.errno != errno.ENOENT:
+            self._left.append((path, error.strerror or str(error)))
+
+    def _empty(self, voice: Voice, path: str) -> None:
+        """Unlink everything but directories, a piece of the directory at a time."""
+        fd = self._open(path)
+        try:
+            for count, below, others in self._loops.unlink(fd, voice.flag, many=not voice.limited):
+                self._files += count
+                self._done += count
+                voice.pace(count)
+                voice.tick()
+                self._todo += [(join(path, name), False) for name in below]
+                for name in others:
+                    self._entry(fd, path, name)
+                if len(self._todo) > KEPT_DIRECTORIES:
+                    self._hand_back()
+                if self._files >= REPLY_ENTRIES or self._below:
+                    voice.reply(self._reply([]))
+                    self._begin()
+        finally:
+            os.close(fd)
+
+    def _entry(self, fd: int, path: str, name: str) -> None:
+        """Unlink what resisted at first, by the full rules."""
+        try:
+            status = os.stat(name, dir_fd=fd, follow_symlinks=False)
+            if stat.S_ISDIR(status.st_mode):
+                self._todo.append((join(path, name), False))
+            else:
+                self._unlink(fd, name)
+                self._files += 1
+                self._done += 1
+        except OSError as error:
+            self._resist(join(path, name), error)
+
+    def _open(self, path: str) -> int:
+        try:
+            return self._anchor.open(path)
+        except PermissionError:
+            fd = self._anchor.open(path, READ_DIRECTORY | os.O_PATH)
+            try:
+                os.chmod(f"/proc/self/fd/{fd}", stat.S_IRWXU)
+            finally:
+                os.close(fd)
+            return self._anchor.open(path)
+
+    def _unlink(self, fd: int, name: str) -> None:
+        try:
+            os.unlink(name, dir_fd=fd)
+        except PermissionError:
+            self._unlock(fd, name)
+            os.unlink(name, dir_fd=fd)
+
+    def _unlock(self, directory: int, name: str) -> None:
+        """Take away what protects an entry: flags on it or on its directory, a missing right."""
+        unlock(directory)
+        status = os.stat(name, dir_fd=directory, follow_symlinks=False)
+        if stat.S_ISREG(status.st_mode) or stat.S_ISDIR(status.st_mode):
+            flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+            fd = os.open(name, flags, dir_fd=directory)
+            try:
+                unlock(fd)
+            finally:
+                os.close(fd)
+        if os.geteuid() == os.fstat(directory).st_uid:
+            os.fchmod(directory, stat.S_IRWXU)
+
+    def _drop_all(self, paths: list[str]) -> None:
+        """Drop directories; siblings come together and share one opening of their parent."""
+        for parent, group in itertools.groupby(paths, key=lambda path: split_name(path)[0]):
+            try:
+                fd = self._anchor.open(parent)
+            except OSError as error:
+                self._resist(parent, error)
+                continue
+            try:
+                for path in group:
+                    self._drop(fd, path)
+            finally:
+                os.close(fd)
+
+    def _drop(self, fd: int, path: str) -> None:
+        try:
+            self._rmdir(fd, split_name(path)[1])
+            self._dropped += 1
+            self._done += 1
+        except OSError as error:
+            self._resist(path, error)
+
+    def _rmdir(self, fd: int, name: str) -> None:
+        try:
+            os.rmdir(name, dir_fd=fd)
+        except PermissionError:
+            self._unlock(fd, name)
+            os.rmdir(name, dir_fd=fd)
