@@ -15,7 +15,7 @@ from core import requests
 from core.connections import Database, connect
 from core.errors import InvalidParameters, TrashNotFound, VFolderExists, VFolderNotFound
 from core.events.herald import Herald
-from core.jobs import PRIORITY_DEFAULT, Job
+from core.jobs import PRIORITY_DEFAULT, Job, State
 from core.names import VFolderId, VFolderPath
 from core.nodes import NodeBook
 from core.request import Request
@@ -142,6 +142,7 @@ class Jobs:
         document["queue"] = None if place is None else {"position": place[0], "length": place[1]}
         if place is not None:
             document["state_reason"] = f"queue position {place[0]} of {place[1]}"
+        if job.state is State.QUEUED:
             if self.lists.at_rest(job.volume):
                 document["state_reason"] = f"volume {job.volume} is at rest until it is resumed"
             elif not self.nodes.serving(job.volume):

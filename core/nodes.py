@@ -23,6 +23,8 @@ FORGET_SECONDS = 86_400.0
 _NODES = PREFIX + "nodes"
 _SEEN = PREFIX + "nodes:seen"
 _DRAINING = PREFIX + "nodes:draining"
+#: The nodes that everybody was told of as being there.
+_TOLD = PREFIX + "nodes:told"
 
 
 class NodeVolume(Struct, frozen=True, kw_only=True):
@@ -72,9 +74,24 @@ class NodeBook:
             pipe.sismember(_DRAINING, node.id)
             return bool(pipe.execute()[2])
 
-    def leave(self, node: str) -> None:
-        """Say that a node is going down on purpose."""
-        self._redis.zrem(_SEEN, node)
+    def leave(self, node: str) -> bool:
+        """Say that a node is going down on purpose; whether nobody told so before."""
+        with self._redis.pipeline(transaction=True) as pipe:
+            pipe.zrem(_SEEN, node)
+            pipe.srem(_TOLD, node)
+            return bool(pipe.execute()[1])
+
+    def newly_here(self, node: str) -> bool:
+        """Whether a node that just told that it lives is to be announced: true for one asker."""
+        return bool(self._redis.sadd(_TOLD, node))
+
+    def newly_lost(self) -> list[str]:
+        """The announced nodes that fell silent; each is given to one asker only."""
+        with self._redis.pipeline(transaction=False) as pipe:
+            pipe.smembers(_TOLD)
+            pipe.zrangebyscore(_SEEN, self._now() - SILENCE_SECONDS, "+inf")
+            told, seen = pipe.execute()
+        return [name for name in sorted(set(told) - set(seen)) if self._redis.srem(_TOLD, name)]
 
     def drain(self, node: str, *, undo: bool = False) -> None:
         """Ask a node to finish politely and take nothing new, or to come back."""

@@ -30,6 +30,7 @@ _PROGRAMS = {
     "ceph": "ceph-mon",
     "compiler": "cc",
     "rabbitmq": "rabbitmq-server",
+    "network-namespaces": "ip",
 }
 _missing: dict[str, int] = {}
 

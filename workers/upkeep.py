@@ -16,6 +16,7 @@ from celery import bootsteps
 
 from backends.mounts import Mounts
 from core.connections import Database, connect
+from core.events.herald import Herald
 from core.jobs import Lane
 from core.nodes import BEAT_SECONDS, Node, NodeBook, NodeVolume, boot_clock, load_average
 from core.settings import Settings
@@ -54,6 +55,7 @@ class Upkeep(bootsteps.StartStopStep):
     def start(self, parent: Any) -> None:  # noqa: ANN401 - Celery's worker
         """Begin."""
         self._worker = parent
+        self._herald = Herald(self.settings)
         self._courier = Courier(self.settings)
         self._courier.start()
         self._answering = Answering(self.settings, self.mounts)
@@ -84,7 +86,8 @@ class Upkeep(bootsteps.StartStopStep):
             if self._stop.wait(BEAT_SECONDS):
                 break
         try:
-            book.leave(self._node_id)
+            if book.leave(self._node_id):
+                self._herald.node_left(self._node_id, "stopped")
         except redis.RedisError as error:
             _log.warning("node record left to its end", reason=type(error).__name__)
 
@@ -92,10 +95,19 @@ class Upkeep(bootsteps.StartStopStep):
         volumes = self.mounts.state()
         NODE.ask(on_request=book.tell(self._node(volumes)))
         self._mark_reached()
+        self._announce(book, volumes)
         self._answering.follow()
         self._follow(volumes)
         self._take_back(store)
         self._reap(client, store)
+
+    def _announce(self, book: NodeBook, volumes: dict[str, NodeVolume]) -> None:
+        """Tell everybody of this node, and of others that fell silent."""
+        if book.newly_here(self._node_id):
+            proven = [name for name, volume in volumes.items() if volume.proven]
+            self._herald.node_joined(self._node_id, proven)
+        for lost in book.newly_lost():
+            self._herald.node_left(lost, "lost")
 
     def _mark_reached(self) -> None:
         now = boot_clock()

@@ -6,7 +6,7 @@ from typing import Any
 import redis
 
 from core.connections import Database, connect
-from core.events import Bus, updated
+from core.events import Bus, Event, updated
 from core.events.outbox import Outbox
 from core.jobs import Job
 from core.settings import Settings
@@ -53,6 +53,21 @@ class Herald:
         if not total:
             done, total = snapshot["done_items"], snapshot["total_items"]
         self._update(job, float(done or 0), float(total or 0), snapshot["text"])
+
+    def node_joined(self, node: str, volumes: list[str]) -> None:
+        """A node has come, or come back."""
+        self._broadcast(Event("node_joined", {"node_id": node, "volumes": volumes}))
+
+    def node_left(self, node: str, reason: str) -> None:
+        """A node has gone: `stopped` on purpose, `lost` when it fell silent."""
+        self._broadcast(Event("node_left", {"node_id": node, "reason": reason}))
+
+    def _broadcast(self, event: Event) -> None:
+        _log.info("event told", name=event.name, **event.fields)
+        try:
+            self.bus.broadcast(event)
+        except redis.RedisError as error:
+            _log.warning("event not told", name=event.name, reason=type(error).__name__)
 
     def ended(self) -> None:
         """Some job ended: tell every end that was not told."""
