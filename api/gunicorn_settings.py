@@ -54,6 +54,8 @@ def for_door(door: str, settings: Settings) -> dict[str, Any]:
         "worker_tmp_dir": "/dev/shm" if os.path.isdir("/dev/shm") else None,  # noqa: S108 - not ours to make safe: gunicorn uses mkstemp
         # Tickets travel in the query string; the largest the parser takes.
         "limit_request_line": 8190,
+        # `Upload-Concat` names every part by its URL, ticket included: 64 KiB are about 100 parts.
+        "limit_request_field_size": 64 * 1024,
         # X-Forwarded-* is read in one place, the app, and only from trusted hops.
         "forwarded_allow_ips": "",
         # One socket per user in the home directory: several doors would fight for it.

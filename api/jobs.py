@@ -15,6 +15,7 @@ from core import requests
 from core.connections import Database, connect
 from core.errors import InvalidParameters, TrashNotFound, VFolderExists, VFolderNotFound
 from core.events.herald import Herald
+from core.extraction import ExtractRequest
 from core.jobs import PRIORITY_DEFAULT, Job, State
 from core.names import VFolderId, VFolderPath
 from core.nodes import NodeBook
@@ -30,6 +31,14 @@ from core.upkeep_requests import RestoreRequest
 RETRY_AFTER_MIN, RETRY_AFTER_MAX = 1, 30
 #: One second of waiting more per this many seconds of age.
 AGE_PER_RETRY_SECOND = 20.0
+
+
+@dataclass(frozen=True, slots=True)
+class Named:
+    """A vfolder by its names."""
+
+    volume: str
+    vfolder: VFolderId
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +109,7 @@ class Jobs:
         Raises:
             UnknownVolume: it is not configured here.
             VFolderNotFound: the source is not there.
-            VFolderExists: the target is there.
+            VFolderExists, EntryExists: the target is there.
             TrashNotFound: nothing is there to be restored.
         """
         for volume in {request.volume, request.home}:
@@ -118,6 +127,8 @@ class Jobs:
                 self._must_exist(request.volume, request.vfolder)
             case RestoreRequest():
                 self._must_be_restorable(request)
+            case ExtractRequest():
+                self._must_be_free(request)
             case _:
                 pass
 
@@ -134,6 +145,10 @@ class Jobs:
 
     def _exists(self, volume: str, vfolder: str) -> bool:
         return self._reach.on_volume(volume, acts.exists, VFolderId.parse(vfolder))
+
+    def _must_be_free(self, request: ExtractRequest) -> None:
+        place = Named(request.volume, VFolderId.parse(request.vfolder))
+        self._reach.in_vfolder(place, acts.check_free, VFolderPath.parse(request.target))
 
     def document(self, job: Job) -> dict[str, Any]:
         """The job as callers see it, with its place in the queue."""

@@ -36,6 +36,7 @@ from backends.base import (
 from backends.posix import PosixBackend
 from backends.speed import measured
 from core.errors import (
+    EntryExists,
     EntryNotFound,
     EntryRefused,
     QuotaScopeExists,
@@ -138,6 +139,18 @@ def check_inside(root: int, path: VFolderPath) -> None:
         return
 
 
+def check_free(root: int, path: VFolderPath) -> None:
+    """Nothing, unless something has that name.
+
+    Raises:
+        EntryExists: so it is.
+        PathEscape: the path leads out.
+    """
+    with suppress(EntryNotFound):
+        paths.stat_beneath(root, path, follow=False)
+        raise EntryExists("Something of that name is there; a new name is needed.")
+
+
 @dataclass(frozen=True, slots=True)
 class Piece:
     """Some bytes of a file, and which file it was."""
@@ -224,6 +237,7 @@ ON_VOLUME = _named(
 #: Acts that take the descriptor of a vfolder's root first.
 IN_VFOLDER = _named(
     check_inside,
+    check_free,
     read_piece,
     entries.make_directory,
     entries.rename,

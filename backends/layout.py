@@ -2,6 +2,7 @@
 
     <scope>/<2>/<2>/<28>                 a vfolder: agents mount exactly this
     <scope>/.vfolder/staging/<job id>    a result growing
+    <scope>/.vfolder/staging/<job id>.archive   an upload that a job unpacks
     <scope>/.vfolder/uploads/<upload id> upload bytes
     <scope>/.vfolder/trash/<job id>      renamed away, until purged
     <scope>/.vfolder/jobs/<job id>.manifest
@@ -28,6 +29,7 @@ TRASH = "trash"
 JOBS = "jobs"
 META = "meta"
 REPORT_SUFFIX = ".report"
+ARCHIVE_SUFFIX = ".archive"
 #: At the top of the volume only: scopes being made, and what was asked of their limits.
 MAKING = "making"
 LIMITS = "limits"
@@ -59,6 +61,11 @@ def scope_area(directory: str, room: str) -> PurePosixPath:
 def staging(scope: QuotaScope | None, job: str) -> PurePosixPath:
     """Where the result of a job grows."""
     return area(scope, STAGING) / job
+
+
+def archive(scope: QuotaScope | None, job: str) -> PurePosixPath:
+    """The uploaded archive that a job unpacks."""
+    return area(scope, STAGING) / f"{job}{ARCHIVE_SUFFIX}"
 
 
 def upload(scope: QuotaScope | None, upload_id: str) -> PurePosixPath:

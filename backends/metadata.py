@@ -9,7 +9,7 @@ from secrets import token_hex
 from backends import descriptors, layout
 from backends.base import Backend
 from backends.refusals import translated
-from backends.uploads import HasRoot
+from backends.upload_places import HasRoot
 from core.errors import InvalidParameters, Unsupported
 from core.names import VFolderId
 

@@ -13,7 +13,7 @@ from uuid import uuid4
 
 from backends import descriptors, entries, layout, paths, quick_usage, soft_quota
 from backends.base import Backend
-from backends.uploads import HasRoot
+from backends.upload_places import HasRoot
 from core.errors import EntryNotFound, Unsupported
 from core.names import VFolderId, VFolderPath
 

@@ -10,7 +10,7 @@ from pathlib import PurePosixPath
 
 from backends import descriptors, layout
 from backends.base import Backend
-from backends.uploads import HasRoot
+from backends.upload_places import HasRoot
 from core.upload_store import UploadStore
 
 #: A staging file without a record is left alone this long: its record may be about to be written.

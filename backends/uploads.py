@@ -11,15 +11,15 @@ import errno
 import fcntl
 import os
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
-from typing import Protocol, runtime_checkable
+from contextlib import contextmanager
 
 import msgspec
 
-from backends import descriptors, layout, soft_quota, upload_room
+from backends import descriptors, soft_quota, upload_room
 from backends.admission import blame, check_digest, check_room
 from backends.base import Backend
 from backends.refusals import refusal, translated
+from backends.upload_places import HasRoot, give_to_job, parents, room_of
 from core.errors import (
     InvalidParameters,
     NoSpace,
@@ -33,14 +33,6 @@ from core.uploads import Upload, UploadExists, UploadNotFound
 
 #: The mode of a published file (rw-r--r--), whatever the process's umask is.
 FILE_MODE = 0o644
-
-
-@runtime_checkable
-class HasRoot(Protocol):
-    """Backends whose volume is a mounted directory."""
-
-    def root(self) -> AbstractContextManager[int]:
-        """A directory descriptor of the volume."""
 
 
 class Staging:
@@ -84,7 +76,7 @@ class Staging:
     def is_current(self) -> bool:
         """Whether the open file is still the upload's (a writer before us may have published)."""
         try:
-            with _room(self.backend, self.upload) as room:
+            with room_of(self.backend, self.upload) as room:
                 found = os.stat(self.upload.id, dir_fd=room, follow_symlinks=False)
         except FileNotFoundError:
             return False
@@ -110,8 +102,8 @@ class Staging:
             with (
                 translated(),
                 self.backend.open_vfolder(vfolder) as top,
-                _room(self.backend, self.upload) as room,
-                _parents(target, top) as parent,
+                room_of(self.backend, self.upload) as room,
+                parents(target, top) as parent,
             ):
                 os.fsync(self.descriptor)
                 size_bytes -= soft_quota.size_of(target.name, parent)
@@ -120,6 +112,30 @@ class Staging:
         except (NoSpace, QuotaExceeded) as error:
             raise blame(self.backend, vfolder.scope, error) from error
         upload_room.settle(self.backend, self.upload, size_bytes)
+
+    def hand_over(self, job: str) -> None:
+        """Leave the bytes to the job that unpacks them.
+
+        Raises:
+            StorageError: the volume refuses; the job will look here, too.
+        """
+        if not isinstance(self.backend, HasRoot):
+            raise Unsupported("This volume takes no uploads.")
+        scope = VFolderId.parse(self.upload.vfolder).scope
+        with translated(), self.backend.root() as root:
+            give_to_job(root, scope, self.upload.id, job)
+        upload_room.settle(self.backend, self.upload)
+
+    def make_durable(self) -> None:
+        """Check the digest of the whole and bring it to the disk.
+
+        Raises:
+            DigestMismatch: the bytes are not those announced.
+            StorageError: from the storage.
+        """
+        check_digest(self.descriptor, self.upload.digest)
+        with translated():
+            os.fsync(self.descriptor)
 
     def refused(self, error: OSError) -> StorageError:
         """The problem that a refusal of the file system means: its scope full, or its volume."""
@@ -158,13 +174,13 @@ def begin(backend: Backend, store: UploadStore, upload: Upload) -> Upload:
     except StorageError:
         upload_room.settle(backend, upload)
         raise
-    if upload.length == 0 and not upload.partial:
+    if upload.length == 0 and not upload.partial and not upload.extract:
         _publish_empty(backend, upload)
     return known
 
 
 def _begin(backend: Backend, store: UploadStore, upload: Upload) -> Upload:
-    with translated(), _room(backend, upload, make=True) as room:
+    with translated(), room_of(backend, upload, make=True) as room:
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
         try:
             descriptor = os.open(upload.id, flags, FILE_MODE, dir_fd=room)
@@ -192,7 +208,7 @@ def opened(backend: Backend, upload: Upload) -> Iterator[Staging]:
     """
     with translated():
         try:
-            with _room(backend, upload) as room:
+            with room_of(backend, upload) as room:
                 descriptor = os.open(upload.id, _OPEN_FILE, dir_fd=room)
         except FileNotFoundError:
             raise UploadNotFound("No such upload is open; it may have ended or expired.") from None
@@ -223,52 +239,10 @@ def remove(backend: Backend, upload: Upload) -> None:
     """Remove the staging file; absent is fine."""
     upload_room.settle(backend, upload)
     try:
-        with _room(backend, upload) as room:
+        with room_of(backend, upload) as room:
             os.unlink(upload.id, dir_fd=room)
     except FileNotFoundError:
         return
-
-
-@contextmanager
-def _room(backend: Backend, upload: Upload, *, make: bool = False) -> Iterator[int]:
-    path = layout.upload(VFolderId.parse(upload.vfolder).scope, upload.id).parent
-    if not isinstance(backend, HasRoot):
-        raise Unsupported("This volume takes no uploads.")
-    with backend.root() as root:
-        if make:
-            with descriptors.made(path, root, descriptors.HIDDEN_MODE) as room:
-                yield room
-        else:
-            with descriptors.opened(path, root) as room:
-                yield room
-
-
-@contextmanager
-def _parents(target: VFolderPath, top: int) -> Iterator[int]:
-    """The directory of the target, made if need be, each step beneath its parent."""
-    current = os.dup(top)
-    try:
-        for part in target.parent.parts:
-            below = _step(part, current)
-            os.close(current)
-            current = below
-        yield current
-    finally:
-        os.close(current)
-
-
-def _step(name: str, parent: int) -> int:
-    flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
-    for _ in range(descriptors.RACE_TRIES):
-        try:
-            return os.open(name, flags, dir_fd=parent)
-        except FileNotFoundError:
-            try:
-                os.mkdir(name, descriptors.PREFIX_MODE, dir_fd=parent)
-            except FileExistsError:
-                continue
-            os.fsync(parent)
-    raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
 
 
 def _publish_empty(backend: Backend, upload: Upload) -> None:
@@ -276,7 +250,7 @@ def _publish_empty(backend: Backend, upload: Upload) -> None:
     target = VFolderPath.parse(upload.path)
     vfolder = VFolderId.parse(upload.vfolder)
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-    with translated(), backend.open_vfolder(vfolder) as top, _parents(target, top) as parent:
+    with translated(), backend.open_vfolder(vfolder) as top, parents(target, top) as parent:
         try:
             os.close(os.open(target.name, flags, FILE_MODE, dir_fd=parent))
         except FileExistsError:

@@ -10,6 +10,7 @@ from typing import Any, ClassVar, Literal
 import msgspec
 
 from core.errors import InvalidParameters
+from core.extraction import ExtractRequest
 from core.jobs import Lane
 from core.names import VFolderId, VFolderPath
 from core.request import (
@@ -118,6 +119,7 @@ VERBS: dict[str, type[Request]] = {
         CloneRequest,
         DeleteRequest,
         DeleteFilesRequest,
+        ExtractRequest,
         TransferRequest,
         UsageRequest,
         RestoreRequest,

@@ -25,6 +25,7 @@ from workers.clone import Clone
 from workers.context import Context, Outcome
 from workers.delete import Delete, DeleteFiles
 from workers.drain import NODE
+from workers.extract import Extract
 from workers.incarnation import here
 from workers.purge import Purge, Restore
 from workers.run import Run, new_run_id
@@ -51,6 +52,7 @@ VERBS: dict[str, Callable[[Context, Any], Verb]] = {
     "clone": Clone,
     "delete": Delete,
     "delete-files": DeleteFiles,
+    "extract": Extract,
     "transfer": Transfer,
     "usage": Usage,
     "restore": Restore,

@@ -99,7 +99,7 @@ class Sweep:
                 return False
             if _is_kept(room, name):
                 return False
-            if is_report or name.endswith((".manifest", trash.NOTE_SUFFIX)):
+            if is_report or name.endswith((".manifest", trash.NOTE_SUFFIX, layout.ARCHIVE_SUFFIX)):
                 os.unlink(name, dir_fd=room)
             else:
                 remove_tree(room, name, control=Unattended())

@@ -15,12 +15,13 @@ from api.client.routes import blueprint
 from api.client.sessions import Session, opened, session
 from api.client.uploads import append, look, receive, terminate, told
 from api.client.writing import CHECKSUMS, Writer
-from backends import uploads
+from backends import acts, uploads
 from backends.admission import DIGESTS
+from backends.archives.members import Format
 from backends.refusals import translated
 from backends.uploads import Staging
 from core.errors import InvalidParameters
-from core.names import VFolderPath
+from core.names import VFolderId, VFolderPath
 from core.uploads import Progress, Upload, UploadNotFound
 
 #: Names of `Upload-Metadata` that tell where below a directory ticket a file goes, best first.
@@ -37,7 +38,8 @@ def create() -> Response:
     """Open an upload under a ticket; the Location of the answer is where its bytes go.
 
     A ticket for one file takes its name from the ticket, one for a directory from the metadata
-    (`relativePath`, else `filename`, else `name`).
+    (`relativePath`, else `filename`, else `name`). With `extract` (`tar` or `zip`) in the metadata
+    that is the name of a directory, into which a job unpacks the whole; `Upload-Job` names the job.
     """
     method = request.headers.get("X-HTTP-Method-Override", "").upper()
     if method in _OVERRIDES:
@@ -51,8 +53,7 @@ def create() -> Response:
     if upload.length is not None and upload.limit is not None and upload.length > upload.limit:
         raise tus.TooLong(f"The ticket allows {upload.limit} bytes.")
     made = replace(at, url_id=uploads.begin(at.backend, at.store, upload).id)
-    offset = _received(made)
-    answer = told(upload, offset, 201)
+    answer = _received(made)
     answer.headers["Location"] = _location(made)
     return answer
 
@@ -72,8 +73,26 @@ def _described(at: Session, kind: str) -> Upload:
         metadata=request.headers.get("Upload-Metadata", ""),
         digest=digests[0] if digests else "",
         partial=kind == "partial",
+        extract=_extract(at, words, kind),
         concat=request.headers["Upload-Concat"] if kind == "final" else "",
     )
+
+
+def _extract(at: Session, words: dict[str, str], kind: str) -> str:
+    """The archive that the upload is and that a job will unpack; empty for a plain file.
+
+    Raises:
+        InvalidParameters: no archive that is known, or one without a byte.
+        EntryExists: something has the name of the directory that would appear.
+    """
+    form = words.get("extract", "")
+    if not form or kind == "partial":
+        return ""
+    if form not in list(Format) or request.headers.get("Upload-Length") == "0":
+        raise InvalidParameters(f"extract is one of {', '.join(Format)}, of a byte or more.")
+    with at.backend.open_vfolder(VFolderId.parse(at.ticket.vfid)) as top:
+        acts.check_free(top, _path(at, words))
+    return form
 
 
 def _path(at: Session, words: dict[str, str]) -> VFolderPath:
@@ -88,23 +107,24 @@ def _path(at: Session, words: dict[str, str]) -> VFolderPath:
 
 
 @tus.does("creation-with-upload")
-def _received(at: Session) -> int:
+def _received(at: Session) -> Response:
     """Take the bytes that came with the creation, if any; publish what is complete already."""
     carries = content_length(request.environ) != 0
     if carries:
         tus.check_content_type(request.headers)
     progress = at.progress()
     if not carries and progress.upload.length != 0:
-        return 0
+        return told(progress.upload, 0, 201)
     with opened(at, progress) as staging, at.held(staging) as lease:
         writer = Writer(at.store, staging, lease)
         writer.settle(0)
         if carries:
             receive(writer, progress.upload, tus.checksum(request.headers, CHECKSUMS))
-        if finishing.is_complete(progress.upload, writer.offset):
+        upload = progress.upload
+        if finishing.is_complete(upload, writer.offset):
             with writer.giving_back():
-                finishing.publish(at.store, staging, lease, at.target(progress))
-        return writer.offset
+                upload = finishing.publish(at.store, staging, lease, at.target(progress))
+        return told(upload, writer.offset, 201)
 
 
 @blueprint.route("/upload/<upload_id>", methods=["POST"], provide_automatic_options=False)
@@ -136,8 +156,8 @@ def _concatenated(at: Session, upload: Upload, ids: list[str]) -> Response:
         for part in parts[1:]:
             _append(at, staging, part)
         staging.upload = msgspec.structs.replace(parts[0].upload, digest=upload.digest)
-        staging.publish(VFolderPath.parse(upload.path))
-    whole = msgspec.structs.replace(upload, length=total, finished=True)
+        whole = msgspec.structs.replace(upload, length=total)
+        whole = finishing.end(staging, whole, VFolderPath.parse(upload.path))
     at.store.create(whole)
     for part in parts:
         uploads.remove(at.backend, part.upload)

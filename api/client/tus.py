@@ -35,6 +35,8 @@ HEADERS = (
     "Upload-Concat",
     "Upload-Checksum",
     "Upload-Expires",
+    "Upload-Job",
+    "Upload-Job-State",
     "Tus-Version",
     "Tus-Extension",
     "Tus-Max-Size",

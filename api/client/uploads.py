@@ -49,21 +49,22 @@ def look(upload_id: str = "") -> Response:
         return told(progress.upload, progress.upload.length or 0)
     try:
         with opened(at, progress) as staging:
-            offset = _true_offset(at, staging, progress)
+            return _looked(at, staging, progress)
     except UploadNotFound:
         return _ended(at, progress)
-    return told(progress.upload, offset)
 
 
-def _true_offset(at: Session, staging: Staging, progress: Progress) -> int:
+def _looked(at: Session, staging: Staging, progress: Progress) -> Response:
     try:
         with at.held(staging, READ_WAIT_SECONDS, Wish.TO_READ) as lease:
             offset = min(lease.offset, staging.size())
             if finishing.is_complete(progress.upload, offset):
-                finishing.publish(at.store, staging, lease, at.target(progress))
-            return offset
+                return told(
+                    finishing.publish(at.store, staging, lease, at.target(progress)), offset
+                )
+            return told(progress.upload, offset)
     except LeaseHeld:
-        return at.progress().offset
+        return told(progress.upload, at.progress().offset)
 
 
 def _ended(at: Session, progress: Progress) -> Response:
@@ -107,10 +108,11 @@ def _append(at: Session, staging: Staging, lease: Lease, offset: int) -> Respons
     staging.upload = progress.upload
     upload_room.reserve(at.backend, progress.upload)
     receive(writer, progress.upload, checksum)
-    if finishing.is_complete(progress.upload, writer.offset):
+    upload = progress.upload
+    if finishing.is_complete(upload, writer.offset):
         with writer.giving_back():
-            finishing.publish(at.store, staging, lease, at.target(progress))
-    return told(progress.upload, writer.offset, 204)
+            upload = finishing.publish(at.store, staging, lease, at.target(progress))
+    return told(upload, writer.offset, 204)
 
 
 @tus.does("checksum")
@@ -169,6 +171,9 @@ def told(upload: Upload, offset: int, status: int = 200) -> Response:
         headers["Upload-Metadata"] = upload.metadata
     if upload.partial or upload.concat:
         headers["Upload-Concat"] = "partial" if upload.partial else upload.concat
+    if upload.job:
+        headers["Upload-Job"] = upload.job
+        headers["Upload-Job-State"] = finishing.job_state(upload) or "unknown"
     if not finishing.is_complete(upload, offset):
         headers["Upload-Expires"] = formatdate(time() + UPLOAD_TTL_SECONDS, usegmt=True)
     return Response(status=status, headers=headers)

@@ -51,6 +51,15 @@ class DeleteFilesBody(JobBody):
     recursive = fields.Boolean(load_default=False, truthy={True}, falsy={False})
 
 
+class ExtractBody(JobBody):
+    """Unpack an archive that is in a vfolder; its directory appears whole or not at all."""
+
+    vfolder = VFolderField("vfolder")
+    source = PathField("source")
+    target = PathField("target")
+    archive = fields.String(required=True, validate=validate.OneOf(["tar", "zip"]))
+
+
 class UsageBody(JobBody):
     """Count what a vfolder holds."""
 
@@ -61,6 +70,7 @@ VERB_BODIES: dict[str, type[JobBody]] = {
     "clone": CloneBody,
     "delete": DeleteBody,
     "delete-files": DeleteFilesBody,
+    "extract": ExtractBody,
     "transfer": TransferBody,
     "usage": UsageBody,
     "restore": RestoreBody,

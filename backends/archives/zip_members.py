@@ -1,0 +1,111 @@
+"""Zip archives from strangers (PKWARE APPNOTE 6.3.10): what `members` says, for zip."""
+
+import calendar
+import io
+import os
+import stat
+import zipfile
+from collections.abc import Iterator
+from struct import Struct
+
+from backends.archives.members import ArchiveRefused, Kind, Member, reading
+from core.names import PATH_MAX_BYTES, VFolderPath
+
+#: The list of entries is read into memory as a whole; a larger one is refused (about 2 million).
+DIRECTORY_BYTES_MAX = 256 << 20
+_UNIX = 3
+_ENCRYPTED = 1
+_UTF8 = 1 << 11
+_METHODS = frozenset({zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED})
+_END = Struct("<4s4H2LH")
+_LOCATOR_64 = Struct("<4sLQL")
+_END_64 = Struct("<4sQ2H2L4Q")
+_COMMENT_MAX = 0xFFFF
+_EXTRA = Struct("<2H")
+_TIMES = 0x5455
+
+
+class ZipArchive:
+    """A zip; its list at the end tells how much it holds, and is held to it."""
+
+    def __init__(self, file: io.FileIO, size: int) -> None:
+        _check_directory(file, size)
+        with reading():
+            self._zip = zipfile.ZipFile(file)
+        self._entries = self._zip.infolist()
+        self.entries = len(self._entries)
+        self.total_bytes = sum(info.file_size for info in self._entries)
+
+    def members(self) -> Iterator[Member]:
+        """See `Archive.members`."""
+        for info in self._entries:
+            with reading():
+                member = self._member(info)
+            yield member
+
+    def _member(self, info: zipfile.ZipInfo) -> Member:
+        if info.flag_bits & _ENCRYPTED or info.compress_type not in _METHODS:
+            raise ArchiveRefused("An entry is encrypted, or packed in a way that is not known.")
+        name = _name(info)
+        mode = info.external_attr >> 16 if info.create_system == _UNIX else 0
+        kind = _kind(name, mode)
+        target, size = "", 0
+        if kind is Kind.LINK:
+            target = os.fsdecode(self._read_link(info))
+        if kind is Kind.FILE:
+            size = info.file_size
+        read = self._zip.open(info).read if kind is Kind.FILE else lambda _: b""
+        return Member(VFolderPath.parse(name), kind, mode, _modified(info), size, target, read)
+
+    def _read_link(self, info: zipfile.ZipInfo) -> bytes:
+        if info.file_size > PATH_MAX_BYTES:
+            raise ArchiveRefused("A link says more than a path can.")
+        with self._zip.open(info) as content:
+            return content.read(PATH_MAX_BYTES)
+
+
+def _name(info: zipfile.ZipInfo) -> str:
+    """The name as its bytes were; a name that says nothing of its bytes is what Unix wrote."""
+    name = info.orig_filename
+    if info.flag_bits & _UTF8 or info.create_system != _UNIX:
+        return name
+    return os.fsdecode(name.encode("cp437"))
+
+
+def _kind(name: str, mode: int) -> Kind:
+    form = stat.S_IFMT(mode)
+    if form == stat.S_IFLNK:
+        return Kind.LINK
+    if form not in (0, stat.S_IFREG, stat.S_IFDIR):
+        raise ArchiveRefused("An entry is neither file, directory nor link.")
+    return Kind.DIRECTORY if name.endswith("/") else Kind.FILE
+
+
+def _modified(info: zipfile.ZipInfo) -> float | None:
+    """The extended timestamp (Info-ZIP) where there is one; else the local words, read as UTC."""
+    extra = info.extra
+    while len(extra) >= _EXTRA.size:
+        tag, size = _EXTRA.unpack_from(extra)
+        field = extra[_EXTRA.size : _EXTRA.size + size]
+        if tag == _TIMES and len(field) > 4 and field[0] & 1:  # noqa: PLR2004 - flags and 4 bytes
+            return float(int.from_bytes(field[1:5], "little", signed=True))
+        extra = extra[_EXTRA.size + size :]
+    try:
+        return float(calendar.timegm((*info.date_time, 0, 1, 0)))
+    except ValueError:
+        return None
+
+
+def _check_directory(file: io.FileIO, size: int) -> None:
+    """Refuse a list of entries that would not fit into memory, before it is read there."""
+    tail_at = max(0, size - _END.size - _COMMENT_MAX - _LOCATOR_64.size - _END_64.size)
+    tail = os.pread(file.fileno(), size - tail_at, tail_at)
+    at = tail.rfind(b"PK\x05\x06")
+    if at < 0 or len(tail) - at < _END.size:
+        raise ArchiveRefused("This is no zip archive, or its end is missing.")
+    listed: int = _END.unpack_from(tail, at)[5]
+    wide = tail.rfind(b"PK\x06\x06", 0, at)
+    if wide >= 0 and len(tail) - wide >= _END_64.size:
+        listed = max(listed if listed != 0xFFFFFFFF else 0, _END_64.unpack_from(tail, wide)[8])  # noqa: PLR2004 - «see the wide record»
+    if listed > DIRECTORY_BYTES_MAX:
+        raise ArchiveRefused("The zip archive lists too many entries; send it as a tar.")
