@@ -13,7 +13,7 @@ from core.names import VFolderId
 from core.settings import Settings
 from tests.support.doors import RunningDoor, running_door, settings_in
 from tests.support.node import wait_for
-from tests.support.valkey import running_valkey
+from tests.support.valkey import Valkey, running_valkey
 from tests.support.worker import running_worker
 
 MORE = """
@@ -93,3 +93,10 @@ def pair(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pair]:
         settings = settings_in(directory, valkey.url, MORE)
         with running_door("manager", settings) as door, running_worker(settings, "other"):
             yield Pair(settings, door)
+
+
+@pytest.fixture
+def valkey_alone(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Valkey]:
+    """A store for one site."""
+    with running_valkey(tmp_path_factory.mktemp("valkey-alone")) as server:
+        yield server

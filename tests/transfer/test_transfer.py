@@ -7,15 +7,9 @@ from pathlib import Path
 import pytest
 
 from tests.support.node import wait_for
+from tests.transfer.check import differences
 from tests.transfer.conftest import Pair, absent
 from tests.tree.trees import hostile
-
-
-def differences(source: Path, target: Path) -> str:
-    """What rsync would still do."""
-    command = ["rsync", "-aHAXn", "--checksum", "--delete", "--itemize-changes"]
-    done = subprocess.run([*command, f"{source}/", f"{target}/"], capture_output=True, check=True)
-    return done.stdout.decode("utf-8", "backslashreplace")
 
 
 def looks(path: Path) -> dict[str, tuple[int, ...]]:
@@ -247,3 +241,19 @@ def test_what_is_wrong_is_said_at_once(pair: Pair, body: dict[str, object], stat
     source, _ = pair.folder()
     response = pair.ask(**{"source": source, "target": absent(), **body})
     assert response.status_code == status, response.text
+
+
+@pytest.mark.part("rsync")
+def test_the_wires_clone_goes_to_another_volume_too(pair: Pair) -> None:
+    source, path = pair.folder()
+    hostile(path)
+    for special in ("fifo", "socket"):
+        (path / special).unlink()
+    target = absent()
+    body = {"src_volume": "local", "src_vfid": source, "dst_volume": "other", "dst_vfid": target}
+    job = pair.door.call("POST", "/folder/clone", body).json()["bgtask_id"]
+    ended = pair.ended(job)
+    assert ended["state"] == "succeeded", ended
+    assert ended["volume"] == "other", "the nodes of the target do the work"
+    assert differences(path, pair.path(target)) == ""
+    assert not pair.path(target, "local").exists()

@@ -1,0 +1,192 @@
+"""Fifty thousand files between real file systems, the run killed again and again."""
+
+import os
+import random
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from itertools import pairwise
+from pathlib import Path
+from uuid import uuid4
+
+import psutil
+import pytest
+
+from api.dispatch import bell
+from backends.tree.plan import PART_ENTRIES
+from core.connections import Database, connect
+from core.jobs import Job, State
+from core.names import VFolderId
+from core.requests import parse
+from core.settings import Settings
+from core.store import JobStore, Submission
+from tests.support.doors import settings_in
+from tests.support.loops import mounted
+from tests.support.node import wait_for
+from tests.support.valkey import Valkey
+from tests.support.worker import running_worker
+from tests.transfer.check import differences
+
+FILES, DIRECTORIES, KILLS = 50_000, 120, 5
+SIZE_BYTES = 2 * 1024**3
+MAKE = {
+    "ext4": ["mkfs.ext4", "-q", "-F", "-i", "8192"],
+    "xfs": ["mkfs.xfs", "-q"],
+    "btrfs": ["mkfs.btrfs", "-q", "-m", "single"],
+}
+#: Slow enough to be killed five times.
+BYTES_PER_SECOND = 25_000_000
+MORE = """
+[volume.ext4]
+backend = "vfs"
+path = "ext4/top"
+[volume.xfs]
+backend = "vfs"
+path = "xfs/top"
+[volume.btrfs]
+backend = "vfs"
+path = "btrfs/top"
+[vfolder.jobs]
+lease-seconds = 2.0
+max-losses = 100
+"""
+
+
+@dataclass
+class Yard:
+    """Three file systems, a worker, and what was whole in staging at each kill."""
+
+    settings: Settings
+    store: JobStore
+    worker: psutil.Process
+    random: random.Random
+    whole: list[dict[str, int]] = field(default_factory=list)
+
+    def path(self, volume: str, vfolder: VFolderId) -> Path:
+        return self.settings.directory / volume / "top" / vfolder.directory
+
+    def submit(self, source: tuple[str, VFolderId], target: tuple[str, VFolderId]) -> Job:
+        body = {
+            "verb": "transfer",
+            "volume": source[0],
+            "source": str(source[1]),
+            "target_volume": target[0],
+            "target": str(target[1]),
+            "bytes_per_second": BYTES_PER_SECOND,
+        }
+        return self.store.submit(Submission(parse(body)))
+
+    def done_items(self, job: Job) -> int:
+        progress = self.store.get(job.id).member("progress") or {}
+        return int(progress["done_items"]) if progress.get("phase") == "copy" else 0
+
+    def kill_at(self, job: Job, items: int, staged: Path) -> bool:
+        """Kill the run when it has done so much; False when it was past copying before."""
+        wait_for(lambda: self.done_items(job) >= items or self.over(job), 60)
+        if self.over(job):
+            return False
+        run = psutil.Process(int(self.store.get(job.id).fields["process"].partition(":")[2]))
+        helpers = run.children()
+        self.worker.suspend()  # nobody goes on before we have looked
+        run.kill()
+        wait_for(lambda: not any(map(is_alive, [run, *helpers])))
+        self.whole.append(whole_files(staged))
+        self.worker.resume()
+        attempt = self.store.get(job.id).attempt
+        wait_for(lambda: self.store.get(job.id).attempt > attempt, 30)
+        return True
+
+    def over(self, job: Job) -> bool:
+        found = self.store.get(job.id)
+        phase = (found.member("progress") or {}).get("phase")
+        return found.state.ended or phase in ("verify", "publish")
+
+    def ended(self, job: Job) -> Job:
+        return (
+            wait_for(lambda: found if (found := self.store.get(job.id)).state.ended else None, 120)
+            or job
+        )
+
+
+def is_alive(process: psutil.Process) -> bool:
+    try:
+        return process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
+def whole_files(top: Path) -> dict[str, int]:
+    """The inodes of the files that have their content and their time: paths from the top."""
+    found = {}
+    for directory, _, names in os.walk(top):
+        for name in names:
+            status = os.lstat(os.path.join(directory, name))
+            if status.st_mtime < OLD:
+                found[os.path.relpath(os.path.join(directory, name), top)] = status.st_ino
+    return found
+
+
+#: All files are older than this, but for those that are being written (seconds of the epoch).
+OLD = 1_600_000_000
+
+
+def planted(top: Path, dice: random.Random) -> None:
+    """A tree as people have them: many small files, some links, a few big files."""
+    top.mkdir(parents=True)
+    for number in range(DIRECTORIES):
+        (top / f"d{number % 11}/e{number}").mkdir(parents=True)
+    folders = [top / f"d{n % 11}/e{n}" for n in range(DIRECTORIES)]
+    data = dice.randbytes(40_000)
+    for number in range(FILES):
+        path = folders[number % DIRECTORIES] / f"f{number}"
+        path.write_bytes(data[: int(dice.expovariate(1 / 2000)) % 40_000])
+        when = OLD - number
+        os.utime(path, (when, when))
+    for number in range(0, 1000, 10):
+        os.link(folders[number % DIRECTORIES] / f"f{number}", top / f"hard{number}")
+        (top / f"link{number}").symlink_to(f"d1/f{number}")
+    os.setxattr(top / "hard0", "user.note", b"kept")
+    os.chown(top / "hard10", 1234, 4321)
+    (top / "d1").chmod(0o2750)
+
+
+@pytest.fixture
+def yard(tmp_path: Path, valkey_alone: Valkey) -> Iterator[Yard]:
+    with ExitStack() as held:
+        for kind, make in MAKE.items():
+            held.enter_context(mounted(tmp_path / kind, make, size_bytes=SIZE_BYTES))
+        settings = settings_in(tmp_path, valkey_alone.url, MORE)
+        pid = held.enter_context(running_worker(settings, "btrfs"))
+        client = held.enter_context(connect(settings, Database.JOBS))
+        store = JobStore(client, bell(settings))
+        yield Yard(settings, store, psutil.Process(pid), random.Random(9))
+
+
+@pytest.mark.slow
+@pytest.mark.part("rsync")
+@pytest.mark.part("xfs")
+@pytest.mark.part("btrfs")
+def test_killed_five_times_it_still_equals_its_source(yard: Yard) -> None:
+    places = [(kind, VFolderId.parse(f"user:{uuid4()}/{uuid4().hex}")) for kind in MAKE]
+    planted(yard.path(*places[0]), yard.random)
+    for source, target in pairwise(places):
+        yard.whole.clear()
+        job = yard.submit(source, target)
+        scope = target[1].scope
+        assert scope is not None
+        top = yard.settings.directory / target[0] / "top" / scope.directory
+        staged = top / ".vfolder/staging" / job.id / "tree"
+        moments = sorted(yard.random.randrange(1, FILES * 9 // 10) for _ in range(KILLS))
+        kills = [yard.kill_at(job, moment, staged) for moment in moments]
+        ended = yard.ended(job)
+        assert ended.state is State.SUCCEEDED, ended.document()
+        assert all(kills), f"killed {sum(kills)} times"
+        assert ended.losses == KILLS
+        result = yard.path(*target)
+        assert differences(yard.path(*source), result) == ""
+        final = whole_files(result)
+        for before in yard.whole:
+            redone = sum(final[path] != inode for path, inode in before.items())
+            assert redone < PART_ENTRIES, f"{redone} files were copied once more"
+            print(f"{source[0]} to {target[0]}: {len(before)} whole, {redone} redone")  # noqa: T201
+        assert not (staged.parent).exists()
