@@ -22,6 +22,7 @@ from core.nodes import NodeBook
 from core.settings import Settings
 from core.store import PREFIX
 from core.telemetry import logger
+from core.thresholds import above
 
 #: The oldest waiting jobs looked at; the age of a queue behind all of them is not known.
 OLDEST_MAX = 1000
@@ -72,7 +73,8 @@ class ClusterGauges(Collector):
         """Read the store; when it is away, only that is said."""
         up = _gauge("vfolder_store_up", "Whether the store of jobs answers.")
         try:
-            found = [*self._of_jobs(), *self._of_uploads(), *self._of_nodes(), *self._of_speed()]
+            found = [*self._of_jobs(), *self._of_uploads(), *self._of_nodes()]
+            found += [*self._of_quota(), *self._of_speed()]
         except RedisError as error:
             _log.warning("store not read for metrics", reason=type(error).__name__)
             up.add_metric([], 0.0)
@@ -129,6 +131,14 @@ class ClusterGauges(Collector):
         states = Counter(_state(node) for node in NodeBook(self._jobs).all())
         for state in ("alive", "draining", "silent"):
             family.add_metric([state], states[state])
+        yield family
+
+    def _of_quota(self) -> Iterator[Metric]:
+        says = "Quota scopes at or above a share of their limit (percent), and below the next."
+        family = _gauge("vfolder_quota_scopes_above", says, "volume", "percent")
+        for volume in self._volumes:
+            for percent, count in above(self._jobs, volume).items():
+                family.add_metric([volume, str(percent)], count)
         yield family
 
     def _of_speed(self) -> Iterator[Metric]:

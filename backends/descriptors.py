@@ -97,6 +97,15 @@ def exists(path: PurePosixPath, dir_fd: int) -> bool:
     return True
 
 
+def names(path: str | PurePosixPath, dir_fd: int) -> list[str]:
+    """What a directory holds, sorted; nothing when it is not there."""
+    try:
+        with opened(path, dir_fd) as directory:
+            return sorted(os.listdir(directory))
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+
+
 def rename_new(source: str, source_fd: int, target: str, target_fd: int) -> None:
     """As `rename_noreplace`, then sync both directories (which must be open for reading).
 

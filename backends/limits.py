@@ -68,3 +68,8 @@ def forget(root: int, scope: QuotaScope) -> None:
     with suppress(FileNotFoundError), descriptors.opened(_ROOM, root) as room:
         os.unlink(scope.directory, dir_fd=room)
         os.fsync(room)
+
+
+def names(root: int) -> list[str]:
+    """The directories of all scopes that something was asked for; drafts are left out."""
+    return [name for name in descriptors.names(_ROOM, root) if "." not in name]

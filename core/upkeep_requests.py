@@ -2,7 +2,8 @@
 
 from uuid import UUID
 
-from core.request import OneVFolder, wrong
+from core.names import QuotaScope
+from core.request import OneVFolder, Request, wrong
 
 
 def _check_id(name: str, text: str) -> None:
@@ -39,3 +40,24 @@ class PurgeRequest(OneVFolder, frozen=True, kw_only=True, tag="purge"):
         """The ids parse."""
         super().check()
         _check_id("trash", self.trash)
+
+
+class RescanRequest(Request, frozen=True, kw_only=True, tag="rescan"):
+    """Count what the quota scopes of a volume really hold, and tell what is odd."""
+
+    #: Only this quota scope; None is all, and the top of the volume.
+    owner: str | None = None
+    #: Put right what can be; else it is only told.
+    repair: bool = False
+
+    def natural(self) -> str:
+        """One rescan at a time of the same scopes."""
+        return f"{self.volume}/{self.scope()}"
+
+    def scope(self) -> str:
+        """The one that is asked for."""
+        return str(QuotaScope.parse(self.owner)) if self.owner else ""
+
+    def check(self) -> None:
+        """The id parses."""
+        self.scope()

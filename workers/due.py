@@ -4,16 +4,28 @@ Called by the sweep, on any node and any number of times: a job that is asked fo
 """
 
 import os
+import random
+import time
+from typing import cast
+from uuid import UUID
 
-from backends import descriptors, layout, trash
+from backends import descriptors, layout, limits, trash
 from backends.posix import PosixBackend
+from core.errors import Locked, StorageError
+from core.names import QuotaScope, ScopeKind
 from core.request import Request
 from core.settings import Settings
-from core.store import JobStore, Submission
-from core.upkeep_requests import PurgeRequest
+from core.store import PREFIX, JobStore, Submission
+from core.telemetry import logger
+from core.thresholds import Thresholds
+from core.upkeep_requests import PurgeRequest, RescanRequest
+
+_log = logger(__name__)
 
 #: Purges that one sweep asks for; the next takes the rest.
 PURGES_MAX = 200
+#: A period is this share of itself, by chance, so that volumes do not fall in step.
+JITTER = (0.9, 1.1)
 #: Who asks, as lists of jobs show it.
 REQUESTER = "sweep"
 
@@ -28,8 +40,39 @@ class Due:
         self._volume = backend.mount.volume
 
     def __call__(self) -> int:
-        """Ask for what is due; how many jobs."""
-        return self._purges()
+        """Ask for what is due, and look at thresholds; how many jobs."""
+        self._look()
+        return self._purges() + self._rescan()
+
+    def _look(self) -> None:
+        """Tell of scopes that rose to a threshold; costs a few system calls for each."""
+        thresholds = Thresholds(self._settings)
+        with self._backend.root() as root:
+            names = limits.names(root)
+        for name in names:
+            try:
+                found = self._backend.describe_scope(QuotaScope(ScopeKind.USER, UUID(name)))
+            except StorageError as error:  # gone meanwhile, or the rescan's to tell
+                _log.info("quota scope not described", reason=error.title)
+                continue
+            thresholds.look(self._volume, name, found.used_bytes, found.limit_bytes)
+
+    def _rescan(self) -> int:
+        """Whether a rescan was due: the first at any moment of a period, then one in each."""
+        period = self._settings.vfolder.sweeps.rescan_seconds
+        if not period:
+            return 0
+        redis, key = self._store.redis, f"{PREFIX}rescan-due:{self._volume}"
+        due = cast("str | None", redis.get(key))
+        at = time.time()
+        if due is None:
+            redis.set(key, at + random.random() * period, nx=True)  # noqa: S311 - no secret
+            return 0
+        if at < float(due):
+            return 0
+        redis.set(key, at + period * random.uniform(*JITTER))  # noqa: S311 - no secret
+        self._ask(RescanRequest(volume=self._volume))
+        return 1
 
     def _purges(self) -> int:
         asked = 0
@@ -53,6 +96,12 @@ class Due:
         return min(len(over), most)
 
     def _ask(self, request: Request) -> None:
+        try:
+            self._submit(request)
+        except Locked:  # somebody asked for it in other words, and it is at work
+            _log.info("already asked for", verb=request.verb)
+
+    def _submit(self, request: Request) -> None:
         jobs = self._settings.vfolder.jobs
         self._store.submit(
             Submission(request, requester=REQUESTER, ring_again_seconds=jobs.ring_again_seconds)

@@ -52,9 +52,13 @@ class Manifest:
 
     def last(self, kind: str) -> dict[str, Any] | None:
         """The newest mark of a kind."""
+        found = self.all(kind)
+        return found[-1] if found else None
+
+    def all(self, kind: str) -> list[dict[str, Any]]:
+        """The marks of a kind, in their order."""
         marks = (record for _, record in self.record.records() if record[0] == _MARK)
-        found = [facts for _, name, facts in marks if name == kind]
-        return dict(found[-1]) if found else None
+        return [dict(facts) for _, name, facts in marks if name == kind]
 
     def remove(self, root_fd: int) -> None:
         """Take the file away; the fence holds until `close`."""

@@ -28,6 +28,7 @@ from workers.drain import NODE
 from workers.extract import Extract
 from workers.incarnation import here
 from workers.purge import Purge, Restore
+from workers.rescan import Rescan
 from workers.run import Run, new_run_id
 from workers.transfer import Transfer
 from workers.usage import Usage
@@ -57,6 +58,7 @@ VERBS: dict[str, Callable[[Context, Any], Verb]] = {
     "usage": Usage,
     "restore": Restore,
     "purge": Purge,
+    "rescan": Rescan,
 }
 
 

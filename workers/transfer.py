@@ -11,7 +11,7 @@ from contextlib import ExitStack
 from itertools import islice
 from typing import Any
 
-from backends import layout
+from backends import layout, soft_quota
 from backends.admission import blame, check_capacity
 from backends.tree import (
     SUBSTANCE,
@@ -88,6 +88,7 @@ class Transfer:
 
     def undo(self) -> None:
         """Remove the staging: of a cancelled transfer nothing else was touched."""
+        soft_quota.settle(self._to.backend, self._to.vfolder.scope, self._run.job.id)
         with self._context.room(self._root, self._staging.parent) as parent:
             self._run.phase("clean up")
             remove_tree(parent, self._staging.name, control=self._run)
@@ -197,7 +198,9 @@ class Transfer:
         return receipt
 
     def _check_room(self, _items: int | None, size_bytes: int | None) -> None:
-        same = self._from.backend is self._to.backend
+        backend, scope = self._to.backend, self._to.vfolder.scope
+        soft_quota.reserve(backend, scope, self._run.job.id, size_bytes or 0)
+        same = self._from.backend is backend
         if self._run.job.attempt > 1 or not size_bytes or (same and self._to.backend.reflinks()):
             return
         check_capacity(self._to.backend, size_bytes)
@@ -243,6 +246,8 @@ class Transfer:
 
     def _outcome(self, manifest: Manifest) -> Outcome:
         facts = manifest.last("copied") or {}
+        size_bytes, job = int(facts.get("copied_bytes", 0)), self._run.job.id
+        soft_quota.settle(self._to.backend, self._to.vfolder.scope, job, size_bytes, once=True)
         laid = manifest.last("laid") or {"dropped": 0, "failed": 0}
         refused = bool(self._request.delete_extra and facts.get("extra") and not facts["sure"])
         whole = facts.get("complete", False) and not laid["failed"] and not refused

@@ -1,5 +1,6 @@
 """Quota scopes: the owners that limits apply to."""
 
+from contextlib import suppress
 from dataclasses import asdict
 
 from flask import Response
@@ -17,7 +18,7 @@ from api.schemas.quota_scopes import (
     ScopeUsage,
 )
 from backends import acts
-from core.errors import QuotaScopeExists, QuotaScopeNotFound
+from core.errors import Locked, QuotaScopeExists, QuotaScopeNotFound
 
 blueprint = Resource("quota-scopes", __name__, description="Owners that limits apply to.")
 
@@ -59,9 +60,17 @@ def get_quota_scope(body: OneScope) -> Response:
     Act(takes=LimitScopeBody, gives={204: Answer("Set.")}),
 )
 def set_quota_scope_limit(body: ScopeLimit) -> Response:
-    """Limit a quota scope; it is made when it is absent."""
+    """Limit a quota scope; it is made when it is absent.
+
+    Where this service holds the limit and the scope is big, a job is asked to count it.
+    """
     limit = body.options["limit_bytes"]
-    current_door().reach.on_volume(body.volume, acts.set_limit, body.scope, limit)
+    door = current_door()
+    door.reach.on_volume(body.volume, acts.set_limit, body.scope, limit)
+    found = door.reach.on_volume(body.volume, acts.describe_scope, body.scope)
+    if found.enforced == "soft" and found.used_bytes is None:
+        with suppress(Locked):  # a rescan is at work already
+            door.jobs.submit({"verb": "rescan", "volume": body.volume, "owner": str(body.scope)})
     return no_content()
 
 

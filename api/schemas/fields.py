@@ -82,9 +82,10 @@ class ScopeField(_Parsed):
     openapi: ClassVar[OpenApi] = {"type": ["string"], "pattern": SCOPE_PATTERN}
     parse = QuotaScope.parse
 
-    def __init__(self, key: str = "qsid") -> None:
+    def __init__(self, key: str = "qsid", *, optional: bool = False) -> None:
+        absent: dict[str, Any] = {"load_default": None, "allow_none": True}
         super().__init__(
-            required=True,
+            **(absent if optional else {"required": True}),
             data_key=key,
             metadata={
                 "description": "Quota scope: `user:<uuid>` or `project:<uuid>`.",

@@ -11,7 +11,7 @@ from api.schemas.fields import Body
 from api.schemas.job_body import JobBody
 from api.schemas.verbs import VERB_BODIES
 from core.jobs import Lane, State
-from core.names import VFolderId, VFolderPath
+from core.names import QuotaScope, VFolderId, VFolderPath
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +52,7 @@ def _plain(value: Any) -> Any:  # noqa: ANN401 - what a field made
     """Ids and paths in their one text form."""
     if isinstance(value, list):
         return [_plain(item) for item in value]
-    return str(value) if isinstance(value, VFolderId | VFolderPath) else value
+    return str(value) if isinstance(value, QuotaScope | VFolderId | VFolderPath) else value
 
 
 class JobProgress(ma.Schema):

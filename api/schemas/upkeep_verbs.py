@@ -2,7 +2,7 @@
 
 from marshmallow import fields, validate
 
-from api.schemas.fields import VFolderField
+from api.schemas.fields import ScopeField, VFolderField
 from api.schemas.job_body import JobBody
 
 _JOB_ID = validate.Regexp(r"^[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}$")
@@ -28,4 +28,16 @@ class PurgeBody(JobBody):
         required=True,
         validate=_JOB_ID,
         metadata={"description": "The job that deleted it."},
+    )
+
+
+class RescanBody(JobBody):
+    """Count what the quota scopes of a volume really hold, and tell what is odd."""
+
+    owner = ScopeField("owner", optional=True)
+    repair = fields.Boolean(
+        load_default=False,
+        truthy={True},
+        falsy={False},
+        metadata={"description": "Put right what can be; else it is only told."},
     )

@@ -5,7 +5,7 @@ from marshmallow import fields, validate
 from api.schemas.fields import PathField, VFolderField
 from api.schemas.job_body import JobBody
 from api.schemas.transfers import TransferBody
-from api.schemas.upkeep_verbs import PurgeBody, RestoreBody
+from api.schemas.upkeep_verbs import PurgeBody, RescanBody, RestoreBody
 from core import requests
 
 
@@ -75,4 +75,5 @@ VERB_BODIES: dict[str, type[JobBody]] = {
     "usage": UsageBody,
     "restore": RestoreBody,
     "purge": PurgeBody,
+    "rescan": RescanBody,
 }
