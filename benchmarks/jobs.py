@@ -11,15 +11,16 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
 from uuid import UUID, uuid4
 
+import orjson
 import requests
 
 from backends.tree import CopyOptions, copy_tree
+from benchmarks._load import load, request
 from core.connections import Database, connect
 from core.jobs import State
 from core.requests import UsageRequest
@@ -30,7 +31,7 @@ from tests.support.valkey import Valkey, running_valkey
 from workers.drain import Drain
 from workers.run import Run
 
-SUBMITS = 2000
+SUBMIT_SECONDS = 5.0
 CALLERS = 8
 STARTS = 200
 INDEXED = 100_000
@@ -42,6 +43,7 @@ ROUNDS = 5
 #: Five times shorter than the default: five times the beats.
 LEASE_SECONDS = 6.0
 _VOLUME = "local"
+AUTH_HEADER = "X-BackendAI-Storage-Auth-Token"
 
 
 def main(_arguments: list[str]) -> None:
@@ -132,7 +134,7 @@ class Caller:
         settings = running.settings
         self.base = f"http://{settings.api.manager.address}"
         self._local = threading.local()
-        self._headers = {"X-BackendAI-Storage-Auth-Token": settings.api.manager.secret}
+        self._headers = {AUTH_HEADER: settings.api.manager.secret}
 
     @property
     def session(self) -> requests.Session:
@@ -166,15 +168,37 @@ class Caller:
 
 
 def submit_rate(running: Node) -> None:
+    """Deletes of absent vfolders: the cheapest job there is, so the door is what is measured."""
     caller = Caller(running)
-    folders = [f"user:{UUID(int=2)}/{uuid4().hex}" for _ in range(SUBMITS)]
-    began = time.perf_counter()
-    with ThreadPoolExecutor(CALLERS) as pool:
-        # A delete of an absent vfolder: the cheapest job there is, so the door is what is measured.
-        samples = list(pool.map(lambda f: timed(lambda: caller.submit(f, "delete"), 1)[0], folders))
-    took = time.perf_counter() - began
-    print(f"submit over HTTP, {CALLERS} callers, worker running  {SUBMITS / took:8.0f} /s")
-    tell("submit over HTTP", samples)
+    with running_store(running) as store:
+        store.pause_volume(_VOLUME)
+        _tell_submits(running, "alone")
+        store.pause_volume(_VOLUME, resume=True)
+    _until_idle(caller)
+    _tell_submits(running, "while a worker runs them")
+    _until_idle(caller)
+
+
+def _tell_submits(running: Node, how: str) -> None:
+    manager = running.settings.api.manager
+    headers = {AUTH_HEADER: manager.secret, "Content-Type": "application/json"}
+
+    def ask() -> bytes:
+        folder = f"user:{UUID(int=2)}/{uuid4().hex}"
+        body = {"verb": "delete", "volume": _VOLUME, "vfolder": folder}
+        return request("POST", "/v1/jobs", orjson.dumps(body), **headers)
+
+    door = running.pid_of(("api.serve", "manager"))
+    found = load(
+        manager.address.port, ask, server=door, connections=CALLERS, seconds=SUBMIT_SECONDS
+    )
+    print(
+        f"submit over HTTP, {how:25}{found.rate:8.0f} /s   median {found.p50_ms:8.2f} ms   "
+        f"p99 {found.p99_ms:8.2f} ms   door {found.cpu_us / 1000:.2f} ms of CPU"
+    )
+
+
+def _until_idle(caller: Caller) -> None:
     while caller.get("/v1/jobs?state=queued&limit=1")["jobs"]:
         time.sleep(0.2)
 

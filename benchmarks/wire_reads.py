@@ -52,7 +52,11 @@ class Server:
 
     def ask(self, data: bytes, connections: int = 16, seconds: float = SECONDS) -> Load:
         return load(
-            self.port, data, server=self.process.pid, connections=connections, seconds=seconds
+            self.port,
+            lambda: data,
+            server=self.process.pid,
+            connections=connections,
+            seconds=seconds,
         )
 
 
