@@ -1,5 +1,6 @@
 """Lists of jobs, newest first: by cursor, with filters; positions in the queue; a job's log."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any, cast
 
@@ -12,8 +13,9 @@ from core.store import PREFIX
 
 PAGE_DEFAULT = 50
 PAGE_MAX = 500
-#: Candidates looked at per round trip when several filters are given.
-BATCH = 500
+#: Candidates looked at per round trip: as many as are asked for at first, then more and more.
+BATCH_MAX = 5000
+GROWTH = 4
 #: Filters that have an index of their own, by the name callers use.
 INDEXED = ("state", "verb", "volume", "scope", "vfolder", "requester", "label")
 
@@ -48,22 +50,27 @@ class JobLists:
         Raises:
             InvalidParameters: the cursor is not one of ours.
         """
+        jobs: list[Job] = []
+        for job in self._newest_first(query):
+            if query.since_ms and int(job.fields["created_at"]) < query.since_ms:
+                break
+            jobs.append(job)
+            if len(jobs) == query.limit:
+                return Page(jobs, str(job.seq))
+        return Page(jobs, "")
+
+    def _newest_first(self, query: Query) -> Iterator[Job]:
         names = [f"{key}:{value}" for key, value in query.filters.items() if value] or ["all"]
         smallest, others = self._smallest(names)
-        bound = _bound(query.cursor)
-        jobs: list[Job] = []
-        while True:
-            found = self._batch(smallest, bound, query.limit if not others else BATCH)
-            kept = self._matching([job for job, _ in found], others)
-            for job in self._records([job for job, _ in found if job in kept]):
-                if query.since_ms and int(job.fields["created_at"]) < query.since_ms:
-                    return Page(jobs, "")
-                jobs.append(job)
-                if len(jobs) == query.limit:
-                    return Page(jobs, str(job.seq))
-            if not found or len(found) < (query.limit if not others else BATCH):
-                return Page(jobs, "")
+        bound, count = _bound(query.cursor), query.limit
+        while found := self._batch(smallest, bound, count):
+            ids = [job for job, _ in found]
+            kept = self._matching(ids, others)
+            wanted = [job for job in ids if job in kept]
+            for start in range(0, len(wanted), query.limit):
+                yield from self._records(wanted[start : start + query.limit])
             bound = f"({found[-1][1]:.0f}"
+            count = min(count * GROWTH, BATCH_MAX)
 
     def _smallest(self, names: list[str]) -> tuple[str, list[str]]:
         if len(names) == 1:
