@@ -17,7 +17,7 @@ from typing import NamedTuple
 from backends import descriptors, layout, limits
 from backends.base import QuotaUsage
 from backends.posix import PosixBackend, check_limit
-from core.errors import BackendFailed, QuotaScopeExists
+from core.errors import BackendFailed, QuotaScopeExists, QuotaScopeNotFound
 from core.names import QuotaScope
 
 #: Clients and kernels count in signed 64-bit numbers.
@@ -81,8 +81,8 @@ class NativeQuotaBackend(PosixBackend):
         with suppress(FileExistsError):
             os.mkdir(name, descriptors.PREFIX_MODE, dir_fd=parent)
 
-    def _gone(self, root: int, counter: int) -> None:
-        """Tidy up after a scope's directory went."""
+    def _gone(self, root: int, counter: int, scope: QuotaScope) -> None:
+        """Tidy up after a scope's directory went; 0 when its counter is not known any more."""
 
     def effective_limit(self, limit_bytes: int) -> int:
         """See `HasQuota.effective_limit`."""
@@ -144,12 +144,19 @@ class NativeQuotaBackend(PosixBackend):
     def delete_scope(self, scope: QuotaScope) -> None:
         """See `Backend.delete_scope`."""
         with self._alone() as root:
-            with self.open_scope(scope) as directory:
-                counter = self._counter(directory)
-            super().delete_scope(scope)
-            limits.forget(root, scope)
-            if counter:
-                self._gone(root, counter)
+            counter = 0
+            try:
+                with self.open_scope(scope) as directory:
+                    counter = self._counter(directory)
+                super().delete_scope(scope)
+            except QuotaScopeNotFound:  # somebody may have died before he tidied up
+                self._tidy(root, counter, scope)
+                raise
+            self._tidy(root, counter, scope)
+
+    def _tidy(self, root: int, counter: int, scope: QuotaScope) -> None:
+        limits.forget(root, scope)
+        self._gone(root, counter, scope)
 
     def _make(self, root: int, scope: QuotaScope, limit_bytes: int | None) -> None:
         name, room = scope.directory, layout.area(None, layout.MAKING)

@@ -5,10 +5,15 @@ Needs root (CAP_SYS_ADMIN) to set limits; usage of a scope with a limit is seen 
 
 import os
 from contextlib import suppress
+from functools import cached_property
+from pathlib import Path
 from typing import ClassVar
 
 from backends import filesystems, projects, quotactl
+from backends.base import Mount
 from backends.native_quota import Held, NativeQuotaBackend
+from backends.project_files import ProjectFiles
+from backends.quota_tools import QuotaTools, XfsTools
 from core import privileges
 from core.errors import BackendFailed
 from core.names import QuotaScope
@@ -18,6 +23,21 @@ class ProjectQuotaBackend(NativeQuotaBackend):
     """What both file systems share; the classes below name their differences."""
 
     magic: ClassVar[int]
+    #: Who is asked where the kernel cannot be.
+    tools: ClassVar[projects.Counts]
+
+    def __init__(self, mount: Mount) -> None:
+        super().__init__(mount)
+        files = (mount.options.get(option) for option in ("projects_file", "projid_file"))
+        self._files = ProjectFiles(*(Path(file) if file else None for file in files))
+
+    @cached_property
+    def _counts(self) -> projects.Counts:
+        """The kernel, unless the option `quota` says `tools`, or it is too old."""
+        if self.mount.options.get("quota") == "tools":
+            return self.tools
+        with self.root() as root:
+            return quotactl if quotactl.known(root) else self.tools
 
     def probe(self) -> str:
         """See `Backend.probe`: also the file system's kind, and that it enforces projects.
@@ -29,7 +49,7 @@ class ProjectQuotaBackend(NativeQuotaBackend):
         with self.root() as root:
             if filesystems.magic(root) != self.magic:
                 raise BackendFailed(f"Volume {self.mount.volume} is no {self.name} file system.")
-            if not quotactl.enforced(root):
+            if not self._counts.enforced(root):
                 raise BackendFailed(
                     f"Volume {self.mount.volume} does not enforce project quota; mount it with "
                     "prjquota, and run as root.",
@@ -44,7 +64,7 @@ class ProjectQuotaBackend(NativeQuotaBackend):
     def enforces_quota(self) -> bool:
         """See `HasQuota.enforces_quota`."""
         with suppress(BackendFailed), self.root() as root:
-            return quotactl.enforced(root)
+            return self._counts.enforced(root)
         return False
 
     def _granule(self) -> int:
@@ -54,29 +74,38 @@ class ProjectQuotaBackend(NativeQuotaBackend):
         return quotactl.project_of(directory)
 
     def _give(self, directory: int, scope: QuotaScope) -> int:
-        project = projects.give(directory, scope)
+        project = projects.give(directory, scope, self._counts)
         os.fsync(directory)
+        self._files.enter(project, *self._entry(scope))
         return project
 
     def _take_over(self, directory: int, scope: QuotaScope) -> int:
-        project = projects.give(directory, scope)
+        project = projects.give(directory, scope, self._counts)
+        self._files.enter(project, *self._entry(scope))
         projects.tag_tree(directory, project)
         return project
 
     def _held(self, directory: int, counter: int) -> Held:
-        found = quotactl.usage(directory, counter)
+        found = self._counts.usage(directory, counter)
         return Held(found.used_bytes, found.limit_bytes or None)
 
     def _seen(self, root: int, directory: int) -> Held:
         found = quotactl.seen(directory, root)
         return Held(found.used_bytes, found.limit_bytes) if found else Held(None, None)
 
+    def _entry(self, scope: QuotaScope) -> tuple[Path, str]:
+        """What the files of the system call it: ids and names there hold no colon."""
+        return self.mount.path / scope.directory, f"vfolder-{scope.directory}"
+
     def _hold(self, root: int, directory: int, counter: int, limit_bytes: int | None) -> None:
         del directory
-        quotactl.set_limit(root, counter, limit_bytes or 0)
+        self._counts.set_limit(root, counter, limit_bytes or 0)
 
-    def _gone(self, root: int, counter: int) -> None:
-        quotactl.set_limit(root, counter, 0)
+    def _gone(self, root: int, counter: int, scope: QuotaScope) -> None:
+        self._files.remove(*self._entry(scope))
+        if not counter:
+            return
+        self._counts.set_limit(root, counter, 0)
 
 
 class XfsBackend(ProjectQuotaBackend):
@@ -84,6 +113,7 @@ class XfsBackend(ProjectQuotaBackend):
 
     name: ClassVar[str] = "xfs"
     magic: ClassVar[int] = filesystems.XFS
+    tools: ClassVar[projects.Counts] = XfsTools()
 
     def _granule(self) -> int:
         with self.root() as root:
@@ -99,6 +129,7 @@ class Ext4Backend(ProjectQuotaBackend):
 
     name: ClassVar[str] = "ext4"
     magic: ClassVar[int] = filesystems.EXT4
+    tools: ClassVar[projects.Counts] = QuotaTools()
 
     def enforces_quota(self) -> bool:
         """See `HasQuota.enforces_quota`: not for a process that may pass every limit."""

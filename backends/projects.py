@@ -8,6 +8,7 @@ the same moment see two inodes counted where each put one, and choose again.
 import os
 import stat
 from collections.abc import Iterator
+from typing import Protocol
 
 from backends import quotactl
 from core.errors import BackendFailed
@@ -22,7 +23,20 @@ TRIES_MAX = 4096
 _OPEN = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
 
 
-def give(directory: int, scope: QuotaScope) -> int:
+class Counts(Protocol):
+    """Who is asked what is counted: the kernel (`quotactl`), or the tools where it cannot be."""
+
+    def usage(self, fd: int, project: int) -> quotactl.ProjectUsage:
+        """See `quotactl.usage`."""
+
+    def set_limit(self, fd: int, project: int, limit_bytes: int) -> None:
+        """See `quotactl.set_limit`."""
+
+    def enforced(self, fd: int) -> bool:
+        """See `quotactl.enforced`."""
+
+
+def give(directory: int, scope: QuotaScope, counts: Counts = quotactl) -> int:
     """Put a free project id on the empty directory of a scope; one it has already stays.
 
     Raises:
@@ -33,12 +47,12 @@ def give(directory: int, scope: QuotaScope) -> int:
     if found:
         return found
     for project in _candidates(scope):
-        counted = quotactl.usage(directory, project)
+        counted = counts.usage(directory, project)
         if counted.inodes or counted.used_bytes:
             continue
-        quotactl.set_limit(directory, project, 0)  # a scope of the past may have left one
+        counts.set_limit(directory, project, 0)  # a scope of the past may have left one
         quotactl.tag(directory, project)
-        if quotactl.usage(directory, project).inodes == 1:
+        if counts.usage(directory, project).inodes == 1:
             return project
         quotactl.tag(directory, 0)
     raise BackendFailed(f"No project id is free among the {TRIES_MAX} that were tried.")

@@ -134,6 +134,15 @@ def enforced(fd: int) -> bool:
     return bool(_STATV.unpack_from(buffer.raw)[2] & wanted == wanted)
 
 
+def known(fd: int) -> bool:
+    """Whether this kernel has quotactl_fd(2) at all."""
+    try:
+        _call(_Q_XGETQSTATV, fd, 0, ctypes.create_string_buffer(_STATV_BYTES))
+    except OSError as error:
+        return error.errno != errno.ENOSYS
+    return True
+
+
 def _call(command: int, fd: int, project: int, buffer: "ctypes.Array[ctypes.c_char]") -> None:
     result = _libc.syscall(
         SYS_QUOTACTL_FD,
