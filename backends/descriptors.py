@@ -85,6 +85,19 @@ def _make(name: str, dir_fd: int, mode: int) -> None:
         os.mkdir(name, mode, dir_fd=dir_fd)
     except FileExistsError:
         return
+    give_on(name, dir_fd)
+
+
+def give_on(name: str, dir_fd: int) -> None:
+    """What root made belongs to whom the directory above belongs to, as if he had made it himself.
+
+    So that a worker with all rights and a door with none can share a volume.
+    """
+    if os.geteuid() != 0:
+        return
+    above = os.fstat(dir_fd)
+    if above.st_uid or above.st_gid:
+        os.chown(name, above.st_uid, above.st_gid, dir_fd=dir_fd, follow_symlinks=False)
 
 
 def exists(path: PurePosixPath, dir_fd: int) -> bool:

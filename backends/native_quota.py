@@ -162,6 +162,7 @@ class NativeQuotaBackend(PosixBackend):
         name, room = scope.directory, layout.area(None, layout.MAKING)
         with descriptors.made(room, root, descriptors.HIDDEN_MODE) as aside:
             self._place(name, aside)  # or somebody died here, and his goes on
+            descriptors.give_on(name, aside)
             with descriptors.opened(name, aside) as directory:
                 counter = self._give(directory, scope)
                 self._limit(root, directory, counter, limit_bytes)

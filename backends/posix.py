@@ -124,6 +124,7 @@ class PosixBackend(Backend):
                 os.mkdir(scope.directory, descriptors.PREFIX_MODE, dir_fd=root)
             except FileExistsError:
                 raise QuotaScopeExists(f"Quota scope {scope} is already there.") from None
+            descriptors.give_on(scope.directory, root)
             os.fsync(root)
             if limit_bytes is None:
                 limits.forget(root, scope)
@@ -203,6 +204,7 @@ class PosixBackend(Backend):
                     if attempt + 1 == descriptors.RACE_TRIES:
                         raise
                     continue
+                descriptors.give_on(path.name, parent)
                 if mode != DEFAULT_MODE:
                     os.chmod(path.name, mode, dir_fd=parent)
                 os.fsync(parent)

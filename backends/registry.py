@@ -2,7 +2,9 @@
 
 from collections.abc import Mapping
 from importlib.metadata import entry_points
+from pathlib import Path
 
+from backends import keeper
 from backends.base import Backend, HasQuota, Mount
 from backends.btrfs import BtrfsBackend
 from backends.cephfs import CephFsBackend
@@ -70,8 +72,13 @@ class Volumes:
             raise UnknownVolume("No volume of that name is configured.", volume=name)
         if name not in self._backends:
             mount = Mount(name, self._settings.volume_path(table), table.backend_options)
-            self._backends[name] = self._limited(backend_class(table.backend)(mount))
+            self._backends[name] = self._limited(self._class(table.backend)(mount))
         return self._backends[name]
+
+    def _class(self, name: str) -> type[Backend]:
+        """The class of a backend; without rights, it asks the worker of the node about quota."""
+        kind, desk = backend_class(name), self._settings.vfolder.worker.quota_socket
+        return keeper.through(kind, Path(desk)) if desk else kind
 
     def _limited(self, backend: Backend) -> Backend:
         """The same; where the storage system holds no limits, we do."""

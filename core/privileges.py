@@ -6,6 +6,8 @@ from pathlib import Path
 
 #: Whoever has it writes past the limits of ext4's quota.
 CAP_SYS_RESOURCE = 24
+#: Whoever has it sets limits of quota.
+CAP_SYS_ADMIN = 21
 
 _PR_CAPBSET_DROP = 24
 _VERSION_3 = 0x20080522

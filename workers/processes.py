@@ -15,6 +15,7 @@ from core.errors import ConfigurationError
 from core.settings import Settings
 from workers import app as workers_app
 from workers.drain import NODE
+from workers.keeper import Keeper
 from workers.queues import queues_of
 from workers.sweeps import schedule
 from workers.upkeep import Upkeep
@@ -35,6 +36,8 @@ def worker(app: Celery, settings: Settings) -> None:
     proven = [name for name, volume in found.items() if volume.proven]
     Upkeep.settings, Upkeep.mounts = settings, mounts
     app.steps["worker"].add(Upkeep)
+    Keeper.settings = settings
+    app.steps["worker"].add(Keeper)
     worker_shutting_down.connect(_drain, weak=False)
     worker_process_init.connect(_child_started, weak=False)
     # Owners and modes of files are kept, which only root can: it is root on purpose.

@@ -116,6 +116,8 @@ class WorkerTable(Table, frozen=True):
     prove_seconds: float = 10.0
     #: A volume whose answer takes longer is not served.
     prove_timeout: float = 5.0
+    #: Where doors that do not run as root ask this node's worker about quota; empty is nowhere.
+    quota_socket: str = ""
 
 
 class DoorsTable(Table, frozen=True):
