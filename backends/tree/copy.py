@@ -178,7 +178,9 @@ class _Copy:
         self._control.phase("seal")
         crew.run(giving(seals(self._ledger)), self._add)
         self._sync(crew)
-        self._receipt.add(self._ledger.receipt)
+        parts = self._ledger.receipt
+        parts.directories = 0  # they were counted where they were listed, now where they were made
+        self._receipt.add(parts)
         for path, words in self._ledger.notes(Note.UNREAD):
             self._receipt.lose(Loss.UNREADABLE, path, words)
         for path, words in self._ledger.notes(Note.CONFLICT):

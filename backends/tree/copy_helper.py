@@ -5,13 +5,14 @@ import stat
 from functools import partial
 
 from backends.tree import content
-from backends.tree.anchor import Anchor, sync_file_system
+from backends.tree.anchor import Anchor, join, sync_file_system
 from backends.tree.attributes import Giver, Skills
 from backends.tree.channel import Message, Voice
 from backends.tree.content import Changed, ShortSource
 from backends.tree.copying import Copier
+from backends.tree.directory import exists
 from backends.tree.feed import PIECE_BYTES
-from backends.tree.plan import choose_for_plan, scan_for_plan
+from backends.tree.plan import UNREAD_NS, choose_for_plan, scan_for_plan
 from backends.tree.receipt import Loss
 from backends.tree.selection import Chooser
 from backends.tree.target import Place
@@ -170,19 +171,39 @@ class CopyWork:
         try:
             source = self._source.open(path)
         except OSError:
-            if mtime_ns == 0:
-                return  # it was not readable for the plan, and copying it has told why
+            if mtime_ns == UNREAD_NS:
+                return  # copying it has told why
             raise
         try:
             status = os.fstat(source)
-            if mtime_ns not in (0, status.st_mtime_ns):
-                self._copier.receipt.lose(Loss.UNSETTLED, path)
-            if not path and not self._seal_root:
-                return
             target = self._copier.target.directory(path)
             try:
-                giver.give(path, source, target, status)
+                if mtime_ns not in (UNREAD_NS, status.st_mtime_ns):
+                    self._copier.receipt.lose(Loss.UNSETTLED, path)
+                    self._name_new(path, source, target)
+                if path:
+                    self._copier.receipt.directories += 1
+                if path or self._seal_root:
+                    giver.give(path, source, target, status)
             finally:
                 os.close(target)
         finally:
             os.close(source)
+
+    def _name_new(self, path: str, source: int, target: int) -> None:
+        """Name the directories that came since the plan: nobody copied them."""
+        for piece in self._copier.loops.scan(source):
+            for name in piece[5]:
+                below = join(path, name)
+                if not exists(name, target) and self._is_new(below):
+                    self._copier.receipt.lose(Loss.APPEARED, below)
+
+    def _is_new(self, path: str) -> bool:
+        """Tell whether a directory without a copy was not seen: no rule or failure kept it out."""
+        if self._chooser is not None and not self._chooser.lets_in(path):
+            return False
+        try:
+            os.close(self._source.open(path))
+        except OSError:
+            return False  # that has been told, or it is gone again
+        return True

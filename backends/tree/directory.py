@@ -37,3 +37,12 @@ def fatal(error: OSError) -> Exception:
 def is_fatal(error: OSError) -> bool:
     """Tell whether no other entry will be spared this failure of the target."""
     return error.errno in _FATAL
+
+
+def exists(name: str, directory: int) -> bool:
+    """Tell whether an open directory has an entry of that name."""
+    try:
+        os.stat(name, dir_fd=directory, follow_symlinks=False)
+    except FileNotFoundError:
+        return False
+    return True

@@ -8,6 +8,7 @@ from backends.tree.backlog import Sorter
 from backends.tree.channel import Message
 from backends.tree.feed import BATCH_UNITS
 from backends.tree.ledger import INODE, Ledger
+from backends.tree.plan import SLICE_NS
 
 #: Most names of one file linked in one batch.
 BATCH_NAMES = 500
@@ -21,7 +22,7 @@ def giving(messages: Iterator[Message]) -> Callable[[], Message | None]:
 def seals(ledger: Ledger) -> Iterator[Message]:
     """Give all directories that get their attributes, children before parents."""
     for part in ledger.parts(backwards=True):
-        paths = [(unit[0], unit[4]) for unit in part.units][::-1]
+        paths = [(unit[0], unit[4]) for unit in part.units if unit[4] != SLICE_NS][::-1]
         for start in range(0, len(paths), BATCH_UNITS):
             yield ("seal", paths[start : start + BATCH_UNITS])
 

@@ -22,8 +22,12 @@ PART_BYTES = 4 * 1024**3
 BATCH_DIRECTORIES = 64
 
 #: A directory, some of its names (None: all of them), how many entries and bytes they are, and the
-#: directory's modification time, in nanoseconds (0: it could not be read).
+#: directory's modification time, in nanoseconds, or one of the two below.
 Unit = tuple[str, list[str] | None, int, int, int]
+#: The directory could not be read.
+UNREAD_NS = 0
+#: A slice behind the first of its directory, which has the time.
+SLICE_NS = -1
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,8 +52,10 @@ def choose_for_plan(chooser: Chooser, batch: list[str], voice: Voice) -> Message
     """Choose among the entries of directories in a helper; what cannot be read is noted."""
     for path in batch:
         try:
+            mark = UNREAD_NS
             for choice, mtime_ns in chooser.choose(path):
-                unit = (path, choice.names, len(choice.names), choice.size_bytes, mtime_ns)
+                mark = SLICE_NS if mark else mtime_ns
+                unit = (path, choice.names, len(choice.names), choice.size_bytes, mark)
                 voice.reply(([unit], choice.below, choice.notes))
         except OSError as error:
             reason = error.strerror or str(error)
@@ -68,7 +74,7 @@ def scan_for_plan(source: Anchor, batch: list[str], loops: Loops, voice: Voice) 
         try:
             units.append(_scan_one(source, path, below, loops, voice))
         except OSError:
-            units.append((path, None, 0, 0, 0))
+            units.append((path, None, 0, 0, UNREAD_NS))
     return units, below, []
 
 
@@ -79,19 +85,19 @@ def _scan_one(source: Anchor, path: str, below: list[str], loops: Loops, voice: 
     sliced = False
     fd = source.open(path)
     try:
-        mtime_ns = os.fstat(fd).st_mtime_ns
+        mark = os.fstat(fd).st_mtime_ns
         for piece in loops.scan(fd, names=True):
             if len(names) >= SLICE_ENTRIES:
                 sliced = True
-                voice.reply(([(path, names, len(names), size_bytes, mtime_ns)], below[:], []))
+                voice.reply(([(path, names, len(names), size_bytes, mark)], below[:], []))
                 below.clear()
-                names, size_bytes = [], 0
+                names, size_bytes, mark = [], 0, SLICE_NS
             names += piece[9] or ()
             below += [join(path, name) for name in piece[5]]
             size_bytes += piece[0] + sum(inode[2] for inode in piece[6])
     finally:
         os.close(fd)
-    return (path, names if sliced else None, len(names), size_bytes, mtime_ns)
+    return (path, names if sliced else None, len(names), size_bytes, mark)
 
 
 class Planner:

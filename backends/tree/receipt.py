@@ -12,8 +12,9 @@ EXAMPLES_MAX = 10
 class Loss(StrEnum):
     """Why an entry, or a quality of it, is not in the result.
 
-    `unsettled` names a directory in which entries came or went since the plan: the copy has them
-    as they were at some moment, and may lack new directories.
+    `unsettled` names a directory in which entries came or went since the plan: the copy has its
+    files as they were at some moment. `appeared` names a directory that came after the plan: it is
+    not in the copy, nor is what is below it.
     """
 
     DEVICE = "device"
@@ -24,6 +25,7 @@ class Loss(StrEnum):
     VANISHED = "vanished"
     CHANGED = "changed"
     UNSETTLED = "unsettled"
+    APPEARED = "appeared"
     FAILED = "failed"
     DIFFERENT = "different"
     OWNER = "owner"
@@ -42,7 +44,7 @@ GRAVE = frozenset({Loss.UNREADABLE, Loss.CHANGED, Loss.FAILED, Loss.DIFFERENT, L
 
 @dataclass(slots=True)
 class Receipt:
-    """Sums of a run and of the runs it resumed; `None` would be a number nobody knows."""
+    """Sums of a run and of the runs it resumed; `directories` are those made in the target."""
 
     files: int = 0
     directories: int = 0

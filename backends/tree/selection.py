@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from itertools import islice
 
-from backends.tree.anchor import Anchor, join
+from backends.tree.anchor import Anchor, join, split_name
 from backends.tree.attributes import Skills, read_xattrs
 from backends.tree.rules import Filter, Looks
 
@@ -152,6 +152,25 @@ class Chooser:
                     os.close(target)
         finally:
             os.close(source)
+
+    def lets_in(self, path: str) -> bool:
+        """Tell whether a directory would be taken: by the rules, and by what the target has."""
+        directory, name = split_name(path)
+        source = self._source.open(directory)
+        try:
+            status = _stat(name, source)
+        finally:
+            os.close(source)
+        if status is None or not self._selection.takes(path, status):
+            return False
+        above = self._counterpart(directory)
+        if above is None:
+            return True
+        try:
+            there = _stat(name, above)
+        finally:
+            os.close(above)
+        return there is None or stat.S_ISDIR(there.st_mode)
 
     def _counterpart(self, path: str) -> int | None:
         if self._against is None:

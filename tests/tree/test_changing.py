@@ -4,7 +4,7 @@ import os
 import random
 import shutil
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 
@@ -13,7 +13,10 @@ import pytest
 from backends.tree import (
     CopyOptions,
     Effort,
+    Filter,
+    Loss,
     RemoveOptions,
+    Selection,
     compare_trees,
     copy_tree,
     measure_tree,
@@ -21,6 +24,7 @@ from backends.tree import (
     walk,
 )
 from backends.tree.fast import Loops
+from backends.tree.selection import SLICE_ENTRIES
 from core.control import Unattended
 from tests.tree.trees import Opener
 
@@ -150,3 +154,58 @@ def test_copying_into_a_tree_that_changes_never_leads_outside(
         copy_tree(anchor(source), anchor(restless), control=Unattended())
     assert picture(outside) == before
     shutil.rmtree(source)
+
+
+class Meddling(Unattended):
+    """Changes the source at the begin of a phase."""
+
+    def __init__(self, phase: str, act: Callable[[], object]) -> None:
+        super().__init__()
+        self._phase = phase
+        self._act = act
+
+    def phase(self, name: str) -> None:
+        if name == self._phase:
+            self._act()
+
+
+@pytest.mark.parametrize("phase", ["copy", "seal"])
+@pytest.mark.parametrize("selection", [None, Selection(filter=Filter(["- left-out"], 0))])
+def test_directories_that_come_after_the_plan_are_named_and_not_counted(
+    tmp_path: Path, anchor: Opener, phase: str, selection: Selection | None
+) -> None:
+    source = tmp_path / "a"
+    (source / "old/below").mkdir(parents=True)
+    (source / "old/file").write_text("x")
+    if selection is not None:
+        (source / "left-out").mkdir()
+
+    def meddle() -> None:
+        for name in ("new/below", "old/new"):
+            (source / name).mkdir(parents=True)
+            (source / name / "file").write_text("nobody has it")
+        if selection is not None:
+            (source / "old/left-out").mkdir()
+
+    control = Meddling(phase, meddle)
+    options = CopyOptions(selection=selection)
+    receipt = copy_tree(anchor(source), anchor(tmp_path / "b"), control=control, options=options)
+    assert receipt.losses == {Loss.UNSETTLED: 2, Loss.APPEARED: 2}
+    assert sorted(path for path, _ in receipt.examples[Loss.APPEARED]) == ["new", "old/new"]
+    assert (receipt.directories, receipt.files) == (2, 1)
+    found = sorted(str(p.relative_to(tmp_path / "b")) for p in (tmp_path / "b").rglob("*"))
+    assert found == ["old", "old/below", "old/file"]
+
+
+def test_a_directory_in_slices_is_counted_once(tmp_path: Path, anchor: Opener) -> None:
+    source = tmp_path / "a"
+    (source / "flat").mkdir(parents=True)
+    for number in range(2 * SLICE_ENTRIES + 10):
+        (source / f"flat/{number}").touch()
+        if number % 500 == 0:
+            (source / f"flat/below{number}").mkdir()
+            (source / f"flat/below{number}/file").touch()
+    receipt = copy_tree(anchor(source), anchor(tmp_path / "b"), control=Unattended())
+    assert receipt.directories == 10
+    assert receipt.losses == {}
+    assert list(compare_trees(anchor(source), anchor(tmp_path / "b"), control=Unattended())) == []

@@ -61,7 +61,7 @@ def test_a_long_job_goes_on_in_processes(tmp_path: Path) -> None:
 
     control = Unattended()
     replies = run(work, list(range(200)), own_fds=[spare(tmp_path)], control=control)
-    assert len(set(replies) - {os.getpid()}) == 2
+    assert set(replies) - {os.getpid()}
     assert control.counts[Counter.LISTED] == [200, 0]
     assert children() == []
 
