@@ -10,10 +10,16 @@ from typing import Any
 
 from api.dispatch import bell
 from api.reach import Reach
-from backends import acts, trash
+from backends import acts, retention, trash
 from core import requests
 from core.connections import Database, connect
-from core.errors import InvalidParameters, TrashNotFound, VFolderExists, VFolderNotFound
+from core.errors import (
+    InvalidParameters,
+    TrashNotFound,
+    Unsupported,
+    VFolderExists,
+    VFolderNotFound,
+)
 from core.events.herald import Herald
 from core.extraction import ExtractRequest
 from core.jobs import PRIORITY_DEFAULT, Job, State
@@ -25,7 +31,7 @@ from core.settings import Settings
 from core.store import JobStore, Submission
 from core.store.lists import JobLists
 from core.transfers import TransferRequest
-from core.upkeep_requests import RestoreRequest
+from core.upkeep_requests import RestoreRequest, SnapshotRequest
 
 #: The shortest and the longest wish to come again (seconds): it grows with the age of the job.
 RETRY_AFTER_MIN, RETRY_AFTER_MAX = 1, 30
@@ -125,6 +131,8 @@ class Jobs:
                     self._must_exist(request.home, request.target)
             case UsageRequest() | DeleteFilesRequest():
                 self._must_exist(request.volume, request.vfolder)
+            case SnapshotRequest():
+                self._check_snapshots(request)
             case RestoreRequest():
                 self._must_be_restorable(request)
             case ExtractRequest():
@@ -135,6 +143,14 @@ class Jobs:
     def _must_exist(self, volume: str, vfolder: str) -> None:
         if not self._exists(volume, vfolder):
             raise VFolderNotFound(f"The vfolder {vfolder} does not exist.")
+
+    def _check_snapshots(self, request: SnapshotRequest) -> None:
+        if not self._reach.on_volume(request.volume, retention.supported):
+            raise Unsupported(f"Volume {request.volume} keeps no snapshots.")
+        if request.action == "create":
+            self._must_exist(request.volume, request.vfolder)
+        if request.action == "restore" and self._exists(request.volume, request.made):
+            raise VFolderExists(f"The vfolder {request.made} is already there.")
 
     def _must_be_restorable(self, request: RestoreRequest) -> None:
         vfolder = VFolderId.parse(request.vfolder)

@@ -21,6 +21,7 @@ from backends import (
     paths,
     quick_usage,
     removal,
+    retention,
     trash,
     uploads,
 )
@@ -229,6 +230,7 @@ ON_VOLUME = _named(
     metadata.read,
     metadata.write,
     removal.remove_entries,
+    retention.supported,
     trash.kept,
     trash.needed,
     trash.restorable,

@@ -7,6 +7,7 @@
     <scope>/.vfolder/trash/<job id>      renamed away, until purged
     <scope>/.vfolder/jobs/<job id>.manifest
     <scope>/.vfolder/jobs/<job id>.report   entries that could not be done
+    <scope>/.vfolder/retention/<vfolder hex>.<name>   until when a snapshot is kept
     <scope>/.vfolder/meta/<vfolder hex>  what the manager stores about a vfolder
 
 All of ours is inside the quota scope: only there the right owner pays, and project quotas,
@@ -28,6 +29,7 @@ UPLOADS = "uploads"
 TRASH = "trash"
 JOBS = "jobs"
 META = "meta"
+RETENTION = "retention"
 REPORT_SUFFIX = ".report"
 ARCHIVE_SUFFIX = ".archive"
 #: At the top of the volume only: scopes being made, and what was asked of their limits.

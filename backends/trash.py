@@ -44,15 +44,16 @@ class Note(Struct, frozen=True, kw_only=True):
         return {
             "id": self.id,
             "vfolder": self.vfolder,
-            "deleted_at": _moment(self.deleted_at),
-            "expires_at": _moment(self.expires_at),
+            "deleted_at": moment(self.deleted_at),
+            "expires_at": moment(self.expires_at),
             "size_bytes": self.size_bytes,
             "entries": self.entries,
             "restorable": not self.purging,
         }
 
 
-def _moment(at: float) -> str:
+def moment(at: float) -> str:
+    """RFC 3339 in UTC from seconds of the epoch."""
     text = datetime.fromtimestamp(at, UTC).isoformat(timespec="milliseconds")
     return text.replace("+00:00", "Z")
 

@@ -23,7 +23,7 @@ from core.request import (
     wrong,
 )
 from core.transfers import TransferRequest
-from core.upkeep_requests import PurgeRequest, RescanRequest, RestoreRequest
+from core.upkeep_requests import PurgeRequest, RescanRequest, RestoreRequest, SnapshotRequest
 
 #: A list of paths in one request; more are deleted by naming their directory.
 PATHS_MAX = 10_000
@@ -125,6 +125,7 @@ VERBS: dict[str, type[Request]] = {
         RestoreRequest,
         PurgeRequest,
         RescanRequest,
+        SnapshotRequest,
     )
 }
 

@@ -1,9 +1,11 @@
 """The requests that keep a volume in order: what is in the trash, what is really there."""
 
+from typing import Literal
 from uuid import UUID
 
-from core.names import QuotaScope
-from core.request import OneVFolder, Request, wrong
+from core.jobs import Lane
+from core.names import QuotaScope, VFolderId
+from core.request import Lock, OneVFolder, Request, lock_key, wrong
 
 
 def _check_id(name: str, text: str) -> None:
@@ -61,3 +63,55 @@ class RescanRequest(Request, frozen=True, kw_only=True, tag="rescan"):
     def check(self) -> None:
         """The id parses."""
         self.scope()
+
+
+class SnapshotRequest(OneVFolder, frozen=True, kw_only=True, tag="snapshot"):
+    """Keep a vfolder as it is now, tell what is kept, let go of one, or make a vfolder of one."""
+
+    action: Literal["create", "list", "delete", "restore"]
+    name: str | None = None
+    #: How long a new one is kept (seconds); None is until somebody deletes it.
+    keep_seconds: float | None = None
+    #: The vfolder that a restore makes; None is the vfolder itself, which must be gone.
+    target: str | None = None
+
+    @property
+    def lane(self) -> Lane:
+        """Only a restore copies."""
+        return Lane.BULK if self.action == "restore" else Lane.FAST
+
+    @property
+    def made(self) -> str:
+        """The vfolder that a restore makes."""
+        return self.target or self.vfolder
+
+    def locks(self) -> list[Lock]:
+        """What is kept can be read and written meanwhile; what is made cannot."""
+        own = lock_key(self.volume, self.vfolder)
+        made = lock_key(self.volume, self.made)
+        if self.action != "restore":
+            return [(own, "shared" if self.action == "list" else "exclusive")]
+        return [(own, "exclusive")] if made == own else [(own, "shared"), (made, "exclusive")]
+
+    def natural(self) -> str:
+        """One act at a time per snapshot; lists are asked for freely."""
+        if self.action == "list":
+            return ""
+        target = self.made if self.action == "restore" else self.name
+        return f"{lock_key(self.volume, self.vfolder)}/{self.action}/{target}"
+
+    def scope(self) -> str:
+        """The owner of what is made pays."""
+        return str(VFolderId.parse(self.made).scope or "")
+
+    def check(self) -> None:
+        """The ids parse, and what is said fits the act."""
+        super().check()
+        if (self.name is None) != (self.action == "list"):
+            raise wrong("name", "names the snapshot, for every act but `list`")
+        if self.keep_seconds is not None and (self.action != "create" or self.keep_seconds <= 0):
+            raise wrong("keep_seconds", "is for `create`, and above zero")
+        if self.target is not None and self.action != "restore":
+            raise wrong("target", "is for `restore`")
+        if self.action == "restore" and VFolderId.parse(self.made).scope is None:
+            raise wrong("target", "needs a quota scope")

@@ -6,6 +6,7 @@ rename, the target never existed.
 """
 
 import os
+from contextlib import AbstractContextManager
 from itertools import islice
 from pathlib import PurePosixPath
 from typing import Any
@@ -76,7 +77,7 @@ class Clone:
         if descriptors.exists(PurePosixPath(self._target.directory), self._root):
             raise VFolderExists(f"The vfolder {self._target} is already there.")
         with (
-            self._from.open_vfolder(self._source) as source,
+            self._opened() as source,
             self._context.room(self._root, self._staging) as staging,
         ):
             receipt = self._copy(source, staging, manifest)
@@ -87,6 +88,10 @@ class Clone:
             manifest.mark("copied", **facts)
             self._publish(manifest, os.fstat(staging).st_ino)
         return self._outcome(facts)
+
+    def _opened(self) -> AbstractContextManager[int]:
+        """What is copied."""
+        return self._from.open_vfolder(self._source)
 
     def undo(self) -> None:
         """Remove the staging of a cancelled clone; the target was never there."""

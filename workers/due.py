@@ -9,7 +9,7 @@ import time
 from typing import cast
 from uuid import UUID
 
-from backends import descriptors, layout, limits, trash
+from backends import descriptors, layout, limits, retention, trash
 from backends.posix import PosixBackend
 from core.errors import Locked, StorageError
 from core.names import QuotaScope, ScopeKind
@@ -18,12 +18,14 @@ from core.settings import Settings
 from core.store import PREFIX, JobStore, Submission
 from core.telemetry import logger
 from core.thresholds import Thresholds
-from core.upkeep_requests import PurgeRequest, RescanRequest
+from core.upkeep_requests import PurgeRequest, RescanRequest, SnapshotRequest
 
 _log = logger(__name__)
 
 #: Purges that one sweep asks for; the next takes the rest.
 PURGES_MAX = 200
+#: And snapshots that it lets go of.
+SNAPSHOTS_MAX = 200
 #: A period is this share of itself, by chance, so that volumes do not fall in step.
 JITTER = (0.9, 1.1)
 #: Who asks, as lists of jobs show it.
@@ -42,7 +44,7 @@ class Due:
     def __call__(self) -> int:
         """Ask for what is due, and look at thresholds; how many jobs."""
         self._look()
-        return self._purges() + self._rescan()
+        return self._purges() + self._snapshots() + self._rescan()
 
     def _look(self) -> None:
         """Tell of scopes that rose to a threshold; costs a few system calls for each."""
@@ -85,6 +87,20 @@ class Due:
                 except (FileNotFoundError, NotADirectoryError):
                     continue
         return asked
+
+    def _snapshots(self) -> int:
+        """Let go of snapshots whose time is over."""
+        over: list[retention.Kept] = []
+        with self._backend.root() as root:
+            for scope in layout.scopes(root):
+                over += retention.expired(root, scope)
+        for one in over[:SNAPSHOTS_MAX]:
+            self._ask(
+                SnapshotRequest(
+                    volume=self._volume, vfolder=one.vfolder, action="delete", name=one.name
+                )
+            )
+        return min(len(over), SNAPSHOTS_MAX)
 
     def _expired(self, room: int, most: int) -> int:
         if not os.listdir(room):

@@ -21,6 +21,7 @@ from core.request import Request
 from core.settings import Settings
 from core.store import Ending, JobStore, Ring
 from core.telemetry import bind, logger
+from workers import snapshots
 from workers.clone import Clone
 from workers.context import Context, Outcome
 from workers.delete import Delete, DeleteFiles
@@ -59,6 +60,7 @@ VERBS: dict[str, Callable[[Context, Any], Verb]] = {
     "restore": Restore,
     "purge": Purge,
     "rescan": Rescan,
+    "snapshot": snapshots.verb,
 }
 
 

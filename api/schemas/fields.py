@@ -100,10 +100,12 @@ class VFolderField(_Parsed):
     openapi: ClassVar[OpenApi] = {"type": ["string"], "pattern": VFOLDER_PATTERN}
     parse = VFolderId.parse
 
-    def __init__(self, key: str = "vfid", *, allow_none: bool = False) -> None:
+    def __init__(
+        self, key: str = "vfid", *, allow_none: bool = False, optional: bool = False
+    ) -> None:
+        absent: dict[str, Any] = {"load_default": None, "allow_none": True}
         super().__init__(
-            required=True,
-            allow_none=allow_none,
+            **(absent if optional else {"required": True, "allow_none": allow_none}),
             data_key=key,
             metadata={
                 "description": "VFolder: `<quota scope>/<32 hex>`.",

@@ -5,7 +5,7 @@ from marshmallow import fields, validate
 from api.schemas.fields import PathField, VFolderField
 from api.schemas.job_body import JobBody
 from api.schemas.transfers import TransferBody
-from api.schemas.upkeep_verbs import PurgeBody, RescanBody, RestoreBody
+from api.schemas.upkeep_verbs import PurgeBody, RescanBody, RestoreBody, SnapshotBody
 from core import requests
 
 
@@ -76,4 +76,5 @@ VERB_BODIES: dict[str, type[JobBody]] = {
     "restore": RestoreBody,
     "purge": PurgeBody,
     "rescan": RescanBody,
+    "snapshot": SnapshotBody,
 }
