@@ -10,7 +10,7 @@ import select
 from typing import Any
 
 from api.closing import says_close
-from api.departing import DepartingWorker
+from api.following import FollowingWorker
 
 #: How long a thread waits for the next request on its connection, in milliseconds.
 LINGER_MS = 2
@@ -18,7 +18,7 @@ LINGER_MS = 2
 REQUESTS_IN_A_ROW = 100
 
 
-class DoorWorker(DepartingWorker):
+class DoorWorker(FollowingWorker):
     """See the module."""
 
     wsgi: Any

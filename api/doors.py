@@ -47,6 +47,14 @@ class Door:
         self.deadlines = Deadlines(settings.vfolder.doors.backend_timeout)
         self._listed: dict[bytes, bytes] = {}
 
+    def follow(self, settings: Settings) -> None:
+        """Take over changed settings: new volumes, here and in what was made from the old ones."""
+        self.settings = settings
+        self.volumes.follow(settings)
+        self.mounts.follow(settings)
+        self.__dict__.pop("_own_volumes", None)
+        self._listed = {}
+
     def volume_list(self) -> bytes:
         """The answer of `/volumes`: this node's, then what other nodes serve now."""
         elsewhere = self.reach.atlas.volumes()

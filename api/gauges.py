@@ -5,7 +5,7 @@ cannot be read is left out: absent, not zero.
 """
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from datetime import datetime
 from typing import Any, cast
 
@@ -63,8 +63,9 @@ class VolumeGauges(Collector):
 class ClusterGauges(Collector):
     """What the store knows of the whole cluster."""
 
-    def __init__(self, settings: Settings) -> None:
-        self._volumes = list(settings.volume)
+    def __init__(self, settings_now: Callable[[], Settings]) -> None:
+        settings = settings_now()
+        self._settings = settings_now
         self._jobs = connections.connect(settings, connections.Database.JOBS)
         self._uploads = connections.connect(settings, connections.Database.UPLOADS)
         self._live = connections.connect(settings, connections.Database.LIVE)
@@ -152,7 +153,7 @@ class ClusterGauges(Collector):
             "When the speed was observed.",
             "volume",
         )
-        for volume in self._volumes:
+        for volume in self._settings().volume:
             text = cast("str | None", self._live.get(STATS_KEY + volume))
             if text is None:
                 continue

@@ -28,7 +28,7 @@ def _collectors(state: BlueprintSetupState) -> None:
     door: Door = state.app.extensions["vfolder.door"]
     state.app.extensions[_KEY] = [
         AllProcesses(door.settings),
-        ClusterGauges(door.settings),
+        ClusterGauges(lambda: door.settings),
         VolumeGauges(door.mounts),
     ]
 

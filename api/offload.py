@@ -23,7 +23,7 @@ from typing import Any
 
 from api.client.sending import FilePart
 from api.closing import says_close
-from api.departing import DepartingWorker
+from api.following import FollowingWorker
 
 #: tcp(7): how much unsent data makes a socket not writable (Linux 3.12).
 TCP_NOTSENT_LOWAT = 25
@@ -163,7 +163,7 @@ class Senders:
             self._end(descriptor, stream, cut=True)
 
 
-class OffloadWorker(DepartingWorker):
+class OffloadWorker(FollowingWorker):
     """gthread, with files sent by `Senders`."""
 
     wsgi: Callable[..., Any]

@@ -29,7 +29,17 @@ class Door(BaseApplication):
 
     def load(self) -> Any:  # noqa: ANN401 - a WSGI application, as gunicorn takes it
         """Build the application; runs in each worker process, after the fork."""
-        return getattr(importlib.import_module("api.app"), f"{self._door}_door")()
+        try:
+            settings = load()
+        except ConfigurationError:  # spoilt since the start: go on with what the door began with
+            settings = self._settings
+        return getattr(importlib.import_module("api.app"), f"{self._door}_door")(settings)
+
+    def run(self) -> None:
+        """Serve; SIGHUP has the processes read the file again (`api.following`)."""
+        from api.following import PassingArbiter  # noqa: PLC0415 - see main
+
+        PassingArbiter(self).run()
 
 
 def main() -> None:

@@ -64,6 +64,20 @@ class Mounts:
         for event in self._first.values():
             event.wait(max(0.0, until - time.monotonic()))
 
+    def follow(self, settings: Settings) -> None:
+        """Prove the volumes that are new in these settings, too."""
+        with self._lock:
+            self._settings = settings
+            self._volumes.follow(settings)
+            wanted = settings.vfolder.worker.volumes
+            new = [n for n in settings.volume if n not in self._first]
+            new = [n for n in new if not wanted or n in wanted]
+            self._first |= {name: threading.Event() for name in new}
+            self._names += new
+            if self._started:
+                for name in new:
+                    threading.Thread(target=self._watch, args=(name,), daemon=True).start()
+
     def _watch(self, name: str) -> None:
         while True:
             began = self._asked[name] = time.monotonic()

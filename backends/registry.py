@@ -57,6 +57,10 @@ class Volumes:
         self._settings = settings
         self._backends: dict[str, Backend] = {}
 
+    def follow(self, settings: Settings) -> None:
+        """Know the volumes that are new in these settings."""
+        self._settings = settings
+
     def names(self) -> list[str]:
         """Every configured volume."""
         return list(self._settings.volume)

@@ -28,6 +28,15 @@ _SECRET_KEY = re.compile(r"secret|password|token|authorization|api[-_]?key", re.
 #: Keys of log lines are words of our code: there are only so many.
 _KEYS_KNOWN = 1024
 _STDERR = 2
+_NUMBERS = {
+    "debug": logging.DEBUG,
+    "info": logging.INFO,
+    "warning": logging.WARNING,
+    "error": logging.ERROR,
+    "exception": logging.ERROR,
+    "critical": logging.CRITICAL,
+}
+_LEVEL = logging.INFO
 
 
 def configure(component: str, level: str = DEFAULT_LEVEL) -> None:
@@ -39,6 +48,7 @@ def configure(component: str, level: str = DEFAULT_LEVEL) -> None:
     number = logging.getLevelNamesMapping().get(level.upper())
     if number is None:
         raise ValueError(f"{level!r} is no level of logs")
+    _set(number)
     shared: list[Processor] = [
         structlog.contextvars.merge_contextvars,
         structlog.stdlib.add_log_level,
@@ -48,8 +58,8 @@ def configure(component: str, level: str = DEFAULT_LEVEL) -> None:
     ]
     terminal = sys.stderr.isatty()
     structlog.configure(
-        processors=[*shared, *_renderers(terminal=terminal)],
-        wrapper_class=structlog.make_filtering_bound_logger(number),
+        processors=[_at_level, *shared, *_renderers(terminal=terminal)],
+        wrapper_class=structlog.make_filtering_bound_logger(logging.DEBUG),
         logger_factory=structlog.WriteLoggerFactory(sys.stderr) if terminal else _Line,
         cache_logger_on_first_use=True,
     )
@@ -67,6 +77,14 @@ def configure(component: str, level: str = DEFAULT_LEVEL) -> None:
     logging.basicConfig(handlers=[handler], level=number, force=True)
 
 
+def set_level(level: str) -> None:
+    """Log from another level on, in this process; one that does not exist changes nothing."""
+    number = logging.getLevelNamesMapping().get(level.upper())
+    if number is not None:
+        _set(number)
+        logging.getLogger().setLevel(number)
+
+
 def logger(name: str) -> Any:  # noqa: ANN401 - structlog types its loggers as Any
     """A logger: `logger(__name__).info("job ended", state="failed")`."""
     return structlog.get_logger(name)
@@ -77,6 +95,18 @@ def bind(**facts: str) -> Iterator[None]:
     """Add facts to every log line of this thread until the end of the block."""
     with structlog.contextvars.bound_contextvars(**facts):
         yield
+
+
+def _set(number: int) -> None:
+    global _LEVEL  # noqa: PLW0603 - one level per process, as the standard library has it
+    _LEVEL = number
+
+
+def _at_level(_logger: object, method: str, event: EventDict) -> EventDict:
+    """Drop what is below the level: loggers are cached, so theirs cannot change."""
+    if _NUMBERS.get(method, logging.ERROR) < _LEVEL:
+        raise structlog.DropEvent
+    return event
 
 
 class _Line:

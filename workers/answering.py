@@ -41,8 +41,9 @@ class Answering:
         self._threads: list[threading.Thread] = []
         self._known: set[str] = set()
 
-    def follow(self) -> None:
+    def follow(self, settings: Settings) -> None:
         """Start the threads of volumes that are new."""
+        self._volumes.follow(settings)
         for name in set(self._mounts.state()) - self._known:
             self._known.add(name)
             for number in range(THREADS_PER_VOLUME):

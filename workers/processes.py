@@ -1,6 +1,7 @@
 """The Celery processes of a node: worker, beat, flower. `workers.serve` starts them."""
 
 import os
+import signal
 import warnings
 from typing import Any
 
@@ -64,7 +65,8 @@ def _drain(**_facts: Any) -> None:  # noqa: ANN401 - what Celery passes to a sig
 
 
 def _child_started(**_facts: Any) -> None:  # noqa: ANN401 - what Celery passes to a signal
-    telemetry.configure("worker")
+    telemetry.configure("worker", Upkeep.settings.logging.get("level", telemetry.DEFAULT_LEVEL))
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # the main process's business (workers.renewal)
     # At a drain the main process may stop reading before a child's last result: the child would
     # wait 30 s for it. Nobody needs that result: the job's record has the truth.
     billiard.pool.GUARANTEE_MESSAGE_CONSUMPTION_RETRY_LIMIT = LAST_RESULT_TRIES

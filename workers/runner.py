@@ -29,6 +29,7 @@ from workers.drain import NODE
 from workers.extract import Extract
 from workers.incarnation import here
 from workers.purge import Purge, Restore
+from workers.renewal import FILE, followed
 from workers.rescan import Rescan
 from workers.run import Run, new_run_id
 from workers.transfer import Transfer
@@ -89,6 +90,7 @@ class Runner:
         self._store = store
         self._bell = bell
         self._herald = Herald(settings)
+        self._renewed = FILE.count
 
     def __call__(self, job_id: str, tell: Teller) -> str:
         """Run a job to its end or its next interruption; returns the sentence of a success.
@@ -98,6 +100,8 @@ class Runner:
             JobCancelled: it was cancelled.
             JobFailed: it failed; the record says why.
         """
+        if self._renewed != FILE.count:
+            self._renewed, self._settings = FILE.count, followed(self._settings)
         with bind(job_id=job_id):
             job, run = self._claim(job_id, new_run_id())
             with bind(attempt=str(job.attempt), verb=job.verb, volume=job.volume):

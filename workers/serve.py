@@ -24,6 +24,7 @@ def main(arguments: list[str]) -> int:
     telemetry.configure(arguments[0])
     try:
         settings = configuration.load()
+        telemetry.set_level(settings.logging.get("level", telemetry.DEFAULT_LEVEL))
         metrics_files.start_fresh(settings, arguments[0])
         # Only now may anything import prometheus_client, which reads its variable once.
         processes: Any = importlib.import_module("workers.processes")

@@ -6,6 +6,7 @@ call is one script. The reaper rests for one lease after the store was restarted
 reached, so that live runs can renew first: a store that was away is no run's death.
 """
 
+import signal
 import threading
 import time
 from importlib.metadata import version
@@ -28,6 +29,7 @@ from workers.courier import Courier
 from workers.drain import NODE
 from workers.incarnation import is_gone
 from workers.queues import queues_of
+from workers.renewal import FILE, followed
 
 _log = logger(__name__)
 #: A beat that comes this much later than it should says that the store was away.
@@ -49,12 +51,14 @@ class Upkeep(bootsteps.StartStopStep):
         self._consumed: set[str] | None = None
         self._reached = boot_clock()
         self._away_until = 0.0
+        self._renewed = FILE.count
         self._node_id = self.settings.storage_proxy.node_id
         super().__init__(parent)
 
     def start(self, parent: Any) -> None:  # noqa: ANN401 - Celery's worker
         """Begin."""
         self._worker = parent
+        signal.signal(signal.SIGHUP, lambda *_: FILE.ask())  # Celery's own starts the worker anew
         self._herald = Herald(self.settings)
         self._courier = Courier(self.settings)
         self._courier.start()
@@ -79,6 +83,9 @@ class Upkeep(bootsteps.StartStopStep):
         slots_set = False
         while True:
             try:
+                if self._renewed != FILE.count:
+                    self._renew(store)
+                    slots_set = False
                 slots_set = slots_set or self._set_slots(store)
                 self._beat(client, store, book)
             except redis.RedisError as error:
@@ -96,7 +103,7 @@ class Upkeep(bootsteps.StartStopStep):
         NODE.ask(on_request=book.tell(self._node(volumes)))
         self._mark_reached()
         self._announce(book, volumes)
-        self._answering.follow()
+        self._answering.follow(self.settings)
         self._follow(volumes)
         self._take_back(store)
         self._reap(client, store)
@@ -117,9 +124,22 @@ class Upkeep(bootsteps.StartStopStep):
 
     def _set_slots(self, store: JobStore) -> bool:
         jobs = self.settings.vfolder.jobs
+        own = self.settings.vfolder
         for name in self.mounts.state():
             store.set_slots(name, jobs.fast_slots, jobs.bulk_slots)
+            if (limit := own.bytes_per_second(name)) is not None:
+                store.begin_bandwidth(name, limit)
         return True
+
+    def _renew(self, store: JobStore) -> None:
+        """Take over what the file changed; a bandwidth that it changed is set at once."""
+        self._renewed = FILE.count
+        before, self.settings = self.settings, followed(self.settings)
+        self.mounts.follow(self.settings)
+        for name in self.settings.volume:
+            limit = self.settings.vfolder.bytes_per_second(name)
+            if limit != before.vfolder.bytes_per_second(name):
+                store.set_bandwidth(name, limit)
 
     def _follow(self, volumes: dict[str, NodeVolume]) -> None:
         """Consume the queues of what is proven; nothing while draining."""

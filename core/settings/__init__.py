@@ -28,7 +28,13 @@ OVERRIDE_PREFIX = "VFOLDER__"
 CONFIG_NAME = "storage-proxy.toml"
 SEARCH = (Path(), Path("var"), Path("~/.config/backend.ai"), Path("/etc/backend.ai"))
 #: Tables whose keys are names given by people: they keep their spelling.
-_NAMED_TABLES = ("volume", "artifact-storages", "artifact-registries", "override-configs")
+_NAMED_TABLES = (
+    "volume",
+    "artifact-storages",
+    "artifact-registries",
+    "override-configs",
+    "bandwidth",
+)
 _VOLUME_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,62}")
 _UNKNOWN_FIELD = re.compile(
     r"Object contains unknown field `(?P<key>[^`]+)`(?: - at `\$(?P<at>[^`]*)`)?"
@@ -126,6 +132,7 @@ def _checked(tables: dict[str, Any]) -> Settings:
         _ = settings.storage_proxy.session_expire_seconds, settings.storage_proxy.max_upload_bytes
         _ = settings.api.manager.address, settings.api.manager.internal_address
         _ = settings.api.client.address, settings.vfolder.flower.address
+        _ = [settings.vfolder.bytes_per_second(name) for name in settings.vfolder.bandwidth]
         redis = settings.vfolder.redis
         _ = [target.sentinels for target in (redis, *redis.override_configs.values())]
     except ValueError as error:

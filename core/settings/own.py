@@ -6,7 +6,7 @@ from msgspec import field
 
 from core.settings.keeping import SweepsTable, TrashTable
 from core.settings.reference import Table
-from core.settings.units import Address, address
+from core.settings.units import Address, address, size_bytes
 
 
 class RedisTarget(Table, frozen=True):
@@ -168,6 +168,17 @@ class OwnTables(Table, frozen=True):
     jobs: JobsTable = field(default_factory=JobsTable)
     trash: TrashTable = field(default_factory=TrashTable)
     sweeps: SweepsTable = field(default_factory=SweepsTable)
+    #: `[vfolder.bandwidth]`: bytes a second that the jobs of a volume may move together.
+    bandwidth: dict[str, int | str] = field(default_factory=dict)
     worker: WorkerTable = field(default_factory=WorkerTable)
     doors: DoorsTable = field(default_factory=DoorsTable)
     flower: FlowerTable = field(default_factory=FlowerTable)
+
+    def bytes_per_second(self, volume: str) -> int | None:
+        """What `[vfolder.bandwidth]` says of a volume; None when nothing.
+
+        Raises:
+            ValueError: it is no size.
+        """
+        text = self.bandwidth.get(volume)
+        return None if text is None else size_bytes(text)

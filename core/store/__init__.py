@@ -210,6 +210,10 @@ class JobStore:
             raise Conflict("The job has already ended.", job_id=job)
         return self.get(job)
 
+    def begin_bandwidth(self, volume: str, bytes_per_second: int) -> None:
+        """As `set_bandwidth`, where nobody has set one."""
+        self.redis.hsetnx(PREFIX + "bandwidth", volume, str(bytes_per_second))
+
     def set_slots(self, volume: str, fast: int, bulk: int) -> None:
         """How many jobs of a volume may run at once, per lane, over all nodes."""
         self._ring(self._call("limits", volume, fast, bulk)[1:])

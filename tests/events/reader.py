@@ -25,6 +25,9 @@ ORDER = {
     "bgtask_failed": ["task_id", "message"],
     "bgtask_cancelled": ["task_id", "message"],
     "bgtask_partial_success": ["task_id", "message", "errors"],
+    "node_joined": ["node_id", "volumes"],
+    "node_left": ["node_id", "reason"],
+    "quota_threshold_reached": ["volume", "scope", "percent", "used_bytes", "limit_bytes"],
 }
 ENDS = {"bgtask_done", "bgtask_failed", "bgtask_cancelled", "bgtask_partial_success"}
 
@@ -36,7 +39,7 @@ class Heard:
 
     @property
     def task(self) -> str:
-        return str(self.fields["task_id"])
+        return str(self.fields.get("task_id"))
 
 
 def older(name: str, args: bytes) -> dict[str, Any]:
