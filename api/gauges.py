@@ -137,7 +137,7 @@ class ClusterGauges(Collector):
     def _of_quota(self) -> Iterator[Metric]:
         says = "Quota scopes at or above a share of their limit (percent), and below the next."
         family = _gauge("vfolder_quota_scopes_above", says, "volume", "percent")
-        for volume in self._volumes:
+        for volume in self._settings().volume:
             for percent, count in above(self._jobs, volume).items():
                 family.add_metric([volume, str(percent)], count)
         yield family
