@@ -128,11 +128,11 @@ def test_doors_take_over_new_volumes_and_cut_nothing(tmp_path: Path, valkey: Val
 def test_a_wrong_file_changes_nothing(tmp_path: Path, valkey: Valkey) -> None:
     settings = settings_in(tmp_path, valkey.url, DOORS)
     with running_door("manager", settings) as manager:
-        change(settings, "bakend = 1")
+        change(settings, "pathh = 1")
         hup(manager)
         log = tmp_path / "manager.log"
         wait_for(lambda: log.read_text().count("configuration not taken over") == 2)
-        assert "did you mean `backend`" in log.read_text()
+        assert "did you mean `path`" in log.read_text()
         assert names(manager) == {"local"}
 
 
