@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from importlib.metadata import entry_points
 from pathlib import Path
+from pkgutil import resolve_name
 
 from backends import keeper
 from backends.base import Backend, HasQuota, Mount
@@ -27,6 +28,9 @@ _BUILT_IN: dict[str, type[Backend]] = {
     for kind in (PosixBackend, FaultyBackend, XfsBackend, Ext4Backend, BtrfsBackend, CephFsBackend)
 }
 
+#: Loaded when a volume names them: their HTTP client costs others nothing.
+_ARRAYS = {"netapp": "backends.netapp.backend:NetAppBackend"}
+
 
 def backend_class(name: str) -> type[Backend]:
     """The class of a backend name, built in or from a plugin.
@@ -36,11 +40,14 @@ def backend_class(name: str) -> type[Backend]:
     """
     if name in _BUILT_IN:
         return _BUILT_IN[name]
+    if name in _ARRAYS:
+        kind: type[Backend] = resolve_name(_ARRAYS[name])
+        return kind
     for entry in entry_points(group=PLUGIN_GROUP):
         if entry.name == name:
             loaded: type[Backend] = entry.load()
             return loaded
-    known = ", ".join(sorted(_BUILT_IN))
+    known = ", ".join(sorted([*_BUILT_IN, *_ARRAYS]))
     raise ConfigurationError(f"No backend is called {name!r}; known are {known}.")
 
 

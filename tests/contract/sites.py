@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from backends.base import Mount
 from backends.btrfs import BtrfsBackend
@@ -15,6 +16,10 @@ from backends.registry import Volumes, backend_class
 from backends.tree import Aspect
 from core import privileges
 from core import settings as configuration
+from tests.fakes import ontap as ontap_sim
+from tests.fakes.ontap import OntapSim
+from tests.fakes.serving import Faults, certificate, serving
+from tests.fakes.shelf import BtrfsShelf
 from tests.support.ceph import running_ceph
 from tests.support.loops import mounted
 
@@ -31,8 +36,14 @@ class Kind:
     rest_seconds: float = 0.0
     #: Whether a scope that somebody else made as a plain directory can get a limit.
     takes_over: bool = True
+    #: The system calls before which an act is killed in turn; none: every one it makes.
+    deadly_calls: tuple[str, ...] = ()
+    #: So many scopes are one among many.
+    many_scopes: int = 80  # more than fit into one answer of a kernel
 
 
+#: A conversation with an array has hundreds of system calls; these send, and change the mount.
+REMOTE = ("write", "rename")
 KINDS = {
     "xfs": Kind(lateness_bytes=0),
     "ext4": Kind(lateness_bytes=0),
@@ -44,7 +55,14 @@ KINDS = {
         lateness_bytes=24 << 20,
         rest_seconds=0.1,
     ),
+    # the simulator's directories are on btrfs
+    "netapp": Kind(lateness_bytes=1 << 20, takes_over=False, deadly_calls=REMOTE, many_scopes=20),
 }
+
+
+#: What simulated arrays suffer: every so many requests, by chance from this seed.
+SEED = int(os.environ.get("ARRAY_SEED", "1"))
+FAULT_RATE = 0.1
 
 
 @dataclass(frozen=True)
@@ -92,6 +110,36 @@ def cephfs(_: Path) -> Iterator[Site]:
         yield Site(CephFsBackend(Mount("cephfs", directory / "mnt", options)))
 
 
+@contextmanager
+def ontap(directory: Path) -> Iterator[Site]:
+    with _on_btrfs(directory) as shelf:
+        simulator = OntapSim(shelf, seed=SEED)
+        simulator.chance_of_job_fault = FAULT_RATE
+        with serving(simulator, Faults(SEED, FAULT_RATE)) as server:
+            options = {
+                "netapp_ontap_endpoint": server.url,
+                "netapp_ontap_user": ontap_sim.USER,
+                "netapp_ontap_password": ontap_sim.PASSWORD,
+                "netapp_volume_name": ontap_sim.VOLUME,
+            }
+            yield _on_array("netapp", shelf.top, options)
+
+
+@contextmanager
+def _on_btrfs(directory: Path) -> Iterator[BtrfsShelf]:
+    """What holds the directories of a simulated array, and their limits."""
+    make = ["mkfs.btrfs", "-q", "-m", "single", "-d", "single"]
+    with mounted(directory / "array", make, size_bytes=512 << 20) as top:
+        yield BtrfsShelf(top)
+
+
+def _on_array(name: str, top: Path, options: dict[str, Any]) -> Site:
+    trust = {"ca_bundle": str(certificate()[0]), "deadline_seconds": 60.0}
+    backend = backend_class(name)(Mount(name, top, {**options, **trust}))
+    assert isinstance(backend, PosixBackend)
+    return Site(backend)
+
+
 def _in_kernel(name: str, variable: str) -> Callable[[Path], Iterator[Site]]:
     """A volume on a file system that the user-mode kernel has mounted."""
 
@@ -112,9 +160,12 @@ MAKERS = {
     "btrfs": btrfs,
     "btrfs-simple": btrfs_simple,
     "cephfs": cephfs,
+    "ontap": ontap,
     "xfs": _in_kernel("xfs", "UML_XFS"),
     "ext4": _in_kernel("ext4", "UML_EXT4"),
 }
+#: Those that are simulated, on a btrfs that holds their limits.
+ARRAYS = ("ontap",)
 #: Those that need a kernel with project quota.
 IN_KERNEL = ("xfs", "ext4")
 

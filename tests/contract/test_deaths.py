@@ -15,6 +15,7 @@ from backends.base import HasQuota
 from backends.posix import PosixBackend
 from core import errors
 from core.names import QuotaScope, ScopeKind
+from tests.contract.sites import Site
 from tests.support.deaths import deaths
 
 pytestmark = [
@@ -35,7 +36,8 @@ def leftovers(backend: PosixBackend) -> list[str]:
     return os.listdir(making) if making.exists() else []
 
 
-def test_a_creation_killed_at_any_call_is_done_by_the_next(backend: PosixBackend) -> None:
+def test_a_creation_killed_at_any_call_is_done_by_the_next(site: Site) -> None:
+    backend, calls = site.backend, site.kind.deadly_calls
     died = 0
     made = []
 
@@ -43,7 +45,7 @@ def test_a_creation_killed_at_any_call_is_done_by_the_next(backend: PosixBackend
         made.append(new())
         return made[-1]
 
-    for scope in deaths(lambda scope: backend.create_scope(scope, 5 * MIB), fresh):
+    for scope in deaths(lambda scope: backend.create_scope(scope, 5 * MIB), fresh, calls):
         died += 1
         with suppress(errors.QuotaScopeExists):  # it was whole already
             backend.create_scope(scope, 5 * MIB)
@@ -56,7 +58,9 @@ def test_a_creation_killed_at_any_call_is_done_by_the_next(backend: PosixBackend
         backend.delete_scope(scope)
 
 
-def test_a_removal_killed_at_any_call_is_done_by_the_next(backend: PosixBackend) -> None:
+def test_a_removal_killed_at_any_call_is_done_by_the_next(site: Site) -> None:
+    backend, calls = site.backend, site.kind.deadly_calls
+
     def made() -> QuotaScope:
         scope = new()
         backend.create_scope(scope, MIB)
@@ -64,7 +68,7 @@ def test_a_removal_killed_at_any_call_is_done_by_the_next(backend: PosixBackend)
         return scope
 
     died = 0
-    for scope in deaths(backend.delete_scope, made):
+    for scope in deaths(backend.delete_scope, made, calls):
         died += 1
         with suppress(errors.QuotaScopeNotFound):  # it was gone already
             backend.delete_scope(scope)

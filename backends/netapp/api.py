@@ -1,0 +1,233 @@
+"""ONTAP's REST interface: its refusals, its pages, its jobs (NetApp: ONTAP REST API reference)."""
+
+from base64 import b64encode
+from collections.abc import Callable, Iterator, Mapping
+from http import HTTPStatus
+from typing import Any, Generic, TypeVar
+
+import msgspec
+from msgspec import Struct, field
+
+from backends.rest import jobs
+from backends.rest.answers import Answer, Busy, Complaint, Lost, Reason, Refused
+from backends.rest.client import Client, Request, unknown
+from backends.rest.sessions import Target
+
+#: How long ONTAP may keep an answer back until the work behind it is done.
+RETURN_TIMEOUT_SECONDS = 3
+#: The states in which a job has ended; every other one, known or not, goes on.
+_SUCCESS = "success"
+_ENDED = frozenset({_SUCCESS, "failure"})
+#: Job failures that say it in words only.
+_BUSY_WORDS = "quota operation is currently in progress"
+#: Error codes; what is missing here is read from the status.
+_REASONS = {
+    "1": Reason.EXISTS,
+    "2": Reason.INVALID,
+    "3": Reason.INVALID,
+    "4": Reason.NOT_FOUND,
+    "6": Reason.DENIED,
+    "7": Reason.BUSY,
+    "8": Reason.BUSY,
+    "262160": Reason.BUSY,
+    "262179": Reason.INVALID,
+    "262197": Reason.INVALID,
+    "393271": Reason.BUSY,
+    "13107406": Reason.BUSY,
+    "917505": Reason.NOT_FOUND,
+    "917506": Reason.NOT_FOUND,
+    "917525": Reason.NOT_FOUND,
+    "918235": Reason.NOT_FOUND,
+    "5242894": Reason.INVALID,
+    "5242895": Reason.BUSY,
+    "5242897": Reason.DENIED,
+    "5308507": Reason.EXISTS,
+    "5308545": Reason.NOT_FOUND,
+    "5308561": Reason.BUSY,
+}
+R = TypeVar("R")
+
+
+class _Link(Struct):
+    href: str
+
+
+class _Links(Struct):
+    next: _Link | None = None
+
+
+class Page(Struct, Generic[R]):
+    """One page of a list; it may be empty although another follows."""
+
+    records: list[R] = []
+    links: _Links | None = field(default=None, name="_links")
+
+
+class JobLink(Struct):
+    """Where to ask for a job."""
+
+    uuid: str
+
+
+class Accepted(Struct):
+    """The answer to a change."""
+
+    job: JobLink | None = None
+
+
+class JobError(Struct):
+    """Why a job failed."""
+
+    code: str = ""
+    message: str = ""
+
+
+class Job(Struct):
+    """What ONTAP does later."""
+
+    state: str = ""
+    message: str = ""
+    error: JobError | None = None
+
+
+class OntapApi:
+    """Lists and changes, on a `Client`; each request carries the credentials, there is no login."""
+
+    def __init__(self, target: Target, user: str, password: str, answer_seconds: float) -> None:
+        token = b64encode(f"{user}:{password}".encode()).decode()
+        headers = {"Authorization": f"Basic {token}"}
+        self.client = Client(
+            target,
+            lambda _: headers,
+            _dialect,
+            secrets=(password, token),
+            answer_seconds=answer_seconds,
+        )
+
+    def records(self, path: str, row: type[R], **query: Any) -> Iterator[R]:  # noqa: ANN401 - JSON values
+        """Every record of a list, page by page.
+
+        Raises:
+            Refused, Busy, Lost: as `Client.get`.
+        """
+        page = self.client.get(path, Page[row], **query)  # type: ignore[valid-type] # a type at run time
+        yield from page.records
+        while page.links and page.links.next:
+            href = page.links.next.href
+            if not href.startswith("/api/"):
+                raise Lost("ONTAP's list goes on outside of its interface.")
+            page = self.client.get(href, Page[row])  # type: ignore[valid-type] # same
+            yield from page.records
+
+    def first(self, path: str, row: type[R], **query: Any) -> R | None:  # noqa: ANN401 - JSON values
+        """The first record of a list, if it has any."""
+        return next(self.records(path, row, **query), None)
+
+    def make(self, path: str, body: Mapping[str, Any], effect: Callable[[], bool]) -> None:
+        """Make something that has a name of its own; one that is there already is fine.
+
+        `effect` looks whether it is there; it is asked when an answer was lost, and when ONTAP says
+        that it failed: some failures leave what they were to make.
+
+        Raises:
+            Refused: no, and it is not there.
+            Busy: another change of the volume is under way, until the deadline.
+        """
+        request = self._change("POST", path, body)
+
+        def attempt() -> None:
+            answer = self.client.create(request, lambda: effect() or None)
+            if isinstance(answer, Answer):
+                self._finish(answer, effect)
+
+        _despite_failure(attempt, effect)
+
+    def change(
+        self, method: str, path: str, body: Mapping[str, Any] | None, effect: Callable[[], bool]
+    ) -> None:
+        """Set or take away something, as `make` does.
+
+        Raises:
+            As `make`.
+        """
+        request = self._change(method, path, body)
+        _despite_failure(lambda: self._finish(self.client.send(request), effect), effect)
+
+    def _change(self, method: str, path: str, body: Mapping[str, Any] | None) -> Request:
+        query = {"return_timeout": RETURN_TIMEOUT_SECONDS}
+        return Request(method, path, query, body, shape=Accepted | None)
+
+    def _finish(self, answer: Answer, effect: Callable[[], bool]) -> None:
+        """Wait for the job behind an answer; one that ONTAP has forgotten is judged by `effect`."""
+        accepted: Accepted | None = answer.body
+        if answer.status != HTTPStatus.ACCEPTED or accepted is None or accepted.job is None:
+            return
+        ended = self._ended(accepted.job.uuid)
+        if ended is None:
+            if not effect():
+                raise Refused("ONTAP has forgotten the job, and it had no effect.")
+        elif ended.state != _SUCCESS:
+            raise _failure(ended)
+
+    def _ended(self, uuid: str) -> Job | None:
+        found: list[Job | None] = []
+
+        def finished() -> bool:
+            try:
+                path = f"/api/cluster/jobs/{uuid}"
+                job = self.client.get(path, Job, fields="state,message,error")
+            except Refused as refusal:
+                if refusal.reason is not Reason.NOT_FOUND:
+                    raise
+                found.append(None)
+                return True
+            found.append(job)
+            return job.state in _ENDED
+
+        jobs.wait(finished)
+        return found[-1]
+
+
+def _despite_failure(act: Callable[[], None], effect: Callable[[], bool]) -> None:
+    """Do it until ONTAP is not busy; a failure that left what was wanted is none."""
+
+    def finished() -> bool:
+        try:
+            act()
+        except Busy:
+            return False
+        except Refused as refusal:
+            if _BUSY_WORDS in refusal.detail:
+                return False
+            if refusal.reason is Reason.DENIED or not effect():
+                raise
+        return True
+
+    jobs.wait(finished)
+
+
+def _failure(job: Job) -> Refused | Busy:
+    code = job.error.code if job.error else ""
+    words = (job.error and job.error.message) or job.message
+    if _BUSY_WORDS in words or _REASONS.get(code) is Reason.BUSY:
+        return Busy(f"ONTAP is busy: {words}")
+    detail = f"ONTAP's job failed (code {code or 'unknown'}): {words}"
+    return Refused(detail, _REASONS.get(code, Reason.FAILED), code)
+
+
+class _Words(Struct):
+    code: str = ""
+    message: str = ""
+
+
+class _Error(Struct):
+    error: _Words = field(default_factory=_Words)
+
+
+def _dialect(answer: Answer) -> Complaint:
+    try:
+        said = msgspec.convert(answer.body, _Error).error
+    except msgspec.ValidationError:
+        return unknown(answer)
+    reason = _REASONS.get(said.code) or unknown(answer).reason
+    return Complaint(reason, said.code, said.message)

@@ -1,0 +1,110 @@
+"""netapp: the backend. The volume is mounted; ONTAP is asked for what the mount does not know."""
+
+from collections.abc import Mapping
+from pathlib import PurePosixPath
+from typing import ClassVar, Literal
+
+from msgspec import field
+
+from backends import scope_lock
+from backends.array_options import ArrayOptions, options_of
+from backends.array_scopes import ArrayQuotaBackend, Held, await_directory
+from backends.base import Capacity, HardwareInfo, Mount, PerformanceMetric, TreeUsage
+from backends.netapp.api import OntapApi
+from backends.netapp.quota import OntapQuota
+from backends.netapp.volume import OntapVolume, refuse_offline
+from core.names import VFolderId
+
+#: Limits are multiples of this many bytes.
+GRANULE_BYTES = 1024
+#: The attribute cache of an NFS client may hide a new qtree for 30 seconds (acdirmin).
+ATTRIBUTE_SECONDS = 45.0
+#: The lock under which limits of a volume are changed: ONTAP does one at a time.
+_LIMITS_LOCK = 0
+
+
+class NetAppOptions(ArrayOptions, frozen=True, kw_only=True):
+    """Options of a volume on ONTAP; those that begin with `netapp_` are known elsewhere too."""
+
+    netapp_ontap_endpoint: str
+    netapp_ontap_user: str
+    netapp_ontap_password: str
+    netapp_volume_name: str
+    #: Needed where the volume's name exists in several SVMs.
+    netapp_svm: str | None = None
+    #: For bulk copies by XCP.
+    netapp_nfs_host: str | None = None
+    netapp_xcp_cmd: list[str] = field(default_factory=list)
+    #: `auto` lets quota be switched off and on where ONTAP needs that to hold a limit.
+    netapp_quota_reinit: Literal["never", "auto"] = "never"
+    #: How long a new quota scope may stay invisible on the mount.
+    netapp_attribute_seconds: float = ATTRIBUTE_SECONDS
+
+
+class NetAppBackend(ArrayQuotaBackend):
+    """ONTAP: qtrees, tree quotas, File System Analytics, samples of speed."""
+
+    name: ClassVar[str] = "netapp"
+    doubtful: ClassVar[tuple[str, ...]] = ("fast-size",)
+
+    def __init__(self, mount: Mount) -> None:
+        options = options_of(mount, NetAppOptions)
+        super().__init__(mount, options.deadline_seconds)
+        target = options.target(options.netapp_ontap_endpoint)
+        user, password = options.netapp_ontap_user, options.netapp_ontap_password
+        api = OntapApi(target, user, password, options.answer_seconds)
+        self.making_seconds = options.netapp_attribute_seconds
+        self._volume = OntapVolume(api, options.netapp_volume_name, options.netapp_svm)
+        self._quota = OntapQuota(self._volume, reinitialise=options.netapp_quota_reinit == "auto")
+
+    def array_capacity(self) -> Capacity:
+        """See `HasFastCapacity.array_capacity`: less the snapshot reserve, as clients see it."""
+        with self._in_time():
+            return self._volume.capacity()
+
+    def performance(self) -> PerformanceMetric:
+        """See `HasMetric.performance`: over 15 seconds, of the volume."""
+        with self._in_time():
+            return self._volume.performance()
+
+    def fast_usage(self, vfolder: VFolderId) -> TreeUsage:
+        """See `HasFastUsage.fast_usage`: by File System Analytics; bytes are those on disk."""
+        with self._in_time(), self.open_vfolder(vfolder):
+            return self._volume.usage_of(str(PurePosixPath(vfolder.directory)))
+
+    def _prepare(self) -> None:
+        """Switch quota on where it is off; ONTAP holds no limit otherwise."""
+        states = self._volume.states()
+        refuse_offline(states)
+        if states.quota_off:
+            self._volume.enable_quota()
+
+    def _skills(self) -> Mapping[str, bool]:
+        states = self._volume.states()
+        return {"quota": states.holds_limits, "fast-size": states.analysed}
+
+    def _knows(self, path: str) -> bool:
+        return self._volume.has_directory(path)
+
+    def _health(self) -> HardwareInfo:
+        return self._volume.health()
+
+    def _granule(self) -> int:
+        return GRANULE_BYTES
+
+    def _place(self, root: int, name: str) -> None:
+        self._quota.make_qtree(name)
+        await_directory(root, name, self.making_seconds)
+
+    def _held(self, name: str) -> Held:
+        return self._quota.held(name)
+
+    def _hold(self, name: str, limit_bytes: int | None) -> None:
+        what = f"Quota of volume {self.mount.volume}"
+        with self.root() as root, scope_lock.alone(root, _LIMITS_LOCK, what):
+            self._quota.hold(name, limit_bytes)
+
+    def _forget(self, name: str) -> bool:
+        what = f"Quota of volume {self.mount.volume}"
+        with self.root() as root, scope_lock.alone(root, _LIMITS_LOCK, what):
+            return self._quota.drop(name)

@@ -1,0 +1,212 @@
+"""Quota scopes on ONTAP: a qtree each, its tree quota rule, and the report of what is held.
+
+The report is the truth: a rule that is stored may not be in force (quota off, initialising, a
+resize that failed). Names are the scopes' directory names, unique in a volume, so everything that
+was made by a request whose answer was lost is found by its name.
+"""
+
+import os
+from contextlib import suppress
+from time import monotonic
+
+from msgspec import Struct, field
+
+from backends.array_scopes import Held
+from backends.descriptors import PREFIX_MODE
+from backends.netapp.volume import OntapVolume
+from backends.rest import jobs
+from backends.rest.answers import Reason, Refused
+from core.errors import BackendFailed, Conflict
+
+_QTREES = "/api/storage/qtrees"
+_RULES = "/api/storage/quota/rules"
+_REPORTS = "/api/storage/quota/reports"
+#: Takes a limit away in a PATCH.
+_NO_LIMIT = -1
+#: Quota of a big volume initialises for minutes: so long is waited, then it comes by itself.
+_INITIALISING_SECONDS = 3.0
+#: A limit that is not in force after so many looks gets a push.
+_LOOKS_BEFORE_PUSH = 4
+#: The longest pause between looks.
+_LONGEST_PAUSE_SECONDS = 1.0
+
+
+class _Qtree(Struct):
+    id: int
+
+
+class _Used(Struct):
+    total: int = 0
+
+
+class _Limits(Struct):
+    hard_limit: int | None = None
+    soft_limit: int | None = None
+    used: _Used | None = None
+
+
+class _Rule(Struct):
+    uuid: str
+    space: _Limits = field(default_factory=_Limits)
+
+
+class _Row(Struct):
+    space: _Limits = field(default_factory=_Limits)
+
+
+class OntapQuota:
+    """The objects of scopes in one volume.
+
+    `reinitialise`: whether quota may be switched off and on where ONTAP asks for it; meanwhile no
+    scope of the volume is held to its limit.
+    """
+
+    def __init__(self, volume: OntapVolume, *, reinitialise: bool) -> None:
+        self._volume = volume
+        self._api = volume.api
+        self._reinitialise = reinitialise
+
+    def make_qtree(self, name: str) -> None:
+        """Make a qtree, owned by us; one that is there is fine."""
+        body = {
+            **self._where(),
+            "name": name,
+            "unix_permissions": int(f"{PREFIX_MODE:o}"),
+            "user": {"id": str(os.geteuid())},
+            "group": {"id": str(os.getegid())},
+        }
+        self._api.make(_QTREES, body, lambda: self._qtree(name) is not None)
+
+    def held(self, name: str) -> Held:
+        """What is counted and held; two requests at most."""
+        row = self._row(name)
+        if row is not None and row.space.used is not None:
+            return Held(row.space.used.total, _limit(row.space))
+        rule = self._rule(name)
+        limit = _limit(rule.space) if rule else None
+        return Held(None, limit, enforced=False)
+
+    def hold(self, name: str, limit: int | None) -> None:
+        """Have a limit held, or none; stays within the deadline.
+
+        Raises:
+            Conflict: the directory is no qtree.
+            BackendFailed: ONTAP has stored the limit and does not hold anybody to it.
+        """
+        rule = self._rule(name)
+        if limit is None and (rule is None or _limit(rule.space) is None):
+            return
+        if rule is None:
+            self._make_rule(name, limit)
+        elif _limit(rule.space) != limit or rule.space.soft_limit not in (None, _NO_LIMIT):
+            self._patch_rule(rule.uuid, name, limit)
+        if not self._in_force(name, limit):
+            self._bring_in_force(name, limit)
+
+    def drop(self, name: str) -> bool:
+        """Take qtree and rule away; the directory is gone already. Whether there was anything."""
+        qtree, rule = self._qtree(name), self._rule(name)
+        if qtree is not None:
+            path = f"{_QTREES}/{self._volume.identity.uuid}/{qtree.id}"
+            self._api.change("DELETE", path, None, lambda: self._qtree(name) is None)
+        if rule is not None:
+            path = f"{_RULES}/{rule.uuid}"
+            self._api.change("DELETE", path, None, lambda: self._rule(name) is None)
+        return qtree is not None or rule is not None
+
+    def _make_rule(self, name: str, limit: int | None) -> None:
+        body = {
+            **self._where(),
+            "type": "tree",
+            "qtree": {"name": name},
+            "space": {"hard_limit": limit},
+        }
+        try:
+            self._api.make(_RULES, body, lambda: self._rule(name) is not None)
+        except Refused as refusal:
+            if refusal.reason in (Reason.NOT_FOUND, Reason.INVALID) and not self._qtree(name):
+                raise Conflict(
+                    "The quota scope is a plain directory, not a qtree; only a qtree can have a "
+                    "limit on ONTAP. Move what it holds into a scope made by this service.",
+                ) from None
+            raise
+        made = self._rule(name)
+        if made is not None and _limit(made.space) != limit:  # somebody's, not ours
+            self._patch_rule(made.uuid, name, limit)
+
+    def _patch_rule(self, uuid: str, name: str, limit: int | None) -> None:
+        wanted = _NO_LIMIT if limit is None else limit
+        body = {"space": {"hard_limit": wanted, "soft_limit": _NO_LIMIT}}
+        self._api.change("PATCH", f"{_RULES}/{uuid}", body, lambda: self._stored(name, limit))
+
+    def _stored(self, name: str, limit: int | None) -> bool:
+        rule = self._rule(name)
+        return rule is not None and _limit(rule.space) == limit
+
+    def _in_force(self, name: str, limit: int | None) -> bool:
+        row = self._row(name)
+        return _limit(row.space) == limit if row else limit is None
+
+    def _bring_in_force(self, name: str, limit: int | None) -> None:
+        """Quota on, initialised, resized: as long as it takes, with a push when nothing comes."""
+        states = self._volume.states()
+        if states.quota_off:
+            with suppress(Refused):  # somebody else switches it on
+                self._volume.enable_quota()
+        looks, began = 0, monotonic()
+
+        def settled() -> bool:
+            nonlocal looks
+            if self._in_force(name, limit):
+                return True
+            if not self._volume.states().holds_limits:
+                return monotonic() - began > _INITIALISING_SECONDS
+            looks += 1
+            if looks == _LOOKS_BEFORE_PUSH:
+                self._push(name, limit)
+            if looks == 2 * _LOOKS_BEFORE_PUSH:
+                self._off_and_on()
+            return False
+
+        jobs.wait(settled, _LONGEST_PAUSE_SECONDS)
+
+    def _push(self, name: str, limit: int | None) -> None:
+        """Store the limit again: ONTAP resizes then."""
+        rule = self._rule(name)
+        if rule is not None:
+            self._patch_rule(rule.uuid, name, limit)
+
+    def _off_and_on(self) -> None:
+        if not self._reinitialise:
+            raise BackendFailed(
+                "ONTAP has stored the limit but does not hold anybody to it until quota of the "
+                "volume is switched off and on. Do that, or allow it: netapp_quota_reinit = "
+                '"auto".',
+            )
+        self._volume.enable_quota(on=False)
+        self._volume.enable_quota()
+
+    def _where(self) -> dict[str, dict[str, str]]:
+        identity = self._volume.identity
+        return {"svm": {"uuid": identity.svm.uuid}, "volume": {"uuid": identity.uuid}}
+
+    def _qtree(self, name: str) -> _Qtree | None:
+        query = {"volume.uuid": self._volume.identity.uuid, "name": name, "fields": "id"}
+        return self._api.first(_QTREES, _Qtree, **query)
+
+    def _rule(self, name: str) -> _Rule | None:
+        fields = "space.hard_limit,space.soft_limit"
+        return self._api.first(_RULES, _Rule, **self._of(name), fields=fields)
+
+    def _row(self, name: str) -> _Row | None:
+        fields = "space.hard_limit,space.used.total"
+        return self._api.first(_REPORTS, _Row, **self._of(name), fields=fields)
+
+    def _of(self, name: str) -> dict[str, str]:
+        uuid = self._volume.identity.uuid
+        return {"type": "tree", "volume.uuid": uuid, "qtree.name": name}
+
+
+def _limit(space: _Limits) -> int | None:
+    """A limit as ONTAP reads back; absent and negative are none."""
+    return space.hard_limit if space.hard_limit is not None and space.hard_limit >= 0 else None

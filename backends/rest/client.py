@@ -1,0 +1,280 @@
+"""Requests to an array, tried until the deadline wherever trying again does no harm."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from http import HTTPStatus
+from time import monotonic
+from typing import Any, TypeVar
+from urllib.parse import quote, urlencode
+
+import msgspec
+import orjson
+import requests
+import tenacity
+from urllib3.exceptions import HTTPError
+
+from backends.rest import deadline
+from backends.rest.answers import (
+    Answer,
+    Busy,
+    Complaint,
+    Dialect,
+    Expired,
+    Lost,
+    Reason,
+    Refused,
+    judge,
+    read,
+)
+from backends.rest.sessions import Login, Sessions, Target
+from core.errors import BackendFailed
+from core.telemetry import logger
+
+#: What stands where a secret was.
+MASK = "***"
+CONNECT_SECONDS = 5.0
+#: An answer that is not whole after this long is lost.
+ANSWER_SECONDS = 30.0
+#: No answer of an array is longer.
+ANSWER_BYTES_MAX = 64 << 20
+_CHUNK_BYTES = 1 << 16
+#: Pauses between tries: random up to the first, then up to twice as much each time.
+FIRST_PAUSE_SECONDS = 0.2
+LONGEST_PAUSE_SECONDS = 5.0
+#: A request finds its login expired more often only when the array takes every login back.
+RENEWALS_MAX = 2
+
+_log = logger(__name__)
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One request; the path may be a link that the array gave, with its query in it."""
+
+    method: str
+    path: str
+    query: Mapping[str, Any] | None = None
+    body: Any = None
+    headers: Mapping[str, str] | None = None
+    #: The type a good answer has to have (msgspec); another one counts as no answer.
+    shape: Any = Any
+
+
+class Client:
+    """One array's interface. Made once, used by every thread and, after a fork, by every process.
+
+    `secrets` never leave it: what an array says is searched for them first.
+    """
+
+    def __init__(
+        self,
+        target: Target,
+        sign_in: Callable[["Client"], Mapping[str, str]],
+        dialect: Dialect,
+        *,
+        secrets: tuple[str, ...] = (),
+        answer_seconds: float = ANSWER_SECONDS,
+    ) -> None:
+        self._sessions = Sessions(target, lambda: sign_in(self))
+        self._dialect = dialect
+        self._secrets = secrets
+        self._answer_seconds = answer_seconds
+        self._turn = 0
+
+    def get(self, path: str, shape: type[T], **query: Any) -> T:  # noqa: ANN401 - JSON values
+        """The body of an answer, as the type it has to have.
+
+        Raises:
+            Refused: the array says no.
+            Busy, Lost: it did not say anything useful until the deadline.
+        """
+        body: T = self.send(Request("GET", path, query, shape=shape)).body
+        return body
+
+    def send(self, request: Request) -> Answer:
+        """Send what may be sent twice (GET, PUT, PATCH to a value, DELETE), until it is answered.
+
+        Raises:
+            As `get`.
+        """
+        return _again(lambda: self._with_login(request))
+
+    def create(self, request: Request, look: Callable[[], T | None]) -> Answer | T:
+        """Send what makes something; after a lost answer `look` first whether it is there.
+
+        `look` returns what it found, or None; then the request is sent again.
+
+        Raises:
+            As `get`.
+        """
+        lost = False
+
+        def attempt() -> Answer | T:
+            nonlocal lost
+            if lost and (found := look()) is not None:
+                return found
+            try:
+                return self._with_login(request)
+            except Lost:
+                lost = True
+                raise
+
+        return _again(attempt)
+
+    def close(self) -> Login | None:
+        """Let go of the connections; what login is left to be ended."""
+        return self._sessions.close()
+
+    def exchange(self, request: Request) -> Answer:
+        """Send once, without a login of ours; for logins themselves.
+
+        Raises:
+            Expired, Refused, Busy, Lost.
+        """
+        answer = judge(self._clean(self._talk(request)), self._dialect)
+        try:
+            body = msgspec.convert(answer.body, request.shape)
+        except msgspec.ValidationError as error:
+            raise Lost(f"The array's answer is not of its kind: {error}.") from None
+        return Answer(answer.status, answer.headers, body)
+
+    def _with_login(self, request: Request) -> Answer:
+        login = self._sessions.login()
+        for _ in range(RENEWALS_MAX):
+            try:
+                return self.exchange(_signed(request, login))
+            except Expired:
+                login = self._sessions.renew(login.number)
+        try:
+            return self.exchange(_signed(request, login))
+        except Expired:
+            raise Refused("The array takes back every login.", Reason.DENIED) from None
+
+    def _talk(self, request: Request) -> Answer:
+        endpoints = self._sessions.target.endpoints
+        turn = self._turn
+        began = monotonic()
+        try:
+            with self._sessions.session() as session:
+                answer = self._read(session, f"{endpoints[turn % len(endpoints)]}", request)
+        except Lost:
+            self._turn = turn + 1
+            raise
+        if answer.status == HTTPStatus.SERVICE_UNAVAILABLE:
+            self._turn = turn + 1
+        _log.debug(
+            "array answered",
+            method=request.method,
+            path=request.path.partition("?")[0],
+            status=answer.status,
+            seconds=round(monotonic() - began, 3),
+        )
+        return answer
+
+    def _read(self, session: requests.Session, endpoint: str, request: Request) -> Answer:
+        seconds = min(deadline.left(), self._answer_seconds)
+        body = None if request.body is None else orjson.dumps(request.body)
+        headers = {"Accept": "application/json", **(request.headers or {})}
+        if body is not None:
+            headers["Content-Type"] = "application/json"
+        try:
+            bare = requests.Request(request.method, endpoint, headers=headers, data=body)
+            prepared = session.prepare_request(bare)
+            prepared.url = endpoint + request.path + _spelled(request.query)  # escapes as they are
+            with session.send(
+                prepared,
+                timeout=(min(CONNECT_SECONDS, seconds), seconds),
+                verify=session.verify,
+                allow_redirects=False,
+                stream=True,
+            ) as response:
+                content = _whole(response, monotonic() + seconds)
+                return read(response.status_code, response.headers, content)
+        except requests.exceptions.SSLError as error:
+            raise _distrust(error) from None
+        except (requests.RequestException, HTTPError, OSError) as error:
+            raise Lost(f"The array did not answer ({type(error).__name__}).") from None
+
+    def _clean(self, answer: Answer) -> Answer:
+        """Take our secrets out of what an array says when it refuses."""
+        if answer.status < HTTPStatus.BAD_REQUEST or answer.body is None:
+            return answer
+        text = orjson.dumps(answer.body).decode()
+        for secret in self._secrets:
+            text = text.replace(secret, MASK)
+        return Answer(answer.status, answer.headers, orjson.loads(text))
+
+
+def _again(attempt: Callable[[], T]) -> T:
+    """Try until it is answered, or the deadline comes before the next try could."""
+    retrying = tenacity.Retrying(
+        retry=tenacity.retry_if_exception_type((Busy, Lost)),
+        wait=_pause,
+        stop=lambda state: state.upcoming_sleep >= deadline.left(),
+        reraise=True,
+    )
+    return retrying(attempt)
+
+
+def _pause(state: tenacity.RetryCallState) -> float:
+    random = tenacity.wait_random_exponential(FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS)(state)
+    problem = state.outcome and state.outcome.exception()
+    asked = problem.pause_seconds if isinstance(problem, Busy | Lost) else None
+    return random if asked is None else asked + min(random, FIRST_PAUSE_SECONDS)
+
+
+def _signed(request: Request, login: Login) -> Request:
+    return replace(request, headers={**(request.headers or {}), **login.headers})
+
+
+def _spelled(query: Mapping[str, Any] | None) -> str:
+    """A query as arrays spell it: booleans in small letters, what is None left out."""
+    words = {True: "true", False: "false"}
+    named = {
+        name: words[value] if isinstance(value, bool) else value
+        for name, value in (query or {}).items()
+        if value is not None
+    }
+    return f"?{urlencode(named, quote_via=quote)}" if named else ""
+
+
+def _whole(response: requests.Response, end: float) -> bytes:
+    """The body; a timeout holds for each piece only, so the whole is watched here.
+
+    Raises:
+        Lost: it is not whole in time, or endless, or shorter than was promised.
+    """
+    content = bytearray()
+    while piece := response.raw.read1(_CHUNK_BYTES, decode_content=True):
+        content += piece
+        if monotonic() > end or len(content) > ANSWER_BYTES_MAX:
+            raise Lost("The array's answer takes too long.")
+    promised = response.headers.get("Content-Length")
+    encoded = response.headers.get("Content-Encoding")
+    if promised and not encoded and promised != str(len(content)):
+        raise Lost("The array's answer was cut short.")
+    return bytes(content)
+
+
+def _distrust(error: requests.exceptions.SSLError) -> BackendFailed | Lost:
+    """A certificate that is not trusted stays so; a connection that broke may come back."""
+    if "CERTIFICATE_VERIFY_FAILED" in str(error):
+        return BackendFailed(
+            "The array's certificate is not trusted; name the authority that signed it.",
+        )
+    return Lost("The secure connection to the array broke.")
+
+
+def unknown(answer: Answer) -> Complaint:
+    """A complaint for what a vendor's dialect does not know: the status says it."""
+    by_status: dict[int, Reason] = {
+        HTTPStatus.BAD_REQUEST: Reason.INVALID,
+        HTTPStatus.UNAUTHORIZED: Reason.DENIED,
+        HTTPStatus.FORBIDDEN: Reason.DENIED,
+        HTTPStatus.NOT_FOUND: Reason.NOT_FOUND,
+        HTTPStatus.CONFLICT: Reason.EXISTS,
+        HTTPStatus.TOO_MANY_REQUESTS: Reason.BUSY,
+    }
+    words = answer.body if isinstance(answer.body, str) else ""
+    return Complaint(by_status.get(answer.status, Reason.FAILED), "", words)

@@ -1,0 +1,519 @@
+"""ONTAP: one cluster, its SVMs, volumes, qtrees, quota rules and reports, and its jobs.
+
+Written from NetApp's REST API reference. Changes are jobs, one at a time per volume;
+`return_timeout` keeps the answer back until the job has ended or that long has passed. What an
+SVM's own user may not see is refused.
+"""
+
+import random
+import shutil
+import threading
+import time
+from base64 import b64decode
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import unquote
+from uuid import uuid4
+
+from tests.fakes.ontap_lists import Row, listing, refusal
+from tests.fakes.serving import Ask, Say, Simulator
+from tests.fakes.shelf import Shelf
+
+USER, PASSWORD = "vfolder", "sw0rdfish/ontap"
+VOLUME, SVM = "research", "svm1"
+#: So many wrong passwords lock the account.
+WRONG_PASSWORDS_MAX = 6
+GRANULE = 1024
+QUOTA_STATES_HELD = ("on", "resizing")
+
+
+@dataclass
+class Profile:
+    """What differs between arrays, releases and days."""
+
+    page: int = 10_000
+    job_seconds: float = 0.0
+    initialising_seconds: float = 0.0
+    visible_after_seconds: float = 0.0
+    job_kept_seconds: float = 300.0
+    #: Answers 202 although the job ends within `return_timeout`.
+    never_inline: bool = False
+    cluster_user: bool = True
+    quota: str = "off"
+    analytics: str = "on"
+    incomplete: bool = False
+    nodes: dict[str, str] = field(default_factory=lambda: {"node-1": "up", "node-2": "up"})
+    #: Another SVM has a volume of the same name.
+    twin: bool = False
+
+
+@dataclass
+class Job:
+    """What is done later."""
+
+    uuid: str
+    description: str
+    state: str = "queued"
+    message: str = ""
+    code: str = ""
+    http: int = 0
+    ended: float = 0.0
+    done: threading.Event = field(default_factory=threading.Event)
+
+
+class JobFailure(Exception):
+    """A job that fails; with or without its effect is the raiser's business."""
+
+    def __init__(self, code: str, message: str, status: int = 500) -> None:
+        super().__init__(message)
+        self.code, self.message, self.status = code, message, status
+
+
+Act = Callable[[], None]
+
+
+class OntapSim(Simulator):
+    """The cluster; `shelf` is the root of the volume that is mounted."""
+
+    def __init__(self, shelf: Shelf, profile: Profile | None = None, seed: int = 0) -> None:
+        super().__init__()
+        self.shelf = shelf
+        self.profile = profile or Profile()
+        self.random = random.Random(seed)
+        self.uuid, self.svm_uuid = str(uuid4()), str(uuid4())
+        self.quota_state, self.volume_state = self.profile.quota, "online"
+        self.qtrees: dict[str, int] = {}
+        self.rules: dict[str, Row] = {}
+        #: What is held to now; a rule that is `blocked` is not until quota was off and on.
+        self.active: dict[str, int | None] = {}
+        self.blocked: set[str] = set()
+        self.jobs: dict[str, Job] = {}
+        self.effects: list[str] = []
+        self._invisible: set[str] = set()
+        #: Made to fail: (text in the description, failure, whether the effect stays).
+        self.job_faults: list[tuple[str, JobFailure, bool]] = []
+        self.chance_of_job_fault = 0.0
+        self.wrong_passwords = 0
+        self._volume_queue = threading.Lock()
+        self._next_id = 1
+        self._until = 0.0
+        self._index = 1 << 60
+
+    def overloaded(self, status: int) -> Say:
+        say = refusal(status, "262160", "The server is busy. Retry the operation.")
+        if self.random.random() < 0.5:
+            say.headers["Retry-After"] = "0"
+        return say
+
+    def answer(self, ask: Ask) -> Say:
+        if (no := self._stranger(ask)) is not None:
+            return no
+        if ask.body is None and ask.method in ("POST", "PATCH"):
+            return refusal(400, "262186", "The request body is missing or no JSON.")
+        parts = ask.path.removeprefix("/api/").split("/")
+        acts: list[tuple[str, list[str], Callable[..., Say]]] = [
+            ("GET", ["cluster"], self._cluster),
+            ("GET", ["cluster", "nodes"], self._nodes),
+            ("GET", ["cluster", "jobs", "*"], self._job),
+            ("GET", ["storage", "volumes"], self._volumes),
+            ("GET", ["storage", "volumes", "*"], self._volume),
+            ("PATCH", ["storage", "volumes", "*"], self._patch_volume),
+            ("GET", ["storage", "volumes", "*", "files", "*"], self._files),
+            ("DELETE", ["storage", "volumes", "*", "files", "*"], self._delete_files),
+            ("GET", ["storage", "qtrees"], self._list_qtrees),
+            ("POST", ["storage", "qtrees"], self._make_qtree),
+            ("DELETE", ["storage", "qtrees", "*", "*"], self._delete_qtree),
+            ("GET", ["storage", "quota", "rules"], self._list_rules),
+            ("POST", ["storage", "quota", "rules"], self._make_rule),
+            ("PATCH", ["storage", "quota", "rules", "*"], self._patch_rule),
+            ("DELETE", ["storage", "quota", "rules", "*"], self._delete_rule),
+            ("GET", ["storage", "quota", "reports"], self._reports),
+        ]
+        for method, pattern, act in acts:
+            if method == ask.method and len(parts) == len(pattern):
+                found = [p for p, wanted in zip(parts, pattern, strict=True) if wanted == "*"]
+                if all(w in ("*", p) for p, w in zip(parts, pattern, strict=True)):
+                    return act(ask, *found)
+        return refusal(404, "3", "The requested API is not supported.")
+
+    def _stranger(self, ask: Ask) -> Say | None:
+        if self.wrong_passwords >= WRONG_PASSWORDS_MAX:
+            return refusal(401, "6691623", "User is not authorized.")
+        scheme, _, token = ask.headers.get("authorization", "").partition(" ")
+        if scheme != "Basic" or b64decode(token).decode() != f"{USER}:{PASSWORD}":
+            self.wrong_passwords += 1
+            return refusal(401, "6691623", "User is not authorized.")
+        hidden = ("/api/cluster", "/api/cluster/nodes")
+        if ask.path in hidden and not self.profile.cluster_user:
+            return refusal(403, "6", "not authorized for that command")
+        return None
+
+    # jobs
+
+    def _later(self, ask: Ask, description: str, act: Act, status: int) -> Say:
+        """Queue a change of the volume, and answer for it."""
+        job = Job(str(uuid4()), description)
+        with self.lock:
+            self.jobs[job.uuid] = job
+        threading.Thread(target=self._run, args=(job, act), daemon=True).start()
+        wait = float(ask.query.get("return_timeout", 0))
+        if not self.profile.never_inline and job.done.wait(wait):
+            if job.state == "failure":
+                return refusal(job.http, job.code, job.message)
+            return Say(status, {"job": {"uuid": job.uuid}})
+        return Say(202, {"job": {"uuid": job.uuid, "_links": {"self": {"href": "/api/…"}}}})
+
+    def _run(self, job: Job, act: Act) -> None:
+        with self._volume_queue:
+            job.state = self.random.choice(["running", "pausing", "reloading"])
+            time.sleep(self.profile.job_seconds)
+            try:
+                self._with_faults(job, act)
+            except JobFailure as failure:
+                job.code, job.message, job.http = failure.code, failure.message, failure.status
+                job.state = "failure"
+            else:
+                job.state = "success"
+        job.ended = time.monotonic()
+        job.done.set()
+
+    def _with_faults(self, job: Job, act: Act) -> None:
+        fault = next((f for f in self.job_faults if f[0] in job.description), None)
+        if fault is not None:
+            self.job_faults.remove(fault)
+        elif self.random.random() < self.chance_of_job_fault:
+            fault = self.random.choice(self._likely(job.description))
+        if fault is None:
+            act()
+            return
+        kept: dict[str, int | None] = {}
+        _, failure, effect = fault
+        if effect:
+            kept = dict(self.active)
+            act()
+            self.active = kept
+        if failure is NOT_ACTIVE:
+            self.blocked = {r["qtree"]["name"] for r in self.rules.values()} - set(kept)
+        raise failure
+
+    @staticmethod
+    def _likely(description: str) -> list[tuple[str, JobFailure, bool]]:
+        found = [("", JobFailure("13107406", "Another volume operation is running."), False)]
+        if description.startswith("create rule"):
+            found.append(("", RESIZE_FAILED, True))
+        if "rule" in description:
+            found.append(("", QUOTA_BUSY, False))
+        return found
+
+    def _job(self, _: Ask, uuid: str) -> Say:
+        job = self.jobs.get(uuid)
+        gone = job and job.ended and time.monotonic() - job.ended > self.profile.job_kept_seconds
+        if job is None or gone:
+            return refusal(404, "4", "entry doesn't exist", "uuid")
+        body: Row = {"uuid": uuid, "state": job.state, "description": job.description}
+        if job.state == "failure":
+            error = {"code": job.code, "message": job.message}
+            body |= {"message": job.message, "code": int(job.code), "error": error}
+        return Say(200, body)
+
+    # cluster and volumes
+
+    def _cluster(self, _: Ask) -> Say:
+        return Say(200, {"name": "cluster1", "version": {"full": "NetApp Release 9.14.1"}})
+
+    def _nodes(self, ask: Ask) -> Say:
+        rows = [{"uuid": name, "name": name, "state": s} for name, s in self.profile.nodes.items()]
+        return listing(ask, rows, {"uuid", "name", "state"}, {"uuid", "name"}, self.profile.page)
+
+    def _volumes(self, ask: Ask) -> Say:
+        rows = [self._facts()]
+        if self.profile.twin:
+            other = {"uuid": str(uuid4()), "name": "svm2"}
+            rows.append({**self._facts(), "uuid": str(uuid4()), "svm": other})
+        return listing(ask, rows, _VOLUME, {"uuid", "name"}, self.profile.page)
+
+    def _volume(self, ask: Ask, uuid: str) -> Say:
+        if uuid != self.uuid:
+            return refusal(404, "4", "entry doesn't exist", "uuid")
+        say = listing(ask, [self._facts()], _VOLUME, {"uuid", "name"}, 10_000)
+        return say if say.status != 200 else Say(200, say.body["records"][0])
+
+    def _facts(self) -> Row:
+        self._advance()
+        samples = {k: {"read": 100 + self.random.randrange(9), "write": 50} for k in _RATES}
+        total = 100 << 30
+        return {
+            "uuid": self.uuid,
+            "name": VOLUME,
+            "svm": {"uuid": self.svm_uuid, "name": SVM},
+            "style": "flexvol",
+            "state": self.volume_state,
+            "nas": {"path": f"/{VOLUME}"},
+            "quota": {"state": self.quota_state},
+            "analytics": {"state": self.profile.analytics},
+            "space": {"size": total, "afs_total": total * 95 // 100, "used": 10 << 30},
+            "metric": {"status": "ok", "duration": "PT15S", **samples},
+        }
+
+    def _patch_volume(self, ask: Ask, uuid: str) -> Say:
+        if uuid != self.uuid:
+            return refusal(404, "4", "entry doesn't exist", "uuid")
+        if set(ask.body) != {"quota"} or set(ask.body["quota"]) != {"enabled"}:
+            return refusal(400, "262185", "Invalid field in the body.")
+        wanted = ask.body["quota"]["enabled"]
+        if not isinstance(wanted, bool):
+            return refusal(400, "262185", "quota.enabled is a boolean.")
+
+        def act() -> None:
+            with self.lock:
+                if wanted and self.quota_state != "off":
+                    raise JobFailure("5308507", "Quota is already on.", 409)
+                self.quota_state = "initializing" if wanted else "off"
+                self.blocked = set()
+                self._until = time.monotonic() + self.profile.initialising_seconds
+                self._apply(dict.fromkeys(self.active))
+
+        return self._later(ask, "quota on" if wanted else "quota off", act, 200)
+
+    def _advance(self) -> None:
+        """Let time pass: what was initialising is on."""
+        with self.lock:
+            if self.quota_state == "initializing" and time.monotonic() >= self._until:
+                self.quota_state = "on"
+                self._apply({r["qtree"]["name"]: _hard(r) for r in self.rules.values()})
+
+    def _apply(self, wanted: dict[str, int | None]) -> None:
+        held = self.quota_state in QUOTA_STATES_HELD
+        self.active = {n: v for n, v in wanted.items() if held and n not in self.blocked}
+        for name, limit in wanted.items():
+            if name and self.shelf.exists(name):
+                self.shelf.limit(name, limit)
+
+    # qtrees
+
+    def _rows_of_qtrees(self) -> list[Row]:
+        with self.lock:
+            for name in list(self.qtrees):  # rmdir(2) by a client takes a qtree away
+                if not self.shelf.exists(name) and name not in self._invisible:
+                    del self.qtrees[name]
+            volume = {"uuid": self.uuid, "name": VOLUME}
+            svm = {"uuid": self.svm_uuid, "name": SVM}
+            return [
+                {"id": number, "name": name, "volume": volume, "svm": svm}
+                for name, number in [("", 0), *self.qtrees.items()]
+            ]
+
+    def _list_qtrees(self, ask: Ask) -> Say:
+        rows = self._rows_of_qtrees()
+        return listing(ask, rows, _QTREE, {"id", "name"}, self.profile.page)
+
+    def _make_qtree(self, ask: Ask) -> Say:
+        extra = set(ask.body) - {"svm", "volume", "name", "unix_permissions", "user", "group"}
+        if extra:
+            return refusal(400, "262185", f"Unexpected field {extra}.")
+        if (no := self._other_place(ask.body)) is not None:
+            return no
+        name, mode = ask.body["name"], ask.body.get("unix_permissions", 755)
+        owner = [ask.body.get(who, {}).get("id", "0") for who in ("user", "group")]
+        if not isinstance(mode, int) or not all(isinstance(one, str) for one in owner):
+            return refusal(400, "262185", "Invalid type of a field.")
+        if not 0 < len(name) <= 64:
+            return refusal(400, "5242953", "The name is too long.")
+
+        def act() -> None:
+            with self.lock:
+                if self.shelf.exists(name):
+                    raise JobFailure("1", f'duplicate entry: qtree "{name}"', 409)
+                self.qtrees[name] = self._next_id
+                self._next_id += 1
+                self.effects.append(f"create qtree {name}")
+                self._show(name, int(str(mode), 8), int(owner[0]), int(owner[1]))
+                default = any(not r["qtree"]["name"] for r in self.rules.values())
+                if default and self.quota_state in QUOTA_STATES_HELD:
+                    self.active.setdefault(name, None)
+
+        return self._later(ask, f"create qtree {name}", act, 201)
+
+    def _show(self, name: str, mode: int, uid: int, gid: int) -> None:
+        """The directory, at once or when the client's attribute cache lets it be seen."""
+        if not self.profile.visible_after_seconds:
+            self.shelf.make(name, mode, uid, gid)
+            return
+        self._invisible = self._invisible | {name}
+
+        def appear() -> None:
+            self.shelf.make(name, mode, uid, gid)
+            self._invisible = self._invisible - {name}
+
+        threading.Timer(self.profile.visible_after_seconds, appear).start()
+
+    def _other_place(self, body: Row) -> Say | None:
+        if body.get("svm") != {"uuid": self.svm_uuid}:
+            return refusal(404, "917505", "SVM not found.")
+        if body.get("volume") != {"uuid": self.uuid}:
+            return refusal(404, "917525", "Volume not found.")
+        return None
+
+    def _delete_qtree(self, ask: Ask, volume: str, number: str) -> Say:
+        rows = {str(row["id"]): row["name"] for row in self._rows_of_qtrees()}
+        if volume != self.uuid or number not in rows:
+            return refusal(404, "4", "entry doesn't exist")
+        if number == "0":
+            return refusal(400, "5242894", "The default qtree cannot be deleted.")
+
+        def act() -> None:
+            self.effects.append(f"delete qtree {rows[number]}")
+            self.qtrees.pop(rows[number], None)
+
+        return self._later(ask, f"delete qtree {rows[number]}", act, 200)
+
+    # rules and reports
+
+    def _list_rules(self, ask: Ask) -> Say:
+        with self.lock:
+            rows = list(self.rules.values())
+        return listing(ask, rows, _RULE, {"uuid", "type", "qtree.name"}, self.profile.page)
+
+    def _make_rule(self, ask: Ask) -> Say:
+        extra = set(ask.body) - {"svm", "volume", "type", "qtree", "space"}
+        space = ask.body.get("space", {})
+        if extra or set(space) - {"hard_limit", "soft_limit"}:
+            return refusal(400, "262185", "Unexpected field.")
+        if (no := self._other_place(ask.body)) is not None:
+            return no
+        name = ask.body["qtree"]["name"]
+        if not all(isinstance(v, int) and v >= -1 for v in space.values()):
+            return refusal(400, "262185", "A limit is an integer.")
+        if name not in [row["name"] for row in self._rows_of_qtrees()]:
+            return refusal(404, "5308571", f'Qtree "{name}" does not exist.')
+
+        def act() -> None:
+            with self.lock:
+                names = [r["qtree"]["name"] for r in self.rules.values()]
+                if name in names:
+                    raise JobFailure("1", "duplicate entry: quota rule", 409)
+                for each in ([] if "" in names else [""]) + [name]:
+                    self._add_rule(each, space if each else {})
+                self.effects.append(f"create rule {name}")
+                self._resize()
+
+        return self._later(ask, f"create rule {name}", act, 201)
+
+    def _add_rule(self, name: str, space: Row) -> None:
+        uuid = str(uuid4())
+        kept = {k: -(-v // GRANULE) * GRANULE for k, v in space.items() if v >= 0}
+        place = {"volume": {"uuid": self.uuid}, "svm": {"uuid": self.svm_uuid}}
+        row = {"uuid": uuid, "type": "tree", "qtree": {"name": name}, "space": kept, **place}
+        self.rules[uuid] = row
+
+    def _resize(self) -> None:
+        self._advance()
+        if self.quota_state in QUOTA_STATES_HELD:
+            wanted = dict.fromkeys(self.qtrees)
+            wanted |= {r["qtree"]["name"]: _hard(r) for r in self.rules.values()}
+            self._apply(wanted)
+
+    def _patch_rule(self, ask: Ask, uuid: str) -> Say:
+        space = ask.body.get("space", {})
+        if set(ask.body) != {"space"} or set(space) - {"hard_limit", "soft_limit"}:
+            return refusal(400, "262185", "Unexpected field.")
+        if uuid not in self.rules:
+            return refusal(404, "5308545", "No such quota policy rule.")
+
+        def act() -> None:
+            with self.lock:
+                kept = self.rules[uuid]["space"]
+                for name, limit in space.items():
+                    if limit < 0:
+                        kept.pop(name, None)
+                    else:
+                        kept[name] = -(-limit // GRANULE) * GRANULE
+                self._resize()
+
+        return self._later(ask, f"change rule {uuid}", act, 200)
+
+    def _delete_rule(self, ask: Ask, uuid: str) -> Say:
+        if uuid not in self.rules:
+            return refusal(404, "5308545", "No such quota policy rule.")
+
+        def act() -> None:
+            with self.lock:
+                gone = self.rules.pop(uuid, None)
+                if gone:
+                    self.effects.append(f"delete rule {gone['qtree']['name']}")
+                self._resize()
+
+        return self._later(ask, f"delete rule {uuid}", act, 200)
+
+    def _reports(self, ask: Ask) -> Say:
+        self._advance()
+        self._rows_of_qtrees()
+        rows = []
+        with self.lock:
+            for name, limit in self.active.items():
+                if self.quota_state in QUOTA_STATES_HELD and name in self.qtrees:
+                    rows.append(self._row(name, limit))
+        known = {"type", "index", "qtree.name", "volume.uuid", "space.hard_limit"}
+        known |= {"space.used.total", "files.used.total"}
+        return listing(ask, rows, known, {"type", "index", "qtree.name"}, self.profile.page)
+
+    def _row(self, name: str, limit: int | None) -> Row:
+        self._index += 1
+        used = {"used": {"total": self.shelf.used(name) if self.shelf.exists(name) else 0}}
+        space = used if limit is None else {"hard_limit": limit, **used}
+        place = {"qtree": {"name": name}, "volume": {"uuid": self.uuid}}
+        return {"type": "tree", "index": self._index, "space": space, **place}
+
+    # files
+
+    def _files(self, _: Ask, volume: str, path: str) -> Say:
+        wanted = self.shelf.top / unquote(path)
+        if "." in path or volume != self.uuid:
+            return refusal(400, "262197", "Escape the path.")
+        if not wanted.is_dir():
+            return refusal(404, "6684674", "No such file or directory.")
+        if self.profile.analytics != "on":
+            return Say(200, {"records": [{"path": unquote(path)}], "num_records": 1})
+        entries = list(wanted.rglob("*"))
+        size = sum(p.lstat().st_size for p in entries if p.is_file() and not p.is_symlink())
+        facts = {"bytes_used": size, "file_count": len(entries)}
+        facts["subdir_count"] = sum(p.is_dir() for p in entries)
+        row = {"analytics": {**facts, "incomplete_data": self.profile.incomplete}}
+        return Say(200, {"records": [row], "num_records": 1})
+
+    def _delete_files(self, ask: Ask, volume: str, path: str) -> Say:
+        wanted = self.shelf.top / unquote(path)
+        if volume != self.uuid or not wanted.exists():
+            return refusal(404, "6684674", "No such file or directory.")
+        if ask.query.get("recurse") != "true":
+            return refusal(400, "6684676", "Directory not empty.")
+
+        def act() -> None:
+            shutil.rmtree(wanted)
+            self.effects.append(f"delete tree {unquote(path)}")
+
+        return self._later(ask, f"delete tree {unquote(path)}", act, 200)
+
+
+def _hard(rule: Row) -> int | None:
+    limit: Any = rule["space"].get("hard_limit")
+    return limit if limit is None else int(limit)
+
+
+RESIZE_FAILED = JobFailure(
+    "5308568", "Quota policy rule create operation succeeded, however quota resize failed."
+)
+NOT_ACTIVE = JobFailure(
+    "5308573", "Quota policy rule create operation succeeded, but the rule is not active."
+)
+QUOTA_BUSY = JobFailure(
+    "5308504", "Another quota operation is currently in progress for volume research."
+)
+_RATES = ("iops", "throughput", "latency")
+_VOLUME = {"uuid", "name", "svm.uuid", "svm.name", "style", "state", "nas.path", "quota.state"}
+_VOLUME |= {"analytics.state", "space.size", "space.used", "space.afs_total", "metric.status"}
+_VOLUME |= {f"metric.{rate}.{kind}" for rate in _RATES for kind in ("read", "write")}
+_QTREE = {"id", "name", "volume.uuid", "volume.name", "svm.name", "svm.uuid"}
+_RULE = {"uuid", "type", "qtree.name", "volume.uuid", "svm.uuid"}
+_RULE |= {"space.hard_limit", "space.soft_limit"}
