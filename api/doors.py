@@ -9,7 +9,6 @@ from uuid import uuid4
 import orjson
 import structlog
 from flask import Flask, Response, current_app, g, request
-from redis import Redis
 
 from api import encoding, metrics, problems
 from api.atlas import Atlas
@@ -27,6 +26,7 @@ from core import connections
 from core.calls import Calls
 from core.nodes import NodeBook
 from core.settings import Settings
+from core.speeds import SpeedBook
 from core.telemetry import logger
 from core.upload_store import UploadStore
 
@@ -81,9 +81,9 @@ class Door:
         }
 
     @cached_property
-    def volume_stats(self) -> Redis:
+    def speeds(self) -> SpeedBook:
         """What the manager also reads of volumes."""
-        return connections.connect(self.settings, connections.Database.LIVE)
+        return SpeedBook(self.settings)
 
     @cached_property
     def uploads(self) -> UploadStore:

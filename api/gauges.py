@@ -15,11 +15,11 @@ from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 from redis import Redis, RedisError
 
-from api.performance import KEY as STATS_KEY
 from backends.mounts import Mounts
 from core import connections
 from core.nodes import NodeBook
 from core.settings import Settings
+from core.speeds import KEY as STATS_KEY
 from core.store import PREFIX
 from core.telemetry import logger
 from core.thresholds import above

@@ -1,24 +1,21 @@
-"""How fast volumes are: asked from the backend, kept for a while where the manager also looks."""
+"""How fast volumes are: what the observers of the cluster kept, else asked now."""
 
 from dataclasses import asdict
-from datetime import UTC, datetime
-from typing import Any, cast
+from typing import Any
 
-import orjson
 from redis import RedisError
 
 from api.doors import Door
-from backends.base import HasMetric
+from backends import acts
 from core.errors import Unsupported
+from core.speeds import now
 from core.telemetry import logger
 
-#: Where the speed of a volume is kept, as the manager knows it.
-KEY = "storage:volume_stats:"
 _log = logger(__name__)
 
 
 class NoMetric(Unsupported):
-    """The volume's backend does not know its speed."""
+    """Nobody knows the volume's speed."""
 
     error_code = "vfolder_request_not-implemented"
 
@@ -27,36 +24,20 @@ def performance(door: Door, volume: str) -> dict[str, Any]:
     """The rates of a volume and the moment they were observed, at most the cache's age old.
 
     Raises:
-        NoMetric: the backend does not know.
+        UnknownVolume: no such volume.
+        NoMetric: neither its backend nor the kernel counts.
     """
-    backend = door.volumes.get(volume)
-    if not isinstance(backend, HasMetric):
-        raise NoMetric(f"The backend of volume {volume} does not know its speed.")
-    if known := _cached(door, volume):
-        return known
-    rates = asdict(door.deadlines.call(volume, backend.performance))
-    observed_at = datetime.now(UTC).isoformat()
-    _keep(door, volume, {"volume_name": volume, **rates, "observed_at": observed_at})
-    return {"metric": rates, "observed_at": observed_at}
-
-
-def _cached(door: Door, volume: str) -> dict[str, Any] | None:
+    door.reach.check_known(volume)
     try:
-        text = cast("str | None", door.volume_stats.get(KEY + volume))
+        if known := door.speeds.last(volume):
+            return known
     except RedisError as error:
-        _log.warning("volume speed not cached", volume=volume, reason=type(error).__name__)
-        return None
-    if text is None:
-        return None
-    known = orjson.loads(text)
-    observed_at = known.pop("observed_at")
-    known.pop("volume_name")
-    return {"metric": known, "observed_at": observed_at}
-
-
-def _keep(door: Door, volume: str, document: dict[str, Any]) -> None:
-    seconds = door.settings.storage_proxy.volume_stats.cache_ttl
+        _log.warning("volume speed not read", volume=volume, reason=type(error).__name__)
+    found = door.reach.on_volume(volume, acts.performance)
+    if found is None:
+        raise NoMetric(f"The storage of volume {volume} does not tell its speed.")
     try:
-        door.volume_stats.set(KEY + volume, orjson.dumps(document), px=int(seconds * 1000))
+        return door.speeds.keep(volume, asdict(found))
     except RedisError as error:
-        _log.warning("volume speed not cached", volume=volume, reason=type(error).__name__)
+        _log.warning("volume speed not kept", volume=volume, reason=type(error).__name__)
+        return {"metric": asdict(found), "observed_at": now()}

@@ -23,6 +23,7 @@ from core.settings import Settings
 from core.store import TASK_PREFIX, JobStore
 from core.telemetry import logger
 from workers.bell import bell_of
+from workers.observe import OBSERVE_TASK, observe
 from workers.runner import JobCancelled, Runner
 from workers.sweeps import SWEEP_TASK, Sweep
 
@@ -47,6 +48,7 @@ def make(settings: Settings) -> Celery:
     for verb in VERBS:
         _register(app, settings, TASK_PREFIX + verb)
     _register_sweep(app, settings)
+    _register_observe(app, settings)
     return app
 
 
@@ -68,6 +70,12 @@ def _register_sweep(app: Celery, settings: Settings) -> None:
     def sweep(volume: str) -> str:
         store = JobStore(connect(settings, Database.JOBS), bell_of(app))
         return Sweep(settings, store, volume)()
+
+
+def _register_observe(app: Celery, settings: Settings) -> None:
+    @app.task(name=OBSERVE_TASK, ignore_result=True, send_events=False)
+    def watch(volume: str) -> str:
+        return observe(settings, volume)
 
 
 def _runner(app: Celery, settings: Settings) -> Runner:

@@ -15,6 +15,7 @@ from core import telemetry
 from core.errors import ConfigurationError
 from core.settings import Settings
 from workers import app as workers_app
+from workers import observe
 from workers.drain import NODE
 from workers.keeper import Keeper
 from workers.queues import queues_of
@@ -74,7 +75,7 @@ def _child_started(**_facts: Any) -> None:  # noqa: ANN401 - what Celery passes 
 
 def beat(app: Celery, settings: Settings) -> None:
     """Ring for the sweeps, by the clock."""
-    app.conf.beat_schedule = schedule(settings)
+    app.conf.beat_schedule = schedule(settings) | observe.schedule(settings)
     app.start(
         ["--quiet", "beat", "--loglevel=INFO", f"--schedule={settings.state_dir / 'beat-schedule'}"]
     )

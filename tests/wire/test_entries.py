@@ -242,12 +242,10 @@ def test_hardware_is_asked(manager: RunningDoor) -> None:
 
 @pytest.mark.parametrize(
     ("method", "path"),
-    [("GET", "/volume/performance-metric"), ("GET", "/volume/quota"), ("PATCH", "/volume/quota")],
+    [("GET", "/volume/quota"), ("PATCH", "/volume/quota")],
 )
 def test_what_is_not_there_is_said(manager: RunningDoor, method: str, path: str) -> None:
-    body = {"volume": "local"}
-    if path.endswith("quota"):
-        body |= {"vfid": None}  # type: ignore[dict-item] # JSON null
+    body = {"volume": "local", "vfid": None}
     if method == "PATCH":
         body |= {"size_bytes": "10g"}
     response = manager.call(method, path, body)
