@@ -42,6 +42,13 @@ class TransferRequest(Request, frozen=True, kw_only=True, tag="transfer"):
         """Bytes per second that the caller allows."""
         return self.bytes_per_second
 
+    @property
+    def whole(self) -> bool:
+        """Whether it takes a whole vfolder as it is, as fast as can be."""
+        chosen = (self.filters, self.min_bytes, self.max_bytes, self.newer_than, self.older_than)
+        at_root = VFolderPath.parse(self.source_path).is_root
+        return at_root and self.pace is None and not any(chosen)
+
     def locks(self) -> list[Lock]:
         """Source shared, target exclusive; within one vfolder it is exclusive."""
         source, target = lock_key(self.volume, self.source), lock_key(self.home, self.target)

@@ -33,12 +33,13 @@ from core.errors import BackendFailed, NoSpace, QuotaExceeded, QuotaScopeExists
 from core.jobs import State
 from core.names import VFolderId, VFolderPath
 from core.transfers import TransferRequest
+from workers.bulk import BulkCopy, exports_of
 from workers.choices import keeps_file, only, selection_of
 from workers.clone import DIFFERENCES_SHOWN, document
 from workers.context import Context, Outcome
 from workers.manifest import Manifest
 from workers.places import Place
-from workers.publication import FILE, OVER, Publication, mode_of
+from workers.publication import FILE, NEW, OVER, Publication, mode_of
 
 #: Rooms of a transfer in its staging: the copy, and what it displaces.
 TREE, DISPLACED = "tree", "displaced"
@@ -67,6 +68,8 @@ class Transfer:
         )
         self._root = context.root(request.home)
         self._staging = layout.staging(self._to.vfolder.scope, self._run.job.id)
+        exports = exports_of(self._from, self._to) if request.whole else None
+        self._bulk = BulkCopy(context, exports) if exports else None
         self._top = "" if self._from.path.is_root else f"{self._from.path}/"
         limit = self._run.job.fields.get("bandwidth")
         self._run.throttle.set(bytes_per_second=int(limit) if limit else 0)
@@ -89,6 +92,8 @@ class Transfer:
     def undo(self) -> None:
         """Remove the staging: of a cancelled transfer nothing else was touched."""
         soft_quota.settle(self._to.backend, self._to.vfolder.scope, self._run.job.id)
+        if self._bulk is not None:
+            self._bulk.forget()
         with self._context.room(self._root, self._staging.parent) as parent:
             self._run.phase("clean up")
             remove_tree(parent, self._staging.name, control=self._run)
@@ -140,16 +145,35 @@ class Transfer:
             live = held.enter_context(self._to.opened()) if mode == OVER else None
             selection = self._selection(mode, live)
             if manifest.last("publish") is None:
-                receipt = self._copy((source, staged), selection, manifest)
-                self._verify((source, staged), selection)
+                facts = self._stage((source, staged), selection, mode, manifest)
                 os.fsync(staged)
-                manifest.mark("copied", **self._facts(receipt, manifest))
+                manifest.mark("copied", **facts)
             if live is not None:
                 self._lay_over((source, staged, live), publication, manifest)
             elif mode == FILE:
                 publication.rename(self._from.path.name, staged, manifest)
             else:
                 publication.rename(TREE, staging, manifest)
+
+    def _stage(
+        self, sides: tuple[int, int], selection: Selection | None, mode: str, manifest: Manifest
+    ) -> dict[str, Any]:
+        """Copy into staging and verify, by the method that fits; what was done."""
+        if self._bulk is None or mode != NEW:
+            receipt = self._copy(sides, selection, manifest)
+            self._verify(sides, selection)
+            return self._facts(receipt, manifest)
+        facts = self._bulk(self._from.vfolder.directory, self._staging / TREE, manifest)
+        if facts["errors"] and self._request.on_error == "stop":
+            raise BackendFailed(
+                f"XCP counts {facts['errors']} errors; the target is as it was.",
+                data={"errors": facts["errors"]},
+            )
+        if self._request.verify == "checksum" and not facts["errors"]:
+            self._bulk.verify(self._from.vfolder.directory, self._staging / TREE)
+        else:
+            self._verify(sides, selection)
+        return facts | {"sure": False}
 
     def _lay_over(
         self, sides: tuple[int, int, int], publication: Publication, manifest: Manifest
@@ -236,13 +260,8 @@ class Transfer:
             note.value: sum(1 for _ in noted(manifest.record, note))
             for note in (Note.SAME, Note.KEPT, Note.EXTRA)
         }
-        return (
-            document(receipt)
-            | seen
-            | {
-                "sure": receipt.complete and not DOUBTS & receipt.losses.keys(),
-            }
-        )
+        sure = receipt.complete and not DOUBTS & receipt.losses.keys()
+        return document(receipt) | seen | {"method": "stream", "sure": sure}
 
     def _outcome(self, manifest: Manifest) -> Outcome:
         facts = manifest.last("copied") or {}

@@ -35,6 +35,7 @@ class NetAppOptions(ArrayOptions, frozen=True, kw_only=True):
     #: For bulk copies by XCP.
     netapp_nfs_host: str | None = None
     netapp_xcp_cmd: list[str] = field(default_factory=list)
+    xcp_catalog: str | None = None
     #: `auto` lets quota be switched off and on where ONTAP needs that to hold a limit.
     netapp_quota_reinit: Literal["never", "auto"] = "never"
     #: How long a new quota scope may stay invisible on the mount.

@@ -15,8 +15,25 @@ from tests.support.doors import RunningDoor, running_door, settings_in
 from tests.support.node import wait_for
 from tests.support.valkey import Valkey, running_valkey
 from tests.support.worker import running_worker
+from tests.xcp.conftest import StandIn
 
+#: `nas1` and `nas2` are for XCP, whose stand-in the fixture puts into place.
 MORE = """
+[volume.nas1]
+backend = "vfs"
+path = "xcp/source"
+[volume.nas1.options]
+netapp_xcp_cmd = ["{command}"]
+netapp_nfs_host = "nas"
+netapp_volume_name = "source"
+[volume.nas2]
+backend = "vfs"
+path = "xcp/target"
+[volume.nas2.options]
+netapp_xcp_cmd = ["{command}"]
+netapp_nfs_host = "nas"
+netapp_volume_name = "target"
+xcp_catalog = "nas:/catalog"
 [volume.other]
 backend = "vfs"
 path = "other"
@@ -33,6 +50,7 @@ class Pair:
 
     settings: Settings
     door: RunningDoor
+    standin: StandIn
 
     def folder(self, volume: str = "local") -> tuple[str, Path]:
         """A new, empty vfolder in a new scope, and its directory."""
@@ -42,7 +60,11 @@ class Pair:
         return vfid, path
 
     def path(self, vfid: str, volume: str = "other") -> Path:
-        return self.settings.directory / volume / VFolderId.parse(vfid).directory
+        return self._top(volume) / VFolderId.parse(vfid).directory
+
+    def _top(self, volume: str) -> Path:
+        top: Path = self.settings.volume_path(self.settings.volume[volume])
+        return top
 
     def ask(self, **body: Any) -> Any:
         """The response to the submission of a transfer from `local` to `other`."""
@@ -76,7 +98,7 @@ class Pair:
         """What is left in one of our rooms of a vfolder's scope."""
         scope = VFolderId.parse(vfid).scope
         assert scope is not None
-        path = self.settings.directory / volume / scope.directory / ".vfolder" / room
+        path = self._top(volume) / scope.directory / ".vfolder" / room
         return sorted(path.iterdir()) if path.exists() else []
 
 
@@ -88,11 +110,14 @@ def absent() -> str:
 @pytest.fixture(scope="session")
 def pair(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pair]:
     directory = tmp_path_factory.mktemp("pair")
-    (directory / "other").mkdir()
+    for name in ("other", "xcp"):
+        (directory / name).mkdir()
+    standin = StandIn(directory / "xcp")
+    more = MORE.format(command=standin.command[0])
     with running_valkey(tmp_path_factory.mktemp("valkey")) as valkey:
-        settings = settings_in(directory, valkey.url, MORE)
+        settings = settings_in(directory, valkey.url, more)
         with running_door("manager", settings) as door, running_worker(settings, "other"):
-            yield Pair(settings, door)
+            yield Pair(settings, door, standin)
 
 
 @pytest.fixture

@@ -1,0 +1,133 @@
+"""One run of XCP as a child process: it dies with us, holds our fence, and is stopped as a group.
+
+Both of its outputs are drained together, whatever their size. A grandchild that keeps the pipe
+open after the end is killed with the group. In a container the client process is not the tool:
+there the container has a name, and is killed by it too.
+"""
+
+import os
+import selectors
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from pathlib import PurePosixPath
+
+from core.control import Control
+from core.lifeline import end_with_parent
+
+#: How often the job's control is asked meanwhile.
+TICK_SECONDS = 0.1
+#: A run that is asked to stop has so long before it is killed.
+GRACE_SECONDS = 1.5
+#: After its end the rest of what it printed is waited for so long.
+DRAIN_SECONDS = 1.0
+#: Stopping a container may take so long.
+CONTAINER_SECONDS = 10.0
+_CHUNK_BYTES = 1 << 16
+_LINE_MAX_BYTES = 1 << 16
+_ENGINES = frozenset({"docker", "podman", "nerdctl"})
+
+
+class Child:
+    """A started command; `run` reads it to its end."""
+
+    def __init__(self, command: Sequence[str], name: str, keep_fds: Sequence[int] = ()) -> None:
+        """Start it; `name` is the container's, where the command runs one.
+
+        Raises:
+            OSError: it cannot be started.
+        """
+        self._engine, words = _named(command, name)
+        self._name = name
+        self._process = subprocess.Popen(
+            words,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            env=os.environ | {"LC_ALL": "C"},
+            pass_fds=keep_fds,
+            start_new_session=True,
+            preexec_fn=end_with_parent(),  # noqa: PLW1509 - a prctl between fork and exec
+        )
+        assert self._process.stdout is not None  # noqa: S101 - PIPE was asked for
+        self._pipe = self._process.stdout.fileno()
+        os.set_blocking(self._pipe, False)
+        self._rest = b""
+
+    def run(self, control: Control, hear: Callable[[str], None]) -> int:
+        """Read lines until the end; its exit status, negative for a signal.
+
+        Raises:
+            Interrupted: the control says stop; the whole group is gone then.
+        """
+        try:
+            with selectors.DefaultSelector() as waiting:
+                waiting.register(self._pipe, selectors.EVENT_READ)
+                self._listen(waiting, control, hear)
+            return self._process.wait()
+        finally:
+            self._end()
+            if self._process.stdout is not None:
+                self._process.stdout.close()
+
+    def _listen(
+        self, waiting: selectors.BaseSelector, control: Control, hear: Callable[[str], None]
+    ) -> None:
+        until: float | None = None
+        while until is None or time.monotonic() < until:
+            control.check()
+            if waiting.select(TICK_SECONDS) and not self._read(hear):
+                return
+            if until is None and self._process.poll() is not None:
+                until = time.monotonic() + DRAIN_SECONDS
+
+    def _read(self, hear: Callable[[str], None]) -> bool:
+        """Take what has come; False at the end of it all."""
+        try:
+            chunk = os.read(self._pipe, _CHUNK_BYTES)
+        except BlockingIOError:
+            return True
+        *lines, self._rest = (self._rest + chunk).replace(b"\r", b"\n").split(b"\n")
+        if (not chunk and self._rest) or len(self._rest) > _LINE_MAX_BYTES:
+            lines, self._rest = [*lines, self._rest], b""
+        for line in lines:
+            if line:
+                hear(line.decode("utf-8", "backslashreplace"))
+        return bool(chunk)
+
+    def _end(self) -> None:
+        """Leave nobody of the group: asked first, then killed."""
+        if self._process.poll() is None:
+            self._signal(signal.SIGTERM)
+            with suppress(subprocess.TimeoutExpired):
+                self._process.wait(GRACE_SECONDS)
+            self._kill_container()
+        self._signal(signal.SIGKILL)
+        self._process.wait()
+
+    def _signal(self, number: int) -> None:
+        with suppress(ProcessLookupError):
+            os.killpg(self._process.pid, number)
+
+    def _kill_container(self) -> None:
+        if self._engine is None:
+            return
+        with suppress(OSError, subprocess.TimeoutExpired):
+            subprocess.run(
+                [*self._engine, "kill", self._name],
+                stdin=subprocess.DEVNULL,
+                capture_output=True,
+                timeout=CONTAINER_SECONDS,
+                check=False,
+            )
+
+
+def _named(command: Sequence[str], name: str) -> tuple[list[str] | None, list[str]]:
+    """The words that start a container engine, if any, and the command with the container named."""
+    words = list(command)
+    for at, word in enumerate(words[:-1]):
+        if PurePosixPath(word).name in _ENGINES and words[at + 1] == "run":
+            return words[: at + 1], [*words[: at + 2], "--name", name, *words[at + 2 :]]
+    return None, words
