@@ -22,8 +22,7 @@ from concurrent.futures import Future
 from typing import Any
 
 from api.client.sending import FilePart
-from api.closing import says_close
-from api.following import FollowingWorker
+from api.door_worker import DoorWorker
 
 #: tcp(7): how much unsent data makes a socket not writable (Linux 3.12).
 TCP_NOTSENT_LOWAT = 25
@@ -163,8 +162,8 @@ class Senders:
             self._end(descriptor, stream, cut=True)
 
 
-class OffloadWorker(FollowingWorker):
-    """gthread, with files sent by `Senders`."""
+class OffloadWorker(DoorWorker):
+    """The doors' worker, with files sent by `Senders`."""
 
     wsgi: Callable[..., Any]
 
@@ -179,7 +178,7 @@ class OffloadWorker(FollowingWorker):
     def load_wsgi(self) -> None:
         """Put ourselves between gunicorn and the application."""
         super().load_wsgi()
-        inner = says_close(self.wsgi)
+        inner = self.wsgi
 
         def application(environ: dict[str, Any], start_response: Any) -> Any:  # noqa: ANN401 - WSGI
             body = inner(environ, start_response)
@@ -192,7 +191,7 @@ class OffloadWorker(FollowingWorker):
         self.wsgi = application
 
     def handle(self, conn: Any) -> Any:  # noqa: ANN401 - gunicorn is untyped
-        """As gthread; a body that was never begun (the headers failed) is closed."""
+        """As every door; a body that was never begun (the headers failed) is closed."""
         try:
             return super().handle(conn)
         finally:

@@ -11,6 +11,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import PurePosixPath
 
+from backends.paths import RESOLVE_BENEATH, RESOLVE_NO_SYMLINKS, kernel_resolves, openat2
+
 #: Directories we make between the volume and a vfolder (umask applies).
 PREFIX_MODE = 0o755
 #: Our own rooms are nobody's business but ours.
@@ -23,6 +25,8 @@ _NO_FLAGS = frozenset({errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP})
 RACE_TRIES = 32
 
 _OPEN_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+#: openat2(2): beneath the directory, and through no link at all.
+_PLAINLY_BENEATH = RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
@@ -34,7 +38,19 @@ def open_directory(path: str | PurePosixPath, dir_fd: int | None = None) -> int:
     """
     if dir_fd is None:
         return os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    if kernel_resolves():
+        return _open_at_once(str(path), dir_fd)
     return _descend(dir_fd, PurePosixPath(path).parts, None)
+
+
+def _open_at_once(path: str, dir_fd: int) -> int:
+    """One system call in place of two per component, each of which lets other threads in."""
+    try:
+        return openat2(dir_fd, path or ".", _OPEN_DIRECTORY, 0, _PLAINLY_BENEATH)
+    except OSError as error:
+        if error.errno == errno.ELOOP:
+            raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR)) from None
+        raise
 
 
 @contextmanager

@@ -34,6 +34,7 @@ from core.names import VFolderPath
 #: openat2(2)'s number, the same on every architecture.
 SYS_OPENAT2 = 437
 RESOLVE_NO_MAGICLINKS = 0x02
+RESOLVE_NO_SYMLINKS = 0x04
 RESOLVE_BENEATH = 0x08
 #: How many links one path may cross (Linux's own limit).
 LINKS_MAX = 40

@@ -15,13 +15,14 @@ file and offset differ after a crash, the smaller one counts.
 import json
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 from uuid import uuid4
 
 import msgspec
 import redis
 from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_fixed
 
+from core import upload_scripts
 from core.errors import Unavailable
 from core.uploads import (
     Lease,
@@ -48,54 +49,14 @@ POLL_SECONDS = 0.05
 STORE_PATIENCE_SECONDS = 5.0
 STORE_PAUSE_SECONDS = 0.2
 
-_ACQUIRE = """
-local offset = redis.call('GET', KEYS[1])
-if not offset then return {'gone'} end
-local holder = redis.call('GET', KEYS[2])
-if holder and holder ~= ARGV[1] and holder ~= ARGV[3] then
-  return {'held', holder}
-end
-redis.call('SET', KEYS[2], ARGV[1], 'EX', ARGV[2])
-redis.call('DEL', KEYS[5])
-return {'yours', offset, redis.call('GET', KEYS[4]) or ''}
-"""
-_ADVANCE = """
-if redis.call('GET', KEYS[2]) ~= ARGV[1] then return -1 end
-redis.call('SET', KEYS[1], ARGV[2], 'EX', ARGV[4])
-redis.call('EXPIRE', KEYS[3], ARGV[4])
-if ARGV[5] == '' then redis.call('DEL', KEYS[4])
-else redis.call('SET', KEYS[4], ARGV[5], 'EX', ARGV[4]) end
-redis.call('EXPIRE', KEYS[2], ARGV[3])
-return redis.call('GET', KEYS[5]) or ''
-"""
-_SAVE = """
-if redis.call('GET', KEYS[2]) ~= ARGV[1] then return -1 end
-redis.call('SET', KEYS[3], ARGV[2], 'EX', ARGV[3])
-redis.call('EXPIRE', KEYS[1], ARGV[3])
-return 0
-"""
-_CREATE = """
-local known = redis.call('GET', KEYS[3])
-if known == ARGV[1] then return 1 end
-if known or redis.call('EXISTS', KEYS[1]) == 1 then return 0 end
-redis.call('SET', KEYS[1], '0', 'EX', ARGV[2])
-redis.call('SET', KEYS[3], ARGV[1], 'EX', ARGV[2])
-return 1
-"""
-_RELEASE = """
-if redis.call('GET', KEYS[2]) ~= ARGV[1] then return 0 end
-return redis.call('DEL', KEYS[2], KEYS[5])
-"""
-_FORGET = """
-if ARGV[1] ~= '' and redis.call('GET', KEYS[2]) ~= ARGV[1] then return -1 end
-redis.call('DEL', KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5])
-return 0
-"""
-
 
 def _encoded(upload: Upload) -> str:
     """The record as text; names that are not UTF-8 are lone surrogates, which only `json` takes."""
     return json.dumps(msgspec.to_builtins(upload))
+
+
+def _decoded(text: str) -> Upload:
+    return msgspec.convert(json.loads(text), Upload)
 
 
 class UploadStore:
@@ -108,12 +69,12 @@ class UploadStore:
         """Keep uploads in database 8 of `client` (text in, text out) for the node of that id."""
         self._client = client
         self.node = node
-        self._acquire = client.register_script(_ACQUIRE)
-        self._advance = client.register_script(_ADVANCE)
-        self._save = client.register_script(_SAVE)
-        self._create = client.register_script(_CREATE)
-        self._release = client.register_script(_RELEASE)
-        self._forget = client.register_script(_FORGET)
+        self._acquire = client.register_script(upload_scripts.ACQUIRE)
+        self._advance = client.register_script(upload_scripts.ADVANCE)
+        self._save = client.register_script(upload_scripts.SAVE)
+        self._create = client.register_script(upload_scripts.CREATE)
+        self._release = client.register_script(upload_scripts.RELEASE)
+        self._forget = client.register_script(upload_scripts.FORGET)
 
     def create(self, upload: Upload) -> None:
         """Remember a new upload at offset 0; its staging file must exist already.
@@ -138,18 +99,17 @@ class UploadStore:
         offset_key, _, record_key, rewind_key, _ = _keys(upload_id)
 
         def ask() -> list[Any]:
+            if not tell:
+                return cast("list[Any]", self._client.mget(offset_key, record_key))
             with self._client.pipeline(transaction=True) as pipe:
-                pipe.get(offset_key)
-                pipe.get(record_key)
-                pipe.ttl(offset_key)
-                if tell:
-                    pipe.delete(rewind_key)
-                return pipe.execute()
+                pipe.mget(offset_key, record_key)
+                pipe.delete(rewind_key)
+                return cast("list[Any]", pipe.execute()[0])
 
-        offset, text, ttl, *_ = _patiently(ask)
+        offset, text = _patiently(ask)
         if offset is None or text is None:
             raise UploadNotFound("No such upload is open; it may have ended or expired.")
-        return Progress(msgspec.convert(json.loads(text), Upload), int(offset), max(int(ttl), 0))
+        return Progress(_decoded(text), int(offset))
 
     def exists(self, upload_ids: list[str]) -> list[bool]:
         """For each id, whether it is known; one round trip."""
@@ -186,7 +146,8 @@ class UploadStore:
             if locked is not False:
                 answer = self._try_acquire(upload_id, owner, dead)
                 if answer[0] == "yours":
-                    return Lease(upload_id, owner, int(answer[1]), _rewind(answer[2]))
+                    offset, rewind, text = answer[1:]
+                    return Lease(upload_id, owner, int(offset), _rewind(rewind), _decoded(text))
                 if answer[0] == "gone":
                     raise UploadNotFound("No such upload is open; it may have ended or expired.")
                 dead = answer[1] if locked and self._is_own(answer[1]) else ""
@@ -210,20 +171,24 @@ class UploadStore:
     def _is_own(self, holder: str) -> bool:
         return holder.rpartition(":")[0] == self.node
 
-    def advance(self, lease: Lease, offset: int, *, rewind: int | None = None) -> Wish:
+    def advance(
+        self, lease: Lease, offset: int, *, rewind: int | None = None, release: bool = False
+    ) -> Wish:
         """Commit bytes up to `offset` and renew the lease; who waits for it comes back.
 
-        `rewind` remembers where the present request began, for a sender that is cut off.
+        `rewind` remembers where the present request began, for a sender that is cut off. With
+        `release` the lease is given back in the same step.
 
         Raises:
             LeaseLost: another writer has it; nothing was changed.
         """
         start = "" if rewind is None else str(rewind)
         args = [lease.owner, str(offset), str(LEASE_SECONDS), str(UPLOAD_TTL_SECONDS), start]
+        args.append("1" if release else "")
         answer = _patiently(lambda: self._advance(keys=_keys(lease.id), args=args))
         if answer == -1:
             raise LeaseLost("The upload went to another writer; ask for its offset and go on.")
-        lease.offset, lease.rewind = offset, rewind
+        lease.offset, lease.rewind, lease.over = offset, rewind, release
         return Wish(answer)
 
     def save(self, lease: Lease, upload: Upload) -> None:
@@ -239,6 +204,8 @@ class UploadStore:
 
     def release(self, lease: Lease) -> None:
         """Give the lease back; a lost one is left alone."""
+        if lease.over:
+            return
         _patiently(lambda: self._release(keys=_keys(lease.id), args=[lease.owner]))
 
     def forget(self, upload_id: str, lease: Lease | None = None) -> None:
@@ -265,8 +232,21 @@ _KEY_KINDS = ("offset", "lease", "record", "rewind", "wanted")
 
 def _patiently(call: Callable[[], Any]) -> Any:  # noqa: ANN401 - what Redis answers
     """Ask Redis, again if it is away: every script may be repeated."""
+    try:
+        return call()
+    except _AWAY:
+        return _again(call)
+    except redis.RedisError as error:
+        raise Unavailable("The store of uploads refuses; try again shortly.") from error
+
+
+_AWAY = (redis.ConnectionError, redis.TimeoutError)
+
+
+def _again(call: Callable[[], Any]) -> Any:  # noqa: ANN401 - what Redis answers
+    time.sleep(STORE_PAUSE_SECONDS)
     tries = Retrying(
-        retry=retry_if_exception_type((redis.ConnectionError, redis.TimeoutError)),
+        retry=retry_if_exception_type(_AWAY),
         stop=stop_after_delay(STORE_PATIENCE_SECONDS),
         wait=wait_fixed(STORE_PAUSE_SECONDS),
         reraise=True,

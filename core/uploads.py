@@ -85,7 +85,6 @@ class Progress:
 
     upload: Upload
     offset: int
-    expires_in: int
 
 
 class Wish(StrEnum):
@@ -107,3 +106,7 @@ class Lease:
     offset: int
     #: A cut request began here, and its sender has not yet been told of what was kept.
     rewind: int | None
+    #: What the upload was when the lease began.
+    upload: Upload
+    #: It was given back already.
+    over: bool = False

@@ -103,8 +103,7 @@ def _append(at: Session, staging: Staging, lease: Lease, offset: int) -> Respons
     checksum = tus.checksum(request.headers, CHECKSUMS)
     writer = Writer(at.store, staging, lease)
     writer.settle(offset)
-    progress = at.progress()
-    progress = _with_length(at, lease, progress)
+    progress = _with_length(at, lease, Progress(lease.upload, lease.offset))
     staging.upload = progress.upload
     upload_room.reserve(at.backend, progress.upload)
     receive(writer, progress.upload, checksum)
@@ -126,7 +125,7 @@ def receive(writer: Writer, upload: Upload, checksum: tuple[str, bytes] | None) 
     announced = content_length(request.environ)
     if end is not None and announced is not None and writer.offset + announced > end:
         raise tus.TooLong(f"The upload ends at {end}; this body would end behind it.")
-    writer.write(body_of(request.environ), end, checksum)
+    writer.write(body_of(request.environ), end, checksum, whole=upload.length)
 
 
 @tus.does("creation-defer-length")
@@ -142,7 +141,7 @@ def _with_length(at: Session, lease: Lease, progress: Progress) -> Progress:
         raise tus.TooLong(f"The ticket allows {upload.limit} bytes.")
     known = msgspec.structs.replace(upload, length=told)
     at.store.save(lease, known)
-    return Progress(known, progress.offset, progress.expires_in)
+    return Progress(known, progress.offset)
 
 
 @tus.does("termination")

@@ -52,6 +52,7 @@ CHECKSUMS: dict[str, Callable[[], Digest]] = {
 }
 
 _buffers = threading.local()
+_received = metrics.STREAMED_BYTES.labels("in")
 
 
 def _buffer() -> memoryview:
@@ -94,9 +95,16 @@ class Writer:
             self._store.advance(self._lease, self.offset)
 
     def write(
-        self, body: Body, limit: int | None, checksum: tuple[str, bytes] | None = None
+        self,
+        body: Body,
+        limit: int | None,
+        checksum: tuple[str, bytes] | None = None,
+        *,
+        whole: int | None = None,
     ) -> None:
         """Append the body; `limit` is the offset that must not be passed.
+
+        The lease is given back unless the upload now is `whole`, which its end needs it for.
 
         Raises:
             BodyCut, SenderSilent, LeaseHeld: it ended early; what was written counts.
@@ -117,7 +125,7 @@ class Writer:
         except BaseException:
             self._keep(proved=digest is None)
             raise
-        self._store.advance(self._lease, self.offset)
+        self._store.advance(self._lease, self.offset, release=self.offset != whole)
 
     @contextmanager
     def giving_back(self) -> Iterator[None]:
@@ -165,7 +173,7 @@ class Writer:
             while data:
                 written = os.write(self._staging.descriptor, data)
                 self.offset += written
-                metrics.STREAMED_BYTES.labels("in").inc(written)
+                _received.inc(written)
                 data = data[written:]
         except OSError as error:
             raise self._staging.refused(error) from error

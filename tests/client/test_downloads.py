@@ -4,6 +4,7 @@ import email.utils
 import os
 import socket
 import subprocess
+from contextlib import suppress
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -212,8 +213,9 @@ def test_a_file_that_shrinks_ends_the_connection(folder: Folder) -> None:
         client.sendall(f"GET {target} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
         got = len(client.recv(1000))
         os.truncate(path, 1000)
-        while piece := client.recv(1 << 20):
-            got += len(piece)
+        with suppress(ConnectionResetError):  # an end, too
+            while piece := client.recv(1 << 20):
+                got += len(piece)
     assert got < 64 << 20
 
 
