@@ -1,5 +1,6 @@
 """The verb `usage`: count what a vfolder holds, and keep the answer for those who ask quickly."""
 
+import time
 from typing import Any
 
 from backends.tree import Usage as TreeUsage
@@ -30,6 +31,10 @@ def describe(found: TreeUsage) -> dict[str, Any]:
             {"below_bytes": 2**power if power else 1, "files": count}
             for power, count in sorted(found.histogram.items())
         ],
+        "ages": [
+            {"below_days": 2**power, "files": count, "bytes": size}
+            for power, (count, size) in sorted(found.ages.items())
+        ],
         "top": [{"name": n, "bytes": size, "files": files} for n, size, files in found.top],
     }
 
@@ -49,7 +54,9 @@ class Usage:
         root_of_volume = self._context.root(self._request.volume)
         self._context.report(root_of_volume, self._vfolder.scope, goes_on=False)
         with backend.open_vfolder(self._vfolder) as root:
-            options = UsageOptions(histogram=True, top=TOP, effort=self._context.effort)
+            options = UsageOptions(
+                histogram=True, ages_at=int(time.time()), top=TOP, effort=self._context.effort
+            )
             found = measure_tree(root, control=self._context.run, options=options)
         document = describe(found)
         UsageBook(self._context.store.redis).keep(self._request.volume, self._vfolder, document)

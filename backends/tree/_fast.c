@@ -31,6 +31,7 @@
 #define SMALL_BYTES (128 * 1024)
 /* Size classes of the histogram: the bit length of a size. */
 #define CLASSES 65
+#define DAY_SECONDS 86400
 /* attributes.FLAGS_KEPT: sync, immutable, append-only, no dump, no atime, dirsync. */
 #define FLAGS_KEPT (0x08 | 0x10 | 0x20 | 0x40 | 0x80 | 0x10000)
 
@@ -97,12 +98,20 @@ struct scanning {
 struct sums {
     long long size, blocks, files, links, others;
     long classes[CLASSES];
+    /* With a moment to count from: files and bytes by the bit length of their age in days. */
+    long long now, aged[CLASSES], aged_size[CLASSES];
     PyObject *below, *inodes, *failed, *all;
 };
 
 static int bit_length(long long size)
 {
     return size ? 64 - __builtin_clzll((unsigned long long)size) : 0;
+}
+
+/* The bit length of the days since a moment; what is yet to come is of today. */
+static int age_class(long long now, long long modified)
+{
+    return modified < now ? bit_length((now - modified) / DAY_SECONDS) : 0;
 }
 
 /* Stat the entries of a full buffer; how many. */
@@ -136,12 +145,18 @@ static int add_looked(const struct looked *looked, struct sums *sums)
     if (S_ISREG(status->st_mode)) {
         if (status->st_nlink > 1)
             return append(sums->inodes,
-                          Py_BuildValue("(KKLL)", (unsigned long long)status->st_dev,
+                          Py_BuildValue("(KKLLL)", (unsigned long long)status->st_dev,
                                         (unsigned long long)status->st_ino,
-                                        (long long)status->st_size, (long long)status->st_blocks));
+                                        (long long)status->st_size, (long long)status->st_blocks,
+                                        (long long)status->st_mtime));
         sums->files++;
         sums->size += status->st_size;
         sums->classes[bit_length(status->st_size)]++;
+        if (sums->now) {
+            int age = age_class(sums->now, status->st_mtime);
+            sums->aged[age]++;
+            sums->aged_size[age] += status->st_size;
+        }
     } else if (S_ISDIR(status->st_mode)) {
         if (append_name(sums->below, name) != 0)
             return -1;
@@ -169,14 +184,32 @@ static PyObject *histogram(const struct sums *sums)
     return result;
 }
 
+static PyObject *ages(const struct sums *sums)
+{
+    PyObject *result = PyDict_New();
+    for (int number = 0; result != NULL && number < CLASSES; number++) {
+        if (sums->aged[number] == 0)
+            continue;
+        PyObject *key = PyLong_FromLong(number);
+        PyObject *value = Py_BuildValue("(LL)", sums->aged[number], sums->aged_size[number]);
+        if (key == NULL || value == NULL || PyDict_SetItem(result, key, value) != 0)
+            Py_CLEAR(result);
+        Py_XDECREF(key);
+        Py_XDECREF(value);
+    }
+    return result;
+}
+
 PyDoc_STRVAR(scan_doc,
-             "scan(fd, want_names)\n--\n\nStat the next entries of a directory: (bytes, blocks, "
-             "files, links, others, directories, inodes, failed, histogram, names) or None.");
+             "scan(fd, want_names, now=0)\n--\n\nStat the next entries of a directory: (bytes, "
+             "blocks, files, links, others, directories, inodes, failed, histogram, names, ages) "
+             "or None.");
 
 static PyObject *scan(PyObject *Py_UNUSED(module), PyObject *arguments)
 {
     int fd, want_names;
-    if (!PyArg_ParseTuple(arguments, "ip", &fd, &want_names))
+    long long now = 0;
+    if (!PyArg_ParseTuple(arguments, "ip|L", &fd, &want_names, &now))
         return NULL;
     struct scanning *work = PyMem_RawMalloc(sizeof *work);
     if (work == NULL)
@@ -188,7 +221,7 @@ static PyObject *scan(PyObject *Py_UNUSED(module), PyObject *arguments)
     Py_END_ALLOW_THREADS
     if (filled <= 0)
         return unfilled(work, filled, errno);
-    struct sums sums = {0};
+    struct sums sums = {.now = now};
     sums.below = PyList_New(0);
     sums.inodes = PyList_New(0);
     sums.failed = PyList_New(0);
@@ -198,7 +231,9 @@ static PyObject *scan(PyObject *Py_UNUSED(module), PyObject *arguments)
         good = add_looked(&work->looked[number], &sums) == 0;
     PyMem_RawFree(work);
     PyObject *classes = good ? histogram(&sums) : NULL;
-    if (classes == NULL) {
+    PyObject *aged = classes ? ages(&sums) : NULL;
+    if (aged == NULL) {
+        Py_XDECREF(classes);
         Py_XDECREF(sums.below);
         Py_XDECREF(sums.inodes);
         Py_XDECREF(sums.failed);
@@ -207,8 +242,9 @@ static PyObject *scan(PyObject *Py_UNUSED(module), PyObject *arguments)
     }
     if (sums.all == NULL)
         sums.all = Py_NewRef(Py_None);
-    return Py_BuildValue("(LLLLLNNNNN)", sums.size, sums.blocks, sums.files, sums.links,
-                         sums.others, sums.below, sums.inodes, sums.failed, classes, sums.all);
+    return Py_BuildValue("(LLLLLNNNNNN)", sums.size, sums.blocks, sums.files, sums.links,
+                         sums.others, sums.below, sums.inodes, sums.failed, classes, sums.all,
+                         aged);
 }
 
 /* ---- copy ---------------------------------------------------------------------------------- */

@@ -1,6 +1,6 @@
 from backends.tree.plain import Copied, Scanned, Unlinked
 
-def scan(fd: int, want_names: bool, /) -> Scanned | None: ...
+def scan(fd: int, want_names: bool, now: int = 0, /) -> Scanned | None: ...
 def copy(
     source: int,
     target: int,

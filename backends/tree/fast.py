@@ -53,11 +53,14 @@ class Loops:
         """Whether the C part is used."""
         return NATIVE and self.native
 
-    def scan(self, fd: int, *, names: bool = False) -> Iterator[Scanned]:
-        """Stat the entries of an open directory and sum them up, piece by piece."""
+    def scan(self, fd: int, *, names: bool = False, now: int = 0) -> Iterator[Scanned]:
+        """Stat the entries of an open directory and sum them up, piece by piece.
+
+        With `now` (seconds of the epoch) their ages too.
+        """
         if self.in_c:
-            return iter(partial(_fast.scan, fd, names), None)
-        return plain.scan(fd, names=names)
+            return iter(partial(_fast.scan, fd, names, now), None)
+        return plain.scan(fd, names=names, now=now)
 
     def copy(
         self, source: int, target: int, rule: Plain | None, stop: bytearray

@@ -14,7 +14,10 @@ from itertools import islice
 #: Entries of a directory handled in one piece.
 PIECE_ENTRIES = 1024
 
-#: bytes, blocks, files, links, others, directories, inodes, failed, histogram, names
+DAY_SECONDS = 86_400
+
+#: bytes, blocks, files, links, others, directories, inodes (device, number, bytes, blocks, time of
+#: change), failed, histogram of sizes, names, histogram of ages (files and bytes)
 Scanned = tuple[
     int,
     int,
@@ -22,10 +25,11 @@ Scanned = tuple[
     int,
     int,
     list[str],
-    list[tuple[int, int, int, int]],
+    list[tuple[int, int, int, int, int]],
     list[tuple[str, int]],
     dict[int, int],
     list[str] | None,
+    dict[int, tuple[int, int]],
 ]
 #: files, bytes, and the entries that are for the full rules, with their file type (0: unknown)
 Copied = tuple[int, int, list[tuple[str, int]]]
@@ -35,46 +39,65 @@ Unlinked = tuple[int, list[str], list[str]]
 _IFMT = 0o170000
 
 
-def scan(fd: int, *, names: bool) -> Iterator[Scanned]:
-    """Stat the entries of a directory and sum them up."""
+def age_class(now: int, modified: int) -> int:
+    """The bit length of the days since a moment; what is yet to come is of today."""
+    return max(0, (now - modified) // DAY_SECONDS).bit_length()
+
+
+def scan(fd: int, *, names: bool, now: int = 0) -> Iterator[Scanned]:
+    """Stat the entries of a directory and sum them up; ages are those at `now` (0: none)."""
     with os.scandir(fd) as entries:
         while piece := list(islice(entries, PIECE_ENTRIES)):
-            yield _scan(piece, names=names)
+            yield _Scan(now).piece(piece, names=names)
 
 
-def _scan(piece: "list[os.DirEntry[str]]", *, names: bool) -> Scanned:
-    size_bytes = blocks = files = links = others = 0
-    below: list[str] = []
-    inodes: list[tuple[int, int, int, int]] = []
-    failed: list[tuple[str, int]] = []
-    histogram: Tally[int] = Tally()
-    seen: list[str] = []
-    for entry in piece:
-        try:
-            status = entry.stat(follow_symlinks=False)
-        except OSError as error:
-            if error.errno != errno.ENOENT:
-                failed.append((entry.name, error.errno or errno.EIO))
-            continue
-        seen.append(entry.name)
-        kind = status.st_mode & _IFMT
-        size = status.st_size
+class _Scan:
+    """The sums of one piece."""
+
+    def __init__(self, now: int) -> None:
+        self._now = now
+        self._below: list[str] = []
+        self._inodes: list[tuple[int, int, int, int, int]] = []
+        self._sums = [0, 0, 0, 0, 0]
+        self._histogram: Tally[int] = Tally()
+        self._ages: dict[int, tuple[int, int]] = {}
+
+    def piece(self, entries: "list[os.DirEntry[str]]", *, names: bool) -> Scanned:
+        failed: list[tuple[str, int]] = []
+        seen: list[str] = []
+        for entry in entries:
+            try:
+                status = entry.stat(follow_symlinks=False)
+            except OSError as error:
+                if error.errno != errno.ENOENT:
+                    failed.append((entry.name, error.errno or errno.EIO))
+                continue
+            seen.append(entry.name)
+            self._add(entry.name, status)
+        size_bytes, blocks, files, links, others = self._sums
+        sums = (size_bytes, blocks, files, links, others)
+        tail = (dict(self._histogram), seen if names else None, self._ages)
+        return (*sums, self._below, self._inodes, failed, *tail)
+
+    def _add(self, name: str, status: os.stat_result) -> None:
+        kind, size, modified = status.st_mode & _IFMT, status.st_size, int(status.st_mtime)
         if kind == stat.S_IFREG and status.st_nlink > 1:
-            inodes.append((status.st_dev, status.st_ino, size, status.st_blocks))
-            continue
+            numbers = (status.st_dev, status.st_ino, size, status.st_blocks, modified)
+            self._inodes.append(numbers)
+            return
         if kind == stat.S_IFREG:
-            files += 1
-            size_bytes += size
-            histogram[size.bit_length()] += 1
+            self._sums[0] += size
+            self._sums[2] += 1
+            self._histogram[size.bit_length()] += 1
+            if self._now:
+                age = age_class(self._now, modified)
+                files, size_bytes = self._ages.get(age, (0, 0))
+                self._ages[age] = (files + 1, size_bytes + size)
         elif kind == stat.S_IFDIR:
-            below.append(entry.name)
-        elif kind == stat.S_IFLNK:
-            links += 1
+            self._below.append(name)
         else:
-            others += 1
-        blocks += status.st_blocks
-    sums = (size_bytes, blocks, files, links, others)
-    return (*sums, below, inodes, failed, dict(histogram), seen if names else None)
+            self._sums[3 if kind == stat.S_IFLNK else 4] += 1
+        self._sums[1] += status.st_blocks
 
 
 def copy(fd: int) -> Iterator[Copied]:

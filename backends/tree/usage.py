@@ -12,7 +12,7 @@ from backends.tree.backlog import Backlog, Sorter
 from backends.tree.channel import REPORT_SECONDS, Message, Voice
 from backends.tree.crew import Crew
 from backends.tree.effort import DEFAULT_EFFORT, Effort
-from backends.tree.plain import Scanned
+from backends.tree.plain import Scanned, age_class
 from core.control import Control, Counter
 
 #: st_blocks counts in units of this many bytes, whatever the file system's own block is.
@@ -24,7 +24,7 @@ BATCH_DIRECTORIES = 64
 #: First-level names whose sums are kept when the biggest are asked for.
 TOP_KEPT = 65536
 
-_INODE = struct.Struct(">QQQQ")
+_INODE = struct.Struct(">QQQQq")
 #: What an entry answers that vanished, or was swapped for something else, since it was listed.
 GONE = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ELOOP})
 
@@ -35,10 +35,11 @@ class Usage:
 
     `size_bytes` sums the files' lengths; `allocated_bytes` what the file system gave for all
     entries, directories too. `histogram` counts files by the bit length of their size: key 0
-    holds empty files, key n those from 2**(n-1) to 2**n - 1 bytes. `top` names the biggest
-    first-level entries that are directories, with bytes and files below them (hard links are
-    counted under each name there). `complete` is False when the deadline came first or something
-    could not be read: the numbers are then lower bounds.
+    holds empty files, key n those from 2**(n-1) to 2**n - 1 bytes. `ages` has files and bytes by
+    the bit length of the days since they were modified: key 0 is less than one day. `top` names
+    the biggest first-level entries that are directories, with bytes and files below them (hard
+    links are counted under each name there). `complete` is False when the deadline came first or
+    something could not be read: the numbers are then lower bounds.
     """
 
     size_bytes: int = 0
@@ -52,6 +53,7 @@ class Usage:
     unreadable_named: list[tuple[str, str]] = field(default_factory=list)
     mounts: int = 0
     histogram: dict[int, int] = field(default_factory=dict)
+    ages: dict[int, tuple[int, int]] = field(default_factory=dict)
     top: list[tuple[str, int, int]] = field(default_factory=list)
 
     @property
@@ -62,9 +64,13 @@ class Usage:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UsageOptions:
-    """What to measure beside the sums, and how hard to work."""
+    """What to measure beside the sums, and how hard to work.
+
+    `ages_at` is the moment ages are counted from (seconds of the epoch); 0 counts none.
+    """
 
     histogram: bool = False
+    ages_at: int = 0
     top: int = 0
     cross_mounts: bool = False
     effort: Effort = DEFAULT_EFFORT
@@ -101,6 +107,7 @@ class _Measurement:
         self._top: Tally[str] = Tally()
         self._top_files: Tally[str] = Tally()
         self._histogram: Tally[int] = Tally()
+        self._ages: dict[int, tuple[int, int]] = {}
         self._size = options.effort.count()
         self.usage = Usage()
 
@@ -148,6 +155,7 @@ class _Measurement:
             self._cannot_read(path, reason)
         self._histogram.update(extras[0])
         self._add_top(extras[1])
+        _add_ages(self._ages, extras[2])
         self._control.count(Counter.LISTED, sum(sums[2:5]) + len(subdirectories), sums[0])
 
     def _cannot_read(self, path: str, reason: str) -> None:
@@ -168,14 +176,24 @@ class _Measurement:
         for record in self._inodes:
             if record[:16] != last:
                 last = record[:16]
-                _, _, size_bytes, blocks = _INODE.unpack(record)
+                _, _, size_bytes, blocks, modified = _INODE.unpack(record)
                 self.usage.size_bytes += size_bytes
                 self.usage.allocated_bytes += blocks * BLOCK_BYTES
                 self.usage.files += 1
                 self._histogram[size_bytes.bit_length()] += bool(self._options.histogram)
+                if self._options.ages_at:
+                    age = age_class(self._options.ages_at, modified)
+                    _add_ages(self._ages, {age: (1, size_bytes)})
         self.usage.histogram = {k: n for k, n in sorted(self._histogram.items()) if n}
+        self.usage.ages = dict(sorted(self._ages.items()))
         biggest = self._top.most_common(self._options.top)
         self.usage.top = [(name, size, self._top_files[name]) for name, size in biggest]
+
+
+def _add_ages(sums: dict[int, tuple[int, int]], more: dict[int, tuple[int, int]]) -> None:
+    for age, (files, size_bytes) in more.items():
+        known = sums.get(age, (0, 0))
+        sums[age] = (known[0] + files, known[1] + size_bytes)
 
 
 class Scan:
@@ -201,7 +219,7 @@ class Scan:
     def _scan(self, path: str, found: "_Found", voice: Voice) -> "_Found":
         fd = self._anchor.open(path)
         try:
-            for piece in self._loops.scan(fd):
+            for piece in self._loops.scan(fd, now=self._options.ages_at):
                 found.add(path, piece)
                 if time.monotonic() >= self._due:
                     voice.reply(found.reply())
@@ -219,13 +237,14 @@ class _Found:
         self._options = options
         self._sums = [0, 0, 0, 0, 0, 0]
         self._below: list[str] = []
-        self._inodes: list[tuple[int, int, int, int]] = []
+        self._inodes: list[tuple[int, int, int, int, int]] = []
+        self._ages: dict[int, tuple[int, int]] = {}
         self._unreadable: list[tuple[str, str]] = []
         self._histogram: Tally[int] = Tally()
         self._top: dict[str, list[int]] = {}
 
     def reply(self) -> Message:
-        extras = (dict(self._histogram), self._top)
+        extras = (dict(self._histogram), self._top, self._ages)
         return (self._sums, self._below, self._inodes, self._unreadable, extras)
 
     def cannot_open(self, path: str, error: OSError) -> None:
@@ -236,7 +255,7 @@ class _Found:
 
     def add(self, path: str, piece: Scanned) -> None:
         """Add a piece of a directory."""
-        size_bytes, blocks, files, links, others, below, inodes, failed, histogram, _ = piece
+        size_bytes, blocks, files, links, others, below, inodes, failed, histogram, _, ages = piece
         for number, value in enumerate((size_bytes, blocks * BLOCK_BYTES, files, links, others)):
             self._sums[number] += value
         self._below += [join(path, name) for name in below]
@@ -244,6 +263,7 @@ class _Found:
         self._unreadable += [(join(path, name), os.strerror(number)) for name, number in failed]
         if self._options.histogram:
             self._histogram.update(histogram)
+        _add_ages(self._ages, ages)
         if self._options.top and path:
             top = self._top.setdefault(path.partition("/")[0], [0, 0])
             top[0] += size_bytes + sum(inode[2] for inode in inodes)

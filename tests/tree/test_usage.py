@@ -2,7 +2,10 @@ import os
 import subprocess
 from pathlib import Path
 
-from backends.tree import UsageOptions, measure_tree
+import pytest
+
+from backends.tree import Effort, UsageOptions, measure_tree
+from backends.tree.fast import Loops
 from core.control import Unattended
 from tests.tree.trees import Opener, deep, hostile
 
@@ -34,6 +37,21 @@ def test_the_histogram_counts_files_and_the_top_names_directories(
     usage = measure_tree(anchor(tmp_path), control=Unattended(), options=options)
     assert usage.histogram == {0: 1, 1: 1, 13: 2}
     assert usage.top == [("big", 11000, 2), ("small", 1, 2)]
+
+
+@pytest.mark.parametrize("native", [True, False])
+def test_ages_are_counted_in_days(tmp_path: Path, anchor: Opener, *, native: bool) -> None:
+    now, day = 1_700_000_000, 86_400
+    ages = {"new": 0, "yet to come": -5, "yesterday": 1, "two": 2, "three": 3, "year": 365}
+    for name, days in ages.items():
+        (tmp_path / name).write_bytes(b"x" * 10)
+        os.utime(tmp_path / name, (now, now - days * day - (0 if days <= 0 else 60)))
+    os.utime(tmp_path / "new", (now, now - day + 1))
+    os.link(tmp_path / "year", tmp_path / "again")
+    options = UsageOptions(ages_at=now, effort=Effort(loops=Loops(native=native)))
+    usage = measure_tree(anchor(tmp_path), control=Unattended(), options=options)
+    assert usage.ages == {0: (2, 20), 1: (1, 10), 2: (2, 20), 9: (1, 10)}
+    assert measure_tree(anchor(tmp_path), control=Unattended()).ages == {}
 
 
 def test_past_the_deadline_the_answer_says_it_is_partial(tmp_path: Path, anchor: Opener) -> None:
