@@ -3,6 +3,7 @@
 import os
 import resource
 import statistics
+import struct
 import subprocess
 import sys
 import time
@@ -11,6 +12,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NoReturn
+
+_FIGURES = struct.Struct("dd")
 
 
 @dataclass(frozen=True)
@@ -26,12 +29,15 @@ class Sample:
 class Variant:
     """Something to measure: `run` does it, `prepare` makes ready for it unmeasured.
 
-    `run` is a command (a list) or a function that is called in a forked child.
+    `run` is a command (a list) or a function that is called in a forked child. With `warm` the
+    child calls that first, and the time is that of the function alone, without the child's start
+    and end: what a worker sees that has done such a job before.
     """
 
     name: str
     run: Callable[[int], Sequence[str] | Callable[[], object]]
     prepare: Callable[[int], object] = lambda _: None
+    warm: Callable[[], object] | None = None
     samples: list[Sample] = field(default_factory=list)
 
 
@@ -50,7 +56,11 @@ def _idle_seconds() -> float:
     return (int(first[4]) + int(first[5])) / os.sysconf("SC_CLK_TCK")
 
 
-def measure(job: Sequence[str] | Callable[[], object]) -> Sample:
+def measure(
+    job: Sequence[str] | Callable[[], object], warm: Callable[[], object] | None = None
+) -> Sample:
+    if warm is not None and callable(job):
+        return _measure_inside(job, warm)
     began = time.perf_counter()
     if callable(job):
         pid = os.fork()
@@ -67,6 +77,28 @@ def measure(job: Sequence[str] | Callable[[], object]) -> Sample:
     if status:
         raise SystemExit(f"a run failed with status {status:#x}: {job}")
     return Sample(wall, used.ru_utime + used.ru_stime, used.ru_maxrss)
+
+
+def _measure_inside(job: Callable[[], object], warm: Callable[[], object]) -> Sample:
+    ours, theirs = os.pipe()
+
+    def run() -> None:
+        warm()
+        began, before = time.perf_counter(), _own_cpu()
+        job()
+        figures = (time.perf_counter() - began, _own_cpu() - before)
+        os.write(theirs, _FIGURES.pack(*figures))
+
+    whole = measure(run)
+    os.close(theirs)
+    wall, cpu = _FIGURES.unpack(os.read(ours, _FIGURES.size))
+    os.close(ours)
+    return Sample(wall, cpu, whole.peak_kib)
+
+
+def _own_cpu() -> float:
+    both = (resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+    return sum(used.ru_utime + used.ru_stime for used in both)
 
 
 def _child(job: Callable[[], object]) -> NoReturn:
@@ -88,7 +120,7 @@ def interleave(variants: list[Variant], rounds: int) -> None:
         for variant in variants[turn:] + variants[:turn]:
             variant.prepare(number)
             quiet()
-            variant.samples.append(measure(variant.run(number)))
+            variant.samples.append(measure(variant.run(number), variant.warm))
 
 
 def table(variants: list[Variant], reference: str, unit: Callable[[float], str]) -> None:
