@@ -33,10 +33,11 @@ def copying(
     *,
     durable: bool = False,
     verify: str | None = None,
+    digest: str | None = None,
 ) -> Callable[[], object]:
     def run() -> None:
         effort = Effort(helpers=helpers)
-        options = CopyOptions(durable=durable, verify=verify, effort=effort)
+        options = CopyOptions(durable=durable, verify=verify, digest=digest, effort=effort)
         receipt = copy_tree(anchor(source), anchor(target), control=Unattended(), options=options)
         must_be(receipt.complete, receipt)
 

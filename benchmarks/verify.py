@@ -20,7 +20,7 @@ def main(arguments: list[str]) -> None:
         ):
             variants = _variants(mount / name, mount)
             interleave(variants, chosen.rounds)
-            print(f"ext4, {name} files, source warm; ours reads source and target again")
+            print(f"ext4, {name} files, source warm; ours reads both trees again, or the copy")
             table(variants, PLAIN, unit)
 
 
@@ -42,6 +42,16 @@ def _variants(source: Path, mount: Path) -> list[Variant]:
             "ours, 2 helpers, verify sha256",
             lambda n: copying(source, target("o2", n), 2, verify="sha256"),
             prepare,
+        ),
+        *(
+            Variant(
+                f"ours, {digest} taken while reading",
+                lambda n, digest=digest: copying(
+                    source, target(f"o2d{digest}", n), 2, verify=digest, digest=digest
+                ),
+                prepare,
+            )
+            for digest in ("sha256", "xxh3")
         ),
         Variant(
             "ours, 2 helpers, verify xxh3",

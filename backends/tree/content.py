@@ -49,8 +49,11 @@ class Digest(Protocol):
     def update(self, data: bytes | memoryview, /) -> None:
         """Take more bytes."""
 
-    def hexdigest(self) -> str:
+    def digest(self) -> bytes:
         """Tell the digest of all bytes taken."""
+
+    def hexdigest(self) -> str:
+        """Tell the digest of all bytes taken, in hexadecimal digits."""
 
 
 #: Digests by the names users give them.
@@ -124,8 +127,8 @@ def clones(source: int, directory: int) -> bool:
         os.close(probe)
 
 
-def copy_small(source: int, target: int, size: int) -> None:
-    """Copy a file that fits into one read.
+def copy_small(source: int, target: int, size: int, digest: Digest | None = None) -> None:
+    """Copy a file that fits into one read, and feed it to `digest`.
 
     Raises:
         ShortSource: it was shorter or longer than `size`.
@@ -135,7 +138,27 @@ def copy_small(source: int, target: int, size: int) -> None:
         data += more
     if len(data) != size:
         raise ShortSource
+    if digest:
+        digest.update(data)
     write_all(target, data)
+
+
+def copy_hashing(source: int, target: int, size: int, digest: Digest, step: Step) -> None:
+    """Copy a file through this process and feed it to `digest`, buffer by buffer.
+
+    Raises:
+        ShortSource: it ended before `size`.
+    """
+    buffer = memoryview(bytearray(BUFFER_BYTES))
+    offset = 0
+    while offset < size:
+        count = os.preadv(source, [buffer[: min(BUFFER_BYTES, size - offset)]], offset)
+        if count == 0:
+            raise ShortSource
+        digest.update(buffer[:count])
+        write_all(target, buffer[:count])
+        offset += count
+        step(count)
 
 
 def write_all(target: int, data: bytes | memoryview) -> None:

@@ -19,11 +19,10 @@ from backends.tree.anchor import Anchor
 from backends.tree.attributes import ACL_DEFAULT, xattr_names
 from backends.tree.backlog import Sorter
 from backends.tree.channel import Message
-from backends.tree.compare import compare_trees
+from backends.tree.checking import Checker
 from backends.tree.copy_helper import CopyWork
 from backends.tree.copying import Copier
 from backends.tree.crew import Crew
-from backends.tree.difference import SUBSTANCE, Aspect, CompareOptions
 from backends.tree.effort import DEFAULT_EFFORT, Effort
 from backends.tree.feed import PartFeed
 from backends.tree.finishing import giving, link_groups, seals
@@ -33,6 +32,7 @@ from backends.tree.plan import Part, Planner
 from backends.tree.receipt import EXAMPLES_MAX, Loss, Receipt
 from backends.tree.selection import Chooser, Note, Noted, Selection
 from backends.tree.target import Target, probe_granularity
+from backends.tree.verification import Verification
 from core.control import Control, Counter
 from core.errors import EntryExists
 
@@ -49,7 +49,9 @@ class CopyOptions:
     Parts are synced and marked done at least `checkpoint_seconds` apart.
 
     `verify` names a digest (`content.DIGESTS`): at the end both trees are read again and compared,
-    the target from disk where the system allows, and what differs counts as failed.
+    the target from disk where the system allows, and what differs counts as failed. When `digest`
+    names the same, it is taken of each file while that is read, kept in the manifest, and at the
+    end only the target is read again (`verification` tells what that proves).
 
     Without `root_attributes` the target directory itself keeps its own. Without a `selection`
     everything is taken.
@@ -58,6 +60,7 @@ class CopyOptions:
     durable: bool = True
     checkpoint_seconds: float = CHECKPOINT_SECONDS
     verify: str | None = None
+    digest: str | None = None
     root_attributes: bool = True
     cross_mounts: bool = False
     selection: Selection | None = None
@@ -186,43 +189,31 @@ class _Copy:
         for path, words in self._ledger.notes(Note.CONFLICT):
             self._receipt.lose(Loss.CONFLICT, path, words)
         if self._options.verify:
-            self._verify(self._options.verify)
+            self._verify(self._options.verify, crew)
         self._ledger.ended(self._receipt)
         return self._receipt
 
-    def _verify(self, digest: str) -> None:
-        """Read both trees again; what differs from a source that is as it was, has failed."""
+    def _verify(self, digest: str, crew: Crew) -> None:
         self._control.phase("verify")
         self._control.expect(*(self._ledger.planned or (None, None)))
-        options = CompareOptions(
-            digest=digest,
-            skip=frozenset(Aspect) - SUBSTANCE - {Aspect.TIME},
-            from_disk=True,
-            effort=self._options.effort,
-        )
-        newer: set[str] = set()
-        differences = compare_trees(
-            self._source.fd, self._target.fd, control=self._control, options=options
-        )
-        for difference in differences:
-            path = difference.path
-            if difference.aspect == Aspect.TIME:
-                newer.add(path)
-            elif difference.aspect in SUBSTANCE and path not in self._lost():
-                loss = Loss.CHANGED if path in newer else Loss.DIFFERENT
-                self._receipt.lose(loss, path, str(difference.aspect))
-                self._control.fault(path, f"The copy differs: {difference.aspect}.")
-                self._control.count(Counter.FAILED, 1)
-
-    def _lost(self) -> set[str]:
-        """Give the entries that are known to be missing, as far as they are named."""
-        return {path for named in self._receipt.examples.values() for path, _ in named}
+        sides = (self._source, self._target)
+        effort = self._options.effort
+        verification = Verification(*sides, self._receipt, self._control, effort)
+        if self._options.digest == digest:
+            verification.taken(digest, crew, self._ledger)
+        else:
+            verification.both(digest)
 
     def _work(self) -> CopyWork:
         granularity_ns = probe_granularity(self._target)
         target = Target(self._target, trust=self._ledger.trusted, granularity_ns=granularity_ns)
+        digest = self._options.digest or ""
         copier = Copier(
-            self._source, target, inherits=self._inherits(), effort=self._options.effort
+            self._source,
+            target,
+            inherits=self._inherits(),
+            effort=self._options.effort,
+            digest=digest,
         )
         return CopyWork(
             self._source,
@@ -230,6 +221,7 @@ class _Copy:
             copier,
             seal_root=self._options.root_attributes,
             chooser=self._chooser(granularity_ns),
+            checker=Checker(self._source, self._target, digest) if digest else None,
         )
 
     def _chooser(self, granularity_ns: int) -> Chooser | None:

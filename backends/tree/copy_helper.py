@@ -8,6 +8,7 @@ from backends.tree import content
 from backends.tree.anchor import Anchor, join, sync_file_system
 from backends.tree.attributes import Giver, Skills
 from backends.tree.channel import Message, Voice
+from backends.tree.checking import Checker, Taken
 from backends.tree.content import Changed, ShortSource
 from backends.tree.copying import Copier
 from backends.tree.directory import exists
@@ -30,12 +31,14 @@ class CopyWork:
         *,
         seal_root: bool,
         chooser: Chooser | None = None,
+        checker: Checker | None = None,
     ) -> None:
         self._source = source
         self._target = target
         self._copier = copier
         self._seal_root = seal_root
         self._chooser = chooser
+        self._checker = checker
 
     def __call__(self, message: Message, voice: Voice) -> Message:
         """Do one batch."""
@@ -60,7 +63,11 @@ class CopyWork:
 
     def _copied(self, part: int) -> Message:
         copier = self._copier
-        return ("copied", part, copier.receipt.to_wire(), copier.links, copier.big)
+        found = (copier.links, copier.big, copier.digests)
+        return ("copied", part, copier.receipt.to_wire(), *found)
+
+    def _check(self, voice: Voice, batch: list[Taken]) -> Message:
+        return len(batch), self._checker.check(batch, voice) if self._checker else []
 
     def _big(self, voice: Voice, part: int, path: str, known: list[tuple[int, int]]) -> Message:
         """Copy a big file, or prepare it to be copied in pieces."""
@@ -111,7 +118,7 @@ class CopyWork:
             flags = os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC
             out = os.open(name, flags, dir_fd=place.target)
             try:
-                self._copier.fill_span(fd, out, span, voice)
+                self._copier.filler.span(fd, out, span, voice)
                 os.fdatasync(out)
                 content.check_unchanged(fd, status)
             except (Changed, ShortSource):
@@ -138,6 +145,7 @@ class CopyWork:
                 os.close(out)
             self._copier.receipt.files += 1
             self._copier.receipt.size_bytes += status.st_size
+            self._copier.digested(path, status.st_size, None)
             voice.count(Counter.COPIED, 1)
             return True
 

@@ -16,10 +16,12 @@ from backends.tree import content
 from backends.tree.anchor import Anchor, join, split_name
 from backends.tree.attributes import Giver, Skills, has_xattrs, read_flags
 from backends.tree.channel import Voice
+from backends.tree.checking import Taken
 from backends.tree.content import Changed, ShortSource
 from backends.tree.directory import fatal, is_fatal, kind_of, kinds
 from backends.tree.effort import Effort
 from backends.tree.fast import Plain
+from backends.tree.filling import Filler
 from backends.tree.receipt import Loss, Receipt
 from backends.tree.target import Place, Target
 from core.control import Counter
@@ -51,12 +53,13 @@ class Copier:
         *,
         inherits: bool,
         effort: Effort,
+        digest: str = "",
     ) -> None:
         self._source = source
         self.target = target
         self._inherits = inherits
-        self._ways = content.Ways()
-        self._cloning: bool | None = None
+        self.filler = Filler(digest)
+        self._digests = bool(digest)
         self._skills = Skills()
         self.loops = effort.loops
         self._throttle = effort.throttle
@@ -70,6 +73,7 @@ class Copier:
         self.receipt = Receipt()
         self.links: list[tuple[int, int, str]] = []
         self.big: list[str] = []
+        self.digests: list[Taken] = []
         self._giver = Giver(self.receipt, self._skills)
 
     def directory(self, path: str, names: list[str] | None, voice: Voice) -> None:
@@ -120,9 +124,14 @@ class Copier:
     def _rule(self) -> Plain | None:
         """Say which files the fast loop may copy; None when each needs a closer look.
 
-        It does when it inherits an ACL, or under a limit, where a thousand at once are too many.
+        It does when it inherits an ACL, when digests are taken, or under a limit, where a thousand
+        at once are too many.
         """
-        if self._inherits or (self._throttle is not None and any(self._throttle.limits)):
+        if (
+            self._inherits
+            or self._digests
+            or (self._throttle is not None and any(self._throttle.limits))
+        ):
             return None
         skills = self._skills
         return Plain(self._user, skills.gid, bool(self._noatime), skills.xattrs, skills.flags)
@@ -208,7 +217,7 @@ class Copier:
             if not big and status.st_nlink > 1:
                 self.links.append((status.st_dev, status.st_ino, join(place.path, name)))
                 return None
-            if not big and status.st_size >= BIG_BYTES and not self._clones(fd, place):
+            if not big and status.st_size >= BIG_BYTES and not self.filler.clones(fd, place.target):
                 self.big.append(join(place.path, name))
                 return None
             if not stat.S_ISREG(status.st_mode):
@@ -218,24 +227,26 @@ class Copier:
         finally:
             os.close(fd)
 
-    def _clones(self, fd: int, place: Place) -> bool:
-        """Tell whether big files are a matter of one call here; tried once."""
-        if self._cloning is None:
-            self._cloning = content.clones(fd, place.target)
-        return self._cloning and self._ways.clone
-
     def one(self, place: Place, name: str, fd: int, status: os.stat_result, voice: Voice) -> None:
         """Copy the open file `fd` to `name`, with content and attributes, unless it is there."""
         out = self.target.make(place, name, status)
+        path = join(place.path, name)
         if out is None:
             self.reuse(status, voice)
+            self.digested(path, status.st_size, None)
             return
         try:
-            self.fill(fd, out, status, voice)
+            digest = self.filler.fill(fd, out, status, voice)
             content.check_unchanged(fd, status)
-            self.dress(join(place.path, name), fd, out, status)
+            self.dress(path, fd, out, status)
         finally:
             os.close(out)
+        self.digested(path, status.st_size, digest)
+
+    def digested(self, path: str, size_bytes: int, digest: bytes | None) -> None:
+        """Note a copied file with its digest, where digests are taken."""
+        if self._digests:
+            self.digests.append((path, size_bytes, digest))
 
     def _read(self, name: str, directory: int) -> int:
         try:
@@ -245,33 +256,6 @@ class Copier:
                 raise
         self._noatime = 0  # root of a user namespace may not
         return os.open(name, _READ, dir_fd=directory)
-
-    def fill(self, fd: int, out: int, status: os.stat_result, voice: Voice) -> None:
-        """Bring the content over."""
-        size = status.st_size
-        if size <= content.SMALL_BYTES and not content.is_sparse(status):
-            content.copy_small(fd, out, size)
-            voice.count(Counter.COPIED, 0, size)
-        elif content.clone(fd, out, self._ways):
-            voice.count(Counter.COPIED, 0, size)
-        elif content.is_sparse(status):
-            os.ftruncate(out, size)
-            self.fill_span(fd, out, (0, size), voice)
-        else:
-            self._fill_data(fd, out, (0, size), voice)
-
-    def fill_span(self, fd: int, out: int, span: tuple[int, int], voice: Voice) -> None:
-        """Bring over the data between two offsets and leave holes as they are."""
-        done = 0
-        for data in content.data_spans(fd, *span):
-            self._fill_data(fd, out, data, voice)
-            done += data[1] - data[0]
-        voice.count(Counter.COPIED, 0, span[1] - span[0] - done)
-
-    def _fill_data(self, fd: int, out: int, span: tuple[int, int], voice: Voice) -> None:
-        content.copy_range(
-            fd, out, span, self._ways, lambda moved: voice.count(Counter.COPIED, 0, moved)
-        )
 
     def reuse(self, status: os.stat_result, voice: Voice) -> None:
         """Count a file that a former run finished."""

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from backends.tree.channel import Message
+from backends.tree.checking import Taken
 from backends.tree.copying import KEPT_CHANGING, TRIES_MAX
 from backends.tree.ledger import Ledger, State
 from backends.tree.plan import Part, Unit
@@ -29,6 +30,7 @@ class _Open:
     outstanding: int = 0
     receipt: Receipt = field(default_factory=Receipt)
     links: list[tuple[int, int, str]] = field(default_factory=list)
+    digests: list[Taken] = field(default_factory=list)
 
 
 @dataclass(slots=True)
@@ -119,7 +121,9 @@ class PartFeed:
         else:
             self._queue.append(message)
 
-    def _copied(self, part: _Open, wire: Message, links: Message, big: list[str]) -> None:
+    def _copied(self, part: _Open, wire: Message, *found: Message) -> None:
+        links, big, digests = found
+        part.digests += digests
         part.receipt.add(Receipt.from_wire(wire))
         part.links += [(device, inode, path) for device, inode, path in links]
         for path in big:
@@ -172,7 +176,7 @@ class PartFeed:
 
     def _record(self, parts: list[_Open]) -> None:
         for part in parts:
-            self._ledger.done(part.number, part.receipt, part.links)
+            self._ledger.done(part.number, part.receipt, part.links, part.digests)
 
 
 def _batches(units: list[Unit]) -> Iterator[list[tuple[str, list[str] | None]]]:

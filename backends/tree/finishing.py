@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 
 from backends.tree.backlog import Sorter
 from backends.tree.channel import Message
+from backends.tree.checking import Taken
 from backends.tree.feed import BATCH_UNITS
 from backends.tree.ledger import INODE, Ledger
 from backends.tree.plan import SLICE_NS
@@ -25,6 +26,12 @@ def seals(ledger: Ledger) -> Iterator[Message]:
         paths = [(unit[0], unit[4]) for unit in part.units if unit[4] != SLICE_NS][::-1]
         for start in range(0, len(paths), BATCH_UNITS):
             yield ("seal", paths[start : start + BATCH_UNITS])
+
+
+def first_names(links: Sorter) -> Iterator[Taken]:
+    """Give each file that has several names by its first one; no digest was taken of it."""
+    for _, records in itertools.groupby(links, key=lambda record: record[: INODE.size]):
+        yield os.fsdecode(next(records)[INODE.size :]), 0, None
 
 
 def link_groups(links: Sorter) -> Iterator[Message]:

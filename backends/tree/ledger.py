@@ -6,7 +6,7 @@
     ["notes", [(note, path, words), …]]     what else was seen while planning
     ["planned", entries, bytes]             the plan is whole
     ["piece", path, bytes, mtime, offset]   a piece of a very big file is on disk
-    ["done", number, receipt, links]        a part is on disk
+    ["done", number, receipt, links, taken] a part is on disk; files with digests where asked
     ["ended", receipt]                      everything is
 
 Only offsets and numbers are kept in memory: about 100 bytes for each part of 10,000 entries.
@@ -19,6 +19,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from backends.tree.backlog import Sorter
+from backends.tree.checking import Taken
 from backends.tree.manifest import Manifest, Record, boot_id
 from backends.tree.plan import Part, Unit
 from backends.tree.receipt import Receipt
@@ -41,12 +42,13 @@ class Ledger:
 
     def __init__(self, manifest: Manifest, links: Sorter) -> None:
         self._manifest = manifest
-        self._links = links
+        self.links = links
         self._read_to: int | None = None
         self._parts: list[int] = []
         self._notes: list[int] = []
         self.noted: Tally[Note] = Tally()
         self._done: set[int] = set()
+        self._done_at: list[int] = []
         self.pieces: dict[State, set[int]] = {}
         self.planned: tuple[int, int] | None = None
         self.finished: Receipt | None = None
@@ -84,9 +86,10 @@ class Ledger:
             self.pieces.setdefault((os.fsdecode(path), size_bytes, mtime_ns), set()).add(begin)
         elif kind == "done" and rest[0] not in self._done:
             self._done.add(rest[0])
+            self._done_at.append(offset)
             self.receipt.add(Receipt.from_wire(rest[1]))
             for device, inode, path in rest[2]:
-                self._links.add(INODE.pack(device, inode) + path)
+                self.links.add(INODE.pack(device, inode) + path)
         elif kind == "ended":
             self.finished = Receipt.from_wire(rest[0])
 
@@ -133,11 +136,25 @@ class Ledger:
         path, size_bytes, mtime_ns = state
         self._manifest.append(["piece", os.fsencode(path), size_bytes, mtime_ns, offset], sync=True)
 
-    def done(self, number: int, receipt: Receipt, links: list[tuple[int, int, str]]) -> None:
+    def done(
+        self,
+        number: int,
+        receipt: Receipt,
+        links: list[tuple[int, int, str]],
+        taken: list[Taken],
+    ) -> None:
         """Record that a part is on disk, and give it back; `sync` makes the record lasting."""
         encoded = [(device, inode, os.fsencode(name)) for device, inode, name in links]
-        self._manifest.append(["done", number, _escaped(receipt), encoded])
+        files = [(os.fsencode(path), size, digest) for path, size, digest in taken]
+        self._manifest.append(["done", number, _escaped(receipt), encoded, files])
         self._manifest.release(SLOT_OF_PART + number)
+
+    def digests(self) -> Iterator[Taken]:
+        """Read the copied files of all parts that are done, with the digests taken of them."""
+        for offset in self._done_at:
+            for files in self._manifest.at(offset)[4:]:
+                for path, size_bytes, digest in files:
+                    yield os.fsdecode(path), size_bytes, digest
 
     def ended(self, receipt: Receipt) -> None:
         """Record that the copy is whole and on disk, with the receipt of it all."""
