@@ -64,6 +64,7 @@ def for_door(door: str, settings: Settings) -> dict[str, Any]:
         "accesslog": None,
         "errorlog": "-",
         "loglevel": "warning",
+        "logger_class": "api.server_log.ServerLog",
         "post_fork": _post_fork,
         "child_exit": _child_exit,
         **_tls(door, settings),

@@ -15,6 +15,7 @@ from flask import Response
 from flask_smorest import Blueprint
 
 from api import bodies
+from api.noting import note
 from api.schemas.fields import Body
 from api.schemas.problems import Problem
 from api.unmanaged import VOLUME as UNMANAGED
@@ -124,6 +125,7 @@ def _with_body(view: View, act: Act, elsewhere: Callable[[], Response] | None) -
         body = bodies.load(schema, act.body_max_bytes)
         if elsewhere and body.volume == UNMANAGED:
             return elsewhere()
+        note(getattr(body, "volume", None), getattr(body, "vfolder", None))
         return view(body, **route)
 
     return bound
@@ -133,6 +135,7 @@ def _without_body(view: View) -> View:
     @wraps(view)
     def bound(**route: str) -> Response:
         bodies.no_body()
+        note()
         return view(**route)
 
     return bound

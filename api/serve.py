@@ -7,7 +7,7 @@ from typing import Any
 from gunicorn.app.base import BaseApplication
 
 from api import gunicorn_settings
-from core import metrics_files
+from core import metrics_files, telemetry
 from core.errors import ConfigurationError
 from core.settings import Settings, load
 
@@ -51,6 +51,7 @@ def main() -> None:
         settings = load()
     except ConfigurationError as error:
         sys.exit(error.detail)
+    telemetry.configure(door, settings.logging.get("level", telemetry.DEFAULT_LEVEL))
     # Before anything imports prometheus_client, which reads the variable once.
     metrics_files.start_fresh(settings, door)
     Door(door, settings).run()

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import sys
 import warnings
 from typing import Any
 
@@ -30,6 +31,7 @@ LAST_RESULT_TRIES = 10
 def worker(app: Celery, settings: Settings) -> None:
     """Prove the mounts, choose the queues, run until drained."""
     node = settings.storage_proxy.node_id
+    sys.__stdout__ = None  # type: ignore[misc] # where Celery says goodbye, past the logs
     mounts = Mounts(settings)
     mounts.start()
     found = mounts.state()

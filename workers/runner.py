@@ -104,8 +104,18 @@ class Runner:
             self._renewed, self._settings = FILE.count, followed(self._settings)
         with bind(job_id=job_id):
             job, run = self._claim(job_id, new_run_id())
-            with bind(attempt=str(job.attempt), verb=job.verb, volume=job.volume):
+            with bind(attempt=str(job.attempt), **self._facts(job)):
                 return self._attend(job, run, tell)
+
+    def _facts(self, job: Job) -> dict[str, str]:
+        """What every line of a job's run says of it, beside its id and attempt."""
+        facts = {"verb": job.verb, "operation": job.verb, "volume": job.volume}
+        request = job.member("request") or {}
+        if vfolder := request.get("vfolder") or request.get("target"):
+            facts["vfolder_id"] = vfolder
+        if job.volume in self._settings.volume:
+            facts["backend"] = self._settings.volume[job.volume].backend
+        return facts
 
     @_patiently
     def _claim(self, job_id: str, name: str) -> tuple[Job, Run]:

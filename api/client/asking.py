@@ -17,6 +17,7 @@ from werkzeug.wrappers import Response
 
 from api.client.gates import Gates
 from api.doors import Door, current_door
+from api.noting import note
 from backends import descriptors, paths
 from backends.base import Backend
 from core.errors import EntryNotFound, Forbidden, InvalidParameters, PathEscape, Unavailable
@@ -73,6 +74,7 @@ def ticket(kind: type[AnyTicket], given: dict[str, str], door: Door) -> AnyTicke
     found: AnyTicket = _verified(kind, token, door.settings.storage_proxy.secret)
     if found.exp <= time.time():
         return read(kind, token, door.settings.storage_proxy.secret)  # which says that it expired
+    note(found.volume, getattr(found, "vfid", None) or getattr(found, "virtual_folder_id", None))
     if not door.reach.is_here(found.volume):
         raise Elsewhere(_client_url(door, found))
     return found

@@ -1,0 +1,67 @@
+"""Logs: one event a line, what it is about in every line, nothing that nobody should read."""
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+from core.names import VFolderId
+from tests.support.doors import SECRET, TICKET_SECRET, running_door, settings_in
+from tests.support.node import ROOT, wait_for
+from tests.support.valkey import Valkey
+from tests.support.worker import running_worker
+
+PRIVATE = "my-private-name"
+CONFIG = ROOT / "deploy" / "logs" / "config.alloy"
+
+
+def lines(path: Path) -> list[dict[str, Any]]:
+    """Every line is one JSON object."""
+    return [json.loads(line) for line in path.read_text("utf-8").splitlines()]
+
+
+def labels() -> set[str]:
+    """What the example sends along as labels and as structured metadata."""
+    blocks = re.findall(r"values = \{([^}]*)\}", CONFIG.read_text("utf-8"))
+    return {name for block in blocks for name in re.findall(r"(\w+) = \"\"", block)}
+
+
+def test_lines_say_what_they_are_about(tmp_path: Path, valkey: Valkey) -> None:
+    settings = settings_in(tmp_path, valkey.url)
+    source, target = (f"user:{uuid4()}/{uuid4().hex}" for _ in range(2))
+    place = {"volume": "local", "vfid": source}
+    with (
+        running_worker(settings),
+        running_door("manager", settings) as manager,
+        running_door("client", settings) as client,
+    ):
+        manager.call("POST", "/folder/create", place)
+        root = tmp_path / "local" / VFolderId.parse(source).directory
+        (root / PRIVATE).write_text("x")
+        manager.call("POST", "/folder/file/list", {**place, "relpath": PRIVATE})
+        order = {**place, "relpath": PRIVATE}
+        token = manager.call("POST", "/folder/file/download", order).json()["token"]
+        assert client.send("GET", f"/download?token={token}").text == "x"
+        body = {"verb": "clone", "volume": "local", "source": source, "target": target}
+        job = manager.call("POST", "/v1/jobs", body).json()["id"]
+        wait_for(lambda: manager.call("GET", f"/v1/jobs/{job}").json()["done"])
+
+    asked = {
+        line["operation"]: line for line in lines(tmp_path / "manager.log") if "operation" in line
+    }
+    sent = [line for line in lines(tmp_path / "client.log") if line.get("operation") == "download"]
+    done = [line for line in lines(tmp_path / "worker.log") if line.get("job_id") == job]
+    about = {"volume": "local", "backend": "vfs", "vfolder_id": source}
+    assert about.items() <= asked["list_directory"].items()
+    assert asked["list_directory"]["request_id"]
+    assert about.items() <= sent[0].items()
+    assert {line["event"] for line in done} >= {"job started", "job ended"}
+    told = {**about, "vfolder_id": target, "operation": "clone", "attempt": "1"}
+    assert all(told.items() <= line.items() for line in done if line["event"].startswith("job "))
+    everything = [*asked.values(), *sent, *done]
+    assert labels() <= {key for line in everything for key in line}
+    for name in ("manager", "client", "worker"):
+        text = (tmp_path / f"{name}.log").read_text()
+        for hidden in (PRIVATE, SECRET, TICKET_SECRET, token, valkey.password):
+            assert hidden not in text, name
