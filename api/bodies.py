@@ -64,7 +64,9 @@ def no_body() -> None:
     Raises:
         MalformedRequest: there is one.
     """
-    if request.content_length or _read(1):
+    # Without a length and without chunks there is none (RFC 9112 §6.3): nothing to read.
+    chunked = "HTTP_TRANSFER_ENCODING" in request.environ
+    if request.content_length or (chunked and _read(1)):
         raise MalformedRequest("This route takes no body.")
 
 

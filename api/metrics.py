@@ -13,9 +13,11 @@ import re
 import time
 from collections.abc import Callable, Iterable
 from contextlib import suppress
+from functools import lru_cache
 from typing import Any, Self
 
 from flask import Flask, Response, g, request
+from prometheus_client import Counter, Histogram
 from werkzeug.wsgi import ClosingIterator
 
 from core import metrics
@@ -31,6 +33,9 @@ _PARTS = 3
 #: Paths without a route that become labels, per process; whoever tries more of them shares one.
 UNMATCHED_MAX = 100
 UNMATCHED = "{unmatched}"
+#: There are only so many routes, and labels made of them; others cost a search.
+_ROUTES_KNOWN = 512
+_LABELS_KNOWN = 4096
 _unmatched: set[str] = set()
 
 Application = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
@@ -55,12 +60,17 @@ def note_error(error: Exception) -> None:
 def endpoint() -> str:
     """The route with its parts in curly braces; without a route the path itself, as far as few."""
     if request.url_rule is not None:
-        return _CONVERTER.sub(r"{\1}", request.url_rule.rule)
+        return _braced(request.url_rule.rule)
     if request.path not in _unmatched:
         if len(_unmatched) >= UNMATCHED_MAX:
             return UNMATCHED
         _unmatched.add(request.path)
     return request.path
+
+
+@lru_cache(_ROUTES_KNOWN)
+def _braced(rule: str) -> str:
+    return _CONVERTER.sub(r"{\1}", rule)
 
 
 def _label(response: Response) -> Response:
@@ -86,10 +96,17 @@ class Counting:
         def count() -> None:
             labels: Labels | None = environ.pop(_LABELS, None)
             if labels is not None:
-                metrics.REQUESTS.labels(*labels).inc()
-                metrics.REQUEST_SECONDS.labels(*labels).observe(time.perf_counter() - began)
+                requests, seconds = _families(labels)
+                requests.inc()
+                seconds.observe(time.perf_counter() - began)
 
         return _closing(self._inner(environ, start_response), count)
+
+
+@lru_cache(_LABELS_KNOWN)
+def _families(labels: Labels) -> tuple[Counter, Histogram]:
+    """The counters of these labels; the library takes long to find them again."""
+    return metrics.REQUESTS.labels(*labels), metrics.REQUEST_SECONDS.labels(*labels)
 
 
 def _closing(body: Any, act: Callable[[], None]) -> Iterable[bytes]:  # noqa: ANN401 - any WSGI body

@@ -11,17 +11,15 @@ import stat
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from operator import attrgetter
 from typing import Any
 
-from backends import entries, paths
+from backends import directory, entries, paths
 from core.errors import StorageError
 from core.names import VFolderPath
 
 _READ = os.O_RDONLY | os.O_DIRECTORY
 _FORMAT = 0o170000
 _KINDS = {stat.S_IFDIR: "DIRECTORY", stat.S_IFLNK: "SYMLINK"}
-_BY_NAME = attrgetter("name")
 Item = dict[str, Any]
 
 
@@ -55,42 +53,36 @@ def list_directory(root: int, path: VFolderPath, limit: int = 0, after: str | No
 
 
 def _page(root: int, descriptor: int, path: VFolderPath, limit: int, after: str | None) -> Page:
-    with os.scandir(descriptor) as scan:
-        found: Iterable[os.DirEntry[str]] = scan
-        if after is not None:
-            found = (entry for entry in scan if entry.name > after)
-        if limit:
-            chosen = heapq.nsmallest(limit + 1, found, key=_BY_NAME)
-        else:
-            chosen = sorted(found, key=_BY_NAME)
+    found: Iterable[str] = directory.names(descriptor)
+    if after is not None:
+        found = (name for name in found if name > after)
+    chosen = heapq.nsmallest(limit + 1, found) if limit else sorted(found)
     more = bool(limit) and len(chosen) > limit
     if more:
         chosen.pop()
-    return Page(_items(root, path, chosen), chosen[-1].name if more else None)
+    return Page(_items(root, descriptor, path, chosen), chosen[-1] if more else None)
 
 
-def _items(root: int, path: VFolderPath, chosen: Iterable[os.DirEntry[str]]) -> list[Item]:
-    """Tell each entry; one that is gone since the scan is left out. The hot loop of a listing."""
+def _items(root: int, descriptor: int, path: VFolderPath, chosen: list[str]) -> list[Item]:
+    """Tell each entry; one that is gone since it was named is left out."""
     items: list[Item] = []
     moment = datetime.fromtimestamp
-    for entry in chosen:
-        try:
-            found = entry.stat(follow_symlinks=False)
-        except FileNotFoundError:
+    for name, told in zip(chosen, directory.stats(descriptor, chosen), strict=True):
+        if told is None:
             continue
-        mode = found.st_mode
+        mode, size, changed, modified = told
         kind = _KINDS.get(mode & _FORMAT, "FILE")
         items.append(
             {
-                "name": entry.name,
+                "name": name,
                 "type": kind,
                 "stat": {
                     "mode": mode,
-                    "size": found.st_size,
-                    "created": moment(found.st_ctime, UTC),
-                    "modified": moment(found.st_mtime, UTC),
+                    "size": size,
+                    "created": moment(changed, UTC),
+                    "modified": moment(modified, UTC),
                 },
-                "symlink_target": _target(root, path, entry.name) if kind == "SYMLINK" else "",
+                "symlink_target": _target(root, path, name) if kind == "SYMLINK" else "",
             },
         )
     return items
