@@ -1,4 +1,4 @@
-"""What pyproject.toml cannot say: C parts that may be missing (see backends/tree/fast.py, backends/directory.py)."""
+"""What pyproject.toml cannot say: parts in C, each of which may be missing for its Python twin."""
 
 from setuptools import Extension, setup
 
