@@ -29,7 +29,10 @@ _BUILT_IN: dict[str, type[Backend]] = {
 }
 
 #: Loaded when a volume names them: their HTTP client costs others nothing.
-_ARRAYS = {"netapp": "backends.netapp.backend:NetAppBackend"}
+_ARRAYS = {
+    "netapp": "backends.netapp.backend:NetAppBackend",
+    "weka": "backends.weka.backend:WekaBackend",
+}
 
 
 def backend_class(name: str) -> type[Backend]:

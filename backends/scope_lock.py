@@ -38,6 +38,7 @@ def alone(root: int, number: int, what: str) -> Iterator[None]:
     with descriptors.made(PurePosixPath(layout.HIDDEN), root, descriptors.HIDDEN_MODE) as room:
         flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
         file = os.open(LOCKS, flags, _MODE, dir_fd=room)
+        descriptors.give_on(LOCKS, room)
     try:
         lock = _FLOCK.pack(fcntl.F_WRLCK, os.SEEK_SET, number % _BYTES, 1, 0)
         while not _taken(file, lock):

@@ -6,7 +6,7 @@ from typing import ClassVar, Literal
 
 from msgspec import field
 
-from backends import scope_lock
+from backends import descriptors, scope_lock
 from backends.array_options import ArrayOptions, options_of
 from backends.array_scopes import ArrayQuotaBackend, Held, await_directory
 from backends.base import Capacity, HardwareInfo, Mount, PerformanceMetric, TreeUsage
@@ -96,6 +96,7 @@ class NetAppBackend(ArrayQuotaBackend):
     def _place(self, root: int, name: str) -> None:
         self._quota.make_qtree(name)
         await_directory(root, name, self.making_seconds)
+        descriptors.give_on(name, root)
 
     def _held(self, name: str) -> Held:
         return self._quota.held(name)

@@ -82,7 +82,7 @@ class Client:
         self._answer_seconds = answer_seconds
         self._turn = 0
 
-    def get(self, path: str, shape: type[T], **query: Any) -> T:  # noqa: ANN401 - JSON values
+    def get(self, path: str, shape: type[T], /, **query: Any) -> T:  # noqa: ANN401 - JSON values
         """The body of an answer, as the type it has to have.
 
         Raises:

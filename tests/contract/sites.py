@@ -17,9 +17,11 @@ from backends.tree import Aspect
 from core import privileges
 from core import settings as configuration
 from tests.fakes import ontap as ontap_sim
+from tests.fakes import weka as weka_sim
 from tests.fakes.ontap import OntapSim
 from tests.fakes.serving import Faults, certificate, serving
 from tests.fakes.shelf import BtrfsShelf
+from tests.fakes.weka import WekaSim
 from tests.support.ceph import running_ceph
 from tests.support.loops import mounted
 
@@ -56,6 +58,7 @@ KINDS = {
         rest_seconds=0.1,
     ),
     # the simulator's directories are on btrfs
+    "weka": Kind(lateness_bytes=1 << 20, deadly_calls=REMOTE, many_scopes=20),
     "netapp": Kind(lateness_bytes=1 << 20, takes_over=False, deadly_calls=REMOTE, many_scopes=20),
 }
 
@@ -126,6 +129,21 @@ def ontap(directory: Path) -> Iterator[Site]:
 
 
 @contextmanager
+def weka(directory: Path) -> Iterator[Site]:
+    with (
+        _on_btrfs(directory) as shelf,
+        serving(WekaSim(shelf), Faults(SEED, FAULT_RATE)) as server,
+    ):
+        options = {
+            "weka_endpoint": server.url,
+            "weka_username": weka_sim.USER,
+            "weka_password": weka_sim.PASSWORD,
+            "weka_fs_name": weka_sim.FILE_SYSTEM,
+        }
+        yield _on_array("weka", shelf.top, options)
+
+
+@contextmanager
 def _on_btrfs(directory: Path) -> Iterator[BtrfsShelf]:
     """What holds the directories of a simulated array, and their limits."""
     make = ["mkfs.btrfs", "-q", "-m", "single", "-d", "single"]
@@ -161,11 +179,12 @@ MAKERS = {
     "btrfs-simple": btrfs_simple,
     "cephfs": cephfs,
     "ontap": ontap,
+    "weka": weka,
     "xfs": _in_kernel("xfs", "UML_XFS"),
     "ext4": _in_kernel("ext4", "UML_EXT4"),
 }
 #: Those that are simulated, on a btrfs that holds their limits.
-ARRAYS = ("ontap",)
+ARRAYS = ("ontap", "weka")
 #: Those that need a kernel with project quota.
 IN_KERNEL = ("xfs", "ext4")
 

@@ -1,0 +1,145 @@
+"""weka: the backend."""
+
+import os
+from collections.abc import Mapping
+from contextlib import suppress
+from time import monotonic
+from typing import ClassVar
+
+import msgspec
+
+from backends import descriptors
+from backends.array_options import options_of
+from backends.array_scopes import ArrayQuotaBackend, Held
+from backends.base import Capacity, HardwareInfo, HardwareStatus, Mount, PerformanceMetric
+from backends.rest import jobs
+from backends.rest.answers import Refused
+from backends.weka.api import Cluster, Rates, WekaApi, WekaOptions
+from core.errors import BackendFailed, Conflict
+
+#: Limits are multiples of this many bytes.
+GRANULE_BYTES = 4096
+#: What is in a directory that gets a quota is counted by and by: so long is waited.
+_COUNTING_SECONDS = 3.0
+_LONGEST_PAUSE_SECONDS = 1.0
+_OK = "OK"
+_OPERATIONS = ("reads_per_second", "writes_per_second")
+
+
+class WekaBackend(ArrayQuotaBackend):
+    """WEKA: directory quotas, the file system's budget, rates of the cluster's processes."""
+
+    name: ClassVar[str] = "weka"
+
+    def __init__(self, mount: Mount) -> None:
+        options = options_of(mount, WekaOptions)
+        if not options.weka_verify_ssl:
+            options = msgspec.structs.replace(options, verify_tls=False)
+        super().__init__(mount, options.deadline_seconds)
+        self._by_stat = options.weka_inode_source == "stat"
+        self._api = WekaApi(options)
+
+    def array_capacity(self) -> Capacity:
+        """See `HasFastCapacity.array_capacity`: the file system's budget."""
+        with self._in_time():
+            found = self._api.file_system()
+        return Capacity(found.total_budget, found.used_total)
+
+    def performance(self) -> PerformanceMetric:
+        """See `HasMetric.performance`: now, of all processes of the cluster."""
+        with self._in_time():
+            rates = self._api.get("/stats/realtime", list[Rates])
+        reads, writes = (sum(getattr(r, n) for r in rates) for n in _OPERATIONS)
+        read_time = sum(r.reads_per_second * r.read_latency_usecs for r in rates)
+        write_time = sum(r.writes_per_second * r.write_latency_usecs for r in rates)
+        return PerformanceMetric(
+            iops_read=round(reads),
+            iops_write=round(writes),
+            io_bytes_read=round(sum(r.read_bytes_per_second for r in rates)),
+            io_bytes_write=round(sum(r.write_bytes_per_second for r in rates)),
+            io_usec_read=read_time / reads if reads else 0.0,
+            io_usec_write=write_time / writes if writes else 0.0,
+        )
+
+    def _health(self) -> HardwareInfo:
+        found = self._api.get("/cluster", Cluster)
+        metadata = {"status": found.status, "release": found.release}
+        if found.status == _OK:
+            return HardwareInfo(HardwareStatus.HEALTHY, None, metadata)
+        info = f"The cluster's status is {found.status}."
+        return HardwareInfo(HardwareStatus.DEGRADED, info, metadata)
+
+    def _skills(self) -> Mapping[str, bool]:
+        return {"quota": self._api.file_system().is_ready}
+
+    def _knows(self, path: str) -> bool:
+        return self._by_stat or self._api.inode(path) is not None
+
+    def _granule(self) -> int:
+        return GRANULE_BYTES
+
+    def _place(self, root: int, name: str) -> None:
+        with suppress(FileExistsError):
+            os.mkdir(name, descriptors.PREFIX_MODE, dir_fd=root)
+            descriptors.give_on(name, root)
+
+    def _held(self, name: str) -> Held:
+        inode = self._inode(name)
+        quota = self._api.quota(inode) if inode else None
+        if quota is None:
+            return Held()
+        used = quota.total_bytes if quota.counted else None
+        return Held(used, quota.limit, enforced=quota.counted)
+
+    def _hold(self, name: str, limit_bytes: int | None) -> None:
+        inode = self._inode(name)
+        if inode is None:
+            raise BackendFailed("WEKA does not know the directory of this quota scope.")
+        if limit_bytes is None and not self._wants_none(inode, name):
+            return
+        try:
+            self._api.put_quota(inode, name, limit_bytes)
+        except Refused as refusal:
+            if self._is_empty(name):
+                raise
+            raise Conflict(
+                "WEKA gives a directory that holds something no quota unless its data services "
+                f"run. {refusal.detail}",
+            ) from None
+        self._await(inode, limit_bytes)
+
+    def _wants_none(self, inode: str, name: str) -> bool:
+        """Whether a quota without a limit has to be set: to lift one, or to have it counted."""
+        quota = self._api.quota(inode)
+        return self._is_empty(name) if quota is None else quota.limit is not None
+
+    def _await(self, inode: str, limit: int | None) -> None:
+        """Until the limit is there, and what is inside counted, if that goes fast."""
+        began = monotonic()
+
+        def settled() -> bool:
+            quota = self._api.quota(inode)
+            if quota is None or quota.limit != limit:
+                return False
+            if quota.status == "ERROR":
+                raise BackendFailed("WEKA could not count what is in the directory.")
+            return quota.counted or monotonic() - began > _COUNTING_SECONDS
+
+        jobs.wait(settled, _LONGEST_PAUSE_SECONDS)
+
+    def _forget(self, name: str) -> bool:
+        mine = [q for q in self._api.quotas() if (q.full_path or q.path).strip("/") == name]
+        for quota in mine:
+            self._api.delete_quota(str(quota.inode_id))
+        return bool(mine)
+
+    def _inode(self, name: str) -> str | None:
+        if not self._by_stat:
+            return self._api.inode(name)
+        with self.root() as root, suppress(FileNotFoundError):
+            return str(os.stat(name, dir_fd=root, follow_symlinks=False).st_ino)
+        return None
+
+    def _is_empty(self, name: str) -> bool:
+        with self.root() as root, descriptors.opened(name, root) as directory:
+            return not os.listdir(directory)
