@@ -32,10 +32,10 @@ class NetAppOptions(ArrayOptions, frozen=True, kw_only=True):
     netapp_volume_name: str
     #: Needed where the volume's name exists in several SVMs.
     netapp_svm: str | None = None
-    #: For bulk copies by XCP.
+    #: For bulk copies: `backends.xcp` reads them.
+    xcp_catalog: str | None = None
     netapp_nfs_host: str | None = None
     netapp_xcp_cmd: list[str] = field(default_factory=list)
-    xcp_catalog: str | None = None
     #: `auto` lets quota be switched off and on where ONTAP needs that to hold a limit.
     netapp_quota_reinit: Literal["never", "auto"] = "never"
     #: How long a new quota scope may stay invisible on the mount.

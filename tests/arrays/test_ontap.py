@@ -267,6 +267,8 @@ def test_an_interface_that_is_away_takes_neither_data_nor_words(
 
 def test_options_that_are_wrong_are_named_without_their_values(tmp_path: Path) -> None:
     with array(tmp_path, ON) as it:
+        xcp = {"netapp_nfs_host": "10.0.0.5", "netapp_xcp_cmd": ["xcp"], "xcp_catalog": "h:/c"}
+        assert it.another(**xcp).mount.options["netapp_xcp_cmd"] == ["xcp"]
         with pytest.raises(errors.ConfigurationError, match="netapp_svm"):
             it.another(netapp_svn="svm1")
         with pytest.raises(errors.ConfigurationError) as told:
