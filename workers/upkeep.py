@@ -28,6 +28,7 @@ from workers.bell import bell_of
 from workers.courier import Courier
 from workers.drain import NODE
 from workers.incarnation import is_gone
+from workers.mounting import Mounting
 from workers.queues import queues_of
 from workers.renewal import FILE, followed
 
@@ -62,6 +63,8 @@ class Upkeep(bootsteps.StartStopStep):
         self._herald = Herald(self.settings)
         self._courier = Courier(self.settings)
         self._courier.start()
+        self._mounting = Mounting(self.settings)
+        self._mounting.start()
         self._answering = Answering(self.settings, self.mounts)
         self._thread = threading.Thread(target=self._run, name="upkeep", daemon=True)
         self._thread.start()
@@ -71,6 +74,7 @@ class Upkeep(bootsteps.StartStopStep):
         self._stop.set()
         if self._thread is not None:
             self._answering.stop()
+            self._mounting.stop()
             self._thread.join()
             self._courier.stop()
 

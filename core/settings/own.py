@@ -120,6 +120,17 @@ class WorkerTable(Table, frozen=True):
     quota_socket: str = ""
 
 
+class MountsTable(Table, frozen=True):
+    """`[vfolder.mounts]`: what the manager may have mounted below volumes (`do_volume_mount`)."""
+
+    #: `TYPE SOURCE`, the source a pattern with `*`: `nfs nas1:/export/*`. Empty ignores the words.
+    allowed: list[str] = field(default_factory=list)
+    #: Options it may ask for; nosuid and nodev always hold.
+    options: str = "ro,rw,noatime,hard,soft"
+    #: mount(8) gets this long (seconds).
+    timeout: float = 30.0
+
+
 class DoorsTable(Table, frozen=True):
     """`[vfolder.doors]`: the HTTP processes of this node."""
 
@@ -171,6 +182,7 @@ class OwnTables(Table, frozen=True):
     #: `[vfolder.bandwidth]`: bytes a second that the jobs of a volume may move together.
     bandwidth: dict[str, int | str] = field(default_factory=dict)
     worker: WorkerTable = field(default_factory=WorkerTable)
+    mounts: MountsTable = field(default_factory=MountsTable)
     doors: DoorsTable = field(default_factory=DoorsTable)
     flower: FlowerTable = field(default_factory=FlowerTable)
 

@@ -1,0 +1,126 @@
+"""Mounts on the manager's word: only what is allowed, answered on the channel, undone as asked."""
+
+import json
+import os
+import subprocess
+from base64 import b64encode
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import msgpack
+import pytest
+from redis import Redis
+
+from tests.support.doors import settings_in
+from tests.support.node import wait_for
+from tests.support.valkey import Valkey
+from tests.support.worker import running_worker
+
+ALLOWED = '[vfolder.mounts]\nallowed = ["tmpfs of-a-test-*"]\noptions = ["ro", "size=1m"]'
+MOUNT: dict[str, Any] = {
+    "dir_name": "more",
+    "volume_backend_name": "local",
+    "quota_scope_id": "user:00000000-0000-0000-0000-000000000001",
+    "fs_location": "of-a-test-1",
+    "fs_type": "tmpfs",
+    "cmd_options": "size=1m",
+    "scaling_group": None,
+    "edit_fstab": False,
+    "fstab_path": "/etc/fstab",
+}
+UNMOUNT = {key: MOUNT[key] for key in MOUNT if key not in ("fs_location", "fs_type", "cmd_options")}
+
+
+class Manager:
+    """Says the words and hears the answers."""
+
+    def __init__(self, client: Redis) -> None:
+        self._client = client
+        self._channel = client.pubsub(ignore_subscribe_messages=True)
+        self._channel.subscribe("events_all")
+        self._channel.get_message(timeout=5)
+
+    def say(self, name: str, fields: dict[str, Any], *, older: bool = False) -> None:
+        message = {"name": name, "source": "manager"}
+        if older:
+            message["args"] = b64encode(msgpack.packb(list(fields.values()))).decode()
+        else:
+            message["payload"] = json.dumps(fields)
+        self._client.publish("events_all", json.dumps(message))
+
+    def hears(self, name: str) -> dict[str, Any]:
+        def heard() -> dict[str, Any] | None:
+            message = self._channel.get_message(timeout=0.1)
+            found = json.loads(message["data"]) if message else {"name": ""}
+            return json.loads(found["payload"]) if found["name"] == name else None
+
+        found = wait_for(heard)
+        assert found is not None
+        return found
+
+
+@pytest.fixture
+def manager(tmp_path: Path, valkey: Valkey) -> Iterator[Manager]:
+    if os.geteuid():
+        pytest.skip("mounting needs root")
+    settings = settings_in(tmp_path, valkey.url, ALLOWED)
+    try:
+        with running_worker(settings), valkey.client(4) as client:
+            wait_for(lambda: client.pubsub_numsub("events_all")[0][1] > 0)
+            yield Manager(client)
+    finally:
+        subprocess.run(["umount", tmp_path / "local" / "more"], capture_output=True, check=False)
+
+
+def test_what_is_allowed_is_mounted_and_unmounted(manager: Manager, tmp_path: Path) -> None:
+    target = tmp_path / "local" / "more"
+    for older in (False, True):
+        for _ in range(2):  # the second finds it done
+            manager.say("do_volume_mount", MOUNT, older=older)
+            assert manager.hears("volume_mounted") == {
+                "node_id": "node1",
+                "node_type": "storage_proxy",
+                "mount_path": str(target),
+                "quota_scope_id": MOUNT["quota_scope_id"],
+                "err_msg": None,
+            }
+        (line,) = (
+            one for one in Path("/proc/mounts").read_text().splitlines() if f" {target} " in one
+        )
+        assert line.startswith("of-a-test-1 ")
+        assert {"nosuid", "nodev", "size=1024k"} <= set(line.split()[3].split(","))
+        manager.say("do_volume_unmount", UNMOUNT, older=older)
+        assert manager.hears("volume_unmounted")["err_msg"] is None
+        assert not target.exists()
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"fs_location": "other"}, "not among [vfolder.mounts] allowed"),
+        ({"fs_type": "ext4"}, "not among [vfolder.mounts] allowed"),
+        ({"cmd_options": "size=1m,suid"}, "suid"),
+        ({"dir_name": "../../out"}, "one name below"),
+        ({"dir_name": "/etc"}, "one name below"),
+        ({"dir_name": ".."}, "one name below"),
+        ({"edit_fstab": True}, "no fstab"),
+    ],
+    ids=str,
+)
+def test_what_is_not_allowed_is_refused(
+    manager: Manager, tmp_path: Path, change: dict[str, Any], reason: str
+) -> None:
+    before = Path("/proc/mounts").read_text().count(str(tmp_path))
+    manager.say("do_volume_mount", MOUNT | change)
+    assert reason in manager.hears("volume_mounted")["err_msg"]
+    assert Path("/proc/mounts").read_text().count(str(tmp_path)) == before
+
+
+def test_words_for_others_and_odd_words_are_ignored(manager: Manager, tmp_path: Path) -> None:
+    manager.say("do_volume_mount", MOUNT | {"volume_backend_name": "elsewhere"})
+    manager.say("do_something_else", {})
+    manager.say("do_volume_mount", {"dir_name": "x"}, older=True)
+    manager.say("do_volume_unmount", UNMOUNT)
+    answer = manager.hears("volume_unmounted")
+    assert answer["err_msg"] is None, "nothing was mounted: nothing to do"
