@@ -85,7 +85,9 @@ def test_two_hundred_faults(tmp_path: Path, valkey_alone: Valkey) -> None:
         assert violations(site.volume, exercises) == []
         assert [differs(site, *pair) for pair in clones] == [""] * len(clones)
         assert not [v for v in doomed if site.backend.vfolder_path(v).exists()]
-        assert leftovers(site.volume) == []
+        # A process that dies between the end and the removal leaves a manifest for the sweep.
+        left = [path for path in leftovers(site.volume) if path.suffix != ".manifest"]
+        assert left == []
         attempts = sorted(job.attempt for job in states.values())
         assert attempts[-1] > 1, "no job was disturbed: the faults missed"
     finally:

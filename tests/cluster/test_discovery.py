@@ -1,6 +1,5 @@
 """The node's record: in the cluster's shape, renewed, taken back; and the events that tell it."""
 
-import os
 import signal
 from pathlib import Path
 from typing import Any
@@ -102,11 +101,10 @@ def test_a_door_that_was_killed_is_announced_once_again(
     tmp_path: Path, valkey: Valkey, redis_client: Redis
 ) -> None:
     settings = settings_in(tmp_path, valkey.url)
-    with running_door("internal", settings):
+    with running_door("internal", settings) as door:
         (first,) = wait_for(lambda: records(redis_client))
-        for child in psutil.Process(os.getpid()).children(recursive=True):
-            if "api.serve" in child.cmdline() and child.ppid() != os.getpid():
-                child.send_signal(signal.SIGKILL)
+        for child in psutil.Process(door.process.pid).children():
+            child.send_signal(signal.SIGKILL)
         wait_for(lambda: set(records(redis_client)) - {first})
         assert redis_client.ttl(first) > 0, "the dead one's record ends by itself"
 

@@ -96,7 +96,7 @@ def test_flower_shows_the_sentence_while_the_job_runs_and_takes_no_orders(
     )["id"]
     told = wait_for(lambda: (t := flower(own_stack, job_id)).get("state") == "PROGRESS" and t, 60)
     assert told["name"] == "storage.clone"
-    assert told["result"].split()[0] in {"plan", "copy", "verify", "publish"}
+    assert told["result"].split()[0] in {"start", "plan", "copy", "verify", "publish"}
     wait_for(lambda: job_of(doors, job_id)["done"], 120)
     table = own_stack.settings.vfolder.flower
     revoke = f"http://{table.address}/api/task/revoke/{job_id}"
