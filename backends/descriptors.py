@@ -27,6 +27,7 @@ RACE_TRIES = 32
 _OPEN_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 #: openat2(2): beneath the directory, and through no link at all.
 _PLAINLY_BENEATH = RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS
+_SYNC_FILE_RANGE_WRITE = 2
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
@@ -181,6 +182,16 @@ def _rename_plainly(source: str, source_fd: int, target: str, target_fd: int) ->
         if error.errno in (errno.ENOTEMPTY, errno.ENOTDIR):
             raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST)) from None
         raise
+
+
+def begin_writeback(descriptor: int, start: int, size: int) -> None:
+    """Let the kernel begin to write a range to disk, and wait for nothing (sync_file_range(2)).
+
+    Only speed: what cannot be begun here is written at the fsync.
+    """
+    _libc.sync_file_range(
+        descriptor, ctypes.c_int64(start), ctypes.c_int64(size), _SYNC_FILE_RANGE_WRITE
+    )
 
 
 def prune(path: PurePosixPath, dir_fd: int, levels: int) -> None:

@@ -1,13 +1,19 @@
-"""Uploads of 512 MiB in pieces against `cp` of the same file to the same disk."""
+"""Uploads of 512 MiB in pieces against `cp` to the same disk, with sha256 against `sha256sum`."""
 
+import base64
+import hashlib
 import http.client
 import os
 import subprocess
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 from benchmarks._doors import Bench, Case, measure, running, show
 from benchmarks._places import options
+
+CHECKED_MIB = 16
+QUIET: dict[str, Any] = {"stdout": subprocess.DEVNULL}
 
 
 def main(arguments: list[str]) -> None:
@@ -32,6 +38,25 @@ def main(arguments: list[str]) -> None:
             ]
             measure(cases, chosen.rounds)
             show(f"{streams} at once", cases, chosen.mib * streams, "MiB")
+        digests = _digests(source, CHECKED_MIB << 20)
+        cases = [
+            Case("sha256sum", lambda: subprocess.run(["sha256sum", source], check=True, **QUIET)),
+            Case(
+                f"PATCH of {CHECKED_MIB} MiB, sha256",
+                lambda: _upload(bench, source, 1, CHECKED_MIB << 20, digests),
+                bench.door,
+            ),
+        ]
+        measure(cases, chosen.rounds)
+        show("checked", cases, chosen.mib, "MiB")
+
+
+def _digests(source: Path, piece: int) -> list[str]:
+    """The checksum of every piece, as a client sends it."""
+    with source.open("rb") as file:
+        pieces = iter(lambda: file.read(piece), b"")
+        found = [base64.b64encode(hashlib.sha256(data).digest()).decode() for data in pieces]
+    return [f"sha256 {digest}" for digest in found]
 
 
 def _copy(bench: Bench, source: Path, streams: int) -> None:
@@ -45,7 +70,9 @@ def _copy(bench: Bench, source: Path, streams: int) -> None:
         os.unlink(copy)
 
 
-def _upload(bench: Bench, source: Path, streams: int, piece: int) -> None:
+def _upload(
+    bench: Bench, source: Path, streams: int, piece: int, digests: list[str] | None = None
+) -> None:
     children = []
     for number in range(streams):
         url = bench.upload(f"up{number}", source.stat().st_size)
@@ -53,7 +80,7 @@ def _upload(bench: Bench, source: Path, streams: int, piece: int) -> None:
         if child == 0:
             status = 1
             try:
-                _send(url, source, piece)
+                _send(url, source, piece, digests)
                 status = 0
             finally:
                 os._exit(status)
@@ -67,7 +94,7 @@ def _upload(bench: Bench, source: Path, streams: int, piece: int) -> None:
         os.unlink(bench.files / f"up{number}")
 
 
-def _send(url: str, source: Path, piece: int) -> None:
+def _send(url: str, source: Path, piece: int, digests: list[str] | None) -> None:
     at = urlsplit(url)
     client = http.client.HTTPConnection(at.hostname or "", at.port)
     size = source.stat().st_size
@@ -76,6 +103,8 @@ def _send(url: str, source: Path, piece: int) -> None:
             client.putrequest("PATCH", f"{at.path}?{at.query}")
             client.putheader("Upload-Offset", str(offset))
             client.putheader("Content-Length", str(min(piece, size - offset)))
+            if digests:
+                client.putheader("Upload-Checksum", digests[offset // piece])
             client.endheaders()
             client.sock.sendfile(file, offset, min(piece, size - offset))
             answer = client.getresponse()

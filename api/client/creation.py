@@ -10,11 +10,12 @@ from flask import Response, request
 from werkzeug.exceptions import MethodNotAllowed
 
 from api.client import asking, finishing, tus
+from api.client.hashing import CHECKSUMS
 from api.client.receiving import content_length
 from api.client.routes import blueprint
 from api.client.sessions import Session, opened, session
 from api.client.uploads import append, look, receive, terminate, told
-from api.client.writing import CHECKSUMS, Writer
+from api.client.writing import Writer
 from backends import acts, uploads
 from backends.admission import DIGESTS
 from backends.archives.members import Format

@@ -7,10 +7,11 @@ import msgspec
 from flask import Response, request
 
 from api.client import finishing, tus
+from api.client.hashing import CHECKSUMS
 from api.client.receiving import body_of, content_length
 from api.client.routes import blueprint
 from api.client.sessions import READ_WAIT_SECONDS, Session, opened, session
-from api.client.writing import CHECKSUMS, Writer
+from api.client.writing import Writer
 from api.doors import current_door
 from backends import upload_room, uploads
 from backends.uploads import Staging

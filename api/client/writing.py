@@ -5,24 +5,24 @@ under a checksum, which only the whole body can prove.
 """
 
 import errno
-import hashlib
 import os
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, Protocol
-
-from crc32c import CRC32CHash
 
 from api.client import tus
+from api.client.hashing import Hashing
 from api.client.receiving import BUFFER_BYTES, Body
+from backends import descriptors
 from backends.uploads import Staging
 from core import metrics
 from core.errors import QuotaExceeded
 from core.upload_store import UploadStore
 from core.uploads import Lease, LeaseHeld, OffsetMismatch, Wish
 
+#: The disk begins on what came as soon as this much did; else the end waits for all of it at once.
+WRITEBACK_BYTES = 8 << 20
 #: While bytes come, they are committed and the lease renewed this often.
 COMMIT_SECONDS = 1.0
 #: A file in a full scope is cut this often, with so long a rest between two tries.
@@ -30,41 +30,21 @@ CUT_TRIES = 5
 CUT_SECONDS = 0.05
 
 
-class Digest(Protocol):
-    """What hashlib's objects do."""
-
-    def update(self, data: memoryview, /) -> None:
-        """Take more bytes."""
-
-    def digest(self) -> bytes:
-        """The checksum of all."""
-
-
-def _sha1() -> Any:  # noqa: ANN401 - hashlib's own class has no public name
-    return hashlib.sha1(usedforsecurity=False)
-
-
-#: The algorithms of the checksum extension.
-CHECKSUMS: dict[str, Callable[[], Digest]] = {
-    "sha1": _sha1,
-    "sha256": hashlib.sha256,
-    "crc32c": CRC32CHash,
-}
-
 _buffers = threading.local()
 _received = metrics.STREAMED_BYTES.labels("in")
 
 
-def _buffer() -> memoryview:
-    """The buffer of this thread: made once, so that its pages stay mapped."""
-    if not hasattr(_buffers, "view"):
-        _buffers.view = memoryview(bytearray(BUFFER_BYTES))
-    view: memoryview = _buffers.view
-    return view
+def _buffer(number: int) -> memoryview:
+    """A buffer of this thread: made once, so that its pages stay mapped."""
+    views: dict[str, memoryview] = _buffers.__dict__
+    name = str(number)
+    if name not in views:
+        views[name] = memoryview(bytearray(BUFFER_BYTES))
+    return views[name]
 
 
-def _check(checksum: tuple[str, bytes] | None, digest: Digest | None) -> None:
-    if checksum and digest and digest.digest() != checksum[1]:
+def _check(checksum: tuple[str, bytes] | None, hashing: Hashing | None) -> None:
+    if checksum and hashing and hashing.digest() != checksum[1]:
         raise tus.ChecksumMismatch(f"The {checksum[0]} of the body is another.")
 
 
@@ -76,7 +56,7 @@ class Writer:
         self._staging = staging
         self._lease = lease
         self.offset = lease.offset
-        self._started = lease.offset
+        self._started = self._begun = lease.offset
 
     def settle(self, wanted: int) -> None:
         """Stand at the sender's offset, which must be the upload's.
@@ -90,7 +70,7 @@ class Writer:
         true = min(self._staging.size(), self._lease.offset)
         if wanted != true and (wanted != self._lease.rewind or wanted > true):
             raise OffsetMismatch(f"The upload is at {true}, the request at {wanted}.", offset=true)
-        self.offset = self._started = self._staging.settle(wanted)
+        self.offset = self._started = self._begun = self._staging.settle(wanted)
         if wanted != self._lease.offset or self._lease.rewind is not None:
             self._store.advance(self._lease, self.offset)
 
@@ -112,18 +92,18 @@ class Writer:
             LeaseLost: another writer has the upload; nothing more counts.
             NoSpace, BackendFailed: from the storage; what was written counts.
         """
-        digest = CHECKSUMS[checksum[0]]() if checksum else None
+        hashing = Hashing(checksum[0]) if checksum else None
         try:
             with self.giving_back():
-                self._copy(body, limit, digest)
-            _check(checksum, digest)
+                self._copy(body, limit, hashing)
+            _check(checksum, hashing)
         except (tus.TooLong, tus.ChecksumMismatch):
             self.offset = self._staging.settle(self._started)
             raise
         except QuotaExceeded:
             raise
         except BaseException:
-            self._keep(proved=digest is None)
+            self._keep(proved=hashing is None)
             raise
         self._store.advance(self._lease, self.offset, release=self.offset != whole)
 
@@ -154,19 +134,35 @@ class Writer:
                 return
         self._staging.remove()
 
-    def _copy(self, body: Body, limit: int | None, digest: Digest | None) -> None:
-        view, commit = _buffer(), time.monotonic() + COMMIT_SECONDS
-        while got := body.into(view):
+    def _copy(self, body: Body, limit: int | None, hashing: Hashing | None) -> None:
+        try:
+            self._take(body, limit, hashing)
+        finally:
+            if hashing:  # the buffers are the next request's
+                hashing.wait()
+        self._begin_writeback(BUFFER_BYTES)
+
+    def _take(self, body: Body, limit: int | None, hashing: Hashing | None) -> None:
+        turn, commit = 0, time.monotonic() + COMMIT_SECONDS
+        while got := body.into(view := _buffer(turn)):
             now = time.monotonic()
             if got > 0:
                 if limit is not None and self.offset + got > limit:
                     raise tus.TooLong(f"The upload ends at {limit}; the body goes on.")
-                if digest:
-                    digest.update(view[:got])
+                if hashing:
+                    hashing.take(view[:got])
+                    turn = 1 - turn
                 self._append(view[:got])
+                self._begin_writeback(WRITEBACK_BYTES)
             if now >= commit:
-                self._commit(flowing=got > 0, proved=digest is None)
+                self._commit(flowing=got > 0, proved=hashing is None)
                 commit = now + COMMIT_SECONDS
+
+    def _begin_writeback(self, least: int) -> None:
+        size = self.offset - self._begun
+        if size >= least:
+            descriptors.begin_writeback(self._staging.descriptor, self._begun, size)
+            self._begun = self.offset
 
     def _append(self, data: memoryview) -> None:
         try:
