@@ -161,6 +161,10 @@ class QuotaLedger:
         start = f"{PREFIX}quota:{self.volume}:"
         return sorted(str(key).removeprefix(start) for key in self._redis.scan_iter(f"{start}*"))
 
+    def close(self) -> None:
+        """Give the connections back; a later call opens new ones."""
+        self._redis.close()
+
     def _keys(self, scope: str) -> list[str]:
         return [f"{PREFIX}{kind}:{self.volume}:{scope}" for kind in ("quota", "holds")]
 

@@ -44,7 +44,8 @@ class Thresholds:
 
     def __init__(self, settings: Settings) -> None:
         self._redis = connect(settings, Database.JOBS)
-        self._bus = Bus(connect(settings, Database.EVENTS))
+        self._events = connect(settings, Database.EVENTS)
+        self._bus = Bus(self._events)
         self._move = self._redis.register_script(_MOVE)
 
     def look(
@@ -65,6 +66,11 @@ class Thresholds:
         if rose:
             self._tell(volume, scope, reached, (used_bytes or 0, limit_bytes or 0))
         return rose
+
+    def close(self) -> None:
+        """Give the connections back; a later look opens new ones."""
+        self._redis.close()
+        self._events.close()
 
     def _tell(self, volume: str, scope: str, reached: int, figures: tuple[int, int]) -> None:
         used_bytes, limit_bytes = figures

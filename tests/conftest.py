@@ -27,6 +27,7 @@ _PROGRAMS = {
     "strace": "strace",
     "chattr": "chattr",
     "user-mode-linux": "linux.uml",
+    "nfs": "exportfs",
     "ceph": "ceph-mon",
     "compiler": "cc",
     "rabbitmq": "rabbitmq-server",

@@ -16,10 +16,11 @@ from core.jobs import State, moment
 from core.json_text import dumps
 from core.names import QuotaScope
 from core.store import PREFIX
+from core.thresholds import Thresholds
 from core.upkeep_requests import RescanRequest
 from workers.context import Context, Outcome
 from workers.manifest import Manifest
-from workers.scope_count import Odd, ScopeCount, scope_named
+from workers.scope_count import Odd, Place, ScopeCount, scope_named
 
 #: Scopes named in the result, those that differ most; the report has all.
 WORST = 20
@@ -36,6 +37,7 @@ class Rescan:
         self._request = request
         self._backend = context.backend(request.volume)
         self._root = context.root(request.volume)
+        self._place = Place(self._backend, self._root, Thresholds(context.settings))
         self._owner = QuotaScope.parse(request.owner) if request.owner else None
 
     def __call__(self) -> Outcome:
@@ -68,9 +70,7 @@ class Rescan:
 
     def _scope(self, name: str, manifest: Manifest) -> dict[str, Any]:
         self._run.check()
-        counting = ScopeCount(
-            self._context, self._backend, self._root, name, repair=self._request.repair
-        )
+        counting = ScopeCount(self._context, self._place, name, repair=self._request.repair)
         try:
             facts = counting()
         except FileNotFoundError:  # deleted meanwhile

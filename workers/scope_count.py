@@ -2,6 +2,7 @@
 
 import os
 from collections import Counter as Tally
+from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import PurePosixPath
 from typing import Any
@@ -47,16 +48,24 @@ def scope_named(directory: str) -> QuotaScope:
     return QuotaScope(ScopeKind.USER, UUID(directory))
 
 
+@dataclass(frozen=True, slots=True)
+class Place:
+    """The volume at work: its backend, a descriptor of its top, and who tells of thresholds."""
+
+    backend: PosixBackend
+    root: int
+    thresholds: Thresholds
+
+
 class ScopeCount:
     """One scope of one rescan."""
 
-    def __init__(
-        self, context: Context, backend: PosixBackend, root: int, name: str, *, repair: bool
-    ) -> None:
+    def __init__(self, context: Context, place: Place, name: str, *, repair: bool) -> None:
         self._context = context
         self._run = context.run
-        self._backend = backend
-        self._root = root
+        self._backend = place.backend
+        self._root = place.root
+        self._thresholds = place.thresholds
         self._name = name
         self._repair = repair
         self._found: Tally[str] = Tally()
@@ -181,18 +190,14 @@ class ScopeCount:
             quota = self._backend.describe_scope(scope)
         else:
             drift = self._compare(facts["allocated_bytes"], quota, scope)
-        looks = Thresholds(self._context.settings)
-        looks.look(self._request_volume, self._name, quota.used_bytes, quota.limit_bytes)
+        volume = self._backend.mount.volume
+        self._thresholds.look(volume, self._name, quota.used_bytes, quota.limit_bytes)
         return known | {
             "used_bytes": quota.used_bytes,
             "limit_bytes": quota.limit_bytes,
             "enforced": quota.enforced,
             "drift_bytes": drift,
         }
-
-    @property
-    def _request_volume(self) -> str:
-        return self._backend.mount.volume
 
     def _correct(self, size_bytes: int, quota: QuotaUsage, growth: int) -> int | None:
         """Give the ledger what was counted; by how much it was off, None where it knew nothing."""

@@ -22,6 +22,7 @@ from tests.fakes.ontap import OntapSim
 from tests.fakes.serving import Faults, certificate, serving
 from tests.fakes.shelf import BtrfsShelf
 from tests.fakes.weka import WekaSim
+from tests.support import nfs as nfs_server
 from tests.support.ceph import running_ceph
 from tests.support.loops import mounted
 
@@ -32,6 +33,8 @@ class Kind:
 
     #: What its file system cannot keep; a copy is not blamed for it.
     cannot_keep: frozenset[Aspect] = frozenset()
+    #: Whether it has POSIX ACLs.
+    has_acls: bool = True
     #: How far usage may pass a limit before writers are stopped (bytes); None: not stopped.
     lateness_bytes: int | None = None
     #: How long writers rest between two MiB: what notices late is not asked to notice at once.
@@ -57,6 +60,8 @@ KINDS = {
         lateness_bytes=24 << 20,
         rest_seconds=0.1,
     ),
+    # a mounted NFS 4.2 has no flags of inodes and no POSIX ACLs
+    "nfs": Kind(cannot_keep=frozenset({Aspect.FLAGS, Aspect.HOLES}), has_acls=False),
     # the simulator's directories are on btrfs
     "weka": Kind(lateness_bytes=1 << 20, deadly_calls=REMOTE, many_scopes=20),
     "netapp": Kind(lateness_bytes=1 << 20, takes_over=False, deadly_calls=REMOTE, many_scopes=20),
@@ -73,11 +78,13 @@ class Site:
     """A volume under test, and what is known of its kind."""
 
     backend: PosixBackend
+    #: What its storage is, where that is not its backend's name.
+    label: str = ""
 
     @property
     def kind(self) -> Kind:
         """Of its backend's name; a backend unknown here keeps all and notices at once."""
-        return KINDS.get(self.backend.name, Kind(lateness_bytes=0))
+        return KINDS.get(self.label or self.backend.name, Kind(lateness_bytes=0))
 
 
 Maker = Callable[[Path], Iterator[Site]]
@@ -173,6 +180,13 @@ def _in_kernel(name: str, variable: str) -> Callable[[Path], Iterator[Site]]:
     return made
 
 
+@contextmanager
+def nfs(_: Path) -> Iterator[Site]:
+    """`vfs` on an NFS client of the user-mode kernel."""
+    top, _export = nfs_server.volume(Path(os.environ["UML_XFS"]) / "export")
+    yield Site(PosixBackend(Mount("nfs", top)), "nfs")
+
+
 MAKERS = {
     "vfs": vfs,
     "btrfs": btrfs,
@@ -182,11 +196,12 @@ MAKERS = {
     "weka": weka,
     "xfs": _in_kernel("xfs", "UML_XFS"),
     "ext4": _in_kernel("ext4", "UML_EXT4"),
+    "nfs": nfs,
 }
 #: Those that are simulated, on a btrfs that holds their limits.
 ARRAYS = ("ontap", "weka")
-#: Those that need a kernel with project quota.
-IN_KERNEL = ("xfs", "ext4")
+#: Those that need a kernel with project quota, or with NFS.
+IN_KERNEL = ("xfs", "ext4", "nfs")
 
 
 def here() -> list[str]:

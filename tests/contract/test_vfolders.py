@@ -36,7 +36,7 @@ def test_a_copy_equals_its_source_and_a_delete_leaves_nothing(
     site: Site, vfolder: VFolderId
 ) -> None:
     backend = site.backend
-    hostile(backend.vfolder_path(vfolder))
+    hostile(backend.vfolder_path(vfolder), acls=site.kind.has_acls)
     copy = VFolderId(vfolder.scope, uuid4())
     backend.create_vfolder(copy)
     options = CompareOptions(skip=site.kind.cannot_keep)

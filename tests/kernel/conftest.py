@@ -3,4 +3,12 @@
 import os
 
 INSIDE = "UML_XFS" in os.environ
-collect_ignore = ["test_user_mode.py"] if INSIDE else ["test_projects.py", "test_tools.py"]
+collect_ignore = (
+    ["test_user_mode.py"]
+    if INSIDE
+    else [
+        "test_projects.py",
+        "test_tools.py",
+        "test_nfs.py",
+    ]
+)

@@ -14,6 +14,7 @@ SECONDS = 400
 @pytest.mark.part("user-mode-linux")
 @pytest.mark.part("xfs")
 @pytest.mark.part("strace")
+@pytest.mark.part("nfs")
 @pytest.mark.slow
 @pytest.mark.timeout(SECONDS + 30)
 def test_xfs_and_ext4_under_a_kernel_with_project_quota(tmp_path: Path) -> None:

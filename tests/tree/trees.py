@@ -41,8 +41,11 @@ def bytes_path(root: Path, name: bytes) -> Path:
     return root / os.fsdecode(name)
 
 
-def hostile(root: Path) -> Path:
-    """Make a tree with everything that copies get wrong; give its root."""
+def hostile(root: Path, *, acls: bool = True) -> Path:
+    """Make a tree with everything that copies get wrong; give its root.
+
+    Without `acls` for a file system that has none.
+    """
     root.mkdir(exist_ok=True)
     for name in ("plain", "deep/er/still", "empty"):
         (root / name).mkdir(parents=True)
@@ -54,6 +57,8 @@ def hostile(root: Path) -> Path:
     (root / ("n" * 255)).write_text("long")
     (root / "-rf").write_text("dash")
     _links(root)
+    if acls:
+        _acls(root)
     _attributes(root)
     _holes(root)
     os.mkfifo(root / "fifo")
@@ -79,6 +84,12 @@ def _links(root: Path) -> None:
             os.link(root / "hard1", root / name)
 
 
+def _acls(root: Path) -> None:
+    (root / "acl").write_text("acl")
+    os.setxattr(root / "acl", "system.posix_acl_access", ACL)
+    os.setxattr(root / "deep/er", "system.posix_acl_default", ACL)
+
+
 def _attributes(root: Path) -> None:
     (root / "suid").write_text("suid")
     (root / "closed").write_text("closed")
@@ -86,9 +97,6 @@ def _attributes(root: Path) -> None:
     os.setxattr(root / "xattrs", "user.note", b"v" * 1000)
     os.setxattr(root / "xattrs", "user.empty", b"")
     os.setxattr(root / "deep", "user.dir", b"d")
-    (root / "acl").write_text("acl")
-    os.setxattr(root / "acl", "system.posix_acl_access", ACL)
-    os.setxattr(root / "deep/er", "system.posix_acl_default", ACL)
     if os.geteuid() == 0:
         os.chown(root / "suid", 1234, 4321)
         os.chown(root / "dangling", 1234, 4321, follow_symlinks=False)
