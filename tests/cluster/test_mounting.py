@@ -17,7 +17,7 @@ from tests.support.node import wait_for
 from tests.support.valkey import Valkey
 from tests.support.worker import running_worker
 
-ALLOWED = '[vfolder.mounts]\nallowed = ["tmpfs of-a-test-*"]\noptions = ["ro", "size=1m"]'
+ALLOWED = '[vfolder.mounts]\nallowed = ["tmpfs of-a-test-*"]\noptions = "ro,size=1m"'
 MOUNT: dict[str, Any] = {
     "dir_name": "more",
     "volume_backend_name": "local",
@@ -60,21 +60,26 @@ class Manager:
         return found
 
 
-@pytest.fixture
-def manager(tmp_path: Path, valkey: Valkey) -> Iterator[Manager]:
+@pytest.fixture(scope="module")
+def top(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("mounting")
+
+
+@pytest.fixture(scope="module")
+def manager(top: Path, valkey: Valkey) -> Iterator[Manager]:
     if os.geteuid():
         pytest.skip("mounting needs root")
-    settings = settings_in(tmp_path, valkey.url, ALLOWED)
+    settings = settings_in(top, valkey.url, ALLOWED)
     try:
         with running_worker(settings), valkey.client(4) as client:
             wait_for(lambda: client.pubsub_numsub("events_all")[0][1] > 0)
             yield Manager(client)
     finally:
-        subprocess.run(["umount", tmp_path / "local" / "more"], capture_output=True, check=False)
+        subprocess.run(["umount", top / "local" / "more"], capture_output=True, check=False)
 
 
-def test_what_is_allowed_is_mounted_and_unmounted(manager: Manager, tmp_path: Path) -> None:
-    target = tmp_path / "local" / "more"
+def test_what_is_allowed_is_mounted_and_unmounted(manager: Manager, top: Path) -> None:
+    target = top / "local" / "more"
     for older in (False, True):
         for _ in range(2):  # the second finds it done
             manager.say("do_volume_mount", MOUNT, older=older)
@@ -85,9 +90,8 @@ def test_what_is_allowed_is_mounted_and_unmounted(manager: Manager, tmp_path: Pa
                 "quota_scope_id": MOUNT["quota_scope_id"],
                 "err_msg": None,
             }
-        (line,) = (
-            one for one in Path("/proc/mounts").read_text().splitlines() if f" {target} " in one
-        )
+        mounts = Path("/proc/mounts").read_text().splitlines()
+        (line,) = (one for one in mounts if f" {target} " in one)
         assert line.startswith("of-a-test-1 ")
         assert {"nosuid", "nodev", "size=1024k"} <= set(line.split()[3].split(","))
         manager.say("do_volume_unmount", UNMOUNT, older=older)
@@ -109,15 +113,15 @@ def test_what_is_allowed_is_mounted_and_unmounted(manager: Manager, tmp_path: Pa
     ids=str,
 )
 def test_what_is_not_allowed_is_refused(
-    manager: Manager, tmp_path: Path, change: dict[str, Any], reason: str
+    manager: Manager, top: Path, change: dict[str, Any], reason: str
 ) -> None:
-    before = Path("/proc/mounts").read_text().count(str(tmp_path))
+    before = Path("/proc/mounts").read_text().count(str(top))
     manager.say("do_volume_mount", MOUNT | change)
     assert reason in manager.hears("volume_mounted")["err_msg"]
-    assert Path("/proc/mounts").read_text().count(str(tmp_path)) == before
+    assert Path("/proc/mounts").read_text().count(str(top)) == before
 
 
-def test_words_for_others_and_odd_words_are_ignored(manager: Manager, tmp_path: Path) -> None:
+def test_words_for_others_and_odd_words_are_ignored(manager: Manager) -> None:
     manager.say("do_volume_mount", MOUNT | {"volume_backend_name": "elsewhere"})
     manager.say("do_something_else", {})
     manager.say("do_volume_mount", {"dir_name": "x"}, older=True)
