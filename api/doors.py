@@ -29,6 +29,7 @@ from core.settings import Settings
 from core.speeds import SpeedBook
 from core.telemetry import logger
 from core.upload_store import UploadStore
+from core.vfolder_cache import VFolderCache
 
 REQUEST_ID_HEADER = "X-Request-ID"
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
@@ -84,6 +85,11 @@ class Door:
     def speeds(self) -> SpeedBook:
         """What the manager also reads of volumes."""
         return SpeedBook(self.settings)
+
+    @cached_property
+    def vfolder_cache(self) -> VFolderCache:
+        """What is kept of vfolders for a moment."""
+        return VFolderCache(self.settings)
 
     @cached_property
     def uploads(self) -> UploadStore:

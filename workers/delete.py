@@ -21,6 +21,7 @@ from core.names import VFolderId, VFolderPath
 from core.os_failures import translate
 from core.requests import DeleteFilesRequest, DeleteRequest
 from core.usage import UsageBook
+from core.vfolder_cache import VFolderCache
 from workers.context import Context, Outcome
 from workers.manifest import Manifest
 from workers.purge import Bin
@@ -56,6 +57,7 @@ class Delete:
             manifest.mark("renamed")
             descriptors.prune(self._vfolder.directory.parent, self._root, PREFIX_LEVELS)
             UsageBook(self._context.store.redis).forget(self._volume, self._vfolder)
+            VFolderCache(self._context.settings).forget(self._volume, self._vfolder)
             self._count(manifest)
         kept = self._bin.found() if self._keep and renamed else None
         left = 0 if self._keep and renamed else self._bin.purge()

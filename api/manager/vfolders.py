@@ -117,7 +117,12 @@ def get_mount_path(body: MountVFolder) -> Response:
 )
 def get_metadata(body: OneVFolder) -> Response:
     """Return what was stored about a vfolder, as base64; null when nothing was."""
-    payload = current_door().reach.on_volume(body.volume, metadata.read, body.vfolder)
+    door = current_door()
+    payload = door.vfolder_cache.metadata(
+        body.volume,
+        body.vfolder,
+        lambda: door.reach.on_volume(body.volume, metadata.read, body.vfolder),
+    )
     text = None if payload is None else base64.b64encode(payload).decode()
     return answer({"status": "ok", "payload": text})
 
@@ -137,5 +142,9 @@ def store_metadata(body: StoreMetadata) -> Response:
 
     It lies beside the vfolder in its quota scope, and is on disk when this returns.
     """
-    current_door().reach.on_volume(body.volume, metadata.write, body.vfolder, body.payload)
+    door = current_door()
+    try:
+        door.reach.on_volume(body.volume, metadata.write, body.vfolder, body.payload)
+    finally:  # one that was given up may still have been written
+        door.vfolder_cache.forget(body.volume, body.vfolder)
     return answer({"status": "ok"})
