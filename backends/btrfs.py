@@ -3,7 +3,7 @@
 Usage is what the last commit counted (30 seconds at most, or the next sync). Needs root.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import PurePosixPath
 from typing import ClassVar
@@ -89,14 +89,15 @@ class BtrfsBackend(NativeQuotaBackend):
         del scope
         return subvolumes.id_of(directory)
 
-    def _take_over(self, directory: int, scope: QuotaScope) -> int:
-        found = subvolumes.id_of(directory)
-        if not found:
+    def _take_over(self, directory: int, scope: QuotaScope, seen: Callable[[], None]) -> None:
+        """A subvolume is counted already."""
+
+    def _check_adoptable(self, directory: int, scope: QuotaScope) -> None:
+        if not subvolumes.id_of(directory):
             raise Conflict(
                 f"Quota scope {scope} is a plain directory, not a subvolume; only a subvolume can "
                 "have a limit on btrfs. Move what it holds into a scope made by this service.",
             )
-        return found
 
     def _held(self, directory: int, counter: int) -> Held:
         found = subvolumes.counted(directory, counter)

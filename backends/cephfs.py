@@ -7,7 +7,7 @@ capability has `p` (to set limits) and, to remove snapshots, `s`.
 
 import errno
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from typing import ClassVar
@@ -158,9 +158,8 @@ class CephFsBackend(NativeQuotaBackend):
         del directory, scope
         return _ALWAYS
 
-    def _take_over(self, directory: int, scope: QuotaScope) -> int:
-        del directory, scope
-        return _ALWAYS
+    def _take_over(self, directory: int, scope: QuotaScope, seen: Callable[[], None]) -> None:
+        """Everything is counted already."""
 
     def _held(self, directory: int, counter: int) -> Held:
         del counter

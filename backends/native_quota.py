@@ -9,7 +9,7 @@ import errno
 import fcntl
 import os
 from abc import abstractmethod
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import PurePosixPath
 from typing import NamedTuple
@@ -60,7 +60,7 @@ class NativeQuotaBackend(PosixBackend):
         """Have an empty directory counted; one that is already keeps its counter."""
 
     @abstractmethod
-    def _take_over(self, directory: int, scope: QuotaScope) -> int:
+    def _take_over(self, directory: int, scope: QuotaScope, seen: Callable[[], None]) -> None:
         """Have a directory and all it holds counted; goes on where another stopped."""
 
     @abstractmethod
@@ -70,6 +70,9 @@ class NativeQuotaBackend(PosixBackend):
     @abstractmethod
     def _hold(self, root: int, directory: int, counter: int, limit_bytes: int | None) -> None:
         """Set a limit, already rounded, or take it away."""
+
+    def _check_adoptable(self, directory: int, scope: QuotaScope) -> None:
+        """Refuse what cannot be counted, before anything is changed."""
 
     def _seen(self, root: int, directory: int) -> Held:
         """What is counted and held, as far as everybody may see it."""
@@ -129,9 +132,29 @@ class NativeQuotaBackend(PosixBackend):
             if not descriptors.exists(PurePosixPath(scope.directory), root):
                 self._make(root, scope, limit_bytes)
                 return
-            with self.open_scope(scope) as directory:
-                counter = self._adopt(root, directory, scope, limit_bytes)
-                self._limit(root, directory, counter, limit_bytes)
+        self.adopt_scope(scope, limit_bytes)
+
+    def adopt_scope(
+        self, scope: QuotaScope, limit_bytes: int, seen: Callable[[], None] = lambda: None
+    ) -> None:
+        """Have all counted that a scope holds, and limit it; goes on where another stopped.
+
+        `seen` is called for each entry of a tree that is taken over, and may raise to stop; other
+        acts on the volume's scopes need not wait meanwhile.
+
+        Raises:
+            QuotaScopeNotFound: it does not exist.
+            Conflict: it cannot be counted here.
+        """
+        check_limit(limit_bytes)
+        with self._alone() as root, self.open_scope(scope) as directory:
+            todo = self._begin_adoption(root, directory, scope, limit_bytes)
+        if todo:
+            with self._said(), self.open_scope(scope) as directory:
+                self._take_over(directory, scope, seen)
+        with self._alone() as root, self.open_scope(scope) as directory:
+            self._limit(root, directory, self._counter(directory), limit_bytes)
+            self._keep(root, scope, limit_bytes)
 
     def unset_limit(self, scope: QuotaScope) -> None:
         """See `Backend.unset_limit`; the scope is counted as before."""
@@ -173,14 +196,17 @@ class NativeQuotaBackend(PosixBackend):
                 os.rmdir(name, dir_fd=aside)
                 raise QuotaScopeExists(f"Quota scope {scope} is already there.") from None
 
-    def _adopt(self, root: int, directory: int, scope: QuotaScope, limit_bytes: int) -> int:
+    def _begin_adoption(
+        self, root: int, directory: int, scope: QuotaScope, limit_bytes: int
+    ) -> bool:
+        """Whether there is a tree to take over; if so that is marked, for whoever comes next."""
         wish = limits.find(root, scope)
-        counter = self._counter(directory)
-        if not counter or (wish and wish.adopting):
-            limits.keep(root, scope, limits.Wish(limit_bytes, adopting=True))
-            counter = self._take_over(directory, scope)
-        self._keep(root, scope, limit_bytes)
-        return counter
+        if self._counter(directory) and not (wish and wish.adopting):
+            self._keep(root, scope, limit_bytes)
+            return False
+        self._check_adoptable(directory, scope)
+        limits.keep(root, scope, limits.Wish(limit_bytes, adopting=True))
+        return True
 
     def _keep(self, root: int, scope: QuotaScope, limit_bytes: int | None) -> None:
         if limit_bytes is None:

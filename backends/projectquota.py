@@ -4,6 +4,7 @@ Needs root (CAP_SYS_ADMIN) to set limits; usage of a scope with a limit is seen 
 """
 
 import os
+from collections.abc import Callable
 from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
@@ -79,11 +80,10 @@ class ProjectQuotaBackend(NativeQuotaBackend):
         self._files.enter(project, *self._entry(scope))
         return project
 
-    def _take_over(self, directory: int, scope: QuotaScope) -> int:
+    def _take_over(self, directory: int, scope: QuotaScope, seen: Callable[[], None]) -> None:
         project = projects.give(directory, scope, self._counts)
         self._files.enter(project, *self._entry(scope))
-        projects.tag_tree(directory, project)
-        return project
+        projects.tag_tree(directory, project, seen)
 
     def _held(self, directory: int, counter: int) -> Held:
         found = self._counts.usage(directory, counter)

@@ -7,7 +7,7 @@ the same moment see two inodes counted where each put one, and choose again.
 
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Protocol
 
 from backends import quotactl
@@ -67,12 +67,13 @@ def _candidates(scope: QuotaScope) -> Iterator[int]:
         yield FIRST_ID + (start + turn * step) % span
 
 
-def tag_tree(directory: int, project: int) -> int:
+def tag_tree(directory: int, project: int, seen: Callable[[], None] = lambda: None) -> int:
     """Count everything below a directory for a project id, top first; how many inodes were changed.
 
     What has the id already is passed over, so a walk that was interrupted goes on. Links, fifos,
     sockets and devices keep theirs: no descriptor reaches them. Other file systems mounted inside
-    are not entered. Costs three system calls per entry that has the id already.
+    are not entered. Costs three system calls per entry that has the id already. `seen` is called
+    for every entry and may raise to stop.
 
     Raises:
         OSError: as `quotactl.tag`; a directory that cannot be read.
@@ -81,6 +82,7 @@ def tag_tree(directory: int, project: int) -> int:
     changed = _tag(directory, project)
     for _, below, files, here in os.fwalk(".", dir_fd=directory, onerror=_raise):
         for name in [*below, *files]:
+            seen()
             fd = _open(name, here)
             if fd is None:
                 continue

@@ -23,7 +23,13 @@ from core.request import (
     wrong,
 )
 from core.transfers import TransferRequest
-from core.upkeep_requests import PurgeRequest, RescanRequest, RestoreRequest, SnapshotRequest
+from core.upkeep_requests import (
+    AdoptRequest,
+    PurgeRequest,
+    RescanRequest,
+    RestoreRequest,
+    SnapshotRequest,
+)
 
 #: A list of paths in one request; more are deleted by naming their directory.
 PATHS_MAX = 10_000
@@ -125,6 +131,7 @@ VERBS: dict[str, type[Request]] = {
         RestoreRequest,
         PurgeRequest,
         RescanRequest,
+        AdoptRequest,
         SnapshotRequest,
     )
 }

@@ -65,6 +65,31 @@ class RescanRequest(Request, frozen=True, kw_only=True, tag="rescan"):
         self.scope()
 
 
+class AdoptRequest(Request, frozen=True, kw_only=True, tag="adopt"):
+    """Put all that a quota scope holds under a limit, whoever made it and however much it is."""
+
+    owner: str
+    limit_bytes: int
+
+    def natural(self) -> str:
+        """One at a time per scope."""
+        return f"{self.volume}/{self.scope()}/adopt"
+
+    def scope(self) -> str:
+        """The one that is adopted."""
+        return str(QuotaScope.parse(self.owner))
+
+    def title(self) -> str:
+        """The scope on its volume."""
+        return f"{self.volume}/{self.scope()}"
+
+    def check(self) -> None:
+        """The id parses, and the limit is one."""
+        self.scope()
+        if not 0 < self.limit_bytes < 2**63:
+            raise wrong("limit_bytes", "above zero, and less than 2^63")
+
+
 class SnapshotRequest(OneVFolder, frozen=True, kw_only=True, tag="snapshot"):
     """Keep a vfolder as it is now, tell what is kept, let go of one, or make a vfolder of one."""
 

@@ -22,6 +22,7 @@ from core.settings import Settings
 from core.store import Ending, JobStore, Ring
 from core.telemetry import bind, logger
 from workers import snapshots
+from workers.adopt import Adopt
 from workers.clone import Clone
 from workers.context import Context, Outcome
 from workers.delete import Delete, DeleteFiles
@@ -61,6 +62,7 @@ VERBS: dict[str, Callable[[Context, Any], Verb]] = {
     "restore": Restore,
     "purge": Purge,
     "rescan": Rescan,
+    "adopt": Adopt,
     "snapshot": snapshots.verb,
 }
 

@@ -54,6 +54,18 @@ class RescanBody(JobBody):
     )
 
 
+class AdoptBody(JobBody):
+    """Put all that a quota scope holds under a limit, whoever made it."""
+
+    owner = ScopeField("owner")
+    limit_bytes = fields.Integer(
+        required=True,
+        strict=True,
+        validate=validate.Range(1, 2**63 - 1),
+        metadata={"description": "The limit, in bytes."},
+    )
+
+
 class SnapshotBody(JobBody):
     """Keep a vfolder as it is now, tell what is kept, let go of one, or make a vfolder of one."""
 

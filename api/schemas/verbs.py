@@ -5,7 +5,7 @@ from marshmallow import fields, validate
 from api.schemas.fields import PathField, VFolderField
 from api.schemas.job_body import JobBody
 from api.schemas.transfers import TransferBody
-from api.schemas.upkeep_verbs import PurgeBody, RescanBody, RestoreBody, SnapshotBody
+from api.schemas.upkeep_verbs import AdoptBody, PurgeBody, RescanBody, RestoreBody, SnapshotBody
 from core import requests
 
 
@@ -76,5 +76,6 @@ VERB_BODIES: dict[str, type[JobBody]] = {
     "restore": RestoreBody,
     "purge": PurgeBody,
     "rescan": RescanBody,
+    "adopt": AdoptBody,
     "snapshot": SnapshotBody,
 }

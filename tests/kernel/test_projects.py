@@ -21,6 +21,8 @@ from tests.support.waiting import eventually
 MIB = 1 << 20
 #: What the acts on scopes change things with; a death comes before each of them in turn.
 EFFECTS = ("mkdirat", "ioctl", "quotactl_fd", "fsync", "renameat", "renameat2", "unlinkat", "write")
+#: What it takes to put a tree under a limit.
+TAGGING = ("ioctl", "quotactl_fd", "renameat")
 
 
 @pytest.fixture(params=["UML_XFS", "UML_EXT4"])
@@ -124,10 +126,37 @@ def test_a_taking_over_that_died_goes_on(backend: ProjectQuotaBackend) -> None:
         (top / "a/1").write_bytes(b"x" * 4096)
         return scope
 
-    for scope in deaths(lambda scope: backend.set_limit(scope, 8 * MIB), made, EFFECTS):
+    for scope in deaths(lambda scope: backend.set_limit(scope, 8 * MIB), made, TAGGING):
         backend.set_limit(scope, 8 * MIB)
         assert counted(backend, project(backend, scope)).inodes == 3
         assert backend.describe_scope(scope).limit_bytes == 8 * MIB
+
+
+def test_a_taking_over_holds_up_nobody_and_goes_on(backend: ProjectQuotaBackend) -> None:
+    scope, other = new(), new()
+    top = backend.mount.path / scope.directory
+    for number in range(5):
+        (top / f"{number}/below").mkdir(parents=True)
+        (top / f"{number}/below/file").write_bytes(b"x" * 4096)
+    seen = 0
+
+    class Stopped(Exception):
+        pass
+
+    def entry() -> None:
+        nonlocal seen
+        seen += 1
+        if seen == 4:
+            backend.create_scope(other, MIB)
+            raise Stopped
+
+    with pytest.raises(Stopped):
+        backend.adopt_scope(scope, 8 * MIB, entry)
+    assert backend.describe_scope(other).limit_bytes == MIB
+    assert backend.describe_scope(scope).limit_bytes is None
+    backend.adopt_scope(scope, 8 * MIB, lambda: None)
+    assert counted(backend, project(backend, scope)).inodes == 1 + 5 * 3
+    assert backend.describe_scope(scope).limit_bytes == 8 * MIB
 
 
 def test_the_limit_of_inodes_is_an_administrators(backend: ProjectQuotaBackend) -> None:
