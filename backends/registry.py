@@ -32,6 +32,7 @@ _BUILT_IN: dict[str, type[Backend]] = {
 _ARRAYS = {
     "netapp": "backends.netapp.backend:NetAppBackend",
     "weka": "backends.weka.backend:WekaBackend",
+    "vast": "backends.vast.backend:VastBackend",
 }
 
 

@@ -17,10 +17,12 @@ from backends.tree import Aspect
 from core import privileges
 from core import settings as configuration
 from tests.fakes import ontap as ontap_sim
+from tests.fakes import vast as vast_sim
 from tests.fakes import weka as weka_sim
 from tests.fakes.ontap import OntapSim
 from tests.fakes.serving import Faults, certificate, serving
 from tests.fakes.shelf import BtrfsShelf
+from tests.fakes.vast import VastSim
 from tests.fakes.weka import WekaSim
 from tests.support import nfs as nfs_server
 from tests.support.ceph import running_ceph
@@ -64,6 +66,7 @@ KINDS = {
     "nfs": Kind(cannot_keep=frozenset({Aspect.FLAGS, Aspect.HOLES}), has_acls=False),
     # the simulator's directories are on btrfs
     "weka": Kind(lateness_bytes=1 << 20, deadly_calls=REMOTE, many_scopes=20),
+    "vast": Kind(lateness_bytes=1 << 20, deadly_calls=REMOTE, many_scopes=20),
     "netapp": Kind(lateness_bytes=1 << 20, takes_over=False, deadly_calls=REMOTE, many_scopes=20),
 }
 
@@ -151,6 +154,20 @@ def weka(directory: Path) -> Iterator[Site]:
 
 
 @contextmanager
+def vast(directory: Path) -> Iterator[Site]:
+    with (
+        _on_btrfs(directory) as shelf,
+        serving(VastSim(shelf), Faults(SEED, FAULT_RATE)) as server,
+    ):
+        options = {
+            "vast_endpoint": server.url,
+            "vast_username": vast_sim.USER,
+            "vast_password": vast_sim.PASSWORD,
+        }
+        yield _on_array("vast", shelf.top, options)
+
+
+@contextmanager
 def _on_btrfs(directory: Path) -> Iterator[BtrfsShelf]:
     """What holds the directories of a simulated array, and their limits."""
     make = ["mkfs.btrfs", "-q", "-m", "single", "-d", "single"]
@@ -194,12 +211,13 @@ MAKERS = {
     "cephfs": cephfs,
     "ontap": ontap,
     "weka": weka,
+    "vast": vast,
     "xfs": _in_kernel("xfs", "UML_XFS"),
     "ext4": _in_kernel("ext4", "UML_EXT4"),
     "nfs": nfs,
 }
 #: Those that are simulated, on a btrfs that holds their limits.
-ARRAYS = ("ontap", "weka")
+ARRAYS = ("ontap", "weka", "vast")
 #: Those that need a kernel with project quota, or with NFS.
 IN_KERNEL = ("xfs", "ext4", "nfs")
 

@@ -1,0 +1,253 @@
+"""The REST interface of VAST's management system: logins, two shapes of lists, three of errors."""
+
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from http import HTTPStatus
+from typing import Any, Literal
+from urllib.parse import urlsplit
+
+from msgspec import Struct
+
+from backends.array_options import ArrayOptions
+from backends.rest import jobs
+from backends.rest.answers import Answer, Complaint, Expired, Lost, Reason, Refused
+from backends.rest.client import Client, Request, unknown
+from core.errors import ConfigurationError
+
+_TOKEN, _REFRESH = "/api/token/", "/api/token/refresh/"
+_SYNCHRONIZED = "SYNCHRONIZED"
+_COMPLETED = "COMPLETED"
+#: The states in which a task has ended; every other one, known or not, goes on.
+_ENDED = frozenset({_COMPLETED, "FAILED"})
+#: Lists are asked for in pages: long ones are cut silently otherwise.
+PAGE_SIZE = 100
+#: What VMS says of a path that is not there.
+_MISSING = ("no such", "does not exist")
+
+
+class VastOptions(ArrayOptions, frozen=True, kw_only=True):
+    """Options of a volume on VAST; those that begin with `vast_` are known elsewhere too."""
+
+    vast_endpoint: str
+    vast_username: str | None = None
+    vast_password: str | None = None
+    #: Instead of user and password, from 5.3 on.
+    vast_api_token: str | None = None
+    #: As `verify_tls`, under the name that is known elsewhere.
+    vast_verify_ssl: bool = True
+    vast_api_version: Literal["v1", "v2", "latest"] = "v2"
+    vast_cluster_id: int = 1
+    #: The path on the array of what is mounted.
+    vast_storage_base_dir: str = "/"
+    vast_tenant_id: int | None = None
+    vast_page_size: int = PAGE_SIZE
+    #: Known elsewhere, without effect here: logins last as long as the array lets them, and
+    #: nothing of a cluster is kept.
+    vast_force_login: bool = True
+    vast_cluster_info_cache_ttl: int = 0
+
+
+class Quota(Struct):
+    """A quota on a path. The limit is held on `used_effective_capacity`."""
+
+    id: int
+    path: str = ""
+    hard_limit: int | None = None
+    sync_state: str = _SYNCHRONIZED
+    used_effective_capacity: int | None = None
+
+    @property
+    def counted(self) -> bool:
+        """Whether everything below the path is counted."""
+        return self.sync_state == _SYNCHRONIZED
+
+
+class Cluster(Struct):
+    """How a cluster is."""
+
+    state: str = "unknown"
+    usable_capacity_bytes: int | None = None
+    physical_space: int | None = None
+    physical_space_in_use: int | None = None
+    rd_iops: float = 0
+    wr_iops: float = 0
+    rd_bw: float = 0
+    wr_bw: float = 0
+    rd_latency: float = 0
+    wr_latency: float = 0
+
+
+class _Page(Struct):
+    results: list[Quota]
+    next: str | None = None
+
+
+class _Tokens(Struct):
+    access: str
+    refresh: str = ""
+
+
+class _TaskLink(Struct):
+    id: int
+
+
+class _Accepted(Struct):
+    async_task: _TaskLink | None = None
+
+
+class _Task(Struct):
+    state: str = ""
+    messages: list[str] = []
+
+
+class VastApi:
+    """Logins, quotas and the cluster."""
+
+    def __init__(self, options: VastOptions) -> None:
+        if not options.vast_api_token and not (options.vast_username and options.vast_password):
+            raise ConfigurationError(
+                "A volume on VAST needs vast_username and vast_password, or vast_api_token."
+            )
+        self._options = options
+        self._prefix = f"/api/{options.vast_api_version}"
+        self._refresh: tuple[int, str] | None = None
+        secrets = (options.vast_password, options.vast_api_token)
+        self.client = Client(
+            options.target(options.vast_endpoint),
+            self._sign_in,
+            _dialect,
+            secrets=tuple(secret for secret in secrets if secret),
+            answer_seconds=options.answer_seconds,
+        )
+
+    def cluster(self) -> Cluster:
+        """The cluster, as it is now."""
+        path = f"{self._prefix}/clusters/{self._options.vast_cluster_id}/"
+        return self.client.get(path, Cluster)
+
+    def knows(self, path: str) -> bool:
+        """Whether a path exists; also True where the release cannot be asked (before 4.7)."""
+        body = {"path": path, **self._tenant()}
+        try:
+            self.client.send(Request("POST", f"{self._prefix}/folders/stat_path/", body=body))
+        except Refused as refusal:
+            if refusal.reason not in (Reason.NOT_FOUND, Reason.INVALID):
+                raise
+            return not any(mark in refusal.detail.lower() for mark in _MISSING)
+        return True
+
+    def find(self, path: str) -> Quota | None:
+        """The quota on a path."""
+        return next((quota for quota in self._list(path) if quota.path == path), None)
+
+    def make(self, name: str, path: str, limit: int | None) -> None:
+        """Put a quota on a directory that exists; one that is there already is fine."""
+        body = {"name": name, "path": path, "create_dir": False, **self._tenant()}
+        if limit is not None:
+            body["hard_limit"] = limit
+        request = Request("POST", f"{self._prefix}/quotas/", body=body, shape=_Accepted)
+        try:
+            made = self.client.create(request, lambda: self.find(path))
+        except Refused as refusal:
+            if refusal.reason is not Reason.EXISTS and self.find(path) is None:
+                raise
+            return
+        if isinstance(made, Answer):
+            self._await(made.body)
+
+    def limit(self, quota: Quota, limit: int | None) -> None:
+        """Set the limit of a quota; None takes it away."""
+        path = f"{self._prefix}/quotas/{quota.id}/"
+        body = {"hard_limit": limit}
+        self._await(self.client.send(Request("PATCH", path, body=body, shape=_Accepted)).body)
+
+    def delete(self, quota: Quota) -> None:
+        """Take a quota away; gone is fine."""
+        path = f"{self._prefix}/quotas/{quota.id}/"
+        try:
+            answer = self.client.send(Request("DELETE", path, shape=_Accepted | None))
+        except Refused as refusal:
+            if refusal.reason is not Reason.NOT_FOUND:
+                raise
+            return
+        self._await(answer.body or _Accepted())
+
+    def _list(self, path: str) -> Iterator[Quota]:
+        query: dict[str, Any] = {"path": path, "page_size": self._options.vast_page_size}
+        shape: Any = _Page | list[Quota]
+        found = self.client.get(f"{self._prefix}/quotas/", shape, **query, **self._tenant())
+        while isinstance(found, _Page):
+            yield from found.results
+            if not found.next:
+                return
+            parts = urlsplit(found.next)
+            if not parts.path.startswith("/api/"):
+                raise Lost("VAST's list goes on outside of its interface.")
+            found = self.client.get(f"{parts.path}?{parts.query}", shape)
+        yield from found
+
+    def _tenant(self) -> dict[str, int]:
+        tenant = self._options.vast_tenant_id
+        return {} if tenant is None else {"tenant_id": tenant}
+
+    def _await(self, accepted: _Accepted) -> None:
+        """Wait for the task behind an answer, if there is one."""
+        if accepted.async_task is None:
+            return
+        path, last = f"{self._prefix}/vtasks/{accepted.async_task.id}/", _Task()
+
+        def finished() -> bool:
+            nonlocal last
+            last = self.client.get(path, _Task)
+            return last.state in _ENDED
+
+        jobs.wait(finished)
+        if last.state != _COMPLETED:
+            raise Refused(f"VAST's task failed: {' '.join(last.messages)}")
+
+    def _sign_in(self, client: Client) -> Mapping[str, str]:
+        """Refresh the login of this process, or log in; the parent's is the parent's."""
+        if self._options.vast_api_token:
+            return {"Authorization": f"Api-Token {self._options.vast_api_token}"}
+        tokens: _Tokens | None = None
+        if self._refresh and self._refresh[0] == os.getpid():
+            body = {"refresh": self._refresh[1]}
+            with suppress(Expired, Refused):
+                tokens = _tokens(client, _REFRESH, body)
+        if tokens is None:
+            user, password = self._options.vast_username, self._options.vast_password
+            try:
+                tokens = _tokens(client, _TOKEN, {"username": user, "password": password})
+            except Expired:
+                raise Refused("VAST does not know this user.", Reason.DENIED) from None
+            self._refresh = None
+        if tokens.refresh:
+            self._refresh = (os.getpid(), tokens.refresh)
+        return {"Authorization": f"Bearer {tokens.access}"}
+
+
+def _tokens(client: Client, path: str, body: Mapping[str, str | None]) -> _Tokens:
+    found: _Tokens = client.exchange(Request("POST", path, body=body, shape=_Tokens)).body
+    return found
+
+
+def _dialect(answer: Answer) -> Complaint | None:
+    """Plain text, `{"detail": …}` or `{"field": ["…"]}`; a token that is void comes as 403."""
+    plain, words = unknown(answer), _words(answer.body)
+    if answer.status == HTTPStatus.UNAUTHORIZED:
+        return None
+    if answer.status == HTTPStatus.FORBIDDEN and "token" in words.lower():
+        return None
+    if answer.status == HTTPStatus.BAD_REQUEST and "already exists" in words.lower():
+        return Complaint(Reason.EXISTS, "", words)
+    return Complaint(plain.reason, "", words)
+
+
+def _words(body: Any) -> str:  # noqa: ANN401 - whatever came
+    if isinstance(body, str):
+        return body
+    if not isinstance(body, dict):
+        return ""
+    values = [value if isinstance(value, list) else [value] for value in body.values()]
+    return " ".join(str(word) for value in values for word in value)

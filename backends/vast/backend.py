@@ -1,0 +1,126 @@
+"""vast: the backend."""
+
+import os
+from collections.abc import Mapping
+from contextlib import suppress
+from time import monotonic
+from typing import ClassVar
+
+import msgspec
+
+from backends import descriptors
+from backends.array_options import options_of
+from backends.array_scopes import ArrayQuotaBackend, Held
+from backends.base import Capacity, HardwareInfo, HardwareStatus, Mount, PerformanceMetric
+from backends.rest import jobs
+from backends.vast.api import VastApi, VastOptions
+
+#: Limits are held to the byte.
+GRANULE_BYTES = 1
+#: What is in a directory that gets a quota is counted by and by: so long is waited.
+_COUNTING_SECONDS = 3.0
+_LONGEST_PAUSE_SECONDS = 1.0
+_STATUS = {"ONLINE": HardwareStatus.HEALTHY, "OFFLINE": HardwareStatus.OFFLINE}
+
+
+class VastBackend(ArrayQuotaBackend):
+    """VAST: quotas on paths, capacity and rates of the cluster."""
+
+    name: ClassVar[str] = "vast"
+
+    def __init__(self, mount: Mount) -> None:
+        options = options_of(mount, VastOptions)
+        if not options.vast_verify_ssl:
+            options = msgspec.structs.replace(options, verify_tls=False)
+        super().__init__(mount, options.deadline_seconds)
+        self._base = "/" + options.vast_storage_base_dir.strip("/")
+        self._api = VastApi(options)
+
+    def array_capacity(self) -> Capacity:
+        """See `HasFastCapacity.array_capacity`; the whole cluster's."""
+        with self._in_time():
+            found = self._api.cluster()
+        total = found.usable_capacity_bytes or found.physical_space
+        return Capacity(total, found.physical_space_in_use)
+
+    def performance(self) -> PerformanceMetric:
+        """See `HasMetric.performance`; the whole cluster's, now."""
+        with self._in_time():
+            found = self._api.cluster()
+        return PerformanceMetric(
+            iops_read=round(found.rd_iops),
+            iops_write=round(found.wr_iops),
+            io_bytes_read=round(found.rd_bw),
+            io_bytes_write=round(found.wr_bw),
+            io_usec_read=float(found.rd_latency),
+            io_usec_write=float(found.wr_latency),
+        )
+
+    def _health(self) -> HardwareInfo:
+        found = self._api.cluster()
+        status = _STATUS.get(found.state, HardwareStatus.DEGRADED)
+        healthy = status is HardwareStatus.HEALTHY
+        info = None if healthy else f"The cluster's state is {found.state}."
+        return HardwareInfo(status, info, {"state": found.state})
+
+    def _skills(self) -> Mapping[str, bool]:
+        return {"quota": _STATUS.get(self._api.cluster().state) is not HardwareStatus.OFFLINE}
+
+    def _knows(self, path: str) -> bool:
+        return self._api.knows(self._path(path))
+
+    def _granule(self) -> int:
+        return GRANULE_BYTES
+
+    def _place(self, root: int, name: str) -> None:
+        with suppress(FileExistsError):
+            os.mkdir(name, descriptors.PREFIX_MODE, dir_fd=root)
+            descriptors.give_on(name, root)
+
+    def _held(self, name: str) -> Held:
+        quota = self._api.find(self._path(name))
+        if quota is None:
+            return Held()
+        used = quota.used_effective_capacity if quota.counted else None
+        return Held(used, quota.hard_limit or None, enforced=quota.counted)
+
+    def _hold(self, name: str, limit_bytes: int | None) -> None:
+        path = self._path(name)
+        quota = self._api.find(path)
+        if quota is None:
+            if limit_bytes is None and not self._is_empty(name):
+                return
+            self._api.make(name, path, limit_bytes)
+        elif quota.hard_limit == limit_bytes:
+            return
+        else:
+            self._api.limit(quota, limit_bytes)
+        self._await(path, limit_bytes)
+
+    def _await(self, path: str, limit: int | None) -> None:
+        """Until the limit is there, and what is below counted, if that goes fast."""
+        began = monotonic()
+
+        def settled() -> bool:
+            quota = self._api.find(path)
+            if quota is None:
+                return False
+            if quota.hard_limit != limit:  # somebody made it at the same time
+                self._api.limit(quota, limit)
+                return False
+            return quota.counted or monotonic() - began > _COUNTING_SECONDS
+
+        jobs.wait(settled, _LONGEST_PAUSE_SECONDS)
+
+    def _forget(self, name: str) -> bool:
+        quota = self._api.find(self._path(name))
+        if quota is not None:
+            self._api.delete(quota)
+        return quota is not None
+
+    def _path(self, below: str) -> str:
+        return f"{self._base.rstrip('/')}/{below}"
+
+    def _is_empty(self, name: str) -> bool:
+        with self.root() as root, descriptors.opened(name, root) as directory:
+            return not os.listdir(directory)
