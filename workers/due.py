@@ -12,6 +12,7 @@ from uuid import UUID
 from backends import descriptors, layout, limits, retention, trash
 from backends.posix import PosixBackend
 from core.errors import Locked, StorageError
+from core.jobs import PRIORITY_LAST
 from core.names import QuotaScope, ScopeKind
 from core.request import Request
 from core.settings import Settings
@@ -120,5 +121,10 @@ class Due:
     def _submit(self, request: Request) -> None:
         jobs = self._settings.vfolder.jobs
         self._store.submit(
-            Submission(request, requester=REQUESTER, ring_again_seconds=jobs.ring_again_seconds)
+            Submission(
+                request,
+                requester=REQUESTER,
+                priority=PRIORITY_LAST,
+                ring_again_seconds=jobs.ring_again_seconds,
+            )
         )

@@ -1,13 +1,17 @@
-"""The verb `snapshot`, on a real btrfs: kept, listed, brought back, and let go of in time."""
+"""On a real btrfs: the verb `snapshot`, and what rescans and restores are where it holds limits."""
 
+import subprocess
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
 import pytest
 
 from api.dispatch import bell
+from backends import descriptors, subvolumes
 from core.connections import Database, connect
+from core.names import VFolderId
 from core.store import JobStore
 from tests.api.conftest import Site
 from tests.support.doors import running_door, settings_in
@@ -56,9 +60,7 @@ def folder(site: Site) -> str:
     return vfid
 
 
-def path(site: Site, vfid: str) -> Any:
-    from core.names import VFolderId  # noqa: PLC0415 - only here
-
+def path(site: Site, vfid: str) -> Path:
     return site.settings.directory / "btrfs/top" / VFolderId.parse(vfid).directory
 
 
@@ -134,3 +136,48 @@ def test_a_volume_without_snapshots_says_so(kept: Site) -> None:
     refused = kept.submit("snapshot", vfolder=kept.folder(), action="create", name="a")
     assert refused.status_code == 400
     assert refused.json()["title"] == "Unsupported operation"
+
+
+def scope(vfid: str) -> dict[str, str]:
+    return {"volume": VOLUME, "qsid": vfid.partition("/")[0]}
+
+
+def test_a_limit_changed_behind_our_back_is_told_and_set_again(kept: Site) -> None:
+    vfid = folder(kept)
+    options = {"limit_bytes": 32 << 20}
+    assert kept.door.call("PATCH", "/quota-scope", {**scope(vfid), "options": options}).ok
+    (path(kept, vfid) / "a").write_bytes(b"x" * (4 << 20))
+    top = path(kept, vfid).parents[2]
+    subprocess.run(["sync", "-f", top], check=True)
+    asked = {"volume": VOLUME, "owner": scope(vfid)["qsid"]}
+    found = kept.ended(kept.begun("rescan", **asked))["result"]
+    assert (found["found"], found["vfolders"], found["size_bytes"]) == ({}, 1, 4 << 20)
+    # at the top of the volume: the subvolume's own path would be refused once it is full
+    group = f"0/{kept_id(top)}"
+    subprocess.run(["btrfs", "qgroup", "limit", "64M", group, top.parent], check=True)
+    found = kept.ended(kept.begun("rescan", **asked))["result"]
+    assert (found["found"], found["repaired"]) == ({"limit-changed": 1}, {})
+    found = kept.ended(kept.begun("rescan", repair=True, **asked))["result"]
+    assert found["repaired"] == {"limit-changed": 1}
+    assert kept.door.call("GET", "/quota-scope", scope(vfid)).json()["limit_bytes"] == 32 << 20
+
+
+def kept_id(top: Path) -> int:
+    with descriptors.opened(str(top)) as directory:
+        return subvolumes.id_of(directory)
+
+
+def test_a_restore_into_a_scope_over_its_limit_is_refused(kept: Site) -> None:
+    vfid = folder(kept)
+    (path(kept, vfid) / "a").write_bytes(b"x" * (4 << 20))
+    job = kept.begun("delete", volume=VOLUME, vfolder=vfid, keep_seconds=600)
+    assert kept.ended(job)["state"] == "succeeded"
+    subprocess.run(["sync", "-f", kept.settings.directory / "btrfs/top"], check=True)
+    options = {"limit_bytes": 1 << 20}
+    assert kept.door.call("PATCH", "/quota-scope", {**scope(vfid), "options": options}).ok
+    refused = kept.ended(kept.begun("restore", volume=VOLUME, vfolder=vfid))
+    assert refused["error"]["title"] == "Quota exceeded"
+    assert kept.door.call("DELETE", "/quota-scope/quota", scope(vfid)).ok
+    back = kept.ended(kept.begun("restore", volume=VOLUME, vfolder=vfid))
+    assert back["state"] == "succeeded", back
+    assert (path(kept, vfid) / "a").stat().st_size == 4 << 20

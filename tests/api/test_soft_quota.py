@@ -155,6 +155,18 @@ def test_a_clone_pays_and_is_refused_without_a_trace(site: Site, client: Running
     assert used(site, vfid) == 2 * MIB
 
 
+def test_a_transfer_pays_too(site: Site) -> None:
+    source = site.folder(a="x" * MIB)
+    vfid = limited(site, MIB + MIB // 2)
+    for target, state in ((uuid4(), "succeeded"), (uuid4(), "failed")):
+        name = f"{scope_of(vfid)}/{target.hex}"
+        ended = site.ended(site.begun("transfer", source=source, target=name))
+        assert ended["state"] == state, ended
+        assert site.path(name).exists() == (state == "succeeded")
+    assert ended["error"]["title"] == "Quota exceeded"
+    assert used(site, vfid) == MIB
+
+
 def test_a_restore_pays_again(site: Site, client: RunningDoor) -> None:
     vfid = limited(site, 2 * MIB)
     assert upload(site, client, vfid, "a", b"x" * 2 * MIB) == 204

@@ -9,6 +9,8 @@ from core.errors import JobNotFound, KeyReused, Locked, NotCancellable
 from core.jobs import State
 from core.store import Ending
 from tests.jobs.conftest import LEASE_SECONDS, Desk, folder
+from tests.support.node import wait_for
+from workers.run import Run
 
 
 def test_a_job_from_submit_to_end(desk: Desk) -> None:
@@ -263,3 +265,16 @@ def test_the_budget_of_a_volume_is_shared_by_its_runs(desk: Desk) -> None:
     assert desk.store.heartbeat(one, "r1", LEASE_SECONDS) == (False, False, 1000)
     desk.store.set_bandwidth("v", None)
     assert desk.store.heartbeat(one, "r1", LEASE_SECONDS) == (False, False, None)
+
+
+def test_what_holds_entries_back_stays_when_the_bandwidth_changes(desk: Desk) -> None:
+    job = desk.usage(folder())
+    assert desk.claim(job) == "ok"
+    run = Run(desk.store, desk.store.get(job.id), LEASE_SECONDS, name="r1")
+    run.hold_back(7.0)
+    desk.store.set_bandwidth("v", 1000)
+    run.start()
+    wait_for(lambda: run.throttle.limits[0] > 0)
+    assert run.throttle.limits[1] == 7.0
+    run.stop()
+    run.close()
