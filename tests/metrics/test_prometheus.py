@@ -8,19 +8,21 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import pytest
 import requests
 import yaml
 
+from core import tickets
 from core.lifeline import end_with_parent
-from tests.support.doors import AUTH, running_door, settings_in
+from core.tickets import ArchiveTicket
+from tests.support.doors import TICKET_SECRET, RunningDoor, running_door, settings_in
 from tests.support.node import ROOT, wait_for
 from tests.support.valkey import Valkey, free_port
 
 RULES = ROOT / "deploy" / "prometheus"
 FAMILY = re.compile(r"\b((?:vfolder|backendai)_[a-z_]+)")
-NOWHERE = "user:00000000-0000-0000-0000-000000000003/" + "4" * 32
 
 
 def board_queries() -> list[str]:
@@ -66,16 +68,11 @@ def test_rules_hold_and_do_what_they_say(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-#: Rate by route, errors by detail, 95th percentile, errors of one route, and ours.
-COUNT, SECONDS = "backendai_api_request_count_total", "backendai_api_request_duration_sec_bucket"
-QUESTIONS = (
-    f"sum by (endpoint) (rate({COUNT}[10s]))",
-    f'sum by (error_detail) (rate({COUNT}{{error_detail!=""}}[10s]))',
-    f'histogram_quantile(0.95, sum by (le) (rate({SECONDS}{{endpoint="/volumes"}}[10s])))',
-    f'rate({COUNT}{{endpoint="/folder/usage", error_detail="not-found"}}[10s])',
-    "vfolder_volume_up",
-    "vfolder_store_up",
-)
+def questions() -> list[str]:
+    """The queries of docs/queries.md, and two of our own gauges."""
+    text = (ROOT / "docs" / "queries.md").read_text("utf-8")
+    found = re.findall(r"```promql\n(.*?)\n```", text, re.DOTALL)
+    return [*found, "vfolder_volume_up", "vfolder_store_up"]
 
 
 class Prometheus:
@@ -102,9 +99,10 @@ class Prometheus:
 def scraping(target: str, directory: Path) -> Iterator[Prometheus]:
     """A Prometheus that scrapes one target every second."""
     port = free_port()
+    targets = [{"targets": [target], "labels": {"service_group": "storage-proxy"}}]
     config = {
         "global": {"scrape_interval": "1s"},
-        "scrape_configs": [{"job_name": "vfolder", "static_configs": [{"targets": [target]}]}],
+        "scrape_configs": [{"job_name": "vfolder", "static_configs": targets}],
     }
     (directory / "prometheus.yml").write_text(yaml.safe_dump(config))
     with (directory / "prometheus.log").open("wb") as log:
@@ -129,25 +127,64 @@ def scraping(target: str, directory: Path) -> Iterator[Prometheus]:
         process.wait(30)
 
 
+class Users:
+    """Everything that the questions ask about, done once by `act`."""
+
+    def __init__(self, manager: RunningDoor, client: RunningDoor) -> None:
+        self._manager, self._client = manager, client
+
+    def act(self) -> None:
+        place = {"volume": "local", "vfid": f"user:{uuid4()}/{uuid4().hex}"}
+        self._ask("POST", "/folder/create", place)
+        upload = self._ticket("upload", place, size=5)
+        headers = {"Upload-Offset": "0", "Tus-Resumable": "1.0.0"}
+        headers["Content-Type"] = "application/offset+octet-stream"
+        self._client.send("PATCH", f"/upload?token={upload}", data=b"bytes", headers=headers)
+        download = self._ticket("download", place)
+        assert self._client.send("GET", f"/download?token={download}").content == b"bytes"
+        self._ask("POST", "/folder/file/list", place | {"relpath": "."})
+        self._refused(place)
+
+    def _refused(self, place: dict[str, Any]) -> None:
+        scope = {"volume": "local", "qsid": place["vfid"].partition("/")[0]}
+        self._ask("PATCH", "/quota-scope", scope | {"options": {"limit_bytes": 4096}})
+        over = place | {"relpath": "more", "size": "1000000"}
+        assert self._ask("POST", "/folder/file/upload", over).status_code == 422
+        assert self._client.send("OPTIONS", "/download").status_code == 403
+        spoilt = ArchiveTicket(volume="local", virtual_folder_id=place["vfid"], files=["a"], exp=1)
+        token = tickets.issue(spoilt, TICKET_SECRET)
+        assert self._client.send("GET", f"/download-archive?token={token}").status_code == 401
+        broken = {"volume": "broken"}
+        assert self._ask("GET", "/folder/fs-usage", broken).status_code == 500
+
+    def _ticket(self, what: str, place: dict[str, Any], **more: Any) -> str:
+        body = place | {"relpath": "file"} | more
+        token: str = self._ask("POST", f"/folder/file/{what}", body).json()["token"]
+        return token
+
+    def _ask(self, method: str, path: str, body: dict[str, Any]) -> requests.Response:
+        return self._manager.send(method, path, json=body)
+
+
 @pytest.mark.part("prometheus")
 @pytest.mark.timeout(120)
-def test_a_real_prometheus_reads_us(tmp_path: Path, valkey: Valkey) -> None:
-    settings = settings_in(tmp_path, valkey.url)
+def test_a_real_prometheus_answers_what_operators_ask(tmp_path: Path, valkey: Valkey) -> None:
+    broken = '[volume.broken]\nbackend = "vfs"\npath = "nowhere"'
+    settings = settings_in(tmp_path, valkey.url, broken)
     address = settings.api.manager.internal_address
     with (
         running_door("manager", settings) as manager,
+        running_door("client", settings) as client,
         running_door("internal", settings),
         scraping(str(address), tmp_path) as prometheus,
     ):
+        users = Users(manager, client)
 
-        def load() -> None:
-            for path in ("/volumes", "/nope", "/folder/usage"):
-                body = {"volume": "local", "vfid": NOWHERE} if path == "/folder/usage" else None
-                requests.get(manager.url + path, json=body, headers=AUTH, timeout=10)
+        unanswered = questions()
 
-        def grows(query: str) -> bool:
-            load()
-            return bool(prometheus.ask(query))
+        def all_answered() -> bool:
+            users.act()
+            unanswered[:] = [query for query in unanswered if not prometheus.ask(query)]
+            return not unanswered
 
-        for query in QUESTIONS:
-            wait_for(lambda query=query: grows(query), told=query)  # type: ignore[misc] # bound now
+        wait_for(all_answered, 60, lambda: "\n".join(unanswered))
