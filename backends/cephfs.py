@@ -7,16 +7,24 @@ capability has `p` (to set limits) and, to remove snapshots, `s`.
 
 import errno
 import os
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from typing import ClassVar
 
-from backends import ceph_status, descriptors
-from backends.base import HardwareInfo, HardwareStatus, PerformanceMetric, Snapshot, TreeUsage
+from backends import ceph_status, descriptors, layout
+from backends.base import (
+    HardwareInfo,
+    HardwareStatus,
+    Mount,
+    PerformanceMetric,
+    Snapshot,
+    TreeUsage,
+)
 from backends.native_quota import Held, NativeQuotaBackend
 from backends.snapshots import SnapshotExists, SnapshotNotFound, check_name
-from core.errors import BackendFailed, Unsupported, VFolderNotFound
+from core.errors import BackendFailed, StorageError, Unsupported, VFolderNotFound
 from core.names import QuotaScope, VFolderId
 
 _LIMIT = "ceph.quota.max_bytes"
@@ -37,6 +45,11 @@ class CephFsBackend(NativeQuotaBackend):
     """CephFS, mounted by the kernel or by ceph-fuse."""
 
     name: ClassVar[str] = "cephfs"
+    rights: ClassVar[str] = "the MDS capability of its client needs `p` (allow rwp)"
+
+    def __init__(self, mount: Mount) -> None:
+        super().__init__(mount)
+        self._proved: set[str] = set()
 
     def probe(self) -> str:
         """See `Backend.probe`: also that the cluster adds up directories here."""
@@ -51,6 +64,48 @@ class CephFsBackend(NativeQuotaBackend):
             os.getxattr(root, _BYTES)
             return True
         return False
+
+    def lacking(self) -> frozenset[str]:
+        """See `Backend.lacking`; what was proved once is not tried again."""
+        proofs = {"quota": self._may_limit, "snapshot": self._may_keep, "metric": self._is_told}
+        for skill, proof in proofs.items():
+            if skill not in self._proved and proof():
+                self._proved.add(skill)
+        held = frozenset() if self.enforces_quota() else frozenset({"quota"})
+        return held | (frozenset(proofs) - self._proved)
+
+    def _may_limit(self) -> bool:
+        """Whether the client may set limits; tried where none is."""
+        with suppress(BackendFailed, OSError), self._own_room() as room:
+            os.setxattr(room, _LIMIT, _NO_LIMIT)
+            return True
+        return False
+
+    def _may_keep(self) -> bool:
+        """Whether the client may make snapshots; tried on an empty directory."""
+        name = f"proof-{os.getpid()}-{threading.get_native_id()}"
+        with (
+            suppress(BackendFailed, OSError),
+            self._own_room() as room,
+            _snapshots(room) as snapshots,
+        ):
+            os.mkdir(name, dir_fd=snapshots)
+            os.rmdir(name, dir_fd=snapshots)
+            return True
+        return False
+
+    def _is_told(self) -> bool:
+        """Whether the cluster tells this node of itself."""
+        with suppress(StorageError):
+            ceph_status.ask(self.mount.options, "status")
+            return True
+        return False
+
+    @contextmanager
+    def _own_room(self) -> Iterator[int]:
+        place = layout.area(None, layout.MAKING)
+        with self.root() as root, descriptors.made(place, root, descriptors.HIDDEN_MODE) as room:
+            yield room
 
     def hardware(self) -> HardwareInfo:
         """See `Backend.hardware`: the cluster's own health, or the probe where it is not to be had.

@@ -12,7 +12,7 @@ from abc import abstractmethod
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import PurePosixPath
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 from backends import descriptors, layout, limits
 from backends.base import QuotaUsage
@@ -38,6 +38,9 @@ class NativeQuotaBackend(PosixBackend):
     A *counter* is what the storage system counts a scope by: a project id, a subvolume's id; 0
     says that the directory has none.
     """
+
+    #: What it takes to set limits, as the end of a sentence.
+    rights: ClassVar[str] = "setting limits needs root (CAP_SYS_ADMIN)"
 
     @abstractmethod
     def enforces_quota(self) -> bool:
@@ -250,7 +253,8 @@ class NativeQuotaBackend(PosixBackend):
             yield
         except PermissionError:
             raise BackendFailed(
-                f"The storage system refuses this service the quota of volume {self.mount.volume}.",
+                f"The storage system refuses this service the quota of volume {self.mount.volume}; "
+                f"{self.rights}.",
             ) from None
         except OSError as error:
             if error.errno not in _NOT_HERE:
