@@ -12,7 +12,7 @@ from backends.posix import PosixBackend
 from backends.registry import Volumes
 from backends.tree import Effort
 from core.errors import Unsupported
-from core.jobs import State
+from core.jobs import Lane, State
 from core.names import QuotaScope
 from core.request import Request
 from core.settings import Settings
@@ -128,5 +128,12 @@ class Context:
     def effort(self) -> Effort:
         """How hard a tree walk may work on this node."""
         fence = tuple(manifest.fd for manifest, _ in self._leftovers)
-        helpers = self.settings.vfolder.worker.tree_processes or None
-        return Effort(helpers=helpers, throttle=self.run.throttle, fence=fence)
+        worker = self.settings.vfolder.worker
+        bulk = self.run.job.lane is Lane.BULK
+        return Effort(
+            helpers=worker.tree_processes or None,
+            nice=worker.bulk_nice if bulk else 0,
+            idle_io=worker.bulk_idle_io and bulk,
+            throttle=self.run.throttle,
+            fence=fence,
+        )

@@ -178,10 +178,9 @@ class Crew:
         return helper
 
     def _suits_a_thread(self) -> bool:
-        """Tell whether a thread may begin: it has no nice value, and pauses for no limit."""
-        effort = self._effort
-        limited = effort.throttle is not None and any(effort.throttle.limits)
-        return not (effort.nice or effort.idle_io or limited) and threads_fit()
+        """Tell whether a thread may begin: not where it would pause for a limit."""
+        throttle = self._effort.throttle
+        return not (throttle is not None and any(throttle.limits)) and threads_fit()
 
 
 _FAILURES: dict[str, type[StorageError]] = {

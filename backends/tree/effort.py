@@ -64,6 +64,11 @@ def settle_in(parent: int, keep: Sequence[int], effort: Effort) -> None:
     signal.pthread_sigmask(signal.SIG_SETMASK, ())
     _close_others(keep)
     os.umask(0)
+    give_way(effort)
+
+
+def give_way(effort: Effort) -> None:
+    """Lower this thread's claim to processor and disk as told (both belong to threads on Linux)."""
     if effort.nice:
         os.nice(effort.nice)
     number_of_call = _SYS_IOPRIO_SET.get(platform.machine())

@@ -4,9 +4,10 @@ A process can be killed at any instruction, has its own nice value and umask, an
 descriptors it needs. A thread costs a tenth of a millisecond instead of one and a half, which is
 most of a job of a few entries: it does what comes first, until it is worth forking. It shares
 nothing with the rest of the process that a process would not, either: its umask is its own
-(unshare(2), CLONE_FS), it works on descriptors that are closed only when it has ended, and while
-the storage hangs it holds up nobody. It cannot be killed; told to stop it does so at the next
-entry, or, when the storage hangs, is left behind with the fence still held.
+(unshare(2), CLONE_FS), so are its nice value and I/O class, it works on descriptors that are closed
+only when it has ended, and while the storage hangs it holds up nobody. It cannot be killed; told to
+stop it does so at the next entry, or, when the storage hangs, is left behind with the fence
+still held.
 """
 
 import _thread
@@ -33,7 +34,7 @@ from backends.tree.channel import (
     receive,
     unpack,
 )
-from backends.tree.effort import Effort, settle_in
+from backends.tree.effort import Effort, give_way, settle_in
 from core.errors import BackendFailed, StorageError
 
 REAP_PAUSE_SECONDS = 0.001
@@ -151,6 +152,7 @@ class Thread(Helper):
         self._running = _thread.allocate_lock()
         self._running.acquire()
         self._to_close: list[int] = []
+        self._effort = effort
         voice = Voice(theirs, effort.throttle, self._flag)
         # `threading` would wait until it has begun, which takes as long as a small job.
         _thread.start_new_thread(self._run, (voice, work))
@@ -158,7 +160,9 @@ class Thread(Helper):
     def _run(self, voice: Voice, work: Work) -> None:
         try:
             with voice.channel:
-                _serve(voice, work if _detach() else _misfit)
+                fits = _detach()
+                give_way(self._effort)
+                _serve(voice, work if fits else _misfit)
         finally:
             with self._leaving:
                 self._running.release()

@@ -110,6 +110,10 @@ class WorkerTable(Table, frozen=True):
     concurrency: int = 4
     #: Processes one job's tree walk may use; 0 means one per processor.
     tree_processes: int = 0
+    #: How far the walks of bulk jobs give way to others of the processor (nice(2), 0 to 19).
+    bulk_nice: int = 5
+    #: Whether they get the disk only when nobody else wants it (ioprio_set(2), idle class).
+    bulk_idle_io: bool = False
     #: Volumes this node serves; empty means all that prove to be mounted.
     volumes: list[str] = field(default_factory=list)
     #: How often each volume is proved to be there.

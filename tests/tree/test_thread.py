@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from backends.tree import Effort, RemoveOptions, compare_trees, copy_tree, remove_tree
+from backends.tree import Effort, RemoveOptions, Throttle, compare_trees, copy_tree, remove_tree
 from backends.tree.channel import Message, Voice
 from backends.tree.fast import Loops, Plain
 from backends.tree.hands import threads_fit
@@ -59,16 +59,27 @@ def test_a_long_job_goes_on_in_processes(tmp_path: Path) -> None:
         threading.Event().wait(0.002)
         return os.getpid()
 
-    control = Unattended()
+    before, control = children(), Unattended()
     replies = run(work, list(range(200)), own_fds=[spare(tmp_path)], control=control)
     assert set(replies) - {os.getpid()}
     assert control.counts[Counter.LISTED] == [200, 0]
-    assert not children()
+    assert children() == before
 
 
-@pytest.mark.parametrize("effort", [Effort(nice=3), Effort(idle_io=True)], ids=["nice", "idle"])
-def test_what_is_told_to_be_gentle_is_a_process(tmp_path: Path, effort: Effort) -> None:
+@apart
+def test_the_thread_is_nice_when_told_and_its_process_is_not(tmp_path: Path) -> None:
+    before = os.nice(0)
+    (nice,) = run(
+        lambda *_: os.nice(0), [1], own_fds=[spare(tmp_path)], effort=Effort(nice=3, idle_io=True)
+    )
+    assert (nice, os.nice(0)) == (min(19, before + 3), before)
+
+
+def test_what_has_a_limit_is_a_process(tmp_path: Path) -> None:
+    throttle = Throttle(operations_per_second=1000)
+    effort = Effort(throttle=throttle)
     (pid,) = run(lambda *_: os.getpid(), [1], own_fds=[spare(tmp_path)], effort=effort)
+    throttle.close()
     assert pid != os.getpid()
 
 
