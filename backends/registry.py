@@ -33,6 +33,7 @@ _ARRAYS = {
     "netapp": "backends.netapp.backend:NetAppBackend",
     "weka": "backends.weka.backend:WekaBackend",
     "vast": "backends.vast.backend:VastBackend",
+    "purestorage": "backends.purestorage.backend:PureStorageBackend",
 }
 
 

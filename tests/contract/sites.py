@@ -16,9 +16,11 @@ from backends.registry import Volumes, backend_class
 from backends.tree import Aspect
 from core import privileges
 from core import settings as configuration
+from tests.fakes import flashblade as flashblade_sim
 from tests.fakes import ontap as ontap_sim
 from tests.fakes import vast as vast_sim
 from tests.fakes import weka as weka_sim
+from tests.fakes.flashblade import FlashBladeSim
 from tests.fakes.ontap import OntapSim
 from tests.fakes.serving import Faults, certificate, serving
 from tests.fakes.shelf import BtrfsShelf
@@ -168,6 +170,23 @@ def vast(directory: Path) -> Iterator[Site]:
 
 
 @contextmanager
+def flashblade(directory: Path) -> Iterator[Site]:
+    top, programs = directory / "flashblade", directory / "programs"
+    top.mkdir()
+    programs.mkdir()
+    (programs / "pdu").symlink_to(Path(__file__).resolve().parents[1] / "fakes/rapidfile.py")
+    with serving(FlashBladeSim(top), Faults(SEED, FAULT_RATE)) as server:
+        options = {
+            "purity_endpoint": server.url,
+            "purity_api_token": flashblade_sim.API_TOKEN,
+            "purity_fs_name": flashblade_sim.FILE_SYSTEM,
+            "rapidfile_dir": str(programs),
+        }
+        yield _on_array("purestorage", top, options)
+    shutil.rmtree(top)
+
+
+@contextmanager
 def _on_btrfs(directory: Path) -> Iterator[BtrfsShelf]:
     """What holds the directories of a simulated array, and their limits."""
     make = ["mkfs.btrfs", "-q", "-m", "single", "-d", "single"]
@@ -212,6 +231,7 @@ MAKERS = {
     "ontap": ontap,
     "weka": weka,
     "vast": vast,
+    "flashblade": flashblade,
     "xfs": _in_kernel("xfs", "UML_XFS"),
     "ext4": _in_kernel("ext4", "UML_EXT4"),
     "nfs": nfs,

@@ -1,0 +1,230 @@
+"""FlashBlade's REST interface: sessions by token, two families of versions, lists of `items`."""
+
+import weakref
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from functools import partial
+from http import HTTPStatus
+from typing import Any, Generic, TypeVar
+
+import msgspec
+from msgspec import Struct, field
+
+from backends.array_options import ArrayOptions
+from backends.rest import deadline
+from backends.rest.answers import Answer, Complaint, Expired, Reason, Refused
+from backends.rest.client import Client, Request, unknown
+from core.errors import BackendFailed, ConfigurationError, StorageError
+
+_SESSION = "x-auth-token"
+#: Reads the array's own list of versions, and takes the newest we know.
+AUTO = "auto"
+_FAMILIES = (2, 1)
+#: A session is ended at the end of the process, if the array takes no longer than that.
+_LOGOUT_SECONDS = 2.0
+_BUSY_WORDS = "busy"
+_MISSING_WORDS = "does not exist"
+T = TypeVar("T")
+
+
+class PureOptions(ArrayOptions, frozen=True, kw_only=True):
+    """Options of a volume on FlashBlade; those that begin with `purity_` are known elsewhere."""
+
+    purity_endpoint: str
+    purity_api_token: str
+    purity_api_version: str = AUTO
+    purity_fs_name: str
+    #: Move what is deleted into the array's own `.fast-remove`, where the file system has one.
+    use_fast_remove: bool = True
+    #: Where the programs of the RapidFile Toolkit are; None searches PATH.
+    rapidfile_dir: str | None = None
+
+
+class _Paging(Struct):
+    continuation_token: str | None = None
+
+
+class _Items(Struct, Generic[T]):
+    """Both families: 1.x has its token in `pagination_info`."""
+
+    items: list[T] = []
+    continuation_token: str | None = None
+    pagination_info: _Paging = field(default_factory=_Paging)
+
+    @property
+    def rest(self) -> str | None:
+        """What to ask on with."""
+        return self.continuation_token or self.pagination_info.continuation_token
+
+
+class _Versions(Struct):
+    versions: list[str]
+
+
+class Space(Struct):
+    """Bytes before the array reduces them."""
+
+    virtual: int | None = None
+
+
+class FileSystem(Struct):
+    """A file system; `provisioned` is a number, or "" or absent where nothing limits it."""
+
+    name: str
+    provisioned: int | str | None = None
+    space: Space = field(default_factory=Space)
+    destroyed: bool = False
+
+    @property
+    def limit(self) -> int | None:
+        """Its size; None where it may fill the array."""
+        return int(self.provisioned) if self.provisioned else None
+
+
+class ArraySpace(Struct):
+    """The array as a whole."""
+
+    capacity: int | None = None
+
+
+class Rates(Struct):
+    """Rates of a file system now."""
+
+    reads_per_sec: float = 0
+    writes_per_sec: float = 0
+    read_bytes_per_sec: float = 0
+    write_bytes_per_sec: float = 0
+    usec_per_read_op: float = 0
+    usec_per_write_op: float = 0
+
+
+class Alert(Struct):
+    """Something that the array complains of."""
+
+    severity: str = ""
+
+
+class Blade(Struct):
+    """One blade."""
+
+    name: str = ""
+    status: str = ""
+
+
+class PureApi:
+    """The session and the file system that the options name."""
+
+    def __init__(self, options: PureOptions) -> None:
+        self._options = options
+        self._version = None if options.purity_api_version == AUTO else options.purity_api_version
+        self.client = Client(
+            options.target(options.purity_endpoint),
+            partial(_sign_in, options.purity_api_token),
+            _dialect,
+            secrets=(options.purity_api_token,),
+            answer_seconds=options.answer_seconds,
+        )
+        weakref.finalize(self, _sign_out, self.client)  # which must not know us
+
+    def file_system(self) -> FileSystem:
+        """The file system, asked anew.
+
+        Raises:
+            ConfigurationError: there is none of that name, or it is destroyed.
+        """
+        name = self._options.purity_fs_name
+        try:
+            for found in self.items("file-systems", FileSystem, names=name):
+                if found.name == name and not found.destroyed:
+                    return found
+        except Refused as refusal:
+            if refusal.reason is not Reason.NOT_FOUND:
+                raise
+        raise ConfigurationError(f"FlashBlade has no file system {name!r} that we may see.")
+
+    def rates(self) -> Rates:
+        """Rates of the file system now.
+
+        Raises:
+            BackendFailed: the array tells none.
+        """
+        names = {"names": self._options.purity_fs_name, "protocol": "NFS"}
+        for found in self.items("file-systems/performance", Rates, **names):
+            return found
+        raise BackendFailed("FlashBlade tells no rates of this file system.")
+
+    def items(self, path: str, row: type[T], /, **query: Any) -> Iterator[T]:  # noqa: ANN401 - JSON values
+        """Every item of a list, page by page."""
+        token: str | None = None
+        link = f"/api/{self._chosen()}/{path}"
+        while True:
+            whole = {**query, "token" if self._is_old() else "continuation_token": token}
+            page = self.client.get(link, _Items[row], **whole)  # type: ignore[valid-type] # a type at run time
+            yield from page.items
+            token = page.rest
+            if not token:
+                return
+
+    def _is_old(self) -> bool:
+        return self._chosen().startswith("1.")
+
+    def _chosen(self) -> str:
+        if self._version is None:
+            known = self.client.get("/api/api_version", _Versions).versions
+            self._version = _newest(known)
+        return self._version
+
+
+def _sign_in(api_token: str, client: Client) -> Mapping[str, str]:
+    request = Request("POST", "/api/login", headers={"api-token": api_token})
+    try:
+        answer = client.exchange(request)
+    except Expired:
+        raise Refused("FlashBlade does not know this API token.", Reason.DENIED) from None
+    token = answer.headers.get(_SESSION)
+    if not token:
+        raise Refused("FlashBlade's login gave no session.")
+    return {_SESSION: token}
+
+
+def _sign_out(client: Client) -> None:
+    """End the session of this process: an array keeps only so many."""
+    login = client.close()
+    if login is None:
+        return
+    with suppress(StorageError, Expired), deadline.within(_LOGOUT_SECONDS):
+        client.exchange(Request("POST", "/api/logout", headers=login.headers))
+    client.close()
+
+
+def _newest(versions: list[str]) -> str:
+    """The newest version of the newest family that we know; both families are in one list."""
+    for family in _FAMILIES:
+        minors = [v for v in versions if v.partition(".")[0] == str(family)]
+        if minors:
+            return max(minors, key=lambda v: [int(part) for part in v.split(".") if part.isdigit()])
+    raise BackendFailed("FlashBlade speaks no version of its interface that we know.")
+
+
+class _Word(Struct):
+    message: str = ""
+
+
+class _Words(Struct):
+    errors: list[_Word] = []
+
+
+def _dialect(answer: Answer) -> Complaint | None:
+    """A session that is void comes as 401 or 403, a missing name as 400, too much also as 500."""
+    if answer.status in (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN):
+        return None
+    plain = unknown(answer)
+    try:
+        said = msgspec.convert(answer.body, _Words)
+    except msgspec.ValidationError:
+        return plain
+    words = " ".join(error.message for error in said.errors)
+    if answer.status == HTTPStatus.INTERNAL_SERVER_ERROR and _BUSY_WORDS in words.lower():
+        return Complaint(Reason.BUSY, "", words)
+    missing = answer.status == HTTPStatus.BAD_REQUEST and _MISSING_WORDS in words
+    return Complaint(Reason.NOT_FOUND if missing else plain.reason, "", words)

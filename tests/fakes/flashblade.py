@@ -1,0 +1,155 @@
+"""FlashBlade: one array, its file system, its sessions.
+
+Written from Pure's REST references, 1.8 and 2.x. An API token buys a session that ends when nothing
+is asked; too much is 429, 503, or 500 with words, also for logins; a name that is missing is 400.
+"""
+
+import secrets
+import shutil
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from tests.fakes.serving import Ask, Say, Simulator
+
+API_TOKEN, FILE_SYSTEM = "T-sw0rdfish-pure", "research"
+VERSIONS = ["1.0", "1.8", "1.12", "2.0", "2.9", "2.14"]
+_QUERY = {"names", "token", "continuation_token", "limit", "filter", "protocol", "sort"}
+
+
+@dataclass
+class Profile:
+    """What differs between releases and days."""
+
+    versions: list[str] = field(default_factory=lambda: list(VERSIONS))
+    expired_status: int = 401
+    provisioned: Any = 100 << 30
+    destroyed: bool = False
+    page: int = 100
+    sessions_max: int = 100
+    idle_seconds: float = 1800.0
+    alerts: list[str] = field(default_factory=list)
+    blades: dict[str, str] = field(
+        default_factory=lambda: {f"CH1.FB{n}": "healthy" for n in (1, 2)}
+    )
+
+
+@dataclass
+class FlashBladeSim(Simulator):
+    """The array; `top` is the root of its file system."""
+
+    top: Path
+    profile: Profile = field(default_factory=Profile)
+    logins: int = 0
+    logouts: int = 0
+
+    def __post_init__(self) -> None:
+        super().__init__()
+        self._sessions: dict[str, float] = {}
+        self._overloads = 0
+
+    @property
+    def sessions(self) -> list[str]:
+        return list(self._sessions)
+
+    def overloaded(self, status: int) -> Say:
+        self._overloads += 1
+        if self._overloads % 3 == 0:
+            return _refusal(500, "", "Server is busy")
+        say = _refusal(status, "", "Too many requests.")
+        say.headers["Retry-After" if self._overloads % 2 else "RateLimit-Reset"] = "0"
+        return say
+
+    def expire(self) -> None:
+        with self.lock:
+            self._sessions.clear()
+
+    def clean(self) -> None:
+        """The array removes what was moved into `.fast-remove`."""
+        for path in (self.top / ".fast-remove").iterdir():
+            shutil.rmtree(path)
+
+    def answer(self, ask: Ask) -> Say:
+        with self.lock:
+            if (ask.method, ask.path) == ("GET", "/api/api_version"):
+                return Say(200, {"versions": self.profile.versions})
+            if (ask.method, ask.path) == ("POST", "/api/login"):
+                return self._login(ask)
+            token = ask.headers.get("x-auth-token", "")
+            used = self._sessions.get(token)
+            if used is None or time.monotonic() - used > self.profile.idle_seconds:
+                return _refusal(self.profile.expired_status, "", "Invalid or expired session.")
+            self._sessions[token] = time.monotonic()
+            if (ask.method, ask.path) == ("POST", "/api/logout"):
+                del self._sessions[token]
+                self.logouts += 1
+                return Say(200, {"username": "vfolder"})
+            return self._known(ask)
+
+    def _login(self, ask: Ask) -> Say:
+        if ask.headers.get("api-token") != API_TOKEN:
+            return _refusal(401, "", "Invalid API token.")
+        if len(self._sessions) >= self.profile.sessions_max:
+            return _refusal(429, "", "Too many sessions.")
+        self.logins += 1
+        token = secrets.token_hex(24)
+        self._sessions[token] = time.monotonic()
+        return Say(200, {"username": "vfolder"}, {"x-auth-token": token})
+
+    def _known(self, ask: Ask) -> Say:
+        if ask.method != "GET":
+            return _refusal(405, "", "Method not allowed.")
+        version, _, path = ask.path.removeprefix("/api/").partition("/")
+        if version not in self.profile.versions:
+            return _refusal(404, version, "API version not supported.")
+        if extra := set(ask.query) - _QUERY:
+            return _refusal(400, str(extra), "Invalid query parameter.")
+        name = ask.query.get("names", FILE_SYSTEM)
+        if path.startswith("file-systems") and name != FILE_SYSTEM:
+            return _refusal(400, name, "File system does not exist.")
+        lists: dict[str, list[dict[str, Any]]] = {
+            "file-systems": [self._file_system()],
+            "file-systems/performance": [_RATES],
+            "arrays/space": [{"name": "fb1", "capacity": 500 << 30, "space": {}}],
+            "alerts": [{"severity": severity, "state": "open"} for severity in self.profile.alerts],
+            "blades": [{"name": n, "status": s} for n, s in self.profile.blades.items()],
+        }
+        if path not in lists:
+            return _refusal(404, path, "Not found.")
+        return self._page(ask, lists[path], old=version.startswith("1."))
+
+    def _file_system(self) -> dict[str, Any]:
+        facts = {"name": FILE_SYSTEM, "destroyed": self.profile.destroyed}
+        facts["space"] = {"virtual": 10 << 30, "unique": 5 << 30, "total_physical": 6 << 30}
+        absent = self.profile.provisioned is None
+        return facts if absent else {**facts, "provisioned": self.profile.provisioned}
+
+    def _page(self, ask: Ask, rows: list[dict[str, Any]], *, old: bool) -> Say:
+        if ("continuation_token" if old else "token") in ask.query:
+            return _refusal(400, "", "Invalid query parameter.")
+        start = int(ask.query.get("token") or ask.query.get("continuation_token") or 0)
+        shown, end = rows[start : start + self.profile.page], start + self.profile.page
+        more = {"continuation_token": str(end)} if end < len(rows) else {}
+        if old:
+            paging = {"pagination_info": {"total_item_count": len(rows), **more}}
+            return Say(200, {"items": shown, "total": {}, **paging})
+        count = {"total_item_count": len(rows), "more_items_remaining": bool(more)}
+        return Say(200, {"items": shown, "total": [], **more, **count})
+
+
+def _refusal(status: int, context: str, message: str) -> Say:
+    return Say(status, {"errors": [{"context": context, "message": message}]})
+
+
+_RATES = {
+    "name": FILE_SYSTEM,
+    "reads_per_sec": 100,
+    "writes_per_sec": 50,
+    "others_per_sec": 5,
+    "read_bytes_per_sec": 1 << 20,
+    "write_bytes_per_sec": 1 << 19,
+    "usec_per_read_op": 200,
+    "usec_per_write_op": 300,
+    "time": 1_700_000_000_000,
+}
