@@ -18,6 +18,7 @@ from redis import Redis, RedisError
 from backends.mounts import Mounts
 from core import connections
 from core.nodes import NodeBook
+from core.rooms import RoomBook
 from core.settings import Settings
 from core.speeds import KEY as STATS_KEY
 from core.store import PREFIX
@@ -75,7 +76,7 @@ class ClusterGauges(Collector):
         up = _gauge("vfolder_store_up", "Whether the store of jobs answers.")
         try:
             found = [*self._of_jobs(), *self._of_uploads(), *self._of_nodes()]
-            found += [*self._of_quota(), *self._of_speed()]
+            found += [*self._of_rooms(), *self._of_quota(), *self._of_speed()]
         except RedisError as error:
             _log.warning("store not read for metrics", reason=type(error).__name__)
             up.add_metric([], 0.0)
@@ -97,6 +98,10 @@ class ClusterGauges(Collector):
         waiting.add_metric([], redis.zcard(f"{PREFIX}ix:state:queued"))
         yield waiting
         yield self._oldest()
+        age = _gauge("vfolder_lease_age_seconds", "Since the most silent run was heard.")
+        told = [int(at) for (at,) in _fields(redis, ids, "updated_at")]
+        age.add_metric([], max(0.0, _now(redis) - min(told) / 1000) if told else 0.0)
+        yield age
         overdue = _gauge("vfolder_lease_overdue_seconds", "How late the reaper is.")
         due = cast("list[tuple[str, float]]", redis.zrange(f"{PREFIX}due", 0, 0, withscores=True))
         late = _now(redis) - due[0][1] / 1000 if due else 0.0
@@ -133,6 +138,17 @@ class ClusterGauges(Collector):
         for state in ("alive", "draining", "silent"):
             family.add_metric([state], states[state])
         yield family
+
+    def _of_rooms(self) -> Iterator[Metric]:
+        says = "Bytes of {} on the volume, as the last sweep found it."
+        families = {
+            "staging": _gauge("vfolder_staging_bytes", says.format("unfinished results"), "volume"),
+            "trash": _gauge("vfolder_trash_bytes", says.format("deleted vfolders"), "volume"),
+        }
+        for volume in self._settings().volume:
+            for room, size in RoomBook(self._jobs).last(volume).items():
+                families[room].add_metric([volume], size)
+        yield from families.values()
 
     def _of_quota(self) -> Iterator[Metric]:
         says = "Quota scopes at or above a share of their limit (percent), and below the next."

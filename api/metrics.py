@@ -92,15 +92,22 @@ class Counting:
     ) -> Iterable[bytes]:
         """Answer as the application does."""
         began = time.perf_counter()
+        metrics.STREAMS_OPEN.inc()
 
         def count() -> None:
+            metrics.STREAMS_OPEN.dec()
             labels: Labels | None = environ.pop(_LABELS, None)
             if labels is not None:
                 requests, seconds = _families(labels)
                 requests.inc()
                 seconds.observe(time.perf_counter() - began)
 
-        return _closing(self._inner(environ, start_response), count)
+        try:
+            body = self._inner(environ, start_response)
+        except BaseException:
+            metrics.STREAMS_OPEN.dec()
+            raise
+        return _closing(body, count)
 
 
 @lru_cache(_LABELS_KNOWN)

@@ -7,7 +7,7 @@ Import this after `core.metrics_files.start_fresh`: the library decides at its f
 the processes of a node are added up.
 """
 
-from prometheus_client import Counter, Histogram
+from prometheus_client import Counter, Gauge, Histogram
 
 #: The reference's buckets of requests, and those of a call to a backend (seconds).
 REQUEST_BUCKETS = (0.001, 0.01, 0.1, 0.5, 1, 2, 5, 10, 30)
@@ -45,6 +45,9 @@ COPIED_BYTES = Counter("vfolder_copied_bytes", "Bytes of ended copies.", ("volum
 COPIED_ITEMS = Counter("vfolder_copied_items", "Files of ended copies.", ("volume", "method"))
 STREAMED_BYTES = Counter(
     "vfolder_stream_bytes", "Bytes of downloads (out) and uploads (in).", ("direction",)
+)
+STREAMS_OPEN = Gauge(
+    "vfolder_streams_open", "Answers that are not through yet.", multiprocess_mode="livesum"
 )
 BACKEND_SECONDS = Histogram(
     "vfolder_backend_call_seconds",

@@ -13,10 +13,12 @@ from backends.upload_sweep import sweep_uploads
 from core.connections import Database, connect
 from core.control import Unattended
 from core.errors import JobNotFound
+from core.rooms import RoomBook
 from core.settings import Settings
 from core.store import JobStore
 from core.telemetry import logger
 from core.upload_store import UploadStore
+from workers import rooms
 from workers.due import Due
 
 _log = logger(__name__)
@@ -61,6 +63,8 @@ class Sweep:
         if isinstance(backend, PosixBackend):
             removed = self._leftovers(backend)
             due = Due(self._settings, self._store, backend)()
+            with backend.root() as root:
+                RoomBook(self._store.redis).keep(self._volume, rooms.measured(root))
         return (
             f"forgot {forgotten} jobs, {uploads.removed} uploads, {removed} left-overs; "
             f"asked for {due} jobs"

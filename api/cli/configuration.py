@@ -6,6 +6,7 @@ import click
 
 from core.errors import ConfigurationError
 from core.settings import Settings, load
+from core.settings.reference import VolumeTable
 from core.settings.report import effective, masked, value_of, without_effect
 
 _FILE = click.option(
@@ -26,8 +27,22 @@ def check(file: Path | None) -> None:
     click.echo(f"# from {settings.origin}")
     for key, value in effective(settings):
         click.echo(f"{key} = {masked(key, value)}")
+    for name, table in settings.volume.items():
+        _check_volume(settings, name, table)
     for key in without_effect(settings):
         click.echo(f"note: {key} is set and has no effect here", err=True)
+
+
+def _check_volume(settings: Settings, name: str, table: VolumeTable) -> None:
+    """Refuse a backend that nobody provides; a directory that is not there may be mounted later."""
+    from backends.registry import backend_class  # noqa: PLC0415 - no other command pays for it
+
+    try:
+        backend_class(table.backend)
+    except ConfigurationError as error:
+        raise click.ClickException(f"[volume.{name}] {error.detail}") from None
+    if not settings.volume_path(table).is_dir():
+        click.echo(f"note: volume.{name}.path is no directory on this node", err=True)
 
 
 @config.command()

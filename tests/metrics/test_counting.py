@@ -109,6 +109,7 @@ def test_what_is_read_from_store_and_volumes(tmp_path: Path, valkey: Valkey) -> 
         assert found["vfolder_volume_probe_secondslocal"] < 5
         assert found["vfolder_store_up"] == 1
         assert found["vfolder_jobs_waiting"] >= 0
+        assert found["vfolder_lease_age_seconds"] == 0, "nothing runs"
         assert "vfolder_queue_oldest_seconds" not in found, "nothing waits, so there is no age"
     assert JOB_BUCKETS[0] == 1
     assert JOB_BUCKETS[-1] == 3 * 86_400

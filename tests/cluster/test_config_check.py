@@ -1,0 +1,64 @@
+"""`vfolder config check`: what is wrong is named with a hint; what is right is printed, masked."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from core.settings import CONFIG_VARIABLE
+from tests.support.doors import SECRET, TICKET_SECRET, settings_in
+from tests.support.node import ROOT
+
+
+def check(directory: Path, change: tuple[str, str], **variables: str) -> tuple[int, str, str]:
+    settings = settings_in(directory)
+    path = Path(settings.origin)
+    path.write_text(path.read_text().replace(*change))
+    done = subprocess.run(
+        [sys.executable, "-m", "api.cli", "config", "check"],
+        cwd=ROOT,
+        env=os.environ | {CONFIG_VARIABLE: settings.origin} | variables,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    return done.returncode, done.stdout, done.stderr
+
+
+@pytest.mark.parametrize(
+    ("change", "hint"),
+    [
+        (("node-id", "node_idd"), "did you mean `node-id`"),
+        (("internal-addr", "internaladdr"), "did you mean `internal-addr`"),
+        (("url =", "urll ="), "did you mean `url`"),
+        (('backend = "vfs"', 'backend = "vsf"'), "known are"),
+        (('path = "local"', 'path = ""'), "name the mounted directory"),
+        (('"1d"', '"one day"'), "is not a duration"),
+    ],
+    ids=str,
+)
+def test_mistakes_are_named_with_a_hint(tmp_path: Path, change: tuple[str, str], hint: str) -> None:
+    status, printed, said = check(tmp_path, change)
+    assert status == 1
+    assert hint in said
+    assert SECRET not in printed + said
+
+
+def test_what_is_right_is_printed_and_masked(tmp_path: Path) -> None:
+    change = ("[api.client]", "[debug]\nenabled = true\n[api.client]")
+    more = {"VFOLDER__STORAGE_PROXY__SCANDIR_LIMIT": "7"}
+    status, printed, said = check(tmp_path, change, **more)
+    assert status == 0, said
+    assert "storage-proxy.scandir-limit = 7" in printed
+    assert "debug.enabled is set and has no effect here" in said
+    assert SECRET not in printed
+    assert TICKET_SECRET not in printed
+
+
+def test_variables_are_checked_too(tmp_path: Path) -> None:
+    more = {"VFOLDER__STORAGE_PROXY__SCANDIR_LIMTI": "7"}
+    status, _, said = check(tmp_path, ("[api.client]", "[api.client]"), **more)
+    assert status == 1
+    assert "did you mean `scandir-limit`" in said

@@ -1,0 +1,52 @@
+"""What the sweep counts of our own rooms, and the gauges that tell it; open answers."""
+
+import os
+from pathlib import Path
+from uuid import uuid4
+
+from redis import Redis
+
+from backends import descriptors
+from core.connections import Database, connect
+from core.rooms import RoomBook
+from core.store import JobStore
+from tests.metrics.test_counting import scrape
+from tests.support.doors import running_door, settings_in
+from tests.support.node import wait_for
+from tests.support.valkey import Valkey
+from workers import rooms
+from workers.sweeps import Sweep
+
+BLOCK = 4096
+
+
+def filled(top: Path, *parts: str) -> None:
+    path = top.joinpath(*parts)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(os.urandom(BLOCK))
+
+
+def test_a_sweep_counts_and_the_gauges_tell(
+    tmp_path: Path, valkey: Valkey, redis_client: Redis
+) -> None:
+    settings = settings_in(tmp_path, valkey.url)
+    scope, other = uuid4().hex, uuid4().hex
+    top = tmp_path / "local"
+    filled(top, scope, ".vfolder", "staging", "job", "deep", "file")
+    filled(top, other, ".vfolder", "uploads", "upload")
+    filled(top, scope, ".vfolder", "trash", "one", "file")
+    filled(top, scope, "ab", "cd", "vfolder-of-somebody")
+    with descriptors.opened(str(top)) as root:
+        assert rooms.measured(root) == {"staging": 2 * BLOCK, "trash": BLOCK}
+    with connect(settings, Database.JOBS) as client:
+        Sweep(settings, JobStore(client, lambda _: None), "local")()
+        assert RoomBook(client).last("local")["trash"] == BLOCK
+    with running_door("internal", settings) as internal, running_door("manager", settings) as door:
+        door.call("GET", "/volumes")
+
+        def told() -> dict[str, float]:
+            return {name: value for name, _, value in scrape(internal.url)}
+
+        found = wait_for(lambda: t if "vfolder_trash_bytes" in (t := told()) else None)
+        assert found["vfolder_trash_bytes"] == BLOCK
+        wait_for(lambda: told()["vfolder_streams_open"] == 0)
