@@ -28,6 +28,7 @@ _OPEN_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 #: openat2(2): beneath the directory, and through no link at all.
 _PLAINLY_BENEATH = RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS
 _SYNC_FILE_RANGE_WRITE = 2
+_OPEN_ANY = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
@@ -113,8 +114,15 @@ def give_on(name: str, dir_fd: int) -> None:
     if os.geteuid() != 0:
         return
     above = os.fstat(dir_fd)
-    if above.st_uid or above.st_gid:
-        os.chown(name, above.st_uid, above.st_gid, dir_fd=dir_fd, follow_symlinks=False)
+    if not (above.st_uid or above.st_gid):
+        return
+    fresh = os.open(name, _OPEN_ANY, dir_fd=dir_fd)
+    try:
+        found = os.fstat(fresh)
+        if stat.S_ISDIR(found.st_mode) or found.st_nlink == 1:  # no other's file under our name
+            os.fchown(fresh, above.st_uid, above.st_gid)
+    finally:
+        os.close(fresh)
 
 
 def exists(path: PurePosixPath, dir_fd: int) -> bool:
