@@ -5,6 +5,7 @@ Names that are not UTF-8 travel as their bytes. What cannot travel and every nod
 """
 
 import inspect
+from collections.abc import Callable
 from datetime import datetime
 from functools import cache
 from typing import Any, get_type_hints
@@ -117,10 +118,10 @@ def wanted(data: bytes) -> Wanted:
     return found
 
 
-def do(want: Wanted, backend: Backend, uploads: UploadStore) -> bytes:
+def do(want: Wanted, backend_of: Callable[[str], Backend], uploads: UploadStore) -> bytes:
     """Do the act and give what `result` reads; an error is an answer too."""
     try:
-        return pack({"value": _do(want, backend, uploads)})
+        return pack({"value": _do(want, backend_of(want.volume), uploads)})
     except StorageError as error:
         return _refusal(error)
     except OSError as error:

@@ -8,6 +8,7 @@ node drains.
 
 import threading
 
+import msgpack
 import redis
 
 from backends import remote
@@ -71,8 +72,12 @@ class Answering:
                 self._stop.wait(LOOK_SECONDS)
 
     def _answer(self, call: Call) -> None:
-        want = remote.wanted(call.body)
+        try:
+            want = remote.wanted(call.body)
+        except (ValueError, msgpack.UnpackException) as error:
+            _log.warning("call not understood", reason=type(error).__name__)
+            return
         with bind(volume=want.volume, operation=want.act.rpartition(".")[2]):
-            answer = remote.do(want, self._volumes.get(want.volume), self._uploads)
+            answer = remote.do(want, self._volumes.get, self._uploads)
             self._calls.answer(call.id, answer)
             _log.info("call answered")
