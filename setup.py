@@ -8,6 +8,7 @@ setup(
         for name, source in {
             "backends.tree._fast": "backends/tree/_fast.c",
             "backends._directory": "backends/_directory.c",
+            "backends.archives._reading": "backends/archives/_reading.c",
         }.items()
     ],
 )

@@ -8,18 +8,25 @@ stored as links, as Info-ZIP does; times are kept to the second.
 import os
 import time
 from array import array
+from collections import deque
 from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
 from functools import lru_cache
 from struct import Struct
 
 from isal.isal_zlib import crc32
 
 from backends.archives.plan import Batch, Changed, Entry, Plan, opened
+from backends.archives.reading import read_files
 
 #: Files up to this size are read in one go.
 SMALL_BYTES = 256 * 1024
 #: Pieces are sent when this much has come together.
 PIECE_BYTES = 256 * 1024
+#: Runs of small files that are read before their turn, and how many entries one has at most.
+RUNS_AHEAD = 4
+RUN_ENTRIES = 250
 
 _MAX_16 = 0xFFFF
 _MAX_32 = 0xFFFF_FFFF
@@ -40,6 +47,15 @@ _END_64 = Struct("<4sQ2H2L4Q")
 _LOCATOR_64 = Struct("<4sLQL")
 _END = Struct("<4s4H2LH")
 _OPEN_FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """Some entries of one directory."""
+
+    batch: Batch
+    entries: list[Entry]
+    size: int
 
 
 class StoredZip:
@@ -95,21 +111,73 @@ class StoredZip:
         yield b"".join(held)
 
     def _parts(self) -> Iterator[bytes]:
-        for batch in self._plan.batches():
-            with opened(self._top, batch.directory) as directory:
-                for entry in batch.entries:
-                    if _is_large(entry):
-                        yield from self._large(directory, batch, entry)
-                    else:
-                        yield self._small(directory, batch, entry)
+        with ThreadPoolExecutor(1, thread_name_prefix="archive") as ahead:
+            coming: deque[tuple[list[Group], Future[list[bytes]] | None]] = deque()
+            for run in self._runs():
+                load = None if _is_large(run[0].entries[0]) else ahead.submit(self._load, run)
+                coming.append((run, load))
+                if len(coming) > RUNS_AHEAD:
+                    yield from self._run(*coming.popleft())
+            while coming:
+                yield from self._run(*coming.popleft())
         yield from self._central()
         yield self._end()
 
-    def _small(self, directory: int, batch: Batch, entry: Entry) -> bytes:
-        data = _read(directory, entry) if entry.is_file else entry.target
-        crc = crc32(data)
-        self._crcs.append(crc)
-        return _local(_name(batch, entry), entry, crc) + data
+    def _runs(self) -> Iterator[list[Group]]:
+        """Groups that are read and sent together: a piece's worth, or one large file."""
+        run: list[Group] = []
+        entries = size = 0
+        for group in self._groups():
+            large = _is_large(group.entries[0])
+            if run and (large or size + group.size > PIECE_BYTES or entries > RUN_ENTRIES):
+                yield run
+                run, entries, size = [], 0, 0
+            run.append(group)
+            entries += len(group.entries)
+            size += group.size
+        if run:
+            yield run
+
+    def _groups(self) -> Iterator[Group]:
+        """Entries of one directory, a piece's worth at most: a large one is alone."""
+        for batch in self._plan.batches():
+            entries: list[Entry] = []
+            size = 0
+            for entry in batch.entries:
+                if entries and (size + entry.size > PIECE_BYTES or _is_large(entries[0])):
+                    yield Group(batch, entries, size)
+                    entries, size = [], 0
+                entries.append(entry)
+                size += entry.size
+            if entries:
+                yield Group(batch, entries, size)
+
+    def _load(self, run: list[Group]) -> list[bytes]:
+        """The contents of the files of a run, read beside the thread that packs."""
+        found: list[bytes] = []
+        for group in run:
+            files = [entry for entry in group.entries if entry.is_file]
+            if files:
+                with opened(self._top, group.batch.directory) as directory:
+                    found += read_files(directory, files)
+        return found
+
+    def _run(self, run: list[Group], load: "Future[list[bytes]] | None") -> Iterator[bytes]:
+        if load is None:
+            [group] = run
+            with opened(self._top, group.batch.directory) as directory:
+                yield from self._large(directory, group.batch, group.entries[0])
+            return
+        contents = iter(load.result())
+        parts: list[bytes] = []
+        for group in run:
+            for entry in group.entries:
+                data = next(contents) if entry.is_file else entry.target
+                crc = crc32(data)
+                self._crcs.append(crc)
+                parts.append(_local(_name(group.batch, entry), entry, crc))
+                parts.append(data)
+        yield b"".join(parts)
 
     def _large(self, directory: int, batch: Batch, entry: Entry) -> Iterator[bytes]:
         yield _local(_name(batch, entry), entry, 0)
@@ -133,16 +201,18 @@ class StoredZip:
 
     def _central(self) -> Iterator[bytes]:
         offset, index = 0, 0
+        fixed = _LOCAL.size + _TIME_EXTRA.size
         for batch in self._plan.batches():
-            records = bytearray()
+            records = []
             for entry in batch.entries:
                 name = _name(batch, entry)
-                records += _central_record(name, entry, self._crcs[index], offset)
-                offset += _LOCAL.size + len(name) + _TIME_EXTRA.size + entry.size
-                offset += _ZIP64_LOCAL.size if entry.size >= _MAX_32 else 0
-                offset += _descriptor_size(entry)
+                records.append(_central_record(name, entry, self._crcs[index], offset))
+                offset += fixed + len(name) + entry.size
+                if entry.size > SMALL_BYTES:
+                    offset += _ZIP64_LOCAL.size if entry.size >= _MAX_32 else 0
+                    offset += _descriptor_size(entry)
                 index += 1
-            yield bytes(records)
+            yield b"".join(records)
 
     def _end(self) -> bytes:
         at, size, count = self._directory_at, self._directory_size, self._plan.entries
@@ -171,7 +241,7 @@ def _descriptor_size(entry: Entry) -> int:
 
 
 def _flags(name: bytes, entry: Entry) -> int:
-    flags = _DESCRIPTOR_FOLLOWS if _is_large(entry) else 0
+    flags = _DESCRIPTOR_FOLLOWS if entry.size > SMALL_BYTES and entry.is_file else 0
     if name.isascii():
         return flags
     try:
@@ -228,18 +298,3 @@ def _check(found: os.stat_result, entry: Entry) -> None:
     same = found.st_mtime_ns == entry.mtime_ns and found.st_size == entry.size
     if not same or found.st_ino != entry.inode:
         raise Changed("A file changed between the plan and its turn.")
-
-
-def _read(directory: int, entry: Entry) -> bytes:
-    descriptor = os.open(entry.name, _OPEN_FILE, dir_fd=directory)
-    try:
-        data = os.read(descriptor, entry.size + 1)
-        while len(data) < entry.size:
-            more = os.read(descriptor, entry.size - len(data))
-            if not more:
-                raise Changed("A file became shorter while it was sent.")
-            data += more
-        _check(os.fstat(descriptor), entry)
-    finally:
-        os.close(descriptor)
-    return data

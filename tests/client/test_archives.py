@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import requests
 
-from backends.archives import plan, zips
+from backends.archives import plan, reading, zips
 from core.names import VFolderPath
 from tests.client.conftest import Folder
 
@@ -207,5 +207,23 @@ def test_names_that_are_not_utf8_keep_their_bytes(tmp_path: Path) -> None:
         [info] = read.infolist()
     assert info.filename.encode("cp437") == b"\xff.bin"
     assert not info.flag_bits & 0x800
+    planned.close()
+    os.close(top)
+
+
+@pytest.mark.parametrize("native", [True, False] if reading.NATIVE else [False])
+def test_many_files_in_one_call(tmp_path: Path, native: bool) -> None:  # noqa: FBT001 - a parameter of the test
+    for number in range(50):
+        (tmp_path / f"f{number}").write_bytes(os.urandom(number * 100))
+    top = os.open(tmp_path, os.O_RDONLY)
+    planned = plan.make(top, ROOT)
+    [batch] = planned.batches()
+    contents = reading.read_files(top, batch.entries, native=native)
+    for entry, content in zip(batch.entries, contents, strict=True):
+        assert content == (tmp_path / os.fsdecode(entry.name)).read_bytes()
+    for damage in (lambda path: os.truncate(path, 10), os.unlink):
+        damage(tmp_path / "f30")
+        with pytest.raises((plan.Changed, FileNotFoundError)):
+            reading.read_files(top, batch.entries, native=native)
     planned.close()
     os.close(top)

@@ -1,0 +1,3 @@
+def read(
+    directory: int, names: list[bytes], sizes: list[int], /
+) -> list[tuple[bytes, int, int, int]]: ...
