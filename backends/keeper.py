@@ -60,8 +60,14 @@ def perform(backend: Backend, ask: Ask) -> Told:
             case "delete_scope":
                 backend.delete_scope(scope)
     except StorageError as error:
-        return Told(refusal=type(error).__name__, detail=error.detail)
+        return Told(refusal=_known(error), detail=error.detail)
     return Told()
+
+
+def _known(error: StorageError) -> str:
+    """The class of an error, or what it is a kind of where the doors do not know it."""
+    names = (kind.__name__ for kind in type(error).__mro__)
+    return next(name for name in names if hasattr(errors, name))
 
 
 def through(kind: type[Backend], desk: Path) -> type[Backend]:

@@ -154,7 +154,7 @@ class OntapApi:
         _despite_failure(lambda: self._finish(self.client.send(request), effect), effect)
 
     def _change(self, method: str, path: str, body: Mapping[str, Any] | None) -> Request:
-        query = {"return_timeout": RETURN_TIMEOUT_SECONDS}
+        query = None if "?" in path else {"return_timeout": RETURN_TIMEOUT_SECONDS}
         return Request(method, path, query, body, shape=Accepted | None)
 
     def _finish(self, answer: Answer, effect: Callable[[], bool]) -> None:

@@ -1,6 +1,8 @@
 """netapp: the backend. The volume is mounted; ONTAP is asked for what the mount does not know."""
 
+import os
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import PurePosixPath
 from typing import ClassVar, Literal
 
@@ -13,6 +15,7 @@ from backends.base import Capacity, HardwareInfo, Mount, PerformanceMetric, Tree
 from backends.netapp.api import OntapApi
 from backends.netapp.quota import OntapQuota
 from backends.netapp.volume import OntapVolume, refuse_offline
+from core.errors import StorageError
 from core.names import VFolderId
 
 #: Limits are multiples of this many bytes.
@@ -38,6 +41,8 @@ class NetAppOptions(ArrayOptions, frozen=True, kw_only=True):
     netapp_xcp_cmd: list[str] = field(default_factory=list)
     #: `auto` lets quota be switched off and on where ONTAP needs that to hold a limit.
     netapp_quota_reinit: Literal["never", "auto"] = "never"
+    #: Have ONTAP remove what is purged, as its own job.
+    netapp_async_delete: bool = False
     #: How long a new quota scope may stay invisible on the mount.
     netapp_attribute_seconds: float = ATTRIBUTE_SECONDS
 
@@ -55,6 +60,7 @@ class NetAppBackend(ArrayQuotaBackend):
         user, password = options.netapp_ontap_user, options.netapp_ontap_password
         api = OntapApi(target, user, password, options.answer_seconds)
         self.making_seconds = options.netapp_attribute_seconds
+        self._async_delete = options.netapp_async_delete
         self._volume = OntapVolume(api, options.netapp_volume_name, options.netapp_svm)
         self._quota = OntapQuota(self._volume, reinitialise=options.netapp_quota_reinit == "auto")
 
@@ -72,6 +78,18 @@ class NetAppBackend(ArrayQuotaBackend):
         """See `HasFastUsage.fast_usage`: by File System Analytics; bytes are those on disk."""
         with self._in_time(), self.open_vfolder(vfolder):
             return self._volume.usage_of(str(PurePosixPath(vfolder.directory)))
+
+    def before_purge(self, parent: int, name: str, vfolder: VFolderId | None = None) -> None:
+        """See `PosixBackend.before_purge`: ONTAP removes the tree, where that is switched on.
+
+        It is given as long as every act; what is left then is removed from here as well.
+        """
+        del vfolder
+        top = os.path.realpath(self.mount.path)
+        below = os.path.relpath(os.readlink(f"/proc/self/fd/{parent}"), top)
+        if self._async_delete and not below.startswith(".."):
+            with suppress(StorageError), self._in_time():
+                self._volume.remove_tree(f"{below}/{name}")
 
     def _prepare(self) -> None:
         """Switch quota on where it is off; ONTAP holds no limit otherwise."""

@@ -212,6 +212,15 @@ class OntapVolume:
                 raise
             return False
 
+    def remove_tree(self, path: str) -> None:
+        """Have a directory and all below it removed; waits for ONTAP's job until the deadline.
+
+        Raises:
+            Refused, Busy, Lost, DeadlineExceeded: it is not known to be gone; the job goes on.
+        """
+        url = f"{self.path}/files/{escaped(path)}?recurse=true&return_timeout=0"
+        self.api.change("DELETE", url, None, lambda: not self.has_directory(path))
+
     def _ask(self, shape: type[Any], fields: str) -> Any:  # noqa: ANN401 - an instance of `shape`
         return self.api.client.get(self.path, shape, fields=fields)
 

@@ -1,5 +1,6 @@
 """ONTAP's own ways: jobs that lie, pages that are empty, quota that is off, volumes of one name."""
 
+import os
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -10,9 +11,13 @@ from uuid import uuid4
 
 import pytest
 
+from backends import keeper
 from backends.base import HardwareStatus, Mount, capabilities
 from backends.netapp.backend import NetAppBackend
+from backends.registry import backend_class
+from backends.tree import remove_tree
 from core import errors
+from core.control import Unattended
 from core.names import QuotaScope, ScopeKind, VFolderId
 from tests.arrays.watching import Watch, modest, no_blind_repetition
 from tests.fakes import ontap
@@ -249,6 +254,41 @@ def test_usage_by_analytics_or_not_at_all(tmp_path: Path) -> None:
         assert "fast-size" not in capabilities(it.backend)
 
 
+@pytest.mark.parametrize("seconds", [0.0, 3.0])
+def test_a_tree_is_removed_by_the_array_or_from_here(tmp_path: Path, seconds: float) -> None:
+    with array(tmp_path, replace(ON, delete_seconds=seconds)) as it:
+        mine = it.another(netapp_async_delete=True, deadline_seconds=1.0)
+        room = tmp_path / "scope/.vfolder/trash"
+        for number in range(100):
+            (room / f"job/{number}").mkdir(parents=True)
+            (room / f"job/{number}/file").write_bytes(b"x")
+        parent = os.open(room, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            mine.before_purge(parent, "job")
+            assert (room / "job").exists() is (seconds > 0)
+            assert remove_tree(parent, "job", control=Unattended()).complete
+        finally:
+            os.close(parent)
+        assert not (room / "job").exists()
+        assert len(it.server.asked("DELETE", "%2Evfolder%2Ftrash%2Fjob")) == 1
+
+
+def test_any_backend_can_be_made_to_fail(tmp_path: Path) -> None:
+    with array(tmp_path, ON) as it:
+        file = tmp_path / "faults.toml"
+        options = {**it.backend.mount.options, "backend": "netapp", "faults": str(file)}
+        mine = backend_class("faulty")(Mount("array", tmp_path, options))
+        one = scope()
+        mine.create_scope(one, MIB)
+        file.write_text('error = "EIO"')
+        with pytest.raises(errors.StorageError):
+            mine.describe_scope(one)
+        file.write_text("full = true")
+        with pytest.raises(errors.NoSpace):
+            mine.create_scope(scope())
+        assert mine.describe_scope(one).limit_bytes == MIB
+
+
 def test_an_interface_that_is_away_takes_neither_data_nor_words(
     tmp_path: Path, watch: Watch
 ) -> None:
@@ -261,6 +301,8 @@ def test_an_interface_that_is_away_takes_neither_data_nor_words(
     with pytest.raises(errors.Unavailable) as told:
         mine.describe_scope(one)
     assert told.value.retriable
+    asked = keeper.perform(mine, keeper.Ask("describe_scope", "array", str(one)))
+    assert asked.refusal == "Unavailable"
     assert ontap.PASSWORD not in repr(told.value)
     watch.holds(ontap.PASSWORD)
 

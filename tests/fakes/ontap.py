@@ -37,6 +37,7 @@ class Profile:
     initialising_seconds: float = 0.0
     visible_after_seconds: float = 0.0
     job_kept_seconds: float = 300.0
+    delete_seconds: float = 0.0
     #: Answers 202 although the job ends within `return_timeout`.
     never_inline: bool = False
     cluster_user: bool = True
@@ -490,7 +491,8 @@ class OntapSim(Simulator):
             return refusal(400, "6684676", "Directory not empty.")
 
         def act() -> None:
-            shutil.rmtree(wanted)
+            time.sleep(self.profile.delete_seconds)
+            shutil.rmtree(wanted, ignore_errors=True)  # clients may be at it too
             self.effects.append(f"delete tree {unquote(path)}")
 
         return self._later(ask, f"delete tree {unquote(path)}", act, 200)
