@@ -22,7 +22,7 @@ from core.request import (
     scope_of,
     wrong,
 )
-from core.transfers import TransferRequest
+from core.transfers import AssistRequest, TransferRequest
 from core.upkeep_requests import (
     AdoptRequest,
     PurgeRequest,
@@ -122,6 +122,7 @@ class UsageRequest(OneVFolder, frozen=True, kw_only=True, tag="usage"):
 VERBS: dict[str, type[Request]] = {
     str(kind.__struct_config__.tag): kind
     for kind in (
+        AssistRequest,
         CloneRequest,
         DeleteRequest,
         DeleteFilesRequest,

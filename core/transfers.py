@@ -96,6 +96,21 @@ class TransferRequest(Request, frozen=True, kw_only=True, tag="transfer"):
             raise wrong("target_path", "overlaps the source")
 
 
+class AssistRequest(Request, frozen=True, kw_only=True, tag="assist"):
+    """Help the transfer `job` with the parts of its plan; asked by its run, never by a caller."""
+
+    job: str
+    number: int
+
+    def title(self) -> str:
+        """Whom it helps."""
+        return f"helps {self.job}"
+
+    def natural(self) -> str:
+        """So many helpers, and no more, whatever happens to their job."""
+        return f"{self.job}/{self.number}"
+
+
 def moment_ns(text: str) -> int | None:
     """Nanoseconds of the epoch of an RFC 3339 moment; None when it is none, or has no offset."""
     try:

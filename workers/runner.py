@@ -23,6 +23,7 @@ from core.store import Ending, JobStore, Ring
 from core.telemetry import bind, logger
 from workers import snapshots
 from workers.adopt import Adopt
+from workers.assist import Assist
 from workers.clone import Clone
 from workers.context import Context, Outcome
 from workers.delete import Delete, DeleteFiles
@@ -53,6 +54,7 @@ class Verb(Protocol):
 
 
 VERBS: dict[str, Callable[[Context, Any], Verb]] = {
+    "assist": Assist,
     "clone": Clone,
     "delete": Delete,
     "delete-files": DeleteFiles,

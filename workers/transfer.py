@@ -8,15 +8,11 @@ dies meanwhile.
 
 import os
 from contextlib import ExitStack
-from itertools import islice
 from typing import Any
 
 from backends import layout, soft_quota
 from backends.admission import blame, check_capacity
 from backends.tree import (
-    SUBSTANCE,
-    Aspect,
-    CompareOptions,
     CopyOptions,
     Loss,
     Note,
@@ -24,7 +20,6 @@ from backends.tree import (
     Receipt,
     Selection,
     Trees,
-    compare_trees,
     copy_tree,
     noted,
     remove_tree,
@@ -33,16 +28,18 @@ from core.errors import BackendFailed, NoSpace, QuotaExceeded, QuotaScopeExists
 from core.jobs import State
 from core.names import VFolderId, VFolderPath
 from core.transfers import TransferRequest
+from workers.assist import TREE, Hands
 from workers.bulk import BulkCopy, exports_of
 from workers.choices import keeps_file, only, selection_of
-from workers.clone import DIFFERENCES_SHOWN, document
+from workers.clone import document
 from workers.context import Context, Outcome
 from workers.manifest import Manifest
 from workers.places import Place
 from workers.publication import FILE, NEW, OVER, Publication, mode_of
+from workers.verifying import digest_of, verify_staged
 
-#: Rooms of a transfer in its staging: the copy, and what it displaces.
-TREE, DISPLACED = "tree", "displaced"
+#: What an overlay displaces, in the staging.
+DISPLACED = "displaced"
 #: Not published at all: by the caller's wish the one file that is there stays.
 KEEP = "keep"
 #: Losses that make what is extra on the target uncertain.
@@ -70,6 +67,7 @@ class Transfer:
         self._staging = layout.staging(self._to.vfolder.scope, self._run.job.id)
         exports = exports_of(self._from, self._to) if request.whole else None
         self._bulk = BulkCopy(context, exports) if exports else None
+        self._hands = Hands(context, request)
         self._top = "" if self._from.path.is_root else f"{self._from.path}/"
         limit = self._run.job.fields.get("bandwidth")
         self._run.throttle.set(bytes_per_second=int(limit) if limit else 0)
@@ -94,8 +92,13 @@ class Transfer:
         soft_quota.settle(self._to.backend, self._to.vfolder.scope, self._run.job.id)
         if self._bulk is not None:
             self._bulk.forget()
-        with self._context.room(self._root, self._staging.parent) as parent:
+        with (
+            self._context.room(self._root, self._staging.parent) as parent,
+            self._context.room(self._root, self._staging) as staging,
+            self._hands.at(staging),
+        ):
             self._run.phase("clean up")
+            self._hands.alone()
             remove_tree(parent, self._staging.name, control=self._run)
 
     def _make_scope(self) -> None:
@@ -141,6 +144,7 @@ class Transfer:
         with ExitStack() as held:
             source = held.enter_context(place.opened())
             staging = held.enter_context(self._context.room(self._root, self._staging))
+            held.enter_context(self._hands.at(staging))
             staged = held.enter_context(self._context.room(self._root, self._staging / TREE))
             live = held.enter_context(self._to.opened()) if mode == OVER else None
             selection = self._selection(mode, live)
@@ -161,7 +165,8 @@ class Transfer:
         """Copy into staging and verify, by the method that fits; what was done."""
         if self._bulk is None or mode != NEW:
             receipt = self._copy(sides, selection, manifest)
-            self._verify(sides, selection)
+            if self._request.verify == "size":
+                verify_staged(self._context, sides, self._request, selection)
             return self._facts(receipt, manifest)
         facts = self._bulk(self._from.vfolder.directory, self._staging / TREE, manifest)
         if facts["errors"] and self._request.on_error == "stop":
@@ -171,8 +176,8 @@ class Transfer:
             )
         if self._request.verify == "checksum" and not facts["errors"]:
             self._bulk.verify(self._from.vfolder.directory, self._staging / TREE)
-        else:
-            self._verify(sides, selection)
+        elif self._request.verify != "none":
+            verify_staged(self._context, sides, self._request, selection)
         return facts | {"sure": False}
 
     def _lay_over(
@@ -200,12 +205,15 @@ class Transfer:
     def _copy(
         self, sides: tuple[int, int], selection: Selection | None, manifest: Manifest
     ) -> Receipt:
+        digest = digest_of(self._request)
         options = CopyOptions(
             effort=self._context.effort,
+            digest=digest,
+            verify=digest,
             selection=selection,
             root_attributes=selection is None or not selection.only,
         )
-        self._run.on_expect = self._check_room
+        self._run.on_expect = self._planned
         try:
             receipt = copy_tree(
                 *sides, control=self._run, manifest=manifest.record, options=options
@@ -214,6 +222,7 @@ class Transfer:
             raise blame(self._to.backend, self._to.vfolder.scope, error) from error
         finally:
             self._run.on_expect = None
+        self._hands.alone()
         if not receipt.complete and self._request.on_error == "stop":
             raise BackendFailed(
                 "Entries could not be done; the target is as it was.",
@@ -221,37 +230,19 @@ class Transfer:
             )
         return receipt
 
-    def _check_room(self, _items: int | None, size_bytes: int | None) -> None:
+    def _planned(self, entries: int | None, size_bytes: int | None) -> None:
+        self._run.on_expect = None
+        self._check_room(size_bytes)
+        if entries is not None and entries > 1:
+            self._hands.call(entries, size_bytes)
+
+    def _check_room(self, size_bytes: int | None) -> None:
         backend, scope = self._to.backend, self._to.vfolder.scope
         soft_quota.reserve(backend, scope, self._run.job.id, size_bytes or 0)
         same = self._from.backend is backend
         if self._run.job.attempt > 1 or not size_bytes or (same and self._to.backend.reflinks()):
             return
         check_capacity(self._to.backend, size_bytes)
-
-    def _verify(self, sides: tuple[int, int], selection: Selection | None) -> None:
-        """Compare what was staged with its source, as asked.
-
-        Raises:
-            BackendFailed: something differs; some is named.
-        """
-        if self._request.verify == "none":
-            return
-        self._run.phase("verify")
-        unlooked = frozenset(Aspect) - SUBSTANCE
-        if selection is not None or self._request.on_error == "skip":
-            unlooked |= {Aspect.MISSING}
-        digest = "xxh3" if self._request.verify == "checksum" else None
-        options = CompareOptions(
-            digest=digest, skip=unlooked, from_disk=True, effort=self._context.effort
-        )
-        found = compare_trees(*sides, control=self._run, options=options)
-        shown = [f"{d.path}: {d.aspect} {d.detail}" for d in islice(found, DIFFERENCES_SHOWN)]
-        if shown:
-            raise BackendFailed(
-                "The copy differs from its source, which may have changed meanwhile; ask again.",
-                data={"differences": shown},
-            )
 
     def _facts(self, receipt: Receipt, manifest: Manifest) -> dict[str, Any]:
         for path, words in noted(manifest.record, Note.KEPT):

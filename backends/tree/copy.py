@@ -54,7 +54,8 @@ class CopyOptions:
     end only the target is read again (`verification` tells what that proves).
 
     Without `root_attributes` the target directory itself keeps its own. Without a `selection`
-    everything is taken.
+    everything is taken. With `parts_only` it helps another node with the parts of its plan, if
+    there is one, and leaves the rest to it.
     """
 
     durable: bool = True
@@ -64,6 +65,7 @@ class CopyOptions:
     root_attributes: bool = True
     cross_mounts: bool = False
     selection: Selection | None = None
+    parts_only: bool = False
     effort: Effort = DEFAULT_EFFORT
 
 
@@ -130,11 +132,19 @@ class _Copy:
             own_fds=[anchor.fd for anchor in self._anchors()],
             keep_fds=[manifest_fd],
         ) as crew:
+            if self._options.parts_only:
+                return self._help(crew)
             with self._alone(SLOT_PLAN):
                 self._plan(crew)
             self._copy_parts(crew)
             with self._alone(SLOT_FINISH):
                 return self._ledger.finished or self._finish(crew, links)
+
+    def _help(self, crew: Crew) -> Receipt:
+        if self._ledger.planned is not None:
+            self._control.phase("copy")
+            self._copy_parts(crew)
+        return self._ledger.receipt
 
     def _anchors(self) -> list[Anchor]:
         anchors = (self._source, self._target, self._against)
@@ -168,6 +178,7 @@ class _Copy:
                 self._sync(crew)
                 feed.finish()
             self._ledger.refresh()
+            feed.tell_others()
             if not self._ledger.all_done:
                 self._pause()
 
@@ -252,9 +263,7 @@ class _Copy:
             self._ledger.plan_ended(planner.entries, planner.size_bytes)
         self._control.phase("copy")
         self._control.expect(*(self._ledger.planned or (None, None)))
-        done = self._ledger.receipt
-        entries = done.files + done.directories + done.links
-        self._control.count(Counter.COPIED, entries, done.size_bytes)
+        self._control.count(Counter.COPIED, *self._ledger.by_others())
 
     def _plan_part(self, part: Part) -> None:
         self._control.count(Counter.LISTED, part.entries, part.size_bytes)

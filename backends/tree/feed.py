@@ -106,8 +106,13 @@ class PartFeed:
             return False
         return time.monotonic() - self._synced >= self._checkpoint_seconds
 
+    def tell_others(self) -> None:
+        """Count what other nodes did since the last time."""
+        self._control.count(Counter.COPIED, *self._ledger.by_others())
+
     def _open_next(self) -> None:
         part = next(self._parts, None)
+        self.tell_others()
         if part is None:
             return
         state = self._open[part.number] = _Open(part.number)

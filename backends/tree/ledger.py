@@ -48,6 +48,8 @@ class Ledger:
         self._notes: list[int] = []
         self.noted: Tally[Note] = Tally()
         self._done: set[int] = set()
+        self._mine: set[int] = set()
+        self._untold = [0, 0]
         self._done_at: list[int] = []
         self.pieces: dict[State, set[int]] = {}
         self.planned: tuple[int, int] | None = None
@@ -85,13 +87,20 @@ class Ledger:
             path, size_bytes, mtime_ns, begin = rest
             self.pieces.setdefault((os.fsdecode(path), size_bytes, mtime_ns), set()).add(begin)
         elif kind == "done" and rest[0] not in self._done:
-            self._done.add(rest[0])
             self._done_at.append(offset)
-            self.receipt.add(Receipt.from_wire(rest[1]))
-            for device, inode, path in rest[2]:
-                self.links.add(INODE.pack(device, inode) + path)
+            self._read_done(*rest[:3])
         elif kind == "ended":
             self.finished = Receipt.from_wire(rest[0])
+
+    def _read_done(self, number: int, wire: Any, links: list[tuple[int, int, bytes]]) -> None:  # noqa: ANN401 - as `Receipt.to_wire` gives it
+        self._done.add(number)
+        receipt = Receipt.from_wire(wire)
+        self.receipt.add(receipt)
+        if number not in self._mine:
+            self._untold[0] += receipt.files + receipt.directories + receipt.links
+            self._untold[1] += receipt.size_bytes
+        for device, inode, path in links:
+            self.links.add(INODE.pack(device, inode) + path)
 
     def begin(self) -> None:
         """Record that a run starts."""
@@ -144,6 +153,7 @@ class Ledger:
         taken: list[Taken],
     ) -> None:
         """Record that a part is on disk, and give it back; `sync` makes the record lasting."""
+        self._mine.add(number)
         encoded = [(device, inode, os.fsencode(name)) for device, inode, name in links]
         files = [(os.fsencode(path), size, digest) for path, size, digest in taken]
         self._manifest.append(["done", number, _escaped(receipt), encoded, files])
@@ -155,6 +165,12 @@ class Ledger:
             for files in self._manifest.at(offset)[4:]:
                 for path, size_bytes, digest in files:
                     yield os.fsdecode(path), size_bytes, digest
+
+    def by_others(self) -> tuple[int, int]:
+        """Tell entries and bytes that other runs and nodes did, since the last time this asked."""
+        entries, size_bytes = self._untold
+        self._untold = [0, 0]
+        return entries, size_bytes
 
     def ended(self, receipt: Receipt) -> None:
         """Record that the copy is whole and on disk, with the receipt of it all."""

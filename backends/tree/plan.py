@@ -18,6 +18,10 @@ from backends.tree.selection import SLICE_ENTRIES, Chooser, Note, Noted
 #: A part ends with the unit that brings it to so many entries, or to so many bytes.
 PART_ENTRIES = 10_000
 PART_BYTES = 4 * 1024**3
+#: The first part is this share of a full one, each further one a bit more: small trees have enough
+#: parts to be shared by several nodes.
+PART_SHARE_FIRST = 0.004
+PART_GROWTH = 1.05
 #: Most directories scanned in one batch.
 BATCH_DIRECTORIES = 64
 
@@ -118,6 +122,7 @@ class Planner:
         self._units: list[Unit] = []
         self._sums = [0, 0]
         self._number = 0
+        self._share = PART_SHARE_FIRST
         self.entries = 0
         self.size_bytes = 0
 
@@ -152,10 +157,15 @@ class Planner:
             self._units.append(unit)
             self._sums[0] += unit[2]
             self._sums[1] += unit[3]
-            if self._sums[0] >= PART_ENTRIES or self._sums[1] >= PART_BYTES:
+            if self._is_full():
                 self._cut()
 
+    def _is_full(self) -> bool:
+        entries, size_bytes = self._sums
+        return entries >= PART_ENTRIES * self._share or size_bytes >= PART_BYTES * self._share
+
     def _cut(self) -> None:
+        self._share = min(1.0, self._share * PART_GROWTH)
         self._emit(Part(self._number, self._units))
         self._number += 1
         self.entries += self._sums[0]

@@ -238,7 +238,7 @@ class BrittleFS:
         self.backing = directory / "backing"
         self.path = directory / "mount"
         self._control = directory / "c"
-        self.backing.mkdir()
+        self.backing.mkdir(exist_ok=True)  # it may be there for several mounts
         self.path.mkdir()
         self._places = (self.backing, self.path, self._control)
         self._log = directory / "log"

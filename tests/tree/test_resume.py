@@ -22,7 +22,7 @@ CALLS = (
     "syncfs,fdatasync,pwrite64,sendto,recvfrom,ftruncate,copy_file_range"
 )
 #: Every copy makes more calls than this in one process: the first kill surely strikes.
-SURELY = 150
+SURELY = 80
 ROUNDS = 14
 KILLS_PER_ROUND = 2
 
