@@ -157,15 +157,16 @@ def settle(
     soft = soft_of(backend)
     if soft is None or scope is None:
         return
-    used = soft.settle(scope, holder, change_bytes, once=once)
-    if used is None:
-        return
     try:
         limit = soft.limit(scope)
-    except (OSError, StorageError) as error:  # the next look tells
+    except (OSError, StorageError) as error:  # the act is done; a rescan corrects the figure
         _log.warning("quota limit not read", reason=type(error).__name__)
         return
-    soft.thresholds.look(soft.ledger.volume, scope.directory, used, limit)
+    if limit is None:  # nothing is held here, and nobody asks
+        return
+    used = soft.settle(scope, holder, change_bytes, once=once)
+    if used is not None:
+        soft.thresholds.look(soft.ledger.volume, scope.directory, used, limit)
 
 
 def is_counted(backend: Backend, scope: QuotaScope | None) -> bool:

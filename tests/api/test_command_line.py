@@ -189,3 +189,19 @@ def test_on_a_terminal(shell: Shell) -> None:
     assert b"succeeded" in seen
     assert b"\\x1b[31mred\\n" in seen
     assert b"\x1b[31mred" not in seen
+
+
+def test_what_the_trash_keeps_is_listed_and_brought_back(shell: Shell, site: Site) -> None:
+    vfid = site.folder(a="alpha")
+    words = ("jobs", "submit", "--watch")
+    shell(*words, "delete", "volume=local", f"vfolder={vfid}", "keep_seconds:=600")
+    scope = vfid.partition("/")[0]
+    kept = shell.json("trash", "list", "local", scope)[0]["trash"]
+    assert isinstance(kept, list)
+    assert [note["vfolder"] for note in kept] == [vfid]
+    table = shell("trash", "list", "local", scope).stdout
+    assert vfid in table
+    assert kept[0]["id"] in table
+    shell(*words, "restore", "volume=local", f"vfolder={vfid}")
+    assert (site.path(vfid) / "a").read_text() == "alpha"
+    shell("trash", "list", "local", "nobody", exit_code=2)
