@@ -47,7 +47,7 @@ class QuotaUsage:
 
     `limit_bytes` is what is held to; `requested_bytes` what was asked for, before the storage
     system rounded it up; `enforced` by whom it is held: `hard` by the storage system, `soft` by us
-    before we write, None where no limit is set.
+    before we write, None where no limit is set, or an array has it and does not hold it yet.
     """
 
     used_bytes: int | None = None
