@@ -118,6 +118,7 @@ def get_mount_path(body: MountVFolder) -> Response:
 def get_metadata(body: OneVFolder) -> Response:
     """Return what was stored about a vfolder, as base64; null when nothing was."""
     door = current_door()
+    door.reach.check_known(body.volume)  # before its name becomes part of a key
     payload = door.vfolder_cache.metadata(
         body.volume,
         body.vfolder,
@@ -143,6 +144,7 @@ def store_metadata(body: StoreMetadata) -> Response:
     It lies beside the vfolder in its quota scope, and is on disk when this returns.
     """
     door = current_door()
+    door.reach.check_known(body.volume)
     try:
         door.reach.on_volume(body.volume, metadata.write, body.vfolder, body.payload)
     finally:  # one that was given up may still have been written
