@@ -1,22 +1,25 @@
 """Plans: how a job would be done, what was checked, and every refusal. Nothing is done."""
 
+import time
 from typing import Any
 
 from api.jobs import Jobs
 from api.reach import Reach
 from backends import acts, trash
 from backends.base import Capacity, QuotaUsage
+from backends.foresight import foreseen
 from core import requests
-from core.errors import NoSpace, QuotaExceeded, QuotaScopeNotFound, StorageError
+from core.errors import EntryExists, NoSpace, QuotaExceeded, QuotaScopeNotFound, StorageError
 from core.names import VFolderId
 from core.request import Request
 from core.requests import CloneRequest
 from core.store import PREFIX
+from core.transfers import TransferRequest
 from core.upkeep_requests import RestoreRequest
 from core.usage import UsageBook
 
 #: Methods by which bytes get to a clone, as the words of docs/design.md name them.
-REFLINK, STREAM = "reflink", "stream"
+REFLINK, STREAM, XCP = "reflink", "stream", "xcp"
 
 
 class Planner:
@@ -37,6 +40,7 @@ class Planner:
         refusals: list[dict[str, Any]] = []
         checks: list[dict[str, Any]] = []
         method: str | None = None
+        foreseen: dict[str, Any] | None = None
         try:
             self._jobs.check(request)
         except StorageError as error:
@@ -45,6 +49,9 @@ class Planner:
             checks.append({"check": "names", "outcome": "held"})
             if isinstance(request, CloneRequest):
                 method = self._clone(request, checks, refusals)
+            elif isinstance(request, TransferRequest):
+                method = self._transfer_method(request)
+                foreseen = self._foreseen(request, refusals)
             elif isinstance(request, RestoreRequest):
                 vfolder = VFolderId.parse(request.vfolder)
                 needed = self._reach.on_volume(request.volume, trash.needed, vfolder, request.trash)
@@ -55,8 +62,31 @@ class Planner:
             "would_start": not refusals,
             "refusals": refusals,
             "checks": checks,
+            "foreseen": foreseen,
             "waits_for": self._holders(request),
         }
+
+    def _transfer_method(self, request: TransferRequest) -> str:
+        by_xcp = request.whole and all(
+            self._reach.on_volume(name, acts.uses_xcp) for name in (request.volume, request.home)
+        )
+        same = request.volume == request.home
+        if by_xcp:
+            return XCP
+        return REFLINK if same and self._reach.on_volume(request.home, acts.reflinks) else STREAM
+
+    def _foreseen(
+        self, request: TransferRequest, refusals: list[dict[str, Any]]
+    ) -> dict[str, Any] | None:
+        """What a look of a moment tells, where this node has both volumes."""
+        now_ms = time.time_ns() // 1_000_000
+        seen = self._reach.both(
+            (request.volume, request.home), lambda a, b: foreseen(request, a, b, now_ms)
+        )
+        if seen and request.on_conflict == "fail" and (count := seen["noted"].get("conflict")):
+            detail = f"The target has {count} entries that stand in the way."
+            refusals.append(_refusal(EntryExists(detail)))
+        return seen
 
     def _clone(
         self, request: CloneRequest, checks: list[dict[str, Any]], refusals: list[dict[str, Any]]

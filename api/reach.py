@@ -99,6 +99,13 @@ class Reach:
             return self._deadlines.call(volume, act, self._volumes.get(volume), *args, **kwargs)
         return self._elsewhere(volume, act, "", *args, **kwargs)
 
+    def both(self, volumes: tuple[str, str], act: Callable[[Backend, Backend], T]) -> T | None:
+        """Do a bounded act with two volumes; None when this node does not have both."""
+        if not all(map(self.is_here, volumes)):
+            return None
+        backends = [self._volumes.get(name) for name in volumes]
+        return self._deadlines.call(volumes[1], act, *backends)
+
     def in_vfolder(
         self,
         place: Place,

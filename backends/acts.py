@@ -36,6 +36,7 @@ from backends.base import (
 )
 from backends.posix import PosixBackend
 from backends.speed import measured
+from backends.xcp import exported
 from core.errors import (
     EntryExists,
     EntryNotFound,
@@ -68,6 +69,11 @@ def performance(backend: Backend) -> PerformanceMetric | None:
 def reflinks(backend: Backend) -> bool:
     """Whether files of the volume can share blocks."""
     return isinstance(backend, PosixBackend) and backend.reflinks()
+
+
+def uses_xcp(backend: Backend) -> bool:
+    """Whether the volume tells how XCP reaches it."""
+    return exported(backend) is not None
 
 
 def create_scope(backend: Backend, scope: QuotaScope, limit_bytes: int | None) -> None:
@@ -218,6 +224,7 @@ ON_VOLUME = _named(
     capacity,
     performance,
     reflinks,
+    uses_xcp,
     create_scope,
     describe_scope,
     set_limit,

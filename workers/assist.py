@@ -17,6 +17,7 @@ from typing import Any, cast
 import redis
 
 from backends import descriptors, layout
+from backends.places import Place
 from backends.tree import CopyOptions, Manifest, copy_tree
 from core import requests
 from core.control import Control, Interrupted, Released
@@ -28,7 +29,6 @@ from core.store import Submission
 from core.transfers import AssistRequest, TransferRequest
 from workers.context import Context, Outcome
 from workers.manifest import FILE_MODE
-from workers.places import Place
 from workers.verifying import digest_of
 
 #: The file in a transfer's staging that all who work there have locked.

@@ -6,11 +6,11 @@ The rest of the transfer (staging, checks, publishing) is as ever.
 from pathlib import PurePosixPath
 from typing import Any
 
+from backends.places import Place
 from backends.xcp import Export, IndexLost, Summary, Xcp, XcpKilled, exported
 from core.errors import BackendFailed
 from workers.context import Context
 from workers.manifest import Manifest
-from workers.places import Place
 
 #: How often a copy that was killed is taken up again within one run.
 RESUMES_MAX = 3

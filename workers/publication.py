@@ -2,11 +2,11 @@
 
 import os
 
+from backends.places import Place, is_directory
 from backends.tree import Overlay, OverlayOptions, Trees, lay_over
 from core.errors import EntryExists, EntryNotFound, VFolderNotFound
 from workers.context import Context
 from workers.manifest import Manifest
-from workers.places import Place, is_directory
 
 #: As a new directory, over a directory that is there, or as one file.
 NEW, OVER, FILE = "new", "over", "file"

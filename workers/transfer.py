@@ -12,6 +12,8 @@ from typing import Any
 
 from backends import layout, soft_quota
 from backends.admission import blame, check_capacity
+from backends.choices import keeps_file, only, selection_of
+from backends.places import Place
 from backends.tree import (
     CopyOptions,
     Loss,
@@ -30,11 +32,9 @@ from core.names import VFolderId, VFolderPath
 from core.transfers import TransferRequest
 from workers.assist import TREE, Hands
 from workers.bulk import BulkCopy, exports_of
-from workers.choices import keeps_file, only, selection_of
 from workers.clone import document
 from workers.context import Context, Outcome
 from workers.manifest import Manifest
-from workers.places import Place
 from workers.publication import FILE, NEW, OVER, Publication, mode_of
 from workers.verifying import digest_of, verify_staged
 

@@ -144,6 +144,13 @@ class JobPlan(ma.Schema):
     would_start = fields.Boolean()
     refusals = fields.List(fields.Dict())
     checks = fields.List(fields.Dict())
+    foreseen = fields.Dict(
+        allow_none=True,
+        metadata={
+            "description": "Of a transfer, where this node has both volumes: what a short look "
+            "tells; `complete` says whether it saw everything."
+        },
+    )
     waits_for = fields.List(fields.String())
 
 

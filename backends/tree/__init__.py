@@ -18,7 +18,7 @@ from backends.tree.overlay_helper import OverlayOptions, Trees
 from backends.tree.receipt import Loss, Receipt
 from backends.tree.remove import Removal, RemoveOptions, remove_tree
 from backends.tree.rules import Filter, parse_rule
-from backends.tree.selection import Bounds, Note, OnConflict, Selection
+from backends.tree.selection import Bounds, Chooser, Note, OnConflict, Selection
 from backends.tree.throttle import Throttle
 from backends.tree.usage import Usage, UsageOptions, measure_tree
 from backends.tree.walk import Entry, WalkOptions, walk
@@ -27,6 +27,7 @@ __all__ = [
     "SUBSTANCE",
     "Aspect",
     "Bounds",
+    "Chooser",
     "CompareOptions",
     "CopyOptions",
     "Difference",

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 from itertools import islice
+from typing import Self
 
 from backends.tree.anchor import Anchor, join, split_name
 from backends.tree.attributes import Skills, read_xattrs
@@ -132,6 +133,12 @@ class Chooser:
         self._granularity = granularity_ns
         self._skills = (Skills(), Skills())
         self._as_root = os.geteuid() == 0
+
+    @classmethod
+    def over(cls, source: int, selection: Selection) -> Self:
+        """Make one for a caller that looks by itself, and keeps both descriptors open."""
+        against = None if selection.against is None else Anchor(selection.against)
+        return cls(Anchor(source), against, selection, granularity_ns=1)
 
     def choose(self, path: str) -> Iterator[tuple[Choice, int]]:
         """Give what is chosen of a directory, slice by slice, each with the directory's time.

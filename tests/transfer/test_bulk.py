@@ -46,6 +46,8 @@ def nothing_left(pair: Pair, body: dict[str, Any]) -> None:
 @pytest.mark.parametrize("verify", ["none", "size", "checksum"])
 def test_it_arrives(pair: Pair, standin: StandIn, verify: str) -> None:
     body = asked(pair, verify=verify)
+    assert pair.ask(**body, plan=True).json()["method"] == "xcp"
+    assert not (standin.directory / "calls.jsonl").exists()
     done = pair.done(**body)
     assert done["result"]["method"] == "xcp"
     assert done["result"]["copied"] == FILES

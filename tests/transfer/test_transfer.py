@@ -208,6 +208,30 @@ def test_cancelled_it_leaves_the_target_as_it_was(pair: Pair) -> None:
     assert pair.hidden(target, "jobs") == []
 
 
+def test_a_plan_tells_and_does_nothing(pair: Pair) -> None:
+    source, path = pair.folder()
+    target, there = pair.folder("other")
+    (path / "below").mkdir()
+    fill(path, a="new", same="s", **{"x.o": "left out"})
+    fill(path / "below", b="12345")
+    fill(there, a="mine", same="s", extra="e")
+    for side in (path, there):
+        os.utime(side / "same", (10, 10))
+    before = looks(there)
+    asked = {"source": source, "target": target, "filters": ["- *.o"], "plan": True}
+    plan = pair.ask(**asked, on_conflict="replace", delete_extra=True).json()
+    assert plan["would_start"] is True
+    assert plan["method"] == "stream"
+    seen = plan["foreseen"]
+    assert (seen["complete"], seen["entries"], seen["size_bytes"]) == (True, 3, 8)
+    assert seen["noted"] == {"same": 1, "extra": 1}
+    assert seen["examples"]["extra"] == ["extra"]
+    refused = pair.ask(**asked).json()
+    assert refused["would_start"] is False
+    assert refused["foreseen"]["examples"]["conflict"] == ["a"]
+    assert looks(there) == before
+
+
 def test_within_one_vfolder(pair: Pair) -> None:
     vfid, path = pair.folder("other")
     (path / "a").mkdir()

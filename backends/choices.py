@@ -1,9 +1,9 @@
 """What a transfer takes of its source, in the tree engine's words."""
 
+from backends.places import Place, is_directory
 from backends.tree import Bounds, Filter, OnConflict, Selection
 from core.errors import EntryExists
 from core.transfers import TransferRequest, moment_ns
-from workers.places import Place, is_directory
 
 _NS_PER_MS = 1_000_000
 
