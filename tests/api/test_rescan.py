@@ -8,6 +8,7 @@ import pytest
 
 from api.dispatch import bell
 from backends import limits
+from backends.quick_usage import ENTRIES_MAX
 from core.connections import Database, connect
 from core.names import QuotaScope, ScopeKind, VFolderId
 from core.quota_ledger import QuotaLedger
@@ -173,3 +174,17 @@ def test_a_store_that_forgot_is_told_again(site: Site) -> None:
     assert rescan(site, owner=scope_of(vfid))["state"] == "succeeded"
     assert used(site, vfid) == KIB
     assert UUID(directory(vfid))
+
+
+def test_a_limit_on_a_big_scope_asks_for_a_count(site: Site) -> None:
+    vfid = site.folder(a="12345")
+    top = site.path(vfid)
+    for number in range(ENTRIES_MAX + 1000):  # the clock and the count are looked at now and then
+        (top / f"{number}").touch()
+    body = {"volume": "local", "qsid": scope_of(vfid), "options": {"limit_bytes": KIB}}
+    assert site.door.call("PATCH", "/quota-scope", body).status_code == 204
+    jobs = site.door.call("GET", f"/v1/jobs?verb=rescan&scope={scope_of(vfid)}").json()["jobs"]
+    assert len(jobs) == 1
+    assert site.ended(jobs[0]["id"])["state"] == "succeeded"
+    assert used(site, vfid) == 5
+    site.ended(site.begun("delete", vfolder=vfid))
