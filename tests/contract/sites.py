@@ -67,9 +67,9 @@ KINDS = {
     # a mounted NFS 4.2 has no flags of inodes and no POSIX ACLs
     "nfs": Kind(cannot_keep=frozenset({Aspect.FLAGS, Aspect.HOLES}), has_acls=False),
     # the simulator's directories are on btrfs
-    "weka": Kind(lateness_bytes=1 << 20, deadly_calls=REMOTE, many_scopes=20),
-    "vast": Kind(lateness_bytes=1 << 20, deadly_calls=REMOTE, many_scopes=20),
-    "netapp": Kind(lateness_bytes=1 << 20, takes_over=False, deadly_calls=REMOTE, many_scopes=20),
+    "weka": Kind(lateness_bytes=1 << 20, deadly_calls=REMOTE, many_scopes=8),
+    "vast": Kind(lateness_bytes=1 << 20, deadly_calls=REMOTE, many_scopes=8),
+    "netapp": Kind(lateness_bytes=1 << 20, takes_over=False, deadly_calls=REMOTE, many_scopes=8),
 }
 
 
