@@ -173,7 +173,7 @@ class Jobs:
         document["queue"] = None if place is None else {"position": place[0], "length": place[1]}
         if place is not None:
             document["state_reason"] = f"queue position {place[0]} of {place[1]}"
-        if job.state is State.QUEUED:
+        if job.state is State.QUEUED and not document["paused"]:  # its own rest is the first reason
             if self.lists.at_rest(job.volume):
                 document["state_reason"] = f"volume {job.volume} is at rest until it is resumed"
             elif not self.nodes.serving(job.volume):

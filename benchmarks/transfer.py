@@ -104,4 +104,9 @@ def timed(site: Site, source: VFolderId, nodes: int) -> float:
     spent = time.monotonic() - began
     if ended.state is not State.SUCCEEDED:
         raise RuntimeError(ended.document())
+    helpers = [site.store.get(str(name)) for name in site.client.zrange("vf:ix:verb:assist", 0, -1)]
+    nodes_of = [one.fields.get("node") for one in helpers if ended.id in one.fields["request"]]
+    print(
+        f"  {spent:6.2f} s on {ended.fields['node']}, helped by {nodes_of or 'nobody'}", flush=True
+    )
     return spent
