@@ -37,6 +37,11 @@ FIRST_BYTES = 256 * 1024
 MOST_BYTES = 1 << 20
 #: A socket counts as writable when less than this is unsent, which is what shows a slow reader.
 UNSENT_BYTES = 256 * 1024
+#: A reader who took so much is no stalled one: then more may be unsent, for a sender is woken more
+#: seldom, which is most of what a stream costs.
+TRUSTED_BYTES = 8 << 20
+TRUSTED_UNSENT_BYTES = 2 << 20
+TRUSTED_SLICE_BYTES = 4 << 20
 #: A reader that takes nothing for this long is gone.
 SEND_SILENCE_SECONDS = 60.0
 #: How often the silent are looked for.
@@ -54,6 +59,7 @@ class Stream:
         #: A sender has it in hand.
         self.busy = False
         self._slice = FIRST_BYTES
+        self._trusted_at = part.position + TRUSTED_BYTES
 
     @property
     def left(self) -> int:
@@ -77,8 +83,17 @@ class Stream:
             raise ConnectionResetError("the file shrank while it was sent")
         self.part.position += sent
         self.moved = time.monotonic()
+        if self._slice == TRUSTED_SLICE_BYTES:
+            return self.left == 0
+        if self.part.position >= self._trusted_at:
+            self._trust()
+            return self.left == 0
         self._slice = min(self._slice * 2, MOST_BYTES) if sent == wanted else FIRST_BYTES
         return self.left == 0
+
+    def _trust(self) -> None:
+        self._slice = TRUSTED_SLICE_BYTES
+        self.conn.sock.setsockopt(socket.IPPROTO_TCP, TCP_NOTSENT_LOWAT, TRUSTED_UNSENT_BYTES)
 
     def abandon(self) -> None:
         """Cut the connection, so that nobody takes what was sent for the whole.

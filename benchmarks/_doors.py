@@ -53,12 +53,16 @@ class Server:
     process: subprocess.Popen[bytes]
 
     def cpu(self) -> float:
+        """Seconds on a core of all its threads that live, to the nanosecond where the kernel tells.
+
+        The ticks that `times` counts are too coarse for a fifth of a second.
+        """
         total = 0.0
         parent = psutil.Process(self.process.pid)
         for one in [parent, *parent.children(recursive=True)]:
-            with suppress(psutil.NoSuchProcess):
-                used = one.cpu_times()
-                total += used.user + used.system
+            for path in Path(f"/proc/{one.pid}/task").glob("*/schedstat"):
+                with suppress(OSError):
+                    total += int(path.read_text("ascii").split()[0]) / 1e9
         return total
 
     def memory(self) -> int:
