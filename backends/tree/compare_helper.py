@@ -26,6 +26,8 @@ class CompareWork:
         self._a = a
         self._b = b
         self._options = options
+        # Only content, xattrs and flags need open files.
+        self._opens = bool(options.digest) or not {Aspect.XATTR, Aspect.FLAGS} <= options.skip
         self._skills = (Skills(), Skills())
 
     def __call__(self, message: Message, voice: Voice) -> Message:
@@ -100,6 +102,9 @@ class CompareWork:
                 self._below.append(path)
             elif kind == stat.S_IFREG and left.st_size >= BIG_BYTES and self._options.digest:
                 self._big.append(path)
+            elif kind == stat.S_IFREG and not self._opens:
+                self._plain(path, left, right)
+                self._forms(path, left, right)
             elif kind == stat.S_IFREG:
                 self._file(path, name, a, b)
             else:
@@ -125,13 +130,17 @@ class CompareWork:
     def _files(self, path: str, a: int, b: int) -> None:
         left, right = os.fstat(a), os.fstat(b)
         self._fds(path, a, b, left, right)
-        if left.st_size != right.st_size:
-            self._tell(path, Aspect.SIZE, f"{left.st_size} / {right.st_size}")
-        elif self._options.digest:
+        if left.st_size == right.st_size and self._options.digest:
             try:
                 self._content(path, a, b, left.st_size)
             except content.ShortSource:
                 self._tell(path, Aspect.CONTENT, "it became shorter while it was read")
+        self._forms(path, left, right)
+
+    def _forms(self, path: str, left: os.stat_result, right: os.stat_result) -> None:
+        """Compare length, holes and names of two files."""
+        if left.st_size != right.st_size:
+            self._tell(path, Aspect.SIZE, f"{left.st_size} / {right.st_size}")
         if content.is_sparse(left):
             extra = (right.st_blocks - left.st_blocks) * content.BLOCK_BYTES
             if extra > HOLES_SLACK_BYTES:
