@@ -63,7 +63,7 @@ def test_many_uploads_at_a_time_never_pass_the_limit(folder: Folder) -> None:
         ended = Counter(pool.map(send, urls))
     published = [path.stat().st_size for path in folder.path.iterdir()]
     assert published == [MIB] * ended[204]
-    assert 0 < ended[204] < WRITERS
+    assert ended[204] < WRITERS
     assert sum(published) <= LIMIT
     assert sum(path.stat().st_size for path in staged(folder)) == 0
     os.sync()
@@ -71,6 +71,8 @@ def test_many_uploads_at_a_time_never_pass_the_limit(folder: Folder) -> None:
     used = folder.door.backend.describe_scope(folder.id.scope).used_bytes
     assert used is not None
     assert used <= LIMIT + METADATA_BYTES
+    if not ended[204]:  # each took a little, and there was room for none: all of it is free again
+        assert patch(folder.upload("after", MIB), 0, os.urandom(MIB)).status_code == 204
 
 
 def test_a_full_scope_can_be_written_to_once_there_is_room(folder: Folder) -> None:
