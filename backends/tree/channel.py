@@ -56,6 +56,11 @@ class Voice:
         """Whether a limit is in force just now."""
         return self._throttle is not None and any(self._throttle.limits)
 
+    @property
+    def bytes_per_second(self) -> float:
+        """The limit on bytes that is in force just now; 0 means none."""
+        return self._throttle.limits[0] if self._throttle is not None else 0.0
+
     def pace(self, items: int, size_bytes: int = 0) -> None:
         """Pause where a limit says so."""
         if self._throttle is not None:

@@ -12,7 +12,7 @@ from backends.tree.checking import Checker, Taken
 from backends.tree.content import Changed, ShortSource
 from backends.tree.copying import Copier
 from backends.tree.directory import exists
-from backends.tree.feed import PIECE_BYTES
+from backends.tree.pieces import Span, piece_length
 from backends.tree.plan import UNREAD_NS, choose_for_plan, scan_for_plan
 from backends.tree.receipt import Loss
 from backends.tree.selection import Chooser
@@ -72,18 +72,20 @@ class CopyWork:
     def _big(self, voice: Voice, part: int, path: str, known: list[tuple[int, int]]) -> Message:
         """Copy a big file, or prepare it to be copied in pieces."""
         voice.entry(path)
-        state = self._copier.guard(path, voice, lambda: self._try_big(path, known, voice))
-        return ("split", part, path, *state) if state else self._copied(part)
+        split = self._copier.guard(path, voice, lambda: self._try_big(path, known, voice))
+        return ("split", part, path, *split) if split else self._copied(part)
 
     def _try_big(
         self, path: str, known: list[tuple[int, int]], voice: Voice
-    ) -> tuple[int, int] | None:
+    ) -> tuple[int, int, int, bool] | None:
+        """Give size, time, length of pieces, and whether those on record are there."""
+        length = piece_length(voice.bytes_per_second)
         with self._copier.opened(path) as (place, name, fd):
             status = os.fstat(fd)
             state = (status.st_size, status.st_mtime_ns)
             if self._started(place, name, status) and state in known:
-                return state
-            if status.st_size < 2 * PIECE_BYTES or content.clones(fd, place.target):
+                return *state, length, True
+            if status.st_size < 2 * length or content.clones(fd, place.target):
                 self._copier.regular(place, name, voice, big=True)
                 return None
             out = self._copier.target.make(place, name, status)
@@ -92,7 +94,7 @@ class CopyWork:
                 return None
             os.ftruncate(out, status.st_size)
             os.close(out)
-            return state
+            return *state, length, False
 
     def _started(self, place: Place, name: str, status: os.stat_result) -> bool:
         try:
@@ -106,11 +108,9 @@ class CopyWork:
         done = self._copier.guard(
             path, voice, lambda: self._try_piece(path, (size, mtime), span, voice)
         )
-        return ("piece", part, path, size, mtime, span[0] if done else None)
+        return ("piece", part, path, size, mtime, span if done else None)
 
-    def _try_piece(
-        self, path: str, state: tuple[int, int], span: tuple[int, int], voice: Voice
-    ) -> bool:
+    def _try_piece(self, path: str, state: tuple[int, int], span: Span, voice: Voice) -> bool:
         with self._copier.opened(path) as (place, name, fd):
             status = os.fstat(fd)
             if (status.st_size, status.st_mtime_ns) != state:

@@ -10,6 +10,7 @@ from backends.tree.channel import Message
 from backends.tree.checking import Taken
 from backends.tree.copying import KEPT_CHANGING, TRIES_MAX
 from backends.tree.ledger import Ledger, State
+from backends.tree.pieces import Span, covered, missing
 from backends.tree.plan import Part, Unit
 from backends.tree.receipt import Loss, Receipt
 from core.control import Control, Counter
@@ -18,8 +19,6 @@ from core.control import Control, Counter
 BATCH_ENTRIES = 256
 BATCH_BYTES = 32 * 1024**2
 BATCH_UNITS = 64
-#: Length of a piece of a very big file; each is done, synced and recorded by itself.
-PIECE_BYTES = 1024**3
 
 
 @dataclass(slots=True)
@@ -83,7 +82,7 @@ class PartFeed:
         if kind == "copied":
             self._copied(part, *rest)
         elif kind == "split":
-            self._divide(part, (rest[0], rest[1], rest[2]))
+            self._divide(part, (rest[0], rest[1], rest[2]), *rest[3:])
         elif kind == "piece":
             self._piece((rest[0], rest[1], rest[2]), rest[3])
         elif kind == "stale":
@@ -138,23 +137,25 @@ class PartFeed:
         """Tell the states of a very big file of which pieces are on disk: bytes and time."""
         return [(size, mtime) for name, size, mtime in self._ledger.pieces if name == path]
 
-    def _divide(self, part: _Open, state: State) -> None:
+    def _divide(self, part: _Open, state: State, length: int, started: bool) -> None:  # noqa: FBT001 - from a message
         """Hand out the pieces of a very big file that are not on disk yet."""
         size_bytes = state[1]
+        if not started:
+            self._ledger.anew(state)
         done = self._ledger.pieces.get(state, set())
-        offsets = [n for n in range(0, size_bytes, PIECE_BYTES) if n not in done]
-        self._control.count(Counter.COPIED, 0, sum(min(PIECE_BYTES, size_bytes - n) for n in done))
-        self._split[state] = _Pieces(part, len(offsets))
-        for offset in reversed(offsets):
-            span = (offset, min(size_bytes, offset + PIECE_BYTES))
+        spans = missing(size_bytes, done, length)
+        kept = sum(end - begin for begin, end in covered(size_bytes, done))
+        self._control.count(Counter.COPIED, 0, kept)
+        self._split[state] = _Pieces(part, len(spans))
+        for span in reversed(spans):
             self._put(part, ("piece", part.number, *state, span), first=True)
-        if not offsets:
+        if not spans:
             self._put(part, ("whole", part.number, *state), first=True)
 
-    def _piece(self, state: State, offset: int | None) -> None:
+    def _piece(self, state: State, span: Span | None) -> None:
         """Record a piece; None says that the file changed, which "whole" will find again."""
-        if offset is not None:
-            self._ledger.piece(state, offset)
+        if span is not None:
+            self._ledger.piece(state, span)
         split = self._split[state]
         split.missing -= 1
         if not split.missing:

@@ -8,9 +8,17 @@ from pathlib import Path
 
 import pytest
 
-from backends.tree import CompareOptions, CopyOptions, Manifest, compare_trees, copy_tree
-from backends.tree.feed import PIECE_BYTES
+from backends.tree import (
+    CompareOptions,
+    CopyOptions,
+    Effort,
+    Manifest,
+    Throttle,
+    compare_trees,
+    copy_tree,
+)
 from backends.tree.manifest import MAGIC
+from backends.tree.pieces import PIECE_BYTES, PIECE_BYTES_MIN, covered, missing
 from backends.tree.plan import PART_ENTRIES
 from core.control import Cancelled, Counter, Unattended
 from tests.tree.trees import Opener, hostile
@@ -194,6 +202,53 @@ def test_two_processes_share_the_parts_of_one_job(tmp_path: Path, anchor: Opener
     assert list(compare_trees(anchor(source), anchor(target), control=Unattended())) == []
 
 
+def test_pieces_of_any_length_leave_the_right_rest() -> None:
+    done = {(0, 10), (30, 50), (35, 40), (90, 120)}
+    assert covered(100, done) == [(0, 10), (30, 50), (90, 100)]
+    assert missing(100, done, 15) == [(10, 25), (25, 30), (50, 65), (65, 80), (80, 90)]
+    assert missing(100, {(0, 100)}, 15) == []
+    assert missing(100, set(), 60) == [(0, 60), (60, 100)]
+
+
+class _Past(Unattended):
+    """A control that stops a copy once so many bytes are done."""
+
+    def __init__(self, size_bytes: int) -> None:
+        super().__init__()
+        self._most = size_bytes
+
+    def check(self) -> None:
+        if self.counts.get(Counter.COPIED, [0, 0])[1] > self._most:
+            raise Cancelled
+
+
+def test_pieces_on_record_of_a_file_that_is_gone_are_copied_again(
+    tmp_path: Path, anchor: Opener
+) -> None:
+    source, target = tmp_path / "a", tmp_path / "b"
+    source.mkdir()
+    (source / "big").write_bytes(random.Random(3).randbytes(4 * PIECE_BYTES_MIN))
+    throttle = Throttle(2 * PIECE_BYTES_MIN)
+    options = CopyOptions(effort=Effort(helpers=1, throttle=throttle))
+    manifest = Manifest.open(anchor(tmp_path), "m")
+    for most in (2.5, 0.5):  # the second run stops amid the first piece it copies again
+        control = _Past(int(most * PIECE_BYTES_MIN))
+        with pytest.raises(Cancelled):
+            copy_tree(
+                anchor(source), anchor(target), control=control, manifest=manifest, options=options
+            )
+        if most > 1:
+            assert any(record[0] == "piece" for _, record in manifest.records())
+            (target / "big").unlink()
+    throttle.set()
+    copy_tree(
+        anchor(source), anchor(target), control=Unattended(), manifest=manifest, options=options
+    )
+    manifest.close()
+    throttle.close()
+    assert (target / "big").read_bytes() == (source / "big").read_bytes()
+
+
 @pytest.mark.slow
 def test_a_very_big_file_is_resumed_inside(tmp_path: Path, anchor: Opener) -> None:
     source, target = tmp_path / "a", tmp_path / "b"
@@ -205,14 +260,9 @@ def test_a_very_big_file_is_resumed_inside(tmp_path: Path, anchor: Opener) -> No
             file.write(os.urandom(1 << 20))
         file.truncate(size)
 
-    class Stopping(Unattended):
-        def check(self) -> None:
-            if self.counts.get(Counter.COPIED, [0, 0])[1] > PIECE_BYTES:
-                raise Cancelled
-
     manifest = Manifest.open(anchor(tmp_path), "m")
     with pytest.raises(Cancelled):
-        copy_tree(anchor(source), anchor(target), control=Stopping(), manifest=manifest)
+        copy_tree(anchor(source), anchor(target), control=_Past(PIECE_BYTES), manifest=manifest)
     pieces = sum(record[0] == "piece" for _, record in manifest.records())
     receipt = copy_tree(anchor(source), anchor(target), control=Unattended(), manifest=manifest)
     again = sum(record[0] == "piece" for _, record in manifest.records())
