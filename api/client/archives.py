@@ -1,8 +1,8 @@
-"""Directories as zip files: `/download-archive`, and `/download` of a directory.
+"""Directories as archives: `/download-archive`, and `/download` of a directory.
 
-The length is known before the first byte and the bytes are the same each time, so an archive can be
-resumed like a file. An entry that cannot be sent as planned ends the connection: better no archive
-than one that looks whole.
+`format` chooses: `zip` (stored) where nothing is said, or `tar`. The length is known before the
+first byte and the bytes are the same each time, so an archive can be resumed like a file. An entry
+that cannot be sent as planned ends the connection: better no archive than one that looks whole.
 """
 
 import os
@@ -18,7 +18,8 @@ from api.client.disposition import attachment
 from api.client.routes import blueprint
 from api.doors import current_door
 from backends.archives import plan
-from backends.archives.zips import StoredZip
+from backends.archives.formats import FORMATS, ZIP, Format
+from backends.archives.pieces import Piece, cut
 from core import metrics
 from core.errors import InvalidParameters, PathEscape, StorageError
 from core.names import VFolderId, VFolderPath
@@ -26,7 +27,6 @@ from core.telemetry import logger
 from core.tickets import ArchiveTicket, TicketError
 
 DEFAULT_NAME = "archive"
-SUFFIX = ".zip"
 
 _log = logger(__name__)
 
@@ -81,37 +81,40 @@ _REFUSALS = {
 class Archive:
     """An archive on its way out: the body of one answer, closed with everything it holds open."""
 
-    def __init__(self, top: int, sources: list[plan.Source]) -> None:
+    def __init__(self, top: int, sources: list[plan.Source], form: Format) -> None:
         self._top = os.dup(top)
         try:
-            self.plan = plan.make(self._top, sources)
+            self.plan = plan.make(self._top, sources, hard_links=form.hard_links)
         except BaseException:
             os.close(self._top)
             raise
-        self._zip = StoredZip(self._top, self.plan)
-        self.size = self._zip.size
-        self.content_type = self._zip.content_type
-        self._start, self._length = 0, self.size
+        self.form = form
+        self._archive = form.make(self._top, self.plan)
+        self.size = self._archive.size
+        self._start, self._length = 0, self.size or 0
+
+    @property
+    def etag(self) -> str:
+        """The same on every node; another one for each format."""
+        return f'"{self.plan.tag}"' if self.form is ZIP else f'"{self.plan.tag}-{self.form.name}"'
 
     def limit(self, start: int, length: int) -> None:
-        """Send only this part; what is before it is still read, for its checksums."""
+        """Send only this part."""
         self._start, self._length = start, length
 
     def __iter__(self) -> Iterator[bytes]:
-        skip, left = self._start, self._length
         try:
-            for piece in self._zip.pieces():
-                part = piece[skip : skip + left] if skip or len(piece) > left else piece
-                skip = max(skip - len(piece), 0)
-                left -= len(part)
-                if part:
+            for piece in self._pieces():
+                for part in (piece,) if isinstance(piece, bytes) else piece.read():
                     yield part
                     metrics.STREAMED_BYTES.labels("out").inc(len(part))
-                if left <= 0:
-                    return
         except StorageError as error:
             _log.warning("archive cut", error_code=error.error_code, detail=error.detail)
             raise ConnectionAbortedError from error
+
+    def _pieces(self) -> Iterator[Piece]:
+        pieces = self._archive.pieces(self._start)
+        return pieces if self.size is None else cut(pieces, 0, self._length)
 
     def close(self) -> None:
         """Close what it holds open; may be called again."""
@@ -123,12 +126,14 @@ class Archive:
 
 @blueprint.route("/download-archive", methods=["GET"], provide_automatic_options=False)
 def download_archive() -> Response:
-    """Download files and directories of a vfolder as one zip file.
+    """Download files and directories of a vfolder as one archive.
 
-    The ticket names them; names in the archive are relative to the vfolder. Links are stored as
-    links. The length is exact, and ranges are answered.
+    The ticket names them; names in the archive are relative to the vfolder. `format` is `zip`
+    (stored; so it is without) or `tar`. Links are stored as links. The length is exact, and ranges
+    are answered.
     """
-    given = asking.query(("token",), others=True)
+    given = asking.query(("token", "format"), others=True)
+    form = format_of(given) or ZIP
     door = current_door()
     try:
         ticket = asking.ticket(ArchiveTicket, given, door)
@@ -138,10 +143,33 @@ def download_archive() -> Response:
     sources = [plan.Source(path, str(path) if path.parts else "") for path in _paths(ticket.files)]
     try:
         with place.opened() as top:
-            archive = Archive(top, sources)
+            archive = Archive(top, sources, form)
     except PathEscape as error:
         raise InvalidParameters(error.detail) from error
-    return answer(archive, ticket.filename or DEFAULT_NAME + SUFFIX)
+    return answer(archive, _named(ticket.filename or DEFAULT_NAME + ZIP.suffix, form))
+
+
+def format_of(given: dict[str, str]) -> Format | None:
+    """The `format` of a query; None when it says nothing.
+
+    Raises:
+        InvalidParameters: no format that is known.
+    """
+    word = given.get("format")
+    if word is None:
+        return None
+    found = FORMATS.get(word)
+    if found is None:
+        known = ", ".join(FORMATS)
+        raise InvalidParameters(
+            f"The query parameter format is one of {known}.", data={"format": f"is none of {known}"}
+        )
+    return found
+
+
+def _named(name: str, form: Format) -> str:
+    """The ticket's name for a zip, with the right ending when it is to be another archive."""
+    return name if form is ZIP else name.removesuffix(ZIP.suffix) + form.suffix
 
 
 def _paths(files: list[str]) -> list[VFolderPath]:
@@ -159,11 +187,11 @@ def _paths(files: list[str]) -> list[VFolderPath]:
     return kept
 
 
-def directory(place: Place, path: VFolderPath, *, no_cache: bool) -> Response:
-    """A directory as a zip file of its own name, entries relative to it."""
+def directory(place: Place, path: VFolderPath, form: Format, *, no_cache: bool) -> Response:
+    """A directory as an archive of its own name, entries relative to it."""
     with asking.hidden_escapes(), place.opened() as top:
-        archive = Archive(top, [plan.Source(path, "")])
-    return answer(archive, (path.name or DEFAULT_NAME) + SUFFIX, no_cache=no_cache)
+        archive = Archive(top, [plan.Source(path, "")], form)
+    return answer(archive, (path.name or DEFAULT_NAME) + form.suffix, no_cache=no_cache)
 
 
 def answer(archive: Archive, name: str, *, no_cache: bool = False) -> Response:
@@ -174,10 +202,10 @@ def answer(archive: Archive, name: str, *, no_cache: bool = False) -> Response:
     """
     try:
         headers = Headers(sending.SAFE_HEADERS)
-        headers["Content-Type"] = archive.content_type
+        headers["Content-Type"] = archive.form.content_type
         headers["Content-Disposition"] = attachment(name)
-        headers["ETag"] = f'"{archive.plan.tag}"'
-        headers["Accept-Ranges"] = "bytes"
+        headers["ETag"] = archive.etag
+        headers["Accept-Ranges"] = "none" if archive.size is None else "bytes"
         if no_cache:
             headers["Cache-Control"] = "no-store"
         what = ranges.Representation(archive.size, headers["ETag"])

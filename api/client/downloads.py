@@ -13,10 +13,12 @@ from api.client.disposition import attachment
 from api.client.routes import blueprint
 from api.doors import Door, current_door
 from backends import paths
+from backends.archives.formats import ZIP
+from core.errors import InvalidParameters
 from core.names import VFolderPath
 from core.tickets import DownloadTicket
 
-_PARAMETERS = ("token", "dst_dir", "archive", "no_cache")
+_PARAMETERS = ("token", "dst_dir", "archive", "no_cache", "format")
 
 
 @blueprint.route("/download", methods=["GET"], provide_automatic_options=False)
@@ -24,20 +26,23 @@ def download() -> Response:
     """Download a file.
 
     The ticket names it; `dst_dir` is the directory below which to look, `archive` asks for a
-    directory as a zip file, `no_cache` forbids caches to keep it. Ranges and conditions follow
-    RFC 9110; the entity tag is strong.
+    directory as a zip file (or as what `format` says: `zip` or `tar`), `no_cache` forbids caches to
+    keep it. Ranges and conditions follow RFC 9110; the entity tag is strong.
     """
     given = asking.query(_PARAMETERS)
     archive, no_cache = asking.boolean(given, "archive"), asking.boolean(given, "no_cache")
+    form = archives.format_of(given)
     door = current_door()
     permission = asking.ticket(DownloadTicket, given, door)
     place = asking.place(permission, door)
     with asking.hidden_escapes():
         path = asking.target(permission.relpath, given)
         wanted = archive or permission.archive
+        if form and not wanted:
+            raise InvalidParameters("format is for archives: ask with archive=true.")
         file = asking.gates().call(permission.volume, _open, place, path, or_directory=wanted)
     if file is None:
-        return archives.directory(place, path, no_cache=no_cache)
+        return archives.directory(place, path, form or ZIP, no_cache=no_cache)
     if door.settings.vfolder.doors.handoff_header and place.root is None:
         return _handed_off(door, permission.volume, path, file)
     return sending.answer(file, no_cache=no_cache)

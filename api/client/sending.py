@@ -141,8 +141,8 @@ def _pieces(part: FilePart) -> Iterator[bytes]:
         part.close()
 
 
-def chosen(choice: ranges.Choice, size: int, headers: Headers) -> tuple[int, int, int]:
-    """Status, start and length of a choice, with the headers it needs.
+def chosen(choice: ranges.Choice, size: int | None, headers: Headers) -> tuple[int, int, int]:
+    """Status, start and length of a choice, with the headers it needs; a size of None is unknown.
 
     Raises:
         PreconditionFailed, RequestedRangeNotSatisfiable: the choice is a refusal.
@@ -161,8 +161,9 @@ def chosen(choice: ranges.Choice, size: int, headers: Headers) -> tuple[int, int
             headers["Content-Length"] = str(length)
             return 206, start, length
         case ranges.Whole():
-            headers["Content-Length"] = str(size)
-            return 200, 0, size
+            if size is not None:
+                headers["Content-Length"] = str(size)
+            return 200, 0, size or 0
 
 
 def _headers(file: Sendable, *, no_cache: bool) -> Headers:

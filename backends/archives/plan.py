@@ -24,6 +24,8 @@ from core.os_failures import translate
 BATCH_ENTRIES = 1_000
 #: A plan up to this size stays in memory.
 MEMORY_BYTES = 4 << 20
+#: Files of several names that are remembered at a time: some 20 MiB.
+HARD_LINKS_MAX = 100_000
 
 #: The bits of a mode that tell what an entry is.
 _KIND = 0o170000
@@ -52,8 +54,9 @@ class Entry(msgspec.Struct, array_like=True, gc=False):
     size: int
     mtime_ns: int
     inode: int
-    #: What a link says.
+    #: What a link says; of a hard link, the name in the archive of the file that came before.
     target: bytes = b""
+    #: It has content of its own: a hard link has not.
     is_file: bool = False
     is_directory: bool = False
 
@@ -114,11 +117,12 @@ class Plan:
         self._spool.close()
 
 
-def make(top: int, sources: Iterable[Source]) -> Plan:
+def make(top: int, sources: Iterable[Source], *, hard_links: bool = False) -> Plan:
     """List everything below the sources, beneath the directory descriptor `top`.
 
     Links are planned as links and never followed, except that a source itself may be a link that
-    stays inside. Costs one lstat per entry.
+    stays inside. With `hard_links`, a file that came before under another name is planned as a link
+    to that; without, as a file each time. Costs one lstat per entry.
 
     Raises:
         EntryNotFound, PathEscape: a source is not there, or leads out.
@@ -126,74 +130,120 @@ def make(top: int, sources: Iterable[Source]) -> Plan:
         EntryRefused: a directory cannot be read.
     """
     plan = Plan()
+    listing = _Listing(top, plan, HardLinks() if hard_links else None)
     try:
         for source in sources:
-            _add_source(plan, top, source)
+            listing.add(source)
     except BaseException:
         plan.close()
         raise
     return plan
 
 
-def _add_source(plan: Plan, top: int, source: Source) -> None:
-    found = paths.stat_beneath(top, source.path)
-    if stat.S_ISDIR(found.st_mode):
-        if source.name:
-            above, _, name = source.name.rpartition("/")
-            itself = _entry(os.fsencode(name), found, b"")
-            plan.add(Batch(b"", _prefix(os.fsencode(above)), [itself]))
-        _walk(plan, top, str(source.path), os.fsencode(source.name))
-        return
-    if not stat.S_ISREG(found.st_mode):
-        raise UnsupportedEntry(f"{source.path} is no file, directory or link.")
-    above, _, _ = source.name.rpartition("/")
-    entry = _entry(os.fsencode(source.path.name), found, b"")
-    directory = os.fsencode(str(source.path.parent))
-    plan.add(Batch(directory, _prefix(os.fsencode(above)), [entry]))
+class HardLinks:
+    """Where files of several names came first, so that a later name can point there.
+
+    Not more than `HARD_LINKS_MAX` files are remembered at a time: the names of others are planned
+    as files of their own, which is as true and only longer.
+    """
+
+    def __init__(self) -> None:
+        self._first: dict[tuple[int, int], tuple[bytes, int]] = {}
+
+    def first(self, found: os.stat_result, name: bytes) -> bytes:
+        """The name under which the same file came before; empty when it did not."""
+        key = found.st_dev, found.st_ino
+        before, left = self._first.pop(key, (b"", found.st_nlink))
+        if left > 1 and (before or len(self._first) < HARD_LINKS_MAX):
+            self._first[key] = before or name, left - 1
+        return before
 
 
-def _walk(plan: Plan, top: int, path: str, name: bytes) -> None:
-    todo = [(b"" if path == "." else os.fsencode(path), name)]
-    while todo:
-        directory, inside = todo.pop()
-        with opened(top, directory) as descriptor:
-            for batch in _batches(descriptor, directory, _prefix(inside)):
-                plan.add(batch)
-                todo += [
-                    (_join(directory, entry.name), batch.prefix + entry.name)
-                    for entry in batch.entries
-                    if entry.is_directory
-                ]
+@dataclass(frozen=True, slots=True)
+class _Listing:
+    """Fills a plan from what is beneath `top`."""
 
+    top: int
+    plan: Plan
+    links: HardLinks | None
 
-def _batches(descriptor: int, directory: bytes, prefix: bytes) -> Iterator[Batch]:
-    entries: list[Entry] = []
-    try:
-        with os.scandir(descriptor) as found:
-            for one in found:
-                entries.append(_listed(descriptor, directory, one))
-                if len(entries) == BATCH_ENTRIES:
-                    yield Batch(directory, prefix, entries)
-                    entries = []
-    except OSError as error:
-        raise translate(error, os.fsdecode(directory)) from error
-    if entries:
-        yield Batch(directory, prefix, entries)
+    def add(self, source: Source) -> None:
+        """Plan one source and all below it."""
+        found = paths.stat_beneath(self.top, source.path)
+        if stat.S_ISDIR(found.st_mode):
+            if source.name:
+                above, _, name = source.name.rpartition("/")
+                itself = _entry(os.fsencode(name), found, b"")
+                self.plan.add(Batch(b"", _prefix(os.fsencode(above)), [itself]))
+            self._walk(str(source.path), os.fsencode(source.name))
+            return
+        if not stat.S_ISREG(found.st_mode):
+            raise UnsupportedEntry(f"{source.path} is no file, directory or link.")
+        above, _, _ = source.name.rpartition("/")
+        prefix = _prefix(os.fsencode(above))
+        entry = self._file(os.fsencode(source.path.name), found, prefix)
+        directory = os.fsencode(str(source.path.parent))
+        self.plan.add(Batch(directory, prefix, [entry]))
 
+    def _walk(self, path: str, name: bytes) -> None:
+        """Everything below a directory, depth first.
 
-def _listed(descriptor: int, directory: bytes, one: "os.DirEntry[str]") -> Entry:
-    found = one.stat(follow_symlinks=False)
-    name = os.fsencode(one.name)
-    mode = found.st_mode
-    kind = mode & _KIND
-    if kind == stat.S_IFREG:  # nearly all: made without further ado
-        return Entry(name, mode, found.st_size, found.st_mtime_ns, found.st_ino, b"", True)  # noqa: FBT003 - `is_file`
-    if kind == stat.S_IFDIR:
-        return _entry(name, found, b"")
-    if kind == stat.S_IFLNK:
-        return _entry(name, found, os.fsencode(os.readlink(one.name, dir_fd=descriptor)))
-    shown = os.fsdecode(_join(directory, name))
-    raise UnsupportedEntry("An archive holds files, directories and links only.", paths=[shown])
+        A directory stands right before what is in it: GNU tar gives it its mode and time when the
+        first entry comes that is elsewhere.
+        """
+        top = b"" if path == "." else os.fsencode(path)
+        todo = self._directory(top, _prefix(name))
+        while todo:
+            above, prefix, entry = todo.pop()
+            self.plan.add(Batch(b"", prefix, [entry]))
+            todo += self._directory(_join(above, entry.name), _prefix(prefix + entry.name))
+
+    def _directory(self, directory: bytes, prefix: bytes) -> list[tuple[bytes, bytes, Entry]]:
+        """Plan what is in a directory; the directories in it come back."""
+        below: list[tuple[bytes, bytes, Entry]] = []
+        with opened(self.top, directory) as descriptor:
+            for batch in self._batches(descriptor, directory, prefix):
+                below += [(directory, prefix, one) for one in batch.entries if one.is_directory]
+                batch.entries = [one for one in batch.entries if not one.is_directory]
+                if batch.entries:
+                    self.plan.add(batch)
+        return below
+
+    def _batches(self, descriptor: int, directory: bytes, prefix: bytes) -> Iterator[Batch]:
+        batch = Batch(directory, prefix, [])
+        try:
+            with os.scandir(descriptor) as found:
+                for one in found:
+                    batch.entries.append(self._listed(descriptor, batch, one))
+                    if len(batch.entries) == BATCH_ENTRIES:
+                        yield batch
+                        batch = Batch(directory, prefix, [])
+        except OSError as error:
+            raise translate(error, os.fsdecode(directory)) from error
+        if batch.entries:
+            yield batch
+
+    def _listed(self, descriptor: int, batch: Batch, one: "os.DirEntry[str]") -> Entry:
+        found = one.stat(follow_symlinks=False)
+        name = os.fsencode(one.name)
+        kind = found.st_mode & _KIND
+        if kind == stat.S_IFREG:
+            return self._file(name, found, batch.prefix)
+        if kind == stat.S_IFDIR:
+            return _entry(name, found, b"")
+        if kind == stat.S_IFLNK:
+            return _entry(name, found, os.fsencode(os.readlink(one.name, dir_fd=descriptor)))
+        shown = os.fsdecode(_join(batch.directory, name))
+        raise UnsupportedEntry("An archive holds files, directories and links only.", paths=[shown])
+
+    def _file(self, name: bytes, found: os.stat_result, prefix: bytes) -> Entry:
+        """A file, nearly always; a later name of one that came before is a hard link."""
+        mode, mtime, inode = found.st_mode, found.st_mtime_ns, found.st_ino
+        if self.links is not None and found.st_nlink > 1:
+            first = self.links.first(found, prefix + name)
+            if first:
+                return Entry(name, mode, 0, mtime, inode, first)
+        return Entry(name, mode, found.st_size, mtime, inode, b"", True)  # noqa: FBT003 - `is_file`
 
 
 def _entry(name: bytes, found: os.stat_result, target: bytes) -> Entry:

@@ -5,28 +5,18 @@ data descriptor behind them. Names are the bytes on disk, marked as UTF-8 where 
 stored as links, as Info-ZIP does; times are kept to the second.
 """
 
-import os
 import time
 from array import array
-from collections import deque
 from collections.abc import Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from contextlib import closing
 from functools import lru_cache
 from struct import Struct
 
 from isal.isal_zlib import crc32
 
-from backends.archives.plan import Batch, Changed, Entry, Plan, opened
-from backends.archives.reading import read_files
-
-#: Files up to this size are read in one go.
-SMALL_BYTES = 256 * 1024
-#: Pieces are sent when this much has come together.
-PIECE_BYTES = 256 * 1024
-#: Runs of small files that are read before their turn, and how many entries one has at most.
-RUNS_AHEAD = 4
-RUN_ENTRIES = 250
+from backends.archives.pieces import Piece, cut, gathered
+from backends.archives.plan import Entry, Plan
+from backends.archives.runs import Group, Run, groups, is_large, large, loaded, name_of
 
 _MAX_16 = 0xFFFF
 _MAX_32 = 0xFFFF_FFFF
@@ -46,22 +36,10 @@ _CENTRAL = Struct("<4s6H3L5H2L")
 _END_64 = Struct("<4sQ2H2L4Q")
 _LOCATOR_64 = Struct("<4sLQL")
 _END = Struct("<4s4H2LH")
-_OPEN_FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-
-
-@dataclass(frozen=True, slots=True)
-class Group:
-    """Some entries of one directory."""
-
-    batch: Batch
-    entries: list[Entry]
-    size: int
 
 
 class StoredZip:
     """A zip of a plan; `size` is exact, `pieces` sends it."""
-
-    content_type = "application/zip"
 
     def __init__(self, top: int, plan: Plan) -> None:
         self._top = top
@@ -93,108 +71,38 @@ class StoredZip:
     def _end_size(self) -> int:
         return _END.size + (_END_64.size + _LOCATOR_64.size if self._needs_64() else 0)
 
-    def pieces(self) -> Iterator[bytes]:
-        """The archive from its first to its last byte, as planned.
-
-        Raises:
-            StorageError, OSError: an entry is not there any more, or not as it was planned.
-        """
+    def pieces(self, start: int = 0) -> Iterator[Piece]:
+        """See `pieces.Archive`; what is before `start` is read, too, for its checksums."""
         self._crcs = array("I")
-        held: list[bytes] = []
-        size = 0
-        for part in self._parts():
-            held.append(part)
-            size += len(part)
-            if size >= PIECE_BYTES:
-                yield b"".join(held) if len(held) > 1 else part
-                held, size = [], 0
-        yield b"".join(held)
+        return cut(gathered(self._parts()), start, self.size - start)
 
     def _parts(self) -> Iterator[bytes]:
-        with ThreadPoolExecutor(1, thread_name_prefix="archive") as ahead:
-            coming: deque[tuple[list[Group], Future[list[bytes]] | None]] = deque()
-            for run in self._runs():
-                load = None if _is_large(run[0].entries[0]) else ahead.submit(self._load, run)
-                coming.append((run, load))
-                if len(coming) > RUNS_AHEAD:
-                    yield from self._run(*coming.popleft())
-            while coming:
-                yield from self._run(*coming.popleft())
+        with closing(loaded(self._top, groups(self._plan))) as coming:
+            for run, contents in coming:
+                yield from self._large(run[0]) if contents is None else self._run(run, contents)
         yield from self._central()
         yield self._end()
 
-    def _runs(self) -> Iterator[list[Group]]:
-        """Groups that are read and sent together: a piece's worth, or one large file."""
-        run: list[Group] = []
-        entries = size = 0
-        for group in self._groups():
-            large = _is_large(group.entries[0])
-            if run and (large or size + group.size > PIECE_BYTES or entries > RUN_ENTRIES):
-                yield run
-                run, entries, size = [], 0, 0
-            run.append(group)
-            entries += len(group.entries)
-            size += group.size
-        if run:
-            yield run
-
-    def _groups(self) -> Iterator[Group]:
-        """Entries of one directory, a piece's worth at most: a large one is alone."""
-        for batch in self._plan.batches():
-            entries: list[Entry] = []
-            size = 0
-            for entry in batch.entries:
-                if entries and (size + entry.size > PIECE_BYTES or _is_large(entries[0])):
-                    yield Group(batch, entries, size)
-                    entries, size = [], 0
-                entries.append(entry)
-                size += entry.size
-            if entries:
-                yield Group(batch, entries, size)
-
-    def _load(self, run: list[Group]) -> list[bytes]:
-        """The contents of the files of a run, read beside the thread that packs."""
-        found: list[bytes] = []
-        for group in run:
-            files = [entry for entry in group.entries if entry.is_file]
-            if files:
-                with opened(self._top, group.batch.directory) as directory:
-                    found += read_files(directory, files)
-        return found
-
-    def _run(self, run: list[Group], load: "Future[list[bytes]] | None") -> Iterator[bytes]:
-        if load is None:
-            [group] = run
-            with opened(self._top, group.batch.directory) as directory:
-                yield from self._large(directory, group.batch, group.entries[0])
-            return
-        contents = iter(load.result())
+    def _run(self, run: Run, contents: list[bytes]) -> Iterator[bytes]:
+        found = iter(contents)
         parts: list[bytes] = []
         for group in run:
             for entry in group.entries:
-                data = next(contents) if entry.is_file else entry.target
+                data = next(found) if entry.is_file else entry.target
                 crc = crc32(data)
                 self._crcs.append(crc)
-                parts.append(_local(_name(group.batch, entry), entry, crc))
+                parts.append(_local(name_of(group.batch, entry), entry, crc))
                 parts.append(data)
         yield b"".join(parts)
 
-    def _large(self, directory: int, batch: Batch, entry: Entry) -> Iterator[bytes]:
-        yield _local(_name(batch, entry), entry, 0)
-        crc, left = 0, entry.size
-        descriptor = os.open(entry.name, _OPEN_FILE, dir_fd=directory)
-        try:
-            _check(os.fstat(descriptor), entry)
-            while left > 0:
-                piece = os.read(descriptor, min(PIECE_BYTES, left))
-                if not piece:
-                    raise Changed("A file became shorter while it was sent.")
+    def _large(self, group: Group) -> Iterator[bytes]:
+        [entry] = group.entries
+        yield _local(name_of(group.batch, entry), entry, 0)
+        crc = 0
+        with large(self._top, group) as extent:
+            for piece in extent.read():
                 crc = crc32(piece, crc)
-                left -= len(piece)
                 yield piece
-            _check(os.fstat(descriptor), entry)
-        finally:
-            os.close(descriptor)
         self._crcs.append(crc)
         form = _DESCRIPTOR_64 if entry.size >= _MAX_32 else _DESCRIPTOR
         yield form.pack(b"PK\x07\x08", crc, entry.size, entry.size)
@@ -205,10 +113,10 @@ class StoredZip:
         for batch in self._plan.batches():
             records = []
             for entry in batch.entries:
-                name = _name(batch, entry)
+                name = name_of(batch, entry)
                 records.append(_central_record(name, entry, self._crcs[index], offset))
                 offset += fixed + len(name) + entry.size
-                if entry.size > SMALL_BYTES:
+                if is_large(entry):
                     offset += _ZIP64_LOCAL.size if entry.size >= _MAX_32 else 0
                     offset += _descriptor_size(entry)
                 index += 1
@@ -225,23 +133,14 @@ class StoredZip:
         return record + _LOCATOR_64.pack(b"PK\x06\x07", 0, at + size, 1) + last
 
 
-def _name(batch: Batch, entry: Entry) -> bytes:
-    name = batch.prefix + entry.name
-    return name + b"/" if entry.is_directory else name
-
-
-def _is_large(entry: Entry) -> bool:
-    return entry.size > SMALL_BYTES and entry.is_file
-
-
 def _descriptor_size(entry: Entry) -> int:
-    if not _is_large(entry):
+    if not is_large(entry):
         return 0
     return _DESCRIPTOR_64.size if entry.size >= _MAX_32 else _DESCRIPTOR.size
 
 
 def _flags(name: bytes, entry: Entry) -> int:
-    flags = _DESCRIPTOR_FOLLOWS if entry.size > SMALL_BYTES and entry.is_file else 0
+    flags = _DESCRIPTOR_FOLLOWS if is_large(entry) else 0
     if name.isascii():
         return flags
     try:
@@ -292,9 +191,3 @@ def _central_record(name: bytes, entry: Entry, crc: int, offset: int) -> bytes:
     lengths = len(name), len(extra), 0, 0, 0
     head = _CENTRAL.pack(b"PK\x01\x02", *words, crc, size, size, *lengths, attributes, offset)
     return head + name + extra
-
-
-def _check(found: os.stat_result, entry: Entry) -> None:
-    same = found.st_mtime_ns == entry.mtime_ns and found.st_size == entry.size
-    if not same or found.st_ino != entry.inode:
-        raise Changed("A file changed between the plan and its turn.")

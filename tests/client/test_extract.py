@@ -135,13 +135,17 @@ def test_a_folder_as_one_object(folder: Folder, tree: Path, form: str) -> None:
 
 
 @pytest.mark.usefixtures("worker")
-def test_what_comes_down_goes_up(folder: Folder, tree: Path) -> None:
+@pytest.mark.parametrize("form", ["zip", "tar"])
+def test_what_comes_down_goes_up(folder: Folder, tree: Path, form: str) -> None:
     """Our own archive of a folder is unpacked to the same folder."""
     subprocess.run(["cp", "-a", tree, folder.path / "dir"], check=True)
-    data = requests.get(folder.archive(["dir"]), timeout=60).content
-    assert ended(send(folder, data, filename="again", extract="zip")) == "succeeded"
+    data = requests.get(folder.archive(["dir"]) + f"&format={form}", timeout=60).content
+    extract = form.partition("-")[0].partition(".")[0]
+    assert ended(send(folder, data, filename="again", extract=extract)) == "succeeded"
     again = folder.path / "base/again/dir"
     subprocess.run(["diff", "-r", "--no-dereference", tree, again], check=True)
+    if extract == "tar":
+        assert (again / "sub/same").samefile(again / "a")
 
 
 @pytest.mark.usefixtures("worker")

@@ -1,0 +1,138 @@
+"""A plan's entries in runs: small files are read together, before their turn; large ones alone."""
+
+import os
+from collections import deque
+from collections.abc import Generator, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from backends.archives.pieces import PIECE_BYTES, Extent
+from backends.archives.plan import Batch, Changed, Entry, Plan, opened
+from backends.archives.reading import read_files
+
+#: Files up to this size are read in one go.
+SMALL_BYTES = 256 * 1024
+#: Runs of small files that are read before their turn, and how many entries one has at most.
+RUNS_AHEAD = 4
+RUN_ENTRIES = 250
+
+_OPEN_FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """Some entries of one directory, a piece's worth at most; a large file is alone."""
+
+    batch: Batch
+    entries: list[Entry]
+    size: int
+
+    @property
+    def is_large(self) -> bool:
+        """It is one large file."""
+        return is_large(self.entries[0])
+
+
+Run = list[Group]
+Loaded = Generator[tuple[Run, list[bytes] | None], None, None]
+
+
+def is_large(entry: Entry) -> bool:
+    """A file that is not read in one go."""
+    return entry.size > SMALL_BYTES and entry.is_file
+
+
+def name_of(batch: Batch, entry: Entry) -> bytes:
+    """The name in the archive; a directory's ends with a slash."""
+    name = batch.prefix + entry.name
+    return name + b"/" if entry.is_directory else name
+
+
+def groups(plan: Plan) -> Iterator[Group]:
+    """All entries of a plan, in order; the same groups each time."""
+    for batch in plan.batches():
+        entries: list[Entry] = []
+        size = 0
+        for entry in batch.entries:
+            if entries and (size + entry.size > PIECE_BYTES or is_large(entries[0])):
+                yield Group(batch, entries, size)
+                entries, size = [], 0
+            entries.append(entry)
+            size += entry.size
+        if entries:
+            yield Group(batch, entries, size)
+
+
+def loaded(top: int, found: Iterable[Group]) -> Loaded:
+    """Runs in order with the contents of their files; of a large file None: see `large`.
+
+    Raises:
+        StorageError, OSError: a file is not there any more, or not as it was planned.
+    """
+    ahead = ThreadPoolExecutor(1, thread_name_prefix="archive")
+    try:
+        coming: deque[tuple[Run, Future[list[bytes]] | None]] = deque()
+        for run in _runs(found):
+            coming.append((run, None if run[0].is_large else ahead.submit(_load, top, run)))
+            if len(coming) > RUNS_AHEAD:
+                yield _arrived(*coming.popleft())
+        while coming:
+            yield _arrived(*coming.popleft())
+    finally:
+        ahead.shutdown(cancel_futures=True)
+
+
+def _arrived(run: Run, load: "Future[list[bytes]] | None") -> tuple[Run, list[bytes] | None]:
+    return run, load.result() if load else None
+
+
+def _runs(found: Iterable[Group]) -> Iterator[Run]:
+    """Groups that are read and sent together: a piece's worth, or one large file."""
+    run: Run = []
+    entries = size = 0
+    for group in found:
+        large = group.is_large
+        if run and (large or size + group.size > PIECE_BYTES or entries > RUN_ENTRIES):
+            yield run
+            run, entries, size = [], 0, 0
+        run.append(group)
+        entries += len(group.entries)
+        size += group.size
+    if run:
+        yield run
+
+
+def _load(top: int, run: Run) -> list[bytes]:
+    """The contents of the files of a run, read beside the thread that packs."""
+    contents: list[bytes] = []
+    for group in run:
+        files = [entry for entry in group.entries if entry.is_file]
+        if files:
+            with opened(top, group.batch.directory) as directory:
+                contents += read_files(directory, files)
+    return contents
+
+
+@contextmanager
+def large(top: int, group: Group) -> Iterator[Extent]:
+    """A large file, open; compared with the plan before and after it was sent.
+
+    Raises:
+        StorageError, OSError: it is not there any more, or not as it was planned.
+    """
+    [entry] = group.entries
+    with opened(top, group.batch.directory) as directory:
+        descriptor = os.open(entry.name, _OPEN_FILE, dir_fd=directory)
+    try:
+        _check(os.fstat(descriptor), entry)
+        yield Extent(descriptor, 0, entry.size)
+        _check(os.fstat(descriptor), entry)
+    finally:
+        os.close(descriptor)
+
+
+def _check(found: os.stat_result, entry: Entry) -> None:
+    same = found.st_mtime_ns == entry.mtime_ns and found.st_size == entry.size
+    if not same or found.st_ino != entry.inode:
+        raise Changed("A file changed between the plan and its turn.")

@@ -1,0 +1,201 @@
+"""Tar archives as a stream of known length: the pax interchange format (IEEE Std 1003.1, pax).
+
+Every entry has a ustar header; what does not fit into one stands in an extended header before it:
+names that are long or not ASCII, sizes from 8 GiB, times that are no whole second. Nothing in a tar
+depends on what files hold, so the kernel sends large files, and a resumed archive begins to read
+where it begins to send. Owners are not told: all is of user and group 0 without names, and set-id
+bits, which would give such a file another's rights, are left out.
+"""
+
+from collections.abc import Iterator
+from contextlib import closing
+from functools import lru_cache
+from itertools import chain
+from struct import Struct
+
+from backends.archives.pieces import Piece, cut, gathered
+from backends.archives.plan import Entry, Plan
+from backends.archives.runs import Group, Run, groups, large, loaded, name_of
+
+#: Headers and contents are filled up to this.
+BLOCK_BYTES = 512
+
+_NAME_MAX = 100
+_PREFIX_MAX = 155
+#: Eleven octal digits: the largest size, and the last second, that a ustar header can hold.
+_NUMBER_MAX = 8**11 - 1
+_NANOSECONDS = 1_000_000_000
+#: Permissions and the sticky bit; not the set-id bits.
+_MODE = 0o1777
+_FILE, _HARD_LINK, _LINK, _DIRECTORY, _EXTENDED = b"0", b"1", b"2", b"5", b"x"
+#: What readers that know no extended headers would name them; as GNU tar and Python do.
+_EXTENDED_NAME = b"././@PaxHeader"
+_LINK_KIND, _KIND = 0o120000, 0o170000
+
+#: name, mode to mtime, checksum, kind, link, magic to minor device, prefix.
+_HEADER = Struct("100s 48s 8s c 100s 88s 155s 12x")
+_OWNERS = b"0000000\0" * 2
+_REST = b"ustar\x0000" + bytes(64) + b"0000000\0" * 2
+#: Of the bytes that are the same in all headers, among them the checksum's own as spaces.
+_CONSTANT_SUM = sum(_REST) + 8 * ord(" ")
+_END = bytes(2 * BLOCK_BYTES)
+
+
+class Tar:
+    """A tar of a plan; `size` is exact, `pieces` sends it."""
+
+    def __init__(self, top: int, plan: Plan) -> None:
+        self._top = top
+        self._plan = plan
+        self.size = len(_END) + sum(map(_length, groups(plan)))
+
+    def pieces(self, start: int = 0) -> Iterator[Piece]:
+        """See `pieces.Archive`; what is before `start` is not read."""
+        coming: Iterator[Group] = groups(self._plan)
+        skip = start
+        for group in coming:
+            length = _length(group)
+            if skip < length:
+                coming = chain((group,), coming)
+                break
+            skip -= length
+        return cut(gathered(self._parts(coming)), skip, self.size - start)
+
+    def _parts(self, found: Iterator[Group]) -> Iterator[Piece]:
+        with closing(loaded(self._top, found)) as coming:
+            for run, contents in coming:
+                if contents is None:
+                    yield from self._large(run[0])
+                else:
+                    yield _packed(run, contents)
+        yield _END
+
+    def _large(self, group: Group) -> Iterator[Piece]:
+        [entry] = group.entries
+        yield _header(name_of(group.batch, entry), entry)
+        with large(self._top, group) as extent:
+            yield extent
+        yield bytes(-entry.size % BLOCK_BYTES)
+
+
+def _packed(run: Run, contents: list[bytes]) -> bytes:
+    found = iter(contents)
+    parts: list[bytes] = []
+    for group in run:
+        for entry in group.entries:
+            parts.append(_header(name_of(group.batch, entry), entry))
+            if entry.is_file:
+                parts.append(next(found))
+                parts.append(bytes(-entry.size % BLOCK_BYTES))
+    return b"".join(parts)
+
+
+def _length(group: Group) -> int:
+    """Bytes of a group in the archive."""
+    total = 0
+    for entry in group.entries:
+        records = len(_records(name_of(group.batch, entry), entry))
+        total += BLOCK_BYTES + (BLOCK_BYTES + _filled(records) if records else 0)
+        total += _filled(entry.size) if entry.is_file else 0
+    return total
+
+
+def _filled(size: int) -> int:
+    return size + -size % BLOCK_BYTES
+
+
+def _header(name: bytes, entry: Entry) -> bytes:
+    """All that stands before an entry's content."""
+    prefix, short = _split(name) or (b"", name[:_NAME_MAX])
+    seconds = entry.mtime_ns // _NANOSECONDS
+    size = entry.size if entry.is_file else 0
+    numbers = b"%07o\0%b%011o\0%011o\0" % (
+        entry.mode & _MODE,
+        _OWNERS,
+        size if size <= _NUMBER_MAX else 0,
+        seconds if 0 <= seconds <= _NUMBER_MAX else 0,
+    )
+    block = _block(short, numbers, _kind(entry), entry.target[:_NAME_MAX], prefix)
+    records = _records(name, entry)
+    if not records:
+        return block
+    fill = bytes(-len(records) % BLOCK_BYTES)
+    return b"".join((_extended(len(records)), records, fill, block))
+
+
+def _kind(entry: Entry) -> bytes:
+    if entry.is_file:
+        return _FILE
+    if entry.is_directory:
+        return _DIRECTORY
+    return _LINK if entry.mode & _KIND == _LINK_KIND else _HARD_LINK
+
+
+@lru_cache(maxsize=1024)
+def _extended(size: int) -> bytes:
+    """The header of an extended header."""
+    numbers = b"0000644\0%b%011o\0%011o\0" % (_OWNERS, size, 0)
+    return _block(_EXTENDED_NAME, numbers, _EXTENDED, b"", b"")
+
+
+def _block(name: bytes, numbers: bytes, kind: bytes, link: bytes, prefix: bytes) -> bytes:
+    """A ustar header; its checksum adds up its bytes."""
+    total = _CONSTANT_SUM + sum(name) + sum(numbers) + kind[0] + sum(link) + sum(prefix)
+    return _HEADER.pack(name, numbers, b"%06o\0 " % total, kind, link, _REST, prefix)
+
+
+def _split(name: bytes) -> tuple[bytes, bytes] | None:
+    """Prefix and name in a ustar header; None where they do not fit."""
+    if _fits(name):
+        return b"", name
+    at = name.find(b"/", len(name) - _NAME_MAX - 1, -1)
+    found = name[:at], name[at + 1 :]
+    return found if 0 < at <= _PREFIX_MAX and _fits(found[1]) and _is_plain(found[0]) else None
+
+
+def _fits(name: bytes) -> bool:
+    return len(name) <= _NAME_MAX and _is_plain(name)
+
+
+def _is_plain(name: bytes) -> bool:
+    """Nobody could take it for other characters: ASCII, or bytes that are not UTF-8 either."""
+    return name.isascii() or not _is_utf8(name)
+
+
+def _records(name: bytes, entry: Entry) -> bytes:
+    """The extended header: what does not fit into the ustar header; mostly a time."""
+    records = _time(entry.mtime_ns)
+    if entry.size > _NUMBER_MAX:
+        records += _record(b"size", b"%d" % entry.size)
+    long = [(b"path", name)] if _split(name) is None else []
+    if not _fits(entry.target):
+        long.append((b"linkpath", entry.target))
+    for key, text in long:
+        records += _record(key, text)
+    if all(_is_utf8(text) for _, text in long):
+        return records
+    return _record(b"hdrcharset", b"BINARY") + records
+
+
+def _time(mtime_ns: int) -> bytes:
+    seconds, fraction = divmod(mtime_ns, _NANOSECONDS)
+    if fraction == 0 and 0 <= seconds <= _NUMBER_MAX:
+        return b""
+    seconds, fraction = divmod(abs(mtime_ns), _NANOSECONDS)
+    return _record(b"mtime", b"%b%d.%09d" % (b"-" if mtime_ns < 0 else b"", seconds, fraction))
+
+
+def _record(key: bytes, value: bytes) -> bytes:
+    """A line that begins with its own length."""
+    length = len(key) + len(value) + len(b" =\n")
+    digits = len(b"%d" % length)
+    digits = len(b"%d" % (length + digits))
+    return b"%d %b=%b\n" % (length + digits, key, value)
+
+
+def _is_utf8(text: bytes) -> bool:
+    try:
+        text.decode("utf-8")
+    except UnicodeDecodeError:
+        return False
+    return True
