@@ -1,12 +1,15 @@
 """Directories as archives: `/download-archive`, and `/download` of a directory.
 
-`format` chooses: `zip` (stored) where nothing is said, or `tar`. The length is known before the
-first byte and the bytes are the same each time, so an archive can be resumed like a file. An entry
-that cannot be sent as planned ends the connection: better no archive than one that looks whole.
+`format` chooses; without it the answer is a stored zip. Of what is not packed the length is known
+before the first byte and the bytes are the same each time, so it can be resumed like a file. An
+entry that cannot be sent as planned ends the connection: better no archive than one that looks
+whole.
 """
 
 import os
+import threading
 from collections.abc import Iterator
+from contextlib import ExitStack
 from http import HTTPStatus
 
 from flask import Response, request
@@ -21,13 +24,19 @@ from backends.archives import plan
 from backends.archives.formats import FORMATS, ZIP, Format
 from backends.archives.pieces import Piece, cut
 from core import metrics
-from core.errors import InvalidParameters, PathEscape, StorageError
+from core.errors import InvalidParameters, PathEscape, StorageError, Unavailable
 from core.names import VFolderId, VFolderPath
 from core.telemetry import logger
 from core.tickets import ArchiveTicket, TicketError
 
 DEFAULT_NAME = "archive"
+#: Archives that are packed at a time by one process: each has a share of its packing threads, and
+#: holds up to 2 MiB for a reader that stalls.
+PACKING_MAX = 32
+#: When to ask again after that.
+PACKING_RETRY_SECONDS = 30
 
+_packing = threading.BoundedSemaphore(PACKING_MAX)
 _log = logger(__name__)
 
 
@@ -82,15 +91,18 @@ class Archive:
     """An archive on its way out: the body of one answer, closed with everything it holds open."""
 
     def __init__(self, top: int, sources: list[plan.Source], form: Format) -> None:
-        self._top = os.dup(top)
-        try:
-            self.plan = plan.make(self._top, sources, hard_links=form.hard_links)
-        except BaseException:
-            os.close(self._top)
-            raise
         self.form = form
-        self._archive = form.make(self._top, self.plan)
-        self.size = self._archive.size
+        with ExitStack() as stack:
+            if form.packs:
+                _begin_packing()
+                stack.callback(_packing.release)
+            self._top = os.dup(top)
+            stack.callback(os.close, self._top)
+            self.plan = plan.make(self._top, sources, hard_links=form.hard_links)
+            stack.callback(self.plan.close)
+            self._archive = form.make(self._top, self.plan)
+            self.size = self._archive.size
+            self._held = stack.pop_all()
         self._start, self._length = 0, self.size or 0
 
     @property
@@ -118,10 +130,16 @@ class Archive:
 
     def close(self) -> None:
         """Close what it holds open; may be called again."""
-        self.plan.close()
-        if self._top >= 0:
-            os.close(self._top)
-            self._top = -1
+        self._held.close()
+
+
+def _begin_packing() -> None:
+    if not _packing.acquire(blocking=False):
+        raise Unavailable(
+            "As many archives are being packed as may be at a time; try again, or ask for one that"
+            " is not packed.",
+            retry_after=PACKING_RETRY_SECONDS,
+        )
 
 
 @blueprint.route("/download-archive", methods=["GET"], provide_automatic_options=False)
@@ -129,8 +147,8 @@ def download_archive() -> Response:
     """Download files and directories of a vfolder as one archive.
 
     The ticket names them; names in the archive are relative to the vfolder. `format` is `zip`
-    (stored; so it is without) or `tar`. Links are stored as links. The length is exact, and ranges
-    are answered.
+    (stored; so it is without), `tar`, `zip-deflate` or `tar.gz`. Links are stored as links. Of the
+    first two the length is exact, and ranges are answered.
     """
     given = asking.query(("token", "format"), others=True)
     form = format_of(given) or ZIP
@@ -204,11 +222,10 @@ def answer(archive: Archive, name: str, *, no_cache: bool = False) -> Response:
         headers = Headers(sending.SAFE_HEADERS)
         headers["Content-Type"] = archive.form.content_type
         headers["Content-Disposition"] = attachment(name)
-        headers["ETag"] = archive.etag
-        headers["Accept-Ranges"] = "none" if archive.size is None else "bytes"
+        _validate(archive, headers)
         if no_cache:
             headers["Cache-Control"] = "no-store"
-        what = ranges.Representation(archive.size, headers["ETag"])
+        what = ranges.Representation(archive.size, archive.etag)
         choice = ranges.choose(what, sending.asked())
         status, start, length = sending.chosen(choice, archive.size, headers)
     except BaseException:
@@ -219,3 +236,11 @@ def answer(archive: Archive, name: str, *, no_cache: bool = False) -> Response:
         return Response(status=status, headers=headers)
     archive.limit(start, length)
     return Response(archive, status, headers, direct_passthrough=True)
+
+
+def _validate(archive: Archive, headers: Headers) -> None:
+    """How a client may compare and resume: what is packed might be packed otherwise elsewhere."""
+    if archive.size is None:
+        headers["ETag"], headers["Accept-Ranges"] = f"W/{archive.etag}", "none"
+    else:
+        headers["ETag"], headers["Accept-Ranges"] = archive.etag, "bytes"

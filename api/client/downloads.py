@@ -26,8 +26,9 @@ def download() -> Response:
     """Download a file.
 
     The ticket names it; `dst_dir` is the directory below which to look, `archive` asks for a
-    directory as a zip file (or as what `format` says: `zip` or `tar`), `no_cache` forbids caches to
-    keep it. Ranges and conditions follow RFC 9110; the entity tag is strong.
+    directory as a zip file (or as what `format` says: `zip`, `tar`, `zip-deflate` or `tar.gz`),
+    `no_cache` forbids caches to keep it. Ranges and conditions follow RFC 9110; the entity tag is
+    strong.
     """
     given = asking.query(_PARAMETERS)
     archive, no_cache = asking.boolean(given, "archive"), asking.boolean(given, "no_cache")

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from backends.archives.deflated import DeflatedZip, GzippedTar
 from backends.archives.pieces import Archive
 from backends.archives.plan import Plan
 from backends.archives.tars import Tar
@@ -11,22 +12,28 @@ from backends.archives.zips import StoredZip
 
 @dataclass(frozen=True, slots=True)
 class Format:
-    """One kind of archive; its name is also how its files end."""
+    """One kind of archive."""
 
     name: str
+    #: How names of its files end.
+    suffix: str
     content_type: str
     #: Of a directory descriptor and what is planned beneath it.
     make: Callable[[int, Plan], Archive]
     #: It can say that a file is another name of one that came before.
     hard_links: bool = False
-
-    @property
-    def suffix(self) -> str:
-        """How names of its files end."""
-        return f".{self.name}"
+    #: Making it takes a processor, and its length is not known before.
+    packs: bool = False
 
 
-ZIP = Format("zip", "application/zip", StoredZip)
-TAR = Format("tar", "application/x-tar", Tar, hard_links=True)
+ZIP = Format("zip", ".zip", "application/zip", StoredZip)
 #: By name.
-FORMATS = {found.name: found for found in (ZIP, TAR)}
+FORMATS = {
+    found.name: found
+    for found in (
+        ZIP,
+        Format("zip-deflate", ".zip", "application/zip", DeflatedZip, packs=True),
+        Format("tar", ".tar", "application/x-tar", Tar, hard_links=True),
+        Format("tar.gz", ".tar.gz", "application/gzip", GzippedTar, hard_links=True, packs=True),
+    )
+}

@@ -27,6 +27,8 @@ MEMORY_BYTES = 4 << 20
 #: Files of several names that are remembered at a time: some 20 MiB.
 HARD_LINKS_MAX = 100_000
 
+#: The length of a batch stands before it.
+_HEAD_BYTES = 4
 #: The bits of a mode that tell what an entry is.
 _KIND = 0o170000
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW
@@ -96,15 +98,21 @@ class Plan:
         """Take a batch; the order of batches is that of the archive."""
         data = self._encoder.encode(batch)
         self._digest.update(data)
-        self._spool.write(len(data).to_bytes(4, "little"))
+        self._spool.write(len(data).to_bytes(_HEAD_BYTES, "little"))
         self._spool.write(data)
         self.entries += len(batch.entries)
 
     def batches(self) -> Iterator[Batch]:
-        """All batches again, in order."""
-        self._spool.seek(0)
-        while head := self._spool.read(4):
-            yield self._decoder.decode(self._spool.read(int.from_bytes(head, "little")))
+        """All batches again, in order; several may be on their way at a time."""
+        at = 0
+        while True:
+            self._spool.seek(at)
+            head = self._spool.read(_HEAD_BYTES)
+            if not head:
+                return
+            length = int.from_bytes(head, "little")
+            at += _HEAD_BYTES + length
+            yield self._decoder.decode(self._spool.read(length))
 
     @property
     def tag(self) -> str:

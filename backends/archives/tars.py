@@ -9,7 +9,7 @@ bits, which would give such a file another's rights, are left out.
 
 from collections.abc import Iterator
 from contextlib import closing
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from itertools import chain
 from struct import Struct
 
@@ -47,7 +47,11 @@ class Tar:
     def __init__(self, top: int, plan: Plan) -> None:
         self._top = top
         self._plan = plan
-        self.size = len(_END) + sum(map(_length, groups(plan)))
+
+    @cached_property
+    def size(self) -> int:
+        """Its exact length in bytes; costs a pass over the plan."""
+        return len(_END) + sum(map(_length, groups(self._plan)))
 
     def pieces(self, start: int = 0) -> Iterator[Piece]:
         """See `pieces.Archive`; what is before `start` is not read."""
@@ -59,7 +63,8 @@ class Tar:
                 coming = chain((group,), coming)
                 break
             skip -= length
-        return cut(gathered(self._parts(coming)), skip, self.size - start)
+        parts = gathered(self._parts(coming))
+        return cut(parts, skip, self.size - start) if start else parts
 
     def _parts(self, found: Iterator[Group]) -> Iterator[Piece]:
         with closing(loaded(self._top, found)) as coming:

@@ -4,6 +4,7 @@ import io
 import os
 import random
 import tarfile
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -83,6 +84,52 @@ def test_what_is_no_format(tree: Folder) -> None:
         assert get(url + "&format=zip").headers["Content-Type"] == "application/zip"
     assert get(tree.download("dir/a") + "&format=tar").status_code == 400
     assert get(tree.download("dir/a") + "&archive=true&format=tar").content == b"a" * 1000
+
+
+PACKED = {"zip-deflate": "application/zip", "tar.gz": "application/gzip"}
+
+
+@pytest.mark.parametrize("form", PACKED)
+def test_what_is_packed_has_no_length(tree: Folder, tmp_path: Path, form: str) -> None:
+    url = tree.archive(["dir"], "mine.zip") + f"&format={form}"
+    answer = get(url, Range="bytes=10-")
+    assert answer.status_code == 200
+    assert answer.headers["Content-Type"] == PACKED[form]
+    assert answer.headers["Transfer-Encoding"] == "chunked"
+    assert answer.headers["Accept-Ranges"] == "none"
+    assert "Content-Length" not in answer.headers
+    assert len(answer.content) < 800_000
+    assert (
+        f'filename="mine.{form.removesuffix("-deflate")}"' in answer.headers["Content-Disposition"]
+    )
+    tag = answer.headers["ETag"]
+    assert tag.startswith("W/")
+    assert get(url, If_None_Match=tag).status_code == 304
+    assert get(url, If_Match=tag).status_code == 412  # a strong comparison of a weak tag
+    told = requests.head(url, timeout=20)
+    assert (told.status_code, told.headers["ETag"]) == (200, tag)
+    if form == "tar.gz":
+        assert "dir/sub/large" in unpacked(answer.content, tmp_path)
+    else:
+        with zipfile.ZipFile(io.BytesIO(answer.content)) as archive:
+            assert archive.testzip() is None
+            archive.extractall(tmp_path)  # noqa: S202 - our own
+    large = tree.path / "dir/sub/large"
+    assert (tmp_path / "dir/sub/large").read_bytes() == large.read_bytes()
+
+
+@pytest.mark.parametrize("form", ["zip", "tar", *PACKED])
+def test_a_change_on_the_way_ends_the_connection(tree: Folder, form: str) -> None:
+    """The answer had begun: neither a length nor a last chunk says that it is whole."""
+    names = [f"dir/f{number}" for number in range(40)]
+    for name in names:
+        tree.write(name, os.urandom(1 << 20))
+    with requests.get(tree.archive(["dir"]) + f"&format={form}", stream=True, timeout=60) as answer:
+        assert answer.status_code == 200
+        for name in names:
+            os.truncate(tree.path / name, 1 << 19)
+        with pytest.raises((requests.ConnectionError, requests.exceptions.ChunkedEncodingError)):
+            assert answer.content == b"nothing"
 
 
 def test_what_no_archive_can_hold(tree: Folder) -> None:

@@ -135,7 +135,7 @@ def test_a_folder_as_one_object(folder: Folder, tree: Path, form: str) -> None:
 
 
 @pytest.mark.usefixtures("worker")
-@pytest.mark.parametrize("form", ["zip", "tar"])
+@pytest.mark.parametrize("form", ["zip", "tar", "zip-deflate", "tar.gz"])
 def test_what_comes_down_goes_up(folder: Folder, tree: Path, form: str) -> None:
     """Our own archive of a folder is unpacked to the same folder."""
     subprocess.run(["cp", "-a", tree, folder.path / "dir"], check=True)

@@ -1,0 +1,147 @@
+"""The records of a zip (PKWARE APPNOTE 6.3.10): headers, data descriptors, central directory, end.
+
+Names are the bytes on disk, marked as UTF-8 where they are; times are kept to the second.
+"""
+
+import time
+from functools import lru_cache
+from struct import Struct
+
+from backends.archives.plan import Entry
+
+#: How content is sent: its method, and whether its checksum (and of packed content its size) stands
+#: in a data descriptor behind it, because it was not known before.
+STORED = 0
+DEFLATED = 8
+FOLLOWS = 0x40
+_METHOD = 0x3F
+
+_MAX_16 = 0xFFFF
+_MAX_32 = 0xFFFF_FFFF
+_UTF8 = 1 << 11
+_DESCRIPTOR_FOLLOWS = 1 << 3
+_MADE_ON_UNIX = 3 << 8 | 45
+_NEEDS = 20
+_NEEDS_ZIP64 = 45
+
+_LOCAL = Struct("<4s5H3L2H")
+_TIME_EXTRA = Struct("<2HBl")
+_ZIP64_LOCAL = Struct("<2H2Q")
+_ZIP64_CENTRAL = Struct("<2H3Q")
+_DESCRIPTOR = Struct("<4s3L")
+_DESCRIPTOR_64 = Struct("<4sL2Q")
+_CENTRAL = Struct("<4s6H3L5H2L")
+_END_64 = Struct("<4sQ2H2L4Q")
+_LOCATOR_64 = Struct("<4sLQL")
+_END = Struct("<4s4H2LH")
+#: Deflate makes what cannot be packed a little larger: from here on it might pass 32 bits.
+_WIDE_DEFLATED = 0xFF00_0000
+
+#: Checksum, bytes in the archive, and how they are sent.
+Sent = tuple[int, int, int]
+
+#: Of a local header without its name, and of what large entries have besides.
+LOCAL_BYTES = _LOCAL.size + _TIME_EXTRA.size
+WIDE_LOCAL_BYTES = _ZIP64_LOCAL.size
+#: Of an entry in the central directory without its name, and of what it has besides.
+CENTRAL_BYTES = _CENTRAL.size + _TIME_EXTRA.size
+WIDE_CENTRAL_BYTES = _ZIP64_CENTRAL.size
+
+
+def is_wide(entry: Entry, form: int) -> bool:
+    """An entry whose sizes need, or might need, more than 32 bits."""
+    return entry.size >= (_WIDE_DEFLATED if form == DEFLATED | FOLLOWS else _MAX_32)
+
+
+def is_far(offset: int) -> bool:
+    """A place in the archive that needs more than 32 bits."""
+    return offset >= _MAX_32
+
+
+def local(name: bytes, entry: Entry, sent: Sent) -> bytes:
+    """What stands before an entry's content."""
+    crc, packed, form = sent
+    clock, extra = _clock(entry.mtime_ns // 1_000_000_000)
+    needs, size = _NEEDS, entry.size
+    if form & FOLLOWS:
+        crc = 0
+        if form & DEFLATED:
+            packed = size = 0
+    if is_wide(entry, form):
+        extra += _ZIP64_LOCAL.pack(1, 16, size, packed)
+        needs, size, packed = _NEEDS_ZIP64, _MAX_32, _MAX_32
+    flags = _flags(name, form)
+    words = needs, flags, form & _METHOD
+    lengths = len(name), len(extra)
+    head = _LOCAL.pack(b"PK\x03\x04", *words, *clock, crc, packed, size, *lengths)
+    return head + name + extra
+
+
+def descriptor(entry: Entry, sent: Sent) -> bytes:
+    """What stands behind an entry's content."""
+    crc, packed, form = sent
+    if not form & FOLLOWS:
+        return b""
+    shape = _DESCRIPTOR_64 if is_wide(entry, form) else _DESCRIPTOR
+    return shape.pack(b"PK\x07\x08", crc, packed, entry.size)
+
+
+def descriptor_bytes(entry: Entry, form: int) -> int:
+    """How long that is."""
+    if not form & FOLLOWS:
+        return 0
+    return _DESCRIPTOR_64.size if is_wide(entry, form) else _DESCRIPTOR.size
+
+
+def central(name: bytes, entry: Entry, sent: Sent, offset: int) -> bytes:
+    """An entry in the central directory; its local header is at `offset`."""
+    crc, packed, form = sent
+    clock, extra = _clock(entry.mtime_ns // 1_000_000_000)
+    needs, size = _NEEDS, entry.size
+    if is_wide(entry, form) or is_far(offset):
+        extra += _ZIP64_CENTRAL.pack(1, 24, size, packed, offset)
+        needs, size, packed, offset = _NEEDS_ZIP64, _MAX_32, _MAX_32, _MAX_32
+    attributes = (entry.mode & 0xFFFF) << 16 | (0x10 if entry.is_directory else 0)
+    words = _MADE_ON_UNIX, needs, _flags(name, form), form & _METHOD, *clock
+    lengths = len(name), len(extra), 0, 0, 0
+    head = _CENTRAL.pack(b"PK\x01\x02", *words, crc, packed, size, *lengths, attributes, offset)
+    return head + name + extra
+
+
+def end(at: int, size: int, count: int) -> bytes:
+    """The end of an archive whose central directory, so many bytes and entries, begins at `at`."""
+    shown = min(count, _MAX_16)
+    last = _END.pack(b"PK\x05\x06", 0, 0, shown, shown, min(size, _MAX_32), min(at, _MAX_32), 0)
+    if max(at, size) < _MAX_32 and count < _MAX_16:
+        return last
+    made = _MADE_ON_UNIX, _NEEDS_ZIP64
+    record = _END_64.pack(b"PK\x06\x06", _END_64.size - 12, *made, 0, 0, count, count, size, at)
+    return record + _LOCATOR_64.pack(b"PK\x06\x07", 0, at + size, 1) + last
+
+
+def _flags(name: bytes, form: int) -> int:
+    flags = _DESCRIPTOR_FOLLOWS if form & FOLLOWS else 0
+    if name.isascii():
+        return flags
+    try:
+        name.decode("utf-8")
+    except UnicodeDecodeError:
+        return flags
+    return flags | _UTF8
+
+
+@lru_cache(maxsize=4096)
+def _clock(seconds: int) -> tuple[tuple[int, int], bytes]:
+    """A time as DOS words, and in the extended timestamp (Info-ZIP 0x5455): 32 bits since 1970."""
+    shown = max(min(seconds, 0x7FFF_FFFF), -0x8000_0000)
+    return _dos_time(seconds), _TIME_EXTRA.pack(0x5455, 5, 1, shown)
+
+
+def _dos_time(seconds: int) -> tuple[int, int]:
+    """Time and date words, in UTC, within what they can hold (1980 to 2107)."""
+    year, month, day, hour, minute, second = time.gmtime(seconds)[:6]
+    if year < 1980:  # noqa: PLR2004 - the first year of the format
+        return 0, 0x21
+    if year > 2107:  # noqa: PLR2004 - the last year of the format
+        return 0xBF7D, 0xFF9F
+    return hour << 11 | minute << 5 | second >> 1, (year - 1980) << 9 | month << 5 | day
