@@ -155,6 +155,8 @@ class Runner:
                 context.close()
             self._give_back(run, str(why))
             raise Ignore from why
+        except JobCancelled:
+            raise
         except Exception as error:  # noqa: BLE001 - whatever it is, it is the job's end
             raise self._fail(run, context, problem_of(error)) from None
         finally:
