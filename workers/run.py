@@ -72,7 +72,7 @@ class Run:
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
         self._teller: threading.Thread | None = None
-        self.throttle = Throttle()
+        self.throttle = Throttle(int(job.fields.get("share") or 0))
         self._entries_per_second = 0.0
         self.on_fault: Callable[[str, str], None] | None = None
         self.on_expect: Callable[[int | None, int | None], None] | None = None

@@ -1,6 +1,7 @@
 -- Shared by every script: names of keys, the clock, the lock queues, the ready queues.
 -- Layout (all below vf:):
---   job:<id>            hash    the record; `bandwidth` is the job's own bytes per second
+--   job:<id>            hash    the record; `bandwidth` is the job's own bytes per second,
+--                               `share` what its run began with
 --   log:<id>            list    what happened to it, as JSON, bounded
 --   ix:<index>          zset    ids by sequence number, for lists
 --   due                 zset    ids by the moment (ms) the reaper looks at them
@@ -225,6 +226,20 @@ local function settle(id, state, at, rings)
     end
   end
   for lane in pairs(lanes) do admit(lane, at, rings) end
+end
+
+-- What a run may move, in bytes per second or '': its share of the volume's, or the job's own limit
+-- where that is less.
+local function share(id, volume)
+  local budget = redis.call('HGET', P .. 'bandwidth', volume)
+  if budget then
+    local slots = P .. 'slots:' .. volume
+    local runs = redis.call('ZCARD', slots .. ':fast') + redis.call('ZCARD', slots .. ':bulk')
+    budget = string.format('%d', math.max(1, math.floor(budget / math.max(1, runs))))
+  end
+  local own = get(id, 'bandwidth')
+  if own and own ~= '' and (not budget or tonumber(own) < tonumber(budget)) then budget = own end
+  return budget or ''
 end
 
 local function holds(id, run)
