@@ -3,6 +3,7 @@
 import os
 
 from backends.places import Place, is_directory
+from backends.tree import Manifest as Record
 from backends.tree import Overlay, OverlayOptions, Trees, lay_over
 from core.errors import EntryExists, EntryNotFound, VFolderNotFound
 from workers.context import Context
@@ -79,8 +80,10 @@ class Publication:
         else:
             self._target.take(name, staged)
 
-    def lay_over(self, trees: Trees, manifest: Manifest, options: OverlayOptions) -> Overlay:
-        """Bring the staged tree over the live one."""
+    def lay_over(
+        self, trees: Trees, manifest: Manifest, record: Record, options: OverlayOptions
+    ) -> Overlay:
+        """Bring the staged tree, of a copy with this record, over the live one."""
         self._begin()
         manifest.mark("publish")
-        return lay_over(trees, control=self._run, manifest=manifest.record, options=options)
+        return lay_over(trees, control=self._run, manifest=record, options=options)

@@ -7,7 +7,7 @@ dies meanwhile.
 """
 
 import os
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from typing import Any
 
 from backends import layout, soft_quota
@@ -29,14 +29,18 @@ from backends.tree import (
 from core.errors import BackendFailed, NoSpace, QuotaExceeded, QuotaScopeExists
 from core.jobs import State
 from core.names import VFolderId, VFolderPath
+from core.telemetry import logger
 from core.transfers import TransferRequest
-from workers.assist import TREE, Hands
+from workers.anew import entered, forsake
 from workers.bulk import BulkCopy, exports_of
 from workers.clone import document
 from workers.context import Context, Outcome
+from workers.hands import TREE, Hands, HelperHangs
 from workers.manifest import Manifest
 from workers.publication import FILE, NEW, OVER, Publication, mode_of
 from workers.verifying import digest_of, verify_staged
+
+_log = logger(__name__)
 
 #: What an overlay displaces, in the staging.
 DISPLACED = "displaced"
@@ -69,8 +73,6 @@ class Transfer:
         self._bulk = BulkCopy(context, exports) if exports else None
         self._hands = Hands(context, request)
         self._top = "" if self._from.path.is_root else f"{self._from.path}/"
-        limit = self._run.job.fields.get("bandwidth")
-        self._run.throttle.set(bytes_per_second=int(limit) if limit else 0)
 
     def __call__(self) -> Outcome:
         """Do what is left to do of the transfer."""
@@ -83,7 +85,12 @@ class Transfer:
         publication = Publication(self._context, self._to, mode)
         if not publication.done(manifest):
             self._obey_on_error(publication)
-            self._transfer(mode, publication, manifest)
+            try:
+                self._transfer(mode, publication, manifest)
+            except HelperHangs as why:
+                _log.warning("staged tree left", reason=str(why))
+                forsake(manifest)
+                self._transfer(mode, publication, manifest)
         self.undo()
         return self._outcome(manifest)
 
@@ -98,7 +105,8 @@ class Transfer:
             self._hands.at(staging),
         ):
             self._run.phase("clean up")
-            self._hands.alone()
+            with suppress(HelperHangs):  # what is removed under him he writes in vain
+                self._hands.alone()
             remove_tree(parent, self._staging.name, control=self._run)
 
     def _make_scope(self) -> None:
@@ -144,8 +152,8 @@ class Transfer:
         with ExitStack() as held:
             source = held.enter_context(place.opened())
             staging = held.enter_context(self._context.room(self._root, self._staging))
-            held.enter_context(self._hands.at(staging))
-            staged = held.enter_context(self._context.room(self._root, self._staging / TREE))
+            tree, self._record = entered(held, staging, self._context, self._hands, manifest)
+            staged = held.enter_context(self._context.room(self._root, self._staging / tree))
             live = held.enter_context(self._to.opened()) if mode == OVER else None
             selection = self._selection(mode, live)
             if manifest.last("publish") is None:
@@ -157,17 +165,17 @@ class Transfer:
             elif mode == FILE:
                 publication.rename(self._from.path.name, staged, manifest)
             else:
-                publication.rename(TREE, staging, manifest)
+                publication.rename(tree, staging, manifest)
 
     def _stage(
         self, sides: tuple[int, int], selection: Selection | None, mode: str, manifest: Manifest
     ) -> dict[str, Any]:
         """Copy into staging and verify, by the method that fits; what was done."""
         if self._bulk is None or mode != NEW:
-            receipt = self._copy(sides, selection, manifest)
+            receipt = self._copy(sides, selection)
             if self._request.verify == "size":
                 verify_staged(self._context, sides, self._request, selection)
-            return self._facts(receipt, manifest)
+            return self._facts(receipt)
         facts = self._bulk(self._from.vfolder.directory, self._staging / TREE, manifest)
         if facts["errors"] and self._request.on_error == "stop":
             raise BackendFailed(
@@ -192,7 +200,7 @@ class Transfer:
             effort=self._context.effort,
         )
         with self._context.room(self._root, self._staging / DISPLACED) as displaced:
-            done = publication.lay_over(Trees(*sides, displaced), manifest, options)
+            done = publication.lay_over(Trees(*sides, displaced), manifest, self._record, options)
         manifest.mark("laid", moved=done.moved, dropped=done.dropped, failed=done.failed)
 
     def _selection(self, mode: str, live: int | None) -> Selection | None:
@@ -202,9 +210,7 @@ class Transfer:
         selection = selection_of(self._request, asked_ms, live)
         return selection if live is not None or selection.chooses else None
 
-    def _copy(
-        self, sides: tuple[int, int], selection: Selection | None, manifest: Manifest
-    ) -> Receipt:
+    def _copy(self, sides: tuple[int, int], selection: Selection | None) -> Receipt:
         digest = digest_of(self._request)
         options = CopyOptions(
             effort=self._context.effort,
@@ -212,12 +218,11 @@ class Transfer:
             verify=digest,
             selection=selection,
             root_attributes=selection is None or not selection.only,
+            waiting=self._hands.look,
         )
         self._run.on_expect = self._planned
         try:
-            receipt = copy_tree(
-                *sides, control=self._run, manifest=manifest.record, options=options
-            )
+            receipt = copy_tree(*sides, control=self._run, manifest=self._record, options=options)
         except (NoSpace, QuotaExceeded) as error:  # asked now: clean-up makes room
             raise blame(self._to.backend, self._to.vfolder.scope, error) from error
         finally:
@@ -244,11 +249,11 @@ class Transfer:
             return
         check_capacity(self._to.backend, size_bytes)
 
-    def _facts(self, receipt: Receipt, manifest: Manifest) -> dict[str, Any]:
-        for path, words in noted(manifest.record, Note.KEPT):
+    def _facts(self, receipt: Receipt) -> dict[str, Any]:
+        for path, words in noted(self._record, Note.KEPT):
             self._context.note(f"{self._top}{path}", words)
         seen = {
-            note.value: sum(1 for _ in noted(manifest.record, note))
+            note.value: sum(1 for _ in noted(self._record, note))
             for note in (Note.SAME, Note.KEPT, Note.EXTRA)
         }
         sure = receipt.complete and not DOUBTS & receipt.losses.keys()

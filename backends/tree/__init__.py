@@ -8,7 +8,8 @@ part does the inner loops where one was built (`fast`).
 """
 
 from backends.tree.compare import compare_trees
-from backends.tree.copy import CopyOptions, copy_tree
+from backends.tree.copy import copy_tree
+from backends.tree.copy_options import CopyOptions
 from backends.tree.difference import SUBSTANCE, Aspect, CompareOptions, Difference
 from backends.tree.effort import Effort
 from backends.tree.ledger import noted
@@ -18,6 +19,7 @@ from backends.tree.overlay_helper import OverlayOptions, Trees
 from backends.tree.receipt import Loss, Receipt
 from backends.tree.remove import Removal, RemoveOptions, remove_tree
 from backends.tree.rules import Filter, parse_rule
+from backends.tree.salvage import salvage
 from backends.tree.selection import Bounds, Chooser, Note, OnConflict, Selection
 from backends.tree.throttle import Throttle
 from backends.tree.usage import Usage, UsageOptions, measure_tree
@@ -56,5 +58,6 @@ __all__ = [
     "noted",
     "parse_rule",
     "remove_tree",
+    "salvage",
     "walk",
 ]

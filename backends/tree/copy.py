@@ -12,7 +12,6 @@ import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from itertools import islice
 
 from backends.tree.anchor import Anchor
@@ -21,16 +20,16 @@ from backends.tree.backlog import Sorter
 from backends.tree.channel import Message
 from backends.tree.checking import Checker
 from backends.tree.copy_helper import CopyWork
+from backends.tree.copy_options import DEFAULT_COPY, CopyOptions
 from backends.tree.copying import Copier
 from backends.tree.crew import Crew
-from backends.tree.effort import DEFAULT_EFFORT, Effort
 from backends.tree.feed import PartFeed
 from backends.tree.finishing import giving, link_groups, seals
 from backends.tree.ledger import SLOT_FINISH, SLOT_PLAN, Ledger
 from backends.tree.manifest import Manifest
 from backends.tree.plan import Part, Planner
 from backends.tree.receipt import EXAMPLES_MAX, Loss, Receipt
-from backends.tree.selection import Chooser, Note, Noted, Selection
+from backends.tree.selection import Chooser, Note, Noted
 from backends.tree.target import Target, probe_granularity
 from backends.tree.verification import Verification
 from core.control import Control, Counter
@@ -38,35 +37,6 @@ from core.errors import EntryExists
 
 #: How long to wait before asking again whether another node is done, in seconds.
 PAUSE_SECONDS = 0.1
-#: Least time between two syncs of the target while parts are being done, in seconds.
-CHECKPOINT_SECONDS = 15.0
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CopyOptions:
-    """How to copy. `durable=False` leaves bringing everything to disk to the caller.
-
-    Parts are synced and marked done at least `checkpoint_seconds` apart.
-
-    `verify` names a digest (`content.DIGESTS`): at the end both trees are read again and compared,
-    the target from disk where the system allows, and what differs counts as failed. When `digest`
-    names the same, it is taken of each file while that is read, kept in the manifest, and at the
-    end only the target is read again (`verification` tells what that proves).
-
-    Without `root_attributes` the target directory itself keeps its own. Without a `selection`
-    everything is taken. With `parts_only` it helps another node with the parts of its plan, if
-    there is one, and leaves the rest to it.
-    """
-
-    durable: bool = True
-    checkpoint_seconds: float = CHECKPOINT_SECONDS
-    verify: str | None = None
-    digest: str | None = None
-    root_attributes: bool = True
-    cross_mounts: bool = False
-    selection: Selection | None = None
-    parts_only: bool = False
-    effort: Effort = DEFAULT_EFFORT
 
 
 def copy_tree(
@@ -75,7 +45,7 @@ def copy_tree(
     *,
     control: Control,
     manifest: Manifest | None = None,
-    options: CopyOptions = CopyOptions(),
+    options: CopyOptions = DEFAULT_COPY,
 ) -> Receipt:
     """Copy everything below one directory into another; give what could not be kept.
 
@@ -162,10 +132,12 @@ class _Copy:
 
     def _pause(self) -> None:
         self._control.check()
+        if self._options.waiting is not None:
+            self._options.waiting()
         time.sleep(PAUSE_SECONDS)
 
     def _copy_parts(self, crew: Crew) -> None:
-        """Do the parts that are free until all are done, here or elsewhere."""
+        """Do the parts that are free, a helper once, others until all are done, wherever."""
         while not self._ledger.all_done:
             feed = PartFeed(
                 self._ledger,
@@ -179,6 +151,8 @@ class _Copy:
                 feed.finish()
             self._ledger.refresh()
             feed.tell_others()
+            if self._options.parts_only:  # what others have in hand is not waited for
+                return
             if not self._ledger.all_done:
                 self._pause()
 

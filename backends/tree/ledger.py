@@ -213,6 +213,10 @@ class Ledger:
             _, number, units = self._manifest.at(offset)
             yield Part(number, [_unit(*unit) for unit in units])
 
+    def done_parts(self) -> Iterator[Part]:
+        """Read the parts that are on disk."""
+        return (part for part in self.parts() if part.number in self._done)
+
     def free_parts(self) -> Iterator[Part]:
         """Take the parts that are not done and that no other node has, one after another."""
         for part in self.parts():

@@ -293,7 +293,9 @@ class Site:
 
     def story(self, job: Job) -> Callable[[], str]:
         """What is known of a job, for a test that fails."""
-        return lambda: f"{self.look(job).document()}\n{self.client.xrange(f'vf:log:{job.id}')}"
+        return lambda: (
+            f"{self.look(job).document()}\n{self.client.lrange(f'vf:log:{job.id}', 0, -1)}"
+        )
 
     # -- Faults ------------------------------------------------------------------------------------
     def fault(self) -> None:

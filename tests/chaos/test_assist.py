@@ -1,11 +1,19 @@
 """One transfer over two nodes: the other one helps, and is gone before anything is published."""
 
+import os
+from contextlib import suppress
+from pathlib import Path
+
+import psutil
+
+from backends import layout
 from core.jobs import Job, State
 from core.names import VFolderId
 from core.transfers import TransferRequest
 from tests.chaos.check import differences, leftovers
 from tests.chaos.site import VOLUME, Site
-from tests.support.node import wait_for
+from tests.support.node import gone, wait_for
+from workers.hands import TREE
 
 FILES = 3000
 #: Slow enough for the other node to come.
@@ -72,3 +80,90 @@ def test_cancelled_on_one_node_the_other_lets_go(two_nodes: Site) -> None:
         site.store.set_bandwidth(VOLUME, None)
     assert not site.backend.vfolder_path(target).exists()
     assert leftovers(site.volume) == []
+    assert not any("by a defect" in worker.output for worker in site.workers)
+
+
+def frozen(site: Site, helper: Job) -> list[psutil.Process]:
+    """The helper's process and those below it, stopped."""
+    run = site.process_of(helper)
+    everyone = [run, *run.children(recursive=True)]
+    for process in everyone:
+        process.suspend()
+    return everyone
+
+
+def woken(everyone: list[psutil.Process]) -> None:
+    for process in everyone:
+        with suppress(psutil.NoSuchProcess):
+            process.resume()
+
+
+def state_of(path: Path) -> dict[str, tuple[int, ...]]:
+    """All that a write would change: inode, size, times of content and of attributes."""
+    found = {}
+    for directory, names, files in os.walk(path):
+        for name in (".", *names, *files):
+            with suppress(FileNotFoundError):
+                status = os.lstat(os.path.join(directory, name))
+                facts = (status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
+                found[os.path.relpath(os.path.join(directory, name), path)] = facts
+    return found
+
+
+def test_a_helper_that_hangs_is_left_behind_and_writes_nothing_when_it_wakes(
+    two_nodes: Site,
+) -> None:
+    site = two_nodes
+    source, target = site.filled(FILES), site.vfolder()
+    site.store.set_bandwidth(VOLUME, BYTES_PER_SECOND)
+    try:
+        job = transfer(site, source, target)
+        helper = at_work(site, job)
+        stopped = frozen(site, site.look(helper))
+        held = [file for one in stopped for file in map(str, Path(f"/proc/{one.pid}/fd").iterdir())]
+        assert any(os.readlink(fd).startswith(str(site.volume)) for fd in held)
+    finally:
+        site.store.set_bandwidth(VOLUME, None)
+    staged = site.volume / layout.staging(target.scope, job.id) / TREE
+    shared: dict[str, tuple[int, ...]] = {}
+
+    def over() -> bool:
+        shared.update(state_of(staged))
+        return site.look(job).state.ended
+
+    try:
+        wait_for(over, 60, site.story(job))
+        ended = site.look(job)
+        assert ended.state is State.SUCCEEDED, ended.document()
+        assert not gone([one.pid for one in stopped]), "it hangs still"
+        published = site.backend.vfolder_path(target)
+        before = state_of(published)
+    finally:
+        woken(stopped)
+    assert site.wait_for_end(helper).state.ended
+    wait_for(lambda: gone([one.pid for one in stopped[1:]]))
+    assert state_of(published) == before, "nobody wrote to what was published"
+    assert ended.member("result")["files"] == FILES
+    assert differences(site.backend.vfolder_path(source), published) == ""
+    moved = sum(shared[name][0] == before[name][0] for name in shared)
+    assert moved > FILES // 10, "what was done was moved, not copied once more"
+    wait_for(lambda: leftovers(site.volume) == [])
+
+
+def test_a_transfer_is_cancelled_though_its_helper_hangs(two_nodes: Site) -> None:
+    site = two_nodes
+    source, target = site.filled(FILES), site.vfolder()
+    site.store.set_bandwidth(VOLUME, BYTES_PER_SECOND)
+    stopped: list[psutil.Process] = []
+    try:
+        job = transfer(site, source, target)
+        helper = at_work(site, job)
+        stopped = frozen(site, site.look(helper))
+        site.store.cancel(job.id)
+        assert site.wait_for_end(job).state is State.CANCELLED
+    finally:
+        site.store.set_bandwidth(VOLUME, None)
+        woken(stopped)
+    assert site.wait_for_end(helper).state.ended
+    assert not site.backend.vfolder_path(target).exists()
+    wait_for(lambda: leftovers(site.volume) == [])

@@ -28,7 +28,7 @@ from tests.support.loops import mounted
 from tests.support.node import gone, wait_for
 from tests.support.valkey import Valkey
 from tests.support.worker import running_worker
-from workers.assist import TREE
+from workers.hands import TREE
 
 MAKE = {"ext4": ["mkfs.ext4", "-q", "-F"], "xfs": ["mkfs.xfs", "-q"]}
 DISK_BYTES = 1024**3
