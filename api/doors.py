@@ -12,6 +12,7 @@ from flask import Flask, Response, current_app, g, request
 
 from api import encoding, metrics, problems
 from api.atlas import Atlas
+from api.budgets import Budgets
 from api.deadlines import Deadlines
 from api.dispatch import ask_broker
 from api.health import Ask, Health, Part
@@ -23,6 +24,7 @@ from backends.base import capabilities
 from backends.mounts import Mounts
 from backends.registry import Volumes
 from core import connections
+from core.bandwidth import BandwidthBook
 from core.calls import Calls
 from core.nodes import NodeBook
 from core.settings import Settings
@@ -96,6 +98,16 @@ class Door:
         """The uploads under way in the whole cluster."""
         client = connections.connect(self.settings, connections.Database.UPLOADS)
         return UploadStore(client, self.settings.storage_proxy.node_id)
+
+    @cached_property
+    def budgets(self) -> Budgets:
+        """What the volumes' streams may move."""
+        return Budgets(self.settings)
+
+    @cached_property
+    def bandwidth(self) -> BandwidthBook:
+        """What the volumes may move, as the store has it."""
+        return BandwidthBook(connections.connect(self.settings, connections.Database.JOBS))
 
     @cached_property
     def jobs(self) -> Jobs:

@@ -17,6 +17,7 @@ from redis import Redis, RedisError
 
 from backends.mounts import Mounts
 from core import connections
+from core.bandwidth import BandwidthBook
 from core.nodes import NodeBook
 from core.rooms import RoomBook
 from core.settings import Settings
@@ -68,6 +69,7 @@ class ClusterGauges(Collector):
         settings = settings_now()
         self._settings = settings_now
         self._jobs = connections.connect(settings, connections.Database.JOBS)
+        self._bandwidth = BandwidthBook(self._jobs)
         self._uploads = connections.connect(settings, connections.Database.UPLOADS)
         self._live = connections.connect(settings, connections.Database.LIVE)
 
@@ -77,6 +79,7 @@ class ClusterGauges(Collector):
         try:
             found = [*self._of_jobs(), *self._of_uploads(), *self._of_nodes()]
             found += [*self._of_rooms(), *self._of_quota(), *self._of_speed()]
+            found += self._of_bandwidth()
         except RedisError as error:
             _log.warning("store not read for metrics", reason=type(error).__name__)
             up.add_metric([], 0.0)
@@ -157,6 +160,16 @@ class ClusterGauges(Collector):
             for percent, count in above(self._jobs, volume).items():
                 family.add_metric([volume, str(percent)], count)
         yield family
+
+    def _of_bandwidth(self) -> list[Metric]:
+        budget = _gauge("vfolder_bandwidth_bytes_per_second", "A volume's budget.", "volume")
+        says = "Running jobs and streams of the client doors that share a volume's budget."
+        sharers = _gauge("vfolder_bandwidth_sharers", says, "volume", "kind")
+        for volume, share in self._bandwidth.look().items():
+            budget.add_metric([volume], share.bytes_per_second)
+            sharers.add_metric([volume, "jobs"], share.jobs)
+            sharers.add_metric([volume, "streams"], share.streams)
+        return [budget, sharers]
 
     def _of_speed(self) -> Iterator[Metric]:
         names = [*_SPEED.values()]

@@ -3,7 +3,8 @@
 gthread keeps a thread for every response until its last byte: 64 readers that stall, and the door
 is dead. Here the thread sends what the socket takes at once; the rest of a file goes to a few
 sender threads that wait for all sockets together (epoll(7)) and send with sendfile(2). A reader
-that stalls costs two descriptors, not a thread.
+that stalls costs two descriptors, not a thread; nor does one that waits for its turn in the budget
+of its volume (api/pacing.py).
 
 The base class is gunicorn's own (27.x, pinned): the application is wrapped so that gunicorn sends
 only the headers of a `FilePart`, and the places its result passes through are overridden.
@@ -19,10 +20,13 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import Future
+from functools import partial
 from typing import Any
 
+from api.alarms import Alarms
 from api.client.sending import FilePart
 from api.door_worker import DoorWorker
+from api.pacing import LOOK_SECONDS as BUDGET_LOOK_SECONDS
 
 #: tcp(7): how much unsent data makes a socket not writable (Linux 3.12).
 TCP_NOTSENT_LOWAT = 25
@@ -56,7 +60,7 @@ class Stream:
         self.part = part
         self.keepalive = keepalive
         self.moved = time.monotonic()
-        #: A sender has it in hand.
+        #: A sender has it in hand, or it waits for its turn.
         self.busy = False
         self._slice = FIRST_BYTES
         self._trusted_at = part.position + TRUSTED_BYTES
@@ -66,21 +70,30 @@ class Stream:
         """Bytes still to send."""
         return self.part.end - self.part.position
 
+    def wait(self) -> float:
+        """Seconds until the budget of its volume lets it send, not longer than that may change."""
+        return min(self.part.pace.wait(self.left), BUDGET_LOOK_SECONDS)
+
     def send(self) -> bool:
         """Send a slice, as much as the socket takes; true when nothing is left.
+
+        The turn that `wait` waited for is used up.
 
         Raises:
             OSError: the reader is gone, the file shrank, or the storage failed.
         """
-        wanted = min(self.left, self._slice)
+        pace = self.part.pace
+        wanted = min(pace.granted, self._slice)
         try:
             sent = os.sendfile(
                 self.conn.sock.fileno(), self.part.fileno(), self.part.position, wanted
             )
         except BlockingIOError:
+            pace.moved(0)
             return False
         if sent == 0 < wanted:
             raise ConnectionResetError("the file shrank while it was sent")
+        pace.moved(sent)
         self.part.position += sent
         self.moved = time.monotonic()
         if self._slice == TRUSTED_SLICE_BYTES:
@@ -101,7 +114,7 @@ class Stream:
         gunicorn closes the socket: closed here, it would count the connection as gone twice.
         """
         self.keepalive = False
-        self.part.position = self.part.end
+        self.part.abandon()
         try:
             self.conn.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
             self.conn.sock.shutdown(socket.SHUT_RDWR)
@@ -118,6 +131,7 @@ class Senders:
         self._lock = threading.Lock()
         self._streams: dict[int, Stream] = {}
         self._looked = time.monotonic()
+        self._turns = Alarms("turns")
         for number in range(SENDERS):
             threading.Thread(target=self._run, name=f"sender {number}", daemon=True).start()
 
@@ -140,6 +154,9 @@ class Senders:
             if stream is None or stream.busy:
                 return
             stream.busy = True
+        if (pause := stream.wait()) > 0:
+            self._turns.after(pause, partial(self._look_again, descriptor, stream))
+            return
         try:
             done = stream.send()
         except OSError:
@@ -149,6 +166,16 @@ class Senders:
             self._end(descriptor, stream, cut=False)
             return
         with self._lock:
+            stream.busy = False
+        self._poll.modify(descriptor, select.EPOLLOUT | select.EPOLLONESHOT)
+
+    def _look_again(self, descriptor: int, stream: Stream) -> None:
+        """On the thread of the alarms: it stays `busy` until its turn has come."""
+        if (pause := stream.wait()) > 0:
+            self._turns.after(pause, partial(self._look_again, descriptor, stream))
+            return
+        with self._lock:
+            stream.moved = time.monotonic()  # to wait for a turn is no silence
             stream.busy = False
         self._poll.modify(descriptor, select.EPOLLOUT | select.EPOLLONESHOT)
 
@@ -193,6 +220,7 @@ class OffloadWorker(DoorWorker):
     def load_wsgi(self) -> None:
         """Put ourselves between gunicorn and the application."""
         super().load_wsgi()
+        self.app.wsgi().extensions["vfolder.door"].budgets.start()
         inner = self.wsgi
 
         def application(environ: dict[str, Any], start_response: Any) -> Any:  # noqa: ANN401 - WSGI
@@ -228,7 +256,7 @@ class OffloadWorker(DoorWorker):
         conn.sock.settimeout(0)
         conn.sock.setsockopt(socket.IPPROTO_TCP, TCP_NOTSENT_LOWAT, UNSENT_BYTES)
         try:
-            done = stream.send()
+            done = stream.wait() == 0 and stream.send()
         except OSError:
             stream.abandon()
             done = True

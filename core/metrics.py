@@ -46,6 +46,11 @@ COPIED_ITEMS = Counter("vfolder_copied_items", "Files of ended copies.", ("volum
 STREAMED_BYTES = Counter(
     "vfolder_stream_bytes", "Bytes of downloads (out) and uploads (in).", ("direction",)
 )
+PACED_BYTES = Counter(
+    "vfolder_paced_bytes",
+    "Bytes of downloads (out) and uploads (in) that moved under a volume's budget.",
+    ("volume", "direction"),
+)
 STREAMS_OPEN = Gauge(
     "vfolder_streams_open", "Answers that are not through yet.", multiprocess_mode="livesum"
 )

@@ -20,6 +20,7 @@ from api.client.asking import Place
 from api.client.disposition import attachment
 from api.client.routes import blueprint
 from api.doors import current_door
+from api.pacing import Pace
 from backends.archives import plan
 from backends.archives.formats import FORMATS, ZIP, Format
 from backends.archives.pieces import Piece, cut
@@ -90,9 +91,11 @@ _REFUSALS = {
 class Archive:
     """An archive on its way out: the body of one answer, closed with everything it holds open."""
 
-    def __init__(self, top: int, sources: list[plan.Source], form: Format) -> None:
+    def __init__(self, top: int, sources: list[plan.Source], form: Format, pace: Pace) -> None:
         self.form = form
+        self._pace = pace
         with ExitStack() as stack:
+            stack.callback(pace.close)
             if form.packs:
                 _begin_packing()
                 stack.callback(_packing.release)
@@ -118,7 +121,7 @@ class Archive:
         try:
             for piece in self._pieces():
                 for part in (piece,) if isinstance(piece, bytes) else piece.read():
-                    yield part
+                    yield from self._pace.pieces(part)
                     metrics.STREAMED_BYTES.labels("out").inc(len(part))
         except StorageError as error:
             _log.warning("archive cut", error_code=error.error_code, detail=error.detail)
@@ -157,11 +160,12 @@ def download_archive() -> Response:
         ticket = asking.ticket(ArchiveTicket, given, door)
     except TicketError as error:
         raise _REFUSALS.get(error.reason, TicketRefused)(error.detail) from error
-    place = Place(door.volumes.get(ticket.volume), VFolderId.parse(ticket.virtual_folder_id))
+    backend, vfolder = door.volumes.get(ticket.volume), VFolderId.parse(ticket.virtual_folder_id)
+    place = Place(backend, vfolder, budget=door.budgets.of(ticket.volume))
     sources = [plan.Source(path, str(path) if path.parts else "") for path in _paths(ticket.files)]
     try:
         with place.opened() as top:
-            archive = Archive(top, sources, form)
+            archive = Archive(top, sources, form, place.pace())
     except PathEscape as error:
         raise InvalidParameters(error.detail) from error
     return answer(archive, _named(ticket.filename or DEFAULT_NAME + ZIP.suffix, form))
@@ -208,7 +212,7 @@ def _paths(files: list[str]) -> list[VFolderPath]:
 def directory(place: Place, path: VFolderPath, form: Format, *, no_cache: bool) -> Response:
     """A directory as an archive of its own name, entries relative to it."""
     with asking.hidden_escapes(), place.opened() as top:
-        archive = Archive(top, [plan.Source(path, "")], form)
+        archive = Archive(top, [plan.Source(path, "")], form, place.pace())
     return answer(archive, (path.name or DEFAULT_NAME) + form.suffix, no_cache=no_cache)
 
 

@@ -18,6 +18,7 @@ from werkzeug.wrappers import Response
 from api.client.gates import Gates
 from api.doors import Door, current_door
 from api.noting import note
+from api.pacing import Budget, Pace
 from backends import descriptors, paths
 from backends.base import Backend
 from core.errors import EntryNotFound, Forbidden, InvalidParameters, PathEscape, Unavailable
@@ -134,6 +135,12 @@ class Place:
     vfolder: VFolderId
     root: Path | None = None
     below: VFolderPath = _TOP
+    #: What the volume's streams may move; a root is on no volume.
+    budget: Budget | None = None
+
+    def pace(self) -> Pace:
+        """Turns for one stream from here."""
+        return Pace(self.budget)
 
     @contextmanager
     def opened(self) -> Iterator[int]:
@@ -164,7 +171,7 @@ def place(permission: DownloadTicket, door: Door) -> Place:
     backend = door.volumes.get(permission.volume)
     vfolder = VFolderId.parse(permission.vfid)
     if permission.unmanaged_path is None:
-        return Place(backend, vfolder)
+        return Place(backend, vfolder, budget=door.budgets.of(permission.volume))
     path = Path(permission.unmanaged_path)
     for root in map(Path, door.settings.vfolder.doors.unmanaged_roots):
         if ".." not in path.parts and path.is_relative_to(root):

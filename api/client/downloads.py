@@ -19,6 +19,8 @@ from core.names import VFolderPath
 from core.tickets import DownloadTicket
 
 _PARAMETERS = ("token", "dst_dir", "archive", "no_cache", "format")
+#: The hand-off header that nginx reads; beside it, it takes a rate.
+_NGINX_HEADER = "x-accel-redirect"
 
 
 @blueprint.route("/download", methods=["GET"], provide_automatic_options=False)
@@ -56,7 +58,7 @@ def _open(place: asking.Place, path: VFolderPath, *, or_directory: bool) -> send
             return None
         descriptor = paths.open_file(top, path)
     file = FileIO(descriptor)  # closes itself if the caller has given up waiting meanwhile
-    return sending.Sendable(file, path.name, os.fstat(descriptor))
+    return sending.Sendable(file, path.name, os.fstat(descriptor), place.pace())
 
 
 def _handed_off(door: Door, volume: str, path: VFolderPath, file: sending.Sendable) -> Response:
@@ -68,4 +70,7 @@ def _handed_off(door: Door, volume: str, path: VFolderPath, file: sending.Sendab
     below = PurePosixPath(doors.handoff_prefix, volume, true.relative_to(mount))
     headers = {**sending.SAFE_HEADERS, "Content-Disposition": attachment(path.name)}
     headers[doors.handoff_header] = quote(os.fsencode(below))
+    rate = door.budgets.of(volume).newcomer()
+    if rate is not None and doors.handoff_header.lower() == _NGINX_HEADER:
+        headers["X-Accel-Limit-Rate"] = str(rate)
     return Response(headers=headers, content_type="application/octet-stream")

@@ -5,11 +5,11 @@ take what it has read ahead and then fill our own buffer from its socket; for an
 chunked, another server) its public stream is read in pieces of the size it is fastest with.
 """
 
-import time
 from collections.abc import Callable
 from http import HTTPStatus
 from typing import Any, Protocol
 
+from api.pacing import Pace
 from core.errors import StorageError
 
 #: Our buffer: large enough that a system call costs nothing, small enough to stay in the cache.
@@ -20,6 +20,10 @@ STREAM_PIECE_BYTES = 256 * 1024
 READ_SILENCE_SECONDS = 60.0
 #: While nothing comes, somebody else who waits for the upload is looked for this often.
 TICK_SECONDS = 1.0
+#: Instead of a number of bytes: nothing came for a tick, or nothing was asked for, as what came
+#: before is more than the budget of the volume allows.
+SILENT = -1
+PACED = -2
 
 
 class BodyCut(StorageError):
@@ -46,11 +50,31 @@ class Body(Protocol):
     """A request body, once through."""
 
     def into(self, view: memoryview) -> int:
-        """Fill the start of `view`; bytes filled, 0 at the end, -1 when nothing came for a tick.
+        """Fill the start of `view`; bytes filled, 0 at the end, `SILENT` or `PACED` after a tick.
 
         Raises:
             BodyCut, SenderSilent: before its end.
         """
+
+
+class PacedBody:
+    """A body that is read no faster than the budget of its volume lets it come."""
+
+    def __init__(self, body: Body, pace: Pace) -> None:
+        self._body = body
+        self._pace = pace
+
+    def into(self, view: memoryview) -> int:
+        """As `Body.into`, once what came before is paid for."""
+        pace = self._pace
+        if not pace.limited:
+            return self._body.into(view)
+        if not pace.pay(TICK_SECONDS):
+            return PACED
+        got = self._body.into(view[: pace.piece(len(view))])
+        if got > 0:
+            pace.charge(got)
+        return got
 
 
 class _SocketBody:
@@ -60,7 +84,7 @@ class _SocketBody:
         self._sock = sock
         self._reader = reader
         self._ahead = ahead
-        self._heard = time.monotonic()
+        self._silent_ticks = 0
         sock.settimeout(TICK_SECONDS)
 
     def into(self, view: memoryview) -> int:
@@ -80,7 +104,7 @@ class _SocketBody:
             self._sock.settimeout(None)
             raise BodyCut("The connection ended before the body did; what came is kept.")
         self._reader.length -= got
-        self._heard = time.monotonic()
+        self._silent_ticks = 0
         return got
 
     def _from_ahead(self, view: memoryview) -> int:
@@ -90,10 +114,11 @@ class _SocketBody:
         return len(piece)
 
     def _silent(self) -> int:
-        if time.monotonic() - self._heard > READ_SILENCE_SECONDS:
+        self._silent_ticks += 1
+        if self._silent_ticks * TICK_SECONDS > READ_SILENCE_SECONDS:
             self._sock.settimeout(None)
             raise SenderSilent("Nothing came for too long; what came is kept.")
-        return -1
+        return SILENT
 
 
 class _StreamBody:

@@ -15,6 +15,7 @@ from werkzeug.exceptions import RequestedRangeNotSatisfiable
 
 from api.client import ranges
 from api.client.disposition import attachment
+from api.pacing import Pace
 from core import metrics
 
 #: Reads of this size where the server has no sendfile (TLS).
@@ -34,8 +35,10 @@ class FilePart:
     bytes of this one are missing (the file shrank while it was sent).
     """
 
-    def __init__(self, file: FileIO, start: int, length: int) -> None:
+    def __init__(self, file: FileIO, start: int, length: int, pace: Pace) -> None:
         self.file = file
+        #: Its turns in the budget of its volume; who does not `read` has to ask it.
+        self.pace = pace
         self.position = self._start = start
         self.end = start + length
         file.seek(start)
@@ -45,9 +48,12 @@ class FilePart:
         return self.file.fileno()
 
     def read(self, size: int = CHUNK_BYTES) -> bytes:
-        """The next bytes, none at the end; never more than a chunk."""
+        """The next bytes when it is their turn, none at the end; never more than a chunk."""
         wanted = min(max(size, CHUNK_BYTES), self.end - self.position)
-        data = os.pread(self.fileno(), wanted, self.position) if wanted > 0 else b""
+        if wanted <= 0:
+            return b""
+        data = os.pread(self.fileno(), self.pace.grant(wanted), self.position)
+        self.pace.moved(len(data))
         self.position += len(data)
         return data
 
@@ -55,6 +61,10 @@ class FilePart:
         """Told by socket.sendfile how far it came."""
         self.position = position
         return self.file.seek(position)
+
+    def abandon(self) -> None:
+        """Send no more; closing does not raise then."""
+        self.end = self.position
 
     def close(self) -> None:
         """Close the file.
@@ -65,6 +75,7 @@ class FilePart:
         if self.file.closed:
             return
         self.file.close()
+        self.pace.close()
         metrics.STREAMED_BYTES.labels("out").inc(self.position - self._start)
         if self.position < self.end:
             raise ConnectionResetError(errno.ECONNRESET, "the file shrank while it was sent")
@@ -77,6 +88,7 @@ class Sendable:
     file: FileIO
     name: str
     found: os.stat_result
+    pace: Pace
 
     @property
     def etag(self) -> str:
@@ -123,7 +135,7 @@ def answer(file: Sendable, *, no_cache: bool = False) -> Response:
     if status == 304 or request.method == "HEAD":  # noqa: PLR2004 - the number is the name
         file.file.close()
         return Response(status=status, headers=headers)
-    part = FilePart(file.file, start, length)
+    part = FilePart(file.file, start, length, file.pace)
     return Response(wrapped(part), status, headers, direct_passthrough=True)
 
 

@@ -8,7 +8,7 @@ from flask import Response, request
 
 from api.client import finishing, tus
 from api.client.hashing import CHECKSUMS
-from api.client.receiving import body_of, content_length
+from api.client.receiving import PacedBody, body_of, content_length
 from api.client.routes import blueprint
 from api.client.sessions import READ_WAIT_SECONDS, Session, opened, session
 from api.client.writing import Writer
@@ -126,7 +126,12 @@ def receive(writer: Writer, upload: Upload, checksum: tuple[str, bytes] | None) 
     announced = content_length(request.environ)
     if end is not None and announced is not None and writer.offset + announced > end:
         raise tus.TooLong(f"The upload ends at {end}; this body would end behind it.")
-    writer.write(body_of(request.environ), end, checksum, whole=upload.length)
+    pace = current_door().budgets.pace(upload.volume, "in")
+    try:
+        body = PacedBody(body_of(request.environ), pace)
+        writer.write(body, end, checksum, whole=upload.length)
+    finally:
+        pace.close()
 
 
 @tus.does("creation-defer-length")

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 
 from api.client import tus
 from api.client.hashing import Hashing
-from api.client.receiving import BUFFER_BYTES, Body
+from api.client.receiving import BUFFER_BYTES, SILENT, Body
 from backends import descriptors
 from backends.uploads import Staging
 from core import metrics
@@ -155,7 +155,7 @@ class Writer:
                 self._append(view[:got])
                 self._begin_writeback(WRITEBACK_BYTES)
             if now >= commit:
-                self._commit(flowing=got > 0, proved=hashing is None)
+                self._commit(flowing=got != SILENT, proved=hashing is None)
                 commit = now + COMMIT_SECONDS
 
     def _begin_writeback(self, least: int) -> None:

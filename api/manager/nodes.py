@@ -1,11 +1,13 @@
 """Nodes and volumes as operators steer them: who is alive, who drains, which volume rests."""
 
+from dataclasses import asdict
+
 from flask import Response
 
 from api.doors import current_door
 from api.encoding import answer, no_content
 from api.resources import Act, Answer, Resource
-from api.schemas.jobs import Bandwidth, BandwidthBody, NodeList
+from api.schemas.jobs import Bandwidth, BandwidthBody, BandwidthTold, NodeList
 from core.errors import NotFound, UnknownVolume
 
 blueprint = Resource("nodes", __name__, description="Machines that run jobs.")
@@ -85,14 +87,29 @@ def resume_volume(volume: str) -> Response:
 
 
 @blueprint.act(
+    "GET",
+    "/v1/volumes/<volume>/bandwidth",
+    Act(gives={200: Answer("The budget.", BandwidthTold)}, refuses=(UnknownVolume,)),
+)
+def get_bandwidth(volume: str) -> Response:
+    """Tell what a volume may move, and how many jobs and streams share it now."""
+    door = current_door()
+    door.reach.check_known(volume)
+    share = door.bandwidth.look().get(volume)
+    found = dict.fromkeys(BandwidthTold().fields) if share is None else asdict(share)
+    return answer(found)
+
+
+@blueprint.act(
     "PUT",
     "/v1/volumes/<volume>/bandwidth",
     Act(takes=BandwidthBody, gives={204: Answer("Set.")}, refuses=(UnknownVolume,)),
 )
 def set_bandwidth(body: Bandwidth, volume: str) -> Response:
-    """Limit what the running jobs of a volume move together; null lifts the limit.
+    """Limit what the running jobs and the client doors' streams of a volume move together.
 
-    Jobs follow at their next heartbeat, each with an equal share.
+    Each has an equal share: jobs follow at their next heartbeat, streams within two seconds. Null
+    lifts the limit.
     """
     door = current_door()
     door.reach.check_known(volume)

@@ -168,8 +168,19 @@ class Bandwidth:
     bytes_per_second: int | None
 
 
+class BandwidthTold(ma.Schema):
+    """What a volume may move, and who shares it now; all null when nothing limits."""
+
+    bytes_per_second = fields.Integer(allow_none=True)
+    jobs = fields.Integer(allow_none=True, metadata={"description": "Jobs that run."})
+    streams = fields.Integer(
+        allow_none=True,
+        metadata={"description": "Streams of the client doors, as told in the last seconds."},
+    )
+
+
 class BandwidthBody(Body):
-    """What the running jobs of a volume may move together."""
+    """What the running jobs and the streams of a volume may move together."""
 
     makes = Bandwidth
     bytes_per_second = fields.Integer(

@@ -183,7 +183,8 @@ class OwnTables(Table, frozen=True):
     jobs: JobsTable = field(default_factory=JobsTable)
     trash: TrashTable = field(default_factory=TrashTable)
     sweeps: SweepsTable = field(default_factory=SweepsTable)
-    #: `[vfolder.bandwidth]`: bytes a second that the jobs of a volume may move together.
+    #: `[vfolder.bandwidth]`: bytes a second that the jobs and streams of a volume may
+    #: move together.
     bandwidth: dict[str, int | str] = field(default_factory=dict)
     worker: WorkerTable = field(default_factory=WorkerTable)
     mounts: MountsTable = field(default_factory=MountsTable)

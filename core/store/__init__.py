@@ -192,7 +192,7 @@ class JobStore:
         self._ring(self._call("pause_volume", volume, "0" if resume else "1")[1:])
 
     def set_bandwidth(self, volume: str, bytes_per_second: int | None) -> None:
-        """How much the running jobs of a volume may move together, from their next beat on."""
+        """What the running jobs and the streams of a volume may move together, from now on."""
         if bytes_per_second is None:
             self.redis.hdel(PREFIX + "bandwidth", volume)
         else:

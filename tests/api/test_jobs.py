@@ -165,6 +165,20 @@ def test_pause_resume_and_retry(at_rest: Site) -> None:
     assert site.door.call("POST", f"/v1/jobs/{job}/pause").status_code == 409
 
 
+def test_the_budget_of_a_volume(site: Site) -> None:
+    path = "/v1/volumes/local/bandwidth"
+    none = {"bytes_per_second": None, "jobs": None, "streams": None}
+    assert site.door.call("GET", path).json() == none
+    assert site.door.call("PUT", path, {"bytes_per_second": 1000}).status_code == 204
+    told = site.door.call("GET", path).json()
+    assert told.pop("jobs") >= 0
+    assert told == {"bytes_per_second": 1000, "streams": 0}
+    assert site.door.call("PUT", path, {"bytes_per_second": 0}).status_code == 400
+    assert site.door.call("PUT", path, {"bytes_per_second": None}).status_code == 204
+    assert site.door.call("GET", path).json() == none
+    assert site.door.call("GET", "/v1/volumes/none/bandwidth").status_code == 400
+
+
 def test_forget(site: Site) -> None:
     key = {"Idempotency-Key": uuid4().hex}
     vfolder = site.folder()

@@ -5,6 +5,7 @@ from uuid import UUID
 
 import pytest
 
+from core.bandwidth import BandwidthBook, Share
 from core.errors import JobNotFound, KeyReused, Locked, NotCancellable
 from core.jobs import State
 from core.store import Ending
@@ -265,6 +266,23 @@ def test_the_budget_of_a_volume_is_shared_by_its_runs(desk: Desk) -> None:
     assert desk.store.heartbeat(one, "r1", LEASE_SECONDS) == (False, False, 1000)
     desk.store.set_bandwidth("v", None)
     assert desk.store.heartbeat(one, "r1", LEASE_SECONDS) == (False, False, None)
+
+
+def test_streams_have_their_shares_beside_the_runs(desk: Desk) -> None:
+    job, book = desk.usage(folder()), BandwidthBook(desk.store.redis)
+    desk.claim(job)
+    assert book.share("door 1", {"v": 3}) == {}, "no budget, nobody to share it with"
+    desk.store.set_bandwidth("v", 1000)
+    assert book.share("door 1", {"v": 3, "w": 1}) == {"v": Share(1000, jobs=1, streams=0)}
+    assert book.share("door 2", {"v": 1}) == {"v": Share(1000, jobs=1, streams=3)}
+    assert desk.store.heartbeat(job, "r1", LEASE_SECONDS) == (False, False, 200)
+    book.share("door 1", {})
+    assert book.look() == {"v": Share(1000, jobs=1, streams=1)}
+    assert desk.store.heartbeat(job, "r1", LEASE_SECONDS) == (False, False, 500)
+    told = desk.store.redis.hget("vf:streams:v", "door 2")
+    long_ago = int(str(told).split()[1]) - 60_000
+    desk.store.redis.hset("vf:streams:v", "door 2", f"1 {long_ago}")
+    assert book.look()["v"].streams == 0, "a door that fell silent has none"
 
 
 def test_what_holds_entries_back_stays_when_the_bandwidth_changes(desk: Desk) -> None:

@@ -10,6 +10,7 @@ import requests
 from prometheus_client.parser import text_string_to_metric_families
 
 from core.metrics import JOB_BUCKETS, REQUEST_BUCKETS
+from core.store import JobStore
 from tests.support.doors import AUTH, running_door, settings_in
 from tests.support.node import wait_for
 from tests.support.valkey import Valkey
@@ -94,8 +95,11 @@ def test_counters_equal_the_requests_sent(tmp_path: Path, valkey: Valkey) -> Non
         assert all(set(labels) == LABELS | {"le"} for _, labels, _ in seconds)
 
 
+@pytest.mark.usefixtures("redis_client")  # empties the store
 def test_what_is_read_from_store_and_volumes(tmp_path: Path, valkey: Valkey) -> None:
     settings = settings_in(tmp_path, valkey.url)
+    with valkey.client(1) as client:
+        JobStore(client, lambda _: None).set_bandwidth("metered", 1000)
     with running_door("internal", settings) as internal:
 
         def values() -> dict[str, float]:
@@ -108,7 +112,9 @@ def test_what_is_read_from_store_and_volumes(tmp_path: Path, valkey: Valkey) -> 
         assert found["vfolder_volume_uplocal"] == 1
         assert found["vfolder_volume_probe_secondslocal"] < 5
         assert found["vfolder_store_up"] == 1
-        assert found["vfolder_jobs_waiting"] >= 0
+        assert found["vfolder_jobs_waiting"] == 0
+        assert found["vfolder_bandwidth_bytes_per_secondmetered"] == 1000
+        assert found["vfolder_bandwidth_sharersjobsmetered"] == 0
         assert found["vfolder_lease_age_seconds"] == 0, "nothing runs"
         assert "vfolder_queue_oldest_seconds" not in found, "nothing waits, so there is no age"
     assert JOB_BUCKETS[0] == 1

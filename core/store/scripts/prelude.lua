@@ -12,13 +12,16 @@
 --   limits              hash    '<v>:<l>' -> slots
 --   on:<node>           set     jobs that a node runs
 --   paused              set     volumes at rest
---   bandwidth           hash    volume -> bytes per second that its jobs share
+--   bandwidth           hash    volume -> bytes per second that its jobs and streams share
+--   streams:<v>         hash    process of a door -> '<streams> <moment (ms)>', soon forgotten
 --   ended:<short|long>  zset    ids by the moment they ended, by how long they are kept
 --   deadlines           zset    ids by the moment (ms) they must have ended
 --   outbox              zset    ended ids whose end was not told yet, in the order they ended
 --   live                channel '<id> <version> <state>' at every change
 local P = 'vf:'
 local LOG_MAX = 200
+-- A process of a door that told nothing for so long has no streams.
+local STREAMS_SILENT_MS = 5000
 
 local function now()
   local t = redis.call('TIME')
@@ -103,6 +106,21 @@ local function blocker(id)
     end
   end
   return nil
+end
+
+-- Bandwidth: a running job has one share of its volume's budget, and so has a stream of a door.
+local function runs_of(volume)
+  local slots = P .. 'slots:' .. volume
+  return redis.call('ZCARD', slots .. ':fast') + redis.call('ZCARD', slots .. ':bulk')
+end
+
+local function streams_of(volume, at)
+  local streams = 0
+  for _, told in ipairs(redis.call('HVALS', P .. 'streams:' .. volume)) do
+    local count, moment = told:match('^(%d+) (%d+)$')
+    if at - tonumber(moment) < STREAMS_SILENT_MS then streams = streams + tonumber(count) end
+  end
+  return streams
 end
 
 -- Ready queues ------------------------------------------------------------------------------------
@@ -233,9 +251,8 @@ end
 local function share(id, volume)
   local budget = redis.call('HGET', P .. 'bandwidth', volume)
   if budget then
-    local slots = P .. 'slots:' .. volume
-    local runs = redis.call('ZCARD', slots .. ':fast') + redis.call('ZCARD', slots .. ':bulk')
-    budget = string.format('%d', math.max(1, math.floor(budget / math.max(1, runs))))
+    local sharers = math.max(1, runs_of(volume) + streams_of(volume, now()))
+    budget = string.format('%d', math.max(1, math.floor(budget / sharers)))
   end
   local own = get(id, 'bandwidth')
   if own and own ~= '' and (not budget or tonumber(own) < tonumber(budget)) then budget = own end
