@@ -37,6 +37,8 @@ _NUMBERS = {
     "critical": logging.CRITICAL,
 }
 _LEVEL = logging.INFO
+#: What each of our lines goes through: one list, changed in place, for loggers keep the one they saw.
+_CHAIN: list[Processor] = []
 
 
 def configure(component: str, level: str = DEFAULT_LEVEL) -> None:
@@ -57,8 +59,9 @@ def configure(component: str, level: str = DEFAULT_LEVEL) -> None:
         _mask,
     ]
     terminal = sys.stderr.isatty()
+    _CHAIN[:] = [_at_level, *shared, *_renderers(terminal=terminal)]
     structlog.configure(
-        processors=[_at_level, *shared, *_renderers(terminal=terminal)],
+        processors=_CHAIN,
         wrapper_class=structlog.make_filtering_bound_logger(logging.DEBUG),
         logger_factory=structlog.WriteLoggerFactory(sys.stderr) if terminal else _Line,
         cache_logger_on_first_use=True,

@@ -2,6 +2,8 @@
 
 import json
 import re
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -14,6 +16,17 @@ from tests.support.worker import running_worker
 
 PRIVATE = "my-private-name"
 CONFIG = ROOT / "deploy" / "logs" / "config.alloy"
+
+
+AGAIN = """
+from core import telemetry
+telemetry.configure("worker")
+known = telemetry.logger("known")
+known.info("first")
+telemetry.configure("manager", "WARNING")
+known.info("dropped")
+known.warning("second")
+"""
 
 
 def lines(path: Path) -> list[dict[str, Any]]:
@@ -65,3 +78,14 @@ def test_lines_say_what_they_are_about(tmp_path: Path, valkey: Valkey) -> None:
         text = (tmp_path / f"{name}.log").read_text()
         for hidden in (PRIVATE, SECRET, TICKET_SECRET, token, valkey.password):
             assert hidden not in text, name
+
+
+def test_loggers_follow_a_second_configuration() -> None:
+    ended = subprocess.run(
+        [sys.executable, "-c", AGAIN], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    said = [json.loads(line) for line in ended.stderr.splitlines()]
+    assert [(line["event"], line["component"]) for line in said] == [
+        ("first", "worker"),
+        ("second", "manager"),
+    ]
