@@ -16,8 +16,8 @@ from tests.support.node import gone, wait_for
 from workers.hands import TREE
 
 FILES = 3000
-#: Slow enough for the other node to come.
-BYTES_PER_SECOND = 1_500_000
+#: Slow enough for the other node to come, on a busy machine too: lifted once it has.
+BYTES_PER_SECOND = 300_000
 
 
 def transfer(site: Site, source: VFolderId, target: VFolderId) -> Job:
