@@ -37,7 +37,7 @@ _NUMBERS = {
     "critical": logging.CRITICAL,
 }
 _LEVEL = logging.INFO
-#: What each of our lines goes through: one list, changed in place, for loggers keep the one they saw.
+#: What each of our lines goes through: one list, changed in place, as loggers keep it.
 _CHAIN: list[Processor] = []
 
 

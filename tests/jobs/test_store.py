@@ -285,6 +285,15 @@ def test_streams_have_their_shares_beside_the_runs(desk: Desk) -> None:
     assert book.look()["v"].streams == 0, "a door that fell silent has none"
 
 
+def test_a_run_keeps_to_its_share_from_its_first_byte(desk: Desk) -> None:
+    desk.store.set_bandwidth("v", 1000)
+    job = desk.usage(folder())
+    assert desk.claim(job) == "ok"
+    run = Run(desk.store, desk.store.get(job.id), LEASE_SECONDS, name="r1")
+    assert run.throttle.limits[0] == 1000
+    run.close()
+
+
 def test_what_holds_entries_back_stays_when_the_bandwidth_changes(desk: Desk) -> None:
     job = desk.usage(folder())
     assert desk.claim(job) == "ok"
