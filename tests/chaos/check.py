@@ -58,8 +58,11 @@ def differences(one: Path, two: Path) -> str:
     return done.stdout
 
 
-def leftovers(volume: Path) -> list[Path]:
-    """What lies in our own rooms, but for reports: these stay as long as their jobs' records."""
+def leftovers(volume: Path, job: str = "") -> list[Path]:
+    """What lies in our own rooms, but for reports: these stay as long as their jobs' records.
+
+    Of one job only, where many tests share a volume: what one kills may wait for the sweep.
+    """
     rooms = (layout.STAGING, layout.TRASH, layout.JOBS)
     found = [path for room in rooms for path in volume.glob(f"*/{layout.HIDDEN}/{room}/*")]
-    return [path for path in found if path.suffix != layout.REPORT_SUFFIX]
+    return [path for path in found if path.suffix != layout.REPORT_SUFFIX and job in path.name]

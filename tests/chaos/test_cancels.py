@@ -3,7 +3,7 @@
 import pytest
 
 from core.errors import NotCancellable
-from core.jobs import State
+from core.jobs import Job, State
 from core.names import VFolderId
 from tests.chaos.check import differences, leftovers
 from tests.chaos.site import Site
@@ -25,9 +25,9 @@ PHASES = {
 }
 
 
-def absent(site: Site, target: VFolderId) -> None:
+def absent(site: Site, job: Job, target: VFolderId) -> None:
     assert not site.backend.vfolder_path(target).exists()
-    wait_for(lambda: not leftovers(site.volume), told=f"left: {leftovers(site.volume)}")
+    wait_for(lambda: not leftovers(site.volume, job.id))
 
 
 @pytest.mark.parametrize("caught", PHASES)
@@ -43,7 +43,7 @@ def test_a_cancelled_clone_never_was(brittle: tuple[Site, BrittleFS], caught: st
     site.wait_for_state(job, State.CANCELLING)
     volume.heal()
     assert site.wait_for_end(job).state is State.CANCELLED
-    absent(site, target)
+    absent(site, job, target)
     with pytest.raises(NotCancellable):
         site.store.cancel(site.wait_for_end(site.clone(source, target)).id)
 
@@ -60,7 +60,7 @@ def test_a_clone_cancelled_while_it_verifies_never_was(brittle: tuple[Site, Brit
     site.store.cancel(job.id)
     volume.heal()
     assert site.wait_for_end(job).state is State.CANCELLED
-    absent(site, target)
+    absent(site, job, target)
 
 
 def test_a_clone_past_its_point_of_no_return_is_not_cancelled(
@@ -95,7 +95,7 @@ def test_a_cancel_outlives_the_process_that_should_obey_it(
     volume.heal()
     found = site.wait_for_end(job)
     assert (found.state, found.losses) == (State.CANCELLED, 1)
-    absent(site, target)
+    absent(site, job, target)
 
 
 def test_a_delete_waits_for_the_clone_of_its_vfolder(brittle: tuple[Site, BrittleFS]) -> None:

@@ -28,7 +28,7 @@ def ended_well(site: Site, job: Job) -> Job:
     found = site.wait_for_end(job)
     assert found.state is State.SUCCEEDED, found.document()
     assert violations(site.volume, {job.id: ITEMS}) == []
-    wait_for(lambda: not [path for path in leftovers(site.volume) if job.id in path.name])
+    wait_for(lambda: not leftovers(site.volume, job.id))
     return found
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from core.jobs import State
+from core.jobs import Job, State
 from core.names import VFolderId
 from tests.chaos.check import differences, leftovers, violations
 from tests.chaos.site import VOLUME, Setup, Site
@@ -23,10 +23,10 @@ STAGED = "*/staging/*"
 SMALL_BYTES = 8 * 1024**2
 
 
-def absent(site: Site, target: VFolderId) -> None:
+def absent(site: Site, job: Job, target: VFolderId) -> None:
     """The target never existed, and nothing of the job is left."""
     assert not site.backend.vfolder_path(target).exists()
-    wait_for(lambda: not leftovers(site.volume), told=f"left: {leftovers(site.volume)}")
+    wait_for(lambda: not leftovers(site.volume, job.id))
 
 
 def equal(site: Site, source: VFolderId, target: VFolderId) -> None:
@@ -53,7 +53,7 @@ def test_a_clone_that_cannot_write_fails_and_leaves_nothing(
     assert job.state is State.FAILED, job.document()
     assert job.member("error")["error_code"] == code, job.member("error")
     assert str(volume.path) not in str(job.document())
-    absent(site, target)
+    absent(site, job, target)
     volume.heal()
     assert site.wait_for_end(site.clone(source, target)).state is State.SUCCEEDED
     equal(site, source, target)
@@ -69,7 +69,7 @@ def test_a_source_that_cannot_be_read_makes_no_target(
     job = site.wait_for_end(site.clone(source, target))
     assert job.state is State.FAILED, job.document()
     assert job.member("error")["error_code"] == "storage-proxy_request_unreachable"
-    absent(site, target)
+    absent(site, job, target)
 
 
 @pytest.mark.parametrize(("op", "path"), [("mkdir", "*"), ("create", "*"), ("rename", STAGED)])
@@ -82,7 +82,7 @@ def test_a_volume_that_changes_no_names_fails_the_clone(
     job = site.wait_for_end(site.clone(source, target))
     assert job.state is State.FAILED, job.document()
     volume.heal()
-    absent(site, target)
+    absent(site, job, target)
 
 
 def test_a_delete_that_cannot_remove_everything_is_partial(brittle: tuple[Site, BrittleFS]) -> None:
@@ -120,7 +120,7 @@ def test_a_disk_that_fills_up_while_a_clone_writes(tmp_path: Path, valkey_alone:
             job = site.wait_for_end(site.clone(source, target))
             assert job.state is State.FAILED, job.document()
             assert job.member("error")["error_code"] == "storage_create_unavailable"
-            absent(site, target)
+            absent(site, job, target)
             (site.backend.vfolder_path(source) / "large").unlink()
             job = site.wait_for_end(site.clone(source, target))
             assert job.state is State.SUCCEEDED, job.document()

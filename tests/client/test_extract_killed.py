@@ -1,5 +1,6 @@
 """A worker dies while it unpacks an upload: the next one unpacks it as if nothing had been."""
 
+import contextlib
 import io
 import signal
 import tarfile
@@ -9,7 +10,7 @@ import psutil
 import pytest
 
 from core.settings import load
-from tests.client.conftest import make_door
+from tests.client.conftest import ClientDoor, make_door
 from tests.client.test_extract import JOBS, ended, left, send
 from tests.support.node import wait_for
 from tests.support.valkey import Valkey
@@ -21,7 +22,14 @@ MANY = 3_000
 @pytest.mark.slow
 def test_a_worker_killed_in_the_middle(valkey: Valkey, tmp_path: Path) -> None:
     door = make_door(tmp_path, valkey, JOBS)
-    door.start()
+    with contextlib.ExitStack() as after:
+        after.callback(door.store._client.close)
+        after.callback(door.stop)
+        door.start()
+        _unpacked_after_a_kill(door, tmp_path)
+
+
+def _unpacked_after_a_kill(door: ClientDoor, tmp_path: Path) -> None:
     folder = door.vfolder()
     path = tmp_path / "many.tar"
     with tarfile.open(path, "w") as archive:
@@ -43,5 +51,3 @@ def test_a_worker_killed_in_the_middle(valkey: Valkey, tmp_path: Path) -> None:
     assert len(files) == MANY
     assert all(file.read_bytes() == bytes([int(file.name) % 256]) * 20_000 for file in files)
     assert left(folder) == []
-    door.stop()
-    door.store._client.close()

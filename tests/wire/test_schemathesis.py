@@ -4,15 +4,17 @@ import os
 import re
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from core.settings import Settings
-from tests.support.doors import SECRET, RunningDoor
+from tests.support.doors import SECRET, RunningDoor, running_door, settings_in
 from tests.support.node import ROOT
 from tests.support.schemathesis_hooks import VFID_VARIABLE
 from tests.support.trees import snapshot
+from tests.support.valkey import running_valkey
 
 CASES_MIN = 2000
 #: A document cannot know what exists and what is full: those refusals are right answers.
@@ -21,7 +23,25 @@ CONFIG = """
 positive_data_acceptance.expected-statuses = [
   "2xx", "304", "400", "404", "409", "422", "507"
 ]
+
+# The events of a job that waits have no end.
+[[operations]]
+include-path = "/v1/jobs/{job_id}/events"
+request-timeout = 1.0
 """
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Iterator[Settings]:
+    """A store of its own: what is asked of it here stays, such as bandwidths of one byte."""
+    with running_valkey(tmp_path / "valkey") as valkey:
+        yield settings_in(tmp_path, valkey.url)
+
+
+@pytest.fixture
+def manager(settings: Settings) -> Iterator[RunningDoor]:
+    with running_door("manager", settings) as door:
+        yield door
 
 
 @pytest.mark.slow
