@@ -147,7 +147,7 @@ def test_a_helper_that_hangs_is_left_behind_and_writes_nothing_when_it_wakes(
     assert differences(site.backend.vfolder_path(source), published) == ""
     moved = sum(shared[name][0] == before[name][0] for name in shared)
     assert moved > FILES // 10, "what was done was moved, not copied once more"
-    wait_for(lambda: leftovers(site.volume) == [])
+    wait_for(lambda: not leftovers(site.volume, job.id))
 
 
 def test_a_transfer_is_cancelled_though_its_helper_hangs(two_nodes: Site) -> None:
@@ -166,4 +166,4 @@ def test_a_transfer_is_cancelled_though_its_helper_hangs(two_nodes: Site) -> Non
         woken(stopped)
     assert site.wait_for_end(helper).state.ended
     assert not site.backend.vfolder_path(target).exists()
-    wait_for(lambda: leftovers(site.volume) == [])
+    wait_for(lambda: not leftovers(site.volume, job.id))
