@@ -20,9 +20,9 @@ from api.jobs import Jobs
 from api.live import Live
 from api.plans import Planner
 from api.reach import Reach
-from backends.base import capabilities
 from backends.mounts import Mounts
 from backends.registry import Volumes
+from backends.skills import capabilities
 from core import connections
 from core.bandwidth import BandwidthBook
 from core.calls import Calls
@@ -61,10 +61,15 @@ class Door:
     def volume_list(self) -> bytes:
         """The answer of `/volumes`: this node's, then what other nodes serve now."""
         elsewhere = self.reach.atlas.volumes()
-        key = orjson.dumps(elsewhere)
+        proved = {name: look.volume for name, look in self.mounts.looks().items()}
+        skills = {name: one.capabilities for name, one in proved.items() if one.proven}
+        key = orjson.dumps([elsewhere, skills])
         known = self._listed.get(key)
         if known is None:
-            own = self._own_volumes
+            own = {
+                name: volume | ({"capabilities": skills[name]} if name in skills else {})
+                for name, volume in self._own_volumes.items()
+            }
             others = [found for name, found in sorted(elsewhere.items()) if name not in own]
             known = encoding.dumps({"volumes": [*own.values(), *others]})
             self._listed = {key: known}

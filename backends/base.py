@@ -14,7 +14,6 @@ from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
-from functools import cache
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Protocol, runtime_checkable
 
@@ -114,6 +113,10 @@ class Backend(ABC):
 
     def lacking(self) -> frozenset[str]:
         """Capabilities that the class has and this volume was not found to have; asked now."""
+        return frozenset()
+
+    def proved(self) -> frozenset[str]:
+        """Capabilities that no class has by itself, found by the last `probe`; asks nothing."""
         return frozenset()
 
     @abstractmethod
@@ -271,28 +274,3 @@ class HasFastCapacity(Protocol):
 
     def array_capacity(self) -> Capacity:
         """The array's own figures."""
-
-
-#: The capability words (the wire's, and ours) and the protocol of each.
-CAPABILITIES: dict[str, type] = {
-    "quota": HasQuota,
-    "metric": HasMetric,
-    "fast-fs-size": HasFastCapacity,
-    "fast-size": HasFastUsage,
-    "snapshot": HasSnapshots,
-}
-
-
-def capabilities(backend: Backend) -> list[str]:
-    """Name the skills of a backend: `vfolder`, which all have, and each protocol it implements.
-
-    What the storage system could do, but was not found to do here, is left out.
-    """
-    lacking = backend.lacking()
-    return [name for name in _skills(type(backend)) if name not in lacking]
-
-
-@cache
-def _skills(kind: type[Backend]) -> tuple[str, ...]:
-    """Asking a protocol of a class is slow, and a class does not change."""
-    return ("vfolder", *sorted(n for n, skill in CAPABILITIES.items() if issubclass(kind, skill)))

@@ -8,8 +8,8 @@ import threading
 import time
 from dataclasses import dataclass
 
-from backends.base import capabilities
 from backends.registry import Volumes
+from backends.skills import capabilities
 from core.errors import ConfigurationError, StorageError
 from core.nodes import NodeVolume
 from core.settings import Settings

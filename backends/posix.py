@@ -5,7 +5,6 @@ and limit are unknown (null), which clients read as «no quota here».
 """
 
 import errno
-import fcntl
 import os
 import shutil
 from collections.abc import Iterator
@@ -22,6 +21,7 @@ from backends.base import (
     HardwareStatus,
     QuotaUsage,
 )
+from backends.sharing import shares_blocks
 from core.errors import (
     BackendFailed,
     InvalidParameters,
@@ -33,9 +33,6 @@ from core.errors import (
 )
 from core.names import QuotaScope, VFolderId
 
-#: ioctl_ficlonerange(2): share all blocks of another file.
-FICLONE = 0x40049409
-HIDDEN_FILE_MODE = 0o600
 _STILL_HOLDS = "Quota scope {} still holds vfolders or trash."
 
 
@@ -46,6 +43,8 @@ class PosixBackend(Backend):
 
     #: What holds limits for us; None where the storage system does, or nobody (outside a service).
     soft: soft_quota.SoftQuota | None = None
+    #: The file system that was asked last whether files share blocks, and its answer.
+    _shares: tuple[str, bool] | None = None
 
     @contextmanager
     def root(self) -> Iterator[int]:
@@ -66,17 +65,21 @@ class PosixBackend(Backend):
             os.close(descriptor)
 
     def probe(self) -> str:
-        """See `Backend.probe`: the directory opens, and lists; its fsid is the id."""
+        """See `Backend.probe`: the directory opens, and lists; its fsid is the id.
+
+        Whether files share blocks is found out, too.
+        """
         with self.root() as root:
             try:
                 with os.scandir(root) as entries:
                     next(entries, None)
-                found = os.fstatvfs(root)
+                fsid = f"{os.fstatvfs(root).f_fsid:x}"
             except OSError as error:
                 raise BackendFailed(
                     f"Volume {self.mount.volume} does not answer: {os.strerror(error.errno or 0)}.",
                 ) from error
-        return f"{found.f_fsid:x}"
+            self._prove_sharing(root, fsid)
+        return fsid
 
     def capacity(self) -> Capacity:
         """See `Backend.capacity`: statvfs of the mount, counted as df does.
@@ -93,20 +96,17 @@ class PosixBackend(Backend):
     def reflinks(self) -> bool:
         """Whether files can share blocks here (FICLONE); tried with two nameless files."""
         with self.root() as root:
-            try:
-                one = os.open(".", os.O_TMPFILE | os.O_RDWR, HIDDEN_FILE_MODE, dir_fd=root)
-                other = os.open(".", os.O_TMPFILE | os.O_RDWR, HIDDEN_FILE_MODE, dir_fd=root)
-            except OSError:
-                return False
-        try:
-            os.write(one, b"\0" * os.sysconf("SC_PAGE_SIZE"))
-            fcntl.ioctl(other, FICLONE, one)
-        except OSError:
-            return False
-        finally:
-            os.close(one)
-            os.close(other)
-        return True
+            return bool(shares_blocks(root))
+
+    def proved(self) -> frozenset[str]:
+        """See `Backend.proved`."""
+        return frozenset({"reflink"} if self._shares and self._shares[1] else ())
+
+    def _prove_sharing(self, root: int, fsid: str) -> None:
+        """Try it once for each file system that is mounted here, until the answer is sure."""
+        if self._shares is None or self._shares[0] != fsid:
+            shares = shares_blocks(root)
+            self._shares = None if shares is None else (fsid, shares)
 
     def hardware(self) -> HardwareInfo:
         """See `Backend.hardware`: healthy when the probe holds."""

@@ -31,7 +31,16 @@ class Volume(ma.Schema):
     backend = fields.String(required=True)
     path = fields.String(required=True, metadata={"description": "Where it is mounted."})
     fsprefix = fields.String(required=True)
-    capabilities = fields.List(fields.String(), required=True)
+    capabilities = fields.List(
+        fields.String(),
+        required=True,
+        metadata={
+            "description": "Its skills, as far as they were proved: `vfolder`, `quota`, `metric`, "
+            "`fast-fs-size`, `fast-scan` and `fast-size` as managers know them; and `snapshot`, "
+            "`reflink` (a clone within the volume copies no bytes), `instant-clone` (it takes no "
+            "longer for a bigger vfolder)."
+        },
+    )
 
 
 class VolumeList(ma.Schema):

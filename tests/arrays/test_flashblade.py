@@ -10,8 +10,9 @@ from uuid import uuid4
 import pytest
 
 from backends import descriptors, layout
-from backends.base import HardwareStatus, Mount, capabilities
+from backends.base import HardwareStatus, Mount
 from backends.purestorage.backend import FAST_REMOVE, PureStorageBackend
+from backends.skills import capabilities
 from core import errors
 from core.names import QuotaScope, ScopeKind, VFolderId
 from tests.arrays.watching import Watch, modest, no_blind_repetition

@@ -12,9 +12,10 @@ from uuid import uuid4
 import pytest
 
 from backends import keeper
-from backends.base import HardwareStatus, Mount, capabilities
+from backends.base import HardwareStatus, Mount
 from backends.netapp.backend import NetAppBackend
 from backends.registry import backend_class
+from backends.skills import capabilities
 from backends.tree import remove_tree
 from core import errors
 from core.control import Unattended

@@ -7,8 +7,9 @@ from uuid import uuid4
 
 import pytest
 
-from backends.base import HardwareStatus, Mount, capabilities
+from backends.base import HardwareStatus, Mount
 from backends.cephfs import CephFsBackend
+from backends.skills import capabilities
 from core import errors
 from core.names import QuotaScope, ScopeKind, VFolderId
 from tests.support.ceph import running_ceph

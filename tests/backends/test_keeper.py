@@ -12,10 +12,11 @@ from uuid import uuid4
 
 import pytest
 
-from backends.base import Backend, HasQuota, capabilities
+from backends.base import Backend, HasQuota
 from backends.keeper import Ask, _exchange
 from backends.posix import PosixBackend
 from backends.registry import Volumes
+from backends.skills import capabilities
 from core import errors
 from core.names import QuotaScope, ScopeKind, VFolderId
 from core.settings import Settings, load

@@ -7,8 +7,9 @@ from uuid import uuid4
 import pytest
 
 from backends import layout
-from backends.base import Mount, QuotaUsage, capabilities
+from backends.base import Mount, QuotaUsage
 from backends.posix import PosixBackend
+from backends.skills import capabilities
 from core import errors
 from core.names import QuotaScope, VFolderId
 

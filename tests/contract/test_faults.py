@@ -9,8 +9,9 @@ from uuid import uuid4
 import pytest
 
 from backends import layout
-from backends.base import HardwareStatus, HasQuota, Mount, capabilities
+from backends.base import HardwareStatus, HasQuota, Mount
 from backends.posix import PosixBackend
+from backends.skills import capabilities
 from core import errors
 from core.errors import StorageError
 from core.names import QuotaScope, VFolderId

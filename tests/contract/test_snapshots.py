@@ -7,8 +7,9 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from backends import descriptors, layout
-from backends.base import HasSnapshots, capabilities
+from backends.base import HasSnapshots
 from backends.posix import PosixBackend
+from backends.skills import capabilities
 from backends.snapshots import SnapshotExists, SnapshotNotFound
 from backends.tree import CompareOptions, compare_trees, copy_tree, remove_tree
 from core import errors

@@ -1,12 +1,14 @@
 """Vfolders: made, copied in every attribute the file system can keep, removed; and the volume."""
 
 import os
+import subprocess
 from uuid import uuid4
 
 import pytest
 
-from backends.base import HardwareStatus, HasFastUsage, HasMetric, HasQuota, TreeUsage, capabilities
+from backends.base import HardwareStatus, HasFastUsage, HasMetric, HasQuota, TreeUsage
 from backends.posix import PosixBackend
+from backends.skills import capabilities
 from backends.tree import CompareOptions, compare_trees, copy_tree, measure_tree, remove_tree
 from core import errors
 from core.control import Unattended
@@ -80,6 +82,24 @@ def test_skills_are_named_when_they_are_proved(backend: PosixBackend) -> None:
     assert named[0] == "vfolder"
     assert ("quota" in named) == (isinstance(backend, HasQuota) and backend.enforces_quota())
     assert ("metric" in named) == isinstance(backend, HasMetric)
+
+
+def test_sharing_of_blocks_is_named_when_a_probe_found_it(backend: PosixBackend) -> None:
+    """`cp` is asked whether it is so."""
+    fresh = type(backend)(backend.mount)
+    assert "reflink" not in fresh.proved(), "nobody has tried it yet"
+    names = [backend.mount.path / f"shared-{uuid4()}" for _ in range(2)]
+    names[0].write_bytes(b"x" * 100_000)
+    try:
+        copied = subprocess.run(
+            ["cp", "--reflink=always", *names], capture_output=True, check=False
+        )
+        fresh.probe()
+        assert ("reflink" in fresh.proved()) == (copied.returncode == 0)
+        assert ("reflink" in capabilities(fresh)) == fresh.reflinks()
+    finally:
+        for name in names:
+            name.unlink(missing_ok=True)
 
 
 def test_rates_are_told(backend: PosixBackend) -> None:
