@@ -72,7 +72,7 @@ class Stream:
 
     def wait(self) -> float:
         """Seconds until the budget of its volume lets it send, not longer than that may change."""
-        return min(self.part.pace.wait(self.left), BUDGET_LOOK_SECONDS)
+        return min(self.part.pace.wait(min(self.left, self._slice)), BUDGET_LOOK_SECONDS)
 
     def send(self) -> bool:
         """Send a slice, as much as the socket takes; true when nothing is left.
@@ -83,7 +83,7 @@ class Stream:
             OSError: the reader is gone, the file shrank, or the storage failed.
         """
         pace = self.part.pace
-        wanted = min(pace.granted, self._slice)
+        wanted = pace.granted
         try:
             sent = os.sendfile(
                 self.conn.sock.fileno(), self.part.fileno(), self.part.position, wanted

@@ -16,15 +16,18 @@ from prometheus_client import Counter
 
 from core import metrics
 
-#: A piece is what a stream's share moves in this time.
-PIECE_SECONDS = 0.1
-#: A piece is not smaller (where a second moves as much), so that waking costs little, nor larger.
-PIECE_BYTES_MIN = 16 * 1024
+#: A round, in which all who wait move a piece, is so short where pieces are worth a wake then.
+ROUND_SECONDS = 0.1
+WORTH_BYTES = 64 * 1024
+#: Else it is longer, up to this, before pieces become smaller.
+ROUND_SECONDS_LONG = 1.0
+#: Pieces are never smaller (where a second moves as much) nor larger.
+PIECE_BYTES_MIN = 4 * 1024
 PIECE_BYTES_MAX = 4 << 20
 #: What nobody moved may be moved later, for this long.
 AHEAD_SECONDS = 0.25
 #: Who waits looks this often whether the budget is another.
-LOOK_SECONDS = 0.25
+LOOK_SECONDS = 0.5
 #: A stream that moved nothing for this long has no share.
 ACTIVE_SECONDS = 2.0
 
@@ -42,6 +45,7 @@ class Budget:
         self._share = 0.0
         self._asked_at = -math.inf
         self._promised = self._allowed = 0.0
+        self._waiting = 0
         self._counted_at = 0.0
         #: Set when streams begin where none were.
         self.on_begin: threading.Event | None = None
@@ -86,6 +90,7 @@ class Budget:
             self._paces.add(pace)
             self._asked_at = self._counted_at
             self._promised += size
+            self._waiting += 1
             position = self._promised
         if begins and self.on_begin is not None:
             self.on_begin.set()
@@ -101,8 +106,9 @@ class Budget:
             return max(0.0, (position - self._allowed) / rate)
 
     def settle(self, left: int) -> None:
-        """So much of a promise was not used."""
+        """A promise was used, but for so much of it."""
         with self._lock:
+            self._waiting -= 1
             self._allowed += left
 
     def leave(self, pace: "Pace") -> None:
@@ -112,7 +118,9 @@ class Budget:
 
     def _piece(self) -> int:
         rate = self.rate or PIECE_BYTES_MAX
-        wanted = max(rate * PIECE_SECONDS / max(self._active, 1), min(rate, PIECE_BYTES_MIN))
+        share = rate / (self._waiting + 1)
+        worth = min(share * ROUND_SECONDS_LONG, WORTH_BYTES)
+        wanted = max(share * ROUND_SECONDS, worth, min(rate, PIECE_BYTES_MIN))
         return max(1, min(int(wanted), PIECE_BYTES_MAX))
 
     def _advance(self) -> None:
