@@ -7,8 +7,10 @@ import click
 
 from api.cli.asking import Manager, manager_options, print_json
 from api.cli.showing import show_table
+from core.settings.units import size_bytes
 
 NODE_COLUMNS = ("node", "state", "running", "slots", "load", "version", "volumes")
+BANDWIDTH_COLUMNS = ("volume", "bytes_per_second", "jobs", "streams")
 VOLUME_COLUMNS = ("volume", "backend", "jobs", "nodes", "capabilities")
 
 
@@ -115,6 +117,36 @@ def resume(door: Manager, *, name: str, as_json: bool) -> None:
     """Let the jobs of a volume go on."""
     path = f"/v1/volumes/{quote(name, safe='')}/resume"
     _act(door, path, {"volume": name, "paused": False}, as_json)
+
+
+@volumes.command()
+@click.argument("name", metavar="VOLUME")
+@click.argument("limit", required=False, callback=lambda _context, _parameter, word: _limit(word))
+@manager_options
+def bandwidth(door: Manager, *, name: str, limit: tuple[int | None] | None, as_json: bool) -> None:
+    """Show what a volume may move in a second, and who shares it.
+
+    With LIMIT set it first: bytes, or a number with k, m, g or t ("200m"); "none" lifts the limit.
+    It holds for running jobs and for downloads, archives and uploads, all together.
+    """
+    path = f"/v1/volumes/{quote(name, safe='')}/bandwidth"
+    if limit is not None:
+        door.ask("PUT", path, json={"bytes_per_second": limit[0]})
+    found = door.ask("GET", path)
+    if as_json:
+        print_json({"volume": name, **found})
+        return
+    told = ["none" if found[word] is None else str(found[word]) for word in BANDWIDTH_COLUMNS[1:]]
+    show_table(BANDWIDTH_COLUMNS, [[name, *told]])
+
+
+def _limit(word: str | None) -> tuple[int | None] | None:
+    if word is None:
+        return None
+    try:
+        return (None if word == "none" else size_bytes(word),)
+    except ValueError as error:
+        raise click.BadParameter(str(error)) from None
 
 
 def _list_by_default(context: click.Context, command: click.Command) -> None:

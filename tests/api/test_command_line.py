@@ -130,6 +130,12 @@ def test_nodes_and_volumes(shell: Shell) -> None:
     shell("volumes", "pause", "local")
     assert "at rest" in shell("volumes").stdout
     shell("volumes", "resume", "local")
+    assert shell("volumes", "bandwidth", "local").stdout == "local\tnone\tnone\tnone\n"
+    assert shell("volumes", "bandwidth", "local", "1g").stdout.startswith(f"local\t{1 << 30}\t")
+    assert "is not a size" in shell("volumes", "bandwidth", "local", "fast", exit_code=2).stderr
+    shell("volumes", "bandwidth", "local", "0", exit_code=2)
+    told = shell("volumes", "bandwidth", "local", "none", "--json").stdout
+    assert json.loads(told)["bytes_per_second"] is None
     shell("node", "drain", "node1")
     assert "draining" in shell("nodes").stdout
     shell("node", "undrain", "node1")
