@@ -6,39 +6,24 @@ entry that cannot be sent as planned ends the connection: better no archive than
 whole.
 """
 
-import os
-import threading
-from collections.abc import Iterator
-from contextlib import ExitStack
 from http import HTTPStatus
 
 from flask import Response, request
 from werkzeug.datastructures import Headers
 
 from api.client import asking, ranges, sending
+from api.client.archive_body import ArchiveBody
 from api.client.asking import Place
 from api.client.disposition import attachment
 from api.client.routes import blueprint
 from api.doors import current_door
-from api.pacing import Pace
 from backends.archives import plan
 from backends.archives.formats import FORMATS, ZIP, Format
-from backends.archives.pieces import Piece, cut
-from core import metrics
-from core.errors import InvalidParameters, PathEscape, StorageError, Unavailable
+from core.errors import InvalidParameters, PathEscape, StorageError
 from core.names import VFolderId, VFolderPath
-from core.telemetry import logger
 from core.tickets import ArchiveTicket, TicketError
 
 DEFAULT_NAME = "archive"
-#: Archives that are packed at a time by one process: each has a share of its packing threads, and
-#: holds up to 2 MiB for a reader that stalls.
-PACKING_MAX = 32
-#: When to ask again after that.
-PACKING_RETRY_SECONDS = 30
-
-_packing = threading.BoundedSemaphore(PACKING_MAX)
-_log = logger(__name__)
 
 
 class TicketRefused(StorageError):
@@ -88,63 +73,6 @@ _REFUSALS = {
 }
 
 
-class Archive:
-    """An archive on its way out: the body of one answer, closed with everything it holds open."""
-
-    def __init__(self, top: int, sources: list[plan.Source], form: Format, pace: Pace) -> None:
-        self.form = form
-        self._pace = pace
-        with ExitStack() as stack:
-            stack.callback(pace.close)
-            if form.packs:
-                _begin_packing()
-                stack.callback(_packing.release)
-            self._top = os.dup(top)
-            stack.callback(os.close, self._top)
-            self.plan = plan.make(self._top, sources, hard_links=form.hard_links)
-            stack.callback(self.plan.close)
-            self._archive = form.make(self._top, self.plan)
-            self.size = self._archive.size
-            self._held = stack.pop_all()
-        self._start, self._length = 0, self.size or 0
-
-    @property
-    def etag(self) -> str:
-        """The same on every node; another one for each format."""
-        return f'"{self.plan.tag}"' if self.form is ZIP else f'"{self.plan.tag}-{self.form.name}"'
-
-    def limit(self, start: int, length: int) -> None:
-        """Send only this part."""
-        self._start, self._length = start, length
-
-    def __iter__(self) -> Iterator[bytes]:
-        try:
-            for piece in self._pieces():
-                for part in (piece,) if isinstance(piece, bytes) else piece.read():
-                    yield from self._pace.pieces(part)
-                    metrics.STREAMED_BYTES.labels("out").inc(len(part))
-        except StorageError as error:
-            _log.warning("archive cut", error_code=error.error_code, detail=error.detail)
-            raise ConnectionAbortedError from error
-
-    def _pieces(self) -> Iterator[Piece]:
-        pieces = self._archive.pieces(self._start)
-        return pieces if self.size is None else cut(pieces, 0, self._length)
-
-    def close(self) -> None:
-        """Close what it holds open; may be called again."""
-        self._held.close()
-
-
-def _begin_packing() -> None:
-    if not _packing.acquire(blocking=False):
-        raise Unavailable(
-            "As many archives are being packed as may be at a time; try again, or ask for one that"
-            " is not packed.",
-            retry_after=PACKING_RETRY_SECONDS,
-        )
-
-
 @blueprint.route("/download-archive", methods=["GET"], provide_automatic_options=False)
 def download_archive() -> Response:
     """Download files and directories of a vfolder as one archive.
@@ -165,7 +93,7 @@ def download_archive() -> Response:
     sources = [plan.Source(path, str(path) if path.parts else "") for path in _paths(ticket.files)]
     try:
         with place.opened() as top:
-            archive = Archive(top, sources, form, place.pace())
+            archive = ArchiveBody(top, sources, form, place.pace())
     except PathEscape as error:
         raise InvalidParameters(error.detail) from error
     return answer(archive, _named(ticket.filename or DEFAULT_NAME + ZIP.suffix, form))
@@ -212,11 +140,11 @@ def _paths(files: list[str]) -> list[VFolderPath]:
 def directory(place: Place, path: VFolderPath, form: Format, *, no_cache: bool) -> Response:
     """A directory as an archive of its own name, entries relative to it."""
     with asking.hidden_escapes(), place.opened() as top:
-        archive = Archive(top, [plan.Source(path, "")], form, place.pace())
+        archive = ArchiveBody(top, [plan.Source(path, "")], form, place.pace())
     return answer(archive, (path.name or DEFAULT_NAME) + form.suffix, no_cache=no_cache)
 
 
-def answer(archive: Archive, name: str, *, no_cache: bool = False) -> Response:
+def answer(archive: ArchiveBody, name: str, *, no_cache: bool = False) -> Response:
     """Answer with an archive, whole or in part; closes it when it is sent.
 
     Raises:
@@ -229,22 +157,23 @@ def answer(archive: Archive, name: str, *, no_cache: bool = False) -> Response:
         _validate(archive, headers)
         if no_cache:
             headers["Cache-Control"] = "no-store"
-        what = ranges.Representation(archive.size, archive.etag)
+        what = ranges.Representation(archive.length, archive.etag)
         choice = ranges.choose(what, sending.asked())
-        status, start, length = sending.chosen(choice, archive.size, headers)
+        status, start, length = sending.chosen(choice, archive.length, headers)
     except BaseException:
         archive.close()
         raise
     if status == HTTPStatus.NOT_MODIFIED or request.method == "HEAD":
         archive.close()
         return Response(status=status, headers=headers)
-    archive.limit(start, length)
+    if status == HTTPStatus.PARTIAL_CONTENT:
+        archive.limit(start, length)
     return Response(archive, status, headers, direct_passthrough=True)
 
 
-def _validate(archive: Archive, headers: Headers) -> None:
+def _validate(archive: ArchiveBody, headers: Headers) -> None:
     """How a client may compare and resume: what is packed might be packed otherwise elsewhere."""
-    if archive.size is None:
+    if archive.length is None:
         headers["ETag"], headers["Accept-Ranges"] = f"W/{archive.etag}", "none"
     else:
         headers["ETag"], headers["Accept-Ranges"] = archive.etag, "bytes"

@@ -3,9 +3,10 @@
 import os
 from collections import deque
 from collections.abc import Generator, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 
 from backends.archives.pieces import PIECE_BYTES, Extent
 from backends.archives.plan import Batch, Changed, Entry, Plan, opened
@@ -16,6 +17,8 @@ SMALL_BYTES = 256 * 1024
 #: Runs of small files that are read before their turn, and how many entries one has at most.
 RUNS_AHEAD = 4
 RUN_ENTRIES = 250
+#: Threads that read before their turn, for all archives of a process.
+READERS = 4
 
 _OPEN_FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
@@ -70,17 +73,22 @@ def loaded(top: int, found: Iterable[Group]) -> Loaded:
     Raises:
         StorageError, OSError: a file is not there any more, or not as it was planned.
     """
-    ahead = ThreadPoolExecutor(1, thread_name_prefix="archive")
+    coming: deque[tuple[Run, Future[list[bytes]] | None]] = deque()
     try:
-        coming: deque[tuple[Run, Future[list[bytes]] | None]] = deque()
         for run in _runs(found):
-            coming.append((run, None if run[0].is_large else ahead.submit(_load, top, run)))
+            coming.append((run, None if run[0].is_large else _readers().submit(_load, top, run)))
             if len(coming) > RUNS_AHEAD:
                 yield _arrived(*coming.popleft())
         while coming:
             yield _arrived(*coming.popleft())
     finally:
-        ahead.shutdown(cancel_futures=True)
+        wait([load for _, load in coming if load and not load.cancel()])  # they read below `top`
+
+
+@cache
+def _readers() -> ThreadPoolExecutor:
+    """The threads of this process that read ahead; an archive whose reader stalls holds none."""
+    return ThreadPoolExecutor(READERS, thread_name_prefix="archive")
 
 
 def _arrived(run: Run, load: "Future[list[bytes]] | None") -> tuple[Run, list[bytes] | None]:

@@ -1,6 +1,9 @@
 """Slow readers and writers hold up nobody; and what api/offload.py relies on in gunicorn."""
 
+import glob
+import os
 import socket
+import subprocess
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -13,10 +16,13 @@ import requests
 from gunicorn.config import Config
 from gunicorn.http.wsgi import Response
 from gunicorn.workers.gthread import ThreadWorker
+from prometheus_client.multiprocess import MultiProcessCollector
 
 from api import gunicorn_settings
+from api.client.archive_body import PACKING_MAX
 from tests.client.conftest import ClientDoor, Folder
 from tests.support.doors import settings_in
+from tests.support.node import wait_for
 
 STALLED = 200
 BIG = 64 << 20
@@ -63,6 +69,81 @@ def test_stalled_readers_hold_up_nobody(door: ClientDoor, folder: Folder) -> Non
             piece = readers[0].recv(1 << 20)
             assert piece
             got += len(piece)
+
+
+def threads(door: ClientDoor) -> int:
+    assert door.process
+    found = subprocess.run(
+        ["ps", "-o", "nlwp=", "--ppid", str(door.process.pid)], capture_output=True, check=True
+    )
+    return sum(map(int, found.stdout.split()))
+
+
+@pytest.mark.parametrize("form", ["zip", "tar"])
+def test_stalled_readers_of_archives_hold_no_thread(
+    door: ClientDoor, folder: Folder, form: str
+) -> None:
+    with folder.write("dir/big", b"").open("wb") as file:
+        file.truncate(BIG)
+    url = folder.archive(["dir"]) + f"&format={form}"
+    size = int(requests.head(url, timeout=10).headers["Content-Length"])
+    before = threads(door)
+    with ExitStack() as stack:
+        readers = []
+        for _ in range(STALLED // 2):
+            get = f"GET TARGET HTTP/1.1\r\nHost: x\r\nRange: bytes=0-{size - 1}\r\n\r\n"
+            readers.append(stack.enter_context(request(url, get, 65536)))
+            assert readers[-1].recv(12) == b"HTTP/1.1 206"
+        assert threads(door) < before + STALLED // 4
+        assert requests.get(f"{door.url}/", timeout=10).status_code == 200
+        got = 12
+        while got < size:
+            piece = readers[0].recv(1 << 20)
+            assert piece
+            got += len(piece)
+
+
+def test_no_more_is_packed_than_may_be(door: ClientDoor, folder: Folder) -> None:
+    """Readers that stall take all places; what is not packed goes on, and places come back."""
+    folder.write("dir/big", os.urandom(8 << 20))
+    url = folder.archive(["dir"])
+    packed = f"{url}&format=tar.gz"
+    get = "GET TARGET HTTP/1.1\r\nHost: x\r\n\r\n"
+    processes = len(os.sched_getaffinity(0))
+    with ExitStack() as stack:
+        for _ in range(PACKING_MAX * processes + 1):
+            reader = stack.enter_context(request(packed, get, 65536))
+            if reader.recv(12) == b"HTTP/1.1 503":
+                break
+        else:
+            pytest.fail("all were packed")
+        assert b"Retry-After: 30" in reader.recv(4096)
+        assert requests.get(url, timeout=30).status_code == 200
+    wait_for(lambda: requests.get(packed, timeout=30).status_code == 200)
+
+
+def test_downloads_and_archives_are_counted_when_they_end(door: ClientDoor, folder: Folder) -> None:
+    folder.write("dir/small", b"s")
+    folder.write("dir/big", b"b" * (4 << 20))
+    before = counted(door)
+    urls = [folder.download("dir/small"), folder.download("dir/big"), folder.archive(["dir"])]
+    urls += [folder.archive(["dir"]) + "&format=tar.gz"]
+    for url in urls:
+        assert requests.get(url, timeout=30).status_code == 200
+    wait_for(lambda: counted(door) == (before[0] + len(urls), 0))
+
+
+def counted(door: ClientDoor) -> tuple[float, float]:
+    """Answers to downloads so far, and answers under way."""
+    files = glob.glob(f"{door.directory}/metrics/**/*.db", recursive=True)
+    found: dict[str, float] = {"requests": 0, "open": 0}
+    for metric in MultiProcessCollector.merge(files):  # type: ignore[no-untyped-call] # no types here
+        for sample in metric.samples:
+            if sample.name == "vfolder_streams_open":
+                found["open"] += sample.value
+            if sample.name == "backendai_api_request_count_total":
+                found["requests"] += sample.value * ("download" in sample.labels["endpoint"])
+    return found["requests"], found["open"]
 
 
 def test_stalled_writers_hold_up_nobody(door: ClientDoor, folder: Folder) -> None:
