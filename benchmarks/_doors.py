@@ -88,6 +88,7 @@ class Bench:
     backend: PosixBackend
     vfolder: VFolderId
     store: UploadStore
+    redis_port: int
     nginx: dict[str, Server] = field(default_factory=dict)
 
     @property
@@ -188,7 +189,7 @@ url = "redis://127.0.0.1:{redis_port}"
         vfolder = VFolderId(scope, uuid4())
         backend.create_vfolder(vfolder)
         client = stack.enter_context(redis.Redis(port=redis_port, db=8, decode_responses=True))
-        bench = Bench(room, door, backend, vfolder, UploadStore(client, "bench"))
+        bench = Bench(room, door, backend, vfolder, UploadStore(client, "bench"), redis_port)
         for name, tuned in {"nginx": "", "nginx tuned": TUNED}.items() if nginx else ():
             bench.nginx[name] = _nginx(room / name.replace(" ", "-"), bench.files, tuned)
             stack.callback(bench.nginx[name].stop)
