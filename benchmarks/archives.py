@@ -1,12 +1,14 @@
-"""Zip archives of 20,000 small files against `tar -cf -`; of big files, in bytes; memory."""
+"""Archives of 20,000 small files against `tar -cf -`; of big files, in bytes; packed; memory."""
 
 import os
 import resource
+import shutil
 import subprocess
+from functools import partial
 from pathlib import Path
 
 from backends.archives import plan
-from backends.archives.zips import StoredZip
+from backends.archives.formats import FORMATS
 from benchmarks import _doors
 from benchmarks._doors import Bench, Case, measure, running, show
 from benchmarks._places import big_files, options, small_files
@@ -24,8 +26,19 @@ def main(arguments: list[str]) -> None:
             cases = _cases(bench, name)
             measure(cases, chosen.rounds)
             show(f"{name}: {amount:.0f} MiB", cases, amount, "MiB")
+        library = _library(bench.files / "library") / 1024**2
+        cases = _packed_cases(bench, "library")
+        measure(cases, chosen.rounds)
+        show(f"packed, Python's library: {library:.0f} MiB", cases, library, "MiB")
         peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024
         print(f"  largest process of ours: {peak:.0f} MiB; server {bench.door.memory() >> 20} MiB")
+
+
+def _library(to: Path) -> int:
+    """A tree that can be packed: the interpreter's own library, sources and bytecode; its bytes."""
+    ignored = shutil.ignore_patterns("site-packages", "dist-packages")
+    shutil.copytree(Path(os.__file__).parent, to, ignore=ignored, symlinks=True)
+    return sum(path.lstat().st_size for path in to.rglob("*") if path.is_file())
 
 
 def _cases(bench: Bench, name: str) -> list[Case]:
@@ -33,8 +46,31 @@ def _cases(bench: Bench, name: str) -> list[Case]:
     url = _archive(bench, name)
     return [
         Case("tar -cf - | cat", lambda: _tar(tree)),
-        Case("zip to /dev/null", lambda: _zip(tree)),
-        Case("zip by the client door", lambda: fetch(url, 1, None), bench.door),
+        *(Case(f"{form} to /dev/null", partial(_pack, tree, form)) for form in ("zip", "tar")),
+        *(
+            Case(
+                f"{form} by the client door",
+                partial(fetch, f"{url}&format={form}", 1, None),
+                bench.door,
+            )
+            for form in ("zip", "tar")
+        ),
+    ]
+
+
+def _packed_cases(bench: Bench, name: str) -> list[Case]:
+    tree = bench.files / name
+    url = _archive(bench, name)
+    return [
+        Case("tar -cf - | gzip -1 | cat", lambda: _tar(tree, "gzip -1 |")),
+        *(
+            Case(
+                f"{form} by the client door",
+                partial(fetch, f"{url}&format={form}", 1, None),
+                bench.door,
+            )
+            for form in ("zip-deflate", "tar.gz")
+        ),
     ]
 
 
@@ -48,15 +84,20 @@ def _archive(bench: Bench, name: str) -> str:
     return f"{bench.door.url}/download-archive?token={tickets.issue(ticket, _doors.SECRET)}"
 
 
-def _tar(tree: Path) -> None:
-    command = f"tar -cf - -C {tree} . | cat >/dev/null"
+def _tar(tree: Path, packer: str = "") -> None:
+    command = f"tar -cf - -C {tree} . | {packer} cat >/dev/null"
     subprocess.run(["sh", "-c", command], check=True)
 
 
-def _zip(tree: Path) -> None:
+def _pack(tree: Path, name: str) -> None:
+    form = FORMATS[name]
     top = os.open(tree, os.O_RDONLY)
-    planned = plan.make(top, [plan.Source(VFolderPath(()), "")])
+    planned = plan.make(top, [plan.Source(VFolderPath(()), "")], hard_links=form.hard_links)
     with open(os.devnull, "wb", buffering=0) as sink:
-        sink.writelines(StoredZip(top, planned).pieces())
+        for piece in form.make(top, planned).pieces():
+            if isinstance(piece, bytes):
+                sink.write(piece)
+            else:
+                os.sendfile(sink.fileno(), piece.descriptor, piece.start, piece.length)
     planned.close()
     os.close(top)

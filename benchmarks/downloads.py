@@ -1,5 +1,6 @@
 """Downloads against nginx (sendfile, as it comes and tuned): whole files, ranges, small files."""
 
+import math
 import os
 import selectors
 import socket
@@ -77,10 +78,13 @@ def _fetch(url: str, span: tuple[int, int] | None) -> None:
         while b"\r\n\r\n" not in head:
             head += client.recv(4096)
         head, _, body = head.partition(b"\r\n\r\n")
-        left = int(head.lower().partition(b"content-length:")[2].split()[0]) - len(body)
+        length = head.lower().partition(b"content-length:")[2].split()
+        left = int(length[0]) - len(body) if length else math.inf  # what is packed ends by closing
         buffer = bytearray(1 << 20)
         while left > 0:
             got = client.recv_into(buffer, len(buffer), socket.MSG_TRUNC)
+            if not got and not length:
+                return
             if not got:
                 raise SystemExit("the body was cut")
             left -= got

@@ -58,7 +58,8 @@ def groups(plan: Plan) -> Iterator[Group]:
         entries: list[Entry] = []
         size = 0
         for entry in batch.entries:
-            if entries and (size + entry.size > PIECE_BYTES or is_large(entries[0])):
+            full = size + entry.size > PIECE_BYTES or len(entries) == RUN_ENTRIES
+            if entries and (full or is_large(entries[0])):
                 yield Group(batch, entries, size)
                 entries, size = [], 0
             entries.append(entry)
@@ -100,8 +101,8 @@ def _runs(found: Iterable[Group]) -> Iterator[Run]:
     run: Run = []
     entries = size = 0
     for group in found:
-        large = group.is_large
-        if run and (large or size + group.size > PIECE_BYTES or entries > RUN_ENTRIES):
+        full = size + group.size > PIECE_BYTES or entries + len(group.entries) > RUN_ENTRIES
+        if run and (full or group.is_large):
             yield run
             run, entries, size = [], 0, 0
         run.append(group)

@@ -170,6 +170,8 @@ def _is_plain(name: bytes) -> bool:
 def _records(name: bytes, entry: Entry) -> bytes:
     """The extended header: what does not fit into the ustar header; mostly a time."""
     records = _time(entry.mtime_ns)
+    if len(name) <= _NAME_MAX and name.isascii() and not entry.target and entry.size <= _NUMBER_MAX:
+        return records  # nearly all: made without further ado
     if entry.size > _NUMBER_MAX:
         records += _record(b"size", b"%d" % entry.size)
     long = [(b"path", name)] if _split(name) is None else []
@@ -186,8 +188,8 @@ def _time(mtime_ns: int) -> bytes:
     seconds, fraction = divmod(mtime_ns, _NANOSECONDS)
     if fraction == 0 and 0 <= seconds <= _NUMBER_MAX:
         return b""
-    seconds, fraction = divmod(abs(mtime_ns), _NANOSECONDS)
-    return _record(b"mtime", b"%b%d.%09d" % (b"-" if mtime_ns < 0 else b"", seconds, fraction))
+    sign = b"-" if mtime_ns < 0 else b""
+    return _record(b"mtime", b"%b%d.%09d" % (sign, *divmod(abs(mtime_ns), _NANOSECONDS)))
 
 
 def _record(key: bytes, value: bytes) -> bytes:
