@@ -22,7 +22,7 @@ from core.errors import (
 )
 from core.events.herald import Herald
 from core.extraction import ExtractRequest
-from core.jobs import PRIORITY_DEFAULT, Job, State
+from core.jobs import PRIORITY_DEFAULT, Job
 from core.names import VFolderId, VFolderPath
 from core.nodes import NodeBook
 from core.request import Request
@@ -169,12 +169,15 @@ class Jobs:
     def document(self, job: Job) -> dict[str, Any]:
         """The job as callers see it, with its place in the queue."""
         document = job.document()
-        place = self.lists.position(job)
-        document["queue"] = None if place is None else {"position": place[0], "length": place[1]}
-        if place is not None:
-            document["state_reason"] = f"queue position {place[0]} of {place[1]}"
-        if job.state is State.QUEUED and not document["paused"]:  # its own rest is the first reason
-            if self.lists.at_rest(job.volume):
+        queue = self.lists.queue(job)
+        document["queue"] = None
+        if queue is None:
+            return document
+        if queue.position is not None:
+            document["queue"] = {"position": queue.position, "length": queue.length}
+            document["state_reason"] = f"queue position {queue.position} of {queue.length}"
+        if not document["paused"]:  # its own rest is the first reason
+            if queue.at_rest:
                 document["state_reason"] = f"volume {job.volume} is at rest until it is resumed"
             elif not self.nodes.serving(job.volume):
                 document["state_reason"] = f"waiting for a node that serves volume {job.volume}"

@@ -38,6 +38,16 @@ class Page:
     next: str
 
 
+@dataclass(frozen=True, slots=True)
+class Queue:
+    """Where a queued job stands: in its lane once it is ready, behind how many of how many."""
+
+    #: All jobs of its volume are paused.
+    at_rest: bool
+    position: int | None = None
+    length: int | None = None
+
+
 class JobLists:
     """Reads of many jobs. A page costs two round trips with one filter, more with several."""
 
@@ -114,36 +124,40 @@ class JobLists:
                 pipe.hgetall(f"{PREFIX}job:{job}")
             return [Job.from_fields(fields) for fields in pipe.execute() if fields]
 
-    def position(self, job: Job) -> tuple[int, int] | None:
-        """Where a ready job stands in its lane: (position, length), or None when it is not ready.
+    def queue(self, job: Job) -> Queue | None:
+        """Where a job waits; None when it does not. One round trip, two when scopes take turns.
 
-        Exact while nobody comes or leaves: the scopes take turns, each in its own order.
+        The position is exact while nobody comes or leaves: the scopes take turns, each in its own
+        order.
         """
         if job.state is not State.QUEUED:
             return None
         lane = f"{job.volume}:{job.lane}:{job.priority}"
+        own = f"{PREFIX}ready:{lane}:{job.scope}"
         with self._redis.pipeline(transaction=False) as pipe:
-            pipe.zrank(f"{PREFIX}ready:{lane}:{job.scope}", job.id)
+            pipe.sismember(f"{PREFIX}paused", job.volume)
+            pipe.zrank(own, job.id)
+            pipe.zcard(own)
             pipe.lrange(f"{PREFIX}ring:{lane}", 0, -1)
-            rank, ring = pipe.execute()
+            at_rest, rank, length, ring = pipe.execute()
         if rank is None:
-            return None
-        with self._redis.pipeline(transaction=False) as pipe:
-            for scope in ring:
-                pipe.zcard(f"{PREFIX}ready:{lane}:{scope}")
-            lengths: list[int] = pipe.execute()
+            return Queue(bool(at_rest))
+        before, ready = int(rank), int(length)
         mine = ring.index(job.scope) if job.scope in ring else len(ring)
-        turns = int(rank)
-        before = turns + sum(
-            min(length, turns + (1 if at < mine else 0))
-            for at, length in enumerate(lengths)
-            if at != mine
-        )
-        return before + 1, sum(lengths)
+        for at, others in self._lengths(lane, ring, mine):
+            before += min(others, rank + (1 if at < mine else 0))
+            ready += others
+        return Queue(bool(at_rest), before + 1, ready)
 
-    def at_rest(self, volume: str) -> bool:
-        """Whether all jobs of a volume are paused."""
-        return bool(self._redis.sismember(f"{PREFIX}paused", volume))
+    def _lengths(self, lane: str, ring: list[str], mine: int) -> list[tuple[int, int]]:
+        """How many jobs of each other scope are ready, by its place in the ring."""
+        others = [at for at in range(len(ring)) if at != mine]
+        if not others:
+            return []
+        with self._redis.pipeline(transaction=False) as pipe:
+            for at in others:
+                pipe.zcard(f"{PREFIX}ready:{lane}:{ring[at]}")
+            return list(zip(others, pipe.execute(), strict=True))
 
     def all_at_rest(self) -> list[str]:
         """The volumes whose jobs are paused."""
