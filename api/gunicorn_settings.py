@@ -29,6 +29,9 @@ def for_door(door: str, settings: Settings) -> dict[str, Any]:
     doors = settings.vfolder.doors
     return {
         "bind": str(_DOOR_ADDRESS[door](settings)),
+        # Whoever we are by now; its own default is who imported it, which may have been root.
+        "user": os.geteuid(),
+        "group": os.getegid(),
         "proc_name": f"vfolder-{door}",
         # One thread per request and kernel sendfile for bodies; gevent has no real sendfile, the
         # sync worker kills every download that outlasts `timeout`.
@@ -67,7 +70,7 @@ def for_door(door: str, settings: Settings) -> dict[str, Any]:
         "logger_class": "api.server_log.ServerLog",
         "post_fork": _post_fork,
         "child_exit": _child_exit,
-        **_tls(door, settings),
+        **tls_files(door, settings),
         **(_announcing(settings) if internal else {}),
     }
 
@@ -98,7 +101,8 @@ def _processors() -> int:
     return min(len(os.sched_getaffinity(0)), PROCESSES_MAX)
 
 
-def _tls(door: str, settings: Settings) -> dict[str, Any]:
+def tls_files(door: str, settings: Settings) -> dict[str, str]:
+    """The certificate and key of a door, as gunicorn names them; read at each new connection."""
     table = settings.api.client if door == "client" else settings.api.manager
     if door == "internal" or not table.ssl_enabled:
         return {}

@@ -1,16 +1,19 @@
 """Runs one door: `python -m api.serve manager|client|internal`."""
 
 import importlib
+import os
 import sys
+from pathlib import Path
 from typing import Any
 
 from gunicorn.app.base import BaseApplication
 
 from api import gunicorn_settings
-from core import metrics_files, telemetry
+from core import identity, metrics_files, telemetry
 from core.errors import ConfigurationError
 from core.settings import Settings, load
 
+_log = telemetry.logger(__name__)
 _USAGE = f"usage: python -m api.serve {'|'.join(gunicorn_settings.DOORS)}"
 
 
@@ -42,6 +45,21 @@ class Door(BaseApplication):
         PassingArbiter(self).run()
 
 
+def _take_identity(door: str, settings: Settings, counters: Path) -> None:
+    """Be who the configuration says before anything is listened to."""
+    try:
+        whom = identity.wanted(settings.storage_proxy)
+        if not identity.become(whom, counters):
+            _log.warning("door keeps its user", wanted=whom.uid, reason="it is not root")
+    except ConfigurationError as error:
+        sys.exit(error.detail)
+    for path in gunicorn_settings.tls_files(door, settings).values():
+        if not os.access(path, os.R_OK):
+            sys.exit(f"The user {whom.uid} cannot read {path}: let its group be his, mode 0640.")
+    if identity.current().is_root:
+        _log.warning("door runs as root", instead="[storage-proxy] user")
+
+
 def main() -> None:
     """Serve the door that the first argument names until SIGTERM."""
     if len(sys.argv) != 2 or sys.argv[1] not in gunicorn_settings.DOORS:  # noqa: PLR2004 - the program and its argument
@@ -53,7 +71,8 @@ def main() -> None:
         sys.exit(error.detail)
     telemetry.configure(door, settings.logging.get("level", telemetry.DEFAULT_LEVEL))
     # Before anything imports prometheus_client, which reads the variable once.
-    metrics_files.start_fresh(settings, door)
+    counters = metrics_files.start_fresh(settings, door)
+    _take_identity(door, settings, counters)
     Door(door, settings).run()
 
 

@@ -43,6 +43,7 @@ def keep(root: int, scope: QuotaScope, wish: Wish) -> None:
             os.fsync(fd)
         finally:
             os.close(fd)
+        descriptors.give_on(draft, room)
         os.rename(draft, scope.directory, src_dir_fd=room, dst_dir_fd=room)
         os.fsync(room)
 

@@ -47,6 +47,7 @@ def keep(root: int, vfolder: VFolderId, name: str, keep_seconds: float) -> float
             os.fsync(fd)
         finally:
             os.close(fd)
+        descriptors.give_on(_DRAFT + own, room)
         os.rename(_DRAFT + own, own, src_dir_fd=room, dst_dir_fd=room)
         os.fsync(room)
     return ends

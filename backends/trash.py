@@ -75,6 +75,7 @@ def keep(room: int, note: Note) -> None:
         os.fsync(fd)
     finally:
         os.close(fd)
+    descriptors.give_on(draft, room)
     os.rename(draft, name, src_dir_fd=room, dst_dir_fd=room)
     os.fsync(room)
 

@@ -8,9 +8,11 @@ not inherited by grandchildren: each level asks for itself.
 import ctypes
 import os
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 _PR_SET_PDEATHSIG = 1
+_PR_GET_PDEATHSIG = 2
 #: Loaded before any fork: between fork and exec a child must not import or allocate much.
 _LIBC = ctypes.CDLL(None, use_errno=True)
 
@@ -40,3 +42,17 @@ def request_end_with_parent(number: int = signal.SIGKILL) -> None:
     if _LIBC.prctl(_PR_SET_PDEATHSIG, number, 0, 0, 0) != 0:
         code = ctypes.get_errno()
         raise OSError(code, os.strerror(code))
+
+
+@contextmanager
+def wish_kept() -> Iterator[None]:
+    """Keep this process's wish while it changes its user or group, when the kernel drops it."""
+    parent, wish = os.getppid(), ctypes.c_int(0)
+    _LIBC.prctl(_PR_GET_PDEATHSIG, ctypes.byref(wish), 0, 0, 0)
+    try:
+        yield
+    finally:
+        if wish.value:
+            request_end_with_parent(wish.value)
+            if os.getppid() != parent:  # it died in between
+                os.kill(os.getpid(), wish.value)

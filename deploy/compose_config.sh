@@ -17,6 +17,8 @@ if [ ! -e compose/storage-proxy.toml ]; then
 node-id = "compose"
 secret = "$(secret)"
 session-expire = "1d"
+# As whom the doors run, and whose the uploads are; deploy/Dockerfile knows it.
+user = "vfolder"
 
 [api.client]
 service-addr = "0.0.0.0:6021"
@@ -30,6 +32,9 @@ secret = "$(secret)"
 [volume.local]
 backend = "vfs"
 path = "/srv/volumes/local"
+
+[vfolder]
+state-dir = "/var/lib/vfolder"
 
 [vfolder.redis]
 url = "redis://:$store@store:6379"

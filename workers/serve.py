@@ -7,7 +7,7 @@ import importlib
 import sys
 from typing import Any
 
-from core import metrics_files, telemetry
+from core import identity, metrics_files, telemetry
 from core import settings as configuration
 from core.errors import ConfigurationError
 
@@ -25,7 +25,9 @@ def main(arguments: list[str]) -> int:
     try:
         settings = configuration.load()
         telemetry.set_level(settings.logging.get("level", telemetry.DEFAULT_LEVEL))
-        metrics_files.start_fresh(settings, arguments[0])
+        counters = metrics_files.start_fresh(settings, arguments[0])
+        if arguments[0] == "flower":  # a page for people, as the doors are
+            identity.become(identity.wanted(settings.storage_proxy), counters)
         # Only now may anything import prometheus_client, which reads its variable once.
         processes: Any = importlib.import_module("workers.processes")
         processes.run(arguments[0], settings)

@@ -18,8 +18,6 @@ NO_EFFECT = (
     "storage-proxy.pid-file",
     "storage-proxy.event-loop",
     "storage-proxy.ipc-base-path",
-    "storage-proxy.user",
-    "storage-proxy.group",
     "storage-proxy.aiomonitor-port",
     "storage-proxy.aiomonitor-termui-port",
     "storage-proxy.aiomonitor-webui-port",

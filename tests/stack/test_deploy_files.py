@@ -6,6 +6,7 @@ import re
 import shutil
 import signal
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -60,7 +61,10 @@ def test_the_container_configuration_loads_and_is_private(tmp_path: Path) -> Non
     assert file.read_bytes() == before
 
 
-@pytest.mark.parametrize("name", ["vfolder@.service", "vfolder-worker@.service"])
+UNITS = ["vfolder@.service", "vfolder-aside@.service", "vfolder-worker@.service"]
+
+
+@pytest.mark.parametrize("name", UNITS)
 def test_units_start_modules_that_exist_and_stop_them_politely(name: str) -> None:
     text = (ROOT / "deploy" / "systemd" / name).read_text("utf-8")
     found = re.search(r"^ExecStart=\S+ -m (\S+) %i$", text, re.MULTILINE)
@@ -68,6 +72,49 @@ def test_units_start_modules_that_exist_and_stop_them_politely(name: str) -> Non
     assert importlib.util.find_spec(found[1]) is not None
     assert found[1] in {line[2] for line in COMMANDS.values()}
     assert "KillMode=mixed" in text
+
+
+def test_only_the_unit_of_the_hands_runs_as_root() -> None:
+    texts = {name: (ROOT / "deploy" / "systemd" / name).read_text("utf-8") for name in UNITS}
+    named = {name: re.search(r"^User=(\S+)$", text, re.MULTILINE) for name, text in texts.items()}
+    assert [name for name, user in named.items() if user is None] == ["vfolder-worker@.service"]
+    users = {user[1] for user in named.values() if user}
+    made = (ROOT / "deploy" / "systemd" / "vfolder.sysusers").read_text("utf-8")
+    assert users == set(re.findall(r"^u (\S+) ", made, re.MULTILINE))
+    assert all("\nCapabilityBoundingSet=\n" in texts[name] for name, user in named.items() if user)
+    state = re.search(r"STATE_DIR=(\S+)", texts["vfolder@.service"])
+    assert state is not None
+    assert f"d {state[1]} " in (ROOT / "deploy/systemd/vfolder.tmpfiles").read_text("utf-8")
+
+
+def bounded() -> list[str]:
+    """What to put before a command to have it run with the rights of the hands' unit."""
+    text = (ROOT / "deploy" / "systemd" / "vfolder-worker@.service").read_text("utf-8")
+    rights = " ".join(re.findall(r"^CapabilityBoundingSet=(.+)$", text, re.MULTILINE)).split()
+    assert rights
+    plus = ",".join(f"+{right.removeprefix('CAP_').lower()}" for right in rights)
+    return ["setpriv", f"--bounding-set=-all,{plus}", "--no-new-privs", "--"]
+
+
+@pytest.mark.slow
+@pytest.mark.part("btrfs")
+@pytest.mark.skipif(os.geteuid() != 0, reason="rights are root's to limit")
+@pytest.mark.parametrize(
+    "proved",
+    [
+        "tests/tree/test_fidelity.py -k not(without_rights)",
+        "tests/contract/test_scopes.py -k btrfs",
+        "tests/contract/test_snapshots.py -k btrfs",
+    ],
+)
+def test_the_rights_of_the_hands_suffice(proved: str) -> None:
+    """The very tests of attributes, limits and snapshots, with these rights and no others."""
+    command = [*bounded(), sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider"]
+    done = subprocess.run(
+        [*command, *proved.split()], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout
+    assert re.search(r"\d+ passed", done.stdout)
 
 
 def test_the_image_copies_files_that_exist() -> None:

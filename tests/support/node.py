@@ -38,8 +38,11 @@ def wait_for(what: Callable[[], T], seconds: float = 30.0, told: str | Callable[
 class Node:
     """One supervisor and its processes; `output` is everything they printed."""
 
-    def __init__(self, directory: Path, procfile: str | None = None) -> None:
+    def __init__(
+        self, directory: Path, procfile: str | None = None, before: Sequence[str] = ()
+    ) -> None:
         self.directory = directory
+        self._before = before
         self.ports = first_run.Ports.free()
         self.config = directory / CONFIG_NAME
         first_run.ensure(self.config, self.ports)
@@ -65,7 +68,8 @@ class Node:
 
     def start(self, *arguments: str, environment: dict[str, str] | None = None) -> None:
         """Start the supervisor with a fresh output; does not wait for anything."""
-        command = [sys.executable, "-m", "deploy.supervisor", "--config", str(self.config)]
+        own = [sys.executable, "-m", "deploy.supervisor", "--config", str(self.config)]
+        command = [*self._before, *own]
         if self._procfile is not None:
             file = self.directory / "Procfile"
             file.write_text(self._procfile, "utf-8")

@@ -1,0 +1,217 @@
+"""Started as root with a user configured, the doors are that user's, and all they do works."""
+
+import grp
+import os
+import pwd
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+from uuid import uuid4
+
+import psutil
+import pytest
+import requests
+
+from core import identity
+from core.errors import ConfigurationError
+from core.settings import CONFIG_VARIABLE, Settings
+from core.settings.reference import StorageProxyTable
+from deploy.procfile import PROCFILE
+from tests.support.doors import settings_in
+from tests.support.node import ROOT, Node, wait_for
+from tests.support.reachable import reachable
+
+USER = pwd.getpwnam("nobody")
+DOORS = ("manager", "client", "internal")
+
+pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
+
+
+def table(user: str | int | None, group: str | int | None = None) -> StorageProxyTable:
+    return StorageProxyTable(node_id="n", secret="s", session_expire=1, user=user, group=group)
+
+
+def test_names_numbers_and_what_stays() -> None:
+    now = identity.current()
+    assert identity.wanted(table(None)) == identity.wanted(table(-1, -1)) == now
+    named = identity.wanted(table("nobody"))
+    assert (named.uid, named.gid) == (USER.pw_uid, USER.pw_gid)
+    assert identity.wanted(table(USER.pw_uid)) == identity.wanted(table(str(USER.pw_uid))) == named
+    daemon = grp.getgrnam("daemon").gr_gid
+    assert identity.wanted(table("nobody", "daemon")).gid == daemon
+    assert identity.wanted(table(None, "daemon")) == identity.Identity(now.uid, daemon, now.groups)
+    stranger = identity.wanted(table(987_654))
+    assert (stranger.gid, stranger.groups) == (987_654, (987_654,))
+    for wrong in (table("no such user"), table("nobody", "no such group")):
+        with pytest.raises(ConfigurationError, match="no such"):
+            identity.wanted(wrong)
+
+
+@pytest.fixture
+def place() -> Iterator[Path]:
+    """A directory that others may enter: pytest's own may be entered by root only."""
+    with TemporaryDirectory() as name:
+        Path(name).chmod(0o755)
+        yield Path(name)
+
+
+@pytest.fixture
+def node(place: Path) -> Iterator[Node]:
+    """A node of root's whose doors are nobody's, with a volume of nobody's."""
+    found = Node(place, PROCFILE.read_text("utf-8"), reachable())
+    text = found.config.read_text("utf-8")
+    found.config.write_text(text.replace("[storage-proxy]\n", '[storage-proxy]\nuser = "nobody"\n'))
+    os.chown(place / "volumes" / "local", USER.pw_uid, USER.pw_gid)
+    found.start()
+    try:
+        found.wait_until_it_says("The node runs.")
+        wait_for(lambda: re.search(r"worker +\|.* ready\.", found.output), 60)
+        yield found
+    finally:
+        found.stop()
+
+
+class People:
+    """Asks both doors."""
+
+    def __init__(self, node: Node) -> None:
+        self._settings = node.settings
+        self._headers = {"X-BackendAI-Storage-Auth-Token": self._settings.api.manager.secret}
+
+    def ask(self, method: str, path: str, **body: Any) -> Any:
+        url = f"http://{self._settings.api.manager.address}{path}"
+        answer = requests.request(method, url, headers=self._headers, json=body or None, timeout=30)
+        assert answer.ok, answer.text
+        kind = answer.headers.get("Content-Type", "").partition(";")[0]
+        return answer.json() if kind == "application/json" else answer.text
+
+    def upload(self, vfolder: str, path: str, data: bytes) -> None:
+        body = {"volume": "local", "vfid": vfolder, "relpath": path, "size": len(data)}
+        token = self.ask("POST", "/folder/file/upload", **body)["token"]
+        headers = {"Upload-Offset": "0", "Tus-Resumable": "1.0.0"}
+        headers["Content-Type"] = "application/offset+octet-stream"
+        url = f"http://{self._settings.api.client.address}/upload?token={token}"
+        answer = requests.patch(url, data=data, headers=headers, timeout=30)
+        assert answer.status_code == 204, answer.text
+
+    def download(self, vfolder: str, path: str) -> bytes:
+        body = {"volume": "local", "vfid": vfolder, "relpath": path}
+        token = self.ask("POST", "/folder/file/download", **body)["token"]
+        url = f"http://{self._settings.api.client.address}/download?token={token}"
+        answer = requests.get(url, timeout=30)
+        assert answer.status_code == 200, answer.text
+        return answer.content
+
+    def done(self, job: str) -> dict[str, Any]:
+        def look() -> dict[str, Any]:
+            found: dict[str, Any] = self.ask("GET", f"/v1/jobs/{job}")
+            return found if found["done"] else {}
+
+        return wait_for(look, 60)
+
+
+def owners(node: Node) -> dict[str, set[int]]:
+    """The users of each process of the Procfile, with its children."""
+    found: dict[str, set[int]] = {}
+    for process in psutil.Process(node.pid).children():
+        line = process.cmdline()
+        family = [process, *process.children(recursive=True)]
+        found[line[-1]] = {one.uids().effective for one in family}
+    return found
+
+
+def test_doors_are_not_root_and_people_notice_nothing(node: Node) -> None:
+    users = owners(node)
+    assert {name: users[name] for name in (*DOORS, "flower")} == {
+        name: {USER.pw_uid} for name in (*DOORS, "flower")
+    }
+    assert users["worker"] == {0}
+    assert "door runs as root" not in node.output
+    people = People(node)
+    scope = f"user:{uuid4()}"
+    one, two = (f"{scope}/{uuid4().hex}" for _ in range(2))
+    people.ask("POST", "/folder/create", volume="local", vfid=one)
+    people.upload(one, "dir/file", b"told" * 1000)
+    place = Path(people.ask("GET", "/folder/mount", volume="local", vfid=one)["path"])
+    status = (place / "dir" / "file").stat()
+    assert (status.st_uid, status.st_gid) == (USER.pw_uid, USER.pw_gid)
+    job = people.ask("POST", "/v1/jobs", verb="clone", volume="local", source=one, target=two)["id"]
+    assert people.done(job)["state"] == "succeeded"
+    assert people.download(two, "dir/file") == b"told" * 1000
+    people.upload(two, "dir/more", b"!")  # into what root's worker made
+    people.ask(
+        "POST", "/folder/file/rename", volume="local", vfid=two, relpath="dir/more", new_name="m"
+    )
+    sides = {"volume": "local", "source": one, "target": two, "on_conflict": "skip"}
+    people.upload(two, "dir/file", b"another")
+    job = people.ask("POST", "/v1/jobs", verb="transfer", **sides)["id"]
+    assert people.done(job)["result"]["kept"] == 1
+    assert "dir/file" in people.ask("GET", f"/v1/jobs/{job}/report"), "root's worker wrote it"
+    job = people.ask(
+        "POST", "/v1/jobs", verb="delete", volume="local", vfolder=two, keep_seconds=3600
+    )["id"]
+    assert people.done(job)["state"] == "succeeded"
+    kept = people.ask("GET", f"/v1/volumes/local/scopes/{scope}/trash")["trash"]
+    assert [note["vfolder"] for note in kept] == [two]
+    metrics = requests.get(
+        f"http://{node.settings.api.manager.internal_address}/metrics", timeout=30
+    )
+    assert "vfolder" in metrics.text
+
+
+def test_doors_end_with_their_supervisor_all_the_same(node: Node) -> None:
+    """The kernel forgets the wish of a process that changes its user: it is renewed."""
+    assert node.process is not None
+    doors = [node.pid_of(["api.serve", name]) for name in DOORS]
+    node.process.send_signal(signal.SIGKILL)
+    node.process.wait(30)
+    wait_for(lambda: not any(map(psutil.pid_exists, doors)))
+
+
+def said(settings: Settings, text: str, door: str = "internal") -> str:
+    """What a door prints until it ends, or says a text."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "api.serve", door],
+        cwd=ROOT,
+        env=os.environ | {CONFIG_VARIABLE: settings.origin},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    assert process.stdout is not None
+    lines = []
+    for line in process.stdout:
+        lines.append(line)
+        if text in line:
+            break
+    process.terminate()
+    process.communicate()
+    return "".join(lines)
+
+
+def test_a_door_of_roots_says_so(tmp_path: Path) -> None:
+    assert said(settings_in(tmp_path), "door runs as root").count("door runs as root") == 1
+
+
+def test_a_key_that_cannot_be_read_stops_the_start(place: Path) -> None:
+    settings = settings_in(place)
+    path = Path(settings.origin)
+    for name in ("cert.pem", "key.pem"):
+        (place / name).touch(mode=0o600)
+    text = path.read_text().replace("[storage-proxy]", '[storage-proxy]\nuser = "nobody"')
+    tls = '[api.manager]\nssl-enabled = true\nssl-cert = "cert.pem"\nssl-privkey = "key.pem"'
+    path.write_text(text.replace("[api.manager]", tls))
+    assert "cert.pem" in said(settings, "nothing", "manager")
+
+
+def test_a_directory_out_of_reach_stops_the_start(tmp_path: Path) -> None:
+    tmp_path.chmod(0o700)
+    settings = settings_in(tmp_path)
+    path = Path(settings.origin)
+    path.write_text(path.read_text().replace("[storage-proxy]", '[storage-proxy]\nuser = "nobody"'))
+    assert "state-dir" in said(settings, "nothing")
