@@ -4,6 +4,8 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 TOOLS  := $(VENV)/.tools
+# Processes that share the tests; most of a test is waiting for others.
+PROCESSES ?= 2
 PIP    := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
 .PHONY: help setup run demo check format test parts bench lock clean
@@ -47,7 +49,7 @@ format: setup  ## format the code
 	@$(BIN)/ruff format --quiet . && $(BIN)/ruff check --quiet --fix .
 
 test: setup  ## run the tests (what needs `make parts` is skipped and named)
-	@$(BIN)/python -m pytest
+	@$(BIN)/python -m pytest -n $(PROCESSES) --dist loadfile
 
 parts:  ## install the system packages that some tests and benchmarks use (Debian, root)
 	@deploy/parts.sh

@@ -1,7 +1,9 @@
 """What every test may use: a real Valkey, a real stack, and the rule for missing parts."""
 
 import os
+import re
 import shutil
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -33,7 +35,8 @@ _PROGRAMS = {
     "rabbitmq": "rabbitmq-server",
     "network-namespaces": "ip",
 }
-_missing: dict[str, int] = {}
+_NEEDS = "needs the part {!r}; `make parts` installs it"
+_NEEDED = re.compile(r"needs the part '([^']+)'")
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
@@ -46,15 +49,16 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
             continue
         if os.environ.get("CI") == "true":
             pytest.fail(f"the part {name!r} is missing and CI=true; run `make parts`")
-        _missing[name] = _missing.get(name, 0) + 1
-        pytest.skip(f"needs the part {name!r}; `make parts` installs it")
+        pytest.skip(_NEEDS.format(name))
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Name the parts whose tests did not run."""
-    if _missing:
+    """Name the parts whose tests did not run, in whatever process they would have."""
+    skipped = terminalreporter.getreports("skipped")
+    missing = Counter(name for one in skipped for name in _NEEDED.findall(str(one.longrepr)))
+    if missing:
         terminalreporter.section("parts not installed here")
-        for name, tests in sorted(_missing.items()):
+        for name, tests in sorted(missing.items()):
             terminalreporter.line(f"{name}: {tests} skipped")
         terminalreporter.line("`make parts` installs them (Debian, root); `make test` runs them.")
 

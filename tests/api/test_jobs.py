@@ -6,12 +6,12 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from core.jobs import new_id
 from tests.api.conftest import Site
 from tests.support.node import wait_for
 from tests.support.trees import snapshot
 
-UNKNOWN = new_id()
+#: Well formed, and never given to a job.
+UNKNOWN = "019b76da-a800-7000-8000-000000000000"
 
 
 def clone(site: Site, **more: Any) -> dict[str, Any]:

@@ -22,13 +22,15 @@ def test_needs_nothing_known():
 """
 
 
-def run(directory: Path, name: str, **environment: str) -> subprocess.CompletedProcess[str]:
+def run(
+    directory: Path, name: str, *more: str, **environment: str
+) -> subprocess.CompletedProcess[str]:
     file = directory / "test_sample.py"
     file.write_text(TEST, "utf-8")
     kept = {key: value for key, value in os.environ.items() if key != "CI"}
     arguments = ["-p", "tests.conftest", "-p", "no:cacheprovider", "-c", ROOT / "pyproject.toml"]
     return subprocess.run(
-        [sys.executable, "-m", "pytest", *arguments, f"{file}::{name}"],
+        [sys.executable, "-m", "pytest", *arguments, f"{file}::{name}", *more],
         cwd=ROOT,
         env=kept | {"PATH": "/nowhere"} | environment,
         capture_output=True,
@@ -37,8 +39,9 @@ def run(directory: Path, name: str, **environment: str) -> subprocess.CompletedP
     )
 
 
-def test_a_missing_part_is_skipped_and_named(tmp_path: Path) -> None:
-    result = run(tmp_path, "test_needs_curl")
+@pytest.mark.parametrize("processes", ["0", "1"])
+def test_a_missing_part_is_skipped_and_named(tmp_path: Path, processes: str) -> None:
+    result = run(tmp_path, "test_needs_curl", "-n", processes)
     assert result.returncode == 0, result.stdout + result.stderr
     assert "1 skipped" in result.stdout
     assert "parts not installed here" in result.stdout
