@@ -1,4 +1,4 @@
-"""Acts on quota scopes that die before any of their system calls: the next try ends them rightly.
+"""Acts on scopes and snapshots that die before any of their system calls: the next try ends them.
 
 In the user-mode kernel `tests/kernel` does this for the calls that change something; a process
 under strace is slow there.
@@ -6,15 +6,17 @@ under strace is slow there.
 
 import os
 from contextlib import suppress
+from itertools import count
 from uuid import uuid4
 
 import pytest
 
 from backends import layout
-from backends.base import HasQuota
+from backends.base import HasQuota, HasSnapshots
 from backends.posix import PosixBackend
+from backends.snapshots import SnapshotExists, SnapshotNotFound
 from core import errors
-from core.names import QuotaScope, ScopeKind
+from core.names import QuotaScope, ScopeKind, VFolderId
 from tests.contract.sites import Site
 from tests.support.deaths import deaths
 
@@ -75,4 +77,56 @@ def test_a_removal_killed_at_any_call_is_done_by_the_next(site: Site) -> None:
         backend.create_scope(scope)
         assert backend.describe_scope(scope).limit_bytes is None
         backend.delete_scope(scope)
+    assert died > CALLS_MIN
+
+
+@pytest.fixture
+def keeper(backend: PosixBackend) -> HasSnapshots:
+    """The backend, where it keeps snapshots."""
+    if not isinstance(backend, HasSnapshots):
+        pytest.skip("this backend keeps no snapshots")
+    return backend
+
+
+def test_a_snapshot_killed_at_any_call_is_made_by_the_next(
+    keeper: HasSnapshots, site: Site, vfolder: VFolderId
+) -> None:
+    (site.backend.vfolder_path(vfolder) / "file").write_bytes(b"kept")
+    numbers = count()
+
+    def act(name: str) -> None:
+        keeper.create_snapshot(vfolder, name)
+
+    died = 0
+    for name in deaths(act, lambda: f"n{next(numbers)}", site.kind.deadly_calls):
+        died += 1
+        with suppress(SnapshotExists):  # it was whole already
+            keeper.create_snapshot(vfolder, name)
+        assert [one.name for one in keeper.list_snapshots(vfolder)].count(name) == 1
+        with keeper.open_snapshot(vfolder, name) as kept:
+            assert os.listdir(kept) == ["file"]
+        keeper.delete_snapshot(vfolder, name)
+    assert died > CALLS_MIN
+    for one in keeper.list_snapshots(vfolder):  # of those that nobody killed
+        keeper.delete_snapshot(vfolder, one.name)
+
+
+def test_a_letting_go_killed_at_any_call_is_done_by_the_next(
+    keeper: HasSnapshots, site: Site, vfolder: VFolderId
+) -> None:
+    def made() -> str:
+        name = f"n{uuid4()}"
+        keeper.create_snapshot(vfolder, name)
+        return name
+
+    died = 0
+    for name in deaths(
+        lambda name: keeper.delete_snapshot(vfolder, name), made, site.kind.deadly_calls
+    ):
+        died += 1
+        with suppress(SnapshotNotFound):  # it was gone already
+            keeper.delete_snapshot(vfolder, name)
+        assert keeper.list_snapshots(vfolder) == []
+        keeper.create_snapshot(vfolder, name)
+        keeper.delete_snapshot(vfolder, name)
     assert died > CALLS_MIN
