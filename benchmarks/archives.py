@@ -26,15 +26,15 @@ def main(arguments: list[str]) -> None:
             cases = _cases(bench, name)
             measure(cases, chosen.rounds)
             show(f"{name}: {amount:.0f} MiB", cases, amount, "MiB")
-        library = _library(bench.files / "library") / 1024**2
+        packed = library(bench.files / "library") / 1024**2
         cases = _packed_cases(bench, "library")
         measure(cases, chosen.rounds)
-        show(f"packed, Python's library: {library:.0f} MiB", cases, library, "MiB")
+        show(f"packed, Python's library: {packed:.0f} MiB", cases, packed, "MiB")
         peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024
         print(f"  largest process of ours: {peak:.0f} MiB; server {bench.door.memory() >> 20} MiB")
 
 
-def _library(to: Path) -> int:
+def library(to: Path) -> int:
     """A tree that can be packed: the interpreter's own library, sources and bytecode; its bytes."""
     ignored = shutil.ignore_patterns("site-packages", "dist-packages")
     shutil.copytree(Path(os.__file__).parent, to, ignore=ignored, symlinks=True)
@@ -43,7 +43,7 @@ def _library(to: Path) -> int:
 
 def _cases(bench: Bench, name: str) -> list[Case]:
     tree = bench.files / name
-    url = _archive(bench, name)
+    url = archive(bench, name)
     return [
         Case("tar -cf - | cat", lambda: _tar(tree)),
         *(Case(f"{form} to /dev/null", partial(_pack, tree, form)) for form in ("zip", "tar")),
@@ -60,7 +60,7 @@ def _cases(bench: Bench, name: str) -> list[Case]:
 
 def _packed_cases(bench: Bench, name: str) -> list[Case]:
     tree = bench.files / name
-    url = _archive(bench, name)
+    url = archive(bench, name)
     return [
         Case("tar -cf - | gzip -1 | cat", lambda: _tar(tree, "gzip -1 |")),
         *(
@@ -74,7 +74,8 @@ def _packed_cases(bench: Bench, name: str) -> list[Case]:
     ]
 
 
-def _archive(bench: Bench, name: str) -> str:
+def archive(bench: Bench, name: str) -> str:
+    """The URL of an archive of a directory."""
     ticket = tickets.ArchiveTicket(
         volume="local",
         virtual_folder_id=str(bench.vfolder),

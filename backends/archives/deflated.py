@@ -77,8 +77,11 @@ class DeflatedZip:
             for run, contents in coming:
                 if contents is None:
                     yield from self._large(run[0])
-                else:
-                    yield self._run(run, contents)
+                    continue
+                packed = self._run(run, contents)
+                del run, contents  # nobody knows how long the reader takes
+                yield packed
+                del packed
 
     def _run(self, run: Run, contents: list[bytes]) -> bytes:
         found = iter(contents)

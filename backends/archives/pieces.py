@@ -7,8 +7,9 @@ from typing import Protocol
 
 from backends.archives.plan import Changed
 
-#: Pieces are sent when this much has come together.
+#: Bytes are read in pieces of this size, and joined to pieces that are not smaller than half.
 PIECE_BYTES = 256 * 1024
+PIECE_BYTES_MIN = PIECE_BYTES // 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,17 +78,22 @@ def _part(piece: Piece, skip: int, most: int) -> Piece:
 
 
 def gathered(parts: Iterable[Piece]) -> Iterator[Piece]:
-    """The same with bytes joined to pieces that are worth a call."""
+    """The same with bytes joined to pieces that are worth a call; what was sent is not kept."""
     held: list[bytes] = []
-    size = 0
     for part in parts:
-        if isinstance(part, bytes):
-            held.append(part)
-            size += len(part)
-        if size >= PIECE_BYTES or (held and not isinstance(part, bytes)):
-            yield b"".join(held) if len(held) > 1 else held[0]
-            held, size = [], 0
-        if not isinstance(part, bytes):
+        if isinstance(part, Extent):
+            yield from _emptied(held)
             yield part
+            continue
+        held.append(part)
+        del part
+        if sum(map(len, held)) >= PIECE_BYTES_MIN:
+            yield from _emptied(held)
+    yield from _emptied(held)
+
+
+def _emptied(held: list[bytes]) -> Iterator[bytes]:
     if held:
-        yield b"".join(held)
+        joined = held[0] if len(held) == 1 else b"".join(held)
+        held.clear()
+        yield joined

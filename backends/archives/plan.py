@@ -23,7 +23,7 @@ from core.os_failures import translate
 #: Entries planned or sent in one go: bounds memory in a directory of a million names.
 BATCH_ENTRIES = 1_000
 #: A plan up to this size stays in memory.
-MEMORY_BYTES = 4 << 20
+MEMORY_BYTES = 256 * 1024
 #: Files of several names that are remembered at a time: some 20 MiB.
 HARD_LINKS_MAX = 100_000
 

@@ -17,6 +17,8 @@ SMALL_BYTES = 256 * 1024
 #: Runs of small files that are read before their turn, and how many entries one has at most.
 RUNS_AHEAD = 4
 RUN_ENTRIES = 250
+#: One run more is read ahead after every so many: who stalls does so soon, and holds little.
+RUNS_TRUSTED = 8
 #: Threads that read before their turn, for all archives of a process.
 READERS = 4
 
@@ -76,9 +78,9 @@ def loaded(top: int, found: Iterable[Group]) -> Loaded:
     """
     coming: deque[tuple[Run, Future[list[bytes]] | None]] = deque()
     try:
-        for run in _runs(found):
+        for number, run in enumerate(_runs(found)):
             coming.append((run, None if run[0].is_large else _readers().submit(_load, top, run)))
-            if len(coming) > RUNS_AHEAD:
+            while len(coming) > min(RUNS_AHEAD, 1 + number // RUNS_TRUSTED):
                 yield _arrived(*coming.popleft())
         while coming:
             yield _arrived(*coming.popleft())

@@ -71,8 +71,11 @@ class Tar:
             for run, contents in coming:
                 if contents is None:
                     yield from self._large(run[0])
-                else:
-                    yield _packed(run, contents)
+                    continue
+                packed = _packed(run, contents)
+                del run, contents  # nobody knows how long the reader takes
+                yield packed
+                del packed
         yield _END
 
     def _large(self, group: Group) -> Iterator[Piece]:

@@ -49,11 +49,17 @@ class StoredZip:
     def _parts(self) -> Iterator[bytes]:
         with closing(loaded(self._top, groups(self._plan))) as coming:
             for run, contents in coming:
-                yield from self._large(run[0]) if contents is None else self._run(run, contents)
+                if contents is None:
+                    yield from self._large(run[0])
+                    continue
+                packed = self._run(run, contents)
+                del run, contents  # nobody knows how long the reader takes
+                yield packed
+                del packed
         yield from self._central()
         yield self._end
 
-    def _run(self, run: Run, contents: list[bytes]) -> Iterator[bytes]:
+    def _run(self, run: Run, contents: list[bytes]) -> bytes:
         found = iter(contents)
         parts: list[bytes] = []
         for group in run:
@@ -64,7 +70,7 @@ class StoredZip:
                 sent = crc, entry.size, STORED
                 parts.append(records.local(name_of(group.batch, entry), entry, sent))
                 parts.append(data)
-        yield b"".join(parts)
+        return b"".join(parts)
 
     def _large(self, group: Group) -> Iterator[bytes]:
         [entry] = group.entries
