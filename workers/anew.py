@@ -1,7 +1,8 @@
 """Where a transfer's copy grows: in the tree that helpers share, or in one for its run alone.
 
-The second comes when a helper hangs in the first (`workers.hands`): another directory, with a
-record of its own, because the hanging one may write into both of the first when it wakes.
+The second comes when a helper hangs in the first (`workers.hands`): another directory and another
+record beside it, because the hanging one may write into both of the first when it wakes. Helpers
+never have the job's own manifest, which they could keep from its run.
 """
 
 from contextlib import ExitStack
@@ -14,9 +15,8 @@ from workers.context import Context
 from workers.hands import TREE, Hands
 from workers.manifest import Manifest
 
-#: The second tree and its record.
+#: The second tree.
 ANEW = "anew"
-ANEW_RECORD = "anew.manifest"
 #: The first one, once nobody may come any more.
 LEFT = "left"
 
@@ -26,27 +26,37 @@ def forsake(manifest: Manifest) -> None:
     manifest.mark("alone")
 
 
+def record_of(tree: str) -> str:
+    """The name of a tree's record beside it."""
+    return f"{tree}.manifest"
+
+
 def entered(
     held: ExitStack, staging: int, context: Context, hands: Hands, manifest: Manifest
 ) -> tuple[str, Record]:
     """The name of the tree in the staging and the record of its copy, for as long as `held` lasts.
 
     Raises:
-        Interrupted: the run has to stop.
+        Interrupted: the run has to stop; `HelperHangs` when one hangs while it appends.
         OSError, StorageError: the volume refuses.
     """
-    if manifest.last("alone") is None:
+
+    def waiting() -> None:
+        context.run.check()
+        hands.look()
+
+    tree = TREE if manifest.last("alone") is None else ANEW
+    if tree == TREE:
         held.enter_context(hands.at(staging))
-        return TREE, manifest.record
-    if manifest.last("salvaged") is None:
-        _salvage(staging, context, manifest)
+    elif manifest.last("salvaged") is None:
+        _salvage(staging, context)
         manifest.mark("salvaged")
-    record = Record.open(staging, ANEW_RECORD)
+    record = Record.open(staging, record_of(tree), waiting)
     held.callback(record.close)
-    return ANEW, record
+    return tree, record
 
 
-def _salvage(staging: int, context: Context, manifest: Manifest) -> None:
+def _salvage(staging: int, context: Context) -> None:
     """Bring over what is done; idempotent."""
     Hands.leave(staging)
     if TREE in descriptors.names(".", staging):
@@ -56,4 +66,6 @@ def _salvage(staging: int, context: Context, manifest: Manifest) -> None:
     with ExitStack() as both:
         old = both.enter_context(descriptors.opened(LEFT, staging))
         new = both.enter_context(context.room(staging, PurePosixPath(ANEW)))
-        salvage(old, new, control=context.run, manifest=manifest.record, effort=context.effort)
+        record = Record.open(staging, record_of(TREE), reads=True)
+        both.callback(record.close)
+        salvage(old, new, control=context.run, manifest=record, effort=context.effort)

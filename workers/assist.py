@@ -5,7 +5,6 @@ locks in the transfer's manifest. How the transfer waits for them is told in `wo
 """
 
 import dataclasses
-import os
 import threading
 import time
 from collections.abc import Iterator
@@ -23,6 +22,7 @@ from core.errors import JobNotFound
 from core.jobs import Job, State
 from core.names import VFolderId, VFolderPath
 from core.transfers import AssistRequest, TransferRequest
+from workers.anew import record_of
 from workers.context import Context, Outcome
 from workers.hands import TREE, held_by
 from workers.verifying import digest_of
@@ -53,8 +53,8 @@ class Assist:
             return Outcome("nothing to help with")
         self._prefer_another_node(job)
         try:
-            with self._staging(request) as (tree, fence):
-                self._copy(request, tree, fence)
+            with self._staging(request) as (tree, record, fence):
+                self._copy(request, (tree, record), fence)
         except (FileNotFoundError, _NotNeeded):
             return Outcome("not needed any more")
         return Outcome(f"helped {job.id}")
@@ -81,8 +81,8 @@ class Assist:
             raise Released("for another node")
 
     @contextmanager
-    def _staging(self, request: TransferRequest) -> Iterator[tuple[int, tuple[int, ...]]]:
-        """The tree that grows, and our locks beside it.
+    def _staging(self, request: TransferRequest) -> Iterator[tuple[int, Manifest, tuple[int, ...]]]:
+        """The tree that grows with its record, and our locks beside it.
 
         Raises:
             FileNotFoundError: there is none any more, or nobody is let in.
@@ -96,9 +96,15 @@ class Assist:
             if fence is None:
                 raise _NotNeeded
             with descriptors.opened(TREE, staging) as tree:
-                yield tree, fence
+                record = Manifest.open(staging, record_of(TREE), _Patience(self._context))
+                try:
+                    yield tree, record, fence
+                finally:
+                    record.close()
 
-    def _copy(self, request: TransferRequest, tree: int, fence: tuple[int, ...]) -> None:
+    def _copy(
+        self, request: TransferRequest, grows: tuple[int, Manifest], fence: tuple[int, ...]
+    ) -> None:
         source = Place(
             self._context.backend(request.volume),
             VFolderId.parse(request.source),
@@ -106,24 +112,37 @@ class Assist:
         )
         effort = dataclasses.replace(self._context.effort, fence=fence)
         control = cast("Control", _Watching(self._context, self._find))
-        with source.opened() as fd, self._manifest(request) as record:
+        tree, record = grows
+        with source.opened() as fd:
             options = CopyOptions(effort=effort, parts_only=True, digest=digest_of(request))
             copy_tree(fd, tree, control=control, manifest=record, options=options)
-
-    @contextmanager
-    def _manifest(self, request: TransferRequest) -> Iterator[Manifest]:
-        path = layout.manifest(VFolderId.parse(request.target).scope, self._helped)
-        with descriptors.opened(path.parent, self._root) as parent:
-            fd = os.open(path.name, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=parent)
-        record = Manifest(fd)
-        try:
-            yield record
-        finally:
-            record.close()
 
 
 class _NotNeeded(Interrupted):
     """The transfer ended, or does without."""
+
+
+class _Patience:
+    """Asked while another writes into the record: not for ever, he may hang."""
+
+    def __init__(self, context: Context) -> None:
+        self._run = context.run
+        self._lease = context.settings.vfolder.jobs.lease_seconds
+        self._since = self._asked = 0.0
+
+    def __call__(self) -> None:
+        """Wait on, for a lease at most.
+
+        Raises:
+            Interrupted: the run has to stop, or goes without being told to.
+        """
+        self._run.check()
+        now = time.monotonic()
+        if now - self._asked > LOOK_SECONDS:
+            self._since = now
+        self._asked = now
+        if now - self._since > self._lease:
+            raise _NotNeeded
 
 
 class _Watching:

@@ -124,7 +124,7 @@ class Hands:
             HelperHangs: who holds on is dead, and has been for a while.
         """
         now = time.monotonic()
-        if now - self._looked < LOOK_SECONDS:
+        if self._fd < 0 or now - self._looked < LOOK_SECONDS:
             return
         self._looked = now
         held = self._held()

@@ -9,7 +9,8 @@ import fcntl
 import os
 import struct
 import tempfile
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cache
 from typing import Any, Self
@@ -24,6 +25,8 @@ RECORD_BYTES_MAX = 64 * 1024 * 1024
 #: Bytes that are locked, far behind any record: one to append, and one for each slot.
 _APPENDING = 1 << 40
 _SLOTS = _APPENDING + 1
+#: How long to wait before trying again to append, in seconds: appending itself takes less.
+_PAUSE_SECONDS = 0.002
 
 _HEAD = struct.Struct("!IQ")
 Record = list[Any]
@@ -34,24 +37,47 @@ class Manifest:
 
     Appending is alone by a record lock (fcntl(2), which network file systems carry), so are the
     slots of `claim`; a process that dies loses its locks. They belong to the process: it opens a
-    manifest once, and its helpers have none.
+    manifest once, and its helpers have none. `waiting` is called again and again while somebody
+    else appends, who may hang; what it raises ends the waiting. Who only reads (`reads`) waits for
+    nobody.
     """
 
-    def __init__(self, fd: int, *, lasting: bool = True) -> None:
+    def __init__(
+        self,
+        fd: int,
+        *,
+        lasting: bool = True,
+        waiting: Callable[[], object] = int,
+        reads: bool = False,
+    ) -> None:
         self.fd = fd
         self._lasting = lasting
-        with self._alone():
-            self._end = self._check()
+        self._waiting = waiting
+        if not reads:
+            with self._alone():
+                self._end = self._check()
 
     @classmethod
-    def open(cls, directory_fd: int, name: str) -> Self:
+    def open(
+        cls,
+        directory_fd: int,
+        name: str,
+        waiting: Callable[[], object] = int,
+        *,
+        reads: bool = False,
+    ) -> Self:
         """Open or create the manifest `name` in a directory.
 
         Raises:
             ValueError: the file is something else.
         """
         flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
-        return cls(os.open(name, flags, 0o600, dir_fd=directory_fd))
+        fd = os.open(name, flags, 0o600, dir_fd=directory_fd)
+        try:
+            return cls(fd, waiting=waiting, reads=reads)
+        except BaseException:
+            os.close(fd)
+            raise
 
     @classmethod
     def temporary(cls) -> Self:
@@ -61,7 +87,9 @@ class Manifest:
 
     @contextmanager
     def _alone(self) -> Iterator[None]:
-        fcntl.lockf(self.fd, fcntl.LOCK_EX, 1, _APPENDING)
+        while not self._locked(_APPENDING):
+            self._waiting()
+            time.sleep(_PAUSE_SECONDS)
         try:
             yield
         finally:
@@ -120,8 +148,11 @@ class Manifest:
 
     def claim(self, slot: int) -> bool:
         """Take a numbered slot for this process until it releases it or ends; False: not free."""
+        return self._locked(_SLOTS + slot)
+
+    def _locked(self, byte: int) -> bool:
         try:
-            fcntl.lockf(self.fd, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, _SLOTS + slot)
+            fcntl.lockf(self.fd, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, byte)
         except (BlockingIOError, PermissionError):
             return False
         return True

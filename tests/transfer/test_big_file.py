@@ -28,6 +28,7 @@ from tests.support.loops import mounted
 from tests.support.node import gone, wait_for
 from tests.support.valkey import Valkey
 from tests.support.worker import running_worker
+from workers.anew import record_of
 from workers.hands import TREE
 
 MAKE = {"ext4": ["mkfs.ext4", "-q", "-F"], "xfs": ["mkfs.xfs", "-q"]}
@@ -76,10 +77,10 @@ class Disks:
     def recorded(self, job: Job) -> list[Span]:
         """The pieces that the job's manifest calls done, in the order they were written."""
         scope = self.target.scope
-        path = self.settings.directory / "xfs/top" / layout.manifest(scope, job.id)
+        path = self.settings.directory / "xfs/top" / layout.staging(scope, job.id) / record_of(TREE)
         if not path.exists():
             return []
-        manifest = Manifest(os.open(path, os.O_RDWR))
+        manifest = Manifest(os.open(path, os.O_RDONLY), reads=True)
         try:
             records = [record for _, record in manifest.records()]
         finally:
