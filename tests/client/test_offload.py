@@ -1,6 +1,7 @@
 """Slow readers and writers hold up nobody; and what api/offload.py relies on in gunicorn."""
 
 import glob
+import gzip
 import os
 import socket
 import subprocess
@@ -44,7 +45,8 @@ def test_what_we_rely_on_in_gunicorn(tmp_path: Path) -> None:
     assert gunicorn.version_info[0] == 27
     for name in ("load_wsgi", "handle", "_keepalive_after", "finish_request", "init_process"):
         assert callable(getattr(ThreadWorker, name))
-    assert callable(Response.send_headers)
+    for name in ("send_headers", "force_close", "is_chunked"):
+        assert callable(getattr(Response, name))
     config = Config()
     for name, value in gunicorn_settings.for_door("client", settings_in(tmp_path)).items():
         config.set(name, value)
@@ -176,6 +178,19 @@ def test_http_10_closes(folder: Folder) -> None:
         while piece := client.recv(4096):
             data += piece
     assert data.endswith(b"small")
+
+
+def test_http_10_gets_what_is_packed_without_chunks(folder: Folder) -> None:
+    folder.write("dir/small", b"small")
+    url = folder.archive(["dir"]) + "&format=tar.gz"
+    with request(url, "GET TARGET HTTP/1.0\r\n\r\n") as client:
+        data = b""
+        while piece := client.recv(4096):
+            data += piece
+    head, _, body = data.partition(b"\r\n\r\n")
+    assert b"chunked" not in head
+    assert b"Connection: close" in head
+    assert b"small" in gzip.decompress(body)
 
 
 def test_callers_who_never_close_hold_up_nobody(door: ClientDoor) -> None:
