@@ -1,6 +1,7 @@
 """Headless Chromium over its debugging pipe (file descriptors 3 and 4, JSON ended by NUL)."""
 
 import base64
+import fcntl
 import itertools
 import json
 import os
@@ -21,10 +22,9 @@ class Browser:
         self._read, self._write = ours[0], theirs_in[1]
 
         def arrange() -> None:
-            os.dup2(theirs_in[0], 13)
-            os.dup2(ours[1], 14)
-            os.dup2(13, 3)
-            os.dup2(14, 4)
+            out_of_the_way = [fcntl.fcntl(end, fcntl.F_DUPFD, 5) for end in (theirs_in[0], ours[1])]
+            for number, end in enumerate(out_of_the_way, 3):
+                os.dup2(end, number)
 
         self.process = subprocess.Popen(
             [

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 import requests
 
-from tests.client.chromium import browser
+from backends.archives.formats import FORMATS
+from tests.client.chromium import Browser, browser
 from tests.client.conftest import ROOT, ClientDoor, Folder
 
 VENDORED = ROOT / "api/vendored"
@@ -87,6 +88,33 @@ def test_a_folder_is_uploaded_killed_and_resumed(folder: Folder, tmp_path: Path)
         assert (folder.path / "base/data" / path).read_bytes() == (source / path).read_bytes()
     assert (tmp_path / "before.png").stat().st_size > 1000
     assert (tmp_path / "after.png").stat().st_size > 1000
+
+
+@pytest.mark.part("chromium")
+def test_archives_are_offered_in_every_format(folder: Folder, tmp_path: Path) -> None:
+    folder.write("dir/a", b"a")
+    folder.write("file", b"f")
+    types = set()
+    with browser(tmp_path / "profile") as seen:
+        for url in (folder.archive(["dir"]), folder.download("dir", archive=True)):
+            _open_page(seen, url)
+            seen.until("!document.getElementById('formats').hidden")
+            links = seen.value("[...document.querySelectorAll('#download a')].map((a) => a.href)")
+            assert len(links) == len(FORMATS)
+            for link in links:
+                answer = requests.get(link, timeout=20)
+                assert answer.status_code == 200
+                types.add((answer.headers["Content-Type"], answer.headers["Accept-Ranges"]))
+        _open_page(seen, folder.download("file"))
+        seen.until("!document.getElementById('download').hidden")
+        assert seen.value("document.getElementById('formats').hidden")
+    assert len(types) == len(FORMATS)
+
+
+def _open_page(seen: Browser, url: str) -> None:
+    page = url.replace("/download-archive?", "/page?").replace("/download?", "/page?")
+    seen.open(page)
+    seen.until(f"location.href === '{page}' && document.readyState === 'complete'")
 
 
 def _parts(folder: Folder) -> list[Path]:

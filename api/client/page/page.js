@@ -116,7 +116,10 @@ function offerUpload(ticket) {
 function offerDownload(ticket) {
   at("download").hidden = false;
   const path = ticket.operation ? "download-archive" : "download";
-  at("link").href = `${path}?token=${encodeURIComponent(token)}`;
+  const link = `${path}?token=${encodeURIComponent(token)}`;
+  at("link").href = link;
+  at("formats").hidden = !(ticket.operation || ticket.archive);
+  for (const other of at("formats").querySelectorAll("a")) other.href = `${link}&format=${other.dataset.format}`;
   at("about").textContent = ticket.relpath || ticket.filename || (ticket.files || []).join(", ");
 }
 
