@@ -2,10 +2,12 @@
 
 import os
 from collections.abc import Iterator
+from contextlib import contextmanager
 
 from backends.tree import content
 from backends.tree.anchor import Anchor, split_name
 from backends.tree.channel import Message, Voice
+from backends.tree.pieces import Digests, Span
 from backends.tree.receipt import Loss
 from core.control import Counter
 
@@ -13,8 +15,8 @@ from core.control import Counter
 BATCH_FILES = 64
 BATCH_BYTES = 32 * 1024**2
 
-#: A copied file: path, bytes, and the digest taken, None when there is none.
-Taken = tuple[str, int, bytes | None]
+#: A copied file: path, bytes, and the digest taken, or those of its pieces; None without one.
+Taken = tuple[str, int, bytes | Digests | None]
 #: A file that differs: path, why (`Loss`), words.
 Differing = tuple[str, str, str]
 
@@ -56,17 +58,31 @@ class Checker:
                 found.append((path, loss.value, "content"))
         return found
 
-    def _one(self, path: str, taken: bytes | None, voice: Voice) -> Loss | None:
-        found, time_ns = self._read(self._target, path, voice)
-        if taken is not None:
-            return None if found == taken else Loss.DIFFERENT
-        wanted, source_ns = self._read(self._source, path, voice)
+    def _one(self, path: str, taken: bytes | Digests | None, voice: Voice) -> Loss | None:
+        if taken is None:
+            return self._on_both_sides(path, voice)
+        with self._opened(self._target, path) as fd:
+            size = os.fstat(fd).st_size
+            pieces = [(0, size, taken)] if isinstance(taken, bytes) else taken
+            held = all(
+                self._digest_of(fd, (begin, end), voice) == digest for begin, end, digest in pieces
+            )
+        return None if held and size == pieces[-1][1] else Loss.DIFFERENT
+
+    def _on_both_sides(self, path: str, voice: Voice) -> Loss | None:
+        sides = []
+        for anchor in (self._target, self._source):
+            with self._opened(anchor, path) as fd:
+                status = os.fstat(fd)
+                sides.append((self._digest_of(fd, (0, status.st_size), voice), status.st_mtime_ns))
+        (found, time_ns), (wanted, source_ns) = sides
         if found == wanted:
             return None
         return Loss.DIFFERENT if source_ns == time_ns else Loss.CHANGED
 
-    def _read(self, anchor: Anchor, path: str, voice: Voice) -> tuple[bytes, int]:
-        """Digest a file, from the storage where its pages in memory are clean; and its time."""
+    @contextmanager
+    def _opened(self, anchor: Anchor, path: str) -> Iterator[int]:
+        """Open a file; a target to be read from the storage where its pages are clean."""
         above, name = split_name(path)
         directory = anchor.open(above)
         try:
@@ -74,12 +90,13 @@ class Checker:
         finally:
             os.close(directory)
         try:
-            status = os.fstat(fd)
             if anchor is self._target:
                 os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_DONTNEED)
-            digest = content.DIGESTS[self._digest]()
-            span = (0, status.st_size)
-            content.hash_span(fd, span, digest, lambda n: voice.count(Counter.VERIFIED, 0, n))
-            return digest.digest(), status.st_mtime_ns
+            yield fd
         finally:
             os.close(fd)
+
+    def _digest_of(self, fd: int, span: Span, voice: Voice) -> bytes:
+        digest = content.DIGESTS[self._digest]()
+        content.hash_span(fd, span, digest, lambda n: voice.count(Counter.VERIFIED, 0, n))
+        return digest.digest()

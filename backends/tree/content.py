@@ -143,16 +143,19 @@ def copy_small(source: int, target: int, size: int, digest: Digest | None = None
     write_all(target, data)
 
 
-def copy_hashing(source: int, target: int, size: int, digest: Digest, step: Step) -> None:
-    """Copy a file through this process and feed it to `digest`, buffer by buffer.
+def copy_hashing(
+    source: int, target: int, span: tuple[int, int], digest: Digest, step: Step
+) -> None:
+    """Copy a stretch of a file through this process and feed it to `digest`, buffer by buffer.
 
     Raises:
-        ShortSource: it ended before `size`.
+        ShortSource: the file ended before `span[1]`.
     """
     buffer = memoryview(bytearray(BUFFER_BYTES))
-    offset = 0
-    while offset < size:
-        count = os.preadv(source, [buffer[: min(BUFFER_BYTES, size - offset)]], offset)
+    offset, end = span
+    os.lseek(target, offset, os.SEEK_SET)
+    while offset < end:
+        count = os.preadv(source, [buffer[: min(BUFFER_BYTES, end - offset)]], offset)
         if count == 0:
             raise ShortSource
         digest.update(buffer[:count])

@@ -12,7 +12,7 @@ from backends.tree.checking import Checker, Taken
 from backends.tree.content import Changed, ShortSource
 from backends.tree.copying import Copier
 from backends.tree.directory import exists
-from backends.tree.pieces import Span, piece_length
+from backends.tree.pieces import Digests, Span, piece_length
 from backends.tree.plan import UNREAD_NS, choose_for_plan, scan_for_plan
 from backends.tree.receipt import Loss
 from backends.tree.selection import Chooser
@@ -108,31 +108,37 @@ class CopyWork:
         done = self._copier.guard(
             path, voice, lambda: self._try_piece(path, (size, mtime), span, voice)
         )
-        return ("piece", part, path, size, mtime, span if done else None)
+        return ("piece", part, path, size, mtime, *(done or (None, None)))
 
-    def _try_piece(self, path: str, state: tuple[int, int], span: Span, voice: Voice) -> bool:
+    def _try_piece(
+        self, path: str, state: tuple[int, int], span: Span, voice: Voice
+    ) -> tuple[Span, bytes | None] | None:
+        """Give what was copied with its digest; None when the file changed."""
         with self._copier.opened(path) as (place, name, fd):
             status = os.fstat(fd)
             if (status.st_size, status.st_mtime_ns) != state:
-                return False
+                return None
             flags = os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC
             out = os.open(name, flags, dir_fd=place.target)
             try:
-                self._copier.filler.span(fd, out, span, voice)
+                digest = self._copier.filler.piece(fd, out, span, status, voice)
                 os.fdatasync(out)
                 content.check_unchanged(fd, status)
             except (Changed, ShortSource):
-                return False
+                return None
             finally:
                 os.close(out)
-            return True
+            return span, digest
 
-    def _whole(self, voice: Voice, part: int, path: str, *state: int) -> Message:
+    def _whole(self, voice: Voice, part: int, path: str, *rest: Message) -> Message:
         """Finish a file whose pieces are all there: attributes, and the time that says so."""
-        fits = self._copier.guard(path, voice, lambda: self._try_whole(path, state, voice))
+        state, taken = rest[:2], rest[2]
+        fits = self._copier.guard(path, voice, lambda: self._try_whole(path, state, taken, voice))
         return ("stale", part, path) if fits is False else self._copied(part)
 
-    def _try_whole(self, path: str, state: tuple[int, ...], voice: Voice) -> bool:
+    def _try_whole(
+        self, path: str, state: tuple[Message, ...], taken: Digests | None, voice: Voice
+    ) -> bool:
         with self._copier.opened(path) as (place, name, fd):
             status = os.fstat(fd)
             if (status.st_size, status.st_mtime_ns) != state:
@@ -145,7 +151,7 @@ class CopyWork:
                 os.close(out)
             self._copier.receipt.files += 1
             self._copier.receipt.size_bytes += status.st_size
-            self._copier.digested(path, status.st_size, None)
+            self._copier.digested(path, status.st_size, taken)
             voice.count(Counter.COPIED, 1)
             return True
 

@@ -22,6 +22,7 @@ from backends.tree.directory import fatal, is_fatal, kind_of, kinds
 from backends.tree.effort import Effort
 from backends.tree.fast import Plain
 from backends.tree.filling import Filler
+from backends.tree.pieces import Digests
 from backends.tree.receipt import Loss, Receipt
 from backends.tree.target import Place, Target
 from core.control import Counter
@@ -243,7 +244,7 @@ class Copier:
             os.close(out)
         self.digested(path, status.st_size, digest)
 
-    def digested(self, path: str, size_bytes: int, digest: bytes | None) -> None:
+    def digested(self, path: str, size_bytes: int, digest: bytes | Digests | None) -> None:
         """Note a copied file with its digest, where digests are taken."""
         if self._digests:
             self.digests.append((path, size_bytes, digest))

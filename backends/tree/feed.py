@@ -10,7 +10,7 @@ from backends.tree.channel import Message
 from backends.tree.checking import Taken
 from backends.tree.copying import KEPT_CHANGING, TRIES_MAX
 from backends.tree.ledger import Ledger, State
-from backends.tree.pieces import Span, covered, missing
+from backends.tree.pieces import Span, covered, digests, missing
 from backends.tree.plan import Part, Unit
 from backends.tree.receipt import Loss, Receipt
 from core.control import Control, Counter
@@ -84,7 +84,7 @@ class PartFeed:
         elif kind == "split":
             self._divide(part, (rest[0], rest[1], rest[2]), *rest[3:])
         elif kind == "piece":
-            self._piece((rest[0], rest[1], rest[2]), rest[3])
+            self._piece((rest[0], rest[1], rest[2]), *rest[3:])
         elif kind == "stale":
             self._again(part, rest[0])
         part.outstanding -= 1
@@ -142,7 +142,7 @@ class PartFeed:
         size_bytes = state[1]
         if not started:
             self._ledger.anew(state)
-        done = self._ledger.pieces.get(state, set())
+        done = self._ledger.pieces.get(state, {})
         spans = missing(size_bytes, done, length)
         kept = sum(end - begin for begin, end in covered(size_bytes, done))
         self._control.count(Counter.COPIED, 0, kept)
@@ -150,17 +150,21 @@ class PartFeed:
         for span in reversed(spans):
             self._put(part, ("piece", part.number, *state, span), first=True)
         if not spans:
-            self._put(part, ("whole", part.number, *state), first=True)
+            self._put_whole(part, state)
 
-    def _piece(self, state: State, span: Span | None) -> None:
-        """Record a piece; None says that the file changed, which "whole" will find again."""
+    def _put_whole(self, part: _Open, state: State) -> None:
+        taken = digests(state[1], self._ledger.pieces.get(state, {}))
+        self._put(part, ("whole", part.number, *state, taken), first=True)
+
+    def _piece(self, state: State, span: Span | None, digest: bytes | None) -> None:
+        """Record a piece; no span says that the file changed, which "whole" will find again."""
         if span is not None:
-            self._ledger.piece(state, span)
+            self._ledger.piece(state, span, digest)
         split = self._split[state]
         split.missing -= 1
         if not split.missing:
             del self._split[state]
-            self._put(split.part, ("whole", split.part.number, *state), first=True)
+            self._put_whole(split.part, state)
 
     def _again(self, part: _Open, path: str) -> None:
         """Copy a very big file anew that changed meanwhile, or give it up."""

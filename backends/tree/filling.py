@@ -46,10 +46,30 @@ class Filler:
             os.ftruncate(out, size)
             self.span(fd, out, (0, size), voice)
         elif digest:
-            content.copy_hashing(fd, out, size, digest, lambda n: voice.count(Counter.COPIED, 0, n))
+            self._hashing(fd, out, (0, size), digest, voice)
         else:
             self._data(fd, out, (0, size), voice)
         return digest.digest() if digest else None
+
+    def piece(
+        self, fd: int, out: int, span: tuple[int, int], status: os.stat_result, voice: Voice
+    ) -> bytes | None:
+        """Bring a piece of a file over; the digest of what was read, as `fill` gives it.
+
+        Raises:
+            ShortSource: the file became shorter.
+        """
+        if not self._digest or content.is_sparse(status):
+            self.span(fd, out, span, voice)
+            return None
+        digest = content.DIGESTS[self._digest]()
+        self._hashing(fd, out, span, digest, voice)
+        return digest.digest()
+
+    def _hashing(
+        self, fd: int, out: int, span: tuple[int, int], digest: content.Digest, voice: Voice
+    ) -> None:
+        content.copy_hashing(fd, out, span, digest, lambda n: voice.count(Counter.COPIED, 0, n))
 
     def span(self, fd: int, out: int, span: tuple[int, int], voice: Voice) -> None:
         """Bring over the data between two offsets and leave holes as they are."""

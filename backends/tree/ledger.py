@@ -5,7 +5,7 @@
     ["part", number, units]                 see `plan.Unit`; paths and names are bytes
     ["notes", [(note, path, words), …]]     what else was seen while planning
     ["planned", entries, bytes]             the plan is whole
-    ["piece", path, bytes, mtime, from, to] a piece of a very big file is on disk
+    ["piece", path, bytes, mtime, from, to, digest]  a piece of a very big file is on disk
     ["anew", path, bytes, mtime]            pieces recorded before are not there
     ["done", number, receipt, links, taken] a part is on disk; files with digests where asked
     ["ended", receipt]                      everything is
@@ -22,7 +22,7 @@ from typing import Any
 from backends.tree.backlog import Sorter
 from backends.tree.checking import Taken
 from backends.tree.manifest import Manifest, Record, boot_id
-from backends.tree.pieces import Span
+from backends.tree.pieces import Pieces, Span
 from backends.tree.plan import Part, Unit
 from backends.tree.receipt import Receipt
 from backends.tree.selection import Note, Noted
@@ -53,7 +53,7 @@ class Ledger:
         self._mine: set[int] = set()
         self._untold = [0, 0]
         self._done_at: list[int] = []
-        self.pieces: dict[State, set[Span]] = {}
+        self.pieces: dict[State, Pieces] = {}
         self.planned: tuple[int, int] | None = None
         self.finished: Receipt | None = None
         self.receipt = Receipt()
@@ -86,9 +86,9 @@ class Ledger:
         elif kind == "planned":
             self.planned = (rest[0], rest[1])
         elif kind == "piece":
-            path, size_bytes, mtime_ns, *span = rest
+            path, size_bytes, mtime_ns, begin, end, digest = rest
             state = (os.fsdecode(path), size_bytes, mtime_ns)
-            self.pieces.setdefault(state, set()).add((span[0], span[1]))
+            self.pieces.setdefault(state, {})[begin, end] = digest
         elif kind == "anew":
             self.pieces.pop((os.fsdecode(rest[0]), rest[1], rest[2]), None)
         elif kind == "done" and rest[0] not in self._done:
@@ -145,10 +145,11 @@ class Ledger:
         self._manifest.append(["planned", entries, size_bytes], sync=True)
         self.refresh()
 
-    def piece(self, state: State, span: Span) -> None:
+    def piece(self, state: State, span: Span, digest: bytes | None) -> None:
         """Record that a piece of a very big file is on disk."""
         path, *rest = state
-        self._manifest.append(["piece", os.fsencode(path), *rest, *span], sync=True)
+        self.pieces.setdefault(state, {})[span] = digest
+        self._manifest.append(["piece", os.fsencode(path), *rest, *span, digest], sync=True)
 
     def anew(self, state: State) -> None:
         """Record that a very big file begins anew, if there are pieces of it on record."""

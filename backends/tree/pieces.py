@@ -13,6 +13,10 @@ PIECE_BYTES_MIN = 16 * 1024**2
 
 #: The offsets at which a piece begins and ends.
 Span = tuple[int, int]
+#: The pieces of a file that are on disk, each with the digest taken of it, if one was.
+Pieces = dict[Span, bytes | None]
+#: The digests of all pieces of a file: from, to, digest.
+Digests = list[tuple[int, int, bytes]]
 
 
 def piece_length(bytes_per_second: float) -> int:
@@ -22,7 +26,15 @@ def piece_length(bytes_per_second: float) -> int:
     return max(PIECE_BYTES_MIN, min(PIECE_BYTES, int(bytes_per_second * PIECE_SECONDS)))
 
 
-def covered(size_bytes: int, done: set[Span]) -> list[Span]:
+def digests(size_bytes: int, done: Pieces) -> Digests | None:
+    """Give what there is to check a whole file by; None when something is missing, or overlaps."""
+    found = [(*span, digest) for span, digest in sorted(done.items()) if digest is not None]
+    begins = [begin for begin, _, _ in found] + [size_bytes]
+    ends = [0] + [end for _, end, _ in found]
+    return found if begins == ends else None
+
+
+def covered(size_bytes: int, done: Pieces) -> list[Span]:
     """Give what pieces cover of a file, in order, without overlaps; they may be of any length."""
     found: list[Span] = []
     reached = 0
@@ -34,7 +46,7 @@ def covered(size_bytes: int, done: set[Span]) -> list[Span]:
     return found
 
 
-def missing(size_bytes: int, done: set[Span], length: int) -> list[Span]:
+def missing(size_bytes: int, done: Pieces, length: int) -> list[Span]:
     """Give the pieces of at most `length` that are still to be copied, in order."""
     found: list[Span] = []
     reached = 0

@@ -4,8 +4,8 @@ Reading both finds whatever differs now. Digests taken while the copy read its s
 second reading of it, and say: the target, read back from the storage where the system allows,
 holds what was read when it was copied. What the source's storage would give a second time is not
 asked; a source that is still in memory would not be asked either way. Files of which no digest
-could be taken (those that share extents, have holes, several names or were there already, and the
-pieces of very big ones) are read on both sides.
+could be taken (those that share extents, have holes, several names or were there already) are
+read on both sides. A very big file has one digest for each of its pieces.
 """
 
 from backends.tree import checking

@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from backends.tree import CopyOptions, Loss, Manifest, copy_tree
+from backends.tree import CopyOptions, Effort, Loss, Manifest, Throttle, copy_tree
 from backends.tree.content import DIGESTS, SMALL_BYTES
 from backends.tree.copying import BIG_BYTES
+from backends.tree.pieces import PIECE_BYTES_MIN
 from core.control import Cancelled, Unattended
 from tests.tree.test_faults import faulty_source, rules, source  # noqa: F401 - fixtures
 from tests.tree.trees import Opener, hostile
@@ -122,3 +123,42 @@ def test_what_a_former_run_copied_is_verified_too(tmp_path: Path, anchor: Opener
     )
     manifest.close()
     assert receipt.losses == {Loss.DIFFERENT: 1}
+
+
+@pytest.mark.parametrize("spoilt", [None, 0, 3])
+def test_a_file_in_pieces_is_verified_by_the_digests_of_its_pieces(
+    tmp_path: Path, anchor: Opener, spoilt: int | None
+) -> None:
+    """Also of those that an earlier run copied; the source is not read for it."""
+    origin, target = tmp_path / "a", tmp_path / "b"
+    origin.mkdir()
+    (origin / "big").write_bytes(os.urandom(4 * PIECE_BYTES_MIN))
+    throttle = Throttle(2 * PIECE_BYTES_MIN)
+    effort = Effort(helpers=2, throttle=throttle)
+    options = CopyOptions(effort=effort, digest="xxh3", verify="xxh3")
+    manifest = Manifest.open(anchor(tmp_path), "m")
+
+    class Stopping(Unattended):
+        def check(self) -> None:
+            if any(record[0] == "piece" for _, record in manifest.records()):
+                raise Cancelled
+
+    sides = anchor(origin), anchor(target)
+    with pytest.raises(Cancelled):
+        copy_tree(*sides, control=Stopping(), manifest=manifest, options=options)
+    throttle.set()
+
+    def begun() -> None:
+        spoil(origin / "big")  # whoever read it again would find another one
+        if spoilt is not None:
+            with (target / "big").open("r+b") as file:
+                file.seek(spoilt * PIECE_BYTES_MIN)
+                first = file.read(1)
+                file.seek(spoilt * PIECE_BYTES_MIN)
+                file.write(bytes([first[0] ^ 1]))
+
+    control = At("verify", begun)
+    receipt = copy_tree(*sides, control=control, manifest=manifest, options=options)
+    manifest.close()
+    throttle.close()
+    assert receipt.losses == ({} if spoilt is None else {Loss.DIFFERENT: 1})

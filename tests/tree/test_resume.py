@@ -18,7 +18,7 @@ from backends.tree import (
     copy_tree,
 )
 from backends.tree.manifest import MAGIC
-from backends.tree.pieces import PIECE_BYTES, PIECE_BYTES_MIN, covered, missing
+from backends.tree.pieces import PIECE_BYTES, PIECE_BYTES_MIN, Pieces, covered, digests, missing
 from backends.tree.plan import PART_ENTRIES
 from core.control import Cancelled, Counter, Unattended
 from tests.tree.trees import Opener, hostile
@@ -203,11 +203,19 @@ def test_two_processes_share_the_parts_of_one_job(tmp_path: Path, anchor: Opener
 
 
 def test_pieces_of_any_length_leave_the_right_rest() -> None:
-    done = {(0, 10), (30, 50), (35, 40), (90, 120)}
+    done: Pieces = dict.fromkeys([(0, 10), (30, 50), (35, 40), (90, 120)])
     assert covered(100, done) == [(0, 10), (30, 50), (90, 100)]
     assert missing(100, done, 15) == [(10, 25), (25, 30), (50, 65), (65, 80), (80, 90)]
-    assert missing(100, {(0, 100)}, 15) == []
-    assert missing(100, set(), 60) == [(0, 60), (60, 100)]
+    assert missing(100, {(0, 100): None}, 15) == []
+    assert missing(100, {}, 60) == [(0, 60), (60, 100)]
+
+
+def test_digests_of_pieces_prove_a_file_when_they_are_all_there() -> None:
+    whole: Pieces = {(50, 100): b"2", (0, 50): b"1"}
+    assert digests(100, whole) == [(0, 50, b"1"), (50, 100, b"2")]
+    assert digests(120, whole) is None
+    assert digests(100, whole | {(50, 100): None}) is None
+    assert digests(150, whole | {(30, 80): b"3"}) is None
 
 
 class _Past(Unattended):
