@@ -85,7 +85,7 @@ class Disks:
             records = [record for _, record in manifest.records()]
         finally:
             manifest.close()
-        return [(record[-2], record[-1]) for record in records if record[0] == "piece"]
+        return [(record[4], record[5]) for record in records if record[0] == "piece"]
 
     def written_bytes(self, job: Job) -> int:
         """The bytes of the file that are in staging, on record or not."""
