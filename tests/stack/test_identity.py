@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -23,6 +24,7 @@ from core.settings import CONFIG_VARIABLE, Settings
 from core.settings.reference import StorageProxyTable
 from deploy.procfile import PROCFILE
 from tests.support.doors import settings_in
+from tests.support.loops import mounted
 from tests.support.node import ROOT, Node, wait_for
 from tests.support.reachable import reachable
 
@@ -60,12 +62,14 @@ def place() -> Iterator[Path]:
         yield Path(name)
 
 
-@pytest.fixture
-def node(place: Path) -> Iterator[Node]:
-    """A node of root's whose doors are nobody's, with a volume of nobody's."""
+@contextmanager
+def running(place: Path, more: str = "") -> Iterator[Node]:
+    """A node of root's whose doors are nobody's, with a volume of nobody's; `more` TOML."""
     found = Node(place, PROCFILE.read_text("utf-8"), reachable())
     text = found.config.read_text("utf-8")
-    found.config.write_text(text.replace("[storage-proxy]\n", '[storage-proxy]\nuser = "nobody"\n'))
+    found.config.write_text(
+        text.replace("[storage-proxy]\n", '[storage-proxy]\nuser = "nobody"\n') + more
+    )
     os.chown(place / "volumes" / "local", USER.pw_uid, USER.pw_gid)
     found.start()
     try:
@@ -74,6 +78,12 @@ def node(place: Path) -> Iterator[Node]:
         yield found
     finally:
         found.stop()
+
+
+@pytest.fixture
+def node(place: Path) -> Iterator[Node]:
+    with running(place) as found:
+        yield found
 
 
 class People:
@@ -90,8 +100,8 @@ class People:
         kind = answer.headers.get("Content-Type", "").partition(";")[0]
         return answer.json() if kind == "application/json" else answer.text
 
-    def upload(self, vfolder: str, path: str, data: bytes) -> None:
-        body = {"volume": "local", "vfid": vfolder, "relpath": path, "size": len(data)}
+    def upload(self, vfolder: str, path: str, data: bytes, volume: str = "local") -> None:
+        body = {"volume": volume, "vfid": vfolder, "relpath": path, "size": len(data)}
         token = self.ask("POST", "/folder/file/upload", **body)["token"]
         headers = {"Upload-Offset": "0", "Tus-Resumable": "1.0.0"}
         headers["Content-Type"] = "application/offset+octet-stream"
@@ -162,6 +172,32 @@ def test_doors_are_not_root_and_people_notice_nothing(node: Node) -> None:
         f"http://{node.settings.api.manager.internal_address}/metrics", timeout=30
     )
     assert "vfolder" in metrics.text
+
+
+@pytest.mark.part("btrfs")
+def test_limits_that_only_root_can_set_are_set_all_the_same(place: Path) -> None:
+    more = f"""
+[volume.held]
+backend = "btrfs"
+path = "btrfs/top"
+[vfolder.worker]
+quota-socket = "{place}/quota.sock"
+"""
+    make = ["mkfs.btrfs", "-q", "-m", "single", "-d", "single"]
+    with mounted(place / "btrfs", make, size_bytes=256 << 20) as top:
+        os.chown(top, USER.pw_uid, USER.pw_gid)
+        with running(place, more) as node:
+            people = People(node)
+            scope = {"volume": "held", "qsid": f"user:{uuid4()}"}
+            people.ask("POST", "/quota-scope", **scope, options={"limit_bytes": 4 << 20})
+            assert people.ask("GET", "/quota-scope", **scope)["limit_bytes"] == 4 << 20
+            vfolder = f"{scope['qsid']}/{uuid4().hex}"
+            people.ask("POST", "/folder/create", volume="held", vfid=vfolder)
+            people.upload(vfolder, "file", b"x" * (1 << 20), "held")
+            with pytest.raises(AssertionError, match="quota"):
+                people.upload(vfolder, "more", os.urandom(8 << 20), "held")
+            place_of = people.ask("GET", "/folder/mount", volume="held", vfid=vfolder)["path"]
+            assert os.listdir(place_of) == ["file"]
 
 
 def test_doors_end_with_their_supervisor_all_the_same(node: Node) -> None:
