@@ -71,7 +71,10 @@ def main() -> None:
         sys.exit(error.detail)
     telemetry.configure(door, settings.logging.get("level", telemetry.DEFAULT_LEVEL))
     # Before anything imports prometheus_client, which reads the variable once.
-    counters = metrics_files.start_fresh(settings, door)
+    try:
+        counters = metrics_files.start_fresh(settings, door)
+    except ConfigurationError as error:
+        sys.exit(error.detail)
     _take_identity(door, settings, counters)
     Door(door, settings).run()
 

@@ -9,6 +9,7 @@ import os
 import shutil
 from pathlib import Path
 
+from core.errors import ConfigurationError
 from core.settings import Settings
 
 #: Read by `prometheus_client` when it is imported: set it before.
@@ -17,12 +18,32 @@ _SUFFIX = ".db"
 
 
 def start_fresh(settings: Settings, process: str) -> Path:
-    """Empty this process's directory and name it in the environment."""
+    """Empty this process's directory and name it in the environment.
+
+    Raises:
+        ConfigurationError: it cannot be made; with what to do.
+    """
     directory = settings.state_dir / "metrics" / process
-    shutil.rmtree(directory, ignore_errors=True)
-    directory.mkdir(parents=True)
+    try:
+        _open_to_all(settings.state_dir, directory.parent)
+        if directory.exists():
+            shutil.rmtree(directory)
+        directory.mkdir()
+    except OSError as error:
+        raise ConfigurationError(
+            f"Cannot make {directory} anew ({error.strerror}): it, and what it is in, must belong "
+            "to the user of this process; see [vfolder] state-dir."
+        ) from error
     os.environ[DIRECTORY_VARIABLE] = str(directory)
     return directory
+
+
+def _open_to_all(state: Path, room: Path) -> None:
+    """Make the directory of all processes; root's belongs to whom the one around it belongs to."""
+    room.mkdir(parents=True, exist_ok=True)
+    if os.geteuid() == 0:
+        owner = state.stat()
+        os.chown(room, owner.st_uid, owner.st_gid)
 
 
 def all_files(settings: Settings) -> list[Path]:

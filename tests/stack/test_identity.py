@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -207,6 +207,49 @@ def test_doors_end_with_their_supervisor_all_the_same(node: Node) -> None:
     node.process.send_signal(signal.SIGKILL)
     node.process.wait(30)
     wait_for(lambda: not any(map(psutil.pid_exists, doors)))
+
+
+def as_user(settings: Settings) -> subprocess.Popen[bytes]:
+    """A door that starts as nobody, as systemd does it."""
+    user = [f"--reuid={USER.pw_uid}", f"--regid={USER.pw_gid}", "--clear-groups"]
+    own = [sys.executable, "-m", "api.serve", "internal"]
+    return subprocess.Popen(
+        [*reachable(), "setpriv", *user, *own],
+        cwd=ROOT,
+        env=os.environ | {CONFIG_VARIABLE: settings.origin},
+        stderr=subprocess.PIPE,
+    )
+
+
+def test_whoever_starts_first_doors_and_workers_share_a_directory(place: Path) -> None:
+    """Root's worker makes the directory of the counters; a door that never was root uses it."""
+    settings = settings_in(place)
+    Path(settings.origin).chmod(0o644)
+    (place / "state").mkdir()
+    os.chown(place / "state", USER.pw_uid, USER.pw_gid)
+    Path(settings.origin).write_text(
+        Path(settings.origin).read_text() + '[vfolder]\nstate-dir = "state"\n'
+    )
+    first = "from core import metrics_files as m, settings as s; m.start_fresh(s.load(), 'worker')"
+    environment = os.environ | {CONFIG_VARIABLE: settings.origin}
+    subprocess.run([sys.executable, "-c", first], cwd=ROOT, env=environment, check=True)
+    with as_user(settings) as door:
+
+        def lives() -> bool:
+            assert door.poll() is None, door.stderr and door.stderr.read()
+            with suppress(requests.ConnectionError):
+                url = f"http://{settings.api.manager.internal_address}/livez"
+                return requests.get(url, timeout=10).ok
+            return False
+
+        wait_for(lives)
+        door.terminate()
+    assert (place / "state/metrics/internal").stat().st_uid == USER.pw_uid
+    os.chown(place / "state/metrics", 0, 0)  # as a release that ran everything as root left it
+    with as_user(settings) as door:
+        _, told = door.communicate(timeout=30)
+    assert "must belong to the user of this process" in told.decode()
+    assert "Traceback" not in told.decode()
 
 
 def said(settings: Settings, text: str, door: str = "internal") -> str:
