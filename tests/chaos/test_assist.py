@@ -14,8 +14,10 @@ from core.jobs import Job, State
 from core.names import VFolderId
 from core.transfers import TransferRequest
 from tests.chaos.check import differences, leftovers
-from tests.chaos.site import VOLUME, Site
+from tests.chaos.site import VOLUME, Setup, Site
+from tests.support.cable import laid
 from tests.support.node import gone, wait_for
+from tests.support.valkey import Valkey
 from workers.hands import TREE
 
 FILES = 3000
@@ -211,3 +213,38 @@ def test_a_transfer_is_cancelled_though_its_helper_hangs(two_nodes: Site) -> Non
     assert site.wait_for_end(helper).state.ended
     assert not site.backend.vfolder_path(target).exists()
     wait_for(lambda: not leftovers(site.volume, job.id))
+
+
+def test_a_helper_that_is_cut_off_from_the_store_lets_go(
+    tmp_path_factory: pytest.TempPathFactory, valkey_alone: Valkey
+) -> None:
+    with laid(valkey_alone.port) as one, laid(valkey_alone.port) as other:
+        cables = {"one": one, "other": other}
+        urls = {
+            name: valkey_alone.url.replace(str(valkey_alone.port), str(cable.port))
+            for name, cable in cables.items()
+        }
+        setups = {name: Setup(store=url) for name, url in urls.items()}
+        site = Site(tmp_path_factory.mktemp("cut"), valkey_alone, 5, setups=setups)
+        site.start()
+        source, target = site.filled(FILES), site.vfolder()
+        published = site.backend.vfolder_path(target)
+        site.store.set_bandwidth(VOLUME, BYTES_PER_SECOND)
+        try:
+            job = transfer(site, source, target)
+            helper = at_work(site, job)
+            cable = cables[site.look(helper).fields["node"]]
+            cable.cut()
+            site.store.set_bandwidth(VOLUME, None)
+            outlived(site, job, target)
+            before = state_of(published)
+            cable.mend()
+            assert site.wait_for_end(helper).state.ended
+            site.wait_for_nodes(*cables)
+            assert state_of(published) == before, "nobody wrote to what was published"
+            assert differences(site.backend.vfolder_path(source), published) == ""
+            assert not any("staged tree left" in worker.output for worker in site.workers)
+        finally:
+            one.mend()
+            other.mend()
+            site.stop()
