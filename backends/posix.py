@@ -251,8 +251,17 @@ class PosixBackend(Backend):
                 raise QuotaScopeNotFound(f"Quota scope {scope} does not exist.") from None
             try:
                 yield descriptor
+            except OSError as error:
+                if error.errno == errno.ESTALE and not _is_there(scope, root):
+                    # Over NFS a directory that another client removes goes under our hands.
+                    raise QuotaScopeNotFound(f"Quota scope {scope} does not exist.") from None
+                raise
             finally:
                 os.close(descriptor)
+
+
+def _is_there(scope: QuotaScope, root: int) -> bool:
+    return descriptors.exists(PurePosixPath(scope.directory), root)
 
 
 def check_limit(limit_bytes: int | None) -> None:

@@ -3,6 +3,7 @@
 import errno
 import fcntl
 import os
+from uuid import uuid4
 
 #: ioctl_ficlonerange(2): share all blocks of another file.
 FICLONE = 0x40049409
@@ -13,23 +14,27 @@ _NEVER = frozenset({errno.EOPNOTSUPP, errno.ENOTTY, errno.EINVAL, errno.ENOSYS, 
 
 def shares_blocks(directory: int) -> bool | None:
     """Try it with two nameless files of a page; None when that cannot be told now."""
+    opened: list[int] = []
     try:
-        one = os.open(".", os.O_TMPFILE | os.O_RDWR, _MODE, dir_fd=directory)
-    except OSError as error:
-        return False if error.errno in _NEVER else None
-    try:
-        return _shared_by(one, directory)
+        opened += (_nameless(directory), _nameless(directory))
+        os.write(opened[0], b"\0" * os.sysconf("SC_PAGE_SIZE"))
+        fcntl.ioctl(opened[1], FICLONE, opened[0])
     except OSError as error:
         return False if error.errno in _NEVER else None
     finally:
-        os.close(one)
-
-
-def _shared_by(one: int, directory: int) -> bool:
-    other = os.open(".", os.O_TMPFILE | os.O_RDWR, _MODE, dir_fd=directory)
-    try:
-        os.write(one, b"\0" * os.sysconf("SC_PAGE_SIZE"))
-        fcntl.ioctl(other, FICLONE, one)
-    finally:
-        os.close(other)
+        for descriptor in opened:
+            os.close(descriptor)
     return True
+
+
+def _nameless(directory: int) -> int:
+    """A file that is gone with its descriptor; where O_TMPFILE is unknown (NFS), named at first."""
+    try:
+        return os.open(".", os.O_TMPFILE | os.O_RDWR, _MODE, dir_fd=directory)
+    except OSError as error:
+        if error.errno not in _NEVER:
+            raise
+    name = f".shared-{uuid4().hex}"
+    descriptor = os.open(name, os.O_RDWR | os.O_CREAT | os.O_EXCL, _MODE, dir_fd=directory)
+    os.unlink(name, dir_fd=directory)
+    return descriptor

@@ -4,6 +4,7 @@ Errors become a job's end exactly here. A job that was not ours, or that goes ba
 ends its Celery task with `Ignore`, so that no result is stored over the truth.
 """
 
+import time
 from collections.abc import Callable
 from typing import Any, Protocol, cast
 
@@ -41,6 +42,9 @@ _log = logger(__name__)
 
 #: A worker that cannot reach the store waits this long at most between tries (seconds).
 STORE_PAUSE_MAX_SECONDS = 5.0
+#: A doorbell for a volume that this node does not reach is rung again after so long: by then the
+#: node no longer listens for that volume.
+ELSEWHERE_SECONDS = 0.5
 
 
 class Verb(Protocol):
@@ -133,6 +137,9 @@ class Runner:
         node = self._settings.storage_proxy.node_id
         lease = self._settings.vfolder.jobs.lease_seconds
         answer = self._store.claim(job_id, name, node, lease, here())
+        if answer == "unproven":
+            time.sleep(ELSEWHERE_SECONDS)
+            self._bell(ring_of(job))
         if answer != "ok":
             _log.info("doorbell ignored", why=answer)
             raise Ignore

@@ -109,7 +109,7 @@ class JobStore:
         return Job.from_fields(fields)
 
     def claim(self, job: str, run: str, node: str, lease_seconds: float, process: str = "") -> str:
-        """Take a job for a run: `ok`, or why not (`gone`, `ended`, `held`, `waiting`).
+        """Take a job for a run: `ok`, or why not: `gone`, `ended`, `held`, `waiting`, `unproven`.
 
         `process` names the operating system's process, for `running_on`.
         """

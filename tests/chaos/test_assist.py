@@ -84,7 +84,7 @@ def test_cancelled_on_one_node_the_other_lets_go(two_nodes: Site) -> None:
     finally:
         site.store.set_bandwidth(VOLUME, None)
     assert not site.backend.vfolder_path(target).exists()
-    assert leftovers(site.volume, job.id) == []
+    wait_for(lambda: not leftovers(site.volume, job.id))
     assert not any("by a defect" in worker.output for worker in site.workers)
 
 

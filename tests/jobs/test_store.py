@@ -8,6 +8,7 @@ import pytest
 from core.bandwidth import BandwidthBook, Share
 from core.errors import JobNotFound, KeyReused, Locked, NotCancellable
 from core.jobs import State
+from core.nodes import Node, NodeBook, NodeVolume
 from core.store import Ending
 from tests.jobs.conftest import LEASE_SECONDS, Desk, folder
 from tests.support.node import wait_for
@@ -254,6 +255,34 @@ def test_sweep_forgets_without_a_trace(desk: Desk) -> None:
     assert desk.store.sweep(0, 0) == 1
     left = set(desk.store.redis.keys("vf:*"))
     assert left == {"vf:seq", "vf:limits", "vf:outbox:seq"}
+
+
+def test_a_node_that_does_not_reach_the_volume_claims_nothing(desk: Desk) -> None:
+    book = NodeBook(desk.store.redis)
+
+    def tell(*, proven: bool) -> None:
+        volumes = {"v": NodeVolume(proven=proven)}
+        lanes = ["fast", "bulk"]
+        book.tell(
+            Node(
+                id="n1",
+                version="1",
+                volumes=volumes,
+                lanes=lanes,
+                slots=1,
+                running=0,
+                load=0.0,
+                started_at=0.0,
+            )
+        )
+
+    job = desk.usage(folder())
+    tell(proven=False)
+    assert desk.claim(job) == "unproven"
+    assert desk.state(job) is State.QUEUED
+    assert desk.store.get(job.id).attempt == 0
+    tell(proven=True)
+    assert desk.claim(job) == "ok"
 
 
 def test_the_budget_of_a_volume_is_shared_by_its_runs(desk: Desk) -> None:

@@ -1,5 +1,6 @@
 -- ARGV: id, run, node, lease (ms), process (incarnation and pid)
--- Returns {'ok'} or {why not}: gone, ended, held, waiting
+-- Returns {'ok'} or {why not}: gone, ended, held, waiting, or unproven when the node just told that it
+-- does not reach the volume: a doorbell may come to it before it stops to listen
 local id, run = ARGV[1], ARGV[2]
 local state = get(id, 'state')
 if not state then return { 'gone' } end
@@ -7,6 +8,9 @@ if ended(state) then return { 'ended' } end
 if holds(id, run) then return { 'ok' } end
 if state ~= 'queued' then return { 'held' } end
 if get(id, 'admitted') ~= '1' then return { 'waiting' } end
+local node = redis.call('HGET', P .. 'nodes', ARGV[3])
+local seen = node and cjson.decode(node).volumes[get(id, 'volume')]
+if seen and not seen.proven then return { 'unproven' } end
 local at = now()
 if redis.call('SISMEMBER', P .. 'paused', get(id, 'volume')) == 1 then
   -- Admitted before the volume was put to rest: back to its place, the resume rings again.
