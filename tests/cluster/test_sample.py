@@ -1,7 +1,10 @@
 """A file written for the reference starts this service as it is, given that its volume exists."""
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
+from tempfile import TemporaryDirectory
+from uuid import uuid4
 
 import pytest
 
@@ -9,20 +12,30 @@ from core.errors import ConfigurationError
 from core.settings import CONFIG_NAME, find, load
 from tests.support.doors import running_door
 from tests.support.node import wait_for
+from tests.support.reachable import reachable
 from tests.support.valkey import Valkey, free_port
 
+#: Whose doors they are, as the file says.
+USER = 1000
 SAMPLE = Path(__file__).with_name("sample.toml")
 
 
 @pytest.fixture
-def sample(tmp_path: Path) -> Path:
-    """The file in its own directory, on free ports."""
+def sample() -> Iterator[Path]:
+    """The file in its own directory, which its user may enter, on free ports."""
+    with TemporaryDirectory() as name:
+        Path(name).chmod(0o755)
+        yield _written(Path(name))
+
+
+def _written(place: Path) -> Path:
     text = SAMPLE.read_text("utf-8")
     for port in ("6021", "6022", "16023"):
         here = 'host = "127.0.0.1", port = {} '
         text = text.replace(here.format(port), here.format(free_port()))
-    (tmp_path / "volume").mkdir()
-    path = tmp_path / CONFIG_NAME
+    (place / "volume").mkdir()
+    os.chown(place / "volume", USER, USER)
+    path = place / CONFIG_NAME
     path.write_text(text)
     return path
 
@@ -42,11 +55,19 @@ def test_the_doors_start_with_it(sample: Path, valkey: Valkey) -> None:
     os.environ["VFOLDER__VFOLDER__REDIS__URL"] = valkey.url
     try:
         settings = load(sample)
-        with running_door("manager", settings) as manager, running_door("client", settings):
+        way = reachable()
+        with (
+            running_door("manager", settings, way) as manager,
+            running_door("client", settings, way),
+        ):
             secret = {"X-BackendAI-Storage-Auth-Token": settings.api.manager.secret}
             answer = manager.send("GET", "/volumes", headers=secret)
             assert [volume["name"] for volume in answer.json()["volumes"]] == ["local"]
             wait_for(lambda: manager.send("GET", "/readyz").status_code == 200)
+            created = {"volume": "local", "vfid": f"user:{uuid4()}/{uuid4().hex}"}
+            manager.send("POST", "/folder/create", json=created, headers=secret)
+            owners = {one.stat().st_uid for one in (sample.parent / "volume").glob("*")}
+            assert owners == {USER}
     finally:
         del os.environ["VFOLDER__VFOLDER__REDIS__URL"]
 

@@ -4,7 +4,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -95,8 +95,10 @@ class RunningDoor:
 
 
 @contextmanager
-def running_door(door: str, settings: Settings) -> Iterator[RunningDoor]:
-    """One door under its real server, until the end of the block."""
+def running_door(
+    door: str, settings: Settings, before: Sequence[str] = ()
+) -> Iterator[RunningDoor]:
+    """One door under its real server, until the end of the block; started through `before`."""
     address = {
         "manager": settings.api.manager.address,
         "client": settings.api.client.address,
@@ -105,7 +107,7 @@ def running_door(door: str, settings: Settings) -> Iterator[RunningDoor]:
     log_path = settings.directory / f"{door}.log"
     with log_path.open("wb") as log:
         process = subprocess.Popen(
-            [sys.executable, "-m", "api.serve", door],
+            [*before, sys.executable, "-m", "api.serve", door],
             cwd=ROOT,
             env=os.environ | {CONFIG_VARIABLE: settings.origin},
             stdin=subprocess.DEVNULL,
