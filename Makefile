@@ -49,7 +49,7 @@ format: setup  ## format the code
 	@$(BIN)/ruff format --quiet . && $(BIN)/ruff check --quiet --fix .
 
 test: setup  ## run the tests (what needs `make parts` is skipped and named)
-	@$(BIN)/python -m pytest -n $(PROCESSES) --dist loadfile
+	@$(BIN)/python -m pytest -n $(PROCESSES) --dist loadfile --no-loadscope-reorder
 
 parts:  ## install the system packages that some tests and benchmarks use (Debian, root)
 	@deploy/parts.sh
