@@ -5,36 +5,47 @@ import fcntl
 import os
 from uuid import uuid4
 
+from backends import descriptors, layout
+
 #: ioctl_ficlonerange(2): share all blocks of another file.
 FICLONE = 0x40049409
 _MODE = 0o600
 #: What says that it will never be: other refusals (no room, no right) may pass.
 _NEVER = frozenset({errno.EOPNOTSUPP, errno.ENOTTY, errno.EINVAL, errno.ENOSYS, errno.EXDEV})
+#: How file systems say that they have no nameless files (NFS, FUSE).
+_ONLY_NAMED = frozenset({errno.EOPNOTSUPP, errno.EINVAL, errno.EISDIR, errno.ENOSYS})
 
 
-def shares_blocks(directory: int) -> bool | None:
-    """Try it with two nameless files of a page; None when that cannot be told now."""
-    opened: list[int] = []
+def shares_blocks(top: int) -> bool | None:
+    """Try it with two files of a page that nobody sees; None when that cannot be told now.
+
+    `top` is a descriptor of the volume's top.
+    """
+    made: list[int] = []
     try:
-        opened += (_nameless(directory), _nameless(directory))
-        os.write(opened[0], b"\0" * os.sysconf("SC_PAGE_SIZE"))
-        fcntl.ioctl(opened[1], FICLONE, opened[0])
+        made.append(_unseen(top))
+        made.append(_unseen(top))
+        os.write(made[0], b"\0" * os.sysconf("SC_PAGE_SIZE"))
+        fcntl.ioctl(made[1], FICLONE, made[0])
     except OSError as error:
         return False if error.errno in _NEVER else None
     finally:
-        for descriptor in opened:
-            os.close(descriptor)
+        for fd in made:
+            os.close(fd)
     return True
 
 
-def _nameless(directory: int) -> int:
-    """A file that is gone with its descriptor; where O_TMPFILE is unknown (NFS), named at first."""
+def _unseen(top: int) -> int:
+    """A file without a name; where there are none, one in a room of ours that lost its name."""
     try:
-        return os.open(".", os.O_TMPFILE | os.O_RDWR, _MODE, dir_fd=directory)
+        return os.open(".", os.O_TMPFILE | os.O_RDWR | os.O_CLOEXEC, _MODE, dir_fd=top)
     except OSError as error:
-        if error.errno not in _NEVER:
+        if error.errno not in _ONLY_NAMED:
             raise
-    name = f".shared-{uuid4().hex}"
-    descriptor = os.open(name, os.O_RDWR | os.O_CREAT | os.O_EXCL, _MODE, dir_fd=directory)
-    os.unlink(name, dir_fd=directory)
-    return descriptor
+    room = layout.area(None, layout.MAKING)
+    with descriptors.made(room, top, descriptors.HIDDEN_MODE) as making:
+        name = f"shares-{uuid4().hex}"
+        flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+        fd = os.open(name, flags, _MODE, dir_fd=making)
+        os.unlink(name, dir_fd=making)
+    return fd
