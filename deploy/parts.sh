@@ -5,7 +5,7 @@ export DEBIAN_FRONTEND=noninteractive RUNLEVEL=1
 apt-get update -qq
 apt-get install -y -qq --no-install-recommends nginx-light curl chromium acl attr rsync xfsprogs btrfs-progs e2fsprogs fuse3 strace fpart rclone prometheus etcd-server \
     user-mode-linux kmod quota nfs-kernel-server ceph-mon ceph-mgr ceph-osd ceph-mds ceph-fuse ceph-common uuid-runtime \
-    gcc libc6-dev rabbitmq-server iproute2 >/dev/null
+    gcc libc6-dev rabbitmq-server iproute2 unzip libarchive-tools >/dev/null
 # Debian's own nodejs and npm clash with another publisher's package that is already there.
 if ! command -v npm >/dev/null; then
     apt-get install -y -qq --no-install-recommends nodejs npm >/dev/null

@@ -34,6 +34,8 @@ _PROGRAMS = {
     "compiler": "cc",
     "rabbitmq": "rabbitmq-server",
     "network-namespaces": "ip",
+    "unzip": "unzip",
+    "bsdtar": "bsdtar",
 }
 _NEEDS = "needs the part {!r}; `make parts` installs it"
 _NEEDED = re.compile(r"needs the part '([^']+)'")

@@ -2,7 +2,6 @@
 
 import io
 import os
-import shutil
 import stat
 import subprocess
 import zipfile
@@ -79,7 +78,7 @@ def test_attributes_and_links_stay(tree: Folder, tmp_path: Path) -> None:
     assert archive.read("ünï/q\n") == b"x"
 
 
-@pytest.mark.skipif(shutil.which("unzip") is None, reason="unzip is not installed")
+@pytest.mark.part("unzip")
 def test_unzip_gives_the_tree_back(tree: Folder, tmp_path: Path) -> None:
     path = tmp_path / "a.zip"
     path.write_bytes(get(tree.archive(["dir"])).content)
