@@ -98,7 +98,8 @@ class Runner:
         self._store = store
         self._bell = bell
         self._herald = Herald(settings)
-        self._renewed = FILE.count
+        #: The settings are those that the node began with, however late this process is.
+        self._renewed = 0
 
     def __call__(self, job_id: str, tell: Teller) -> str:
         """Run a job to its end or its next interruption; returns the sentence of a success.

@@ -172,3 +172,24 @@ def test_a_worker_takes_over_volumes_and_bandwidth_and_its_job_goes_on(
         wait_for(lambda: names(manager) == {"local", "second"})
         url = f"/v1/jobs/{manager.call('POST', '/v1/jobs', usage).json()['id']}"
         wait_for(lambda: manager.call("GET", url).json()["state"] == "succeeded")
+
+
+def test_a_child_that_had_no_job_before_knows_what_is_new(tmp_path: Path, valkey: Valkey) -> None:
+    settings = settings_in(tmp_path, valkey.url)
+    with (
+        running_worker(settings) as worker,
+        running_door("manager", settings) as manager,
+        connect(settings, Database.JOBS) as client,
+    ):
+        wait_for(lambda: NodeBook(client).serving("local"))
+        change(settings, "")
+        os.kill(worker, signal.SIGHUP)
+        manager.process.send_signal(signal.SIGHUP)
+        wait_for(lambda: NodeBook(client).serving("second"))
+        vfolder = VFolderId.parse(f"user:{uuid4()}/{uuid4().hex}")
+        (tmp_path / "second" / vfolder.directory).mkdir(parents=True)
+        wait_for(lambda: names(manager) == {"local", "second"})
+        usage = {"verb": "usage", "volume": "second", "vfolder": str(vfolder)}
+        url = f"/v1/jobs/{manager.call('POST', '/v1/jobs', usage).json()['id']}"
+        wait_for(lambda: manager.call("GET", url).json()["done"])
+        assert manager.call("GET", url).json()["state"] == "succeeded"
