@@ -227,6 +227,7 @@ def test_a_helper_that_is_cut_off_from_the_store_lets_go(
         setups = {name: Setup(store=url) for name, url in urls.items()}
         site = Site(tmp_path_factory.mktemp("cut"), valkey_alone, 5, setups=setups)
         site.start()
+        site.wait_for_nodes(*cables)
         source, target = site.filled(FILES), site.vfolder()
         published = site.backend.vfolder_path(target)
         site.store.set_bandwidth(VOLUME, BYTES_PER_SECOND)
