@@ -28,7 +28,7 @@ from tests.client.conftest import ClientDoor, Folder, make_door
 from tests.client.test_offload import request
 from tests.support.doors import settings_in
 from tests.support.node import wait_for
-from tests.support.valkey import Valkey
+from tests.support.valkey import Valkey, running_valkey
 
 MIB = 1 << 20
 LIMIT = 2 * MIB
@@ -50,6 +50,13 @@ class Limit:
 
     def shares(self) -> dict[str, Share]:
         return BandwidthBook(self.client).look()
+
+
+@pytest.fixture(scope="module")
+def valkey(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Valkey]:
+    """A store of its own: jobs and streams that other tests left have no share here."""
+    with running_valkey(tmp_path_factory.mktemp("budgets")) as server:
+        yield server
 
 
 @pytest.fixture
