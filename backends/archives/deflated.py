@@ -8,7 +8,6 @@ piece says that work was done of which nothing came out yet: whoever sends may t
 import os
 from array import array
 from collections.abc import Iterator
-from contextlib import closing
 
 from isal import isal_zlib
 from isal.isal_zlib import crc32
@@ -16,7 +15,7 @@ from isal.isal_zlib import crc32
 from backends.archives import zip_records as records
 from backends.archives.pieces import Extent, Piece
 from backends.archives.plan import Entry, Plan
-from backends.archives.runs import Group, Run, groups, large, loaded, name_of
+from backends.archives.runs import Group, Run, assembled, groups, large, name_of
 from backends.archives.tars import Tar
 from backends.archives.zip_records import DEFLATED, FOLLOWS, STORED, Sent
 
@@ -63,7 +62,7 @@ class DeflatedZip:
         """See `pieces.Archive`; only from 0."""
         self._crcs, self._sizes, self._forms = array("I"), array("Q"), array("B")
         at = start
-        for piece in self._contents():
+        for piece in assembled(self._top, groups(self._plan), self._run, self._large):
             at += len(piece)
             yield piece
         length = 0
@@ -71,17 +70,6 @@ class DeflatedZip:
             length += len(piece)
             yield piece
         yield records.end(at, length, self._plan.entries)
-
-    def _contents(self) -> Iterator[bytes]:
-        with closing(loaded(self._top, groups(self._plan))) as coming:
-            for run, contents in coming:
-                if contents is None:
-                    yield from self._large(run[0])
-                    continue
-                packed = self._run(run, contents)
-                del run, contents  # nobody knows how long the reader takes
-                yield packed
-                del packed
 
     def _run(self, run: Run, contents: list[bytes]) -> bytes:
         found = iter(contents)

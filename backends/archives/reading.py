@@ -1,6 +1,7 @@
 """Small files of a plan, read many at a time and checked against it."""
 
 import os
+from collections.abc import Sequence
 
 from backends.archives.plan import Changed, Entry
 
@@ -11,7 +12,8 @@ except ImportError:  # no compiler was at hand when this was installed
 else:
     NATIVE = True
 
-_OPEN_FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+#: Whatever is there now: no link is followed, and nothing waits for the other end of a fifo.
+OPEN_FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
 
 def read_files(directory: int, entries: list[Entry], *, native: bool = NATIVE) -> list[bytes]:
@@ -26,14 +28,24 @@ def read_files(directory: int, entries: list[Entry], *, native: bool = NATIVE) -
         found = _reading.read(directory, [entry.name for entry in entries], sizes)
     else:
         found = [_read(directory, entry) for entry in entries]
-    for entry, (_, size, mtime_ns, inode) in zip(entries, found, strict=True):
-        if mtime_ns != entry.mtime_ns or size != entry.size or inode != entry.inode:
-            raise Changed("A file changed between the plan and its turn.")
+    for entry, (_, *seen) in zip(entries, found, strict=True):
+        check(entry, seen)
     return [content for content, *_ in found]
 
 
+def check(entry: Entry, seen: Sequence[int]) -> None:
+    """Compare a file's size, time and inode number with its plan.
+
+    Raises:
+        Changed: it is not any more what was planned.
+    """
+    size, mtime_ns, inode = seen
+    if mtime_ns != entry.mtime_ns or size != entry.size or inode != entry.inode:
+        raise Changed("A file changed between the plan and its turn.")
+
+
 def _read(directory: int, entry: Entry) -> tuple[bytes, int, int, int]:
-    descriptor = os.open(entry.name, _OPEN_FILE, dir_fd=directory)
+    descriptor = os.open(entry.name, OPEN_FILE, dir_fd=directory)
     try:
         data = b""
         while len(data) < entry.size:

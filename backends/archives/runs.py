@@ -2,15 +2,15 @@
 
 import os
 from collections import deque
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor, wait
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from functools import cache
 
-from backends.archives.pieces import PIECE_BYTES, Extent
-from backends.archives.plan import Batch, Changed, Entry, Plan, opened
-from backends.archives.reading import read_files
+from backends.archives.pieces import PIECE_BYTES, Extent, Piece
+from backends.archives.plan import Batch, Entry, Plan, opened
+from backends.archives.reading import OPEN_FILE, check, read_files
 
 #: Files up to this size are read in one go.
 SMALL_BYTES = 256 * 1024
@@ -21,8 +21,6 @@ RUN_ENTRIES = 250
 RUNS_TRUSTED = 8
 #: Threads that read before their turn, for all archives of a process.
 READERS = 4
-
-_OPEN_FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +38,7 @@ class Group:
 
 
 Run = list[Group]
-Loaded = Generator[tuple[Run, list[bytes] | None], None, None]
+_Loaded = Generator[tuple[Run, list[bytes] | None], None, None]
 
 
 def is_large(entry: Entry) -> bool:
@@ -70,12 +68,30 @@ def groups(plan: Plan) -> Iterator[Group]:
             yield Group(batch, entries, size)
 
 
-def loaded(top: int, found: Iterable[Group]) -> Loaded:
-    """Runs in order with the contents of their files; of a large file None: see `large`.
+def assembled(
+    top: int,
+    found: Iterable[Group],
+    pack: Callable[[Run, list[bytes]], bytes],
+    send_large: Callable[[Group], Iterator[Piece]],
+) -> Iterator[Piece]:
+    """What an archive is made of: runs as `pack` joins them, each large file as it is sent.
 
     Raises:
         StorageError, OSError: a file is not there any more, or not as it was planned.
     """
+    with closing(_loaded(top, found)) as coming:
+        for run, contents in coming:
+            if contents is None:
+                yield from send_large(run[0])
+                continue
+            packed = pack(run, contents)
+            del run, contents  # nobody knows how long the reader takes
+            yield packed
+            del packed
+
+
+def _loaded(top: int, found: Iterable[Group]) -> _Loaded:
+    """Runs in order with the contents of their files; of a large file None."""
     coming: deque[tuple[Run, Future[list[bytes]] | None]] = deque()
     try:
         for number, run in enumerate(_runs(found)):
@@ -134,16 +150,15 @@ def large(top: int, group: Group) -> Iterator[Extent]:
     """
     [entry] = group.entries
     with opened(top, group.batch.directory) as directory:
-        descriptor = os.open(entry.name, _OPEN_FILE, dir_fd=directory)
+        descriptor = os.open(entry.name, OPEN_FILE, dir_fd=directory)
     try:
-        _check(os.fstat(descriptor), entry)
+        check(entry, _seen(descriptor))
         yield Extent(descriptor, 0, entry.size)
-        _check(os.fstat(descriptor), entry)
+        check(entry, _seen(descriptor))
     finally:
         os.close(descriptor)
 
 
-def _check(found: os.stat_result, entry: Entry) -> None:
-    same = found.st_mtime_ns == entry.mtime_ns and found.st_size == entry.size
-    if not same or found.st_ino != entry.inode:
-        raise Changed("A file changed between the plan and its turn.")
+def _seen(descriptor: int) -> tuple[int, int, int]:
+    found = os.fstat(descriptor)
+    return found.st_size, found.st_mtime_ns, found.st_ino

@@ -8,14 +8,13 @@ bits, which would give such a file another's rights, are left out.
 """
 
 from collections.abc import Iterator
-from contextlib import closing
 from functools import cached_property, lru_cache
 from itertools import chain
 from struct import Struct
 
 from backends.archives.pieces import Piece, cut, gathered
 from backends.archives.plan import Entry, Plan
-from backends.archives.runs import Group, Run, groups, large, loaded, name_of
+from backends.archives.runs import Group, Run, assembled, groups, large, name_of
 
 #: Headers and contents are filled up to this.
 BLOCK_BYTES = 512
@@ -67,15 +66,7 @@ class Tar:
         return cut(parts, skip, self.size - start) if start else parts
 
     def _parts(self, found: Iterator[Group]) -> Iterator[Piece]:
-        with closing(loaded(self._top, found)) as coming:
-            for run, contents in coming:
-                if contents is None:
-                    yield from self._large(run[0])
-                    continue
-                packed = _packed(run, contents)
-                del run, contents  # nobody knows how long the reader takes
-                yield packed
-                del packed
+        yield from assembled(self._top, found, _packed, self._large)
         yield _END
 
     def _large(self, group: Group) -> Iterator[Piece]:

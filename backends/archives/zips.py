@@ -6,14 +6,13 @@ data descriptor behind them. Links are stored as links, as Info-ZIP does.
 
 from array import array
 from collections.abc import Iterator
-from contextlib import closing
 
 from isal.isal_zlib import crc32
 
 from backends.archives import zip_records as records
 from backends.archives.pieces import Piece, cut, gathered
 from backends.archives.plan import Entry, Plan
-from backends.archives.runs import Group, Run, groups, is_large, large, loaded, name_of
+from backends.archives.runs import Group, Run, assembled, groups, is_large, large, name_of
 from backends.archives.zip_records import FOLLOWS, STORED
 
 
@@ -46,16 +45,8 @@ class StoredZip:
         self._crcs = array("I")
         return cut(gathered(self._parts()), start, self.size - start)
 
-    def _parts(self) -> Iterator[bytes]:
-        with closing(loaded(self._top, groups(self._plan))) as coming:
-            for run, contents in coming:
-                if contents is None:
-                    yield from self._large(run[0])
-                    continue
-                packed = self._run(run, contents)
-                del run, contents  # nobody knows how long the reader takes
-                yield packed
-                del packed
+    def _parts(self) -> Iterator[Piece]:
+        yield from assembled(self._top, groups(self._plan), self._run, self._large)
         yield from self._central()
         yield self._end
 
