@@ -8,6 +8,7 @@ import os
 import socket
 import struct
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from typing import Any
 
@@ -39,7 +40,7 @@ PIECES_A_TURN = 8
 _out = metrics.STREAMED_BYTES.labels("out")
 
 
-class Stream:
+class Stream(ABC):
     """One response on its way; `part` knows its pace, and the server's `body` closes it."""
 
     def __init__(self, conn: Any, body: Any, part: Any, *, keepalive: bool) -> None:  # noqa: ANN401 - gunicorn is untyped
@@ -61,10 +62,11 @@ class Stream:
         return "files"
 
     @property
+    @abstractmethod
     def left(self) -> int:
         """Bytes still to send; of what nobody knows, a large slice until it ends."""
-        raise NotImplementedError
 
+    @abstractmethod
     def write(self, most: int) -> int:
         """Send so many bytes at most, as the socket takes them: how many it took.
 
@@ -72,7 +74,6 @@ class Stream:
             BlockingIOError: none.
             OSError: the reader is gone, or what is sent is not what was promised.
         """
-        raise NotImplementedError
 
     def wait(self) -> float:
         """Seconds until the budget of its volume lets it send, not longer than that may change."""

@@ -73,7 +73,7 @@ class PosixBackend(Backend):
             try:
                 with os.scandir(root) as entries:
                     next(entries, None)
-                fsid = f"{os.fstatvfs(root).f_fsid:x}"
+                fsid = _fsid(root)
             except OSError as error:
                 raise BackendFailed(
                     f"Volume {self.mount.volume} does not answer: {os.strerror(error.errno or 0)}.",
@@ -94,9 +94,11 @@ class PosixBackend(Backend):
         return Capacity(capacity_bytes=used + found.f_bavail * found.f_frsize, used_bytes=used)
 
     def reflinks(self) -> bool:
-        """Whether files can share blocks here (FICLONE); tried with two nameless files."""
-        with self.root() as root:
-            return bool(shares_blocks(root))
+        """Whether files can share blocks here (FICLONE), as the last probe found it, or a try."""
+        if self._shares is None:
+            with self.root() as root:
+                self._prove_sharing(root, _fsid(root))
+        return "reflink" in self.proved()
 
     def proved(self) -> frozenset[str]:
         """See `Backend.proved`."""
@@ -258,6 +260,10 @@ class PosixBackend(Backend):
                 raise
             finally:
                 os.close(descriptor)
+
+
+def _fsid(root: int) -> str:
+    return f"{os.fstatvfs(root).f_fsid:x}"
 
 
 def _is_there(scope: QuotaScope, root: int) -> bool:

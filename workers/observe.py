@@ -67,15 +67,14 @@ def _patiently(
         future: Future[PerformanceMetric | None] = Future()
         _asked[volume] = future
         threading.Thread(target=_ask, args=(future, backend, book), daemon=True).start()
+    future = _asked[volume]
     try:
-        found = _asked[volume].result(seconds)
+        return future.result(seconds)
     except TimeoutError:
         raise DeadlineExceeded(f"Volume {volume} did not answer.") from None
-    except BaseException:
-        del _asked[volume]
-        raise
-    del _asked[volume]
-    return found
+    finally:
+        if future.done():  # with whatever came: also a backend's own TimeoutError
+            del _asked[volume]
 
 
 def _ask(future: "Future[PerformanceMetric | None]", backend: Backend, book: SpeedBook) -> None:
