@@ -21,7 +21,7 @@ _SESSION = "x-auth-token"
 AUTO = "auto"
 _FAMILIES = (2, 1)
 #: A session is ended at the end of the process, if the array takes no longer than that.
-_LOGOUT_SECONDS = 2.0
+_LOGOUT_SECONDS = 5.0
 _BUSY_WORDS = "busy"
 _MISSING_WORDS = "does not exist"
 T = TypeVar("T")
