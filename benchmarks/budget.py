@@ -12,8 +12,8 @@ import requests
 
 from benchmarks._doors import Bench, running
 from benchmarks._places import options
+from core.bandwidth import BandwidthBook
 from core.connections import Database
-from core.store import JobStore
 
 #: Read at a time from a socket that has something.
 READ_BYTES = 1 << 20
@@ -30,7 +30,7 @@ def main(arguments: list[str]) -> None:
         redis.Redis(port=bench.redis_port, db=int(Database.JOBS)) as store,
     ):
         limit = chosen.mib << 20
-        JobStore(store, lambda _: None).set_bandwidth("local", limit)
+        BandwidthBook(store).set("local", limit)
         with (bench.files / "big").open("wb") as file:
             file.truncate(1 << 40)
         print(f"  a budget of {chosen.mib} MiB/s: {chosen.rounds} rounds of {chosen.seconds} s")

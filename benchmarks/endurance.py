@@ -45,7 +45,7 @@ def run(site: Site, seconds: float) -> None:
     source, target = site.filled(FILES), site.vfolder()
     site.start()
     # The exercise takes no bytes of the budget: the clone gets its half.
-    site.store.set_bandwidth(VOLUME, int(2 * FILES * FILE_MEAN_BYTES / seconds))
+    site.budgets.set(VOLUME, int(2 * FILES * FILE_MEAN_BYTES / seconds))
     jobs = [site.exercise(items, ITEM_MILLISECONDS), site.clone(source, target)]
     for _ in range(RESTARTS):
         time.sleep(seconds / (RESTARTS + 1))

@@ -4,7 +4,9 @@ from dataclasses import dataclass
 
 import redis
 
-from core.store import script_texts
+from core.store import PREFIX, script_texts
+
+_BUDGETS = PREFIX + "bandwidth"
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,7 +22,19 @@ class BandwidthBook:
     """The budgets in the store. Every call raises `redis.RedisError` when it is away."""
 
     def __init__(self, client: "redis.Redis") -> None:
+        self._redis = client
         self._share = client.register_script(dict(script_texts())["share"])
+
+    def set(self, volume: str, bytes_per_second: int | None) -> None:
+        """What the running jobs and the streams of a volume may move together, from now on."""
+        if bytes_per_second is None:
+            self._redis.hdel(_BUDGETS, volume)
+        else:
+            self._redis.hset(_BUDGETS, volume, str(bytes_per_second))
+
+    def begin(self, volume: str, bytes_per_second: int) -> None:
+        """As `set`, where nobody has set one."""
+        self._redis.hsetnx(_BUDGETS, volume, str(bytes_per_second))
 
     def share(self, process: str, streams: dict[str, int]) -> dict[str, Share]:
         """Tell of a process's streams per volume, and hear who else shares the budgets.

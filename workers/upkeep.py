@@ -16,6 +16,7 @@ import redis
 from celery import bootsteps
 
 from backends.mounts import Mounts
+from core.bandwidth import BandwidthBook
 from core.connections import Database, connect
 from core.events.herald import Herald
 from core.jobs import Lane
@@ -128,11 +129,11 @@ class Upkeep(bootsteps.StartStopStep):
 
     def _set_slots(self, store: JobStore) -> bool:
         jobs = self.settings.vfolder.jobs
-        own = self.settings.vfolder
+        own, budgets = self.settings.vfolder, BandwidthBook(store.redis)
         for name in self.mounts.state():
             store.set_slots(name, jobs.fast_slots, jobs.bulk_slots)
             if (limit := own.bytes_per_second(name)) is not None:
-                store.begin_bandwidth(name, limit)
+                budgets.begin(name, limit)
         return True
 
     def _renew(self, store: JobStore) -> None:
@@ -140,10 +141,11 @@ class Upkeep(bootsteps.StartStopStep):
         self._renewed = FILE.count
         before, self.settings = self.settings, followed(self.settings)
         self.mounts.follow(self.settings)
+        budgets = BandwidthBook(store.redis)
         for name in self.settings.volume:
             limit = self.settings.vfolder.bytes_per_second(name)
             if limit != before.vfolder.bytes_per_second(name):
-                store.set_bandwidth(name, limit)
+                budgets.set(name, limit)
 
     def _follow(self, volumes: dict[str, NodeVolume]) -> None:
         """Consume the queues of what is proven; nothing while draining."""

@@ -113,5 +113,5 @@ def set_bandwidth(body: Bandwidth, volume: str) -> Response:
     """
     door = current_door()
     door.reach.check_known(volume)
-    door.jobs.store.set_bandwidth(volume, body.bytes_per_second)
+    door.bandwidth.set(volume, body.bytes_per_second)
     return no_content()

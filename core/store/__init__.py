@@ -191,13 +191,6 @@ class JobStore:
         """Let all jobs of a volume rest, or go on; running ones stop at their next heartbeat."""
         self._ring(self._call("pause_volume", volume, "0" if resume else "1")[1:])
 
-    def set_bandwidth(self, volume: str, bytes_per_second: int | None) -> None:
-        """What the running jobs and the streams of a volume may move together, from now on."""
-        if bytes_per_second is None:
-            self.redis.hdel(PREFIX + "bandwidth", volume)
-        else:
-            self.redis.hset(PREFIX + "bandwidth", volume, str(bytes_per_second))
-
     def set_pace(self, job: str, bytes_per_second: int | None) -> Job:
         """How much one job may move, from its next beat on; None lifts the limit.
 
@@ -209,10 +202,6 @@ class JobStore:
         if outcome == "ended":
             raise Conflict("The job has already ended.", job_id=job)
         return self.get(job)
-
-    def begin_bandwidth(self, volume: str, bytes_per_second: int) -> None:
-        """As `set_bandwidth`, where nobody has set one."""
-        self.redis.hsetnx(PREFIX + "bandwidth", volume, str(bytes_per_second))
 
     def set_slots(self, volume: str, fast: int, bulk: int) -> None:
         """How many jobs of a volume may run at once, per lane, over all nodes."""

@@ -18,6 +18,7 @@ from redis.exceptions import RedisError
 
 from backends.base import Mount
 from backends.posix import PosixBackend
+from core.bandwidth import BandwidthBook
 from core.jobs import Job, State
 from core.lifeline import end_with_parent
 from core.names import QuotaScope, VFolderId
@@ -192,6 +193,7 @@ class Site:
         self.client = valkey.client(1)
         self.nodes = NodeBook(self.client)
         self.store = JobStore(self.client, self.bell)
+        self.budgets = BandwidthBook(self.client)
         self._stopped: list[tuple[float, psutil.Process]] = []
         self.faults: list[str] = []
 

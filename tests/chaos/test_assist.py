@@ -2,7 +2,7 @@
 
 import os
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -23,6 +23,20 @@ from workers.hands import TREE
 FILES = 3000
 #: Slow enough for the other node to come, on a busy machine too: lifted once it has.
 BYTES_PER_SECOND = 300_000
+
+
+@contextmanager
+def slow(site: Site) -> Iterator[Callable[[], None]]:
+    """A volume so slow that the other node comes; calling what is given lifts that."""
+
+    def lift() -> None:
+        site.budgets.set(VOLUME, None)
+
+    site.budgets.set(VOLUME, BYTES_PER_SECOND)
+    try:
+        yield lift
+    finally:
+        lift()
 
 
 def transfer(site: Site, source: VFolderId, target: VFolderId) -> Job:
@@ -56,12 +70,9 @@ def at_work(site: Site, job: Job) -> Job:
 def test_two_nodes_share_one_transfer(two_nodes: Site) -> None:
     site = two_nodes
     source, target = site.filled(FILES), site.vfolder()
-    site.store.set_bandwidth(VOLUME, BYTES_PER_SECOND)
-    try:
+    with slow(site):
         job = transfer(site, source, target)
         helper = at_work(site, job)
-    finally:
-        site.store.set_bandwidth(VOLUME, None)
     ended = site.wait_for_end(job)
     assert ended.state is State.SUCCEEDED, ended.document()
     assert ended.member("result")["files"] == FILES
@@ -74,27 +85,28 @@ def test_two_nodes_share_one_transfer(two_nodes: Site) -> None:
 def test_cancelled_on_one_node_the_other_lets_go(two_nodes: Site) -> None:
     site = two_nodes
     source, target = site.filled(FILES), site.vfolder()
-    site.store.set_bandwidth(VOLUME, BYTES_PER_SECOND)
-    try:
+    with slow(site):
         job = transfer(site, source, target)
         helper = at_work(site, job)
         site.store.cancel(job.id)
         assert site.wait_for_end(job).state is State.CANCELLED
         assert site.wait_for_end(helper).state.ended
-    finally:
-        site.store.set_bandwidth(VOLUME, None)
     assert not site.backend.vfolder_path(target).exists()
     wait_for(lambda: not leftovers(site.volume, job.id))
     assert not any("by a defect" in worker.output for worker in site.workers)
 
 
-def frozen(site: Site, helper: Job) -> list[psutil.Process]:
-    """The helper's process and those below it, stopped."""
+@contextmanager
+def frozen(site: Site, helper: Job) -> Iterator[list[psutil.Process]]:
+    """The helper's process and those below it, stopped until the block ends."""
     run = site.process_of(helper)
     everyone = [run, *run.children(recursive=True)]
     for process in everyone:
         process.suspend()
-    return everyone
+    try:
+        yield everyone
+    finally:
+        woken(everyone)
 
 
 @contextmanager
@@ -151,19 +163,14 @@ def test_a_helper_that_hangs_is_left_behind_and_writes_nothing_when_it_wakes(
     site = two_nodes
     source, target = site.filled(FILES), site.vfolder()
     published = site.backend.vfolder_path(target)
-    stopped: list[psutil.Process] = []
-    site.store.set_bandwidth(VOLUME, BYTES_PER_SECOND)
-    try:
+    with slow(site) as lift:
         job = transfer(site, source, target)
         helper = at_work(site, job)
-        stopped = frozen(site, site.look(helper))
-        site.store.set_bandwidth(VOLUME, None)
-        shared = outlived(site, job, target)
-        assert not gone([one.pid for one in stopped]), "it hangs still"
-        before = state_of(published)
-    finally:
-        site.store.set_bandwidth(VOLUME, None)
-        woken(stopped)
+        with frozen(site, site.look(helper)) as stopped:
+            lift()
+            shared = outlived(site, job, target)
+            assert not gone([one.pid for one in stopped]), "it hangs still"
+            before = state_of(published)
     assert site.wait_for_end(helper).state.ended
     wait_for(lambda: gone([one.pid for one in stopped[1:]]))
     assert state_of(published) == before, "nobody wrote to what was published"
@@ -178,18 +185,15 @@ def test_a_helper_that_hangs_amid_a_record_keeps_nobody_from_writing_his(two_nod
     site = two_nodes
     source, target = site.filled(FILES), site.vfolder()
     published = site.backend.vfolder_path(target)
-    site.store.set_bandwidth(VOLUME, BYTES_PER_SECOND)
-    try:
+    with slow(site) as lift:
         job = transfer(site, source, target)
         helper = at_work(site, job)
         with frozen_while_it_writes(site, site.look(helper)) as stopped:
             wait_for(lambda: stopped[0].status() == psutil.STATUS_TRACING_STOP, 60)
-            site.store.set_bandwidth(VOLUME, None)
+            lift()
             outlived(site, job, target)
             before = state_of(published)
             woken(stopped)
-    finally:
-        site.store.set_bandwidth(VOLUME, None)
     assert site.wait_for_end(helper).state.ended
     assert state_of(published) == before, "nobody wrote to what was published"
     assert differences(site.backend.vfolder_path(source), published) == ""
@@ -199,17 +203,12 @@ def test_a_helper_that_hangs_amid_a_record_keeps_nobody_from_writing_his(two_nod
 def test_a_transfer_is_cancelled_though_its_helper_hangs(two_nodes: Site) -> None:
     site = two_nodes
     source, target = site.filled(FILES), site.vfolder()
-    site.store.set_bandwidth(VOLUME, BYTES_PER_SECOND)
-    stopped: list[psutil.Process] = []
-    try:
+    with slow(site):
         job = transfer(site, source, target)
         helper = at_work(site, job)
-        stopped = frozen(site, site.look(helper))
-        site.store.cancel(job.id)
-        assert site.wait_for_end(job).state is State.CANCELLED
-    finally:
-        site.store.set_bandwidth(VOLUME, None)
-        woken(stopped)
+        with frozen(site, site.look(helper)):
+            site.store.cancel(job.id)
+            assert site.wait_for_end(job).state is State.CANCELLED
     assert site.wait_for_end(helper).state.ended
     assert not site.backend.vfolder_path(target).exists()
     wait_for(lambda: not leftovers(site.volume, job.id))
@@ -230,13 +229,12 @@ def test_a_helper_that_is_cut_off_from_the_store_lets_go(
         site.wait_for_nodes(*cables)
         source, target = site.filled(FILES), site.vfolder()
         published = site.backend.vfolder_path(target)
-        site.store.set_bandwidth(VOLUME, BYTES_PER_SECOND)
         try:
-            job = transfer(site, source, target)
-            helper = at_work(site, job)
-            cable = cables[site.look(helper).fields["node"]]
-            cable.cut()
-            site.store.set_bandwidth(VOLUME, None)
+            with slow(site):
+                job = transfer(site, source, target)
+                helper = at_work(site, job)
+                cable = cables[site.look(helper).fields["node"]]
+                cable.cut()
             outlived(site, job, target)
             before = state_of(published)
             cable.mend()

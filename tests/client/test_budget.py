@@ -23,7 +23,6 @@ from api.pacing import PIECE_BYTES_MAX, Budget, Pace
 from core import metrics_files
 from core.bandwidth import BandwidthBook, Share
 from core.settings import load
-from core.store import JobStore
 from tests.client.conftest import ClientDoor, Folder, make_door
 from tests.client.test_offload import request
 from tests.support.doors import settings_in
@@ -43,13 +42,13 @@ class Limit:
 
     def __init__(self, valkey: Valkey) -> None:
         self.client = valkey.client(1)
-        self._store = JobStore(self.client, lambda _: None)
+        self._book = BandwidthBook(self.client)
 
     def set(self, bytes_per_second: int | None) -> None:
-        self._store.set_bandwidth("local", bytes_per_second)
+        self._book.set("local", bytes_per_second)
 
     def shares(self) -> dict[str, Share]:
-        return BandwidthBook(self.client).look()
+        return self._book.look()
 
 
 @pytest.fixture(scope="module")

@@ -287,13 +287,14 @@ def test_a_node_that_does_not_reach_the_volume_claims_nothing(desk: Desk) -> Non
 
 def test_the_budget_of_a_volume_is_shared_by_its_runs(desk: Desk) -> None:
     one, two = desk.usage(folder()), desk.usage(folder())
-    desk.store.set_bandwidth("v", 1000)
+    budgets = BandwidthBook(desk.store.redis)
+    budgets.set("v", 1000)
     for job in (one, two):
         desk.claim(job)
         assert desk.store.heartbeat(job, "r1", LEASE_SECONDS) == (False, False, 500)
     desk.finish(two)
     assert desk.store.heartbeat(one, "r1", LEASE_SECONDS) == (False, False, 1000)
-    desk.store.set_bandwidth("v", None)
+    budgets.set("v", None)
     assert desk.store.heartbeat(one, "r1", LEASE_SECONDS) == (False, False, None)
 
 
@@ -301,7 +302,7 @@ def test_streams_have_their_shares_beside_the_runs(desk: Desk) -> None:
     job, book = desk.usage(folder()), BandwidthBook(desk.store.redis)
     desk.claim(job)
     assert book.share("door 1", {"v": 3}) == {}, "no budget, nobody to share it with"
-    desk.store.set_bandwidth("v", 1000)
+    book.set("v", 1000)
     assert book.share("door 1", {"v": 3, "w": 1}) == {"v": Share(1000, jobs=1, streams=0)}
     assert book.share("door 2", {"v": 1}) == {"v": Share(1000, jobs=1, streams=3)}
     assert desk.store.heartbeat(job, "r1", LEASE_SECONDS) == (False, False, 200)
@@ -315,7 +316,7 @@ def test_streams_have_their_shares_beside_the_runs(desk: Desk) -> None:
 
 
 def test_a_run_keeps_to_its_share_from_its_first_byte(desk: Desk) -> None:
-    desk.store.set_bandwidth("v", 1000)
+    BandwidthBook(desk.store.redis).set("v", 1000)
     job = desk.usage(folder())
     assert desk.claim(job) == "ok"
     run = Run(desk.store, desk.store.get(job.id), LEASE_SECONDS, name="r1")
@@ -328,7 +329,7 @@ def test_what_holds_entries_back_stays_when_the_bandwidth_changes(desk: Desk) ->
     assert desk.claim(job) == "ok"
     run = Run(desk.store, desk.store.get(job.id), LEASE_SECONDS, name="r1")
     run.hold_back(7.0)
-    desk.store.set_bandwidth("v", 1000)
+    BandwidthBook(desk.store.redis).set("v", 1000)
     run.start()
     wait_for(lambda: run.throttle.limits[0] > 0)
     assert run.throttle.limits[1] == 7.0

@@ -9,8 +9,8 @@ import pytest
 import requests
 from prometheus_client.parser import text_string_to_metric_families
 
+from core.bandwidth import BandwidthBook
 from core.metrics import JOB_BUCKETS, REQUEST_BUCKETS
-from core.store import JobStore
 from tests.support.doors import AUTH, running_door, settings_in
 from tests.support.node import wait_for
 from tests.support.valkey import Valkey
@@ -99,7 +99,7 @@ def test_counters_equal_the_requests_sent(tmp_path: Path, valkey: Valkey) -> Non
 def test_what_is_read_from_store_and_volumes(tmp_path: Path, valkey: Valkey) -> None:
     settings = settings_in(tmp_path, valkey.url)
     with valkey.client(1) as client:
-        JobStore(client, lambda _: None).set_bandwidth("metered", 1000)
+        BandwidthBook(client).set("metered", 1000)
     with running_door("internal", settings) as internal:
 
         def values() -> dict[str, float]:
