@@ -5,6 +5,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from uuid import uuid4
@@ -150,6 +151,25 @@ def make_door(directory: Path, valkey: Valkey, more: str = "") -> ClientDoor:
     settings = settings_in(directory, valkey.url, more)
     store = UploadStore(valkey.client(8), "tests")
     return ClientDoor(directory, f"http://{settings.api.client.address}", store)
+
+
+@contextmanager
+def door_to(backend: PosixBackend, name: str, valkey: Valkey) -> Iterator[ClientDoor]:
+    """A door beside the top of a mounted file system, which the backend of that name serves."""
+    made = make_door(backend.mount.path.parent, valkey)
+    made.backend = backend
+    made.backend.probe()
+    config = made.directory / "storage-proxy.toml"
+    old = 'backend = "vfs"\npath = "local"'
+    text = config.read_text()
+    assert old in text
+    config.write_text(text.replace(old, f'backend = "{name}"\npath = "{backend.mount.path}"'))
+    made.start()
+    try:
+        yield made
+    finally:
+        made.stop()
+        made.store._client.close()
 
 
 @pytest.fixture(scope="module")

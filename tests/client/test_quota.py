@@ -9,7 +9,7 @@ import pytest
 
 from backends.base import Mount
 from backends.btrfs import BtrfsBackend
-from tests.client.conftest import ClientDoor, Folder, make_door
+from tests.client.conftest import ClientDoor, Folder, door_to
 from tests.client.test_uploads import patch, problem, staged
 from tests.support.loops import mounted
 from tests.support.valkey import Valkey
@@ -25,20 +25,12 @@ METADATA_BYTES = 1 * MIB
 @pytest.fixture(scope="module")
 def door(tmp_path_factory: pytest.TempPathFactory, valkey: Valkey) -> Iterator[ClientDoor]:
     """A door whose volume holds limits."""
-    directory = tmp_path_factory.mktemp("full")
-    with mounted(directory / "disk", ["mkfs.btrfs", "-q"], size_bytes=512 * MIB) as top:
-        made = make_door(directory, valkey)
-        made.backend = BtrfsBackend(Mount("local", top))
-        made.backend.probe()
-        config = directory / "storage-proxy.toml"
-        old = 'backend = "vfs"\npath = "local"'
-        text = config.read_text()
-        assert old in text
-        config.write_text(text.replace(old, f'backend = "btrfs"\npath = "{top}"'))
-        made.start()
+    disk = tmp_path_factory.mktemp("full") / "disk"
+    with (
+        mounted(disk, ["mkfs.btrfs", "-q"], size_bytes=512 * MIB) as top,
+        door_to(BtrfsBackend(Mount("local", top)), "btrfs", valkey) as made,
+    ):
         yield made
-        made.stop()
-        made.store._client.close()
 
 
 @pytest.fixture

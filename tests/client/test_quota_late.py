@@ -9,7 +9,7 @@ import pytest
 
 from backends.base import Mount
 from backends.cephfs import CephFsBackend
-from tests.client.conftest import ClientDoor, Folder, make_door
+from tests.client.conftest import ClientDoor, Folder, door_to
 from tests.client.test_uploads import patch, problem, staged
 from tests.support.ceph import running_ceph
 from tests.support.node import wait_for
@@ -22,22 +22,13 @@ WRITERS = 64
 
 
 @pytest.fixture(scope="module")
-def door(tmp_path_factory: pytest.TempPathFactory, valkey: Valkey) -> Iterator[ClientDoor]:
+def door(valkey: Valkey) -> Iterator[ClientDoor]:
     """A door whose volume is a real CephFS."""
-    directory = tmp_path_factory.mktemp("late")
-    with running_ceph() as ceph:
-        made = make_door(directory, valkey)
-        made.backend = CephFsBackend(Mount("local", ceph / "mnt"))
-        made.backend.probe()
-        config = directory / "storage-proxy.toml"
-        old = 'backend = "vfs"\npath = "local"'
-        text = config.read_text()
-        assert old in text
-        config.write_text(text.replace(old, f'backend = "cephfs"\npath = "{ceph / "mnt"}"'))
-        made.start()
+    with (
+        running_ceph() as ceph,
+        door_to(CephFsBackend(Mount("local", ceph / "mnt")), "cephfs", valkey) as made,
+    ):
         yield made
-        made.stop()
-        made.store._client.close()
 
 
 def used_bytes(folder: Folder) -> int:
