@@ -4,34 +4,28 @@ import os
 import random
 import signal
 from collections.abc import Iterator
-from contextlib import ExitStack
+from dataclasses import dataclass, field
 from hashlib import file_digest
 from itertools import pairwise
 from pathlib import Path
-from uuid import uuid4
 
 import pytest
 
-from api.dispatch import bell
 from backends import layout
 from backends.tree import Effort, Manifest
 from backends.tree.content import data_spans
 from backends.tree.pieces import Span, piece_length
-from core.connections import Database, connect
 from core.jobs import Job, State
 from core.names import VFolderId
-from core.settings import Settings
-from core.store import JobStore, Submission
+from core.store import Submission
 from core.transfers import TransferRequest
-from tests.support.doors import settings_in
-from tests.support.loops import mounted
 from tests.support.node import gone, wait_for
 from tests.support.valkey import Valkey
 from tests.support.worker import running_worker
+from tests.transfer.disks import Disks, mounted_disks, new_vfolder
 from workers.anew import record_of
 from workers.hands import TREE
 
-MAKE = {"ext4": ["mkfs.ext4", "-q", "-F"], "xfs": ["mkfs.xfs", "-q"]}
 DISK_BYTES = 1024**3
 CHUNK_BYTES = 32 * 1024**2
 FILE_BYTES = 12 * CHUNK_BYTES
@@ -39,30 +33,15 @@ BYTES_PER_SECOND = 48 * 1024**2
 PIECE = piece_length(BYTES_PER_SECOND)
 #: The file is killed past these numbers of pieces on record.
 KILLS = (2, 5)
-MORE = """
-[volume.ext4]
-backend = "vfs"
-path = "ext4/top"
-[volume.xfs]
-backend = "vfs"
-path = "xfs/top"
-[vfolder.jobs]
-lease-seconds = 2.0
-"""
 
 
-class Disks:
-    """Two file systems, a store, and one transfer from the one to the other."""
+@dataclass
+class Move:
+    """One transfer from the one file system to the other."""
 
-    def __init__(self, settings: Settings, store: JobStore) -> None:
-        self.settings = settings
-        self.store = store
-        self.source, self.target = (
-            VFolderId.parse(f"user:{uuid4()}/{uuid4().hex}") for _ in range(2)
-        )
-
-    def path(self, volume: str, vfolder: VFolderId) -> Path:
-        return self.settings.directory / volume / "top" / vfolder.directory
+    disks: Disks
+    source: VFolderId = field(default_factory=new_vfolder)
+    target: VFolderId = field(default_factory=new_vfolder)
 
     def begin(self) -> Job:
         request = TransferRequest(
@@ -72,12 +51,17 @@ class Disks:
             target=str(self.target),
             bytes_per_second=BYTES_PER_SECOND,
         )
-        return self.store.submit(Submission(request))
+        return self.disks.store.submit(Submission(request))
 
     def recorded(self, job: Job) -> list[Span]:
         """The pieces that the job's manifest calls done, in the order they were written."""
         scope = self.target.scope
-        path = self.settings.directory / "xfs/top" / layout.staging(scope, job.id) / record_of(TREE)
+        path = (
+            self.disks.settings.directory
+            / "xfs/top"
+            / layout.staging(scope, job.id)
+            / record_of(TREE)
+        )
         if not path.exists():
             return []
         manifest = Manifest(os.open(path, os.O_RDONLY), reads=True)
@@ -90,45 +74,43 @@ class Disks:
     def written_bytes(self, job: Job) -> int:
         """The bytes of the file that are in staging, on record or not."""
         staged = layout.staging(self.target.scope, job.id) / TREE / "big"
-        with (self.settings.directory / "xfs/top" / staged).open("rb") as file:
+        with (self.disks.settings.directory / "xfs/top" / staged).open("rb") as file:
             spans = data_spans(file.fileno(), 0, FILE_BYTES)
             return sum(end - begin for begin, end in spans)
 
 
 @pytest.fixture
 def disks(tmp_path: Path, valkey_alone: Valkey) -> Iterator[Disks]:
-    with ExitStack() as held:
-        for kind, make in MAKE.items():
-            held.enter_context(mounted(tmp_path / kind, make, size_bytes=DISK_BYTES))
-        settings = settings_in(tmp_path, valkey_alone.url, MORE)
-        client = held.enter_context(connect(settings, Database.JOBS))
-        yield Disks(settings, JobStore(client, bell(settings)))
+    with mounted_disks(tmp_path, valkey_alone, ("ext4", "xfs"), size_bytes=DISK_BYTES) as made:
+        yield made
 
 
-def killed_past(disks: Disks, job: Job, pieces: int) -> tuple[list[Span], int]:
+def killed_past(move: Move, job: Job, pieces: int) -> tuple[list[Span], int]:
     """Kill a worker once so many pieces are on record; the records then, and the bytes written."""
+    disks = move.disks
     with running_worker(disks.settings, "xfs") as worker:
-        wait_for(lambda: len(disks.recorded(job)) >= pieces, 60)
+        wait_for(lambda: len(move.recorded(job)) >= pieces, 60)
         run = int(disks.store.get(job.id).fields["process"].partition(":")[2])
         os.kill(worker, signal.SIGKILL)
         wait_for(lambda: gone([worker, run]))
     assert disks.store.get(job.id).state is State.RUNNING, "nobody is left to say otherwise"
-    return disks.recorded(job), disks.written_bytes(job)
+    return move.recorded(job), move.written_bytes(job)
 
 
 @pytest.mark.slow
 @pytest.mark.part("xfs")
 def test_a_worker_killed_twice_amid_one_big_file_goes_on_inside_it(disks: Disks) -> None:
-    file = disks.path("ext4", disks.source) / "big"
+    move = Move(disks)
+    file = disks.path("ext4", move.source) / "big"
     file.parent.mkdir(parents=True)
     dice = random.Random(9)
     with file.open("wb") as out:
         for _ in range(FILE_BYTES // CHUNK_BYTES):
             out.write(dice.randbytes(CHUNK_BYTES))
-    job = disks.begin()
+    job = move.begin()
     before: list[Span] = []
     for pieces in KILLS:
-        kept, written_bytes = killed_past(disks, job, pieces)
+        kept, written_bytes = killed_past(move, job, pieces)
         assert kept[: len(before)] == before
         kept_bytes = sum(end - begin for begin, end in kept)
         assert kept_bytes < FILE_BYTES, "it was killed in the middle"
@@ -142,7 +124,7 @@ def test_a_worker_killed_twice_amid_one_big_file_goes_on_inside_it(disks: Disks)
         last = [before]
 
         def ended() -> bool:
-            last.append(disks.recorded(job) or last[-1])  # the manifest goes with the job
+            last.append(move.recorded(job) or last[-1])  # the manifest goes with the job
             return disks.store.get(job.id).state.ended
 
         wait_for(ended, 60)
@@ -152,5 +134,5 @@ def test_a_worker_killed_twice_amid_one_big_file_goes_on_inside_it(disks: Disks)
     assert last[-1][: len(before)] == before
     in_order = sorted(last[-1])
     assert all(one[1] <= two[0] for one, two in pairwise(in_order)), "none was copied twice"
-    with file.open("rb") as one, (disks.path("xfs", disks.target) / "big").open("rb") as two:
+    with file.open("rb") as one, (disks.path("xfs", move.target) / "big").open("rb") as two:
         assert file_digest(one, "sha256").digest() == file_digest(two, "sha256").digest()

@@ -3,67 +3,43 @@
 import os
 import random
 from collections.abc import Iterator
-from contextlib import ExitStack
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
-from uuid import uuid4
 
 import psutil
 import pytest
 
-from api.dispatch import bell
 from backends.tree.plan import PART_ENTRIES
-from core.connections import Database, connect
 from core.jobs import Job, State
 from core.names import VFolderId
 from core.requests import parse
-from core.settings import Settings
 from core.store import JobStore, Submission
-from tests.support.doors import settings_in
-from tests.support.loops import mounted
 from tests.support.node import wait_for
 from tests.support.valkey import Valkey
 from tests.support.worker import running_worker
 from tests.transfer.check import differences
+from tests.transfer.disks import Disks, mounted_disks, new_vfolder
 
 FILES, DIRECTORIES, KILLS = 50_000, 120, 5
 SIZE_BYTES = 2 * 1024**3
-MAKE = {
-    "ext4": ["mkfs.ext4", "-q", "-F", "-i", "8192"],
-    "xfs": ["mkfs.xfs", "-q"],
-    "btrfs": ["mkfs.btrfs", "-q", "-m", "single"],
-}
+KINDS = ("ext4", "xfs", "btrfs")
 #: Slow enough to be killed five times.
 BYTES_PER_SECOND = 25_000_000
-MORE = """
-[volume.ext4]
-backend = "vfs"
-path = "ext4/top"
-[volume.xfs]
-backend = "vfs"
-path = "xfs/top"
-[volume.btrfs]
-backend = "vfs"
-path = "btrfs/top"
-[vfolder.jobs]
-lease-seconds = 2.0
-max-losses = 100
-"""
 
 
 @dataclass
 class Yard:
     """Three file systems, a worker, and what was whole in staging at each kill."""
 
-    settings: Settings
-    store: JobStore
+    disks: Disks
     worker: psutil.Process
     random: random.Random
     whole: list[dict[str, int]] = field(default_factory=list)
 
-    def path(self, volume: str, vfolder: VFolderId) -> Path:
-        return self.settings.directory / volume / "top" / vfolder.directory
+    @property
+    def store(self) -> JobStore:
+        return self.disks.store
 
     def submit(self, source: tuple[str, VFolderId], target: tuple[str, VFolderId]) -> Job:
         body = {
@@ -152,14 +128,12 @@ def planted(top: Path, dice: random.Random) -> None:
 
 @pytest.fixture
 def yard(tmp_path: Path, valkey_alone: Valkey) -> Iterator[Yard]:
-    with ExitStack() as held:
-        for kind, make in MAKE.items():
-            held.enter_context(mounted(tmp_path / kind, make, size_bytes=SIZE_BYTES))
-        settings = settings_in(tmp_path, valkey_alone.url, MORE)
-        pid = held.enter_context(running_worker(settings, "btrfs"))
-        client = held.enter_context(connect(settings, Database.JOBS))
-        store = JobStore(client, bell(settings))
-        yield Yard(settings, store, psutil.Process(pid), random.Random(9))
+    more = "max-losses = 100"
+    with (
+        mounted_disks(tmp_path, valkey_alone, KINDS, size_bytes=SIZE_BYTES, jobs=more) as disks,
+        running_worker(disks.settings, "btrfs") as pid,
+    ):
+        yield Yard(disks, psutil.Process(pid), random.Random(9))
 
 
 @pytest.mark.slow
@@ -167,14 +141,14 @@ def yard(tmp_path: Path, valkey_alone: Valkey) -> Iterator[Yard]:
 @pytest.mark.part("xfs")
 @pytest.mark.part("btrfs")
 def test_killed_five_times_it_still_equals_its_source(yard: Yard) -> None:
-    places = [(kind, VFolderId.parse(f"user:{uuid4()}/{uuid4().hex}")) for kind in MAKE]
-    planted(yard.path(*places[0]), yard.random)
+    places = [(kind, new_vfolder()) for kind in KINDS]
+    planted(yard.disks.path(*places[0]), yard.random)
     for source, target in pairwise(places):
         yard.whole.clear()
         job = yard.submit(source, target)
         scope = target[1].scope
         assert scope is not None
-        top = yard.settings.directory / target[0] / "top" / scope.directory
+        top = yard.disks.settings.directory / target[0] / "top" / scope.directory
         staged = top / ".vfolder/staging" / job.id / "tree"
         moments = sorted(yard.random.randrange(1, FILES * 9 // 10) for _ in range(KILLS))
         kills = [yard.kill_at(job, moment, staged) for moment in moments]
@@ -182,8 +156,8 @@ def test_killed_five_times_it_still_equals_its_source(yard: Yard) -> None:
         assert ended.state is State.SUCCEEDED, ended.document()
         assert all(kills), f"killed {sum(kills)} times"
         assert ended.losses == KILLS
-        result = yard.path(*target)
-        assert differences(yard.path(*source), result) == ""
+        result = yard.disks.path(*target)
+        assert differences(yard.disks.path(*source), result) == ""
         final = whole_files(result)
         for before in yard.whole:
             redone = sum(final[path] != inode for path, inode in before.items())
