@@ -76,9 +76,13 @@ class Act:
 
     @property
     def errors(self) -> list[type[StorageError]]:
-        """Every error the act may end with."""
-        secret: list[type[StorageError]] = [] if self.open_to_all else [Forbidden]
-        found = [*secret, *self.refuses]
+        """Every error the act may end with, each once."""
+        # What needs the secret is about volumes or jobs: their node or their store may be away.
+        closed: list[type[StorageError]] = [] if self.open_to_all else [Forbidden, Unavailable]
+        return list(dict.fromkeys([*closed, *self._others()]))
+
+    def _others(self) -> list[type[StorageError]]:
+        found = list(self.refuses)
         if self.ignores_body:
             return found
         if self.takes is None:
