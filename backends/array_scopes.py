@@ -145,7 +145,9 @@ class ArrayQuotaBackend(ArrayBackend):
             return QuotaUsage(
                 used_bytes=found.used_bytes,
                 limit_bytes=found.limit_bytes,
-                requested_bytes=self._requested(root, scope, found.limit_bytes),
+                requested_bytes=limits.requested(
+                    root, scope, found.limit_bytes, self.effective_limit
+                ),
                 enforced="hard" if found.enforced else None,
             )
 
@@ -207,24 +209,7 @@ class ArrayQuotaBackend(ArrayBackend):
         wanted = None if limit_bytes is None else self.effective_limit(limit_bytes)
         self._hold(scope.directory, wanted)
         os.fsync(root)
-        if limit_bytes is None:
-            limits.forget(root, scope)
-        else:
-            limits.keep(root, scope, limits.Wish(limit_bytes))
-
-    def _requested(self, root: int, scope: QuotaScope, limit_bytes: int) -> int | None:
-        """What was asked for, unless somebody changed the limit behind our back.
-
-        Whoever has no right to look does not know (None).
-        """
-        try:
-            wish = limits.find(root, scope)
-        except PermissionError:
-            return None
-        if wish is None or not wish.requested_bytes:
-            return limit_bytes
-        same = self.effective_limit(wish.requested_bytes) == limit_bytes
-        return wish.requested_bytes if same else limit_bytes
+        limits.settle(root, scope, limit_bytes)
 
     @contextmanager
     def _alone(self, scope: QuotaScope) -> Iterator[int]:

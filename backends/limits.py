@@ -5,6 +5,7 @@ the limit away; one that cannot keep a new text refuses the limit.
 """
 
 import os
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import PurePosixPath
 
@@ -46,6 +47,35 @@ def keep(root: int, scope: QuotaScope, wish: Wish) -> None:
         descriptors.give_on(draft, room)
         os.rename(draft, scope.directory, src_dir_fd=room, dst_dir_fd=room)
         os.fsync(room)
+
+
+def settle(root: int, scope: QuotaScope, limit_bytes: int | None) -> None:
+    """Keep what holds from now on; None forgets.
+
+    Raises:
+        As `keep`.
+    """
+    if limit_bytes is None:
+        forget(root, scope)
+    else:
+        keep(root, scope, Wish(limit_bytes))
+
+
+def requested(
+    root: int, scope: QuotaScope, limit_bytes: int, effective: Callable[[int], int]
+) -> int | None:
+    """What was asked for where `limit_bytes` holds, unless somebody changed that behind our back.
+
+    Whoever has no right to look does not know (None).
+    """
+    try:
+        wish = find(root, scope)
+    except PermissionError:
+        return None
+    if wish is None or not wish.requested_bytes:
+        return limit_bytes
+    same = effective(wish.requested_bytes) == limit_bytes
+    return wish.requested_bytes if same else limit_bytes
 
 
 def find(root: int, scope: QuotaScope) -> Wish | None:

@@ -121,7 +121,9 @@ class NativeQuotaBackend(PosixBackend):
             return QuotaUsage(
                 used_bytes=found.used_bytes,
                 limit_bytes=found.limit_bytes,
-                requested_bytes=self._requested(root, scope, found.limit_bytes),
+                requested_bytes=limits.requested(
+                    root, scope, found.limit_bytes, self.effective_limit
+                ),
                 enforced="hard",
             )
 
@@ -157,7 +159,7 @@ class NativeQuotaBackend(PosixBackend):
                 self._take_over(directory, scope, seen)
         with self._alone() as root, self.open_scope(scope) as directory:
             self._limit(root, directory, self._counter(directory), limit_bytes)
-            self._keep(root, scope, limit_bytes)
+            limits.settle(root, scope, limit_bytes)
 
     def unset_limit(self, scope: QuotaScope) -> None:
         """See `Backend.unset_limit`; the scope is counted as before."""
@@ -192,7 +194,7 @@ class NativeQuotaBackend(PosixBackend):
             with descriptors.opened(name, aside) as directory:
                 counter = self._give(directory, scope)
                 self._limit(root, directory, counter, limit_bytes)
-                self._keep(root, scope, limit_bytes)
+                limits.settle(root, scope, limit_bytes)
             try:
                 descriptors.rename_new(name, aside, name, root)
             except FileExistsError:  # by somebody who does not know our lock
@@ -205,30 +207,11 @@ class NativeQuotaBackend(PosixBackend):
         """Whether there is a tree to take over; if so that is marked, for whoever comes next."""
         wish = limits.find(root, scope)
         if self._counter(directory) and not (wish and wish.adopting):
-            self._keep(root, scope, limit_bytes)
+            limits.settle(root, scope, limit_bytes)
             return False
         self._check_adoptable(directory, scope)
         limits.keep(root, scope, limits.Wish(limit_bytes, adopting=True))
         return True
-
-    def _keep(self, root: int, scope: QuotaScope, limit_bytes: int | None) -> None:
-        if limit_bytes is None:
-            limits.forget(root, scope)
-        else:
-            limits.keep(root, scope, limits.Wish(limit_bytes))
-
-    def _requested(self, root: int, scope: QuotaScope, limit_bytes: int) -> int | None:
-        """What was asked for, unless somebody changed the limit behind our back.
-
-        Whoever has no right to look does not know (None).
-        """
-        try:
-            wish = limits.find(root, scope)
-        except PermissionError:
-            return None
-        if wish is None or self.effective_limit(wish.requested_bytes) != limit_bytes:
-            return limit_bytes
-        return wish.requested_bytes
 
     def _limit(self, root: int, directory: int, counter: int, limit_bytes: int | None) -> None:
         wanted = self.effective_limit(limit_bytes) if limit_bytes else None
