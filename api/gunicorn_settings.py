@@ -21,6 +21,7 @@ _DOOR_ADDRESS: dict[str, Callable[[Settings], Address]] = {
     "internal": lambda settings: settings.api.manager.internal_address,
 }
 DOORS = tuple(_DOOR_ADDRESS)
+_WORKER = {"client": "api.offload.OffloadWorker"}
 
 
 def for_door(door: str, settings: Settings) -> dict[str, Any]:
@@ -36,9 +37,7 @@ def for_door(door: str, settings: Settings) -> dict[str, Any]:
         # One thread per request and kernel sendfile for bodies; gevent has no real sendfile, the
         # sync worker kills every download that outlasts `timeout`.
         # The client door's downloads hold no thread either (api/offload.py).
-        "worker_class": "api.offload.OffloadWorker"
-        if door == "client"
-        else "api.door_worker.DoorWorker",
+        "worker_class": _WORKER.get(door, "api.door_worker.DoorWorker"),
         "workers": 1 if internal else doors.processes or _processors(),
         # A thread is held by each slow download: idle ones cost no memory worth counting.
         "threads": _threads(door, settings),
@@ -55,6 +54,8 @@ def for_door(door: str, settings: Settings) -> dict[str, Any]:
         # `sendfile` stays unset: gunicorn reads any value at all, true as well, as «do not».
         # Heartbeat files in memory: on a slow disk fchmod(2) blocks the worker.
         "worker_tmp_dir": "/dev/shm" if os.path.isdir("/dev/shm") else None,  # noqa: S108 - not ours to make safe: gunicorn uses mkstemp
+        # The one in C, where it is installed, takes bare LF and folded lines, which this one refuses.
+        "http_parser": "python",
         # Tickets travel in the query string; the largest the parser takes.
         "limit_request_line": 8190,
         # `Upload-Concat` names every part by its URL, ticket included: 64 KiB are about 100 parts.
