@@ -8,6 +8,7 @@ import marshmallow as ma
 from flask import request
 from werkzeug.exceptions import RequestEntityTooLarge
 
+from api.lean import this_request
 from core.errors import InvalidParameters, MalformedRequest
 
 if TYPE_CHECKING:
@@ -65,6 +66,7 @@ def no_body() -> None:
         MalformedRequest: there is one.
     """
     # Without a length and without chunks there is none (RFC 9112 §6.3): nothing to read.
+    request = this_request()
     chunked = "HTTP_TRANSFER_ENCODING" in request.environ
     if request.content_length or (chunked and _read(1)):
         raise MalformedRequest("This route takes no body.")

@@ -8,7 +8,7 @@ from typing import Any, cast
 
 import orjson
 import structlog
-from flask import Flask, Response, current_app, g, request
+from flask import Flask, Response, current_app
 
 from api import encoding, metrics, problems
 from api.atlas import Atlas
@@ -17,6 +17,7 @@ from api.deadlines import Deadlines
 from api.dispatch import ask_broker
 from api.health import Ask, Health, Part
 from api.jobs import Jobs
+from api.lean import LeanFlask, this_request
 from api.live import Live
 from api.plans import Planner
 from api.reach import Reach
@@ -166,7 +167,7 @@ def current_door() -> Door:
 
 def make_app(name: str, settings: Settings, *, measured: bool = True) -> Flask:
     """A Flask app with what all doors share: problems, request ids, one log line per request."""
-    app = Flask(name, static_folder=None)
+    app = LeanFlask(name)
     app.url_map.merge_slashes = False  # a redirect would hide that no such route exists
     app.extensions[_KEY] = Door(settings)
     app.before_request(_begin)
@@ -183,20 +184,22 @@ def _new_request_id() -> str:
 
 
 def _begin() -> None:
+    request = this_request()
     given = request.headers.get(REQUEST_ID_HEADER, "")
-    g.request_id = given if _REQUEST_ID.fullmatch(given) else _new_request_id()
-    g.began = time.monotonic()
+    request.request_id = given if _REQUEST_ID.fullmatch(given) else _new_request_id()
+    request.began = time.monotonic()
     structlog.contextvars.clear_contextvars()
-    structlog.contextvars.bind_contextvars(request_id=g.request_id)
+    structlog.contextvars.bind_contextvars(request_id=request.request_id)
 
 
 def _end(response: Response) -> Response:
-    response.headers[REQUEST_ID_HEADER] = g.request_id
+    request = this_request()
+    response.headers[REQUEST_ID_HEADER] = request.request_id
     _log.info(
         "request answered",
         method=request.method,
         route=str(request.url_rule) if request.url_rule else None,
         status=response.status_code,
-        duration_seconds=round(time.monotonic() - g.began, 6),
+        duration_seconds=round(time.monotonic() - request.began, 6),
     )
     return response

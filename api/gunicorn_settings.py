@@ -54,7 +54,7 @@ def for_door(door: str, settings: Settings) -> dict[str, Any]:
         # `sendfile` stays unset: gunicorn reads any value at all, true as well, as «do not».
         # Heartbeat files in memory: on a slow disk fchmod(2) blocks the worker.
         "worker_tmp_dir": "/dev/shm" if os.path.isdir("/dev/shm") else None,  # noqa: S108 - not ours to make safe: gunicorn uses mkstemp
-        # The one in C, where it is installed, takes bare LF and folded lines, which this one refuses.
+        # The one in C, where it is there, takes bare LF and folded lines, which this one refuses.
         "http_parser": "python",
         # Tickets travel in the query string; the largest the parser takes.
         "limit_request_line": 8190,

@@ -16,10 +16,11 @@ from contextlib import suppress
 from functools import lru_cache
 from typing import Any, Self
 
-from flask import Flask, Response, g, request
+from flask import Flask, Response
 from prometheus_client import Counter, Histogram
 from werkzeug.wsgi import ClosingIterator
 
+from api.lean import Asked, this_request
 from core import metrics
 from core.errors import Defect, StorageError
 
@@ -27,7 +28,6 @@ _LABELS = "vfolder.metrics.labels"
 _CONVERTER = re.compile(r"<(?:[^:<>]+:)?([^<>]+)>")
 #: What the reference says of errors that are not its own.
 _FOREIGN = ("backendai", "generic", "internal-error")
-_NO_ERROR = ("", "", "")
 #: Parts of an error code: domain, operation, detail.
 _PARTS = 3
 #: Paths without a route that become labels, per process; whoever tries more of them shares one.
@@ -52,12 +52,12 @@ def note_error(error: Exception) -> None:
     """Remember what the request at work ended with."""
     if isinstance(error, StorageError) and not isinstance(error, Defect):
         parts = tuple(error.error_code.split("_"))
-        g.error_parts = parts if len(parts) == _PARTS else _FOREIGN
+        this_request().error_parts = parts if len(parts) == _PARTS else _FOREIGN
     else:
-        g.error_parts = _FOREIGN
+        this_request().error_parts = _FOREIGN
 
 
-def endpoint() -> str:
+def _endpoint(request: Asked) -> str:
     """The route with its parts in curly braces; without a route the path itself, as far as few."""
     if request.url_rule is not None:
         return _braced(request.url_rule.rule)
@@ -74,10 +74,12 @@ def _braced(rule: str) -> str:
 
 
 def _label(response: Response) -> Response:
-    if g.get("stranger"):
+    request = this_request()
+    if request.stranger:
         return response
-    errors = g.get("error_parts", _NO_ERROR)
-    request.environ[_LABELS] = (request.method, endpoint(), *errors, str(response.status_code))
+    route = _endpoint(request)
+    status = str(response.status_code)
+    request.environ[_LABELS] = (request.method, route, *request.error_parts, status)
     return response
 
 

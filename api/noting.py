@@ -1,9 +1,9 @@
 """What every log line of a request says beside its id: the operation, the volume, the vfolder."""
 
 import structlog
-from flask import request
 
 from api.doors import current_door
+from api.lean import this_request
 
 #: The route's own name is the operation; views of a resource are named `resource.view`.
 _SEPARATOR = "."
@@ -11,7 +11,7 @@ _SEPARATOR = "."
 
 def note(volume: str | None = None, vfolder: object = None) -> None:
     """Bind what is known of the request at work; what is not is left out."""
-    facts = {"operation": (request.endpoint or "").rpartition(_SEPARATOR)[2]}
+    facts = {"operation": (this_request().endpoint or "").rpartition(_SEPARATOR)[2]}
     if volume is not None:
         facts["volume"] = volume
         table = current_door().settings.volume.get(volume)

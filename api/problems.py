@@ -9,11 +9,12 @@ the request id and answered without a word of the program.
 from http import HTTPStatus
 from typing import Any
 
-from flask import Flask, Response, g, request
+from flask import Flask, Response, has_request_context, request
 from redis import RedisError
 from werkzeug.exceptions import HTTPException
 
 from api import encoding, metrics
+from api.lean import this_request
 from core.errors import PROBLEM_TYPE_BASE, Defect, StorageError, Unavailable
 from core.os_failures import translate
 from core.telemetry import logger
@@ -85,8 +86,7 @@ def document(error: StorageError) -> dict[str, Any]:
 
 def request_id() -> str | None:
     """The id of the request at work; None before it has one."""
-    found: str | None = g.get("request_id")
-    return found
+    return this_request().request_id if has_request_context() else None
 
 
 def _known(error: Exception) -> StorageError:
