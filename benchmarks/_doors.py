@@ -26,7 +26,7 @@ from core.names import QuotaScope, VFolderId
 from core.upload_store import UploadStore
 from core.uploads import Upload
 from deploy.embedded_store import find_server
-from tests.support.valkey import free_port
+from tests.support.ports import free_port
 
 SECRET = uuid4().hex
 NGINX = """

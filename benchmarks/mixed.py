@@ -21,7 +21,8 @@ from uuid import uuid4
 
 import requests
 
-from tests.support.valkey import free_port, running_valkey
+from tests.support.ports import free_port
+from tests.support.valkey import running_valkey
 
 CALLERS = 64
 SECONDS = 60.0

@@ -22,7 +22,7 @@ import requests
 from benchmarks._bare_server import HEADER, SECRET, VOLUMES
 from benchmarks._load import Load, load, request
 from core.names import QuotaScope, VFolderId
-from tests.support.valkey import free_port
+from tests.support.ports import free_port
 
 ROUNDS = 5
 SECONDS = 2.0

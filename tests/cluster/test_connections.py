@@ -20,7 +20,8 @@ from core.settings import load
 from deploy.embedded_store import find_server
 from tests.support.doors import settings_in
 from tests.support.node import wait_for
-from tests.support.valkey import Valkey, free_port, running_valkey
+from tests.support.ports import free_port
+from tests.support.valkey import Valkey, running_valkey
 
 DOWN_MS = 500
 

@@ -16,7 +16,7 @@ from core.lifeline import end_with_parent
 from core.settings import Settings, load
 from core.settings.reference import EtcdTable
 from tests.support.node import wait_for
-from tests.support.valkey import free_port
+from tests.support.ports import free_port
 
 FILE = """
 [etcd]

@@ -12,8 +12,9 @@ from core.errors import ConfigurationError
 from core.settings import CONFIG_NAME, find, load
 from tests.support.doors import running_door
 from tests.support.node import wait_for
+from tests.support.ports import free_port
 from tests.support.reachable import reachable
-from tests.support.valkey import Valkey, free_port
+from tests.support.valkey import Valkey
 
 #: Whose doors they are, as the file says.
 USER = 1000

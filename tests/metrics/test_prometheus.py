@@ -19,7 +19,8 @@ from core.lifeline import end_with_parent
 from core.tickets import ArchiveTicket
 from tests.support.doors import TICKET_SECRET, RunningDoor, running_door, settings_in
 from tests.support.node import ROOT, wait_for
-from tests.support.valkey import Valkey, free_port
+from tests.support.ports import free_port
+from tests.support.valkey import Valkey
 
 RULES = ROOT / "deploy" / "prometheus"
 FAMILY = re.compile(r"\b((?:vfolder|backendai)_[a-z_]+)")

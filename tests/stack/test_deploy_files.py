@@ -19,7 +19,7 @@ from core.lifeline import end_with_parent
 from core.settings import load
 from deploy import procfile
 from tests.support.node import ROOT, Node, wait_for
-from tests.support.valkey import free_port
+from tests.support.ports import free_port
 
 COMMANDS = procfile.read()
 

@@ -8,21 +8,22 @@ from contextlib import contextmanager
 from pathlib import Path
 from tempfile import mkdtemp
 
+from tests.support import ports
+
 SCRIPT = Path(__file__).with_name("ceph.sh")
 #: Ports that one cluster takes, from the first on.
 PORTS = 41
 
 
-def free_ports() -> int:
-    """The first of a stretch of ports that nobody listens on, below those clients get."""
-    for first in range(16700, 32000, PORTS):
-        try:
-            for port in range(first, first + PORTS):
-                with socket.socket() as probe:
-                    probe.bind(("127.0.0.1", port))
-        except OSError:
+def free_ports() -> tuple[int, socket.socket]:
+    """The first of a stretch of ports that nobody listens on, and our claim to the stretch."""
+    for first in range(16700, ports.FIRST - PORTS, PORTS):
+        claim = ports.claimed(f"ceph-{first}")
+        if claim is None:
             continue
-        return first
+        if all(map(ports.is_free, range(first, first + PORTS))):
+            return first, claim
+        claim.close()
     raise RuntimeError("no stretch of free ports")
 
 
@@ -30,11 +31,13 @@ def free_ports() -> int:
 def running_ceph() -> Iterator[Path]:
     """Its directory: `mnt` is CephFS, `ceph.conf` and `keyring` are an administrator's."""
     directory = Path(mkdtemp(prefix="ceph.", dir="/tmp"))
-    try:
-        up = [SCRIPT, "up", directory, str(free_ports())]
-        done = subprocess.run(up, capture_output=True, text=True, check=False, timeout=170)
-        assert done.returncode == 0, done.stdout + done.stderr
-        yield directory
-    finally:
-        subprocess.run([SCRIPT, "down", directory], check=True, timeout=60)
-        shutil.rmtree(directory)
+    first, claim = free_ports()
+    with claim:
+        try:
+            up = [SCRIPT, "up", directory, str(first)]
+            done = subprocess.run(up, capture_output=True, text=True, check=False, timeout=500)
+            assert done.returncode == 0, done.stdout + done.stderr
+            yield directory
+        finally:
+            subprocess.run([SCRIPT, "down", directory], check=True, timeout=120)
+            shutil.rmtree(directory)

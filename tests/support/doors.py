@@ -15,7 +15,7 @@ from core.lifeline import end_with_parent
 from core.settings import CONFIG_VARIABLE, Settings, load
 from tests.support.node import ROOT, wait_for
 from tests.support.openapi import Document
-from tests.support.valkey import free_port
+from tests.support.ports import free_port
 
 SECRET = "manager-secret-of-the-tests"
 TICKET_SECRET = "ticket-secret-of-the-tests-0123456789"

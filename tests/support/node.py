@@ -17,6 +17,7 @@ from core.lifeline import end_with_parent
 from core.settings import CONFIG_NAME, Settings, load
 from deploy import first_run
 from deploy.procfile import PROCFILE
+from tests.support.ports import free_port
 
 ROOT = Path(__file__).resolve().parents[2]
 POLL_SECONDS = 0.05
@@ -43,7 +44,7 @@ class Node:
     ) -> None:
         self.directory = directory
         self._before = before
-        self.ports = first_run.Ports.free()
+        self.ports = first_run.Ports(*(free_port() for _ in first_run.Ports.__slots__))
         self.config = directory / CONFIG_NAME
         first_run.ensure(self.config, self.ports)
         self._procfile = procfile

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from core.lifeline import end_with_parent
 from tests.support.node import wait_for
-from tests.support.valkey import free_port
+from tests.support.ports import free_port
 
 #: The wrapper in sbin insists on its own user; this is what it runs.
 SERVER = "/usr/lib/rabbitmq/bin/rabbitmq-server"

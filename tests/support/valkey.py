@@ -2,7 +2,6 @@
 
 import secrets
 import shutil
-import socket
 import subprocess
 import time
 from collections.abc import Iterator
@@ -14,17 +13,10 @@ from redis.exceptions import RedisError
 
 from core.lifeline import end_with_parent
 from deploy.embedded_store import find_server, write_config
+from tests.support.ports import free_port
 
 START_SECONDS = 10.0
 POLL_SECONDS = 0.01
-
-
-def free_port() -> int:
-    """A TCP port on 127.0.0.1 that nobody listens on now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 class Valkey:
