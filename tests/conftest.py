@@ -65,9 +65,12 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
         terminalreporter.line("`make parts` installs them (Debian, root); `make test` runs them.")
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def valkey(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Valkey]:
-    """A real Valkey for the whole run; a test that kills it starts it again (`restart`)."""
+    """A real Valkey for the tests of a file; one that kills it starts it again (`restart`).
+
+    Nodes, queued jobs and budgets that the tests of another file left are not in it.
+    """
     with running_valkey(tmp_path_factory.mktemp("valkey")) as server:
         yield server
 

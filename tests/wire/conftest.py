@@ -11,7 +11,14 @@ import pytest
 from core.names import VFolderId
 from core.settings import Settings
 from tests.support.doors import RunningDoor, running_door, settings_in
-from tests.support.valkey import Valkey
+from tests.support.valkey import Valkey, running_valkey
+
+
+@pytest.fixture(scope="session")
+def valkey(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Valkey]:
+    """A store that the doors of this room share; no worker runs here."""
+    with running_valkey(tmp_path_factory.mktemp("valkey")) as server:
+        yield server
 
 
 @pytest.fixture(scope="session")
