@@ -252,7 +252,7 @@ class BrittleFS:
                 stderr=subprocess.STDOUT,
                 preexec_fn=end_with_parent(),  # noqa: PLW1509 - a prctl between fork and exec
             )
-        wait_for(self._mounted, 10.0, told=f"see {self._log}")
+        wait_for(self._mounted, 60.0, told=f"see {self._log}")
 
     def _mounted(self) -> bool:
         assert self._process.poll() is None, self._log.read_text()
@@ -274,7 +274,7 @@ class BrittleFS:
         """How many bytes the calls wrote that met a rule."""
         return int(self._ask("")[number]["bytes"])
 
-    def wait_for_hit(self, number: int = 0, seconds: float = 30.0) -> None:
+    def wait_for_hit(self, number: int = 0, seconds: float = 60.0) -> None:
         """Wait until a rule befell a call."""
         wait_for(lambda: self._befell(number), seconds, "no call met the rule")
 
@@ -284,7 +284,7 @@ class BrittleFS:
 
     def _ask(self, text: str) -> list[dict[str, Any]]:
         with socket.socket(socket.AF_UNIX) as asking:
-            asking.settimeout(10)
+            asking.settimeout(60)
             asking.connect(str(self._control))
             asking.sendall(text.encode() + b"\n")
             with asking.makefile("rb") as reply:
@@ -296,7 +296,7 @@ class BrittleFS:
         self.heal()
         subprocess.run(["umount", "--lazy", self.path], check=True)
         self._process.kill()
-        self._process.wait(10)
+        self._process.wait(60)
 
 
 @contextmanager

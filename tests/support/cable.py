@@ -31,7 +31,7 @@ class Cable:
         self.waiting_bytes = 0
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
         self._thread.start()
-        self.port = asyncio.run_coroutine_threadsafe(self._listen(), self._loop).result(10)
+        self.port = asyncio.run_coroutine_threadsafe(self._listen(), self._loop).result(60)
 
     async def _listen(self) -> int:
         self._server = await asyncio.start_server(self._connected, "127.0.0.1", 0)
@@ -83,9 +83,9 @@ class Cable:
 
     def close(self) -> None:
         """Reset every connection and end."""
-        asyncio.run_coroutine_threadsafe(self._end(), self._loop).result(10)
+        asyncio.run_coroutine_threadsafe(self._end(), self._loop).result(60)
         self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join(10)
+        self._thread.join(60)
         self._loop.close()
 
     async def _end(self) -> None:

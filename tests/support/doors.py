@@ -21,7 +21,7 @@ SECRET = "manager-secret-of-the-tests"
 TICKET_SECRET = "ticket-secret-of-the-tests-0123456789"
 AUTH = {"X-BackendAI-Storage-Auth-Token": SECRET}
 #: One answer of a door never takes longer in a test; a hang is a failure.
-ANSWER_SECONDS = 30.0
+ANSWER_SECONDS = 60.0
 
 
 def settings_in(
@@ -117,12 +117,12 @@ def running_door(
         )
     running = RunningDoor(f"http://{address}", AUTH if door == "manager" else {}, process)
     try:
-        wait_for(lambda: _answers(running, process, log_path), told=f"see {log_path}")
+        wait_for(lambda: _answers(running, process, log_path), 120, f"see {log_path}")
         yield running
     finally:
         running.session.close()
         process.send_signal(signal.SIGINT)  # at once: nothing is worth a grace here
-        process.wait(timeout=60)
+        process.wait(timeout=120)
 
 
 def _answers(door: RunningDoor, process: "subprocess.Popen[bytes]", log: Path) -> bool:

@@ -19,7 +19,7 @@ from typing import Any
 
 CONTROL = ".faultfs"
 SERVER = Path(__file__).with_name("faultfs_server.py")
-START_SECONDS = 10.0
+START_SECONDS = 60.0
 
 
 def rules(mount: Path, *wanted: dict[str, Any]) -> None:

@@ -7,7 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TypeVar
 
@@ -24,7 +24,7 @@ POLL_SECONDS = 0.05
 T = TypeVar("T")
 
 
-def wait_for(what: Callable[[], T], seconds: float = 30.0, told: str | Callable[[], str] = "") -> T:
+def wait_for(what: Callable[[], T], seconds: float = 60.0, told: str | Callable[[], str] = "") -> T:
     """Poll until `what` gives something true, and give that; `told` says more when it does not."""
     deadline = time.monotonic() + seconds
     while True:
@@ -87,7 +87,7 @@ class Node:
                 preexec_fn=end_with_parent(signal.SIGKILL),  # noqa: PLW1509 - a prctl only
             )
 
-    def wait_until_it_says(self, text: str, seconds: float = 60.0) -> None:
+    def wait_until_it_says(self, text: str, seconds: float = 120.0) -> None:
         """Wait for a text in the output; fails when the supervisor ends before."""
 
         def said() -> bool:
@@ -98,7 +98,7 @@ class Node:
             assert not ended, f"ended before it said {text!r}:\n{self.output}"
             return False
 
-        wait_for(said, seconds, f"it never said {text!r}:\n{self.output}")
+        wait_for(said, seconds, lambda: f"it never said {text!r}:\n{self.output}")
 
     def signal(self, number: int) -> None:
         """Send a signal to the supervisor."""
@@ -111,7 +111,7 @@ class Node:
         assert self.process is not None
         return self.process.poll()
 
-    def wait(self, seconds: float = 60.0) -> int:
+    def wait(self, seconds: float = 120.0) -> int:
         """Wait for the supervisor's end."""
         assert self.process is not None
         return self.process.wait(timeout=seconds)
@@ -138,12 +138,13 @@ class Node:
 
         def look() -> int:
             for process in psutil.Process(self.pid).children():
-                line = process.cmdline()
-                if all(word in line for word in words):
-                    return process.pid
+                with suppress(psutil.NoSuchProcess):  # it ended while we looked
+                    line = process.cmdline()
+                    if all(word in line for word in words):
+                        return process.pid
             return 0
 
-        return wait_for(look, told=f"no process with {words}:\n{self.output}")
+        return wait_for(look, told=lambda: f"no process with {words}:\n{self.output}")
 
 
 @contextmanager
@@ -153,7 +154,7 @@ def running_node(directory: Path) -> Iterator[Node]:
     node.start()
     try:
         node.wait_until_it_says("The node runs.")
-        wait_for(lambda: re.search(r"worker +\|.* ready\.", node.output), 60, "no worker is ready")
+        wait_for(lambda: re.search(r"worker +\|.* ready\.", node.output), 120, "no worker is ready")
         yield node
     finally:
         node.stop()

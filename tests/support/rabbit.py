@@ -16,7 +16,7 @@ from tests.support.ports import free_port
 #: The wrapper in sbin insists on its own user; this is what it runs.
 SERVER = "/usr/lib/rabbitmq/bin/rabbitmq-server"
 CONTROL = ("/usr/lib/rabbitmq/bin/rabbitmqctl", "-q")
-START_SECONDS = 90.0
+START_SECONDS = 180.0
 #: What a client says first (AMQP 0-9-1), and the first byte of what the server then says.
 GREETING, METHOD_FRAME = b"AMQP\0\0\x09\x01", b"\x01"
 
@@ -73,7 +73,7 @@ class Rabbit:
     def _answers(self) -> bool:
         assert self._server.poll() is None, self._log.read_text()
         try:
-            with socket.create_connection(("127.0.0.1", self.port), 1) as asking:
+            with socket.create_connection(("127.0.0.1", self.port), 10) as asking:
                 asking.sendall(GREETING)
                 return asking.recv(1) == METHOD_FRAME
         except OSError:
@@ -93,9 +93,9 @@ class Rabbit:
     def close(self) -> None:
         """End it as a crash does: nobody needs its data."""
         os.killpg(self._server.pid, signal.SIGKILL)
-        self._server.wait(10)
+        self._server.wait(60)
         self._finder.kill()
-        self._finder.wait(10)
+        self._finder.wait(60)
 
 
 @contextmanager

@@ -15,7 +15,7 @@ from core.lifeline import end_with_parent
 from deploy.embedded_store import find_server, write_config
 from tests.support.ports import free_port
 
-START_SECONDS = 10.0
+START_SECONDS = 60.0
 POLL_SECONDS = 0.01
 
 

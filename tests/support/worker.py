@@ -13,7 +13,7 @@ from core.nodes import NodeBook
 from core.settings import CONFIG_VARIABLE, Settings
 from tests.support.node import ROOT, wait_for
 
-STOP_SECONDS = 60.0
+STOP_SECONDS = 120.0
 
 
 @contextmanager
@@ -38,7 +38,7 @@ def running_worker(settings: Settings, volume: str = "local") -> Iterator[int]:
             return bool(book.serving(volume))
 
         try:
-            wait_for(serves, 60, f"see {log_path}")
+            wait_for(serves, 120, f"see {log_path}")
             yield process.pid
         finally:
             process.terminate()
