@@ -4,6 +4,8 @@ import errno
 import os
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
+from functools import lru_cache
+from pathlib import PurePosixPath
 from typing import Protocol, runtime_checkable
 
 from backends import descriptors, layout
@@ -11,6 +13,8 @@ from backends.base import Backend
 from core.errors import Unsupported
 from core.names import QuotaScope, VFolderId, VFolderPath
 from core.uploads import Upload
+
+_PATHS_KNOWN = 1024
 
 
 @runtime_checkable
@@ -29,16 +33,38 @@ def room_of(backend: Backend, upload: Upload, *, make: bool = False) -> Iterator
         Unsupported: the volume has none.
         OSError: it is not there, and was not to be made.
     """
-    path = layout.upload(VFolderId.parse(upload.vfolder).scope, upload.id).parent
-    if not isinstance(backend, HasRoot):
+    if make:
+        with (
+            _root_of(backend) as root,
+            descriptors.made(_path(upload.vfolder), root, descriptors.HIDDEN_MODE) as room,
+        ):
+            yield room
+        return
+    room = open_room(backend, upload)
+    try:
+        yield room
+    finally:
+        os.close(room)
+
+
+def open_room(backend: Backend, upload: Upload) -> int:
+    """As `room_of`, of one that is there; the caller closes it."""
+    with _root_of(backend) as root:
+        return descriptors.open_directory(_path(upload.vfolder), root)
+
+
+def _root_of(backend: Backend) -> AbstractContextManager[int]:
+    root = getattr(backend, "root", None)  # to ask `HasRoot` takes longer than what comes next
+    if root is None:
         raise Unsupported("This volume takes no uploads.")
-    with backend.root() as root:
-        if make:
-            with descriptors.made(path, root, descriptors.HIDDEN_MODE) as room:
-                yield room
-        else:
-            with descriptors.opened(path, root) as room:
-                yield room
+    found: AbstractContextManager[int] = root()
+    return found
+
+
+@lru_cache(_PATHS_KNOWN)
+def _path(vfolder: str) -> PurePosixPath:
+    """Every piece of a file asks for the same."""
+    return layout.area(VFolderId.parse(vfolder).scope, layout.UPLOADS)
 
 
 @contextmanager

@@ -19,7 +19,7 @@ from backends import descriptors, soft_quota, upload_room
 from backends.admission import blame, check_digest, check_room
 from backends.base import Backend
 from backends.refusals import refusal, translated
-from backends.upload_places import HasRoot, give_to_job, parents, room_of
+from backends.upload_places import HasRoot, give_to_job, open_room, parents, room_of
 from core.errors import (
     InvalidParameters,
     NoSpace,
@@ -38,9 +38,10 @@ FILE_MODE = 0o644
 class Staging:
     """The open staging file of one upload; at most one writer by lease and lock."""
 
-    def __init__(self, backend: Backend, upload: Upload, descriptor: int) -> None:
+    def __init__(self, backend: Backend, upload: Upload, room: int, descriptor: int) -> None:
         self.backend = backend
         self.upload = upload
+        self._room = room
         self.descriptor = descriptor
 
     def lock(self) -> bool | None:
@@ -68,16 +69,17 @@ class Staging:
         After a crash of the machine the file may be shorter than what was committed: then the file
         is right.
         """
-        true = min(self.size(), offset)
-        os.ftruncate(self.descriptor, true)
+        size = self.size()
+        true = min(size, offset)
+        if size != true:
+            os.ftruncate(self.descriptor, true)
         os.lseek(self.descriptor, true, os.SEEK_SET)
         return true
 
     def is_current(self) -> bool:
         """Whether the open file is still the upload's (a writer before us may have published)."""
         try:
-            with room_of(self.backend, self.upload) as room:
-                found = os.stat(self.upload.id, dir_fd=room, follow_symlinks=False)
+            found = os.stat(self.upload.id, dir_fd=self._room, follow_symlinks=False)
         except FileNotFoundError:
             return False
         return found.st_ino == os.fstat(self.descriptor).st_ino
@@ -102,12 +104,11 @@ class Staging:
             with (
                 translated(),
                 self.backend.open_vfolder(vfolder) as top,
-                room_of(self.backend, self.upload) as room,
                 parents(target, top) as parent,
             ):
                 os.fsync(self.descriptor)
                 size_bytes -= soft_quota.size_of(target.name, parent)
-                os.rename(self.upload.id, target.name, src_dir_fd=room, dst_dir_fd=parent)
+                os.rename(self.upload.id, target.name, src_dir_fd=self._room, dst_dir_fd=parent)
                 os.fsync(parent)
         except (NoSpace, QuotaExceeded) as error:
             raise blame(self.backend, vfolder.scope, error) from error
@@ -148,6 +149,7 @@ class Staging:
     def close(self) -> None:
         """Close the file, which also unlocks it."""
         os.close(self.descriptor)
+        os.close(self._room)
 
 
 def begin(backend: Backend, store: UploadStore, upload: Upload) -> Upload:
@@ -208,15 +210,22 @@ def opened(backend: Backend, upload: Upload) -> Iterator[Staging]:
     """
     with translated():
         try:
-            with room_of(backend, upload) as room:
-                descriptor = os.open(upload.id, _OPEN_FILE, dir_fd=room)
+            staging = _open(backend, upload)
         except FileNotFoundError:
             raise UploadNotFound("No such upload is open; it may have ended or expired.") from None
-    staging = Staging(backend, upload, descriptor)
     try:
         yield staging
     finally:
         staging.close()
+
+
+def _open(backend: Backend, upload: Upload) -> Staging:
+    room = open_room(backend, upload)
+    try:
+        return Staging(backend, upload, room, os.open(upload.id, _OPEN_FILE, dir_fd=room))
+    except BaseException:
+        os.close(room)
+        raise
 
 
 _OPEN_FILE = os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC

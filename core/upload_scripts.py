@@ -8,6 +8,7 @@ ACQUIRE = """
 local offset = redis.call('GET', KEYS[1])
 local record = redis.call('GET', KEYS[3])
 if not offset or not record then return {'gone'} end
+if ARGV[4] ~= '' and not string.find(record, ARGV[4], 1, true) then return {'gone'} end
 local holder = redis.call('GET', KEYS[2])
 if holder and holder ~= ARGV[1] and holder ~= ARGV[3] then
   return {'held', holder}

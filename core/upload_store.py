@@ -128,23 +128,29 @@ class UploadStore:
         wait_seconds: float,
         lock: Callable[[], bool | None],
         wish: Wish = Wish.TO_WRITE,
+        *,
+        session: str = "",
     ) -> Lease:
         """Become the one writer, asking the present one to end and waiting for it.
 
         `lock` tries to lock the staging file: true is ours, false is another's, None says that the
         file system has no locks. A lease of this same node whose file we could lock was left by a
-        process that died, and is taken over at once instead of waiting for its end.
+        process that died, and is taken over at once instead of waiting for its end. With `session`
+        an upload of any other is left alone.
 
         Raises:
-            UploadNotFound: it is not known.
+            UploadNotFound: it is not known, or of another session.
             LeaseHeld: the holder did not end within the wait.
         """
         owner = f"{self.node}:{uuid4().hex}"
+        mine = _session_of(session)
         deadline = time.monotonic() + wait_seconds
         dead, locked = "", lock()
+        if locked is False and session:  # who holds it is disturbed for its own sake only
+            self._check_session(upload_id, session)
         while True:
             if locked is not False:
-                answer = self._try_acquire(upload_id, owner, dead)
+                answer = self._try_acquire(upload_id, owner, dead, mine)
                 if answer[0] == "yours":
                     offset, rewind, text = answer[1:]
                     return Lease(upload_id, owner, int(offset), _rewind(rewind), _decoded(text))
@@ -155,8 +161,12 @@ class UploadStore:
                 self._tell(upload_id, wish, deadline)
             locked = locked or lock()
 
-    def _try_acquire(self, upload_id: str, owner: str, dead: str) -> list[str]:
-        args = [owner, str(LEASE_SECONDS), dead]
+    def _check_session(self, upload_id: str, session: str) -> None:
+        if self.get(upload_id).upload.session != session:
+            raise UploadNotFound("No such upload is open; it may have ended or expired.")
+
+    def _try_acquire(self, upload_id: str, owner: str, dead: str, mine: str) -> list[str]:
+        args = [owner, str(LEASE_SECONDS), dead, mine]
         answer: list[str] = _patiently(lambda: self._acquire(keys=_keys(upload_id), args=args))
         return answer
 
@@ -217,6 +227,11 @@ class UploadStore:
         args = [lease.owner if lease else ""]
         if int(_patiently(lambda: self._forget(keys=_keys(upload_id), args=args))) < 0:
             raise LeaseLost("The upload went to another writer; ask for its offset and go on.")
+
+
+def _session_of(session: str) -> str:
+    """How a record tells its session, which no other text in it can look like; "" for any."""
+    return f'"session": {json.dumps(session)}' if session else ""
 
 
 def _rewind(text: str) -> int | None:

@@ -1,5 +1,6 @@
 """Which upload a request means, and whether its ticket may touch it."""
 
+import re
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
@@ -16,10 +17,12 @@ from core.connections import Database, connect
 from core.names import VFolderPath
 from core.tickets import UploadTicket
 from core.upload_store import UploadStore
-from core.uploads import Lease, Progress, UploadNotFound, Wish
+from core.uploads import Lease, Progress, Upload, UploadNotFound, Wish
 
 _PARAMETERS = ("token", "dst_dir")
 _KEY = "vfolder.uploads"
+#: What the ids of uploads are made of; others never name a file.
+_ID = re.compile(r"[A-Za-z0-9_-]{1,128}")
 #: How long a PATCH, or the end of an upload, waits for the writer before it to give way.
 LOCK_WAIT_SECONDS = 20.0
 #: How long a HEAD waits for a writer whose bytes may have stopped.
@@ -74,10 +77,24 @@ class Session:
             UploadNotFound: unknown, or of another ticket.
         """
         found = self.store.get(self.id, tell=tell)
-        mine = (self.ticket.session, self.ticket.volume, self.ticket.vfid)
-        if (found.upload.session, found.upload.volume, found.upload.vfolder) != mine:
+        if not self._is_mine(found.upload):
             raise UploadNotFound("No such upload is open; it may have ended or expired.")
         return found
+
+    def _is_mine(self, upload: Upload) -> bool:
+        mine = (self.ticket.session, self.ticket.volume, self.ticket.vfid)
+        return (upload.session, upload.volume, upload.vfolder) == mine
+
+    def expected(self) -> Upload:
+        """The upload as far as the ticket tells: enough to find its bytes, if there are any.
+
+        Raises:
+            UploadNotFound: no upload has such an id.
+        """
+        if not _ID.fullmatch(self.id):
+            raise UploadNotFound("No such upload is open; it may have ended or expired.")
+        of = self.ticket
+        return Upload(id=self.id, volume=of.volume, vfolder=of.vfid, path="", session=of.session)
 
     @contextmanager
     def held(
@@ -89,9 +106,10 @@ class Session:
             LeaseHeld: the writer before did not give way in time.
             UploadNotFound: it ended while we waited.
         """
-        lease = self.store.acquire(self.id, wait_seconds, staging.lock, wish)
+        session = self.ticket.session
+        lease = self.store.acquire(self.id, wait_seconds, staging.lock, wish, session=session)
         try:
-            if not staging.is_current():
+            if not self._is_mine(lease.upload) or not staging.is_current():
                 raise UploadNotFound("The upload ended just now.")
             yield lease
         finally:

@@ -85,17 +85,17 @@ def append(upload_id: str = "") -> Response:
     """
     speaks_tus = tus.check_version(request.headers)
     at = session(upload_id)
-    progress = at.progress()
-    if progress.upload.concat:
-        raise tus.FinalUpload("A final upload is made of its parts; it takes no bytes itself.")
     try:
-        with opened(at, progress) as staging:
+        with uploads.opened(at.backend, at.expected()) as staging:
             offset = tus.offset(request.headers)
             if speaks_tus:
                 tus.check_content_type(request.headers)
             with at.held(staging) as lease:
                 return _append(at, staging, lease, offset)
     except UploadNotFound:
+        progress = at.progress()
+        if progress.upload.concat:
+            raise tus.FinalUpload("A final upload takes no bytes, only its parts do.") from None
         finishing.settle_published(at.backend, at.store, progress.upload, at.target(progress))
         raise
 

@@ -232,6 +232,23 @@ def test_lease_of_another_node_is_respected(
         store.acquire(one.id, 0.1, here.lock)
 
 
+def test_an_upload_of_another_session_is_left_alone(
+    backend: PosixBackend, store: UploadStore, folder: VFolderId
+) -> None:
+    metadata = 'x "session": "thief"'  # which a record quotes
+    one = msgspec.structs.replace(upload(folder), metadata=metadata)
+    one = uploads.begin(backend, store, one)
+    with uploads.opened(backend, one) as staging:
+        lease = store.acquire(one.id, 0, staging.lock, session=one.session)
+        with uploads.opened(backend, one) as other, pytest.raises(UploadNotFound):
+            store.acquire(one.id, 0, other.lock, session="thief")
+        assert store.advance(lease, 0) is Wish.NONE
+        store.release(lease)
+        with pytest.raises(UploadNotFound):
+            store.acquire(one.id, 0, staging.lock, session="thief")
+        assert store.acquire(one.id, 0, staging.lock).offset == 0
+
+
 def test_rewind_is_forgotten_once_told(
     backend: PosixBackend, store: UploadStore, folder: VFolderId
 ) -> None:

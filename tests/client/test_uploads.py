@@ -2,6 +2,7 @@
 
 import base64
 import hashlib
+import http.client
 import os
 import socket
 import threading
@@ -516,6 +517,18 @@ def test_a_ticket_reaches_only_its_own(folder: Folder) -> None:
     foreign = f"{location.partition('?')[0]}?{urlsplit(other).query}"
     problem(patch(urljoin(url, foreign), 0, b"data"), 404)
     problem(requests.delete(urljoin(url, foreign), headers=TUS, timeout=20), 404)
+
+
+@pytest.mark.parametrize("name", ["..", ".", "%2e%2e", "%00", "a%0a", "a%2fb", "x" * 300, "%ff"])
+def test_what_is_no_id_is_no_upload(folder: Folder, name: str) -> None:
+    at = urlsplit(folder.upload("f", 4))
+    door = http.client.HTTPConnection(at.netloc, timeout=20)
+    for method in ("PATCH", "HEAD", "DELETE"):
+        door.request(method, f"{at.path}/{name}?{at.query}", b"", {"Upload-Offset": "0"})
+        answer = door.getresponse()
+        answer.read()
+        assert answer.status == 404
+    door.close()
 
 
 def test_a_tree_ticket_takes_many(folder: Folder) -> None:
