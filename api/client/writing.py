@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from api.client import tus
 from api.client.hashing import Hashing
 from api.client.receiving import BUFFER_BYTES, SILENT, Body
-from backends import descriptors
+from backends import descriptors, upload_blocks
 from backends.uploads import Staging
 from core import metrics
 from core.errors import QuotaExceeded
@@ -57,6 +57,8 @@ class Writer:
         self._lease = lease
         self.offset = lease.offset
         self._started = self._begun = lease.offset
+        #: Bytes of the whole upload; None while the sender has not told.
+        self._whole: int | None = None
 
     def settle(self, wanted: int) -> None:
         """Stand at the sender's offset, which must be the upload's.
@@ -93,6 +95,7 @@ class Writer:
             NoSpace, BackendFailed: from the storage; what was written counts.
         """
         hashing = Hashing(checksum[0]) if checksum else None
+        self._whole = whole
         try:
             with self.giving_back():
                 self._copy(body, limit, hashing)
@@ -166,6 +169,9 @@ class Writer:
 
     def _append(self, data: memoryview) -> None:
         try:
+            if self._whole is not None:
+                at = self._staging.descriptor
+                upload_blocks.lay_out(at, self.offset, len(data), self._whole)
             while data:
                 written = os.write(self._staging.descriptor, data)
                 self.offset += written
