@@ -2,8 +2,8 @@
 
 import base64
 import hashlib
-import http.client
 import os
+import socket
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ from benchmarks._doors import Bench, Case, measure, running, show
 from benchmarks._places import options
 
 CHECKED_MIB = 16
+ANSWER_BYTES = 64 * 1024
 QUIET: dict[str, Any] = {"stdout": subprocess.DEVNULL}
 
 
@@ -95,19 +96,34 @@ def _upload(
 
 
 def _send(url: str, source: Path, piece: int, digests: list[str] | None) -> None:
+    """What a lean client does: one connection, sendfile(2), and the status of each answer."""
     at = urlsplit(url)
-    client = http.client.HTTPConnection(at.hostname or "", at.port)
     size = source.stat().st_size
-    with source.open("rb") as file:
+    with source.open("rb") as file, socket.create_connection((at.hostname, at.port)) as client:
+        client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         for offset in range(0, size, piece):
-            client.putrequest("PATCH", f"{at.path}?{at.query}")
-            client.putheader("Upload-Offset", str(offset))
-            client.putheader("Content-Length", str(min(piece, size - offset)))
-            if digests:
-                client.putheader("Upload-Checksum", digests[offset // piece])
-            client.endheaders()
-            client.sock.sendfile(file, offset, min(piece, size - offset))
-            answer = client.getresponse()
-            answer.read()
-            if answer.status != http.client.NO_CONTENT:
-                raise SystemExit(f"status {answer.status}")
+            length = min(piece, size - offset)
+            words = [
+                f"PATCH {at.path}?{at.query} HTTP/1.1",
+                f"Host: {at.netloc}",
+                f"Upload-Offset: {offset}",
+                f"Content-Length: {length}",
+                *([f"Upload-Checksum: {digests[offset // piece]}"] if digests else ()),
+            ]
+            client.sendall("\r\n".join([*words, "", ""]).encode("ascii"))
+            sent = 0
+            while sent < length:
+                sent += os.sendfile(client.fileno(), file.fileno(), offset + sent, length - sent)
+            _check(client)
+
+
+def _check(client: socket.socket) -> None:
+    """The answer, which has no body: 204 and its headers to the end."""
+    answer = b""
+    while not answer.endswith(b"\r\n\r\n"):
+        more = client.recv(ANSWER_BYTES)
+        if not more:
+            raise SystemExit(f"the door closed the connection after {answer!r}")
+        answer += more
+    if not answer.startswith(b"HTTP/1.1 204 "):
+        raise SystemExit(f"the door answered {answer!r}")
