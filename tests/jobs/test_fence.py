@@ -7,11 +7,13 @@ from pathlib import Path
 import psutil
 import pytest
 
-from backends.tree import Effort, UsageOptions, measure_tree
+from backends.tree import Effort, Throttle, UsageOptions, measure_tree
 from core.control import Cancelled, Counter, Unattended
 from core.names import QuotaScope
 from workers.manifest import Manifest, flock
 
+#: So many a second: a short tree would else be done before anybody is asked to help.
+OPERATIONS = 1000
 SCOPE = QuotaScope.parse("user:00000000-0000-0000-0000-000000000001")
 
 
@@ -95,8 +97,10 @@ def test_helpers_inherit_the_lock(tmp_path: Path) -> None:
     path = next(tmp_path.glob("*/.vfolder/jobs/job.manifest"))
     witness = Witness(path)
     tree = os.open(tmp_path / "tree", os.O_RDONLY | os.O_DIRECTORY)
-    options = UsageOptions(effort=Effort(helpers=2, fence=(manifest.fd,)))
+    throttle = Throttle(operations_per_second=OPERATIONS)  # what has a limit is a process
+    options = UsageOptions(effort=Effort(helpers=2, fence=(manifest.fd,), throttle=throttle))
     measure_tree(tree, control=witness, options=options)
+    throttle.close()
     os.close(tree)
     assert witness.seen
     assert all(witness.seen)

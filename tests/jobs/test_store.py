@@ -137,7 +137,7 @@ def test_a_dead_lease_is_taken_back_until_it_is_poison(desk: Desk) -> None:
         assert desk.claim(job, f"r{attempt}") == "ok"
         desk.rung()
         assert desk.store.reap(2) == (0, 0, 0)
-        time.sleep(LEASE_SECONDS + 0.05)
+        desk.let_pass(job)
         lost, poisoned, _ = desk.store.reap(2)
         assert (lost, poisoned) == ((1, 0) if attempt <= 2 else (0, 1))
     document = desk.store.get(job.id).document()
@@ -146,10 +146,10 @@ def test_a_dead_lease_is_taken_back_until_it_is_poison(desk: Desk) -> None:
 
 
 def test_a_lost_bell_is_rung_again(desk: Desk) -> None:
-    job = desk.usage(folder(), ring_again_seconds=0.05)
+    job = desk.usage(folder(), ring_again_seconds=3600.0)
     assert desk.rung() == [job.id]
     assert desk.store.reap(3) == (0, 0, 0)
-    time.sleep(0.06)
+    desk.let_pass(job)
     assert desk.store.reap(3) == (0, 0, 1)
     assert desk.rung() == [job.id]
 
@@ -224,12 +224,14 @@ def test_pause_of_a_volume(desk: Desk) -> None:
 
 
 def test_deadline_of_a_running_and_of_a_waiting_job(desk: Desk) -> None:
-    soon = int(time.time() * 1000) + 20
-    running = desk.usage(folder(), deadline_ms=soon)
+    later = int(time.time() * 1000) + 3_600_000
+    running = desk.usage(folder(), deadline_ms=later)
     desk.claim(running)
     desk.store.set_slots("v", 1, 1)
-    waiting = desk.usage(folder(), deadline_ms=soon)
-    time.sleep(0.05)
+    waiting = desk.usage(folder(), deadline_ms=later)
+    assert desk.store.heartbeat(running, "r1", LEASE_SECONDS) == (False, False, None)
+    desk.let_pass(running)
+    desk.let_pass(waiting)
     assert desk.store.heartbeat(running, "r1", LEASE_SECONDS) == (True, False, None)
     desk.store.reap(3)
     assert desk.store.get(waiting.id).document()["error"]["code"] == "deadline"
