@@ -25,6 +25,12 @@ from workers import runner, serve
 from workers.context import Context, Outcome
 
 LEDGER = "ledger"
+HOLD_POLL_SECONDS = 0.02
+
+
+def hold_of(vfolder: str) -> str:
+    """The file on the volume by which a test holds the exercise of a vfolder."""
+    return f"hold-{VFolderId.parse(vfolder).id.hex}"
 
 
 class ExerciseRequest(Request, frozen=True, kw_only=True, tag="exercise"):
@@ -36,6 +42,8 @@ class ExerciseRequest(Request, frozen=True, kw_only=True, tag="exercise"):
     milliseconds: int = 20
     #: The item that kills its process every time.
     deadly: int = -1
+    #: Before this item it waits as long as `hold_of` its vfolder is on the volume.
+    held_at: int = -1
 
     def locks(self) -> list[Lock]:
         return [(lock_key(self.volume, self.vfolder), "exclusive")]
@@ -65,6 +73,8 @@ class Exercise:
         for item in range(self._request.items):
             if item in done:
                 continue
+            if item == self._request.held_at:
+                self._wait(root)
             self._run.check()
             if item == self._request.deadly:
                 os.kill(os.getpid(), signal.SIGKILL)
@@ -75,6 +85,11 @@ class Exercise:
             self._run.count(Counter.COPIED, 1)
         os.close(ledger)
         return Outcome("exercised", {"items": self._request.items})
+
+    def _wait(self, root: int) -> None:
+        while hold_of(self._request.vfolder) in os.listdir(root):
+            self._run.check()
+            time.sleep(HOLD_POLL_SECONDS)
 
     @staticmethod
     def _lines(ledger: int) -> list[str]:

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -27,14 +28,17 @@ from core.requests import CloneRequest, DeleteRequest, UsageRequest
 from core.settings import Settings, load
 from core.store import JobStore, Ring, Submission
 from tests.chaos.check import ledger
-from tests.chaos.node import ExerciseRequest
+from tests.chaos.node import ExerciseRequest, hold_of
 from tests.support.node import wait_for
 from tests.support.valkey import Valkey
 from workers.bell import bell_of
 
 ROOT = Path(__file__).resolve().parents[2]
 VOLUME = "shared"
-LEASE_SECONDS = 2.0
+#: Long enough for a process that a busy machine forgets for some seconds.
+LEASE_SECONDS = 10.0
+#: Where no test counts who lost what: faults come faster so.
+BRISK_LEASE_SECONDS = 2.0
 SLOTS = 3
 #: How often a run of a job may die on the node with the brittle volume.
 BRITTLE_LOSSES = 2
@@ -71,6 +75,7 @@ class Setup:
     path: Path | None = None
     environment: Mapping[str, str] = field(default_factory=dict)
     max_losses: int = 100_000
+    lease_seconds: float = LEASE_SECONDS
     #: More lines of `[vfolder.jobs]` and `[vfolder.worker]`.
     jobs: str = ""
     worker: str = ""
@@ -93,7 +98,7 @@ class Worker:
                 volume=VOLUME,
                 path=setup.path or site.volume,
                 url=setup.store or site.valkey.url,
-                lease=LEASE_SECONDS,
+                lease=setup.lease_seconds,
                 slots=SLOTS,
                 max_losses=setup.max_losses,
                 jobs=setup.jobs,
@@ -152,7 +157,8 @@ class Worker:
             return
         self.send(signal.SIGCONT)
         for child in self.children():
-            child.send_signal(signal.SIGCONT)
+            with suppress(psutil.NoSuchProcess):
+                child.send_signal(signal.SIGCONT)
         self.send(signal.SIGTERM)
         try:
             self.process.wait(20)
@@ -162,6 +168,9 @@ class Worker:
 
 
 TWO_NODES: Mapping[str, Setup] = {"one": Setup(), "two": Setup()}
+BRISK_NODES: Mapping[str, Setup] = {
+    name: Setup(lease_seconds=BRISK_LEASE_SECONDS) for name in TWO_NODES
+}
 
 
 class Site:
@@ -194,6 +203,7 @@ class Site:
         self.nodes = NodeBook(self.client)
         self.store = JobStore(self.client, self.bell)
         self.budgets = BandwidthBook(self.client)
+        self._lease_seconds = max(setup.lease_seconds for setup in setups.values())
         self._stopped: list[tuple[float, psutil.Process]] = []
         self.faults: list[str] = []
 
@@ -233,15 +243,31 @@ class Site:
         os.link(path / "d1" / "f1", path / "again")
         return vfolder
 
-    def exercise(self, items: int, milliseconds: int = 20, deadly: int = -1) -> Job:
+    def exercise(self, items: int, milliseconds: int = 20, **more: int) -> Job:
         request = ExerciseRequest(
             volume=VOLUME,
             vfolder=str(self.vfolder()),
             items=items,
             milliseconds=milliseconds,
-            deadly=deadly,
+            **more,
         )
         return self.submit(request)
+
+    def held(self, items: int, milliseconds: int = 20, *, at: int = -1) -> ExerciseRequest:
+        """An exercise that goes no further than to an item, by itself the last, until `let_go`."""
+        request = ExerciseRequest(
+            volume=VOLUME,
+            vfolder=str(self.vfolder()),
+            items=items,
+            milliseconds=milliseconds,
+            held_at=at % items,
+        )
+        (self.volume / hold_of(request.vfolder)).touch()
+        return request
+
+    def let_go(self, job: Job) -> None:
+        """Let an exercise that is held go on."""
+        (self.volume / hold_of(job.member("request")["vfolder"])).unlink()
 
     def clone(self, source: VFolderId, target: VFolderId, **more: Any) -> Job:
         request = CloneRequest(volume=VOLUME, source=str(source), target=str(target), **more)
@@ -270,19 +296,19 @@ class Site:
         except RedisError:
             return None
 
-    def wait_for_state(self, job: Job, state: State, seconds: float = 30.0) -> Job:
+    def wait_for_state(self, job: Job, state: State, seconds: float = 60.0) -> Job:
         wait_for(lambda: self.look(job).state is state, seconds, self.story(job))
         return self.look(job)
 
-    def wait_for_end(self, job: Job, seconds: float = 60.0) -> Job:
+    def wait_for_end(self, job: Job, seconds: float = 120.0) -> Job:
         wait_for(lambda: self.look(job).state.ended, seconds, self.story(job))
         return self.look(job)
 
-    def wait_for_items(self, job: Job, items: int, seconds: float = 30.0) -> None:
+    def wait_for_items(self, job: Job, items: int, seconds: float = 60.0) -> None:
         """Until the ledger of an exercise has so many lines."""
         wait_for(lambda: len(ledger(self.volume, job.id)) >= items, seconds, self.story(job))
 
-    def wait_for_nodes(self, *names: str, seconds: float = 30.0) -> None:
+    def wait_for_nodes(self, *names: str, seconds: float = 60.0) -> None:
         """Until exactly these nodes are alive and serve the volume."""
 
         def serving() -> bool:
@@ -325,13 +351,15 @@ class Site:
 
     def kill_child(self) -> None:
         if child := self._child():
-            child.kill()
+            with suppress(psutil.NoSuchProcess):
+                child.kill()
 
     def freeze_child(self) -> None:
         """SIGSTOP for longer than a lease."""
         if child := self._child():
-            child.suspend()
-            self._stopped.append((time.monotonic() + 1.6 * LEASE_SECONDS, child))
+            with suppress(psutil.NoSuchProcess):
+                child.suspend()
+                self._stopped.append((time.monotonic() + 1.6 * self._lease_seconds, child))
 
     def kill_worker(self) -> None:
         self.random.choice(self.workers).send(signal.SIGKILL)
@@ -349,7 +377,7 @@ class Site:
     def freeze_store(self) -> None:
         assert self.valkey.process is not None
         self.valkey.process.send_signal(signal.SIGSTOP)
-        time.sleep(1.2 * LEASE_SECONDS)
+        time.sleep(1.2 * self._lease_seconds)
         self.valkey.process.send_signal(signal.SIGCONT)
 
     def reset_connections(self) -> None:
@@ -375,10 +403,8 @@ class Site:
             until, process = entry
             if everything or now >= until:
                 self._stopped.remove(entry)
-                try:
+                with suppress(psutil.NoSuchProcess):
                     process.resume()
-                except psutil.NoSuchProcess:
-                    continue
 
     def revive(self) -> None:
         for worker in self.workers:

@@ -46,7 +46,7 @@ def test_a_node_whose_clock_is_off_by_an_hour(
     off.start()
     try:
         site.wait_for_nodes("off")
-        clone, job = site.clone(source, target), site.exercise(ITEMS)
+        clone, job = site.clone(source, target), site.submit(site.held(ITEMS))
         done = site.wait_for_end(clone)
         assert (done.state, done.attempt) == (State.SUCCEEDED, 1)
         moments = [int(done.fields[f"{name}_at"]) for name in ("created", "started", "ended")]
@@ -54,11 +54,13 @@ def test_a_node_whose_clock_is_off_by_an_hour(
         assert moments[-1] - moments[0] < HOUR_SECONDS * 1000
         true.start()
         site.wait_for_nodes("off", "true")
+        site.let_go(job)
         found = site.wait_for_end(job)
         assert (found.state, found.attempt) == (State.SUCCEEDED, 1), "nobody took it for dead"
-        passed = site.exercise(ITEMS)
+        passed = site.submit(site.held(ITEMS))
         site.wait_for_items(passed, BEGUN)
         site.worker_of(passed).send(signal.SIGKILL)
+        site.let_go(passed)
         assert site.wait_for_end(passed).losses == 1
         assert violations(site.volume, {job.id: ITEMS, passed.id: ITEMS}) == []
         paths = (site.backend.vfolder_path(vfolder) for vfolder in (source, target))

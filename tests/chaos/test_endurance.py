@@ -8,11 +8,10 @@ import pytest
 
 from core.jobs import State
 from tests.chaos.check import differences, ledger, violations
-from tests.chaos.site import LEASE_SECONDS, Setup, Site
+from tests.chaos.site import Setup, Site
 from tests.support.brittlefs import Rule, mounted
 from tests.support.node import wait_for
 from tests.support.valkey import Valkey
-from workers.run import RENEWALS_PER_LEASE
 
 pytestmark = [pytest.mark.part("fuse"), pytest.mark.part("rsync"), pytest.mark.slow]
 
@@ -25,7 +24,8 @@ FILES = int(WORK_SECONDS * HELPERS / WRITE_SECONDS)
 ITEM_SECONDS = 0.1
 #: Longer than the copy: the exercise shall see every restart too.
 ITEMS = int(2 * WORK_SECONDS / ITEM_SECONDS)
-HEARTBEAT_SECONDS = LEASE_SECONDS / RENEWALS_PER_LEASE
+#: What may be done again per restart: a file or two that each helper had in hand.
+AGAIN_SECONDS_MAX = 2 * WRITE_SECONDS
 
 
 def restart_everything(site: Site) -> None:
@@ -35,7 +35,7 @@ def restart_everything(site: Site) -> None:
     site.valkey.kill()
     for worker in site.workers:
         assert worker.process is not None
-        worker.process.wait(10)
+        worker.process.wait(60)
     site.valkey.start()
     site.start()
 
@@ -58,7 +58,7 @@ def test_long_jobs_survive_three_restarts_of_everything(
             exercise = site.exercise(ITEMS, round(ITEM_SECONDS * 1000))
             for number in range(1, RESTARTS + 1):
                 share = number * FILES // (RESTARTS + 1)
-                wait_for(lambda share=share: volume.seen() >= share, 60.0, site.story(clone))  # type: ignore[misc] # bound here
+                wait_for(lambda share=share: volume.seen() >= share, 120.0, site.story(clone))  # type: ignore[misc] # bound here
                 restart_everything(site)
             ended = [site.wait_for_end(job, 120.0) for job in (clone, exercise)]
             assert [job.state for job in ended] == [State.SUCCEEDED] * 2
@@ -77,7 +77,7 @@ def test_long_jobs_survive_three_restarts_of_everything(
     with capsys.disabled():
         print(  # noqa: T201 - the measured number is what this test is for
             f"\n{WORK_SECONDS:.0f} s of work, {RESTARTS} restarts: {again:.2f} s of a copy done"
-            f" again per restart (heartbeat every {HEARTBEAT_SECONDS:.2f} s; {written} writes of"
-            f" {once} files); the exercise took {runs} runs, no effect twice"
+            f" again per restart ({written} writes of {once} files);"
+            f" the exercise took {runs} runs, no effect twice"
         )
-    assert 0 <= again < HEARTBEAT_SECONDS
+    assert 0 <= again < AGAIN_SECONDS_MAX

@@ -11,6 +11,8 @@ from tests.support.valkey import Valkey
 
 ITEMS = 250
 BEGUN = 10
+#: So many items last longer than a lease, of an exercise that is held when it has begun.
+SLOW_MILLISECONDS = 80
 
 
 def test_a_node_that_is_cut_off_stops_and_the_other_takes_over(
@@ -25,13 +27,15 @@ def test_a_node_that_is_cut_off_stops_and_the_other_takes_over(
         cut.start()
         try:
             site.wait_for_nodes("cut")
-            job, quick = site.exercise(ITEMS), site.exercise(BEGUN)
+            job = site.submit(site.held(ITEMS, SLOW_MILLISECONDS, at=2 * BEGUN))
+            quick = site.exercise(BEGUN)
             site.wait_for_items(job, BEGUN)
             run = site.look(job).run
             whole.start()
             site.wait_for_nodes("cut", "whole")
             cable.cut()
-            wait_for(lambda: len({line[0] for line in ledger(site.volume, job.id)}) > 1, 30.0)
+            site.let_go(job)
+            wait_for(lambda: len({line[0] for line in ledger(site.volume, job.id)}) > 1, 60.0)
             site.wait_for_nodes("whole")
             mine = [line for line in ledger(site.volume, job.id) if line[0] == run]
             done = site.wait_for_end(job)

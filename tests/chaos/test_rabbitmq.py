@@ -10,7 +10,6 @@ from api.dispatch import bell
 from core.jobs import State
 from core.store import JobStore, Submission
 from tests.chaos.check import differences, violations
-from tests.chaos.node import ExerciseRequest
 from tests.chaos.site import VOLUME, Setup, Site
 from tests.support.rabbit import Rabbit, running_rabbit
 from tests.support.valkey import Valkey
@@ -45,13 +44,13 @@ def test_jobs_run_and_survive_a_killed_worker_by_rabbitmq(
         site.wait_for_nodes("one", "two")
         source, target = site.filled(FILES), site.vfolder()
         # No ringing again within the test: whatever runs was rung by RabbitMQ.
-        request = ExerciseRequest(volume=VOLUME, vfolder=str(site.vfolder()), items=ITEMS)
-        job = site.store.submit(Submission(request, ring_again_seconds=3600.0))
+        job = site.store.submit(Submission(site.held(ITEMS), ring_again_seconds=3600.0))
         site.wait_for_items(job, BEGUN)
         kinds = rabbit.queues()
         assert kinds[f"vol.{VOLUME}.bulk"] == kinds[f"vol.{VOLUME}.fast"] == "quorum"
         worker = site.worker_of(job)
         worker.send(signal.SIGKILL)
+        site.let_go(job)
         found = site.wait_for_end(job)
         assert (found.state, found.losses, found.attempt) == (State.SUCCEEDED, 1, 2)
         assert found.fields["node"] == site.other_than(worker).name
