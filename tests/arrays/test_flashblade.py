@@ -16,7 +16,7 @@ from backends.purestorage.backend import FAST_REMOVE, PureStorageBackend
 from backends.skills import capabilities
 from core import errors
 from core.names import QuotaScope, ScopeKind, VFolderId
-from tests.arrays.watching import Watch, modest, no_blind_repetition
+from tests.arrays.watching import PATIENT, Watch, modest, no_blind_repetition
 from tests.fakes import flashblade
 from tests.fakes.flashblade import FlashBladeSim, Profile
 from tests.fakes.serving import Server, certificate, serving
@@ -39,6 +39,7 @@ class Array:
             "purity_api_token": flashblade.API_TOKEN,
             "purity_fs_name": flashblade.FILE_SYSTEM,
             "ca_bundle": str(certificate()[0]),
+            **PATIENT,
         }
         return PureStorageBackend(Mount("array", self.top, {**given, **options}))
 

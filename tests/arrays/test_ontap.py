@@ -20,7 +20,7 @@ from backends.tree import remove_tree
 from core import errors
 from core.control import Unattended
 from core.names import QuotaScope, ScopeKind, VFolderId
-from tests.arrays.watching import Watch, modest, no_blind_repetition
+from tests.arrays.watching import PATIENT, Watch, modest, no_blind_repetition
 from tests.fakes import ontap
 from tests.fakes.ontap import OntapSim, Profile
 from tests.fakes.serving import Faults, Server, certificate, serving
@@ -46,6 +46,7 @@ class Array:
             "netapp_ontap_password": ontap.PASSWORD,
             "netapp_volume_name": ontap.VOLUME,
             "ca_bundle": str(certificate()[0]),
+            **PATIENT,
         }
         return NetAppBackend(Mount("array", self.top, {**given, **options}))
 
@@ -111,12 +112,13 @@ def test_a_scope_lives_and_goes(tmp_path: Path, profile: Profile) -> None:
 def test_a_limit_in_a_volume_that_initialises_for_long_is_told_as_not_held(
     tmp_path: Path,
 ) -> None:
-    with array(tmp_path, Profile(initialising_seconds=5.0)) as it:
+    with array(tmp_path, Profile(initialising_seconds=3600.0)) as it:
         one = scope()
         it.backend.create_scope(one, MIB)
         found = it.backend.describe_scope(one)
         assert (found.limit_bytes, found.used_bytes, found.enforced) == (MIB, None, None)
         assert "quota" not in capabilities(it.backend)
+        it.simulator.initialised()
         eventually(lambda: it.backend.describe_scope(one).enforced == "hard")
 
 
@@ -134,8 +136,8 @@ def test_a_rule_that_is_not_active_says_what_helps(tmp_path: Path) -> None:
         one = scope()
         it.simulator.job_faults.append(("create rule", ontap.NOT_ACTIVE, True))
         with pytest.raises(errors.BackendFailed, match="netapp_quota_reinit"):
-            it.another(deadline_seconds=30.0).create_scope(one, MIB)
-        it.another(netapp_quota_reinit="auto", deadline_seconds=30.0).create_scope(one, MIB)
+            it.another(deadline_seconds=60.0).create_scope(one, MIB)
+        it.another(netapp_quota_reinit="auto", deadline_seconds=60.0).create_scope(one, MIB)
         assert it.backend.describe_scope(one).enforced == "hard"
 
 
@@ -255,10 +257,11 @@ def test_usage_by_analytics_or_not_at_all(tmp_path: Path) -> None:
         assert "fast-size" not in capabilities(it.backend)
 
 
-@pytest.mark.parametrize("seconds", [0.0, 3.0])
+@pytest.mark.parametrize("seconds", [0.0, 3600.0])
 def test_a_tree_is_removed_by_the_array_or_from_here(tmp_path: Path, seconds: float) -> None:
     with array(tmp_path, replace(ON, delete_seconds=seconds)) as it:
-        mine = it.another(netapp_async_delete=True, deadline_seconds=1.0)
+        patience = 5.0 if seconds else PATIENT["deadline_seconds"]
+        mine = it.another(netapp_async_delete=True, deadline_seconds=patience)
         room = tmp_path / "scope/.vfolder/trash"
         for number in range(100):
             (room / f"job/{number}").mkdir(parents=True)
@@ -297,7 +300,7 @@ def test_an_interface_that_is_away_takes_neither_data_nor_words(
         it.backend.probe()
         one = scope()
         it.backend.create_scope(one, MIB)
-    mine = it.another(deadline_seconds=1.0)
+    mine = it.another(deadline_seconds=3.0)
     assert mine.probe() == it.backend.probe()
     with pytest.raises(errors.Unavailable) as told:
         mine.describe_scope(one)

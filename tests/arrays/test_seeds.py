@@ -18,7 +18,7 @@ from backends.posix import PosixBackend
 from backends.registry import backend_class
 from core import errors
 from core.names import QuotaScope, ScopeKind
-from tests.arrays.watching import Watch, modest, no_blind_repetition
+from tests.arrays.watching import PATIENT, Watch, modest, no_blind_repetition
 from tests.fakes import flashblade, ontap, vast, weka
 from tests.fakes.flashblade import FlashBladeSim
 from tests.fakes.ontap import OntapSim, Profile
@@ -76,7 +76,7 @@ def suffering(
     simulator, options = maker(top, seed)
     faults = Faults(seed, RATE)
     with serving(simulator, faults) as server:
-        trust = {"ca_bundle": str(certificate()[0]), "deadline_seconds": 60.0}
+        trust = {"ca_bundle": str(certificate()[0]), **PATIENT}
         backend = backend_class(name)(
             Mount("array", top, {**options, endpoint: server.url, **trust})
         )

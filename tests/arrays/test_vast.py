@@ -13,7 +13,7 @@ from backends.base import HardwareStatus, Mount
 from backends.vast.backend import VastBackend
 from core import errors
 from core.names import QuotaScope, ScopeKind
-from tests.arrays.watching import Watch, modest, no_blind_repetition
+from tests.arrays.watching import PATIENT, Watch, modest, no_blind_repetition
 from tests.fakes import vast
 from tests.fakes.serving import Server, certificate, serving
 from tests.fakes.shelf import Shelf
@@ -38,6 +38,7 @@ class Array:
             "vast_username": vast.USER,
             "vast_password": vast.PASSWORD,
             "ca_bundle": str(certificate()[0]),
+            **PATIENT,
         }
         return VastBackend(Mount("array", self.top, {**given, **options}))
 
@@ -131,13 +132,14 @@ def test_a_missing_permission_is_no_expired_login(tmp_path: Path) -> None:
 
 
 def test_what_was_there_is_counted_by_and_by(tmp_path: Path) -> None:
-    with array(tmp_path, Profile(sync_seconds=5.0)) as it:
+    with array(tmp_path, Profile(sync_seconds=3600.0)) as it:
         one = scope()
         (tmp_path / one.directory).mkdir()
         (tmp_path / one.directory / "old").write_bytes(b"x" * MIB)
         it.backend.set_limit(one, 8 * MIB)
         found = it.backend.describe_scope(one)
         assert (found.limit_bytes, found.used_bytes, found.enforced) == (8 * MIB, None, None)
+        it.simulator.count_all()
         eventually(lambda: it.backend.describe_scope(one).used_bytes == MIB)
 
 

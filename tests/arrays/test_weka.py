@@ -15,7 +15,7 @@ from backends.skills import capabilities
 from backends.weka.backend import WekaBackend
 from core import errors
 from core.names import QuotaScope, ScopeKind
-from tests.arrays.watching import Watch, modest, no_blind_repetition
+from tests.arrays.watching import PATIENT, Watch, modest, no_blind_repetition
 from tests.fakes import weka
 from tests.fakes.serving import Faults, Server, certificate, serving
 from tests.fakes.shelf import Shelf
@@ -41,6 +41,7 @@ class Array:
             "weka_password": weka.PASSWORD,
             "weka_fs_name": weka.FILE_SYSTEM,
             "ca_bundle": str(certificate()[0]),
+            **PATIENT,
         }
         return WekaBackend(Mount("array", self.top, {**given, **options}))
 
@@ -150,13 +151,14 @@ def test_another_endpoint_serves_when_one_is_away(tmp_path: Path) -> None:
 
 
 def test_a_directory_that_holds_something_is_counted_by_and_by(tmp_path: Path) -> None:
-    with array(tmp_path, Profile(counting_seconds=5.0)) as it:
+    with array(tmp_path, Profile(counting_seconds=3600.0)) as it:
         one = scope()
         (tmp_path / one.directory).mkdir()
         (tmp_path / one.directory / "old").write_bytes(b"x" * MIB)
         it.backend.set_limit(one, 8 * MIB)
         found = it.backend.describe_scope(one)
         assert (found.limit_bytes, found.used_bytes, found.enforced) == (8 * MIB, None, None)
+        it.simulator.count_all()
         eventually(lambda: it.backend.describe_scope(one).used_bytes == MIB)
 
 

@@ -16,6 +16,7 @@ from backends.registry import Volumes, backend_class
 from backends.tree import Aspect
 from core import privileges
 from core import settings as configuration
+from tests.arrays.watching import PATIENT
 from tests.fakes import flashblade as flashblade_sim
 from tests.fakes import ontap as ontap_sim
 from tests.fakes import vast as vast_sim
@@ -195,7 +196,7 @@ def _on_btrfs(directory: Path) -> Iterator[BtrfsShelf]:
 
 
 def _on_array(name: str, top: Path, options: dict[str, Any]) -> Site:
-    trust = {"ca_bundle": str(certificate()[0]), "deadline_seconds": 60.0}
+    trust = {"ca_bundle": str(certificate()[0]), **PATIENT}
     backend = backend_class(name)(Mount(name, top, {**options, **trust}))
     assert isinstance(backend, PosixBackend)
     return Site(backend)

@@ -277,6 +277,11 @@ class OntapSim(Simulator):
 
         return self._later(ask, "quota on" if wanted else "quota off", act, 200)
 
+    def initialised(self) -> None:
+        """Let quota be on now, however long that was to take."""
+        with self.lock:
+            self._until = 0.0
+
     def _advance(self) -> None:
         """Let time pass: what was initialising is on."""
         with self.lock:

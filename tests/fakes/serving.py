@@ -29,7 +29,7 @@ from urllib.parse import parse_qsl, urlsplit
 
 #: A front end closes a connection after so many requests.
 REQUESTS_PER_CONNECTION = 100
-IDLE_SECONDS = 15
+IDLE_SECONDS = 60
 
 
 @dataclass(frozen=True)
@@ -213,12 +213,20 @@ def _handler(server: Server) -> type[BaseHTTPRequestHandler]:  # noqa: C901 - on
         protocol_version = "HTTP/1.1"
         disable_nagle_algorithm = True
         served = 0
+        under_way = False
 
         def handle_any(self) -> None:
             server.count(1)
+            self.under_way = True
             try:
                 self._serve()
             finally:
+                self._leave()
+
+        def _leave(self) -> None:
+            """Count it as done: before the client can know of its end, and send the next."""
+            if self.under_way:
+                self.under_way = False
                 server.count(-1)
 
         do_GET = do_POST = do_PUT = do_PATCH = do_DELETE = handle_any  # noqa: N815
@@ -277,23 +285,30 @@ def _handler(server: Server) -> type[BaseHTTPRequestHandler]:  # noqa: C901 - on
             self.send_header("Content-Length", str(len(content)))
             if self.served >= REQUESTS_PER_CONNECTION:
                 self.send_header("Connection", "close")
+            if not content:
+                self._leave()
             self.end_headers()
             if fault == "truncate" and len(content) > 1:
                 self.wfile.write(content[: len(content) // 2])
                 self._drop()
             elif fault == "slow":
-                for start in range(0, len(content), max(1, len(content) // 4)):
-                    time.sleep(0.02)
-                    self.wfile.write(content[start : start + max(1, len(content) // 4)])
+                self._slowly(content, max(1, len(content) // 4), 0.02)
             elif fault == "stuck":
-                for byte in content:
-                    time.sleep(0.5)
-                    self.wfile.write(bytes([byte]))
+                self._slowly(content, 1, 0.5)
             else:
+                self._leave()
                 self.wfile.write(content)
+
+        def _slowly(self, content: bytes, step: int, seconds: float) -> None:
+            for start in range(0, len(content), step):
+                time.sleep(seconds)
+                if start + step >= len(content):
+                    self._leave()
+                self.wfile.write(content[start : start + step])
 
         def _drop(self) -> None:
             """Break the connection off, as a crashed machine does."""
+            self._leave()
             self.close_connection = True
             linger = struct.pack("ii", 1, 0)
             self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
