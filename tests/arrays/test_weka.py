@@ -188,7 +188,7 @@ def test_health_rates_and_capacity(tmp_path: Path) -> None:
         rates = it.backend.performance()
         assert (rates.iops_read, rates.io_usec_read, rates.io_usec_write) == (200, 200.0, 300.0)
         assert it.backend.array_capacity().capacity_bytes == 100 << 30
-        assert "quota" in capabilities(it.backend)
+        eventually(lambda: "quota" in capabilities(it.backend))
         it.simulator.profile.password_change_required = True
         it.simulator.expire()
         assert it.backend.hardware().status == HardwareStatus.UNAVAILABLE

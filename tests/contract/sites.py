@@ -42,8 +42,8 @@ class Kind:
     has_acls: bool = True
     #: How far usage may pass a limit before writers are stopped (bytes); None: not stopped.
     lateness_bytes: int | None = None
-    #: How long writers rest between two MiB: what notices late is not asked to notice at once.
-    rest_seconds: float = 0.0
+    #: Whether writers are stopped only once the usage is told, which comes by and by.
+    told_late: bool = False
     #: Whether a scope that somebody else made as a plain directory can get a limit.
     takes_over: bool = True
     #: The system calls before which an act is killed in turn; none: every one it makes.
@@ -63,7 +63,7 @@ KINDS = {
     "cephfs": Kind(
         cannot_keep=frozenset({Aspect.FLAGS, Aspect.HOLES}),
         lateness_bytes=24 << 20,
-        rest_seconds=0.1,
+        told_late=True,
     ),
     # a mounted NFS 4.2 has no flags of inodes and no POSIX ACLs
     "nfs": Kind(cannot_keep=frozenset({Aspect.FLAGS, Aspect.HOLES}), has_acls=False),

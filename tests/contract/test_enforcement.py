@@ -3,7 +3,7 @@
 import os
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from time import sleep
+from threading import Lock
 from uuid import uuid4
 
 from backends.admission import blame
@@ -27,14 +27,15 @@ def limited(backend: PosixBackend, scope: QuotaScope) -> Path:
     return backend.vfolder_path(vfolder)
 
 
-def fill(path: Path, site: Site) -> OSError | None:
+def fill(path: Path, site: Site, scope: QuotaScope) -> OSError | None:
     """Write up to four times the limit; the refusal."""
     fd = os.open(path, os.O_CREAT | os.O_WRONLY)
     try:
-        for _ in range(4 * LIMIT // MIB):
+        for number in range(4 * LIMIT // MIB):
+            if site.kind.told_late and number == LIMIT // MIB:
+                eventually(lambda: used(site.backend, scope) >= LIMIT)
             os.write(fd, os.urandom(MIB))
             os.fsync(fd)
-            sleep(site.kind.rest_seconds)
     except OSError as error:
         return error
     finally:
@@ -53,7 +54,7 @@ def test_a_full_scope_is_blamed_and_a_full_volume_is_not(
 ) -> None:
     backend = site.backend
     top = limited(backend, scope)
-    refusal = fill(top / "big", site)
+    refusal = fill(top / "big", site, scope)
     assert refusal is not None
     problem = blame(backend, scope, translate(refusal))
     assert isinstance(problem, errors.QuotaExceeded)
@@ -69,7 +70,7 @@ def test_a_full_scope_is_blamed_and_a_full_volume_is_not(
 def test_a_full_scope_can_be_emptied(quota: HasQuota, site: Site, scope: QuotaScope) -> None:
     backend = site.backend
     top = limited(backend, scope)
-    assert fill(top / "big", site) is not None
+    assert fill(top / "big", site, scope) is not None
     (top / "big").unlink()
     os.sync()
     eventually(lambda: used(backend, scope) < MIB)
@@ -81,7 +82,7 @@ def test_a_full_scope_takes_more_once_its_limit_is_raised(
 ) -> None:
     backend = site.backend
     top = limited(backend, scope)
-    assert fill(top / "big", site) is not None
+    assert fill(top / "big", site, scope) is not None
     backend.set_limit(scope, 4 * LIMIT)
     (top / "more").write_bytes(b"x" * MIB)
     backend.set_limit(scope, MIB)
@@ -94,9 +95,13 @@ def test_many_writers_never_pass_the_limit(quota: HasQuota, site: Site, scope: Q
     backend = site.backend
     top = limited(backend, scope)
 
+    in_turn = Lock()
+
     def write(number: int) -> bool:
         path = top / f"{number}"
-        sleep(number * site.kind.rest_seconds)
+        if site.kind.told_late and number >= LIMIT // MIB:
+            with in_turn:
+                eventually(lambda: used(backend, scope) >= LIMIT)
         try:
             with path.open("wb") as file:
                 file.write(os.urandom(MIB))

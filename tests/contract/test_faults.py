@@ -122,8 +122,8 @@ def test_a_limit_does_not_shrink_the_volume(
     eventually(lambda: (backend.capacity().capacity_bytes or 0) > 64 * MIB)
     before = backend.capacity().capacity_bytes or 0
     backend.create_scope(scope, MIB)
-    after = backend.capacity().capacity_bytes or 0
-    assert abs(after - before) < 8 * MIB  # some only guess what metadata will take
+    # Some only guess what metadata will take, and a cluster what others have just removed.
+    eventually(lambda: abs((backend.capacity().capacity_bytes or 0) - before) < 8 * MIB)
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="gives up being root")
@@ -148,6 +148,7 @@ def test_somebody_without_rights_is_told_so(
 @pytest.mark.skipif(os.geteuid() != 0, reason="gives up being root")
 def test_usage_needs_no_rights(quota: HasQuota, backend: PosixBackend, scope: QuotaScope) -> None:
     backend.create_scope(scope, 4 * MIB)
+    os.sync()  # what is counted when it is committed does not change any more
     wanted = backend.describe_scope(scope)
 
     def act(mine: PosixBackend) -> bool:

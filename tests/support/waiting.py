@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from time import monotonic, sleep
 
-PATIENCE_SECONDS = 60
+PATIENCE_SECONDS = 120
 POLL_SECONDS = 0.02
 
 
