@@ -40,7 +40,7 @@ path = "other"
 [vfolder.doors]
 processes = 1
 [vfolder.jobs]
-lease-seconds = 2.5
+lease-seconds = 10.0
 """
 
 
@@ -82,7 +82,7 @@ class Pair:
         return found
 
     def ended(self, job: str) -> dict[str, Any]:
-        return wait_for(lambda: found if (found := self.get(job))["done"] else {}, 60)
+        return wait_for(lambda: found if (found := self.get(job))["done"] else {}, 120)
 
     def done(self, state: str = "succeeded", **body: Any) -> dict[str, Any]:
         """The document of a transfer that ended as expected."""
@@ -100,6 +100,13 @@ class Pair:
         assert scope is not None
         path = self._top(volume) / scope.directory / ".vfolder" / room
         return sorted(path.iterdir()) if path.exists() else []
+
+    def emptied(self, vfid: str, room: str, volume: str = "other") -> None:
+        """Nothing is left there: what a job kept for itself goes when its end is told."""
+        wait_for(
+            lambda: self.hidden(vfid, room, volume) == [],
+            told=lambda: f"left in {room}: {self.hidden(vfid, room, volume)}",
+        )
 
 
 def absent() -> str:

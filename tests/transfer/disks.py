@@ -47,7 +47,7 @@ def mounted_disks(
     with ExitStack() as held:
         for kind in kinds:
             held.enter_context(mounted(directory / kind, MAKE[kind], size_bytes=size_bytes))
-        more += f"[vfolder.jobs]\nlease-seconds = 2.0\n{jobs}\n"
+        more += f"[vfolder.jobs]\nlease-seconds = 10.0\n{jobs}\n"
         settings = settings_in(directory, valkey.url, more)
         client = held.enter_context(connect(settings, Database.JOBS))
         yield Disks(settings, JobStore(client, bell(settings)))

@@ -29,7 +29,7 @@ from workers.hands import TREE
 DISK_BYTES = 1024**3
 CHUNK_BYTES = 32 * 1024**2
 FILE_BYTES = 12 * CHUNK_BYTES
-BYTES_PER_SECOND = 48 * 1024**2
+BYTES_PER_SECOND = 24 * 1024**2
 PIECE = piece_length(BYTES_PER_SECOND)
 #: The file is killed past these numbers of pieces on record.
 KILLS = (2, 5)
@@ -89,7 +89,7 @@ def killed_past(move: Move, job: Job, pieces: int) -> tuple[list[Span], int]:
     """Kill a worker once so many pieces are on record; the records then, and the bytes written."""
     disks = move.disks
     with running_worker(disks.settings, "xfs") as worker:
-        wait_for(lambda: len(move.recorded(job)) >= pieces, 60)
+        wait_for(lambda: len(move.recorded(job)) >= pieces, 120)
         run = int(disks.store.get(job.id).fields["process"].partition(":")[2])
         os.kill(worker, signal.SIGKILL)
         wait_for(lambda: gone([worker, run]))
@@ -127,7 +127,7 @@ def test_a_worker_killed_twice_amid_one_big_file_goes_on_inside_it(disks: Disks)
             last.append(move.recorded(job) or last[-1])  # the manifest goes with the job
             return disks.store.get(job.id).state.ended
 
-        wait_for(ended, 60)
+        wait_for(ended, 120)
     ended = disks.store.get(job.id)
     assert (ended.state, ended.losses) == (State.SUCCEEDED, len(KILLS)), ended.document()
     assert ended.member("result")["copied_bytes"] == FILE_BYTES

@@ -18,7 +18,7 @@ def standin(pair: Pair) -> Iterator[StandIn]:
     """A stand-in without faults, whose calls begin anew."""
     pair.standin.state()
     pair.standin.faults()
-    (pair.standin.directory / "calls.jsonl").unlink(missing_ok=True)
+    pair.standin.anew()
     yield pair.standin
     pair.standin.state()
     pair.standin.faults()
@@ -39,7 +39,7 @@ def asked(pair: Pair, **more: Any) -> dict[str, Any]:
 
 def nothing_left(pair: Pair, body: dict[str, Any]) -> None:
     assert not pair.path(body["target"], "nas2").exists()
-    assert pair.hidden(body["target"], "staging", "nas2") == []
+    pair.emptied(body["target"], "staging", "nas2")
     assert pair.standin.indexes() == []
 
 
@@ -55,7 +55,7 @@ def test_it_arrives(pair: Pair, standin: StandIn, verify: str) -> None:
     assert snapshot(paths[0]) == snapshot(paths[1])
     assert standin.indexes() == [], "the catalog does not grow"
     assert ("verify" in standin.commands()) == (verify == "checksum")
-    assert pair.hidden(body["target"], "staging", "nas2") == []
+    pair.emptied(body["target"], "staging", "nas2")
 
 
 @pytest.mark.parametrize(
@@ -122,7 +122,7 @@ def test_cancelled_nobody_is_left(pair: Pair, standin: StandIn) -> None:
     call = next(call for call in standin.calls() if call["argv"][0] == "copy")
     pair.door.call("POST", f"/v1/jobs/{job}/cancel")
     assert pair.ended(job)["state"] == "cancelled"
-    assert gone([call["pid"]])
+    wait_for(lambda: gone([call["pid"]]))
     nothing_left(pair, body)
 
 

@@ -38,7 +38,7 @@ def test_everything_arrives(pair: Pair, *, there: bool) -> None:
     done = pair.done(source=source, target=target, verify="checksum")
     assert differences(path, pair.path(target)) == ""
     assert done["result"]["complete"] is True
-    assert pair.hidden(target, "staging") == []
+    pair.emptied(target, "staging")
     again = pair.done(source=source, target=target, on_conflict="replace")
     assert again["result"]["files"] == 0, "what is the same already is not copied again"
     assert again["result"]["same"] > 10
@@ -94,7 +94,7 @@ def test_what_is_there_already(pair: Pair, on_conflict: str) -> None:
         "newer": {"older": "new", "newer": "old", "absent": "new"},
     }[on_conflict]
     assert found == wanted
-    assert pair.hidden(target, "staging") == []
+    pair.emptied(target, "staging")
     if on_conflict == "fail":
         assert looks(there) == before
         assert done["error"]["data"]["conflicts"] == 2
@@ -165,7 +165,7 @@ def test_extra_entries_go_and_protected_ones_stay(pair: Pair) -> None:
     assert done["result"]["extra"] == 3
     pair.done(source=source, target=target, delete_extra=True)
     assert os.listdir(there) == ["a"]
-    assert pair.hidden(target, "staging") == []
+    pair.emptied(target, "staging")
 
 
 def test_a_limit_follows_while_it_runs(pair: Pair) -> None:
@@ -204,8 +204,8 @@ def test_cancelled_it_leaves_the_target_as_it_was(pair: Pair) -> None:
     pair.door.call("POST", f"/v1/jobs/{job}/cancel")
     assert pair.ended(job)["state"] == "cancelled"
     assert looks(there) == before
-    assert pair.hidden(target, "staging") == []
-    assert pair.hidden(target, "jobs") == []
+    pair.emptied(target, "staging")
+    pair.emptied(target, "jobs")
 
 
 def test_a_plan_tells_and_does_nothing(pair: Pair) -> None:

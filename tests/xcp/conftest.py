@@ -63,6 +63,11 @@ class StandIn:
             folder.mkdir(exist_ok=True)
             (folder / f"f{number}").write_text(f"content {number}" * number)
 
+    def anew(self) -> None:
+        """Forget all calls, and every index that one which was killed has left."""
+        (self.directory / "calls.jsonl").unlink(missing_ok=True)
+        shutil.rmtree(self.directory / "catalog/catalog", ignore_errors=True)
+
     def clear(self) -> None:
         shutil.rmtree(self.directory / "target")
         (self.directory / "target").mkdir()
