@@ -14,7 +14,7 @@ from backends.tree.crew import Crew
 from core.control import Cancelled, Counter, Unattended
 from core.errors import BackendFailed, Defect, NoSpace
 
-WAIT_SECONDS = 20.0
+WAIT_SECONDS = 60.0
 
 
 def run(work, batches: list[Message], *, size: int = 2, control=None, **options) -> list[Message]:  # noqa: ANN001, ANN003 - a test's shorthand
@@ -111,10 +111,10 @@ def test_helpers_die_with_their_parent(tmp_path: Path) -> None:
         finally:
             os._exit(0)
     wait_until(lambda: len(list(tmp_path.iterdir())) == 2)
-    helpers = [int(path.name) for path in tmp_path.iterdir()]
+    helpers = [psutil.Process(int(path.name)) for path in tmp_path.iterdir()]
     os.kill(parent, signal.SIGKILL)
     os.waitpid(parent, 0)
-    wait_until(lambda: not any(psutil.pid_exists(pid) for pid in helpers))
+    wait_until(lambda: not any(helper.is_running() for helper in helpers))
 
 
 def test_helpers_hold_only_what_they_need(tmp_path: Path) -> None:

@@ -23,6 +23,8 @@ from tests.tree.trees import Opener
 
 pytestmark = pytest.mark.part("fuse")
 FILES = 12
+#: Many times as long as so many looks of a job at its control.
+HANG_SECONDS, CALLS = 8, 5
 
 
 @pytest.fixture
@@ -131,14 +133,14 @@ def test_what_cannot_be_deleted_is_named_and_deleted_later(
 def test_a_hung_storage_does_not_hang_the_job(
     source: Path, faulty_source: Path, tmp_path: Path, anchor: Opener
 ) -> None:
-    rules(faulty_source, {"op": "read", "path": "*/file5", "delay": 3})
+    rules(faulty_source, {"op": "read", "path": "*/file5", "delay": HANG_SECONDS})
 
     class Stopping(Unattended):
         calls = 0
 
         def check(self) -> None:
             self.calls += 1
-            if self.calls > 20:
+            if self.calls > CALLS:
                 raise TimeoutError
 
     options = CopyOptions(effort=Effort(helpers=2))
