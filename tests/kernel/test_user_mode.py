@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-SECONDS = 800
+SECONDS = 1800
 
 
 @pytest.mark.part("user-mode-linux")
@@ -22,7 +22,7 @@ def test_xfs_and_ext4_under_a_kernel_with_project_quota(tmp_path: Path) -> None:
     disks.mkdir()
     inner = [
         *(sys.executable, "-m", "pytest", "-q", "--color=no", "-p", "no:cacheprovider"),
-        *("--timeout=300", f"--basetemp={temporary}", "tests/contract", "tests/kernel"),
+        *("--timeout=900", f"--basetemp={temporary}", "tests/contract", "tests/kernel"),
     ]
     ended = subprocess.run(
         [ROOT / "tests/support/uml.sh", disks, *inner],
