@@ -19,6 +19,7 @@
 #include <linux/fs.h>
 #include <linux/openat2.h>
 #include <stdint.h>
+#include <stdlib.h>
 #include <sys/ioctl.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
@@ -408,12 +409,32 @@ static PyObject *copy(PyObject *Py_UNUSED(module), PyObject *arguments)
  * in the order of the directory (hashes, on ext4) each entry would touch another inode block. */
 #define MANY_BYTES (4 * 1024 * 1024)
 
+/* A directory below is cleared in the same call when its names fit into one buffer, down to so many
+ * levels; each level holds a descriptor. */
+#define LEVELS_MAX 32
+/* A read of fewer bytes is taken for the whole directory: every file system gives half a page while
+ * it has more. Where that is wrong rmdir(2) refuses, and the directory is left to the caller. */
+#define WHOLE_BYTES 2048
+
+struct unlinked {
+    const struct entry *entry;
+    int gone;
+};
+
 struct unlinking {
     char names[MANY_BYTES] __attribute__((aligned(16)));
-    struct unlinked {
-        const struct entry *entry;
-        int gone;
-    } order[MANY_BYTES / ENTRY_BYTES_MIN];
+    struct unlinked order[MANY_BYTES / ENTRY_BYTES_MIN];
+};
+
+struct level {
+    char names[BUFFER_BYTES] __attribute__((aligned(16)));
+    struct unlinked order[ENTRIES_MAX];
+};
+
+/* What a call did so far, and how many entries below it may still try. */
+struct progress {
+    const volatile char *stop;
+    long files, directories, left;
 };
 
 static int by_inode(const void *a, const void *b)
@@ -438,62 +459,134 @@ static long fill_many(int fd, char *names, long limit)
     return filled;
 }
 
-/* Unlink what is known to be no directory; how many entries there are. */
-static long unlink_all(int fd, struct unlinking *work, long filled, const volatile char *stop)
+/* Put entries into the order of their inodes; how many there are. */
+static long in_order(const char *names, long filled, struct unlinked *order)
 {
     long count = 0;
     for (long at = 0; at < filled;) {
-        const struct entry *entry = (const struct entry *)(work->names + at);
+        const struct entry *entry = (const struct entry *)(names + at);
         at += entry->length;
         if (!is_dots(entry->name))
-            work->order[count++].entry = entry;
+            order[count++] = (struct unlinked){.entry = entry};
     }
-    qsort(work->order, (size_t)count, sizeof work->order[0], by_inode);
-    for (long number = 0; number < count; number++) {
-        struct unlinked *one = &work->order[number];
-        one->gone = one->entry->type != DT_DIR && one->entry->type != DT_UNKNOWN &&
-                    !*stop && unlinkat(fd, one->entry->name, 0) == 0;
-    }
+    qsort(order, (size_t)count, sizeof order[0], by_inode);
     return count;
 }
 
-PyDoc_STRVAR(unlink_doc,
-             "unlink(fd, many, stop)\n--\n\nUnlink what is no directory among the next entries until "
-             "the first byte of `stop` is set: (number, directories, [names] that resist or have "
-             "no known type) or None.");
-
-static PyObject *unlink_entries(PyObject *Py_UNUSED(module), PyObject *arguments)
+/* Unlink what is known to be no directory; how many have gone. */
+static long unlink_all(int fd, struct unlinked *order, long count, struct progress *progress)
 {
-    int fd, at_once;
-    PyByteArrayObject *stop;
-    if (!PyArg_ParseTuple(arguments, "ipO!", &fd, &at_once, &PyByteArray_Type, &stop))
-        return NULL;
-    struct unlinking *work = PyMem_RawMalloc(sizeof *work);
-    if (work == NULL)
-        return PyErr_NoMemory();
-    long filled, entries;
-    Py_BEGIN_ALLOW_THREADS
-    filled = fill_many(fd, work->names, at_once ? MANY_BYTES : BUFFER_BYTES);
-    entries = unlink_all(fd, work, filled, PyByteArray_AS_STRING(stop));
-    Py_END_ALLOW_THREADS
-    if (filled <= 0)
-        return unfilled(work, filled, errno);
+    long gone = 0;
+    for (struct unlinked *one = order; one < order + count; one++) {
+        unsigned char type = one->entry->type;
+        one->gone = type != DT_DIR && type != DT_UNKNOWN && !*progress->stop &&
+                    unlinkat(fd, one->entry->name, 0) == 0;
+        gone += one->gone;
+    }
+    progress->files += gone;
+    return gone;
+}
+
+static long drop_all(int fd, struct unlinked *order, long count, struct progress *progress,
+                     int level);
+
+/* Remove everything from a directory that is small; whether nothing is known to be left. */
+static int clear(int fd, struct level *work, struct progress *progress, int level)
+{
+    long filled = fill(fd, work->names);
+    if (filled < 0 || filled > BUFFER_BYTES / 2)
+        return 0;
+    while (filled > 0) {
+        long count = in_order(work->names, filled, work->order);
+        progress->left -= count;
+        long gone = unlink_all(fd, work->order, count, progress);
+        gone += drop_all(fd, work->order, count, progress, level);
+        if (gone < count || *progress->stop)
+            return 0;
+        filled = filled < WHOLE_BYTES ? 0 : fill(fd, work->names);
+    }
+    return filled == 0;
+}
+
+/* Drop a directory with all that is below it; whether it has gone. Enters no link and no mount. */
+static int drop(int parent, const char *name, struct progress *progress, int level)
+{
+    struct open_how how = {
+        .flags = O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC,
+        .resolve = RESOLVE_BENEATH | RESOLVE_NO_XDEV | RESOLVE_NO_SYMLINKS,
+    };
+    int fd = (int)syscall(SYS_openat2, parent, name, &how, sizeof how);
+    if (fd < 0)
+        return 0;
+    struct level *work = PyMem_RawMalloc(sizeof *work);
+    int empty = work != NULL && clear(fd, work, progress, level);
+    PyMem_RawFree(work);
+    close(fd);
+    int gone = empty && unlinkat(parent, name, AT_REMOVEDIR) == 0;
+    progress->directories += gone;
+    return gone;
+}
+
+/* Drop directories as far as the progress may go; how many have gone. */
+static long drop_all(int fd, struct unlinked *order, long count, struct progress *progress,
+                     int level)
+{
+    long gone = 0;
+    for (struct unlinked *one = order; one < order + count && level < LEVELS_MAX; one++) {
+        if (progress->left <= 0 || *progress->stop)
+            break;
+        if (one->entry->type == DT_DIR)
+            gone += one->gone = drop(fd, one->entry->name, progress, level + 1);
+    }
+    return gone;
+}
+
+PyDoc_STRVAR(unlink_doc,
+             "unlink(fd, many, below, stop)\n--\n\nUnlink what is no directory among the next "
+             "entries, and drop directories while fewer than `below` entries were tried in such, "
+             "until the first byte of `stop` is set: (files, dropped, directories left, [names] "
+             "that resist or have no known type) or None.");
+
+static PyObject *unlinked(const struct unlinked *order, long count, const struct progress *progress)
+{
     PyObject *below = PyList_New(0), *others = PyList_New(0);
     int good = below != NULL && others != NULL;
-    long long count = 0;
-    for (long number = 0; good && number < entries; number++) {
-        const struct unlinked *one = &work->order[number];
-        count += one->gone;
+    for (const struct unlinked *one = order; good && one < order + count; one++) {
         if (!one->gone)
             good = append_name(one->entry->type == DT_DIR ? below : others, one->entry->name) == 0;
     }
-    PyMem_RawFree(work);
     if (!good) {
         Py_XDECREF(below);
         Py_XDECREF(others);
         return NULL;
     }
-    return Py_BuildValue("(LNN)", count, below, others);
+    return Py_BuildValue("(llNN)", progress->files, progress->directories, below, others);
+}
+
+static PyObject *unlink_entries(PyObject *Py_UNUSED(module), PyObject *arguments)
+{
+    int fd, at_once;
+    PyByteArrayObject *stop;
+    struct progress progress = {0};
+    if (!PyArg_ParseTuple(arguments, "iplO!", &fd, &at_once, &progress.left, &PyByteArray_Type,
+                          &stop))
+        return NULL;
+    progress.stop = PyByteArray_AS_STRING(stop);
+    struct unlinking *work = PyMem_RawMalloc(sizeof *work);
+    if (work == NULL)
+        return PyErr_NoMemory();
+    long filled, count;
+    Py_BEGIN_ALLOW_THREADS
+    filled = fill_many(fd, work->names, at_once ? MANY_BYTES : BUFFER_BYTES);
+    count = in_order(work->names, filled, work->order);
+    unlink_all(fd, work->order, count, &progress);
+    drop_all(fd, work->order, count, &progress, 0);
+    Py_END_ALLOW_THREADS
+    if (filled <= 0)
+        return unfilled(work, filled, errno);
+    PyObject *result = unlinked(work->order, count, &progress);
+    PyMem_RawFree(work);
+    return result;
 }
 
 /* ---- open ---------------------------------------------------------------------------------- */

@@ -86,13 +86,14 @@ class Loops:
             )
         return plain.copy(source)
 
-    def unlink(self, fd: int, stop: bytearray, *, many: bool) -> Iterator[Unlinked]:
+    def unlink(self, fd: int, stop: bytearray, *, many: bool, below: int = 0) -> Iterator[Unlinked]:
         """Unlink everything but directories in an open directory, `many` entries at a time.
 
-        Once `stop` is set, what is not done is left.
+        Plain directories may go as well, with all in them, while fewer than `below` entries were
+        tried there. Once `stop` is set, what is not done is left.
         """
         if self.in_c:
-            return iter(partial(_fast.unlink, fd, many, stop), None)
+            return iter(partial(_fast.unlink, fd, many, below, stop), None)
         return plain.unlink(fd, stop)
 
 

@@ -33,8 +33,8 @@ Scanned = tuple[
 ]
 #: files, bytes, and the entries that are for the full rules, with their file type (0: unknown)
 Copied = tuple[int, int, list[tuple[str, int]]]
-#: number unlinked, directories, names that resist
-Unlinked = tuple[int, list[str], list[str]]
+#: number unlinked, directories dropped, directories that are left, names that resist
+Unlinked = tuple[int, int, list[str], list[str]]
 
 _IFMT = 0o170000
 
@@ -120,7 +120,7 @@ def _kind(entry: "os.DirEntry[str]") -> int:
 
 
 def unlink(fd: int, stop: bytearray) -> Iterator[Unlinked]:
-    """Unlink everything but directories, until `stop` is set."""
+    """Unlink everything but directories, until `stop` is set; all those are left."""
     with os.scandir(fd) as entries:
         while piece := list(islice(entries, PIECE_ENTRIES)):
             yield _unlink(fd, piece, stop)
@@ -142,4 +142,4 @@ def _unlink(fd: int, piece: "list[os.DirEntry[str]]", stop: bytearray) -> Unlink
             count += 1
         except OSError:
             others.append(entry.name)
-    return count, below, others
+    return count, 0, below, others

@@ -1,10 +1,10 @@
 """Delete a tree by descriptor, by helpers; resumable because deleting again is the same.
 
 A helper takes directories and clears what is below them, children first, dropping each directory
-as it gets empty; after a stretch of work it hands back what it has not come to, for others to
-take. The directories of which it had begun the content, but not ended it, are dropped last. What
-resists (an immutable entry that may not be changed, a file some NFS client still
-has open, a mount) is named and left, with the directories above it.
+as it gets empty (small ones without coming back to Python); after a stretch of work it hands back
+what it has not come to, for others to take. The directories of which it had begun the content, but
+not ended it, are dropped last. What resists (an immutable entry that may not be changed, a file
+some NFS client still has open, a mount) is named and left, with the directories above it.
 """
 
 import os
@@ -24,6 +24,8 @@ HELPERS_ADVISED = {"xfs": 1}
 #: A helper hands back the rest of a batch after so many entries: few while others wait for work.
 STRETCH_ENTRIES = 1024
 STRETCH_ENTRIES_SHARED = 64
+#: A helper that works alone has nobody to leave the rest to.
+STRETCH_ENTRIES_ALONE = 4096
 #: Most directories handed to a helper at a time.
 BATCH_DIRECTORIES = 32
 #: How many entries that resist are named.
@@ -118,9 +120,13 @@ class _Removing:
         batch: list[str] = []
         while len(batch) < share and (path := self._pending.pop()) is not None:
             batch.append(path)
-        alone = self._size == 1 or len(self._pending) > 2 * self._size
-        stretch = STRETCH_ENTRIES if alone else STRETCH_ENTRIES_SHARED
-        return ("clear", batch, stretch) if batch else None
+        return ("clear", batch, self._stretch()) if batch else None
+
+    def _stretch(self) -> int:
+        if self._size == 1:
+            return STRETCH_ENTRIES_ALONE
+        enough = len(self._pending) > 2 * self._size
+        return STRETCH_ENTRIES if enough else STRETCH_ENTRIES_SHARED
 
     def _next_to_drop(self) -> Message | None:
         """Give emptied directories, none of which has a child that another helper still drops."""

@@ -4,13 +4,15 @@ import errno
 import itertools
 import os
 import stat
+from collections.abc import Iterator
 
 from backends.tree.anchor import READ_DIRECTORY, Anchor, join, split_name
 from backends.tree.attributes import unlock
 from backends.tree.channel import Message, Voice
 from backends.tree.fast import Loops
+from backends.tree.plain import Unlinked
 
-#: A helper tells what it deleted after so many entries.
+#: A helper tells what it deleted after so many entries; under a limit after every piece.
 REPLY_ENTRIES = 4096
 #: Most directories below another that a helper keeps for itself.
 KEPT_DIRECTORIES = 4096
@@ -32,6 +34,7 @@ class RemoveWork:
             self._drop_all(paths)
             return self._reply(paths)
         self._todo = [(path, False) for path in reversed(paths)]
+        self._stretch = stretch
         while self._todo and self._done < stretch:
             voice.tick()
             path, emptied = self._todo.pop()
@@ -75,9 +78,10 @@ class RemoveWork:
         """Unlink everything but directories, a piece of the directory at a time."""
         fd = self._open(path)
         try:
-            for count, below, others in self._loops.unlink(fd, voice.flag, many=not voice.limited):
+            for count, dropped, below, others in self._pieces(fd, voice):
                 self._files += count
-                self._done += count
+                self._dropped += dropped
+                self._done += count + dropped
                 voice.pace(count)
                 voice.tick()
                 self._todo += [(join(path, name), False) for name in below]
@@ -85,11 +89,17 @@ class RemoveWork:
                     self._entry(fd, path, name)
                 if len(self._todo) > KEPT_DIRECTORIES:
                     self._hand_back()
-                if self._files >= REPLY_ENTRIES or self._below:
+                if self._files >= REPLY_ENTRIES or self._below or voice.limited:
                     voice.reply(self._reply([]))
                     self._begin()
         finally:
             os.close(fd)
+
+    def _pieces(self, fd: int, voice: Voice) -> Iterator[Unlinked]:
+        """Unlink in big pieces and with what is below, or entry by entry where a limit counts."""
+        if voice.limited:
+            return self._loops.unlink(fd, voice.flag, many=False)
+        return self._loops.unlink(fd, voice.flag, many=True, below=self._stretch - self._done)
 
     def _entry(self, fd: int, path: str, name: str) -> None:
         """Unlink what resisted at first, by the full rules."""
