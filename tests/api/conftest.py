@@ -24,8 +24,6 @@ MORE = f"""
 [vfolder.doors]
 processes = 1
 streams = {STREAMS}
-[vfolder.jobs]
-lease-seconds = 4.0
 """
 
 
@@ -73,6 +71,17 @@ class Site:
             return found if found["done"] else {}
 
         return wait_for(look, 60)
+
+    def quiet(self) -> None:
+        """Wait until nothing runs that tests before have begun."""
+
+        def look() -> bool:
+            found = self.door.call("GET", "/v1/jobs?state=running").json()["jobs"]
+            return (
+                not found and not self.door.call("GET", "/v1/jobs?state=cancelling").json()["jobs"]
+            )
+
+        wait_for(look, told="jobs of other tests run on and on")
 
     def wait(self, job: str, what: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
         def look() -> dict[str, Any]:

@@ -10,14 +10,28 @@ import requests
 from api.cli.watching import events
 from tests.api.conftest import STREAMS, Site
 from tests.support.doors import AUTH
+from tests.support.node import wait_for
 
 CLIENTS = 20
 
 
-def opened(site: Site, job: str, last: str | None = None) -> requests.Response:
+def asked(site: Site, job: str, last: str | None = None) -> requests.Response:
     headers = AUTH | ({"Last-Event-ID": last} if last is not None else {})
     url = f"{site.door.url}/v1/jobs/{job}/events"
     return requests.get(url, headers=headers, stream=True, timeout=60)
+
+
+def opened(site: Site, job: str, last: str | None = None) -> requests.Response:
+    """A stream, as soon as the door has seen that streams of tests before are gone."""
+
+    def room() -> list[requests.Response]:
+        response = asked(site, job, last)
+        if response.status_code != 503:
+            return [response]
+        response.close()
+        return []
+
+    return wait_for(room, told="other streams keep all the room")[0]
 
 
 def read(response: requests.Response) -> list[tuple[str, str, dict[str, Any]]]:
@@ -89,7 +103,7 @@ def test_no_more_than_there_is_room_for(at_rest: Site) -> None:
         for _ in range(STREAMS):
             response = stack.enter_context(opened(site, job))
             assert response.status_code == 200
-        refused = stack.enter_context(opened(site, job))
+        refused = stack.enter_context(asked(site, job))
         assert refused.status_code == 503
         assert int(refused.headers["Retry-After"]) > 0
         assert refused.headers["Content-Type"] == "application/problem+json"

@@ -81,7 +81,12 @@ def test_a_natural_key(at_rest: Site) -> None:
 
 def test_a_plan_does_nothing(site: Site) -> None:
     body = clone(site)
-    before = len(site.door.call("GET", "/v1/jobs").json()["jobs"])
+
+    def jobs() -> list[Any]:
+        query = {"vfolder": body["target"]}
+        found: list[Any] = site.door.call("GET", "/v1/jobs", params=query).json()["jobs"]
+        return found
+
     plan = site.submit("clone", **body, plan=True)
     assert plan.status_code == 200
     assert plan.json()["would_start"] is True
@@ -91,7 +96,11 @@ def test_a_plan_does_nothing(site: Site) -> None:
     refused = site.submit("clone", **body, plan=True).json()
     assert refused["would_start"] is False
     assert refused["refusals"][0]["error_code"] == "vfolder_create_already-exists"
-    assert len(site.door.call("GET", "/v1/jobs").json()["jobs"]) == before
+    assert jobs() == []
+    site.path(body["target"]).rmdir()
+    job = site.begun("clone", **body)
+    assert [found["id"] for found in jobs()] == [job]
+    site.ended(job)
 
 
 def test_waiting_for_the_end(site: Site) -> None:
@@ -328,7 +337,9 @@ def wrong_bodies() -> list[tuple[str, str, Any]]:
     ]
 
 
-def test_wrong_bodies_name_the_field_and_change_nothing(site: Site) -> None:
+def test_wrong_bodies_name_the_field_and_change_nothing(at_rest: Site) -> None:
+    site = at_rest
+    site.quiet()
     vfid = site.folder(a="1")
     local = site.settings.directory / "local"
     before = snapshot(local), site.redis.get("vf:seq")

@@ -30,8 +30,6 @@ backend = "btrfs"
 path = "{top}"
 [vfolder.doors]
 processes = 1
-[vfolder.jobs]
-lease-seconds = 4.0
 """
 VOLUME = "local2"
 

@@ -33,7 +33,10 @@ def room(site: Site, vfid: str) -> set[str]:
     scope = VFolderId.parse(vfid).scope
     assert scope
     path = site.settings.directory / "local" / layout.area(scope, layout.TRASH)
-    return set(os.listdir(path)) if path.exists() else set()
+    try:
+        return set(os.listdir(path))
+    except FileNotFoundError:
+        return set()
 
 
 def deleted(site: Site, vfid: str, **more: Any) -> str:
