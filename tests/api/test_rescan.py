@@ -16,6 +16,7 @@ from core.store import JobStore
 from core.thresholds import EVENT, above
 from tests.api.conftest import Site
 from tests.api.test_soft_quota import limited, quota, scope_of, used
+from tests.support.broadcasts import subscribed
 from workers.sweeps import Sweep
 
 KIB = 1024
@@ -126,15 +127,16 @@ def test_thresholds_are_told_once(site: Site) -> None:
     vfid = limited(site, 100 * KIB)
     name = directory(vfid)
     others = above(site.redis, "local")[95]  # scopes that other tests filled
-    with connect(site.settings, Database.EVENTS) as client, client.pubsub() as channel:
-        channel.subscribe("events_all")
+    with (
+        connect(site.settings, Database.EVENTS) as client,
+        subscribed(client, "events_all") as channel,
+    ):
         heard: list[dict[str, Any]] = []
 
         def told() -> list[int]:
             while message := channel.get_message(timeout=0.2):
-                if message["type"] == "message":
-                    event = json.loads(message["data"])
-                    heard.extend([json.loads(event["payload"])] if event["name"] == EVENT else [])
+                event = json.loads(message["data"])
+                heard.extend([json.loads(event["payload"])] if event["name"] == EVENT else [])
             return [fact["percent"] for fact in heard if fact["scope"] == name]
 
         for size, wanted in ((79, []), (85, [80]), (85, [80]), (96, [80, 95])):

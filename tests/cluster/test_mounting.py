@@ -12,6 +12,7 @@ import msgpack
 import pytest
 from redis import Redis
 
+from tests.support.broadcasts import subscribed
 from tests.support.doors import settings_in
 from tests.support.node import wait_for
 from tests.support.valkey import Valkey
@@ -37,9 +38,7 @@ class Manager:
 
     def __init__(self, client: Redis) -> None:
         self._client = client
-        self._channel = client.pubsub(ignore_subscribe_messages=True)
-        self._channel.subscribe("events_all")
-        self._channel.get_message(timeout=5)
+        self._channel = subscribed(client, "events_all")
 
     def say(self, name: str, fields: dict[str, Any], *, older: bool = False) -> None:
         message = {"name": name, "source": "manager"}

@@ -14,6 +14,8 @@ import orjson
 from redis import Redis
 from redis.exceptions import RedisError, ResponseError
 
+from tests.support.broadcasts import subscribed
+
 #: The order of the fields in the msgpack array, by event.
 ORDER = {
     "vfolder_deletion_success": ["vfid"],
@@ -29,6 +31,8 @@ ORDER = {
     "node_left": ["node_id", "reason"],
     "quota_threshold_reached": ["volume", "scope", "percent", "used_bytes", "limit_bytes"],
 }
+#: A server that stands still is waited for: what it says while we are away is lost to us.
+PATIENCE_SECONDS = 60
 ENDS = {"bgtask_done", "bgtask_failed", "bgtask_cancelled", "bgtask_partial_success"}
 
 
@@ -102,7 +106,7 @@ class Reader:
             client.xgroup_create("events", self.GROUP, id="$", mkstream=True)
         for thread in self._threads:
             thread.start()
-        assert self._ready.wait(10)
+        assert self._ready.wait(60)
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -113,7 +117,7 @@ class Reader:
     def _again(self, act: Any) -> None:
         while not self._stop.is_set():
             try:
-                with Redis.from_url(self._url, socket_timeout=3) as client:
+                with Redis.from_url(self._url, socket_timeout=PATIENCE_SECONDS) as client:
                     act(client)
             except (RedisError, OSError):
                 self._stop.wait(0.05)
@@ -141,9 +145,7 @@ class Reader:
                     self.stream.append(decode_entry(entry))
 
     def _listen(self, client: "Redis[bytes]") -> None:
-        with client.pubsub(ignore_subscribe_messages=True) as channel:
-            channel.subscribe("events_all")
-            channel.get_message(timeout=1.0)
+        with subscribed(client, "events_all") as channel:
             self._ready.set()
             while not self._stop.is_set():
                 message = channel.get_message(timeout=0.2)
