@@ -82,7 +82,7 @@ class Browser:
 
     def until(self, expression: str) -> None:
         check: Callable[[], bool] = lambda: bool(self.value(expression))  # noqa: E731 - a name for mypy
-        wait_for(check, 60, expression)
+        wait_for(check, 180, expression)
 
     def open(self, url: str) -> None:
         self.call("Page.navigate", url=url)
@@ -99,7 +99,7 @@ class Browser:
     def kill(self) -> None:
         """End it as a crash does."""
         self.process.kill()
-        self.process.wait(30)
+        self.process.wait(120)
         os.close(self._read)
         os.close(self._write)
 

@@ -25,7 +25,7 @@ from core.uploads import Upload
 from tests.support.doors import TICKET_SECRET, settings_in
 from tests.support.valkey import Valkey
 
-START_SECONDS = 60.0
+START_SECONDS = 120.0
 ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -61,7 +61,7 @@ class ClientDoor:
 
     def _answers(self) -> bool:
         try:
-            return requests.get(f"{self.url}/", timeout=1).status_code == 200
+            return requests.get(f"{self.url}/", timeout=10).status_code == 200
         except requests.RequestException:
             return False
 
@@ -71,7 +71,7 @@ class ClientDoor:
     def stop(self, *, hard: bool = False) -> None:
         if self.process:
             self.process.kill() if hard else self.process.terminate()
-            self.process.wait(30)
+            self.process.wait(120)
             self.process = None
 
     def vfolder(self) -> "Folder":

@@ -69,7 +69,7 @@ def test_a_tar_is_resumed_like_a_file(tree: Folder) -> None:
         assert part.content == whole.content[start:]
         assert get(url, Range=f"bytes={start}-{start}").content == part.content[:1]
     assert get(url, Range=f"bytes={len(whole.content)}-").status_code == 416
-    told = requests.head(url, timeout=20)
+    told = requests.head(url, timeout=60)
     assert told.headers["Content-Length"] == str(len(whole.content))
     tree.write("dir/a", b"b" * 1000)
     assert get(url, Range="bytes=10-", If_Range=tag).status_code == 200
@@ -106,7 +106,7 @@ def test_what_is_packed_has_no_length(tree: Folder, tmp_path: Path, form: str) -
     assert tag.startswith("W/")
     assert get(url, If_None_Match=tag).status_code == 304
     assert get(url, If_Match=tag).status_code == 412  # a strong comparison of a weak tag
-    told = requests.head(url, timeout=20)
+    told = requests.head(url, timeout=60)
     assert (told.status_code, told.headers["ETag"]) == (200, tag)
     if form == "tar.gz":
         assert "dir/sub/large" in unpacked(answer.content, tmp_path)

@@ -112,7 +112,7 @@ def test_a_changed_tree_is_another_archive(tree: Folder) -> None:
 
 def test_head(tree: Folder) -> None:
     url = tree.archive(["dir"])
-    told = requests.head(url, timeout=20)
+    told = requests.head(url, timeout=60)
     assert told.headers["Content-Length"] == get(url).headers["Content-Length"]
 
 

@@ -20,7 +20,7 @@ DATA = bytes(range(256)) * 4096
 
 def get(url: str, **headers: str) -> requests.Response:
     return requests.get(
-        url, headers={k.replace("_", "-"): v for k, v in headers.items()}, timeout=20
+        url, headers={k.replace("_", "-"): v for k, v in headers.items()}, timeout=60
     )
 
 
@@ -45,7 +45,7 @@ def test_whole_file(folder: Folder) -> None:
 
 def test_head_tells_and_sends_nothing(folder: Folder) -> None:
     folder.write("f", DATA)
-    answer = requests.head(folder.download("f"), headers={"Range": "bytes=0-1"}, timeout=20)
+    answer = requests.head(folder.download("f"), headers={"Range": "bytes=0-1"}, timeout=60)
     assert (answer.status_code, answer.content) == (200, b"")
     assert answer.headers["Content-Length"] == str(len(DATA))
 
@@ -197,7 +197,7 @@ def test_unknown_query_is_refused(folder: Folder) -> None:
 def test_a_file_replaced_while_sent_stays_what_it_was(folder: Folder) -> None:
     big = os.urandom(1 << 20) * 16
     path = folder.write("f", big)
-    with requests.get(folder.download("f"), stream=True, timeout=20) as answer:
+    with requests.get(folder.download("f"), stream=True, timeout=60) as answer:
         head = answer.raw.read(1000)
         new = folder.write("g", b"other")
         new.rename(path)
@@ -208,7 +208,7 @@ def test_a_file_that_shrinks_ends_the_connection(folder: Folder) -> None:
     path = folder.write("f", bytes(64 << 20))
     url = urlsplit(folder.download("f"))
     with socket.create_connection((url.hostname or "", url.port or 0)) as client:
-        client.settimeout(20)
+        client.settimeout(60)
         target = f"{url.path}?{url.query}"
         client.sendall(f"GET {target} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
         got = len(client.recv(1000))
@@ -241,9 +241,9 @@ def test_other_origins_may_read(folder: Folder) -> None:
     asked = requests.options(
         folder.download("f"),
         headers={"Origin": "https://ui.example", "Access-Control-Request-Headers": "RANGE"},
-        timeout=20,
+        timeout=60,
     )
     assert asked.status_code == 200
     assert "GET" in asked.headers["Access-Control-Allow-Methods"]
     assert asked.headers["Access-Control-Allow-Headers"] == "RANGE"
-    assert requests.options(folder.download("f"), timeout=20).status_code == 403
+    assert requests.options(folder.download("f"), timeout=60).status_code == 403

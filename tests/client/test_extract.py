@@ -20,17 +20,12 @@ from tests.support.valkey import Valkey
 from tests.support.worker import running_worker
 
 TUS = {"Tus-Resumable": "1.0.0"}
-JOBS = """
-[vfolder.jobs]
-lease-seconds = 2
-ring-again-seconds = 1.0
-"""
 
 
 @pytest.fixture(scope="module")
 def door(tmp_path_factory: pytest.TempPathFactory, valkey: Valkey) -> Iterator[ClientDoor]:
     """A door beside which workers may run."""
-    made = make_door(tmp_path_factory.mktemp("door"), valkey, JOBS)
+    made = make_door(tmp_path_factory.mktemp("door"), valkey)
     made.start()
     yield made
     made.stop()
@@ -164,7 +159,9 @@ def test_an_archive_that_is_there_already(folder: Folder, tree: Path) -> None:
     body = {"verb": "extract", "volume": "local", "vfolder": str(folder.id), "archive": "tar"}
     body |= {"source": "packed.tar", "target": "unpacked"}
     with running_door("manager", settings) as manager:
-        job = manager.call("POST", "/v1/jobs", body, headers={"Prefer": "wait=20"}).json()
+        url = manager.call("POST", "/v1/jobs", body).headers["Location"]
+        wait_for(lambda: manager.call("GET", url).json()["done"])
+        job = manager.call("GET", url).json()
         assert job["state"] == "succeeded", job
         assert manager.call("POST", "/v1/jobs", body).status_code == 409
         refused = manager.call("POST", "/v1/jobs", body | {"target": "."})

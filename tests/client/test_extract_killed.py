@@ -11,12 +11,17 @@ import pytest
 
 from core.settings import load
 from tests.client.conftest import ClientDoor, make_door
-from tests.client.test_extract import JOBS, ended, left, send
+from tests.client.test_extract import ended, left, send
 from tests.support.node import wait_for
 from tests.support.valkey import Valkey
 from tests.support.worker import running_worker
 
 MANY = 3_000
+JOBS = """
+[vfolder.jobs]
+lease-seconds = 4
+ring-again-seconds = 1.0
+"""
 
 
 @pytest.mark.slow
@@ -43,8 +48,10 @@ def _unpacked_after_a_kill(door: ClientDoor, tmp_path: Path) -> None:
     with running_worker(settings) as pid:
         wait_for(lambda: any(entry.is_dir() for entry in left(folder)) or target.exists(), 60)
         main = psutil.Process(pid)
+        main.suspend()  # or it would start others in place of those that are killed
         for process in [*main.children(recursive=True), main]:
-            process.send_signal(signal.SIGKILL)
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.send_signal(signal.SIGKILL)
     with running_worker(settings):
         assert ended(url) == "succeeded"
     files = [path for path in target.rglob("*") if path.is_file()]

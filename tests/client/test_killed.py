@@ -14,7 +14,7 @@ from tests.client.conftest import ClientDoor, Folder
 UPLOADS = 200
 KILLS = 5
 PIECE = 128 * 1024
-DEADLINE_SECONDS = 150.0
+DEADLINE_SECONDS = 400.0
 OCTETS = {"Content-Type": "application/offset+octet-stream", "Tus-Resumable": "1.0.0"}
 
 
@@ -37,7 +37,7 @@ class Sender(threading.Thread):
 
     def _look(self) -> None:
         try:
-            answer = requests.head(self.url, headers=OCTETS, timeout=30)
+            answer = requests.head(self.url, headers=OCTETS, timeout=60)
         except requests.RequestException:
             return
         if answer.status_code == 200:
@@ -50,7 +50,7 @@ class Sender(threading.Thread):
         piece = self.data[self.offset : self.offset + PIECE]
         self.sent_all = self.sent_all or self.offset + len(piece) == len(self.data)
         headers = {**OCTETS, "Upload-Offset": str(self.offset)}
-        answer = requests.patch(self.url, data=piece, headers=headers, timeout=30)
+        answer = requests.patch(self.url, data=piece, headers=headers, timeout=60)
         if answer.status_code == 204:
             self.offset = int(answer.headers["Upload-Offset"])
             self.done = self.offset == len(self.data)
@@ -62,12 +62,13 @@ class Sender(threading.Thread):
 def kill_all(door: ClientDoor) -> None:
     assert door.process
     parent = psutil.Process(door.process.pid)
+    parent.suspend()  # or it would start others, which keep the port
     for process in [parent, *parent.children(recursive=True)]:
         try:
             process.kill()
         except psutil.NoSuchProcess:
             continue
-    door.process.wait(30)
+    door.process.wait(120)
 
 
 @pytest.mark.slow

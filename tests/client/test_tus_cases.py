@@ -131,15 +131,15 @@ def test_names_are_one_each() -> None:
 @pytest.mark.parametrize("case", CASES, ids=lambda case: f"{case.method} {case.name}")
 def test_case(folder: Folder, case: Case) -> None:
     ticket = folder.upload("f", 8)
-    made = requests.post(ticket, headers={**TUS, "Upload-Length": "8"}, timeout=20)
+    made = requests.post(ticket, headers={**TUS, "Upload-Length": "8"}, timeout=60)
     url = urljoin(ticket, made.headers["Location"])
-    requests.patch(url, b"good", headers={**OCTETS, "Upload-Offset": "0"}, timeout=20)
+    requests.patch(url, b"good", headers={**OCTETS, "Upload-Offset": "0"}, timeout=60)
     answer = requests.request(
         case.method,
         ticket if case.creates else url,
         headers=case.headers,
         data=case.body,
-        timeout=20,
+        timeout=60,
     )
     assert answer.status_code == case.status, answer.text
     assert case.answer.items() <= answer.headers.items()
@@ -157,7 +157,7 @@ def test_case(folder: Folder, case: Case) -> None:
 
 def _check_end(folder: Folder, url: str, case: Case) -> None:
     """Where the upload stands now, and that it can be finished from there."""
-    found = requests.head(url, headers=TUS, timeout=20)
+    found = requests.head(url, headers=TUS, timeout=60)
     if case.at is None:
         assert found.status_code == 404
         assert not (folder.path / "f").exists()
@@ -166,5 +166,5 @@ def _check_end(folder: Folder, url: str, case: Case) -> None:
     rest = b"gooddata"[case.at :]
     if rest:
         headers = {**OCTETS, "Upload-Offset": str(case.at)}
-        assert requests.patch(url, rest, headers=headers, timeout=20).status_code == 204
+        assert requests.patch(url, rest, headers=headers, timeout=60).status_code == 204
     assert (folder.path / "f").read_bytes() == b"gooddata"

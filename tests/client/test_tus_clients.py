@@ -175,6 +175,6 @@ def test_tus_js_client_terminates(folder: Folder, tmp_path: Path) -> None:
     words = ["node", "-e", NODE_ABORT, NODE_MODULE, folder.upload("f", len(DATA)), source]
     run = subprocess.run(words, stdout=subprocess.PIPE, check=True, timeout=60)
     url = re.sub(r"\s", "", run.stdout.decode())
-    answer = requests.head(url, headers={"Tus-Resumable": "1.0.0"}, timeout=20)
+    answer = requests.head(url, headers={"Tus-Resumable": "1.0.0"}, timeout=60)
     assert answer.status_code == 404
     assert not (folder.path / "f").exists()
