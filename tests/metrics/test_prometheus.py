@@ -83,7 +83,7 @@ class Prometheus:
         self.url = f"http://127.0.0.1:{port}"
 
     def ask(self, query: str) -> list[dict[str, Any]]:
-        answer = requests.get(f"{self.url}/api/v1/query", {"query": query}, timeout=10)
+        answer = requests.get(f"{self.url}/api/v1/query", {"query": query}, timeout=60)
         if not answer.ok:
             return []
         found: list[dict[str, Any]] = answer.json()["data"]["result"]
@@ -91,18 +91,18 @@ class Prometheus:
 
     def answers(self) -> bool:
         try:
-            return requests.get(f"{self.url}/-/ready", timeout=5).ok
-        except requests.ConnectionError:
+            return requests.get(f"{self.url}/-/ready", timeout=10).ok
+        except requests.RequestException:
             return False
 
 
 @contextmanager
 def scraping(target: str, directory: Path) -> Iterator[Prometheus]:
-    """A Prometheus that scrapes one target every second."""
+    """A Prometheus that scrapes one target every five seconds, which are its patience, too."""
     port = free_port()
     targets = [{"targets": [target], "labels": {"service_group": "storage-proxy"}}]
     config = {
-        "global": {"scrape_interval": "1s"},
+        "global": {"scrape_interval": "5s"},
         "scrape_configs": [{"job_name": "vfolder", "static_configs": targets}],
     }
     (directory / "prometheus.yml").write_text(yaml.safe_dump(config))
@@ -121,11 +121,11 @@ def scraping(target: str, directory: Path) -> Iterator[Prometheus]:
         )
     try:
         found = Prometheus(port)
-        wait_for(found.answers, told=(directory / "prometheus.log").read_text())
+        wait_for(found.answers, told=(directory / "prometheus.log").read_text)
         yield found
     finally:
         process.terminate()
-        process.wait(30)
+        process.wait(120)
 
 
 class Users:
@@ -168,7 +168,6 @@ class Users:
 
 
 @pytest.mark.part("prometheus")
-@pytest.mark.timeout(120)
 def test_a_real_prometheus_answers_what_operators_ask(tmp_path: Path, valkey: Valkey) -> None:
     broken = '[volume.broken]\nbackend = "vfs"\npath = "nowhere"'
     settings = settings_in(tmp_path, valkey.url, broken)
@@ -188,4 +187,4 @@ def test_a_real_prometheus_answers_what_operators_ask(tmp_path: Path, valkey: Va
             unanswered[:] = [query for query in unanswered if not prometheus.ask(query)]
             return not unanswered
 
-        wait_for(all_answered, 60, lambda: "\n".join(unanswered))
+        wait_for(all_answered, 180, lambda: "\n".join(unanswered))
