@@ -89,7 +89,7 @@ def test_pages_come_from_here(settings: Settings, internal: RunningDoor, name: s
 
 def test_pages_of_the_manager_door_need_the_secret(manager: RunningDoor) -> None:
     assert manager.send("GET", "/docs").status_code == 200
-    assert requests.get(f"{manager.url}/docs", timeout=10).status_code == 403
+    assert requests.get(f"{manager.url}/docs", timeout=60).status_code == 403
 
 
 @pytest.mark.parametrize("name", ["/docs/../app.py", "/docs/app.py", "/docs/%2e%2e/app.py"])

@@ -23,7 +23,7 @@ def test_more_busy_connections_than_threads(tmp_path: Path, valkey: Valkey) -> N
         with requests.Session() as session:
             session.trust_env = False
             for _ in range(ASKED):
-                session.get(f"{door.url}/volumes", headers=AUTH, timeout=60).raise_for_status()
+                session.get(f"{door.url}/volumes", headers=AUTH, timeout=120).raise_for_status()
         served.append(1)
 
     with running_door("manager", settings_in(tmp_path, valkey.url, more)) as door:
@@ -39,7 +39,7 @@ def test_an_end_is_polite_to_open_connections(tmp_path: Path, valkey: Valkey) ->
     with running_door("manager", settings_in(tmp_path, valkey.url)) as door:
         assert door.send("GET", "/volumes").status_code == 200
         door.process.send_signal(signal.SIGTERM)
-        assert door.process.wait(timeout=30) == 0
+        assert door.process.wait(timeout=120) == 0
 
 
 def pieces(size: int) -> Iterator[bytes]:
@@ -61,8 +61,8 @@ def test_an_answer_before_the_body_was_read_says_that_the_connection_ends(
         session.trust_env = False
         for _ in range(3):
             body = pieces(size) if chunked else b" " * size
-            refused = session.post(manager.url + path, data=body, headers=headers, timeout=30)
+            refused = session.post(manager.url + path, data=body, headers=headers, timeout=60)
             assert refused.status_code == status
             assert refused.headers["Connection"] == "close"
-            then = session.get(f"{manager.url}/volumes", headers=AUTH, timeout=30)
+            then = session.get(f"{manager.url}/volumes", headers=AUTH, timeout=60)
             assert then.headers["Connection"] == "keep-alive"

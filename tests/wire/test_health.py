@@ -1,5 +1,6 @@
 """The health document: in the wire's shape, naming what is wrong, and never waiting for it."""
 
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -23,9 +24,24 @@ processes = 1
 AT_ONCE_SECONDS = 2.0
 
 
+def at_once(url: str) -> requests.Response:
+    """An answer that came at once.
+
+    On a starved machine nothing does for a while, so it is asked again; a door that waits for what
+    hangs never would.
+    """
+
+    def asked() -> list[requests.Response]:
+        with suppress(requests.Timeout):
+            return [requests.get(url, timeout=AT_ONCE_SECONDS)]
+        return []
+
+    return wait_for(asked, told=f"{url} waits for something")[0]
+
+
 def checks(url: str, path: str) -> tuple[int, dict[str, dict[str, Any]], dict[str, Any]]:
     """Status, the checks by name, the whole document."""
-    response = requests.get(url + path, timeout=AT_ONCE_SECONDS)
+    response = at_once(url + path)
     document = response.json()
     found = document["connectivity"]["connectivity_checks"]
     by_name = {f"{check['service_group']}/{check['component_id']}": check for check in found}
@@ -43,12 +59,13 @@ def test_a_hung_volume_is_named_and_waited_for_by_nobody(
     with running_door(door, settings) as running:
         url = running.url
 
-        def named() -> bool:
-            _, found, _ = checks(url, "/readyz")
-            return "volume/bad" in found and not found["volume/bad"]["is_healthy"]
+        def named() -> Any:
+            """The look at which the volume that hangs, and it alone, is not well."""
+            status, found, document = checks(url, "/readyz")
+            ill = {name for name, check in found.items() if not check["is_healthy"]}
+            return (status, found, document) if ill == {"volume/bad"} else None
 
-        wait_for(named, seconds=3 * settings.vfolder.worker.prove_timeout)
-        status, found, document = checks(url, "/readyz")
+        status, found, document = wait_for(named)
         assert status == 503
         assert document["status"] == "error"
         assert not document["connectivity"]["overall_healthy"]
@@ -59,11 +76,11 @@ def test_a_hung_volume_is_named_and_waited_for_by_nobody(
             "redis/events",
             "broker/jobs",
         }
-        assert checks(url, "/health")[0] == 200
-        assert checks(url, "/health")[2]["status"] == "degraded"
+        status, _, document = checks(url, "/health")
+        assert (status, document["status"]) == (200, "degraded")
         assert checks(url, "/livez")[0] == 200, "the process itself answers"
         faults.write_text("")
-        wait_for(lambda: checks(url, "/readyz")[0] == 200, seconds=60)
+        wait_for(lambda: checks(url, "/readyz")[0] == 200)
 
 
 def test_a_store_that_is_away_is_named(tmp_path: Path) -> None:
@@ -72,9 +89,9 @@ def test_a_store_that_is_away_is_named(tmp_path: Path) -> None:
         settings = settings_in(tmp_path, server.url, "[vfolder.doors]\nprocesses = 1")
         with running_door("internal", settings) as running:
             wait_for(lambda: "redis/jobs" in checks(running.url, "/readyz")[1])
-            assert checks(running.url, "/readyz")[0] == 200
+            wait_for(lambda: checks(running.url, "/readyz")[0] == 200)
             server.kill()
-            wait_for(lambda: checks(running.url, "/readyz")[0] == 503, seconds=30)
+            wait_for(lambda: checks(running.url, "/readyz")[0] == 503)
             wait_for(lambda: not checks(running.url, "/readyz")[1]["broker/jobs"]["is_healthy"])
             server.start()
-            wait_for(lambda: checks(running.url, "/readyz")[0] == 200, seconds=30)
+            wait_for(lambda: checks(running.url, "/readyz")[0] == 200)
