@@ -21,7 +21,7 @@ from core.settings import CONFIG_VARIABLE, Settings
 from tests.support.node import ROOT
 from tests.support.valkey import Valkey
 
-STOP_SECONDS = 30.0
+STOP_SECONDS = 120.0
 
 
 class LocalProcess:

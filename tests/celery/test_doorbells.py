@@ -17,7 +17,7 @@ from core.store import TASK_PREFIX, JobStore, Submission
 from tests.support.node import wait_for
 from workers.bell import bell_of
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
+pytestmark = pytest.mark.slow
 
 
 @pytest.fixture
@@ -41,7 +41,7 @@ def usage(jobs: JobStore, vfolder: VFolderId) -> Job:
     return jobs.submit(Submission(UsageRequest(volume="local", vfolder=str(vfolder))))
 
 
-def ended(jobs: JobStore, job: Job, seconds: float = 60) -> Job:
+def ended(jobs: JobStore, job: Job, seconds: float = 120) -> Job:
     wait_for(lambda: jobs.get(job.id).state.ended, seconds, f"{job.id} does not end")
     return jobs.get(job.id)
 
@@ -49,7 +49,7 @@ def ended(jobs: JobStore, job: Job, seconds: float = 60) -> Job:
 def test_the_worker_serves_our_tasks_and_our_queues(
     celery_setup: CeleryTestSetup, jobs: JobStore
 ) -> None:
-    inspect = celery_setup.app.control.inspect()
+    inspect = celery_setup.app.control.inspect(timeout=60, limit=1)  # of one worker
     (tasks,) = inspect.registered().values()
     assert {"storage.clone", "storage.delete", "storage.usage"} <= set(tasks)
     (queues,) = inspect.active_queues().values()
@@ -63,7 +63,7 @@ def test_a_job_is_done_under_the_id_of_its_task(
     job = usage(jobs, vfolder)
     assert ended(jobs, job).state is State.SUCCEEDED
     result = AsyncResult(job.id, app=celery_setup.app)
-    wait_for(lambda: result.state == "SUCCESS", 10, f"Celery says {result.state}")
+    wait_for(lambda: result.state == "SUCCESS", told=lambda: f"Celery says {result.state}")
     assert "counted" in result.result
 
 
@@ -100,4 +100,4 @@ def test_a_restarted_store_loses_no_job(
     celery_setup.broker.kill()
     celery_setup.broker.restart()
     celery_setup.worker.restart()
-    assert ended(jobs, job, 90).state is State.SUCCEEDED
+    assert ended(jobs, job).state is State.SUCCEEDED
