@@ -19,7 +19,7 @@ SEED = int(os.environ.get("CHAOS_SEED", "20261121"))
 JOBS = 100
 FAULTS = int(os.environ.get("CHAOS_FAULTS", "60"))
 FAULT_PAUSE_SECONDS = 0.35
-SETTLE_SECONDS = 120.0
+SETTLE_SECONDS = 200.0
 LAST = {State.SUCCEEDED: "bgtask_done", State.CANCELLED: "bgtask_cancelled"}
 
 
