@@ -17,7 +17,8 @@ AUTH_HEADER = "X-BackendAI-Storage-Auth-Token"
 CHUNK_BYTES = 16 * 1024 * 1024
 _READ_BYTES = 1024 * 1024
 _ANSWER_SECONDS = 60.0
-_PROBE_SECONDS = 2.0
+#: Where nobody listens this is known at once; a node that is busy is there all the same.
+_PROBE_SECONDS = 30.0
 
 
 class Doors:
