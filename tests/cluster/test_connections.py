@@ -23,7 +23,8 @@ from tests.support.node import wait_for
 from tests.support.ports import free_port
 from tests.support.valkey import Valkey, running_valkey
 
-DOWN_MS = 500
+#: A master that stands still for a moment, as on a starved machine, is not down.
+DOWN_MS = 5000
 
 
 def test_a_role_goes_where_its_override_says(tmp_path: Path, valkey: Valkey) -> None:
@@ -62,10 +63,9 @@ def sentinel(directory: Path, master: Valkey, secret: str) -> Iterator[int]:
         yield port
     finally:
         process.terminate()
-        process.wait(10)
+        process.wait(120)
 
 
-@pytest.mark.timeout(90)
 def test_sentinels_say_where_the_master_is_also_after_a_failover(tmp_path: Path) -> None:
     for name in ("one", "two", "three"):
         (tmp_path / name).mkdir()
@@ -101,7 +101,9 @@ def test_sentinels_say_where_the_master_is_also_after_a_failover(tmp_path: Path)
                 ask_broker(settings)
                 wait_for(lambda: b"+slave" in (tmp_path / "three" / "sentinel.log").read_bytes())
                 one.kill()
-                wait_for(lambda: writes() == two.port, seconds=40)
+                wait_for(
+                    lambda: writes() == two.port, 180
+                )  # a starved Sentinel does nothing for 30 s
                 ask_broker(settings)
 
 
@@ -169,4 +171,4 @@ def test_tls_proves_the_server(tmp_path: Path, valkey: Valkey) -> None:
             with Connection(
                 broker_url(settings), transport_options=celery_options(settings)
             ) as connection:
-                connection.ensure_connection(max_retries=1, timeout=5)
+                connection.ensure_connection(max_retries=1, timeout=60)

@@ -50,17 +50,17 @@ def running_etcd(directory: Path) -> Iterator[int]:
             preexec_fn=end_with_parent(signal.SIGKILL),  # noqa: PLW1509 - a prctl only
         )
     try:
-        wait_for(lambda: healthy(urls[0]), told=(directory / "etcd.log").read_text())
+        wait_for(lambda: healthy(urls[0]), told=(directory / "etcd.log").read_text)
         yield port
     finally:
         process.terminate()
-        process.wait(20)
+        process.wait(120)
 
 
 def healthy(url: str) -> bool:
     try:
-        return requests.get(f"{url}/health", timeout=2).ok
-    except requests.ConnectionError:
+        return requests.get(f"{url}/health", timeout=10).ok
+    except requests.RequestException:
         return False
 
 
