@@ -85,7 +85,7 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Node]:
 @pytest.fixture
 def own_stack(tmp_path: Path) -> Iterator[Node]:
     """A whole real node for one test, to be killed and drained at will."""
-    with running_node(tmp_path / "node") as node:
+    with running_node(tmp_path / "node", "[vfolder.doors]\ngrace-seconds = 60.0\n") as node:
         yield node
 
 

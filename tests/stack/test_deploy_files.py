@@ -148,16 +148,16 @@ def proxied(stack: Node, tmp_path: Path) -> Iterator[tuple[str, str]]:
     )
     client, manager = (f"http://127.0.0.1:{port}" for port in ports)
     try:
-        wait_for(lambda: answers(client), 10, "nginx does not answer")
+        wait_for(lambda: answers(client), told="nginx does not answer")
         yield client, manager
     finally:
         process.terminate()
-        process.wait(timeout=10)
+        process.wait(timeout=60)
 
 
 def answers(url: str) -> bool:
     try:
-        return requests.get(f"{url}/", timeout=1).ok
+        return requests.get(f"{url}/", timeout=10).ok
     except requests.RequestException:
         return False
 
@@ -166,7 +166,7 @@ def answers(url: str) -> bool:
 def test_both_doors_work_behind_nginx(stack: Node, proxied: tuple[str, str]) -> None:
     client, manager = proxied
     secret = {"X-BackendAI-Storage-Auth-Token": stack.settings.api.manager.secret}
-    volumes = requests.get(f"{manager}/volumes", headers=secret, timeout=10)
+    volumes = requests.get(f"{manager}/volumes", headers=secret, timeout=60)
     assert [volume["name"] for volume in volumes.json()["volumes"]] == ["local"]
-    assert requests.get(f"{manager}/volumes", timeout=10).status_code == 403
-    assert requests.get(f"{client}/download", params={"token": "x"}, timeout=10).status_code == 400
+    assert requests.get(f"{manager}/volumes", timeout=60).status_code == 403
+    assert requests.get(f"{client}/download", params={"token": "x"}, timeout=60).status_code == 400

@@ -11,7 +11,7 @@ import pytest
 from core.settings import CONFIG_VARIABLE
 from tests.support.node import ROOT, Node
 
-PASTE_SECONDS = 120
+PASTE_SECONDS = 500
 
 
 def blocks() -> list[str]:

@@ -16,17 +16,25 @@ from tests.support.node import Node, gone, wait_for
 
 FILES = 30_000
 DIRECTORIES = 60
+#: At which the files' 80 kB last more than a minute.
+SLOW_BYTES_PER_SECOND = 1000
 
 
 def flower(node: Node, job_id: str) -> dict[str, Any]:
     """What Flower knows of a job's task; empty while it knows nothing."""
     table = node.settings.vfolder.flower
-    answer = requests.get(
-        f"http://{table.address}/api/task/info/{job_id}",
-        auth=(table.user, table.password or ""),
-        timeout=10,
-    )
+    url = f"http://{table.address}/api/task/info/{job_id}"
+    try:
+        answer = requests.get(url, auth=(table.user, table.password or ""), timeout=60)
+    except requests.ConnectionError:  # it may be the last of all to listen
+        return {}
     return answer.json() if answer.ok else {}
+
+
+def paced(doors: Doors, bytes_per_second: int | None) -> None:
+    """Let jobs take longer than anybody who watches them, or let them go."""
+    path = "/v1/volumes/local/bandwidth"
+    doors.call("PUT", path, bytes_per_second=bytes_per_second)
 
 
 def many_files(doors: Doors) -> tuple[str, Path]:
@@ -51,10 +59,10 @@ def job_of(doors: Doors, job_id: str) -> dict[str, Any]:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(300)
 def test_a_clone_survives_the_death_of_its_worker(own_stack: Node) -> None:
     doors = Doors(own_stack.settings)
     source, mount = many_files(doors)
+    paced(doors, SLOW_BYTES_PER_SECOND)
     target = source.partition("/")[0] + "/" + uuid.uuid4().hex
     job_id = doors.call(
         "POST", "/v1/jobs", verb="clone", volume="local", source=source, target=target
@@ -69,41 +77,43 @@ def test_a_clone_survives_the_death_of_its_worker(own_stack: Node) -> None:
     worker = own_stack.pid_of(["workers.serve", "worker"])
     below = [child.pid for child in psutil.Process(worker).children(recursive=True)]
     os.kill(worker, signal.SIGKILL)
+    paced(doors, None)
     assert not doors.exists("local", target)
-    wait_for(lambda: gone([worker, *below]), 30)
+    wait_for(lambda: gone([worker, *below]))
     assert own_stack.pid_of(["workers.serve", "worker"]) != worker
-    wait_for(lambda: job_of(doors, job_id)["done"], 180, str(job_of(doors, job_id)))
+    wait_for(lambda: job_of(doors, job_id)["done"], 180, lambda: str(job_of(doors, job_id)))
 
     job = job_of(doors, job_id)
     assert job["state"] == "succeeded", job
     assert job["attempt"] > 1
     clone = doors.call("GET", "/folder/mount", volume="local", vfid=target)["path"]
     assert list(trees.differences(mount, Path(clone))) == []
-    seen = wait_for(lambda: (t := flower(own_stack, job_id)).get("state") == "SUCCESS" and t, 30)
+    seen = wait_for(lambda: (t := flower(own_stack, job_id)).get("state") == "SUCCESS" and t)
     assert seen["uuid"] == job_id
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(300)
 def test_flower_shows_the_sentence_while_the_job_runs_and_takes_no_orders(
     own_stack: Node,
 ) -> None:
     doors = Doors(own_stack.settings)
     source, _ = many_files(doors)
+    paced(doors, SLOW_BYTES_PER_SECOND)
     target = source.partition("/")[0] + "/" + uuid.uuid4().hex
     job_id = doors.call(
         "POST", "/v1/jobs", verb="clone", volume="local", source=source, target=target
     )["id"]
     told = wait_for(lambda: (t := flower(own_stack, job_id)).get("state") == "PROGRESS" and t, 60)
     assert told["name"] == "storage.clone"
+    paced(doors, None)
     assert told["result"].split()[0] in {"start", "plan", "copy", "verify", "publish"}
     wait_for(lambda: job_of(doors, job_id)["done"], 120)
     table = own_stack.settings.vfolder.flower
     revoke = f"http://{table.address}/api/task/revoke/{job_id}"
     login = (table.user, table.password or "")
-    assert requests.post(revoke, timeout=10).status_code == 401
-    assert requests.post(revoke, auth=login, timeout=10).status_code == 403
-    assert requests.get(f"http://{table.address}/", timeout=10).status_code == 401
+    assert requests.post(revoke, timeout=60).status_code == 401
+    assert requests.post(revoke, auth=login, timeout=60).status_code == 403
+    assert requests.get(f"http://{table.address}/", timeout=60).status_code == 401
 
 
 def test_no_secret_is_in_an_argument_list_or_in_the_output(stack: Node) -> None:
@@ -125,14 +135,14 @@ def test_the_internal_door_adds_up_what_the_others_count(stack: Node) -> None:
     doors = Doors(stack.settings)
     doors.call("GET", "/volumes")
     url = f"http://{stack.settings.api.manager.internal_address}/metrics"
-    assert requests.get(url, timeout=10).ok
+    assert requests.get(url, timeout=60).ok
 
 
 def test_draining_a_whole_node_leaves_no_process(own_stack: Node) -> None:
     pids = list(own_stack.children())
     assert len(pids) >= 10
     assert own_stack.stop() == 0
-    wait_for(lambda: gone(pids), 5)
+    wait_for(lambda: gone(pids))
     assert "has not ended" not in own_stack.output
 
 
@@ -140,4 +150,4 @@ def test_killing_the_supervisor_leaves_no_process(own_stack: Node) -> None:
     pids = list(own_stack.children())
     own_stack.signal(signal.SIGKILL)
     own_stack.wait()
-    wait_for(lambda: gone(pids), 30)
+    wait_for(lambda: gone(pids))

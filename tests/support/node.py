@@ -16,6 +16,7 @@ import psutil
 from core.lifeline import end_with_parent
 from core.settings import CONFIG_NAME, Settings, load
 from deploy import first_run
+from deploy.demo.http import Doors
 from deploy.procfile import PROCFILE
 from tests.support.ports import free_port
 
@@ -148,12 +149,18 @@ class Node:
 
 
 @contextmanager
-def running_node(directory: Path) -> Iterator[Node]:
-    """All processes of the project's own Procfile, up and ready; drained in the end."""
+def running_node(directory: Path, more: str = "") -> Iterator[Node]:
+    """All processes of the project's own Procfile, up and ready; drained in the end.
+
+    `more` is further TOML.
+    """
     node = Node(directory, PROCFILE.read_text("utf-8"))
+    with node.config.open("a", encoding="utf-8") as text:
+        text.write(more)
     node.start()
     try:
         node.wait_until_it_says("The node runs.")
+        wait_for(Doors(node.settings).are_open)  # it says so even when they are late
         wait_for(lambda: re.search(r"worker +\|.* ready\.", node.output), 120, "no worker is ready")
         yield node
     finally:
