@@ -24,6 +24,7 @@ from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_f
 
 from core import upload_scripts
 from core.errors import Unavailable
+from core.script_calls import ScriptCall
 from core.uploads import (
     Lease,
     LeaseHeld,
@@ -69,8 +70,8 @@ class UploadStore:
         """Keep uploads in database 8 of `client` (text in, text out) for the node of that id."""
         self._client = client
         self.node = node
-        self._acquire = client.register_script(upload_scripts.ACQUIRE)
-        self._advance = client.register_script(upload_scripts.ADVANCE)
+        self._acquire = ScriptCall(client, upload_scripts.ACQUIRE)
+        self._advance = ScriptCall(client, upload_scripts.ADVANCE)
         self._save = client.register_script(upload_scripts.SAVE)
         self._create = client.register_script(upload_scripts.CREATE)
         self._release = client.register_script(upload_scripts.RELEASE)
@@ -167,7 +168,7 @@ class UploadStore:
 
     def _try_acquire(self, upload_id: str, owner: str, dead: str, mine: str) -> list[str]:
         args = [owner, str(LEASE_SECONDS), dead, mine]
-        answer: list[str] = _patiently(lambda: self._acquire(keys=_keys(upload_id), args=args))
+        answer: list[str] = _patiently(lambda: self._acquire(_keys(upload_id), args))
         return answer
 
     def _tell(self, upload_id: str, wish: Wish, deadline: float) -> None:
@@ -182,12 +183,19 @@ class UploadStore:
         return holder.rpartition(":")[0] == self.node
 
     def advance(
-        self, lease: Lease, offset: int, *, rewind: int | None = None, release: bool = False
+        self,
+        lease: Lease,
+        offset: int,
+        *,
+        rewind: int | None = None,
+        release: bool = False,
+        meanwhile: Callable[[], object] | None = None,
     ) -> Wish:
         """Commit bytes up to `offset` and renew the lease; who waits for it comes back.
 
         `rewind` remembers where the present request began, for a sender that is cut off. With
-        `release` the lease is given back in the same step.
+        `release` the lease is given back in the same step. `meanwhile` is called while Redis works,
+        again if it has to be asked again.
 
         Raises:
             LeaseLost: another writer has it; nothing was changed.
@@ -195,7 +203,7 @@ class UploadStore:
         start = "" if rewind is None else str(rewind)
         args = [lease.owner, str(offset), str(LEASE_SECONDS), str(UPLOAD_TTL_SECONDS), start]
         args.append("1" if release else "")
-        answer = _patiently(lambda: self._advance(keys=_keys(lease.id), args=args))
+        answer = _patiently(lambda: self._advance(_keys(lease.id), args, meanwhile))
         if answer == -1:
             raise LeaseLost("The upload went to another writer; ask for its offset and go on.")
         lease.offset, lease.rewind, lease.over = offset, rewind, release

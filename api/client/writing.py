@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 
 from api.client import tus
 from api.client.hashing import Hashing
@@ -108,7 +109,12 @@ class Writer:
         except BaseException:
             self._keep(proved=hashing is None)
             raise
-        self._store.advance(self._lease, self.offset, release=self.offset != whole)
+        self._store.advance(
+            self._lease,
+            self.offset,
+            release=self.offset != whole,
+            meanwhile=partial(self._begin_writeback, BUFFER_BYTES),
+        )
 
     @contextmanager
     def giving_back(self) -> Iterator[None]:
@@ -143,7 +149,6 @@ class Writer:
         finally:
             if hashing:  # the buffers are the next request's
                 hashing.wait()
-        self._begin_writeback(BUFFER_BYTES)
 
     def _take(self, body: Body, limit: int | None, hashing: Hashing | None) -> None:
         turn, commit = 0, time.monotonic() + COMMIT_SECONDS
