@@ -19,6 +19,8 @@ import marshmallow as ma
 import orjson
 from aiohttp import web
 
+from core.lifeline import request_end_with_parent
+
 SECRET = "bench-secret"  # noqa: S105 - of a throw-away server
 HEADER = "X-BackendAI-Storage-Auth-Token"
 VOLUMES = 5
@@ -105,9 +107,11 @@ def application(directory: str) -> web.Application:
 
 
 def serve(port: int, directory: str) -> None:
-    """As many processes as processors, each with the port."""
+    """As many processes as processors, each with the port; none outlives who started it."""
+    request_end_with_parent()
     for _ in range(len(os.sched_getaffinity(0)) - 1):
         if os.fork() == 0:
+            request_end_with_parent()
             break
     loop = asyncio.new_event_loop()
     asyncio.set_event_loop(loop)
