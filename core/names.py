@@ -6,6 +6,7 @@ Text comes from strangers, so it is parsed once, at the border, into values that
 import re
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import lru_cache
 from pathlib import PurePosixPath
 from typing import Self
 from uuid import UUID
@@ -16,6 +17,9 @@ from core.errors import InvalidName, PathEscape
 NAME_MAX_BYTES = 255
 #: Longest path inside a vfolder that a request may name, in bytes (Linux PATH_MAX).
 PATH_MAX_BYTES = 4096
+
+#: Requests name the same vfolders again and again: so many are not read and spelt anew.
+_VFOLDERS_KNOWN = 1024
 
 _DASHED = "[0-9a-fA-F]{8}-(?:[0-9a-fA-F]{4}-){3}[0-9a-fA-F]{12}"
 _ID = f"(?:[0-9a-fA-F]{{32}}|{_DASHED})"
@@ -83,9 +87,7 @@ class VFolderId:
         Raises:
             InvalidName: any other form.
         """
-        head, slash, tail = text.partition("/")
-        scope = QuotaScope.parse(head) if slash else None
-        return cls(scope, _parse_uuid(tail if slash else head, "The vfolder id"))
+        return cls(*_vfolder_parts(text))
 
     def __str__(self) -> str:
         return f"{self.scope}/{self.id.hex}" if self.scope else self.id.hex
@@ -93,9 +95,21 @@ class VFolderId:
     @property
     def directory(self) -> PurePosixPath:
         """Where it lies below the volume: `<scope>/<2>/<2>/<28>` (agents mount exactly this)."""
-        digits = self.id.hex
-        below = PurePosixPath(digits[0:2], digits[2:4], digits[4:])
-        return self.scope.directory / below if self.scope else below
+        return _directory_of(self.scope, self.id)
+
+
+@lru_cache(_VFOLDERS_KNOWN)
+def _vfolder_parts(text: str) -> tuple[QuotaScope | None, UUID]:
+    head, slash, tail = text.partition("/")
+    scope = QuotaScope.parse(head) if slash else None
+    return scope, _parse_uuid(tail if slash else head, "The vfolder id")
+
+
+@lru_cache(_VFOLDERS_KNOWN)
+def _directory_of(scope: QuotaScope | None, vfolder: UUID) -> PurePosixPath:
+    digits = vfolder.hex
+    below = PurePosixPath(digits[0:2], digits[2:4], digits[4:])
+    return scope.directory / below if scope else below
 
 
 @dataclass(frozen=True, slots=True)
