@@ -7,7 +7,6 @@ from functools import cached_property, partial
 from typing import Any, cast
 
 import orjson
-import structlog
 from flask import Flask, Response, current_app
 
 from api import encoding, metrics, problems
@@ -24,13 +23,12 @@ from api.reach import Reach
 from backends.mounts import Mounts
 from backends.registry import Volumes
 from backends.skills import capabilities
-from core import connections
+from core import connections, telemetry
 from core.bandwidth import BandwidthBook
 from core.calls import Calls
 from core.nodes import NodeBook
 from core.settings import Settings
 from core.speeds import SpeedBook
-from core.telemetry import logger
 from core.upload_store import UploadStore
 from core.vfolder_cache import VFolderCache
 
@@ -39,7 +37,7 @@ _REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 _KEY = "vfolder.door"
 #: The databases that a node is not well without, by the name in its health document.
 _NEEDED = {"jobs": connections.Database.JOBS, "events": connections.Database.EVENTS}
-_log = logger(__name__)
+_log = telemetry.logger(__name__)
 
 
 class Door:
@@ -188,8 +186,7 @@ def _begin() -> None:
     given = request.headers.get(REQUEST_ID_HEADER, "")
     request.request_id = given if _REQUEST_ID.fullmatch(given) else _new_request_id()
     request.began = time.monotonic()
-    structlog.contextvars.clear_contextvars()
-    structlog.contextvars.bind_contextvars(request_id=request.request_id)
+    telemetry.begin(request_id=request.request_id)
 
 
 def _end(response: Response) -> Response:

@@ -1,9 +1,8 @@
 """What every log line of a request says beside its id: the operation, the volume, the vfolder."""
 
-import structlog
-
 from api.doors import current_door
 from api.lean import this_request
+from core import telemetry
 
 #: The route's own name is the operation; views of a resource are named `resource.view`.
 _SEPARATOR = "."
@@ -19,4 +18,4 @@ def note(volume: str | None = None, vfolder: object = None) -> None:
             facts["backend"] = table.backend
     if vfolder is not None:
         facts["vfolder_id"] = str(vfolder)
-    structlog.contextvars.bind_contextvars(**facts)
+    telemetry.note(**facts)

@@ -10,9 +10,11 @@ import logging
 import os
 import re
 import sys
-from collections.abc import Iterator, MutableMapping
+from collections.abc import Iterator, Mapping, MutableMapping
 from contextlib import contextmanager
+from contextvars import ContextVar
 from functools import lru_cache
+from types import MappingProxyType
 from typing import Any
 
 import orjson
@@ -37,6 +39,9 @@ _NUMBERS = {
     "critical": logging.CRITICAL,
 }
 _LEVEL = logging.INFO
+#: What every line of the work at hand says; replaced and never changed, so that threads and
+#: contexts made from this one keep theirs.
+_facts: ContextVar[Mapping[str, str]] = ContextVar("facts", default=MappingProxyType({}))
 #: What each of our lines goes through: one list, changed in place, as loggers keep it.
 _CHAIN: list[Processor] = []
 
@@ -52,7 +57,7 @@ def configure(component: str, level: str = DEFAULT_LEVEL) -> None:
         raise ValueError(f"{level!r} is no level of logs")
     _set(number)
     shared: list[Processor] = [
-        structlog.contextvars.merge_contextvars,
+        _with_facts,
         structlog.stdlib.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
         _named(component),
@@ -96,13 +101,33 @@ def logger(name: str) -> Any:  # noqa: ANN401 - structlog types its loggers as A
 @contextmanager
 def bind(**facts: str) -> Iterator[None]:
     """Add facts to every log line of this thread until the end of the block."""
-    with structlog.contextvars.bound_contextvars(**facts):
+    token = _facts.set({**_facts.get(), **facts})
+    try:
         yield
+    finally:
+        _facts.reset(token)
+
+
+def begin(**facts: str) -> None:
+    """Have only these facts in every log line of this thread: a new piece of work begins."""
+    _facts.set(facts)
+
+
+def note(**facts: str) -> None:
+    """Add facts to every log line of this thread until the next piece of work begins."""
+    _facts.set({**_facts.get(), **facts})
 
 
 def _set(number: int) -> None:
     global _LEVEL  # noqa: PLW0603 - one level per process, as the standard library has it
     _LEVEL = number
+
+
+def _with_facts(_logger: object, _method: str, event: EventDict) -> EventDict:
+    """Add what every line says; the line's own facts go before."""
+    for key, value in _facts.get().items():
+        event.setdefault(key, value)
+    return event
 
 
 def _at_level(_logger: object, method: str, event: EventDict) -> EventDict:
