@@ -13,7 +13,7 @@ from gunicorn.http import wsgi
 from gunicorn.util import close_graceful
 
 from api.closing import says_close
-from api.exchange import DoorParser, DoorResponse
+from api.exchange import DoorParser, DoorResponse, settled
 from api.following import FollowingWorker
 
 #: How long a thread waits for the next request on its connection, in milliseconds.
@@ -31,11 +31,12 @@ class DoorWorker(FollowingWorker):
         """Put between gunicorn and the application what tells of unread bodies."""
         super().load_wsgi()
         self.wsgi = says_close(self.wsgi)
+        self._settled = settled(self.cfg)
 
     def handle(self, conn: Any) -> Any:  # noqa: ANN401 - gunicorn is untyped
         """Serve a connection until it is silent, closed, or had its share."""
         if conn.parser is None and not self.cfg.is_ssl:
-            conn.parser = DoorParser(self.cfg, conn.sock, conn.client)
+            conn.parser = DoorParser(self._settled, conn.sock, conn.client)
         for _ in range(REQUESTS_IN_A_ROW):
             kept = super().handle(conn)
             if kept is not True or not self.alive or not self._asks_again(conn):
@@ -52,7 +53,7 @@ class DoorWorker(FollowingWorker):
     def handle_request(self, req: Any, conn: Any) -> bool:  # noqa: ANN401 - gunicorn is untyped
         """Answer one request: as gthread, without hooks and an access log, which no door has."""
         resp, environ = wsgi.create(
-            req, conn.sock, conn.client, conn.server, self.cfg, response_class=DoorResponse
+            req, conn.sock, conn.client, conn.server, self._settled, response_class=DoorResponse
         )
         environ["wsgi.multithread"] = True
         if not self.alive or len(self.keepalived_conns) >= self.max_keepalived:

@@ -5,8 +5,11 @@ compare the caller with proxies that none is configured of (`forwarded_allow_ips
 around reading a body that has no byte left, and a packet for the head of an answer alone.
 """
 
+import socket
 import time
 from functools import lru_cache
+from types import SimpleNamespace
+from typing import Any
 
 from gunicorn import util
 from gunicorn.http.body import LengthReader
@@ -23,6 +26,12 @@ class DoorRequest(Request):
 
     def _peer_trusted_for_forwarded(self) -> tuple[dict[str, str], list[str]]:
         return {}, []
+
+
+def settled(cfg: Any) -> SimpleNamespace:  # noqa: ANN401 - gunicorn is untyped
+    """The settings of gunicorn as plain values: its own object looks them up anew each time."""
+    values = {name: setting.get() for name, setting in cfg.settings.items()}
+    return SimpleNamespace(**values | {"is_ssl": cfg.is_ssl, "sendfile": cfg.sendfile})
 
 
 class DoorParser(RequestParser):
@@ -45,6 +54,8 @@ class DoorResponse(Response):
     """An answer whose head goes out with the first piece of its body, in one packet."""
 
     headers_sent: bool
+    #: Bytes of a file follow at once: the kernel keeps the head for their packet (0.2 s at most).
+    more_follows = False
     _head = b""
 
     def write(self, arg: bytes) -> None:
@@ -75,7 +86,7 @@ class DoorResponse(Response):
 
     def _send_head(self, data: bytes) -> None:
         head, self._head = self._head, b""
-        util.write(self.sock, head + data)
+        self.sock.sendall(head + data, *((socket.MSG_MORE,) if self.more_follows else ()))
 
     def _made_head(self) -> bytes:
         lines = [*self.default_headers(), *(f"{name}: {value}\r\n" for name, value in self.headers)]

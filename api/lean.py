@@ -1,7 +1,7 @@
 """Flask, without what it does for each request and no door has a use for.
 
 Routing, contexts, hooks and handlers of errors are Flask's. Left out are sessions, hooks of
-blueprints, views that are coroutines, and taking apart the same `Host` again and again.
+blueprints and of the end, coroutines, and taking apart the same `Host` again and again.
 """
 
 from collections.abc import Callable
@@ -56,6 +56,12 @@ class LeanFlask(Flask):
     def ensure_sync(self, func: Callable[..., Any]) -> Callable[..., Any]:
         """The function as it is: no view or hook of ours is a coroutine."""
         return func
+
+    def do_teardown_request(self, *_: object) -> None:
+        """Do nothing at the end of a request: nobody waits for it."""
+
+    def do_teardown_appcontext(self, *_: object) -> None:
+        """Do nothing at the end of a context: nobody waits for it."""
 
     def preprocess_request(self) -> Any:  # noqa: ANN401 - any answer of Flask's
         """Run the hooks before a request, those of the app."""

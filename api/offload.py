@@ -154,6 +154,8 @@ class OffloadWorker(DoorWorker):
             self._here.body = body
             if isinstance(body, ArchiveBody) and body.length is None:
                 body.framed = _begin_unknown(start_response.__self__)
+            elif not isinstance(body, ArchiveBody):
+                start_response.__self__.more_follows = body.filelike.end > body.filelike.position
             return ()  # gunicorn sends the headers, and that is all it does
 
         self.wsgi = application

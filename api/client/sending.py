@@ -26,6 +26,8 @@ SAFE_HEADERS = {
     "Content-Security-Policy": "sandbox; default-src 'none'",
 }
 
+_out = metrics.STREAMED_BYTES.labels("out")
+
 
 class FilePart:
     """Bytes `start` to `end` of an open file, as a server's file wrapper wants it.
@@ -76,7 +78,7 @@ class FilePart:
             return
         self.file.close()
         self.pace.close()
-        metrics.STREAMED_BYTES.labels("out").inc(self.position - self._start)
+        _out.inc(self.position - self._start)
         if self.position < self.end:
             raise ConnectionResetError(errno.ECONNRESET, "the file shrank while it was sent")
 
@@ -179,12 +181,16 @@ def chosen(choice: ranges.Choice, size: int | None, headers: Headers) -> tuple[i
 
 
 def _headers(file: Sendable, *, no_cache: bool) -> Headers:
-    headers = Headers(SAFE_HEADERS)
-    headers["Content-Type"] = "application/octet-stream"
-    headers["Content-Disposition"] = attachment(file.name)
-    headers["Last-Modified"] = formatdate(file.modified, usegmt=True)
-    headers["ETag"] = file.etag
-    headers["Accept-Ranges"] = "bytes"
+    headers = Headers(
+        [
+            *SAFE_HEADERS.items(),
+            ("Content-Type", "application/octet-stream"),
+            ("Content-Disposition", attachment(file.name)),
+            ("Last-Modified", formatdate(file.modified, usegmt=True)),
+            ("ETag", file.etag),
+            ("Accept-Ranges", "bytes"),
+        ]
+    )
     if no_cache:
         headers["Cache-Control"] = "no-store"
     return headers
