@@ -6,7 +6,6 @@ import time
 from functools import cached_property, partial
 from typing import Any, cast
 
-import orjson
 from flask import Flask, Response, current_app
 
 from api import encoding, metrics, problems
@@ -20,19 +19,21 @@ from api.lean import LeanFlask, this_request
 from api.live import Live
 from api.plans import Planner
 from api.reach import Reach
-from backends.mounts import Mounts
+from backends.mounts import Look, Mounts
 from backends.registry import Volumes
 from backends.skills import capabilities
 from core import connections, telemetry
 from core.bandwidth import BandwidthBook
 from core.calls import Calls
-from core.nodes import NodeBook
+from core.nodes import Node, NodeBook
 from core.settings import Settings
 from core.speeds import SpeedBook
 from core.upload_store import UploadStore
 from core.vfolder_cache import VFolderCache
 
 REQUEST_ID_HEADER = "X-Request-ID"
+#: The same as WSGI names it, which is found sooner.
+_REQUEST_ID_GIVEN = "HTTP_X_REQUEST_ID"
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 _KEY = "vfolder.door"
 #: The databases that a node is not well without, by the name in its health document.
@@ -47,7 +48,8 @@ class Door:
         self.settings = settings
         self.volumes = Volumes(settings)
         self.deadlines = Deadlines(settings.vfolder.doors.backend_timeout)
-        self._listed: dict[bytes, bytes] = {}
+        #: The answer of `/volumes`, and what it was made from.
+        self._listed: tuple[list[Node], dict[str, Look], bytes] | None = None
 
     def follow(self, settings: Settings) -> None:
         """Take over changed settings: new volumes, here and in what was made from the old ones."""
@@ -55,24 +57,26 @@ class Door:
         self.volumes.follow(settings)
         self.mounts.follow(settings)
         self.__dict__.pop("_own_volumes", None)
-        self._listed = {}
+        self._listed = None
 
     def volume_list(self) -> bytes:
         """The answer of `/volumes`: this node's, then what other nodes serve now."""
+        nodes, looks = self.reach.atlas.nodes(), self.mounts.looks()
+        known = self._listed
+        if known is None or known[0] is not nodes or known[1] != looks:
+            known = self._listed = (nodes, looks, self._volumes_told(looks))
+        return known[2]
+
+    def _volumes_told(self, looks: dict[str, Look]) -> bytes:
         elsewhere = self.reach.atlas.volumes()
-        proved = {name: look.volume for name, look in self.mounts.looks().items()}
+        proved = {name: look.volume for name, look in looks.items()}
         skills = {name: one.capabilities for name, one in proved.items() if one.proven}
-        key = orjson.dumps([elsewhere, skills])
-        known = self._listed.get(key)
-        if known is None:
-            own = {
-                name: volume | ({"capabilities": skills[name]} if name in skills else {})
-                for name, volume in self._own_volumes.items()
-            }
-            others = [found for name, found in sorted(elsewhere.items()) if name not in own]
-            known = encoding.dumps({"volumes": [*own.values(), *others]})
-            self._listed = {key: known}
-        return known
+        own = {
+            name: volume | ({"capabilities": skills[name]} if name in skills else {})
+            for name, volume in self._own_volumes.items()
+        }
+        others = [found for name, found in sorted(elsewhere.items()) if name not in own]
+        return encoding.dumps({"volumes": [*own.values(), *others]})
 
     @cached_property
     def _own_volumes(self) -> dict[str, dict[str, Any]]:
@@ -183,7 +187,7 @@ def _new_request_id() -> str:
 
 def _begin() -> None:
     request = this_request()
-    given = request.headers.get(REQUEST_ID_HEADER, "")
+    given = request.environ.get(_REQUEST_ID_GIVEN, "")
     request.request_id = given if _REQUEST_ID.fullmatch(given) else _new_request_id()
     request.began = time.monotonic()
     telemetry.begin(request_id=request.request_id)

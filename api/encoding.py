@@ -5,11 +5,14 @@ that decodes the JSON and encodes the name back with `surrogateescape` has the v
 """
 
 import json
+from collections.abc import Iterable
 from datetime import datetime
-from typing import Any
+from http import HTTPStatus
+from typing import Any, cast
 
 import orjson
 from flask import Response
+from werkzeug.wsgi import ClosingIterator
 
 CONTENT_TYPE = "application/json; charset=utf-8"
 
@@ -29,9 +32,28 @@ def _moment(value: object) -> str:
     raise TypeError(f"{type(value).__name__} is not JSON")
 
 
+class Ready(Response):
+    """A response that is whole: what werkzeug completes of others is not looked for."""
+
+    def get_wsgi_response(
+        self, environ: dict[str, Any]
+    ) -> tuple[Iterable[bytes], str, list[tuple[str, str]]]:
+        """The pieces, the status and the headers, as WSGI has them."""
+        if self.status_code != HTTPStatus.OK:  # others may have a `Location`, or no body
+            return super().get_wsgi_response(environ)
+        whole = cast("Iterable[bytes]", self.response)
+        body = () if environ["REQUEST_METHOD"] == "HEAD" else whole
+        return ClosingIterator(body, self.close), self.status, self.headers.to_wsgi_list()
+
+
+def ready(text: bytes, status: int = 200) -> Response:
+    """A response of JSON text."""
+    return Ready(text, status, content_type=CONTENT_TYPE)
+
+
 def answer(value: Any, status: int = 200) -> Response:  # noqa: ANN401 - any JSON value
     """A JSON response."""
-    return Response(dumps(value), status, content_type=CONTENT_TYPE)
+    return ready(dumps(value), status)
 
 
 def no_content() -> Response:

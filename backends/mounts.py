@@ -33,6 +33,9 @@ class Look:
     known: bool = True
 
 
+_UNSEEN = Look(_NOT_YET, known=False)
+
+
 class Mounts:
     """What this node can serve, now."""
 
@@ -120,7 +123,7 @@ class Mounts:
 
     def _look(self, name: str) -> Look:
         asked = self._asked.get(name)
-        found = self._found.get(name, Look(_NOT_YET, known=False))
+        found = self._found.get(name, _UNSEEN)
         if asked is not None and time.monotonic() - asked > self._patience:
             hung = NodeVolume(proven=False, reason=f"Volume {name} does not answer.")
             return Look(hung, found.at, time.monotonic() - asked)

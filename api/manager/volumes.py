@@ -5,7 +5,7 @@ from dataclasses import asdict
 from flask import Response
 
 from api.doors import current_door
-from api.encoding import CONTENT_TYPE, answer
+from api.encoding import answer, ready
 from api.performance import NoMetric, performance
 from api.resources import Act, Answer, Resource
 from api.schemas.volumes import (
@@ -39,7 +39,7 @@ def list_volumes() -> Response:
 
     The path is where the volume is mounted, on its nodes and on the agents.
     """
-    return Response(current_door().volume_list(), content_type=CONTENT_TYPE)
+    return ready(current_door().volume_list())
 
 
 @blueprint.act(
