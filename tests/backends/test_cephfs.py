@@ -31,7 +31,7 @@ def cluster() -> Iterator[Path]:
 def limited(cluster: Path) -> Iterator[CephFsBackend]:
     """The same file system as a client sees it that may less."""
     conf, key, top = cluster / "ceph.conf", cluster / "limited.keyring", cluster / "limited"
-    admin = ["ceph", "-c", conf, "--connect-timeout", "20"]
+    admin = ["ceph", "-c", conf, "--connect-timeout", "120"]
     make = [*admin, "auth", "get-or-create", "client.limited", *CAPS]
     key.write_bytes(subprocess.run(make, check=True, capture_output=True).stdout)
     top.mkdir()

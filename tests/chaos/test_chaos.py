@@ -57,7 +57,7 @@ def differs(site: Site, source: VFolderId, target: VFolderId) -> str:
 
 @pytest.mark.slow
 @pytest.mark.part("rsync")
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(1800)
 def test_two_hundred_faults(tmp_path: Path, valkey_alone: Valkey) -> None:
     site = Site(tmp_path, valkey_alone, SEED, setups=BRISK_NODES)
     sources = [site.filled(600) for _ in range(4)]
@@ -95,7 +95,7 @@ def test_two_hundred_faults(tmp_path: Path, valkey_alone: Valkey) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(900)
 def test_the_checker_notices_when_lease_and_fence_are_off(
     tmp_path: Path, valkey_alone: Valkey
 ) -> None:

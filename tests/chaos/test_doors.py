@@ -28,6 +28,8 @@ FILES = 40
 def door_settings(directory: Path, site: Site, broker: str = "") -> Settings:
     directory.mkdir(exist_ok=True)
     more = f"""
+answer-timeout = 20
+connect-timeout = 20
 [volume.{VOLUME}]
 backend = "vfs"
 path = "{site.volume}"

@@ -40,7 +40,7 @@ def restart_everything(site: Site) -> None:
     site.start()
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(900)
 def test_long_jobs_survive_three_restarts_of_everything(
     tmp_path: Path, valkey_alone: Valkey, capsys: pytest.CaptureFixture[str]
 ) -> None:

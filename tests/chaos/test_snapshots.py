@@ -34,6 +34,8 @@ MORE = """
 [volume.kept]
 backend = "btrfs"
 path = "btrfs/top"
+[vfolder.jobs]
+lease-seconds = 600
 """
 #: What is seen of a process outside of it, on the volume and in the store; a death before any other
 #: call is one before the next of these.

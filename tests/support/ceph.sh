@@ -42,6 +42,7 @@ osd_pool_default_pg_num = 4
 osd_pool_default_pg_autoscale_mode = off
 mon_allow_pool_size_one = true
 mon_warn_on_pool_no_redundancy = false
+mds_beacon_grace = 300
 mon_max_pg_per_osd = 1000
 mon_data_avail_warn = 2
 mon_data_avail_crit = 1
@@ -66,13 +67,13 @@ osd_fast_shutdown = true
 mds_beacon_interval = 1
 mds_tick_interval = 1
 [client]
-client_mount_timeout = 30
+client_mount_timeout = 300
 client_acl_type = posix_acl
 client_caps_release_delay = 1
 fuse_default_permissions = false
 CONF
 export CEPH_CONF=$dir/ceph.conf
-c() { timeout 60 ceph -c "$CEPH_CONF" --connect-timeout 20 "$@"; }
+c() { timeout 300 ceph -c "$CEPH_CONF" --connect-timeout 120 "$@"; }
 admin=(--cap mon 'allow *' --cap osd 'allow *' --cap mds 'allow *' --cap mgr 'allow *')
 ceph-authtool "$dir/keyring" -C --gen-key -n mon. --cap mon 'allow *' >/dev/null
 ceph-authtool "$dir/keyring" --gen-key -n client.admin "${admin[@]}" >/dev/null
@@ -91,6 +92,6 @@ ceph-mds -i a --keyring "$dir/mds/keyring" >/dev/null
 c osd pool create cephfs.meta 4 >/dev/null 2>&1
 c osd pool create cephfs.data 4 >/dev/null 2>&1
 c fs new cephfs cephfs.meta cephfs.data >/dev/null 2>&1
-for _ in $(seq 200); do c mds stat 2>/dev/null | grep -q up:active && break; sleep 0.2; done
+for _ in $(seq 600); do c mds stat 2>/dev/null | grep -q up:active && break; sleep 0.2; done
 ceph-fuse -n client.admin "$dir/mnt" >/dev/null 2>&1
 mountpoint -q "$dir/mnt"

@@ -17,8 +17,11 @@ from tests.support.valkey import Valkey, running_valkey
 from tests.support.worker import running_worker
 from tests.xcp.conftest import StandIn
 
-#: `nas1` and `nas2` are for XCP, whose stand-in the fixture puts into place.
+#: `nas1` and `nas2` are for XCP, whose stand-in the fixture puts into place. The first lines go
+#: with the store, which a busy machine may forget for longer than a door waits.
 MORE = """
+answer-timeout = 20
+connect-timeout = 20
 [volume.nas1]
 backend = "vfs"
 path = "xcp/source"

@@ -137,6 +137,7 @@ def yard(tmp_path: Path, valkey_alone: Valkey) -> Iterator[Yard]:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1800)
 @pytest.mark.part("rsync")
 @pytest.mark.part("xfs")
 @pytest.mark.part("btrfs")
