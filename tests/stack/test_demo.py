@@ -3,13 +3,22 @@
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 
+import psutil
 import pytest
 
+from deploy.demo.http import Doors
+from tests.support.doors import running_door, settings_in
 from tests.support.node import ROOT, Node
+from tests.support.valkey import Valkey
+
+#: Nobody who is well takes so long for an answer.
+BUSY_SECONDS = 3.0
 
 
 @pytest.fixture
@@ -40,6 +49,25 @@ def test_it_uses_the_node_that_runs(stack: Node, tree: Path) -> None:
     assert "using the node that runs" in result.stdout
     assert "equal: content, modes, owners, times (ns), symlinks, hard links" in result.stdout
     assert "Everything held." in result.stdout
+
+
+def test_a_node_that_is_busy_is_there_all_the_same(tmp_path: Path, valkey: Valkey) -> None:
+    settings = settings_in(tmp_path, valkey.url)
+    with (
+        running_door("manager", settings) as door,
+        running_door("client", settings),
+        ThreadPoolExecutor(1) as pool,
+    ):
+        main = psutil.Process(door.process.pid)
+        main.suspend()
+        family = [main, *main.children(recursive=True)]
+        for process in family:
+            process.suspend()
+        asked = pool.submit(Doors(settings).are_open)
+        time.sleep(BUSY_SECONDS)
+        for process in family:
+            process.resume()
+        assert asked.result(120)
 
 
 @pytest.mark.slow
