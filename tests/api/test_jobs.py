@@ -104,12 +104,13 @@ def test_a_plan_does_nothing(site: Site) -> None:
 
 
 def test_waiting_for_the_end(site: Site) -> None:
-    for wish in ("wait=30", 'respond-async, WAIT = "30"; x=1', 'foo="a,b", wait=30'):
-        response = site.submit("usage", {"Prefer": wish}, vfolder=site.folder(a="1"))
+    for wish in ("wait=60", 'respond-async, WAIT = "60"; x=1', 'foo="a,b", wait=60'):
+        body = {"verb": "usage", "volume": "local", "vfolder": site.folder(a="1")}
+        response = site.door.call("POST", "/v1/jobs", body, headers={"Prefer": wish}, timeout=120)
         assert response.status_code == 202
         assert response.json()["done"] is True, wish
-        assert response.headers["Preference-Applied"] == "wait=30"
-    for wish in ("wait=²", "wait=" + "9" * 400, "wait", "wait=-1", "waiting=30", "=;,"):
+        assert response.headers["Preference-Applied"] == "wait=60"
+    for wish in ("wait=²", "wait=" + "9" * 400, "wait", "wait=-1", "waiting=60", "=;,"):
         response = site.submit("usage", {"Prefer": wish.encode()}, vfolder=site.folder())  # type: ignore[dict-item] # bytes
         assert response.status_code == 202
         assert "Preference-Applied" not in response.headers

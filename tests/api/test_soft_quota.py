@@ -52,7 +52,7 @@ def used(site: Site, vfid: str) -> int | None:
 
 def ticket(site: Site, vfid: str, name: str, size: int) -> requests.Response:
     body = {"volume": "local", "vfid": vfid, "relpath": name, "size": size}
-    return site.door.call("POST", "/folder/file/upload", body)
+    return site.door.taken("POST", "/folder/file/upload", body)
 
 
 def upload(site: Site, client: RunningDoor, vfid: str, name: str, data: bytes) -> int:
@@ -64,7 +64,7 @@ def upload(site: Site, client: RunningDoor, vfid: str, name: str, data: bytes) -
     headers = {"Upload-Offset": "0", "Tus-Resumable": "1.0.0"}
     headers["Content-Type"] = "application/offset+octet-stream"
     url = f"{client.url}/upload?token={given.json()['token']}"
-    return requests.patch(url, data=data, headers=headers, timeout=60).status_code
+    return requests.patch(url, data=data, headers=headers, timeout=300).status_code
 
 
 def staged(site: Site, vfid: str) -> list[str]:
@@ -123,7 +123,7 @@ def test_room_is_given_back(site: Site, client: RunningDoor) -> None:
     given = ticket(site, vfid, "b", 2 * MIB)
     assert ticket(site, vfid, "c", 1).status_code == 422, "what is promised is taken"
     url = f"{client.url}/upload?token={given.json()['token']}"
-    gone = requests.delete(url, headers={"Tus-Resumable": "1.0.0"}, timeout=30)
+    gone = requests.delete(url, headers={"Tus-Resumable": "1.0.0"}, timeout=60)
     assert gone.status_code == 204
     (site.path(vfid) / "d").mkdir()
     assert upload(site, client, vfid, "d/e", b"x" * MIB) == 204

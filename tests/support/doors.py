@@ -93,6 +93,21 @@ class RunningDoor:
         assert on_fault or response.status_code < 500, response.text
         return response
 
+    def taken(self, method: str, path: str, body: Any = None) -> requests.Response:
+        """As `call`, asked again as long as the door is too busy or a node away (503).
+
+        It says so before it does anything.
+        """
+
+        def answered() -> list[requests.Response]:
+            answer = self.call(method, path, body, on_fault=True)
+            if answer.status_code == 503:
+                return []
+            assert answer.status_code < 500, answer.text
+            return [answer]
+
+        return wait_for(answered, told=f"{method} {path} is not taken")[0]
+
 
 @contextmanager
 def running_door(

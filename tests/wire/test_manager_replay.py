@@ -169,7 +169,7 @@ def test_sixteen_folders_at_once_in_a_new_scope(side: Manager, manager: RunningD
 
     def create(number: int) -> None:
         body = {"volume": "local", "vfid": f"{scope}/{number:032x}", "options": {}}
-        codes.append(manager.send("POST", "/folder/create", json=body).status_code)
+        codes.append(manager.taken("POST", "/folder/create", body).status_code)
 
     threads = [threading.Thread(target=create, args=(number,)) for number in range(16)]
     for thread in threads:
