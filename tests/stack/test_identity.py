@@ -22,6 +22,7 @@ from core import identity
 from core.errors import ConfigurationError
 from core.settings import CONFIG_VARIABLE, Settings
 from core.settings.reference import StorageProxyTable
+from deploy.demo.http import Doors
 from deploy.procfile import PROCFILE
 from tests.support.doors import settings_in
 from tests.support.loops import mounted
@@ -74,6 +75,7 @@ def running(place: Path, more: str = "") -> Iterator[Node]:
     found.start()
     try:
         found.wait_until_it_says("The node runs.")
+        wait_for(Doors(found.settings).are_open)  # it says so even when they are late
         wait_for(lambda: re.search(r"worker +\|.* ready\.", found.output), 120)
         yield found
     finally:
