@@ -9,7 +9,7 @@ from tests.support.loops import run
 MODULES = "/run/root"
 _STATE = Path("/run/nfs")
 #: What the client believes of attributes and names for so many seconds (nfs(5)).
-CACHE_SECONDS = 10
+CACHE_SECONDS = 3
 OPTIONS = f"vers=4.2,proto=tcp,addr=127.0.0.1,clientaddr=127.0.0.1,actimeo={CACHE_SECONDS}"
 
 
