@@ -34,7 +34,7 @@ from tests.support.node import ROOT, wait_for
 from tests.support.trees import snapshot
 
 #: What the cluster may take to be right about itself (seconds).
-RIGHT_WITHIN = 60.0
+RIGHT_WITHIN = 15.0
 TURN = ["node_left", "node_joined"]
 PORT = 6379
 PASSWORD = "of-the-hub"
@@ -59,7 +59,7 @@ path = "{path}"
 [vfolder.redis]
 url = "redis://:{password}@{hub}:{port}"
 [vfolder.jobs]
-lease-seconds = 8.0
+lease-seconds = 4.0
 ring-again-seconds = 1.0
 bulk-slots = 4
 [vfolder.worker]
