@@ -17,7 +17,7 @@ help:  ## show this list
 setup: $(TOOLS)  ## make the virtual environment with everything locked, tools too
 
 # What runs the service, and nothing else: `make run` and `make demo` wait for this alone.
-$(READY): requirements.lock pyproject.toml setup.py backends/tree/_fast.c backends/_directory.c
+$(READY): requirements.lock pyproject.toml setup.py $(wildcard backends/*.c backends/*/*.c)
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 	    { echo "$(PYTHON) is older than 3.11; name a newer one: make PYTHON=python3.12 …"; exit 1; }
 	@test -x $(BIN)/python || { echo "making the virtual environment in $(VENV)"; $(PYTHON) -m venv $(VENV); }

@@ -3,8 +3,9 @@
 The job's thread never touches the trees itself: its helpers do, so a hung mount, a nice value or
 a umask never reach it, and it asks `control.check()` every `TICK_SECONDS` whatever they are doing.
 What lasts is done by forked processes; where a crew owns its descriptors, the first few batches
-are done by a thread (`hands` tells how the two differ). Helpers die with their parent and may
-be stopped at any instruction: every engine is written to survive that.
+are done by a thread, and all of them in a crew of one (`hands` tells how the two differ). Helpers
+die with their parent and may be stopped at any instruction: every engine is written to survive
+that.
 """
 
 import os

@@ -2,7 +2,8 @@
 
 A process can be killed at any instruction, has its own nice value and umask, and holds only the
 descriptors it needs. A thread costs a tenth of a millisecond instead of one and a half, which is
-most of a job of a few entries: it does what comes first, until it is worth forking. It shares
+most of a job of a few entries: it does what comes first, until another helper is worth forking (a
+crew of one has no other, and a fork gains it nothing). It shares
 nothing with the rest of the process that a process would not, either: its umask is its own
 (unshare(2), CLONE_FS), so are its nice value and I/O class, it works on descriptors that are closed
 only when it has ended, and while the storage hangs it holds up nobody. It cannot be killed; told to
