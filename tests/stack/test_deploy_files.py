@@ -119,8 +119,19 @@ def test_the_rights_of_the_hands_suffice(proved: str) -> None:
 
 def test_the_image_copies_files_that_exist() -> None:
     text = (ROOT / "deploy" / "Dockerfile").read_text("utf-8")
-    for source in re.findall(r"^COPY (\S+) ", text, re.MULTILINE):
+    copied = re.findall(r"^COPY (?!--from=)(\S+) ", text, re.MULTILINE)
+    assert copied
+    for source in copied:
         assert (ROOT / source).exists()
+
+
+def test_the_image_takes_all_that_its_first_stage_made() -> None:
+    text = (ROOT / "deploy" / "Dockerfile").read_text("utf-8")
+    built, _, final = text.rpartition("\nFROM ")
+    taken = re.findall(r"^COPY --from=build (\S+) (\S+)$", final, re.MULTILINE)
+    assert all(source == target for source, target in taken), "paths in the environment stay right"
+    made = re.findall(r"(?:-m venv|WORKDIR) (\S+)", built)
+    assert sorted(source for source, _ in taken) == sorted(made)
 
 
 @pytest.fixture
