@@ -14,7 +14,8 @@ import socket
 #: Above the ports of Ceph and of our own defaults, below those of connections.
 FIRST, BLOCKS, BLOCK_PORTS = 20_000, 48, 250
 
-_owned: list[tuple[int, socket.socket]] = []
+#: The first port of each block of ours, and the socket that says so, open until we end.
+_owned: list[tuple[int, int]] = []
 _turn = itertools.count()
 
 
@@ -61,6 +62,6 @@ def _own_another() -> None:
     for number in range(first, first + BLOCKS):
         start = FIRST + number % BLOCKS * BLOCK_PORTS
         if claim := claimed(f"ports-{start}"):
-            _owned.append((start, claim))
+            _owned.append((start, claim.detach()))
             return
     assert _owned, "other processes of tests have all blocks of ports"
