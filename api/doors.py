@@ -21,7 +21,7 @@ from api.plans import Planner
 from api.reach import Reach
 from backends.mounts import Look, Mounts
 from backends.registry import Volumes
-from backends.skills import capabilities
+from backends.skills import of_class
 from core import connections, telemetry
 from core.bandwidth import BandwidthBook
 from core.calls import Calls
@@ -61,7 +61,9 @@ class Door:
 
     def volume_list(self) -> bytes:
         """The answer of `/volumes`: this node's, then what other nodes serve now."""
-        nodes, looks = self.reach.atlas.nodes(), self.mounts.looks()
+        nodes = self.reach.atlas.nodes()
+        self.mounts.wait()
+        looks = self.mounts.looks()
         known = self._listed
         if known is None or known[0] is not nodes or known[1] != looks:
             known = self._listed = (nodes, looks, self._volumes_told(looks))
@@ -69,8 +71,10 @@ class Door:
 
     def _volumes_told(self, looks: dict[str, Look]) -> bytes:
         elsewhere = self.reach.atlas.volumes()
-        proved = {name: look.volume for name, look in looks.items()}
-        skills = {name: one.capabilities for name, one in proved.items() if one.proven}
+        # No volume is asked here: one that hangs would hold up who asks for all of them.
+        skills = {name: found["capabilities"] for name, found in elsewhere.items()}
+        proved = {name: look.volume.capabilities for name, look in looks.items()}
+        skills |= {name: found for name, found in proved.items() if found}
         own = {
             name: volume | ({"capabilities": skills[name]} if name in skills else {})
             for name, volume in self._own_volumes.items()
@@ -86,7 +90,7 @@ class Door:
                 "backend": table.backend,
                 "path": str(self.settings.volume_path(table)),
                 "fsprefix": table.fsprefix,
-                "capabilities": capabilities(self.volumes.get(name)),
+                "capabilities": of_class(self.volumes.get(name)),
             }
             for name, table in self.settings.volume.items()
         }

@@ -8,6 +8,8 @@ import threading
 import time
 from dataclasses import dataclass
 
+from msgspec.structs import replace
+
 from backends.registry import Volumes
 from backends.skills import capabilities
 from core.errors import ConfigurationError, StorageError
@@ -47,7 +49,7 @@ class Mounts:
         self._volumes = Volumes(settings)
         self._names = [n for n in self._volumes.names() if not wanted or n in wanted]
         self._lock = threading.Lock()
-        self._started = False
+        self._started, self._until = False, 0.0
         self._found: dict[str, Look] = {}
         self._asked: dict[str, float] = {}
         self._first = {name: threading.Event() for name in self._names}
@@ -61,11 +63,16 @@ class Mounts:
             if self._started:
                 return
             self._started = True
+            self._until = time.monotonic() + self._patience
         for name in self._names:
             threading.Thread(target=self._watch, args=(name,), daemon=True).start()
-        until = time.monotonic() + (self._patience if wait else 0.0)
-        for event in self._first.values():
-            event.wait(max(0.0, until - time.monotonic()))
+        if wait:
+            self.wait()
+
+    def wait(self) -> None:
+        """Wait for the first answers, as long as the start may take; later not at all."""
+        for event in list(self._first.values()):
+            event.wait(max(0.0, self._until - time.monotonic()))
 
     def follow(self, settings: Settings) -> None:
         """Prove the volumes that are new in these settings, too."""
@@ -84,11 +91,16 @@ class Mounts:
     def _watch(self, name: str) -> None:
         while True:
             began = self._asked[name] = time.monotonic()
-            volume = self._prove(name)
+            volume = self._with_skills(name, self._prove(name))
             self._found[name] = Look(volume, time.time(), time.monotonic() - began)
             del self._asked[name]
             self._first[name].set()
             time.sleep(self._pause)
+
+    def _with_skills(self, name: str, volume: NodeVolume) -> NodeVolume:
+        """What a volume could when it was last proved, it can again."""
+        before = self._found.get(name, _UNSEEN).volume.capabilities
+        return volume if volume.proven else replace(volume, capabilities=before)
 
     def _prove(self, name: str) -> NodeVolume:
         try:
@@ -126,5 +138,5 @@ class Mounts:
         found = self._found.get(name, _UNSEEN)
         if asked is not None and time.monotonic() - asked > self._patience:
             hung = NodeVolume(proven=False, reason=f"Volume {name} does not answer.")
-            return Look(hung, found.at, time.monotonic() - asked)
+            return Look(self._with_skills(name, hung), found.at, time.monotonic() - asked)
         return found

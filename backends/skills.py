@@ -32,6 +32,11 @@ def capabilities(backend: Backend) -> list[str]:
     return [*named, *sorted(backend.proved())]
 
 
+def of_class(backend: Backend) -> list[str]:
+    """The skills of a backend's class, for who cannot wait until a volume is looked at."""
+    return list(_skills(type(backend)))
+
+
 @cache
 def _skills(kind: type[Backend]) -> tuple[str, ...]:
     """Asking a protocol of a class is slow, and a class does not change."""

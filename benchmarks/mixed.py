@@ -29,6 +29,8 @@ SECONDS = 60.0
 HEALTHY = ("one", "two")
 HUNG = "bad"
 SECRET = "bench-secret"  # noqa: S105 - of a throw-away server
+#: In place of a status, for who got no answer: an error like those from 500 on.
+NO_ANSWER = 599
 _RECORD = struct.Struct("!BHd")
 Body = dict[str, object]
 
@@ -113,8 +115,12 @@ def _wait(url: str) -> None:
 
 
 def _ask(session: requests.Session, url: str, method: str, path: str, body: Body) -> int:
-    with session.request(method, url + path, json=body or None, timeout=30) as response:
-        return response.status_code
+    try:
+        with session.request(method, url + path, json=body or None, timeout=30) as response:
+            return response.status_code
+    except requests.RequestException as error:
+        print(f"  no answer to {method} {path}: {type(error).__name__}")
+        return NO_ANSWER
 
 
 def _session() -> requests.Session:

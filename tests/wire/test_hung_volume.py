@@ -149,3 +149,22 @@ def test_a_full_volume_takes_nothing(door: RunningDoor, bad: Bad) -> None:
     usage = door.call("GET", "/folder/fs-usage", {"volume": "bad"}).json()
     assert usage["used_bytes"] == usage["capacity_bytes"]
     assert list(bad.path.iterdir()) == []
+
+
+def test_a_door_that_starts_while_a_volume_hangs_lists_it_beside_the_others(
+    tmp_path: Path, valkey: Valkey
+) -> None:
+    late = Bad(tmp_path)
+    late.suffer("hang = true")
+    more = FAULTY.format(faults=late.faults, timeout=DEADLINE_SECONDS)
+    more += "[vfolder.worker]\nprove-timeout = 0.5\nprove-seconds = 0.2\n"
+    with running_door("manager", settings_in(tmp_path, valkey.url, more)) as door:
+
+        def listed() -> dict[str, list[str]]:
+            found = door.call("GET", "/volumes").json()["volumes"]
+            return {volume["name"]: volume["capabilities"] for volume in found}
+
+        assert listed()["bad"] == ["vfolder"]
+        assert listed()["local"][0] == "vfolder"
+        late.suffer("")
+        wait_for(lambda: listed()["bad"] == listed()["local"])
