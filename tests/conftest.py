@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from redis import Redis
 
+from backends.tree.hands import threads_fit
 from tests.support.node import Node, running_node
 from tests.support.valkey import Valkey, running_valkey
 
@@ -37,6 +38,8 @@ _PROGRAMS = {
     "unzip": "unzip",
     "bsdtar": "bsdtar",
 }
+#: What a machine or its user must allow.
+_RIGHTS = {"root": lambda: os.geteuid() == 0, "unshare": threads_fit}
 _NEEDS = "needs the part {!r}; `make parts` installs it"
 _NEEDED = re.compile(r"needs the part '([^']+)'")
 
@@ -45,13 +48,21 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
     """Skip what needs a part that is not installed; with CI=true that is an error."""
     for mark in item.iter_markers("part"):
         name: str = mark.args[0]
-        if name not in _PROGRAMS:
-            pytest.fail(f"no part is called {name!r}; known: {', '.join(sorted(_PROGRAMS))}")
-        if shutil.which(_PROGRAMS[name], path=f"{os.environ['PATH']}:/usr/sbin:/sbin"):
+        if _is_there(name):
             continue
         if os.environ.get("CI") == "true":
             pytest.fail(f"the part {name!r} is missing and CI=true; run `make parts`")
         pytest.skip(_NEEDS.format(name))
+
+
+def _is_there(name: str) -> bool:
+    if name in _RIGHTS:
+        return _RIGHTS[name]()
+    if name not in _PROGRAMS:
+        known = ", ".join(sorted([*_PROGRAMS, *_RIGHTS]))
+        pytest.fail(f"no part is called {name!r}; known: {known}")
+    path = f"{os.environ['PATH']}:/usr/sbin:/sbin"
+    return shutil.which(_PROGRAMS[name], path=path) is not None
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

@@ -12,7 +12,7 @@ from tests.api.conftest import Site
 
 FAILED = 130
 #: Nothing else resists whoever runs the tests.
-MOUNTS = pytest.mark.skipif(os.geteuid() != 0, reason="only root can mount")
+MOUNTS = pytest.mark.part("root")
 ODD = os.fsdecode(b"odd-\xff")
 
 

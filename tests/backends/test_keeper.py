@@ -26,7 +26,7 @@ from workers.keeper import Desk
 
 pytestmark = [
     pytest.mark.part("btrfs"),
-    pytest.mark.skipif(os.geteuid() != 0, reason="gives up being root"),
+    pytest.mark.part("root"),
 ]
 MIB = 1 << 20
 OWNER, STRANGER = 61234, 61235

@@ -16,7 +16,7 @@ TIGHT_BYTES = 16 * MIB
 #: What the file system may need beside the blocks of the file themselves.
 OWN_BYTES = 64 * 1024
 
-pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="only root mounts")
+pytestmark = pytest.mark.part("root")
 
 
 @pytest.fixture(scope="module")

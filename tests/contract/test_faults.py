@@ -126,7 +126,7 @@ def test_a_limit_does_not_shrink_the_volume(
     eventually(lambda: abs((backend.capacity().capacity_bytes or 0) - before) < 8 * MIB)
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="gives up being root")
+@pytest.mark.part("root")
 def test_somebody_without_rights_is_told_so(
     quota: HasQuota, backend: PosixBackend, scope: QuotaScope
 ) -> None:
@@ -145,7 +145,7 @@ def test_somebody_without_rights_is_told_so(
     assert backend.describe_scope(scope).limit_bytes == 4 * MIB
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="gives up being root")
+@pytest.mark.part("root")
 def test_usage_needs_no_rights(quota: HasQuota, backend: PosixBackend, scope: QuotaScope) -> None:
     backend.create_scope(scope, 4 * MIB)
     os.sync()  # what is counted when it is committed does not change any more

@@ -98,7 +98,7 @@ def bounded() -> list[str]:
 
 @pytest.mark.slow
 @pytest.mark.part("btrfs")
-@pytest.mark.skipif(os.geteuid() != 0, reason="rights are root's to limit")
+@pytest.mark.part("root")
 @pytest.mark.parametrize(
     "proved",
     [

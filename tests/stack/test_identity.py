@@ -32,7 +32,7 @@ from tests.support.reachable import reachable
 USER = pwd.getpwnam("nobody")
 DOORS = ("manager", "client", "internal")
 
-pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
+pytestmark = pytest.mark.part("root")
 
 
 def table(user: str | int | None, group: str | int | None = None) -> StorageProxyTable:

@@ -22,7 +22,7 @@ from core.control import Unattended
 from tests.tree.trees import ACL, Opener, hostile
 
 DEFAULT_ACL = "system.posix_acl_default"
-root_only = pytest.mark.skipif(os.geteuid() != 0, reason="only root mounts")
+root_only = pytest.mark.part("root")
 
 
 @pytest.mark.parametrize("root_attributes", [True, False])

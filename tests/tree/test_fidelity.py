@@ -26,7 +26,7 @@ from tests.tree.trees import Opener, hostile
 NOBODY = 65534
 #: Names of the hostile tree that are not the first of their file.
 FURTHER_NAMES = 2
-root_only = pytest.mark.skipif(os.geteuid() != 0, reason="only root mounts and changes its user")
+root_only = pytest.mark.part("root")
 LOOPS = [Loops(), Loops(native=False)]
 
 

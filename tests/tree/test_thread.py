@@ -13,13 +13,12 @@ import pytest
 from backends.tree import Effort, RemoveOptions, Throttle, compare_trees, copy_tree, remove_tree
 from backends.tree.channel import Message, Voice
 from backends.tree.fast import Loops, Plain
-from backends.tree.hands import threads_fit
 from core.control import Cancelled, Counter, Unattended
 from core.errors import NoSpace
 from tests.tree.test_crew import children, run, wait_until
 from tests.tree.trees import Opener, hostile
 
-apart = pytest.mark.skipif(not threads_fit(), reason="unshare(2) is forbidden here")
+apart = pytest.mark.part("unshare")
 PRIVATE = 0o077
 
 
