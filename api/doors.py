@@ -72,9 +72,11 @@ class Door:
     def _volumes_told(self, looks: dict[str, Look]) -> bytes:
         elsewhere = self.reach.atlas.volumes()
         # No volume is asked here: one that hangs would hold up who asks for all of them.
-        skills = {name: found["capabilities"] for name, found in elsewhere.items()}
-        proved = {name: look.volume.capabilities for name, look in looks.items()}
-        skills |= {name: found for name, found in proved.items() if found}
+        # Proved here goes before proved elsewhere, and that before what was proved here once.
+        here = {name: look.volume for name, look in looks.items()}
+        skills = {name: one.capabilities for name, one in here.items() if one.capabilities}
+        skills |= {name: found["capabilities"] for name, found in elsewhere.items()}
+        skills |= {name: one.capabilities for name, one in here.items() if one.proven}
         own = {
             name: volume | ({"capabilities": skills[name]} if name in skills else {})
             for name, volume in self._own_volumes.items()

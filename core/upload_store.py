@@ -238,7 +238,10 @@ class UploadStore:
 
 
 def _session_of(session: str) -> str:
-    """How a record tells its session, which no other text in it can look like; "" for any."""
+    """How a record tells its session, which no other text in it can look like; "" for any.
+
+    Redis' own reader of JSON refuses the names that `_encoded` speaks of.
+    """
     return f'"session": {json.dumps(session)}' if session else ""
 
 
