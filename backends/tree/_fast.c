@@ -431,10 +431,13 @@ struct level {
     struct unlinked order[ENTRIES_MAX];
 };
 
-/* What a call did so far, and how many entries below it may still try. */
+/* What a call did so far, and how many entries below it may still try: those of its own allocation
+ * group, as a directory's number tells that is shifted by these bits (backends/tree/groups.py). */
 struct progress {
     const volatile char *stop;
     long files, directories, left;
+    int group_bits;
+    uint64_t group;
 };
 
 static int by_inode(const void *a, const void *b)
@@ -535,25 +538,35 @@ static long drop_all(int fd, struct unlinked *order, long count, struct progress
     for (struct unlinked *one = order; one < order + count && level < LEVELS_MAX; one++) {
         if (progress->left <= 0 || *progress->stop)
             break;
-        if (one->entry->type == DT_DIR)
+        if (one->entry->type == DT_DIR &&
+            one->entry->inode >> progress->group_bits == progress->group)
             gone += one->gone = drop(fd, one->entry->name, progress, level + 1);
     }
     return gone;
 }
 
 PyDoc_STRVAR(unlink_doc,
-             "unlink(fd, many, below, stop)\n--\n\nUnlink what is no directory among the next "
-             "entries, and drop directories while fewer than `below` entries were tried in such, "
-             "until the first byte of `stop` is set: (files, dropped, directories left, [names] "
-             "that resist or have no known type) or None.");
+             "unlink(fd, many, below, group_bits, stop)\n--\n\nUnlink what is no directory among the "
+             "next entries, and drop directories of the same allocation group while fewer than "
+             "`below` entries were tried in such, until the first byte of `stop` is set: (files, "
+             "dropped, [(name, inode)] of directories left, [names] that resist or have no known "
+             "type) or None.");
+
+static PyObject *name_and_inode(const struct entry *entry)
+{
+    return Py_BuildValue("(NK)", PyUnicode_DecodeFSDefault(entry->name),
+                         (unsigned long long)entry->inode);
+}
 
 static PyObject *unlinked(const struct unlinked *order, long count, const struct progress *progress)
 {
     PyObject *below = PyList_New(0), *others = PyList_New(0);
     int good = below != NULL && others != NULL;
     for (const struct unlinked *one = order; good && one < order + count; one++) {
-        if (!one->gone)
-            good = append_name(one->entry->type == DT_DIR ? below : others, one->entry->name) == 0;
+        if (!one->gone && one->entry->type == DT_DIR)
+            good = append(below, name_and_inode(one->entry)) == 0;
+        else if (!one->gone)
+            good = append_name(others, one->entry->name) == 0;
     }
     if (!good) {
         Py_XDECREF(below);
@@ -568,8 +581,9 @@ static PyObject *unlink_entries(PyObject *Py_UNUSED(module), PyObject *arguments
     int fd, at_once;
     PyByteArrayObject *stop;
     struct progress progress = {0};
-    if (!PyArg_ParseTuple(arguments, "iplO!", &fd, &at_once, &progress.left, &PyByteArray_Type,
-                          &stop))
+    struct stat own;
+    if (!PyArg_ParseTuple(arguments, "ipliO!", &fd, &at_once, &progress.left,
+                          &progress.group_bits, &PyByteArray_Type, &stop))
         return NULL;
     progress.stop = PyByteArray_AS_STRING(stop);
     struct unlinking *work = PyMem_RawMalloc(sizeof *work);
@@ -580,7 +594,10 @@ static PyObject *unlink_entries(PyObject *Py_UNUSED(module), PyObject *arguments
     filled = fill_many(fd, work->names, at_once ? MANY_BYTES : BUFFER_BYTES);
     count = in_order(work->names, filled, work->order);
     unlink_all(fd, work->order, count, &progress);
-    drop_all(fd, work->order, count, &progress, 0);
+    if (fstat(fd, &own) == 0) {
+        progress.group = (uint64_t)own.st_ino >> progress.group_bits;
+        drop_all(fd, work->order, count, &progress, 0);
+    }
     Py_END_ALLOW_THREADS
     if (filled <= 0)
         return unfilled(work, filled, errno);

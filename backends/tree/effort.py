@@ -41,10 +41,9 @@ class Effort:
         """What helpers must keep open for it."""
         return [*self.fence, *([self.throttle.fd] if self.throttle else [])]
 
-    def count(self, advised: int | None = None) -> int:
-        """Tell how many helpers to use; `advised` is what suits the file system."""
-        cores = len(os.sched_getaffinity(0))
-        return max(1, self.helpers or advised or min(HELPERS_MAX, cores))
+    def count(self) -> int:
+        """Tell how many helpers to use."""
+        return max(1, self.helpers or min(HELPERS_MAX, len(os.sched_getaffinity(0))))
 
 
 DEFAULT_EFFORT = Effort()

@@ -7,6 +7,7 @@ from functools import partial
 
 from backends import paths
 from backends.tree import plain
+from backends.tree.groups import ONE_GROUP, Groups
 from backends.tree.plain import Copied, Scanned, Unlinked
 
 try:
@@ -86,14 +87,16 @@ class Loops:
             )
         return plain.copy(source)
 
-    def unlink(self, fd: int, stop: bytearray, *, many: bool, below: int = 0) -> Iterator[Unlinked]:
+    def unlink(
+        self, fd: int, stop: bytearray, *, many: bool, below: int = 0, groups: Groups = ONE_GROUP
+    ) -> Iterator[Unlinked]:
         """Unlink everything but directories in an open directory, `many` entries at a time.
 
-        Plain directories may go as well, with all in them, while fewer than `below` entries were
-        tried there. Once `stop` is set, what is not done is left.
+        Plain directories of its allocation group may go as well, with all in them, while fewer
+        than `below` entries were tried there. Once `stop` is set, what is not done is left.
         """
         if self.in_c:
-            return iter(partial(_fast.unlink, fd, many, below, stop), None)
+            return iter(partial(_fast.unlink, fd, many, below, groups.bits, stop), None)
         return plain.unlink(fd, stop)
 
 

@@ -33,8 +33,8 @@ Scanned = tuple[
 ]
 #: files, bytes, and the entries that are for the full rules, with their file type (0: unknown)
 Copied = tuple[int, int, list[tuple[str, int]]]
-#: number unlinked, directories dropped, directories that are left, names that resist
-Unlinked = tuple[int, int, list[str], list[str]]
+#: number unlinked, directories dropped, directories that are left (name, inode), names that resist
+Unlinked = tuple[int, int, list[tuple[str, int]], list[str]]
 
 _IFMT = 0o170000
 
@@ -128,12 +128,12 @@ def unlink(fd: int, stop: bytearray) -> Iterator[Unlinked]:
 
 def _unlink(fd: int, piece: "list[os.DirEntry[str]]", stop: bytearray) -> Unlinked:
     count = 0
-    below: list[str] = []
+    below: list[tuple[str, int]] = []
     others: list[str] = []
     for entry in piece:
         kind = _kind(entry)
         if kind == stat.S_IFDIR:
-            below.append(entry.name)
+            below.append((entry.name, entry.inode()))
             continue
         try:
             if stop[0]:

@@ -2,8 +2,9 @@
 
 A helper takes directories and clears what is below them, children first, dropping each directory
 as it gets empty (small ones without coming back to Python); after a stretch of work it hands back
-what it has not come to, for others to take. The directories of which it had begun the content, but
-not ended it, are dropped last. What resists (an immutable entry that may not be changed, a file
+what it has not come to, for others to take. On xfs each helper keeps to one allocation group at a
+time, so that none waits for another (`groups`). The directories of which it had begun the content,
+but not ended it, are dropped last. What resists (an immutable entry that may not be changed, a file
 some NFS client still has open, a mount) is named and left, with the directories above it.
 """
 
@@ -16,11 +17,11 @@ from backends.tree.backlog import Backlog
 from backends.tree.channel import Message
 from backends.tree.crew import Crew
 from backends.tree.effort import DEFAULT_EFFORT, Effort
+from backends.tree.groups import ONE_GROUP, Groups, xfs_groups
+from backends.tree.lanes import Lanes
 from backends.tree.remove_helper import RemoveWork
 from core.control import Control, Counter
 
-#: File systems on which parallel unlinks only wait for each other.
-HELPERS_ADVISED = {"xfs": 1}
 #: A helper hands back the rest of a batch after so many entries: few while others wait for work.
 STRETCH_ENTRIES = 1024
 STRETCH_ENTRIES_SHARED = 64
@@ -93,17 +94,18 @@ class _Removing:
         self._anchor = Anchor(fd)
         self._control = control
         self._effort = options.effort
-        self._size = options.effort.count(HELPERS_ADVISED.get(file_system(fd)))
-        self._pending = Backlog()
+        self._size, self._groups = _spread(fd, options.effort)
+        self._pending = Lanes(self._groups.lanes)
         self._emptied = Backlog()
         self._awaited: Tally[str] = Tally()
         self._removal = removal
 
     def run(self) -> None:
-        self._pending.push("")
+        root = os.stat(".", dir_fd=self._anchor.fd)
+        self._pending.push("", self._groups.lane(root.st_ino))
         try:
             with Crew(
-                RemoveWork(self._anchor, self._effort.loops),
+                RemoveWork(self._anchor, self._effort.loops, self._groups),
                 self._control,
                 effort=self._effort,
                 size=self._size,
@@ -116,16 +118,21 @@ class _Removing:
             self._emptied.close()
 
     def _next_to_clear(self) -> Message | None:
-        share = min(BATCH_DIRECTORIES, max(1, len(self._pending) // (2 * self._size)))
-        batch: list[str] = []
-        while len(batch) < share and (path := self._pending.pop()) is not None:
-            batch.append(path)
-        return ("clear", batch, self._stretch()) if batch else None
+        lane = self._pending.free()
+        if lane is None:
+            return None
+        batch = self._pending.take(lane, self._share())
+        return ("clear", batch, self._stretch(), lane)
+
+    def _share(self) -> int:
+        if self._groups.lanes > 1:  # nobody else may have the lane's others meanwhile
+            return BATCH_DIRECTORIES
+        return min(BATCH_DIRECTORIES, max(1, len(self._pending) // (2 * self._size)))
 
     def _stretch(self) -> int:
         if self._size == 1:
             return STRETCH_ENTRIES_ALONE
-        enough = len(self._pending) > 2 * self._size
+        enough = self._pending.busy(self._size)
         return STRETCH_ENTRIES if enough else STRETCH_ENTRIES_SHARED
 
     def _next_to_drop(self) -> Message | None:
@@ -138,14 +145,16 @@ class _Removing:
             batch.append(path)
         for path in batch:
             self._awaited[split_name(path)[0]] += 1
-        return ("drop", batch, 0) if batch else None
+        return ("drop", batch, 0, 0) if batch else None
 
     def _settle(self, reply: Message) -> None:
-        files, below, emptied, dropped, left, tried = reply
+        files, below, emptied, dropped, left, tried, lane = reply
+        if lane is not None:
+            self._pending.give_back(lane)
         for path in emptied:  # those above come before those below
             self._emptied.push(path)
-        for path in below:
-            self._pending.push(path)
+        for path, place in below:
+            self._pending.push(path, place)
         for path in tried:
             parent = split_name(path)[0]
             self._awaited[parent] -= 1
@@ -159,3 +168,15 @@ class _Removing:
         for path, reason in left:
             self._control.fault(path, reason)
         self._control.count(Counter.DELETED, files + dropped)
+
+
+def _spread(fd: int, effort: Effort) -> tuple[int, Groups]:
+    """Tell how many helpers to use, and which groups to keep apart between them.
+
+    Helpers on an XFS that has a single group would only wait for each other.
+    """
+    if file_system(fd) != "xfs":
+        return effort.count(), ONE_GROUP
+    groups = xfs_groups(fd)
+    size = min(effort.count(), effort.helpers or groups.count)
+    return size, groups if size > 1 else ONE_GROUP

@@ -1,4 +1,8 @@
-"""What a helper of a deletion does: clear directories, children first, as far as it is told."""
+"""What a helper of a deletion does: clear directories, children first, as far as it is told.
+
+Where there are several lanes, it leaves directories below of other lanes to the parent at once, and
+with them the dropping of the directory that they are in.
+"""
 
 import errno
 import itertools
@@ -10,24 +14,29 @@ from backends.tree.anchor import READ_DIRECTORY, Anchor, join, split_name
 from backends.tree.attributes import unlock
 from backends.tree.channel import Message, Voice
 from backends.tree.fast import Loops
+from backends.tree.groups import ONE_GROUP, Groups
 from backends.tree.plain import Unlinked
 
 #: A helper tells what it deleted after so many entries; under a limit after every piece.
 REPLY_ENTRIES = 4096
 #: Most directories below another that a helper keeps for itself.
 KEPT_DIRECTORIES = 4096
+#: A helper hands directories of other lanes back after so many.
+REPLY_DIRECTORIES = 1024
 
 
 class RemoveWork:
     """Called in a helper with one batch at a time."""
 
-    def __init__(self, anchor: Anchor, loops: Loops) -> None:
+    def __init__(self, anchor: Anchor, loops: Loops, groups: Groups = ONE_GROUP) -> None:
         self._anchor = anchor
+        self._groups = groups
+        self._apart = groups.lanes > 1
         self._loops = loops
 
     def __call__(self, message: Message, voice: Voice) -> Message:
         """Clear or drop a batch of directories."""
-        kind, paths, stretch = message
+        kind, paths, stretch, self._lane = message
         self._begin()
         self._done = 0
         if kind == "drop":
@@ -43,32 +52,35 @@ class RemoveWork:
             else:
                 self._clear(voice, path)
         self._hand_back()
-        return self._reply([])
+        return self._reply([], self._lane)
 
     def _begin(self) -> None:
         self._files = self._dropped = 0
-        self._below: list[str] = []
+        self._below: list[tuple[str, int]] = []
         self._emptied: list[str] = []
         self._left: list[tuple[str, str]] = []
 
-    def _reply(self, tried: list[str]) -> Message:
+    def _reply(self, tried: list[str], lane: int | None = None) -> Message:
         sums = (self._below, self._emptied, self._dropped)
-        return (self._files, *sums, self._left, tried)
+        return (self._files, *sums, self._left, tried, lane)
 
     def _hand_back(self) -> None:
         """Leave what was not come to, and the dropping of what was begun, to the parent."""
-        self._below += [path for path, emptied in self._todo if not emptied]
+        self._below += [(path, self._lane) for path, emptied in self._todo if not emptied]
         self._emptied += [path for path, emptied in self._todo if emptied]
         self._todo.clear()
 
     def _clear(self, voice: Voice, path: str) -> None:
         """Empty a directory; it is dropped after what is below it, but not the root."""
-        if path:
+        if path and not self._apart:
             self._todo.append((path, True))
         try:
             self._empty(voice, path)
         except OSError as error:
             self._resist(path, error)
+        else:
+            if path and self._apart and not self._deep:
+                self._drop_all([path])
 
     def _resist(self, path: str, error: OSError) -> None:
         if error.errno != errno.ENOENT:
@@ -77,6 +89,7 @@ class RemoveWork:
     def _empty(self, voice: Voice, path: str) -> None:
         """Unlink everything but directories, a piece of the directory at a time."""
         fd = self._open(path)
+        self._deep = False
         try:
             for count, dropped, below, others in self._pieces(fd, voice):
                 self._files += count
@@ -84,29 +97,46 @@ class RemoveWork:
                 self._done += count + dropped
                 voice.pace(count)
                 voice.tick()
-                self._todo += [(join(path, name), False) for name in below]
+                for name, inode in below:
+                    self._meet(path, name, inode)
                 for name in others:
                     self._entry(fd, path, name)
                 if len(self._todo) > KEPT_DIRECTORIES:
                     self._hand_back()
-                if self._files >= REPLY_ENTRIES or self._below or voice.limited:
+                if self._files >= REPLY_ENTRIES or voice.limited or self._many_below():
                     voice.reply(self._reply([]))
                     self._begin()
         finally:
             os.close(fd)
 
+    def _meet(self, path: str, name: str, inode: int) -> None:
+        """Keep a directory to be cleared, or hand it back to be, after the one that it is in."""
+        if path and self._apart and not self._deep:
+            self._emptied.append(path)
+        self._deep = True
+        lane = self._groups.lane(inode)
+        if lane == self._lane:
+            self._todo.append((join(path, name), False))
+        else:
+            self._below.append((join(path, name), lane))
+
+    def _many_below(self) -> bool:
+        return len(self._below) >= (REPLY_DIRECTORIES if self._apart else 1)
+
     def _pieces(self, fd: int, voice: Voice) -> Iterator[Unlinked]:
         """Unlink in big pieces and with what is below, or entry by entry where a limit counts."""
         if voice.limited:
             return self._loops.unlink(fd, voice.flag, many=False)
-        return self._loops.unlink(fd, voice.flag, many=True, below=self._stretch - self._done)
+        return self._loops.unlink(
+            fd, voice.flag, many=True, below=self._stretch - self._done, groups=self._groups
+        )
 
     def _entry(self, fd: int, path: str, name: str) -> None:
         """Unlink what resisted at first, by the full rules."""
         try:
             status = os.stat(name, dir_fd=fd, follow_symlinks=False)
             if stat.S_ISDIR(status.st_mode):
-                self._todo.append((join(path, name), False))
+                self._meet(path, name, status.st_ino)
             else:
                 self._unlink(fd, name)
                 self._files += 1

@@ -40,19 +40,6 @@ def roomy(tmp_path: Path) -> Iterator[Path]:
     subprocess.run(["umount", "-l", place], check=True)
 
 
-@pytest.fixture
-def untyped(tmp_path: Path) -> Iterator[Path]:
-    """An ext4 whose directories do not tell the types of their entries (DT_UNKNOWN)."""
-    image, place = tmp_path / "image", tmp_path / "untyped"
-    place.mkdir()
-    with image.open("wb") as file:
-        file.truncate(256 << 20)
-    subprocess.run(["mkfs.ext4", "-q", "-F", "-b", "4096", "-O", "^filetype", image], check=True)
-    subprocess.run(["mount", "-o", "loop", image, place], check=True)
-    yield place
-    subprocess.run(["umount", "-l", place], check=True)
-
-
 @root_only
 def test_the_largest_values_are_kept_and_what_does_not_fit_is_told(
     tmp_path: Path, roomy: Path, anchor: Opener
