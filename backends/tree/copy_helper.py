@@ -13,7 +13,7 @@ from backends.tree.content import Changed, ShortSource
 from backends.tree.copying import Copier
 from backends.tree.directory import exists
 from backends.tree.pieces import Digests, Span, piece_length
-from backends.tree.plan import UNREAD_NS, choose_for_plan, scan_for_plan
+from backends.tree.plan import UNREAD_NS, Scan, choose_for_plan
 from backends.tree.receipt import Loss
 from backends.tree.selection import Chooser
 from backends.tree.target import Place
@@ -46,10 +46,10 @@ class CopyWork:
         self._copier.begin()
         return getattr(self, f"_{kind}")(voice, *rest)
 
-    def _scan(self, voice: Voice, paths: list[str]) -> Message:
+    def _scan(self, voice: Voice, paths: list[str], stretch: int) -> Message:
         if self._chooser is not None:
             return choose_for_plan(self._chooser, paths, voice)
-        return scan_for_plan(self._source, paths, self._copier.loops, voice)
+        return Scan(self._source, self._copier.loops, voice).run(paths, stretch)
 
     def _sync(self, _: Voice) -> Message:
         sync_file_system(self._target.fd)

@@ -22,8 +22,12 @@ PART_BYTES = 4 * 1024**3
 #: parts to be shared by several nodes.
 PART_SHARE_FIRST = 0.004
 PART_GROWTH = 1.05
-#: Most directories scanned in one batch.
+#: Most directories handed out in one batch.
 BATCH_DIRECTORIES = 64
+#: A helper goes on with what it found below until it has seen so many entries: few while others
+#: wait for work.
+STRETCH_ENTRIES = 1024
+STRETCH_ENTRIES_SHARED = 64
 
 #: A directory, some of its names (None: all of them), how many entries and bytes they are, and the
 #: directory's modification time, in nanoseconds, or one of the two below.
@@ -67,41 +71,62 @@ def choose_for_plan(chooser: Chooser, batch: list[str], voice: Voice) -> Message
     return [], [], []
 
 
-def scan_for_plan(source: Anchor, batch: list[str], loops: Loops, voice: Voice) -> Message:
-    """List directories in a helper: their units and the directories below.
+class Scan:
+    """The helper's side: lists directories and, for a stretch of entries, what is below them."""
 
-    A directory that cannot be read is a unit without entries: copying it will tell why.
-    """
-    units: list[Unit] = []
-    below: list[str] = []
-    for path in batch:
+    def __init__(self, source: Anchor, loops: Loops, voice: Voice) -> None:
+        self._source = source
+        self._loops = loops
+        self._voice = voice
+        self._units: list[Unit] = []
+        self._todo: list[str] = []
+
+    def run(self, batch: list[str], stretch: int) -> Message:
+        """Give the units, each before those below it, and the directories not come to.
+
+        A directory that cannot be read is a unit without entries: copying it will tell why.
+        """
+        self._todo = batch[::-1]
+        seen = 0
+        while self._todo and seen < stretch:
+            self._voice.tick()
+            seen += 1 + self._directory(self._todo.pop())
+        return self._reply()
+
+    def _reply(self) -> Message:
+        units, todo = self._units, self._todo
+        self._units, self._todo = [], []
+        return units, todo, []
+
+    def _directory(self, path: str) -> int:
+        """List one directory; how many entries its last slice has."""
         try:
-            units.append(_scan_one(source, path, below, loops, voice))
+            unit = self._scan(path)
         except OSError:
-            units.append((path, None, 0, 0, UNREAD_NS))
-    return units, below, []
+            unit = (path, None, 0, 0, UNREAD_NS)
+        self._units.append(unit)
+        return unit[2]
 
-
-def _scan_one(source: Anchor, path: str, below: list[str], loops: Loops, voice: Voice) -> Unit:
-    """Give the last unit of a directory; those before it are sent."""
-    names: list[str] = []
-    size_bytes = 0
-    sliced = False
-    fd = source.open(path)
-    try:
-        mark = os.fstat(fd).st_mtime_ns
-        for piece in loops.scan(fd, names=True):
-            if len(names) >= SLICE_ENTRIES:
-                sliced = True
-                voice.reply(([(path, names, len(names), size_bytes, mark)], below[:], []))
-                below.clear()
-                names, size_bytes, mark = [], 0, SLICE_NS
-            names += piece[9] or ()
-            below += [join(path, name) for name in piece[5]]
-            size_bytes += piece[0] + sum(inode[2] for inode in piece[6])
-    finally:
-        os.close(fd)
-    return (path, names if sliced else None, len(names), size_bytes, mark)
+    def _scan(self, path: str) -> Unit:
+        """Give the last unit of a directory; those before it are sent."""
+        names: list[str] = []
+        size_bytes = 0
+        sliced = False
+        fd = self._source.open(path)
+        try:
+            mark = os.fstat(fd).st_mtime_ns
+            for piece in self._loops.scan(fd, names=True):
+                if len(names) >= SLICE_ENTRIES:
+                    sliced = True
+                    self._units.append((path, names, len(names), size_bytes, mark))
+                    self._voice.reply(self._reply())
+                    names, size_bytes, mark = [], 0, SLICE_NS
+                names += piece[9] or ()
+                self._todo += [join(path, name) for name in piece[5]]
+                size_bytes += piece[0] + sum(inode[2] for inode in piece[6])
+        finally:
+            os.close(fd)
+        return (path, names if sliced else None, len(names), size_bytes, mark)
 
 
 class Planner:
@@ -145,7 +170,10 @@ class Planner:
         batch: list[str] = []
         while len(batch) < share and (path := self._pending.pop()) is not None:
             batch.append(path)
-        return ("scan", batch) if batch else None
+        if not batch:
+            return None
+        enough = len(self._pending) > 2 * self._size
+        return ("scan", batch, STRETCH_ENTRIES if enough else STRETCH_ENTRIES_SHARED)
 
     def _settle(self, reply: Message) -> None:
         units, below, notes = reply
