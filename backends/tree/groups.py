@@ -17,8 +17,8 @@ from dataclasses import dataclass
 #: blocks of a group, number of groups, bytes of an inode.
 _GEOMETRY = struct.Struct("=I4x2I8xI84x")
 _XFS_IOC_FSGEOMETRY_V1 = 0x8000_0000 | _GEOMETRY.size << 16 | ord("X") << 8 | 100
-#: Groups are folded into so many lanes: their backlogs are kept apart, in memory too.
-LANES_MAX = 16
+#: Groups are folded into so many shards: their backlogs are kept apart, in memory too.
+SHARDS_MAX = 16
 #: By so many bits every inode number is shifted to the same group.
 ALL_BITS = 63
 
@@ -34,13 +34,13 @@ class Groups:
     bits: int = ALL_BITS
 
     @property
-    def lanes(self) -> int:
-        """How many lanes there are."""
-        return min(self.count, LANES_MAX)
+    def shards(self) -> int:
+        """How many shards there are."""
+        return min(self.count, SHARDS_MAX)
 
-    def lane(self, inode: int) -> int:
-        """Tell the lane of an inode: whatever shares a group with it has the same."""
-        return (inode >> self.bits) % self.lanes
+    def shard(self, inode: int) -> int:
+        """Tell the shard of an inode: whatever shares a group with it has the same."""
+        return (inode >> self.bits) % self.shards
 
 
 ONE_GROUP = Groups()

@@ -18,8 +18,8 @@ from backends.tree.channel import Message
 from backends.tree.crew import Crew
 from backends.tree.effort import DEFAULT_EFFORT, Effort
 from backends.tree.groups import ONE_GROUP, Groups, xfs_groups
-from backends.tree.lanes import Lanes
 from backends.tree.remove_helper import RemoveWork
+from backends.tree.shards import Shards
 from core.control import Control, Counter
 
 #: A helper hands back the rest of a batch after so many entries: few while others wait for work.
@@ -95,14 +95,14 @@ class _Removing:
         self._control = control
         self._effort = options.effort
         self._size, self._groups = _spread(fd, options.effort)
-        self._pending = Lanes(self._groups.lanes)
+        self._pending = Shards(self._groups.shards)
         self._emptied = Backlog()
         self._awaited: Tally[str] = Tally()
         self._removal = removal
 
     def run(self) -> None:
         root = os.stat(".", dir_fd=self._anchor.fd)
-        self._pending.push("", self._groups.lane(root.st_ino))
+        self._pending.push("", self._groups.shard(root.st_ino))
         try:
             with Crew(
                 RemoveWork(self._anchor, self._effort.loops, self._groups),
@@ -118,14 +118,14 @@ class _Removing:
             self._emptied.close()
 
     def _next_to_clear(self) -> Message | None:
-        lane = self._pending.free()
-        if lane is None:
+        shard = self._pending.free()
+        if shard is None:
             return None
-        batch = self._pending.take(lane, self._share())
-        return ("clear", batch, self._stretch(), lane)
+        batch = self._pending.take(shard, self._share())
+        return ("clear", batch, self._stretch(), shard)
 
     def _share(self) -> int:
-        if self._groups.lanes > 1:  # nobody else may have the lane's others meanwhile
+        if self._groups.shards > 1:  # nobody else may have the shard's others meanwhile
             return BATCH_DIRECTORIES
         return min(BATCH_DIRECTORIES, max(1, len(self._pending) // (2 * self._size)))
 
@@ -148,9 +148,9 @@ class _Removing:
         return ("drop", batch, 0, 0) if batch else None
 
     def _settle(self, reply: Message) -> None:
-        files, below, emptied, dropped, left, tried, lane = reply
-        if lane is not None:
-            self._pending.give_back(lane)
+        files, below, emptied, dropped, left, tried, shard = reply
+        if shard is not None:
+            self._pending.give_back(shard)
         for path in emptied:  # those above come before those below
             self._emptied.push(path)
         for path, place in below:

@@ -1,7 +1,7 @@
 """What a helper of a deletion does: clear directories, children first, as far as it is told.
 
-Where there are several lanes, it leaves directories below of other lanes to the parent at once, and
-with them the dropping of the directory that they are in.
+Where there are several shards, it leaves directories of other shards to the parent, and with them
+the dropping of the directory that they are in.
 """
 
 import errno
@@ -21,7 +21,7 @@ from backends.tree.plain import Unlinked
 REPLY_ENTRIES = 4096
 #: Most directories below another that a helper keeps for itself.
 KEPT_DIRECTORIES = 4096
-#: A helper hands directories of other lanes back after so many.
+#: A helper hands directories of other shards back after so many.
 REPLY_DIRECTORIES = 1024
 
 
@@ -31,12 +31,12 @@ class RemoveWork:
     def __init__(self, anchor: Anchor, loops: Loops, groups: Groups = ONE_GROUP) -> None:
         self._anchor = anchor
         self._groups = groups
-        self._apart = groups.lanes > 1
+        self._apart = groups.shards > 1
         self._loops = loops
 
     def __call__(self, message: Message, voice: Voice) -> Message:
         """Clear or drop a batch of directories."""
-        kind, paths, stretch, self._lane = message
+        kind, paths, stretch, self._shard = message
         self._begin()
         self._done = 0
         if kind == "drop":
@@ -52,7 +52,7 @@ class RemoveWork:
             else:
                 self._clear(voice, path)
         self._hand_back()
-        return self._reply([], self._lane)
+        return self._reply([], self._shard)
 
     def _begin(self) -> None:
         self._files = self._dropped = 0
@@ -60,13 +60,13 @@ class RemoveWork:
         self._emptied: list[str] = []
         self._left: list[tuple[str, str]] = []
 
-    def _reply(self, tried: list[str], lane: int | None = None) -> Message:
+    def _reply(self, tried: list[str], shard: int | None = None) -> Message:
         sums = (self._below, self._emptied, self._dropped)
-        return (self._files, *sums, self._left, tried, lane)
+        return (self._files, *sums, self._left, tried, shard)
 
     def _hand_back(self) -> None:
         """Leave what was not come to, and the dropping of what was begun, to the parent."""
-        self._below += [(path, self._lane) for path, emptied in self._todo if not emptied]
+        self._below += [(path, self._shard) for path, emptied in self._todo if not emptied]
         self._emptied += [path for path, emptied in self._todo if emptied]
         self._todo.clear()
 
@@ -114,11 +114,11 @@ class RemoveWork:
         if path and self._apart and not self._deep:
             self._emptied.append(path)
         self._deep = True
-        lane = self._groups.lane(inode)
-        if lane == self._lane:
+        shard = self._groups.shard(inode)
+        if shard == self._shard:
             self._todo.append((join(path, name), False))
         else:
-            self._below.append((join(path, name), lane))
+            self._below.append((join(path, name), shard))
 
     def _many_below(self) -> bool:
         return len(self._below) >= (REPLY_DIRECTORIES if self._apart else 1)

@@ -13,8 +13,8 @@ from backends.tree.anchor import Anchor
 from backends.tree.channel import Voice
 from backends.tree.fast import Loops
 from backends.tree.groups import ONE_GROUP, Groups, xfs_groups
-from backends.tree.lanes import Lanes
 from backends.tree.remove_helper import RemoveWork
+from backends.tree.shards import Shards
 from core.control import Cancelled, Counter, Unattended
 from tests.support.loops import mounted
 from tests.tree.test_remove import LOOPS, uneven
@@ -24,7 +24,7 @@ from tests.tree.trees import Opener, hostile
 SIZE_BYTES = 512 * 1024**2
 #: Larger than a power of two, so that the bits are those of the size rounded up.
 ODD_SIZE_BYTES = 900 * 1024**2
-#: Sparse; room for a log in a group when there are more groups than lanes.
+#: Sparse; room for a log in a group when there are more groups than shards.
 LARGE_SIZE_BYTES = 8 * 1024**3
 MANY_A_SECOND = 1_000_000
 
@@ -51,7 +51,7 @@ def spread(root: Path) -> int:
             (place.parent / f"file{name}").touch()
             (place / f"file{name}").touch()
         entries += 3 + 18
-    for number in range(1500):  # more than a helper keeps for itself of other lanes
+    for number in range(1500):  # more than a helper keeps for itself of other shards
         (root / f"wide/{number}").mkdir(parents=True)
     return entries + 1501
 
@@ -150,14 +150,14 @@ def test_groups_are_those_of_the_file_system(
     assert [inode >> groups.bits for inode in inodes] == theirs
     assert len(set(theirs)) > 1
     assert superblock.split() == ["agcount", "=", str(groups.count)]
-    assert {groups.lane(inode) for inode in inodes} == {one % groups.lanes for one in theirs}
+    assert {groups.shard(inode) for inode in inodes} == {one % groups.shards for one in theirs}
 
 
 def test_what_is_no_xfs_has_one_group(tmp_path: Path) -> None:
     fd = os.open(tmp_path, os.O_PATH)
     assert xfs_groups(fd) == ONE_GROUP
     os.close(fd)
-    assert {ONE_GROUP.lane(inode) for inode in (1, 2**40, 2**62)} == {0}
+    assert {ONE_GROUP.shard(inode) for inode in (1, 2**40, 2**62)} == {0}
 
 
 def test_a_call_does_not_go_below_into_another_group(tmp_path: Path) -> None:
@@ -174,28 +174,28 @@ def test_a_call_does_not_go_below_into_another_group(tmp_path: Path) -> None:
     assert sorted(left) == [(name, (tmp_path / name).stat().st_ino) for name in "abc"]
 
 
-def test_a_lane_is_in_the_hands_of_one_until_it_is_given_back() -> None:
-    lanes = Lanes(3)
+def test_a_shard_is_in_the_hands_of_one_until_it_is_given_back() -> None:
+    shards = Shards(3)
     for number in range(4):
-        lanes.push(f"a{number}", 1)
-    lanes.push("b", 2)
-    assert (lanes.free(), lanes.take(1, 3)) == (1, ["a3", "a2", "a1"])
-    assert (lanes.free(), lanes.busy(2)) == (2, True)
-    assert lanes.take(2, 3) == ["b"]
-    assert (lanes.free(), lanes.busy(2), lanes.busy(3)) == (None, True, False)
-    lanes.give_back(1)
-    assert (lanes.free(), len(lanes)) == (1, 1)
-    lanes.close()
+        shards.push(f"a{number}", 1)
+    shards.push("b", 2)
+    assert (shards.free(), shards.take(1, 3)) == (1, ["a3", "a2", "a1"])
+    assert (shards.free(), shards.busy(2)) == (2, True)
+    assert shards.take(2, 3) == ["b"]
+    assert (shards.free(), shards.busy(2), shards.busy(3)) == (None, True, False)
+    shards.give_back(1)
+    assert (shards.free(), len(shards)) == (1, 1)
+    shards.close()
 
 
-def test_a_single_lane_is_everybodys() -> None:
-    lanes = Lanes(1)
+def test_a_single_shard_is_everybodys() -> None:
+    shards = Shards(1)
     for number in range(9):
-        lanes.push(str(number), 0)
-    assert lanes.take(0, 2) == ["8", "7"]
-    assert lanes.take(0, 2) == ["6", "5"]
-    assert (lanes.busy(2), lanes.busy(3)) == (True, False)
-    lanes.close()
+        shards.push(str(number), 0)
+    assert shards.take(0, 2) == ["8", "7"]
+    assert shards.take(0, 2) == ["6", "5"]
+    assert (shards.busy(2), shards.busy(3)) == (True, False)
+    shards.close()
 
 
 @pytest.mark.parametrize("loops", LOOPS, ids=["c", "python"])
@@ -211,9 +211,9 @@ def test_a_directory_of_which_the_type_is_not_told_is_met_as_one(
     work = RemoveWork(Anchor(anchor(untyped)), loops, apart)
     ours, theirs = socket.socketpair()
     with ours, theirs:
-        other = apart.lane((untyped / "mixed/below").stat().st_ino)
-        lane = (other + 1) % apart.lanes
-        reply = work(("clear", ["mixed", "leaf"], 100, lane), Voice(theirs, None))
-    assert reply == (2, [("mixed/below", other)], ["mixed"], 1, [], [], lane)
+        other = apart.shard((untyped / "mixed/below").stat().st_ino)
+        shard = (other + 1) % apart.shards
+        reply = work(("clear", ["mixed", "leaf"], 100, shard), Voice(theirs, None))
+    assert reply == (2, [("mixed/below", other)], ["mixed"], 1, [], [], shard)
     assert not (untyped / "leaf").exists()
     assert [path.name for path in (untyped / "mixed").iterdir()] == ["below"]
