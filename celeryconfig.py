@@ -1,7 +1,7 @@
 """Celery's settings, each with its reason. No secret is here: Flower's Config tab prints them.
 
 The broker's and the result store's URLs, and the tasks, are added by `workers.app`. What is said
-here holds for the worker; the doors only send, without a result store (`api.dispatch`).
+here holds for the worker; the doors only send, without a result store (`api.jobs.doorbell`).
 """
 
 # -- Messages are doorbells; the job record is the truth -------------------------------------------

@@ -7,7 +7,7 @@ setup(
         Extension(name, [source], optional=True, extra_compile_args=["-O2"])
         for name, source in {
             "backends.tree._fast": "backends/tree/_fast.c",
-            "backends._directory": "backends/_directory.c",
+            "backends.fs._directory": "backends/fs/_directory.c",
             "backends.archives._reading": "backends/archives/_reading.c",
         }.items()
     ],

@@ -2,10 +2,14 @@
 
 from flask import Flask
 
-from api import auth, client, documents, internal, manager, probes
-from api.doors import make_app
-from core import telemetry
+from api.doors import client, manager
+from api.doors.internal import metrics
+from api.doors.manager import openapi
+from api.http import auth
+from api.routes import probes
+from api.routes.door import make_app
 from core.settings import Settings, load
+from core.telemetry import logs
 
 
 def manager_door(settings: Settings | None = None) -> Flask:
@@ -13,8 +17,8 @@ def manager_door(settings: Settings | None = None) -> Flask:
     settings = _begin("manager", settings)
     app = make_app("manager", settings)
     auth.require_secret(app, settings.api.manager.secret)
-    manager.install(documents.describe(app))
-    app.register_blueprint(documents.pages)
+    manager.install(openapi.describe(app))
+    app.register_blueprint(openapi.pages)
     return app
 
 
@@ -31,12 +35,12 @@ def internal_door(settings: Settings | None = None) -> Flask:
     settings = _begin("internal", settings)
     app = make_app("internal", settings, measured=False)
     app.register_blueprint(probes.blueprint)
-    app.register_blueprint(documents.pages)
-    app.register_blueprint(internal.metrics)
+    app.register_blueprint(openapi.pages)
+    app.register_blueprint(metrics.metrics)
     return app
 
 
 def _begin(door: str, settings: Settings | None) -> Settings:
     settings = settings or load()
-    telemetry.configure(door, settings.logging.get("level", telemetry.DEFAULT_LEVEL))
+    logs.configure(door, settings.logging.get("level", logs.DEFAULT_LEVEL))
     return settings

@@ -8,12 +8,13 @@ from typing import Any
 
 from gunicorn.app.base import BaseApplication
 
-from api import gunicorn_settings
-from core import identity, metrics_files, telemetry
+from api.server import settings as gunicorn_settings
 from core.errors import ConfigurationError
+from core.process import identity, metrics_files
 from core.settings import Settings, load
+from core.telemetry import logs
 
-_log = telemetry.logger(__name__)
+_log = logs.logger(__name__)
 _USAGE = f"usage: python -m api.serve {'|'.join(gunicorn_settings.DOORS)}"
 
 
@@ -39,8 +40,8 @@ class Door(BaseApplication):
         return getattr(importlib.import_module("api.app"), f"{self._door}_door")(settings)
 
     def run(self) -> None:
-        """Serve; SIGHUP has the processes read the file again (`api.following`)."""
-        from api.following import PassingArbiter  # noqa: PLC0415 - see main
+        """Serve; SIGHUP has the processes read the file again (`api.server.reload`)."""
+        from api.server.reload import PassingArbiter  # noqa: PLC0415 - see main
 
         PassingArbiter(self).run()
 
@@ -69,7 +70,7 @@ def main() -> None:
         settings = load()
     except ConfigurationError as error:
         sys.exit(error.detail)
-    telemetry.configure(door, settings.logging.get("level", telemetry.DEFAULT_LEVEL))
+    logs.configure(door, settings.logging.get("level", logs.DEFAULT_LEVEL))
     # Before anything imports prometheus_client, which reads the variable once.
     try:
         counters = metrics_files.start_fresh(settings, door)

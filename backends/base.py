@@ -274,3 +274,11 @@ class HasFastCapacity(Protocol):
 
     def array_capacity(self) -> Capacity:
         """The array's own figures."""
+
+
+@runtime_checkable
+class HasRoot(Protocol):
+    """Backends whose volume is a mounted directory."""
+
+    def root(self) -> AbstractContextManager[int]:
+        """A directory descriptor of the volume."""

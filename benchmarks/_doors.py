@@ -17,14 +17,14 @@ import psutil
 import redis
 import requests
 
-from backends import uploads
 from backends.base import Mount
-from backends.posix import PosixBackend
+from backends.mounted.posix import PosixBackend
+from backends.uploads import staging
 from benchmarks._interleave import quiet
-from core import tickets
+from core.access import tickets
 from core.names import QuotaScope, VFolderId
-from core.upload_store import UploadStore
-from core.uploads import Upload
+from core.uploads.store import UploadStore
+from core.uploads.upload import Upload
 from deploy.embedded_store import find_server
 from tests.support.ports import free_port
 
@@ -104,7 +104,7 @@ class Bench:
     def upload(self, name: str, size: int) -> str:
         session = uuid4().hex
         common = {"volume": "local", "session": session}
-        uploads.begin(
+        staging.begin(
             self.backend,
             self.store,
             Upload(

@@ -13,7 +13,7 @@ from benchmarks import _doors
 from benchmarks._doors import Bench, Case, measure, running, show
 from benchmarks._places import big_files, options, small_files
 from benchmarks.downloads import fetch
-from core import tickets
+from core.access import tickets
 from core.names import VFolderPath
 
 

@@ -11,12 +11,12 @@ import tempfile
 import time
 from pathlib import Path
 
-from core.jobs import Job
+from core.jobs.job import Job
 from tests.chaos.check import violations
 from tests.chaos.site import LEASE_SECONDS, VOLUME, Site
 from tests.chaos.test_chaos import all_ended, differs
 from tests.support.valkey import running_valkey
-from workers.run import RENEWALS_PER_LEASE
+from workers.run.run import RENEWALS_PER_LEASE
 
 SECONDS = 600.0
 ITEM_MILLISECONDS = 25

@@ -12,9 +12,9 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from benchmarks._places import options
-from core.jobs import State
+from core.jobs.job import State
+from core.jobs.requests.transfer import TransferRequest
 from core.names import VFolderId
-from core.transfers import TransferRequest
 from tests.chaos.site import VOLUME, Setup, Site
 from tests.support.brittlefs import BrittleFS, Rule
 from tests.support.valkey import running_valkey

@@ -3,7 +3,7 @@
 The store first, and ready; then all others. A process that ends is started again, with growing
 pauses and one line that says so (a plain Procfile runner stops everything instead). SIGINT,
 SIGTERM and SIGHUP drain: everyone but the store is asked to end, then the store; a second signal
-hurries. Whatever happens to this process, nothing stays behind: see `core.lifeline`.
+hurries. Whatever happens to this process, nothing stays behind: see `core.process.child`.
 """
 
 import asyncio

@@ -10,7 +10,9 @@ from celery import Celery, Task
 
 import celeryconfig
 from core import settings as configuration
-from core.connections import (
+from core.jobs.requests import VERBS
+from core.jobs.store import TASK_PREFIX, JobStore
+from core.redis.connections import (
     Database,
     broker_url,
     celery_options,
@@ -18,14 +20,12 @@ from core.connections import (
     connect,
     queue_settings,
 )
-from core.requests import VERBS
 from core.settings import Settings
-from core.store import TASK_PREFIX, JobStore
-from core.telemetry import logger
-from workers.bell import bell_of
-from workers.observe import OBSERVE_TASK, observe
+from core.telemetry.logs import logger
+from workers.node.performance import OBSERVE_TASK, observe
+from workers.node.sweeps import SWEEP_TASK, Sweep
+from workers.run.doorbell import bell_of
 from workers.runner import JobCancelled, Runner
-from workers.sweeps import SWEEP_TASK, Sweep
 
 _log = logger(__name__)
 

@@ -11,19 +11,19 @@ from celery import Celery
 from celery.platforms import SecurityWarning
 from celery.signals import worker_process_init, worker_shutting_down
 
-from backends.mounts import Mounts
-from core import telemetry
+from backends.volumes.mounts import Mounts
 from core.errors import ConfigurationError
 from core.settings import Settings
+from core.telemetry import logs
 from workers import app as workers_app
-from workers import observe
-from workers.drain import NODE
-from workers.keeper import Keeper
-from workers.queues import queues_of
-from workers.sweeps import schedule
-from workers.upkeep import Upkeep
+from workers.node import performance
+from workers.node.privileged_quota import Keeper
+from workers.node.queues import queues_of
+from workers.node.sweeps import schedule
+from workers.node.upkeep import Upkeep
+from workers.run.drain import NODE
 
-_log = telemetry.logger(__name__)
+_log = logs.logger(__name__)
 #: How often a leaving child looks whether its last result was read, every 0.1 s.
 LAST_RESULT_TRIES = 10
 
@@ -68,8 +68,10 @@ def _drain(**_facts: Any) -> None:  # noqa: ANN401 - what Celery passes to a sig
 
 
 def _child_started(**_facts: Any) -> None:  # noqa: ANN401 - what Celery passes to a signal
-    telemetry.configure("worker", Upkeep.settings.logging.get("level", telemetry.DEFAULT_LEVEL))
-    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # the main process's business (workers.renewal)
+    logs.configure("worker", Upkeep.settings.logging.get("level", logs.DEFAULT_LEVEL))
+    signal.signal(
+        signal.SIGHUP, signal.SIG_IGN
+    )  # the main process's business (workers.run.run.reload)
     # At a drain the main process may stop reading before a child's last result: the child would
     # wait 30 s for it. Nobody needs that result: the job's record has the truth.
     billiard.pool.GUARANTEE_MESSAGE_CONSUMPTION_RETRY_LIMIT = LAST_RESULT_TRIES
@@ -77,7 +79,7 @@ def _child_started(**_facts: Any) -> None:  # noqa: ANN401 - what Celery passes 
 
 def beat(app: Celery, settings: Settings) -> None:
     """Ring for the sweeps, by the clock."""
-    app.conf.beat_schedule = schedule(settings) | observe.schedule(settings)
+    app.conf.beat_schedule = schedule(settings) | performance.schedule(settings)
     app.start(
         ["--quiet", "beat", "--loglevel=INFO", f"--schedule={settings.state_dir / 'beat-schedule'}"]
     )

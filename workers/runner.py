@@ -12,31 +12,32 @@ import redis
 from celery.exceptions import Ignore
 from tenacity import retry, retry_if_exception_type, stop_after_delay, wait_exponential
 
-from core import json_text, requests
-from core.control import Cancelled, Interrupted, LeaseLost, Released
 from core.errors import Defect, JobNotFound, StorageError
-from core.events.herald import Herald
-from core.jobs import Job, State, queue_name
-from core.os_failures import translate
-from core.request import Request
+from core.events.publisher import Herald
+from core.jobs import requests
+from core.jobs.control import Cancelled, Interrupted, LeaseLost, Released
+from core.jobs.job import Job, State, queue_name
+from core.jobs.requests.base import Request
+from core.jobs.store import Ending, JobStore, Ring
+from core.os_errors import translate
+from core.redis import json
 from core.settings import Settings
-from core.store import Ending, JobStore, Ring
-from core.telemetry import bind, logger
-from workers import snapshots
-from workers.adopt import Adopt
-from workers.assist import Assist
-from workers.clone import Clone
-from workers.context import Context, Outcome
-from workers.delete import Delete, DeleteFiles
-from workers.drain import NODE
-from workers.extract import Extract
-from workers.incarnation import here
-from workers.purge import Purge, Restore
-from workers.renewal import FILE, followed
-from workers.rescan import Rescan
-from workers.run import Run, new_run_id
-from workers.transfer import Transfer
-from workers.usage import Usage
+from core.telemetry.logs import bind, logger
+from workers.run.context import Context, Outcome
+from workers.run.drain import NODE
+from workers.run.reload import FILE, followed
+from workers.run.run import Run, new_run_id
+from workers.run.worker_identity import here
+from workers.verbs import snapshots
+from workers.verbs.adopt import Adopt
+from workers.verbs.clone import Clone
+from workers.verbs.delete import Delete, DeleteFiles
+from workers.verbs.extract import Extract
+from workers.verbs.rescan import Rescan
+from workers.verbs.transfer.assist import Assist
+from workers.verbs.transfer.transfer import Transfer
+from workers.verbs.trash import Purge, Restore
+from workers.verbs.usage import Usage
 
 _log = logger(__name__)
 
@@ -154,7 +155,7 @@ class Runner:
             self._herald.started(job)
         context: Context | None = None
         try:
-            request = requests.parse(json_text.loads(job.fields["request"]))
+            request = requests.parse(json.loads(job.fields["request"]))
             context = Context(run, request, self._settings, self._store)
             outcome = self._work(context, request)
             return self._settle(run, context, outcome)
@@ -203,7 +204,7 @@ class Runner:
         facts = outcome.result | {"sentence": outcome.sentence}
         if context.report_lost:
             facts["report_lost"] = context.report_lost
-        result = json_text.dumps(facts)
+        result = json.dumps(facts)
         self._end(run, context, Ending(outcome.state, result, "", run.snapshot()))
         if outcome.state is State.CANCELLED:
             raise JobCancelled
@@ -211,9 +212,7 @@ class Runner:
 
     def _fail(self, run: Run, context: Context | None, problem: dict[str, Any]) -> Exception:
         try:
-            self._end(
-                run, context, Ending(State.FAILED, "", json_text.dumps(problem), run.snapshot())
-            )
+            self._end(run, context, Ending(State.FAILED, "", json.dumps(problem), run.snapshot()))
         except LeaseLost:  # the run that has the job now will see for itself
             return cast("Exception", Ignore())
         return JobFailed(problem["detail"])

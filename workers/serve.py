@@ -7,9 +7,10 @@ import importlib
 import sys
 from typing import Any
 
-from core import identity, metrics_files, telemetry
 from core import settings as configuration
 from core.errors import ConfigurationError
+from core.process import identity, metrics_files
+from core.telemetry import logs
 
 NAMES = ("worker", "beat", "flower")
 #: The exit status for wrong words or a wrong configuration (as in sysexits.h, EX_USAGE is 64).
@@ -21,10 +22,10 @@ def main(arguments: list[str]) -> int:
     if len(arguments) != 1 or arguments[0] not in NAMES:
         sys.stderr.write(f"usage: python -m workers.serve {'|'.join(NAMES)}\n")
         return USAGE
-    telemetry.configure(arguments[0])
+    logs.configure(arguments[0])
     try:
         settings = configuration.load()
-        telemetry.set_level(settings.logging.get("level", telemetry.DEFAULT_LEVEL))
+        logs.set_level(settings.logging.get("level", logs.DEFAULT_LEVEL))
         counters = metrics_files.start_fresh(settings, arguments[0])
         if arguments[0] == "flower":  # a page for people, as the doors are
             identity.become(identity.wanted(settings.storage_proxy), counters)

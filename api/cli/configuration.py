@@ -35,7 +35,7 @@ def check(file: Path | None) -> None:
 
 def _check_volume(settings: Settings, name: str, table: VolumeTable) -> None:
     """Refuse a backend that nobody provides; a directory that is not there may be mounted later."""
-    from backends.registry import backend_class  # noqa: PLC0415 - no other command pays for it
+    from backends.volumes.registry import backend_class  # noqa: PLC0415 - no other command pays for it
 
     try:
         backend_class(table.backend)

@@ -6,9 +6,9 @@ from typing import Any
 
 import click
 
-from api.cli.asking import Manager, Refused, good, manager_options, print_json, printable
-from api.cli.showing import end_of, job_row, sentence, show_job, show_table
-from api.cli.watching import Watch, follow
+from api.cli.http import Manager, Refused, good, manager_options, print_json, printable
+from api.cli.output import end_of, job_row, sentence, show_job, show_table
+from api.cli.watch import Watch, follow
 
 COLUMNS = ("id", "verb", "state", "volume", "created", "how far")
 #: A door that is away for this long (seconds) ends a watch.

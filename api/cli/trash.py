@@ -4,8 +4,8 @@ from urllib.parse import quote
 
 import click
 
-from api.cli.asking import Manager, manager_options, print_json
-from api.cli.showing import show_table
+from api.cli.http import Manager, manager_options, print_json
+from api.cli.output import show_table
 
 COLUMNS = ("id", "vfolder", "deleted", "kept until", "bytes", "entries", "restorable")
 

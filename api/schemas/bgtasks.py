@@ -5,10 +5,10 @@ from dataclasses import dataclass
 import marshmallow as ma
 from marshmallow import fields, validate
 
-from api.bodies import InvalidDocument
-from api.schemas.fields import Body, Flag, PathField, Text, VFolderField, VolumeName
+from api.schemas.bodies import Body, InvalidDocument
+from api.schemas.fields import Flag, PathField, Text, VFolderField, VolumeName
+from core.jobs.requests import PATHS_MAX
 from core.names import VFolderId, VFolderPath
-from core.requests import PATHS_MAX
 
 
 @dataclass(frozen=True, slots=True)

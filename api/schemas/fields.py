@@ -1,12 +1,10 @@
 """Fields as existing clients write them: tolerant where they are loose, strict everywhere else."""
 
-from collections.abc import Mapping
 from typing import Any, ClassVar
 
 import marshmallow as ma
 from marshmallow import fields, validate
 
-from api.bodies import InvalidBody
 from core.errors import InvalidName, PathEscape
 from core.names import SCOPE_PATTERN, VFOLDER_PATTERN, QuotaScope, VFolderId, VFolderPath
 from core.settings.units import size_bytes
@@ -21,18 +19,6 @@ _INTEGER_TEXT_MAX = 20
 
 #: What OpenAPI says of a field; types are a list, so that null can be among them.
 OpenApi = dict[str, Any]
-
-
-class Body(ma.Schema):
-    """A request body that becomes a typed value; unknown keys are refused."""
-
-    makes: ClassVar[type]
-    #: How the route refuses what does not fit.
-    refusal: ClassVar[type[InvalidBody]] = InvalidBody
-
-    @ma.post_load
-    def _make(self, data: Mapping[str, Any], **_: Any) -> Any:  # noqa: ANN401 - marshmallow's hook
-        return self.makes(**data)
 
 
 class Text(fields.String):

@@ -7,8 +7,8 @@ from typing import Any, ClassVar
 import marshmallow as ma
 from marshmallow import fields, validate
 
+from api.schemas.bodies import Body
 from api.schemas.fields import (
-    Body,
     Flag,
     NameField,
     OpenApi,

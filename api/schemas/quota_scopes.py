@@ -7,7 +7,8 @@ from typing import Any
 import marshmallow as ma
 from marshmallow import fields
 
-from api.schemas.fields import Body, ScopeField, VolumeName, WholeNumber
+from api.schemas.bodies import Body
+from api.schemas.fields import ScopeField, VolumeName, WholeNumber
 from core.names import QuotaScope
 
 

@@ -6,16 +6,8 @@ from dataclasses import dataclass
 import marshmallow as ma
 from marshmallow import fields, validate
 
-from api.bodies import InvalidDocument
-from api.schemas.fields import (
-    INTEGER_MAX,
-    Body,
-    Flag,
-    PathField,
-    VFolderField,
-    VolumeName,
-    WholeNumber,
-)
+from api.schemas.bodies import Body, InvalidDocument
+from api.schemas.fields import INTEGER_MAX, Flag, PathField, VFolderField, VolumeName, WholeNumber
 from core.names import VFolderId, VFolderPath
 
 #: Longest name that an archive may be downloaded under, in characters.

@@ -5,9 +5,9 @@ from marshmallow import fields, validate
 
 from api.schemas.fields import ScopeField, VFolderField
 from api.schemas.job_body import JobBody
-from backends.snapshots import NAME_MAX, check_name
+from backends.retention.snapshots import NAME_MAX, check_name
 from core.errors import InvalidName
-from core.requests import KEEP_MAX_SECONDS
+from core.jobs.requests import KEEP_MAX_SECONDS
 
 _JOB_ID = validate.Regexp(r"^[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}$")
 

@@ -6,7 +6,7 @@ from api.schemas.fields import PathField, VFolderField
 from api.schemas.job_body import JobBody
 from api.schemas.transfers import TransferBody
 from api.schemas.upkeep_verbs import AdoptBody, PurgeBody, RescanBody, RestoreBody, SnapshotBody
-from core import requests
+from core.jobs import requests
 
 
 class CloneBody(JobBody):

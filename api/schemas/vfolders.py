@@ -8,14 +8,8 @@ from typing import Any, ClassVar
 import marshmallow as ma
 from marshmallow import fields, validate
 
-from api.schemas.fields import (
-    Body,
-    OpenApi,
-    PathField,
-    VFolderField,
-    VolumeName,
-    WholeNumber,
-)
+from api.schemas.bodies import Body
+from api.schemas.fields import OpenApi, PathField, VFolderField, VolumeName, WholeNumber
 from backends.base import DEFAULT_MODE
 from core.names import VFolderId, VFolderPath
 

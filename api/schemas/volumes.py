@@ -5,7 +5,8 @@ from dataclasses import dataclass
 import marshmallow as ma
 from marshmallow import fields, validate
 
-from api.schemas.fields import Body, SizeField, VFolderField, VolumeName
+from api.schemas.bodies import Body
+from api.schemas.fields import SizeField, VFolderField, VolumeName
 from backends.base import HardwareStatus
 from core.names import VFolderId
 

@@ -24,7 +24,7 @@ from backends.archives.members import (
 )
 from backends.archives.zip_members import ZipArchive
 from backends.tree import Throttle
-from core.control import Control, Counter
+from core.jobs.control import Control, Counter
 from core.names import VFolderPath
 
 #: Content is copied in pieces of this size.

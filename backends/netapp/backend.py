@@ -8,13 +8,14 @@ from typing import ClassVar, Literal
 
 from msgspec import field
 
-from backends import descriptors, scope_lock
-from backends.array_options import ArrayOptions, options_of
-from backends.array_scopes import ArrayQuotaBackend, Held, await_directory
 from backends.base import Capacity, HardwareInfo, Mount, PerformanceMetric, TreeUsage
+from backends.fs import descriptors
+from backends.mounted.array_quota import ArrayQuotaBackend, Held, await_directory
 from backends.netapp.api import OntapApi
 from backends.netapp.quota import OntapQuota
 from backends.netapp.volume import OntapVolume, refuse_offline
+from backends.quota import scope_lock
+from backends.rest.options import ArrayOptions, options_of
 from core.errors import StorageError
 from core.names import VFolderId
 

@@ -11,8 +11,8 @@ from time import monotonic
 
 from msgspec import Struct, field
 
-from backends.array_scopes import Held
-from backends.descriptors import PREFIX_MODE
+from backends.fs.descriptors import PREFIX_MODE
+from backends.mounted.array_quota import Held
 from backends.netapp.volume import OntapVolume
 from backends.rest import jobs
 from backends.rest.answers import Reason, Refused

@@ -5,9 +5,6 @@ import os
 from typing import ClassVar
 from uuid import uuid4
 
-from backends import descriptors
-from backends.array_options import options_of
-from backends.array_volume import ArrayBackend
 from backends.base import (
     Capacity,
     HardwareInfo,
@@ -16,8 +13,11 @@ from backends.base import (
     PerformanceMetric,
     TreeUsage,
 )
+from backends.fs import descriptors
+from backends.mounted.array_volume import ArrayBackend
 from backends.purestorage.api import Alert, ArraySpace, Blade, PureApi, PureOptions
 from backends.purestorage.rapidfile import RapidFile
+from backends.rest.options import options_of
 from core.errors import BackendFailed
 from core.names import VFolderId
 

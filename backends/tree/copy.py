@@ -32,8 +32,8 @@ from backends.tree.receipt import EXAMPLES_MAX, Loss, Receipt
 from backends.tree.selection import Chooser, Note, Noted
 from backends.tree.target import Target, probe_granularity
 from backends.tree.verification import Verification
-from core.control import Control, Counter
 from core.errors import EntryExists
+from core.jobs.control import Control, Counter
 
 #: How long to wait before asking again whether another node is done, in seconds.
 PAUSE_SECONDS = 0.1

@@ -17,9 +17,9 @@ from typing import Self
 
 from backends.tree.channel import Message
 from backends.tree.effort import Effort
-from backends.tree.hands import Helper, Process, Thread, Work, threads_fit
-from core.control import Control, Counter
+from backends.tree.worker_pool import Helper, Process, Thread, Work, threads_fit
 from core.errors import BackendFailed, Defect, NoSpace, QuotaExceeded, StorageError
+from core.jobs.control import Control, Counter
 
 #: How often the parent asks its control, in seconds.
 TICK_SECONDS = 0.05

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
 
-from backends import paths
+from backends.fs import paths
 from backends.tree import plain
 from backends.tree.groups import ONE_GROUP, Groups
 from backends.tree.plain import Copied, Scanned, Unlinked
@@ -19,7 +19,7 @@ else:
 
 
 def openat2(root: int, path: str, flags: int, resolve: int) -> int:
-    """Resolve and open as `backends.paths.openat2` does.
+    """Resolve and open as `backends.fs.paths.openat2` does.
 
     Raises:
         OSError: what the kernel answers.

@@ -8,11 +8,11 @@ from typing import ClassVar
 
 import msgspec
 
-from backends import descriptors
-from backends.array_options import options_of
-from backends.array_scopes import ArrayQuotaBackend, Held
 from backends.base import Capacity, HardwareInfo, HardwareStatus, Mount, PerformanceMetric
+from backends.fs import descriptors
+from backends.mounted.array_quota import ArrayQuotaBackend, Held
 from backends.rest import jobs
+from backends.rest.options import options_of
 from backends.vast.api import VastApi, VastOptions
 
 #: Limits are held to the byte.

@@ -8,12 +8,12 @@ from typing import ClassVar
 
 import msgspec
 
-from backends import descriptors
-from backends.array_options import options_of
-from backends.array_scopes import ArrayQuotaBackend, Held
 from backends.base import Capacity, HardwareInfo, HardwareStatus, Mount, PerformanceMetric
+from backends.fs import descriptors
+from backends.mounted.array_quota import ArrayQuotaBackend, Held
 from backends.rest import jobs
 from backends.rest.answers import Refused
+from backends.rest.options import options_of
 from backends.weka.api import Cluster, Rates, WekaApi, WekaOptions
 from core.errors import BackendFailed, Conflict
 

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 
 from backends.xcp.reading import Summary, Tally
 from backends.xcp.running import Child
-from core.control import Control, Counter, Unattended
 from core.errors import BackendFailed, NoSpace, QuotaExceeded, StorageError
-from core.telemetry import logger
+from core.jobs.control import Control, Counter, Unattended
+from core.telemetry.logs import logger
 
 _log = logger(__name__)
 

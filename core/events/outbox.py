@@ -14,13 +14,13 @@ from typing import cast
 
 import redis
 
-from core import metrics
 from core.errors import StorageError
 from core.events import Bus
 from core.events.endings import ending_of
-from core.jobs import Job
-from core.store import PREFIX
-from core.telemetry import logger
+from core.jobs.job import Job
+from core.jobs.store import PREFIX
+from core.telemetry import metrics
+from core.telemetry.logs import logger
 
 #: Ended jobs taken per round trip.
 BATCH = 100

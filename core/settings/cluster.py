@@ -6,7 +6,7 @@ import msgspec
 
 from core.errors import ConfigurationError, Unavailable
 from core.settings.reference import EtcdTable
-from core.telemetry import logger
+from core.telemetry.logs import logger
 
 _log = logger(__name__)
 _PREFIX = "config/redis"
@@ -39,7 +39,7 @@ def complete(tables: dict[str, Any]) -> None:
 
 
 def _ask(table: EtcdTable, tables: dict[str, Any], *, required: bool) -> dict[str, Any]:
-    from core.etcd import Etcd  # noqa: PLC0415 - only who has an etcd pays for its client
+    from core.settings.etcd import Etcd  # noqa: PLC0415 - only who has an etcd pays for its client
 
     node = str(tables.get("storage-proxy", {}).get("node-id", ""))
     try:

@@ -48,7 +48,7 @@ class StorageProxyTable(Table, frozen=True):
     ipc_base_path: str | None = None  # no effect
     scandir_limit: int = DEFAULT_SCANDIR_LIMIT
     max_upload_size: int | str = DEFAULT_MAX_UPLOAD_SIZE
-    #: As whom the doors run; see `core.identity`.
+    #: As whom the doors run; see `core.process.identity`.
     user: str | int | None = None
     group: str | int | None = None
     aiomonitor_port: int | None = None  # no effect

@@ -4,7 +4,7 @@ import subprocess
 from collections import Counter, defaultdict
 from pathlib import Path
 
-from backends import layout
+from backends.fs import layout
 
 
 def violations(volume: Path, items: dict[str, int]) -> list[str]:

@@ -14,15 +14,15 @@ from typing import ClassVar
 
 import msgspec
 
-from core import requests
-from core.control import Counter
-from core.jobs import Lane
+from core.jobs import requests
+from core.jobs.control import Counter
+from core.jobs.job import Lane
+from core.jobs.requests.base import Lock, Request, lock_key
 from core.names import VFolderId
-from core.request import Lock, Request, lock_key
-from workers import context as contexts
-from workers import run as runs
 from workers import runner, serve
-from workers.context import Context, Outcome
+from workers.run import context as contexts
+from workers.run import run as runs
+from workers.run.context import Context, Outcome
 
 LEDGER = "ledger"
 HOLD_POLL_SECONDS = 0.02

@@ -9,16 +9,16 @@ from pathlib import Path
 import psutil
 import pytest
 
-from backends import layout
-from core.jobs import Job, State
+from backends.fs import layout
+from core.jobs.job import Job, State
+from core.jobs.requests.transfer import TransferRequest
 from core.names import VFolderId
-from core.transfers import TransferRequest
 from tests.chaos.check import differences, leftovers
 from tests.chaos.site import VOLUME, Setup, Site
 from tests.support.cable import laid
 from tests.support.node import gone, wait_for
 from tests.support.valkey import Valkey
-from workers.hands import TREE
+from workers.verbs.transfer.helpers import TREE
 
 FILES = 3000
 #: Slow enough for the other node to come, on a busy machine too: lifted once it has.

@@ -10,15 +10,16 @@ from uuid import uuid4
 import pytest
 from celery.exceptions import Ignore
 
-from backends import layout, retention
 from backends.base import Mount
-from backends.btrfs import BtrfsBackend
-from core.connections import Database, connect
-from core.jobs import Job, State
+from backends.btrfs.backend import BtrfsBackend
+from backends.fs import layout
+from backends.retention import snapshot_expiry
+from core.jobs.job import Job, State
+from core.jobs.requests.upkeep import SnapshotRequest
+from core.jobs.store import JobStore, Submission
 from core.names import QuotaScope, ScopeKind, VFolderId
+from core.redis.connections import Database, connect
 from core.settings import Settings
-from core.store import JobStore, Submission
-from core.upkeep_requests import SnapshotRequest
 from tests.support.deaths import child, deaths
 from tests.support.doors import settings_in
 from tests.support.loops import mounted
@@ -105,7 +106,7 @@ class Bench:
 
     def noted(self) -> list[str]:
         with self.backend.root() as root:
-            return [one.name for one in retention.kept(root, self.scope.directory)]
+            return [one.name for one in snapshot_expiry.kept(root, self.scope.directory)]
 
     def staged(self) -> list[Path]:
         room = self.backend.mount.path / layout.area(self.scope, layout.STAGING)
@@ -153,7 +154,7 @@ def test_a_snapshot_job_is_killed_while_it_deletes(bench: Bench) -> None:
         if not bench.names():
             bench.backend.create_snapshot(bench.vfolder, NAME)
         with bench.backend.root() as root:
-            retention.keep(root, bench.vfolder, NAME, 1000.0)
+            snapshot_expiry.keep(root, bench.vfolder, NAME, 1000.0)
         return bench.submit("delete")
 
     def right(_: Job) -> None:

@@ -3,8 +3,8 @@
 import signal
 import time
 
-from core.jobs import Job, State
-from core.store import JobStore, Ring, Submission
+from core.jobs.job import Job, State
+from core.jobs.store import JobStore, Ring, Submission
 from tests.chaos.check import ledger, violations
 from tests.chaos.node import ExerciseRequest
 from tests.chaos.site import LEASE_SECONDS, VOLUME, Site

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from backends import layout
-from core.jobs import Job, State
+from backends.fs import layout
+from core.jobs.job import Job, State
+from core.jobs.requests import DeleteRequest
+from core.jobs.requests.upkeep import PurgeRequest, RescanRequest, RestoreRequest
 from core.names import VFolderId
-from core.requests import DeleteRequest
-from core.upkeep_requests import PurgeRequest, RescanRequest, RestoreRequest
 from tests.chaos.check import differences
 from tests.chaos.site import VOLUME, Site
 from tests.support.brittlefs import BrittleFS, Rule

@@ -9,13 +9,14 @@ from uuid import uuid4
 import msgpack
 import pytest
 
-from backends import acts, entries, listing, remote
 from backends.base import Mount
-from backends.posix import PosixBackend
-from core.connections import Database, connect
+from backends.entries import entries, listing
+from backends.mounted.posix import PosixBackend
+from backends.volumes import operations, remote
 from core.errors import EntryRefused, InvalidName, InvalidParameters, Unsupported, VFolderNotFound
 from core.names import VFolderId, VFolderPath
-from core.upload_store import UploadStore
+from core.redis.connections import Database, connect
+from core.uploads.store import UploadStore
 from tests.support.doors import settings_in
 from tests.support.node import ROOT
 
@@ -40,8 +41,8 @@ def written(registry: dict[str, Any]) -> set[str]:
 
 def test_every_act_that_the_doors_ask_can_travel() -> None:
     in_reach = {"act"}  # what it passes on itself
-    assert asked("on_volume") - HERE_ONLY - in_reach <= written(acts.ON_VOLUME)
-    assert asked("in_vfolder") - HERE_ONLY - in_reach <= written(acts.IN_VFOLDER)
+    assert asked("on_volume") - HERE_ONLY - in_reach <= written(operations.ON_VOLUME)
+    assert asked("in_vfolder") - HERE_ONLY - in_reach <= written(operations.IN_VFOLDER)
 
 
 @pytest.fixture
@@ -68,7 +69,7 @@ def test_values_come_back_as_they_were(place: Any) -> None:
     page = done(place, listing.list_directory, odd, 10, None)
     with place[0].open_vfolder(place[1]) as root:
         assert page == listing.list_directory(root, odd, 10, None)
-    piece = done(place, acts.read_piece, odd / VFolderPath(("file",)), 1, 10)
+    piece = done(place, operations.read_piece, odd / VFolderPath(("file",)), 1, 10)
     assert piece.data == b"2"
 
 
@@ -85,7 +86,7 @@ def test_what_is_raised_there_is_raised_here(place: Any) -> None:
     ("change", "error"),
     [
         ({"act": "os.unlink"}, Unsupported),
-        ({"act": "backends.acts.hardware"}, Unsupported),
+        ({"act": "backends.volumes.operations.hardware"}, Unsupported),
         ({"arguments": {"path": {"parts": [".."]}, "new_name": "x"}}, Exception),
         ({"arguments": {"path": {"parts": ["a/../../b"]}, "new_name": "x"}}, Exception),
         ({"arguments": {"path": 5, "new_name": "x"}}, InvalidParameters),

@@ -11,10 +11,10 @@ from uuid import uuid4
 import pytest
 import requests
 
-from core import tickets
+from core.access import tickets
+from core.access.tickets import DownloadTicket
 from core.names import VFolderId
 from core.settings import Settings, load
-from core.tickets import DownloadTicket
 from tests.support.doors import TICKET_SECRET, RunningDoor, running_door, settings_in
 from tests.support.node import wait_for
 from tests.support.valkey import Valkey

@@ -6,9 +6,9 @@ from uuid import uuid4
 
 from redis import Redis
 
-from backends import layout
+from backends.fs import layout
+from core.cluster.vfolder_cache import KEEP_SECONDS, PAYLOAD_MAX_BYTES, VFolderCache
 from core.names import VFolderId
-from core.vfolder_cache import KEEP_SECONDS, PAYLOAD_MAX_BYTES, VFolderCache
 from tests.support.doors import RunningDoor, running_door, settings_in
 from tests.support.node import wait_for
 from tests.support.valkey import Valkey, running_valkey

@@ -9,14 +9,14 @@ from pathlib import Path
 from typing import Any
 
 from backends.base import Mount
-from backends.btrfs import BtrfsBackend
-from backends.cephfs import CephFsBackend
-from backends.posix import PosixBackend
-from backends.registry import Volumes, backend_class
+from backends.btrfs.backend import BtrfsBackend
+from backends.cephfs.backend import CephFsBackend
+from backends.mounted.posix import PosixBackend
 from backends.tree import Aspect
-from core import privileges
+from backends.volumes.registry import Volumes, backend_class
 from core import settings as configuration
-from tests.arrays.watching import PATIENT
+from core.process import privileges
+from tests.backends.arrays.watching import PATIENT
 from tests.fakes import flashblade as flashblade_sim
 from tests.fakes import ontap as ontap_sim
 from tests.fakes import vast as vast_sim

@@ -11,10 +11,10 @@ from uuid import uuid4
 
 import pytest
 
-from backends import layout
 from backends.base import HasQuota, HasSnapshots
-from backends.posix import PosixBackend
-from backends.snapshots import SnapshotExists, SnapshotNotFound
+from backends.fs import layout
+from backends.mounted.posix import PosixBackend
+from backends.retention.snapshots import SnapshotExists, SnapshotNotFound
 from core import errors
 from core.names import QuotaScope, ScopeKind, VFolderId
 from tests.contract.sites import Site

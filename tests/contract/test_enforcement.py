@@ -6,12 +6,12 @@ from pathlib import Path
 from threading import Lock
 from uuid import uuid4
 
-from backends.admission import blame
 from backends.base import HasQuota
-from backends.posix import PosixBackend
+from backends.mounted.posix import PosixBackend
+from backends.quota.checks import blame
 from core import errors
 from core.names import QuotaScope, VFolderId
-from core.os_failures import translate
+from core.os_errors import translate
 from tests.contract.sites import Site
 from tests.support.waiting import eventually
 

@@ -8,10 +8,10 @@ from uuid import uuid4
 
 import pytest
 
-from backends import layout
 from backends.base import HardwareStatus, HasQuota, Mount
-from backends.posix import PosixBackend
-from backends.skills import capabilities
+from backends.capabilities import capabilities
+from backends.fs import layout
+from backends.mounted.posix import PosixBackend
 from core import errors
 from core.errors import StorageError
 from core.names import QuotaScope, VFolderId

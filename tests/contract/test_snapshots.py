@@ -6,14 +6,14 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from backends import descriptors, layout
 from backends.base import HasSnapshots
-from backends.posix import PosixBackend
-from backends.skills import capabilities
-from backends.snapshots import SnapshotExists, SnapshotNotFound
+from backends.capabilities import capabilities
+from backends.fs import descriptors, layout
+from backends.mounted.posix import PosixBackend
+from backends.retention.snapshots import SnapshotExists, SnapshotNotFound
 from backends.tree import CompareOptions, compare_trees, copy_tree, remove_tree
 from core import errors
-from core.control import Unattended
+from core.jobs.control import Unattended
 from core.names import VFolderId
 from tests.contract.sites import Site
 

@@ -7,15 +7,15 @@ from uuid import uuid4
 import pytest
 
 from backends.base import HardwareStatus, HasFastUsage, HasMetric, HasQuota, TreeUsage
-from backends.posix import PosixBackend
-from backends.skills import capabilities
+from backends.capabilities import capabilities
+from backends.mounted.posix import PosixBackend
 from backends.tree import CompareOptions, compare_trees, copy_tree, measure_tree, remove_tree
 from core import errors
-from core.control import Unattended
+from core.jobs.control import Unattended
 from core.names import QuotaScope, VFolderId
+from tests.backends.tree.trees import hostile
 from tests.contract.sites import Site
 from tests.support.waiting import eventually
-from tests.tree.trees import hostile
 
 
 def test_a_vfolder_needs_its_scope_and_is_made_once(

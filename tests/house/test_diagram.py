@@ -2,15 +2,15 @@
 
 from pathlib import Path
 
-from core.diagram import drawn_into, mermaid
-from core.jobs import TRANSITIONS, Move, State
+from core.jobs.diagram import drawn_into, mermaid
+from core.jobs.job import TRANSITIONS, Move, State
 
 DOCUMENT = Path(__file__).resolve().parents[2] / "docs" / "jobs.md"
 
 
 def test_the_document_shows_what_the_code_does() -> None:
     text = DOCUMENT.read_text("utf-8")
-    assert drawn_into(text) == text, "run `python -m core.diagram docs/jobs.md`"
+    assert drawn_into(text) == text, "run `python -m core.jobs.diagram docs/jobs.md`"
 
 
 def test_the_diagram_shows_every_move() -> None:

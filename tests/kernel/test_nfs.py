@@ -9,15 +9,17 @@ from uuid import uuid4
 import pytest
 from redis import Redis
 
-from backends import descriptors, layout, limits, soft_quota, trash
 from backends.base import Mount
-from backends.posix import PosixBackend
-from backends.registry import Volumes
-from backends.survey import survey
-from backends.trash import Note
+from backends.entries.scope_inventory import survey
+from backends.fs import descriptors, layout
+from backends.mounted.posix import PosixBackend
+from backends.quota import requested_limits, soft
+from backends.retention import trash
+from backends.retention.trash import Note
 from backends.tree import measure_tree, remove_tree
-from core.control import Unattended
+from backends.volumes.registry import Volumes
 from core.errors import QuotaExceeded
+from core.jobs.control import Unattended
 from core.names import QuotaScope, ScopeKind, VFolderId
 from tests.support import nfs
 from tests.support.doors import settings_in
@@ -157,17 +159,17 @@ def test_our_own_limit_holds_here_too(limited: PosixBackend, vfolder: VFolderId)
     assert vfolder.scope is not None
     limited.set_limit(vfolder.scope, 5 * MIB)
     with limited.root() as root:
-        assert limits.find(root, vfolder.scope) == limits.Wish(5 * MIB)
+        assert requested_limits.find(root, vfolder.scope) == requested_limits.Wish(5 * MIB)
     top = limited.vfolder_path(vfolder)
 
     def write(number: int) -> bool:
         holder = f"upload {number}"
         try:
-            soft_quota.reserve(limited, vfolder.scope, holder, MIB)
+            soft.reserve(limited, vfolder.scope, holder, MIB)
         except QuotaExceeded:
             return False
         (top / f"{number}").write_bytes(b"x" * MIB)
-        soft_quota.settle(limited, vfolder.scope, holder, MIB, once=True)
+        soft.settle(limited, vfolder.scope, holder, MIB, once=True)
         return True
 
     with ThreadPoolExecutor(8) as pool:

@@ -9,12 +9,14 @@ from uuid import uuid4
 
 import pytest
 
-from backends import layout, projects, quotactl
 from backends.base import Mount
-from backends.posix import PosixBackend
-from backends.projectquota import Ext4Backend, ProjectQuotaBackend, XfsBackend
-from core import errors, privileges
+from backends.fs import layout
+from backends.mounted.posix import PosixBackend
+from backends.xfs import project_ids, quotactl
+from backends.xfs.backend import Ext4Backend, ProjectQuotaBackend, XfsBackend
+from core import errors
 from core.names import QuotaScope, ScopeKind, VFolderId
+from core.process import privileges
 from tests.support.deaths import child, deaths
 from tests.support.waiting import eventually
 
@@ -97,7 +99,7 @@ def test_a_removal_killed_at_any_call_leaks_no_id(backend: ProjectQuotaBackend) 
 
 def test_an_id_that_anything_carries_is_not_given(backend: ProjectQuotaBackend) -> None:
     scope = new()
-    first = next(projects._candidates(scope))
+    first = next(project_ids._candidates(scope))
     stray = backend.mount.path / "stray"
     stray.write_bytes(b"")
     with stray.open("rb") as file:

@@ -7,12 +7,13 @@ from uuid import uuid4
 
 import pytest
 
-from backends import quotactl
 from backends.base import Mount
-from backends.projectquota import Ext4Backend, ProjectQuotaBackend, XfsBackend
-from backends.quota_tools import QuotaTools, XfsTools
-from core import errors, privileges
+from backends.xfs import quotactl
+from backends.xfs.backend import Ext4Backend, ProjectQuotaBackend, XfsBackend
+from backends.xfs.quota_tools import QuotaTools, XfsTools
+from core import errors
 from core.names import QuotaScope, ScopeKind
+from core.process import privileges
 from tests.support.deaths import traced
 
 MIB = 1 << 20

@@ -15,7 +15,7 @@ import pytest
 import requests
 import yaml
 
-from core.lifeline import end_with_parent
+from core.process.child import end_with_parent
 from core.settings import load
 from deploy import procfile
 from tests.support.node import ROOT, Node, wait_for
@@ -102,7 +102,7 @@ def bounded() -> list[str]:
 @pytest.mark.parametrize(
     "proved",
     [
-        "tests/tree/test_fidelity.py -k not(without_rights)",
+        "tests/backends/tree/test_fidelity.py -k not(without_rights)",
         "tests/contract/test_scopes.py -k btrfs",
         "tests/contract/test_snapshots.py -k btrfs",
     ],

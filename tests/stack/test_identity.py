@@ -18,8 +18,8 @@ import psutil
 import pytest
 import requests
 
-from core import identity
 from core.errors import ConfigurationError
+from core.process import identity
 from core.settings import CONFIG_VARIABLE, Settings
 from core.settings.reference import StorageProxyTable
 from deploy.demo.http import Doors

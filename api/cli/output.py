@@ -1,0 +1,78 @@
+"""Jobs, nodes and volumes for people: tables on a terminal, plain columns elsewhere."""
+
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+import click
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from api.cli.http import CANCELLED, FAILED, OK, PARTIAL, printable
+
+#: How a job's end is told to the shell.
+EXIT_CODES = {"succeeded": OK, "failed": FAILED, "partial": PARTIAL, "cancelled": CANCELLED}
+_STYLES = {
+    "running": "cyan",
+    "cancelling": "yellow",
+    "succeeded": "green",
+    "partial": "yellow",
+    "failed": "red",
+    "cancelled": "dim",
+}
+
+
+def is_terminal() -> bool:
+    """Whether a person is looking."""
+    return sys.stdout.isatty()
+
+
+def show_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """A table for people; elsewhere one line per row, columns apart by tabs, nothing cut."""
+    safe = [[printable(cell) for cell in row] for row in rows]
+    if not is_terminal():
+        for row in safe:
+            click.echo("\t".join(row))
+        return
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    for name in columns:
+        table.add_column(name, overflow="fold")
+    for row in safe:
+        table.add_row(*(Text(cell, _STYLES.get(cell, "")) for cell in row))
+    Console().print(table)
+
+
+def job_row(job: dict[str, Any]) -> list[str]:
+    """A job in a list."""
+    return [job["id"], job["verb"], job["state"], job["volume"], job["created_at"], sentence(job)]
+
+
+def sentence(job: dict[str, Any]) -> str:
+    """The one sentence about a job: how far, why not, or how it ended."""
+    if job["done"]:
+        if job["error"]:
+            return str(job["error"]["detail"])
+        return str((job["result"] or {}).get("sentence") or job["state_reason"] or job["state"])
+    progress = (job["progress"] or {}).get("text")
+    return str(job["state_reason"] or progress or job["state"])
+
+
+def show_job(job: dict[str, Any]) -> None:
+    """Everything about one job, a line per fact; what is unknown is left out."""
+    facts = {key: value for key, value in job.items() if key not in ("links", "bgtask_id")}
+    facts["progress"] = (job["progress"] or {}).get("text")
+    facts["error"] = (job["error"] or {}).get("detail")
+    for name, value in facts.items():
+        if value is None or value == "":
+            continue
+        if isinstance(value, dict):
+            for below, inner in value.items():
+                click.echo(f"{name}.{below}: {printable(str(inner))}")
+        else:
+            click.echo(f"{name}: {printable(str(value))}")
+
+
+def end_of(job: dict[str, Any]) -> int:
+    """The exit status that a job's state means; one that has not ended is no failure."""
+    return EXIT_CODES.get(job["state"], OK)

@@ -1,0 +1,138 @@
+"""Following a job by its event stream (server-sent events, WHATWG HTML §9.2) to its end.
+
+A stream that breaks is taken up where it ended (`Last-Event-ID`). A door that takes no more streams
+is polled instead, as seldom as it wishes.
+"""
+
+import json
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import click
+import requests
+from rich.console import Console
+from rich.live import Live
+from rich.text import Text
+
+from api.cli.http import CONNECT_SECONDS, Manager, Refused, good, print_json, printable
+from api.cli.output import is_terminal, sentence
+
+#: A stream that is silent for this long is broken: a comment comes every ten seconds.
+SILENCE_SECONDS = 30.0
+#: Between two tries to connect.
+AGAIN_SECONDS = 2.0
+#: A line is printed this often at most where nobody looks.
+LINE_SECONDS = 10.0
+_UNAVAILABLE = 503
+
+Event = tuple[str, str, str]
+
+
+class Broken(Exception):
+    """The stream ended before the job did."""
+
+
+def events(chunks: Iterator[bytes]) -> Iterator[Event]:
+    """Events as (id, name, data) from the bytes of a stream."""
+    number, name, left = "", "message", b""
+    data: list[str] = []
+    for chunk in chunks:
+        *lines, left = (left + chunk).split(b"\n")
+        for line in lines:
+            key, _, value = line.decode().removesuffix("\r").partition(":")
+            value = value.removeprefix(" ")
+            if not key and not value:
+                if data:
+                    yield number, name, "\n".join(data)
+                name, data = "message", []
+            elif key == "id":
+                number = value
+            elif key == "event":
+                name = value
+            elif key == "data":
+                data.append(value)
+
+
+class Watch:
+    """One job, followed; gives its document at every change."""
+
+    def __init__(self, door: Manager, job: str, patience_seconds: float) -> None:
+        self._door = door
+        self._job = job
+        self._patience = patience_seconds
+        self._seen = ""
+
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        heard = time.monotonic()
+        while True:
+            try:
+                for document in self._stream():
+                    heard = time.monotonic()
+                    yield document
+                    if document["done"]:
+                        return
+            except (requests.RequestException, Broken) as error:
+                if time.monotonic() - heard > self._patience:
+                    raise Refused(
+                        "The door has not answered for a while; the job goes on without it.",
+                        f"`vfolder jobs watch {self._job}` once the door is back",
+                    ) from error
+                time.sleep(AGAIN_SECONDS)
+
+    def _stream(self) -> Iterator[dict[str, Any]]:
+        headers = {"Last-Event-ID": self._seen} if self._seen else {}
+        response = self._door.session.get(
+            f"{self._door.url}/v1/jobs/{self._job}/events",
+            headers=headers,
+            stream=True,
+            timeout=(CONNECT_SECONDS, SILENCE_SECONDS),
+        )
+        with response:
+            if response.status_code == _UNAVAILABLE:
+                yield self._poll(response)
+                return
+            good(response)
+            for number, name, data in events(response.iter_content(None)):
+                self._seen = number
+                if name == "job":
+                    yield json.loads(data)
+                if name == "gone":
+                    raise Refused("The job was forgotten while it was followed.")
+        raise Broken
+
+    def _poll(self, response: requests.Response) -> dict[str, Any]:
+        wish = response.headers.get("Retry-After", "")
+        time.sleep(float(wish) if wish.isdecimal() else AGAIN_SECONDS)
+        found: dict[str, Any] = self._door.ask("GET", f"/v1/jobs/{self._job}")
+        return found
+
+
+def follow(watch: Watch, *, as_json: bool) -> dict[str, Any]:
+    """Show a job until it ends, and give its last document."""
+    last: dict[str, Any] = {}
+    if as_json:
+        for last in watch:
+            print_json(last)
+        return last
+    if is_terminal():
+        return _rewriting(watch)
+    told, text = -LINE_SECONDS, ""
+    for last in watch:
+        line = _line(last)
+        if last["done"] or (line != text and time.monotonic() - told >= LINE_SECONDS):
+            told, text = time.monotonic(), line
+            click.echo(line)
+    return last
+
+
+def _rewriting(watch: Watch) -> dict[str, Any]:
+    last: dict[str, Any] = {}
+    with Live(Text(""), console=Console(), refresh_per_second=4) as live:
+        for last in watch:
+            live.update(Text(_line(last), overflow="ellipsis", no_wrap=True))
+    return last
+
+
+def _line(job: dict[str, Any]) -> str:
+    return printable(f"{job['state']}: {sentence(job)}")

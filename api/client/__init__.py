@@ -1,6 +1,0 @@
-"""The client door: downloads, archives and uploads by ticket."""
-
-from api.client import archives, creation, downloads, origins, pages, uploads
-from api.client.routes import blueprint
-
-__all__ = ["archives", "blueprint", "creation", "downloads", "origins", "pages", "uploads"]

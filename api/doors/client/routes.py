@@ -1,0 +1,14 @@
+"""The routes of the client door."""
+
+from flask import Blueprint, Response
+
+from api.http.json import answer
+from api.http.version import VERSION
+
+blueprint = Blueprint("client", __name__)
+
+
+@blueprint.get("/")
+def status() -> Response:
+    """Say that the door is open."""
+    return answer({"status": "ok", "type": "client-facing", "storage-proxy": VERSION})

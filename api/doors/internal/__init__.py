@@ -1,0 +1,1 @@
+"""The internal door: metrics and gauges for monitors. Knows no ticket and no secret."""

@@ -1,0 +1,169 @@
+"""Entries of a vfolder: make, list, move, fetch."""
+
+from http import HTTPStatus
+
+from flask import Response
+
+from api.http.json import answer, no_content
+from api.routes.door import current_door
+from api.routes.file_stream import stream_file
+from api.routes.resource import Act, Answer, Resource
+from api.schemas.files import (
+    EntryBody,
+    EntryList,
+    ListBody,
+    ListDirectory,
+    Made,
+    MakeDirectories,
+    MakeDirectoriesBody,
+    MoveBody,
+    MoveEntry,
+    OneEntry,
+    RemoveEntries,
+    RemoveEntriesBody,
+    RenameBody,
+    RenameEntry,
+)
+from api.schemas.vfolders import Done
+from backends.entries import entries, listing, removal
+from core.errors import (
+    EntryRefused,
+    InvalidName,
+    PathEscape,
+    StorageError,
+    VFolderNotFound,
+)
+from core.names import VFolderPath
+
+blueprint = Resource("files", __name__, description="Entries of a vfolder.")
+
+_PATHS = (VFolderNotFound, PathEscape, EntryRefused)
+
+
+@blueprint.act(
+    "POST",
+    "/folder/file/mkdir",
+    Act(
+        takes=MakeDirectoriesBody,
+        gives={
+            200: Answer("All are made.", Made),
+            207: Answer("Some are made.", Made),
+            422: Answer("None is made.", Made),
+        },
+    ),
+)
+def make_directories(body: MakeDirectories) -> Response:
+    """Make directories.
+
+    Each path is told apart: those that could not be made are in `failed` with the reason.
+    """
+    reach = current_door().reach
+    reach.check_known(body.volume)
+    success, failed = [], []
+    for text in body.paths:
+        try:
+            reach.in_vfolder(
+                body,
+                entries.make_directory,
+                VFolderPath.parse(text),
+                parents=body.parents,
+                exist_ok=body.exist_ok,
+            )
+        except StorageError as error:
+            if error.status >= HTTPStatus.INTERNAL_SERVER_ERROR and error.retriable:
+                raise
+            failed.append({"item": text, "msg": error.detail})
+        else:
+            success.append({"item": text, "msg": None})
+    status = HTTPStatus.UNPROCESSABLE_ENTITY
+    if success:
+        status = HTTPStatus.MULTI_STATUS if failed else HTTPStatus.OK
+    return answer({"results": {"success": success, "failed": failed}}, status)
+
+
+@blueprint.act(
+    "POST",
+    "/folder/file/list",
+    Act(takes=ListBody, gives={200: Answer("Its entries.", EntryList)}, refuses=_PATHS),
+)
+def list_directory(body: ListDirectory) -> Response:
+    """List a directory in the order of names.
+
+    Without `limit`, as many entries come as the configuration allows; `truncated` says whether
+    there are more, and `next` is the `cursor` that continues.
+    """
+    door = current_door()
+    limit = door.settings.storage_proxy.scandir_limit if body.limit is None else body.limit
+    page = door.reach.in_vfolder(body, listing.list_directory, body.path, limit, body.cursor)
+    return answer(
+        {"items": page.items, "truncated": page.next is not None, "next": page.next},
+    )
+
+
+@blueprint.act(
+    "POST",
+    "/folder/file/rename",
+    Act(takes=RenameBody, gives={204: Answer("Renamed.")}, refuses=(*_PATHS, InvalidName)),
+)
+def rename_entry(body: RenameEntry) -> Response:
+    """Give an entry another name in its directory.
+
+    A file may take the place of a file, nothing takes the place of a directory. A link is
+    renamed itself, not what it points at.
+    """
+    current_door().reach.in_vfolder(body, entries.rename, body.path, body.new_name)
+    return no_content()
+
+
+@blueprint.act(
+    "POST",
+    "/folder/file/move",
+    Act(takes=MoveBody, gives={204: Answer("Moved.")}, refuses=_PATHS),
+)
+def move_entry(body: MoveEntry) -> Response:
+    """Move an entry to another place in the same vfolder.
+
+    A target that is a directory takes the entry inside. A file may take the place of a file,
+    nothing takes the place of a directory. A link is moved itself, not what it points at.
+    """
+    current_door().reach.in_vfolder(body, entries.move, body.source, body.target)
+    return no_content()
+
+
+@blueprint.act(
+    "POST",
+    "/folder/file/delete",
+    Act(
+        takes=RemoveEntriesBody,
+        gives={200: Answer("Removed.", Done)},
+        refuses=(*_PATHS, InvalidName),
+    ),
+)
+def delete_entries(body: RemoveEntries) -> Response:
+    """Remove entries.
+
+    Absent ones are skipped, and directories too unless `recursive` is true. A link is removed
+    itself, not what it points at. The vfolder itself is not removed this way.
+    """
+    current_door().reach.on_volume(
+        body.volume, removal.remove_entries, body.vfolder, body.paths, recursive=body.recursive
+    )
+    return answer({"status": "ok"})
+
+
+@blueprint.act(
+    "POST",
+    "/folder/file/fetch",
+    Act(
+        takes=EntryBody,
+        gives={200: Answer("Its content.", content_type="application/octet-stream")},
+        refuses=(PathEscape,),
+    ),
+)
+def fetch_file(body: OneEntry) -> Response:
+    """Send the content of a file.
+
+    What is no file (absent, a directory, a device, or in an absent vfolder) has no content: the
+    answer is empty, as readers of logs expect.
+    """
+    return stream_file(body)

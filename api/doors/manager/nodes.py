@@ -1,0 +1,117 @@
+"""Nodes and volumes as operators steer them: who is alive, who drains, which volume rests."""
+
+from dataclasses import asdict
+
+from flask import Response
+
+from api.http.json import answer, no_content
+from api.routes.door import current_door
+from api.routes.resource import Act, Answer, Resource
+from api.schemas.jobs import Bandwidth, BandwidthBody, BandwidthTold, NodeList
+from core.errors import NotFound, UnknownVolume
+
+blueprint = Resource("nodes", __name__, description="Machines that run jobs.")
+
+
+class NodeNotFound(NotFound):
+    """No node of that id was seen."""
+
+    title = "No such node"
+
+
+@blueprint.act("GET", "/v1/nodes", Act(gives={200: Answer("All nodes.", NodeList)}))
+def list_nodes() -> Response:
+    """List the nodes seen in the last day: alive or silent, their volumes, slots, load.
+
+    `volumes_at_rest` names the volumes whose jobs are paused.
+    """
+    jobs = current_door().jobs
+    return answer({"nodes": jobs.nodes.all(), "volumes_at_rest": jobs.lists.all_at_rest()})
+
+
+def _known(node_id: str) -> str:
+    if node_id not in {node["id"] for node in current_door().jobs.nodes.all()}:
+        raise NodeNotFound("No node of that id was seen; see GET /v1/nodes.")
+    return node_id
+
+
+@blueprint.act(
+    "POST",
+    "/v1/nodes/<node_id>/drain",
+    Act(
+        gives={204: Answer("It will finish politely and take nothing new.")},
+        refuses=(NodeNotFound,),
+    ),
+)
+def drain_node(node_id: str) -> Response:
+    """Ask a node to release its jobs to others and take nothing new."""
+    current_door().jobs.nodes.drain(_known(node_id))
+    return no_content()
+
+
+@blueprint.act(
+    "POST",
+    "/v1/nodes/<node_id>/undrain",
+    Act(gives={204: Answer("It takes jobs again.")}, refuses=(NodeNotFound,)),
+)
+def undrain_node(node_id: str) -> Response:
+    """Let a drained node take jobs again."""
+    current_door().jobs.nodes.drain(_known(node_id), undo=True)
+    return no_content()
+
+
+@blueprint.act(
+    "POST",
+    "/v1/volumes/<volume>/pause",
+    Act(gives={204: Answer("Its jobs rest.")}, refuses=(UnknownVolume,)),
+)
+def pause_volume(volume: str) -> Response:
+    """Let all jobs of a volume rest; running ones stop at their next heartbeat and lose nothing."""
+    door = current_door()
+    door.reach.check_known(volume)
+    door.jobs.store.pause_volume(volume)
+    return no_content()
+
+
+@blueprint.act(
+    "POST",
+    "/v1/volumes/<volume>/resume",
+    Act(gives={204: Answer("Its jobs go on.")}, refuses=(UnknownVolume,)),
+)
+def resume_volume(volume: str) -> Response:
+    """Let the jobs of a volume go on."""
+    door = current_door()
+    door.reach.check_known(volume)
+    door.jobs.store.pause_volume(volume, resume=True)
+    return no_content()
+
+
+@blueprint.act(
+    "GET",
+    "/v1/volumes/<volume>/bandwidth",
+    Act(gives={200: Answer("The budget.", BandwidthTold)}, refuses=(UnknownVolume,)),
+)
+def get_bandwidth(volume: str) -> Response:
+    """Tell what a volume may move, and how many jobs and streams share it now."""
+    door = current_door()
+    door.reach.check_known(volume)
+    share = door.bandwidth.look().get(volume)
+    found = dict.fromkeys(BandwidthTold().fields) if share is None else asdict(share)
+    return answer(found)
+
+
+@blueprint.act(
+    "PUT",
+    "/v1/volumes/<volume>/bandwidth",
+    Act(takes=BandwidthBody, gives={204: Answer("Set.")}, refuses=(UnknownVolume,)),
+)
+def set_bandwidth(body: Bandwidth, volume: str) -> Response:
+    """Limit what the running jobs and the client doors' streams of a volume move together.
+
+    Each has an equal share: jobs follow at their next heartbeat, streams within two seconds. Null
+    lifts the limit.
+    """
+    door = current_door()
+    door.reach.check_known(volume)
+    door.bandwidth.set(volume, body.bytes_per_second)
+    return no_content()

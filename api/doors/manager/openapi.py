@@ -1,0 +1,123 @@
+"""The OpenAPI 3.1 document of the manager door, made from its acts, and the pages that show it.
+
+The pages come from files of ours (`pages/`) and of others (`vendored/`), nothing from elsewhere.
+On the manager door they ask for the secret like everything else; on the internal door they do not.
+
+`python -m api.doors.manager.openapi > docs/openapi.json` renews the committed copy.
+"""
+
+import json
+import sys
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from flask import Blueprint, Flask, Response, send_from_directory
+from flask_smorest import Api
+from marshmallow.fields import Field
+
+from api.http import auth
+from api.http.json import answer
+from api.http.version import VERSION
+from api.schemas.problems import Problem
+
+OPENAPI_VERSION = "3.1.0"
+TITLE = "vfolder manager door"
+_PAGES = Path(__file__).parent / "pages"
+_VENDORED = Path(__file__).parents[2] / "http" / "vendored"
+#: Files of the pages, and the directory each is in.
+_FILES = {
+    "swagger-start.js": _PAGES,
+    "swagger-ui-bundle.js": _VENDORED,
+    "swagger-ui.css": _VENDORED,
+    "redoc.standalone.js": _VENDORED,
+}
+_FILE_AGE_SECONDS = 3600
+#: The pages reach nothing but this door; ReDoc makes its worker and styles itself.
+_POLICY = (
+    "default-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; worker-src blob:"
+)
+_DESCRIPTION = """
+Parameters are a JSON object in the body, on every method, GET and DELETE included; the content
+type does not matter. Times are RFC 3339 in UTC, sizes integers of bytes, unknown is null.
+Every error is an `application/problem+json` document (RFC 9457) with a stable `error_code`.
+""".strip()
+
+pages = Blueprint("documents", __name__)
+
+
+class DescribedApi(Api):
+    """The document of an app; errors stay the business of `api.http.problems`."""
+
+    ERROR_SCHEMA = Problem
+
+    def _register_error_handlers(self) -> None:
+        """Leave the handlers that `api.http.problems.install` put in place."""
+
+
+def describe(app: Flask) -> Api:
+    """An empty document for the acts of the app."""
+    app.config["API_TITLE"] = TITLE
+    app.config["API_VERSION"] = VERSION
+    app.config["OPENAPI_VERSION"] = OPENAPI_VERSION
+    api: Api = DescribedApi(app, spec_kwargs={"info": {"description": _DESCRIPTION}})
+    api.ma_plugin.converter.add_attribute_function(_own_types)
+    scheme = {"type": "apiKey", "in": "header", "name": auth.HEADER}
+    api.spec.components.security_scheme("secret", scheme)
+    api.spec.options["security"] = [{"secret": []}]
+    return api
+
+
+def _own_types(_converter: object, field: Field[Any], **_: Any) -> dict[str, Any]:  # noqa: ANN401 - apispec's hook
+    """What our own fields say of themselves."""
+    said = dict(getattr(field, "openapi", {}))
+    if said and field.allow_none and "null" not in said["type"]:
+        said["type"] = [*said["type"], "null"]
+    return said
+
+
+@cache
+def manager_document() -> dict[str, Any]:
+    """The manager door's document, without a running door."""
+    from api.doors import manager  # noqa: PLC0415 - its acts import what describes them
+
+    app = Flask("manager", static_folder=None)
+    api = describe(app)
+    manager.install(api)
+    document: dict[str, Any] = api.spec.to_dict()
+    return document
+
+
+@pages.get("/openapi.json")
+def openapi() -> Response:
+    """The document."""
+    return answer(manager_document())
+
+
+@pages.get("/docs")
+def swagger_ui() -> Response:
+    """The document in Swagger UI."""
+    return _file(_PAGES, "swagger.html")
+
+
+@pages.get("/redoc")
+def redoc() -> Response:
+    """The document in ReDoc."""
+    return _file(_PAGES, "redoc.html")
+
+
+@pages.get("/docs/<name>")
+def page_file(name: str) -> Response:
+    """A file of the pages."""
+    return _file(_FILES.get(name, _PAGES), name if name in _FILES else "none")
+
+
+def _file(directory: Path, name: str) -> Response:
+    response = send_from_directory(directory, name, max_age=_FILE_AGE_SECONDS)
+    response.headers["Content-Security-Policy"] = _POLICY
+    response.headers["X-Content-Type-Options"] = "nosniff"
+    return response
+
+
+if __name__ == "__main__":
+    sys.stdout.write(json.dumps(manager_document(), indent=1, sort_keys=True) + "\n")

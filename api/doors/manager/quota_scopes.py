@@ -1,0 +1,89 @@
+"""Quota scopes: the owners that limits apply to."""
+
+from contextlib import suppress
+from dataclasses import asdict
+
+from flask import Response
+
+from api.http.json import answer, no_content
+from api.routes.door import current_door
+from api.routes.resource import Act, Answer, Resource
+from api.schemas.quota_scopes import (
+    CreateScopeBody,
+    LimitScopeBody,
+    OneScope,
+    ScopeBody,
+    ScopeLimit,
+    ScopeOrder,
+    ScopeUsage,
+)
+from backends.volumes import operations
+from core.errors import Locked, QuotaScopeExists, QuotaScopeNotFound
+
+blueprint = Resource("quota-scopes", __name__, description="Owners that limits apply to.")
+
+
+@blueprint.act(
+    "POST",
+    "/quota-scope",
+    Act(takes=CreateScopeBody, gives={204: Answer("Made.")}, refuses=(QuotaScopeExists,)),
+)
+def create_quota_scope(body: ScopeOrder) -> Response:
+    """Make a quota scope, with a limit if one is given."""
+    current_door().reach.on_volume(
+        body.volume, operations.create_scope, body.scope, body.limit_bytes
+    )
+    return no_content()
+
+
+@blueprint.act(
+    "GET",
+    "/quota-scope",
+    Act(
+        takes=ScopeBody,
+        gives={200: Answer("What it holds and may hold.", ScopeUsage)},
+        refuses=(QuotaScopeNotFound,),
+    ),
+)
+def get_quota_scope(body: OneScope) -> Response:
+    """Tell what a quota scope holds and may hold.
+
+    Both are null on a volume that knows no quota. Where a limit is set, two more members tell what
+    was asked for before it was rounded up, and who holds it.
+    """
+    found = asdict(
+        current_door().reach.on_volume(body.volume, operations.describe_scope, body.scope)
+    )
+    wire = ("used_bytes", "limit_bytes")
+    return answer({k: v for k, v in found.items() if k in wire or v is not None})
+
+
+@blueprint.act(
+    "PATCH",
+    "/quota-scope",
+    Act(takes=LimitScopeBody, gives={204: Answer("Set.")}),
+)
+def set_quota_scope_limit(body: ScopeLimit) -> Response:
+    """Limit a quota scope; it is made when it is absent.
+
+    Where this service holds the limit and the scope is big, a job is asked to count it.
+    """
+    limit = body.options["limit_bytes"]
+    door = current_door()
+    door.reach.on_volume(body.volume, operations.set_limit, body.scope, limit)
+    found = door.reach.on_volume(body.volume, operations.describe_scope, body.scope)
+    if found.enforced == "soft" and found.used_bytes is None:
+        with suppress(Locked):  # a rescan is at work already
+            door.jobs.submit({"verb": "rescan", "volume": body.volume, "owner": str(body.scope)})
+    return no_content()
+
+
+@blueprint.act(
+    "DELETE",
+    "/quota-scope/quota",
+    Act(takes=ScopeBody, gives={204: Answer("No limit any more.")}, refuses=(QuotaScopeNotFound,)),
+)
+def unset_quota_scope_limit(body: OneScope) -> Response:
+    """Take the limit of a quota scope away."""
+    current_door().reach.on_volume(body.volume, operations.unset_limit, body.scope)
+    return no_content()

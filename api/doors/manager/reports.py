@@ -1,0 +1,105 @@
+"""What went wrong in a job, entry by entry."""
+
+from collections.abc import Iterator
+
+from flask import Response, request
+from werkzeug.datastructures import Headers
+from werkzeug.exceptions import NotAcceptable
+
+from api.jobs import reports
+from api.jobs.submission import pointer
+from api.routes.door import current_door
+from api.routes.resource import PROBLEM, Act, Answer, Resource
+from api.schemas.problems import Problem
+from api.streaming import files, ranges
+from core.errors import JobNotFound, UnknownVolume
+
+blueprint = Resource("reports", __name__, description="What went wrong in a job.")
+
+JSONL, CSV = "application/jsonl", "text/csv"
+_REFUSALS = {406: "No such form", 412: "It has changed", 416: "It is shorter"}
+_FORMATS = {"jsonl": JSONL, "csv": CSV}
+
+
+@blueprint.act(
+    "GET",
+    "/v1/jobs/<job_id>/report",
+    Act(
+        gives={
+            200: Answer("The report.", content_type=JSONL, also=(CSV,)),
+            206: Answer("A part of it.", content_type=JSONL),
+            304: Answer("Unchanged."),
+            **{
+                status: Answer(f"{says}.", Problem, content_type=PROBLEM)
+                for status, says in _REFUSALS.items()
+            },
+        },
+        refuses=(JobNotFound, UnknownVolume),
+    ),
+)
+def get_job_report(job_id: str) -> Response:
+    r"""Tell every entry that a job could not do.
+
+    JSON lines: one object with `path`, `reason` and `attempt` per entry, then one with `summary`.
+    It may be fetched in parts (`Range`), also while the job runs. `?format=csv` or
+    `Accept: text/csv` gives a table instead, whole only. Names that are not UTF-8 are escaped as
+    `\udcXX` in JSON and are their very bytes in CSV.
+    """
+    wanted = _format()
+    door = current_door()
+    job = door.jobs.store.get(job_id)
+    report = reports.opened(door.reach, job)
+    if wanted == CSV:
+        return _table(report, job_id)
+    try:
+        what = ranges.Representation(report.size, report.etag)
+        headers = _headers(report, f"{job_id}.jsonl", JSONL)
+        headers["Accept-Ranges"] = "bytes"
+        choice = ranges.choose(what, files.asked())
+        status, start, length = files.chosen(choice, report.size, headers)
+    except BaseException:
+        report.close()
+        raise
+    body = report.pieces(start, length) if length else iter(())
+    return _answer(report, body, status, headers)
+
+
+def _table(report: reports.Report, job_id: str) -> Response:
+    headers = _headers(report, f"{job_id}.csv", f"{CSV}; charset=utf-8; header=present")
+    del headers["ETag"]
+    headers["Accept-Ranges"] = "none"
+    return _answer(report, report.rows(), 200, headers)
+
+
+def _headers(report: reports.Report, name: str, content_type: str) -> Headers:
+    headers = Headers(files.SAFE_HEADERS)
+    headers["Content-Type"] = content_type
+    headers["Content-Disposition"] = f'attachment; filename="{name}"'
+    headers["Cache-Control"] = "no-store"
+    headers["Vary"] = "Accept"
+    headers["ETag"] = report.etag
+    return headers
+
+
+def _answer(
+    report: reports.Report, body: Iterator[bytes], status: int, headers: Headers
+) -> Response:
+    response = Response(body, status, headers)
+    response.call_on_close(report.close)
+    return response
+
+
+def _format() -> str:
+    unknown = set(request.args) - {"format"}
+    if unknown:
+        raise pointer(min(unknown), "is not a parameter of a report")
+    named = request.args.get("format")
+    if named is not None and named not in _FORMATS:
+        raise pointer("format", "must be jsonl or csv")
+    if named:
+        return _FORMATS[named]
+    accepts = request.accept_mimetypes
+    found = accepts.best_match([JSONL, CSV, "application/x-ndjson", "application/json"])
+    if found is None and accepts.provided:
+        raise NotAcceptable
+    return CSV if found == CSV else JSONL

@@ -1,0 +1,27 @@
+"""Whether the door is open."""
+
+from flask import Response
+
+from api.http.json import answer
+from api.http.version import VERSION
+from api.routes.resource import Act, Answer, Resource
+from api.schemas.status import Status
+
+blueprint = Resource("status", __name__, description="Whether the door is open.")
+_OPEN = Act(gives={200: Answer("It is open.", Status)}, open_to_all=True)
+
+
+@blueprint.act("GET", "/", _OPEN)
+def get_root() -> Response:
+    """Say that the door is open, and which version answers."""
+    return _say()
+
+
+@blueprint.act("GET", "/status", _OPEN)
+def get_status() -> Response:
+    """Say that the door is open, and which version answers."""
+    return _say()
+
+
+def _say() -> Response:
+    return answer({"status": "ok", "type": "manager-facing", "storage-proxy": VERSION})

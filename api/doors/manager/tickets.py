@@ -1,0 +1,131 @@
+"""Tickets: signed permission for one act at the client door."""
+
+from uuid import uuid4
+
+from flask import Response
+from msgspec import structs
+
+from api.http.json import answer
+from api.routes.door import current_door
+from api.routes.resource import Act, Answer, Resource
+from api.routes.unmanaged import VOLUME as UNMANAGED
+from api.schemas import bodies
+from api.schemas.tickets import (
+    ArchiveBody,
+    ArchiveOrder,
+    DownloadBody,
+    DownloadOrder,
+    Token,
+    UploadBody,
+    UploadOrder,
+)
+from backends.uploads import staging
+from core.access import tickets
+from core.access.tickets import ArchiveTicket, DownloadTicket, Ticket, UploadTicket
+from core.errors import EntryExists, NoSpace, PathEscape, QuotaExceeded, VFolderNotFound
+from core.uploads.upload import Upload
+
+blueprint = Resource("tickets", __name__, description="Permission for acts at the client door.")
+
+
+@blueprint.act(
+    "POST",
+    "/folder/file/download",
+    Act(takes=DownloadBody, gives={200: Answer("The ticket.", Token)}, refuses=(PathEscape,)),
+)
+def issue_download_ticket(body: DownloadOrder) -> Response:
+    """Permit the download of one file, or of a directory as an archive.
+
+    Whether the entry exists is seen when it is downloaded.
+    """
+    if body.volume != UNMANAGED:
+        current_door().reach.check_known(body.volume)
+    return _token(
+        DownloadTicket(
+            volume=body.volume,
+            vfid=str(body.vfolder),
+            relpath=str(body.path),
+            archive=body.archive,
+            unmanaged_path=body.unmanaged_path,
+            exp=_expiry(),
+        ),
+    )
+
+
+@blueprint.act(
+    "POST",
+    "/folder/file/archive-download-token",
+    Act(takes=ArchiveBody, gives={200: Answer("The ticket.", Token)}, refuses=(PathEscape,)),
+)
+def issue_archive_ticket(body: ArchiveOrder) -> Response:
+    """Permit the download of several entries as one archive.
+
+    Whether the entries exist is seen when they are downloaded.
+    """
+    current_door().reach.check_known(body.volume)
+    return _token(
+        ArchiveTicket(
+            volume=body.volume,
+            virtual_folder_id=str(body.vfolder),
+            files=[str(path) for path in body.files],
+            filename=body.filename,
+            exp=_expiry(),
+        ),
+    )
+
+
+@blueprint.act(
+    "POST",
+    "/folder/file/upload",
+    Act(
+        takes=UploadBody,
+        gives={200: Answer("The ticket.", Token)},
+        refuses=(VFolderNotFound, PathEscape, EntryExists, QuotaExceeded, NoSpace),
+    ),
+)
+def issue_upload_ticket(body: UploadOrder) -> Response:
+    """Permit the upload of one file and open the upload.
+
+    A size above the configured largest upload, or above what the quota leaves, is refused. A file
+    of zero bytes is there when this returns: its sender has nothing to send.
+    """
+    if body.path.is_root:
+        raise bodies.misfit("/relpath", "An upload needs the name of a file.")
+    door = current_door()
+    largest = door.settings.storage_proxy.max_upload_bytes
+    if body.size > largest:
+        raise bodies.misfit("/size", f"The largest upload is {largest} bytes.")
+    ticket = UploadTicket(
+        volume=body.volume,
+        vfid=str(body.vfolder),
+        relpath=str(body.path),
+        size=body.size,
+        session=uuid4().hex,
+        exp=_expiry(),
+    )
+    if body.volume == UNMANAGED:
+        return _token(structs.replace(ticket, session=""))
+    upload = Upload(
+        id=ticket.session,
+        session=ticket.session,
+        volume=ticket.volume,
+        vfolder=ticket.vfid,
+        path=ticket.relpath,
+        length=ticket.size,
+    )
+    door.reach.on_volume(body.volume, staging.begin, door.uploads, upload)
+    return _token(ticket)
+
+
+def _token(ticket: Ticket) -> Response:
+    """The ticket; for a volume of another node it says where that node's client door is."""
+    door = current_door()
+    told = {}
+    if ticket.volume != UNMANAGED and not door.reach.is_here(ticket.volume):
+        told["client_url"] = door.reach.node_of(ticket.volume).client_url
+        ticket = structs.replace(ticket, **told)
+    return answer({"token": tickets.issue(ticket, door.settings.storage_proxy.secret), **told})
+
+
+def _expiry() -> int:
+    return tickets.expiry(current_door().settings.storage_proxy.session_expire_seconds)

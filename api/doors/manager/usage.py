@@ -1,0 +1,113 @@
+"""How much vfolders hold: small ones counted at once, big ones by a job."""
+
+import time
+from datetime import UTC, datetime
+from typing import Any
+
+from flask import Response
+
+from api.http.json import answer
+from api.jobs.submission import retry_after
+from api.routes.door import Door, current_door
+from api.routes.resource import Act, Answer, Resource
+from api.schemas.usage import UsageAnswer, UsedBytesAnswer
+from api.schemas.vfolders import OneVFolder, VFolderBody
+from backends.quota import quick_usage
+from backends.volumes import operations
+from core.errors import Locked, VFolderNotFound
+from core.quota.last_usage import UsageBook
+
+blueprint = Resource("usage", __name__, description="How much vfolders hold.")
+
+#: A figure older than this is told, and counted anew behind it.
+STALE_SECONDS = 600.0
+_LATER = "Not known yet; the job that counts is `bgtask_id`."
+
+
+@blueprint.act(
+    "GET",
+    "/folder/usage",
+    Act(
+        takes=VFolderBody,
+        gives={
+            200: Answer("What it holds.", UsageAnswer),
+            202: Answer(_LATER, UsageAnswer, headers=("Location", "Retry-After")),
+        },
+        refuses=(VFolderNotFound, Locked),
+    ),
+)
+def get_usage(body: OneVFolder) -> Response:
+    """Tell how many entries a vfolder has, and how long its files are in sum.
+
+    A small vfolder is counted at once. Of a big one the last known figures are told with the
+    moment they are of; where there are none yet, they are null and a job is at work to count.
+    A hard-linked file counts once in bytes.
+    """
+    found = _usage(body)
+    return _answer(found, {"file_count": "file_count", "used_bytes": "used_bytes"})
+
+
+@blueprint.act(
+    "GET",
+    "/folder/used-bytes",
+    Act(
+        takes=VFolderBody,
+        gives={
+            200: Answer("What it takes on the storage.", UsedBytesAnswer),
+            202: Answer(_LATER, UsedBytesAnswer, headers=("Location", "Retry-After")),
+        },
+        refuses=(VFolderNotFound, Locked),
+    ),
+)
+def get_used_bytes(body: OneVFolder) -> Response:
+    """Tell what a vfolder takes on the storage in bytes, directories included, as du counts.
+
+    Big vfolders are told as by `/folder/usage`.
+    """
+    return _answer(_usage(body), {"used_bytes": "allocated_bytes"})
+
+
+def _usage(body: OneVFolder) -> dict[str, Any]:
+    """Figures with `as_of`, or a job that will find them."""
+    door = current_door()
+    known = door.reach.on_volume(body.volume, operations.fast_usage, body.vfolder)
+    if known is not None and known.complete:
+        sizes = dict.fromkeys(("used_bytes", "allocated_bytes"), known.used_bytes)
+        return {"file_count": known.file_count, **sizes, "as_of": _now()}
+    sums = door.reach.in_vfolder(body, quick_usage.count)
+    if sums is not None:
+        return {
+            "file_count": sums.entries,
+            "used_bytes": sums.size_bytes,
+            "allocated_bytes": sums.allocated_bytes,
+            "as_of": _now(),
+        }
+    return _counted_by_job(door, body)
+
+
+def _counted_by_job(door: Door, body: OneVFolder) -> dict[str, Any]:
+    last = UsageBook(door.jobs.redis).last(body.volume, body.vfolder)
+    if last is not None and _age_seconds(last["as_of"]) < STALE_SECONDS:
+        return last
+    request = {"verb": "usage", "volume": body.volume, "vfolder": str(body.vfolder)}
+    job = door.jobs.submit(request)
+    return last or {"job": job}
+
+
+def _answer(found: dict[str, Any], names: dict[str, str]) -> Response:
+    job = found.get("job")
+    figures = {name: found.get(known) for name, known in names.items()}
+    if job is None:
+        return answer({**figures, "as_of": found["as_of"]})
+    response = answer({**figures, "as_of": None, "bgtask_id": job.id}, 202)
+    response.headers["Location"] = f"/v1/jobs/{job.id}"
+    response.headers["Retry-After"] = str(retry_after(job))
+    return response
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def _age_seconds(moment: str) -> float:
+    return time.time() - datetime.fromisoformat(moment).timestamp()

@@ -1,0 +1,90 @@
+"""Volumes of this node."""
+
+from dataclasses import asdict
+
+from flask import Response
+
+from api.http.json import answer, ready
+from api.routes.door import current_door
+from api.routes.performance import NoMetric, performance
+from api.routes.resource import Act, Answer, Resource
+from api.schemas.volumes import (
+    FileSystemUsage,
+    Hardware,
+    OldQuota,
+    OldQuotaBody,
+    OneVolume,
+    Performance,
+    SetOldQuotaBody,
+    VolumeBody,
+    VolumeList,
+)
+from backends.volumes import operations
+from core.errors import Unsupported
+
+
+class QuotaMoved(Unsupported):
+    """Limits per vfolder are gone; the manager still asks."""
+
+    error_code = "vfolder_request_not-implemented"
+    title = "Quotas are per quota scope"
+
+
+blueprint = Resource("volumes", __name__, description="Places to keep data.")
+
+
+@blueprint.act("GET", "/volumes", Act(gives={200: Answer("All volumes.", VolumeList)}))
+def list_volumes() -> Response:
+    """List the volumes of this node, and those that other nodes serve now.
+
+    The path is where the volume is mounted, on its nodes and on the agents.
+    """
+    return ready(current_door().volume_list())
+
+
+@blueprint.act(
+    "GET",
+    "/volume/hwinfo",
+    Act(takes=VolumeBody, gives={200: Answer("Its health, asked just now.", Hardware)}),
+)
+def get_hardware_info(body: OneVolume) -> Response:
+    """Ask the storage system of a volume how it is."""
+    return answer(asdict(current_door().reach.on_volume(body.volume, operations.hardware)))
+
+
+@blueprint.act(
+    "GET",
+    "/folder/fs-usage",
+    Act(takes=VolumeBody, gives={200: Answer("How full it is.", FileSystemUsage)}),
+)
+def get_file_system_usage(body: OneVolume) -> Response:
+    """Tell how big and how full a volume is, counted as df does."""
+    return answer(asdict(current_door().reach.on_volume(body.volume, operations.capacity)))
+
+
+@blueprint.act(
+    "GET",
+    "/volume/performance-metric",
+    Act(
+        takes=VolumeBody,
+        gives={200: Answer("Its speed, at most seconds old.", Performance)},
+        refuses=(NoMetric,),
+    ),
+)
+def get_performance_metric(body: OneVolume) -> Response:
+    """Tell how fast a volume is right now, if its backend knows."""
+    return answer(performance(current_door(), body.volume))
+
+
+@blueprint.act("GET", "/volume/quota", Act(takes=OldQuotaBody, gives={}, refuses=(QuotaMoved,)))
+def get_old_quota(_: OldQuota) -> Response:
+    """Refuse: quotas belong to quota scopes now."""
+    raise QuotaMoved("Quotas belong to quota scopes; ask /quota-scope.")
+
+
+@blueprint.act(
+    "PATCH", "/volume/quota", Act(takes=SetOldQuotaBody, gives={}, refuses=(QuotaMoved,))
+)
+def set_old_quota(_: OldQuota) -> Response:
+    """Refuse: quotas belong to quota scopes now."""
+    raise QuotaMoved("Quotas belong to quota scopes; ask /quota-scope.")

@@ -1,0 +1,128 @@
+"""Every error of every door, in one shape: `application/problem+json` (RFC 9457).
+
+Members: `type, title, status, detail, error_code, retriable, request_id`, and `msg` (= detail,
+which clients read); then the facts of the error: `errors[]` with JSON pointers, `errno`, `paths`,
+`data`, `job_id` … Nothing else in the doors shapes an error. What nobody foresaw is logged under
+the request id and answered without a word of the program.
+"""
+
+from http import HTTPStatus
+from typing import Any
+
+from flask import Flask, Response, has_request_context, request
+from redis import RedisError
+from werkzeug.exceptions import HTTPException
+
+from api.http import json, metrics
+from api.http.flask_app import this_request
+from core.errors import PROBLEM_TYPE_BASE, Defect, StorageError, Unavailable
+from core.os_errors import translate
+from core.telemetry.logs import logger
+
+CONTENT_TYPE = "application/problem+json"
+#: Tells clients when a retriable act is worth another try.
+RETRY_AFTER_SECONDS = 2
+
+_log = logger(__name__)
+
+#: What the web framework refuses: error code and one sentence with a remedy.
+_FRAMEWORK: dict[int, tuple[str, str]] = {
+    400: ("api_parsing_bad-request", "The request is malformed."),
+    404: ("api_request_not-found", "No such route; /openapi.json lists them all."),
+    405: ("api_request_bad-request", "This route has no such method; see the Allow header."),
+    406: ("api_request_bad-request", "None of the media types you accept can be given."),
+    408: ("api_request_bad-request", "The request did not arrive in time."),
+    411: ("api_request_bad-request", "The request needs a Content-Length."),
+    412: ("api_request_conflict", "A precondition of the request does not hold."),
+    413: ("api_parsing_bad-request", "The body is larger than this route takes."),
+    414: ("api_parsing_bad-request", "The request target is too long."),
+    415: ("api_parsing_bad-request", "The body has a media type that this route does not take."),
+    416: ("api_request_bad-request", "The range is outside of what there is."),
+    422: ("api_parsing_invalid-parameters", "The body does not fit."),
+    428: ("api_request_bad-request", "The request must be conditional (If-Match)."),
+    429: ("api_request_unavailable", "Too many requests; try again later."),
+    431: ("api_parsing_bad-request", "The request headers are too large."),
+    503: ("api_request_unavailable", "Temporarily unavailable; try again later."),
+}
+_RETRIABLE = frozenset({408, 429, 503, 504})
+
+
+def install(app: Flask) -> None:
+    """Make this module the only one that answers errors of the app."""
+    app.register_error_handler(StorageError, respond)
+    app.register_error_handler(HTTPException, respond)
+    app.register_error_handler(Exception, respond)
+
+
+def respond(error: Exception) -> Response:
+    """The answer to an error, whatever it is."""
+    if isinstance(error, HTTPException):
+        metrics.note_error(error)
+        return _framework_response(error)
+    known = _known(error)
+    metrics.note_error(known)
+    if known.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+        _log.warning("request failed", error_code=known.error_code, detail=known.detail)
+    response = _response(document(known), known.status)
+    if known.retriable:
+        response.headers["Retry-After"] = str(known.facts.get("retry_after", RETRY_AFTER_SECONDS))
+    return response
+
+
+def document(error: StorageError) -> dict[str, Any]:
+    """The members of an error's problem document."""
+    members = {
+        "type": PROBLEM_TYPE_BASE + error.kind,
+        "title": error.title,
+        "status": error.status,
+        "detail": error.detail,
+        "msg": error.detail,
+        "error_code": error.error_code,
+        "retriable": error.retriable,
+        "request_id": request_id(),
+    }
+    return {**error.facts, **members}
+
+
+def request_id() -> str | None:
+    """The id of the request at work; None before it has one."""
+    return this_request().request_id if has_request_context() else None
+
+
+def _known(error: Exception) -> StorageError:
+    if isinstance(error, StorageError):
+        return error
+    _log.error("request broke", exc_info=error)
+    if isinstance(error, RedisError):
+        return Unavailable("The store of jobs does not answer; try again shortly.")
+    if isinstance(error, OSError):
+        return translate(error)
+    return Defect("Something went wrong here; the log has the story under the request id.")
+
+
+def _framework_response(error: HTTPException) -> Response:
+    if error.code is None or error.code < HTTPStatus.BAD_REQUEST:  # a redirect
+        return Response.force_type(error.get_response(), request.environ)  # type: ignore[return-value] # force_type makes this class
+    title = HTTPStatus(error.code).phrase
+    code, detail = _FRAMEWORK.get(error.code, ("api_request_internal-error", f"{title}."))
+    members = {
+        "type": f"{PROBLEM_TYPE_BASE}storage/http/{error.code}",
+        "title": title,
+        "status": error.code,
+        "detail": detail,
+        "msg": detail,
+        "error_code": code,
+        "retriable": error.code in _RETRIABLE,
+        "request_id": request_id(),
+    }
+    response = _response(members, error.code)
+    for name, value in error.get_headers():
+        if name.lower() != "content-type":
+            response.headers[name] = value
+    return response
+
+
+def _response(members: dict[str, Any], status: int) -> Response:
+    response = Response(json.dumps(members), status, content_type=CONTENT_TYPE)
+    response.headers["Cache-Control"] = "no-store"
+    return response

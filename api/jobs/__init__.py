@@ -1,0 +1,1 @@
+"""Jobs as the doors see them: submit, plan, follow, report, retry. Knows no route."""

@@ -1,0 +1,78 @@
+"""The doorbell: the one place where the doors speak Celery.
+
+Sends by task name, without a result store (one would subscribe a channel per job and block when
+Redis is away). A bell that cannot be sent is logged and rung again by a worker's reaper: the job
+is already recorded.
+"""
+
+from typing import Any
+
+from celery import Celery
+from kombu.connection import Connection
+from kombu.exceptions import OperationalError
+
+from core.errors import Unavailable
+from core.jobs.store import Bell, Ring
+from core.redis.connections import broker_url, celery_options, queue_settings
+from core.settings import Settings
+from core.telemetry.logs import logger
+
+_log = logger(__name__)
+#: One try with short timeouts: a door must not wait for a broker.
+_TRANSPORT = {
+    "socket_timeout": 1,
+    "socket_connect_timeout": 1,
+    "socket_keepalive": True,
+    "priority_steps": list(range(10)),
+    "queue_order_strategy": "priority",
+}
+#: The longest a probe waits for the broker.
+CONNECT_SECONDS = 2
+_PUBLISH_ONCE: dict[str, Any] = {"max_retries": 0}
+
+
+def ask_broker(settings: Settings) -> None:
+    """Reach the broker, waiting `CONNECT_SECONDS` at most.
+
+    Raises:
+        Unavailable: it cannot be reached.
+    """
+    try:
+        with Connection(  # type: ignore[no-untyped-call] # kombu has no types here
+            broker_url(settings),
+            connect_timeout=CONNECT_SECONDS,
+            transport_options=celery_options(settings),
+        ) as connection:
+            connection.ensure_connection(max_retries=1, timeout=CONNECT_SECONDS)
+    except (OperationalError, OSError) as error:
+        raise Unavailable("The broker cannot be reached.") from error
+
+
+def bell(settings: Settings) -> Bell:
+    """A bell of this process; make it after the fork."""
+    app = Celery("vfolder-door", broker=broker_url(settings), backend="disabled://")
+    app.conf.update(
+        task_serializer="json",
+        accept_content=["json"],
+        broker_transport_options=_TRANSPORT | celery_options(settings),
+        broker_connection_timeout=_TRANSPORT["socket_connect_timeout"],
+        task_send_sent_event=True,
+    )
+    app.conf.update(queue_settings(settings))
+
+    def ring(it: Ring) -> None:
+        try:
+            app.send_task(
+                it.task,
+                args=[it.job],
+                task_id=it.job,
+                queue=it.queue,
+                priority=it.priority,
+                argsrepr=f"({it.title})",
+                retry=False,
+                retry_policy=_PUBLISH_ONCE,
+            )
+        except (OperationalError, OSError) as error:
+            _log.warning("doorbell not sent", job_id=it.job, reason=type(error).__name__)
+
+    return ring

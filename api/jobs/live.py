@@ -1,0 +1,184 @@
+"""Changes of jobs as they happen: one subscriber per process, fanned out to whoever waits.
+
+Used by event streams (server-sent events, WHATWG HTML §9.2) and by `Prefer: wait` (RFC 7240). Each
+waiter holds a thread of its door, so their number is bounded; a record is read once per change and
+shared by all who wait for it.
+"""
+
+import threading
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import redis
+
+from api.http import json
+from core.errors import JobNotFound, Unavailable
+from core.jobs.job import Job
+from core.jobs.store import LIVE_CHANNEL
+from core.telemetry.logs import logger
+
+_log = logger(__name__)
+
+#: A comment is sent this often when nothing changes, so that proxies keep the stream open.
+COMMENT_SECONDS = 10.0
+#: What a client is told to wait before it connects again (milliseconds).
+RECONNECT_MS = 2000
+#: After a lost connection to the store the subscriber tries again this soon.
+SUBSCRIBE_AGAIN_SECONDS = 1.0
+#: The subscriber looks at its connection this often.
+LISTEN_SECONDS = 5.0
+#: The longest `Prefer: wait` that is honoured.
+WAIT_MAX_SECONDS = 60.0
+
+Read = Callable[[str], Job]
+Describe = Callable[[Job], dict[str, Any]]
+
+
+class _Waiter:
+    """Woken at every change of one job."""
+
+    __slots__ = ("woken",)
+
+    def __init__(self) -> None:
+        self.woken = threading.Event()
+
+
+class Live:
+    """The fan-out of one process. Starts its thread with the first waiter."""
+
+    def __init__(self, client: "redis.Redis", read: Read, describe: Describe, limit: int) -> None:
+        self._redis = client
+        self._read = read
+        self._describe = describe
+        self._limit = limit
+        self._lock = threading.Lock()
+        self._waiters: dict[str, set[_Waiter]] = defaultdict(set)
+        self._shared: dict[str, tuple[int, dict[str, Any]]] = {}
+        self._newest: dict[str, int] = {}
+        self._count = 0
+        self._thread: threading.Thread | None = None
+        self._subscribed = threading.Event()
+
+    @contextmanager
+    def _waiting(self, job: str) -> Iterator[_Waiter]:
+        waiter = _Waiter()
+        with self._lock:
+            if self._count >= self._limit:
+                raise Unavailable("Too many callers wait on this door; poll, or come back later.")
+            self._count += 1
+            self._waiters[job].add(waiter)
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._listen, name="live", daemon=True)
+                self._thread.start()
+        self._subscribed.wait(SUBSCRIBE_AGAIN_SECONDS)
+        try:
+            yield waiter
+        finally:
+            with self._lock:
+                self._count -= 1
+                self._waiters[job].discard(waiter)
+                if not self._waiters[job]:
+                    del self._waiters[job]
+                    self._shared.pop(job, None)
+                    self._newest.pop(job, None)
+
+    def _listen(self) -> None:
+        while True:
+            try:
+                self._hear()
+            except redis.RedisError as error:
+                _log.warning("changes not heard", reason=type(error).__name__)
+                time.sleep(SUBSCRIBE_AGAIN_SECONDS)
+
+    def _hear(self) -> None:
+        channel = self._redis.pubsub(ignore_subscribe_messages=True)  # type: ignore[no-untyped-call] # redis-py
+        with channel:
+            channel.subscribe(LIVE_CHANNEL)
+            self._subscribed.set()
+            self._wake_all()
+            while True:
+                message = channel.get_message(timeout=LISTEN_SECONDS)
+                if message is not None:
+                    job, version, _state = message["data"].split(" ")
+                    self._wake(job, int(version))
+
+    def _wake(self, job: str, version: int = 0) -> None:
+        with self._lock:
+            if job in self._waiters:
+                self._newest[job] = max(version, self._newest.get(job, 0))
+            for waiter in self._waiters.get(job, ()):
+                waiter.woken.set()
+
+    def _wake_all(self) -> None:
+        with self._lock:
+            jobs = list(self._waiters)
+        for job in jobs:
+            self._wake(job)
+
+    def _current(self, job: str) -> tuple[int, dict[str, Any]]:
+        """The document, read once per change however many wait."""
+        with self._lock:
+            shared = self._shared.get(job)
+            if shared is not None and 0 < self._newest.get(job, 0) <= shared[0]:
+                return shared
+        found = self._read(job)
+        fresh = found.version, self._describe(found)
+        with self._lock:
+            if job in self._waiters:
+                self._shared[job] = fresh
+        return fresh
+
+    def wait(self, job: str, seconds: float) -> Job:
+        """The job once it has ended, or as it is after `seconds`.
+
+        Raises:
+            JobNotFound: no such job.
+            Unavailable: too many wait already.
+        """
+        until = time.monotonic() + min(seconds, WAIT_MAX_SECONDS)
+        with self._waiting(job) as waiter:
+            while True:
+                waiter.woken.clear()
+                found = self._read(job)
+                left = until - time.monotonic()
+                if found.state.ended or left <= 0:
+                    return found
+                waiter.woken.wait(left)
+
+    def stream(self, job: str, last_seen: int) -> Iterator[bytes]:
+        """Server-sent events: the document at every change after version `last_seen`, then done.
+
+        The number of an event is the version of the record, so a client that comes back with
+        `Last-Event-ID` gets what it missed as the newest document.
+
+        Raises:
+            Unavailable: too many wait already (before the first byte).
+        """
+        with self._waiting(job) as waiter:
+            yield b"retry: %d\n\n" % RECONNECT_MS
+            while True:
+                waiter.woken.clear()
+                try:
+                    version, document = self._current(job)
+                except JobNotFound:
+                    yield b"event: gone\ndata: {}\n\n"
+                    return
+                except redis.RedisError:
+                    yield b": the store is away\n\n"
+                    waiter.woken.wait(SUBSCRIBE_AGAIN_SECONDS)
+                    continue
+                if version > last_seen or document["done"]:
+                    last_seen = version
+                    yield _event("job", version, document)
+                if document["done"]:
+                    yield _event("done", version, document)
+                    return
+                if not waiter.woken.wait(COMMENT_SECONDS):
+                    yield b": alive\n\n"
+
+
+def _event(kind: str, version: int, document: dict[str, Any]) -> bytes:
+    return b"id: %d\nevent: %s\ndata: %s\n\n" % (version, kind.encode(), json.dumps(document))

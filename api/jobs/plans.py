@@ -1,0 +1,168 @@
+"""Plans: how a job would be done, what was checked, and every refusal. Nothing is done."""
+
+import time
+from typing import Any
+
+from api.jobs.submission import Jobs
+from api.volumes.access import Reach
+from backends.base import Capacity, QuotaUsage
+from backends.retention import trash
+from backends.transfer.preview import foreseen
+from backends.volumes import operations
+from core.errors import EntryExists, NoSpace, QuotaExceeded, QuotaScopeNotFound, StorageError
+from core.jobs import requests
+from core.jobs.requests import CloneRequest
+from core.jobs.requests.base import Request
+from core.jobs.requests.transfer import TransferRequest
+from core.jobs.requests.upkeep import RestoreRequest
+from core.jobs.store import PREFIX
+from core.names import VFolderId
+from core.quota.last_usage import UsageBook
+
+#: Methods by which bytes get to a clone, as the words of docs/design.md name them.
+REFLINK, STREAM, XCP = "reflink", "stream", "xcp"
+
+
+class Planner:
+    """Answers `plan: true`."""
+
+    def __init__(self, jobs: Jobs, reach: Reach) -> None:
+        self._jobs = jobs
+        self._reach = reach
+        self._usage = UsageBook(jobs.redis)
+
+    def plan(self, body: dict[str, Any]) -> dict[str, Any]:
+        """The plan of a request.
+
+        Raises:
+            InvalidParameters: the request itself has no allowed form.
+        """
+        request = requests.parse(body)
+        refusals: list[dict[str, Any]] = []
+        checks: list[dict[str, Any]] = []
+        method: str | None = None
+        foreseen: dict[str, Any] | None = None
+        try:
+            self._jobs.check(request)
+        except StorageError as error:
+            refusals.append(_refusal(error))
+        else:
+            checks.append({"check": "names", "outcome": "held"})
+            if isinstance(request, CloneRequest):
+                method = self._clone(request, checks, refusals)
+            elif isinstance(request, TransferRequest):
+                method = self._transfer_method(request)
+                foreseen = self._foreseen(request, refusals)
+            elif isinstance(request, RestoreRequest):
+                vfolder = VFolderId.parse(request.vfolder)
+                needed = self._reach.on_volume(request.volume, trash.needed, vfolder, request.trash)
+                self._quota(request, request.vfolder, needed, checks, refusals)
+        return {
+            "verb": request.verb,
+            "method": method,
+            "would_start": not refusals,
+            "refusals": refusals,
+            "checks": checks,
+            "foreseen": foreseen,
+            "waits_for": self._holders(request),
+        }
+
+    def _transfer_method(self, request: TransferRequest) -> str:
+        by_xcp = request.whole and all(
+            self._reach.on_volume(name, operations.uses_xcp)
+            for name in (request.volume, request.home)
+        )
+        same = request.volume == request.home
+        if by_xcp:
+            return XCP
+        return (
+            REFLINK if same and self._reach.on_volume(request.home, operations.reflinks) else STREAM
+        )
+
+    def _foreseen(
+        self, request: TransferRequest, refusals: list[dict[str, Any]]
+    ) -> dict[str, Any] | None:
+        """What a look of a moment tells, where this node has both volumes."""
+        now_ms = time.time_ns() // 1_000_000
+        seen = self._reach.both(
+            (request.volume, request.home), lambda a, b: foreseen(request, a, b, now_ms)
+        )
+        if seen and request.on_conflict == "fail" and (count := seen["noted"].get("conflict")):
+            detail = f"The target has {count} entries that stand in the way."
+            refusals.append(_refusal(EntryExists(detail)))
+        return seen
+
+    def _clone(
+        self, request: CloneRequest, checks: list[dict[str, Any]], refusals: list[dict[str, Any]]
+    ) -> str:
+        usage = self._usage.last(request.volume, VFolderId.parse(request.source)) or {}
+        needed: int | None = usage.get("allocated_bytes")
+        free = _free(self._reach.on_volume(request.home, operations.capacity))
+        outcome = "unchecked"
+        if needed is not None and free is not None:
+            outcome = "held" if needed <= free else "refused"
+        checks.append(
+            {
+                "check": "room",
+                "outcome": outcome,
+                "needed_bytes": needed,
+                "free_bytes": free,
+                "as_of": usage.get("as_of"),
+            },
+        )
+        if outcome == "refused":
+            detail = f"The clone needs {needed} bytes; the volume has {free} free."
+            refusals.append(_refusal(NoSpace(detail)))
+        self._quota(request, request.target, usage.get("used_bytes"), checks, refusals)
+        same = request.volume == request.home
+        return (
+            REFLINK if same and self._reach.on_volume(request.home, operations.reflinks) else STREAM
+        )
+
+    def _quota(
+        self,
+        request: Request,
+        vfolder: str,
+        needed: int | None,
+        checks: list[dict[str, Any]],
+        refusals: list[dict[str, Any]],
+    ) -> None:
+        """Whether the scope that will own it has room under its limit."""
+        scope = VFolderId.parse(vfolder).scope
+        if scope is None:
+            return
+        try:
+            quota = self._reach.on_volume(request.home, operations.describe_scope, scope)
+        except QuotaScopeNotFound:  # made with the copy, without a limit
+            quota = QuotaUsage()
+        outcome, left = "held", None
+        if quota.limit_bytes is not None:
+            left = None if quota.used_bytes is None else quota.limit_bytes - quota.used_bytes
+            unknown = left is None or needed is None
+            outcome = "unchecked" if unknown else "held" if needed <= left else "refused"  # type: ignore[operator] # both known
+        checks.append(
+            {"check": "quota", "outcome": outcome, "needed_bytes": needed, "left_bytes": left}
+        )
+        if outcome == "refused":
+            detail = f"The quota scope has {max(left or 0, 0)} bytes left, {needed} wanted."
+            refusals.append(_refusal(QuotaExceeded(detail)))
+
+    def _holders(self, request: Request) -> list[str]:
+        """The live jobs this one would have to wait for."""
+        found: list[str] = []
+        for key, mode in request.locks():
+            for member in self._jobs.redis.zrange(f"{PREFIX}lockq:{key}", 0, -1):
+                job, _, theirs = str(member).rpartition("|")
+                if (mode == "exclusive" or theirs == "e") and job not in found:
+                    found.append(job)
+        return found
+
+
+def _free(room: Capacity) -> int | None:
+    if room.capacity_bytes is None or room.used_bytes is None:
+        return None
+    return room.capacity_bytes - room.used_bytes
+
+
+def _refusal(error: StorageError) -> dict[str, Any]:
+    return {"error_code": error.error_code, "status": error.status, "detail": error.detail}

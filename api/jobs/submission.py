@@ -1,0 +1,205 @@
+"""How the doors ask for jobs: checked at once, recorded, rung for, answered 202.
+
+What can be refused now is refused now: an unknown volume, a missing source, a target that exists.
+Everything else is the job's business.
+"""
+
+import time
+from dataclasses import dataclass
+from typing import Any
+
+from api.jobs.doorbell import bell
+from api.volumes.access import Reach
+from backends.retention import snapshot_expiry, trash
+from backends.volumes import operations
+from core.cluster.nodes import NodeBook
+from core.errors import (
+    InvalidParameters,
+    TrashNotFound,
+    Unsupported,
+    VFolderExists,
+    VFolderNotFound,
+)
+from core.events.publisher import Herald
+from core.jobs import requests
+from core.jobs.job import PRIORITY_DEFAULT, Job
+from core.jobs.requests import CloneRequest, DeleteFilesRequest, UsageRequest
+from core.jobs.requests.base import Request
+from core.jobs.requests.extract import ExtractRequest
+from core.jobs.requests.transfer import TransferRequest
+from core.jobs.requests.upkeep import RestoreRequest, SnapshotRequest
+from core.jobs.store import JobStore, Submission
+from core.jobs.store.lists import JobLists
+from core.names import VFolderId, VFolderPath
+from core.redis.connections import Database, connect
+from core.settings import Settings
+
+#: The shortest and the longest wish to come again (seconds): it grows with the age of the job.
+RETRY_AFTER_MIN, RETRY_AFTER_MAX = 1, 30
+#: One second of waiting more per this many seconds of age.
+AGE_PER_RETRY_SECOND = 20.0
+
+
+@dataclass(frozen=True, slots=True)
+class Named:
+    """A vfolder by its names."""
+
+    volume: str
+    vfolder: VFolderId
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """Who asks, and how."""
+
+    requester: str = ""
+    idempotency_key: str = ""
+    label: str = ""
+    priority: int = PRIORITY_DEFAULT
+    deadline_ms: int = 0
+    retry_of: str = ""
+
+
+class Jobs:
+    """The jobs of this door's process; made after the fork."""
+
+    def __init__(self, settings: Settings, reach: Reach) -> None:
+        self._settings = settings
+        self._reach = reach
+        client = connect(settings, Database.JOBS)
+        self.redis = client
+        self.store = JobStore(client, bell(settings))
+        self.lists = JobLists(client)
+        self.nodes = NodeBook(client)
+        self._herald = Herald(settings)
+
+    def submit(self, body: dict[str, Any], asked: Asked | None = None) -> Job:
+        """Check, record and ring; a repeated request gets the first job.
+
+        Raises:
+            StorageError: what `check` refuses, `KeyReused`, `Locked`.
+        """
+        asked = asked or Asked()
+        request = requests.parse(body)
+        key = asked.idempotency_key
+        if not (key and self.store.known(asked.requester, key)):
+            self.check(request)
+        job = self.store.submit(
+            Submission(
+                request,
+                requester=asked.requester,
+                label=asked.label,
+                priority=asked.priority,
+                idempotency_key=key,
+                deadline_ms=asked.deadline_ms,
+                retry_of=asked.retry_of,
+                ring_again_seconds=self._settings.vfolder.jobs.ring_again_seconds,
+            ),
+        )
+        self._herald.accepted(job)
+        return job
+
+    def cancel(self, job_id: str) -> Job:
+        """Ask a job to stop; when it ends by that at once, its end is told at once.
+
+        Raises:
+            JobNotFound, NotCancellable: as `JobStore.cancel`.
+        """
+        job = self.store.cancel(job_id)
+        if job.state.ended:
+            self._herald.ended()
+        return job
+
+    def check(self, request: Request) -> None:
+        """Refuse now what cannot succeed.
+
+        Raises:
+            UnknownVolume: it is not configured here.
+            VFolderNotFound: the source is not there.
+            VFolderExists, EntryExists: the target is there.
+            TrashNotFound: nothing is there to be restored.
+        """
+        for volume in {request.volume, request.home}:
+            self._reach.check_known(volume)
+        match request:
+            case CloneRequest():
+                self._must_exist(request.volume, request.source)
+                if self._exists(request.home, request.target):
+                    raise VFolderExists(f"The vfolder {request.target} is already there.")
+            case TransferRequest():
+                self._must_exist(request.volume, request.source)
+                if not VFolderPath.parse(request.target_path).is_root:
+                    self._must_exist(request.home, request.target)
+            case UsageRequest() | DeleteFilesRequest():
+                self._must_exist(request.volume, request.vfolder)
+            case SnapshotRequest():
+                self._check_snapshots(request)
+            case RestoreRequest():
+                self._must_be_restorable(request)
+            case ExtractRequest():
+                self._must_be_free(request)
+            case _:
+                pass
+
+    def _must_exist(self, volume: str, vfolder: str) -> None:
+        if not self._exists(volume, vfolder):
+            raise VFolderNotFound(f"The vfolder {vfolder} does not exist.")
+
+    def _check_snapshots(self, request: SnapshotRequest) -> None:
+        if not self._reach.on_volume(request.volume, snapshot_expiry.supported):
+            raise Unsupported(f"Volume {request.volume} keeps no snapshots.")
+        if request.action == "create":
+            self._must_exist(request.volume, request.vfolder)
+        if request.action == "restore" and self._exists(request.volume, request.made):
+            raise VFolderExists(f"The vfolder {request.made} is already there.")
+
+    def _must_be_restorable(self, request: RestoreRequest) -> None:
+        vfolder = VFolderId.parse(request.vfolder)
+        if self._exists(request.volume, request.vfolder):
+            raise VFolderExists(f"The vfolder {vfolder} is already there.")
+        if self._reach.on_volume(request.volume, trash.restorable, vfolder, request.trash) is None:
+            raise TrashNotFound(f"Nothing of {vfolder} can be restored.")
+
+    def _exists(self, volume: str, vfolder: str) -> bool:
+        return self._reach.on_volume(volume, operations.exists, VFolderId.parse(vfolder))
+
+    def _must_be_free(self, request: ExtractRequest) -> None:
+        place = Named(request.volume, VFolderId.parse(request.vfolder))
+        self._reach.in_vfolder(place, operations.check_free, VFolderPath.parse(request.target))
+
+    def document(self, job: Job) -> dict[str, Any]:
+        """The job as callers see it, with its place in the queue."""
+        document = job.document()
+        queue = self.lists.queue(job)
+        document["queue"] = None
+        if queue is None:
+            return document
+        if queue.position is not None:
+            document["queue"] = {"position": queue.position, "length": queue.length}
+            document["state_reason"] = f"queue position {queue.position} of {queue.length}"
+        if not document["paused"]:  # its own rest is the first reason
+            if queue.at_rest:
+                document["state_reason"] = f"volume {job.volume} is at rest until it is resumed"
+            elif not self.nodes.serving(job.volume):
+                document["state_reason"] = f"waiting for a node that serves volume {job.volume}"
+        return document
+
+
+def retry_after(job: Job) -> int:
+    """When to look again, in seconds: the older the job, the later; sooner near its end."""
+    if job.state.ended:
+        return RETRY_AFTER_MIN
+    age = time.time() - int(job.fields["created_at"]) / 1000
+    wish = RETRY_AFTER_MIN + age / AGE_PER_RETRY_SECOND
+    progress = job.member("progress") or {}
+    eta = progress.get("eta_seconds")
+    if eta is not None:
+        wish = min(wish, eta / 2)
+    return round(max(RETRY_AFTER_MIN, min(RETRY_AFTER_MAX, wish)))
+
+
+def pointer(name: str, detail: str) -> InvalidParameters:
+    """A refusal that names one field."""
+    return InvalidParameters(
+        f"{name}: {detail}.", errors=[{"pointer": f"/{name}", "detail": detail}]
+    )

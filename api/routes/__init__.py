@@ -1,0 +1,1 @@
+"""What routes share: the door of a request, resources, file streams. Knows no route itself."""

@@ -1,0 +1,213 @@
+"""What every door stands on: the settings and volumes of this node, the store, request ids."""
+
+import random
+import re
+import time
+from functools import cached_property, partial
+from typing import Any, cast
+
+from flask import Flask, Response, current_app
+
+from api.http import json, metrics, problems
+from api.http.flask_app import LeanFlask, this_request
+from api.jobs.doorbell import ask_broker
+from api.jobs.live import Live
+from api.jobs.plans import Planner
+from api.jobs.submission import Jobs
+from api.volumes.access import Reach
+from api.volumes.bandwidth import Budgets
+from api.volumes.deadlines import Deadlines
+from api.volumes.health import Ask, Health, Part
+from api.volumes.node_directory import Atlas
+from backends.capabilities import of_class
+from backends.volumes.mounts import Look, Mounts
+from backends.volumes.registry import Volumes
+from core.cluster.bandwidth import BandwidthBook
+from core.cluster.calls import Calls
+from core.cluster.nodes import Node, NodeBook
+from core.cluster.performance import SpeedBook
+from core.cluster.vfolder_cache import VFolderCache
+from core.redis import connections
+from core.settings import Settings
+from core.telemetry import logs
+from core.uploads.store import UploadStore
+
+REQUEST_ID_HEADER = "X-Request-ID"
+#: The same as WSGI names it, which is found sooner.
+_REQUEST_ID_GIVEN = "HTTP_X_REQUEST_ID"
+_REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
+_KEY = "vfolder.door"
+#: The databases that a node is not well without, by the name in its health document.
+_NEEDED = {"jobs": connections.Database.JOBS, "events": connections.Database.EVENTS}
+_log = logs.logger(__name__)
+
+
+class Door:
+    """The resources of one door's process; connections open on first use, after the fork."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.volumes = Volumes(settings)
+        self.deadlines = Deadlines(settings.vfolder.doors.backend_timeout)
+        #: The answer of `/volumes`, and what it was made from.
+        self._listed: tuple[list[Node], dict[str, Look], bytes] | None = None
+
+    def follow(self, settings: Settings) -> None:
+        """Take over changed settings: new volumes, here and in what was made from the old ones."""
+        self.settings = settings
+        self.volumes.follow(settings)
+        self.mounts.follow(settings)
+        self.__dict__.pop("_own_volumes", None)
+        self._listed = None
+
+    def volume_list(self) -> bytes:
+        """The answer of `/volumes`: this node's, then what other nodes serve now."""
+        nodes = self.reach.atlas.nodes()
+        self.mounts.wait()
+        looks = self.mounts.looks()
+        known = self._listed
+        if known is None or known[0] is not nodes or known[1] != looks:
+            known = self._listed = (nodes, looks, self._volumes_told(looks))
+        return known[2]
+
+    def _volumes_told(self, looks: dict[str, Look]) -> bytes:
+        elsewhere = self.reach.atlas.volumes()
+        # No volume is asked here: one that hangs would hold up who asks for all of them.
+        # Proved here goes before proved elsewhere, and that before what was proved here once.
+        here = {name: look.volume for name, look in looks.items()}
+        skills = {name: one.capabilities for name, one in here.items() if one.capabilities}
+        skills |= {name: found["capabilities"] for name, found in elsewhere.items()}
+        skills |= {name: one.capabilities for name, one in here.items() if one.proven}
+        own = {
+            name: volume | ({"capabilities": skills[name]} if name in skills else {})
+            for name, volume in self._own_volumes.items()
+        }
+        others = [found for name, found in sorted(elsewhere.items()) if name not in own]
+        return json.dumps({"volumes": [*own.values(), *others]})
+
+    @cached_property
+    def _own_volumes(self) -> dict[str, dict[str, Any]]:
+        return {
+            name: {
+                "name": name,
+                "backend": table.backend,
+                "path": str(self.settings.volume_path(table)),
+                "fsprefix": table.fsprefix,
+                "capabilities": of_class(self.volumes.get(name)),
+            }
+            for name, table in self.settings.volume.items()
+        }
+
+    @cached_property
+    def speeds(self) -> SpeedBook:
+        """What the manager also reads of volumes."""
+        return SpeedBook(self.settings)
+
+    @cached_property
+    def vfolder_cache(self) -> VFolderCache:
+        """What is kept of vfolders for a moment."""
+        return VFolderCache(self.settings)
+
+    @cached_property
+    def uploads(self) -> UploadStore:
+        """The uploads under way in the whole cluster."""
+        client = connections.connect(self.settings, connections.Database.UPLOADS)
+        return UploadStore(client, self.settings.storage_proxy.node_id)
+
+    @cached_property
+    def budgets(self) -> Budgets:
+        """What the volumes' streams may move."""
+        return Budgets(self.settings)
+
+    @cached_property
+    def bandwidth(self) -> BandwidthBook:
+        """What the volumes may move, as the store has it."""
+        return BandwidthBook(connections.connect(self.settings, connections.Database.JOBS))
+
+    @cached_property
+    def jobs(self) -> Jobs:
+        """The jobs of the whole cluster."""
+        return Jobs(self.settings, self.reach)
+
+    @cached_property
+    def live(self) -> Live:
+        """Changes of jobs, for those who wait."""
+        client = connections.connect(self.settings, connections.Database.JOBS)
+        limit = self.settings.vfolder.doors.streams
+        return Live(client, self.jobs.store.get, self.jobs.document, limit)
+
+    @cached_property
+    def mounts(self) -> Mounts:
+        """The volumes as threads of their own see them, once `health` was asked."""
+        return Mounts(self.settings)
+
+    @cached_property
+    def health(self) -> Health:
+        """How this node is."""
+        asks: dict[Part, Ask] = {
+            ("redis", name): connections.connect(self.settings, database).ping
+            for name, database in _NEEDED.items()
+        }
+        asks["broker", "jobs"] = partial(ask_broker, self.settings)
+        return Health(asks, self.mounts)
+
+    @cached_property
+    def planner(self) -> Planner:
+        """How jobs would be done."""
+        return Planner(self.jobs, self.reach)
+
+    @cached_property
+    def reach(self) -> Reach:
+        """The volumes of the cluster."""
+        calls = Calls(connections.connect(self.settings, connections.Database.JOBS, text=False))
+        atlas = Atlas(self.nodes, self.settings.storage_proxy.node_id)
+        return Reach(self.volumes, self.mounts, atlas, deadlines=self.deadlines, calls=calls)
+
+    @cached_property
+    def nodes(self) -> NodeBook:
+        """The nodes of the whole cluster."""
+        return NodeBook(connections.connect(self.settings, connections.Database.JOBS))
+
+
+def current_door() -> Door:
+    """The door of the request at work."""
+    return cast("Door", current_app.extensions[_KEY])
+
+
+def make_app(name: str, settings: Settings, *, measured: bool = True) -> Flask:
+    """A Flask app with what all doors share: problems, request ids, one log line per request."""
+    app = LeanFlask(name)
+    app.url_map.merge_slashes = False  # a redirect would hide that no such route exists
+    app.extensions[_KEY] = Door(settings)
+    app.before_request(_begin)
+    app.after_request(_end)
+    problems.install(app)
+    if measured:
+        metrics.install(app)
+    return app
+
+
+def _new_request_id() -> str:
+    """32 random digits; nobody's secret, so without asking the kernel."""
+    return f"{random.getrandbits(128):032x}"
+
+
+def _begin() -> None:
+    request = this_request()
+    given = request.environ.get(_REQUEST_ID_GIVEN, "")
+    request.request_id = given if _REQUEST_ID.fullmatch(given) else _new_request_id()
+    request.began = time.monotonic()
+    logs.begin(request_id=request.request_id)
+
+
+def _end(response: Response) -> Response:
+    request = this_request()
+    response.headers[REQUEST_ID_HEADER] = request.request_id
+    _log.info(
+        "request answered",
+        method=request.method,
+        route=str(request.url_rule) if request.url_rule else None,
+        status=response.status_code,
+        duration_seconds=round(time.monotonic() - request.began, 6),
+    )
+    return response

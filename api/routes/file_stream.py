@@ -1,0 +1,59 @@
+"""The content of a file, in constant memory, each read within the deadline of its volume."""
+
+import os
+from collections.abc import Iterator
+
+from flask import Response
+
+from api.routes.door import Door, current_door
+from api.schemas.files import OneEntry
+from backends.fs import paths
+from backends.volumes import operations
+from core.errors import InvalidParameters, NotFound, PathEscape, UnknownVolume
+
+#: Read at a time; also the memory of one stream.
+CHUNK_BYTES = 256 * 1024
+#: A file of another node comes in pieces of this size.
+PIECE_BYTES = 1024 * 1024
+CONTENT_TYPE = "application/octet-stream"
+
+
+def stream_file(entry: OneEntry) -> Response:
+    """A response with the content of a regular file; what is none has no content.
+
+    Raises:
+        PathEscape: the path leads outside of the vfolder.
+    """
+    door = current_door()
+    try:
+        if not door.reach.is_here(entry.volume):
+            return _from_elsewhere(door, entry)
+        descriptor = door.reach.in_vfolder(entry, paths.open_file, entry.path)
+    except PathEscape:
+        raise
+    except (NotFound, UnknownVolume, InvalidParameters):
+        return Response(b"", content_type=CONTENT_TYPE)
+    response = Response(_chunks(door, entry.volume, descriptor), content_type=CONTENT_TYPE)
+    response.call_on_close(lambda: os.close(descriptor))
+    return response
+
+
+def _chunks(door: Door, volume: str, descriptor: int) -> Iterator[bytes]:
+    while chunk := door.deadlines.call(volume, os.read, descriptor, CHUNK_BYTES):
+        yield chunk
+
+
+def _from_elsewhere(door: Door, entry: OneEntry) -> Response:
+    """A file of another node, a call per piece; the first is asked before the answer begins."""
+    first = door.reach.in_vfolder(entry, operations.read_piece, entry.path, 0, PIECE_BYTES)
+
+    def pieces() -> Iterator[bytes]:
+        at, piece = 0, first
+        while piece.data:
+            yield piece.data
+            at += len(piece.data)
+            piece = door.reach.in_vfolder(
+                entry, operations.read_piece, entry.path, at, PIECE_BYTES, first.inode
+            )
+
+    return Response(pieces(), content_type=CONTENT_TYPE)

@@ -1,0 +1,1 @@
+"""Everything that extends gunicorn, and nothing else does. Knows no route."""

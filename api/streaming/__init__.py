@@ -1,0 +1,1 @@
+"""Bodies of answers: ranges, archives, pacing, preconditions. Knows no Flask request."""

@@ -1,0 +1,103 @@
+"""An archive as the body of an answer: what it holds open, and its pieces as they are sent."""
+
+import os
+import threading
+from collections.abc import Generator, Iterator
+from contextlib import ExitStack
+
+from api.streaming.pacing import Pace
+from backends.archives import plan
+from backends.archives.formats import ZIP, Format
+from backends.archives.pieces import Piece, cut
+from core.errors import StorageError, Unavailable
+from core.telemetry import metrics
+from core.telemetry.logs import logger
+
+#: Archives that are packed at a time by one process: each has a share of its packing threads, and
+#: holds up to 2 MiB for a reader that stalls.
+PACKING_MAX = 32
+#: When to ask again after that.
+PACKING_RETRY_SECONDS = 30
+
+_packing = threading.BoundedSemaphore(PACKING_MAX)
+_log = logger(__name__)
+
+
+class ArchiveBody:
+    """The body of one answer; what it holds open is closed with it.
+
+    Raises:
+        Unavailable: as many are packed as may be.
+        StorageError: as `plan.make`.
+    """
+
+    def __init__(self, top: int, sources: list[plan.Source], form: Format, pace: Pace) -> None:
+        self.form = form
+        #: Its turns in the budget of its volume; who takes `pieces` has to ask it.
+        self.pace = pace
+        #: Whether the server sends it in chunks.
+        self.framed = False
+        with ExitStack() as stack:
+            stack.callback(pace.close)
+            if form.packs:
+                _begin_packing()
+                stack.callback(_packing.release)
+            here = os.dup(top)
+            stack.callback(os.close, here)
+            self._plan = plan.make(here, sources, hard_links=form.hard_links)
+            stack.callback(self._plan.close)
+            self._archive = form.make(here, self._plan)
+            #: Bytes of the body; None when only its end will tell.
+            self.length = self._archive.size
+            self._held = stack.pop_all()
+        self._start = 0
+
+    @property
+    def etag(self) -> str:
+        """The same on every node; another one for each format."""
+        return f'"{self._plan.tag}"' if self.form is ZIP else f'"{self._plan.tag}-{self.form.name}"'
+
+    def limit(self, start: int, length: int) -> None:
+        """Send only this part of what has a length."""
+        self._start, self.length = start, length
+
+    def pieces(self) -> Iterator[Piece]:
+        """What is to be sent, once; good until the body is closed.
+
+        Raises:
+            ConnectionAbortedError: an entry cannot be sent as it was planned.
+        """
+        found = self._pieces()
+        self._held.callback(found.close)
+        return found
+
+    def _pieces(self) -> Generator[Piece, None, None]:
+        pieces = self._archive.pieces(self._start)
+        try:
+            yield from pieces if self.length is None else cut(pieces, 0, self.length)
+        except StorageError as error:
+            _log.warning("archive cut", error_code=error.error_code, detail=error.detail)
+            raise ConnectionAbortedError from error
+
+    def __iter__(self) -> Iterator[bytes]:
+        """Its bytes for a server that knows only those, each in its time."""
+        for piece in self.pieces():
+            for part in (piece,) if isinstance(piece, bytes) else piece.read():
+                yield from self.pace.pieces(part)
+                metrics.STREAMED_BYTES.labels("out").inc(len(part))
+
+    def abandon(self) -> None:
+        """Send no more; there is nothing to do before it is closed."""
+
+    def close(self) -> None:
+        """Close what it holds open; may be called again."""
+        self._held.close()
+
+
+def _begin_packing() -> None:
+    if not _packing.acquire(blocking=False):
+        raise Unavailable(
+            "As many archives are being packed as may be at a time; try again, or ask for one that"
+            " is not packed.",
+            retry_after=PACKING_RETRY_SECONDS,
+        )

@@ -1,0 +1,1 @@
+"""The CephFS backend: quota, snapshots, status. Knows no job and no HTTP."""

@@ -1,0 +1,90 @@
+"""What the manager stores about a vfolder: one small file beside it, whole or absent.
+
+It lies in our own room of the quota scope (see `layout`), never inside the vfolder.
+"""
+
+import os
+from secrets import token_hex
+
+from backends.base import Backend, HasRoot
+from backends.fs import descriptors, layout
+from backends.fs.errors import translated
+from core.errors import InvalidParameters, Unsupported
+from core.names import VFolderId
+
+#: Largest payload, in bytes.
+PAYLOAD_MAX_BYTES = 10 * 1024 * 1024
+_FILE_MODE = 0o600
+
+
+class MetadataTooLarge(InvalidParameters):
+    """The payload is larger than what is kept."""
+
+    error_code = "storage_create_invalid-parameters"
+    kind = "storage/volume/metadata-too-large"
+    title = "Metadata too large"
+
+
+def write(backend: Backend, vfolder: VFolderId, payload: bytes) -> None:
+    """Keep the payload, in place of an older one; it is on disk when this returns.
+
+    Raises:
+        VFolderNotFound: no such vfolder.
+        MetadataTooLarge: above `PAYLOAD_MAX_BYTES`.
+        NoSpace, QuotaExceeded: no room for it.
+    """
+    if len(payload) > PAYLOAD_MAX_BYTES:
+        raise MetadataTooLarge(f"Metadata may have {PAYLOAD_MAX_BYTES} bytes at most.")
+    path = layout.metadata(vfolder)
+    with (
+        backend.open_vfolder(vfolder),
+        translated(),
+        _mounted(backend).root() as root,
+        descriptors.made(path.parent, root, descriptors.HIDDEN_MODE) as room,
+    ):
+        growing = f".{path.name}.{token_hex(8)}"
+        try:
+            _write_file(growing, room, payload)
+            os.rename(growing, path.name, src_dir_fd=room, dst_dir_fd=room)
+        except OSError:
+            _discard(growing, room)
+            raise
+        os.fsync(room)
+
+
+def read(backend: Backend, vfolder: VFolderId) -> bytes | None:
+    """The payload, or None when none was stored.
+
+    Raises:
+        VFolderNotFound: no such vfolder.
+    """
+    path = layout.metadata(vfolder)
+    with backend.open_vfolder(vfolder), translated(), _mounted(backend).root() as root:
+        try:
+            with descriptors.opened(path.parent, root) as room:
+                flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC
+                with open(os.open(path.name, flags, dir_fd=room), "rb") as file:
+                    return file.read(PAYLOAD_MAX_BYTES)
+        except FileNotFoundError:
+            return None
+
+
+def _mounted(backend: Backend) -> HasRoot:
+    if not isinstance(backend, HasRoot):
+        raise Unsupported("This volume keeps no metadata.")
+    return backend
+
+
+def _write_file(name: str, room: int, payload: bytes) -> None:
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+    with open(os.open(name, flags, _FILE_MODE, dir_fd=room), "wb") as file:
+        file.write(payload)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _discard(name: str, room: int) -> None:
+    try:
+        os.unlink(name, dir_fd=room)
+    except FileNotFoundError:
+        return

@@ -1,0 +1,1 @@
+"""The file system calls all others use: descriptors, paths, layout. Knows no backend."""

@@ -1,0 +1,158 @@
+"""How fast a mounted volume is, from what the kernel of this node counts.
+
+A block device has its line in /proc/diskstats (Documentation/admin-guide/iostats.rst), an NFS mount
+its paragraph in /proc/self/mountstats. Other file systems (memory, overlays, FUSE) count nothing:
+their speed is not known. The figures are this node's own traffic, nobody else's.
+"""
+
+import os
+import re
+import time
+from collections.abc import Iterator
+from dataclasses import astuple, dataclass
+from pathlib import Path
+from typing import Self
+
+from backends.base import Backend, HasMetric, PerformanceMetric
+from backends.mounted.posix import PosixBackend
+
+#: Between the two looks of one who has no earlier one (seconds).
+SAMPLE_SECONDS = 0.25
+#: Sectors of /proc/diskstats are this long, whatever the device's are.
+_SECTOR_BYTES = 512
+_USEC_PER_MS = 1000
+_NFS = ("nfs", "nfs4")
+_OPERATION = re.compile(r"^\s*(READ|WRITE): (\d+)(?: \d+){6} (\d+)", re.MULTILINE)
+_BYTES = re.compile(r"^\s*bytes:(?:\s+\d+){4}\s+(\d+)\s+(\d+)", re.MULTILINE)
+
+
+@dataclass(frozen=True, slots=True)
+class Counters:
+    """What was done since the mount or the start of the machine, and the moment of the look."""
+
+    at: float
+    reads: int
+    writes: int
+    read_bytes: int
+    write_bytes: int
+    read_usec: int
+    write_usec: int
+
+    @classmethod
+    def of(cls, *values: float) -> Self:
+        """As `values` gave them."""
+        at, *counts = values
+        return cls(at, *map(int, counts))
+
+    def values(self) -> tuple[float, ...]:
+        """All of them, in order."""
+        return tuple(astuple(self))
+
+    def since(self, before: "Counters") -> PerformanceMetric | None:
+        """The rates between two looks; None when no time passed or the counts began anew."""
+        seconds = self.at - before.at
+        pairs = zip(self.values()[1:], before.values()[1:], strict=True)
+        differences = [now - then for now, then in pairs]
+        if seconds <= 0 or min(differences) < 0:
+            return None
+        reads, writes, read_bytes, write_bytes, read_usec, write_usec = differences
+        return PerformanceMetric(
+            iops_read=round(reads / seconds),
+            iops_write=round(writes / seconds),
+            io_bytes_read=round(read_bytes / seconds),
+            io_bytes_write=round(write_bytes / seconds),
+            io_usec_read=round(read_usec / reads, 1) if reads else 0.0,
+            io_usec_write=round(write_usec / writes, 1) if writes else 0.0,
+        )
+
+
+def counters(path: Path) -> Counters | None:
+    """What the kernel counted of the mount that a directory lies on; None when nothing.
+
+    Raises:
+        OSError: the directory cannot be opened.
+    """
+    mount = _mount(path)
+    if mount is None:
+        return None
+    device, where, kind, source = mount
+    if kind in _NFS:
+        return _of_nfs(Path("/proc/self/mountstats").read_text("utf-8"), where)
+    if device.startswith("0:") and source.startswith("/dev/"):  # btrfs numbers its own
+        number = os.stat(source).st_rdev
+        device = f"{os.major(number)}:{os.minor(number)}"
+    return _of_device(Path("/proc/diskstats").read_text("ascii"), device)
+
+
+def measured(backend: Backend) -> PerformanceMetric | None:
+    """How fast a volume is now; None when nobody knows. May take `SAMPLE_SECONDS`."""
+    if isinstance(backend, HasMetric):
+        return backend.performance()
+    if not isinstance(backend, PosixBackend):
+        return None
+    before = counters(backend.mount.path)
+    if before is None:
+        return None
+    time.sleep(SAMPLE_SECONDS)
+    now = counters(backend.mount.path)
+    return now.since(before) if now else None
+
+
+def _mount(path: Path) -> tuple[str, str, str, str] | None:
+    """The device, place, type and source of the mount of a directory (proc(5), mountinfo)."""
+    descriptor = os.open(path, os.O_PATH | os.O_DIRECTORY)
+    try:
+        facts = Path(f"/proc/self/fdinfo/{descriptor}").read_text("ascii")
+    finally:
+        os.close(descriptor)
+    number = next(line.split()[1] for line in facts.splitlines() if line.startswith("mnt_id:"))
+    for fields, behind in _mountinfo():
+        if fields[0] == number:
+            return fields[2], fields[4], behind[0], behind[1]
+    return None
+
+
+def _mountinfo() -> Iterator[tuple[list[str], list[str]]]:
+    for line in Path("/proc/self/mountinfo").read_text("utf-8", "replace").splitlines():
+        before, _, behind = line.partition(" - ")
+        yield before.split(), behind.split()
+
+
+def _of_device(text: str, device: str) -> Counters | None:
+    for line in text.splitlines():
+        fields = line.split()
+        if f"{fields[0]}:{fields[1]}" == device:
+            reads, _, read_sectors, read_ms, writes, _, write_sectors, write_ms = fields[3:11]
+            return Counters.of(
+                time.monotonic(),
+                int(reads),
+                int(writes),
+                int(read_sectors) * _SECTOR_BYTES,
+                int(write_sectors) * _SECTOR_BYTES,
+                int(read_ms) * _USEC_PER_MS,
+                int(write_ms) * _USEC_PER_MS,
+            )
+    return None
+
+
+def _of_nfs(text: str, where: str) -> Counters | None:
+    """The paragraph of a mount: `bytes:` and the operations READ and WRITE (nfsiostat(8))."""
+    for paragraph in text.split("\ndevice "):
+        if f" mounted on {where} with fstype nfs" not in paragraph.partition("\n")[0]:
+            continue
+        moved, operations = _BYTES.search(paragraph), dict[str, tuple[int, int]]()
+        for name, count, ms in _OPERATION.findall(paragraph):
+            operations[name] = int(count), int(ms) * _USEC_PER_MS
+        if moved is None or len(operations) != len(("READ", "WRITE")):
+            return None
+        (reads, read_usec), (writes, write_usec) = operations["READ"], operations["WRITE"]
+        return Counters.of(
+            time.monotonic(),
+            reads,
+            writes,
+            int(moved[1]),
+            int(moved[2]),
+            read_usec,
+            write_usec,
+        )
+    return None

@@ -1,0 +1,1 @@
+"""What is kept for a while: trash and snapshots with an end. Knows no vendor."""

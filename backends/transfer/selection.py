@@ -1,0 +1,54 @@
+"""What a transfer takes of its source, in the tree engine's words."""
+
+from backends.transfer.endpoints import Place, is_directory
+from backends.tree import Bounds, Filter, OnConflict, Selection
+from core.errors import EntryExists
+from core.jobs.requests.transfer import TransferRequest, moment_ns
+
+_NS_PER_MS = 1_000_000
+
+
+def selection_of(request: TransferRequest, asked_ms: int, against: int | None) -> Selection:
+    """The selection of a request; ages are counted from the moment it was asked, in every run.
+
+    `against` is a descriptor of what the target has already.
+    """
+    return Selection(
+        filter=Filter(request.filters, asked_ms * _NS_PER_MS) if request.filters else None,
+        bounds=Bounds(
+            min_bytes=request.min_bytes or 0,
+            max_bytes=request.max_bytes,
+            oldest_ns=_moment(request.newer_than),
+            newest_ns=_moment(request.older_than),
+        ),
+        against=against,
+        on_conflict=OnConflict(request.on_conflict),
+        mirror=request.delete_extra,
+        stops=request.on_conflict == "fail" or request.on_error == "stop",
+    )
+
+
+def only(name: str) -> Selection:
+    """The selection of one entry of a directory."""
+    return Selection(only=name)
+
+
+def keeps_file(request: TransferRequest, source: Place, target: Place) -> bool:
+    """Whether the file that is at the target stays, as the request has it.
+
+    Raises:
+        EntryExists: it stands in the way.
+    """
+    here, there = source.status(), target.status()
+    if here is None or there is None:
+        return False
+    if is_directory(there):
+        raise EntryExists(f"{target.path} is a directory.")
+    if request.on_conflict == "fail":
+        raise EntryExists(f"{target.path} is already there.")
+    newer = here.st_mtime_ns > there.st_mtime_ns
+    return request.on_conflict == "skip" or (request.on_conflict == "newer" and not newer)
+
+
+def _moment(text: str | None) -> int | None:
+    return None if text is None else moment_ns(text)

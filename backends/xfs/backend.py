@@ -1,0 +1,137 @@
+"""xfs and ext4 with project quota: a project id per quota scope, its limit held by the kernel.
+
+Needs root (CAP_SYS_ADMIN) to set limits; usage of a scope with a limit is seen by everybody.
+"""
+
+import os
+from collections.abc import Callable
+from contextlib import suppress
+from functools import cached_property
+from pathlib import Path
+from typing import ClassVar
+
+from backends.base import Mount
+from backends.fs import filesystems
+from backends.mounted.native_quota import Held, NativeQuotaBackend
+from backends.xfs import project_ids, quotactl
+from backends.xfs.project_files import ProjectFiles
+from backends.xfs.quota_tools import QuotaTools, XfsTools
+from core.errors import BackendFailed
+from core.names import QuotaScope
+from core.process import privileges
+
+
+class ProjectQuotaBackend(NativeQuotaBackend):
+    """What both file systems share; the classes below name their differences."""
+
+    magic: ClassVar[int]
+    #: Who is asked where the kernel cannot be.
+    tools: ClassVar[project_ids.Counts]
+
+    def __init__(self, mount: Mount) -> None:
+        super().__init__(mount)
+        files = (mount.options.get(option) for option in ("projects_file", "projid_file"))
+        self._files = ProjectFiles(*(Path(file) if file else None for file in files))
+
+    @cached_property
+    def _counts(self) -> project_ids.Counts:
+        """The kernel, unless the option `quota` says `tools`, or it is too old."""
+        if self.mount.options.get("quota") == "tools":
+            return self.tools
+        with self.root() as root:
+            return quotactl if quotactl.known(root) else self.tools
+
+    def probe(self) -> str:
+        """See `Backend.probe`: also the file system's kind, and that it enforces projects.
+
+        Raises:
+            BackendFailed: another file system, quota off, or the top itself is in a project.
+        """
+        found = super().probe()
+        with self.root() as root:
+            if filesystems.magic(root) != self.magic:
+                raise BackendFailed(f"Volume {self.mount.volume} is no {self.name} file system.")
+            if not self._counts.enforced(root):
+                raise BackendFailed(
+                    f"Volume {self.mount.volume} does not enforce project quota; mount it with "
+                    "prjquota, and run as root.",
+                )
+            if quotactl.project_of(root):
+                raise BackendFailed(
+                    f"The top of volume {self.mount.volume} is in a project itself; take its "
+                    "project id away, so that each quota scope can have its own.",
+                )
+        return found
+
+    def enforces_quota(self) -> bool:
+        """See `HasQuota.enforces_quota`."""
+        with suppress(BackendFailed), self.root() as root:
+            return self._counts.enforced(root)
+        return False
+
+    def _granule(self) -> int:
+        return quotactl.UNIT_BYTES
+
+    def _counter(self, directory: int) -> int:
+        return quotactl.project_of(directory)
+
+    def _give(self, directory: int, scope: QuotaScope) -> int:
+        project = project_ids.give(directory, scope, self._counts)
+        os.fsync(directory)
+        self._files.enter(project, *self._entry(scope))
+        return project
+
+    def _take_over(self, directory: int, scope: QuotaScope, seen: Callable[[], None]) -> None:
+        project = project_ids.give(directory, scope, self._counts)
+        self._files.enter(project, *self._entry(scope))
+        project_ids.tag_tree(directory, project, seen)
+
+    def _held(self, directory: int, counter: int) -> Held:
+        found = self._counts.usage(directory, counter)
+        return Held(found.used_bytes, found.limit_bytes or None)
+
+    def _seen(self, root: int, directory: int) -> Held:
+        found = quotactl.seen(directory, root)
+        return Held(found.used_bytes, found.limit_bytes) if found else Held(None, None)
+
+    def _entry(self, scope: QuotaScope) -> tuple[Path, str]:
+        """What the files of the system call it: ids and names there hold no colon."""
+        return self.mount.path / scope.directory, f"vfolder-{scope.directory}"
+
+    def _hold(self, root: int, directory: int, counter: int, limit_bytes: int | None) -> None:
+        del directory
+        self._counts.set_limit(root, counter, limit_bytes or 0)
+
+    def _gone(self, root: int, counter: int, scope: QuotaScope) -> None:
+        self._files.remove(*self._entry(scope))
+        if not counter:
+            return
+        self._counts.set_limit(root, counter, 0)
+
+
+class XfsBackend(ProjectQuotaBackend):
+    """XFS mounted with prjquota; limits are kept in blocks, and files share theirs (reflink)."""
+
+    name: ClassVar[str] = "xfs"
+    magic: ClassVar[int] = filesystems.XFS
+    tools: ClassVar[project_ids.Counts] = XfsTools()
+
+    def _granule(self) -> int:
+        with self.root() as root:
+            return max(os.fstatvfs(root).f_frsize, quotactl.UNIT_BYTES)
+
+
+class Ext4Backend(ProjectQuotaBackend):
+    """ext4 with the features quota and project, mounted with prjquota.
+
+    Limits do not hold whoever has CAP_SYS_RESOURCE: the service gives that right up at its start
+    (`registry.Volumes`).
+    """
+
+    name: ClassVar[str] = "ext4"
+    magic: ClassVar[int] = filesystems.EXT4
+    tools: ClassVar[project_ids.Counts] = QuotaTools()
+
+    def enforces_quota(self) -> bool:
+        """See `HasQuota.enforces_quota`: not for a process that may pass every limit."""
+        return super().enforces_quota() and not privileges.has(privileges.CAP_SYS_RESOURCE)

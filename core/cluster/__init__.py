@@ -1,0 +1,1 @@
+"""The nodes of a cluster and what they share about volumes. Knows no storage system."""

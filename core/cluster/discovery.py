@@ -1,0 +1,157 @@
+"""How the rest of the cluster finds this node: a record that must be renewed, and taken back.
+
+The record goes to Redis (a hash whose every value is a JSON document) or to etcd, as
+`[service-discovery] type` says; with a `service-group` the same is told as events too.
+"""
+
+import time
+from datetime import UTC, datetime
+from hashlib import sha256
+from importlib.metadata import version
+from typing import Any
+from uuid import uuid4
+
+import orjson
+import redis
+
+from core.errors import Unavailable
+from core.events import Bus, Event
+from core.redis.connections import Database, connect
+from core.settings import Settings
+from core.settings.etcd import Etcd
+from core.settings.units import address
+from core.telemetry.logs import logger
+
+#: How often the record is written anew.
+RENEW_SECONDS = 60.0
+#: A record that is not renewed is gone after this (seconds).
+RECORD_SECONDS = 180
+GROUP = "storage-proxy"
+_ETCD_TOP = f"ai/backend/service_discovery/{GROUP}"
+_log = logger(__name__)
+
+
+class Discovery:
+    """This node's record; made after the fork. What cannot be written is logged and comes again."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._table = settings.service_discovery
+        self.id = str(self._table.get("instance-id") or uuid4())
+        self._began = time.time()
+        self._redis = connect(settings, Database.LIVE)
+        self._bus = Bus(connect(settings, Database.EVENTS))
+
+    def register(self) -> None:
+        """Write the record, or write it anew."""
+        self._quietly(self._write)
+        if self._group:
+            self._quietly(lambda: self._bus.stream(self._registered()))
+
+    def withdraw(self) -> None:
+        """Take the record back: the node goes down on purpose."""
+        self._quietly(self._erase)
+        if self._group:
+            self._quietly(lambda: self._bus.stream(self._deregistered()))
+
+    # -- The record --------------------------------------------------------------------------------
+    def record(self) -> dict[str, Any]:
+        """The record's fields."""
+        announced = address(self._settings.api.manager.announce_addr)
+        internal = address(self._settings.api.manager.announce_internal_addr)
+        return {
+            "id": self.id,
+            "display_name": f"storage-{self._settings.storage_proxy.node_id}",
+            "service_group": GROUP,
+            "version": version("vfolder"),
+            "endpoint": {
+                "address": str(announced),
+                "port": announced.port,
+                "protocol": "http",
+                "prometheus_address": str(internal),
+            },
+            "health_status": {"registration_time": self._began, "last_heartbeat": time.time()},
+            "labels": {},
+        }
+
+    def _write(self) -> None:
+        record = self.record()
+        if etcd := self._etcd():
+            etcd.put(f"{_ETCD_TOP}/{self.id}", dict(_flat(record)), RECORD_SECONDS)
+            return
+        fields: dict[Any, Any] = {name: orjson.dumps(value) for name, value in record.items()}
+        with self._redis.pipeline(transaction=True) as pipe:
+            pipe.hset(self._key, mapping=fields)
+            pipe.expire(self._key, RECORD_SECONDS)
+            pipe.execute()
+
+    def _erase(self) -> None:
+        if etcd := self._etcd():
+            etcd.remove(f"{_ETCD_TOP}/{self.id}")
+        else:
+            self._redis.delete(self._key)
+
+    @property
+    def _key(self) -> str:
+        return f"service_discovery.{GROUP}.{self.id}"
+
+    def _etcd(self) -> Etcd | None:
+        table = self._settings.etcd
+        if self._table.get("type", "redis") != "etcd" or table is None:
+            return None
+        return Etcd(table, self._settings.storage_proxy.node_id)
+
+    # -- The events --------------------------------------------------------------------------------
+    @property
+    def _group(self) -> str:
+        return str(self._table.get("service-group") or "")
+
+    def _registered(self) -> Event:
+        told = {
+            "instance_id": self.id,
+            "service_group": self._group,
+            "display_name": self._table.get("display-name") or self.record()["display_name"],
+            "version": version("vfolder"),
+            "labels": self._table.get("extra-labels") or {},
+            "endpoints": [_endpoint(one) for one in self._table.get("endpoints") or []],
+        }
+        config_hash = sha256(orjson.dumps(told, option=orjson.OPT_SORT_KEYS)).hexdigest()
+        started = datetime.fromtimestamp(self._began, UTC).isoformat()
+        return Event(
+            "service_registered",
+            {**told, "startup_time": started, "config_hash": config_hash},
+            positional=[
+                orjson.dumps({**told, "config_hash": config_hash}),
+                started.encode(),
+            ],
+        )
+
+    def _deregistered(self) -> Event:
+        fields = {"instance_id": self.id, "service_group": self._group}
+        return Event(
+            "service_deregistered",
+            fields,
+            positional=[text.encode() for text in fields.values()],
+        )
+
+    @staticmethod
+    def _quietly(act: Any) -> None:  # noqa: ANN401 - a callable
+        try:
+            act()
+        except (redis.RedisError, Unavailable) as error:
+            _log.warning("node not announced", reason=type(error).__name__)
+
+
+def _endpoint(table: dict[str, Any]) -> dict[str, Any]:
+    found = {key: table.get(key) for key in ("role", "scope", "address", "port", "protocol")}
+    return {**found, "metadata": table.get("metadata") or {}}
+
+
+def _flat(record: dict[str, Any], prefix: str = "") -> list[tuple[str, str]]:
+    found: list[tuple[str, str]] = []
+    for key, value in record.items():
+        if isinstance(value, dict):
+            found += _flat(value, f"{prefix}{key}/")
+        else:
+            found.append((f"{prefix}{key}", str(value)))
+    return found

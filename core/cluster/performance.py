@@ -1,0 +1,64 @@
+"""How fast volumes are, as last observed: kept where the manager also looks, for seconds.
+
+storage:volume_stats:<volume>     JSON, in database 0; gone after `[storage-proxy.volume-stats]
+cache-ttl`
+vf:counters:<volume>/<node>       JSON, what a node's kernel had counted at its last look
+"""
+
+from datetime import UTC, datetime
+from typing import Any, cast
+
+import orjson
+
+from core.jobs.store.messages import PREFIX
+from core.redis.connections import Database, connect
+from core.settings import Settings
+
+#: Where the speed of a volume is kept, as the manager knows it.
+KEY = "storage:volume_stats:"
+
+
+def now() -> str:
+    """The moment as the manager reads it."""
+    return datetime.now(UTC).isoformat()
+
+
+class SpeedBook:
+    """The kept speeds. Every call raises `redis.RedisError` when the server is away."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._redis = connect(settings, Database.LIVE)
+        self._table = settings.storage_proxy.volume_stats
+        self._node = settings.storage_proxy.node_id
+
+    def last(self, volume: str) -> dict[str, Any] | None:
+        """The rates (`metric`) and when they were observed; None when that is too long ago."""
+        text = cast("str | None", self._redis.get(KEY + volume))
+        if text is None:
+            return None
+        known = orjson.loads(text)
+        observed_at = known.pop("observed_at")
+        known.pop("volume_name")
+        return {"metric": known, "observed_at": observed_at}
+
+    def keep(self, volume: str, rates: dict[str, Any]) -> dict[str, Any]:
+        """Keep rates observed now; returns what `last` will."""
+        observed_at = now()
+        document = {"volume_name": volume, **rates, "observed_at": observed_at}
+        milliseconds = int(self._table.cache_ttl * 1000)
+        self._redis.set(KEY + volume, orjson.dumps(document), px=milliseconds)
+        return {"metric": rates, "observed_at": observed_at}
+
+    def counted(self, volume: str) -> list[float] | None:
+        """What this node had counted at its last look, if that was not long ago."""
+        text = cast("str | None", self._redis.get(self._counters(volume)))
+        found: list[float] | None = None if text is None else orjson.loads(text)
+        return found
+
+    def count(self, volume: str, values: tuple[float, ...]) -> None:
+        """Note what this node counts now."""
+        milliseconds = int(self._table.cache_ttl * 1000)
+        self._redis.set(self._counters(volume), orjson.dumps(values), px=milliseconds)
+
+    def _counters(self, volume: str) -> str:
+        return f"{PREFIX}counters:{volume}/{self._node}"

@@ -1,0 +1,205 @@
+"""A job: a requested long operation with an id, a state and an end.
+
+The record lives in Redis (`core.jobs.store`); this module says what it is and which moves exist.
+The Celery message is only a doorbell; its task id is the job id.
+"""
+
+import os
+import time
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import Any
+from uuid import UUID
+
+from core.redis import json
+
+#: Lowest number first; what nobody asked to hurry has the middle one.
+PRIORITY_FIRST, PRIORITY_DEFAULT, PRIORITY_LAST = 0, 5, 9
+
+
+class State(StrEnum):
+    """Where a job stands."""
+
+    QUEUED = "queued"
+    RUNNING = "running"
+    CANCELLING = "cancelling"
+    SUCCEEDED = "succeeded"
+    PARTIAL = "partial"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+    @property
+    def ended(self) -> bool:
+        """Whether nothing can happen to the job any more."""
+        return self in ENDED
+
+
+ENDED = frozenset({State.SUCCEEDED, State.PARTIAL, State.FAILED, State.CANCELLED})
+
+
+class Move(StrEnum):
+    """What may change a state; each is one script of `core.jobs.store`."""
+
+    CLAIM = "claim"
+    RELEASE = "release"
+    LOSE = "lose"
+    CANCEL = "cancel"
+    EXPIRE = "expire"
+    FINISH = "finish"
+
+
+#: Who may move a job where. The scripts obey this table; a test holds them to it, and the diagram
+#: in the documentation is drawn from it.
+TRANSITIONS: dict[tuple[State, Move], frozenset[State]] = {
+    (State.QUEUED, Move.CLAIM): frozenset({State.RUNNING, State.CANCELLING}),
+    (State.QUEUED, Move.CANCEL): frozenset({State.CANCELLED, State.QUEUED}),
+    (State.QUEUED, Move.EXPIRE): frozenset({State.FAILED}),
+    (State.RUNNING, Move.RELEASE): frozenset({State.QUEUED}),
+    (State.RUNNING, Move.LOSE): frozenset({State.QUEUED, State.FAILED}),
+    (State.RUNNING, Move.CANCEL): frozenset({State.CANCELLING}),
+    (State.RUNNING, Move.EXPIRE): frozenset({State.CANCELLING}),
+    (State.RUNNING, Move.FINISH): frozenset({State.SUCCEEDED, State.PARTIAL, State.FAILED}),
+    (State.CANCELLING, Move.RELEASE): frozenset({State.QUEUED}),
+    (State.CANCELLING, Move.LOSE): frozenset({State.QUEUED, State.FAILED}),
+    (State.CANCELLING, Move.CANCEL): frozenset({State.CANCELLING}),
+    (State.CANCELLING, Move.FINISH): ENDED,
+}
+
+
+class Lane(StrEnum):
+    """Queue class of a volume: short work never waits behind long work."""
+
+    FAST = "fast"
+    BULK = "bulk"
+
+
+def queue_name(volume: str, lane: Lane | str) -> str:
+    """The Celery queue that every node serving the volume consumes."""
+    return f"vol.{volume}.{lane}"
+
+
+def new_id() -> str:
+    """A UUID version 7 (RFC 9562): sorts by time of creation."""
+    stamp = time.time_ns() // 1_000_000
+    value = (stamp << 80) | int.from_bytes(os.urandom(10), "big")
+    value = (value & ~(0xF << 76)) | (0x7 << 76)
+    value = (value & ~(0x3 << 62)) | (0x2 << 62)
+    return str(UUID(int=value))
+
+
+def moment(milliseconds: str | int | None) -> str | None:
+    """RFC 3339 in UTC from milliseconds of the epoch; None stays None."""
+    if not milliseconds:
+        return None
+    at = datetime.fromtimestamp(int(milliseconds) / 1000, UTC)
+    return at.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One job as its record says at one moment."""
+
+    id: str
+    verb: str
+    volume: str
+    lane: Lane
+    scope: str
+    state: State
+    seq: int
+    version: int
+    attempt: int
+    losses: int
+    priority: int
+    fields: dict[str, str] = field(repr=False)
+
+    @classmethod
+    def from_fields(cls, fields: dict[str, str]) -> "Job":
+        """Read a record."""
+        return cls(
+            id=fields["id"],
+            verb=fields["verb"],
+            volume=fields["volume"],
+            lane=Lane(fields["lane"]),
+            scope=fields["scope"],
+            state=State(fields["state"]),
+            seq=int(fields["seq"]),
+            version=int(fields["version"]),
+            attempt=int(fields["attempt"]),
+            losses=int(fields["losses"]),
+            priority=int(fields["priority"]),
+            fields=fields,
+        )
+
+    @property
+    def run(self) -> str:
+        """The random id of the run that holds the job; empty when none does."""
+        return self.fields.get("run", "")
+
+    @property
+    def cancel_requested(self) -> bool:
+        """Whether somebody asked the job to stop."""
+        return self.fields.get("cancel") == "1"
+
+    @property
+    def cancellable(self) -> bool:
+        """Whether a cancel could still be honoured."""
+        return not self.state.ended and self.fields.get("final") != "1"
+
+    @property
+    def etag(self) -> str:
+        """Changes with every change of the record (strong, RFC 9110)."""
+        return f'"{self.id}-{self.version}"'
+
+    def member(self, name: str) -> Any:  # noqa: ANN401 - any JSON value
+        """A JSON field of the record, or None."""
+        text = self.fields.get(name)
+        return json.loads(text) if text else None
+
+    def document(self) -> dict[str, Any]:
+        """What callers see of a job: the same in polls, lists, event streams and the CLI."""
+        text = self.fields.get
+        return {
+            "id": self.id,
+            "bgtask_id": self.id,
+            "verb": self.verb,
+            "volume": self.volume,
+            "lane": self.lane.value,
+            "scope": self.scope or None,
+            "request": self.member("request"),
+            "state": self.state.value,
+            "state_reason": text("reason") or None,
+            "waits_for": text("waits_for") or None,
+            "done": self.state.ended,
+            "progress": self.member("progress"),
+            "result": self.member("result"),
+            "error": self.member("error"),
+            "attempt": self.attempt,
+            "losses": self.losses,
+            "priority": self.priority,
+            "node": text("node") or None,
+            "requester": text("requester") or None,
+            "label": text("label") or None,
+            "retry_of": text("retry_of") or None,
+            "bytes_per_second": int(text("bandwidth") or 0) or None,
+            "paused": text("pause") == "1",
+            "cancel_requested": self.cancel_requested,
+            "cancellable": self.cancellable,
+            "created_at": moment(text("created_at")),
+            "started_at": moment(text("started_at")),
+            "updated_at": moment(text("updated_at")),
+            "ended_at": moment(text("ended_at")),
+            "deadline_at": moment(text("deadline_at")),
+            "version": self.version,
+            "links": self._links(),
+        }
+
+    def _links(self) -> dict[str, str]:
+        here = f"/v1/jobs/{self.id}"
+        return {
+            "self": here,
+            "events": f"{here}/events",
+            "log": f"{here}/log",
+            "report": f"{here}/report",
+            "cancel": f"{here}/cancel",
+        }

@@ -1,0 +1,120 @@
+"""The request of a transfer: what of a vfolder goes where, and what happens to what is there."""
+
+from datetime import datetime
+from typing import Literal
+
+from msgspec import field
+
+from core.jobs.requests.base import Lock, Request, lock_key, scope_of, wrong
+from core.names import VFolderId, VFolderPath
+
+#: Most filter rules of one request, and the longest rule (characters).
+RULES_MAX = 1000
+RULE_LENGTH_MAX = 5000
+
+
+class TransferRequest(Request, frozen=True, kw_only=True, tag="transfer"):
+    """Bring a vfolder, or a path in it, into another vfolder, on any volume."""
+
+    source: str
+    target: str
+    source_path: str = ""
+    target_volume: str | None = None
+    target_path: str = ""
+    filters: list[str] = field(default_factory=list)
+    min_bytes: int | None = None
+    max_bytes: int | None = None
+    newer_than: str | None = None
+    older_than: str | None = None
+    on_conflict: Literal["fail", "skip", "replace", "newer"] = "fail"
+    on_error: Literal["stop", "skip"] = "stop"
+    verify: Literal["none", "size", "checksum"] = "size"
+    delete_extra: bool = False
+    bytes_per_second: int | None = None
+
+    @property
+    def home(self) -> str:
+        """The volume that is written."""
+        return self.target_volume or self.volume
+
+    @property
+    def pace(self) -> int | None:
+        """Bytes per second that the caller allows."""
+        return self.bytes_per_second
+
+    @property
+    def whole(self) -> bool:
+        """Whether it takes a whole vfolder as it is, as fast as can be."""
+        chosen = (self.filters, self.min_bytes, self.max_bytes, self.newer_than, self.older_than)
+        at_root = VFolderPath.parse(self.source_path).is_root
+        return at_root and self.pace is None and not any(chosen)
+
+    def locks(self) -> list[Lock]:
+        """Source shared, target exclusive; within one vfolder it is exclusive."""
+        source, target = lock_key(self.volume, self.source), lock_key(self.home, self.target)
+        alone: list[Lock] = [(target, "exclusive")]
+        return alone if source == target else [(source, "shared"), *alone]
+
+    def title(self) -> str:
+        """Where from and where to, without paths."""
+        return f"{lock_key(self.volume, self.source)} → {lock_key(self.home, self.target)}"
+
+    def natural(self) -> str:
+        """One transfer at a time fills a path; those to other paths of a vfolder queue."""
+        return f"{lock_key(self.home, self.target)}/{VFolderPath.parse(self.target_path)}"
+
+    def scope(self) -> str:
+        """The owner of the target pays."""
+        return scope_of(self.target)
+
+    def check(self) -> None:
+        """Ids, paths and times parse; source and target do not overlap; limits make sense.
+
+        Filter rules are read where the walk is known.
+        """
+        if VFolderId.parse(self.target).scope is None:
+            raise wrong("target", "needs a quota scope")
+        VFolderId.parse(self.source)
+        self._check_paths()
+        if len(self.filters) > RULES_MAX or any(len(r) > RULE_LENGTH_MAX for r in self.filters):
+            raise wrong("filters", f"at most {RULES_MAX} rules of {RULE_LENGTH_MAX} characters")
+        for name in ("min_bytes", "max_bytes"):
+            if (getattr(self, name) or 0) < 0:
+                raise wrong(name, "is below zero")
+        for name in ("newer_than", "older_than"):
+            if (text := getattr(self, name)) is not None and moment_ns(text) is None:
+                raise wrong(name, "is a moment as in RFC 3339, with an offset")
+        if self.bytes_per_second is not None and self.bytes_per_second < 1:
+            raise wrong("bytes_per_second", "is above zero, or null")
+
+    def _check_paths(self) -> None:
+        source, target = VFolderPath.parse(self.source_path), VFolderPath.parse(self.target_path)
+        if lock_key(self.volume, self.source) != lock_key(self.home, self.target):
+            return
+        shared = min(len(source.parts), len(target.parts))
+        if source.parts[:shared] == target.parts[:shared]:
+            raise wrong("target_path", "overlaps the source")
+
+
+class AssistRequest(Request, frozen=True, kw_only=True, tag="assist"):
+    """Help the transfer `job` with the parts of its plan; asked by its run, never by a caller."""
+
+    job: str
+    number: int
+
+    def title(self) -> str:
+        """Whom it helps."""
+        return f"helps {self.job}"
+
+    def natural(self) -> str:
+        """So many helpers, and no more, whatever happens to their job."""
+        return f"{self.job}/{self.number}"
+
+
+def moment_ns(text: str) -> int | None:
+    """Nanoseconds of the epoch of an RFC 3339 moment; None when it is none, or has no offset."""
+    try:
+        found = datetime.fromisoformat(text)
+        return round(found.timestamp() * 1_000_000) * 1000 if found.tzinfo else None
+    except (ValueError, OverflowError):
+        return None

@@ -1,0 +1,190 @@
+"""Lists of jobs, newest first: by cursor, with filters; positions in the queue; a job's log."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any, cast
+
+import orjson
+import redis
+
+from core.errors import InvalidParameters
+from core.jobs.job import Job, State, moment
+from core.jobs.store import PREFIX
+
+PAGE_DEFAULT = 50
+PAGE_MAX = 500
+#: Candidates looked at per round trip: as many as are asked for at first, then more and more.
+BATCH_MAX = 5000
+GROWTH = 4
+#: Filters that have an index of their own, by the name callers use.
+INDEXED = ("state", "verb", "volume", "scope", "vfolder", "requester", "label")
+
+
+@dataclass(frozen=True, slots=True)
+class Query:
+    """What is asked of a list. `since_ms` bounds the moment of creation."""
+
+    filters: dict[str, str] = field(default_factory=dict)
+    limit: int = PAGE_DEFAULT
+    cursor: str = ""
+    since_ms: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """Jobs, and the cursor of the next page; empty when there is none."""
+
+    jobs: list[Job]
+    next: str
+
+
+@dataclass(frozen=True, slots=True)
+class Queue:
+    """Where a queued job stands: in its lane once it is ready, behind how many of how many."""
+
+    #: All jobs of its volume are paused.
+    at_rest: bool
+    position: int | None = None
+    length: int | None = None
+
+
+class JobLists:
+    """Reads of many jobs. A page costs two round trips with one filter, more with several."""
+
+    def __init__(self, client: "redis.Redis") -> None:
+        self._redis = client
+
+    def page(self, query: Query) -> Page:
+        """One page, newest first; jobs that end or come meanwhile do not shift it.
+
+        Raises:
+            InvalidParameters: the cursor is not one of ours.
+        """
+        jobs: list[Job] = []
+        for job in self._newest_first(query):
+            if query.since_ms and int(job.fields["created_at"]) < query.since_ms:
+                break
+            jobs.append(job)
+            if len(jobs) == query.limit:
+                return Page(jobs, str(job.seq))
+        return Page(jobs, "")
+
+    def _newest_first(self, query: Query) -> Iterator[Job]:
+        names = [f"{key}:{value}" for key, value in query.filters.items() if value] or ["all"]
+        smallest, others = self._smallest(names)
+        bound, count = _bound(query.cursor), query.limit
+        while found := self._batch(smallest, bound, count):
+            ids = [job for job, _ in found]
+            kept = self._matching(ids, others)
+            wanted = [job for job in ids if job in kept]
+            for start in range(0, len(wanted), query.limit):
+                yield from self._records(wanted[start : start + query.limit])
+            bound = f"({found[-1][1]:.0f}"
+            count = min(count * GROWTH, BATCH_MAX)
+
+    def _smallest(self, names: list[str]) -> tuple[str, list[str]]:
+        if len(names) == 1:
+            return names[0], []
+        with self._redis.pipeline(transaction=False) as pipe:
+            for name in names:
+                pipe.zcard(f"{PREFIX}ix:{name}")
+            sizes = pipe.execute()
+        ranked = [name for _, name in sorted(zip(sizes, names, strict=True))]
+        return ranked[0], ranked[1:]
+
+    def _batch(self, index: str, bound: str, count: int) -> list[tuple[str, float]]:
+        return cast(
+            "list[tuple[str, float]]",
+            self._redis.zrange(
+                f"{PREFIX}ix:{index}",
+                cast("int", bound),
+                cast("int", "-inf"),
+                desc=True,
+                byscore=True,
+                offset=0,
+                num=count,
+                withscores=True,
+            ),
+        )
+
+    def _matching(self, ids: list[str], indexes: list[str]) -> set[str]:
+        kept = set(ids)
+        if not ids or not indexes:
+            return kept
+        with self._redis.pipeline(transaction=False) as pipe:
+            for name in indexes:
+                pipe.zmscore(f"{PREFIX}ix:{name}", ids)
+            for scores in pipe.execute():
+                kept &= {job for job, score in zip(ids, scores, strict=True) if score is not None}
+        return kept
+
+    def _records(self, ids: list[str]) -> list[Job]:
+        with self._redis.pipeline(transaction=False) as pipe:
+            for job in ids:
+                pipe.hgetall(f"{PREFIX}job:{job}")
+            return [Job.from_fields(fields) for fields in pipe.execute() if fields]
+
+    def queue(self, job: Job) -> Queue | None:
+        """Where a job waits; None when it does not. One round trip, two when scopes take turns.
+
+        The position is exact while nobody comes or leaves: the scopes take turns, each in its own
+        order.
+        """
+        if job.state is not State.QUEUED:
+            return None
+        lane = f"{job.volume}:{job.lane}:{job.priority}"
+        own = f"{PREFIX}ready:{lane}:{job.scope}"
+        with self._redis.pipeline(transaction=False) as pipe:
+            pipe.sismember(f"{PREFIX}paused", job.volume)
+            pipe.zrank(own, job.id)
+            pipe.zcard(own)
+            pipe.lrange(f"{PREFIX}ring:{lane}", 0, -1)
+            at_rest, rank, length, ring = pipe.execute()
+        if rank is None:
+            return Queue(bool(at_rest))
+        before, ready = int(rank), int(length)
+        mine = ring.index(job.scope) if job.scope in ring else len(ring)
+        for at, others in self._lengths(lane, ring, mine):
+            before += min(others, rank + (1 if at < mine else 0))
+            ready += others
+        return Queue(bool(at_rest), before + 1, ready)
+
+    def _lengths(self, lane: str, ring: list[str], mine: int) -> list[tuple[int, int]]:
+        """How many jobs of each other scope are ready, by its place in the ring."""
+        others = [at for at in range(len(ring)) if at != mine]
+        if not others:
+            return []
+        with self._redis.pipeline(transaction=False) as pipe:
+            for at in others:
+                pipe.zcard(f"{PREFIX}ready:{lane}:{ring[at]}")
+            return list(zip(others, pipe.execute(), strict=True))
+
+    def all_at_rest(self) -> list[str]:
+        """The volumes whose jobs are paused."""
+        return sorted(cast("set[str]", self._redis.smembers(f"{PREFIX}paused")))
+
+    def log(self, job: str) -> list[dict[str, Any]]:
+        """What happened to a job, oldest first; the oldest lines of a long story are gone."""
+        lines = cast("list[str]", self._redis.lrange(f"{PREFIX}log:{job}", 0, -1))
+        return [_log_line(orjson.loads(line)) for line in lines]
+
+
+def _log_line(line: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "kind": line["kind"],
+        "at": moment(line["at"]),
+        "attempt": line["attempt"],
+        "node": line["node"] or None,
+        "text": line["text"] or None,
+    }
+
+
+def _bound(cursor: str) -> str:
+    if not cursor:
+        return "+inf"
+    if not cursor.isascii() or not cursor.isdigit():
+        raise InvalidParameters(
+            "The cursor is not one of ours; take it from `next` of the page before.",
+            errors=[{"pointer": "/cursor", "detail": "not a cursor"}],
+        )
+    return f"({cursor}"

@@ -1,0 +1,1 @@
+"""The process itself: user, privileges, child processes, metric files. Knows no job."""

@@ -1,0 +1,172 @@
+"""What quota scopes hold where the storage system does not count: a ledger in Redis.
+
+    vf:quota:<volume>:<scope>   hash  used, grown (bytes), as_of (ms)
+    vf:holds:<volume>:<scope>   hash  holder -> '<bytes> <end ms>': promised, not settled yet
+    vf:quota-once:<token>       a settlement that was made; it is made once
+
+A holder (an upload, a job) reserves before it writes and settles when it publishes; both are one
+script each, so that writers of any number never pass a limit together. What others write into the
+tree is unknown here until the next count. A scope that was never counted has no figure; it is
+unknown, not zero.
+"""
+
+from dataclasses import dataclass
+from typing import Any, cast
+
+import redis
+
+from core.jobs.job import moment
+from core.jobs.store.messages import PREFIX
+
+#: A promise of a holder that fell silent ends after this long: as long as an upload is kept.
+HOLD_SECONDS = 86_400
+#: That a settlement was made is remembered this long.
+ONCE_SECONDS = 7 * 86_400
+
+_HELD = """
+local function now() local t = redis.call('TIME') return t[1] * 1000 + math.floor(t[2] / 1000) end
+local function held(but)
+  local sum, at = 0, now()
+  local all = redis.call('HGETALL', KEYS[2])
+  for i = 1, #all, 2 do
+    local size, ends = all[i + 1]:match('^(%d+) (%d+)$')
+    if tonumber(ends) < at then redis.call('HDEL', KEYS[2], all[i])
+    elseif all[i] ~= but then sum = sum + tonumber(size) end
+  end
+  return sum
+end
+local function text(number) return string.format('%.0f', number) end
+"""
+_RESERVE = (
+    _HELD
+    + """
+local used = redis.call('HGET', KEYS[1], 'used')
+local others = held(ARGV[1])
+if used and tonumber(used) + others + tonumber(ARGV[2]) > tonumber(ARGV[3]) then
+  return {'full', text(tonumber(used) + others)}
+end
+redis.call('HSET', KEYS[2], ARGV[1], ARGV[2] .. ' ' .. text(now() + tonumber(ARGV[4])))
+return {used and 'held' or 'unknown', ''}
+"""
+)
+_SETTLE = (
+    _HELD
+    + """
+redis.call('HDEL', KEYS[2], ARGV[1])
+local used = redis.call('HGET', KEYS[1], 'used')
+local change = tonumber(ARGV[2])
+local function first()
+  return ARGV[3] == '' or redis.call('SET', KEYS[3], '1', 'NX', 'EX', ARGV[4])
+end
+if used and change ~= 0 and first() then
+  used = math.max(0, tonumber(used) + change)
+  redis.call('HSET', KEYS[1], 'used', text(used))
+  if change > 0 then redis.call('HINCRBYFLOAT', KEYS[1], 'grown', ARGV[2]) end
+end
+if not used then return '' end
+return text(tonumber(used) + held(''))
+"""
+)
+_COUNTED = (
+    _HELD
+    + """
+local grown = tonumber(redis.call('HGET', KEYS[1], 'grown') or '0') - tonumber(ARGV[2])
+local used = tonumber(ARGV[1]) + math.max(0, grown)
+local before = redis.call('HGET', KEYS[1], 'used') or ''
+redis.call('HSET', KEYS[1], 'used', text(used), 'as_of', text(now()))
+return before
+"""
+)
+_READ = (
+    _HELD
+    + """
+return {redis.call('HGET', KEYS[1], 'used') or '', text(held('')),
+        redis.call('HGET', KEYS[1], 'as_of') or ''}
+"""
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Balance:
+    """What a scope holds: settled, promised, and when it was last counted; None is unknown."""
+
+    settled_bytes: int | None
+    held_bytes: int
+    as_of: str | None
+
+    @property
+    def used_bytes(self) -> int | None:
+        """Settled and promised together."""
+        return None if self.settled_bytes is None else self.settled_bytes + self.held_bytes
+
+
+class QuotaLedger:
+    """The ledger of one volume. Safe for threads; every call raises `redis.RedisError`.
+
+    `scope` is the name of a scope's directory: the same whatever its kind is.
+    """
+
+    def __init__(self, client: "redis.Redis", volume: str) -> None:
+        self._redis = client
+        self.volume = volume
+        self._reserve = client.register_script(_RESERVE)
+        self._settle = client.register_script(_SETTLE)
+        self._counted = client.register_script(_COUNTED)
+        self._read = client.register_script(_READ)
+
+    def reserve(self, scope: str, holder: str, size_bytes: int, limit_bytes: int) -> int | None:
+        """Promise room to a holder in place of what it was promised before; None when it got it.
+
+        Else what the others hold already, in bytes. A scope that was never counted promises.
+        """
+        args: list[str | int] = [holder, size_bytes, limit_bytes, HOLD_SECONDS * 1000]
+        answer, used = self._reserve(keys=self._keys(scope), args=args)
+        return int(used) if answer == "full" else None
+
+    def settle(
+        self, scope: str, holder: str, change_bytes: int = 0, *, once: bool = False
+    ) -> int | None:
+        """End a promise, and add what the scope gained or lost; what it holds now, if known.
+
+        `once` makes the change once for this holder, however often it is asked.
+        """
+        args: list[str | int] = [holder, change_bytes, "once" if once else "", ONCE_SECONDS]
+        found: str = self._settle(keys=[*self._keys(scope), self._token(scope, holder)], args=args)
+        return int(found) if found else None
+
+    def read(self, scope: str) -> Balance:
+        """What the scope holds."""
+        used, held, as_of = self._read(keys=self._keys(scope))
+        return Balance(int(used) if used else None, int(held), moment(as_of))
+
+    def growth(self, scope: str) -> int:
+        """A mark for `counted`: taken before a count begins."""
+        return int(float(cast("str | None", self._redis.hget(self._keys(scope)[0], "grown")) or 0))
+
+    def counted(self, scope: str, used_bytes: int, growth: int) -> int | None:
+        """Take what a count found, and give what the ledger had.
+
+        What was settled since `growth` is added: the count may have seen it or not, and a figure
+        that is too high for a while passes no limit.
+        """
+        before: Any = self._counted(keys=self._keys(scope), args=[used_bytes, growth])
+        return int(before) if before else None
+
+    def forget(self, scope: str) -> None:
+        """The scope has no limit any more, or is gone; promises end too."""
+        self._redis.delete(*self._keys(scope))
+
+    def scopes(self) -> list[str]:
+        """The scopes that have a figure; costs a scan of the store's keys."""
+        start = f"{PREFIX}quota:{self.volume}:"
+        return sorted(str(key).removeprefix(start) for key in self._redis.scan_iter(f"{start}*"))
+
+    def close(self) -> None:
+        """Give the connections back; a later call opens new ones."""
+        self._redis.close()
+
+    def _keys(self, scope: str) -> list[str]:
+        return [f"{PREFIX}{kind}:{self.volume}:{scope}" for kind in ("quota", "holds")]
+
+    def _token(self, scope: str, holder: str) -> str:
+        return f"{PREFIX}quota-once:{self.volume}:{scope}:{holder}"

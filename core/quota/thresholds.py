@@ -1,0 +1,99 @@
+"""Soft thresholds of quota scopes: 80, 90 and 95 % of a limit are told once, each time anew.
+
+    vf:thresholds:<volume>   hash  scope -> the threshold it is at or above
+
+A scope that rises to a threshold is told by an event to everybody, a counter and a log line; one
+that falls is only noted, so that the next rise is told again. Whoever looks at usage tells: the
+store decides which one of many does.
+"""
+
+from typing import Any, cast
+
+import redis
+
+from core.events import Bus, Event
+from core.jobs.store.messages import PREFIX
+from core.redis.connections import Database, connect
+from core.settings import Settings
+from core.telemetry import metrics
+from core.telemetry.logs import logger
+
+#: Shares of a limit, in percent.
+PERCENTS = (80, 90, 95)
+EVENT = "quota_threshold_reached"
+
+_log = logger(__name__)
+_MOVE = """
+local before = tonumber(redis.call('HGET', KEYS[1], ARGV[1]) or '0')
+local level = tonumber(ARGV[2])
+if level == before then return 0 end
+if level == 0 then redis.call('HDEL', KEYS[1], ARGV[1])
+else redis.call('HSET', KEYS[1], ARGV[1], ARGV[2]) end
+return level > before and 1 or 0
+"""
+
+
+def level(used_bytes: int, limit_bytes: int) -> int:
+    """The highest threshold that usage is at or above; 0 is below all."""
+    reached = [p for p in PERCENTS if used_bytes * 100 >= limit_bytes * p]
+    return max(reached, default=0)
+
+
+class Thresholds:
+    """Looks at figures, and tells. Safe for threads; made after the fork."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._redis = connect(settings, Database.JOBS)
+        self._events = connect(settings, Database.EVENTS)
+        self._bus = Bus(self._events)
+        self._move = self._redis.register_script(_MOVE)
+
+    def look(
+        self, volume: str, scope: str, used_bytes: int | None, limit_bytes: int | None
+    ) -> bool:
+        """Note where a scope stands; whether it rose, which is told then.
+
+        `scope` is the name of its directory. What cannot be told because the store or the events'
+        server is away is logged.
+        """
+        unknown = used_bytes is None or limit_bytes is None
+        reached = 0 if unknown else level(used_bytes or 0, limit_bytes or 0)
+        try:
+            rose = bool(self._move(keys=[_key(volume)], args=[scope, reached]))
+        except redis.RedisError as error:
+            _log.warning("threshold not noted", volume=volume, reason=type(error).__name__)
+            return False
+        if rose:
+            self._tell(volume, scope, reached, (used_bytes or 0, limit_bytes or 0))
+        return rose
+
+    def close(self) -> None:
+        """Give the connections back; a later look opens new ones."""
+        self._redis.close()
+        self._events.close()
+
+    def _tell(self, volume: str, scope: str, reached: int, figures: tuple[int, int]) -> None:
+        used_bytes, limit_bytes = figures
+        facts: dict[str, Any] = {
+            "volume": volume,
+            "scope": scope,
+            "percent": reached,
+            "used_bytes": used_bytes,
+            "limit_bytes": limit_bytes,
+        }
+        _log.warning("quota threshold reached", **facts)
+        metrics.THRESHOLDS.labels(volume, str(reached)).inc()
+        try:
+            self._bus.broadcast(Event(EVENT, facts))
+        except redis.RedisError as error:
+            _log.warning("threshold not told", volume=volume, reason=type(error).__name__)
+
+
+def above(client: "redis.Redis", volume: str) -> dict[int, int]:
+    """How many scopes of a volume stand at each threshold, and not at a higher one."""
+    found = cast("list[str]", client.hvals(_key(volume)))
+    return {percent: found.count(str(percent)) for percent in PERCENTS}
+
+
+def _key(volume: str) -> str:
+    return f"{PREFIX}thresholds:{volume}"

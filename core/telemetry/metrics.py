@@ -1,0 +1,67 @@
+"""The metrics of this service, all in one place: names, labels, buckets.
+
+Names in the family `backendai_` are the reference's, so that its dashboards go on working; ours
+begin with `vfolder_`, in base units. Labels come from small closed sets, never from ids or paths.
+
+Import this after `core.process.metrics_files.start_fresh`: the library decides at its first import
+whether the processes of a node are added up.
+"""
+
+from prometheus_client import Counter, Gauge, Histogram
+
+#: The reference's buckets of requests, and those of a call to a backend (seconds).
+REQUEST_BUCKETS = (0.001, 0.01, 0.1, 0.5, 1, 2, 5, 10, 30)
+#: Jobs take from a second to days.
+JOB_BUCKETS = (1, 5, 15, 60, 300, 900, 3600, 4 * 3600, 12 * 3600, 86_400, 3 * 86_400)
+#: The reference's buckets of asking a volume for its speed (seconds).
+OBSERVE_BUCKETS = (0.1, 0.5, 1, 2, 5, 10, 30)
+
+_REQUEST = ("method", "endpoint", "domain", "operation", "error_detail", "status_code")
+
+REQUESTS = Counter("backendai_api_request_count", "Requests answered.", _REQUEST)
+REQUEST_SECONDS = Histogram(
+    "backendai_api_request_duration_sec",
+    "From the request's arrival to the end of the answer.",
+    _REQUEST,
+    buckets=REQUEST_BUCKETS,
+)
+OBSERVED = Counter(
+    "backendai_storage_volume_stats_observe",
+    "Times a volume was asked for its speed.",
+    ("volume", "status"),
+)
+OBSERVE_SECONDS = Histogram(
+    "backendai_storage_volume_stats_observe_duration_seconds",
+    "How long a volume took to tell its speed.",
+    ("volume",),
+    buckets=OBSERVE_BUCKETS,
+)
+
+JOBS = Counter("vfolder_jobs", "Jobs that ended, however they did.", ("verb", "state"))
+JOB_SECONDS = Histogram(
+    "vfolder_job_seconds", "From a job's submission to its end.", ("verb",), buckets=JOB_BUCKETS
+)
+COPIED_BYTES = Counter("vfolder_copied_bytes", "Bytes of ended copies.", ("volume", "method"))
+COPIED_ITEMS = Counter("vfolder_copied_items", "Files of ended copies.", ("volume", "method"))
+STREAMED_BYTES = Counter(
+    "vfolder_stream_bytes", "Bytes of downloads (out) and uploads (in).", ("direction",)
+)
+PACED_BYTES = Counter(
+    "vfolder_paced_bytes",
+    "Bytes of downloads (out) and uploads (in) that moved under a volume's budget.",
+    ("volume", "direction"),
+)
+STREAMS_OPEN = Gauge(
+    "vfolder_streams_open", "Answers that are not through yet.", multiprocess_mode="livesum"
+)
+BACKEND_SECONDS = Histogram(
+    "vfolder_backend_call_seconds",
+    "Calls of the doors to a volume's backend.",
+    ("volume", "outcome"),
+    buckets=REQUEST_BUCKETS,
+)
+THRESHOLDS = Counter(
+    "vfolder_quota_thresholds",
+    "Times a quota scope rose to a share of its limit (percent).",
+    ("volume", "percent"),
+)

@@ -1,0 +1,1 @@
+"""Uploads as records in the store. Knows no file system and no HTTP."""

@@ -1,0 +1,283 @@
+"""Uploads as Redis remembers them: what each is, how far it is, and who may write it now.
+
+    tus.upload.offset:<id>   bytes committed, a decimal; 24 h after the last commit
+    tus.upload.lease:<id>    `<node>:<32 hex>` of the one writer; 30 s, renewed while it writes
+    tus.upload.record:<id>   the `Upload` as JSON; lives as long as the offset
+    tus.upload.rewind:<id>   where a request began that was cut; its sender may know no other offset
+    tus.upload.wanted:<id>   somebody waits for the lease; the writer ends its request politely
+
+The first two are the reference's keys, so that old and new services may serve one another's
+uploads in turn. Every change by a writer is one script that first checks the lease: a writer that
+lost it (a pause, a partition) can commit nothing. The bytes are `backends.uploads`' business; where
+file and offset differ after a crash, the smaller one counts.
+"""
+
+import json
+import time
+from collections.abc import Callable
+from typing import Any, cast
+from uuid import uuid4
+
+import msgspec
+import redis
+from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_fixed
+
+from core.errors import Unavailable
+from core.redis.scripts import ScriptCall
+from core.uploads import scripts
+from core.uploads.upload import (
+    Lease,
+    LeaseHeld,
+    LeaseLost,
+    Progress,
+    Upload,
+    UploadExists,
+    UploadNotFound,
+    Wish,
+)
+
+#: An upload nobody has written to for this long is forgotten, and swept from the disk.
+UPLOAD_TTL_SECONDS = 86_400
+#: A finished upload is remembered this long, for a client that lost the last answer.
+FINISHED_TTL_SECONDS = 3_600
+#: A writer that has not renewed its lease for this long is dead.
+LEASE_SECONDS = 30
+#: A wish for the lease is forgotten after this long; who waits repeats it.
+WISH_SECONDS = 3
+#: Who waits for a lease looks this often.
+POLL_SECONDS = 0.05
+#: A store that does not answer is asked again for this long: some clients do not survive a 503.
+STORE_PATIENCE_SECONDS = 5.0
+STORE_PAUSE_SECONDS = 0.2
+
+
+def _encoded(upload: Upload) -> str:
+    """The record as text; names that are not UTF-8 are lone surrogates, which only `json` takes."""
+    return json.dumps(msgspec.to_builtins(upload))
+
+
+def _decoded(text: str) -> Upload:
+    return msgspec.convert(json.loads(text), Upload)
+
+
+class UploadStore:
+    """Uploads of the whole cluster. Safe for threads; one per process.
+
+    Every method raises `Unavailable` when Redis stays away for `STORE_PATIENCE_SECONDS`.
+    """
+
+    def __init__(self, client: "redis.Redis", node: str) -> None:
+        """Keep uploads in database 8 of `client` (text in, text out) for the node of that id."""
+        self._client = client
+        self.node = node
+        self._acquire = ScriptCall(client, scripts.ACQUIRE)
+        self._advance = ScriptCall(client, scripts.ADVANCE)
+        self._save = client.register_script(scripts.SAVE)
+        self._create = client.register_script(scripts.CREATE)
+        self._release = client.register_script(scripts.RELEASE)
+        self._forget = client.register_script(scripts.FORGET)
+
+    def create(self, upload: Upload) -> None:
+        """Remember a new upload at offset 0; its staging file must exist already.
+
+        Raises:
+            UploadExists: the id is taken.
+        """
+        text = _encoded(upload)
+        if not _patiently(
+            lambda: self._create(keys=_keys(upload.id), args=[text, UPLOAD_TTL_SECONDS])
+        ):
+            raise UploadExists("An upload of that id is already open.")
+
+    def get(self, upload_id: str, *, tell: bool = False) -> Progress:
+        """The upload and its committed offset; disturbs nobody.
+
+        With `tell` the sender is about to learn the offset, so that no older one counts any more.
+
+        Raises:
+            UploadNotFound: it is not known.
+        """
+        offset_key, _, record_key, rewind_key, _ = _keys(upload_id)
+
+        def ask() -> list[Any]:
+            if not tell:
+                return cast("list[Any]", self._client.mget(offset_key, record_key))
+            with self._client.pipeline(transaction=True) as pipe:
+                pipe.mget(offset_key, record_key)
+                pipe.delete(rewind_key)
+                return cast("list[Any]", pipe.execute()[0])
+
+        offset, text = _patiently(ask)
+        if offset is None or text is None:
+            raise UploadNotFound("No such upload is open; it may have ended or expired.")
+        return Progress(_decoded(text), int(offset))
+
+    def exists(self, upload_ids: list[str]) -> list[bool]:
+        """For each id, whether it is known; one round trip."""
+
+        def ask() -> list[Any]:
+            with self._client.pipeline(transaction=False) as pipe:
+                for upload_id in upload_ids:
+                    pipe.exists(_keys(upload_id)[0])
+                return pipe.execute()
+
+        return [bool(found) for found in _patiently(ask)]
+
+    def acquire(
+        self,
+        upload_id: str,
+        wait_seconds: float,
+        lock: Callable[[], bool | None],
+        wish: Wish = Wish.TO_WRITE,
+        *,
+        session: str = "",
+    ) -> Lease:
+        """Become the one writer, asking the present one to end and waiting for it.
+
+        `lock` tries to lock the staging file: true is ours, false is another's, None says that the
+        file system has no locks. A lease of this same node whose file we could lock was left by a
+        process that died, and is taken over at once instead of waiting for its end. With `session`
+        an upload of any other is left alone.
+
+        Raises:
+            UploadNotFound: it is not known, or of another session.
+            LeaseHeld: the holder did not end within the wait.
+        """
+        owner = f"{self.node}:{uuid4().hex}"
+        mine = _session_of(session)
+        deadline = time.monotonic() + wait_seconds
+        dead, locked = "", lock()
+        if locked is False and session:  # who holds it is disturbed for its own sake only
+            self._check_session(upload_id, session)
+        while True:
+            if locked is not False:
+                answer = self._try_acquire(upload_id, owner, dead, mine)
+                if answer[0] == "yours":
+                    offset, rewind, text = answer[1:]
+                    return Lease(upload_id, owner, int(offset), _rewind(rewind), _decoded(text))
+                if answer[0] == "gone":
+                    raise UploadNotFound("No such upload is open; it may have ended or expired.")
+                dead = answer[1] if locked and self._is_own(answer[1]) else ""
+            if not dead:
+                self._tell(upload_id, wish, deadline)
+            locked = locked or lock()
+
+    def _check_session(self, upload_id: str, session: str) -> None:
+        if self.get(upload_id).upload.session != session:
+            raise UploadNotFound("No such upload is open; it may have ended or expired.")
+
+    def _try_acquire(self, upload_id: str, owner: str, dead: str, mine: str) -> list[str]:
+        args = [owner, str(LEASE_SECONDS), dead, mine]
+        answer: list[str] = _patiently(lambda: self._acquire(_keys(upload_id), args))
+        return answer
+
+    def _tell(self, upload_id: str, wish: Wish, deadline: float) -> None:
+        """Let the holder know of the wish, and wait a little."""
+        if time.monotonic() >= deadline:
+            raise LeaseHeld("Another request is writing this upload; try again shortly.")
+        wanted = _keys(upload_id)[4]
+        _patiently(lambda: self._client.set(wanted, wish, ex=WISH_SECONDS, nx=wish is Wish.TO_READ))
+        time.sleep(POLL_SECONDS)
+
+    def _is_own(self, holder: str) -> bool:
+        return holder.rpartition(":")[0] == self.node
+
+    def advance(
+        self,
+        lease: Lease,
+        offset: int,
+        *,
+        rewind: int | None = None,
+        release: bool = False,
+        meanwhile: Callable[[], object] | None = None,
+    ) -> Wish:
+        """Commit bytes up to `offset` and renew the lease; who waits for it comes back.
+
+        `rewind` remembers where the present request began, for a sender that is cut off. With
+        `release` the lease is given back in the same step. `meanwhile` is called while Redis works,
+        again if it has to be asked again.
+
+        Raises:
+            LeaseLost: another writer has it; nothing was changed.
+        """
+        start = "" if rewind is None else str(rewind)
+        args = [lease.owner, str(offset), str(LEASE_SECONDS), str(UPLOAD_TTL_SECONDS), start]
+        args.append("1" if release else "")
+        answer = _patiently(lambda: self._advance(_keys(lease.id), args, meanwhile))
+        if answer == -1:
+            raise LeaseLost("The upload went to another writer; ask for its offset and go on.")
+        lease.offset, lease.rewind, lease.over = offset, rewind, release
+        return Wish(answer)
+
+    def save(self, lease: Lease, upload: Upload) -> None:
+        """Change the record: a length told late, or that it is finished.
+
+        Raises:
+            LeaseLost: another writer has it; nothing was changed.
+        """
+        ttl = FINISHED_TTL_SECONDS if upload.finished else UPLOAD_TTL_SECONDS
+        args = [lease.owner, _encoded(upload), str(ttl)]
+        if int(_patiently(lambda: self._save(keys=_keys(lease.id), args=args))) < 0:
+            raise LeaseLost("The upload went to another writer; ask for its offset and go on.")
+
+    def release(self, lease: Lease) -> None:
+        """Give the lease back; a lost one is left alone."""
+        if lease.over:
+            return
+        _patiently(lambda: self._release(keys=_keys(lease.id), args=[lease.owner]))
+
+    def forget(self, upload_id: str, lease: Lease | None = None) -> None:
+        """Remove every key of an upload; with a lease only if it still holds.
+
+        Raises:
+            LeaseLost: another writer has it; nothing was changed.
+        """
+        args = [lease.owner if lease else ""]
+        if int(_patiently(lambda: self._forget(keys=_keys(upload_id), args=args))) < 0:
+            raise LeaseLost("The upload went to another writer; ask for its offset and go on.")
+
+
+def _session_of(session: str) -> str:
+    """How a record tells its session, which no other text in it can look like; "" for any.
+
+    Redis' own reader of JSON refuses the names that `_encoded` speaks of.
+    """
+    return f'"session": {json.dumps(session)}' if session else ""
+
+
+def _rewind(text: str) -> int | None:
+    return int(text) if text else None
+
+
+def _keys(upload_id: str) -> list[str]:
+    return [f"tus.upload.{of}:{upload_id}" for of in _KEY_KINDS]
+
+
+_KEY_KINDS = ("offset", "lease", "record", "rewind", "wanted")
+
+
+def _patiently(call: Callable[[], Any]) -> Any:  # noqa: ANN401 - what Redis answers
+    """Ask Redis, again if it is away: every script may be repeated."""
+    try:
+        return call()
+    except _AWAY:
+        return _again(call)
+    except redis.RedisError as error:
+        raise Unavailable("The store of uploads refuses; try again shortly.") from error
+
+
+_AWAY = (redis.ConnectionError, redis.TimeoutError)
+
+
+def _again(call: Callable[[], Any]) -> Any:  # noqa: ANN401 - what Redis answers
+    time.sleep(STORE_PAUSE_SECONDS)
+    tries = Retrying(
+        retry=retry_if_exception_type(_AWAY),
+        stop=stop_after_delay(STORE_PATIENCE_SECONDS),
+        wait=wait_fixed(STORE_PAUSE_SECONDS),
+        reraise=True,
+    )
+    try:
+        return tries(call)
+    except redis.RedisError as error:
+        raise Unavailable("The store of uploads does not answer; try again shortly.") from error

@@ -1,0 +1,139 @@
+"""`format` at the archive routes: what each is answered with, and what is no format."""
+
+import io
+import os
+import random
+import tarfile
+import zipfile
+from pathlib import Path
+
+import pytest
+import requests
+
+from tests.api.client.conftest import Folder
+
+
+def get(url: str, **headers: str) -> requests.Response:
+    return requests.get(
+        url, headers={k.replace("_", "-"): v for k, v in headers.items()}, timeout=60
+    )
+
+
+@pytest.fixture
+def tree(folder: Folder) -> Folder:
+    folder.write("dir/a", b"a" * 1000)
+    folder.write("dir/sub/large", os.urandom(700_000) + bytes(700_000))
+    (folder.path / "dir/empty").mkdir()
+    (folder.path / "dir/link").symlink_to("/etc/passwd")
+    os.link(folder.path / "dir/a", folder.path / "dir/sub/same")
+    return folder
+
+
+def unpacked(data: bytes, to: Path) -> list[str]:
+    with tarfile.open(fileobj=io.BytesIO(data)) as archive:
+        archive.extractall(to, filter="fully_trusted")  # noqa: S202 - our own
+        return sorted(archive.getnames())
+
+
+@pytest.mark.parametrize("route", ["download", "download-archive"])
+def test_a_tar_has_its_length_and_its_name(tree: Folder, tmp_path: Path, route: str) -> None:
+    whole = route == "download"
+    url = tree.download("dir") + "&archive=true" if whole else tree.archive(["dir"], "mine.zip")
+    answer = get(url + "&format=tar")
+    assert answer.status_code == 200, answer.text
+    assert answer.headers["Content-Type"] == "application/x-tar"
+    assert int(answer.headers["Content-Length"]) == len(answer.content)
+    assert answer.headers["Accept-Ranges"] == "bytes"
+    name = "dir.tar" if whole else "mine.tar"
+    assert f'filename="{name}"' in answer.headers["Content-Disposition"]
+    names = ["a", "empty", "link", "sub", "sub/large", "sub/same"]
+    expected = names if whole else ["dir", *(f"dir/{name}" for name in names)]
+    assert unpacked(answer.content, tmp_path) == expected
+    top = tmp_path if whole else tmp_path / "dir"
+    assert (top / "a").samefile(top / "sub/same")
+    assert (top / "link").readlink() == Path("/etc/passwd")
+
+
+def test_a_tar_is_resumed_like_a_file(tree: Folder) -> None:
+    url = tree.archive(["dir"]) + "&format=tar"
+    whole = get(url)
+    tag = whole.headers["ETag"]
+    assert tag != get(tree.archive(["dir"])).headers["ETag"]
+    assert get(url, If_None_Match=tag).status_code == 304
+    chosen = random.Random(3)
+    for start in [0, 511, len(whole.content) - 1] + [
+        chosen.randrange(len(whole.content)) for _ in range(20)
+    ]:
+        part = get(url, Range=f"bytes={start}-", If_Range=tag)
+        assert part.status_code == 206
+        assert part.content == whole.content[start:]
+        assert get(url, Range=f"bytes={start}-{start}").content == part.content[:1]
+    assert get(url, Range=f"bytes={len(whole.content)}-").status_code == 416
+    told = requests.head(url, timeout=60)
+    assert told.headers["Content-Length"] == str(len(whole.content))
+    tree.write("dir/a", b"b" * 1000)
+    assert get(url, Range="bytes=10-", If_Range=tag).status_code == 200
+
+
+def test_what_is_no_format(tree: Folder) -> None:
+    for url in (tree.archive(["dir"]), tree.download("dir") + "&archive=true"):
+        for word in ("rar", "", "TAR", "tar.xz"):
+            refused = get(f"{url}&format={word}")
+            assert refused.status_code == 400
+            assert refused.json()["data"].keys() == {"format"}
+        assert get(url + "&format=zip").headers["Content-Type"] == "application/zip"
+    assert get(tree.download("dir/a") + "&format=tar").status_code == 400
+    assert get(tree.download("dir/a") + "&archive=true&format=tar").content == b"a" * 1000
+
+
+PACKED = {"zip-deflate": "application/zip", "tar.gz": "application/gzip"}
+
+
+@pytest.mark.parametrize("form", PACKED)
+def test_what_is_packed_has_no_length(tree: Folder, tmp_path: Path, form: str) -> None:
+    url = tree.archive(["dir"], "mine.zip") + f"&format={form}"
+    answer = get(url, Range="bytes=10-")
+    assert answer.status_code == 200
+    assert answer.headers["Content-Type"] == PACKED[form]
+    assert answer.headers["Transfer-Encoding"] == "chunked"
+    assert answer.headers["Accept-Ranges"] == "none"
+    assert "Content-Length" not in answer.headers
+    assert len(answer.content) < 800_000
+    assert (
+        f'filename="mine.{form.removesuffix("-deflate")}"' in answer.headers["Content-Disposition"]
+    )
+    tag = answer.headers["ETag"]
+    assert tag.startswith("W/")
+    assert get(url, If_None_Match=tag).status_code == 304
+    assert get(url, If_Match=tag).status_code == 412  # a strong comparison of a weak tag
+    told = requests.head(url, timeout=60)
+    assert (told.status_code, told.headers["ETag"]) == (200, tag)
+    if form == "tar.gz":
+        assert "dir/sub/large" in unpacked(answer.content, tmp_path)
+    else:
+        with zipfile.ZipFile(io.BytesIO(answer.content)) as archive:
+            assert archive.testzip() is None
+            archive.extractall(tmp_path)  # noqa: S202 - our own
+    large = tree.path / "dir/sub/large"
+    assert (tmp_path / "dir/sub/large").read_bytes() == large.read_bytes()
+
+
+@pytest.mark.parametrize("form", ["zip", "tar", *PACKED])
+def test_a_change_on_the_way_ends_the_connection(tree: Folder, form: str) -> None:
+    """The answer had begun: neither a length nor a last chunk says that it is whole."""
+    names = [f"dir/f{number}" for number in range(40)]
+    for name in names:
+        tree.write(name, os.urandom(1 << 20))
+    with requests.get(tree.archive(["dir"]) + f"&format={form}", stream=True, timeout=60) as answer:
+        assert answer.status_code == 200
+        for name in names:
+            os.truncate(tree.path / name, 1 << 19)
+        with pytest.raises((requests.ConnectionError, requests.exceptions.ChunkedEncodingError)):
+            assert answer.content == b"nothing"
+
+
+def test_what_no_archive_can_hold(tree: Folder) -> None:
+    os.mkfifo(tree.path / "dir/fifo")
+    refused = get(tree.archive(["dir"]) + "&format=tar")
+    assert refused.status_code == 400
+    assert refused.json()["paths"] == ["dir/fifo"]

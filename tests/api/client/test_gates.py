@@ -1,0 +1,33 @@
+import threading
+
+import pytest
+
+from api.volumes import inline_calls
+from api.volumes.deadlines import Deadlines
+from api.volumes.inline_calls import Gates
+from core.errors import DeadlineExceeded
+
+
+def test_quick_calls_stay_on_their_thread() -> None:
+    assert Gates(Deadlines(1)).call("v", threading.get_ident) == threading.get_ident()
+
+
+def test_a_hung_volume_keeps_only_its_first_calls() -> None:
+    gate = Gates(Deadlines(0.2))
+    hung, healed = threading.Event(), threading.Event()
+
+    def hang() -> None:
+        hung.set()
+        healed.wait(300)
+
+    first = threading.Thread(target=gate.call, args=("v", hang))
+    first.start()
+    assert hung.wait(60)
+    begun = gate._began["v"]
+    begun[next(iter(begun))] -= inline_calls.SUSPECT_SECONDS * 2  # long ago
+    with pytest.raises(DeadlineExceeded):
+        gate.call("v", healed.wait, 300)
+    assert gate.call("other", threading.get_ident) == threading.get_ident()
+    healed.set()
+    first.join(60)
+    assert gate.call("v", threading.get_ident) == threading.get_ident()

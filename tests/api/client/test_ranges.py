@@ -1,0 +1,185 @@
+"""RFC 9110 as a table: what a request with these headers gets of a file of 1000 bytes."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from api.streaming.ranges import (
+    Asked,
+    NotModified,
+    Part,
+    PreconditionFailed,
+    Representation,
+    Unsatisfiable,
+    Whole,
+    choose,
+    parse_http_date,
+)
+
+ETAG = '"1f-3e8-17"'
+DATE = "Sun, 06 Nov 1994 08:49:37 GMT"
+EARLIER = "Sun, 06 Nov 1994 08:49:36 GMT"
+LATER = "Sun, 06 Nov 1994 08:49:38 GMT"
+FILE = Representation(1000, ETAG, 784111777)
+EMPTY = Representation(0, ETAG, 784111777)
+STREAM = Representation(None, None, None)
+
+RANGES = [
+    ("bytes=0-99", Part(0, 100)),
+    ("bytes=0-0", Part(0, 1)),
+    ("bytes=999-999", Part(999, 1)),
+    ("bytes=500-", Part(500, 500)),
+    ("bytes=0-", Part(0, 1000)),
+    ("bytes=-1", Part(999, 1)),
+    ("bytes=-100", Part(900, 100)),
+    ("bytes=-1000", Part(0, 1000)),
+    ("bytes=-5000", Part(0, 1000)),
+    ("bytes=0-5000", Part(0, 1000)),
+    ("bytes=900-1000", Part(900, 100)),
+    ("Bytes=1-2", Part(1, 2)),
+    ("BYTES=1-2", Part(1, 2)),
+    ("bytes= 1-2", Part(1, 2)),
+    ("bytes=1-2,", Part(1, 2)),
+    ("bytes=,,1-2 ,", Part(1, 2)),
+    ("bytes=007-009", Part(7, 3)),
+    (f"bytes=1-{'9' * 5000}", Part(1, 999)),
+    (f"bytes=-{'9' * 5000}", Part(0, 1000)),
+    ("bytes=1000-", Unsatisfiable()),
+    ("bytes=1000-1001", Unsatisfiable()),
+    (f"bytes={'9' * 5000}-", Unsatisfiable()),
+    ("bytes=-0", Unsatisfiable()),
+    ("bytes=0-1,5-6", Whole()),
+    ("bytes=0-1, 2000-", Whole()),
+    ("bytes=5-2", Whole()),
+    ("bytes=-", Whole()),
+    ("bytes=", Whole()),
+    ("bytes", Whole()),
+    ("", Whole()),
+    ("bytes=a-b", Whole()),
+    ("bytes=1-2x", Whole()),
+    ("bytes=1 - 2", Whole()),
+    ("bytes=+1-2", Whole()),
+    ("bytes=1--2", Whole()),
+    ("bytes=0x1-0x2", Whole()),
+    ("bytes=\u0661-\u0662", Whole()),
+    ("items=0-1", Whole()),
+    ("seconds=1-2", Whole()),
+    ("bytes:0-1", Whole()),
+]
+
+
+@pytest.mark.parametrize(("header", "choice"), RANGES)
+def test_range(header: str, choice: object) -> None:
+    assert choose(FILE, Asked(range=header)) == choice
+
+
+@pytest.mark.parametrize("header", [header for header, _ in RANGES])
+def test_range_on_head_is_ignored(header: str) -> None:
+    assert choose(FILE, Asked(method="HEAD", range=header)) == Whole()
+
+
+@pytest.mark.parametrize(
+    ("header", "choice"),
+    [
+        ("bytes=0-", Unsatisfiable()),
+        ("bytes=0-0", Unsatisfiable()),
+        ("bytes=-0", Unsatisfiable()),
+        ("bytes=-5", Whole()),
+        ("bytes=0-1,2-3", Whole()),
+    ],
+)
+def test_range_of_an_empty_file(header: str, choice: object) -> None:
+    assert choose(EMPTY, Asked(range=header)) == choice
+
+
+def test_what_has_no_known_size_has_no_ranges() -> None:
+    assert choose(STREAM, Asked(range="bytes=0-1")) == Whole()
+
+
+CONDITIONS = [
+    # If-Range decides whether Range counts
+    ({"range": "bytes=0-9", "if_range": ETAG}, Part(0, 10)),
+    ({"range": "bytes=0-9", "if_range": DATE}, Part(0, 10)),
+    ({"range": "bytes=0-9", "if_range": "Sunday, 06-Nov-94 08:49:37 GMT"}, Part(0, 10)),
+    ({"range": "bytes=0-9", "if_range": '"other"'}, Whole()),
+    ({"range": "bytes=0-9", "if_range": f"W/{ETAG}"}, Whole()),
+    ({"range": "bytes=0-9", "if_range": EARLIER}, Whole()),
+    ({"range": "bytes=0-9", "if_range": LATER}, Whole()),
+    ({"range": "bytes=0-9", "if_range": "yesterday"}, Whole()),
+    ({"range": "bytes=0-9", "if_range": ""}, Whole()),
+    ({"range": "bytes=2000-", "if_range": '"other"'}, Whole()),
+    ({"range": "bytes=2000-", "if_range": ETAG}, Unsatisfiable()),
+    ({"if_range": '"other"'}, Whole()),
+    # If-None-Match: 304 by weak comparison
+    ({"if_none_match": ETAG}, NotModified()),
+    ({"if_none_match": f"W/{ETAG}"}, NotModified()),
+    ({"if_none_match": f'"a", {ETAG}'}, NotModified()),
+    ({"if_none_match": f'"a,b" ,W/{ETAG},'}, NotModified()),
+    ({"if_none_match": "*"}, NotModified()),
+    ({"if_none_match": '"other"'}, Whole()),
+    ({"if_none_match": ETAG.strip('"')}, Whole()),
+    ({"if_none_match": ""}, Whole()),
+    ({"if_none_match": ETAG, "method": "HEAD"}, NotModified()),
+    # … and hides If-Modified-Since
+    ({"if_none_match": '"other"', "if_modified_since": DATE}, Whole()),
+    ({"if_none_match": ETAG, "if_modified_since": EARLIER}, NotModified()),
+    ({"if_modified_since": DATE}, NotModified()),
+    ({"if_modified_since": LATER}, NotModified()),
+    ({"if_modified_since": EARLIER}, Whole()),
+    ({"if_modified_since": "Sun Nov  6 08:49:37 1994"}, NotModified()),
+    ({"if_modified_since": "06 Nov 1994"}, Whole()),
+    ({"if_modified_since": f"{DATE}, {DATE}"}, Whole()),
+    # a 304 comes before any range
+    ({"if_none_match": ETAG, "range": "bytes=0-9"}, NotModified()),
+    ({"if_modified_since": DATE, "range": "bytes=2000-"}, NotModified()),
+    ({"if_none_match": '"other"', "range": "bytes=0-9"}, Part(0, 10)),
+    # If-Match: 412 by strong comparison, and hides If-Unmodified-Since
+    ({"if_match": ETAG}, Whole()),
+    ({"if_match": f'"a", {ETAG}'}, Whole()),
+    ({"if_match": "*"}, Whole()),
+    ({"if_match": f"W/{ETAG}"}, PreconditionFailed()),
+    ({"if_match": '"other"'}, PreconditionFailed()),
+    ({"if_match": ""}, PreconditionFailed()),
+    ({"if_match": '"other"', "method": "HEAD"}, PreconditionFailed()),
+    ({"if_match": ETAG, "range": "bytes=0-9"}, Part(0, 10)),
+    ({"if_match": '"other"', "range": "bytes=0-9"}, PreconditionFailed()),
+    ({"if_match": '"other"', "if_none_match": ETAG}, PreconditionFailed()),
+    ({"if_match": ETAG, "if_none_match": ETAG}, NotModified()),
+    ({"if_match": ETAG, "if_unmodified_since": EARLIER}, Whole()),
+    ({"if_unmodified_since": DATE}, Whole()),
+    ({"if_unmodified_since": LATER}, Whole()),
+    ({"if_unmodified_since": EARLIER}, PreconditionFailed()),
+    ({"if_unmodified_since": "never"}, Whole()),
+]
+
+
+@pytest.mark.parametrize(("headers", "choice"), CONDITIONS)
+def test_condition(headers: dict[str, str], choice: object) -> None:
+    assert choose(FILE, Asked(**headers)) == choice
+
+
+def test_validators_that_are_unknown_match_nothing() -> None:
+    assert choose(STREAM, Asked(if_modified_since=DATE)) == Whole()
+    assert choose(STREAM, Asked(if_match=ETAG)) == PreconditionFailed()
+
+
+@given(st.text(), st.integers(0, 2000))
+def test_any_header_gets_an_answer_inside_the_file(header: str, size: int) -> None:
+    choice = choose(Representation(size, ETAG, 1), Asked(range=f"bytes={header}"))
+    if isinstance(choice, Part):
+        assert 0 <= choice.start < choice.start + choice.length <= size
+
+
+@given(st.integers(0, 3000), st.integers(0, 3000))
+def test_a_range_is_what_python_slices(first: int, last: int) -> None:
+    body = bytes(range(250)) * 4
+    choice = choose(FILE, Asked(range=f"bytes={first}-{last}"))
+    if isinstance(choice, Part):
+        assert body[choice.start : choice.start + choice.length] == body[first : last + 1]
+    else:
+        assert isinstance(choice, Unsatisfiable if first <= last else Whole)
+
+
+def test_only_http_dates_are_dates() -> None:
+    assert parse_http_date(DATE) == 784111777
+    assert parse_http_date("1994-11-06T08:49:37Z") is None

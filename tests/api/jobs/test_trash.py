@@ -1,0 +1,144 @@
+"""Deleted vfolders: kept as asked, brought back whole, purged when their time is over."""
+
+import os
+from typing import Any
+from uuid import uuid4
+
+import pytest
+
+from api.jobs.doorbell import bell
+from backends.fs import layout
+from core.jobs.store import JobStore
+from core.names import VFolderId
+from tests.api.jobs.conftest import Site
+from tests.support.node import wait_for
+from tests.support.trees import snapshot
+from workers.node.sweeps import Sweep
+
+KEEP_SECONDS = 3600
+
+
+def scope_of(vfid: str) -> str:
+    return vfid.partition("/")[0]
+
+
+def listed(site: Site, vfid: str) -> dict[str, Any]:
+    path = f"/v1/volumes/local/scopes/{scope_of(vfid)}/trash"
+    found: dict[str, Any] = site.door.call("GET", path).json()
+    return found
+
+
+def room(site: Site, vfid: str) -> set[str]:
+    """What lies in the trash, seen from below."""
+    scope = VFolderId.parse(vfid).scope
+    assert scope
+    path = site.settings.directory / "local" / layout.area(scope, layout.TRASH)
+    try:
+        return set(os.listdir(path))
+    except FileNotFoundError:
+        return set()
+
+
+def deleted(site: Site, vfid: str, **more: Any) -> str:
+    job = site.begun("delete", vfolder=vfid, keep_seconds=KEEP_SECONDS, **more)
+    assert site.ended(job)["state"] == "succeeded"
+    return job
+
+
+def sweep(site: Site) -> str:
+    return Sweep(site.settings, JobStore(site.redis, bell(site.settings)), "local")()
+
+
+def test_a_deleted_vfolder_is_kept_counted_and_brought_back(site: Site) -> None:
+    vfid = site.folder(a="alpha", b="beta!")
+    before = snapshot(site.path(vfid))
+    job = deleted(site, vfid)
+    assert not site.path(vfid).exists()
+    found = listed(site, vfid)
+    assert (found["size_bytes"], found["entries"]) == (10, 2)
+    assert found["trash"][0]["id"] == job
+    assert found["trash"][0]["vfolder"] == vfid
+    assert found["trash"][0]["restorable"] is True
+    ended = site.ended(site.begun("restore", vfolder=vfid))
+    assert ended["state"] == "succeeded"
+    assert ended["progress"]["text"].startswith("rename")
+    assert ended["result"]["trash"] == job
+    assert snapshot(site.path(vfid)) == before
+    assert listed(site, vfid)["trash"] == []
+    assert room(site, vfid) == set()
+
+
+def test_without_a_wish_bytes_go_at_once(site: Site) -> None:
+    vfid = site.folder(a="alpha")
+    assert site.ended(site.begun("delete", vfolder=vfid))["state"] == "succeeded"
+    assert room(site, vfid) == set()
+    refused = site.submit("restore", vfolder=vfid)
+    assert refused.status_code == 404
+    assert refused.json()["title"] == "Not in the trash"
+
+
+def test_each_deletion_of_an_id_can_be_named(site: Site) -> None:
+    vfid = site.folder(a="first")
+    first = deleted(site, vfid)
+    site.path(vfid).mkdir(parents=True)
+    (site.path(vfid) / "a").write_text("second")
+    assert site.submit("restore", vfolder=vfid).status_code == 409
+    second = deleted(site, vfid)
+    assert [note["id"] for note in listed(site, vfid)["trash"]] == [second, first]
+    assert site.ended(site.begun("restore", vfolder=vfid, trash=first))["state"] == "succeeded"
+    assert (site.path(vfid) / "a").read_text() == "first"
+    assert site.submit("restore", vfolder=vfid).status_code == 409
+    plan = site.submit("restore", vfolder=vfid, plan=True).json()
+    assert plan["would_start"] is False
+
+
+@pytest.mark.parametrize("trash", ["../x", "{00000000-0000-0000-0000-000000000000}", "x" * 36, 7])
+def test_an_id_is_an_id(site: Site, trash: object) -> None:
+    vfid = site.folder()
+    assert site.submit("restore", vfolder=vfid, trash=trash).status_code == 400
+    assert site.submit("purge", vfolder=vfid, trash=trash).status_code == 400
+
+
+@pytest.mark.parametrize("seconds", [-1, 1e12, "soon", True])
+def test_a_time_is_a_time(site: Site, seconds: object) -> None:
+    vfid = site.folder(a="1")
+    assert site.submit("delete", vfolder=vfid, keep_seconds=seconds).status_code == 400
+    assert site.path(vfid).exists()
+
+
+def test_the_trash_of_nobody_is_not_found(site: Site) -> None:
+    path = f"/v1/volumes/local/scopes/user:{uuid4()}/trash"
+    assert site.door.call("GET", path).status_code == 404
+    assert site.door.call("GET", "/v1/volumes/local/scopes/nobody/trash").status_code == 400
+    assert site.door.call("GET", path.replace("local", "other")).status_code == 400
+
+
+def test_a_purge_takes_what_is_named_and_nothing_else(site: Site) -> None:
+    vfid, other = site.folder(a="alpha"), site.folder(b="beta")
+    job = deleted(site, vfid)
+    stranger = site.ended(site.begun("purge", vfolder=other, trash=job))
+    assert stranger["state"] == "succeeded"  # it lies in another scope: nothing was there
+    twin = f"{scope_of(vfid)}/{uuid4().hex}"
+    refused = site.ended(site.begun("purge", vfolder=twin, trash=job))
+    assert refused["state"] == "failed"
+    assert room(site, vfid) == {job, f"{job}.note"}
+    ended = site.ended(site.begun("purge", vfolder=vfid, trash=job))
+    assert ended["state"] == "succeeded"
+    assert ended["result"]["existed"] is True
+    assert room(site, vfid) == set()
+    assert site.submit("restore", vfolder=vfid).status_code == 404
+    again = site.ended(site.begun("purge", vfolder=vfid, trash=job))
+    assert (again["state"], again["result"]["existed"]) == ("succeeded", False)
+
+
+def test_the_sweep_purges_what_expired_and_leaves_the_rest(site: Site) -> None:
+    over, kept = site.folder(a="alpha"), site.folder(b="beta")
+    assert site.ended(site.begun("delete", vfolder=over, keep_seconds=0.001))["done"]
+    job = deleted(site, kept)
+    assert room(site, over)
+    sweep(site)
+    wait_for(lambda: not room(site, over))
+    assert room(site, kept) == {job, f"{job}.note"}
+    purges = site.door.call("GET", f"/v1/jobs?verb=purge&scope={scope_of(over)}").json()["jobs"]
+    assert [purge["requester"] for purge in purges] == ["sweep"]
+    assert site.ended(purges[0]["id"])["state"] == "succeeded"

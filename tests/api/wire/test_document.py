@@ -1,0 +1,103 @@
+"""The OpenAPI document: committed, complete, valid, and shown by pages that need no one else."""
+
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import requests
+from jsonschema import Draft202012Validator
+
+from api.app import manager_door
+from api.doors.manager.openapi import manager_document
+from core.settings import Settings
+from tests.support.doors import RunningDoor, running_door
+
+ROOT = Path(__file__).resolve().parents[3]
+RENEW = "run `python -m api.doors.manager.openapi > docs/openapi.json` and look at the difference"
+#: Routes that describe the others.
+UNDESCRIBED = {"/openapi.json", "/docs", "/redoc", "/docs/{name}"}
+
+
+def operations() -> Iterator[tuple[str, str, dict[str, Any]]]:
+    for path, item in manager_document()["paths"].items():
+        for method, operation in item.items():
+            if method != "parameters":
+                yield method, path, operation
+
+
+def test_the_committed_document_is_that_of_the_code() -> None:
+    committed = json.loads((ROOT / "docs" / "openapi.json").read_text("utf-8"))
+    assert committed == json.loads(json.dumps(manager_document())), RENEW
+
+
+def test_every_route_is_described(settings: Settings) -> None:
+    described = {(method.upper(), path) for method, path, _ in operations()}
+    routed = {
+        (method, re.sub(r"<(?:\w+:)?(\w+)>", r"{\1}", rule.rule))
+        for rule in manager_door(settings).url_map.iter_rules()
+        for method in (rule.methods or set()) - {"HEAD", "OPTIONS"}
+    }
+    assert {act for act in routed if act[1] not in UNDESCRIBED} == described
+
+
+def test_every_operation_is_told_to_users() -> None:
+    names = set()
+    for method, path, operation in operations():
+        told = f"{method} {path}"
+        assert operation["summary"].endswith("."), told
+        assert operation["operationId"] not in names, told
+        names.add(operation["operationId"])
+        assert set(operation["responses"]) >= {"500"}, told
+        for status, response in operation["responses"].items():
+            assert response["description"], f"{told} {status}"
+            assert "X-Request-ID" in response["headers"], f"{told} {status}"
+
+
+def test_its_schemas_are_json_schema() -> None:
+    for name, schema in manager_document()["components"]["schemas"].items():
+        Draft202012Validator.check_schema(schema)
+        assert "x-" not in json.dumps(schema).replace("x-www", ""), name
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "/docs",
+        "/redoc",
+        "/docs/swagger-ui.css",
+        "/docs/swagger-ui-bundle.js",
+        "/docs/redoc.standalone.js",
+        "/docs/swagger-start.js",
+        "/openapi.json",
+    ],
+)
+def test_pages_come_from_here(settings: Settings, internal: RunningDoor, name: str) -> None:
+    response = internal.send("GET", name)
+    assert response.status_code == 200
+    assert len(response.content) > 50
+    if name in ("/docs", "/redoc"):
+        links = re.findall(r'(?:src|href|spec-url)="([^"]+)"', response.text)
+        assert links
+        for link in links:
+            assert "//" not in link
+            assert internal.send("GET", f"/{link}").status_code == 200
+        assert "default-src 'self'" in response.headers["Content-Security-Policy"]
+
+
+def test_pages_of_the_manager_door_need_the_secret(manager: RunningDoor) -> None:
+    assert manager.send("GET", "/docs").status_code == 200
+    assert requests.get(f"{manager.url}/docs", timeout=60).status_code == 403
+
+
+@pytest.mark.parametrize("name", ["/docs/../app.py", "/docs/app.py", "/docs/%2e%2e/app.py"])
+def test_nothing_else_is_a_page(internal: RunningDoor, name: str) -> None:
+    assert internal.send("GET", name).status_code == 404
+
+
+@pytest.fixture(scope="module", name="internal")
+def internal_door(settings: Settings) -> object:
+    with running_door("internal", settings) as door:
+        yield door

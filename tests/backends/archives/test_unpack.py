@@ -1,0 +1,236 @@
+"""Archives made by enemies: refused with the entry's name, and nothing outside is touched."""
+
+import gzip
+import io
+import os
+import stat
+import struct
+import tarfile
+import zipfile
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from functools import partial
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from backends.archives.members import ArchiveRefused, Format
+from backends.archives.unpack import Bounds, Unpacked, Unpacking, opened
+from backends.tree import Throttle
+from core.jobs.control import Unattended
+
+BOUNDS = Bounds(free_bytes=1 << 20, free_entries=1_000)
+
+
+@pytest.fixture
+def room(tmp_path: Path) -> Iterator[Path]:
+    """Where it is unpacked; beside it nothing may appear or change."""
+    (tmp_path / "outside").write_bytes(b"untouched")
+    (tmp_path / "room").mkdir()
+    yield tmp_path / "room"
+    assert sorted(os.listdir(tmp_path)) in (["outside", "room"], ["archive", "outside", "room"])
+    assert (tmp_path / "outside").read_bytes() == b"untouched"
+
+
+def unpack(room: Path, form: Format, data: bytes) -> Unpacked:
+    path = room.parent / "archive"
+    path.write_bytes(data)
+    top = os.open(room, os.O_RDONLY)
+    throttle = Throttle()
+    work = Unpacking(top, partial(BOUNDS.check, len(data)), Unattended(), throttle)
+    try:
+        with io.FileIO(path) as file:
+            return work.run(opened(form, file, BOUNDS))
+    finally:
+        work.close()
+        throttle.close()
+        os.close(top)
+
+
+def tar(*entries: tarfile.TarInfo | tuple[str, bytes], form: int = tarfile.PAX_FORMAT) -> bytes:
+    out = io.BytesIO()
+    with tarfile.open(fileobj=out, mode="w", format=form) as archive:
+        for entry in entries:
+            if isinstance(entry, tarfile.TarInfo):
+                archive.addfile(entry, io.BytesIO(bytes(entry.size)))
+            else:
+                info = tarfile.TarInfo(entry[0])
+                info.size = len(entry[1])
+                archive.addfile(info, io.BytesIO(entry[1]))
+    return out.getvalue()
+
+
+def special(name: str, kind: bytes, target: str = "", size: int = 0) -> tarfile.TarInfo:
+    info = tarfile.TarInfo(name)
+    info.type, info.linkname, info.size = kind, target, size
+    return info
+
+
+def link(name: str, target: str) -> tarfile.TarInfo:
+    return special(name, tarfile.SYMTYPE, target)
+
+
+HOSTILE_TARS: dict[str, Callable[[], bytes]] = {
+    "absolute": lambda: tar(("/etc/x", b"x")),
+    "up": lambda: tar(("../outside", b"x")),
+    "up inside": lambda: tar(("a/../../outside", b"x")),
+    "name too long": lambda: tar(("a" * 256, b"x")),
+    "through a link": lambda: tar(link("d", "sub"), ("d/x", b"x")),
+    "through a link and up": lambda: tar(link("d", ".."), ("d/outside", b"x")),
+    "link up": lambda: tar(link("x", "../outside")),
+    "link absolute": lambda: tar(link("x", "/etc/passwd")),
+    "link up in the middle": lambda: tar(link("a", "."), link("x", "a/a/../../outside")),
+    "link to nothing": lambda: tar(link("x", "")),
+    "file over a link": lambda: tar(link("x", "y"), ("x", b"x")),
+    "twice": lambda: tar(("x", b"1"), ("x", b"2")),
+    "below a file": lambda: tar(("x", b"1"), ("x/y", b"2")),
+    "directory over a file": lambda: tar(("x", b"1"), special("x", tarfile.DIRTYPE)),
+    "hard link out": lambda: tar(special("x", tarfile.LNKTYPE, "../outside")),
+    "hard link absolute": lambda: tar(special("x", tarfile.LNKTYPE, "/etc/passwd")),
+    "hard link to nothing": lambda: tar(special("x", tarfile.LNKTYPE, "y")),
+    "hard link through a link": lambda: tar(
+        ("d/f", b"1"), link("l", "d"), special("x", tarfile.LNKTYPE, "l/f")
+    ),
+    "fifo": lambda: tar(special("x", tarfile.FIFOTYPE)),
+    "device": lambda: tar(special("x", tarfile.CHRTYPE)),
+    "cut": lambda: tar(("x", bytes(100_000)))[:50_000],
+    "cut at a border": lambda: tar(("x", b"1"), ("y", b"2"))[:1024],
+    "garbage in the middle": lambda: tar(("x", b"1"))[:1024] + b"garbage!" * 64 + bytes(1024),
+    "empty": lambda: b"",
+    "not an archive": lambda: os.urandom(10_000),
+    "cut gzip": lambda: gzip.compress(tar(("x", os.urandom(100_000))))[:50_000],
+    "gzip with a wrong end": lambda: gzip.compress(tar(("x", b"1")))[:-8] + bytes(8),
+    "gzip bomb": lambda: gzip.compress(tar(special("x", tarfile.REGTYPE, "", 4 << 20)), 1),
+    "headers without end": lambda: gzip.compress(
+        tar(special("x", tarfile.XHDTYPE, "", 8 << 20)), 1
+    ),
+    "negative size": lambda: _with_size(tar(("x", b"1")), -512),
+    "size beyond the end": lambda: _with_size(tar(("x", b"1")), 1 << 40),
+    "sparse": lambda: tar(special("x", tarfile.GNUTYPE_SPARSE)),
+}
+
+
+def _with_size(data: bytes, size: int) -> bytes:
+    """The first header with another size, in GNU's binary form, and its checksum right."""
+    header = bytearray(data[:512])
+    header[124:136] = (
+        b"\xff" * 4 + struct.pack(">q", size)
+        if size < 0
+        else (b"\x80" + bytes(3) + struct.pack(">q", size))
+    )
+    header[148:156] = b" " * 8
+    header[148:156] = b"%06o\0 " % sum(header)
+    return bytes(header) + data[512:]
+
+
+@pytest.mark.parametrize("name", HOSTILE_TARS)
+def test_hostile_tars(room: Path, name: str) -> None:
+    with pytest.raises(ArchiveRefused) as refused:
+        unpack(room, Format.TAR, HOSTILE_TARS[name]())
+    assert str(room.parent) not in refused.value.detail
+
+
+def zipped(*entries: tuple[zipfile.ZipInfo | str, bytes], method: int = 0) -> bytes:
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w", method) as archive:
+        for name, data in entries:
+            archive.writestr(name, data, method)
+    return out.getvalue()
+
+
+def unix(name: str, mode: int) -> zipfile.ZipInfo:
+    info = zipfile.ZipInfo(name)
+    info.create_system, info.external_attr = 3, mode << 16
+    return info
+
+
+HOSTILE_ZIPS: dict[str, Callable[[], bytes]] = {
+    "absolute": lambda: zipped(("/etc/x", b"x")),
+    "up": lambda: zipped(("../outside", b"x")),
+    "link out": lambda: zipped((unix("x", stat.S_IFLNK | 0o777), b"/etc/passwd")),
+    "through a link": lambda: zipped((unix("d", stat.S_IFLNK | 0o777), b"sub"), ("d/x", b"x")),
+    "long link": lambda: zipped((unix("x", stat.S_IFLNK | 0o777), b"a" * 5000)),
+    "fifo": lambda: zipped((unix("x", stat.S_IFIFO | 0o644), b"")),
+    "unknown method": lambda: zipped(("x", b"x"), method=zipfile.ZIP_LZMA),
+    "encrypted": lambda: _flagged(zipped(("x", b"x")), 1),
+    "wrong checksum": lambda: zipped(("x", b"good")).replace(b"good", b"evil"),
+    "cut": lambda: zipped(("x", bytes(100_000)))[:50_000],
+    "empty": lambda: b"",
+    "not an archive": lambda: os.urandom(10_000),
+    "bomb": lambda: zipped(("x", bytes(4 << 20)), method=zipfile.ZIP_DEFLATED),
+    "a list of 4 GiB": lambda: _with_directory(zipped(("x", b"x")), 0xFFFFFFF0),
+}
+
+
+def _flagged(data: bytes, flag: int) -> bytes:
+    at = data.index(b"PK\x01\x02") + 8
+    return data[:at] + bytes([data[at] | flag]) + data[at + 1 :]
+
+
+def _with_directory(data: bytes, size: int) -> bytes:
+    at = data.index(b"PK\x05\x06") + 12
+    return data[:at] + struct.pack("<L", size) + data[at + 4 :]
+
+
+@pytest.mark.parametrize("name", HOSTILE_ZIPS)
+def test_hostile_zips(room: Path, name: str) -> None:
+    with pytest.raises(ArchiveRefused):
+        unpack(room, Format.ZIP, HOSTILE_ZIPS[name]())
+
+
+def test_a_bomb_of_names(room: Path) -> None:
+    block = bytearray(special("d", tarfile.DIRTYPE).tobuf(tarfile.USTAR_FORMAT))
+    data = gzip.compress(bytes(block) * 20_000 + bytes(1024))
+    with pytest.raises(ArchiveRefused, match="more entries than its size can mean"):
+        unpack(room, Format.TAR, data)
+
+
+@pytest.mark.parametrize("form", [tarfile.PAX_FORMAT, tarfile.GNU_FORMAT], ids=["pax", "gnu"])
+def test_links_that_stay_inside(room: Path, form: int) -> None:
+    long = "/".join(["long name"] * 30)
+    data = tar(
+        ("./a", b"1"),
+        ("d/e/f", b"2"),
+        link("d/e/l", "../../a"),
+        special("d/h", tarfile.LNKTYPE, "./a"),
+        (long, b"3"),
+        form=form,
+    )
+    made = unpack(room, Format.TAR, data)
+    assert (made.files, made.links, made.hard_links) == (3, 1, 1)
+    assert (room / "d/e/l").read_bytes() == b"1"
+    assert (room / "d/h").samefile(room / "a")
+    assert (room / long).read_bytes() == b"3"
+
+
+def test_set_id_bits_and_locked_doors_are_not_kept(room: Path) -> None:
+    info = special("x", tarfile.REGTYPE)
+    info.mode = 0o6000
+    closed = special("d", tarfile.DIRTYPE)
+    closed.mode = 0o4055
+    unpack(room, Format.TAR, tar(closed, info, ("d/f", b"1")))
+    assert stat.S_IMODE((room / "x").stat().st_mode) == 0o644
+    assert stat.S_IMODE((room / "d").stat().st_mode) == 0o755
+
+
+@settings(deadline=None, max_examples=100)
+@given(st.data())
+def test_any_damage_is_a_refusal_or_harmless(
+    tmp_path_factory: pytest.TempPathFactory, data: st.DataObject
+) -> None:
+    room = tmp_path_factory.mktemp("damage") / "room"
+    room.mkdir()
+    form = data.draw(st.sampled_from(list(Format)))
+    whole = (
+        tar(("a", b"1" * 600), link("l", "a"), ("d/b", b"2"))
+        if form is Format.TAR
+        else zipped(("a", b"1" * 600), ("d/b", b"2"), method=zipfile.ZIP_DEFLATED)
+    )
+    broken = bytearray(whole)
+    for _ in range(data.draw(st.integers(1, 4))):
+        broken[data.draw(st.integers(0, len(whole) - 1))] = data.draw(st.integers(0, 255))
+    with suppress(ArchiveRefused):
+        unpack(room, form, bytes(broken))
+    assert sorted(os.listdir(room.parent)) == ["archive", "room"]

@@ -1,0 +1,100 @@
+"""A client of a real CephFS that may not do everything: told, and claimed by no capability."""
+
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from uuid import uuid4
+
+import pytest
+
+from backends.base import HardwareStatus, Mount
+from backends.capabilities import capabilities
+from backends.cephfs.backend import CephFsBackend
+from core import errors
+from core.names import QuotaScope, ScopeKind, VFolderId
+from tests.support.ceph import running_ceph
+from tests.support.waiting import eventually
+
+pytestmark = pytest.mark.part("ceph")
+MIB = 1 << 20
+#: Reads and writes, but neither limits (`p`) nor snapshots (`s`).
+CAPS = ("mon", "allow r", "osd", "allow rw tag cephfs *=*", "mds", "allow rw")
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[Path]:
+    with running_ceph() as directory:
+        yield directory
+
+
+@pytest.fixture(scope="module")
+def limited(cluster: Path) -> Iterator[CephFsBackend]:
+    """The same file system as a client sees it that may less."""
+    conf, key, top = cluster / "ceph.conf", cluster / "limited.keyring", cluster / "limited"
+    admin = ["ceph", "-c", conf, "--connect-timeout", "120"]
+    make = [*admin, "auth", "get-or-create", "client.limited", *CAPS]
+    key.write_bytes(subprocess.run(make, check=True, capture_output=True).stdout)
+    top.mkdir()
+    mount = ["ceph-fuse", "-c", conf, "-n", "client.limited", "-k", key, top]
+    subprocess.run(mount, check=True, capture_output=True)
+    try:
+        options = {"ceph_conf": conf, "ceph_user": "client.limited", "ceph_keyring": key}
+        yield CephFsBackend(Mount("limited", top, options))
+    finally:
+        subprocess.run(["fusermount3", "-u", "-z", top], check=True)
+
+
+def whole(cluster: Path) -> CephFsBackend:
+    options = {"ceph_conf": cluster / "ceph.conf", "ceph_keyring": cluster / "keyring"}
+    return CephFsBackend(Mount("whole", cluster / "mnt", options))
+
+
+def test_skills_are_those_that_the_client_has(cluster: Path, limited: CephFsBackend) -> None:
+    wanted = {"quota", "snapshot", "metric", "fast-size"}
+    eventually(lambda: set(capabilities(whole(cluster))) >= wanted)
+    named = set(capabilities(limited))
+    assert not named & {"quota", "snapshot"}
+    assert "fast-size" in named
+
+
+def test_what_the_client_lacks_is_said(cluster: Path, limited: CephFsBackend) -> None:
+    scope = QuotaScope(ScopeKind.USER, uuid4())
+    with pytest.raises(errors.BackendFailed, match="allow rwp"):
+        limited.create_scope(scope, MIB)
+    admin = whole(cluster)
+    admin.create_scope(scope, 4 * MIB)
+    vfolder = VFolderId(scope, uuid4())
+    limited.create_vfolder(vfolder)
+    assert limited.describe_scope(scope).limit_bytes == 4 * MIB
+    with pytest.raises(errors.BackendFailed, match="needs `s`"):
+        limited.create_snapshot(vfolder, "one")
+    admin.create_snapshot(vfolder, "one")
+    with pytest.raises(errors.BackendFailed, match="needs `s`"):
+        limited.delete_snapshot(vfolder, "one")
+    assert [kept.name for kept in limited.list_snapshots(vfolder)] == ["one"]
+    admin.delete_snapshot(vfolder, "one")
+
+
+def test_a_cluster_that_cannot_be_asked(cluster: Path, tmp_path: Path) -> None:
+    """Its mount works all the same."""
+    nobody = CephFsBackend(
+        Mount("unasked", cluster / "mnt", {"ceph_conf": tmp_path / "absent.conf"})
+    )
+    assert "metric" not in capabilities(nobody)
+    with pytest.raises(errors.StorageError):
+        nobody.performance()
+
+
+def test_health_is_the_clusters_own(cluster: Path) -> None:
+    backend = whole(cluster)
+    # A young or a busy cluster complains of this and that.
+    eventually(lambda: backend.hardware().status == HardwareStatus.HEALTHY)
+    flag = ["ceph", "-c", f"{cluster / 'ceph.conf'}", "osd"]
+    subprocess.run([*flag, "set", "noout"], check=True, capture_output=True)
+    try:
+        eventually(lambda: backend.hardware().status_info == "OSDMAP_FLAGS")
+        found = backend.hardware()
+        assert found.status == HardwareStatus.DEGRADED
+        assert found.metadata["health"] == "HEALTH_WARN"
+    finally:
+        subprocess.run([*flag, "unset", "noout"], check=True, capture_output=True)

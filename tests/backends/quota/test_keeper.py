@@ -1,0 +1,175 @@
+"""Quota without rights: a process that is not root asks the worker of its node."""
+
+import os
+import socket
+import threading
+import traceback
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import gettempdir
+from uuid import uuid4
+
+import pytest
+
+from backends.base import Backend, HasQuota
+from backends.capabilities import capabilities
+from backends.mounted.posix import PosixBackend
+from backends.quota.privileged import Ask, _exchange
+from backends.volumes.registry import Volumes
+from core import errors
+from core.names import QuotaScope, ScopeKind, VFolderId
+from core.settings import Settings, load
+from tests.support.doors import settings_in
+from tests.support.loops import mounted
+from workers.node.privileged_quota import Desk
+
+pytestmark = [
+    pytest.mark.part("btrfs"),
+    pytest.mark.part("root"),
+]
+MIB = 1 << 20
+OWNER, STRANGER = 61234, 61235
+
+
+@dataclass
+class Place:
+    """A volume whose top belongs to somebody without rights, and a worker that listens."""
+
+    settings: Settings
+    top: Path
+    desk: Path
+
+    def backend(self) -> Backend:
+        return Volumes(self.settings).get("fast")
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
+    directory = tmp_path_factory.mktemp("keeper")
+    for part in (directory, *directory.parents):
+        if part == Path(gettempdir()):
+            break
+        part.chmod(0o755)  # pytest's own directories are closed to others
+    with mounted(directory / "disk", ["mkfs.btrfs", "-q"], size_bytes=256 * MIB) as top:
+        os.chown(top, OWNER, OWNER)
+        desk = directory / "quota.sock"
+        more = f"""
+[volume.fast]
+backend = "btrfs"
+path = "{top}"
+[vfolder.worker]
+quota-socket = "{desk}"
+"""
+        settings = settings_in(directory, more=more)
+        volumes = Volumes(load(Path(settings.origin), environ={}))
+        volumes.get("fast").probe()
+        listening = Desk(desk, volumes)
+        threading.Thread(target=listening.serve_forever, daemon=True).start()
+        yield Place(settings, top, desk)
+        listening.shutdown()
+        listening.server_close()
+
+
+def run_as(user: int, act: Callable[[], None]) -> bool:
+    """Whether an act ends well in a process of a user without rights."""
+    number = os.fork()
+    if number == 0:
+        try:
+            os.setgroups([])
+            os.setresgid(user, user, user)
+            os.setresuid(user, user, user)
+            act()
+        except BaseException:  # noqa: BLE001 - a child never comes back
+            traceback.print_exc()
+            os._exit(1)
+        os._exit(0)
+    return os.waitstatus_to_exitcode(os.waitpid(number, 0)[1]) == 0
+
+
+def new() -> QuotaScope:
+    return QuotaScope(ScopeKind.USER, uuid4())
+
+
+def test_a_door_without_rights_does_all_acts(place: Place) -> None:
+    def act() -> None:
+        backend = place.backend()
+        assert isinstance(backend, HasQuota)
+        assert "quota" in capabilities(backend)
+        scope = new()
+        backend.create_scope(scope, 4 * MIB)
+        with pytest.raises(errors.QuotaScopeExists):
+            backend.create_scope(scope, 4 * MIB)
+        backend.set_limit(scope, 8 * MIB + 1)
+        found = backend.describe_scope(scope)
+        assert (found.requested_bytes, found.enforced) == (8 * MIB + 1, "hard")
+        vfolder = VFolderId(scope, uuid4())
+        backend.create_vfolder(vfolder)
+        (backend.vfolder_path(vfolder) / "file").write_bytes(b"mine")
+        with pytest.raises(errors.QuotaScopeNotEmpty):
+            backend.delete_scope(scope)
+        with pytest.raises(errors.InvalidParameters):
+            backend.set_limit(scope, -1)
+        backend.unset_limit(scope)
+        assert backend.describe_scope(scope).limit_bytes is None
+        empty = new()
+        backend.create_scope(empty)
+        backend.delete_scope(empty)
+        with pytest.raises(errors.QuotaScopeNotFound):
+            backend.describe_scope(empty)
+
+    assert run_as(OWNER, act)
+
+
+def test_what_the_worker_makes_belongs_to_the_owner_of_the_volume(place: Place) -> None:
+    """So that the door goes on with it."""
+    backend = place.backend()
+    assert isinstance(backend, PosixBackend)
+    scope = new()
+    backend.create_scope(scope, 4 * MIB)
+    vfolder = VFolderId(scope, uuid4())
+    backend.create_vfolder(vfolder)
+
+    def act() -> None:
+        (backend.vfolder_path(vfolder) / "file").write_bytes(b"mine")
+        place.backend().create_vfolder(VFolderId(scope, uuid4()))
+
+    assert run_as(OWNER, act)
+
+
+def test_a_stranger_is_refused(place: Place) -> None:
+    scope = new()
+
+    def act() -> None:
+        with pytest.raises(errors.Forbidden):
+            place.backend().create_scope(scope, MIB)
+
+    assert run_as(STRANGER, act)
+    assert not (place.top / scope.directory).exists()
+
+
+@pytest.mark.parametrize(
+    "message", [b"", b"{", b"[]", b'{"verb":"probe","volume":"fast","scope":"x"}', b"x" * 100_000]
+)
+def test_nonsense_is_refused_and_the_next_question_answered(place: Place, message: bytes) -> None:
+    with socket.socket(socket.AF_UNIX) as line:
+        line.connect(str(place.desk))
+        try:
+            line.sendall(message)
+            line.shutdown(socket.SHUT_WR)
+            assert b"InvalidParameters" in line.recv(4096)
+        except (BrokenPipeError, ConnectionResetError):
+            assert len(message) > 65_536  # more than anybody reads
+    told = _exchange(place.desk, Ask("describe_scope", "fast", str(new())))
+    assert told.refusal == "QuotaScopeNotFound"
+    for volume, refusal in (("fast", "InvalidParameters"), ("none", "UnknownVolume")):
+        told = _exchange(place.desk, Ask("set_limit", volume, str(new())))
+        assert told.refusal == refusal
+
+
+def test_no_worker_is_told_so(place: Place, tmp_path: Path) -> None:
+    def act() -> None:
+        with pytest.raises(errors.Unavailable):
+            _exchange(tmp_path / "nobody", Ask("describe_scope", "fast", str(new())))
+
+    assert run_as(OWNER, act)

@@ -1,0 +1,36 @@
+import os
+import subprocess
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+from tests.backends.tree.trees import Opener
+
+
+@pytest.fixture
+def anchor() -> Iterator[Opener]:
+    """Opens directories as callers of the engine do, and closes them."""
+    with ExitStack() as stack:
+
+        def opened(path: Path) -> int:
+            path.mkdir(exist_ok=True)
+            fd = os.open(path, os.O_PATH | os.O_DIRECTORY)
+            stack.callback(os.close, fd)
+            return fd
+
+        yield opened
+
+
+@pytest.fixture
+def untyped(tmp_path: Path) -> Iterator[Path]:
+    """An ext4 whose directories do not tell the types of their entries (DT_UNKNOWN)."""
+    image, place = tmp_path / "image", tmp_path / "untyped"
+    place.mkdir()
+    with image.open("wb") as file:
+        file.truncate(256 << 20)
+    subprocess.run(["mkfs.ext4", "-q", "-F", "-b", "4096", "-O", "^filetype", image], check=True)
+    subprocess.run(["mount", "-o", "loop", image, place], check=True)
+    yield place
+    subprocess.run(["umount", "-l", place], check=True)

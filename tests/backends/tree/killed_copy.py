@@ -1,0 +1,19 @@
+"""A copy in a process of its own, to be killed: `killed_copy.py SOURCE TARGET MANIFEST`."""
+
+import os
+import sys
+
+from backends.tree import CopyOptions, Effort, Manifest, copy_tree
+from backends.tree.fast import Loops
+from core.jobs.control import Unattended
+
+source, target, place, native = sys.argv[1:]
+manifest = Manifest.open(os.open(place, os.O_RDONLY), "job.manifest")
+receipt = copy_tree(
+    os.open(source, os.O_PATH),
+    os.open(target, os.O_PATH),
+    control=Unattended(),
+    manifest=manifest,
+    options=CopyOptions(effort=Effort(helpers=2, loops=Loops(native=native == "c"))),
+)
+sys.stdout.write(f"{receipt}\n")

@@ -1,0 +1,157 @@
+"""Helpers: heard, stopped, outlived by nobody, and holding nothing they should not."""
+
+import os
+import signal
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+
+from backends.tree import Effort, Throttle
+from backends.tree.channel import Message, Voice
+from backends.tree.crew import Crew
+from core.errors import BackendFailed, Defect, NoSpace
+from core.jobs.control import Cancelled, Counter, Unattended
+
+WAIT_SECONDS = 60.0
+
+
+def run(work, batches: list[Message], *, size: int = 2, control=None, **options) -> list[Message]:  # noqa: ANN001, ANN003 - a test's shorthand
+    replies: list[Message] = []
+    left = iter(batches)
+    effort = options.pop("effort", Effort())
+    with Crew(work, control or Unattended(), effort=effort, size=size, **options) as crew:
+        crew.run(lambda: next(left, None), replies.append)
+    return replies
+
+
+def children() -> set[int]:
+    return {child.pid for child in psutil.Process().children()}
+
+
+@pytest.fixture
+def others() -> set[int]:
+    """Processes of other tests' fixtures, which live on."""
+    return children()
+
+
+def wait_until(true) -> None:  # noqa: ANN001 - a test's shorthand
+    deadline = time.monotonic() + WAIT_SECONDS
+    while not true():
+        if time.monotonic() > deadline:
+            pytest.fail("it did not happen")
+        time.sleep(0.01)
+
+
+def test_every_batch_is_done_once_and_counts_arrive(others: set[int]) -> None:
+    def work(number: int, voice: Voice) -> int:
+        voice.count(Counter.LISTED, 1, number)
+        return number * 2
+
+    control = Unattended()
+    replies = run(work, list(range(500)), control=control)
+    assert sorted(replies) == [number * 2 for number in range(500)]
+    assert control.counts[Counter.LISTED] == [500, sum(range(500))]
+    assert children() <= others
+
+
+def test_long_messages_both_ways_do_not_block_each_other() -> None:
+    def work(text: str, voice: Voice) -> int:
+        voice.reply(text)
+        return len(text)
+
+    texts = ["x" * 3_000_000, "y" * 5_000_000] * 3
+    replies = run(work, texts)
+    assert sorted(r for r in replies if isinstance(r, int)) == sorted(map(len, texts))
+    assert sorted(r for r in replies if isinstance(r, str)) == sorted(texts)
+
+
+def test_a_stop_kills_and_reaps_helpers_that_are_busy(others: set[int]) -> None:
+    def work(_: Message, __: Voice) -> None:
+        signal.pause()
+
+    class Stopping(Unattended):
+        calls = 0
+
+        def check(self) -> None:
+            self.calls += 1
+            if self.calls > 5:
+                raise Cancelled
+
+    with pytest.raises(Cancelled):
+        run(work, [1, 2, 3], control=Stopping())
+    assert children() <= others
+
+
+@pytest.mark.parametrize(
+    ("act", "kind"),
+    [
+        (lambda: os.kill(os.getpid(), signal.SIGKILL), BackendFailed),
+        (lambda: (_ for _ in ()).throw(NoSpace("The volume is full.")), NoSpace),
+        (lambda: 1 / 0, Defect),
+    ],
+    ids=["killed", "full", "defect"],
+)
+def test_a_helpers_end_is_told(act, kind: type[Exception], others: set[int]) -> None:  # noqa: ANN001 - a lambda
+    with pytest.raises(kind):
+        run(lambda *_: act(), list(range(20)))
+    assert children() <= others
+
+
+def test_helpers_die_with_their_parent(tmp_path: Path) -> None:
+    def work(_: Message, __: Voice) -> None:
+        (tmp_path / str(os.getpid())).write_text("")
+        signal.pause()
+
+    parent = os.fork()
+    if parent == 0:
+        try:
+            run(work, [1, 2, 3, 4])
+        finally:
+            os._exit(0)
+    wait_until(lambda: len(list(tmp_path.iterdir())) == 2)
+    helpers = [psutil.Process(int(path.name)) for path in tmp_path.iterdir()]
+    os.kill(parent, signal.SIGKILL)
+    os.waitpid(parent, 0)
+    wait_until(lambda: not any(helper.is_running() for helper in helpers))
+
+
+def test_helpers_hold_only_what_they_need(tmp_path: Path) -> None:
+    secret = os.open(tmp_path / "secret", os.O_CREAT | os.O_RDWR)
+    kept = os.open(tmp_path / "kept", os.O_CREAT | os.O_RDWR)
+
+    def work(_: Message, __: Voice) -> list[str]:
+        numbers = map(int, os.listdir("/proc/self/fd"))
+        places = (f"/proc/self/fd/{fd}" for fd in numbers if fd > 2)
+        return [os.readlink(place) for place in places if os.path.lexists(place)]
+
+    (open_files,) = run(work, [1], keep_fds=[kept])
+    os.close(secret)
+    os.close(kept)
+    files = [name for name in open_files if not name.startswith("socket:")]
+    assert files == [str(tmp_path / "kept")]
+    assert len(open_files) == 2
+
+
+def test_a_helper_is_nice_when_told_and_its_parent_is_not() -> None:
+    (nice,) = run(lambda *_: os.nice(0), [1], effort=Effort(nice=7, idle_io=True))
+    assert nice == min(19, os.nice(0) + 7)
+
+
+def test_a_throttle_holds_for_all_helpers_together_and_follows_changes() -> None:
+    throttle = Throttle(operations_per_second=100)
+
+    def work(_: Message, voice: Voice) -> float:
+        for _ in range(10):
+            voice.count(Counter.COPIED, 1)
+        return time.monotonic()
+
+    began = time.monotonic()
+    ends = run(work, list(range(6)), effort=Effort(throttle=throttle))
+    # 60 operations at 100 a second cannot be over sooner, whatever the machine does.
+    assert max(ends) - began >= 60 / 100 - 2 * 0.1
+    throttle.set()
+    run(work, list(range(6)), effort=Effort(throttle=throttle))
+    assert throttle.limits == (0, 0)
+    throttle.close()

@@ -1,0 +1,73 @@
+"""A copy laid over a tree that is there, killed in between, is taken up and ends whole."""
+
+import os
+import random
+import signal
+import time
+from pathlib import Path
+
+import pytest
+
+from backends.tree import (
+    CopyOptions,
+    Manifest,
+    OnConflict,
+    OverlayOptions,
+    Selection,
+    Trees,
+    compare_trees,
+    copy_tree,
+    lay_over,
+)
+from core.jobs.control import Unattended
+from tests.backends.tree.trees import Opener
+
+KILLS = 6
+
+
+def planted(top: Path, files: int, text: str) -> None:
+    for number in range(files):
+        path = top / f"d{number % 7}" / f"e{number % 13}" / f"f{number}"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text * (number % 50))
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_killed_while_it_is_laid_over(tmp_path: Path, anchor: Opener, seed: int) -> None:
+    dice = random.Random(seed)
+    places = {name: tmp_path / name for name in ("source", "live", "staged", "displaced")}
+    for path in places.values():
+        path.mkdir()
+    planted(places["source"], 1500, "new")
+    planted(places["live"], 1000, "old")
+    (places["live"] / "extra/deep").mkdir(parents=True)
+    (places["live"] / "d1/gone").write_text("extra")
+    fds = {name: anchor(path) for name, path in places.items()}
+    manifest = Manifest.open(anchor(tmp_path), "job.manifest")
+    selection = Selection(against=fds["live"], on_conflict=OnConflict.REPLACE, mirror=True)
+    copied = copy_tree(
+        fds["source"],
+        fds["staged"],
+        control=Unattended(),
+        manifest=manifest,
+        options=CopyOptions(selection=selection),
+    )
+    assert copied.complete
+    trees = Trees(fds["source"], fds["staged"], fds["live"], fds["displaced"])
+    options = OverlayOptions(selection=selection, drop_extra=True)
+
+    def lay() -> int:
+        done = lay_over(trees, control=Unattended(), manifest=manifest, options=options)
+        return done.failed
+
+    for _ in range(KILLS):
+        pid = os.fork()
+        if pid == 0:
+            lay()
+            os._exit(0)
+        time.sleep(dice.random() * 0.06)
+        os.kill(pid, signal.SIGKILL)
+        os.waitpid(pid, 0)
+    assert lay() == 0
+    manifest.close()
+    assert list(compare_trees(fds["source"], fds["live"], control=Unattended())) == []

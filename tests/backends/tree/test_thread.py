@@ -1,0 +1,212 @@
+"""The thread that begins a job: apart from its process, stopped soon, left behind when it hangs."""
+
+import fcntl
+import gc
+import os
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+
+from backends.tree import Effort, RemoveOptions, Throttle, compare_trees, copy_tree, remove_tree
+from backends.tree.channel import Message, Voice
+from backends.tree.fast import Loops, Plain
+from core.errors import NoSpace
+from core.jobs.control import Cancelled, Counter, Unattended
+from tests.backends.tree.test_crew import children, run, wait_until
+from tests.backends.tree.trees import Opener, hostile
+
+apart = pytest.mark.part("unshare")
+PRIVATE = 0o077
+
+
+class Stopping(Unattended):
+    """Says stop after some calls."""
+
+    def __init__(self, calls: int) -> None:
+        super().__init__()
+        self.left = calls
+
+    def check(self) -> None:
+        self.left -= 1
+        if self.left < 0:
+            raise Cancelled
+
+
+class StoppingOnce(Unattended):
+    """Says stop once something has happened: a thread may take its time to begin."""
+
+    def __init__(self, happened: threading.Event) -> None:
+        super().__init__()
+        self._happened = happened
+
+    def check(self) -> None:
+        if self._happened.is_set():
+            raise Cancelled
+
+
+def spare(path: Path) -> int:
+    """Give a descriptor for a crew to own."""
+    return os.open(path, os.O_PATH)
+
+
+def is_open(fd: int) -> bool:
+    return Path(f"/proc/self/fd/{fd}").is_symlink()
+
+
+@apart
+def test_a_short_job_forks_nothing_and_leaves_no_descriptor(tmp_path: Path) -> None:
+    gc.collect()  # what other tests left is closed now, or later: there are no more, in any case
+    fd = spare(tmp_path)
+    before = len(os.listdir("/proc/self/fd"))
+    assert run(lambda *_: os.getpid(), [1], own_fds=[fd]) == [os.getpid()]
+    assert not is_open(fd)
+    assert len(os.listdir("/proc/self/fd")) <= before - 1
+
+
+def test_a_long_job_goes_on_in_processes(tmp_path: Path) -> None:
+    def work(_: Message, voice: Voice) -> int:
+        voice.count(Counter.LISTED, 1)
+        threading.Event().wait(0.002)
+        return os.getpid()
+
+    before, control = children(), Unattended()
+    replies = run(work, list(range(200)), own_fds=[spare(tmp_path)], control=control)
+    assert set(replies) - {os.getpid()}
+    assert control.counts[Counter.LISTED] == [200, 0]
+    assert children() <= before
+
+
+@apart
+def test_the_thread_is_nice_when_told_and_its_process_is_not(tmp_path: Path) -> None:
+    before = os.nice(0)
+    (nice,) = run(
+        lambda *_: os.nice(0), [1], own_fds=[spare(tmp_path)], effort=Effort(nice=3, idle_io=True)
+    )
+    assert (nice, os.nice(0)) == (min(19, before + 3), before)
+
+
+def test_what_has_a_limit_is_a_process(tmp_path: Path) -> None:
+    throttle = Throttle(operations_per_second=1000)
+    effort = Effort(throttle=throttle)
+    (pid,) = run(lambda *_: os.getpid(), [1], own_fds=[spare(tmp_path)], effort=effort)
+    throttle.close()
+    assert pid != os.getpid()
+
+
+@apart
+def test_the_umask_of_the_process_neither_rules_the_copy_nor_changes(
+    tmp_path: Path, anchor: Opener
+) -> None:
+    source = hostile(tmp_path / "a")
+    before = os.umask(PRIVATE)
+    try:
+        copy_tree(anchor(source), anchor(tmp_path / "b"), control=Unattended())
+        assert (
+            list(compare_trees(anchor(source), anchor(tmp_path / "b"), control=Unattended())) == []
+        )
+    finally:
+        assert os.umask(before) == PRIVATE
+
+
+@apart
+def test_a_failure_in_the_thread_ends_the_job(tmp_path: Path) -> None:
+    def work(_: Message, __: Voice) -> None:
+        raise NoSpace("The volume is full.")
+
+    with pytest.raises(NoSpace):
+        run(work, [1], own_fds=[spare(tmp_path)])
+
+
+@apart
+def test_a_stop_is_heard_at_the_next_entry(tmp_path: Path) -> None:
+    begun, ended = threading.Event(), threading.Event()
+
+    def work(_: Message, voice: Voice) -> None:
+        begun.set()
+        try:
+            while True:
+                voice.tick()
+        finally:
+            ended.set()
+
+    fd = spare(tmp_path)
+    with pytest.raises(Cancelled):
+        run(work, [1], own_fds=[fd], control=StoppingOnce(begun), size=1)
+    wait_until(ended.is_set)
+    wait_until(lambda: not is_open(fd))
+
+
+@apart
+def test_one_that_hangs_keeps_the_fence_and_its_descriptors_until_it_ends(tmp_path: Path) -> None:
+    storage, begun = threading.Event(), threading.Event()
+
+    def work(_: Message, __: Voice) -> None:
+        begun.set()
+        storage.wait()
+
+    fd, fence = spare(tmp_path), os.open(tmp_path / "fence", os.O_CREAT | os.O_RDWR)
+    other = os.open(tmp_path / "fence", os.O_RDWR)
+    fcntl.flock(fence, fcntl.LOCK_EX)
+    effort, control = Effort(fence=(fence,)), StoppingOnce(begun)
+    with pytest.raises(Cancelled):
+        run(work, [1], own_fds=[fd], effort=effort, control=control, size=1)
+    os.close(fence)
+    assert is_open(fd)
+    with pytest.raises(BlockingIOError):
+        fcntl.flock(other, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    storage.set()
+    wait_until(lambda: not is_open(fd))
+    fcntl.flock(other, fcntl.LOCK_EX)
+    os.close(other)
+
+
+@pytest.mark.part("strace")
+def test_without_unshare_all_helpers_are_processes() -> None:
+    script = (
+        "import os; from tests.backends.tree.test_crew import run;"
+        "from backends.tree.worker_pool import *;"
+        "assert not threads_fit();"
+        "assert run(lambda *_: os.getpid(), [1], own_fds=[os.dup(0)]) != [os.getpid()]"
+    )
+    forbid = ["strace", "-f", "-qq", "-o", "/dev/null", "-e", "inject=unshare:error=EPERM"]
+    environment = os.environ | {"PYTHONPATH": os.getcwd()}
+    subprocess.run([*forbid, sys.executable, "-c", script], env=environment, check=True)
+
+
+@pytest.mark.parametrize("native", [True, False], ids=["c", "python"])
+def test_a_set_flag_lets_the_loops_leave_everything(tmp_path: Path, *, native: bool) -> None:
+    source, target = tmp_path / "a", tmp_path / "b"
+    source.mkdir()
+    target.mkdir()
+    for number in range(3):
+        (source / str(number)).write_text("x")
+    loops, flag = Loops(native=native), bytearray(b"\1")
+    fds = os.open(source, os.O_RDONLY), os.open(target, os.O_RDONLY)
+    status = source.stat()
+    rule = Plain(status.st_uid, status.st_gid, noatime=False, xattrs=False, flags=False)
+    left = [name for _, _, others in loops.copy(*fds, rule, flag) for name, _ in others]
+    assert sorted(left) == ["0", "1", "2"]
+    os.lseek(fds[0], 0, os.SEEK_SET)
+    left = loops.unlink(fds[0], flag, many=True, below=9)
+    gone = [(files, dropped, sorted(others)) for files, dropped, _, others in left]
+    assert gone == [(0, 0, ["0", "1", "2"])]
+    assert len(list(source.iterdir())) == 3
+    assert list(target.iterdir()) == []
+    for fd in fds:
+        os.close(fd)
+
+
+def test_a_stopped_deletion_goes_on_later(tmp_path: Path, anchor: Opener) -> None:
+    root = hostile(tmp_path / "a")
+    for checks in range(40):
+        try:
+            remove_tree(
+                anchor(tmp_path), root.name, control=Stopping(checks), options=RemoveOptions()
+            )
+            break
+        except Cancelled:
+            continue
+    assert not root.exists()

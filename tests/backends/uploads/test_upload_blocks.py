@@ -1,0 +1,87 @@
+"""Blocks laid out before their bytes, on a real ext4 and on what is none."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from backends.uploads.preallocation import LEAST_BYTES, STRETCH_BYTES, lay_out
+from tests.support.loops import mounted
+
+MIB = 1 << 20
+ROOMY_BYTES = 128 * MIB
+TIGHT_BYTES = 16 * MIB
+#: What the file system may need beside the blocks of the file themselves.
+OWN_BYTES = 64 * 1024
+
+pytestmark = pytest.mark.part("root")
+
+
+@pytest.fixture(scope="module")
+def roomy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    place = tmp_path_factory.mktemp("roomy") / "ext4"
+    with mounted(place, ["mkfs.ext4", "-q", "-F"], size_bytes=ROOMY_BYTES) as top:
+        yield top
+
+
+@contextmanager
+def growing(directory: Path) -> Iterator[int]:
+    file = directory / "file"
+    descriptor = os.open(file, os.O_RDWR | os.O_CREAT | os.O_EXCL)
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)
+        file.unlink()
+
+
+def held_bytes(descriptor: int) -> int:
+    return os.fstat(descriptor).st_blocks * 512
+
+
+@pytest.mark.parametrize(
+    ("start", "size", "whole", "held"),
+    [
+        (0, MIB, 100 * MIB, STRETCH_BYTES),
+        (STRETCH_BYTES - 1, 2, 100 * MIB, STRETCH_BYTES),
+        (STRETCH_BYTES, MIB, STRETCH_BYTES + LEAST_BYTES, LEAST_BYTES),
+        (0, MIB, LEAST_BYTES - 1, 0),
+        (1, STRETCH_BYTES - 1, 100 * MIB, 0),
+        (STRETCH_BYTES + MIB, MIB, 100 * MIB, 0),
+    ],
+)
+def test_a_stretch_is_laid_out_where_it_begins(
+    roomy: Path, start: int, size: int, whole: int, held: int
+) -> None:
+    with growing(roomy) as descriptor:
+        lay_out(descriptor, start, size, whole)
+        assert held <= held_bytes(descriptor) <= held + OWN_BYTES * bool(held)
+        assert os.fstat(descriptor).st_size == 0
+
+
+def test_what_does_not_fit_leaves_nothing(tmp_path: Path) -> None:
+    make = ["mkfs.ext4", "-q", "-F"]
+    with mounted(tmp_path / "tight", make, size_bytes=TIGHT_BYTES) as top, growing(top) as one:
+        os.write(one, b"data")
+        os.fsync(one)
+        before = held_bytes(one)
+        lay_out(one, 0, MIB, STRETCH_BYTES)
+        assert held_bytes(one) <= before + OWN_BYTES
+        assert os.pread(one, 10, 0) == b"data"
+
+
+def test_elsewhere_it_is_left_to_the_write() -> None:
+    with growing_in_memory() as descriptor:
+        lay_out(descriptor, 0, MIB, STRETCH_BYTES)
+        assert held_bytes(descriptor) == 0
+
+
+@contextmanager
+def growing_in_memory() -> Iterator[int]:
+    descriptor = os.memfd_create("upload")  # on tmpfs, which could lay out, too
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)

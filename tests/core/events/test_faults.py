@@ -1,0 +1,108 @@
+"""A hundred clones and deletes while workers, store and doorbells fail: each end is told once."""
+
+import os
+import time
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from redis.exceptions import RedisError
+
+from core.jobs.job import Job, State
+from core.names import VFolderId
+from tests.chaos.site import Site
+from tests.core.events.reader import Reader, kept
+from tests.support.valkey import Valkey, running_valkey
+
+SEED = int(os.environ.get("CHAOS_SEED", "20261121"))
+JOBS = 100
+FAULTS = int(os.environ.get("CHAOS_FAULTS", "60"))
+FAULT_PAUSE_SECONDS = 0.35
+SETTLE_SECONDS = 200.0
+LAST = {State.SUCCEEDED: "bgtask_done", State.CANCELLED: "bgtask_cancelled"}
+
+
+@pytest.fixture
+def valkey_alone(tmp_path: Path) -> Iterator[Valkey]:
+    (tmp_path / "valkey").mkdir()
+    with running_valkey(tmp_path / "valkey") as server:
+        yield server
+
+
+def settled(site: Site, jobs: list[Job]) -> bool:
+    try:
+        told = not site.client.zcard("vf:outbox")
+        return told and all(site.store.get(job.id).state.ended for job in jobs)
+    except RedisError:
+        return False
+
+
+def keep_going(site: Site) -> None:
+    site.wake()
+    site.revive()
+
+
+def expected(job: Job) -> tuple[str, str, str]:
+    """What the manager must hear of a job: event, the vfolder it looks up, the other one."""
+    request = job.member("request")
+    good = "success" if job.state is State.SUCCEEDED else "failure"
+    if job.verb == "clone":
+        return f"vfolder_clone_{good}", request["source"], request["target"]
+    return f"vfolder_deletion_{good}", request["vfolder"], ""
+
+
+def submit_all(site: Site, sources: list[VFolderId], doomed: list[VFolderId]) -> list[Job]:
+    """Half clones, half deletes; some are cancelled at once or while they run."""
+    jobs = []
+    for number in range(JOBS // 2):
+        jobs.append(site.clone(site.random.choice(sources), site.vfolder()))
+        jobs.append(site.delete(doomed[number]))
+        if number % 10 == 0:
+            site.store.cancel(jobs[-2].id)
+    return jobs
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_a_hundred_clones_and_deletes_under_faults(tmp_path: Path, valkey_alone: Valkey) -> None:
+    site = Site(tmp_path, valkey_alone, SEED)
+    sources = [site.filled(120) for _ in range(4)]
+    doomed = [site.filled(30) for _ in range(JOBS // 2)]
+    try:
+        with Reader(valkey_alone.url) as reader:
+            jobs = submit_all(site, sources, doomed)
+            site.start()
+            for _ in range(FAULTS):
+                site.fault()
+                time.sleep(FAULT_PAUSE_SECONDS * site.random.uniform(0.5, 1.5))
+                keep_going(site)
+            until = time.monotonic() + SETTLE_SECONDS
+            while not settled(site, jobs):
+                keep_going(site)
+                assert time.monotonic() < until, site.faults
+                time.sleep(0.1)
+            time.sleep(1.0)  # what would come twice has come by now
+            ended = [site.store.get(job.id) for job in jobs]
+            assert reader.errors == []
+            heard = Counter(
+                (h.name, h.fields["vfid"], h.fields.get("dst_vfid", "")) for h in reader.stream
+            )
+            assert heard == Counter(expected(job) for job in ended)
+            for job in ended:
+                check_the_story(reader, valkey_alone, job)
+            assert {job.state for job in ended} >= {State.SUCCEEDED, State.CANCELLED}
+            assert max(job.attempt for job in ended) > 1, "no job was disturbed: the faults missed"
+    finally:
+        site.stop()
+
+
+def check_the_story(reader: Reader, valkey: Valkey, job: Job) -> None:
+    """The channel forgets what it says while a listener is cut off; the kept message does not."""
+    story = reader.story(job.id)
+    last = LAST.get(job.state, "bgtask_failed")
+    assert story.count(last) <= 1, story
+    assert set(story[:-1]) <= {"bgtask_updated"}, story
+    found = kept(valkey.url, job.id)
+    assert found is not None, "kept for five minutes; the test takes less"
+    assert found.name == last

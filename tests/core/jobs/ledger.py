@@ -1,0 +1,193 @@
+"""Everything the store knows of jobs at one moment, and what must hold between its parts."""
+
+from collections import Counter
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+from redis import Redis
+
+from core.jobs.job import State
+from core.jobs.store import PREFIX
+
+HELD = (State.RUNNING, State.CANCELLING)
+Zset = dict[str, float]
+
+
+@dataclass
+class Ledger:
+    """A copy of the whole store."""
+
+    jobs: dict[str, dict[str, str]]
+    keys: dict[str, Any]
+
+    @classmethod
+    def read(cls, client: "Redis") -> "Ledger":
+        names = sorted(client.keys(f"{PREFIX}*"))
+        with client.pipeline(transaction=True) as pipe:
+            for name in names:
+                pipe.type(name)
+            kinds = pipe.execute()
+            for name, kind in zip(names, kinds, strict=True):
+                _ask(pipe, name, kind)
+            found = dict(zip(names, pipe.execute(), strict=True))
+        plain = {
+            name.removeprefix(PREFIX): dict(value) if kind == "zset" else value
+            for (name, value), kind in zip(found.items(), kinds, strict=True)
+        }
+        jobs = {k[4:]: v for k, v in plain.items() if k.startswith("job:")}
+        return cls(jobs, {k: v for k, v in plain.items() if not k.startswith("job:")})
+
+    def state(self, job: str) -> State:
+        return State(self.jobs[job]["state"])
+
+    def zset(self, name: str) -> Zset:
+        found: Zset = self.keys.get(name, {})
+        return found
+
+    def lane(self, job: str) -> str:
+        return f"{self.jobs[job]['volume']}:{self.jobs[job]['lane']}"
+
+    def admitted(self, job: str) -> bool:
+        return self.state(job) is State.QUEUED and self.jobs[job]["admitted"] == "1"
+
+    def holds_slot(self, job: str) -> bool:
+        return self.state(job) in HELD or self.admitted(job)
+
+    def in_locks(self, job: str) -> bool:
+        """Whether the job stands in the queues of its locks."""
+        record = self.jobs[job]
+        rests = record["state"] == "queued" and record["pause"] == "1" and record["attempt"] == "0"
+        return not self.state(job).ended and not rests
+
+    def locks(self, job: str) -> list[tuple[str, str]]:
+        return [(key, mode[0]) for key, mode in orjson.loads(self.jobs[job]["locks"])]
+
+    def blockers(self, job: str) -> set[str]:
+        """Older jobs that want one of its vfolders in a mode that does not go together."""
+        turn = int(self.jobs[job]["turn"])
+        return {
+            member[:-2]
+            for key, mode in self.locks(job)
+            for member, score in self.zset(f"lockq:{key}").items()
+            if score < turn and (mode == "e" or member[-1] == "e")
+        }
+
+    def slots(self, lane: str) -> set[str]:
+        return set(self.zset(f"slots:{lane}"))
+
+    def limit(self, lane: str) -> int:
+        return int(self.keys.get("limits", {}).get(lane, "1"))
+
+    def paused(self, lane: str) -> bool:
+        return lane.rpartition(":")[0] in self.keys.get("paused", set())
+
+    def check(self) -> None:
+        """Hold every part against every other."""
+        for job in self.jobs:
+            self._record(job)
+            self._place(job)
+        self._indexes()
+        self._locks()
+        self._lanes()
+
+    def _record(self, job: str) -> None:
+        record, state = self.jobs[job], self.state(job)
+        assert bool(record["run"]) == (state in HELD), record
+        assert bool(record.get("ended_at")) == state.ended, record
+        assert not (state in HELD and record["attempt"] == "0"), record
+        assert state is not State.CANCELLING or record["cancel"] == "1", record
+        assert state is not State.CANCELLED or record["cancel"] == "1", record
+        due = job in self.zset("due")
+        assert due == self.holds_slot(job), (due, record)
+        on = job in self.keys.get(f"on:{record.get('node')}", set())
+        assert on == (state in HELD), record
+        natural = record["natural"]
+        if natural:
+            owner = self.keys.get(f"natural:{natural}")
+            assert (owner == job) == (not state.ended), record
+
+    def _place(self, job: str) -> None:
+        """A queued job is at rest, or waits for another, or is ready, or has a slot: just one."""
+        record = self.jobs[job]
+        name = f"ready:{self.lane(job)}:{record['priority']}:{record['scope']}"
+        places = {
+            "rest": self.state(job) is State.QUEUED and record["pause"] == "1",
+            "waits": bool(record["waits_for"]),
+            "ready": job in self.zset(name),
+            "slot": self.admitted(job),
+        }
+        expected = 1 if self.state(job) is State.QUEUED else 0
+        assert sum(places.values()) == expected, (places, record)
+        if places["waits"]:
+            holder = record["waits_for"]
+            assert holder in self.blockers(job), record
+            assert job in self.keys[f"waiters:{holder}"], record
+        if places["ready"]:
+            assert self.zset(name)[job] == float(record["turn"])
+
+    def _indexes(self) -> None:
+        expected: dict[str, set[str]] = {}
+        for job, record in self.jobs.items():
+            names = ("verb", "volume", "scope", "label", "requester", "state")
+            listed = ["all", *(f"{name}:{record[name]}" for name in names if record[name])]
+            listed += [f"vfolder:{key.partition('/')[2]}" for key, _ in self.locks(job)]
+            for name in listed:
+                expected.setdefault(f"ix:{name}", set()).add(job)
+            if self.state(job).ended:
+                kept = "long" if record["state"] in ("failed", "partial") else "short"
+                expected.setdefault(f"ended:{kept}", set()).add(job)
+        found = {k: set(v) for k, v in self.keys.items() if k.startswith(("ix:", "ended:"))}
+        assert found == expected
+        logs = {k for k in self.keys if k.startswith("log:")}
+        assert logs == {f"log:{job}" for job in self.jobs}
+
+    def _locks(self) -> None:
+        expected: dict[str, Zset] = {}
+        for job in filter(self.in_locks, self.jobs):
+            for key, mode in self.locks(job):
+                queue = expected.setdefault(f"lockq:{key}", {})
+                queue[f"{job}|{mode}"] = float(self.jobs[job]["turn"])
+        assert {k: v for k, v in self.keys.items() if k.startswith("lockq:")} == expected
+        for job in filter(self.holds_slot, self.jobs):
+            assert not self.blockers(job), f"{job} runs beside or before {self.blockers(job)}"
+        for name in self.keys:
+            if name.startswith("waiters:"):
+                assert not self.state(name.removeprefix("waiters:")).ended, name
+            if name == "outbox":
+                assert all(self.state(job).ended for job in self.zset(name)), name
+            if name == "deadlines":
+                assert all(job in self.jobs for job in self.zset(name)), name
+
+    def _lanes(self) -> None:
+        holders = Counter(self.lane(job) for job in filter(self.holds_slot, self.jobs))
+        lanes = {k.removeprefix("slots:") for k in self.keys if k.startswith("slots:")}
+        assert lanes == set(holders)
+        for lane in lanes:
+            assert self.slots(lane) == {
+                job for job in self.jobs if self.lane(job) == lane and self.holds_slot(job)
+            }
+        ready: dict[str, set[str]] = {}
+        for name in self.keys:
+            if name.startswith("ready:"):
+                volume, kind, priority, scope = name.split(":", 4)[1:]
+                ready.setdefault(f"{volume}:{kind}:{priority}", set()).add(scope)
+                lane = f"{volume}:{kind}"
+                full = len(self.slots(lane)) >= self.limit(lane)
+                assert full or self.paused(lane), f"{lane} has a free slot and {name} waits"
+        rings = {k.removeprefix("ring:"): v for k, v in self.keys.items() if k.startswith("ring:")}
+        assert {k: sorted(v) for k, v in rings.items()} == {k: sorted(v) for k, v in ready.items()}
+
+
+def _ask(pipe: Any, name: str, kind: str) -> None:
+    match kind:
+        case "hash":
+            pipe.hgetall(name)
+        case "zset":
+            pipe.zrange(name, 0, -1, withscores=True)
+        case "set":
+            pipe.smembers(name)
+        case "list":
+            pipe.lrange(name, 0, -1)
+        case _:
+            pipe.get(name)

@@ -1,0 +1,147 @@
+"""The speed of volumes: from the kernel's counters, by beat into the cache, and at the door."""
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import orjson
+import pytest
+from redis import Redis
+
+from backends.base import Mount, PerformanceMetric
+from backends.mounted.performance import Counters, _of_device, _of_nfs, counters
+from backends.mounted.posix import PosixBackend
+from core.cluster.performance import SpeedBook
+from core.errors import DeadlineExceeded
+from core.process.child import end_with_parent
+from core.settings import CONFIG_VARIABLE, Settings
+from tests.core.telemetry.test_counting import scrape
+from tests.support.doors import running_door, settings_in
+from tests.support.node import ROOT, wait_for
+from tests.support.valkey import Valkey
+from tests.support.worker import running_worker
+from workers.node import performance as observe
+
+RATES = set(PerformanceMetric.__dataclass_fields__)
+MEMORY = Path("/dev/shm")  # noqa: S108 - a file system of memory, nothing is written
+#: One mount of a client, cut to what is read (as nfsiostat(8) reads it).
+MOUNTSTATS = """device proc mounted on /proc with fstype proc
+device server:/export mounted on /mnt/other with fstype nfs4 statvers=1.1
+\tbytes:\t1 2 3 4 5 6 7 8
+device server:/export mounted on /mnt/data with fstype nfs4 statvers=1.1
+\topts:\trw,vers=4.2
+\tbytes:\t10 20 30 40 5000 6000 70 80
+\tper-op statistics
+\t        READ: 11 11 0 2200 5000 3 44 50 0
+\t       WRITE: 22 22 0 6000 3300 4 88 99 0
+\t      COMMIT: 1 1 0 1 1 1 1 1 0
+"""
+
+
+def test_counters_become_rates() -> None:
+    before = Counters.of(10.0, 100, 200, 1000, 2000, 3000, 4000)
+    now = Counters.of(14.0, 108, 200, 9000, 2000, 3400, 4000)
+    assert now.since(before) == PerformanceMetric(2, 0, 2000, 0, 50.0, 0.0)
+    assert before.since(now) is None, "the counts began anew"
+    assert before.since(before) is None
+
+
+def test_paragraphs_of_nfs_and_lines_of_devices() -> None:
+    found = _of_nfs(MOUNTSTATS, "/mnt/data")
+    assert found is not None
+    assert found.values()[1:] == (11, 22, 5000, 6000, 50_000, 99_000)
+    assert _of_nfs(MOUNTSTATS, "/mnt/other") is None, "no operation was counted"
+    assert _of_nfs(MOUNTSTATS, "/mnt") is None
+    line = "   8       1 sda1 5 0 10 7 6 0 12 8 0 1 2 0 0 0 0\n"
+    device = _of_device(line, "8:1")
+    assert device is not None
+    assert device.values()[1:] == (5, 6, 5120, 6144, 7000, 8000)
+    assert _of_device(line, "8:2") is None
+
+
+def needs_counters(path: Path) -> None:
+    """A file system of which the kernel counts: a part like others, so an error with CI=true."""
+    if counters(path) is None:
+        what = "the kernel counts nothing of the file system of temporary files"
+        (pytest.fail if os.environ.get("CI") == "true" else pytest.skip)(what)
+
+
+def test_memory_counts_nothing() -> None:
+    assert counters(MEMORY) is None
+
+
+@contextmanager
+def running_beat(settings: Settings) -> Iterator[None]:
+    with (settings.directory / "beat.log").open("wb") as log:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "workers.serve", "beat"],
+            cwd=ROOT,
+            env=os.environ | {CONFIG_VARIABLE: settings.origin},
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            preexec_fn=end_with_parent(signal.SIGKILL),  # noqa: PLW1509 - a prctl only
+        )
+    try:
+        yield
+    finally:
+        process.terminate()
+        process.wait(120)
+
+
+def test_beat_fills_the_cache_and_the_door_reads_it(
+    tmp_path: Path, valkey: Valkey, redis_client: Redis
+) -> None:
+    needs_counters(tmp_path)
+    more = "[storage-proxy.volume-stats]\nobserve-interval = 1.0\ncache-ttl = 300.0"
+    settings = settings_in(
+        tmp_path, valkey.url, f'{more}\n[volume.memory]\nbackend="vfs"\npath="{MEMORY}"'
+    )
+    with (
+        running_worker(settings),
+        running_beat(settings),
+        running_door("manager", settings) as manager,
+        running_door("internal", settings) as internal,
+    ):
+        key = "storage:volume_stats:local"
+        first = orjson.loads(wait_for(lambda: redis_client.get(key), 120))
+        assert set(first) == RATES | {"volume_name", "observed_at"}
+        wait_for(lambda: orjson.loads(redis_client.get(key) or b"") != first, 60)
+        told = manager.call("GET", "/volume/performance-metric", {"volume": "local"}).json()
+        assert set(told["metric"]) == RATES
+        unknown = manager.call("GET", "/volume/performance-metric", {"volume": "memory"})
+        assert unknown.json()["error_code"] == "vfolder_request_not-implemented"
+        samples = {(name, tuple(labels.values())): v for name, labels, v in scrape(internal.url)}
+        observed = ("backendai_storage_volume_stats_observe_total", ("success", "local"))
+        assert samples.get(observed, samples.get((observed[0], ("local", "success")), 0)) >= 1
+        assert ("backendai_storage_volume_iops_read", ("local",)) in samples
+
+
+def test_a_cold_cache_is_no_hindrance(tmp_path: Path, valkey: Valkey, redis_client: Redis) -> None:
+    needs_counters(tmp_path)
+    settings = settings_in(tmp_path, valkey.url)
+    with running_door("manager", settings) as manager:
+        ask = ("GET", "/volume/performance-metric", {"volume": "local"})
+        first = manager.call(*ask).json()
+        assert manager.call(*ask).json() == first, "kept for others"
+        assert 0 < redis_client.pttl("storage:volume_stats:local") <= 30_000
+
+
+class Refused(PosixBackend):
+    """A backend whose own question timed out."""
+
+    def performance(self) -> PerformanceMetric:
+        raise TimeoutError
+
+
+def test_a_backend_that_timed_out_is_asked_again(tmp_path: Path) -> None:
+    backend = Refused(Mount("refused", tmp_path))
+    book = SpeedBook(settings_in(tmp_path))
+    for _ in range(2):
+        with pytest.raises(DeadlineExceeded):
+            observe._patiently("refused", backend, book, 5)
+        assert "refused" not in observe._asked

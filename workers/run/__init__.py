@@ -1,0 +1,1 @@
+"""One run of a job: context, manifest, report, drain. Knows no verb and no Celery."""

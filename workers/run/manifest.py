@@ -1,0 +1,92 @@
+"""A job's file beside the data: its fence, and the record of what it has done.
+
+The lock on the file (flock(2)) is the fence: a run that is stopped, or a helper process that
+outlived its run, still holds it (helpers inherit the descriptor), and the next run waits.
+Only behind the fence is the record read or written: it holds the tree engine's checkpoints and,
+between them, our marks.
+"""
+
+import errno
+import fcntl
+import os
+from collections.abc import Callable
+from typing import Any
+
+from backends import tree
+from backends.fs import descriptors, layout
+from core.jobs.control import Control
+from core.names import QuotaScope
+
+#: Only this service reads it.
+FILE_MODE = 0o600
+#: How often a held fence is tried again.
+FENCE_PAUSE_SECONDS = 0.1
+_MARK = "mark"
+
+
+class Manifest:
+    """A job's file, open and locked; the lock is given up by `close` or with the process."""
+
+    def __init__(
+        self, root_fd: int, scope: QuotaScope | None, job: str, fence: Callable[[int], None]
+    ) -> None:
+        """Open the file, making it and its directory, and take the fence.
+
+        Raises:
+            Interrupted: the run has to stop before it got the fence.
+            OSError: the volume refuses.
+        """
+        self._path = layout.manifest(scope, job)
+        with descriptors.made(self._path.parent, root_fd, descriptors.HIDDEN_MODE) as parent:
+            flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
+            self.fd = os.open(self._path.name, flags, FILE_MODE, dir_fd=parent)
+        try:
+            fence(self.fd)
+            self.record = tree.Manifest(self.fd)
+        except BaseException:
+            os.close(self.fd)
+            raise
+
+    def mark(self, kind: str, **facts: Any) -> None:  # noqa: ANN401 - JSON values
+        """Record a fact and bring it to disk before returning."""
+        self.record.append([_MARK, kind, facts], sync=True)
+
+    def last(self, kind: str) -> dict[str, Any] | None:
+        """The newest mark of a kind."""
+        found = self.all(kind)
+        return found[-1] if found else None
+
+    def all(self, kind: str) -> list[dict[str, Any]]:
+        """The marks of a kind, in their order."""
+        marks = (record for _, record in self.record.records() if record[0] == _MARK)
+        return [dict(facts) for _, name, facts in marks if name == kind]
+
+    def remove(self, root_fd: int) -> None:
+        """Take the file away; the fence holds until `close`."""
+        try:
+            with descriptors.opened(self._path.parent, root_fd) as parent:
+                os.unlink(self._path.name, dir_fd=parent)
+        except FileNotFoundError:
+            return
+
+    def close(self) -> None:
+        """Give up the fence."""
+        self.record.close()
+
+
+def flock(descriptor: int, control: Control, wait: Callable[[float], Any]) -> None:
+    """Take the lock; while a former run still holds it, wait and obey `control`.
+
+    Raises:
+        Interrupted: the run has to stop first.
+    """
+    while True:
+        control.check()
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            if error.errno not in (errno.EAGAIN, errno.EACCES):
+                raise
+            wait(FENCE_PAUSE_SECONDS)
+        else:
+            return

@@ -1,0 +1,97 @@
+r"""A job's report beside the data: one line of JSON per entry that could not be done.
+
+Written as the faults occur and never cut, unlike what progress keeps; it stays as long as the
+record of the job does. Each line goes out in one write, so that a reader sees whole lines, and a
+line that a crash tore is cut off by the next run. A verb that goes over everything again in each
+run begins the report anew; one that goes on from its manifest goes on here too.
+"""
+
+import os
+from typing import Self
+
+from backends.fs import descriptors, layout
+from core.names import QuotaScope
+from core.redis import json
+from core.telemetry.logs import logger
+
+_log = logger(__name__)
+
+FILE_MODE = 0o600
+#: A line is looked for in steps of this many bytes from the end.
+_TAIL_BYTES = 64 * 1024
+
+
+class Report:
+    """The report of one run, made with its first line.
+
+    A volume that refuses it costs the report, never the job: `lost` counts the missing lines.
+    """
+
+    def __init__(self, root_fd: int, scope: QuotaScope | None, job: str, attempt: int) -> None:
+        self._root = root_fd
+        self._path = layout.report(scope, job)
+        self._attempt = attempt
+        self._fd: int | None = None
+        self.lost = 0
+
+    @classmethod
+    def anew(cls, root_fd: int, scope: QuotaScope | None, job: str, attempt: int) -> Self:
+        """A report that forgets what an earlier run wrote; a stale run may write on unseen."""
+        made = cls(root_fd, scope, job, attempt)
+        if attempt > 1:
+            made._remove()
+        return made
+
+    def add(self, path: str, reason: str) -> None:
+        """Tell of an entry that could not be done."""
+        line = json.dumps({"path": path, "reason": reason, "attempt": self._attempt})
+        try:
+            if self._fd is None:
+                self._fd = self._open()
+            os.write(self._fd, line.encode() + b"\n")
+        except OSError as error:
+            if not self.lost:
+                _log.warning("report not written", errno=error.errno)
+            self.lost += 1
+
+    def _open(self) -> int:
+        flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
+        with descriptors.made(self._path.parent, self._root, descriptors.HIDDEN_MODE) as parent:
+            fd = os.open(self._path.name, flags, FILE_MODE, dir_fd=parent)
+            descriptors.give_on(self._path.name, parent)  # the doors read it
+        try:
+            os.ftruncate(fd, _end_of_lines(fd))
+        except OSError:
+            os.close(fd)
+            raise
+        return fd
+
+    def _remove(self) -> None:
+        try:
+            with descriptors.opened(self._path.parent, self._root) as parent:
+                os.unlink(self._path.name, dir_fd=parent)
+        except FileNotFoundError:
+            return
+
+    def sync(self) -> None:
+        """Bring it to disk: the job is about to be settled."""
+        if self._fd is not None:
+            os.fsync(self._fd)
+
+    def close(self) -> None:
+        """Close the file."""
+        if self._fd is not None:
+            os.close(self._fd)
+            self._fd = None
+
+
+def _end_of_lines(fd: int) -> int:
+    """Where the last whole line ends."""
+    end = os.fstat(fd).st_size
+    while end > 0:
+        start = max(0, end - _TAIL_BYTES)
+        found = os.pread(fd, end - start, start).rfind(b"\n")
+        if found >= 0:
+            return start + found + 1
+        end = start
+    return 0

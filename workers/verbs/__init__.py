@@ -1,0 +1,1 @@
+"""The verbs: one file for each. They know their run, and never Celery."""

@@ -1,0 +1,207 @@
+"""The verbs `delete` and `delete-files`.
+
+A vfolder goes by one rename into the trash of its quota scope; there it is kept as long as was
+asked, or its bytes are removed at once. The rename is marked first: a vfolder that is made anew
+under the same id meanwhile is not touched.
+"""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import PurePosixPath
+from typing import Any, cast
+
+from backends.fs import descriptors, paths
+from backends.quota import soft
+from backends.retention.trash import Note
+from backends.tree import RemoveOptions, UsageOptions, measure_tree, remove_tree
+from core.cluster.vfolder_cache import VFolderCache
+from core.errors import EntryNotFound, StorageError
+from core.jobs.control import Control, Counter
+from core.jobs.job import State
+from core.jobs.requests import DeleteFilesRequest, DeleteRequest
+from core.names import VFolderId, VFolderPath
+from core.os_errors import translate
+from core.quota.last_usage import UsageBook
+from workers.run.context import Context, Outcome
+from workers.run.manifest import Manifest
+from workers.run.run import Run
+from workers.verbs.trash import Bin
+
+#: The two prefix directories of a vfolder that may be left empty.
+PREFIX_LEVELS = 2
+
+
+class Delete:
+    """One run of a delete."""
+
+    def __init__(self, context: Context, request: DeleteRequest) -> None:
+        self._context = context
+        self._run = context.run
+        self._volume = request.volume
+        self._vfolder = VFolderId.parse(request.vfolder)
+        self._backend = context.backend(request.volume)
+        self._root = context.root(request.volume)
+        self._bin = Bin(context, request.volume, self._vfolder, self._run.job.id)
+        asked = request.keep_seconds
+        self._keep = context.settings.vfolder.trash.keep_seconds if asked is None else asked
+
+    def __call__(self) -> Outcome:
+        """Rename away; then keep it for a while, or remove it. Absent is success."""
+        scope = self._vfolder.scope
+        if scope and not descriptors.exists(PurePosixPath(scope.directory), self._root):
+            return self._outcome(existed=False)
+        manifest = self._context.manifest(self._root, scope)
+        self._context.report(self._root, scope, goes_on=False)
+        renamed = manifest.last("renamed") is not None or self._bin.is_there or self._rename()
+        if renamed:
+            manifest.mark("renamed")
+            descriptors.prune(self._vfolder.directory.parent, self._root, PREFIX_LEVELS)
+            UsageBook(self._context.store.redis).forget(self._volume, self._vfolder)
+            VFolderCache(self._context.settings).forget(self._volume, self._vfolder)
+            self._count(manifest)
+        kept = self._bin.found() if self._keep and renamed else None
+        left = 0 if self._keep and renamed else self._bin.purge()
+        return self._outcome(existed=renamed, left=left, kept=kept)
+
+    def undo(self) -> None:
+        """Nothing to undo: a delete that renamed is past the point of no return."""
+
+    def _rename(self) -> bool:
+        self._run.phase("rename")
+        path = self._vfolder.directory
+        if not descriptors.exists(path, self._root):
+            return False
+        self._run.point_of_no_return()
+        if self._keep:
+            self._bin.note(self._keep)
+        with (
+            descriptors.opened(path.parent, self._root) as parent,
+            self._context.room(self._root, self._bin.path.parent) as trash,
+        ):
+            self._run.check()
+            descriptors.rename_new(path.name, parent, self._bin.path.name, trash)
+        return True
+
+    def _count(self, manifest: Manifest) -> None:
+        """Know how much went, where the trash is kept or the ledger must know; once."""
+        counted = manifest.last("counted")
+        if counted is None:
+            matters = self._keep or soft.is_counted(self._backend, self._vfolder.scope)
+            if not matters or not self._bin.is_there:
+                return
+            counted = {"size_bytes": self._bin.measure()}
+            manifest.mark("counted", **counted)
+        size_bytes, job = int(counted["size_bytes"]), self._run.job.id
+        soft.settle(self._backend, self._vfolder.scope, job, -size_bytes, once=True)
+
+    def _outcome(self, *, existed: bool, left: int = 0, kept: Note | None = None) -> Outcome:
+        result = {"vfolder": str(self._vfolder), "existed": existed, "left": left}
+        if kept is not None:
+            result["trash"] = kept.document()
+        return Outcome(
+            sentence=f"deleted {self._vfolder}" if existed else f"{self._vfolder} was not there",
+            result=result,
+            state=State.PARTIAL if left else State.SUCCEEDED,
+        )
+
+
+class DeleteFiles:
+    """One run of a delete of entries: idempotent, so every run just goes over the list."""
+
+    def __init__(self, context: Context, request: DeleteFilesRequest) -> None:
+        self._context = context
+        self._run = context.run
+        self._request = request
+        self._vfolder = VFolderId.parse(request.vfolder)
+        self._backend = context.backend(request.volume)
+        self._counts = soft.is_counted(self._backend, self._vfolder.scope)
+        self._freed = 0
+
+    def __call__(self) -> Outcome:
+        """Remove every entry; absent ones and, without `recursive`, directories are skipped."""
+        skipped, failed = 0, 0
+        root_of_volume = self._context.root(self._request.volume)
+        self._context.report(root_of_volume, self._vfolder.scope, goes_on=False)
+        self._run.phase("delete")
+        with self._backend.open_vfolder(self._vfolder) as root, self._settled():
+            for text in self._request.paths:
+                self._run.check()
+                path = VFolderPath.parse(text)
+                try:
+                    skipped += not self._remove(root, path)
+                except _Resisted:
+                    failed += 1
+                except (OSError, StorageError) as error:
+                    failed += 1
+                    self._run.count(Counter.FAILED, 1)
+                    known = translate(error) if isinstance(error, OSError) else error
+                    self._run.fault(str(path), known.detail)
+        return Outcome(
+            sentence=f"deleted entries of {self._vfolder}",
+            result={"named": len(self._request.paths), "skipped": skipped, "failed": failed},
+            state=State.PARTIAL if failed else State.SUCCEEDED,
+        )
+
+    def undo(self) -> None:
+        """Nothing to undo: what is removed is removed."""
+
+    @contextmanager
+    def _settled(self) -> Iterator[None]:
+        """Tell the ledger what was freed, however the run ends; a death is the rescan's."""
+        try:
+            yield
+        finally:
+            holder = self._run.id
+            soft.settle(self._backend, self._vfolder.scope, holder, -self._freed)
+
+    def _remove(self, root: int, path: VFolderPath) -> bool:
+        try:
+            with paths.parent_beneath(root, path) as (parent, name):
+                return self._remove_entry(parent, name, path)
+        except EntryNotFound:
+            return False
+
+    def _remove_entry(self, parent: int, name: str, path: VFolderPath) -> bool:
+        size_bytes = soft.size_of(name, parent) if self._counts else 0
+        try:
+            os.unlink(name, dir_fd=parent)
+            self._freed += size_bytes
+        except FileNotFoundError:
+            return False
+        except IsADirectoryError:
+            if not self._request.recursive:
+                return False
+            size_bytes = self._measure(parent, name) if self._counts else 0
+            options = RemoveOptions(effort=self._context.effort)
+            below = cast("Control", _Below(self._run, str(path)))
+            if not remove_tree(parent, name, control=below, options=options).complete:
+                raise _Resisted from None
+            self._freed += size_bytes
+            return True
+        self._run.count(Counter.DELETED, 1)
+        return True
+
+    def _measure(self, parent: int, name: str) -> int:
+        with descriptors.opened(name, parent) as top:
+            options = UsageOptions(effort=self._context.effort)
+            return measure_tree(top, control=self._run, options=options).size_bytes
+
+
+class _Resisted(Exception):
+    """Entries below a named directory are left; each has been told."""
+
+
+class _Below:
+    """The run's control for a tree below the vfolder's root: faults are named from the root."""
+
+    def __init__(self, run: Run, top: str) -> None:
+        self._run = run
+        self._top = top
+
+    def __getattr__(self, name: str) -> Any:  # noqa: ANN401 - whatever the control has
+        return getattr(self._run, name)
+
+    def fault(self, path: str, reason: str) -> None:
+        """See `Control.fault`."""
+        self._run.fault(f"{self._top}/{path}" if path else self._top, reason)

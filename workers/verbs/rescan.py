@@ -1,0 +1,139 @@
+"""The verb `rescan`: what the quota scopes of a volume really hold, and what is odd there.
+
+Each scope is counted by a walk and compared with who counts for its limit: our ledger, which is
+corrected, or the storage system, which is only told of. Everything odd is named in the report. A
+scope that could not be read as a whole is neither corrected nor repaired.
+"""
+
+import os
+from collections import Counter as Tally
+from pathlib import PurePosixPath
+from typing import Any
+
+from backends.fs import descriptors, layout
+from backends.quota import requested_limits
+from core.errors import QuotaScopeNotFound
+from core.jobs.job import State, moment
+from core.jobs.requests.upkeep import RescanRequest
+from core.jobs.store import PREFIX
+from core.names import QuotaScope
+from core.quota.thresholds import Thresholds
+from core.redis.json import dumps
+from workers.run.context import Context, Outcome
+from workers.run.manifest import Manifest
+from workers.verbs.scope_count import Odd, Place, ScopeCount, scope_named
+
+#: Scopes named in the result, those that differ most; the report has all.
+WORST = 20
+#: The last result of a volume is kept this long.
+KEEP_SECONDS = 30 * 86_400
+
+
+class Rescan:
+    """One run of a rescan; scopes that an earlier run did are not done again."""
+
+    def __init__(self, context: Context, request: RescanRequest) -> None:
+        self._context = context
+        self._run = context.run
+        self._request = request
+        self._backend = context.backend(request.volume)
+        self._root = context.root(request.volume)
+        self._place = Place(self._backend, self._root, Thresholds(context.settings))
+        self._owner = QuotaScope.parse(request.owner) if request.owner else None
+
+    def __call__(self) -> Outcome:
+        """Go over the scopes, then over what is left of scopes that are no more.
+
+        Raises:
+            QuotaScopeNotFound: the one that was asked for is not there.
+        """
+        names = self._names()
+        manifest = self._context.manifest(self._root, self._owner)
+        self._context.report(self._root, self._owner, goes_on=True)
+        self._run.phase("count")
+        done = {mark["scope"]: mark for mark in manifest.all("scope")}
+        self._run.expect(items=len(names))
+        for name in names:
+            if name not in done:
+                done[name] = self._scope(name, manifest)
+        gone = self._gone() if self._owner is None else {}
+        return self._outcome(list(done.values()), gone)
+
+    def undo(self) -> None:
+        """Nothing to undo: a correct figure stays correct."""
+
+    def _names(self) -> list[str]:
+        if self._owner is None:
+            return layout.scopes(self._root)
+        if not descriptors.exists(PurePosixPath(self._owner.directory), self._root):
+            raise QuotaScopeNotFound(f"Quota scope {self._owner} does not exist.")
+        return [self._owner.directory]
+
+    def _scope(self, name: str, manifest: Manifest) -> dict[str, Any]:
+        self._run.check()
+        counting = ScopeCount(self._context, self._place, name, repair=self._request.repair)
+        try:
+            facts = counting()
+        except FileNotFoundError:  # deleted meanwhile
+            facts = {"scope": name, "found": {}, "repaired": {}, "complete": True}
+        manifest.mark("scope", **facts)
+        return facts
+
+    def _gone(self) -> dict[str, dict[str, int]]:
+        """Limits and figures of scopes that are no more."""
+        self._run.phase("look")
+        there = set(os.listdir(self._root))
+        orphans = [name for name in requested_limits.names(self._root) if name not in there]
+        for name in orphans:
+            self._context.note(name, f"{Odd.LIMIT_OF_NOBODY}: no such scope is there")
+            if self._request.repair:
+                requested_limits.forget(self._root, scope_named(name))
+        soft = self._backend.soft
+        figures = [] if soft is None else [n for n in soft.ledger.scopes() if n not in there]
+        for name in figures:
+            self._context.note(name, f"{Odd.FIGURE_OF_NOBODY}: no such scope is there")
+            if self._request.repair and soft is not None:
+                soft.end(scope_named(name))
+        found = {Odd.LIMIT_OF_NOBODY: len(orphans), Odd.FIGURE_OF_NOBODY: len(figures)}
+        counts = {str(odd): count for odd, count in found.items() if count}
+        return {"found": counts, "repaired": counts if self._request.repair else {}}
+
+    def _outcome(self, scopes: list[dict[str, Any]], gone: dict[str, dict[str, int]]) -> Outcome:
+        drifts = [facts for facts in scopes if facts.get("drift_bytes")]
+        drifts.sort(key=lambda facts: abs(facts["drift_bytes"]), reverse=True)
+        complete = all(facts["complete"] for facts in scopes)
+        result = {
+            "scopes": sum(facts["scope"] != "." for facts in scopes),
+            **{
+                name: sum(facts.get(name, 0) for facts in scopes)
+                for name in ("vfolders", "entries", "size_bytes", "allocated_bytes", "trash_bytes")
+            },
+            "drifted": len(drifts),
+            "drift": drifts[:WORST],
+            "found": _sum([*scopes, gone], "found"),
+            "repaired": _sum([*scopes, gone], "repaired"),
+            "complete": complete,
+        }
+        if self._owner is None and complete:
+            self._keep(result)
+        odd = sum(result["found"].values())
+        return Outcome(
+            sentence=f"rescanned {result['scopes']:,} quota scopes of {self._request.volume}: "
+            f"{len(drifts):,} drifted, {odd:,} oddities",
+            result=result,
+            state=State.SUCCEEDED if complete else State.PARTIAL,
+        )
+
+    def _keep(self, result: dict[str, Any]) -> None:
+        client = self._context.store.redis
+        seconds, micros = client.time()
+        at = moment(seconds * 1000 + micros // 1000)
+        name = f"{PREFIX}rescan:{self._request.volume}"
+        client.set(name, dumps(result | {"as_of": at}), ex=KEEP_SECONDS)
+
+
+def _sum(many: list[dict[str, Any]], name: str) -> dict[str, int]:
+    total: Tally[str] = Tally()
+    for facts in many:
+        total.update(facts.get(name, {}))
+    return dict(total)

@@ -1,0 +1,1 @@
+"""The verb transfer: copy, helpers, verification, publication."""

@@ -1,0 +1,93 @@
+"""A transfer copied by XCP, from export to export: no byte passes through our mounts.
+
+The rest of the transfer (staging, checks, publishing) is as ever.
+"""
+
+from pathlib import PurePosixPath
+from typing import Any
+
+from backends.transfer.endpoints import Place
+from backends.xcp import Export, IndexLost, Summary, Xcp, XcpKilled, exported
+from core.errors import BackendFailed
+from workers.run.context import Context
+from workers.run.manifest import Manifest
+
+#: How often a copy that was killed is taken up again within one run.
+RESUMES_MAX = 3
+
+
+def exports_of(source: Place, target: Place) -> tuple[Export, Export] | None:
+    """Both sides as XCP names them; None when one of them is not for XCP."""
+    found = exported(source.backend), exported(target.backend)
+    return (found[0], found[1]) if found[0] and found[1] else None
+
+
+class BulkCopy:
+    """One run's share of a copy by XCP."""
+
+    def __init__(self, context: Context, exports: tuple[Export, Export]) -> None:
+        self._run = context.run
+        self._exports = exports
+        self._xcp = Xcp(
+            exports[1].command, catalog=exports[1].catalog, keep_fds=context.effort.fence
+        )
+        self._index = f"vfolder-{self._run.job.id}"
+
+    def __call__(
+        self, source: PurePosixPath, target: PurePosixPath, manifest: Manifest
+    ) -> dict[str, Any]:
+        """Copy what is below a path of the one volume to a path of the other; what XCP counted.
+
+        Raises:
+            Interrupted: the job has to stop; nobody of XCP is left.
+            StorageError: XCP could not work, or did not prove that it worked.
+        """
+        self._run.phase("plan")
+        self._xcp.license(self._run)
+        self._run.phase("copy")
+        names = self._exports[0].name(source), self._exports[1].name(target)
+        summary = self._copied(names, manifest)
+        return {
+            "method": "xcp",
+            "scanned": summary.counts.get("scanned"),
+            "copied": summary.counts.get("copied"),
+            "errors": summary.errors,
+            "complete": not summary.errors,
+        }
+
+    def _copied(self, names: tuple[str, str], manifest: Manifest) -> Summary:
+        for _ in range(RESUMES_MAX):
+            try:
+                return self._attempt(names, manifest)
+            except XcpKilled:
+                self._run.check()
+            except IndexLost:  # XCP leaves alone what is there already
+                manifest.mark("xcp", begun=False)
+        return self._attempt(names, manifest)
+
+    def _attempt(self, names: tuple[str, str], manifest: Manifest) -> Summary:
+        if (manifest.last("xcp") or {}).get("begun"):
+            return self._xcp.resume(self._index, self._run)
+        manifest.mark("xcp", begun=True)
+        return self._xcp.copy(*names, self._index, self._run)
+
+    def verify(self, source: PurePosixPath, target: PurePosixPath) -> None:
+        """Have XCP read both sides.
+
+        Raises:
+            BackendFailed: entries differ.
+        """
+        self._run.phase("verify")
+        names = self._exports[0].name(source), self._exports[1].name(target)
+        index = f"{self._index}-verify"
+        found = self._xcp.verify(*names, index, self._run)
+        self._xcp.forget(index)
+        if found.different or found.errors:
+            raise BackendFailed(
+                "The copy differs from its source, which may have changed meanwhile; ask again.",
+                data={"different": found.different, "errors": found.errors},
+            )
+
+    def forget(self) -> None:
+        """Take the job's index out of the catalog."""
+        self._xcp.forget(self._index)
