@@ -1,42 +1,7 @@
 """The command `vfolder`: starts a node, and is a client of its API."""
 
-import os
-import sys
+from api.cli.command import main
 
-import click
-
-from api.cli.configuration import config
-from api.cli.jobs import jobs
-from api.cli.operating import node, nodes, volumes
-from api.cli.trash import trash
-
-_PASSED_ON = {"ignore_unknown_options": True, "help_option_names": []}
-
-
-@click.group()
-@click.version_option(package_name="vfolder")
-def main() -> None:
-    """A job-oriented storage service for virtual folders."""
-
-
-@main.command(context_settings=_PASSED_ON)
-@click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
-def up(arguments: tuple[str, ...]) -> None:
-    """Start every process of this node here; Ctrl-C stops them in order."""
-    _become("deploy.supervisor", arguments)
-
-
-@main.command(context_settings=_PASSED_ON)
-@click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
-def demo(arguments: tuple[str, ...]) -> None:
-    """Show the main job on real files, from upload to delete."""
-    _become("deploy.demo", arguments)
-
-
-def _become(module: str, arguments: tuple[str, ...]) -> None:
-    # The doors may not import the room that starts them: another program takes over.
-    os.execv(sys.executable, [sys.executable, "-m", module, *arguments])  # noqa: S606 - no shell is meant
-
-
-for _command in (config, jobs, volumes, trash, nodes, node):
-    main.add_command(_command)
+__all__ = [
+    "main",
+]

@@ -15,7 +15,7 @@ from typing import cast
 import redis
 
 from core.errors import StorageError
-from core.events import Bus
+from core.events.bus import Bus
 from core.events.endings import ending_of
 from core.jobs.job import Job
 from core.jobs.store import PREFIX

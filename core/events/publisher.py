@@ -5,7 +5,7 @@ from typing import Any
 
 import redis
 
-from core.events import Bus, Event, updated
+from core.events.bus import Bus, Event, updated
 from core.events.outbox import Outbox
 from core.jobs.job import Job
 from core.redis.connections import Database, connect

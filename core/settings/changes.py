@@ -7,8 +7,8 @@ restart, and is named in the log.
 import msgspec
 from msgspec import structs
 
-from core.settings import Settings, load
 from core.settings.report import effective
+from core.settings.settings import Settings, load
 
 #: What is taken over, beside new volumes: dotted keys by their beginnings.
 TAKEN = ("logging.level", "vfolder.bandwidth")

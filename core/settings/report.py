@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from core.settings import Settings
+from core.settings.settings import Settings
 
 #: Keys of the reference that steer what this service does not have (event loop, debug consoles,
 #: watcher, tracing) or does not read from a file. They are accepted so that a file can be shared.

@@ -9,7 +9,7 @@ import redis
 
 from core.errors import InvalidParameters
 from core.jobs.job import Job, State, moment
-from core.jobs.store import PREFIX
+from core.jobs.store.messages import PREFIX
 
 PAGE_DEFAULT = 50
 PAGE_MAX = 500

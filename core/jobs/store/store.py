@@ -1,0 +1,246 @@
+"""Jobs in Redis: the one truth of what was asked, who runs it and how it ended.
+
+Every move is one Lua script, so that a crash leaves a job before a move or after it, never
+between. A script that frees or fills a slot returns the doorbells to ring; a bell that is lost is
+rung again by the reaper, so ringing is allowed to fail.
+"""
+
+from importlib.resources import files
+from typing import Any, cast
+
+import orjson
+import redis
+from redis.commands.core import Script
+
+from core.errors import Conflict, JobNotFound, KeyReused, Locked, NotCancellable
+from core.jobs.job import Job, new_id, queue_name
+from core.jobs.store.messages import PREFIX, TASK_PREFIX, Bell, Ending, Ring, Submission
+
+__all__ = ["PREFIX", "TASK_PREFIX", "Bell", "Ending", "JobStore", "Ring", "Submission"]
+
+#: The channel on which every change of a job is told: `<id> <version> <state>`.
+LIVE_CHANNEL = PREFIX + "live"
+#: How long a submit waits for the server's disk (milliseconds).
+SYNC_WAIT_MS = 1000
+#: Values per doorbell in a script's answer.
+RING_FIELDS = 6
+#: How long an idempotency key is remembered.
+KEY_SECONDS = 86_400
+#: Jobs one reaper call looks at; the next call takes the rest.
+REAP_BATCH = 100
+#: Jobs one sweep call forgets per kind.
+SWEEP_BATCH = 500
+
+
+class JobStore:
+    """The moves a job can make. Safe to share between threads, not across a fork."""
+
+    def __init__(self, client: "redis.Redis", bell: Bell) -> None:
+        self.redis = client
+        self._bell = bell
+        self._can_wait = True
+        self._scripts = {name: client.register_script(text) for name, text in script_texts()}
+
+    def _call(self, script: str, *arguments: str | float) -> Any:  # noqa: ANN401 - what Lua returns
+        found: Script = self._scripts[script]
+        return found(args=list(arguments))
+
+    def _ring(self, flat: list[str]) -> None:
+        for start in range(0, len(flat), RING_FIELDS):
+            job, volume, lane, priority, verb, title = flat[start : start + RING_FIELDS]
+            self._bell(Ring(job, queue_name(volume, lane), int(priority), verb, title))
+
+    def submit(self, submission: Submission) -> Job:
+        """Record a job and ring for it; a repeated request gets the job of the first.
+
+        Raises:
+            KeyReused: the idempotency key came with another body before.
+            Locked: a live job with the same verb and target was asked for something else.
+        """
+        outcome, job, *rings = self._call(
+            "submit",
+            new_id(),
+            orjson.dumps(submission.record()).decode(),
+            f"{submission.requester}:{submission.idempotency_key}"
+            if submission.idempotency_key
+            else "",
+            submission.body_hash(),
+            KEY_SECONDS,
+        )
+        if outcome == "reused":
+            raise KeyReused("This Idempotency-Key was used with another body; take a new key.")
+        if outcome == "busy":
+            raise Locked("A job with the same target is already there.", job_id=job)
+        # The work may begin while the record goes to disk; only the promise waits for the disk.
+        self._ring(rings)
+        return self._synced(job)
+
+    def _synced(self, job: str) -> Job:
+        """The new record, on disk before it is promised, where the server can (7.2 and later).
+
+        Costs one sync, shared by all who submit at the same moment.
+        """
+        if self._can_wait:
+            with self.redis.pipeline(transaction=False) as pipe:
+                pipe.waitaof(1, 0, SYNC_WAIT_MS)
+                pipe.hgetall(PREFIX + "job:" + job)
+                synced, fields = pipe.execute(raise_on_error=False)
+            # An older server, or one without an append-only file, refuses.
+            self._can_wait = not isinstance(synced, redis.ResponseError)
+            if isinstance(fields, dict) and fields:
+                return Job.from_fields(fields)
+        return self.get(job)
+
+    def known(self, requester: str, idempotency_key: str) -> bool:
+        """Whether a request with this key was accepted before."""
+        name = f"{PREFIX}idem:{requester}:{idempotency_key}"
+        job = cast("str | None", self.redis.hget(name, "id"))
+        return bool(job and self.redis.exists(f"{PREFIX}job:{job}"))
+
+    def get(self, job: str) -> Job:
+        """The record of a job.
+
+        Raises:
+            JobNotFound: no such job, or it was forgotten.
+        """
+        fields = cast("dict[str, str]", self.redis.hgetall(PREFIX + "job:" + job))
+        if not fields:
+            raise JobNotFound("No job of that id is known; ended jobs are forgotten after a while.")
+        return Job.from_fields(fields)
+
+    def claim(self, job: str, run: str, node: str, lease_seconds: float, process: str = "") -> str:
+        """Take a job for a run: `ok`, or why not: `gone`, `ended`, `held`, `waiting`, `unproven`.
+
+        `process` names the operating system's process, for `running_on`.
+        """
+        return str(self._call("claim", job, run, node, int(lease_seconds * 1000), process)[0])
+
+    def running_on(self, node: str) -> list[tuple[str, str, str]]:
+        """The jobs a node holds, each with its run and process."""
+        ids = cast("set[str]", self.redis.smembers(f"{PREFIX}on:{node}"))
+        with self.redis.pipeline(transaction=False) as pipe:
+            for job in ids:
+                pipe.hmget(f"{PREFIX}job:{job}", "run", "process")
+            return [(job, *found) for job, found in zip(ids, pipe.execute(), strict=True)]
+
+    def lose(self, job: str, run: str, why: str, max_losses: int) -> bool:
+        """Take a job back from a run whose process is seen to be gone; False if it was not its."""
+        outcome, *rings = self._call("lose", job, run, why, max_losses)
+        self._ring(rings)
+        return bool(outcome == "ok")
+
+    def heartbeat(
+        self, job: Job, run: str, lease_seconds: float, progress: str = "", *, final: bool = False
+    ) -> tuple[bool, bool, int | None] | None:
+        """Renew the lease and store progress: (cancel, pause, bandwidth), or None when lost."""
+        lease = int(lease_seconds * 1000)
+        answer = self._call("heartbeat", job.id, run, lease, progress, "1" if final else "")
+        if answer[0] == "lost":
+            return None
+        return answer[1] == "1", answer[2] == "1", int(answer[3]) if answer[3] else None
+
+    def release(self, job: str, run: str, reason: str, progress: str = "") -> bool:
+        """Give a job back to the queue; False when the run no longer holds it."""
+        outcome, *rings = self._call("release", job, run, reason, progress)
+        self._ring(rings)
+        return bool(outcome == "ok")
+
+    def finish(self, job: str, run: str, end: "Ending") -> bool:
+        """Settle a job; False when the run no longer holds it.
+
+        Raises:
+            ValueError: the state is no end, or `cancelled` though nobody asked for it.
+        """
+        outcome, *rings = self._call(
+            "finish", job, run, end.state.value, end.result, end.error, end.progress
+        )
+        if outcome == "refused":
+            raise ValueError(f"a job may not end as {end.state} here")
+        self._ring(rings)
+        return bool(outcome != "lost")
+
+    def cancel(self, job: str, requester: str = "") -> Job:
+        """Ask a job to stop; one that never ran is cancelled at once.
+
+        Raises:
+            JobNotFound: no such job.
+            NotCancellable: it has ended, or is past the point of no return.
+        """
+        outcome, *rings = self._call("cancel", job, requester)
+        self._ring(rings)
+        if outcome == "ended":
+            raise NotCancellable("The job has already ended.", job_id=job)
+        if outcome == "final":
+            raise NotCancellable("The job is past the point of no return.", job_id=job)
+        return self.get(job)
+
+    def pause(self, job: str, *, resume: bool = False) -> Job:
+        """Let a job rest, or go on.
+
+        Raises:
+            JobNotFound: no such job.
+            Conflict: it has ended.
+        """
+        outcome, *rings = self._call("pause", job, "0" if resume else "1")
+        self._ring(rings)
+        if outcome == "ended":
+            raise Conflict("The job has already ended.", job_id=job)
+        return self.get(job)
+
+    def pause_volume(self, volume: str, *, resume: bool = False) -> None:
+        """Let all jobs of a volume rest, or go on; running ones stop at their next heartbeat."""
+        self._ring(self._call("pause_volume", volume, "0" if resume else "1")[1:])
+
+    def set_pace(self, job: str, bytes_per_second: int | None) -> Job:
+        """How much one job may move, from its next beat on; None lifts the limit.
+
+        Raises:
+            JobNotFound: no such job.
+            Conflict: it has ended.
+        """
+        outcome = self._call("pace", job, bytes_per_second or "")[0]
+        if outcome == "ended":
+            raise Conflict("The job has already ended.", job_id=job)
+        return self.get(job)
+
+    def set_slots(self, volume: str, fast: int, bulk: int) -> None:
+        """How many jobs of a volume may run at once, per lane, over all nodes."""
+        self._ring(self._call("limits", volume, fast, bulk)[1:])
+
+    def reap(self, max_losses: int) -> tuple[int, int, int]:
+        """Take back dead runs and ring again for jobs that wait: (lost, poisoned, rung)."""
+        lost, poisoned, rung, rings = self._call("reap", max_losses, REAP_BATCH)
+        self._ring(rings)
+        return int(lost), int(poisoned), int(rung)
+
+    def forget(self, job: str) -> None:
+        """Forget a job that has ended: its record, its log, its places in all lists.
+
+        Raises:
+            JobNotFound: no such job.
+            Conflict: it has not ended, or its end was not told to everybody yet.
+        """
+        outcome = self._call("forget", job)[0]
+        if outcome == "gone":
+            raise JobNotFound("No job of that id is known; ended jobs are forgotten after a while.")
+        if outcome == "live":
+            raise Conflict("The job has not ended; cancel it first, or wait.", job_id=job)
+        if outcome == "untold":
+            raise Conflict("The manager has yet to hear how it ended; try again.", job_id=job)
+
+    def sweep(self, keep_succeeded_seconds: float, keep_failed_seconds: float) -> int:
+        """Forget jobs that ended long ago; returns how many, `SWEEP_BATCH` of a kind at most."""
+        keeps = int(keep_succeeded_seconds * 1000), int(keep_failed_seconds * 1000)
+        return int(self._call("sweep", *keeps, SWEEP_BATCH))
+
+
+def script_texts() -> list[tuple[str, str]]:
+    """Every script by name, each with the shared prelude before it."""
+    folder = files(__package__) / "scripts"
+    prelude = (folder / "prelude.lua").read_text("utf-8")
+    names = sorted(f.name.removesuffix(".lua") for f in folder.iterdir() if f.name.endswith(".lua"))
+    return [
+        (name, prelude + (folder / f"{name}.lua").read_text("utf-8"))
+        for name in names
+        if name != "prelude"
+    ]

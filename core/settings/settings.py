@@ -1,0 +1,206 @@
+"""All configuration, typed: one TOML file in the reference's format, and the environment over it.
+
+A setting `[api.manager] service-addr` is overridden by the variable
+`VFOLDER__API__MANAGER__SERVICE_ADDR`; with `_FILE` behind the name, the value is read from that
+file. This is the only place that reads the environment.
+"""
+
+import difflib
+import os
+import re
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from core.errors import ConfigurationError
+from core.settings import cluster
+from core.settings.own import OwnTables
+from core.settings.reference import ReferenceTables, VolumeTable
+
+#: Names the configuration file.
+CONFIG_VARIABLE = "VFOLDER_CONFIG"
+#: The reference's variable of the same meaning.
+REFERENCE_CONFIG_VARIABLE = "BACKEND_CONFIG_FILE"
+OVERRIDE_PREFIX = "VFOLDER__"
+CONFIG_NAME = "storage-proxy.toml"
+SEARCH = (Path(), Path("var"), Path("~/.config/backend.ai"), Path("/etc/backend.ai"))
+#: Tables whose keys are names given by people: they keep their spelling.
+_NAMED_TABLES = (
+    "volume",
+    "artifact-storages",
+    "artifact-registries",
+    "override-configs",
+    "bandwidth",
+)
+_VOLUME_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,62}")
+_UNKNOWN_FIELD = re.compile(
+    r"Object contains unknown field `(?P<key>[^`]+)`(?: - at `\$(?P<at>[^`]*)`)?"
+)
+
+
+class Settings(
+    ReferenceTables, frozen=True, rename="kebab", forbid_unknown_fields=True, kw_only=True
+):
+    """The effective configuration of this node."""
+
+    vfolder: OwnTables = msgspec.field(default_factory=OwnTables)
+    #: The file it came from; not a key of the file.
+    origin: str = ""
+
+    @property
+    def directory(self) -> Path:
+        """The directory of the file: relative paths in it are relative to this."""
+        return Path(self.origin).parent
+
+    @property
+    def state_dir(self) -> Path:
+        """Where our own files live."""
+        return self.directory / self.vfolder.state_dir
+
+    def volume_path(self, volume: VolumeTable) -> Path:
+        """The absolute path of a volume's mount."""
+        return (self.directory / volume.path).absolute()
+
+    @property
+    def redis_url(self) -> str:
+        """The store's URL without a database number."""
+        return self.vfolder.redis.target().plain_url
+
+    @property
+    def store_is_embedded(self) -> bool:
+        """Whether this node runs its own Valkey."""
+        return not self.vfolder.redis.is_outside
+
+
+def find(environ: Mapping[str, str] | None = None) -> Path:
+    """The configuration file: by variable, else the first that exists of the known places.
+
+    Raises:
+        ConfigurationError: none is there.
+    """
+    environ = os.environ if environ is None else environ
+    for variable in (CONFIG_VARIABLE, REFERENCE_CONFIG_VARIABLE):
+        if named := environ.get(variable):
+            return Path(named).expanduser().absolute()
+    for place in SEARCH:
+        candidate = (place / CONFIG_NAME).expanduser()
+        if candidate.is_file():
+            return candidate.absolute()
+    raise ConfigurationError(
+        f"No {CONFIG_NAME} found; set {CONFIG_VARIABLE} or run `vfolder up`, which writes one.",
+    )
+
+
+def load(path: Path | None = None, environ: Mapping[str, str] | None = None) -> Settings:
+    """Read the file, lay the environment over it, and check every key and value.
+
+    Raises:
+        ConfigurationError: one sentence that names the key and what to do.
+    """
+    environ = os.environ if environ is None else environ
+    path = path or find(environ)
+    try:
+        tables = tomllib.loads(path.read_text("utf-8"))
+    except OSError as error:
+        raise ConfigurationError(f"Cannot read {path}: {error.strerror}.") from error
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigurationError(f"{path} is not valid TOML: {error}.") from error
+    tables = _kebab(tables)
+    _override(tables, environ)
+    _override_etcd(tables, environ)
+    cluster.complete(tables)
+    tables["origin"] = str(path.absolute())
+    return _checked(tables)
+
+
+def _checked(tables: dict[str, Any]) -> Settings:
+    try:
+        settings = msgspec.convert(tables, Settings, strict=True)
+    except msgspec.ValidationError as error:
+        raise ConfigurationError(_sentence(str(error))) from error
+    for name, volume in settings.volume.items():
+        if not _VOLUME_NAME.fullmatch(name):
+            raise ConfigurationError(
+                f"[volume.{name}]: a name is letters, digits, '_', '.', '-', at most 63."
+            )
+        if not volume.path:
+            raise ConfigurationError(f"[volume.{name}] path is empty; name the mounted directory.")
+    try:  # text forms are read here once, so that a wrong one stops the start
+        _ = settings.storage_proxy.session_expire_seconds, settings.storage_proxy.max_upload_bytes
+        _ = settings.api.manager.address, settings.api.manager.internal_address
+        _ = settings.api.client.address, settings.vfolder.flower.address
+        _ = [settings.vfolder.bytes_per_second(name) for name in settings.vfolder.bandwidth]
+        redis = settings.vfolder.redis
+        _ = [target.sentinels for target in (redis, *redis.override_configs.values())]
+    except ValueError as error:
+        raise ConfigurationError(f"{error}.") from error
+    return settings
+
+
+def _sentence(text: str) -> str:
+    unknown = _UNKNOWN_FIELD.search(text)
+    if not unknown:
+        return f"{text.replace(' - at `$.', ' at `')}."
+    at = (unknown["at"] or "").strip(".")
+    hint = difflib.get_close_matches(unknown["key"], _known_keys(), n=1)
+    meant = f"; did you mean `{hint[0]}`?" if hint else "."
+    return f"Unknown key `{unknown['key']}` in [{at or 'top level'}]{meant}"
+
+
+def _known_keys() -> set[str]:
+    found: set[str] = set()
+    todo: list[Any] = [Settings]
+    while todo:
+        for item in msgspec.structs.fields(todo.pop()):
+            found.add(item.encode_name)
+            kinds = [item.type, *getattr(item.type, "__args__", ())]
+            todo += [k for k in kinds if isinstance(k, type) and issubclass(k, msgspec.Struct)]
+    return found - {"origin"}
+
+
+def _kebab(tables: dict[str, Any], *, named: bool = False) -> dict[str, Any]:
+    return dict(_kebab_item(key, value, named=named) for key, value in tables.items())
+
+
+def _kebab_item(key: str, value: Any, *, named: bool) -> tuple[str, Any]:  # noqa: ANN401 - any TOML value
+    name = key if named else key.replace("_", "-")
+    if isinstance(value, dict) and name != "options":
+        return name, _kebab(value, named=name in _NAMED_TABLES and not named)
+    return name, value
+
+
+def _override(tables: dict[str, Any], environ: Mapping[str, str]) -> None:
+    for variable, text in environ.items():
+        if not variable.startswith(OVERRIDE_PREFIX):
+            continue
+        *path, key = variable.removeprefix(OVERRIDE_PREFIX).lower().replace("_", "-").split("--")
+        table = tables
+        for part in path:
+            table = table.setdefault(part, {})
+        if key.endswith("-file"):
+            table[key.removesuffix("-file")] = Path(text).read_text("utf-8").strip()
+        else:
+            table[key] = _value(text)
+
+
+def _override_etcd(tables: dict[str, Any], environ: Mapping[str, str]) -> None:
+    """The reference's own variables."""
+    names = {
+        "BACKEND_NAMESPACE": "namespace",
+        "BACKEND_ETCD_ADDR": "addr",
+        "BACKEND_ETCD_USER": "user",
+        "BACKEND_ETCD_PASSWORD": "password",
+    }
+    for variable, key in names.items():
+        if text := environ.get(variable):
+            tables.setdefault("etcd", {})[key] = text
+
+
+def _value(text: str) -> Any:  # noqa: ANN401 - any TOML value
+    try:
+        return tomllib.loads(f"v = {text}")["v"]
+    except tomllib.TOMLDecodeError:
+        return text
