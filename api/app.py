@@ -6,8 +6,7 @@ from api.doors import client, manager
 from api.doors.internal import metrics
 from api.doors.manager import openapi
 from api.http import auth
-from api.routes import probes
-from api.routes.door import make_app
+from api.routes import make_app, probes
 from core.settings import Settings, load
 from core.telemetry import logs
 

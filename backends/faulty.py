@@ -30,8 +30,8 @@ from typing import Any, ClassVar, ParamSpec, TypeVar
 from msgspec import Struct, convert
 
 from backends.base import Backend, Capacity, Mount
+from backends.fs import translate
 from core.errors import ConfigurationError, NoSpace
-from core.os_errors import translate
 
 #: How often a hung call looks whether it may go on.
 POLL_SECONDS = 0.02
@@ -67,7 +67,7 @@ class FaultyBackend(Backend):
 
     def __new__(cls, mount: Mount) -> Any:  # noqa: ANN401 - an instance of a class made here  # type: ignore[misc] # ditto
         """A suffering instance of the backend that the options name."""
-        from backends.volumes.registry import backend_class  # noqa: PLC0415 - the registry knows us first
+        from backends.volumes import backend_class  # noqa: PLC0415 - the registry knows us first
 
         options = dict(mount.options)
         inner = options.pop("backend", "vfs")

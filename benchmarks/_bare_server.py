@@ -19,7 +19,7 @@ import marshmallow as ma
 import orjson
 from aiohttp import web
 
-from core.process.child import request_end_with_parent
+from core.process import request_end_with_parent
 
 SECRET = "bench-secret"  # noqa: S105 - of a throw-away server
 HEADER = "X-BackendAI-Storage-Auth-Token"

@@ -18,13 +18,12 @@ import redis
 import requests
 
 from backends.base import Mount
-from backends.mounted.posix import PosixBackend
+from backends.mounted import PosixBackend
 from backends.uploads import staging
 from benchmarks._interleave import quiet
 from core.access import tickets
 from core.names import QuotaScope, VFolderId
-from core.uploads.store import UploadStore
-from core.uploads.upload import Upload
+from core.uploads import Upload, UploadStore
 from deploy.embedded_store import find_server
 from tests.support.ports import free_port
 

@@ -13,7 +13,7 @@ from backends.tree import (
     measure_tree,
     remove_tree,
 )
-from core.jobs.control import Unattended
+from core.jobs import Unattended
 
 
 def anchor(path: Path) -> int:

@@ -7,8 +7,7 @@ import subprocess
 from functools import partial
 from pathlib import Path
 
-from backends.archives import plan
-from backends.archives.formats import FORMATS
+from backends.archives import FORMATS, plan
 from benchmarks import _doors
 from benchmarks._doors import Bench, Case, measure, running, show
 from benchmarks._places import big_files, options, small_files

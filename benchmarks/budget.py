@@ -12,8 +12,8 @@ import requests
 
 from benchmarks._doors import Bench, running
 from benchmarks._places import options
-from core.cluster.bandwidth import BandwidthBook
-from core.redis.connections import Database
+from core.cluster import BandwidthBook
+from core.redis import Database
 
 #: Read at a time from a socket that has something.
 READ_BYTES = 1 << 20

@@ -11,7 +11,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from core.jobs.job import Job
+from core.jobs import Job
 from tests.chaos.check import violations
 from tests.chaos.site import LEASE_SECONDS, VOLUME, Site
 from tests.chaos.test_chaos import all_ended, differs

@@ -21,15 +21,14 @@ import requests
 
 from backends.tree import CopyOptions, copy_tree
 from benchmarks._load import load, request
-from core.jobs.job import State
+from core.jobs import State
 from core.jobs.requests import UsageRequest
-from core.jobs.store import Ending, JobStore, Submission
-from core.jobs.store.lists import JobLists, Query
-from core.redis.connections import Database, connect
+from core.jobs.store import Ending, JobLists, JobStore, Query, Submission
+from core.redis import Database, connect
 from tests.support.node import Node
 from tests.support.valkey import Valkey, running_valkey
+from workers.run import Run
 from workers.run.drain import Drain
-from workers.run.run import Run
 
 SUBMIT_SECONDS = 5.0
 CALLERS = 8

@@ -19,10 +19,10 @@ from uuid import uuid4
 import requests
 
 from backends.base import HasFastUsage
-from backends.mounted.posix import PosixBackend
+from backends.mounted import PosixBackend
 from backends.tree import measure_tree
 from benchmarks._places import options, small_files
-from core.jobs.control import Unattended
+from core.jobs import Unattended
 from core.names import QuotaScope, ScopeKind, VFolderId
 from tests.contract import sites
 from tests.support.node import Node

@@ -7,7 +7,7 @@ from backends.tree import walk
 from benchmarks._engine import anchor, copying, measuring, removing
 from benchmarks._interleave import Sample, measure, settle
 from benchmarks._places import loop, options
-from core.jobs.control import Unattended
+from core.jobs import Unattended
 
 PER_DIRECTORY = 200
 FLAT = 1_000_000

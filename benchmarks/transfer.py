@@ -12,8 +12,8 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from benchmarks._places import options
-from core.jobs.job import State
-from core.jobs.requests.transfer import TransferRequest
+from core.jobs import State
+from core.jobs.requests import TransferRequest
 from core.names import VFolderId
 from tests.chaos.site import VOLUME, Setup, Site
 from tests.support.brittlefs import BrittleFS, Rule

@@ -6,7 +6,7 @@ import signal
 from collections.abc import Sequence
 from contextlib import suppress
 
-from core.process.child import end_with_parent
+from core.process import end_with_parent
 from deploy.printing import LINE_BYTES, Lines
 from deploy.procfile import STORE
 

@@ -11,8 +11,7 @@ from redis import Redis
 from redis.exceptions import AuthenticationError, RedisError
 
 from core.errors import ConfigurationError
-from core.settings import Settings
-from core.settings.units import Address
+from core.settings import Address, Settings
 
 #: A start that takes longer than this is reported, not waited for.
 START_SECONDS = 60.0

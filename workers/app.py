@@ -12,19 +12,11 @@ import celeryconfig
 from core import settings as configuration
 from core.jobs.requests import VERBS
 from core.jobs.store import TASK_PREFIX, JobStore
-from core.redis.connections import (
-    Database,
-    broker_url,
-    celery_options,
-    celery_url,
-    connect,
-    queue_settings,
-)
+from core.redis import Database, broker_url, celery_options, celery_url, connect, queue_settings
 from core.settings import Settings
-from core.telemetry.logs import logger
-from workers.node.performance import OBSERVE_TASK, observe
-from workers.node.sweeps import SWEEP_TASK, Sweep
-from workers.run.doorbell import bell_of
+from core.telemetry import logger
+from workers.node import OBSERVE_TASK, SWEEP_TASK, Sweep, observe
+from workers.run import bell_of
 from workers.runner import JobCancelled, Runner
 
 _log = logger(__name__)

@@ -11,17 +11,13 @@ from celery import Celery
 from celery.platforms import SecurityWarning
 from celery.signals import worker_process_init, worker_shutting_down
 
-from backends.volumes.mounts import Mounts
+from backends.volumes import Mounts
 from core.errors import ConfigurationError
 from core.settings import Settings
 from core.telemetry import logs
 from workers import app as workers_app
-from workers.node import performance
-from workers.node.privileged_quota import Keeper
-from workers.node.queues import queues_of
-from workers.node.sweeps import schedule
-from workers.node.upkeep import Upkeep
-from workers.run.drain import NODE
+from workers.node import Keeper, Upkeep, performance, queues_of, schedule
+from workers.run import NODE
 
 _log = logs.logger(__name__)
 #: How often a leaving child looks whether its last result was read, every 0.1 s.

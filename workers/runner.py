@@ -12,32 +12,29 @@ import redis
 from celery.exceptions import Ignore
 from tenacity import retry, retry_if_exception_type, stop_after_delay, wait_exponential
 
+from backends.fs import translate
 from core.errors import Defect, JobNotFound, StorageError
-from core.events.publisher import Herald
-from core.jobs import requests
-from core.jobs.control import Cancelled, Interrupted, LeaseLost, Released
-from core.jobs.job import Job, State, queue_name
-from core.jobs.requests.base import Request
+from core.events import Herald
+from core.jobs import Cancelled, Interrupted, Job, LeaseLost, Released, State, queue_name, requests
+from core.jobs.requests import Request
 from core.jobs.store import Ending, JobStore, Ring
-from core.os_errors import translate
 from core.redis import json
 from core.settings import Settings
-from core.telemetry.logs import bind, logger
-from workers.run.context import Context, Outcome
-from workers.run.drain import NODE
-from workers.run.reload import FILE, followed
-from workers.run.run import Run, new_run_id
-from workers.run.worker_identity import here
-from workers.verbs import snapshots
-from workers.verbs.adopt import Adopt
-from workers.verbs.clone import Clone
-from workers.verbs.delete import Delete, DeleteFiles
-from workers.verbs.extract import Extract
-from workers.verbs.rescan import Rescan
-from workers.verbs.transfer.assist import Assist
-from workers.verbs.transfer.transfer import Transfer
-from workers.verbs.trash import Purge, Restore
-from workers.verbs.usage import Usage
+from core.telemetry import bind, logger
+from workers.run import FILE, NODE, Context, Outcome, Run, followed, here, new_run_id
+from workers.verbs import (
+    Adopt,
+    Clone,
+    Delete,
+    DeleteFiles,
+    Extract,
+    Purge,
+    Rescan,
+    Restore,
+    Usage,
+    snapshots,
+)
+from workers.verbs.transfer import Assist, Transfer
 
 _log = logger(__name__)
 

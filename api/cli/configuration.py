@@ -5,9 +5,7 @@ from pathlib import Path
 import click
 
 from core.errors import ConfigurationError
-from core.settings import Settings, load
-from core.settings.reference import VolumeTable
-from core.settings.report import effective, masked, value_of, without_effect
+from core.settings import Settings, VolumeTable, effective, load, masked, value_of, without_effect
 
 _FILE = click.option(
     "--config", "file", type=click.Path(path_type=Path), help="The file; found as the node does."
@@ -35,7 +33,7 @@ def check(file: Path | None) -> None:
 
 def _check_volume(settings: Settings, name: str, table: VolumeTable) -> None:
     """Refuse a backend that nobody provides; a directory that is not there may be mounted later."""
-    from backends.volumes.registry import backend_class  # noqa: PLC0415 - no other command pays for it
+    from backends.volumes import backend_class  # noqa: PLC0415 - no other command pays for it
 
     try:
         backend_class(table.backend)

@@ -7,7 +7,7 @@ import click
 
 from api.cli.http import Manager, manager_options, print_json
 from api.cli.output import show_table
-from core.settings.units import size_bytes
+from core.settings import size_bytes
 
 NODE_COLUMNS = ("node", "state", "running", "slots", "load", "version", "volumes")
 BANDWIDTH_COLUMNS = ("volume", "bytes_per_second", "jobs", "streams")

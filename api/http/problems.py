@@ -15,9 +15,9 @@ from werkzeug.exceptions import HTTPException
 
 from api.http import json, metrics
 from api.http.flask_app import this_request
+from backends.fs import translate
 from core.errors import PROBLEM_TYPE_BASE, Defect, StorageError, Unavailable
-from core.os_errors import translate
-from core.telemetry.logs import logger
+from core.telemetry import logger
 
 CONTENT_TYPE = "application/problem+json"
 #: Tells clients when a retriable act is worth another try.

@@ -1,1 +1,20 @@
 """Jobs as the doors see them: submit, plan, follow, report, retry. Knows no route."""
+
+from api.jobs import reports, retries
+from api.jobs.doorbell import ask_broker
+from api.jobs.live import WAIT_MAX_SECONDS, Live
+from api.jobs.plans import Planner
+from api.jobs.submission import Asked, Jobs, pointer, retry_after
+
+__all__ = [
+    "WAIT_MAX_SECONDS",
+    "Asked",
+    "Jobs",
+    "Live",
+    "Planner",
+    "ask_broker",
+    "pointer",
+    "reports",
+    "retries",
+    "retry_after",
+]

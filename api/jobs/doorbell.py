@@ -13,9 +13,9 @@ from kombu.exceptions import OperationalError
 
 from core.errors import Unavailable
 from core.jobs.store import Bell, Ring
-from core.redis.connections import broker_url, celery_options, queue_settings
+from core.redis import broker_url, celery_options, queue_settings
 from core.settings import Settings
-from core.telemetry.logs import logger
+from core.telemetry import logger
 
 _log = logger(__name__)
 #: One try with short timeouts: a door must not wait for a broker.

@@ -16,9 +16,9 @@ import redis
 
 from api.http import json
 from core.errors import JobNotFound, Unavailable
-from core.jobs.job import Job
+from core.jobs import Job
 from core.jobs.store import LIVE_CHANNEL
-from core.telemetry.logs import logger
+from core.telemetry import logger
 
 _log = logger(__name__)
 

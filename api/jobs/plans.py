@@ -4,20 +4,17 @@ import time
 from typing import Any
 
 from api.jobs.submission import Jobs
-from api.volumes.access import Reach
+from api.volumes import Reach
 from backends.base import Capacity, QuotaUsage
 from backends.retention import trash
-from backends.transfer.preview import foreseen
+from backends.transfer import foreseen
 from backends.volumes import operations
 from core.errors import EntryExists, NoSpace, QuotaExceeded, QuotaScopeNotFound, StorageError
 from core.jobs import requests
-from core.jobs.requests import CloneRequest
-from core.jobs.requests.base import Request
-from core.jobs.requests.transfer import TransferRequest
-from core.jobs.requests.upkeep import RestoreRequest
+from core.jobs.requests import CloneRequest, Request, RestoreRequest, TransferRequest
 from core.jobs.store import PREFIX
 from core.names import VFolderId
-from core.quota.last_usage import UsageBook
+from core.quota import UsageBook
 
 #: Methods by which bytes get to a clone, as the words of docs/design.md name them.
 REFLINK, STREAM, XCP = "reflink", "stream", "xcp"

@@ -13,9 +13,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from api.volumes.access import Reach
+from api.volumes import Reach
 from backends.volumes import operations
-from core.jobs.job import Job
+from core.jobs import Job
 from core.names import QuotaScope
 from core.redis import json
 

@@ -3,9 +3,9 @@
 from typing import Any
 
 from api.jobs import reports
-from api.volumes.access import Reach
+from api.volumes import Reach
 from core.errors import Conflict
-from core.jobs.job import Job
+from core.jobs import Job
 
 
 def whole(job: Job) -> dict[str, Any]:

@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from api.jobs.doorbell import bell
-from api.volumes.access import Reach
+from api.volumes import Reach
 from backends.retention import snapshot_expiry, trash
 from backends.volumes import operations
-from core.cluster.nodes import NodeBook
+from core.cluster import NodeBook
 from core.errors import (
     InvalidParameters,
     TrashNotFound,
@@ -20,18 +20,21 @@ from core.errors import (
     VFolderExists,
     VFolderNotFound,
 )
-from core.events.publisher import Herald
-from core.jobs import requests
-from core.jobs.job import PRIORITY_DEFAULT, Job
-from core.jobs.requests import CloneRequest, DeleteFilesRequest, UsageRequest
-from core.jobs.requests.base import Request
-from core.jobs.requests.extract import ExtractRequest
-from core.jobs.requests.transfer import TransferRequest
-from core.jobs.requests.upkeep import RestoreRequest, SnapshotRequest
-from core.jobs.store import JobStore, Submission
-from core.jobs.store.lists import JobLists
+from core.events import Herald
+from core.jobs import PRIORITY_DEFAULT, Job, requests
+from core.jobs.requests import (
+    CloneRequest,
+    DeleteFilesRequest,
+    ExtractRequest,
+    Request,
+    RestoreRequest,
+    SnapshotRequest,
+    TransferRequest,
+    UsageRequest,
+)
+from core.jobs.store import JobLists, JobStore, Submission
 from core.names import VFolderId, VFolderPath
-from core.redis.connections import Database, connect
+from core.redis import Database, connect
 from core.settings import Settings
 
 #: The shortest and the longest wish to come again (seconds): it grows with the age of the job.

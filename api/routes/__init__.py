@@ -1,1 +1,25 @@
 """What routes share: the door of a request, resources, file streams. Knows no route itself."""
+
+from api.routes import probes
+from api.routes.door import Door, current_door, make_app
+from api.routes.file_stream import stream_file
+from api.routes.log_context import note
+from api.routes.performance import NoMetric
+from api.routes.resource import PROBLEM, Act, Answer, Resource
+from api.routes.unmanaged import VOLUME
+
+__all__ = [
+    "PROBLEM",
+    "VOLUME",
+    "Act",
+    "Answer",
+    "Door",
+    "NoMetric",
+    "Resource",
+    "current_door",
+    "make_app",
+    "note",
+    "performance",
+    "probes",
+    "stream_file",
+]

@@ -8,29 +8,16 @@ from typing import Any, cast
 
 from flask import Flask, Response, current_app
 
-from api.http import json, metrics, problems
-from api.http.flask_app import LeanFlask, this_request
-from api.jobs.doorbell import ask_broker
-from api.jobs.live import Live
-from api.jobs.plans import Planner
-from api.jobs.submission import Jobs
-from api.volumes.access import Reach
-from api.volumes.bandwidth import Budgets
-from api.volumes.deadlines import Deadlines
-from api.volumes.health import Ask, Health, Part
-from api.volumes.node_directory import Atlas
+from api.http import LeanFlask, json, metrics, problems, this_request
+from api.jobs import Jobs, Live, Planner, ask_broker
+from api.volumes import Ask, Atlas, Budgets, Deadlines, Health, Part, Reach
 from backends.capabilities import of_class
-from backends.volumes.mounts import Look, Mounts
-from backends.volumes.registry import Volumes
-from core.cluster.bandwidth import BandwidthBook
-from core.cluster.calls import Calls
-from core.cluster.nodes import Node, NodeBook
-from core.cluster.performance import SpeedBook
-from core.cluster.vfolder_cache import VFolderCache
+from backends.volumes import Look, Mounts, Volumes
+from core.cluster import BandwidthBook, Calls, Node, NodeBook, SpeedBook, VFolderCache
 from core.redis import connections
 from core.settings import Settings
 from core.telemetry import logs
-from core.uploads.store import UploadStore
+from core.uploads import UploadStore
 
 REQUEST_ID_HEADER = "X-Request-ID"
 #: The same as WSGI names it, which is found sooner.

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from flask import Response
 
 from api.routes.door import Door, current_door
-from api.schemas.files import OneEntry
+from api.schemas import OneEntry
 from backends.fs import paths
 from backends.volumes import operations
 from core.errors import InvalidParameters, NotFound, PathEscape, UnknownVolume

@@ -1,6 +1,6 @@
 """What every log line of a request says beside its id: the operation, the volume, the vfolder."""
 
-from api.http.flask_app import this_request
+from api.http import this_request
 from api.routes.door import current_door
 from core.telemetry import logs
 

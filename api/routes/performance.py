@@ -7,9 +7,9 @@ from redis import RedisError
 
 from api.routes.door import Door
 from backends.volumes import operations
-from core.cluster.performance import now
+from core.cluster import now
 from core.errors import Unsupported
-from core.telemetry.logs import logger
+from core.telemetry import logger
 
 _log = logger(__name__)
 

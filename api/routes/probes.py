@@ -4,10 +4,10 @@ from http import HTTPStatus
 
 from flask import Response
 
-from api.http.json import answer
+from api.http import answer
 from api.routes.door import current_door
 from api.routes.resource import Act, Answer, Resource
-from api.schemas.status import Health
+from api.schemas import Health
 
 blueprint = Resource("probes", __name__, description="How the node is.")
 _WELL = Answer("It is well.", Health)

@@ -17,9 +17,7 @@ from flask_smorest import Blueprint
 from api.routes.log_context import note
 from api.routes.unmanaged import VOLUME as UNMANAGED
 from api.routes.unmanaged import unmanaged
-from api.schemas import bodies
-from api.schemas.bodies import Body
-from api.schemas.problems import Problem
+from api.schemas import Body, Problem, bodies
 from core.errors import (
     BackendFailed,
     DeadlineExceeded,

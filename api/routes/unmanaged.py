@@ -9,7 +9,7 @@ from typing import Any
 
 from flask import Response
 
-from api.http.json import answer, no_content
+from api.http import answer, no_content
 from core.errors import QuotaScopeNotFound
 
 #: The volume's name; it is never listed.

@@ -8,7 +8,7 @@ import marshmallow as ma
 from flask import request
 from werkzeug.exceptions import RequestEntityTooLarge
 
-from api.http.flask_app import this_request
+from api.http import this_request
 from core.errors import InvalidParameters, MalformedRequest
 
 #: Largest JSON body of a route that says nothing else; above is 413.

@@ -7,7 +7,7 @@ from marshmallow import fields, validate
 
 from core.errors import InvalidName, PathEscape
 from core.names import SCOPE_PATTERN, VFOLDER_PATTERN, QuotaScope, VFolderId, VFolderPath
-from core.settings.units import size_bytes
+from core.settings import size_bytes
 
 _TRUE = frozenset({"t", "true", "y", "yes", "on", "1"})
 _FALSE = frozenset({"false", "n", "no", "off", "0", "none"})

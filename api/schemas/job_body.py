@@ -4,7 +4,7 @@ import marshmallow as ma
 from marshmallow import fields, validate
 
 from api.schemas.fields import VolumeName
-from core.jobs.job import PRIORITY_DEFAULT, PRIORITY_FIRST, PRIORITY_LAST
+from core.jobs import PRIORITY_DEFAULT, PRIORITY_FIRST, PRIORITY_LAST
 
 LABEL_MAX = 200
 #: The longest deadline that may be asked: a year (seconds).

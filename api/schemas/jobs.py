@@ -10,7 +10,7 @@ from marshmallow import fields, validate
 from api.schemas.bodies import Body
 from api.schemas.job_body import JobBody
 from api.schemas.verbs import VERB_BODIES
-from core.jobs.job import Lane, State
+from core.jobs import Lane, State
 from core.names import QuotaScope, VFolderId, VFolderPath
 
 

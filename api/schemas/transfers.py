@@ -7,7 +7,7 @@ from api.schemas.fields import INTEGER_MAX, PathField, VFolderField
 from api.schemas.job_body import JobBody
 from backends.tree import parse_rule
 from core.errors import InvalidParameters
-from core.jobs.requests.transfer import RULE_LENGTH_MAX, RULES_MAX
+from core.jobs.requests import RULE_LENGTH_MAX, RULES_MAX
 from core.names import VFolderPath
 
 

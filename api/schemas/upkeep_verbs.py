@@ -5,7 +5,7 @@ from marshmallow import fields, validate
 
 from api.schemas.fields import ScopeField, VFolderField
 from api.schemas.job_body import JobBody
-from backends.retention.snapshots import NAME_MAX, check_name
+from backends.retention import NAME_MAX, check_name
 from core.errors import InvalidName
 from core.jobs.requests import KEEP_MAX_SECONDS
 

@@ -1,1 +1,7 @@
 """Everything that extends gunicorn, and nothing else does. Knows no route."""
+
+__all__ = [
+    "application",
+    "reload",
+    "settings",
+]

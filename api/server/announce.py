@@ -2,7 +2,7 @@
 
 import threading
 
-from core.cluster.discovery import RENEW_SECONDS, Discovery
+from core.cluster import RENEW_SECONDS, Discovery
 from core.settings import Settings
 
 

@@ -13,7 +13,7 @@ from gunicorn.arbiter import Arbiter
 
 from api.server.lingering_close import DepartingWorker
 from core.errors import ConfigurationError
-from core.settings.changes import reread
+from core.settings import reread
 from core.telemetry import logs
 
 _log = logs.logger(__name__)

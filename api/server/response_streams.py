@@ -12,10 +12,9 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from typing import Any
 
-from api.streaming.archives import ArchiveBody
-from api.streaming.files import FilePart
-from api.streaming.pacing import LOOK_SECONDS as BUDGET_LOOK_SECONDS
-from backends.archives.pieces import Piece
+from api.streaming import LOOK_SECONDS as BUDGET_LOOK_SECONDS
+from api.streaming import ArchiveBody, FilePart
+from backends.archives import Piece
 from core.telemetry import metrics
 
 #: tcp(7): how much unsent data makes a socket not writable (Linux 3.12).

@@ -23,8 +23,8 @@ from typing import Any
 from api.server.response_streams import Stream, begin, is_sendable
 from api.server.timers import Alarms
 from api.server.worker import DoorWorker
-from api.streaming.archives import ArchiveBody
-from core.telemetry.logs import logger
+from api.streaming import ArchiveBody
+from core.telemetry import logger
 
 #: Threads that send to all waiting sockets of a process, each kind of answer by its own: several,
 #: for one may wait for a disk. Who packs takes a processor: two, and others keep theirs.

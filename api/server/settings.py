@@ -5,9 +5,8 @@ from collections.abc import Callable
 from typing import Any
 
 from api.server.announce import Announcer
-from core.process.child import request_end_with_parent
-from core.settings import Settings
-from core.settings.units import Address
+from core.process import request_end_with_parent
+from core.settings import Address, Settings
 
 #: More processes than this per door do not help a node that also runs workers.
 PROCESSES_MAX = 4
@@ -20,7 +19,6 @@ _DOOR_ADDRESS: dict[str, Callable[[Settings], Address]] = {
     "client": lambda settings: settings.api.client.address,
     "internal": lambda settings: settings.api.manager.internal_address,
 }
-DOORS = tuple(_DOOR_ADDRESS)
 _WORKER = {"client": "api.server.sendfile_worker.OffloadWorker"}
 
 

@@ -12,7 +12,7 @@ from typing import Any
 from gunicorn.http import wsgi
 from gunicorn.util import close_graceful
 
-from api.http.connection_close import says_close
+from api.http import says_close
 from api.server.connection import DoorParser, DoorResponse, settled
 from api.server.reload import FollowingWorker
 

@@ -6,12 +6,9 @@ from collections.abc import Generator, Iterator
 from contextlib import ExitStack
 
 from api.streaming.pacing import Pace
-from backends.archives import plan
-from backends.archives.formats import ZIP, Format
-from backends.archives.pieces import Piece, cut
+from backends.archives import ZIP, ArchiveFormat, Piece, cut, plan
 from core.errors import StorageError, Unavailable
-from core.telemetry import metrics
-from core.telemetry.logs import logger
+from core.telemetry import logger, metrics
 
 #: Archives that are packed at a time by one process: each has a share of its packing threads, and
 #: holds up to 2 MiB for a reader that stalls.
@@ -31,7 +28,9 @@ class ArchiveBody:
         StorageError: as `plan.make`.
     """
 
-    def __init__(self, top: int, sources: list[plan.Source], form: Format, pace: Pace) -> None:
+    def __init__(
+        self, top: int, sources: list[plan.Source], form: ArchiveFormat, pace: Pace
+    ) -> None:
         self.form = form
         #: Its turns in the budget of its volume; who takes `pieces` has to ask it.
         self.pace = pace

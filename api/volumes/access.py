@@ -11,11 +11,8 @@ from typing import Concatenate, ParamSpec, Protocol, TypeVar
 from api.volumes.deadlines import Deadlines
 from api.volumes.node_directory import Atlas
 from backends.base import Backend
-from backends.volumes import remote
-from backends.volumes.mounts import Mounts
-from backends.volumes.registry import Volumes
-from core.cluster.calls import Calls
-from core.cluster.nodes import Node
+from backends.volumes import Mounts, Volumes, remote
+from core.cluster import Calls, Node
 from core.errors import Unavailable, UnknownVolume
 from core.names import VFolderId
 

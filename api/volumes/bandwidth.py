@@ -10,11 +10,11 @@ from uuid import uuid4
 
 import redis
 
-from api.streaming.pacing import Budget, Pace
-from core.cluster.bandwidth import BandwidthBook
-from core.redis.connections import Database, connect
+from api.streaming import Budget, Pace
+from core.cluster import BandwidthBook
+from core.redis import Database, connect
 from core.settings import Settings
-from core.telemetry.logs import logger
+from core.telemetry import logger
 
 #: The store is told and asked this often.
 BEAT_SECONDS = 1.0

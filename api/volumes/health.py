@@ -12,10 +12,10 @@ from typing import Any
 
 from redis import RedisError
 
-from api.http.version import VERSION
-from backends.volumes.mounts import Mounts
+from api.http import VERSION
+from backends.volumes import Mounts
 from core.errors import StorageError
-from core.telemetry.logs import logger
+from core.telemetry import logger
 
 COMPONENT = "storage-proxy"
 #: Between two looks at a service.

@@ -10,8 +10,8 @@ from typing import Any
 from msgspec import convert
 from redis import RedisError
 
-from core.cluster.nodes import Node, NodeBook
-from core.telemetry.logs import logger
+from core.cluster import Node, NodeBook
+from core.telemetry import logger
 
 #: What was read is good for this long (seconds).
 FRESH_SECONDS = 1.0

@@ -11,7 +11,7 @@ from backends.archives.zips import StoredZip
 
 
 @dataclass(frozen=True, slots=True)
-class Format:
+class ArchiveFormat:
     """One kind of archive."""
 
     name: str
@@ -26,14 +26,16 @@ class Format:
     packs: bool = False
 
 
-ZIP = Format("zip", ".zip", "application/zip", StoredZip)
+ZIP = ArchiveFormat("zip", ".zip", "application/zip", StoredZip)
 #: By name.
 FORMATS = {
     found.name: found
     for found in (
         ZIP,
-        Format("zip-deflate", ".zip", "application/zip", DeflatedZip, packs=True),
-        Format("tar", ".tar", "application/x-tar", Tar, hard_links=True),
-        Format("tar.gz", ".tar.gz", "application/gzip", GzippedTar, hard_links=True, packs=True),
+        ArchiveFormat("zip-deflate", ".zip", "application/zip", DeflatedZip, packs=True),
+        ArchiveFormat("tar", ".tar", "application/x-tar", Tar, hard_links=True),
+        ArchiveFormat(
+            "tar.gz", ".tar.gz", "application/gzip", GzippedTar, hard_links=True, packs=True
+        ),
     )
 }

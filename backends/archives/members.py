@@ -33,7 +33,7 @@ class ArchiveRefused(InvalidParameters):
     title = "The archive is refused"
 
 
-class Format(StrEnum):
+class UploadFormat(StrEnum):
     """The archives that can be unpacked."""
 
     #: Plain or in gzip, which its first bytes tell.

@@ -15,10 +15,9 @@ from dataclasses import dataclass
 import msgspec
 import xxhash
 
-from backends.fs import paths
+from backends.fs import paths, translate
 from core.errors import EntryRefused, StorageError
 from core.names import VFolderPath
-from core.os_errors import translate
 
 #: Entries planned or sent in one go: bounds memory in a directory of a million names.
 BATCH_ENTRIES = 1_000

@@ -16,15 +16,15 @@ from typing import Any
 from backends.archives.members import (
     Archive,
     ArchiveRefused,
-    Format,
     Kind,
     Member,
     TarArchive,
+    UploadFormat,
     reading,
 )
 from backends.archives.zip_members import ZipArchive
 from backends.tree import Throttle
-from core.jobs.control import Control, Counter
+from core.jobs import Control, Counter
 from core.names import VFolderPath
 
 #: Content is copied in pieces of this size.
@@ -77,14 +77,14 @@ class Unpacked:
         return {name: getattr(self, name) for name in self.__slots__}
 
 
-def opened(form: Format, file: io.FileIO, bounds: Bounds = BOUNDS) -> Archive:
+def opened(form: UploadFormat, file: io.FileIO, bounds: Bounds = BOUNDS) -> Archive:
     """Open an archive; what it says of itself is checked against what an archive may hold.
 
     Raises:
         ArchiveRefused: it is none, or a bomb by its own words.
     """
     size = os.fstat(file.fileno()).st_size
-    archive: Archive = (TarArchive if form is Format.TAR else ZipArchive)(file, size)
+    archive: Archive = (TarArchive if form is UploadFormat.TAR else ZipArchive)(file, size)
     bounds.check(size, archive.entries or 0, archive.total_bytes or 0)
     return archive
 

@@ -11,7 +11,7 @@ from typing import ClassVar
 from backends.base import Snapshot
 from backends.btrfs import snapshots, subvolumes
 from backends.fs import descriptors, filesystems
-from backends.mounted.native_quota import Held, NativeQuotaBackend
+from backends.mounted import NativeQuotaBackend, NativeUsage
 from core.errors import BackendFailed, Conflict
 from core.names import QuotaScope, VFolderId
 
@@ -100,11 +100,11 @@ class BtrfsBackend(NativeQuotaBackend):
                 "have a limit on btrfs. Move what it holds into a scope made by this service.",
             )
 
-    def _held(self, directory: int, counter: int) -> Held:
+    def _held(self, directory: int, counter: int) -> NativeUsage:
         found = subvolumes.counted(directory, counter)
         if found is None:
             raise BackendFailed(f"Volume {self.mount.volume} does not count its subvolumes now.")
-        return Held(found.used_bytes, found.limit_bytes)
+        return NativeUsage(found.used_bytes, found.limit_bytes)
 
     def _hold(self, root: int, directory: int, counter: int, limit_bytes: int | None) -> None:
         del directory

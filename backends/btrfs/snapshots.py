@@ -13,7 +13,7 @@ from pathlib import PurePosixPath
 from backends.base import Snapshot
 from backends.btrfs import subvolumes
 from backends.fs import descriptors, layout
-from backends.retention.snapshots import SnapshotExists, SnapshotNotFound, check_name
+from backends.retention import SnapshotExists, SnapshotNotFound, check_name
 from core.errors import Unsupported
 from core.names import VFolderId
 

@@ -23,8 +23,8 @@ from backends.base import (
 )
 from backends.cephfs import status
 from backends.fs import descriptors, layout
-from backends.mounted.native_quota import Held, NativeQuotaBackend
-from backends.retention.snapshots import SnapshotExists, SnapshotNotFound, check_name
+from backends.mounted import NativeQuotaBackend, NativeUsage
+from backends.retention import SnapshotExists, SnapshotNotFound, check_name
 from core.errors import BackendFailed, StorageError, Unsupported, VFolderNotFound
 from core.names import QuotaScope, VFolderId
 
@@ -217,15 +217,15 @@ class CephFsBackend(NativeQuotaBackend):
     def _take_over(self, directory: int, scope: QuotaScope, seen: Callable[[], None]) -> None:
         """Everything is counted already."""
 
-    def _held(self, directory: int, counter: int) -> Held:
+    def _held(self, directory: int, counter: int) -> NativeUsage:
         del counter
         used = int(os.getxattr(directory, _BYTES))
         try:
-            return Held(used, int(os.getxattr(directory, _LIMIT)) or None)
+            return NativeUsage(used, int(os.getxattr(directory, _LIMIT)) or None)
         except OSError as error:
             if error.errno != errno.ENODATA:
                 raise
-            return Held(used, None)
+            return NativeUsage(used, None)
 
     def _hold(self, root: int, directory: int, counter: int, limit_bytes: int | None) -> None:
         del root, counter

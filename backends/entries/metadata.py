@@ -7,8 +7,7 @@ import os
 from secrets import token_hex
 
 from backends.base import Backend, HasRoot
-from backends.fs import descriptors, layout
-from backends.fs.errors import translated
+from backends.fs import descriptors, layout, translated
 from core.errors import InvalidParameters, Unsupported
 from core.names import VFolderId
 

@@ -1,1 +1,24 @@
 """The file system calls all others use: descriptors, paths, layout. Knows no backend."""
+
+from backends.fs import descriptors, directory, filesystems, layout, paths
+from backends.fs.descriptors import PREFIX_MODE
+from backends.fs.errors import refusal, translated
+from backends.fs.os_errors import translate
+from backends.fs.paths import RESOLVE_BENEATH, RESOLVE_NO_MAGICLINKS, kernel_resolves
+from backends.fs.reflink import shares_blocks
+
+__all__ = [
+    "PREFIX_MODE",
+    "RESOLVE_BENEATH",
+    "RESOLVE_NO_MAGICLINKS",
+    "descriptors",
+    "directory",
+    "filesystems",
+    "kernel_resolves",
+    "layout",
+    "paths",
+    "refusal",
+    "shares_blocks",
+    "translate",
+    "translated",
+]

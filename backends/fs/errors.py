@@ -4,8 +4,8 @@ import errno
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from backends.fs.os_errors import translate
 from core.errors import EntryExists, PathEscape, StorageError
-from core.os_errors import translate
 
 
 @contextmanager

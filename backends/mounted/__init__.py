@@ -1,1 +1,22 @@
 """Parents of every backend whose volume is a mounted directory. Knows no vendor."""
+
+from backends.mounted.array_quota import ArrayQuotaBackend, ArrayUsage, await_directory
+from backends.mounted.array_volume import ArrayBackend
+from backends.mounted.native_quota import NativeQuotaBackend, NativeUsage
+from backends.mounted.performance import Counters, counters, measured
+from backends.mounted.posix import PosixBackend
+
+__all__ = [
+    "ArrayBackend",
+    "ArrayQuotaBackend",
+    "ArrayUsage",
+    "Counters",
+    "NativeQuotaBackend",
+    "NativeUsage",
+    "PosixBackend",
+    "array_quota",
+    "await_directory",
+    "counters",
+    "measured",
+    "native_quota",
+]

@@ -19,8 +19,7 @@ from backends.fs import descriptors, layout
 from backends.mounted.array_volume import ArrayBackend
 from backends.mounted.posix import check_limit
 from backends.quota import requested_limits, scope_lock
-from backends.rest import deadline
-from backends.rest.answers import Busy, Lost
+from backends.rest import Busy, Lost, deadline
 from core.errors import (
     BackendFailed,
     Conflict,
@@ -41,7 +40,7 @@ _MARK = "volume-"
 _LOOK_SECONDS = 0.1
 
 
-class Held(NamedTuple):
+class ArrayUsage(NamedTuple):
     """What the array counts and holds for a scope; None is unknown, or no limit.
 
     `enforced` is false while the array has a limit and does not hold anybody to it (yet).
@@ -76,7 +75,7 @@ class ArrayQuotaBackend(ArrayBackend):
         """Have the scope's directory made, wherever that has to be asked for; there is fine."""
 
     @abstractmethod
-    def _held(self, name: str) -> Held:
+    def _held(self, name: str) -> ArrayUsage:
         """What is counted and held now."""
 
     @abstractmethod

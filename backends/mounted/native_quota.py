@@ -26,7 +26,7 @@ LIMIT_MAX_BYTES = 2**63 - 1
 _NOT_HERE = frozenset({errno.ESRCH, errno.ENOTTY, errno.EOPNOTSUPP, errno.ENOSYS, errno.ENOTCONN})
 
 
-class Held(NamedTuple):
+class NativeUsage(NamedTuple):
     """What the storage system counts and holds."""
 
     used_bytes: int | None
@@ -68,7 +68,7 @@ class NativeQuotaBackend(PosixBackend):
         """Have a directory and all it holds counted; goes on where another stopped."""
 
     @abstractmethod
-    def _held(self, directory: int, counter: int) -> Held:
+    def _held(self, directory: int, counter: int) -> NativeUsage:
         """What is counted and held now."""
 
     @abstractmethod
@@ -78,10 +78,10 @@ class NativeQuotaBackend(PosixBackend):
     def _check_adoptable(self, directory: int, scope: QuotaScope) -> None:
         """Refuse what cannot be counted, before anything is changed."""
 
-    def _seen(self, root: int, directory: int) -> Held:
+    def _seen(self, root: int, directory: int) -> NativeUsage:
         """What is counted and held, as far as everybody may see it."""
         del root, directory
-        return Held(None, None)
+        return NativeUsage(None, None)
 
     def _place(self, name: str, parent: int) -> None:
         """Make the directory of a scope; one that is there is fine."""

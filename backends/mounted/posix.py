@@ -20,8 +20,7 @@ from backends.base import (
     HardwareStatus,
     QuotaUsage,
 )
-from backends.fs import descriptors, layout
-from backends.fs.reflink import shares_blocks
+from backends.fs import descriptors, layout, shares_blocks
 from backends.quota import requested_limits
 from backends.quota import soft as soft_quota
 from core.errors import (

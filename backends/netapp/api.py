@@ -8,10 +8,19 @@ from typing import Any, Generic, TypeVar
 import msgspec
 from msgspec import Struct, field
 
-from backends.rest import jobs
-from backends.rest.answers import Answer, Busy, Complaint, Lost, Reason, Refused
-from backends.rest.client import Client, Request, unknown
-from backends.rest.sessions import Target
+from backends.rest import (
+    Answer,
+    Busy,
+    Client,
+    Complaint,
+    Lost,
+    Reason,
+    Refused,
+    Request,
+    Target,
+    jobs,
+    unknown,
+)
 
 #: How long ONTAP may keep an answer back until the work behind it is done.
 RETURN_TIMEOUT_SECONDS = 3

@@ -10,12 +10,12 @@ from msgspec import field
 
 from backends.base import Capacity, HardwareInfo, Mount, PerformanceMetric, TreeUsage
 from backends.fs import descriptors
-from backends.mounted.array_quota import ArrayQuotaBackend, Held, await_directory
+from backends.mounted import ArrayQuotaBackend, ArrayUsage, await_directory
 from backends.netapp.api import OntapApi
 from backends.netapp.quota import OntapQuota
 from backends.netapp.volume import OntapVolume, refuse_offline
 from backends.quota import scope_lock
-from backends.rest.options import ArrayOptions, options_of
+from backends.rest import ArrayOptions, options_of
 from core.errors import StorageError
 from core.names import VFolderId
 
@@ -117,7 +117,7 @@ class NetAppBackend(ArrayQuotaBackend):
         await_directory(root, name, self.making_seconds)
         descriptors.give_on(name, root)
 
-    def _held(self, name: str) -> Held:
+    def _held(self, name: str) -> ArrayUsage:
         return self._quota.held(name)
 
     def _hold(self, name: str, limit_bytes: int | None) -> None:

@@ -11,11 +11,10 @@ from time import monotonic
 
 from msgspec import Struct, field
 
-from backends.fs.descriptors import PREFIX_MODE
-from backends.mounted.array_quota import Held
+from backends.fs import PREFIX_MODE
+from backends.mounted import ArrayUsage
 from backends.netapp.volume import OntapVolume
-from backends.rest import jobs
-from backends.rest.answers import Reason, Refused
+from backends.rest import Reason, Refused, jobs
 from core.errors import BackendFailed, Conflict
 
 _QTREES = "/api/storage/qtrees"
@@ -77,14 +76,14 @@ class OntapQuota:
         }
         self._api.make(_QTREES, body, lambda: self._qtree(name) is not None)
 
-    def held(self, name: str) -> Held:
+    def held(self, name: str) -> ArrayUsage:
         """What is counted and held; two requests at most."""
         row = self._row(name)
         if row is not None and row.space.used is not None:
-            return Held(row.space.used.total, _limit(row.space))
+            return ArrayUsage(row.space.used.total, _limit(row.space))
         rule = self._rule(name)
         limit = _limit(rule.space) if rule else None
-        return Held(None, limit, enforced=False)
+        return ArrayUsage(None, limit, enforced=False)
 
     def hold(self, name: str, limit: int | None) -> None:
         """Have a limit held, or none; stays within the deadline.

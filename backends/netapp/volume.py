@@ -7,7 +7,7 @@ from msgspec import Struct, field
 
 from backends.base import Capacity, HardwareInfo, HardwareStatus, PerformanceMetric, TreeUsage
 from backends.netapp.api import OntapApi
-from backends.rest.answers import Reason, Refused
+from backends.rest import Reason, Refused
 from core.errors import BackendFailed, ConfigurationError, Unavailable
 
 VOLUMES = "/api/storage/volumes"

@@ -10,10 +10,18 @@ from typing import Any, Generic, TypeVar
 import msgspec
 from msgspec import Struct, field
 
-from backends.rest import deadline
-from backends.rest.answers import Answer, Complaint, Expired, Reason, Refused
-from backends.rest.client import Client, Request, unknown
-from backends.rest.options import ArrayOptions
+from backends.rest import (
+    Answer,
+    ArrayOptions,
+    Client,
+    Complaint,
+    Expired,
+    Reason,
+    Refused,
+    Request,
+    deadline,
+    unknown,
+)
 from core.errors import BackendFailed, ConfigurationError, StorageError
 
 _SESSION = "x-auth-token"

@@ -14,10 +14,10 @@ from backends.base import (
     TreeUsage,
 )
 from backends.fs import descriptors
-from backends.mounted.array_volume import ArrayBackend
+from backends.mounted import ArrayBackend
 from backends.purestorage.api import Alert, ArraySpace, Blade, PureApi, PureOptions
 from backends.purestorage.rapidfile import RapidFile
-from backends.rest.options import options_of
+from backends.rest import options_of
 from core.errors import BackendFailed
 from core.names import VFolderId
 

@@ -25,9 +25,8 @@ from backends.fs import descriptors, layout
 from backends.quota import quick_usage, requested_limits
 from core.errors import QuotaExceeded, StorageError, Unavailable
 from core.names import QuotaScope
-from core.quota.ledger import Balance, QuotaLedger
-from core.quota.thresholds import Thresholds
-from core.telemetry.logs import logger
+from core.quota import Balance, QuotaLedger, Thresholds
+from core.telemetry import logger
 
 _log = logger(__name__)
 

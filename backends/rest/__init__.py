@@ -13,3 +13,27 @@
 * `deadline`: one end for everything a call does.
 * `jobs`: waiting for what an array does later.
 """
+
+from backends.rest import deadline, jobs
+from backends.rest.answers import Answer, Busy, Complaint, Expired, Lost, Reason, Refused
+from backends.rest.client import Client, Request, unknown
+from backends.rest.options import ArrayOptions, options_of
+from backends.rest.sessions import Target
+
+__all__ = [
+    "Answer",
+    "ArrayOptions",
+    "Busy",
+    "Client",
+    "Complaint",
+    "Expired",
+    "Lost",
+    "Reason",
+    "Refused",
+    "Request",
+    "Target",
+    "deadline",
+    "jobs",
+    "options_of",
+    "unknown",
+]

@@ -28,7 +28,7 @@ from backends.rest.answers import (
 )
 from backends.rest.sessions import Login, Sessions, Target
 from core.errors import BackendFailed
-from core.telemetry.logs import logger
+from core.telemetry import logger
 
 #: What stands where a secret was.
 MASK = "***"

@@ -22,7 +22,7 @@ from urllib3.exceptions import InsecureRequestWarning
 from backends.rest import deadline
 from backends.rest.answers import Busy, Refused
 from core.errors import ConfigurationError, DeadlineExceeded
-from core.telemetry.logs import logger
+from core.telemetry import logger
 
 #: Requests to one array at a time, of one process.
 IN_FLIGHT_MAX = 8

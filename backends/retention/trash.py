@@ -16,7 +16,7 @@ from msgspec import Struct
 
 from backends.base import Backend
 from backends.fs import descriptors, layout
-from backends.mounted.posix import PosixBackend
+from backends.mounted import PosixBackend
 from backends.quota import soft
 from core.names import QuotaScope, VFolderId
 

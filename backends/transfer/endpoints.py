@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from backends.fs import descriptors, paths
-from backends.mounted.posix import PosixBackend
+from backends.mounted import PosixBackend
 from core.errors import EntryExists, EntryNotFound, InvalidParameters, VFolderExists
 from core.names import VFolderId, VFolderPath
 

@@ -5,12 +5,12 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from backends.base import Backend
-from backends.mounted.posix import PosixBackend
+from backends.mounted import PosixBackend
 from backends.transfer.endpoints import Place, is_directory
 from backends.transfer.selection import selection_of
 from backends.tree import Chooser, Selection
 from core.errors import StorageError, VFolderNotFound
-from core.jobs.requests.transfer import TransferRequest
+from core.jobs.requests import TransferRequest
 from core.names import VFolderId, VFolderPath
 
 #: The look ends after so long, and says that it is not complete.

@@ -7,6 +7,7 @@ only asks `control` and adds up, so it stays answerable when a storage hangs. A 
 part does the inner loops where one was built (`fast`).
 """
 
+from backends.tree.anchor import sync_file_system
 from backends.tree.compare import compare_trees
 from backends.tree.copy import copy_tree
 from backends.tree.copy_options import CopyOptions
@@ -59,5 +60,6 @@ __all__ = [
     "parse_rule",
     "remove_tree",
     "salvage",
+    "sync_file_system",
     "walk",
 ]

@@ -11,7 +11,7 @@ import errno
 import os
 from contextlib import suppress
 
-from backends.fs.paths import RESOLVE_BENEATH, RESOLVE_NO_MAGICLINKS, kernel_resolves
+from backends.fs import RESOLVE_BENEATH, RESOLVE_NO_MAGICLINKS, kernel_resolves
 from backends.tree.fast import openat2
 
 RESOLVE_NO_XDEV = 0x01

@@ -7,7 +7,7 @@ import time
 from typing import Any
 
 from backends.tree.throttle import Throttle
-from core.jobs.control import Counter
+from core.jobs import Counter
 
 #: How often a busy helper tells what it has done, in seconds.
 REPORT_SECONDS = 0.1

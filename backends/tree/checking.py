@@ -9,7 +9,7 @@ from backends.tree.anchor import Anchor, split_name
 from backends.tree.channel import Message, Voice
 from backends.tree.pieces import Digests, Span
 from backends.tree.receipt import Loss
-from core.jobs.control import Counter
+from core.jobs import Counter
 
 #: A batch holds files until it has so many of them, or so many bytes.
 BATCH_FILES = 64

@@ -15,7 +15,7 @@ from backends.tree.channel import Message
 from backends.tree.compare_helper import CompareWork
 from backends.tree.crew import Crew
 from backends.tree.difference import Aspect, CompareOptions, Difference
-from core.jobs.control import Control
+from core.jobs import Control
 
 #: Most directories handed to a helper at a time.
 BATCH_DIRECTORIES = 16

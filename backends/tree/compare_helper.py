@@ -8,7 +8,7 @@ from backends.tree.anchor import Anchor, join, split_name
 from backends.tree.attributes import Skills, read_flags, read_xattrs
 from backends.tree.channel import Message, Voice
 from backends.tree.difference import Aspect, CompareOptions
-from core.jobs.control import Counter
+from core.jobs import Counter
 
 #: Files from this size on are told to the parent, which gives each to a helper of its own.
 BIG_BYTES = 32 * 1024 * 1024

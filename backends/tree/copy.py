@@ -33,7 +33,7 @@ from backends.tree.selection import Chooser, Note, Noted
 from backends.tree.target import Target, probe_granularity
 from backends.tree.verification import Verification
 from core.errors import EntryExists
-from core.jobs.control import Control, Counter
+from core.jobs import Control, Counter
 
 #: How long to wait before asking again whether another node is done, in seconds.
 PAUSE_SECONDS = 0.1

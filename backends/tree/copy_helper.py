@@ -17,7 +17,7 @@ from backends.tree.plan import UNREAD_NS, Scan, choose_for_plan
 from backends.tree.receipt import Loss
 from backends.tree.selection import Chooser
 from backends.tree.target import Place
-from core.jobs.control import Counter
+from core.jobs import Counter
 
 
 class CopyWork:

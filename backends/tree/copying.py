@@ -25,7 +25,7 @@ from backends.tree.filling import Filler
 from backends.tree.pieces import Digests
 from backends.tree.receipt import Loss, Receipt
 from backends.tree.target import Place, Target
-from core.jobs.control import Counter
+from core.jobs import Counter
 
 #: Files from this size on are told to the parent, which gives each to a helper of its own.
 BIG_BYTES = 32 * 1024 * 1024

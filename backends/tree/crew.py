@@ -19,7 +19,7 @@ from backends.tree.channel import Message
 from backends.tree.effort import Effort
 from backends.tree.worker_pool import Helper, Process, Thread, Work, threads_fit
 from core.errors import BackendFailed, Defect, NoSpace, QuotaExceeded, StorageError
-from core.jobs.control import Control, Counter
+from core.jobs import Control, Counter
 
 #: How often the parent asks its control, in seconds.
 TICK_SECONDS = 0.05

@@ -13,7 +13,7 @@ from backends.tree.ledger import Ledger, State
 from backends.tree.pieces import Span, covered, digests, missing
 from backends.tree.plan import Part, Unit
 from backends.tree.receipt import Loss, Receipt
-from core.jobs.control import Control, Counter
+from core.jobs import Control, Counter
 
 #: A batch holds units until it has so many entries, so many bytes or so many units.
 BATCH_ENTRIES = 256

@@ -4,7 +4,7 @@ import os
 
 from backends.tree import content
 from backends.tree.channel import Voice
-from core.jobs.control import Counter
+from core.jobs import Counter
 
 
 class Filler:

@@ -16,7 +16,7 @@ from backends.tree.ledger import Ledger
 from backends.tree.manifest import Manifest
 from backends.tree.overlay_helper import LayWork, OverlayOptions, Trees
 from backends.tree.selection import Note
-from core.jobs.control import Control, Counter
+from core.jobs import Control, Counter
 
 #: Most directories handed to a helper at a time.
 BATCH_DIRECTORIES = 16

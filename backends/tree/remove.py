@@ -20,7 +20,7 @@ from backends.tree.effort import DEFAULT_EFFORT, Effort
 from backends.tree.groups import ONE_GROUP, Groups, xfs_groups
 from backends.tree.remove_helper import RemoveWork
 from backends.tree.shards import Shards
-from core.jobs.control import Control, Counter
+from core.jobs import Control, Counter
 
 #: A helper hands back the rest of a batch after so many entries: few while others wait for work.
 STRETCH_ENTRIES = 1024

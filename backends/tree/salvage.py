@@ -17,7 +17,7 @@ from backends.tree.finishing import giving
 from backends.tree.ledger import Ledger
 from backends.tree.manifest import Manifest
 from backends.tree.target import Target
-from core.jobs.control import Control
+from core.jobs import Control
 
 
 def salvage(

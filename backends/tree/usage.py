@@ -13,7 +13,7 @@ from backends.tree.channel import REPORT_SECONDS, Message, Voice
 from backends.tree.crew import Crew
 from backends.tree.effort import DEFAULT_EFFORT, Effort
 from backends.tree.plain import Scanned, age_class
-from core.jobs.control import Control, Counter
+from core.jobs import Control, Counter
 
 #: st_blocks counts in units of this many bytes, whatever the file system's own block is.
 BLOCK_BYTES = 512

@@ -18,7 +18,7 @@ from backends.tree.effort import Effort
 from backends.tree.finishing import first_names, giving
 from backends.tree.ledger import Ledger
 from backends.tree.receipt import Loss, Receipt
-from core.jobs.control import Control, Counter
+from core.jobs import Control, Counter
 
 
 class Verification:

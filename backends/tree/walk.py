@@ -15,7 +15,7 @@ from itertools import islice
 from backends.tree.anchor import Anchor, join
 from backends.tree.backlog import Sorter
 from backends.tree.rules import Filter, Looks
-from core.jobs.control import Control
+from core.jobs import Control
 
 #: How many entries may pass between two calls of `control.check`.
 CHECK_ENTRIES = 128

@@ -10,7 +10,7 @@ from pathlib import PurePosixPath
 
 from backends.base import Backend, HasRoot
 from backends.fs import descriptors, layout
-from core.uploads.store import UploadStore
+from core.uploads import UploadStore
 
 #: A staging file without a record is left alone this long: its record may be about to be written.
 ORPHAN_GRACE_SECONDS = 3_600

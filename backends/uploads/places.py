@@ -11,7 +11,7 @@ from backends.base import Backend
 from backends.fs import descriptors, layout
 from core.errors import Unsupported
 from core.names import QuotaScope, VFolderId, VFolderPath
-from core.uploads.upload import Upload
+from core.uploads import Upload
 
 _PATHS_KNOWN = 1024
 

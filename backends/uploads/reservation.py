@@ -3,7 +3,7 @@
 from backends.base import Backend
 from backends.quota import soft
 from core.names import VFolderId
-from core.uploads.upload import Upload
+from core.uploads import Upload
 
 
 def reserve(backend: Backend, upload: Upload) -> None:

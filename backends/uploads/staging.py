@@ -16,10 +16,8 @@ from contextlib import contextmanager
 import msgspec
 
 from backends.base import Backend, HasRoot
-from backends.fs import descriptors
-from backends.fs.errors import refusal, translated
-from backends.quota import soft
-from backends.quota.checks import blame, check_digest, check_room
+from backends.fs import descriptors, refusal, translated
+from backends.quota import blame, check_digest, check_room, soft
 from backends.uploads import reservation
 from backends.uploads.places import give_to_job, open_room, parents, room_of
 from core.errors import (
@@ -30,8 +28,7 @@ from core.errors import (
     Unsupported,
 )
 from core.names import VFolderId, VFolderPath
-from core.uploads.store import UploadStore
-from core.uploads.upload import Upload, UploadExists, UploadNotFound
+from core.uploads import Upload, UploadExists, UploadNotFound, UploadStore
 
 #: The mode of a published file (rw-r--r--), whatever the process's umask is.
 FILE_MODE = 0o644

@@ -9,10 +9,19 @@ from urllib.parse import urlsplit
 
 from msgspec import Struct
 
-from backends.rest import jobs
-from backends.rest.answers import Answer, Complaint, Expired, Lost, Reason, Refused
-from backends.rest.client import Client, Request, unknown
-from backends.rest.options import ArrayOptions
+from backends.rest import (
+    Answer,
+    ArrayOptions,
+    Client,
+    Complaint,
+    Expired,
+    Lost,
+    Reason,
+    Refused,
+    Request,
+    jobs,
+    unknown,
+)
 from core.errors import ConfigurationError
 
 _TOKEN, _REFRESH = "/api/token/", "/api/token/refresh/"

@@ -10,9 +10,8 @@ import msgspec
 
 from backends.base import Capacity, HardwareInfo, HardwareStatus, Mount, PerformanceMetric
 from backends.fs import descriptors
-from backends.mounted.array_quota import ArrayQuotaBackend, Held
-from backends.rest import jobs
-from backends.rest.options import options_of
+from backends.mounted import ArrayQuotaBackend, ArrayUsage
+from backends.rest import jobs, options_of
 from backends.vast.api import VastApi, VastOptions
 
 #: Limits are held to the byte.
@@ -77,12 +76,12 @@ class VastBackend(ArrayQuotaBackend):
             os.mkdir(name, descriptors.PREFIX_MODE, dir_fd=root)
             descriptors.give_on(name, root)
 
-    def _held(self, name: str) -> Held:
+    def _held(self, name: str) -> ArrayUsage:
         quota = self._api.find(self._path(name))
         if quota is None:
-            return Held()
+            return ArrayUsage()
         used = quota.used_effective_capacity if quota.counted else None
-        return Held(used, quota.hard_limit or None, enforced=quota.counted)
+        return ArrayUsage(used, quota.hard_limit or None, enforced=quota.counted)
 
     def _hold(self, name: str, limit_bytes: int | None) -> None:
         path = self._path(name)

@@ -12,10 +12,10 @@ from msgspec.structs import replace
 
 from backends.capabilities import capabilities
 from backends.volumes.registry import Volumes
-from core.cluster.nodes import NodeVolume
+from core.cluster import NodeVolume
 from core.errors import ConfigurationError, StorageError
 from core.settings import Settings
-from core.telemetry.logs import logger
+from core.telemetry import logger
 
 _log = logger(__name__)
 

@@ -23,8 +23,7 @@ from backends.base import (
 )
 from backends.entries import entries, listing, metadata, removal
 from backends.fs import descriptors, layout, paths
-from backends.mounted.performance import measured
-from backends.mounted.posix import PosixBackend
+from backends.mounted import PosixBackend, measured
 from backends.quota import quick_usage
 from backends.retention import snapshot_expiry, trash
 from backends.uploads import staging

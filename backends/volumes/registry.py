@@ -6,17 +6,15 @@ from pathlib import Path
 from pkgutil import resolve_name
 
 from backends.base import Backend, HasQuota, Mount
-from backends.btrfs.backend import BtrfsBackend
-from backends.cephfs.backend import CephFsBackend
-from backends.mounted.posix import PosixBackend
-from backends.quota import privileged
-from backends.quota.soft import SoftQuota
-from backends.xfs.backend import Ext4Backend, XfsBackend
+from backends.btrfs import BtrfsBackend
+from backends.cephfs import CephFsBackend
+from backends.mounted import PosixBackend
+from backends.quota import SoftQuota, privileged
+from backends.xfs import Ext4Backend, XfsBackend
 from core.errors import ConfigurationError, UnknownVolume
 from core.process import privileges
-from core.quota.ledger import QuotaLedger
-from core.quota.thresholds import Thresholds
-from core.redis.connections import Database, connect
+from core.quota import QuotaLedger, Thresholds
+from core.redis import Database, connect
 from core.settings import Settings
 
 #: Entry points of this group name backend classes: `mine = "package.module:MyBackend"`.

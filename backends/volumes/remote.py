@@ -15,13 +15,13 @@ import msgspec
 from msgspec import Struct, convert, to_builtins
 
 from backends.base import Backend
+from backends.fs import translate
 from backends.volumes.operations import IN_VFOLDER, ON_VOLUME, Act, name_of
 from core import errors
 from core.errors import Defect, InvalidParameters, StorageError
 from core.names import VFolderId, VFolderPath
-from core.os_errors import translate
-from core.telemetry.logs import logger
-from core.uploads.store import UploadStore
+from core.telemetry import logger
+from core.uploads import UploadStore
 
 _PLAIN = (bytes, bytearray, datetime)
 _SURROGATES = "surrogateescape"

@@ -8,9 +8,17 @@ from typing import Any, Generic, Literal, TypeVar
 import msgspec
 from msgspec import Struct, field
 
-from backends.rest.answers import Answer, Complaint, Expired, Reason, Refused
-from backends.rest.client import Client, Request, unknown
-from backends.rest.options import ArrayOptions
+from backends.rest import (
+    Answer,
+    ArrayOptions,
+    Client,
+    Complaint,
+    Expired,
+    Reason,
+    Refused,
+    Request,
+    unknown,
+)
 from core.errors import ConfigurationError
 
 API = "/api/v2"

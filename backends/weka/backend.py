@@ -10,10 +10,8 @@ import msgspec
 
 from backends.base import Capacity, HardwareInfo, HardwareStatus, Mount, PerformanceMetric
 from backends.fs import descriptors
-from backends.mounted.array_quota import ArrayQuotaBackend, Held
-from backends.rest import jobs
-from backends.rest.answers import Refused
-from backends.rest.options import options_of
+from backends.mounted import ArrayQuotaBackend, ArrayUsage
+from backends.rest import Refused, jobs, options_of
 from backends.weka.api import Cluster, Rates, WekaApi, WekaOptions
 from core.errors import BackendFailed, Conflict
 
@@ -83,13 +81,13 @@ class WekaBackend(ArrayQuotaBackend):
             os.mkdir(name, descriptors.PREFIX_MODE, dir_fd=root)
             descriptors.give_on(name, root)
 
-    def _held(self, name: str) -> Held:
+    def _held(self, name: str) -> ArrayUsage:
         inode = self._inode(name)
         quota = self._api.quota(inode) if inode else None
         if quota is None:
-            return Held()
+            return ArrayUsage()
         used = quota.total_bytes if quota.counted else None
-        return Held(used, quota.limit, enforced=quota.counted)
+        return ArrayUsage(used, quota.limit, enforced=quota.counted)
 
     def _hold(self, name: str, limit_bytes: int | None) -> None:
         inode = self._inode(name)

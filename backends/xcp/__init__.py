@@ -10,4 +10,12 @@ from backends.xcp.exports import Export, exported
 from backends.xcp.reading import Summary
 from backends.xcp.tool import IndexLost, License, Xcp, XcpKilled
 
-__all__ = ["Export", "IndexLost", "License", "Summary", "Xcp", "XcpKilled", "exported"]
+__all__ = [
+    "Export",
+    "IndexLost",
+    "License",
+    "Summary",
+    "Xcp",
+    "XcpKilled",
+    "exported",
+]

@@ -14,8 +14,8 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import PurePosixPath
 
-from core.jobs.control import Control
-from core.process.child import end_with_parent
+from core.jobs import Control
+from core.process import end_with_parent
 
 #: How often the job's control is asked meanwhile.
 TICK_SECONDS = 0.1

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from backends.xcp.reading import Summary, Tally
 from backends.xcp.running import Child
 from core.errors import BackendFailed, NoSpace, QuotaExceeded, StorageError
-from core.jobs.control import Control, Counter, Unattended
-from core.telemetry.logs import logger
+from core.jobs import Control, Counter, Unattended
+from core.telemetry import logger
 
 _log = logger(__name__)
 

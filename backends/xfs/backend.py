@@ -12,7 +12,7 @@ from typing import ClassVar
 
 from backends.base import Mount
 from backends.fs import filesystems
-from backends.mounted.native_quota import Held, NativeQuotaBackend
+from backends.mounted import NativeQuotaBackend, NativeUsage
 from backends.xfs import project_ids, quotactl
 from backends.xfs.project_files import ProjectFiles
 from backends.xfs.quota_tools import QuotaTools, XfsTools
@@ -86,13 +86,15 @@ class ProjectQuotaBackend(NativeQuotaBackend):
         self._files.enter(project, *self._entry(scope))
         project_ids.tag_tree(directory, project, seen)
 
-    def _held(self, directory: int, counter: int) -> Held:
+    def _held(self, directory: int, counter: int) -> NativeUsage:
         found = self._counts.usage(directory, counter)
-        return Held(found.used_bytes, found.limit_bytes or None)
+        return NativeUsage(found.used_bytes, found.limit_bytes or None)
 
-    def _seen(self, root: int, directory: int) -> Held:
+    def _seen(self, root: int, directory: int) -> NativeUsage:
         found = quotactl.seen(directory, root)
-        return Held(found.used_bytes, found.limit_bytes) if found else Held(None, None)
+        return (
+            NativeUsage(found.used_bytes, found.limit_bytes) if found else NativeUsage(None, None)
+        )
 
     def _entry(self, scope: QuotaScope) -> tuple[Path, str]:
         """What the files of the system call it: ids and names there hold no colon."""

@@ -1,1 +1,23 @@
 """Who may do what: signed tickets. Knows no job, no volume and no HTTP."""
+
+from core.access import tickets
+from core.access.tickets import (
+    AnyTicket,
+    ArchiveTicket,
+    DownloadTicket,
+    Ticket,
+    TicketError,
+    UploadTicket,
+    read,
+)
+
+__all__ = [
+    "AnyTicket",
+    "ArchiveTicket",
+    "DownloadTicket",
+    "Ticket",
+    "TicketError",
+    "UploadTicket",
+    "read",
+    "tickets",
+]

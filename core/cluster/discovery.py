@@ -16,11 +16,9 @@ import redis
 
 from core.errors import Unavailable
 from core.events import Bus, Event
-from core.redis.connections import Database, connect
-from core.settings import Settings
-from core.settings.etcd import Etcd
-from core.settings.units import address
-from core.telemetry.logs import logger
+from core.redis import Database, connect
+from core.settings import Etcd, Settings, address
+from core.telemetry import logger
 
 #: How often the record is written anew.
 RENEW_SECONDS = 60.0

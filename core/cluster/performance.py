@@ -10,8 +10,8 @@ from typing import Any, cast
 
 import orjson
 
-from core.jobs.store.messages import PREFIX
-from core.redis.connections import Database, connect
+from core.jobs.store import PREFIX
+from core.redis import Database, connect
 from core.settings import Settings
 
 #: Where the speed of a volume is kept, as the manager knows it.

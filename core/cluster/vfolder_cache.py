@@ -13,9 +13,9 @@ from typing import Any, cast
 import redis
 
 from core.names import VFolderId
-from core.redis.connections import Database, connect
+from core.redis import Database, connect
 from core.settings import Settings
-from core.telemetry.logs import logger
+from core.telemetry import logger
 
 #: How long a value is kept.
 KEEP_SECONDS = 60

@@ -10,12 +10,14 @@ That an end is told, and told once, is the outbox's business (`core.events.outbo
 """
 
 from core.events.bus import CHANNEL, Bus, Ending, Event, clean, updated
+from core.events.publisher import Herald
 
 __all__ = [
     "CHANNEL",
     "Bus",
     "Ending",
     "Event",
+    "Herald",
     "clean",
     "updated",
 ]

@@ -7,7 +7,7 @@ ended the job, another node, or a door, also long afterwards.
 from typing import Any
 
 from core.events.bus import Ending, Event, clean
-from core.jobs.job import Job, State
+from core.jobs import Job, State
 from core.names import VFolderId
 
 #: What the store gives as reason when somebody simply cancelled.

@@ -17,10 +17,9 @@ import redis
 from core.errors import StorageError
 from core.events.bus import Bus
 from core.events.endings import ending_of
-from core.jobs.job import Job
+from core.jobs import Job
 from core.jobs.store import PREFIX
-from core.telemetry import metrics
-from core.telemetry.logs import logger
+from core.telemetry import logger, metrics
 
 #: Ended jobs taken per round trip.
 BATCH = 100

@@ -7,10 +7,10 @@ import redis
 
 from core.events.bus import Bus, Event, updated
 from core.events.outbox import Outbox
-from core.jobs.job import Job
-from core.redis.connections import Database, connect
+from core.jobs import Job
+from core.redis import Database, connect
 from core.settings import Settings
-from core.telemetry.logs import logger
+from core.telemetry import logger
 
 #: Progress of one job is told this often at most (seconds).
 PROGRESS_SECONDS = 2.0

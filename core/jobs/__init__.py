@@ -1,1 +1,41 @@
 """Jobs: record, requests, store, progress, control. Knows no queue broker and no storage."""
+
+from core.jobs.control import (
+    Cancelled,
+    Control,
+    Counter,
+    Interrupted,
+    LeaseLost,
+    Released,
+    Unattended,
+)
+from core.jobs.job import (
+    PRIORITY_DEFAULT,
+    PRIORITY_FIRST,
+    PRIORITY_LAST,
+    Job,
+    Lane,
+    State,
+    moment,
+    queue_name,
+)
+from core.jobs.progress import Progress
+
+__all__ = [
+    "PRIORITY_DEFAULT",
+    "PRIORITY_FIRST",
+    "PRIORITY_LAST",
+    "Cancelled",
+    "Control",
+    "Counter",
+    "Interrupted",
+    "Job",
+    "Lane",
+    "LeaseLost",
+    "Progress",
+    "Released",
+    "State",
+    "Unattended",
+    "moment",
+    "queue_name",
+]

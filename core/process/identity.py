@@ -13,7 +13,7 @@ from pathlib import Path
 
 from core.errors import ConfigurationError
 from core.process.child import wish_kept
-from core.settings.reference import StorageProxyTable
+from core.settings import StorageProxyTable
 
 #: Says «as it is», as it does for chown(2).
 _UNCHANGED = -1

@@ -4,7 +4,7 @@ from typing import Any, cast
 
 import redis
 
-from core.jobs.store.messages import PREFIX
+from core.jobs.store import PREFIX
 
 #: Figures that no sweep renewed for this long are not known any more (seconds).
 KEEP_SECONDS = 1800

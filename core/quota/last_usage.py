@@ -5,7 +5,7 @@ from typing import Any, cast
 
 import redis
 
-from core.jobs.job import moment
+from core.jobs import moment
 from core.jobs.store import PREFIX
 from core.names import VFolderId
 from core.redis import json

@@ -15,8 +15,8 @@ from typing import Any, cast
 
 import redis
 
-from core.jobs.job import moment
-from core.jobs.store.messages import PREFIX
+from core.jobs import moment
+from core.jobs.store import PREFIX
 
 #: A promise of a holder that fell silent ends after this long: as long as an upload is kept.
 HOLD_SECONDS = 86_400

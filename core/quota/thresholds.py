@@ -12,11 +12,10 @@ from typing import Any, cast
 import redis
 
 from core.events import Bus, Event
-from core.jobs.store.messages import PREFIX
-from core.redis.connections import Database, connect
+from core.jobs.store import PREFIX
+from core.redis import Database, connect
 from core.settings import Settings
-from core.telemetry import metrics
-from core.telemetry.logs import logger
+from core.telemetry import logger, metrics
 
 #: Shares of a limit, in percent.
 PERCENTS = (80, 90, 95)

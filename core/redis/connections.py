@@ -12,8 +12,7 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 from redis.sentinel import Sentinel
 
-from core.settings import Settings
-from core.settings.own import RedisTarget
+from core.settings import RedisTarget, Settings
 
 #: A connection that was idle this long is asked before it is used again (seconds).
 HEALTH_CHECK_SECONDS = 10

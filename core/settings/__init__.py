@@ -5,6 +5,11 @@ A setting `[api.manager] service-addr` is overridden by the variable
 file. This is the only place that reads the environment.
 """
 
+from core.settings.changes import reread
+from core.settings.etcd import Etcd
+from core.settings.own import RedisTarget
+from core.settings.reference import StorageProxyTable, VolumeTable
+from core.settings.report import effective, masked, value_of, without_effect
 from core.settings.settings import (
     CONFIG_NAME,
     CONFIG_VARIABLE,
@@ -13,12 +18,25 @@ from core.settings.settings import (
     find,
     load,
 )
+from core.settings.units import Address, address, size_bytes
 
 __all__ = [
     "CONFIG_NAME",
     "CONFIG_VARIABLE",
     "OVERRIDE_PREFIX",
+    "Address",
+    "Etcd",
+    "RedisTarget",
     "Settings",
+    "StorageProxyTable",
+    "VolumeTable",
+    "address",
+    "effective",
     "find",
     "load",
+    "masked",
+    "reread",
+    "size_bytes",
+    "value_of",
+    "without_effect",
 ]

@@ -6,7 +6,7 @@ import msgspec
 
 from core.errors import ConfigurationError, Unavailable
 from core.settings.reference import EtcdTable
-from core.telemetry.logs import logger
+from core.telemetry import logger
 
 _log = logger(__name__)
 _PREFIX = "config/redis"

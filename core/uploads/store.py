@@ -23,7 +23,7 @@ import redis
 from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_fixed
 
 from core.errors import Unavailable
-from core.redis.scripts import ScriptCall
+from core.redis import ScriptCall
 from core.uploads import scripts
 from core.uploads.upload import (
     Lease,

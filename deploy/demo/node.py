@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from core.errors import ConfigurationError
-from core.process.child import end_with_parent
+from core.process import end_with_parent
 from core.settings import CONFIG_NAME, CONFIG_VARIABLE, OVERRIDE_PREFIX, Settings, load
 from deploy import first_run
 from deploy.demo.failure import DemoFailed

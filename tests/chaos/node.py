@@ -14,15 +14,14 @@ from typing import ClassVar
 
 import msgspec
 
-from core.jobs import requests
-from core.jobs.control import Counter
-from core.jobs.job import Lane
-from core.jobs.requests.base import Lock, Request, lock_key
+from core.jobs import Counter, Lane, requests
+from core.jobs.requests import Request
+from core.jobs.requests.base import Lock, lock_key
 from core.names import VFolderId
 from workers import runner, serve
+from workers.run import Context, Outcome
 from workers.run import context as contexts
 from workers.run import run as runs
-from workers.run.context import Context, Outcome
 
 LEDGER = "ledger"
 HOLD_POLL_SECONDS = 0.02

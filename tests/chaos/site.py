@@ -18,20 +18,19 @@ from celery import Celery
 from redis.exceptions import RedisError
 
 from backends.base import Mount
-from backends.mounted.posix import PosixBackend
-from core.cluster.bandwidth import BandwidthBook
-from core.cluster.nodes import NodeBook
-from core.jobs.job import Job, State
+from backends.mounted import PosixBackend
+from core.cluster import BandwidthBook, NodeBook
+from core.jobs import Job, State
 from core.jobs.requests import CloneRequest, DeleteRequest, UsageRequest
 from core.jobs.store import JobStore, Ring, Submission
 from core.names import QuotaScope, VFolderId
-from core.process.child import end_with_parent
+from core.process import end_with_parent
 from core.settings import Settings, load
 from tests.chaos.check import ledger
 from tests.chaos.node import ExerciseRequest, hold_of
 from tests.support.node import wait_for
 from tests.support.valkey import Valkey
-from workers.run.doorbell import bell_of
+from workers.run import bell_of
 
 ROOT = Path(__file__).resolve().parents[2]
 VOLUME = "shared"

@@ -10,8 +10,8 @@ import psutil
 import pytest
 
 from backends.fs import layout
-from core.jobs.job import Job, State
-from core.jobs.requests.transfer import TransferRequest
+from core.jobs import Job, State
+from core.jobs.requests import TransferRequest
 from core.names import VFolderId
 from tests.chaos.check import differences, leftovers
 from tests.chaos.site import VOLUME, Setup, Site

@@ -3,7 +3,7 @@
 import pytest
 
 from core.errors import NotCancellable
-from core.jobs.job import Job, State
+from core.jobs import Job, State
 from core.names import VFolderId
 from tests.chaos.check import differences, leftovers
 from tests.chaos.site import Site

@@ -7,12 +7,12 @@ from pathlib import Path
 import pytest
 from celery import Celery
 
-from core.jobs.job import State
+from core.jobs import State
 from tests.chaos.check import differences, violations
 from tests.chaos.site import VOLUME, Setup, Site
 from tests.support.node import wait_for
 from tests.support.valkey import Valkey
-from workers.node.sweeps import SWEEP_TASK
+from workers.node import SWEEP_TASK
 
 pytestmark = [pytest.mark.part("compiler"), pytest.mark.part("rsync")]
 

@@ -10,7 +10,7 @@ import psutil
 import pytest
 import requests
 
-from core.jobs.job import State
+from core.jobs import State
 from core.names import VFolderId
 from core.settings import Settings
 from tests.chaos.check import differences

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from core.jobs.job import State
+from core.jobs import State
 from tests.chaos.check import differences, ledger, violations
 from tests.chaos.site import Setup, Site
 from tests.support.brittlefs import Rule, mounted

@@ -2,7 +2,7 @@
 
 import pytest
 
-from core.jobs.job import State
+from core.jobs import State
 from tests.chaos.check import ledger, violations
 from tests.chaos.site import Setup, Site
 from tests.support.cable import laid

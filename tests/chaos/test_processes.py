@@ -4,7 +4,7 @@ import signal
 
 import psutil
 
-from core.jobs.job import Job, State
+from core.jobs import Job, State
 from tests.chaos.check import ledger, leftovers, violations
 from tests.chaos.site import BRITTLE_LOSSES, Site, Worker
 from tests.support.brittlefs import BrittleFS

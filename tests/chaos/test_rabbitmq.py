@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from api.jobs.doorbell import bell
-from core.jobs.job import State
+from core.jobs import State
 from core.jobs.store import JobStore, Submission
 from tests.chaos.check import differences, violations
 from tests.chaos.site import VOLUME, Setup, Site

@@ -14,11 +14,11 @@ from backends.base import Mount
 from backends.btrfs.backend import BtrfsBackend
 from backends.fs import layout
 from backends.retention import snapshot_expiry
-from core.jobs.job import Job, State
-from core.jobs.requests.upkeep import SnapshotRequest
+from core.jobs import Job, State
+from core.jobs.requests import SnapshotRequest
 from core.jobs.store import JobStore, Submission
 from core.names import QuotaScope, ScopeKind, VFolderId
-from core.redis.connections import Database, connect
+from core.redis import Database, connect
 from core.settings import Settings
 from tests.support.deaths import child, deaths
 from tests.support.doors import settings_in

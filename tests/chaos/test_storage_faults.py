@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from core.jobs.job import Job, State
+from core.jobs import Job, State
 from core.names import VFolderId
 from tests.chaos.check import differences, leftovers, violations
 from tests.chaos.site import VOLUME, Setup, Site

@@ -3,7 +3,7 @@
 import signal
 import time
 
-from core.jobs.job import Job, State
+from core.jobs import Job, State
 from core.jobs.store import JobStore, Ring, Submission
 from tests.chaos.check import ledger, violations
 from tests.chaos.node import ExerciseRequest

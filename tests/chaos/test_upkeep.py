@@ -7,9 +7,8 @@ from pathlib import Path
 import pytest
 
 from backends.fs import layout
-from core.jobs.job import Job, State
-from core.jobs.requests import DeleteRequest
-from core.jobs.requests.upkeep import PurgeRequest, RescanRequest, RestoreRequest
+from core.jobs import Job, State
+from core.jobs.requests import DeleteRequest, PurgeRequest, RescanRequest, RestoreRequest
 from core.names import VFolderId
 from tests.chaos.check import differences
 from tests.chaos.site import VOLUME, Site

@@ -11,12 +11,12 @@ import pytest
 
 from backends.base import Mount
 from backends.entries import entries, listing
-from backends.mounted.posix import PosixBackend
+from backends.mounted import PosixBackend
 from backends.volumes import operations, remote
 from core.errors import EntryRefused, InvalidName, InvalidParameters, Unsupported, VFolderNotFound
 from core.names import VFolderId, VFolderPath
-from core.redis.connections import Database, connect
-from core.uploads.store import UploadStore
+from core.redis import Database, connect
+from core.uploads import UploadStore
 from tests.support.doors import settings_in
 from tests.support.node import ROOT
 

@@ -13,9 +13,9 @@ import pytest
 from kombu.connection import Connection
 from redis.exceptions import RedisError
 
-from api.jobs.doorbell import ask_broker
-from core.process.child import end_with_parent
-from core.redis.connections import Database, broker_url, celery_options, connect
+from api.jobs import ask_broker
+from core.process import end_with_parent
+from core.redis import Database, broker_url, celery_options, connect
 from core.settings import load
 from deploy.embedded_store import find_server
 from tests.support.doors import settings_in

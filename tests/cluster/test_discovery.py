@@ -11,9 +11,9 @@ import psutil
 import pytest
 from redis import Redis
 
-from core.cluster.discovery import RECORD_SECONDS, Discovery
-from core.settings import load
-from core.settings.etcd import Etcd
+from core.cluster import Discovery
+from core.cluster.discovery import RECORD_SECONDS
+from core.settings import Etcd, load
 from tests.cluster.test_etcd import running_etcd
 from tests.support.doors import running_door, settings_in
 from tests.support.node import wait_for

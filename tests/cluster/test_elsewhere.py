@@ -11,8 +11,7 @@ from uuid import uuid4
 import pytest
 import requests
 
-from core.access import tickets
-from core.access.tickets import DownloadTicket
+from core.access import DownloadTicket, tickets
 from core.names import VFolderId
 from core.settings import Settings, load
 from tests.support.doors import TICKET_SECRET, RunningDoor, running_door, settings_in

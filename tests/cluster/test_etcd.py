@@ -11,9 +11,8 @@ import requests
 from etcd3gw.client import Etcd3Client
 
 from core.errors import ConfigurationError, Unavailable
-from core.process.child import end_with_parent
-from core.settings import Settings, load
-from core.settings.etcd import Etcd
+from core.process import end_with_parent
+from core.settings import Etcd, Settings, load
 from core.settings.reference import EtcdTable
 from tests.support.node import wait_for
 from tests.support.ports import free_port

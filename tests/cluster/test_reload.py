@@ -10,9 +10,9 @@ from uuid import uuid4
 import psutil
 import requests
 
-from core.cluster.nodes import NodeBook
+from core.cluster import NodeBook
 from core.names import VFolderId
-from core.redis.connections import Database, connect
+from core.redis import Database, connect
 from core.settings import Settings
 from tests.support.doors import RunningDoor, running_door, settings_in
 from tests.support.node import wait_for

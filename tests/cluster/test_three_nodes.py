@@ -24,7 +24,7 @@ from redis import Redis
 from redis.exceptions import RedisError
 
 from core.names import VFolderId
-from core.process.child import end_with_parent
+from core.process import end_with_parent
 from core.settings import CONFIG_VARIABLE
 from deploy.embedded_store import find_server, write_config
 from tests.support.broadcasts import subscribed

@@ -7,7 +7,8 @@ from uuid import uuid4
 from redis import Redis
 
 from backends.fs import layout
-from core.cluster.vfolder_cache import KEEP_SECONDS, PAYLOAD_MAX_BYTES, VFolderCache
+from core.cluster import VFolderCache
+from core.cluster.vfolder_cache import KEEP_SECONDS, PAYLOAD_MAX_BYTES
 from core.names import VFolderId
 from tests.support.doors import RunningDoor, running_door, settings_in
 from tests.support.node import wait_for

@@ -14,9 +14,9 @@ from uuid import uuid4
 import pytest
 
 from backends.base import HasQuota
-from backends.mounted.posix import PosixBackend
+from backends.mounted import PosixBackend
 from backends.tree import remove_tree
-from core.jobs.control import Unattended
+from core.jobs import Unattended
 from core.names import QuotaScope, ScopeKind, VFolderId
 from tests.contract import sites
 from tests.contract.sites import Site

@@ -11,9 +11,9 @@ from typing import Any
 from backends.base import Mount
 from backends.btrfs.backend import BtrfsBackend
 from backends.cephfs.backend import CephFsBackend
-from backends.mounted.posix import PosixBackend
+from backends.mounted import PosixBackend
 from backends.tree import Aspect
-from backends.volumes.registry import Volumes, backend_class
+from backends.volumes import Volumes, backend_class
 from core import settings as configuration
 from core.process import privileges
 from tests.backends.arrays.watching import PATIENT

@@ -13,8 +13,8 @@ import pytest
 
 from backends.base import HasQuota, HasSnapshots
 from backends.fs import layout
-from backends.mounted.posix import PosixBackend
-from backends.retention.snapshots import SnapshotExists, SnapshotNotFound
+from backends.mounted import PosixBackend
+from backends.retention import SnapshotExists, SnapshotNotFound
 from core import errors
 from core.names import QuotaScope, ScopeKind, VFolderId
 from tests.contract.sites import Site

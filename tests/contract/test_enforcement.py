@@ -7,11 +7,11 @@ from threading import Lock
 from uuid import uuid4
 
 from backends.base import HasQuota
-from backends.mounted.posix import PosixBackend
-from backends.quota.checks import blame
+from backends.fs import translate
+from backends.mounted import PosixBackend
+from backends.quota import blame
 from core import errors
 from core.names import QuotaScope, VFolderId
-from core.os_errors import translate
 from tests.contract.sites import Site
 from tests.support.waiting import eventually
 

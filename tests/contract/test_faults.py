@@ -11,7 +11,7 @@ import pytest
 from backends.base import HardwareStatus, HasQuota, Mount
 from backends.capabilities import capabilities
 from backends.fs import layout
-from backends.mounted.posix import PosixBackend
+from backends.mounted import PosixBackend
 from core import errors
 from core.errors import StorageError
 from core.names import QuotaScope, VFolderId

@@ -9,7 +9,7 @@ from uuid import uuid4
 import pytest
 
 from backends.base import HasQuota
-from backends.mounted.posix import PosixBackend
+from backends.mounted import PosixBackend
 from core import errors
 from core.errors import StorageError
 from core.names import QuotaScope, ScopeKind, VFolderId

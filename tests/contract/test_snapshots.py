@@ -9,11 +9,11 @@ import pytest
 from backends.base import HasSnapshots
 from backends.capabilities import capabilities
 from backends.fs import descriptors, layout
-from backends.mounted.posix import PosixBackend
-from backends.retention.snapshots import SnapshotExists, SnapshotNotFound
+from backends.mounted import PosixBackend
+from backends.retention import SnapshotExists, SnapshotNotFound
 from backends.tree import CompareOptions, compare_trees, copy_tree, remove_tree
 from core import errors
-from core.jobs.control import Unattended
+from core.jobs import Unattended
 from core.names import VFolderId
 from tests.contract.sites import Site
 

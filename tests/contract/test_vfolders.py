@@ -8,10 +8,10 @@ import pytest
 
 from backends.base import HardwareStatus, HasFastUsage, HasMetric, HasQuota, TreeUsage
 from backends.capabilities import capabilities
-from backends.mounted.posix import PosixBackend
+from backends.mounted import PosixBackend
 from backends.tree import CompareOptions, compare_trees, copy_tree, measure_tree, remove_tree
 from core import errors
-from core.jobs.control import Unattended
+from core.jobs import Unattended
 from core.names import QuotaScope, VFolderId
 from tests.backends.tree.trees import hostile
 from tests.contract.sites import Site

@@ -2,8 +2,9 @@
 
 from pathlib import Path
 
+from core.jobs import State
 from core.jobs.diagram import drawn_into, mermaid
-from core.jobs.job import TRANSITIONS, Move, State
+from core.jobs.job import TRANSITIONS, Move
 
 DOCUMENT = Path(__file__).resolve().parents[2] / "docs" / "jobs.md"
 

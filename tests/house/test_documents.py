@@ -10,8 +10,7 @@ import pytest
 from click.testing import CliRunner
 
 from api.cli import main
-from core.settings import Settings
-from core.settings.report import effective
+from core.settings import Settings, effective
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]

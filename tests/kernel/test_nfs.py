@@ -10,16 +10,15 @@ import pytest
 from redis import Redis
 
 from backends.base import Mount
-from backends.entries.scope_inventory import survey
+from backends.entries import survey
 from backends.fs import descriptors, layout
-from backends.mounted.posix import PosixBackend
+from backends.mounted import PosixBackend
 from backends.quota import requested_limits, soft
-from backends.retention import trash
-from backends.retention.trash import Note
+from backends.retention import Note, trash
 from backends.tree import measure_tree, remove_tree
-from backends.volumes.registry import Volumes
+from backends.volumes import Volumes
 from core.errors import QuotaExceeded
-from core.jobs.control import Unattended
+from core.jobs import Unattended
 from core.names import QuotaScope, ScopeKind, VFolderId
 from tests.support import nfs
 from tests.support.doors import settings_in

@@ -11,9 +11,9 @@ import pytest
 
 from backends.base import Mount
 from backends.fs import layout
-from backends.mounted.posix import PosixBackend
-from backends.xfs import project_ids, quotactl
-from backends.xfs.backend import Ext4Backend, ProjectQuotaBackend, XfsBackend
+from backends.mounted import PosixBackend
+from backends.xfs import Ext4Backend, XfsBackend, project_ids, quotactl
+from backends.xfs.backend import ProjectQuotaBackend
 from core import errors
 from core.names import QuotaScope, ScopeKind, VFolderId
 from core.process import privileges

@@ -8,8 +8,8 @@ from uuid import uuid4
 import pytest
 
 from backends.base import Mount
-from backends.xfs import quotactl
-from backends.xfs.backend import Ext4Backend, ProjectQuotaBackend, XfsBackend
+from backends.xfs import Ext4Backend, XfsBackend, quotactl
+from backends.xfs.backend import ProjectQuotaBackend
 from backends.xfs.quota_tools import QuotaTools, XfsTools
 from core import errors
 from core.names import QuotaScope, ScopeKind

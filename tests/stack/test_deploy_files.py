@@ -15,7 +15,7 @@ import pytest
 import requests
 import yaml
 
-from core.process.child import end_with_parent
+from core.process import end_with_parent
 from core.settings import load
 from deploy import procfile
 from tests.support.node import ROOT, Node, wait_for

@@ -20,8 +20,7 @@ import requests
 
 from core.errors import ConfigurationError
 from core.process import identity
-from core.settings import CONFIG_VARIABLE, Settings
-from core.settings.reference import StorageProxyTable
+from core.settings import CONFIG_VARIABLE, Settings, StorageProxyTable
 from deploy.demo.http import Doors
 from deploy.procfile import PROCFILE
 from tests.support.doors import settings_in

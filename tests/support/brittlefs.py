@@ -28,7 +28,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from core.process.child import end_with_parent
+from core.process import end_with_parent
 from tests.support.node import ROOT, wait_for
 
 POLL_SECONDS = 0.01

@@ -11,7 +11,7 @@ from typing import Any
 
 import requests
 
-from core.process.child import end_with_parent
+from core.process import end_with_parent
 from core.settings import CONFIG_VARIABLE, Settings, load
 from tests.support.node import ROOT, wait_for
 from tests.support.openapi import Document

@@ -13,7 +13,7 @@ from typing import TypeVar
 
 import psutil
 
-from core.process.child import end_with_parent
+from core.process import end_with_parent
 from core.settings import CONFIG_NAME, Settings, load
 from deploy import first_run
 from deploy.demo.http import Doors

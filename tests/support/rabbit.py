@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from core.process.child import end_with_parent
+from core.process import end_with_parent
 from tests.support.node import wait_for
 from tests.support.ports import free_port
 

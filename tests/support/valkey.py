@@ -11,7 +11,7 @@ from pathlib import Path
 from redis import Redis
 from redis.exceptions import RedisError
 
-from core.process.child import end_with_parent
+from core.process import end_with_parent
 from deploy.embedded_store import find_server, write_config
 from tests.support.ports import free_port
 

@@ -7,9 +7,9 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from core.cluster.nodes import NodeBook
-from core.process.child import end_with_parent
-from core.redis.connections import Database, connect
+from core.cluster import NodeBook
+from core.process import end_with_parent
+from core.redis import Database, connect
 from core.settings import CONFIG_VARIABLE, Settings
 from tests.support.node import ROOT, wait_for
 

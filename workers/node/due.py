@@ -10,18 +10,17 @@ from typing import cast
 from uuid import UUID
 
 from backends.fs import descriptors, layout
-from backends.mounted.posix import PosixBackend
+from backends.mounted import PosixBackend
 from backends.quota import requested_limits
 from backends.retention import snapshot_expiry, trash
 from core.errors import Locked, StorageError
-from core.jobs.job import PRIORITY_LAST
-from core.jobs.requests.base import Request
-from core.jobs.requests.upkeep import PurgeRequest, RescanRequest, SnapshotRequest
+from core.jobs import PRIORITY_LAST
+from core.jobs.requests import PurgeRequest, Request, RescanRequest, SnapshotRequest
 from core.jobs.store import PREFIX, JobStore, Submission
 from core.names import QuotaScope, ScopeKind
-from core.quota.thresholds import Thresholds
+from core.quota import Thresholds
 from core.settings import Settings
-from core.telemetry.logs import logger
+from core.telemetry import logger
 
 _log = logger(__name__)
 

@@ -6,7 +6,7 @@ away, the job ended without a run) is told here, by whichever node looks first.
 
 import threading
 
-from core.events.publisher import Herald
+from core.events import Herald
 from core.settings import Settings
 
 #: How often the outbox is looked at.

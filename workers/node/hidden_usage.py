@@ -5,7 +5,7 @@ from itertools import product
 
 from backends.fs import descriptors, layout
 from backends.tree import Effort, UsageOptions, measure_tree
-from core.jobs.control import Unattended
+from core.jobs import Unattended
 
 #: One room of a volume is not counted for longer; then its size is not known.
 SECONDS_MAX = 5.0

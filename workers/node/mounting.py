@@ -21,9 +21,9 @@ import orjson
 import redis
 
 from core.events import CHANNEL, Bus, Event
-from core.redis.connections import Database, connect
+from core.redis import Database, connect
 from core.settings import Settings
-from core.telemetry.logs import logger
+from core.telemetry import logger
 
 #: The order of the fields for readers by position.
 _FIELDS = {

@@ -13,15 +13,13 @@ from typing import Any
 import redis
 
 from backends.base import Backend, HasMetric, PerformanceMetric
-from backends.mounted.performance import Counters, counters, measured
-from backends.mounted.posix import PosixBackend
-from backends.volumes.registry import Volumes
-from core.cluster.performance import SpeedBook
+from backends.mounted import Counters, PosixBackend, counters, measured
+from backends.volumes import Volumes
+from core.cluster import SpeedBook
 from core.errors import DeadlineExceeded, StorageError
-from core.jobs.job import Lane, queue_name
+from core.jobs import Lane, queue_name
 from core.settings import Settings
-from core.telemetry import metrics
-from core.telemetry.logs import logger
+from core.telemetry import logger, metrics
 
 OBSERVE_TASK = "storage.observe"
 _log = logger(__name__)

@@ -15,12 +15,12 @@ from typing import Any
 import msgspec
 from celery import bootsteps
 
-from backends.mounted.posix import PosixBackend
-from backends.quota.privileged import ANSWER_SECONDS, Ask, Told, perform, read_all
-from backends.volumes.registry import Volumes
+from backends.mounted import PosixBackend
+from backends.quota import ANSWER_SECONDS, Ask, Told, perform, read_all
+from backends.volumes import Volumes
 from core.errors import ConfigurationError, StorageError
 from core.settings import Settings
-from core.telemetry.logs import logger
+from core.telemetry import logger
 
 _log = logger(__name__)
 _SOCKET_MODE = 0o666

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 
-from core.jobs.job import Lane, queue_name
+from core.jobs import Lane, queue_name
 
 
 def queues_of(volumes: Iterable[str], node: str) -> list[str]:

@@ -11,15 +11,13 @@ import threading
 import msgpack
 import redis
 
-from backends.volumes import remote
-from backends.volumes.mounts import Mounts
-from backends.volumes.registry import Volumes
-from core.cluster.calls import Call, Calls
-from core.redis.connections import Database, connect
+from backends.volumes import Mounts, Volumes, remote
+from core.cluster import Call, Calls
+from core.redis import Database, connect
 from core.settings import Settings
-from core.telemetry.logs import bind, logger
-from core.uploads.store import UploadStore
-from workers.run.drain import NODE
+from core.telemetry import bind, logger
+from core.uploads import UploadStore
+from workers.run import NODE
 
 #: Calls to one volume that are under way at once on this node.
 THREADS_PER_VOLUME = 4

@@ -6,19 +6,19 @@ from pathlib import PurePosixPath
 from typing import Any
 
 from backends.fs import descriptors, layout
-from backends.mounted.posix import PosixBackend
+from backends.mounted import PosixBackend
 from backends.retention import trash
 from backends.tree import remove_tree
-from backends.uploads.expiry import sweep_uploads
-from backends.volumes.registry import Volumes
+from backends.uploads import sweep_uploads
+from backends.volumes import Volumes
 from core.errors import JobNotFound
-from core.jobs.control import Unattended
+from core.jobs import Unattended
 from core.jobs.store import JobStore
-from core.quota.hidden_usage import RoomBook
-from core.redis.connections import Database, connect
+from core.quota import RoomBook
+from core.redis import Database, connect
 from core.settings import Settings
-from core.telemetry.logs import logger
-from core.uploads.store import UploadStore
+from core.telemetry import logger
+from core.uploads import UploadStore
 from workers.node import hidden_usage
 from workers.node.due import Due
 

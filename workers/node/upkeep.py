@@ -15,23 +15,27 @@ from typing import Any, cast
 import redis
 from celery import bootsteps
 
-from backends.volumes.mounts import Mounts
-from core.cluster.bandwidth import BandwidthBook
-from core.cluster.nodes import BEAT_SECONDS, Node, NodeBook, NodeVolume, boot_clock, load_average
-from core.events.publisher import Herald
-from core.jobs.job import Lane
+from backends.volumes import Mounts
+from core.cluster import (
+    BEAT_SECONDS,
+    BandwidthBook,
+    Node,
+    NodeBook,
+    NodeVolume,
+    boot_clock,
+    load_average,
+)
+from core.events import Herald
+from core.jobs import Lane
 from core.jobs.store import JobStore
-from core.redis.connections import Database, connect
+from core.redis import Database, connect
 from core.settings import Settings
-from core.telemetry.logs import logger
+from core.telemetry import logger
 from workers.node.event_delivery import Courier
 from workers.node.mounting import Mounting
 from workers.node.queues import queues_of
 from workers.node.remote_calls import Answering
-from workers.run.doorbell import bell_of
-from workers.run.drain import NODE
-from workers.run.reload import FILE, followed
-from workers.run.worker_identity import is_gone
+from workers.run import FILE, NODE, bell_of, followed, is_gone
 
 _log = logger(__name__)
 #: A beat that comes this much later than it should says that the store was away.

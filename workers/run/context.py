@@ -8,16 +8,16 @@ from pathlib import PurePosixPath
 from typing import Any
 
 from backends.fs import descriptors
-from backends.mounted.posix import PosixBackend
+from backends.mounted import PosixBackend
 from backends.tree import Effort
-from backends.volumes.registry import Volumes
+from backends.volumes import Volumes
 from core.errors import Unsupported
-from core.jobs.job import Lane, State
-from core.jobs.requests.base import Request
+from core.jobs import Lane, State
+from core.jobs.requests import Request
 from core.jobs.store import JobStore
 from core.names import QuotaScope
 from core.settings import Settings
-from core.telemetry.logs import logger
+from core.telemetry import logger
 from workers.run.manifest import Manifest, flock
 from workers.run.report import Report
 from workers.run.run import Run

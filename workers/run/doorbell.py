@@ -4,7 +4,7 @@ from celery import Celery
 from kombu.exceptions import OperationalError
 
 from core.jobs.store import Bell, Ring
-from core.telemetry.logs import logger
+from core.telemetry import logger
 
 _log = logger(__name__)
 

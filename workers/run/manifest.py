@@ -14,7 +14,7 @@ from typing import Any
 
 from backends import tree
 from backends.fs import descriptors, layout
-from core.jobs.control import Control
+from core.jobs import Control
 from core.names import QuotaScope
 
 #: Only this service reads it.

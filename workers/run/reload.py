@@ -8,8 +8,7 @@ import mmap
 import struct
 
 from core.errors import ConfigurationError
-from core.settings import Settings
-from core.settings.changes import reread
+from core.settings import Settings, reread
 from core.telemetry import logs
 
 _log = logs.logger(__name__)

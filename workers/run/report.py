@@ -12,7 +12,7 @@ from typing import Self
 from backends.fs import descriptors, layout
 from core.names import QuotaScope
 from core.redis import json
-from core.telemetry.logs import logger
+from core.telemetry import logger
 
 _log = logger(__name__)
 

@@ -16,13 +16,11 @@ from uuid import uuid4
 import redis
 
 from backends.tree import Throttle
-from core.cluster.nodes import boot_clock
-from core.jobs.control import Cancelled, Counter, Interrupted, LeaseLost, Released
-from core.jobs.job import Job
-from core.jobs.progress import Progress
+from core.cluster import boot_clock
+from core.jobs import Cancelled, Counter, Interrupted, Job, LeaseLost, Progress, Released
 from core.jobs.store import JobStore
 from core.redis import json
-from core.telemetry.logs import logger
+from core.telemetry import logger
 from workers.run.drain import NODE, Drain
 
 _log = logger(__name__)

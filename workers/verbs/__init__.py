@@ -1,1 +1,23 @@
 """The verbs: one file for each. They know their run, and never Celery."""
+
+from workers.verbs import snapshots
+from workers.verbs.adopt import Adopt
+from workers.verbs.clone import Clone
+from workers.verbs.delete import Delete, DeleteFiles
+from workers.verbs.extract import Extract
+from workers.verbs.rescan import Rescan
+from workers.verbs.trash import Purge, Restore
+from workers.verbs.usage import Usage
+
+__all__ = [
+    "Adopt",
+    "Clone",
+    "Delete",
+    "DeleteFiles",
+    "Extract",
+    "Purge",
+    "Rescan",
+    "Restore",
+    "Usage",
+    "snapshots",
+]

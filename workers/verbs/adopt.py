@@ -6,12 +6,12 @@ run goes on; until the end the limit that was there holds.
 """
 
 from backends.base import Backend
-from backends.mounted.native_quota import NativeQuotaBackend
+from backends.mounted import NativeQuotaBackend
 from core.errors import Unsupported
-from core.jobs.control import Counter
-from core.jobs.requests.upkeep import AdoptRequest
+from core.jobs import Counter
+from core.jobs.requests import AdoptRequest
 from core.names import QuotaScope
-from workers.run.context import Context, Outcome
+from workers.run import Context, Outcome
 
 
 class Adopt:

@@ -12,8 +12,7 @@ from pathlib import PurePosixPath
 from typing import Any
 
 from backends.fs import descriptors, layout
-from backends.quota import soft
-from backends.quota.checks import blame, check_capacity
+from backends.quota import blame, check_capacity, soft
 from backends.tree import (
     CompareOptions,
     CopyOptions,
@@ -31,8 +30,7 @@ from core.errors import (
 )
 from core.jobs.requests import CloneRequest
 from core.names import VFolderId
-from workers.run.context import Context, Outcome
-from workers.run.manifest import Manifest
+from workers.run import Context, Manifest, Outcome
 
 #: Differences named in the error of a failed verification.
 DIFFERENCES_SHOWN = 10

@@ -11,21 +11,17 @@ from contextlib import contextmanager
 from pathlib import PurePosixPath
 from typing import Any, cast
 
-from backends.fs import descriptors, paths
+from backends.fs import descriptors, paths, translate
 from backends.quota import soft
-from backends.retention.trash import Note
+from backends.retention import Note
 from backends.tree import RemoveOptions, UsageOptions, measure_tree, remove_tree
-from core.cluster.vfolder_cache import VFolderCache
+from core.cluster import VFolderCache
 from core.errors import EntryNotFound, StorageError
-from core.jobs.control import Control, Counter
-from core.jobs.job import State
+from core.jobs import Control, Counter, State
 from core.jobs.requests import DeleteFilesRequest, DeleteRequest
 from core.names import VFolderId, VFolderPath
-from core.os_errors import translate
-from core.quota.last_usage import UsageBook
-from workers.run.context import Context, Outcome
-from workers.run.manifest import Manifest
-from workers.run.run import Run
+from core.quota import UsageBook
+from workers.run import Context, Manifest, Outcome, Run
 from workers.verbs.trash import Bin
 
 #: The two prefix directories of a vfolder that may be left empty.

@@ -12,20 +12,15 @@ from contextlib import contextmanager
 from io import FileIO
 from typing import Any
 
-from backends.archives.members import Format
-from backends.archives.unpack import BOUNDS, Unpacking, opened
-from backends.fs import descriptors, layout, paths
-from backends.quota import soft
-from backends.quota.checks import blame, check_room
-from backends.tree import remove_tree
-from backends.tree.anchor import sync_file_system
-from backends.uploads.places import give_to_job, parents
+from backends.archives import BOUNDS, Unpacking, UploadFormat, opened
+from backends.fs import descriptors, layout, paths, translate
+from backends.quota import blame, check_room, soft
+from backends.tree import remove_tree, sync_file_system
+from backends.uploads import give_to_job, parents
 from core.errors import EntryExists, EntryNotFound
-from core.jobs.requests.extract import ExtractRequest
+from core.jobs.requests import ExtractRequest
 from core.names import VFolderId, VFolderPath
-from core.os_errors import translate
-from workers.run.context import Context, Outcome
-from workers.run.manifest import Manifest
+from workers.run import Context, Manifest, Outcome
 
 #: The directory that appears is made as any other.
 DIRECTORY_MODE = 0o755
@@ -85,7 +80,7 @@ class Extract:
 
     def _unpack(self, file: FileIO, staging: int) -> dict[str, Any]:
         self._run.phase("plan")
-        archive = opened(Format(self._request.archive), file)
+        archive = opened(UploadFormat(self._request.archive), file)
         self._reserve(archive.total_bytes or 0)
         check_room(self._backend, self._vfolder, archive.total_bytes or 0)
         self._run.phase("unpack")

@@ -13,14 +13,13 @@ from typing import Any
 from backends.fs import descriptors, layout
 from backends.quota import requested_limits
 from core.errors import QuotaScopeNotFound
-from core.jobs.job import State, moment
-from core.jobs.requests.upkeep import RescanRequest
+from core.jobs import State, moment
+from core.jobs.requests import RescanRequest
 from core.jobs.store import PREFIX
 from core.names import QuotaScope
-from core.quota.thresholds import Thresholds
-from core.redis.json import dumps
-from workers.run.context import Context, Outcome
-from workers.run.manifest import Manifest
+from core.quota import Thresholds
+from core.redis import dumps
+from workers.run import Context, Manifest, Outcome
 from workers.verbs.scope_count import Odd, Place, ScopeCount, scope_named
 
 #: Scopes named in the result, those that differ most; the report has all.

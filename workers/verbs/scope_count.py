@@ -11,17 +11,17 @@ from uuid import UUID
 import redis
 
 from backends.base import HasQuota, QuotaUsage
-from backends.entries.scope_inventory import survey
+from backends.entries import survey
 from backends.fs import descriptors, layout
-from backends.mounted.posix import PosixBackend
+from backends.mounted import PosixBackend
 from backends.quota import requested_limits
 from backends.retention import trash
 from backends.tree import UsageOptions, measure_tree
 from core.errors import JobNotFound, StorageError
-from core.jobs.control import Counter
+from core.jobs import Counter
 from core.names import QuotaScope, ScopeKind
-from core.quota.thresholds import Thresholds
-from workers.run.context import Context
+from core.quota import Thresholds
+from workers.run import Context
 
 #: Usage of a storage system and of a walk differ by metadata; this much is none of interest.
 NATIVE_SLACK_BYTES = 1 << 20

@@ -10,13 +10,11 @@ from contextlib import AbstractContextManager, suppress
 from typing import Any, cast
 
 from backends.base import HasSnapshots, Snapshot
-from backends.retention import snapshot_expiry, trash
-from backends.retention.snapshots import SnapshotExists, SnapshotNotFound, check_name
+from backends.retention import SnapshotExists, SnapshotNotFound, check_name, snapshot_expiry, trash
 from core.errors import Unsupported
-from core.jobs.requests import CloneRequest
-from core.jobs.requests.upkeep import SnapshotRequest
+from core.jobs.requests import CloneRequest, SnapshotRequest
 from core.names import VFolderId
-from workers.run.context import Context, Outcome
+from workers.run import Context, Outcome
 from workers.verbs.clone import Clone
 
 

@@ -10,18 +10,15 @@ from pathlib import PurePosixPath
 import msgspec
 
 from backends.fs import descriptors, layout
-from backends.mounted.posix import PosixBackend
+from backends.mounted import PosixBackend
 from backends.quota import soft
-from backends.retention import trash
-from backends.retention.trash import Note
+from backends.retention import Note, trash
 from backends.tree import RemoveOptions, UsageOptions, measure_tree, remove_tree
 from core.errors import QuotaExceeded, TrashNotFound, VFolderExists
-from core.jobs.control import Counter
-from core.jobs.job import State
-from core.jobs.requests.upkeep import PurgeRequest, RestoreRequest
+from core.jobs import Counter, State
+from core.jobs.requests import PurgeRequest, RestoreRequest
 from core.names import VFolderId
-from workers.run.context import Context, Outcome
-from workers.run.manifest import Manifest
+from workers.run import Context, Manifest, Outcome
 
 
 class Bin:

@@ -7,8 +7,8 @@ from backends.tree import Usage as TreeUsage
 from backends.tree import UsageOptions, measure_tree
 from core.jobs.requests import UsageRequest
 from core.names import VFolderId
-from core.quota.last_usage import UsageBook
-from workers.run.context import Context, Outcome
+from core.quota import UsageBook
+from workers.run import Context, Outcome
 
 #: Directories at the top named with their sizes.
 TOP = 20

@@ -14,14 +14,11 @@ from werkzeug.datastructures import Headers
 from api.doors.client import request_context
 from api.doors.client.request_context import Place
 from api.doors.client.routes import blueprint
-from api.routes.door import current_door
+from api.routes import current_door
+from api.streaming import ArchiveBody, attachment, ranges
 from api.streaming import files as sending
-from api.streaming import ranges
-from api.streaming.archives import ArchiveBody
-from api.streaming.disposition import attachment
-from backends.archives import plan
-from backends.archives.formats import FORMATS, ZIP, Format
-from core.access.tickets import ArchiveTicket, TicketError
+from backends.archives import FORMATS, ZIP, ArchiveFormat, plan
+from core.access import ArchiveTicket, TicketError
 from core.errors import InvalidParameters, PathEscape, StorageError
 from core.names import VFolderId, VFolderPath
 
@@ -101,7 +98,7 @@ def download_archive() -> Response:
     return answer(archive, _named(ticket.filename or DEFAULT_NAME + ZIP.suffix, form))
 
 
-def format_of(given: dict[str, str]) -> Format | None:
+def format_of(given: dict[str, str]) -> ArchiveFormat | None:
     """The `format` of a query; None when it says nothing.
 
     Raises:
@@ -119,7 +116,7 @@ def format_of(given: dict[str, str]) -> Format | None:
     return found
 
 
-def _named(name: str, form: Format) -> str:
+def _named(name: str, form: ArchiveFormat) -> str:
     """The ticket's name for a zip, with the right ending when it is to be another archive."""
     return name if form is ZIP else name.removesuffix(ZIP.suffix) + form.suffix
 
@@ -139,7 +136,7 @@ def _paths(files: list[str]) -> list[VFolderPath]:
     return kept
 
 
-def directory(place: Place, path: VFolderPath, form: Format, *, no_cache: bool) -> Response:
+def directory(place: Place, path: VFolderPath, form: ArchiveFormat, *, no_cache: bool) -> Response:
     """A directory as an archive of its own name, entries relative to it."""
     with request_context.hidden_escapes(), place.opened() as top:
         archive = ArchiveBody(top, [plan.Source(path, "")], form, place.pace())

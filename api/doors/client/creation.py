@@ -16,15 +16,15 @@ from api.doors.client.routes import blueprint
 from api.doors.client.sessions import Session, opened, session
 from api.doors.client.uploads import append, look, receive, terminate, told
 from api.doors.client.writing import Writer
-from backends.archives.members import Format
-from backends.fs.errors import translated
-from backends.quota.checks import DIGESTS
+from backends.archives import UploadFormat
+from backends.fs import translated
+from backends.quota import DIGESTS
+from backends.uploads import Staging
 from backends.uploads import staging as uploads
-from backends.uploads.staging import Staging
 from backends.volumes import operations
 from core.errors import InvalidParameters
 from core.names import VFolderId, VFolderPath
-from core.uploads.upload import Progress, Upload, UploadNotFound
+from core.uploads import Progress, Upload, UploadNotFound
 
 #: Names of `Upload-Metadata` that tell where below a directory ticket a file goes, best first.
 _PATH_KEYS = ("relativePath", "filename", "name")
@@ -90,8 +90,8 @@ def _extract(at: Session, words: dict[str, str], kind: str) -> str:
     form = words.get("extract", "")
     if not form or kind == "partial":
         return ""
-    if form not in list(Format) or request.headers.get("Upload-Length") == "0":
-        raise InvalidParameters(f"extract is one of {', '.join(Format)}, of a byte or more.")
+    if form not in list(UploadFormat) or request.headers.get("Upload-Length") == "0":
+        raise InvalidParameters(f"extract is one of {', '.join(UploadFormat)}, of a byte or more.")
     with at.backend.open_vfolder(VFolderId.parse(at.ticket.vfid)) as top:
         operations.check_free(top, _path(at, words))
     return form

@@ -10,12 +10,11 @@ from flask import Response
 
 from api.doors.client import archives, request_context
 from api.doors.client.routes import blueprint
-from api.routes.door import Door, current_door
-from api.streaming import files
-from api.streaming.disposition import attachment
-from backends.archives.formats import ZIP
+from api.routes import Door, current_door
+from api.streaming import attachment, files
+from backends.archives import ZIP
 from backends.fs import paths
-from core.access.tickets import DownloadTicket
+from core.access import DownloadTicket
 from core.errors import InvalidParameters
 from core.names import VFolderPath
 

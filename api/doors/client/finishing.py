@@ -2,17 +2,15 @@
 
 import msgspec
 
-from api.jobs.submission import Asked
-from api.routes.door import current_door
+from api.jobs import Asked
+from api.routes import current_door
 from backends.base import Backend
-from backends.uploads import reservation
+from backends.uploads import Staging, reservation
 from backends.uploads import staging as uploads
-from backends.uploads.staging import Staging
 from core.errors import JobNotFound
-from core.jobs.job import Job
+from core.jobs import Job
 from core.names import VFolderPath
-from core.uploads.store import UploadStore
-from core.uploads.upload import Lease, Upload, UploadNotFound
+from core.uploads import Lease, Upload, UploadNotFound, UploadStore
 
 #: Who asks for the jobs that unpack uploads; with the upload's id as key, each is asked for once.
 REQUESTER = "upload"

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from http import HTTPStatus
 from typing import Any, Protocol
 
-from api.streaming.pacing import Pace
+from api.streaming import Pace
 from core.errors import StorageError
 
 #: Our buffer: large enough that a system call costs nothing, small enough to stay in the cache.

@@ -15,13 +15,12 @@ from werkzeug.exceptions import HTTPException
 from werkzeug.utils import redirect
 from werkzeug.wrappers import Response
 
-from api.routes.door import Door, current_door
-from api.routes.log_context import note
-from api.streaming.pacing import Budget, Pace
-from api.volumes.inline_calls import Gates
+from api.routes import Door, current_door, note
+from api.streaming import Budget, Pace
+from api.volumes import Gates
 from backends.base import Backend
 from backends.fs import descriptors, paths
-from core.access.tickets import AnyTicket, DownloadTicket, TicketError, read
+from core.access import AnyTicket, DownloadTicket, TicketError, read
 from core.errors import EntryNotFound, Forbidden, InvalidParameters, PathEscape, Unavailable
 from core.names import VFolderId, VFolderPath
 

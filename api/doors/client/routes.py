@@ -2,8 +2,7 @@
 
 from flask import Blueprint, Response
 
-from api.http.json import answer
-from api.http.version import VERSION
+from api.http import VERSION, answer
 
 blueprint = Blueprint("client", __name__)
 

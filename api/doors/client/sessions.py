@@ -9,15 +9,14 @@ from functools import cached_property
 from flask import current_app
 
 from api.doors.client import request_context
-from api.routes.door import Door, current_door
+from api.routes import Door, current_door
 from backends.base import Backend
+from backends.uploads import Staging
 from backends.uploads import staging as uploads
-from backends.uploads.staging import Staging
-from core.access.tickets import UploadTicket
+from core.access import UploadTicket
 from core.names import VFolderPath
-from core.redis.connections import Database, connect
-from core.uploads.store import UploadStore
-from core.uploads.upload import Lease, Progress, Upload, UploadNotFound, Wish
+from core.redis import Database, connect
+from core.uploads import Lease, Progress, Upload, UploadNotFound, UploadStore, Wish
 
 _PARAMETERS = ("token", "dst_dir")
 _KEY = "vfolder.uploads"

@@ -12,13 +12,19 @@ from api.doors.client.receiving import PacedBody, body_of, content_length
 from api.doors.client.routes import blueprint
 from api.doors.client.sessions import READ_WAIT_SECONDS, Session, opened, session
 from api.doors.client.writing import Writer
-from api.routes.door import current_door
-from backends.uploads import reservation
+from api.routes import current_door
+from backends.uploads import Staging, reservation
 from backends.uploads import staging as uploads
-from backends.uploads.staging import Staging
 from core.errors import InvalidParameters
-from core.uploads.store import UPLOAD_TTL_SECONDS
-from core.uploads.upload import Lease, LeaseHeld, Progress, Upload, UploadNotFound, Wish
+from core.uploads import (
+    UPLOAD_TTL_SECONDS,
+    Lease,
+    LeaseHeld,
+    Progress,
+    Upload,
+    UploadNotFound,
+    Wish,
+)
 
 
 @blueprint.route("/upload", methods=["OPTIONS"], provide_automatic_options=False)

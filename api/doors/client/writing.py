@@ -16,12 +16,10 @@ from api.doors.client import tus
 from api.doors.client.hashing import Hashing
 from api.doors.client.receiving import BUFFER_BYTES, SILENT, Body
 from backends.fs import descriptors
-from backends.uploads import preallocation
-from backends.uploads.staging import Staging
+from backends.uploads import Staging, preallocation
 from core.errors import QuotaExceeded
 from core.telemetry import metrics
-from core.uploads.store import UploadStore
-from core.uploads.upload import Lease, LeaseHeld, OffsetMismatch, Wish
+from core.uploads import Lease, LeaseHeld, OffsetMismatch, UploadStore, Wish
 
 #: The disk begins on what came as soon as this much did; else the end waits for all of it at once.
 WRITEBACK_BYTES = 8 << 20

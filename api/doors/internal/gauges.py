@@ -15,16 +15,14 @@ from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 from redis import Redis, RedisError
 
-from backends.volumes.mounts import Mounts
-from core.cluster.bandwidth import BandwidthBook
-from core.cluster.nodes import NodeBook
-from core.cluster.performance import KEY as STATS_KEY
+from backends.volumes import Mounts
+from core.cluster import KEY as STATS_KEY
+from core.cluster import BandwidthBook, NodeBook
 from core.jobs.store import PREFIX
-from core.quota.hidden_usage import RoomBook
-from core.quota.thresholds import above
+from core.quota import RoomBook, above
 from core.redis import connections
 from core.settings import Settings
-from core.telemetry.logs import logger
+from core.telemetry import logger
 
 #: The oldest waiting jobs looked at; the age of a queue behind all of them is not known.
 OLDEST_MAX = 1000

@@ -10,7 +10,7 @@ from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.registry import Collector
 
 from api.doors.internal.gauges import ClusterGauges, VolumeGauges
-from api.routes.door import Door, current_door
+from api.routes import Door, current_door
 from core.process import metrics_files
 from core.settings import Settings
 

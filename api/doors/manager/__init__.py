@@ -18,6 +18,10 @@ from api.doors.manager import (
 )
 from api.routes import probes
 
+__all__ = [
+    "openapi",
+]
+
 
 def install(api: Api) -> None:
     """Register every resource of the door, and its documentation."""

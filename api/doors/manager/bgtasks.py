@@ -3,16 +3,16 @@
 from flask import Response
 
 from api.doors.manager.jobs import accepted
-from api.routes.door import current_door
-from api.routes.resource import Act, Answer, Resource
-from api.schemas.bgtasks import (
+from api.routes import Act, Answer, Resource, current_door
+from api.schemas import (
     CloneVFolder,
     CloneVFolderBody,
     DeleteEntries,
     DeleteEntriesBody,
+    JobDocument,
+    OneVFolder,
+    VFolderBody,
 )
-from api.schemas.jobs import JobDocument
-from api.schemas.vfolders import OneVFolder, VFolderBody
 from core.errors import Locked, VFolderExists, VFolderNotFound
 
 blueprint = Resource("bgtasks", __name__, description="Long work by its older names.")

@@ -4,11 +4,10 @@ from http import HTTPStatus
 
 from flask import Response
 
-from api.http.json import answer, no_content
-from api.routes.door import current_door
-from api.routes.file_stream import stream_file
-from api.routes.resource import Act, Answer, Resource
-from api.schemas.files import (
+from api.http import answer, no_content
+from api.routes import Act, Answer, Resource, current_door, stream_file
+from api.schemas import (
+    Done,
     EntryBody,
     EntryList,
     ListBody,
@@ -24,7 +23,6 @@ from api.schemas.files import (
     RenameBody,
     RenameEntry,
 )
-from api.schemas.vfolders import Done
 from backends.entries import entries, listing, removal
 from core.errors import (
     EntryRefused,

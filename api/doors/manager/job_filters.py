@@ -5,11 +5,11 @@ from datetime import datetime
 
 from werkzeug.datastructures import MultiDict
 
-from api.jobs.submission import pointer
+from api.jobs import pointer
 from core.errors import InvalidName
-from core.jobs.job import State
+from core.jobs import State
 from core.jobs.requests import VERBS
-from core.jobs.store.lists import INDEXED, PAGE_DEFAULT, PAGE_MAX, Query
+from core.jobs.store import INDEXED, PAGE_DEFAULT, PAGE_MAX, Query
 from core.names import QuotaScope, VFolderId
 
 

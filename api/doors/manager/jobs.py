@@ -7,13 +7,10 @@ from http import HTTPStatus
 from flask import Response, request
 
 from api.doors.manager.job_filters import asked_list
-from api.http.json import answer, no_content
-from api.jobs import retries
-from api.jobs.live import WAIT_MAX_SECONDS
-from api.jobs.submission import Asked, pointer, retry_after
-from api.routes.door import current_door
-from api.routes.resource import Act, Answer, Resource
-from api.schemas.jobs import (
+from api.http import answer, no_content
+from api.jobs import WAIT_MAX_SECONDS, Asked, pointer, retries, retry_after
+from api.routes import Act, Answer, Resource, current_door
+from api.schemas import (
     AnyJobBody,
     AskedJob,
     Bandwidth,
@@ -36,7 +33,7 @@ from core.errors import (
     VFolderExists,
     VFolderNotFound,
 )
-from core.jobs.job import Job
+from core.jobs import Job
 
 blueprint = Resource("jobs", __name__, description="Long operations.")
 

@@ -4,10 +4,9 @@ from dataclasses import asdict
 
 from flask import Response
 
-from api.http.json import answer, no_content
-from api.routes.door import current_door
-from api.routes.resource import Act, Answer, Resource
-from api.schemas.jobs import Bandwidth, BandwidthBody, BandwidthTold, NodeList
+from api.http import answer, no_content
+from api.routes import Act, Answer, Resource, current_door
+from api.schemas import Bandwidth, BandwidthBody, BandwidthTold, NodeList
 from core.errors import NotFound, UnknownVolume
 
 blueprint = Resource("nodes", __name__, description="Machines that run jobs.")

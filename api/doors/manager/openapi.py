@@ -16,10 +16,8 @@ from flask import Blueprint, Flask, Response, send_from_directory
 from flask_smorest import Api
 from marshmallow.fields import Field
 
-from api.http import auth
-from api.http.json import answer
-from api.http.version import VERSION
-from api.schemas.problems import Problem
+from api.http import VERSION, answer, auth
+from api.schemas import Problem
 
 OPENAPI_VERSION = "3.1.0"
 TITLE = "vfolder manager door"

@@ -5,10 +5,9 @@ from dataclasses import asdict
 
 from flask import Response
 
-from api.http.json import answer, no_content
-from api.routes.door import current_door
-from api.routes.resource import Act, Answer, Resource
-from api.schemas.quota_scopes import (
+from api.http import answer, no_content
+from api.routes import Act, Answer, Resource, current_door
+from api.schemas import (
     CreateScopeBody,
     LimitScopeBody,
     OneScope,

@@ -6,11 +6,9 @@ from flask import Response, request
 from werkzeug.datastructures import Headers
 from werkzeug.exceptions import NotAcceptable
 
-from api.jobs import reports
-from api.jobs.submission import pointer
-from api.routes.door import current_door
-from api.routes.resource import PROBLEM, Act, Answer, Resource
-from api.schemas.problems import Problem
+from api.jobs import pointer, reports
+from api.routes import PROBLEM, Act, Answer, Resource, current_door
+from api.schemas import Problem
 from api.streaming import files, ranges
 from core.errors import JobNotFound, UnknownVolume
 

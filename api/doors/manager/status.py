@@ -2,10 +2,9 @@
 
 from flask import Response
 
-from api.http.json import answer
-from api.http.version import VERSION
-from api.routes.resource import Act, Answer, Resource
-from api.schemas.status import Status
+from api.http import VERSION, answer
+from api.routes import Act, Answer, Resource
+from api.schemas import Status
 
 blueprint = Resource("status", __name__, description="Whether the door is open.")
 _OPEN = Act(gives={200: Answer("It is open.", Status)}, open_to_all=True)

@@ -5,12 +5,10 @@ from uuid import uuid4
 from flask import Response
 from msgspec import structs
 
-from api.http.json import answer
-from api.routes.door import current_door
-from api.routes.resource import Act, Answer, Resource
-from api.routes.unmanaged import VOLUME as UNMANAGED
-from api.schemas import bodies
-from api.schemas.tickets import (
+from api.http import answer
+from api.routes import VOLUME as UNMANAGED
+from api.routes import Act, Answer, Resource, current_door
+from api.schemas import (
     ArchiveBody,
     ArchiveOrder,
     DownloadBody,
@@ -18,12 +16,12 @@ from api.schemas.tickets import (
     Token,
     UploadBody,
     UploadOrder,
+    bodies,
 )
 from backends.uploads import staging
-from core.access import tickets
-from core.access.tickets import ArchiveTicket, DownloadTicket, Ticket, UploadTicket
+from core.access import ArchiveTicket, DownloadTicket, Ticket, UploadTicket, tickets
 from core.errors import EntryExists, NoSpace, PathEscape, QuotaExceeded, VFolderNotFound
-from core.uploads.upload import Upload
+from core.uploads import Upload
 
 blueprint = Resource("tickets", __name__, description="Permission for acts at the client door.")
 

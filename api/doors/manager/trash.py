@@ -2,10 +2,9 @@
 
 from flask import Response
 
-from api.http.json import answer
-from api.routes.door import current_door
-from api.routes.resource import Act, Answer, Resource
-from api.schemas.trash import TrashList
+from api.http import answer
+from api.routes import Act, Answer, Resource, current_door
+from api.schemas import TrashList
 from backends.retention import trash
 from core.errors import InvalidName, QuotaScopeNotFound, UnknownVolume
 from core.names import QuotaScope

@@ -6,16 +6,14 @@ from typing import Any
 
 from flask import Response
 
-from api.http.json import answer
-from api.jobs.submission import retry_after
-from api.routes.door import Door, current_door
-from api.routes.resource import Act, Answer, Resource
-from api.schemas.usage import UsageAnswer, UsedBytesAnswer
-from api.schemas.vfolders import OneVFolder, VFolderBody
+from api.http import answer
+from api.jobs import retry_after
+from api.routes import Act, Answer, Door, Resource, current_door
+from api.schemas import OneVFolder, UsageAnswer, UsedBytesAnswer, VFolderBody
 from backends.quota import quick_usage
 from backends.volumes import operations
 from core.errors import Locked, VFolderNotFound
-from core.quota.last_usage import UsageBook
+from core.quota import UsageBook
 
 blueprint = Resource("usage", __name__, description="How much vfolders hold.")
 

@@ -4,10 +4,9 @@ import base64
 
 from flask import Response
 
-from api.http.json import answer, no_content
-from api.routes.door import current_door
-from api.routes.resource import Act, Answer, Resource
-from api.schemas.vfolders import (
+from api.http import answer, no_content
+from api.routes import Act, Answer, Resource, current_door
+from api.schemas import (
     CreateVFolder,
     CreateVFolderBody,
     Done,

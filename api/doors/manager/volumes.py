@@ -4,11 +4,10 @@ from dataclasses import asdict
 
 from flask import Response
 
-from api.http.json import answer, ready
-from api.routes.door import current_door
-from api.routes.performance import NoMetric, performance
-from api.routes.resource import Act, Answer, Resource
-from api.schemas.volumes import (
+from api.http import answer, ready
+from api.routes import Act, Answer, NoMetric, Resource, current_door
+from api.routes.performance import performance
+from api.schemas import (
     FileSystemUsage,
     Hardware,
     OldQuota,

@@ -6,7 +6,13 @@ is not proof of anything. Ids are kept in their text forms, so a request is plai
 
 from core.jobs.requests.base import Lock, LockMode, OneVFolder, Request, lock_key, scope_of, wrong
 from core.jobs.requests.extract import ExtractRequest
-from core.jobs.requests.transfer import AssistRequest, TransferRequest
+from core.jobs.requests.transfer import (
+    RULE_LENGTH_MAX,
+    RULES_MAX,
+    AssistRequest,
+    TransferRequest,
+    moment_ns,
+)
 from core.jobs.requests.upkeep import (
     AdoptRequest,
     PurgeRequest,
@@ -31,6 +37,8 @@ __all__ = [
     "FAST_PATHS_MAX",
     "KEEP_MAX_SECONDS",
     "PATHS_MAX",
+    "RULES_MAX",
+    "RULE_LENGTH_MAX",
     "VERBS",
     "AdoptRequest",
     "AssistRequest",
@@ -50,6 +58,7 @@ __all__ = [
     "UsageRequest",
     "encode",
     "lock_key",
+    "moment_ns",
     "parse",
     "scope_of",
     "wrong",

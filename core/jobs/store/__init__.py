@@ -5,16 +5,22 @@ between. A script that frees or fills a slot returns the doorbells to ring; a be
 rung again by the reaper, so ringing is allowed to fail.
 """
 
+from core.jobs.store.lists import INDEXED, PAGE_DEFAULT, PAGE_MAX, JobLists, Query
 from core.jobs.store.messages import PREFIX, TASK_PREFIX, Bell, Ending, Ring, Submission
 from core.jobs.store.store import LIVE_CHANNEL, JobStore, script_texts
 
 __all__ = [
+    "INDEXED",
     "LIVE_CHANNEL",
+    "PAGE_DEFAULT",
+    "PAGE_MAX",
     "PREFIX",
     "TASK_PREFIX",
     "Bell",
     "Ending",
+    "JobLists",
     "JobStore",
+    "Query",
     "Ring",
     "Submission",
     "script_texts",

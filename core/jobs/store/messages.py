@@ -8,7 +8,7 @@ import orjson
 
 from core.jobs import requests
 from core.jobs.job import PRIORITY_DEFAULT, State
-from core.jobs.requests.base import Request
+from core.jobs.requests import Request
 
 #: Before every key of ours.
 PREFIX = "vf:"

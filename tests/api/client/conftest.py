@@ -14,14 +14,12 @@ import pytest
 import requests
 
 from backends.base import Mount
-from backends.mounted.posix import PosixBackend
-from backends.uploads import staging
-from backends.uploads.expiry import sweep_uploads
+from backends.mounted import PosixBackend
+from backends.uploads import staging, sweep_uploads
 from core.access import tickets
 from core.names import QuotaScope, VFolderId
-from core.process.child import end_with_parent
-from core.uploads.store import UploadStore
-from core.uploads.upload import Upload
+from core.process import end_with_parent
+from core.uploads import Upload, UploadStore
 from tests.support.doors import TICKET_SECRET, settings_in
 from tests.support.valkey import Valkey
 

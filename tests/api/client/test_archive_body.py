@@ -9,11 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from api.streaming.archives import ArchiveBody
-from api.streaming.pacing import Pace
-from backends.archives import plan
-from backends.archives.formats import FORMATS
-from backends.archives.pieces import Extent, Piece
+from api.streaming import ArchiveBody, Pace
+from backends.archives import FORMATS, Piece, plan
+from backends.archives.pieces import Extent
 from core.names import VFolderPath
 
 ROOT = [plan.Source(VFolderPath(()), "")]

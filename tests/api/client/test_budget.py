@@ -17,10 +17,12 @@ from redis import Redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from api.streaming.files import CHUNK_BYTES, FilePart
-from api.streaming.pacing import PIECE_BYTES_MAX, Budget, Pace
-from api.volumes.bandwidth import Budgets
-from core.cluster.bandwidth import BandwidthBook, Share
+from api.streaming import Budget, FilePart, Pace
+from api.streaming.files import CHUNK_BYTES
+from api.streaming.pacing import PIECE_BYTES_MAX
+from api.volumes import Budgets
+from core.cluster import BandwidthBook
+from core.cluster.bandwidth import Share
 from core.process import metrics_files
 from core.settings import Settings, load
 from tests.api.client.conftest import ClientDoor, Folder, make_door

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from api.streaming.disposition import attachment
+from api.streaming import attachment
 
 FORM = re.compile(
     r"attachment; filename=\"(?P<plain>(?:[\x20\x21\x23-\x5b\x5d-\x7e]|\\[\"\\])*)\"; "

@@ -2,9 +2,7 @@ import threading
 
 import pytest
 
-from api.volumes import inline_calls
-from api.volumes.deadlines import Deadlines
-from api.volumes.inline_calls import Gates
+from api.volumes import Deadlines, Gates, inline_calls
 from core.errors import DeadlineExceeded
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import requests
 
-from backends.archives.formats import FORMATS
+from backends.archives import FORMATS
 from tests.api.client.chromium import Browser, browser
 from tests.api.client.conftest import ROOT, ClientDoor, Folder
 from tests.support.waiting import eventually

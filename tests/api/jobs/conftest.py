@@ -11,7 +11,7 @@ import pytest
 from redis import Redis
 
 from core.names import VFolderId
-from core.redis.connections import Database, connect
+from core.redis import Database, connect
 from core.settings import Settings
 from tests.support.doors import RunningDoor, running_door, settings_in
 from tests.support.node import wait_for

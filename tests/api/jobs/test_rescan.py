@@ -11,13 +11,13 @@ from backends.quota import requested_limits
 from backends.quota.quick_usage import ENTRIES_MAX
 from core.jobs.store import JobStore
 from core.names import QuotaScope, ScopeKind, VFolderId
-from core.quota.ledger import QuotaLedger
-from core.quota.thresholds import EVENT, above
-from core.redis.connections import Database, connect
+from core.quota import QuotaLedger, above
+from core.quota.thresholds import EVENT
+from core.redis import Database, connect
 from tests.api.jobs.conftest import Site
 from tests.api.jobs.test_soft_quota import limited, quota, scope_of, used
 from tests.support.broadcasts import subscribed
-from workers.node.sweeps import Sweep
+from workers.node import Sweep
 
 KIB = 1024
 
@@ -103,7 +103,7 @@ def test_all_scopes_and_what_is_left_of_those_that_are_no_more(site: Site) -> No
 
 def site_root(site: Site) -> Any:
     from backends.base import Mount  # noqa: PLC0415 - only here
-    from backends.mounted.posix import PosixBackend  # noqa: PLC0415 - only here
+    from backends.mounted import PosixBackend  # noqa: PLC0415 - only here
 
     return PosixBackend(Mount("local", site.settings.directory / "local")).root()
 

@@ -13,7 +13,7 @@ from backends.btrfs import subvolumes
 from backends.fs import descriptors
 from core.jobs.store import JobStore
 from core.names import VFolderId
-from core.redis.connections import Database, connect
+from core.redis import Database, connect
 from tests.api.jobs.conftest import Site
 from tests.support.doors import running_door, settings_in
 from tests.support.loops import mounted
@@ -21,7 +21,7 @@ from tests.support.node import wait_for
 from tests.support.trees import snapshot
 from tests.support.valkey import running_valkey
 from tests.support.worker import running_worker
-from workers.node.sweeps import Sweep
+from workers.node import Sweep
 
 pytestmark = pytest.mark.part("btrfs")
 

@@ -13,7 +13,7 @@ from core.names import VFolderId
 from tests.api.jobs.conftest import Site
 from tests.support.node import wait_for
 from tests.support.trees import snapshot
-from workers.node.sweeps import Sweep
+from workers.node import Sweep
 
 KEEP_SECONDS = 3600
 

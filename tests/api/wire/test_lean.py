@@ -9,7 +9,8 @@ from werkzeug.exceptions import HTTPException
 from werkzeug.routing import MapAdapter
 
 from api.app import client_door, internal_door, manager_door
-from api.http.flask_app import Asked, LeanFlask
+from api.http import LeanFlask
+from api.http.flask_app import Asked
 from core.settings import Settings
 from tests.support.doors import settings_in
 

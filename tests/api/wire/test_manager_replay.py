@@ -8,7 +8,7 @@ from uuid import uuid4
 import pytest
 
 from backends.base import PerformanceMetric
-from backends.mounted.performance import counters
+from backends.mounted import counters
 from core import errors
 from core.errors import StorageError
 from tests.support.doors import RunningDoor

@@ -7,8 +7,8 @@ from pathlib import Path
 from redis import Redis
 
 from core.names import VFolderId
-from core.quota.last_usage import UsageBook
-from core.redis.connections import Database, connect
+from core.quota import UsageBook
+from core.redis import Database, connect
 from core.settings import Settings
 from tests.support.doors import RunningDoor
 

@@ -16,9 +16,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from backends.archives import plan
+from backends.archives import Piece, plan
 from backends.archives.deflated import DeflatedZip, GzippedTar
-from backends.archives.pieces import Archive, Piece
+from backends.archives.pieces import Archive
 from backends.archives.plan import Plan
 from core.names import VFolderPath
 

@@ -16,8 +16,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from backends.archives import plan
-from backends.archives.pieces import Extent, Piece
+from backends.archives import Piece, plan
+from backends.archives.pieces import Extent
 from backends.archives.tars import Tar
 from core.names import VFolderPath
 

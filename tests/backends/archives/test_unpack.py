@@ -16,10 +16,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from backends.archives.members import ArchiveRefused, Format
-from backends.archives.unpack import Bounds, Unpacked, Unpacking, opened
+from backends.archives import Unpacking, UploadFormat, opened
+from backends.archives.members import ArchiveRefused
+from backends.archives.unpack import Bounds, Unpacked
 from backends.tree import Throttle
-from core.jobs.control import Unattended
+from core.jobs import Unattended
 
 BOUNDS = Bounds(free_bytes=1 << 20, free_entries=1_000)
 
@@ -34,7 +35,7 @@ def room(tmp_path: Path) -> Iterator[Path]:
     assert (tmp_path / "outside").read_bytes() == b"untouched"
 
 
-def unpack(room: Path, form: Format, data: bytes) -> Unpacked:
+def unpack(room: Path, form: UploadFormat, data: bytes) -> Unpacked:
     path = room.parent / "archive"
     path.write_bytes(data)
     top = os.open(room, os.O_RDONLY)
@@ -128,7 +129,7 @@ def _with_size(data: bytes, size: int) -> bytes:
 @pytest.mark.parametrize("name", HOSTILE_TARS)
 def test_hostile_tars(room: Path, name: str) -> None:
     with pytest.raises(ArchiveRefused) as refused:
-        unpack(room, Format.TAR, HOSTILE_TARS[name]())
+        unpack(room, UploadFormat.TAR, HOSTILE_TARS[name]())
     assert str(room.parent) not in refused.value.detail
 
 
@@ -177,14 +178,14 @@ def _with_directory(data: bytes, size: int) -> bytes:
 @pytest.mark.parametrize("name", HOSTILE_ZIPS)
 def test_hostile_zips(room: Path, name: str) -> None:
     with pytest.raises(ArchiveRefused):
-        unpack(room, Format.ZIP, HOSTILE_ZIPS[name]())
+        unpack(room, UploadFormat.ZIP, HOSTILE_ZIPS[name]())
 
 
 def test_a_bomb_of_names(room: Path) -> None:
     block = bytearray(special("d", tarfile.DIRTYPE).tobuf(tarfile.USTAR_FORMAT))
     data = gzip.compress(bytes(block) * 20_000 + bytes(1024))
     with pytest.raises(ArchiveRefused, match="more entries than its size can mean"):
-        unpack(room, Format.TAR, data)
+        unpack(room, UploadFormat.TAR, data)
 
 
 @pytest.mark.parametrize("form", [tarfile.PAX_FORMAT, tarfile.GNU_FORMAT], ids=["pax", "gnu"])
@@ -198,7 +199,7 @@ def test_links_that_stay_inside(room: Path, form: int) -> None:
         (long, b"3"),
         form=form,
     )
-    made = unpack(room, Format.TAR, data)
+    made = unpack(room, UploadFormat.TAR, data)
     assert (made.files, made.links, made.hard_links) == (3, 1, 1)
     assert (room / "d/e/l").read_bytes() == b"1"
     assert (room / "d/h").samefile(room / "a")
@@ -210,7 +211,7 @@ def test_set_id_bits_and_locked_doors_are_not_kept(room: Path) -> None:
     info.mode = 0o6000
     closed = special("d", tarfile.DIRTYPE)
     closed.mode = 0o4055
-    unpack(room, Format.TAR, tar(closed, info, ("d/f", b"1")))
+    unpack(room, UploadFormat.TAR, tar(closed, info, ("d/f", b"1")))
     assert stat.S_IMODE((room / "x").stat().st_mode) == 0o644
     assert stat.S_IMODE((room / "d").stat().st_mode) == 0o755
 
@@ -222,10 +223,10 @@ def test_any_damage_is_a_refusal_or_harmless(
 ) -> None:
     room = tmp_path_factory.mktemp("damage") / "room"
     room.mkdir()
-    form = data.draw(st.sampled_from(list(Format)))
+    form = data.draw(st.sampled_from(list(UploadFormat)))
     whole = (
         tar(("a", b"1" * 600), link("l", "a"), ("d/b", b"2"))
-        if form is Format.TAR
+        if form is UploadFormat.TAR
         else zipped(("a", b"1" * 600), ("d/b", b"2"), method=zipfile.ZIP_DEFLATED)
     )
     broken = bytearray(whole)

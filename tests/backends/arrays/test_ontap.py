@@ -16,9 +16,9 @@ from backends.capabilities import capabilities
 from backends.netapp.backend import NetAppBackend
 from backends.quota import privileged
 from backends.tree import remove_tree
-from backends.volumes.registry import backend_class
+from backends.volumes import backend_class
 from core import errors
-from core.jobs.control import Unattended
+from core.jobs import Unattended
 from core.names import QuotaScope, ScopeKind, VFolderId
 from tests.backends.arrays.watching import PATIENT, Watch, modest, no_blind_repetition
 from tests.fakes import ontap

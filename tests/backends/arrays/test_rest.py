@@ -2,9 +2,8 @@
 
 import pytest
 
-from backends.rest import deadline
+from backends.rest import Target, deadline
 from backends.rest.answers import PAUSE_SECONDS_MAX, pause_of, read
-from backends.rest.sessions import Target
 from core.errors import ConfigurationError, DeadlineExceeded, Unavailable
 
 NOON = "Sat, 21 Nov 2026 12:00:00 GMT"

@@ -14,8 +14,8 @@ from uuid import uuid4
 import pytest
 
 from backends.base import Mount
-from backends.mounted.posix import PosixBackend
-from backends.volumes.registry import backend_class
+from backends.mounted import PosixBackend
+from backends.volumes import backend_class
 from core import errors
 from core.names import QuotaScope, ScopeKind
 from tests.backends.arrays.watching import PATIENT, Watch, modest, no_blind_repetition

@@ -9,7 +9,7 @@ import pytest
 from backends.base import Mount, QuotaUsage
 from backends.capabilities import capabilities
 from backends.fs import layout
-from backends.mounted.posix import PosixBackend
+from backends.mounted import PosixBackend
 from core import errors
 from core.names import QuotaScope, VFolderId
 

@@ -14,9 +14,10 @@ import pytest
 
 from backends.base import Backend, HasQuota
 from backends.capabilities import capabilities
-from backends.mounted.posix import PosixBackend
-from backends.quota.privileged import Ask, _exchange
-from backends.volumes.registry import Volumes
+from backends.mounted import PosixBackend
+from backends.quota import Ask
+from backends.quota.privileged import _exchange
+from backends.volumes import Volumes
 from core import errors
 from core.names import QuotaScope, ScopeKind, VFolderId
 from core.settings import Settings, load

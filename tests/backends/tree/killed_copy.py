@@ -5,7 +5,7 @@ import sys
 
 from backends.tree import CopyOptions, Effort, Manifest, copy_tree
 from backends.tree.fast import Loops
-from core.jobs.control import Unattended
+from core.jobs import Unattended
 
 source, target, place, native = sys.argv[1:]
 manifest = Manifest.open(os.open(place, os.O_RDONLY), "job.manifest")

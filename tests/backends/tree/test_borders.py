@@ -18,7 +18,7 @@ from backends.tree import (
     measure_tree,
     remove_tree,
 )
-from core.jobs.control import Unattended
+from core.jobs import Unattended
 from tests.backends.tree.trees import ACL, Opener, hostile
 
 DEFAULT_ACL = "system.posix_acl_default"

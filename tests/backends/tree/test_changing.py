@@ -25,7 +25,7 @@ from backends.tree import (
 )
 from backends.tree.fast import Loops
 from backends.tree.selection import SLICE_ENTRIES
-from core.jobs.control import Unattended
+from core.jobs import Unattended
 from tests.backends.tree.trees import Opener
 
 SECRET = b"outside, never to be seen inside"

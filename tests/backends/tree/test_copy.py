@@ -14,7 +14,7 @@ from backends.tree import (
     compare_trees,
     copy_tree,
 )
-from core.jobs.control import Counter, Unattended
+from core.jobs import Counter, Unattended
 from tests.backends.tree.trees import Opener, deep, hostile
 
 ONE = CopyOptions(effort=Effort(helpers=1))

@@ -12,7 +12,7 @@ from backends.tree import Effort, Throttle
 from backends.tree.channel import Message, Voice
 from backends.tree.crew import Crew
 from core.errors import BackendFailed, Defect, NoSpace
-from core.jobs.control import Cancelled, Counter, Unattended
+from core.jobs import Cancelled, Counter, Unattended
 
 WAIT_SECONDS = 60.0
 

@@ -10,7 +10,7 @@ from backends.tree import CopyOptions, Effort, Loss, Manifest, Throttle, copy_tr
 from backends.tree.content import DIGESTS, SMALL_BYTES
 from backends.tree.copying import BIG_BYTES
 from backends.tree.pieces import PIECE_BYTES_MIN
-from core.jobs.control import Cancelled, Unattended
+from core.jobs import Cancelled, Unattended
 from tests.backends.tree.test_faults import faulty_source, rules, source  # noqa: F401 - fixtures
 from tests.backends.tree.trees import Opener, hostile
 

@@ -17,7 +17,7 @@ from backends.tree import (
     remove_tree,
 )
 from core.errors import NoSpace, QuotaExceeded
-from core.jobs.control import Unattended
+from core.jobs import Unattended
 from tests.backends.tree.trees import Opener
 from tests.support.faultfs import mounted, rules
 

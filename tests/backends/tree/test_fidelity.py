@@ -20,7 +20,7 @@ from backends.tree import (
     walk,
 )
 from backends.tree.fast import Loops
-from core.jobs.control import Unattended
+from core.jobs import Unattended
 from tests.backends.tree.trees import Opener, hostile
 
 NOBODY = 65534

@@ -19,7 +19,7 @@ from backends.tree import (
     copy_tree,
     lay_over,
 )
-from core.jobs.control import Unattended
+from core.jobs import Unattended
 from tests.backends.tree.trees import Opener
 
 KILLS = 6

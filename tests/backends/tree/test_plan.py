@@ -5,14 +5,14 @@ from pathlib import Path
 
 import pytest
 
+from backends.tree import Effort
 from backends.tree.anchor import Anchor, split_name
 from backends.tree.channel import Message, Voice
 from backends.tree.crew import Crew
-from backends.tree.effort import Effort
 from backends.tree.fast import Loops
 from backends.tree.plan import Part, Planner, Scan
 from backends.tree.selection import SLICE_ENTRIES
-from core.jobs.control import Unattended
+from core.jobs import Unattended
 from tests.backends.tree.test_remove import LOOPS
 from tests.backends.tree.trees import Opener
 

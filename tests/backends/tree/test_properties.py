@@ -19,7 +19,7 @@ from backends.tree import (
     remove_tree,
 )
 from backends.tree.fast import NATIVE, Loops
-from core.jobs.control import Unattended
+from core.jobs import Unattended
 from tests.backends.tree.trees import Opener
 
 names = st.binary(min_size=1, max_size=12).filter(

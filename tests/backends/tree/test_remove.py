@@ -5,7 +5,7 @@ import pytest
 
 from backends.tree import Effort, RemoveOptions, Throttle, remove_tree
 from backends.tree.fast import Loops
-from core.jobs.control import Counter, Unattended
+from core.jobs import Counter, Unattended
 from tests.backends.tree.trees import Opener, deep, hostile, immutable
 
 LOOPS = [Loops(), Loops(native=False)]

@@ -15,7 +15,7 @@ from backends.tree.fast import Loops
 from backends.tree.groups import ONE_GROUP, Groups, xfs_groups
 from backends.tree.remove_helper import RemoveWork
 from backends.tree.shards import Shards
-from core.jobs.control import Cancelled, Counter, Unattended
+from core.jobs import Cancelled, Counter, Unattended
 from tests.backends.tree.test_remove import LOOPS, uneven
 from tests.backends.tree.test_thread import Stopping
 from tests.backends.tree.trees import Opener, hostile

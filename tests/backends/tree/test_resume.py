@@ -20,7 +20,7 @@ from backends.tree import (
 from backends.tree.manifest import MAGIC
 from backends.tree.pieces import PIECE_BYTES, PIECE_BYTES_MIN, Pieces, covered, digests, missing
 from backends.tree.plan import PART_ENTRIES
-from core.jobs.control import Cancelled, Counter, Unattended
+from core.jobs import Cancelled, Counter, Unattended
 from tests.backends.tree.trees import Opener, hostile
 
 SCRIPT = Path(__file__).with_name("killed_copy.py")

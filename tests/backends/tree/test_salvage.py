@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from backends.tree import CopyOptions, Manifest, compare_trees, copy_tree, salvage
-from core.jobs.control import Cancelled, Unattended
+from core.jobs import Cancelled, Unattended
 from tests.backends.tree.trees import Opener, hostile
 
 #: Directories enough for several parts, which begin small.

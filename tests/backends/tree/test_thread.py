@@ -14,7 +14,7 @@ from backends.tree import Effort, RemoveOptions, Throttle, compare_trees, copy_t
 from backends.tree.channel import Message, Voice
 from backends.tree.fast import Loops, Plain
 from core.errors import NoSpace
-from core.jobs.control import Cancelled, Counter, Unattended
+from core.jobs import Cancelled, Counter, Unattended
 from tests.backends.tree.test_crew import children, run, wait_until
 from tests.backends.tree.trees import Opener, hostile
 

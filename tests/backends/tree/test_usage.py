@@ -6,7 +6,7 @@ import pytest
 
 from backends.tree import Effort, UsageOptions, measure_tree
 from backends.tree.fast import Loops
-from core.jobs.control import Unattended
+from core.jobs import Unattended
 from tests.backends.tree.trees import Opener, deep, hostile
 
 

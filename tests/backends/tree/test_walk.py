@@ -10,7 +10,7 @@ from backends.tree import Filter, WalkOptions, parse_rule, walk
 from backends.tree.backlog import Backlog, Sorter
 from backends.tree.rules import Looks
 from core.errors import InvalidParameters
-from core.jobs.control import Cancelled, Unattended
+from core.jobs import Cancelled, Unattended
 from tests.backends.tree.trees import Opener, deep, hostile
 
 NOW_NS = 2_000_000_000 * 10**9

@@ -12,14 +12,14 @@ import pytest
 
 from backends.base import Mount, QuotaUsage
 from backends.fs import layout
-from backends.mounted.posix import PosixBackend
+from backends.mounted import PosixBackend
 from backends.quota.checks import DigestMismatch
 from backends.uploads import staging as uploads
-from backends.uploads.expiry import sweep_uploads
+from backends.uploads import sweep_uploads
 from core.errors import EntryExists, PathEscape, QuotaExceeded, VFolderNotFound
 from core.names import QuotaScope, VFolderId, VFolderPath
-from core.uploads.store import UploadStore
-from core.uploads.upload import LeaseHeld, LeaseLost, Upload, UploadExists, UploadNotFound, Wish
+from core.uploads import LeaseHeld, Upload, UploadExists, UploadNotFound, UploadStore, Wish
+from core.uploads.upload import LeaseLost
 from tests.support.valkey import Valkey
 from tests.support.waiting import eventually
 

@@ -10,10 +10,10 @@ from typing import Any
 import psutil
 import pytest
 
-from backends.xcp import IndexLost, Xcp, XcpKilled
-from backends.xcp.reading import Summary, tally
+from backends.xcp import IndexLost, Summary, Xcp, XcpKilled
+from backends.xcp.reading import tally
 from core.errors import BackendFailed, NoSpace, QuotaExceeded
-from core.jobs.control import Cancelled, Counter, Unattended
+from core.jobs import Cancelled, Counter, Unattended
 from tests.backends.xcp.conftest import StandIn
 from tests.support.node import gone, wait_for
 from tests.support.trees import snapshot

@@ -10,13 +10,11 @@ import pytest
 from redis import Redis
 from redis.exceptions import RedisError
 
-from core.events import Bus, Ending, Event, updated
+from core.events import Bus, Ending, Event, Herald, updated
 from core.events.endings import ending_of
 from core.events.outbox import Outbox
-from core.events.publisher import Herald
-from core.jobs.job import State
-from core.jobs.requests import CloneRequest, DeleteFilesRequest, DeleteRequest
-from core.jobs.requests.base import Request
+from core.jobs import State
+from core.jobs.requests import CloneRequest, DeleteFilesRequest, DeleteRequest, Request
 from core.jobs.store import Ending as End
 from core.jobs.store import JobStore, Submission
 from tests.core.events.reader import Reader, kept

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from redis.exceptions import RedisError
 
-from core.jobs.job import Job, State
+from core.jobs import Job, State
 from core.names import VFolderId
 from tests.chaos.site import Site
 from tests.core.events.reader import Reader, kept

@@ -6,7 +6,7 @@ from uuid import UUID, uuid4
 import pytest
 from redis import Redis
 
-from core.jobs.job import Job, State
+from core.jobs import Job, State
 from core.jobs.requests import CloneRequest, DeleteRequest, UsageRequest
 from core.jobs.store import PREFIX, Ending, JobStore, Ring, Submission
 from tests.support.valkey import Valkey

@@ -7,7 +7,7 @@ from typing import Any
 import orjson
 from redis import Redis
 
-from core.jobs.job import State
+from core.jobs import State
 from core.jobs.store import PREFIX
 
 HELD = (State.RUNNING, State.CANCELLING)

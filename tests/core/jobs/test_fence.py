@@ -8,9 +8,10 @@ import psutil
 import pytest
 
 from backends.tree import Effort, Throttle, UsageOptions, measure_tree
-from core.jobs.control import Cancelled, Counter, Unattended
+from core.jobs import Cancelled, Counter, Unattended
 from core.names import QuotaScope
-from workers.run.manifest import Manifest, flock
+from workers.run import Manifest
+from workers.run.manifest import flock
 
 #: So many a second: a short tree would else be done before anybody is asked to help.
 OPERATIONS = 1000

@@ -10,9 +10,15 @@ from hypothesis.stateful import RuleBasedStateMachine, precondition, rule, run_s
 from redis import Redis
 
 from core.errors import Conflict, JobNotFound, KeyReused, Locked
-from core.jobs.job import ENDED, TRANSITIONS, Job, Lane, Move, State
-from core.jobs.requests import CloneRequest, DeleteFilesRequest, DeleteRequest, UsageRequest
-from core.jobs.requests.base import Request
+from core.jobs import Job, Lane, State
+from core.jobs.job import ENDED, TRANSITIONS, Move
+from core.jobs.requests import (
+    CloneRequest,
+    DeleteFilesRequest,
+    DeleteRequest,
+    Request,
+    UsageRequest,
+)
 from core.jobs.store import PREFIX, Ending, JobStore, Ring, Submission
 from tests.core.jobs.ledger import HELD, Ledger
 from tests.support.valkey import Valkey

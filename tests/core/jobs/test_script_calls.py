@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import pytest
 import redis
 
-from core.redis.scripts import ScriptCall
+from core.redis import ScriptCall
 from tests.support.valkey import Valkey
 from tests.support.waiting import eventually
 

@@ -5,14 +5,14 @@ from uuid import UUID
 
 import pytest
 
-from core.cluster.bandwidth import BandwidthBook, Share
-from core.cluster.nodes import Node, NodeBook, NodeVolume
+from core.cluster import BandwidthBook, Node, NodeBook, NodeVolume
+from core.cluster.bandwidth import Share
 from core.errors import JobNotFound, KeyReused, Locked, NotCancellable
-from core.jobs.job import State
+from core.jobs import State
 from core.jobs.store import Ending
 from tests.core.jobs.conftest import LEASE_SECONDS, Desk, folder
 from tests.support.node import wait_for
-from workers.run.run import Run
+from workers.run import Run
 
 
 def test_a_job_from_submit_to_end(desk: Desk) -> None:

@@ -10,7 +10,7 @@ import pytest
 import requests
 from prometheus_client.parser import text_string_to_metric_families
 
-from core.cluster.bandwidth import BandwidthBook
+from core.cluster import BandwidthBook
 from core.telemetry.metrics import JOB_BUCKETS, REQUEST_BUCKETS
 from tests.support.doors import AUTH, running_door, settings_in
 from tests.support.node import wait_for

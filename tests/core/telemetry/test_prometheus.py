@@ -14,9 +14,8 @@ import pytest
 import requests
 import yaml
 
-from core.access import tickets
-from core.access.tickets import ArchiveTicket
-from core.process.child import end_with_parent
+from core.access import ArchiveTicket, tickets
+from core.process import end_with_parent
 from tests.support.doors import TICKET_SECRET, RunningDoor, running_door, settings_in
 from tests.support.node import ROOT, wait_for
 from tests.support.ports import free_port

@@ -8,14 +8,13 @@ from redis import Redis
 
 from backends.fs import descriptors
 from core.jobs.store import JobStore
-from core.quota.hidden_usage import RoomBook
-from core.redis.connections import Database, connect
+from core.quota import RoomBook
+from core.redis import Database, connect
 from tests.core.telemetry.test_counting import scrape
 from tests.support.doors import running_door, settings_in
 from tests.support.node import wait_for
 from tests.support.valkey import Valkey
-from workers.node import hidden_usage
-from workers.node.sweeps import Sweep
+from workers.node import Sweep, hidden_usage
 
 BLOCK = 4096
 

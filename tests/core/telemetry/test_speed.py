@@ -13,11 +13,11 @@ import pytest
 from redis import Redis
 
 from backends.base import Mount, PerformanceMetric
-from backends.mounted.performance import Counters, _of_device, _of_nfs, counters
-from backends.mounted.posix import PosixBackend
-from core.cluster.performance import SpeedBook
+from backends.mounted import Counters, PosixBackend, counters
+from backends.mounted.performance import _of_device, _of_nfs
+from core.cluster import SpeedBook
 from core.errors import DeadlineExceeded
-from core.process.child import end_with_parent
+from core.process import end_with_parent
 from core.settings import CONFIG_VARIABLE, Settings
 from tests.core.telemetry.test_counting import scrape
 from tests.support.doors import running_door, settings_in

@@ -15,8 +15,8 @@ from typing import Any
 from pytest_celery import CeleryTestSetup, CeleryWorkerContainer, RedisContainer
 
 import celeryconfig
-from core.process.child import end_with_parent
-from core.redis.connections import Database
+from core.process import end_with_parent
+from core.redis import Database
 from core.settings import CONFIG_VARIABLE, Settings
 from tests.support.node import ROOT
 from tests.support.valkey import Valkey

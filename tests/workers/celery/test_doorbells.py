@@ -8,14 +8,15 @@ import pytest
 from celery.result import AsyncResult
 from pytest_celery import CeleryTestSetup
 
-from core.jobs.job import Job, Lane, State, new_id, queue_name
+from core.jobs import Job, Lane, State, queue_name
+from core.jobs.job import new_id
 from core.jobs.requests import UsageRequest
 from core.jobs.store import TASK_PREFIX, JobStore, Submission
 from core.names import VFolderId
-from core.redis.connections import Database, connect
+from core.redis import Database, connect
 from core.settings import Settings
 from tests.support.node import wait_for
-from workers.run.doorbell import bell_of
+from workers.run import bell_of
 
 pytestmark = pytest.mark.slow
 

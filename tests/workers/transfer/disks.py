@@ -9,7 +9,7 @@ from uuid import uuid4
 from api.jobs.doorbell import bell
 from core.jobs.store import JobStore
 from core.names import VFolderId
-from core.redis.connections import Database, connect
+from core.redis import Database, connect
 from core.settings import Settings
 from tests.support.doors import settings_in
 from tests.support.loops import mounted

@@ -15,8 +15,8 @@ from backends.fs import layout
 from backends.tree import Effort, Manifest
 from backends.tree.content import data_spans
 from backends.tree.pieces import Span, piece_length
-from core.jobs.job import Job, State
-from core.jobs.requests.transfer import TransferRequest
+from core.jobs import Job, State
+from core.jobs.requests import TransferRequest
 from core.jobs.store import Submission
 from core.names import VFolderId
 from tests.support.node import gone, wait_for

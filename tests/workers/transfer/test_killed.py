@@ -11,7 +11,7 @@ import psutil
 import pytest
 
 from backends.tree.plan import PART_ENTRIES
-from core.jobs.job import Job, State
+from core.jobs import Job, State
 from core.jobs.requests import parse
 from core.jobs.store import JobStore, Submission
 from core.names import VFolderId

@@ -1,1 +1,9 @@
 """The verb transfer: copy, helpers, verification, publication."""
+
+from workers.verbs.transfer.assist import Assist
+from workers.verbs.transfer.transfer import Transfer
+
+__all__ = [
+    "Assist",
+    "Transfer",
+]

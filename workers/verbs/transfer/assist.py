@@ -15,15 +15,13 @@ from typing import Any, cast
 import redis
 
 from backends.fs import descriptors, layout
-from backends.transfer.endpoints import Place
+from backends.transfer import Place
 from backends.tree import CopyOptions, Manifest, copy_tree
 from core.errors import JobNotFound
-from core.jobs import requests
-from core.jobs.control import Control, Interrupted, Released
-from core.jobs.job import Job, State
-from core.jobs.requests.transfer import AssistRequest, TransferRequest
+from core.jobs import Control, Interrupted, Job, Released, State, requests
+from core.jobs.requests import AssistRequest, TransferRequest
 from core.names import VFolderId, VFolderPath
-from workers.run.context import Context, Outcome
+from workers.run import Context, Outcome
 from workers.verbs.transfer.fallback_staging import record_of
 from workers.verbs.transfer.helpers import TREE, held_by
 from workers.verbs.transfer.verify import digest_of

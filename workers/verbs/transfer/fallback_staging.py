@@ -11,8 +11,7 @@ from pathlib import PurePosixPath
 from backends.fs import descriptors
 from backends.tree import Manifest as Record
 from backends.tree import salvage
-from workers.run.context import Context
-from workers.run.manifest import Manifest
+from workers.run import Context, Manifest
 from workers.verbs.transfer.helpers import TREE, Hands
 
 #: The second tree.

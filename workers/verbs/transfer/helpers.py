@@ -16,14 +16,12 @@ from contextlib import contextmanager, suppress
 
 import redis
 
-from core.cluster.nodes import NodeBook
+from core.cluster import NodeBook
 from core.errors import JobNotFound, StorageError
-from core.jobs.control import Interrupted
-from core.jobs.job import State
-from core.jobs.requests.transfer import AssistRequest, TransferRequest
+from core.jobs import Interrupted, State
+from core.jobs.requests import AssistRequest, TransferRequest
 from core.jobs.store import Submission
-from workers.run.context import Context
-from workers.run.manifest import FILE_MODE
+from workers.run import FILE_MODE, Context
 
 #: The file in a transfer's staging that all who work there have locked.
 HANDS = "hands"

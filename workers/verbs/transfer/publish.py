@@ -2,12 +2,11 @@
 
 import os
 
-from backends.transfer.endpoints import Place, is_directory
+from backends.transfer import Place, is_directory
 from backends.tree import Manifest as Record
 from backends.tree import Overlay, OverlayOptions, Trees, lay_over
 from core.errors import EntryExists, EntryNotFound, VFolderNotFound
-from workers.run.context import Context
-from workers.run.manifest import Manifest
+from workers.run import Context, Manifest
 
 #: As a new directory, over a directory that is there, or as one file.
 NEW, OVER, FILE = "new", "over", "file"

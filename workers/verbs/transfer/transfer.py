@@ -11,10 +11,8 @@ from contextlib import ExitStack, suppress
 from typing import Any
 
 from backends.fs import layout
-from backends.quota import soft
-from backends.quota.checks import blame, check_capacity
-from backends.transfer.endpoints import Place
-from backends.transfer.selection import keeps_file, only, selection_of
+from backends.quota import blame, check_capacity, soft
+from backends.transfer import Place, keeps_file, only, selection_of
 from backends.tree import (
     CopyOptions,
     Loss,
@@ -28,12 +26,11 @@ from backends.tree import (
     remove_tree,
 )
 from core.errors import BackendFailed, NoSpace, QuotaExceeded, QuotaScopeExists
-from core.jobs.job import State
-from core.jobs.requests.transfer import TransferRequest
+from core.jobs import State
+from core.jobs.requests import TransferRequest
 from core.names import VFolderId, VFolderPath
-from core.telemetry.logs import logger
-from workers.run.context import Context, Outcome
-from workers.run.manifest import Manifest
+from core.telemetry import logger
+from workers.run import Context, Manifest, Outcome
 from workers.verbs.clone import document
 from workers.verbs.transfer.fallback_staging import entered, forsake
 from workers.verbs.transfer.helpers import TREE, Hands, HelperHangs

@@ -4,8 +4,8 @@ from itertools import islice
 
 from backends.tree import SUBSTANCE, Aspect, CompareOptions, Selection, compare_trees
 from core.errors import BackendFailed
-from core.jobs.requests.transfer import TransferRequest
-from workers.run.context import Context
+from core.jobs.requests import TransferRequest
+from workers.run import Context
 from workers.verbs.clone import DIFFERENCES_SHOWN
 
 

@@ -6,11 +6,10 @@ The rest of the transfer (staging, checks, publishing) is as ever.
 from pathlib import PurePosixPath
 from typing import Any
 
-from backends.transfer.endpoints import Place
+from backends.transfer import Place
 from backends.xcp import Export, IndexLost, Summary, Xcp, XcpKilled, exported
 from core.errors import BackendFailed
-from workers.run.context import Context
-from workers.run.manifest import Manifest
+from workers.run import Context, Manifest
 
 #: How often a copy that was killed is taken up again within one run.
 RESUMES_MAX = 3
