@@ -12,7 +12,7 @@ import requests
 
 from benchmarks._doors import Bench, running
 from benchmarks._places import options
-from core.cluster import BandwidthBook
+from core.cluster import BandwidthStore
 from core.redis import Database
 
 #: Read at a time from a socket that has something.
@@ -30,7 +30,7 @@ def main(arguments: list[str]) -> None:
         redis.Redis(port=bench.redis_port, db=int(Database.JOBS)) as store,
     ):
         limit = chosen.mib << 20
-        BandwidthBook(store).set("local", limit)
+        BandwidthStore(store).set("local", limit)
         with (bench.files / "big").open("wb") as file:
             file.truncate(1 << 40)
         print(f"  a budget of {chosen.mib} MiB/s: {chosen.rounds} rounds of {chosen.seconds} s")

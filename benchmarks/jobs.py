@@ -23,7 +23,7 @@ from backends.tree import CopyOptions, copy_tree
 from benchmarks._load import load, request
 from core.jobs import State
 from core.jobs.requests import UsageRequest
-from core.jobs.store import Ending, JobLists, JobStore, Query, Submission
+from core.jobs.store import JobEnd, JobLists, JobStore, Query, Submission
 from core.redis import Database, connect
 from tests.support.node import Node
 from tests.support.valkey import Valkey, running_valkey
@@ -123,7 +123,7 @@ def store_alone(server: Valkey) -> None:
     job = lists.page(Query(filters={"state": "queued"}, cursor="2")).jobs[0]
     must(store.claim(job.id, "run", "node", 30) == "ok")
     tell("heartbeat", timed(lambda: store.heartbeat(job, "run", 30, "{}"), BEATS))
-    store.finish(job.id, "run", Ending(State.SUCCEEDED))
+    store.finish(job.id, "run", JobEnd(State.SUCCEEDED))
 
 
 class Caller:
@@ -295,7 +295,7 @@ def _share(store: JobStore, source: Path, target: Path) -> float:
     os.close(two)
     run.stop()
     run.close()
-    store.finish(job.id, run.id, Ending(State.SUCCEEDED))
+    store.finish(job.id, run.id, JobEnd(State.SUCCEEDED))
     return beats / took
 
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 
 from core.process import end_with_parent
-from deploy.printing import LINE_BYTES, Lines
+from deploy.printing import LINE_BYTES, LinePrinter
 from deploy.procfile import STORE
 
 #: The pause before a process is started again: doubled each time …
@@ -24,7 +24,7 @@ class Child:
     """Runs one command until told to stop; its output goes to `lines` under its name."""
 
     def __init__(
-        self, name: str, arguments: Sequence[str], environment: dict[str, str], lines: Lines
+        self, name: str, arguments: Sequence[str], environment: dict[str, str], lines: LinePrinter
     ) -> None:
         self.name = name
         self._arguments = arguments

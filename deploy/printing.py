@@ -9,12 +9,12 @@ from datetime import datetime
 from honcho.colour import get_colours
 from honcho.printer import Message, Printer
 
-#: Lines longer than this are printed in pieces.
+#: LinePrinter longer than this are printed in pieces.
 LINE_BYTES = 65_536
 OWN_NAME = "vfolder"
 
 
-class Lines:
+class LinePrinter:
     """Prints lines of processes; when nobody reads any more, goes silent instead of failing."""
 
     def __init__(self, names: Sequence[str]) -> None:

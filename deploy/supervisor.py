@@ -19,7 +19,7 @@ from core.settings import CONFIG_VARIABLE, Settings
 from deploy import listeners, procfile
 from deploy.child import Child
 from deploy.greeting import greeting
-from deploy.printing import Lines
+from deploy.printing import LinePrinter
 from deploy.start import prepare
 
 #: What the doors and the worker may take beyond their own grace before they are killed.
@@ -39,7 +39,7 @@ class Supervisor:
         self._settings = settings
         if not settings.store_is_embedded:
             commands = {name: line for name, line in commands.items() if name != procfile.STORE}
-        self._lines = Lines(list(commands))
+        self._lines = LinePrinter(list(commands))
         environment = _environment(settings)
         children = {
             name: Child(name, line, environment, self._lines) for name, line in commands.items()

@@ -16,7 +16,7 @@ from core.errors import ConfigurationError
 from core.settings import Settings
 from core.telemetry import logs
 from workers import app as workers_app
-from workers.node import Keeper, Upkeep, performance, queues_of, schedule
+from workers.node import QuotaHelper, Upkeep, performance, queues_of, schedule
 from workers.run import NODE
 
 _log = logs.logger(__name__)
@@ -36,8 +36,8 @@ def worker(app: Celery, settings: Settings) -> None:
     proven = [name for name, volume in found.items() if volume.proven]
     Upkeep.settings, Upkeep.mounts = settings, mounts
     app.steps["worker"].add(Upkeep)
-    Keeper.settings = settings
-    app.steps["worker"].add(Keeper)
+    QuotaHelper.settings = settings
+    app.steps["worker"].add(QuotaHelper)
     worker_shutting_down.connect(_drain, weak=False)
     worker_process_init.connect(_child_started, weak=False)
     # Owners and modes of files are kept, which only root can: it is root on purpose.

@@ -14,10 +14,10 @@ from tenacity import retry, retry_if_exception_type, stop_after_delay, wait_expo
 
 from backends.fs import translate
 from core.errors import Defect, JobNotFound, StorageError
-from core.events import Herald
+from core.events import EventPublisher
 from core.jobs import Cancelled, Interrupted, Job, LeaseLost, Released, State, queue_name, requests
 from core.jobs.requests import Request
-from core.jobs.store import Ending, JobStore, Ring
+from core.jobs.store import JobEnd, JobStore, Ring
 from core.redis import json
 from core.settings import Settings
 from core.telemetry import bind, logger
@@ -25,13 +25,13 @@ from workers.run import FILE, NODE, Context, Outcome, Run, followed, here, new_r
 from workers.verbs import (
     Adopt,
     Clone,
+    CountUsage,
     Delete,
     DeleteFiles,
     Extract,
     Purge,
     Rescan,
-    Restore,
-    Usage,
+    RestoreFromTrash,
     snapshots,
 )
 from workers.verbs.transfer import Assist, Transfer
@@ -62,8 +62,8 @@ VERBS: dict[str, Callable[[Context, Any], Verb]] = {
     "delete-files": DeleteFiles,
     "extract": Extract,
     "transfer": Transfer,
-    "usage": Usage,
-    "restore": Restore,
+    "usage": CountUsage,
+    "restore": RestoreFromTrash,
     "purge": Purge,
     "rescan": Rescan,
     "adopt": Adopt,
@@ -95,7 +95,7 @@ class Runner:
         self._settings = settings
         self._store = store
         self._bell = bell
-        self._herald = Herald(settings)
+        self._herald = EventPublisher(settings)
         #: The settings are those that the node began with, however late this process is.
         self._renewed = 0
 
@@ -202,19 +202,19 @@ class Runner:
         if context.report_lost:
             facts["report_lost"] = context.report_lost
         result = json.dumps(facts)
-        self._end(run, context, Ending(outcome.state, result, "", run.snapshot()))
+        self._end(run, context, JobEnd(outcome.state, result, "", run.snapshot()))
         if outcome.state is State.CANCELLED:
             raise JobCancelled
         return outcome.sentence
 
     def _fail(self, run: Run, context: Context | None, problem: dict[str, Any]) -> Exception:
         try:
-            self._end(run, context, Ending(State.FAILED, "", json.dumps(problem), run.snapshot()))
+            self._end(run, context, JobEnd(State.FAILED, "", json.dumps(problem), run.snapshot()))
         except LeaseLost:  # the run that has the job now will see for itself
             return cast("Exception", Ignore())
         return JobFailed(problem["detail"])
 
-    def _end(self, run: Run, context: Context | None, ending: Ending) -> None:
+    def _end(self, run: Run, context: Context | None, ending: JobEnd) -> None:
         if context is not None:
             context.sync()
         if not self._finish(run, context, ending):
@@ -224,7 +224,7 @@ class Runner:
         if context is not None:
             context.forget()
 
-    def _finish(self, run: Run, context: Context | None, ending: Ending) -> bool:
+    def _finish(self, run: Run, context: Context | None, ending: JobEnd) -> bool:
         lease = self._settings.vfolder.jobs.lease_seconds
         try:
             within_lease = retry(
@@ -237,7 +237,7 @@ class Runner:
         return self._finish_patiently(run, ending)
 
     @_patiently
-    def _finish_patiently(self, run: Run, ending: Ending) -> bool:
+    def _finish_patiently(self, run: Run, ending: JobEnd) -> bool:
         return self._store.finish(run.job.id, run.id, ending)
 
     @_patiently

@@ -29,7 +29,7 @@ _HINTS = {
 }
 
 
-class Refused(click.ClickException):
+class ApiRefused(click.ClickException):
     """The door said no, or did not answer."""
 
     def __init__(self, detail: str, hint: str = "", exit_code: int = FAILED) -> None:
@@ -60,21 +60,21 @@ class Manager:
         """One request; any answer.
 
         Raises:
-            Refused: no answer at all.
+            ApiRefused: no answer at all.
         """
         options.setdefault("timeout", (CONNECT_SECONDS, ANSWER_SECONDS))
         try:
             return self.session.request(method, self.url + path, **options)
         except requests.exceptions.SSLError as error:
-            raise Refused(
+            raise ApiRefused(
                 f"The door at {self.url} has no certificate that is trusted here.",
                 "set REQUESTS_CA_BUNDLE to the file of the authority that signed it",
             ) from error
         except requests.RequestException as error:
             if isinstance(error, ValueError):  # what requests makes of an address it cannot read
                 hint = "write http://host:port"
-                raise Refused(f"{self.url} is no address of a door.", hint, USAGE) from error
-            raise Refused(
+                raise ApiRefused(f"{self.url} is no address of a door.", hint, USAGE) from error
+            raise ApiRefused(
                 f"The manager door at {self.url} does not answer.",
                 "start the node with `vfolder up`, or name another door with --url",
             ) from error
@@ -83,7 +83,7 @@ class Manager:
         """One request; the JSON of a good answer.
 
         Raises:
-            Refused: no answer, or a refusal.
+            ApiRefused: no answer, or a refusal.
         """
         response = self.send(method, path, **options)
         good(response)
@@ -94,7 +94,7 @@ def good(response: requests.Response) -> None:
     """Pass a good answer.
 
     Raises:
-        Refused: it is a refusal; status 2 when the request itself was wrong.
+        ApiRefused: it is a refusal; status 2 when the request itself was wrong.
     """
     if response.ok:
         return
@@ -102,7 +102,7 @@ def good(response: requests.Response) -> None:
         problem = response.json()
         detail = f"{problem['detail']} [{problem['error_code']}]"
     except (ValueError, KeyError, TypeError):
-        raise Refused(
+        raise ApiRefused(
             f"What answered is no manager door ({response.status_code}).",
             "name the manager door with --url; by default it listens on port 6022",
         ) from None
@@ -111,7 +111,7 @@ def good(response: requests.Response) -> None:
     hint = _HINTS.get(response.status_code, "")
     if job := problem.get("job_id"):
         hint = f"`vfolder jobs show {job}` tells about that job"
-    raise Refused(detail, hint, USAGE if response.status_code in (400, 422) else FAILED)
+    raise ApiRefused(detail, hint, USAGE if response.status_code in (400, 422) else FAILED)
 
 
 def manager_options(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -146,7 +146,7 @@ def _configured() -> tuple[str, str]:
     try:
         door = load().api.manager
     except ConfigurationError as error:
-        raise Refused(
+        raise ApiRefused(
             error.detail, "or give both --url and --secret-file", exit_code=USAGE
         ) from None
     host = _ANY_ADDRESS.get(door.address.host, door.address.host)

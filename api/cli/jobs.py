@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from api.cli.http import Manager, Refused, good, manager_options, print_json, printable
+from api.cli.http import ApiRefused, Manager, good, manager_options, print_json, printable
 from api.cli.output import end_of, job_row, sentence, show_job, show_table
 from api.cli.watch import Watch, follow
 
@@ -213,5 +213,5 @@ def _json(text: str) -> Any:  # noqa: ANN401 - any JSON value
 def _id(job: str) -> str:
     """An id as it may stand in a path; what cannot be one is unknown."""
     if not job.replace("-", "").isalnum() or not job.isascii():
-        raise Refused("That is no id of a job.", "`vfolder jobs list` shows the known jobs")
+        raise ApiRefused("That is no id of a job.", "`vfolder jobs list` shows the known jobs")
     return job

@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.live import Live
 from rich.text import Text
 
-from api.cli.http import CONNECT_SECONDS, Manager, Refused, good, print_json, printable
+from api.cli.http import CONNECT_SECONDS, ApiRefused, Manager, good, print_json, printable
 from api.cli.output import is_terminal, sentence
 
 #: A stream that is silent for this long is broken: a comment comes every ten seconds.
@@ -74,7 +74,7 @@ class Watch:
                         return
             except (requests.RequestException, Broken) as error:
                 if time.monotonic() - heard > self._patience:
-                    raise Refused(
+                    raise ApiRefused(
                         "The door has not answered for a while; the job goes on without it.",
                         f"`vfolder jobs watch {self._job}` once the door is back",
                     ) from error
@@ -98,7 +98,7 @@ class Watch:
                 if name == "job":
                     yield json.loads(data)
                 if name == "gone":
-                    raise Refused("The job was forgotten while it was followed.")
+                    raise ApiRefused("The job was forgotten while it was followed.")
         raise Broken
 
     def _poll(self, response: requests.Response) -> dict[str, Any]:

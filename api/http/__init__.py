@@ -2,13 +2,13 @@
 
 from api.http import auth, json, metrics, problems
 from api.http.connection_close import says_close
-from api.http.flask_app import LeanFlask, this_request
+from api.http.flask_app import DoorFlask, this_request
 from api.http.json import answer, no_content, ready
 from api.http.version import VERSION
 
 __all__ = [
     "VERSION",
-    "LeanFlask",
+    "DoorFlask",
     "answer",
     "auth",
     "json",

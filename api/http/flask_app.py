@@ -17,7 +17,7 @@ from werkzeug.wsgi import get_host
 _HOSTS_KNOWN = 64
 
 
-class Asked(Request):
+class RequestContext(Request):
     """A request, and what the door notes of it."""
 
     #: Names it in the log and in the answer; none before it was looked at.
@@ -30,9 +30,9 @@ class Asked(Request):
     error_parts: tuple[str, ...] = ("", "", "")
 
 
-def this_request() -> Asked:
+def this_request() -> RequestContext:
     """The request at work: looked up once, where Flask's `request` does it at each use."""
-    return cast("Asked", request._get_current_object())  # type: ignore[attr-defined] # noqa: SLF001 - werkzeug's own name for it
+    return cast("RequestContext", request._get_current_object())  # type: ignore[attr-defined] # noqa: SLF001 - werkzeug's own name for it
 
 
 class _NoSession(SessionInterface):
@@ -43,10 +43,10 @@ class _NoSession(SessionInterface):
 _NONE = NullSession()
 
 
-class LeanFlask(Flask):
+class DoorFlask(Flask):
     """See the module."""
 
-    request_class = Asked
+    request_class = RequestContext
     session_interface = _NoSession()
 
     def __init__(self, name: str) -> None:

@@ -32,7 +32,7 @@ def _moment(value: object) -> str:
     raise TypeError(f"{type(value).__name__} is not JSON")
 
 
-class Ready(Response):
+class FinishedResponse(Response):
     """A response that is whole: what werkzeug completes of others is not looked for."""
 
     def get_wsgi_response(
@@ -48,7 +48,7 @@ class Ready(Response):
 
 def ready(text: bytes, status: int = 200) -> Response:
     """A response of JSON text."""
-    return Ready(text, status, content_type=CONTENT_TYPE)
+    return FinishedResponse(text, status, content_type=CONTENT_TYPE)
 
 
 def answer(value: Any, status: int = 200) -> Response:  # noqa: ANN401 - any JSON value

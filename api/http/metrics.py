@@ -20,7 +20,7 @@ from flask import Flask, Response
 from prometheus_client import Counter, Histogram
 from werkzeug.wsgi import ClosingIterator
 
-from api.http.flask_app import Asked, this_request
+from api.http.flask_app import RequestContext, this_request
 from core.errors import Defect, StorageError
 from core.telemetry import metrics
 
@@ -45,7 +45,7 @@ Labels = tuple[str, ...]
 def install(app: Flask) -> None:
     """Count the requests of a door; the outermost of what is around it."""
     app.after_request(_label)
-    app.wsgi_app = Counting(app.wsgi_app)  # type: ignore[method-assign] # Flask's own way to wrap
+    app.wsgi_app = RequestCount(app.wsgi_app)  # type: ignore[method-assign] # Flask's own way to wrap
 
 
 def note_error(error: Exception) -> None:
@@ -57,7 +57,7 @@ def note_error(error: Exception) -> None:
         this_request().error_parts = _FOREIGN
 
 
-def _endpoint(request: Asked) -> str:
+def _endpoint(request: RequestContext) -> str:
     """The route with its parts in curly braces; without a route the path itself, as far as few."""
     if request.url_rule is not None:
         return _braced(request.url_rule.rule)
@@ -83,7 +83,7 @@ def _label(response: Response) -> Response:
     return response
 
 
-class Counting:
+class RequestCount:
     """The shell: calls the application, and counts when its answer is closed."""
 
     def __init__(self, inner: Application) -> None:

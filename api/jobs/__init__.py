@@ -3,15 +3,15 @@
 from api.jobs import reports, retries
 from api.jobs.doorbell import ask_broker
 from api.jobs.live import WAIT_MAX_SECONDS, Live
-from api.jobs.plans import Planner
-from api.jobs.submission import Asked, Jobs, pointer, retry_after
+from api.jobs.plans import JobPlanner
+from api.jobs.submission import Jobs, JobSubmission, pointer, retry_after
 
 __all__ = [
     "WAIT_MAX_SECONDS",
-    "Asked",
+    "JobPlanner",
+    "JobSubmission",
     "Jobs",
     "Live",
-    "Planner",
     "ask_broker",
     "pointer",
     "reports",

@@ -4,7 +4,7 @@ import time
 from typing import Any
 
 from api.jobs.submission import Jobs
-from api.volumes import Reach
+from api.volumes import VolumeAccess
 from backends.base import Capacity, QuotaUsage
 from backends.retention import trash
 from backends.transfer import foreseen
@@ -14,19 +14,19 @@ from core.jobs import requests
 from core.jobs.requests import CloneRequest, Request, RestoreRequest, TransferRequest
 from core.jobs.store import PREFIX
 from core.names import VFolderId
-from core.quota import UsageBook
+from core.quota import LastUsageStore
 
 #: Methods by which bytes get to a clone, as the words of docs/design.md name them.
 REFLINK, STREAM, XCP = "reflink", "stream", "xcp"
 
 
-class Planner:
+class JobPlanner:
     """Answers `plan: true`."""
 
-    def __init__(self, jobs: Jobs, reach: Reach) -> None:
+    def __init__(self, jobs: Jobs, reach: VolumeAccess) -> None:
         self._jobs = jobs
         self._reach = reach
-        self._usage = UsageBook(jobs.redis)
+        self._usage = LastUsageStore(jobs.redis)
 
     def plan(self, body: dict[str, Any]) -> dict[str, Any]:
         """The plan of a request.

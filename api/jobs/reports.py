@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from api.volumes import Reach
+from api.volumes import VolumeAccess
 from backends.volumes import operations
 from core.jobs import Job
 from core.names import QuotaScope
@@ -27,7 +27,7 @@ COLUMNS = ("path", "reason", "attempt")
 
 
 @dataclass(frozen=True, slots=True)
-class Report:
+class ReportBody:
     """An open report; the caller closes it. Without a file no entry failed."""
 
     fd: int | None
@@ -84,7 +84,7 @@ def _taken(text: io.StringIO) -> bytes:
     return data
 
 
-def opened(reach: Reach, job: Job) -> Report:
+def opened(reach: VolumeAccess, job: Job) -> ReportBody:
     """The report of a job as far as it is written; one of another node is copied here first.
 
     Raises:
@@ -100,10 +100,10 @@ def opened(reach: Reach, job: Job) -> Report:
         found = os.fstat(fd)
         size, stamp = found.st_size, found.st_mtime_ns
     summary = json.dumps(_summary(job)).encode() + b"\n"
-    return Report(fd, size, summary, f'"{job.id}-{job.version}-{size:x}-{stamp:x}"')
+    return ReportBody(fd, size, summary, f'"{job.id}-{job.version}-{size:x}-{stamp:x}"')
 
 
-def _copied(reach: Reach, job: Job, scope: QuotaScope | None) -> int | None:
+def _copied(reach: VolumeAccess, job: Job, scope: QuotaScope | None) -> int | None:
     """A nameless copy of a report, as old as it is long: its tag changes only with its lines."""
     with tempfile.TemporaryFile() as copy:
         while True:

@@ -3,7 +3,7 @@
 from typing import Any
 
 from api.jobs import reports
-from api.volumes import Reach
+from api.volumes import VolumeAccess
 from core.errors import Conflict
 from core.jobs import Job
 
@@ -14,7 +14,7 @@ def whole(job: Job) -> dict[str, Any]:
     return found
 
 
-def only_failed(job: Job, reach: Reach) -> dict[str, Any]:
+def only_failed(job: Job, reach: VolumeAccess) -> dict[str, Any]:
     """The request with those of its paths at or below which something failed.
 
     Raises:
@@ -33,7 +33,7 @@ def only_failed(job: Job, reach: Reach) -> dict[str, Any]:
     return request | {"paths": [path for path in request["paths"] if path in named]}
 
 
-def _failed(report: reports.Report, paths: set[str]) -> set[str]:
+def _failed(report: reports.ReportBody, paths: set[str]) -> set[str]:
     """Those of the paths at or below which something failed."""
     named: set[str] = set()
     for line in report.lines():

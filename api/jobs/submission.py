@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from api.jobs.doorbell import bell
-from api.volumes import Reach
+from api.volumes import VolumeAccess
 from backends.retention import snapshot_expiry, trash
 from backends.volumes import operations
-from core.cluster import NodeBook
+from core.cluster import NodeStore
 from core.errors import (
     InvalidParameters,
     TrashNotFound,
@@ -20,7 +20,7 @@ from core.errors import (
     VFolderExists,
     VFolderNotFound,
 )
-from core.events import Herald
+from core.events import EventPublisher
 from core.jobs import PRIORITY_DEFAULT, Job, requests
 from core.jobs.requests import (
     CloneRequest,
@@ -44,7 +44,7 @@ AGE_PER_RETRY_SECOND = 20.0
 
 
 @dataclass(frozen=True, slots=True)
-class Named:
+class VFolderOfVolume:
     """A vfolder by its names."""
 
     volume: str
@@ -52,7 +52,7 @@ class Named:
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class JobSubmission:
     """Who asks, and how."""
 
     requester: str = ""
@@ -66,23 +66,23 @@ class Asked:
 class Jobs:
     """The jobs of this door's process; made after the fork."""
 
-    def __init__(self, settings: Settings, reach: Reach) -> None:
+    def __init__(self, settings: Settings, reach: VolumeAccess) -> None:
         self._settings = settings
         self._reach = reach
         client = connect(settings, Database.JOBS)
         self.redis = client
         self.store = JobStore(client, bell(settings))
         self.lists = JobLists(client)
-        self.nodes = NodeBook(client)
-        self._herald = Herald(settings)
+        self.nodes = NodeStore(client)
+        self._herald = EventPublisher(settings)
 
-    def submit(self, body: dict[str, Any], asked: Asked | None = None) -> Job:
+    def submit(self, body: dict[str, Any], asked: JobSubmission | None = None) -> Job:
         """Check, record and ring; a repeated request gets the first job.
 
         Raises:
             StorageError: what `check` refuses, `KeyReused`, `Locked`.
         """
-        asked = asked or Asked()
+        asked = asked or JobSubmission()
         request = requests.parse(body)
         key = asked.idempotency_key
         if not (key and self.store.known(asked.requester, key)):
@@ -167,7 +167,7 @@ class Jobs:
         return self._reach.on_volume(volume, operations.exists, VFolderId.parse(vfolder))
 
     def _must_be_free(self, request: ExtractRequest) -> None:
-        place = Named(request.volume, VFolderId.parse(request.vfolder))
+        place = VFolderOfVolume(request.volume, VFolderId.parse(request.vfolder))
         self._reach.in_vfolder(place, operations.check_free, VFolderPath.parse(request.target))
 
     def document(self, job: Job) -> dict[str, Any]:

@@ -5,17 +5,17 @@ from api.routes.door import Door, current_door, make_app
 from api.routes.file_stream import stream_file
 from api.routes.log_context import note
 from api.routes.performance import NoMetric
-from api.routes.resource import PROBLEM, Act, Answer, Resource
+from api.routes.resource import PROBLEM, Resource, Route, RouteAnswer
 from api.routes.unmanaged import VOLUME
 
 __all__ = [
     "PROBLEM",
     "VOLUME",
-    "Act",
-    "Answer",
     "Door",
     "NoMetric",
     "Resource",
+    "Route",
+    "RouteAnswer",
     "current_door",
     "make_app",
     "note",

@@ -8,12 +8,12 @@ from typing import Any, cast
 
 from flask import Flask, Response, current_app
 
-from api.http import LeanFlask, json, metrics, problems, this_request
-from api.jobs import Jobs, Live, Planner, ask_broker
-from api.volumes import Ask, Atlas, Budgets, Deadlines, Health, Part, Reach
+from api.http import DoorFlask, json, metrics, problems, this_request
+from api.jobs import JobPlanner, Jobs, Live, ask_broker
+from api.volumes import Ask, Budgets, Deadlines, HealthMonitor, NodeDirectory, Part, VolumeAccess
 from backends.capabilities import of_class
-from backends.volumes import Look, Mounts, Volumes
-from core.cluster import BandwidthBook, Calls, Node, NodeBook, SpeedBook, VFolderCache
+from backends.volumes import Mounts, MountState, Volumes
+from core.cluster import BandwidthStore, Calls, Node, NodeStore, PerformanceStore, VFolderCache
 from core.redis import connections
 from core.settings import Settings
 from core.telemetry import logs
@@ -37,7 +37,7 @@ class Door:
         self.volumes = Volumes(settings)
         self.deadlines = Deadlines(settings.vfolder.doors.backend_timeout)
         #: The answer of `/volumes`, and what it was made from.
-        self._listed: tuple[list[Node], dict[str, Look], bytes] | None = None
+        self._listed: tuple[list[Node], dict[str, MountState], bytes] | None = None
 
     def follow(self, settings: Settings) -> None:
         """Take over changed settings: new volumes, here and in what was made from the old ones."""
@@ -57,7 +57,7 @@ class Door:
             known = self._listed = (nodes, looks, self._volumes_told(looks))
         return known[2]
 
-    def _volumes_told(self, looks: dict[str, Look]) -> bytes:
+    def _volumes_told(self, looks: dict[str, MountState]) -> bytes:
         elsewhere = self.reach.atlas.volumes()
         # No volume is asked here: one that hangs would hold up who asks for all of them.
         # Proved here goes before proved elsewhere, and that before what was proved here once.
@@ -86,9 +86,9 @@ class Door:
         }
 
     @cached_property
-    def speeds(self) -> SpeedBook:
+    def speeds(self) -> PerformanceStore:
         """What the manager also reads of volumes."""
-        return SpeedBook(self.settings)
+        return PerformanceStore(self.settings)
 
     @cached_property
     def vfolder_cache(self) -> VFolderCache:
@@ -107,9 +107,9 @@ class Door:
         return Budgets(self.settings)
 
     @cached_property
-    def bandwidth(self) -> BandwidthBook:
+    def bandwidth(self) -> BandwidthStore:
         """What the volumes may move, as the store has it."""
-        return BandwidthBook(connections.connect(self.settings, connections.Database.JOBS))
+        return BandwidthStore(connections.connect(self.settings, connections.Database.JOBS))
 
     @cached_property
     def jobs(self) -> Jobs:
@@ -129,31 +129,31 @@ class Door:
         return Mounts(self.settings)
 
     @cached_property
-    def health(self) -> Health:
+    def health(self) -> HealthMonitor:
         """How this node is."""
         asks: dict[Part, Ask] = {
             ("redis", name): connections.connect(self.settings, database).ping
             for name, database in _NEEDED.items()
         }
         asks["broker", "jobs"] = partial(ask_broker, self.settings)
-        return Health(asks, self.mounts)
+        return HealthMonitor(asks, self.mounts)
 
     @cached_property
-    def planner(self) -> Planner:
+    def planner(self) -> JobPlanner:
         """How jobs would be done."""
-        return Planner(self.jobs, self.reach)
+        return JobPlanner(self.jobs, self.reach)
 
     @cached_property
-    def reach(self) -> Reach:
+    def reach(self) -> VolumeAccess:
         """The volumes of the cluster."""
         calls = Calls(connections.connect(self.settings, connections.Database.JOBS, text=False))
-        atlas = Atlas(self.nodes, self.settings.storage_proxy.node_id)
-        return Reach(self.volumes, self.mounts, atlas, deadlines=self.deadlines, calls=calls)
+        atlas = NodeDirectory(self.nodes, self.settings.storage_proxy.node_id)
+        return VolumeAccess(self.volumes, self.mounts, atlas, deadlines=self.deadlines, calls=calls)
 
     @cached_property
-    def nodes(self) -> NodeBook:
+    def nodes(self) -> NodeStore:
         """The nodes of the whole cluster."""
-        return NodeBook(connections.connect(self.settings, connections.Database.JOBS))
+        return NodeStore(connections.connect(self.settings, connections.Database.JOBS))
 
 
 def current_door() -> Door:
@@ -163,7 +163,7 @@ def current_door() -> Door:
 
 def make_app(name: str, settings: Settings, *, measured: bool = True) -> Flask:
     """A Flask app with what all doors share: problems, request ids, one log line per request."""
-    app = LeanFlask(name)
+    app = DoorFlask(name)
     app.url_map.merge_slashes = False  # a redirect would hide that no such route exists
     app.extensions[_KEY] = Door(settings)
     app.before_request(_begin)

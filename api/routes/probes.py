@@ -6,17 +6,17 @@ from flask import Response
 
 from api.http import answer
 from api.routes.door import current_door
-from api.routes.resource import Act, Answer, Resource
+from api.routes.resource import Resource, Route, RouteAnswer
 from api.schemas import Health
 
 blueprint = Resource("probes", __name__, description="How the node is.")
-_WELL = Answer("It is well.", Health)
-_PROBE = Act(
-    gives={200: _WELL, 503: Answer("It is not.", Health)}, open_to_all=True, ignores_body=True
+_WELL = RouteAnswer("It is well.", Health)
+_PROBE = Route(
+    gives={200: _WELL, 503: RouteAnswer("It is not.", Health)}, open_to_all=True, ignores_body=True
 )
 
 
-@blueprint.act("GET", "/health", Act(gives={200: _WELL}, open_to_all=True, ignores_body=True))
+@blueprint.act("GET", "/health", Route(gives={200: _WELL}, open_to_all=True, ignores_body=True))
 def get_health() -> Response:
     """Tell the health of this node; always 200, the body says `ok` or `degraded`.
 

@@ -47,7 +47,7 @@ VOLUME_ERRORS: tuple[type[StorageError], ...] = (
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class RouteAnswer:
     """One way an act ends well."""
 
     says: str
@@ -59,10 +59,10 @@ class Answer:
 
 
 @dataclass(frozen=True, slots=True)
-class Act:
+class Route:
     """What a route takes, gives and refuses."""
 
-    gives: dict[int, Answer]
+    gives: dict[int, RouteAnswer]
     takes: type[Body] | None = None
     refuses: tuple[type[StorageError], ...] = ()
     #: Largest body in bytes; None is the door's own limit.
@@ -97,7 +97,7 @@ class Resource(Blueprint):
         """Leave the answers as the act states them: there is no other one."""
         return doc
 
-    def act(self, method: str, rule: str, act: Act) -> Callable[[View], View]:
+    def act(self, method: str, rule: str, act: Route) -> Callable[[View], View]:
         """Route `method rule` to the view; it gets the parsed body first, if the act takes one."""
 
         def decorate(view: View) -> View:
@@ -109,7 +109,7 @@ class Resource(Blueprint):
         return decorate
 
 
-def _bound(view: View, act: Act, elsewhere: Callable[[], Response] | None) -> View:
+def _bound(view: View, act: Route, elsewhere: Callable[[], Response] | None) -> View:
     if act.takes:
         return _with_body(view, act, elsewhere)
     if act.ignores_body:
@@ -117,7 +117,7 @@ def _bound(view: View, act: Act, elsewhere: Callable[[], Response] | None) -> Vi
     return _without_body(view)
 
 
-def _with_body(view: View, act: Act, elsewhere: Callable[[], Response] | None) -> View:
+def _with_body(view: View, act: Route, elsewhere: Callable[[], Response] | None) -> View:
     if act.takes is None:
         raise TypeError("the act takes nothing")
     schema = act.takes()
@@ -143,7 +143,7 @@ def _without_body(view: View) -> View:
     return bound
 
 
-def _documentation(view: View, act: Act) -> dict[str, Any]:
+def _documentation(view: View, act: Route) -> dict[str, Any]:
     found: dict[str, Any] = {"operationId": view.__name__, "responses": _responses(act)}
     if act.open_to_all:
         found["security"] = []
@@ -157,7 +157,7 @@ def _schema(takes: type[Body]) -> Any:  # noqa: ANN401 - what apispec resolves
     return takes if alternatives is None else {"oneOf": list(alternatives.values())}
 
 
-def _responses(act: Act) -> dict[str, Any]:
+def _responses(act: Route) -> dict[str, Any]:
     responses: dict[str, Any] = {}
     for status, answer in act.gives.items():
         responses[str(status)] = _success(answer)
@@ -175,7 +175,7 @@ def _responses(act: Act) -> dict[str, Any]:
     return responses
 
 
-def _success(answer: Answer) -> dict[str, Any]:
+def _success(answer: RouteAnswer) -> dict[str, Any]:
     found: dict[str, Any] = {"description": answer.says, "headers": _headers(answer.headers)}
     if answer.schema:
         found["content"] = {answer.content_type: {"schema": answer.schema}}

@@ -196,7 +196,7 @@ class MadeResults(ma.Schema):
     failed = fields.List(fields.Nested(MadeItem), required=True)
 
 
-class Made(ma.Schema):
+class MadeDirectories(ma.Schema):
     """What became of all paths."""
 
     results = fields.Nested(MadeResults, required=True)
@@ -211,7 +211,7 @@ class Stat(ma.Schema):
     modified = fields.DateTime(required=True, metadata={"description": "st_mtime"})
 
 
-class Entry(ma.Schema):
+class EntryDocument(ma.Schema):
     """One entry of a directory."""
 
     name = fields.String(required=True)
@@ -226,7 +226,7 @@ class Entry(ma.Schema):
 class EntryList(ma.Schema):
     """Entries of a directory, in the order of their names."""
 
-    items = fields.List(fields.Nested(Entry), required=True)
+    items = fields.List(fields.Nested(EntryDocument), required=True)
     truncated = fields.Boolean(
         required=True,
         metadata={"description": "Whether the directory has entries after the last one here."},

@@ -15,7 +15,7 @@ from core.names import QuotaScope, VFolderId, VFolderPath
 
 
 @dataclass(frozen=True, slots=True)
-class AskedJob:
+class JobOrder:
     """A job as it was asked for: the request, and what is said about it."""
 
     request: dict[str, Any]
@@ -37,15 +37,15 @@ class AnyJobBody(Body):
 
         unknown = ma.INCLUDE
 
-    makes = AskedJob
+    makes = JobOrder
     alternatives: ClassVar[dict[str, type[JobBody]]] = VERB_BODIES
     verb = fields.String(required=True, validate=validate.OneOf(sorted(VERB_BODIES)))
 
     @ma.post_load
-    def _make(self, data: Mapping[str, Any], **_: Any) -> AskedJob:  # noqa: ANN401 - marshmallow's hook
+    def _make(self, data: Mapping[str, Any], **_: Any) -> JobOrder:  # noqa: ANN401 - marshmallow's hook
         loaded = VERB_BODIES[data["verb"]]().load(data)
         about = {name: loaded.pop(name) for name in _ABOUT}
-        return AskedJob(request={name: _plain(value) for name, value in loaded.items()}, **about)
+        return JobOrder(request={name: _plain(value) for name, value in loaded.items()}, **about)
 
 
 def _plain(value: Any) -> Any:  # noqa: ANN401 - what a field made
@@ -168,7 +168,7 @@ class Bandwidth:
     bytes_per_second: int | None
 
 
-class BandwidthTold(ma.Schema):
+class BandwidthDocument(ma.Schema):
     """What a volume may move, and who shares it now; all null when nothing limits."""
 
     bytes_per_second = fields.Integer(allow_none=True)

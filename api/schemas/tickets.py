@@ -68,7 +68,7 @@ class UploadBody(Body):
     size = WholeNumber(required=True, validate=validate.Range(min=0, max=INTEGER_MAX))
 
 
-class ArchiveBody(Body):
+class ArchiveTicketBody(Body):
     """Asks for a ticket for several entries as one archive."""
 
     class Meta:

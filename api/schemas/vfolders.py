@@ -18,7 +18,7 @@ MODE_MAX = 0o7777
 
 
 @dataclass(frozen=True, slots=True)
-class OneVFolder:
+class VFolderOfRequest:
     """Names a vfolder on a volume."""
 
     volume: str
@@ -53,7 +53,7 @@ class MountVFolder:
 class VFolderBody(Body):
     """Names a vfolder on a volume."""
 
-    makes = OneVFolder
+    makes = VFolderOfRequest
     volume = VolumeName()
     vfolder = VFolderField()
 

@@ -61,8 +61,8 @@ class Hardware(ma.Schema):
     metadata = fields.Dict(keys=fields.String(), values=fields.String(), required=True)
 
 
-class Rates(ma.Schema):
-    """Rates per second and microseconds per operation."""
+class PerformanceRates(ma.Schema):
+    """PerformanceRates per second and microseconds per operation."""
 
     iops_read = fields.Integer(required=True)
     iops_write = fields.Integer(required=True)
@@ -75,7 +75,7 @@ class Rates(ma.Schema):
 class Performance(ma.Schema):
     """How fast a volume is right now."""
 
-    metric = fields.Nested(Rates, required=True)
+    metric = fields.Nested(PerformanceRates, required=True)
     observed_at = fields.DateTime(required=True)
 
 

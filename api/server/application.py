@@ -9,7 +9,7 @@ from typing import Any
 from gunicorn.app.base import BaseApplication
 
 from api.server import settings as gunicorn_settings
-from api.server.reload import PassingArbiter
+from api.server.reload import ReloadArbiter
 from core.errors import ConfigurationError
 from core.process import identity
 from core.settings import Settings, load
@@ -18,7 +18,7 @@ from core.telemetry import logs
 _log = logs.logger(__name__)
 
 
-class Door(BaseApplication):
+class DoorApplication(BaseApplication):
     """gunicorn around one of our applications, configured from our settings alone."""
 
     def __init__(self, door: str, settings: Settings) -> None:
@@ -41,13 +41,13 @@ class Door(BaseApplication):
 
     def run(self) -> None:
         """Serve; SIGHUP has the processes read the file again (`api.server.reload`)."""
-        PassingArbiter(self).run()
+        ReloadArbiter(self).run()
 
 
 def run(door: str, settings: Settings, counters: Path) -> None:
     """Take the identity that the configuration names, then serve the door until SIGTERM."""
     _take_identity(door, settings, counters)
-    Door(door, settings).run()
+    DoorApplication(door, settings).run()
 
 
 def _take_identity(door: str, settings: Settings, counters: Path) -> None:

@@ -15,7 +15,7 @@ from gunicorn.workers.gthread import ThreadWorker
 CLOSERS = 8
 
 
-class DepartingWorker(ThreadWorker):
+class LingeringCloseWorker(ThreadWorker):
     """See the module."""
 
     nr_conns: int

@@ -11,7 +11,7 @@ from typing import Any
 
 from gunicorn.arbiter import Arbiter
 
-from api.server.lingering_close import DepartingWorker
+from api.server.lingering_close import LingeringCloseWorker
 from core.errors import ConfigurationError
 from core.settings import reread
 from core.telemetry import logs
@@ -19,7 +19,7 @@ from core.telemetry import logs
 _log = logs.logger(__name__)
 
 
-class PassingArbiter(Arbiter):
+class ReloadArbiter(Arbiter):
     """Passes SIGHUP to the processes."""
 
     def handle_hup(self) -> None:
@@ -27,7 +27,7 @@ class PassingArbiter(Arbiter):
         self.kill_workers(signal.SIGHUP)
 
 
-class FollowingWorker(DepartingWorker):
+class ReloadWorker(LingeringCloseWorker):
     """Reads the file again at SIGHUP, on a thread of its own."""
 
     app: Any

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from api.streaming import LOOK_SECONDS as BUDGET_LOOK_SECONDS
-from api.streaming import ArchiveBody, FilePart
+from api.streaming import ArchiveResponse, FilePart
 from backends.archives import Piece
 from core.telemetry import metrics
 
@@ -49,7 +49,7 @@ class Stream(ABC):
         #: A sender has it in hand, or it waits for its turn.
         self.busy = False
         self._body = body
-        self._part: FilePart | ArchiveBody = part
+        self._part: FilePart | ArchiveResponse = part
         self._slice = FIRST_BYTES
         self._sent = 0
         conn.sock.settimeout(0)
@@ -151,9 +151,9 @@ class FileStream(Stream):
 class ArchiveStream(Stream):
     """An archive, or a part of one."""
 
-    _part: ArchiveBody
+    _part: ArchiveResponse
 
-    def __init__(self, conn: Any, body: ArchiveBody, *, keepalive: bool) -> None:  # noqa: ANN401 - gunicorn is untyped
+    def __init__(self, conn: Any, body: ArchiveResponse, *, keepalive: bool) -> None:  # noqa: ANN401 - gunicorn is untyped
         super().__init__(conn, body, body, keepalive=keepalive)
         self._pieces = framed(body.pieces()) if body.framed else body.pieces()
         self._piece: Piece = b""
@@ -221,11 +221,13 @@ def framed(pieces: Iterator[Piece]) -> Iterator[Piece]:
 
 def begin(conn: Any, body: Any, *, keepalive: bool) -> Stream:  # noqa: ANN401 - gunicorn is untyped
     """The stream of a body that `is_sendable`."""
-    if isinstance(body, ArchiveBody):
+    if isinstance(body, ArchiveResponse):
         return ArchiveStream(conn, body, keepalive=keepalive)
     return FileStream(conn, body, body.filelike, keepalive=keepalive)
 
 
 def is_sendable(body: Any) -> bool:  # noqa: ANN401 - any WSGI body
     """A body that need not be sent by the thread that answered."""
-    return isinstance(body, ArchiveBody) or isinstance(getattr(body, "filelike", None), FilePart)
+    return isinstance(body, ArchiveResponse) or isinstance(
+        getattr(body, "filelike", None), FilePart
+    )

@@ -21,9 +21,9 @@ from functools import partial
 from typing import Any
 
 from api.server.response_streams import Stream, begin, is_sendable
-from api.server.timers import Alarms
+from api.server.timers import Timers
 from api.server.worker import DoorWorker
-from api.streaming import ArchiveBody
+from api.streaming import ArchiveResponse
 from core.telemetry import logger
 
 #: Threads that send to all waiting sockets of a process, each kind of answer by its own: several,
@@ -46,7 +46,7 @@ class Senders:
         self._lock = threading.Lock()
         self._streams: dict[int, Stream] = {}
         self._looked = time.monotonic()
-        self._turns = Alarms("turns")
+        self._turns = Timers("turns")
         for number in range(threads):
             threading.Thread(target=self._run, name=f"{name} {number}", daemon=True).start()
 
@@ -126,7 +126,7 @@ class Senders:
             self._end(descriptor, stream, cut=True)
 
 
-class OffloadWorker(DoorWorker):
+class SendfileWorker(DoorWorker):
     """The doors' worker, with files sent by `Senders`."""
 
     wsgi: Callable[..., Any]
@@ -152,9 +152,9 @@ class OffloadWorker(DoorWorker):
             if not is_sendable(body) or self.cfg.is_ssl or self.cfg.sendfile is False:
                 return body
             self._here.body = body
-            if isinstance(body, ArchiveBody) and body.length is None:
+            if isinstance(body, ArchiveResponse) and body.length is None:
                 body.framed = _begin_unknown(start_response.__self__)
-            elif not isinstance(body, ArchiveBody):
+            elif not isinstance(body, ArchiveResponse):
                 start_response.__self__.more_follows = body.filelike.end > body.filelike.position
             return ()  # gunicorn sends the headers, and that is all it does
 

@@ -19,7 +19,7 @@ _DOOR_ADDRESS: dict[str, Callable[[Settings], Address]] = {
     "client": lambda settings: settings.api.client.address,
     "internal": lambda settings: settings.api.manager.internal_address,
 }
-_WORKER = {"client": "api.server.sendfile_worker.OffloadWorker"}
+_WORKER = {"client": "api.server.sendfile_worker.SendfileWorker"}
 
 
 def for_door(door: str, settings: Settings) -> dict[str, Any]:

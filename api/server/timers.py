@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 
 
-class Alarms:
+class Timers:
     """Begins its thread with the first alarm; acts must not wait for anything."""
 
     def __init__(self, name: str) -> None:

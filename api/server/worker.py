@@ -14,7 +14,7 @@ from gunicorn.util import close_graceful
 
 from api.http import says_close
 from api.server.connection import DoorParser, DoorResponse, settled
-from api.server.reload import FollowingWorker
+from api.server.reload import ReloadWorker
 
 #: How long a thread waits for the next request on its connection, in milliseconds.
 LINGER_MS = 2
@@ -22,7 +22,7 @@ LINGER_MS = 2
 REQUESTS_IN_A_ROW = 100
 
 
-class DoorWorker(FollowingWorker):
+class DoorWorker(ReloadWorker):
     """See the module."""
 
     wsgi: Any

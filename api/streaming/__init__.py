@@ -1,14 +1,14 @@
 """Bodies of answers: ranges, archives, pacing, preconditions. Knows no Flask request."""
 
 from api.streaming import files, preconditions, ranges
-from api.streaming.archives import ArchiveBody
+from api.streaming.archives import ArchiveResponse
 from api.streaming.disposition import attachment
 from api.streaming.files import FilePart
 from api.streaming.pacing import LOOK_SECONDS, Budget, Pace
 
 __all__ = [
     "LOOK_SECONDS",
-    "ArchiveBody",
+    "ArchiveResponse",
     "Budget",
     "FilePart",
     "Pace",

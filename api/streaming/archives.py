@@ -20,7 +20,7 @@ _packing = threading.BoundedSemaphore(PACKING_MAX)
 _log = logger(__name__)
 
 
-class ArchiveBody:
+class ArchiveResponse:
     """The body of one answer; what it holds open is closed with it.
 
     Raises:

@@ -107,10 +107,10 @@ class Sendable:
         return ranges.Representation(self.found.st_size, self.etag, self.modified)
 
 
-def asked() -> ranges.Asked:
+def asked() -> ranges.RequestedRanges:
     """The conditional headers of the request at work."""
     get = request.environ.get
-    return ranges.Asked(
+    return ranges.RequestedRanges(
         request.method,
         range=get("HTTP_RANGE"),
         if_range=get("HTTP_IF_RANGE"),
@@ -170,7 +170,7 @@ def chosen(choice: ranges.Choice, size: int | None, headers: Headers) -> tuple[i
             for name in ("Content-Type", "Content-Disposition"):
                 headers.remove(name)
             return 304, 0, 0
-        case ranges.Part(start, length):
+        case ranges.PartialContent(start, length):
             headers["Content-Range"] = f"bytes {start}-{start + length - 1}/{size}"
             headers["Content-Length"] = str(length)
             return 206, start, length

@@ -31,7 +31,7 @@ class Representation:
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class RequestedRanges:
     """The method and the conditional headers of a request, as they came."""
 
     method: str = "GET"
@@ -49,7 +49,7 @@ class Whole:
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
+class PartialContent:
     """206: `length` bytes from `start`."""
 
     start: int
@@ -71,10 +71,10 @@ class Unsatisfiable:
     """416: the range lies outside."""
 
 
-Choice = Whole | Part | NotModified | PreconditionFailed | Unsatisfiable
+Choice = Whole | PartialContent | NotModified | PreconditionFailed | Unsatisfiable
 
 
-def choose(what: Representation, asked: Asked) -> Choice:
+def choose(what: Representation, asked: RequestedRanges) -> Choice:
     """Decide what a GET or HEAD is answered with."""
     if _precondition_fails(what, asked):
         return PreconditionFailed()
@@ -98,7 +98,7 @@ def parse_http_date(text: str) -> int | None:
     return None
 
 
-def _precondition_fails(what: Representation, asked: Asked) -> bool:
+def _precondition_fails(what: Representation, asked: RequestedRanges) -> bool:
     if asked.if_match is not None:
         return not _listed(what, asked.if_match, weak_too=False)
     if asked.if_unmodified_since is None:
@@ -107,7 +107,7 @@ def _precondition_fails(what: Representation, asked: Asked) -> bool:
     return since is not None and what.modified is not None and what.modified > since
 
 
-def _client_has_it(what: Representation, asked: Asked) -> bool:
+def _client_has_it(what: Representation, asked: RequestedRanges) -> bool:
     if asked.if_none_match is not None:
         return _listed(what, asked.if_none_match, weak_too=True)
     if asked.if_modified_since is None:
@@ -147,7 +147,7 @@ def _one_range(header: str, size: int) -> Choice:
         return Whole()
     if first >= size:
         return Unsatisfiable()
-    return Part(first, min(last, size - 1) - first + 1)
+    return PartialContent(first, min(last, size - 1) - first + 1)
 
 
 def _suffix(wanted: int, size: int) -> Choice:
@@ -156,7 +156,7 @@ def _suffix(wanted: int, size: int) -> Choice:
     if size == 0:  # satisfiable, but no Content-Range could say so
         return Whole()
     start = max(size - wanted, 0)
-    return Part(start, size - start)
+    return PartialContent(start, size - start)
 
 
 def _number(digits: str) -> int:

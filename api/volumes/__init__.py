@@ -1,19 +1,19 @@
 """Volumes as the doors reach them: here or on another node. Knows no route."""
 
-from api.volumes.access import Reach
+from api.volumes.access import VolumeAccess
 from api.volumes.bandwidth import Budgets
 from api.volumes.deadlines import Deadlines
-from api.volumes.health import Ask, Health, Part
-from api.volumes.inline_calls import Gates
-from api.volumes.node_directory import Atlas
+from api.volumes.health import Ask, HealthMonitor, Part
+from api.volumes.inline_calls import InlineCalls
+from api.volumes.node_directory import NodeDirectory
 
 __all__ = [
     "Ask",
-    "Atlas",
     "Budgets",
     "Deadlines",
-    "Gates",
-    "Health",
+    "HealthMonitor",
+    "InlineCalls",
+    "NodeDirectory",
     "Part",
-    "Reach",
+    "VolumeAccess",
 ]

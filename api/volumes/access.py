@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Concatenate, ParamSpec, Protocol, TypeVar
 
 from api.volumes.deadlines import Deadlines
-from api.volumes.node_directory import Atlas
+from api.volumes.node_directory import NodeDirectory
 from backends.base import Backend
 from backends.volumes import Mounts, Volumes, remote
 from core.cluster import Calls, Node
@@ -20,7 +20,7 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 
-class Place(Protocol):
+class VFolderLocation(Protocol):
     """Anything that names a vfolder on a volume."""
 
     @property
@@ -32,14 +32,14 @@ class Place(Protocol):
         """The vfolder's id."""
 
 
-class Reach:
+class VolumeAccess:
     """The volumes of the cluster, as one door's process reaches them; made after the fork."""
 
     def __init__(
         self,
         volumes: Volumes,
         mounts: Mounts,
-        atlas: Atlas,
+        atlas: NodeDirectory,
         *,
         deadlines: Deadlines,
         calls: Calls,
@@ -105,7 +105,7 @@ class Reach:
 
     def in_vfolder(
         self,
-        place: Place,
+        place: VFolderLocation,
         act: Callable[Concatenate[int, P], T],
         *args: P.args,
         **kwargs: P.kwargs,

@@ -11,7 +11,7 @@ from uuid import uuid4
 import redis
 
 from api.streaming import Budget, Pace
-from core.cluster import BandwidthBook
+from core.cluster import BandwidthStore
 from core.redis import Database, connect
 from core.settings import Settings
 from core.telemetry import logger
@@ -59,14 +59,14 @@ class Budgets:
         return Pace(self.of(volume), direction)
 
     def _run(self) -> None:
-        book = BandwidthBook(connect(self._settings, Database.JOBS))
+        book = BandwidthStore(connect(self._settings, Database.JOBS))
         while True:
             self._begun.clear()
             self.beat(book)
             self._told.set()
             self._begun.wait(BEAT_SECONDS)
 
-    def beat(self, book: BandwidthBook) -> None:
+    def beat(self, book: BandwidthStore) -> None:
         """Tell and ask the store once; while it is away nothing changes."""
         budgets = list(self._budgets.values())
         streams = {one.volume: one.active() for one in budgets if one.rate is not None}

@@ -30,7 +30,7 @@ Ask = Callable[[], object]
 Part = tuple[str, str]
 
 
-class Health:
+class HealthMonitor:
     """What was last seen; its threads start with the first question, after the fork."""
 
     def __init__(self, services: Mapping[Part, Ask], mounts: Mounts) -> None:

@@ -22,7 +22,7 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 
-class Gates:
+class InlineCalls:
     """Knows, per volume, when its calls under way began."""
 
     def __init__(self, deadlines: Deadlines) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 from msgspec import convert
 from redis import RedisError
 
-from core.cluster import Node, NodeBook
+from core.cluster import Node, NodeStore
 from core.telemetry import logger
 
 #: What was read is good for this long (seconds).
@@ -18,10 +18,10 @@ FRESH_SECONDS = 1.0
 _log = logger(__name__)
 
 
-class Atlas:
+class NodeDirectory:
     """The nodes that live, as they were a moment ago."""
 
-    def __init__(self, book: NodeBook, here: str) -> None:
+    def __init__(self, book: NodeStore, here: str) -> None:
         self._book = book
         self._here = here
         self._lock = threading.Lock()

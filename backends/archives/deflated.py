@@ -14,7 +14,7 @@ from isal.isal_zlib import crc32
 
 from backends.archives import zip_records as records
 from backends.archives.pieces import Extent, Piece
-from backends.archives.plan import Entry, Plan
+from backends.archives.plan import ArchiveEntry, Plan
 from backends.archives.runs import Group, Run, assembled, groups, large, name_of
 from backends.archives.tars import Tar
 from backends.archives.zip_records import DEFLATED, FOLLOWS, STORED, Sent
@@ -129,7 +129,7 @@ def _packed(data: bytes) -> tuple[bytes, int]:
     return (packed, DEFLATED) if len(packed) < len(data) else (data, STORED)
 
 
-def _length(name: bytes, entry: Entry, sent: Sent) -> int:
+def _length(name: bytes, entry: ArchiveEntry, sent: Sent) -> int:
     _, packed, form = sent
     wide = records.WIDE_LOCAL_BYTES if records.is_wide(entry, form) else 0
     head = records.LOCAL_BYTES + len(name) + wide

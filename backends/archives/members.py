@@ -66,7 +66,7 @@ class Member:
     read: Callable[[int], bytes] = lambda _: b""
 
 
-class Archive(Protocol):
+class ArchiveReader(Protocol):
     """An archive that is open for reading, once through."""
 
     @property
@@ -161,7 +161,7 @@ class TarArchive:
             )
 
     def members(self) -> Iterator[Member]:
-        """See `Archive.members`."""
+        """See `ArchiveReader.members`."""
         while True:
             with reading():
                 self._file.begin_entry()

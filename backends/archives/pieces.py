@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Protocol
 
-from backends.archives.plan import Changed
+from backends.archives.plan import EntryChanged
 
 #: Bytes are read in pieces of this size, and joined to pieces that are not smaller than half.
 PIECE_BYTES = 256 * 1024
@@ -27,13 +27,13 @@ class Extent:
         """Its bytes, for whoever cannot leave them to the kernel.
 
         Raises:
-            Changed: the file has become shorter.
+            EntryChanged: the file has become shorter.
         """
         at, end = self.start, self.start + self.length
         while at < end:
             data = os.pread(self.descriptor, min(PIECE_BYTES, end - at), at)
             if not data:
-                raise Changed("A file became shorter while it was sent.")
+                raise EntryChanged("A file became shorter while it was sent.")
             at += len(data)
             yield data
 

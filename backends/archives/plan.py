@@ -41,13 +41,13 @@ class UnsupportedEntry(EntryRefused):
     error_code = "vfs-storage_read_invalid-parameters"
 
 
-class Changed(StorageError):
+class EntryChanged(StorageError):
     """An entry is not any more what was planned: the stream cannot go on."""
 
     title = "The entry changed while it was sent"
 
 
-class Entry(msgspec.Struct, array_like=True, gc=False):
+class ArchiveEntry(msgspec.Struct, array_like=True, gc=False):
     """One planned entry; names are the bytes on disk."""
 
     name: bytes
@@ -69,7 +69,7 @@ class Batch(msgspec.Struct, array_like=True):
     directory: bytes
     #: What stands before each name in the archive: empty, or with a slash at the end.
     prefix: bytes
-    entries: list[Entry]
+    entries: list[ArchiveEntry]
 
 
 @dataclass(frozen=True, slots=True)
@@ -205,9 +205,11 @@ class _Listing:
             self.plan.add(Batch(b"", prefix, [entry]))
             todo += self._directory(_join(above, entry.name), _prefix(prefix + entry.name))
 
-    def _directory(self, directory: bytes, prefix: bytes) -> list[tuple[bytes, bytes, Entry]]:
+    def _directory(
+        self, directory: bytes, prefix: bytes
+    ) -> list[tuple[bytes, bytes, ArchiveEntry]]:
         """Plan what is in a directory; the directories in it come back."""
-        below: list[tuple[bytes, bytes, Entry]] = []
+        below: list[tuple[bytes, bytes, ArchiveEntry]] = []
         with opened(self.top, directory) as descriptor:
             for batch in self._batches(descriptor, directory, prefix):
                 below += [(directory, prefix, one) for one in batch.entries if one.is_directory]
@@ -230,7 +232,7 @@ class _Listing:
         if batch.entries:
             yield batch
 
-    def _listed(self, descriptor: int, batch: Batch, one: "os.DirEntry[str]") -> Entry:
+    def _listed(self, descriptor: int, batch: Batch, one: "os.DirEntry[str]") -> ArchiveEntry:
         found = one.stat(follow_symlinks=False)
         name = os.fsencode(one.name)
         kind = found.st_mode & _KIND
@@ -243,21 +245,23 @@ class _Listing:
         shown = os.fsdecode(_join(batch.directory, name))
         raise UnsupportedEntry("An archive holds files, directories and links only.", paths=[shown])
 
-    def _file(self, name: bytes, found: os.stat_result, prefix: bytes) -> Entry:
+    def _file(self, name: bytes, found: os.stat_result, prefix: bytes) -> ArchiveEntry:
         """A file, nearly always; a later name of one that came before is a hard link."""
         mode, mtime, inode = found.st_mode, found.st_mtime_ns, found.st_ino
         if self.links is not None and found.st_nlink > 1:
             first = self.links.first(found, prefix + name)
             if first:
-                return Entry(name, mode, 0, mtime, inode, first)
-        return Entry(name, mode, found.st_size, mtime, inode, b"", True)  # noqa: FBT003 - `is_file`
+                return ArchiveEntry(name, mode, 0, mtime, inode, first)
+        return ArchiveEntry(name, mode, found.st_size, mtime, inode, b"", True)  # noqa: FBT003 - `is_file`
 
 
-def _entry(name: bytes, found: os.stat_result, target: bytes) -> Entry:
+def _entry(name: bytes, found: os.stat_result, target: bytes) -> ArchiveEntry:
     mode = found.st_mode
     is_file, is_directory = stat.S_ISREG(mode), stat.S_ISDIR(mode)
     size = found.st_size if is_file else len(target)
-    return Entry(name, mode, size, found.st_mtime_ns, found.st_ino, target, is_file, is_directory)
+    return ArchiveEntry(
+        name, mode, size, found.st_mtime_ns, found.st_ino, target, is_file, is_directory
+    )
 
 
 def _prefix(name: bytes) -> bytes:

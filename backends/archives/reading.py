@@ -3,7 +3,7 @@
 import os
 from collections.abc import Sequence
 
-from backends.archives.plan import Changed, Entry
+from backends.archives.plan import ArchiveEntry, EntryChanged
 
 try:
     from backends.archives import _reading
@@ -16,11 +16,13 @@ else:
 OPEN_FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
 
-def read_files(directory: int, entries: list[Entry], *, native: bool = NATIVE) -> list[bytes]:
+def read_files(
+    directory: int, entries: list[ArchiveEntry], *, native: bool = NATIVE
+) -> list[bytes]:
     """The contents of planned files of one directory, each small enough to be held.
 
     Raises:
-        Changed: one is not any more what was planned.
+        EntryChanged: one is not any more what was planned.
         OSError: one cannot be read.
     """
     if native:
@@ -33,18 +35,18 @@ def read_files(directory: int, entries: list[Entry], *, native: bool = NATIVE) -
     return [content for content, *_ in found]
 
 
-def check(entry: Entry, seen: Sequence[int]) -> None:
+def check(entry: ArchiveEntry, seen: Sequence[int]) -> None:
     """Compare a file's size, time and inode number with its plan.
 
     Raises:
-        Changed: it is not any more what was planned.
+        EntryChanged: it is not any more what was planned.
     """
     size, mtime_ns, inode = seen
     if mtime_ns != entry.mtime_ns or size != entry.size or inode != entry.inode:
-        raise Changed("A file changed between the plan and its turn.")
+        raise EntryChanged("A file changed between the plan and its turn.")
 
 
-def _read(directory: int, entry: Entry) -> tuple[bytes, int, int, int]:
+def _read(directory: int, entry: ArchiveEntry) -> tuple[bytes, int, int, int]:
     descriptor = os.open(entry.name, OPEN_FILE, dir_fd=directory)
     try:
         data = b""

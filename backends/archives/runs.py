@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from functools import cache
 
 from backends.archives.pieces import PIECE_BYTES, Extent, Piece
-from backends.archives.plan import Batch, Entry, Plan, opened
+from backends.archives.plan import ArchiveEntry, Batch, Plan, opened
 from backends.archives.reading import OPEN_FILE, check, read_files
 
 #: Files up to this size are read in one go.
@@ -28,7 +28,7 @@ class Group:
     """Some entries of one directory, a piece's worth at most; a large file is alone."""
 
     batch: Batch
-    entries: list[Entry]
+    entries: list[ArchiveEntry]
     size: int
 
     @property
@@ -41,12 +41,12 @@ Run = list[Group]
 _Loaded = Generator[tuple[Run, list[bytes] | None], None, None]
 
 
-def is_large(entry: Entry) -> bool:
+def is_large(entry: ArchiveEntry) -> bool:
     """A file that is not read in one go."""
     return entry.size > SMALL_BYTES and entry.is_file
 
 
-def name_of(batch: Batch, entry: Entry) -> bytes:
+def name_of(batch: Batch, entry: ArchiveEntry) -> bytes:
     """The name in the archive; a directory's ends with a slash."""
     name = batch.prefix + entry.name
     return name + b"/" if entry.is_directory else name
@@ -55,7 +55,7 @@ def name_of(batch: Batch, entry: Entry) -> bytes:
 def groups(plan: Plan) -> Iterator[Group]:
     """All entries of a plan, in order; the same groups each time."""
     for batch in plan.batches():
-        entries: list[Entry] = []
+        entries: list[ArchiveEntry] = []
         size = 0
         for entry in batch.entries:
             full = size + entry.size > PIECE_BYTES or len(entries) == RUN_ENTRIES

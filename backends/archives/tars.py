@@ -13,7 +13,7 @@ from itertools import chain
 from struct import Struct
 
 from backends.archives.pieces import Piece, cut, gathered
-from backends.archives.plan import Entry, Plan
+from backends.archives.plan import ArchiveEntry, Plan
 from backends.archives.runs import Group, Run, assembled, groups, large, name_of
 
 #: Headers and contents are filled up to this.
@@ -103,7 +103,7 @@ def _filled(size: int) -> int:
     return size + -size % BLOCK_BYTES
 
 
-def _header(name: bytes, entry: Entry) -> bytes:
+def _header(name: bytes, entry: ArchiveEntry) -> bytes:
     """All that stands before an entry's content."""
     prefix, short = _split(name) or (b"", name[:_NAME_MAX])
     seconds = entry.mtime_ns // _NANOSECONDS
@@ -122,7 +122,7 @@ def _header(name: bytes, entry: Entry) -> bytes:
     return b"".join((_extended(len(records)), records, fill, block))
 
 
-def _kind(entry: Entry) -> bytes:
+def _kind(entry: ArchiveEntry) -> bytes:
     if entry.is_file:
         return _FILE
     if entry.is_directory:
@@ -161,7 +161,7 @@ def _is_plain(name: bytes) -> bool:
     return name.isascii() or not _is_utf8(name)
 
 
-def _records(name: bytes, entry: Entry) -> bytes:
+def _records(name: bytes, entry: ArchiveEntry) -> bytes:
     """The extended header: what does not fit into the ustar header; mostly a time."""
     records = _time(entry.mtime_ns)
     if len(name) <= _NAME_MAX and name.isascii() and not entry.target and entry.size <= _NUMBER_MAX:

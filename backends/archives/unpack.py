@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from backends.archives.members import (
-    Archive,
+    ArchiveReader,
     ArchiveRefused,
     Kind,
     Member,
@@ -36,7 +36,7 @@ _BEHIND_A_LINK = frozenset({errno.ELOOP, errno.ENAMETOOLONG})
 
 
 @dataclass(frozen=True, slots=True)
-class Bounds:
+class UnpackLimits:
     """What an archive may unpack to; beyond it is taken for a bomb."""
 
     #: More than so many times its size does no honest archive hold (deflate alone reaches 1000).
@@ -59,7 +59,7 @@ class Bounds:
             raise ArchiveRefused("The archive has more entries than its size can mean.")
 
 
-BOUNDS = Bounds()
+BOUNDS = UnpackLimits()
 
 
 @dataclass(slots=True)
@@ -77,14 +77,14 @@ class Unpacked:
         return {name: getattr(self, name) for name in self.__slots__}
 
 
-def opened(form: UploadFormat, file: io.FileIO, bounds: Bounds = BOUNDS) -> Archive:
+def opened(form: UploadFormat, file: io.FileIO, bounds: UnpackLimits = BOUNDS) -> ArchiveReader:
     """Open an archive; what it says of itself is checked against what an archive may hold.
 
     Raises:
         ArchiveRefused: it is none, or a bomb by its own words.
     """
     size = os.fstat(file.fileno()).st_size
-    archive: Archive = (TarArchive if form is UploadFormat.TAR else ZipArchive)(file, size)
+    archive: ArchiveReader = (TarArchive if form is UploadFormat.TAR else ZipArchive)(file, size)
     bounds.check(size, archive.entries or 0, archive.total_bytes or 0)
     return archive
 
@@ -114,7 +114,7 @@ class Unpacking:
         """Close what it holds open."""
         os.close(self._parent)
 
-    def run(self, archive: Archive) -> Unpacked:
+    def run(self, archive: ArchiveReader) -> Unpacked:
         """Make every entry.
 
         Raises:

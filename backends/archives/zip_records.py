@@ -7,7 +7,7 @@ import time
 from functools import lru_cache
 from struct import Struct
 
-from backends.archives.plan import Entry
+from backends.archives.plan import ArchiveEntry
 
 #: How content is sent: its method, and whether its checksum (and of packed content its size) stands
 #: in a data descriptor behind it, because it was not known before.
@@ -48,7 +48,7 @@ CENTRAL_BYTES = _CENTRAL.size + _TIME_EXTRA.size
 WIDE_CENTRAL_BYTES = _ZIP64_CENTRAL.size
 
 
-def is_wide(entry: Entry, form: int) -> bool:
+def is_wide(entry: ArchiveEntry, form: int) -> bool:
     """An entry whose sizes need, or might need, more than 32 bits."""
     return entry.size >= (_WIDE_DEFLATED if form == DEFLATED | FOLLOWS else _MAX_32)
 
@@ -58,7 +58,7 @@ def is_far(offset: int) -> bool:
     return offset >= _MAX_32
 
 
-def local(name: bytes, entry: Entry, sent: Sent) -> bytes:
+def local(name: bytes, entry: ArchiveEntry, sent: Sent) -> bytes:
     """What stands before an entry's content."""
     crc, packed, form = sent
     clock, extra = _clock(entry.mtime_ns // 1_000_000_000)
@@ -77,7 +77,7 @@ def local(name: bytes, entry: Entry, sent: Sent) -> bytes:
     return head + name + extra
 
 
-def descriptor(entry: Entry, sent: Sent) -> bytes:
+def descriptor(entry: ArchiveEntry, sent: Sent) -> bytes:
     """What stands behind an entry's content."""
     crc, packed, form = sent
     if not form & FOLLOWS:
@@ -86,14 +86,14 @@ def descriptor(entry: Entry, sent: Sent) -> bytes:
     return shape.pack(b"PK\x07\x08", crc, packed, entry.size)
 
 
-def descriptor_bytes(entry: Entry, form: int) -> int:
+def descriptor_bytes(entry: ArchiveEntry, form: int) -> int:
     """How long that is."""
     if not form & FOLLOWS:
         return 0
     return _DESCRIPTOR_64.size if is_wide(entry, form) else _DESCRIPTOR.size
 
 
-def central(name: bytes, entry: Entry, sent: Sent, offset: int) -> bytes:
+def central(name: bytes, entry: ArchiveEntry, sent: Sent, offset: int) -> bytes:
     """An entry in the central directory; its local header is at `offset`."""
     crc, packed, form = sent
     clock, extra = _clock(entry.mtime_ns // 1_000_000_000)

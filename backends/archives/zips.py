@@ -11,7 +11,7 @@ from isal.isal_zlib import crc32
 
 from backends.archives import zip_records as records
 from backends.archives.pieces import Piece, cut, gathered
-from backends.archives.plan import Entry, Plan
+from backends.archives.plan import ArchiveEntry, Plan
 from backends.archives.runs import Group, Run, assembled, groups, is_large, large, name_of
 from backends.archives.zip_records import FOLLOWS, STORED
 
@@ -88,11 +88,11 @@ class StoredZip:
             yield b"".join(parts)
 
 
-def _form(entry: Entry) -> int:
+def _form(entry: ArchiveEntry) -> int:
     return STORED | FOLLOWS if is_large(entry) else STORED
 
 
-def _length(name: int, entry: Entry) -> int:
+def _length(name: int, entry: ArchiveEntry) -> int:
     """Bytes of an entry with a name so long, without what the central directory says of it."""
     length = records.LOCAL_BYTES + name + entry.size
     if is_large(entry):

@@ -121,7 +121,7 @@ def tree_of(directory: int) -> int:
     return int(_LOOKUP.unpack(asked)[0])
 
 
-class Counting(NamedTuple):
+class QuotaCounting(NamedTuple):
     """How subvolumes are counted."""
 
     #: Everything that exists is in the sums; only then do limits hold.
@@ -132,7 +132,7 @@ class Counting(NamedTuple):
     simple: bool
 
 
-def counting(top: int) -> Counting | None:
+def counting(top: int) -> QuotaCounting | None:
     """How subvolumes are counted now; None when they are not."""
     try:
         found = _item(top, _QGROUP_STATUS, 0)
@@ -142,7 +142,7 @@ def counting(top: int) -> Counting | None:
     if not flags & _COUNTING:
         return None
     exact = not flags & (_INCONSISTENT | _RESCANNING)
-    return Counting(exact, bool(flags & _RESCANNING), bool(flags & _SIMPLE))
+    return QuotaCounting(exact, bool(flags & _RESCANNING), bool(flags & _SIMPLE))
 
 
 def enable_quota(top: int, *, simple: bool = False) -> None:
@@ -198,7 +198,7 @@ def _shown(directory: int) -> Path:
     return Path("/sys/fs/btrfs", str(UUID(bytes=bytes(told[16:32]))), "qgroups")
 
 
-def _shown_counting(qgroups: Path) -> Counting | None:
+def _shown_counting(qgroups: Path) -> QuotaCounting | None:
     try:
         if not _number(qgroups / "enabled"):
             return None
@@ -206,7 +206,7 @@ def _shown_counting(qgroups: Path) -> Counting | None:
         mode = (qgroups / "mode").read_bytes() if (qgroups / "mode").exists() else b""
     except FileNotFoundError:
         return None
-    return Counting(exact, rescanning=False, simple=mode.strip() == b"squota")
+    return QuotaCounting(exact, rescanning=False, simple=mode.strip() == b"squota")
 
 
 def _shown_counted(qgroup: Path) -> Counted | None:

@@ -25,14 +25,16 @@ Item = dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
-class Page:
+class EntryPage:
     """Some entries of a directory; `next` is the name to go on after, None at the end."""
 
     items: list[Item]
     next: str | None = None
 
 
-def list_directory(root: int, path: VFolderPath, limit: int = 0, after: str | None = None) -> Page:
+def list_directory(
+    root: int, path: VFolderPath, limit: int = 0, after: str | None = None
+) -> EntryPage:
     """The entries of a directory in the order of their names (by code point).
 
     Args:
@@ -53,7 +55,9 @@ def list_directory(root: int, path: VFolderPath, limit: int = 0, after: str | No
             os.close(descriptor)
 
 
-def _page(root: int, descriptor: int, path: VFolderPath, limit: int, after: str | None) -> Page:
+def _page(
+    root: int, descriptor: int, path: VFolderPath, limit: int, after: str | None
+) -> EntryPage:
     found: Iterable[str] = directory.names(descriptor)
     if after is not None:
         found = (name for name in found if name > after)
@@ -61,7 +65,7 @@ def _page(root: int, descriptor: int, path: VFolderPath, limit: int, after: str 
     more = bool(limit) and len(chosen) > limit
     if more:
         chosen.pop()
-    return Page(_items(root, descriptor, path, chosen), chosen[-1] if more else None)
+    return EntryPage(_items(root, descriptor, path, chosen), chosen[-1] if more else None)
 
 
 def _items(root: int, descriptor: int, path: VFolderPath, chosen: list[str]) -> list[Item]:

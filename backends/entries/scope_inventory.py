@@ -17,7 +17,7 @@ _SCOPE = re.compile(r"[0-9a-f]{32}")
 
 
 @dataclass(slots=True)
-class Survey:
+class ScopeInventory:
     """Paths relative to the scope; of the legacy scope, to the volume."""
 
     vfolders: list[PurePosixPath] = field(default_factory=list)
@@ -28,12 +28,12 @@ class Survey:
     unreadable: list[tuple[PurePosixPath, str]] = field(default_factory=list)
 
 
-def survey(directory: int, *, top: bool = False) -> Survey:
+def survey(directory: int, *, top: bool = False) -> ScopeInventory:
     """Look at the directory of a scope, or at the top of a volume, where scopes are expected too.
 
     Costs a listing per prefix directory; no vfolder is entered.
     """
-    found = Survey()
+    found = ScopeInventory()
     expected = _AT_TOP if top else frozenset[str]()
     for name in sorted(os.listdir(directory)):
         ours = name == layout.HIDDEN or name in expected or (top and _SCOPE.fullmatch(name))
@@ -42,7 +42,7 @@ def survey(directory: int, *, top: bool = False) -> Survey:
     return found
 
 
-def _look(directory: int, path: PurePosixPath, depth: int, found: Survey) -> None:
+def _look(directory: int, path: PurePosixPath, depth: int, found: ScopeInventory) -> None:
     if path.name.startswith(_SILLY):
         return
     try:
@@ -58,7 +58,7 @@ def _look(directory: int, path: PurePosixPath, depth: int, found: Survey) -> Non
         found.unreadable.append((path, os.strerror(error.errno or 0)))
 
 
-def _look_below(directory: int, path: PurePosixPath, depth: int, found: Survey) -> None:
+def _look_below(directory: int, path: PurePosixPath, depth: int, found: ScopeInventory) -> None:
     with descriptors.opened(path, directory) as below:
         names = sorted(os.listdir(below))
     if not names:

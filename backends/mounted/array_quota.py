@@ -163,7 +163,7 @@ class ArrayQuotaBackend(ArrayBackend):
                 self._make(root, scope, limit_bytes)
                 return
             self._hold(scope.directory, self.effective_limit(limit_bytes))
-            requested_limits.keep(root, scope, requested_limits.Wish(limit_bytes))
+            requested_limits.keep(root, scope, requested_limits.RequestedLimit(limit_bytes))
 
     def unset_limit(self, scope: QuotaScope) -> None:
         """See `Backend.unset_limit`."""
@@ -204,7 +204,9 @@ class ArrayQuotaBackend(ArrayBackend):
 
     def _make(self, root: int, scope: QuotaScope, limit_bytes: int | None) -> None:
         self._prove(root)
-        requested_limits.keep(root, scope, requested_limits.Wish(limit_bytes or 0, adopting=True))
+        requested_limits.keep(
+            root, scope, requested_limits.RequestedLimit(limit_bytes or 0, adopting=True)
+        )
         self._place(root, scope.directory)
         wanted = None if limit_bytes is None else self.effective_limit(limit_bytes)
         self._hold(scope.directory, wanted)

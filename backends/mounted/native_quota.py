@@ -211,7 +211,9 @@ class NativeQuotaBackend(PosixBackend):
             requested_limits.settle(root, scope, limit_bytes)
             return False
         self._check_adoptable(directory, scope)
-        requested_limits.keep(root, scope, requested_limits.Wish(limit_bytes, adopting=True))
+        requested_limits.keep(
+            root, scope, requested_limits.RequestedLimit(limit_bytes, adopting=True)
+        )
         return True
 
     def _limit(self, root: int, directory: int, counter: int, limit_bytes: int | None) -> None:

@@ -149,7 +149,7 @@ class PosixBackend(Backend):
                 self._hold_softly(root, scope, limit_bytes, made=False)
 
     def _hold_softly(self, root: int, scope: QuotaScope, limit_bytes: int, *, made: bool) -> None:
-        requested_limits.keep(root, scope, requested_limits.Wish(limit_bytes))
+        requested_limits.keep(root, scope, requested_limits.RequestedLimit(limit_bytes))
         if self.soft is not None:
             self.soft.begin(root, scope, made=made)
 

@@ -9,15 +9,15 @@ import msgspec
 from msgspec import Struct, field
 
 from backends.rest import (
-    Answer,
+    ArrayAnswer,
+    ArrayEndpoint,
+    ArrayRefusal,
+    ArrayRefused,
+    ArrayRequest,
     Busy,
     Client,
-    Complaint,
     Lost,
     Reason,
-    Refused,
-    Request,
-    Target,
     jobs,
     unknown,
 )
@@ -27,7 +27,7 @@ RETURN_TIMEOUT_SECONDS = 3
 #: The states in which a job has ended; every other one, known or not, goes on.
 _SUCCESS = "success"
 _ENDED = frozenset({_SUCCESS, "failure"})
-#: Job failures that say it in words only.
+#: OntapJob failures that say it in words only.
 _BUSY_WORDS = "quota operation is currently in progress"
 #: Error codes; what is missing here is read from the status.
 _REASONS = {
@@ -65,7 +65,7 @@ class _Links(Struct):
     next: _Link | None = None
 
 
-class Page(Struct, Generic[R]):
+class OntapPage(Struct, Generic[R]):
     """One page of a list; it may be empty although another follows."""
 
     records: list[R] = []
@@ -91,7 +91,7 @@ class JobError(Struct):
     message: str = ""
 
 
-class Job(Struct):
+class OntapJob(Struct):
     """What ONTAP does later."""
 
     state: str = ""
@@ -102,7 +102,9 @@ class Job(Struct):
 class OntapApi:
     """Lists and changes, on a `Client`; each request carries the credentials, there is no login."""
 
-    def __init__(self, target: Target, user: str, password: str, answer_seconds: float) -> None:
+    def __init__(
+        self, target: ArrayEndpoint, user: str, password: str, answer_seconds: float
+    ) -> None:
         token = b64encode(f"{user}:{password}".encode()).decode()
         headers = {"Authorization": f"Basic {token}"}
         self.client = Client(
@@ -117,15 +119,15 @@ class OntapApi:
         """Every record of a list, page by page.
 
         Raises:
-            Refused, Busy, Lost: as `Client.get`.
+            ArrayRefused, Busy, Lost: as `Client.get`.
         """
-        page = self.client.get(path, Page[row], **query)  # type: ignore[valid-type] # a type at run time
+        page = self.client.get(path, OntapPage[row], **query)  # type: ignore[valid-type] # a type at run time
         yield from page.records
         while page.links and page.links.next:
             href = page.links.next.href
             if not href.startswith("/api/"):
                 raise Lost("ONTAP's list goes on outside of its interface.")
-            page = self.client.get(href, Page[row])  # type: ignore[valid-type] # same
+            page = self.client.get(href, OntapPage[row])  # type: ignore[valid-type] # same
             yield from page.records
 
     def first(self, path: str, row: type[R], **query: Any) -> R | None:  # noqa: ANN401 - JSON values
@@ -139,14 +141,14 @@ class OntapApi:
         that it failed: some failures leave what they were to make.
 
         Raises:
-            Refused: no, and it is not there.
+            ArrayRefused: no, and it is not there.
             Busy: another change of the volume is under way, until the deadline.
         """
         request = self._change("POST", path, body)
 
         def attempt() -> None:
             answer = self.client.create(request, lambda: effect() or None)
-            if isinstance(answer, Answer):
+            if isinstance(answer, ArrayAnswer):
                 self._finish(answer, effect)
 
         _despite_failure(attempt, effect)
@@ -162,11 +164,11 @@ class OntapApi:
         request = self._change(method, path, body)
         _despite_failure(lambda: self._finish(self.client.send(request), effect), effect)
 
-    def _change(self, method: str, path: str, body: Mapping[str, Any] | None) -> Request:
+    def _change(self, method: str, path: str, body: Mapping[str, Any] | None) -> ArrayRequest:
         query = None if "?" in path else {"return_timeout": RETURN_TIMEOUT_SECONDS}
-        return Request(method, path, query, body, shape=Accepted | None)
+        return ArrayRequest(method, path, query, body, shape=Accepted | None)
 
-    def _finish(self, answer: Answer, effect: Callable[[], bool]) -> None:
+    def _finish(self, answer: ArrayAnswer, effect: Callable[[], bool]) -> None:
         """Wait for the job behind an answer; one that ONTAP has forgotten is judged by `effect`."""
         accepted: Accepted | None = answer.body
         if answer.status != HTTPStatus.ACCEPTED or accepted is None or accepted.job is None:
@@ -174,18 +176,18 @@ class OntapApi:
         ended = self._ended(accepted.job.uuid)
         if ended is None:
             if not effect():
-                raise Refused("ONTAP has forgotten the job, and it had no effect.")
+                raise ArrayRefused("ONTAP has forgotten the job, and it had no effect.")
         elif ended.state != _SUCCESS:
             raise _failure(ended)
 
-    def _ended(self, uuid: str) -> Job | None:
-        found: list[Job | None] = []
+    def _ended(self, uuid: str) -> OntapJob | None:
+        found: list[OntapJob | None] = []
 
         def finished() -> bool:
             try:
                 path = f"/api/cluster/jobs/{uuid}"
-                job = self.client.get(path, Job, fields="state,message,error")
-            except Refused as refusal:
+                job = self.client.get(path, OntapJob, fields="state,message,error")
+            except ArrayRefused as refusal:
                 if refusal.reason is not Reason.NOT_FOUND:
                     raise
                 found.append(None)
@@ -205,7 +207,7 @@ def _despite_failure(act: Callable[[], None], effect: Callable[[], bool]) -> Non
             act()
         except Busy:
             return False
-        except Refused as refusal:
+        except ArrayRefused as refusal:
             if _BUSY_WORDS in refusal.detail:
                 return False
             if refusal.reason is Reason.DENIED or not effect():
@@ -215,28 +217,28 @@ def _despite_failure(act: Callable[[], None], effect: Callable[[], bool]) -> Non
     jobs.wait(finished)
 
 
-def _failure(job: Job) -> Refused | Busy:
+def _failure(job: OntapJob) -> ArrayRefused | Busy:
     code = job.error.code if job.error else ""
     words = (job.error and job.error.message) or job.message
     if _BUSY_WORDS in words or _REASONS.get(code) is Reason.BUSY:
         return Busy(f"ONTAP is busy: {words}")
     detail = f"ONTAP's job failed (code {code or 'unknown'}): {words}"
-    return Refused(detail, _REASONS.get(code, Reason.FAILED), code)
+    return ArrayRefused(detail, _REASONS.get(code, Reason.FAILED), code)
 
 
-class _Words(Struct):
+class _OntapRefusal(Struct):
     code: str = ""
     message: str = ""
 
 
 class _Error(Struct):
-    error: _Words = field(default_factory=_Words)
+    error: _OntapRefusal = field(default_factory=_OntapRefusal)
 
 
-def _dialect(answer: Answer) -> Complaint:
+def _dialect(answer: ArrayAnswer) -> ArrayRefusal:
     try:
         said = msgspec.convert(answer.body, _Error).error
     except msgspec.ValidationError:
         return unknown(answer)
     reason = _REASONS.get(said.code) or unknown(answer).reason
-    return Complaint(reason, said.code, said.message)
+    return ArrayRefusal(reason, said.code, said.message)

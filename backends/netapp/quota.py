@@ -14,7 +14,7 @@ from msgspec import Struct, field
 from backends.fs import PREFIX_MODE
 from backends.mounted import ArrayUsage
 from backends.netapp.volume import OntapVolume
-from backends.rest import Reason, Refused, jobs
+from backends.rest import ArrayRefused, Reason, jobs
 from core.errors import BackendFailed, Conflict
 
 _QTREES = "/api/storage/qtrees"
@@ -122,7 +122,7 @@ class OntapQuota:
         }
         try:
             self._api.make(_RULES, body, lambda: self._rule(name) is not None)
-        except Refused as refusal:
+        except ArrayRefused as refusal:
             if refusal.reason in (Reason.NOT_FOUND, Reason.INVALID) and not self._qtree(name):
                 raise Conflict(
                     "The quota scope is a plain directory, not a qtree; only a qtree can have a "
@@ -150,7 +150,7 @@ class OntapQuota:
         """Quota on, initialised, resized: as long as it takes, with a push when nothing comes."""
         states = self._volume.states()
         if states.quota_off:
-            with suppress(Refused):  # somebody else switches it on
+            with suppress(ArrayRefused):  # somebody else switches it on
                 self._volume.enable_quota()
         looks, began = 0, monotonic()
 

@@ -7,7 +7,7 @@ from msgspec import Struct, field
 
 from backends.base import Capacity, HardwareInfo, HardwareStatus, PerformanceMetric, TreeUsage
 from backends.netapp.api import OntapApi
-from backends.rest import Reason, Refused
+from backends.rest import ArrayRefused, Reason
 from core.errors import BackendFailed, ConfigurationError, Unavailable
 
 VOLUMES = "/api/storage/volumes"
@@ -23,14 +23,14 @@ class Svm(Struct):
     name: str = ""
 
 
-class Identity(Struct):
+class VolumeIdentity(Struct):
     """Which volume it is."""
 
     uuid: str
     svm: Svm = field(default_factory=Svm)
 
 
-class _State(Struct):
+class _VolumeState(Struct):
     state: str | None = None
 
 
@@ -38,8 +38,8 @@ class States(Struct):
     """What a volume says of itself; None where it says nothing."""
 
     state: str | None = None
-    quota: _State = field(default_factory=_State)
-    analytics: _State = field(default_factory=_State)
+    quota: _VolumeState = field(default_factory=_VolumeState)
+    analytics: _VolumeState = field(default_factory=_VolumeState)
 
     @property
     def holds_limits(self) -> bool:
@@ -109,10 +109,10 @@ class OntapVolume:
         self.api = api
         self._name = name
         self._svm = svm
-        self._identity: Identity | None = None
+        self._identity: VolumeIdentity | None = None
 
     @property
-    def identity(self) -> Identity:
+    def identity(self) -> VolumeIdentity:
         """Which volume it is; one request the first time.
 
         Raises:
@@ -172,7 +172,7 @@ class OntapVolume:
         states = self.states()
         try:
             nodes = list(self.api.records("/api/cluster/nodes", _Node, fields="name,state"))
-        except Refused as refusal:
+        except ArrayRefused as refusal:
             if refusal.reason is not Reason.DENIED:
                 raise
             nodes = []
@@ -207,7 +207,7 @@ class OntapVolume:
         url = f"{self.path}/files/{escaped(path)}"
         try:
             return self.api.first(url, _Entry, return_metadata=True, fields="type") is not None
-        except Refused as refusal:
+        except ArrayRefused as refusal:
             if refusal.reason is not Reason.NOT_FOUND:
                 raise
             return False
@@ -216,7 +216,7 @@ class OntapVolume:
         """Have a directory and all below it removed; waits for ONTAP's job until the deadline.
 
         Raises:
-            Refused, Busy, Lost, DeadlineExceeded: it is not known to be gone; the job goes on.
+            ArrayRefused, Busy, Lost, DeadlineExceeded: it is not known to be gone; the job goes on.
         """
         url = f"{self.path}/files/{escaped(path)}?recurse=true&return_timeout=0"
         self.api.change("DELETE", url, None, lambda: not self.has_directory(path))
@@ -224,9 +224,9 @@ class OntapVolume:
     def _ask(self, shape: type[Any], fields: str) -> Any:  # noqa: ANN401 - an instance of `shape`
         return self.api.client.get(self.path, shape, fields=fields)
 
-    def _find(self) -> Identity:
+    def _find(self) -> VolumeIdentity:
         query = {"name": self._name, "svm.name": self._svm, "fields": "uuid,svm.uuid,svm.name"}
-        found = list(self.api.records(VOLUMES, Identity, **query))
+        found = list(self.api.records(VOLUMES, VolumeIdentity, **query))
         if not found:
             raise ConfigurationError(f"ONTAP knows no volume {self._name!r} that we may see.")
         if len(found) > 1:

@@ -11,14 +11,14 @@ import msgspec
 from msgspec import Struct, field
 
 from backends.rest import (
-    Answer,
+    ArrayAnswer,
     ArrayOptions,
+    ArrayRefusal,
+    ArrayRefused,
+    ArrayRequest,
     Client,
-    Complaint,
     Expired,
     Reason,
-    Refused,
-    Request,
     deadline,
     unknown,
 )
@@ -75,7 +75,7 @@ class Space(Struct):
     virtual: int | None = None
 
 
-class FileSystem(Struct):
+class PureFileSystem(Struct):
     """A file system; `provisioned` is a number, or "" or absent where nothing limits it."""
 
     name: str
@@ -95,8 +95,8 @@ class ArraySpace(Struct):
     capacity: int | None = None
 
 
-class Rates(Struct):
-    """Rates of a file system now."""
+class PureRates(Struct):
+    """PureRates of a file system now."""
 
     reads_per_sec: float = 0
     writes_per_sec: float = 0
@@ -134,7 +134,7 @@ class PureApi:
         )
         weakref.finalize(self, _sign_out, self.client)  # which must not know us
 
-    def file_system(self) -> FileSystem:
+    def file_system(self) -> PureFileSystem:
         """The file system, asked anew.
 
         Raises:
@@ -142,22 +142,22 @@ class PureApi:
         """
         name = self._options.purity_fs_name
         try:
-            for found in self.items("file-systems", FileSystem, names=name):
+            for found in self.items("file-systems", PureFileSystem, names=name):
                 if found.name == name and not found.destroyed:
                     return found
-        except Refused as refusal:
+        except ArrayRefused as refusal:
             if refusal.reason is not Reason.NOT_FOUND:
                 raise
         raise ConfigurationError(f"FlashBlade has no file system {name!r} that we may see.")
 
-    def rates(self) -> Rates:
-        """Rates of the file system now.
+    def rates(self) -> PureRates:
+        """PureRates of the file system now.
 
         Raises:
             BackendFailed: the array tells none.
         """
         names = {"names": self._options.purity_fs_name, "protocol": "NFS"}
-        for found in self.items("file-systems/performance", Rates, **names):
+        for found in self.items("file-systems/performance", PureRates, **names):
             return found
         raise BackendFailed("FlashBlade tells no rates of this file system.")
 
@@ -184,14 +184,14 @@ class PureApi:
 
 
 def _sign_in(api_token: str, client: Client) -> Mapping[str, str]:
-    request = Request("POST", "/api/login", headers={"api-token": api_token})
+    request = ArrayRequest("POST", "/api/login", headers={"api-token": api_token})
     try:
         answer = client.exchange(request)
     except Expired:
-        raise Refused("FlashBlade does not know this API token.", Reason.DENIED) from None
+        raise ArrayRefused("FlashBlade does not know this API token.", Reason.DENIED) from None
     token = answer.headers.get(_SESSION)
     if not token:
-        raise Refused("FlashBlade's login gave no session.")
+        raise ArrayRefused("FlashBlade's login gave no session.")
     return {_SESSION: token}
 
 
@@ -201,7 +201,7 @@ def _sign_out(client: Client) -> None:
     if login is None:
         return
     with suppress(StorageError, Expired), deadline.within(_LOGOUT_SECONDS):
-        client.exchange(Request("POST", "/api/logout", headers=login.headers))
+        client.exchange(ArrayRequest("POST", "/api/logout", headers=login.headers))
     client.close()
 
 
@@ -218,21 +218,21 @@ class _Word(Struct):
     message: str = ""
 
 
-class _Words(Struct):
+class _PureRefusal(Struct):
     errors: list[_Word] = []
 
 
-def _dialect(answer: Answer) -> Complaint | None:
+def _dialect(answer: ArrayAnswer) -> ArrayRefusal | None:
     """A session that is void comes as 401 or 403, a missing name as 400, too much also as 500."""
     if answer.status in (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN):
         return None
     plain = unknown(answer)
     try:
-        said = msgspec.convert(answer.body, _Words)
+        said = msgspec.convert(answer.body, _PureRefusal)
     except msgspec.ValidationError:
         return plain
     words = " ".join(error.message for error in said.errors)
     if answer.status == HTTPStatus.INTERNAL_SERVER_ERROR and _BUSY_WORDS in words.lower():
-        return Complaint(Reason.BUSY, "", words)
+        return ArrayRefusal(Reason.BUSY, "", words)
     missing = answer.status == HTTPStatus.BAD_REQUEST and _MISSING_WORDS in words
-    return Complaint(Reason.NOT_FOUND if missing else plain.reason, "", words)
+    return ArrayRefusal(Reason.NOT_FOUND if missing else plain.reason, "", words)

@@ -2,15 +2,15 @@
 
 from backends.quota import privileged, quick_usage, requested_limits, scope_lock, soft
 from backends.quota.checks import DIGESTS, blame, check_capacity, check_digest, check_room
-from backends.quota.privileged import ANSWER_SECONDS, Ask, Told, perform, read_all
+from backends.quota.privileged import ANSWER_SECONDS, HelperAnswer, HelperRequest, perform, read_all
 from backends.quota.soft import SoftQuota
 
 __all__ = [
     "ANSWER_SECONDS",
     "DIGESTS",
-    "Ask",
+    "HelperAnswer",
+    "HelperRequest",
     "SoftQuota",
-    "Told",
     "blame",
     "check_capacity",
     "check_digest",

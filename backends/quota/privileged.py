@@ -28,7 +28,7 @@ MESSAGE_MAX = 65_536
 Verb = Literal["create_scope", "describe_scope", "set_limit", "unset_limit", "delete_scope"]
 
 
-class Ask(Struct, frozen=True, forbid_unknown_fields=True):
+class HelperRequest(Struct, frozen=True, forbid_unknown_fields=True):
     """What is asked."""
 
     verb: Verb
@@ -37,7 +37,7 @@ class Ask(Struct, frozen=True, forbid_unknown_fields=True):
     limit_bytes: int | None = None
 
 
-class Told(Struct, frozen=True):
+class HelperAnswer(Struct, frozen=True):
     """The answer: `refusal` names the class of the error."""
 
     usage: QuotaUsage | None = None
@@ -45,7 +45,7 @@ class Told(Struct, frozen=True):
     detail: str = ""
 
 
-def perform(backend: Backend, ask: Ask) -> Told:
+def perform(backend: Backend, ask: HelperRequest) -> HelperAnswer:
     """Do what is asked; a refusal is told, not raised."""
     scope = QuotaScope.parse(ask.scope)
     try:
@@ -53,7 +53,7 @@ def perform(backend: Backend, ask: Ask) -> Told:
             case "create_scope":
                 backend.create_scope(scope, ask.limit_bytes)
             case "describe_scope":
-                return Told(usage=backend.describe_scope(scope))
+                return HelperAnswer(usage=backend.describe_scope(scope))
             case "set_limit":
                 backend.set_limit(scope, ask.limit_bytes or 0)  # none is no limit, and refused
             case "unset_limit":
@@ -61,8 +61,8 @@ def perform(backend: Backend, ask: Ask) -> Told:
             case "delete_scope":
                 backend.delete_scope(scope)
     except StorageError as error:
-        return Told(refusal=_known(error), detail=error.detail)
-    return Told()
+        return HelperAnswer(refusal=_known(error), detail=error.detail)
+    return HelperAnswer()
 
 
 def _known(error: StorageError) -> str:
@@ -90,7 +90,7 @@ def _asked(verb: Verb, act: Callable[..., Any], desk: Path) -> Callable[..., Any
     def asked(
         backend: Backend, scope: QuotaScope, limit_bytes: int | None = None
     ) -> QuotaUsage | None:
-        told = _exchange(desk, Ask(verb, backend.mount.volume, str(scope), limit_bytes))
+        told = _exchange(desk, HelperRequest(verb, backend.mount.volume, str(scope), limit_bytes))
         if told.refusal:
             raise _refusal(told)
         return told.usage
@@ -98,14 +98,14 @@ def _asked(verb: Verb, act: Callable[..., Any], desk: Path) -> Callable[..., Any
     return asked
 
 
-def _exchange(desk: Path, ask: Ask) -> Told:
+def _exchange(desk: Path, ask: HelperRequest) -> HelperAnswer:
     try:
         with socket.socket(socket.AF_UNIX) as line:
             line.settimeout(ANSWER_SECONDS)
             line.connect(str(desk))
             line.sendall(msgspec.json.encode(ask))
             line.shutdown(socket.SHUT_WR)
-            return msgspec.json.decode(read_all(line), type=Told)
+            return msgspec.json.decode(read_all(line), type=HelperAnswer)
     except TimeoutError:
         raise DeadlineExceeded("The worker of this node did not answer about quota.") from None
     except (OSError, msgspec.DecodeError):
@@ -120,7 +120,7 @@ def read_all(line: socket.socket) -> bytes:
     return message
 
 
-def _refusal(told: Told) -> StorageError:
+def _refusal(told: HelperAnswer) -> StorageError:
     kind = getattr(errors, told.refusal, None)
     if isinstance(kind, type) and issubclass(kind, StorageError):
         return kind(told.detail)

@@ -20,7 +20,7 @@ _FILE_MODE = 0o600
 _SIZE_MAX = 4096
 
 
-class Wish(Struct, frozen=True):
+class RequestedLimit(Struct, frozen=True):
     """What was asked for a scope."""
 
     #: The limit before rounding.
@@ -29,7 +29,7 @@ class Wish(Struct, frozen=True):
     adopting: bool = False
 
 
-def keep(root: int, scope: QuotaScope, wish: Wish) -> None:
+def keep(root: int, scope: QuotaScope, wish: RequestedLimit) -> None:
     """Keep what was asked, durably; the old text or the new is there whenever the power fails.
 
     Raises:
@@ -58,7 +58,7 @@ def settle(root: int, scope: QuotaScope, limit_bytes: int | None) -> None:
     if limit_bytes is None:
         forget(root, scope)
     else:
-        keep(root, scope, Wish(limit_bytes))
+        keep(root, scope, RequestedLimit(limit_bytes))
 
 
 def requested(
@@ -78,7 +78,7 @@ def requested(
     return wish.requested_bytes if same else limit_bytes
 
 
-def find(root: int, scope: QuotaScope) -> Wish | None:
+def find(root: int, scope: QuotaScope) -> RequestedLimit | None:
     """What was asked for a scope; None when nothing was, or when it cannot be read as such."""
     try:
         with descriptors.opened(_ROOM, root) as room:
@@ -87,7 +87,7 @@ def find(root: int, scope: QuotaScope) -> Wish | None:
     except FileNotFoundError:
         return None
     try:
-        return msgspec.json.decode(os.read(fd, _SIZE_MAX), type=Wish)
+        return msgspec.json.decode(os.read(fd, _SIZE_MAX), type=RequestedLimit)
     except msgspec.DecodeError:
         return None
     finally:

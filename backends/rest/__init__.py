@@ -15,23 +15,31 @@
 """
 
 from backends.rest import deadline, jobs
-from backends.rest.answers import Answer, Busy, Complaint, Expired, Lost, Reason, Refused
-from backends.rest.client import Client, Request, unknown
+from backends.rest.answers import (
+    ArrayAnswer,
+    ArrayRefusal,
+    ArrayRefused,
+    Busy,
+    Expired,
+    Lost,
+    Reason,
+)
+from backends.rest.client import ArrayRequest, Client, unknown
 from backends.rest.options import ArrayOptions, options_of
-from backends.rest.sessions import Target
+from backends.rest.sessions import ArrayEndpoint
 
 __all__ = [
-    "Answer",
+    "ArrayAnswer",
+    "ArrayEndpoint",
     "ArrayOptions",
+    "ArrayRefusal",
+    "ArrayRefused",
+    "ArrayRequest",
     "Busy",
     "Client",
-    "Complaint",
     "Expired",
     "Lost",
     "Reason",
-    "Refused",
-    "Request",
-    "Target",
     "deadline",
     "jobs",
     "options_of",

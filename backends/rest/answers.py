@@ -33,7 +33,7 @@ class Reason(Enum):
     FAILED = "failed"
 
 
-class Refused(BackendFailed):
+class ArrayRefused(BackendFailed):
     """The array says no, for good; its code and its words are kept."""
 
     def __init__(self, detail: str, reason: Reason = Reason.FAILED, code: str = "") -> None:
@@ -41,9 +41,9 @@ class Refused(BackendFailed):
         self.reason = reason
         self.code = code
 
-    def anew(self) -> "Refused":
+    def anew(self) -> "ArrayRefused":
         """The same for another thread: an exception carries the story of one."""
-        return Refused(self.detail, self.reason, self.code)
+        return ArrayRefused(self.detail, self.reason, self.code)
 
 
 class Busy(Unavailable):
@@ -67,7 +67,7 @@ class Expired(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class ArrayAnswer:
     """One whole answer. `body` is parsed JSON; None where the array sends nothing."""
 
     status: int
@@ -76,7 +76,7 @@ class Answer:
 
 
 @dataclass(frozen=True, slots=True)
-class Complaint:
+class ArrayRefusal:
     """What an array says when it refuses, in the terms of `Reason`."""
 
     reason: Reason
@@ -85,10 +85,10 @@ class Complaint:
 
 
 #: Reads a vendor's refusal; None: the login has expired.
-Dialect = Callable[[Answer], Complaint | None]
+Dialect = Callable[[ArrayAnswer], ArrayRefusal | None]
 
 
-def read(status: int, headers: Mapping[str, str], content: bytes) -> Answer:
+def read(status: int, headers: Mapping[str, str], content: bytes) -> ArrayAnswer:
     """Make an answer of what came: first the status, then the content type, then the JSON.
 
     Raises:
@@ -99,25 +99,25 @@ def read(status: int, headers: Mapping[str, str], content: bytes) -> Answer:
     if not content:
         if status == HTTPStatus.OK:
             raise Lost(f"The array's answer is empty (status {status}).", pause)
-        return Answer(status, headers)
+        return ArrayAnswer(status, headers)
     if kind.rpartition("/")[2].rpartition("+")[2] != "json":
         if HTTPStatus.BAD_REQUEST <= status < HTTPStatus.INTERNAL_SERVER_ERROR:
-            return Answer(status, headers, content[:WORDS_MAX].decode("utf-8", "replace"))
+            return ArrayAnswer(status, headers, content[:WORDS_MAX].decode("utf-8", "replace"))
         raise Lost(f"Something between here and the array answered (status {status}).", pause)
     try:
-        return Answer(status, headers, orjson.loads(content))
+        return ArrayAnswer(status, headers, orjson.loads(content))
     except orjson.JSONDecodeError:
         raise Lost(f"The array's answer is no JSON (status {status}).", pause) from None
 
 
-def judge(answer: Answer, dialect: Dialect) -> Answer:
+def judge(answer: ArrayAnswer, dialect: Dialect) -> ArrayAnswer:
     """Pass a good answer on.
 
     Raises:
         Expired: the login is.
         Busy: not now, without an effect.
         Lost: not now, and who knows whether there was an effect.
-        Refused: no.
+        ArrayRefused: no.
     """
     if answer.status < HTTPStatus.BAD_REQUEST:
         return answer
@@ -131,7 +131,7 @@ def judge(answer: Answer, dialect: Dialect) -> Answer:
         raise Lost(detail, pause_of(answer.headers))
     if complaint.reason is Reason.BUSY or answer.status == HTTPStatus.TOO_MANY_REQUESTS:
         raise Busy(detail, pause_of(answer.headers))
-    raise Refused(detail, complaint.reason, complaint.code)
+    raise ArrayRefused(detail, complaint.reason, complaint.code)
 
 
 def pause_of(headers: Mapping[str, str]) -> float | None:

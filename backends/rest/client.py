@@ -15,18 +15,18 @@ from urllib3.exceptions import HTTPError
 
 from backends.rest import deadline
 from backends.rest.answers import (
-    Answer,
+    ArrayAnswer,
+    ArrayRefusal,
+    ArrayRefused,
     Busy,
-    Complaint,
     Dialect,
     Expired,
     Lost,
     Reason,
-    Refused,
     judge,
     read,
 )
-from backends.rest.sessions import Login, Sessions, Target
+from backends.rest.sessions import ArrayEndpoint, Login, Sessions
 from core.errors import BackendFailed
 from core.telemetry import logger
 
@@ -49,7 +49,7 @@ T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
-class Request:
+class ArrayRequest:
     """One request; the path may be a link that the array gave, with its query in it."""
 
     method: str
@@ -69,7 +69,7 @@ class Client:
 
     def __init__(
         self,
-        target: Target,
+        target: ArrayEndpoint,
         sign_in: Callable[["Client"], Mapping[str, str]],
         dialect: Dialect,
         *,
@@ -86,13 +86,13 @@ class Client:
         """The body of an answer, as the type it has to have.
 
         Raises:
-            Refused: the array says no.
+            ArrayRefused: the array says no.
             Busy, Lost: it did not say anything useful until the deadline.
         """
-        body: T = self.send(Request("GET", path, query, shape=shape)).body
+        body: T = self.send(ArrayRequest("GET", path, query, shape=shape)).body
         return body
 
-    def send(self, request: Request) -> Answer:
+    def send(self, request: ArrayRequest) -> ArrayAnswer:
         """Send what may be sent twice (GET, PUT, PATCH to a value, DELETE), until it is answered.
 
         Raises:
@@ -100,7 +100,7 @@ class Client:
         """
         return _again(lambda: self._with_login(request))
 
-    def create(self, request: Request, look: Callable[[], T | None]) -> Answer | T:
+    def create(self, request: ArrayRequest, look: Callable[[], T | None]) -> ArrayAnswer | T:
         """Send what makes something; after a lost answer `look` first whether it is there.
 
         `look` returns what it found, or None; then the request is sent again.
@@ -110,7 +110,7 @@ class Client:
         """
         lost = False
 
-        def attempt() -> Answer | T:
+        def attempt() -> ArrayAnswer | T:
             nonlocal lost
             if lost and (found := look()) is not None:
                 return found
@@ -126,20 +126,20 @@ class Client:
         """Let go of the connections; what login is left to be ended."""
         return self._sessions.close()
 
-    def exchange(self, request: Request) -> Answer:
+    def exchange(self, request: ArrayRequest) -> ArrayAnswer:
         """Send once, without a login of ours; for logins themselves.
 
         Raises:
-            Expired, Refused, Busy, Lost.
+            Expired, ArrayRefused, Busy, Lost.
         """
         answer = judge(self._clean(self._talk(request)), self._dialect)
         try:
             body = msgspec.convert(answer.body, request.shape)
         except msgspec.ValidationError as error:
             raise Lost(f"The array's answer is not of its kind: {error}.") from None
-        return Answer(answer.status, answer.headers, body)
+        return ArrayAnswer(answer.status, answer.headers, body)
 
-    def _with_login(self, request: Request) -> Answer:
+    def _with_login(self, request: ArrayRequest) -> ArrayAnswer:
         login = self._sessions.login()
         for _ in range(RENEWALS_MAX):
             try:
@@ -149,9 +149,9 @@ class Client:
         try:
             return self.exchange(_signed(request, login))
         except Expired:
-            raise Refused("The array takes back every login.", Reason.DENIED) from None
+            raise ArrayRefused("The array takes back every login.", Reason.DENIED) from None
 
-    def _talk(self, request: Request) -> Answer:
+    def _talk(self, request: ArrayRequest) -> ArrayAnswer:
         endpoints = self._sessions.target.endpoints
         turn = self._turn
         began = monotonic()
@@ -172,7 +172,7 @@ class Client:
         )
         return answer
 
-    def _read(self, session: requests.Session, endpoint: str, request: Request) -> Answer:
+    def _read(self, session: requests.Session, endpoint: str, request: ArrayRequest) -> ArrayAnswer:
         seconds = min(deadline.left(), self._answer_seconds)
         body = None if request.body is None else orjson.dumps(request.body)
         headers = {"Accept": "application/json", **(request.headers or {})}
@@ -196,14 +196,14 @@ class Client:
         except (requests.RequestException, HTTPError, OSError) as error:
             raise Lost(f"The array did not answer ({type(error).__name__}).") from None
 
-    def _clean(self, answer: Answer) -> Answer:
+    def _clean(self, answer: ArrayAnswer) -> ArrayAnswer:
         """Take our secrets out of what an array says when it refuses."""
         if answer.status < HTTPStatus.BAD_REQUEST or answer.body is None:
             return answer
         text = orjson.dumps(answer.body).decode()
         for secret in self._secrets:
             text = text.replace(secret, MASK)
-        return Answer(answer.status, answer.headers, orjson.loads(text))
+        return ArrayAnswer(answer.status, answer.headers, orjson.loads(text))
 
 
 def _again(attempt: Callable[[], T]) -> T:
@@ -224,7 +224,7 @@ def _pause(state: tenacity.RetryCallState) -> float:
     return random if asked is None else asked + min(random, FIRST_PAUSE_SECONDS)
 
 
-def _signed(request: Request, login: Login) -> Request:
+def _signed(request: ArrayRequest, login: Login) -> ArrayRequest:
     return replace(request, headers={**(request.headers or {}), **login.headers})
 
 
@@ -266,7 +266,7 @@ def _distrust(error: requests.exceptions.SSLError) -> BackendFailed | Lost:
     return Lost("The secure connection to the array broke.")
 
 
-def unknown(answer: Answer) -> Complaint:
+def unknown(answer: ArrayAnswer) -> ArrayRefusal:
     """A complaint for what a vendor's dialect does not know: the status says it."""
     by_status: dict[int, Reason] = {
         HTTPStatus.BAD_REQUEST: Reason.INVALID,
@@ -277,4 +277,4 @@ def unknown(answer: Answer) -> Complaint:
         HTTPStatus.TOO_MANY_REQUESTS: Reason.BUSY,
     }
     words = answer.body if isinstance(answer.body, str) else ""
-    return Complaint(by_status.get(answer.status, Reason.FAILED), "", words)
+    return ArrayRefusal(by_status.get(answer.status, Reason.FAILED), "", words)

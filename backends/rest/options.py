@@ -7,7 +7,7 @@ import msgspec
 from msgspec import Struct
 
 from backends.base import Mount
-from backends.rest.sessions import Target
+from backends.rest.sessions import ArrayEndpoint
 from core.errors import ConfigurationError
 
 #: All that one act asks of an array; below the doors' own patience.
@@ -30,10 +30,10 @@ class ArrayOptions(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     def __repr__(self) -> str:
         return f"{type(self).__name__}(…)"
 
-    def target(self, *endpoints: str) -> Target:
+    def target(self, *endpoints: str) -> ArrayEndpoint:
         """Where the array answers; without `https://` in front it is meant."""
         urls = tuple(e if "://" in e else f"https://{e}" for e in endpoints)
-        return Target(
+        return ArrayEndpoint(
             endpoints=tuple(url.rstrip("/") for url in urls),
             ca_bundle=self.ca_bundle,
             verify_tls=self.verify_tls,

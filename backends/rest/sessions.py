@@ -20,7 +20,7 @@ from requests.adapters import HTTPAdapter
 from urllib3.exceptions import InsecureRequestWarning
 
 from backends.rest import deadline
-from backends.rest.answers import Busy, Refused
+from backends.rest.answers import ArrayRefused, Busy
 from core.errors import ConfigurationError, DeadlineExceeded
 from core.telemetry import logger
 
@@ -33,7 +33,7 @@ _log = logger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Target:
+class ArrayEndpoint:
     """Where an array answers, and how it is trusted."""
 
     #: `https://host[:port]`; where there are several, all serve the same array.
@@ -58,7 +58,7 @@ class Login:
 
 
 @dataclass
-class _State:
+class _SessionState:
     """What a fork must not share."""
 
     lock: threading.Lock = field(default_factory=threading.Lock)
@@ -69,9 +69,9 @@ class _State:
     made: requests.Session | None = None
     login: Login | None = None
     number: int = 0
-    refusal: tuple[float, Refused] | None = None
+    refusal: tuple[float, ArrayRefused] | None = None
 
-    def session(self, target: Target) -> requests.Session:
+    def session(self, target: ArrayEndpoint) -> requests.Session:
         """The session, made by whoever comes first."""
         with self.first:
             self.made = self.made or _new_session(target)
@@ -85,10 +85,10 @@ class Sessions:
     (a refresh token), and is never called by two threads at a time.
     """
 
-    def __init__(self, target: Target, sign_in: Callable[[], Mapping[str, str]]) -> None:
+    def __init__(self, target: ArrayEndpoint, sign_in: Callable[[], Mapping[str, str]]) -> None:
         self.target = target
         self._sign_in = sign_in
-        self._state = _State()
+        self._state = _SessionState()
         forget = weakref.WeakMethod(self._forget)
         os.register_at_fork(after_in_child=lambda: (act := forget()) and act())
 
@@ -96,7 +96,7 @@ class Sessions:
         """The login that counts now; makes the first one.
 
         Raises:
-            Refused: the array does not know us; asked again only after a while.
+            ArrayRefused: the array does not know us; asked again only after a while.
             DeadlineExceeded, Lost, Busy: no answer to that in time.
         """
         return self._state.login or self.renew(0)
@@ -117,12 +117,12 @@ class Sessions:
         finally:
             state.lock.release()
 
-    def _ask(self, state: _State) -> Login:
+    def _ask(self, state: _SessionState) -> Login:
         if state.refusal and monotonic() - state.refusal[0] < REFUSAL_RESTS_SECONDS:
             raise state.refusal[1].anew()
         try:
             headers = self._sign_in()
-        except Refused as refusal:
+        except ArrayRefused as refusal:
             state.refusal = (monotonic(), refusal)
             raise
         state.refusal = None
@@ -146,17 +146,17 @@ class Sessions:
 
     def close(self) -> Login | None:
         """Let go of the connections; the login that is to be ended at the array."""
-        state, self._state = self._state, _State()
+        state, self._state = self._state, _SessionState()
         if state.made:
             state.made.close()
         return state.login
 
     def _forget(self) -> None:
         """In a child: the parent's connections and login are the parent's."""
-        self._state = _State()
+        self._state = _SessionState()
 
 
-def _new_session(target: Target) -> requests.Session:
+def _new_session(target: ArrayEndpoint) -> requests.Session:
     session = requests.Session()
     session.trust_env = False  # neither ~/.netrc nor proxies of the environment get our secrets
     session.verify = (target.ca_bundle or True) if target.verify_tls else False

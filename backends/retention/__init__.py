@@ -2,13 +2,13 @@
 
 from backends.retention import snapshot_expiry, trash
 from backends.retention.snapshots import NAME_MAX, SnapshotExists, SnapshotNotFound, check_name
-from backends.retention.trash import Note
+from backends.retention.trash import TrashRecord
 
 __all__ = [
     "NAME_MAX",
-    "Note",
     "SnapshotExists",
     "SnapshotNotFound",
+    "TrashRecord",
     "check_name",
     "snapshot_expiry",
     "trash",

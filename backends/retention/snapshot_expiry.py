@@ -23,7 +23,7 @@ _SIZE_MAX = 4096
 _DRAFT = "draft."
 
 
-class Kept(Struct, frozen=True):
+class KeptSnapshot(Struct, frozen=True):
     """A snapshot that is kept until a moment (seconds of the epoch)."""
 
     vfolder: str
@@ -44,7 +44,7 @@ def keep(root: int, vfolder: VFolderId, name: str, keep_seconds: float) -> float
         flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
         fd = os.open(_DRAFT + own, flags, _FILE_MODE, dir_fd=room)
         try:
-            os.write(fd, msgspec.json.encode(Kept(str(vfolder), name, ends)))
+            os.write(fd, msgspec.json.encode(KeptSnapshot(str(vfolder), name, ends)))
             os.fsync(fd)
         finally:
             os.close(fd)
@@ -60,7 +60,7 @@ def forget(root: int, vfolder: VFolderId, name: str) -> None:
         os.unlink(f"{vfolder.id.hex}.{name}", dir_fd=room)
 
 
-def kept(root: int, scope_directory: str) -> list[Kept]:
+def kept(root: int, scope_directory: str) -> list[KeptSnapshot]:
     """All that a scope keeps for a time, the first to end first."""
     try:
         room = descriptors.open_directory(
@@ -76,7 +76,7 @@ def kept(root: int, scope_directory: str) -> list[Kept]:
     return sorted((one for one in found if one), key=lambda one: one.expires_at)
 
 
-def expired(root: int, scope_directory: str) -> list[Kept]:
+def expired(root: int, scope_directory: str) -> list[KeptSnapshot]:
     """Those whose time is over."""
     found = kept(root, scope_directory)
     if not found:
@@ -86,14 +86,14 @@ def expired(root: int, scope_directory: str) -> list[Kept]:
     return [one for one in found if one.expires_at <= at]
 
 
-def _read(room: int, name: str) -> Kept | None:
+def _read(room: int, name: str) -> KeptSnapshot | None:
     try:
         flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
         fd = os.open(name, flags, dir_fd=room)
     except FileNotFoundError:
         return None
     try:
-        return msgspec.json.decode(os.read(fd, _SIZE_MAX), type=Kept)
+        return msgspec.json.decode(os.read(fd, _SIZE_MAX), type=KeptSnapshot)
     except msgspec.MsgspecError:
         return None
     finally:

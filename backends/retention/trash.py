@@ -26,7 +26,7 @@ _FILE_MODE = 0o600
 _SIZE_MAX = 4096
 
 
-class Note(Struct, frozen=True, kw_only=True):
+class TrashRecord(Struct, frozen=True, kw_only=True):
     """What is known of a vfolder in the trash; moments are seconds of the epoch."""
 
     #: The job that deleted it, which names it in the trash.
@@ -65,7 +65,7 @@ def clock(room: int) -> float:
     return os.fstat(room).st_mtime
 
 
-def keep(room: int, note: Note) -> None:
+def keep(room: int, note: TrashRecord) -> None:
     """Write a note durably; the old text or the new is there whenever the power fails."""
     name = note.id + NOTE_SUFFIX
     draft = f"{name}.new"
@@ -81,7 +81,7 @@ def keep(room: int, note: Note) -> None:
     os.fsync(room)
 
 
-def find(room: int, trash_id: str) -> Note | None:
+def find(room: int, trash_id: str) -> TrashRecord | None:
     """The note of a tree in the trash; None when there is none, or none that can be read."""
     try:
         flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
@@ -89,7 +89,7 @@ def find(room: int, trash_id: str) -> Note | None:
     except FileNotFoundError:
         return None
     try:
-        return msgspec.json.decode(os.read(fd, _SIZE_MAX), type=Note)
+        return msgspec.json.decode(os.read(fd, _SIZE_MAX), type=TrashRecord)
     except msgspec.MsgspecError:
         return None
     finally:
@@ -103,7 +103,7 @@ def forget(room: int, trash_id: str) -> None:
         os.fsync(room)
 
 
-def notes(room: int) -> list[Note]:
+def notes(room: int) -> list[TrashRecord]:
     """The notes whose tree is there, newest first."""
     names = set(os.listdir(room))
     ids = [name.removesuffix(NOTE_SUFFIX) for name in names if name.endswith(NOTE_SUFFIX)]
@@ -111,7 +111,7 @@ def notes(room: int) -> list[Note]:
     return sorted((n for n in found if n), key=lambda n: (n.deleted_at, n.id), reverse=True)
 
 
-def in_scope(root: int, scope: QuotaScope | None) -> list[Note]:
+def in_scope(root: int, scope: QuotaScope | None) -> list[TrashRecord]:
     """What the trash of a scope holds, newest first; costs a listing and a small read for each."""
     try:
         with descriptors.opened(room_of(scope), root) as room:
@@ -120,7 +120,7 @@ def in_scope(root: int, scope: QuotaScope | None) -> list[Note]:
         return []
 
 
-def newest(root: int, vfolder: VFolderId, trash_id: str | None = None) -> Note | None:
+def newest(root: int, vfolder: VFolderId, trash_id: str | None = None) -> TrashRecord | None:
     """The youngest deletion of a vfolder that can be restored, or the named one; None: no such."""
     wanted = str(vfolder)
     for note in in_scope(root, vfolder.scope):
@@ -129,7 +129,7 @@ def newest(root: int, vfolder: VFolderId, trash_id: str | None = None) -> Note |
     return None
 
 
-def kept(backend: Backend, scope: QuotaScope) -> list[Note]:
+def kept(backend: Backend, scope: QuotaScope) -> list[TrashRecord]:
     """What the trash of a scope holds, newest first.
 
     Raises:
@@ -141,7 +141,7 @@ def kept(backend: Backend, scope: QuotaScope) -> list[Note]:
         return in_scope(root, scope)
 
 
-def restorable(backend: Backend, vfolder: VFolderId, trash_id: str | None) -> Note | None:
+def restorable(backend: Backend, vfolder: VFolderId, trash_id: str | None) -> TrashRecord | None:
     """What a restore would bring back; None when there is nothing."""
     if not isinstance(backend, PosixBackend):
         return None

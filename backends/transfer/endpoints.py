@@ -17,7 +17,7 @@ DIRECTORY_MODE = 0o755
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class Endpoint:
     """A path in a vfolder of a volume."""
 
     backend: PosixBackend
@@ -62,14 +62,14 @@ class Place:
                     return None
                 raise
 
-    def below(self, name: str) -> "Place":
+    def below(self, name: str) -> "Endpoint":
         """An entry of it."""
-        return Place(self.backend, self.vfolder, self.path / VFolderPath((name,)))
+        return Endpoint(self.backend, self.vfolder, self.path / VFolderPath((name,)))
 
     @property
-    def parent(self) -> "Place":
+    def parent(self) -> "Endpoint":
         """The directory that holds it."""
-        return Place(self.backend, self.vfolder, self.path.parent)
+        return Endpoint(self.backend, self.vfolder, self.path.parent)
 
     def take(self, name: str, staged: int) -> None:
         """Publish a staged entry at this path, where nothing is yet.

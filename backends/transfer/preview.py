@@ -6,7 +6,7 @@ from typing import Any
 
 from backends.base import Backend
 from backends.mounted import PosixBackend
-from backends.transfer.endpoints import Place, is_directory
+from backends.transfer.endpoints import Endpoint, is_directory
 from backends.transfer.selection import selection_of
 from backends.tree import Chooser, Selection
 from core.errors import StorageError, VFolderNotFound
@@ -20,7 +20,7 @@ EXAMPLES_MAX = 10
 
 
 @dataclass(slots=True)
-class Foresight:
+class TransferPreview:
     """Entries and bytes that would be copied, and per kind of note how many and some of them."""
 
     complete: bool = False
@@ -38,7 +38,7 @@ class Foresight:
 
 
 def foresee(
-    request: TransferRequest, source: Place, target: Place, asked_ms: int
+    request: TransferRequest, source: Endpoint, target: Endpoint, asked_ms: int
 ) -> dict[str, Any] | None:
     """Look over both sides as the transfer's plan will; None for one file, which needs no look.
 
@@ -63,22 +63,22 @@ def foreseen(
     if not isinstance(source, PosixBackend) or not isinstance(target, PosixBackend):
         return None
     sides = (
-        Place(source, VFolderId.parse(request.source), VFolderPath.parse(request.source_path)),
-        Place(target, VFolderId.parse(request.target), VFolderPath.parse(request.target_path)),
+        Endpoint(source, VFolderId.parse(request.source), VFolderPath.parse(request.source_path)),
+        Endpoint(target, VFolderId.parse(request.target), VFolderPath.parse(request.target_path)),
     )
     return foresee(request, *sides, asked_ms)
 
 
-def _is_there(target: Place) -> bool:
+def _is_there(target: Endpoint) -> bool:
     try:
         return is_directory(target.status())
     except VFolderNotFound:
         return False
 
 
-def _looked(source: int, selection: Selection) -> Foresight:
+def _looked(source: int, selection: Selection) -> TransferPreview:
     chooser = Chooser.over(source, selection)
-    seen, pending = Foresight(), [""]
+    seen, pending = TransferPreview(), [""]
     until = time.monotonic() + SECONDS_MAX
     while pending:
         if time.monotonic() > until:

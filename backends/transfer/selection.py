@@ -1,6 +1,6 @@
 """What a transfer takes of its source, in the tree engine's words."""
 
-from backends.transfer.endpoints import Place, is_directory
+from backends.transfer.endpoints import Endpoint, is_directory
 from backends.tree import Bounds, Filter, OnConflict, Selection
 from core.errors import EntryExists
 from core.jobs.requests import TransferRequest, moment_ns
@@ -33,7 +33,7 @@ def only(name: str) -> Selection:
     return Selection(only=name)
 
 
-def keeps_file(request: TransferRequest, source: Place, target: Place) -> bool:
+def keeps_file(request: TransferRequest, source: Endpoint, target: Endpoint) -> bool:
     """Whether the file that is at the target stays, as the request has it.
 
     Raises:

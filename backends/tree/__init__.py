@@ -14,14 +14,14 @@ from backends.tree.copy_options import CopyOptions
 from backends.tree.difference import SUBSTANCE, Aspect, CompareOptions, Difference
 from backends.tree.effort import Effort
 from backends.tree.ledger import noted
-from backends.tree.manifest import Manifest
+from backends.tree.manifest import TreeManifest
 from backends.tree.overlay import Overlay, lay_over
 from backends.tree.overlay_helper import OverlayOptions, Trees
 from backends.tree.receipt import Loss, Receipt
 from backends.tree.remove import Removal, RemoveOptions, remove_tree
 from backends.tree.rules import Filter, parse_rule
 from backends.tree.salvage import salvage
-from backends.tree.selection import Bounds, Chooser, Note, OnConflict, Selection
+from backends.tree.selection import Bounds, Chooser, OnConflict, Selection, SkipReason
 from backends.tree.throttle import Throttle
 from backends.tree.usage import Usage, UsageOptions, measure_tree
 from backends.tree.walk import Entry, WalkOptions, walk
@@ -38,8 +38,6 @@ __all__ = [
     "Entry",
     "Filter",
     "Loss",
-    "Manifest",
-    "Note",
     "OnConflict",
     "Overlay",
     "OverlayOptions",
@@ -47,7 +45,9 @@ __all__ = [
     "Removal",
     "RemoveOptions",
     "Selection",
+    "SkipReason",
     "Throttle",
+    "TreeManifest",
     "Trees",
     "Usage",
     "UsageOptions",

@@ -129,7 +129,7 @@ def unlock(fd: int) -> None:
             raise
 
 
-class Giver:
+class AttributeWriter:
     """Gives one entry's attributes to its open copy and notes what was refused."""
 
     def __init__(self, receipt: Receipt, skills: Skills) -> None:

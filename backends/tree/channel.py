@@ -24,7 +24,7 @@ class Stopped(BaseException):
     """The helper is to end at once; nobody waits for what it does."""
 
 
-class Voice:
+class HelperChannel:
     """A helper's way to its parent: partial replies, counts, the entry at work, faults.
 
     A helper that cannot be killed has a `flag`: once that is set, `count` and `tick` raise.

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 
 from backends.tree import content
 from backends.tree.anchor import Anchor, split_name
-from backends.tree.channel import Message, Voice
+from backends.tree.channel import HelperChannel, Message
 from backends.tree.pieces import Digests, Span
 from backends.tree.receipt import Loss
 from core.jobs import Counter
@@ -44,7 +44,7 @@ class Checker:
         self._target = target
         self._digest = digest
 
-    def check(self, batch: list[Taken], voice: Voice) -> list[Differing]:
+    def check(self, batch: list[Taken], voice: HelperChannel) -> list[Differing]:
         """Give the files of a batch that are not what was read."""
         found: list[Differing] = []
         for path, _, taken in batch:
@@ -58,7 +58,7 @@ class Checker:
                 found.append((path, loss.value, "content"))
         return found
 
-    def _one(self, path: str, taken: bytes | Digests | None, voice: Voice) -> Loss | None:
+    def _one(self, path: str, taken: bytes | Digests | None, voice: HelperChannel) -> Loss | None:
         if taken is None:
             return self._on_both_sides(path, voice)
         with self._opened(self._target, path) as fd:
@@ -69,7 +69,7 @@ class Checker:
             )
         return None if held and size == pieces[-1][1] else Loss.DIFFERENT
 
-    def _on_both_sides(self, path: str, voice: Voice) -> Loss | None:
+    def _on_both_sides(self, path: str, voice: HelperChannel) -> Loss | None:
         sides = []
         for anchor in (self._target, self._source):
             with self._opened(anchor, path) as fd:
@@ -96,7 +96,7 @@ class Checker:
         finally:
             os.close(fd)
 
-    def _digest_of(self, fd: int, span: Span, voice: Voice) -> bytes:
+    def _digest_of(self, fd: int, span: Span, voice: HelperChannel) -> bytes:
         digest = content.DIGESTS[self._digest]()
         content.hash_span(fd, span, digest, lambda n: voice.count(Counter.VERIFIED, 0, n))
         return digest.digest()

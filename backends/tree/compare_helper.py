@@ -6,7 +6,7 @@ import stat
 from backends.tree import content
 from backends.tree.anchor import Anchor, join, split_name
 from backends.tree.attributes import Skills, read_flags, read_xattrs
-from backends.tree.channel import Message, Voice
+from backends.tree.channel import HelperChannel, Message
 from backends.tree.difference import Aspect, CompareOptions
 from core.jobs import Counter
 
@@ -30,7 +30,7 @@ class CompareWork:
         self._opens = bool(options.digest) or not {Aspect.XATTR, Aspect.FLAGS} <= options.skip
         self._skills = (Skills(), Skills())
 
-    def __call__(self, message: Message, voice: Voice) -> Message:
+    def __call__(self, message: Message, voice: HelperChannel) -> Message:
         """Compare a batch of directories, or one big file."""
         kind, paths = message
         self._below: list[str] = []

@@ -85,7 +85,7 @@ def check_unchanged(fd: int, status: os.stat_result) -> None:
 
 
 @dataclass(slots=True)
-class Ways:
+class CopyMethods:
     """Which rungs of the ladder this pair of file systems has; learnt while copying."""
 
     clone: bool = True
@@ -101,7 +101,7 @@ class Ways:
         return memoryview(self._buffer)
 
 
-def clone(source: int, target: int, ways: Ways) -> bool:
+def clone(source: int, target: int, ways: CopyMethods) -> bool:
     """Let `target` share all of `source`'s extents; False where that is unknown."""
     if not ways.clone:
         return False
@@ -122,7 +122,7 @@ def clones(source: int, directory: int) -> bool:
     except OSError:
         return False
     try:
-        return clone(source, probe, Ways())
+        return clone(source, probe, CopyMethods())
     finally:
         os.close(probe)
 
@@ -171,7 +171,9 @@ def write_all(target: int, data: bytes | memoryview) -> None:
         view = view[os.write(target, view) :]
 
 
-def copy_range(source: int, target: int, span: tuple[int, int], ways: Ways, step: Step) -> None:
+def copy_range(
+    source: int, target: int, span: tuple[int, int], ways: CopyMethods, step: Step
+) -> None:
     """Copy the bytes from `span[0]` up to `span[1]`, inside the kernel where possible.
 
     `step` is called after each stretch with its bytes, at least about every `STEP_SECONDS`.
@@ -198,7 +200,7 @@ def _next_step(size: int, seconds: float) -> int:
     return min(STEP_BYTES_MAX, size * 2) if seconds < STEP_SECONDS / 4 else size
 
 
-def _move(source: int, target: int, offset: int, size: int, ways: Ways) -> int:
+def _move(source: int, target: int, offset: int, size: int, ways: CopyMethods) -> int:
     """Move some bytes; 0 only at the end of the file.
 
     Some file systems answer 0 to the kernel's ways before the end: only reading proves it.
@@ -207,7 +209,7 @@ def _move(source: int, target: int, offset: int, size: int, ways: Ways) -> int:
     return moved or _move_by_hand(source, target, offset, size, ways)
 
 
-def _move_in_kernel(source: int, target: int, offset: int, size: int, ways: Ways) -> int:
+def _move_in_kernel(source: int, target: int, offset: int, size: int, ways: CopyMethods) -> int:
     if ways.kernel:
         try:
             return os.copy_file_range(source, target, size, offset, offset)
@@ -226,7 +228,7 @@ def _move_in_kernel(source: int, target: int, offset: int, size: int, ways: Ways
     return 0
 
 
-def _move_by_hand(source: int, target: int, offset: int, size: int, ways: Ways) -> int:
+def _move_by_hand(source: int, target: int, offset: int, size: int, ways: CopyMethods) -> int:
     view = ways.buffer()[: min(size, BUFFER_BYTES)]
     count = os.preadv(source, [view], offset)
     os.lseek(target, offset, os.SEEK_SET)

@@ -26,11 +26,11 @@ from backends.tree.crew import Crew
 from backends.tree.feed import PartFeed
 from backends.tree.finishing import giving, link_groups, seals
 from backends.tree.ledger import SLOT_FINISH, SLOT_PLAN, Ledger
-from backends.tree.manifest import Manifest
-from backends.tree.plan import Part, Planner
+from backends.tree.manifest import TreeManifest
+from backends.tree.plan import CopyPlanner, Part
 from backends.tree.receipt import EXAMPLES_MAX, Loss, Receipt
-from backends.tree.selection import Chooser, Note, Noted
-from backends.tree.target import Target, probe_granularity
+from backends.tree.selection import Chooser, Noted, SkipReason
+from backends.tree.target import CopyTarget, probe_granularity
 from backends.tree.verification import Verification
 from core.errors import EntryExists
 from core.jobs import Control, Counter
@@ -44,7 +44,7 @@ def copy_tree(
     target_fd: int,
     *,
     control: Control,
-    manifest: Manifest | None = None,
+    manifest: TreeManifest | None = None,
     options: CopyOptions = DEFAULT_COPY,
 ) -> Receipt:
     """Copy everything below one directory into another; give what could not be kept.
@@ -59,7 +59,7 @@ def copy_tree(
         Interrupted: the control says stop; what is done stays.
         NoSpace, QuotaExceeded, BackendFailed: the target takes nothing any more.
     """
-    record = manifest or Manifest.temporary()
+    record = manifest or TreeManifest.temporary()
     links = Sorter()
     try:
         ledger = Ledger(record, links)
@@ -169,9 +169,9 @@ class _Copy:
         parts = self._ledger.receipt
         parts.directories = 0  # they were counted where they were listed, now where they were made
         self._receipt.add(parts)
-        for path, words in self._ledger.notes(Note.UNREAD):
+        for path, words in self._ledger.notes(SkipReason.UNREAD):
             self._receipt.lose(Loss.UNREADABLE, path, words)
-        for path, words in self._ledger.notes(Note.CONFLICT):
+        for path, words in self._ledger.notes(SkipReason.CONFLICT):
             self._receipt.lose(Loss.CONFLICT, path, words)
         if self._options.verify:
             self._verify(self._options.verify, crew)
@@ -191,7 +191,7 @@ class _Copy:
 
     def _work(self) -> CopyWork:
         granularity_ns = probe_granularity(self._target)
-        target = Target(self._target, trust=self._ledger.trusted, granularity_ns=granularity_ns)
+        target = CopyTarget(self._target, trust=self._ledger.trusted, granularity_ns=granularity_ns)
         digest = self._options.digest or ""
         copier = Copier(
             self._source,
@@ -231,7 +231,7 @@ class _Copy:
         self._control.phase("plan")
         if self._ledger.planned is None:
             self._ledger.plan()
-            planner = Planner(crew, self._options.effort.count(), self._plan_part, self._note)
+            planner = CopyPlanner(crew, self._options.effort.count(), self._plan_part, self._note)
             planner.run()
             self._check_conflicts()
             self._ledger.plan_ended(planner.entries, planner.size_bytes)
@@ -252,7 +252,9 @@ class _Copy:
         selection = self._options.selection
         count = self._ledger.conflicts()
         if selection is not None and selection.stops and count:
-            named = [path for path, _ in islice(self._ledger.notes(Note.CONFLICT), EXAMPLES_MAX)]
+            named = [
+                path for path, _ in islice(self._ledger.notes(SkipReason.CONFLICT), EXAMPLES_MAX)
+            ]
             raise EntryExists(
                 f"The target has {count} entries that stand in the way.",
                 data={"conflicts": count, "examples": named},
@@ -263,8 +265,8 @@ class _Copy:
         self._ledger.note(notes)
         selection = self._options.selection
         for note, path, words in notes:
-            if note == Note.UNREAD or (
-                note == Note.CONFLICT and selection is not None and not selection.stops
+            if note == SkipReason.UNREAD or (
+                note == SkipReason.CONFLICT and selection is not None and not selection.stops
             ):
                 self._control.fault(path, words)
                 self._control.count(Counter.FAILED, 1)

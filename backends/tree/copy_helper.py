@@ -6,17 +6,17 @@ from functools import partial
 
 from backends.tree import content
 from backends.tree.anchor import Anchor, join, sync_file_system
-from backends.tree.attributes import Giver, Skills
-from backends.tree.channel import Message, Voice
+from backends.tree.attributes import AttributeWriter, Skills
+from backends.tree.channel import HelperChannel, Message
 from backends.tree.checking import Checker, Taken
 from backends.tree.content import Changed, ShortSource
 from backends.tree.copying import Copier
 from backends.tree.directory import exists
 from backends.tree.pieces import Digests, Span, piece_length
-from backends.tree.plan import UNREAD_NS, Scan, choose_for_plan
+from backends.tree.plan import UNREAD_NS, PlanScan, choose_for_plan
 from backends.tree.receipt import Loss
 from backends.tree.selection import Chooser
-from backends.tree.target import Place
+from backends.tree.target import TargetDirectory
 from core.jobs import Counter
 
 
@@ -40,22 +40,24 @@ class CopyWork:
         self._chooser = chooser
         self._checker = checker
 
-    def __call__(self, message: Message, voice: Voice) -> Message:
+    def __call__(self, message: Message, voice: HelperChannel) -> Message:
         """Do one batch."""
         kind, *rest = message
         self._copier.begin()
         return getattr(self, f"_{kind}")(voice, *rest)
 
-    def _scan(self, voice: Voice, paths: list[str], stretch: int) -> Message:
+    def _scan(self, voice: HelperChannel, paths: list[str], stretch: int) -> Message:
         if self._chooser is not None:
             return choose_for_plan(self._chooser, paths, voice)
-        return Scan(self._source, self._copier.loops, voice).run(paths, stretch)
+        return PlanScan(self._source, self._copier.loops, voice).run(paths, stretch)
 
-    def _sync(self, _: Voice) -> Message:
+    def _sync(self, _: HelperChannel) -> Message:
         sync_file_system(self._target.fd)
         return ("synced", -1)
 
-    def _copy(self, voice: Voice, part: int, units: list[tuple[str, list[str] | None]]) -> Message:
+    def _copy(
+        self, voice: HelperChannel, part: int, units: list[tuple[str, list[str] | None]]
+    ) -> Message:
         for path, names in units:
             voice.entry(path)
             self._copier.directory(path, names, voice)
@@ -66,17 +68,19 @@ class CopyWork:
         found = (copier.links, copier.big, copier.digests)
         return ("copied", part, copier.receipt.to_wire(), *found)
 
-    def _check(self, voice: Voice, batch: list[Taken]) -> Message:
+    def _check(self, voice: HelperChannel, batch: list[Taken]) -> Message:
         return len(batch), self._checker.check(batch, voice) if self._checker else []
 
-    def _big(self, voice: Voice, part: int, path: str, known: list[tuple[int, int]]) -> Message:
+    def _big(
+        self, voice: HelperChannel, part: int, path: str, known: list[tuple[int, int]]
+    ) -> Message:
         """Copy a big file, or prepare it to be copied in pieces."""
         voice.entry(path)
         split = self._copier.guard(path, voice, lambda: self._try_big(path, known, voice))
         return ("split", part, path, *split) if split else self._copied(part)
 
     def _try_big(
-        self, path: str, known: list[tuple[int, int]], voice: Voice
+        self, path: str, known: list[tuple[int, int]], voice: HelperChannel
     ) -> tuple[int, int, int, bool] | None:
         """Give size, time, length of pieces, and whether those on record are there."""
         length = piece_length(voice.bytes_per_second)
@@ -96,14 +100,14 @@ class CopyWork:
             os.close(out)
             return *state, length, False
 
-    def _started(self, place: Place, name: str, status: os.stat_result) -> bool:
+    def _started(self, place: TargetDirectory, name: str, status: os.stat_result) -> bool:
         try:
             there = os.stat(name, dir_fd=place.target, follow_symlinks=False)
         except FileNotFoundError:
             return False
         return stat.S_ISREG(there.st_mode) and there.st_size == status.st_size
 
-    def _piece(self, voice: Voice, part: int, path: str, *rest: Message) -> Message:
+    def _piece(self, voice: HelperChannel, part: int, path: str, *rest: Message) -> Message:
         size, mtime, span = rest
         done = self._copier.guard(
             path, voice, lambda: self._try_piece(path, (size, mtime), span, voice)
@@ -111,7 +115,7 @@ class CopyWork:
         return ("piece", part, path, size, mtime, *(done or (None, None)))
 
     def _try_piece(
-        self, path: str, state: tuple[int, int], span: Span, voice: Voice
+        self, path: str, state: tuple[int, int], span: Span, voice: HelperChannel
     ) -> tuple[Span, bytes | None] | None:
         """Give what was copied with its digest; None when the file changed."""
         with self._copier.opened(path) as (place, name, fd):
@@ -130,14 +134,14 @@ class CopyWork:
                 os.close(out)
             return span, digest
 
-    def _whole(self, voice: Voice, part: int, path: str, *rest: Message) -> Message:
+    def _whole(self, voice: HelperChannel, part: int, path: str, *rest: Message) -> Message:
         """Finish a file whose pieces are all there: attributes, and the time that says so."""
         state, taken = rest[:2], rest[2]
         fits = self._copier.guard(path, voice, lambda: self._try_whole(path, state, taken, voice))
         return ("stale", part, path) if fits is False else self._copied(part)
 
     def _try_whole(
-        self, path: str, state: tuple[Message, ...], taken: Digests | None, voice: Voice
+        self, path: str, state: tuple[Message, ...], taken: Digests | None, voice: HelperChannel
     ) -> bool:
         with self._copier.opened(path) as (place, name, fd):
             status = os.fstat(fd)
@@ -155,7 +159,7 @@ class CopyWork:
             voice.count(Counter.COPIED, 1)
             return True
 
-    def _links(self, voice: Voice, first: str, others: list[str], *rest: int) -> Message:
+    def _links(self, voice: HelperChannel, first: str, others: list[str], *rest: int) -> Message:
         """Copy a file under its first name unless that was done, and link it to the others."""
         begins, total = rest
         voice.entry(first)
@@ -174,14 +178,14 @@ class CopyWork:
         self._copier.guard(first, voice, act)
         return self._copier.receipt.to_wire()
 
-    def _seal(self, voice: Voice, paths: list[tuple[str, int]]) -> Message:
+    def _seal(self, voice: HelperChannel, paths: list[tuple[str, int]]) -> Message:
         """Give directories the attributes of their originals."""
-        giver = Giver(self._copier.receipt, Skills())
+        giver = AttributeWriter(self._copier.receipt, Skills())
         for path, mtime_ns in paths:
             self._copier.guard(path, voice, partial(self._seal_one, path, mtime_ns, giver))
         return self._copier.receipt.to_wire()
 
-    def _seal_one(self, path: str, mtime_ns: int, giver: Giver) -> None:
+    def _seal_one(self, path: str, mtime_ns: int, giver: AttributeWriter) -> None:
         try:
             source = self._source.open(path)
         except OSError:

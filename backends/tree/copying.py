@@ -14,8 +14,8 @@ from typing import TypeVar
 
 from backends.tree import content
 from backends.tree.anchor import Anchor, join, split_name
-from backends.tree.attributes import Giver, Skills, has_xattrs, read_flags
-from backends.tree.channel import Voice
+from backends.tree.attributes import AttributeWriter, Skills, has_xattrs, read_flags
+from backends.tree.channel import HelperChannel
 from backends.tree.checking import Taken
 from backends.tree.content import Changed, ShortSource
 from backends.tree.directory import fatal, is_fatal, kind_of, kinds
@@ -24,7 +24,7 @@ from backends.tree.fast import Plain
 from backends.tree.filling import Filler
 from backends.tree.pieces import Digests
 from backends.tree.receipt import Loss, Receipt
-from backends.tree.target import Place, Target
+from backends.tree.target import CopyTarget, TargetDirectory
 from core.jobs import Counter
 
 #: Files from this size on are told to the parent, which gives each to a helper of its own.
@@ -50,7 +50,7 @@ class Copier:
     def __init__(
         self,
         source: Anchor,
-        target: Target,
+        target: CopyTarget,
         *,
         inherits: bool,
         effort: Effort,
@@ -75,9 +75,9 @@ class Copier:
         self.links: list[tuple[int, int, str]] = []
         self.big: list[str] = []
         self.digests: list[Taken] = []
-        self._giver = Giver(self.receipt, self._skills)
+        self._giver = AttributeWriter(self.receipt, self._skills)
 
-    def directory(self, path: str, names: list[str] | None, voice: Voice) -> None:
+    def directory(self, path: str, names: list[str] | None, voice: HelperChannel) -> None:
         """Copy the entries of a directory, or those of `names`, but not what is below."""
         try:
             place = self._open(path, new=names is None)
@@ -95,7 +95,7 @@ class Copier:
             os.close(place.source)
             os.close(place.target)
 
-    def _open(self, path: str, *, new: bool = False) -> Place:
+    def _open(self, path: str, *, new: bool = False) -> TargetDirectory:
         source = self._source.open(path)
         try:
             make = self.target.new_directory if new else self.target.directory
@@ -104,14 +104,14 @@ class Copier:
             os.close(source)
             raise
         self._skills.gid = self._group(target)
-        return Place(path, source, target)
+        return TargetDirectory(path, source, target)
 
     def _group(self, target: int) -> int:
         """Tell the group that new files in an open directory get."""
         status = os.fstat(target)
         return status.st_gid if status.st_mode & stat.S_ISGID else self._own_group
 
-    def _all(self, place: Place, voice: Voice) -> None:
+    def _all(self, place: TargetDirectory, voice: HelperChannel) -> None:
         """Copy a whole directory, plain files by the fast loop."""
         for files, size_bytes, others in self.loops.copy(
             place.source, place.target, self._rule(), voice.flag
@@ -137,7 +137,7 @@ class Copier:
         skills = self._skills
         return Plain(self._user, skills.gid, bool(self._noatime), skills.xattrs, skills.flags)
 
-    def _entry(self, place: Place, name: str, kind: int, voice: Voice) -> None:
+    def _entry(self, place: TargetDirectory, name: str, kind: int, voice: HelperChannel) -> None:
         try:
             kind = kind or kind_of(place.source, name)
             if kind == stat.S_IFREG:
@@ -154,7 +154,7 @@ class Copier:
         except OSError as error:
             self._missed(join(place.path, name), error, voice)
 
-    def _missed(self, path: str, error: OSError, voice: Voice) -> None:
+    def _missed(self, path: str, error: OSError, voice: HelperChannel) -> None:
         """Note an entry that could not be copied, or end the job when none can be any more."""
         if is_fatal(error):
             raise fatal(error) from error
@@ -170,7 +170,7 @@ class Copier:
         voice.fault(path, reason)
         voice.count(Counter.FAILED, 1)
 
-    def guard(self, path: str, voice: Voice, act: Callable[[], T]) -> T | None:
+    def guard(self, path: str, voice: HelperChannel, act: Callable[[], T]) -> T | None:
         """Do something with an entry; a failure is noted, and the answer is None."""
         try:
             return act()
@@ -179,7 +179,7 @@ class Copier:
         return None
 
     @contextmanager
-    def opened(self, path: str) -> Iterator[tuple[Place, str, int]]:
+    def opened(self, path: str) -> Iterator[tuple[TargetDirectory, str, int]]:
         """Open a file of the source and the directories that hold it on both sides."""
         directory, name = split_name(path)
         place = self._open(directory)
@@ -193,7 +193,9 @@ class Copier:
             os.close(place.source)
             os.close(place.target)
 
-    def regular(self, place: Place, name: str, voice: Voice, *, big: bool = False) -> None:
+    def regular(
+        self, place: TargetDirectory, name: str, voice: HelperChannel, *, big: bool = False
+    ) -> None:
         """Copy a regular file; without `big`, big ones and those with many names are reported."""
         for _ in range(TRIES_MAX):
             try:
@@ -210,7 +212,9 @@ class Copier:
         voice.fault(path, KEPT_CHANGING)
         voice.count(Counter.FAILED, 1)
 
-    def _file(self, place: Place, name: str, voice: Voice, *, big: bool) -> int | None:
+    def _file(
+        self, place: TargetDirectory, name: str, voice: HelperChannel, *, big: bool
+    ) -> int | None:
         """Copy one file; its bytes, or None when it was only reported to the parent."""
         fd = self._read(name, place.source)
         try:
@@ -228,7 +232,14 @@ class Copier:
         finally:
             os.close(fd)
 
-    def one(self, place: Place, name: str, fd: int, status: os.stat_result, voice: Voice) -> None:
+    def one(
+        self,
+        place: TargetDirectory,
+        name: str,
+        fd: int,
+        status: os.stat_result,
+        voice: HelperChannel,
+    ) -> None:
         """Copy the open file `fd` to `name`, with content and attributes, unless it is there."""
         out = self.target.make(place, name, status)
         path = join(place.path, name)
@@ -258,7 +269,7 @@ class Copier:
         self._noatime = 0  # root of a user namespace may not
         return os.open(name, _READ, dir_fd=directory)
 
-    def reuse(self, status: os.stat_result, voice: Voice) -> None:
+    def reuse(self, status: os.stat_result, voice: HelperChannel) -> None:
         """Count a file that a former run finished."""
         self.receipt.reused += 1
         voice.count(Counter.COPIED, 0, status.st_size)

@@ -3,7 +3,7 @@
 import os
 
 from backends.tree import content
-from backends.tree.channel import Voice
+from backends.tree.channel import HelperChannel
 from core.jobs import Counter
 
 
@@ -15,7 +15,7 @@ class Filler:
 
     def __init__(self, digest: str = "") -> None:
         self._digest = digest
-        self._ways = content.Ways()
+        self._ways = content.CopyMethods()
         self._cloning: bool | None = None
 
     def clones(self, fd: int, directory: int) -> bool:
@@ -24,7 +24,7 @@ class Filler:
             self._cloning = content.clones(fd, directory)
         return self._cloning and self._ways.clone
 
-    def fill(self, fd: int, out: int, status: os.stat_result, voice: Voice) -> bytes | None:
+    def fill(self, fd: int, out: int, status: os.stat_result, voice: HelperChannel) -> bytes | None:
         """Bring the content of a whole file over; the digest of what was read.
 
         None when none is asked for, or when not all bytes passed through this process: of files
@@ -52,7 +52,7 @@ class Filler:
         return digest.digest() if digest else None
 
     def piece(
-        self, fd: int, out: int, span: tuple[int, int], status: os.stat_result, voice: Voice
+        self, fd: int, out: int, span: tuple[int, int], status: os.stat_result, voice: HelperChannel
     ) -> bytes | None:
         """Bring a piece of a file over; the digest of what was read, as `fill` gives it.
 
@@ -67,11 +67,11 @@ class Filler:
         return digest.digest()
 
     def _hashing(
-        self, fd: int, out: int, span: tuple[int, int], digest: content.Digest, voice: Voice
+        self, fd: int, out: int, span: tuple[int, int], digest: content.Digest, voice: HelperChannel
     ) -> None:
         content.copy_hashing(fd, out, span, digest, lambda n: voice.count(Counter.COPIED, 0, n))
 
-    def span(self, fd: int, out: int, span: tuple[int, int], voice: Voice) -> None:
+    def span(self, fd: int, out: int, span: tuple[int, int], voice: HelperChannel) -> None:
         """Bring over the data between two offsets and leave holes as they are."""
         done = 0
         for data in content.data_spans(fd, *span):
@@ -79,7 +79,7 @@ class Filler:
             done += data[1] - data[0]
         voice.count(Counter.COPIED, 0, span[1] - span[0] - done)
 
-    def _data(self, fd: int, out: int, span: tuple[int, int], voice: Voice) -> None:
+    def _data(self, fd: int, out: int, span: tuple[int, int], voice: HelperChannel) -> None:
         content.copy_range(
             fd, out, span, self._ways, lambda moved: voice.count(Counter.COPIED, 0, moved)
         )

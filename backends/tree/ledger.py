@@ -21,11 +21,11 @@ from typing import Any
 
 from backends.tree.backlog import Sorter
 from backends.tree.checking import Taken
-from backends.tree.manifest import Manifest, Record, boot_id
+from backends.tree.manifest import Record, TreeManifest, boot_id
 from backends.tree.pieces import Pieces, Span
 from backends.tree.plan import Part, Unit
 from backends.tree.receipt import Receipt
-from backends.tree.selection import Note, Noted
+from backends.tree.selection import Noted, SkipReason
 
 #: A file's name among those of the same file: device, inode, then the path.
 INODE = struct.Struct(">QQ")
@@ -42,13 +42,13 @@ State = tuple[str, int, int]
 class Ledger:
     """Reads what all runs and nodes wrote, and writes what this one does."""
 
-    def __init__(self, manifest: Manifest, links: Sorter) -> None:
+    def __init__(self, manifest: TreeManifest, links: Sorter) -> None:
         self._manifest = manifest
         self.links = links
         self._read_to: int | None = None
         self._parts: list[int] = []
         self._notes: list[int] = []
-        self.noted: Tally[Note] = Tally()
+        self.noted: Tally[SkipReason] = Tally()
         self._done: set[int] = set()
         self._mine: set[int] = set()
         self._untold = [0, 0]
@@ -82,7 +82,7 @@ class Ledger:
             self._parts.append(offset)
         elif kind == "notes":
             self._notes.append(offset)
-            self.noted.update(Note(note) for note, _, _ in rest[0])
+            self.noted.update(SkipReason(note) for note, _, _ in rest[0])
         elif kind == "planned":
             self.planned = (rest[0], rest[1])
         elif kind == "piece":
@@ -128,7 +128,7 @@ class Ledger:
             ["notes", [(n, os.fsencode(path), words) for n, path, words in notes]]
         )
 
-    def notes(self, *wanted: Note) -> Iterator[tuple[str, str]]:
+    def notes(self, *wanted: SkipReason) -> Iterator[tuple[str, str]]:
         """Read paths and words of some kinds of notes, in the order they were seen."""
         for offset in self._notes:
             for note, path, words in self._manifest.at(offset)[1]:
@@ -138,7 +138,7 @@ class Ledger:
     def conflicts(self) -> int:
         """Tell how many entries of the target stand in the way, as far as was written."""
         self.refresh()
-        return self.noted[Note.CONFLICT]
+        return self.noted[SkipReason.CONFLICT]
 
     def plan_ended(self, entries: int, size_bytes: int) -> None:
         """Record that the plan is whole, with its sums."""
@@ -229,7 +229,7 @@ class Ledger:
             yield part
 
 
-def noted(manifest: Manifest, *wanted: Note) -> Iterator[tuple[str, str]]:
+def noted(manifest: TreeManifest, *wanted: SkipReason) -> Iterator[tuple[str, str]]:
     """Read from a copy's manifest the paths that were noted, with words, kind by kind as asked."""
     links = Sorter()
     try:

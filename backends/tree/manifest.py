@@ -32,7 +32,7 @@ _HEAD = struct.Struct("!IQ")
 Record = list[Any]
 
 
-class Manifest:
+class TreeManifest:
     """An open manifest; owns its descriptor. Processes of several nodes may share the file.
 
     Appending is alone by a record lock (fcntl(2), which network file systems carry), so are the

@@ -13,9 +13,9 @@ from backends.tree.channel import Message
 from backends.tree.crew import Crew
 from backends.tree.finishing import giving, seals
 from backends.tree.ledger import Ledger
-from backends.tree.manifest import Manifest
+from backends.tree.manifest import TreeManifest
 from backends.tree.overlay_helper import LayWork, OverlayOptions, Trees
-from backends.tree.selection import Note
+from backends.tree.selection import SkipReason
 from core.jobs import Control, Counter
 
 #: Most directories handed to a helper at a time.
@@ -34,7 +34,7 @@ class Overlay:
 
 
 def lay_over(
-    trees: Trees, *, control: Control, manifest: Manifest, options: OverlayOptions
+    trees: Trees, *, control: Control, manifest: TreeManifest, options: OverlayOptions
 ) -> Overlay:
     """Bring the staged tree of a copy with this manifest over the live one, and to disk.
 
@@ -94,7 +94,7 @@ class _Laying:
 
     def _extras(self) -> Iterator[Message]:
         batch: list[str] = []
-        for path, _ in self._ledger.notes(Note.EXTRA):
+        for path, _ in self._ledger.notes(SkipReason.EXTRA):
             batch.append(path)
             if len(batch) == BATCH_EXTRAS:
                 yield ("drop", batch)

@@ -10,13 +10,13 @@ from uuid import uuid4
 
 from backends.tree.anchor import Anchor, join, split_name
 from backends.tree.attributes import FLAGS_LOCKING, Skills, read_flags, set_flags, unlock
-from backends.tree.channel import Message, Voice
+from backends.tree.channel import HelperChannel, Message
 from backends.tree.copy_helper import CopyWork
 from backends.tree.copying import Copier
 from backends.tree.directory import fatal, is_fatal
 from backends.tree.effort import DEFAULT_EFFORT, Effort
 from backends.tree.selection import Selection
-from backends.tree.target import Target
+from backends.tree.target import CopyTarget
 
 _LOOK = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
 
@@ -54,11 +54,11 @@ class LayWork:
         self._displaced = trees.displaced
         self._selection = options.selection
         source = Anchor(trees.source)
-        target = Target(self._live, trust=False, granularity_ns=1)
+        target = CopyTarget(self._live, trust=False, granularity_ns=1)
         copier = Copier(source, target, inherits=False, effort=options.effort)
         self._copying = CopyWork(source, self._live, copier, seal_root=options.seal_root)
 
-    def __call__(self, message: Message, voice: Voice) -> Message:
+    def __call__(self, message: Message, voice: HelperChannel) -> Message:
         """Do one batch: `lay` or `drop` paths; all others are those of a copy."""
         kind, *rest = message
         if kind not in ("lay", "drop"):

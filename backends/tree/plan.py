@@ -10,10 +10,10 @@ from dataclasses import dataclass
 
 from backends.tree.anchor import Anchor, join
 from backends.tree.backlog import Backlog
-from backends.tree.channel import Message, Voice
+from backends.tree.channel import HelperChannel, Message
 from backends.tree.crew import Crew
 from backends.tree.fast import Loops
-from backends.tree.selection import SLICE_ENTRIES, Chooser, Note, Noted
+from backends.tree.selection import SLICE_ENTRIES, Chooser, Noted, SkipReason
 
 #: A part ends with the unit that brings it to so many entries, or to so many bytes.
 PART_ENTRIES = 10_000
@@ -56,7 +56,7 @@ class Part:
         return sum(unit[3] for unit in self.units)
 
 
-def choose_for_plan(chooser: Chooser, batch: list[str], voice: Voice) -> Message:
+def choose_for_plan(chooser: Chooser, batch: list[str], voice: HelperChannel) -> Message:
     """Choose among the entries of directories in a helper; what cannot be read is noted."""
     for path in batch:
         try:
@@ -67,14 +67,14 @@ def choose_for_plan(chooser: Chooser, batch: list[str], voice: Voice) -> Message
                 voice.reply(([unit], choice.below, choice.notes))
         except OSError as error:
             reason = error.strerror or str(error)
-            voice.reply(([], [], [(Note.UNREAD.value, path, reason)]))
+            voice.reply(([], [], [(SkipReason.UNREAD.value, path, reason)]))
     return [], [], []
 
 
-class Scan:
+class PlanScan:
     """The helper's side: lists directories and, for a stretch of entries, what is below them."""
 
-    def __init__(self, source: Anchor, loops: Loops, voice: Voice) -> None:
+    def __init__(self, source: Anchor, loops: Loops, voice: HelperChannel) -> None:
         self._source = source
         self._loops = loops
         self._voice = voice
@@ -129,7 +129,7 @@ class Scan:
         return (path, names if sliced else None, len(names), size_bytes, mark)
 
 
-class Planner:
+class CopyPlanner:
     """The parent's side: walks by helpers, gives each part to `emit`, and what else was seen."""
 
     def __init__(

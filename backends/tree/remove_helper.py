@@ -12,7 +12,7 @@ from collections.abc import Iterator
 
 from backends.tree.anchor import READ_DIRECTORY, Anchor, join, split_name
 from backends.tree.attributes import unlock
-from backends.tree.channel import Message, Voice
+from backends.tree.channel import HelperChannel, Message
 from backends.tree.fast import Loops
 from backends.tree.groups import ONE_GROUP, Groups
 from backends.tree.plain import Unlinked
@@ -34,7 +34,7 @@ class RemoveWork:
         self._apart = groups.shards > 1
         self._loops = loops
 
-    def __call__(self, message: Message, voice: Voice) -> Message:
+    def __call__(self, message: Message, voice: HelperChannel) -> Message:
         """Clear or drop a batch of directories."""
         kind, paths, stretch, self._shard = message
         self._begin()
@@ -70,7 +70,7 @@ class RemoveWork:
         self._emptied += [path for path, emptied in self._todo if emptied]
         self._todo.clear()
 
-    def _clear(self, voice: Voice, path: str) -> None:
+    def _clear(self, voice: HelperChannel, path: str) -> None:
         """Empty a directory; it is dropped after what is below it, but not the root."""
         if path and not self._apart:
             self._todo.append((path, True))
@@ -86,7 +86,7 @@ class RemoveWork:
         if error.errno != errno.ENOENT:
             self._left.append((path, error.strerror or str(error)))
 
-    def _empty(self, voice: Voice, path: str) -> None:
+    def _empty(self, voice: HelperChannel, path: str) -> None:
         """Unlink everything but directories, a piece of the directory at a time."""
         fd = self._open(path)
         self._deep = False
@@ -123,7 +123,7 @@ class RemoveWork:
     def _many_below(self) -> bool:
         return len(self._below) >= (REPLY_DIRECTORIES if self._apart else 1)
 
-    def _pieces(self, fd: int, voice: Voice) -> Iterator[Unlinked]:
+    def _pieces(self, fd: int, voice: HelperChannel) -> Iterator[Unlinked]:
         """Unlink in big pieces and with what is below, or entry by entry where a limit counts."""
         if voice.limited:
             return self._loops.unlink(fd, voice.flag, many=False)

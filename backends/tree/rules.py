@@ -32,11 +32,11 @@ _CONDITION = re.compile(
 _NS = 10**9
 
 #: The attributes of an entry, asked only when a rule needs them.
-Look = Callable[[], "Looks"]
+Look = Callable[[], "EntryFacts"]
 
 
 @dataclass(frozen=True, slots=True)
-class Looks:
+class EntryFacts:
     """What conditions look at."""
 
     mode: int
@@ -52,7 +52,7 @@ class Rule:
     pattern: re.Pattern[str]
     whole_path: bool
     directories_only: bool
-    conditions: tuple[Callable[[Looks, int], bool], ...]
+    conditions: tuple[Callable[[EntryFacts, int], bool], ...]
 
     def matches(self, path: str, look: Look, now_ns: int) -> bool:
         """Tell whether this rule decides about the entry at `path`."""
@@ -106,7 +106,7 @@ def parse_rule(line: str) -> Rule:
     )
 
 
-def _condition(found: re.Match[str]) -> Callable[[Looks, int], bool]:
+def _condition(found: re.Match[str]) -> Callable[[EntryFacts, int], bool]:
     if found["type"]:
         letters = found["type"]
         return lambda looks, _: kind_letter(looks.mode) in letters

@@ -10,13 +10,13 @@ import stat
 
 from backends.tree.anchor import Anchor
 from backends.tree.backlog import Sorter
-from backends.tree.channel import Message, Voice
+from backends.tree.channel import HelperChannel, Message
 from backends.tree.crew import Crew
 from backends.tree.effort import DEFAULT_EFFORT, Effort
 from backends.tree.finishing import giving
 from backends.tree.ledger import Ledger
-from backends.tree.manifest import Manifest
-from backends.tree.target import Target
+from backends.tree.manifest import TreeManifest
+from backends.tree.target import CopyTarget
 from core.jobs import Control
 
 
@@ -25,7 +25,7 @@ def salvage(
     new_fd: int,
     *,
     control: Control,
-    manifest: Manifest,
+    manifest: TreeManifest,
     effort: Effort = DEFAULT_EFFORT,
 ) -> int:
     """Move the files of all parts that a manifest calls done; how many.
@@ -58,9 +58,9 @@ class _Move:
 
     def __init__(self, old: Anchor, new: Anchor) -> None:
         self._old = old
-        self._new = Target(new, trust=True, granularity_ns=1)
+        self._new = CopyTarget(new, trust=True, granularity_ns=1)
 
-    def __call__(self, message: Message, voice: Voice) -> Message:
+    def __call__(self, message: Message, voice: HelperChannel) -> Message:
         """Move the files of one part."""
         moved = 0
         for path, names in message[1]:

@@ -14,7 +14,7 @@ from typing import Self
 
 from backends.tree.anchor import Anchor, join, split_name
 from backends.tree.attributes import Skills, read_xattrs
-from backends.tree.rules import Filter, Looks
+from backends.tree.rules import EntryFacts, Filter
 
 #: Directories with more chosen entries are divided into slices of so many names.
 SLICE_ENTRIES = 2_000
@@ -29,7 +29,7 @@ class OnConflict(StrEnum):
     NEWER = "newer"
 
 
-class Note(StrEnum):
+class SkipReason(StrEnum):
     """What was seen of an entry that is not copied.
 
     `conflict` stands in the way, `kept` stays by the caller's wish, `same` is there already,
@@ -98,7 +98,7 @@ class Selection:
             return path == self.only
         if not self.bounds.hold(status):
             return False
-        looks = Looks(status.st_mode, status.st_size, status.st_mtime_ns)
+        looks = EntryFacts(status.st_mode, status.st_size, status.st_mtime_ns)
         return self.filter is None or self.filter.takes(path, lambda: looks)
 
 
@@ -217,28 +217,31 @@ class Chooser:
 
     def _judge(
         self, here: os.stat_result, there: os.stat_result, where: tuple[int, int, str]
-    ) -> tuple[Note, str] | None:
+    ) -> tuple[SkipReason, str] | None:
         """Say why an entry that the target has too is not copied; None when it is."""
         directories = (stat.S_ISDIR(here.st_mode), stat.S_ISDIR(there.st_mode))
         if all(directories):
             return None
         if not any(directories) and self._same(here, there, where):
-            return Note.SAME, ""
+            return SkipReason.SAME, ""
         return self._resolve(here, there, clash=any(directories))
 
     def _resolve(
         self, here: os.stat_result, there: os.stat_result, *, clash: bool
-    ) -> tuple[Note, str] | None:
+    ) -> tuple[SkipReason, str] | None:
         """Say what the caller's wish means for an entry that differs."""
         wish = self._selection.on_conflict
         if wish is OnConflict.SKIP:
-            return Note.KEPT, "The target has an entry of that name."
+            return SkipReason.KEPT, "The target has an entry of that name."
         if wish is OnConflict.FAIL:
-            return Note.CONFLICT, "The target has an entry of that name that differs."
+            return SkipReason.CONFLICT, "The target has an entry of that name that differs."
         if wish is OnConflict.NEWER and self._as_new(here, there):
-            return Note.KEPT, "The target's entry is as new or newer."
+            return SkipReason.KEPT, "The target's entry is as new or newer."
         if clash and not self._selection.mirror:
-            return Note.CONFLICT, "A directory does not give way to another kind, nor takes over."
+            return (
+                SkipReason.CONFLICT,
+                "A directory does not give way to another kind, nor takes over.",
+            )
         return None
 
     def _as_new(self, here: os.stat_result, there: os.stat_result) -> bool:
@@ -281,7 +284,7 @@ class Chooser:
                 if there is None or _stat(entry.name, source) is not None:
                     continue
                 if self._selection.takes(below, there):
-                    found.append((Note.EXTRA.value, below, ""))
+                    found.append((SkipReason.EXTRA.value, below, ""))
         return found
 
 

@@ -16,7 +16,7 @@ _MAKE = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 @dataclass(slots=True)
-class Place:
+class TargetDirectory:
     """Both sides of the directory at work, open."""
 
     path: str
@@ -24,7 +24,7 @@ class Place:
     target: int
 
 
-class Target:
+class CopyTarget:
     """A target root; `trust` lets entries of a former run be taken for whole by length and time.
 
     `granularity_ns` is how exactly the target keeps times.
@@ -57,7 +57,7 @@ class Target:
             os.close(above)
         return self._anchor.open(path)
 
-    def make(self, place: Place, name: str, status: os.stat_result) -> int | None:
+    def make(self, place: TargetDirectory, name: str, status: os.stat_result) -> int | None:
         """Create a target file; None when it is there already and whole."""
         mode = status.st_mode & 0o777
         try:
@@ -79,14 +79,14 @@ class Target:
             and (apart == 0 or apart < self._granularity)
         )
 
-    def clear(self, place: Place, name: str, there: os.stat_result) -> None:
+    def clear(self, place: TargetDirectory, name: str, there: os.stat_result) -> None:
         """Take an unfinished target away."""
         if stat.S_ISDIR(there.st_mode):
             os.rmdir(name, dir_fd=place.target)
         else:
             os.unlink(name, dir_fd=place.target)
 
-    def link(self, place: Place, name: str, path: str) -> None:
+    def link(self, place: TargetDirectory, name: str, path: str) -> None:
         """Give the target file `name` of `place` the further name `path`."""
         directory, other = split_name(path)
         target = self.directory(directory)
@@ -106,7 +106,7 @@ class Target:
             os.unlink(other, dir_fd=target)
             os.link(name, other, src_dir_fd=source, dst_dir_fd=target, follow_symlinks=False)
 
-    def symlink(self, place: Place, name: str, receipt: Receipt) -> None:
+    def symlink(self, place: TargetDirectory, name: str, receipt: Receipt) -> None:
         """Make the link `name` that the source has, with its attributes."""
         text = os.readlink(name, dir_fd=place.source)
         status = os.stat(name, dir_fd=place.source, follow_symlinks=False)
@@ -123,7 +123,7 @@ class Target:
         receipt.links += 1
 
     def _dress_link(
-        self, place: Place, name: str, status: os.stat_result, receipt: Receipt
+        self, place: TargetDirectory, name: str, status: os.stat_result, receipt: Receipt
     ) -> None:
         try:
             os.chown(name, status.st_uid, status.st_gid, dir_fd=place.target, follow_symlinks=False)
@@ -133,7 +133,7 @@ class Target:
         times = (status.st_atime_ns, status.st_mtime_ns)
         os.utime(name, ns=times, dir_fd=place.target, follow_symlinks=False)
 
-    def _xattrs_of_link(self, place: Place, name: str, receipt: Receipt) -> None:
+    def _xattrs_of_link(self, place: TargetDirectory, name: str, receipt: Receipt) -> None:
         """Keep what a link may have (trusted and security only): these calls want paths."""
         source = f"/proc/self/fd/{place.source}/{name}"
         with suppress(OSError):  # not every file system lists them, nor every user

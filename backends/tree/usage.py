@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 from backends.tree.anchor import Anchor, join
 from backends.tree.backlog import Backlog, Sorter
-from backends.tree.channel import REPORT_SECONDS, Message, Voice
+from backends.tree.channel import REPORT_SECONDS, HelperChannel, Message
 from backends.tree.crew import Crew
 from backends.tree.effort import DEFAULT_EFFORT, Effort
 from backends.tree.plain import Scanned, age_class
@@ -113,7 +113,7 @@ class _Measurement:
 
     def run(self, deadline: float | None) -> Usage:
         self._pending.push("")
-        work = Scan(self._anchor, self._options)
+        work = UsageScan(self._anchor, self._options)
         try:
             with Crew(
                 work,
@@ -196,7 +196,7 @@ def _add_ages(sums: dict[int, tuple[int, int]], more: dict[int, tuple[int, int]]
         sums[age] = (known[0] + files, known[1] + size_bytes)
 
 
-class Scan:
+class UsageScan:
     """The helper's side: list directories and stat what is in them."""
 
     def __init__(self, anchor: Anchor, options: UsageOptions) -> None:
@@ -205,8 +205,8 @@ class Scan:
         self._loops = options.effort.loops
         self._due = 0.0
 
-    def __call__(self, batch: Message, voice: Voice) -> Message:
-        """Scan a batch of directories; replies in pieces when it takes long."""
+    def __call__(self, batch: Message, voice: HelperChannel) -> Message:
+        """UsageScan a batch of directories; replies in pieces when it takes long."""
         found = _Found(self._options)
         self._due = time.monotonic() + REPORT_SECONDS
         for path in batch:
@@ -216,7 +216,7 @@ class Scan:
                 found.cannot_open(path, error)
         return found.reply()
 
-    def _scan(self, path: str, found: "_Found", voice: Voice) -> "_Found":
+    def _scan(self, path: str, found: "_Found", voice: HelperChannel) -> "_Found":
         fd = self._anchor.open(path)
         try:
             for piece in self._loops.scan(fd, now=self._options.ages_at):

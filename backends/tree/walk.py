@@ -14,7 +14,7 @@ from itertools import islice
 
 from backends.tree.anchor import Anchor, join
 from backends.tree.backlog import Sorter
-from backends.tree.rules import Filter, Looks
+from backends.tree.rules import EntryFacts, Filter
 from core.jobs import Control
 
 #: How many entries may pass between two calls of `control.check`.
@@ -157,7 +157,7 @@ class _Walk:
             self._options.on_unreadable(path, error.strerror or str(error))
             return None
         chosen = self._options.filter
-        looks = Looks(status.st_mode, status.st_size, status.st_mtime_ns)
+        looks = EntryFacts(status.st_mode, status.st_size, status.st_mtime_ns)
         return Entry(path, status) if chosen is None or chosen.takes(path, lambda: looks) else None
 
     def _check(self) -> None:

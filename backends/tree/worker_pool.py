@@ -28,9 +28,9 @@ from typing import NoReturn
 from backends.tree.anchor import libc
 from backends.tree.channel import (
     RECEIVE_BYTES,
+    HelperChannel,
     Message,
     Stopped,
-    Voice,
     pack,
     receive,
     unpack,
@@ -43,7 +43,7 @@ REAP_PAUSE_SECONDS = 0.001
 PATIENCE_SECONDS = 2.0
 CLONE_FS = 0x200
 
-Work = Callable[[Message, Voice], Message]
+Work = Callable[[Message, HelperChannel], Message]
 
 
 class Helper(ABC):
@@ -136,7 +136,7 @@ def _live(
     status = 1
     try:
         settle_in(parent, [channel.fileno(), *keep], effort)
-        _serve(Voice(channel, effort.throttle), work)
+        _serve(HelperChannel(channel, effort.throttle), work)
         status = 0
     finally:
         os._exit(status)
@@ -154,11 +154,11 @@ class Thread(Helper):
         self._running.acquire()
         self._to_close: list[int] = []
         self._effort = effort
-        voice = Voice(theirs, effort.throttle, self._flag)
+        voice = HelperChannel(theirs, effort.throttle, self._flag)
         # `threading` would wait until it has begun, which takes as long as a small job.
         _thread.start_new_thread(self._run, (voice, work))
 
-    def _run(self, voice: Voice, work: Work) -> None:
+    def _run(self, voice: HelperChannel, work: Work) -> None:
         try:
             with voice.channel:
                 fits = _detach()
@@ -193,7 +193,7 @@ class Thread(Helper):
         _close(descriptors)
 
 
-def _misfit(_: Message, __: Voice) -> Message:
+def _misfit(_: Message, __: HelperChannel) -> Message:
     raise BackendFailed("A thread may no longer have a umask of its own; the job may be run again.")
 
 
@@ -220,12 +220,12 @@ def threads_fit() -> bool:
     return answers == [True]
 
 
-def _serve(voice: Voice, work: Work) -> None:
+def _serve(voice: HelperChannel, work: Work) -> None:
     with suppress(BrokenPipeError, ConnectionResetError, Stopped):  # nobody listens any more
         _work_off(voice, work)
 
 
-def _work_off(voice: Voice, work: Work) -> None:
+def _work_off(voice: HelperChannel, work: Work) -> None:
     try:
         while (message := receive(voice.channel)) is not None:
             result = work(message, voice)

@@ -21,7 +21,7 @@ _SCOPE_DIRECTORY = re.compile(r"[0-9a-f]{32}")
 
 
 @dataclass(slots=True)
-class Swept:
+class UploadSweep:
     """What a sweep found."""
 
     kept: int = 0
@@ -32,7 +32,7 @@ class Swept:
 
 def sweep_uploads(
     backend: Backend, store: UploadStore, grace_seconds: float = ORPHAN_GRACE_SECONDS
-) -> Swept:
+) -> UploadSweep:
     """Remove the staging files of a volume whose upload Redis no longer knows.
 
     Redis forgets an upload a day after its last byte; a file younger than the grace is kept, so
@@ -43,7 +43,7 @@ def sweep_uploads(
         Unavailable: Redis does not answer; nothing was removed on a guess.
         BackendFailed: the volume is not there.
     """
-    swept = Swept()
+    swept = UploadSweep()
     if not isinstance(backend, HasRoot):
         return swept
     with backend.root() as root:
@@ -68,7 +68,7 @@ def _room(root: int, scope: str) -> Iterator[int | None]:
         os.close(room)
 
 
-def _sweep_room(room: int, store: UploadStore, before: float, swept: Swept) -> None:
+def _sweep_room(room: int, store: UploadStore, before: float, swept: UploadSweep) -> None:
     names = os.listdir(room)
     for start in range(0, len(names), BATCH):
         batch = names[start : start + BATCH]
@@ -76,7 +76,7 @@ def _sweep_room(room: int, store: UploadStore, before: float, swept: Swept) -> N
             _sweep_file(room, name, known=known, before=before, swept=swept)
 
 
-def _sweep_file(room: int, name: str, *, known: bool, before: float, swept: Swept) -> None:
+def _sweep_file(room: int, name: str, *, known: bool, before: float, swept: UploadSweep) -> None:
     try:
         found = os.stat(name, dir_fd=room, follow_symlinks=False)
         if known or found.st_mtime > before:

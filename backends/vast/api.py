@@ -10,15 +10,15 @@ from urllib.parse import urlsplit
 from msgspec import Struct
 
 from backends.rest import (
-    Answer,
+    ArrayAnswer,
     ArrayOptions,
+    ArrayRefusal,
+    ArrayRefused,
+    ArrayRequest,
     Client,
-    Complaint,
     Expired,
     Lost,
     Reason,
-    Refused,
-    Request,
     jobs,
     unknown,
 )
@@ -57,7 +57,7 @@ class VastOptions(ArrayOptions, frozen=True, kw_only=True):
     vast_cluster_info_cache_ttl: int = 0
 
 
-class Quota(Struct):
+class VastQuota(Struct):
     """A quota on a path. The limit is held on `used_effective_capacity`."""
 
     id: int
@@ -72,7 +72,7 @@ class Quota(Struct):
         return self.sync_state == _SYNCHRONIZED
 
 
-class Cluster(Struct):
+class VastCluster(Struct):
     """How a cluster is."""
 
     state: str = "unknown"
@@ -88,11 +88,11 @@ class Cluster(Struct):
 
 
 class _Page(Struct):
-    results: list[Quota]
+    results: list[VastQuota]
     next: str | None = None
 
 
-class _Tokens(Struct):
+class _VastTokens(Struct):
     access: str
     refresh: str = ""
 
@@ -130,23 +130,23 @@ class VastApi:
             answer_seconds=options.answer_seconds,
         )
 
-    def cluster(self) -> Cluster:
+    def cluster(self) -> VastCluster:
         """The cluster, as it is now."""
         path = f"{self._prefix}/clusters/{self._options.vast_cluster_id}/"
-        return self.client.get(path, Cluster)
+        return self.client.get(path, VastCluster)
 
     def knows(self, path: str) -> bool:
         """Whether a path exists; also True where the release cannot be asked (before 4.7)."""
         body = {"path": path, **self._tenant()}
         try:
-            self.client.send(Request("POST", f"{self._prefix}/folders/stat_path/", body=body))
-        except Refused as refusal:
+            self.client.send(ArrayRequest("POST", f"{self._prefix}/folders/stat_path/", body=body))
+        except ArrayRefused as refusal:
             if refusal.reason not in (Reason.NOT_FOUND, Reason.INVALID):
                 raise
             return not any(mark in refusal.detail.lower() for mark in _MISSING)
         return True
 
-    def find(self, path: str) -> Quota | None:
+    def find(self, path: str) -> VastQuota | None:
         """The quota on a path."""
         return next((quota for quota in self._list(path) if quota.path == path), None)
 
@@ -155,36 +155,36 @@ class VastApi:
         body = {"name": name, "path": path, "create_dir": False, **self._tenant()}
         if limit is not None:
             body["hard_limit"] = limit
-        request = Request("POST", f"{self._prefix}/quotas/", body=body, shape=_Accepted)
+        request = ArrayRequest("POST", f"{self._prefix}/quotas/", body=body, shape=_Accepted)
         try:
             made = self.client.create(request, lambda: self.find(path))
-        except Refused as refusal:
+        except ArrayRefused as refusal:
             if refusal.reason is not Reason.EXISTS and self.find(path) is None:
                 raise
             return
-        if isinstance(made, Answer):
+        if isinstance(made, ArrayAnswer):
             self._await(made.body)
 
-    def limit(self, quota: Quota, limit: int | None) -> None:
+    def limit(self, quota: VastQuota, limit: int | None) -> None:
         """Set the limit of a quota; None takes it away."""
         path = f"{self._prefix}/quotas/{quota.id}/"
         body = {"hard_limit": limit}
-        self._await(self.client.send(Request("PATCH", path, body=body, shape=_Accepted)).body)
+        self._await(self.client.send(ArrayRequest("PATCH", path, body=body, shape=_Accepted)).body)
 
-    def delete(self, quota: Quota) -> None:
+    def delete(self, quota: VastQuota) -> None:
         """Take a quota away; gone is fine."""
         path = f"{self._prefix}/quotas/{quota.id}/"
         try:
-            answer = self.client.send(Request("DELETE", path, shape=_Accepted | None))
-        except Refused as refusal:
+            answer = self.client.send(ArrayRequest("DELETE", path, shape=_Accepted | None))
+        except ArrayRefused as refusal:
             if refusal.reason is not Reason.NOT_FOUND:
                 raise
             return
         self._await(answer.body or _Accepted())
 
-    def _list(self, path: str) -> Iterator[Quota]:
+    def _list(self, path: str) -> Iterator[VastQuota]:
         query: dict[str, Any] = {"path": path, "page_size": self._options.vast_page_size}
-        shape: Any = _Page | list[Quota]
+        shape: Any = _Page | list[VastQuota]
         found = self.client.get(f"{self._prefix}/quotas/", shape, **query, **self._tenant())
         while isinstance(found, _Page):
             yield from found.results
@@ -213,35 +213,37 @@ class VastApi:
 
         jobs.wait(finished)
         if last.state != _COMPLETED:
-            raise Refused(f"VAST's task failed: {' '.join(last.messages)}")
+            raise ArrayRefused(f"VAST's task failed: {' '.join(last.messages)}")
 
     def _sign_in(self, client: Client) -> Mapping[str, str]:
         """Refresh the login of this process, or log in; the parent's is the parent's."""
         if self._options.vast_api_token:
             return {"Authorization": f"Api-Token {self._options.vast_api_token}"}
-        tokens: _Tokens | None = None
+        tokens: _VastTokens | None = None
         if self._refresh and self._refresh[0] == os.getpid():
             body = {"refresh": self._refresh[1]}
-            with suppress(Expired, Refused):
+            with suppress(Expired, ArrayRefused):
                 tokens = _tokens(client, _REFRESH, body)
         if tokens is None:
             user, password = self._options.vast_username, self._options.vast_password
             try:
                 tokens = _tokens(client, _TOKEN, {"username": user, "password": password})
             except Expired:
-                raise Refused("VAST does not know this user.", Reason.DENIED) from None
+                raise ArrayRefused("VAST does not know this user.", Reason.DENIED) from None
             self._refresh = None
         if tokens.refresh:
             self._refresh = (os.getpid(), tokens.refresh)
         return {"Authorization": f"Bearer {tokens.access}"}
 
 
-def _tokens(client: Client, path: str, body: Mapping[str, str | None]) -> _Tokens:
-    found: _Tokens = client.exchange(Request("POST", path, body=body, shape=_Tokens)).body
+def _tokens(client: Client, path: str, body: Mapping[str, str | None]) -> _VastTokens:
+    found: _VastTokens = client.exchange(
+        ArrayRequest("POST", path, body=body, shape=_VastTokens)
+    ).body
     return found
 
 
-def _dialect(answer: Answer) -> Complaint | None:
+def _dialect(answer: ArrayAnswer) -> ArrayRefusal | None:
     """Plain text, `{"detail": …}` or `{"field": ["…"]}`; a token that is void comes as 403."""
     plain, words = unknown(answer), _words(answer.body)
     if answer.status == HTTPStatus.UNAUTHORIZED:
@@ -249,8 +251,8 @@ def _dialect(answer: Answer) -> Complaint | None:
     if answer.status == HTTPStatus.FORBIDDEN and "token" in words.lower():
         return None
     if answer.status == HTTPStatus.BAD_REQUEST and "already exists" in words.lower():
-        return Complaint(Reason.EXISTS, "", words)
-    return Complaint(plain.reason, "", words)
+        return ArrayRefusal(Reason.EXISTS, "", words)
+    return ArrayRefusal(plain.reason, "", words)
 
 
 def _words(body: Any) -> str:  # noqa: ANN401 - whatever came

@@ -23,7 +23,7 @@ _NOT_YET = NodeVolume(proven=False, reason="not proved yet")
 
 
 @dataclass(frozen=True, slots=True)
-class Look:
+class MountState:
     """What the last look at a volume found."""
 
     volume: NodeVolume
@@ -35,7 +35,7 @@ class Look:
     known: bool = True
 
 
-_UNSEEN = Look(_NOT_YET, known=False)
+_UNSEEN = MountState(_NOT_YET, known=False)
 
 
 class Mounts:
@@ -50,7 +50,7 @@ class Mounts:
         self._names = [n for n in self._volumes.names() if not wanted or n in wanted]
         self._lock = threading.Lock()
         self._started, self._until = False, 0.0
-        self._found: dict[str, Look] = {}
+        self._found: dict[str, MountState] = {}
         self._asked: dict[str, float] = {}
         self._first = {name: threading.Event() for name in self._names}
 
@@ -92,7 +92,7 @@ class Mounts:
         while True:
             began = self._asked[name] = time.monotonic()
             volume = self._with_skills(name, self._prove(name))
-            self._found[name] = Look(volume, time.time(), time.monotonic() - began)
+            self._found[name] = MountState(volume, time.time(), time.monotonic() - began)
             del self._asked[name]
             self._first[name].set()
             time.sleep(self._pause)
@@ -129,14 +129,14 @@ class Mounts:
         """Every volume as it is known now."""
         return {name: look.volume for name, look in self.looks().items()}
 
-    def looks(self) -> dict[str, Look]:
+    def looks(self) -> dict[str, MountState]:
         """Every volume as it is known now, and since when."""
         return {name: self._look(name) for name in self._names}
 
-    def _look(self, name: str) -> Look:
+    def _look(self, name: str) -> MountState:
         asked = self._asked.get(name)
         found = self._found.get(name, _UNSEEN)
         if asked is not None and time.monotonic() - asked > self._patience:
             hung = NodeVolume(proven=False, reason=f"Volume {name} does not answer.")
-            return Look(self._with_skills(name, hung), found.at, time.monotonic() - asked)
+            return MountState(self._with_skills(name, hung), found.at, time.monotonic() - asked)
         return found

@@ -9,14 +9,14 @@ import msgspec
 from msgspec import Struct, field
 
 from backends.rest import (
-    Answer,
+    ArrayAnswer,
     ArrayOptions,
+    ArrayRefusal,
+    ArrayRefused,
+    ArrayRequest,
     Client,
-    Complaint,
     Expired,
     Reason,
-    Refused,
-    Request,
     unknown,
 )
 from core.errors import ConfigurationError
@@ -50,13 +50,13 @@ class _Data(Struct, Generic[T]):
     next_token: str | None = None
 
 
-class _Tokens(Struct):
+class _WekaTokens(Struct):
     access_token: str
     refresh_token: str = ""
     password_change_required: bool = False
 
 
-class FileSystem(Struct):
+class WekaFileSystem(Struct):
     """A file system and its budget."""
 
     uid: str
@@ -70,7 +70,7 @@ class _Inode(Struct):
     inode_id: str | int
 
 
-class Quota(Struct):
+class WekaQuota(Struct):
     """The quota of a directory."""
 
     inode_id: str | int = ""
@@ -91,14 +91,14 @@ class Quota(Struct):
         return self.status == "ACTIVE"
 
 
-class Cluster(Struct):
+class WekaCluster(Struct):
     """How the cluster is."""
 
     status: str = "unknown"
     release: str = "unknown"
 
 
-class Rates(Struct):
+class WekaRates(Struct):
     """What one process of the cluster does now."""
 
     reads_per_second: float = 0
@@ -130,14 +130,14 @@ class WekaApi:
         found: _Data[T] = self.client.get(API + path, _Data[shape], **query)  # type: ignore[valid-type] # a type at run time
         return found.data
 
-    def file_system(self) -> FileSystem:
+    def file_system(self) -> WekaFileSystem:
         """The file system, asked anew.
 
         Raises:
             ConfigurationError: there is none of that name.
         """
         name = self._options.weka_fs_name
-        for found in self.get("/fileSystems", list[FileSystem], name=name):
+        for found in self.get("/fileSystems", list[WekaFileSystem], name=name):
             if found.name == name:
                 self._uid = found.uid
                 return found
@@ -152,24 +152,24 @@ class WekaApi:
         """The inode of a directory, by its path from the top; None where there is none."""
         try:
             found = self.get(f"{self.path}/resolvePath", _Inode, path=f"/{path}")
-        except Refused as refusal:
+        except ArrayRefused as refusal:
             if refusal.reason is not Reason.NOT_FOUND:
                 raise
             return None
         return str(found.inode_id)
 
-    def quota(self, inode: str) -> Quota | None:
+    def quota(self, inode: str) -> WekaQuota | None:
         """The quota of a directory; None where it has none."""
         try:
-            return self.get(f"{self.path}/quota/{inode}", Quota)
-        except Refused as refusal:
+            return self.get(f"{self.path}/quota/{inode}", WekaQuota)
+        except ArrayRefused as refusal:
             if refusal.reason is not Reason.NOT_FOUND:
                 raise
             return None
 
-    def quotas(self) -> Iterator[Quota]:
+    def quotas(self) -> Iterator[WekaQuota]:
         """Every quota of the file system; old releases answer with an object instead of a list."""
-        shape, token = _Data[list[Quota] | dict[str, Quota]], None
+        shape, token = _Data[list[WekaQuota] | dict[str, WekaQuota]], None
         while True:
             page = self.client.get(f"{API}{self.path}/quota", shape, next_token=token)
             yield from page.data.values() if isinstance(page.data, dict) else page.data
@@ -180,22 +180,22 @@ class WekaApi:
     def put_quota(self, inode: str, name: str, limit: int | None) -> None:
         """Set a quota; the same twice is one."""
         body = {"hard_limit_bytes": NO_LIMIT if limit is None else limit, "path": f"/{name}"}
-        self.client.send(Request("PUT", f"{API}{self.path}/quota/{inode}", body=body))
+        self.client.send(ArrayRequest("PUT", f"{API}{self.path}/quota/{inode}", body=body))
 
     def delete_quota(self, inode: str) -> None:
         """Take a quota away; none is fine."""
         try:
-            self.client.send(Request("DELETE", f"{API}{self.path}/quota/{inode}"))
-        except Refused as refusal:
+            self.client.send(ArrayRequest("DELETE", f"{API}{self.path}/quota/{inode}"))
+        except ArrayRefused as refusal:
             if refusal.reason is not Reason.NOT_FOUND:
                 raise
 
     def _sign_in(self, client: Client) -> Mapping[str, str]:
         """Refresh the login of this process, or log in; the parent's is the parent's."""
-        tokens: _Tokens | None = None
+        tokens: _WekaTokens | None = None
         if self._refresh and self._refresh[0] == os.getpid():
             body = {"refresh_token": self._refresh[1]}
-            with suppress(Expired, Refused):
+            with suppress(Expired, ArrayRefused):
                 tokens = self._tokens(client, "/login/refresh", body)
         if tokens is None:
             options = self._options
@@ -203,33 +203,33 @@ class WekaApi:
             try:
                 tokens = self._tokens(client, "/login", body | {"org": options.weka_organization})
             except Expired:
-                raise Refused("WEKA does not know this user.", Reason.DENIED) from None
+                raise ArrayRefused("WEKA does not know this user.", Reason.DENIED) from None
         if tokens.password_change_required:
-            raise Refused("WEKA wants this user's password changed first.", Reason.DENIED)
+            raise ArrayRefused("WEKA wants this user's password changed first.", Reason.DENIED)
         self._refresh = (os.getpid(), tokens.refresh_token) if tokens.refresh_token else None
         return {"Authorization": f"Bearer {tokens.access_token}"}
 
     @staticmethod
-    def _tokens(client: Client, path: str, body: Mapping[str, str]) -> _Tokens:
-        request = Request("POST", API + path, body=body, shape=_Data[_Tokens])
-        found: _Data[_Tokens] = client.exchange(request).body
+    def _tokens(client: Client, path: str, body: Mapping[str, str]) -> _WekaTokens:
+        request = ArrayRequest("POST", API + path, body=body, shape=_Data[_WekaTokens])
+        found: _Data[_WekaTokens] = client.exchange(request).body
         return found.data
 
 
-class _Words(Struct):
+class _WekaRefusal(Struct):
     message: str = ""
     data: Any = None
 
 
-def _dialect(answer: Answer) -> Complaint | None:
+def _dialect(answer: ArrayAnswer) -> ArrayRefusal | None:
     if answer.status == 401:  # noqa: PLR2004 - HTTP's own number: the token is not good any more
         return None
     plain = unknown(answer)
     try:
-        said = msgspec.convert(answer.body, _Words)
+        said = msgspec.convert(answer.body, _WekaRefusal)
     except msgspec.ValidationError:
         return plain
     inner = said.data.get("error", "") if isinstance(said.data, dict) else said.data or ""
     words = f"{said.message} {inner}".strip()
     missing = any(mark in words for mark in _MISSING)
-    return Complaint(Reason.NOT_FOUND if missing else plain.reason, "", words)
+    return ArrayRefusal(Reason.NOT_FOUND if missing else plain.reason, "", words)

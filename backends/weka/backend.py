@@ -11,8 +11,8 @@ import msgspec
 from backends.base import Capacity, HardwareInfo, HardwareStatus, Mount, PerformanceMetric
 from backends.fs import descriptors
 from backends.mounted import ArrayQuotaBackend, ArrayUsage
-from backends.rest import Refused, jobs, options_of
-from backends.weka.api import Cluster, Rates, WekaApi, WekaOptions
+from backends.rest import ArrayRefused, jobs, options_of
+from backends.weka.api import WekaApi, WekaCluster, WekaOptions, WekaRates
 from core.errors import BackendFailed, Conflict
 
 #: Limits are multiples of this many bytes.
@@ -46,7 +46,7 @@ class WekaBackend(ArrayQuotaBackend):
     def performance(self) -> PerformanceMetric:
         """See `HasMetric.performance`: now, of all processes of the cluster."""
         with self._in_time():
-            rates = self._api.get("/stats/realtime", list[Rates])
+            rates = self._api.get("/stats/realtime", list[WekaRates])
         reads, writes = (sum(getattr(r, n) for r in rates) for n in _OPERATIONS)
         read_time = sum(r.reads_per_second * r.read_latency_usecs for r in rates)
         write_time = sum(r.writes_per_second * r.write_latency_usecs for r in rates)
@@ -60,7 +60,7 @@ class WekaBackend(ArrayQuotaBackend):
         )
 
     def _health(self) -> HardwareInfo:
-        found = self._api.get("/cluster", Cluster)
+        found = self._api.get("/cluster", WekaCluster)
         metadata = {"status": found.status, "release": found.release}
         if found.status == _OK:
             return HardwareInfo(HardwareStatus.HEALTHY, None, metadata)
@@ -97,7 +97,7 @@ class WekaBackend(ArrayQuotaBackend):
             return
         try:
             self._api.put_quota(inode, name, limit_bytes)
-        except Refused as refusal:
+        except ArrayRefused as refusal:
             if self._is_empty(name):
                 raise
             raise Conflict(

@@ -30,7 +30,7 @@ _LINE_MAX_BYTES = 1 << 16
 _ENGINES = frozenset({"docker", "podman", "nerdctl"})
 
 
-class Child:
+class XcpProcess:
     """A started command; `run` reads it to its end."""
 
     def __init__(self, command: Sequence[str], name: str, keep_fds: Sequence[int] = ()) -> None:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from backends.xcp.reading import Summary, Tally
-from backends.xcp.running import Child
+from backends.xcp.running import XcpProcess
 from core.errors import BackendFailed, NoSpace, QuotaExceeded, StorageError
 from core.jobs import Control, Counter, Unattended
 from core.telemetry import logger
@@ -181,7 +181,7 @@ class Xcp:
     ) -> int:
         name = f"vfolder-xcp-{index}"
         try:
-            child = Child([*self._command, *words], name, self._keep)
+            child = XcpProcess([*self._command, *words], name, self._keep)
         except OSError as error:
             raise BackendFailed(
                 "XCP cannot be started: install it, or name it in netapp_xcp_cmd."

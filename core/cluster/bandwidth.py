@@ -18,7 +18,7 @@ class Share:
     streams: int
 
 
-class BandwidthBook:
+class BandwidthStore:
     """The budgets in the store. Every call raises `redis.RedisError` when it is away."""
 
     def __init__(self, client: "redis.Redis") -> None:

@@ -54,7 +54,7 @@ class Node(Struct, frozen=True, kw_only=True):
     client_url: str = ""
 
 
-class NodeBook:
+class NodeStore:
     """The records of all nodes."""
 
     def __init__(self, client: "redis.Redis") -> None:

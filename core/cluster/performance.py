@@ -23,7 +23,7 @@ def now() -> str:
     return datetime.now(UTC).isoformat()
 
 
-class SpeedBook:
+class PerformanceStore:
     """The kept speeds. Every call raises `redis.RedisError` when the server is away."""
 
     def __init__(self, settings: Settings) -> None:

@@ -9,15 +9,15 @@ readers: `args`, a msgpack array by position, and `payload`, a JSON object by na
 That an end is told, and told once, is the outbox's business (`core.events.outbox`).
 """
 
-from core.events.bus import CHANNEL, Bus, Ending, Event, clean, updated
-from core.events.publisher import Herald
+from core.events.bus import CHANNEL, Bus, Event, JobEndEvent, clean, updated
+from core.events.publisher import EventPublisher
 
 __all__ = [
     "CHANNEL",
     "Bus",
-    "Ending",
     "Event",
-    "Herald",
+    "EventPublisher",
+    "JobEndEvent",
     "clean",
     "updated",
 ]

@@ -71,7 +71,7 @@ class Event:
 
 
 @dataclass(frozen=True, slots=True)
-class Ending:
+class JobEndEvent:
     """What the end of a job makes known: first to the manager, then to whoever follows the job."""
 
     job: str
@@ -116,7 +116,7 @@ class Bus:
         self._update = client.register_script((folder / "update.lua").read_text("utf-8"))
         self._rest_until = 0.0
 
-    def end(self, ending: Ending) -> bool:
+    def end(self, ending: JobEndEvent) -> bool:
         """Tell the end of a job; False when it was told before (nothing is sent then)."""
         arguments: list[Any] = [
             ending.job,

@@ -6,7 +6,7 @@ ended the job, another node, or a door, also long afterwards.
 
 from typing import Any
 
-from core.events.bus import Ending, Event, clean
+from core.events.bus import Event, JobEndEvent, clean
 from core.jobs import Job, State
 from core.names import VFolderId
 
@@ -14,9 +14,9 @@ from core.names import VFolderId
 _ASKED = "cancel requested"
 
 
-def ending_of(job: Job) -> Ending:
+def ending_of(job: Job) -> JobEndEvent:
     """The events of a job's end, in their order: for the manager first, then the task's own."""
-    return Ending(job.id, _last(job), _stream(job))
+    return JobEndEvent(job.id, _last(job), _stream(job))
 
 
 def _last(job: Job) -> Event:

@@ -20,7 +20,7 @@ REPEAT_SECONDS = 60.0
 _log = logger(__name__)
 
 
-class Herald:
+class EventPublisher:
     """The voice of one process; made after the fork. What cannot be told is logged.
 
     Starts and progress are told as well as can be; the end of a job is told without fail, by the

@@ -10,7 +10,7 @@ from core.jobs.store import PREFIX
 KEEP_SECONDS = 1800
 
 
-class RoomBook:
+class HiddenUsageStore:
     """Bytes by room (`staging`, `trash`) and volume."""
 
     def __init__(self, client: "redis.Redis") -> None:

@@ -14,7 +14,7 @@ from core.redis import json
 KEEP_SECONDS = 30 * 86_400
 
 
-class UsageBook:
+class LastUsageStore:
     """Usage documents by volume and vfolder."""
 
     def __init__(self, client: "redis.Redis") -> None:

@@ -2,25 +2,25 @@
 
 from core.uploads.store import UPLOAD_TTL_SECONDS, UploadStore
 from core.uploads.upload import (
-    Lease,
-    LeaseHeld,
+    LeaseRequest,
     OffsetMismatch,
-    Progress,
     Upload,
     UploadExists,
+    UploadLease,
+    UploadLeaseHeld,
     UploadNotFound,
-    Wish,
+    UploadProgress,
 )
 
 __all__ = [
     "UPLOAD_TTL_SECONDS",
-    "Lease",
-    "LeaseHeld",
+    "LeaseRequest",
     "OffsetMismatch",
-    "Progress",
     "Upload",
     "UploadExists",
+    "UploadLease",
+    "UploadLeaseHeld",
     "UploadNotFound",
+    "UploadProgress",
     "UploadStore",
-    "Wish",
 ]

@@ -26,14 +26,14 @@ from core.errors import Unavailable
 from core.redis import ScriptCall
 from core.uploads import scripts
 from core.uploads.upload import (
-    Lease,
-    LeaseHeld,
-    LeaseLost,
-    Progress,
+    LeaseRequest,
     Upload,
     UploadExists,
+    UploadLease,
+    UploadLeaseHeld,
+    UploadLeaseLost,
     UploadNotFound,
-    Wish,
+    UploadProgress,
 )
 
 #: An upload nobody has written to for this long is forgotten, and swept from the disk.
@@ -89,7 +89,7 @@ class UploadStore:
         ):
             raise UploadExists("An upload of that id is already open.")
 
-    def get(self, upload_id: str, *, tell: bool = False) -> Progress:
+    def get(self, upload_id: str, *, tell: bool = False) -> UploadProgress:
         """The upload and its committed offset; disturbs nobody.
 
         With `tell` the sender is about to learn the offset, so that no older one counts any more.
@@ -110,7 +110,7 @@ class UploadStore:
         offset, text = _patiently(ask)
         if offset is None or text is None:
             raise UploadNotFound("No such upload is open; it may have ended or expired.")
-        return Progress(_decoded(text), int(offset))
+        return UploadProgress(_decoded(text), int(offset))
 
     def exists(self, upload_ids: list[str]) -> list[bool]:
         """For each id, whether it is known; one round trip."""
@@ -128,10 +128,10 @@ class UploadStore:
         upload_id: str,
         wait_seconds: float,
         lock: Callable[[], bool | None],
-        wish: Wish = Wish.TO_WRITE,
+        wish: LeaseRequest = LeaseRequest.TO_WRITE,
         *,
         session: str = "",
-    ) -> Lease:
+    ) -> UploadLease:
         """Become the one writer, asking the present one to end and waiting for it.
 
         `lock` tries to lock the staging file: true is ours, false is another's, None says that the
@@ -141,7 +141,7 @@ class UploadStore:
 
         Raises:
             UploadNotFound: it is not known, or of another session.
-            LeaseHeld: the holder did not end within the wait.
+            UploadLeaseHeld: the holder did not end within the wait.
         """
         owner = f"{self.node}:{uuid4().hex}"
         mine = _session_of(session)
@@ -154,7 +154,9 @@ class UploadStore:
                 answer = self._try_acquire(upload_id, owner, dead, mine)
                 if answer[0] == "yours":
                     offset, rewind, text = answer[1:]
-                    return Lease(upload_id, owner, int(offset), _rewind(rewind), _decoded(text))
+                    return UploadLease(
+                        upload_id, owner, int(offset), _rewind(rewind), _decoded(text)
+                    )
                 if answer[0] == "gone":
                     raise UploadNotFound("No such upload is open; it may have ended or expired.")
                 dead = answer[1] if locked and self._is_own(answer[1]) else ""
@@ -171,12 +173,14 @@ class UploadStore:
         answer: list[str] = _patiently(lambda: self._acquire(_keys(upload_id), args))
         return answer
 
-    def _tell(self, upload_id: str, wish: Wish, deadline: float) -> None:
+    def _tell(self, upload_id: str, wish: LeaseRequest, deadline: float) -> None:
         """Let the holder know of the wish, and wait a little."""
         if time.monotonic() >= deadline:
-            raise LeaseHeld("Another request is writing this upload; try again shortly.")
+            raise UploadLeaseHeld("Another request is writing this upload; try again shortly.")
         wanted = _keys(upload_id)[4]
-        _patiently(lambda: self._client.set(wanted, wish, ex=WISH_SECONDS, nx=wish is Wish.TO_READ))
+        _patiently(
+            lambda: self._client.set(wanted, wish, ex=WISH_SECONDS, nx=wish is LeaseRequest.TO_READ)
+        )
         time.sleep(POLL_SECONDS)
 
     def _is_own(self, holder: str) -> bool:
@@ -184,13 +188,13 @@ class UploadStore:
 
     def advance(
         self,
-        lease: Lease,
+        lease: UploadLease,
         offset: int,
         *,
         rewind: int | None = None,
         release: bool = False,
         meanwhile: Callable[[], object] | None = None,
-    ) -> Wish:
+    ) -> LeaseRequest:
         """Commit bytes up to `offset` and renew the lease; who waits for it comes back.
 
         `rewind` remembers where the present request began, for a sender that is cut off. With
@@ -198,43 +202,49 @@ class UploadStore:
         again if it has to be asked again.
 
         Raises:
-            LeaseLost: another writer has it; nothing was changed.
+            UploadLeaseLost: another writer has it; nothing was changed.
         """
         start = "" if rewind is None else str(rewind)
         args = [lease.owner, str(offset), str(LEASE_SECONDS), str(UPLOAD_TTL_SECONDS), start]
         args.append("1" if release else "")
         answer = _patiently(lambda: self._advance(_keys(lease.id), args, meanwhile))
         if answer == -1:
-            raise LeaseLost("The upload went to another writer; ask for its offset and go on.")
+            raise UploadLeaseLost(
+                "The upload went to another writer; ask for its offset and go on."
+            )
         lease.offset, lease.rewind, lease.over = offset, rewind, release
-        return Wish(answer)
+        return LeaseRequest(answer)
 
-    def save(self, lease: Lease, upload: Upload) -> None:
+    def save(self, lease: UploadLease, upload: Upload) -> None:
         """Change the record: a length told late, or that it is finished.
 
         Raises:
-            LeaseLost: another writer has it; nothing was changed.
+            UploadLeaseLost: another writer has it; nothing was changed.
         """
         ttl = FINISHED_TTL_SECONDS if upload.finished else UPLOAD_TTL_SECONDS
         args = [lease.owner, _encoded(upload), str(ttl)]
         if int(_patiently(lambda: self._save(keys=_keys(lease.id), args=args))) < 0:
-            raise LeaseLost("The upload went to another writer; ask for its offset and go on.")
+            raise UploadLeaseLost(
+                "The upload went to another writer; ask for its offset and go on."
+            )
 
-    def release(self, lease: Lease) -> None:
+    def release(self, lease: UploadLease) -> None:
         """Give the lease back; a lost one is left alone."""
         if lease.over:
             return
         _patiently(lambda: self._release(keys=_keys(lease.id), args=[lease.owner]))
 
-    def forget(self, upload_id: str, lease: Lease | None = None) -> None:
+    def forget(self, upload_id: str, lease: UploadLease | None = None) -> None:
         """Remove every key of an upload; with a lease only if it still holds.
 
         Raises:
-            LeaseLost: another writer has it; nothing was changed.
+            UploadLeaseLost: another writer has it; nothing was changed.
         """
         args = [lease.owner if lease else ""]
         if int(_patiently(lambda: self._forget(keys=_keys(upload_id), args=args))) < 0:
-            raise LeaseLost("The upload went to another writer; ask for its offset and go on.")
+            raise UploadLeaseLost(
+                "The upload went to another writer; ask for its offset and go on."
+            )
 
 
 def _session_of(session: str) -> str:

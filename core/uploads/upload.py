@@ -29,7 +29,7 @@ class OffsetMismatch(Conflict):
     title = "Upload offset differs"
 
 
-class LeaseHeld(StorageError):
+class UploadLeaseHeld(StorageError):
     """Another request writes this upload; it was asked to end, try again shortly."""
 
     error_code = "storage-proxy_update_conflict"
@@ -39,7 +39,7 @@ class LeaseHeld(StorageError):
     retriable = True
 
 
-class LeaseLost(Conflict):
+class UploadLeaseLost(Conflict):
     """The lease went to another writer meanwhile; nothing of this request counts."""
 
     kind = "storage/tus-lease-lost"
@@ -80,14 +80,14 @@ class Upload(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 @dataclass(frozen=True, slots=True)
-class Progress:
+class UploadProgress:
     """An upload and the bytes committed of it."""
 
     upload: Upload
     offset: int
 
 
-class Wish(StrEnum):
+class LeaseRequest(StrEnum):
     """What somebody waits for a lease to do."""
 
     NONE = ""
@@ -98,7 +98,7 @@ class Wish(StrEnum):
 
 
 @dataclass(slots=True)
-class Lease:
+class UploadLease:
     """The right to write one upload, until released or lost."""
 
     id: str

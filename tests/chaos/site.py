@@ -19,7 +19,7 @@ from redis.exceptions import RedisError
 
 from backends.base import Mount
 from backends.mounted import PosixBackend
-from core.cluster import BandwidthBook, NodeBook
+from core.cluster import BandwidthStore, NodeStore
 from core.jobs import Job, State
 from core.jobs.requests import CloneRequest, DeleteRequest, UsageRequest
 from core.jobs.store import JobStore, Ring, Submission
@@ -199,9 +199,9 @@ class Site:
         }
         self.bell: Callable[[Ring], None] = bell_of(self._app)
         self.client = valkey.client(1)
-        self.nodes = NodeBook(self.client)
+        self.nodes = NodeStore(self.client)
         self.store = JobStore(self.client, self.bell)
-        self.budgets = BandwidthBook(self.client)
+        self.budgets = BandwidthStore(self.client)
         self._lease_seconds = max(setup.lease_seconds for setup in setups.values())
         self._stopped: list[tuple[float, psutil.Process]] = []
         self.faults: list[str] = []

@@ -10,7 +10,7 @@ from uuid import uuid4
 import psutil
 import requests
 
-from core.cluster import NodeBook
+from core.cluster import NodeStore
 from core.names import VFolderId
 from core.redis import Database, connect
 from core.settings import Settings
@@ -161,7 +161,7 @@ def test_a_worker_takes_over_volumes_and_bandwidth_and_its_job_goes_on(
         Path(settings.origin).write_text(text.replace("'256k'", "'900m'"))
         change(settings, "")
         os.kill(worker, signal.SIGHUP)
-        wait_for(lambda: NodeBook(client).serving("second"))
+        wait_for(lambda: NodeStore(client).serving("second"))
         wait_for(lambda: client.hget("vf:bandwidth", "local") == str(900 << 20))
         wait_for(lambda: manager.call("GET", url).json()["done"])
         done = manager.call("GET", url).json()
@@ -179,10 +179,10 @@ def test_a_worker_takes_over_volumes_and_bandwidth_and_its_job_goes_on(
 def test_a_child_that_had_no_job_before_knows_what_is_new(tmp_path: Path, valkey: Valkey) -> None:
     settings = settings_in(tmp_path, valkey.url)
     with running_worker(settings) as worker, connect(settings, Database.JOBS) as client:
-        wait_for(lambda: NodeBook(client).serving("local"))
+        wait_for(lambda: NodeStore(client).serving("local"))
         change(settings, "")
         os.kill(worker, signal.SIGHUP)
-        wait_for(lambda: NodeBook(client).serving("second"))
+        wait_for(lambda: NodeStore(client).serving("second"))
         vfolder = VFolderId.parse(f"user:{uuid4()}/{uuid4().hex}")
         (tmp_path / "second" / vfolder.directory).mkdir(parents=True)
         with running_door("manager", settings) as manager:  # it began with both volumes

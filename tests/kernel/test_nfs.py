@@ -14,7 +14,7 @@ from backends.entries import survey
 from backends.fs import descriptors, layout
 from backends.mounted import PosixBackend
 from backends.quota import requested_limits, soft
-from backends.retention import Note, trash
+from backends.retention import TrashRecord, trash
 from backends.tree import measure_tree, remove_tree
 from backends.volumes import Volumes
 from core.errors import QuotaExceeded
@@ -54,7 +54,9 @@ def in_trash(backend: PosixBackend, vfolder: VFolderId) -> tuple[int, str]:
             descriptors.opened(vfolder.directory.parent, root) as parent,
         ):
             at = trash.clock(made)
-            trash.keep(made, Note(id=name, vfolder=str(vfolder), deleted_at=at, expires_at=at + 60))
+            trash.keep(
+                made, TrashRecord(id=name, vfolder=str(vfolder), deleted_at=at, expires_at=at + 60)
+            )
             descriptors.rename_new(vfolder.directory.name, parent, name, made)
             return os.dup(made), name
 
@@ -158,7 +160,9 @@ def test_our_own_limit_holds_here_too(limited: PosixBackend, vfolder: VFolderId)
     assert vfolder.scope is not None
     limited.set_limit(vfolder.scope, 5 * MIB)
     with limited.root() as root:
-        assert requested_limits.find(root, vfolder.scope) == requested_limits.Wish(5 * MIB)
+        assert requested_limits.find(root, vfolder.scope) == requested_limits.RequestedLimit(
+            5 * MIB
+        )
     top = limited.vfolder_path(vfolder)
 
     def write(number: int) -> bool:

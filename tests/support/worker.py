@@ -7,7 +7,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from core.cluster import NodeBook
+from core.cluster import NodeStore
 from core.process import end_with_parent
 from core.redis import Database, connect
 from core.settings import CONFIG_VARIABLE, Settings
@@ -31,7 +31,7 @@ def running_worker(settings: Settings, volume: str = "local") -> Iterator[int]:
             preexec_fn=end_with_parent(signal.SIGTERM),  # noqa: PLW1509 - a prctl only
         )
     with connect(settings, Database.JOBS) as client:
-        book = NodeBook(client)
+        book = NodeStore(client)
 
         def serves() -> bool:
             assert process.poll() is None, log_path.read_text()

@@ -2,7 +2,7 @@
 
 from workers.node import performance
 from workers.node.performance import OBSERVE_TASK, observe
-from workers.node.privileged_quota import Keeper
+from workers.node.privileged_quota import QuotaHelper
 from workers.node.queues import queues_of
 from workers.node.sweeps import SWEEP_TASK, Sweep, schedule
 from workers.node.upkeep import Upkeep
@@ -10,7 +10,7 @@ from workers.node.upkeep import Upkeep
 __all__ = [
     "OBSERVE_TASK",
     "SWEEP_TASK",
-    "Keeper",
+    "QuotaHelper",
     "Sweep",
     "Upkeep",
     "observe",

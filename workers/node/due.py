@@ -92,7 +92,7 @@ class Due:
 
     def _snapshots(self) -> int:
         """Let go of snapshots whose time is over."""
-        over: list[snapshot_expiry.Kept] = []
+        over: list[snapshot_expiry.KeptSnapshot] = []
         with self._backend.root() as root:
             for scope in layout.scopes(root):
                 over += snapshot_expiry.expired(root, scope)

@@ -6,18 +6,18 @@ away, the job ended without a run) is told here, by whichever node looks first.
 
 import threading
 
-from core.events import Herald
+from core.events import EventPublisher
 from core.settings import Settings
 
 #: How often the outbox is looked at.
 LOOK_SECONDS = 1.0
 
 
-class Courier:
+class EventDelivery:
     """The thread."""
 
     def __init__(self, settings: Settings) -> None:
-        self._herald = Herald(settings)
+        self._herald = EventPublisher(settings)
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="courier", daemon=True)
 

@@ -57,7 +57,7 @@ _NAME_MAX = 255
 _log = logger(__name__)
 
 
-class Refused(Exception):
+class MountRefused(Exception):
     """It is not allowed, or mount(8) says no: the reason."""
 
 
@@ -125,15 +125,15 @@ class Mounting:
         wanted = [word for word in str(asked.get("cmd_options") or "").split(",") if word]
         odd = sorted(set(wanted) - set(self._settings.vfolder.mounts.options.split(",")))
         if odd:
-            raise Refused(f"These options are not among [vfolder.mounts] options: {odd}.")
+            raise MountRefused(f"These options are not among [vfolder.mounts] options: {odd}.")
         found = _mounted_at(target)
         if found == (kind, source):
             return
         if found is not None:
-            raise Refused("Something else is mounted there.")
+            raise MountRefused("Something else is mounted there.")
         target.mkdir(exist_ok=True)
         if not stat.S_ISDIR(target.lstat().st_mode):
-            raise Refused("There is something that is no directory.")
+            raise MountRefused("There is something that is no directory.")
         options = ",".join([*_ALWAYS, *wanted])
         self._helper(["mount", "-t", kind, "-o", options, "--", source, str(target)])
         self._give_away(target)
@@ -149,20 +149,20 @@ class Mounting:
         self, name: str, asked: dict[str, Any], kind: str | None, source: str | None
     ) -> None:
         if name != asked.get("dir_name") or name in ("", ".", "..") or len(name) > _NAME_MAX:
-            raise Refused("The directory is one name below the volume.")
+            raise MountRefused("The directory is one name below the volume.")
         if asked.get("edit_fstab"):
-            raise Refused("This service edits no fstab.")
+            raise MountRefused("This service edits no fstab.")
         if kind is not None and not any(
             kind == allowed and fnmatchcase(str(source), pattern)
             for allowed, pattern in self._allowed
         ):
-            raise Refused("This file system is not among [vfolder.mounts] allowed.")
+            raise MountRefused("This file system is not among [vfolder.mounts] allowed.")
 
     def _helper(self, command: list[str]) -> None:
         seconds = self._settings.vfolder.mounts.timeout
         done = subprocess.run(command, capture_output=True, timeout=seconds, check=False)
         if done.returncode:
-            raise Refused(done.stderr.decode("utf-8", "replace").strip()[:_NAME_MAX])
+            raise MountRefused(done.stderr.decode("utf-8", "replace").strip()[:_NAME_MAX])
 
     def _give_away(self, target: Path) -> None:
         owner, group = self._settings.storage_proxy.user, self._settings.storage_proxy.group
@@ -173,7 +173,7 @@ class Mounting:
 def _problem_of(act: Callable[[], None]) -> str | None:
     try:
         act()
-    except Refused as error:
+    except MountRefused as error:
         return str(error)
     except subprocess.TimeoutExpired:
         return "mount(8) did not end in time; it may still take effect."

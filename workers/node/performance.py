@@ -15,7 +15,7 @@ import redis
 from backends.base import Backend, HasMetric, PerformanceMetric
 from backends.mounted import Counters, PosixBackend, counters, measured
 from backends.volumes import Volumes
-from core.cluster import SpeedBook
+from core.cluster import PerformanceStore
 from core.errors import DeadlineExceeded, StorageError
 from core.jobs import Lane, queue_name
 from core.settings import Settings
@@ -42,7 +42,7 @@ def schedule(settings: Settings) -> dict[str, dict[str, Any]]:
 
 def observe(settings: Settings, volume: str) -> str:
     """Observe a volume once; one sentence says what came of it."""
-    book = SpeedBook(settings)
+    book = PerformanceStore(settings)
     seconds = settings.storage_proxy.volume_stats.observe_timeout
     try:
         with metrics.OBSERVE_SECONDS.labels(volume).time():
@@ -59,7 +59,7 @@ def observe(settings: Settings, volume: str) -> str:
 
 
 def _patiently(
-    volume: str, backend: Backend, book: SpeedBook, seconds: float
+    volume: str, backend: Backend, book: PerformanceStore, seconds: float
 ) -> PerformanceMetric | None:
     if volume not in _asked:
         future: Future[PerformanceMetric | None] = Future()
@@ -75,14 +75,16 @@ def _patiently(
             del _asked[volume]
 
 
-def _ask(future: "Future[PerformanceMetric | None]", backend: Backend, book: SpeedBook) -> None:
+def _ask(
+    future: "Future[PerformanceMetric | None]", backend: Backend, book: PerformanceStore
+) -> None:
     try:
         future.set_result(_rates(backend, book))
     except Exception as error:  # noqa: BLE001 - whoever waits gets it
         future.set_exception(error)
 
 
-def _rates(backend: Backend, book: SpeedBook) -> PerformanceMetric | None:
+def _rates(backend: Backend, book: PerformanceStore) -> PerformanceMetric | None:
     if isinstance(backend, HasMetric) or not isinstance(backend, PosixBackend):
         return measured(backend)
     now = counters(backend.mount.path)

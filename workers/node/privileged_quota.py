@@ -16,7 +16,7 @@ import msgspec
 from celery import bootsteps
 
 from backends.mounted import PosixBackend
-from backends.quota import ANSWER_SECONDS, Ask, Told, perform, read_all
+from backends.quota import ANSWER_SECONDS, HelperAnswer, HelperRequest, perform, read_all
 from backends.volumes import Volumes
 from core.errors import ConfigurationError, StorageError
 from core.settings import Settings
@@ -28,7 +28,7 @@ _SOCKET_MODE = 0o666
 _PEER = struct.Struct("3i")
 
 
-class Desk(socketserver.ThreadingUnixStreamServer):
+class QuotaHelperServer(socketserver.ThreadingUnixStreamServer):
     """The listening socket; a thread per question."""
 
     daemon_threads = True
@@ -45,31 +45,33 @@ class Desk(socketserver.ThreadingUnixStreamServer):
 
 
 class _Question(socketserver.BaseRequestHandler):
-    server: Desk
+    server: QuotaHelperServer
 
     def handle(self) -> None:
         line: socket.socket = self.request
         line.settimeout(ANSWER_SECONDS)
         line.sendall(msgspec.json.encode(self._answer(line)))
 
-    def _answer(self, line: socket.socket) -> Told:
+    def _answer(self, line: socket.socket) -> HelperAnswer:
         try:
-            ask = msgspec.json.decode(read_all(line), type=Ask)
+            ask = msgspec.json.decode(read_all(line), type=HelperRequest)
             backend = self.server.volumes.get(ask.volume)
             _, peer, _ = _PEER.unpack(
                 line.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _PEER.size)
             )
             if not _may_ask(backend, peer):
-                return Told(None, "Forbidden", "Only the owner of a volume's top may ask for it.")
+                return HelperAnswer(
+                    None, "Forbidden", "Only the owner of a volume's top may ask for it."
+                )
             _log.info("quota asked", verb=ask.verb, volume=ask.volume, scope=ask.scope, uid=peer)
             return perform(backend, ask)
         except msgspec.DecodeError:
-            return Told(None, "InvalidParameters", "That is no question about quota.")
+            return HelperAnswer(None, "InvalidParameters", "That is no question about quota.")
         except (StorageError, ConfigurationError) as error:
-            return Told(None, type(error).__name__, error.detail)
+            return HelperAnswer(None, type(error).__name__, error.detail)
         except OSError as error:
             _log.warning("quota refused", reason=error.strerror)
-            return Told(None, "BackendFailed", "The file system refused.")
+            return HelperAnswer(None, "BackendFailed", "The file system refused.")
 
 
 def _may_ask(backend: object, peer: int) -> bool:
@@ -81,21 +83,21 @@ def _may_ask(backend: object, peer: int) -> bool:
         return os.fstat(root).st_uid == peer
 
 
-class Keeper(bootsteps.StartStopStep):
+class QuotaHelper(bootsteps.StartStopStep):
     """The desk, as a step of the worker's start and stop; none where no socket is configured."""
 
     requires = ("celery.worker.components:Pool",)
     settings: Settings
 
     def __init__(self, parent: Any, **_options: Any) -> None:  # noqa: ANN401 - Celery's worker
-        self._desk: Desk | None = None
+        self._desk: QuotaHelperServer | None = None
         super().__init__(parent)
 
     def start(self, parent: Any) -> None:  # noqa: ANN401, ARG002 - Celery's worker
         """Listen."""
         place = self.settings.vfolder.worker.quota_socket
         if place:
-            self._desk = Desk(Path(place), Volumes(self.settings))
+            self._desk = QuotaHelperServer(Path(place), Volumes(self.settings))
             threading.Thread(target=self._desk.serve_forever, name="keeper", daemon=True).start()
 
     def stop(self, parent: Any) -> None:  # noqa: ANN401, ARG002 - Celery's worker

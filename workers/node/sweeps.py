@@ -14,7 +14,7 @@ from backends.volumes import Volumes
 from core.errors import JobNotFound
 from core.jobs import Unattended
 from core.jobs.store import JobStore
-from core.quota import RoomBook
+from core.quota import HiddenUsageStore
 from core.redis import Database, connect
 from core.settings import Settings
 from core.telemetry import logger
@@ -65,7 +65,7 @@ class Sweep:
             removed = self._leftovers(backend)
             due = Due(self._settings, self._store, backend)()
             with backend.root() as root:
-                RoomBook(self._store.redis).keep(self._volume, hidden_usage.measured(root))
+                HiddenUsageStore(self._store.redis).keep(self._volume, hidden_usage.measured(root))
         return (
             f"forgot {forgotten} jobs, {uploads.removed} uploads, {removed} left-overs; "
             f"asked for {due} jobs"

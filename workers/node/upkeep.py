@@ -18,20 +18,20 @@ from celery import bootsteps
 from backends.volumes import Mounts
 from core.cluster import (
     BEAT_SECONDS,
-    BandwidthBook,
+    BandwidthStore,
     Node,
-    NodeBook,
+    NodeStore,
     NodeVolume,
     boot_clock,
     load_average,
 )
-from core.events import Herald
+from core.events import EventPublisher
 from core.jobs import Lane
 from core.jobs.store import JobStore
 from core.redis import Database, connect
 from core.settings import Settings
 from core.telemetry import logger
-from workers.node.event_delivery import Courier
+from workers.node.event_delivery import EventDelivery
 from workers.node.mounting import Mounting
 from workers.node.queues import queues_of
 from workers.node.remote_calls import Answering
@@ -65,8 +65,8 @@ class Upkeep(bootsteps.StartStopStep):
         """Begin."""
         self._worker = parent
         signal.signal(signal.SIGHUP, lambda *_: FILE.ask())  # Celery's own starts the worker anew
-        self._herald = Herald(self.settings)
-        self._courier = Courier(self.settings)
+        self._herald = EventPublisher(self.settings)
+        self._courier = EventDelivery(self.settings)
         self._courier.start()
         self._mounting = Mounting(self.settings)
         self._mounting.start()
@@ -88,7 +88,7 @@ class Upkeep(bootsteps.StartStopStep):
     def _run(self) -> None:
         client = connect(self.settings, Database.JOBS)
         store = JobStore(client, bell_of(self._worker.app))
-        book = NodeBook(client)
+        book = NodeStore(client)
         slots_set = False
         while True:
             try:
@@ -107,7 +107,7 @@ class Upkeep(bootsteps.StartStopStep):
         except redis.RedisError as error:
             _log.warning("node record left to its end", reason=type(error).__name__)
 
-    def _beat(self, client: "redis.Redis", store: JobStore, book: NodeBook) -> None:
+    def _beat(self, client: "redis.Redis", store: JobStore, book: NodeStore) -> None:
         volumes = self.mounts.state()
         NODE.ask(on_request=book.tell(self._node(volumes)))
         self._mark_reached()
@@ -117,7 +117,7 @@ class Upkeep(bootsteps.StartStopStep):
         self._take_back(store)
         self._reap(client, store)
 
-    def _announce(self, book: NodeBook, volumes: dict[str, NodeVolume]) -> None:
+    def _announce(self, book: NodeStore, volumes: dict[str, NodeVolume]) -> None:
         """Tell everybody of this node, and of others that fell silent."""
         if book.newly_here(self._node_id):
             proven = [name for name, volume in volumes.items() if volume.proven]
@@ -133,7 +133,7 @@ class Upkeep(bootsteps.StartStopStep):
 
     def _set_slots(self, store: JobStore) -> bool:
         jobs = self.settings.vfolder.jobs
-        own, budgets = self.settings.vfolder, BandwidthBook(store.redis)
+        own, budgets = self.settings.vfolder, BandwidthStore(store.redis)
         for name in self.mounts.state():
             store.set_slots(name, jobs.fast_slots, jobs.bulk_slots)
             if (limit := own.bytes_per_second(name)) is not None:
@@ -145,7 +145,7 @@ class Upkeep(bootsteps.StartStopStep):
         self._renewed = FILE.count
         before, self.settings = self.settings, followed(self.settings)
         self.mounts.follow(self.settings)
-        budgets = BandwidthBook(store.redis)
+        budgets = BandwidthStore(store.redis)
         for name in self.settings.volume:
             limit = self.settings.vfolder.bytes_per_second(name)
             if limit != before.vfolder.bytes_per_second(name):

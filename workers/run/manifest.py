@@ -42,7 +42,7 @@ class Manifest:
             self.fd = os.open(self._path.name, flags, FILE_MODE, dir_fd=parent)
         try:
             fence(self.fd)
-            self.record = tree.Manifest(self.fd)
+            self.record = tree.TreeManifest(self.fd)
         except BaseException:
             os.close(self.fd)
             raise

@@ -15,7 +15,7 @@ _log = logs.logger(__name__)
 _COUNT = struct.Struct("Q")
 
 
-class Renewal:
+class ReloadSignal:
     """How often the node was told to read its file again; made before the children are forked."""
 
     def __init__(self) -> None:
@@ -33,7 +33,7 @@ class Renewal:
 
 
 #: This node's counter.
-FILE = Renewal()
+FILE = ReloadSignal()
 
 
 def followed(settings: Settings) -> Settings:

@@ -6,18 +6,18 @@ from workers.verbs.clone import Clone
 from workers.verbs.delete import Delete, DeleteFiles
 from workers.verbs.extract import Extract
 from workers.verbs.rescan import Rescan
-from workers.verbs.trash import Purge, Restore
-from workers.verbs.usage import Usage
+from workers.verbs.trash import Purge, RestoreFromTrash
+from workers.verbs.usage import CountUsage
 
 __all__ = [
     "Adopt",
     "Clone",
+    "CountUsage",
     "Delete",
     "DeleteFiles",
     "Extract",
     "Purge",
     "Rescan",
-    "Restore",
-    "Usage",
+    "RestoreFromTrash",
     "snapshots",
 ]

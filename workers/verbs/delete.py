@@ -13,16 +13,16 @@ from typing import Any, cast
 
 from backends.fs import descriptors, paths, translate
 from backends.quota import soft
-from backends.retention import Note
+from backends.retention import TrashRecord
 from backends.tree import RemoveOptions, UsageOptions, measure_tree, remove_tree
 from core.cluster import VFolderCache
 from core.errors import EntryNotFound, StorageError
 from core.jobs import Control, Counter, State
 from core.jobs.requests import DeleteFilesRequest, DeleteRequest
 from core.names import VFolderId, VFolderPath
-from core.quota import UsageBook
+from core.quota import LastUsageStore
 from workers.run import Context, Manifest, Outcome, Run
-from workers.verbs.trash import Bin
+from workers.verbs.trash import TrashedTree
 
 #: The two prefix directories of a vfolder that may be left empty.
 PREFIX_LEVELS = 2
@@ -38,7 +38,7 @@ class Delete:
         self._vfolder = VFolderId.parse(request.vfolder)
         self._backend = context.backend(request.volume)
         self._root = context.root(request.volume)
-        self._bin = Bin(context, request.volume, self._vfolder, self._run.job.id)
+        self._bin = TrashedTree(context, request.volume, self._vfolder, self._run.job.id)
         asked = request.keep_seconds
         self._keep = context.settings.vfolder.trash.keep_seconds if asked is None else asked
 
@@ -53,7 +53,7 @@ class Delete:
         if renamed:
             manifest.mark("renamed")
             descriptors.prune(self._vfolder.directory.parent, self._root, PREFIX_LEVELS)
-            UsageBook(self._context.store.redis).forget(self._volume, self._vfolder)
+            LastUsageStore(self._context.store.redis).forget(self._volume, self._vfolder)
             VFolderCache(self._context.settings).forget(self._volume, self._vfolder)
             self._count(manifest)
         kept = self._bin.found() if self._keep and renamed else None
@@ -91,7 +91,7 @@ class Delete:
         size_bytes, job = int(counted["size_bytes"]), self._run.job.id
         soft.settle(self._backend, self._vfolder.scope, job, -size_bytes, once=True)
 
-    def _outcome(self, *, existed: bool, left: int = 0, kept: Note | None = None) -> Outcome:
+    def _outcome(self, *, existed: bool, left: int = 0, kept: TrashRecord | None = None) -> Outcome:
         result = {"vfolder": str(self._vfolder), "existed": existed, "left": left}
         if kept is not None:
             result["trash"] = kept.document()

@@ -20,7 +20,7 @@ from core.names import QuotaScope
 from core.quota import Thresholds
 from core.redis import dumps
 from workers.run import Context, Manifest, Outcome
-from workers.verbs.scope_count import Odd, Place, ScopeCount, scope_named
+from workers.verbs.scope_count import CountedTree, Deviation, ScopeCount, scope_named
 
 #: Scopes named in the result, those that differ most; the report has all.
 WORST = 20
@@ -37,7 +37,7 @@ class Rescan:
         self._request = request
         self._backend = context.backend(request.volume)
         self._root = context.root(request.volume)
-        self._place = Place(self._backend, self._root, Thresholds(context.settings))
+        self._place = CountedTree(self._backend, self._root, Thresholds(context.settings))
         self._owner = QuotaScope.parse(request.owner) if request.owner else None
 
     def __call__(self) -> Outcome:
@@ -84,16 +84,16 @@ class Rescan:
         there = set(os.listdir(self._root))
         orphans = [name for name in requested_limits.names(self._root) if name not in there]
         for name in orphans:
-            self._context.note(name, f"{Odd.LIMIT_OF_NOBODY}: no such scope is there")
+            self._context.note(name, f"{Deviation.LIMIT_OF_NOBODY}: no such scope is there")
             if self._request.repair:
                 requested_limits.forget(self._root, scope_named(name))
         soft = self._backend.soft
         figures = [] if soft is None else [n for n in soft.ledger.scopes() if n not in there]
         for name in figures:
-            self._context.note(name, f"{Odd.FIGURE_OF_NOBODY}: no such scope is there")
+            self._context.note(name, f"{Deviation.FIGURE_OF_NOBODY}: no such scope is there")
             if self._request.repair and soft is not None:
                 soft.end(scope_named(name))
-        found = {Odd.LIMIT_OF_NOBODY: len(orphans), Odd.FIGURE_OF_NOBODY: len(figures)}
+        found = {Deviation.LIMIT_OF_NOBODY: len(orphans), Deviation.FIGURE_OF_NOBODY: len(figures)}
         counts = {str(odd): count for odd, count in found.items() if count}
         return {"found": counts, "repaired": counts if self._request.repair else {}}
 

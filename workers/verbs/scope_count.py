@@ -32,7 +32,7 @@ LEGACY = "."
 _DIGITS = 32
 
 
-class Odd(StrEnum):
+class Deviation(StrEnum):
     """What may be wrong; the words of the report and of `found`."""
 
     UNKNOWN = "unknown"
@@ -51,7 +51,7 @@ def scope_named(directory: str) -> QuotaScope:
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class CountedTree:
     """The volume at work: its backend, a descriptor of its top, and who tells of thresholds."""
 
     backend: PosixBackend
@@ -62,7 +62,7 @@ class Place:
 class ScopeCount:
     """One scope of one rescan."""
 
-    def __init__(self, context: Context, place: Place, name: str, *, repair: bool) -> None:
+    def __init__(self, context: Context, place: CountedTree, name: str, *, repair: bool) -> None:
         self._context = context
         self._run = context.run
         self._backend = place.backend
@@ -95,7 +95,7 @@ class ScopeCount:
             "complete": self._complete,
         }
 
-    def _tell(self, odd: Odd, path: str, why: str) -> None:
+    def _tell(self, odd: Deviation, path: str, why: str) -> None:
         self._found[odd] += 1
         self._context.note(f"{self._name}/{path}" if path else self._name, f"{odd}: {why}")
 
@@ -109,12 +109,12 @@ class ScopeCount:
         for path in found.vfolders:
             self._add(directory, path, facts)
         for path in found.unknown:
-            self._tell(Odd.UNKNOWN, str(path), "neither a vfolder nor ours; left alone")
+            self._tell(Deviation.UNKNOWN, str(path), "neither a vfolder nor ours; left alone")
         for path in found.empty:
-            self._tell(Odd.EMPTY_PREFIX, str(path), "an empty prefix directory")
+            self._tell(Deviation.EMPTY_PREFIX, str(path), "an empty prefix directory")
             if self._repair:
                 descriptors.prune(path, directory, len(path.parts))
-                self._repaired[Odd.EMPTY_PREFIX] += 1
+                self._repaired[Deviation.EMPTY_PREFIX] += 1
         return facts
 
     def _add(self, directory: int, path: PurePosixPath, facts: dict[str, int]) -> None:
@@ -139,7 +139,7 @@ class ScopeCount:
                 job = name.partition(".")[0]
                 if not self._is_known(job) and not self._is_kept(directory, room, job):
                     path = f"{layout.HIDDEN}/{room}/{name}"
-                    self._tell(Odd.LEFT_OVER, path, "of no job that is known")
+                    self._tell(Deviation.LEFT_OVER, path, "of no job that is known")
         self._look_at_metadata(directory)
 
     def _is_known(self, job: str) -> bool:
@@ -162,13 +162,13 @@ class ScopeCount:
             path = PurePosixPath(name[0:2], name[2:4], name[4:])
             if name in kept or len(name) != _DIGITS or descriptors.exists(path, directory):
                 continue
-            self._tell(Odd.METADATA_OF_NOBODY, f"{room}/{name}", "its vfolder is gone")
+            self._tell(Deviation.METADATA_OF_NOBODY, f"{room}/{name}", "its vfolder is gone")
             if self._repair and self._complete:
                 with descriptors.opened(room, directory) as metadata:
                     os.unlink(name, dir_fd=metadata)
-                self._repaired[Odd.METADATA_OF_NOBODY] += 1
+                self._repaired[Deviation.METADATA_OF_NOBODY] += 1
 
-    def _notes(self, directory: int) -> list[trash.Note]:
+    def _notes(self, directory: int) -> list[trash.TrashRecord]:
         try:
             with descriptors.opened(PurePosixPath(layout.HIDDEN, layout.TRASH), directory) as room:
                 return trash.notes(room)
@@ -214,8 +214,8 @@ class ScopeCount:
             return None
         drift = None if before is None else before - size_bytes
         if drift:
-            self._tell(Odd.DRIFT, "", f"the ledger was {drift:+,} bytes off; corrected")
-            self._repaired[Odd.DRIFT] += 1
+            self._tell(Deviation.DRIFT, "", f"the ledger was {drift:+,} bytes off; corrected")
+            self._repaired[Deviation.DRIFT] += 1
         return drift
 
     def _compare(self, allocated: int, quota: QuotaUsage, scope: QuotaScope) -> int | None:
@@ -225,14 +225,18 @@ class ScopeCount:
         if wish is not None and isinstance(backend, HasQuota):
             wanted = backend.effective_limit(wish.requested_bytes)
             if quota.limit_bytes != wanted:
-                self._tell(Odd.LIMIT_CHANGED, "", f"{wanted} was asked, {quota.limit_bytes} holds")
+                self._tell(
+                    Deviation.LIMIT_CHANGED, "", f"{wanted} was asked, {quota.limit_bytes} holds"
+                )
                 if self._repair and self._complete:
                     backend.set_limit(scope, wish.requested_bytes)
-                    self._repaired[Odd.LIMIT_CHANGED] += 1
+                    self._repaired[Deviation.LIMIT_CHANGED] += 1
         if quota.used_bytes is None or not self._complete:
             return None
         drift = quota.used_bytes - allocated
         if abs(drift) <= max(NATIVE_SLACK_BYTES, allocated * NATIVE_SLACK_SHARE):
             return 0
-        self._tell(Odd.DRIFT, "", f"the storage system counts {drift:+,} bytes more than a walk")
+        self._tell(
+            Deviation.DRIFT, "", f"the storage system counts {drift:+,} bytes more than a walk"
+        )
         return drift

@@ -18,7 +18,7 @@ from workers.run import Context, Outcome
 from workers.verbs.clone import Clone
 
 
-def verb(context: Context, request: SnapshotRequest) -> "Act | Restore":
+def verb(context: Context, request: SnapshotRequest) -> "SnapshotOperation | RestoreSnapshot":
     """The run of an act.
 
     Raises:
@@ -32,7 +32,7 @@ def verb(context: Context, request: SnapshotRequest) -> "Act | Restore":
     return _ACTS[request.action](context, request)
 
 
-class Act(ABC):
+class SnapshotOperation(ABC):
     """What all acts on the storage system have."""
 
     def __init__(self, context: Context, request: SnapshotRequest) -> None:
@@ -67,7 +67,7 @@ class Act(ABC):
         }
 
 
-class Create(Act):
+class Create(SnapshotOperation):
     """One run of `create`: after a death, one of that name that we began is ours."""
 
     def __call__(self) -> Outcome:
@@ -95,7 +95,7 @@ class Create(Act):
         return next((one for one in known if one.name == self._name), None)
 
 
-class List(Act):
+class List(SnapshotOperation):
     """One run of `list`."""
 
     def __call__(self) -> Outcome:
@@ -108,7 +108,7 @@ class List(Act):
         )
 
 
-class Delete(Act):
+class DeleteSnapshot(SnapshotOperation):
     """One run of `delete`: absent is success, as with every delete."""
 
     def __call__(self) -> Outcome:
@@ -125,7 +125,7 @@ class Delete(Act):
         )
 
 
-class Restore(Clone):
+class RestoreSnapshot(Clone):
     """One run of `restore`: a clone whose source is the snapshot."""
 
     def __init__(self, context: Context, request: SnapshotRequest) -> None:
@@ -138,9 +138,9 @@ class Restore(Clone):
         return self._keeper.open_snapshot(self._source, self._name)
 
 
-_ACTS: dict[str, type[Act | Restore]] = {
+_ACTS: dict[str, type[SnapshotOperation | RestoreSnapshot]] = {
     "create": Create,
     "list": List,
-    "delete": Delete,
-    "restore": Restore,
+    "delete": DeleteSnapshot,
+    "restore": RestoreSnapshot,
 }

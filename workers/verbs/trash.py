@@ -12,7 +12,7 @@ import msgspec
 from backends.fs import descriptors, layout
 from backends.mounted import PosixBackend
 from backends.quota import soft
-from backends.retention import Note, trash
+from backends.retention import TrashRecord, trash
 from backends.tree import RemoveOptions, UsageOptions, measure_tree, remove_tree
 from core.errors import QuotaExceeded, TrashNotFound, VFolderExists
 from core.jobs import Counter, State
@@ -21,7 +21,7 @@ from core.names import VFolderId
 from workers.run import Context, Manifest, Outcome
 
 
-class Bin:
+class TrashedTree:
     """One tree in the trash of a scope, by the job that deleted it."""
 
     def __init__(self, context: Context, volume: str, vfolder: VFolderId, trash_id: str) -> None:
@@ -39,14 +39,14 @@ class Bin:
         return descriptors.exists(self.path, self._root)
 
     def note(self, keep_seconds: float) -> None:
-        """Note, before it goes there, what will lie here and for how long."""
+        """TrashRecord, before it goes there, what will lie here and for how long."""
         with self._context.room(self._root, self.path.parent) as room:
             at = trash.clock(room)
             ends = at + keep_seconds
             text = str(self._vfolder)
-            trash.keep(room, Note(id=self._id, vfolder=text, deleted_at=at, expires_at=ends))
+            trash.keep(room, TrashRecord(id=self._id, vfolder=text, deleted_at=at, expires_at=ends))
 
-    def found(self) -> Note | None:
+    def found(self) -> TrashRecord | None:
         """The note, if there is one."""
         with self._context.room(self._root, self.path.parent) as room:
             return trash.find(room, self._id)
@@ -100,7 +100,7 @@ class Purge:
         self._context = context
         self._vfolder = VFolderId.parse(request.vfolder)
         self._root = context.root(request.volume)
-        self._bin = Bin(context, request.volume, self._vfolder, request.trash)
+        self._bin = TrashedTree(context, request.volume, self._vfolder, request.trash)
         self._trash = request.trash
 
     def __call__(self) -> Outcome:
@@ -126,7 +126,7 @@ class Purge:
         """Nothing to undo: what is removed is removed, the rest is purged by the next one."""
 
 
-class Restore:
+class RestoreFromTrash:
     """One run of a restore: quota, then one rename back."""
 
     def __init__(self, context: Context, request: RestoreRequest) -> None:
@@ -163,8 +163,8 @@ class Restore:
             return False
         return descriptors.exists(self._vfolder.directory, self._root)
 
-    def _bring(self, manifest: Manifest, note: Note) -> dict[str, object]:
-        place = Bin(self._context, self._request.volume, self._vfolder, note.id)
+    def _bring(self, manifest: Manifest, note: TrashRecord) -> dict[str, object]:
+        place = TrashedTree(self._context, self._request.volume, self._vfolder, note.id)
         limit = soft.limit_of(self._backend, self._vfolder.scope)
         size_bytes = note.size_bytes
         if limit is not None and size_bytes is None:

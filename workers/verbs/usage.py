@@ -7,7 +7,7 @@ from backends.tree import Usage as TreeUsage
 from backends.tree import UsageOptions, measure_tree
 from core.jobs.requests import UsageRequest
 from core.names import VFolderId
-from core.quota import UsageBook
+from core.quota import LastUsageStore
 from workers.run import Context, Outcome
 
 #: Directories at the top named with their sizes.
@@ -39,7 +39,7 @@ def describe(found: TreeUsage) -> dict[str, Any]:
     }
 
 
-class Usage:
+class CountUsage:
     """One run of a count."""
 
     def __init__(self, context: Context, request: UsageRequest) -> None:
@@ -59,7 +59,9 @@ class Usage:
             )
             found = measure_tree(root, control=self._context.run, options=options)
         document = describe(found)
-        UsageBook(self._context.store.redis).keep(self._request.volume, self._vfolder, document)
+        LastUsageStore(self._context.store.redis).keep(
+            self._request.volume, self._vfolder, document
+        )
         return Outcome(
             sentence=f"counted {found.entries:,} entries of {self._vfolder}",
             result=document,

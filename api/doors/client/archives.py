@@ -12,10 +12,10 @@ from flask import Response, request
 from werkzeug.datastructures import Headers
 
 from api.doors.client import request_context
-from api.doors.client.request_context import Place
+from api.doors.client.request_context import DownloadSource
 from api.doors.client.routes import blueprint
 from api.routes import current_door
-from api.streaming import ArchiveBody, attachment, ranges
+from api.streaming import ArchiveResponse, attachment, ranges
 from api.streaming import files as sending
 from backends.archives import FORMATS, ZIP, ArchiveFormat, plan
 from core.access import ArchiveTicket, TicketError
@@ -88,11 +88,11 @@ def download_archive() -> Response:
     except TicketError as error:
         raise _REFUSALS.get(error.reason, TicketRefused)(error.detail) from error
     backend, vfolder = door.volumes.get(ticket.volume), VFolderId.parse(ticket.virtual_folder_id)
-    place = Place(backend, vfolder, budget=door.budgets.of(ticket.volume))
+    place = DownloadSource(backend, vfolder, budget=door.budgets.of(ticket.volume))
     sources = [plan.Source(path, str(path) if path.parts else "") for path in _paths(ticket.files)]
     try:
         with place.opened() as top:
-            archive = ArchiveBody(top, sources, form, place.pace())
+            archive = ArchiveResponse(top, sources, form, place.pace())
     except PathEscape as error:
         raise InvalidParameters(error.detail) from error
     return answer(archive, _named(ticket.filename or DEFAULT_NAME + ZIP.suffix, form))
@@ -136,14 +136,16 @@ def _paths(files: list[str]) -> list[VFolderPath]:
     return kept
 
 
-def directory(place: Place, path: VFolderPath, form: ArchiveFormat, *, no_cache: bool) -> Response:
+def directory(
+    place: DownloadSource, path: VFolderPath, form: ArchiveFormat, *, no_cache: bool
+) -> Response:
     """A directory as an archive of its own name, entries relative to it."""
     with request_context.hidden_escapes(), place.opened() as top:
-        archive = ArchiveBody(top, [plan.Source(path, "")], form, place.pace())
+        archive = ArchiveResponse(top, [plan.Source(path, "")], form, place.pace())
     return answer(archive, (path.name or DEFAULT_NAME) + form.suffix, no_cache=no_cache)
 
 
-def answer(archive: ArchiveBody, name: str, *, no_cache: bool = False) -> Response:
+def answer(archive: ArchiveResponse, name: str, *, no_cache: bool = False) -> Response:
     """Answer with an archive, whole or in part; closes it when it is sent.
 
     Raises:
@@ -170,7 +172,7 @@ def answer(archive: ArchiveBody, name: str, *, no_cache: bool = False) -> Respon
     return Response(archive, status, headers, direct_passthrough=True)
 
 
-def _validate(archive: ArchiveBody, headers: Headers) -> None:
+def _validate(archive: ArchiveResponse, headers: Headers) -> None:
     """How a client may compare and resume: what is packed might be packed otherwise elsewhere."""
     if archive.length is None:
         headers["ETag"], headers["Accept-Ranges"] = f"W/{archive.etag}", "none"

@@ -24,7 +24,7 @@ from backends.uploads import staging as uploads
 from backends.volumes import operations
 from core.errors import InvalidParameters
 from core.names import VFolderId, VFolderPath
-from core.uploads import Progress, Upload, UploadNotFound
+from core.uploads import Upload, UploadNotFound, UploadProgress
 
 #: Names of `Upload-Metadata` that tell where below a directory ticket a file goes, best first.
 _PATH_KEYS = ("relativePath", "filename", "name")
@@ -169,7 +169,7 @@ def _concatenated(at: Session, upload: Upload, ids: list[str]) -> Response:
     return answer
 
 
-def _append(at: Session, staging: Staging, part: Progress) -> None:
+def _append(at: Session, staging: Staging, part: UploadProgress) -> None:
     left = part.offset
     with opened(at, part) as source, translated():
         while left > 0:

@@ -57,7 +57,7 @@ def download() -> Response:
 
 
 def _open(
-    place: request_context.Place, path: VFolderPath, *, or_directory: bool
+    place: request_context.DownloadSource, path: VFolderPath, *, or_directory: bool
 ) -> files.Sendable | None:
     """The file, open; None for a directory where one will do."""
     with request_context.hidden_escapes(), place.opened() as top:

@@ -2,7 +2,7 @@
 
 import msgspec
 
-from api.jobs import Asked
+from api.jobs import JobSubmission
 from api.routes import current_door
 from backends.base import Backend
 from backends.uploads import Staging, reservation
@@ -10,7 +10,7 @@ from backends.uploads import staging as uploads
 from core.errors import JobNotFound
 from core.jobs import Job
 from core.names import VFolderPath
-from core.uploads import Lease, Upload, UploadNotFound, UploadStore
+from core.uploads import Upload, UploadLease, UploadNotFound, UploadStore
 
 #: Who asks for the jobs that unpack uploads; with the upload's id as key, each is asked for once.
 REQUESTER = "upload"
@@ -21,7 +21,9 @@ def is_complete(upload: Upload, offset: int) -> bool:
     return upload.length is not None and offset >= upload.length
 
 
-def publish(store: UploadStore, staging: Staging, lease: Lease, target: VFolderPath) -> Upload:
+def publish(
+    store: UploadStore, staging: Staging, lease: UploadLease, target: VFolderPath
+) -> Upload:
     """Give a complete upload its name in the vfolder, and remember that it ended.
 
     A part of a later whole stays where it is; an archive to unpack goes to a job.
@@ -62,7 +64,7 @@ def _job_for(upload: Upload, file: str, target: VFolderPath) -> Job:
         "archive": upload.extract,
         "upload": file,
     }
-    return current_door().jobs.submit(body, Asked(REQUESTER, idempotency_key=file))
+    return current_door().jobs.submit(body, JobSubmission(REQUESTER, idempotency_key=file))
 
 
 def job_state(upload: Upload) -> str | None:

@@ -12,7 +12,7 @@ from crc32c import CRC32CHash
 HAND_OVER_BYTES = 128 * 1024
 
 
-class Digest(Protocol):
+class UploadDigest(Protocol):
     """What hashlib's objects do."""
 
     def update(self, data: memoryview, /) -> None:
@@ -27,7 +27,7 @@ def _sha1() -> Any:  # noqa: ANN401 - hashlib's own class has no public name
 
 
 #: The algorithms of the checksum extension.
-CHECKSUMS: dict[str, Callable[[], Digest]] = {
+CHECKSUMS: dict[str, Callable[[], UploadDigest]] = {
     "sha1": _sha1,
     "sha256": hashlib.sha256,
     "crc32c": CRC32CHash,

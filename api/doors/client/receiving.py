@@ -46,7 +46,7 @@ class SenderSilent(StorageError):
     retriable = True
 
 
-class Body(Protocol):
+class RequestBody(Protocol):
     """A request body, once through."""
 
     def into(self, view: memoryview) -> int:
@@ -60,12 +60,12 @@ class Body(Protocol):
 class PacedBody:
     """A body that is read no faster than the budget of its volume lets it come."""
 
-    def __init__(self, body: Body, pace: Pace) -> None:
+    def __init__(self, body: RequestBody, pace: Pace) -> None:
         self._body = body
         self._pace = pace
 
     def into(self, view: memoryview) -> int:
-        """As `Body.into`, once what came before is paid for."""
+        """As `RequestBody.into`, once what came before is paid for."""
         pace = self._pace
         if not pace.limited:
             return self._body.into(view)
@@ -156,7 +156,7 @@ def content_length(environ: dict[str, Any]) -> int | None:
     return int(text) if text.isdecimal() else 0
 
 
-def body_of(environ: dict[str, Any]) -> Body:
+def body_of(environ: dict[str, Any]) -> RequestBody:
     """The body of a request."""
     length = content_length(environ)
     direct = _direct(environ, length)
@@ -167,7 +167,7 @@ def body_of(environ: dict[str, Any]) -> Body:
     return _StreamBody(environ["wsgi.input"].read, length)
 
 
-def _direct(environ: dict[str, Any], length: int | None) -> Body | None:
+def _direct(environ: dict[str, Any], length: int | None) -> RequestBody | None:
     """The socket below gunicorn, when it is what we know it to be; its read-ahead comes first.
 
     gunicorn's reader keeps counting what is left of the body, so that a connection whose body was

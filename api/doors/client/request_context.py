@@ -17,7 +17,7 @@ from werkzeug.wrappers import Response
 
 from api.routes import Door, current_door, note
 from api.streaming import Budget, Pace
-from api.volumes import Gates
+from api.volumes import InlineCalls
 from backends.base import Backend
 from backends.fs import descriptors, paths
 from core.access import AnyTicket, DownloadTicket, TicketError, read
@@ -76,11 +76,11 @@ def ticket(kind: type[AnyTicket], given: dict[str, str], door: Door) -> AnyTicke
         return read(kind, token, door.settings.storage_proxy.secret)  # which says that it expired
     note(found.volume, getattr(found, "vfid", None) or getattr(found, "virtual_folder_id", None))
     if not door.reach.is_here(found.volume):
-        raise Elsewhere(_client_url(door, found))
+        raise OnOtherNode(_client_url(door, found))
     return found
 
 
-class Elsewhere(HTTPException):
+class OnOtherNode(HTTPException):
     """Another node has the volume: ask its client door the same, method and body too (RFC 9110)."""
 
     code = HTTPStatus.TEMPORARY_REDIRECT
@@ -109,12 +109,12 @@ def _verified(kind: type[AnyTicket], token: str, secret: str) -> AnyTicket:
     return read(kind, token, secret)
 
 
-def gates() -> Gates:
+def gates() -> InlineCalls:
     """The gates to the volumes of this process."""
     found = current_app.extensions.get(_GATES)
     if found is None:
-        found = current_app.extensions.setdefault(_GATES, Gates(current_door().deadlines))
-    return cast("Gates", found)
+        found = current_app.extensions.setdefault(_GATES, InlineCalls(current_door().deadlines))
+    return cast("InlineCalls", found)
 
 
 def target(relpath: str, given: dict[str, str]) -> VFolderPath:
@@ -127,7 +127,7 @@ def target(relpath: str, given: dict[str, str]) -> VFolderPath:
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class DownloadSource:
     """Where a download reads: a backend's vfolder, or a directory below a configured root."""
 
     backend: Backend
@@ -160,7 +160,7 @@ class Place:
             os.close(top)
 
 
-def place(permission: DownloadTicket, door: Door) -> Place:
+def place(permission: DownloadTicket, door: Door) -> DownloadSource:
     """Where a download ticket points.
 
     Raises:
@@ -170,11 +170,11 @@ def place(permission: DownloadTicket, door: Door) -> Place:
     backend = door.volumes.get(permission.volume)
     vfolder = VFolderId.parse(permission.vfid)
     if permission.unmanaged_path is None:
-        return Place(backend, vfolder, budget=door.budgets.of(permission.volume))
+        return DownloadSource(backend, vfolder, budget=door.budgets.of(permission.volume))
     path = Path(permission.unmanaged_path)
     for root in map(Path, door.settings.vfolder.doors.unmanaged_roots):
         if ".." not in path.parts and path.is_relative_to(root):
-            return Place(backend, vfolder, root, VFolderPath(path.relative_to(root).parts))
+            return DownloadSource(backend, vfolder, root, VFolderPath(path.relative_to(root).parts))
     raise Forbidden("This unmanaged folder is not among those this node gives out.")
 
 

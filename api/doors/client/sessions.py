@@ -16,7 +16,14 @@ from backends.uploads import staging as uploads
 from core.access import UploadTicket
 from core.names import VFolderPath
 from core.redis import Database, connect
-from core.uploads import Lease, Progress, Upload, UploadNotFound, UploadStore, Wish
+from core.uploads import (
+    LeaseRequest,
+    Upload,
+    UploadLease,
+    UploadNotFound,
+    UploadProgress,
+    UploadStore,
+)
 
 _PARAMETERS = ("token", "dst_dir")
 _KEY = "vfolder.uploads"
@@ -64,12 +71,12 @@ class Session:
     def _dst_dir(self) -> VFolderPath:
         return VFolderPath.parse(self.given.get("dst_dir", ""))
 
-    def target(self, progress: Progress) -> VFolderPath:
+    def target(self, progress: UploadProgress) -> VFolderPath:
         """Where it will be published; `dst_dir` was settled at creation if that was by tus."""
         path = VFolderPath.parse(progress.upload.path)
         return path if self.url_id else self._dst_dir / path
 
-    def progress(self, *, tell: bool = False) -> Progress:
+    def progress(self, *, tell: bool = False) -> UploadProgress:
         """The upload and its committed offset.
 
         Raises:
@@ -97,8 +104,11 @@ class Session:
 
     @contextmanager
     def held(
-        self, staging: Staging, wait_seconds: float = LOCK_WAIT_SECONDS, wish: Wish = Wish.TO_WRITE
-    ) -> Iterator[Lease]:
+        self,
+        staging: Staging,
+        wait_seconds: float = LOCK_WAIT_SECONDS,
+        wish: LeaseRequest = LeaseRequest.TO_WRITE,
+    ) -> Iterator[UploadLease]:
         """The lease of the upload, given back at the end.
 
         Raises:
@@ -130,6 +140,6 @@ def session(url_id: str = "") -> Session:
     return found
 
 
-def opened(of: Session, progress: Progress) -> AbstractContextManager[Staging]:
+def opened(of: Session, progress: UploadProgress) -> AbstractContextManager[Staging]:
     """The staging file of a session's upload."""
     return uploads.opened(of.backend, progress.upload)

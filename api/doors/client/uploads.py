@@ -18,12 +18,12 @@ from backends.uploads import staging as uploads
 from core.errors import InvalidParameters
 from core.uploads import (
     UPLOAD_TTL_SECONDS,
-    Lease,
-    LeaseHeld,
-    Progress,
+    LeaseRequest,
     Upload,
+    UploadLease,
+    UploadLeaseHeld,
     UploadNotFound,
-    Wish,
+    UploadProgress,
 )
 
 
@@ -62,20 +62,20 @@ def look(upload_id: str = "") -> Response:
         return _ended(at, progress)
 
 
-def _looked(at: Session, staging: Staging, progress: Progress) -> Response:
+def _looked(at: Session, staging: Staging, progress: UploadProgress) -> Response:
     try:
-        with at.held(staging, READ_WAIT_SECONDS, Wish.TO_READ) as lease:
+        with at.held(staging, READ_WAIT_SECONDS, LeaseRequest.TO_READ) as lease:
             offset = min(lease.offset, staging.size())
             if finishing.is_complete(progress.upload, offset):
                 return told(
                     finishing.publish(at.store, staging, lease, at.target(progress)), offset
                 )
             return told(progress.upload, offset)
-    except LeaseHeld:
+    except UploadLeaseHeld:
         return told(progress.upload, at.progress().offset)
 
 
-def _ended(at: Session, progress: Progress) -> Response:
+def _ended(at: Session, progress: UploadProgress) -> Response:
     """A finished upload: known to clients that made it by tus, gone for those of a bare ticket."""
     upload = finishing.settle_published(at.backend, at.store, progress.upload, at.target(progress))
     if not at.url_id:
@@ -107,11 +107,11 @@ def append(upload_id: str = "") -> Response:
         raise
 
 
-def _append(at: Session, staging: Staging, lease: Lease, offset: int) -> Response:
+def _append(at: Session, staging: Staging, lease: UploadLease, offset: int) -> Response:
     checksum = tus.checksum(request.headers, CHECKSUMS)
     writer = Writer(at.store, staging, lease)
     writer.settle(offset)
-    progress = _with_length(at, lease, Progress(lease.upload, lease.offset))
+    progress = _with_length(at, lease, UploadProgress(lease.upload, lease.offset))
     staging.upload = progress.upload
     reservation.reserve(at.backend, progress.upload)
     receive(writer, progress.upload, checksum)
@@ -142,7 +142,7 @@ def receive(writer: Writer, upload: Upload, checksum: tuple[str, bytes] | None) 
 
 
 @tus.does("creation-defer-length")
-def _with_length(at: Session, lease: Lease, progress: Progress) -> Progress:
+def _with_length(at: Session, lease: UploadLease, progress: UploadProgress) -> UploadProgress:
     """The progress with a length that is told only now (creation-defer-length)."""
     told = tus.number(request.headers, "Upload-Length")
     upload = progress.upload
@@ -154,7 +154,7 @@ def _with_length(at: Session, lease: Lease, progress: Progress) -> Progress:
         raise tus.TooLong(f"The ticket allows {upload.limit} bytes.")
     known = msgspec.structs.replace(upload, length=told)
     at.store.save(lease, known)
-    return Progress(known, progress.offset)
+    return UploadProgress(known, progress.offset)
 
 
 @tus.does("termination")

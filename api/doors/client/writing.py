@@ -14,12 +14,12 @@ from functools import partial
 
 from api.doors.client import tus
 from api.doors.client.hashing import Hashing
-from api.doors.client.receiving import BUFFER_BYTES, SILENT, Body
+from api.doors.client.receiving import BUFFER_BYTES, SILENT, RequestBody
 from backends.fs import descriptors
 from backends.uploads import Staging, preallocation
 from core.errors import QuotaExceeded
 from core.telemetry import metrics
-from core.uploads import Lease, LeaseHeld, OffsetMismatch, UploadStore, Wish
+from core.uploads import LeaseRequest, OffsetMismatch, UploadLease, UploadLeaseHeld, UploadStore
 
 #: The disk begins on what came as soon as this much did; else the end waits for all of it at once.
 WRITEBACK_BYTES = 8 << 20
@@ -51,7 +51,7 @@ def _check(checksum: tuple[str, bytes] | None, hashing: Hashing | None) -> None:
 class Writer:
     """One request writing to one upload, under its lease."""
 
-    def __init__(self, store: UploadStore, staging: Staging, lease: Lease) -> None:
+    def __init__(self, store: UploadStore, staging: Staging, lease: UploadLease) -> None:
         self._store = store
         self._staging = staging
         self._lease = lease
@@ -78,7 +78,7 @@ class Writer:
 
     def write(
         self,
-        body: Body,
+        body: RequestBody,
         limit: int | None,
         checksum: tuple[str, bytes] | None = None,
         *,
@@ -89,7 +89,7 @@ class Writer:
         The lease is given back unless the upload now is `whole`, which its end needs it for.
 
         Raises:
-            BodyCut, SenderSilent, LeaseHeld: it ended early; what was written counts.
+            BodyCut, SenderSilent, UploadLeaseHeld: it ended early; what was written counts.
             TooLong, ChecksumMismatch, QuotaExceeded: nothing of it counts.
             LeaseLost: another writer has the upload; nothing more counts.
             NoSpace, BackendFailed: from the storage; what was written counts.
@@ -142,14 +142,14 @@ class Writer:
                 return
         self._staging.remove()
 
-    def _copy(self, body: Body, limit: int | None, hashing: Hashing | None) -> None:
+    def _copy(self, body: RequestBody, limit: int | None, hashing: Hashing | None) -> None:
         try:
             self._take(body, limit, hashing)
         finally:
             if hashing:  # the buffers are the next request's
                 hashing.wait()
 
-    def _take(self, body: Body, limit: int | None, hashing: Hashing | None) -> None:
+    def _take(self, body: RequestBody, limit: int | None, hashing: Hashing | None) -> None:
         turn, commit = 0, time.monotonic() + COMMIT_SECONDS
         while got := body.into(view := _buffer(turn)):
             now = time.monotonic()
@@ -187,8 +187,10 @@ class Writer:
     def _commit(self, *, flowing: bool, proved: bool) -> None:
         offset = self.offset if proved else self._started
         wish = self._store.advance(self._lease, offset, rewind=self._started)
-        if wish is Wish.TO_WRITE or (wish is Wish.TO_READ and not flowing):
-            raise LeaseHeld("Another request of this upload asked to go on in place of this one.")
+        if wish is LeaseRequest.TO_WRITE or (wish is LeaseRequest.TO_READ and not flowing):
+            raise UploadLeaseHeld(
+                "Another request of this upload asked to go on in place of this one."
+            )
 
     def _keep(self, *, proved: bool) -> None:
         if not proved:

@@ -17,9 +17,9 @@ from redis import Redis, RedisError
 
 from backends.volumes import Mounts
 from core.cluster import KEY as STATS_KEY
-from core.cluster import BandwidthBook, NodeBook
+from core.cluster import BandwidthStore, NodeStore
 from core.jobs.store import PREFIX
-from core.quota import RoomBook, above
+from core.quota import HiddenUsageStore, above
 from core.redis import connections
 from core.settings import Settings
 from core.telemetry import logger
@@ -67,7 +67,7 @@ class ClusterGauges(Collector):
         settings = settings_now()
         self._settings = settings_now
         self._jobs = connections.connect(settings, connections.Database.JOBS)
-        self._bandwidth = BandwidthBook(self._jobs)
+        self._bandwidth = BandwidthStore(self._jobs)
         self._uploads = connections.connect(settings, connections.Database.UPLOADS)
         self._live = connections.connect(settings, connections.Database.LIVE)
 
@@ -135,7 +135,7 @@ class ClusterGauges(Collector):
 
     def _of_nodes(self) -> Iterator[Metric]:
         family = _gauge("vfolder_nodes", "Nodes seen in the last day.", "state")
-        states = Counter(_state(node) for node in NodeBook(self._jobs).all())
+        states = Counter(_state(node) for node in NodeStore(self._jobs).all())
         for state in ("alive", "draining", "silent"):
             family.add_metric([state], states[state])
         yield family
@@ -147,7 +147,7 @@ class ClusterGauges(Collector):
             "trash": _gauge("vfolder_trash_bytes", says.format("deleted vfolders"), "volume"),
         }
         for volume in self._settings().volume:
-            for room, size in RoomBook(self._jobs).last(volume).items():
+            for room, size in HiddenUsageStore(self._jobs).last(volume).items():
                 families[room].add_metric([volume], size)
         yield from families.values()
 

@@ -3,28 +3,28 @@
 from flask import Response
 
 from api.doors.manager.jobs import accepted
-from api.routes import Act, Answer, Resource, current_door
+from api.routes import Resource, Route, RouteAnswer, current_door
 from api.schemas import (
     CloneVFolder,
     CloneVFolderBody,
     DeleteEntries,
     DeleteEntriesBody,
     JobDocument,
-    OneVFolder,
     VFolderBody,
+    VFolderOfRequest,
 )
 from core.errors import Locked, VFolderExists, VFolderNotFound
 
 blueprint = Resource("bgtasks", __name__, description="Long work by its older names.")
-_ACCEPTED = Answer(
+_ACCEPTED = RouteAnswer(
     "Accepted; `bgtask_id` names the job.", JobDocument, headers=("Location", "Retry-After")
 )
 
 
 @blueprint.act(
-    "POST", "/folder/delete", Act(takes=VFolderBody, gives={202: _ACCEPTED}, refuses=(Locked,))
+    "POST", "/folder/delete", Route(takes=VFolderBody, gives={202: _ACCEPTED}, refuses=(Locked,))
 )
-def delete_vfolder(body: OneVFolder) -> Response:
+def delete_vfolder(body: VFolderOfRequest) -> Response:
     """Take a vfolder away: gone at once, its bytes removed afterwards; an absent one is success."""
     request = {"verb": "delete", "volume": body.volume, "vfolder": str(body.vfolder)}
     return accepted(current_door().jobs.submit(request))
@@ -33,7 +33,7 @@ def delete_vfolder(body: OneVFolder) -> Response:
 @blueprint.act(
     "POST",
     "/folder/clone",
-    Act(
+    Route(
         takes=CloneVFolderBody,
         gives={202: _ACCEPTED},
         refuses=(VFolderNotFound, VFolderExists, Locked),
@@ -54,7 +54,7 @@ def clone_vfolder(body: CloneVFolder) -> Response:
 @blueprint.act(
     "POST",
     "/folder/file/delete-async",
-    Act(takes=DeleteEntriesBody, gives={202: _ACCEPTED}, refuses=(VFolderNotFound,)),
+    Route(takes=DeleteEntriesBody, gives={202: _ACCEPTED}, refuses=(VFolderNotFound,)),
 )
 def delete_entries_later(body: DeleteEntries) -> Response:
     """Remove entries of a vfolder in a job; absent ones are skipped."""

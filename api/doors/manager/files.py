@@ -5,14 +5,14 @@ from http import HTTPStatus
 from flask import Response
 
 from api.http import answer, no_content
-from api.routes import Act, Answer, Resource, current_door, stream_file
+from api.routes import Resource, Route, RouteAnswer, current_door, stream_file
 from api.schemas import (
     Done,
     EntryBody,
     EntryList,
     ListBody,
     ListDirectory,
-    Made,
+    MadeDirectories,
     MakeDirectories,
     MakeDirectoriesBody,
     MoveBody,
@@ -41,12 +41,12 @@ _PATHS = (VFolderNotFound, PathEscape, EntryRefused)
 @blueprint.act(
     "POST",
     "/folder/file/mkdir",
-    Act(
+    Route(
         takes=MakeDirectoriesBody,
         gives={
-            200: Answer("All are made.", Made),
-            207: Answer("Some are made.", Made),
-            422: Answer("None is made.", Made),
+            200: RouteAnswer("All are made.", MadeDirectories),
+            207: RouteAnswer("Some are made.", MadeDirectories),
+            422: RouteAnswer("None is made.", MadeDirectories),
         },
     ),
 )
@@ -82,7 +82,7 @@ def make_directories(body: MakeDirectories) -> Response:
 @blueprint.act(
     "POST",
     "/folder/file/list",
-    Act(takes=ListBody, gives={200: Answer("Its entries.", EntryList)}, refuses=_PATHS),
+    Route(takes=ListBody, gives={200: RouteAnswer("Its entries.", EntryList)}, refuses=_PATHS),
 )
 def list_directory(body: ListDirectory) -> Response:
     """List a directory in the order of names.
@@ -101,7 +101,7 @@ def list_directory(body: ListDirectory) -> Response:
 @blueprint.act(
     "POST",
     "/folder/file/rename",
-    Act(takes=RenameBody, gives={204: Answer("Renamed.")}, refuses=(*_PATHS, InvalidName)),
+    Route(takes=RenameBody, gives={204: RouteAnswer("Renamed.")}, refuses=(*_PATHS, InvalidName)),
 )
 def rename_entry(body: RenameEntry) -> Response:
     """Give an entry another name in its directory.
@@ -116,7 +116,7 @@ def rename_entry(body: RenameEntry) -> Response:
 @blueprint.act(
     "POST",
     "/folder/file/move",
-    Act(takes=MoveBody, gives={204: Answer("Moved.")}, refuses=_PATHS),
+    Route(takes=MoveBody, gives={204: RouteAnswer("Moved.")}, refuses=_PATHS),
 )
 def move_entry(body: MoveEntry) -> Response:
     """Move an entry to another place in the same vfolder.
@@ -131,9 +131,9 @@ def move_entry(body: MoveEntry) -> Response:
 @blueprint.act(
     "POST",
     "/folder/file/delete",
-    Act(
+    Route(
         takes=RemoveEntriesBody,
-        gives={200: Answer("Removed.", Done)},
+        gives={200: RouteAnswer("Removed.", Done)},
         refuses=(*_PATHS, InvalidName),
     ),
 )
@@ -152,9 +152,9 @@ def delete_entries(body: RemoveEntries) -> Response:
 @blueprint.act(
     "POST",
     "/folder/file/fetch",
-    Act(
+    Route(
         takes=EntryBody,
-        gives={200: Answer("Its content.", content_type="application/octet-stream")},
+        gives={200: RouteAnswer("Its content.", content_type="application/octet-stream")},
         refuses=(PathEscape,),
     ),
 )

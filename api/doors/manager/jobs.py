@@ -8,15 +8,15 @@ from flask import Response, request
 
 from api.doors.manager.job_filters import asked_list
 from api.http import answer, no_content
-from api.jobs import WAIT_MAX_SECONDS, Asked, pointer, retries, retry_after
-from api.routes import Act, Answer, Resource, current_door
+from api.jobs import WAIT_MAX_SECONDS, JobSubmission, pointer, retries, retry_after
+from api.routes import Resource, Route, RouteAnswer, current_door
 from api.schemas import (
     AnyJobBody,
-    AskedJob,
     Bandwidth,
     BandwidthBody,
     JobDocument,
     JobLog,
+    JobOrder,
     JobPage,
     JobPlan,
 )
@@ -39,7 +39,7 @@ blueprint = Resource("jobs", __name__, description="Long operations.")
 
 #: Longest Idempotency-Key that is accepted (characters).
 KEY_MAX = 255
-_ACCEPTED = Answer(
+_ACCEPTED = RouteAnswer(
     "Accepted; the body is the job.", JobDocument, headers=("Location", "Retry-After")
 )
 _SUBMITS = (
@@ -81,13 +81,13 @@ def _ended_within(job: Job, seconds: float) -> Job:
 @blueprint.act(
     "POST",
     "/v1/jobs",
-    Act(
+    Route(
         takes=AnyJobBody,
-        gives={202: _ACCEPTED, 200: Answer("The plan.", JobPlan)},
+        gives={202: _ACCEPTED, 200: RouteAnswer("The plan.", JobPlan)},
         refuses=_SUBMITS,
     ),
 )
-def submit_job(body: AskedJob) -> Response:
+def submit_job(body: JobOrder) -> Response:
     """Ask for a job.
 
     What cannot succeed is refused at once. The same request while the first is alive joins it; with
@@ -99,7 +99,7 @@ def submit_job(body: AskedJob) -> Response:
     if body.plan:
         return answer(current_door().planner.plan(body.request))
     deadline = int((time.time() + body.deadline_seconds) * 1000) if body.deadline_seconds else 0
-    asked = Asked(
+    asked = JobSubmission(
         requester=body.requester,
         idempotency_key=_key(),
         label=body.label,
@@ -116,7 +116,7 @@ def _key() -> str:
     return key
 
 
-@blueprint.act("GET", "/v1/jobs", Act(gives={200: Answer("One page.", JobPage)}))
+@blueprint.act("GET", "/v1/jobs", Route(gives={200: RouteAnswer("One page.", JobPage)}))
 def list_jobs() -> Response:
     """List jobs, newest first.
 
@@ -132,12 +132,12 @@ def list_jobs() -> Response:
 @blueprint.act(
     "GET",
     "/v1/jobs/<job_id>",
-    Act(
+    Route(
         gives={
-            200: Answer(
+            200: RouteAnswer(
                 "The job; while it lives, `Retry-After` says when to look again.", JobDocument
             ),
-            304: Answer("Unchanged."),
+            304: RouteAnswer("Unchanged."),
         },
         refuses=(JobNotFound,),
     ),
@@ -161,7 +161,7 @@ def get_job(job_id: str) -> Response:
 @blueprint.act(
     "POST",
     "/v1/jobs/<job_id>/cancel",
-    Act(gives={202: _ACCEPTED}, refuses=(JobNotFound, NotCancellable)),
+    Route(gives={202: _ACCEPTED}, refuses=(JobNotFound, NotCancellable)),
 )
 def cancel_job(job_id: str) -> Response:
     """Ask a job to stop.
@@ -175,7 +175,7 @@ def cancel_job(job_id: str) -> Response:
 @blueprint.act(
     "POST",
     "/v1/jobs/<job_id>/pause",
-    Act(gives={202: _ACCEPTED}, refuses=(JobNotFound, Conflict)),
+    Route(gives={202: _ACCEPTED}, refuses=(JobNotFound, Conflict)),
 )
 def pause_job(job_id: str) -> Response:
     """Let a job rest: it keeps what it did and goes on after `resume`."""
@@ -185,7 +185,7 @@ def pause_job(job_id: str) -> Response:
 @blueprint.act(
     "POST",
     "/v1/jobs/<job_id>/resume",
-    Act(gives={202: _ACCEPTED}, refuses=(JobNotFound, Conflict)),
+    Route(gives={202: _ACCEPTED}, refuses=(JobNotFound, Conflict)),
 )
 def resume_job(job_id: str) -> Response:
     """Let a resting job go on."""
@@ -195,7 +195,7 @@ def resume_job(job_id: str) -> Response:
 @blueprint.act(
     "PUT",
     "/v1/jobs/<job_id>/bandwidth",
-    Act(takes=BandwidthBody, gives={202: _ACCEPTED}, refuses=(JobNotFound, Conflict)),
+    Route(takes=BandwidthBody, gives={202: _ACCEPTED}, refuses=(JobNotFound, Conflict)),
 )
 def set_job_bandwidth(body: Bandwidth, job_id: str) -> Response:
     """Limit what one job moves; null lifts the limit. It follows at its next heartbeat."""
@@ -205,7 +205,7 @@ def set_job_bandwidth(body: Bandwidth, job_id: str) -> Response:
 @blueprint.act(
     "POST",
     "/v1/jobs/<job_id>/retry",
-    Act(gives={202: _ACCEPTED}, refuses=(JobNotFound, Conflict, *_SUBMITS)),
+    Route(gives={202: _ACCEPTED}, refuses=(JobNotFound, Conflict, *_SUBMITS)),
 )
 def retry_job(job_id: str) -> Response:
     """Ask again for what an ended job was asked: a new job, linked by `retry_of`.
@@ -218,7 +218,7 @@ def retry_job(job_id: str) -> Response:
     if not old.state.ended:
         raise Conflict("The job has not ended yet; cancel it first, or wait.", job_id=old.id)
     only = _only()
-    asked = Asked(
+    asked = JobSubmission(
         requester=old.fields.get("requester", ""),
         idempotency_key=_key(),
         label=old.fields.get("label", ""),
@@ -242,7 +242,7 @@ def _only() -> bool:
 @blueprint.act(
     "DELETE",
     "/v1/jobs/<job_id>",
-    Act(gives={204: Answer("Forgotten.")}, refuses=(JobNotFound, Conflict)),
+    Route(gives={204: RouteAnswer("Forgotten.")}, refuses=(JobNotFound, Conflict)),
 )
 def forget_job(job_id: str) -> Response:
     """Forget a job that has ended: its record, its log and its report; this never cancels."""
@@ -253,7 +253,7 @@ def forget_job(job_id: str) -> Response:
 @blueprint.act(
     "GET",
     "/v1/jobs/<job_id>/log",
-    Act(gives={200: Answer("What happened to it.", JobLog)}, refuses=(JobNotFound,)),
+    Route(gives={200: RouteAnswer("What happened to it.", JobLog)}, refuses=(JobNotFound,)),
 )
 def get_job_log(job_id: str) -> Response:
     """Tell what happened to a job: claimed, released, lost, cancelled …, with attempt and node."""
@@ -265,7 +265,10 @@ def get_job_log(job_id: str) -> Response:
 @blueprint.act(
     "GET",
     "/v1/jobs/<job_id>/events",
-    Act(gives={200: Answer("Events.", content_type="text/event-stream")}, refuses=(JobNotFound,)),
+    Route(
+        gives={200: RouteAnswer("Events.", content_type="text/event-stream")},
+        refuses=(JobNotFound,),
+    ),
 )
 def follow_job(job_id: str) -> Response:
     """Follow a job as server-sent events: its document at every change, then `done`.

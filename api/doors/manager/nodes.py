@@ -5,8 +5,8 @@ from dataclasses import asdict
 from flask import Response
 
 from api.http import answer, no_content
-from api.routes import Act, Answer, Resource, current_door
-from api.schemas import Bandwidth, BandwidthBody, BandwidthTold, NodeList
+from api.routes import Resource, Route, RouteAnswer, current_door
+from api.schemas import Bandwidth, BandwidthBody, BandwidthDocument, NodeList
 from core.errors import NotFound, UnknownVolume
 
 blueprint = Resource("nodes", __name__, description="Machines that run jobs.")
@@ -18,7 +18,7 @@ class NodeNotFound(NotFound):
     title = "No such node"
 
 
-@blueprint.act("GET", "/v1/nodes", Act(gives={200: Answer("All nodes.", NodeList)}))
+@blueprint.act("GET", "/v1/nodes", Route(gives={200: RouteAnswer("All nodes.", NodeList)}))
 def list_nodes() -> Response:
     """List the nodes seen in the last day: alive or silent, their volumes, slots, load.
 
@@ -37,8 +37,8 @@ def _known(node_id: str) -> str:
 @blueprint.act(
     "POST",
     "/v1/nodes/<node_id>/drain",
-    Act(
-        gives={204: Answer("It will finish politely and take nothing new.")},
+    Route(
+        gives={204: RouteAnswer("It will finish politely and take nothing new.")},
         refuses=(NodeNotFound,),
     ),
 )
@@ -51,7 +51,7 @@ def drain_node(node_id: str) -> Response:
 @blueprint.act(
     "POST",
     "/v1/nodes/<node_id>/undrain",
-    Act(gives={204: Answer("It takes jobs again.")}, refuses=(NodeNotFound,)),
+    Route(gives={204: RouteAnswer("It takes jobs again.")}, refuses=(NodeNotFound,)),
 )
 def undrain_node(node_id: str) -> Response:
     """Let a drained node take jobs again."""
@@ -62,7 +62,7 @@ def undrain_node(node_id: str) -> Response:
 @blueprint.act(
     "POST",
     "/v1/volumes/<volume>/pause",
-    Act(gives={204: Answer("Its jobs rest.")}, refuses=(UnknownVolume,)),
+    Route(gives={204: RouteAnswer("Its jobs rest.")}, refuses=(UnknownVolume,)),
 )
 def pause_volume(volume: str) -> Response:
     """Let all jobs of a volume rest; running ones stop at their next heartbeat and lose nothing."""
@@ -75,7 +75,7 @@ def pause_volume(volume: str) -> Response:
 @blueprint.act(
     "POST",
     "/v1/volumes/<volume>/resume",
-    Act(gives={204: Answer("Its jobs go on.")}, refuses=(UnknownVolume,)),
+    Route(gives={204: RouteAnswer("Its jobs go on.")}, refuses=(UnknownVolume,)),
 )
 def resume_volume(volume: str) -> Response:
     """Let the jobs of a volume go on."""
@@ -88,21 +88,21 @@ def resume_volume(volume: str) -> Response:
 @blueprint.act(
     "GET",
     "/v1/volumes/<volume>/bandwidth",
-    Act(gives={200: Answer("The budget.", BandwidthTold)}, refuses=(UnknownVolume,)),
+    Route(gives={200: RouteAnswer("The budget.", BandwidthDocument)}, refuses=(UnknownVolume,)),
 )
 def get_bandwidth(volume: str) -> Response:
     """Tell what a volume may move, and how many jobs and streams share it now."""
     door = current_door()
     door.reach.check_known(volume)
     share = door.bandwidth.look().get(volume)
-    found = dict.fromkeys(BandwidthTold().fields) if share is None else asdict(share)
+    found = dict.fromkeys(BandwidthDocument().fields) if share is None else asdict(share)
     return answer(found)
 
 
 @blueprint.act(
     "PUT",
     "/v1/volumes/<volume>/bandwidth",
-    Act(takes=BandwidthBody, gives={204: Answer("Set.")}, refuses=(UnknownVolume,)),
+    Route(takes=BandwidthBody, gives={204: RouteAnswer("Set.")}, refuses=(UnknownVolume,)),
 )
 def set_bandwidth(body: Bandwidth, volume: str) -> Response:
     """Limit what the running jobs and the client doors' streams of a volume move together.

@@ -6,7 +6,7 @@ from dataclasses import asdict
 from flask import Response
 
 from api.http import answer, no_content
-from api.routes import Act, Answer, Resource, current_door
+from api.routes import Resource, Route, RouteAnswer, current_door
 from api.schemas import (
     CreateScopeBody,
     LimitScopeBody,
@@ -25,7 +25,7 @@ blueprint = Resource("quota-scopes", __name__, description="Owners that limits a
 @blueprint.act(
     "POST",
     "/quota-scope",
-    Act(takes=CreateScopeBody, gives={204: Answer("Made.")}, refuses=(QuotaScopeExists,)),
+    Route(takes=CreateScopeBody, gives={204: RouteAnswer("Made.")}, refuses=(QuotaScopeExists,)),
 )
 def create_quota_scope(body: ScopeOrder) -> Response:
     """Make a quota scope, with a limit if one is given."""
@@ -38,9 +38,9 @@ def create_quota_scope(body: ScopeOrder) -> Response:
 @blueprint.act(
     "GET",
     "/quota-scope",
-    Act(
+    Route(
         takes=ScopeBody,
-        gives={200: Answer("What it holds and may hold.", ScopeUsage)},
+        gives={200: RouteAnswer("What it holds and may hold.", ScopeUsage)},
         refuses=(QuotaScopeNotFound,),
     ),
 )
@@ -60,7 +60,7 @@ def get_quota_scope(body: OneScope) -> Response:
 @blueprint.act(
     "PATCH",
     "/quota-scope",
-    Act(takes=LimitScopeBody, gives={204: Answer("Set.")}),
+    Route(takes=LimitScopeBody, gives={204: RouteAnswer("Set.")}),
 )
 def set_quota_scope_limit(body: ScopeLimit) -> Response:
     """Limit a quota scope; it is made when it is absent.
@@ -80,7 +80,11 @@ def set_quota_scope_limit(body: ScopeLimit) -> Response:
 @blueprint.act(
     "DELETE",
     "/quota-scope/quota",
-    Act(takes=ScopeBody, gives={204: Answer("No limit any more.")}, refuses=(QuotaScopeNotFound,)),
+    Route(
+        takes=ScopeBody,
+        gives={204: RouteAnswer("No limit any more.")},
+        refuses=(QuotaScopeNotFound,),
+    ),
 )
 def unset_quota_scope_limit(body: OneScope) -> Response:
     """Take the limit of a quota scope away."""

@@ -7,7 +7,7 @@ from werkzeug.datastructures import Headers
 from werkzeug.exceptions import NotAcceptable
 
 from api.jobs import pointer, reports
-from api.routes import PROBLEM, Act, Answer, Resource, current_door
+from api.routes import PROBLEM, Resource, Route, RouteAnswer, current_door
 from api.schemas import Problem
 from api.streaming import files, ranges
 from core.errors import JobNotFound, UnknownVolume
@@ -22,13 +22,13 @@ _FORMATS = {"jsonl": JSONL, "csv": CSV}
 @blueprint.act(
     "GET",
     "/v1/jobs/<job_id>/report",
-    Act(
+    Route(
         gives={
-            200: Answer("The report.", content_type=JSONL, also=(CSV,)),
-            206: Answer("A part of it.", content_type=JSONL),
-            304: Answer("Unchanged."),
+            200: RouteAnswer("The report.", content_type=JSONL, also=(CSV,)),
+            206: RouteAnswer("A part of it.", content_type=JSONL),
+            304: RouteAnswer("Unchanged."),
             **{
-                status: Answer(f"{says}.", Problem, content_type=PROBLEM)
+                status: RouteAnswer(f"{says}.", Problem, content_type=PROBLEM)
                 for status, says in _REFUSALS.items()
             },
         },
@@ -62,14 +62,14 @@ def get_job_report(job_id: str) -> Response:
     return _answer(report, body, status, headers)
 
 
-def _table(report: reports.Report, job_id: str) -> Response:
+def _table(report: reports.ReportBody, job_id: str) -> Response:
     headers = _headers(report, f"{job_id}.csv", f"{CSV}; charset=utf-8; header=present")
     del headers["ETag"]
     headers["Accept-Ranges"] = "none"
     return _answer(report, report.rows(), 200, headers)
 
 
-def _headers(report: reports.Report, name: str, content_type: str) -> Headers:
+def _headers(report: reports.ReportBody, name: str, content_type: str) -> Headers:
     headers = Headers(files.SAFE_HEADERS)
     headers["Content-Type"] = content_type
     headers["Content-Disposition"] = f'attachment; filename="{name}"'
@@ -80,7 +80,7 @@ def _headers(report: reports.Report, name: str, content_type: str) -> Headers:
 
 
 def _answer(
-    report: reports.Report, body: Iterator[bytes], status: int, headers: Headers
+    report: reports.ReportBody, body: Iterator[bytes], status: int, headers: Headers
 ) -> Response:
     response = Response(body, status, headers)
     response.call_on_close(report.close)

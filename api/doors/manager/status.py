@@ -3,11 +3,11 @@
 from flask import Response
 
 from api.http import VERSION, answer
-from api.routes import Act, Answer, Resource
+from api.routes import Resource, Route, RouteAnswer
 from api.schemas import Status
 
 blueprint = Resource("status", __name__, description="Whether the door is open.")
-_OPEN = Act(gives={200: Answer("It is open.", Status)}, open_to_all=True)
+_OPEN = Route(gives={200: RouteAnswer("It is open.", Status)}, open_to_all=True)
 
 
 @blueprint.act("GET", "/", _OPEN)

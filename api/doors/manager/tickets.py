@@ -7,10 +7,10 @@ from msgspec import structs
 
 from api.http import answer
 from api.routes import VOLUME as UNMANAGED
-from api.routes import Act, Answer, Resource, current_door
+from api.routes import Resource, Route, RouteAnswer, current_door
 from api.schemas import (
-    ArchiveBody,
     ArchiveOrder,
+    ArchiveTicketBody,
     DownloadBody,
     DownloadOrder,
     Token,
@@ -29,7 +29,9 @@ blueprint = Resource("tickets", __name__, description="Permission for acts at th
 @blueprint.act(
     "POST",
     "/folder/file/download",
-    Act(takes=DownloadBody, gives={200: Answer("The ticket.", Token)}, refuses=(PathEscape,)),
+    Route(
+        takes=DownloadBody, gives={200: RouteAnswer("The ticket.", Token)}, refuses=(PathEscape,)
+    ),
 )
 def issue_download_ticket(body: DownloadOrder) -> Response:
     """Permit the download of one file, or of a directory as an archive.
@@ -53,7 +55,11 @@ def issue_download_ticket(body: DownloadOrder) -> Response:
 @blueprint.act(
     "POST",
     "/folder/file/archive-download-token",
-    Act(takes=ArchiveBody, gives={200: Answer("The ticket.", Token)}, refuses=(PathEscape,)),
+    Route(
+        takes=ArchiveTicketBody,
+        gives={200: RouteAnswer("The ticket.", Token)},
+        refuses=(PathEscape,),
+    ),
 )
 def issue_archive_ticket(body: ArchiveOrder) -> Response:
     """Permit the download of several entries as one archive.
@@ -75,9 +81,9 @@ def issue_archive_ticket(body: ArchiveOrder) -> Response:
 @blueprint.act(
     "POST",
     "/folder/file/upload",
-    Act(
+    Route(
         takes=UploadBody,
-        gives={200: Answer("The ticket.", Token)},
+        gives={200: RouteAnswer("The ticket.", Token)},
         refuses=(VFolderNotFound, PathEscape, EntryExists, QuotaExceeded, NoSpace),
     ),
 )

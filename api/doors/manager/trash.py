@@ -3,7 +3,7 @@
 from flask import Response
 
 from api.http import answer
-from api.routes import Act, Answer, Resource, current_door
+from api.routes import Resource, Route, RouteAnswer, current_door
 from api.schemas import TrashList
 from backends.retention import trash
 from core.errors import InvalidName, QuotaScopeNotFound, UnknownVolume
@@ -15,8 +15,8 @@ blueprint = Resource("trash", __name__, description="Deleted vfolders that are k
 @blueprint.act(
     "GET",
     "/v1/volumes/<volume>/scopes/<scope>/trash",
-    Act(
-        gives={200: Answer("What is kept, newest first.", TrashList)},
+    Route(
+        gives={200: RouteAnswer("What is kept, newest first.", TrashList)},
         refuses=(UnknownVolume, QuotaScopeNotFound, InvalidName),
     ),
 )

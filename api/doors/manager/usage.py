@@ -8,12 +8,12 @@ from flask import Response
 
 from api.http import answer
 from api.jobs import retry_after
-from api.routes import Act, Answer, Door, Resource, current_door
-from api.schemas import OneVFolder, UsageAnswer, UsedBytesAnswer, VFolderBody
+from api.routes import Door, Resource, Route, RouteAnswer, current_door
+from api.schemas import UsageAnswer, UsedBytesAnswer, VFolderBody, VFolderOfRequest
 from backends.quota import quick_usage
 from backends.volumes import operations
 from core.errors import Locked, VFolderNotFound
-from core.quota import UsageBook
+from core.quota import LastUsageStore
 
 blueprint = Resource("usage", __name__, description="How much vfolders hold.")
 
@@ -25,16 +25,16 @@ _LATER = "Not known yet; the job that counts is `bgtask_id`."
 @blueprint.act(
     "GET",
     "/folder/usage",
-    Act(
+    Route(
         takes=VFolderBody,
         gives={
-            200: Answer("What it holds.", UsageAnswer),
-            202: Answer(_LATER, UsageAnswer, headers=("Location", "Retry-After")),
+            200: RouteAnswer("What it holds.", UsageAnswer),
+            202: RouteAnswer(_LATER, UsageAnswer, headers=("Location", "Retry-After")),
         },
         refuses=(VFolderNotFound, Locked),
     ),
 )
-def get_usage(body: OneVFolder) -> Response:
+def get_usage(body: VFolderOfRequest) -> Response:
     """Tell how many entries a vfolder has, and how long its files are in sum.
 
     A small vfolder is counted at once. Of a big one the last known figures are told with the
@@ -48,16 +48,16 @@ def get_usage(body: OneVFolder) -> Response:
 @blueprint.act(
     "GET",
     "/folder/used-bytes",
-    Act(
+    Route(
         takes=VFolderBody,
         gives={
-            200: Answer("What it takes on the storage.", UsedBytesAnswer),
-            202: Answer(_LATER, UsedBytesAnswer, headers=("Location", "Retry-After")),
+            200: RouteAnswer("What it takes on the storage.", UsedBytesAnswer),
+            202: RouteAnswer(_LATER, UsedBytesAnswer, headers=("Location", "Retry-After")),
         },
         refuses=(VFolderNotFound, Locked),
     ),
 )
-def get_used_bytes(body: OneVFolder) -> Response:
+def get_used_bytes(body: VFolderOfRequest) -> Response:
     """Tell what a vfolder takes on the storage in bytes, directories included, as du counts.
 
     Big vfolders are told as by `/folder/usage`.
@@ -65,7 +65,7 @@ def get_used_bytes(body: OneVFolder) -> Response:
     return _answer(_usage(body), {"used_bytes": "allocated_bytes"})
 
 
-def _usage(body: OneVFolder) -> dict[str, Any]:
+def _usage(body: VFolderOfRequest) -> dict[str, Any]:
     """Figures with `as_of`, or a job that will find them."""
     door = current_door()
     known = door.reach.on_volume(body.volume, operations.fast_usage, body.vfolder)
@@ -83,8 +83,8 @@ def _usage(body: OneVFolder) -> dict[str, Any]:
     return _counted_by_job(door, body)
 
 
-def _counted_by_job(door: Door, body: OneVFolder) -> dict[str, Any]:
-    last = UsageBook(door.jobs.redis).last(body.volume, body.vfolder)
+def _counted_by_job(door: Door, body: VFolderOfRequest) -> dict[str, Any]:
+    last = LastUsageStore(door.jobs.redis).last(body.volume, body.vfolder)
     if last is not None and _age_seconds(last["as_of"]) < STALE_SECONDS:
         return last
     request = {"verb": "usage", "volume": body.volume, "vfolder": str(body.vfolder)}

@@ -5,7 +5,7 @@ import base64
 from flask import Response
 
 from api.http import answer, no_content
-from api.routes import Act, Answer, Resource, current_door
+from api.routes import Resource, Route, RouteAnswer, current_door
 from api.schemas import (
     CreateVFolder,
     CreateVFolderBody,
@@ -14,10 +14,10 @@ from api.schemas import (
     MountBody,
     MountPath,
     MountVFolder,
-    OneVFolder,
     StoreMetadata,
     StoreMetadataBody,
     VFolderBody,
+    VFolderOfRequest,
 )
 from backends.base import DEFAULT_MODE
 from backends.entries import metadata
@@ -55,9 +55,9 @@ class NotMountable(InvalidParameters):
 @blueprint.act(
     "POST",
     "/folder/create",
-    Act(
+    Route(
         takes=CreateVFolderBody,
-        gives={204: Answer("Made.")},
+        gives={204: RouteAnswer("Made.")},
         refuses=(ScopeMissing, QuotaScopeNotFound, VFolderExists),
     ),
 )
@@ -87,9 +87,9 @@ def create_vfolder(body: CreateVFolder) -> Response:
 @blueprint.act(
     "GET",
     "/folder/mount",
-    Act(
+    Route(
         takes=MountBody,
-        gives={200: Answer("Where agents find it.", MountPath)},
+        gives={200: RouteAnswer("Where agents find it.", MountPath)},
         refuses=(NotMountable,),
     ),
 )
@@ -109,13 +109,13 @@ def get_mount_path(body: MountVFolder) -> Response:
 @blueprint.act(
     "GET",
     "/folder/metadata",
-    Act(
+    Route(
         takes=VFolderBody,
-        gives={200: Answer("What was stored.", Metadata)},
+        gives={200: RouteAnswer("What was stored.", Metadata)},
         refuses=(VFolderNotFound,),
     ),
 )
-def get_metadata(body: OneVFolder) -> Response:
+def get_metadata(body: VFolderOfRequest) -> Response:
     """Return what was stored about a vfolder, as base64; null when nothing was."""
     door = current_door()
     door.reach.check_known(body.volume)  # before its name becomes part of a key
@@ -131,9 +131,9 @@ def get_metadata(body: OneVFolder) -> Response:
 @blueprint.act(
     "POST",
     "/folder/metadata",
-    Act(
+    Route(
         takes=StoreMetadataBody,
-        gives={200: Answer("Stored.", Done)},
+        gives={200: RouteAnswer("Stored.", Done)},
         refuses=(VFolderNotFound, metadata.MetadataTooLarge, NoSpace, QuotaExceeded),
         body_max_bytes=METADATA_BODY_MAX_BYTES,
     ),

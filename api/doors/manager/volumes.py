@@ -5,7 +5,7 @@ from dataclasses import asdict
 from flask import Response
 
 from api.http import answer, ready
-from api.routes import Act, Answer, NoMetric, Resource, current_door
+from api.routes import NoMetric, Resource, Route, RouteAnswer, current_door
 from api.routes.performance import performance
 from api.schemas import (
     FileSystemUsage,
@@ -32,7 +32,7 @@ class QuotaMoved(Unsupported):
 blueprint = Resource("volumes", __name__, description="Places to keep data.")
 
 
-@blueprint.act("GET", "/volumes", Act(gives={200: Answer("All volumes.", VolumeList)}))
+@blueprint.act("GET", "/volumes", Route(gives={200: RouteAnswer("All volumes.", VolumeList)}))
 def list_volumes() -> Response:
     """List the volumes of this node, and those that other nodes serve now.
 
@@ -44,7 +44,7 @@ def list_volumes() -> Response:
 @blueprint.act(
     "GET",
     "/volume/hwinfo",
-    Act(takes=VolumeBody, gives={200: Answer("Its health, asked just now.", Hardware)}),
+    Route(takes=VolumeBody, gives={200: RouteAnswer("Its health, asked just now.", Hardware)}),
 )
 def get_hardware_info(body: OneVolume) -> Response:
     """Ask the storage system of a volume how it is."""
@@ -54,7 +54,7 @@ def get_hardware_info(body: OneVolume) -> Response:
 @blueprint.act(
     "GET",
     "/folder/fs-usage",
-    Act(takes=VolumeBody, gives={200: Answer("How full it is.", FileSystemUsage)}),
+    Route(takes=VolumeBody, gives={200: RouteAnswer("How full it is.", FileSystemUsage)}),
 )
 def get_file_system_usage(body: OneVolume) -> Response:
     """Tell how big and how full a volume is, counted as df does."""
@@ -64,9 +64,9 @@ def get_file_system_usage(body: OneVolume) -> Response:
 @blueprint.act(
     "GET",
     "/volume/performance-metric",
-    Act(
+    Route(
         takes=VolumeBody,
-        gives={200: Answer("Its speed, at most seconds old.", Performance)},
+        gives={200: RouteAnswer("Its speed, at most seconds old.", Performance)},
         refuses=(NoMetric,),
     ),
 )
@@ -75,14 +75,14 @@ def get_performance_metric(body: OneVolume) -> Response:
     return answer(performance(current_door(), body.volume))
 
 
-@blueprint.act("GET", "/volume/quota", Act(takes=OldQuotaBody, gives={}, refuses=(QuotaMoved,)))
+@blueprint.act("GET", "/volume/quota", Route(takes=OldQuotaBody, gives={}, refuses=(QuotaMoved,)))
 def get_old_quota(_: OldQuota) -> Response:
     """Refuse: quotas belong to quota scopes now."""
     raise QuotaMoved("Quotas belong to quota scopes; ask /quota-scope.")
 
 
 @blueprint.act(
-    "PATCH", "/volume/quota", Act(takes=SetOldQuotaBody, gives={}, refuses=(QuotaMoved,))
+    "PATCH", "/volume/quota", Route(takes=SetOldQuotaBody, gives={}, refuses=(QuotaMoved,))
 )
 def set_old_quota(_: OldQuota) -> Response:
     """Refuse: quotas belong to quota scopes now."""

@@ -6,7 +6,7 @@ rung again by the reaper, so ringing is allowed to fail.
 """
 
 from core.jobs.store.lists import INDEXED, PAGE_DEFAULT, PAGE_MAX, JobLists, Query
-from core.jobs.store.messages import PREFIX, TASK_PREFIX, Bell, Ending, Ring, Submission
+from core.jobs.store.messages import PREFIX, TASK_PREFIX, Bell, JobEnd, Ring, Submission
 from core.jobs.store.store import LIVE_CHANNEL, JobStore, script_texts
 
 __all__ = [
@@ -17,7 +17,7 @@ __all__ = [
     "PREFIX",
     "TASK_PREFIX",
     "Bell",
-    "Ending",
+    "JobEnd",
     "JobLists",
     "JobStore",
     "Query",

@@ -31,7 +31,7 @@ class Query:
 
 
 @dataclass(frozen=True, slots=True)
-class Page:
+class JobListPage:
     """Jobs, and the cursor of the next page; empty when there is none."""
 
     jobs: list[Job]
@@ -54,7 +54,7 @@ class JobLists:
     def __init__(self, client: "redis.Redis") -> None:
         self._redis = client
 
-    def page(self, query: Query) -> Page:
+    def page(self, query: Query) -> JobListPage:
         """One page, newest first; jobs that end or come meanwhile do not shift it.
 
         Raises:
@@ -66,8 +66,8 @@ class JobLists:
                 break
             jobs.append(job)
             if len(jobs) == query.limit:
-                return Page(jobs, str(job.seq))
-        return Page(jobs, "")
+                return JobListPage(jobs, str(job.seq))
+        return JobListPage(jobs, "")
 
     def _newest_first(self, query: Query) -> Iterator[Job]:
         names = [f"{key}:{value}" for key, value in query.filters.items() if value] or ["all"]

@@ -85,7 +85,7 @@ class Submission:
 
 
 @dataclass(frozen=True, slots=True)
-class Ending:
+class JobEnd:
     """How a run ends a job; the texts are JSON or empty."""
 
     state: State

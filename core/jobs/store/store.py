@@ -14,9 +14,9 @@ from redis.commands.core import Script
 
 from core.errors import Conflict, JobNotFound, KeyReused, Locked, NotCancellable
 from core.jobs.job import Job, new_id, queue_name
-from core.jobs.store.messages import PREFIX, TASK_PREFIX, Bell, Ending, Ring, Submission
+from core.jobs.store.messages import PREFIX, TASK_PREFIX, Bell, JobEnd, Ring, Submission
 
-__all__ = ["PREFIX", "TASK_PREFIX", "Bell", "Ending", "JobStore", "Ring", "Submission"]
+__all__ = ["PREFIX", "TASK_PREFIX", "Bell", "JobEnd", "JobStore", "Ring", "Submission"]
 
 #: The channel on which every change of a job is told: `<id> <version> <state>`.
 LIVE_CHANNEL = PREFIX + "live"
@@ -145,7 +145,7 @@ class JobStore:
         self._ring(rings)
         return bool(outcome == "ok")
 
-    def finish(self, job: str, run: str, end: "Ending") -> bool:
+    def finish(self, job: str, run: str, end: "JobEnd") -> bool:
         """Settle a job; False when the run no longer holds it.
 
         Raises:

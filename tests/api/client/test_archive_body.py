@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from api.streaming import ArchiveBody, Pace
+from api.streaming import ArchiveResponse, Pace
 from backends.archives import FORMATS, Piece, plan
 from backends.archives.pieces import Extent
 from core.names import VFolderPath
@@ -29,8 +29,8 @@ def top(tmp_path: Path) -> Iterator[int]:
     os.close(descriptor)
 
 
-def body_of(top: int, form: str) -> ArchiveBody:
-    return ArchiveBody(top, ROOT, FORMATS[form], Pace(None))
+def body_of(top: int, form: str) -> ArchiveResponse:
+    return ArchiveResponse(top, ROOT, FORMATS[form], Pace(None))
 
 
 def read(pieces: Iterator[Piece]) -> bytes:
@@ -86,7 +86,7 @@ def test_memory_is_flat(top: int, form: str) -> None:
     made = plan.Plan()
     for first in range(0, MANY, 1000):
         entries = [
-            plan.Entry(b"%099d" % number, 0o40755, 0, number, number, is_directory=True)
+            plan.ArchiveEntry(b"%099d" % number, 0o40755, 0, number, number, is_directory=True)
             for number in range(first, first + 1000)
         ]
         made.add(plan.Batch(b"", b"some/directory/", entries))

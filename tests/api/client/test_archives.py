@@ -161,7 +161,7 @@ def test_a_changed_entry_ends_the_stream(tmp_path: Path) -> None:
         top = os.open(tmp_path, os.O_RDONLY)
         planned = plan.make(top, ROOT)
         (tmp_path / name).write_bytes((tmp_path / name).read_bytes()[:-1])
-        with pytest.raises(plan.Changed):
+        with pytest.raises(plan.EntryChanged):
             list(zips.StoredZip(top, planned).pieces())
         planned.close()
         os.close(top)
@@ -222,7 +222,7 @@ def test_many_files_in_one_call(tmp_path: Path, native: bool) -> None:  # noqa: 
         assert content == (tmp_path / os.fsdecode(entry.name)).read_bytes()
     for damage in (lambda path: os.truncate(path, 10), os.unlink):
         damage(tmp_path / "f30")
-        with pytest.raises((plan.Changed, FileNotFoundError)):
+        with pytest.raises((plan.EntryChanged, FileNotFoundError)):
             reading.read_files(top, batch.entries, native=native)
     planned.close()
     os.close(top)

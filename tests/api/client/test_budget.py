@@ -21,7 +21,7 @@ from api.streaming import Budget, FilePart, Pace
 from api.streaming.files import CHUNK_BYTES
 from api.streaming.pacing import PIECE_BYTES_MAX
 from api.volumes import Budgets
-from core.cluster import BandwidthBook
+from core.cluster import BandwidthStore
 from core.cluster.bandwidth import Share
 from core.process import metrics_files
 from core.settings import Settings, load
@@ -44,7 +44,7 @@ class Limit:
 
     def __init__(self, valkey: Valkey) -> None:
         self.client = valkey.client(1)
-        self._book = BandwidthBook(self.client)
+        self._book = BandwidthStore(self.client)
 
     def set(self, bytes_per_second: int | None) -> None:
         self._book.set("local", bytes_per_second)
@@ -87,9 +87,9 @@ def set_and_followed(limit: Limit, folder: Folder, bytes_per_second: int) -> Non
     wait_for(lambda: fetch(folder.download("tiny")) and paced(folder.door) > before)
 
 
-def nobody() -> BandwidthBook:
+def nobody() -> BandwidthStore:
     """A store that is away."""
-    return BandwidthBook(Redis(port=1, retry=Retry(NoBackoff(), 0)))
+    return BandwidthStore(Redis(port=1, retry=Retry(NoBackoff(), 0)))
 
 
 def paced(door: ClientDoor) -> int:
@@ -218,7 +218,7 @@ def test_processes_share_a_budget_by_their_streams(tmp_path: Path) -> None:
 
 def _shared(settings: Settings, limit: Limit) -> None:
     one, two = Budgets(settings), Budgets(settings)
-    book = BandwidthBook(limit.client)
+    book = BandwidthStore(limit.client)
     limit.set(8000)
     one.beat(book)
     assert one.of("local").rate == 8000

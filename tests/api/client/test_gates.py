@@ -2,16 +2,16 @@ import threading
 
 import pytest
 
-from api.volumes import Deadlines, Gates, inline_calls
+from api.volumes import Deadlines, InlineCalls, inline_calls
 from core.errors import DeadlineExceeded
 
 
 def test_quick_calls_stay_on_their_thread() -> None:
-    assert Gates(Deadlines(1)).call("v", threading.get_ident) == threading.get_ident()
+    assert InlineCalls(Deadlines(1)).call("v", threading.get_ident) == threading.get_ident()
 
 
 def test_a_hung_volume_keeps_only_its_first_calls() -> None:
-    gate = Gates(Deadlines(0.2))
+    gate = InlineCalls(Deadlines(0.2))
     hung, healed = threading.Event(), threading.Event()
 
     def hang() -> None:

@@ -5,11 +5,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from api.streaming.ranges import (
-    Asked,
     NotModified,
-    Part,
+    PartialContent,
     PreconditionFailed,
     Representation,
+    RequestedRanges,
     Unsatisfiable,
     Whole,
     choose,
@@ -25,25 +25,25 @@ EMPTY = Representation(0, ETAG, 784111777)
 STREAM = Representation(None, None, None)
 
 RANGES = [
-    ("bytes=0-99", Part(0, 100)),
-    ("bytes=0-0", Part(0, 1)),
-    ("bytes=999-999", Part(999, 1)),
-    ("bytes=500-", Part(500, 500)),
-    ("bytes=0-", Part(0, 1000)),
-    ("bytes=-1", Part(999, 1)),
-    ("bytes=-100", Part(900, 100)),
-    ("bytes=-1000", Part(0, 1000)),
-    ("bytes=-5000", Part(0, 1000)),
-    ("bytes=0-5000", Part(0, 1000)),
-    ("bytes=900-1000", Part(900, 100)),
-    ("Bytes=1-2", Part(1, 2)),
-    ("BYTES=1-2", Part(1, 2)),
-    ("bytes= 1-2", Part(1, 2)),
-    ("bytes=1-2,", Part(1, 2)),
-    ("bytes=,,1-2 ,", Part(1, 2)),
-    ("bytes=007-009", Part(7, 3)),
-    (f"bytes=1-{'9' * 5000}", Part(1, 999)),
-    (f"bytes=-{'9' * 5000}", Part(0, 1000)),
+    ("bytes=0-99", PartialContent(0, 100)),
+    ("bytes=0-0", PartialContent(0, 1)),
+    ("bytes=999-999", PartialContent(999, 1)),
+    ("bytes=500-", PartialContent(500, 500)),
+    ("bytes=0-", PartialContent(0, 1000)),
+    ("bytes=-1", PartialContent(999, 1)),
+    ("bytes=-100", PartialContent(900, 100)),
+    ("bytes=-1000", PartialContent(0, 1000)),
+    ("bytes=-5000", PartialContent(0, 1000)),
+    ("bytes=0-5000", PartialContent(0, 1000)),
+    ("bytes=900-1000", PartialContent(900, 100)),
+    ("Bytes=1-2", PartialContent(1, 2)),
+    ("BYTES=1-2", PartialContent(1, 2)),
+    ("bytes= 1-2", PartialContent(1, 2)),
+    ("bytes=1-2,", PartialContent(1, 2)),
+    ("bytes=,,1-2 ,", PartialContent(1, 2)),
+    ("bytes=007-009", PartialContent(7, 3)),
+    (f"bytes=1-{'9' * 5000}", PartialContent(1, 999)),
+    (f"bytes=-{'9' * 5000}", PartialContent(0, 1000)),
     ("bytes=1000-", Unsatisfiable()),
     ("bytes=1000-1001", Unsatisfiable()),
     (f"bytes={'9' * 5000}-", Unsatisfiable()),
@@ -70,12 +70,12 @@ RANGES = [
 
 @pytest.mark.parametrize(("header", "choice"), RANGES)
 def test_range(header: str, choice: object) -> None:
-    assert choose(FILE, Asked(range=header)) == choice
+    assert choose(FILE, RequestedRanges(range=header)) == choice
 
 
 @pytest.mark.parametrize("header", [header for header, _ in RANGES])
 def test_range_on_head_is_ignored(header: str) -> None:
-    assert choose(FILE, Asked(method="HEAD", range=header)) == Whole()
+    assert choose(FILE, RequestedRanges(method="HEAD", range=header)) == Whole()
 
 
 @pytest.mark.parametrize(
@@ -89,18 +89,18 @@ def test_range_on_head_is_ignored(header: str) -> None:
     ],
 )
 def test_range_of_an_empty_file(header: str, choice: object) -> None:
-    assert choose(EMPTY, Asked(range=header)) == choice
+    assert choose(EMPTY, RequestedRanges(range=header)) == choice
 
 
 def test_what_has_no_known_size_has_no_ranges() -> None:
-    assert choose(STREAM, Asked(range="bytes=0-1")) == Whole()
+    assert choose(STREAM, RequestedRanges(range="bytes=0-1")) == Whole()
 
 
 CONDITIONS = [
     # If-Range decides whether Range counts
-    ({"range": "bytes=0-9", "if_range": ETAG}, Part(0, 10)),
-    ({"range": "bytes=0-9", "if_range": DATE}, Part(0, 10)),
-    ({"range": "bytes=0-9", "if_range": "Sunday, 06-Nov-94 08:49:37 GMT"}, Part(0, 10)),
+    ({"range": "bytes=0-9", "if_range": ETAG}, PartialContent(0, 10)),
+    ({"range": "bytes=0-9", "if_range": DATE}, PartialContent(0, 10)),
+    ({"range": "bytes=0-9", "if_range": "Sunday, 06-Nov-94 08:49:37 GMT"}, PartialContent(0, 10)),
     ({"range": "bytes=0-9", "if_range": '"other"'}, Whole()),
     ({"range": "bytes=0-9", "if_range": f"W/{ETAG}"}, Whole()),
     ({"range": "bytes=0-9", "if_range": EARLIER}, Whole()),
@@ -132,7 +132,7 @@ CONDITIONS = [
     # a 304 comes before any range
     ({"if_none_match": ETAG, "range": "bytes=0-9"}, NotModified()),
     ({"if_modified_since": DATE, "range": "bytes=2000-"}, NotModified()),
-    ({"if_none_match": '"other"', "range": "bytes=0-9"}, Part(0, 10)),
+    ({"if_none_match": '"other"', "range": "bytes=0-9"}, PartialContent(0, 10)),
     # If-Match: 412 by strong comparison, and hides If-Unmodified-Since
     ({"if_match": ETAG}, Whole()),
     ({"if_match": f'"a", {ETAG}'}, Whole()),
@@ -141,7 +141,7 @@ CONDITIONS = [
     ({"if_match": '"other"'}, PreconditionFailed()),
     ({"if_match": ""}, PreconditionFailed()),
     ({"if_match": '"other"', "method": "HEAD"}, PreconditionFailed()),
-    ({"if_match": ETAG, "range": "bytes=0-9"}, Part(0, 10)),
+    ({"if_match": ETAG, "range": "bytes=0-9"}, PartialContent(0, 10)),
     ({"if_match": '"other"', "range": "bytes=0-9"}, PreconditionFailed()),
     ({"if_match": '"other"', "if_none_match": ETAG}, PreconditionFailed()),
     ({"if_match": ETAG, "if_none_match": ETAG}, NotModified()),
@@ -155,26 +155,26 @@ CONDITIONS = [
 
 @pytest.mark.parametrize(("headers", "choice"), CONDITIONS)
 def test_condition(headers: dict[str, str], choice: object) -> None:
-    assert choose(FILE, Asked(**headers)) == choice
+    assert choose(FILE, RequestedRanges(**headers)) == choice
 
 
 def test_validators_that_are_unknown_match_nothing() -> None:
-    assert choose(STREAM, Asked(if_modified_since=DATE)) == Whole()
-    assert choose(STREAM, Asked(if_match=ETAG)) == PreconditionFailed()
+    assert choose(STREAM, RequestedRanges(if_modified_since=DATE)) == Whole()
+    assert choose(STREAM, RequestedRanges(if_match=ETAG)) == PreconditionFailed()
 
 
 @given(st.text(), st.integers(0, 2000))
 def test_any_header_gets_an_answer_inside_the_file(header: str, size: int) -> None:
-    choice = choose(Representation(size, ETAG, 1), Asked(range=f"bytes={header}"))
-    if isinstance(choice, Part):
+    choice = choose(Representation(size, ETAG, 1), RequestedRanges(range=f"bytes={header}"))
+    if isinstance(choice, PartialContent):
         assert 0 <= choice.start < choice.start + choice.length <= size
 
 
 @given(st.integers(0, 3000), st.integers(0, 3000))
 def test_a_range_is_what_python_slices(first: int, last: int) -> None:
     body = bytes(range(250)) * 4
-    choice = choose(FILE, Asked(range=f"bytes={first}-{last}"))
-    if isinstance(choice, Part):
+    choice = choose(FILE, RequestedRanges(range=f"bytes={first}-{last}"))
+    if isinstance(choice, PartialContent):
         assert body[choice.start : choice.start + choice.length] == body[first : last + 1]
     else:
         assert isinstance(choice, Unsatisfiable if first <= last else Whole)

@@ -9,8 +9,8 @@ from werkzeug.exceptions import HTTPException
 from werkzeug.routing import MapAdapter
 
 from api.app import client_door, internal_door, manager_door
-from api.http import LeanFlask
-from api.http.flask_app import Asked
+from api.http import DoorFlask
+from api.http.flask_app import RequestContext
 from core.settings import Settings
 from tests.support.doors import settings_in
 
@@ -37,7 +37,7 @@ def test_hooks_are_of_the_app_alone(tmp_path: Path, door: Callable[[Settings], F
 
 def told(app: Flask, create: Callable[..., MapAdapter | None], **environ: str) -> object:
     """What rules are looked for with, or how that is refused."""
-    request = Asked({**ENVIRON, **environ})
+    request = RequestContext({**ENVIRON, **environ})
     try:
         adapter = create(app, request)
     except HTTPException as error:
@@ -49,8 +49,8 @@ def told(app: Flask, create: Callable[..., MapAdapter | None], **environ: str) -
 @pytest.mark.parametrize("scheme", ["http", "https"])
 @pytest.mark.parametrize("host", HOSTS)
 def test_rules_are_looked_for_as_by_flask(host: str | None, scheme: str) -> None:
-    app = LeanFlask("x")
+    app = DoorFlask("x")
     environ = {"wsgi.url_scheme": scheme} | ({} if host is None else {"HTTP_HOST": host})
     expected = told(app, Flask.create_url_adapter, **environ)
     for _ in range(2):  # found out, and then known
-        assert told(app, LeanFlask.create_url_adapter, **environ) == expected
+        assert told(app, DoorFlask.create_url_adapter, **environ) == expected

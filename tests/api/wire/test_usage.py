@@ -7,7 +7,7 @@ from pathlib import Path
 from redis import Redis
 
 from core.names import VFolderId
-from core.quota import UsageBook
+from core.quota import LastUsageStore
 from core.redis import Database, connect
 from core.settings import Settings
 from tests.support.doors import RunningDoor
@@ -64,7 +64,7 @@ def test_a_big_vfolder_is_a_job(
     assert again.json()["bgtask_id"] == job["id"]
     client: Redis = connect(settings, Database.JOBS)
     found = {"file_count": MANY, "used_bytes": 9, "allocated_bytes": 8192}
-    UsageBook(client).keep("local", VFolderId.parse(vfid), found)
+    LastUsageStore(client).keep("local", VFolderId.parse(vfid), found)
     client.close()
     known = manager.call("GET", "/folder/usage", body)
     assert known.status_code == 200

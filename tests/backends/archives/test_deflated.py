@@ -143,7 +143,7 @@ def test_a_changed_entry_ends_the_stream(
     (tmp_path / "file").write_bytes(bytes(size))
     with packing(tmp_path, kind) as pieces:
         os.truncate(tmp_path / "file", size - 1)
-        with pytest.raises(plan.Changed):
+        with pytest.raises(plan.EntryChanged):
             list(pieces)
 
 

@@ -220,7 +220,7 @@ def test_a_changed_entry_ends_the_stream(tmp_path: Path, damage: object, size: i
     (tmp_path / "file").write_bytes(bytes(size))
     with packing(tmp_path) as tar:
         damage(tmp_path / "file")  # type: ignore[operator] # one of the list
-        with pytest.raises((plan.Changed, FileNotFoundError)):
+        with pytest.raises((plan.EntryChanged, FileNotFoundError)):
             read(tar.pieces())
 
 
@@ -231,9 +231,9 @@ def test_a_file_that_changes_while_it_is_sent(tmp_path: Path) -> None:
         while not isinstance(piece := next(pieces), Extent):
             continue
         os.truncate(tmp_path / "file", 600_000)
-        with pytest.raises(plan.Changed):
+        with pytest.raises(plan.EntryChanged):
             list(piece.read())
-        with pytest.raises(plan.Changed):
+        with pytest.raises(plan.EntryChanged):
             next(pieces)
 
 

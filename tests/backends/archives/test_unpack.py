@@ -18,11 +18,11 @@ from hypothesis import strategies as st
 
 from backends.archives import Unpacking, UploadFormat, opened
 from backends.archives.members import ArchiveRefused
-from backends.archives.unpack import Bounds, Unpacked
+from backends.archives.unpack import Unpacked, UnpackLimits
 from backends.tree import Throttle
 from core.jobs import Unattended
 
-BOUNDS = Bounds(free_bytes=1 << 20, free_entries=1_000)
+BOUNDS = UnpackLimits(free_bytes=1 << 20, free_entries=1_000)
 
 
 @pytest.fixture

@@ -305,7 +305,7 @@ def test_an_interface_that_is_away_takes_neither_data_nor_words(
     with pytest.raises(errors.Unavailable) as told:
         mine.describe_scope(one)
     assert told.value.retriable
-    asked = privileged.perform(mine, privileged.Ask("describe_scope", "array", str(one)))
+    asked = privileged.perform(mine, privileged.HelperRequest("describe_scope", "array", str(one)))
     assert asked.refusal == "Unavailable"
     assert ontap.PASSWORD not in repr(told.value)
     watch.holds(ontap.PASSWORD)

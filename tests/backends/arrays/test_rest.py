@@ -2,7 +2,7 @@
 
 import pytest
 
-from backends.rest import Target, deadline
+from backends.rest import ArrayEndpoint, deadline
 from backends.rest.answers import PAUSE_SECONDS_MAX, pause_of, read
 from core.errors import ConfigurationError, DeadlineExceeded, Unavailable
 
@@ -66,5 +66,5 @@ def test_an_inner_end_is_never_later_than_the_outer() -> None:
 @pytest.mark.parametrize("endpoint", ["http://array", "https://me:secret@array"])
 def test_endpoints_that_are_not_safe(endpoint: str) -> None:
     with pytest.raises(ConfigurationError) as told:
-        Target(endpoints=(endpoint,))
+        ArrayEndpoint(endpoints=(endpoint,))
     assert "secret" not in told.value.detail

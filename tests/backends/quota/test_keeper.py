@@ -15,7 +15,7 @@ import pytest
 from backends.base import Backend, HasQuota
 from backends.capabilities import capabilities
 from backends.mounted import PosixBackend
-from backends.quota import Ask
+from backends.quota import HelperRequest
 from backends.quota.privileged import _exchange
 from backends.volumes import Volumes
 from core import errors
@@ -23,7 +23,7 @@ from core.names import QuotaScope, ScopeKind, VFolderId
 from core.settings import Settings, load
 from tests.support.doors import settings_in
 from tests.support.loops import mounted
-from workers.node.privileged_quota import Desk
+from workers.node.privileged_quota import QuotaHelperServer
 
 pytestmark = [
     pytest.mark.part("btrfs"),
@@ -65,7 +65,7 @@ quota-socket = "{desk}"
         settings = settings_in(directory, more=more)
         volumes = Volumes(load(Path(settings.origin), environ={}))
         volumes.get("fast").probe()
-        listening = Desk(desk, volumes)
+        listening = QuotaHelperServer(desk, volumes)
         threading.Thread(target=listening.serve_forever, daemon=True).start()
         yield Place(settings, top, desk)
         listening.shutdown()
@@ -161,16 +161,16 @@ def test_nonsense_is_refused_and_the_next_question_answered(place: Place, messag
             assert b"InvalidParameters" in line.recv(4096)
         except (BrokenPipeError, ConnectionResetError):
             assert len(message) > 65_536  # more than anybody reads
-    told = _exchange(place.desk, Ask("describe_scope", "fast", str(new())))
+    told = _exchange(place.desk, HelperRequest("describe_scope", "fast", str(new())))
     assert told.refusal == "QuotaScopeNotFound"
     for volume, refusal in (("fast", "InvalidParameters"), ("none", "UnknownVolume")):
-        told = _exchange(place.desk, Ask("set_limit", volume, str(new())))
+        told = _exchange(place.desk, HelperRequest("set_limit", volume, str(new())))
         assert told.refusal == refusal
 
 
 def test_no_worker_is_told_so(place: Place, tmp_path: Path) -> None:
     def act() -> None:
         with pytest.raises(errors.Unavailable):
-            _exchange(tmp_path / "nobody", Ask("describe_scope", "fast", str(new())))
+            _exchange(tmp_path / "nobody", HelperRequest("describe_scope", "fast", str(new())))
 
     assert run_as(OWNER, act)

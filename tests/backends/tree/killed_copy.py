@@ -3,12 +3,12 @@
 import os
 import sys
 
-from backends.tree import CopyOptions, Effort, Manifest, copy_tree
+from backends.tree import CopyOptions, Effort, TreeManifest, copy_tree
 from backends.tree.fast import Loops
 from core.jobs import Unattended
 
 source, target, place, native = sys.argv[1:]
-manifest = Manifest.open(os.open(place, os.O_RDONLY), "job.manifest")
+manifest = TreeManifest.open(os.open(place, os.O_RDONLY), "job.manifest")
 receipt = copy_tree(
     os.open(source, os.O_PATH),
     os.open(target, os.O_PATH),

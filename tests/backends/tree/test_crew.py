@@ -9,7 +9,7 @@ import psutil
 import pytest
 
 from backends.tree import Effort, Throttle
-from backends.tree.channel import Message, Voice
+from backends.tree.channel import HelperChannel, Message
 from backends.tree.crew import Crew
 from core.errors import BackendFailed, Defect, NoSpace
 from core.jobs import Cancelled, Counter, Unattended
@@ -45,7 +45,7 @@ def wait_until(true) -> None:  # noqa: ANN001 - a test's shorthand
 
 
 def test_every_batch_is_done_once_and_counts_arrive(others: set[int]) -> None:
-    def work(number: int, voice: Voice) -> int:
+    def work(number: int, voice: HelperChannel) -> int:
         voice.count(Counter.LISTED, 1, number)
         return number * 2
 
@@ -57,7 +57,7 @@ def test_every_batch_is_done_once_and_counts_arrive(others: set[int]) -> None:
 
 
 def test_long_messages_both_ways_do_not_block_each_other() -> None:
-    def work(text: str, voice: Voice) -> int:
+    def work(text: str, voice: HelperChannel) -> int:
         voice.reply(text)
         return len(text)
 
@@ -68,7 +68,7 @@ def test_long_messages_both_ways_do_not_block_each_other() -> None:
 
 
 def test_a_stop_kills_and_reaps_helpers_that_are_busy(others: set[int]) -> None:
-    def work(_: Message, __: Voice) -> None:
+    def work(_: Message, __: HelperChannel) -> None:
         signal.pause()
 
     class Stopping(Unattended):
@@ -100,7 +100,7 @@ def test_a_helpers_end_is_told(act, kind: type[Exception], others: set[int]) -> 
 
 
 def test_helpers_die_with_their_parent(tmp_path: Path) -> None:
-    def work(_: Message, __: Voice) -> None:
+    def work(_: Message, __: HelperChannel) -> None:
         (tmp_path / str(os.getpid())).write_text("")
         signal.pause()
 
@@ -121,7 +121,7 @@ def test_helpers_hold_only_what_they_need(tmp_path: Path) -> None:
     secret = os.open(tmp_path / "secret", os.O_CREAT | os.O_RDWR)
     kept = os.open(tmp_path / "kept", os.O_CREAT | os.O_RDWR)
 
-    def work(_: Message, __: Voice) -> list[str]:
+    def work(_: Message, __: HelperChannel) -> list[str]:
         numbers = map(int, os.listdir("/proc/self/fd"))
         places = (f"/proc/self/fd/{fd}" for fd in numbers if fd > 2)
         return [os.readlink(place) for place in places if os.path.lexists(place)]
@@ -142,7 +142,7 @@ def test_a_helper_is_nice_when_told_and_its_parent_is_not() -> None:
 def test_a_throttle_holds_for_all_helpers_together_and_follows_changes() -> None:
     throttle = Throttle(operations_per_second=100)
 
-    def work(_: Message, voice: Voice) -> float:
+    def work(_: Message, voice: HelperChannel) -> float:
         for _ in range(10):
             voice.count(Counter.COPIED, 1)
         return time.monotonic()

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from backends.tree import CopyOptions, Effort, Loss, Manifest, Throttle, copy_tree
+from backends.tree import CopyOptions, Effort, Loss, Throttle, TreeManifest, copy_tree
 from backends.tree.content import DIGESTS, SMALL_BYTES
 from backends.tree.copying import BIG_BYTES
 from backends.tree.pieces import PIECE_BYTES_MIN
@@ -107,7 +107,7 @@ def test_what_a_former_run_copied_is_verified_too(tmp_path: Path, anchor: Opener
         raise Cancelled
 
     root, target = tree(tmp_path / "a"), tmp_path / "b"
-    manifest = Manifest.open(anchor(tmp_path), "m")
+    manifest = TreeManifest.open(anchor(tmp_path), "m")
     options = CopyOptions(digest="xxh3", verify="xxh3")
     with pytest.raises(Cancelled):
         copy_tree(
@@ -136,7 +136,7 @@ def test_a_file_in_pieces_is_verified_by_the_digests_of_its_pieces(
     throttle = Throttle(2 * PIECE_BYTES_MIN)
     effort = Effort(helpers=2, throttle=throttle)
     options = CopyOptions(effort=effort, digest="xxh3", verify="xxh3")
-    manifest = Manifest.open(anchor(tmp_path), "m")
+    manifest = TreeManifest.open(anchor(tmp_path), "m")
 
     class Stopping(Unattended):
         def check(self) -> None:

@@ -10,7 +10,7 @@ from backends.tree import (
     CopyOptions,
     Effort,
     Loss,
-    Manifest,
+    TreeManifest,
     compare_trees,
     copy_tree,
     measure_tree,
@@ -75,7 +75,7 @@ def test_a_full_target_ends_the_job_and_a_later_run_goes_on(
     source: Path, faulty: Path, anchor: Opener, error: str, kind: type[Exception]
 ) -> None:
     rules(faulty, {"op": "write", "space": 400_000, "errno": error})
-    manifest = Manifest.temporary()
+    manifest = TreeManifest.temporary()
     with pytest.raises(kind):
         copy_tree(anchor(source), anchor(faulty), control=Unattended(), manifest=manifest)
     rules(faulty)

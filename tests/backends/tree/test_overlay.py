@@ -10,10 +10,10 @@ import pytest
 
 from backends.tree import (
     CopyOptions,
-    Manifest,
     OnConflict,
     OverlayOptions,
     Selection,
+    TreeManifest,
     Trees,
     compare_trees,
     copy_tree,
@@ -43,7 +43,7 @@ def test_killed_while_it_is_laid_over(tmp_path: Path, anchor: Opener, seed: int)
     (places["live"] / "extra/deep").mkdir(parents=True)
     (places["live"] / "d1/gone").write_text("extra")
     fds = {name: anchor(path) for name, path in places.items()}
-    manifest = Manifest.open(anchor(tmp_path), "job.manifest")
+    manifest = TreeManifest.open(anchor(tmp_path), "job.manifest")
     selection = Selection(against=fds["live"], on_conflict=OnConflict.REPLACE, mirror=True)
     copied = copy_tree(
         fds["source"],

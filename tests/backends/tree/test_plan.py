@@ -7,10 +7,10 @@ import pytest
 
 from backends.tree import Effort
 from backends.tree.anchor import Anchor, split_name
-from backends.tree.channel import Message, Voice
+from backends.tree.channel import HelperChannel, Message
 from backends.tree.crew import Crew
 from backends.tree.fast import Loops
-from backends.tree.plan import Part, Planner, Scan
+from backends.tree.plan import CopyPlanner, Part, PlanScan
 from backends.tree.selection import SLICE_ENTRIES
 from core.jobs import Unattended
 from tests.backends.tree.test_remove import LOOPS
@@ -43,13 +43,13 @@ def test_units_are_all_there_once_and_parents_come_first(
     directories = nested(root)
     source = Anchor.again(anchor(root))
 
-    def work(message: Message, voice: Voice) -> Message:
-        return Scan(source, loops, voice).run(*message[1:])
+    def work(message: Message, voice: HelperChannel) -> Message:
+        return PlanScan(source, loops, voice).run(*message[1:])
 
     parts: list[Part] = []
     own = [source.fd]
     with Crew(work, Unattended(), effort=Effort(), size=helpers, own_fds=own) as crew:
-        planner = Planner(crew, helpers, parts.append, lambda _: pytest.fail("nothing to note"))
+        planner = CopyPlanner(crew, helpers, parts.append, lambda _: pytest.fail("nothing to note"))
         planner.run()
     units = [unit for part in parts for unit in part.units]
     seen: set[str] = set()

@@ -10,7 +10,7 @@ import pytest
 
 from backends.tree import Effort, RemoveOptions, Throttle, remove_tree
 from backends.tree.anchor import Anchor
-from backends.tree.channel import Voice
+from backends.tree.channel import HelperChannel
 from backends.tree.fast import Loops
 from backends.tree.groups import ONE_GROUP, Groups, xfs_groups
 from backends.tree.remove_helper import RemoveWork
@@ -213,7 +213,7 @@ def test_a_directory_of_which_the_type_is_not_told_is_met_as_one(
     with ours, theirs:
         other = apart.shard((untyped / "mixed/below").stat().st_ino)
         shard = (other + 1) % apart.shards
-        reply = work(("clear", ["mixed", "leaf"], 100, shard), Voice(theirs, None))
+        reply = work(("clear", ["mixed", "leaf"], 100, shard), HelperChannel(theirs, None))
     assert reply == (2, [("mixed/below", other)], ["mixed"], 1, [], [], shard)
     assert not (untyped / "leaf").exists()
     assert [path.name for path in (untyped / "mixed").iterdir()] == ["below"]

@@ -12,8 +12,8 @@ from backends.tree import (
     CompareOptions,
     CopyOptions,
     Effort,
-    Manifest,
     Throttle,
+    TreeManifest,
     compare_trees,
     copy_tree,
 )
@@ -60,7 +60,7 @@ def test_killed_at_a_random_system_call_the_copy_is_resumed_and_equal(
         environment = os.environ | {"PYTHONPATH": os.getcwd()}
         ended = subprocess.run([*trace, *script], env=environment, capture_output=True, check=False)
         assert kill or ended.returncode != 0
-    manifest = Manifest.open(anchor(tmp_path), "job.manifest")
+    manifest = TreeManifest.open(anchor(tmp_path), "job.manifest")
     receipt = copy_tree(anchor(source), anchor(target), control=Unattended(), manifest=manifest)
     manifest.close()
     assert receipt.complete
@@ -82,7 +82,7 @@ def test_stopped_by_its_control_the_copy_is_resumed_and_equal(
 
     source, target = tmp_path / "a", tmp_path / "b"
     many(source, random.Random(1))
-    manifest = Manifest.open(anchor(tmp_path), "job.manifest")
+    manifest = TreeManifest.open(anchor(tmp_path), "job.manifest")
     stops = 0
     for checks in range(1, 200):
         try:
@@ -96,14 +96,14 @@ def test_stopped_by_its_control_the_copy_is_resumed_and_equal(
 
 
 def test_a_torn_manifest_loses_only_its_tail(tmp_path: Path, anchor: Opener) -> None:
-    manifest = Manifest.open(anchor(tmp_path), "m")
+    manifest = TreeManifest.open(anchor(tmp_path), "m")
     for number in range(5):
         manifest.append(["kind", number, b"x" * 100])
     manifest.close()
     whole = (tmp_path / "m").read_bytes()
     for size in range(len(MAGIC), len(whole)):
         (tmp_path / "m").write_bytes(whole[:size])
-        manifest = Manifest.open(anchor(tmp_path), "m")
+        manifest = TreeManifest.open(anchor(tmp_path), "m")
         kept = [record[1] for _, record in manifest.records()]
         assert kept == list(range(len(kept)))
         assert len(kept) == (size - len(MAGIC)) * 5 // (len(whole) - len(MAGIC))
@@ -115,13 +115,13 @@ def test_a_torn_manifest_loses_only_its_tail(tmp_path: Path, anchor: Opener) -> 
 def test_a_manifest_with_a_flipped_bit_is_believed_up_to_there(
     tmp_path: Path, anchor: Opener
 ) -> None:
-    manifest = Manifest.open(anchor(tmp_path), "m")
+    manifest = TreeManifest.open(anchor(tmp_path), "m")
     offsets = [manifest.append(["kind", number]) for number in range(4)]
     manifest.close()
     data = bytearray((tmp_path / "m").read_bytes())
     data[offsets[2] + 13] ^= 1
     (tmp_path / "m").write_bytes(data)
-    manifest = Manifest.open(anchor(tmp_path), "m")
+    manifest = TreeManifest.open(anchor(tmp_path), "m")
     assert [record[1] for _, record in manifest.records()] == [0, 1]
     manifest.close()
 
@@ -129,7 +129,7 @@ def test_a_manifest_with_a_flipped_bit_is_believed_up_to_there(
 def test_what_is_no_manifest_is_not_touched(tmp_path: Path, anchor: Opener) -> None:
     (tmp_path / "m").write_text("somebody's data")
     with pytest.raises(ValueError, match="not a manifest"):
-        Manifest.open(anchor(tmp_path), "m")
+        TreeManifest.open(anchor(tmp_path), "m")
     assert (tmp_path / "m").read_text() == "somebody's data"
 
 
@@ -137,7 +137,7 @@ def test_work_of_another_boot_is_not_trusted(tmp_path: Path, anchor: Opener) -> 
     source, target = tmp_path / "a", tmp_path / "b"
     source.mkdir()
     (source / "file").write_bytes(b"right")
-    manifest = Manifest.open(anchor(tmp_path), "m")
+    manifest = TreeManifest.open(anchor(tmp_path), "m")
     manifest.append(["begin", "00000000-another-boot"])
     target.mkdir()
     (target / "file").write_bytes(b"wrong")  # as a crash leaves it: length and time, no data
@@ -162,7 +162,7 @@ def test_parts_are_marked_done_at_checkpoints_and_not_done_again(
         (source / f"d{directory}").mkdir(parents=True)
         for number in range(PART_ENTRIES // 4):
             (source / f"d{directory}/f{number}").touch()
-    manifest = Manifest.open(anchor(tmp_path), "job.manifest")
+    manifest = TreeManifest.open(anchor(tmp_path), "job.manifest")
     options = CopyOptions(checkpoint_seconds=0)
     with pytest.raises(Cancelled):
         copy_tree(
@@ -191,7 +191,7 @@ def test_two_processes_share_the_parts_of_one_job(tmp_path: Path, anchor: Opener
     receipts = [process.communicate()[0] for process in both]
     assert [process.returncode for process in both] == [0, 0]
     assert receipts[0] == receipts[1]
-    manifest = Manifest.open(anchor(tmp_path), "job.manifest")
+    manifest = TreeManifest.open(anchor(tmp_path), "job.manifest")
     kinds = [record[0] for _, record in manifest.records()]
     parts = [record[1] for _, record in manifest.records() if record[0] == "done"]
     manifest.close()
@@ -238,7 +238,7 @@ def test_pieces_on_record_of_a_file_that_is_gone_are_copied_again(
     (source / "big").write_bytes(random.Random(3).randbytes(4 * PIECE_BYTES_MIN))
     throttle = Throttle(2 * PIECE_BYTES_MIN)
     options = CopyOptions(effort=Effort(helpers=1, throttle=throttle))
-    manifest = Manifest.open(anchor(tmp_path), "m")
+    manifest = TreeManifest.open(anchor(tmp_path), "m")
     for most in (2.5, 0.5):  # the second run stops amid the first piece it copies again
         control = _Past(int(most * PIECE_BYTES_MIN))
         with pytest.raises(Cancelled):
@@ -268,7 +268,7 @@ def test_a_very_big_file_is_resumed_inside(tmp_path: Path, anchor: Opener) -> No
             file.write(os.urandom(1 << 20))
         file.truncate(size)
 
-    manifest = Manifest.open(anchor(tmp_path), "m")
+    manifest = TreeManifest.open(anchor(tmp_path), "m")
     with pytest.raises(Cancelled):
         copy_tree(anchor(source), anchor(target), control=_Past(PIECE_BYTES), manifest=manifest)
     pieces = sum(record[0] == "piece" for _, record in manifest.records())

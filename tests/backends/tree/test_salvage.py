@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from backends.tree import CopyOptions, Manifest, compare_trees, copy_tree, salvage
+from backends.tree import CopyOptions, TreeManifest, compare_trees, copy_tree, salvage
 from core.jobs import Cancelled, Unattended
 from tests.backends.tree.trees import Opener, hostile
 
@@ -28,7 +28,7 @@ def tree(root: Path) -> Path:
 class Stopping(Unattended):
     """Stops a copy once so many parts are done, or anything after so many checks."""
 
-    def __init__(self, manifest: Manifest, parts: int, checks: int = 10**9) -> None:
+    def __init__(self, manifest: TreeManifest, parts: int, checks: int = 10**9) -> None:
         super().__init__()
         self._manifest = manifest
         self._parts = parts
@@ -54,7 +54,7 @@ def test_what_is_done_is_moved_and_the_rest_copied(
 ) -> None:
     source, old, new = tree(tmp_path / "a"), tmp_path / "old", tmp_path / "new"
     new.mkdir()
-    first = Manifest.open(anchor(tmp_path), "first")
+    first = TreeManifest.open(anchor(tmp_path), "first")
     options = CopyOptions(checkpoint_seconds=0)
     try:
         control = Stopping(first, parts)
@@ -71,7 +71,7 @@ def test_what_is_done_is_moved_and_the_rest_copied(
     moved = inodes(new)
     assert moved
     assert moved <= done
-    second = Manifest.open(anchor(tmp_path), "second")
+    second = TreeManifest.open(anchor(tmp_path), "second")
     receipt = copy_tree(anchor(source), anchor(new), control=Unattended(), manifest=second)
     for manifest in (first, second):
         manifest.close()

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from backends.tree import Effort, RemoveOptions, Throttle, compare_trees, copy_tree, remove_tree
-from backends.tree.channel import Message, Voice
+from backends.tree.channel import HelperChannel, Message
 from backends.tree.fast import Loops, Plain
 from core.errors import NoSpace
 from core.jobs import Cancelled, Counter, Unattended
@@ -67,7 +67,7 @@ def test_a_short_job_forks_nothing_and_leaves_no_descriptor(tmp_path: Path) -> N
 
 
 def test_a_long_job_goes_on_in_processes(tmp_path: Path) -> None:
-    def work(_: Message, voice: Voice) -> int:
+    def work(_: Message, voice: HelperChannel) -> int:
         voice.count(Counter.LISTED, 1)
         threading.Event().wait(0.002)
         return os.getpid()
@@ -113,7 +113,7 @@ def test_the_umask_of_the_process_neither_rules_the_copy_nor_changes(
 
 @apart
 def test_a_failure_in_the_thread_ends_the_job(tmp_path: Path) -> None:
-    def work(_: Message, __: Voice) -> None:
+    def work(_: Message, __: HelperChannel) -> None:
         raise NoSpace("The volume is full.")
 
     with pytest.raises(NoSpace):
@@ -124,7 +124,7 @@ def test_a_failure_in_the_thread_ends_the_job(tmp_path: Path) -> None:
 def test_a_stop_is_heard_at_the_next_entry(tmp_path: Path) -> None:
     begun, ended = threading.Event(), threading.Event()
 
-    def work(_: Message, voice: Voice) -> None:
+    def work(_: Message, voice: HelperChannel) -> None:
         begun.set()
         try:
             while True:
@@ -143,7 +143,7 @@ def test_a_stop_is_heard_at_the_next_entry(tmp_path: Path) -> None:
 def test_one_that_hangs_keeps_the_fence_and_its_descriptors_until_it_ends(tmp_path: Path) -> None:
     storage, begun = threading.Event(), threading.Event()
 
-    def work(_: Message, __: Voice) -> None:
+    def work(_: Message, __: HelperChannel) -> None:
         begun.set()
         storage.wait()
 

@@ -18,8 +18,15 @@ from backends.uploads import staging as uploads
 from backends.uploads import sweep_uploads
 from core.errors import EntryExists, PathEscape, QuotaExceeded, VFolderNotFound
 from core.names import QuotaScope, VFolderId, VFolderPath
-from core.uploads import LeaseHeld, Upload, UploadExists, UploadNotFound, UploadStore, Wish
-from core.uploads.upload import LeaseLost
+from core.uploads import (
+    LeaseRequest,
+    Upload,
+    UploadExists,
+    UploadLeaseHeld,
+    UploadNotFound,
+    UploadStore,
+)
+from core.uploads.upload import UploadLeaseLost
 from tests.support.valkey import Valkey
 from tests.support.waiting import eventually
 
@@ -72,7 +79,7 @@ def test_from_first_byte_to_publish(
         lease = store.acquire(one.id, 0, staging.lock)
         assert staging.settle(lease.offset) == 0
         os.write(staging.descriptor, b"data")
-        assert store.advance(lease, 4) is Wish.NONE
+        assert store.advance(lease, 4) is LeaseRequest.NONE
         staging.publish(VFolderPath.parse(one.path))
         store.save(lease, msgspec.structs.replace(one, finished=True))
         store.release(lease)
@@ -184,9 +191,9 @@ def test_second_writer_waits_and_is_refused(
         lease = store.acquire(one.id, 0, first.lock)
 
         def heard() -> bool:  # a wish is soon forgotten
-            with pytest.raises(LeaseHeld):
+            with pytest.raises(UploadLeaseHeld):
                 store.acquire(one.id, 0.1, second.lock)
-            return store.advance(lease, 2) is Wish.TO_WRITE
+            return store.advance(lease, 2) is LeaseRequest.TO_WRITE
 
         eventually(heard)
         store.release(lease)
@@ -204,7 +211,7 @@ def test_hand_over(backend: PosixBackend, store: UploadStore, folder: VFolderId)
         lease = store.acquire(one.id, 0, first.lock)
         thread = threading.Thread(target=wait)
         thread.start()
-        eventually(lambda: store.advance(lease, 3) is not Wish.NONE)
+        eventually(lambda: store.advance(lease, 3) is not LeaseRequest.NONE)
         store.release(lease)
     thread.join(60)
     assert got == [3]
@@ -218,9 +225,9 @@ def test_lease_of_the_dead_is_taken_over_at_once(
         old = store.acquire(one.id, 0, dead.lock)  # never released: its process died here
     with uploads.opened(backend, one) as alive:
         new = store.acquire(one.id, 0, alive.lock)
-    with pytest.raises(LeaseLost):
+    with pytest.raises(UploadLeaseLost):
         store.advance(old, 4)
-    assert store.advance(new, 1) is Wish.NONE
+    assert store.advance(new, 1) is LeaseRequest.NONE
     assert store.get(one.id).offset == 1
 
 
@@ -231,7 +238,7 @@ def test_lease_of_another_node_is_respected(
     other = UploadStore(store._client, "node2")
     with uploads.opened(backend, one) as there:
         other.acquire(one.id, 0, there.lock)
-    with uploads.opened(backend, one) as here, pytest.raises(LeaseHeld):
+    with uploads.opened(backend, one) as here, pytest.raises(UploadLeaseHeld):
         store.acquire(one.id, 0.1, here.lock)
 
 
@@ -245,7 +252,7 @@ def test_an_upload_of_another_session_is_left_alone(
         lease = store.acquire(one.id, 0, staging.lock, session=one.session)
         with uploads.opened(backend, one) as other, pytest.raises(UploadNotFound):
             store.acquire(one.id, 0, other.lock, session="thief")
-        assert store.advance(lease, 0) is Wish.NONE
+        assert store.advance(lease, 0) is LeaseRequest.NONE
         store.release(lease)
         with pytest.raises(UploadNotFound):
             store.acquire(one.id, 0, staging.lock, session="thief")

@@ -10,12 +10,12 @@ import pytest
 from redis import Redis
 from redis.exceptions import RedisError
 
-from core.events import Bus, Ending, Event, Herald, updated
+from core.events import Bus, Event, EventPublisher, JobEnd, updated
 from core.events.endings import ending_of
 from core.events.outbox import Outbox
 from core.jobs import State
 from core.jobs.requests import CloneRequest, DeleteFilesRequest, DeleteRequest, Request
-from core.jobs.store import Ending as End
+from core.jobs.store import JobEnd as End
 from core.jobs.store import JobStore, Submission
 from tests.core.events.reader import Reader, kept
 from tests.support.doors import settings_in
@@ -36,7 +36,7 @@ class Office:
         self.valkey = valkey
         self.store = JobStore(valkey.client(1), lambda _ring: None)
         self.store.set_slots("v", 9, 9)
-        self.herald = Herald(settings_in(directory, valkey.url))
+        self.herald = EventPublisher(settings_in(directory, valkey.url))
 
     def job(self, request: Request) -> str:
         return self.store.submit(Submission(request)).id
@@ -301,7 +301,7 @@ def test_a_record_that_cannot_be_read_does_not_stop_those_behind_it(
 def test_a_record_alone_says_its_ending(office: Office) -> None:
     job = office.store.get(office.run(CLONE, End(State.SUCCEEDED, "{}")))
     ending = ending_of(job)
-    assert isinstance(ending, Ending)
+    assert isinstance(ending, JobEnd)
     assert [event.name for event in (*ending.stream, ending.last)] == [
         "vfolder_clone_success",
         "bgtask_done",

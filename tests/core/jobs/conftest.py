@@ -8,7 +8,7 @@ from redis import Redis
 
 from core.jobs import Job, State
 from core.jobs.requests import CloneRequest, DeleteRequest, UsageRequest
-from core.jobs.store import PREFIX, Ending, JobStore, Ring, Submission
+from core.jobs.store import PREFIX, JobEnd, JobStore, Ring, Submission
 from tests.support.valkey import Valkey
 
 #: Longer than any test takes: leases end where a test lets their time pass.
@@ -42,7 +42,7 @@ class Desk:
         return self.store.claim(job.id, run, node, LEASE_SECONDS)
 
     def finish(self, job: Job, run: str = "r1", state: State = State.SUCCEEDED) -> bool:
-        return self.store.finish(job.id, run, Ending(state, result='{"ok":true}'))
+        return self.store.finish(job.id, run, JobEnd(state, result='{"ok":true}'))
 
     def state(self, job: Job) -> State:
         return self.store.get(job.id).state

@@ -19,7 +19,7 @@ from core.jobs.requests import (
     Request,
     UsageRequest,
 )
-from core.jobs.store import PREFIX, Ending, JobStore, Ring, Submission
+from core.jobs.store import PREFIX, JobEnd, JobStore, Ring, Submission
 from tests.core.jobs.ledger import HELD, Ledger
 from tests.support.valkey import Valkey
 
@@ -277,7 +277,7 @@ class Machine(RuleBasedStateMachine):
 
         def act() -> bool:
             try:
-                return self.store.finish(job, run, Ending(state))
+                return self.store.finish(job, run, JobEnd(state))
             except ValueError:
                 return False
 
@@ -328,7 +328,7 @@ class Machine(RuleBasedStateMachine):
                     self.step(Move.CLAIM, job, lambda j=job: self.store.claim(j, "z", "n", 9))
                 if self.before.state(job) in HELD:
                     run = self.before.jobs[job]["run"]
-                    end = Ending(State.FAILED)
+                    end = JobEnd(State.FAILED)
                     self.step(
                         Move.FINISH, job, lambda j=job, r=run, e=end: self.store.finish(j, r, e)
                     )

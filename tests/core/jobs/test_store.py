@@ -5,11 +5,11 @@ from uuid import UUID
 
 import pytest
 
-from core.cluster import BandwidthBook, Node, NodeBook, NodeVolume
+from core.cluster import BandwidthStore, Node, NodeStore, NodeVolume
 from core.cluster.bandwidth import Share
 from core.errors import JobNotFound, KeyReused, Locked, NotCancellable
 from core.jobs import State
-from core.jobs.store import Ending
+from core.jobs.store import JobEnd
 from tests.core.jobs.conftest import LEASE_SECONDS, Desk, folder
 from tests.support.node import wait_for
 from workers.run import Run
@@ -96,7 +96,7 @@ def test_turns_go_over_the_scopes(desk: Desk) -> None:
         (job,) = desk.rung()
         order.append(job)
         desk.store.claim(job, "r", "n", 1)
-        desk.store.finish(job, "r", Ending(State.SUCCEEDED))
+        desk.store.finish(job, "r", JobEnd(State.SUCCEEDED))
     assert order == [greedy[0].id, greedy[1].id, modest.id, greedy[2].id]
 
 
@@ -260,7 +260,7 @@ def test_sweep_forgets_without_a_trace(desk: Desk) -> None:
 
 
 def test_a_node_that_does_not_reach_the_volume_claims_nothing(desk: Desk) -> None:
-    book = NodeBook(desk.store.redis)
+    book = NodeStore(desk.store.redis)
 
     def tell(*, proven: bool) -> None:
         volumes = {"v": NodeVolume(proven=proven)}
@@ -289,7 +289,7 @@ def test_a_node_that_does_not_reach_the_volume_claims_nothing(desk: Desk) -> Non
 
 def test_the_budget_of_a_volume_is_shared_by_its_runs(desk: Desk) -> None:
     one, two = desk.usage(folder()), desk.usage(folder())
-    budgets = BandwidthBook(desk.store.redis)
+    budgets = BandwidthStore(desk.store.redis)
     budgets.set("v", 1000)
     for job in (one, two):
         desk.claim(job)
@@ -301,7 +301,7 @@ def test_the_budget_of_a_volume_is_shared_by_its_runs(desk: Desk) -> None:
 
 
 def test_streams_have_their_shares_beside_the_runs(desk: Desk) -> None:
-    job, book = desk.usage(folder()), BandwidthBook(desk.store.redis)
+    job, book = desk.usage(folder()), BandwidthStore(desk.store.redis)
     desk.claim(job)
     assert book.share("door 1", {"v": 3}) == {}, "no budget, nobody to share it with"
     book.set("v", 1000)
@@ -318,7 +318,7 @@ def test_streams_have_their_shares_beside_the_runs(desk: Desk) -> None:
 
 
 def test_a_run_keeps_to_its_share_from_its_first_byte(desk: Desk) -> None:
-    BandwidthBook(desk.store.redis).set("v", 1000)
+    BandwidthStore(desk.store.redis).set("v", 1000)
     job = desk.usage(folder())
     assert desk.claim(job) == "ok"
     run = Run(desk.store, desk.store.get(job.id), LEASE_SECONDS, name="r1")
@@ -331,7 +331,7 @@ def test_what_holds_entries_back_stays_when_the_bandwidth_changes(desk: Desk) ->
     assert desk.claim(job) == "ok"
     run = Run(desk.store, desk.store.get(job.id), LEASE_SECONDS, name="r1")
     run.hold_back(7.0)
-    BandwidthBook(desk.store.redis).set("v", 1000)
+    BandwidthStore(desk.store.redis).set("v", 1000)
     run.start()
     wait_for(lambda: run.throttle.limits[0] > 0)
     assert run.throttle.limits[1] == 7.0

@@ -10,7 +10,7 @@ import pytest
 import requests
 from prometheus_client.parser import text_string_to_metric_families
 
-from core.cluster import BandwidthBook
+from core.cluster import BandwidthStore
 from core.telemetry.metrics import JOB_BUCKETS, REQUEST_BUCKETS
 from tests.support.doors import AUTH, running_door, settings_in
 from tests.support.node import wait_for
@@ -111,7 +111,7 @@ def test_counters_equal_the_requests_sent(tmp_path: Path, valkey: Valkey) -> Non
 def test_what_is_read_from_store_and_volumes(tmp_path: Path, valkey: Valkey) -> None:
     settings = settings_in(tmp_path, valkey.url)
     with valkey.client(1) as client:
-        BandwidthBook(client).set("metered", 1000)
+        BandwidthStore(client).set("metered", 1000)
     began = time.monotonic()
     with running_door("internal", settings) as internal:
 

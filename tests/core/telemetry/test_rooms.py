@@ -8,7 +8,7 @@ from redis import Redis
 
 from backends.fs import descriptors
 from core.jobs.store import JobStore
-from core.quota import RoomBook
+from core.quota import HiddenUsageStore
 from core.redis import Database, connect
 from tests.core.telemetry.test_counting import scrape
 from tests.support.doors import running_door, settings_in
@@ -51,7 +51,7 @@ def test_a_sweep_counts_and_the_gauges_tell(
         assert hidden_usage.measured(root) == {"staging": staging, "trash": trash}
     with connect(settings, Database.JOBS) as client:
         Sweep(settings, JobStore(client, lambda _: None), "local")()
-        assert RoomBook(client).last("local")["trash"] == trash
+        assert HiddenUsageStore(client).last("local")["trash"] == trash
     with running_door("internal", settings) as internal, running_door("manager", settings) as door:
         door.call("GET", "/volumes")
 

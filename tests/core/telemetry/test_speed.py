@@ -15,7 +15,7 @@ from redis import Redis
 from backends.base import Mount, PerformanceMetric
 from backends.mounted import Counters, PosixBackend, counters
 from backends.mounted.performance import _of_device, _of_nfs
-from core.cluster import SpeedBook
+from core.cluster import PerformanceStore
 from core.errors import DeadlineExceeded
 from core.process import end_with_parent
 from core.settings import CONFIG_VARIABLE, Settings
@@ -140,7 +140,7 @@ class Refused(PosixBackend):
 
 def test_a_backend_that_timed_out_is_asked_again(tmp_path: Path) -> None:
     backend = Refused(Mount("refused", tmp_path))
-    book = SpeedBook(settings_in(tmp_path))
+    book = PerformanceStore(settings_in(tmp_path))
     for _ in range(2):
         with pytest.raises(DeadlineExceeded):
             observe._patiently("refused", backend, book, 5)

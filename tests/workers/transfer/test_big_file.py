@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from backends.fs import layout
-from backends.tree import Effort, Manifest
+from backends.tree import Effort, TreeManifest
 from backends.tree.content import data_spans
 from backends.tree.pieces import Span, piece_length
 from core.jobs import Job, State
@@ -64,7 +64,7 @@ class Move:
         )
         if not path.exists():
             return []
-        manifest = Manifest(os.open(path, os.O_RDONLY), reads=True)
+        manifest = TreeManifest(os.open(path, os.O_RDONLY), reads=True)
         try:
             records = [record for _, record in manifest.records()]
         finally:

@@ -15,8 +15,8 @@ from typing import Any, cast
 import redis
 
 from backends.fs import descriptors, layout
-from backends.transfer import Place
-from backends.tree import CopyOptions, Manifest, copy_tree
+from backends.transfer import Endpoint
+from backends.tree import CopyOptions, TreeManifest, copy_tree
 from core.errors import JobNotFound
 from core.jobs import Control, Interrupted, Job, Released, State, requests
 from core.jobs.requests import AssistRequest, TransferRequest
@@ -80,7 +80,9 @@ class Assist:
             raise Released("for another node")
 
     @contextmanager
-    def _staging(self, request: TransferRequest) -> Iterator[tuple[int, Manifest, tuple[int, ...]]]:
+    def _staging(
+        self, request: TransferRequest
+    ) -> Iterator[tuple[int, TreeManifest, tuple[int, ...]]]:
         """The tree that grows with its record, and our locks beside it.
 
         Raises:
@@ -95,16 +97,16 @@ class Assist:
             if fence is None:
                 raise _NotNeeded
             with descriptors.opened(TREE, staging) as tree:
-                record = Manifest.open(staging, record_of(TREE), _Patience(self._context))
+                record = TreeManifest.open(staging, record_of(TREE), _Patience(self._context))
                 try:
                     yield tree, record, fence
                 finally:
                     record.close()
 
     def _copy(
-        self, request: TransferRequest, grows: tuple[int, Manifest], fence: tuple[int, ...]
+        self, request: TransferRequest, grows: tuple[int, TreeManifest], fence: tuple[int, ...]
     ) -> None:
-        source = Place(
+        source = Endpoint(
             self._context.backend(request.volume),
             VFolderId.parse(request.source),
             VFolderPath.parse(request.source_path),

@@ -9,10 +9,9 @@ from contextlib import ExitStack
 from pathlib import PurePosixPath
 
 from backends.fs import descriptors
-from backends.tree import Manifest as Record
-from backends.tree import salvage
+from backends.tree import TreeManifest, salvage
 from workers.run import Context, Manifest
-from workers.verbs.transfer.helpers import TREE, Hands
+from workers.verbs.transfer.helpers import TREE, TransferHelpers
 
 #: The second tree.
 ANEW = "anew"
@@ -31,8 +30,8 @@ def record_of(tree: str) -> str:
 
 
 def entered(
-    held: ExitStack, staging: int, context: Context, hands: Hands, manifest: Manifest
-) -> tuple[str, Record]:
+    held: ExitStack, staging: int, context: Context, hands: TransferHelpers, manifest: Manifest
+) -> tuple[str, TreeManifest]:
     """The name of the tree in the staging and the record of its copy, for as long as `held` lasts.
 
     Raises:
@@ -50,14 +49,14 @@ def entered(
     elif manifest.last("salvaged") is None:
         _salvage(staging, context)
         manifest.mark("salvaged")
-    record = Record.open(staging, record_of(tree), waiting)
+    record = TreeManifest.open(staging, record_of(tree), waiting)
     held.callback(record.close)
     return tree, record
 
 
 def _salvage(staging: int, context: Context) -> None:
     """Bring over what is done; idempotent."""
-    Hands.leave(staging)
+    TransferHelpers.leave(staging)
     if TREE in descriptors.names(".", staging):
         descriptors.rename_new(TREE, staging, LEFT, staging)
     if LEFT not in descriptors.names(".", staging):
@@ -65,6 +64,6 @@ def _salvage(staging: int, context: Context) -> None:
     with ExitStack() as both:
         old = both.enter_context(descriptors.opened(LEFT, staging))
         new = both.enter_context(context.room(staging, PurePosixPath(ANEW)))
-        record = Record.open(staging, record_of(TREE), reads=True)
+        record = TreeManifest.open(staging, record_of(TREE), reads=True)
         both.callback(record.close)
         salvage(old, new, control=context.run, manifest=record, effort=context.effort)

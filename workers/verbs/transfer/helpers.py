@@ -16,7 +16,7 @@ from contextlib import contextmanager, suppress
 
 import redis
 
-from core.cluster import NodeBook
+from core.cluster import NodeStore
 from core.errors import JobNotFound, StorageError
 from core.jobs import Interrupted, State
 from core.jobs.requests import AssistRequest, TransferRequest
@@ -46,7 +46,7 @@ class HelperHangs(Interrupted):
     """Somebody may wake at any time and write into the tree: another one is needed."""
 
 
-class Hands:
+class TransferHelpers:
     """Those who help one run of a transfer."""
 
     def __init__(self, context: Context, request: TransferRequest) -> None:
@@ -75,7 +75,7 @@ class Hands:
             return
 
     def _others(self) -> int:
-        book = NodeBook(self._context.store.redis)
+        book = NodeStore(self._context.store.redis)
         nodes = [
             {node.id for node in book.serving(volume)}
             for volume in (self._request.volume, self._request.home)

@@ -2,9 +2,8 @@
 
 import os
 
-from backends.transfer import Place, is_directory
-from backends.tree import Manifest as Record
-from backends.tree import Overlay, OverlayOptions, Trees, lay_over
+from backends.transfer import Endpoint, is_directory
+from backends.tree import Overlay, OverlayOptions, TreeManifest, Trees, lay_over
 from core.errors import EntryExists, EntryNotFound, VFolderNotFound
 from workers.run import Context, Manifest
 
@@ -12,7 +11,7 @@ from workers.run import Context, Manifest
 NEW, OVER, FILE = "new", "over", "file"
 
 
-def mode_of(source: Place, target: Place) -> str:
+def mode_of(source: Endpoint, target: Endpoint) -> str:
     """How a transfer between two places is published.
 
     Raises:
@@ -38,10 +37,10 @@ def mode_of(source: Place, target: Place) -> str:
     return OVER
 
 
-class Publication:
+class Publisher:
     """Publishes what one run staged, and knows whether an earlier run did."""
 
-    def __init__(self, context: Context, target: Place, mode: str) -> None:
+    def __init__(self, context: Context, target: Endpoint, mode: str) -> None:
         self._context = context
         self._run = context.run
         self._target = target
@@ -80,7 +79,7 @@ class Publication:
             self._target.take(name, staged)
 
     def lay_over(
-        self, trees: Trees, manifest: Manifest, record: Record, options: OverlayOptions
+        self, trees: Trees, manifest: Manifest, record: TreeManifest, options: OverlayOptions
     ) -> Overlay:
         """Bring the staged tree, of a copy with this record, over the live one."""
         self._begin()

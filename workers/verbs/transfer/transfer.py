@@ -12,14 +12,14 @@ from typing import Any
 
 from backends.fs import layout
 from backends.quota import blame, check_capacity, soft
-from backends.transfer import Place, keeps_file, only, selection_of
+from backends.transfer import Endpoint, keeps_file, only, selection_of
 from backends.tree import (
     CopyOptions,
     Loss,
-    Note,
     OverlayOptions,
     Receipt,
     Selection,
+    SkipReason,
     Trees,
     copy_tree,
     noted,
@@ -33,8 +33,8 @@ from core.telemetry import logger
 from workers.run import Context, Manifest, Outcome
 from workers.verbs.clone import document
 from workers.verbs.transfer.fallback_staging import entered, forsake
-from workers.verbs.transfer.helpers import TREE, Hands, HelperHangs
-from workers.verbs.transfer.publish import FILE, NEW, OVER, Publication, mode_of
+from workers.verbs.transfer.helpers import TREE, HelperHangs, TransferHelpers
+from workers.verbs.transfer.publish import FILE, NEW, OVER, Publisher, mode_of
 from workers.verbs.transfer.verify import digest_of, verify_staged
 from workers.verbs.transfer.xcp import BulkCopy, exports_of
 
@@ -55,12 +55,12 @@ class Transfer:
         self._context = context
         self._run = context.run
         self._request = request
-        self._from = Place(
+        self._from = Endpoint(
             context.backend(request.volume),
             VFolderId.parse(request.source),
             VFolderPath.parse(request.source_path),
         )
-        self._to = Place(
+        self._to = Endpoint(
             context.backend(request.home),
             VFolderId.parse(request.target),
             VFolderPath.parse(request.target_path),
@@ -69,7 +69,7 @@ class Transfer:
         self._staging = layout.staging(self._to.vfolder.scope, self._run.job.id)
         exports = exports_of(self._from, self._to) if request.whole else None
         self._bulk = BulkCopy(context, exports) if exports else None
-        self._hands = Hands(context, request)
+        self._hands = TransferHelpers(context, request)
         self._top = "" if self._from.path.is_root else f"{self._from.path}/"
 
     def __call__(self) -> Outcome:
@@ -80,7 +80,7 @@ class Transfer:
         mode = self._decide(manifest)
         if mode == KEEP:
             return Outcome("the target's file stays", {"kept": 1, "target": str(self._to)})
-        publication = Publication(self._context, self._to, mode)
+        publication = Publisher(self._context, self._to, mode)
         if not publication.done(manifest):
             self._obey_on_error(publication)
             try:
@@ -129,7 +129,7 @@ class Transfer:
             return KEEP if keeps_file(self._request, self._from, self._to) else FILE
         return mode
 
-    def _obey_on_error(self, publication: Publication) -> None:
+    def _obey_on_error(self, publication: Publisher) -> None:
         """Name faults from the vfolder's root; with `stop` the first one ends the job."""
         tell = self._run.on_fault
         top = self._top
@@ -145,7 +145,7 @@ class Transfer:
 
         self._run.on_fault = fault
 
-    def _transfer(self, mode: str, publication: Publication, manifest: Manifest) -> None:
+    def _transfer(self, mode: str, publication: Publisher, manifest: Manifest) -> None:
         place = self._from.parent if mode == FILE else self._from
         with ExitStack() as held:
             source = held.enter_context(place.opened())
@@ -187,7 +187,7 @@ class Transfer:
         return facts | {"sure": False}
 
     def _lay_over(
-        self, sides: tuple[int, int, int], publication: Publication, manifest: Manifest
+        self, sides: tuple[int, int, int], publication: Publisher, manifest: Manifest
     ) -> None:
         facts = manifest.last("copied") or {}
         selection = self._selection(OVER, sides[2]) or Selection()
@@ -248,11 +248,11 @@ class Transfer:
         check_capacity(self._to.backend, size_bytes)
 
     def _facts(self, receipt: Receipt) -> dict[str, Any]:
-        for path, words in noted(self._record, Note.KEPT):
+        for path, words in noted(self._record, SkipReason.KEPT):
             self._context.note(f"{self._top}{path}", words)
         seen = {
             note.value: sum(1 for _ in noted(self._record, note))
-            for note in (Note.SAME, Note.KEPT, Note.EXTRA)
+            for note in (SkipReason.SAME, SkipReason.KEPT, SkipReason.EXTRA)
         }
         sure = receipt.complete and not DOUBTS & receipt.losses.keys()
         return document(receipt) | seen | {"method": "stream", "sure": sure}

@@ -6,7 +6,7 @@ The rest of the transfer (staging, checks, publishing) is as ever.
 from pathlib import PurePosixPath
 from typing import Any
 
-from backends.transfer import Place
+from backends.transfer import Endpoint
 from backends.xcp import Export, IndexLost, Summary, Xcp, XcpKilled, exported
 from core.errors import BackendFailed
 from workers.run import Context, Manifest
@@ -15,7 +15,7 @@ from workers.run import Context, Manifest
 RESUMES_MAX = 3
 
 
-def exports_of(source: Place, target: Place) -> tuple[Export, Export] | None:
+def exports_of(source: Endpoint, target: Endpoint) -> tuple[Export, Export] | None:
     """Both sides as XCP names them; None when one of them is not for XCP."""
     found = exported(source.backend), exported(target.backend)
     return (found[0], found[1]) if found[0] and found[1] else None
