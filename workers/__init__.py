@@ -1,1 +1,1 @@
-"""The hands: node-local processes that run jobs. Know nothing of the HTTP doors."""
+"""Node-local worker processes that run jobs. They know nothing of the HTTP doors."""

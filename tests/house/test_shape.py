@@ -1,15 +1,16 @@
 """The house rules that no linter knows: sizes, parameters, names of modules."""
 
 import ast
+import statistics
 from collections.abc import Iterator
 from pathlib import Path
 
-import pytest
-
 ROOT = Path(__file__).resolve().parents[2]
 ROOMS = ("core", "backends", "workers", "api", "deploy")
-FILE_LINES_MAX = 300
+FILE_LINES_MAX = 600
+FILE_LINES_P90_MAX = 350
 FUNCTION_LINES_MAX = 50
+FUNCTION_LINES_MEDIAN_MAX = 8
 PARAMETERS_MAX = 5
 BANNED_MODULES = {
     "utils",
@@ -22,36 +23,65 @@ BANNED_MODULES = {
     "service",
     "services",
 }
-#: The manager door is named for whom it serves: the manager service.
+#: The manager door is named for whose calls it answers: those of the manager service.
 ALLOWED_PACKAGES = {Path("api/doors/manager"), Path("api/doors/manager/pages")}
-
-
 #: Helper is the word for a process that shares the work of a transfer.
 ALLOWED_MODULES = {Path("workers/verbs/transfer/helpers.py")}
 
 
 def sources() -> list[Path]:
-    return [path for room in ROOMS for path in sorted((ROOT / room).rglob("*.py"))]
+    return [
+        path
+        for room in ROOMS
+        for path in sorted((ROOT / room).rglob("*.py"))
+        if "node_modules" not in path.parts
+    ]
 
 
-def functions(path: Path) -> Iterator[ast.FunctionDef | ast.AsyncFunctionDef]:
-    for node in ast.walk(ast.parse(path.read_text("utf-8"))):
-        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
-            yield node
+def lines_of(path: Path) -> list[str]:
+    return path.read_text("utf-8").splitlines()
 
 
-@pytest.mark.parametrize("path", sources(), ids=lambda p: str(p.relative_to(ROOT)))
-def test_sizes(path: Path) -> None:
-    lines = len(path.read_text("utf-8").splitlines())
-    assert lines <= FILE_LINES_MAX, f"{path} has {lines} lines"
-    for function in functions(path):
-        size = (function.end_lineno or 0) - function.lineno + 1
-        assert size <= FUNCTION_LINES_MAX, f"{path}:{function.lineno} {function.name}: {size} lines"
-        arguments = function.args
-        positional = [
-            a for a in arguments.posonlyargs + arguments.args if a.arg not in ("self", "cls")
-        ]
-        assert len(positional) <= PARAMETERS_MAX, f"{path}:{function.lineno} {function.name}"
+def functions() -> Iterator[tuple[str, ast.FunctionDef | ast.AsyncFunctionDef]]:
+    for path in sources():
+        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+                yield f"{path.relative_to(ROOT)}:{node.lineno} {node.name}", node
+
+
+def size(function: ast.FunctionDef | ast.AsyncFunctionDef) -> int:
+    return (function.end_lineno or 0) - function.lineno + 1
+
+
+def test_no_file_is_long() -> None:
+    long = {str(path): len(lines_of(path)) for path in sources()}
+    assert not {path: lines for path, lines in long.items() if lines > FILE_LINES_MAX}
+
+
+def test_most_files_are_short() -> None:
+    sizes = sorted(len(lines_of(path)) for path in sources())
+    assert sizes[int(len(sizes) * 0.9)] <= FILE_LINES_P90_MAX
+
+
+def test_no_function_is_long() -> None:
+    wrong = [f"{where}: {size(node)}" for where, node in functions()]
+    wrong = [line for line in wrong if int(line.rsplit(": ", 1)[1]) > FUNCTION_LINES_MAX]
+    assert not wrong, "\n".join(wrong)
+
+
+def test_most_functions_are_short() -> None:
+    sizes = [size(node) for _, node in functions()]
+    assert statistics.median(sizes) <= FUNCTION_LINES_MEDIAN_MAX
+
+
+def test_no_function_takes_many_parameters() -> None:
+    wrong = []
+    for where, node in functions():
+        positional = [*node.args.posonlyargs, *node.args.args]
+        named = [argument for argument in positional if argument.arg not in ("self", "cls")]
+        if len(named) > PARAMETERS_MAX:
+            wrong.append(where)
+    assert not wrong, "\n".join(wrong)
 
 
 def test_no_module_is_named_for_nothing() -> None:
@@ -74,11 +104,14 @@ def test_every_ignored_rule_has_its_reason() -> None:
             assert "#" in line, f"no reason: {line}"
 
 
-@pytest.mark.parametrize("path", sources(), ids=lambda p: str(p.relative_to(ROOT)))
-def test_every_suppression_names_rule_and_reason(path: Path) -> None:
-    for number, line in enumerate(path.read_text("utf-8").splitlines(), 1):
-        for mark in ("# noqa", "# type: ignore"):
-            if mark in line:
+def test_every_suppression_names_rule_and_reason() -> None:
+    wrong = []
+    for path in sources():
+        for number, line in enumerate(lines_of(path), 1):
+            for mark in ("# noqa", "# type: ignore"):
+                if mark not in line:
+                    continue
                 rest = line.split(mark, 1)[1]
-                assert rest.startswith((": ", "[")), f"{path}:{number}: no rule"
-                assert " - " in rest or rest.count("#"), f"{path}:{number}: no reason"
+                if not rest.startswith((": ", "[")) or not (" - " in rest or rest.count("#")):
+                    wrong.append(f"{path}:{number}")
+    assert not wrong, "\n".join(wrong)

@@ -1,0 +1,149 @@
+"""Names: the field's terms and the glossary, one meaning each."""
+
+import ast
+import re
+from collections import defaultdict
+from collections.abc import Iterator
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+ROOMS = ("core", "backends", "workers", "api", "deploy")
+#: Words that no file, class or public function is called by, and what to say in their place.
+BANNED = {
+    "act": "operation, route",
+    "acts": "operations",
+    "admission": "checks",
+    "alarms": "timers",
+    "anew": "again",
+    "asked": "requested, request, submission",
+    "atlas": "node_directory",
+    "bell": "doorbell",
+    "choices": "selection",
+    "courier": "event_delivery",
+    "departing": "lingering_close",
+    "foresee": "preview",
+    "foreseen": "preview",
+    "foresight": "preview",
+    "forsake": "abandon",
+    "gates": "inline_calls",
+    "hands": "helpers, worker_pool",
+    "herald": "event_publisher",
+    "incarnation": "worker_identity",
+    "keeper": "quota_helper",
+    "lean": "flask_app",
+    "noting": "log_context",
+    "offload": "sendfile",
+    "outgoing": "response_streams",
+    "reach": "access",
+    "refusals": "errors",
+    "renewal": "reload",
+    "room": "free_space, hidden_directory, package",
+    "rooms": "hidden_usage, packages",
+    "stranger": "unauthenticated",
+    "survey": "inventory",
+    "tell": "publish, report, notify",
+    "told": "published, reported",
+    "whole": "complete, all",
+    "wish": "request, preconditions",
+    "wishes": "preconditions",
+}
+#: A term of HTTP or of the field that happens to be on the list.
+ALLOWED: set[str] = set()
+#: Rooms whose functions are not renamed yet.
+PENDING = (
+    "api/cli/",
+    "api/doors/client/",
+    "api/doors/internal/",
+    "api/doors/manager/",
+    "api/http/",
+    "api/jobs/",
+    "api/routes/",
+    "api/schemas/",
+    "api/server/",
+    "api/streaming/",
+    "api/volumes/",
+    "backends/archives/",
+    "backends/base.py",
+    "backends/btrfs/",
+    "backends/cephfs/",
+    "backends/entries/",
+    "backends/faulty.py",
+    "backends/fs/",
+    "backends/mounted/",
+    "backends/netapp/",
+    "backends/purestorage/",
+    "backends/quota/",
+    "backends/rest/",
+    "backends/retention/",
+    "backends/transfer/",
+    "backends/tree/",
+    "backends/uploads/",
+    "backends/vast/",
+    "backends/volumes/",
+    "backends/weka/",
+    "backends/xcp/",
+    "backends/xfs/",
+    "core/access/",
+    "core/cluster/",
+    "core/errors.py",
+    "core/events/",
+    "core/jobs/",
+    "core/names.py",
+    "core/process/",
+    "core/quota/",
+    "core/redis/",
+    "core/settings/",
+    "core/telemetry/",
+    "core/uploads/",
+    "deploy/",
+    "workers/node/",
+    "workers/run/",
+    "workers/runner.py",
+    "workers/verbs/",
+)
+
+
+def sources() -> list[Path]:
+    return [
+        path.relative_to(ROOT)
+        for room in ROOMS
+        for path in sorted((ROOT / room).rglob("*.py"))
+        if "node_modules" not in path.parts
+    ]
+
+
+def parts(name: str) -> set[str]:
+    """The words of a name: `list_of_acts` and `ListOfActs` have the same ones."""
+    return {word.lower() for word in re.findall(r"[A-Z]?[a-z0-9]+|[A-Z]+(?![a-z])", name)}
+
+
+def definitions(path: Path) -> Iterator[tuple[int, str]]:
+    """Every class and every public function of a file, methods too."""
+    for node in ast.walk(ast.parse((ROOT / path).read_text("utf-8"))):
+        public = isinstance(node, ast.FunctionDef) and not node.name.startswith("_")
+        if isinstance(node, ast.ClassDef) or public:
+            yield node.lineno, node.name
+
+
+def test_names_are_the_words_of_the_field() -> None:
+    wrong = []
+    for path in sources():
+        if str(path).startswith(PENDING):
+            continue
+        named = [(0, path.stem), *definitions(path)]
+        wrong += [
+            f"{path}:{line}: {name}: {word} is {BANNED[word]}"
+            for line, name in named
+            if name not in ALLOWED
+            for word in parts(name) & set(BANNED)
+        ]
+    assert not wrong, "\n".join(wrong)
+
+
+def test_a_class_name_means_one_thing() -> None:
+    where = defaultdict(list)
+    for path in sources():
+        for node in ast.parse((ROOT / path).read_text("utf-8")).body:
+            if isinstance(node, ast.ClassDef):
+                where[node.name].append(str(path))
+    assert not {name: paths for name, paths in where.items() if len(paths) > 1}
