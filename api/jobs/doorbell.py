@@ -48,7 +48,7 @@ def ask_broker(settings: Settings) -> None:
         raise Unavailable("The broker cannot be reached.") from error
 
 
-def bell(settings: Settings) -> Bell:
+def doorbell(settings: Settings) -> Bell:
     """A bell of this process; make it after the fork."""
     app = Celery("vfolder-door", broker=broker_url(settings), backend="disabled://")
     app.conf.update(

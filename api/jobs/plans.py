@@ -23,9 +23,9 @@ REFLINK, STREAM, XCP = "reflink", "stream", "xcp"
 class JobPlanner:
     """Answers `plan: true`."""
 
-    def __init__(self, jobs: Jobs, reach: VolumeAccess) -> None:
+    def __init__(self, jobs: Jobs, access: VolumeAccess) -> None:
         self._jobs = jobs
-        self._reach = reach
+        self._access = access
         self._usage = LastUsageStore(jobs.redis)
 
     def plan(self, body: dict[str, Any]) -> dict[str, Any]:
@@ -52,7 +52,9 @@ class JobPlanner:
                 foreseen = self._foreseen(request, refusals)
             elif isinstance(request, RestoreRequest):
                 vfolder = VFolderId.parse(request.vfolder)
-                needed = self._reach.on_volume(request.volume, trash.needed, vfolder, request.trash)
+                needed = self._access.on_volume(
+                    request.volume, trash.needed, vfolder, request.trash
+                )
                 self._quota(request, request.vfolder, needed, checks, refusals)
         return {
             "verb": request.verb,
@@ -66,14 +68,16 @@ class JobPlanner:
 
     def _transfer_method(self, request: TransferRequest) -> str:
         by_xcp = request.whole and all(
-            self._reach.on_volume(name, operations.uses_xcp)
+            self._access.on_volume(name, operations.uses_xcp)
             for name in (request.volume, request.home)
         )
         same = request.volume == request.home
         if by_xcp:
             return XCP
         return (
-            REFLINK if same and self._reach.on_volume(request.home, operations.reflinks) else STREAM
+            REFLINK
+            if same and self._access.on_volume(request.home, operations.reflinks)
+            else STREAM
         )
 
     def _foreseen(
@@ -81,7 +85,7 @@ class JobPlanner:
     ) -> dict[str, Any] | None:
         """What a look of a moment tells, where this node has both volumes."""
         now_ms = time.time_ns() // 1_000_000
-        seen = self._reach.both(
+        seen = self._access.both(
             (request.volume, request.home), lambda a, b: foreseen(request, a, b, now_ms)
         )
         if seen and request.on_conflict == "fail" and (count := seen["noted"].get("conflict")):
@@ -94,7 +98,7 @@ class JobPlanner:
     ) -> str:
         usage = self._usage.last(request.volume, VFolderId.parse(request.source)) or {}
         needed: int | None = usage.get("allocated_bytes")
-        free = _free(self._reach.on_volume(request.home, operations.capacity))
+        free = _free(self._access.on_volume(request.home, operations.capacity))
         outcome = "unchecked"
         if needed is not None and free is not None:
             outcome = "held" if needed <= free else "refused"
@@ -113,7 +117,9 @@ class JobPlanner:
         self._quota(request, request.target, usage.get("used_bytes"), checks, refusals)
         same = request.volume == request.home
         return (
-            REFLINK if same and self._reach.on_volume(request.home, operations.reflinks) else STREAM
+            REFLINK
+            if same and self._access.on_volume(request.home, operations.reflinks)
+            else STREAM
         )
 
     def _quota(
@@ -129,7 +135,7 @@ class JobPlanner:
         if scope is None:
             return
         try:
-            quota = self._reach.on_volume(request.home, operations.describe_scope, scope)
+            quota = self._access.on_volume(request.home, operations.describe_scope, scope)
         except QuotaScopeNotFound:  # made with the copy, without a limit
             quota = QuotaUsage()
         outcome, left = "held", None

@@ -84,17 +84,17 @@ def _taken(text: io.StringIO) -> bytes:
     return data
 
 
-def opened(reach: VolumeAccess, job: Job) -> ReportBody:
+def opened(access: VolumeAccess, job: Job) -> ReportBody:
     """The report of a job as far as it is written; one of another node is copied here first.
 
     Raises:
         UnknownVolume: the volume of the job is not configured any more.
     """
     scope = QuotaScope.parse(job.scope) if job.scope else None
-    if reach.is_here(job.volume):
-        fd = reach.on_volume(job.volume, operations.open_report, scope, job.id)
+    if access.is_here(job.volume):
+        fd = access.on_volume(job.volume, operations.open_report, scope, job.id)
     else:
-        fd = _copied(reach, job, scope)
+        fd = _copied(access, job, scope)
     size, stamp = 0, 0
     if fd is not None:
         found = os.fstat(fd)
@@ -103,12 +103,12 @@ def opened(reach: VolumeAccess, job: Job) -> ReportBody:
     return ReportBody(fd, size, summary, f'"{job.id}-{job.version}-{size:x}-{stamp:x}"')
 
 
-def _copied(reach: VolumeAccess, job: Job, scope: QuotaScope | None) -> int | None:
+def _copied(access: VolumeAccess, job: Job, scope: QuotaScope | None) -> int | None:
     """A nameless copy of a report, as old as it is long: its tag changes only with its lines."""
     with tempfile.TemporaryFile() as copy:
         while True:
             at = copy.tell()
-            piece = reach.on_volume(
+            piece = access.on_volume(
                 job.volume, operations.read_report, scope, job.id, at, COPIED_PIECE_BYTES
             )
             if piece is None:

@@ -14,7 +14,7 @@ def whole(job: Job) -> dict[str, Any]:
     return found
 
 
-def only_failed(job: Job, reach: VolumeAccess) -> dict[str, Any]:
+def only_failed(job: Job, access: VolumeAccess) -> dict[str, Any]:
     """The request with those of its paths at or below which something failed.
 
     Raises:
@@ -23,9 +23,9 @@ def only_failed(job: Job, reach: VolumeAccess) -> dict[str, Any]:
     request = whole(job)
     if job.verb != "delete-files":
         raise Conflict(f"The verb {job.verb} is tried again as a whole; leave out `only`.")
-    report = reports.opened(reach, job)
+    report = reports.opened(access, job)
     try:
-        named = reach.within_deadline(job.volume, _failed, report, set(request["paths"]))
+        named = access.within_deadline(job.volume, _failed, report, set(request["paths"]))
     finally:
         report.close()
     if not named:

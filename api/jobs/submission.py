@@ -8,7 +8,7 @@ import time
 from dataclasses import dataclass
 from typing import Any
 
-from api.jobs.doorbell import bell
+from api.jobs.doorbell import doorbell
 from api.volumes import VolumeAccess
 from backends.retention import snapshot_expiry, trash
 from backends.volumes import operations
@@ -66,12 +66,12 @@ class JobSubmission:
 class Jobs:
     """The jobs of this door's process; made after the fork."""
 
-    def __init__(self, settings: Settings, reach: VolumeAccess) -> None:
+    def __init__(self, settings: Settings, access: VolumeAccess) -> None:
         self._settings = settings
-        self._reach = reach
+        self._access = access
         client = connect(settings, Database.JOBS)
         self.redis = client
-        self.store = JobStore(client, bell(settings))
+        self.store = JobStore(client, doorbell(settings))
         self.lists = JobLists(client)
         self.nodes = NodeStore(client)
         self._herald = EventPublisher(settings)
@@ -123,7 +123,7 @@ class Jobs:
             TrashNotFound: nothing is there to be restored.
         """
         for volume in {request.volume, request.home}:
-            self._reach.check_known(volume)
+            self._access.check_known(volume)
         match request:
             case CloneRequest():
                 self._must_exist(request.volume, request.source)
@@ -149,7 +149,7 @@ class Jobs:
             raise VFolderNotFound(f"The vfolder {vfolder} does not exist.")
 
     def _check_snapshots(self, request: SnapshotRequest) -> None:
-        if not self._reach.on_volume(request.volume, snapshot_expiry.supported):
+        if not self._access.on_volume(request.volume, snapshot_expiry.supported):
             raise Unsupported(f"Volume {request.volume} keeps no snapshots.")
         if request.action == "create":
             self._must_exist(request.volume, request.vfolder)
@@ -160,15 +160,15 @@ class Jobs:
         vfolder = VFolderId.parse(request.vfolder)
         if self._exists(request.volume, request.vfolder):
             raise VFolderExists(f"The vfolder {vfolder} is already there.")
-        if self._reach.on_volume(request.volume, trash.restorable, vfolder, request.trash) is None:
+        if self._access.on_volume(request.volume, trash.restorable, vfolder, request.trash) is None:
             raise TrashNotFound(f"Nothing of {vfolder} can be restored.")
 
     def _exists(self, volume: str, vfolder: str) -> bool:
-        return self._reach.on_volume(volume, operations.exists, VFolderId.parse(vfolder))
+        return self._access.on_volume(volume, operations.exists, VFolderId.parse(vfolder))
 
     def _must_be_free(self, request: ExtractRequest) -> None:
         place = VFolderOfVolume(request.volume, VFolderId.parse(request.vfolder))
-        self._reach.in_vfolder(place, operations.check_free, VFolderPath.parse(request.target))
+        self._access.in_vfolder(place, operations.check_free, VFolderPath.parse(request.target))
 
     def document(self, job: Job) -> dict[str, Any]:
         """The job as callers see it, with its place in the queue."""

@@ -3,7 +3,7 @@
 from api.routes import probes
 from api.routes.door import Door, current_door, make_app
 from api.routes.file_stream import stream_file
-from api.routes.log_context import note
+from api.routes.log_context import bind_log_context
 from api.routes.performance import NoMetric
 from api.routes.resource import PROBLEM, Resource, Route, RouteAnswer
 from api.routes.unmanaged import VOLUME
@@ -16,9 +16,9 @@ __all__ = [
     "Resource",
     "Route",
     "RouteAnswer",
+    "bind_log_context",
     "current_door",
     "make_app",
-    "note",
     "performance",
     "probes",
     "stream_file",

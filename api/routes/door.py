@@ -49,7 +49,7 @@ class Door:
 
     def volume_list(self) -> bytes:
         """The answer of `/volumes`: this node's, then what other nodes serve now."""
-        nodes = self.reach.atlas.nodes()
+        nodes = self.volume_access.atlas.nodes()
         self.mounts.wait()
         looks = self.mounts.looks()
         known = self._listed
@@ -58,7 +58,7 @@ class Door:
         return known[2]
 
     def _volumes_told(self, looks: dict[str, MountState]) -> bytes:
-        elsewhere = self.reach.atlas.volumes()
+        elsewhere = self.volume_access.atlas.volumes()
         # No volume is asked here: one that hangs would hold up who asks for all of them.
         # Proved here goes before proved elsewhere, and that before what was proved here once.
         here = {name: look.volume for name, look in looks.items()}
@@ -86,7 +86,7 @@ class Door:
         }
 
     @cached_property
-    def speeds(self) -> PerformanceStore:
+    def performance_store(self) -> PerformanceStore:
         """What the manager also reads of volumes."""
         return PerformanceStore(self.settings)
 
@@ -102,7 +102,7 @@ class Door:
         return UploadStore(client, self.settings.storage_proxy.node_id)
 
     @cached_property
-    def budgets(self) -> Budgets:
+    def stream_budgets(self) -> Budgets:
         """What the volumes' streams may move."""
         return Budgets(self.settings)
 
@@ -114,7 +114,7 @@ class Door:
     @cached_property
     def jobs(self) -> Jobs:
         """The jobs of the whole cluster."""
-        return Jobs(self.settings, self.reach)
+        return Jobs(self.settings, self.volume_access)
 
     @cached_property
     def live(self) -> Live:
@@ -141,10 +141,10 @@ class Door:
     @cached_property
     def planner(self) -> JobPlanner:
         """How jobs would be done."""
-        return JobPlanner(self.jobs, self.reach)
+        return JobPlanner(self.jobs, self.volume_access)
 
     @cached_property
-    def reach(self) -> VolumeAccess:
+    def volume_access(self) -> VolumeAccess:
         """The volumes of the cluster."""
         calls = Calls(connections.connect(self.settings, connections.Database.JOBS, text=False))
         atlas = NodeDirectory(self.nodes, self.settings.storage_proxy.node_id)

@@ -26,9 +26,9 @@ def stream_file(entry: OneEntry) -> Response:
     """
     door = current_door()
     try:
-        if not door.reach.is_here(entry.volume):
+        if not door.volume_access.is_here(entry.volume):
             return _from_elsewhere(door, entry)
-        descriptor = door.reach.in_vfolder(entry, paths.open_file, entry.path)
+        descriptor = door.volume_access.in_vfolder(entry, paths.open_file, entry.path)
     except PathEscape:
         raise
     except (NotFound, UnknownVolume, InvalidParameters):
@@ -45,14 +45,14 @@ def _chunks(door: Door, volume: str, descriptor: int) -> Iterator[bytes]:
 
 def _from_elsewhere(door: Door, entry: OneEntry) -> Response:
     """A file of another node, a call per piece; the first is asked before the answer begins."""
-    first = door.reach.in_vfolder(entry, operations.read_piece, entry.path, 0, PIECE_BYTES)
+    first = door.volume_access.in_vfolder(entry, operations.read_piece, entry.path, 0, PIECE_BYTES)
 
     def pieces() -> Iterator[bytes]:
         at, piece = 0, first
         while piece.data:
             yield piece.data
             at += len(piece.data)
-            piece = door.reach.in_vfolder(
+            piece = door.volume_access.in_vfolder(
                 entry, operations.read_piece, entry.path, at, PIECE_BYTES, first.inode
             )
 

@@ -8,7 +8,7 @@ from core.telemetry import logs
 _SEPARATOR = "."
 
 
-def note(volume: str | None = None, vfolder: object = None) -> None:
+def bind_log_context(volume: str | None = None, vfolder: object = None) -> None:
     """Bind what is known of the request at work; what is not is left out."""
     facts = {"operation": (this_request().endpoint or "").rpartition(_SEPARATOR)[2]}
     if volume is not None:

@@ -27,17 +27,17 @@ def performance(door: Door, volume: str) -> dict[str, Any]:
         UnknownVolume: no such volume.
         NoMetric: neither its backend nor the kernel counts.
     """
-    door.reach.check_known(volume)
+    door.volume_access.check_known(volume)
     try:
-        if known := door.speeds.last(volume):
+        if known := door.performance_store.last(volume):
             return known
     except RedisError as error:
         _log.warning("volume speed not read", volume=volume, reason=type(error).__name__)
-    found = door.reach.on_volume(volume, operations.performance)
+    found = door.volume_access.on_volume(volume, operations.performance)
     if found is None:
         raise NoMetric(f"The storage of volume {volume} does not tell its speed.")
     try:
-        return door.speeds.keep(volume, asdict(found))
+        return door.performance_store.keep(volume, asdict(found))
     except RedisError as error:
         _log.warning("volume speed not kept", volume=volume, reason=type(error).__name__)
         return {"metric": asdict(found), "observed_at": now()}

@@ -16,7 +16,9 @@ _PROBE = Route(
 )
 
 
-@blueprint.act("GET", "/health", Route(gives={200: _WELL}, open_to_all=True, ignores_body=True))
+@blueprint.operation(
+    "GET", "/health", Route(gives={200: _WELL}, open_to_all=True, ignores_body=True)
+)
 def get_health() -> Response:
     """Tell the health of this node; always 200, the body says `ok` or `degraded`.
 
@@ -25,7 +27,7 @@ def get_health() -> Response:
     return answer(current_door().health.report("degraded"))
 
 
-@blueprint.act("GET", "/livez", _PROBE)
+@blueprint.operation("GET", "/livez", _PROBE)
 def get_liveness() -> Response:
     """Whether this process should be kept: it answers, so it should.
 
@@ -34,7 +36,7 @@ def get_liveness() -> Response:
     return answer(current_door().health.report("error"))
 
 
-@blueprint.act("GET", "/readyz", _PROBE)
+@blueprint.operation("GET", "/readyz", _PROBE)
 def get_readiness() -> Response:
     """Whether this process should get requests; 503 means not now."""
     report = current_door().health.report("error")

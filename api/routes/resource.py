@@ -14,7 +14,7 @@ import marshmallow as ma
 from flask import Response
 from flask_smorest import Blueprint
 
-from api.routes.log_context import note
+from api.routes.log_context import bind_log_context
 from api.routes.unmanaged import VOLUME as UNMANAGED
 from api.routes.unmanaged import unmanaged
 from api.schemas import Body, Problem, bodies
@@ -127,7 +127,7 @@ def _with_body(view: View, act: Route, elsewhere: Callable[[], Response] | None)
         body = bodies.load(schema, act.body_max_bytes)
         if elsewhere and body.volume == UNMANAGED:
             return elsewhere()
-        note(getattr(body, "volume", None), getattr(body, "vfolder", None))
+        bind_log_context(getattr(body, "volume", None), getattr(body, "vfolder", None))
         return view(body, **route)
 
     return bound
@@ -137,7 +137,7 @@ def _without_body(view: View) -> View:
     @wraps(view)
     def bound(**route: str) -> Response:
         bodies.no_body()
-        note()
+        bind_log_context()
         return view(**route)
 
     return bound

@@ -144,7 +144,7 @@ class SendfileWorker(DoorWorker):
     def load_wsgi(self) -> None:
         """Put ourselves between gunicorn and the application."""
         super().load_wsgi()
-        self.app.wsgi().extensions["vfolder.door"].budgets.start()
+        self.app.wsgi().extensions["vfolder.door"].stream_budgets.start()
         inner = self.wsgi
 
         def application(environ: dict[str, Any], start_response: Any) -> Any:  # noqa: ANN401 - WSGI

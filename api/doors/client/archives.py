@@ -88,7 +88,7 @@ def download_archive() -> Response:
     except TicketError as error:
         raise _REFUSALS.get(error.reason, TicketRefused)(error.detail) from error
     backend, vfolder = door.volumes.get(ticket.volume), VFolderId.parse(ticket.virtual_folder_id)
-    place = DownloadSource(backend, vfolder, budget=door.budgets.of(ticket.volume))
+    place = DownloadSource(backend, vfolder, budget=door.stream_budgets.of(ticket.volume))
     sources = [plan.Source(path, str(path) if path.parts else "") for path in _paths(ticket.files)]
     try:
         with place.opened() as top:

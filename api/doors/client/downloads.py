@@ -77,7 +77,7 @@ def _handed_off(door: Door, volume: str, path: VFolderPath, file: files.Sendable
     below = PurePosixPath(doors.handoff_prefix, volume, true.relative_to(mount))
     headers = {**files.SAFE_HEADERS, "Content-Disposition": attachment(path.name)}
     headers[doors.handoff_header] = quote(os.fsencode(below))
-    rate = door.budgets.of(volume).newcomer()
+    rate = door.stream_budgets.of(volume).newcomer()
     if rate is not None and doors.handoff_header.lower() == _NGINX_HEADER:
         headers["X-Accel-Limit-Rate"] = str(rate)
     return Response(headers=headers, content_type="application/octet-stream")

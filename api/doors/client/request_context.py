@@ -15,7 +15,7 @@ from werkzeug.exceptions import HTTPException
 from werkzeug.utils import redirect
 from werkzeug.wrappers import Response
 
-from api.routes import Door, current_door, note
+from api.routes import Door, bind_log_context, current_door
 from api.streaming import Budget, Pace
 from api.volumes import InlineCalls
 from backends.base import Backend
@@ -74,8 +74,10 @@ def ticket(kind: type[AnyTicket], given: dict[str, str], door: Door) -> AnyTicke
     found: AnyTicket = _verified(kind, token, door.settings.storage_proxy.secret)
     if found.exp <= time.time():
         return read(kind, token, door.settings.storage_proxy.secret)  # which says that it expired
-    note(found.volume, getattr(found, "vfid", None) or getattr(found, "virtual_folder_id", None))
-    if not door.reach.is_here(found.volume):
+    bind_log_context(
+        found.volume, getattr(found, "vfid", None) or getattr(found, "virtual_folder_id", None)
+    )
+    if not door.volume_access.is_here(found.volume):
         raise OnOtherNode(_client_url(door, found))
     return found
 
@@ -97,7 +99,7 @@ class OnOtherNode(HTTPException):
 
 def _client_url(door: Door, found: AnyTicket) -> str:
     """Where the volume is now; what the ticket says was true when it was issued."""
-    url = door.reach.node_of(found.volume).client_url or found.client_url
+    url = door.volume_access.node_of(found.volume).client_url or found.client_url
     if not url:
         raise Unavailable("The node of the volume does not say where its client door is.")
     return url
@@ -170,7 +172,7 @@ def place(permission: DownloadTicket, door: Door) -> DownloadSource:
     backend = door.volumes.get(permission.volume)
     vfolder = VFolderId.parse(permission.vfid)
     if permission.unmanaged_path is None:
-        return DownloadSource(backend, vfolder, budget=door.budgets.of(permission.volume))
+        return DownloadSource(backend, vfolder, budget=door.stream_budgets.of(permission.volume))
     path = Path(permission.unmanaged_path)
     for root in map(Path, door.settings.vfolder.doors.unmanaged_roots):
         if ".." not in path.parts and path.is_relative_to(root):

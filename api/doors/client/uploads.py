@@ -133,7 +133,7 @@ def receive(writer: Writer, upload: Upload, checksum: tuple[str, bytes] | None) 
     announced = content_length(request.environ)
     if end is not None and announced is not None and writer.offset + announced > end:
         raise tus.TooLong(f"The upload ends at {end}; this body would end behind it.")
-    pace = current_door().budgets.pace(upload.volume, "in")
+    pace = current_door().stream_budgets.pace(upload.volume, "in")
     try:
         body = PacedBody(body_of(request.environ), pace)
         writer.write(body, end, checksum, whole=upload.length)

@@ -21,7 +21,7 @@ _ACCEPTED = RouteAnswer(
 )
 
 
-@blueprint.act(
+@blueprint.operation(
     "POST", "/folder/delete", Route(takes=VFolderBody, gives={202: _ACCEPTED}, refuses=(Locked,))
 )
 def delete_vfolder(body: VFolderOfRequest) -> Response:
@@ -30,7 +30,7 @@ def delete_vfolder(body: VFolderOfRequest) -> Response:
     return accepted(current_door().jobs.submit(request))
 
 
-@blueprint.act(
+@blueprint.operation(
     "POST",
     "/folder/clone",
     Route(
@@ -51,7 +51,7 @@ def clone_vfolder(body: CloneVFolder) -> Response:
     return accepted(current_door().jobs.submit(request))
 
 
-@blueprint.act(
+@blueprint.operation(
     "POST",
     "/folder/file/delete-async",
     Route(takes=DeleteEntriesBody, gives={202: _ACCEPTED}, refuses=(VFolderNotFound,)),

@@ -38,7 +38,7 @@ blueprint = Resource("files", __name__, description="Entries of a vfolder.")
 _PATHS = (VFolderNotFound, PathEscape, EntryRefused)
 
 
-@blueprint.act(
+@blueprint.operation(
     "POST",
     "/folder/file/mkdir",
     Route(
@@ -55,12 +55,12 @@ def make_directories(body: MakeDirectories) -> Response:
 
     Each path is told apart: those that could not be made are in `failed` with the reason.
     """
-    reach = current_door().reach
-    reach.check_known(body.volume)
+    access = current_door().volume_access
+    access.check_known(body.volume)
     success, failed = [], []
     for text in body.paths:
         try:
-            reach.in_vfolder(
+            access.in_vfolder(
                 body,
                 entries.make_directory,
                 VFolderPath.parse(text),
@@ -79,7 +79,7 @@ def make_directories(body: MakeDirectories) -> Response:
     return answer({"results": {"success": success, "failed": failed}}, status)
 
 
-@blueprint.act(
+@blueprint.operation(
     "POST",
     "/folder/file/list",
     Route(takes=ListBody, gives={200: RouteAnswer("Its entries.", EntryList)}, refuses=_PATHS),
@@ -92,13 +92,15 @@ def list_directory(body: ListDirectory) -> Response:
     """
     door = current_door()
     limit = door.settings.storage_proxy.scandir_limit if body.limit is None else body.limit
-    page = door.reach.in_vfolder(body, listing.list_directory, body.path, limit, body.cursor)
+    page = door.volume_access.in_vfolder(
+        body, listing.list_directory, body.path, limit, body.cursor
+    )
     return answer(
         {"items": page.items, "truncated": page.next is not None, "next": page.next},
     )
 
 
-@blueprint.act(
+@blueprint.operation(
     "POST",
     "/folder/file/rename",
     Route(takes=RenameBody, gives={204: RouteAnswer("Renamed.")}, refuses=(*_PATHS, InvalidName)),
@@ -109,11 +111,11 @@ def rename_entry(body: RenameEntry) -> Response:
     A file may take the place of a file, nothing takes the place of a directory. A link is
     renamed itself, not what it points at.
     """
-    current_door().reach.in_vfolder(body, entries.rename, body.path, body.new_name)
+    current_door().volume_access.in_vfolder(body, entries.rename, body.path, body.new_name)
     return no_content()
 
 
-@blueprint.act(
+@blueprint.operation(
     "POST",
     "/folder/file/move",
     Route(takes=MoveBody, gives={204: RouteAnswer("Moved.")}, refuses=_PATHS),
@@ -124,11 +126,11 @@ def move_entry(body: MoveEntry) -> Response:
     A target that is a directory takes the entry inside. A file may take the place of a file,
     nothing takes the place of a directory. A link is moved itself, not what it points at.
     """
-    current_door().reach.in_vfolder(body, entries.move, body.source, body.target)
+    current_door().volume_access.in_vfolder(body, entries.move, body.source, body.target)
     return no_content()
 
 
-@blueprint.act(
+@blueprint.operation(
     "POST",
     "/folder/file/delete",
     Route(
@@ -143,13 +145,13 @@ def delete_entries(body: RemoveEntries) -> Response:
     Absent ones are skipped, and directories too unless `recursive` is true. A link is removed
     itself, not what it points at. The vfolder itself is not removed this way.
     """
-    current_door().reach.on_volume(
+    current_door().volume_access.on_volume(
         body.volume, removal.remove_entries, body.vfolder, body.paths, recursive=body.recursive
     )
     return answer({"status": "ok"})
 
 
-@blueprint.act(
+@blueprint.operation(
     "POST",
     "/folder/file/fetch",
     Route(

@@ -78,7 +78,7 @@ def _ended_within(job: Job, seconds: float) -> Job:
         return job
 
 
-@blueprint.act(
+@blueprint.operation(
     "POST",
     "/v1/jobs",
     Route(
@@ -116,7 +116,7 @@ def _key() -> str:
     return key
 
 
-@blueprint.act("GET", "/v1/jobs", Route(gives={200: RouteAnswer("One page.", JobPage)}))
+@blueprint.operation("GET", "/v1/jobs", Route(gives={200: RouteAnswer("One page.", JobPage)}))
 def list_jobs() -> Response:
     """List jobs, newest first.
 
@@ -129,7 +129,7 @@ def list_jobs() -> Response:
     return answer({"jobs": [job.document() for job in page.jobs], "next": page.next or None})
 
 
-@blueprint.act(
+@blueprint.operation(
     "GET",
     "/v1/jobs/<job_id>",
     Route(
@@ -158,7 +158,7 @@ def get_job(job_id: str) -> Response:
     return _document(job)
 
 
-@blueprint.act(
+@blueprint.operation(
     "POST",
     "/v1/jobs/<job_id>/cancel",
     Route(gives={202: _ACCEPTED}, refuses=(JobNotFound, NotCancellable)),
@@ -172,7 +172,7 @@ def cancel_job(job_id: str) -> Response:
     return accepted(current_door().jobs.cancel(job_id))
 
 
-@blueprint.act(
+@blueprint.operation(
     "POST",
     "/v1/jobs/<job_id>/pause",
     Route(gives={202: _ACCEPTED}, refuses=(JobNotFound, Conflict)),
@@ -182,7 +182,7 @@ def pause_job(job_id: str) -> Response:
     return accepted(current_door().jobs.store.pause(job_id))
 
 
-@blueprint.act(
+@blueprint.operation(
     "POST",
     "/v1/jobs/<job_id>/resume",
     Route(gives={202: _ACCEPTED}, refuses=(JobNotFound, Conflict)),
@@ -192,7 +192,7 @@ def resume_job(job_id: str) -> Response:
     return accepted(current_door().jobs.store.pause(job_id, resume=True))
 
 
-@blueprint.act(
+@blueprint.operation(
     "PUT",
     "/v1/jobs/<job_id>/bandwidth",
     Route(takes=BandwidthBody, gives={202: _ACCEPTED}, refuses=(JobNotFound, Conflict)),
@@ -202,7 +202,7 @@ def set_job_bandwidth(body: Bandwidth, job_id: str) -> Response:
     return accepted(current_door().jobs.store.set_pace(job_id, body.bytes_per_second))
 
 
-@blueprint.act(
+@blueprint.operation(
     "POST",
     "/v1/jobs/<job_id>/retry",
     Route(gives={202: _ACCEPTED}, refuses=(JobNotFound, Conflict, *_SUBMITS)),
@@ -225,7 +225,7 @@ def retry_job(job_id: str) -> Response:
         priority=old.priority,
         retry_of=old.id,
     )
-    again = retries.only_failed(old, door.reach) if only else retries.whole(old)
+    again = retries.only_failed(old, door.volume_access) if only else retries.whole(old)
     return accepted(door.jobs.submit(again, asked))
 
 
@@ -239,7 +239,7 @@ def _only() -> bool:
     return only == "failed"
 
 
-@blueprint.act(
+@blueprint.operation(
     "DELETE",
     "/v1/jobs/<job_id>",
     Route(gives={204: RouteAnswer("Forgotten.")}, refuses=(JobNotFound, Conflict)),
@@ -250,7 +250,7 @@ def forget_job(job_id: str) -> Response:
     return no_content()
 
 
-@blueprint.act(
+@blueprint.operation(
     "GET",
     "/v1/jobs/<job_id>/log",
     Route(gives={200: RouteAnswer("What happened to it.", JobLog)}, refuses=(JobNotFound,)),
@@ -262,7 +262,7 @@ def get_job_log(job_id: str) -> Response:
     return answer({"events": jobs.lists.log(job_id)})
 
 
-@blueprint.act(
+@blueprint.operation(
     "GET",
     "/v1/jobs/<job_id>/events",
     Route(

@@ -18,7 +18,7 @@ class NodeNotFound(NotFound):
     title = "No such node"
 
 
-@blueprint.act("GET", "/v1/nodes", Route(gives={200: RouteAnswer("All nodes.", NodeList)}))
+@blueprint.operation("GET", "/v1/nodes", Route(gives={200: RouteAnswer("All nodes.", NodeList)}))
 def list_nodes() -> Response:
     """List the nodes seen in the last day: alive or silent, their volumes, slots, load.
 
@@ -34,7 +34,7 @@ def _known(node_id: str) -> str:
     return node_id
 
 
-@blueprint.act(
+@blueprint.operation(
     "POST",
     "/v1/nodes/<node_id>/drain",
     Route(
@@ -48,7 +48,7 @@ def drain_node(node_id: str) -> Response:
     return no_content()
 
 
-@blueprint.act(
+@blueprint.operation(
     "POST",
     "/v1/nodes/<node_id>/undrain",
     Route(gives={204: RouteAnswer("It takes jobs again.")}, refuses=(NodeNotFound,)),
@@ -59,7 +59,7 @@ def undrain_node(node_id: str) -> Response:
     return no_content()
 
 
-@blueprint.act(
+@blueprint.operation(
     "POST",
     "/v1/volumes/<volume>/pause",
     Route(gives={204: RouteAnswer("Its jobs rest.")}, refuses=(UnknownVolume,)),
@@ -67,12 +67,12 @@ def undrain_node(node_id: str) -> Response:
 def pause_volume(volume: str) -> Response:
     """Let all jobs of a volume rest; running ones stop at their next heartbeat and lose nothing."""
     door = current_door()
-    door.reach.check_known(volume)
+    door.volume_access.check_known(volume)
     door.jobs.store.pause_volume(volume)
     return no_content()
 
 
-@blueprint.act(
+@blueprint.operation(
     "POST",
     "/v1/volumes/<volume>/resume",
     Route(gives={204: RouteAnswer("Its jobs go on.")}, refuses=(UnknownVolume,)),
@@ -80,12 +80,12 @@ def pause_volume(volume: str) -> Response:
 def resume_volume(volume: str) -> Response:
     """Let the jobs of a volume go on."""
     door = current_door()
-    door.reach.check_known(volume)
+    door.volume_access.check_known(volume)
     door.jobs.store.pause_volume(volume, resume=True)
     return no_content()
 
 
-@blueprint.act(
+@blueprint.operation(
     "GET",
     "/v1/volumes/<volume>/bandwidth",
     Route(gives={200: RouteAnswer("The budget.", BandwidthDocument)}, refuses=(UnknownVolume,)),
@@ -93,13 +93,13 @@ def resume_volume(volume: str) -> Response:
 def get_bandwidth(volume: str) -> Response:
     """Tell what a volume may move, and how many jobs and streams share it now."""
     door = current_door()
-    door.reach.check_known(volume)
+    door.volume_access.check_known(volume)
     share = door.bandwidth.look().get(volume)
     found = dict.fromkeys(BandwidthDocument().fields) if share is None else asdict(share)
     return answer(found)
 
 
-@blueprint.act(
+@blueprint.operation(
     "PUT",
     "/v1/volumes/<volume>/bandwidth",
     Route(takes=BandwidthBody, gives={204: RouteAnswer("Set.")}, refuses=(UnknownVolume,)),
@@ -111,6 +111,6 @@ def set_bandwidth(body: Bandwidth, volume: str) -> Response:
     lifts the limit.
     """
     door = current_door()
-    door.reach.check_known(volume)
+    door.volume_access.check_known(volume)
     door.bandwidth.set(volume, body.bytes_per_second)
     return no_content()

@@ -22,20 +22,20 @@ from core.errors import Locked, QuotaScopeExists, QuotaScopeNotFound
 blueprint = Resource("quota-scopes", __name__, description="Owners that limits apply to.")
 
 
-@blueprint.act(
+@blueprint.operation(
     "POST",
     "/quota-scope",
     Route(takes=CreateScopeBody, gives={204: RouteAnswer("Made.")}, refuses=(QuotaScopeExists,)),
 )
 def create_quota_scope(body: ScopeOrder) -> Response:
     """Make a quota scope, with a limit if one is given."""
-    current_door().reach.on_volume(
+    current_door().volume_access.on_volume(
         body.volume, operations.create_scope, body.scope, body.limit_bytes
     )
     return no_content()
 
 
-@blueprint.act(
+@blueprint.operation(
     "GET",
     "/quota-scope",
     Route(
@@ -51,13 +51,13 @@ def get_quota_scope(body: OneScope) -> Response:
     was asked for before it was rounded up, and who holds it.
     """
     found = asdict(
-        current_door().reach.on_volume(body.volume, operations.describe_scope, body.scope)
+        current_door().volume_access.on_volume(body.volume, operations.describe_scope, body.scope)
     )
     wire = ("used_bytes", "limit_bytes")
     return answer({k: v for k, v in found.items() if k in wire or v is not None})
 
 
-@blueprint.act(
+@blueprint.operation(
     "PATCH",
     "/quota-scope",
     Route(takes=LimitScopeBody, gives={204: RouteAnswer("Set.")}),
@@ -69,15 +69,15 @@ def set_quota_scope_limit(body: ScopeLimit) -> Response:
     """
     limit = body.options["limit_bytes"]
     door = current_door()
-    door.reach.on_volume(body.volume, operations.set_limit, body.scope, limit)
-    found = door.reach.on_volume(body.volume, operations.describe_scope, body.scope)
+    door.volume_access.on_volume(body.volume, operations.set_limit, body.scope, limit)
+    found = door.volume_access.on_volume(body.volume, operations.describe_scope, body.scope)
     if found.enforced == "soft" and found.used_bytes is None:
         with suppress(Locked):  # a rescan is at work already
             door.jobs.submit({"verb": "rescan", "volume": body.volume, "owner": str(body.scope)})
     return no_content()
 
 
-@blueprint.act(
+@blueprint.operation(
     "DELETE",
     "/quota-scope/quota",
     Route(
@@ -88,5 +88,5 @@ def set_quota_scope_limit(body: ScopeLimit) -> Response:
 )
 def unset_quota_scope_limit(body: OneScope) -> Response:
     """Take the limit of a quota scope away."""
-    current_door().reach.on_volume(body.volume, operations.unset_limit, body.scope)
+    current_door().volume_access.on_volume(body.volume, operations.unset_limit, body.scope)
     return no_content()

@@ -19,7 +19,7 @@ _REFUSALS = {406: "No such form", 412: "It has changed", 416: "It is shorter"}
 _FORMATS = {"jsonl": JSONL, "csv": CSV}
 
 
-@blueprint.act(
+@blueprint.operation(
     "GET",
     "/v1/jobs/<job_id>/report",
     Route(
@@ -46,7 +46,7 @@ def get_job_report(job_id: str) -> Response:
     wanted = _format()
     door = current_door()
     job = door.jobs.store.get(job_id)
-    report = reports.opened(door.reach, job)
+    report = reports.opened(door.volume_access, job)
     if wanted == CSV:
         return _table(report, job_id)
     try:

@@ -10,13 +10,13 @@ blueprint = Resource("status", __name__, description="Whether the door is open."
 _OPEN = Route(gives={200: RouteAnswer("It is open.", Status)}, open_to_all=True)
 
 
-@blueprint.act("GET", "/", _OPEN)
+@blueprint.operation("GET", "/", _OPEN)
 def get_root() -> Response:
     """Say that the door is open, and which version answers."""
     return _say()
 
 
-@blueprint.act("GET", "/status", _OPEN)
+@blueprint.operation("GET", "/status", _OPEN)
 def get_status() -> Response:
     """Say that the door is open, and which version answers."""
     return _say()

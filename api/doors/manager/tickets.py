@@ -26,7 +26,7 @@ from core.uploads import Upload
 blueprint = Resource("tickets", __name__, description="Permission for acts at the client door.")
 
 
-@blueprint.act(
+@blueprint.operation(
     "POST",
     "/folder/file/download",
     Route(
@@ -39,7 +39,7 @@ def issue_download_ticket(body: DownloadOrder) -> Response:
     Whether the entry exists is seen when it is downloaded.
     """
     if body.volume != UNMANAGED:
-        current_door().reach.check_known(body.volume)
+        current_door().volume_access.check_known(body.volume)
     return _token(
         DownloadTicket(
             volume=body.volume,
@@ -52,7 +52,7 @@ def issue_download_ticket(body: DownloadOrder) -> Response:
     )
 
 
-@blueprint.act(
+@blueprint.operation(
     "POST",
     "/folder/file/archive-download-token",
     Route(
@@ -66,7 +66,7 @@ def issue_archive_ticket(body: ArchiveOrder) -> Response:
 
     Whether the entries exist is seen when they are downloaded.
     """
-    current_door().reach.check_known(body.volume)
+    current_door().volume_access.check_known(body.volume)
     return _token(
         ArchiveTicket(
             volume=body.volume,
@@ -78,7 +78,7 @@ def issue_archive_ticket(body: ArchiveOrder) -> Response:
     )
 
 
-@blueprint.act(
+@blueprint.operation(
     "POST",
     "/folder/file/upload",
     Route(
@@ -117,7 +117,7 @@ def issue_upload_ticket(body: UploadOrder) -> Response:
         path=ticket.relpath,
         length=ticket.size,
     )
-    door.reach.on_volume(body.volume, staging.begin, door.uploads, upload)
+    door.volume_access.on_volume(body.volume, staging.begin, door.uploads, upload)
     return _token(ticket)
 
 
@@ -125,8 +125,8 @@ def _token(ticket: Ticket) -> Response:
     """The ticket; for a volume of another node it says where that node's client door is."""
     door = current_door()
     told = {}
-    if ticket.volume != UNMANAGED and not door.reach.is_here(ticket.volume):
-        told["client_url"] = door.reach.node_of(ticket.volume).client_url
+    if ticket.volume != UNMANAGED and not door.volume_access.is_here(ticket.volume):
+        told["client_url"] = door.volume_access.node_of(ticket.volume).client_url
         ticket = structs.replace(ticket, **told)
     return answer({"token": tickets.issue(ticket, door.settings.storage_proxy.secret), **told})
 

@@ -12,7 +12,7 @@ from core.names import QuotaScope
 blueprint = Resource("trash", __name__, description="Deleted vfolders that are kept.")
 
 
-@blueprint.act(
+@blueprint.operation(
     "GET",
     "/v1/volumes/<volume>/scopes/<scope>/trash",
     Route(
@@ -26,7 +26,7 @@ def list_trash(volume: str, scope: str) -> Response:
     `size_bytes` is null while a deletion is being counted; the sums leave such ones out.
     """
     owner = QuotaScope.parse(scope)
-    found = current_door().reach.on_volume(volume, trash.kept, owner)
+    found = current_door().volume_access.on_volume(volume, trash.kept, owner)
     return answer(
         {
             "trash": [note.document() for note in found],

@@ -22,7 +22,7 @@ STALE_SECONDS = 600.0
 _LATER = "Not known yet; the job that counts is `bgtask_id`."
 
 
-@blueprint.act(
+@blueprint.operation(
     "GET",
     "/folder/usage",
     Route(
@@ -45,7 +45,7 @@ def get_usage(body: VFolderOfRequest) -> Response:
     return _answer(found, {"file_count": "file_count", "used_bytes": "used_bytes"})
 
 
-@blueprint.act(
+@blueprint.operation(
     "GET",
     "/folder/used-bytes",
     Route(
@@ -68,11 +68,11 @@ def get_used_bytes(body: VFolderOfRequest) -> Response:
 def _usage(body: VFolderOfRequest) -> dict[str, Any]:
     """Figures with `as_of`, or a job that will find them."""
     door = current_door()
-    known = door.reach.on_volume(body.volume, operations.fast_usage, body.vfolder)
+    known = door.volume_access.on_volume(body.volume, operations.fast_usage, body.vfolder)
     if known is not None and known.complete:
         sizes = dict.fromkeys(("used_bytes", "allocated_bytes"), known.used_bytes)
         return {"file_count": known.file_count, **sizes, "as_of": _now()}
-    sums = door.reach.in_vfolder(body, quick_usage.count)
+    sums = door.volume_access.in_vfolder(body, quick_usage.count)
     if sums is not None:
         return {
             "file_count": sums.entries,

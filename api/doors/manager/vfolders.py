@@ -52,7 +52,7 @@ class NotMountable(InvalidParameters):
     title = "No such vfolder to mount"
 
 
-@blueprint.act(
+@blueprint.operation(
     "POST",
     "/folder/create",
     Route(
@@ -73,7 +73,7 @@ def create_vfolder(body: CreateVFolder) -> Response:
     door = current_door()
     automatic = door.settings.storage_proxy.allow_auto_quota_scope_creation
     mode = DEFAULT_MODE if body.mode is None else body.mode
-    door.reach.on_volume(
+    door.volume_access.on_volume(
         body.volume,
         operations.create_vfolder,
         body.vfolder,
@@ -84,7 +84,7 @@ def create_vfolder(body: CreateVFolder) -> Response:
     return no_content()
 
 
-@blueprint.act(
+@blueprint.operation(
     "GET",
     "/folder/mount",
     Route(
@@ -98,15 +98,15 @@ def get_mount_path(body: MountVFolder) -> Response:
 
     A subpath is checked, but not made and not part of the answer; one that does not exist is fine.
     """
-    reach = current_door().reach
+    access = current_door().volume_access
     try:
-        reach.in_vfolder(body, operations.check_inside, body.subpath)
+        access.in_vfolder(body, operations.check_inside, body.subpath)
     except VFolderNotFound as error:
         raise NotMountable(error.detail, vfid=str(body.vfolder)) from None
-    return answer({"path": reach.on_volume(body.volume, operations.mount_path, body.vfolder)})
+    return answer({"path": access.on_volume(body.volume, operations.mount_path, body.vfolder)})
 
 
-@blueprint.act(
+@blueprint.operation(
     "GET",
     "/folder/metadata",
     Route(
@@ -118,17 +118,17 @@ def get_mount_path(body: MountVFolder) -> Response:
 def get_metadata(body: VFolderOfRequest) -> Response:
     """Return what was stored about a vfolder, as base64; null when nothing was."""
     door = current_door()
-    door.reach.check_known(body.volume)  # before its name becomes part of a key
+    door.volume_access.check_known(body.volume)  # before its name becomes part of a key
     payload = door.vfolder_cache.metadata(
         body.volume,
         body.vfolder,
-        lambda: door.reach.on_volume(body.volume, metadata.read, body.vfolder),
+        lambda: door.volume_access.on_volume(body.volume, metadata.read, body.vfolder),
     )
     text = None if payload is None else base64.b64encode(payload).decode()
     return answer({"status": "ok", "payload": text})
 
 
-@blueprint.act(
+@blueprint.operation(
     "POST",
     "/folder/metadata",
     Route(
@@ -144,9 +144,9 @@ def store_metadata(body: StoreMetadata) -> Response:
     It lies beside the vfolder in its quota scope, and is on disk when this returns.
     """
     door = current_door()
-    door.reach.check_known(body.volume)
+    door.volume_access.check_known(body.volume)
     try:
-        door.reach.on_volume(body.volume, metadata.write, body.vfolder, body.payload)
+        door.volume_access.on_volume(body.volume, metadata.write, body.vfolder, body.payload)
     finally:  # one that was given up may still have been written
         door.vfolder_cache.forget(body.volume, body.vfolder)
     return answer({"status": "ok"})

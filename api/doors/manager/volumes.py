@@ -32,7 +32,7 @@ class QuotaMoved(Unsupported):
 blueprint = Resource("volumes", __name__, description="Places to keep data.")
 
 
-@blueprint.act("GET", "/volumes", Route(gives={200: RouteAnswer("All volumes.", VolumeList)}))
+@blueprint.operation("GET", "/volumes", Route(gives={200: RouteAnswer("All volumes.", VolumeList)}))
 def list_volumes() -> Response:
     """List the volumes of this node, and those that other nodes serve now.
 
@@ -41,27 +41,27 @@ def list_volumes() -> Response:
     return ready(current_door().volume_list())
 
 
-@blueprint.act(
+@blueprint.operation(
     "GET",
     "/volume/hwinfo",
     Route(takes=VolumeBody, gives={200: RouteAnswer("Its health, asked just now.", Hardware)}),
 )
 def get_hardware_info(body: OneVolume) -> Response:
     """Ask the storage system of a volume how it is."""
-    return answer(asdict(current_door().reach.on_volume(body.volume, operations.hardware)))
+    return answer(asdict(current_door().volume_access.on_volume(body.volume, operations.hardware)))
 
 
-@blueprint.act(
+@blueprint.operation(
     "GET",
     "/folder/fs-usage",
     Route(takes=VolumeBody, gives={200: RouteAnswer("How full it is.", FileSystemUsage)}),
 )
 def get_file_system_usage(body: OneVolume) -> Response:
     """Tell how big and how full a volume is, counted as df does."""
-    return answer(asdict(current_door().reach.on_volume(body.volume, operations.capacity)))
+    return answer(asdict(current_door().volume_access.on_volume(body.volume, operations.capacity)))
 
 
-@blueprint.act(
+@blueprint.operation(
     "GET",
     "/volume/performance-metric",
     Route(
@@ -75,13 +75,15 @@ def get_performance_metric(body: OneVolume) -> Response:
     return answer(performance(current_door(), body.volume))
 
 
-@blueprint.act("GET", "/volume/quota", Route(takes=OldQuotaBody, gives={}, refuses=(QuotaMoved,)))
+@blueprint.operation(
+    "GET", "/volume/quota", Route(takes=OldQuotaBody, gives={}, refuses=(QuotaMoved,))
+)
 def get_old_quota(_: OldQuota) -> Response:
     """Refuse: quotas belong to quota scopes now."""
     raise QuotaMoved("Quotas belong to quota scopes; ask /quota-scope.")
 
 
-@blueprint.act(
+@blueprint.operation(
     "PATCH", "/volume/quota", Route(takes=SetOldQuotaBody, gives={}, refuses=(QuotaMoved,))
 )
 def set_old_quota(_: OldQuota) -> Response:
