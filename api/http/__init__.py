@@ -1,10 +1,8 @@
 """HTTP parts that every door shares: app, problems, JSON, metrics. Knows no volume and no job."""
 
 from api.http import auth, json, metrics, problems
-from api.http.connection_close import says_close
-from api.http.flask_app import DoorFlask, this_request
+from api.http.flask_app import VERSION, DoorFlask, this_request
 from api.http.json import answer, no_content, ready
-from api.http.version import VERSION
 
 __all__ = [
     "VERSION",
@@ -16,6 +14,5 @@ __all__ = [
     "no_content",
     "problems",
     "ready",
-    "says_close",
     "this_request",
 ]

@@ -12,8 +12,8 @@ from typing import Any
 from gunicorn.http import wsgi
 from gunicorn.util import close_graceful
 
-from api.http import says_close
 from api.server.connection import DoorParser, DoorResponse, settled
+from api.server.connection_close import says_close
 from api.server.reload import ReloadWorker
 
 #: How long a thread waits for the next request on its connection, in milliseconds.

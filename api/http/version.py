@@ -1,5 +1,0 @@
-"""Which version of this service answers."""
-
-from importlib.metadata import version
-
-VERSION = version("vfolder")
