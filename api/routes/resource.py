@@ -1,7 +1,7 @@
-"""Routes and their documentation in one place: what an act takes, gives and refuses.
+"""Routes and their documentation in one place: what a route takes, gives and refuses.
 
-A view gets its body parsed and typed, returns a ready response, and its docstring is the user's
-documentation: the first line the summary, the rest the description.
+A view gets its body parsed and typed, and returns a finished response. Its docstring is the user's
+documentation: the first line is the summary, the rest is the description.
 """
 
 from collections.abc import Callable, Iterable
@@ -35,7 +35,7 @@ PROBLEM = "application/problem+json"
 View = Callable[..., Response]
 Errors = Iterable[type[StorageError]]
 
-#: Any act on a volume may meet these.
+#: The errors of every route that names a volume.
 VOLUME_ERRORS: tuple[type[StorageError], ...] = (
     UnknownVolume,
     BackendFailed,
@@ -48,13 +48,13 @@ VOLUME_ERRORS: tuple[type[StorageError], ...] = (
 
 @dataclass(frozen=True, slots=True)
 class RouteAnswer:
-    """One way an act ends well."""
+    """One successful answer of a route."""
 
-    says: str
+    description: str
     schema: type[ma.Schema] | None = None
     content_type: str = JSON
     headers: tuple[str, ...] = ()
-    #: Other media types it may come in.
+    #: Further media types of the same answer.
     also: tuple[str, ...] = ()
 
 
@@ -65,91 +65,90 @@ class Route:
     gives: dict[int, RouteAnswer]
     takes: type[Body] | None = None
     refuses: tuple[type[StorageError], ...] = ()
-    #: Largest body in bytes; None is the door's own limit.
+    #: The largest body in bytes; None is the limit of the door.
     body_max_bytes: int | None = None
-    #: Needs no secret.
+    #: The route needs no secret.
     open_to_all: bool = False
-    #: Any body is taken and not looked at.
+    #: The route accepts any body and does not read it.
     ignores_body: bool = False
 
     @property
     def errors(self) -> list[type[StorageError]]:
-        """Every error the act may end with, each once."""
-        # What needs the secret is about volumes or jobs: their node or their store may be away.
+        """Return every error of the route, each once."""
+        # A route behind the secret is about volumes or jobs: their node or their store may be down.
         closed: list[type[StorageError]] = [] if self.open_to_all else [Forbidden, Unavailable]
-        return list(dict.fromkeys([*closed, *self._others()]))
+        return list(dict.fromkeys([*closed, *self._own_errors()]))
 
-    def _others(self) -> list[type[StorageError]]:
-        found = list(self.refuses)
+    def _own_errors(self) -> list[type[StorageError]]:
         if self.ignores_body:
-            return found
+            return list(self.refuses)
         if self.takes is None:
-            return [MalformedRequest, *found]
+            return [MalformedRequest, *self.refuses]
         names = self.takes._declared_fields  # noqa: SLF001 - marshmallow has no other way to ask a class
         volume = VOLUME_ERRORS if any("volume" in name for name in names) else ()
-        return [self.takes.refusal, *found, *volume]
+        return [self.takes.refusal, *self.refuses, *volume]
 
 
 class Resource(Blueprint):
-    """A blueprint of acts."""
+    """A blueprint whose routes carry their own documentation."""
 
     def _prepare_response_doc(self, doc: dict[str, Any], *_: Any, **__: Any) -> dict[str, Any]:  # noqa: ANN401 - flask-smorest's hook
-        """Leave the answers as the act states them: there is no other one."""
+        """Return the document unchanged: a `Route` lists all its answers, there is no default."""
         return doc
 
-    def act(self, method: str, rule: str, act: Route) -> Callable[[View], View]:
-        """Route `method rule` to the view; it gets the parsed body first, if the act takes one."""
+    def operation(self, method: str, rule: str, route: Route) -> Callable[[View], View]:
+        """Register the view for `method rule`; a route with a body passes it as first argument."""
 
         def decorate(view: View) -> View:
-            bound = _bound(view, act, unmanaged(method, rule))
-            bound.__dict__["_apidoc"] = {"manual_doc": _documentation(view, act)}
+            bound = _bound(view, route, unmanaged(method, rule))
+            bound.__dict__["_apidoc"] = {"manual_doc": _documentation(view, route)}
             self.add_url_rule(rule, view.__name__, bound, methods=[method])
             return bound
 
         return decorate
 
 
-def _bound(view: View, act: Route, elsewhere: Callable[[], Response] | None) -> View:
-    if act.takes:
-        return _with_body(view, act, elsewhere)
-    if act.ignores_body:
-        return view
-    return _without_body(view)
+def _bound(view: View, route: Route, unmanaged_answer: Callable[[], Response] | None) -> View:
+    if route.takes:
+        return _with_body(view, route.takes(), route.body_max_bytes, unmanaged_answer)
+    return view if route.ignores_body else _without_body(view)
 
 
-def _with_body(view: View, act: Route, elsewhere: Callable[[], Response] | None) -> View:
-    if act.takes is None:
-        raise TypeError("the act takes nothing")
-    schema = act.takes()
-
+def _with_body(
+    view: View,
+    schema: Body,
+    body_max_bytes: int | None,
+    unmanaged_answer: Callable[[], Response] | None,
+) -> View:
     @wraps(view)
-    def bound(**route: str) -> Response:
-        body = bodies.load(schema, act.body_max_bytes)
-        if elsewhere and body.volume == UNMANAGED:
-            return elsewhere()
+    def bound(**path_parameters: str) -> Response:
+        body = bodies.load(schema, body_max_bytes)
+        if unmanaged_answer and body.volume == UNMANAGED:
+            return unmanaged_answer()
         bind_log_context(getattr(body, "volume", None), getattr(body, "vfolder", None))
-        return view(body, **route)
+        return view(body, **path_parameters)
 
     return bound
 
 
 def _without_body(view: View) -> View:
     @wraps(view)
-    def bound(**route: str) -> Response:
+    def bound(**path_parameters: str) -> Response:
         bodies.no_body()
         bind_log_context()
-        return view(**route)
+        return view(**path_parameters)
 
     return bound
 
 
-def _documentation(view: View, act: Route) -> dict[str, Any]:
-    found: dict[str, Any] = {"operationId": view.__name__, "responses": _responses(act)}
-    if act.open_to_all:
-        found["security"] = []
-    if act.takes:
-        found["requestBody"] = {"required": True, "content": {JSON: {"schema": _schema(act.takes)}}}
-    return found
+def _documentation(view: View, route: Route) -> dict[str, Any]:
+    doc: dict[str, Any] = {"operationId": view.__name__, "responses": _responses(route)}
+    if route.open_to_all:
+        doc["security"] = []
+    if route.takes:
+        content = {JSON: {"schema": _schema(route.takes)}}
+        doc["requestBody"] = {"required": True, "content": content}
+    return doc
 
 
 def _schema(takes: type[Body]) -> Any:  # noqa: ANN401 - what apispec resolves
@@ -157,16 +156,16 @@ def _schema(takes: type[Body]) -> Any:  # noqa: ANN401 - what apispec resolves
     return takes if alternatives is None else {"oneOf": list(alternatives.values())}
 
 
-def _responses(act: Route) -> dict[str, Any]:
+def _responses(route: Route) -> dict[str, Any]:
     responses: dict[str, Any] = {}
-    for status, answer in act.gives.items():
+    for status, answer in route.gives.items():
         responses[str(status)] = _success(answer)
     by_status: dict[int, list[str]] = {}
-    for error in act.errors:
+    for error in route.errors:
         by_status.setdefault(error.status, []).append(f"`{error.error_code}`: {error.title}.")
-    if act.takes:
+    if route.takes:
         by_status.setdefault(413, []).append("The body is too large.")
-    by_status.setdefault(500, []).append("Something went wrong here.")
+    by_status.setdefault(500, []).append("The service failed; its log has the request id.")
     for status, lines in by_status.items():
         refusal = _refusal(status, lines)
         known = responses.setdefault(str(status), refusal)
@@ -176,13 +175,13 @@ def _responses(act: Route) -> dict[str, Any]:
 
 
 def _success(answer: RouteAnswer) -> dict[str, Any]:
-    found: dict[str, Any] = {"description": answer.says, "headers": _headers(answer.headers)}
+    doc: dict[str, Any] = {"description": answer.description, "headers": _headers(answer.headers)}
     if answer.schema:
-        found["content"] = {answer.content_type: {"schema": answer.schema}}
+        doc["content"] = {answer.content_type: {"schema": answer.schema}}
     elif answer.content_type != JSON:
         # Bytes or a stream: no JSON Schema.
-        found["content"] = {kind: {} for kind in (answer.content_type, *answer.also)}
-    return found
+        doc["content"] = {kind: {} for kind in (answer.content_type, *answer.also)}
+    return doc
 
 
 def _refusal(status: int, lines: list[str]) -> dict[str, Any]:
@@ -196,9 +195,9 @@ def _refusal(status: int, lines: list[str]) -> dict[str, Any]:
 
 
 _HEADER_TEXTS = {
-    "X-Request-ID": "Names the request in the logs.",
-    "Location": "The job's own address.",
-    "Retry-After": "Seconds to wait before asking again.",
+    "X-Request-ID": "The id of this request; the logs contain it.",
+    "Location": "The address of the job.",
+    "Retry-After": "Seconds to wait before the next request.",
 }
 
 
