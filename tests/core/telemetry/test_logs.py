@@ -19,11 +19,11 @@ CONFIG = ROOT / "deploy" / "logs" / "config.alloy"
 
 
 AGAIN = """
-from core import telemetry
-telemetry.configure("worker")
-known = telemetry.logger("known")
+from core.telemetry import logs
+logs.configure("worker")
+known = logs.logger("known")
 known.info("first")
-telemetry.configure("manager", "WARNING")
+logs.configure("manager", "WARNING")
 known.info("dropped")
 known.warning("second")
 """
