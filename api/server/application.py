@@ -1,21 +1,34 @@
-"""One door under gunicorn: configured from our settings alone, run as the configured user."""
+"""One door under gunicorn: configured from our settings alone, run as the configured user.
+
+gunicorn's own messages as ours: one JSON object a line, or coloured text on a terminal.
+"""
 
 import importlib
 import os
+import signal
 import sys
 from pathlib import Path
 from typing import Any
 
 from gunicorn.app.base import BaseApplication
+from gunicorn.arbiter import Arbiter
+from gunicorn.glogging import Logger
 
 from api.server import settings as gunicorn_settings
-from api.server.reload import ReloadArbiter
 from core.errors import ConfigurationError
 from core.process import identity
 from core.settings import Settings, load
 from core.telemetry import logs
 
 _log = logs.logger(__name__)
+
+
+class ReloadArbiter(Arbiter):
+    """Passes SIGHUP to the processes."""
+
+    def handle_hup(self) -> None:
+        """Have every process read the file; those started later read it anyway."""
+        self.kill_workers(signal.SIGHUP)
 
 
 class DoorApplication(BaseApplication):
@@ -63,3 +76,13 @@ def _take_identity(door: str, settings: Settings, counters: Path) -> None:
             sys.exit(f"The user {whom.uid} cannot read {path}: let its group be his, mode 0640.")
     if identity.current().is_root:
         _log.warning("door runs as root", instead="[storage-proxy] user")
+
+
+class ServerLog(Logger):
+    """Hands everything to the standard library's root, which `core.telemetry` has set up."""
+
+    def setup(self, cfg: Any) -> None:  # noqa: ANN401 - gunicorn is untyped
+        """As gunicorn's, without handlers of its own."""
+        super().setup(cfg)
+        self.error_log.handlers.clear()
+        self.error_log.propagate = True

@@ -9,8 +9,12 @@ its turn in the budget of its volume (api/streaming/pacing.py).
 The base class is gunicorn's own (27.x, pinned): the application is wrapped so that gunicorn sends
 only the headers of what `is_sendable`, and the places its result passes through are overridden.
 `tests/api/client/test_offload.py` holds what we rely on.
+
+Acts at their moments, on one thread that does nothing else and so is never late for long.
 """
 
+import heapq
+import itertools
 import resource
 import select
 import threading
@@ -21,7 +25,6 @@ from functools import partial
 from typing import Any
 
 from api.server.response_streams import Stream, begin, is_sendable
-from api.server.timers import Timers
 from api.server.worker import DoorWorker
 from api.streaming import ArchiveResponse
 from core.telemetry import logger
@@ -218,3 +221,37 @@ def _begin_unknown(response: Any) -> bool:  # noqa: ANN401 - gunicorn is untyped
     chunked: bool = response.chunked
     response.chunked = False
     return chunked
+
+
+class Timers:
+    """Begins its thread with the first alarm; acts must not wait for anything."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self._changed = threading.Condition()
+        self._numbers = itertools.count()
+        self._waiting: list[tuple[float, int, Callable[[], None]]] = []
+        self._begun = False
+
+    def after(self, seconds: float, act: Callable[[], None]) -> None:
+        """Have it done after so many seconds."""
+        at = time.monotonic() + seconds
+        with self._changed:
+            heapq.heappush(self._waiting, (at, next(self._numbers), act))
+            if not self._begun:
+                self._begun = True
+                threading.Thread(target=self._run, name=self._name, daemon=True).start()
+            elif self._waiting[0][0] == at:
+                self._changed.notify()
+
+    def _run(self) -> None:
+        while True:
+            self._next()()
+
+    def _next(self) -> Callable[[], None]:
+        with self._changed:
+            while True:
+                left = self._waiting[0][0] - time.monotonic() if self._waiting else None
+                if left is not None and left <= 0:
+                    return heapq.heappop(self._waiting)[2]
+                self._changed.wait(left)

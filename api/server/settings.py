@@ -1,10 +1,14 @@
-"""How gunicorn runs each door, every value with its reason."""
+"""How gunicorn runs each door, every value with its reason.
+
+Announces this node while its internal door is open: a thread of that door's one process.
+"""
 
 import os
+import threading
 from collections.abc import Callable
 from typing import Any
 
-from api.server.announce import Announcer
+from core.cluster import RENEW_SECONDS, Discovery
 from core.process import request_end_with_parent
 from core.settings import Address, Settings
 
@@ -66,7 +70,7 @@ def for_door(door: str, settings: Settings) -> dict[str, Any]:
         "accesslog": None,
         "errorlog": "-",
         "loglevel": "warning",
-        "logger_class": "api.server.log.ServerLog",
+        "logger_class": "api.server.application.ServerLog",
         "post_fork": _post_fork,
         "child_exit": _child_exit,
         **tls_files(door, settings),
@@ -118,3 +122,28 @@ def _child_exit(_arbiter: Any, worker: Any) -> None:  # noqa: ANN401 - gunicorn 
     from prometheus_client.multiprocess import mark_process_dead  # noqa: PLC0415 - see serve.main
 
     mark_process_dead(worker.pid)  # type: ignore[no-untyped-call] # the library has no types here
+
+
+class Announcer:
+    """The thread."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._discovery = Discovery(settings)
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="discovery", daemon=True)
+
+    def start(self) -> None:
+        """Begin to announce."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Take the announcement back; returns when that is done or was tried."""
+        self._stop.set()
+        self._thread.join()
+
+    def _run(self) -> None:
+        while True:
+            self._discovery.register()
+            if self._stop.wait(RENEW_SECONDS):
+                break
+        self._discovery.withdraw()

@@ -4,17 +4,132 @@ gunicorn hands a kept-alive connection back to its main thread after every answe
 request on it goes through a pipe, a selector and two thread switches before it is read. A caller
 that keeps asking (the manager does) has its next request here within a millisecond or two: this
 worker waits that long in the same thread, and only then gives the connection back.
+
+gunicorn's threaded worker, with connections closed beside its main thread.
+
+A connection that is to be closed is half-closed, then read until the other side closes too, for
+two seconds at most (RFC 9112 §9.6). gunicorn does that on the thread that accepts and dispatches:
+one caller who asks for `Connection: close` and stays would keep everybody waiting. Here a few
+threads of their own do it.
+
+SIGHUP at a door: the configuration is read again in every process, and nothing is cut.
+
+gunicorn's own way starts new processes and ends the old ones, streams too. Here the arbiter passes
+the signal on, and each process takes over what may change (`core.settings.changes`) while its
+requests go on. A file that is wrong changes nothing and is named in the log.
+
+Says `Connection: close` whenever gunicorn will close a connection because of an unread body.
+
+A request may be answered before its body was read: too large, a wrong secret, a wrong offset.
+gunicorn then reads a little of what is left and closes the connection, after an answer that still
+said keep-alive: the caller's next request on it goes nowhere. Whether it will is known when the
+answer begins, so it is said there (RFC 9112 §9.6).
 """
 
 import select
+import signal
+import threading
+from collections.abc import Callable, Iterable
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 from gunicorn.http import wsgi
 from gunicorn.util import close_graceful
+from gunicorn.workers.gthread import ThreadWorker
 
 from api.server.connection import DoorParser, DoorResponse, settled
-from api.server.connection_close import says_close
-from api.server.reload import ReloadWorker
+from core.errors import ConfigurationError
+from core.settings import reread
+from core.telemetry import logs
+
+_log = logs.logger(__name__)
+
+
+#: Threads that see callers off. They only wait; a crowd that never closes waits for each other.
+CLOSERS = 8
+
+
+class LingeringCloseWorker(ThreadWorker):
+    """See the module."""
+
+    nr_conns: int
+
+    def init_process(self) -> None:
+        """Make the pool in the worker process; its threads start when they are needed."""
+        self._closers = ThreadPoolExecutor(CLOSERS, thread_name_prefix="closer")
+        super().init_process()
+
+    def finish_request(self, conn: Any, fs: Any) -> None:  # noqa: ANN401 - gunicorn is untyped
+        """As gthread, on the main thread, but for the close after an answer."""
+        over = not fs.cancelled() and fs.exception() is None and fs.result() is False
+        if not over:
+            super().finish_request(conn, fs)
+            return
+        closing = self._closers.submit(conn.close, graceful=True)
+        closing.add_done_callback(lambda done: self.method_queue.defer(self._closed, conn, done))
+
+    def _closed(self, conn: Any, done: "Future[None]") -> None:  # noqa: ANN401 - gunicorn is untyped
+        self.nr_conns -= 1
+        if done.exception() is not None:
+            conn.close()
+
+
+class ReloadWorker(LingeringCloseWorker):
+    """Reads the file again at SIGHUP, on a thread of its own."""
+
+    app: Any
+
+    def init_signals(self) -> None:
+        """As gunicorn's, and SIGHUP."""
+        super().init_signals()
+        signal.signal(signal.SIGHUP, self._on_hup)
+
+    def _on_hup(self, *_: object) -> None:
+        threading.Thread(target=self._follow, name="reload").start()
+
+    def _follow(self) -> None:
+        door = self.app.wsgi().extensions["vfolder.door"]
+        try:
+            settings, waits = reread(door.settings)
+        except ConfigurationError as error:
+            _log.warning("configuration not taken over", reason=error.detail)
+            return
+        logs.set_level(settings.logging.get("level", logs.DEFAULT_LEVEL))
+        door.follow(settings)
+        _log.warning("configuration taken over", volumes=list(settings.volume), waits=waits)
+
+
+#: What gunicorn reads of an unread body before it gives the connection up (27.x, in bytes).
+DRAINED_BYTES = 64 * 1024
+
+Application = Callable[[dict[str, Any], Any], Iterable[bytes]]
+
+
+def says_close(application: Application) -> Application:
+    """The application, with answers that are true about their connection."""
+
+    def answering(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:  # noqa: ANN401 - WSGI
+        reader = getattr(environ["wsgi.input"], "reader", None)
+        if not _unread(reader):
+            return application(environ, start_response)
+
+        def start(*told: Any) -> Any:  # noqa: ANN401 - WSGI
+            if _unread(reader):
+                start_response.__self__.force_close()
+            return start_response(*told)
+
+        return application(environ, start)
+
+    return answering
+
+
+def _unread(reader: Any) -> bool:  # noqa: ANN401 - gunicorn is untyped
+    """Whether more is left of a body than gunicorn will read."""
+    left = getattr(reader, "length", None)
+    if left is not None:
+        return bool(left > DRAINED_BYTES)
+    return getattr(reader, "parser", None) is not None  # chunks: nobody knows how many
+
 
 #: How long a thread waits for the next request on its connection, in milliseconds.
 LINGER_MS = 2

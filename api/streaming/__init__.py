@@ -1,9 +1,8 @@
 """Bodies of answers: ranges, archives, pacing, preconditions. Knows no Flask request."""
 
-from api.streaming import files, preconditions, ranges
+from api.streaming import files, ranges
 from api.streaming.archives import ArchiveResponse
-from api.streaming.disposition import attachment
-from api.streaming.files import FilePart
+from api.streaming.files import FilePart, attachment
 from api.streaming.pacing import LOOK_SECONDS, Budget, Pace
 
 __all__ = [
@@ -14,6 +13,5 @@ __all__ = [
     "Pace",
     "attachment",
     "files",
-    "preconditions",
     "ranges",
 ]

@@ -1,12 +1,17 @@
-"""Files on their way out: headers, and a body that the server sends with sendfile(2)."""
+"""Files on their way out: headers, and a body that the server sends with sendfile(2).
+
+`Content-Disposition` for any name a file system can hold (RFC 6266, RFC 8187).
+"""
 
 import errno
 import os
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from email.utils import formatdate
 from io import FileIO
 from typing import Any
+from urllib.parse import quote
 
 from flask import Response, request
 from werkzeug.datastructures import Headers
@@ -14,7 +19,6 @@ from werkzeug.exceptions import PreconditionFailed as PreconditionFailedError
 from werkzeug.exceptions import RequestedRangeNotSatisfiable
 
 from api.streaming import ranges
-from api.streaming.disposition import attachment
 from api.streaming.pacing import Pace
 from core.telemetry import metrics
 
@@ -107,20 +111,6 @@ class Sendable:
         return ranges.Representation(self.found.st_size, self.etag, self.modified)
 
 
-def asked() -> ranges.RequestedRanges:
-    """The conditional headers of the request at work."""
-    get = request.environ.get
-    return ranges.RequestedRanges(
-        request.method,
-        range=get("HTTP_RANGE"),
-        if_range=get("HTTP_IF_RANGE"),
-        if_match=get("HTTP_IF_MATCH"),
-        if_none_match=get("HTTP_IF_NONE_MATCH"),
-        if_modified_since=get("HTTP_IF_MODIFIED_SINCE"),
-        if_unmodified_since=get("HTTP_IF_UNMODIFIED_SINCE"),
-    )
-
-
 def answer(file: Sendable, *, no_cache: bool = False) -> Response:
     """Answer a GET or HEAD for a file; closes it when it is sent.
 
@@ -128,7 +118,7 @@ def answer(file: Sendable, *, no_cache: bool = False) -> Response:
         PreconditionFailed, RequestedRangeNotSatisfiable: as the request asked for it.
     """
     try:
-        choice = ranges.choose(file.representation(), asked())
+        choice = ranges.choose(file.representation(), ranges.asked())
         headers = _headers(file, no_cache=no_cache)
         status, start, length = chosen(choice, file.found.st_size, headers)
     except BaseException:
@@ -194,3 +184,26 @@ def _headers(file: Sendable, *, no_cache: bool) -> Headers:
     if no_cache:
         headers["Cache-Control"] = "no-store"
     return headers
+
+
+#: RFC 8187 attr-char: what needs no percent-encoding besides letters and digits.
+_ATTR_CHARS = "!#$&+-.^_`|~"
+#: What a quoted-string fallback shows as `_`: not printable ASCII, or decoded by some clients.
+_UNSHOWABLE = re.compile(r"[^\x20-\x7e]|%")
+_ESCAPED = re.compile(r'(["\\])')
+
+
+def attachment(name: str) -> str:
+    """The header value that saves a body under `name`.
+
+    `filename*` has the name in full; `filename` is for clients that know no better. Bytes that are
+    not UTF-8 (lone surrogates here) become U+FFFD, since the header can carry nothing else.
+    """
+    name = name or "download"
+    plain = _ESCAPED.sub(r"\\\1", _UNSHOWABLE.sub("_", name))
+    return f"attachment; filename=\"{plain}\"; filename*=UTF-8''{_encoded(name)}"
+
+
+def _encoded(name: str) -> str:
+    valid = name.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+    return quote(valid, safe=_ATTR_CHARS)

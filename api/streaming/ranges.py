@@ -3,11 +3,16 @@
 Order: If-Match, else If-Unmodified-Since; If-None-Match, else If-Modified-Since; then Range with
 If-Range. One satisfiable range is served; several ranges, an unknown unit and a malformed Range are
 ignored, as the RFC allows; a range outside of the file is refused.
+
+What a request asks beside its body: conditions (RFC 9110 §13) and preferences (RFC 7240).
 """
 
 import re
 from dataclasses import dataclass
 from datetime import UTC, datetime
+
+from flask import request
+from werkzeug.exceptions import PreconditionFailed as PreconditionFailedError
 
 _HTTP_DATES = (
     "%a, %d %b %Y %H:%M:%S GMT",  # IMF-fixdate
@@ -162,3 +167,60 @@ def _suffix(wanted: int, size: int) -> Choice:
 def _number(digits: str) -> int:
     digits = digits.lstrip("0") or "0"
     return int(digits) if len(digits) <= _DIGITS_MAX else 10**_DIGITS_MAX
+
+
+#: One preference: its name, and its value plain or quoted; parameters follow and are not ours.
+_PREFERENCE = re.compile(r'\s*([!#$%&\'*+.^_`|~0-9A-Za-z-]+)\s*(?:=\s*("[^"]*"|[^\s",;]*))?')
+#: Digits of a number of seconds; more would be longer than anything waits.
+_SECONDS_DIGITS_MAX = 9
+#: Digits of a version of a job's record; longer ones are not ours.
+_VERSION_DIGITS_MAX = 18
+
+
+def has_it(etag: str) -> bool:
+    """Whether the caller already has what the strong entity tag names (304).
+
+    Raises:
+        PreconditionFailed: `If-Match` names another one.
+    """
+    choice = choose(Representation(None, etag), asked())
+    if isinstance(choice, PreconditionFailed):
+        raise PreconditionFailedError
+    return isinstance(choice, NotModified)
+
+
+def wait_seconds() -> float:
+    """The seconds of `Prefer: wait=N`, 0 when not asked; of several, the first counts."""
+    for wish in _split(request.headers.get("Prefer", "")):
+        match = _PREFERENCE.match(wish)
+        if match and match[1].lower() == "wait":
+            text = (match[2] or "").strip('"')
+            digits = text.isascii() and text.isdigit() and len(text) <= _SECONDS_DIGITS_MAX
+            return float(text) if digits else 0.0
+    return 0.0
+
+
+def _split(header: str) -> list[str]:
+    """The elements of a list; a comma inside quotes is none."""
+    return re.findall(r'(?:[^,"]|"[^"]*")+', header)
+
+
+def last_event_id() -> int:
+    """The version that a broken event stream had reached (`Last-Event-ID`); -1 when none."""
+    text = request.headers.get("Last-Event-ID", "").strip()
+    known = text.isascii() and text.isdigit() and len(text) <= _VERSION_DIGITS_MAX
+    return int(text) if known else -1
+
+
+def asked() -> RequestedRanges:
+    """The conditional headers of the request at work."""
+    get = request.environ.get
+    return RequestedRanges(
+        request.method,
+        range=get("HTTP_RANGE"),
+        if_range=get("HTTP_IF_RANGE"),
+        if_match=get("HTTP_IF_MATCH"),
+        if_none_match=get("HTTP_IF_NONE_MATCH"),
+        if_modified_since=get("HTTP_IF_MODIFIED_SINCE"),
+        if_unmodified_since=get("HTTP_IF_UNMODIFIED_SINCE"),
+    )

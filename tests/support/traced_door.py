@@ -1,4 +1,4 @@
-"""A door that remembers which files of ours a request enters: `python -m tests.support.traced_door`.
+"""A door that remembers which of our files a request enters: `python -m` this, and its name.
 
 It is the real door in one process. A profile function notes every call of a function of our rooms,
 on every thread. `GET /trace` answers the files in the order of the calls and starts a new list.
@@ -12,6 +12,9 @@ from types import FrameType
 from typing import Any
 
 import orjson
+
+from api.server import application
+from core.settings import load
 
 ROOT = Path(__file__).resolve().parents[2]
 ROOMS = ("api", "backends", "core")
@@ -33,7 +36,7 @@ class Tracer:
     def around(self, application: Callable[..., Iterable[bytes]]) -> Callable[..., Any]:
         """Return the application with `/trace` in front of it."""
 
-        def traced(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:  # noqa: ANN401 - WSGI
+        def traced(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
             if environ["PATH_INFO"] != "/trace":
                 return application(environ, start_response)
             calls, self._calls = self._calls, []
@@ -45,11 +48,9 @@ class Tracer:
 
 def main() -> None:
     """Serve the door that the first argument names, with a tracer in its one process."""
-    from api.server import application
-    from core.settings import load
 
     class TracedDoor(application.DoorApplication):
-        def load(self) -> Any:  # noqa: ANN401 - as gunicorn's
+        def load(self) -> Any:
             app = super().load()
             tracer = Tracer()
             app.wsgi_app = tracer.around(app.wsgi_app)

@@ -1,8 +1,24 @@
-"""The routes of the client door."""
+"""The routes of the client door.
 
-from flask import Blueprint, Response
+What browsers of other origins may do (CORS, https://fetch.spec.whatwg.org/#http-cors-protocol).
 
+`/upload` is open to every origin without credentials, on refusals too, so that a page can tell a
+lost offset from a lost network. The other routes answer the origin that asks.
+
+The page for a ticket: `/page?token=…` uploads files and folders, or downloads, in a browser.
+
+Everything it needs comes from here (tus-js-client too, `api/http/vendored`), so it works where no
+other network is. It knows only what the ticket says; the routes check it again.
+"""
+
+from pathlib import Path
+
+from flask import Blueprint, Response, request, send_from_directory
+from werkzeug.exceptions import NotFound
+
+from api.doors.client import tus
 from api.http import VERSION, answer
+from core.errors import Forbidden
 
 blueprint = Blueprint("client", __name__)
 
@@ -11,3 +27,87 @@ blueprint = Blueprint("client", __name__)
 def status() -> Response:
     """Say that the door is open."""
     return answer({"status": "ok", "type": "client-facing", "storage-proxy": VERSION})
+
+
+_UPLOAD = "/upload"
+_TUS_HEADERS = ", ".join(tus.HEADERS)
+#: Headers every page may read without being told (the CORS-safelisted ones).
+_SAFELISTED = frozenset(
+    {"cache-control", "content-language", "content-length", "content-type", "expires"}
+    | {"last-modified", "pragma"}
+)
+
+
+@blueprint.route("/", methods=["OPTIONS"], provide_automatic_options=False)
+@blueprint.route("/download", methods=["OPTIONS"], provide_automatic_options=False)
+@blueprint.route("/download-archive", methods=["OPTIONS"], provide_automatic_options=False)
+def preflight() -> Response:
+    """Answer what a browser asks before it lets a page read from here."""
+    if not request.headers.get("Origin"):
+        raise Forbidden("A preflight needs the Origin it asks for.")
+    headers = {"Access-Control-Allow-Methods": "GET, HEAD"}
+    if wanted := request.headers.get("Access-Control-Request-Headers"):
+        headers["Access-Control-Allow-Headers"] = wanted
+    return Response(headers=headers)
+
+
+@blueprint.after_app_request
+def allow_origin(response: Response) -> Response:
+    """Add what lets a page of another origin read the answer."""
+    if request.path == _UPLOAD or request.path.startswith(f"{_UPLOAD}/"):
+        return _open_to_all(response)
+    origin = request.headers.get("Origin")
+    if origin:
+        exposed = [name for name, _ in response.headers if name.lower() not in _SAFELISTED]
+        response.headers["Access-Control-Expose-Headers"] = ", ".join(dict.fromkeys(exposed))
+        response.headers["Access-Control-Allow-Origin"] = origin
+        response.headers["Access-Control-Allow-Credentials"] = "true"
+    response.headers.add("Vary", "Origin")
+    return response
+
+
+def _open_to_all(response: Response) -> Response:
+    headers = response.headers
+    headers["Access-Control-Allow-Origin"] = "*"
+    headers["Access-Control-Allow-Methods"] = "*"
+    headers["Access-Control-Allow-Headers"] = _TUS_HEADERS
+    headers["Access-Control-Expose-Headers"] = _TUS_HEADERS
+    headers["Tus-Resumable"] = tus.VERSION
+    if response.status_code == 412:  # noqa: PLR2004 - the number is the name
+        headers["Tus-Version"] = tus.VERSION
+    return response
+
+
+_HERE = Path(__file__).parent
+#: The page's files and where they lie.
+_FILES = {
+    "page.css": _HERE / "page",
+    "page.js": _HERE / "page",
+    "tus.min.js": _HERE.parents[1] / "http" / "vendored",
+}
+_POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; base-uri 'none'"
+)
+#: Browsers ask again after this long whether a file changed.
+_FILE_AGE_SECONDS = 3600
+
+
+@blueprint.get("/page")
+def page() -> Response:
+    """Show the page."""
+    return _guarded(send_from_directory(_HERE / "page", "page.html", max_age=0))
+
+
+@blueprint.get("/page/<name>")
+def page_file(name: str) -> Response:
+    """A file of the page."""
+    if name not in _FILES:
+        raise NotFound
+    return _guarded(send_from_directory(_FILES[name], name, max_age=_FILE_AGE_SECONDS))
+
+
+def _guarded(response: Response) -> Response:
+    response.headers["Content-Security-Policy"] = f"{_POLICY}; frame-ancestors 'none'"
+    response.headers["X-Content-Type-Options"] = "nosniff"
+    response.headers["Referrer-Policy"] = "no-referrer"
+    return response

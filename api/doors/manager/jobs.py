@@ -20,7 +20,7 @@ from api.schemas import (
     JobPage,
     JobPlan,
 )
-from api.streaming import preconditions
+from api.streaming import ranges
 from core.errors import (
     Conflict,
     JobNotFound,
@@ -54,7 +54,7 @@ _SUBMITS = (
 
 def accepted(job: Job) -> Response:
     """202 with the job, where to find it and when to look again."""
-    response = _document(_ended_within(job, preconditions.wait_seconds()), 202)
+    response = _document(_ended_within(job, ranges.wait_seconds()), 202)
     response.headers["Location"] = f"/v1/jobs/{job.id}"
     return response
 
@@ -63,7 +63,7 @@ def _document(job: Job, status: int = 200) -> Response:
     response = answer(current_door().jobs.document(job), status)
     response.headers["ETag"] = job.etag
     response.headers["Cache-Control"] = "no-store"
-    if waits := preconditions.wait_seconds():
+    if waits := ranges.wait_seconds():
         response.headers["Preference-Applied"] = f"wait={min(waits, WAIT_MAX_SECONDS):g}"
     if status == HTTPStatus.ACCEPTED or not job.state.ended:
         response.headers["Retry-After"] = str(retry_after(job))
@@ -149,8 +149,8 @@ def get_job(job_id: str) -> Response:
     `Retry-After` says when to look again. `Prefer: wait=N` delays the answer until the job ends,
     N seconds at most.
     """
-    job = _ended_within(current_door().jobs.store.get(job_id), preconditions.wait_seconds())
-    if preconditions.has_it(job.etag):
+    job = _ended_within(current_door().jobs.store.get(job_id), ranges.wait_seconds())
+    if ranges.has_it(job.etag):
         headers = {"ETag": job.etag, "Cache-Control": "no-store"}
         if not job.state.ended:
             headers["Retry-After"] = str(retry_after(job))
@@ -277,7 +277,7 @@ def follow_job(job_id: str) -> Response:
     """
     door = current_door()
     door.jobs.store.get(job_id)
-    stream = door.live.stream(job_id, preconditions.last_event_id())
+    stream = door.live.stream(job_id, ranges.last_event_id())
     first = next(stream)
     headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
 

@@ -15,7 +15,7 @@ import pytest
 import requests
 from tusclient.client import TusClient
 
-from api.doors.client.receiving import TICK_SECONDS
+from api.doors.client.upload_body import TICK_SECONDS
 from tests.api.client.conftest import ClientDoor, Folder
 from tests.support.node import wait_for
 
