@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from redis import Redis
 
-from backends.tree.worker_pool import threads_fit
+from backends.tree import threads_fit
 from tests.support.node import Node, running_node
 from tests.support.valkey import Valkey, running_valkey
 

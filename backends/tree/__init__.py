@@ -7,22 +7,25 @@ only asks `control` and adds up, so it stays answerable when a storage hangs. A 
 part does the inner loops where one was built (`fast`).
 """
 
-from backends.tree.anchor import sync_file_system
-from backends.tree.compare import compare_trees
-from backends.tree.copy import copy_tree
-from backends.tree.copy_options import CopyOptions
-from backends.tree.difference import SUBSTANCE, Aspect, CompareOptions, Difference
-from backends.tree.effort import Effort
-from backends.tree.ledger import noted
-from backends.tree.manifest import TreeManifest
-from backends.tree.overlay import Overlay, lay_over
-from backends.tree.overlay_helper import OverlayOptions, Trees
-from backends.tree.receipt import Loss, Receipt
+from backends.tree.compare import SUBSTANCE, Aspect, CompareOptions, Difference, compare_trees
+from backends.tree.copy import (
+    CopyOptions,
+    Loss,
+    Overlay,
+    OverlayOptions,
+    Receipt,
+    TreeManifest,
+    Trees,
+    copy_tree,
+    lay_over,
+    noted,
+    salvage,
+)
+from backends.tree.files import sync_file_system
+from backends.tree.processes import Effort, Throttle, threads_fit
 from backends.tree.remove import Removal, RemoveOptions, remove_tree
 from backends.tree.rules import Filter, parse_rule
-from backends.tree.salvage import salvage
 from backends.tree.selection import Bounds, Chooser, OnConflict, Selection, SkipReason
-from backends.tree.throttle import Throttle
 from backends.tree.usage import Usage, UsageOptions, measure_tree
 from backends.tree.walk import Entry, WalkOptions, walk
 
@@ -61,5 +64,6 @@ __all__ = [
     "remove_tree",
     "salvage",
     "sync_file_system",
+    "threads_fit",
     "walk",
 ]

@@ -5,17 +5,32 @@ is compared. Content by size, or by digest of every byte.
 """
 
 import os
+import stat
 import struct
 from collections import deque
 from collections.abc import Iterator
+from dataclasses import dataclass
+from enum import StrEnum
 
-from backends.tree.anchor import Anchor
-from backends.tree.backlog import Backlog, Sorter
-from backends.tree.channel import Message
-from backends.tree.compare_helper import CompareWork
-from backends.tree.crew import Crew
-from backends.tree.difference import Aspect, CompareOptions, Difference
-from core.jobs import Control
+from backends.tree.files import Anchor, Skills, content, join, read_flags, read_xattrs, split_name
+from backends.tree.processes import (
+    DEFAULT_EFFORT,
+    Backlog,
+    Crew,
+    Effort,
+    HelperChannel,
+    Message,
+    Sorter,
+)
+from core.jobs import Control, Counter
+
+#: Files from this size on are told to the parent, which gives each to a helper of its own.
+BIG_BYTES = 32 * 1024 * 1024
+
+#: A copy of a sparse file may have this much more on disk than the original: block sizes differ.
+HOLES_SLACK_BYTES = 1024 * 1024
+
+_READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
 
 #: Most directories handed to a helper at a time.
 BATCH_DIRECTORIES = 16
@@ -23,12 +38,68 @@ BATCH_DIRECTORIES = 16
 _PAIR = struct.Struct(">QQQQ")
 
 
+class Aspect(StrEnum):
+    """What two entries may differ in."""
+
+    MISSING = "missing"
+    EXTRA = "extra"
+    TYPE = "type"
+    SIZE = "size"
+    CONTENT = "content"
+    TARGET = "target"
+    MODE = "mode"
+    OWNER = "owner"
+    TIME = "time"
+    XATTR = "xattr"
+    FLAGS = "flags"
+    HOLES = "holes"
+    LINK = "hard-link"
+    UNREADABLE = "unreadable"
+
+
+#: Aspects in which a difference means that data is not there, not only its attributes.
+SUBSTANCE = frozenset(
+    {
+        Aspect.MISSING,
+        Aspect.TYPE,
+        Aspect.SIZE,
+        Aspect.CONTENT,
+        Aspect.TARGET,
+        Aspect.UNREADABLE,
+    },
+)
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Difference:
+    """One entry, one aspect, and both sides' values in words."""
+
+    path: str
+    aspect: Aspect
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CompareOptions:
+    """What to compare. `digest` names one of `content.DIGESTS`, None compares sizes only.
+
+    With `from_disk` the second tree's files are read from the storage again where their pages in
+    memory are clean.
+    """
+
+    digest: str | None = "xxh3"
+    skip: frozenset[Aspect] = frozenset()
+    specials: bool = False
+    from_disk: bool = False
+    effort: Effort = DEFAULT_EFFORT
+
+
 def compare_trees(
     a_fd: int,
     b_fd: int,
     *,
     control: Control,
-    options: CompareOptions = CompareOptions(),  # noqa: B008 - frozen
+    options: CompareOptions = CompareOptions(),
 ) -> Iterator[Difference]:
     """Tell how the tree at `b_fd` differs from the one at `a_fd`, roots included, as found.
 
@@ -110,3 +181,172 @@ class _Comparison:
                     path = os.fsdecode(record[32:])
                     self._found.append(Difference(path, Aspect.LINK, "linked on one side only"))
                 last = now
+
+
+class CompareWork:
+    """The helper's side."""
+
+    def __init__(self, a: Anchor, b: Anchor, options: CompareOptions) -> None:
+        self._a = a
+        self._b = b
+        self._options = options
+        # Only content, xattrs and flags need open files.
+        self._opens = bool(options.digest) or not {Aspect.XATTR, Aspect.FLAGS} <= options.skip
+        self._skills = (Skills(), Skills())
+
+    def __call__(self, message: Message, voice: HelperChannel) -> Message:
+        """Compare a batch of directories, or one big file."""
+        kind, paths = message
+        self._below: list[str] = []
+        self._big: list[str] = []
+        self._found: list[tuple[str, str, str]] = []
+        self._pairs: list[tuple[tuple[int, int], tuple[int, int], str]] = []
+        self._voice = voice
+        act = self._directory if kind == "directories" else self._big_file
+        for path in paths:
+            try:
+                act(path)
+            except OSError as error:
+                self._tell(path, Aspect.UNREADABLE, error.strerror or str(error))
+        return self._below, self._big, self._found, self._pairs
+
+    def _tell(self, path: str, aspect: Aspect, detail: object = "") -> None:
+        if aspect not in self._options.skip:
+            self._found.append((path, aspect.value, str(detail)))
+
+    def _differ(self, path: str, aspect: Aspect, a: object, b: object) -> None:
+        if a != b:
+            self._tell(path, aspect, f"{a} / {b}")
+
+    def _directory(self, path: str) -> None:
+        self._voice.entry(path)
+        a = self._a.open(path)
+        try:
+            b = self._b.open(path)
+            try:
+                self._fds(path, a, b, os.fstat(a), os.fstat(b))
+                self._entries(path, a, b)
+            finally:
+                os.close(b)
+        finally:
+            os.close(a)
+
+    def _big_file(self, path: str) -> None:
+        directory, name = split_name(path)
+        a = self._a.open(directory)
+        try:
+            b = self._b.open(directory)
+            try:
+                self._file(path, name, a, b)
+            finally:
+                os.close(b)
+        finally:
+            os.close(a)
+
+    def _entries(self, path: str, a: int, b: int) -> None:
+        left, right = set(os.listdir(a)), set(os.listdir(b))
+        for name in sorted(left | right):
+            below = join(path, name)
+            if name not in right:
+                if self._options.specials or not _special(a, name):
+                    self._tell(below, Aspect.MISSING)
+            elif name not in left:
+                self._tell(below, Aspect.EXTRA)
+            else:
+                self._entry(below, name, a, b)
+
+    def _entry(self, path: str, name: str, a: int, b: int) -> None:
+        try:
+            left = os.stat(name, dir_fd=a, follow_symlinks=False)
+            right = os.stat(name, dir_fd=b, follow_symlinks=False)
+            kind = stat.S_IFMT(left.st_mode)
+            if kind != stat.S_IFMT(right.st_mode):
+                self._tell(path, Aspect.TYPE)
+            elif kind == stat.S_IFDIR:
+                self._below.append(path)
+            elif kind == stat.S_IFREG and left.st_size >= BIG_BYTES and self._options.digest:
+                self._big.append(path)
+            elif kind == stat.S_IFREG and not self._opens:
+                self._plain(path, left, right)
+                self._forms(path, left, right)
+            elif kind == stat.S_IFREG:
+                self._file(path, name, a, b)
+            else:
+                self._plain(path, left, right)
+                if kind == stat.S_IFLNK:
+                    targets = (os.readlink(name, dir_fd=a), os.readlink(name, dir_fd=b))
+                    self._differ(path, Aspect.TARGET, *targets)
+        except OSError as error:
+            self._tell(path, Aspect.UNREADABLE, error.strerror or str(error))
+        self._voice.count(Counter.VERIFIED, 1)
+
+    def _file(self, path: str, name: str, a: int, b: int) -> None:
+        left = os.open(name, _READ, dir_fd=a)
+        try:
+            right = os.open(name, _READ, dir_fd=b)
+            try:
+                self._files(path, left, right)
+            finally:
+                os.close(right)
+        finally:
+            os.close(left)
+
+    def _files(self, path: str, a: int, b: int) -> None:
+        left, right = os.fstat(a), os.fstat(b)
+        self._fds(path, a, b, left, right)
+        if left.st_size == right.st_size and self._options.digest:
+            try:
+                self._content(path, a, b, left.st_size)
+            except content.ShortSource:
+                self._tell(path, Aspect.CONTENT, "it became shorter while it was read")
+        self._forms(path, left, right)
+
+    def _forms(self, path: str, left: os.stat_result, right: os.stat_result) -> None:
+        """Compare length, holes and names of two files."""
+        if left.st_size != right.st_size:
+            self._tell(path, Aspect.SIZE, f"{left.st_size} / {right.st_size}")
+        if content.is_sparse(left):
+            extra = (right.st_blocks - left.st_blocks) * content.BLOCK_BYTES
+            if extra > HOLES_SLACK_BYTES:
+                self._tell(path, Aspect.HOLES, f"{extra} bytes more on disk")
+        if left.st_nlink > 1 or right.st_nlink > 1:
+            inodes = (left.st_dev, left.st_ino), (right.st_dev, right.st_ino)
+            self._pairs.append((*inodes, path))
+
+    def _content(self, path: str, a: int, b: int, size: int) -> None:
+        if self._options.from_disk:
+            os.posix_fadvise(b, 0, 0, os.POSIX_FADV_DONTNEED)
+        name = self._options.digest or "xxh3"
+        self._differ(path, Aspect.CONTENT, self._digest(a, size, name), self._digest(b, size, name))
+
+    def _digest(self, fd: int, size: int, name: str) -> str:
+        digest = content.DIGESTS[name]()
+
+        def step(done: int) -> None:
+            self._voice.count(Counter.VERIFIED, 0, done // 2)
+
+        content.hash_span(fd, (0, size), digest, step)
+        return digest.hexdigest()
+
+    def _fds(self, path: str, a: int, b: int, left: os.stat_result, right: os.stat_result) -> None:
+        """Compare what needs open descriptors, and what does not."""
+        self._plain(path, left, right)
+        if Aspect.XATTR not in self._options.skip:
+            xattrs = read_xattrs(a, self._skills[0]), read_xattrs(b, self._skills[1])
+            self._differ(path, Aspect.XATTR, *xattrs)
+        if Aspect.FLAGS not in self._options.skip:
+            flags = read_flags(a, self._skills[0]), read_flags(b, self._skills[1])
+            self._differ(path, Aspect.FLAGS, *flags)
+
+    def _plain(self, path: str, left: os.stat_result, right: os.stat_result) -> None:
+        if left.st_mode != right.st_mode:
+            self._tell(path, Aspect.MODE, f"{left.st_mode:o} / {right.st_mode:o}")
+        if (left.st_uid, left.st_gid) != (right.st_uid, right.st_gid):
+            detail = f"{left.st_uid}:{left.st_gid} / {right.st_uid}:{right.st_gid}"
+            self._tell(path, Aspect.OWNER, detail)
+        self._differ(path, Aspect.TIME, left.st_mtime_ns, right.st_mtime_ns)
+
+
+def _special(directory: int, name: str) -> bool:
+    mode = os.stat(name, dir_fd=directory, follow_symlinks=False).st_mode
+    return not (stat.S_ISREG(mode) or stat.S_ISDIR(mode) or stat.S_ISLNK(mode))

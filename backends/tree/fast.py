@@ -7,7 +7,7 @@ from functools import partial
 
 from backends.fs import paths
 from backends.tree import plain
-from backends.tree.groups import ONE_GROUP, Groups
+from backends.tree.allocation_groups import ONE_GROUP, Groups
 from backends.tree.plain import Copied, Scanned, Unlinked
 
 try:

@@ -12,8 +12,7 @@ from enum import StrEnum
 from itertools import islice
 from typing import Self
 
-from backends.tree.anchor import Anchor, join, split_name
-from backends.tree.attributes import Skills, read_xattrs
+from backends.tree.files import Anchor, Skills, join, read_xattrs, split_name, stat_entry
 from backends.tree.rules import EntryFacts, Filter
 
 #: Directories with more chosen entries are divided into slices of so many names.
@@ -165,7 +164,7 @@ class Chooser:
         directory, name = split_name(path)
         source = self._source.open(directory)
         try:
-            status = _stat(name, source)
+            status = stat_entry(name, source)
         finally:
             os.close(source)
         if status is None or not self._selection.takes(path, status):
@@ -174,7 +173,7 @@ class Chooser:
         if above is None:
             return True
         try:
-            there = _stat(name, above)
+            there = stat_entry(name, above)
         finally:
             os.close(above)
         return there is None or stat.S_ISDIR(there.st_mode)
@@ -203,7 +202,7 @@ class Chooser:
             return
         if not self._selection.takes(path, status):
             return
-        there = None if target is None else _stat(name, target)
+        there = None if target is None else stat_entry(name, target)
         if there is not None and target is not None:
             note = self._judge(status, there, (source, target, name))
             if note is not None:
@@ -280,16 +279,9 @@ class Chooser:
         with os.scandir(target) as listing:
             for entry in listing:
                 below = join(path, entry.name)
-                there = _stat(entry.name, target)
-                if there is None or _stat(entry.name, source) is not None:
+                there = stat_entry(entry.name, target)
+                if there is None or stat_entry(entry.name, source) is not None:
                     continue
                 if self._selection.takes(below, there):
                     found.append((SkipReason.EXTRA.value, below, ""))
         return found
-
-
-def _stat(name: str, directory: int) -> os.stat_result | None:
-    try:
-        return os.stat(name, dir_fd=directory, follow_symlinks=False)
-    except FileNotFoundError:
-        return None

@@ -7,12 +7,18 @@ import time
 from collections import Counter as Tally
 from dataclasses import dataclass, field
 
-from backends.tree.anchor import Anchor, join
-from backends.tree.backlog import Backlog, Sorter
-from backends.tree.channel import REPORT_SECONDS, HelperChannel, Message
-from backends.tree.crew import Crew
-from backends.tree.effort import DEFAULT_EFFORT, Effort
+from backends.tree.files import Anchor, join
 from backends.tree.plain import Scanned, age_class
+from backends.tree.processes import (
+    DEFAULT_EFFORT,
+    REPORT_SECONDS,
+    Backlog,
+    Crew,
+    Effort,
+    HelperChannel,
+    Message,
+    Sorter,
+)
 from core.jobs import Control, Counter
 
 #: st_blocks counts in units of this many bytes, whatever the file system's own block is.

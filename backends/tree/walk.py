@@ -12,8 +12,8 @@ from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass, field
 from itertools import islice
 
-from backends.tree.anchor import Anchor, join
-from backends.tree.backlog import Sorter
+from backends.tree.files import Anchor, join
+from backends.tree.processes import Sorter
 from backends.tree.rules import EntryFacts, Filter
 from core.jobs import Control
 

@@ -9,8 +9,7 @@ import psutil
 import pytest
 
 from backends.tree import Effort, Throttle
-from backends.tree.channel import HelperChannel, Message
-from backends.tree.crew import Crew
+from backends.tree.processes import Crew, HelperChannel, Message
 from core.errors import BackendFailed, Defect, NoSpace
 from core.jobs import Cancelled, Counter, Unattended
 

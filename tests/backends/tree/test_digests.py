@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from backends.tree import CopyOptions, Effort, Loss, Throttle, TreeManifest, copy_tree
-from backends.tree.content import DIGESTS, SMALL_BYTES
-from backends.tree.copying import BIG_BYTES
-from backends.tree.pieces import PIECE_BYTES_MIN
+from backends.tree.copy.copier import BIG_BYTES
+from backends.tree.copy.pieces import PIECE_BYTES_MIN
+from backends.tree.files.content import DIGESTS, SMALL_BYTES
 from core.jobs import Cancelled, Unattended
 from tests.backends.tree.test_faults import faulty_source, rules, source  # noqa: F401 - fixtures
 from tests.backends.tree.trees import Opener, hostile

@@ -6,11 +6,10 @@ from pathlib import Path
 import pytest
 
 from backends.tree import Effort
-from backends.tree.anchor import Anchor, split_name
-from backends.tree.channel import HelperChannel, Message
-from backends.tree.crew import Crew
+from backends.tree.copy.plan import CopyPlanner, Part, PlanScan
 from backends.tree.fast import Loops
-from backends.tree.plan import CopyPlanner, Part, PlanScan
+from backends.tree.files import Anchor, split_name
+from backends.tree.processes import Crew, HelperChannel, Message
 from backends.tree.selection import SLICE_ENTRIES
 from core.jobs import Unattended
 from tests.backends.tree.test_remove import LOOPS

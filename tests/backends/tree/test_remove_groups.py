@@ -9,12 +9,12 @@ from pathlib import Path
 import pytest
 
 from backends.tree import Effort, RemoveOptions, Throttle, remove_tree
-from backends.tree.anchor import Anchor
-from backends.tree.channel import HelperChannel
+from backends.tree.allocation_groups import ONE_GROUP, Groups, xfs_groups
 from backends.tree.fast import Loops
-from backends.tree.groups import ONE_GROUP, Groups, xfs_groups
-from backends.tree.remove_helper import RemoveWork
-from backends.tree.shards import Shards
+from backends.tree.files import Anchor
+from backends.tree.processes import HelperChannel
+from backends.tree.remove.remove import Shards
+from backends.tree.remove.work import RemoveWork
 from core.jobs import Cancelled, Counter, Unattended
 from tests.backends.tree.test_remove import LOOPS, uneven
 from tests.backends.tree.test_thread import Stopping

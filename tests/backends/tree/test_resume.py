@@ -17,9 +17,16 @@ from backends.tree import (
     compare_trees,
     copy_tree,
 )
-from backends.tree.manifest import MAGIC
-from backends.tree.pieces import PIECE_BYTES, PIECE_BYTES_MIN, Pieces, covered, digests, missing
-from backends.tree.plan import PART_ENTRIES
+from backends.tree.copy.manifest import MAGIC
+from backends.tree.copy.pieces import (
+    PIECE_BYTES,
+    PIECE_BYTES_MIN,
+    Pieces,
+    covered,
+    digests,
+    missing,
+)
+from backends.tree.copy.plan import PART_ENTRIES
 from core.jobs import Cancelled, Counter, Unattended
 from tests.backends.tree.trees import Opener, hostile
 

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from backends.tree import Effort, RemoveOptions, Throttle, compare_trees, copy_tree, remove_tree
-from backends.tree.channel import HelperChannel, Message
 from backends.tree.fast import Loops, Plain
+from backends.tree.processes import HelperChannel, Message
 from core.errors import NoSpace
 from core.jobs import Cancelled, Counter, Unattended
 from tests.backends.tree.test_crew import children, run, wait_until
@@ -167,7 +167,7 @@ def test_one_that_hangs_keeps_the_fence_and_its_descriptors_until_it_ends(tmp_pa
 def test_without_unshare_all_helpers_are_processes() -> None:
     script = (
         "import os; from tests.backends.tree.test_crew import run;"
-        "from backends.tree.worker_pool import *;"
+        "from backends.tree import threads_fit;"
         "assert not threads_fit();"
         "assert run(lambda *_: os.getpid(), [1], own_fds=[os.dup(0)]) != [os.getpid()]"
     )

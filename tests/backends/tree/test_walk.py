@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from backends.tree import Filter, WalkOptions, parse_rule, walk
-from backends.tree.backlog import Backlog, Sorter
+from backends.tree.processes import Backlog, Sorter
 from backends.tree.rules import EntryFacts
 from core.errors import InvalidParameters
 from core.jobs import Cancelled, Unattended

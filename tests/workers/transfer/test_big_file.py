@@ -13,8 +13,8 @@ import pytest
 
 from backends.fs import layout
 from backends.tree import Effort, TreeManifest
-from backends.tree.content import data_spans
-from backends.tree.pieces import Span, piece_length
+from backends.tree.copy.pieces import Span, piece_length
+from backends.tree.files.content import data_spans
 from core.jobs import Job, State
 from core.jobs.requests import TransferRequest
 from core.jobs.store import Submission

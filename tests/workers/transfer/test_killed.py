@@ -10,7 +10,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from backends.tree.plan import PART_ENTRIES
+from backends.tree.copy.plan import PART_ENTRIES
 from core.jobs import Job, State
 from core.jobs.requests import parse
 from core.jobs.store import JobStore, Submission

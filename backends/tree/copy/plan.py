@@ -8,11 +8,9 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from backends.tree.anchor import Anchor, join
-from backends.tree.backlog import Backlog
-from backends.tree.channel import HelperChannel, Message
-from backends.tree.crew import Crew
 from backends.tree.fast import Loops
+from backends.tree.files import Anchor, join
+from backends.tree.processes import Backlog, Crew, HelperChannel, Message
 from backends.tree.selection import SLICE_ENTRIES, Chooser, Noted, SkipReason
 
 #: A part ends with the unit that brings it to so many entries, or to so many bytes.

@@ -1,4 +1,9 @@
-"""What a helper of an overlay does: move the entries of one directory, take others away."""
+"""Lay a finished copy over a live tree: by renames, and then directories get their attributes.
+
+Every file is replaced by one rename(2), so a reader finds the old one or the new one. What has no
+place there any more is renamed away too, into a directory that the caller removes afterwards.
+Stopped at any instruction it is taken up again: what was moved is gone from the staged tree.
+"""
 
 import os
 import stat
@@ -8,15 +13,41 @@ from dataclasses import dataclass
 from functools import partial
 from uuid import uuid4
 
-from backends.tree.anchor import Anchor, join, split_name
-from backends.tree.attributes import FLAGS_LOCKING, Skills, read_flags, set_flags, unlock
-from backends.tree.channel import HelperChannel, Message
-from backends.tree.copy_helper import CopyWork
-from backends.tree.copying import Copier
-from backends.tree.directory import fatal, is_fatal
-from backends.tree.effort import DEFAULT_EFFORT, Effort
-from backends.tree.selection import Selection
-from backends.tree.target import CopyTarget
+from backends.tree.copy.batches import seals
+from backends.tree.copy.copier import Copier
+from backends.tree.copy.ledger import Ledger
+from backends.tree.copy.manifest import TreeManifest
+from backends.tree.copy.target import CopyTarget, fatal, is_fatal
+from backends.tree.copy.work import CopyWork
+from backends.tree.files import (
+    FLAGS_LOCKING,
+    Anchor,
+    Skills,
+    join,
+    read_flags,
+    set_flags,
+    split_name,
+    stat_entry,
+    unlock,
+)
+from backends.tree.processes import (
+    DEFAULT_EFFORT,
+    Backlog,
+    Crew,
+    Effort,
+    HelperChannel,
+    Message,
+    Sorter,
+    giving,
+)
+from backends.tree.selection import Selection, SkipReason
+from core.jobs import Control, Counter
+
+#: Most directories handed to a helper at a time.
+BATCH_DIRECTORIES = 16
+#: Most entries that only the target has, handed to a helper at a time.
+BATCH_EXTRAS = 256
+
 
 _LOOK = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
 
@@ -43,6 +74,97 @@ class OverlayOptions:
     seal: bool = True
     seal_root: bool = True
     effort: Effort = DEFAULT_EFFORT
+
+
+@dataclass(slots=True)
+class Overlay:
+    """What was done: entries moved in (a new directory is one), entries taken away, failures."""
+
+    moved: int = 0
+    dropped: int = 0
+    failed: int = 0
+
+
+def lay_over(
+    trees: Trees, *, control: Control, manifest: TreeManifest, options: OverlayOptions
+) -> Overlay:
+    """Bring the staged tree of a copy with this manifest over the live one, and to disk.
+
+    Entries that resist are told as faults and counted. Costs one rename per entry below
+    directories that both trees have, and one for each directory that is new.
+
+    Raises:
+        Interrupted: the control says stop; the same call goes on.
+        NoSpace, QuotaExceeded, BackendFailed: the live tree takes nothing any more.
+    """
+    links = Sorter()
+    try:
+        return _Laying(trees, control, Ledger(manifest, links), options).run()
+    finally:
+        links.close()
+
+
+class _Laying:
+    """The parent's side."""
+
+    def __init__(
+        self, trees: Trees, control: Control, ledger: Ledger, options: OverlayOptions
+    ) -> None:
+        self._trees = trees
+        self._control = control
+        self._ledger = ledger
+        self._options = options
+        self._pending = Backlog()
+        self._done = Overlay()
+
+    def run(self) -> Overlay:
+        self._pending.push("")
+        trees, effort = self._trees, self._options.effort
+        try:
+            with Crew(
+                LayWork(trees, self._options),
+                self._control,
+                effort=effort,
+                size=effort.count(),
+                keep_fds=[trees.source, trees.staged, trees.live, trees.displaced],
+            ) as crew:
+                crew.run(self._next, self._settle)
+                if self._options.drop_extra:
+                    crew.run(giving(self._extras()), self._settle)
+                if self._options.seal:
+                    crew.run(giving(seals(self._ledger)), lambda _: None)
+                crew.run(giving(iter([("sync",)])), lambda _: None)
+        finally:
+            self._pending.close()
+        return self._done
+
+    def _next(self) -> Message | None:
+        batch: list[str] = []
+        while len(batch) < BATCH_DIRECTORIES and (path := self._pending.pop()) is not None:
+            batch.append(path)
+        return ("lay", batch) if batch else None
+
+    def _extras(self) -> Iterator[Message]:
+        batch: list[str] = []
+        for path, _ in self._ledger.notes(SkipReason.EXTRA):
+            batch.append(path)
+            if len(batch) == BATCH_EXTRAS:
+                yield ("drop", batch)
+                batch = []
+        yield ("drop", batch)
+
+    def _settle(self, reply: Message) -> None:
+        moved, dropped, below, failed = reply
+        for path in below:
+            self._pending.push(path)
+        self._done.moved += moved
+        self._done.dropped += dropped
+        self._done.failed += len(failed)
+        self._control.count(Counter.COPIED, moved)
+        self._control.count(Counter.DELETED, dropped)
+        self._control.count(Counter.FAILED, len(failed))
+        for path, reason in failed:
+            self._control.fault(path, reason)
 
 
 class LayWork:
@@ -96,7 +218,7 @@ class LayWork:
     def _entry(self, path: str, staged: int, live: int) -> None:
         name = split_name(path)[1]
         here = os.stat(name, dir_fd=staged, follow_symlinks=False)
-        there = _stat(name, live)
+        there = stat_entry(name, live)
         directories = (stat.S_ISDIR(here.st_mode), bool(there and stat.S_ISDIR(there.st_mode)))
         if all(directories):
             self._below.append(path)
@@ -113,7 +235,7 @@ class LayWork:
         """Take away an entry and what is below it, but not what the rules protect."""
         if not self._selection.chooses:
             with self._holding(path) as (fd, name):
-                if _stat(name, fd) is not None:
+                if stat_entry(name, fd) is not None:
                     self._away(name, fd)
                     self._dropped += 1
             return
@@ -136,7 +258,7 @@ class LayWork:
         while pending:
             path = pending.pop()
             with self._holding(path) as (fd, name):
-                status = _stat(name, fd)
+                status = stat_entry(name, fd)
             if status is None or not self._selection.takes(path, status):
                 continue
             found.append(path)
@@ -150,7 +272,7 @@ class LayWork:
 
     def _drop_one(self, path: str) -> None:
         with self._holding(path) as (fd, name):
-            status = _stat(name, fd)
+            status = stat_entry(name, fd)
             if status is None:
                 return
             if not stat.S_ISDIR(status.st_mode):
@@ -169,13 +291,6 @@ class LayWork:
             os.close(fd)
 
 
-def _stat(name: str, directory: int) -> os.stat_result | None:
-    try:
-        return os.stat(name, dir_fd=directory, follow_symlinks=False)
-    except FileNotFoundError:
-        return None
-
-
 def _rename(old: tuple[str, int], new: tuple[str, int]) -> None:
     """rename(2); what forbids it (flags, a directory one may not write) is lifted meanwhile."""
     try:
@@ -188,7 +303,7 @@ def _rename(old: tuple[str, int], new: tuple[str, int]) -> None:
 
 
 def _unlock_entry(name: str, directory: int) -> None:
-    status = _stat(name, directory)
+    status = stat_entry(name, directory)
     if status is None or not stat.S_ISREG(status.st_mode):
         return
     fd = os.open(name, _LOOK, dir_fd=directory)

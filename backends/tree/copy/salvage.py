@@ -8,15 +8,19 @@ them open any more. The next copy into the other target finds them whole, by len
 import os
 import stat
 
-from backends.tree.anchor import Anchor
-from backends.tree.backlog import Sorter
-from backends.tree.channel import HelperChannel, Message
-from backends.tree.crew import Crew
-from backends.tree.effort import DEFAULT_EFFORT, Effort
-from backends.tree.finishing import giving
-from backends.tree.ledger import Ledger
-from backends.tree.manifest import TreeManifest
-from backends.tree.target import CopyTarget
+from backends.tree.copy.ledger import Ledger
+from backends.tree.copy.manifest import TreeManifest
+from backends.tree.copy.target import CopyTarget
+from backends.tree.files import Anchor
+from backends.tree.processes import (
+    DEFAULT_EFFORT,
+    Crew,
+    Effort,
+    HelperChannel,
+    Message,
+    Sorter,
+    giving,
+)
 from core.jobs import Control
 
 

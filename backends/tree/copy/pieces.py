@@ -17,6 +17,8 @@ Span = tuple[int, int]
 Pieces = dict[Span, bytes | None]
 #: The digests of all pieces of a file: from, to, digest.
 Digests = list[tuple[int, int, bytes]]
+#: A copied file: path, bytes, and the digest taken, or those of its pieces; None without one.
+Taken = tuple[str, int, bytes | Digests | None]
 
 
 def piece_length(bytes_per_second: float) -> int:

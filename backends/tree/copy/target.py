@@ -1,13 +1,36 @@
 """The receiving side of a copy: make entries, know which are whole, take unfinished ones away."""
 
+import errno
 import os
 import stat
 from contextlib import suppress
 from dataclasses import dataclass
 
-from backends.tree.anchor import READ_DIRECTORY, Anchor, join, split_name
-from backends.tree.directory import fatal
-from backends.tree.receipt import Loss, Receipt
+from backends.tree.copy.receipt import Loss, Receipt
+from backends.tree.files import (
+    ACL_ACCESS,
+    ACL_DEFAULT,
+    READ_DIRECTORY,
+    REFUSED,
+    Anchor,
+    Skills,
+    join,
+    read_flags,
+    read_xattrs,
+    set_flags,
+    split_name,
+    unlock,
+)
+from core.errors import BackendFailed, NoSpace, QuotaExceeded, StorageError
+
+#: Failures of the target that no other entry will be spared.
+_FATAL: dict[int, tuple[type[StorageError], str]] = {
+    errno.ENOSPC: (NoSpace, "The volume is full."),
+    errno.EDQUOT: (QuotaExceeded, "The quota scope is full."),
+    errno.EROFS: (BackendFailed, "The target is read-only."),
+}
+
+_SPECIAL = stat.S_ISUID | stat.S_ISGID | stat.S_ISVTX
 
 #: A time with all nine digits of its fraction in use, to find out which ones a target keeps.
 _PROBE_NS = 1_000_000_000_123_456_789
@@ -159,3 +182,99 @@ def probe_granularity(target: Anchor) -> int:
     lost = abs(_PROBE_NS - kept)
     units = (unit for unit in (1, 100, 1000, 10**6, 10**9, 2 * 10**9, 10**11) if lost < unit)
     return next(units, 1)  # somebody else changed the directory: no time is taken for another
+
+
+def fatal(error: OSError) -> Exception:
+    """Give the problem that ends the job, or the error itself when others may be spared."""
+    kind, words = _FATAL.get(error.errno or 0, (None, ""))
+    return kind(words) if kind else error
+
+
+def is_fatal(error: OSError) -> bool:
+    """Tell whether no other entry will be spared this failure of the target."""
+    return error.errno in _FATAL
+
+
+class AttributeWriter:
+    """Gives one entry's attributes to its open copy and notes what was refused."""
+
+    def __init__(self, receipt: Receipt, skills: Skills) -> None:
+        self._receipt = receipt
+        self._skills = skills
+
+    def give(self, path: str, source: int, target: int, status: os.stat_result) -> None:
+        """Make the open `target` like the open `source`, whose attributes are `status`."""
+        given = os.fstat(target)
+        unlock(target)
+        self.owner(path, target, status, given)
+        self.xattrs(path, target, read_xattrs(source, self._skills), read_xattrs_of(target))
+        self.mode(path, target, status)
+        os.utime(target, ns=(status.st_atime_ns, status.st_mtime_ns))
+        self.flags(path, target, read_flags(source, self._skills))
+
+    def owner(self, path: str, target: int, status: os.stat_result, given: os.stat_result) -> None:
+        """Give owner and group; without the right to, at least the group."""
+        if (given.st_uid, given.st_gid) == (status.st_uid, status.st_gid):
+            return
+        try:
+            os.chown(target, status.st_uid, status.st_gid)
+        except OSError as error:
+            if error.errno not in REFUSED:
+                raise
+            self._receipt.lose(Loss.OWNER, path, f"{status.st_uid}:{status.st_gid}")
+            if given.st_gid != status.st_gid:
+                self._group(target, status.st_gid)
+
+    def _group(self, target: int, gid: int) -> None:
+        try:
+            os.chown(target, -1, gid)
+        except OSError as error:
+            if error.errno not in REFUSED:
+                raise
+
+    def xattrs(
+        self, path: str, target: int, wanted: dict[str, bytes], given: dict[str, bytes]
+    ) -> None:
+        """Set what the source has and take away what was inherited."""
+        for name, value in wanted.items():
+            if given.get(name) != value:
+                self._set(path, target, name, value)
+        for name in given.keys() - wanted.keys():
+            if name in (ACL_ACCESS, ACL_DEFAULT):
+                os.removexattr(target, name)
+
+    def _set(self, path: str, target: int, name: str, value: bytes) -> None:
+        try:
+            os.setxattr(target, name, value)
+        except OSError as error:
+            if error.errno not in REFUSED:
+                raise
+            loss = Loss.ACL if name in (ACL_ACCESS, ACL_DEFAULT) else Loss.XATTR
+            self._receipt.lose(loss, path, f"{name}: {error.strerror}")
+
+    def mode(self, path: str, target: int, status: os.stat_result) -> None:
+        """Give the permission bits; set-group-id may be dropped by the kernel without a word."""
+        wanted = stat.S_IMODE(status.st_mode)
+        try:
+            os.fchmod(target, wanted)
+        except PermissionError as error:
+            self._receipt.lose(Loss.MODE, path, error.strerror or "")
+            return
+        if wanted & _SPECIAL and stat.S_IMODE(os.fstat(target).st_mode) != wanted:
+            self._receipt.lose(Loss.MODE, path, oct(wanted))
+
+    def flags(self, path: str, target: int, flags: int) -> None:
+        """Give the flags; the last step, because immutable means it."""
+        if not flags:
+            return
+        try:
+            set_flags(target, flags)
+        except OSError as error:
+            if error.errno not in REFUSED:
+                raise
+            self._receipt.lose(Loss.FLAGS, path, f"{flags:#x}")
+
+
+def read_xattrs_of(target: int) -> dict[str, bytes]:
+    """Give what a new entry inherited from its directory."""
+    return read_xattrs(target, Skills())

@@ -6,7 +6,7 @@ import struct
 import time
 from typing import Any
 
-from backends.tree.throttle import Throttle
+from backends.tree.processes.effort import Throttle
 from core.jobs import Counter
 
 #: How often a busy helper tells what it has done, in seconds.

@@ -11,13 +11,13 @@ that.
 import os
 import select
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from types import TracebackType
 from typing import Self
 
-from backends.tree.channel import Message
-from backends.tree.effort import Effort
-from backends.tree.worker_pool import Helper, Process, Thread, Work, threads_fit
+from backends.tree.processes.channel import Message
+from backends.tree.processes.effort import Effort
+from backends.tree.processes.helper_process import Helper, Process, Thread, Work, threads_fit
 from core.errors import BackendFailed, Defect, NoSpace, QuotaExceeded, StorageError
 from core.jobs import Control, Counter
 
@@ -196,3 +196,8 @@ def _failure(helper: Helper, kind: str, rest: list[str]) -> StorageError:
         return Defect(f"A helper failed: {rest[0]}")
     named = f" {helper.pid}" if isinstance(helper, Process) else ""
     return BackendFailed(f"The helper process{named} died; the job may be run again.")
+
+
+def giving(messages: Iterator[Message]) -> Callable[[], Message | None]:
+    """Hand out messages to a crew until there are no more."""
+    return lambda: next(messages, None)

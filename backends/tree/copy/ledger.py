@@ -19,12 +19,11 @@ from collections import Counter as Tally
 from collections.abc import Iterator
 from typing import Any
 
-from backends.tree.backlog import Sorter
-from backends.tree.checking import Taken
-from backends.tree.manifest import Record, TreeManifest, boot_id
-from backends.tree.pieces import Pieces, Span
-from backends.tree.plan import Part, Unit
-from backends.tree.receipt import Receipt
+from backends.tree.copy.manifest import Record, TreeManifest, boot_id
+from backends.tree.copy.pieces import Pieces, Span, Taken
+from backends.tree.copy.plan import Part, Unit
+from backends.tree.copy.receipt import Receipt
+from backends.tree.processes import Sorter
 from backends.tree.selection import Noted, SkipReason
 
 #: A file's name among those of the same file: device, inode, then the path.

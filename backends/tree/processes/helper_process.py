@@ -12,7 +12,9 @@ still held.
 """
 
 import _thread
+import gc
 import os
+import platform
 import select
 import signal
 import socket
@@ -25,8 +27,8 @@ from contextlib import suppress
 from functools import cache
 from typing import NoReturn
 
-from backends.tree.anchor import libc
-from backends.tree.channel import (
+from backends.tree.files import libc
+from backends.tree.processes.channel import (
     RECEIVE_BYTES,
     HelperChannel,
     Message,
@@ -35,8 +37,15 @@ from backends.tree.channel import (
     receive,
     unpack,
 )
-from backends.tree.effort import Effort, give_way, settle_in
+from backends.tree.processes.effort import Effort
 from core.errors import BackendFailed, StorageError
+
+#: Container allocations between two collections in a helper.
+GC_THRESHOLD = 50_000
+PR_SET_PDEATHSIG = 1
+IOPRIO_WHO_PROCESS = 1
+IOPRIO_CLASS_IDLE = 3 << 13
+_SYS_IOPRIO_SET = {"x86_64": 251, "aarch64": 30}
 
 REAP_PAUSE_SECONDS = 0.001
 #: How long a stopped thread may take for the entry at hand before it counts as hanging, in seconds.
@@ -237,3 +246,38 @@ def _work_off(voice: HelperChannel, work: Work) -> None:
         voice.send(("storage", type(error).__name__, error.detail))
     except Exception as error:  # noqa: BLE001 - told to the parent, which raises it as a Defect
         voice.send(("defect", f"{type(error).__name__}: {error}"))
+
+
+def settle_in(parent: int, keep: Sequence[int], effort: Effort) -> None:
+    """Make this new process a helper: dies with its parent, holds only what it needs, new umask."""
+    gc.freeze()
+    gc.set_threshold(GC_THRESHOLD)
+    libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+    if os.getppid() != parent:
+        os._exit(0)
+    signal.set_wakeup_fd(-1)
+    for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2, signal.SIGCHLD):
+        signal.signal(number, signal.SIG_DFL)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.pthread_sigmask(signal.SIG_SETMASK, ())
+    _close_others(keep)
+    os.umask(0)
+    give_way(effort)
+
+
+def give_way(effort: Effort) -> None:
+    """Lower this thread's claim to processor and disk as told (both belong to threads on Linux)."""
+    if effort.nice:
+        os.nice(effort.nice)
+    number_of_call = _SYS_IOPRIO_SET.get(platform.machine())
+    if effort.idle_io and number_of_call is not None:
+        libc.syscall(number_of_call, IOPRIO_WHO_PROCESS, 0, IOPRIO_CLASS_IDLE)
+
+
+def _close_others(keep: Sequence[int]) -> None:
+    """Close every descriptor but the standard ones and `keep`."""
+    low = 3
+    for fd in sorted({fd for fd in keep if fd >= low}):
+        os.closerange(low, fd)
+        low = fd + 1
+    os.closerange(low, os.sysconf("SC_OPEN_MAX"))

@@ -10,33 +10,63 @@ on the same boot of the same machine.
 
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from itertools import islice
 
-from backends.tree.anchor import Anchor
-from backends.tree.attributes import ACL_DEFAULT, xattr_names
-from backends.tree.backlog import Sorter
-from backends.tree.channel import Message
-from backends.tree.checking import Checker
-from backends.tree.copy_helper import CopyWork
-from backends.tree.copy_options import DEFAULT_COPY, CopyOptions
-from backends.tree.copying import Copier
-from backends.tree.crew import Crew
-from backends.tree.feed import PartFeed
-from backends.tree.finishing import giving, link_groups, seals
-from backends.tree.ledger import SLOT_FINISH, SLOT_PLAN, Ledger
-from backends.tree.manifest import TreeManifest
-from backends.tree.plan import CopyPlanner, Part
-from backends.tree.receipt import EXAMPLES_MAX, Loss, Receipt
-from backends.tree.selection import Chooser, Noted, SkipReason
-from backends.tree.target import CopyTarget, probe_granularity
-from backends.tree.verification import Verification
+from backends.tree.copy.batches import PartFeed, link_groups, seals
+from backends.tree.copy.copier import Copier
+from backends.tree.copy.ledger import SLOT_FINISH, SLOT_PLAN, Ledger
+from backends.tree.copy.manifest import TreeManifest
+from backends.tree.copy.plan import CopyPlanner, Part
+from backends.tree.copy.receipt import EXAMPLES_MAX, Loss, Receipt
+from backends.tree.copy.target import CopyTarget, probe_granularity
+from backends.tree.copy.verification import Checker, Verification
+from backends.tree.copy.work import CopyWork
+from backends.tree.files import ACL_DEFAULT, Anchor, xattr_names
+from backends.tree.processes import DEFAULT_EFFORT, Crew, Effort, Message, Sorter, giving
+from backends.tree.selection import Chooser, Noted, Selection, SkipReason
 from core.errors import EntryExists
 from core.jobs import Control, Counter
 
 #: How long to wait before asking again whether another node is done, in seconds.
 PAUSE_SECONDS = 0.1
+
+
+#: Least time between two syncs of the target while parts are being done, in seconds.
+CHECKPOINT_SECONDS = 15.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CopyOptions:
+    """How to copy. `durable=False` leaves bringing everything to disk to the caller.
+
+    Parts are synced and marked done at least `checkpoint_seconds` apart.
+    `verify` names a digest (`content.DIGESTS`): at the end both trees are read again, the target
+    from disk where the system allows, and what differs counts as failed. When `digest` names the
+    same, it is taken of each file while that is read, and only the target is read again at the end
+    (`verification` tells what that proves).
+
+    Without `root_attributes` the target directory itself keeps its own. Without a `selection`
+    everything is taken. With `parts_only` it helps another node with the parts of its plan that are
+    free, if there is one, and leaves the rest to it. `waiting` is called again and again while
+    there is only another node to wait for; what it raises ends the copy.
+    """
+
+    durable: bool = True
+    checkpoint_seconds: float = CHECKPOINT_SECONDS
+    verify: str | None = None
+    digest: str | None = None
+    root_attributes: bool = True
+    cross_mounts: bool = False
+    selection: Selection | None = None
+    parts_only: bool = False
+    waiting: Callable[[], None] | None = None
+    effort: Effort = DEFAULT_EFFORT
+
+
+DEFAULT_COPY = CopyOptions()
 
 
 def copy_tree(

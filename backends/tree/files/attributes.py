@@ -8,12 +8,9 @@ What the target refuses is counted in the receipt, and the rest goes on.
 import errno
 import fcntl
 import os
-import stat
 import struct
 from contextlib import suppress
 from dataclasses import dataclass
-
-from backends.tree.receipt import Loss, Receipt
 
 FS_IOC_GETFLAGS = 0x80086601
 FS_IOC_SETFLAGS = 0x40086602
@@ -29,8 +26,6 @@ ACL_DEFAULT = "system.posix_acl_default"
 #: Names that belong to one file system's own bookkeeping and mean nothing on another.
 XATTRS_PRIVATE = ("trusted.SGI_ACL_", "trusted.overlay.", "security.evm", "security.ima", "ceph.")
 
-_PERMISSIONS = 0o777
-_SPECIAL = stat.S_ISUID | stat.S_ISGID | stat.S_ISVTX
 _LONG = struct.Struct("l")
 
 #: What a file system or kernel answers to an attribute it does not have.
@@ -127,91 +122,6 @@ def unlock(fd: int) -> None:
     except OSError as error:
         if error.errno not in REFUSED:
             raise
-
-
-class AttributeWriter:
-    """Gives one entry's attributes to its open copy and notes what was refused."""
-
-    def __init__(self, receipt: Receipt, skills: Skills) -> None:
-        self._receipt = receipt
-        self._skills = skills
-
-    def give(self, path: str, source: int, target: int, status: os.stat_result) -> None:
-        """Make the open `target` like the open `source`, whose attributes are `status`."""
-        given = os.fstat(target)
-        unlock(target)
-        self.owner(path, target, status, given)
-        self.xattrs(path, target, read_xattrs(source, self._skills), read_xattrs_of(target))
-        self.mode(path, target, status)
-        os.utime(target, ns=(status.st_atime_ns, status.st_mtime_ns))
-        self.flags(path, target, read_flags(source, self._skills))
-
-    def owner(self, path: str, target: int, status: os.stat_result, given: os.stat_result) -> None:
-        """Give owner and group; without the right to, at least the group."""
-        if (given.st_uid, given.st_gid) == (status.st_uid, status.st_gid):
-            return
-        try:
-            os.chown(target, status.st_uid, status.st_gid)
-        except OSError as error:
-            if error.errno not in REFUSED:
-                raise
-            self._receipt.lose(Loss.OWNER, path, f"{status.st_uid}:{status.st_gid}")
-            if given.st_gid != status.st_gid:
-                self._group(target, status.st_gid)
-
-    def _group(self, target: int, gid: int) -> None:
-        try:
-            os.chown(target, -1, gid)
-        except OSError as error:
-            if error.errno not in REFUSED:
-                raise
-
-    def xattrs(
-        self, path: str, target: int, wanted: dict[str, bytes], given: dict[str, bytes]
-    ) -> None:
-        """Set what the source has and take away what was inherited."""
-        for name, value in wanted.items():
-            if given.get(name) != value:
-                self._set(path, target, name, value)
-        for name in given.keys() - wanted.keys():
-            if name in (ACL_ACCESS, ACL_DEFAULT):
-                os.removexattr(target, name)
-
-    def _set(self, path: str, target: int, name: str, value: bytes) -> None:
-        try:
-            os.setxattr(target, name, value)
-        except OSError as error:
-            if error.errno not in REFUSED:
-                raise
-            loss = Loss.ACL if name in (ACL_ACCESS, ACL_DEFAULT) else Loss.XATTR
-            self._receipt.lose(loss, path, f"{name}: {error.strerror}")
-
-    def mode(self, path: str, target: int, status: os.stat_result) -> None:
-        """Give the permission bits; set-group-id may be dropped by the kernel without a word."""
-        wanted = stat.S_IMODE(status.st_mode)
-        try:
-            os.fchmod(target, wanted)
-        except PermissionError as error:
-            self._receipt.lose(Loss.MODE, path, error.strerror or "")
-            return
-        if wanted & _SPECIAL and stat.S_IMODE(os.fstat(target).st_mode) != wanted:
-            self._receipt.lose(Loss.MODE, path, oct(wanted))
-
-    def flags(self, path: str, target: int, flags: int) -> None:
-        """Give the flags; the last step, because immutable means it."""
-        if not flags:
-            return
-        try:
-            set_flags(target, flags)
-        except OSError as error:
-            if error.errno not in REFUSED:
-                raise
-            self._receipt.lose(Loss.FLAGS, path, f"{flags:#x}")
-
-
-def read_xattrs_of(target: int) -> dict[str, bytes]:
-    """Give what a new entry inherited from its directory."""
-    return read_xattrs(target, Skills())
 
 
 def xattr_names(fd: int) -> list[str]:

@@ -10,12 +10,11 @@ import os
 import stat
 from collections.abc import Iterator
 
-from backends.tree.anchor import READ_DIRECTORY, Anchor, join, split_name
-from backends.tree.attributes import unlock
-from backends.tree.channel import HelperChannel, Message
+from backends.tree.allocation_groups import ONE_GROUP, Groups
 from backends.tree.fast import Loops
-from backends.tree.groups import ONE_GROUP, Groups
+from backends.tree.files import READ_DIRECTORY, Anchor, join, split_name, unlock
 from backends.tree.plain import Unlinked
+from backends.tree.processes import HelperChannel, Message
 
 #: A helper tells what it deleted after so many entries; under a limit after every piece.
 REPLY_ENTRIES = 4096

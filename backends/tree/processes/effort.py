@@ -1,4 +1,4 @@
-"""Limits on bytes and operations per second, shared by all helpers, changeable while they run."""
+"""How hard helpers work, and what a forked process does to become one."""
 
 import fcntl
 import mmap
@@ -7,12 +7,18 @@ import struct
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
+
+from backends.tree.fast import DEFAULT_LOOPS, Loops
+
+#: Most helpers chosen without being told.
+HELPERS_MAX = 4
+
 
 #: How far work may run ahead of the limit before it pauses, in seconds.
 AHEAD_SECONDS = 0.1
 #: Longest pause before the limits are looked at again, in seconds.
 PAUSE_SECONDS = 0.1
-
 _LIMITS = struct.Struct("dd")
 _DUE = struct.Struct("dd")
 
@@ -79,3 +85,30 @@ class Throttle:
             yield
         finally:
             fcntl.lockf(self.fd, fcntl.LOCK_UN)
+
+
+@dataclass(frozen=True, slots=True)
+class Effort:
+    """How to work: helper processes (None: by cores), nice value, idle I/O class, limits, loops.
+
+    Helpers keep the descriptors of `fence` open: a lock on one of them is held until the last
+    helper has ended, however it ends.
+    """
+
+    helpers: int | None = None
+    nice: int = 0
+    idle_io: bool = False
+    throttle: Throttle | None = None
+    loops: Loops = DEFAULT_LOOPS
+    fence: tuple[int, ...] = ()
+
+    def descriptors(self) -> list[int]:
+        """What helpers must keep open for it."""
+        return [*self.fence, *([self.throttle.fd] if self.throttle else [])]
+
+    def count(self) -> int:
+        """Tell how many helpers to use."""
+        return max(1, self.helpers or min(HELPERS_MAX, len(os.sched_getaffinity(0))))
+
+
+DEFAULT_EFFORT = Effort()

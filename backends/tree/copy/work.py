@@ -4,19 +4,24 @@ import os
 import stat
 from functools import partial
 
-from backends.tree import content
-from backends.tree.anchor import Anchor, join, sync_file_system
-from backends.tree.attributes import AttributeWriter, Skills
-from backends.tree.channel import HelperChannel, Message
-from backends.tree.checking import Checker, Taken
-from backends.tree.content import Changed, ShortSource
-from backends.tree.copying import Copier
-from backends.tree.directory import exists
-from backends.tree.pieces import Digests, Span, piece_length
-from backends.tree.plan import UNREAD_NS, PlanScan, choose_for_plan
-from backends.tree.receipt import Loss
+from backends.tree.copy.copier import Copier
+from backends.tree.copy.pieces import Digests, Span, Taken, piece_length
+from backends.tree.copy.plan import UNREAD_NS, PlanScan, choose_for_plan
+from backends.tree.copy.receipt import Loss
+from backends.tree.copy.target import AttributeWriter, TargetDirectory
+from backends.tree.copy.verification import Checker
+from backends.tree.files import (
+    Anchor,
+    Changed,
+    ShortSource,
+    Skills,
+    content,
+    join,
+    stat_entry,
+    sync_file_system,
+)
+from backends.tree.processes import HelperChannel, Message
 from backends.tree.selection import Chooser
-from backends.tree.target import TargetDirectory
 from core.jobs import Counter
 
 
@@ -213,7 +218,7 @@ class CopyWork:
         for piece in self._copier.loops.scan(source):
             for name in piece[5]:
                 below = join(path, name)
-                if not exists(name, target) and self._is_new(below):
+                if stat_entry(name, target) is None and self._is_new(below):
                     self._copier.receipt.lose(Loss.APPEARED, below)
 
     def _is_new(self, path: str) -> bool:

@@ -154,3 +154,11 @@ def sync_file_system(fd: int) -> None:
             raise OSError(number, os.strerror(number))
     finally:
         os.close(real)
+
+
+def stat_entry(name: str, directory: int) -> os.stat_result | None:
+    """Return the attributes of an entry of an open directory, or None when it has none."""
+    try:
+        return os.stat(name, dir_fd=directory, follow_symlinks=False)
+    except FileNotFoundError:
+        return None

@@ -1,24 +1,29 @@
 """Hand the parts of a copy to helpers in small batches, and know when each part is done."""
 
+import itertools
+import os
 import time
 from collections import Counter as Tally
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from backends.tree.channel import Message
-from backends.tree.checking import Taken
-from backends.tree.copying import KEPT_CHANGING, TRIES_MAX
-from backends.tree.ledger import Ledger, State
-from backends.tree.pieces import Span, covered, digests, missing
-from backends.tree.plan import Part, Unit
-from backends.tree.receipt import Loss, Receipt
+from backends.tree.copy.copier import KEPT_CHANGING, TRIES_MAX
+from backends.tree.copy.ledger import INODE, Ledger, State
+from backends.tree.copy.pieces import Span, Taken, covered, digests, missing
+from backends.tree.copy.plan import SLICE_NS, Part, Unit
+from backends.tree.copy.receipt import Loss, Receipt
+from backends.tree.processes import Message, Sorter
 from core.jobs import Control, Counter
 
 #: A batch holds units until it has so many entries, so many bytes or so many units.
 BATCH_ENTRIES = 256
 BATCH_BYTES = 32 * 1024**2
 BATCH_UNITS = 64
+
+
+#: Most names of one file linked in one batch.
+BATCH_NAMES = 500
 
 
 @dataclass(slots=True)
@@ -201,3 +206,35 @@ def _batches(units: list[Unit]) -> Iterator[list[tuple[str, list[str] | None]]]:
             batch, entries, size_bytes = [], 0, 0
     if batch:
         yield batch
+
+
+def seals(ledger: Ledger) -> Iterator[Message]:
+    """Give all directories that get their attributes, children before parents."""
+    for part in ledger.parts(backwards=True):
+        paths = [(unit[0], unit[4]) for unit in part.units if unit[4] != SLICE_NS][::-1]
+        for start in range(0, len(paths), BATCH_UNITS):
+            yield ("seal", paths[start : start + BATCH_UNITS])
+
+
+def first_names(links: Sorter) -> Iterator[Taken]:
+    """Give each file that has several names by its first one; no digest was taken of it."""
+    for _, records in itertools.groupby(links, key=lambda record: record[: INODE.size]):
+        yield os.fsdecode(next(records)[INODE.size :]), 0, None
+
+
+def link_groups(links: Sorter) -> Iterator[Message]:
+    """Give all names of one file, in batches that each name its first one.
+
+    The last batch of a file tells how many names it has in the tree, the others 0.
+    """
+    for _, records in itertools.groupby(links, key=lambda record: record[: INODE.size]):
+        names = (os.fsdecode(record[INODE.size :]) for record in records)
+        first = next(names)
+        total = 1
+        for number in itertools.count():
+            batch = list(itertools.islice(names, BATCH_NAMES))
+            total += len(batch)
+            last = len(batch) < BATCH_NAMES
+            yield ("links", first, batch, number == 0, total if last else 0)
+            if last:
+                break
