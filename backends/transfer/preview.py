@@ -8,7 +8,7 @@ from backends.base import Backend
 from backends.mounted import PosixBackend
 from backends.transfer.endpoints import Endpoint, is_directory
 from backends.transfer.selection import selection_of
-from backends.tree import Chooser, Selection
+from backends.tree import EntrySelector, Selection
 from core.errors import StorageError, VFolderNotFound
 from core.jobs.requests import TransferRequest
 from core.names import VFolderId, VFolderPath
@@ -77,7 +77,7 @@ def _is_there(target: Endpoint) -> bool:
 
 
 def _looked(source: int, selection: Selection) -> TransferPreview:
-    chooser = Chooser.over(source, selection)
+    chooser = EntrySelector.over(source, selection)
     seen, pending = TransferPreview(), [""]
     until = time.monotonic() + SECONDS_MAX
     while pending:

@@ -7,43 +7,44 @@ only asks `control` and adds up, so it stays answerable when a storage hangs. A 
 part does the inner loops where one was built (`fast`).
 """
 
-from backends.tree.compare import SUBSTANCE, Aspect, CompareOptions, Difference, compare_trees
+from backends.tree.compare import DATA_ASPECTS, Aspect, CompareOptions, Difference, compare_trees
 from backends.tree.copy import (
     CopyOptions,
     Loss,
-    Overlay,
     OverlayOptions,
+    OverlayResult,
+    OverlayTrees,
     Receipt,
     TreeManifest,
-    Trees,
+    apply_overlay,
     copy_tree,
-    lay_over,
-    noted,
+    read_notes,
     salvage,
 )
 from backends.tree.files import sync_file_system
 from backends.tree.processes import Effort, Throttle, threads_fit
 from backends.tree.remove import Removal, RemoveOptions, remove_tree
 from backends.tree.rules import Filter, parse_rule
-from backends.tree.selection import Bounds, Chooser, OnConflict, Selection, SkipReason
+from backends.tree.selection import Bounds, EntrySelector, OnConflict, Selection, SkipReason
 from backends.tree.usage import Usage, UsageOptions, measure_tree
 from backends.tree.walk import Entry, WalkOptions, walk
 
 __all__ = [
-    "SUBSTANCE",
+    "DATA_ASPECTS",
     "Aspect",
     "Bounds",
-    "Chooser",
     "CompareOptions",
     "CopyOptions",
     "Difference",
     "Effort",
     "Entry",
+    "EntrySelector",
     "Filter",
     "Loss",
     "OnConflict",
-    "Overlay",
     "OverlayOptions",
+    "OverlayResult",
+    "OverlayTrees",
     "Receipt",
     "Removal",
     "RemoveOptions",
@@ -51,16 +52,15 @@ __all__ = [
     "SkipReason",
     "Throttle",
     "TreeManifest",
-    "Trees",
     "Usage",
     "UsageOptions",
     "WalkOptions",
+    "apply_overlay",
     "compare_trees",
     "copy_tree",
-    "lay_over",
     "measure_tree",
-    "noted",
     "parse_rule",
+    "read_notes",
     "remove_tree",
     "salvage",
     "sync_file_system",

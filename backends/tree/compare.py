@@ -58,7 +58,7 @@ class Aspect(StrEnum):
 
 
 #: Aspects in which a difference means that data is not there, not only its attributes.
-SUBSTANCE = frozenset(
+DATA_ASPECTS = frozenset(
     {
         Aspect.MISSING,
         Aspect.TYPE,

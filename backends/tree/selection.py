@@ -115,7 +115,7 @@ class Choice:
     size_bytes: int = 0
 
 
-class Chooser:
+class EntrySelector:
     """Chooses in a helper, one directory at a time."""
 
     def __init__(

@@ -90,7 +90,7 @@ class TrashedTree:
         os.fsync(room)
         if removal.complete:
             trash.forget(room, self._id)
-        return removal.left
+        return removal.remaining
 
 
 class Purge:

@@ -26,7 +26,7 @@ from backends.tree.copy.verification import Checker, Verification
 from backends.tree.copy.work import CopyWork
 from backends.tree.files import ACL_DEFAULT, Anchor, xattr_names
 from backends.tree.processes import DEFAULT_EFFORT, Crew, Effort, Message, Sorter, giving
-from backends.tree.selection import Chooser, Noted, Selection, SkipReason
+from backends.tree.selection import EntrySelector, Noted, Selection, SkipReason
 from core.errors import EntryExists
 from core.jobs import Control, Counter
 
@@ -50,7 +50,7 @@ class CopyOptions:
 
     Without `root_attributes` the target directory itself keeps its own. Without a `selection`
     everything is taken. With `parts_only` it helps another node with the parts of its plan that are
-    free, if there is one, and leaves the rest to it. `waiting` is called again and again while
+    free, if there is one, and leaves the rest to it. `on_wait` is called again and again while
     there is only another node to wait for; what it raises ends the copy.
     """
 
@@ -62,7 +62,7 @@ class CopyOptions:
     cross_mounts: bool = False
     selection: Selection | None = None
     parts_only: bool = False
-    waiting: Callable[[], None] | None = None
+    on_wait: Callable[[], None] | None = None
     effort: Effort = DEFAULT_EFFORT
 
 
@@ -162,8 +162,8 @@ class _Copy:
 
     def _pause(self) -> None:
         self._control.check()
-        if self._options.waiting is not None:
-            self._options.waiting()
+        if self._options.on_wait is not None:
+            self._options.on_wait()
         time.sleep(PAUSE_SECONDS)
 
     def _copy_parts(self, crew: Crew) -> None:
@@ -239,11 +239,11 @@ class _Copy:
             checker=Checker(self._source, self._target, digest) if digest else None,
         )
 
-    def _chooser(self, granularity_ns: int) -> Chooser | None:
+    def _chooser(self, granularity_ns: int) -> EntrySelector | None:
         selection = self._options.selection
         if selection is None:
             return None
-        return Chooser(self._source, self._against, selection, granularity_ns=granularity_ns)
+        return EntrySelector(self._source, self._against, selection, granularity_ns=granularity_ns)
 
     def _inherits(self) -> bool:
         """Tell whether new entries inherit an ACL; a root that will get its own loses it now."""

@@ -228,7 +228,7 @@ class Ledger:
             yield part
 
 
-def noted(manifest: TreeManifest, *wanted: SkipReason) -> Iterator[tuple[str, str]]:
+def read_notes(manifest: TreeManifest, *wanted: SkipReason) -> Iterator[tuple[str, str]]:
     """Read from a copy's manifest the paths that were noted, with words, kind by kind as asked."""
     links = Sorter()
     try:

@@ -35,11 +35,11 @@ Record = list[Any]
 class TreeManifest:
     """An open manifest; owns its descriptor. Processes of several nodes may share the file.
 
-    Appending is alone by a record lock (fcntl(2), which network file systems carry), so are the
-    slots of `claim`; a process that dies loses its locks. They belong to the process: it opens a
-    manifest once, and its helpers have none. `waiting` is called again and again while somebody
-    else appends, who may hang; what it raises ends the waiting. Who only reads (`reads`) waits for
-    nobody.
+    An append holds a record lock (fcntl(2), which network file systems carry), and so does each
+    slot of `claim`. The locks belong to the process: they end with it, its helpers have none, and
+    it may open a manifest only once. While another process appends, and perhaps hangs, `on_wait` is
+    called again and again; an exception from it ends the wait. A `read_only` manifest takes no
+    lock and waits for no other process.
     """
 
     def __init__(
@@ -47,13 +47,13 @@ class TreeManifest:
         fd: int,
         *,
         lasting: bool = True,
-        waiting: Callable[[], object] = int,
-        reads: bool = False,
+        on_wait: Callable[[], object] = int,
+        read_only: bool = False,
     ) -> None:
         self.fd = fd
         self._lasting = lasting
-        self._waiting = waiting
-        if not reads:
+        self._on_wait = on_wait
+        if not read_only:
             with self._alone():
                 self._end = self._check()
 
@@ -62,9 +62,9 @@ class TreeManifest:
         cls,
         directory_fd: int,
         name: str,
-        waiting: Callable[[], object] = int,
+        on_wait: Callable[[], object] = int,
         *,
-        reads: bool = False,
+        read_only: bool = False,
     ) -> Self:
         """Open or create the manifest `name` in a directory.
 
@@ -74,7 +74,7 @@ class TreeManifest:
         flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
         fd = os.open(name, flags, 0o600, dir_fd=directory_fd)
         try:
-            return cls(fd, waiting=waiting, reads=reads)
+            return cls(fd, on_wait=on_wait, read_only=read_only)
         except BaseException:
             os.close(fd)
             raise
@@ -88,7 +88,7 @@ class TreeManifest:
     @contextmanager
     def _alone(self) -> Iterator[None]:
         while not self._locked(_APPENDING):
-            self._waiting()
+            self._on_wait()
             time.sleep(_PAUSE_SECONDS)
         try:
             yield

@@ -53,7 +53,7 @@ _LOOK = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
 
 
 @dataclass(frozen=True, slots=True)
-class Trees:
+class OverlayTrees:
     """Descriptors: the copy's source, the copy, the live tree, and where what goes is put."""
 
     source: int
@@ -77,7 +77,7 @@ class OverlayOptions:
 
 
 @dataclass(slots=True)
-class Overlay:
+class OverlayResult:
     """What was done: entries moved in (a new directory is one), entries taken away, failures."""
 
     moved: int = 0
@@ -85,9 +85,9 @@ class Overlay:
     failed: int = 0
 
 
-def lay_over(
-    trees: Trees, *, control: Control, manifest: TreeManifest, options: OverlayOptions
-) -> Overlay:
+def apply_overlay(
+    trees: OverlayTrees, *, control: Control, manifest: TreeManifest, options: OverlayOptions
+) -> OverlayResult:
     """Bring the staged tree of a copy with this manifest over the live one, and to disk.
 
     Entries that resist are told as faults and counted. Costs one rename per entry below
@@ -108,16 +108,16 @@ class _Laying:
     """The parent's side."""
 
     def __init__(
-        self, trees: Trees, control: Control, ledger: Ledger, options: OverlayOptions
+        self, trees: OverlayTrees, control: Control, ledger: Ledger, options: OverlayOptions
     ) -> None:
         self._trees = trees
         self._control = control
         self._ledger = ledger
         self._options = options
         self._pending = Backlog()
-        self._done = Overlay()
+        self._done = OverlayResult()
 
-    def run(self) -> Overlay:
+    def run(self) -> OverlayResult:
         self._pending.push("")
         trees, effort = self._trees, self._options.effort
         try:
@@ -170,7 +170,7 @@ class _Laying:
 class LayWork:
     """Called in a helper with one batch at a time."""
 
-    def __init__(self, trees: Trees, options: OverlayOptions) -> None:
+    def __init__(self, trees: OverlayTrees, options: OverlayOptions) -> None:
         self._staged = Anchor(trees.staged)
         self._live = Anchor(trees.live)
         self._displaced = trees.displaced

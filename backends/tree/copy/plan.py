@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from backends.tree.fast import Loops
 from backends.tree.files import Anchor, join
 from backends.tree.processes import Backlog, Crew, HelperChannel, Message
-from backends.tree.selection import SLICE_ENTRIES, Chooser, Noted, SkipReason
+from backends.tree.selection import SLICE_ENTRIES, EntrySelector, Noted, SkipReason
 
 #: A part ends with the unit that brings it to so many entries, or to so many bytes.
 PART_ENTRIES = 10_000
@@ -54,7 +54,7 @@ class Part:
         return sum(unit[3] for unit in self.units)
 
 
-def choose_for_plan(chooser: Chooser, batch: list[str], voice: HelperChannel) -> Message:
+def choose_for_plan(chooser: EntrySelector, batch: list[str], voice: HelperChannel) -> Message:
     """Choose among the entries of directories in a helper; what cannot be read is noted."""
     for path in batch:
         try:

@@ -12,7 +12,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from backends.tree.compare import SUBSTANCE, Aspect, CompareOptions, compare_trees
+from backends.tree.compare import DATA_ASPECTS, Aspect, CompareOptions, compare_trees
 from backends.tree.copy.batches import first_names
 from backends.tree.copy.ledger import Ledger
 from backends.tree.copy.pieces import Digests, Span, Taken
@@ -49,7 +49,7 @@ class Verification:
         """
         options = CompareOptions(
             digest=digest,
-            skip=frozenset(Aspect) - SUBSTANCE - {Aspect.TIME},
+            skip=frozenset(Aspect) - DATA_ASPECTS - {Aspect.TIME},
             from_disk=True,
             effort=self._effort,
         )
@@ -61,7 +61,7 @@ class Verification:
             path = difference.path
             if difference.aspect == Aspect.TIME:
                 newer.add(path)
-            elif difference.aspect in SUBSTANCE and path not in self._lost():
+            elif difference.aspect in DATA_ASPECTS and path not in self._lost():
                 loss = Loss.CHANGED if path in newer else Loss.DIFFERENT
                 self._lose(path, loss, str(difference.aspect))
 

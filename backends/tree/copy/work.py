@@ -21,7 +21,7 @@ from backends.tree.files import (
     sync_file_system,
 )
 from backends.tree.processes import HelperChannel, Message
-from backends.tree.selection import Chooser
+from backends.tree.selection import EntrySelector
 from core.jobs import Counter
 
 
@@ -35,7 +35,7 @@ class CopyWork:
         copier: Copier,
         *,
         seal_root: bool,
-        chooser: Chooser | None = None,
+        chooser: EntrySelector | None = None,
         checker: Checker | None = None,
     ) -> None:
         self._source = source

@@ -50,13 +50,13 @@ class Removal:
 
     files: int = 0
     directories: int = 0
-    left: int = 0
-    left_named: list[tuple[str, str]] = field(default_factory=list)
+    remaining: int = 0
+    remaining_named: list[tuple[str, str]] = field(default_factory=list)
 
     @property
     def complete(self) -> bool:
         """Whether nothing is left."""
-        return not self.left
+        return not self.remaining
 
 
 def remove_tree(
@@ -166,8 +166,8 @@ class _Removing:
         removal = self._removal
         removal.files += files
         removal.directories += dropped
-        removal.left += len(left)
-        removal.left_named += left[: LEFT_NAMED - len(removal.left_named)]
+        removal.remaining += len(left)
+        removal.remaining_named += left[: LEFT_NAMED - len(removal.remaining_named)]
         for path, reason in left:
             self._control.fault(path, reason)
         self._control.count(Counter.DELETED, files + dropped)

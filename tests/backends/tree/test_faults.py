@@ -123,7 +123,7 @@ def test_what_cannot_be_deleted_is_named_and_deleted_later(
 ) -> None:
     rules(faulty_source, {"op": "unlink", "path": "*/file4", "errno": "EBUSY"})
     removal = remove_tree(anchor(faulty_source), "dir1", control=Unattended())
-    assert {path for path, _ in removal.left_named} == {"file4"}
+    assert {path for path, _ in removal.remaining_named} == {"file4"}
     assert os.listdir(source / "dir1") == ["file4"]
     rules(faulty_source)
     assert remove_tree(anchor(faulty_source), "dir1", control=Unattended()).complete

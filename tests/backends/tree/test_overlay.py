@@ -12,12 +12,12 @@ from backends.tree import (
     CopyOptions,
     OnConflict,
     OverlayOptions,
+    OverlayTrees,
     Selection,
     TreeManifest,
-    Trees,
+    apply_overlay,
     compare_trees,
     copy_tree,
-    lay_over,
 )
 from core.jobs import Unattended
 from tests.backends.tree.trees import Opener
@@ -53,11 +53,11 @@ def test_killed_while_it_is_laid_over(tmp_path: Path, anchor: Opener, seed: int)
         options=CopyOptions(selection=selection),
     )
     assert copied.complete
-    trees = Trees(fds["source"], fds["staged"], fds["live"], fds["displaced"])
+    trees = OverlayTrees(fds["source"], fds["staged"], fds["live"], fds["displaced"])
     options = OverlayOptions(selection=selection, drop_extra=True)
 
     def lay() -> int:
-        done = lay_over(trees, control=Unattended(), manifest=manifest, options=options)
+        done = apply_overlay(trees, control=Unattended(), manifest=manifest, options=options)
         return done.failed
 
     for _ in range(KILLS):

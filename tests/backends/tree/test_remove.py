@@ -36,7 +36,7 @@ def test_a_path_far_over_path_max_goes(tmp_path: Path, anchor: Opener, helpers: 
     deep(tmp_path / "a")
     options = RemoveOptions(effort=Effort(helpers=helpers))
     removal = remove_tree(anchor(tmp_path), "a", control=Unattended(), options=options)
-    assert (removal.files, removal.directories, removal.left) == (1, 61, 0)
+    assert (removal.files, removal.directories, removal.remaining) == (1, 61, 0)
 
 
 def uneven(root: Path) -> int:

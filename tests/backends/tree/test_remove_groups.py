@@ -108,7 +108,7 @@ def test_what_resists_is_named_with_the_directories_above_it(xfs: Path, anchor: 
         removal = remove_tree(anchor(xfs), "a", control=Unattended(), options=options)
     finally:
         subprocess.run(["umount", kept], check=True)
-    assert {path for path, _ in removal.left_named} == {"d7", "d7/e", "d7/e/f7"}
+    assert {path for path, _ in removal.remaining_named} == {"d7", "d7/e", "d7/e/f7"}
     assert {str(path.relative_to(xfs)) for path in (xfs / "a").glob("*")} == {"a/d7"}
     assert len(list(kept.iterdir())) == 9
     assert remove_tree(anchor(xfs), "a", control=Unattended(), options=options).complete

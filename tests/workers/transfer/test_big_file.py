@@ -64,7 +64,7 @@ class Move:
         )
         if not path.exists():
             return []
-        manifest = TreeManifest(os.open(path, os.O_RDONLY), reads=True)
+        manifest = TreeManifest(os.open(path, os.O_RDONLY), read_only=True)
         try:
             records = [record for _, record in manifest.records()]
         finally:

@@ -64,6 +64,6 @@ def _salvage(staging: int, context: Context) -> None:
     with ExitStack() as both:
         old = both.enter_context(descriptors.opened(LEFT, staging))
         new = both.enter_context(context.room(staging, PurePosixPath(ANEW)))
-        record = TreeManifest.open(staging, record_of(TREE), reads=True)
+        record = TreeManifest.open(staging, record_of(TREE), read_only=True)
         both.callback(record.close)
         salvage(old, new, control=context.run, manifest=record, effort=context.effort)

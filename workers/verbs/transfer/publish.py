@@ -3,7 +3,7 @@
 import os
 
 from backends.transfer import Endpoint, is_directory
-from backends.tree import Overlay, OverlayOptions, TreeManifest, Trees, lay_over
+from backends.tree import OverlayOptions, OverlayResult, OverlayTrees, TreeManifest, apply_overlay
 from core.errors import EntryExists, EntryNotFound, VFolderNotFound
 from workers.run import Context, Manifest
 
@@ -78,10 +78,10 @@ class Publisher:
         else:
             self._target.take(name, staged)
 
-    def lay_over(
-        self, trees: Trees, manifest: Manifest, record: TreeManifest, options: OverlayOptions
-    ) -> Overlay:
+    def apply_overlay(
+        self, trees: OverlayTrees, manifest: Manifest, record: TreeManifest, options: OverlayOptions
+    ) -> OverlayResult:
         """Bring the staged tree, of a copy with this record, over the live one."""
         self._begin()
         manifest.mark("publish")
-        return lay_over(trees, control=self._run, manifest=record, options=options)
+        return apply_overlay(trees, control=self._run, manifest=record, options=options)

@@ -17,12 +17,12 @@ from backends.tree import (
     CopyOptions,
     Loss,
     OverlayOptions,
+    OverlayTrees,
     Receipt,
     Selection,
     SkipReason,
-    Trees,
     copy_tree,
-    noted,
+    read_notes,
     remove_tree,
 )
 from core.errors import BackendFailed, NoSpace, QuotaExceeded, QuotaScopeExists
@@ -159,7 +159,7 @@ class Transfer:
                 os.fsync(staged)
                 manifest.mark("copied", **facts)
             if live is not None:
-                self._lay_over((source, staged, live), publication, manifest)
+                self._apply_overlay((source, staged, live), publication, manifest)
             elif mode == FILE:
                 publication.rename(self._from.path.name, staged, manifest)
             else:
@@ -186,7 +186,7 @@ class Transfer:
             verify_staged(self._context, sides, self._request, selection)
         return facts | {"sure": False}
 
-    def _lay_over(
+    def _apply_overlay(
         self, sides: tuple[int, int, int], publication: Publisher, manifest: Manifest
     ) -> None:
         facts = manifest.last("copied") or {}
@@ -198,7 +198,9 @@ class Transfer:
             effort=self._context.effort,
         )
         with self._context.room(self._root, self._staging / DISPLACED) as displaced:
-            done = publication.lay_over(Trees(*sides, displaced), manifest, self._record, options)
+            done = publication.apply_overlay(
+                OverlayTrees(*sides, displaced), manifest, self._record, options
+            )
         manifest.mark("laid", moved=done.moved, dropped=done.dropped, failed=done.failed)
 
     def _selection(self, mode: str, live: int | None) -> Selection | None:
@@ -216,7 +218,7 @@ class Transfer:
             verify=digest,
             selection=selection,
             root_attributes=selection is None or not selection.only,
-            waiting=self._hands.look,
+            on_wait=self._hands.look,
         )
         self._run.on_expect = self._planned
         try:
@@ -248,10 +250,10 @@ class Transfer:
         check_capacity(self._to.backend, size_bytes)
 
     def _facts(self, receipt: Receipt) -> dict[str, Any]:
-        for path, words in noted(self._record, SkipReason.KEPT):
+        for path, words in read_notes(self._record, SkipReason.KEPT):
             self._context.note(f"{self._top}{path}", words)
         seen = {
-            note.value: sum(1 for _ in noted(self._record, note))
+            note.value: sum(1 for _ in read_notes(self._record, note))
             for note in (SkipReason.SAME, SkipReason.KEPT, SkipReason.EXTRA)
         }
         sure = receipt.complete and not DOUBTS & receipt.losses.keys()

@@ -2,7 +2,7 @@
 
 from itertools import islice
 
-from backends.tree import SUBSTANCE, Aspect, CompareOptions, Selection, compare_trees
+from backends.tree import DATA_ASPECTS, Aspect, CompareOptions, Selection, compare_trees
 from core.errors import BackendFailed
 from core.jobs.requests import TransferRequest
 from workers.run import Context
@@ -26,7 +26,7 @@ def verify_staged(
         BackendFailed: something differs; some is named.
     """
     context.run.phase("verify")
-    unlooked = frozenset(Aspect) - SUBSTANCE
+    unlooked = frozenset(Aspect) - DATA_ASPECTS
     if selection is not None or request.on_error == "skip":
         unlooked |= {Aspect.MISSING}
     digest = digest_of(request)
