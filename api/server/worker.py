@@ -15,7 +15,7 @@ threads of their own do it.
 SIGHUP at a door: the configuration is read again in every process, and nothing is cut.
 
 gunicorn's own way starts new processes and ends the old ones, streams too. Here the arbiter passes
-the signal on, and each process takes over what may change (`core.settings.changes`) while its
+the signal on, and each process takes over what may change (`core.settings.reread`) while its
 requests go on. A file that is wrong changes nothing and is named in the log.
 
 Says `Connection: close` whenever gunicorn will close a connection because of an unread body.

@@ -1,9 +1,8 @@
 """What quota scopes hold and may hold, as the store has it. Knows no file system."""
 
-from core.quota.hidden_usage import HiddenUsageStore
-from core.quota.last_usage import LastUsageStore
 from core.quota.ledger import Balance, QuotaLedger
 from core.quota.thresholds import Thresholds, above
+from core.quota.usage import HiddenUsageStore, LastUsageStore
 
 __all__ = [
     "Balance",

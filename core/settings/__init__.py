@@ -5,11 +5,10 @@ A setting `[api.manager] service-addr` is overridden by the variable
 file. This is the only place that reads the environment.
 """
 
-from core.settings.changes import reread
 from core.settings.etcd import Etcd
 from core.settings.own import RedisTarget
 from core.settings.reference import StorageProxyTable, VolumeTable
-from core.settings.report import effective, masked, value_of, without_effect
+from core.settings.report import effective, masked, reread, value_of, without_effect
 from core.settings.settings import (
     CONFIG_NAME,
     CONFIG_VARIABLE,

@@ -6,8 +6,9 @@ from collections.abc import Iterator
 from typing import Any
 
 import msgspec
+from msgspec import structs
 
-from core.settings.settings import Settings
+from core.settings.settings import Settings, load
 
 #: Keys of the reference that steer what this service does not have (event loop, debug consoles,
 #: watcher, tracing) or does not read from a file. They are accepted so that a file can be shared.
@@ -25,6 +26,9 @@ NO_EFFECT = (
     "storage-proxy.watcher-insock-path-prefix",
     "storage-proxy.watcher-outsock-path-prefix",
 )
+#: What a running process takes over from a file that it reads again, beside new volumes: dotted
+#: keys by their beginnings.
+TAKEN = ("logging.level", "vfolder.bandwidth")
 MASK = "********"
 _SECRET_KEY = re.compile(r"(^|[._-])(secret|password|token|access-key|secret-key)$", re.IGNORECASE)
 _URL_PASSWORD = re.compile(r"(?<=://)([^/@\s]*):([^/@\s]+)@")
@@ -74,3 +78,25 @@ def without_effect(settings: Settings) -> list[str]:
 
 
 _REQUIRED = {"node-id": "", "secret": "", "session-expire": 1}
+
+
+def reread(running: Settings) -> tuple[Settings, list[str]]:
+    """The running settings with what the file may change, and the changed keys that must wait.
+
+    Raises:
+        ConfigurationError: the file cannot be read, or has a wrong key or value.
+    """
+    written = load()
+    new = {name: table for name, table in written.volume.items() if name not in running.volume}
+    followed = structs.replace(
+        running,
+        volume={**running.volume, **new},
+        logging=written.logging,
+        vfolder=structs.replace(running.vfolder, bandwidth=written.vfolder.bandwidth),
+    )
+    before, after = dict(effective(followed)), dict(effective(written))
+    waits = [key for key in before | after if before.get(key, _ABSENT) != after.get(key, _ABSENT)]
+    return followed, sorted(waits)
+
+
+_ABSENT = msgspec.UNSET

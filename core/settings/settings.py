@@ -16,7 +16,7 @@ from typing import Any
 import msgspec
 
 from core.errors import ConfigurationError
-from core.settings import cluster
+from core.settings import redis_from_etcd
 from core.settings.own import OwnTables
 from core.settings.reference import ReferenceTables, VolumeTable
 
@@ -111,7 +111,7 @@ def load(path: Path | None = None, environ: Mapping[str, str] | None = None) -> 
     tables = _kebab(tables)
     _override(tables, environ)
     _override_etcd(tables, environ)
-    cluster.complete(tables)
+    redis_from_etcd.complete(tables)
     tables["origin"] = str(path.absolute())
     return _checked(tables)
 

@@ -24,7 +24,6 @@ from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_f
 
 from core.errors import Unavailable
 from core.redis import ScriptCall
-from core.uploads import scripts
 from core.uploads.upload import (
     LeaseRequest,
     Upload,
@@ -50,6 +49,58 @@ POLL_SECONDS = 0.05
 STORE_PATIENCE_SECONDS = 5.0
 STORE_PAUSE_SECONDS = 0.2
 
+#: Every script takes the keys of one upload: offset, lease, record, rewind, wanted. ARGV[1] is
+#: the writer's name in the lease, or the record to create.
+_ACQUIRE = """
+local offset = redis.call('GET', KEYS[1])
+local record = redis.call('GET', KEYS[3])
+if not offset or not record then return {'gone'} end
+if ARGV[4] ~= '' and not string.find(record, ARGV[4], 1, true) then return {'gone'} end
+local holder = redis.call('GET', KEYS[2])
+if holder and holder ~= ARGV[1] and holder ~= ARGV[3] then
+  return {'held', holder}
+end
+redis.call('SET', KEYS[2], ARGV[1], 'EX', ARGV[2])
+redis.call('DEL', KEYS[5])
+return {'yours', offset, redis.call('GET', KEYS[4]) or '', record}
+"""
+_ADVANCE = """
+if redis.call('GET', KEYS[2]) ~= ARGV[1] then return -1 end
+redis.call('SET', KEYS[1], ARGV[2], 'EX', ARGV[4])
+redis.call('EXPIRE', KEYS[3], ARGV[4])
+if ARGV[5] == '' then redis.call('DEL', KEYS[4])
+else redis.call('SET', KEYS[4], ARGV[5], 'EX', ARGV[4]) end
+if ARGV[6] == '1' then
+  redis.call('DEL', KEYS[2], KEYS[5])
+  return ''
+end
+redis.call('EXPIRE', KEYS[2], ARGV[3])
+return redis.call('GET', KEYS[5]) or ''
+"""
+_SAVE = """
+if redis.call('GET', KEYS[2]) ~= ARGV[1] then return -1 end
+redis.call('SET', KEYS[3], ARGV[2], 'EX', ARGV[3])
+redis.call('EXPIRE', KEYS[1], ARGV[3])
+return 0
+"""
+_CREATE = """
+local known = redis.call('GET', KEYS[3])
+if known == ARGV[1] then return 1 end
+if known or redis.call('EXISTS', KEYS[1]) == 1 then return 0 end
+redis.call('SET', KEYS[1], '0', 'EX', ARGV[2])
+redis.call('SET', KEYS[3], ARGV[1], 'EX', ARGV[2])
+return 1
+"""
+_RELEASE = """
+if redis.call('GET', KEYS[2]) ~= ARGV[1] then return 0 end
+return redis.call('DEL', KEYS[2], KEYS[5])
+"""
+_FORGET = """
+if ARGV[1] ~= '' and redis.call('GET', KEYS[2]) ~= ARGV[1] then return -1 end
+redis.call('DEL', KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5])
+return 0
+"""
+
 
 def _encoded(upload: Upload) -> str:
     """The record as text; names that are not UTF-8 are lone surrogates, which only `json` takes."""
@@ -70,12 +121,12 @@ class UploadStore:
         """Keep uploads in database 8 of `client` (text in, text out) for the node of that id."""
         self._client = client
         self.node = node
-        self._acquire = ScriptCall(client, scripts.ACQUIRE)
-        self._advance = ScriptCall(client, scripts.ADVANCE)
-        self._save = client.register_script(scripts.SAVE)
-        self._create = client.register_script(scripts.CREATE)
-        self._release = client.register_script(scripts.RELEASE)
-        self._forget = client.register_script(scripts.FORGET)
+        self._acquire = ScriptCall(client, _ACQUIRE)
+        self._advance = ScriptCall(client, _ADVANCE)
+        self._save = client.register_script(_SAVE)
+        self._create = client.register_script(_CREATE)
+        self._release = client.register_script(_RELEASE)
+        self._forget = client.register_script(_FORGET)
 
     def create(self, upload: Upload) -> None:
         """Remember a new upload at offset 0; its staging file must exist already.

@@ -7,9 +7,8 @@ from pathlib import Path
 import requests
 
 from core.errors import ConfigurationError
-from deploy.demo.failure import DemoFailed
 from deploy.demo.node import demo_node
-from deploy.demo.show import Show
+from deploy.demo.show import DemoFailed, Show
 from deploy.demo.story import Story
 
 _INTERRUPTED = 130

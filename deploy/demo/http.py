@@ -10,7 +10,7 @@ from tusclient.client import TusClient
 from tusclient.exceptions import TusCommunicationError
 
 from core.settings import Settings
-from deploy.demo.failure import DemoFailed
+from deploy.demo.show import DemoFailed
 
 AUTH_HEADER = "X-BackendAI-Storage-Auth-Token"
 #: One tus PATCH; the size that the usual SDK sends.

@@ -15,9 +15,8 @@ from core.errors import ConfigurationError
 from core.process import end_with_parent
 from core.settings import CONFIG_NAME, CONFIG_VARIABLE, OVERRIDE_PREFIX, Settings, load
 from deploy import first_run
-from deploy.demo.failure import DemoFailed
 from deploy.demo.http import Doors
-from deploy.demo.show import Show
+from deploy.demo.show import DemoFailed, Show
 
 START_SECONDS = 60.0
 STOP_SECONDS = 60.0

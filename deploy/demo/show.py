@@ -13,6 +13,10 @@ _PLAIN_SECONDS = 10.0
 _TITLE_WIDTH = 68
 
 
+class DemoFailed(Exception):
+    """Something did not hold, or an answer was not the expected one; one sentence, maybe a list."""
+
+
 class Step:
     """One step while it runs: its live line, and what it found."""
 

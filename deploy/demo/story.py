@@ -12,9 +12,8 @@ from typing import Any
 import requests
 
 from deploy.demo import trees
-from deploy.demo.failure import DemoFailed
 from deploy.demo.node import DemoNode
-from deploy.demo.show import Show, Step
+from deploy.demo.show import DemoFailed, Show, Step
 
 JOB_SECONDS = 600.0
 GONE_SECONDS = 10.0

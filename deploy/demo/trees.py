@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
-from deploy.demo.failure import DemoFailed
+from deploy.demo.show import DemoFailed
 
 #: Hard links and symbolic links that are added: an environment made by pip has few of its own.
 LINKS = 200

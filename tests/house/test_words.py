@@ -75,7 +75,7 @@ PENDING = (
     "core/errors.py",
     "core/events/",
     "core/jobs/",
-    "core/names.py",
+    "core/names/",
     "core/process/",
     "core/quota/",
     "core/redis/",

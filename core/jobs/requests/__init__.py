@@ -5,7 +5,6 @@ is not proof of anything. Ids are kept in their text forms, so a request is plai
 """
 
 from core.jobs.requests.base import Lock, LockMode, OneVFolder, Request, lock_key, scope_of, wrong
-from core.jobs.requests.extract import ExtractRequest
 from core.jobs.requests.transfer import (
     RULE_LENGTH_MAX,
     RULES_MAX,
@@ -28,6 +27,7 @@ from core.jobs.requests.verbs import (
     CloneRequest,
     DeleteFilesRequest,
     DeleteRequest,
+    ExtractRequest,
     UsageRequest,
     encode,
     parse,

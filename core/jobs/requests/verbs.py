@@ -5,6 +5,7 @@ is not proof of anything. Ids are kept in their text forms, so a request is plai
 """
 
 import json
+import re
 from typing import Any, ClassVar, Literal
 
 import msgspec
@@ -12,7 +13,6 @@ import msgspec
 from core.errors import InvalidParameters
 from core.jobs.job import Lane
 from core.jobs.requests.base import Lock, LockMode, OneVFolder, Request, lock_key, scope_of, wrong
-from core.jobs.requests.extract import ExtractRequest
 from core.jobs.requests.transfer import AssistRequest, TransferRequest
 from core.jobs.requests.upkeep import (
     AdoptRequest,
@@ -29,6 +29,8 @@ PATHS_MAX = 10_000
 KEEP_MAX_SECONDS = 10 * 365 * 86_400
 #: Not more paths than this, none of them a tree, go by the fast lane.
 FAST_PATHS_MAX = 100
+
+_UPLOAD_ID = re.compile(r"[A-Za-z0-9-]{1,128}")
 
 
 class CloneRequest(Request, frozen=True, kw_only=True, tag="clone"):
@@ -109,6 +111,34 @@ class UsageRequest(OneVFolder, frozen=True, kw_only=True, tag="usage"):
     """Count what a vfolder holds."""
 
     mode: ClassVar[LockMode] = "shared"
+
+
+class ExtractRequest(OneVFolder, frozen=True, kw_only=True, tag="extract"):
+    """Unpack an archive into a directory that must not exist and appears whole."""
+
+    mode: ClassVar[LockMode] = "shared"
+    target: str
+    archive: Literal["tar", "zip"]
+    #: The archive is this file of the vfolder …
+    source: str = ""
+    #: … or this whole upload, whose bytes go with the job.
+    upload: str = ""
+
+    def natural(self) -> str:
+        """One job at a time makes a target."""
+        return f"{lock_key(self.volume, self.vfolder)}/{VFolderPath.parse(self.target)}"
+
+    def check(self) -> None:
+        """The names parse, the target is not the root, and there is one archive."""
+        VFolderId.parse(self.vfolder)
+        if VFolderPath.parse(self.target).is_root:
+            raise wrong("target", "names a directory that will appear")
+        if bool(self.source) == bool(self.upload):
+            raise wrong("source", "names the archive")
+        if self.source and VFolderPath.parse(self.source).is_root:
+            raise wrong("source", "names a file")
+        if self.upload and not _UPLOAD_ID.fullmatch(self.upload):
+            raise wrong("upload", "is the id of an upload")
 
 
 VERBS: dict[str, type[Request]] = {
