@@ -16,7 +16,7 @@ from core.redis import Database, broker_url, celery_options, celery_url, connect
 from core.settings import Settings
 from core.telemetry import logger
 from workers.node import OBSERVE_TASK, SWEEP_TASK, Sweep, observe
-from workers.run import bell_of
+from workers.run import ringer_of
 from workers.runner import JobCancelled, Runner
 
 _log = logger(__name__)
@@ -60,7 +60,7 @@ def _register(app: Celery, settings: Settings, name: str) -> None:
 def _register_sweep(app: Celery, settings: Settings) -> None:
     @app.task(name=SWEEP_TASK)
     def sweep(volume: str) -> str:
-        store = JobStore(connect(settings, Database.JOBS), bell_of(app))
+        store = JobStore(connect(settings, Database.JOBS), ringer_of(app))
         return Sweep(settings, store, volume)()
 
 
@@ -74,9 +74,9 @@ def _runner(app: Celery, settings: Settings) -> Runner:
     """One runner per process: connections are not shared across a fork."""
     found = _runners.get(os.getpid())
     if found is None:
-        bell = bell_of(app)
-        store = JobStore(connect(settings, Database.JOBS), bell)
-        found = _runners[os.getpid()] = Runner(settings, store, bell)
+        ring = ringer_of(app)
+        store = JobStore(connect(settings, Database.JOBS), ring)
+        found = _runners[os.getpid()] = Runner(settings, store, ring)
     return found
 
 

@@ -17,7 +17,7 @@ from core.errors import Defect, JobNotFound, StorageError
 from core.events import EventPublisher
 from core.jobs import Cancelled, Interrupted, Job, LeaseLost, Released, State, queue_name, requests
 from core.jobs.requests import Request
-from core.jobs.store import JobEnd, JobStore, Ring
+from core.jobs.store import Doorbell, JobEnd, JobStore, Ringer
 from core.redis import json
 from core.settings import Settings
 from core.telemetry import bind, logger
@@ -91,10 +91,10 @@ _patiently = retry(retry=_AWAY, wait=_PAUSES, reraise=True)
 class Runner:
     """Runs jobs in one process; made after the fork."""
 
-    def __init__(self, settings: Settings, store: JobStore, bell: Callable[[Ring], None]) -> None:
+    def __init__(self, settings: Settings, store: JobStore, ring: Ringer) -> None:
         self._settings = settings
         self._store = store
-        self._bell = bell
+        self._ring = ring
         self._herald = EventPublisher(settings)
         #: The settings are those that the node began with, however late this process is.
         self._renewed = 0
@@ -131,14 +131,14 @@ class Runner:
         except JobNotFound as error:
             raise Ignore from error
         if NODE.wanted:  # another node takes it; this one is going down
-            self._bell(ring_of(job))
+            self._ring(doorbell_of(job))
             raise Ignore
         node = self._settings.storage_proxy.node_id
         lease = self._settings.vfolder.jobs.lease_seconds
         answer = self._store.claim(job_id, name, node, lease, here())
         if answer == "unproven":
             time.sleep(ELSEWHERE_SECONDS)
-            self._bell(ring_of(job))
+            self._ring(doorbell_of(job))
         if answer != "ok":
             _log.info("doorbell ignored", why=answer)
             raise Ignore
@@ -247,10 +247,10 @@ class Runner:
         _log.info("job released", why=reason, was_ours=released)
 
 
-def ring_of(job: Job) -> Ring:
+def doorbell_of(job: Job) -> Doorbell:
     """The doorbell of a job."""
     title = job.fields.get("title", "")
-    return Ring(job.id, queue_name(job.volume, job.lane), job.priority, job.verb, title)
+    return Doorbell(job.id, queue_name(job.volume, job.lane), job.priority, job.verb, title)
 
 
 def problem_of(error: Exception) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from kombu.connection import Connection
 from kombu.exceptions import OperationalError
 
 from core.errors import Unavailable
-from core.jobs.store import Bell, Ring
+from core.jobs.store import Doorbell, Ringer
 from core.redis import broker_url, celery_options, queue_settings
 from core.settings import Settings
 from core.telemetry import logger
@@ -48,8 +48,8 @@ def ask_broker(settings: Settings) -> None:
         raise Unavailable("The broker cannot be reached.") from error
 
 
-def doorbell(settings: Settings) -> Bell:
-    """A bell of this process; make it after the fork."""
+def ringer(settings: Settings) -> Ringer:
+    """Return the function that sends doorbells from this process; call it after the fork."""
     app = Celery("vfolder-door", broker=broker_url(settings), backend="disabled://")
     app.conf.update(
         task_serializer="json",
@@ -60,19 +60,19 @@ def doorbell(settings: Settings) -> Bell:
     )
     app.conf.update(queue_settings(settings))
 
-    def ring(it: Ring) -> None:
+    def ring(doorbell: Doorbell) -> None:
         try:
             app.send_task(
-                it.task,
-                args=[it.job],
-                task_id=it.job,
-                queue=it.queue,
-                priority=it.priority,
-                argsrepr=f"({it.title})",
+                doorbell.task,
+                args=[doorbell.job],
+                task_id=doorbell.job,
+                queue=doorbell.queue,
+                priority=doorbell.priority,
+                argsrepr=f"({doorbell.title})",
                 retry=False,
                 retry_policy=_PUBLISH_ONCE,
             )
         except (OperationalError, OSError) as error:
-            _log.warning("doorbell not sent", job_id=it.job, reason=type(error).__name__)
+            _log.warning("doorbell not sent", job_id=doorbell.job, reason=type(error).__name__)
 
     return ring

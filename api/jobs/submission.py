@@ -8,7 +8,7 @@ import time
 from dataclasses import dataclass
 from typing import Any
 
-from api.jobs.doorbell import doorbell
+from api.jobs.doorbell import ringer
 from api.volumes import VolumeAccess
 from backends.retention import snapshot_expiry, trash
 from backends.volumes import operations
@@ -71,7 +71,7 @@ class Jobs:
         self._access = access
         client = connect(settings, Database.JOBS)
         self.redis = client
-        self.store = JobStore(client, doorbell(settings))
+        self.store = JobStore(client, ringer(settings))
         self.lists = JobLists(client)
         self.nodes = NodeStore(client)
         self._herald = EventPublisher(settings)

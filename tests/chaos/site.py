@@ -22,7 +22,7 @@ from backends.mounted import PosixBackend
 from core.cluster import BandwidthStore, NodeStore
 from core.jobs import Job, State
 from core.jobs.requests import CloneRequest, DeleteRequest, UsageRequest
-from core.jobs.store import JobStore, Ring, Submission
+from core.jobs.store import Doorbell, JobStore, Submission
 from core.names import QuotaScope, VFolderId
 from core.process import end_with_parent
 from core.settings import Settings, load
@@ -30,7 +30,7 @@ from tests.chaos.check import ledger
 from tests.chaos.node import ExerciseRequest, hold_of
 from tests.support.node import wait_for
 from tests.support.valkey import Valkey
-from workers.run import bell_of
+from workers.run import ringer_of
 
 ROOT = Path(__file__).resolve().parents[2]
 VOLUME = "shared"
@@ -197,10 +197,10 @@ class Site:
             "priority_steps": list(range(10)),
             "queue_order_strategy": "priority",
         }
-        self.bell: Callable[[Ring], None] = bell_of(self._app)
+        self.ring: Callable[[Doorbell], None] = ringer_of(self._app)
         self.client = valkey.client(1)
         self.nodes = NodeStore(self.client)
-        self.store = JobStore(self.client, self.bell)
+        self.store = JobStore(self.client, self.ring)
         self.budgets = BandwidthStore(self.client)
         self._lease_seconds = max(setup.lease_seconds for setup in setups.values())
         self._stopped: list[tuple[float, psutil.Process]] = []
@@ -391,9 +391,9 @@ class Site:
     def ring_thrice(self) -> None:
         for job in list(self.client.zrange("vf:ix:state:running", 0, -1))[:3]:
             found = self.store.get(str(job))
-            ring = Ring(found.id, f"vol.{VOLUME}.bulk", 5, found.verb, "again")
+            doorbell = Doorbell(found.id, f"vol.{VOLUME}.bulk", 5, found.verb, "again")
             for _ in range(3):
-                self.bell(ring)
+                self.ring(doorbell)
 
     def wake(self, *, everything: bool = False) -> None:
         """Continue what was frozen long enough, and start workers that ended."""

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from api.jobs.doorbell import doorbell
+from api.jobs.doorbell import ringer
 from core.jobs import State
 from core.jobs.store import JobStore, Submission
 from tests.chaos.check import differences, violations
@@ -37,8 +37,8 @@ def test_jobs_run_and_survive_a_killed_worker_by_rabbitmq(
     """The bell is the doors' own, so both sides of the queues are the real ones."""
     setup = Setup(jobs=f'broker = "{rabbit.url}"')
     site = Site(tmp_path, valkey_alone, 4, setups={"one": setup, "two": setup})
-    site.bell = doorbell(site.workers[0].settings)
-    site.store = JobStore(site.client, site.bell)
+    site.ring = ringer(site.workers[0].settings)
+    site.store = JobStore(site.client, site.ring)
     site.start()
     try:
         site.wait_for_nodes("one", "two")

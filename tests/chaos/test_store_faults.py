@@ -4,7 +4,7 @@ import signal
 import time
 
 from core.jobs import Job, State
-from core.jobs.store import JobStore, Ring, Submission
+from core.jobs.store import Doorbell, JobStore, Submission
 from tests.chaos.check import ledger, violations
 from tests.chaos.node import ExerciseRequest
 from tests.chaos.site import LEASE_SECONDS, VOLUME, Site
@@ -79,14 +79,14 @@ def test_a_doorbell_that_nobody_hears_is_rung_again(two_nodes: Site) -> None:
 
 def test_a_doorbell_rung_three_times_runs_the_job_once(two_nodes: Site) -> None:
     job = two_nodes.exercise(ITEMS)
-    ring = Ring(job.id, f"vol.{VOLUME}.bulk", 5, job.verb, "again")
+    doorbell = Doorbell(job.id, f"vol.{VOLUME}.bulk", 5, job.verb, "again")
     for _ in range(3):
-        two_nodes.bell(ring)
+        two_nodes.ring(doorbell)
     two_nodes.wait_for_items(job, BEGUN)
     for _ in range(3):
-        two_nodes.bell(ring)
+        two_nodes.ring(doorbell)
     found = ended_well(two_nodes, job)
-    two_nodes.bell(ring)
+    two_nodes.ring(doorbell)
     with two_nodes.valkey.client(2) as broker:
         wait_for(lambda: not list(broker.scan_iter(f"vol.{VOLUME}.bulk*")))
     assert two_nodes.look(job).version == found.version

@@ -35,7 +35,7 @@ from workers.node.event_delivery import EventDelivery
 from workers.node.mounting import Mounting
 from workers.node.queues import queues_of
 from workers.node.remote_calls import Answering
-from workers.run import FILE, NODE, bell_of, followed, is_gone
+from workers.run import FILE, NODE, followed, is_gone, ringer_of
 
 _log = logger(__name__)
 #: A beat that comes this much later than it should says that the store was away.
@@ -87,7 +87,7 @@ class Upkeep(bootsteps.StartStopStep):
 
     def _run(self) -> None:
         client = connect(self.settings, Database.JOBS)
-        store = JobStore(client, bell_of(self._worker.app))
+        store = JobStore(client, ringer_of(self._worker.app))
         book = NodeStore(client)
         slots_set = False
         while True:

@@ -1,7 +1,7 @@
 """One run of a job: context, manifest, report, drain. Knows no verb and no Celery."""
 
 from workers.run.context import Context, Outcome
-from workers.run.doorbell import bell_of
+from workers.run.doorbell import ringer_of
 from workers.run.drain import NODE
 from workers.run.manifest import FILE_MODE, Manifest
 from workers.run.reload import FILE, followed
@@ -16,9 +16,9 @@ __all__ = [
     "Manifest",
     "Outcome",
     "Run",
-    "bell_of",
     "followed",
     "here",
     "is_gone",
     "new_run_id",
+    "ringer_of",
 ]

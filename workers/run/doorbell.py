@@ -3,7 +3,7 @@
 from celery import Celery
 from kombu.exceptions import OperationalError
 
-from core.jobs.store import Bell, Ring
+from core.jobs.store import Doorbell, Ringer
 from core.telemetry import logger
 
 _log = logger(__name__)
@@ -20,11 +20,12 @@ _SHARED = (
 _PATIENCE = {"socket_timeout": 2, "socket_connect_timeout": 2}
 
 
-def bell_of(app: Celery) -> Bell:
-    """A bell for workers; a bell that cannot be sent is rung again by the reaper.
+def ringer_of(app: Celery) -> Ringer:
+    """Return the function that sends doorbells from a worker.
 
-    It rings by an app without a result store: with one, Celery subscribes to a channel for every
-    bell, for ever, and hangs on it when the store is away.
+    The reaper sends a doorbell again when the broker did not take it. The sending app has no result
+    store: with one, Celery subscribes to a channel per doorbell, for ever, and hangs on it when the
+    store is away.
     """
     sender = Celery(
         "vfolder-bell", broker=app.conf.broker_url, backend="disabled://", set_as_current=False
@@ -34,18 +35,18 @@ def bell_of(app: Celery) -> Bell:
     patience = _PATIENCE if "socket_timeout" in options else {}
     sender.conf.broker_transport_options = {**options, **patience}
 
-    def ring(it: Ring) -> None:
+    def ring(doorbell: Doorbell) -> None:
         try:
             sender.send_task(
-                it.task,
-                args=[it.job],
-                task_id=it.job,
-                queue=it.queue,
-                priority=it.priority,
-                argsrepr=f"({it.title})",
+                doorbell.task,
+                args=[doorbell.job],
+                task_id=doorbell.job,
+                queue=doorbell.queue,
+                priority=doorbell.priority,
+                argsrepr=f"({doorbell.title})",
                 retry=False,
             )
         except (OperationalError, OSError) as error:
-            _log.warning("doorbell not sent", job_id=it.job, reason=type(error).__name__)
+            _log.warning("doorbell not sent", job_id=doorbell.job, reason=type(error).__name__)
 
     return ring

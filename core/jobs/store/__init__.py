@@ -6,7 +6,7 @@ rung again by the reaper, so ringing is allowed to fail.
 """
 
 from core.jobs.store.lists import INDEXED, PAGE_DEFAULT, PAGE_MAX, JobLists, Query
-from core.jobs.store.messages import PREFIX, TASK_PREFIX, Bell, JobEnd, Ring, Submission
+from core.jobs.store.messages import PREFIX, TASK_PREFIX, Doorbell, JobEnd, Ringer, Submission
 from core.jobs.store.store import LIVE_CHANNEL, JobStore, script_texts
 
 __all__ = [
@@ -16,12 +16,12 @@ __all__ = [
     "PAGE_MAX",
     "PREFIX",
     "TASK_PREFIX",
-    "Bell",
+    "Doorbell",
     "JobEnd",
     "JobLists",
     "JobStore",
     "Query",
-    "Ring",
+    "Ringer",
     "Submission",
     "script_texts",
 ]

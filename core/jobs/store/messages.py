@@ -19,8 +19,8 @@ RING_AGAIN_SECONDS = 60.0
 
 
 @dataclass(frozen=True, slots=True)
-class Ring:
-    """A doorbell to ring: a job that has a slot and waits for a worker."""
+class Doorbell:
+    """The message that a job has a slot and waits for a worker."""
 
     job: str
     queue: str
@@ -34,8 +34,8 @@ class Ring:
         return TASK_PREFIX + self.verb
 
 
-#: Rings one doorbell; must not raise (the reaper rings again).
-Bell = Callable[[Ring], None]
+#: Sends one doorbell to the broker. It does not raise: the reaper rings again for a lost doorbell.
+Ringer = Callable[[Doorbell], None]
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,9 +14,9 @@ from redis.commands.core import Script
 
 from core.errors import Conflict, JobNotFound, KeyReused, Locked, NotCancellable
 from core.jobs.job import Job, new_id, queue_name
-from core.jobs.store.messages import PREFIX, TASK_PREFIX, Bell, JobEnd, Ring, Submission
+from core.jobs.store.messages import PREFIX, TASK_PREFIX, Doorbell, JobEnd, Ringer, Submission
 
-__all__ = ["PREFIX", "TASK_PREFIX", "Bell", "JobEnd", "JobStore", "Ring", "Submission"]
+__all__ = ["PREFIX", "TASK_PREFIX", "Doorbell", "JobEnd", "JobStore", "Ringer", "Submission"]
 
 #: The channel on which every change of a job is told: `<id> <version> <state>`.
 LIVE_CHANNEL = PREFIX + "live"
@@ -35,9 +35,9 @@ SWEEP_BATCH = 500
 class JobStore:
     """The moves a job can make. Safe to share between threads, not across a fork."""
 
-    def __init__(self, client: "redis.Redis", bell: Bell) -> None:
+    def __init__(self, client: "redis.Redis", ring: Ringer) -> None:
         self.redis = client
-        self._bell = bell
+        self._ring = ring
         self._can_wait = True
         self._scripts = {name: client.register_script(text) for name, text in script_texts()}
 
@@ -45,10 +45,10 @@ class JobStore:
         found: Script = self._scripts[script]
         return found(args=list(arguments))
 
-    def _ring(self, flat: list[str]) -> None:
+    def _ring_all(self, flat: list[str]) -> None:
         for start in range(0, len(flat), RING_FIELDS):
             job, volume, lane, priority, verb, title = flat[start : start + RING_FIELDS]
-            self._bell(Ring(job, queue_name(volume, lane), int(priority), verb, title))
+            self._ring(Doorbell(job, queue_name(volume, lane), int(priority), verb, title))
 
     def submit(self, submission: Submission) -> Job:
         """Record a job and ring for it; a repeated request gets the job of the first.
@@ -72,7 +72,7 @@ class JobStore:
         if outcome == "busy":
             raise Locked("A job with the same target is already there.", job_id=job)
         # The work may begin while the record goes to disk; only the promise waits for the disk.
-        self._ring(rings)
+        self._ring_all(rings)
         return self._synced(job)
 
     def _synced(self, job: str) -> Job:
@@ -126,7 +126,7 @@ class JobStore:
     def lose(self, job: str, run: str, why: str, max_losses: int) -> bool:
         """Take a job back from a run whose process is seen to be gone; False if it was not its."""
         outcome, *rings = self._call("lose", job, run, why, max_losses)
-        self._ring(rings)
+        self._ring_all(rings)
         return bool(outcome == "ok")
 
     def heartbeat(
@@ -142,7 +142,7 @@ class JobStore:
     def release(self, job: str, run: str, reason: str, progress: str = "") -> bool:
         """Give a job back to the queue; False when the run no longer holds it."""
         outcome, *rings = self._call("release", job, run, reason, progress)
-        self._ring(rings)
+        self._ring_all(rings)
         return bool(outcome == "ok")
 
     def finish(self, job: str, run: str, end: "JobEnd") -> bool:
@@ -156,7 +156,7 @@ class JobStore:
         )
         if outcome == "refused":
             raise ValueError(f"a job may not end as {end.state} here")
-        self._ring(rings)
+        self._ring_all(rings)
         return bool(outcome != "lost")
 
     def cancel(self, job: str, requester: str = "") -> Job:
@@ -167,7 +167,7 @@ class JobStore:
             NotCancellable: it has ended, or is past the point of no return.
         """
         outcome, *rings = self._call("cancel", job, requester)
-        self._ring(rings)
+        self._ring_all(rings)
         if outcome == "ended":
             raise NotCancellable("The job has already ended.", job_id=job)
         if outcome == "final":
@@ -182,14 +182,14 @@ class JobStore:
             Conflict: it has ended.
         """
         outcome, *rings = self._call("pause", job, "0" if resume else "1")
-        self._ring(rings)
+        self._ring_all(rings)
         if outcome == "ended":
             raise Conflict("The job has already ended.", job_id=job)
         return self.get(job)
 
     def pause_volume(self, volume: str, *, resume: bool = False) -> None:
         """Let all jobs of a volume rest, or go on; running ones stop at their next heartbeat."""
-        self._ring(self._call("pause_volume", volume, "0" if resume else "1")[1:])
+        self._ring_all(self._call("pause_volume", volume, "0" if resume else "1")[1:])
 
     def set_pace(self, job: str, bytes_per_second: int | None) -> Job:
         """How much one job may move, from its next beat on; None lifts the limit.
@@ -205,12 +205,12 @@ class JobStore:
 
     def set_slots(self, volume: str, fast: int, bulk: int) -> None:
         """How many jobs of a volume may run at once, per lane, over all nodes."""
-        self._ring(self._call("limits", volume, fast, bulk)[1:])
+        self._ring_all(self._call("limits", volume, fast, bulk)[1:])
 
     def reap(self, max_losses: int) -> tuple[int, int, int]:
         """Take back dead runs and ring again for jobs that wait: (lost, poisoned, rung)."""
         lost, poisoned, rung, rings = self._call("reap", max_losses, REAP_BATCH)
-        self._ring(rings)
+        self._ring_all(rings)
         return int(lost), int(poisoned), int(rung)
 
     def forget(self, job: str) -> None:

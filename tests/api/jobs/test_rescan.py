@@ -6,7 +6,7 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from api.jobs.doorbell import doorbell
+from api.jobs.doorbell import ringer
 from backends.quota import requested_limits
 from backends.quota.quick_usage import ENTRIES_MAX
 from core.jobs.store import JobStore
@@ -154,7 +154,7 @@ def test_thresholds_are_told_once(site: Site) -> None:
 
 
 def test_rescans_come_by_themselves(site: Site) -> None:
-    store = JobStore(site.redis, doorbell(site.settings))
+    store = JobStore(site.redis, ringer(site.settings))
     sweep = Sweep(site.settings, store, "local")
     site.redis.delete("vf:rescan-due:local")
     sweep()

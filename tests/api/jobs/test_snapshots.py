@@ -8,7 +8,7 @@ from uuid import uuid4
 
 import pytest
 
-from api.jobs.doorbell import doorbell
+from api.jobs.doorbell import ringer
 from backends.btrfs import subvolumes
 from backends.fs import descriptors
 from core.jobs.store import JobStore
@@ -110,7 +110,7 @@ def test_the_sweep_lets_go_in_time(kept: Site) -> None:
     assert short["result"]["snapshot"]["expires_at"]
     act(kept, vfid, "create", name="long", keep_seconds=3600)
     act(kept, vfid, "create", name="for-ever")
-    Sweep(kept.settings, JobStore(kept.redis, doorbell(kept.settings)), VOLUME)()
+    Sweep(kept.settings, JobStore(kept.redis, ringer(kept.settings)), VOLUME)()
     wait_for(lambda: set(names(kept, vfid)) == {"long", "for-ever"})
 
 

@@ -6,7 +6,7 @@ from uuid import uuid4
 
 import pytest
 
-from api.jobs.doorbell import doorbell
+from api.jobs.doorbell import ringer
 from backends.fs import layout
 from core.jobs.store import JobStore
 from core.names import VFolderId
@@ -46,7 +46,7 @@ def deleted(site: Site, vfid: str, **more: Any) -> str:
 
 
 def sweep(site: Site) -> str:
-    return Sweep(site.settings, JobStore(site.redis, doorbell(site.settings)), "local")()
+    return Sweep(site.settings, JobStore(site.redis, ringer(site.settings)), "local")()
 
 
 def test_a_deleted_vfolder_is_kept_counted_and_brought_back(site: Site) -> None:

@@ -8,7 +8,7 @@ from redis import Redis
 
 from core.jobs import Job, State
 from core.jobs.requests import CloneRequest, DeleteRequest, UsageRequest
-from core.jobs.store import PREFIX, JobEnd, JobStore, Ring, Submission
+from core.jobs.store import PREFIX, Doorbell, JobEnd, JobStore, Submission
 from tests.support.valkey import Valkey
 
 #: Longer than any test takes: leases end where a test lets their time pass.
@@ -21,7 +21,7 @@ class Desk:
     """A store with two volumes' slots set, and the bells it rang."""
 
     store: JobStore
-    bells: list[Ring] = field(default_factory=list)
+    bells: list[Doorbell] = field(default_factory=list)
 
     def rung(self) -> list[str]:
         ids = [ring.job for ring in self.bells]
@@ -67,7 +67,7 @@ def folder(scope: UUID = SCOPE) -> str:
 
 @pytest.fixture
 def desk(valkey: Valkey, redis_client: Redis) -> Desk:
-    bells: list[Ring] = []
+    bells: list[Doorbell] = []
     store = JobStore(Redis.from_url(f"{valkey.url}/1", decode_responses=True), bells.append)
     store.set_slots("v", 2, 2)
     return Desk(store, bells)

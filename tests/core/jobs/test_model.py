@@ -19,7 +19,7 @@ from core.jobs.requests import (
     Request,
     UsageRequest,
 )
-from core.jobs.store import PREFIX, JobEnd, JobStore, Ring, Submission
+from core.jobs.store import PREFIX, Doorbell, JobEnd, JobStore, Submission
 from tests.core.jobs.ledger import HELD, Ledger
 from tests.support.valkey import Valkey
 
@@ -72,7 +72,7 @@ class Machine(RuleBasedStateMachine):
         super().__init__()
         client.flushdb()
         self.client = client
-        self.rung: list[Ring] = []
+        self.rung: list[Doorbell] = []
         self.store = JobStore(client, self.rung.append)
         self.store._can_wait = False  # the disk is not what is tried here
         for volume in VOLUMES:

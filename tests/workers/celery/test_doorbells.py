@@ -16,7 +16,7 @@ from core.names import VFolderId
 from core.redis import Database, connect
 from core.settings import Settings
 from tests.support.node import wait_for
-from workers.run import bell_of
+from workers.run import ringer_of
 
 pytestmark = pytest.mark.slow
 
@@ -25,7 +25,7 @@ pytestmark = pytest.mark.slow
 def jobs(settings: Settings, celery_setup: CeleryTestSetup) -> Iterator[JobStore]:
     assert celery_setup.ready(ping=False, control=True, docker=True)
     client = connect(settings, Database.JOBS)
-    yield JobStore(client, bell_of(celery_setup.app))
+    yield JobStore(client, ringer_of(celery_setup.app))
     client.close()
 
 

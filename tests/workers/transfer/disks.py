@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from uuid import uuid4
 
-from api.jobs.doorbell import doorbell
+from api.jobs.doorbell import ringer
 from core.jobs.store import JobStore
 from core.names import VFolderId
 from core.redis import Database, connect
@@ -50,4 +50,4 @@ def mounted_disks(
         more += f"[vfolder.jobs]\nlease-seconds = 10.0\n{jobs}\n"
         settings = settings_in(directory, valkey.url, more)
         client = held.enter_context(connect(settings, Database.JOBS))
-        yield Disks(settings, JobStore(client, doorbell(settings)))
+        yield Disks(settings, JobStore(client, ringer(settings)))
