@@ -232,7 +232,10 @@ def test_whoever_starts_first_doors_and_workers_share_a_directory(place: Path) -
     Path(settings.origin).write_text(
         Path(settings.origin).read_text() + '[vfolder]\nstate-dir = "state"\n'
     )
-    first = "from core import metrics_files as m, settings as s; m.start_fresh(s.load(), 'worker')"
+    first = (
+        "from core import settings as s; from core.process import metrics_files as m; "
+        "m.start_fresh(s.load(), 'worker')"
+    )
     environment = os.environ | {CONFIG_VARIABLE: settings.origin}
     subprocess.run([sys.executable, "-c", first], cwd=ROOT, env=environment, check=True)
     with as_user(settings) as door:
