@@ -28,7 +28,7 @@ from core.redis import Database, connect
 from tests.support.node import Node
 from tests.support.valkey import Valkey, running_valkey
 from workers.run import Run
-from workers.run.drain import Drain
+from workers.run.node_signals import Drain
 
 SUBMIT_SECONDS = 5.0
 CALLERS = 8

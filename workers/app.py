@@ -15,8 +15,7 @@ from core.jobs.store import TASK_PREFIX, JobStore
 from core.redis import Database, broker_url, celery_options, celery_url, connect, queue_settings
 from core.settings import Settings
 from core.telemetry import logger
-from workers.node import OBSERVE_TASK, SWEEP_TASK, Sweep, observe
-from workers.run import ringer_of
+from workers.node import OBSERVE_TASK, SWEEP_TASK, Sweep, observe, ringer_of
 from workers.runner import JobCancelled, Runner
 
 _log = logger(__name__)

@@ -17,7 +17,7 @@ from core.settings import Settings
 from core.telemetry import logs
 from workers import app as workers_app
 from workers.node import QuotaHelper, Upkeep, performance, queues_of, schedule
-from workers.run import NODE
+from workers.run import DRAIN
 
 _log = logs.logger(__name__)
 #: How often a leaving child looks whether its last result was read, every 0.1 s.
@@ -59,7 +59,7 @@ def worker(app: Celery, settings: Settings) -> None:
 
 
 def _drain(**_facts: Any) -> None:  # noqa: ANN401 - what Celery passes to a signal
-    NODE.begin()
+    DRAIN.begin()
     _log.info("drain begun")
 
 
@@ -67,7 +67,7 @@ def _child_started(**_facts: Any) -> None:  # noqa: ANN401 - what Celery passes 
     logs.configure("worker", Upkeep.settings.logging.get("level", logs.DEFAULT_LEVEL))
     signal.signal(
         signal.SIGHUP, signal.SIG_IGN
-    )  # the main process's business (workers.run.run.reload)
+    )  # the main process's business (workers.run.node_signals)
     # At a drain the main process may stop reading before a child's last result: the child would
     # wait 30 s for it. Nobody needs that result: the job's record has the truth.
     billiard.pool.GUARANTEE_MESSAGE_CONSUMPTION_RETRY_LIMIT = LAST_RESULT_TRIES

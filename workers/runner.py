@@ -21,7 +21,7 @@ from core.jobs.store import Doorbell, JobEnd, JobStore, Ringer
 from core.redis import json
 from core.settings import Settings
 from core.telemetry import bind, logger
-from workers.run import FILE, NODE, Context, Outcome, Run, followed, here, new_run_id
+from workers.run import DRAIN, RELOAD, Context, Outcome, Run, here, new_run_id, reloaded
 from workers.verbs import (
     Adopt,
     Clone,
@@ -107,8 +107,8 @@ class Runner:
             JobCancelled: it was cancelled.
             JobFailed: it failed; the record says why.
         """
-        if self._renewed != FILE.count:
-            self._renewed, self._settings = FILE.count, followed(self._settings)
+        if self._renewed != RELOAD.count:
+            self._renewed, self._settings = RELOAD.count, reloaded(self._settings)
         with bind(job_id=job_id):
             job, run = self._claim(job_id, new_run_id())
             with bind(attempt=str(job.attempt), **self._facts(job)):
@@ -130,7 +130,7 @@ class Runner:
             job = self._store.get(job_id)
         except JobNotFound as error:
             raise Ignore from error
-        if NODE.wanted:  # another node takes it; this one is going down
+        if DRAIN.is_active:  # another node takes it; this one is going down
             self._ring(doorbell_of(job))
             raise Ignore
         node = self._settings.storage_proxy.node_id

@@ -30,7 +30,7 @@ from tests.chaos.check import ledger
 from tests.chaos.node import ExerciseRequest, hold_of
 from tests.support.node import wait_for
 from tests.support.valkey import Valkey
-from workers.run import ringer_of
+from workers.node import ringer_of
 
 ROOT = Path(__file__).resolve().parents[2]
 VOLUME = "shared"

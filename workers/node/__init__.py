@@ -1,11 +1,11 @@
 """What a node does beside its jobs: mounts, sweeps, upkeep, events. Knows no verb."""
 
 from workers.node import performance
+from workers.node.doorbell import ringer_of
 from workers.node.performance import OBSERVE_TASK, observe
 from workers.node.privileged_quota import QuotaHelper
-from workers.node.queues import queues_of
-from workers.node.sweeps import SWEEP_TASK, Sweep, schedule
-from workers.node.upkeep import Upkeep
+from workers.node.sweeps import SWEEP_TASK, Sweep, measured, schedule
+from workers.node.upkeep import Upkeep, queues_of
 
 __all__ = [
     "OBSERVE_TASK",
@@ -13,8 +13,10 @@ __all__ = [
     "QuotaHelper",
     "Sweep",
     "Upkeep",
+    "measured",
     "observe",
     "performance",
     "queues_of",
+    "ringer_of",
     "schedule",
 ]

@@ -17,7 +17,7 @@ from core.redis import Database, connect
 from core.settings import Settings
 from core.telemetry import bind, logger
 from core.uploads import UploadStore
-from workers.run import NODE
+from workers.run import DRAIN
 
 #: Calls to one volume that are under way at once on this node.
 THREADS_PER_VOLUME = 4
@@ -58,7 +58,7 @@ class Answering:
 
     def _run(self, volume: str) -> None:
         while not self._stop.is_set():
-            if NODE.wanted or not self._mounts.may_serve(volume):
+            if DRAIN.is_active or not self._mounts.may_serve(volume):
                 self._stop.wait(LOOK_SECONDS)
                 continue
             try:

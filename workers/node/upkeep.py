@@ -9,6 +9,7 @@ reached, so that live runs can renew first: a store that was away is no run's de
 import signal
 import threading
 import time
+from collections.abc import Iterable
 from importlib.metadata import version
 from typing import Any, cast
 
@@ -26,21 +27,26 @@ from core.cluster import (
     load_average,
 )
 from core.events import EventPublisher
-from core.jobs import Lane
+from core.jobs import Lane, queue_name
 from core.jobs.store import JobStore
 from core.redis import Database, connect
 from core.settings import Settings
 from core.telemetry import logger
+from workers.node.doorbell import ringer_of
 from workers.node.event_delivery import EventDelivery
 from workers.node.mounting import Mounting
-from workers.node.queues import queues_of
 from workers.node.remote_calls import Answering
-from workers.run import FILE, NODE, followed, is_gone, ringer_of
+from workers.run import DRAIN, RELOAD, is_gone, reloaded
 
 _log = logger(__name__)
 #: A beat that comes this much later than it should says that the store was away.
 LATE = 1.5
 VERSION = version("vfolder")
+
+
+def queues_of(volumes: Iterable[str], node: str) -> list[str]:
+    """Return the queues a node consumes: two lanes per proven volume, and the node's own."""
+    return [*(queue_name(name, lane) for name in volumes for lane in Lane), f"node.{node}"]
 
 
 class Upkeep(bootsteps.StartStopStep):
@@ -57,14 +63,16 @@ class Upkeep(bootsteps.StartStopStep):
         self._consumed: set[str] | None = None
         self._reached = boot_clock()
         self._away_until = 0.0
-        self._renewed = FILE.count
+        self._renewed = RELOAD.count
         self._node_id = self.settings.storage_proxy.node_id
         super().__init__(parent)
 
     def start(self, parent: Any) -> None:  # noqa: ANN401 - Celery's worker
         """Begin."""
         self._worker = parent
-        signal.signal(signal.SIGHUP, lambda *_: FILE.ask())  # Celery's own starts the worker anew
+        signal.signal(
+            signal.SIGHUP, lambda *_: RELOAD.request()
+        )  # Celery's own starts the worker anew
         self._herald = EventPublisher(self.settings)
         self._courier = EventDelivery(self.settings)
         self._courier.start()
@@ -92,7 +100,7 @@ class Upkeep(bootsteps.StartStopStep):
         slots_set = False
         while True:
             try:
-                if self._renewed != FILE.count:
+                if self._renewed != RELOAD.count:
                     self._renew(store)
                     slots_set = False
                 slots_set = slots_set or self._set_slots(store)
@@ -109,7 +117,7 @@ class Upkeep(bootsteps.StartStopStep):
 
     def _beat(self, client: "redis.Redis", store: JobStore, book: NodeStore) -> None:
         volumes = self.mounts.state()
-        NODE.ask(on_request=book.tell(self._node(volumes)))
+        DRAIN.set_requested(requested=book.tell(self._node(volumes)))
         self._mark_reached()
         self._announce(book, volumes)
         self._answering.follow(self.settings)
@@ -142,8 +150,8 @@ class Upkeep(bootsteps.StartStopStep):
 
     def _renew(self, store: JobStore) -> None:
         """Take over what the file changed; a bandwidth that it changed is set at once."""
-        self._renewed = FILE.count
-        before, self.settings = self.settings, followed(self.settings)
+        self._renewed = RELOAD.count
+        before, self.settings = self.settings, reloaded(self.settings)
         self.mounts.follow(self.settings)
         budgets = BandwidthStore(store.redis)
         for name in self.settings.volume:
@@ -154,7 +162,7 @@ class Upkeep(bootsteps.StartStopStep):
     def _follow(self, volumes: dict[str, NodeVolume]) -> None:
         """Consume the queues of what is proven; nothing while draining."""
         proven = [name for name, volume in volumes.items() if volume.proven]
-        wanted = set() if NODE.wanted else set(queues_of(proven, self._node_id))
+        wanted = set() if DRAIN.is_active else set(queues_of(proven, self._node_id))
         if self._consumed is None:  # the worker was started with these
             self._consumed = set(queues_of(proven, self._node_id))
         control = self._worker.app.control

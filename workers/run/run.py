@@ -21,7 +21,7 @@ from core.jobs import Cancelled, Counter, Interrupted, Job, LeaseLost, Progress,
 from core.jobs.store import JobStore
 from core.redis import json
 from core.telemetry import logger
-from workers.run.drain import NODE, Drain
+from workers.run.node_signals import DRAIN, Drain
 
 _log = logger(__name__)
 
@@ -55,7 +55,7 @@ class Run:
         lease_seconds: float,
         *,
         name: str = "",
-        drain: Drain = NODE,
+        drain: Drain = DRAIN,
     ) -> None:
         self.id = name or new_run_id()
         self.job = job
@@ -106,7 +106,7 @@ class Run:
         while True:
             if self._ending is not None and not (self._cleaning and not self._is_lost()):
                 raise self._ending
-            if self._drain.wanted and not self._final:
+            if self._drain.is_active and not self._final:
                 raise Released("drained")
             silent = boot_clock() - self._renewed
             if silent < self._lease * SAFE_SHARE:

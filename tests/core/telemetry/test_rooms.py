@@ -14,14 +14,14 @@ from tests.core.telemetry.test_counting import scrape
 from tests.support.doors import running_door, settings_in
 from tests.support.node import wait_for
 from tests.support.valkey import Valkey
-from workers.node import Sweep, hidden_usage
+from workers.node import Sweep, measured
 
 BLOCK = 4096
 
 
 def allocated(*rooms: Path) -> int:
     """What the file system gave for all that is in some directories, as stat(2) tells."""
-    return sum(path.lstat().st_blocks * 512 for room in hidden_usage for path in room.rglob("*"))
+    return sum(path.lstat().st_blocks * 512 for room in rooms for path in room.rglob("*"))
 
 
 def filled(top: Path, *parts: str) -> None:
@@ -48,7 +48,7 @@ def test_a_sweep_counts_and_the_gauges_tell(
     trash = allocated(ours / "trash")
     assert staging > trash >= BLOCK
     with descriptors.opened(str(top)) as root:
-        assert hidden_usage.measured(root) == {"staging": staging, "trash": trash}
+        assert measured(root) == {"staging": staging, "trash": trash}
     with connect(settings, Database.JOBS) as client:
         Sweep(settings, JobStore(client, lambda _: None), "local")()
         assert HiddenUsageStore(client).last("local")["trash"] == trash

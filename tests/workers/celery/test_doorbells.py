@@ -16,7 +16,7 @@ from core.names import VFolderId
 from core.redis import Database, connect
 from core.settings import Settings
 from tests.support.node import wait_for
-from workers.run import ringer_of
+from workers.node import ringer_of
 
 pytestmark = pytest.mark.slow
 

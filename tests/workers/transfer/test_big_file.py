@@ -23,8 +23,7 @@ from tests.support.node import gone, wait_for
 from tests.support.valkey import Valkey
 from tests.support.worker import running_worker
 from tests.workers.transfer.disks import Disks, mounted_disks, new_vfolder
-from workers.verbs.transfer.fallback_staging import record_of
-from workers.verbs.transfer.helpers import TREE
+from workers.verbs.transfer.helpers import TREE, record_of
 
 DISK_BYTES = 1024**3
 CHUNK_BYTES = 32 * 1024**2

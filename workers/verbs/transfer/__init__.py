@@ -1,6 +1,6 @@
 """The verb transfer: copy, helpers, verification, publication."""
 
-from workers.verbs.transfer.assist import Assist
+from workers.verbs.transfer.helpers import Assist
 from workers.verbs.transfer.transfer import Transfer
 
 __all__ = [

@@ -32,8 +32,7 @@ from core.names import VFolderId, VFolderPath
 from core.telemetry import logger
 from workers.run import Context, Manifest, Outcome
 from workers.verbs.clone import document
-from workers.verbs.transfer.fallback_staging import entered, forsake
-from workers.verbs.transfer.helpers import TREE, HelperHangs, TransferHelpers
+from workers.verbs.transfer.helpers import TREE, HelperHangs, TransferHelpers, entered, forsake
 from workers.verbs.transfer.publish import FILE, NEW, OVER, Publisher, mode_of
 from workers.verbs.transfer.verify import digest_of, verify_staged
 from workers.verbs.transfer.xcp import BulkCopy, exports_of
