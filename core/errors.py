@@ -4,11 +4,12 @@
     ├── InvalidParameters          400  the caller's words are off
     │   ├── InvalidName            400  an id or a path has a form that is not allowed
     │   ├── PathEscape             400  a path leaves its vfolder
-    │   ├── EntryRefused           400  the file system refuses: `errno` and `paths` say what
+    │   ├── EntryRefused           400  the path is wrong: `errno` and `paths` say how
     │   ├── MalformedRequest       400  the request as a whole is not what the route takes
     │   ├── UnknownVolume          400  no such volume (the wire wants 400)
     │   └── Unsupported            400  the volume's backend has no such skill
     ├── Forbidden                  403  the secret is missing or wrong
+    │   └── PermissionDenied       403  the file system gives no right to the entry
     ├── NotFound                   404
     │   ├── VFolderNotFound        404
     │   ├── QuotaScopeNotFound     404
@@ -19,12 +20,15 @@
     │   ├── QuotaScopeExists       409
     │   ├── QuotaScopeNotEmpty     409
     │   ├── EntryExists            409
+    │   ├── EntryBusy              409  the system uses the entry; the same call may work later
+    │   ├── ReadOnly               409  the volume is mounted read-only
     │   ├── Locked                 409  another job holds the vfolder; `job_id` names it
     │   └── NotCancellable         409  the job has ended or is past the point of no return
     ├── KeyReused                  422  an idempotency key came back with another body
     ├── QuotaExceeded              422  the quota scope has no room for it
     ├── NoSpace                    507  the volume has no room for it
     ├── Unavailable                503  Redis or a node is away; the same call may work later
+    │   └── StorageUnavailable     503  the storage fails now (EIO, ESTALE)
     ├── DeadlineExceeded           504  the storage did not answer in time
     ├── BackendFailed              500  the storage system failed
     └── Defect                     500  our own fault
@@ -92,7 +96,7 @@ class PathEscape(InvalidParameters):
 
 
 class EntryRefused(InvalidParameters):
-    """The file system refuses the act on an entry; `errno` and `paths` say what and where."""
+    """The file system refuses the path; `errno` and `paths` say how and which."""
 
     error_code = "vfolder_access_bad-request"
     kind = "storage/entry/refused"
@@ -122,6 +126,14 @@ class Forbidden(StorageError):
     kind = "storage/forbidden"
     title = "Forbidden"
     status = 403
+
+
+class PermissionDenied(Forbidden):
+    """The file system gives this service no right to the entry (EACCES, EPERM)."""
+
+    error_code = "vfolder_access_unauthorized"
+    kind = "storage/entry/forbidden"
+    title = "Permission denied"
 
 
 class NotFound(StorageError):
@@ -214,6 +226,23 @@ class EntryExists(Conflict):
     title = "The entry exists"
 
 
+class EntryBusy(Conflict):
+    """The system uses the entry (EBUSY, ETXTBSY); the same call may work later."""
+
+    error_code = "vfolder_access_conflict"
+    kind = "storage/entry/busy"
+    title = "The entry is in use"
+    retriable = True
+
+
+class ReadOnly(Conflict):
+    """The volume is mounted read-only (EROFS); no change works until that is mended."""
+
+    error_code = "vfolder_update_conflict"
+    kind = "storage/volume/read-only"
+    title = "The volume is read-only"
+
+
 class Locked(Conflict):
     """Another job holds the vfolder; `job_id` names it."""
 
@@ -266,6 +295,14 @@ class Unavailable(StorageError):
     title = "Temporarily unavailable"
     status = 503
     retriable = True
+
+
+class StorageUnavailable(Unavailable):
+    """The storage system fails now (EIO, ESTALE …); the same call may work later."""
+
+    error_code = "storage-proxy_request_unreachable"
+    kind = "storage/external/unavailable"
+    title = "The storage system fails now"
 
 
 class DeadlineExceeded(StorageError):

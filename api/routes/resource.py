@@ -18,13 +18,10 @@ from api.routes.log_context import bind_log_context
 from api.routes.unmanaged import VOLUME as UNMANAGED
 from api.routes.unmanaged import unmanaged
 from api.schemas import Body, Problem, bodies
+from backends.fs import ERRORS
 from core.errors import (
-    BackendFailed,
-    DeadlineExceeded,
     Forbidden,
     MalformedRequest,
-    NoSpace,
-    QuotaExceeded,
     StorageError,
     Unavailable,
     UnknownVolume,
@@ -35,15 +32,8 @@ PROBLEM = "application/problem+json"
 View = Callable[..., Response]
 Errors = Iterable[type[StorageError]]
 
-#: The errors of every route that names a volume.
-VOLUME_ERRORS: tuple[type[StorageError], ...] = (
-    UnknownVolume,
-    BackendFailed,
-    DeadlineExceeded,
-    NoSpace,
-    QuotaExceeded,
-    Unavailable,
-)
+#: Any operation on a volume may meet these: what an errno means, and a call that is late.
+VOLUME_ERRORS: tuple[type[StorageError], ...] = (UnknownVolume, *ERRORS)
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,7 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from typing import Any, ParamSpec, TypeVar
 
-from core.errors import DeadlineExceeded, Unavailable
+from core.errors import DeadlineExceeded, StorageUnavailable, Unavailable
 from core.telemetry import metrics
 
 #: Calls to one volume that are under way at once in one process, when they are slow. Fast ones
@@ -64,6 +64,8 @@ class Deadlines:
             outcome = "ok"
         except DeadlineExceeded:
             outcome = "late"
+            raise
+        except StorageUnavailable:
             raise
         except Unavailable:
             outcome = "busy"

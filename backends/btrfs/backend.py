@@ -12,7 +12,7 @@ from backends.base import Snapshot
 from backends.btrfs import snapshots, subvolumes
 from backends.fs import descriptors, filesystems
 from backends.mounted import NativeQuotaBackend, NativeUsage
-from core.errors import BackendFailed, Conflict
+from core.errors import BackendFailed, Conflict, StorageError
 from core.names import QuotaScope, VFolderId
 
 
@@ -33,7 +33,7 @@ class BtrfsBackend(NativeQuotaBackend):
 
     def enforces_quota(self) -> bool:
         """See `HasQuota.enforces_quota`: whether subvolumes are counted, and the sums are right."""
-        with suppress(BackendFailed, OSError), self.root() as root:
+        with suppress(StorageError, OSError), self.root() as root:
             found = subvolumes.counting(root)
             return found is not None and found.exact
         return False

@@ -61,7 +61,7 @@ class CephFsBackend(NativeQuotaBackend):
 
     def enforces_quota(self) -> bool:
         """See `HasQuota.enforces_quota`."""
-        with suppress(BackendFailed, OSError), self.root() as root:
+        with suppress(StorageError, OSError), self.root() as root:
             os.getxattr(root, _BYTES)
             return True
         return False
@@ -77,7 +77,7 @@ class CephFsBackend(NativeQuotaBackend):
 
     def _may_limit(self) -> bool:
         """Whether the client may set limits; tried where none is."""
-        with suppress(BackendFailed, OSError), self._own_room() as room:
+        with suppress(StorageError, OSError), self._own_room() as room:
             os.setxattr(room, _LIMIT, _NO_LIMIT)
             return True
         return False
@@ -86,7 +86,7 @@ class CephFsBackend(NativeQuotaBackend):
         """Whether the client may make snapshots; tried on an empty directory."""
         name = f"proof-{os.getpid()}-{threading.get_native_id()}"
         with (
-            suppress(BackendFailed, OSError),
+            suppress(StorageError, OSError),
             self._own_room() as room,
             _snapshots(room) as snapshots,
         ):

@@ -8,30 +8,13 @@ of the request; a full, slow or broken storage is an error of its own.
 import errno
 import os
 import stat
-from collections.abc import Iterator
-from contextlib import contextmanager
 
-from backends.fs import descriptors, paths
+from backends.fs import descriptors, entry_errors, paths
 from core.errors import EntryRefused, InvalidName, PathEscape, StorageError
 from core.names import VFolderPath
 
 #: Directories that people make (umask applies).
 DIRECTORY_MODE = 0o755
-
-
-@contextmanager
-def refusals(*named: VFolderPath) -> Iterator[None]:
-    """Turn what the file system refuses inside the block into `EntryRefused`."""
-    shown = [str(path) for path in named]
-    try:
-        yield
-    except PathEscape:
-        raise
-    except StorageError as error:
-        number = error.facts.get("errno")
-        if number is None or error.status >= 500 or error.retriable:  # noqa: PLR2004 - HTTP's classes
-            raise
-        raise EntryRefused(error.detail, errno=number, paths=shown) from error
 
 
 def make_directory(
@@ -42,7 +25,7 @@ def make_directory(
     Raises:
         EntryRefused: it exists (unless `exist_ok` and it is a directory), or a parent is missing.
     """
-    with refusals(path):
+    with entry_errors(str(path)):
         if path.is_root:
             if exist_ok:
                 return
@@ -87,7 +70,7 @@ def move(
     """
     if source.is_root:
         raise EntryRefused("The vfolder itself is not moved.", errno=errno.EBUSY, paths=["."])
-    with refusals(source, target):
+    with entry_errors(str(source), str(target)):
         if into_directory and _is_directory(root, target):
             target = target / VFolderPath((source.name,))
         if source == target:

@@ -13,8 +13,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from backends.entries import entries
-from backends.fs import directory, paths
+from backends.fs import directory, entry_errors, paths
 from core.errors import StorageError
 from core.names import VFolderPath
 
@@ -47,7 +46,7 @@ def list_directory(
         PathEscape: the path leads outside.
         EntryRefused: no such directory.
     """
-    with entries.refusals(path):
+    with entry_errors(str(path)):
         descriptor = paths.open_beneath(root, path, _READ)
         try:
             return _page(root, descriptor, path, limit, after)

@@ -13,7 +13,7 @@ from uuid import uuid4
 
 from backends.base import Backend, HasRoot
 from backends.entries import entries
-from backends.fs import descriptors, layout, paths
+from backends.fs import descriptors, entry_errors, layout, paths
 from backends.quota import quick_usage, soft
 from core.errors import EntryNotFound, Unsupported
 from core.names import VFolderId, VFolderPath
@@ -43,7 +43,7 @@ def remove_entries(
     try:
         with backend.open_vfolder(vfolder) as root:
             for path in named:
-                with entries.refusals(path):
+                with entry_errors(str(path)):
                     size_bytes = _size(root, path) if counts else 0
                     if _remove(root, path, recursive=recursive):
                         trashed.append(_to_trash(backend, vfolder, root, path))

@@ -5,7 +5,7 @@ import re
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 
-from backends.fs import descriptors, layout
+from backends.fs import descriptors, layout, reason_of
 
 #: The names of the levels below a scope: `<2>/<2>/<28>` hexadecimal digits.
 _LEVELS = tuple(re.compile(rf"[0-9a-f]{{{digits}}}") for digits in (2, 2, 28))
@@ -55,7 +55,7 @@ def _look(directory: int, path: PurePosixPath, depth: int, found: ScopeInventory
     except FileNotFoundError:  # deleted meanwhile
         return
     except OSError as error:
-        found.unreadable.append((path, os.strerror(error.errno or 0)))
+        found.unreadable.append((path, reason_of(error)))
 
 
 def _look_below(directory: int, path: PurePosixPath, depth: int, found: ScopeInventory) -> None:

@@ -16,19 +16,8 @@ from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 
-from core.errors import (
-    Conflict,
-    EntryExists,
-    EntryNotFound,
-    Forbidden,
-    InvalidName,
-    InvalidParameters,
-    NoSpace,
-    PathEscape,
-    QuotaExceeded,
-    StorageError,
-    Unavailable,
-)
+from backends.fs.errors import translate
+from core.errors import InvalidParameters
 from core.names import VFolderPath
 
 #: openat2(2)'s number, the same on every architecture.
@@ -73,7 +62,7 @@ def open_beneath(root_fd: int, path: VFolderPath, flags: int = os.O_RDONLY, mode
 
     Raises:
         PathEscape: the path leads outside, over too many links, or ends in a link not followed.
-        StorageError: what `problem` makes of any other failure.
+        StorageError: what `translate` makes of any other failure.
     """
     flags |= os.O_CLOEXEC
     mode = mode & 0o7777 if flags & _CREATES else 0
@@ -82,7 +71,7 @@ def open_beneath(root_fd: int, path: VFolderPath, flags: int = os.O_RDONLY, mode
             return _openat2(root_fd, _text(path), flags, mode)
         return _walk(root_fd, _text(path), flags, mode)
     except OSError as error:
-        raise problem(error, path) from error
+        raise translate(error, str(path)) from error
 
 
 def open_file(root_fd: int, path: VFolderPath) -> int:
@@ -127,7 +116,7 @@ def parent_beneath(root_fd: int, path: VFolderPath) -> Iterator[tuple[int, str]]
     """Give the directory that holds `path`, and the name in it, for effects on the entry itself.
 
     For unlink, rename, mkdir, symlink: those never follow a link as last part. A failure inside
-    the block becomes what `problem` makes of it.
+    the block becomes what `translate` makes of it.
 
     Raises:
         InvalidParameters: the root itself has no parent to act in.
@@ -139,7 +128,7 @@ def parent_beneath(root_fd: int, path: VFolderPath) -> Iterator[tuple[int, str]]
     try:
         yield fd, path.name
     except OSError as error:
-        raise problem(error, path) from error
+        raise translate(error, str(path)) from error
     finally:
         os.close(fd)
 
@@ -159,43 +148,6 @@ def make_directories(root_fd: int, path: VFolderPath, mode: int = 0o755) -> int:
             except FileExistsError:
                 continue
     return open_directory(root_fd, path)
-
-
-_PROBLEMS: dict[int, tuple[type[StorageError], str]] = {
-    errno.ENOENT: (EntryNotFound, "does not exist"),
-    errno.ENOTDIR: (InvalidParameters, "is not a directory, or a part before it is not"),
-    errno.EISDIR: (InvalidParameters, "is a directory"),
-    errno.ENXIO: (InvalidParameters, "is a fifo or a device"),
-    errno.EEXIST: (EntryExists, "already exists"),
-    errno.ENOTEMPTY: (Conflict, "is not empty"),
-    errno.EBUSY: (Conflict, "is in use by the system"),
-    errno.ETXTBSY: (Conflict, "is being executed"),
-    errno.EXDEV: (PathEscape, "leads outside the vfolder or to another file system"),
-    errno.ELOOP: (PathEscape, "is a link that is not followed, or crosses too many"),
-    errno.ENAMETOOLONG: (InvalidName, "is too long"),
-    errno.EACCES: (Forbidden, "may not be accessed"),
-    errno.EPERM: (Forbidden, "may not be changed"),
-    errno.EROFS: (Conflict, "lies on a file system that is read-only"),
-    errno.EINVAL: (InvalidParameters, "is not possible here"),
-    errno.EMLINK: (Conflict, "has too many links"),
-    errno.EFBIG: (InvalidParameters, "is too big for the file system"),
-    errno.ENOSPC: (NoSpace, "does not fit on the volume"),
-    errno.EDQUOT: (QuotaExceeded, "does not fit into the quota"),
-    errno.ESTALE: (Unavailable, "was lost by the file server"),
-    errno.EAGAIN: (Unavailable, "is being moved"),
-}
-
-
-def problem(error: OSError, path: VFolderPath) -> StorageError:
-    """Say an operating system's refusal in our words: the vfolder's path, never the host's.
-
-    `errno` is among the facts. Unknown numbers become `Unavailable`: the storage failed, the
-    caller did nothing wrong, and the same call may work later.
-    """
-    number = error.errno or errno.EIO
-    kind, words = _PROBLEMS.get(number, (Unavailable, f"failed: {os.strerror(number)}"))
-    shown = str(path).encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
-    return kind(f"{shown} {words}.", errno=number)
 
 
 @cache

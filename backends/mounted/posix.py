@@ -20,7 +20,7 @@ from backends.base import (
     HardwareStatus,
     QuotaUsage,
 )
-from backends.fs import descriptors, layout, shares_blocks
+from backends.fs import descriptors, layout, reason_of, shares_blocks, translate
 from backends.quota import requested_limits
 from backends.quota import soft as soft_quota
 from core.errors import (
@@ -29,6 +29,7 @@ from core.errors import (
     QuotaScopeExists,
     QuotaScopeNotEmpty,
     QuotaScopeNotFound,
+    StorageError,
     VFolderExists,
     VFolderNotFound,
 )
@@ -52,14 +53,17 @@ class PosixBackend(Backend):
         """A directory descriptor of the volume; opened anew each time, so a remount is seen.
 
         Raises:
-            BackendFailed: the volume's directory cannot be opened.
+            BackendFailed: the volume's directory is not there.
+            StorageError: the directory cannot be opened, as `translate` says.
         """
         try:
             descriptor = descriptors.open_directory(str(self.mount.path))
-        except OSError as error:
+        except (FileNotFoundError, NotADirectoryError) as error:
             raise BackendFailed(
-                f"Volume {self.mount.volume} is not mounted: {os.strerror(error.errno or 0)}.",
+                f"Volume {self.mount.volume} is not mounted: {reason_of(error)}."
             ) from error
+        except OSError as error:
+            raise translate(error) from error
         try:
             yield descriptor
         finally:
@@ -77,7 +81,7 @@ class PosixBackend(Backend):
                 fsid = _fsid(root)
             except OSError as error:
                 raise BackendFailed(
-                    f"Volume {self.mount.volume} does not answer: {os.strerror(error.errno or 0)}.",
+                    f"Volume {self.mount.volume} does not answer: {reason_of(error)}.",
                 ) from error
             self._prove_sharing(root, fsid)
         return fsid
@@ -115,7 +119,7 @@ class PosixBackend(Backend):
         """See `Backend.hardware`: healthy when the probe holds."""
         try:
             self.probe()
-        except BackendFailed as error:
+        except StorageError as error:
             return HardwareInfo(HardwareStatus.OFFLINE, error.detail)
         return HardwareInfo(HardwareStatus.HEALTHY)
 

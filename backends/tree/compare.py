@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 
+from backends.fs import reason_of
 from backends.tree.files import Anchor, Skills, content, join, read_flags, read_xattrs, split_name
 from backends.tree.processes import (
     DEFAULT_EFFORT,
@@ -207,7 +208,7 @@ class CompareWork:
             try:
                 act(path)
             except OSError as error:
-                self._tell(path, Aspect.UNREADABLE, error.strerror or str(error))
+                self._tell(path, Aspect.UNREADABLE, reason_of(error))
         return self._below, self._big, self._found, self._pairs
 
     def _tell(self, path: str, aspect: Aspect, detail: object = "") -> None:
@@ -277,7 +278,7 @@ class CompareWork:
                     targets = (os.readlink(name, dir_fd=a), os.readlink(name, dir_fd=b))
                     self._differ(path, Aspect.TARGET, *targets)
         except OSError as error:
-            self._tell(path, Aspect.UNREADABLE, error.strerror or str(error))
+            self._tell(path, Aspect.UNREADABLE, reason_of(error))
         self._voice.count(Counter.VERIFIED, 1)
 
     def _file(self, path: str, name: str, a: int, b: int) -> None:

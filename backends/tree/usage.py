@@ -7,6 +7,7 @@ import time
 from collections import Counter as Tally
 from dataclasses import dataclass, field
 
+from backends.fs import reason_of
 from backends.tree.files import Anchor, join
 from backends.tree.plain import Scanned, age_class
 from backends.tree.processes import (
@@ -257,7 +258,7 @@ class _Found:
         if error.errno == errno.EXDEV:
             self._sums[5] += 1
         elif error.errno not in GONE:
-            self._unreadable.append((path, error.strerror or str(error)))
+            self._unreadable.append((path, reason_of(error)))
 
     def add(self, path: str, piece: Scanned) -> None:
         """Add a piece of a directory."""

@@ -12,6 +12,7 @@ from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass, field
 from itertools import islice
 
+from backends.fs import reason_of
 from backends.tree.files import Anchor, join
 from backends.tree.processes import Sorter
 from backends.tree.rules import EntryFacts, Filter
@@ -103,7 +104,7 @@ class _Walk:
         except OSError as error:
             if error.errno not in TOLERATED:
                 raise
-            self._options.on_unreadable(path, error.strerror or str(error))
+            self._options.on_unreadable(path, reason_of(error))
 
     def _directory(self, path: str, after: list[bytes]) -> Level:
         """Give a directory's entries that come behind `after`, a path below it in parts.
@@ -154,7 +155,7 @@ class _Walk:
         except OSError as error:
             if error.errno not in TOLERATED:
                 raise
-            self._options.on_unreadable(path, error.strerror or str(error))
+            self._options.on_unreadable(path, reason_of(error))
             return None
         chosen = self._options.filter
         looks = EntryFacts(status.st_mode, status.st_size, status.st_mtime_ns)

@@ -9,7 +9,7 @@ from pathlib import PurePosixPath
 
 from backends.base import Backend
 from backends.fs import descriptors, layout
-from core.errors import Unsupported
+from core.errors import PathEscape, Unsupported
 from core.names import QuotaScope, VFolderId, VFolderPath
 from core.uploads import Upload
 
@@ -63,7 +63,8 @@ def parents(target: VFolderPath, top: int) -> Iterator[int]:
     """The directory of the target, made if need be, each step beneath its parent.
 
     Raises:
-        OSError: ENOTDIR or ELOOP where a link or a file is in the way.
+        PathEscape: a link or a file is in the way.
+        OSError: the file system refuses.
     """
     current = os.dup(top)
     try:
@@ -81,6 +82,10 @@ def _step(name: str, parent: int) -> int:
     for _ in range(descriptors.RACE_TRIES):
         try:
             return os.open(name, flags, dir_fd=parent)
+        except NotADirectoryError:
+            raise PathEscape(
+                "A link or a file is in the way where a directory should be."
+            ) from None
         except FileNotFoundError:
             try:
                 os.mkdir(name, descriptors.PREFIX_MODE, dir_fd=parent)

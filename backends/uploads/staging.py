@@ -16,7 +16,7 @@ from contextlib import contextmanager
 import msgspec
 
 from backends.base import Backend, HasRoot
-from backends.fs import descriptors, refusal, translated
+from backends.fs import descriptors, translate, translated
 from backends.quota import blame, check_digest, check_room, soft
 from backends.uploads import reservation
 from backends.uploads.places import give_to_job, open_room, parents, room_of
@@ -101,7 +101,7 @@ class Staging:
         vfolder = VFolderId.parse(self.upload.vfolder)
         try:
             with (
-                translated(),
+                translated(str(target)),
                 self.backend.open_vfolder(vfolder) as top,
                 parents(target, top) as parent,
             ):
@@ -139,7 +139,7 @@ class Staging:
 
     def refused(self, error: OSError) -> StorageError:
         """The problem that a refusal of the file system means: its scope full, or its volume."""
-        return blame(self.backend, VFolderId.parse(self.upload.vfolder).scope, refusal(error))
+        return blame(self.backend, VFolderId.parse(self.upload.vfolder).scope, translate(error))
 
     def remove(self) -> None:
         """Remove the file; the upload is known no more."""
@@ -258,7 +258,11 @@ def _publish_empty(backend: Backend, upload: Upload) -> None:
     target = VFolderPath.parse(upload.path)
     vfolder = VFolderId.parse(upload.vfolder)
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-    with translated(), backend.open_vfolder(vfolder) as top, parents(target, top) as parent:
+    with (
+        translated(str(target)),
+        backend.open_vfolder(vfolder) as top,
+        parents(target, top) as parent,
+    ):
         try:
             os.close(os.open(target.name, flags, FILE_MODE, dir_fd=parent))
         except FileExistsError:

@@ -16,7 +16,7 @@ from backends.mounted import NativeQuotaBackend, NativeUsage
 from backends.xfs import project_ids, quotactl
 from backends.xfs.project_files import ProjectFiles
 from backends.xfs.quota_tools import QuotaTools, XfsTools
-from core.errors import BackendFailed
+from core.errors import BackendFailed, StorageError
 from core.names import QuotaScope
 from core.process import privileges
 
@@ -65,7 +65,7 @@ class ProjectQuotaBackend(NativeQuotaBackend):
 
     def enforces_quota(self) -> bool:
         """See `HasQuota.enforces_quota`."""
-        with suppress(BackendFailed), self.root() as root:
+        with suppress(StorageError), self.root() as root:
             return self._counts.enforced(root)
         return False
 

@@ -15,6 +15,7 @@ from typing import Any
 import msgspec
 from celery import bootsteps
 
+from backends.fs import translate
 from backends.mounted import PosixBackend
 from backends.quota import ANSWER_SECONDS, HelperAnswer, HelperRequest, perform, read_all
 from backends.volumes import Volumes
@@ -70,8 +71,9 @@ class _Question(socketserver.BaseRequestHandler):
         except (StorageError, ConfigurationError) as error:
             return HelperAnswer(None, type(error).__name__, error.detail)
         except OSError as error:
-            _log.warning("quota refused", reason=error.strerror)
-            return HelperAnswer(None, "BackendFailed", "The file system refused.")
+            known = translate(error)
+            _log.warning("quota refused", reason=known.detail)
+            return HelperAnswer(None, type(known).__name__, known.detail)
 
 
 def _may_ask(backend: object, peer: int) -> bool:

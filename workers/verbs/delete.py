@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import PurePosixPath
 from typing import Any, cast
 
-from backends.fs import descriptors, paths, translate
+from backends.fs import descriptors, paths, reason_of
 from backends.quota import soft
 from backends.retention import TrashRecord
 from backends.tree import RemoveOptions, UsageOptions, measure_tree, remove_tree
@@ -131,8 +131,8 @@ class DeleteFiles:
                 except (OSError, StorageError) as error:
                     failed += 1
                     self._run.count(Counter.FAILED, 1)
-                    known = translate(error) if isinstance(error, OSError) else error
-                    self._run.fault(str(path), known.detail)
+                    why = reason_of(error) if isinstance(error, OSError) else error.detail
+                    self._run.fault(str(path), why)
         return Outcome(
             sentence=f"deleted entries of {self._vfolder}",
             result={"named": len(self._request.paths), "skipped": skipped, "failed": failed},

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import TypeVar
 
+from backends.fs import reason_of
 from backends.tree.copy.pieces import Digests, Taken
 from backends.tree.copy.receipt import Loss, Receipt
 from backends.tree.copy.target import AttributeWriter, CopyTarget, TargetDirectory, fatal, is_fatal
@@ -167,7 +168,7 @@ class Copier:
         if error.errno == errno.EXDEV:
             self.receipt.lose(Loss.MOUNT, path)
             return
-        reason = error.strerror or str(error)
+        reason = reason_of(error)
         denied = error.errno in (errno.EACCES, errno.EPERM)
         self.receipt.lose(Loss.UNREADABLE if denied else Loss.FAILED, path, reason)
         voice.fault(path, reason)

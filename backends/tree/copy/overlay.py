@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from functools import partial
 from uuid import uuid4
 
+from backends.fs import reason_of
 from backends.tree.copy.batches import seals
 from backends.tree.copy.copier import Copier
 from backends.tree.copy.ledger import Ledger
@@ -199,7 +200,7 @@ class LayWork:
         except OSError as error:
             if is_fatal(error):
                 raise fatal(error) from error
-            self._failed.append((path, error.strerror or str(error)))
+            self._failed.append((path, reason_of(error)))
 
     def _lay(self, path: str) -> None:
         """Move the entries of a directory that both sides have."""

@@ -8,6 +8,7 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from backends.fs import reason_of
 from backends.tree.fast import Loops
 from backends.tree.files import Anchor, join
 from backends.tree.processes import Backlog, Crew, HelperChannel, Message
@@ -64,8 +65,7 @@ def choose_for_plan(chooser: EntrySelector, batch: list[str], voice: HelperChann
                 unit = (path, choice.names, len(choice.names), choice.size_bytes, mark)
                 voice.reply(([unit], choice.below, choice.notes))
         except OSError as error:
-            reason = error.strerror or str(error)
-            voice.reply(([], [], [(SkipReason.UNREAD.value, path, reason)]))
+            voice.reply(([], [], [(SkipReason.UNREAD.value, path, reason_of(error))]))
     return [], [], []
 
 

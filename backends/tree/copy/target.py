@@ -6,6 +6,7 @@ import stat
 from contextlib import suppress
 from dataclasses import dataclass
 
+from backends.fs import translate
 from backends.tree.copy.receipt import Loss, Receipt
 from backends.tree.files import (
     ACL_ACCESS,
@@ -21,14 +22,9 @@ from backends.tree.files import (
     split_name,
     unlock,
 )
-from core.errors import BackendFailed, NoSpace, QuotaExceeded, StorageError
 
 #: Failures of the target that no other entry will be spared.
-_FATAL: dict[int, tuple[type[StorageError], str]] = {
-    errno.ENOSPC: (NoSpace, "The volume is full."),
-    errno.EDQUOT: (QuotaExceeded, "The quota scope is full."),
-    errno.EROFS: (BackendFailed, "The target is read-only."),
-}
+_FATAL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS})
 
 _SPECIAL = stat.S_ISUID | stat.S_ISGID | stat.S_ISVTX
 
@@ -186,8 +182,7 @@ def probe_granularity(target: Anchor) -> int:
 
 def fatal(error: OSError) -> Exception:
     """Give the problem that ends the job, or the error itself when others may be spared."""
-    kind, words = _FATAL.get(error.errno or 0, (None, ""))
-    return kind(words) if kind else error
+    return translate(error) if is_fatal(error) else error
 
 
 def is_fatal(error: OSError) -> bool:

@@ -18,7 +18,7 @@ from typing import Self
 from backends.tree.processes.channel import Message
 from backends.tree.processes.effort import Effort
 from backends.tree.processes.helper_process import Helper, Process, Thread, Work, threads_fit
-from core.errors import BackendFailed, Defect, NoSpace, QuotaExceeded, StorageError
+from core.errors import BackendFailed, Defect, NoSpace, QuotaExceeded, ReadOnly, StorageError
 from core.jobs import Control, Counter
 
 #: How often the parent asks its control, in seconds.
@@ -185,7 +185,7 @@ class Crew:
 
 
 _FAILURES: dict[str, type[StorageError]] = {
-    kind.__name__: kind for kind in (NoSpace, QuotaExceeded, BackendFailed)
+    kind.__name__: kind for kind in (NoSpace, QuotaExceeded, ReadOnly, BackendFailed)
 }
 
 

@@ -10,6 +10,7 @@ import os
 import stat
 from collections.abc import Iterator
 
+from backends.fs import reason_of
 from backends.tree.allocation_groups import ONE_GROUP, Groups
 from backends.tree.fast import Loops
 from backends.tree.files import READ_DIRECTORY, Anchor, join, split_name, unlock
@@ -83,7 +84,7 @@ class RemoveWork:
 
     def _resist(self, path: str, error: OSError) -> None:
         if error.errno != errno.ENOENT:
-            self._left.append((path, error.strerror or str(error)))
+            self._left.append((path, reason_of(error)))
 
     def _empty(self, voice: HelperChannel, path: str) -> None:
         """Unlink everything but directories, a piece of the directory at a time."""

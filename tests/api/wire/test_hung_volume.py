@@ -137,7 +137,7 @@ def test_a_broken_volume_is_told(door: RunningDoor, bad: Bad) -> None:
     bad.suffer('error = "EIO"')
     body = {"volume": "bad", "vfid": f"user:{uuid4()}/{uuid4()}"}
     response = door.call("POST", "/folder/create", body, on_fault=True)
-    assert response.status_code == 500
+    assert response.status_code == 503
     assert response.json()["detail"] == "The storage failed: Input/output error."
     assert "bad/" not in response.text.replace("probs/", "")
 

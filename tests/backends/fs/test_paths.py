@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from backends.fs import paths
+from backends.fs import paths, translate
 from core.errors import (
     EntryExists,
     EntryNotFound,
@@ -186,7 +186,7 @@ def test_names_that_are_no_text_are_shown_escaped(root_fd: int) -> None:
         paths.open_beneath(root_fd, VFolderPath.parse(os.fsdecode(b"z\xe9")))
     assert caught.value.detail == "z\\xe9 does not exist."
     with pytest.raises(InvalidName):
-        raise paths.problem(OSError(errno.ENAMETOOLONG, ""), VFolderPath(("x",)))
+        raise translate(OSError(errno.ENAMETOOLONG, ""), "x")
 
 
 def outcome(opener: Opener, fd: int, path: str, flags: int) -> tuple[int, int] | int:

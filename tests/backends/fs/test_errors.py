@@ -1,0 +1,117 @@
+"""The errno table: one answer per number, wherever the number is met."""
+
+import ast
+import errno
+import os
+import re
+from pathlib import Path
+
+import pytest
+from backends.tree.copy.target import fatal
+
+from backends.fs import entry_errors, translate
+from core.errors import EntryRefused, StorageError
+from workers.runner import problem_of
+
+ROOT = Path(__file__).resolve().parents[3]
+HOST_PATH = "/srv/volumes/secret"
+#: Number, status, retriable, error code.
+ANSWERS = [
+    (errno.ENOENT, 404, False, "vfolder_read_not-found"),
+    (errno.EEXIST, 409, False, "vfolder_create_already-exists"),
+    (errno.EISDIR, 409, False, "vfolder_create_already-exists"),
+    (errno.ENOTEMPTY, 409, False, "vfolder_create_already-exists"),
+    (errno.ENOTDIR, 400, False, "vfolder_access_bad-request"),
+    (errno.ENXIO, 400, False, "vfolder_access_bad-request"),
+    (errno.EINVAL, 400, False, "vfolder_access_bad-request"),
+    (errno.EMLINK, 400, False, "vfolder_access_bad-request"),
+    (errno.EFBIG, 400, False, "vfolder_access_bad-request"),
+    (errno.ENAMETOOLONG, 400, False, "vfolder_access_invalid-parameters"),
+    (errno.EILSEQ, 400, False, "vfolder_access_invalid-parameters"),
+    (errno.ELOOP, 400, False, "vfolder_access_invalid-parameters"),
+    (errno.EXDEV, 400, False, "vfolder_access_invalid-parameters"),
+    (errno.EACCES, 403, False, "vfolder_access_unauthorized"),
+    (errno.EPERM, 403, False, "vfolder_access_unauthorized"),
+    (errno.EROFS, 409, False, "vfolder_update_conflict"),
+    (errno.EBUSY, 409, True, "vfolder_access_conflict"),
+    (errno.ETXTBSY, 409, True, "vfolder_access_conflict"),
+    (errno.ENOSPC, 507, False, "storage_create_unavailable"),
+    (errno.EDQUOT, 422, False, "quota-scope_update_conflict"),
+    (errno.ETIMEDOUT, 504, True, "storage_access_unreachable"),
+    (errno.EIO, 503, True, "storage-proxy_request_unreachable"),
+    (errno.ESTALE, 503, True, "storage-proxy_request_unreachable"),
+    (errno.ENOTCONN, 503, True, "storage-proxy_request_unreachable"),
+    (errno.EMFILE, 503, True, "storage-proxy_request_unavailable"),
+    (errno.ENFILE, 503, True, "storage-proxy_request_unavailable"),
+    (errno.ENOMEM, 503, True, "storage-proxy_request_unavailable"),
+    (errno.EAGAIN, 503, True, "storage-proxy_request_unavailable"),
+    (errno.EOPNOTSUPP, 500, False, "storage-proxy_request_unreachable"),
+    (None, 500, False, "storage-proxy_request_unreachable"),
+]
+
+
+def raised(number: int | None) -> OSError:
+    return OSError(number, "x", HOST_PATH) if number else OSError(HOST_PATH)
+
+
+@pytest.mark.parametrize(("number", "status", "retriable", "code"), ANSWERS, ids=str)
+def test_a_number_has_one_answer(
+    *, number: int | None, status: int, retriable: bool, code: str
+) -> None:
+    error = translate(raised(number), "a/b")
+    assert (error.status, error.retriable, error.error_code) == (status, retriable, code)
+    assert error.facts == {"errno": number, "paths": ["a/b"]}
+    assert HOST_PATH not in error.detail
+    ended = problem_of(raised(number))
+    assert (ended["error_code"], ended["retriable"], ended["errno"]) == (code, retriable, number)
+    assert HOST_PATH not in str(ended)
+
+
+@pytest.mark.parametrize(("number", "status", "retriable", "code"), ANSWERS, ids=str)
+def test_routes_that_name_entries_answer_a_wrong_path_with_400(
+    *, number: int | None, status: int, retriable: bool, code: str
+) -> None:
+    with pytest.raises(StorageError) as caught, entry_errors("a", "b"):
+        raise raised(number)
+    error = caught.value
+    wrong_path = status in (400, 404) or code.endswith("already-exists")
+    expected = 400 if wrong_path else status
+    assert (error.status, error.retriable) == (expected, retriable)
+    assert error.facts == {"errno": number, "paths": ["a", "b"]}
+    escapes = number in (errno.ELOOP, errno.EXDEV)
+    assert isinstance(error, EntryRefused) == (wrong_path and not escapes)
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT, errno.EROFS])
+def test_a_target_that_takes_nothing_ends_a_job_by_the_same_answer(number: int) -> None:
+    ended = fatal(OSError(number, os.strerror(number)))
+    assert type(ended) is type(translate(OSError(number, "")))
+
+
+def test_no_other_table_maps_numbers_to_errors() -> None:
+    """Sets of numbers are fine: they choose what to do, not what to answer."""
+    tables = []
+    for top in ("api", "backends", "core", "workers"):
+        for path in (ROOT / top).rglob("*.py"):
+            text = path.read_text("utf-8")
+            if "node_modules" in path.parts or not re.search(r"\berrno\.E[A-Z]+", text):
+                continue
+            tables += [
+                str(path.relative_to(ROOT)) for node in ast.walk(ast.parse(text)) if maps(node)
+            ]
+    assert set(tables) == {"backends/fs/errors.py"}
+
+
+def maps(node: ast.AST) -> bool:
+    """Whether a node is a dict whose keys are numbers, or a match over them."""
+    if isinstance(node, ast.Dict):
+        return any(key is not None and is_number(key) for key in node.keys)
+    return isinstance(node, ast.match_case) and any(map(is_number, ast.walk(node.pattern)))
+
+
+def is_number(node: ast.AST) -> bool:
+    return (
+        isinstance(node, ast.Attribute)
+        and isinstance(node.value, ast.Name)
+        and node.value.id == "errno"
+    )
