@@ -7,9 +7,9 @@ import re
 from pathlib import Path
 
 import pytest
-from backends.tree.copy.target import fatal
 
 from backends.fs import entry_errors, translate
+from backends.tree.copy.target import fatal
 from core.errors import EntryRefused, StorageError
 from workers.runner import problem_of
 
