@@ -14,6 +14,7 @@ SECONDS = 1800
 @pytest.mark.part("user-mode-linux")
 @pytest.mark.part("xfs")
 @pytest.mark.part("strace")
+@pytest.mark.part("compiler")
 @pytest.mark.part("nfs")
 @pytest.mark.slow
 @pytest.mark.timeout(SECONDS + 30)

@@ -13,6 +13,6 @@ def snapshot(root: Path) -> dict[str, object]:
             status = path.lstat()
             content = os.readlink(path) if path.is_symlink() else None
             if path.is_file() and not path.is_symlink():
-                content = path.read_text()
+                content = path.read_text(errors="surrogateescape")
             found[str(path.relative_to(root))] = (oct(status.st_mode), content)
     return found

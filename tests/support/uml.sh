@@ -30,7 +30,9 @@ umount $dir/xfs $dir/ext4 2>/dev/null; sync
 exec /usr/bin/python3 -Sc 'import ctypes; ctypes.CDLL(None).reboot(0x4321fedc)'   # power off
 INIT
 chmod +x "$dir/init"
-timeout -k 5 "$SECONDS_MAX" linux.uml "mem=$MEMORY" root=/dev/root rootfstype=hostfs rootflags=/ rw \
+# Without this, user-mode Linux 6.1 aborts at its first process on processors with AMX.
+cc -O2 -shared -fPIC -o "$dir/wide_registers.so" "$(dirname "$0")/wide_registers.c"
+LD_PRELOAD="$dir/wide_registers.so" timeout -k 5 "$SECONDS_MAX" linux.uml "mem=$MEMORY" root=/dev/root rootfstype=hostfs rootflags=/ rw \
   "init=$dir/init" "ubda=$dir/xfs.img" "ubdb=$dir/ext4.img" con=null con0=null,fd:1 con1=null ssl=null \
   quiet loglevel=0 </dev/null 2>"$dir/stderr" \
   | sed -u -e 's/\r$//' -e '/^mmapper_init - /d' -e '/^reboot: /d' -e '/^SELinux: /d' || true
