@@ -10,7 +10,7 @@ from typing import Any, Protocol, cast
 
 import redis
 from celery.exceptions import Ignore
-from tenacity import retry, retry_if_exception_type, stop_after_delay, wait_exponential
+from tenacity import Retrying
 
 from backends.fs import translate
 from core.errors import Defect, JobNotFound, StorageError
@@ -18,7 +18,7 @@ from core.events import EventPublisher
 from core.jobs import Cancelled, Interrupted, Job, LeaseLost, Released, State, queue_name, requests
 from core.jobs.requests import Request
 from core.jobs.store import Doorbell, JobEnd, JobStore, Ringer
-from core.redis import json
+from core.redis import json, retrying
 from core.settings import Settings
 from core.telemetry import bind, logger
 from workers.run import DRAIN, RELOAD, Context, Outcome, Run, here, new_run_id, reloaded
@@ -38,7 +38,8 @@ from workers.verbs.transfer import Assist, Transfer
 
 _log = logger(__name__)
 
-#: A worker that cannot reach the store waits this long at most between tries (seconds).
+#: The pauses between tries while the store does not answer: the first, and the longest (seconds).
+STORE_PAUSE_SECONDS = 0.1
 STORE_PAUSE_MAX_SECONDS = 5.0
 #: A doorbell for a volume that this node does not reach is rung again after so long: by then the
 #: node no longer listens for that volume.
@@ -83,9 +84,16 @@ class JobCancelled(Ignore):
     """The job was cancelled; the caller tells Celery so."""
 
 
-_AWAY = retry_if_exception_type(redis.RedisError)
-_PAUSES = wait_exponential(0.1, max=STORE_PAUSE_MAX_SECONDS)
-_patiently = retry(retry=_AWAY, wait=_PAUSES, reraise=True)
+def _store_retry(patience_seconds: float | None = None) -> Retrying:
+    return retrying(
+        on=redis.RedisError,
+        first_pause_seconds=STORE_PAUSE_SECONDS,
+        longest_pause_seconds=STORE_PAUSE_MAX_SECONDS,
+        patience_seconds=patience_seconds,
+    )
+
+
+_until_the_store_answers = _store_retry().wraps
 
 
 class Runner:
@@ -124,7 +132,7 @@ class Runner:
             facts["backend"] = self._settings.volume[job.volume].backend
         return facts
 
-    @_patiently
+    @_until_the_store_answers
     def _claim(self, job_id: str, name: str) -> tuple[Job, Run]:
         try:
             job = self._store.get(job_id)
@@ -227,20 +235,17 @@ class Runner:
     def _finish(self, run: Run, context: Context | None, ending: JobEnd) -> bool:
         lease = self._settings.vfolder.jobs.lease_seconds
         try:
-            within_lease = retry(
-                retry=_AWAY, wait=_PAUSES, stop=stop_after_delay(lease), reraise=True
-            )
-            return within_lease(self._store.finish)(run.job.id, run.id, ending)
+            return _store_retry(lease)(self._store.finish, run.job.id, run.id, ending)
         except redis.RedisError:
             if context is not None:  # a node that is cut off must not keep others from the job
                 context.close()
         return self._finish_patiently(run, ending)
 
-    @_patiently
+    @_until_the_store_answers
     def _finish_patiently(self, run: Run, ending: JobEnd) -> bool:
         return self._store.finish(run.job.id, run.id, ending)
 
-    @_patiently
+    @_until_the_store_answers
     def _give_back(self, run: Run, reason: str) -> None:
         run.stop()
         released = self._store.release(run.job.id, run.id, reason, run.snapshot())

@@ -1,11 +1,10 @@
 """HTTP parts that every door shares: app, problems, JSON, metrics. Knows no volume and no job."""
 
 from api.http import auth, json, metrics, problems
-from api.http.flask_app import VERSION, DoorFlask, this_request
+from api.http.flask_app import DoorFlask, this_request
 from api.http.json import answer, no_content, ready
 
 __all__ = [
-    "VERSION",
     "DoorFlask",
     "answer",
     "auth",

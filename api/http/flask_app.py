@@ -6,7 +6,6 @@ blueprints and of the end, coroutines, and taking apart the same `Host` again an
 
 from collections.abc import Callable
 from functools import lru_cache
-from importlib.metadata import version
 from typing import Any, cast
 
 from flask import Flask, Request, Response, request
@@ -14,8 +13,6 @@ from flask.sessions import NullSession, SessionInterface
 from werkzeug.routing import MapAdapter
 from werkzeug.wsgi import get_host
 
-#: The version of this service, as the doors report it.
-VERSION = version("vfolder")
 #: Callers name a door in a few ways; for one who tries more of them it is done anew.
 _HOSTS_KNOWN = 64
 

@@ -1,5 +1,6 @@
 """How fast volumes are: what the observers of the cluster kept, else asked now."""
 
+import time
 from dataclasses import asdict
 from typing import Any
 
@@ -7,8 +8,8 @@ from redis import RedisError
 
 from api.routes.door import Door
 from backends.volumes import operations
-from core.cluster import now
 from core.errors import Unsupported
+from core.names import reference_moment
 from core.telemetry import logger
 
 _log = logger(__name__)
@@ -40,4 +41,4 @@ def performance(door: Door, volume: str) -> dict[str, Any]:
         return door.performance_store.keep(volume, asdict(found))
     except RedisError as error:
         _log.warning("volume speed not kept", volume=volume, reason=type(error).__name__)
-        return {"metric": asdict(found), "observed_at": now()}
+        return {"metric": asdict(found), "observed_at": reference_moment(time.time())}

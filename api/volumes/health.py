@@ -7,14 +7,14 @@ does not come in time counts as none, and the report names the part.
 import threading
 import time
 from collections.abc import Callable, Mapping
-from datetime import UTC, datetime
 from typing import Any
 
 from redis import RedisError
 
-from api.http import VERSION
 from backends.volumes import Mounts
 from core.errors import StorageError
+from core.names import moment
+from core.process.version import VERSION
 from core.telemetry import logger
 
 COMPONENT = "storage-proxy"
@@ -55,7 +55,7 @@ class HealthMonitor:
             "connectivity": {
                 "overall_healthy": healthy,
                 "connectivity_checks": checks,
-                "timestamp": _moment(time.time()),
+                "timestamp": moment(time.time()),
             },
         }
 
@@ -124,11 +124,6 @@ def _check(part: Part, looked_at: float | None, problem: str | None) -> dict[str
         "service_group": part[0],
         "component_id": part[1],
         "is_healthy": problem is None,
-        "last_checked_at": _moment(looked_at) if looked_at else _moment(time.time()),
+        "last_checked_at": moment(looked_at or time.time()),
         "error_message": problem,
     }
-
-
-def _moment(seconds: float) -> str:
-    at = datetime.fromtimestamp(seconds, UTC)
-    return at.isoformat(timespec="milliseconds").replace("+00:00", "Z")

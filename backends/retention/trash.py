@@ -8,7 +8,6 @@ A tree without a note is nobody's to restore: its purge is under way, or is the 
 
 import os
 from contextlib import suppress
-from datetime import UTC, datetime
 from pathlib import PurePosixPath
 
 import msgspec
@@ -18,7 +17,7 @@ from backends.base import Backend
 from backends.fs import descriptors, layout
 from backends.mounted import PosixBackend
 from backends.quota import soft
-from core.names import QuotaScope, VFolderId
+from core.names import QuotaScope, VFolderId, moment
 
 #: Ends the name of a note.
 NOTE_SUFFIX = ".note"
@@ -51,12 +50,6 @@ class TrashRecord(Struct, frozen=True, kw_only=True):
             "entries": self.entries,
             "restorable": not self.purging,
         }
-
-
-def moment(at: float) -> str:
-    """RFC 3339 in UTC from seconds of the epoch."""
-    text = datetime.fromtimestamp(at, UTC).isoformat(timespec="milliseconds")
-    return text.replace("+00:00", "Z")
 
 
 def clock(room: int) -> float:

@@ -3,7 +3,8 @@
 from backends.transfer.endpoints import Endpoint, is_directory
 from backends.tree import Bounds, Filter, OnConflict, Selection
 from core.errors import EntryExists
-from core.jobs.requests import TransferRequest, moment_ns
+from core.jobs.requests import TransferRequest
+from core.names import moment_ns
 
 _NS_PER_MS = 1_000_000
 

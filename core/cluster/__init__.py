@@ -4,7 +4,7 @@ from core.cluster.bandwidth import BandwidthStore
 from core.cluster.calls import Call, Calls
 from core.cluster.discovery import RENEW_SECONDS, Discovery
 from core.cluster.nodes import BEAT_SECONDS, Node, NodeStore, NodeVolume, boot_clock, load_average
-from core.cluster.performance import KEY, PerformanceStore, now
+from core.cluster.performance import KEY, PerformanceStore
 from core.cluster.vfolder_cache import VFolderCache
 
 __all__ = [
@@ -22,5 +22,4 @@ __all__ = [
     "VFolderCache",
     "boot_clock",
     "load_average",
-    "now",
 ]

@@ -5,9 +5,7 @@ The record goes to Redis (a hash whose every value is a JSON document) or to etc
 """
 
 import time
-from datetime import UTC, datetime
 from hashlib import sha256
-from importlib.metadata import version
 from typing import Any
 from uuid import uuid4
 
@@ -16,7 +14,9 @@ import redis
 
 from core.errors import Unavailable
 from core.events import Bus, Event
-from core.redis import Database, connect
+from core.names import reference_moment
+from core.process.version import VERSION
+from core.redis import Database, connect, dumps
 from core.settings import Etcd, Settings, address
 from core.telemetry import logger
 
@@ -61,7 +61,7 @@ class Discovery:
             "id": self.id,
             "display_name": f"storage-{self._settings.storage_proxy.node_id}",
             "service_group": GROUP,
-            "version": version("vfolder"),
+            "version": VERSION,
             "endpoint": {
                 "address": str(announced),
                 "port": announced.port,
@@ -77,7 +77,7 @@ class Discovery:
         if etcd := self._etcd():
             etcd.put(f"{_ETCD_TOP}/{self.id}", dict(_flat(record)), RECORD_SECONDS)
             return
-        fields: dict[Any, Any] = {name: orjson.dumps(value) for name, value in record.items()}
+        fields: dict[Any, Any] = {name: dumps(value) for name, value in record.items()}
         with self._redis.pipeline(transaction=True) as pipe:
             pipe.hset(self._key, mapping=fields)
             pipe.expire(self._key, RECORD_SECONDS)
@@ -109,12 +109,12 @@ class Discovery:
             "instance_id": self.id,
             "service_group": self._group,
             "display_name": self._table.get("display-name") or self.record()["display_name"],
-            "version": version("vfolder"),
+            "version": VERSION,
             "labels": self._table.get("extra-labels") or {},
             "endpoints": [_endpoint(one) for one in self._table.get("endpoints") or []],
         }
         config_hash = sha256(orjson.dumps(told, option=orjson.OPT_SORT_KEYS)).hexdigest()
-        started = datetime.fromtimestamp(self._began, UTC).isoformat()
+        started = reference_moment(self._began)
         return Event(
             "service_registered",
             {**told, "startup_time": started, "config_hash": config_hash},

@@ -7,11 +7,11 @@ bindings that Celery keeps in the broker outlive workers, so they prove nothing.
 import time
 from typing import Any
 
-import orjson
 import redis
 from msgspec import Struct, convert, to_builtins
 
 from core.jobs.store import PREFIX
+from core.redis import json
 
 #: How often a node tells that it lives.
 BEAT_SECONDS = 2.0
@@ -66,7 +66,7 @@ class NodeStore:
 
     def tell(self, node: Node) -> bool:
         """Renew a node's record; returns whether somebody asked the node to drain."""
-        text = orjson.dumps(to_builtins(node)).decode()
+        text = json.dumps(to_builtins(node))
         now = self._now()
         with self._redis.pipeline(transaction=True) as pipe:
             pipe.hset(_NODES, node.id, text)
@@ -110,7 +110,7 @@ class NodeStore:
             (seconds, micros), records, scores, draining = pipe.execute()
         now, seen = seconds + micros / 1e6, dict(scores)
         return [
-            orjson.loads(text)
+            json.loads(text)
             | {
                 "alive": name in seen and now - seen[name] < SILENCE_SECONDS,
                 "silent_seconds": round(now - seen[name], 1) if name in seen else None,

@@ -5,22 +5,16 @@ cache-ttl`
 vf:counters:<volume>/<node>       JSON, what a node's kernel had counted at its last look
 """
 
-from datetime import UTC, datetime
+import time
 from typing import Any, cast
 
-import orjson
-
 from core.jobs.store import PREFIX
-from core.redis import Database, connect
+from core.names import reference_moment
+from core.redis import Database, connect, json
 from core.settings import Settings
 
 #: Where the speed of a volume is kept, as the manager knows it.
 KEY = "storage:volume_stats:"
-
-
-def now() -> str:
-    """The moment as the manager reads it."""
-    return datetime.now(UTC).isoformat()
 
 
 class PerformanceStore:
@@ -36,29 +30,29 @@ class PerformanceStore:
         text = cast("str | None", self._redis.get(KEY + volume))
         if text is None:
             return None
-        known = orjson.loads(text)
+        known = json.loads(text)
         observed_at = known.pop("observed_at")
         known.pop("volume_name")
         return {"metric": known, "observed_at": observed_at}
 
     def keep(self, volume: str, rates: dict[str, Any]) -> dict[str, Any]:
         """Keep rates observed now; returns what `last` will."""
-        observed_at = now()
+        observed_at = reference_moment(time.time())
         document = {"volume_name": volume, **rates, "observed_at": observed_at}
         milliseconds = int(self._table.cache_ttl * 1000)
-        self._redis.set(KEY + volume, orjson.dumps(document), px=milliseconds)
+        self._redis.set(KEY + volume, json.dumps(document), px=milliseconds)
         return {"metric": rates, "observed_at": observed_at}
 
     def counted(self, volume: str) -> list[float] | None:
         """What this node had counted at its last look, if that was not long ago."""
         text = cast("str | None", self._redis.get(self._counters(volume)))
-        found: list[float] | None = None if text is None else orjson.loads(text)
+        found: list[float] | None = None if text is None else json.loads(text)
         return found
 
     def count(self, volume: str, values: tuple[float, ...]) -> None:
         """Note what this node counts now."""
         milliseconds = int(self._table.cache_ttl * 1000)
-        self._redis.set(self._counters(volume), orjson.dumps(values), px=milliseconds)
+        self._redis.set(self._counters(volume), json.dumps(values), px=milliseconds)
 
     def _counters(self, volume: str) -> str:
         return f"{PREFIX}counters:{volume}/{self._node}"

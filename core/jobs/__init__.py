@@ -16,7 +16,6 @@ from core.jobs.job import (
     Job,
     Lane,
     State,
-    moment,
     queue_name,
 )
 from core.jobs.progress import Progress
@@ -36,6 +35,5 @@ __all__ = [
     "Released",
     "State",
     "Unattended",
-    "moment",
     "queue_name",
 ]

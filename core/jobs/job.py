@@ -7,11 +7,11 @@ The Celery message is only a doorbell; its task id is the job id.
 import os
 import time
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any
 from uuid import UUID
 
+from core.names import moment_of_ms
 from core.redis import json
 
 #: Lowest number first; what nobody asked to hurry has the middle one.
@@ -86,14 +86,6 @@ def new_id() -> str:
     value = (value & ~(0xF << 76)) | (0x7 << 76)
     value = (value & ~(0x3 << 62)) | (0x2 << 62)
     return str(UUID(int=value))
-
-
-def moment(milliseconds: str | int | None) -> str | None:
-    """RFC 3339 in UTC from milliseconds of the epoch; None stays None."""
-    if not milliseconds:
-        return None
-    at = datetime.fromtimestamp(int(milliseconds) / 1000, UTC)
-    return at.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,11 +177,11 @@ class Job:
             "paused": text("pause") == "1",
             "cancel_requested": self.cancel_requested,
             "cancellable": self.cancellable,
-            "created_at": moment(text("created_at")),
-            "started_at": moment(text("started_at")),
-            "updated_at": moment(text("updated_at")),
-            "ended_at": moment(text("ended_at")),
-            "deadline_at": moment(text("deadline_at")),
+            "created_at": moment_of_ms(text("created_at")),
+            "started_at": moment_of_ms(text("started_at")),
+            "updated_at": moment_of_ms(text("updated_at")),
+            "ended_at": moment_of_ms(text("ended_at")),
+            "deadline_at": moment_of_ms(text("deadline_at")),
             "version": self.version,
             "links": self._links(),
         }

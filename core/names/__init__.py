@@ -1,5 +1,6 @@
-"""Text forms that are read once, at the border: quota scopes, vfolders, paths. Knows no storage."""
+"""Text forms, read once at the border: scopes, vfolders, paths, moments. Knows no storage."""
 
+from core.names.moments import moment, moment_ns, moment_of_ms, reference_moment
 from core.names.vfolders import (
     PATH_MAX_BYTES,
     SCOPE_PATTERN,
@@ -18,4 +19,8 @@ __all__ = [
     "ScopeKind",
     "VFolderId",
     "VFolderPath",
+    "moment",
+    "moment_ns",
+    "moment_of_ms",
+    "reference_moment",
 ]

@@ -9,4 +9,5 @@ __all__ = [
     "metrics_files",
     "privileges",
     "request_end_with_parent",
+    "version",
 ]

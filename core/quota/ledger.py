@@ -15,8 +15,8 @@ from typing import Any, cast
 
 import redis
 
-from core.jobs import moment
 from core.jobs.store import PREFIX
+from core.names import moment_of_ms
 
 #: A promise of a holder that fell silent ends after this long: as long as an upload is kept.
 HOLD_SECONDS = 86_400
@@ -137,7 +137,7 @@ class QuotaLedger:
     def read(self, scope: str) -> Balance:
         """What the scope holds."""
         used, held, as_of = self._read(keys=self._keys(scope))
-        return Balance(int(used) if used else None, int(held), moment(as_of))
+        return Balance(int(used) if used else None, int(held), moment_of_ms(as_of))
 
     def growth(self, scope: str) -> int:
         """A mark for `counted`: taken before a count begins."""

@@ -5,9 +5,8 @@ from typing import Any, cast
 
 import redis
 
-from core.jobs import moment
 from core.jobs.store import PREFIX
-from core.names import VFolderId
+from core.names import VFolderId, moment
 from core.redis import json
 
 #: A figure older than this is not worth telling; it is counted anew.
@@ -24,7 +23,7 @@ class LastUsageStore:
 
     def keep(self, volume: str, vfolder: VFolderId, document: dict[str, Any]) -> None:
         """Store what a count found, with the moment it ended."""
-        document = document | {"as_of": moment(int(time.time() * 1000))}
+        document = document | {"as_of": moment(time.time())}
         self._redis.set(_usage_key(volume, vfolder), json.dumps(document), ex=USAGE_KEEP_SECONDS)
 
     def last(self, volume: str, vfolder: VFolderId) -> dict[str, Any] | None:

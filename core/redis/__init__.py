@@ -1,4 +1,4 @@
-"""Connections to Redis, scripts and JSON for it. Knows nothing of what is stored."""
+"""Connections to Redis, its scripts, JSON and retries. Knows nothing of what is stored."""
 
 from core.redis import connections, json
 from core.redis.connections import (
@@ -10,9 +10,11 @@ from core.redis.connections import (
     queue_settings,
 )
 from core.redis.json import dumps
+from core.redis.retry import AWAY, retrying
 from core.redis.scripts import ScriptCall
 
 __all__ = [
+    "AWAY",
     "Database",
     "ScriptCall",
     "broker_url",
@@ -23,4 +25,5 @@ __all__ = [
     "dumps",
     "json",
     "queue_settings",
+    "retrying",
 ]

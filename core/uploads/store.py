@@ -20,10 +20,9 @@ from uuid import uuid4
 
 import msgspec
 import redis
-from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_fixed
 
 from core.errors import Unavailable
-from core.redis import ScriptCall
+from core.redis import AWAY, ScriptCall, retrying
 from core.uploads.upload import (
     LeaseRequest,
     Upload,
@@ -321,22 +320,18 @@ def _patiently(call: Callable[[], Any]) -> Any:  # noqa: ANN401 - what Redis ans
     """Ask Redis, again if it is away: every script may be repeated."""
     try:
         return call()
-    except _AWAY:
+    except AWAY:
         return _again(call)
     except redis.RedisError as error:
         raise Unavailable("The store of uploads refuses; try again shortly.") from error
 
 
-_AWAY = (redis.ConnectionError, redis.TimeoutError)
-
-
 def _again(call: Callable[[], Any]) -> Any:  # noqa: ANN401 - what Redis answers
     time.sleep(STORE_PAUSE_SECONDS)
-    tries = Retrying(
-        retry=retry_if_exception_type(_AWAY),
-        stop=stop_after_delay(STORE_PATIENCE_SECONDS),
-        wait=wait_fixed(STORE_PAUSE_SECONDS),
-        reraise=True,
+    tries = retrying(
+        first_pause_seconds=STORE_PAUSE_SECONDS,
+        longest_pause_seconds=STORE_PAUSE_SECONDS,
+        patience_seconds=STORE_PATIENCE_SECONDS,
     )
     try:
         return tries(call)

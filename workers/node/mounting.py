@@ -17,11 +17,10 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
-import orjson
 import redis
 
 from core.events import CHANNEL, Bus, Event
-from core.redis import Database, connect
+from core.redis import Database, connect, json
 from core.settings import Settings
 from core.telemetry import logger
 
@@ -185,12 +184,12 @@ def _problem_of(act: Callable[[], None]) -> str | None:
 def _decoded(text: str) -> tuple[str, dict[str, Any]] | None:
     """The name and the fields of a message that is for us, of either generation."""
     try:
-        message = orjson.loads(text)
+        message = json.loads(text)
         name = message["name"]
         if name not in _FIELDS:
             return None
         if message.get("payload"):
-            return name, dict(orjson.loads(message["payload"]))
+            return name, dict(json.loads(message["payload"]))
         values = msgspec.msgpack.decode(b64decode(message["args"]))
         return name, dict(zip(_FIELDS[name], values, strict=True))
     except (ValueError, KeyError, TypeError) as error:

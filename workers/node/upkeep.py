@@ -10,7 +10,6 @@ import signal
 import threading
 import time
 from collections.abc import Iterable
-from importlib.metadata import version
 from typing import Any, cast
 
 import redis
@@ -29,6 +28,7 @@ from core.cluster import (
 from core.events import EventPublisher
 from core.jobs import Lane, queue_name
 from core.jobs.store import JobStore
+from core.process.version import VERSION
 from core.redis import Database, connect
 from core.settings import Settings
 from core.telemetry import logger
@@ -41,7 +41,6 @@ from workers.run import DRAIN, RELOAD, is_gone, reloaded
 _log = logger(__name__)
 #: A beat that comes this much later than it should says that the store was away.
 LATE = 1.5
-VERSION = version("vfolder")
 
 
 def queues_of(volumes: Iterable[str], node: str) -> list[str]:

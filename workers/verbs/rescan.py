@@ -13,10 +13,10 @@ from typing import Any
 from backends.fs import descriptors, layout
 from backends.quota import requested_limits
 from core.errors import QuotaScopeNotFound
-from core.jobs import State, moment
+from core.jobs import State
 from core.jobs.requests import RescanRequest
 from core.jobs.store import PREFIX
-from core.names import QuotaScope
+from core.names import QuotaScope, moment
 from core.quota import Thresholds
 from core.redis import dumps
 from workers.run import Context, Manifest, Outcome
@@ -126,7 +126,7 @@ class Rescan:
     def _keep(self, result: dict[str, Any]) -> None:
         client = self._context.store.redis
         seconds, micros = client.time()
-        at = moment(seconds * 1000 + micros // 1000)
+        at = moment(seconds + micros / 1_000_000)
         name = f"{PREFIX}rescan:{self._request.volume}"
         client.set(name, dumps(result | {"as_of": at}), ex=KEEP_SECONDS)
 

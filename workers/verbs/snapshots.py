@@ -10,10 +10,10 @@ from contextlib import AbstractContextManager, suppress
 from typing import Any, cast
 
 from backends.base import HasSnapshots, Snapshot
-from backends.retention import SnapshotExists, SnapshotNotFound, check_name, snapshot_expiry, trash
+from backends.retention import SnapshotExists, SnapshotNotFound, check_name, snapshot_expiry
 from core.errors import Unsupported
 from core.jobs.requests import CloneRequest, SnapshotRequest
-from core.names import VFolderId
+from core.names import VFolderId, moment
 from workers.run import Context, Outcome
 from workers.verbs.clone import Clone
 
@@ -56,13 +56,13 @@ class SnapshotOperation(ABC):
         owner = self._vfolder.scope.directory if self._vfolder.scope else "."
         own = str(self._vfolder)
         found = (one for one in snapshot_expiry.kept(self._root, owner) if one.vfolder == own)
-        return {one.name: trash.moment(one.expires_at) for one in found}
+        return {one.name: moment(one.expires_at) for one in found}
 
     def _document(self, one: Snapshot, until: dict[str, str]) -> dict[str, Any]:
         at = one.created_at
         return {
             "name": one.name,
-            "created_at": None if at is None else trash.moment(at.timestamp()),
+            "created_at": None if at is None else moment(at.timestamp()),
             "expires_at": until.get(one.name),
         }
 

@@ -17,8 +17,9 @@ from flask import Blueprint, Response, request, send_from_directory
 from werkzeug.exceptions import NotFound
 
 from api.doors.client import tus
-from api.http import VERSION, answer
+from api.http import answer
 from core.errors import Forbidden
+from core.process.version import VERSION
 
 blueprint = Blueprint("client", __name__)
 

@@ -6,10 +6,8 @@ cannot be read is left out: absent, not zero.
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
-from datetime import datetime
 from typing import Any, cast
 
-import orjson
 from prometheus_client import Metric
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
@@ -19,8 +17,9 @@ from backends.volumes import Mounts
 from core.cluster import KEY as STATS_KEY
 from core.cluster import BandwidthStore, NodeStore
 from core.jobs.store import PREFIX
+from core.names import moment_ns
 from core.quota import HiddenUsageStore, above
-from core.redis import connections
+from core.redis import connections, json
 from core.settings import Settings
 from core.telemetry import logger
 
@@ -184,10 +183,10 @@ class ClusterGauges(Collector):
             text = cast("str | None", self._live.get(STATS_KEY + volume))
             if text is None:
                 continue
-            known = orjson.loads(text)
+            known = json.loads(text)
             for field, name in _SPEED.items():
                 families[name].add_metric([volume], known[field])
-            at = datetime.fromisoformat(known["observed_at"]).timestamp()
+            at = moment_ns(known["observed_at"]) / 1e9
             updated.add_metric([volume], at)
         yield from families.values()
         yield updated

@@ -1,7 +1,6 @@
 """The query of a list of jobs: every filter checked, every id in its one text form."""
 
 from collections.abc import Callable
-from datetime import datetime
 
 from werkzeug.datastructures import MultiDict
 
@@ -10,7 +9,7 @@ from core.errors import InvalidName
 from core.jobs import State
 from core.jobs.requests import VERBS
 from core.jobs.store import INDEXED, PAGE_DEFAULT, PAGE_MAX, Query
-from core.names import QuotaScope, VFolderId
+from core.names import QuotaScope, VFolderId, moment_ns
 
 
 def asked_list(arguments: MultiDict[str, str]) -> Query:
@@ -73,10 +72,6 @@ def _since(text: str) -> int:
     if not text:
         return 0
     try:
-        moment = datetime.fromisoformat(text)
-        milliseconds = int(moment.timestamp() * 1000)
-    except (ValueError, OverflowError):
-        raise pointer("since", "must be a moment as in RFC 3339") from None
-    if moment.tzinfo is None:
-        raise pointer("since", "must say its offset from UTC, as RFC 3339 wants")
-    return milliseconds
+        return moment_ns(text) // 1_000_000
+    except ValueError as error:
+        raise pointer("since", str(error)) from None

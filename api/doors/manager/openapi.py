@@ -16,8 +16,9 @@ from flask import Blueprint, Flask, Response, send_from_directory
 from flask_smorest import Api
 from marshmallow.fields import Field
 
-from api.http import VERSION, answer, auth
+from api.http import answer, auth
 from api.schemas import Problem
+from core.process.version import VERSION
 
 OPENAPI_VERSION = "3.1.0"
 TITLE = "vfolder manager door"

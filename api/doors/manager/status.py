@@ -2,9 +2,10 @@
 
 from flask import Response
 
-from api.http import VERSION, answer
+from api.http import answer
 from api.routes import Resource, Route, RouteAnswer
 from api.schemas import Status
+from core.process.version import VERSION
 
 blueprint = Resource("status", __name__, description="Whether the door is open.")
 _OPEN = Route(gives={200: RouteAnswer("It is open.", Status)}, open_to_all=True)

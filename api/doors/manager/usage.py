@@ -1,7 +1,6 @@
 """How much vfolders hold: small ones counted at once, big ones by a job."""
 
 import time
-from datetime import UTC, datetime
 from typing import Any
 
 from flask import Response
@@ -13,6 +12,7 @@ from api.schemas import UsageAnswer, UsedBytesAnswer, VFolderBody, VFolderOfRequ
 from backends.quota import quick_usage
 from backends.volumes import operations
 from core.errors import Locked, VFolderNotFound
+from core.names import moment, moment_ns
 from core.quota import LastUsageStore
 
 blueprint = Resource("usage", __name__, description="How much vfolders hold.")
@@ -71,14 +71,14 @@ def _usage(body: VFolderOfRequest) -> dict[str, Any]:
     known = door.volume_access.on_volume(body.volume, operations.fast_usage, body.vfolder)
     if known is not None and known.complete:
         sizes = dict.fromkeys(("used_bytes", "allocated_bytes"), known.used_bytes)
-        return {"file_count": known.file_count, **sizes, "as_of": _now()}
+        return {"file_count": known.file_count, **sizes, "as_of": moment(time.time())}
     sums = door.volume_access.in_vfolder(body, quick_usage.count)
     if sums is not None:
         return {
             "file_count": sums.entries,
             "used_bytes": sums.size_bytes,
             "allocated_bytes": sums.allocated_bytes,
-            "as_of": _now(),
+            "as_of": moment(time.time()),
         }
     return _counted_by_job(door, body)
 
@@ -103,9 +103,5 @@ def _answer(found: dict[str, Any], names: dict[str, str]) -> Response:
     return response
 
 
-def _now() -> str:
-    return datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-
-
-def _age_seconds(moment: str) -> float:
-    return time.time() - datetime.fromisoformat(moment).timestamp()
+def _age_seconds(as_of: str) -> float:
+    return time.time() - moment_ns(as_of) / 1e9

@@ -10,7 +10,6 @@ from core.jobs.requests.transfer import (
     RULES_MAX,
     AssistRequest,
     TransferRequest,
-    moment_ns,
 )
 from core.jobs.requests.upkeep import (
     AdoptRequest,
@@ -58,7 +57,6 @@ __all__ = [
     "UsageRequest",
     "encode",
     "lock_key",
-    "moment_ns",
     "parse",
     "scope_of",
     "wrong",

@@ -1,12 +1,11 @@
 """The request of a transfer: what of a vfolder goes where, and what happens to what is there."""
 
-from datetime import datetime
 from typing import Literal
 
 from msgspec import field
 
 from core.jobs.requests.base import Lock, Request, lock_key, scope_of, wrong
-from core.names import VFolderId, VFolderPath
+from core.names import VFolderId, VFolderPath, moment_ns
 
 #: Most filter rules of one request, and the longest rule (characters).
 RULES_MAX = 1000
@@ -82,8 +81,8 @@ class TransferRequest(Request, frozen=True, kw_only=True, tag="transfer"):
             if (getattr(self, name) or 0) < 0:
                 raise wrong(name, "is below zero")
         for name in ("newer_than", "older_than"):
-            if (text := getattr(self, name)) is not None and moment_ns(text) is None:
-                raise wrong(name, "is a moment as in RFC 3339, with an offset")
+            if (text := getattr(self, name)) is not None:
+                _check_moment(name, text)
         if self.bytes_per_second is not None and self.bytes_per_second < 1:
             raise wrong("bytes_per_second", "is above zero, or null")
 
@@ -94,6 +93,13 @@ class TransferRequest(Request, frozen=True, kw_only=True, tag="transfer"):
         shared = min(len(source.parts), len(target.parts))
         if source.parts[:shared] == target.parts[:shared]:
             raise wrong("target_path", "overlaps the source")
+
+
+def _check_moment(name: str, text: str) -> None:
+    try:
+        moment_ns(text)
+    except ValueError as error:
+        raise wrong(name, "is a moment as in RFC 3339, with an offset") from error
 
 
 class AssistRequest(Request, frozen=True, kw_only=True, tag="assist"):
@@ -109,12 +115,3 @@ class AssistRequest(Request, frozen=True, kw_only=True, tag="assist"):
     def natural(self) -> str:
         """So many helpers, and no more, whatever happens to their job."""
         return f"{self.job}/{self.number}"
-
-
-def moment_ns(text: str) -> int | None:
-    """Nanoseconds of the epoch of an RFC 3339 moment; None when it is none, or has no offset."""
-    try:
-        found = datetime.fromisoformat(text)
-        return round(found.timestamp() * 1_000_000) * 1000 if found.tzinfo else None
-    except (ValueError, OverflowError):
-        return None

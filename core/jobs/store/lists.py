@@ -4,12 +4,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any, cast
 
-import orjson
 import redis
 
 from core.errors import InvalidParameters
-from core.jobs.job import Job, State, moment
+from core.jobs.job import Job, State
 from core.jobs.store.messages import PREFIX
+from core.names import moment_of_ms
+from core.redis import json
 
 PAGE_DEFAULT = 50
 PAGE_MAX = 500
@@ -166,13 +167,13 @@ class JobLists:
     def log(self, job: str) -> list[dict[str, Any]]:
         """What happened to a job, oldest first; the oldest lines of a long story are gone."""
         lines = cast("list[str]", self._redis.lrange(f"{PREFIX}log:{job}", 0, -1))
-        return [_log_line(orjson.loads(line)) for line in lines]
+        return [_log_line(json.loads(line)) for line in lines]
 
 
 def _log_line(line: dict[str, Any]) -> dict[str, Any]:
     return {
         "kind": line["kind"],
-        "at": moment(line["at"]),
+        "at": moment_of_ms(line["at"]),
         "attempt": line["attempt"],
         "node": line["node"] or None,
         "text": line["text"] or None,

@@ -4,11 +4,10 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from hashlib import sha256
 
-import orjson
-
 from core.jobs import requests
 from core.jobs.job import PRIORITY_DEFAULT, State
 from core.jobs.requests import Request
+from core.redis import dumps
 
 #: Before every key of ours.
 PREFIX = "vf:"
@@ -68,7 +67,7 @@ class Submission:
             "lane": request.lane.value,
             "scope": request.scope(),
             "request": requests.encode(request),
-            "locks": orjson.dumps(locks).decode(),
+            "locks": dumps(locks),
             "title": request.title(),
             "natural": f"{request.verb}:{natural}" if natural else "",
             "requester": self.requester,

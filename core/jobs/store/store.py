@@ -8,13 +8,13 @@ rung again by the reaper, so ringing is allowed to fail.
 from importlib.resources import files
 from typing import Any, cast
 
-import orjson
 import redis
 from redis.commands.core import Script
 
 from core.errors import Conflict, JobNotFound, KeyReused, Locked, NotCancellable
 from core.jobs.job import Job, new_id, queue_name
 from core.jobs.store.messages import PREFIX, TASK_PREFIX, Doorbell, JobEnd, Ringer, Submission
+from core.redis import dumps
 
 __all__ = ["PREFIX", "TASK_PREFIX", "Doorbell", "JobEnd", "JobStore", "Ringer", "Submission"]
 
@@ -60,7 +60,7 @@ class JobStore:
         outcome, job, *rings = self._call(
             "submit",
             new_id(),
-            orjson.dumps(submission.record()).decode(),
+            dumps(submission.record()),
             f"{submission.requester}:{submission.idempotency_key}"
             if submission.idempotency_key
             else "",

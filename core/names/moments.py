@@ -1,0 +1,41 @@
+"""Moments: RFC 3339 text from seconds of the epoch, and back."""
+
+from datetime import UTC, datetime
+
+
+def moment(seconds: float) -> str:
+    """Return a moment as RFC 3339 in UTC with milliseconds: `2026-01-02T03:04:05.678Z`.
+
+    `seconds` is the time since the epoch.
+    """
+    text = datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds")
+    return text.replace("+00:00", "Z")
+
+
+def moment_of_ms(milliseconds: str | int | None) -> str | None:
+    """Return the moment of a stored number of milliseconds; None for None, 0 and empty text."""
+    return moment(int(milliseconds) / 1000) if milliseconds else None
+
+
+def reference_moment(seconds: float) -> str:
+    """Return a moment as the cluster's other services write and read it.
+
+    That is Python's `isoformat`: microseconds, unless they are zero, and the offset `+00:00`.
+    """
+    return datetime.fromtimestamp(seconds, UTC).isoformat()
+
+
+def moment_ns(text: str) -> int:
+    """Return the nanoseconds of the epoch of RFC 3339 text, exact to the microsecond.
+
+    Raises:
+        ValueError: the text is no moment, or has no offset from UTC; the message says which.
+    """
+    try:
+        at = datetime.fromisoformat(text)
+        nanoseconds = round(at.timestamp() * 1_000_000) * 1000
+    except (ValueError, OverflowError):
+        raise ValueError("must be a moment as in RFC 3339") from None
+    if at.tzinfo is None:
+        raise ValueError("must say its offset from UTC, as RFC 3339 wants")
+    return nanoseconds
