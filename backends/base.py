@@ -1,25 +1,32 @@
-"""What every storage system must do, and the skills that only some have.
+"""The contract of every storage system, and the skills that only some of them have.
 
-A backend is the driver of one volume. The core of the contract is `Backend`; each further skill is
-a Protocol of its own, and the capabilities of a volume are *derived* from the protocols its
-backend implements and from what `probe` proved. `tests/contract` proves the behaviour.
+A backend is the driver of one volume. `Backend` is what every storage system does. `MountedBackend`
+adds what a mounted directory offers; all jobs and uploads need it. Each further skill is a protocol
+(`HasQuota`, `HasSnapshots` …). The capabilities of a volume are *derived* from these protocols and
+from what `probe` proved. `tests/contract` proves the behaviour; docs/writing-a-backend.md explains
+it to authors.
+
+Ask for a skill with `backend.skill(HasQuota)`, never with `isinstance`: a wrapper
+(`backends.wrappers`) has the skills of the backend that it wraps.
 
 Calls may block on storage; callers give them a deadline. No call trusts a path from a request: ids
 and paths arrive parsed (`core.names`) and are resolved beneath a directory descriptor.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
+from functools import cache
 from pathlib import Path
-from typing import Any, ClassVar, Literal, Protocol, runtime_checkable
+from typing import Any, ClassVar, Literal, Protocol, TypeVar, cast, runtime_checkable
 
 from core.names import QuotaScope, VFolderId
 
-#: The mode of a new vfolder when none is asked (rwxr-xr-x).
+S = TypeVar("S")
+#: The mode of a new vfolder when the request names none (rwxr-xr-x).
 DEFAULT_MODE = 0o755
 
 
@@ -34,7 +41,7 @@ class Mount:
 
 @dataclass(frozen=True, slots=True)
 class Capacity:
-    """How big and how full a volume is, counted as df does; None is unknown."""
+    """Size and usage of a volume, counted as df(1) does; None is unknown."""
 
     capacity_bytes: int | None
     used_bytes: int | None
@@ -42,11 +49,12 @@ class Capacity:
 
 @dataclass(frozen=True, slots=True)
 class QuotaUsage:
-    """What a quota scope holds and may hold; None is unknown or no limit.
+    """What a quota scope holds and may hold; None is unknown, or no limit.
 
-    `limit_bytes` is what is held to; `requested_bytes` what was asked for, before the storage
-    system rounded it up; `enforced` by whom it is held: `hard` by the storage system, `soft` by us
-    before we write, None where no limit is set, or an array has it and does not hold it yet.
+    `limit_bytes` is the limit that is enforced. `requested_bytes` is the limit of the request,
+    before the storage system rounded it up. `enforced` names who enforces it: `hard` is the storage
+    system; `soft` is this service, before it writes. It is None where no limit is set, or where an
+    array has a limit and does not enforce it yet.
     """
 
     used_bytes: int | None = None
@@ -56,7 +64,7 @@ class QuotaUsage:
 
 
 class HardwareStatus(StrEnum):
-    """The words the manager accepts."""
+    """The states that the manager accepts."""
 
     HEALTHY = "healthy"
     DEGRADED = "degraded"
@@ -66,7 +74,7 @@ class HardwareStatus(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class HardwareInfo:
-    """What the storage system says of its own health, as it said it when it was asked."""
+    """What the storage system reports about its own health at the moment of the call."""
 
     status: HardwareStatus
     status_info: str | None = None
@@ -94,8 +102,9 @@ class TreeUsage:
     complete: bool = True
 
 
+# -- Every storage system --------------------------------------------------------------------------
 class Backend(ABC):
-    """The small contract of every storage system."""
+    """The contract of every storage system."""
 
     #: The name in the configuration: `backend = "vfs"`.
     name: ClassVar[str]
@@ -103,49 +112,58 @@ class Backend(ABC):
     def __init__(self, mount: Mount) -> None:
         self.mount = mount
 
+    def skill(self, kind: type[S]) -> S | None:
+        """Return this backend as one with a further skill; None when it does not have it.
+
+        Looks at the class only: asks no storage system, and costs less than a microsecond. See
+        `lacking` for what this volume cannot do although its class can.
+        """
+        return cast("S", self) if implements(type(self), kind) else None
+
     @abstractmethod
     def probe(self) -> str:
-        """Prove that the volume is here and usable; return an id of its file system.
+        """Prove that the volume is mounted and usable; return an id of its file system.
 
         Raises:
-            BackendFailed: it is not, with the reason in one sentence.
+            BackendFailed: it is not usable; the detail gives the reason in one sentence.
         """
 
     def lacking(self) -> frozenset[str]:
-        """Capabilities that the class has and this volume was not found to have; asked now."""
+        """Return the capabilities that the class has and this volume lacks; asks the storage."""
         return frozenset()
 
     def proved(self) -> frozenset[str]:
-        """Capabilities that no class has by itself, found by the last `probe`; asks nothing."""
+        """Return the capabilities that no class has, found by the last `probe`; asks nothing."""
         return frozenset()
 
     @abstractmethod
     def capacity(self) -> Capacity:
-        """How big and how full the volume is."""
+        """Return the size and the usage of the volume."""
 
     @abstractmethod
     def hardware(self) -> HardwareInfo:
-        """Ask the storage system how it is."""
+        """Ask the storage system for its health; a failure is a status, never raised."""
 
     @abstractmethod
     def create_scope(self, scope: QuotaScope, limit_bytes: int | None = None) -> None:
-        """Make a quota scope, with a limit if one is given.
+        """Create a quota scope, with a limit if one is given.
 
         Raises:
-            QuotaScopeExists: it is already there.
+            QuotaScopeExists: the scope exists.
+            InvalidParameters: the limit is not above zero.
         """
 
     @abstractmethod
     def describe_scope(self, scope: QuotaScope) -> QuotaUsage:
-        """What the scope holds and may hold.
+        """Return what the scope holds and may hold.
 
         Raises:
-            QuotaScopeNotFound: it does not exist.
+            QuotaScopeNotFound: the scope does not exist.
         """
 
     @abstractmethod
     def set_limit(self, scope: QuotaScope, limit_bytes: int) -> None:
-        """Limit the scope; makes it when it is absent.
+        """Limit the scope; create it when it does not exist.
 
         Raises:
             InvalidParameters: the limit is not above zero.
@@ -153,78 +171,147 @@ class Backend(ABC):
 
     @abstractmethod
     def unset_limit(self, scope: QuotaScope) -> None:
-        """Take the limit away; nothing to take is success.
+        """Remove the limit; a scope without a limit is a success.
 
         Raises:
-            QuotaScopeNotFound: it does not exist.
+            QuotaScopeNotFound: the scope does not exist.
         """
 
     @abstractmethod
     def delete_scope(self, scope: QuotaScope) -> None:
-        """Remove an empty scope.
+        """Delete an empty scope.
 
         Raises:
-            QuotaScopeNotFound: it does not exist.
-            QuotaScopeNotEmpty: vfolders are inside.
+            QuotaScopeNotFound: the scope does not exist.
+            QuotaScopeNotEmpty: it holds vfolders.
         """
 
     @abstractmethod
     def create_vfolder(self, vfolder: VFolderId, mode: int = DEFAULT_MODE) -> None:
-        """Make an empty vfolder in an existing scope.
+        """Create an empty vfolder in an existing scope.
 
         Raises:
             QuotaScopeNotFound: the scope does not exist.
-            VFolderExists: it is already there.
+            VFolderExists: the vfolder exists.
         """
 
     @abstractmethod
-    @contextmanager
-    def open_vfolder(self, vfolder: VFolderId) -> Iterator[int]:
-        """A directory descriptor of the vfolder's root, closed at the end.
+    def open_vfolder(self, vfolder: VFolderId) -> AbstractContextManager[int]:
+        """Open the vfolder's root as a directory descriptor; the context closes it.
 
         Raises:
-            VFolderNotFound: it does not exist.
+            VFolderNotFound: the vfolder does not exist.
         """
-        yield -1
 
     @abstractmethod
     def vfolder_path(self, vfolder: VFolderId) -> Path:
-        """The absolute path as agents mount it; says nothing of existence."""
+        """Return the absolute path as agents mount it; does not check that it exists."""
+
+
+class MountedBackend(Backend):
+    """The contract of a volume that is a mounted directory.
+
+    Jobs, uploads, metadata and upkeep work below its root with the file system's own calls.
+    `backends.mounted.PosixBackend` implements all of it with plain directories; inherit from that
+    or from one of its relatives rather than from this class.
+    """
+
+    @abstractmethod
+    def root(self) -> AbstractContextManager[int]:
+        """Open the volume as a directory descriptor; the context closes it.
+
+        Opens it again for each call, so that a remount is seen.
+
+        Raises:
+            BackendFailed: the volume's directory cannot be opened.
+        """
+
+    @abstractmethod
+    def open_scope(self, scope: QuotaScope | None) -> AbstractContextManager[int]:
+        """Open a quota scope as a directory descriptor; None is the legacy scope, the volume.
+
+        Raises:
+            QuotaScopeNotFound: the scope does not exist.
+        """
+
+    @abstractmethod
+    def reflinks(self) -> bool:
+        """Return whether files can share blocks (FICLONE), from the last probe or from a test."""
+
+    def before_purge(self, parent: int, name: str, vfolder: VFolderId | None = None) -> None:
+        """Do what the storage system needs before a tree in the trash can be removed: nothing.
+
+        Args:
+            parent: descriptor of the trash directory.
+            name: the tree's name in it.
+            vfolder: which vfolder the tree was, where that is known. Its snapshots are deleted too,
+                unless a vfolder of the same id was created since.
+        """
+
+
+# -- Skills ----------------------------------------------------------------------------------------
+@runtime_checkable
+class HasQuota(Protocol):
+    """A storage system that enforces a limit per quota scope."""
+
+    def enforces_quota(self) -> bool:
+        """Ask whether limits are enforced now; False when unknown. Costs a call to the storage."""
+
+    def effective_limit(self, limit_bytes: int) -> int:
+        """Return the limit rounded up to what the storage system can enforce.
+
+        The largest limits are rounded down, since there is nothing above them.
+        """
 
 
 @runtime_checkable
-class HasQuota(Protocol):
-    """Backends whose storage system enforces a limit per quota scope."""
+class HasAdoption(Protocol):
+    """A storage system that can put an existing tree under a limit."""
 
-    def enforces_quota(self) -> bool:
-        """Whether enforcement is on, asked now and at the cost of a call; False when unknown."""
+    def adopt_scope(
+        self, scope: QuotaScope, limit_bytes: int, seen: Callable[[], None] = ...
+    ) -> None:
+        """Count everything that a scope holds, then limit it; continues an interrupted adoption.
 
-    def effective_limit(self, limit_bytes: int) -> int:
-        """What a limit becomes: rounded up to what the storage system can hold to.
+        Args:
+            scope: the scope.
+            limit_bytes: its new limit.
+            seen: called for each entry of the tree; it may raise to stop. Other changes of the
+                volume's scopes do not wait meanwhile.
 
-        At the very end of the numbers it is rounded down, since there is nothing above.
+        Raises:
+            QuotaScopeNotFound: the scope does not exist.
+            Conflict: the storage system cannot count this tree.
         """
 
 
 @runtime_checkable
 class HasMetric(Protocol):
-    """Backends that know their speed."""
+    """A storage system that reports its own speed."""
 
     def performance(self) -> PerformanceMetric:
-        """Rates over the last interval."""
+        """Return the rates over the last interval."""
 
 
 @runtime_checkable
 class HasFastUsage(Protocol):
-    """Backends that know what a vfolder holds without a walk."""
+    """A storage system that knows what a vfolder holds without a walk."""
 
     def fast_usage(self, vfolder: VFolderId) -> TreeUsage:
-        """Files and bytes of a vfolder, at the cost of one call."""
+        """Return files and bytes of a vfolder, at the cost of one call."""
+
+
+@runtime_checkable
+class HasFastCapacity(Protocol):
+    """A storage system that reports its capacity itself, in place of the mount."""
+
+    def array_capacity(self) -> Capacity:
+        """Return the array's own figures."""
 
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """One vfolder as it was at a moment, kept by the storage system; `created_at` in UTC."""
+    """One vfolder at a past moment, kept by the storage system; `created_at` in UTC."""
 
     name: str
     created_at: datetime | None = None
@@ -232,53 +319,75 @@ class Snapshot:
 
 @runtime_checkable
 class HasSnapshots(Protocol):
-    """Backends whose storage system keeps a vfolder as it was, at once and whatever its size.
+    """A storage system that keeps the state of a vfolder at once, whatever its size.
 
-    Names are checked by `snapshots.check_name`. Each act is whole or has not happened; one that
-    died is simply done again.
+    Names are checked by `backends.retention.check_name`. Each call takes effect completely or not
+    at all; a call that was interrupted is simply made again.
     """
 
     def create_snapshot(self, vfolder: VFolderId, name: str) -> Snapshot:
-        """Keep the vfolder as it is now; what was written but not synced yet is in it too.
+        """Keep the present state; written data that is not synced yet is included.
 
         Raises:
-            VFolderNotFound: it does not exist.
-            SnapshotExists: it has one of that name.
+            VFolderNotFound: the vfolder does not exist.
+            SnapshotExists: it has a snapshot of this name.
             InvalidName: the name is not allowed.
         """
 
     def list_snapshots(self, vfolder: VFolderId) -> list[Snapshot]:
-        """All that are kept of a vfolder, oldest first; also of one that exists no more.
+        """Return all snapshots of a vfolder, oldest first; also of a vfolder that was deleted.
 
-        Those that an administrator made are among them where the storage system shows them.
+        Snapshots that an administrator made are included where the storage system shows them.
         """
 
     def delete_snapshot(self, vfolder: VFolderId, name: str) -> None:
-        """Let go of one.
+        """Delete one snapshot.
 
         Raises:
-            SnapshotNotFound: there is none of that name.
+            SnapshotNotFound: there is none of this name.
         """
 
     def open_snapshot(self, vfolder: VFolderId, name: str) -> AbstractContextManager[int]:
-        """A directory descriptor of the tree as it was; nothing can be written below it.
+        """Open the kept tree as a directory descriptor; it is read-only.
 
         Raises:
-            SnapshotNotFound: there is none of that name.
+            SnapshotNotFound: there is none of this name.
         """
 
 
-@runtime_checkable
-class HasFastCapacity(Protocol):
-    """Backends that ask the array, not the mount, for capacity."""
+# -- Capabilities ----------------------------------------------------------------------------------
+#: The capability names (those of the wire, and ours) and the protocol of each.
+CAPABILITIES: dict[str, type] = {
+    "quota": HasQuota,
+    "metric": HasMetric,
+    "fast-fs-size": HasFastCapacity,
+    "fast-size": HasFastUsage,
+    "snapshot": HasSnapshots,
+}
 
-    def array_capacity(self) -> Capacity:
-        """The array's own figures."""
+
+def capabilities(backend: Backend) -> list[str]:
+    """Return what a volume can do: `vfolder`, which all can, and the name of each of its skills.
+
+    Capabilities that the volume was not found to have are left out. `reflink` belongs to a mount
+    and to no class: it is named once a probe found it.
+    """
+    lacking = backend.lacking()
+    named = [name for name in possible_capabilities(backend) if name not in lacking]
+    return [*named, *sorted(backend.proved())]
 
 
-@runtime_checkable
-class HasRoot(Protocol):
-    """Backends whose volume is a mounted directory."""
+def possible_capabilities(backend: Backend) -> list[str]:
+    """Return what the backend's class can do, for callers that cannot wait for the volume."""
+    return ["vfolder", *sorted(n for n, kind in CAPABILITIES.items() if backend.skill(kind))]
 
-    def root(self) -> AbstractContextManager[int]:
-        """A directory descriptor of the volume."""
+
+def implements(kind: type, skill: type) -> bool:
+    """Return whether a class has a skill."""
+    return _implements(kind, skill)
+
+
+@cache
+def _implements(kind: type, skill: type) -> bool:
+    """Cached: a check of a protocol costs microseconds, and uploads make one for each piece."""
+    return issubclass(kind, skill)

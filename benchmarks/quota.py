@@ -18,8 +18,7 @@ from uuid import uuid4
 
 import requests
 
-from backends.base import HasFastUsage
-from backends.mounted import PosixBackend
+from backends.base import HasFastUsage, MountedBackend
 from backends.tree import measure_tree
 from benchmarks._places import options, small_files
 from core.jobs import Unattended
@@ -76,10 +75,11 @@ def one(name: str, files: int, asks: int) -> None:
         small_files(backend.vfolder_path(vfolder), files)
         os.sync()
         told, walked, quick = [], [], []
+        fast = backend.skill(HasFastUsage)
         for number in range(asks):  # in turn, so that both see the same machine
             told.append(seconds(lambda: backend.describe_scope(scope)))
-            if isinstance(backend, HasFastUsage):
-                quick.append(seconds(lambda: backend.fast_usage(vfolder)))
+            if fast:
+                quick.append(seconds(lambda: fast.fast_usage(vfolder)))
             if number % (asks // WALKS) == 0:
                 walked.append(seconds(lambda: walk(backend, vfolder)))
         show(f"{name}, {files:,} files: scope", told, walked)
@@ -87,7 +87,7 @@ def one(name: str, files: int, asks: int) -> None:
             show(f"{name}, {files:,} files: vfolder", quick, walked)
 
 
-def walk(backend: PosixBackend, vfolder: VFolderId) -> None:
+def walk(backend: MountedBackend, vfolder: VFolderId) -> None:
     with backend.open_vfolder(vfolder) as top:
         measure_tree(top, control=Unattended())
 

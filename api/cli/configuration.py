@@ -33,10 +33,10 @@ def check(file: Path | None) -> None:
 
 def _check_volume(settings: Settings, name: str, table: VolumeTable) -> None:
     """Refuse a backend that nobody provides; a directory that is not there may be mounted later."""
-    from backends.volumes import backend_class  # noqa: PLC0415 - no other command pays for it
+    from backends.volumes import backend_factory  # noqa: PLC0415 - no other command pays for it
 
     try:
-        backend_class(table.backend)
+        backend_factory(table.backend)
     except ConfigurationError as error:
         raise click.ClickException(f"[volume.{name}] {error.detail}") from None
     if not settings.volume_path(table).is_dir():

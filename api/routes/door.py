@@ -11,7 +11,7 @@ from flask import Flask, Response, current_app
 from api.http import DoorFlask, json, metrics, problems, this_request
 from api.jobs import JobPlanner, Jobs, Live, ask_broker
 from api.volumes import Ask, Budgets, Deadlines, HealthMonitor, NodeDirectory, Part, VolumeAccess
-from backends.capabilities import of_class
+from backends.base import possible_capabilities
 from backends.volumes import Mounts, MountState, Volumes
 from core.cluster import BandwidthStore, Calls, Node, NodeStore, PerformanceStore, VFolderCache
 from core.redis import connections
@@ -80,7 +80,7 @@ class Door:
                 "backend": table.backend,
                 "path": str(self.settings.volume_path(table)),
                 "fsprefix": table.fsprefix,
-                "capabilities": of_class(self.volumes.get(name)),
+                "capabilities": possible_capabilities(self.volumes.get(name)),
             }
             for name, table in self.settings.volume.items()
         }

@@ -60,7 +60,7 @@ class BtrfsBackend(NativeQuotaBackend):
             yield top
 
     def before_purge(self, parent: int, name: str, vfolder: VFolderId | None = None) -> None:
-        """See `PosixBackend.before_purge`."""
+        """See `MountedBackend.before_purge`."""
         del parent, name
         if vfolder is None:
             return

@@ -198,7 +198,7 @@ class CephFsBackend(NativeQuotaBackend):
             ) from None
 
     def before_purge(self, parent: int, name: str, vfolder: VFolderId | None = None) -> None:
-        """See `PosixBackend.before_purge`: a directory with snapshots cannot be removed."""
+        """See `MountedBackend.before_purge`: a directory with snapshots cannot be removed."""
         del vfolder
         with self._allowed(), descriptors.opened(name, parent) as top:
             _drop_snapshots(top)

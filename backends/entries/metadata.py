@@ -6,7 +6,7 @@ It lies in our own room of the quota scope (see `layout`), never inside the vfol
 import os
 from secrets import token_hex
 
-from backends.base import Backend, HasRoot
+from backends.base import Backend, MountedBackend
 from backends.fs import descriptors, layout, translated
 from core.errors import InvalidParameters, Unsupported
 from core.names import VFolderId
@@ -68,10 +68,11 @@ def read(backend: Backend, vfolder: VFolderId) -> bytes | None:
             return None
 
 
-def _mounted(backend: Backend) -> HasRoot:
-    if not isinstance(backend, HasRoot):
+def _mounted(backend: Backend) -> MountedBackend:
+    mounted = backend.skill(MountedBackend)
+    if mounted is None:
         raise Unsupported("This volume keeps no metadata.")
-    return backend
+    return mounted
 
 
 def _write_file(name: str, room: int, payload: bytes) -> None:

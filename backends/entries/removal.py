@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import PurePosixPath
 from uuid import uuid4
 
-from backends.base import Backend, HasRoot
+from backends.base import Backend, MountedBackend
 from backends.entries import entries
 from backends.fs import descriptors, entry_errors, layout, paths
 from backends.quota import quick_usage, soft
@@ -65,9 +65,10 @@ def _size(root: int, path: VFolderPath) -> int:
 
 def _weigh(backend: Backend, place: PurePosixPath) -> int:
     """The length of the files in a directory in the trash; a big one is left to the rescan."""
-    if not isinstance(backend, HasRoot):
+    mounted = backend.skill(MountedBackend)
+    if mounted is None:
         return 0
-    with backend.root() as volume, descriptors.opened(place, volume) as top:
+    with mounted.root() as volume, descriptors.opened(place, volume) as top:
         found = quick_usage.count(top)
     return found.size_bytes if found else 0
 
@@ -86,11 +87,12 @@ def _remove(root: int, path: VFolderPath, *, recursive: bool) -> bool:
 
 
 def _to_trash(backend: Backend, vfolder: VFolderId, root: int, path: VFolderPath) -> PurePosixPath:
-    if not isinstance(backend, HasRoot):
+    mounted = backend.skill(MountedBackend)
+    if mounted is None:
         raise Unsupported("This volume removes no directories here; ask for a job.")
     place = layout.trash(vfolder.scope, str(uuid4()))
     with (
-        backend.root() as volume,
+        mounted.root() as volume,
         descriptors.made(place.parent, volume, descriptors.HIDDEN_MODE) as trash,
         paths.parent_beneath(root, path) as (parent, name),
     ):
@@ -102,10 +104,11 @@ def _empty(backend: Backend, place: PurePosixPath) -> None:
     """Remove a directory in the trash as far as the budget goes."""
     deadline = time.monotonic() + SECONDS_MAX
     left = ENTRIES_MAX
-    if not isinstance(backend, HasRoot):
+    mounted = backend.skill(MountedBackend)
+    if mounted is None:
         return
     try:
-        with backend.root() as volume, descriptors.opened(place.parent, volume) as trash:
+        with mounted.root() as volume, descriptors.opened(place.parent, volume) as trash:
             for _, directories, files, current in os.fwalk(place.name, topdown=False, dir_fd=trash):
                 left -= len(directories) + len(files)
                 if left < 0 or time.monotonic() > deadline:

@@ -1,7 +1,11 @@
 """Parents of every backend whose volume is a mounted directory. Knows no vendor."""
 
-from backends.mounted.array_quota import ArrayQuotaBackend, ArrayUsage, await_directory
-from backends.mounted.array_volume import ArrayBackend
+from backends.mounted.array import (
+    ArrayBackend,
+    ArrayQuotaBackend,
+    ArrayUsage,
+    await_directory,
+)
 from backends.mounted.native_quota import NativeQuotaBackend, NativeUsage
 from backends.mounted.performance import Counters, counters, measured
 from backends.mounted.posix import PosixBackend
@@ -14,7 +18,7 @@ __all__ = [
     "NativeQuotaBackend",
     "NativeUsage",
     "PosixBackend",
-    "array_quota",
+    "array",
     "await_directory",
     "counters",
     "measured",

@@ -13,8 +13,7 @@ from dataclasses import astuple, dataclass
 from pathlib import Path
 from typing import Self
 
-from backends.base import Backend, HasMetric, PerformanceMetric
-from backends.mounted.posix import PosixBackend
+from backends.base import Backend, HasMetric, MountedBackend, PerformanceMetric
 
 #: Between the two looks of one who has no earlier one (seconds).
 SAMPLE_SECONDS = 0.25
@@ -86,9 +85,9 @@ def counters(path: Path) -> Counters | None:
 
 def measured(backend: Backend) -> PerformanceMetric | None:
     """How fast a volume is now; None when nobody knows. May take `SAMPLE_SECONDS`."""
-    if isinstance(backend, HasMetric):
-        return backend.performance()
-    if not isinstance(backend, PosixBackend):
+    if reporter := backend.skill(HasMetric):
+        return reporter.performance()
+    if backend.skill(MountedBackend) is None:
         return None
     before = counters(backend.mount.path)
     if before is None:

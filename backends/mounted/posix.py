@@ -14,15 +14,14 @@ from typing import ClassVar
 
 from backends.base import (
     DEFAULT_MODE,
-    Backend,
     Capacity,
     HardwareInfo,
     HardwareStatus,
+    MountedBackend,
     QuotaUsage,
 )
 from backends.fs import descriptors, layout, reason_of, shares_blocks, translate
 from backends.quota import requested_limits
-from backends.quota import soft as soft_quota
 from core.errors import (
     BackendFailed,
     InvalidParameters,
@@ -38,13 +37,11 @@ from core.names import QuotaScope, VFolderId
 _STILL_HOLDS = "Quota scope {} still holds vfolders or trash."
 
 
-class PosixBackend(Backend):
+class PosixBackend(MountedBackend):
     """Quota scopes and vfolders as plain directories."""
 
     name: ClassVar[str] = "vfs"
 
-    #: What holds limits for us; None where the storage system does, or nobody (outside a service).
-    soft: soft_quota.SoftQuota | None = None
     #: The file system that was asked last whether files share blocks, and its answer.
     _shares: tuple[str, bool] | None = None
 
@@ -133,15 +130,16 @@ class PosixBackend(Backend):
                 raise QuotaScopeExists(f"Quota scope {scope} is already there.") from None
             descriptors.give_on(scope.directory, root)
             os.fsync(root)
-            if limit_bytes is None:
-                requested_limits.forget(root, scope)
-            else:
-                self._hold_softly(root, scope, limit_bytes, made=True)
+            requested_limits.settle(root, scope, limit_bytes)
 
     def describe_scope(self, scope: QuotaScope) -> QuotaUsage:
         """See `Backend.describe_scope`: both unknown without a limit, else by our own ledger."""
         with self.open_scope(scope), self.root() as root:
-            return soft_quota.describe(self, root, scope)
+            requested = requested_limits.find(root, scope)
+        if requested is None:
+            return QuotaUsage()
+        limit = requested.requested_bytes
+        return QuotaUsage(limit_bytes=limit, requested_bytes=limit, enforced="soft")
 
     def set_limit(self, scope: QuotaScope, limit_bytes: int) -> None:
         """See `Backend.set_limit`; what a scope holds already is counted, if it is small."""
@@ -150,22 +148,12 @@ class PosixBackend(Backend):
             self.create_scope(scope, limit_bytes)
         except QuotaScopeExists:
             with self.root() as root:
-                self._hold_softly(root, scope, limit_bytes, made=False)
-
-    def _hold_softly(self, root: int, scope: QuotaScope, limit_bytes: int, *, made: bool) -> None:
-        requested_limits.keep(root, scope, requested_limits.RequestedLimit(limit_bytes))
-        if self.soft is not None:
-            self.soft.begin(root, scope, made=made)
+                requested_limits.settle(root, scope, limit_bytes)
 
     def unset_limit(self, scope: QuotaScope) -> None:
         """See `Backend.unset_limit`."""
         with self.open_scope(scope), self.root() as root:
-            self._unlimit(root, scope)
-
-    def _unlimit(self, root: int, scope: QuotaScope) -> None:
-        requested_limits.forget(root, scope)
-        if self.soft is not None:
-            self.soft.end(scope)
+            requested_limits.forget(root, scope)
 
     def delete_scope(self, scope: QuotaScope) -> None:
         """See `Backend.delete_scope`: our own rooms inside do not count when they are empty.
@@ -181,7 +169,7 @@ class PosixBackend(Backend):
         with self.root() as root:
             self._remove_scope(scope, root)
             os.fsync(root)
-            self._unlimit(root, scope)
+            requested_limits.forget(root, scope)
 
     def _remove_scope(self, scope: QuotaScope, root: int) -> None:
         try:
@@ -229,13 +217,6 @@ class PosixBackend(Backend):
             yield descriptor
         finally:
             os.close(descriptor)
-
-    def before_purge(self, parent: int, name: str, vfolder: VFolderId | None = None) -> None:
-        """Do what the storage system needs before a tree in the trash can be removed.
-
-        `vfolder` is what the tree was, where that is known: with it go its snapshots, unless a
-        vfolder of the same id was made meanwhile.
-        """
 
     def vfolder_path(self, vfolder: VFolderId) -> Path:
         """See `Backend.vfolder_path`."""

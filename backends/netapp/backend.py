@@ -81,7 +81,7 @@ class NetAppBackend(ArrayQuotaBackend):
             return self._volume.usage_of(str(PurePosixPath(vfolder.directory)))
 
     def before_purge(self, parent: int, name: str, vfolder: VFolderId | None = None) -> None:
-        """See `PosixBackend.before_purge`: ONTAP removes the tree, where that is switched on.
+        """See `MountedBackend.before_purge`: ONTAP removes the tree, where that is switched on.
 
         It is given as long as every act; what is left then is removed from here as well.
         """

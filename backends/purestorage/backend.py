@@ -87,7 +87,7 @@ class PureStorageBackend(ArrayBackend):
             return self._rapidfile.count(self.vfolder_path(vfolder))
 
     def before_purge(self, parent: int, name: str, vfolder: VFolderId | None = None) -> None:
-        """See `PosixBackend.before_purge`: the array removes the tree, where it offers to."""
+        """See `MountedBackend.before_purge`: the array removes the tree, where it offers to."""
         del vfolder
         if not self._fast_remove:
             return

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 
 import redis
 
-from backends.base import Backend, QuotaUsage
+from backends.base import Backend
 from backends.fs import descriptors, layout
 from backends.quota import quick_usage, requested_limits
 from core.errors import QuotaExceeded, StorageError, Unavailable
@@ -108,23 +108,13 @@ class SoftQuota:
 
 def soft_of(backend: Backend) -> SoftQuota | None:
     """What holds the limits of a backend's volume, if we do."""
-    return getattr(backend, "soft", None)
+    return backend.skill(SoftQuota)
 
 
 def limit_of(backend: Backend, scope: QuotaScope | None) -> int | None:
     """The limit that we hold for a scope; None when there is none, or not by us."""
     soft = soft_of(backend)
     return None if scope is None or soft is None else soft.limit(scope)
-
-
-def describe(backend: Backend, root: int, scope: QuotaScope) -> QuotaUsage:
-    """What a scope holds and may hold; both null where no limit is set."""
-    wish, soft = requested_limits.find(root, scope), soft_of(backend)
-    if wish is None:
-        return QuotaUsage()
-    used = soft.balance(scope).used_bytes if soft else None
-    limit = wish.requested_bytes
-    return QuotaUsage(used_bytes=used, limit_bytes=limit, requested_bytes=limit, enforced="soft")
 
 
 def reserve(backend: Backend, scope: QuotaScope | None, holder: str, size_bytes: int) -> None:

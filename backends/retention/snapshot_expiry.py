@@ -33,7 +33,7 @@ class KeptSnapshot(Struct, frozen=True):
 
 def supported(backend: Backend) -> bool:
     """Whether the volume keeps snapshots."""
-    return isinstance(backend, HasSnapshots) and "snapshot" not in backend.lacking()
+    return backend.skill(HasSnapshots) is not None and "snapshot" not in backend.lacking()
 
 
 def keep(root: int, vfolder: VFolderId, name: str, keep_seconds: float) -> float:

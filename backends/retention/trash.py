@@ -13,9 +13,8 @@ from pathlib import PurePosixPath
 import msgspec
 from msgspec import Struct
 
-from backends.base import Backend
+from backends.base import Backend, MountedBackend
 from backends.fs import descriptors, layout
-from backends.mounted import PosixBackend
 from backends.quota import soft
 from core.names import QuotaScope, VFolderId, moment
 
@@ -128,17 +127,19 @@ def kept(backend: Backend, scope: QuotaScope) -> list[TrashRecord]:
     Raises:
         QuotaScopeNotFound: there is no such scope.
     """
-    if not isinstance(backend, PosixBackend):
+    mounted = backend.skill(MountedBackend)
+    if mounted is None:
         return []
-    with backend.open_scope(scope), backend.root() as root:
+    with mounted.open_scope(scope), mounted.root() as root:
         return in_scope(root, scope)
 
 
 def restorable(backend: Backend, vfolder: VFolderId, trash_id: str | None) -> TrashRecord | None:
     """What a restore would bring back; None when there is nothing."""
-    if not isinstance(backend, PosixBackend):
+    mounted = backend.skill(MountedBackend)
+    if mounted is None:
         return None
-    with backend.root() as root:
+    with mounted.root() as root:
         return newest(root, vfolder, trash_id)
 
 

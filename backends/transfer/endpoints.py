@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
+from backends.base import MountedBackend
 from backends.fs import descriptors, paths
-from backends.mounted import PosixBackend
 from core.errors import EntryExists, EntryNotFound, InvalidParameters, VFolderExists
 from core.names import VFolderId, VFolderPath
 
@@ -20,7 +20,7 @@ DIRECTORY_MODE = 0o755
 class Endpoint:
     """A path in a vfolder of a volume."""
 
-    backend: PosixBackend
+    backend: MountedBackend
     vfolder: VFolderId
     path: VFolderPath
 

@@ -4,8 +4,7 @@ import time
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from backends.base import Backend
-from backends.mounted import PosixBackend
+from backends.base import Backend, MountedBackend
 from backends.transfer.endpoints import Endpoint, is_directory
 from backends.transfer.selection import selection_of
 from backends.tree import EntrySelector, Selection
@@ -60,11 +59,12 @@ def foreseen(
     request: TransferRequest, source: Backend, target: Backend, asked_ms: int
 ) -> dict[str, Any] | None:
     """As `foresee`, on two backends; None where one of them has no mounted tree."""
-    if not isinstance(source, PosixBackend) or not isinstance(target, PosixBackend):
+    reads, writes = source.skill(MountedBackend), target.skill(MountedBackend)
+    if reads is None or writes is None:
         return None
     sides = (
-        Endpoint(source, VFolderId.parse(request.source), VFolderPath.parse(request.source_path)),
-        Endpoint(target, VFolderId.parse(request.target), VFolderPath.parse(request.target_path)),
+        Endpoint(reads, VFolderId.parse(request.source), VFolderPath.parse(request.source_path)),
+        Endpoint(writes, VFolderId.parse(request.target), VFolderPath.parse(request.target_path)),
     )
     return foresee(request, *sides, asked_ms)
 

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
-from backends.base import Backend, HasRoot
+from backends.base import Backend, MountedBackend
 from backends.fs import descriptors, layout
 from core.uploads import UploadStore
 
@@ -44,9 +44,10 @@ def sweep_uploads(
         BackendFailed: the volume is not there.
     """
     swept = UploadSweep()
-    if not isinstance(backend, HasRoot):
+    mounted = backend.skill(MountedBackend)
+    if mounted is None:
         return swept
-    with backend.root() as root:
+    with mounted.root() as root:
         scopes = [name for name in os.listdir(root) if _SCOPE_DIRECTORY.fullmatch(name)]
         for scope in (".", *scopes):
             with _room(root, scope) as room:

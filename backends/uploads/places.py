@@ -7,7 +7,7 @@ from contextlib import AbstractContextManager, contextmanager
 from functools import lru_cache
 from pathlib import PurePosixPath
 
-from backends.base import Backend
+from backends.base import Backend, MountedBackend
 from backends.fs import descriptors, layout
 from core.errors import PathEscape, Unsupported
 from core.names import QuotaScope, VFolderId, VFolderPath
@@ -45,11 +45,10 @@ def open_room(backend: Backend, upload: Upload) -> int:
 
 
 def _root_of(backend: Backend) -> AbstractContextManager[int]:
-    root = getattr(backend, "root", None)  # to ask `HasRoot` takes longer than what comes next
-    if root is None:
+    mounted = backend.skill(MountedBackend)
+    if mounted is None:
         raise Unsupported("This volume takes no uploads.")
-    found: AbstractContextManager[int] = root()
-    return found
+    return mounted.root()
 
 
 @lru_cache(_PATHS_KNOWN)

@@ -15,7 +15,7 @@ from contextlib import contextmanager
 
 import msgspec
 
-from backends.base import Backend, HasRoot
+from backends.base import Backend, MountedBackend
 from backends.fs import descriptors, translate, translated
 from backends.quota import blame, check_digest, check_room, soft
 from backends.uploads import reservation
@@ -119,10 +119,11 @@ class Staging:
         Raises:
             StorageError: the volume refuses; the job will look here, too.
         """
-        if not isinstance(self.backend, HasRoot):
+        mounted = self.backend.skill(MountedBackend)
+        if mounted is None:
             raise Unsupported("This volume takes no uploads.")
         scope = VFolderId.parse(self.upload.vfolder).scope
-        with translated(), self.backend.root() as root:
+        with translated(), mounted.root() as root:
             give_to_job(root, scope, self.upload.id, job)
         reservation.settle(self.backend, self.upload)
 

@@ -2,13 +2,14 @@
 
 from backends.volumes import operations, remote
 from backends.volumes.mounts import Mounts, MountState
-from backends.volumes.registry import Volumes, backend_class
+from backends.volumes.registry import BackendFactory, Volumes, backend_factory
 
 __all__ = [
+    "BackendFactory",
     "MountState",
     "Mounts",
     "Volumes",
-    "backend_class",
+    "backend_factory",
     "operations",
     "remote",
 ]

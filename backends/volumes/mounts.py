@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from msgspec.structs import replace
 
-from backends.capabilities import capabilities
+from backends.base import capabilities
 from backends.volumes.registry import Volumes
 from core.cluster import NodeVolume
 from core.errors import ConfigurationError, StorageError

@@ -17,13 +17,14 @@ from backends.base import (
     Capacity,
     HardwareInfo,
     HasFastUsage,
+    MountedBackend,
     PerformanceMetric,
     QuotaUsage,
     TreeUsage,
 )
 from backends.entries import entries, listing, metadata, removal
 from backends.fs import descriptors, layout, paths
-from backends.mounted import PosixBackend, measured
+from backends.mounted import measured
 from backends.quota import quick_usage
 from backends.retention import snapshot_expiry, trash
 from backends.uploads import staging
@@ -59,7 +60,8 @@ def performance(backend: Backend) -> PerformanceMetric | None:
 
 def reflinks(backend: Backend) -> bool:
     """Whether files of the volume can share blocks."""
-    return isinstance(backend, PosixBackend) and backend.reflinks()
+    mounted = backend.skill(MountedBackend)
+    return mounted is not None and mounted.reflinks()
 
 
 def uses_xcp(backend: Backend) -> bool:
@@ -121,7 +123,8 @@ def mount_path(backend: Backend, vfolder: VFolderId) -> str:
 
 def fast_usage(backend: Backend, vfolder: VFolderId) -> TreeUsage | None:
     """What the storage system itself knows of a vfolder's size; None when it does not."""
-    return backend.fast_usage(vfolder) if isinstance(backend, HasFastUsage) else None
+    counter = backend.skill(HasFastUsage)
+    return counter.fast_usage(vfolder) if counter else None
 
 
 # -- In a vfolder ----------------------------------------------------------------------------------
@@ -177,11 +180,12 @@ def read_piece(root: int, path: VFolderPath, offset: int, size: int, inode: int 
 # -- Reports of jobs -------------------------------------------------------------------------------
 def open_report(backend: Backend, scope: QuotaScope | None, job: str) -> int | None:
     """A descriptor of a job's report; None when there is none."""
-    if not isinstance(backend, PosixBackend):
+    mounted = backend.skill(MountedBackend)
+    if mounted is None:
         return None
     path = layout.report(scope, job)
     try:
-        with backend.root() as root, descriptors.opened(path.parent, root) as parent:
+        with mounted.root() as root, descriptors.opened(path.parent, root) as parent:
             return os.open(path.name, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=parent)
     except (FileNotFoundError, NotADirectoryError):
         return None

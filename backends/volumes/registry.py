@@ -1,15 +1,16 @@
-"""Backends by name, and the volumes of this node. Plugins come by entry point."""
+"""Backends by name, and the volumes of this node. Plugins are found by their entry point."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from importlib.metadata import entry_points
 from pathlib import Path
 from pkgutil import resolve_name
 
-from backends.base import Backend, HasQuota, Mount
+from backends.base import Backend, HasQuota, Mount, MountedBackend
 from backends.btrfs import BtrfsBackend
 from backends.cephfs import CephFsBackend
 from backends.mounted import PosixBackend
-from backends.quota import SoftQuota, privileged
+from backends.quota import SoftQuota
+from backends.wrappers import FaultyBackend, PrivilegedQuotaBackend, SoftQuotaBackend
 from backends.xfs import Ext4Backend, XfsBackend
 from core.errors import ConfigurationError, UnknownVolume
 from core.process import privileges
@@ -20,14 +21,15 @@ from core.settings import Settings
 #: Entry points of this group name backend classes: `mine = "package.module:MyBackend"`.
 PLUGIN_GROUP = "vfolder.backends"
 
+#: What makes the backend of a volume: a backend class, or a function.
+BackendFactory = Callable[[Mount], Backend]
+
 _BUILT_IN: dict[str, type[Backend]] = {
     kind.name: kind for kind in (PosixBackend, XfsBackend, Ext4Backend, BtrfsBackend, CephFsBackend)
 }
 
-#: Loaded when a volume names them: the arrays' HTTP client costs others nothing, and `faulty` asks
-#: this module for the backend it wraps.
+#: Imported when a volume names them: only these need the arrays' HTTP client.
 _BY_PATH = {
-    "faulty": "backends.faulty:FaultyBackend",
     "netapp": "backends.netapp.backend:NetAppBackend",
     "weka": "backends.weka.backend:WekaBackend",
     "vast": "backends.vast.backend:VastBackend",
@@ -35,30 +37,48 @@ _BY_PATH = {
 }
 
 
-def backend_class(name: str) -> type[Backend]:
-    """The class of a backend name, built in or from a plugin.
+def backend_factory(name: str) -> BackendFactory:
+    """Return what makes backends of a name: built in, or from a plugin.
 
     Raises:
-        ConfigurationError: nobody provides it; the names that exist are listed.
+        ConfigurationError: no package provides this name; the detail lists the known names.
     """
+    if name == FaultyBackend.name:
+        return faulty
     if name in _BUILT_IN:
         return _BUILT_IN[name]
     if name in _BY_PATH:
-        kind: type[Backend] = resolve_name(_BY_PATH[name])
-        return kind
-    for entry in entry_points(group=PLUGIN_GROUP):
-        if entry.name == name:
-            loaded: type[Backend] = entry.load()
-            return loaded
-    known = ", ".join(sorted([*_BUILT_IN, *_BY_PATH]))
+        built_in: BackendFactory = resolve_name(_BY_PATH[name])
+        return built_in
+    plugins = {entry.name: entry for entry in entry_points(group=PLUGIN_GROUP)}
+    if name in plugins:
+        plugin: BackendFactory = plugins[name].load()
+        return plugin
+    known = ", ".join(sorted([*_BUILT_IN, *_BY_PATH, FaultyBackend.name, *plugins]))
     raise ConfigurationError(f"No backend is called {name!r}; known are {known}.")
 
 
-class Volumes:
-    """The volumes of this node, by name; backends are made once, on first use.
+def faulty(mount: Mount) -> Backend:
+    """Make the backend that the options name, with faults (see `backends.wrappers.faulty`).
 
-    Made before threads start: where a volume is ext4, the process gives up the right to write past
-    its limits.
+    Raises:
+        ConfigurationError: the options name no other backend, or no file of faults.
+    """
+    options = dict(mount.options)
+    name, faults = options.pop("backend", PosixBackend.name), options.pop("faults", "")
+    if name == FaultyBackend.name or not faults:
+        raise ConfigurationError(
+            f"[volume.{mount.volume}.options]: `backend` names another backend and `faults` a file."
+        )
+    inner = backend_factory(name)(Mount(mount.volume, mount.path, options))
+    return FaultyBackend(inner, Path(faults))
+
+
+class Volumes:
+    """The volumes of this node, by name; each backend is made once, on first use.
+
+    Make it before threads start: where a volume is ext4, the process gives up the right to write
+    past the volume's limits.
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -68,43 +88,50 @@ class Volumes:
         self._backends: dict[str, Backend] = {}
 
     def follow(self, settings: Settings) -> None:
-        """Know the volumes that are new in these settings."""
+        """Add the volumes that are new in these settings."""
         self._settings = settings
 
     def names(self) -> list[str]:
-        """Every configured volume."""
+        """Return the name of every configured volume."""
         return list(self._settings.volume)
 
     def get(self, name: str) -> Backend:
-        """The backend of a volume.
+        """Return the backend of a volume.
 
         Raises:
-            UnknownVolume: no volume of that name is configured.
+            UnknownVolume: no volume of this name is configured.
         """
         table = self._settings.volume.get(name)
         if table is None:
             raise UnknownVolume("No volume of that name is configured.", volume=name)
         if name not in self._backends:
             mount = Mount(name, self._settings.volume_path(table), table.backend_options)
-            self._backends[name] = self._limited(self._class(table.backend)(mount))
+            self._backends[name] = self._wrapped(backend_factory(table.backend)(mount))
         return self._backends[name]
 
-    def _class(self, name: str) -> type[Backend]:
-        """The class of a backend; without rights, it asks the worker of the node about quota."""
-        kind, desk = backend_class(name), self._settings.vfolder.worker.quota_socket
-        return privileged.through(kind, Path(desk)) if desk else kind
+    def _wrapped(self, backend: Backend) -> Backend:
+        """Wrap a backend for limits: by the worker's rights, or by this service itself.
 
-    def _limited(self, backend: Backend) -> Backend:
-        """The same; where the storage system holds no limits, we do."""
-        if isinstance(backend, PosixBackend) and not isinstance(backend, HasQuota):
-            ledger = QuotaLedger(connect(self._settings, Database.JOBS), backend.mount.volume)
-            backend.soft = SoftQuota(ledger, Thresholds(self._settings), backend.root)
-        return backend
+        Where the storage system enforces limits and this process has not the rights to set them,
+        the worker of the node sets them. Where the storage system has no limits, we enforce them.
+        """
+        quota_socket = self._settings.vfolder.worker.quota_socket
+        if backend.skill(HasQuota):
+            if quota_socket and not privileges.has(privileges.CAP_SYS_ADMIN):
+                return PrivilegedQuotaBackend(backend, Path(quota_socket))
+            return backend
+        mounted = backend.skill(MountedBackend)
+        if mounted is None:
+            return backend
+        ledger = QuotaLedger(connect(self._settings, Database.JOBS), backend.mount.volume)
+        return SoftQuotaBackend(
+            mounted, SoftQuota(ledger, Thresholds(self._settings), mounted.root)
+        )
 
     def all(self) -> Mapping[str, Backend]:
-        """Every volume's backend.
+        """Return every volume's backend.
 
         Raises:
-            ConfigurationError: a volume names a backend that nobody provides.
+            ConfigurationError: a volume names a backend that no package provides.
         """
         return {name: self.get(name) for name in self.names()}

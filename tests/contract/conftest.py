@@ -13,8 +13,7 @@ from uuid import uuid4
 
 import pytest
 
-from backends.base import HasQuota
-from backends.mounted import PosixBackend
+from backends.base import HasQuota, MountedBackend
 from backends.tree import remove_tree
 from core.jobs import Unattended
 from core.names import QuotaScope, ScopeKind, VFolderId
@@ -58,21 +57,22 @@ def site(
 
 
 @pytest.fixture
-def backend(site: Site) -> PosixBackend:
+def backend(site: Site) -> MountedBackend:
     """The backend of the volume under test."""
     return site.backend
 
 
 @pytest.fixture
-def quota(backend: PosixBackend) -> HasQuota:
+def quota(backend: MountedBackend) -> HasQuota:
     """The same, where limits are held by the storage system."""
-    if not isinstance(backend, HasQuota):
+    found = backend.skill(HasQuota)
+    if found is None:
         pytest.skip("this backend holds no limits itself")
-    return backend
+    return found
 
 
 @contextmanager
-def _own(backend: PosixBackend) -> Iterator[QuotaScope]:
+def _own(backend: MountedBackend) -> Iterator[QuotaScope]:
     scope = QuotaScope(ScopeKind.USER, uuid4())
     yield scope
     with backend.root() as root:
@@ -87,14 +87,14 @@ def _own(backend: PosixBackend) -> Iterator[QuotaScope]:
 
 
 @pytest.fixture
-def scope(backend: PosixBackend) -> Iterator[QuotaScope]:
+def scope(backend: MountedBackend) -> Iterator[QuotaScope]:
     """The name of a quota scope that is not there yet; removed at the end if it is then."""
     with _own(backend) as scope:
         yield scope
 
 
 @pytest.fixture
-def vfolder(backend: PosixBackend, scope: QuotaScope) -> VFolderId:
+def vfolder(backend: MountedBackend, scope: QuotaScope) -> VFolderId:
     """An empty vfolder in a scope without a limit."""
     backend.create_scope(scope)
     made = VFolderId(scope, uuid4())

@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from backends.base import Mount
+from backends.base import Backend, Mount, MountedBackend
 from backends.btrfs.backend import BtrfsBackend
 from backends.cephfs.backend import CephFsBackend
 from backends.mounted import PosixBackend
 from backends.tree import Aspect
-from backends.volumes import Volumes, backend_class
+from backends.volumes import BackendFactory, backend_factory
 from core import settings as configuration
 from core.process import privileges
 from tests.backends.arrays.watching import PATIENT
@@ -86,6 +86,12 @@ class Site:
     backend: PosixBackend
     #: What its storage is, where that is not its backend's name.
     label: str = ""
+    #: What makes backends of this kind; the backend's class when left out.
+    make: BackendFactory | None = None
+
+    def another(self, mount: Mount) -> MountedBackend:
+        """One more backend of the kind, on the same volume or elsewhere."""
+        return mounted_backend((self.make or type(self.backend))(mount))
 
     @property
     def kind(self) -> Kind:
@@ -94,6 +100,12 @@ class Site:
 
 
 Maker = Callable[[Path], Iterator[Site]]
+
+
+def mounted_backend(backend: Backend) -> MountedBackend:
+    found = backend.skill(MountedBackend)
+    assert found is not None, "the suite looks at the mounted directory"
+    return found
 
 
 @contextmanager
@@ -197,9 +209,8 @@ def _on_btrfs(directory: Path) -> Iterator[BtrfsShelf]:
 
 def _on_array(name: str, top: Path, options: dict[str, Any]) -> Site:
     trust = {"ca_bundle": str(certificate()[0]), **PATIENT}
-    backend = backend_class(name)(Mount(name, top, {**options, **trust}))
-    assert isinstance(backend, PosixBackend)
-    return Site(backend)
+    backend = backend_factory(name)(Mount(name, top, {**options, **trust}))
+    return Site(mounted_backend(backend))
 
 
 def _in_kernel(name: str, variable: str) -> Callable[[Path], Iterator[Site]]:
@@ -210,9 +221,8 @@ def _in_kernel(name: str, variable: str) -> Callable[[Path], Iterator[Site]]:
         privileges.renounce(privileges.CAP_SYS_RESOURCE)  # as the service does (`registry.Volumes`)
         top = Path(os.environ[variable]) / "volume"
         top.mkdir(exist_ok=True)
-        backend = backend_class(name)(Mount(name, top))
-        assert isinstance(backend, PosixBackend)
-        yield Site(backend)
+        backend = backend_factory(name)(Mount(name, top))
+        yield Site(mounted_backend(backend))
 
     return made
 
@@ -224,8 +234,20 @@ def nfs(_: Path) -> Iterator[Site]:
     yield Site(PosixBackend(Mount("nfs", top)), "nfs")
 
 
+@contextmanager
+def faulty(directory: Path) -> Iterator[Site]:
+    """`vfs` inside a wrapper, without a fault: a wrapper is held to the contract too."""
+    top = directory / "faulty"
+    top.mkdir()
+    mount = Mount("faulty", top, {"faults": str(directory / "no-faults.toml")})
+    make = backend_factory("faulty")
+    yield Site(mounted_backend(make(mount)), "vfs", make)
+    shutil.rmtree(top)
+
+
 MAKERS = {
     "vfs": vfs,
+    "faulty": faulty,
     "btrfs": btrfs,
     "btrfs-simple": btrfs_simple,
     "cephfs": cephfs,
@@ -252,6 +274,8 @@ def here() -> list[str]:
 
 def configured(name: str, file: str) -> Site:
     """A site's own volume, from its own configuration."""
-    backend = Volumes(configuration.load(Path(file))).get(name)
-    assert isinstance(backend, PosixBackend)
-    return Site(backend)
+    settings = configuration.load(Path(file))
+    table = settings.volume[name]
+    make = backend_factory(table.backend)
+    mount = Mount(name, settings.volume_path(table), table.backend_options)
+    return Site(mounted_backend(make(mount)), table.backend, make)

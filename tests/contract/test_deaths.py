@@ -11,9 +11,8 @@ from uuid import uuid4
 
 import pytest
 
-from backends.base import HasQuota, HasSnapshots
+from backends.base import HasQuota, HasSnapshots, MountedBackend
 from backends.fs import layout
-from backends.mounted import PosixBackend
 from backends.retention import SnapshotExists, SnapshotNotFound
 from core import errors
 from core.names import QuotaScope, ScopeKind, VFolderId
@@ -33,7 +32,7 @@ def new() -> QuotaScope:
     return QuotaScope(ScopeKind.USER, uuid4())
 
 
-def leftovers(backend: PosixBackend) -> list[str]:
+def leftovers(backend: MountedBackend) -> list[str]:
     making = backend.mount.path / layout.area(None, layout.MAKING)
     return os.listdir(making) if making.exists() else []
 
@@ -51,7 +50,7 @@ def test_a_creation_killed_at_any_call_is_done_by_the_next(site: Site) -> None:
         died += 1
         with suppress(errors.QuotaScopeExists):  # it was whole already
             backend.create_scope(scope, 5 * MIB)
-        if isinstance(backend, HasQuota):
+        if backend.skill(HasQuota):
             found = backend.describe_scope(scope)
             assert (found.limit_bytes, found.enforced) == (5 * MIB, "hard")
             assert leftovers(backend) == []
@@ -81,11 +80,12 @@ def test_a_removal_killed_at_any_call_is_done_by_the_next(site: Site) -> None:
 
 
 @pytest.fixture
-def keeper(backend: PosixBackend) -> HasSnapshots:
+def keeper(backend: MountedBackend) -> HasSnapshots:
     """The backend, where it keeps snapshots."""
-    if not isinstance(backend, HasSnapshots):
+    found = backend.skill(HasSnapshots)
+    if found is None:
         pytest.skip("this backend keeps no snapshots")
-    return backend
+    return found
 
 
 def test_a_snapshot_killed_at_any_call_is_made_by_the_next(

@@ -6,9 +6,8 @@ from pathlib import Path
 from threading import Lock
 from uuid import uuid4
 
-from backends.base import HasQuota
+from backends.base import HasQuota, MountedBackend
 from backends.fs import translate
-from backends.mounted import PosixBackend
 from backends.quota import blame
 from core import errors
 from core.names import QuotaScope, VFolderId
@@ -20,7 +19,7 @@ LIMIT = 10 * MIB
 WRITERS = 64
 
 
-def limited(backend: PosixBackend, scope: QuotaScope) -> Path:
+def limited(backend: MountedBackend, scope: QuotaScope) -> Path:
     backend.create_scope(scope, LIMIT)
     vfolder = VFolderId(scope, uuid4())
     backend.create_vfolder(vfolder)
@@ -43,7 +42,7 @@ def fill(path: Path, site: Site, scope: QuotaScope) -> OSError | None:
     return None
 
 
-def used(backend: PosixBackend, scope: QuotaScope) -> int:
+def used(backend: MountedBackend, scope: QuotaScope) -> int:
     found = backend.describe_scope(scope).used_bytes
     assert found is not None
     return found
@@ -125,7 +124,7 @@ def test_many_writers_never_pass_the_limit(quota: HasQuota, site: Site, scope: Q
 
 
 def test_usage_follows_what_is_written_and_removed(
-    quota: HasQuota, backend: PosixBackend, scope: QuotaScope
+    quota: HasQuota, backend: MountedBackend, scope: QuotaScope
 ) -> None:
     top = limited(backend, scope)
     before = used(backend, scope)

@@ -8,28 +8,28 @@ from uuid import uuid4
 
 import pytest
 
-from backends.base import HardwareStatus, HasQuota, Mount
-from backends.capabilities import capabilities
+from backends.base import HardwareStatus, HasQuota, Mount, MountedBackend, capabilities
 from backends.fs import layout
-from backends.mounted import PosixBackend
 from core import errors
 from core.errors import StorageError
 from core.names import QuotaScope, VFolderId
+from tests.contract.sites import Site
 from tests.support.waiting import eventually
 
 MIB = 1 << 20
 NOBODY = 65534
 
 
-def path_of(backend: PosixBackend, scope: QuotaScope) -> Path:
+def path_of(backend: MountedBackend, scope: QuotaScope) -> Path:
     return backend.mount.path / scope.directory
 
 
-def moved(backend: PosixBackend, path: Path) -> PosixBackend:
-    return type(backend)(Mount(backend.mount.volume, path, backend.mount.options))
+def moved(site: Site, path: Path) -> MountedBackend:
+    mount = site.backend.mount
+    return site.another(Mount(mount.volume, path, mount.options))
 
 
-def refused(backend: PosixBackend, scope: QuotaScope) -> None:
+def refused(backend: MountedBackend, scope: QuotaScope) -> None:
     """Every act on a scope is refused in words of ours, without a path of the host."""
     acts = (
         lambda: backend.create_scope(scope, MIB),
@@ -44,8 +44,8 @@ def refused(backend: PosixBackend, scope: QuotaScope) -> None:
         assert str(backend.mount.path) not in told.value.detail
 
 
-def test_a_volume_that_is_not_mounted(backend: PosixBackend, scope: QuotaScope) -> None:
-    away = moved(backend, backend.mount.path / "not there")
+def test_a_volume_that_is_not_mounted(site: Site, scope: QuotaScope) -> None:
+    away = moved(site, site.backend.mount.path / "not there")
     with pytest.raises(errors.BackendFailed):
         away.probe()
     assert away.hardware().status != HardwareStatus.HEALTHY
@@ -54,9 +54,9 @@ def test_a_volume_that_is_not_mounted(backend: PosixBackend, scope: QuotaScope) 
 
 
 def test_another_file_system_in_its_place(
-    quota: HasQuota, backend: PosixBackend, scope: QuotaScope, tmp_path: Path
+    quota: HasQuota, site: Site, scope: QuotaScope, tmp_path: Path
 ) -> None:
-    other = moved(backend, tmp_path)
+    other = moved(site, tmp_path)
     with pytest.raises(errors.BackendFailed):
         other.probe()
     assert "quota" not in capabilities(other)
@@ -65,7 +65,7 @@ def test_another_file_system_in_its_place(
     assert not (tmp_path / scope.directory).exists()
 
 
-def test_a_file_in_the_place_of_a_scope(backend: PosixBackend, scope: QuotaScope) -> None:
+def test_a_file_in_the_place_of_a_scope(backend: MountedBackend, scope: QuotaScope) -> None:
     path = path_of(backend, scope)
     path.write_bytes(b"somebody's")
     try:
@@ -80,7 +80,7 @@ def test_a_file_in_the_place_of_a_scope(backend: PosixBackend, scope: QuotaScope
 
 
 def test_a_link_in_the_place_of_a_scope_is_not_followed(
-    backend: PosixBackend, scope: QuotaScope, tmp_path: Path
+    backend: MountedBackend, scope: QuotaScope, tmp_path: Path
 ) -> None:
     (tmp_path / "kept").write_bytes(b"kept")
     path = path_of(backend, scope)
@@ -99,7 +99,7 @@ def test_a_link_in_the_place_of_a_scope_is_not_followed(
 
 
 def test_a_scope_is_made_over_what_a_dead_process_left(
-    quota: HasQuota, backend: PosixBackend, scope: QuotaScope
+    quota: HasQuota, backend: MountedBackend, scope: QuotaScope
 ) -> None:
     """A plain directory: whoever died had not come to having it counted."""
     room = backend.mount.path / layout.area(None, layout.MAKING)
@@ -116,7 +116,7 @@ def test_a_scope_is_made_over_what_a_dead_process_left(
 
 
 def test_a_limit_does_not_shrink_the_volume(
-    quota: HasQuota, backend: PosixBackend, scope: QuotaScope
+    quota: HasQuota, backend: MountedBackend, scope: QuotaScope
 ) -> None:
     """File systems show a directory's limit as if it were their size (statvfs)."""
     eventually(lambda: (backend.capacity().capacity_bytes or 0) > 64 * MIB)
@@ -127,12 +127,13 @@ def test_a_limit_does_not_shrink_the_volume(
 
 
 @pytest.mark.part("root")
-def test_somebody_without_rights_is_told_so(
-    quota: HasQuota, backend: PosixBackend, scope: QuotaScope
+def test_a_process_without_rights_is_refused_in_words(
+    quota: HasQuota, site: Site, scope: QuotaScope
 ) -> None:
+    backend = site.backend
     backend.create_scope(scope, 4 * MIB)
 
-    def act(mine: PosixBackend) -> bool:
+    def act(mine: MountedBackend) -> bool:
         told = []
         for refusal in (lambda: mine.set_limit(scope, MIB), lambda: mine.unset_limit(scope)):
             try:
@@ -141,35 +142,36 @@ def test_somebody_without_rights_is_told_so(
                 told.append(error.detail)
         return len(told) == 2 and all("volume" in text.lower() for text in told)
 
-    assert _as_nobody(backend, act)
+    assert _as_nobody(site, act)
     assert backend.describe_scope(scope).limit_bytes == 4 * MIB
 
 
 @pytest.mark.part("root")
-def test_usage_needs_no_rights(quota: HasQuota, backend: PosixBackend, scope: QuotaScope) -> None:
+def test_usage_needs_no_rights(quota: HasQuota, site: Site, scope: QuotaScope) -> None:
+    backend = site.backend
     backend.create_scope(scope, 4 * MIB)
     os.sync()  # what is counted when it is committed does not change any more
     wanted = backend.describe_scope(scope)
 
-    def act(mine: PosixBackend) -> bool:
+    def act(mine: MountedBackend) -> bool:
         found = mine.describe_scope(scope)
         return (found.limit_bytes, found.enforced) == (4 * MIB, "hard") and (
             found.used_bytes == wanted.used_bytes
         )
 
-    assert _as_nobody(backend, act)
+    assert _as_nobody(site, act)
 
 
-def _as_nobody(backend: PosixBackend, act: Callable[[PosixBackend], bool]) -> bool:
+def _as_nobody(site: Site, act: Callable[[MountedBackend], bool]) -> bool:
     """Whether a process without any right finds it so; it need not see the directories above."""
-    top = os.open(backend.mount.path, os.O_RDONLY)
+    top = os.open(site.backend.mount.path, os.O_RDONLY)
     number = os.fork()
     if number == 0:
         try:
             os.setgroups([])
             os.setresgid(NOBODY, NOBODY, NOBODY)
             os.setresuid(NOBODY, NOBODY, NOBODY)
-            os._exit(0 if act(moved(backend, Path(f"/proc/self/fd/{top}"))) else 1)
+            os._exit(0 if act(moved(site, Path(f"/proc/self/fd/{top}"))) else 1)
         except BaseException:  # noqa: BLE001 - a child never comes back
             traceback.print_exc()
             os._exit(2)

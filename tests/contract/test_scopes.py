@@ -8,8 +8,7 @@ from uuid import uuid4
 
 import pytest
 
-from backends.base import HasQuota
-from backends.mounted import PosixBackend
+from backends.base import HasQuota, MountedBackend
 from core import errors
 from core.errors import StorageError
 from core.names import QuotaScope, ScopeKind, VFolderId
@@ -34,7 +33,7 @@ def outcomes(act: Callable[[], None]) -> Counter[str]:
         return Counter(pool.map(attempt, range(MANY)))
 
 
-def test_a_scope_is_made_once(backend: PosixBackend, scope: QuotaScope) -> None:
+def test_a_scope_is_made_once(backend: MountedBackend, scope: QuotaScope) -> None:
     with pytest.raises(errors.QuotaScopeNotFound):
         backend.describe_scope(scope)
     backend.create_scope(scope)
@@ -43,7 +42,7 @@ def test_a_scope_is_made_once(backend: PosixBackend, scope: QuotaScope) -> None:
     assert backend.describe_scope(scope).limit_bytes is None
 
 
-def test_a_scope_is_removed_once(backend: PosixBackend, scope: QuotaScope) -> None:
+def test_a_scope_is_removed_once(backend: MountedBackend, scope: QuotaScope) -> None:
     backend.create_scope(scope)
     backend.delete_scope(scope)
     with pytest.raises(errors.QuotaScopeNotFound):
@@ -52,23 +51,23 @@ def test_a_scope_is_removed_once(backend: PosixBackend, scope: QuotaScope) -> No
         backend.unset_limit(scope)
 
 
-def test_a_scope_that_holds_something_stays(backend: PosixBackend, vfolder: VFolderId) -> None:
+def test_a_scope_that_holds_something_stays(backend: MountedBackend, vfolder: VFolderId) -> None:
     assert vfolder.scope
     with pytest.raises(errors.QuotaScopeNotEmpty):
         backend.delete_scope(vfolder.scope)
     assert backend.vfolder_path(vfolder).is_dir()
 
 
-def test_one_of_many_makes_it(backend: PosixBackend, scope: QuotaScope) -> None:
+def test_one_of_many_makes_it(backend: MountedBackend, scope: QuotaScope) -> None:
     ended = outcomes(lambda: backend.create_scope(scope, 1 << 20))
     assert ended == {"done": 1, "QuotaScopeExists": MANY - 1}
 
 
-def test_many_scopes_at_a_time_share_nothing(backend: PosixBackend) -> None:
+def test_many_scopes_at_a_time_share_nothing(backend: MountedBackend) -> None:
     scopes = [QuotaScope(ScopeKind.PROJECT, uuid4()) for _ in range(MANY)]
     with ThreadPoolExecutor(MANY) as pool:
         list(pool.map(lambda n: backend.create_scope(scopes[n], (n + 1) << 20), range(MANY)))
-    if isinstance(backend, HasQuota):
+    if backend.skill(HasQuota):
         found = [backend.describe_scope(scope).limit_bytes for scope in scopes]
         assert found == [(n + 1) << 20 for n in range(MANY)]
     for scope in scopes:
@@ -88,14 +87,14 @@ def test_a_limit_is_found_among_many(quota: HasQuota, site: Site, scope: QuotaSc
         backend.delete_scope(other)
 
 
-def test_one_of_many_removes_it(backend: PosixBackend, scope: QuotaScope) -> None:
+def test_one_of_many_removes_it(backend: MountedBackend, scope: QuotaScope) -> None:
     backend.create_scope(scope)
     ended = outcomes(lambda: backend.delete_scope(scope))
     assert ended == {"done": 1, "QuotaScopeNotFound": MANY - 1}
 
 
 @pytest.mark.parametrize("limit", [0, -1, -(2**63)])
-def test_a_limit_is_above_zero(backend: PosixBackend, scope: QuotaScope, limit: int) -> None:
+def test_a_limit_is_above_zero(backend: MountedBackend, scope: QuotaScope, limit: int) -> None:
     with pytest.raises(errors.InvalidParameters):
         backend.create_scope(scope, limit)
     with pytest.raises(errors.InvalidParameters):
@@ -106,7 +105,7 @@ def test_a_limit_is_above_zero(backend: PosixBackend, scope: QuotaScope, limit: 
 
 @pytest.mark.parametrize("limit", LIMITS)
 def test_a_limit_is_rounded_up_and_both_are_told(
-    quota: HasQuota, backend: PosixBackend, scope: QuotaScope, limit: int
+    quota: HasQuota, backend: MountedBackend, scope: QuotaScope, limit: int
 ) -> None:
     backend.create_scope(scope, limit)
     found = backend.describe_scope(scope)
@@ -120,7 +119,7 @@ def test_a_limit_is_rounded_up_and_both_are_told(
 
 
 def test_a_limit_is_set_changed_and_taken_away_twice(
-    quota: HasQuota, backend: PosixBackend, scope: QuotaScope
+    quota: HasQuota, backend: MountedBackend, scope: QuotaScope
 ) -> None:
     for limit in (1 << 20, 1 << 20, 1 << 30, 1 << 21):
         backend.set_limit(scope, limit)
@@ -132,7 +131,7 @@ def test_a_limit_is_set_changed_and_taken_away_twice(
 
 
 def test_limits_set_by_many_end_as_one_of_them(
-    quota: HasQuota, backend: PosixBackend, scope: QuotaScope
+    quota: HasQuota, backend: MountedBackend, scope: QuotaScope
 ) -> None:
     wanted = [(n + 1) << 20 for n in range(MANY)]
     with ThreadPoolExecutor(MANY) as pool:
@@ -141,7 +140,7 @@ def test_limits_set_by_many_end_as_one_of_them(
 
 
 def test_a_scope_made_again_knows_nothing_of_its_past(
-    quota: HasQuota, backend: PosixBackend, scope: QuotaScope
+    quota: HasQuota, backend: MountedBackend, scope: QuotaScope
 ) -> None:
     backend.create_scope(scope, 1 << 20)
     backend.delete_scope(scope)

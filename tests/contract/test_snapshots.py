@@ -6,10 +6,8 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from backends.base import HasSnapshots
-from backends.capabilities import capabilities
+from backends.base import HasSnapshots, MountedBackend, capabilities
 from backends.fs import descriptors, layout
-from backends.mounted import PosixBackend
 from backends.retention import SnapshotExists, SnapshotNotFound
 from backends.tree import CompareOptions, compare_trees, copy_tree, remove_tree
 from core import errors
@@ -21,18 +19,19 @@ MANY = 8
 
 
 @pytest.fixture
-def keeper(backend: PosixBackend) -> HasSnapshots:
+def keeper(backend: MountedBackend) -> HasSnapshots:
     """The backend, where it keeps snapshots."""
-    if not isinstance(backend, HasSnapshots):
+    found = backend.skill(HasSnapshots)
+    if found is None:
         pytest.skip("this backend keeps no snapshots")
-    return backend
+    return found
 
 
 def names(keeper: HasSnapshots, vfolder: VFolderId) -> list[str]:
     return [one.name for one in keeper.list_snapshots(vfolder)]
 
 
-def test_the_skill_is_named(keeper: HasSnapshots, backend: PosixBackend) -> None:
+def test_the_skill_is_named(keeper: HasSnapshots, backend: MountedBackend) -> None:
     assert "snapshot" in capabilities(backend)
 
 
@@ -137,7 +136,7 @@ def test_an_absent_vfolder_has_none(keeper: HasSnapshots, vfolder: VFolderId) ->
 
 
 def test_a_vfolder_with_snapshots_can_be_deleted(
-    keeper: HasSnapshots, backend: PosixBackend, vfolder: VFolderId
+    keeper: HasSnapshots, backend: MountedBackend, vfolder: VFolderId
 ) -> None:
     """As the verb `delete` does it: one rename into the trash, and the purge."""
     top = backend.vfolder_path(vfolder)

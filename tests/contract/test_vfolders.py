@@ -6,9 +6,15 @@ from uuid import uuid4
 
 import pytest
 
-from backends.base import HardwareStatus, HasFastUsage, HasMetric, HasQuota, TreeUsage
-from backends.capabilities import capabilities
-from backends.mounted import PosixBackend
+from backends.base import (
+    HardwareStatus,
+    HasFastUsage,
+    HasMetric,
+    HasQuota,
+    MountedBackend,
+    TreeUsage,
+    capabilities,
+)
 from backends.tree import CompareOptions, compare_trees, copy_tree, measure_tree, remove_tree
 from core import errors
 from core.jobs import Unattended
@@ -19,7 +25,7 @@ from tests.support.waiting import eventually
 
 
 def test_a_vfolder_needs_its_scope_and_is_made_once(
-    backend: PosixBackend, scope: QuotaScope
+    backend: MountedBackend, scope: QuotaScope
 ) -> None:
     wanted = VFolderId(scope, uuid4())
     with pytest.raises(errors.QuotaScopeNotFound):
@@ -54,8 +60,9 @@ def test_a_copy_equals_its_source_and_a_delete_leaves_nothing(
     assert not path.exists()
 
 
-def test_fast_usage_agrees_with_a_walk(backend: PosixBackend, vfolder: VFolderId) -> None:
-    if not isinstance(backend, HasFastUsage):
+def test_fast_usage_agrees_with_a_walk(backend: MountedBackend, vfolder: VFolderId) -> None:
+    counter = backend.skill(HasFastUsage)
+    if counter is None:
         pytest.skip("this backend counts vfolders by a walk")
     top = backend.vfolder_path(vfolder)
     for number in range(20):
@@ -65,10 +72,10 @@ def test_fast_usage_agrees_with_a_walk(backend: PosixBackend, vfolder: VFolderId
     with backend.open_vfolder(vfolder) as root:
         walked = measure_tree(root, control=Unattended())
     wanted = TreeUsage(walked.entries, walked.size_bytes)
-    eventually(lambda: backend.fast_usage(vfolder) == wanted)
+    eventually(lambda: counter.fast_usage(vfolder) == wanted)
 
 
-def test_the_volume_answers_for_itself(backend: PosixBackend) -> None:
+def test_the_volume_answers_for_itself(backend: MountedBackend) -> None:
     assert backend.probe() == backend.probe()
     # A young Ceph under load does not know its size yet, and says 0.
     eventually(lambda: backend.capacity().capacity_bytes is not None)
@@ -79,20 +86,22 @@ def test_the_volume_answers_for_itself(backend: PosixBackend) -> None:
     assert backend.hardware().status in (HardwareStatus.HEALTHY, HardwareStatus.DEGRADED)
 
 
-def test_skills_are_named_when_they_are_proved(backend: PosixBackend) -> None:
+def test_skills_are_named_when_they_are_proved(backend: MountedBackend) -> None:
     assert capabilities(backend)[0] == "vfolder"
-    # What has to be asked for them may take longer to answer than anybody waits for skills.
-    eventually(lambda: ("metric" in capabilities(backend)) == isinstance(backend, HasMetric))
+    # The storage system may answer later than `lacking` waits for it.
+    has_metric = backend.skill(HasMetric) is not None
+    eventually(lambda: ("metric" in capabilities(backend)) == has_metric)
 
     def enforced() -> bool:
-        return isinstance(backend, HasQuota) and backend.enforces_quota()
+        quota = backend.skill(HasQuota)
+        return quota is not None and quota.enforces_quota()
 
     eventually(lambda: ("quota" in capabilities(backend)) == enforced())
 
 
-def test_sharing_of_blocks_is_named_when_a_probe_found_it(backend: PosixBackend) -> None:
+def test_sharing_of_blocks_is_named_when_a_probe_found_it(site: Site) -> None:
     """`cp` is asked whether it is so."""
-    fresh = type(backend)(backend.mount)
+    backend, fresh = site.backend, site.another(site.backend.mount)
     assert "reflink" not in fresh.proved(), "nobody has tried it yet"
     names = [backend.mount.path / f"shared-{uuid4()}" for _ in range(2)]
     names[0].write_bytes(b"x" * 100_000)
@@ -108,8 +117,9 @@ def test_sharing_of_blocks_is_named_when_a_probe_found_it(backend: PosixBackend)
             name.unlink(missing_ok=True)
 
 
-def test_rates_are_told(backend: PosixBackend) -> None:
-    if not isinstance(backend, HasMetric):
+def test_rates_are_told(backend: MountedBackend) -> None:
+    reporter = backend.skill(HasMetric)
+    if reporter is None:
         pytest.skip("this backend knows no rates")
-    found = backend.performance()
+    found = reporter.performance()
     assert min(found.iops_read, found.iops_write, found.io_bytes_read, found.io_bytes_write) >= 0

@@ -11,7 +11,7 @@ TOPS = ("core", "backends", "workers", "api")
 ENTRIES_MAX = 12
 #: Each is a storage system of its own, on top of the dozen.
 SYSTEMS = {
-    *("btrfs", "cephfs", "faulty", "netapp", "purestorage", "rest"),
+    *("btrfs", "cephfs", "netapp", "purestorage", "rest"),
     *("vast", "weka", "xcp", "xfs"),
 }
 

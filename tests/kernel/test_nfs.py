@@ -2,6 +2,7 @@
 
 import os
 import shutil
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from uuid import uuid4
@@ -9,11 +10,11 @@ from uuid import uuid4
 import pytest
 from redis import Redis
 
-from backends.base import Mount
+from backends.base import Mount, MountedBackend
 from backends.entries import survey
 from backends.fs import descriptors, layout
 from backends.mounted import PosixBackend
-from backends.quota import requested_limits, soft
+from backends.quota import requested_limits, soft, soft_of
 from backends.retention import TrashRecord, trash
 from backends.tree import measure_tree, remove_tree
 from backends.volumes import Volumes
@@ -142,21 +143,24 @@ def test_silly_names_are_no_strangers(sides: tuple[PosixBackend, Path], vfolder:
 
 
 @pytest.fixture
-def limited(sides: tuple[PosixBackend, Path], tmp_path: Path, redis_client: Redis) -> PosixBackend:
+def limited(
+    sides: tuple[PosixBackend, Path], tmp_path: Path, redis_client: Redis
+) -> Iterator[MountedBackend]:
     """The volume as the service has it: with its ledger in a real store."""
     backend, _ = sides
     options = redis_client.connection_pool.connection_kwargs
     url = f"redis://:{options['password']}@127.0.0.1:{options['port']}"
     table = f'[volume.nfs]\nbackend = "vfs"\npath = "{backend.mount.path}"\n'
     found = Volumes(settings_in(tmp_path, url, table)).get("nfs")
-    assert isinstance(found, PosixBackend)
-    yield found
-    assert found.soft is not None
-    found.soft.ledger.close()
-    found.soft.thresholds.close()
+    mounted, own = found.skill(MountedBackend), soft_of(found)
+    assert mounted is not None
+    assert own is not None
+    yield mounted
+    own.ledger.close()
+    own.thresholds.close()
 
 
-def test_our_own_limit_holds_here_too(limited: PosixBackend, vfolder: VFolderId) -> None:
+def test_our_own_limit_holds_here_too(limited: MountedBackend, vfolder: VFolderId) -> None:
     assert vfolder.scope is not None
     limited.set_limit(vfolder.scope, 5 * MIB)
     with limited.root() as root:

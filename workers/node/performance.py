@@ -12,8 +12,8 @@ from typing import Any
 
 import redis
 
-from backends.base import Backend, HasMetric, PerformanceMetric
-from backends.mounted import Counters, PosixBackend, counters, measured
+from backends.base import Backend, HasMetric, MountedBackend, PerformanceMetric
+from backends.mounted import Counters, counters, measured
 from backends.volumes import Volumes
 from core.cluster import PerformanceStore
 from core.errors import DeadlineExceeded, StorageError
@@ -85,7 +85,7 @@ def _ask(
 
 
 def _rates(backend: Backend, book: PerformanceStore) -> PerformanceMetric | None:
-    if isinstance(backend, HasMetric) or not isinstance(backend, PosixBackend):
+    if backend.skill(HasMetric) or backend.skill(MountedBackend) is None:
         return measured(backend)
     now = counters(backend.mount.path)
     if now is None:

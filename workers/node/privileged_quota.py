@@ -15,10 +15,10 @@ from typing import Any
 import msgspec
 from celery import bootsteps
 
+from backends.base import Backend, MountedBackend
 from backends.fs import translate
-from backends.mounted import PosixBackend
-from backends.quota import ANSWER_SECONDS, HelperAnswer, HelperRequest, perform, read_all
 from backends.volumes import Volumes
+from backends.wrappers import ANSWER_SECONDS, HelperAnswer, HelperRequest, perform, read_all
 from core.errors import ConfigurationError, StorageError
 from core.settings import Settings
 from core.telemetry import logger
@@ -76,12 +76,13 @@ class _Question(socketserver.BaseRequestHandler):
             return HelperAnswer(None, type(known).__name__, known.detail)
 
 
-def _may_ask(backend: object, peer: int) -> bool:
+def _may_ask(backend: Backend, peer: int) -> bool:
     if peer == 0:
         return True
-    if not isinstance(backend, PosixBackend):
+    mounted = backend.skill(MountedBackend)
+    if mounted is None:
         return False
-    with backend.root() as root:
+    with mounted.root() as root:
         return os.fstat(root).st_uid == peer
 
 

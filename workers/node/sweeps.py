@@ -8,8 +8,8 @@ from pathlib import PurePosixPath
 from typing import Any, cast
 from uuid import UUID
 
+from backends.base import MountedBackend
 from backends.fs import descriptors, layout
-from backends.mounted import PosixBackend
 from backends.quota import requested_limits
 from backends.retention import snapshot_expiry, trash
 from backends.tree import Effort, UsageOptions, measure_tree, remove_tree
@@ -65,17 +65,18 @@ class Sweep:
         client = connect(self._settings, Database.UPLOADS)
         uploads = sweep_uploads(backend, UploadStore(client, self._settings.storage_proxy.node_id))
         removed = due = 0
-        if isinstance(backend, PosixBackend):
-            removed = self._leftovers(backend)
-            due = Due(self._settings, self._store, backend)()
-            with backend.root() as root:
+        mounted = backend.skill(MountedBackend)
+        if mounted is not None:
+            removed = self._leftovers(mounted)
+            due = Due(self._settings, self._store, mounted)()
+            with mounted.root() as root:
                 HiddenUsageStore(self._store.redis).keep(self._volume, measured(root))
         return (
             f"forgot {forgotten} jobs, {uploads.removed} uploads, {removed} left-overs; "
             f"asked for {due} jobs"
         )
 
-    def _leftovers(self, backend: PosixBackend) -> int:
+    def _leftovers(self, backend: MountedBackend) -> int:
         removed = 0
         with backend.root() as root:
             hidden = (layout.STAGING, layout.TRASH, layout.JOBS)
@@ -138,7 +139,7 @@ REQUESTER = "sweep"
 class Due:
     """One look at one volume."""
 
-    def __init__(self, settings: Settings, store: JobStore, backend: PosixBackend) -> None:
+    def __init__(self, settings: Settings, store: JobStore, backend: MountedBackend) -> None:
         self._settings = settings
         self._store = store
         self._backend = backend

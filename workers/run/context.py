@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 from typing import Any
 
+from backends.base import MountedBackend
 from backends.fs import descriptors
-from backends.mounted import PosixBackend
 from backends.tree import Effort
 from backends.volumes import Volumes
 from core.errors import Unsupported
@@ -48,15 +48,15 @@ class Context:
         self._leftovers: list[tuple[Manifest, int]] = []
         self._report: Report | None = None
 
-    def backend(self, volume: str) -> PosixBackend:
+    def backend(self, volume: str) -> MountedBackend:
         """The backend of a volume, as one with a mounted tree.
 
         Raises:
             UnknownVolume: it is not configured here.
             Unsupported: it has no tree of files.
         """
-        found = self._volumes.get(volume)
-        if not isinstance(found, PosixBackend):
+        found = self._volumes.get(volume).skill(MountedBackend)
+        if found is None:
             raise Unsupported(f"Volume {volume} has no mounted tree of files.")
         return found
 

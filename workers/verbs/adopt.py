@@ -5,8 +5,7 @@ project id. To give it takes a walk, which a request should not wait for. Killed
 run goes on; until the end the limit that was there holds.
 """
 
-from backends.base import Backend
-from backends.mounted import NativeQuotaBackend
+from backends.base import HasAdoption
 from core.errors import Unsupported
 from core.jobs import Counter
 from core.jobs.requests import AdoptRequest
@@ -22,7 +21,7 @@ class Adopt:
         self._run = context.run
         self._request = request
         self._scope = QuotaScope.parse(request.owner)
-        self._backend: Backend = context.backend(request.volume)
+        self._backend = context.backend(request.volume)
 
     def __call__(self) -> Outcome:
         """Give what lacks it the scope's id, then set the limit.
@@ -32,13 +31,14 @@ class Adopt:
             QuotaScopeNotFound: it does not exist.
         """
         backend = self._backend
-        if not isinstance(backend, NativeQuotaBackend):
+        adopter = backend.skill(HasAdoption)
+        if adopter is None:
             raise Unsupported("The storage system of this volume holds no limits.")
         root = self._context.root(self._request.volume)
         with backend.open_scope(self._scope):
             self._context.report(root, self._scope, goes_on=False)
         self._run.phase("tag")
-        backend.adopt_scope(self._scope, self._request.limit_bytes, self._seen)
+        adopter.adopt_scope(self._scope, self._request.limit_bytes, self._seen)
         found = backend.describe_scope(self._scope)
         return Outcome(
             sentence=f"put {self._scope} under its limit",

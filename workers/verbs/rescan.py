@@ -11,7 +11,7 @@ from pathlib import PurePosixPath
 from typing import Any
 
 from backends.fs import descriptors, layout
-from backends.quota import requested_limits
+from backends.quota import requested_limits, soft_of
 from core.errors import QuotaScopeNotFound
 from core.jobs import State
 from core.jobs.requests import RescanRequest
@@ -87,7 +87,7 @@ class Rescan:
             self._context.note(name, f"{Deviation.LIMIT_OF_NOBODY}: no such scope is there")
             if self._request.repair:
                 requested_limits.forget(self._root, scope_named(name))
-        soft = self._backend.soft
+        soft = soft_of(self._backend)
         figures = [] if soft is None else [n for n in soft.ledger.scopes() if n not in there]
         for name in figures:
             self._context.note(name, f"{Deviation.FIGURE_OF_NOBODY}: no such scope is there")

@@ -10,11 +10,10 @@ from uuid import UUID
 
 import redis
 
-from backends.base import HasQuota, QuotaUsage
+from backends.base import HasQuota, MountedBackend, QuotaUsage
 from backends.entries import survey
 from backends.fs import descriptors, layout
-from backends.mounted import PosixBackend
-from backends.quota import requested_limits
+from backends.quota import requested_limits, soft_of
 from backends.retention import trash
 from backends.tree import UsageOptions, measure_tree
 from core.errors import JobNotFound, StorageError
@@ -54,7 +53,7 @@ def scope_named(directory: str) -> QuotaScope:
 class CountedTree:
     """The volume at work: its backend, a descriptor of its top, and who tells of thresholds."""
 
-    backend: PosixBackend
+    backend: MountedBackend
     root: int
     thresholds: Thresholds
 
@@ -80,7 +79,7 @@ class ScopeCount:
         Raises:
             FileNotFoundError: the scope went away meanwhile.
         """
-        soft = self._backend.soft if self._name != LEGACY else None
+        soft = soft_of(self._backend) if self._name != LEGACY else None
         growth = soft.ledger.growth(self._name) if soft else 0
         with descriptors.opened(self._name, self._root) as directory:
             facts = self._count(directory)
@@ -187,7 +186,7 @@ class ScopeCount:
             self._complete = False
             self._run.fault(self._name, error.detail)
             return known
-        if self._backend.soft is not None:
+        if soft_of(self._backend) is not None:
             drift = self._correct(facts["size_bytes"], quota, growth)
             quota = self._backend.describe_scope(scope)
         else:
@@ -203,7 +202,7 @@ class ScopeCount:
 
     def _correct(self, size_bytes: int, quota: QuotaUsage, growth: int) -> int | None:
         """Give the ledger what was counted; by how much it was off, None where it knew nothing."""
-        soft = self._backend.soft
+        soft = soft_of(self._backend)
         if soft is None or quota.limit_bytes is None or not self._complete:
             return None
         try:
@@ -222,8 +221,9 @@ class ScopeCount:
         """By how much the storage system's figure is off what a walk finds."""
         wish = requested_limits.find(self._root, scope)
         backend = self._backend
-        if wish is not None and isinstance(backend, HasQuota):
-            wanted = backend.effective_limit(wish.requested_bytes)
+        rounding = backend.skill(HasQuota)
+        if wish is not None and rounding is not None:
+            wanted = rounding.effective_limit(wish.requested_bytes)
             if quota.limit_bytes != wanted:
                 self._tell(
                     Deviation.LIMIT_CHANGED, "", f"{wanted} was asked, {quota.limit_bytes} holds"

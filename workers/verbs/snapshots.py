@@ -7,7 +7,7 @@ back as it was deletes it first (it can be kept in the trash).
 
 from abc import ABC, abstractmethod
 from contextlib import AbstractContextManager, suppress
-from typing import Any, cast
+from typing import Any
 
 from backends.base import HasSnapshots, Snapshot
 from backends.retention import SnapshotExists, SnapshotNotFound, check_name, snapshot_expiry
@@ -26,10 +26,21 @@ def verb(context: Context, request: SnapshotRequest) -> "SnapshotOperation | Res
         InvalidName: that is no name of one.
     """
     if not snapshot_expiry.supported(context.backend(request.volume)):
-        raise Unsupported(f"Volume {request.volume} keeps no snapshots.")
+        raise _unsupported(request.volume)
     if request.name is not None:
         check_name(request.name)
     return _ACTS[request.action](context, request)
+
+
+def _snapshots_of(context: Context, volume: str) -> HasSnapshots:
+    found = context.backend(volume).skill(HasSnapshots)
+    if found is None:
+        raise _unsupported(volume)
+    return found
+
+
+def _unsupported(volume: str) -> Unsupported:
+    return Unsupported(f"Volume {volume} keeps no snapshots.")
 
 
 class SnapshotOperation(ABC):
@@ -39,7 +50,7 @@ class SnapshotOperation(ABC):
         self._context = context
         self._request = request
         self._vfolder = VFolderId.parse(request.vfolder)
-        self._keeper = cast("HasSnapshots", context.backend(request.volume))
+        self._keeper = _snapshots_of(context, request.volume)
         self._root = context.root(request.volume)
         self._name = request.name or ""
 
@@ -131,7 +142,7 @@ class RestoreSnapshot(Clone):
     def __init__(self, context: Context, request: SnapshotRequest) -> None:
         as_clone = CloneRequest(volume=request.volume, source=request.vfolder, target=request.made)
         super().__init__(context, as_clone)
-        self._keeper = cast("HasSnapshots", context.backend(request.volume))
+        self._keeper = _snapshots_of(context, request.volume)
         self._name = request.name or ""
 
     def _opened(self) -> AbstractContextManager[int]:

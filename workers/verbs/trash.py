@@ -9,8 +9,8 @@ from pathlib import PurePosixPath
 
 import msgspec
 
+from backends.base import MountedBackend
 from backends.fs import descriptors, layout
-from backends.mounted import PosixBackend
 from backends.quota import soft
 from backends.retention import TrashRecord, trash
 from backends.tree import RemoveOptions, UsageOptions, measure_tree, remove_tree
@@ -27,7 +27,7 @@ class TrashedTree:
     def __init__(self, context: Context, volume: str, vfolder: VFolderId, trash_id: str) -> None:
         self._context = context
         self._run = context.run
-        self._backend: PosixBackend = context.backend(volume)
+        self._backend: MountedBackend = context.backend(volume)
         self._root = context.root(volume)
         self._vfolder = vfolder
         self._id = trash_id
@@ -191,7 +191,7 @@ class RestoreFromTrash:
         """The trash counts where the storage system counts, and does not where we do."""
         scope, job = self._vfolder.scope, self._run.job.id
         soft.reserve(self._backend, scope, job, size_bytes)
-        if scope is None or self._backend.soft is not None:
+        if scope is None or soft.soft_of(self._backend) is not None:
             return
         quota = self._backend.describe_scope(scope)
         if quota.limit_bytes is not None and (quota.used_bytes or 0) > quota.limit_bytes:

@@ -10,8 +10,7 @@ from uuid import uuid4
 
 import pytest
 
-from backends.base import HardwareStatus, Mount
-from backends.capabilities import capabilities
+from backends.base import HardwareStatus, Mount, capabilities
 from backends.fs import descriptors, layout
 from backends.purestorage.backend import FAST_REMOVE, PureStorageBackend
 from core import errors

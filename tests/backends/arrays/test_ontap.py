@@ -11,12 +11,11 @@ from uuid import uuid4
 
 import pytest
 
-from backends.base import HardwareStatus, Mount
-from backends.capabilities import capabilities
+from backends.base import HardwareStatus, Mount, capabilities
 from backends.netapp.backend import NetAppBackend
-from backends.quota import privileged
 from backends.tree import remove_tree
-from backends.volumes import backend_class
+from backends.volumes import backend_factory
+from backends.wrappers import HelperRequest, perform
 from core import errors
 from core.jobs import Unattended
 from core.names import QuotaScope, ScopeKind, VFolderId
@@ -281,7 +280,7 @@ def test_any_backend_can_be_made_to_fail(tmp_path: Path) -> None:
     with array(tmp_path, ON) as it:
         file = tmp_path / "faults.toml"
         options = {**it.backend.mount.options, "backend": "netapp", "faults": str(file)}
-        mine = backend_class("faulty")(Mount("array", tmp_path, options))
+        mine = backend_factory("faulty")(Mount("array", tmp_path, options))
         one = scope()
         mine.create_scope(one, MIB)
         file.write_text('error = "EIO"')
@@ -305,7 +304,7 @@ def test_an_interface_that_is_away_takes_neither_data_nor_words(
     with pytest.raises(errors.Unavailable) as told:
         mine.describe_scope(one)
     assert told.value.retriable
-    asked = privileged.perform(mine, privileged.HelperRequest("describe_scope", "array", str(one)))
+    asked = perform(mine, HelperRequest("describe_scope", "array", str(one)))
     assert asked.refusal == "Unavailable"
     assert ontap.PASSWORD not in repr(told.value)
     watch.holds(ontap.PASSWORD)

@@ -15,7 +15,7 @@ import pytest
 
 from backends.base import Mount
 from backends.mounted import PosixBackend
-from backends.volumes import backend_class
+from backends.volumes import backend_factory
 from core import errors
 from core.names import QuotaScope, ScopeKind
 from tests.backends.arrays.watching import PATIENT, Watch, modest, no_blind_repetition
@@ -77,7 +77,7 @@ def suffering(
     faults = Faults(seed, RATE)
     with serving(simulator, faults) as server:
         trust = {"ca_bundle": str(certificate()[0]), **PATIENT}
-        backend = backend_class(name)(
+        backend = backend_factory(name)(
             Mount("array", top, {**options, endpoint: server.url, **trust})
         )
         assert isinstance(backend, PosixBackend)

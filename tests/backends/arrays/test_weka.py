@@ -10,8 +10,7 @@ from uuid import uuid4
 
 import pytest
 
-from backends.base import HardwareStatus, Mount
-from backends.capabilities import capabilities
+from backends.base import HardwareStatus, Mount, capabilities
 from backends.weka.backend import WekaBackend
 from core import errors
 from core.names import QuotaScope, ScopeKind

@@ -7,8 +7,7 @@ from uuid import uuid4
 
 import pytest
 
-from backends.base import HardwareStatus, Mount
-from backends.capabilities import capabilities
+from backends.base import HardwareStatus, Mount, capabilities
 from backends.cephfs.backend import CephFsBackend
 from core import errors
 from core.names import QuotaScope, ScopeKind, VFolderId

@@ -6,8 +6,7 @@ from uuid import uuid4
 
 import pytest
 
-from backends.base import Mount, QuotaUsage
-from backends.capabilities import capabilities
+from backends.base import Mount, QuotaUsage, capabilities
 from backends.fs import layout
 from backends.mounted import PosixBackend
 from core import errors

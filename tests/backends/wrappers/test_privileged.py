@@ -12,12 +12,9 @@ from uuid import uuid4
 
 import pytest
 
-from backends.base import Backend, HasQuota
-from backends.capabilities import capabilities
-from backends.mounted import PosixBackend
-from backends.quota import HelperRequest
-from backends.quota.privileged import _exchange
+from backends.base import Backend, HasQuota, capabilities
 from backends.volumes import Volumes
+from backends.wrappers.privileged import HelperRequest, exchange
 from core import errors
 from core.names import QuotaScope, ScopeKind, VFolderId
 from core.settings import Settings, load
@@ -95,7 +92,7 @@ def new() -> QuotaScope:
 def test_a_door_without_rights_does_all_acts(place: Place) -> None:
     def act() -> None:
         backend = place.backend()
-        assert isinstance(backend, HasQuota)
+        assert backend.skill(HasQuota)
         assert "quota" in capabilities(backend)
         scope = new()
         backend.create_scope(scope, 4 * MIB)
@@ -125,7 +122,6 @@ def test_a_door_without_rights_does_all_acts(place: Place) -> None:
 def test_what_the_worker_makes_belongs_to_the_owner_of_the_volume(place: Place) -> None:
     """So that the door goes on with it."""
     backend = place.backend()
-    assert isinstance(backend, PosixBackend)
     scope = new()
     backend.create_scope(scope, 4 * MIB)
     vfolder = VFolderId(scope, uuid4())
@@ -161,16 +157,16 @@ def test_nonsense_is_refused_and_the_next_question_answered(place: Place, messag
             assert b"InvalidParameters" in line.recv(4096)
         except (BrokenPipeError, ConnectionResetError):
             assert len(message) > 65_536  # more than anybody reads
-    told = _exchange(place.desk, HelperRequest("describe_scope", "fast", str(new())))
+    told = exchange(place.desk, HelperRequest("describe_scope", "fast", str(new())))
     assert told.refusal == "QuotaScopeNotFound"
     for volume, refusal in (("fast", "InvalidParameters"), ("none", "UnknownVolume")):
-        told = _exchange(place.desk, HelperRequest("set_limit", volume, str(new())))
+        told = exchange(place.desk, HelperRequest("set_limit", volume, str(new())))
         assert told.refusal == refusal
 
 
 def test_no_worker_is_told_so(place: Place, tmp_path: Path) -> None:
     def act() -> None:
         with pytest.raises(errors.Unavailable):
-            _exchange(tmp_path / "nobody", HelperRequest("describe_scope", "fast", str(new())))
+            exchange(tmp_path / "nobody", HelperRequest("describe_scope", "fast", str(new())))
 
     assert run_as(OWNER, act)

@@ -9,15 +9,14 @@ one at a time, whichever node they come from.
 import os
 from abc import abstractmethod
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import PurePosixPath
 from typing import ClassVar, NamedTuple
 from uuid import uuid4
 
-from backends.base import Mount, QuotaUsage
+from backends.base import HardwareInfo, HardwareStatus, Mount, QuotaUsage
 from backends.fs import descriptors, layout
-from backends.mounted.array_volume import ArrayBackend
-from backends.mounted.posix import check_limit
+from backends.mounted.posix import PosixBackend, check_limit
 from backends.quota import requested_limits, scope_lock
 from backends.rest import Busy, Lost, deadline
 from core.errors import (
@@ -38,6 +37,34 @@ STATES_SECONDS = 3.0
 _MARK = "volume-"
 #: A new directory may be hidden by the attribute cache of an NFS client: seconds between looks.
 _LOOK_SECONDS = 0.1
+
+
+class ArrayBackend(PosixBackend):
+    """A mounted volume whose array is asked for its health; never raises for that."""
+
+    def __init__(self, mount: Mount, deadline_seconds: float) -> None:
+        super().__init__(mount)
+        self._deadline_seconds = deadline_seconds
+
+    def hardware(self) -> HardwareInfo:
+        """See `Backend.hardware`: what the mount says, then what the array says."""
+        try:
+            PosixBackend.probe(self)
+        except StorageError as error:
+            return HardwareInfo(HardwareStatus.OFFLINE, error.detail)
+        try:
+            with self._in_time():
+                return self._health()
+        except StorageError as error:
+            return HardwareInfo(HardwareStatus.UNAVAILABLE, error.detail)
+
+    @abstractmethod
+    def _health(self) -> HardwareInfo:
+        """Ask the array how it is."""
+
+    def _in_time(self) -> AbstractContextManager[None]:
+        """Everything that an act asks the array ends with the act's deadline."""
+        return deadline.within(self._deadline_seconds)
 
 
 class ArrayUsage(NamedTuple):
