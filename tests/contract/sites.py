@@ -239,9 +239,12 @@ def faulty(directory: Path) -> Iterator[Site]:
     """`vfs` inside a wrapper, without a fault: a wrapper is held to the contract too."""
     top = directory / "faulty"
     top.mkdir()
-    mount = Mount("faulty", top, {"faults": str(directory / "no-faults.toml")})
-    make = backend_factory("faulty")
-    yield Site(mounted_backend(make(mount)), "vfs", make)
+    options = {"faults": str(directory / "no-faults.toml")}
+
+    def make(mount: Mount) -> Backend:
+        return backend_factory("faulty")(Mount(mount.volume, mount.path, options))
+
+    yield Site(mounted_backend(make(Mount("faulty", top))), "vfs", make)
     shutil.rmtree(top)
 
 
