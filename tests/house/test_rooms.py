@@ -2,6 +2,7 @@
 
 import ast
 import importlib
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -91,3 +92,16 @@ def test_every_room_says_in_one_line_what_it_is() -> None:
     for package in PACKAGES:
         text = ast.get_docstring(ast.parse(MODULES[package].read_text("utf-8"))) or ""
         assert len(text.splitlines()[0] if text else "") > len("A room."), package
+
+
+#: Backends that are asked for by `backend.skill(…)`: a wrapper is no instance of them.
+SKILLS = re.compile(r"isinstance\([^()]*,\s*(?:\w+\.)?(?:Has\w+|MountedBackend|PosixBackend)\b")
+
+
+def test_skills_are_asked_of_the_backend() -> None:
+    wrong = [
+        name
+        for name, path in MODULES.items()
+        if not name.startswith("backends.mounted") and SKILLS.search(path.read_text("utf-8"))
+    ]
+    assert not wrong, "\n".join(wrong)
