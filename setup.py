@@ -1,14 +1,21 @@
-"""What pyproject.toml cannot say: parts in C, each of which may be missing for its Python twin."""
+"""The part in C, which pyproject.toml cannot describe.
+
+It is optional: where it cannot be built, Python code does the same and is slower. Each process
+reports a missing part when it starts (`backends.fs.native`).
+"""
 
 from setuptools import Extension, setup
 
+SOURCES = ("module", "copy", "listing", "reading", "scan", "unlink")
+
 setup(
     ext_modules=[
-        Extension(name, [source], optional=True, extra_compile_args=["-O2"])
-        for name, source in {
-            "backends.tree._fast": "backends/tree/_fast.c",
-            "backends.fs._directory": "backends/fs/_directory.c",
-            "backends.archives._reading": "backends/archives/_reading.c",
-        }.items()
+        Extension(
+            "backends.fs._native",
+            [f"backends/fs/c_source/{name}.c" for name in SOURCES],
+            depends=["backends/fs/c_source/native.h"],
+            extra_compile_args=["-O2", "-fvisibility=hidden", "-Wall", "-Wextra"],
+            optional=True,
+        )
     ],
 )

@@ -1,52 +1,47 @@
-"""Small files of a plan, read many at a time and checked against it."""
+"""Small files of a plan, read many at a time and compared with the plan."""
 
 import os
 from collections.abc import Sequence
 
 from backends.archives.plan import ArchiveEntry, EntryChanged
+from backends.fs import native
+from backends.fs.native import ReadFile
 
-try:
-    from backends.archives import _reading
-except ImportError:  # no compiler was at hand when this was installed
-    NATIVE = False
-else:
-    NATIVE = True
-
-#: Whatever is there now: no link is followed, and nothing waits for the other end of a fifo.
+#: Follows no link, and does not wait for the other end of a fifo that took a file's name.
 OPEN_FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
 
 def read_files(
-    directory: int, entries: list[ArchiveEntry], *, native: bool = NATIVE
+    directory: int, entries: list[ArchiveEntry], *, in_c: bool = native.AVAILABLE
 ) -> list[bytes]:
-    """The contents of planned files of one directory, each small enough to be held.
+    """Return the contents of planned files of one directory, each small enough for memory.
 
     Raises:
-        EntryChanged: one is not any more what was planned.
-        OSError: one cannot be read.
+        EntryChanged: a file is not as planned any more.
+        OSError: a file cannot be read.
     """
-    if native:
+    if in_c:
         sizes = [entry.size for entry in entries]
-        found = _reading.read(directory, [entry.name for entry in entries], sizes)
+        files = native.read(directory, [entry.name for entry in entries], sizes)
     else:
-        found = [_read(directory, entry) for entry in entries]
-    for entry, (_, *seen) in zip(entries, found, strict=True):
-        check(entry, seen)
-    return [content for content, *_ in found]
+        files = [_read(directory, entry) for entry in entries]
+    for entry, (_, *current) in zip(entries, files, strict=True):
+        check(entry, current)
+    return [content for content, *_ in files]
 
 
-def check(entry: ArchiveEntry, seen: Sequence[int]) -> None:
-    """Compare a file's size, time and inode number with its plan.
+def check(entry: ArchiveEntry, current: Sequence[int]) -> None:
+    """Compare a file's size, time of modification and inode number with its plan.
 
     Raises:
-        EntryChanged: it is not any more what was planned.
+        EntryChanged: the file is not as planned any more.
     """
-    size, mtime_ns, inode = seen
+    size, mtime_ns, inode = current
     if mtime_ns != entry.mtime_ns or size != entry.size or inode != entry.inode:
         raise EntryChanged("A file changed between the plan and its turn.")
 
 
-def _read(directory: int, entry: ArchiveEntry) -> tuple[bytes, int, int, int]:
+def _read(directory: int, entry: ArchiveEntry) -> ReadFile:
     descriptor = os.open(entry.name, OPEN_FILE, dir_fd=directory)
     try:
         data = b""
@@ -55,8 +50,8 @@ def _read(directory: int, entry: ArchiveEntry) -> tuple[bytes, int, int, int]:
             if not more:
                 break
             data += more
-        found = os.fstat(descriptor)
+        status = os.fstat(descriptor)
     finally:
         os.close(descriptor)
-    size = found.st_size if len(data) == entry.size else len(data)
-    return data, size, found.st_mtime_ns, found.st_ino
+    size = status.st_size if len(data) == entry.size else len(data)
+    return data, size, status.st_mtime_ns, status.st_ino

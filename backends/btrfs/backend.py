@@ -10,7 +10,7 @@ from typing import ClassVar
 
 from backends.base import Snapshot
 from backends.btrfs import snapshots, subvolumes
-from backends.fs import descriptors, filesystems
+from backends.fs import descriptors, linux
 from backends.mounted import NativeQuotaBackend, NativeUsage
 from core.errors import BackendFailed, Conflict, StorageError
 from core.names import QuotaScope, VFolderId
@@ -25,7 +25,7 @@ class BtrfsBackend(NativeQuotaBackend):
         """See `Backend.probe`: also the file system's kind; switches quota on where it is off."""
         found = super().probe()
         with self.root() as root:
-            if filesystems.magic(root) != filesystems.BTRFS:
+            if linux.magic(root) != linux.BTRFS:
                 raise BackendFailed(f"Volume {self.mount.volume} is no btrfs file system.")
             with self._said():
                 self._count(root)

@@ -3,22 +3,19 @@
 Used for the part of the tree that is ours (scopes, prefixes, rooms). Links are never followed.
 """
 
-import ctypes
 import errno
 import os
 import stat
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import PurePosixPath
 
-from backends.fs.paths import RESOLVE_BENEATH, RESOLVE_NO_SYMLINKS, kernel_resolves, openat2
+from backends.fs import linux
 
 #: Directories we make between the volume and a vfolder (umask applies).
 PREFIX_MODE = 0o755
 #: Our own rooms are nobody's business but ours.
 HIDDEN_MODE = 0o700
-#: rename(2): fail if the target exists.
-RENAME_NOREPLACE = 1
 #: What file systems say that rename, but not with conditions.
 _NO_FLAGS = frozenset({errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP})
 #: A prefix directory may be pruned by a delete just when a create walks through it.
@@ -26,10 +23,8 @@ RACE_TRIES = 32
 
 _OPEN_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 #: openat2(2): beneath the directory, and through no link at all.
-_PLAINLY_BENEATH = RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS
-_SYNC_FILE_RANGE_WRITE = 2
+_PLAINLY_BENEATH = linux.RESOLVE_BENEATH | linux.RESOLVE_NO_SYMLINKS
 _OPEN_ANY = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
-_libc = ctypes.CDLL(None, use_errno=True)
 
 
 def open_directory(path: str | PurePosixPath, dir_fd: int | None = None) -> int:
@@ -40,7 +35,7 @@ def open_directory(path: str | PurePosixPath, dir_fd: int | None = None) -> int:
     """
     if dir_fd is None:
         return os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    if kernel_resolves():
+    if linux.kernel_resolves():
         return _open_at_once(str(path), dir_fd)
     return _descend(dir_fd, PurePosixPath(path).parts, None)
 
@@ -48,7 +43,7 @@ def open_directory(path: str | PurePosixPath, dir_fd: int | None = None) -> int:
 def _open_at_once(path: str, dir_fd: int) -> int:
     """One system call in place of two per component, each of which lets other threads in."""
     try:
-        return openat2(dir_fd, path or ".", _OPEN_DIRECTORY, 0, _PLAINLY_BENEATH)
+        return linux.openat2(dir_fd, path or ".", _OPEN_DIRECTORY, 0, _PLAINLY_BENEATH)
     except OSError as error:
         if error.errno == errno.ELOOP:
             raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR)) from None
@@ -164,15 +159,12 @@ def rename_noreplace(source: str, source_fd: int, target: str, target_fd: int) -
     Raises:
         OSError: EEXIST when the target is there, ENOENT when the source is not.
     """
-    result = _libc.renameat2(
-        source_fd, os.fsencode(source), target_fd, os.fsencode(target), RENAME_NOREPLACE
-    )
-    if result == 0:
-        return
-    number = ctypes.get_errno()
-    if number not in _NO_FLAGS:
-        raise OSError(number, os.strerror(number))
-    _rename_plainly(source, source_fd, target, target_fd)
+    try:
+        linux.rename_noreplace(source, source_fd, target, target_fd)
+    except OSError as error:
+        if error.errno not in _NO_FLAGS:
+            raise
+        _rename_plainly(source, source_fd, target, target_fd)
 
 
 def _rename_plainly(source: str, source_fd: int, target: str, target_fd: int) -> None:
@@ -197,9 +189,8 @@ def begin_writeback(descriptor: int, start: int, size: int) -> None:
 
     Only speed: what cannot be begun here is written at the fsync.
     """
-    _libc.sync_file_range(
-        descriptor, ctypes.c_int64(start), ctypes.c_int64(size), _SYNC_FILE_RANGE_WRITE
-    )
+    with suppress(OSError):
+        linux.begin_writeback(descriptor, start, size)
 
 
 def prune(path: PurePosixPath, dir_fd: int, levels: int) -> None:

@@ -2,40 +2,35 @@
 
 import os
 
-try:
-    from backends.fs import _directory
-except ImportError:  # no compiler was at hand when this was installed
-    NATIVE = False
-else:
-    NATIVE = True
-
-#: Mode, size in bytes, and the moments of change and modification in seconds.
-Told = tuple[int, int, float, float]
+from backends.fs import native
+from backends.fs.native import NameStatus
 
 
-def names(descriptor: int, *, native: bool = NATIVE) -> list[str]:
-    """All names of a directory, in its own order; the descriptor stands at its beginning.
+def names(descriptor: int, *, in_c: bool = native.AVAILABLE) -> list[str]:
+    """Return all names of a directory that was not read yet, in the order of the directory.
 
     Raises:
-        OSError: what the file system answers.
+        OSError: the file system failed.
     """
-    return _directory.names(descriptor) if native else os.listdir(descriptor)
+    return native.names(descriptor) if in_c else os.listdir(descriptor)
 
 
-def stats(descriptor: int, wanted: list[str], *, native: bool = NATIVE) -> list[Told | None]:
-    """What lstat(2) tells of names in a directory; None for those that are gone.
+def stats(
+    descriptor: int, names: list[str], *, in_c: bool = native.AVAILABLE
+) -> list[NameStatus | None]:
+    """Return what lstat(2) gives for names in a directory; None for those that are gone.
 
     Raises:
-        OSError: what the file system answers, but for ENOENT.
+        OSError: the file system failed for one, other than with ENOENT.
     """
-    if native:
-        return _directory.stats(descriptor, [os.fsencode(name) for name in wanted])
-    return [_told(descriptor, name) for name in wanted]
+    if in_c:
+        return native.stats(descriptor, [os.fsencode(name) for name in names])
+    return [_status(descriptor, name) for name in names]
 
 
-def _told(descriptor: int, name: str) -> Told | None:
+def _status(descriptor: int, name: str) -> NameStatus | None:
     try:
-        found = os.stat(name, dir_fd=descriptor, follow_symlinks=False)
+        status = os.stat(name, dir_fd=descriptor, follow_symlinks=False)
     except FileNotFoundError:
         return None
-    return found.st_mode, found.st_size, found.st_ctime, found.st_mtime
+    return status.st_mode, status.st_size, status.st_ctime, status.st_mtime

@@ -7,39 +7,26 @@ are refused. The kernel does it in one call (openat2(2), Linux 5.6); where it ca
 are kept by `_walk`, component by component, without ever following a link in the kernel.
 """
 
-import ctypes
 import errno
 import os
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import cache
 from pathlib import Path
 
+from backends.fs import linux
 from backends.fs.errors import translate
 from core.errors import InvalidParameters
 from core.names import VFolderPath
 
-#: openat2(2)'s number, the same on every architecture.
-SYS_OPENAT2 = 437
-RESOLVE_NO_MAGICLINKS = 0x02
-RESOLVE_NO_SYMLINKS = 0x04
-RESOLVE_BENEATH = 0x08
 #: How many links one path may cross (Linux's own limit).
 LINKS_MAX = 40
-#: How often a resolution disturbed by renames is tried again.
-TRIES_MAX = 128
 
+#: openat2(2): stay below the directory, and pass no link of /proc.
+_BELOW = linux.RESOLVE_BENEATH | linux.RESOLVE_NO_MAGICLINKS
 _DIRECTORY = os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC
 _NOT_FOLLOWING = os.O_NOFOLLOW | os.O_EXCL
 _CREATES = os.O_CREAT | os.O_TMPFILE & ~os.O_DIRECTORY
-
-
-class _OpenHow(ctypes.Structure):
-    _fields_ = (("flags", ctypes.c_uint64), ("mode", ctypes.c_uint64), ("resolve", ctypes.c_uint64))
-
-
-_libc = ctypes.CDLL(None, use_errno=True)
 
 
 def open_root(path: Path) -> int:
@@ -67,7 +54,7 @@ def open_beneath(root_fd: int, path: VFolderPath, flags: int = os.O_RDONLY, mode
     flags |= os.O_CLOEXEC
     mode = mode & 0o7777 if flags & _CREATES else 0
     try:
-        if kernel_resolves():
+        if linux.kernel_resolves():
             return _openat2(root_fd, _text(path), flags, mode)
         return _walk(root_fd, _text(path), flags, mode)
     except OSError as error:
@@ -150,44 +137,12 @@ def make_directories(root_fd: int, path: VFolderPath, mode: int = 0o755) -> int:
     return open_directory(root_fd, path)
 
 
-@cache
-def kernel_resolves() -> bool:
-    """Tell whether the kernel has openat2 and lets us use it (seccomp filters may not)."""
-    root = os.open("/", _DIRECTORY)
-    try:
-        os.close(_openat2(root, ".", os.O_PATH | os.O_CLOEXEC, 0))
-    except OSError:
-        return False
-    finally:
-        os.close(root)
-    return True
-
-
 def _text(path: VFolderPath) -> str:
     return "/".join(path.parts) or "."
 
 
-def openat2(root_fd: int, path: str, flags: int, mode: int, resolve: int) -> int:
-    """Ask the kernel to resolve and open (openat2(2)), again while renames disturb it.
-
-    Raises:
-        OSError: what the kernel answers; EAGAIN when renames never pause.
-    """
-    how = _OpenHow(flags, mode, resolve)
-    for _ in range(TRIES_MAX):
-        fd: int = _libc.syscall(
-            SYS_OPENAT2, root_fd, os.fsencode(path), ctypes.byref(how), ctypes.sizeof(how)
-        )
-        if fd >= 0:
-            return fd
-        number = ctypes.get_errno()
-        if number not in (errno.EAGAIN, errno.EINTR):
-            break
-    raise OSError(number, os.strerror(number))
-
-
 def _openat2(root_fd: int, path: str, flags: int, mode: int) -> int:
-    return openat2(root_fd, path, flags, mode, RESOLVE_BENEATH | RESOLVE_NO_MAGICLINKS)
+    return linux.openat2(root_fd, path, flags, mode, _BELOW)
 
 
 def _walk(root_fd: int, path: str, flags: int, mode: int) -> int:

@@ -1,14 +1,11 @@
 """Whether files of a file system can share their blocks (reflinks): found out by doing it."""
 
 import errno
-import fcntl
 import os
 from uuid import uuid4
 
-from backends.fs import descriptors, layout
+from backends.fs import descriptors, layout, linux
 
-#: ioctl_ficlonerange(2): share all blocks of another file.
-FICLONE = 0x40049409
 _MODE = 0o600
 #: What says that it will never be: other refusals (no room, no right) may pass.
 _NEVER = frozenset({errno.EOPNOTSUPP, errno.ENOTTY, errno.EINVAL, errno.ENOSYS, errno.EXDEV})
@@ -26,7 +23,7 @@ def shares_blocks(top: int) -> bool | None:
         made.append(_unseen(top))
         made.append(_unseen(top))
         os.write(made[0], b"\0" * os.sysconf("SC_PAGE_SIZE"))
-        fcntl.ioctl(made[1], FICLONE, made[0])
+        linux.clone_file(made[0], made[1])
     except OSError as error:
         return False if error.errno in _NEVER else None
     finally:

@@ -1,35 +1,13 @@
 """The engine's inner loops: in C where that was built, else in Python; the results are the same."""
 
-import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
 
-from backends.fs import paths
+from backends.fs import native
+from backends.fs.native import Copied, Scanned, Unlinked
 from backends.tree import plain
 from backends.tree.allocation_groups import ONE_GROUP, Groups
-from backends.tree.plain import Copied, Scanned, Unlinked
-
-try:
-    from backends.tree import _fast
-except ImportError:  # no compiler was at hand when this was installed
-    NATIVE = False
-else:
-    NATIVE = True
-
-
-def openat2(root: int, path: str, flags: int, resolve: int) -> int:
-    """Resolve and open as `backends.fs.paths.openat2` does.
-
-    Raises:
-        OSError: what the kernel answers.
-    """
-    if not NATIVE:
-        return paths.openat2(root, path, flags, 0, resolve)
-    fd = _fast.openat2(root, path, flags, resolve)
-    if fd < 0:
-        raise OSError(-fd, os.strerror(-fd))
-    return fd
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +30,7 @@ class Loops:
     @property
     def in_c(self) -> bool:
         """Whether the C part is used."""
-        return NATIVE and self.native
+        return native.AVAILABLE and self.native
 
     def scan(self, fd: int, *, names: bool = False, now: int = 0) -> Iterator[Scanned]:
         """Stat the entries of an open directory and sum them up, piece by piece.
@@ -60,7 +38,7 @@ class Loops:
         With `now` (seconds of the epoch) their ages too.
         """
         if self.in_c:
-            return iter(partial(_fast.scan, fd, names, now), None)
+            return iter(partial(native.scan, fd, names, now), None)
         return plain.scan(fd, names=names, now=now)
 
     def copy(
@@ -73,7 +51,7 @@ class Loops:
         if self.in_c and rule is not None:
             return iter(
                 partial(
-                    _fast.copy,
+                    native.copy,
                     source,
                     target,
                     rule.uid,
@@ -96,7 +74,7 @@ class Loops:
         than `below` entries were tried there. Once `stop` is set, what is not done is left.
         """
         if self.in_c:
-            return iter(partial(_fast.unlink, fd, many, below, groups.bits, stop), None)
+            return iter(partial(native.unlink, fd, many, below, groups.bits, stop), None)
         return plain.unlink(fd, stop)
 
 

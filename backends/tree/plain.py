@@ -1,4 +1,4 @@
-"""The inner loops in Python: the twin of `_fast.c`, used where that was not built.
+"""The inner loops in Python: what `backends/fs/c_source` does, where that was not built.
 
 Each function gives an iterator over pieces of one directory, of which the descriptor stands at
 its beginning. `fast` chooses between the two; tests run with both.
@@ -11,30 +11,12 @@ from collections import Counter as Tally
 from collections.abc import Iterator
 from itertools import islice
 
+from backends.fs.native import Copied, Scanned, Unlinked
+
 #: Entries of a directory handled in one piece.
 PIECE_ENTRIES = 1024
 
 DAY_SECONDS = 86_400
-
-#: bytes, blocks, files, links, others, directories, inodes (device, number, bytes, blocks, time of
-#: change), failed, histogram of sizes, names, histogram of ages (files and bytes)
-Scanned = tuple[
-    int,
-    int,
-    int,
-    int,
-    int,
-    list[str],
-    list[tuple[int, int, int, int, int]],
-    list[tuple[str, int]],
-    dict[int, int],
-    list[str] | None,
-    dict[int, tuple[int, int]],
-]
-#: files, bytes, and the entries that are for the full rules, with their file type (0: unknown)
-Copied = tuple[int, int, list[tuple[str, int]]]
-#: number unlinked, directories dropped, directories that are left (name, inode), names that resist
-Unlinked = tuple[int, int, list[tuple[str, int]], list[str]]
 
 _IFMT = 0o170000
 

@@ -8,8 +8,9 @@ from collections import Counter as Tally
 from dataclasses import dataclass, field
 
 from backends.fs import reason_of
+from backends.fs.native import Scanned
 from backends.tree.files import Anchor, join
-from backends.tree.plain import Scanned, age_class
+from backends.tree.plain import age_class
 from backends.tree.processes import (
     DEFAULT_EFFORT,
     REPORT_SECONDS,

@@ -5,18 +5,14 @@ of what a write costs, and none of it where the blocks are there already. XFS an
 The file stays as long as its bytes.
 """
 
-import ctypes
 import os
 
-from backends.fs import filesystems
+from backends.fs import linux
 
 #: So much is laid out at once: what an upload that is given up holds for nothing, at most.
 STRETCH_BYTES = 16 << 20
 #: Less than this is not worth a system call.
 LEAST_BYTES = 4 << 20
-
-_KEEP_SIZE = 1
-_libc = ctypes.CDLL(None, use_errno=True)
 
 
 def lay_out(descriptor: int, start: int, size: int, whole: int) -> None:
@@ -31,7 +27,9 @@ def lay_out(descriptor: int, start: int, size: int, whole: int) -> None:
     length = min(STRETCH_BYTES, whole - at)
     if at >= start + size or length < LEAST_BYTES:
         return
-    if filesystems.magic(descriptor) != filesystems.EXT4:
+    if linux.magic(descriptor) != linux.EXT4:
         return
-    if _libc.fallocate(descriptor, _KEEP_SIZE, ctypes.c_int64(at), ctypes.c_int64(length)) != 0:
+    try:
+        linux.preallocate(descriptor, at, length)
+    except OSError:
         os.ftruncate(descriptor, os.fstat(descriptor).st_size)  # a part of it was laid out

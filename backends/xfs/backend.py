@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from backends.base import Mount
-from backends.fs import filesystems
+from backends.fs import linux
 from backends.mounted import NativeQuotaBackend, NativeUsage
 from backends.xfs import project_ids, quotactl
 from backends.xfs.project_files import ProjectFiles
@@ -49,7 +49,7 @@ class ProjectQuotaBackend(NativeQuotaBackend):
         """
         found = super().probe()
         with self.root() as root:
-            if filesystems.magic(root) != self.magic:
+            if linux.magic(root) != self.magic:
                 raise BackendFailed(f"Volume {self.mount.volume} is no {self.name} file system.")
             if not self._counts.enforced(root):
                 raise BackendFailed(
@@ -115,7 +115,7 @@ class XfsBackend(ProjectQuotaBackend):
     """XFS mounted with prjquota; limits are kept in blocks, and files share theirs (reflink)."""
 
     name: ClassVar[str] = "xfs"
-    magic: ClassVar[int] = filesystems.XFS
+    magic: ClassVar[int] = linux.XFS
     tools: ClassVar[project_ids.Counts] = XfsTools()
 
     def _granule(self) -> int:
@@ -131,7 +131,7 @@ class Ext4Backend(ProjectQuotaBackend):
     """
 
     name: ClassVar[str] = "ext4"
-    magic: ClassVar[int] = filesystems.EXT4
+    magic: ClassVar[int] = linux.EXT4
     tools: ClassVar[project_ids.Counts] = QuotaTools()
 
     def enforces_quota(self) -> bool:

@@ -8,7 +8,6 @@ Layouts and numbers: <linux/fs.h> (struct fsxattr), <linux/quota.h> (struct if_d
 <linux/dqblk_xfs.h> (struct fs_quota_statv).
 """
 
-import ctypes
 import errno
 import fcntl
 import os
@@ -16,8 +15,8 @@ import stat
 import struct
 from dataclasses import dataclass
 
-#: The same number on every architecture.
-SYS_QUOTACTL_FD = 443
+from backends.fs import linux
+
 #: The kind of quota that counts per project id.
 PROJECT_QUOTA = 2
 #: Limits are told to the kernel in units of this many bytes (QIF_DQBLKSIZE).
@@ -41,8 +40,6 @@ _STATV_VERSION = 1
 _STATV = struct.Struct("=bBH")
 _PROJECT_ACCOUNTED = 1 << 4
 _PROJECT_ENFORCED = 1 << 5
-
-_libc = ctypes.CDLL(None, use_errno=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,9 +79,9 @@ def usage(fd: int, project: int) -> ProjectUsage:
     Raises:
         OSError: EPERM without CAP_SYS_ADMIN, ESRCH where project quota is off.
     """
-    buffer = ctypes.create_string_buffer(_DQBLK.size)
+    buffer = linux.buffer_of(b"", _DQBLK.size)
     try:
-        _call(_Q_GETQUOTA, fd, project, buffer)
+        linux.quotactl(_command(_Q_GETQUOTA), fd, project, buffer)
     except OSError as error:
         if error.errno == errno.ENOENT:
             return ProjectUsage(0, 0, 0)
@@ -115,19 +112,19 @@ def set_limit(fd: int, project: int, limit_bytes: int) -> None:
         OSError: EPERM without CAP_SYS_ADMIN, ESRCH where project quota is off, ERANGE.
     """
     hard = limit_bytes // UNIT_BYTES
-    _call(
-        _Q_SETQUOTA,
+    linux.quotactl(
+        _command(_Q_SETQUOTA),
         fd,
         project,
-        ctypes.create_string_buffer(_DQBLK.pack(hard, 0, 0, 0, 0, 0, 0, 0, _QIF_BLIMITS)),
+        linux.buffer_of(_DQBLK.pack(hard, 0, 0, 0, 0, 0, 0, 0, _QIF_BLIMITS)),
     )
 
 
 def enforced(fd: int) -> bool:
     """Whether the kernel counts projects on this file system and holds their limits."""
-    buffer = ctypes.create_string_buffer(_STATV.pack(_STATV_VERSION, 0, 0), _STATV_BYTES)
+    buffer = linux.buffer_of(_STATV.pack(_STATV_VERSION, 0, 0), _STATV_BYTES)
     try:
-        _call(_Q_XGETQSTATV, fd, 0, buffer)
+        linux.quotactl(_command(_Q_XGETQSTATV), fd, 0, buffer)
     except OSError:
         return False
     wanted = _PROJECT_ACCOUNTED | _PROJECT_ENFORCED
@@ -137,20 +134,12 @@ def enforced(fd: int) -> bool:
 def known(fd: int) -> bool:
     """Whether this kernel has quotactl_fd(2) at all."""
     try:
-        _call(_Q_XGETQSTATV, fd, 0, ctypes.create_string_buffer(_STATV_BYTES))
+        linux.quotactl(_command(_Q_XGETQSTATV), fd, 0, linux.buffer_of(b"", _STATV_BYTES))
     except OSError as error:
         return error.errno != errno.ENOSYS
     return True
 
 
-def _call(command: int, fd: int, project: int, buffer: "ctypes.Array[ctypes.c_char]") -> None:
-    result = _libc.syscall(
-        SYS_QUOTACTL_FD,
-        ctypes.c_uint(fd),
-        ctypes.c_uint(command << 8 | PROJECT_QUOTA),
-        ctypes.c_uint(project),
-        buffer,
-    )
-    if result != 0:
-        number = ctypes.get_errno()
-        raise OSError(number, os.strerror(number))
+def _command(number: int) -> int:
+    """Return a command for the quota of projects (QCMD of <linux/quota.h>)."""
+    return number << 8 | PROJECT_QUOTA

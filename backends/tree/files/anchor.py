@@ -6,23 +6,19 @@ for a link meanwhile is refused by the kernel in the same call (openat2(2), RESO
 Paths are `str` with surrogate escapes (PEP 383); the root is the empty string.
 """
 
-import ctypes
 import errno
 import os
 from contextlib import suppress
 
-from backends.fs import RESOLVE_BENEATH, RESOLVE_NO_MAGICLINKS, kernel_resolves
-from backends.tree.fast import openat2
+from backends.fs import linux
 
-RESOLVE_NO_XDEV = 0x01
-RESOLVE_NO_SYMLINKS = 0x04
 #: Longest path handed to the kernel in one piece, in bytes; PATH_MAX counts the final NUL.
 PIECE_BYTES = 4000
 
 READ_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+#: openat2(2): below the root, and through no link.
+_BENEATH = linux.RESOLVE_BENEATH | linux.RESOLVE_NO_MAGICLINKS | linux.RESOLVE_NO_SYMLINKS
 _PASS_DIRECTORY = os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
-
-libc = ctypes.CDLL(None, use_errno=True)
 
 
 class Anchor:
@@ -39,9 +35,9 @@ class Anchor:
     def __init__(self, fd: int, *, cross_mounts: bool = False) -> None:
         self.fd = fd
         self.cross_mounts = cross_mounts
-        self._resolve = RESOLVE_BENEATH | RESOLVE_NO_MAGICLINKS | RESOLVE_NO_SYMLINKS
+        self._resolve = _BENEATH
         if not cross_mounts:
-            self._resolve |= RESOLVE_NO_XDEV
+            self._resolve |= linux.RESOLVE_NO_XDEV
 
     def open(self, path: str, flags: int = READ_DIRECTORY) -> int:
         """Open the directory at `path`; the caller closes it.
@@ -55,8 +51,8 @@ class Anchor:
         return self._open_deep(path, flags)
 
     def _open_piece(self, base: int, path: str, flags: int) -> int:
-        if kernel_resolves():
-            return openat2(base, path, flags | os.O_CLOEXEC, self._resolve)
+        if linux.kernel_resolves():
+            return linux.openat2(base, path, flags | os.O_CLOEXEC, 0, self._resolve)
         return self._step_by_step(base, path, flags)
 
     def _open_deep(self, path: str, flags: int) -> int:
@@ -149,9 +145,7 @@ def sync_file_system(fd: int) -> None:
     """
     real = os.open(".", READ_DIRECTORY, dir_fd=fd)
     try:
-        if libc.syncfs(real) != 0:
-            number = ctypes.get_errno()
-            raise OSError(number, os.strerror(number))
+        linux.sync_file_system(real)
     finally:
         os.close(real)
 

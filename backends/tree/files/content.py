@@ -5,7 +5,6 @@ read and write. Holes stay holes. Nothing here names a file; nothing changes att
 """
 
 import errno
-import fcntl
 import hashlib
 import os
 import time
@@ -15,8 +14,8 @@ from typing import Protocol
 
 import xxhash
 
-#: ioctl that makes a file share another's extents (ioctl_ficlonerange(2)).
-FICLONE = 0x40049409
+from backends.fs import linux
+
 #: Files up to this size are read and written in one call each.
 SMALL_BYTES = 128 * 1024
 #: First step of a longer copy; steps then grow or shrink to last about `STEP_SECONDS`.
@@ -106,7 +105,7 @@ def clone(source: int, target: int, ways: CopyMethods) -> bool:
     if not ways.clone:
         return False
     try:
-        fcntl.ioctl(target, FICLONE, source)
+        linux.clone_file(source, target)
     except OSError as error:
         if error.errno not in UNKNOWN_WAY:
             raise

@@ -14,7 +14,6 @@ still held.
 import _thread
 import gc
 import os
-import platform
 import select
 import signal
 import socket
@@ -27,7 +26,7 @@ from contextlib import suppress
 from functools import cache
 from typing import NoReturn
 
-from backends.tree.files import libc
+from backends.fs import linux
 from backends.tree.processes.channel import (
     RECEIVE_BYTES,
     HelperChannel,
@@ -39,18 +38,14 @@ from backends.tree.processes.channel import (
 )
 from backends.tree.processes.effort import Effort
 from core.errors import BackendFailed, StorageError
+from core.process import request_end_with_parent
 
 #: Container allocations between two collections in a helper.
 GC_THRESHOLD = 50_000
-PR_SET_PDEATHSIG = 1
-IOPRIO_WHO_PROCESS = 1
-IOPRIO_CLASS_IDLE = 3 << 13
-_SYS_IOPRIO_SET = {"x86_64": 251, "aarch64": 30}
 
 REAP_PAUSE_SECONDS = 0.001
 #: How long a stopped thread may take for the entry at hand before it counts as hanging, in seconds.
 PATIENCE_SECONDS = 2.0
-CLONE_FS = 0x200
 
 Work = Callable[[Message, HelperChannel], Message]
 
@@ -213,7 +208,9 @@ def _close(descriptors: Sequence[int]) -> None:
 
 def _detach() -> bool:
     """Give this thread a umask of its own, and clear it; False where that is forbidden."""
-    if libc.unshare(CLONE_FS) != 0:
+    try:
+        linux.detach_umask()
+    except OSError:
         return False
     os.umask(0)
     return True
@@ -252,7 +249,7 @@ def settle_in(parent: int, keep: Sequence[int], effort: Effort) -> None:
     """Make this new process a helper: dies with its parent, holds only what it needs, new umask."""
     gc.freeze()
     gc.set_threshold(GC_THRESHOLD)
-    libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+    request_end_with_parent(signal.SIGKILL)
     if os.getppid() != parent:
         os._exit(0)
     signal.set_wakeup_fd(-1)
@@ -269,9 +266,9 @@ def give_way(effort: Effort) -> None:
     """Lower this thread's claim to processor and disk as told (both belong to threads on Linux)."""
     if effort.nice:
         os.nice(effort.nice)
-    number_of_call = _SYS_IOPRIO_SET.get(platform.machine())
-    if effort.idle_io and number_of_call is not None:
-        libc.syscall(number_of_call, IOPRIO_WHO_PROCESS, 0, IOPRIO_CLASS_IDLE)
+    if effort.idle_io:
+        with suppress(OSError):
+            linux.use_idle_io()
 
 
 def _close_others(keep: Sequence[int]) -> None:

@@ -11,10 +11,10 @@ import stat
 from collections.abc import Iterator
 
 from backends.fs import reason_of
+from backends.fs.native import Unlinked
 from backends.tree.allocation_groups import ONE_GROUP, Groups
 from backends.tree.fast import Loops
 from backends.tree.files import READ_DIRECTORY, Anchor, join, split_name, unlock
-from backends.tree.plain import Unlinked
 from backends.tree.processes import HelperChannel, Message
 
 #: A helper tells what it deleted after so many entries; under a limit after every piece.

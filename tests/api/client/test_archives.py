@@ -11,6 +11,7 @@ import pytest
 import requests
 
 from backends.archives import plan, reading, zips
+from backends.fs import native
 from core.names import VFolderPath
 from tests.api.client.conftest import Folder
 
@@ -210,19 +211,19 @@ def test_names_that_are_not_utf8_keep_their_bytes(tmp_path: Path) -> None:
     os.close(top)
 
 
-@pytest.mark.parametrize("native", [True, False] if reading.NATIVE else [False])
-def test_many_files_in_one_call(tmp_path: Path, native: bool) -> None:  # noqa: FBT001 - a parameter of the test
+@pytest.mark.parametrize("in_c", [True, False] if native.AVAILABLE else [False])
+def test_many_files_in_one_call(tmp_path: Path, in_c: bool) -> None:  # noqa: FBT001 - a parameter of the test
     for number in range(50):
         (tmp_path / f"f{number}").write_bytes(os.urandom(number * 100))
     top = os.open(tmp_path, os.O_RDONLY)
     planned = plan.make(top, ROOT)
     [batch] = planned.batches()
-    contents = reading.read_files(top, batch.entries, native=native)
+    contents = reading.read_files(top, batch.entries, in_c=in_c)
     for entry, content in zip(batch.entries, contents, strict=True):
         assert content == (tmp_path / os.fsdecode(entry.name)).read_bytes()
     for damage in (lambda path: os.truncate(path, 10), os.unlink):
         damage(tmp_path / "f30")
         with pytest.raises((plan.EntryChanged, FileNotFoundError)):
-            reading.read_files(top, batch.entries, native=native)
+            reading.read_files(top, batch.entries, in_c=in_c)
     planned.close()
     os.close(top)

@@ -6,13 +6,14 @@ from pathlib import Path
 
 import pytest
 
-from backends.fs import directory
+from backends.fs import directory, native
 
-BOTH = pytest.mark.parametrize("native", [directory.NATIVE, False])
+BOTH = pytest.mark.parametrize("in_c", [native.AVAILABLE, False])
 
 
 @pytest.fixture
-def place(tmp_path: Path) -> Iterator[int]:
+def mixed(tmp_path: Path) -> Iterator[int]:
+    """A descriptor of a directory with an entry of each kind."""
     (tmp_path / "file").write_text("abc")
     (tmp_path / "below").mkdir()
     (tmp_path / "dangling").symlink_to("nowhere")
@@ -24,45 +25,45 @@ def place(tmp_path: Path) -> Iterator[int]:
     os.close(descriptor)
 
 
-def test_the_part_in_c_is_tried_here() -> None:
-    assert directory.NATIVE or not os.environ.get("CI")
+def test_ci_has_the_part_in_c() -> None:
+    assert native.AVAILABLE or not os.environ.get("CI")
 
 
 @BOTH
-def test_every_name_once(place: int, native: bool) -> None:  # noqa: FBT001 - a parameter of the test
-    found = directory.names(place, native=native)
-    os.lseek(place, 0, os.SEEK_SET)
-    assert sorted(found) == sorted(os.listdir(place))
+def test_every_name_once(mixed: int, in_c: bool) -> None:  # noqa: FBT001 - a parameter of the test
+    names = directory.names(mixed, in_c=in_c)
+    os.lseek(mixed, 0, os.SEEK_SET)
+    assert sorted(names) == sorted(os.listdir(mixed))
 
 
 @BOTH
-def test_a_directory_of_many_buffers(tmp_path: Path, native: bool) -> None:  # noqa: FBT001 - as above
-    wanted = [f"{number:05}{'x' * 200}" for number in range(2000)]
-    for name in wanted:
+def test_a_directory_of_many_buffers(tmp_path: Path, in_c: bool) -> None:  # noqa: FBT001 - as above
+    expected = [f"{number:05}{'x' * 200}" for number in range(2000)]
+    for name in expected:
         (tmp_path / name).touch()
     descriptor = os.open(tmp_path, os.O_RDONLY | os.O_DIRECTORY)
-    assert sorted(directory.names(descriptor, native=native)) == wanted
+    assert sorted(directory.names(descriptor, in_c=in_c)) == expected
     os.close(descriptor)
 
 
 @BOTH
-def test_stats_are_those_of_lstat(place: int, native: bool) -> None:  # noqa: FBT001 - as above
-    wanted = [*os.listdir(place), "gone"]
-    found = directory.stats(place, wanted, native=native)
-    assert found[-1] is None
-    for name, told in zip(wanted[:-1], found, strict=False):
-        status = os.stat(name, dir_fd=place, follow_symlinks=False)
-        assert told is not None
-        assert told[:2] == (status.st_mode, status.st_size)
-        assert told[2:] == pytest.approx((status.st_ctime, status.st_mtime), abs=1e-6)
+def test_stats_are_those_of_lstat(mixed: int, in_c: bool) -> None:  # noqa: FBT001 - as above
+    names = [*os.listdir(mixed), "gone"]
+    statuses = directory.stats(mixed, names, in_c=in_c)
+    assert statuses[-1] is None
+    for name, status in zip(names[:-1], statuses, strict=False):
+        expected = os.stat(name, dir_fd=mixed, follow_symlinks=False)
+        assert status is not None
+        assert status[:2] == (expected.st_mode, expected.st_size)
+        assert status[2:] == pytest.approx((expected.st_ctime, expected.st_mtime), abs=1e-6)
 
 
 @BOTH
-def test_what_the_file_system_refuses_is_raised(tmp_path: Path, native: bool) -> None:  # noqa: FBT001 - as above
+def test_errors_of_the_file_system_are_raised(tmp_path: Path, in_c: bool) -> None:  # noqa: FBT001 - as above
     (tmp_path / "file").touch()
     descriptor = os.open(tmp_path / "file", os.O_RDONLY)
     with pytest.raises(NotADirectoryError):
-        directory.names(descriptor, native=native)
+        directory.names(descriptor, in_c=in_c)
     with pytest.raises(NotADirectoryError):
-        directory.stats(descriptor, ["x"], native=native)
+        directory.stats(descriptor, ["x"], in_c=in_c)
     os.close(descriptor)

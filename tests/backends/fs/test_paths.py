@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from backends.fs import paths, translate
+from backends.fs import linux, paths, translate
 from core.errors import (
     EntryExists,
     EntryNotFound,
@@ -54,7 +54,7 @@ def root_fd(house: Path) -> Iterator[int]:
 def opener(request: pytest.FixtureRequest) -> Opener:
     if request.param == "by hand":
         return paths._walk
-    if not paths.kernel_resolves():
+    if not linux.kernel_resolves():
         pytest.skip("this kernel has no openat2")
     return paths._openat2
 
@@ -213,7 +213,7 @@ links = st.builds(
 def test_both_ways_agree_on_any_web_of_links(
     tmp_path_factory: pytest.TempPathFactory, texts: list[str], route: str, *, nofollow: bool
 ) -> None:
-    if not paths.kernel_resolves():
+    if not linux.kernel_resolves():
         pytest.skip("this kernel has no openat2")
     root = tmp_path_factory.mktemp("web", numbered=True)
     (root / "a/b/c").mkdir(parents=True)

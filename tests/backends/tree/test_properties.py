@@ -8,6 +8,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from backends.fs import native
 from backends.tree import (
     CopyOptions,
     Effort,
@@ -18,7 +19,7 @@ from backends.tree import (
     measure_tree,
     remove_tree,
 )
-from backends.tree.fast import NATIVE, Loops
+from backends.tree.fast import Loops
 from core.jobs import Unattended
 from tests.backends.tree.trees import Opener
 
@@ -42,7 +43,7 @@ trees = st.recursive(
     lambda below: st.dictionaries(names, below, max_size=6),
     max_leaves=25,
 )
-LOOPS = [Loops(native=False)] + ([Loops()] if NATIVE else [])
+LOOPS = [Loops(native=False)] + ([Loops()] if native.AVAILABLE else [])
 
 
 def build(path: bytes, tree: object) -> None:

@@ -1,3 +1,0 @@
-def read(
-    directory: int, names: list[bytes], sizes: list[int], /
-) -> list[tuple[bytes, int, int, int]]: ...

@@ -1,0 +1,132 @@
+/* Names of a directory, and stats of many names, each in one call without the interpreter's lock.
+ *
+ * With Python's own calls, every readdir(3) and every stat(2) releases the lock and takes it again.
+ * The threads of a door then wait for it a thousand times per listing. backends/fs/directory.py has
+ * the same in Python.
+ */
+#include "native.h"
+
+/* First size of the buffer of names, in bytes; it doubles as it fills. */
+#define NAMES_BYTES (64 * 1024)
+/* Free bytes of the buffer for each read; far more than one name takes. */
+#define FREE_BYTES_MIN (NAMES_BYTES / 2)
+
+/* Read the whole directory into a buffer that the caller frees; its length, or -1 with errno. */
+static long read_all(int fd, char **buffer, struct unlocked *unlocked)
+{
+    size_t size = NAMES_BYTES;
+    long used = 0;
+    *buffer = PyMem_RawMalloc(size);
+    while (*buffer != NULL) {
+        long count = read_entries(fd, *buffer + used, size - (size_t)used, unlocked);
+        if (count <= 0)
+            return count < 0 ? -1 : used;
+        used += count;
+        if (size - (size_t)used >= FREE_BYTES_MIN)
+            continue;
+        char *larger = size <= PY_SSIZE_T_MAX / 2 ? PyMem_RawRealloc(*buffer, size * 2) : NULL;
+        if (larger == NULL)
+            break;
+        *buffer = larger;
+        size *= 2;
+    }
+    errno = ENOMEM;
+    return -1;
+}
+
+PyObject *native_names(PyObject *Py_UNUSED(module), PyObject *arguments)
+{
+    int fd;
+    if (!PyArg_ParseTuple(arguments, "O&", to_descriptor, &fd))
+        return NULL;
+    char *buffer;
+    struct unlocked unlocked;
+    unlock(&unlocked);
+    long used = read_all(fd, &buffer, &unlocked);
+    int raised = lock(&unlocked);
+    PyObject *names = NULL;
+    if (used >= 0)
+        names = PyList_New(0);
+    else if (!raised)
+        PyErr_SetFromErrno(PyExc_OSError);
+    const struct entry *entry;
+    for (long at = 0; names != NULL && (entry = next_entry(buffer, used, &at)) != NULL;)
+        if (append_name(names, entry->name) != 0)
+            Py_CLEAR(names);
+    PyMem_RawFree(buffer);
+    return names;
+}
+
+struct named {
+    const char *name;
+    int error;
+    struct stat status;
+};
+
+static double seconds(struct timespec time)
+{
+    return (double)time.tv_sec + 1e-9 * (double)time.tv_nsec;
+}
+
+static PyObject *status_of(const struct named *one)
+{
+    if (one->error == ENOENT)
+        Py_RETURN_NONE;
+    if (one->error) {
+        errno = one->error;
+        return PyErr_SetFromErrno(PyExc_OSError);
+    }
+    return Py_BuildValue("(ILdd)", (unsigned)one->status.st_mode, (long long)one->status.st_size,
+                         seconds(one->status.st_ctim), seconds(one->status.st_mtim));
+}
+
+static PyObject *statuses(const struct named *all, Py_ssize_t count)
+{
+    PyObject *result = PyList_New(count);
+    for (Py_ssize_t at = 0; result != NULL && at < count; at++) {
+        PyObject *one = status_of(&all[at]);
+        if (one == NULL)
+            Py_CLEAR(result);
+        else
+            PyList_SET_ITEM(result, at, one);
+    }
+    return result;
+}
+
+static void stat_all(int fd, struct named *all, Py_ssize_t count, struct unlocked *unlocked)
+{
+    for (Py_ssize_t at = 0; at < count && !unlocked->raised; at++) {
+        int result;
+        CALL(unlocked, result, fstatat(fd, all[at].name, &all[at].status, AT_SYMLINK_NOFOLLOW));
+        all[at].error = result < 0 ? errno : 0;
+    }
+}
+
+PyObject *native_stats(PyObject *Py_UNUSED(module), PyObject *arguments)
+{
+    int fd;
+    PyObject *list;
+    if (!PyArg_ParseTuple(arguments, "O&O", to_descriptor, &fd, &list))
+        return NULL;
+    PyObject *names = PySequence_Tuple(list); /* holds the names while the lock is released */
+    if (names == NULL)
+        return NULL;
+    Py_ssize_t count = PyTuple_GET_SIZE(names);
+    struct named *all = PyMem_Calloc((size_t)count + 1, sizeof *all);
+    int good = all != NULL;
+    if (!good)
+        PyErr_NoMemory();
+    for (Py_ssize_t at = 0; good && at < count; at++)
+        good = PyBytes_AsStringAndSize(PyTuple_GET_ITEM(names, at), (char **)&all[at].name, NULL) ==
+               0;
+    PyObject *result = NULL;
+    if (good) {
+        struct unlocked unlocked;
+        unlock(&unlocked);
+        stat_all(fd, all, count, &unlocked);
+        result = lock(&unlocked) == 0 ? statuses(all, count) : NULL;
+    }
+    Py_DECREF(names);
+    PyMem_Free(all);
+    return result;
+}

@@ -1,0 +1,62 @@
+"""The part in C where it was built, and whether it was.
+
+Without it these modules do the same in Python, slower: `backends.fs.linux` (openat2),
+`backends.fs.directory` (names, stats), `backends.archives.reading` (read) and
+`backends.tree.plain` (scan, copy, unlink).
+"""
+
+try:
+    from backends.fs._native import copy, names, openat2, read, scan, stats, unlink
+except ImportError:
+    AVAILABLE = False
+else:
+    AVAILABLE = True
+
+__all__ = [
+    "AVAILABLE",
+    "MISSING",
+    "Copied",
+    "NameStatus",
+    "ReadFile",
+    "Scanned",
+    "Unlinked",
+    "copy",
+    "names",
+    "openat2",
+    "read",
+    "scan",
+    "stats",
+    "unlink",
+]
+
+#: What a missing part costs, and what to do; for the log and for /health.
+MISSING = (
+    "The part in C is missing, so jobs and listings of many small files run slower: copies take"
+    " about twice as long. Install a C compiler and the Python headers, then install vfolder again."
+)
+
+#: Mode, size in bytes, and the times of change and modification in seconds of the epoch.
+NameStatus = tuple[int, int, float, float]
+#: Content, size in bytes, time of modification in nanoseconds of the epoch, inode number. A file
+#: that became too short has the bytes that were read, and their number as its size.
+ReadFile = tuple[bytes, int, int, int]
+#: Sums over some entries of a directory: bytes, blocks, files, links, others, directories, inodes
+#: of several names (device, number, bytes, blocks, time of modification), failed (name, errno),
+#: histogram of sizes, names, histogram of ages (files and bytes).
+Scanned = tuple[
+    int,
+    int,
+    int,
+    int,
+    int,
+    list[str],
+    list[tuple[int, int, int, int, int]],
+    list[tuple[str, int]],
+    dict[int, int],
+    list[str] | None,
+    dict[int, tuple[int, int]],
+]
+#: Files, bytes, and the entries that need the full rules, with their file type (0: unknown).
+Copied = tuple[int, int, list[tuple[str, int]]]
+#: Entries unlinked, directories dropped, directories left (name, inode), names that resist.
+Unlinked = tuple[int, int, list[tuple[str, int]], list[str]]
