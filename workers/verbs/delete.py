@@ -16,7 +16,7 @@ from backends.quota import soft
 from backends.retention import TrashRecord
 from backends.tree import RemoveOptions, UsageOptions, measure_tree, remove_tree
 from core.cluster import VFolderCache
-from core.errors import EntryNotFound, StorageError
+from core.errors import EntryNotFound, ReadOnly, StorageError
 from core.jobs import Control, Counter, State
 from core.jobs.requests import DeleteFilesRequest, DeleteRequest
 from core.names import VFolderId, VFolderPath
@@ -128,6 +128,8 @@ class DeleteFiles:
                     skipped += not self._remove(root, path)
                 except _Resisted:
                     failed += 1
+                except ReadOnly:  # no other entry can be removed either
+                    raise
                 except (OSError, StorageError) as error:
                     failed += 1
                     self._run.count(Counter.FAILED, 1)
