@@ -28,7 +28,7 @@ def main(arguments: list[str]) -> int:
         logs.set_level(settings.logging.get("level", logs.DEFAULT_LEVEL))
         counters = metrics_files.start_fresh(settings, arguments[0])
         if arguments[0] == "flower":  # a page for people, as the doors are
-            identity.become(identity.wanted(settings.storage_proxy), counters)
+            identity.become(identity.configured(settings.storage_proxy), counters)
         # Only now may anything import prometheus_client, which reads its variable once.
         processes: Any = importlib.import_module("workers.processes")
         processes.run(arguments[0], settings)

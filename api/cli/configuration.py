@@ -5,7 +5,7 @@ from pathlib import Path
 import click
 
 from core.errors import ConfigurationError
-from core.settings import Settings, VolumeTable, effective, load, masked, value_of, without_effect
+from core.settings import Settings, VolumeTable, effective, ineffective_keys, load, masked, value_of
 
 _FILE = click.option(
     "--config", "file", type=click.Path(path_type=Path), help="The file; found as the node does."
@@ -27,7 +27,7 @@ def check(file: Path | None) -> None:
         click.echo(f"{key} = {masked(key, value)}")
     for name, table in settings.volume.items():
         _check_volume(settings, name, table)
-    for key in without_effect(settings):
+    for key in ineffective_keys(settings):
         click.echo(f"note: {key} is set and has no effect here", err=True)
 
 

@@ -67,7 +67,7 @@ class JobPlanner:
         }
 
     def _transfer_method(self, request: TransferRequest) -> str:
-        by_xcp = request.whole and all(
+        by_xcp = request.is_complete and all(
             self._access.on_volume(name, operations.uses_xcp)
             for name in (request.volume, request.home)
         )

@@ -85,7 +85,7 @@ class Jobs:
         asked = asked or JobSubmission()
         request = requests.parse(body)
         key = asked.idempotency_key
-        if not (key and self.store.known(asked.requester, key)):
+        if not (key and self.store.has_idempotency_key(asked.requester, key)):
             self.check(request)
         job = self.store.submit(
             Submission(
@@ -153,8 +153,8 @@ class Jobs:
             raise Unsupported(f"Volume {request.volume} keeps no snapshots.")
         if request.action == "create":
             self._must_exist(request.volume, request.vfolder)
-        if request.action == "restore" and self._exists(request.volume, request.made):
-            raise VFolderExists(f"The vfolder {request.made} is already there.")
+        if request.action == "restore" and self._exists(request.volume, request.restored_vfolder):
+            raise VFolderExists(f"The vfolder {request.restored_vfolder} is already there.")
 
     def _must_be_restorable(self, request: RestoreRequest) -> None:
         vfolder = VFolderId.parse(request.vfolder)
@@ -173,7 +173,7 @@ class Jobs:
     def document(self, job: Job) -> dict[str, Any]:
         """The job as callers see it, with its place in the queue."""
         document = job.document()
-        queue = self.lists.queue(job)
+        queue = self.lists.queue_position(job)
         document["queue"] = None
         if queue is None:
             return document
@@ -181,7 +181,7 @@ class Jobs:
             document["queue"] = {"position": queue.position, "length": queue.length}
             document["state_reason"] = f"queue position {queue.position} of {queue.length}"
         if not document["paused"]:  # its own rest is the first reason
-            if queue.at_rest:
+            if queue.volume_paused:
                 document["state_reason"] = f"volume {job.volume} is at rest until it is resumed"
             elif not self.nodes.serving(job.volume):
                 document["state_reason"] = f"waiting for a node that serves volume {job.volume}"

@@ -66,7 +66,7 @@ def run(door: str, settings: Settings, counters: Path) -> None:
 def _take_identity(door: str, settings: Settings, counters: Path) -> None:
     """Be who the configuration says before anything is listened to."""
     try:
-        whom = identity.wanted(settings.storage_proxy)
+        whom = identity.configured(settings.storage_proxy)
         if not identity.become(whom, counters):
             _log.warning("door keeps its user", wanted=whom.uid, reason="it is not root")
     except ConfigurationError as error:

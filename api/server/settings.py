@@ -146,4 +146,4 @@ class Announcer:
             self._discovery.register()
             if self._stop.wait(RENEW_SECONDS):
                 break
-        self._discovery.withdraw()
+        self._discovery.deregister()

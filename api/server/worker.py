@@ -15,7 +15,7 @@ threads of their own do it.
 SIGHUP at a door: the configuration is read again in every process, and nothing is cut.
 
 gunicorn's own way starts new processes and ends the old ones, streams too. Here the arbiter passes
-the signal on, and each process takes over what may change (`core.settings.reread`) while its
+the signal on, and each process takes over what may change (`core.settings.reload`) while its
 requests go on. A file that is wrong changes nothing and is named in the log.
 
 Says `Connection: close` whenever gunicorn will close a connection because of an unread body.
@@ -39,7 +39,7 @@ from gunicorn.workers.gthread import ThreadWorker
 
 from api.server.connection import DoorParser, DoorResponse, settled
 from core.errors import ConfigurationError
-from core.settings import reread
+from core.settings import reload
 from core.telemetry import logs
 
 _log = logs.logger(__name__)
@@ -90,7 +90,7 @@ class ReloadWorker(LingeringCloseWorker):
     def _follow(self) -> None:
         door = self.app.wsgi().extensions["vfolder.door"]
         try:
-            settings, waits = reread(door.settings)
+            settings, waits = reload(door.settings)
         except ConfigurationError as error:
             _log.warning("configuration not taken over", reason=error.detail)
             return

@@ -71,7 +71,7 @@ class Budgets:
         budgets = list(self._budgets.values())
         streams = {one.volume: one.active() for one in budgets if one.rate is not None}
         try:
-            shares = book.share(self._name, streams)
+            shares = book.report(self._name, streams)
         except redis.RedisError as error:
             if not self._away:
                 _log.warning("budgets kept as they were", reason=type(error).__name__)

@@ -60,7 +60,7 @@ class SoftQuota:
         try:
             if made:
                 self.ledger.forget(name)
-                self.ledger.counted(name, 0, 0)
+                self.ledger.record_count(name, 0, 0)
             elif self.ledger.read(name).settled_bytes is None:
                 self._count(root, scope)
         except redis.RedisError as error:  # the next rescan finds out
@@ -72,14 +72,14 @@ class SoftQuota:
             self.ledger.forget(scope.directory)
         except redis.RedisError as error:  # nobody reads it without a limit
             _log.warning("quota ledger not ended", reason=type(error).__name__)
-        self.thresholds.look(self.ledger.volume, scope.directory, None, None)
+        self.thresholds.check(self.ledger.volume, scope.directory, None, None)
 
     def _count(self, root: int, scope: QuotaScope) -> None:
-        growth = self.ledger.growth(scope.directory)
+        growth = self.ledger.growth_mark(scope.directory)
         with descriptors.opened(scope.directory, root) as directory:
             found = quick_usage.count(directory, skip=layout.HIDDEN)
         if found is not None:
-            self.ledger.counted(scope.directory, found.size_bytes, growth)
+            self.ledger.record_count(scope.directory, found.size_bytes, growth)
 
     def reserve(self, scope: QuotaScope, holder: str, size_bytes: int, limit_bytes: int) -> None:
         """See the module's `reserve`."""
@@ -156,7 +156,7 @@ def settle(
         return
     used = soft.settle(scope, holder, change_bytes, once=once)
     if used is not None:
-        soft.thresholds.look(soft.ledger.volume, scope.directory, used, limit)
+        soft.thresholds.check(soft.ledger.volume, scope.directory, used, limit)
 
 
 def is_counted(backend: Backend, scope: QuotaScope | None) -> bool:

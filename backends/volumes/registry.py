@@ -83,7 +83,7 @@ class Volumes:
 
     def __init__(self, settings: Settings) -> None:
         if any(table.backend == Ext4Backend.name for table in settings.volume.values()):
-            privileges.renounce(privileges.CAP_SYS_RESOURCE)
+            privileges.drop(privileges.CAP_SYS_RESOURCE)
         self._settings = settings
         self._backends: dict[str, Backend] = {}
 

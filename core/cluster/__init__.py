@@ -4,13 +4,13 @@ from core.cluster.bandwidth import BandwidthStore
 from core.cluster.calls import Call, Calls
 from core.cluster.discovery import RENEW_SECONDS, Discovery
 from core.cluster.nodes import BEAT_SECONDS, Node, NodeStore, NodeVolume, boot_clock, load_average
-from core.cluster.performance import KEY, PerformanceStore
+from core.cluster.performance import STATS_KEY, PerformanceStore
 from core.cluster.vfolder_cache import VFolderCache
 
 __all__ = [
     "BEAT_SECONDS",
-    "KEY",
     "RENEW_SECONDS",
+    "STATS_KEY",
     "BandwidthStore",
     "Call",
     "Calls",

@@ -32,11 +32,11 @@ class BandwidthStore:
         else:
             self._redis.hset(_BUDGETS, volume, str(bytes_per_second))
 
-    def begin(self, volume: str, bytes_per_second: int) -> None:
+    def set_default(self, volume: str, bytes_per_second: int) -> None:
         """As `set`, where nobody has set one."""
         self._redis.hsetnx(_BUDGETS, volume, str(bytes_per_second))
 
-    def share(self, process: str, streams: dict[str, int]) -> dict[str, Share]:
+    def report(self, process: str, streams: dict[str, int]) -> dict[str, Share]:
         """Tell of a process's streams per volume, and hear who else shares the budgets.
 
         Volumes without a budget are left out. What was told is forgotten after some seconds. Costs
@@ -49,6 +49,6 @@ class BandwidthStore:
             for at in range(0, len(flat), 4)
         }
 
-    def look(self) -> dict[str, Share]:
+    def shares(self) -> dict[str, Share]:
         """The budgets and all who share them, without telling anything."""
-        return self.share("", {})
+        return self.report("", {})

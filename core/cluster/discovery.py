@@ -46,7 +46,7 @@ class Discovery:
         if self._group:
             self._quietly(lambda: self._bus.stream(self._registered()))
 
-    def withdraw(self) -> None:
+    def deregister(self) -> None:
         """Take the record back: the node goes down on purpose."""
         self._quietly(self._erase)
         if self._group:

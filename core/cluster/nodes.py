@@ -64,7 +64,7 @@ class NodeStore:
         seconds, micros = self._redis.time()
         return seconds + micros / 1e6
 
-    def tell(self, node: Node) -> bool:
+    def renew(self, node: Node) -> bool:
         """Renew a node's record; returns whether somebody asked the node to drain."""
         text = json.dumps(to_builtins(node))
         now = self._now()
@@ -74,18 +74,18 @@ class NodeStore:
             pipe.sismember(_DRAINING, node.id)
             return bool(pipe.execute()[2])
 
-    def leave(self, node: str) -> bool:
+    def deregister(self, node: str) -> bool:
         """Say that a node is going down on purpose; whether nobody told so before."""
         with self._redis.pipeline(transaction=True) as pipe:
             pipe.zrem(_SEEN, node)
             pipe.srem(_TOLD, node)
             return bool(pipe.execute()[1])
 
-    def newly_here(self, node: str) -> bool:
+    def claim_arrival(self, node: str) -> bool:
         """Whether a node that just told that it lives is to be announced: true for one asker."""
         return bool(self._redis.sadd(_TOLD, node))
 
-    def newly_lost(self) -> list[str]:
+    def claim_losses(self) -> list[str]:
         """The announced nodes that fell silent; each is given to one asker only."""
         with self._redis.pipeline(transaction=False) as pipe:
             pipe.smembers(_TOLD)

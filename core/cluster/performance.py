@@ -14,7 +14,7 @@ from core.redis import Database, connect, json
 from core.settings import Settings
 
 #: Where the speed of a volume is kept, as the manager knows it.
-KEY = "storage:volume_stats:"
+STATS_KEY = "storage:volume_stats:"
 
 
 class PerformanceStore:
@@ -27,7 +27,7 @@ class PerformanceStore:
 
     def last(self, volume: str) -> dict[str, Any] | None:
         """The rates (`metric`) and when they were observed; None when that is too long ago."""
-        text = cast("str | None", self._redis.get(KEY + volume))
+        text = cast("str | None", self._redis.get(STATS_KEY + volume))
         if text is None:
             return None
         known = json.loads(text)
@@ -40,16 +40,16 @@ class PerformanceStore:
         observed_at = reference_moment(time.time())
         document = {"volume_name": volume, **rates, "observed_at": observed_at}
         milliseconds = int(self._table.cache_ttl * 1000)
-        self._redis.set(KEY + volume, json.dumps(document), px=milliseconds)
+        self._redis.set(STATS_KEY + volume, json.dumps(document), px=milliseconds)
         return {"metric": rates, "observed_at": observed_at}
 
-    def counted(self, volume: str) -> list[float] | None:
+    def last_counters(self, volume: str) -> list[float] | None:
         """What this node had counted at its last look, if that was not long ago."""
         text = cast("str | None", self._redis.get(self._counters(volume)))
         found: list[float] | None = None if text is None else json.loads(text)
         return found
 
-    def count(self, volume: str, values: tuple[float, ...]) -> None:
+    def keep_counters(self, volume: str, values: tuple[float, ...]) -> None:
         """Note what this node counts now."""
         milliseconds = int(self._table.cache_ttl * 1000)
         self._redis.set(self._counters(volume), json.dumps(values), px=milliseconds)

@@ -9,7 +9,7 @@ readers: `args`, a msgpack array by position, and `payload`, a JSON object by na
 That an end is told, and told once, is the outbox's business (`core.events.outbox`).
 """
 
-from core.events.bus import CHANNEL, Bus, Event, JobEndEvent, clean, updated
+from core.events.bus import CHANNEL, Bus, Event, JobEndEvent, clean, progress_event
 from core.events.publisher import EventPublisher
 
 __all__ = [
@@ -19,5 +19,5 @@ __all__ = [
     "EventPublisher",
     "JobEndEvent",
     "clean",
-    "updated",
+    "progress_event",
 ]

@@ -84,7 +84,7 @@ def cache_key(job: str) -> str:
     return f"bgtask.{job}"
 
 
-def updated(job: str, done: float, total: float, message: str) -> Event:
+def progress_event(job: str, done: float, total: float, message: str) -> Event:
     """The event of a job that goes on."""
     return Event(
         "bgtask_updated",
@@ -116,7 +116,7 @@ class Bus:
         self._update = client.register_script((folder / "update.lua").read_text("utf-8"))
         self._rest_until = 0.0
 
-    def end(self, ending: JobEndEvent) -> bool:
+    def publish_end(self, ending: JobEndEvent) -> bool:
         """Tell the end of a job; False when it was told before (nothing is sent then)."""
         arguments: list[Any] = [
             ending.job,
@@ -130,7 +130,7 @@ class Bus:
             arguments += [event.name, SOURCE, event.args, event.payload]
         return bool(self._guarded(lambda: self._end(args=arguments)))
 
-    def update(self, job: str, event: Event, *, first: bool = False) -> bool:
+    def publish_progress(self, job: str, event: Event, *, first: bool = False) -> bool:
         """Tell that a job goes on; False when its end was told, or with `first` anything was."""
         arguments: list[Any] = [
             job,

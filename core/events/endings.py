@@ -14,13 +14,13 @@ from core.names import VFolderId
 _ASKED = "cancel requested"
 
 
-def ending_of(job: Job) -> JobEndEvent:
+def end_event_of(job: Job) -> JobEndEvent:
     """The events of a job's end, in their order: for the manager first, then the task's own."""
     return JobEndEvent(job.id, _last(job), _stream(job))
 
 
 def _last(job: Job) -> Event:
-    fields: dict[str, Any] = {"task_id": job.id, "message": message_of(job)}
+    fields: dict[str, Any] = {"task_id": job.id, "message": end_message(job)}
     match job.state:
         case State.SUCCEEDED:
             return Event("bgtask_done", fields)
@@ -48,10 +48,10 @@ def _stream(job: Job) -> list[Event]:
     # A partial end has done what the manager asked for: the vfolder is gone, or is there.
     if job.state in (State.SUCCEEDED, State.PARTIAL):
         return [Event(f"{name}_success", fields)]
-    return [Event(f"{name}_failure", {**fields, "message": message_of(job)})]
+    return [Event(f"{name}_failure", {**fields, "message": end_message(job)})]
 
 
-def message_of(job: Job) -> str:
+def end_message(job: Job) -> str:
     """The sentence that says how a job ended."""
     if job.state is State.FAILED:
         error = job.member("error") or {}

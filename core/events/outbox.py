@@ -16,7 +16,7 @@ import redis
 
 from core.errors import StorageError
 from core.events.bus import Bus
-from core.events.endings import ending_of
+from core.events.endings import end_event_of
 from core.jobs import Job
 from core.jobs.store import PREFIX
 from core.telemetry import logger, metrics
@@ -52,7 +52,7 @@ class Outbox:
         told = False
         try:
             record = Job.from_fields(fields)
-            told = self._bus.end(ending_of(record))
+            told = self._bus.publish_end(end_event_of(record))
             if told:
                 _count(record)
         except (KeyError, ValueError, TypeError, StorageError):
@@ -61,7 +61,7 @@ class Outbox:
         self._jobs.zrem(_OUTBOX, job)
         return told
 
-    def flush_if_possible(self) -> int:
+    def try_flush(self) -> int:
         """As `flush`, but a server that is away is only logged: somebody comes again."""
         try:
             return self.flush()

@@ -5,7 +5,7 @@ from typing import Any
 
 import redis
 
-from core.events.bus import Bus, Event, updated
+from core.events.bus import Bus, Event, progress_event
 from core.events.outbox import Outbox
 from core.jobs import Job
 from core.redis import Database, connect
@@ -71,12 +71,12 @@ class EventPublisher:
 
     def ended(self) -> None:
         """Some job ended: tell every end that was not told."""
-        self.outbox.flush_if_possible()
+        self.outbox.try_flush()
 
     def _update(
         self, job: str, done: float, total: float, message: str, *, first: bool = False
     ) -> None:
         try:
-            self.bus.update(job, updated(job, done, total, message), first=first)
+            self.bus.publish_progress(job, progress_event(job, done, total, message), first=first)
         except redis.RedisError as error:
             _log.warning("progress not told", reason=type(error).__name__)

@@ -45,7 +45,7 @@ def request_end_with_parent(number: int = signal.SIGKILL) -> None:
 
 
 @contextmanager
-def wish_kept() -> Iterator[None]:
+def parent_death_signal_kept() -> Iterator[None]:
     """Keep this process's wish while it changes its user or group, when the kernel drops it."""
     parent, wish = os.getppid(), ctypes.c_int(0)
     _LIBC.prctl(_PR_GET_PDEATHSIG, ctypes.byref(wish), 0, 0, 0)

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from core.errors import ConfigurationError
-from core.process.child import wish_kept
+from core.process.child import parent_death_signal_kept
 from core.settings import StorageProxyTable
 
 #: Says «as it is», as it does for chown(2).
@@ -38,7 +38,7 @@ def current() -> Identity:
     return Identity(os.geteuid(), os.getegid(), tuple(os.getgroups()))
 
 
-def wanted(table: StorageProxyTable) -> Identity:
+def configured(table: StorageProxyTable) -> Identity:
     """What the configuration asks for; what it leaves open is as it is.
 
     A user that the system does not know by name has a group of the same number, and no other.
@@ -75,7 +75,7 @@ def become(one: Identity, own: Path) -> bool:
         return False
     try:
         os.chown(own, one.uid, one.gid)
-        with wish_kept():
+        with parent_death_signal_kept():
             os.setgroups(one.groups)
             os.setresgid(one.gid, one.gid, one.gid)
             os.setresuid(one.uid, one.uid, one.uid)

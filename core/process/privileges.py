@@ -34,7 +34,7 @@ def has(capability: int) -> bool:
     return False
 
 
-def renounce(capability: int) -> None:
+def drop(capability: int) -> None:
     """Give a capability up for ever: this thread, its future threads and children.
 
     Threads that run already keep theirs, so call it before any starts. Nothing to give up is

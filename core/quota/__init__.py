@@ -1,7 +1,7 @@
 """What quota scopes hold and may hold, as the store has it. Knows no file system."""
 
 from core.quota.ledger import Balance, QuotaLedger
-from core.quota.thresholds import Thresholds, above
+from core.quota.thresholds import Thresholds, scopes_at_thresholds
 from core.quota.usage import HiddenUsageStore, LastUsageStore
 
 __all__ = [
@@ -10,5 +10,5 @@ __all__ = [
     "LastUsageStore",
     "QuotaLedger",
     "Thresholds",
-    "above",
+    "scopes_at_thresholds",
 ]

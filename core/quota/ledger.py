@@ -139,11 +139,11 @@ class QuotaLedger:
         used, held, as_of = self._read(keys=self._keys(scope))
         return Balance(int(used) if used else None, int(held), moment_of_ms(as_of))
 
-    def growth(self, scope: str) -> int:
+    def growth_mark(self, scope: str) -> int:
         """A mark for `counted`: taken before a count begins."""
         return int(float(cast("str | None", self._redis.hget(self._keys(scope)[0], "grown")) or 0))
 
-    def counted(self, scope: str, used_bytes: int, growth: int) -> int | None:
+    def record_count(self, scope: str, used_bytes: int, growth: int) -> int | None:
         """Take what a count found, and give what the ledger had.
 
         What was settled since `growth` is added: the count may have seen it or not, and a figure

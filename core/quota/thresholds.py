@@ -47,7 +47,7 @@ class Thresholds:
         self._bus = Bus(self._events)
         self._move = self._redis.register_script(_MOVE)
 
-    def look(
+    def check(
         self, volume: str, scope: str, used_bytes: int | None, limit_bytes: int | None
     ) -> bool:
         """Note where a scope stands; whether it rose, which is told then.
@@ -88,7 +88,7 @@ class Thresholds:
             _log.warning("threshold not told", volume=volume, reason=type(error).__name__)
 
 
-def above(client: "redis.Redis", volume: str) -> dict[int, int]:
+def scopes_at_thresholds(client: "redis.Redis", volume: str) -> dict[int, int]:
     """How many scopes of a volume stand at each threshold, and not at a higher one."""
     found = cast("list[str]", client.hvals(_key(volume)))
     return {percent: found.count(str(percent)) for percent in PERCENTS}

@@ -8,7 +8,7 @@ file. This is the only place that reads the environment.
 from core.settings.etcd import Etcd
 from core.settings.own import RedisTarget
 from core.settings.reference import StorageProxyTable, VolumeTable
-from core.settings.report import effective, masked, reread, value_of, without_effect
+from core.settings.report import effective, ineffective_keys, masked, reload, value_of
 from core.settings.settings import (
     CONFIG_NAME,
     CONFIG_VARIABLE,
@@ -32,10 +32,10 @@ __all__ = [
     "address",
     "effective",
     "find",
+    "ineffective_keys",
     "load",
     "masked",
-    "reread",
+    "reload",
     "size_bytes",
     "value_of",
-    "without_effect",
 ]

@@ -32,7 +32,7 @@ class RedisTarget(Table, frozen=True):
         return [address(text) for text in (self.sentinel or "").split(",") if text.strip()]
 
     @property
-    def is_outside(self) -> bool:
+    def is_external(self) -> bool:
         """Whether it says where to go."""
         return bool(self.url or self.addr or self.sentinel)
 
@@ -69,7 +69,7 @@ class RedisTable(RedisTarget, frozen=True):
     def target(self, role: str = "") -> RedisTarget:
         """Where a role lives: its override, else this."""
         found: RedisTarget = self.override_configs.get(role, self)
-        if found.is_outside:
+        if found.is_external:
             return found
         return RedisTarget(addr=f"127.0.0.1:{self.port}", password=self.password)
 

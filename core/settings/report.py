@@ -64,7 +64,7 @@ def masked(key: str, value: Any) -> str:  # noqa: ANN401 - any TOML value
     return _URL_PASSWORD.sub(rf"\1:{MASK}@", text)
 
 
-def without_effect(settings: Settings) -> list[str]:
+def ineffective_keys(settings: Settings) -> list[str]:
     """The keys that are set to something else than their default and change nothing here."""
     plain = msgspec.convert(
         {"storage-proxy": _REQUIRED, "api": {"manager": {"secret": ""}}}, Settings
@@ -80,7 +80,7 @@ def without_effect(settings: Settings) -> list[str]:
 _REQUIRED = {"node-id": "", "secret": "", "session-expire": 1}
 
 
-def reread(running: Settings) -> tuple[Settings, list[str]]:
+def reload(running: Settings) -> tuple[Settings, list[str]]:
     """The running settings with what the file may change, and the changed keys that must wait.
 
     Raises:

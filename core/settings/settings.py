@@ -72,7 +72,7 @@ class Settings(
     @property
     def store_is_embedded(self) -> bool:
         """Whether this node runs its own Valkey."""
-        return not self.vfolder.redis.is_outside
+        return not self.vfolder.redis.is_external
 
 
 def find(environ: Mapping[str, str] | None = None) -> Path:

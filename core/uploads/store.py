@@ -40,8 +40,8 @@ UPLOAD_TTL_SECONDS = 86_400
 FINISHED_TTL_SECONDS = 3_600
 #: A writer that has not renewed its lease for this long is dead.
 LEASE_SECONDS = 30
-#: A wish for the lease is forgotten after this long; who waits repeats it.
-WISH_SECONDS = 3
+#: A request for the lease is forgotten after this long; who waits repeats it.
+REQUEST_SECONDS = 3
 #: Who waits for a lease looks this often.
 POLL_SECONDS = 0.05
 #: A store that does not answer is asked again for this long: some clients do not survive a 503.
@@ -139,7 +139,7 @@ class UploadStore:
         ):
             raise UploadExists("An upload of that id is already open.")
 
-    def get(self, upload_id: str, *, tell: bool = False) -> UploadProgress:
+    def get(self, upload_id: str, *, forget_rewind: bool = False) -> UploadProgress:
         """The upload and its committed offset; disturbs nobody.
 
         With `tell` the sender is about to learn the offset, so that no older one counts any more.
@@ -150,7 +150,7 @@ class UploadStore:
         offset_key, _, record_key, rewind_key, _ = _keys(upload_id)
 
         def ask() -> list[Any]:
-            if not tell:
+            if not forget_rewind:
                 return cast("list[Any]", self._client.mget(offset_key, record_key))
             with self._client.pipeline(transaction=True) as pipe:
                 pipe.mget(offset_key, record_key)
@@ -178,7 +178,7 @@ class UploadStore:
         upload_id: str,
         wait_seconds: float,
         lock: Callable[[], bool | None],
-        wish: LeaseRequest = LeaseRequest.TO_WRITE,
+        request: LeaseRequest = LeaseRequest.TO_WRITE,
         *,
         session: str = "",
     ) -> UploadLease:
@@ -211,7 +211,7 @@ class UploadStore:
                     raise UploadNotFound("No such upload is open; it may have ended or expired.")
                 dead = answer[1] if locked and self._is_own(answer[1]) else ""
             if not dead:
-                self._tell(upload_id, wish, deadline)
+                self._request(upload_id, request, deadline)
             locked = locked or lock()
 
     def _check_session(self, upload_id: str, session: str) -> None:
@@ -223,14 +223,12 @@ class UploadStore:
         answer: list[str] = _patiently(lambda: self._acquire(_keys(upload_id), args))
         return answer
 
-    def _tell(self, upload_id: str, wish: LeaseRequest, deadline: float) -> None:
-        """Let the holder know of the wish, and wait a little."""
+    def _request(self, upload_id: str, request: LeaseRequest, deadline: float) -> None:
+        """Let the holder know of the request, and wait a little."""
         if time.monotonic() >= deadline:
             raise UploadLeaseHeld("Another request is writing this upload; try again shortly.")
-        wanted = _keys(upload_id)[4]
-        _patiently(
-            lambda: self._client.set(wanted, wish, ex=WISH_SECONDS, nx=wish is LeaseRequest.TO_READ)
-        )
+        key, only_new = _keys(upload_id)[4], request is LeaseRequest.TO_READ
+        _patiently(lambda: self._client.set(key, request, ex=REQUEST_SECONDS, nx=only_new))
         time.sleep(POLL_SECONDS)
 
     def _is_own(self, holder: str) -> bool:

@@ -88,7 +88,10 @@ def test_a_door_killed_between_record_and_doorbell_loses_nothing(
         with running_door("manager", settings) as dying:
             answer = pool.submit(dying.send, "POST", "/v1/jobs", json=body, headers=headers)
             key = headers["Idempotency-Key"]
-            wait_for(lambda: two_nodes.store.known("", key), told="it never recorded the job")
+            wait_for(
+                lambda: two_nodes.store.has_idempotency_key("", key),
+                told="it never recorded the job",
+            )
             wait_for(lambda: cable.waiting_bytes > 0, told="it never rang")
             kill_door(dying)
             with suppress(requests.ConnectionError):

@@ -127,5 +127,5 @@ def test_the_record_in_etcd(tmp_path: Path, valkey: Valkey) -> None:
         found = etcd.tree(top)[discovery.id]
         assert found["display_name"] == "storage-node1"
         assert found["endpoint"]["prometheus_address"] == "host.docker.internal:6023"
-        discovery.withdraw()
+        discovery.deregister()
         assert etcd.tree(top) == {}

@@ -218,7 +218,7 @@ def _in_kernel(name: str, variable: str) -> Callable[[Path], Iterator[Site]]:
 
     @contextmanager
     def made(_: Path) -> Iterator[Site]:
-        privileges.renounce(privileges.CAP_SYS_RESOURCE)  # as the service does (`registry.Volumes`)
+        privileges.drop(privileges.CAP_SYS_RESOURCE)  # as the service does (`registry.Volumes`)
         top = Path(os.environ[variable]) / "volume"
         top.mkdir(exist_ok=True)
         backend = backend_factory(name)(Mount(name, top))

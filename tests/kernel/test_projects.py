@@ -32,7 +32,7 @@ ON_XFS = pytest.mark.parametrize("backend", ["UML_XFS"], indirect=True)
 
 @pytest.fixture(params=["UML_XFS", "UML_EXT4"])
 def backend(request: pytest.FixtureRequest) -> ProjectQuotaBackend:
-    privileges.renounce(privileges.CAP_SYS_RESOURCE)
+    privileges.drop(privileges.CAP_SYS_RESOURCE)
     top = Path(os.environ[request.param]) / f"projects-{uuid4().hex}"
     top.mkdir()
     kind = XfsBackend if request.param == "UML_XFS" else Ext4Backend

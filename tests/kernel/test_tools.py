@@ -22,7 +22,7 @@ OLD_KERNEL = "inject=quotactl_fd:error=ENOSYS"
 
 @pytest.fixture(params=["UML_XFS", "UML_EXT4"])
 def kind(request: pytest.FixtureRequest) -> tuple[type[ProjectQuotaBackend], Path]:
-    privileges.renounce(privileges.CAP_SYS_RESOURCE)
+    privileges.drop(privileges.CAP_SYS_RESOURCE)
     top = Path(os.environ[request.param]) / f"tools and {uuid4().hex}"
     top.mkdir()
     return XfsBackend if request.param == "UML_XFS" else Ext4Backend, top

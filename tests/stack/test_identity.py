@@ -40,18 +40,21 @@ def table(user: str | int | None, group: str | int | None = None) -> StorageProx
 
 def test_names_numbers_and_what_stays() -> None:
     now = identity.current()
-    assert identity.wanted(table(None)) == identity.wanted(table(-1, -1)) == now
-    named = identity.wanted(table("nobody"))
+    assert identity.configured(table(None)) == identity.configured(table(-1, -1)) == now
+    named = identity.configured(table("nobody"))
     assert (named.uid, named.gid) == (USER.pw_uid, USER.pw_gid)
-    assert identity.wanted(table(USER.pw_uid)) == identity.wanted(table(str(USER.pw_uid))) == named
+    assert identity.configured(table(USER.pw_uid)) == named
+    assert identity.configured(table(str(USER.pw_uid))) == named
     daemon = grp.getgrnam("daemon").gr_gid
-    assert identity.wanted(table("nobody", "daemon")).gid == daemon
-    assert identity.wanted(table(None, "daemon")) == identity.Identity(now.uid, daemon, now.groups)
-    stranger = identity.wanted(table(987_654))
+    assert identity.configured(table("nobody", "daemon")).gid == daemon
+    assert identity.configured(table(None, "daemon")) == identity.Identity(
+        now.uid, daemon, now.groups
+    )
+    stranger = identity.configured(table(987_654))
     assert (stranger.gid, stranger.groups) == (987_654, (987_654,))
     for wrong in (table("no such user"), table("nobody", "no such group")):
         with pytest.raises(ConfigurationError, match="no such"):
-            identity.wanted(wrong)
+            identity.configured(wrong)
 
 
 @pytest.fixture

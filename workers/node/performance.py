@@ -91,7 +91,7 @@ def _rates(backend: Backend, book: PerformanceStore) -> PerformanceMetric | None
     if now is None:
         return None
     volume = backend.mount.volume
-    before = book.counted(volume)
-    book.count(volume, now.values())
+    before = book.last_counters(volume)
+    book.keep_counters(volume, now.values())
     rates = now.since(Counters.of(*before)) if before else None
     return rates or measured(backend)

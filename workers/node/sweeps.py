@@ -161,7 +161,7 @@ class Due:
             except StorageError as error:  # gone meanwhile, or the rescan's to tell
                 _log.info("quota scope not described", reason=error.title)
                 continue
-            thresholds.look(self._volume, name, found.used_bytes, found.limit_bytes)
+            thresholds.check(self._volume, name, found.used_bytes, found.limit_bytes)
 
     def _rescan(self) -> int:
         """Whether a rescan was due: the first at any moment of a period, then one in each."""

@@ -109,14 +109,14 @@ class Upkeep(bootsteps.StartStopStep):
             if self._stop.wait(BEAT_SECONDS):
                 break
         try:
-            if book.leave(self._node_id):
+            if book.deregister(self._node_id):
                 self._herald.node_left(self._node_id, "stopped")
         except redis.RedisError as error:
             _log.warning("node record left to its end", reason=type(error).__name__)
 
     def _beat(self, client: "redis.Redis", store: JobStore, book: NodeStore) -> None:
         volumes = self.mounts.state()
-        DRAIN.set_requested(requested=book.tell(self._node(volumes)))
+        DRAIN.set_requested(requested=book.renew(self._node(volumes)))
         self._mark_reached()
         self._announce(book, volumes)
         self._answering.follow(self.settings)
@@ -126,10 +126,10 @@ class Upkeep(bootsteps.StartStopStep):
 
     def _announce(self, book: NodeStore, volumes: dict[str, NodeVolume]) -> None:
         """Tell everybody of this node, and of others that fell silent."""
-        if book.newly_here(self._node_id):
+        if book.claim_arrival(self._node_id):
             proven = [name for name, volume in volumes.items() if volume.proven]
             self._herald.node_joined(self._node_id, proven)
-        for lost in book.newly_lost():
+        for lost in book.claim_losses():
             self._herald.node_left(lost, "lost")
 
     def _mark_reached(self) -> None:
@@ -144,7 +144,7 @@ class Upkeep(bootsteps.StartStopStep):
         for name in self.mounts.state():
             store.set_slots(name, jobs.fast_slots, jobs.bulk_slots)
             if (limit := own.bytes_per_second(name)) is not None:
-                budgets.begin(name, limit)
+                budgets.set_default(name, limit)
         return True
 
     def _renew(self, store: JobStore) -> None:

@@ -8,7 +8,7 @@ import mmap
 import struct
 
 from core.errors import ConfigurationError
-from core.settings import Settings, reread
+from core.settings import Settings, reload
 from core.telemetry import logs
 
 _log = logs.logger(__name__)
@@ -68,7 +68,7 @@ def reloaded(settings: Settings) -> Settings:
     A file with an error changes nothing and is logged.
     """
     try:
-        current, waits = reread(settings)
+        current, waits = reload(settings)
     except ConfigurationError as error:
         _log.warning("configuration not taken over", reason=error.detail)
         return settings

@@ -80,7 +80,7 @@ class ScopeCount:
             FileNotFoundError: the scope went away meanwhile.
         """
         soft = soft_of(self._backend) if self._name != LEGACY else None
-        growth = soft.ledger.growth(self._name) if soft else 0
+        growth = soft.ledger.growth_mark(self._name) if soft else 0
         with descriptors.opened(self._name, self._root) as directory:
             facts = self._count(directory)
             self._look_at_rooms(directory)
@@ -192,7 +192,7 @@ class ScopeCount:
         else:
             drift = self._compare(facts["allocated_bytes"], quota, scope)
         volume = self._backend.mount.volume
-        self._thresholds.look(volume, self._name, quota.used_bytes, quota.limit_bytes)
+        self._thresholds.check(volume, self._name, quota.used_bytes, quota.limit_bytes)
         return known | {
             "used_bytes": quota.used_bytes,
             "limit_bytes": quota.limit_bytes,
@@ -206,7 +206,7 @@ class ScopeCount:
         if soft is None or quota.limit_bytes is None or not self._complete:
             return None
         try:
-            before = soft.ledger.counted(self._name, size_bytes, growth)
+            before = soft.ledger.record_count(self._name, size_bytes, growth)
         except redis.RedisError as error:
             self._run.fault(self._name, f"the ledger does not answer: {type(error).__name__}")
             self._complete = False

@@ -140,7 +140,9 @@ class RestoreSnapshot(Clone):
     """One run of `restore`: a clone whose source is the snapshot."""
 
     def __init__(self, context: Context, request: SnapshotRequest) -> None:
-        as_clone = CloneRequest(volume=request.volume, source=request.vfolder, target=request.made)
+        as_clone = CloneRequest(
+            volume=request.volume, source=request.vfolder, target=request.restored_vfolder
+        )
         super().__init__(context, as_clone)
         self._keeper = _snapshots_of(context, request.volume)
         self._name = request.name or ""

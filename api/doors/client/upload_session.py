@@ -83,13 +83,13 @@ class Session:
         path = VFolderPath.parse(progress.upload.path)
         return path if self.url_id else self._dst_dir / path
 
-    def progress(self, *, tell: bool = False) -> UploadProgress:
+    def progress(self, *, forget_rewind: bool = False) -> UploadProgress:
         """The upload and its committed offset.
 
         Raises:
             UploadNotFound: unknown, or of another ticket.
         """
-        found = self.store.get(self.id, tell=tell)
+        found = self.store.get(self.id, forget_rewind=forget_rewind)
         if not self._is_mine(found.upload):
             raise UploadNotFound("No such upload is open; it may have ended or expired.")
         return found
@@ -229,7 +229,7 @@ def settle_published(
     """
     if upload.finished:
         return upload
-    if upload.extract and current_door().jobs.store.known(REQUESTER, upload.id):
+    if upload.extract and current_door().jobs.store.has_idempotency_key(REQUESTER, upload.id):
         found = msgspec.structs.replace(upload, job=_job_for(upload, upload.id, target).id)
     elif not upload.extract and uploads.was_published(backend, upload, target):
         reservation.settle(backend, upload, upload.length or 0)

@@ -63,7 +63,7 @@ def look(upload_id: str = "") -> Response:
     """
     tus.check_version(request.headers)
     at = session(upload_id)
-    progress = at.progress(tell=True)
+    progress = at.progress(forget_rewind=True)
     if progress.upload.concat and progress.upload.finished:
         return told(progress.upload, progress.upload.length or 0)
     try:

@@ -14,11 +14,10 @@ from prometheus_client.registry import Collector
 from redis import Redis, RedisError
 
 from backends.volumes import Mounts
-from core.cluster import KEY as STATS_KEY
-from core.cluster import BandwidthStore, NodeStore
+from core.cluster import STATS_KEY, BandwidthStore, NodeStore
 from core.jobs.store import PREFIX
 from core.names import moment_ns
-from core.quota import HiddenUsageStore, above
+from core.quota import HiddenUsageStore, scopes_at_thresholds
 from core.redis import connections, json
 from core.settings import Settings
 from core.telemetry import logger
@@ -154,7 +153,7 @@ class ClusterGauges(Collector):
         says = "Quota scopes at or above a share of their limit (percent), and below the next."
         family = _gauge("vfolder_quota_scopes_above", says, "volume", "percent")
         for volume in self._settings().volume:
-            for percent, count in above(self._jobs, volume).items():
+            for percent, count in scopes_at_thresholds(self._jobs, volume).items():
                 family.add_metric([volume, str(percent)], count)
         yield family
 
@@ -162,7 +161,7 @@ class ClusterGauges(Collector):
         budget = _gauge("vfolder_bandwidth_bytes_per_second", "A volume's budget.", "volume")
         says = "Running jobs and streams of the client doors that share a volume's budget."
         sharers = _gauge("vfolder_bandwidth_sharers", says, "volume", "kind")
-        for volume, share in self._bandwidth.look().items():
+        for volume, share in self._bandwidth.shares().items():
             budget.add_metric([volume], share.bytes_per_second)
             sharers.add_metric([volume, "jobs"], share.jobs)
             sharers.add_metric([volume, "streams"], share.streams)

@@ -25,7 +25,7 @@ def list_nodes() -> Response:
     `volumes_at_rest` names the volumes whose jobs are paused.
     """
     jobs = current_door().jobs
-    return answer({"nodes": jobs.nodes.all(), "volumes_at_rest": jobs.lists.all_at_rest()})
+    return answer({"nodes": jobs.nodes.all(), "volumes_at_rest": jobs.lists.paused_volumes()})
 
 
 def _known(node_id: str) -> str:
@@ -94,7 +94,7 @@ def get_bandwidth(volume: str) -> Response:
     """Tell what a volume may move, and how many jobs and streams share it now."""
     door = current_door()
     door.volume_access.check_known(volume)
-    share = door.bandwidth.look().get(volume)
+    share = door.bandwidth.shares().get(volume)
     found = dict.fromkeys(BandwidthDocument().fields) if share is None else asdict(share)
     return answer(found)
 

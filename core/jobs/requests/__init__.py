@@ -4,7 +4,15 @@ A request arrives checked by the door's schema; here it is checked again, becaus
 is not proof of anything. Ids are kept in their text forms, so a request is plain JSON.
 """
 
-from core.jobs.requests.base import Lock, LockMode, OneVFolder, Request, lock_key, scope_of, wrong
+from core.jobs.requests.base import (
+    Lock,
+    LockMode,
+    Request,
+    SingleVFolderRequest,
+    invalid_field,
+    lock_key,
+    scope_of,
+)
 from core.jobs.requests.transfer import (
     RULE_LENGTH_MAX,
     RULES_MAX,
@@ -47,17 +55,17 @@ __all__ = [
     "ExtractRequest",
     "Lock",
     "LockMode",
-    "OneVFolder",
     "PurgeRequest",
     "Request",
     "RescanRequest",
     "RestoreRequest",
+    "SingleVFolderRequest",
     "SnapshotRequest",
     "TransferRequest",
     "UsageRequest",
     "encode",
+    "invalid_field",
     "lock_key",
     "parse",
     "scope_of",
-    "wrong",
 ]

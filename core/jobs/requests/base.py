@@ -59,7 +59,7 @@ class Request(Struct, frozen=True, kw_only=True, tag_field="verb", forbid_unknow
         """What it is about, short enough for a column: no secret, no path."""
         return " → ".join(key for key, _ in self.locks()) or self.volume
 
-    def natural(self) -> str:
+    def natural_key(self) -> str:
         """What it acts on: with the verb, the key by which a repeated request joins the first."""
         return ""
 
@@ -67,7 +67,7 @@ class Request(Struct, frozen=True, kw_only=True, tag_field="verb", forbid_unknow
         """The quota scope it works for: fairness turns over these."""
         return ""
 
-    def check(self) -> None:
+    def validate(self) -> None:
         """Parse every id and path.
 
         Raises:
@@ -75,7 +75,7 @@ class Request(Struct, frozen=True, kw_only=True, tag_field="verb", forbid_unknow
         """
 
 
-class OneVFolder(Request, frozen=True, kw_only=True):
+class SingleVFolderRequest(Request, frozen=True, kw_only=True):
     """Base of the requests that act on one vfolder."""
 
     vfolder: str
@@ -85,7 +85,7 @@ class OneVFolder(Request, frozen=True, kw_only=True):
         """The vfolder."""
         return [(lock_key(self.volume, self.vfolder), self.mode)]
 
-    def natural(self) -> str:
+    def natural_key(self) -> str:
         """One job per verb and vfolder."""
         return lock_key(self.volume, self.vfolder)
 
@@ -93,12 +93,12 @@ class OneVFolder(Request, frozen=True, kw_only=True):
         """The vfolder's owner."""
         return scope_of(self.vfolder)
 
-    def check(self) -> None:
+    def validate(self) -> None:
         """The id parses."""
         VFolderId.parse(self.vfolder)
 
 
-def wrong(name: str, detail: str) -> InvalidParameters:
+def invalid_field(name: str, detail: str) -> InvalidParameters:
     """A refusal that names one field."""
     return InvalidParameters(
         f"{name}: {detail}.", errors=[{"pointer": f"/{name}", "detail": detail}]

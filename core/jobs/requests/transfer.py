@@ -4,7 +4,7 @@ from typing import Literal
 
 from msgspec import field
 
-from core.jobs.requests.base import Lock, Request, lock_key, scope_of, wrong
+from core.jobs.requests.base import Lock, Request, invalid_field, lock_key, scope_of
 from core.names import VFolderId, VFolderPath, moment_ns
 
 #: Most filter rules of one request, and the longest rule (characters).
@@ -42,7 +42,7 @@ class TransferRequest(Request, frozen=True, kw_only=True, tag="transfer"):
         return self.bytes_per_second
 
     @property
-    def whole(self) -> bool:
+    def is_complete(self) -> bool:
         """Whether it takes a whole vfolder as it is, as fast as can be."""
         chosen = (self.filters, self.min_bytes, self.max_bytes, self.newer_than, self.older_than)
         at_root = VFolderPath.parse(self.source_path).is_root
@@ -58,7 +58,7 @@ class TransferRequest(Request, frozen=True, kw_only=True, tag="transfer"):
         """Where from and where to, without paths."""
         return f"{lock_key(self.volume, self.source)} → {lock_key(self.home, self.target)}"
 
-    def natural(self) -> str:
+    def natural_key(self) -> str:
         """One transfer at a time fills a path; those to other paths of a vfolder queue."""
         return f"{lock_key(self.home, self.target)}/{VFolderPath.parse(self.target_path)}"
 
@@ -66,25 +66,26 @@ class TransferRequest(Request, frozen=True, kw_only=True, tag="transfer"):
         """The owner of the target pays."""
         return scope_of(self.target)
 
-    def check(self) -> None:
+    def validate(self) -> None:
         """Ids, paths and times parse; source and target do not overlap; limits make sense.
 
         Filter rules are read where the walk is known.
         """
         if VFolderId.parse(self.target).scope is None:
-            raise wrong("target", "needs a quota scope")
+            raise invalid_field("target", "needs a quota scope")
         VFolderId.parse(self.source)
         self._check_paths()
         if len(self.filters) > RULES_MAX or any(len(r) > RULE_LENGTH_MAX for r in self.filters):
-            raise wrong("filters", f"at most {RULES_MAX} rules of {RULE_LENGTH_MAX} characters")
+            bounds = f"at most {RULES_MAX} rules of {RULE_LENGTH_MAX} characters"
+            raise invalid_field("filters", bounds)
         for name in ("min_bytes", "max_bytes"):
             if (getattr(self, name) or 0) < 0:
-                raise wrong(name, "is below zero")
+                raise invalid_field(name, "is below zero")
         for name in ("newer_than", "older_than"):
             if (text := getattr(self, name)) is not None:
                 _check_moment(name, text)
         if self.bytes_per_second is not None and self.bytes_per_second < 1:
-            raise wrong("bytes_per_second", "is above zero, or null")
+            raise invalid_field("bytes_per_second", "is above zero, or null")
 
     def _check_paths(self) -> None:
         source, target = VFolderPath.parse(self.source_path), VFolderPath.parse(self.target_path)
@@ -92,14 +93,14 @@ class TransferRequest(Request, frozen=True, kw_only=True, tag="transfer"):
             return
         shared = min(len(source.parts), len(target.parts))
         if source.parts[:shared] == target.parts[:shared]:
-            raise wrong("target_path", "overlaps the source")
+            raise invalid_field("target_path", "overlaps the source")
 
 
 def _check_moment(name: str, text: str) -> None:
     try:
         moment_ns(text)
     except ValueError as error:
-        raise wrong(name, "is a moment as in RFC 3339, with an offset") from error
+        raise invalid_field(name, "is a moment as in RFC 3339, with an offset") from error
 
 
 class AssistRequest(Request, frozen=True, kw_only=True, tag="assist"):
@@ -112,6 +113,6 @@ class AssistRequest(Request, frozen=True, kw_only=True, tag="assist"):
         """Whom it helps."""
         return f"helps {self.job}"
 
-    def natural(self) -> str:
+    def natural_key(self) -> str:
         """So many helpers, and no more, whatever happens to their job."""
         return f"{self.job}/{self.number}"

@@ -4,7 +4,7 @@ from typing import Literal
 from uuid import UUID
 
 from core.jobs.job import Lane
-from core.jobs.requests.base import Lock, OneVFolder, Request, lock_key, wrong
+from core.jobs.requests.base import Lock, Request, SingleVFolderRequest, invalid_field, lock_key
 from core.names import QuotaScope, VFolderId
 
 
@@ -14,33 +14,33 @@ def _check_id(name: str, text: str) -> None:
     except ValueError:
         known = False
     if not known:
-        raise wrong(name, "the id of the job that deleted it")
+        raise invalid_field(name, "the id of the job that deleted it")
 
 
-class RestoreRequest(OneVFolder, frozen=True, kw_only=True, tag="restore"):
+class RestoreRequest(SingleVFolderRequest, frozen=True, kw_only=True, tag="restore"):
     """Bring a deleted vfolder back: the newest of its deletions, or the one of a job."""
 
     trash: str | None = None
 
-    def check(self) -> None:
+    def validate(self) -> None:
         """The ids parse."""
-        super().check()
+        super().validate()
         if self.trash is not None:
             _check_id("trash", self.trash)
 
 
-class PurgeRequest(OneVFolder, frozen=True, kw_only=True, tag="purge"):
+class PurgeRequest(SingleVFolderRequest, frozen=True, kw_only=True, tag="purge"):
     """Remove the bytes of a deleted vfolder for good."""
 
     trash: str
 
-    def natural(self) -> str:
+    def natural_key(self) -> str:
         """One purge per deletion."""
         return f"{self.volume}/{self.trash}"
 
-    def check(self) -> None:
+    def validate(self) -> None:
         """The ids parse."""
-        super().check()
+        super().validate()
         _check_id("trash", self.trash)
 
 
@@ -52,7 +52,7 @@ class RescanRequest(Request, frozen=True, kw_only=True, tag="rescan"):
     #: Put right what can be; else it is only told.
     repair: bool = False
 
-    def natural(self) -> str:
+    def natural_key(self) -> str:
         """One rescan at a time of the same scopes."""
         return f"{self.volume}/{self.scope()}"
 
@@ -60,7 +60,7 @@ class RescanRequest(Request, frozen=True, kw_only=True, tag="rescan"):
         """The one that is asked for."""
         return str(QuotaScope.parse(self.owner)) if self.owner else ""
 
-    def check(self) -> None:
+    def validate(self) -> None:
         """The id parses."""
         self.scope()
 
@@ -71,7 +71,7 @@ class AdoptRequest(Request, frozen=True, kw_only=True, tag="adopt"):
     owner: str
     limit_bytes: int
 
-    def natural(self) -> str:
+    def natural_key(self) -> str:
         """One at a time per scope."""
         return f"{self.volume}/{self.scope()}/adopt"
 
@@ -83,14 +83,14 @@ class AdoptRequest(Request, frozen=True, kw_only=True, tag="adopt"):
         """The scope on its volume."""
         return f"{self.volume}/{self.scope()}"
 
-    def check(self) -> None:
+    def validate(self) -> None:
         """The id parses, and the limit is one."""
         self.scope()
         if not 0 < self.limit_bytes < 2**63:
-            raise wrong("limit_bytes", "above zero, and less than 2^63")
+            raise invalid_field("limit_bytes", "above zero, and less than 2^63")
 
 
-class SnapshotRequest(OneVFolder, frozen=True, kw_only=True, tag="snapshot"):
+class SnapshotRequest(SingleVFolderRequest, frozen=True, kw_only=True, tag="snapshot"):
     """Keep a vfolder as it is now, tell what is kept, let go of one, or make a vfolder of one."""
 
     action: Literal["create", "list", "delete", "restore"]
@@ -106,37 +106,37 @@ class SnapshotRequest(OneVFolder, frozen=True, kw_only=True, tag="snapshot"):
         return Lane.BULK if self.action == "restore" else Lane.FAST
 
     @property
-    def made(self) -> str:
+    def restored_vfolder(self) -> str:
         """The vfolder that a restore makes."""
         return self.target or self.vfolder
 
     def locks(self) -> list[Lock]:
         """What is kept can be read and written meanwhile; what is made cannot."""
         own = lock_key(self.volume, self.vfolder)
-        made = lock_key(self.volume, self.made)
+        made = lock_key(self.volume, self.restored_vfolder)
         if self.action != "restore":
             return [(own, "shared" if self.action == "list" else "exclusive")]
         return [(own, "exclusive")] if made == own else [(own, "shared"), (made, "exclusive")]
 
-    def natural(self) -> str:
+    def natural_key(self) -> str:
         """One act at a time per snapshot; lists are asked for freely."""
         if self.action == "list":
             return ""
-        target = self.made if self.action == "restore" else self.name
+        target = self.restored_vfolder if self.action == "restore" else self.name
         return f"{lock_key(self.volume, self.vfolder)}/{self.action}/{target}"
 
     def scope(self) -> str:
         """The owner of what is made pays."""
-        return str(VFolderId.parse(self.made).scope or "")
+        return str(VFolderId.parse(self.restored_vfolder).scope or "")
 
-    def check(self) -> None:
+    def validate(self) -> None:
         """The ids parse, and what is said fits the act."""
-        super().check()
+        super().validate()
         if (self.name is None) != (self.action == "list"):
-            raise wrong("name", "names the snapshot, for every act but `list`")
+            raise invalid_field("name", "names the snapshot, for every act but `list`")
         if self.keep_seconds is not None and (self.action != "create" or self.keep_seconds <= 0):
-            raise wrong("keep_seconds", "is for `create`, and above zero")
+            raise invalid_field("keep_seconds", "is for `create`, and above zero")
         if self.target is not None and self.action != "restore":
-            raise wrong("target", "is for `restore`")
-        if self.action == "restore" and VFolderId.parse(self.made).scope is None:
-            raise wrong("target", "needs a quota scope")
+            raise invalid_field("target", "is for `restore`")
+        if self.action == "restore" and VFolderId.parse(self.restored_vfolder).scope is None:
+            raise invalid_field("target", "needs a quota scope")

@@ -12,7 +12,15 @@ import msgspec
 
 from core.errors import InvalidParameters
 from core.jobs.job import Lane
-from core.jobs.requests.base import Lock, LockMode, OneVFolder, Request, lock_key, scope_of, wrong
+from core.jobs.requests.base import (
+    Lock,
+    LockMode,
+    Request,
+    SingleVFolderRequest,
+    invalid_field,
+    lock_key,
+    scope_of,
+)
 from core.jobs.requests.transfer import AssistRequest, TransferRequest
 from core.jobs.requests.upkeep import (
     AdoptRequest,
@@ -53,7 +61,7 @@ class CloneRequest(Request, frozen=True, kw_only=True, tag="clone"):
             (lock_key(self.home, self.target), "exclusive"),
         ]
 
-    def natural(self) -> str:
+    def natural_key(self) -> str:
         """One clone at a time makes a target."""
         return lock_key(self.home, self.target)
 
@@ -61,28 +69,28 @@ class CloneRequest(Request, frozen=True, kw_only=True, tag="clone"):
         """The owner of the copy pays."""
         return scope_of(self.target)
 
-    def check(self) -> None:
+    def validate(self) -> None:
         """Two different vfolders, the target with a quota scope."""
         if VFolderId.parse(self.target).scope is None:
-            raise wrong("target", "needs a quota scope")
+            raise invalid_field("target", "needs a quota scope")
         if lock_key(self.volume, self.source) == lock_key(self.home, self.target):
-            raise wrong("target", "is the source itself")
+            raise invalid_field("target", "is the source itself")
 
 
-class DeleteRequest(OneVFolder, frozen=True, kw_only=True, tag="delete"):
+class DeleteRequest(SingleVFolderRequest, frozen=True, kw_only=True, tag="delete"):
     """Take a vfolder away: gone at once, its bytes removed afterwards."""
 
     #: How long it can be restored (seconds); None is as configured, 0 not at all.
     keep_seconds: float | None = None
 
-    def check(self) -> None:
+    def validate(self) -> None:
         """The id parses, and the time is one."""
-        super().check()
+        super().validate()
         if self.keep_seconds is not None and not 0 <= self.keep_seconds <= KEEP_MAX_SECONDS:
-            raise wrong("keep_seconds", f"between 0 and {KEEP_MAX_SECONDS}")
+            raise invalid_field("keep_seconds", f"between 0 and {KEEP_MAX_SECONDS}")
 
 
-class DeleteFilesRequest(OneVFolder, frozen=True, kw_only=True, tag="delete-files"):
+class DeleteFilesRequest(SingleVFolderRequest, frozen=True, kw_only=True, tag="delete-files"):
     """Remove entries of a vfolder; absent ones are skipped."""
 
     paths: list[str]
@@ -94,26 +102,26 @@ class DeleteFilesRequest(OneVFolder, frozen=True, kw_only=True, tag="delete-file
         few = len(self.paths) <= FAST_PATHS_MAX and not self.recursive
         return Lane.FAST if few else Lane.BULK
 
-    def natural(self) -> str:
+    def natural_key(self) -> str:
         """None: several may be asked for one vfolder; they queue."""
         return ""
 
-    def check(self) -> None:
+    def validate(self) -> None:
         """Every path parses, none is the root, and there are not too many."""
         VFolderId.parse(self.vfolder)
         if not 1 <= len(self.paths) <= PATHS_MAX:
-            raise wrong("paths", f"name between 1 and {PATHS_MAX}")
+            raise invalid_field("paths", f"name between 1 and {PATHS_MAX}")
         if any(VFolderPath.parse(path).is_root for path in self.paths):
-            raise wrong("paths", "the root is not deleted here; delete the vfolder")
+            raise invalid_field("paths", "the root is not deleted here; delete the vfolder")
 
 
-class UsageRequest(OneVFolder, frozen=True, kw_only=True, tag="usage"):
+class UsageRequest(SingleVFolderRequest, frozen=True, kw_only=True, tag="usage"):
     """Count what a vfolder holds."""
 
     mode: ClassVar[LockMode] = "shared"
 
 
-class ExtractRequest(OneVFolder, frozen=True, kw_only=True, tag="extract"):
+class ExtractRequest(SingleVFolderRequest, frozen=True, kw_only=True, tag="extract"):
     """Unpack an archive into a directory that must not exist and appears whole."""
 
     mode: ClassVar[LockMode] = "shared"
@@ -124,21 +132,21 @@ class ExtractRequest(OneVFolder, frozen=True, kw_only=True, tag="extract"):
     #: … or this whole upload, whose bytes go with the job.
     upload: str = ""
 
-    def natural(self) -> str:
+    def natural_key(self) -> str:
         """One job at a time makes a target."""
         return f"{lock_key(self.volume, self.vfolder)}/{VFolderPath.parse(self.target)}"
 
-    def check(self) -> None:
+    def validate(self) -> None:
         """The names parse, the target is not the root, and there is one archive."""
         VFolderId.parse(self.vfolder)
         if VFolderPath.parse(self.target).is_root:
-            raise wrong("target", "names a directory that will appear")
+            raise invalid_field("target", "names a directory that will appear")
         if bool(self.source) == bool(self.upload):
-            raise wrong("source", "names the archive")
+            raise invalid_field("source", "names the archive")
         if self.source and VFolderPath.parse(self.source).is_root:
-            raise wrong("source", "names a file")
+            raise invalid_field("source", "names a file")
         if self.upload and not _UPLOAD_ID.fullmatch(self.upload):
-            raise wrong("upload", "is the id of an upload")
+            raise invalid_field("upload", "is the id of an upload")
 
 
 VERBS: dict[str, type[Request]] = {
@@ -175,7 +183,7 @@ def parse(body: dict[str, Any]) -> Request:
         request: Request = msgspec.convert(body, VERBS[body["verb"]])
     except msgspec.ValidationError as error:
         raise InvalidParameters(f"{error}.") from error
-    request.check()
+    request.validate()
     return request
 
 

@@ -40,11 +40,11 @@ class JobListPage:
 
 
 @dataclass(frozen=True, slots=True)
-class Queue:
+class QueuePosition:
     """Where a queued job stands: in its lane once it is ready, behind how many of how many."""
 
     #: All jobs of its volume are paused.
-    at_rest: bool
+    volume_paused: bool
     position: int | None = None
     length: int | None = None
 
@@ -125,7 +125,7 @@ class JobLists:
                 pipe.hgetall(f"{PREFIX}job:{job}")
             return [Job.from_fields(fields) for fields in pipe.execute() if fields]
 
-    def queue(self, job: Job) -> Queue | None:
+    def queue_position(self, job: Job) -> QueuePosition | None:
         """Where a job waits; None when it does not. One round trip, two when scopes take turns.
 
         The position is exact while nobody comes or leaves: the scopes take turns, each in its own
@@ -140,15 +140,15 @@ class JobLists:
             pipe.zrank(own, job.id)
             pipe.zcard(own)
             pipe.lrange(f"{PREFIX}ring:{lane}", 0, -1)
-            at_rest, rank, length, ring = pipe.execute()
+            volume_paused, rank, length, ring = pipe.execute()
         if rank is None:
-            return Queue(bool(at_rest))
+            return QueuePosition(bool(volume_paused))
         before, ready = int(rank), int(length)
         mine = ring.index(job.scope) if job.scope in ring else len(ring)
         for at, others in self._lengths(lane, ring, mine):
             before += min(others, rank + (1 if at < mine else 0))
             ready += others
-        return Queue(bool(at_rest), before + 1, ready)
+        return QueuePosition(bool(volume_paused), before + 1, ready)
 
     def _lengths(self, lane: str, ring: list[str], mine: int) -> list[tuple[int, int]]:
         """How many jobs of each other scope are ready, by its place in the ring."""
@@ -160,7 +160,7 @@ class JobLists:
                 pipe.zcard(f"{PREFIX}ready:{lane}:{ring[at]}")
             return list(zip(others, pipe.execute(), strict=True))
 
-    def all_at_rest(self) -> list[str]:
+    def paused_volumes(self) -> list[str]:
         """The volumes whose jobs are paused."""
         return sorted(cast("set[str]", self._redis.smembers(f"{PREFIX}paused")))
 

@@ -59,7 +59,7 @@ class Submission:
     def record(self) -> dict[str, str]:
         """The fields of the new record that the caller decides."""
         request = self.request
-        natural = request.natural()
+        natural = request.natural_key()
         locks = request.locks()
         fields = {
             "verb": request.verb,

@@ -91,7 +91,7 @@ class JobStore:
                 return Job.from_fields(fields)
         return self.get(job)
 
-    def known(self, requester: str, idempotency_key: str) -> bool:
+    def has_idempotency_key(self, requester: str, idempotency_key: str) -> bool:
         """Whether a request with this key was accepted before."""
         name = f"{PREFIX}idem:{requester}:{idempotency_key}"
         job = cast("str | None", self.redis.hget(name, "id"))

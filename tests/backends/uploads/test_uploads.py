@@ -270,7 +270,7 @@ def test_rewind_is_forgotten_once_told(
         again = store.acquire(one.id, 0, staging.lock)
         assert (again.offset, again.rewind) == (3, 0)
         store.release(again)
-        assert store.get(one.id, tell=True).offset == 3
+        assert store.get(one.id, forget_rewind=True).offset == 3
         assert store.acquire(one.id, 0, staging.lock).rewind is None
 
 

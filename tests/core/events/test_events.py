@@ -10,8 +10,8 @@ import pytest
 from redis import Redis
 from redis.exceptions import RedisError
 
-from core.events import Bus, Event, EventPublisher, JobEnd, updated
-from core.events.endings import ending_of
+from core.events import Bus, Event, EventPublisher, JobEnd, progress_event
+from core.events.endings import end_event_of
 from core.events.outbox import Outbox
 from core.jobs import State
 from core.jobs.requests import CloneRequest, DeleteFilesRequest, DeleteRequest, Request
@@ -211,7 +211,7 @@ def test_the_kept_message_is_there_from_the_start_and_never_goes_back(
     office.store.finish(job.id, "r", End(State.SUCCEEDED))
     office.herald.ended()
     # A run that was frozen, a door that was slow: nothing comes after the end.
-    assert not office.herald.bus.update(job.id, updated(job.id, 1, 2, "late"))
+    assert not office.herald.bus.publish_progress(job.id, progress_event(job.id, 1, 2, "late"))
     office.herald.accepted(job)
     found = kept(office.valkey.url, job.id)
     assert found is not None
@@ -256,18 +256,18 @@ def test_an_end_is_kept_while_the_bus_is_away(tmp_path: Path, valkey: Valkey) ->
         outbox = Outbox(jobs, Bus(other.client(4)))
         with pytest.raises(RedisError):
             outbox.flush()
-        assert outbox.flush_if_possible() == 0
+        assert outbox.try_flush() == 0
         assert office.untold() == 1
         assert office.store.sweep(0, 0) == 0, "a job whose end is untold is not forgotten"
         other.start()
         with Reader(other.url) as reader:
-            wait_for(outbox.flush_if_possible)
+            wait_for(outbox.try_flush)
             heard(reader, job)
             other.restart()
             # The sender died after it delivered and before it removed:
             jobs.zadd("vf:outbox", {job: 1})
             told_again: list[int] = []
-            wait_for(lambda: told_again.append(outbox.flush_if_possible()) or not office.untold())  # type: ignore[func-returns-value] # append, then look
+            wait_for(lambda: told_again.append(outbox.try_flush()) or not office.untold())  # type: ignore[func-returns-value] # append, then look
             assert sum(told_again) == 0
             assert len(reader.stream) == 1
         assert reader.errors == []
@@ -300,7 +300,7 @@ def test_a_record_that_cannot_be_read_does_not_stop_those_behind_it(
 
 def test_a_record_alone_says_its_ending(office: Office) -> None:
     job = office.store.get(office.run(CLONE, End(State.SUCCEEDED, "{}")))
-    ending = ending_of(job)
+    ending = end_event_of(job)
     assert isinstance(ending, JobEnd)
     assert [event.name for event in (*ending.stream, ending.last)] == [
         "vfolder_clone_success",

@@ -262,10 +262,10 @@ def test_sweep_forgets_without_a_trace(desk: Desk) -> None:
 def test_a_node_that_does_not_reach_the_volume_claims_nothing(desk: Desk) -> None:
     book = NodeStore(desk.store.redis)
 
-    def tell(*, proven: bool) -> None:
+    def renew(*, proven: bool) -> None:
         volumes = {"v": NodeVolume(proven=proven)}
         lanes = ["fast", "bulk"]
-        book.tell(
+        book.renew(
             Node(
                 id="n1",
                 version="1",
@@ -279,11 +279,11 @@ def test_a_node_that_does_not_reach_the_volume_claims_nothing(desk: Desk) -> Non
         )
 
     job = desk.usage(folder())
-    tell(proven=False)
+    renew(proven=False)
     assert desk.claim(job) == "unproven"
     assert desk.state(job) is State.QUEUED
     assert desk.store.get(job.id).attempt == 0
-    tell(proven=True)
+    renew(proven=True)
     assert desk.claim(job) == "ok"
 
 
@@ -303,18 +303,18 @@ def test_the_budget_of_a_volume_is_shared_by_its_runs(desk: Desk) -> None:
 def test_streams_have_their_shares_beside_the_runs(desk: Desk) -> None:
     job, book = desk.usage(folder()), BandwidthStore(desk.store.redis)
     desk.claim(job)
-    assert book.share("door 1", {"v": 3}) == {}, "no budget, nobody to share it with"
+    assert book.report("door 1", {"v": 3}) == {}, "no budget, nobody to share it with"
     book.set("v", 1000)
-    assert book.share("door 1", {"v": 3, "w": 1}) == {"v": Share(1000, jobs=1, streams=0)}
-    assert book.share("door 2", {"v": 1}) == {"v": Share(1000, jobs=1, streams=3)}
+    assert book.report("door 1", {"v": 3, "w": 1}) == {"v": Share(1000, jobs=1, streams=0)}
+    assert book.report("door 2", {"v": 1}) == {"v": Share(1000, jobs=1, streams=3)}
     assert desk.store.heartbeat(job, "r1", LEASE_SECONDS) == (False, False, 200)
-    book.share("door 1", {})
-    assert book.look() == {"v": Share(1000, jobs=1, streams=1)}
+    book.report("door 1", {})
+    assert book.shares() == {"v": Share(1000, jobs=1, streams=1)}
     assert desk.store.heartbeat(job, "r1", LEASE_SECONDS) == (False, False, 500)
     told = desk.store.redis.hget("vf:streams:v", "door 2")
     long_ago = int(str(told).split()[1]) - 60_000
     desk.store.redis.hset("vf:streams:v", "door 2", f"1 {long_ago}")
-    assert book.look()["v"].streams == 0, "a door that fell silent has none"
+    assert book.shares()["v"].streams == 0, "a door that fell silent has none"
 
 
 def test_a_run_keeps_to_its_share_from_its_first_byte(desk: Desk) -> None:

@@ -66,7 +66,7 @@ class Transfer:
         )
         self._root = context.root(request.home)
         self._staging = layout.staging(self._to.vfolder.scope, self._run.job.id)
-        exports = exports_of(self._from, self._to) if request.whole else None
+        exports = exports_of(self._from, self._to) if request.is_complete else None
         self._bulk = BulkCopy(context, exports) if exports else None
         self._hands = TransferHelpers(context, request)
         self._top = "" if self._from.path.is_root else f"{self._from.path}/"
