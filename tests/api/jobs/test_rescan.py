@@ -11,7 +11,7 @@ from backends.quota import requested_limits
 from backends.quota.quick_usage import ENTRIES_MAX
 from core.jobs.store import JobStore
 from core.names import QuotaScope, ScopeKind, VFolderId
-from core.quota import QuotaLedger, above
+from core.quota import QuotaLedger, scopes_at_thresholds
 from core.quota.thresholds import EVENT
 from core.redis import Database, connect
 from tests.api.jobs.conftest import Site
@@ -126,7 +126,7 @@ def test_an_owner_is_a_scope(site: Site, owner: object) -> None:
 def test_thresholds_are_told_once(site: Site) -> None:
     vfid = limited(site, 100 * KIB)
     name = directory(vfid)
-    others = above(site.redis, "local")[95]  # scopes that other tests filled
+    others = scopes_at_thresholds(site.redis, "local")[95]  # scopes that other tests filled
     with (
         connect(site.settings, Database.EVENTS) as client,
         subscribed(client, "events_all") as channel,
@@ -143,10 +143,10 @@ def test_thresholds_are_told_once(site: Site) -> None:
             (site.path(vfid) / "grows").write_bytes(b"x" * size * KIB)
             assert rescan(site, owner=scope_of(vfid))["state"] == "succeeded"
             assert told() == wanted, size
-        assert above(site.redis, "local")[95] == others + 1
+        assert scopes_at_thresholds(site.redis, "local")[95] == others + 1
         (site.path(vfid) / "grows").write_bytes(b"")
         rescan(site, owner=scope_of(vfid))
-        assert above(site.redis, "local")[95] == others
+        assert scopes_at_thresholds(site.redis, "local")[95] == others
         (site.path(vfid) / "grows").write_bytes(b"x" * 91 * KIB)
         rescan(site, owner=scope_of(vfid))
         assert told() == [80, 95, 90]

@@ -10,7 +10,7 @@ import pytest
 from redis import Redis
 from redis.exceptions import RedisError
 
-from core.events import Bus, Event, EventPublisher, JobEnd, progress_event
+from core.events import Bus, Event, EventPublisher, JobEndEvent, progress_event
 from core.events.endings import end_event_of
 from core.events.outbox import Outbox
 from core.jobs import State
@@ -301,7 +301,7 @@ def test_a_record_that_cannot_be_read_does_not_stop_those_behind_it(
 def test_a_record_alone_says_its_ending(office: Office) -> None:
     job = office.store.get(office.run(CLONE, End(State.SUCCEEDED, "{}")))
     ending = end_event_of(job)
-    assert isinstance(ending, JobEnd)
+    assert isinstance(ending, JobEndEvent)
     assert [event.name for event in (*ending.stream, ending.last)] == [
         "vfolder_clone_success",
         "bgtask_done",
