@@ -83,7 +83,7 @@ def test_all_scopes_and_what_is_left_of_those_that_are_no_more(site: Site) -> No
     local = site.settings.directory / "local"
     with site_root(site) as root:
         requested_limits.keep(root, gone, requested_limits.RequestedLimit(1))
-    QuotaLedger(site.redis, "local").counted(gone.directory, 1, 0)
+    QuotaLedger(site.redis, "local").record_count(gone.directory, 1, 0)
     (local / "what is this").write_text("?")
     vfid = site.folder(a="12345")
     done = rescan(site, repair=True)

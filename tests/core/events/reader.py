@@ -94,6 +94,9 @@ class Reader:
         self.stream: list[Heard] = []
         self.channel: list[Heard] = []
         self.errors: list[str] = []
+        # A server that is killed may forget an acknowledgement of its last second: the entry comes
+        # again, under the same id.
+        self._seen: set[bytes] = set()
         self._stop = threading.Event()
         self._ready = threading.Event()
         self._threads = [
@@ -125,7 +128,6 @@ class Reader:
                 self.errors.append(repr(error))
 
     def _consume(self, client: "Redis[bytes]") -> None:
-        seen: set[bytes] = set()
         start = "0"  # what was given to us before a fall comes again until acknowledged
         while not self._stop.is_set():
             try:
@@ -139,8 +141,8 @@ class Reader:
             if start == "0" and not entries:
                 start = ">"
             for entry_id, entry in entries:
-                if entry_id not in seen:
-                    seen.add(entry_id)
+                if entry_id not in self._seen:
+                    self._seen.add(entry_id)
                     client.xack("events", self.GROUP, entry_id)
                     self.stream.append(decode_entry(entry))
 
