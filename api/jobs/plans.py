@@ -7,7 +7,7 @@ from api.jobs.submission import Jobs
 from api.volumes import VolumeAccess
 from backends.base import Capacity, QuotaUsage
 from backends.retention import trash
-from backends.transfer import foreseen
+from backends.transfer import preview_of
 from backends.volumes import operations
 from core.errors import EntryExists, NoSpace, QuotaExceeded, QuotaScopeNotFound, StorageError
 from core.jobs import requests
@@ -86,7 +86,7 @@ class JobPlanner:
         """What a look of a moment tells, where this node has both volumes."""
         now_ms = time.time_ns() // 1_000_000
         seen = self._access.both(
-            (request.volume, request.home), lambda a, b: foreseen(request, a, b, now_ms)
+            (request.volume, request.home), lambda a, b: preview_of(request, a, b, now_ms)
         )
         if seen and request.on_conflict == "fail" and (count := seen["noted"].get("conflict")):
             detail = f"The target has {count} entries that stand in the way."

@@ -10,7 +10,7 @@ from typing import Any
 
 from api.jobs.doorbell import ringer
 from api.volumes import VolumeAccess
-from backends.retention import snapshot_expiry, trash
+from backends.retention import snapshots, trash
 from backends.volumes import operations
 from core.cluster import NodeStore
 from core.errors import (
@@ -149,7 +149,7 @@ class Jobs:
             raise VFolderNotFound(f"The vfolder {vfolder} does not exist.")
 
     def _check_snapshots(self, request: SnapshotRequest) -> None:
-        if not self._access.on_volume(request.volume, snapshot_expiry.supported):
+        if not self._access.on_volume(request.volume, snapshots.supported):
             raise Unsupported(f"Volume {request.volume} keeps no snapshots.")
         if request.action == "create":
             self._must_exist(request.volume, request.vfolder)

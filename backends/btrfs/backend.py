@@ -27,7 +27,7 @@ class BtrfsBackend(NativeQuotaBackend):
         with self.root() as root:
             if linux.magic(root) != linux.BTRFS:
                 raise BackendFailed(f"Volume {self.mount.volume} is no btrfs file system.")
-            with self._said():
+            with self._explained():
                 self._count(root)
         return found
 
@@ -40,7 +40,7 @@ class BtrfsBackend(NativeQuotaBackend):
 
     def create_snapshot(self, vfolder: VFolderId, name: str) -> Snapshot:
         """See `HasSnapshots.create_snapshot`."""
-        with self._said(), self.root() as root, self.open_vfolder(vfolder) as top:
+        with self._explained(), self.root() as root, self.open_vfolder(vfolder) as top:
             return snapshots.create(root, top, vfolder, name)
 
     def list_snapshots(self, vfolder: VFolderId) -> list[Snapshot]:
@@ -50,7 +50,7 @@ class BtrfsBackend(NativeQuotaBackend):
 
     def delete_snapshot(self, vfolder: VFolderId, name: str) -> None:
         """See `HasSnapshots.delete_snapshot`."""
-        with self._said(), self.root() as root:
+        with self._explained(), self.root() as root:
             snapshots.delete(root, vfolder, name)
 
     @contextmanager
@@ -64,7 +64,7 @@ class BtrfsBackend(NativeQuotaBackend):
         del parent, name
         if vfolder is None:
             return
-        with self._said(), self.root() as root:
+        with self._explained(), self.root() as root:
             if not descriptors.exists(PurePosixPath(vfolder.directory), root):
                 snapshots.forget(root, vfolder)
 
@@ -75,22 +75,22 @@ class BtrfsBackend(NativeQuotaBackend):
         elif not found.exact and not found.rescanning:
             subvolumes.recount(root)
 
-    def _granule(self) -> int:
+    def _limit_unit(self) -> int:
         return subvolumes.NODE_BYTES
 
-    def _place(self, name: str, parent: int) -> None:
+    def _make_directory(self, name: str, parent: int) -> None:
         self._count(parent)
         with suppress(FileExistsError):
             subvolumes.create(name, parent)
 
-    def _counter(self, directory: int) -> int:
+    def _counter_of(self, directory: int) -> int:
         return subvolumes.id_of(directory)
 
-    def _give(self, directory: int, scope: QuotaScope) -> int:
+    def _start_counting(self, directory: int, scope: QuotaScope) -> int:
         del scope
         return subvolumes.id_of(directory)
 
-    def _take_over(self, directory: int, scope: QuotaScope, seen: Callable[[], None]) -> None:
+    def _adopt_tree(self, directory: int, scope: QuotaScope, seen: Callable[[], None]) -> None:
         """A subvolume is counted already."""
 
     def _check_adoptable(self, directory: int, scope: QuotaScope) -> None:
@@ -100,12 +100,14 @@ class BtrfsBackend(NativeQuotaBackend):
                 "have a limit on btrfs. Move what it holds into a scope made by this service.",
             )
 
-    def _held(self, directory: int, counter: int) -> NativeUsage:
+    def _usage(self, directory: int, counter: int) -> NativeUsage:
         found = subvolumes.counted(directory, counter)
         if found is None:
             raise BackendFailed(f"Volume {self.mount.volume} does not count its subvolumes now.")
         return NativeUsage(found.used_bytes, found.limit_bytes)
 
-    def _hold(self, root: int, directory: int, counter: int, limit_bytes: int | None) -> None:
+    def _apply_limit(
+        self, root: int, directory: int, counter: int, limit_bytes: int | None
+    ) -> None:
         del directory
         subvolumes.set_limit(root, counter, limit_bytes)

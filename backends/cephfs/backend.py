@@ -203,21 +203,21 @@ class CephFsBackend(NativeQuotaBackend):
         with self._allowed(), descriptors.opened(name, parent) as top:
             _drop_snapshots(top)
 
-    def _granule(self) -> int:
+    def _limit_unit(self) -> int:
         return 1
 
-    def _counter(self, directory: int) -> int:
+    def _counter_of(self, directory: int) -> int:
         del directory
         return _ALWAYS
 
-    def _give(self, directory: int, scope: QuotaScope) -> int:
+    def _start_counting(self, directory: int, scope: QuotaScope) -> int:
         del directory, scope
         return _ALWAYS
 
-    def _take_over(self, directory: int, scope: QuotaScope, seen: Callable[[], None]) -> None:
+    def _adopt_tree(self, directory: int, scope: QuotaScope, seen: Callable[[], None]) -> None:
         """Everything is counted already."""
 
-    def _held(self, directory: int, counter: int) -> NativeUsage:
+    def _usage(self, directory: int, counter: int) -> NativeUsage:
         del counter
         used = int(os.getxattr(directory, _BYTES))
         try:
@@ -227,7 +227,9 @@ class CephFsBackend(NativeQuotaBackend):
                 raise
             return NativeUsage(used, None)
 
-    def _hold(self, root: int, directory: int, counter: int, limit_bytes: int | None) -> None:
+    def _apply_limit(
+        self, root: int, directory: int, counter: int, limit_bytes: int | None
+    ) -> None:
         del root, counter
         os.setxattr(directory, _LIMIT, _NO_LIMIT if limit_bytes is None else b"%d" % limit_bytes)
 

@@ -1,26 +1,42 @@
-"""Acts on single entries of a vfolder, by a descriptor of its root.
+"""Changes of single entries of a vfolder: make, rename, move, remove.
 
-All act on a link itself, never on what it points at; links before the last part are followed
-inside the vfolder only. What the file system refuses is `EntryRefused` with `errno` and the paths
-of the request; a full, slow or broken storage is an error of its own.
+Every change applies to a link itself, never to its target. Links before the last part of a path are
+followed inside the vfolder only. A path that the file system refuses is `EntryRefused`, with
+`errno` and the paths of the request. A full, slow or broken storage is an error of its own.
 """
 
 import errno
 import os
 import stat
+import time
+from collections.abc import Sequence
+from pathlib import PurePosixPath
+from uuid import uuid4
 
-from backends.fs import descriptors, entry_errors, paths
-from core.errors import EntryRefused, InvalidName, PathEscape, StorageError
-from core.names import VFolderPath
+from backends.base import Backend, MountedBackend
+from backends.fs import descriptors, entry_errors, layout, paths
+from backends.quota import quick_usage, soft
+from core.errors import (
+    EntryNotFound,
+    EntryRefused,
+    InvalidName,
+    PathEscape,
+    StorageError,
+    Unsupported,
+)
+from core.names import VFolderId, VFolderPath
 
-#: Directories that people make (umask applies).
+#: The mode of directories that callers make (umask applies).
 DIRECTORY_MODE = 0o755
+#: A removed directory that holds more entries, or takes longer, is left to the sweep.
+REMOVED_ENTRIES_MAX = 10_000
+REMOVAL_SECONDS_MAX = 2.0
 
 
 def make_directory(
     root: int, path: VFolderPath, *, parents: bool = True, exist_ok: bool = False
 ) -> None:
-    """Make a directory; with `parents` also those above it.
+    """Make a directory; with `parents` also the missing directories above it.
 
     Raises:
         EntryRefused: it exists (unless `exist_ok` and it is a directory), or a parent is missing.
@@ -36,19 +52,19 @@ def make_directory(
             try:
                 os.mkdir(name, DIRECTORY_MODE, dir_fd=parent)
             except FileExistsError:
-                found = os.stat(name, dir_fd=parent, follow_symlinks=False)
-                if not (exist_ok and stat.S_ISDIR(found.st_mode)):
+                status = os.stat(name, dir_fd=parent, follow_symlinks=False)
+                if not (exist_ok and stat.S_ISDIR(status.st_mode)):
                     raise
 
 
 def rename(root: int, path: VFolderPath, new_name: str) -> None:
-    """Give an entry another name in the same directory.
+    """Rename an entry inside its directory.
 
-    A file may take the place of a file; nothing ever takes the place of a directory.
+    A file may replace a file; nothing ever replaces a directory.
 
     Raises:
-        InvalidName: `new_name` is no single name.
-        EntryRefused: no such entry, or a directory has the new name.
+        InvalidName: `new_name` is more than one name.
+        EntryRefused: the entry does not exist, or a directory has the new name.
     """
     target = VFolderPath.parse(new_name)
     if len(target.parts) != 1 or target.name != new_name:
@@ -61,12 +77,13 @@ def rename(root: int, path: VFolderPath, new_name: str) -> None:
 def move(
     root: int, source: VFolderPath, target: VFolderPath, *, into_directory: bool = True
 ) -> None:
-    """Move an entry; a target that is a directory takes it inside, as mv(1) does.
+    """Move an entry; into the target if that is a directory, as mv(1) does.
 
-    A file may take the place of a file; nothing ever takes the place of a directory.
+    A file may replace a file; nothing ever replaces a directory.
 
     Raises:
-        EntryRefused: no such entry, no such directory, or a directory is in the way.
+        EntryRefused: the entry or the target's directory does not exist, or the target is a
+            directory.
     """
     if source.is_root:
         raise EntryRefused("The vfolder itself is not moved.", errno=errno.EBUSY, paths=["."])
@@ -84,7 +101,7 @@ def move(
 
 
 def _is_directory(root: int, path: VFolderPath) -> bool:
-    """Whether it is a directory, or a link to one inside the vfolder."""
+    """Return whether the path is a directory, or a link to one inside the vfolder."""
     if path.is_root:
         return True
     try:
@@ -98,25 +115,129 @@ def _is_directory(root: int, path: VFolderPath) -> bool:
 
 
 def _rename(source_fd: int, source: str, target_fd: int, target: str) -> None:
-    """rename(2), but never over a directory, not even an empty one."""
+    """Call rename(2), but never over a directory, not even an empty one."""
     try:
-        found = os.stat(target, dir_fd=target_fd, follow_symlinks=False)
+        existing = os.stat(target, dir_fd=target_fd, follow_symlinks=False)
     except FileNotFoundError:
         descriptors.rename_noreplace(source, source_fd, target, target_fd)
         return
-    here = os.stat(source, dir_fd=source_fd, follow_symlinks=False)
-    if stat.S_ISDIR(found.st_mode) or stat.S_ISDIR(here.st_mode):
+    moved = os.stat(source, dir_fd=source_fd, follow_symlinks=False)
+    if stat.S_ISDIR(existing.st_mode) or stat.S_ISDIR(moved.st_mode):
         raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST))
-    # Between the two the target may turn into a directory: rename(2) refuses that by itself.
+    # Meanwhile the target may become a directory: rename(2) refuses that by itself.
     os.rename(source, target, src_dir_fd=source_fd, dst_dir_fd=target_fd)
 
 
-def check_removable(path: VFolderPath) -> None:
-    """Refuse to remove the vfolder itself.
+# -- Removal ---------------------------------------------------------------------------------------
+def remove_entries(
+    backend: Backend, vfolder: VFolderId, targets: Sequence[VFolderPath], *, recursive: bool
+) -> None:
+    """Remove entries; missing ones and, without `recursive`, directories are skipped.
+
+    A directory goes into the trash of its quota scope by one rename, so it disappears at once
+    whatever its size. A small one is removed from there right away; the sweep removes the rest of
+    a big one. Nothing is removed when one of the paths is not allowed.
 
     Raises:
-        EntryRefused: the path is its root.
+        EntryRefused: the vfolder's root is among the targets.
+        VFolderNotFound: the vfolder does not exist.
+        PathEscape, EntryRefused: the file system refuses; the targets before are removed.
     """
+    for path in targets:
+        _check_removable(path)
+    trashed: list[PurePosixPath] = []
+    counts = soft.is_counted(backend, vfolder.scope)
+    freed_bytes = 0
+    try:
+        with backend.open_vfolder(vfolder) as root:
+            for path in targets:
+                with entry_errors(str(path)):
+                    size_bytes = _size(root, path) if counts else 0
+                    if _remove(root, path, recursive=recursive):
+                        trashed.append(_to_trash(backend, vfolder, root, path))
+                    freed_bytes += size_bytes
+        for tree in trashed:
+            freed_bytes += _tree_size(backend, tree) if counts else 0
+            _empty(backend, tree)
+    finally:
+        soft.settle(backend, vfolder.scope, str(uuid4()), -freed_bytes)
+
+
+def _check_removable(path: VFolderPath) -> None:
     if path.is_root:
         text = "The vfolder itself is not removed this way; use /folder/delete."
         raise EntryRefused(text, errno=errno.EBUSY, paths=[str(path)])
+
+
+def _size(root: int, path: VFolderPath) -> int:
+    try:
+        with paths.parent_beneath(root, path) as (parent, name):
+            return soft.size_of(name, parent)
+    except EntryNotFound:
+        return 0
+
+
+def _tree_size(backend: Backend, tree: PurePosixPath) -> int:
+    """Return the length of the files of a tree in the trash; a big one is left to the rescan."""
+    mounted = backend.skill(MountedBackend)
+    if mounted is None:
+        return 0
+    with mounted.root() as volume, descriptors.opened(tree, volume) as top:
+        sums = quick_usage.count(top)
+    return sums.size_bytes if sums else 0
+
+
+def _remove(root: int, path: VFolderPath, *, recursive: bool) -> bool:
+    """Unlink a file or a link; return true for a directory that is to be removed."""
+    try:
+        with paths.parent_beneath(root, path) as (parent, name):
+            status = os.stat(name, dir_fd=parent, follow_symlinks=False)
+            if stat.S_ISDIR(status.st_mode):
+                return recursive
+            os.unlink(name, dir_fd=parent)
+    except EntryNotFound:
+        return False
+    return False
+
+
+def _to_trash(backend: Backend, vfolder: VFolderId, root: int, path: VFolderPath) -> PurePosixPath:
+    mounted = backend.skill(MountedBackend)
+    if mounted is None:
+        raise Unsupported("This volume removes no directories here; submit a job.")
+    tree = layout.trash(vfolder.scope, str(uuid4()))
+    with (
+        mounted.root() as volume,
+        descriptors.made(tree.parent, volume, descriptors.HIDDEN_MODE) as trash,
+        paths.parent_beneath(root, path) as (parent, name),
+    ):
+        descriptors.rename_noreplace(name, parent, tree.name, trash)
+    return tree
+
+
+def _empty(backend: Backend, tree: PurePosixPath) -> None:
+    """Remove a tree in the trash, within the limits of entries and time."""
+    deadline = time.monotonic() + REMOVAL_SECONDS_MAX
+    left = REMOVED_ENTRIES_MAX
+    mounted = backend.skill(MountedBackend)
+    if mounted is None:
+        return
+    try:
+        with mounted.root() as volume, descriptors.opened(tree.parent, volume) as trash:
+            for _, directories, files, current in os.fwalk(tree.name, topdown=False, dir_fd=trash):
+                left -= len(directories) + len(files)
+                if left < 0 or time.monotonic() > deadline:
+                    return
+                for name in files:
+                    os.unlink(name, dir_fd=current)
+                for name in directories:
+                    _remove_directory(name, current)
+            os.rmdir(tree.name, dir_fd=trash)
+    except (OSError, RecursionError):  # the sweep removes odd or very deep trees
+        return
+
+
+def _remove_directory(name: str, parent: int) -> None:
+    try:
+        os.rmdir(name, dir_fd=parent)
+    except NotADirectoryError:  # a link to a directory
+        os.unlink(name, dir_fd=parent)

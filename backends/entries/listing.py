@@ -1,7 +1,8 @@
-"""Directory listings: whole, or a page after a name, in the order of names.
+"""Directory listings: complete, or one page after a name, in the order of names.
 
-A page costs one pass over the names and a stat of its own entries only, needs no state between
-pages, and stays right while others write: an entry that is there all along is told exactly once.
+A page costs one pass over the names and a stat of its own entries only. It needs no state between
+pages. It stays right while other processes write: an entry that exists all along is listed exactly
+once.
 """
 
 import heapq
@@ -25,7 +26,7 @@ Item = dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class EntryPage:
-    """Some entries of a directory; `next` is the name to go on after, None at the end."""
+    """Some entries of a directory; the next page starts after the name `next`, None at the end."""
 
     items: list[Item]
     next: str | None = None
@@ -34,17 +35,17 @@ class EntryPage:
 def list_directory(
     root: int, path: VFolderPath, limit: int = 0, after: str | None = None
 ) -> EntryPage:
-    """The entries of a directory in the order of their names (by code point).
+    """Return the entries of a directory in the order of their names (by code point).
 
     Args:
         root: descriptor of the vfolder.
         path: the directory.
-        limit: at most so many entries; 0 means all.
+        limit: the most entries returned; 0 means all.
         after: only names after this one.
 
     Raises:
-        PathEscape: the path leads outside.
-        EntryRefused: no such directory.
+        PathEscape: the path leads outside the vfolder.
+        EntryRefused: there is no such directory.
     """
     with entry_errors(str(path)):
         descriptor = paths.open_beneath(root, path, _READ)
@@ -57,24 +58,24 @@ def list_directory(
 def _page(
     root: int, descriptor: int, path: VFolderPath, limit: int, after: str | None
 ) -> EntryPage:
-    found: Iterable[str] = directory.names(descriptor)
+    names: Iterable[str] = directory.names(descriptor)
     if after is not None:
-        found = (name for name in found if name > after)
-    chosen = heapq.nsmallest(limit + 1, found) if limit else sorted(found)
-    more = bool(limit) and len(chosen) > limit
+        names = (name for name in names if name > after)
+    page = heapq.nsmallest(limit + 1, names) if limit else sorted(names)
+    more = bool(limit) and len(page) > limit
     if more:
-        chosen.pop()
-    return EntryPage(_items(root, descriptor, path, chosen), chosen[-1] if more else None)
+        page.pop()
+    return EntryPage(_items(root, descriptor, path, page), page[-1] if more else None)
 
 
-def _items(root: int, descriptor: int, path: VFolderPath, chosen: list[str]) -> list[Item]:
-    """Tell each entry; one that is gone since it was named is left out."""
+def _items(root: int, descriptor: int, path: VFolderPath, names: list[str]) -> list[Item]:
+    """Describe each entry; an entry that was removed meanwhile is left out."""
     items: list[Item] = []
     moment = datetime.fromtimestamp
-    for name, told in zip(chosen, directory.stats(descriptor, chosen), strict=True):
-        if told is None:
+    for name, status in zip(names, directory.stats(descriptor, names), strict=True):
+        if status is None:
             continue
-        mode, size, changed, modified = told
+        mode, size, changed, modified = status
         kind = _KINDS.get(mode & _FORMAT, "FILE")
         items.append(
             {
@@ -93,7 +94,7 @@ def _items(root: int, descriptor: int, path: VFolderPath, chosen: list[str]) -> 
 
 
 def _target(root: int, directory: VFolderPath, name: str) -> str:
-    """Where a link leads, relative to the listed directory; empty when that is outside of it."""
+    """Return a link's target, relative to the listed directory; empty when it is outside of it."""
     try:
         linked = paths.open_beneath(root, directory / VFolderPath((name,)), os.O_PATH)
         try:
@@ -104,7 +105,7 @@ def _target(root: int, directory: VFolderPath, name: str) -> str:
                 os.close(base)
         finally:
             os.close(linked)
-    except (StorageError, OSError):  # dangling, outside, or gone since the scan
+    except (StorageError, OSError):  # dangling, outside, or removed meanwhile
         return ""
 
 

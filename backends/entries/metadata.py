@@ -1,6 +1,6 @@
-"""What the manager stores about a vfolder: one small file beside it, whole or absent.
+"""Metadata that the manager stores about a vfolder: one small file beside it, complete or absent.
 
-It lies in our own room of the quota scope (see `layout`), never inside the vfolder.
+It lies in the hidden directory of the quota scope (see `layout`), never inside the vfolder.
 """
 
 import os
@@ -17,7 +17,7 @@ _FILE_MODE = 0o600
 
 
 class MetadataTooLarge(InvalidParameters):
-    """The payload is larger than what is kept."""
+    """The payload is larger than `PAYLOAD_MAX_BYTES`."""
 
     error_code = "storage_create_invalid-parameters"
     kind = "storage/volume/metadata-too-large"
@@ -25,12 +25,12 @@ class MetadataTooLarge(InvalidParameters):
 
 
 def write(backend: Backend, vfolder: VFolderId, payload: bytes) -> None:
-    """Keep the payload, in place of an older one; it is on disk when this returns.
+    """Store the payload, in place of an older one; it is on disk when this returns.
 
     Raises:
-        VFolderNotFound: no such vfolder.
-        MetadataTooLarge: above `PAYLOAD_MAX_BYTES`.
-        NoSpace, QuotaExceeded: no room for it.
+        VFolderNotFound: the vfolder does not exist.
+        MetadataTooLarge: the payload is larger than `PAYLOAD_MAX_BYTES`.
+        NoSpace, QuotaExceeded: the volume or the quota scope is full.
     """
     if len(payload) > PAYLOAD_MAX_BYTES:
         raise MetadataTooLarge(f"Metadata may have {PAYLOAD_MAX_BYTES} bytes at most.")
@@ -39,30 +39,30 @@ def write(backend: Backend, vfolder: VFolderId, payload: bytes) -> None:
         backend.open_vfolder(vfolder),
         translated(),
         _mounted(backend).root() as root,
-        descriptors.made(path.parent, root, descriptors.HIDDEN_MODE) as room,
+        descriptors.made(path.parent, root, descriptors.HIDDEN_MODE) as directory,
     ):
         growing = f".{path.name}.{token_hex(8)}"
         try:
-            _write_file(growing, room, payload)
-            os.rename(growing, path.name, src_dir_fd=room, dst_dir_fd=room)
+            _write_file(growing, directory, payload)
+            os.rename(growing, path.name, src_dir_fd=directory, dst_dir_fd=directory)
         except OSError:
-            _discard(growing, room)
+            _discard(growing, directory)
             raise
-        os.fsync(room)
+        os.fsync(directory)
 
 
 def read(backend: Backend, vfolder: VFolderId) -> bytes | None:
-    """The payload, or None when none was stored.
+    """Return the payload; None when none was stored.
 
     Raises:
-        VFolderNotFound: no such vfolder.
+        VFolderNotFound: the vfolder does not exist.
     """
     path = layout.metadata(vfolder)
     with backend.open_vfolder(vfolder), translated(), _mounted(backend).root() as root:
         try:
-            with descriptors.opened(path.parent, root) as room:
+            with descriptors.opened(path.parent, root) as directory:
                 flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC
-                with open(os.open(path.name, flags, dir_fd=room), "rb") as file:
+                with open(os.open(path.name, flags, dir_fd=directory), "rb") as file:
                     return file.read(PAYLOAD_MAX_BYTES)
         except FileNotFoundError:
             return None
@@ -75,16 +75,16 @@ def _mounted(backend: Backend) -> MountedBackend:
     return mounted
 
 
-def _write_file(name: str, room: int, payload: bytes) -> None:
+def _write_file(name: str, directory: int, payload: bytes) -> None:
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
-    with open(os.open(name, flags, _FILE_MODE, dir_fd=room), "wb") as file:
+    with open(os.open(name, flags, _FILE_MODE, dir_fd=directory), "wb") as file:
         file.write(payload)
         file.flush()
         os.fsync(file.fileno())
 
 
-def _discard(name: str, room: int) -> None:
+def _discard(name: str, directory: int) -> None:
     try:
-        os.unlink(name, dir_fd=room)
+        os.unlink(name, dir_fd=directory)
     except FileNotFoundError:
         return

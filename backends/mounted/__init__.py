@@ -1,11 +1,6 @@
-"""Parents of every backend whose volume is a mounted directory. Knows no vendor."""
+"""Parents of every backend whose volume is a mounted directory. Knows no vendor and no job."""
 
-from backends.mounted.array import (
-    ArrayBackend,
-    ArrayQuotaBackend,
-    ArrayUsage,
-    await_directory,
-)
+from backends.mounted.array import ArrayBackend, ArrayQuotaBackend, ArrayUsage, await_directory
 from backends.mounted.native_quota import NativeQuotaBackend, NativeUsage
 from backends.mounted.performance import Counters, counters, measured
 from backends.mounted.posix import PosixBackend
@@ -18,9 +13,7 @@ __all__ = [
     "NativeQuotaBackend",
     "NativeUsage",
     "PosixBackend",
-    "array",
     "await_directory",
     "counters",
     "measured",
-    "native_quota",
 ]

@@ -53,7 +53,7 @@ class ArrayBackend(PosixBackend):
         except StorageError as error:
             return HardwareInfo(HardwareStatus.OFFLINE, error.detail)
         try:
-            with self._in_time():
+            with self._within_deadline():
                 return self._health()
         except StorageError as error:
             return HardwareInfo(HardwareStatus.UNAVAILABLE, error.detail)
@@ -62,7 +62,7 @@ class ArrayBackend(PosixBackend):
     def _health(self) -> HardwareInfo:
         """Ask the array how it is."""
 
-    def _in_time(self) -> AbstractContextManager[None]:
+    def _within_deadline(self) -> AbstractContextManager[None]:
         """Everything that an act asks the array ends with the act's deadline."""
         return deadline.within(self._deadline_seconds)
 
@@ -86,7 +86,7 @@ class ArrayQuotaBackend(ArrayBackend):
 
     #: How much longer than other acts the making of a scope may take, in seconds.
     making_seconds: float = 0.0
-    #: What `_skills` tells of, beside `quota`.
+    #: What `_available` tells of, beside `quota`.
     doubtful: ClassVar[tuple[str, ...]] = ()
 
     def __init__(self, mount: Mount, deadline_seconds: float) -> None:
@@ -94,31 +94,31 @@ class ArrayQuotaBackend(ArrayBackend):
         self._proved: tuple[int, int] | None = None
 
     @abstractmethod
-    def _granule(self) -> int:
+    def _limit_unit(self) -> int:
         """Limits are multiples of this many bytes."""
 
     @abstractmethod
-    def _place(self, root: int, name: str) -> None:
+    def _make_directory(self, root: int, name: str) -> None:
         """Have the scope's directory made, wherever that has to be asked for; there is fine."""
 
     @abstractmethod
-    def _held(self, name: str) -> ArrayUsage:
+    def _usage(self, name: str) -> ArrayUsage:
         """What is counted and held now."""
 
     @abstractmethod
-    def _hold(self, name: str, limit_bytes: int | None) -> None:
+    def _apply_limit(self, name: str, limit_bytes: int | None) -> None:
         """Set a limit, already rounded, or take it away, so that it is held when this returns."""
 
     @abstractmethod
-    def _forget(self, name: str) -> bool:
+    def _remove_objects(self, name: str) -> bool:
         """Take the array's objects away once the directory is; whether there were any."""
 
     @abstractmethod
-    def _knows(self, path: str) -> bool:
+    def _has_directory(self, path: str) -> bool:
         """Whether the array has a directory at that path of the volume."""
 
     @abstractmethod
-    def _skills(self) -> Mapping[str, bool]:
+    def _available(self) -> Mapping[str, bool]:
         """Capabilities that the array may have or not, and whether it has them; at one request."""
 
     def probe(self) -> str:
@@ -128,7 +128,7 @@ class ArrayQuotaBackend(ArrayBackend):
         """
         found = super().probe()
         with suppress(Busy, Lost, DeadlineExceeded), deadline.within(STATES_SECONDS):
-            with self._said(), self.root() as root:
+            with self._explained(), self.root() as root:
                 self._prove(root)
             self._prepare()
         return found
@@ -144,29 +144,29 @@ class ArrayQuotaBackend(ArrayBackend):
         """See `Backend.lacking`; all that needs the array while it does not answer."""
         skills: Mapping[str, bool] = {}
         with suppress(StorageError), deadline.within(STATES_SECONDS):
-            with self._said(), self.root() as root:
+            with self._explained(), self.root() as root:
                 self._prove(root)
-            skills = self._skills()
+            skills = self._available()
         doubtful = {"quota", *self.doubtful}
         return frozenset(name for name in doubtful if not skills.get(name, False))
 
     def effective_limit(self, limit_bytes: int) -> int:
         """See `HasQuota.effective_limit`."""
-        granule = self._granule()
+        granule = self._limit_unit()
         return min(-(-limit_bytes // granule), LIMIT_MAX_BYTES // granule) * granule
 
     def create_scope(self, scope: QuotaScope, limit_bytes: int | None = None) -> None:
         """See `Backend.create_scope`; one that somebody died while making is made whole."""
         check_limit(limit_bytes)
-        with self._alone(scope) as root:
+        with self._locked(scope) as root:
             if _is_there(root, scope) and not _unfinished(root, scope):
                 raise QuotaScopeExists(f"Quota scope {scope} is already there.")
             self._make(root, scope, limit_bytes)
 
     def describe_scope(self, scope: QuotaScope) -> QuotaUsage:
         """See `Backend.describe_scope`: two requests at most, no walk."""
-        with self._in_time(), self.open_scope(scope), self.root() as root:
-            found = self._held(scope.directory)
+        with self._within_deadline(), self.open_scope(scope), self.root() as root:
+            found = self._usage(scope.directory)
             if found.limit_bytes is None:
                 return QuotaUsage(used_bytes=found.used_bytes)
             return QuotaUsage(
@@ -185,17 +185,17 @@ class ArrayQuotaBackend(ArrayBackend):
             Conflict: the array cannot limit this directory; its words are in the detail.
         """
         check_limit(limit_bytes)
-        with self._alone(scope) as root:
+        with self._locked(scope) as root:
             if not _is_there(root, scope) or _unfinished(root, scope):
                 self._make(root, scope, limit_bytes)
                 return
-            self._hold(scope.directory, self.effective_limit(limit_bytes))
+            self._apply_limit(scope.directory, self.effective_limit(limit_bytes))
             requested_limits.keep(root, scope, requested_limits.RequestedLimit(limit_bytes))
 
     def unset_limit(self, scope: QuotaScope) -> None:
         """See `Backend.unset_limit`."""
-        with self._alone(scope) as root, self.open_scope(scope):
-            self._hold(scope.directory, None)
+        with self._locked(scope) as root, self.open_scope(scope):
+            self._apply_limit(scope.directory, None)
             requested_limits.forget(root, scope)
 
     def delete_scope(self, scope: QuotaScope) -> None:
@@ -203,11 +203,14 @@ class ArrayQuotaBackend(ArrayBackend):
 
         Whether the scope is empty is decided by rmdir(2), in the very moment it goes.
         """
-        with self._alone(scope) as root:
+        with self._locked(scope) as root:
             there = _is_there(root, scope)
             if there:
                 super().delete_scope(scope)
-            known = self._forget(scope.directory) or requested_limits.find(root, scope) is not None
+            known = (
+                self._remove_objects(scope.directory)
+                or requested_limits.find(root, scope) is not None
+            )
             requested_limits.forget(root, scope)
             if not there and not known:
                 raise QuotaScopeNotFound(f"Quota scope {scope} does not exist.")
@@ -222,7 +225,7 @@ class ArrayQuotaBackend(ArrayBackend):
             return
         with descriptors.made(PurePosixPath(layout.HIDDEN), root, descriptors.HIDDEN_MODE) as room:
             mark = _mark(room)
-        if not self._knows(f"{layout.HIDDEN}/{mark}"):
+        if not self._has_directory(f"{layout.HIDDEN}/{mark}"):
             raise BackendFailed(
                 f"What is mounted for volume {self.mount.volume} is not the array's volume that "
                 "its options name, or not the top of it.",
@@ -234,26 +237,26 @@ class ArrayQuotaBackend(ArrayBackend):
         requested_limits.keep(
             root, scope, requested_limits.RequestedLimit(limit_bytes or 0, adopting=True)
         )
-        self._place(root, scope.directory)
+        self._make_directory(root, scope.directory)
         wanted = None if limit_bytes is None else self.effective_limit(limit_bytes)
-        self._hold(scope.directory, wanted)
+        self._apply_limit(scope.directory, wanted)
         os.fsync(root)
         requested_limits.settle(root, scope, limit_bytes)
 
     @contextmanager
-    def _alone(self, scope: QuotaScope) -> Iterator[int]:
+    def _locked(self, scope: QuotaScope) -> Iterator[int]:
         """The volume's top, with nobody else at work on the scope, until the deadline."""
         seconds, what = self._deadline_seconds + self.making_seconds, f"Quota scope {scope}"
         with (
             deadline.within(seconds),
-            self._said(),
+            self._explained(),
             self.root() as root,
             scope_lock.alone(root, scope.id.int, what),
         ):
             yield root
 
     @contextmanager
-    def _said(self) -> Iterator[None]:
+    def _explained(self) -> Iterator[None]:
         """Say in our words that rights are missing."""
         try:
             yield

@@ -52,54 +52,56 @@ class NativeQuotaBackend(PosixBackend):
         return frozenset() if self.enforces_quota() else frozenset({"quota"})
 
     @abstractmethod
-    def _granule(self) -> int:
+    def _limit_unit(self) -> int:
         """Limits are multiples of this many bytes."""
 
     @abstractmethod
-    def _counter(self, directory: int) -> int:
+    def _counter_of(self, directory: int) -> int:
         """By what a directory is counted."""
 
     @abstractmethod
-    def _give(self, directory: int, scope: QuotaScope) -> int:
+    def _start_counting(self, directory: int, scope: QuotaScope) -> int:
         """Have an empty directory counted; one that is already keeps its counter."""
 
     @abstractmethod
-    def _take_over(self, directory: int, scope: QuotaScope, seen: Callable[[], None]) -> None:
+    def _adopt_tree(self, directory: int, scope: QuotaScope, seen: Callable[[], None]) -> None:
         """Have a directory and all it holds counted; goes on where another stopped."""
 
     @abstractmethod
-    def _held(self, directory: int, counter: int) -> NativeUsage:
+    def _usage(self, directory: int, counter: int) -> NativeUsage:
         """What is counted and held now."""
 
     @abstractmethod
-    def _hold(self, root: int, directory: int, counter: int, limit_bytes: int | None) -> None:
+    def _apply_limit(
+        self, root: int, directory: int, counter: int, limit_bytes: int | None
+    ) -> None:
         """Set a limit, already rounded, or take it away."""
 
     def _check_adoptable(self, directory: int, scope: QuotaScope) -> None:
         """Refuse what cannot be counted, before anything is changed."""
 
-    def _seen(self, root: int, directory: int) -> NativeUsage:
+    def _unprivileged_usage(self, root: int, directory: int) -> NativeUsage:
         """What is counted and held, as far as everybody may see it."""
         del root, directory
         return NativeUsage(None, None)
 
-    def _place(self, name: str, parent: int) -> None:
+    def _make_directory(self, name: str, parent: int) -> None:
         """Make the directory of a scope; one that is there is fine."""
         with suppress(FileExistsError):
             os.mkdir(name, descriptors.PREFIX_MODE, dir_fd=parent)
 
-    def _gone(self, root: int, counter: int, scope: QuotaScope) -> None:
+    def _after_delete(self, root: int, counter: int, scope: QuotaScope) -> None:
         """Tidy up after a scope's directory went; 0 when its counter is not known any more."""
 
     def effective_limit(self, limit_bytes: int) -> int:
         """See `HasQuota.effective_limit`."""
-        granule = self._granule()
+        granule = self._limit_unit()
         return min(-(-limit_bytes // granule), LIMIT_MAX_BYTES // granule) * granule
 
     def create_scope(self, scope: QuotaScope, limit_bytes: int | None = None) -> None:
         """See `Backend.create_scope`."""
         check_limit(limit_bytes)
-        with self._alone() as root:
+        with self._locked() as root:
             if descriptors.exists(PurePosixPath(scope.directory), root):
                 raise QuotaScopeExists(f"Quota scope {scope} is already there.")
             self._make(root, scope, limit_bytes)
@@ -109,14 +111,14 @@ class NativeQuotaBackend(PosixBackend):
 
         A scope that is not counted (made by somebody else) is unknown until it gets a limit.
         """
-        with self._said(), self.open_scope(scope) as directory, self.root() as root:
-            counter = self._counter(directory)
+        with self._explained(), self.open_scope(scope) as directory, self.root() as root:
+            counter = self._counter_of(directory)
             if not counter:
                 return QuotaUsage()
             try:
-                found = self._held(directory, counter)
+                found = self._usage(directory, counter)
             except PermissionError:
-                found = self._seen(root, directory)
+                found = self._unprivileged_usage(root, directory)
             if found.limit_bytes is None:
                 return QuotaUsage(used_bytes=found.used_bytes)
             return QuotaUsage(
@@ -134,7 +136,7 @@ class NativeQuotaBackend(PosixBackend):
         Costs a few calls for a scope of ours, and a walk for one that somebody else made.
         """
         check_limit(limit_bytes)
-        with self._alone() as root:
+        with self._locked() as root:
             if not descriptors.exists(PurePosixPath(scope.directory), root):
                 self._make(root, scope, limit_bytes)
                 return
@@ -153,30 +155,30 @@ class NativeQuotaBackend(PosixBackend):
             Conflict: it cannot be counted here.
         """
         check_limit(limit_bytes)
-        with self._alone() as root, self.open_scope(scope) as directory:
+        with self._locked() as root, self.open_scope(scope) as directory:
             todo = self._begin_adoption(root, directory, scope, limit_bytes)
         if todo:
-            with self._said(), self.open_scope(scope) as directory:
-                self._take_over(directory, scope, seen)
-        with self._alone() as root, self.open_scope(scope) as directory:
-            self._limit(root, directory, self._counter(directory), limit_bytes)
+            with self._explained(), self.open_scope(scope) as directory:
+                self._adopt_tree(directory, scope, seen)
+        with self._locked() as root, self.open_scope(scope) as directory:
+            self._limit(root, directory, self._counter_of(directory), limit_bytes)
             requested_limits.settle(root, scope, limit_bytes)
 
     def unset_limit(self, scope: QuotaScope) -> None:
         """See `Backend.unset_limit`; the scope is counted as before."""
-        with self._alone() as root, self.open_scope(scope) as directory:
-            counter = self._counter(directory)
+        with self._locked() as root, self.open_scope(scope) as directory:
+            counter = self._counter_of(directory)
             if counter:
                 self._limit(root, directory, counter, None)
             requested_limits.forget(root, scope)
 
     def delete_scope(self, scope: QuotaScope) -> None:
         """See `Backend.delete_scope`."""
-        with self._alone() as root:
+        with self._locked() as root:
             counter = 0
             try:
                 with self.open_scope(scope) as directory:
-                    counter = self._counter(directory)
+                    counter = self._counter_of(directory)
                 super().delete_scope(scope)
             except QuotaScopeNotFound:  # somebody may have died before he tidied up
                 self._tidy(root, counter, scope)
@@ -185,15 +187,15 @@ class NativeQuotaBackend(PosixBackend):
 
     def _tidy(self, root: int, counter: int, scope: QuotaScope) -> None:
         requested_limits.forget(root, scope)
-        self._gone(root, counter, scope)
+        self._after_delete(root, counter, scope)
 
     def _make(self, root: int, scope: QuotaScope, limit_bytes: int | None) -> None:
         name, room = scope.directory, layout.area(None, layout.MAKING)
         with descriptors.made(room, root, descriptors.HIDDEN_MODE) as aside:
-            self._place(name, aside)  # or somebody died here, and his goes on
+            self._make_directory(name, aside)  # or somebody died here, and his goes on
             descriptors.give_on(name, aside)
             with descriptors.opened(name, aside) as directory:
-                counter = self._give(directory, scope)
+                counter = self._start_counting(directory, scope)
                 self._limit(root, directory, counter, limit_bytes)
                 requested_limits.settle(root, scope, limit_bytes)
             try:
@@ -207,7 +209,7 @@ class NativeQuotaBackend(PosixBackend):
     ) -> bool:
         """Whether there is a tree to take over; if so that is marked, for whoever comes next."""
         wish = requested_limits.find(root, scope)
-        if self._counter(directory) and not (wish and wish.adopting):
+        if self._counter_of(directory) and not (wish and wish.adopting):
             requested_limits.settle(root, scope, limit_bytes)
             return False
         self._check_adoptable(directory, scope)
@@ -218,22 +220,22 @@ class NativeQuotaBackend(PosixBackend):
 
     def _limit(self, root: int, directory: int, counter: int, limit_bytes: int | None) -> None:
         wanted = self.effective_limit(limit_bytes) if limit_bytes else None
-        self._hold(root, directory, counter, wanted)
-        held = self._held(directory, counter).limit_bytes
+        self._apply_limit(root, directory, counter, wanted)
+        held = self._usage(directory, counter).limit_bytes
         if held != wanted:
             raise BackendFailed(f"The storage system holds a limit of {held} bytes, not {wanted}.")
 
     @contextmanager
-    def _alone(self) -> Iterator[int]:
+    def _locked(self) -> Iterator[int]:
         """The volume's top, with nobody else at work on scopes."""
-        with self._said(), self.root() as root:
+        with self._explained(), self.root() as root:
             room = PurePosixPath(layout.HIDDEN)
             with descriptors.made(room, root, descriptors.HIDDEN_MODE) as ours:
                 fcntl.flock(ours, fcntl.LOCK_EX)
                 yield root
 
     @contextmanager
-    def _said(self) -> Iterator[None]:
+    def _explained(self) -> Iterator[None]:
         """Say in our words that quota needs rights, or is off."""
         try:
             yield

@@ -67,17 +67,17 @@ class NetAppBackend(ArrayQuotaBackend):
 
     def array_capacity(self) -> Capacity:
         """See `HasFastCapacity.array_capacity`: less the snapshot reserve, as clients see it."""
-        with self._in_time():
+        with self._within_deadline():
             return self._volume.capacity()
 
     def performance(self) -> PerformanceMetric:
         """See `HasMetric.performance`: over 15 seconds, of the volume."""
-        with self._in_time():
+        with self._within_deadline():
             return self._volume.performance()
 
     def fast_usage(self, vfolder: VFolderId) -> TreeUsage:
         """See `HasFastUsage.fast_usage`: by File System Analytics; bytes are those on disk."""
-        with self._in_time(), self.open_vfolder(vfolder):
+        with self._within_deadline(), self.open_vfolder(vfolder):
             return self._volume.usage_of(str(PurePosixPath(vfolder.directory)))
 
     def before_purge(self, parent: int, name: str, vfolder: VFolderId | None = None) -> None:
@@ -89,7 +89,7 @@ class NetAppBackend(ArrayQuotaBackend):
         top = os.path.realpath(self.mount.path)
         below = os.path.relpath(os.readlink(f"/proc/self/fd/{parent}"), top)
         if self._async_delete and not below.startswith(".."):
-            with suppress(StorageError), self._in_time():
+            with suppress(StorageError), self._within_deadline():
                 self._volume.remove_tree(f"{below}/{name}")
 
     def _prepare(self) -> None:
@@ -99,33 +99,33 @@ class NetAppBackend(ArrayQuotaBackend):
         if states.quota_off:
             self._volume.enable_quota()
 
-    def _skills(self) -> Mapping[str, bool]:
+    def _available(self) -> Mapping[str, bool]:
         states = self._volume.states()
         return {"quota": states.holds_limits, "fast-size": states.analysed}
 
-    def _knows(self, path: str) -> bool:
+    def _has_directory(self, path: str) -> bool:
         return self._volume.has_directory(path)
 
     def _health(self) -> HardwareInfo:
         return self._volume.health()
 
-    def _granule(self) -> int:
+    def _limit_unit(self) -> int:
         return GRANULE_BYTES
 
-    def _place(self, root: int, name: str) -> None:
+    def _make_directory(self, root: int, name: str) -> None:
         self._quota.make_qtree(name)
         await_directory(root, name, self.making_seconds)
         descriptors.give_on(name, root)
 
-    def _held(self, name: str) -> ArrayUsage:
+    def _usage(self, name: str) -> ArrayUsage:
         return self._quota.held(name)
 
-    def _hold(self, name: str, limit_bytes: int | None) -> None:
+    def _apply_limit(self, name: str, limit_bytes: int | None) -> None:
         what = f"Quota of volume {self.mount.volume}"
         with self.root() as root, scope_lock.alone(root, _LIMITS_LOCK, what):
             self._quota.hold(name, limit_bytes)
 
-    def _forget(self, name: str) -> bool:
+    def _remove_objects(self, name: str) -> bool:
         what = f"Quota of volume {self.mount.volume}"
         with self.root() as root, scope_lock.alone(root, _LIMITS_LOCK, what):
             return self._quota.drop(name)

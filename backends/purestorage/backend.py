@@ -54,7 +54,7 @@ class PureStorageBackend(ArrayBackend):
 
         Both counted before the array reduces them.
         """
-        with self._in_time():
+        with self._within_deadline():
             found = self._api.file_system()
             total = found.limit
             if total is None:
@@ -65,7 +65,7 @@ class PureStorageBackend(ArrayBackend):
 
     def performance(self) -> PerformanceMetric:
         """See `HasMetric.performance`; the file system's, by NFS."""
-        with self._in_time():
+        with self._within_deadline():
             rates = self._api.rates()
         return PerformanceMetric(
             iops_read=round(rates.reads_per_sec),

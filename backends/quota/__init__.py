@@ -1,7 +1,7 @@
-"""Limits of quota scopes: checks, soft limits, locks, the privileged helper. Knows no vendor."""
+"""Limits of quota scopes: checks, soft limits, requested limits, locks. Knows no vendor."""
 
 from backends.quota import quick_usage, requested_limits, scope_lock, soft
-from backends.quota.checks import DIGESTS, blame, check_capacity, check_digest, check_room
+from backends.quota.checks import DIGESTS, blame, check_capacity, check_digest, check_space
 from backends.quota.soft import SoftQuota, soft_of
 
 __all__ = [
@@ -10,7 +10,7 @@ __all__ = [
     "blame",
     "check_capacity",
     "check_digest",
-    "check_room",
+    "check_space",
     "quick_usage",
     "requested_limits",
     "scope_lock",

@@ -1,4 +1,4 @@
-"""What is checked before bytes are let in, and before they are published."""
+"""Checks before bytes are accepted, and before they are published."""
 
 import hashlib
 import os
@@ -8,37 +8,37 @@ from backends.quota import soft
 from core.errors import InvalidParameters, NoSpace, QuotaExceeded, StorageError
 from core.names import QuotaScope, VFolderId
 
-#: Digests of a whole are computed in pieces of this size.
+#: A digest is computed in pieces of this size.
 DIGEST_CHUNK_BYTES = 1 << 20
-#: What a sender may ask the whole to be checked with.
+#: The digests that a sender may announce.
 DIGESTS = ("sha1", "sha256", "sha512", "md5")
 
 
 class DigestMismatch(InvalidParameters):
-    """The bytes received are not those the sender announced."""
+    """The received bytes differ from those that the sender announced."""
 
     kind = "storage/upload-digest-mismatch"
     title = "Digest differs"
 
 
-def check_room(backend: Backend, vfolder: VFolderId, size_bytes: int) -> None:
-    """Refuse early what the quota scope or the volume cannot take; unknown figures pass.
+def check_space(backend: Backend, vfolder: VFolderId, size_bytes: int) -> None:
+    """Refuse early what does not fit into the quota scope or the volume; unknown figures pass.
 
     Raises:
-        QuotaExceeded, NoSpace: with what is left.
+        QuotaExceeded, NoSpace: it does not fit; the detail says how many bytes are left.
     """
     if size_bytes <= 0:
         return
-    if soft.soft_of(backend) is None:  # our own limits are reserved from, which also asks
+    if soft.soft_of(backend) is None:  # the reservation under a soft limit checks it
         check_quota(backend, vfolder.scope, size_bytes)
     check_capacity(backend, size_bytes)
 
 
 def check_quota(backend: Backend, scope: QuotaScope | None, size_bytes: int) -> None:
-    """Refuse what the quota scope cannot take; unknown figures pass.
+    """Refuse what does not fit into the quota scope; unknown figures pass.
 
     Raises:
-        QuotaExceeded: with what is left.
+        QuotaExceeded: it does not fit; the detail says how many bytes are left.
     """
     if scope is None:
         return
@@ -50,23 +50,23 @@ def check_quota(backend: Backend, scope: QuotaScope | None, size_bytes: int) -> 
 
 
 def check_capacity(backend: Backend, size_bytes: int) -> None:
-    """Refuse what the volume cannot take; unknown figures pass.
+    """Refuse what does not fit on the volume; unknown figures pass.
 
     Raises:
-        NoSpace: with what is left.
+        NoSpace: it does not fit; the detail says how many bytes are left.
     """
-    found = backend.capacity()
-    if found.capacity_bytes is not None and found.used_bytes is not None:
-        left = max(found.capacity_bytes - found.used_bytes, 0)
+    volume = backend.capacity()
+    if volume.capacity_bytes is not None and volume.used_bytes is not None:
+        left = max(volume.capacity_bytes - volume.used_bytes, 0)
         if size_bytes > left:
             raise NoSpace(f"The volume has {left} bytes left, {size_bytes} wanted.")
 
 
 def blame(backend: Backend, scope: QuotaScope | None, refusal: StorageError) -> StorageError:
-    """Say whether the quota scope or the volume is full, when the kernel said that one of them is.
+    """Return which is full, the quota scope or the volume, after the kernel refused a write.
 
-    XFS says ENOSPC of a full project, other file systems EDQUOT also of a user's own quota; so
-    usage is compared with the limit. Anything but a lack of room comes back as it is.
+    XFS gives ENOSPC for a full project; other file systems give EDQUOT also for a user's own quota.
+    So usage is compared with the limit. Any other error is returned unchanged.
     """
     if scope is None or not isinstance(refusal, NoSpace | QuotaExceeded):
         return refusal
@@ -88,18 +88,18 @@ def blame(backend: Backend, scope: QuotaScope | None, refusal: StorageError) -> 
 
 
 def check_digest(descriptor: int, digest: str) -> None:
-    """Compare a file with `<algorithm> <hex>`; an empty digest passes. Reads the whole file.
+    """Compare a file with `<algorithm> <hex>`; an empty digest passes. Reads the complete file.
 
     Raises:
-        DigestMismatch: it differs.
+        DigestMismatch: the file has another digest.
     """
     if not digest:
         return
-    algorithm, _, wanted = digest.partition(" ")
+    algorithm, _, announced = digest.partition(" ")
     total = hashlib.new(algorithm, usedforsecurity=False)
     position = 0
     while chunk := os.pread(descriptor, DIGEST_CHUNK_BYTES, position):
         total.update(chunk)
         position += len(chunk)
-    if total.hexdigest() != wanted.lower():
+    if total.hexdigest() != announced.lower():
         raise DigestMismatch(f"The {algorithm} of what arrived is {total.hexdigest()}.")

@@ -1,7 +1,7 @@
-"""Limits as they were asked for, kept at the top of the volume where they count for no scope.
+"""Limits as they were requested, kept at the top of the volume where they count for no scope.
 
-One small file per quota scope: `.vfolder/limits/<scope>`. A file system that is full still takes
-the limit away; one that cannot keep a new text refuses the limit.
+One small file per quota scope: `.vfolder/limits/<scope>`. On a full file system a limit can still
+be removed; one that cannot store the file refuses a new limit.
 """
 
 import os
@@ -15,45 +15,45 @@ from msgspec import Struct
 from backends.fs import descriptors, layout
 from core.names import QuotaScope
 
-_ROOM = PurePosixPath(layout.HIDDEN, layout.LIMITS)
+_DIRECTORY = PurePosixPath(layout.HIDDEN, layout.LIMITS)
 _FILE_MODE = 0o600
 _SIZE_MAX = 4096
 
 
 class RequestedLimit(Struct, frozen=True):
-    """What was asked for a scope."""
+    """The limit that was requested for a scope."""
 
     #: The limit before rounding.
     requested_bytes: int
-    #: A tree that was there before is being put under the limit; whoever comes next goes on.
+    #: An existing tree is being put under the limit; another process continues an interrupted one.
     adopting: bool = False
 
 
-def keep(root: int, scope: QuotaScope, wish: RequestedLimit) -> None:
-    """Keep what was asked, durably; the old text or the new is there whenever the power fails.
+def keep(root: int, scope: QuotaScope, limit: RequestedLimit) -> None:
+    """Store a requested limit durably; after a power failure the old or the new one is there.
 
     Raises:
-        OSError: no room, read-only …
+        OSError: the volume is full, read-only …
     """
     draft = f"{scope.directory}.{os.getpid()}.new"
-    with descriptors.made(_ROOM, root, descriptors.HIDDEN_MODE) as room:
+    with descriptors.made(_DIRECTORY, root, descriptors.HIDDEN_MODE) as directory:
         flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
-        fd = os.open(draft, flags, _FILE_MODE, dir_fd=room)
+        fd = os.open(draft, flags, _FILE_MODE, dir_fd=directory)
         try:
-            os.write(fd, msgspec.json.encode(wish))
+            os.write(fd, msgspec.json.encode(limit))
             os.fsync(fd)
         finally:
             os.close(fd)
-        descriptors.give_on(draft, room)
-        os.rename(draft, scope.directory, src_dir_fd=room, dst_dir_fd=room)
-        os.fsync(room)
+        descriptors.give_on(draft, directory)
+        os.rename(draft, scope.directory, src_dir_fd=directory, dst_dir_fd=directory)
+        os.fsync(directory)
 
 
 def settle(root: int, scope: QuotaScope, limit_bytes: int | None) -> None:
-    """Keep what holds from now on; None forgets.
+    """Store the limit that is in force from now on; None removes the record.
 
     Raises:
-        As `keep`.
+        OSError: as `keep`.
     """
     if limit_bytes is None:
         forget(root, scope)
@@ -64,26 +64,27 @@ def settle(root: int, scope: QuotaScope, limit_bytes: int | None) -> None:
 def requested(
     root: int, scope: QuotaScope, limit_bytes: int, effective: Callable[[int], int]
 ) -> int | None:
-    """What was asked for where `limit_bytes` holds, unless somebody changed that behind our back.
+    """Return the limit that was requested, where the storage system enforces `limit_bytes`.
 
-    Whoever has no right to look does not know (None).
+    Returns `limit_bytes` itself when an administrator has changed the limit since. Returns None
+    when this process may not read the record.
     """
     try:
-        wish = find(root, scope)
+        limit = find(root, scope)
     except PermissionError:
         return None
-    if wish is None or not wish.requested_bytes:
+    if limit is None or not limit.requested_bytes:
         return limit_bytes
-    same = effective(wish.requested_bytes) == limit_bytes
-    return wish.requested_bytes if same else limit_bytes
+    same = effective(limit.requested_bytes) == limit_bytes
+    return limit.requested_bytes if same else limit_bytes
 
 
 def find(root: int, scope: QuotaScope) -> RequestedLimit | None:
-    """What was asked for a scope; None when nothing was, or when it cannot be read as such."""
+    """Return the limit requested for a scope; None when there is no readable record."""
     try:
-        with descriptors.opened(_ROOM, root) as room:
+        with descriptors.opened(_DIRECTORY, root) as directory:
             flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC
-            fd = os.open(scope.directory, flags, dir_fd=room)
+            fd = os.open(scope.directory, flags, dir_fd=directory)
     except FileNotFoundError:
         return None
     try:
@@ -95,12 +96,12 @@ def find(root: int, scope: QuotaScope) -> RequestedLimit | None:
 
 
 def forget(root: int, scope: QuotaScope) -> None:
-    """Nothing is asked any more; absent is fine."""
-    with suppress(FileNotFoundError), descriptors.opened(_ROOM, root) as room:
-        os.unlink(scope.directory, dir_fd=room)
-        os.fsync(room)
+    """Remove the record of a scope; a missing one is fine."""
+    with suppress(FileNotFoundError), descriptors.opened(_DIRECTORY, root) as directory:
+        os.unlink(scope.directory, dir_fd=directory)
+        os.fsync(directory)
 
 
 def names(root: int) -> list[str]:
-    """The directories of all scopes that something was asked for; drafts are left out."""
-    return [name for name in descriptors.names(_ROOM, root) if "." not in name]
+    """Return the directory names of all scopes with a record; drafts are left out."""
+    return [name for name in descriptors.names(_DIRECTORY, root) if "." not in name]

@@ -1,8 +1,8 @@
-"""One at a time per quota scope, over threads, processes and nodes that mount the volume.
+"""Serialize changes of a quota scope across threads, processes and nodes that mount the volume.
 
-Each scope, by its number, has one byte of one file at the top of the volume, locked by an open file
-description lock (fcntl(2), F_OFD_SETLK): NFS carries these to its server, other than flock(2) of a
-directory, and they go when the holder dies.
+Each scope has, by its number, one byte of one file at the top of the volume. The byte is locked by
+an open file description lock (fcntl(2), F_OFD_SETLK). NFS carries these locks to its server, unlike
+flock(2) of a directory, and they end when the owner dies.
 """
 
 import errno
@@ -17,12 +17,12 @@ from backends.fs import descriptors, layout
 from backends.rest import deadline
 from core.errors import Unavailable
 
-#: At the top of the volume, in our own room.
+#: The file of locks, in the hidden directory at the top of the volume.
 LOCKS = "scope-locks"
 _MODE = 0o600
-#: struct flock of <fcntl.h>: kind, whence, start, length, and a pid that must be 0 here.
+#: struct flock of <fcntl.h>: type, base of the offset, start, length, and a pid that must be 0 here.
 _FLOCK = struct.Struct("hhqqi4x")
-#: Two scopes that share a byte wait for each other, and nothing worse.
+#: Bytes of the file that may be locked. Two scopes that share a byte wait for each other, no more.
 _BYTES = 1 << 40
 _POLL_SECONDS = 0.05
 _TAKEN = frozenset({errno.EAGAIN, errno.EACCES})
@@ -30,18 +30,24 @@ _TAKEN = frozenset({errno.EAGAIN, errno.EACCES})
 
 @contextmanager
 def alone(root: int, number: int, what: str) -> Iterator[None]:
-    """Nobody else has the lock of that number until the end; `root` is the volume's top.
+    """Hold the lock of a number for the block.
+
+    Args:
+        root: descriptor of the volume's top.
+        number: the number of the scope.
+        what: names the scope in the error.
 
     Raises:
-        Unavailable: somebody still does when the deadline comes.
+        Unavailable: another process still holds the lock when the deadline of the call comes.
     """
-    with descriptors.made(PurePosixPath(layout.HIDDEN), root, descriptors.HIDDEN_MODE) as room:
+    path = PurePosixPath(layout.HIDDEN)
+    with descriptors.made(path, root, descriptors.HIDDEN_MODE) as hidden:
         flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
-        file = os.open(LOCKS, flags, _MODE, dir_fd=room)
-        descriptors.give_on(LOCKS, room)
+        file = os.open(LOCKS, flags, _MODE, dir_fd=hidden)
+        descriptors.give_on(LOCKS, hidden)
     try:
         lock = _FLOCK.pack(fcntl.F_WRLCK, os.SEEK_SET, number % _BYTES, 1, 0)
-        while not _taken(file, lock):
+        while not _acquired(file, lock):
             if deadline.left() <= _POLL_SECONDS:
                 raise Unavailable(f"{what} is being changed; try again.")
             deadline.rest(_POLL_SECONDS)
@@ -50,7 +56,7 @@ def alone(root: int, number: int, what: str) -> Iterator[None]:
         os.close(file)
 
 
-def _taken(file: int, lock: bytes) -> bool:
+def _acquired(file: int, lock: bytes) -> bool:
     try:
         fcntl.fcntl(file, fcntl.F_OFD_SETLK, lock)
     except OSError as error:

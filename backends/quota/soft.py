@@ -1,15 +1,15 @@
-"""Limits that we hold ourselves, where the storage system holds none.
+"""Soft limits: this service enforces them where the storage system enforces none.
 
-The limit lies on the volume (`backends.quota.requested_limits`), what a scope holds in the ledger
-(`core.quota.ledger`). Whoever writes for a caller (upload, clone, transfer, restore) reserves
-before and settles after:
+The limit lies on the volume (`backends.quota.requested_limits`); what a scope holds is in the
+ledger (`core.quota.ledger`). Every writer on behalf of a caller (upload, clone, transfer, restore)
+reserves before it writes and settles after:
 
     reserve(backend, scope, holder, size_bytes)    may refuse
-    settle(backend, scope, holder, change_bytes)   published, removed, or given up (0)
+    settle(backend, scope, holder, change_bytes)   published, removed, or abandoned (0)
 
-On a volume whose storage system holds limits, and in a scope without one, all of this is nothing.
-Counted are the lengths of the files of vfolders, hard links once; what lies in the trash is not.
-What agents write into a vfolder is not asked of us: it is found by the next rescan.
+On a volume whose storage system enforces limits, and in a scope without a limit, both do nothing.
+Counted are the lengths of the files of vfolders, hard links once; the trash is not counted. Agents
+write into a vfolder without asking this service: the next rescan finds what they wrote.
 """
 
 import os
@@ -33,21 +33,21 @@ _log = logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class SoftQuota:
-    """What holds the limits of one volume."""
+    """The soft limits of one volume."""
 
     ledger: QuotaLedger
     thresholds: Thresholds
-    #: A directory descriptor of the volume, for a while.
+    #: Opens the volume as a directory descriptor.
     root: Callable[[], AbstractContextManager[int]]
 
     def limit(self, scope: QuotaScope) -> int | None:
-        """The limit of a scope; None when there is none. One small read."""
+        """Return the limit of a scope in bytes; None when there is none. Costs one small read."""
         with self.root() as root:
-            wish = requested_limits.find(root, scope)
-        return wish.requested_bytes if wish else None
+            limit = requested_limits.find(root, scope)
+        return limit.requested_bytes if limit else None
 
     def balance(self, scope: QuotaScope) -> Balance:
-        """What the ledger has; unknown while the store is away."""
+        """Return the ledger's figures; unknown while Redis does not answer."""
         try:
             return self.ledger.read(scope.directory)
         except redis.RedisError as error:
@@ -55,7 +55,10 @@ class SoftQuota:
             return Balance(None, 0, None)
 
     def begin(self, root: int, scope: QuotaScope, *, made: bool) -> None:
-        """A limit was set: know what the scope holds, if that is quickly found out."""
+        """Start the ledger of a scope that gets a limit; count what it holds, if that is quick.
+
+        `made` says that the scope was made just now and is empty.
+        """
         name = scope.directory
         try:
             if made:
@@ -63,26 +66,26 @@ class SoftQuota:
                 self.ledger.record_count(name, 0, 0)
             elif self.ledger.read(name).settled_bytes is None:
                 self._count(root, scope)
-        except redis.RedisError as error:  # the next rescan finds out
+        except redis.RedisError as error:  # the next rescan counts
             _log.warning("quota ledger not begun", reason=type(error).__name__)
 
     def end(self, scope: QuotaScope) -> None:
-        """There is no limit any more."""
+        """Drop the ledger of a scope that has no limit any more."""
         try:
             self.ledger.forget(scope.directory)
-        except redis.RedisError as error:  # nobody reads it without a limit
+        except redis.RedisError as error:  # without a limit the figure is not read
             _log.warning("quota ledger not ended", reason=type(error).__name__)
         self.thresholds.check(self.ledger.volume, scope.directory, None, None)
 
     def _count(self, root: int, scope: QuotaScope) -> None:
         growth = self.ledger.growth_mark(scope.directory)
         with descriptors.opened(scope.directory, root) as directory:
-            found = quick_usage.count(directory, skip=layout.HIDDEN)
-        if found is not None:
-            self.ledger.record_count(scope.directory, found.size_bytes, growth)
+            sums = quick_usage.count(directory, skip=layout.HIDDEN)
+        if sums is not None:
+            self.ledger.record_count(scope.directory, sums.size_bytes, growth)
 
     def reserve(self, scope: QuotaScope, holder: str, size_bytes: int, limit_bytes: int) -> None:
-        """See the module's `reserve`."""
+        """Reserve space under a limit; see the module's `reserve`."""
         name = scope.directory
         try:
             if self.ledger.read(name).settled_bytes is None:
@@ -98,33 +101,34 @@ class SoftQuota:
     def settle(
         self, scope: QuotaScope, holder: str, change_bytes: int, *, once: bool
     ) -> int | None:
-        """See the module's `settle`; what the scope holds now."""
+        """Settle a reservation; return what the scope holds now. See the module's `settle`."""
         try:
             return self.ledger.settle(scope.directory, holder, change_bytes, once=once)
-        except redis.RedisError as error:  # the act is done; a rescan corrects the figure
+        except redis.RedisError as error:  # the change is made; a rescan corrects the figure
             _log.warning("quota ledger not settled", reason=type(error).__name__)
             return None
 
 
 def soft_of(backend: Backend) -> SoftQuota | None:
-    """What holds the limits of a backend's volume, if we do."""
+    """Return the soft limits of a backend's volume; None where this service enforces none."""
     return backend.skill(SoftQuota)
 
 
 def limit_of(backend: Backend, scope: QuotaScope | None) -> int | None:
-    """The limit that we hold for a scope; None when there is none, or not by us."""
+    """Return the soft limit of a scope in bytes; None when there is none."""
     soft = soft_of(backend)
     return None if scope is None or soft is None else soft.limit(scope)
 
 
 def reserve(backend: Backend, scope: QuotaScope | None, holder: str, size_bytes: int) -> None:
-    """Promise room to a holder (an upload, a job), in place of what it was promised before.
+    """Reserve space for a holder (an upload, a job), in place of its reservation before.
 
-    A promise ends with `settle`, or a day after it was last made. Costs two round trips where a
-    limit is set; a scope never counted is counted first if that takes no longer than two seconds.
+    A reservation ends with `settle`, or a day after it was last made. Costs two round trips where a
+    limit is set. A scope that was never counted is counted first, if that takes at most two
+    seconds.
 
     Raises:
-        QuotaExceeded: with what is left.
+        QuotaExceeded: the scope has not so many bytes left; the detail says how many.
         Unavailable: the ledger does not answer.
     """
     limit, soft = limit_of(backend, scope), soft_of(backend)
@@ -140,19 +144,19 @@ def settle(
     *,
     once: bool = False,
 ) -> None:
-    """End a promise, and note what the scope gained or lost; never refuses.
+    """End a reservation and record what the scope gained or lost; never refuses.
 
-    With `once` the change is made once for this holder, though a job that died asks again.
+    With `once` the change is recorded once for this holder, though a job that died settles again.
     """
     soft = soft_of(backend)
     if soft is None or scope is None:
         return
     try:
         limit = soft.limit(scope)
-    except (OSError, StorageError) as error:  # the act is done; a rescan corrects the figure
+    except (OSError, StorageError) as error:  # the change is made; a rescan corrects the figure
         _log.warning("quota limit not read", reason=type(error).__name__)
         return
-    if limit is None:  # nothing is held here, and nobody asks
+    if limit is None:  # without a limit no figure is kept
         return
     used = soft.settle(scope, holder, change_bytes, once=once)
     if used is not None:
@@ -160,14 +164,14 @@ def settle(
 
 
 def is_counted(backend: Backend, scope: QuotaScope | None) -> bool:
-    """Whether removals from a scope matter to the ledger: somebody must count them then."""
+    """Return whether the ledger must know what a removal from the scope frees."""
     return limit_of(backend, scope) is not None
 
 
 def size_of(path: str, dir_fd: int) -> int:
-    """What the removal of one entry gives back: a file's length, when it was its last name."""
+    """Return the bytes that the removal of one entry frees: a file's length, at its last name."""
     try:
-        found = os.stat(path, dir_fd=dir_fd, follow_symlinks=False)
+        status = os.stat(path, dir_fd=dir_fd, follow_symlinks=False)
     except OSError:
         return 0
-    return found.st_size if stat.S_ISREG(found.st_mode) and found.st_nlink == 1 else 0
+    return status.st_size if stat.S_ISREG(status.st_mode) and status.st_nlink == 1 else 0

@@ -1,6 +1,6 @@
-"""What is kept for a while: trash and snapshots with an end. Knows no vendor."""
+"""What a volume keeps for a limited time: trash and snapshots. Knows no vendor and runs no job."""
 
-from backends.retention import snapshot_expiry, trash
+from backends.retention import snapshots, trash
 from backends.retention.snapshots import NAME_MAX, SnapshotExists, SnapshotNotFound, check_name
 from backends.retention.trash import TrashRecord
 
@@ -10,6 +10,6 @@ __all__ = [
     "SnapshotNotFound",
     "TrashRecord",
     "check_name",
-    "snapshot_expiry",
+    "snapshots",
     "trash",
 ]

@@ -1,16 +1,36 @@
-"""Snapshots of vfolders: what they may be called, and what can be wrong with one."""
+"""Snapshots of vfolders: their names, their errors, and until when each is kept.
 
+    <scope>/.vfolder/retention/<vfolder hex>.<name>
+
+Each such file has the end of one snapshot's time; it lies beside the data, in the vfolder's quota
+scope. A snapshot without a file is kept until a caller deletes it.
+"""
+
+import os
 import re
+from contextlib import suppress
+from pathlib import PurePosixPath
 
+import msgspec
+from msgspec import Struct
+
+from backends.base import Backend, HasSnapshots
+from backends.fs import descriptors, layout
+from backends.retention import trash
 from core.errors import Conflict, InvalidName, NotFound
+from core.names import QuotaScope, VFolderId
 
 #: The longest name, in characters.
 NAME_MAX = 128
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:+-]*")
+_FILE_MODE = 0o600
+_SIZE_MAX = 4096
+#: Begins the name of a file that is being written; no vfolder has such a name.
+_DRAFT = "draft."
 
 
 class SnapshotNotFound(NotFound):
-    """The vfolder has no snapshot of that name."""
+    """The vfolder has no snapshot of this name."""
 
     error_code = "vfolder_read_not-found"
     kind = "storage/snapshot/not-found"
@@ -18,7 +38,7 @@ class SnapshotNotFound(NotFound):
 
 
 class SnapshotExists(Conflict):
-    """The vfolder has a snapshot of that name."""
+    """The vfolder has a snapshot of this name."""
 
     error_code = "vfolder_create_already-exists"
     kind = "storage/snapshot/already-exists"
@@ -26,16 +46,102 @@ class SnapshotExists(Conflict):
 
 
 def check_name(name: str) -> None:
-    """Refuse what is no name of a snapshot.
+    """Refuse a name that no snapshot may have.
 
-    Letters, digits and `. _ : + -`, a letter or digit first: that is a file name everywhere, and
-    never one that a storage system keeps for itself.
+    Allowed are letters, digits and `. _ : + -`, a letter or digit first. Such a name is a file name
+    everywhere, and never one that a storage system keeps for itself.
 
     Raises:
-        InvalidName: it is not such a name, or longer than `NAME_MAX`.
+        InvalidName: another character is in it, or it is longer than `NAME_MAX`.
     """
     if len(name) > NAME_MAX or not _NAME.fullmatch(name):
         raise InvalidName(
             f"A snapshot's name has at most {NAME_MAX} letters, digits and . _ : + - in it, a "
             "letter or digit first.",
         )
+
+
+# -- Until when snapshots are kept -----------------------------------------------------------------
+class KeptSnapshot(Struct, frozen=True):
+    """A snapshot that is kept until a moment (seconds of the epoch)."""
+
+    vfolder: str
+    name: str
+    expires_at: float
+
+
+def supported(backend: Backend) -> bool:
+    """Return whether the volume keeps snapshots; asks the storage system."""
+    return backend.skill(HasSnapshots) is not None and "snapshot" not in backend.lacking()
+
+
+def keep(root: int, vfolder: VFolderId, name: str, keep_seconds: float) -> float:
+    """Record how long a snapshot is kept, from now by the file system's clock; return the end."""
+    own = f"{vfolder.id.hex}.{name}"
+    with descriptors.made(_directory(vfolder.scope), root, descriptors.HIDDEN_MODE) as directory:
+        end = trash.clock(directory) + keep_seconds
+        flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
+        fd = os.open(_DRAFT + own, flags, _FILE_MODE, dir_fd=directory)
+        try:
+            os.write(fd, msgspec.json.encode(KeptSnapshot(str(vfolder), name, end)))
+            os.fsync(fd)
+        finally:
+            os.close(fd)
+        descriptors.give_on(_DRAFT + own, directory)
+        os.rename(_DRAFT + own, own, src_dir_fd=directory, dst_dir_fd=directory)
+        os.fsync(directory)
+    return end
+
+
+def forget(root: int, vfolder: VFolderId, name: str) -> None:
+    """Remove the record of a snapshot that is deleted or kept for good; a missing one is fine."""
+    with (
+        suppress(FileNotFoundError),
+        descriptors.opened(_directory(vfolder.scope), root) as directory,
+    ):
+        os.unlink(f"{vfolder.id.hex}.{name}", dir_fd=directory)
+
+
+def kept(root: int, scope_directory: str) -> list[KeptSnapshot]:
+    """Return all snapshots that a scope keeps for a limited time, the first to end first."""
+    try:
+        directory = descriptors.open_directory(
+            layout.scope_area(scope_directory, layout.RETENTION), root
+        )
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+    try:
+        names = [name for name in os.listdir(directory) if not name.startswith(_DRAFT)]
+        records = [_read(directory, name) for name in names]
+    finally:
+        os.close(directory)
+    return sorted((one for one in records if one), key=lambda one: one.expires_at)
+
+
+def expired(root: int, scope_directory: str) -> list[KeptSnapshot]:
+    """Return the snapshots of a scope whose time is over."""
+    records = kept(root, scope_directory)
+    if not records:
+        return []
+    path = layout.scope_area(scope_directory, layout.RETENTION)
+    with descriptors.opened(path, root) as directory:
+        now = trash.clock(directory)
+    return [one for one in records if one.expires_at <= now]
+
+
+def _read(directory: int, name: str) -> KeptSnapshot | None:
+    try:
+        flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+        fd = os.open(name, flags, dir_fd=directory)
+    except FileNotFoundError:
+        return None
+    try:
+        return msgspec.json.decode(os.read(fd, _SIZE_MAX), type=KeptSnapshot)
+    except msgspec.MsgspecError:
+        return None
+    finally:
+        os.close(fd)
+
+
+def _directory(scope: QuotaScope | None) -> PurePosixPath:
+    return layout.area(scope, layout.RETENTION)

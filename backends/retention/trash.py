@@ -1,9 +1,9 @@
-"""The trash of a quota scope: vfolders renamed away, each with a note of what it was.
+"""The trash of a quota scope: vfolders renamed away, each with a record of what it was.
 
-    <scope>/.vfolder/trash/<job id>        the tree, whole until its purge begins
-    <scope>/.vfolder/trash/<job id>.note   whose it was, until when it is kept
+    <scope>/.vfolder/trash/<job id>        the tree, complete until its purge begins
+    <scope>/.vfolder/trash/<job id>.note   which vfolder it was, until when it is kept
 
-A tree without a note is nobody's to restore: its purge is under way, or is the sweep's.
+A tree without a record cannot be restored: its purge is under way, or the sweep removes it.
 """
 
 import os
@@ -18,28 +18,28 @@ from backends.fs import descriptors, layout
 from backends.quota import soft
 from core.names import QuotaScope, VFolderId, moment
 
-#: Ends the name of a note.
+#: Ends the name of a record.
 NOTE_SUFFIX = ".note"
 _FILE_MODE = 0o600
 _SIZE_MAX = 4096
 
 
 class TrashRecord(Struct, frozen=True, kw_only=True):
-    """What is known of a vfolder in the trash; moments are seconds of the epoch."""
+    """The record of a vfolder in the trash; moments are seconds of the epoch."""
 
-    #: The job that deleted it, which names it in the trash.
+    #: The job that deleted it; also its name in the trash.
     id: str
     vfolder: str
     deleted_at: float
     expires_at: float
-    #: The length of its files, once they were counted.
+    #: The length of its files; None until they were counted.
     size_bytes: int | None = None
     entries: int | None = None
-    #: Bytes are being removed: it cannot be restored any more.
+    #: Its bytes are being removed: it cannot be restored any more.
     purging: bool = False
 
     def document(self) -> dict[str, object]:
-        """What callers see."""
+        """Return the JSON document that callers see."""
         return {
             "id": self.id,
             "vfolder": self.vfolder,
@@ -51,33 +51,33 @@ class TrashRecord(Struct, frozen=True, kw_only=True):
         }
 
 
-def clock(room: int) -> float:
-    """The file system's own time: that of the nodes may differ. Costs one write of an inode."""
-    os.utime(room)
-    return os.fstat(room).st_mtime
+def clock(directory: int) -> float:
+    """Return the file system's own time; the clocks of nodes may differ. Writes one inode."""
+    os.utime(directory)
+    return os.fstat(directory).st_mtime
 
 
-def keep(room: int, note: TrashRecord) -> None:
-    """Write a note durably; the old text or the new is there whenever the power fails."""
-    name = note.id + NOTE_SUFFIX
+def keep(directory: int, record: TrashRecord) -> None:
+    """Store a record durably; after a power failure the old or the new one is there."""
+    name = record.id + NOTE_SUFFIX
     draft = f"{name}.new"
     flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
-    fd = os.open(draft, flags, _FILE_MODE, dir_fd=room)
+    fd = os.open(draft, flags, _FILE_MODE, dir_fd=directory)
     try:
-        os.write(fd, msgspec.json.encode(note))
+        os.write(fd, msgspec.json.encode(record))
         os.fsync(fd)
     finally:
         os.close(fd)
-    descriptors.give_on(draft, room)
-    os.rename(draft, name, src_dir_fd=room, dst_dir_fd=room)
-    os.fsync(room)
+    descriptors.give_on(draft, directory)
+    os.rename(draft, name, src_dir_fd=directory, dst_dir_fd=directory)
+    os.fsync(directory)
 
 
-def find(room: int, trash_id: str) -> TrashRecord | None:
-    """The note of a tree in the trash; None when there is none, or none that can be read."""
+def find(directory: int, trash_id: str) -> TrashRecord | None:
+    """Return the record of a tree in the trash; None when there is no readable one."""
     try:
         flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-        fd = os.open(trash_id + NOTE_SUFFIX, flags, dir_fd=room)
+        fd = os.open(trash_id + NOTE_SUFFIX, flags, dir_fd=directory)
     except FileNotFoundError:
         return None
     try:
@@ -88,44 +88,50 @@ def find(room: int, trash_id: str) -> TrashRecord | None:
         os.close(fd)
 
 
-def forget(room: int, trash_id: str) -> None:
-    """Remove a note; absent is fine."""
+def forget(directory: int, trash_id: str) -> None:
+    """Remove a record; a missing one is fine."""
     with suppress(FileNotFoundError):
-        os.unlink(trash_id + NOTE_SUFFIX, dir_fd=room)
-        os.fsync(room)
+        os.unlink(trash_id + NOTE_SUFFIX, dir_fd=directory)
+        os.fsync(directory)
 
 
-def notes(room: int) -> list[TrashRecord]:
-    """The notes whose tree is there, newest first."""
-    names = set(os.listdir(room))
+def records(directory: int) -> list[TrashRecord]:
+    """Return the records whose tree exists, newest first."""
+    names = set(os.listdir(directory))
     ids = [name.removesuffix(NOTE_SUFFIX) for name in names if name.endswith(NOTE_SUFFIX)]
-    found = [find(room, trash_id) for trash_id in ids if trash_id in names]
-    return sorted((n for n in found if n), key=lambda n: (n.deleted_at, n.id), reverse=True)
+    readable = [find(directory, trash_id) for trash_id in ids if trash_id in names]
+    return sorted((r for r in readable if r), key=lambda r: (r.deleted_at, r.id), reverse=True)
 
 
 def in_scope(root: int, scope: QuotaScope | None) -> list[TrashRecord]:
-    """What the trash of a scope holds, newest first; costs a listing and a small read for each."""
+    """Return the records of a scope, newest first; costs a listing and a small read for each."""
     try:
-        with descriptors.opened(room_of(scope), root) as room:
-            return notes(room)
+        with descriptors.opened(directory_of(scope), root) as directory:
+            return records(directory)
     except (FileNotFoundError, NotADirectoryError):
         return []
 
 
 def newest(root: int, vfolder: VFolderId, trash_id: str | None = None) -> TrashRecord | None:
-    """The youngest deletion of a vfolder that can be restored, or the named one; None: no such."""
-    wanted = str(vfolder)
-    for note in in_scope(root, vfolder.scope):
-        if note.vfolder == wanted and not note.purging and trash_id in (None, note.id):
-            return note
+    """Return the latest deletion of a vfolder that can be restored, or the named one; or None."""
+    own = str(vfolder)
+    for record in in_scope(root, vfolder.scope):
+        if record.vfolder == own and not record.purging and trash_id in (None, record.id):
+            return record
     return None
 
 
+def directory_of(scope: QuotaScope | None) -> PurePosixPath:
+    """Return the directory of a scope's trash, relative to the volume."""
+    return layout.area(scope, layout.TRASH)
+
+
+# -- On any volume ---------------------------------------------------------------------------------
 def kept(backend: Backend, scope: QuotaScope) -> list[TrashRecord]:
-    """What the trash of a scope holds, newest first.
+    """Return what the trash of a scope holds, newest first.
 
     Raises:
-        QuotaScopeNotFound: there is no such scope.
+        QuotaScopeNotFound: the scope does not exist.
     """
     mounted = backend.skill(MountedBackend)
     if mounted is None:
@@ -135,7 +141,7 @@ def kept(backend: Backend, scope: QuotaScope) -> list[TrashRecord]:
 
 
 def restorable(backend: Backend, vfolder: VFolderId, trash_id: str | None) -> TrashRecord | None:
-    """What a restore would bring back; None when there is nothing."""
+    """Return the record of what a restore would bring back; None when there is nothing."""
     mounted = backend.skill(MountedBackend)
     if mounted is None:
         return None
@@ -144,13 +150,8 @@ def restorable(backend: Backend, vfolder: VFolderId, trash_id: str | None) -> Tr
 
 
 def needed(backend: Backend, vfolder: VFolderId, trash_id: str | None) -> int | None:
-    """The room a restore needs: none where the trash counts already; None when it is unknown."""
+    """Return the bytes that a restore adds to its scope; 0 where the trash counts, or None."""
     if soft.soft_of(backend) is None:
         return 0
-    note = restorable(backend, vfolder, trash_id)
-    return note.size_bytes if note else None
-
-
-def room_of(scope: QuotaScope | None) -> PurePosixPath:
-    """The directory of a scope's trash, relative to the volume."""
-    return layout.area(scope, layout.TRASH)
+    record = restorable(backend, vfolder, trash_id)
+    return record.size_bytes if record else None

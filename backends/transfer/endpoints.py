@@ -1,4 +1,4 @@
-"""Where a transfer reads and where its result goes: a directory or one file on each side."""
+"""The two ends of a transfer: a directory or one file on each side."""
 
 import errno
 import os
@@ -12,7 +12,7 @@ from backends.fs import descriptors, paths
 from core.errors import EntryExists, EntryNotFound, InvalidParameters, VFolderExists
 from core.names import VFolderId, VFolderPath
 
-#: Directories that are made on the way to a target path (umask applies).
+#: The mode of directories that are made above a target path (umask applies).
 DIRECTORY_MODE = 0o755
 
 
@@ -29,11 +29,11 @@ class Endpoint:
 
     @contextmanager
     def opened(self) -> Iterator[int]:
-        """The directory, open.
+        """Open the directory; the context closes it.
 
         Raises:
             VFolderNotFound, EntryNotFound: it does not exist.
-            InvalidParameters: it is no directory.
+            InvalidParameters: it is not a directory.
         """
         with self.backend.open_vfolder(self.vfolder) as root:
             fd = paths.open_directory(root, self.path)
@@ -47,10 +47,10 @@ class Endpoint:
                 os.close(real)
 
     def status(self) -> os.stat_result | None:
-        """The attributes of the entry itself; None when it is not there.
+        """Return the attributes of the entry itself; None when it does not exist.
 
         Raises:
-            VFolderNotFound: there is not even the vfolder.
+            VFolderNotFound: the vfolder does not exist either.
         """
         with self.backend.open_vfolder(self.vfolder) as root:
             try:
@@ -63,19 +63,19 @@ class Endpoint:
                 raise
 
     def below(self, name: str) -> "Endpoint":
-        """An entry of it."""
+        """Return an entry of this directory."""
         return Endpoint(self.backend, self.vfolder, self.path / VFolderPath((name,)))
 
     @property
     def parent(self) -> "Endpoint":
-        """The directory that holds it."""
+        """The directory that holds this entry."""
         return Endpoint(self.backend, self.vfolder, self.path.parent)
 
     def take(self, name: str, staged: int) -> None:
-        """Publish a staged entry at this path, where nothing is yet.
+        """Publish a staged entry at this path, which must be free.
 
         Raises:
-            VFolderExists, EntryExists: something came there meanwhile.
+            VFolderExists, EntryExists: another entry was made there meanwhile.
         """
         with self._made() as (parent, own):
             try:
@@ -86,14 +86,14 @@ class Endpoint:
                 raise EntryExists(f"{self.path} is already there.") from None
 
     def replace(self, name: str, staged: int) -> None:
-        """Publish a staged file at this path, in place of a file or link that is there."""
+        """Publish a staged file at this path, in place of the file or link there."""
         with self._made() as (parent, own):
             os.rename(name, own, src_dir_fd=staged, dst_dir_fd=parent)
             os.fsync(parent)
 
     @contextmanager
     def _made(self) -> Iterator[tuple[int, str]]:
-        """The directory above, made where it is missing, and the name in it."""
+        """Open the directory above, made where it is missing; yield it and the name in it."""
         if self.path.is_root:
             directory = self.vfolder.directory
             with (
@@ -115,5 +115,5 @@ class Endpoint:
 
 
 def is_directory(status: os.stat_result | None) -> bool:
-    """Whether there is something and it is a directory."""
+    """Return whether the entry exists and is a directory."""
     return status is not None and stat.S_ISDIR(status.st_mode)

@@ -1,4 +1,4 @@
-"""What a transfer would do, looked at for a moment: nothing is done, and nothing is promised."""
+"""A preview of a transfer: a short look at both sides that changes and guarantees nothing."""
 
 import time
 from dataclasses import asdict, dataclass, field
@@ -12,15 +12,15 @@ from core.errors import StorageError, VFolderNotFound
 from core.jobs.requests import TransferRequest
 from core.names import VFolderId, VFolderPath
 
-#: The look ends after so long, and says that it is not complete.
+#: A preview ends after so long, and says that it is not complete.
 SECONDS_MAX = 1.5
-#: Paths named per kind.
+#: Paths named for each kind of note.
 EXAMPLES_MAX = 10
 
 
 @dataclass(slots=True)
 class TransferPreview:
-    """Entries and bytes that would be copied, and per kind of note how many and some of them."""
+    """Entries and bytes that would be copied; for each kind of note its number and examples."""
 
     complete: bool = False
     entries: int = 0
@@ -36,12 +36,12 @@ class TransferPreview:
             shown.append(path)
 
 
-def foresee(
-    request: TransferRequest, source: Endpoint, target: Endpoint, asked_ms: int
+def preview(
+    request: TransferRequest, source: Endpoint, target: Endpoint, requested_ms: int
 ) -> dict[str, Any] | None:
-    """Look over both sides as the transfer's plan will; None for one file, which needs no look.
+    """Preview a transfer as its plan will select; None for one file, which needs no preview.
 
-    Costs a stat per entry, for `SECONDS_MAX` at most.
+    Costs a stat per entry, for at most `SECONDS_MAX`.
 
     Raises:
         StorageError: a side cannot be read.
@@ -50,15 +50,15 @@ def foresee(
         return None
     with source.opened() as fd:
         if not _is_there(target):
-            return asdict(_looked(fd, selection_of(request, asked_ms, None)))
+            return asdict(_preview(fd, selection_of(request, requested_ms, None)))
         with target.opened() as live:
-            return asdict(_looked(fd, selection_of(request, asked_ms, live)))
+            return asdict(_preview(fd, selection_of(request, requested_ms, live)))
 
 
-def foreseen(
-    request: TransferRequest, source: Backend, target: Backend, asked_ms: int
+def preview_of(
+    request: TransferRequest, source: Backend, target: Backend, requested_ms: int
 ) -> dict[str, Any] | None:
-    """As `foresee`, on two backends; None where one of them has no mounted tree."""
+    """Preview a transfer between two backends; None where one of them is no mounted directory."""
     reads, writes = source.skill(MountedBackend), target.skill(MountedBackend)
     if reads is None or writes is None:
         return None
@@ -66,7 +66,7 @@ def foreseen(
         Endpoint(reads, VFolderId.parse(request.source), VFolderPath.parse(request.source_path)),
         Endpoint(writes, VFolderId.parse(request.target), VFolderPath.parse(request.target_path)),
     )
-    return foresee(request, *sides, asked_ms)
+    return preview(request, *sides, requested_ms)
 
 
 def _is_there(target: Endpoint) -> bool:
@@ -76,22 +76,22 @@ def _is_there(target: Endpoint) -> bool:
         return False
 
 
-def _looked(source: int, selection: Selection) -> TransferPreview:
+def _preview(source: int, selection: Selection) -> TransferPreview:
     chooser = EntrySelector.over(source, selection)
-    seen, pending = TransferPreview(), [""]
+    result, pending = TransferPreview(), [""]
     until = time.monotonic() + SECONDS_MAX
     while pending:
         if time.monotonic() > until:
-            return seen
+            return result
         path = pending.pop()
         try:
             for choice, _ in chooser.choose(path):
-                seen.entries += len(choice.names)
-                seen.size_bytes += choice.size_bytes
+                result.entries += len(choice.names)
+                result.size_bytes += choice.size_bytes
                 pending += choice.below
                 for note, where, _words in choice.notes:
-                    seen.add(note, where)
+                    result.add(note, where)
         except (OSError, StorageError):
-            seen.add("unread", path)
-    seen.complete = True
-    return seen
+            result.add("unread", path)
+    result.complete = True
+    return result

@@ -1,4 +1,4 @@
-"""What a transfer takes of its source, in the tree engine's words."""
+"""What a transfer takes from its source, as a selection of the tree engine."""
 
 from backends.transfer.endpoints import Endpoint, is_directory
 from backends.tree import Bounds, Filter, OnConflict, Selection
@@ -9,13 +9,13 @@ from core.names import moment_ns
 _NS_PER_MS = 1_000_000
 
 
-def selection_of(request: TransferRequest, asked_ms: int, against: int | None) -> Selection:
-    """The selection of a request; ages are counted from the moment it was asked, in every run.
+def selection_of(request: TransferRequest, requested_ms: int, against: int | None) -> Selection:
+    """Return the selection of a request; in every run, ages count from the moment of the request.
 
-    `against` is a descriptor of what the target has already.
+    `against` is a descriptor of the target directory, when it exists.
     """
     return Selection(
-        filter=Filter(request.filters, asked_ms * _NS_PER_MS) if request.filters else None,
+        filter=Filter(request.filters, requested_ms * _NS_PER_MS) if request.filters else None,
         bounds=Bounds(
             min_bytes=request.min_bytes or 0,
             max_bytes=request.max_bytes,
@@ -30,15 +30,15 @@ def selection_of(request: TransferRequest, asked_ms: int, against: int | None) -
 
 
 def only(name: str) -> Selection:
-    """The selection of one entry of a directory."""
+    """Return the selection of one entry of a directory."""
     return Selection(only=name)
 
 
 def keeps_file(request: TransferRequest, source: Endpoint, target: Endpoint) -> bool:
-    """Whether the file that is at the target stays, as the request has it.
+    """Return whether the file at the target stays, as the request's `on_conflict` says.
 
     Raises:
-        EntryExists: it stands in the way.
+        EntryExists: the request refuses to replace it, or it is a directory.
     """
     here, there = source.status(), target.status()
     if here is None or there is None:

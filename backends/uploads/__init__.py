@@ -1,16 +1,15 @@
-"""Bytes of uploads on a volume: staging, reservation, expiry. Knows no HTTP and no vendor."""
+"""Bytes of uploads on a volume: staging, reserved space, expiry. Knows no HTTP and no vendor."""
 
-from backends.uploads import preallocation, reservation, staging
+from backends.uploads import staging
+from backends.uploads.directories import give_to_job, parents
 from backends.uploads.expiry import sweep_uploads
-from backends.uploads.places import give_to_job, parents
-from backends.uploads.staging import Staging
+from backends.uploads.staging import Staging, allocate_ahead
 
 __all__ = [
     "Staging",
+    "allocate_ahead",
     "give_to_job",
     "parents",
-    "preallocation",
-    "reservation",
     "staging",
     "sweep_uploads",
 ]

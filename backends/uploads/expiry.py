@@ -1,4 +1,4 @@
-"""The sweep of uploads that nobody will finish."""
+"""The sweep that removes the bytes of expired uploads."""
 
 import os
 import re
@@ -12,9 +12,9 @@ from backends.base import Backend, MountedBackend
 from backends.fs import descriptors, layout
 from core.uploads import UploadStore
 
-#: A staging file without a record is left alone this long: its record may be about to be written.
+#: Seconds that a staging file without a record is kept: its record may be about to be written.
 ORPHAN_GRACE_SECONDS = 3_600
-#: Ids asked of Redis in one round trip.
+#: Ids checked in Redis in one round trip.
 BATCH = 500
 
 _SCOPE_DIRECTORY = re.compile(r"[0-9a-f]{32}")
@@ -22,7 +22,7 @@ _SCOPE_DIRECTORY = re.compile(r"[0-9a-f]{32}")
 
 @dataclass(slots=True)
 class UploadSweep:
-    """What a sweep found."""
+    """What a sweep kept and removed."""
 
     kept: int = 0
     kept_bytes: int = 0
@@ -33,15 +33,15 @@ class UploadSweep:
 def sweep_uploads(
     backend: Backend, store: UploadStore, grace_seconds: float = ORPHAN_GRACE_SECONDS
 ) -> UploadSweep:
-    """Remove the staging files of a volume whose upload Redis no longer knows.
+    """Remove the staging files of a volume whose upload is no longer in Redis.
 
-    Redis forgets an upload a day after its last byte; a file younger than the grace is kept, so
+    Redis forgets an upload a day after its last byte. A file younger than the grace is kept, so
     that an upload just being opened is safe. Costs one directory listing per quota scope and one
     round trip per 500 files. Any number of sweeps may run at once.
 
     Raises:
         Unavailable: Redis does not answer; nothing was removed on a guess.
-        BackendFailed: the volume is not there.
+        BackendFailed: the volume is not mounted.
     """
     swept = UploadSweep()
     mounted = backend.skill(MountedBackend)
@@ -50,42 +50,44 @@ def sweep_uploads(
     with mounted.root() as root:
         scopes = [name for name in os.listdir(root) if _SCOPE_DIRECTORY.fullmatch(name)]
         for scope in (".", *scopes):
-            with _room(root, scope) as room:
-                if room is not None:
-                    _sweep_room(room, store, time.time() - grace_seconds, swept)
+            with _uploads(root, scope) as uploads:
+                if uploads is not None:
+                    _sweep_directory(uploads, store, time.time() - grace_seconds, swept)
     return swept
 
 
 @contextmanager
-def _room(root: int, scope: str) -> Iterator[int | None]:
+def _uploads(root: int, scope: str) -> Iterator[int | None]:
+    """Open the upload directory of a scope; None when the scope never had an upload."""
+    path = PurePosixPath(scope, layout.HIDDEN, layout.UPLOADS)
     try:
-        room = descriptors.open_directory(PurePosixPath(scope, layout.HIDDEN, layout.UPLOADS), root)
+        uploads = descriptors.open_directory(path, root)
     except (FileNotFoundError, NotADirectoryError):
         yield None
         return
     try:
-        yield room
+        yield uploads
     finally:
-        os.close(room)
+        os.close(uploads)
 
 
-def _sweep_room(room: int, store: UploadStore, before: float, swept: UploadSweep) -> None:
-    names = os.listdir(room)
+def _sweep_directory(uploads: int, store: UploadStore, before: float, swept: UploadSweep) -> None:
+    names = os.listdir(uploads)
     for start in range(0, len(names), BATCH):
         batch = names[start : start + BATCH]
         for name, known in zip(batch, store.exists(batch), strict=True):
-            _sweep_file(room, name, known=known, before=before, swept=swept)
+            _sweep_file(uploads, name, known=known, before=before, swept=swept)
 
 
-def _sweep_file(room: int, name: str, *, known: bool, before: float, swept: UploadSweep) -> None:
+def _sweep_file(uploads: int, name: str, *, known: bool, before: float, swept: UploadSweep) -> None:
     try:
-        found = os.stat(name, dir_fd=room, follow_symlinks=False)
-        if known or found.st_mtime > before:
+        status = os.stat(name, dir_fd=uploads, follow_symlinks=False)
+        if known or status.st_mtime > before:
             swept.kept += 1
-            swept.kept_bytes += found.st_size
+            swept.kept_bytes += status.st_size
             return
-        os.unlink(name, dir_fd=room)
+        os.unlink(name, dir_fd=uploads)
     except FileNotFoundError:  # published or removed meanwhile
         return
     swept.removed += 1
-    swept.removed_bytes += found.st_size
+    swept.removed_bytes += status.st_size

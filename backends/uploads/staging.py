@@ -1,10 +1,11 @@
-"""The bytes of uploads: growing in the scope's hidden room, published by one rename.
+"""The bytes of uploads: they grow in the scope's hidden directory and are published by one rename.
 
     <scope>/.vfolder/uploads/<id>      until the last byte
     <vfolder>/<path>                   from then on
 
-The room is inside the quota scope, so that the right owner pays from the first byte and the rename
-crosses no border, and outside every vfolder, so that nobody sees half a file.
+The hidden directory is inside the quota scope, so that the right owner pays from the first byte and
+the rename stays inside one file system project. It is outside every vfolder, so that no reader sees
+half a file.
 """
 
 import errno
@@ -15,38 +16,44 @@ from contextlib import contextmanager
 
 import msgspec
 
-from backends.base import Backend, MountedBackend
-from backends.fs import descriptors, translate, translated
-from backends.quota import blame, check_digest, check_room, soft
-from backends.uploads import reservation
-from backends.uploads.places import give_to_job, open_room, parents, room_of
-from core.errors import (
-    InvalidParameters,
-    NoSpace,
-    QuotaExceeded,
-    StorageError,
-    Unsupported,
+from backends.base import Backend
+from backends.fs import descriptors, linux, translate, translated
+from backends.quota import blame, check_digest, check_space, soft
+from backends.uploads.directories import (
+    give_to_job,
+    open_upload_directory,
+    parents,
+    root_of,
+    upload_directory,
 )
+from core.errors import InvalidParameters, NoSpace, QuotaExceeded, StorageError
 from core.names import VFolderId, VFolderPath
 from core.uploads import Upload, UploadExists, UploadNotFound, UploadStore
 
 #: The mode of a published file (rw-r--r--), whatever the process's umask is.
 FILE_MODE = 0o644
+#: Blocks allocated at once, in bytes: the most that an abandoned upload holds for nothing.
+STRETCH_BYTES = 16 << 20
+#: Fewer bytes than this are not worth a system call.
+STRETCH_MIN_BYTES = 4 << 20
+
+_OPEN_FILE = os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+_NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 class Staging:
-    """The open staging file of one upload; at most one writer by lease and lock."""
+    """The open staging file of one upload; a lease and a lock keep it to one writer."""
 
-    def __init__(self, backend: Backend, upload: Upload, room: int, descriptor: int) -> None:
+    def __init__(self, backend: Backend, upload: Upload, directory: int, descriptor: int) -> None:
         self.backend = backend
         self.upload = upload
-        self._room = room
+        self._directory = directory
         self.descriptor = descriptor
 
     def lock(self) -> bool | None:
-        """Lock the file (flock(2)): true is ours, false is another's, None is not possible here.
+        """Lock the file (flock(2)); False: another process has it, None: no locks here.
 
-        The kernel frees it when the process dies, which a lease cannot know.
+        The kernel releases the lock when the process dies, which a lease cannot know.
         """
         try:
             fcntl.flock(self.descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -59,14 +66,14 @@ class Staging:
         return True
 
     def size(self) -> int:
-        """Bytes on disk, committed or not."""
+        """Return the bytes on disk, committed or not."""
         return os.fstat(self.descriptor).st_size
 
     def settle(self, offset: int) -> int:
-        """Cut what was never committed and stand at the end; the true offset comes back.
+        """Cut bytes that were never committed, seek to the end, and return the true offset.
 
-        After a crash of the machine the file may be shorter than what was committed: then the file
-        is right.
+        After a crash of the machine the file may be shorter than what was committed. Then the
+        length of the file is the true offset.
         """
         size = self.size()
         true = min(size, offset)
@@ -76,23 +83,24 @@ class Staging:
         return true
 
     def is_current(self) -> bool:
-        """Whether the open file is still the upload's (a writer before us may have published)."""
+        """Return whether the open file is still the upload's: another writer may publish it."""
         try:
-            found = os.stat(self.upload.id, dir_fd=self._room, follow_symlinks=False)
+            status = os.stat(self.upload.id, dir_fd=self._directory, follow_symlinks=False)
         except FileNotFoundError:
             return False
-        return found.st_ino == os.fstat(self.descriptor).st_ino
+        return status.st_ino == os.fstat(self.descriptor).st_ino
 
     def publish(self, target: VFolderPath) -> None:
-        """Check the digest, make it durable, and give it its name; an older file is replaced.
+        """Check the digest, sync the file, and rename it to its path; an older file is replaced.
 
         Missing directories are made. Links in the way are refused, never followed.
 
         Raises:
-            VFolderNotFound, EntryExists: a directory has that name.
+            VFolderNotFound: the vfolder does not exist.
+            EntryExists: a directory has this name.
             PathEscape: a link or a file is where a directory should be.
-            DigestMismatch: nothing was published.
-            NoSpace, QuotaExceeded, BackendFailed: from the storage.
+            DigestMismatch: the bytes are not the announced ones; nothing was published.
+            NoSpace, QuotaExceeded, BackendFailed: the storage refuses.
         """
         if target.is_root:
             raise InvalidParameters("An upload needs a file name.")
@@ -107,74 +115,73 @@ class Staging:
             ):
                 os.fsync(self.descriptor)
                 size_bytes -= soft.size_of(target.name, parent)
-                os.rename(self.upload.id, target.name, src_dir_fd=self._room, dst_dir_fd=parent)
+                os.rename(
+                    self.upload.id, target.name, src_dir_fd=self._directory, dst_dir_fd=parent
+                )
                 os.fsync(parent)
         except (NoSpace, QuotaExceeded) as error:
             raise blame(self.backend, vfolder.scope, error) from error
-        reservation.settle(self.backend, self.upload, size_bytes)
+        settle_space(self.backend, self.upload, size_bytes)
 
-    def hand_over(self, job: str) -> None:
+    def give_to_job(self, job: str) -> None:
         """Leave the bytes to the job that unpacks them.
 
         Raises:
-            StorageError: the volume refuses; the job will look here, too.
+            StorageError: the volume refuses; the job looks for the bytes here too.
         """
-        mounted = self.backend.skill(MountedBackend)
-        if mounted is None:
-            raise Unsupported("This volume takes no uploads.")
         scope = VFolderId.parse(self.upload.vfolder).scope
-        with translated(), mounted.root() as root:
+        with translated(), root_of(self.backend) as root:
             give_to_job(root, scope, self.upload.id, job)
-        reservation.settle(self.backend, self.upload)
+        settle_space(self.backend, self.upload)
 
     def make_durable(self) -> None:
-        """Check the digest of the whole and bring it to the disk.
+        """Check the digest of all bytes and sync the file.
 
         Raises:
-            DigestMismatch: the bytes are not those announced.
-            StorageError: from the storage.
+            DigestMismatch: the bytes are not the announced ones.
+            StorageError: the storage refuses.
         """
         check_digest(self.descriptor, self.upload.digest)
         with translated():
             os.fsync(self.descriptor)
 
     def refused(self, error: OSError) -> StorageError:
-        """The problem that a refusal of the file system means: its scope full, or its volume."""
+        """Return what a failed write means: a full quota scope, a full volume, or another error."""
         return blame(self.backend, VFolderId.parse(self.upload.vfolder).scope, translate(error))
 
     def remove(self) -> None:
-        """Remove the file; the upload is known no more."""
+        """Remove the file; after that the upload does not exist."""
         remove(self.backend, self.upload)
 
     def close(self) -> None:
         """Close the file, which also unlocks it."""
         os.close(self.descriptor)
-        os.close(self._room)
+        os.close(self._directory)
 
 
 def begin(backend: Backend, store: UploadStore, upload: Upload) -> Upload:
     """Open an upload session: its staging file and its record, at offset 0.
 
-    The manager door calls this when it issues an upload ticket, with `upload.id` and
-    `upload.session` both the ticket's session, `path` its relpath and `length` its size; the client
-    door does when a tus client creates. An upload of zero bytes is published at once where nothing
-    of that name exists, since some clients never send a byte of it.
+    The manager door calls this when it issues an upload ticket. Then `upload.id` and
+    `upload.session` are the ticket's session, `path` its relpath and `length` its size. The client
+    door calls it when a tus client creates an upload. An upload of zero bytes is published at once
+    where nothing has its name, since some clients never send a byte of it.
 
     Costs one file creation and one round trip to Redis.
 
     Raises:
         VFolderNotFound: the vfolder does not exist.
-        QuotaExceeded, NoSpace: there is no room for `length`.
+        QuotaExceeded, NoSpace: `length` bytes do not fit.
         UploadExists: the id is taken.
     """
     vfolder = VFolderId.parse(upload.vfolder)
     with backend.open_vfolder(vfolder):
-        check_room(backend, vfolder, upload.length or 0)
-    reservation.reserve(backend, upload)
+        check_space(backend, vfolder, upload.length or 0)
+    reserve_space(backend, upload)
     try:
         known = _begin(backend, store, upload)
     except StorageError:
-        reservation.settle(backend, upload)
+        settle_space(backend, upload)
         raise
     if upload.length == 0 and not upload.partial and not upload.extract:
         _publish_empty(backend, upload)
@@ -182,10 +189,9 @@ def begin(backend: Backend, store: UploadStore, upload: Upload) -> Upload:
 
 
 def _begin(backend: Backend, store: UploadStore, upload: Upload) -> Upload:
-    with translated(), room_of(backend, upload, make=True) as room:
-        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+    with translated(), upload_directory(backend, upload, make=True) as directory:
         try:
-            descriptor = os.open(upload.id, flags, FILE_MODE, dir_fd=room)
+            descriptor = os.open(upload.id, _NEW_FILE, FILE_MODE, dir_fd=directory)
         except FileExistsError:
             raise UploadExists("An upload of that id is already open.") from None
         try:
@@ -203,7 +209,7 @@ def _begin(backend: Backend, store: UploadStore, upload: Upload) -> Upload:
 
 @contextmanager
 def opened(backend: Backend, upload: Upload) -> Iterator[Staging]:
-    """The staging file, open for reading and writing; closed at the end.
+    """Open the staging file for reading and writing; the context closes it.
 
     Raises:
         UploadNotFound: there is none (published, terminated or swept).
@@ -220,36 +226,33 @@ def opened(backend: Backend, upload: Upload) -> Iterator[Staging]:
 
 
 def _open(backend: Backend, upload: Upload) -> Staging:
-    room = open_room(backend, upload)
+    directory = open_upload_directory(backend, upload)
     try:
-        return Staging(backend, upload, room, os.open(upload.id, _OPEN_FILE, dir_fd=room))
+        return Staging(backend, upload, directory, os.open(upload.id, _OPEN_FILE, dir_fd=directory))
     except BaseException:
-        os.close(room)
+        os.close(directory)
         raise
 
 
-_OPEN_FILE = os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-
-
 def was_published(backend: Backend, upload: Upload, target: VFolderPath) -> bool:
-    """Whether the target is this upload's own file: a process may die right after the rename."""
+    """Return whether the target is this upload's own file: a process may die after its rename."""
     try:
         with (
             backend.open_vfolder(VFolderId.parse(upload.vfolder)) as top,
             descriptors.opened("/".join(target.parent.parts) or ".", top) as parent,
         ):
-            found = os.stat(target.name, dir_fd=parent, follow_symlinks=False)
+            status = os.stat(target.name, dir_fd=parent, follow_symlinks=False)
     except (OSError, StorageError):
         return False
-    return found.st_ino == upload.inode and found.st_size == upload.length
+    return status.st_ino == upload.inode and status.st_size == upload.length
 
 
 def remove(backend: Backend, upload: Upload) -> None:
-    """Remove the staging file; absent is fine."""
-    reservation.settle(backend, upload)
+    """Remove the staging file; a missing one is a success."""
+    settle_space(backend, upload)
     try:
-        with room_of(backend, upload) as room:
-            os.unlink(upload.id, dir_fd=room)
+        with upload_directory(backend, upload) as directory:
+            os.unlink(upload.id, dir_fd=directory)
     except FileNotFoundError:
         return
 
@@ -258,14 +261,63 @@ def _publish_empty(backend: Backend, upload: Upload) -> None:
     """Make the empty file where nothing is; a session alone never replaces a file."""
     target = VFolderPath.parse(upload.path)
     vfolder = VFolderId.parse(upload.vfolder)
-    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
     with (
         translated(str(target)),
         backend.open_vfolder(vfolder) as top,
         parents(target, top) as parent,
     ):
         try:
-            os.close(os.open(target.name, flags, FILE_MODE, dir_fd=parent))
+            os.close(os.open(target.name, _NEW_FILE, FILE_MODE, dir_fd=parent))
         except FileExistsError:
             return
         os.fsync(parent)
+
+
+# -- Space -----------------------------------------------------------------------------------------
+def reserve_space(backend: Backend, upload: Upload) -> None:
+    """Reserve the upload's space in its scope, where this service enforces the limit.
+
+    Each request reserves again, in place of the reservation before. An upload without a length
+    reserves what its ticket allows.
+
+    Raises:
+        QuotaExceeded, Unavailable: as `backends.quota.soft.reserve`.
+    """
+    size_bytes = upload.limit if upload.length is None else upload.length
+    scope = VFolderId.parse(upload.vfolder).scope
+    soft.reserve(backend, scope, upload.id, size_bytes or 0)
+
+
+def settle_space(backend: Backend, upload: Upload, change_bytes: int = 0) -> None:
+    """End the reservation: the vfolder gained `change_bytes`, or the upload was abandoned (0)."""
+    scope = VFolderId.parse(upload.vfolder).scope
+    soft.settle(backend, scope, upload.id, change_bytes, once=True)
+
+
+def allocate_ahead(descriptor: int, start: int, size: int, length: int) -> None:
+    """Allocate the blocks of the next stretch, when a write of `size` bytes enters it.
+
+    ext4 searches, charges the quota and logs for every block of a write by itself. That is a third
+    of the cost of a write, and nothing where the blocks are there already. XFS and btrfs do not
+    gain. The file keeps the length of its bytes. A stretch that cannot be allocated is ignored: the
+    write meets the same refusal.
+
+    Args:
+        descriptor: the staging file.
+        start: the offset of the write.
+        size: its bytes.
+        length: the length of the complete file; nothing beyond it is allocated.
+
+    Raises:
+        OSError: as fstatfs(2), ftruncate(2).
+    """
+    at = -(-start // STRETCH_BYTES) * STRETCH_BYTES
+    stretch = min(STRETCH_BYTES, length - at)
+    if at >= start + size or stretch < STRETCH_MIN_BYTES:
+        return
+    if linux.magic(descriptor) != linux.EXT4:
+        return
+    try:
+        linux.preallocate(descriptor, at, stretch)
+    except OSError:
+        os.ftruncate(descriptor, os.fstat(descriptor).st_size)  # a part of it was allocated

@@ -37,14 +37,14 @@ class VastBackend(ArrayQuotaBackend):
 
     def array_capacity(self) -> Capacity:
         """See `HasFastCapacity.array_capacity`; the whole cluster's."""
-        with self._in_time():
+        with self._within_deadline():
             found = self._api.cluster()
         total = found.usable_capacity_bytes or found.physical_space
         return Capacity(total, found.physical_space_in_use)
 
     def performance(self) -> PerformanceMetric:
         """See `HasMetric.performance`; the whole cluster's, now."""
-        with self._in_time():
+        with self._within_deadline():
             found = self._api.cluster()
         return PerformanceMetric(
             iops_read=round(found.rd_iops),
@@ -62,28 +62,28 @@ class VastBackend(ArrayQuotaBackend):
         info = None if healthy else f"The cluster's state is {found.state}."
         return HardwareInfo(status, info, {"state": found.state})
 
-    def _skills(self) -> Mapping[str, bool]:
+    def _available(self) -> Mapping[str, bool]:
         return {"quota": _STATUS.get(self._api.cluster().state) is not HardwareStatus.OFFLINE}
 
-    def _knows(self, path: str) -> bool:
+    def _has_directory(self, path: str) -> bool:
         return self._api.knows(self._path(path))
 
-    def _granule(self) -> int:
+    def _limit_unit(self) -> int:
         return GRANULE_BYTES
 
-    def _place(self, root: int, name: str) -> None:
+    def _make_directory(self, root: int, name: str) -> None:
         with suppress(FileExistsError):
             os.mkdir(name, descriptors.PREFIX_MODE, dir_fd=root)
             descriptors.give_on(name, root)
 
-    def _held(self, name: str) -> ArrayUsage:
+    def _usage(self, name: str) -> ArrayUsage:
         quota = self._api.find(self._path(name))
         if quota is None:
             return ArrayUsage()
         used = quota.used_effective_capacity if quota.counted else None
         return ArrayUsage(used, quota.hard_limit or None, enforced=quota.counted)
 
-    def _hold(self, name: str, limit_bytes: int | None) -> None:
+    def _apply_limit(self, name: str, limit_bytes: int | None) -> None:
         path = self._path(name)
         quota = self._api.find(path)
         if quota is None:
@@ -111,7 +111,7 @@ class VastBackend(ArrayQuotaBackend):
 
         jobs.wait(settled, _LONGEST_PAUSE_SECONDS)
 
-    def _forget(self, name: str) -> bool:
+    def _remove_objects(self, name: str) -> bool:
         quota = self._api.find(self._path(name))
         if quota is not None:
             self._api.delete(quota)

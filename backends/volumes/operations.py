@@ -22,11 +22,11 @@ from backends.base import (
     QuotaUsage,
     TreeUsage,
 )
-from backends.entries import entries, listing, metadata, removal
+from backends.entries import entries, listing, metadata
 from backends.fs import descriptors, layout, paths
 from backends.mounted import measured
 from backends.quota import quick_usage
-from backends.retention import snapshot_expiry, trash
+from backends.retention import snapshots, trash
 from backends.uploads import staging
 from backends.xcp import exported
 from core.errors import (
@@ -231,8 +231,8 @@ ON_VOLUME = _named(
     read_report,
     metadata.read,
     metadata.write,
-    removal.remove_entries,
-    snapshot_expiry.supported,
+    entries.remove_entries,
+    snapshots.supported,
     trash.kept,
     trash.needed,
     trash.restorable,

@@ -39,13 +39,13 @@ class WekaBackend(ArrayQuotaBackend):
 
     def array_capacity(self) -> Capacity:
         """See `HasFastCapacity.array_capacity`: the file system's budget."""
-        with self._in_time():
+        with self._within_deadline():
             found = self._api.file_system()
         return Capacity(found.total_budget, found.used_total)
 
     def performance(self) -> PerformanceMetric:
         """See `HasMetric.performance`: now, of all processes of the cluster."""
-        with self._in_time():
+        with self._within_deadline():
             rates = self._api.get("/stats/realtime", list[WekaRates])
         reads, writes = (sum(getattr(r, n) for r in rates) for n in _OPERATIONS)
         read_time = sum(r.reads_per_second * r.read_latency_usecs for r in rates)
@@ -67,21 +67,21 @@ class WekaBackend(ArrayQuotaBackend):
         info = f"The cluster's status is {found.status}."
         return HardwareInfo(HardwareStatus.DEGRADED, info, metadata)
 
-    def _skills(self) -> Mapping[str, bool]:
+    def _available(self) -> Mapping[str, bool]:
         return {"quota": self._api.file_system().is_ready}
 
-    def _knows(self, path: str) -> bool:
+    def _has_directory(self, path: str) -> bool:
         return self._by_stat or self._api.inode(path) is not None
 
-    def _granule(self) -> int:
+    def _limit_unit(self) -> int:
         return GRANULE_BYTES
 
-    def _place(self, root: int, name: str) -> None:
+    def _make_directory(self, root: int, name: str) -> None:
         with suppress(FileExistsError):
             os.mkdir(name, descriptors.PREFIX_MODE, dir_fd=root)
             descriptors.give_on(name, root)
 
-    def _held(self, name: str) -> ArrayUsage:
+    def _usage(self, name: str) -> ArrayUsage:
         inode = self._inode(name)
         quota = self._api.quota(inode) if inode else None
         if quota is None:
@@ -89,7 +89,7 @@ class WekaBackend(ArrayQuotaBackend):
         used = quota.total_bytes if quota.counted else None
         return ArrayUsage(used, quota.limit, enforced=quota.counted)
 
-    def _hold(self, name: str, limit_bytes: int | None) -> None:
+    def _apply_limit(self, name: str, limit_bytes: int | None) -> None:
         inode = self._inode(name)
         if inode is None:
             raise BackendFailed("WEKA does not know the directory of this quota scope.")
@@ -125,7 +125,7 @@ class WekaBackend(ArrayQuotaBackend):
 
         jobs.wait(settled, _LONGEST_PAUSE_SECONDS)
 
-    def _forget(self, name: str) -> bool:
+    def _remove_objects(self, name: str) -> bool:
         mine = [q for q in self._api.quotas() if (q.full_path or q.path).strip("/") == name]
         for quota in mine:
             self._api.delete_quota(str(quota.inode_id))

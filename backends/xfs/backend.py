@@ -69,28 +69,28 @@ class ProjectQuotaBackend(NativeQuotaBackend):
             return self._counts.enforced(root)
         return False
 
-    def _granule(self) -> int:
+    def _limit_unit(self) -> int:
         return quotactl.UNIT_BYTES
 
-    def _counter(self, directory: int) -> int:
+    def _counter_of(self, directory: int) -> int:
         return quotactl.project_of(directory)
 
-    def _give(self, directory: int, scope: QuotaScope) -> int:
+    def _start_counting(self, directory: int, scope: QuotaScope) -> int:
         project = project_ids.give(directory, scope, self._counts)
         os.fsync(directory)
         self._files.enter(project, *self._entry(scope))
         return project
 
-    def _take_over(self, directory: int, scope: QuotaScope, seen: Callable[[], None]) -> None:
+    def _adopt_tree(self, directory: int, scope: QuotaScope, seen: Callable[[], None]) -> None:
         project = project_ids.give(directory, scope, self._counts)
         self._files.enter(project, *self._entry(scope))
         project_ids.tag_tree(directory, project, seen)
 
-    def _held(self, directory: int, counter: int) -> NativeUsage:
+    def _usage(self, directory: int, counter: int) -> NativeUsage:
         found = self._counts.usage(directory, counter)
         return NativeUsage(found.used_bytes, found.limit_bytes or None)
 
-    def _seen(self, root: int, directory: int) -> NativeUsage:
+    def _unprivileged_usage(self, root: int, directory: int) -> NativeUsage:
         found = quotactl.seen(directory, root)
         return (
             NativeUsage(found.used_bytes, found.limit_bytes) if found else NativeUsage(None, None)
@@ -100,11 +100,13 @@ class ProjectQuotaBackend(NativeQuotaBackend):
         """What the files of the system call it: ids and names there hold no colon."""
         return self.mount.path / scope.directory, f"vfolder-{scope.directory}"
 
-    def _hold(self, root: int, directory: int, counter: int, limit_bytes: int | None) -> None:
+    def _apply_limit(
+        self, root: int, directory: int, counter: int, limit_bytes: int | None
+    ) -> None:
         del directory
         self._counts.set_limit(root, counter, limit_bytes or 0)
 
-    def _gone(self, root: int, counter: int, scope: QuotaScope) -> None:
+    def _after_delete(self, root: int, counter: int, scope: QuotaScope) -> None:
         self._files.remove(*self._entry(scope))
         if not counter:
             return
@@ -118,7 +120,7 @@ class XfsBackend(ProjectQuotaBackend):
     magic: ClassVar[int] = linux.XFS
     tools: ClassVar[project_ids.Counts] = XfsTools()
 
-    def _granule(self) -> int:
+    def _limit_unit(self) -> int:
         with self.root() as root:
             return max(os.fstatvfs(root).f_frsize, quotactl.UNIT_BYTES)
 

@@ -13,7 +13,7 @@ from celery.exceptions import Ignore
 from backends.base import Mount
 from backends.btrfs.backend import BtrfsBackend
 from backends.fs import layout
-from backends.retention import snapshot_expiry
+from backends.retention import snapshots
 from core.jobs import Job, State
 from core.jobs.requests import SnapshotRequest
 from core.jobs.store import JobStore, Submission
@@ -106,7 +106,7 @@ class Bench:
 
     def noted(self) -> list[str]:
         with self.backend.root() as root:
-            return [one.name for one in snapshot_expiry.kept(root, self.scope.directory)]
+            return [one.name for one in snapshots.kept(root, self.scope.directory)]
 
     def staged(self) -> list[Path]:
         room = self.backend.mount.path / layout.area(self.scope, layout.STAGING)
@@ -154,7 +154,7 @@ def test_a_snapshot_job_is_killed_while_it_deletes(bench: Bench) -> None:
         if not bench.names():
             bench.backend.create_snapshot(bench.vfolder, NAME)
         with bench.backend.root() as root:
-            snapshot_expiry.keep(root, bench.vfolder, NAME, 1000.0)
+            snapshots.keep(root, bench.vfolder, NAME, 1000.0)
         return bench.submit("delete")
 
     def right(_: Job) -> None:

@@ -11,7 +11,7 @@ import pytest
 from redis import Redis
 
 from backends.base import Mount, MountedBackend
-from backends.entries import survey
+from backends.entries import take_inventory
 from backends.fs import descriptors, layout
 from backends.mounted import PosixBackend
 from backends.quota import requested_limits, soft, soft_of
@@ -137,7 +137,7 @@ def test_silly_names_are_no_strangers(sides: tuple[PosixBackend, Path], vfolder:
         with (path / "open").open("w") as held:
             (path / "open").unlink()
             assert any(name.startswith(".nfs") for name in os.listdir(directory))
-            found = survey(directory)
+            found = take_inventory(directory)
             assert (found.unknown, len(found.vfolders)) == ([], 1)
             held.write("1")
 

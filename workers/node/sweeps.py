@@ -11,7 +11,7 @@ from uuid import UUID
 from backends.base import MountedBackend
 from backends.fs import descriptors, layout
 from backends.quota import requested_limits
-from backends.retention import snapshot_expiry, trash
+from backends.retention import snapshots, trash
 from backends.tree import Effort, UsageOptions, measure_tree, remove_tree
 from backends.uploads import sweep_uploads
 from backends.volumes import Volumes
@@ -194,10 +194,10 @@ class Due:
 
     def _snapshots(self) -> int:
         """Let go of snapshots whose time is over."""
-        over: list[snapshot_expiry.KeptSnapshot] = []
+        over: list[snapshots.KeptSnapshot] = []
         with self._backend.root() as root:
             for scope in layout.scopes(root):
-                over += snapshot_expiry.expired(root, scope)
+                over += snapshots.expired(root, scope)
         for one in over[:SNAPSHOTS_MAX]:
             self._ask(
                 SnapshotRequest(
@@ -210,7 +210,7 @@ class Due:
         if not os.listdir(room):
             return 0
         at = trash.clock(room)
-        over = [note for note in trash.notes(room) if note.purging or note.expires_at <= at]
+        over = [note for note in trash.records(room) if note.purging or note.expires_at <= at]
         for note in over[:most]:
             self._ask(PurgeRequest(volume=self._volume, vfolder=note.vfolder, trash=note.id))
         return min(len(over), most)

@@ -14,7 +14,7 @@ from typing import Any
 
 from backends.archives import BOUNDS, Unpacking, UploadFormat, opened
 from backends.fs import descriptors, layout, paths, translate
-from backends.quota import blame, check_room, soft
+from backends.quota import blame, check_space, soft
 from backends.tree import remove_tree, sync_file_system
 from backends.uploads import give_to_job, parents
 from core.errors import EntryExists, EntryNotFound
@@ -82,7 +82,7 @@ class Extract:
         self._run.phase("plan")
         archive = opened(UploadFormat(self._request.archive), file)
         self._reserve(archive.total_bytes or 0)
-        check_room(self._backend, self._vfolder, archive.total_bytes or 0)
+        check_space(self._backend, self._vfolder, archive.total_bytes or 0)
         self._run.phase("unpack")
         self._run.expect(archive.entries, archive.total_bytes)
         packed = os.fstat(file.fileno()).st_size

@@ -11,7 +11,7 @@ from uuid import UUID
 import redis
 
 from backends.base import HasQuota, MountedBackend, QuotaUsage
-from backends.entries import survey
+from backends.entries import take_inventory
 from backends.fs import descriptors, layout
 from backends.quota import requested_limits, soft_of
 from backends.retention import trash
@@ -100,7 +100,7 @@ class ScopeCount:
 
     # -- Counting ----------------------------------------------------------------------------------
     def _count(self, directory: int) -> dict[str, Any]:
-        found = survey(directory, top=self._name == LEGACY)
+        found = take_inventory(directory, top=self._name == LEGACY)
         for path, reason in found.unreadable:
             self._complete = False
             self._run.fault(f"{self._name}/{path}", reason)
@@ -170,7 +170,7 @@ class ScopeCount:
     def _notes(self, directory: int) -> list[trash.TrashRecord]:
         try:
             with descriptors.opened(PurePosixPath(layout.HIDDEN, layout.TRASH), directory) as room:
-                return trash.notes(room)
+                return trash.records(room)
         except FileNotFoundError:
             return []
 

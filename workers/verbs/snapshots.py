@@ -10,7 +10,7 @@ from contextlib import AbstractContextManager, suppress
 from typing import Any
 
 from backends.base import HasSnapshots, Snapshot
-from backends.retention import SnapshotExists, SnapshotNotFound, check_name, snapshot_expiry
+from backends.retention import SnapshotExists, SnapshotNotFound, check_name, snapshots
 from core.errors import Unsupported
 from core.jobs.requests import CloneRequest, SnapshotRequest
 from core.names import VFolderId, moment
@@ -25,7 +25,7 @@ def verb(context: Context, request: SnapshotRequest) -> "SnapshotOperation | Res
         Unsupported: the volume keeps no snapshots.
         InvalidName: that is no name of one.
     """
-    if not snapshot_expiry.supported(context.backend(request.volume)):
+    if not snapshots.supported(context.backend(request.volume)):
         raise _unsupported(request.volume)
     if request.name is not None:
         check_name(request.name)
@@ -66,7 +66,7 @@ class SnapshotOperation(ABC):
         """The moments until which snapshots of the vfolder are kept."""
         owner = self._vfolder.scope.directory if self._vfolder.scope else "."
         own = str(self._vfolder)
-        found = (one for one in snapshot_expiry.kept(self._root, owner) if one.vfolder == own)
+        found = (one for one in snapshots.kept(self._root, owner) if one.vfolder == own)
         return {one.name: moment(one.expires_at) for one in found}
 
     def _document(self, one: Snapshot, until: dict[str, str]) -> dict[str, Any]:
@@ -92,9 +92,9 @@ class Create(SnapshotOperation):
             self._context.run.point_of_no_return()
             manifest.mark("create")
         if self._request.keep_seconds is not None:
-            snapshot_expiry.keep(self._root, self._vfolder, self._name, self._request.keep_seconds)
+            snapshots.keep(self._root, self._vfolder, self._name, self._request.keep_seconds)
         else:
-            snapshot_expiry.forget(self._root, self._vfolder, self._name)
+            snapshots.forget(self._root, self._vfolder, self._name)
         made = found or self._keeper.create_snapshot(self._vfolder, self._name)
         return Outcome(
             sentence=f"kept {self._vfolder} as {self._name}",
@@ -129,7 +129,7 @@ class DeleteSnapshot(SnapshotOperation):
         with suppress(SnapshotNotFound):
             self._keeper.delete_snapshot(self._vfolder, self._name)
             existed = True
-        snapshot_expiry.forget(self._root, self._vfolder, self._name)
+        snapshots.forget(self._root, self._vfolder, self._name)
         return Outcome(
             sentence=f"let go of {self._name} of {self._vfolder}",
             result={"name": self._name, "existed": existed},

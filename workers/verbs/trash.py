@@ -202,7 +202,7 @@ class RestoreFromTrash:
         change = size_bytes if isinstance(size_bytes, int) else 0
         scope, job = self._vfolder.scope, self._run.job.id
         soft.settle(self._backend, scope, job, change, once=True)
-        with self._context.room(self._root, trash.room_of(scope)) as room:
+        with self._context.room(self._root, trash.directory_of(scope)) as room:
             trash.forget(room, str(mark["id"]))
         return Outcome(
             sentence=f"restored {self._vfolder}",

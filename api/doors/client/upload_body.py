@@ -29,7 +29,7 @@ from crc32c import CRC32CHash
 from api.doors.client import tus
 from api.streaming import Pace
 from backends.fs import descriptors
-from backends.uploads import Staging, preallocation
+from backends.uploads import Staging, allocate_ahead
 from core.errors import QuotaExceeded, StorageError
 from core.telemetry import metrics
 from core.uploads import LeaseRequest, OffsetMismatch, UploadLease, UploadLeaseHeld, UploadStore
@@ -421,7 +421,7 @@ class Writer:
         try:
             if self._whole is not None:
                 at = self._staging.descriptor
-                preallocation.lay_out(at, self.offset, len(data), self._whole)
+                allocate_ahead(at, self.offset, len(data), self._whole)
             while data:
                 written = os.write(self._staging.descriptor, data)
                 self.offset += written

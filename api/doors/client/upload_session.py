@@ -16,7 +16,7 @@ from api.doors.client import request_context
 from api.jobs import JobSubmission
 from api.routes import Door, current_door
 from backends.base import Backend
-from backends.uploads import Staging, reservation
+from backends.uploads import Staging
 from backends.uploads import staging as uploads
 from core.access import UploadTicket
 from core.errors import JobNotFound
@@ -190,7 +190,7 @@ def end(staging: Staging, upload: Upload, target: VFolderPath) -> Upload:
         return msgspec.structs.replace(upload, finished=True)
     staging.make_durable()
     job = _job_for(upload, staging.upload.id, target)
-    staging.hand_over(job.id)
+    staging.give_to_job(job.id)
     return msgspec.structs.replace(upload, finished=True, job=job.id)
 
 
@@ -232,7 +232,7 @@ def settle_published(
     if upload.extract and current_door().jobs.store.has_idempotency_key(REQUESTER, upload.id):
         found = msgspec.structs.replace(upload, job=_job_for(upload, upload.id, target).id)
     elif not upload.extract and uploads.was_published(backend, upload, target):
-        reservation.settle(backend, upload, upload.length or 0)
+        uploads.settle_space(backend, upload, upload.length or 0)
         found = upload
     else:
         raise UploadNotFound("No such upload is open; it may have ended or expired.")

@@ -22,7 +22,7 @@ from api.routes import current_door
 from backends.archives import UploadFormat
 from backends.fs import translated
 from backends.quota import DIGESTS
-from backends.uploads import Staging, reservation
+from backends.uploads import Staging
 from backends.uploads import staging as uploads
 from backends.volumes import operations
 from core.errors import InvalidParameters
@@ -126,7 +126,7 @@ def _append(at: Session, staging: Staging, lease: UploadLease, offset: int) -> R
     writer.settle(offset)
     progress = _with_length(at, lease, UploadProgress(lease.upload, lease.offset))
     staging.upload = progress.upload
-    reservation.reserve(at.backend, progress.upload)
+    uploads.reserve_space(at.backend, progress.upload)
     receive(writer, progress.upload, checksum)
     upload = progress.upload
     if upload_session.is_complete(upload, writer.offset):

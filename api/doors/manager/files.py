@@ -23,7 +23,7 @@ from api.schemas import (
     RenameBody,
     RenameEntry,
 )
-from backends.entries import entries, listing, removal
+from backends.entries import entries, listing
 from core.errors import (
     EntryRefused,
     InvalidName,
@@ -146,7 +146,7 @@ def delete_entries(body: RemoveEntries) -> Response:
     itself, not what it points at. The vfolder itself is not removed this way.
     """
     current_door().volume_access.on_volume(
-        body.volume, removal.remove_entries, body.vfolder, body.paths, recursive=body.recursive
+        body.volume, entries.remove_entries, body.vfolder, body.paths, recursive=body.recursive
     )
     return answer({"status": "ok"})
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from backends.uploads.preallocation import LEAST_BYTES, STRETCH_BYTES, lay_out
+from backends.uploads.staging import STRETCH_BYTES, STRETCH_MIN_BYTES, allocate_ahead
 from tests.support.loops import mounted
 
 MIB = 1 << 20
@@ -46,8 +46,8 @@ def held_bytes(descriptor: int) -> int:
     [
         (0, MIB, 100 * MIB, STRETCH_BYTES),
         (STRETCH_BYTES - 1, 2, 100 * MIB, STRETCH_BYTES),
-        (STRETCH_BYTES, MIB, STRETCH_BYTES + LEAST_BYTES, LEAST_BYTES),
-        (0, MIB, LEAST_BYTES - 1, 0),
+        (STRETCH_BYTES, MIB, STRETCH_BYTES + STRETCH_MIN_BYTES, STRETCH_MIN_BYTES),
+        (0, MIB, STRETCH_MIN_BYTES - 1, 0),
         (1, STRETCH_BYTES - 1, 100 * MIB, 0),
         (STRETCH_BYTES + MIB, MIB, 100 * MIB, 0),
     ],
@@ -56,7 +56,7 @@ def test_a_stretch_is_laid_out_where_it_begins(
     roomy: Path, start: int, size: int, whole: int, held: int
 ) -> None:
     with growing(roomy) as descriptor:
-        lay_out(descriptor, start, size, whole)
+        allocate_ahead(descriptor, start, size, whole)
         assert held <= held_bytes(descriptor) <= held + OWN_BYTES * bool(held)
         assert os.fstat(descriptor).st_size == 0
 
@@ -67,14 +67,14 @@ def test_what_does_not_fit_leaves_nothing(tmp_path: Path) -> None:
         os.write(one, b"data")
         os.fsync(one)
         before = held_bytes(one)
-        lay_out(one, 0, MIB, STRETCH_BYTES)
+        allocate_ahead(one, 0, MIB, STRETCH_BYTES)
         assert held_bytes(one) <= before + OWN_BYTES
         assert os.pread(one, 10, 0) == b"data"
 
 
 def test_elsewhere_it_is_left_to_the_write() -> None:
     with growing_in_memory() as descriptor:
-        lay_out(descriptor, 0, MIB, STRETCH_BYTES)
+        allocate_ahead(descriptor, 0, MIB, STRETCH_BYTES)
         assert held_bytes(descriptor) == 0
 
 

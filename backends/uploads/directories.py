@@ -1,4 +1,4 @@
-"""Where uploads lie: their hidden room, the directories they are published into."""
+"""The directories of uploads: the hidden one of their bytes, and those they are published into."""
 
 import errno
 import os
@@ -9,7 +9,7 @@ from pathlib import PurePosixPath
 
 from backends.base import Backend, MountedBackend
 from backends.fs import descriptors, layout
-from core.errors import PathEscape, Unsupported
+from core.errors import Unsupported
 from core.names import QuotaScope, VFolderId, VFolderPath
 from core.uploads import Upload
 
@@ -17,34 +17,39 @@ _PATHS_KNOWN = 1024
 
 
 @contextmanager
-def room_of(backend: Backend, upload: Upload, *, make: bool = False) -> Iterator[int]:
-    """A descriptor of the room in which an upload's bytes lie.
+def upload_directory(backend: Backend, upload: Upload, *, make: bool = False) -> Iterator[int]:
+    """Open the hidden directory that holds an upload's bytes.
 
     Raises:
-        Unsupported: the volume has none.
-        OSError: it is not there, and was not to be made.
+        Unsupported: the volume takes no uploads.
+        OSError: the directory does not exist, and `make` is false.
     """
     if make:
         with (
-            _root_of(backend) as root,
-            descriptors.made(_path(upload.vfolder), root, descriptors.HIDDEN_MODE) as room,
+            root_of(backend) as root,
+            descriptors.made(_path(upload.vfolder), root, descriptors.HIDDEN_MODE) as directory,
         ):
-            yield room
+            yield directory
         return
-    room = open_room(backend, upload)
+    directory = open_upload_directory(backend, upload)
     try:
-        yield room
+        yield directory
     finally:
-        os.close(room)
+        os.close(directory)
 
 
-def open_room(backend: Backend, upload: Upload) -> int:
-    """As `room_of`, of one that is there; the caller closes it."""
-    with _root_of(backend) as root:
+def open_upload_directory(backend: Backend, upload: Upload) -> int:
+    """Open the directory of `upload_directory`, which must exist; the caller closes it."""
+    with root_of(backend) as root:
         return descriptors.open_directory(_path(upload.vfolder), root)
 
 
-def _root_of(backend: Backend) -> AbstractContextManager[int]:
+def root_of(backend: Backend) -> AbstractContextManager[int]:
+    """Open the root of a volume that takes uploads.
+
+    Raises:
+        Unsupported: the volume is no mounted directory.
+    """
     mounted = backend.skill(MountedBackend)
     if mounted is None:
         raise Unsupported("This volume takes no uploads.")
@@ -53,17 +58,16 @@ def _root_of(backend: Backend) -> AbstractContextManager[int]:
 
 @lru_cache(_PATHS_KNOWN)
 def _path(vfolder: str) -> PurePosixPath:
-    """Every piece of a file asks for the same."""
+    """Cached, since every piece of a file needs the same path."""
     return layout.area(VFolderId.parse(vfolder).scope, layout.UPLOADS)
 
 
 @contextmanager
 def parents(target: VFolderPath, top: int) -> Iterator[int]:
-    """The directory of the target, made if need be, each step beneath its parent.
+    """Open the directory of the target; make missing directories, each beneath its parent.
 
     Raises:
-        PathEscape: a link or a file is in the way.
-        OSError: the file system refuses.
+        OSError: ENOTDIR or ELOOP, where a link or a file is in the way.
     """
     current = os.dup(top)
     try:
@@ -81,10 +85,6 @@ def _step(name: str, parent: int) -> int:
     for _ in range(descriptors.RACE_TRIES):
         try:
             return os.open(name, flags, dir_fd=parent)
-        except NotADirectoryError:
-            raise PathEscape(
-                "A link or a file is in the way where a directory should be."
-            ) from None
         except FileNotFoundError:
             try:
                 os.mkdir(name, descriptors.PREFIX_MODE, dir_fd=parent)
@@ -95,16 +95,19 @@ def _step(name: str, parent: int) -> int:
 
 
 def give_to_job(root: int, scope: QuotaScope | None, upload_id: str, job: str) -> None:
-    """Rename a whole upload to the archive of the job that unpacks it; done already is fine.
+    """Rename a complete upload to the archive of the job that unpacks it; repeating it is safe.
 
-    From then on it lives as long as the job, however long that waits. Raises `OSError`.
+    From then on the file lives as long as the job, however long the job waits.
+
+    Raises:
+        OSError: the rename failed.
     """
     source, target = layout.upload(scope, upload_id), layout.archive(scope, job)
     try:
         with (
-            descriptors.opened(source.parent, root) as room,
+            descriptors.opened(source.parent, root) as uploads,
             descriptors.made(target.parent, root, descriptors.HIDDEN_MODE) as staging,
         ):
-            descriptors.rename_new(source.name, room, target.name, staging)
-    except FileNotFoundError:
+            descriptors.rename_new(source.name, uploads, target.name, staging)
+    except FileNotFoundError:  # given to the job before
         return
