@@ -20,7 +20,7 @@ from core.errors import Unavailable
 #: The file of locks, in the hidden directory at the top of the volume.
 LOCKS = "scope-locks"
 _MODE = 0o600
-#: struct flock of <fcntl.h>: type, base of the offset, start, length, and a pid that must be 0 here.
+#: struct flock of <fcntl.h>: type, base, start, length, and a pid that must be 0 here.
 _FLOCK = struct.Struct("hhqqi4x")
 #: Bytes of the file that may be locked. Two scopes that share a byte wait for each other, no more.
 _BYTES = 1 << 40
