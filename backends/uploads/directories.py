@@ -2,6 +2,7 @@
 
 import errno
 import os
+import stat
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from functools import lru_cache
@@ -67,7 +68,7 @@ def parents(target: VFolderPath, top: int) -> Iterator[int]:
     """Open the directory of the target; make missing directories, each beneath its parent.
 
     Raises:
-        OSError: ENOTDIR or ELOOP, where a link or a file is in the way.
+        OSError: ELOOP where a link is in the way, ENOTDIR where a file is.
     """
     current = os.dup(top)
     try:
@@ -91,6 +92,10 @@ def _step(name: str, parent: int) -> int:
             except FileExistsError:
                 continue
             os.fsync(parent)
+        except NotADirectoryError:  # the kernel gives ENOTDIR for a link, too
+            if not stat.S_ISLNK(os.stat(name, dir_fd=parent, follow_symlinks=False).st_mode):
+                raise
+            raise OSError(errno.ELOOP, os.strerror(errno.ELOOP)) from None
     raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
 
 
