@@ -27,10 +27,10 @@ def require_secret(app: Flask, secret: str) -> None:
         request = this_request()
         if request.method == "GET" and request.path in OPEN_PATHS:
             return
-        request.stranger = True
+        request.unauthenticated = True
         given = request.environ.get(_GIVEN, "")
         if not given:
             raise Forbidden(f"The header {HEADER} is missing.")
         if not hmac.compare_digest(given.encode("latin-1", "replace"), wanted):
             raise Forbidden("The secret is wrong; it is `secret` of [api.manager].")
-        request.stranger = False
+        request.unauthenticated = False

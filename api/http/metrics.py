@@ -1,15 +1,19 @@
-"""Counts every request a door answers: once, whatever becomes of it, when its answer is through.
+"""Count and time every request that a door answers, by route, error and status.
 
-Who is refused for a missing or wrong secret is not counted, as nothing of such a request was looked
-at. The labels are the reference's: found by Flask (route, error), while the time is taken by a
-shell around the application, so that a download lasts until its last byte.
+prometheus-flask-exporter keeps the counter. Its usual place is around views, where it misses
+refusals before routing, 404 and 405. Here it counts in a hook that Flask runs after every request.
+Two things that no hook of Flask sees are added on top:
 
-`prometheus-flask-exporter` wraps views: of six requests answered 200, 400, 400, 403, 404 and 405 it
-counted three, and its own families take neither the names nor the labels. So this is the library
-below it, used directly.
+* The duration lasts until the last byte of the answer, so a download is timed as a whole. A WSGI
+  wrapper observes it, with the labels of the counter.
+* gunicorn itself refuses what is no HTTP request. Its worker calls `count_refused`.
+
+A request with a missing or wrong secret is not counted, because the door reads nothing else of it.
+Metric and label names are those of the reference.
 """
 
 import re
+import threading
 import time
 from collections.abc import Callable, Iterable
 from contextlib import suppress
@@ -17,7 +21,8 @@ from functools import lru_cache
 from typing import Any, Self
 
 from flask import Flask, Response
-from prometheus_client import Counter, Histogram
+from prometheus_client import Histogram
+from prometheus_flask_exporter import PrometheusMetrics
 from werkzeug.wsgi import ClosingIterator
 
 from api.http.flask_app import RequestContext, this_request
@@ -26,30 +31,77 @@ from core.telemetry import metrics
 
 _LABELS = "vfolder.metrics.labels"
 _CONVERTER = re.compile(r"<(?:[^:<>]+:)?([^<>]+)>")
-#: What the reference says of errors that are not its own.
+#: The error parts that the reference reports for errors of other software.
 _FOREIGN = ("backendai", "generic", "internal-error")
 #: Parts of an error code: domain, operation, detail.
 _PARTS = 3
-#: Paths without a route that become labels, per process; whoever tries more of them shares one.
+#: A process labels at most this many paths without a route; all others share one label.
 UNMATCHED_MAX = 100
 UNMATCHED = "{unmatched}"
-#: There are only so many routes, and labels made of them; others cost a search.
+#: The endpoint of what gunicorn refuses: no path was read.
+UNREADABLE = "{unreadable}"
+#: Sizes of caches: routes, and combinations of labels. A lookup without the cache costs more.
 _ROUTES_KNOWN = 512
 _LABELS_KNOWN = 4096
 _unmatched: set[str] = set()
+#: What gunicorn refused has no WSGI environment; Flask needs one to run the exporter's hook.
+_NO_REQUEST = {
+    "REQUEST_METHOD": "",
+    "SCRIPT_NAME": "",
+    "PATH_INFO": "",
+    "QUERY_STRING": "",
+    "SERVER_NAME": "localhost",
+    "SERVER_PORT": "80",
+    "wsgi.url_scheme": "http",
+}
 
 Application = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
 Labels = tuple[str, ...]
 
 
+class RequestLabel:
+    """A label of the exporter's counter whose text is that of the current request.
+
+    The exporter also takes a function, but inspects its signature at every request (20 µs per
+    label). An object that is no function passes through, and prometheus_client calls its `str`.
+    """
+
+    def __init__(self, position: int) -> None:
+        self._position = position
+
+    def __str__(self) -> str:
+        labels: Labels = _current.labels
+        return labels[self._position]
+
+
+#: The labels of the request that this thread counts. A look into Flask's context costs three times.
+_current = threading.local()
+
+
+#: One per process: every app of a process shares the counter. The internal door serves /metrics.
+_exporter = PrometheusMetrics.for_app_factory(path=None, export_defaults=False)
+
+
+@_exporter.counter(
+    "backendai_api_request_count",
+    "Requests answered.",
+    labels={name: RequestLabel(at) for at, name in enumerate(metrics.REQUEST_LABELS)},
+    initial_value_when_only_static_labels=False,
+)
+def _counted(response: Response) -> Response:
+    """Return the response; the exporter counts the call."""
+    return response
+
+
 def install(app: Flask) -> None:
-    """Count the requests of a door; the outermost of what is around it."""
-    app.after_request(_label)
-    app.wsgi_app = RequestCount(app.wsgi_app)  # type: ignore[method-assign] # Flask's own way to wrap
+    """Count and time the requests of a door. Call it last: its wrapper must be the outermost."""
+    _exporter.init_app(app)
+    app.after_request(_count)
+    app.wsgi_app = RequestTimer(app.wsgi_app)  # type: ignore[method-assign] # Flask's own way to wrap
 
 
-def note_error(error: Exception) -> None:
-    """Remember what the request at work ended with."""
+def set_error(error: Exception) -> None:
+    """Remember the error that ends the current request, for its labels."""
     if isinstance(error, StorageError) and not isinstance(error, Defect):
         parts = tuple(error.error_code.split("_"))
         this_request().error_parts = parts if len(parts) == _PARTS else _FOREIGN
@@ -57,8 +109,28 @@ def note_error(error: Exception) -> None:
         this_request().error_parts = _FOREIGN
 
 
+def count_refused(app: Flask, status: int) -> None:
+    """Count a request that the server refused with this status before the app was called."""
+    if not isinstance(app.wsgi_app, RequestTimer):
+        return  # the internal door is not counted
+    with app.request_context(dict(_NO_REQUEST)):
+        _current.labels = ("", UNREADABLE, *_FOREIGN, str(status))
+        _counted(Response(status=status))
+
+
+def _count(response: Response) -> Response:
+    request = this_request()
+    if request.unauthenticated or _LABELS in request.environ:
+        return response  # Flask runs the hooks again when one of them fails
+    status = str(response.status_code)
+    labels = (request.method, _endpoint(request), *request.error_parts, status)
+    request.environ[_LABELS] = _current.labels = labels
+    _counted(response)
+    return response
+
+
 def _endpoint(request: RequestContext) -> str:
-    """The route with its parts in curly braces; without a route the path itself, as far as few."""
+    """Return the route with its parts in curly braces; without a route, the path or `UNMATCHED`."""
     if request.url_rule is not None:
         return _braced(request.url_rule.rule)
     if request.path not in _unmatched:
@@ -73,18 +145,8 @@ def _braced(rule: str) -> str:
     return _CONVERTER.sub(r"{\1}", rule)
 
 
-def _label(response: Response) -> Response:
-    request = this_request()
-    if request.stranger:
-        return response
-    route = _endpoint(request)
-    status = str(response.status_code)
-    request.environ[_LABELS] = (request.method, route, *request.error_parts, status)
-    return response
-
-
-class RequestCount:
-    """The shell: calls the application, and counts when its answer is closed."""
+class RequestTimer:
+    """A WSGI wrapper that times a request until its answer is closed."""
 
     def __init__(self, inner: Application) -> None:
         self._inner = inner
@@ -92,54 +154,52 @@ class RequestCount:
     def __call__(
         self, environ: dict[str, Any], start_response: Callable[..., Any]
     ) -> Iterable[bytes]:
-        """Answer as the application does."""
+        """Return the application's answer, and observe its duration when it is closed."""
         began = time.perf_counter()
         metrics.STREAMS_OPEN.inc()
 
-        def count() -> None:
+        def observe() -> None:
             metrics.STREAMS_OPEN.dec()
             labels: Labels | None = environ.pop(_LABELS, None)
             if labels is not None:
-                requests, seconds = _families(labels)
-                requests.inc()
-                seconds.observe(time.perf_counter() - began)
+                _seconds(labels).observe(time.perf_counter() - began)
 
         try:
             body = self._inner(environ, start_response)
         except BaseException:
             metrics.STREAMS_OPEN.dec()
             raise
-        return _closing(body, count)
+        return _calling_after_close(body, observe)
 
 
 @lru_cache(_LABELS_KNOWN)
-def _families(labels: Labels) -> tuple[Counter, Histogram]:
-    """The counters of these labels; the library takes long to find them again."""
-    return metrics.REQUESTS.labels(*labels), metrics.REQUEST_SECONDS.labels(*labels)
+def _seconds(labels: Labels) -> Histogram:
+    """Return the histogram of these labels; the library takes long to find it."""
+    return metrics.REQUEST_SECONDS.labels(*labels)
 
 
-def _closing(body: Any, act: Callable[[], None]) -> Iterable[bytes]:  # noqa: ANN401 - any WSGI body
-    """The same body, with `act` after its `close`.
+def _calling_after_close(body: Any, callback: Callable[[], None]) -> Iterable[bytes]:  # noqa: ANN401 - any WSGI body
+    """Return the body, with `callback` called after its `close`.
 
-    A server's own file wrapper is left what it is: only then the server uses sendfile.
+    The server's own file wrapper keeps its type, because the server uses sendfile only for it.
     """
     close = getattr(body, "close", None)
 
-    def both() -> None:
+    def close_and_call() -> None:
         try:
             if close is not None:
                 close()
         finally:
-            act()
+            callback()
 
-    with suppress(AttributeError):  # most bodies have no room for an attribute
-        body.close = both
+    with suppress(AttributeError):  # most bodies take no attribute
+        body.close = close_and_call
         return body  # type: ignore[no-any-return] # what it was
-    return ClosingIterator(_Unclosed(body), [both])
+    return ClosingIterator(_WithoutClose(body), [close_and_call])
 
 
-class _Unclosed:
-    """A body without its `close`, which is called by hand."""
+class _WithoutClose:
+    """A body without its `close`: `close_and_call` calls that."""
 
     def __init__(self, body: Iterable[bytes]) -> None:
         self._pieces = iter(body)

@@ -57,10 +57,10 @@ def install(app: Flask) -> None:
 def respond(error: Exception) -> Response:
     """The answer to an error, whatever it is."""
     if isinstance(error, HTTPException):
-        metrics.note_error(error)
+        metrics.set_error(error)
         return _framework_response(error)
     known = _known(error)
-    metrics.note_error(known)
+    metrics.set_error(known)
     if known.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
         _log.warning("request failed", error_code=known.error_code, detail=known.detail)
     response = _response(document(known), known.status)

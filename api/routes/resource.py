@@ -74,25 +74,20 @@ class Route:
             return list(self.refuses)
         if self.takes is None:
             return [MalformedRequest, *self.refuses]
-        names = self.takes._declared_fields  # noqa: SLF001 - marshmallow has no other way to ask a class
-        volume = VOLUME_ERRORS if any("volume" in name for name in names) else ()
+        volume = VOLUME_ERRORS if any("volume" in name for name in self.takes().fields) else ()
         return [self.takes.refusal, *self.refuses, *volume]
 
 
 class Resource(Blueprint):
     """A blueprint whose routes carry their own documentation."""
 
-    def _prepare_response_doc(self, doc: dict[str, Any], *_: Any, **__: Any) -> dict[str, Any]:  # noqa: ANN401 - flask-smorest's hook
-        """Return the document unchanged: a `Route` lists all its answers, there is no default."""
-        return doc
-
     def operation(self, method: str, rule: str, route: Route) -> Callable[[View], View]:
         """Register the view for `method rule`; a route with a body passes it as first argument."""
 
         def decorate(view: View) -> View:
             bound = _bound(view, route, unmanaged(method, rule))
-            bound.__dict__["_apidoc"] = {"manual_doc": _documentation(view, route)}
-            self.add_url_rule(rule, view.__name__, bound, methods=[method])
+            documented = self.doc(**_documentation(view, route))(bound)
+            self.add_url_rule(rule, view.__name__, documented, methods=[method])
             return bound
 
         return decorate

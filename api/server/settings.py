@@ -119,9 +119,9 @@ def _post_fork(_arbiter: Any, _worker: Any) -> None:  # noqa: ANN401 - gunicorn 
 
 
 def _child_exit(_arbiter: Any, worker: Any) -> None:  # noqa: ANN401 - gunicorn is untyped
-    from prometheus_client.multiprocess import mark_process_dead  # noqa: PLC0415 - see serve.main
+    from prometheus_flask_exporter import multiprocess  # noqa: PLC0415 - see serve.main
 
-    mark_process_dead(worker.pid)  # type: ignore[no-untyped-call] # the library has no types here
+    multiprocess.GunicornPrometheusMetrics.mark_process_dead_on_child_exit(worker.pid)
 
 
 class Announcer:

@@ -33,10 +33,11 @@ from collections.abc import Callable, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
-from gunicorn.http import wsgi
+from gunicorn.http import errors, wsgi
 from gunicorn.util import close_graceful
 from gunicorn.workers.gthread import ThreadWorker
 
+from api.http import metrics
 from api.server.connection import DoorParser, DoorResponse, settled
 from core.errors import ConfigurationError
 from core.settings import reload
@@ -131,6 +132,13 @@ def _unread(reader: Any) -> bool:  # noqa: ANN401 - gunicorn is untyped
     return getattr(reader, "parser", None) is not None  # chunks: nobody knows how many
 
 
+#: The status that gunicorn answers when it cannot read a request; 400 for all other reasons (27.x).
+REFUSED_STATUS: dict[type[BaseException], int] = {
+    errors.LimitRequestLine: 414,
+    errors.ExpectationFailed: 417,
+    errors.LimitRequestHeaders: 431,
+    errors.UnsupportedTransferCoding: 501,
+}
 #: How long a thread waits for the next request on its connection, in milliseconds.
 LINGER_MS = 2
 #: Then the connection is given back even so: others wait for a thread, too.
@@ -164,6 +172,12 @@ class DoorWorker(ReloadWorker):
         poller = select.poll()
         poller.register(conn.sock, select.POLLIN)
         return bool(poller.poll(LINGER_MS))
+
+    def handle_error(self, req: Any, client: Any, addr: Any, exc: BaseException) -> None:  # noqa: ANN401 - gunicorn is untyped
+        """Answer what is no HTTP request as gunicorn does, and count it: no app sees it."""
+        super().handle_error(req, client, addr, exc)
+        if req is None:
+            metrics.count_refused(self.app.wsgi(), REFUSED_STATUS.get(type(exc), 400))
 
     def handle_request(self, req: Any, conn: Any) -> bool:  # noqa: ANN401 - gunicorn is untyped
         """Answer one request: as gthread, without hooks and an access log, which no door has."""

@@ -16,13 +16,13 @@ JOB_BUCKETS = (1, 5, 15, 60, 300, 900, 3600, 4 * 3600, 12 * 3600, 86_400, 3 * 86
 #: The reference's buckets of asking a volume for its speed (seconds).
 OBSERVE_BUCKETS = (0.1, 0.5, 1, 2, 5, 10, 30)
 
-_REQUEST = ("method", "endpoint", "domain", "operation", "error_detail", "status_code")
+#: Labels of a request; `api/http/metrics.py` makes the counter with the same ones.
+REQUEST_LABELS = ("method", "endpoint", "domain", "operation", "error_detail", "status_code")
 
-REQUESTS = Counter("backendai_api_request_count", "Requests answered.", _REQUEST)
 REQUEST_SECONDS = Histogram(
     "backendai_api_request_duration_sec",
     "From the request's arrival to the end of the answer.",
-    _REQUEST,
+    REQUEST_LABELS,
     buckets=REQUEST_BUCKETS,
 )
 OBSERVED = Counter(

@@ -15,8 +15,9 @@ from typing import Any
 from flask import Blueprint, Flask, Response, send_from_directory
 from flask_smorest import Api
 from marshmallow.fields import Field
+from werkzeug.exceptions import HTTPException
 
-from api.http import answer, auth
+from api.http import answer, auth, problems
 from api.schemas import Problem
 from core.process.version import VERSION
 
@@ -49,9 +50,12 @@ class DescribedApi(Api):
     """The document of an app; errors stay the business of `api.http.problems`."""
 
     ERROR_SCHEMA = Problem
+    #: A `Route` lists all its answers; there is no default one.
+    DEFAULT_ERROR_RESPONSE_NAME = None
 
-    def _register_error_handlers(self) -> None:
-        """Leave the handlers that `api.http.problems.install` put in place."""
+    def handle_http_exception(self, error: HTTPException) -> Response:
+        """Return the same problem document as for every other error."""
+        return problems.respond(error)
 
 
 def describe(app: Flask) -> Api:
