@@ -1,9 +1,11 @@
 """Counters equal the requests that were sent, over all processes of a door, by route and status."""
 
+import socket
 import time
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from urllib.parse import urlsplit
 from uuid import UUID
 
 import pytest
@@ -105,6 +107,39 @@ def test_counters_equal_the_requests_sent(tmp_path: Path, valkey: Valkey) -> Non
         edges = {labels["le"] for _, labels, _ in seconds}
         assert {float(edge) for edge in edges} == {*map(float, REQUEST_BUCKETS), float("inf")}
         assert all(set(labels) == LABELS | {"le"} for _, labels, _ in seconds)
+
+
+#: What is no HTTP request for gunicorn, by the first bytes of its answer's status.
+UNREADABLE = {
+    b"GET\r\n\r\n": "400",
+    b"GET / HTTP/9.9\r\n\r\n": "400",
+    b"GET /" + b"a" * 10_000 + b" HTTP/1.1\r\n\r\n": "414",
+    b"GET / HTTP/1.1\r\nHost: x\r\n" + b"X: x\r\n" * 200 + b"\r\n": "431",
+    b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: odd\r\n\r\n": "501",
+    b"GET / HTTP/1.1\r\nHost: x\r\nBad Name: x\r\n\r\n": "400",
+}
+
+
+def test_what_the_server_refuses_is_counted(tmp_path: Path, valkey: Valkey) -> None:
+    settings = settings_in(tmp_path, valkey.url)
+    with (
+        running_door("manager", settings) as manager,
+        running_door("internal", settings) as internal,
+    ):
+        address = urlsplit(manager.url)
+        answered = Counter[str]()
+        for sent, status in UNREADABLE.items():
+            with socket.create_connection((address.hostname, address.port), 60) as connection:
+                connection.sendall(sent)
+                first = connection.recv(64)
+            assert first.split(b" ")[1].decode() == status, sent[:40]
+            answered[status] += 1
+
+        def refused() -> Counter[str]:
+            found = counted(scrape(internal.url))
+            return Counter({k[2]: n for k, n in found.items() if k[1] == "{unreadable}"})
+
+        wait_for(lambda: refused() == answered)
 
 
 @pytest.mark.usefixtures("redis_client")  # empties the store
