@@ -23,6 +23,7 @@ from backends.archives.members import (
     reading,
 )
 from backends.archives.zip_members import ZipArchive
+from backends.fs import atomic
 from backends.tree import Throttle
 from core.jobs import Control, Counter
 from core.names import VFolderPath
@@ -201,18 +202,12 @@ class Unpacking:
             left -= len(piece)
             self.done.copied_bytes += len(piece)
             self._check(self._taken, self.done.copied_bytes)
-            _write(descriptor, piece)
+            atomic.write_all(descriptor, piece)
             self._control.count(Counter.COPIED, 0, len(piece))
             self._throttle.pace(0, len(piece), self._stop)
             self._control.check()
         with reading():  # a zip compares its checksum at the end of an entry
             member.read(1)
-
-
-def _write(descriptor: int, data: bytes) -> None:
-    view = memoryview(data)
-    while view:
-        view = view[os.write(descriptor, view) :]
 
 
 _Maker = Callable[[int, str], None]

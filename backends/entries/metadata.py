@@ -4,16 +4,14 @@ It lies in the hidden directory of the quota scope (see `layout`), never inside 
 """
 
 import os
-from secrets import token_hex
 
 from backends.base import Backend, MountedBackend
-from backends.fs import descriptors, layout, translated
+from backends.fs import atomic, descriptors, layout, translated
 from core.errors import InvalidParameters, Unsupported
 from core.names import VFolderId
 
 #: Largest payload, in bytes.
 PAYLOAD_MAX_BYTES = 10 * 1024 * 1024
-_FILE_MODE = 0o600
 
 
 class MetadataTooLarge(InvalidParameters):
@@ -41,14 +39,7 @@ def write(backend: Backend, vfolder: VFolderId, payload: bytes) -> None:
         _mounted(backend).root() as root,
         descriptors.made(path.parent, root, descriptors.HIDDEN_MODE) as directory,
     ):
-        growing = f".{path.name}.{token_hex(8)}"
-        try:
-            _write_file(growing, directory, payload)
-            os.rename(growing, path.name, src_dir_fd=directory, dst_dir_fd=directory)
-        except OSError:
-            _discard(growing, directory)
-            raise
-        os.fsync(directory)
+        atomic.replace_file(directory, path.name, payload)
 
 
 def read(backend: Backend, vfolder: VFolderId) -> bytes | None:
@@ -73,18 +64,3 @@ def _mounted(backend: Backend) -> MountedBackend:
     if mounted is None:
         raise Unsupported("This volume keeps no metadata.")
     return mounted
-
-
-def _write_file(name: str, directory: int, payload: bytes) -> None:
-    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
-    with open(os.open(name, flags, _FILE_MODE, dir_fd=directory), "wb") as file:
-        file.write(payload)
-        file.flush()
-        os.fsync(file.fileno())
-
-
-def _discard(name: str, directory: int) -> None:
-    try:
-        os.unlink(name, dir_fd=directory)
-    except FileNotFoundError:
-        return

@@ -1,6 +1,6 @@
 """The file system calls all others use: descriptors, paths, layout. Knows no backend."""
 
-from backends.fs import descriptors, directory, layout, linux, native, paths
+from backends.fs import atomic, descriptors, directory, layout, linux, native, paths
 from backends.fs.descriptors import PREFIX_MODE
 from backends.fs.errors import ERRORS, entry_errors, reason_of, translate, translated
 from backends.fs.reflink import shares_blocks
@@ -8,6 +8,7 @@ from backends.fs.reflink import shares_blocks
 __all__ = [
     "ERRORS",
     "PREFIX_MODE",
+    "atomic",
     "descriptors",
     "directory",
     "entry_errors",

@@ -4,7 +4,7 @@ import errno
 import os
 from uuid import uuid4
 
-from backends.fs import descriptors, layout, linux
+from backends.fs import atomic, descriptors, layout, linux
 
 _MODE = 0o600
 #: What says that it will never be: other refusals (no room, no right) may pass.
@@ -22,7 +22,7 @@ def shares_blocks(top: int) -> bool | None:
     try:
         made.append(_unseen(top))
         made.append(_unseen(top))
-        os.write(made[0], b"\0" * os.sysconf("SC_PAGE_SIZE"))
+        atomic.write_all(made[0], bytes(os.sysconf("SC_PAGE_SIZE")))
         linux.clone_file(made[0], made[1])
     except OSError as error:
         return False if error.errno in _NEVER else None

@@ -12,11 +12,10 @@ from pathlib import PurePosixPath
 import msgspec
 from msgspec import Struct
 
-from backends.fs import descriptors, layout
+from backends.fs import atomic, descriptors, layout
 from core.names import QuotaScope
 
 _DIRECTORY = PurePosixPath(layout.HIDDEN, layout.LIMITS)
-_FILE_MODE = 0o600
 _SIZE_MAX = 4096
 
 
@@ -37,16 +36,8 @@ def keep(root: int, scope: QuotaScope, limit: RequestedLimit) -> None:
     """
     draft = f"{scope.directory}.{os.getpid()}.new"
     with descriptors.made(_DIRECTORY, root, descriptors.HIDDEN_MODE) as directory:
-        flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
-        fd = os.open(draft, flags, _FILE_MODE, dir_fd=directory)
-        try:
-            os.write(fd, msgspec.json.encode(limit))
-            os.fsync(fd)
-        finally:
-            os.close(fd)
-        descriptors.give_on(draft, directory)
-        os.rename(draft, scope.directory, src_dir_fd=directory, dst_dir_fd=directory)
-        os.fsync(directory)
+        content = msgspec.json.encode(limit)
+        atomic.replace_file(directory, scope.directory, content, draft=draft)
 
 
 def settle(root: int, scope: QuotaScope, limit_bytes: int | None) -> None:

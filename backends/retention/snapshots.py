@@ -15,7 +15,7 @@ import msgspec
 from msgspec import Struct
 
 from backends.base import Backend, HasSnapshots
-from backends.fs import descriptors, layout
+from backends.fs import atomic, descriptors, layout
 from backends.retention import trash
 from core.errors import Conflict, InvalidName, NotFound
 from core.names import QuotaScope, VFolderId
@@ -23,7 +23,6 @@ from core.names import QuotaScope, VFolderId
 #: The longest name, in characters.
 NAME_MAX = 128
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:+-]*")
-_FILE_MODE = 0o600
 _SIZE_MAX = 4096
 #: Begins the name of a file that is being written; no vfolder has such a name.
 _DRAFT = "draft."
@@ -80,16 +79,8 @@ def keep(root: int, vfolder: VFolderId, name: str, keep_seconds: float) -> float
     own = f"{vfolder.id.hex}.{name}"
     with descriptors.made(_directory(vfolder.scope), root, descriptors.HIDDEN_MODE) as directory:
         end = trash.clock(directory) + keep_seconds
-        flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
-        fd = os.open(_DRAFT + own, flags, _FILE_MODE, dir_fd=directory)
-        try:
-            os.write(fd, msgspec.json.encode(KeptSnapshot(str(vfolder), name, end)))
-            os.fsync(fd)
-        finally:
-            os.close(fd)
-        descriptors.give_on(_DRAFT + own, directory)
-        os.rename(_DRAFT + own, own, src_dir_fd=directory, dst_dir_fd=directory)
-        os.fsync(directory)
+        content = msgspec.json.encode(KeptSnapshot(str(vfolder), name, end))
+        atomic.replace_file(directory, own, content, draft=_DRAFT + own)
     return end
 
 

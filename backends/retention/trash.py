@@ -14,13 +14,12 @@ import msgspec
 from msgspec import Struct
 
 from backends.base import Backend, MountedBackend
-from backends.fs import descriptors, layout
+from backends.fs import atomic, descriptors, layout
 from backends.quota import soft
 from core.names import QuotaScope, VFolderId, moment
 
 #: Ends the name of a record.
 NOTE_SUFFIX = ".note"
-_FILE_MODE = 0o600
 _SIZE_MAX = 4096
 
 
@@ -60,17 +59,7 @@ def clock(directory: int) -> float:
 def keep(directory: int, record: TrashRecord) -> None:
     """Store a record durably; after a power failure the old or the new one is there."""
     name = record.id + NOTE_SUFFIX
-    draft = f"{name}.new"
-    flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
-    fd = os.open(draft, flags, _FILE_MODE, dir_fd=directory)
-    try:
-        os.write(fd, msgspec.json.encode(record))
-        os.fsync(fd)
-    finally:
-        os.close(fd)
-    descriptors.give_on(draft, directory)
-    os.rename(draft, name, src_dir_fd=directory, dst_dir_fd=directory)
-    os.fsync(directory)
+    atomic.replace_file(directory, name, msgspec.json.encode(record), draft=f"{name}.new")
 
 
 def find(directory: int, trash_id: str) -> TrashRecord | None:

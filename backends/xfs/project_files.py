@@ -12,6 +12,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from backends.fs import atomic, descriptors
+
 _FILE_MODE = 0o644
 
 
@@ -64,16 +66,11 @@ def _replace(file: Path | None, ours: Callable[[str], bool], line: str | None) -
 
 def _write(file: Path, text: str) -> None:
     """The old text or the new is there whenever the power fails."""
-    draft = file.with_name(f"{file.name}.vfolder-new")
+    draft = f"{file.name}.vfolder-new"
     mode = file.stat().st_mode & 0o7777 if file.exists() else _FILE_MODE
-    fd = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, mode)
-    try:
-        os.write(fd, text.encode("utf-8", "surrogateescape"))
-        os.fchmod(fd, mode)
-        os.fsync(fd)
-    finally:
-        os.close(fd)
-    os.rename(draft, file)
+    content = text.encode("utf-8", "surrogateescape")
+    with descriptors.opened(str(file.parent)) as directory:
+        atomic.replace_file(directory, file.name, content, mode=mode, draft=draft)
 
 
 @contextmanager

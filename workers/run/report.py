@@ -9,7 +9,7 @@ run begins the report anew; one that goes on from its manifest goes on here too.
 import os
 from typing import Self
 
-from backends.fs import descriptors, layout
+from backends.fs import atomic, descriptors, layout
 from core.names import QuotaScope
 from core.redis import json
 from core.telemetry import logger
@@ -48,7 +48,7 @@ class Report:
         try:
             if self._fd is None:
                 self._fd = self._open()
-            os.write(self._fd, line.encode() + b"\n")
+            atomic.write_all(self._fd, line.encode() + b"\n")
         except OSError as error:
             if not self.lost:
                 _log.warning("report not written", errno=error.errno)

@@ -78,11 +78,12 @@ static int is_same(const struct stat *a, const struct stat *b)
 }
 
 /* Whether a new file has the owner and the mode that its source has. */
-static int is_owned(int out, const struct stat *status, const struct rule *rule)
+static int is_owned(int out, const struct stat *status, const struct rule *rule,
+                    struct unlocked *unlocked)
 {
     struct stat now;
-    return fstat(out, &now) == 0 && now.st_uid == rule->uid && now.st_gid == rule->gid &&
-           (now.st_mode & 07777) == (status->st_mode & 07777);
+    return stat_open(out, &now, unlocked) == 0 && now.st_uid == rule->uid &&
+           now.st_gid == rule->gid && (now.st_mode & 07777) == (status->st_mode & 07777);
 }
 
 /* Fill an open new file and set its times; 0 when it is complete. */
@@ -92,10 +93,12 @@ static int finish(int fd, int out, const struct stat *status, const char *conten
     struct stat now;
     if (write_all(out, content, status->st_size, unlocked) != 0)
         return -1;
-    if (fstat(fd, &now) != 0 || !is_same(&now, status))
+    if (stat_open(fd, &now, unlocked) != 0 || !is_same(&now, status))
         return -1;
     struct timespec times[2] = {status->st_atim, status->st_mtim};
-    return futimens(out, times);
+    int result;
+    CALL(unlocked, result, futimens(out, times));
+    return result;
 }
 
 /* Copy the content of an open plain file into a new file; 0 when it is complete. */
@@ -107,7 +110,7 @@ static int copy_content(int fd, const char *name, const struct stat *status,
     CALL(unlocked, out, openat(rule->target, name, flags, status->st_mode & 0777));
     if (out < 0)
         return -1;
-    int good = (!check || is_owned(out, status, rule)) &&
+    int good = (!check || is_owned(out, status, rule, unlocked)) &&
                finish(fd, out, status, content, unlocked) == 0;
     good = close(out) == 0 && good;
     if (!good)
@@ -124,7 +127,7 @@ static long long copy_file(const char *name, const struct rule *rule, int check,
     CALL(unlocked, fd, openat(rule->source, name, flags | (rule->noatime ? O_NOATIME : 0)));
     if (fd < 0)
         return -1;
-    int good = fstat(fd, &status) == 0 && is_plain(fd, &status, rule);
+    int good = stat_open(fd, &status, unlocked) == 0 && is_plain(fd, &status, rule);
     if (good) {
         ssize_t count;
         CALL(unlocked, count, read(fd, content, (size_t)status.st_size + 1));

@@ -41,6 +41,13 @@ long read_entries(int fd, char *buffer, size_t size, struct unlocked *unlocked)
     return filled;
 }
 
+int stat_open(int fd, struct stat *status, struct unlocked *unlocked)
+{
+    int result;
+    CALL(unlocked, result, fstat(fd, status));
+    return result;
+}
+
 static int is_dots(const char *name)
 {
     return name[0] == '.' && (name[1] == 0 || (name[1] == '.' && name[2] == 0));
@@ -165,15 +172,15 @@ PyObject *native_openat2(PyObject *Py_UNUSED(module), PyObject *arguments)
 
 static PyMethodDef methods[] = {
     {"openat2", native_openat2, METH_VARARGS,
-     "openat2(root, path, flags, mode, resolve)\n--\n\nOpen a path below a directory (openat2(2))."},
+     "openat2(root, path, flags, mode, resolve)\n--\n\nOpen a path below a directory."},
     {"names", native_names, METH_VARARGS,
      "names(fd)\n--\n\nReturn all names of a directory that was not read yet, without its dots."},
     {"stats", native_stats, METH_VARARGS,
      "stats(fd, names)\n--\n\nReturn mode, size, and times of change and modification in seconds "
      "for each name (bytes), or None when it is gone."},
     {"read", native_read, METH_VARARGS,
-     "read(directory, names, sizes)\n--\n\nReturn [(content, size, mtime_ns, inode)] of files whose "
-     "sizes are known; raise OSError for the first that cannot be read."},
+     "read(directory, names, sizes)\n--\n\nReturn [(content, size, mtime_ns, inode)] of files of "
+     "known sizes; raise OSError for the first that cannot be read."},
     {"scan", native_scan, METH_VARARGS,
      "scan(fd, want_names, now=0)\n--\n\nStat the next entries of a directory: (bytes, blocks, "
      "files, links, others, directories, inodes, failed, histogram, names, ages), or None at its "

@@ -57,6 +57,8 @@ int repeat(struct unlocked *unlocked);
 
 /* getdents64(2): the bytes read, 0 at the end of the directory, or -1. */
 long read_entries(int fd, char *buffer, size_t size, struct unlocked *unlocked);
+/* fstat(2): 0 or -1. */
+int stat_open(int fd, struct stat *status, struct unlocked *unlocked);
 /* The entry at `*at` of a buffer, and `*at` behind it; NULL at the end. Leaves out `.` and `..`. */
 const struct entry *next_entry(const char *buffer, long filled, long *at);
 /* The result when no entry was read: None at the end of the directory, else OSError. */

@@ -25,7 +25,7 @@ static int fill(int fd, struct file *file, struct unlocked *unlocked)
             break;
         file->read += count;
     }
-    return fstat(fd, &file->status);
+    return stat_open(fd, &file->status, unlocked);
 }
 
 /* Read one file; 0, or the error number. */
@@ -59,7 +59,7 @@ static PyObject *nanoseconds(struct timespec time)
     return result;
 }
 
-/* (content, size, mtime_ns, inode); a file that is too short has the bytes read and their number. */
+/* (content, size, mtime_ns, inode); of a short file, the bytes read and their number. */
 static PyObject *described(struct file *file)
 {
     int is_short = file->read < file->size;

@@ -200,7 +200,7 @@ static PyObject *unlink_directory(int fd, long limit, struct progress *progress)
     int error = errno;
     long count = in_order(buffer->names, filled, buffer->order);
     unlink_all(fd, buffer->order, count, progress);
-    if (fstat(fd, &own) == 0) {
+    if (stat_open(fd, &own, &progress->unlocked) == 0) {
         progress->group = (uint64_t)own.st_ino >> progress->group_bits;
         drop_all(fd, buffer->order, count, progress, 0);
     }

@@ -18,6 +18,8 @@ from typing import Any, Self
 import msgspec
 import xxhash
 
+from backends.fs import atomic
+
 MAGIC = b"vfolder manifest 1\n"
 #: Longest record taken for real, in bytes; anything longer is a torn or foreign tail.
 RECORD_BYTES_MAX = 64 * 1024 * 1024
@@ -104,7 +106,7 @@ class TreeManifest:
         if not MAGIC.startswith(head):
             raise ValueError("This file is not a manifest.")
         if head != MAGIC:
-            os.pwrite(self.fd, MAGIC, 0)
+            atomic.pwrite_all(self.fd, MAGIC, 0)
             return len(MAGIC)
         end = max((end for _, _, end in self._walk(end, size)), default=end)
         if end < size:
@@ -125,13 +127,11 @@ class TreeManifest:
     def append(self, record: Record, *, sync: bool = False) -> int:
         """Write one record and give its offset; with `sync` it is on disk, and all before it."""
         payload = msgspec.msgpack.encode(record)
-        data = memoryview(_HEAD.pack(len(payload), xxhash.xxh3_64_intdigest(payload)) + payload)
+        data = _HEAD.pack(len(payload), xxhash.xxh3_64_intdigest(payload)) + payload
         with self._alone():
             offset = self._end = self._check(self._end)
-            while data:
-                count = os.pwrite(self.fd, data, self._end)
-                self._end += count
-                data = data[count:]
+            atomic.pwrite_all(self.fd, data, offset)
+            self._end += len(data)  # a record that is cut short is cut off by the next writer
         if sync:
             self.sync()
         return offset

@@ -1,0 +1,326 @@
+"""The part in C: bounds of its arguments, short files, interruptions, and other threads."""
+
+import gc
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from backends.fs import native
+from tests.support import brittlefs
+from tests.support.brittlefs import BrittleFS, Rule
+
+pytestmark = pytest.mark.skipif(not native.AVAILABLE, reason="the part in C was not built")
+
+STOP = bytearray(1)
+#: Outside of what a descriptor may be; the last two are 0 and 3 when cut to 32 bits.
+NOT_DESCRIPTORS = [-1, -100, 1 << 31, 1 << 32, (1 << 32) + 3, 1 << 70, -(1 << 70)]
+CALLS_WITH_A_DESCRIPTOR: dict[str, Callable[[int], object]] = {
+    "openat2": lambda fd: native.openat2(fd, ".", os.O_PATH, 0, 0),
+    "names": native.names,
+    "stats": lambda fd: native.stats(fd, [b"a"]),
+    "read": lambda fd: native.read(fd, [b"a"], [1]),
+    "scan": lambda fd: native.scan(fd, False),  # noqa: FBT003 - as C takes it
+    "copy from": lambda fd: native.copy(fd, 0, 0, 0, False, False, False, STOP),  # noqa: FBT003 - as above
+    "copy to": lambda fd: native.copy(0, fd, 0, 0, False, False, False, STOP),  # noqa: FBT003 - as above
+    "unlink": lambda fd: native.unlink(fd, False, 0, 0, STOP),  # noqa: FBT003 - as above
+}
+
+
+@contextmanager
+def opened(path: Path) -> Iterator[int]:
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
+@pytest.fixture
+def directory(tmp_path: Path) -> Iterator[int]:
+    (tmp_path / "a").write_bytes(b"abc")
+    with opened(tmp_path) as descriptor:
+        yield descriptor
+
+
+def test_a_shorter_file_gives_only_its_own_bytes(directory: int) -> None:
+    """No byte of the buffer that was not read leaves the function."""
+    for planned in (4, 4096, 1 << 20):
+        [(content, size, _, inode)] = native.read(directory, [b"a"], [planned])
+        assert (content, size) == (b"abc", 3)
+        assert inode == os.stat("a", dir_fd=directory).st_ino
+
+
+def test_an_empty_and_a_longer_file(tmp_path: Path, directory: int) -> None:
+    (tmp_path / "empty").touch()
+    (empty, empty_size, *_), (part, size, *_) = native.read(directory, [b"empty", b"a"], [9, 2])
+    assert (empty, empty_size) == (b"", 0)
+    assert (part, size) == (b"ab", 3)
+
+
+def test_a_time_beyond_64_bits_of_nanoseconds(tmp_path: Path, directory: int) -> None:
+    at = 10_000_000_000 * 10**9 + 7  # the year 2286
+    os.utime(tmp_path / "a", ns=(at, at))
+    if os.stat(tmp_path / "a").st_mtime_ns != at:
+        pytest.skip("this file system has no such time")
+    [(_, _, mtime_ns, _)] = native.read(directory, [b"a"], [3])
+    assert mtime_ns == at
+
+
+@pytest.mark.parametrize("name", CALLS_WITH_A_DESCRIPTOR)
+@pytest.mark.parametrize("number", NOT_DESCRIPTORS)
+def test_what_is_no_descriptor_is_refused(name: str, number: int) -> None:
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        CALLS_WITH_A_DESCRIPTOR[name](number)
+
+
+def test_negative_and_too_large_numbers_are_refused(directory: int) -> None:
+    calls: list[Callable[[], object]] = [
+        lambda: native.read(directory, [b"a"], [-1]),
+        lambda: native.read(directory, [b"a"], [1 << 70]),
+        lambda: native.read(directory, [b"a"], [-(1 << 70)]),
+        lambda: native.scan(directory, False, -1),  # noqa: FBT003 - as C takes it
+        lambda: native.scan(directory, False, 1 << 63),  # noqa: FBT003 - as above
+        lambda: native.openat2(directory, ".", -1, 0, 0),
+        lambda: native.openat2(directory, ".", 0, -1, 0),
+        lambda: native.openat2(directory, ".", 0, 0, 1 << 64),
+    ]
+    for below, bits in ((-1, 0), (1 << 63, 0), (0, -1), (0, 64), (0, 1 << 32)):
+        calls.append(lambda b=below, g=bits: native.unlink(directory, False, b, g, STOP))  # type: ignore[misc] # noqa: FBT003 - as above
+    for uid, gid in ((-1, 0), (0, -1), (1 << 32, 0), (0, 1 << 32)):
+        calls.append(
+            lambda u=uid, g=gid: native.copy(  # type: ignore[misc] # bound per call
+                *(directory, directory, u, g, False, False, False, STOP)
+            )
+        )
+    for call in calls:
+        with pytest.raises(ValueError, match=r"negative|between|cannot fit"):
+            call()
+
+
+def test_an_inode_number_may_be_shifted_away(tmp_path: Path) -> None:
+    (tmp_path / "a").touch()
+    with opened(tmp_path) as directory:
+        assert native.unlink(directory, False, 9, 63, STOP) == (1, 0, [], [])  # noqa: FBT003 - as above
+
+
+def test_names_with_nul_are_refused(directory: int) -> None:
+    for call in (
+        lambda: native.read(directory, [b"a\0b"], [1]),
+        lambda: native.stats(directory, [b"a\0b"]),
+        lambda: native.openat2(directory, "a\0b", os.O_PATH, 0, 0),
+    ):
+        with pytest.raises(ValueError, match="embedded null"):
+            call()
+
+
+def test_other_types_and_lengths_are_refused(directory: int) -> None:
+    with pytest.raises(TypeError):
+        native.read(directory, ["a"], [1])  # type: ignore[list-item] # on purpose
+    with pytest.raises(TypeError):
+        native.stats(directory, ["a"])  # type: ignore[list-item] # on purpose
+    with pytest.raises(TypeError):
+        native.names("a")  # type: ignore[arg-type] # on purpose
+    with pytest.raises(TypeError):
+        native.unlink(directory, False, 0, 0, b"\0")  # type: ignore[arg-type] # noqa: FBT003 - on purpose
+    with pytest.raises(ValueError, match="differ in number"):
+        native.read(directory, [b"a"], [])
+    with pytest.raises(ValueError, match="stop is empty"):
+        native.unlink(directory, False, 0, 0, bytearray())  # noqa: FBT003 - as above
+
+
+def test_a_size_that_changes_its_list_does_no_harm(tmp_path: Path, directory: int) -> None:
+    """The conversion of an argument runs Python code, which may clear the lists."""
+    names = [b"a", b"a"]
+    sizes: list[int] = []
+
+    class Clearing:
+        def __index__(self) -> int:
+            names.clear()
+            sizes.clear()
+            gc.collect()
+            return 3
+
+    sizes += [Clearing(), 3]  # type: ignore[list-item] # on purpose
+    contents = [content for content, *_ in native.read(directory, names, sizes)]
+    assert contents == [b"abc", b"abc"]
+
+
+@pytest.fixture(scope="module")
+def slow(tmp_path_factory: pytest.TempPathFactory) -> Iterator[BrittleFS]:
+    """A file system whose calls hang on request."""
+    with brittlefs.mounted(tmp_path_factory.mktemp("slow")) as volume:
+        yield volume
+
+
+def hung(volume: BrittleFS, rule: Rule, call: Callable[[], object], meanwhile: object) -> object:
+    """Run a call in a thread, and something else while the call hangs in the kernel."""
+    results: list[object] = []
+    volume.rules(rule)
+    thread = threading.Thread(target=lambda: results.append(call()))
+    try:
+        thread.start()
+        volume.wait_for_hit()
+        assert callable(meanwhile)
+        meanwhile()
+        gc.collect()
+    finally:
+        volume.heal()
+        thread.join(60)
+    [result] = results
+    return result
+
+
+@pytest.mark.part("fuse")
+@pytest.mark.parametrize("function", ["stats", "read"])
+def test_lists_may_change_while_the_call_hangs(slow: BrittleFS, function: str) -> None:
+    for name in ("first", "second"):
+        (slow.backing / name).write_bytes(name.encode())
+    names = [bytes(bytearray(name)) for name in (b"first", b"second")]  # they die with the list
+    sizes = [5, 6]
+
+    def change() -> None:
+        names[:] = [b"x" * 100 for _ in range(100)]
+        sizes.clear()
+
+    with opened(slow.path) as directory:
+        call = {
+            "stats": lambda: [one and one[1] for one in native.stats(directory, names)],
+            "read": lambda: [content for content, *_ in native.read(directory, names, sizes)],
+        }[function]
+        result = hung(slow, Rule("getattr", "*/first", hang=True), call, change)
+    assert result == {"stats": [5, 6], "read": [b"first", b"second"]}[function]
+
+
+@pytest.mark.part("fuse")
+def test_the_flag_is_held_and_seen_while_the_call_hangs(slow: BrittleFS) -> None:
+    below = slow.backing / "flagged"
+    below.mkdir()
+    for name in ("1", "2", "3"):
+        (below / name).touch()
+    flag = bytearray(1)
+
+    def stop() -> None:
+        with pytest.raises(BufferError):
+            flag.extend(b"x" * 100)
+        flag[0] = 1
+
+    with opened(slow.path / "flagged") as directory:
+        rule = Rule("unlink", "*", hang=True)
+        result = hung(slow, rule, lambda: native.unlink(directory, False, 0, 0, flag), stop)  # noqa: FBT003 - as above
+    assert isinstance(result, tuple)
+    assert result[0] == 1, "the call that hung is the last"
+    assert len(list(below.iterdir())) == 2
+    flag.extend(b"x")  # not held any more
+
+
+INTERRUPTED = """
+import os, sys
+from backends.fs import native
+top = os.open(sys.argv[1], os.O_RDONLY)
+stop, user = bytearray(1), (os.getuid(), os.getgid())
+assert native.names(top) == ["a"]
+assert native.stats(top, [b"a"])[0][1] == 3
+assert native.read(top, [b"a"], [3])[0][0] == b"abc"
+os.lseek(top, 0, 0)
+assert native.scan(top, False)[2] == 1
+os.lseek(top, 0, 0)
+os.mkdir(sys.argv[1] + "/to")
+to = native.openat2(top, "to", os.O_RDONLY, 0, 0)
+assert native.copy(top, to, *user, False, False, False, stop)[0] == 1
+os.lseek(top, 0, 0)
+assert native.unlink(top, False, 9, 0, stop)[:2] in [(1, 0), (2, 1)]
+"""
+CALLS = ["getdents64", "newfstatat", "openat", "openat2", "read", "write", "unlinkat", "utimensat"]
+
+
+@pytest.mark.part("strace")
+@pytest.mark.parametrize("call", CALLS)
+def test_an_interrupted_call_is_made_again(tmp_path: Path, call: str) -> None:
+    """Every second call on the directory is answered EINTR."""
+    (tmp_path / "a").write_bytes(b"abc")
+    inject = [f"trace={call}", f"inject={call}:error=EINTR:when=1+2"]
+    paths = [tmp_path, tmp_path / "a", tmp_path / "to", tmp_path / "to/a"]
+    words = [word for value in inject for word in ("-e", value)]
+    words += [word for path in paths for word in ("-P", str(path))]
+    log = tmp_path.parent / f"{call}.strace"
+    subprocess.run(
+        ["strace", "-f", "-qq", "-o", log, *words, sys.executable, "-c", INTERRUPTED, tmp_path],
+        env=os.environ | {"PYTHONPATH": os.getcwd()},
+        check=True,
+    )
+    assert "EINTR" in log.read_text()
+
+
+RAISING = """
+import os, signal, sys
+from backends.fs import native
+def handle(*_):
+    raise TimeoutError("from the handler")
+signal.signal(signal.SIGALRM, handle)
+top = os.open(sys.argv[1], os.O_RDONLY)
+for call in (lambda: native.names(top), lambda: native.scan(top, False)):
+    try:
+        signal.setitimer(signal.ITIMER_REAL, 0.1)
+        call()
+    except TimeoutError:
+        print("raised")
+"""
+
+
+@pytest.mark.part("strace")
+def test_what_a_signal_handler_raises_ends_the_call(tmp_path: Path) -> None:
+    """Calls that the kernel interrupts for ever end when the handler of the signal raises."""
+    inject = ["-e", "trace=getdents64", "-e", "inject=getdents64:error=EINTR"]
+    strace = ["strace", "-f", "-qq", "-o", "/dev/null", "-P", str(tmp_path), *inject]
+    done = subprocess.run(
+        [*strace, sys.executable, "-c", RAISING, tmp_path],
+        env=os.environ | {"PYTHONPATH": os.getcwd()},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+    assert done.stdout.split() == ["raised", "raised"]
+
+
+def test_threads_that_share_nothing_work_side_by_side(tmp_path: Path) -> None:
+    """A stress of all functions, for the sanitizers."""
+    for number in range(40):
+        (tmp_path / f"{number}").write_bytes(bytes(number))
+    names = [f"{number}".encode() for number in range(40)]
+
+    def work() -> None:
+        for _ in range(20):
+            with opened(tmp_path) as directory:
+                assert len(native.names(directory)) == 40
+                assert len(native.stats(directory, names)) == 40
+                sizes = [size for _, size, *_ in native.read(directory, names, [99] * 40)]
+                assert sizes == list(range(40))
+                os.lseek(directory, 0, os.SEEK_SET)
+                scanned = native.scan(directory, True, 1)  # noqa: FBT003 - as above
+                assert scanned is not None
+                assert scanned[0] == sum(range(40))
+
+    threads = [threading.Thread(target=work) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+
+def test_signals_reach_python_after_the_calls(directory: int) -> None:
+    seen = []
+    before = signal.signal(signal.SIGUSR1, lambda *_: seen.append(1))
+    try:
+        os.kill(os.getpid(), signal.SIGUSR1)
+        native.names(directory)
+    finally:
+        signal.signal(signal.SIGUSR1, before)
+    assert seen == [1]
