@@ -77,7 +77,7 @@ def _is_there(target: Endpoint) -> bool:
 
 
 def _preview(source: int, selection: Selection) -> TransferPreview:
-    chooser = EntrySelector.over(source, selection)
+    selector = EntrySelector.on_descriptors(source, selection)
     result, pending = TransferPreview(), [""]
     until = time.monotonic() + SECONDS_MAX
     while pending:
@@ -85,11 +85,11 @@ def _preview(source: int, selection: Selection) -> TransferPreview:
             return result
         path = pending.pop()
         try:
-            for choice, _ in chooser.choose(path):
-                result.entries += len(choice.names)
-                result.size_bytes += choice.size_bytes
-                pending += choice.below
-                for note, where, _words in choice.notes:
+            for selected, _ in selector.select(path):
+                result.entries += len(selected.names)
+                result.size_bytes += selected.size_bytes
+                pending += selected.below
+                for note, where, _words in selected.notes:
                     result.add(note, where)
         except (OSError, StorageError):
             result.add("unread", path)

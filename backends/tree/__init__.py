@@ -2,7 +2,7 @@
 
 Everything works on descriptors of directories that the caller resolved and opened (O_PATH will
 do), never follows a link, never leaves the root, keeps its memory flat, and can be stopped and
-taken up again at any instruction. The work is done by forked helpers (`crew`); the calling process
+taken up again at any instruction. The work is done by forked helpers (`pool`); the calling process
 only asks `control` and adds up, so it stays answerable when a storage hangs. A C
 part does the inner loops where one was built (`fast`).
 """

@@ -13,13 +13,21 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from backends.fs import reason_of
-from backends.tree.files import Anchor, Skills, content, join, read_flags, read_xattrs, split_name
+from backends.tree.files import (
+    Anchor,
+    AttributeSupport,
+    content,
+    join,
+    read_flags,
+    read_xattrs,
+    split_name,
+)
 from backends.tree.processes import (
     DEFAULT_EFFORT,
     Backlog,
-    Crew,
     Effort,
     HelperChannel,
+    HelperPool,
     Message,
     Sorter,
 )
@@ -111,7 +119,7 @@ def compare_trees(
     Raises:
         Interrupted: the control says stop.
     """
-    comparison = _Comparison(Anchor.again(a_fd), Anchor.again(b_fd), control, options)
+    comparison = _Comparison(Anchor.duplicate(a_fd), Anchor.duplicate(b_fd), control, options)
     try:
         yield from comparison.run()
     finally:
@@ -139,14 +147,14 @@ class _Comparison:
 
     def run(self) -> Iterator[Difference]:
         self._pending.push("")
-        with Crew(
+        with HelperPool(
             CompareWork(self._a, self._b, self._options),
             self._control,
             effort=self._options.effort,
             size=self._size,
             own_fds=[self._a.fd, self._b.fd],
-        ) as crew:
-            crew.run(self._take, self._settle)
+        ) as pool:
+            pool.run(self._take, self._settle)
         if Aspect.LINK not in self._options.skip:
             self._compare_links()
         yield from self._found
@@ -193,16 +201,16 @@ class CompareWork:
         self._options = options
         # Only content, xattrs and flags need open files.
         self._opens = bool(options.digest) or not {Aspect.XATTR, Aspect.FLAGS} <= options.skip
-        self._skills = (Skills(), Skills())
+        self._support = (AttributeSupport(), AttributeSupport())
 
-    def __call__(self, message: Message, voice: HelperChannel) -> Message:
+    def __call__(self, message: Message, channel: HelperChannel) -> Message:
         """Compare a batch of directories, or one big file."""
         kind, paths = message
         self._below: list[str] = []
         self._big: list[str] = []
         self._found: list[tuple[str, str, str]] = []
         self._pairs: list[tuple[tuple[int, int], tuple[int, int], str]] = []
-        self._voice = voice
+        self._channel = channel
         act = self._directory if kind == "directories" else self._big_file
         for path in paths:
             try:
@@ -220,7 +228,7 @@ class CompareWork:
             self._tell(path, aspect, f"{a} / {b}")
 
     def _directory(self, path: str) -> None:
-        self._voice.entry(path)
+        self._channel.entry(path)
         a = self._a.open(path)
         try:
             b = self._b.open(path)
@@ -279,7 +287,7 @@ class CompareWork:
                     self._differ(path, Aspect.TARGET, *targets)
         except OSError as error:
             self._tell(path, Aspect.UNREADABLE, reason_of(error))
-        self._voice.count(Counter.VERIFIED, 1)
+        self._channel.count(Counter.VERIFIED, 1)
 
     def _file(self, path: str, name: str, a: int, b: int) -> None:
         left = os.open(name, _READ, dir_fd=a)
@@ -324,7 +332,7 @@ class CompareWork:
         digest = content.DIGESTS[name]()
 
         def step(done: int) -> None:
-            self._voice.count(Counter.VERIFIED, 0, done // 2)
+            self._channel.count(Counter.VERIFIED, 0, done // 2)
 
         content.hash_span(fd, (0, size), digest, step)
         return digest.hexdigest()
@@ -333,10 +341,10 @@ class CompareWork:
         """Compare what needs open descriptors, and what does not."""
         self._plain(path, left, right)
         if Aspect.XATTR not in self._options.skip:
-            xattrs = read_xattrs(a, self._skills[0]), read_xattrs(b, self._skills[1])
+            xattrs = read_xattrs(a, self._support[0]), read_xattrs(b, self._support[1])
             self._differ(path, Aspect.XATTR, *xattrs)
         if Aspect.FLAGS not in self._options.skip:
-            flags = read_flags(a, self._skills[0]), read_flags(b, self._skills[1])
+            flags = read_flags(a, self._support[0]), read_flags(b, self._support[1])
             self._differ(path, Aspect.FLAGS, *flags)
 
     def _plain(self, path: str, left: os.stat_result, right: os.stat_result) -> None:

@@ -1,7 +1,7 @@
-"""The inner loops in Python: what `backends/fs/c_source` does, where that was not built.
+"""The inner loops in Python: the same as `backends/fs/c_source`, used where that was not built.
 
-Each function gives an iterator over pieces of one directory, of which the descriptor stands at
-its beginning. `fast` chooses between the two; tests run with both.
+Each function returns an iterator over pieces of one directory, whose descriptor must be at its
+beginning. `fast` selects C or Python; tests run with both.
 """
 
 import errno
@@ -22,12 +22,12 @@ _IFMT = 0o170000
 
 
 def age_class(now: int, modified: int) -> int:
-    """The bit length of the days since a moment; what is yet to come is of today."""
+    """Return the bit length of the days since `modified`; a time in the future counts as today."""
     return max(0, (now - modified) // DAY_SECONDS).bit_length()
 
 
 def scan(fd: int, *, names: bool, now: int = 0) -> Iterator[Scanned]:
-    """Stat the entries of a directory and sum them up; ages are those at `now` (0: none)."""
+    """Stat the entries of a directory and yield their sums; ages count from `now` (0: no ages)."""
     with os.scandir(fd) as entries:
         while piece := list(islice(entries, PIECE_ENTRIES)):
             yield _Scan(now).piece(piece, names=names)
@@ -46,7 +46,7 @@ class _Scan:
 
     def piece(self, entries: "list[os.DirEntry[str]]", *, names: bool) -> Scanned:
         failed: list[tuple[str, int]] = []
-        seen: list[str] = []
+        listed: list[str] = []
         for entry in entries:
             try:
                 status = entry.stat(follow_symlinks=False)
@@ -54,11 +54,11 @@ class _Scan:
                 if error.errno != errno.ENOENT:
                     failed.append((entry.name, error.errno or errno.EIO))
                 continue
-            seen.append(entry.name)
+            listed.append(entry.name)
             self._add(entry.name, status)
         size_bytes, blocks, files, links, others = self._sums
         sums = (size_bytes, blocks, files, links, others)
-        tail = (dict(self._histogram), seen if names else None, self._ages)
+        tail = (dict(self._histogram), listed if names else None, self._ages)
         return (*sums, self._below, self._inodes, failed, *tail)
 
     def _add(self, name: str, status: os.stat_result) -> None:
@@ -83,14 +83,14 @@ class _Scan:
 
 
 def copy(fd: int) -> Iterator[Copied]:
-    """Leave every entry to the full rules."""
+    """Copy nothing: yield every entry for the full rules."""
     with os.scandir(fd) as entries:
         while piece := list(islice(entries, PIECE_ENTRIES)):
             yield 0, 0, [(entry.name, _kind(entry)) for entry in piece]
 
 
 def _kind(entry: "os.DirEntry[str]") -> int:
-    """Tell the file type where the directory has it; 0 where it does not or none of these."""
+    """Return the file type that the directory states; 0 when it states none or another type."""
     try:
         if entry.is_file(follow_symlinks=False):
             return stat.S_IFREG
@@ -102,7 +102,7 @@ def _kind(entry: "os.DirEntry[str]") -> int:
 
 
 def unlink(fd: int, stop: bytearray) -> Iterator[Unlinked]:
-    """Unlink everything but directories, until `stop` is set; all those are left."""
+    """Unlink everything except directories, until `stop` is set; directories are left."""
     with os.scandir(fd) as entries:
         while piece := list(islice(entries, PIECE_ENTRIES)):
             yield _unlink(fd, piece, stop)

@@ -1,12 +1,12 @@
-"""One grammar to choose entries: rules in order, the first that matches decides.
+"""Filter rules that select entries: they apply in order, and the first that matches decides.
 
-    + PATTERN     take it            - PATTERN     leave it out
-A pattern is rsync's: `*` within a name, `**` across names, `?`, `[a-z]`; with a leading `/` it is
-anchored at the root of the walk, with another `/` inside it is matched against the end of the
-path, else against the name; a trailing `/` restricts it to directories. What no rule matches is
-taken. A directory left out is not entered.
+    + PATTERN     include it            - PATTERN     exclude it
+Patterns are those of rsync: `*` within a name, `**` across names, `?`, `[a-z]`. A leading `/`
+anchors a pattern at the root of the walk. A pattern with another `/` inside is matched against the
+end of the path, any other against the name. A trailing `/` restricts it to directories. An entry
+that no rule matches is included. A directory that is excluded is not entered.
 
-Conditions follow a pattern, separated by blanks, and must all hold:
+Conditions follow a pattern, separated by blanks, and all must hold:
     type=f|d|l|o     file, directory, symlink, other; several letters are alternatives
     size>1M  size<=4096        bytes, with K M G T as powers of 1024; only files have a size
     age>30d  age<12h           since the last modification, with s m h d w
@@ -31,13 +31,13 @@ _CONDITION = re.compile(
 )
 _NS = 10**9
 
-#: The attributes of an entry, asked only when a rule needs them.
-Look = Callable[[], "EntryFacts"]
+#: Returns the attributes of an entry; called only when a rule needs them.
+ReadFacts = Callable[[], "EntryFacts"]
 
 
 @dataclass(frozen=True, slots=True)
 class EntryFacts:
-    """What conditions look at."""
+    """The attributes that conditions test."""
 
     mode: int
     size_bytes: int
@@ -46,59 +46,59 @@ class EntryFacts:
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """One line: whether it takes or leaves out, its pattern and its conditions."""
+    """One line: whether it includes or excludes, its pattern and its conditions."""
 
-    takes: bool
+    includes: bool
     pattern: re.Pattern[str]
     whole_path: bool
     directories_only: bool
     conditions: tuple[Callable[[EntryFacts, int], bool], ...]
 
-    def matches(self, path: str, look: Look, now_ns: int) -> bool:
-        """Tell whether this rule decides about the entry at `path`."""
+    def matches(self, path: str, read_facts: ReadFacts, now_ns: int) -> bool:
+        """Return whether this rule decides about the entry at `path`."""
         text = path if self.whole_path else path.rpartition("/")[2]
         if not self.pattern.fullmatch(text):
             return False
         if not self.directories_only and not self.conditions:
             return True
-        looks = look()
-        if self.directories_only and not stat.S_ISDIR(looks.mode):
+        facts = read_facts()
+        if self.directories_only and not stat.S_ISDIR(facts.mode):
             return False
-        return all(condition(looks, now_ns) for condition in self.conditions)
+        return all(condition(facts, now_ns) for condition in self.conditions)
 
 
 class Filter:
-    """Rules in order; immutable, and cheap to ask when most entries match no pattern."""
+    """Rules in order. Immutable, and cheap to apply when most entries match no pattern."""
 
     def __init__(self, lines: Iterable[str], now_ns: int) -> None:
         self._rules = tuple(parse_rule(line) for line in lines)
         self._now_ns = now_ns
 
-    def takes(self, path: str, look: Look) -> bool:
-        """Tell whether the entry at `path` is taken; `look` gives its attributes when needed."""
+    def includes(self, path: str, read_facts: ReadFacts) -> bool:
+        """Return whether the entry at `path` is included; calls `read_facts` only when needed."""
         for rule in self._rules:
-            if rule.matches(path, look, self._now_ns):
-                return rule.takes
+            if rule.matches(path, read_facts, self._now_ns):
+                return rule.includes
         return True
 
 
 def parse_rule(line: str) -> Rule:
-    """Read one line of the grammar.
+    """Return the rule of one line.
 
     Raises:
-        InvalidParameters: it is not written that way; the sentence says what is wrong.
+        InvalidParameters: the line is not a rule; the error text says why.
     """
     sign, _, rest = line.strip().partition(" ")
     words = rest.split(" ")
     conditions = []
-    while len(words) > 1 and (found := _CONDITION.fullmatch(words[-1])):
-        conditions.append(_condition(found))
+    while len(words) > 1 and (match := _CONDITION.fullmatch(words[-1])):
+        conditions.append(_condition(match))
         words.pop()
     pattern = " ".join(words)
     if sign not in ("+", "-") or not pattern.strip("/"):
         raise InvalidParameters(f"A filter rule is '+ PATTERN' or '- PATTERN', not {line!r}.")
     return Rule(
-        takes=sign == "+",
+        includes=sign == "+",
         pattern=_compile(pattern.rstrip("/")),
         whole_path="/" in pattern.rstrip("/") or "**" in pattern,
         directories_only=pattern.endswith("/"),
@@ -106,21 +106,21 @@ def parse_rule(line: str) -> Rule:
     )
 
 
-def _condition(found: re.Match[str]) -> Callable[[EntryFacts, int], bool]:
-    if found["type"]:
-        letters = found["type"]
-        return lambda looks, _: kind_letter(looks.mode) in letters
-    if found["size"]:
-        compare = _COMPARE[found["size_op"]]
-        limit = int(found["size"]) * _SIZES[found["size_unit"]]
-        return lambda looks, _: stat.S_ISREG(looks.mode) and compare(looks.size_bytes, limit)
-    compare = _COMPARE[found["age_op"]]
-    age_ns = int(found["age"]) * _AGES[found["age_unit"]] * _NS
-    return lambda looks, now_ns: compare(now_ns - looks.mtime_ns, age_ns)
+def _condition(match: re.Match[str]) -> Callable[[EntryFacts, int], bool]:
+    if match["type"]:
+        letters = match["type"]
+        return lambda facts, _: kind_letter(facts.mode) in letters
+    if match["size"]:
+        compare = _COMPARE[match["size_op"]]
+        limit = int(match["size"]) * _SIZES[match["size_unit"]]
+        return lambda facts, _: stat.S_ISREG(facts.mode) and compare(facts.size_bytes, limit)
+    compare = _COMPARE[match["age_op"]]
+    age_ns = int(match["age"]) * _AGES[match["age_unit"]] * _NS
+    return lambda facts, now_ns: compare(now_ns - facts.mtime_ns, age_ns)
 
 
 def kind_letter(mode: int) -> str:
-    """Give the letter of a file type: f, d, l or o."""
+    """Return the letter of a file type: f, d, l or o."""
     if stat.S_ISREG(mode):
         return "f"
     if stat.S_ISDIR(mode):
@@ -131,26 +131,26 @@ def kind_letter(mode: int) -> str:
 @lru_cache(maxsize=1024)
 def _compile(pattern: str) -> re.Pattern[str]:
     anchored = pattern.startswith("/")
-    body = "".join(_pieces(pattern.removeprefix("/")))
+    body = "".join(_translate(pattern.removeprefix("/")))
     inside = "/" in pattern or "**" in pattern
     head = "" if anchored or not inside else "(?:.*/)?"
     return re.compile(head + body, re.DOTALL)
 
 
-def _pieces(pattern: str) -> Iterable[str]:
-    """Translate wildcards to a regular expression, token by token."""
+def _translate(pattern: str) -> Iterable[str]:
+    """Yield the regular expression of a pattern, token by token."""
     token = re.compile(r"\*\*/?|\*|\?|\[[!^]?\]?[^\]/]*\]|.", re.DOTALL)
-    for found in token.findall(pattern):
-        if found == "**/":
+    for part in token.findall(pattern):
+        if part == "**/":
             yield "(?:.*/)?"
-        elif found == "**":
+        elif part == "**":
             yield ".*"
-        elif found == "*":
+        elif part == "*":
             yield "[^/]*"
-        elif found == "?":
+        elif part == "?":
             yield "[^/]"
-        elif len(found) > 1:
-            inner = found[1:-1].replace("\\", "\\\\").replace("[", "\\[")
+        elif len(part) > 1:
+            inner = part[1:-1].replace("\\", "\\\\").replace("[", "\\[")
             yield f"(?!/)[{'^' + inner[1:] if inner[0] in '!^' else inner}]"
         else:
-            yield re.escape(found)
+            yield re.escape(part)

@@ -1,7 +1,8 @@
-"""Which entries of a source a copy takes: by rules, by bounds, and by what the target has already.
+"""Which entries of a source a copy includes: by rules, by bounds, and by what the target has.
 
-The choice is made while planning, directory by directory, with both sides open; what is decided
-is in the parts, and what else was seen is noted beside them. The target is only read.
+The selection is made during planning, directory by directory, with both sides open. The selected
+entries are in the parts of the plan. Notes beside them name the other entries. The target is only
+read.
 """
 
 import os
@@ -12,15 +13,15 @@ from enum import StrEnum
 from itertools import islice
 from typing import Self
 
-from backends.tree.files import Anchor, Skills, join, read_xattrs, split_name, stat_entry
+from backends.tree.files import Anchor, AttributeSupport, join, read_xattrs, split_name, stat_entry
 from backends.tree.rules import EntryFacts, Filter
 
-#: Directories with more chosen entries are divided into slices of so many names.
+#: A directory with more selected entries is divided into slices of this many names.
 SLICE_ENTRIES = 2_000
 
 
 class OnConflict(StrEnum):
-    """What becomes of an entry of the target that has a chosen one's name and differs."""
+    """What to do when the target has a different entry with the name of a selected one."""
 
     FAIL = "fail"
     SKIP = "skip"
@@ -29,10 +30,11 @@ class OnConflict(StrEnum):
 
 
 class SkipReason(StrEnum):
-    """What was seen of an entry that is not copied.
+    """Why an entry is not copied.
 
-    `conflict` stands in the way, `kept` stays by the caller's wish, `same` is there already,
-    `extra` is on the target only, `unread` is a directory that could not be read.
+    `conflict`: the target has a different entry of this name. `kept`: the target's entry stays, as
+    requested. `same`: the target has the same entry. `extra`: only the target has this entry.
+    `unread`: a directory that could not be read.
     """
 
     CONFLICT = "conflict"
@@ -44,7 +46,7 @@ class SkipReason(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Bounds:
-    """Sizes of files in bytes, and times of last change of all but directories, both inclusive."""
+    """Sizes of files in bytes, and modification times of all but directories; both inclusive."""
 
     min_bytes: int = 0
     max_bytes: int | None = None
@@ -52,7 +54,7 @@ class Bounds:
     oldest_ns: int | None = None
 
     def hold(self, status: os.stat_result) -> bool:
-        """Tell whether an entry is within them."""
+        """Return whether an entry is within the bounds."""
         if stat.S_ISDIR(status.st_mode):
             return True
         if self.oldest_ns is not None and status.st_mtime_ns < self.oldest_ns:
@@ -71,11 +73,11 @@ _NO_BOUNDS = Bounds()
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Selection:
-    """What to take. `against` is a descriptor of the tree that the copy will be laid over.
+    """What to copy. `against` is a descriptor of the tree over which the copy will be laid.
 
-    With `mirror` what that tree has and the source has not is noted as extra, and an entry of
-    another type does not stand in the way. With `stops` a conflict refuses the whole copy.
-    `only` names the one entry that is taken.
+    With `mirror`, entries that only that tree has are noted as extra, and an entry of another type
+    is no conflict. With `stops`, a conflict refuses the whole copy. `only` names the one entry that
+    is selected.
     """
 
     filter: Filter | None = None
@@ -87,36 +89,36 @@ class Selection:
     only: str = ""
 
     @property
-    def chooses(self) -> bool:
-        """Whether rules or bounds leave anything out."""
+    def restricts(self) -> bool:
+        """Whether rules or bounds may exclude an entry."""
         return self.filter is not None or self.bounds != _NO_BOUNDS
 
-    def takes(self, path: str, status: os.stat_result) -> bool:
-        """Tell whether rules and bounds let an entry in."""
+    def includes(self, path: str, status: os.stat_result) -> bool:
+        """Return whether rules and bounds include an entry."""
         if self.only:
             return path == self.only
         if not self.bounds.hold(status):
             return False
-        looks = EntryFacts(status.st_mode, status.st_size, status.st_mtime_ns)
-        return self.filter is None or self.filter.takes(path, lambda: looks)
+        facts = EntryFacts(status.st_mode, status.st_size, status.st_mtime_ns)
+        return self.filter is None or self.filter.includes(path, lambda: facts)
 
 
-#: A note, the path it is about, and words for people.
-Noted = tuple[str, str, str]
+#: Why an entry is not copied (`SkipReason`), its path, and an explanation for people.
+Note = tuple[str, str, str]
 
 
 @dataclass(slots=True)
-class Choice:
-    """What was chosen in a stretch of a directory, and what is to be looked at below it."""
+class SelectedSlice:
+    """What was selected in a slice of a directory, and the directories to read below it."""
 
     names: list[str]
     below: list[str]
-    notes: list[Noted]
+    notes: list[Note]
     size_bytes: int = 0
 
 
 class EntrySelector:
-    """Chooses in a helper, one directory at a time."""
+    """Selects entries in a helper, one directory at a time."""
 
     def __init__(
         self,
@@ -130,17 +132,17 @@ class EntrySelector:
         self._against = against
         self._selection = selection
         self._granularity = granularity_ns
-        self._skills = (Skills(), Skills())
+        self._support = (AttributeSupport(), AttributeSupport())
         self._as_root = os.geteuid() == 0
 
     @classmethod
-    def over(cls, source: int, selection: Selection) -> Self:
-        """Make one for a caller that looks by itself, and keeps both descriptors open."""
+    def on_descriptors(cls, source: int, selection: Selection) -> Self:
+        """Return a selector for a caller without helpers that keeps both descriptors open."""
         against = None if selection.against is None else Anchor(selection.against)
         return cls(Anchor(source), against, selection, granularity_ns=1)
 
-    def choose(self, path: str) -> Iterator[tuple[Choice, int]]:
-        """Give what is chosen of a directory, slice by slice, each with the directory's time.
+    def select(self, path: str) -> Iterator[tuple[SelectedSlice, int]]:
+        """Yield what is selected of a directory, slice by slice, each with the directory's time.
 
         Raises:
             OSError: the directory cannot be read on one of the sides.
@@ -150,32 +152,32 @@ class EntrySelector:
             target = self._counterpart(path)
             try:
                 mtime_ns = os.fstat(source).st_mtime_ns
-                yield Choice([], [], self._extras(path, source, target)), mtime_ns
-                for choice in self._slices(path, source, target):
-                    yield choice, mtime_ns
+                yield SelectedSlice([], [], self._extras(path, source, target)), mtime_ns
+                for selected in self._slices(path, source, target):
+                    yield selected, mtime_ns
             finally:
                 if target is not None:
                     os.close(target)
         finally:
             os.close(source)
 
-    def lets_in(self, path: str) -> bool:
-        """Tell whether a directory would be taken: by the rules, and by what the target has."""
+    def accepts(self, path: str) -> bool:
+        """Return whether the rules and the target would let this directory be copied."""
         directory, name = split_name(path)
         source = self._source.open(directory)
         try:
             status = stat_entry(name, source)
         finally:
             os.close(source)
-        if status is None or not self._selection.takes(path, status):
+        if status is None or not self._selection.includes(path, status):
             return False
-        above = self._counterpart(directory)
-        if above is None:
+        target = self._counterpart(directory)
+        if target is None:
             return True
         try:
-            there = stat_entry(name, above)
+            there = stat_entry(name, target)
         finally:
-            os.close(above)
+            os.close(target)
         return there is None or stat.S_ISDIR(there.st_mode)
 
     def _counterpart(self, path: str) -> int | None:
@@ -186,38 +188,39 @@ class EntrySelector:
         except (FileNotFoundError, NotADirectoryError):
             return None
 
-    def _slices(self, path: str, source: int, target: int | None) -> Iterator[Choice]:
+    def _slices(self, path: str, source: int, target: int | None) -> Iterator[SelectedSlice]:
         with os.scandir(source) as listing:
-            while some := list(islice(listing, SLICE_ENTRIES)):
-                choice = Choice([], [], [])
-                for name in sorted(entry.name for entry in some):
-                    self._look(join(path, name), (source, target, name), choice)
-                yield choice
+            while entries := list(islice(listing, SLICE_ENTRIES)):
+                selected = SelectedSlice([], [], [])
+                for name in sorted(entry.name for entry in entries):
+                    self._add(join(path, name), (source, target, name), selected)
+                yield selected
 
-    def _look(self, path: str, where: tuple[int, int | None, str], choice: Choice) -> None:
+    def _add(self, path: str, where: tuple[int, int | None, str], selected: SelectedSlice) -> None:
+        """Add one entry of the source to the slice, or a note when it is not copied."""
         source, target, name = where
         try:
             status = os.stat(name, dir_fd=source, follow_symlinks=False)
         except FileNotFoundError:
             return
-        if not self._selection.takes(path, status):
+        if not self._selection.includes(path, status):
             return
         there = None if target is None else stat_entry(name, target)
         if there is not None and target is not None:
-            note = self._judge(status, there, (source, target, name))
+            note = self._reason_to_skip(status, there, (source, target, name))
             if note is not None:
-                choice.notes.append((note[0].value, path, note[1]))
+                selected.notes.append((note[0].value, path, note[1]))
                 return
-        choice.names.append(name)
+        selected.names.append(name)
         if stat.S_ISDIR(status.st_mode):
-            choice.below.append(path)
+            selected.below.append(path)
         elif stat.S_ISREG(status.st_mode):
-            choice.size_bytes += status.st_size
+            selected.size_bytes += status.st_size
 
-    def _judge(
+    def _reason_to_skip(
         self, here: os.stat_result, there: os.stat_result, where: tuple[int, int, str]
     ) -> tuple[SkipReason, str] | None:
-        """Say why an entry that the target has too is not copied; None when it is."""
+        """Return why an entry that the target has too is not copied; None when it is copied."""
         directories = (stat.S_ISDIR(here.st_mode), stat.S_ISDIR(there.st_mode))
         if all(directories):
             return None
@@ -228,18 +231,18 @@ class EntrySelector:
     def _resolve(
         self, here: os.stat_result, there: os.stat_result, *, clash: bool
     ) -> tuple[SkipReason, str] | None:
-        """Say what the caller's wish means for an entry that differs."""
-        wish = self._selection.on_conflict
-        if wish is OnConflict.SKIP:
+        """Return what `on_conflict` means for an entry that differs."""
+        policy = self._selection.on_conflict
+        if policy is OnConflict.SKIP:
             return SkipReason.KEPT, "The target has an entry of that name."
-        if wish is OnConflict.FAIL:
+        if policy is OnConflict.FAIL:
             return SkipReason.CONFLICT, "The target has an entry of that name that differs."
-        if wish is OnConflict.NEWER and self._as_new(here, there):
+        if policy is OnConflict.NEWER and self._as_new(here, there):
             return SkipReason.KEPT, "The target's entry is as new or newer."
         if clash and not self._selection.mirror:
             return (
                 SkipReason.CONFLICT,
-                "A directory does not give way to another kind, nor takes over.",
+                "A directory never replaces an entry of another type, or is replaced by one.",
             )
         return None
 
@@ -249,7 +252,7 @@ class EntrySelector:
     def _same(
         self, here: os.stat_result, there: os.stat_result, where: tuple[int, int, str]
     ) -> bool:
-        """Compare what tells a changed entry without reading content, as rsync does."""
+        """Compare what shows a change without reading content, as rsync does."""
         source, target, name = where
         if abs(here.st_mtime_ns - there.st_mtime_ns) >= self._granularity:
             return False
@@ -261,27 +264,27 @@ class EntrySelector:
             return False
         if not stat.S_ISREG(here.st_mode):
             return True
-        ours = read_xattrs(f"/proc/self/fd/{source}/{name}", self._skills[0])
-        theirs = read_xattrs(f"/proc/self/fd/{target}/{name}", self._skills[1])
-        return ours == theirs or not self._skills[1].xattrs
+        ours = read_xattrs(f"/proc/self/fd/{source}/{name}", self._support[0])
+        theirs = read_xattrs(f"/proc/self/fd/{target}/{name}", self._support[1])
+        return ours == theirs or not self._support[1].xattrs
 
     def _same_owner(self, here: os.stat_result, there: os.stat_result) -> bool:
-        """Only root can give files away: for others a foreign owner is no difference."""
+        """Compare owners. Only root can change an owner: for other users the owner is ignored."""
         if not self._as_root:
             return True
         return (here.st_uid, here.st_gid) == (there.st_uid, there.st_gid)
 
-    def _extras(self, path: str, source: int, target: int | None) -> list[Noted]:
-        """Name what only the target has and the rules do not protect."""
-        found: list[Noted] = []
+    def _extras(self, path: str, source: int, target: int | None) -> list[Note]:
+        """Return a note for each entry that only the target has and the rules include."""
+        extras: list[Note] = []
         if target is None or not self._selection.mirror:
-            return found
+            return extras
         with os.scandir(target) as listing:
             for entry in listing:
                 below = join(path, entry.name)
                 there = stat_entry(entry.name, target)
                 if there is None or stat_entry(entry.name, source) is not None:
                     continue
-                if self._selection.takes(below, there):
-                    found.append((SkipReason.EXTRA.value, below, ""))
-        return found
+                if self._selection.includes(below, there):
+                    extras.append((SkipReason.EXTRA.value, below, ""))
+        return extras

@@ -1,4 +1,4 @@
-"""How much a tree holds, in one pass: bytes, allocated bytes, files, directories, links."""
+"""Measure a tree in one pass: bytes, allocated bytes, files, directories, links."""
 
 import errno
 import os
@@ -15,37 +15,37 @@ from backends.tree.processes import (
     DEFAULT_EFFORT,
     REPORT_SECONDS,
     Backlog,
-    Crew,
     Effort,
     HelperChannel,
+    HelperPool,
     Message,
     Sorter,
 )
 from core.jobs import Control, Counter
 
-#: st_blocks counts in units of this many bytes, whatever the file system's own block is.
+#: The unit of st_blocks in bytes, whatever the block size of the file system.
 BLOCK_BYTES = 512
-#: How many unreadable directories are named.
+#: Most unreadable entries that a result names.
 UNREADABLE_NAMED = 100
-#: Most directories handed to a helper at a time.
+#: Most directories in one batch.
 BATCH_DIRECTORIES = 64
-#: First-level names whose sums are kept when the biggest are asked for.
+#: First-level names whose sums are kept to find the biggest.
 TOP_KEPT = 65536
 
 _INODE = struct.Struct(">QQQQq")
-#: What an entry answers that vanished, or was swapped for something else, since it was listed.
-GONE = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ELOOP})
+#: Errors of an entry that vanished or was replaced since it was listed.
+VANISHED = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ELOOP})
 
 
 @dataclass(slots=True)
 class Usage:
     """What a tree holds. A hard-linked file counts once in bytes and once in files.
 
-    `size_bytes` sums the files' lengths; `allocated_bytes` what the file system gave for all
-    entries, directories too. `histogram` counts files by the bit length of their size: key 0
-    holds empty files, key n those from 2**(n-1) to 2**n - 1 bytes. `ages` has files and bytes by
-    the bit length of the days since they were modified: key 0 is less than one day. `top` names
-    the biggest first-level entries that are directories, with bytes and files below them (hard
+    `size_bytes` is the sum of the lengths of files. `allocated_bytes` is what the file system
+    allocated for all entries, including directories. `histogram` counts files by the bit length of
+    their size: key 0 holds empty files, key n those from 2**(n-1) to 2**n - 1 bytes. `ages` has
+    files and bytes by the bit length of the days since they were modified: key 0 is less than one
+    day. `top` names the biggest first-level directories, with bytes and files below them (hard
     links are counted under each name there). `complete` is False when the deadline came first or
     something could not be read: the numbers are then lower bounds.
     """
@@ -66,7 +66,7 @@ class Usage:
 
     @property
     def entries(self) -> int:
-        """All names counted, without the root."""
+        """The number of all entries, without the root."""
         return self.files + self.directories + self.links + self.others
 
 
@@ -74,7 +74,7 @@ class Usage:
 class UsageOptions:
     """What to measure beside the sums, and how hard to work.
 
-    `ages_at` is the moment ages are counted from (seconds of the epoch); 0 counts none.
+    Ages count back from `ages_at` (seconds of the epoch); 0 counts none.
     """
 
     histogram: bool = False
@@ -93,13 +93,13 @@ def measure_tree(
 ) -> Usage:
     """Measure the tree below the directory `fd`, without its root; hard links count once.
 
-    Stops at `deadline` (seconds of `time.monotonic`) with what it has, and says so. Costs one
-    stat per entry; memory does not grow with the tree.
+    At `deadline` (seconds of `time.monotonic`) it returns what it has, marked as not complete.
+    Costs one stat per entry; memory does not grow with the tree.
 
     Raises:
         Interrupted: the control says stop.
     """
-    anchor = Anchor.again(fd, cross_mounts=options.cross_mounts)
+    anchor = Anchor.duplicate(fd, cross_mounts=options.cross_mounts)
     return _Measurement(anchor, control, options).run(deadline)
 
 
@@ -123,14 +123,14 @@ class _Measurement:
         self._pending.push("")
         work = UsageScan(self._anchor, self._options)
         try:
-            with Crew(
+            with HelperPool(
                 work,
                 self._control,
                 effort=self._options.effort,
                 size=self._size,
                 own_fds=[self._anchor.fd],
-            ) as crew:
-                ended = crew.run(self._take, self._settle, deadline)
+            ) as pool:
+                ended = pool.run(self._next_batch, self._on_reply, deadline)
             self.usage.complete = ended and not self.usage.unreadable
             self._finish()
         finally:
@@ -138,14 +138,14 @@ class _Measurement:
             self._inodes.close()
         return self.usage
 
-    def _take(self) -> Message | None:
+    def _next_batch(self) -> Message | None:
         share = min(BATCH_DIRECTORIES, max(1, len(self._pending) // (2 * self._size)))
         batch: list[str] = []
         while len(batch) < share and (path := self._pending.pop()) is not None:
             batch.append(path)
         return batch or None
 
-    def _settle(self, reply: Message) -> None:
+    def _on_reply(self, reply: Message) -> None:
         sums, subdirectories, inodes, unreadable, extras = reply
         usage = self.usage
         usage.size_bytes += sums[0]
@@ -160,13 +160,13 @@ class _Measurement:
         for inode in inodes:
             self._inodes.add(_INODE.pack(*inode))
         for path, reason in unreadable:
-            self._cannot_read(path, reason)
+            self._add_unreadable(path, reason)
         self._histogram.update(extras[0])
         self._add_top(extras[1])
         _add_ages(self._ages, extras[2])
         self._control.count(Counter.LISTED, sum(sums[2:5]) + len(subdirectories), sums[0])
 
-    def _cannot_read(self, path: str, reason: str) -> None:
+    def _add_unreadable(self, path: str, reason: str) -> None:
         self.usage.unreadable += 1
         self._control.fault(path, reason)
         if len(self.usage.unreadable_named) < UNREADABLE_NAMED:
@@ -205,7 +205,7 @@ def _add_ages(sums: dict[int, tuple[int, int]], more: dict[int, tuple[int, int]]
 
 
 class UsageScan:
-    """The helper's side: list directories and stat what is in them."""
+    """The helper's side: list directories and stat their entries."""
 
     def __init__(self, anchor: Anchor, options: UsageOptions) -> None:
         self._anchor = anchor
@@ -213,33 +213,33 @@ class UsageScan:
         self._loops = options.effort.loops
         self._due = 0.0
 
-    def __call__(self, batch: Message, voice: HelperChannel) -> Message:
-        """UsageScan a batch of directories; replies in pieces when it takes long."""
-        found = _Found(self._options)
+    def __call__(self, batch: Message, channel: HelperChannel) -> Message:
+        """Measure a batch of directories; reply in parts when it takes long."""
+        sums = _BatchSums(self._options)
         self._due = time.monotonic() + REPORT_SECONDS
         for path in batch:
             try:
-                found = self._scan(path, found, voice)
+                sums = self._scan(path, sums, channel)
             except OSError as error:
-                found.cannot_open(path, error)
-        return found.reply()
+                sums.add_error(path, error)
+        return sums.reply()
 
-    def _scan(self, path: str, found: "_Found", voice: HelperChannel) -> "_Found":
+    def _scan(self, path: str, sums: "_BatchSums", channel: HelperChannel) -> "_BatchSums":
         fd = self._anchor.open(path)
         try:
             for piece in self._loops.scan(fd, now=self._options.ages_at):
-                found.add(path, piece)
+                sums.add(path, piece)
                 if time.monotonic() >= self._due:
-                    voice.reply(found.reply())
-                    found = _Found(self._options)
+                    channel.reply(sums.reply())
+                    sums = _BatchSums(self._options)
                     self._due = time.monotonic() + REPORT_SECONDS
         finally:
             os.close(fd)
-        return found
+        return sums
 
 
-class _Found:
-    """Sums of a batch, as they go to the parent."""
+class _BatchSums:
+    """The sums of a batch, as they are sent to the parent."""
 
     def __init__(self, options: UsageOptions) -> None:
         self._options = options
@@ -255,10 +255,10 @@ class _Found:
         extras = (dict(self._histogram), self._top, self._ages)
         return (self._sums, self._below, self._inodes, self._unreadable, extras)
 
-    def cannot_open(self, path: str, error: OSError) -> None:
+    def add_error(self, path: str, error: OSError) -> None:
         if error.errno == errno.EXDEV:
             self._sums[5] += 1
-        elif error.errno not in GONE:
+        elif error.errno not in VANISHED:
             self._unreadable.append((path, reason_of(error)))
 
     def add(self, path: str, piece: Scanned) -> None:

@@ -1,8 +1,8 @@
-"""Walk a tree in a stable order, from where a former walk stopped, through a filter.
+"""Walk a tree in a stable order, through a filter, from the entry where an earlier walk stopped.
 
-For verbs that look at entries one by one (find, rescan, listings): entries come in the order of
-their names' bytes, a directory before what is below it. Memory stays flat: the names of a very
-large directory are sorted on disk. A walk may be stopped at any entry and go on after it.
+For verbs that process entries one by one (find, rescan, listings). Entries come in the order of the
+bytes of their names, a directory before the entries below it. Memory use is bounded: the names of a
+very large directory are sorted on disk. A walk may stop at any entry and continue after it.
 """
 
 import errno
@@ -20,7 +20,7 @@ from core.jobs import Control
 
 #: How many entries may pass between two calls of `control.check`.
 CHECK_ENTRIES = 128
-#: What is counted and named instead of ending the walk.
+#: Errors that are reported and do not end the walk.
 TOLERATED = frozenset(
     {errno.EACCES, errno.EPERM, errno.ESTALE, errno.EIO, errno.EXDEV, errno.ELOOP, errno.ENOTDIR},
 )
@@ -35,13 +35,13 @@ class Entry:
 
     @property
     def is_directory(self) -> bool:
-        """Whether other entries may be below it."""
+        """Whether other entries can be below it."""
         return stat.S_ISDIR(self.status.st_mode)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WalkOptions:
-    """Where to begin (after this path, as a former walk named it) and what to take."""
+    """Where to begin (after this path, which an earlier walk yielded) and what to include."""
 
     after: str = ""
     filter: Filter | None = None
@@ -55,9 +55,9 @@ def walk(
     control: Control,
     options: WalkOptions = WalkOptions(),
 ) -> Iterator[Entry]:
-    """Give the entries below a directory, in the order of their paths' names.
+    """Yield the entries below a directory, in the order of the names in their paths.
 
-    Vanished entries are left out. A directory that cannot be read is given itself, told to
+    Vanished entries are left out. A directory that cannot be read is yielded, reported to
     `options.on_unreadable`, and not entered. Costs one stat per entry and a sort per directory.
 
     Raises:
@@ -67,8 +67,8 @@ def walk(
     return _Walk(Anchor(fd, cross_mounts=options.cross_mounts), control, options).entries()
 
 
-#: The entries of one directory; those on the way to where the walk begins come with the rest of
-#: that way.
+#: The entries of one directory. An entry on the path where the walk begins comes with the rest of
+#: that path, every other with None.
 Level = Generator[tuple[Entry, list[bytes] | None], None, None]
 
 
@@ -107,21 +107,21 @@ class _Walk:
             self._options.on_unreadable(path, reason_of(error))
 
     def _directory(self, path: str, after: list[bytes]) -> Level:
-        """Give a directory's entries that come behind `after`, a path below it in parts.
+        """Yield the entries of a directory that come after `after`, a path below it in parts.
 
-        An entry on the way to `after` comes with the parts below it instead of None.
+        An entry on the path `after` comes with the parts below it instead of None.
         """
         first = after[0] if after and after[0] else b""
         names = Sorter()
         try:
             self._list(path, first, names)
             ordered = iter(names)
-            while some := list(islice(ordered, CHECK_ENTRIES)):
+            while batch := list(islice(ordered, CHECK_ENTRIES)):
                 self._control.check()
-                for entry in self._look_at(path, some):
+                for entry in self._stat_all(path, batch):
                     name = os.fsencode(entry.path.rpartition("/")[2])
-                    on_the_way = bool(first) and name == first
-                    yield entry, after[1:] if on_the_way else None
+                    on_path = bool(first) and name == first
+                    yield entry, after[1:] if on_path else None
         finally:
             names.close()
 
@@ -137,16 +137,16 @@ class _Walk:
         finally:
             os.close(fd)
 
-    def _look_at(self, path: str, names: list[bytes]) -> list[Entry]:
+    def _stat_all(self, path: str, names: list[bytes]) -> list[Entry]:
         """Stat some entries; the directory is open only meanwhile, however deep the walk is."""
         fd = self._anchor.open(path)
         try:
-            found = (self._look(fd, path, os.fsdecode(name)) for name in names)
-            return [entry for entry in found if entry is not None]
+            entries = (self._stat(fd, path, os.fsdecode(name)) for name in names)
+            return [entry for entry in entries if entry is not None]
         finally:
             os.close(fd)
 
-    def _look(self, fd: int, directory: str, name: str) -> Entry | None:
+    def _stat(self, fd: int, directory: str, name: str) -> Entry | None:
         path = join(directory, name)
         try:
             status = os.stat(name, dir_fd=fd, follow_symlinks=False)
@@ -157,9 +157,10 @@ class _Walk:
                 raise
             self._options.on_unreadable(path, reason_of(error))
             return None
-        chosen = self._options.filter
-        looks = EntryFacts(status.st_mode, status.st_size, status.st_mtime_ns)
-        return Entry(path, status) if chosen is None or chosen.takes(path, lambda: looks) else None
+        rules = self._options.filter
+        facts = EntryFacts(status.st_mode, status.st_size, status.st_mtime_ns)
+        included = rules is None or rules.includes(path, lambda: facts)
+        return Entry(path, status) if included else None
 
     def _check(self) -> None:
         self._seen += 1

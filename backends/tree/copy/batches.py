@@ -46,7 +46,7 @@ class _Pieces:
 
 
 class PartFeed:
-    """Gives batches to a crew and takes its replies; records what is done."""
+    """Gives batches to a pool and takes its replies; records what is done."""
 
     def __init__(
         self, ledger: Ledger, control: Control, *, durable: bool, checkpoint_seconds: float

@@ -19,9 +19,9 @@ from backends.tree.copy.target import AttributeWriter, CopyTarget, TargetDirecto
 from backends.tree.fast import Plain
 from backends.tree.files import (
     Anchor,
+    AttributeSupport,
     Changed,
     ShortSource,
-    Skills,
     content,
     has_xattrs,
     join,
@@ -65,7 +65,7 @@ class Copier:
         self._inherits = inherits
         self.filler = Filler(digest)
         self._digests = bool(digest)
-        self._skills = Skills()
+        self._support = AttributeSupport()
         self.loops = effort.loops
         self._throttle = effort.throttle
         self._user = os.geteuid()
@@ -79,22 +79,22 @@ class Copier:
         self.links: list[tuple[int, int, str]] = []
         self.big: list[str] = []
         self.digests: list[Taken] = []
-        self._giver = AttributeWriter(self.receipt, self._skills)
+        self._writer = AttributeWriter(self.receipt, self._support)
 
-    def directory(self, path: str, names: list[str] | None, voice: HelperChannel) -> None:
+    def directory(self, path: str, names: list[str] | None, channel: HelperChannel) -> None:
         """Copy the entries of a directory, or those of `names`, but not what is below."""
         try:
             place = self._open(path, new=names is None)
         except OSError as error:
-            self._missed(path, error, voice)
+            self._missed(path, error, channel)
             return
         try:
             if names is None:
-                self._all(place, voice)
+                self._all(place, channel)
             for name, kind in kinds(place.source, names or []):
-                self._entry(place, name, kind, voice)
+                self._entry(place, name, kind, channel)
         except OSError as error:
-            self._missed(path, error, voice)
+            self._missed(path, error, channel)
         finally:
             os.close(place.source)
             os.close(place.target)
@@ -107,7 +107,7 @@ class Copier:
         except BaseException:
             os.close(source)
             raise
-        self._skills.gid = self._group(target)
+        self._support.gid = self._group(target)
         return TargetDirectory(path, source, target)
 
     def _group(self, target: int) -> int:
@@ -115,16 +115,16 @@ class Copier:
         status = os.fstat(target)
         return status.st_gid if status.st_mode & stat.S_ISGID else self._own_group
 
-    def _all(self, place: TargetDirectory, voice: HelperChannel) -> None:
+    def _all(self, place: TargetDirectory, channel: HelperChannel) -> None:
         """Copy a whole directory, plain files by the fast loop."""
         for files, size_bytes, others in self.loops.copy(
-            place.source, place.target, self._rule(), voice.flag
+            place.source, place.target, self._rule(), channel.stop_flag
         ):
             self.receipt.files += files
             self.receipt.size_bytes += size_bytes
-            voice.count(Counter.COPIED, files, size_bytes)
+            channel.count(Counter.COPIED, files, size_bytes)
             for name, kind in others:
-                self._entry(place, name, kind, voice)
+                self._entry(place, name, kind, channel)
 
     def _rule(self) -> Plain | None:
         """Say which files the fast loop may copy; None when each needs a closer look.
@@ -138,27 +138,27 @@ class Copier:
             or (self._throttle is not None and any(self._throttle.limits))
         ):
             return None
-        skills = self._skills
+        skills = self._support
         return Plain(self._user, skills.gid, bool(self._noatime), skills.xattrs, skills.flags)
 
-    def _entry(self, place: TargetDirectory, name: str, kind: int, voice: HelperChannel) -> None:
+    def _entry(self, place: TargetDirectory, name: str, kind: int, channel: HelperChannel) -> None:
         try:
             kind = kind or kind_of(place.source, name)
             if kind == stat.S_IFREG:
-                self.regular(place, name, voice)
+                self.regular(place, name, channel)
             elif kind == stat.S_IFLNK:
                 self.target.symlink(place, name, self.receipt)
-                voice.count(Counter.COPIED, 1)
+                channel.count(Counter.COPIED, 1)
             elif kind == stat.S_IFDIR:
                 self.receipt.directories += 1
-                voice.count(Counter.COPIED, 1)
+                channel.count(Counter.COPIED, 1)
             else:
                 self.receipt.lose(_SKIPPED[kind], join(place.path, name))
-                voice.count(Counter.SKIPPED, 1)
+                channel.count(Counter.SKIPPED, 1)
         except OSError as error:
-            self._missed(join(place.path, name), error, voice)
+            self._missed(join(place.path, name), error, channel)
 
-    def _missed(self, path: str, error: OSError, voice: HelperChannel) -> None:
+    def _missed(self, path: str, error: OSError, channel: HelperChannel) -> None:
         """Note an entry that could not be copied, or end the job when none can be any more."""
         if is_fatal(error):
             raise fatal(error) from error
@@ -171,15 +171,15 @@ class Copier:
         reason = reason_of(error)
         denied = error.errno in (errno.EACCES, errno.EPERM)
         self.receipt.lose(Loss.UNREADABLE if denied else Loss.FAILED, path, reason)
-        voice.fault(path, reason)
-        voice.count(Counter.FAILED, 1)
+        channel.fault(path, reason)
+        channel.count(Counter.FAILED, 1)
 
-    def guard(self, path: str, voice: HelperChannel, act: Callable[[], T]) -> T | None:
+    def guard(self, path: str, channel: HelperChannel, act: Callable[[], T]) -> T | None:
         """Do something with an entry; a failure is noted, and the answer is None."""
         try:
             return act()
         except OSError as error:
-            self._missed(path, error, voice)
+            self._missed(path, error, channel)
         return None
 
     @contextmanager
@@ -198,26 +198,26 @@ class Copier:
             os.close(place.target)
 
     def regular(
-        self, place: TargetDirectory, name: str, voice: HelperChannel, *, big: bool = False
+        self, place: TargetDirectory, name: str, channel: HelperChannel, *, big: bool = False
     ) -> None:
         """Copy a regular file; without `big`, big ones and those with many names are reported."""
         for _ in range(TRIES_MAX):
             try:
-                size = self._file(place, name, voice, big=big)
+                size = self._file(place, name, channel, big=big)
             except (Changed, ShortSource):
                 continue
             if size is not None:
                 self.receipt.files += 1
                 self.receipt.size_bytes += size
-                voice.count(Counter.COPIED, 1)
+                channel.count(Counter.COPIED, 1)
             return
         path = join(place.path, name)
         self.receipt.lose(Loss.CHANGED, path)
-        voice.fault(path, KEPT_CHANGING)
-        voice.count(Counter.FAILED, 1)
+        channel.fault(path, KEPT_CHANGING)
+        channel.count(Counter.FAILED, 1)
 
     def _file(
-        self, place: TargetDirectory, name: str, voice: HelperChannel, *, big: bool
+        self, place: TargetDirectory, name: str, channel: HelperChannel, *, big: bool
     ) -> int | None:
         """Copy one file; its bytes, or None when it was only reported to the parent."""
         fd = self._read(name, place.source)
@@ -231,7 +231,7 @@ class Copier:
                 return None
             if not stat.S_ISREG(status.st_mode):
                 raise Changed
-            self.one(place, name, fd, status, voice)
+            self.one(place, name, fd, status, channel)
             return status.st_size
         finally:
             os.close(fd)
@@ -242,17 +242,17 @@ class Copier:
         name: str,
         fd: int,
         status: os.stat_result,
-        voice: HelperChannel,
+        channel: HelperChannel,
     ) -> None:
         """Copy the open file `fd` to `name`, with content and attributes, unless it is there."""
         out = self.target.make(place, name, status)
         path = join(place.path, name)
         if out is None:
-            self.reuse(status, voice)
+            self.reuse(status, channel)
             self.digested(path, status.st_size, None)
             return
         try:
-            digest = self.filler.fill(fd, out, status, voice)
+            digest = self.filler.fill(fd, out, status, channel)
             content.check_unchanged(fd, status)
             self.dress(path, fd, out, status)
         finally:
@@ -273,10 +273,10 @@ class Copier:
         self._noatime = 0  # root of a user namespace may not
         return os.open(name, _READ, dir_fd=directory)
 
-    def reuse(self, status: os.stat_result, voice: HelperChannel) -> None:
+    def reuse(self, status: os.stat_result, channel: HelperChannel) -> None:
         """Count a file that a former run finished."""
         self.receipt.reused += 1
-        voice.count(Counter.COPIED, 0, status.st_size)
+        channel.count(Counter.COPIED, 0, status.st_size)
 
     def dress(
         self, path: str, fd: int, out: int, status: os.stat_result, *, fresh: bool = True
@@ -284,17 +284,17 @@ class Copier:
         """Give a file its attributes, a fresh one with as few calls as it needs; time last."""
         plain = (
             fresh
-            and os.fstat(out).st_gid == self._skills.gid
+            and os.fstat(out).st_gid == self._support.gid
             and status.st_uid == self._user
-            and status.st_gid == self._skills.gid
+            and status.st_gid == self._support.gid
             and not status.st_mode & _SPECIAL
             and not self._inherits
         )
-        if not plain or has_xattrs(fd, self._skills):
-            self._giver.give(path, fd, out, status)
+        if not plain or has_xattrs(fd, self._support):
+            self._writer.give(path, fd, out, status)
             return
         os.utime(out, ns=(status.st_atime_ns, status.st_mtime_ns))
-        self._giver.flags(path, out, read_flags(fd, self._skills))
+        self._writer.flags(path, out, read_flags(fd, self._support))
 
 
 class Filler:
@@ -314,7 +314,9 @@ class Filler:
             self._cloning = content.clones(fd, directory)
         return self._cloning and self._ways.clone
 
-    def fill(self, fd: int, out: int, status: os.stat_result, voice: HelperChannel) -> bytes | None:
+    def fill(
+        self, fd: int, out: int, status: os.stat_result, channel: HelperChannel
+    ) -> bytes | None:
         """Bring the content of a whole file over; the digest of what was read.
 
         None when none is asked for, or when not all bytes passed through this process: of files
@@ -327,22 +329,27 @@ class Filler:
         digest = content.DIGESTS[self._digest]() if self._digest else None
         if size <= content.SMALL_BYTES and not content.is_sparse(status):
             content.copy_small(fd, out, size, digest)
-            voice.count(Counter.COPIED, 0, size)
+            channel.count(Counter.COPIED, 0, size)
         elif content.clone(fd, out, self._ways):
             digest = None
-            voice.count(Counter.COPIED, 0, size)
+            channel.count(Counter.COPIED, 0, size)
         elif content.is_sparse(status):
             digest = None
             os.ftruncate(out, size)
-            self.span(fd, out, (0, size), voice)
+            self.span(fd, out, (0, size), channel)
         elif digest:
-            self._hashing(fd, out, (0, size), digest, voice)
+            self._hashing(fd, out, (0, size), digest, channel)
         else:
-            self._data(fd, out, (0, size), voice)
+            self._data(fd, out, (0, size), channel)
         return digest.digest() if digest else None
 
     def piece(
-        self, fd: int, out: int, span: tuple[int, int], status: os.stat_result, voice: HelperChannel
+        self,
+        fd: int,
+        out: int,
+        span: tuple[int, int],
+        status: os.stat_result,
+        channel: HelperChannel,
     ) -> bytes | None:
         """Bring a piece of a file over; the digest of what was read, as `fill` gives it.
 
@@ -350,28 +357,33 @@ class Filler:
             ShortSource: the file became shorter.
         """
         if not self._digest or content.is_sparse(status):
-            self.span(fd, out, span, voice)
+            self.span(fd, out, span, channel)
             return None
         digest = content.DIGESTS[self._digest]()
-        self._hashing(fd, out, span, digest, voice)
+        self._hashing(fd, out, span, digest, channel)
         return digest.digest()
 
     def _hashing(
-        self, fd: int, out: int, span: tuple[int, int], digest: content.Digest, voice: HelperChannel
+        self,
+        fd: int,
+        out: int,
+        span: tuple[int, int],
+        digest: content.Digest,
+        channel: HelperChannel,
     ) -> None:
-        content.copy_hashing(fd, out, span, digest, lambda n: voice.count(Counter.COPIED, 0, n))
+        content.copy_hashing(fd, out, span, digest, lambda n: channel.count(Counter.COPIED, 0, n))
 
-    def span(self, fd: int, out: int, span: tuple[int, int], voice: HelperChannel) -> None:
+    def span(self, fd: int, out: int, span: tuple[int, int], channel: HelperChannel) -> None:
         """Bring over the data between two offsets and leave holes as they are."""
         done = 0
         for data in content.data_spans(fd, *span):
-            self._data(fd, out, data, voice)
+            self._data(fd, out, data, channel)
             done += data[1] - data[0]
-        voice.count(Counter.COPIED, 0, span[1] - span[0] - done)
+        channel.count(Counter.COPIED, 0, span[1] - span[0] - done)
 
-    def _data(self, fd: int, out: int, span: tuple[int, int], voice: HelperChannel) -> None:
+    def _data(self, fd: int, out: int, span: tuple[int, int], channel: HelperChannel) -> None:
         content.copy_range(
-            fd, out, span, self._ways, lambda moved: voice.count(Counter.COPIED, 0, moved)
+            fd, out, span, self._ways, lambda moved: channel.count(Counter.COPIED, 0, moved)
         )
 
 

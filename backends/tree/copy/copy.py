@@ -25,7 +25,7 @@ from backends.tree.copy.target import CopyTarget, probe_granularity
 from backends.tree.copy.verification import Checker, Verification
 from backends.tree.copy.work import CopyWork
 from backends.tree.files import ACL_DEFAULT, Anchor, xattr_names
-from backends.tree.processes import DEFAULT_EFFORT, Crew, Effort, Message, Sorter, giving
+from backends.tree.processes import DEFAULT_EFFORT, Effort, HelperPool, Message, Sorter
 from backends.tree.selection import EntrySelector, Noted, Selection, SkipReason
 from core.errors import EntryExists
 from core.jobs import Control, Counter
@@ -112,38 +112,38 @@ class _Copy:
         options: CopyOptions,
         ledger: Ledger,
     ) -> None:
-        self._source = Anchor.again(source_fd, cross_mounts=options.cross_mounts)
-        self._target = Anchor.again(target_fd, cross_mounts=options.cross_mounts)
+        self._source = Anchor.duplicate(source_fd, cross_mounts=options.cross_mounts)
+        self._target = Anchor.duplicate(target_fd, cross_mounts=options.cross_mounts)
         self._control = control
         self._options = options
         self._ledger = ledger
         self._receipt = Receipt()
         against = options.selection.against if options.selection else None
-        self._against = None if against is None else Anchor.again(against)
+        self._against = None if against is None else Anchor.duplicate(against)
 
     def run(self, links: Sorter, manifest_fd: int) -> Receipt:
         self._ledger.begin()
         effort = self._options.effort
-        with Crew(
+        with HelperPool(
             self._work(),
             self._control,
             effort=effort,
             size=effort.count(),
             own_fds=[anchor.fd for anchor in self._anchors()],
             keep_fds=[manifest_fd],
-        ) as crew:
+        ) as pool:
             if self._options.parts_only:
-                return self._help(crew)
+                return self._help(pool)
             with self._alone(SLOT_PLAN):
-                self._plan(crew)
-            self._copy_parts(crew)
+                self._plan(pool)
+            self._copy_parts(pool)
             with self._alone(SLOT_FINISH):
-                return self._ledger.finished or self._finish(crew, links)
+                return self._ledger.finished or self._finish(pool, links)
 
-    def _help(self, crew: Crew) -> Receipt:
+    def _help(self, pool: HelperPool) -> Receipt:
         if self._ledger.planned is not None:
             self._control.phase("copy")
-            self._copy_parts(crew)
+            self._copy_parts(pool)
         return self._ledger.receipt
 
     def _anchors(self) -> list[Anchor]:
@@ -166,7 +166,7 @@ class _Copy:
             self._options.on_wait()
         time.sleep(PAUSE_SECONDS)
 
-    def _copy_parts(self, crew: Crew) -> None:
+    def _copy_parts(self, pool: HelperPool) -> None:
         """Do the parts that are free, a helper once, others until all are done, wherever."""
         while not self._ledger.all_done:
             feed = PartFeed(
@@ -175,9 +175,9 @@ class _Copy:
                 durable=self._options.durable,
                 checkpoint_seconds=self._options.checkpoint_seconds,
             )
-            crew.run(feed.take, feed.settle)
+            pool.run(feed.take, feed.settle)
             if feed.unsynced:
-                self._sync(crew)
+                self._sync(pool)
                 feed.finish()
             self._ledger.refresh()
             feed.tell_others()
@@ -186,16 +186,16 @@ class _Copy:
             if not self._ledger.all_done:
                 self._pause()
 
-    def _sync(self, crew: Crew) -> None:
+    def _sync(self, pool: HelperPool) -> None:
         if self._options.durable:
-            crew.run(giving(iter([("sync",)])), lambda _: None)
+            pool.run_all(iter([("sync",)]), lambda _: None)
 
-    def _finish(self, crew: Crew, links: Sorter) -> Receipt:
+    def _finish(self, pool: HelperPool, links: Sorter) -> Receipt:
         """Do what needs all parts: further names, attributes of directories, verification."""
-        crew.run(giving(link_groups(links)), self._add)
+        pool.run_all(link_groups(links), self._add)
         self._control.phase("seal")
-        crew.run(giving(seals(self._ledger)), self._add)
-        self._sync(crew)
+        pool.run_all(seals(self._ledger), self._add)
+        self._sync(pool)
         parts = self._ledger.receipt
         parts.directories = 0  # they were counted where they were listed, now where they were made
         self._receipt.add(parts)
@@ -204,18 +204,18 @@ class _Copy:
         for path, words in self._ledger.notes(SkipReason.CONFLICT):
             self._receipt.lose(Loss.CONFLICT, path, words)
         if self._options.verify:
-            self._verify(self._options.verify, crew)
+            self._verify(self._options.verify, pool)
         self._ledger.ended(self._receipt)
         return self._receipt
 
-    def _verify(self, digest: str, crew: Crew) -> None:
+    def _verify(self, digest: str, pool: HelperPool) -> None:
         self._control.phase("verify")
         self._control.expect(*(self._ledger.planned or (None, None)))
         sides = (self._source, self._target)
         effort = self._options.effort
         verification = Verification(*sides, self._receipt, self._control, effort)
         if self._options.digest == digest:
-            verification.taken(digest, crew, self._ledger)
+            verification.taken(digest, pool, self._ledger)
         else:
             verification.both(digest)
 
@@ -257,11 +257,11 @@ class _Copy:
         finally:
             os.close(fd)
 
-    def _plan(self, crew: Crew) -> None:
+    def _plan(self, pool: HelperPool) -> None:
         self._control.phase("plan")
         if self._ledger.planned is None:
             self._ledger.plan()
-            planner = CopyPlanner(crew, self._options.effort.count(), self._plan_part, self._note)
+            planner = CopyPlanner(pool, self._options.effort.count(), self._plan_part, self._note)
             planner.run()
             self._check_conflicts()
             self._ledger.plan_ended(planner.entries, planner.size_bytes)

@@ -23,7 +23,7 @@ from backends.tree.copy.work import CopyWork
 from backends.tree.files import (
     FLAGS_LOCKING,
     Anchor,
-    Skills,
+    AttributeSupport,
     join,
     read_flags,
     set_flags,
@@ -34,12 +34,11 @@ from backends.tree.files import (
 from backends.tree.processes import (
     DEFAULT_EFFORT,
     Backlog,
-    Crew,
     Effort,
     HelperChannel,
+    HelperPool,
     Message,
     Sorter,
-    giving,
 )
 from backends.tree.selection import Selection, SkipReason
 from core.jobs import Control, Counter
@@ -122,19 +121,19 @@ class _Laying:
         self._pending.push("")
         trees, effort = self._trees, self._options.effort
         try:
-            with Crew(
+            with HelperPool(
                 LayWork(trees, self._options),
                 self._control,
                 effort=effort,
                 size=effort.count(),
                 keep_fds=[trees.source, trees.staged, trees.live, trees.displaced],
-            ) as crew:
-                crew.run(self._next, self._settle)
+            ) as pool:
+                pool.run(self._next, self._settle)
                 if self._options.drop_extra:
-                    crew.run(giving(self._extras()), self._settle)
+                    pool.run_all(self._extras(), self._settle)
                 if self._options.seal:
-                    crew.run(giving(seals(self._ledger)), lambda _: None)
-                crew.run(giving(iter([("sync",)])), lambda _: None)
+                    pool.run_all(seals(self._ledger), lambda _: None)
+                pool.run_all(iter([("sync",)]), lambda _: None)
         finally:
             self._pending.close()
         return self._done
@@ -181,11 +180,11 @@ class LayWork:
         copier = Copier(source, target, inherits=False, effort=options.effort)
         self._copying = CopyWork(source, self._live, copier, seal_root=options.seal_root)
 
-    def __call__(self, message: Message, voice: HelperChannel) -> Message:
+    def __call__(self, message: Message, channel: HelperChannel) -> Message:
         """Do one batch: `lay` or `drop` paths; all others are those of a copy."""
         kind, *rest = message
         if kind not in ("lay", "drop"):
-            return self._copying(message, voice)
+            return self._copying(message, channel)
         self._moved = self._dropped = 0
         self._below: list[str] = []
         self._failed: list[tuple[str, str]] = []
@@ -321,7 +320,7 @@ def _rename_locked(old: tuple[str, int], new: tuple[str, int]) -> None:
         return
     fd = os.open(old[0], _LOOK, dir_fd=old[1])
     try:
-        flags = read_flags(fd, Skills()) & FLAGS_LOCKING
+        flags = read_flags(fd, AttributeSupport()) & FLAGS_LOCKING
         unlock(fd)
         if stat.S_ISDIR(status.st_mode):
             os.fchmod(fd, status.st_mode | stat.S_IRWXU)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from backends.fs import reason_of
 from backends.tree.fast import Loops
 from backends.tree.files import Anchor, join
-from backends.tree.processes import Backlog, Crew, HelperChannel, Message
+from backends.tree.processes import Backlog, HelperChannel, HelperPool, Message
 from backends.tree.selection import SLICE_ENTRIES, EntrySelector, Noted, SkipReason
 
 #: A part ends with the unit that brings it to so many entries, or to so many bytes.
@@ -55,7 +55,7 @@ class Part:
         return sum(unit[3] for unit in self.units)
 
 
-def choose_for_plan(chooser: EntrySelector, batch: list[str], voice: HelperChannel) -> Message:
+def choose_for_plan(chooser: EntrySelector, batch: list[str], channel: HelperChannel) -> Message:
     """Choose among the entries of directories in a helper; what cannot be read is noted."""
     for path in batch:
         try:
@@ -63,19 +63,19 @@ def choose_for_plan(chooser: EntrySelector, batch: list[str], voice: HelperChann
             for choice, mtime_ns in chooser.choose(path):
                 mark = SLICE_NS if mark else mtime_ns
                 unit = (path, choice.names, len(choice.names), choice.size_bytes, mark)
-                voice.reply(([unit], choice.below, choice.notes))
+                channel.reply(([unit], choice.below, choice.notes))
         except OSError as error:
-            voice.reply(([], [], [(SkipReason.UNREAD.value, path, reason_of(error))]))
+            channel.reply(([], [], [(SkipReason.UNREAD.value, path, reason_of(error))]))
     return [], [], []
 
 
 class PlanScan:
     """The helper's side: lists directories and, for a stretch of entries, what is below them."""
 
-    def __init__(self, source: Anchor, loops: Loops, voice: HelperChannel) -> None:
+    def __init__(self, source: Anchor, loops: Loops, channel: HelperChannel) -> None:
         self._source = source
         self._loops = loops
-        self._voice = voice
+        self._channel = channel
         self._units: list[Unit] = []
         self._todo: list[str] = []
 
@@ -87,7 +87,7 @@ class PlanScan:
         self._todo = batch[::-1]
         seen = 0
         while self._todo and seen < stretch:
-            self._voice.tick()
+            self._channel.tick()
             seen += 1 + self._directory(self._todo.pop())
         return self._reply()
 
@@ -117,7 +117,7 @@ class PlanScan:
                 if len(names) >= SLICE_ENTRIES:
                     sliced = True
                     self._units.append((path, names, len(names), size_bytes, mark))
-                    self._voice.reply(self._reply())
+                    self._channel.reply(self._reply())
                     names, size_bytes, mark = [], 0, SLICE_NS
                 names += piece[9] or ()
                 self._todo += [join(path, name) for name in piece[5]]
@@ -132,12 +132,12 @@ class CopyPlanner:
 
     def __init__(
         self,
-        crew: Crew,
+        pool: HelperPool,
         size: int,
         emit: Callable[[Part], None],
         note: Callable[[list[Noted]], None],
     ) -> None:
-        self._crew = crew
+        self._pool = pool
         self._size = size
         self._emit = emit
         self._note = note
@@ -157,7 +157,7 @@ class CopyPlanner:
         """
         self._pending.push("")
         try:
-            self._crew.run(self._take, self._settle)
+            self._pool.run(self._take, self._settle)
             if self._units:
                 self._cut()
         finally:

@@ -14,12 +14,11 @@ from backends.tree.copy.target import CopyTarget
 from backends.tree.files import Anchor
 from backends.tree.processes import (
     DEFAULT_EFFORT,
-    Crew,
     Effort,
     HelperChannel,
+    HelperPool,
     Message,
     Sorter,
-    giving,
 )
 from core.jobs import Control
 
@@ -42,16 +41,16 @@ def salvage(
         NoSpace, QuotaExceeded, BackendFailed: directories cannot be made.
     """
     links = Sorter()
-    old, new = Anchor.again(old_fd), Anchor.again(new_fd)
+    old, new = Anchor.duplicate(old_fd), Anchor.duplicate(new_fd)
     moved: list[int] = []
     try:
         done = Ledger(manifest, links).done_parts()
         messages = (("move", [unit[:2] for unit in part.units]) for part in done)
         own = [old.fd, new.fd]
-        with Crew(
+        with HelperPool(
             _Move(old, new), control, effort=effort, size=effort.count(), own_fds=own
-        ) as crew:
-            crew.run(giving(messages), moved.append)
+        ) as pool:
+            pool.run_all(messages, moved.append)
     finally:
         links.close()
     return sum(moved)
@@ -64,11 +63,11 @@ class _Move:
         self._old = old
         self._new = CopyTarget(new, trust=True, granularity_ns=1)
 
-    def __call__(self, message: Message, voice: HelperChannel) -> Message:
+    def __call__(self, message: Message, channel: HelperChannel) -> Message:
         """Move the files of one part."""
         moved = 0
         for path, names in message[1]:
-            voice.tick()
+            channel.tick()
             moved += self._directory(path, names)
         return moved
 

@@ -14,7 +14,7 @@ from backends.tree.files import (
     READ_DIRECTORY,
     REFUSED,
     Anchor,
-    Skills,
+    AttributeSupport,
     join,
     read_flags,
     read_xattrs,
@@ -193,19 +193,19 @@ def is_fatal(error: OSError) -> bool:
 class AttributeWriter:
     """Gives one entry's attributes to its open copy and notes what was refused."""
 
-    def __init__(self, receipt: Receipt, skills: Skills) -> None:
+    def __init__(self, receipt: Receipt, skills: AttributeSupport) -> None:
         self._receipt = receipt
-        self._skills = skills
+        self._support = skills
 
     def give(self, path: str, source: int, target: int, status: os.stat_result) -> None:
         """Make the open `target` like the open `source`, whose attributes are `status`."""
         given = os.fstat(target)
         unlock(target)
         self.owner(path, target, status, given)
-        self.xattrs(path, target, read_xattrs(source, self._skills), read_xattrs_of(target))
+        self.xattrs(path, target, read_xattrs(source, self._support), read_xattrs_of(target))
         self.mode(path, target, status)
         os.utime(target, ns=(status.st_atime_ns, status.st_mtime_ns))
-        self.flags(path, target, read_flags(source, self._skills))
+        self.flags(path, target, read_flags(source, self._support))
 
     def owner(self, path: str, target: int, status: os.stat_result, given: os.stat_result) -> None:
         """Give owner and group; without the right to, at least the group."""
@@ -272,4 +272,4 @@ class AttributeWriter:
 
 def read_xattrs_of(target: int) -> dict[str, bytes]:
     """Give what a new entry inherited from its directory."""
-    return read_xattrs(target, Skills())
+    return read_xattrs(target, AttributeSupport())

@@ -18,7 +18,7 @@ from backends.tree.copy.ledger import Ledger
 from backends.tree.copy.pieces import Digests, Span, Taken
 from backends.tree.copy.receipt import Loss, Receipt
 from backends.tree.files import Anchor, content, split_name
-from backends.tree.processes import Crew, Effort, HelperChannel, Message, giving
+from backends.tree.processes import Effort, HelperChannel, HelperPool, Message
 from core.jobs import Control, Counter
 
 #: A batch holds files until it has so many of them, or so many bytes.
@@ -65,14 +65,14 @@ class Verification:
                 loss = Loss.CHANGED if path in newer else Loss.DIFFERENT
                 self._lose(path, loss, str(difference.aspect))
 
-    def taken(self, digest: str, crew: Crew, ledger: Ledger) -> None:
+    def taken(self, digest: str, pool: HelperPool, ledger: Ledger) -> None:
         """Compare the trees by size, and the content of the target with the digests taken.
 
         Should any file be without a record, all are read on both sides.
         """
         files = ledger.digests()
-        crew.run(giving(check_batches(files)), self._settle)
-        crew.run(giving(check_batches(first_names(ledger.links))), self._settle)
+        pool.run_all(check_batches(files), self._settle)
+        pool.run_all(check_batches(first_names(ledger.links)), self._settle)
         self.both(digest if self._checked != self._receipt.files else None)
 
     def _settle(self, reply: Message) -> None:
@@ -100,13 +100,13 @@ class Checker:
         self._target = target
         self._digest = digest
 
-    def check(self, batch: list[Taken], voice: HelperChannel) -> list[Differing]:
+    def check(self, batch: list[Taken], channel: HelperChannel) -> list[Differing]:
         """Give the files of a batch that are not what was read."""
         found: list[Differing] = []
         for path, _, taken in batch:
-            voice.entry(path)
+            channel.entry(path)
             try:
-                loss = self._one(path, taken, voice)
+                loss = self._one(path, taken, channel)
             except (OSError, content.ShortSource) as error:
                 found.append((path, Loss.DIFFERENT.value, f"it cannot be read again: {error}"))
                 continue
@@ -114,23 +114,26 @@ class Checker:
                 found.append((path, loss.value, "content"))
         return found
 
-    def _one(self, path: str, taken: bytes | Digests | None, voice: HelperChannel) -> Loss | None:
+    def _one(self, path: str, taken: bytes | Digests | None, channel: HelperChannel) -> Loss | None:
         if taken is None:
-            return self._on_both_sides(path, voice)
+            return self._on_both_sides(path, channel)
         with self._opened(self._target, path) as fd:
             size = os.fstat(fd).st_size
             pieces = [(0, size, taken)] if isinstance(taken, bytes) else taken
             held = all(
-                self._digest_of(fd, (begin, end), voice) == digest for begin, end, digest in pieces
+                self._digest_of(fd, (begin, end), channel) == digest
+                for begin, end, digest in pieces
             )
         return None if held and size == pieces[-1][1] else Loss.DIFFERENT
 
-    def _on_both_sides(self, path: str, voice: HelperChannel) -> Loss | None:
+    def _on_both_sides(self, path: str, channel: HelperChannel) -> Loss | None:
         sides = []
         for anchor in (self._target, self._source):
             with self._opened(anchor, path) as fd:
                 status = os.fstat(fd)
-                sides.append((self._digest_of(fd, (0, status.st_size), voice), status.st_mtime_ns))
+                sides.append(
+                    (self._digest_of(fd, (0, status.st_size), channel), status.st_mtime_ns)
+                )
         (found, time_ns), (wanted, source_ns) = sides
         if found == wanted:
             return None
@@ -152,9 +155,9 @@ class Checker:
         finally:
             os.close(fd)
 
-    def _digest_of(self, fd: int, span: Span, voice: HelperChannel) -> bytes:
+    def _digest_of(self, fd: int, span: Span, channel: HelperChannel) -> bytes:
         digest = content.DIGESTS[self._digest]()
-        content.hash_span(fd, span, digest, lambda n: voice.count(Counter.VERIFIED, 0, n))
+        content.hash_span(fd, span, digest, lambda n: channel.count(Counter.VERIFIED, 0, n))
         return digest.digest()
 
 

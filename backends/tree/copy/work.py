@@ -12,9 +12,9 @@ from backends.tree.copy.target import AttributeWriter, TargetDirectory
 from backends.tree.copy.verification import Checker
 from backends.tree.files import (
     Anchor,
+    AttributeSupport,
     Changed,
     ShortSource,
-    Skills,
     content,
     join,
     stat_entry,
@@ -45,27 +45,27 @@ class CopyWork:
         self._chooser = chooser
         self._checker = checker
 
-    def __call__(self, message: Message, voice: HelperChannel) -> Message:
+    def __call__(self, message: Message, channel: HelperChannel) -> Message:
         """Do one batch."""
         kind, *rest = message
         self._copier.begin()
-        return getattr(self, f"_{kind}")(voice, *rest)
+        return getattr(self, f"_{kind}")(channel, *rest)
 
-    def _scan(self, voice: HelperChannel, paths: list[str], stretch: int) -> Message:
+    def _scan(self, channel: HelperChannel, paths: list[str], stretch: int) -> Message:
         if self._chooser is not None:
-            return choose_for_plan(self._chooser, paths, voice)
-        return PlanScan(self._source, self._copier.loops, voice).run(paths, stretch)
+            return choose_for_plan(self._chooser, paths, channel)
+        return PlanScan(self._source, self._copier.loops, channel).run(paths, stretch)
 
     def _sync(self, _: HelperChannel) -> Message:
         sync_file_system(self._target.fd)
         return ("synced", -1)
 
     def _copy(
-        self, voice: HelperChannel, part: int, units: list[tuple[str, list[str] | None]]
+        self, channel: HelperChannel, part: int, units: list[tuple[str, list[str] | None]]
     ) -> Message:
         for path, names in units:
-            voice.entry(path)
-            self._copier.directory(path, names, voice)
+            channel.entry(path)
+            self._copier.directory(path, names, channel)
         return self._copied(part)
 
     def _copied(self, part: int) -> Message:
@@ -73,33 +73,33 @@ class CopyWork:
         found = (copier.links, copier.big, copier.digests)
         return ("copied", part, copier.receipt.to_wire(), *found)
 
-    def _check(self, voice: HelperChannel, batch: list[Taken]) -> Message:
-        return len(batch), self._checker.check(batch, voice) if self._checker else []
+    def _check(self, channel: HelperChannel, batch: list[Taken]) -> Message:
+        return len(batch), self._checker.check(batch, channel) if self._checker else []
 
     def _big(
-        self, voice: HelperChannel, part: int, path: str, known: list[tuple[int, int]]
+        self, channel: HelperChannel, part: int, path: str, known: list[tuple[int, int]]
     ) -> Message:
         """Copy a big file, or prepare it to be copied in pieces."""
-        voice.entry(path)
-        split = self._copier.guard(path, voice, lambda: self._try_big(path, known, voice))
+        channel.entry(path)
+        split = self._copier.guard(path, channel, lambda: self._try_big(path, known, channel))
         return ("split", part, path, *split) if split else self._copied(part)
 
     def _try_big(
-        self, path: str, known: list[tuple[int, int]], voice: HelperChannel
+        self, path: str, known: list[tuple[int, int]], channel: HelperChannel
     ) -> tuple[int, int, int, bool] | None:
         """Give size, time, length of pieces, and whether those on record are there."""
-        length = piece_length(voice.bytes_per_second)
+        length = piece_length(channel.bytes_per_second)
         with self._copier.opened(path) as (place, name, fd):
             status = os.fstat(fd)
             state = (status.st_size, status.st_mtime_ns)
             if self._started(place, name, status) and state in known:
                 return *state, length, True
             if status.st_size < 2 * length or content.clones(fd, place.target):
-                self._copier.regular(place, name, voice, big=True)
+                self._copier.regular(place, name, channel, big=True)
                 return None
             out = self._copier.target.make(place, name, status)
             if out is None:
-                self._copier.regular(place, name, voice, big=True)
+                self._copier.regular(place, name, channel, big=True)
                 return None
             os.ftruncate(out, status.st_size)
             os.close(out)
@@ -112,15 +112,15 @@ class CopyWork:
             return False
         return stat.S_ISREG(there.st_mode) and there.st_size == status.st_size
 
-    def _piece(self, voice: HelperChannel, part: int, path: str, *rest: Message) -> Message:
+    def _piece(self, channel: HelperChannel, part: int, path: str, *rest: Message) -> Message:
         size, mtime, span = rest
         done = self._copier.guard(
-            path, voice, lambda: self._try_piece(path, (size, mtime), span, voice)
+            path, channel, lambda: self._try_piece(path, (size, mtime), span, channel)
         )
         return ("piece", part, path, size, mtime, *(done or (None, None)))
 
     def _try_piece(
-        self, path: str, state: tuple[int, int], span: Span, voice: HelperChannel
+        self, path: str, state: tuple[int, int], span: Span, channel: HelperChannel
     ) -> tuple[Span, bytes | None] | None:
         """Give what was copied with its digest; None when the file changed."""
         with self._copier.opened(path) as (place, name, fd):
@@ -130,7 +130,7 @@ class CopyWork:
             flags = os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC
             out = os.open(name, flags, dir_fd=place.target)
             try:
-                digest = self._copier.filler.piece(fd, out, span, status, voice)
+                digest = self._copier.filler.piece(fd, out, span, status, channel)
                 os.fdatasync(out)
                 content.check_unchanged(fd, status)
             except (Changed, ShortSource):
@@ -139,14 +139,16 @@ class CopyWork:
                 os.close(out)
             return span, digest
 
-    def _whole(self, voice: HelperChannel, part: int, path: str, *rest: Message) -> Message:
+    def _whole(self, channel: HelperChannel, part: int, path: str, *rest: Message) -> Message:
         """Finish a file whose pieces are all there: attributes, and the time that says so."""
         state, taken = rest[:2], rest[2]
-        fits = self._copier.guard(path, voice, lambda: self._try_whole(path, state, taken, voice))
+        fits = self._copier.guard(
+            path, channel, lambda: self._try_whole(path, state, taken, channel)
+        )
         return ("stale", part, path) if fits is False else self._copied(part)
 
     def _try_whole(
-        self, path: str, state: tuple[Message, ...], taken: Digests | None, voice: HelperChannel
+        self, path: str, state: tuple[Message, ...], taken: Digests | None, channel: HelperChannel
     ) -> bool:
         with self._copier.opened(path) as (place, name, fd):
             status = os.fstat(fd)
@@ -161,36 +163,36 @@ class CopyWork:
             self._copier.receipt.files += 1
             self._copier.receipt.size_bytes += status.st_size
             self._copier.digested(path, status.st_size, taken)
-            voice.count(Counter.COPIED, 1)
+            channel.count(Counter.COPIED, 1)
             return True
 
-    def _links(self, voice: HelperChannel, first: str, others: list[str], *rest: int) -> Message:
+    def _links(self, channel: HelperChannel, first: str, others: list[str], *rest: int) -> Message:
         """Copy a file under its first name unless that was done, and link it to the others."""
         begins, total = rest
-        voice.entry(first)
+        channel.entry(first)
 
         def act() -> None:
             with self._copier.opened(first) as (place, name, fd):
                 if begins:
-                    self._copier.regular(place, name, voice, big=True)
+                    self._copier.regular(place, name, channel, big=True)
                 if total and os.fstat(fd).st_nlink != total:
                     self._copier.receipt.lose(Loss.LINK, first, "it has names outside the tree")
                 for path in others:
                     self._copier.target.link(place, name, path)
                     self._copier.receipt.hard_links += 1
-                    voice.count(Counter.COPIED, 1)
+                    channel.count(Counter.COPIED, 1)
 
-        self._copier.guard(first, voice, act)
+        self._copier.guard(first, channel, act)
         return self._copier.receipt.to_wire()
 
-    def _seal(self, voice: HelperChannel, paths: list[tuple[str, int]]) -> Message:
+    def _seal(self, channel: HelperChannel, paths: list[tuple[str, int]]) -> Message:
         """Give directories the attributes of their originals."""
-        giver = AttributeWriter(self._copier.receipt, Skills())
+        writer = AttributeWriter(self._copier.receipt, AttributeSupport())
         for path, mtime_ns in paths:
-            self._copier.guard(path, voice, partial(self._seal_one, path, mtime_ns, giver))
+            self._copier.guard(path, channel, partial(self._seal_one, path, mtime_ns, writer))
         return self._copier.receipt.to_wire()
 
-    def _seal_one(self, path: str, mtime_ns: int, giver: AttributeWriter) -> None:
+    def _seal_one(self, path: str, mtime_ns: int, writer: AttributeWriter) -> None:
         try:
             source = self._source.open(path)
         except OSError:
@@ -207,7 +209,7 @@ class CopyWork:
                 if path:
                     self._copier.receipt.directories += 1
                 if path or self._seal_root:
-                    giver.give(path, source, target, status)
+                    writer.give(path, source, target, status)
             finally:
                 os.close(target)
         finally:

@@ -1,7 +1,4 @@
-"""One directory or file at a time: open it safely, read its attributes, move its bytes.
-
-Knows no tree and no helper.
-"""
+"""Open one directory or file safely, read its attributes, copy its bytes. Knows no tree."""
 
 from backends.tree.files import content
 from backends.tree.files.anchor import (
@@ -18,7 +15,7 @@ from backends.tree.files.attributes import (
     ACL_DEFAULT,
     FLAGS_LOCKING,
     REFUSED,
-    Skills,
+    AttributeSupport,
     has_xattrs,
     read_flags,
     read_xattrs,
@@ -35,9 +32,9 @@ __all__ = [
     "READ_DIRECTORY",
     "REFUSED",
     "Anchor",
+    "AttributeSupport",
     "Changed",
     "ShortSource",
-    "Skills",
     "content",
     "file_system",
     "has_xattrs",

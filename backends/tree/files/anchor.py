@@ -1,9 +1,9 @@
 """Open directories beneath a root without ever following a link, at any depth.
 
-Every engine names a directory by its path from the root and opens it here, each time anew: a
-helper process holds two or three descriptors whatever the depth, and a directory that was swapped
-for a link meanwhile is refused by the kernel in the same call (openat2(2), RESOLVE_NO_SYMLINKS).
-Paths are `str` with surrogate escapes (PEP 383); the root is the empty string.
+Every engine names a directory by its path from the root and opens it here each time it needs it. So
+a helper holds two or three descriptors, whatever the depth. When a link has replaced a directory
+meanwhile, the kernel refuses it in the same call (openat2(2), RESOLVE_NO_SYMLINKS). Paths are `str`
+with surrogate escapes (PEP 383); the root is the empty string.
 """
 
 import errno
@@ -12,7 +12,7 @@ from contextlib import suppress
 
 from backends.fs import linux
 
-#: Longest path handed to the kernel in one piece, in bytes; PATH_MAX counts the final NUL.
+#: Longest path passed to the kernel in one call, in bytes; PATH_MAX counts the final NUL.
 PIECE_BYTES = 4000
 
 READ_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -22,14 +22,14 @@ _PASS_DIRECTORY = os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 class Anchor:
-    """A root directory and the rule whether its tree may continue on other mounts.
+    """A root directory, and whether its tree may continue on other mounts.
 
-    Holds the caller's descriptor without owning it; the descriptor may be O_PATH.
+    It uses the caller's descriptor without owning it. The descriptor may be O_PATH.
     """
 
     @classmethod
-    def again(cls, fd: int, *, cross_mounts: bool = False) -> "Anchor":
-        """Make one with a descriptor of its own, for a crew to own (`Crew`, `own_fds`)."""
+    def duplicate(cls, fd: int, *, cross_mounts: bool = False) -> "Anchor":
+        """Return an anchor with a descriptor of its own, for a `HelperPool` to own (`own_fds`)."""
         return cls(os.dup(fd), cross_mounts=cross_mounts)
 
     def __init__(self, fd: int, *, cross_mounts: bool = False) -> None:
@@ -43,8 +43,8 @@ class Anchor:
         """Open the directory at `path`; the caller closes it.
 
         Raises:
-            OSError: ELOOP or ENOTDIR when a link or another entry took a directory's place, EXDEV
-                when a mount begins there, ENOENT when it vanished, and whatever open(2) answers.
+            OSError: ELOOP or ENOTDIR when a link or another entry has replaced a directory, EXDEV
+                when a mount begins there, ENOENT when it vanished, and any error of open(2).
         """
         if len(path) * 2 < PIECE_BYTES or len(os.fsencode(path)) < PIECE_BYTES:
             return self._open_piece(self.fd, path or ".", flags)
@@ -56,7 +56,7 @@ class Anchor:
         return self._step_by_step(base, path, flags)
 
     def _open_deep(self, path: str, flags: int) -> int:
-        """Walk a path longer than PATH_MAX in pieces."""
+        """Open a path longer than PATH_MAX piece by piece."""
         base, owned = self.fd, False
         try:
             pieces = split_path(path)
@@ -71,7 +71,7 @@ class Anchor:
                 os.close(base)
 
     def _step_by_step(self, base: int, path: str, flags: int) -> int:
-        """Do without openat2: one component at a time, each refused when it is a link."""
+        """Open without openat2: one component at a time; refuse each that is a link."""
         parts = path.split("/")
         fd = os.open(".", _PASS_DIRECTORY, dir_fd=base)
         mount = None if self.cross_mounts else mount_id(fd)
@@ -89,22 +89,22 @@ class Anchor:
 
 
 def split_path(path: str) -> list[str]:
-    """Cut a path into pieces that the kernel takes, at the slashes."""
+    """Split a path at slashes into pieces that the kernel accepts."""
     pieces: list[str] = []
-    room = 0
+    free = 0
     for part in path.split("/"):
         size = len(os.fsencode(part)) + 1
-        if not pieces or size > room:
+        if not pieces or size > free:
             pieces.append(part)
-            room = PIECE_BYTES - size
+            free = PIECE_BYTES - size
         else:
             pieces[-1] += "/" + part
-            room -= size
+            free -= size
     return pieces
 
 
 def mount_id(fd: int) -> int:
-    """Tell which mount a descriptor lies on (proc(5), fdinfo); 0 where /proc is missing."""
+    """Return the mount number of a descriptor (proc(5), fdinfo); 0 where /proc is missing."""
     with suppress(FileNotFoundError), open(f"/proc/self/fdinfo/{fd}", "rb") as info:
         for line in info:
             if line.startswith(b"mnt_id:"):
@@ -113,35 +113,35 @@ def mount_id(fd: int) -> int:
 
 
 def file_system(fd: int) -> str:
-    """Tell the type of the file system of a descriptor ("xfs", "ext4", …), or "" if unknown."""
-    wanted = str(mount_id(fd))
+    """Return the type of a descriptor's file system ("xfs", "ext4", …), or "" if unknown."""
+    number = str(mount_id(fd))
     with (
         suppress(OSError),
         open("/proc/self/mountinfo", encoding="utf-8", errors="replace") as info,
     ):
         for line in info:
             mount, _, _ = line.partition(" ")
-            if mount == wanted:
+            if mount == number:
                 return line.partition(" - ")[2].partition(" ")[0]
     return ""
 
 
 def join(directory: str, name: str) -> str:
-    """Give the path of an entry of a directory."""
+    """Return the path of an entry of a directory."""
     return f"{directory}/{name}" if directory else name
 
 
 def split_name(path: str) -> tuple[str, str]:
-    """Give the directory and the name of a path; the root has the empty name."""
+    """Return the directory and the name of a path; the root has the empty name."""
     directory, _, name = path.rpartition("/")
     return directory, name
 
 
 def sync_file_system(fd: int) -> None:
-    """Bring everything written to the file system of `fd` onto disk (syncfs(2)).
+    """Write all changes to the file system of `fd` to disk (syncfs(2)).
 
     Raises:
-        OSError: EIO, ENOSPC or EDQUOT when something written earlier could not be kept.
+        OSError: EIO, ENOSPC or EDQUOT when data written earlier could not be kept.
     """
     real = os.open(".", READ_DIRECTORY, dir_fd=fd)
     try:

@@ -1,8 +1,7 @@
-"""Read an entry's attributes and give them to its copy: owner, mode, xattrs, ACLs, flags, times.
+"""Read the extended attributes and flags of an entry, and change its flags.
 
-The order matters: a change of owner clears set-id bits and capabilities, writing content changes
-the times, and an immutable file takes nothing any more. So: owner, xattrs, mode, times, flags.
-What the target refuses is counted in the receipt, and the rest goes on.
+File systems differ in what they support: a call that is not supported is remembered and not made
+again (`AttributeSupport`).
 """
 
 import errno
@@ -23,75 +22,73 @@ FLAGS_LOCKING = FLAG_IMMUTABLE | FLAG_APPEND
 
 ACL_ACCESS = "system.posix_acl_access"
 ACL_DEFAULT = "system.posix_acl_default"
-#: Names that belong to one file system's own bookkeeping and mean nothing on another.
+#: Names that one file system uses internally and that mean nothing on another.
 XATTRS_PRIVATE = ("trusted.SGI_ACL_", "trusted.overlay.", "security.evm", "security.ima", "ceph.")
 
 _LONG = struct.Struct("l")
 
-#: What a file system or kernel answers to an attribute it does not have.
+#: Errors of a file system or kernel that does not support an attribute.
 UNSUPPORTED = frozenset({errno.EOPNOTSUPP, errno.ENOTTY, errno.ENOSYS, errno.EINVAL})
-#: What it answers when the attribute is there and may not or cannot be given.
+#: Errors when the attribute is supported but not permitted, or the value does not fit.
 REFUSED = UNSUPPORTED | {errno.EPERM, errno.EACCES, errno.E2BIG, errno.ENOSPC, errno.ERANGE}
 
 
 @dataclass(slots=True)
-class Skills:
-    """What the source has, learnt while reading, and what the target gives to new entries."""
+class AttributeSupport:
+    """Which attributes a file system supports, learnt while reading."""
 
     xattrs: bool = True
     flags: bool = True
-    uid: int = -1
-    gid: int = -1
 
 
-def read_xattrs(fd: int | str, skills: Skills) -> dict[str, bytes]:
-    """Give all extended attributes of an open file or of a path like /proc/self/fd/N.
+def read_xattrs(fd: int | str, support: AttributeSupport) -> dict[str, bytes]:
+    """Return all extended attributes of an open file or of a path like /proc/self/fd/N.
 
     A name that vanishes between listing and reading is left out.
     """
-    if not skills.xattrs:
+    if not support.xattrs:
         return {}
     try:
         names = os.listxattr(fd)
     except OSError as error:
         if error.errno in UNSUPPORTED:
-            skills.xattrs = False
+            support.xattrs = False
             return {}
         raise
-    found = {}
+    xattrs = {}
     for name in names:
         if name.startswith(XATTRS_PRIVATE):
             continue
         try:
-            found[name] = os.getxattr(fd, name)
+            xattrs[name] = os.getxattr(fd, name)
         except OSError as error:
             if error.errno not in (errno.ENODATA, *UNSUPPORTED):
                 raise
-    return found
+    return xattrs
 
 
-def has_xattrs(fd: int, skills: Skills) -> bool:
-    """Tell whether an open file has any extended attribute, in one call."""
-    if not skills.xattrs:
+def has_xattrs(fd: int, support: AttributeSupport) -> bool:
+    """Return whether an open file has any extended attribute, in one call."""
+    if not support.xattrs:
         return False
     try:
         return bool(os.listxattr(fd))
     except OSError as error:
         if error.errno not in UNSUPPORTED:
             raise
-        skills.xattrs = False
+        support.xattrs = False
         return False
 
 
-def read_flags(fd: int, skills: Skills) -> int:
-    """Give the flags of an open file that are worth keeping (ioctl_iflags(2))."""
-    if not skills.flags:
+def read_flags(fd: int, support: AttributeSupport) -> int:
+    """Return the flags of an open file that are worth keeping (ioctl_iflags(2))."""
+    if not support.flags:
         return 0
     try:
         flags = _get_flags(fd)
     except OSError as error:
         if error.errno in UNSUPPORTED:
-            skills.flags = False
+            support.flags = False
             return 0
         raise
     return flags & FLAGS_KEPT
@@ -103,19 +100,20 @@ def _get_flags(fd: int) -> int:
 
 
 def set_flags(fd: int, flags: int, within: int = FLAGS_KEPT) -> None:
-    """Set the flags of `within` to `flags`, leave the others.
+    """Set the flags of `within` to `flags`, and leave the others unchanged.
 
     Raises:
-        OSError: unknown to the file system, or not permitted (immutable needs a capability).
+        OSError: the file system does not support them, or they are not permitted (immutable needs
+            a capability).
     """
-    now = _get_flags(fd)
-    wanted = now & ~within | flags
-    if wanted != now:
-        fcntl.ioctl(fd, FS_IOC_SETFLAGS, _LONG.pack(wanted))
+    present = _get_flags(fd)
+    target = present & ~within | flags
+    if target != present:
+        fcntl.ioctl(fd, FS_IOC_SETFLAGS, _LONG.pack(target))
 
 
 def unlock(fd: int) -> None:
-    """Take away the flags that forbid changes, where they exist and may be taken."""
+    """Clear the flags that forbid changes, where they exist and clearing is permitted."""
     try:
         if _get_flags(fd) & FLAGS_LOCKING:
             set_flags(fd, 0, FLAGS_LOCKING)
@@ -125,7 +123,7 @@ def unlock(fd: int) -> None:
 
 
 def xattr_names(fd: int) -> list[str]:
-    """Give the names of an entry's extended attributes; none where they cannot be listed."""
+    """Return the names of an entry's extended attributes; none where they cannot be listed."""
     with suppress(OSError):
         return os.listxattr(fd)
     return []

@@ -1,7 +1,8 @@
-"""Bring the bytes of one open file into another, by the cheapest way both file systems know.
+"""Copy the bytes of one open file to another, by the cheapest method both file systems support.
 
-The ladder: a shared extent (FICLONE), a copy inside the kernel (copy_file_range, then sendfile),
-read and write. Holes stay holes. Nothing here names a file; nothing changes attributes.
+The methods in order: a shared extent (FICLONE), a copy inside the kernel (copy_file_range, then
+sendfile), read and write. Holes stay holes. Nothing here opens a file by name or changes
+attributes.
 """
 
 import errno
@@ -23,12 +24,12 @@ STEP_BYTES = 8 * 1024 * 1024
 STEP_BYTES_MIN = 256 * 1024
 STEP_BYTES_MAX = 64 * 1024 * 1024
 STEP_SECONDS = 0.05
-#: Buffer of copies that go through the process, for a digest or as the last resort.
+#: Buffer of copies through the process: for a digest, or as the last method.
 BUFFER_BYTES = 1024 * 1024
 BLOCK_BYTES = 512
 
-#: What file systems answer when they do not know a way: the next rung is tried.
-UNKNOWN_WAY = frozenset(
+#: Errors of file systems that do not support a method: the next one is tried.
+UNSUPPORTED_METHOD = frozenset(
     {
         errno.EXDEV,
         errno.EOPNOTSUPP,
@@ -46,21 +47,22 @@ class Digest(Protocol):
     """What `hashlib` and `xxhash` objects have in common."""
 
     def update(self, data: bytes | memoryview, /) -> None:
-        """Take more bytes."""
+        """Add more bytes."""
 
     def digest(self) -> bytes:
-        """Tell the digest of all bytes taken."""
+        """Return the digest of all bytes added."""
 
     def hexdigest(self) -> str:
-        """Tell the digest of all bytes taken, in hexadecimal digits."""
+        """Return the digest of all bytes added, in hexadecimal digits."""
 
 
-#: Digests by the names users give them.
+#: Digests by the names that users pass.
 DIGESTS: dict[str, Callable[[], Digest]] = {
     "xxh3": xxhash.xxh3_128,
     "sha256": hashlib.sha256,
 }
 
+#: Called after each stretch with its number of bytes.
 Step = Callable[[int], None]
 
 
@@ -73,19 +75,19 @@ class Changed(Exception):
 
 
 def check_unchanged(fd: int, status: os.stat_result) -> None:
-    """Compare an open file with what it was before it was read.
+    """Compare an open file with its attributes before it was read.
 
     Raises:
-        Changed: somebody wrote to it.
+        Changed: another process wrote to it.
     """
-    now = os.fstat(fd)
-    if now.st_mtime_ns != status.st_mtime_ns or now.st_size != status.st_size:
+    current = os.fstat(fd)
+    if current.st_mtime_ns != status.st_mtime_ns or current.st_size != status.st_size:
         raise Changed
 
 
 @dataclass(slots=True)
 class CopyMethods:
-    """Which rungs of the ladder this pair of file systems has; learnt while copying."""
+    """Which methods this pair of file systems supports, learnt while copying."""
 
     clone: bool = True
     kernel: bool = True
@@ -94,28 +96,28 @@ class CopyMethods:
     _buffer: bytearray = field(default_factory=bytearray)
 
     def buffer(self) -> memoryview:
-        """Give the one buffer, made when first needed."""
+        """Return the one buffer, created when it is first needed."""
         if not self._buffer:
             self._buffer = bytearray(BUFFER_BYTES)
         return memoryview(self._buffer)
 
 
-def clone(source: int, target: int, ways: CopyMethods) -> bool:
-    """Let `target` share all of `source`'s extents; False where that is unknown."""
-    if not ways.clone:
+def clone(source: int, target: int, methods: CopyMethods) -> bool:
+    """Make `target` share all extents of `source`; return False where that is not supported."""
+    if not methods.clone:
         return False
     try:
         linux.clone_file(source, target)
     except OSError as error:
-        if error.errno not in UNKNOWN_WAY:
+        if error.errno not in UNSUPPORTED_METHOD:
             raise
-        ways.clone = error.errno == errno.ETXTBSY
+        methods.clone = error.errno == errno.ETXTBSY
         return False
     return True
 
 
 def clones(source: int, directory: int) -> bool:
-    """Tell whether files made in `directory` can share extents with `source`, by trying."""
+    """Return whether files in `directory` can share extents with `source`, by trying it."""
     try:
         probe = os.open(".", os.O_TMPFILE | os.O_RDWR | os.O_CLOEXEC, 0o600, dir_fd=directory)
     except OSError:
@@ -127,10 +129,10 @@ def clones(source: int, directory: int) -> bool:
 
 
 def copy_small(source: int, target: int, size: int, digest: Digest | None = None) -> None:
-    """Copy a file that fits into one read, and feed it to `digest`.
+    """Copy a file that fits into one read, and add it to `digest`.
 
     Raises:
-        ShortSource: it was shorter or longer than `size`.
+        ShortSource: the file was shorter or longer than `size`.
     """
     data = os.read(source, size + 1)
     while len(data) < size and (more := os.read(source, size + 1 - len(data))):
@@ -145,7 +147,7 @@ def copy_small(source: int, target: int, size: int, digest: Digest | None = None
 def copy_hashing(
     source: int, target: int, span: tuple[int, int], digest: Digest, step: Step
 ) -> None:
-    """Copy a stretch of a file through this process and feed it to `digest`, buffer by buffer.
+    """Copy a span of a file through this process and add it to `digest`, buffer by buffer.
 
     Raises:
         ShortSource: the file ended before `span[1]`.
@@ -164,18 +166,18 @@ def copy_hashing(
 
 
 def write_all(target: int, data: bytes | memoryview) -> None:
-    """Write at the current position until all is taken; short writes are continued."""
+    """Write all of `data` at the current position; continue after short writes."""
     view = memoryview(data)
     while view:
         view = view[os.write(target, view) :]
 
 
 def copy_range(
-    source: int, target: int, span: tuple[int, int], ways: CopyMethods, step: Step
+    source: int, target: int, span: tuple[int, int], methods: CopyMethods, step: Step
 ) -> None:
     """Copy the bytes from `span[0]` up to `span[1]`, inside the kernel where possible.
 
-    `step` is called after each stretch with its bytes, at least about every `STEP_SECONDS`.
+    `step` is called with the number of bytes of each stretch, about every `STEP_SECONDS`.
 
     Raises:
         ShortSource: the file ended before `span[1]`.
@@ -183,13 +185,13 @@ def copy_range(
     offset, end = span
     while offset < end:
         began = time.monotonic()
-        wanted = min(ways.step_bytes, end - offset)
-        moved = _move(source, target, offset, wanted, ways)
+        size = min(methods.step_bytes, end - offset)
+        moved = _move(source, target, offset, size, methods)
         if moved == 0:
             raise ShortSource
         offset += moved
-        if moved == ways.step_bytes:
-            ways.step_bytes = _next_step(ways.step_bytes, time.monotonic() - began)
+        if moved == methods.step_bytes:
+            methods.step_bytes = _next_step(methods.step_bytes, time.monotonic() - began)
         step(moved)
 
 
@@ -199,36 +201,36 @@ def _next_step(size: int, seconds: float) -> int:
     return min(STEP_BYTES_MAX, size * 2) if seconds < STEP_SECONDS / 4 else size
 
 
-def _move(source: int, target: int, offset: int, size: int, ways: CopyMethods) -> int:
-    """Move some bytes; 0 only at the end of the file.
+def _move(source: int, target: int, offset: int, size: int, methods: CopyMethods) -> int:
+    """Copy some bytes and return how many; 0 only at the end of the file.
 
-    Some file systems answer 0 to the kernel's ways before the end: only reading proves it.
+    On some file systems copies inside the kernel return 0 before the end. Only a read proves it.
     """
-    moved = _move_in_kernel(source, target, offset, size, ways)
-    return moved or _move_by_hand(source, target, offset, size, ways)
+    moved = _move_in_kernel(source, target, offset, size, methods)
+    return moved or _move_by_reading(source, target, offset, size, methods)
 
 
-def _move_in_kernel(source: int, target: int, offset: int, size: int, ways: CopyMethods) -> int:
-    if ways.kernel:
+def _move_in_kernel(source: int, target: int, offset: int, size: int, methods: CopyMethods) -> int:
+    if methods.kernel:
         try:
             return os.copy_file_range(source, target, size, offset, offset)
         except OSError as error:
-            if error.errno not in UNKNOWN_WAY:
+            if error.errno not in UNSUPPORTED_METHOD:
                 raise
-            ways.kernel = False
-    if ways.sendfile:
+            methods.kernel = False
+    if methods.sendfile:
         try:
             os.lseek(target, offset, os.SEEK_SET)
             return os.sendfile(target, source, offset, size)
         except OSError as error:
-            if error.errno not in UNKNOWN_WAY:
+            if error.errno not in UNSUPPORTED_METHOD:
                 raise
-            ways.sendfile = False
+            methods.sendfile = False
     return 0
 
 
-def _move_by_hand(source: int, target: int, offset: int, size: int, ways: CopyMethods) -> int:
-    view = ways.buffer()[: min(size, BUFFER_BYTES)]
+def _move_by_reading(source: int, target: int, offset: int, size: int, methods: CopyMethods) -> int:
+    view = methods.buffer()[: min(size, BUFFER_BYTES)]
     count = os.preadv(source, [view], offset)
     os.lseek(target, offset, os.SEEK_SET)
     write_all(target, view[:count])
@@ -236,7 +238,7 @@ def _move_by_hand(source: int, target: int, offset: int, size: int, ways: CopyMe
 
 
 def hash_span(fd: int, span: tuple[int, int], digest: Digest, step: Step) -> None:
-    """Feed the bytes of `span` to `digest`; `step` is called with how many, buffer by buffer.
+    """Add the bytes of `span` to `digest`; call `step` with the number of bytes of each buffer.
 
     Raises:
         ShortSource: the file ended before `span[1]`.
@@ -260,14 +262,14 @@ def hash_span(fd: int, span: tuple[int, int], digest: Digest, step: Step) -> Non
 
 
 def data_spans(fd: int, begin: int, end: int) -> Iterator[tuple[int, int]]:
-    """Tell the stretches that hold data between `begin` and `end` (lseek(2), SEEK_DATA)."""
+    """Yield the spans that hold data between `begin` and `end` (lseek(2), SEEK_DATA)."""
     while begin < end:
         try:
             start = os.lseek(fd, begin, os.SEEK_DATA)
         except OSError as error:
             if error.errno == errno.ENXIO:
                 return
-            if error.errno in UNKNOWN_WAY:
+            if error.errno in UNSUPPORTED_METHOD:
                 yield begin, end
                 return
             raise
@@ -279,5 +281,5 @@ def data_spans(fd: int, begin: int, end: int) -> Iterator[tuple[int, int]]:
 
 
 def is_sparse(status: os.stat_result) -> bool:
-    """Tell whether a file has fewer bytes on disk than in length."""
+    """Return whether a file has fewer bytes on disk than its length."""
     return status.st_blocks * BLOCK_BYTES < status.st_size

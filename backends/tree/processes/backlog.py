@@ -1,7 +1,7 @@
-"""What is still to do, and what is to be sorted, in flat memory: the rest lies in a temporary file.
+"""Stacks and sorters of any size in a bounded amount of memory.
 
-Both keep a bounded number of records at hand and move the others in blocks to an unlinked file of
-the system's temporary directory; a tree of any size costs the same memory.
+Both keep a limited number of records in memory. They move the rest in blocks to an unlinked file in
+the system's temporary directory, so a tree of any size costs the same memory.
 """
 
 import heapq
@@ -9,13 +9,13 @@ import tempfile
 from collections.abc import Iterator
 from typing import BinaryIO, cast
 
-#: Records kept in memory by one backlog or sorter.
+#: Records that one backlog or sorter keeps in memory.
 RECORDS_IN_MEMORY = 32768
 _LENGTH_BYTES = 4
 
 
 class Backlog:
-    """A stack of texts: last in, first out, so that a tree is done depth first and stays small."""
+    """A stack of texts. Last in, first out: work goes depth first, so the stack stays short."""
 
     def __init__(self, in_memory: int = RECORDS_IN_MEMORY) -> None:
         self._hot: list[str] = []
@@ -27,19 +27,19 @@ class Backlog:
         return len(self._hot) + len(self._blocks) * self._half
 
     def push(self, text: str) -> None:
-        """Put one text on top; it may not contain NUL."""
+        """Put one text on top. It must not contain NUL."""
         self._hot.append(text)
         if len(self._hot) > self._half * 2:
             self._spill()
 
     def pop(self) -> str | None:
-        """Take the top, or None when nothing is left."""
+        """Remove and return the top text, or return None when the stack is empty."""
         if not self._hot and self._blocks:
             self._load()
         return self._hot.pop() if self._hot else None
 
     def close(self) -> None:
-        """Give the temporary file back."""
+        """Delete the temporary file."""
         if self._file is not None:
             self._file.close()
             self._file = None
@@ -62,7 +62,7 @@ class Backlog:
 
 
 class Sorter:
-    """Takes byte strings in any order and gives them back sorted, once."""
+    """Accepts byte strings in any order and yields them sorted, once."""
 
     def __init__(self, in_memory: int = RECORDS_IN_MEMORY) -> None:
         self._hot: list[bytes] = []
@@ -74,7 +74,7 @@ class Sorter:
         return self._count
 
     def add(self, record: bytes) -> None:
-        """Take one record."""
+        """Add one record."""
         self._hot.append(record)
         self._count += 1
         if len(self._hot) >= self._limit:
@@ -85,7 +85,7 @@ class Sorter:
         return heapq.merge(self._hot, *(_read_run(run) for run in self._runs))
 
     def close(self) -> None:
-        """Give the temporary files back."""
+        """Delete the temporary files."""
         for run in self._runs:
             run.close()
         self._runs.clear()

@@ -1,4 +1,4 @@
-"""How helpers and their parent talk: length and `marshal` over a socket pair of our own."""
+"""Messages between a helper and its parent: a length and `marshal` data over a socket pair."""
 
 import marshal
 import socket
@@ -9,42 +9,50 @@ from typing import Any
 from backends.tree.processes.effort import Throttle
 from core.jobs import Counter
 
-#: How often a busy helper tells what it has done, in seconds.
+#: How often a busy helper reports what it has done, in seconds.
 REPORT_SECONDS = 0.1
-#: Most bytes read from a channel at a time.
+#: Most bytes read from a connection at a time.
 RECEIVE_BYTES = 1 << 18
 
 _HEAD = struct.Struct("!I")
 
-#: A batch or a reply: builtin values that `marshal` takes.
+#: A batch or a reply: builtin values that `marshal` accepts.
 Message = Any
 
 
 class Stopped(BaseException):
-    """The helper is to end at once; nobody waits for what it does."""
+    """The helper must end at once: its parent no longer reads its replies."""
 
 
 class HelperChannel:
-    """A helper's way to its parent: partial replies, counts, the entry at work, faults.
+    """A helper's connection to its parent: partial replies, counts, the current entry, faults.
 
-    A helper that cannot be killed has a `flag`: once that is set, `count` and `tick` raise.
+    A helper that cannot be killed shares a `stop_flag` with its parent. Once the flag is set,
+    `count` and `tick` raise `Stopped`.
     """
 
     def __init__(
         self,
-        channel: socket.socket,
+        connection: socket.socket,
         throttle: Throttle | None,
-        flag: bytearray | None = None,
+        stop_flag: bytearray | None = None,
     ) -> None:
-        self.channel = channel
+        self.connection = connection
         self._throttle = throttle
-        self.flag = flag or bytearray(1)
+        self.stop_flag = stop_flag or bytearray(1)
         self._counts: dict[str, list[int]] = {}
         self._entry = ""
         self._due = time.monotonic() + REPORT_SECONDS
 
     def count(self, counter: Counter, items: int = 0, size_bytes: int = 0) -> None:
-        """Count for the parent; sent at most every `REPORT_SECONDS` and with each reply."""
+        """Add to a counter of the parent.
+
+        Counts are sent at most every `REPORT_SECONDS`, and with each final reply. Pauses where a
+        limit requires it.
+
+        Raises:
+            Stopped: the helper must end.
+        """
         sums = self._counts.setdefault(counter.value, [0, 0])
         sums[0] += items
         sums[1] += size_bytes
@@ -53,26 +61,26 @@ class HelperChannel:
 
     @property
     def limited(self) -> bool:
-        """Whether a limit is in force just now."""
+        """Whether a limit is in force at this moment."""
         return self._throttle is not None and any(self._throttle.limits)
 
     @property
     def bytes_per_second(self) -> float:
-        """The limit on bytes that is in force just now; 0 means none."""
+        """The limit on bytes that is in force at this moment; 0 means none."""
         return self._throttle.limits[0] if self._throttle is not None else 0.0
 
     def pace(self, items: int, size_bytes: int = 0) -> None:
-        """Pause where a limit says so."""
+        """Pause where a limit requires it."""
         if self._throttle is not None:
-            self._throttle.pace(items, size_bytes, self.flag)
+            self._throttle.pace(items, size_bytes, self.stop_flag)
 
     def tick(self) -> None:
-        """Tell the parent what has been counted, if it is time.
+        """Send the counts to the parent when a report is due.
 
         Raises:
-            Stopped: the helper is to end.
+            Stopped: the helper must end.
         """
-        if self.flag[0]:
+        if self.stop_flag[0]:
             raise Stopped
         now = time.monotonic()
         if now >= self._due:
@@ -80,59 +88,59 @@ class HelperChannel:
             self._due = now + REPORT_SECONDS
 
     def entry(self, path: str) -> None:
-        """Name the entry at work, with the next report."""
+        """Name the entry at work; the next report carries it."""
         self._entry = path
 
     def fault(self, path: str, reason: str) -> None:
-        """Tell an entry that could not be done."""
+        """Report an entry that could not be processed."""
         self.send(("fault", path, reason))
 
     def reply(self, message: Message) -> None:
-        """Send a piece of the answer before the batch is done."""
+        """Send a part of the reply before the batch is done."""
         self.send(("reply", message))
 
     def flush(self) -> None:
-        """Send what has been counted."""
+        """Send the counts collected so far."""
         if self._counts:
             self.send(("count", [(k, n, b) for k, (n, b) in self._counts.items()], self._entry))
             self._counts = {}
 
     def send(self, message: Message) -> None:
-        """Send one message and wait until the channel took it."""
-        self.channel.sendall(pack(message))
+        """Send one message and wait until the connection has accepted it."""
+        self.connection.sendall(pack(message))
 
 
 def pack(message: Message) -> bytes:
-    """Give the bytes that stand for a message on a channel."""
+    """Return the bytes of a message as they go over a connection."""
     payload = marshal.dumps(message)
     return _HEAD.pack(len(payload)) + payload
 
 
 def unpack(incoming: bytearray) -> list[Message]:
-    """Take the whole messages from the front of what has come."""
-    found: list[Message] = []
+    """Remove all complete messages from the front of a buffer and return them."""
+    messages: list[Message] = []
     start = 0
     while len(incoming) - start >= _HEAD.size:
         (size,) = _HEAD.unpack_from(incoming, start)
         end = start + _HEAD.size + size
         if end > len(incoming):
             break
-        found.append(marshal.loads(incoming[start + _HEAD.size : end]))  # noqa: S302 - written by our own process
+        messages.append(marshal.loads(incoming[start + _HEAD.size : end]))  # noqa: S302 - written by our own process
         start = end
     del incoming[:start]
-    return found
+    return messages
 
 
-def receive(channel: socket.socket) -> Message | None:
-    """Wait for the next message; None when the other side is gone."""
-    head = channel.recv(_HEAD.size, socket.MSG_WAITALL)
+def receive(connection: socket.socket) -> Message | None:
+    """Wait for the next message and return it, or None when the other side has closed."""
+    head = connection.recv(_HEAD.size, socket.MSG_WAITALL)
     if len(head) < _HEAD.size:
         return None
     (size,) = _HEAD.unpack(head)
-    parts = bytearray()
-    while len(parts) < size:
-        chunk = channel.recv(size - len(parts))
+    payload = bytearray()
+    while len(payload) < size:
+        chunk = connection.recv(size - len(payload))
         if not chunk:
             return None
-        parts += chunk
-    return marshal.loads(parts)  # noqa: S302 - written by our own parent
+        payload += chunk
+    return marshal.loads(payload)  # noqa: S302 - written by our own parent

@@ -1,4 +1,4 @@
-"""How hard helpers work, and what a forked process does to become one."""
+"""How hard helpers work: their number, their priority, and limits that can change meanwhile."""
 
 import fcntl
 import mmap
@@ -11,23 +11,24 @@ from dataclasses import dataclass
 
 from backends.tree.fast import DEFAULT_LOOPS, Loops
 
-#: Most helpers chosen without being told.
+#: Most helpers used when the caller sets no number.
 HELPERS_MAX = 4
-
 
 #: How far work may run ahead of the limit before it pauses, in seconds.
 AHEAD_SECONDS = 0.1
-#: Longest pause before the limits are looked at again, in seconds.
+#: Longest pause before a helper reads the limits again, in seconds.
 PAUSE_SECONDS = 0.1
+
 _LIMITS = struct.Struct("dd")
 _DUE = struct.Struct("dd")
 
 
 class Throttle:
-    """A limit that parent and helpers share; 0 means none. Made before the helpers are.
+    """Limits on bytes and operations per second that a parent and all its helpers share.
 
-    The state is two rates and two points in time at which all work granted so far is paid for
-    (the generic cell rate algorithm), in memory shared across fork(2).
+    0 means no limit. A throttle must exist before the helpers start. Its state is two rates and two
+    points in time at which all work granted so far is paid for (the generic cell rate algorithm).
+    The state is in memory that fork(2) shares.
     """
 
     def __init__(self, bytes_per_second: float = 0, operations_per_second: float = 0) -> None:
@@ -46,7 +47,7 @@ class Throttle:
         return size_bytes, operations
 
     def pace(self, operations: int, size_bytes: int, stop: bytearray) -> None:
-        """Take note of work just done, and pause for as long as it was too fast.
+        """Charge work just done, and pause for as long as it was too fast.
 
         Returns sooner once `stop` is set.
         """
@@ -60,14 +61,14 @@ class Throttle:
             time.sleep(min(wait, PAUSE_SECONDS))
 
     def close(self) -> None:
-        """Give the shared memory back."""
+        """Free the shared memory."""
         self._memory.close()
         os.close(self.fd)
 
     def _charge(self, limits: tuple[float, float], amounts: tuple[int, int]) -> float:
-        """Add the price of some work in seconds; the time when all is paid."""
+        """Add the price of some work in seconds and return the time when all is paid."""
         now = time.monotonic()
-        with self._alone():
+        with self._locked():
             due = [
                 max(now, paid) + amount / limit if limit else 0.0
                 for paid, amount, limit in zip(
@@ -78,8 +79,8 @@ class Throttle:
         return max(due)
 
     @contextmanager
-    def _alone(self) -> Iterator[None]:
-        """Keep the other processes out (POSIX record locks belong to processes, not to files)."""
+    def _locked(self) -> Iterator[None]:
+        """Exclude the other processes (POSIX record locks belong to processes, not to files)."""
         fcntl.lockf(self.fd, fcntl.LOCK_EX)
         try:
             yield
@@ -89,9 +90,9 @@ class Throttle:
 
 @dataclass(frozen=True, slots=True)
 class Effort:
-    """How to work: helper processes (None: by cores), nice value, idle I/O class, limits, loops.
+    """How to work: number of helpers (None: by cores), nice value, idle I/O class, limits, loops.
 
-    Helpers keep the descriptors of `fence` open: a lock on one of them is held until the last
+    Helpers keep the descriptors of `fence` open. A lock on one of them is held until the last
     helper has ended, however it ends.
     """
 
@@ -103,11 +104,11 @@ class Effort:
     fence: tuple[int, ...] = ()
 
     def descriptors(self) -> list[int]:
-        """What helpers must keep open for it."""
+        """Return the descriptors that helpers must keep open for it."""
         return [*self.fence, *([self.throttle.fd] if self.throttle else [])]
 
     def count(self) -> int:
-        """Tell how many helpers to use."""
+        """Return how many helpers to use."""
         return max(1, self.helpers or min(HELPERS_MAX, len(os.sched_getaffinity(0))))
 
 

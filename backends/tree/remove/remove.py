@@ -18,8 +18,8 @@ from backends.tree.processes import (
     DEFAULT_EFFORT,
     RECORDS_IN_MEMORY,
     Backlog,
-    Crew,
     Effort,
+    HelperPool,
     Message,
 )
 from backends.tree.remove.work import RemoveWork
@@ -107,15 +107,15 @@ class _Removing:
         root = os.stat(".", dir_fd=self._anchor.fd)
         self._pending.push("", self._groups.shard(root.st_ino))
         try:
-            with Crew(
+            with HelperPool(
                 RemoveWork(self._anchor, self._effort.loops, self._groups),
                 self._control,
                 effort=self._effort,
                 size=self._size,
                 own_fds=[self._anchor.fd],
-            ) as crew:
-                crew.run(self._next_to_clear, self._settle)
-                crew.run(self._next_to_drop, self._settle)
+            ) as pool:
+                pool.run(self._next_to_clear, self._settle)
+                pool.run(self._next_to_drop, self._settle)
         finally:
             self._pending.close()
             self._emptied.close()

@@ -34,7 +34,7 @@ class RemoveWork:
         self._apart = groups.shards > 1
         self._loops = loops
 
-    def __call__(self, message: Message, voice: HelperChannel) -> Message:
+    def __call__(self, message: Message, channel: HelperChannel) -> Message:
         """Clear or drop a batch of directories."""
         kind, paths, stretch, self._shard = message
         self._begin()
@@ -45,12 +45,12 @@ class RemoveWork:
         self._todo = [(path, False) for path in reversed(paths)]
         self._stretch = stretch
         while self._todo and self._done < stretch:
-            voice.tick()
+            channel.tick()
             path, emptied = self._todo.pop()
             if emptied:
                 self._drop_all([path])
             else:
-                self._clear(voice, path)
+                self._clear(channel, path)
         self._hand_back()
         return self._reply([], self._shard)
 
@@ -70,12 +70,12 @@ class RemoveWork:
         self._emptied += [path for path, emptied in self._todo if emptied]
         self._todo.clear()
 
-    def _clear(self, voice: HelperChannel, path: str) -> None:
+    def _clear(self, channel: HelperChannel, path: str) -> None:
         """Empty a directory; it is dropped after what is below it, but not the root."""
         if path and not self._apart:
             self._todo.append((path, True))
         try:
-            self._empty(voice, path)
+            self._empty(channel, path)
         except OSError as error:
             self._resist(path, error)
         else:
@@ -86,25 +86,25 @@ class RemoveWork:
         if error.errno != errno.ENOENT:
             self._left.append((path, reason_of(error)))
 
-    def _empty(self, voice: HelperChannel, path: str) -> None:
+    def _empty(self, channel: HelperChannel, path: str) -> None:
         """Unlink everything but directories, a piece of the directory at a time."""
         fd = self._open(path)
         self._deep = False
         try:
-            for count, dropped, below, others in self._pieces(fd, voice):
+            for count, dropped, below, others in self._pieces(fd, channel):
                 self._files += count
                 self._dropped += dropped
                 self._done += count + dropped
-                voice.pace(count)
-                voice.tick()
+                channel.pace(count)
+                channel.tick()
                 for name, inode in below:
                     self._meet(path, name, inode)
                 for name in others:
                     self._entry(fd, path, name)
                 if len(self._todo) > KEPT_DIRECTORIES:
                     self._hand_back()
-                if self._files >= REPLY_ENTRIES or voice.limited or self._many_below():
-                    voice.reply(self._reply([]))
+                if self._files >= REPLY_ENTRIES or channel.limited or self._many_below():
+                    channel.reply(self._reply([]))
                     self._begin()
         finally:
             os.close(fd)
@@ -123,12 +123,12 @@ class RemoveWork:
     def _many_below(self) -> bool:
         return len(self._below) >= (REPLY_DIRECTORIES if self._apart else 1)
 
-    def _pieces(self, fd: int, voice: HelperChannel) -> Iterator[Unlinked]:
+    def _pieces(self, fd: int, channel: HelperChannel) -> Iterator[Unlinked]:
         """Unlink in big pieces and with what is below, or entry by entry where a limit counts."""
-        if voice.limited:
-            return self._loops.unlink(fd, voice.flag, many=False)
+        if channel.limited:
+            return self._loops.unlink(fd, channel.stop_flag, many=False)
         return self._loops.unlink(
-            fd, voice.flag, many=True, below=self._stretch - self._done, groups=self._groups
+            fd, channel.stop_flag, many=True, below=self._stretch - self._done, groups=self._groups
         )
 
     def _entry(self, fd: int, path: str, name: str) -> None:

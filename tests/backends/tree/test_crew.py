@@ -9,7 +9,7 @@ import psutil
 import pytest
 
 from backends.tree import Effort, Throttle
-from backends.tree.processes import Crew, HelperChannel, Message
+from backends.tree.processes import HelperChannel, HelperPool, Message
 from core.errors import BackendFailed, Defect, NoSpace
 from core.jobs import Cancelled, Counter, Unattended
 
@@ -20,8 +20,8 @@ def run(work, batches: list[Message], *, size: int = 2, control=None, **options)
     replies: list[Message] = []
     left = iter(batches)
     effort = options.pop("effort", Effort())
-    with Crew(work, control or Unattended(), effort=effort, size=size, **options) as crew:
-        crew.run(lambda: next(left, None), replies.append)
+    with HelperPool(work, control or Unattended(), effort=effort, size=size, **options) as pool:
+        pool.run(lambda: next(left, None), replies.append)
     return replies
 
 
@@ -44,8 +44,8 @@ def wait_until(true) -> None:  # noqa: ANN001 - a test's shorthand
 
 
 def test_every_batch_is_done_once_and_counts_arrive(others: set[int]) -> None:
-    def work(number: int, voice: HelperChannel) -> int:
-        voice.count(Counter.LISTED, 1, number)
+    def work(number: int, channel: HelperChannel) -> int:
+        channel.count(Counter.LISTED, 1, number)
         return number * 2
 
     control = Unattended()
@@ -56,8 +56,8 @@ def test_every_batch_is_done_once_and_counts_arrive(others: set[int]) -> None:
 
 
 def test_long_messages_both_ways_do_not_block_each_other() -> None:
-    def work(text: str, voice: HelperChannel) -> int:
-        voice.reply(text)
+    def work(text: str, channel: HelperChannel) -> int:
+        channel.reply(text)
         return len(text)
 
     texts = ["x" * 3_000_000, "y" * 5_000_000] * 3
@@ -141,9 +141,9 @@ def test_a_helper_is_nice_when_told_and_its_parent_is_not() -> None:
 def test_a_throttle_holds_for_all_helpers_together_and_follows_changes() -> None:
     throttle = Throttle(operations_per_second=100)
 
-    def work(_: Message, voice: HelperChannel) -> float:
+    def work(_: Message, channel: HelperChannel) -> float:
         for _ in range(10):
-            voice.count(Counter.COPIED, 1)
+            channel.count(Counter.COPIED, 1)
         return time.monotonic()
 
     began = time.monotonic()

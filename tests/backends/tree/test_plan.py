@@ -9,7 +9,7 @@ from backends.tree import Effort
 from backends.tree.copy.plan import CopyPlanner, Part, PlanScan
 from backends.tree.fast import Loops
 from backends.tree.files import Anchor, split_name
-from backends.tree.processes import Crew, HelperChannel, Message
+from backends.tree.processes import HelperChannel, HelperPool, Message
 from backends.tree.selection import SLICE_ENTRIES
 from core.jobs import Unattended
 from tests.backends.tree.test_remove import LOOPS
@@ -40,15 +40,15 @@ def test_units_are_all_there_once_and_parents_come_first(
     root = tmp_path / "a"
     root.mkdir()
     directories = nested(root)
-    source = Anchor.again(anchor(root))
+    source = Anchor.duplicate(anchor(root))
 
-    def work(message: Message, voice: HelperChannel) -> Message:
-        return PlanScan(source, loops, voice).run(*message[1:])
+    def work(message: Message, channel: HelperChannel) -> Message:
+        return PlanScan(source, loops, channel).run(*message[1:])
 
     parts: list[Part] = []
     own = [source.fd]
-    with Crew(work, Unattended(), effort=Effort(), size=helpers, own_fds=own) as crew:
-        planner = CopyPlanner(crew, helpers, parts.append, lambda _: pytest.fail("nothing to note"))
+    with HelperPool(work, Unattended(), effort=Effort(), size=helpers, own_fds=own) as pool:
+        planner = CopyPlanner(pool, helpers, parts.append, lambda _: pytest.fail("nothing to note"))
         planner.run()
     units = [unit for part in parts for unit in part.units]
     seen: set[str] = set()

@@ -48,7 +48,7 @@ class StoppingOnce(Unattended):
 
 
 def spare(path: Path) -> int:
-    """Give a descriptor for a crew to own."""
+    """Give a descriptor for a pool to own."""
     return os.open(path, os.O_PATH)
 
 
@@ -67,8 +67,8 @@ def test_a_short_job_forks_nothing_and_leaves_no_descriptor(tmp_path: Path) -> N
 
 
 def test_a_long_job_goes_on_in_processes(tmp_path: Path) -> None:
-    def work(_: Message, voice: HelperChannel) -> int:
-        voice.count(Counter.LISTED, 1)
+    def work(_: Message, channel: HelperChannel) -> int:
+        channel.count(Counter.LISTED, 1)
         threading.Event().wait(0.002)
         return os.getpid()
 
@@ -124,11 +124,11 @@ def test_a_failure_in_the_thread_ends_the_job(tmp_path: Path) -> None:
 def test_a_stop_is_heard_at_the_next_entry(tmp_path: Path) -> None:
     begun, ended = threading.Event(), threading.Event()
 
-    def work(_: Message, voice: HelperChannel) -> None:
+    def work(_: Message, channel: HelperChannel) -> None:
         begun.set()
         try:
             while True:
-                voice.tick()
+                channel.tick()
         finally:
             ended.set()
 

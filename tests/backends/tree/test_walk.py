@@ -156,5 +156,5 @@ patterns = st.text(alphabet="ab.*?/", min_size=1, max_size=7).filter(
 def test_any_filter_agrees_with_the_oracle(rules: list[tuple[bool, str]], path: str) -> None:
     expected = next((takes for takes, pattern in rules if oracle(pattern, path)), True)
     chosen = Filter([f"{'+' if takes else '-'} {pattern}" for takes, pattern in rules], NOW_NS)
-    looks = EntryFacts(stat.S_IFREG, 0, 0)
-    assert chosen.takes(path, lambda: looks) == expected
+    facts = EntryFacts(stat.S_IFREG, 0, 0)
+    assert chosen.includes(path, lambda: facts) == expected

@@ -207,7 +207,7 @@ class Transfer:
             return only(self._from.path.name)
         asked_ms = int(self._run.job.fields["created_at"])
         selection = selection_of(self._request, asked_ms, live)
-        return selection if live is not None or selection.chooses else None
+        return selection if live is not None or selection.restricts else None
 
     def _copy(self, sides: tuple[int, int], selection: Selection | None) -> Receipt:
         digest = digest_of(self._request)
