@@ -1,10 +1,10 @@
-"""The tree engine: walk, copy, delete, measure and compare trees of any size.
+"""Walk, copy, delete, measure and compare trees of any size. Knows no volume and no backend.
 
-Everything works on descriptors of directories that the caller resolved and opened (O_PATH will
-do), never follows a link, never leaves the root, keeps its memory flat, and can be stopped and
-taken up again at any instruction. The work is done by forked helpers (`pool`); the calling process
-only asks `control` and adds up, so it stays answerable when a storage hangs. A C
-part does the inner loops where one was built (`fast`).
+Every engine works on descriptors of directories that the caller resolved and opened (O_PATH is
+enough). It never follows a link, never leaves the root, uses a bounded amount of memory, and can be
+stopped at any instruction and resumed. Helpers do the work (`processes`). The calling thread only
+calls its control and adds up results, so it keeps responding when a storage hangs. The inner loops
+are in C where that part was built (`fast`), otherwise in Python (`plain`).
 """
 
 from backends.tree.compare import DATA_ASPECTS, Aspect, CompareOptions, Difference, compare_trees

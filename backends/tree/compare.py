@@ -1,7 +1,7 @@
-"""Compare two trees in every class of attributes; verifies copies, and tests.
+"""Compare two trees in every class of attributes. Verifies copies, and serves tests.
 
-Directory by directory: both sides are listed, what is only on one side is told, what is on both
-is compared. Content by size, or by digest of every byte.
+The comparison goes directory by directory. It lists both sides, reports what is only on one side,
+and compares what is on both. It compares content by size, or by a digest of every byte.
 """
 
 import os
@@ -33,7 +33,7 @@ from backends.tree.processes import (
 )
 from core.jobs import Control, Counter
 
-#: Files from this size on are told to the parent, which gives each to a helper of its own.
+#: Files from this size on are reported to the parent, which sends each to one helper.
 BIG_BYTES = 32 * 1024 * 1024
 
 #: A copy of a sparse file may have this much more on disk than the original: block sizes differ.
@@ -41,7 +41,7 @@ HOLES_SLACK_BYTES = 1024 * 1024
 
 _READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
 
-#: Most directories handed to a helper at a time.
+#: Most directories in one batch.
 BATCH_DIRECTORIES = 16
 
 _PAIR = struct.Struct(">QQQQ")
@@ -66,7 +66,7 @@ class Aspect(StrEnum):
     UNREADABLE = "unreadable"
 
 
-#: Aspects in which a difference means that data is not there, not only its attributes.
+#: Aspects in which a difference means that data is missing, not only attributes.
 DATA_ASPECTS = frozenset(
     {
         Aspect.MISSING,
@@ -81,7 +81,7 @@ DATA_ASPECTS = frozenset(
 
 @dataclass(frozen=True, slots=True, order=True)
 class Difference:
-    """One entry, one aspect, and both sides' values in words."""
+    """One entry, one aspect, and the values of both sides in words."""
 
     path: str
     aspect: Aspect
@@ -90,9 +90,9 @@ class Difference:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CompareOptions:
-    """What to compare. `digest` names one of `content.DIGESTS`, None compares sizes only.
+    """What to compare. `digest` names one of `content.DIGESTS`; None compares sizes only.
 
-    With `from_disk` the second tree's files are read from the storage again where their pages in
+    With `from_disk`, files of the second tree are read from the storage again where their pages in
     memory are clean.
     """
 
@@ -110,11 +110,11 @@ def compare_trees(
     control: Control,
     options: CompareOptions = CompareOptions(),
 ) -> Iterator[Difference]:
-    """Tell how the tree at `b_fd` differs from the one at `a_fd`, roots included, as found.
+    """Yield how the tree at `b_fd` differs from the tree at `a_fd`, roots included.
 
-    Fifos, sockets and devices on the left are passed over unless `options.specials`. Memory grows
-    with the differences, not with the trees. Nothing yielded means equal. The descriptors stay open
-    until the last difference was taken.
+    Yields nothing when they are equal. Fifos, sockets and devices of `a_fd` are ignored unless
+    `options.specials`. Memory grows with the differences, not with the trees. The descriptors must
+    stay open until the last difference was yielded.
 
     Raises:
         Interrupted: the control says stop.
@@ -138,7 +138,7 @@ class _Comparison:
         self._big: deque[str] = deque()
         self._pairs = (Sorter(), Sorter())
         self._size = options.effort.count()
-        self._found: list[Difference] = []
+        self._differences: list[Difference] = []
 
     def close(self) -> None:
         self._pending.close()
@@ -154,12 +154,12 @@ class _Comparison:
             size=self._size,
             own_fds=[self._a.fd, self._b.fd],
         ) as pool:
-            pool.run(self._take, self._settle)
+            pool.run(self._next_batch, self._on_reply)
         if Aspect.LINK not in self._options.skip:
             self._compare_links()
-        yield from self._found
+        yield from self._differences
 
-    def _take(self) -> Message | None:
+    def _next_batch(self) -> Message | None:
         if self._big:
             return ("file", [self._big.popleft()])
         batch: list[str] = []
@@ -168,32 +168,34 @@ class _Comparison:
             batch.append(path)
         return ("directories", batch) if batch else None
 
-    def _settle(self, reply: Message) -> None:
+    def _on_reply(self, reply: Message) -> None:
         below, big, differences, pairs = reply
         self._big.extend(big)
         for path in below:
             self._pending.push(path)
         for path, aspect, detail in differences:
-            self._found.append(Difference(path, Aspect(aspect), detail))
+            self._differences.append(Difference(path, Aspect(aspect), detail))
         for a, b, path in pairs:
             encoded = os.fsencode(path)
             self._pairs[0].add(_PAIR.pack(*a, *b) + encoded)
             self._pairs[1].add(_PAIR.pack(*b, *a) + encoded)
 
     def _compare_links(self) -> None:
-        """Names of one file on one side must be names of one file on the other."""
+        """Check that names of one file on one side are names of one file on the other side."""
         for sorter in self._pairs:
             last = (b"", b"")
             for record in sorter:
-                now = (record[:16], record[16:32])
-                if now[0] == last[0] and now[1] != last[1]:
+                pair = (record[:16], record[16:32])
+                if pair[0] == last[0] and pair[1] != last[1]:
                     path = os.fsdecode(record[32:])
-                    self._found.append(Difference(path, Aspect.LINK, "linked on one side only"))
-                last = now
+                    self._differences.append(
+                        Difference(path, Aspect.LINK, "linked on one side only")
+                    )
+                last = pair
 
 
 class CompareWork:
-    """The helper's side."""
+    """The helper's side: compares one directory or big file after another."""
 
     def __init__(self, a: Anchor, b: Anchor, options: CompareOptions) -> None:
         self._a = a
@@ -204,28 +206,28 @@ class CompareWork:
         self._support = (AttributeSupport(), AttributeSupport())
 
     def __call__(self, message: Message, channel: HelperChannel) -> Message:
-        """Compare a batch of directories, or one big file."""
+        """Compare a batch of directories, or one big file, and return what differs."""
         kind, paths = message
         self._below: list[str] = []
         self._big: list[str] = []
-        self._found: list[tuple[str, str, str]] = []
+        self._differing: list[tuple[str, str, str]] = []
         self._pairs: list[tuple[tuple[int, int], tuple[int, int], str]] = []
         self._channel = channel
-        act = self._directory if kind == "directories" else self._big_file
+        compare = self._directory if kind == "directories" else self._big_file
         for path in paths:
             try:
-                act(path)
+                compare(path)
             except OSError as error:
-                self._tell(path, Aspect.UNREADABLE, reason_of(error))
-        return self._below, self._big, self._found, self._pairs
+                self._report(path, Aspect.UNREADABLE, reason_of(error))
+        return self._below, self._big, self._differing, self._pairs
 
-    def _tell(self, path: str, aspect: Aspect, detail: object = "") -> None:
+    def _report(self, path: str, aspect: Aspect, detail: object = "") -> None:
         if aspect not in self._options.skip:
-            self._found.append((path, aspect.value, str(detail)))
+            self._differing.append((path, aspect.value, str(detail)))
 
-    def _differ(self, path: str, aspect: Aspect, a: object, b: object) -> None:
+    def _report_unequal(self, path: str, aspect: Aspect, a: object, b: object) -> None:
         if a != b:
-            self._tell(path, aspect, f"{a} / {b}")
+            self._report(path, aspect, f"{a} / {b}")
 
     def _directory(self, path: str) -> None:
         self._channel.entry(path)
@@ -233,8 +235,8 @@ class CompareWork:
         try:
             b = self._b.open(path)
             try:
-                self._fds(path, a, b, os.fstat(a), os.fstat(b))
-                self._entries(path, a, b)
+                self._compare_opened(path, a, b, os.fstat(a), os.fstat(b))
+                self._compare_entries(path, a, b)
             finally:
                 os.close(b)
         finally:
@@ -246,87 +248,89 @@ class CompareWork:
         try:
             b = self._b.open(directory)
             try:
-                self._file(path, name, a, b)
+                self._compare_files(path, name, a, b)
             finally:
                 os.close(b)
         finally:
             os.close(a)
 
-    def _entries(self, path: str, a: int, b: int) -> None:
+    def _compare_entries(self, path: str, a: int, b: int) -> None:
         left, right = set(os.listdir(a)), set(os.listdir(b))
         for name in sorted(left | right):
             below = join(path, name)
             if name not in right:
-                if self._options.specials or not _special(a, name):
-                    self._tell(below, Aspect.MISSING)
+                if self._options.specials or not _is_special(a, name):
+                    self._report(below, Aspect.MISSING)
             elif name not in left:
-                self._tell(below, Aspect.EXTRA)
+                self._report(below, Aspect.EXTRA)
             else:
-                self._entry(below, name, a, b)
+                self._compare_entry(below, name, a, b)
 
-    def _entry(self, path: str, name: str, a: int, b: int) -> None:
+    def _compare_entry(self, path: str, name: str, a: int, b: int) -> None:
         try:
             left = os.stat(name, dir_fd=a, follow_symlinks=False)
             right = os.stat(name, dir_fd=b, follow_symlinks=False)
             kind = stat.S_IFMT(left.st_mode)
             if kind != stat.S_IFMT(right.st_mode):
-                self._tell(path, Aspect.TYPE)
+                self._report(path, Aspect.TYPE)
             elif kind == stat.S_IFDIR:
                 self._below.append(path)
             elif kind == stat.S_IFREG and left.st_size >= BIG_BYTES and self._options.digest:
                 self._big.append(path)
             elif kind == stat.S_IFREG and not self._opens:
-                self._plain(path, left, right)
-                self._forms(path, left, right)
+                self._compare_status(path, left, right)
+                self._compare_shape(path, left, right)
             elif kind == stat.S_IFREG:
-                self._file(path, name, a, b)
+                self._compare_files(path, name, a, b)
             else:
-                self._plain(path, left, right)
+                self._compare_status(path, left, right)
                 if kind == stat.S_IFLNK:
                     targets = (os.readlink(name, dir_fd=a), os.readlink(name, dir_fd=b))
-                    self._differ(path, Aspect.TARGET, *targets)
+                    self._report_unequal(path, Aspect.TARGET, *targets)
         except OSError as error:
-            self._tell(path, Aspect.UNREADABLE, reason_of(error))
+            self._report(path, Aspect.UNREADABLE, reason_of(error))
         self._channel.count(Counter.VERIFIED, 1)
 
-    def _file(self, path: str, name: str, a: int, b: int) -> None:
+    def _compare_files(self, path: str, name: str, a: int, b: int) -> None:
         left = os.open(name, _READ, dir_fd=a)
         try:
             right = os.open(name, _READ, dir_fd=b)
             try:
-                self._files(path, left, right)
+                self._compare_open_files(path, left, right)
             finally:
                 os.close(right)
         finally:
             os.close(left)
 
-    def _files(self, path: str, a: int, b: int) -> None:
+    def _compare_open_files(self, path: str, a: int, b: int) -> None:
         left, right = os.fstat(a), os.fstat(b)
-        self._fds(path, a, b, left, right)
+        self._compare_opened(path, a, b, left, right)
         if left.st_size == right.st_size and self._options.digest:
             try:
-                self._content(path, a, b, left.st_size)
+                self._compare_content(path, a, b, left.st_size)
             except content.ShortSource:
-                self._tell(path, Aspect.CONTENT, "it became shorter while it was read")
-        self._forms(path, left, right)
+                self._report(path, Aspect.CONTENT, "it became shorter while it was read")
+        self._compare_shape(path, left, right)
 
-    def _forms(self, path: str, left: os.stat_result, right: os.stat_result) -> None:
-        """Compare length, holes and names of two files."""
+    def _compare_shape(self, path: str, left: os.stat_result, right: os.stat_result) -> None:
+        """Compare the length and the holes of two files, and note hard links."""
         if left.st_size != right.st_size:
-            self._tell(path, Aspect.SIZE, f"{left.st_size} / {right.st_size}")
+            self._report(path, Aspect.SIZE, f"{left.st_size} / {right.st_size}")
         if content.is_sparse(left):
             extra = (right.st_blocks - left.st_blocks) * content.BLOCK_BYTES
             if extra > HOLES_SLACK_BYTES:
-                self._tell(path, Aspect.HOLES, f"{extra} bytes more on disk")
+                self._report(path, Aspect.HOLES, f"{extra} bytes more on disk")
         if left.st_nlink > 1 or right.st_nlink > 1:
             inodes = (left.st_dev, left.st_ino), (right.st_dev, right.st_ino)
             self._pairs.append((*inodes, path))
 
-    def _content(self, path: str, a: int, b: int, size: int) -> None:
+    def _compare_content(self, path: str, a: int, b: int, size: int) -> None:
         if self._options.from_disk:
             os.posix_fadvise(b, 0, 0, os.POSIX_FADV_DONTNEED)
         name = self._options.digest or "xxh3"
-        self._differ(path, Aspect.CONTENT, self._digest(a, size, name), self._digest(b, size, name))
+        self._report_unequal(
+            path, Aspect.CONTENT, self._digest(a, size, name), self._digest(b, size, name)
+        )
 
     def _digest(self, fd: int, size: int, name: str) -> str:
         digest = content.DIGESTS[name]()
@@ -337,25 +341,27 @@ class CompareWork:
         content.hash_span(fd, (0, size), digest, step)
         return digest.hexdigest()
 
-    def _fds(self, path: str, a: int, b: int, left: os.stat_result, right: os.stat_result) -> None:
-        """Compare what needs open descriptors, and what does not."""
-        self._plain(path, left, right)
+    def _compare_opened(
+        self, path: str, a: int, b: int, left: os.stat_result, right: os.stat_result
+    ) -> None:
+        """Compare all attributes of two open entries; xattrs and flags need the descriptors."""
+        self._compare_status(path, left, right)
         if Aspect.XATTR not in self._options.skip:
             xattrs = read_xattrs(a, self._support[0]), read_xattrs(b, self._support[1])
-            self._differ(path, Aspect.XATTR, *xattrs)
+            self._report_unequal(path, Aspect.XATTR, *xattrs)
         if Aspect.FLAGS not in self._options.skip:
             flags = read_flags(a, self._support[0]), read_flags(b, self._support[1])
-            self._differ(path, Aspect.FLAGS, *flags)
+            self._report_unequal(path, Aspect.FLAGS, *flags)
 
-    def _plain(self, path: str, left: os.stat_result, right: os.stat_result) -> None:
+    def _compare_status(self, path: str, left: os.stat_result, right: os.stat_result) -> None:
         if left.st_mode != right.st_mode:
-            self._tell(path, Aspect.MODE, f"{left.st_mode:o} / {right.st_mode:o}")
+            self._report(path, Aspect.MODE, f"{left.st_mode:o} / {right.st_mode:o}")
         if (left.st_uid, left.st_gid) != (right.st_uid, right.st_gid):
             detail = f"{left.st_uid}:{left.st_gid} / {right.st_uid}:{right.st_gid}"
-            self._tell(path, Aspect.OWNER, detail)
-        self._differ(path, Aspect.TIME, left.st_mtime_ns, right.st_mtime_ns)
+            self._report(path, Aspect.OWNER, detail)
+        self._report_unequal(path, Aspect.TIME, left.st_mtime_ns, right.st_mtime_ns)
 
 
-def _special(directory: int, name: str) -> bool:
+def _is_special(directory: int, name: str) -> bool:
     mode = os.stat(name, dir_fd=directory, follow_symlinks=False).st_mode
     return not (stat.S_ISREG(mode) or stat.S_ISDIR(mode) or stat.S_ISLNK(mode))

@@ -70,7 +70,6 @@ PENDING = (
     "backends/netapp/",
     "backends/purestorage/",
     "backends/rest/",
-    "backends/tree/",
     "backends/vast/",
     "backends/volumes/",
     "backends/weka/",

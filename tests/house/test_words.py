@@ -31,6 +31,8 @@ SUFFIXES = {
 NAMES = {"Dockerfile", "Makefile", "Procfile"}
 #: Words of others, as they wrote them; and this file, which lists the words.
 EXEMPT = ("api/http/vendored/", "LICENSE", "tests/house/test_words.py", "tests/house/test_names.py")
+#: Words that a stored format fixes: files of older versions have them.
+STORED = {"backends/tree/copy/ledger.py": '"anew"'}
 #: Not rewritten yet.
 PENDING = (
     "api/app.py",
@@ -54,7 +56,6 @@ PENDING = (
     "backends/netapp/",
     "backends/purestorage/",
     "backends/rest/",
-    "backends/tree/",
     "backends/vast/",
     "backends/volumes/",
     "backends/weka/",
@@ -148,7 +149,7 @@ def texts() -> list[str]:
 
 def found(name: str) -> list[str]:
     """Every banned expression of a file, as `file:line: words`."""
-    lines = (ROOT / name).read_text("utf-8").splitlines()
+    lines = (ROOT / name).read_text("utf-8").replace(STORED.get(name, "\0"), "").splitlines()
     return [
         f"{name}:{number}: {match.group(0)}"
         for number, line in enumerate(lines, 1)

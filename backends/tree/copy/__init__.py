@@ -1,4 +1,4 @@
-"""Copy a tree and lay the copy over a live one, resumable by a manifest. Knows no volume."""
+"""Copy a tree, resumable by a manifest, and lay it over a live tree. Knows no volume."""
 
 from backends.tree.copy.copy import CopyOptions, copy_tree
 from backends.tree.copy.ledger import read_notes

@@ -1,8 +1,8 @@
-"""The helper's side of a copy: one directory's entries after another, attributes included.
+"""The helper's side of a copy: copy the entries of directories, attributes included.
 
-A file's modification time is set last, so a target with the source's length and time is whole:
-that is how a resumed copy knows what it has. Files with several names are only reported; the
-parent links them when all names are known.
+The modification time of a file is set last. So a target with the length and time of its source is
+complete: that is how a resumed copy recognises what it has. Files with several names are only
+reported: the parent links them when all names are known.
 """
 
 import errno
@@ -13,9 +13,15 @@ from contextlib import contextmanager, suppress
 from typing import TypeVar
 
 from backends.fs import reason_of
-from backends.tree.copy.pieces import Digests, Taken
+from backends.tree.copy.pieces import CopiedFile, Digests
 from backends.tree.copy.receipt import Loss, Receipt
-from backends.tree.copy.target import AttributeWriter, CopyTarget, TargetDirectory, fatal, is_fatal
+from backends.tree.copy.target import (
+    AttributeWriter,
+    CopyTarget,
+    DirectoryPair,
+    ends_job,
+    job_failure,
+)
 from backends.tree.fast import Plain
 from backends.tree.files import (
     Anchor,
@@ -31,9 +37,9 @@ from backends.tree.files import (
 from backends.tree.processes import Effort, HelperChannel
 from core.jobs import Counter
 
-#: Files from this size on are told to the parent, which gives each to a helper of its own.
+#: Files from this size on are reported to the parent, which sends each to one helper.
 BIG_BYTES = 32 * 1024 * 1024
-#: How often a file that changes while it is read is tried again.
+#: How often a file that changes while it is read is tried.
 TRIES_MAX = 3
 KEPT_CHANGING = "The file kept changing while it was copied."
 
@@ -49,7 +55,7 @@ T = TypeVar("T")
 
 
 class Copier:
-    """Copies the entries of directories from one root to another; one per helper."""
+    """Copies the entries of directories from one root to another; each helper has one."""
 
     def __init__(
         self,
@@ -63,74 +69,75 @@ class Copier:
         self._source = source
         self.target = target
         self._inherits = inherits
-        self.filler = Filler(digest)
+        self.content = ContentCopier(digest)
         self._digests = bool(digest)
         self._support = AttributeSupport()
         self.loops = effort.loops
         self._throttle = effort.throttle
         self._user = os.geteuid()
         self._own_group = os.getegid()
+        self._new_group = -1
         self._noatime = os.O_NOATIME if self._user == 0 else 0
-        self.begin()
+        self.begin_batch()
 
-    def begin(self) -> None:
+    def begin_batch(self) -> None:
         """Start a batch with an empty receipt."""
         self.receipt = Receipt()
         self.links: list[tuple[int, int, str]] = []
         self.big: list[str] = []
-        self.digests: list[Taken] = []
+        self.digests: list[CopiedFile] = []
         self._writer = AttributeWriter(self.receipt, self._support)
 
     def directory(self, path: str, names: list[str] | None, channel: HelperChannel) -> None:
-        """Copy the entries of a directory, or those of `names`, but not what is below."""
+        """Copy the entries of a directory, or those of `names`, but not what is below them."""
         try:
-            place = self._open(path, new=names is None)
+            pair = self._open(path, new=names is None)
         except OSError as error:
-            self._missed(path, error, channel)
+            self._record_failure(path, error, channel)
             return
         try:
             if names is None:
-                self._all(place, channel)
-            for name, kind in kinds(place.source, names or []):
-                self._entry(place, name, kind, channel)
+                self._all(pair, channel)
+            for name, kind in _kinds(pair.source, names or []):
+                self._entry(pair, name, kind, channel)
         except OSError as error:
-            self._missed(path, error, channel)
+            self._record_failure(path, error, channel)
         finally:
-            os.close(place.source)
-            os.close(place.target)
+            os.close(pair.source)
+            os.close(pair.target)
 
-    def _open(self, path: str, *, new: bool = False) -> TargetDirectory:
+    def _open(self, path: str, *, new: bool = False) -> DirectoryPair:
         source = self._source.open(path)
         try:
-            make = self.target.new_directory if new else self.target.directory
-            target = make(path)
+            open_target = self.target.new_directory if new else self.target.directory
+            target = open_target(path)
         except BaseException:
             os.close(source)
             raise
-        self._support.gid = self._group(target)
-        return TargetDirectory(path, source, target)
+        self._new_group = self._group_of_new_files(target)
+        return DirectoryPair(path, source, target)
 
-    def _group(self, target: int) -> int:
-        """Tell the group that new files in an open directory get."""
+    def _group_of_new_files(self, target: int) -> int:
+        """Return the group that new files in an open directory get."""
         status = os.fstat(target)
         return status.st_gid if status.st_mode & stat.S_ISGID else self._own_group
 
-    def _all(self, place: TargetDirectory, channel: HelperChannel) -> None:
+    def _all(self, pair: DirectoryPair, channel: HelperChannel) -> None:
         """Copy a whole directory, plain files by the fast loop."""
         for files, size_bytes, others in self.loops.copy(
-            place.source, place.target, self._rule(), channel.stop_flag
+            pair.source, pair.target, self._plain_rule(), channel.stop_flag
         ):
             self.receipt.files += files
             self.receipt.size_bytes += size_bytes
             channel.count(Counter.COPIED, files, size_bytes)
             for name, kind in others:
-                self._entry(place, name, kind, channel)
+                self._entry(pair, name, kind, channel)
 
-    def _rule(self) -> Plain | None:
-        """Say which files the fast loop may copy; None when each needs a closer look.
+    def _plain_rule(self) -> Plain | None:
+        """Return which files the fast loop may copy; None when the full rules apply to each file.
 
-        It does when it inherits an ACL, when digests are taken, or under a limit, where a thousand
-        at once are too many.
+        They apply when files inherit an ACL or get a digest. They also apply under a limit, where a
+        thousand files at once are too many.
         """
         if (
             self._inherits
@@ -138,72 +145,74 @@ class Copier:
             or (self._throttle is not None and any(self._throttle.limits))
         ):
             return None
-        skills = self._support
-        return Plain(self._user, skills.gid, bool(self._noatime), skills.xattrs, skills.flags)
+        support = self._support
+        return Plain(
+            self._user, self._new_group, bool(self._noatime), support.xattrs, support.flags
+        )
 
-    def _entry(self, place: TargetDirectory, name: str, kind: int, channel: HelperChannel) -> None:
+    def _entry(self, pair: DirectoryPair, name: str, kind: int, channel: HelperChannel) -> None:
         try:
-            kind = kind or kind_of(place.source, name)
+            kind = kind or _kind_of(pair.source, name)
             if kind == stat.S_IFREG:
-                self.regular(place, name, channel)
+                self.regular(pair, name, channel)
             elif kind == stat.S_IFLNK:
-                self.target.symlink(place, name, self.receipt)
+                self.target.symlink(pair, name, self.receipt)
                 channel.count(Counter.COPIED, 1)
             elif kind == stat.S_IFDIR:
                 self.receipt.directories += 1
                 channel.count(Counter.COPIED, 1)
             else:
-                self.receipt.lose(_SKIPPED[kind], join(place.path, name))
+                self.receipt.add_loss(_SKIPPED[kind], join(pair.path, name))
                 channel.count(Counter.SKIPPED, 1)
         except OSError as error:
-            self._missed(join(place.path, name), error, channel)
+            self._record_failure(join(pair.path, name), error, channel)
 
-    def _missed(self, path: str, error: OSError, channel: HelperChannel) -> None:
-        """Note an entry that could not be copied, or end the job when none can be any more."""
-        if is_fatal(error):
-            raise fatal(error) from error
+    def _record_failure(self, path: str, error: OSError, channel: HelperChannel) -> None:
+        """Record an entry that could not be copied; raise when no other entry can be copied."""
+        if ends_job(error):
+            raise job_failure(error) from error
         if error.errno in (errno.ENOENT, errno.ELOOP, errno.ENOTDIR):
-            self.receipt.lose(Loss.VANISHED, path)
+            self.receipt.add_loss(Loss.VANISHED, path)
             return
         if error.errno == errno.EXDEV:
-            self.receipt.lose(Loss.MOUNT, path)
+            self.receipt.add_loss(Loss.MOUNT, path)
             return
         reason = reason_of(error)
         denied = error.errno in (errno.EACCES, errno.EPERM)
-        self.receipt.lose(Loss.UNREADABLE if denied else Loss.FAILED, path, reason)
+        self.receipt.add_loss(Loss.UNREADABLE if denied else Loss.FAILED, path, reason)
         channel.fault(path, reason)
         channel.count(Counter.FAILED, 1)
 
-    def guard(self, path: str, channel: HelperChannel, act: Callable[[], T]) -> T | None:
-        """Do something with an entry; a failure is noted, and the answer is None."""
+    def guard(self, path: str, channel: HelperChannel, operation: Callable[[], T]) -> T | None:
+        """Return what an operation on an entry returns; record a failure and return None."""
         try:
-            return act()
+            return operation()
         except OSError as error:
-            self._missed(path, error, channel)
+            self._record_failure(path, error, channel)
         return None
 
     @contextmanager
-    def opened(self, path: str) -> Iterator[tuple[TargetDirectory, str, int]]:
-        """Open a file of the source and the directories that hold it on both sides."""
+    def opened(self, path: str) -> Iterator[tuple[DirectoryPair, str, int]]:
+        """Open a file of the source and its directory on both sides."""
         directory, name = split_name(path)
-        place = self._open(directory)
+        pair = self._open(directory)
         try:
-            fd = self._read(name, place.source)
+            fd = self._read(name, pair.source)
             try:
-                yield place, name, fd
+                yield pair, name, fd
             finally:
                 os.close(fd)
         finally:
-            os.close(place.source)
-            os.close(place.target)
+            os.close(pair.source)
+            os.close(pair.target)
 
     def regular(
-        self, place: TargetDirectory, name: str, channel: HelperChannel, *, big: bool = False
+        self, pair: DirectoryPair, name: str, channel: HelperChannel, *, big: bool = False
     ) -> None:
-        """Copy a regular file; without `big`, big ones and those with many names are reported."""
+        """Copy a regular file; without `big`, only report one that is big or has several names."""
         for _ in range(TRIES_MAX):
             try:
-                size = self._file(place, name, channel, big=big)
+                size = self._copy_or_report(pair, name, channel, big=big)
             except (Changed, ShortSource):
                 continue
             if size is not None:
@@ -211,56 +220,57 @@ class Copier:
                 self.receipt.size_bytes += size
                 channel.count(Counter.COPIED, 1)
             return
-        path = join(place.path, name)
-        self.receipt.lose(Loss.CHANGED, path)
+        path = join(pair.path, name)
+        self.receipt.add_loss(Loss.CHANGED, path)
         channel.fault(path, KEPT_CHANGING)
         channel.count(Counter.FAILED, 1)
 
-    def _file(
-        self, place: TargetDirectory, name: str, channel: HelperChannel, *, big: bool
+    def _copy_or_report(
+        self, pair: DirectoryPair, name: str, channel: HelperChannel, *, big: bool
     ) -> int | None:
-        """Copy one file; its bytes, or None when it was only reported to the parent."""
-        fd = self._read(name, place.source)
+        """Copy one file and return its bytes; return None when it was only reported."""
+        fd = self._read(name, pair.source)
         try:
             status = os.fstat(fd)
             if not big and status.st_nlink > 1:
-                self.links.append((status.st_dev, status.st_ino, join(place.path, name)))
+                self.links.append((status.st_dev, status.st_ino, join(pair.path, name)))
                 return None
-            if not big and status.st_size >= BIG_BYTES and not self.filler.clones(fd, place.target):
-                self.big.append(join(place.path, name))
+            if not big and status.st_size >= BIG_BYTES and not self.content.clones(fd, pair.target):
+                self.big.append(join(pair.path, name))
                 return None
             if not stat.S_ISREG(status.st_mode):
                 raise Changed
-            self.one(place, name, fd, status, channel)
+            self._copy_open_file(pair, name, fd, status, channel)
             return status.st_size
         finally:
             os.close(fd)
 
-    def one(
+    def _copy_open_file(
         self,
-        place: TargetDirectory,
+        pair: DirectoryPair,
         name: str,
         fd: int,
         status: os.stat_result,
         channel: HelperChannel,
     ) -> None:
-        """Copy the open file `fd` to `name`, with content and attributes, unless it is there."""
-        out = self.target.make(place, name, status)
-        path = join(place.path, name)
+        """Copy content and attributes of the open file `fd` to `name`, unless it is complete."""
+        out = self.target.create(pair, name, status)
+        path = join(pair.path, name)
         if out is None:
-            self.reuse(status, channel)
-            self.digested(path, status.st_size, None)
+            self.receipt.reused += 1
+            channel.count(Counter.COPIED, 0, status.st_size)
+            self.record_digest(path, status.st_size, None)
             return
         try:
-            digest = self.filler.fill(fd, out, status, channel)
+            digest = self.content.copy_file(fd, out, status, channel)
             content.check_unchanged(fd, status)
-            self.dress(path, fd, out, status)
+            self.write_attributes(path, fd, out, status)
         finally:
             os.close(out)
-        self.digested(path, status.st_size, digest)
+        self.record_digest(path, status.st_size, digest)
 
-    def digested(self, path: str, size_bytes: int, digest: bytes | Digests | None) -> None:
-        """Note a copied file with its digest, where digests are taken."""
+    def record_digest(self, path: str, size_bytes: int, digest: bytes | Digests | None) -> None:
+        """Record a copied file with its digest, where the copy takes digests."""
         if self._digests:
             self.digests.append((path, size_bytes, digest))
 
@@ -270,57 +280,52 @@ class Copier:
         except PermissionError as error:
             if not self._noatime or error.errno != errno.EPERM:
                 raise
-        self._noatime = 0  # root of a user namespace may not
+        self._noatime = 0  # root of a user namespace may not use O_NOATIME
         return os.open(name, _READ, dir_fd=directory)
 
-    def reuse(self, status: os.stat_result, channel: HelperChannel) -> None:
-        """Count a file that a former run finished."""
-        self.receipt.reused += 1
-        channel.count(Counter.COPIED, 0, status.st_size)
-
-    def dress(
+    def write_attributes(
         self, path: str, fd: int, out: int, status: os.stat_result, *, fresh: bool = True
     ) -> None:
-        """Give a file its attributes, a fresh one with as few calls as it needs; time last."""
+        """Set the attributes of a file, of a fresh one with as few calls as possible; time last."""
         plain = (
             fresh
-            and os.fstat(out).st_gid == self._support.gid
+            and os.fstat(out).st_gid == self._new_group
             and status.st_uid == self._user
-            and status.st_gid == self._support.gid
+            and status.st_gid == self._new_group
             and not status.st_mode & _SPECIAL
             and not self._inherits
         )
         if not plain or has_xattrs(fd, self._support):
-            self._writer.give(path, fd, out, status)
+            self._writer.copy_all(path, fd, out, status)
             return
         os.utime(out, ns=(status.st_atime_ns, status.st_mtime_ns))
-        self._writer.flags(path, out, read_flags(fd, self._support))
+        self._writer.set_flags(path, out, read_flags(fd, self._support))
 
 
-class Filler:
-    """Brings content over, and learns meanwhile which ways the two file systems have.
+class ContentCopier:
+    """Copies content, keeps holes, and learns which methods the two file systems support.
 
-    `digest` names one of `content.DIGESTS`, "" none.
+    `digest` names one of `content.DIGESTS`; "" takes none.
     """
 
     def __init__(self, digest: str = "") -> None:
         self._digest = digest
-        self._ways = content.CopyMethods()
+        self._methods = content.CopyMethods()
         self._cloning: bool | None = None
 
     def clones(self, fd: int, directory: int) -> bool:
-        """Tell whether the content of big files is a matter of one call here; tried once."""
+        """Return whether one call can share the content of big files here; tried once."""
         if self._cloning is None:
             self._cloning = content.clones(fd, directory)
-        return self._cloning and self._ways.clone
+        return self._cloning and self._methods.clone
 
-    def fill(
+    def copy_file(
         self, fd: int, out: int, status: os.stat_result, channel: HelperChannel
     ) -> bytes | None:
-        """Bring the content of a whole file over; the digest of what was read.
+        """Copy the content of a whole file and return the digest of what was read.
 
-        None when none is asked for, or when not all bytes passed through this process: of files
-        that share their extents, and of files with holes.
+        Returns None when no digest is configured, or when not all bytes passed through this
+        process: for files that share extents, and for files with holes.
 
         Raises:
             ShortSource: the file became shorter, or a small one longer.
@@ -330,20 +335,20 @@ class Filler:
         if size <= content.SMALL_BYTES and not content.is_sparse(status):
             content.copy_small(fd, out, size, digest)
             channel.count(Counter.COPIED, 0, size)
-        elif content.clone(fd, out, self._ways):
+        elif content.clone(fd, out, self._methods):
             digest = None
             channel.count(Counter.COPIED, 0, size)
         elif content.is_sparse(status):
             digest = None
             os.ftruncate(out, size)
-            self.span(fd, out, (0, size), channel)
+            self._copy_data(fd, out, (0, size), channel)
         elif digest:
-            self._hashing(fd, out, (0, size), digest, channel)
+            self._copy_hashing(fd, out, (0, size), digest, channel)
         else:
-            self._data(fd, out, (0, size), channel)
+            self._copy_range(fd, out, (0, size), channel)
         return digest.digest() if digest else None
 
-    def piece(
+    def copy_piece(
         self,
         fd: int,
         out: int,
@@ -351,19 +356,19 @@ class Filler:
         status: os.stat_result,
         channel: HelperChannel,
     ) -> bytes | None:
-        """Bring a piece of a file over; the digest of what was read, as `fill` gives it.
+        """Copy a piece of a file and return the digest of what was read, or None as `copy_file`.
 
         Raises:
             ShortSource: the file became shorter.
         """
         if not self._digest or content.is_sparse(status):
-            self.span(fd, out, span, channel)
+            self._copy_data(fd, out, span, channel)
             return None
         digest = content.DIGESTS[self._digest]()
-        self._hashing(fd, out, span, digest, channel)
+        self._copy_hashing(fd, out, span, digest, channel)
         return digest.digest()
 
-    def _hashing(
+    def _copy_hashing(
         self,
         fd: int,
         out: int,
@@ -373,27 +378,27 @@ class Filler:
     ) -> None:
         content.copy_hashing(fd, out, span, digest, lambda n: channel.count(Counter.COPIED, 0, n))
 
-    def span(self, fd: int, out: int, span: tuple[int, int], channel: HelperChannel) -> None:
-        """Bring over the data between two offsets and leave holes as they are."""
+    def _copy_data(self, fd: int, out: int, span: tuple[int, int], channel: HelperChannel) -> None:
+        """Copy the data between two offsets; holes stay holes."""
         done = 0
         for data in content.data_spans(fd, *span):
-            self._data(fd, out, data, channel)
+            self._copy_range(fd, out, data, channel)
             done += data[1] - data[0]
         channel.count(Counter.COPIED, 0, span[1] - span[0] - done)
 
-    def _data(self, fd: int, out: int, span: tuple[int, int], channel: HelperChannel) -> None:
+    def _copy_range(self, fd: int, out: int, span: tuple[int, int], channel: HelperChannel) -> None:
         content.copy_range(
-            fd, out, span, self._ways, lambda moved: channel.count(Counter.COPIED, 0, moved)
+            fd, out, span, self._methods, lambda moved: channel.count(Counter.COPIED, 0, moved)
         )
 
 
-def kinds(source: int, names: list[str]) -> Iterator[tuple[str, int]]:
-    """Give the file types of those of `names` that are still in an open directory."""
+def _kinds(source: int, names: list[str]) -> Iterator[tuple[str, int]]:
+    """Yield the file types of those of `names` that are still in an open directory."""
     for name in names:
         with suppress(FileNotFoundError):
-            yield name, kind_of(source, name)
+            yield name, _kind_of(source, name)
 
 
-def kind_of(directory: int, name: str) -> int:
-    """Tell the file type of an entry."""
+def _kind_of(directory: int, name: str) -> int:
+    """Return the file type of an entry."""
     return stat.S_IFMT(os.stat(name, dir_fd=directory, follow_symlinks=False).st_mode)

@@ -1,11 +1,13 @@
-"""Copy the content of one directory into another, by helpers, resumable, every attribute kept.
+"""Copy the content of one directory to another with helpers: resumable, with all attributes.
 
-Phases: *plan* walks the source and writes parts into the manifest; *copy* does the parts, then
-gives files their other names; *seal* gives directories their attributes, children first, and
-brings everything to disk. Nothing is synced per file: a part is marked done only after the
-target's file system was synced (syncfs(2)), so what the manifest calls done, and a returned
-receipt, is on disk. What a killed run had copied but not synced is recognised by length and time,
-on the same boot of the same machine.
+Phases: *plan* walks the source and writes parts into the manifest. *copy* copies the parts, then
+links files to their other names. *seal* sets the attributes of directories, children first, and
+syncs everything to disk.
+
+Nothing is synced per file. A part is marked done only after the file system of the target was
+synced (syncfs(2)). So what the manifest calls done, and what a returned receipt counts, is on disk.
+What a killed run had copied but not synced is recognised by length and time, on the same boot of
+the same machine.
 """
 
 import os
@@ -15,7 +17,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
 
-from backends.tree.copy.batches import PartFeed, link_groups, seals
+from backends.tree.copy.batches import PartScheduler, link_groups, seals
 from backends.tree.copy.copier import Copier
 from backends.tree.copy.ledger import SLOT_FINISH, SLOT_PLAN, Ledger
 from backends.tree.copy.manifest import TreeManifest
@@ -26,32 +28,31 @@ from backends.tree.copy.verification import Checker, Verification
 from backends.tree.copy.work import CopyWork
 from backends.tree.files import ACL_DEFAULT, Anchor, xattr_names
 from backends.tree.processes import DEFAULT_EFFORT, Effort, HelperPool, Message, Sorter
-from backends.tree.selection import EntrySelector, Noted, Selection, SkipReason
+from backends.tree.selection import EntrySelector, Note, Selection, SkipReason
 from core.errors import EntryExists
 from core.jobs import Control, Counter
 
-#: How long to wait before asking again whether another node is done, in seconds.
+#: Pause between two looks whether another node is done, in seconds.
 PAUSE_SECONDS = 0.1
-
-
-#: Least time between two syncs of the target while parts are being done, in seconds.
+#: Least time between two syncs of the target while parts are being copied, in seconds.
 CHECKPOINT_SECONDS = 15.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CopyOptions:
-    """How to copy. `durable=False` leaves bringing everything to disk to the caller.
+    """How to copy. With `durable=False` the caller syncs the target to disk.
 
     Parts are synced and marked done at least `checkpoint_seconds` apart.
-    `verify` names a digest (`content.DIGESTS`): at the end both trees are read again, the target
-    from disk where the system allows, and what differs counts as failed. When `digest` names the
-    same, it is taken of each file while that is read, and only the target is read again at the end
-    (`verification` tells what that proves).
 
-    Without `root_attributes` the target directory itself keeps its own. Without a `selection`
-    everything is taken. With `parts_only` it helps another node with the parts of its plan that are
-    free, if there is one, and leaves the rest to it. `on_wait` is called again and again while
-    there is only another node to wait for; what it raises ends the copy.
+    `verify` names a digest (`content.DIGESTS`). At the end both trees are read again, the target
+    from disk where the system allows it. What differs counts as failed. When `digest` names the
+    same digest, it is taken of each file while the copy reads the file, and only the target is read
+    again at the end (`verification` explains what that proves).
+
+    Without `root_attributes` the target directory itself keeps its attributes. Without a
+    `selection` all entries are copied. With `parts_only` the call copies free parts of another
+    node's plan, if there is one, and leaves the rest to that node. `on_wait` is called again and
+    again while the call only waits for another node; an exception from it ends the copy.
     """
 
     durable: bool = True
@@ -77,17 +78,18 @@ def copy_tree(
     manifest: TreeManifest | None = None,
     options: CopyOptions = DEFAULT_COPY,
 ) -> Receipt:
-    """Copy everything below one directory into another; give what could not be kept.
+    """Copy everything below one directory to another and return what could not be kept.
 
-    The target is empty or what a former run of the same job left; with the same manifest the run
-    goes on where that one stopped. Several nodes that call this with the same manifest share the
-    work: each takes parts, one finishes, all return the same receipt. The target directory is
-    private to the job until this returns: attributes of directories come last. Fifos, sockets and
-    devices are skipped and counted.
+    The target is empty, or an earlier run of the same job left it. With the same manifest the run
+    continues where the earlier one stopped. Several nodes that call this with the same manifest
+    share the work: each copies parts, one finishes, and all return the same receipt. The target
+    directory is private to the job until this returns: attributes of directories are set last.
+    Fifos, sockets and devices are skipped and counted.
 
     Raises:
         Interrupted: the control says stop; what is done stays.
-        NoSpace, QuotaExceeded, BackendFailed: the target takes nothing any more.
+        EntryExists: the selection stops at conflicts, and the target has some.
+        NoSpace, QuotaExceeded, BackendFailed: the target accepts no more entries.
     """
     record = manifest or TreeManifest.temporary()
     links = Sorter()
@@ -122,7 +124,7 @@ class _Copy:
         self._against = None if against is None else Anchor.duplicate(against)
 
     def run(self, links: Sorter, manifest_fd: int) -> Receipt:
-        self._ledger.begin()
+        self._ledger.record_begin()
         effort = self._options.effort
         with HelperPool(
             self._work(),
@@ -133,14 +135,14 @@ class _Copy:
             keep_fds=[manifest_fd],
         ) as pool:
             if self._options.parts_only:
-                return self._help(pool)
-            with self._alone(SLOT_PLAN):
+                return self._help_other_node(pool)
+            with self._exclusive(SLOT_PLAN):
                 self._plan(pool)
             self._copy_parts(pool)
-            with self._alone(SLOT_FINISH):
+            with self._exclusive(SLOT_FINISH):
                 return self._ledger.finished or self._finish(pool, links)
 
-    def _help(self, pool: HelperPool) -> Receipt:
+    def _help_other_node(self, pool: HelperPool) -> Receipt:
         if self._ledger.planned is not None:
             self._control.phase("copy")
             self._copy_parts(pool)
@@ -151,8 +153,8 @@ class _Copy:
         return [anchor for anchor in anchors if anchor is not None]
 
     @contextmanager
-    def _alone(self, slot: int) -> Iterator[None]:
-        """Wait until no other node does this."""
+    def _exclusive(self, slot: int) -> Iterator[None]:
+        """Wait until no other node does this, then lock it."""
         while not self._ledger.claim(slot):
             self._pause()
         try:
@@ -167,21 +169,21 @@ class _Copy:
         time.sleep(PAUSE_SECONDS)
 
     def _copy_parts(self, pool: HelperPool) -> None:
-        """Do the parts that are free, a helper once, others until all are done, wherever."""
+        """Copy free parts until all are done on any node; with `parts_only` only once."""
         while not self._ledger.all_done:
-            feed = PartFeed(
+            scheduler = PartScheduler(
                 self._ledger,
                 self._control,
                 durable=self._options.durable,
                 checkpoint_seconds=self._options.checkpoint_seconds,
             )
-            pool.run(feed.take, feed.settle)
-            if feed.unsynced:
+            pool.run(scheduler.next_batch, scheduler.on_reply)
+            if scheduler.unsynced:
                 self._sync(pool)
-                feed.finish()
+                scheduler.record_finished()
             self._ledger.refresh()
-            feed.tell_others()
-            if self._options.parts_only:  # what others have in hand is not waited for
+            scheduler.count_others()
+            if self._options.parts_only:  # it does not wait for parts that other nodes copy
                 return
             if not self._ledger.all_done:
                 self._pause()
@@ -192,20 +194,20 @@ class _Copy:
 
     def _finish(self, pool: HelperPool, links: Sorter) -> Receipt:
         """Do what needs all parts: further names, attributes of directories, verification."""
-        pool.run_all(link_groups(links), self._add)
+        pool.run_all(link_groups(links), self._add_receipt)
         self._control.phase("seal")
-        pool.run_all(seals(self._ledger), self._add)
+        pool.run_all(seals(self._ledger), self._add_receipt)
         self._sync(pool)
         parts = self._ledger.receipt
-        parts.directories = 0  # they were counted where they were listed, now where they were made
+        parts.directories = 0  # counted when listed; sealing has counted those that were made
         self._receipt.add(parts)
         for path, words in self._ledger.notes(SkipReason.UNREAD):
-            self._receipt.lose(Loss.UNREADABLE, path, words)
+            self._receipt.add_loss(Loss.UNREADABLE, path, words)
         for path, words in self._ledger.notes(SkipReason.CONFLICT):
-            self._receipt.lose(Loss.CONFLICT, path, words)
+            self._receipt.add_loss(Loss.CONFLICT, path, words)
         if self._options.verify:
             self._verify(self._options.verify, pool)
-        self._ledger.ended(self._receipt)
+        self._ledger.record_end(self._receipt)
         return self._receipt
 
     def _verify(self, digest: str, pool: HelperPool) -> None:
@@ -215,9 +217,9 @@ class _Copy:
         effort = self._options.effort
         verification = Verification(*sides, self._receipt, self._control, effort)
         if self._options.digest == digest:
-            verification.taken(digest, pool, self._ledger)
+            verification.check_digests(digest, pool, self._ledger)
         else:
-            verification.both(digest)
+            verification.compare_both(digest)
 
     def _work(self) -> CopyWork:
         granularity_ns = probe_granularity(self._target)
@@ -235,18 +237,18 @@ class _Copy:
             self._target,
             copier,
             seal_root=self._options.root_attributes,
-            chooser=self._chooser(granularity_ns),
+            selector=self._selector(granularity_ns),
             checker=Checker(self._source, self._target, digest) if digest else None,
         )
 
-    def _chooser(self, granularity_ns: int) -> EntrySelector | None:
+    def _selector(self, granularity_ns: int) -> EntrySelector | None:
         selection = self._options.selection
         if selection is None:
             return None
         return EntrySelector(self._source, self._against, selection, granularity_ns=granularity_ns)
 
     def _inherits(self) -> bool:
-        """Tell whether new entries inherit an ACL; a root that will get its own loses it now."""
+        """Return whether new entries inherit an ACL; clear it on a root that gets its own later."""
         fd = self._target.open("")
         try:
             names = xattr_names(fd)
@@ -260,39 +262,41 @@ class _Copy:
     def _plan(self, pool: HelperPool) -> None:
         self._control.phase("plan")
         if self._ledger.planned is None:
-            self._ledger.plan()
-            planner = CopyPlanner(pool, self._options.effort.count(), self._plan_part, self._note)
+            self._ledger.record_plan()
+            planner = CopyPlanner(
+                pool, self._options.effort.count(), self._add_part, self._add_notes
+            )
             planner.run()
             self._check_conflicts()
-            self._ledger.plan_ended(planner.entries, planner.size_bytes)
+            self._ledger.record_planned(planner.entries, planner.size_bytes)
         self._control.phase("copy")
         self._control.expect(*(self._ledger.planned or (None, None)))
-        self._control.count(Counter.COPIED, *self._ledger.by_others())
+        self._control.count(Counter.COPIED, *self._ledger.take_counts_of_others())
 
-    def _plan_part(self, part: Part) -> None:
+    def _add_part(self, part: Part) -> None:
         self._control.count(Counter.LISTED, part.entries, part.size_bytes)
-        self._ledger.part(part)
+        self._ledger.record_part(part)
 
     def _check_conflicts(self) -> None:
-        """Refuse before anything is copied.
+        """Refuse conflicts before anything is copied.
 
         Raises:
-            EntryExists: entries of the target stand in the way; some are named.
+            EntryExists: entries of the target conflict with selected ones; some are named.
         """
         selection = self._options.selection
         count = self._ledger.conflicts()
         if selection is not None and selection.stops and count:
-            named = [
+            examples = [
                 path for path, _ in islice(self._ledger.notes(SkipReason.CONFLICT), EXAMPLES_MAX)
             ]
             raise EntryExists(
-                f"The target has {count} entries that stand in the way.",
-                data={"conflicts": count, "examples": named},
+                f"The target has {count} entries that conflict with entries to copy.",
+                data={"conflicts": count, "examples": examples},
             )
 
-    def _note(self, notes: list[Noted]) -> None:
-        """Record notes; what is not done for them is a fault, unless all of it is refused."""
-        self._ledger.note(notes)
+    def _add_notes(self, notes: list[Note]) -> None:
+        """Record notes; entries not copied are faults, unless conflicts refuse the whole copy."""
+        self._ledger.record_notes(notes)
         selection = self._options.selection
         for note, path, words in notes:
             if note == SkipReason.UNREAD or (
@@ -301,5 +305,5 @@ class _Copy:
                 self._control.fault(path, words)
                 self._control.count(Counter.FAILED, 1)
 
-    def _add(self, reply: Message) -> None:
+    def _add_receipt(self, reply: Message) -> None:
         self._receipt.add(Receipt.from_wire(reply))

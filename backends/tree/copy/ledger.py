@@ -1,14 +1,14 @@
-"""A copy's records in its manifest: the plan, the parts done, the pieces of very big files done.
+"""The records of a copy in its manifest: the plan, the parts done, the pieces of big files done.
 
     ["begin", boot id]                      a run starts
     ["plan"]                                parts after it belong to this plan
     ["part", number, units]                 see `plan.Unit`; paths and names are bytes
-    ["notes", [(note, path, words), …]]     what else was seen while planning
-    ["planned", entries, bytes]             the plan is whole
+    ["notes", [(reason, path, words), …]]   entries that are not copied, see `selection.Note`
+    ["planned", entries, bytes]             the plan is complete
     ["piece", path, bytes, mtime, from, to, digest]  a piece of a very big file is on disk
-    ["anew", path, bytes, mtime]            pieces recorded before are not there
-    ["done", number, receipt, links, taken] a part is on disk; files with digests where asked
-    ["ended", receipt]                      everything is
+    ["anew", path, bytes, mtime]            pieces recorded before are not in the target
+    ["done", number, receipt, links, files] a part is on disk; files with digests where configured
+    ["ended", receipt]                      everything is on disk
 
 Only offsets and numbers are kept in memory: about 100 bytes for each part of 10,000 entries.
 """
@@ -20,26 +20,26 @@ from collections.abc import Iterator
 from typing import Any
 
 from backends.tree.copy.manifest import Record, TreeManifest, boot_id
-from backends.tree.copy.pieces import Pieces, Span, Taken
+from backends.tree.copy.pieces import CopiedFile, Pieces, Span
 from backends.tree.copy.plan import Part, Unit
 from backends.tree.copy.receipt import Receipt
 from backends.tree.processes import Sorter
-from backends.tree.selection import Noted, SkipReason
+from backends.tree.selection import Note, SkipReason
 
-#: A file's name among those of the same file: device, inode, then the path.
+#: One of several names of a file: device, inode, then the path.
 INODE = struct.Struct(">QQ")
 
-#: What one node at a time does; each part is a slot, too.
+#: The slots of what only one node may do at a time; each part is a slot, too.
 SLOT_PLAN = 0
 SLOT_FINISH = 1
 SLOT_OF_PART = 2
 
-#: What identifies a state of a very big file: path, bytes, modification time.
+#: Identifies a state of a very big file: path, bytes, modification time.
 State = tuple[str, int, int]
 
 
 class Ledger:
-    """Reads what all runs and nodes wrote, and writes what this one does."""
+    """Reads what all runs and nodes recorded, and records what this run does."""
 
     def __init__(self, manifest: TreeManifest, links: Sorter) -> None:
         self._manifest = manifest
@@ -47,10 +47,10 @@ class Ledger:
         self._read_to: int | None = None
         self._parts: list[int] = []
         self._notes: list[int] = []
-        self.noted: Tally[SkipReason] = Tally()
+        self._note_counts: Tally[SkipReason] = Tally()
         self._done: set[int] = set()
         self._mine: set[int] = set()
-        self._untold = [0, 0]
+        self._done_by_others = [0, 0]
         self._done_at: list[int] = []
         self.pieces: dict[State, Pieces] = {}
         self.planned: tuple[int, int] | None = None
@@ -60,7 +60,7 @@ class Ledger:
         self.refresh()
 
     def refresh(self) -> None:
-        """Read what was written since the last time, by whomever."""
+        """Read the records that any process wrote since the last time."""
         last = None
         known = () if self._read_to is None else (self._read_to,)
         for offset, record in self._manifest.records(*known):
@@ -76,12 +76,12 @@ class Ledger:
         elif kind == "plan":
             self._parts.clear()
             self._notes.clear()
-            self.noted.clear()
+            self._note_counts.clear()
         elif kind == "part":
             self._parts.append(offset)
         elif kind == "notes":
             self._notes.append(offset)
-            self.noted.update(SkipReason(note) for note, _, _ in rest[0])
+            self._note_counts.update(SkipReason(note) for note, _, _ in rest[0])
         elif kind == "planned":
             self.planned = (rest[0], rest[1])
         elif kind == "piece":
@@ -96,129 +96,129 @@ class Ledger:
         elif kind == "ended":
             self.finished = Receipt.from_wire(rest[0])
 
-    def _read_done(self, number: int, wire: Any, links: list[tuple[int, int, bytes]]) -> None:  # noqa: ANN401 - as `Receipt.to_wire` gives it
+    def _read_done(self, number: int, wire: Any, links: list[tuple[int, int, bytes]]) -> None:  # noqa: ANN401 - the values of `Receipt.to_wire`
         self._done.add(number)
         receipt = Receipt.from_wire(wire)
         self.receipt.add(receipt)
         if number not in self._mine:
-            self._untold[0] += receipt.files + receipt.directories + receipt.links
-            self._untold[1] += receipt.size_bytes
+            self._done_by_others[0] += receipt.files + receipt.directories + receipt.links
+            self._done_by_others[1] += receipt.size_bytes
         for device, inode, path in links:
             self.links.add(INODE.pack(device, inode) + path)
 
-    def begin(self) -> None:
+    def record_begin(self) -> None:
         """Record that a run starts."""
         self._manifest.append(["begin", boot_id()], sync=True)
 
-    def plan(self) -> None:
-        """Record that a plan starts; what an interrupted one left is void."""
+    def record_plan(self) -> None:
+        """Record that a plan starts; parts of an interrupted plan become void."""
         self._manifest.append(["plan"])
 
-    def part(self, part: Part) -> None:
+    def record_part(self, part: Part) -> None:
         """Record a part of the plan."""
         units = [
             (os.fsencode(path), _encoded(names), *numbers) for path, names, *numbers in part.units
         ]
         self._manifest.append(["part", part.number, units])
 
-    def note(self, notes: list[Noted]) -> None:
-        """Record what was seen of entries that are not copied."""
+    def record_notes(self, notes: list[Note]) -> None:
+        """Record why entries are not copied."""
         self._manifest.append(
             ["notes", [(n, os.fsencode(path), words) for n, path, words in notes]]
         )
 
-    def notes(self, *wanted: SkipReason) -> Iterator[tuple[str, str]]:
-        """Read paths and words of some kinds of notes, in the order they were seen."""
+    def notes(self, *reasons: SkipReason) -> Iterator[tuple[str, str]]:
+        """Yield paths and words of the notes with these reasons, in the order of recording."""
         for offset in self._notes:
             for note, path, words in self._manifest.at(offset)[1]:
-                if note in wanted:
+                if note in reasons:
                     yield os.fsdecode(path), words
 
     def conflicts(self) -> int:
-        """Tell how many entries of the target stand in the way, as far as was written."""
+        """Return the number of conflicts with entries of the target recorded so far."""
         self.refresh()
-        return self.noted[SkipReason.CONFLICT]
+        return self._note_counts[SkipReason.CONFLICT]
 
-    def plan_ended(self, entries: int, size_bytes: int) -> None:
-        """Record that the plan is whole, with its sums."""
+    def record_planned(self, entries: int, size_bytes: int) -> None:
+        """Record that the plan is complete, with its sums."""
         self._manifest.append(["planned", entries, size_bytes], sync=True)
         self.refresh()
 
-    def piece(self, state: State, span: Span, digest: bytes | None) -> None:
+    def record_piece(self, state: State, span: Span, digest: bytes | None) -> None:
         """Record that a piece of a very big file is on disk."""
         path, *rest = state
         self.pieces.setdefault(state, {})[span] = digest
         self._manifest.append(["piece", os.fsencode(path), *rest, *span, digest], sync=True)
 
-    def anew(self, state: State) -> None:
-        """Record that a very big file begins anew, if there are pieces of it on record."""
+    def record_restart(self, state: State) -> None:
+        """Record that the copy of a very big file starts again, if pieces of it are recorded."""
         if self.pieces.pop(state, None):
             self._manifest.append(["anew", os.fsencode(state[0]), *state[1:]], sync=True)
 
-    def done(
+    def record_done(
         self,
         number: int,
         receipt: Receipt,
         links: list[tuple[int, int, str]],
-        taken: list[Taken],
+        copied: list[CopiedFile],
     ) -> None:
-        """Record that a part is on disk, and give it back; `sync` makes the record lasting."""
+        """Record that a part is on disk, and unlock it; `sync` brings the record to disk."""
         self._mine.add(number)
         encoded = [(device, inode, os.fsencode(name)) for device, inode, name in links]
-        files = [(os.fsencode(path), size, digest) for path, size, digest in taken]
+        files = [(os.fsencode(path), size, digest) for path, size, digest in copied]
         self._manifest.append(["done", number, _escaped(receipt), encoded, files])
         self._manifest.release(SLOT_OF_PART + number)
 
-    def digests(self) -> Iterator[Taken]:
-        """Read the copied files of all parts that are done, with the digests taken of them."""
+    def copied_files(self) -> Iterator[CopiedFile]:
+        """Yield the copied files of all parts that are done, with their digests."""
         for offset in self._done_at:
             for files in self._manifest.at(offset)[4:]:
                 for path, size_bytes, digest in files:
                     yield os.fsdecode(path), size_bytes, digest
 
-    def by_others(self) -> tuple[int, int]:
-        """Tell entries and bytes that other runs and nodes did, since the last time this asked."""
-        entries, size_bytes = self._untold
-        self._untold = [0, 0]
+    def take_counts_of_others(self) -> tuple[int, int]:
+        """Return entries and bytes that other runs and nodes did since the last call."""
+        entries, size_bytes = self._done_by_others
+        self._done_by_others = [0, 0]
         return entries, size_bytes
 
-    def ended(self, receipt: Receipt) -> None:
-        """Record that the copy is whole and on disk, with the receipt of it all."""
+    def record_end(self, receipt: Receipt) -> None:
+        """Record that the copy is complete and on disk, with the receipt of all of it."""
         self._manifest.append(["ended", _escaped(receipt)], sync=True)
         self.refresh()
 
     def sync(self) -> None:
-        """Bring the records to disk."""
+        """Sync the records to disk."""
         self._manifest.sync()
 
     def claim(self, slot: int) -> bool:
-        """Take what only one node may do at a time; False while another has it."""
+        """Lock what only one node may do at a time; return False while another node has it."""
         if not self._manifest.claim(slot):
             return False
         self.refresh()
         return True
 
     def release(self, slot: int) -> None:
-        """Give back what `claim` took."""
+        """Unlock a slot that `claim` locked."""
         self._manifest.release(slot)
 
     @property
     def all_done(self) -> bool:
-        """Whether every planned part is on disk, as far as was read."""
+        """Whether every planned part is on disk, according to the records read so far."""
         return self.planned is not None and len(self._done) == len(self._parts)
 
     def parts(self, *, backwards: bool = False) -> Iterator[Part]:
-        """Read the planned parts, the last first if so asked."""
+        """Yield the planned parts; with `backwards` the last first."""
         for offset in reversed(self._parts) if backwards else self._parts:
             _, number, units = self._manifest.at(offset)
             yield Part(number, [_unit(*unit) for unit in units])
 
     def done_parts(self) -> Iterator[Part]:
-        """Read the parts that are on disk."""
+        """Yield the parts that are on disk."""
         return (part for part in self.parts() if part.number in self._done)
 
     def free_parts(self) -> Iterator[Part]:
-        """Take the parts that are not done and that no other node has, one after another."""
+        """Lock and yield, one after another, the parts that are not done and no other node has."""
         for part in self.parts():
             if part.number in self._done or not self.claim(SLOT_OF_PART + part.number):
                 continue
@@ -228,11 +228,11 @@ class Ledger:
             yield part
 
 
-def read_notes(manifest: TreeManifest, *wanted: SkipReason) -> Iterator[tuple[str, str]]:
-    """Read from a copy's manifest the paths that were noted, with words, kind by kind as asked."""
+def read_notes(manifest: TreeManifest, *reasons: SkipReason) -> Iterator[tuple[str, str]]:
+    """Yield paths and words of the notes in a copy's manifest that have these reasons."""
     links = Sorter()
     try:
-        yield from Ledger(manifest, links).notes(*wanted)
+        yield from Ledger(manifest, links).notes(*reasons)
     finally:
         links.close()
 
@@ -245,16 +245,16 @@ def _unit(
 
 
 def _escaped(receipt: Receipt) -> Any:  # noqa: ANN401 - builtin values for a record
-    """Give the receipt with texts that UTF-8 can carry: examples are for people's eyes."""
+    """Return the receipt with texts that UTF-8 can encode: people read the examples."""
     sums, losses = receipt.to_wire()
     escaped = []
     for loss, count, examples in losses:
-        shown = [(_shown(path), _shown(reason)) for path, reason in examples]
-        escaped.append((loss, count, shown))
+        readable = [(_readable(path), _readable(reason)) for path, reason in examples]
+        escaped.append((loss, count, readable))
     return [sums, escaped]
 
 
-def _shown(text: str) -> str:
+def _readable(text: str) -> str:
     return os.fsencode(text).decode("utf-8", "backslashreplace")
 
 

@@ -1,8 +1,8 @@
 """A job's file beside the data: what is planned and what is done, as checksummed records.
 
-Append-only: a record counts only when its length and checksum are right, so whatever tail a crash
-tore off is as if it had never been written, and is cut off by the next writer. Records are lists
-of builtin values in MessagePack, the first value names the kind; paths in them are bytes.
+The file is append-only. A record counts only when its length and checksum are right. So a record
+that a crash left incomplete is ignored, and the next writer cuts it off. Records are lists of
+builtin values in MessagePack. The first value names the kind; paths in them are bytes.
 """
 
 import fcntl
@@ -21,13 +21,13 @@ import xxhash
 from backends.fs import atomic
 
 MAGIC = b"vfolder manifest 1\n"
-#: Longest record taken for real, in bytes; anything longer is a torn or foreign tail.
+#: Longest valid record, in bytes; anything longer is an incomplete or foreign tail.
 RECORD_BYTES_MAX = 64 * 1024 * 1024
 
-#: Bytes that are locked, far behind any record: one to append, and one for each slot.
+#: Offsets of the bytes that are locked, far behind any record: one to append, one for each slot.
 _APPENDING = 1 << 40
 _SLOTS = _APPENDING + 1
-#: How long to wait before trying again to append, in seconds: appending itself takes less.
+#: How long to wait before the next try to append, in seconds; an append takes less.
 _PAUSE_SECONDS = 0.002
 
 _HEAD = struct.Struct("!IQ")
@@ -35,7 +35,7 @@ Record = list[Any]
 
 
 class TreeManifest:
-    """An open manifest; owns its descriptor. Processes of several nodes may share the file.
+    """An open manifest; it owns its descriptor. Processes of several nodes may share the file.
 
     An append holds a record lock (fcntl(2), which network file systems carry), and so does each
     slot of `claim`. The locks belong to the process: they end with it, its helpers have none, and
@@ -56,7 +56,7 @@ class TreeManifest:
         self._lasting = lasting
         self._on_wait = on_wait
         if not read_only:
-            with self._alone():
+            with self._append_lock():
                 self._end = self._check()
 
     @classmethod
@@ -83,13 +83,13 @@ class TreeManifest:
 
     @classmethod
     def temporary(cls) -> Self:
-        """Make a manifest that nobody else sees and that ends with the process."""
+        """Return a manifest that no other process sees and that ends with this process."""
         with tempfile.TemporaryFile() as file:
             return cls(os.dup(file.fileno()), lasting=False)
 
     @contextmanager
-    def _alone(self) -> Iterator[None]:
-        while not self._locked(_APPENDING):
+    def _append_lock(self) -> Iterator[None]:
+        while not self._try_lock(_APPENDING):
             self._on_wait()
             time.sleep(_PAUSE_SECONDS)
         try:
@@ -98,7 +98,7 @@ class TreeManifest:
             fcntl.lockf(self.fd, fcntl.LOCK_UN, 1, _APPENDING)
 
     def _check(self, end: int = len(MAGIC)) -> int:
-        """Find the end of the last whole record from `end` on and cut off what is behind it."""
+        """Return the end of the last complete record from `end` on; cut off the bytes after it."""
         size = os.fstat(self.fd).st_size
         if end == size > len(MAGIC):
             return end
@@ -125,10 +125,10 @@ class TreeManifest:
             offset += _HEAD.size + length
 
     def append(self, record: Record, *, sync: bool = False) -> int:
-        """Write one record and give its offset; with `sync` it is on disk, and all before it."""
+        """Write one record and return its offset; with `sync` it and all before it are on disk."""
         payload = msgspec.msgpack.encode(record)
         data = _HEAD.pack(len(payload), xxhash.xxh3_64_intdigest(payload)) + payload
-        with self._alone():
+        with self._append_lock():
             offset = self._end = self._check(self._end)
             atomic.pwrite_all(self.fd, data, offset)
             self._end += len(data)  # a record that is cut short is cut off by the next writer
@@ -137,20 +137,20 @@ class TreeManifest:
         return offset
 
     def sync(self) -> None:
-        """Bring the records to disk, unless they end with this process anyway."""
+        """Sync the records to disk, unless the file ends with this process anyway."""
         if self._lasting:
             os.fdatasync(self.fd)
 
     def records(self, since: int = len(MAGIC)) -> Iterator[tuple[int, Record]]:
-        """Read the records from an offset on, in the order they were written, with offsets."""
+        """Yield the records from an offset on, in the order they were written, with offsets."""
         for offset, payload, _ in self._walk(since, os.fstat(self.fd).st_size):
             yield offset, msgspec.msgpack.decode(payload)
 
     def claim(self, slot: int) -> bool:
-        """Take a numbered slot for this process until it releases it or ends; False: not free."""
-        return self._locked(_SLOTS + slot)
+        """Lock a slot until this process releases it or ends; return False while it is taken."""
+        return self._try_lock(_SLOTS + slot)
 
-    def _locked(self, byte: int) -> bool:
+    def _try_lock(self, byte: int) -> bool:
         try:
             fcntl.lockf(self.fd, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, byte)
         except (BlockingIOError, PermissionError):
@@ -158,17 +158,17 @@ class TreeManifest:
         return True
 
     def release(self, slot: int) -> None:
-        """Give a slot back."""
+        """Unlock a slot."""
         fcntl.lockf(self.fd, fcntl.LOCK_UN, 1, _SLOTS + slot)
 
     def at(self, offset: int) -> Record:
-        """Read again the record that `records` found at this offset."""
+        """Return the record at an offset that `records` yielded."""
         payload = os.pread(self.fd, self.end_of(offset) - offset, offset)[_HEAD.size :]
         record: Record = msgspec.msgpack.decode(payload)
         return record
 
     def end_of(self, offset: int) -> int:
-        """Tell where the record at this offset ends: where to read on later."""
+        """Return the offset behind the record at this offset, from which a later read continues."""
         (length, _) = _HEAD.unpack(os.pread(self.fd, _HEAD.size, offset))
         return offset + _HEAD.size + int(length)
 
@@ -179,6 +179,6 @@ class TreeManifest:
 
 @cache
 def boot_id() -> str:
-    """Tell this boot of this machine: unsynced work of another one is not to be trusted."""
+    """Return the id of this boot of this machine: unsynced work of another boot is not trusted."""
     with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
         return file.read().strip()

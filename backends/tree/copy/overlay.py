@@ -1,8 +1,8 @@
-"""Lay a finished copy over a live tree: by renames, and then directories get their attributes.
+"""Lay a finished copy over a live tree by renames; then directories get their attributes.
 
-Every file is replaced by one rename(2), so a reader finds the old one or the new one. What has no
-place there any more is renamed away too, into a directory that the caller removes afterwards.
-Stopped at any instruction it is taken up again: what was moved is gone from the staged tree.
+One rename(2) replaces each file, so a reader finds the old one or the new one. Entries that the
+result must not have are renamed too, into a directory that the caller deletes afterwards. After a
+stop at any instruction the same call continues: moved entries are no longer in the staged tree.
 """
 
 import os
@@ -18,7 +18,7 @@ from backends.tree.copy.batches import seals
 from backends.tree.copy.copier import Copier
 from backends.tree.copy.ledger import Ledger
 from backends.tree.copy.manifest import TreeManifest
-from backends.tree.copy.target import CopyTarget, fatal, is_fatal
+from backends.tree.copy.target import CopyTarget, ends_job, job_failure
 from backends.tree.copy.work import CopyWork
 from backends.tree.files import (
     FLAGS_LOCKING,
@@ -43,18 +43,16 @@ from backends.tree.processes import (
 from backends.tree.selection import Selection, SkipReason
 from core.jobs import Control, Counter
 
-#: Most directories handed to a helper at a time.
+#: Most directories in one batch.
 BATCH_DIRECTORIES = 16
-#: Most entries that only the target has, handed to a helper at a time.
+#: Most entries that only the target has in one batch.
 BATCH_EXTRAS = 256
-
-
-_LOOK = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
+_INSPECT = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
 
 
 @dataclass(frozen=True, slots=True)
 class OverlayTrees:
-    """Descriptors: the copy's source, the copy, the live tree, and where what goes is put."""
+    """Descriptors: source of the copy, the copy, the live tree, and where removed entries go."""
 
     source: int
     staged: int
@@ -64,9 +62,9 @@ class OverlayTrees:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OverlayOptions:
-    """How to lay over: by what the copy was chosen, and whether extra entries go.
+    """How to lay over: the selection of the copy, and whether extra entries are removed.
 
-    Without `seal` directories that were there keep their attributes.
+    Without `seal`, directories that existed before keep their attributes.
     """
 
     selection: Selection
@@ -78,7 +76,7 @@ class OverlayOptions:
 
 @dataclass(slots=True)
 class OverlayResult:
-    """What was done: entries moved in (a new directory is one), entries taken away, failures."""
+    """What was done: entries moved in (a new directory is one), entries removed, failures."""
 
     moved: int = 0
     dropped: int = 0
@@ -88,23 +86,23 @@ class OverlayResult:
 def apply_overlay(
     trees: OverlayTrees, *, control: Control, manifest: TreeManifest, options: OverlayOptions
 ) -> OverlayResult:
-    """Bring the staged tree of a copy with this manifest over the live one, and to disk.
+    """Move the staged tree of a copy with this manifest over the live tree, and sync it to disk.
 
-    Entries that resist are told as faults and counted. Costs one rename per entry below
-    directories that both trees have, and one for each directory that is new.
+    Entries that cannot be moved are reported as faults and counted. Costs one rename per entry
+    below directories that both trees have, and one for each directory that is new.
 
     Raises:
-        Interrupted: the control says stop; the same call goes on.
-        NoSpace, QuotaExceeded, BackendFailed: the live tree takes nothing any more.
+        Interrupted: the control says stop; the same call continues.
+        NoSpace, QuotaExceeded, BackendFailed: the live tree accepts no more entries.
     """
     links = Sorter()
     try:
-        return _Laying(trees, control, Ledger(manifest, links), options).run()
+        return _OverlayRun(trees, control, Ledger(manifest, links), options).run()
     finally:
         links.close()
 
 
-class _Laying:
+class _OverlayRun:
     """The parent's side."""
 
     def __init__(
@@ -115,34 +113,34 @@ class _Laying:
         self._ledger = ledger
         self._options = options
         self._pending = Backlog()
-        self._done = OverlayResult()
+        self._result = OverlayResult()
 
     def run(self) -> OverlayResult:
         self._pending.push("")
         trees, effort = self._trees, self._options.effort
         try:
             with HelperPool(
-                LayWork(trees, self._options),
+                OverlayWork(trees, self._options),
                 self._control,
                 effort=effort,
                 size=effort.count(),
                 keep_fds=[trees.source, trees.staged, trees.live, trees.displaced],
             ) as pool:
-                pool.run(self._next, self._settle)
+                pool.run(self._next_batch, self._on_reply)
                 if self._options.drop_extra:
-                    pool.run_all(self._extras(), self._settle)
+                    pool.run_all(self._extras(), self._on_reply)
                 if self._options.seal:
                     pool.run_all(seals(self._ledger), lambda _: None)
                 pool.run_all(iter([("sync",)]), lambda _: None)
         finally:
             self._pending.close()
-        return self._done
+        return self._result
 
-    def _next(self) -> Message | None:
+    def _next_batch(self) -> Message | None:
         batch: list[str] = []
         while len(batch) < BATCH_DIRECTORIES and (path := self._pending.pop()) is not None:
             batch.append(path)
-        return ("lay", batch) if batch else None
+        return ("merge", batch) if batch else None
 
     def _extras(self) -> Iterator[Message]:
         batch: list[str] = []
@@ -153,13 +151,13 @@ class _Laying:
                 batch = []
         yield ("drop", batch)
 
-    def _settle(self, reply: Message) -> None:
+    def _on_reply(self, reply: Message) -> None:
         moved, dropped, below, failed = reply
         for path in below:
             self._pending.push(path)
-        self._done.moved += moved
-        self._done.dropped += dropped
-        self._done.failed += len(failed)
+        self._result.moved += moved
+        self._result.dropped += dropped
+        self._result.failed += len(failed)
         self._control.count(Counter.COPIED, moved)
         self._control.count(Counter.DELETED, dropped)
         self._control.count(Counter.FAILED, len(failed))
@@ -167,8 +165,8 @@ class _Laying:
             self._control.fault(path, reason)
 
 
-class LayWork:
-    """Called in a helper with one batch at a time."""
+class OverlayWork:
+    """The helper's side: processes one batch at a time."""
 
     def __init__(self, trees: OverlayTrees, options: OverlayOptions) -> None:
         self._staged = Anchor(trees.staged)
@@ -178,44 +176,44 @@ class LayWork:
         source = Anchor(trees.source)
         target = CopyTarget(self._live, trust=False, granularity_ns=1)
         copier = Copier(source, target, inherits=False, effort=options.effort)
-        self._copying = CopyWork(source, self._live, copier, seal_root=options.seal_root)
+        self._copy_work = CopyWork(source, self._live, copier, seal_root=options.seal_root)
 
     def __call__(self, message: Message, channel: HelperChannel) -> Message:
-        """Do one batch: `lay` or `drop` paths; all others are those of a copy."""
+        """Process one batch: `merge` or `drop` paths; all other kinds are those of a copy."""
         kind, *rest = message
-        if kind not in ("lay", "drop"):
-            return self._copying(message, channel)
+        if kind not in ("merge", "drop"):
+            return self._copy_work(message, channel)
         self._moved = self._dropped = 0
         self._below: list[str] = []
         self._failed: list[tuple[str, str]] = []
-        act = self._lay if kind == "lay" else self._drop
+        operation = self._merge if kind == "merge" else self._drop
         for path in rest[0]:
-            self._guarded(path, partial(act, path))
+            self._guard(path, partial(operation, path))
         return self._moved, self._dropped, self._below, self._failed
 
-    def _guarded(self, path: str, act: Callable[[], None]) -> None:
+    def _guard(self, path: str, operation: Callable[[], None]) -> None:
         try:
-            act()
+            operation()
         except OSError as error:
-            if is_fatal(error):
-                raise fatal(error) from error
+            if ends_job(error):
+                raise job_failure(error) from error
             self._failed.append((path, reason_of(error)))
 
-    def _lay(self, path: str) -> None:
-        """Move the entries of a directory that both sides have."""
+    def _merge(self, path: str) -> None:
+        """Move the entries of a directory that both trees have."""
         staged = self._staged.open(path)
         try:
             live = self._live.open(path)
             try:
                 for name in sorted(os.listdir(staged)):
                     below = join(path, name)
-                    self._guarded(below, partial(self._entry, below, staged, live))
+                    self._guard(below, partial(self._move_entry, below, staged, live))
             finally:
                 os.close(live)
         finally:
             os.close(staged)
 
-    def _entry(self, path: str, staged: int, live: int) -> None:
+    def _move_entry(self, path: str, staged: int, live: int) -> None:
         name = split_name(path)[1]
         here = os.stat(name, dir_fd=staged, follow_symlinks=False)
         there = stat_entry(name, live)
@@ -224,27 +222,27 @@ class LayWork:
             self._below.append(path)
             return
         if there is not None and any(directories):
-            self._away(name, live)
+            self._displace(name, live)
         _rename((name, staged), (name, live))
         self._moved += 1
 
-    def _away(self, name: str, live: int) -> None:
+    def _displace(self, name: str, live: int) -> None:
         _rename((name, live), (uuid4().hex, self._displaced))
 
     def _drop(self, path: str) -> None:
-        """Take away an entry and what is below it, but not what the rules protect."""
-        if not self._selection.chooses:
-            with self._holding(path) as (fd, name):
+        """Remove an entry and those below it, except those that the rules protect."""
+        if not self._selection.restricts:
+            with self._parent_of(path) as (fd, name):
                 if stat_entry(name, fd) is not None:
-                    self._away(name, fd)
+                    self._displace(name, fd)
                     self._dropped += 1
             return
-        for below in reversed(self._free(path)):
+        for below in reversed(self._unprotected(path)):
             self._drop_one(below)
 
     @contextmanager
-    def _holding(self, path: str) -> Iterator[tuple[int, str]]:
-        """Open the live directory that holds an entry."""
+    def _parent_of(self, path: str) -> Iterator[tuple[int, str]]:
+        """Open the live directory that contains an entry."""
         directory, name = split_name(path)
         fd = self._live.open(directory)
         try:
@@ -252,32 +250,32 @@ class LayWork:
         finally:
             os.close(fd)
 
-    def _free(self, top: str) -> list[str]:
-        """Name an entry and those below it that the rules let go, parents first."""
-        found, pending = [], [top]
+    def _unprotected(self, top: str) -> list[str]:
+        """Return an entry and those below it that the rules do not protect, parents first."""
+        paths, pending = [], [top]
         while pending:
             path = pending.pop()
-            with self._holding(path) as (fd, name):
+            with self._parent_of(path) as (fd, name):
                 status = stat_entry(name, fd)
-            if status is None or not self._selection.takes(path, status):
+            if status is None or not self._selection.includes(path, status):
                 continue
-            found.append(path)
+            paths.append(path)
             if stat.S_ISDIR(status.st_mode):
                 below = self._live.open(path)
                 try:
                     pending += [join(path, name) for name in os.listdir(below)]
                 finally:
                     os.close(below)
-        return found
+        return paths
 
     def _drop_one(self, path: str) -> None:
-        with self._holding(path) as (fd, name):
+        with self._parent_of(path) as (fd, name):
             status = stat_entry(name, fd)
             if status is None:
                 return
             if not stat.S_ISDIR(status.st_mode):
-                self._away(name, fd)
-            elif not self._is_empty(path):  # it holds what the rules protect
+                self._displace(name, fd)
+            elif not self._is_empty(path):  # it contains entries that the rules protect
                 return
             else:
                 os.rmdir(name, dir_fd=fd)
@@ -292,7 +290,7 @@ class LayWork:
 
 
 def _rename(old: tuple[str, int], new: tuple[str, int]) -> None:
-    """rename(2); what forbids it (flags, a directory one may not write) is lifted meanwhile."""
+    """Rename an entry; lift meanwhile what forbids it (flags, a directory without write access)."""
     try:
         os.rename(old[0], new[0], src_dir_fd=old[1], dst_dir_fd=new[1])
     except PermissionError:
@@ -306,7 +304,7 @@ def _unlock_entry(name: str, directory: int) -> None:
     status = stat_entry(name, directory)
     if status is None or not stat.S_ISREG(status.st_mode):
         return
-    fd = os.open(name, _LOOK, dir_fd=directory)
+    fd = os.open(name, _INSPECT, dir_fd=directory)
     try:
         unlock(fd)
     finally:
@@ -318,7 +316,7 @@ def _rename_locked(old: tuple[str, int], new: tuple[str, int]) -> None:
     if not (stat.S_ISREG(status.st_mode) or stat.S_ISDIR(status.st_mode)):
         os.rename(old[0], new[0], src_dir_fd=old[1], dst_dir_fd=new[1])
         return
-    fd = os.open(old[0], _LOOK, dir_fd=old[1])
+    fd = os.open(old[0], _INSPECT, dir_fd=old[1])
     try:
         flags = read_flags(fd, AttributeSupport()) & FLAGS_LOCKING
         unlock(fd)

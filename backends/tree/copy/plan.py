@@ -1,7 +1,7 @@
 """Divide a tree into parts of about the same work, each a list of directories or of names.
 
-A part is what a manifest marks done. Parents come before what is below them, so that reading the
-parts backwards meets children first.
+A manifest marks whole parts done. Parents come before the entries below them, so reading the parts
+backwards meets children first.
 """
 
 import os
@@ -12,28 +12,28 @@ from backends.fs import reason_of
 from backends.tree.fast import Loops
 from backends.tree.files import Anchor, join
 from backends.tree.processes import Backlog, HelperChannel, HelperPool, Message
-from backends.tree.selection import SLICE_ENTRIES, EntrySelector, Noted, SkipReason
+from backends.tree.selection import SLICE_ENTRIES, EntrySelector, Note, SkipReason
 
-#: A part ends with the unit that brings it to so many entries, or to so many bytes.
+#: A part ends with the unit that reaches this number of entries, or this number of bytes.
 PART_ENTRIES = 10_000
 PART_BYTES = 4 * 1024**3
-#: The first part is this share of a full one, each further one a bit more: small trees have enough
-#: parts to be shared by several nodes.
+#: The first part is this share of a full one, and each further one is larger by the growth. So even
+#: small trees have enough parts for several nodes.
 PART_SHARE_FIRST = 0.004
 PART_GROWTH = 1.05
-#: Most directories handed out in one batch.
+#: Most directories in one batch.
 BATCH_DIRECTORIES = 64
-#: A helper goes on with what it found below until it has seen so many entries: few while others
-#: wait for work.
+#: A helper continues with the directories it found below until it has seen this many entries. It
+#: sees fewer while other helpers wait for work.
 STRETCH_ENTRIES = 1024
 STRETCH_ENTRIES_SHARED = 64
 
-#: A directory, some of its names (None: all of them), how many entries and bytes they are, and the
-#: directory's modification time, in nanoseconds, or one of the two below.
+#: A directory, some of its names (None: all of them), the number of their entries and bytes, and
+#: the directory's modification time in nanoseconds, or one of the two values below.
 Unit = tuple[str, list[str] | None, int, int, int]
 #: The directory could not be read.
 UNREAD_NS = 0
-#: A slice behind the first of its directory, which has the time.
+#: A further slice of a directory; the unit of the first slice has the time.
 SLICE_NS = -1
 
 
@@ -46,31 +46,31 @@ class Part:
 
     @property
     def entries(self) -> int:
-        """How many entries it has."""
+        """The number of its entries."""
         return sum(unit[2] for unit in self.units)
 
     @property
     def size_bytes(self) -> int:
-        """How many bytes its files had when planned."""
+        """The number of bytes of its files at the time of the plan."""
         return sum(unit[3] for unit in self.units)
 
 
-def choose_for_plan(chooser: EntrySelector, batch: list[str], channel: HelperChannel) -> Message:
-    """Choose among the entries of directories in a helper; what cannot be read is noted."""
+def select_for_plan(selector: EntrySelector, batch: list[str], channel: HelperChannel) -> Message:
+    """Select entries of directories in a helper; note the directories that cannot be read."""
     for path in batch:
         try:
             mark = UNREAD_NS
-            for choice, mtime_ns in chooser.choose(path):
+            for selected, mtime_ns in selector.select(path):
                 mark = SLICE_NS if mark else mtime_ns
-                unit = (path, choice.names, len(choice.names), choice.size_bytes, mark)
-                channel.reply(([unit], choice.below, choice.notes))
+                unit = (path, selected.names, len(selected.names), selected.size_bytes, mark)
+                channel.reply(([unit], selected.below, selected.notes))
         except OSError as error:
             channel.reply(([], [], [(SkipReason.UNREAD.value, path, reason_of(error))]))
     return [], [], []
 
 
 class PlanScan:
-    """The helper's side: lists directories and, for a stretch of entries, what is below them."""
+    """The helper's side: lists directories and, for a stretch of entries, those below them."""
 
     def __init__(self, source: Anchor, loops: Loops, channel: HelperChannel) -> None:
         self._source = source
@@ -80,9 +80,9 @@ class PlanScan:
         self._todo: list[str] = []
 
     def run(self, batch: list[str], stretch: int) -> Message:
-        """Give the units, each before those below it, and the directories not come to.
+        """Return the units, each before those below it, and the directories that remain.
 
-        A directory that cannot be read is a unit without entries: copying it will tell why.
+        A directory that cannot be read is a unit without entries: its copy will report why.
         """
         self._todo = batch[::-1]
         seen = 0
@@ -97,7 +97,7 @@ class PlanScan:
         return units, todo, []
 
     def _directory(self, path: str) -> int:
-        """List one directory; how many entries its last slice has."""
+        """List one directory and return the number of entries of its last slice."""
         try:
             unit = self._scan(path)
         except OSError:
@@ -106,7 +106,7 @@ class PlanScan:
         return unit[2]
 
     def _scan(self, path: str) -> Unit:
-        """Give the last unit of a directory; those before it are sent."""
+        """Return the last unit of a directory; send those before it."""
         names: list[str] = []
         size_bytes = 0
         sliced = False
@@ -128,19 +128,19 @@ class PlanScan:
 
 
 class CopyPlanner:
-    """The parent's side: walks by helpers, gives each part to `emit`, and what else was seen."""
+    """The parent's side: walks with helpers; parts go to `on_part`, notes to `on_notes`."""
 
     def __init__(
         self,
         pool: HelperPool,
         size: int,
-        emit: Callable[[Part], None],
-        note: Callable[[list[Noted]], None],
+        on_part: Callable[[Part], None],
+        on_notes: Callable[[list[Note]], None],
     ) -> None:
         self._pool = pool
         self._size = size
-        self._emit = emit
-        self._note = note
+        self._on_part = on_part
+        self._on_notes = on_notes
         self._pending = Backlog()
         self._units: list[Unit] = []
         self._sums = [0, 0]
@@ -157,13 +157,13 @@ class CopyPlanner:
         """
         self._pending.push("")
         try:
-            self._pool.run(self._take, self._settle)
+            self._pool.run(self._next_batch, self._on_reply)
             if self._units:
-                self._cut()
+                self._end_part()
         finally:
             self._pending.close()
 
-    def _take(self) -> Message | None:
+    def _next_batch(self) -> Message | None:
         share = min(BATCH_DIRECTORIES, max(1, len(self._pending) // (2 * self._size)))
         batch: list[str] = []
         while len(batch) < share and (path := self._pending.pop()) is not None:
@@ -173,10 +173,10 @@ class CopyPlanner:
         enough = len(self._pending) > 2 * self._size
         return ("scan", batch, STRETCH_ENTRIES if enough else STRETCH_ENTRIES_SHARED)
 
-    def _settle(self, reply: Message) -> None:
+    def _on_reply(self, reply: Message) -> None:
         units, below, notes = reply
         if notes:
-            self._note(notes)
+            self._on_notes(notes)
         for path in below:
             self._pending.push(path)
         for unit in units:
@@ -184,15 +184,15 @@ class CopyPlanner:
             self._sums[0] += unit[2]
             self._sums[1] += unit[3]
             if self._is_full():
-                self._cut()
+                self._end_part()
 
     def _is_full(self) -> bool:
         entries, size_bytes = self._sums
         return entries >= PART_ENTRIES * self._share or size_bytes >= PART_BYTES * self._share
 
-    def _cut(self) -> None:
+    def _end_part(self) -> None:
         self._share = min(1.0, self._share * PART_GROWTH)
-        self._emit(Part(self._number, self._units))
+        self._on_part(Part(self._number, self._units))
         self._number += 1
         self.entries += self._sums[0]
         self.size_bytes += self._sums[1]

@@ -1,20 +1,20 @@
-"""The fidelity receipt: what an engine did, and what could not be kept, by class, with examples."""
+"""The receipt of a copy: what it did and what could not be kept, by class, with examples."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
-#: How many entries of each class a receipt names.
+#: Most entries of each class that a receipt names.
 EXAMPLES_MAX = 10
 
 
 class Loss(StrEnum):
-    """Why an entry, or a quality of it, is not in the result.
+    """Why an entry, or an attribute of it, is not in the result.
 
-    `unsettled` names a directory in which entries came or went since the plan: the copy has its
-    files as they were at some moment. `appeared` names a directory that came after the plan: it is
-    not in the copy, nor is what is below it.
+    `unsettled` names a directory in which entries appeared or vanished since the plan: the copy has
+    its files as they were at some moment. `appeared` names a directory that was created after the
+    plan: the copy has neither this directory nor the entries below it.
     """
 
     DEVICE = "device"
@@ -38,13 +38,13 @@ class Loss(StrEnum):
     CONFLICT = "conflict"
 
 
-#: Losses after which the result lacks an entry that should be there.
-GRAVE = frozenset({Loss.UNREADABLE, Loss.CHANGED, Loss.FAILED, Loss.DIFFERENT, Loss.CONFLICT})
+#: Losses after which an entry that the result should have is missing.
+SERIOUS = frozenset({Loss.UNREADABLE, Loss.CHANGED, Loss.FAILED, Loss.DIFFERENT, Loss.CONFLICT})
 
 
 @dataclass(slots=True)
 class Receipt:
-    """Sums of a run and of the runs it resumed; `directories` are those made in the target."""
+    """Sums of a run and of the runs it resumed; `directories` counts those made in the target."""
 
     files: int = 0
     directories: int = 0
@@ -55,37 +55,37 @@ class Receipt:
     losses: dict[Loss, int] = field(default_factory=dict)
     examples: dict[Loss, list[tuple[str, str]]] = field(default_factory=dict)
 
-    def lose(self, loss: Loss, path: str, reason: str = "") -> None:
-        """Count a loss; the first of each class are kept as examples."""
+    def add_loss(self, loss: Loss, path: str, reason: str = "") -> None:
+        """Count a loss; keep the first of each class as examples."""
         self.losses[loss] = self.losses.get(loss, 0) + 1
-        shown = self.examples.setdefault(loss, [])
-        if len(shown) < EXAMPLES_MAX:
-            shown.append((path, reason))
+        examples = self.examples.setdefault(loss, [])
+        if len(examples) < EXAMPLES_MAX:
+            examples.append((path, reason))
 
     @property
     def complete(self) -> bool:
-        """Whether nothing that should be there is missing."""
-        return not GRAVE & self.losses.keys()
+        """Whether the result has every entry that it should have."""
+        return not SERIOUS & self.losses.keys()
 
     def missing(self) -> list[tuple[str, str]]:
-        """Name entries that should be there, each with the reason; only examples are known."""
+        """Return missing entries, each with the reason; only the examples are known."""
         return [
             (path, reason or loss.value)
-            for loss in sorted(GRAVE & self.losses.keys())
+            for loss in sorted(SERIOUS & self.losses.keys())
             for path, reason in self.examples.get(loss, [])
         ]
 
     def add(self, other: "Receipt") -> None:
-        """Add the sums of another stretch of work."""
+        """Add the sums of another part of the work."""
         for name in ("files", "directories", "links", "hard_links", "size_bytes", "reused"):
             setattr(self, name, getattr(self, name) + getattr(other, name))
         for loss, count in other.losses.items():
             self.losses[loss] = self.losses.get(loss, 0) + count
-            shown = self.examples.setdefault(loss, [])
-            shown += other.examples.get(loss, [])[: EXAMPLES_MAX - len(shown)]
+            examples = self.examples.setdefault(loss, [])
+            examples += other.examples.get(loss, [])[: EXAMPLES_MAX - len(examples)]
 
     def to_wire(self) -> list[Any]:
-        """Give the receipt as builtin values, for a message or a record."""
+        """Return the receipt as builtin values, for a message or a record."""
         sums = [self.files, self.directories, self.links, self.hard_links]
         sums += [self.size_bytes, self.reused]
         losses = [
@@ -95,7 +95,7 @@ class Receipt:
 
     @classmethod
     def from_wire(cls, wire: Iterable[Any]) -> "Receipt":
-        """Read what `to_wire` gave."""
+        """Return the receipt that `to_wire` encoded."""
         sums, losses = wire
         receipt = cls(*sums)
         for value, count, examples in losses:

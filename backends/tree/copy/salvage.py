@@ -1,8 +1,8 @@
-"""Take what a copy has done out of its target into another one, where nobody else can write.
+"""Move the finished files of a copy from its target into another one that no other process knows.
 
-Whoever works on a part may have its directories and files open, wherever these are moved to. So
-directories are made anew, and of the files only those of parts that are done are moved: nobody has
-them open any more. The next copy into the other target finds them whole, by length and time.
+A process that works on a part may still have its directories and files open, wherever these are
+moved. So the directories are created again. Only files of finished parts are moved: no process has
+them open any more. The next copy into the new target finds them complete, by length and time.
 """
 
 import os
@@ -31,14 +31,14 @@ def salvage(
     manifest: TreeManifest,
     effort: Effort = DEFAULT_EFFORT,
 ) -> int:
-    """Move the files of all parts that a manifest calls done; how many.
+    """Move the files of all parts that a manifest calls done, and return how many.
 
-    Both targets are on one file system. Costs one rename per file. Stopped anywhere it is taken up
-    again by the same call.
+    Both targets must be on one file system. Costs one rename per file. After a stop, the same call
+    continues.
 
     Raises:
         Interrupted: the control says stop.
-        NoSpace, QuotaExceeded, BackendFailed: directories cannot be made.
+        NoSpace, QuotaExceeded, BackendFailed: directories cannot be created.
     """
     links = Sorter()
     old, new = Anchor.duplicate(old_fd), Anchor.duplicate(new_fd)
@@ -57,14 +57,14 @@ def salvage(
 
 
 class _Move:
-    """The helper's side: one part after another."""
+    """The helper's side: moves the files of one part after another."""
 
     def __init__(self, old: Anchor, new: Anchor) -> None:
         self._old = old
         self._new = CopyTarget(new, trust=True, granularity_ns=1)
 
     def __call__(self, message: Message, channel: HelperChannel) -> Message:
-        """Move the files of one part."""
+        """Move the files of one part and return how many."""
         moved = 0
         for path, names in message[1]:
             channel.tick()
@@ -74,24 +74,25 @@ class _Move:
     def _directory(self, path: str, names: list[str] | None) -> int:
         try:
             old = self._old.open(path)
-        except FileNotFoundError:  # the source's was not to be read
+        except FileNotFoundError:  # the copy could not read this directory of the source
             return 0
         try:
             new = self._new.directory(path)
             try:
                 listed = os.listdir(old) if names is None else names
-                return sum(_moved(name, old, new) for name in listed)
+                return sum(_move(name, old, new) for name in listed)
             finally:
                 os.close(new)
         finally:
             os.close(old)
 
 
-def _moved(name: str, old: int, new: int) -> bool:
+def _move(name: str, old: int, new: int) -> bool:
+    """Move an entry that is not a directory; return whether it was moved."""
     try:
         if stat.S_ISDIR(os.stat(name, dir_fd=old, follow_symlinks=False).st_mode):
             return False
         os.rename(name, name, src_dir_fd=old, dst_dir_fd=new)
-    except (FileNotFoundError, PermissionError):  # not copied, moved before, or not ours to move
+    except (FileNotFoundError, PermissionError):  # not copied, moved before, or not permitted
         return False
     return True

@@ -1,4 +1,9 @@
-"""The receiving side of a copy: make entries, know which are whole, take unfinished ones away."""
+"""The target side of a copy: create entries, recognise complete ones, set attributes.
+
+The order of attributes matters. A change of owner clears set-id bits and capabilities, writing
+content changes the times, and an immutable file accepts no change. So the order is: owner, xattrs,
+mode, times, flags. What the target refuses is counted in the receipt, and the rest is done.
+"""
 
 import errno
 import os
@@ -23,20 +28,20 @@ from backends.tree.files import (
     unlock,
 )
 
-#: Failures of the target that no other entry will be spared.
+#: Failures of the target that every other entry would meet too.
 _FATAL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS})
 
 _SPECIAL = stat.S_ISUID | stat.S_ISGID | stat.S_ISVTX
 
-#: A time with all nine digits of its fraction in use, to find out which ones a target keeps.
+#: A time with all nine digits of its fraction in use, to find out which digits a target keeps.
 _PROBE_NS = 1_000_000_000_123_456_789
 
-_MAKE = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+_CREATE = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 @dataclass(slots=True)
-class TargetDirectory:
-    """Both sides of the directory at work, open."""
+class DirectoryPair:
+    """The source and the target of one directory, both open."""
 
     path: str
     source: int
@@ -44,9 +49,9 @@ class TargetDirectory:
 
 
 class CopyTarget:
-    """A target root; `trust` lets entries of a former run be taken for whole by length and time.
+    """A target root; `granularity_ns` is the precision of its times.
 
-    `granularity_ns` is how exactly the target keeps times.
+    With `trust`, equal length and time prove that an entry of an earlier run is complete.
     """
 
     def __init__(self, anchor: Anchor, *, trust: bool, granularity_ns: int) -> None:
@@ -55,62 +60,62 @@ class CopyTarget:
         self._granularity = granularity_ns
 
     def directory(self, path: str) -> int:
-        """Open a directory of the target, made first where it is missing, private until sealed."""
+        """Open a directory of the target; create it when it is missing, private until sealed."""
         try:
             return self._anchor.open(path)
         except FileNotFoundError:
             return self.new_directory(path)
 
     def new_directory(self, path: str) -> int:
-        """Make a directory that is most likely missing, and open it."""
+        """Create a directory that is most likely missing, and open it."""
         parent, name = split_name(path)
         if not name:
             return self._anchor.open(path)
-        above = self.directory(parent)
+        parent_fd = self.directory(parent)
         try:
             with suppress(FileExistsError):
-                os.mkdir(name, 0o700, dir_fd=above)
+                os.mkdir(name, 0o700, dir_fd=parent_fd)
         except OSError as error:
-            raise fatal(error) from error
+            raise job_failure(error) from error
         finally:
-            os.close(above)
+            os.close(parent_fd)
         return self._anchor.open(path)
 
-    def make(self, place: TargetDirectory, name: str, status: os.stat_result) -> int | None:
-        """Create a target file; None when it is there already and whole."""
+    def create(self, pair: DirectoryPair, name: str, status: os.stat_result) -> int | None:
+        """Create a target file and open it; return None when it exists and is complete."""
         mode = status.st_mode & 0o777
         try:
-            return os.open(name, _MAKE, mode, dir_fd=place.target)
+            return os.open(name, _CREATE, mode, dir_fd=pair.target)
         except FileExistsError:
-            there = os.stat(name, dir_fd=place.target, follow_symlinks=False)
-            if self.whole(there, status):
+            there = os.stat(name, dir_fd=pair.target, follow_symlinks=False)
+            if self._is_complete(there, status):
                 return None
-            self.clear(place, name, there)
-            return os.open(name, _MAKE, mode, dir_fd=place.target)
+            self._remove(pair, name, there)
+            return os.open(name, _CREATE, mode, dir_fd=pair.target)
 
-    def whole(self, there: os.stat_result, status: os.stat_result) -> bool:
-        """Tell whether a target is what a former run finished."""
-        apart = abs(there.st_mtime_ns - status.st_mtime_ns)
+    def _is_complete(self, there: os.stat_result, status: os.stat_result) -> bool:
+        """Return whether an earlier run finished this target entry."""
+        difference_ns = abs(there.st_mtime_ns - status.st_mtime_ns)
         return (
             self._trust
             and stat.S_IFMT(there.st_mode) == stat.S_IFMT(status.st_mode)
             and there.st_size == status.st_size
-            and (apart == 0 or apart < self._granularity)
+            and (difference_ns == 0 or difference_ns < self._granularity)
         )
 
-    def clear(self, place: TargetDirectory, name: str, there: os.stat_result) -> None:
-        """Take an unfinished target away."""
+    def _remove(self, pair: DirectoryPair, name: str, there: os.stat_result) -> None:
+        """Remove an incomplete target entry."""
         if stat.S_ISDIR(there.st_mode):
-            os.rmdir(name, dir_fd=place.target)
+            os.rmdir(name, dir_fd=pair.target)
         else:
-            os.unlink(name, dir_fd=place.target)
+            os.unlink(name, dir_fd=pair.target)
 
-    def link(self, place: TargetDirectory, name: str, path: str) -> None:
-        """Give the target file `name` of `place` the further name `path`."""
+    def link(self, pair: DirectoryPair, name: str, path: str) -> None:
+        """Link the target file `name` of `pair` to the further name `path`."""
         directory, other = split_name(path)
         target = self.directory(directory)
         try:
-            self._link(place.target, name, target, other)
+            self._link(pair.target, name, target, other)
         finally:
             os.close(target)
 
@@ -125,48 +130,131 @@ class CopyTarget:
             os.unlink(other, dir_fd=target)
             os.link(name, other, src_dir_fd=source, dst_dir_fd=target, follow_symlinks=False)
 
-    def symlink(self, place: TargetDirectory, name: str, receipt: Receipt) -> None:
-        """Make the link `name` that the source has, with its attributes."""
-        text = os.readlink(name, dir_fd=place.source)
-        status = os.stat(name, dir_fd=place.source, follow_symlinks=False)
+    def symlink(self, pair: DirectoryPair, name: str, receipt: Receipt) -> None:
+        """Copy the symlink `name` with its attributes."""
+        text = os.readlink(name, dir_fd=pair.source)
+        status = os.stat(name, dir_fd=pair.source, follow_symlinks=False)
         try:
-            os.symlink(text, name, dir_fd=place.target)
+            os.symlink(text, name, dir_fd=pair.target)
         except FileExistsError:
-            there = os.stat(name, dir_fd=place.target, follow_symlinks=False)
-            if self.whole(there, status) and os.readlink(name, dir_fd=place.target) == text:
+            there = os.stat(name, dir_fd=pair.target, follow_symlinks=False)
+            if self._is_complete(there, status) and os.readlink(name, dir_fd=pair.target) == text:
                 receipt.reused += 1
                 return
-            self.clear(place, name, there)
-            os.symlink(text, name, dir_fd=place.target)
-        self._dress_link(place, name, status, receipt)
+            self._remove(pair, name, there)
+            os.symlink(text, name, dir_fd=pair.target)
+        self._set_link_attributes(pair, name, status, receipt)
         receipt.links += 1
 
-    def _dress_link(
-        self, place: TargetDirectory, name: str, status: os.stat_result, receipt: Receipt
+    def _set_link_attributes(
+        self, pair: DirectoryPair, name: str, status: os.stat_result, receipt: Receipt
     ) -> None:
         try:
-            os.chown(name, status.st_uid, status.st_gid, dir_fd=place.target, follow_symlinks=False)
+            os.chown(name, status.st_uid, status.st_gid, dir_fd=pair.target, follow_symlinks=False)
         except PermissionError:
-            receipt.lose(Loss.OWNER, join(place.path, name))
-        self._xattrs_of_link(place, name, receipt)
+            receipt.add_loss(Loss.OWNER, join(pair.path, name))
+        self._copy_link_xattrs(pair, name, receipt)
         times = (status.st_atime_ns, status.st_mtime_ns)
-        os.utime(name, ns=times, dir_fd=place.target, follow_symlinks=False)
+        os.utime(name, ns=times, dir_fd=pair.target, follow_symlinks=False)
 
-    def _xattrs_of_link(self, place: TargetDirectory, name: str, receipt: Receipt) -> None:
-        """Keep what a link may have (trusted and security only): these calls want paths."""
-        source = f"/proc/self/fd/{place.source}/{name}"
-        with suppress(OSError):  # not every file system lists them, nor every user
+    def _copy_link_xattrs(self, pair: DirectoryPair, name: str, receipt: Receipt) -> None:
+        """Copy the xattrs of a symlink (only trusted and security ones); these calls need paths."""
+        source = f"/proc/self/fd/{pair.source}/{name}"
+        with suppress(OSError):  # not every file system lists them, nor may every user
             for attribute in os.listxattr(source, follow_symlinks=False):
                 value = os.getxattr(source, attribute, follow_symlinks=False)
                 try:
-                    target = f"/proc/self/fd/{place.target}/{name}"
+                    target = f"/proc/self/fd/{pair.target}/{name}"
                     os.setxattr(target, attribute, value, follow_symlinks=False)
                 except OSError as error:
-                    receipt.lose(Loss.XATTR, join(place.path, name), f"{attribute}: {error}")
+                    receipt.add_loss(Loss.XATTR, join(pair.path, name), f"{attribute}: {error}")
+
+
+class AttributeWriter:
+    """Copies the attributes of an entry to its open copy, and counts what the target refuses."""
+
+    def __init__(self, receipt: Receipt, support: AttributeSupport) -> None:
+        self._receipt = receipt
+        self._support = support
+
+    def copy_all(self, path: str, source: int, target: int, status: os.stat_result) -> None:
+        """Make the open `target` like the open `source`, whose attributes are `status`."""
+        present = os.fstat(target)
+        unlock(target)
+        self._set_owner(path, target, status, present)
+        inherited = read_xattrs(target, AttributeSupport())
+        self._set_xattrs(path, target, read_xattrs(source, self._support), inherited)
+        self._set_mode(path, target, status)
+        os.utime(target, ns=(status.st_atime_ns, status.st_mtime_ns))
+        self.set_flags(path, target, read_flags(source, self._support))
+
+    def _set_owner(
+        self, path: str, target: int, status: os.stat_result, present: os.stat_result
+    ) -> None:
+        """Set owner and group; without the right to do so, at least the group."""
+        if (present.st_uid, present.st_gid) == (status.st_uid, status.st_gid):
+            return
+        try:
+            os.chown(target, status.st_uid, status.st_gid)
+        except OSError as error:
+            if error.errno not in REFUSED:
+                raise
+            self._receipt.add_loss(Loss.OWNER, path, f"{status.st_uid}:{status.st_gid}")
+            if present.st_gid != status.st_gid:
+                self._set_group(target, status.st_gid)
+
+    def _set_group(self, target: int, gid: int) -> None:
+        try:
+            os.chown(target, -1, gid)
+        except OSError as error:
+            if error.errno not in REFUSED:
+                raise
+
+    def _set_xattrs(
+        self, path: str, target: int, xattrs: dict[str, bytes], inherited: dict[str, bytes]
+    ) -> None:
+        """Set the xattrs of the source and remove the ACLs inherited from the directory."""
+        for name, value in xattrs.items():
+            if inherited.get(name) != value:
+                self._set_xattr(path, target, name, value)
+        for name in inherited.keys() - xattrs.keys():
+            if name in (ACL_ACCESS, ACL_DEFAULT):
+                os.removexattr(target, name)
+
+    def _set_xattr(self, path: str, target: int, name: str, value: bytes) -> None:
+        try:
+            os.setxattr(target, name, value)
+        except OSError as error:
+            if error.errno not in REFUSED:
+                raise
+            loss = Loss.ACL if name in (ACL_ACCESS, ACL_DEFAULT) else Loss.XATTR
+            self._receipt.add_loss(loss, path, f"{name}: {error.strerror}")
+
+    def _set_mode(self, path: str, target: int, status: os.stat_result) -> None:
+        """Set the permission bits; the kernel may drop set-group-id without an error."""
+        mode = stat.S_IMODE(status.st_mode)
+        try:
+            os.fchmod(target, mode)
+        except PermissionError as error:
+            self._receipt.add_loss(Loss.MODE, path, error.strerror or "")
+            return
+        if mode & _SPECIAL and stat.S_IMODE(os.fstat(target).st_mode) != mode:
+            self._receipt.add_loss(Loss.MODE, path, oct(mode))
+
+    def set_flags(self, path: str, target: int, flags: int) -> None:
+        """Set the flags; the last step, because an immutable file accepts no change."""
+        if not flags:
+            return
+        try:
+            set_flags(target, flags)
+        except OSError as error:
+            if error.errno not in REFUSED:
+                raise
+            self._receipt.add_loss(Loss.FLAGS, path, f"{flags:#x}")
 
 
 def probe_granularity(target: Anchor) -> int:
-    """Tell how exactly the target keeps times, in nanoseconds (1 on most file systems)."""
+    """Return the precision of times on the target, in nanoseconds (1 on most file systems)."""
     fd = os.open(".", READ_DIRECTORY, dir_fd=target.fd)
     try:
         before = os.fstat(fd)
@@ -177,99 +265,14 @@ def probe_granularity(target: Anchor) -> int:
         os.close(fd)
     lost = abs(_PROBE_NS - kept)
     units = (unit for unit in (1, 100, 1000, 10**6, 10**9, 2 * 10**9, 10**11) if lost < unit)
-    return next(units, 1)  # somebody else changed the directory: no time is taken for another
+    return next(units, 1)  # another process changed the directory: no other time counts as equal
 
 
-def fatal(error: OSError) -> Exception:
-    """Give the problem that ends the job, or the error itself when others may be spared."""
-    return translate(error) if is_fatal(error) else error
+def job_failure(error: OSError) -> Exception:
+    """Return the error that ends the job, or `error` when other entries may still succeed."""
+    return translate(error) if ends_job(error) else error
 
 
-def is_fatal(error: OSError) -> bool:
-    """Tell whether no other entry will be spared this failure of the target."""
+def ends_job(error: OSError) -> bool:
+    """Return whether every other entry would meet this failure of the target too."""
     return error.errno in _FATAL
-
-
-class AttributeWriter:
-    """Gives one entry's attributes to its open copy and notes what was refused."""
-
-    def __init__(self, receipt: Receipt, skills: AttributeSupport) -> None:
-        self._receipt = receipt
-        self._support = skills
-
-    def give(self, path: str, source: int, target: int, status: os.stat_result) -> None:
-        """Make the open `target` like the open `source`, whose attributes are `status`."""
-        given = os.fstat(target)
-        unlock(target)
-        self.owner(path, target, status, given)
-        self.xattrs(path, target, read_xattrs(source, self._support), read_xattrs_of(target))
-        self.mode(path, target, status)
-        os.utime(target, ns=(status.st_atime_ns, status.st_mtime_ns))
-        self.flags(path, target, read_flags(source, self._support))
-
-    def owner(self, path: str, target: int, status: os.stat_result, given: os.stat_result) -> None:
-        """Give owner and group; without the right to, at least the group."""
-        if (given.st_uid, given.st_gid) == (status.st_uid, status.st_gid):
-            return
-        try:
-            os.chown(target, status.st_uid, status.st_gid)
-        except OSError as error:
-            if error.errno not in REFUSED:
-                raise
-            self._receipt.lose(Loss.OWNER, path, f"{status.st_uid}:{status.st_gid}")
-            if given.st_gid != status.st_gid:
-                self._group(target, status.st_gid)
-
-    def _group(self, target: int, gid: int) -> None:
-        try:
-            os.chown(target, -1, gid)
-        except OSError as error:
-            if error.errno not in REFUSED:
-                raise
-
-    def xattrs(
-        self, path: str, target: int, wanted: dict[str, bytes], given: dict[str, bytes]
-    ) -> None:
-        """Set what the source has and take away what was inherited."""
-        for name, value in wanted.items():
-            if given.get(name) != value:
-                self._set(path, target, name, value)
-        for name in given.keys() - wanted.keys():
-            if name in (ACL_ACCESS, ACL_DEFAULT):
-                os.removexattr(target, name)
-
-    def _set(self, path: str, target: int, name: str, value: bytes) -> None:
-        try:
-            os.setxattr(target, name, value)
-        except OSError as error:
-            if error.errno not in REFUSED:
-                raise
-            loss = Loss.ACL if name in (ACL_ACCESS, ACL_DEFAULT) else Loss.XATTR
-            self._receipt.lose(loss, path, f"{name}: {error.strerror}")
-
-    def mode(self, path: str, target: int, status: os.stat_result) -> None:
-        """Give the permission bits; set-group-id may be dropped by the kernel without a word."""
-        wanted = stat.S_IMODE(status.st_mode)
-        try:
-            os.fchmod(target, wanted)
-        except PermissionError as error:
-            self._receipt.lose(Loss.MODE, path, error.strerror or "")
-            return
-        if wanted & _SPECIAL and stat.S_IMODE(os.fstat(target).st_mode) != wanted:
-            self._receipt.lose(Loss.MODE, path, oct(wanted))
-
-    def flags(self, path: str, target: int, flags: int) -> None:
-        """Give the flags; the last step, because immutable means it."""
-        if not flags:
-            return
-        try:
-            set_flags(target, flags)
-        except OSError as error:
-            if error.errno not in REFUSED:
-                raise
-            self._receipt.lose(Loss.FLAGS, path, f"{flags:#x}")
-
-
-def read_xattrs_of(target: int) -> dict[str, bytes]:
-    """Give what a new entry inherited from its directory."""
-    return read_xattrs(target, AttributeSupport())

@@ -5,10 +5,10 @@ import stat
 from functools import partial
 
 from backends.tree.copy.copier import Copier
-from backends.tree.copy.pieces import Digests, Span, Taken, piece_length
-from backends.tree.copy.plan import UNREAD_NS, PlanScan, choose_for_plan
+from backends.tree.copy.pieces import CopiedFile, Digests, Span, piece_length
+from backends.tree.copy.plan import UNREAD_NS, PlanScan, select_for_plan
 from backends.tree.copy.receipt import Loss
-from backends.tree.copy.target import AttributeWriter, TargetDirectory
+from backends.tree.copy.target import AttributeWriter, DirectoryPair
 from backends.tree.copy.verification import Checker
 from backends.tree.files import (
     Anchor,
@@ -26,7 +26,7 @@ from core.jobs import Counter
 
 
 class CopyWork:
-    """Called in a helper with one batch at a time: `(kind, …)` goes to the method of that kind."""
+    """Processes one batch at a time in a helper: `(kind, …)` goes to the method of that kind."""
 
     def __init__(
         self,
@@ -35,25 +35,25 @@ class CopyWork:
         copier: Copier,
         *,
         seal_root: bool,
-        chooser: EntrySelector | None = None,
+        selector: EntrySelector | None = None,
         checker: Checker | None = None,
     ) -> None:
         self._source = source
         self._target = target
         self._copier = copier
         self._seal_root = seal_root
-        self._chooser = chooser
+        self._selector = selector
         self._checker = checker
 
     def __call__(self, message: Message, channel: HelperChannel) -> Message:
-        """Do one batch."""
+        """Process one batch and return its reply."""
         kind, *rest = message
-        self._copier.begin()
+        self._copier.begin_batch()
         return getattr(self, f"_{kind}")(channel, *rest)
 
     def _scan(self, channel: HelperChannel, paths: list[str], stretch: int) -> Message:
-        if self._chooser is not None:
-            return choose_for_plan(self._chooser, paths, channel)
+        if self._selector is not None:
+            return select_for_plan(self._selector, paths, channel)
         return PlanScan(self._source, self._copier.loops, channel).run(paths, stretch)
 
     def _sync(self, _: HelperChannel) -> Message:
@@ -70,10 +70,10 @@ class CopyWork:
 
     def _copied(self, part: int) -> Message:
         copier = self._copier
-        found = (copier.links, copier.big, copier.digests)
-        return ("copied", part, copier.receipt.to_wire(), *found)
+        reported = (copier.links, copier.big, copier.digests)
+        return ("copied", part, copier.receipt.to_wire(), *reported)
 
-    def _check(self, channel: HelperChannel, batch: list[Taken]) -> Message:
+    def _check(self, channel: HelperChannel, batch: list[CopiedFile]) -> Message:
         return len(batch), self._checker.check(batch, channel) if self._checker else []
 
     def _big(
@@ -87,28 +87,30 @@ class CopyWork:
     def _try_big(
         self, path: str, known: list[tuple[int, int]], channel: HelperChannel
     ) -> tuple[int, int, int, bool] | None:
-        """Give size, time, length of pieces, and whether those on record are there."""
+        """Return size, time, length of pieces, and whether the recorded pieces are in the target.
+
+        Returns None when the file was copied at once.
+        """
         length = piece_length(channel.bytes_per_second)
-        with self._copier.opened(path) as (place, name, fd):
+        with self._copier.opened(path) as (pair, name, fd):
             status = os.fstat(fd)
             state = (status.st_size, status.st_mtime_ns)
-            if self._started(place, name, status) and state in known:
+            if self._started(pair, name, status) and state in known:
                 return *state, length, True
-            if status.st_size < 2 * length or content.clones(fd, place.target):
-                self._copier.regular(place, name, channel, big=True)
+            if status.st_size < 2 * length or content.clones(fd, pair.target):
+                self._copier.regular(pair, name, channel, big=True)
                 return None
-            out = self._copier.target.make(place, name, status)
+            out = self._copier.target.create(pair, name, status)
             if out is None:
-                self._copier.regular(place, name, channel, big=True)
+                self._copier.regular(pair, name, channel, big=True)
                 return None
             os.ftruncate(out, status.st_size)
             os.close(out)
             return *state, length, False
 
-    def _started(self, place: TargetDirectory, name: str, status: os.stat_result) -> bool:
-        try:
-            there = os.stat(name, dir_fd=place.target, follow_symlinks=False)
-        except FileNotFoundError:
+    def _started(self, pair: DirectoryPair, name: str, status: os.stat_result) -> bool:
+        there = stat_entry(name, pair.target)
+        if there is None:
             return False
         return stat.S_ISREG(there.st_mode) and there.st_size == status.st_size
 
@@ -122,15 +124,15 @@ class CopyWork:
     def _try_piece(
         self, path: str, state: tuple[int, int], span: Span, channel: HelperChannel
     ) -> tuple[Span, bytes | None] | None:
-        """Give what was copied with its digest; None when the file changed."""
-        with self._copier.opened(path) as (place, name, fd):
+        """Return the copied span with its digest, or None when the file changed."""
+        with self._copier.opened(path) as (pair, name, fd):
             status = os.fstat(fd)
             if (status.st_size, status.st_mtime_ns) != state:
                 return None
             flags = os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC
-            out = os.open(name, flags, dir_fd=place.target)
+            out = os.open(name, flags, dir_fd=pair.target)
             try:
-                digest = self._copier.filler.piece(fd, out, span, status, channel)
+                digest = self._copier.content.copy_piece(fd, out, span, status, channel)
                 os.fdatasync(out)
                 content.check_unchanged(fd, status)
             except (Changed, ShortSource):
@@ -139,30 +141,34 @@ class CopyWork:
                 os.close(out)
             return span, digest
 
-    def _whole(self, channel: HelperChannel, part: int, path: str, *rest: Message) -> Message:
-        """Finish a file whose pieces are all there: attributes, and the time that says so."""
-        state, taken = rest[:2], rest[2]
-        fits = self._copier.guard(
-            path, channel, lambda: self._try_whole(path, state, taken, channel)
+    def _finish(self, channel: HelperChannel, part: int, path: str, *rest: Message) -> Message:
+        """Finish a file whose pieces are all on disk: set its attributes, the time last."""
+        state, digests = rest[:2], rest[2]
+        finished = self._copier.guard(
+            path, channel, lambda: self._try_finish(path, state, digests, channel)
         )
-        return ("stale", part, path) if fits is False else self._copied(part)
+        return ("stale", part, path) if finished is False else self._copied(part)
 
-    def _try_whole(
-        self, path: str, state: tuple[Message, ...], taken: Digests | None, channel: HelperChannel
+    def _try_finish(
+        self,
+        path: str,
+        state: tuple[Message, ...],
+        digests: Digests | None,
+        channel: HelperChannel,
     ) -> bool:
-        with self._copier.opened(path) as (place, name, fd):
+        with self._copier.opened(path) as (pair, name, fd):
             status = os.fstat(fd)
             if (status.st_size, status.st_mtime_ns) != state:
                 return False
             flags = os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC
-            out = os.open(name, flags, dir_fd=place.target)
+            out = os.open(name, flags, dir_fd=pair.target)
             try:
-                self._copier.dress(path, fd, out, status, fresh=False)
+                self._copier.write_attributes(path, fd, out, status, fresh=False)
             finally:
                 os.close(out)
             self._copier.receipt.files += 1
             self._copier.receipt.size_bytes += status.st_size
-            self._copier.digested(path, status.st_size, taken)
+            self._copier.record_digest(path, status.st_size, digests)
             channel.count(Counter.COPIED, 1)
             return True
 
@@ -171,22 +177,23 @@ class CopyWork:
         begins, total = rest
         channel.entry(first)
 
-        def act() -> None:
-            with self._copier.opened(first) as (place, name, fd):
+        def copy_and_link() -> None:
+            with self._copier.opened(first) as (pair, name, fd):
                 if begins:
-                    self._copier.regular(place, name, channel, big=True)
+                    self._copier.regular(pair, name, channel, big=True)
                 if total and os.fstat(fd).st_nlink != total:
-                    self._copier.receipt.lose(Loss.LINK, first, "it has names outside the tree")
+                    reason = "it has names outside the tree"
+                    self._copier.receipt.add_loss(Loss.LINK, first, reason)
                 for path in others:
-                    self._copier.target.link(place, name, path)
+                    self._copier.target.link(pair, name, path)
                     self._copier.receipt.hard_links += 1
                     channel.count(Counter.COPIED, 1)
 
-        self._copier.guard(first, channel, act)
+        self._copier.guard(first, channel, copy_and_link)
         return self._copier.receipt.to_wire()
 
     def _seal(self, channel: HelperChannel, paths: list[tuple[str, int]]) -> Message:
-        """Give directories the attributes of their originals."""
+        """Set the attributes of directories to those of the source."""
         writer = AttributeWriter(self._copier.receipt, AttributeSupport())
         for path, mtime_ns in paths:
             self._copier.guard(path, channel, partial(self._seal_one, path, mtime_ns, writer))
@@ -197,38 +204,38 @@ class CopyWork:
             source = self._source.open(path)
         except OSError:
             if mtime_ns == UNREAD_NS:
-                return  # copying it has told why
+                return  # the copy of its entries has reported why
             raise
         try:
             status = os.fstat(source)
             target = self._copier.target.directory(path)
             try:
                 if mtime_ns not in (UNREAD_NS, status.st_mtime_ns):
-                    self._copier.receipt.lose(Loss.UNSETTLED, path)
-                    self._name_new(path, source, target)
+                    self._copier.receipt.add_loss(Loss.UNSETTLED, path)
+                    self._report_new(path, source, target)
                 if path:
                     self._copier.receipt.directories += 1
                 if path or self._seal_root:
-                    writer.give(path, source, target, status)
+                    writer.copy_all(path, source, target, status)
             finally:
                 os.close(target)
         finally:
             os.close(source)
 
-    def _name_new(self, path: str, source: int, target: int) -> None:
-        """Name the directories that came since the plan: nobody copied them."""
+    def _report_new(self, path: str, source: int, target: int) -> None:
+        """Report the directories that were created after the plan: the copy does not have them."""
         for piece in self._copier.loops.scan(source):
             for name in piece[5]:
                 below = join(path, name)
                 if stat_entry(name, target) is None and self._is_new(below):
-                    self._copier.receipt.lose(Loss.APPEARED, below)
+                    self._copier.receipt.add_loss(Loss.APPEARED, below)
 
     def _is_new(self, path: str) -> bool:
-        """Tell whether a directory without a copy was not seen: no rule or failure kept it out."""
-        if self._chooser is not None and not self._chooser.lets_in(path):
+        """Return whether the plan lacks a directory, not because of a rule or a failure."""
+        if self._selector is not None and not self._selector.accepts(path):
             return False
         try:
             os.close(self._source.open(path))
         except OSError:
-            return False  # that has been told, or it is gone again
+            return False  # the failure has been reported, or the directory has vanished again
         return True

@@ -1,4 +1,4 @@
-"""Delete a tree. Knows the helpers, and nothing of copies."""
+"""Delete a tree with helpers. Knows no copy and no volume."""
 
 from backends.tree.remove.remove import Removal, RemoveOptions, remove_tree
 

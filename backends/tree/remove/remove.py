@@ -1,11 +1,13 @@
-"""Delete a tree by descriptor, by helpers; resumable because deleting again is the same.
+"""Delete a tree with helpers, by descriptor. Resumable: a second deletion does what remains.
 
-A helper takes directories and clears what is below them, children first, dropping each directory
-as it gets empty (small ones without coming back to Python); after a stretch of work it hands back
-what it has not come to, for others to take. On xfs each helper keeps to one allocation group at a
-time, so that none waits for another (`groups`). The directories of which it had begun the content,
-but not ended it, are dropped last. What resists (an immutable entry that may not be changed, a file
-some NFS client still has open, a mount) is named and left, with the directories above it.
+A helper gets directories and clears what is below them, children first. It drops each directory
+once it has become empty (small ones inside the C loop). After a stretch of work it returns the
+directories it has not reached, for other helpers. On xfs each helper works in one allocation group
+at a time, so that none waits for another (`allocation_groups`). Directories whose content it had
+begun but not finished are dropped last.
+
+Some entries cannot be deleted: an immutable entry that may not be changed, a file that an NFS
+client still has open, a mount. They are reported and stay, with the directories above them.
 """
 
 import os
@@ -25,20 +27,20 @@ from backends.tree.processes import (
 from backends.tree.remove.work import RemoveWork
 from core.jobs import Control, Counter
 
-#: A helper hands back the rest of a batch after so many entries: few while others wait for work.
+#: A helper returns the rest of a batch after this many entries: few while others wait for work.
 STRETCH_ENTRIES = 1024
 STRETCH_ENTRIES_SHARED = 64
-#: A helper that works alone has nobody to leave the rest to.
+#: The same for a helper that works alone: no other helper could take the rest.
 STRETCH_ENTRIES_ALONE = 4096
-#: Most directories handed to a helper at a time.
+#: Most directories in one batch.
 BATCH_DIRECTORIES = 32
-#: How many entries that resist are named.
-LEFT_NAMED = 100
+#: Most entries that cannot be deleted and that a result names.
+REMAINING_NAMED = 100
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RemoveOptions:
-    """How to delete. With `keep_root` the directory itself stays, empty."""
+    """How to delete. With `keep_root` the empty directory itself stays."""
 
     keep_root: bool = False
     effort: Effort = DEFAULT_EFFORT
@@ -46,7 +48,7 @@ class RemoveOptions:
 
 @dataclass(slots=True)
 class Removal:
-    """What was deleted by this run, and what resisted."""
+    """What this run deleted, and what could not be deleted."""
 
     files: int = 0
     directories: int = 0
@@ -55,7 +57,7 @@ class Removal:
 
     @property
     def complete(self) -> bool:
-        """Whether nothing is left."""
+        """Whether everything was deleted."""
         return not self.remaining
 
 
@@ -66,12 +68,12 @@ def remove_tree(
     control: Control,
     options: RemoveOptions = RemoveOptions(),
 ) -> Removal:
-    """Delete the entry `name` of a directory and everything below it; gone already is fine.
+    """Delete the entry `name` of a directory and everything below it, if it exists.
 
     Never follows a link, never enters a mount.
 
     Raises:
-        Interrupted: the control says stop; the rest stays, and a later call goes on.
+        Interrupted: the control says stop; the rest stays, and a later call continues.
     """
     removal = Removal()
     try:
@@ -82,7 +84,7 @@ def remove_tree(
         os.unlink(name, dir_fd=parent_fd)
         removal.files += 1
         return removal
-    _Removing(fd, control, options, removal).run()
+    _RemoveRun(fd, control, options, removal).run()
     if not options.keep_root and removal.complete:
         control.check()
         os.rmdir(name, dir_fd=parent_fd)
@@ -90,14 +92,14 @@ def remove_tree(
     return removal
 
 
-class _Removing:
+class _RemoveRun:
     """The parent's side; closes `fd` at the end."""
 
     def __init__(self, fd: int, control: Control, options: RemoveOptions, removal: Removal) -> None:
         self._anchor = Anchor(fd)
         self._control = control
         self._effort = options.effort
-        self._size, self._groups = _spread(fd, options.effort)
+        self._size, self._groups = _helpers_and_groups(fd, options.effort)
         self._pending = Shards(self._groups.shards)
         self._emptied = Backlog()
         self._awaited: Tally[str] = Tally()
@@ -114,32 +116,32 @@ class _Removing:
                 size=self._size,
                 own_fds=[self._anchor.fd],
             ) as pool:
-                pool.run(self._next_to_clear, self._settle)
-                pool.run(self._next_to_drop, self._settle)
+                pool.run(self._next_to_clear, self._on_reply)
+                pool.run(self._next_to_drop, self._on_reply)
         finally:
             self._pending.close()
             self._emptied.close()
 
     def _next_to_clear(self) -> Message | None:
-        shard = self._pending.free()
+        shard = self._pending.fullest_free()
         if shard is None:
             return None
         batch = self._pending.take(shard, self._share())
         return ("clear", batch, self._stretch(), shard)
 
     def _share(self) -> int:
-        if self._groups.shards > 1:  # nobody else may have the shard's others meanwhile
+        if self._groups.shards > 1:  # no other helper may have directories of this shard meanwhile
             return BATCH_DIRECTORIES
         return min(BATCH_DIRECTORIES, max(1, len(self._pending) // (2 * self._size)))
 
     def _stretch(self) -> int:
         if self._size == 1:
             return STRETCH_ENTRIES_ALONE
-        enough = self._pending.busy(self._size)
+        enough = self._pending.has_work_for(self._size)
         return STRETCH_ENTRIES if enough else STRETCH_ENTRIES_SHARED
 
     def _next_to_drop(self) -> Message | None:
-        """Give emptied directories, none of which has a child that another helper still drops."""
+        """Return a batch of empty directories, of which no helper still drops a child."""
         batch: list[str] = []
         while len(batch) < BATCH_DIRECTORIES and (path := self._emptied.pop()) is not None:
             if self._awaited[path]:
@@ -150,14 +152,14 @@ class _Removing:
             self._awaited[split_name(path)[0]] += 1
         return ("drop", batch, 0, 0) if batch else None
 
-    def _settle(self, reply: Message) -> None:
-        files, below, emptied, dropped, left, tried, shard = reply
+    def _on_reply(self, reply: Message) -> None:
+        files, below, emptied, dropped, failed, tried, shard = reply
         if shard is not None:
-            self._pending.give_back(shard)
-        for path in emptied:  # those above come before those below
+            self._pending.release(shard)
+        for path in emptied:  # parents come before their children
             self._emptied.push(path)
-        for path, place in below:
-            self._pending.push(path, place)
+        for path, shard_below in below:
+            self._pending.push(path, shard_below)
         for path in tried:
             parent = split_name(path)[0]
             self._awaited[parent] -= 1
@@ -166,17 +168,17 @@ class _Removing:
         removal = self._removal
         removal.files += files
         removal.directories += dropped
-        removal.remaining += len(left)
-        removal.remaining_named += left[: LEFT_NAMED - len(removal.remaining_named)]
-        for path, reason in left:
+        removal.remaining += len(failed)
+        removal.remaining_named += failed[: REMAINING_NAMED - len(removal.remaining_named)]
+        for path, reason in failed:
             self._control.fault(path, reason)
         self._control.count(Counter.DELETED, files + dropped)
 
 
-def _spread(fd: int, effort: Effort) -> tuple[int, Groups]:
-    """Tell how many helpers to use, and which groups to keep apart between them.
+def _helpers_and_groups(fd: int, effort: Effort) -> tuple[int, Groups]:
+    """Return how many helpers to use, and the groups to divide between them.
 
-    Helpers on an XFS that has a single group would only wait for each other.
+    Helpers on an XFS with a single group would only wait for each other.
     """
     if file_system(fd) != "xfs":
         return effort.count(), ONE_GROUP
@@ -186,11 +188,15 @@ def _spread(fd: int, effort: Effort) -> tuple[int, Groups]:
 
 
 class Shards:
-    """Backlogs of paths side by side, in the memory of one. A single shard is everybody's."""
+    """Backlogs of paths, one for each shard, in the memory of one backlog.
+
+    One helper at a time has a shard, and no other may take from it. But a single shard is free for
+    all helpers.
+    """
 
     def __init__(self, count: int) -> None:
         self._shards = [Backlog(RECORDS_IN_MEMORY // count) for _ in range(count)]
-        self._taken: set[int] = set()
+        self._reserved: set[int] = set()
 
     def __len__(self) -> int:
         return sum(map(len, self._shards))
@@ -199,30 +205,30 @@ class Shards:
         """Put a path on top of a shard."""
         self._shards[shard].push(path)
 
-    def free(self) -> int | None:
-        """Tell the fullest shard that is in nobody's hands, or None when those have nothing."""
-        shards = [shard for shard in range(len(self._shards)) if shard not in self._taken]
+    def fullest_free(self) -> int | None:
+        """Return the fullest shard that no helper has, or None when all of these are empty."""
+        shards = [shard for shard in range(len(self._shards)) if shard not in self._reserved]
         fullest = max(shards, key=lambda shard: len(self._shards[shard]), default=None)
         return fullest if fullest is not None and len(self._shards[fullest]) else None
 
     def take(self, shard: int, most: int) -> list[str]:
-        """Take paths from the top of a shard; it stays in the taker's hands until `give_back`."""
+        """Remove and return paths from the top of a shard, and reserve it until `release`."""
         if len(self._shards) > 1:
-            self._taken.add(shard)
+            self._reserved.add(shard)
         backlog = self._shards[shard]
         return [path for _ in range(min(most, len(backlog))) if (path := backlog.pop()) is not None]
 
-    def give_back(self, shard: int) -> None:
-        """Let others take from a shard again."""
-        self._taken.discard(shard)
+    def release(self, shard: int) -> None:
+        """Let other helpers take from a shard again."""
+        self._reserved.discard(shard)
 
-    def busy(self, helpers: int) -> bool:
-        """Tell whether so many helpers have or find work, apart from what was just taken."""
+    def has_work_for(self, helpers: int) -> bool:
+        """Return whether this many helpers have or find work, without the batch just taken."""
         if len(self._shards) == 1:
             return len(self) > 2 * helpers
-        return self.free() is not None or len(self._taken) >= helpers
+        return self.fullest_free() is not None or len(self._reserved) >= helpers
 
     def close(self) -> None:
-        """Give the temporary files back."""
+        """Delete the temporary files."""
         for backlog in self._shards:
             backlog.close()

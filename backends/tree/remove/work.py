@@ -1,7 +1,7 @@
-"""What a helper of a deletion does: clear directories, children first, as far as it is told.
+"""What a helper of a deletion does: clear directories, children first, for a stretch of entries.
 
-Where there are several shards, it leaves directories of other shards to the parent, and with them
-the dropping of the directory that they are in.
+Where there are several shards, it returns directories of other shards to the parent. The directory
+that contains them is then dropped later, by the parent's order.
 """
 
 import errno
@@ -17,16 +17,16 @@ from backends.tree.fast import Loops
 from backends.tree.files import READ_DIRECTORY, Anchor, join, split_name, unlock
 from backends.tree.processes import HelperChannel, Message
 
-#: A helper tells what it deleted after so many entries; under a limit after every piece.
+#: A helper reports what it deleted after this many entries; under a limit after every piece.
 REPLY_ENTRIES = 4096
-#: Most directories below another that a helper keeps for itself.
+#: Most directories below another that a helper keeps to itself.
 KEPT_DIRECTORIES = 4096
-#: A helper hands directories of other shards back after so many.
+#: A helper returns directories of other shards after this many.
 REPLY_DIRECTORIES = 1024
 
 
 class RemoveWork:
-    """Called in a helper with one batch at a time."""
+    """The helper's side: processes one batch at a time."""
 
     def __init__(self, anchor: Anchor, loops: Loops, groups: Groups = ONE_GROUP) -> None:
         self._anchor = anchor
@@ -35,7 +35,7 @@ class RemoveWork:
         self._loops = loops
 
     def __call__(self, message: Message, channel: HelperChannel) -> Message:
-        """Clear or drop a batch of directories."""
+        """Clear or drop a batch of directories and return what was done and what remains."""
         kind, paths, stretch, self._shard = message
         self._begin()
         self._done = 0
@@ -51,43 +51,43 @@ class RemoveWork:
                 self._drop_all([path])
             else:
                 self._clear(channel, path)
-        self._hand_back()
+        self._return_rest()
         return self._reply([], self._shard)
 
     def _begin(self) -> None:
         self._files = self._dropped = 0
         self._below: list[tuple[str, int]] = []
         self._emptied: list[str] = []
-        self._left: list[tuple[str, str]] = []
+        self._failed: list[tuple[str, str]] = []
 
     def _reply(self, tried: list[str], shard: int | None = None) -> Message:
         sums = (self._below, self._emptied, self._dropped)
-        return (self._files, *sums, self._left, tried, shard)
+        return (self._files, *sums, self._failed, tried, shard)
 
-    def _hand_back(self) -> None:
-        """Leave what was not come to, and the dropping of what was begun, to the parent."""
+    def _return_rest(self) -> None:
+        """Return to the parent the directories not reached, and those still to be dropped."""
         self._below += [(path, self._shard) for path, emptied in self._todo if not emptied]
         self._emptied += [path for path, emptied in self._todo if emptied]
         self._todo.clear()
 
     def _clear(self, channel: HelperChannel, path: str) -> None:
-        """Empty a directory; it is dropped after what is below it, but not the root."""
+        """Empty a directory, and drop it after those below it, unless it is the root."""
         if path and not self._apart:
             self._todo.append((path, True))
         try:
             self._empty(channel, path)
         except OSError as error:
-            self._resist(path, error)
+            self._add_failure(path, error)
         else:
             if path and self._apart and not self._deep:
                 self._drop_all([path])
 
-    def _resist(self, path: str, error: OSError) -> None:
+    def _add_failure(self, path: str, error: OSError) -> None:
         if error.errno != errno.ENOENT:
-            self._left.append((path, reason_of(error)))
+            self._failed.append((path, reason_of(error)))
 
     def _empty(self, channel: HelperChannel, path: str) -> None:
-        """Unlink everything but directories, a piece of the directory at a time."""
+        """Unlink everything except directories, one piece of the directory at a time."""
         fd = self._open(path)
         self._deep = False
         try:
@@ -98,19 +98,19 @@ class RemoveWork:
                 channel.pace(count)
                 channel.tick()
                 for name, inode in below:
-                    self._meet(path, name, inode)
+                    self._add_directory(path, name, inode)
                 for name in others:
                     self._entry(fd, path, name)
                 if len(self._todo) > KEPT_DIRECTORIES:
-                    self._hand_back()
+                    self._return_rest()
                 if self._files >= REPLY_ENTRIES or channel.limited or self._many_below():
                     channel.reply(self._reply([]))
                     self._begin()
         finally:
             os.close(fd)
 
-    def _meet(self, path: str, name: str, inode: int) -> None:
-        """Keep a directory to be cleared, or hand it back to be, after the one that it is in."""
+    def _add_directory(self, path: str, name: str, inode: int) -> None:
+        """Keep a directory to clear it next; return one of another shard to the parent."""
         if path and self._apart and not self._deep:
             self._emptied.append(path)
         self._deep = True
@@ -124,7 +124,7 @@ class RemoveWork:
         return len(self._below) >= (REPLY_DIRECTORIES if self._apart else 1)
 
     def _pieces(self, fd: int, channel: HelperChannel) -> Iterator[Unlinked]:
-        """Unlink in big pieces and with what is below, or entry by entry where a limit counts."""
+        """Unlink in big pieces and with small directories; under a limit entry by entry."""
         if channel.limited:
             return self._loops.unlink(fd, channel.stop_flag, many=False)
         return self._loops.unlink(
@@ -132,17 +132,17 @@ class RemoveWork:
         )
 
     def _entry(self, fd: int, path: str, name: str) -> None:
-        """Unlink what resisted at first, by the full rules."""
+        """Unlink an entry that the loop could not unlink, by the full rules."""
         try:
             status = os.stat(name, dir_fd=fd, follow_symlinks=False)
             if stat.S_ISDIR(status.st_mode):
-                self._meet(path, name, status.st_ino)
+                self._add_directory(path, name, status.st_ino)
             else:
                 self._unlink(fd, name)
                 self._files += 1
                 self._done += 1
         except OSError as error:
-            self._resist(join(path, name), error)
+            self._add_failure(join(path, name), error)
 
     def _open(self, path: str) -> int:
         try:
@@ -163,7 +163,7 @@ class RemoveWork:
             os.unlink(name, dir_fd=fd)
 
     def _unlock(self, directory: int, name: str) -> None:
-        """Take away what protects an entry: flags on it or on its directory, a missing right."""
+        """Lift what protects an entry: flags on it or on its directory, a missing right."""
         unlock(directory)
         status = os.stat(name, dir_fd=directory, follow_symlinks=False)
         if stat.S_ISREG(status.st_mode) or stat.S_ISDIR(status.st_mode):
@@ -177,12 +177,12 @@ class RemoveWork:
             os.fchmod(directory, stat.S_IRWXU)
 
     def _drop_all(self, paths: list[str]) -> None:
-        """Drop directories; siblings come together and share one opening of their parent."""
+        """Drop directories; siblings come together, so that their parent is opened once."""
         for parent, group in itertools.groupby(paths, key=lambda path: split_name(path)[0]):
             try:
                 fd = self._anchor.open(parent)
             except OSError as error:
-                self._resist(parent, error)
+                self._add_failure(parent, error)
                 continue
             try:
                 for path in group:
@@ -196,7 +196,7 @@ class RemoveWork:
             self._dropped += 1
             self._done += 1
         except OSError as error:
-            self._resist(path, error)
+            self._add_failure(path, error)
 
     def _rmdir(self, fd: int, name: str) -> None:
         try:

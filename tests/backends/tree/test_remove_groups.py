@@ -16,8 +16,8 @@ from backends.tree.processes import HelperChannel
 from backends.tree.remove.remove import Shards
 from backends.tree.remove.work import RemoveWork
 from core.jobs import Cancelled, Counter, Unattended
+from tests.backends.tree.test_helper_thread import Stopping
 from tests.backends.tree.test_remove import LOOPS, uneven
-from tests.backends.tree.test_thread import Stopping
 from tests.backends.tree.trees import Opener, hostile
 from tests.support.loops import mounted
 
@@ -179,12 +179,16 @@ def test_a_shard_is_in_the_hands_of_one_until_it_is_given_back() -> None:
     for number in range(4):
         shards.push(f"a{number}", 1)
     shards.push("b", 2)
-    assert (shards.free(), shards.take(1, 3)) == (1, ["a3", "a2", "a1"])
-    assert (shards.free(), shards.busy(2)) == (2, True)
+    assert (shards.fullest_free(), shards.take(1, 3)) == (1, ["a3", "a2", "a1"])
+    assert (shards.fullest_free(), shards.has_work_for(2)) == (2, True)
     assert shards.take(2, 3) == ["b"]
-    assert (shards.free(), shards.busy(2), shards.busy(3)) == (None, True, False)
-    shards.give_back(1)
-    assert (shards.free(), len(shards)) == (1, 1)
+    assert (shards.fullest_free(), shards.has_work_for(2), shards.has_work_for(3)) == (
+        None,
+        True,
+        False,
+    )
+    shards.release(1)
+    assert (shards.fullest_free(), len(shards)) == (1, 1)
     shards.close()
 
 
@@ -194,7 +198,7 @@ def test_a_single_shard_is_everybodys() -> None:
         shards.push(str(number), 0)
     assert shards.take(0, 2) == ["8", "7"]
     assert shards.take(0, 2) == ["6", "5"]
-    assert (shards.busy(2), shards.busy(3)) == (True, False)
+    assert (shards.has_work_for(2), shards.has_work_for(3)) == (True, False)
     shards.close()
 
 

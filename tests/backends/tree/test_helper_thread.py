@@ -15,7 +15,7 @@ from backends.tree.fast import Loops, Plain
 from backends.tree.processes import HelperChannel, Message
 from core.errors import NoSpace
 from core.jobs import Cancelled, Counter, Unattended
-from tests.backends.tree.test_crew import children, run, wait_until
+from tests.backends.tree.test_helper_pool import children, run, wait_until
 from tests.backends.tree.trees import Opener, hostile
 
 apart = pytest.mark.part("unshare")
@@ -166,7 +166,7 @@ def test_one_that_hangs_keeps_the_fence_and_its_descriptors_until_it_ends(tmp_pa
 @pytest.mark.part("strace")
 def test_without_unshare_all_helpers_are_processes() -> None:
     script = (
-        "import os; from tests.backends.tree.test_crew import run;"
+        "import os; from tests.backends.tree.test_helper_pool import run;"
         "from backends.tree import threads_fit;"
         "assert not threads_fit();"
         "assert run(lambda *_: os.getpid(), [1], own_fds=[os.dup(0)]) != [os.getpid()]"
