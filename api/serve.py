@@ -3,6 +3,7 @@
 import importlib
 import sys
 
+from backends.fs import native
 from core.errors import ConfigurationError
 from core.process import metrics_files
 from core.settings import load
@@ -22,6 +23,7 @@ def main() -> None:
     except ConfigurationError as error:
         sys.exit(error.detail)
     logs.configure(door, settings.logging.get("level", logs.DEFAULT_LEVEL))
+    native.report()
     # Before anything imports prometheus_client, which reads the variable once.
     try:
         counters = metrics_files.start_fresh(settings, door)

@@ -7,6 +7,7 @@ import importlib
 import sys
 from typing import Any
 
+from backends.fs import native
 from core import settings as configuration
 from core.errors import ConfigurationError
 from core.process import identity, metrics_files
@@ -26,6 +27,8 @@ def main(arguments: list[str]) -> int:
     try:
         settings = configuration.load()
         logs.set_level(settings.logging.get("level", logs.DEFAULT_LEVEL))
+        if arguments[0] == "worker":
+            native.report()
         counters = metrics_files.start_fresh(settings, arguments[0])
         if arguments[0] == "flower":  # a page for people, as the doors are
             identity.become(identity.configured(settings.storage_proxy), counters)

@@ -11,6 +11,7 @@ from typing import Any
 
 from redis import RedisError
 
+from backends.fs import native
 from backends.volumes import Mounts
 from core.errors import StorageError
 from core.names import moment
@@ -46,7 +47,7 @@ class HealthMonitor:
         """
         self.start()
         checks = [check for service in self._services if (check := service.check())]
-        checks += self._volumes()
+        checks += [*self._volumes(), *_native_code()]
         healthy = all(check["is_healthy"] for check in checks)
         return {
             "status": "ok" if healthy else unhealthy,
@@ -117,6 +118,13 @@ class _Service:
                 _log.warning("service found not well", part="/".join(self._part), reason=kind)
             return "It cannot be reached."
         return None
+
+
+def _native_code() -> list[dict[str, Any]]:
+    """The check that names a missing part in C; the node works without it, so it is healthy."""
+    if native.AVAILABLE:
+        return []
+    return [_check(("process", "native-code"), None, None) | {"error_message": native.MISSING}]
 
 
 def _check(part: Part, looked_at: float | None, problem: str | None) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 from redis import Redis, RedisError
 
+from backends.fs import native
 from backends.volumes import Mounts
 from core.cluster import STATS_KEY, BandwidthStore, NodeStore
 from core.jobs.store import PREFIX
@@ -55,7 +56,10 @@ class VolumeGauges(Collector):
                 up.add_metric([name], float(look.volume.proven))
             if look.seconds is not None:
                 took.add_metric([name], look.seconds)
-        return [up, took]
+        says = "Whether the part in C is used (1), or slower Python in its place (0)."
+        in_c = _gauge("vfolder_native_code", says)
+        in_c.add_metric([], float(native.AVAILABLE))
+        return [up, took, in_c]
 
 
 class ClusterGauges(Collector):
