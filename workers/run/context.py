@@ -106,7 +106,7 @@ class Context:
             _log.warning("report not synced", errno=error.errno)
 
     @contextmanager
-    def room(self, root_fd: int, path: PurePosixPath) -> Iterator[int]:
+    def hidden_directory(self, root_fd: int, path: PurePosixPath) -> Iterator[int]:
         """One of our own directories below a volume, made if missing."""
         with descriptors.made(path, root_fd, descriptors.HIDDEN_MODE) as descriptor:
             yield descriptor

@@ -1,189 +1,83 @@
 """The verb `clone`: make a vfolder that equals another.
 
-plan (source measured, room checked, target refused if it exists) → copy into staging → verify as
-asked → publish by one rename. Killed anywhere, the next run goes on; cancelled anywhere before the
-rename, the target never existed.
+A clone is a transfer of a complete vfolder to one that does not exist yet. It promises more than a
+transfer, so three things differ:
+
+* Each attribute is compared with the source, not only what holds data.
+* A clone never uses XCP, which does not report what it could not keep.
+* A fault does not end the copy at once, so that the report lists every entry that failed. The
+  clone fails afterwards: its target is complete or absent, verified or not.
 """
 
-import os
-from contextlib import AbstractContextManager
-from itertools import islice
-from pathlib import PurePosixPath
-from typing import Any
-
 from backends.fs import descriptors, layout
-from backends.quota import blame, check_capacity, soft
-from backends.tree import (
-    CompareOptions,
-    CopyOptions,
-    Receipt,
-    compare_trees,
-    copy_tree,
-    remove_tree,
-)
-from core.errors import (
-    BackendFailed,
-    NoSpace,
-    QuotaExceeded,
-    QuotaScopeExists,
-    VFolderExists,
-)
+from backends.tree import Receipt, Selection, remove_tree
+from core.errors import VFolderExists
 from core.jobs.requests import CloneRequest
-from core.names import VFolderId
 from workers.run import Context, Manifest, Outcome
-
-#: Differences named in the error of a failed verification.
-DIFFERENCES_SHOWN = 10
-
-
-def document(receipt: Receipt) -> dict[str, Any]:
-    """What a copy kept and what it could not keep, as JSON."""
-    return {
-        "files": receipt.files,
-        "directories": receipt.directories,
-        "links": receipt.links,
-        "hard_links": receipt.hard_links,
-        "copied_bytes": receipt.size_bytes,
-        "complete": receipt.complete,
-        "not_kept": {
-            loss.value: {"count": count, "examples": receipt.examples.get(loss, [])}
-            for loss, count in receipt.losses.items()
-        },
-    }
+from workers.verbs.transfer import Transfer, clone_as_transfer, clone_staging, receipt_document
+from workers.verbs.transfer.publish import NEW, Publisher, is_published
+from workers.verbs.transfer.verify import verify_staged
 
 
-class Clone:
+class Clone(Transfer):
     """One run of a clone."""
 
     def __init__(self, context: Context, request: CloneRequest) -> None:
-        self._context = context
-        self._run = context.run
-        self._request = request
-        self._source = VFolderId.parse(request.source)
-        self._target = VFolderId.parse(request.target)
-        self._from = context.backend(request.volume)
-        self._to = context.backend(request.home)
-        self._root = context.root(request.home)
-        self._staging = layout.staging(self._target.scope, self._run.job.id)
-
-    def __call__(self) -> Outcome:
-        """Do what is left to do of the clone."""
-        self._make_scope()
-        manifest = self._context.manifest(self._root, self._target.scope)
-        self._context.report(self._root, self._target.scope, goes_on=True)
-        if self._published(manifest):
-            return self._outcome(manifest.last("copied") or {})
-        if descriptors.exists(PurePosixPath(self._target.directory), self._root):
-            raise VFolderExists(f"The vfolder {self._target} is already there.")
-        with (
-            self._opened() as source,
-            self._context.room(self._root, self._staging) as staging,
-        ):
-            receipt = self._copy(source, staging, manifest)
-            self._check_complete(receipt)
-            self._verify(source, staging)
-            os.fsync(staging)
-            facts = document(receipt)
-            manifest.mark("copied", **facts)
-            self._publish(manifest, os.fstat(staging).st_ino)
-        return self._outcome(facts)
-
-    def _opened(self) -> AbstractContextManager[int]:
-        """What is copied."""
-        return self._from.open_vfolder(self._source)
+        super().__init__(context, clone_as_transfer(request))
+        self._staging = clone_staging(self._target.vfolder.scope, self._run.job.id)
+        self._bulk = None
 
     def undo(self) -> None:
-        """Remove the staging of a cancelled clone; the target was never there."""
-        soft.settle(self._to, self._target.scope, self._run.job.id)
-        with self._context.room(self._root, self._staging.parent) as parent:
-            self._run.phase("clean up")
-            remove_tree(parent, self._staging.name, control=self._run)
+        """Remove the staging of a cancelled clone; the target never existed."""
+        super().undo()
+        self._remove_former_staging()
 
-    def _make_scope(self) -> None:
-        if self._target.scope is None:
-            raise BackendFailed("The target of a clone needs a quota scope.")
-        try:
-            self._to.create_scope(self._target.scope)
-        except QuotaScopeExists:
-            return
+    def _clear(self) -> None:
+        """Remove the helpers' locks and the record: no phase, the tree was renamed away."""
+        self._remove_staging()
 
-    def _check_room(self, _items: int | None, size_bytes: int | None) -> None:
-        if size_bytes:
-            soft.reserve(self._to, self._target.scope, self._run.job.id, size_bytes)
-        if self._run.job.attempt > 1 or not size_bytes:  # a part of it is already there
-            return
-        if not self._from.reflinks():
-            check_capacity(self._to, size_bytes)
-
-    def _copy(self, source: int, staging: int, manifest: Manifest) -> Receipt:
-        options = CopyOptions(effort=self._context.effort)
-        self._run.on_expect = self._check_room
-        try:
-            return copy_tree(
-                source, staging, control=self._run, manifest=manifest.record, options=options
-            )
-        except (NoSpace, QuotaExceeded) as error:  # asked now: clean-up makes room
-            raise blame(self._to, self._target.scope, error) from error
-        finally:
-            self._run.on_expect = None
-
-    def _check_complete(self, receipt: Receipt) -> None:
-        """A target is whole or absent, whether or not anybody verifies it.
+    def _choose_mode(self, manifest: Manifest) -> str:
+        """Return the one mode of a clone: a new directory.
 
         Raises:
-            BackendFailed: entries could not be copied; some are named with the reason.
+            VFolderExists: the target exists and no run of this job made it.
         """
-        if not receipt.complete:
-            raise BackendFailed(
-                "The storage failed, or entries kept changing: the copy is not whole.",
-                data={"missing": [f"{p}: {why}" for p, why in receipt.missing()]},
-            )
+        if not is_published(self._target, manifest):
+            self._remove_former_staging(manifest)
+            if descriptors.exists(self._target.vfolder.directory, self._root):
+                raise VFolderExists(f"The vfolder {self._target} is already there.")
+        return NEW
 
-    def _verify(self, source: int, staging: int) -> None:
-        if self._request.verify == "none":
+    def _remove_former_staging(self, manifest: Manifest | None = None) -> None:
+        """Remove what an earlier version staged for this job, so that the clone begins again.
+
+        Versions up to 0.1.0 staged the tree itself at this path, without a directory around it,
+        and recorded the copy in the job's manifest.
+        """
+        former = layout.staging(self._target.vfolder.scope, self._run.job.id)
+        if self._run.job.attempt == 1 or not descriptors.exists(former, self._root):
             return
-        self._run.phase("verify")
-        digest = "xxh3" if self._request.verify == "checksum" else None
-        options = CompareOptions(digest=digest, effort=self._context.effort)
-        found = compare_trees(source, staging, control=self._run, options=options)
-        shown = [f"{d.path}: {d.aspect} {d.detail}" for d in islice(found, DIFFERENCES_SHOWN)]
-        if shown:
-            raise BackendFailed(
-                "The copy differs from its source, which may have changed meanwhile; ask again.",
-                data={"differences": shown},
-            )
+        if manifest is not None:
+            manifest.clear()
+        with descriptors.opened(former.parent, self._root) as parent:
+            remove_tree(parent, former.name, control=self._run)
 
-    def _publish(self, manifest: Manifest, inode: int) -> None:
-        self._run.phase("publish")
-        self._run.point_of_no_return()
-        manifest.mark("publish", inode=inode)
-        target = PurePosixPath(self._target.directory)
-        with (
-            descriptors.opened(self._staging.parent, self._root) as source_parent,
-            descriptors.made(target.parent, self._root) as target_parent,
-        ):
-            self._run.check()
-            try:
-                descriptors.rename_new(
-                    self._staging.name, source_parent, target.name, target_parent
-                )
-            except FileExistsError:
-                raise VFolderExists(f"The vfolder {self._target} is already there.") from None
+    def _obey_on_error(self, publisher: Publisher) -> None:
+        """Copy on after a fault; an incomplete copy fails at its end."""
 
-    def _published(self, manifest: Manifest) -> bool:
-        mark = manifest.last("publish")
-        if mark is None or descriptors.exists(self._staging, self._root):
-            return False
-        try:
-            with descriptors.opened(self._target.directory, self._root) as target:
-                return bool(os.fstat(target).st_ino == mark["inode"])
-        except FileNotFoundError:
-            return False
+    def _verify(self, sides: tuple[int, int], selection: Selection | None) -> None:  # noqa: ARG002 - a clone selects nothing
+        """Compare every attribute; `_copy` has compared checksums already."""
+        if self._request.verify != "none":
+            verify_staged(self._context, sides, frozenset())
 
-    def _outcome(self, facts: dict[str, Any]) -> Outcome:
-        size_bytes, job = int(facts.get("copied_bytes", 0)), self._run.job.id
-        soft.settle(self._to, self._target.scope, job, size_bytes, once=True)
+    def _facts(self, receipt: Receipt) -> dict[str, object]:
+        return receipt_document(receipt)
+
+    def _outcome(self, manifest: Manifest) -> Outcome:
+        facts = manifest.last("copied") or {}
+        self._settle_quota(facts)
+        source, target = str(self._source.vfolder), str(self._target.vfolder)
         return Outcome(
-            sentence=f"cloned {self._source} to {self._target}",
-            result={"source": str(self._source), "target": str(self._target), **facts},
+            sentence=f"cloned {source} to {target}",
+            result={"source": source, "target": target, **facts},
         )

@@ -73,7 +73,7 @@ class Delete:
             self._bin.note(self._keep)
         with (
             descriptors.opened(path.parent, self._root) as parent,
-            self._context.room(self._root, self._bin.path.parent) as trash,
+            self._context.hidden_directory(self._root, self._bin.path.parent) as trash,
         ):
             self._run.check()
             descriptors.rename_new(path.name, parent, self._bin.path.name, trash)

@@ -69,7 +69,7 @@ class Extract:
         self._clear()
         with (
             self._source(top) as file,
-            self._context.room(self._root, self._staging) as staging,
+            self._context.hidden_directory(self._root, self._staging) as staging,
         ):
             facts = self._unpack(file, staging)
             os.fchmod(staging, DIRECTORY_MODE)
@@ -150,10 +150,10 @@ class Extract:
             raise EntryNotFound("The upload's bytes are gone; send it again.") from None
 
     def _clear(self) -> None:
-        with self._context.room(self._root, self._staging.parent) as room:
+        with self._context.hidden_directory(self._root, self._staging.parent) as room:
             remove_tree(room, self._staging.name, control=self._run)
 
     def _forget_archive(self) -> None:
         if self._request.upload:
-            with self._context.room(self._root, self._archive.parent) as room:
+            with self._context.hidden_directory(self._root, self._archive.parent) as room:
                 remove_tree(room, self._archive.name, control=self._run)

@@ -1,16 +1,19 @@
-"""The verb `snapshot`: a vfolder as it was, kept by the storage system.
+"""The verb `snapshot`: a vfolder at one moment, kept by the storage system.
 
-A restore copies the snapshot into a vfolder that is not there yet, by the same steps as a clone:
-staged, checked, published by one rename. The vfolder of today is never written over; who wants it
-back as it was deletes it first (it can be kept in the trash).
+A restore clones the snapshot into a vfolder that does not exist yet: staged, verified, published
+with one rename. It never overwrites the current vfolder. A caller that wants the snapshot under
+the same id deletes the vfolder first; the delete can keep it in the trash.
 """
 
 from abc import ABC, abstractmethod
-from contextlib import AbstractContextManager, suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from typing import Any
 
 from backends.base import HasSnapshots, Snapshot
 from backends.retention import SnapshotExists, SnapshotNotFound, check_name, snapshots
+from backends.transfer import Endpoint
 from core.errors import Unsupported
 from core.jobs.requests import CloneRequest, SnapshotRequest
 from core.names import VFolderId, moment
@@ -19,24 +22,24 @@ from workers.verbs.clone import Clone
 
 
 def verb(context: Context, request: SnapshotRequest) -> "SnapshotOperation | RestoreSnapshot":
-    """The run of an act.
+    """Return the run of the operation that the request names.
 
     Raises:
         Unsupported: the volume keeps no snapshots.
-        InvalidName: that is no name of one.
+        InvalidName: the request's name is not allowed for a snapshot.
     """
     if not snapshots.supported(context.backend(request.volume)):
         raise _unsupported(request.volume)
     if request.name is not None:
         check_name(request.name)
-    return _ACTS[request.action](context, request)
+    return _OPERATIONS[request.action](context, request)
 
 
 def _snapshots_of(context: Context, volume: str) -> HasSnapshots:
-    found = context.backend(volume).skill(HasSnapshots)
-    if found is None:
+    skill = context.backend(volume).skill(HasSnapshots)
+    if skill is None:
         raise _unsupported(volume)
-    return found
+    return skill
 
 
 def _unsupported(volume: str) -> Unsupported:
@@ -44,50 +47,54 @@ def _unsupported(volume: str) -> Unsupported:
 
 
 class SnapshotOperation(ABC):
-    """What all acts on the storage system have."""
+    """Base of the operations that are one call of the storage system."""
 
     def __init__(self, context: Context, request: SnapshotRequest) -> None:
         self._context = context
         self._request = request
         self._vfolder = VFolderId.parse(request.vfolder)
-        self._keeper = _snapshots_of(context, request.volume)
+        self._backend = _snapshots_of(context, request.volume)
         self._root = context.root(request.volume)
         self._name = request.name or ""
 
     @abstractmethod
     def __call__(self) -> Outcome:
-        """Do it."""
+        """Do the operation."""
 
     def undo(self) -> None:
-        """Nothing to undo: each act is one call of the storage system."""
+        """Undo nothing: an operation is one call of the storage system."""
         self._context.run.phase("clean up")
 
-    def _until(self) -> dict[str, str]:
-        """The moments until which snapshots of the vfolder are kept."""
+    def _expiries(self) -> dict[str, str]:
+        """Return by name the moments until which snapshots of the vfolder are kept."""
         owner = self._vfolder.scope.directory if self._vfolder.scope else "."
         own = str(self._vfolder)
-        found = (one for one in snapshots.kept(self._root, owner) if one.vfolder == own)
-        return {one.name: moment(one.expires_at) for one in found}
+        kept = (one for one in snapshots.kept(self._root, owner) if one.vfolder == own)
+        return {one.name: moment(one.expires_at) for one in kept}
 
-    def _document(self, one: Snapshot, until: dict[str, str]) -> dict[str, Any]:
-        at = one.created_at
+    def _document(self, snapshot: Snapshot, expiries: dict[str, str]) -> dict[str, Any]:
+        at = snapshot.created_at
         return {
-            "name": one.name,
+            "name": snapshot.name,
             "created_at": None if at is None else moment(at.timestamp()),
-            "expires_at": until.get(one.name),
+            "expires_at": expiries.get(snapshot.name),
         }
 
 
-class Create(SnapshotOperation):
-    """One run of `create`: after a death, one of that name that we began is ours."""
+class CreateSnapshot(SnapshotOperation):
+    """One run of `create`."""
 
     def __call__(self) -> Outcome:
-        """See `HasSnapshots.create_snapshot`; how long it is kept is noted before."""
+        """Create the snapshot; its expiry is noted before it exists.
+
+        A later run takes a snapshot of the name for its own once the manifest says that an earlier
+        run of this job began to create it.
+        """
         manifest = self._context.manifest(self._root, self._vfolder.scope)
         self._context.run.phase("create")
-        found = self._find()
+        existing = self._find()
         if manifest.last("create") is None:
-            if found is not None:
+            if existing is not None:
                 raise SnapshotExists(f"{self._vfolder} has a snapshot {self._name!r}.")
             self._context.run.point_of_no_return()
             manifest.mark("create")
@@ -95,39 +102,41 @@ class Create(SnapshotOperation):
             snapshots.keep(self._root, self._vfolder, self._name, self._request.keep_seconds)
         else:
             snapshots.forget(self._root, self._vfolder, self._name)
-        made = found or self._keeper.create_snapshot(self._vfolder, self._name)
+        snapshot = existing or self._backend.create_snapshot(self._vfolder, self._name)
         return Outcome(
             sentence=f"kept {self._vfolder} as {self._name}",
-            result={"snapshot": self._document(made, self._until())},
+            result={"snapshot": self._document(snapshot, self._expiries())},
         )
 
     def _find(self) -> Snapshot | None:
-        known = self._keeper.list_snapshots(self._vfolder)
+        known = self._backend.list_snapshots(self._vfolder)
         return next((one for one in known if one.name == self._name), None)
 
 
-class List(SnapshotOperation):
+class ListSnapshots(SnapshotOperation):
     """One run of `list`."""
 
     def __call__(self) -> Outcome:
-        """Tell what is kept, oldest first."""
+        """Return the snapshots of the vfolder, oldest first."""
         self._context.run.phase("list")
-        until = self._until()
-        found = [self._document(o, until) for o in self._keeper.list_snapshots(self._vfolder)]
+        expiries = self._expiries()
+        listed = self._backend.list_snapshots(self._vfolder)
+        documents = [self._document(one, expiries) for one in listed]
         return Outcome(
-            sentence=f"{self._vfolder} has {len(found):,} snapshots", result={"snapshots": found}
+            sentence=f"{self._vfolder} has {len(documents):,} snapshots",
+            result={"snapshots": documents},
         )
 
 
 class DeleteSnapshot(SnapshotOperation):
-    """One run of `delete`: absent is success, as with every delete."""
+    """One run of `delete`: a snapshot that does not exist is a success, as with every delete."""
 
     def __call__(self) -> Outcome:
-        """Let go of one."""
+        """Delete the snapshot and its expiry."""
         self._context.run.phase("delete")
         existed = False
         with suppress(SnapshotNotFound):
-            self._keeper.delete_snapshot(self._vfolder, self._name)
+            self._backend.delete_snapshot(self._vfolder, self._name)
             existed = True
         snapshots.forget(self._root, self._vfolder, self._name)
         return Outcome(
@@ -136,24 +145,47 @@ class DeleteSnapshot(SnapshotOperation):
         )
 
 
+@dataclass(frozen=True, slots=True)
+class SnapshotEndpoint(Endpoint):
+    """A snapshot of a vfolder as the source of a transfer."""
+
+    snapshots: HasSnapshots
+    name: str
+
+    @contextmanager
+    def opened(self) -> Iterator[int]:
+        """Open the snapshot's directory.
+
+        Raises:
+            SnapshotNotFound: the vfolder has no snapshot of this name.
+        """
+        with self.snapshots.open_snapshot(self.vfolder, self.name) as directory:
+            yield directory
+
+
 class RestoreSnapshot(Clone):
     """One run of `restore`: a clone whose source is the snapshot."""
+
+    shareable = False
 
     def __init__(self, context: Context, request: SnapshotRequest) -> None:
         as_clone = CloneRequest(
             volume=request.volume, source=request.vfolder, target=request.restored_vfolder
         )
         super().__init__(context, as_clone)
-        self._keeper = _snapshots_of(context, request.volume)
-        self._name = request.name or ""
+        source = self._source
+        self._source = SnapshotEndpoint(
+            source.backend,
+            source.vfolder,
+            source.path,
+            _snapshots_of(context, request.volume),
+            request.name or "",
+        )
 
-    def _opened(self) -> AbstractContextManager[int]:
-        return self._keeper.open_snapshot(self._source, self._name)
 
-
-_ACTS: dict[str, type[SnapshotOperation | RestoreSnapshot]] = {
-    "create": Create,
-    "list": List,
+_OPERATIONS: dict[str, type[SnapshotOperation | RestoreSnapshot]] = {
+    "create": CreateSnapshot,
+    "list": ListSnapshots,
     "delete": DeleteSnapshot,
     "restore": RestoreSnapshot,
 }

@@ -40,7 +40,7 @@ class TrashedTree:
 
     def note(self, keep_seconds: float) -> None:
         """TrashRecord, before it goes there, what will lie here and for how long."""
-        with self._context.room(self._root, self.path.parent) as room:
+        with self._context.hidden_directory(self._root, self.path.parent) as room:
             at = trash.clock(room)
             ends = at + keep_seconds
             text = str(self._vfolder)
@@ -48,7 +48,7 @@ class TrashedTree:
 
     def found(self) -> TrashRecord | None:
         """The note, if there is one."""
-        with self._context.room(self._root, self.path.parent) as room:
+        with self._context.hidden_directory(self._root, self.path.parent) as room:
             return trash.find(room, self._id)
 
     def measure(self) -> int:
@@ -57,7 +57,7 @@ class TrashedTree:
         with descriptors.opened(self.path, self._root) as top:
             options = UsageOptions(effort=self._context.effort)
             found = measure_tree(top, control=self._run, options=options)
-        with self._context.room(self._root, self.path.parent) as room:
+        with self._context.hidden_directory(self._root, self.path.parent) as room:
             note = trash.find(room, self._id)
             if note is not None:
                 sizes = {"size_bytes": found.size_bytes, "entries": found.entries}
@@ -202,7 +202,7 @@ class RestoreFromTrash:
         change = size_bytes if isinstance(size_bytes, int) else 0
         scope, job = self._vfolder.scope, self._run.job.id
         soft.settle(self._backend, scope, job, change, once=True)
-        with self._context.room(self._root, trash.directory_of(scope)) as room:
+        with self._context.hidden_directory(self._root, trash.directory_of(scope)) as room:
             trash.forget(room, str(mark["id"]))
         return Outcome(
             sentence=f"restored {self._vfolder}",

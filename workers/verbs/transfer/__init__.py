@@ -1,9 +1,18 @@
-"""The verb transfer: copy, helpers, verification, publication."""
+"""The verb transfer, and the steps it shares with clone: copy, helpers, verification, publication.
 
-from workers.verbs.transfer.helpers import Assist
-from workers.verbs.transfer.transfer import Transfer
+Knows no other verb.
+"""
+
+from workers.verbs.transfer import publish, verify
+from workers.verbs.transfer.helpers import Assist, clone_as_transfer, clone_staging
+from workers.verbs.transfer.transfer import Transfer, receipt_document
 
 __all__ = [
     "Assist",
     "Transfer",
+    "clone_as_transfer",
+    "clone_staging",
+    "publish",
+    "receipt_document",
+    "verify",
 ]

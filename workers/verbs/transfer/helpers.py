@@ -1,10 +1,17 @@
-"""The transfer's side of a transfer over many nodes: whom its run called, and who still holds on.
+"""Helpers of a transfer: jobs on other nodes that copy parts of its plan.
 
-Whoever helps holds two locks (flock(2)) in the staging, helper processes included: a shared one on
-`hands`, and one on a file that names his job and run. While the first is held nothing is published
-or removed. Should a helper hold it whose run is dead in the store, nobody can say when he wakes and
-writes: after a while the transfer leaves him the tree as it is, moves what is done into a new one
-that he never saw, and goes on alone.
+A transfer submits jobs of the verb `assist`. Each takes parts that no other process has, by the
+locks in the transfer's record.
+
+A helper and all its processes hold two locks (flock(2)) in the staging: a shared one on
+`HELPERS_LOCK`, and one on a file that names the helper's job and run. While the first is held, the
+transfer publishes nothing and removes nothing.
+
+A helper whose run is dead in the store may hold the lock all the same: it hangs, and may wake at
+any time and write. After `HUNG_LEASES` the transfer abandons the shared tree to it. It moves what
+is done into a new tree, which the hung helper never opened, and continues alone. That fallback has
+a directory and a record of its own, because the helper may write into both of the first when it
+wakes. Helpers never open the job's own manifest, which they could keep locked.
 """
 
 import dataclasses
@@ -12,7 +19,7 @@ import fcntl
 import os
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import PurePosixPath
 from typing import Any, cast
@@ -25,37 +32,70 @@ from backends.tree import CopyOptions, TreeManifest, copy_tree, salvage
 from core.cluster import NodeStore
 from core.errors import JobNotFound, StorageError
 from core.jobs import Control, Interrupted, Job, Released, State, requests
-from core.jobs.requests import AssistRequest, TransferRequest
+from core.jobs.requests import AssistRequest, CloneRequest, TransferRequest
 from core.jobs.store import Submission
-from core.names import VFolderId, VFolderPath
+from core.names import QuotaScope, VFolderId, VFolderPath
 from workers.run import FILE_MODE, Context, Manifest, Outcome
 from workers.verbs.transfer.verify import digest_of
 
-#: The file in a transfer's staging that all who work there have locked.
-HANDS = "hands"
-#: Begins the name of a helper's own file, before the ids of his job and run.
-HAND = "hand."
-#: The copy that grows in a transfer's staging.
+#: Released versions use these names on disk, and jobs of theirs may be resumed here.
+#: The file in a transfer's staging on which every process that works there holds a lock.
+HELPERS_LOCK = "hands"
+#: The prefix of a helper's own lock file, before the ids of its job and run.
+OWN_LOCK_PREFIX = "hand."
+#: The tree that helpers share.
 TREE = "tree"
-#: Most nodes that are called, and what is worth calling one.
+#: The tree that a transfer fills alone after a helper hung.
+FALLBACK_TREE = "anew"
+#: The shared tree after it was abandoned: no helper can open it by its first name any more.
+ABANDONED_TREE = "left"
+#: Versions up to 0.1.0 stage the tree of a clone where a transfer has its staging.
+CLONE_STAGING_SUFFIX = ".clone"
+
+#: Helpers of one transfer at most.
 NODES_MAX = 8
+#: A copy with fewer entries and fewer bytes calls no helper.
 WORTH_ENTRIES = 1000
 WORTH_BYTES = 64 * 1024**2
-#: While there is nothing but waiting, helpers are looked at this often.
+#: A transfer that waits looks at its helpers this often.
 LOOK_SECONDS = 0.5
-#: A dead run that holds on for so many leases hangs.
+#: A helper with a dead run that holds its lock for this many leases hangs.
 HUNG_LEASES = 2.0
-#: A live one that has moved nothing for so many leases is told to stop.
+#: A live helper that has copied nothing for this many leases is cancelled.
 STILL_LEASES = 10.0
 _PAUSE_SECONDS = 0.1
 
+#: A helper checks this often whether its transfer still runs.
+CHECK_SECONDS = 1.0
+#: A helper that starts on the transfer's own node goes back to the queue this often, each time
+#: after a pause, so that another node can take it.
+RETURNS_MAX = 8
+RETURN_SECONDS = 0.3
+
 
 class HelperHangs(Interrupted):
-    """Somebody may wake at any time and write into the tree: another one is needed."""
+    """A helper hangs and may write into the shared tree when it wakes: use another tree."""
+
+
+def clone_as_transfer(request: CloneRequest) -> TransferRequest:
+    """Return the transfer that a clone is."""
+    return TransferRequest(
+        volume=request.volume,
+        source=request.source,
+        target=request.target,
+        target_volume=request.target_volume,
+        verify=request.verify,
+    )
+
+
+def clone_staging(scope: QuotaScope | None, job: str) -> PurePosixPath:
+    """Return where the result of a clone grows."""
+    staging = layout.staging(scope, job)
+    return staging.with_name(f"{staging.name}{CLONE_STAGING_SUFFIX}")
 
 
 class TransferHelpers:
-    """Those who help one run of a transfer."""
+    """The helpers of one run of a transfer."""
 
     def __init__(self, context: Context, request: TransferRequest) -> None:
         self._context = context
@@ -65,37 +105,41 @@ class TransferHelpers:
         self._staging = self._fd = -1
         self._looked = 0.0
         self._dead_since: float | None = None
-        #: By run: what it had done when it was last seen to move, and when that was.
+        #: By run: its counters when it last made progress, and when that was.
         self._moves: dict[str, tuple[object, float]] = {}
 
     def call(self, entries: int | None, size_bytes: int | None) -> None:
-        """Ask other nodes that have both volumes, when it is worth it and they may come."""
+        """Submit a job for each other node that serves both volumes, when the copy is big enough.
+
+        A transfer with a limit of its own gets no helpers: the limit is that of one run.
+        """
         if (entries or 0) < WORTH_ENTRIES and (size_bytes or 0) < WORTH_BYTES:
             return
-        if self._request.pace is not None or self._fd < 0:  # the limit is the one run's
+        if self._request.pace is not None or self._fd < 0:
             return
         job, store = self._context.run.job, self._context.store
         try:
-            for number in range(min(NODES_MAX, self._others())):
-                asked = AssistRequest(volume=self._request.home, job=job.id, number=number)
-                self._called.append(store.submit(Submission(asked, priority=job.priority)).id)
-        except (redis.RedisError, StorageError):  # it goes on alone
+            for number in range(min(NODES_MAX, self._other_nodes())):
+                request = AssistRequest(volume=self._request.home, job=job.id, number=number)
+                self._called.append(store.submit(Submission(request, priority=job.priority)).id)
+        except (redis.RedisError, StorageError):  # the transfer continues alone
             return
 
-    def _others(self) -> int:
-        book = NodeStore(self._context.store.redis)
-        nodes = [
-            {node.id for node in book.serving(volume)}
+    def _other_nodes(self) -> int:
+        nodes = NodeStore(self._context.store.redis)
+        serving = [
+            {node.id for node in nodes.serving(volume)}
             for volume in (self._request.volume, self._request.home)
         ]
         own = self._context.settings.storage_proxy.node_id
-        return len(set.intersection(*nodes) - {own})
+        return len(set.intersection(*serving) - {own})
 
     @contextmanager
-    def at(self, staging: int) -> Iterator[None]:
-        """Work in a staging, where helpers may come; at the end they are told to stop."""
+    def share(self, staging: int) -> Iterator[None]:
+        """Let helpers into a staging; cancel them when the block ends."""
+        flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC
         self._staging = staging
-        self._fd = os.open(HANDS, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, FILE_MODE, dir_fd=staging)
+        self._fd = os.open(HELPERS_LOCK, flags, FILE_MODE, dir_fd=staging)
         try:
             yield
         finally:
@@ -105,17 +149,17 @@ class TransferHelpers:
 
     def _dismiss(self) -> None:
         while self._called:
-            self._stop(self._called.pop())
+            self._cancel(self._called.pop())
 
-    def _stop(self, job: str) -> None:
-        with suppress(StorageError, redis.RedisError):  # it has ended, or sees for itself
+    def _cancel(self, job: str) -> None:
+        with suppress(StorageError, redis.RedisError):  # it has ended, or finds out by itself
             self._context.store.cancel(job)
 
-    def alone(self) -> None:
-        """Tell helpers to stop, wait until they have, and keep others out from now on.
+    def exclude(self) -> None:
+        """Cancel the helpers, wait until they have ended, and keep others out from now on.
 
         Raises:
-            Interrupted: the run has to stop first; `HelperHangs` when one does not let go.
+            Interrupted: the run has to stop first; `HelperHangs` when a helper keeps its lock.
         """
         self._dismiss()
         while self._fd >= 0 and not locked(self._fd, fcntl.LOCK_EX):
@@ -124,35 +168,35 @@ class TransferHelpers:
             threading.Event().wait(_PAUSE_SECONDS)
 
     def look(self) -> None:
-        """See whether anybody is left to wait for; called while there is nothing else to do.
+        """Check for hung helpers, at most every `LOOK_SECONDS`; called while the run waits.
 
         Raises:
-            HelperHangs: who holds on is dead, and has been for a while.
+            HelperHangs: every helper that holds a lock has been dead for `HUNG_LEASES`.
         """
         now = time.monotonic()
         if self._fd < 0 or now - self._looked < LOOK_SECONDS:
             return
         self._looked = now
-        held = self._held()
-        alive = [run for job, run in held if self._lives(job, run, now)]
-        if alive or not held:
+        holders = self._holders()
+        alive = [run for job, run in holders if self._is_alive(job, run, now)]
+        if alive or not holders:
             self._dead_since = None
             return
         if self._dead_since is None:
             self._dead_since = now
         if now - self._dead_since > HUNG_LEASES * self._lease:
-            raise HelperHangs(f"{len(held)} helpers hang")
+            raise HelperHangs(f"{len(holders)} helpers hang")
 
-    def _held(self) -> list[tuple[str, str]]:
-        """Jobs and runs of those who hold on; the files of all others go."""
-        found = []
+    def _holders(self) -> list[tuple[str, str]]:
+        """Return job and run of each helper that holds its lock; remove the files of all others."""
+        holders = []
         for name in os.listdir(self._staging):
-            if name.startswith(HAND) and not self._let_go(name):
+            if name.startswith(OWN_LOCK_PREFIX) and not self._is_free(name):
                 _, job, run = name.split(".")
-                found.append((job, run))
-        return found
+                holders.append((job, run))
+        return holders
 
-    def _let_go(self, name: str) -> bool:
+    def _is_free(self, name: str) -> bool:
         try:
             fd = os.open(name, os.O_RDWR | os.O_CLOEXEC, dir_fd=self._staging)
         except FileNotFoundError:
@@ -161,17 +205,17 @@ class TransferHelpers:
             if not locked(fd, fcntl.LOCK_EX):
                 return False
             os.unlink(name, dir_fd=self._staging)
+            return True
         finally:
             os.close(fd)
-        return True
 
-    def _lives(self, name: str, run: str, now: float) -> bool:
-        """Tell whether a run still has its job; one that moves nothing is told to stop."""
+    def _is_alive(self, name: str, run: str, now: float) -> bool:
+        """Whether a run still has its job; cancel a run that makes no progress."""
         try:
             job = self._context.store.get(name)
         except JobNotFound:
             return False
-        except redis.RedisError:  # nobody knows; this run does not last without the store either
+        except redis.RedisError:  # unknown; this run does not outlive the store's absence either
             return True
         if job.run != run or job.state not in (State.RUNNING, State.CANCELLING):
             return False
@@ -181,41 +225,49 @@ class TransferHelpers:
         if done != seen:
             self._moves[run] = (done, now)
         elif now - since > STILL_LEASES * self._lease:
-            self._stop(name)
+            self._cancel(name)
         return True
 
     @staticmethod
-    def leave(staging: int) -> None:
-        """Let nobody in any more, whoever still hangs there."""
-        for name in os.listdir(staging):
-            if name == HANDS or name.startswith(HAND):
-                os.unlink(name, dir_fd=staging)
+    def staged_names(staging: int) -> list[str]:
+        """Return what a staging holds beside lock files."""
+        return [name for name in descriptors.names(".", staging) if not _is_lock(name)]
+
+    @staticmethod
+    def close_off(staging: int) -> None:
+        """Remove the lock files, so that no helper comes in any more; a hung one may stay."""
+        for name in filter(_is_lock, os.listdir(staging)):
+            os.unlink(name, dir_fd=staging)
+
+
+def _is_lock(name: str) -> bool:
+    return name == HELPERS_LOCK or name.startswith(OWN_LOCK_PREFIX)
 
 
 @contextmanager
-def held_by(job: str, run: str, staging: int) -> Iterator[tuple[int, int] | None]:
-    """The helper's side: both locks, as long as the block lasts; None when they are not to be had.
+def helper_locks(job: str, run: str, staging: int) -> Iterator[tuple[int, int] | None]:
+    """Hold a helper's two locks during the block; give None when the transfer excludes helpers.
 
     Raises:
-        FileNotFoundError: nobody is let in any more.
+        FileNotFoundError: the transfer closed its staging off, or has ended.
     """
-    everyone = os.open(HANDS, os.O_RDWR | os.O_CLOEXEC, dir_fd=staging)
+    shared = os.open(HELPERS_LOCK, os.O_RDWR | os.O_CLOEXEC, dir_fd=staging)
     try:
-        # Found under its name it is locked already.
-        draft, name = f"new.{job}.{run}", f"{HAND}{job}.{run}"
+        # The file gets its name only once it is locked, so a file with that name is never free.
+        draft, name = f"new.{job}.{run}", f"{OWN_LOCK_PREFIX}{job}.{run}"
         own = os.open(draft, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, FILE_MODE, dir_fd=staging)
         try:
             fcntl.flock(own, fcntl.LOCK_EX | fcntl.LOCK_NB)
             os.rename(draft, name, src_dir_fd=staging, dst_dir_fd=staging)
-            yield (everyone, own) if locked(everyone, fcntl.LOCK_SH) else None
+            yield (shared, own) if locked(shared, fcntl.LOCK_SH) else None
         finally:
             os.close(own)
     finally:
-        os.close(everyone)
+        os.close(shared)
 
 
 def locked(fd: int, how: int) -> bool:
-    """Take a lock, unless somebody else has it."""
+    """Take a lock; False when another process has it."""
     try:
         fcntl.flock(fd, how | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -223,71 +275,65 @@ def locked(fd: int, how: int) -> bool:
     return True
 
 
-#: The second tree.
-ANEW = "anew"
-#: The first one, once nobody may come any more.
-LEFT = "left"
-
-
-def forsake(manifest: Manifest) -> None:
-    """From now on the copy grows in the second tree."""
+# -- The tree in which a copy grows ----------------------------------------------------------------
+def abandon_shared_staging(manifest: Manifest) -> None:
+    """Note that the copy grows in the fallback tree from now on, in this run and all later ones."""
     manifest.mark("alone")
 
 
 def record_of(tree: str) -> str:
-    """The name of a tree's record beside it."""
+    """Return the name of the record beside a tree."""
     return f"{tree}.manifest"
 
 
-def entered(
-    held: ExitStack, staging: int, context: Context, hands: TransferHelpers, manifest: Manifest
+def enter_tree(
+    held: ExitStack,
+    staging: int,
+    context: Context,
+    helpers: TransferHelpers,
+    manifest: Manifest,
 ) -> tuple[str, TreeManifest]:
-    """The name of the tree in the staging and the record of its copy, for as long as `held` lasts.
+    """Return the name of the tree to copy into and the record of the copy, open as long as `held`.
 
     Raises:
-        Interrupted: the run has to stop; `HelperHangs` when one hangs while it appends.
-        OSError, StorageError: the volume refuses.
+        Interrupted: the run has to stop; `HelperHangs` when a helper hangs while it appends.
+        OSError, StorageError: the volume fails.
     """
 
-    def waiting() -> None:
+    def on_wait() -> None:
         context.run.check()
-        hands.look()
+        helpers.look()
 
-    tree = TREE if manifest.last("alone") is None else ANEW
+    tree = TREE if manifest.last("alone") is None else FALLBACK_TREE
     if tree == TREE:
-        held.enter_context(hands.at(staging))
+        held.enter_context(helpers.share(staging))
     elif manifest.last("salvaged") is None:
         _salvage(staging, context)
         manifest.mark("salvaged")
-    record = TreeManifest.open(staging, record_of(tree), waiting)
+    record = TreeManifest.open(staging, record_of(tree), on_wait)
     held.callback(record.close)
     return tree, record
 
 
 def _salvage(staging: int, context: Context) -> None:
-    """Bring over what is done; idempotent."""
-    TransferHelpers.leave(staging)
+    """Move what is done from the abandoned tree into the fallback tree; may be repeated."""
+    TransferHelpers.close_off(staging)
     if TREE in descriptors.names(".", staging):
-        descriptors.rename_new(TREE, staging, LEFT, staging)
-    if LEFT not in descriptors.names(".", staging):
+        descriptors.rename_new(TREE, staging, ABANDONED_TREE, staging)
+    if ABANDONED_TREE not in descriptors.names(".", staging):
         return
     with ExitStack() as both:
-        old = both.enter_context(descriptors.opened(LEFT, staging))
-        new = both.enter_context(context.room(staging, PurePosixPath(ANEW)))
+        old = both.enter_context(descriptors.opened(ABANDONED_TREE, staging))
+        made = context.hidden_directory(staging, PurePosixPath(FALLBACK_TREE))
+        new = both.enter_context(made)
         record = TreeManifest.open(staging, record_of(TREE), read_only=True)
         both.callback(record.close)
         salvage(old, new, control=context.run, manifest=record, effort=context.effort)
 
 
-#: A helper looks this often whether its transfer still runs.
-TRANSFER_LOOK_SECONDS = 1.0
-#: A helper that came to the transfer's own node goes back for another node so often, after a while.
-RETURNS_MAX = 8
-RETURN_SECONDS = 0.3
-
-
+# -- The helper's side -----------------------------------------------------------------------------
 class Assist:
-    """The helper's side: one run."""
+    """One run of a helper: the verb `assist`."""
 
     def __init__(self, context: Context, request: AssistRequest) -> None:
         self._context = context
@@ -296,25 +342,36 @@ class Assist:
         self._root = context.root(request.volume)
 
     def __call__(self) -> Outcome:
-        """Do parts of the transfer until none are left, or until it needs no help any more."""
-        job = self._find()
+        """Copy parts of the transfer until none is free, or until it needs no help any more."""
+        job = self._running_job()
         if job is None:
             return Outcome("nothing to help with")
-        request = requests.parse(job.member("request"))
-        if not isinstance(request, TransferRequest):
+        request, path = self._copied_by(job)
+        if request is None:
             return Outcome("nothing to help with")
         self._prefer_another_node(job)
         try:
-            with self._staging(request) as (tree, record, fence):
+            with self._entered(path) as (tree, record, fence):
                 self._copy(request, (tree, record), fence)
         except (FileNotFoundError, _NotNeeded):
             return Outcome("not needed any more")
         return Outcome(f"helped {job.id}")
 
     def undo(self) -> None:
-        """Nothing to undo: what was copied belongs to the transfer."""
+        """Undo nothing: what was copied belongs to the transfer."""
 
-    def _find(self) -> Job | None:
+    @staticmethod
+    def _copied_by(job: Job) -> tuple[TransferRequest | None, PurePosixPath]:
+        """Return what the job copies, None when it is of another verb, and its staging."""
+        request = requests.parse(job.member("request"))
+        if isinstance(request, CloneRequest):
+            request = clone_as_transfer(request)
+            return request, clone_staging(VFolderId.parse(request.target).scope, job.id)
+        if isinstance(request, TransferRequest):
+            return request, layout.staging(VFolderId.parse(request.target).scope, job.id)
+        return None, PurePosixPath()
+
+    def _running_job(self) -> Job | None:
         try:
             job = self._context.store.get(self._helped)
         except JobNotFound:
@@ -322,10 +379,10 @@ class Assist:
         return job if job.state is State.RUNNING else None
 
     def _prefer_another_node(self, job: Job) -> None:
-        """Leave it to another node for a while when the transfer runs on this one.
+        """Leave the help to another node for a while when the transfer runs on this one.
 
         Raises:
-            Released: another may take it.
+            Released: another node may take it.
         """
         here = job.fields.get("node") == self._context.settings.storage_proxy.node_id
         if here and self._run.job.attempt <= RETURNS_MAX:
@@ -333,19 +390,16 @@ class Assist:
             raise Released("for another node")
 
     @contextmanager
-    def _staging(
-        self, request: TransferRequest
-    ) -> Iterator[tuple[int, TreeManifest, tuple[int, ...]]]:
-        """The tree that grows with its record, and our locks beside it.
+    def _entered(self, path: PurePosixPath) -> Iterator[tuple[int, TreeManifest, tuple[int, ...]]]:
+        """Open the shared tree with its record, and hold this run's locks beside it.
 
         Raises:
-            FileNotFoundError: there is none any more, or nobody is let in.
-            _NotNeeded: it is being published or removed.
+            FileNotFoundError: the staging has no shared tree, or is closed off.
+            _NotNeeded: the transfer publishes it or removes it.
         """
-        path = layout.staging(VFolderId.parse(request.target).scope, self._helped)
         with (
             descriptors.opened(path, self._root) as staging,
-            held_by(self._run.job.id, self._run.id, staging) as fence,
+            helper_locks(self._run.job.id, self._run.id, staging) as fence,
         ):
             if fence is None:
                 raise _NotNeeded
@@ -357,7 +411,7 @@ class Assist:
                     record.close()
 
     def _copy(
-        self, request: TransferRequest, grows: tuple[int, TreeManifest], fence: tuple[int, ...]
+        self, request: TransferRequest, shared: tuple[int, TreeManifest], fence: tuple[int, ...]
     ) -> None:
         source = Endpoint(
             self._context.backend(request.volume),
@@ -365,57 +419,57 @@ class Assist:
             VFolderPath.parse(request.source_path),
         )
         effort = dataclasses.replace(self._context.effort, fence=fence)
-        control = cast("Control", _Watching(self._context, self._find))
-        tree, record = grows
+        control = cast("Control", _HelperControl(self._context, self._running_job))
+        tree, record = shared
         with source.opened() as fd:
             options = CopyOptions(effort=effort, parts_only=True, digest=digest_of(request))
             copy_tree(fd, tree, control=control, manifest=record, options=options)
 
 
 class _NotNeeded(Interrupted):
-    """The transfer ended, or does without."""
+    """The transfer has ended, or continues without helpers."""
 
 
 class _Patience:
-    """Asked while another writes into the record: not for ever, he may hang."""
+    """Waits one lease at most while another process appends to the record: it may hang."""
 
     def __init__(self, context: Context) -> None:
         self._run = context.run
         self._lease = context.settings.vfolder.jobs.lease_seconds
-        self._since = self._asked = 0.0
+        self._since = self._called_at = 0.0
 
     def __call__(self) -> None:
-        """Wait on, for a lease at most.
+        """Allow one more wait.
 
         Raises:
-            Interrupted: the run has to stop, or goes without being told to.
+            Interrupted: the run has to stop, or has waited for a lease.
         """
         self._run.check()
         now = time.monotonic()
-        if now - self._asked > TRANSFER_LOOK_SECONDS:
+        if now - self._called_at > CHECK_SECONDS:  # this is another wait than the last one
             self._since = now
-        self._asked = now
+        self._called_at = now
         if now - self._since > self._lease:
             raise _NotNeeded
 
 
-class _Watching:
-    """The run's control, which also ends when the transfer does not run any more."""
+class _HelperControl:
+    """The run's control, which also ends the helper when its transfer does not run any more."""
 
-    def __init__(self, context: Context, find: Any) -> None:  # noqa: ANN401 - a callable
+    def __init__(self, context: Context, running_job: Callable[[], Job | None]) -> None:
         self._run = context.run
-        self._find = find
-        self._looked = time.monotonic()
+        self._running_job = running_job
+        self._checked_at = time.monotonic()
 
-    def __getattr__(self, name: str) -> Any:  # noqa: ANN401 - whatever the control has
+    def __getattr__(self, name: str) -> Any:  # noqa: ANN401 - every other member of a control
         return getattr(self._run, name)
 
     def check(self) -> None:
         """See `Control.check`."""
         self._run.check()
-        if time.monotonic() - self._looked < TRANSFER_LOOK_SECONDS:
+        if time.monotonic() - self._checked_at < CHECK_SECONDS:
             return
-        self._looked = time.monotonic()
+        self._checked_at = time.monotonic()
         with suppress(redis.RedisError):
-            if self._find() is None:
+            if self._running_job() is None:
                 raise _NotNeeded

@@ -1,4 +1,4 @@
-"""How the result of a transfer becomes visible: by one rename, or entry by entry over a tree."""
+"""Publish the result of a transfer: with one rename, or entry by entry over an existing tree."""
 
 import os
 
@@ -7,17 +7,17 @@ from backends.tree import OverlayOptions, OverlayResult, OverlayTrees, TreeManif
 from core.errors import EntryExists, EntryNotFound, VFolderNotFound
 from workers.run import Context, Manifest
 
-#: As a new directory, over a directory that is there, or as one file.
+#: The modes: as a new directory, over an existing directory, or as one file.
 NEW, OVER, FILE = "new", "over", "file"
 
 
 def mode_of(source: Endpoint, target: Endpoint) -> str:
-    """How a transfer between two places is published.
+    """Return how a transfer between two endpoints is published.
 
     Raises:
-        EntryNotFound: there is no such source.
+        EntryNotFound: the source does not exist.
         VFolderNotFound: the target is a path in a vfolder that does not exist.
-        EntryExists: the target is there and of another kind.
+        EntryExists: the source is a directory and the target is not.
     """
     status = source.status()
     if status is None:
@@ -25,16 +25,31 @@ def mode_of(source: Endpoint, target: Endpoint) -> str:
     if not is_directory(status):
         return FILE
     try:
-        there = target.status()
+        existing = target.status()
     except VFolderNotFound:
         if target.path.is_root:
             return NEW
         raise
-    if there is None:
+    if existing is None:
         return NEW
-    if not is_directory(there):
-        raise EntryExists(f"{target.path} is there and is no directory.")
+    if not is_directory(existing):
+        raise EntryExists(f"{target.path} exists and is not a directory.")
     return OVER
+
+
+def is_published(target: Endpoint, manifest: Manifest) -> bool:
+    """Whether an earlier run renamed its result to the target: the inode is the one it noted.
+
+    A staged tree keeps its inode as long as it exists, so nothing else can have the same number.
+    """
+    mark = manifest.last("publish")
+    if mark is None:
+        return False
+    try:
+        status = target.status()
+    except VFolderNotFound:
+        return False
+    return status is not None and status.st_ino == mark["inode"]
 
 
 class Publisher:
@@ -48,15 +63,8 @@ class Publisher:
         self.begun = False
 
     def done(self, manifest: Manifest) -> bool:
-        """Whether an earlier run did the one rename; over a tree there are many, taken up again."""
-        mark = manifest.last("publish")
-        if mark is None or self._mode == OVER:
-            return False
-        try:
-            status = self._target.status()
-        except VFolderNotFound:
-            return False
-        return status is not None and status.st_ino == mark["inode"]
+        """Whether an earlier run did the one rename. An overlay has many: it is resumed instead."""
+        return self._mode != OVER and is_published(self._target, manifest)
 
     def _begin(self) -> None:
         self._run.phase("publish")
@@ -64,10 +72,10 @@ class Publisher:
         self.begun = True
 
     def rename(self, name: str, staged: int, manifest: Manifest) -> None:
-        """Give the staged entry its place; a directory only where nothing is.
+        """Rename the staged entry to the target; a directory replaces nothing.
 
         Raises:
-            VFolderExists, EntryExists: something came there meanwhile.
+            VFolderExists, EntryExists: the target exists since the transfer began.
         """
         self._begin()
         inode = os.stat(name, dir_fd=staged, follow_symlinks=False).st_ino
@@ -78,10 +86,10 @@ class Publisher:
         else:
             self._target.take(name, staged)
 
-    def apply_overlay(
+    def lay_over(
         self, trees: OverlayTrees, manifest: Manifest, record: TreeManifest, options: OverlayOptions
     ) -> OverlayResult:
-        """Bring the staged tree, of a copy with this record, over the live one."""
+        """Move the staged tree, entry by entry, over the target; `record` is the copy's record."""
         self._begin()
         manifest.mark("publish")
         return apply_overlay(trees, control=self._run, manifest=record, options=options)

@@ -1,16 +1,21 @@
-"""The verb `transfer`: bring a vfolder, or a path in it, into another vfolder of any volume.
+"""The verb `transfer`: copy a vfolder, or a path in it, into another vfolder of any volume.
 
-plan (both sides looked at, conflicts found, room checked) → copy into staging → verify as asked →
-publish: by one rename where the target is not there yet, else entry by entry over what is there.
-Until the publishing begins nothing of the target is touched; from then on it is finished, whoever
-dies meanwhile.
+The steps of a run:
+
+1. plan: look at both sides, find conflicts, check the free space and the quota
+2. copy into staging
+3. verify as the request says
+4. publish: with one rename where the target does not exist yet, else entry by entry over the target
+
+The target stays unchanged until the publication begins. A publication that has begun is completed,
+by a later run if this one dies. The verb `clone` runs through the same steps.
 """
 
 import os
 from contextlib import ExitStack, suppress
 from typing import Any
 
-from backends.fs import layout
+from backends.fs import descriptors, layout
 from backends.quota import blame, check_capacity, soft
 from backends.transfer import Endpoint, keeps_file, only, selection_of
 from backends.tree import (
@@ -31,162 +36,213 @@ from core.jobs.requests import TransferRequest
 from core.names import VFolderId, VFolderPath
 from core.telemetry import logger
 from workers.run import Context, Manifest, Outcome
-from workers.verbs.clone import document
-from workers.verbs.transfer.helpers import TREE, HelperHangs, TransferHelpers, entered, forsake
+from workers.verbs.transfer.helpers import (
+    TREE,
+    HelperHangs,
+    TransferHelpers,
+    abandon_shared_staging,
+    enter_tree,
+)
 from workers.verbs.transfer.publish import FILE, NEW, OVER, Publisher, mode_of
-from workers.verbs.transfer.verify import digest_of, verify_staged
+from workers.verbs.transfer.verify import digest_of, skipped_aspects, verify_staged
 from workers.verbs.transfer.xcp import BulkCopy, exports_of
 
 _log = logger(__name__)
 
-#: What an overlay displaces, in the staging.
+#: The directory in the staging that takes what an overlay displaces.
 DISPLACED = "displaced"
-#: Not published at all: by the caller's wish the one file that is there stays.
+#: The mode of a transfer that publishes nothing: the request says that the target's file stays.
 KEEP = "keep"
-#: Losses that make what is extra on the target uncertain.
+#: Losses after which the job cannot say which entries of the target are extra.
 DOUBTS = frozenset({Loss.UNSETTLED, Loss.VANISHED, Loss.MOUNT})
+
+
+def receipt_document(receipt: Receipt) -> dict[str, Any]:
+    """Return as JSON what a copy kept and what it could not keep."""
+    return {
+        "files": receipt.files,
+        "directories": receipt.directories,
+        "links": receipt.links,
+        "hard_links": receipt.hard_links,
+        "copied_bytes": receipt.size_bytes,
+        "complete": receipt.complete,
+        "not_kept": {
+            loss.value: {"count": count, "examples": receipt.examples.get(loss, [])}
+            for loss, count in receipt.losses.items()
+        },
+    }
 
 
 class Transfer:
     """One run of a transfer."""
 
+    #: Whether helpers on other nodes may copy parts: they open the source as a vfolder.
+    shareable = True
+
     def __init__(self, context: Context, request: TransferRequest) -> None:
         self._context = context
         self._run = context.run
         self._request = request
-        self._from = Endpoint(
+        self._source = Endpoint(
             context.backend(request.volume),
             VFolderId.parse(request.source),
             VFolderPath.parse(request.source_path),
         )
-        self._to = Endpoint(
+        self._target = Endpoint(
             context.backend(request.home),
             VFolderId.parse(request.target),
             VFolderPath.parse(request.target_path),
         )
         self._root = context.root(request.home)
-        self._staging = layout.staging(self._to.vfolder.scope, self._run.job.id)
-        exports = exports_of(self._from, self._to) if request.is_complete else None
+        self._staging = layout.staging(self._target.vfolder.scope, self._run.job.id)
+        exports = exports_of(self._source, self._target) if request.is_complete else None
         self._bulk = BulkCopy(context, exports) if exports else None
-        self._hands = TransferHelpers(context, request)
-        self._top = "" if self._from.path.is_root else f"{self._from.path}/"
+        self._helpers = TransferHelpers(context, request)
+        self._top = "" if self._source.path.is_root else f"{self._source.path}/"
 
     def __call__(self) -> Outcome:
-        """Do what is left to do of the transfer."""
+        """Do the steps that are left."""
         self._make_scope()
-        manifest = self._context.manifest(self._root, self._to.vfolder.scope)
-        self._context.report(self._root, self._to.vfolder.scope, goes_on=True)
-        mode = self._decide(manifest)
+        scope = self._target.vfolder.scope
+        manifest = self._context.manifest(self._root, scope)
+        self._context.report(self._root, scope, goes_on=True)
+        mode = self._choose_mode(manifest)
         if mode == KEEP:
-            return Outcome("the target's file stays", {"kept": 1, "target": str(self._to)})
-        publication = Publisher(self._context, self._to, mode)
-        if not publication.done(manifest):
-            self._obey_on_error(publication)
-            try:
-                self._transfer(mode, publication, manifest)
-            except HelperHangs as why:
-                _log.warning("staged tree left", reason=str(why))
-                forsake(manifest)
-                self._transfer(mode, publication, manifest)
-        self.undo()
+            return Outcome("the target's file stays", {"kept": 1, "target": str(self._target)})
+        publisher = Publisher(self._context, self._target, mode)
+        if not publisher.done(manifest):
+            self._obey_on_error(publisher)
+            self._copy_and_publish(mode, publisher, manifest)
+        self._clear()
         return self._outcome(manifest)
 
     def undo(self) -> None:
-        """Remove the staging: of a cancelled transfer nothing else was touched."""
-        soft.settle(self._to.backend, self._to.vfolder.scope, self._run.job.id)
+        """Remove the staging. A cancelled transfer changed nothing else."""
+        soft.settle(self._target.backend, self._target.vfolder.scope, self._run.job.id)
+        self._run.phase("clean up")
+        self._remove_staging()
+
+    def _clear(self) -> None:
+        """Remove what the publication left of the staging."""
+        self._run.phase("clean up")
+        self._remove_staging()
+
+    def _remove_staging(self) -> None:
         if self._bulk is not None:
             self._bulk.forget()
         with (
-            self._context.room(self._root, self._staging.parent) as parent,
-            self._context.room(self._root, self._staging) as staging,
-            self._hands.at(staging),
+            suppress(FileNotFoundError),
+            descriptors.opened(self._staging.parent, self._root) as parent,
         ):
-            self._run.phase("clean up")
-            with suppress(HelperHangs):  # what is removed under him he writes in vain
-                self._hands.alone()
+            with (
+                descriptors.opened(self._staging.name, parent) as staging,
+                self._helpers.share(staging),
+            ):
+                # A hung helper may still write into this tree; it is deleted, so no harm is done.
+                with suppress(HelperHangs):
+                    self._helpers.exclude()
+                for name in self._helpers.staged_names(staging):
+                    remove_tree(staging, name, control=self._run)
+            # The lock files go last, after they are closed: NFS and FUSE rename a file that is
+            # deleted while it is open, and its directory stays with it.
             remove_tree(parent, self._staging.name, control=self._run)
 
     def _make_scope(self) -> None:
-        scope = self._to.vfolder.scope
+        scope = self._target.vfolder.scope
         if scope is None:
-            raise BackendFailed("The target of a transfer needs a quota scope.")
+            raise BackendFailed("The target needs a quota scope.")
         try:
-            self._to.backend.create_scope(scope)
+            self._target.backend.create_scope(scope)
         except QuotaScopeExists:
             return
 
-    def _decide(self, manifest: Manifest) -> str:
-        """How it is published: decided by the first run, kept by all others."""
+    def _choose_mode(self, manifest: Manifest) -> str:
+        """Return how the result is published: the first run decides, all others keep to it."""
         mark = manifest.last("mode")
         if mark is None:
-            mark = {"mode": mode_of(self._from, self._to)}
+            mark = {"mode": mode_of(self._source, self._target)}
             manifest.mark("mode", **mark)
         mode = str(mark["mode"])
-        if mode == FILE and self._to.path.is_root:
-            self._to = self._to.below(self._from.path.name)
+        if mode == FILE and self._target.path.is_root:
+            self._target = self._target.below(self._source.path.name)
         if mode == FILE and manifest.last("publish") is None:
-            return KEEP if keeps_file(self._request, self._from, self._to) else FILE
+            return KEEP if keeps_file(self._request, self._source, self._target) else FILE
         return mode
 
-    def _obey_on_error(self, publication: Publisher) -> None:
-        """Name faults from the vfolder's root; with `stop` the first one ends the job."""
-        tell = self._run.on_fault
+    def _obey_on_error(self, publisher: Publisher) -> None:
+        """Name faults by their path from the vfolder's root; with `stop` the first ends the job."""
+        report = self._run.on_fault
         top = self._top
 
         def fault(path: str, reason: str) -> None:
-            if tell is not None:
-                tell(f"{top}{path}", reason)
-            if self._request.on_error == "stop" and not publication.begun:
+            if report is not None:
+                report(f"{top}{path}", reason)
+            if self._request.on_error == "stop" and not publisher.begun:
                 raise BackendFailed(
-                    "An entry could not be done; the target is as it was.",
+                    "An entry could not be copied. The target is unchanged.",
                     data={"missing": [f"{top}{path}: {reason}"]},
                 )
 
         self._run.on_fault = fault
 
-    def _transfer(self, mode: str, publication: Publisher, manifest: Manifest) -> None:
-        place = self._from.parent if mode == FILE else self._from
+    def _copy_and_publish(self, mode: str, publisher: Publisher, manifest: Manifest) -> None:
+        try:
+            self._copy_in_tree(mode, publisher, manifest)
+        except HelperHangs as why:
+            _log.warning("staged tree left", reason=str(why))
+            abandon_shared_staging(manifest)
+            self._copy_in_tree(mode, publisher, manifest)
+
+    def _copy_in_tree(self, mode: str, publisher: Publisher, manifest: Manifest) -> None:
+        """Copy into the tree that the manifest names, and publish it."""
+        directory = self._source.parent if mode == FILE else self._source
+        made = self._context.hidden_directory
         with ExitStack() as held:
-            source = held.enter_context(place.opened())
-            staging = held.enter_context(self._context.room(self._root, self._staging))
-            tree, self._record = entered(held, staging, self._context, self._hands, manifest)
-            staged = held.enter_context(self._context.room(self._root, self._staging / tree))
-            live = held.enter_context(self._to.opened()) if mode == OVER else None
+            source = held.enter_context(directory.opened())
+            staging = held.enter_context(made(self._root, self._staging))
+            tree, self._record = enter_tree(held, staging, self._context, self._helpers, manifest)
+            staged = held.enter_context(made(self._root, self._staging / tree))
+            live = held.enter_context(self._target.opened()) if mode == OVER else None
             selection = self._selection(mode, live)
             if manifest.last("publish") is None:
                 facts = self._stage((source, staged), selection, mode, manifest)
                 os.fsync(staged)
                 manifest.mark("copied", **facts)
             if live is not None:
-                self._apply_overlay((source, staged, live), publication, manifest)
+                self._lay_over((source, staged, live), publisher, manifest)
             elif mode == FILE:
-                publication.rename(self._from.path.name, staged, manifest)
+                publisher.rename(self._source.path.name, staged, manifest)
             else:
-                publication.rename(tree, staging, manifest)
+                publisher.rename(tree, staging, manifest)
 
     def _stage(
         self, sides: tuple[int, int], selection: Selection | None, mode: str, manifest: Manifest
     ) -> dict[str, Any]:
-        """Copy into staging and verify, by the method that fits; what was done."""
+        """Copy into staging and verify, by the method that fits; return what was done."""
         if self._bulk is None or mode != NEW:
             receipt = self._copy(sides, selection)
-            if self._request.verify == "size":
-                verify_staged(self._context, sides, self._request, selection)
+            self._verify(sides, selection)
             return self._facts(receipt)
-        facts = self._bulk(self._from.vfolder.directory, self._staging / TREE, manifest)
+        facts = self._bulk(self._source.vfolder.directory, self._staging / TREE, manifest)
         if facts["errors"] and self._request.on_error == "stop":
             raise BackendFailed(
-                f"XCP counts {facts['errors']} errors; the target is as it was.",
+                f"XCP counts {facts['errors']} errors. The target is unchanged.",
                 data={"errors": facts["errors"]},
             )
         if self._request.verify == "checksum" and not facts["errors"]:
-            self._bulk.verify(self._from.vfolder.directory, self._staging / TREE)
+            self._bulk.verify(self._source.vfolder.directory, self._staging / TREE)
         elif self._request.verify != "none":
-            verify_staged(self._context, sides, self._request, selection)
+            skip = skipped_aspects(self._request, selection)
+            verify_staged(self._context, sides, skip, digest_of(self._request))
         return facts | {"sure": False}
 
-    def _apply_overlay(
-        self, sides: tuple[int, int, int], publication: Publisher, manifest: Manifest
+    def _verify(self, sides: tuple[int, int], selection: Selection | None) -> None:
+        """Compare the staged tree with its source; `_copy` has compared checksums already."""
+        if self._request.verify == "size":
+            verify_staged(self._context, sides, skipped_aspects(self._request, selection))
+
+    def _lay_over(
+        self, sides: tuple[int, int, int], publisher: Publisher, manifest: Manifest
     ) -> None:
         facts = manifest.last("copied") or {}
         selection = self._selection(OVER, sides[2]) or Selection()
@@ -196,17 +252,16 @@ class Transfer:
             seal=self._request.on_conflict != "skip",
             effort=self._context.effort,
         )
-        with self._context.room(self._root, self._staging / DISPLACED) as displaced:
-            done = publication.apply_overlay(
-                OverlayTrees(*sides, displaced), manifest, self._record, options
-            )
+        with self._context.hidden_directory(self._root, self._staging / DISPLACED) as displaced:
+            trees = OverlayTrees(*sides, displaced)
+            done = publisher.lay_over(trees, manifest, self._record, options)
         manifest.mark("laid", moved=done.moved, dropped=done.dropped, failed=done.failed)
 
     def _selection(self, mode: str, live: int | None) -> Selection | None:
         if mode == FILE:
-            return only(self._from.path.name)
-        asked_ms = int(self._run.job.fields["created_at"])
-        selection = selection_of(self._request, asked_ms, live)
+            return only(self._source.path.name)
+        requested_ms = int(self._run.job.fields["created_at"])
+        selection = selection_of(self._request, requested_ms, live)
         return selection if live is not None or selection.restricts else None
 
     def _copy(self, sides: tuple[int, int], selection: Selection | None) -> Receipt:
@@ -217,36 +272,45 @@ class Transfer:
             verify=digest,
             selection=selection,
             root_attributes=selection is None or not selection.only,
-            on_wait=self._hands.look,
+            on_wait=self._helpers.look,
         )
         self._run.on_expect = self._planned
         try:
             receipt = copy_tree(*sides, control=self._run, manifest=self._record, options=options)
-        except (NoSpace, QuotaExceeded) as error:  # asked now: clean-up makes room
-            raise blame(self._to.backend, self._to.vfolder.scope, error) from error
+        except (NoSpace, QuotaExceeded) as error:  # find the cause before clean-up frees space
+            scope = self._target.vfolder.scope
+            raise blame(self._target.backend, scope, error) from error
         finally:
             self._run.on_expect = None
-        self._hands.alone()
+        self._helpers.exclude()
         if not receipt.complete and self._request.on_error == "stop":
             raise BackendFailed(
-                "Entries could not be done; the target is as it was.",
-                data={"missing": [f"{p}: {why}" for p, why in receipt.missing()]},
+                "Entries could not be copied: the storage failed, or they kept changing. The "
+                "target is unchanged.",
+                data={"missing": [f"{path}: {why}" for path, why in receipt.missing()]},
             )
         return receipt
 
     def _planned(self, entries: int | None, size_bytes: int | None) -> None:
+        """Check the free space once the plan is made, and call helpers for a big copy."""
         self._run.on_expect = None
-        self._check_room(size_bytes)
-        if entries is not None and entries > 1:
-            self._hands.call(entries, size_bytes)
+        shares = self._shares_extents()
+        self._check_free_space(size_bytes, copied=not shares)
+        if self.shareable and entries is not None and entries > 1:
+            self._helpers.call(entries, 0 if shares else size_bytes)
 
-    def _check_room(self, size_bytes: int | None) -> None:
-        backend, scope = self._to.backend, self._to.vfolder.scope
-        soft.reserve(backend, scope, self._run.job.id, size_bytes or 0)
-        same = self._from.backend is backend
-        if self._run.job.attempt > 1 or not size_bytes or (same and self._to.backend.reflinks()):
+    def _shares_extents(self) -> bool:
+        """Whether source and target share the blocks of files, so that no byte is copied."""
+        backend = self._target.backend
+        return self._source.backend is backend and backend.reflinks()
+
+    def _check_free_space(self, size_bytes: int | None, *, copied: bool) -> None:
+        if not size_bytes:
             return
-        check_capacity(self._to.backend, size_bytes)
+        backend, scope = self._target.backend, self._target.vfolder.scope
+        soft.reserve(backend, scope, self._run.job.id, size_bytes)
+        if copied and self._run.job.attempt == 1:  # later runs find a part of it on the volume
+            check_capacity(backend, size_bytes)
 
     def _facts(self, receipt: Receipt) -> dict[str, Any]:
         for path, words in read_notes(self._record, SkipReason.KEPT):
@@ -256,25 +320,30 @@ class Transfer:
             for note in (SkipReason.SAME, SkipReason.KEPT, SkipReason.EXTRA)
         }
         sure = receipt.complete and not DOUBTS & receipt.losses.keys()
-        return document(receipt) | seen | {"method": "stream", "sure": sure}
+        return receipt_document(receipt) | seen | {"method": "stream", "sure": sure}
+
+    def _settle_quota(self, facts: dict[str, Any]) -> None:
+        """End the promise of free space, and count once what the scope gained."""
+        size_bytes, job = int(facts.get("copied_bytes", 0)), self._run.job.id
+        scope = self._target.vfolder.scope
+        soft.settle(self._target.backend, scope, job, size_bytes, once=True)
 
     def _outcome(self, manifest: Manifest) -> Outcome:
         facts = manifest.last("copied") or {}
-        size_bytes, job = int(facts.get("copied_bytes", 0)), self._run.job.id
-        soft.settle(self._to.backend, self._to.vfolder.scope, job, size_bytes, once=True)
+        self._settle_quota(facts)
         laid = manifest.last("laid") or {"dropped": 0, "failed": 0}
         refused = bool(self._request.delete_extra and facts.get("extra") and not facts["sure"])
-        whole = facts.get("complete", False) and not laid["failed"] and not refused
+        complete = facts.get("complete", False) and not laid["failed"] and not refused
         result = {
             **{name: value for name, value in facts.items() if name != "sure"},
-            "source": str(self._from),
-            "target": str(self._to),
+            "source": str(self._source),
+            "target": str(self._target),
             "extra_removed": laid["dropped"],
             "delete_extra_refused": refused,
             "failed": laid["failed"],
         }
         return Outcome(
-            sentence=f"transferred {self._from.vfolder} to {self._to.vfolder}",
+            sentence=f"transferred {self._source.vfolder} to {self._target.vfolder}",
             result=result,
-            state=State.SUCCEEDED if whole else State.PARTIAL,
+            state=State.SUCCEEDED if complete else State.PARTIAL,
         )

@@ -1,4 +1,4 @@
-"""What was staged by a transfer, compared with its source before it is published."""
+"""Compare what a transfer staged with its source, before it is published."""
 
 from itertools import islice
 
@@ -6,33 +6,42 @@ from backends.tree import DATA_ASPECTS, Aspect, CompareOptions, Selection, compa
 from core.errors import BackendFailed
 from core.jobs.requests import TransferRequest
 from workers.run import Context
-from workers.verbs.clone import DIFFERENCES_SHOWN
+
+#: Differences that the error of a failed verification names at most.
+DIFFERENCES_SHOWN = 10
 
 
 def digest_of(request: TransferRequest) -> str | None:
-    """The digest that is taken of every file while it is read, if any."""
+    """Return the digest that the copy takes of every file while it reads it; None for none."""
     return "xxh3" if request.verify == "checksum" else None
+
+
+def skipped_aspects(request: TransferRequest, selection: Selection | None) -> frozenset[Aspect]:
+    """Return what a transfer does not compare: attributes that the target may not be able to keep.
+
+    Entries may be missing when the request selects some, or skips those that fail.
+    """
+    skip = frozenset(Aspect) - DATA_ASPECTS
+    if selection is not None or request.on_error == "skip":
+        skip |= {Aspect.MISSING}
+    return skip
 
 
 def verify_staged(
     context: Context,
     sides: tuple[int, int],
-    request: TransferRequest,
-    selection: Selection | None,
+    skip: frozenset[Aspect],
+    digest: str | None = None,
 ) -> None:
-    """Compare as the request has it; attributes that the target cannot keep are no difference.
+    """Compare two trees, by size or by a digest of every file.
 
     Raises:
-        BackendFailed: something differs; some is named.
+        BackendFailed: they differ; the error names at most `DIFFERENCES_SHOWN` differences.
     """
     context.run.phase("verify")
-    unlooked = frozenset(Aspect) - DATA_ASPECTS
-    if selection is not None or request.on_error == "skip":
-        unlooked |= {Aspect.MISSING}
-    digest = digest_of(request)
-    options = CompareOptions(digest=digest, skip=unlooked, from_disk=True, effort=context.effort)
-    found = compare_trees(*sides, control=context.run, options=options)
-    shown = [f"{d.path}: {d.aspect} {d.detail}" for d in islice(found, DIFFERENCES_SHOWN)]
+    options = CompareOptions(digest=digest, skip=skip, from_disk=True, effort=context.effort)
+    differences = compare_trees(*sides, control=context.run, options=options)
+    shown = [f"{d.path}: {d.aspect} {d.detail}" for d in islice(differences, DIFFERENCES_SHOWN)]
     if shown:
         raise BackendFailed(
             "The copy differs from its source, which may have changed meanwhile; ask again.",
