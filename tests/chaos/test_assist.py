@@ -80,11 +80,11 @@ def nothing_left(site: Site, *jobs: Job) -> None:
     wait_for(lambda: not [path for job in jobs for path in leftovers(site.volume, job.id)])
 
 
-def test_two_nodes_share_one_transfer(two_nodes: Site) -> None:
-    site = two_nodes
+def shared_by_two_nodes(site: Site, submit: Callable[[Site, VFolderId, VFolderId], Job]) -> None:
+    """A copy of which the other node does a part."""
     source, target = site.filled(FILES), site.vfolder()
     with slow(site):
-        job = transfer(site, source, target)
+        job = submit(site, source, target)
         helper = at_work(site, job)
     ended = site.wait_for_end(job)
     assert ended.state is State.SUCCEEDED, ended.document()
@@ -93,6 +93,15 @@ def test_two_nodes_share_one_transfer(two_nodes: Site) -> None:
     assert helped.state in (State.SUCCEEDED, State.CANCELLED)
     paths = (site.backend.vfolder_path(vfolder) for vfolder in (source, target))
     assert differences(*paths) == ""
+    nothing_left(site, job, helper)
+
+
+def test_two_nodes_share_one_transfer(two_nodes: Site) -> None:
+    shared_by_two_nodes(two_nodes, transfer)
+
+
+def test_two_nodes_share_one_clone(two_nodes: Site) -> None:
+    shared_by_two_nodes(two_nodes, Site.clone)
 
 
 def test_cancelled_on_one_node_the_other_lets_go(two_nodes: Site) -> None:

@@ -34,7 +34,7 @@ class Clone(Transfer):
 
     def _clear(self) -> None:
         """Remove the helpers' locks and the record: no phase, the tree was renamed away."""
-        self._remove_staging()
+        self._try_to_remove_staging()
 
     def _choose_mode(self, manifest: Manifest) -> str:
         """Return the one mode of a clone: a new directory.

@@ -30,7 +30,7 @@ from backends.tree import (
     read_notes,
     remove_tree,
 )
-from core.errors import BackendFailed, NoSpace, QuotaExceeded, QuotaScopeExists
+from core.errors import BackendFailed, NoSpace, QuotaExceeded, QuotaScopeExists, StorageError
 from core.jobs import State
 from core.jobs.requests import TransferRequest
 from core.names import VFolderId, VFolderPath
@@ -125,7 +125,14 @@ class Transfer:
     def _clear(self) -> None:
         """Remove what the publication left of the staging."""
         self._run.phase("clean up")
-        self._remove_staging()
+        self._try_to_remove_staging()
+
+    def _try_to_remove_staging(self) -> None:
+        """Remove the staging, or leave it to the sweep: the result is published all the same."""
+        try:
+            self._remove_staging()
+        except (OSError, StorageError) as error:
+            _log.warning("staging left to the sweep", reason=type(error).__name__)
 
     def _remove_staging(self) -> None:
         if self._bulk is not None:
@@ -134,18 +141,17 @@ class Transfer:
             suppress(FileNotFoundError),
             descriptors.opened(self._staging.parent, self._root) as parent,
         ):
-            with (
-                descriptors.opened(self._staging.name, parent) as staging,
-                self._helpers.share(staging),
-            ):
-                # A hung helper may still write into this tree; it is deleted, so no harm is done.
-                with suppress(HelperHangs):
-                    self._helpers.exclude()
-                for name in self._helpers.staged_names(staging):
-                    remove_tree(staging, name, control=self._run)
-            # The lock files go last, after they are closed: NFS and FUSE rename a file that is
-            # deleted while it is open, and its directory stays with it.
-            remove_tree(parent, self._staging.name, control=self._run)
+            with descriptors.opened(self._staging.name, parent) as staging:
+                with self._helpers.share(staging):
+                    # A hung helper may still write into a tree that is deleted: no harm is done.
+                    with suppress(HelperHangs):
+                        self._helpers.exclude()
+                    for name in self._helpers.staged_names(staging):
+                        remove_tree(staging, name, control=self._run)
+                # The lock files go last, after they are closed: NFS and FUSE rename a file that is
+                # deleted while it is open, and its directory stays with it.
+                self._helpers.close_off(staging)
+            os.rmdir(self._staging.name, dir_fd=parent)
 
     def _make_scope(self) -> None:
         scope = self._target.vfolder.scope
