@@ -93,7 +93,6 @@ PENDING = (
     "docs/quota.md",
     "docs/wire.md",
     "Makefile",
-    "README.md",
     "pyproject.toml",
     "compose.yml",
     "setup.py",
