@@ -4,7 +4,7 @@ from flask import Flask
 
 from api.doors import client, manager
 from api.doors.internal import metrics
-from api.doors.manager import openapi
+from api.doors.manager import node_operations, openapi
 from api.http import auth
 from api.routes import make_app, probes
 from core.settings import Settings, load
@@ -18,6 +18,7 @@ def manager_door(settings: Settings | None = None) -> Flask:
     auth.require_secret(app, settings.api.manager.secret)
     manager.install(openapi.describe(app))
     app.register_blueprint(openapi.pages)
+    app.register_blueprint(node_operations.blueprint)
     return app
 
 

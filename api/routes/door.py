@@ -10,10 +10,19 @@ from flask import Flask, Response, current_app
 
 from api.http import DoorFlask, json, metrics, problems, this_request
 from api.jobs import JobPlanner, Jobs, Live, ask_broker
-from api.volumes import Ask, Budgets, Deadlines, HealthMonitor, NodeDirectory, Part, VolumeAccess
+from api.volumes import (
+    Ask,
+    Budgets,
+    Deadlines,
+    HealthMonitor,
+    NodeCalls,
+    NodeDirectory,
+    Part,
+    VolumeAccess,
+)
 from backends.base import possible_capabilities
 from backends.volumes import Mounts, MountState, Volumes
-from core.cluster import BandwidthStore, Calls, Node, NodeStore, PerformanceStore, VFolderCache
+from core.cluster import BandwidthStore, Node, NodeStore, PerformanceStore, VFolderCache
 from core.redis import connections
 from core.settings import Settings
 from core.telemetry import logs
@@ -49,7 +58,7 @@ class Door:
 
     def volume_list(self) -> bytes:
         """The answer of `/volumes`: this node's, then what other nodes serve now."""
-        nodes = self.volume_access.atlas.nodes()
+        nodes = self.volume_access.directory.nodes()
         self.mounts.wait()
         looks = self.mounts.looks()
         known = self._listed
@@ -58,7 +67,7 @@ class Door:
         return known[2]
 
     def _volumes_told(self, looks: dict[str, MountState]) -> bytes:
-        elsewhere = self.volume_access.atlas.volumes()
+        elsewhere = self.volume_access.directory.volumes()
         # No volume is asked here: one that hangs would hold up who asks for all of them.
         # Proved here goes before proved elsewhere, and that before what was proved here once.
         here = {name: look.volume for name, look in looks.items()}
@@ -146,9 +155,11 @@ class Door:
     @cached_property
     def volume_access(self) -> VolumeAccess:
         """The volumes of the cluster."""
-        calls = Calls(connections.connect(self.settings, connections.Database.JOBS, text=False))
-        atlas = NodeDirectory(self.nodes, self.settings.storage_proxy.node_id)
-        return VolumeAccess(self.volumes, self.mounts, atlas, deadlines=self.deadlines, calls=calls)
+        calls = NodeCalls(self.settings.api.manager.secret, self.deadlines.seconds)
+        directory = NodeDirectory(self.nodes, self.settings.storage_proxy.node_id)
+        return VolumeAccess(
+            self.volumes, self.mounts, directory, deadlines=self.deadlines, calls=calls
+        )
 
     @cached_property
     def nodes(self) -> NodeStore:

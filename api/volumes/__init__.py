@@ -5,14 +5,19 @@ from api.volumes.bandwidth import Budgets
 from api.volumes.deadlines import Deadlines
 from api.volumes.health import Ask, HealthMonitor, Part
 from api.volumes.inline_calls import InlineCalls
+from api.volumes.node_calls import CONTENT_TYPE, NODE_HEADER, PATH, NodeCalls
 from api.volumes.node_directory import NodeDirectory
 
 __all__ = [
+    "CONTENT_TYPE",
+    "NODE_HEADER",
+    "PATH",
     "Ask",
     "Budgets",
     "Deadlines",
     "HealthMonitor",
     "InlineCalls",
+    "NodeCalls",
     "NodeDirectory",
     "Part",
     "VolumeAccess",

@@ -1,23 +1,34 @@
-"""Calls to volumes, wherever they are: here within a deadline, else at a node that serves them.
+"""Operations on volumes, wherever the volumes are: here within a deadline, else at their node.
 
-A volume is here while it is configured and its last proof did not fail. What is here costs nothing
-more; what is not goes through the volume's fast lane (`core.cluster.calls`) and comes back as if
-it had been done here, errors too.
+A volume is here while it is configured and its last proof did not fail. An operation on a volume
+that is not here goes to the manager door of a node that serves it (`node_calls`). Its result and
+its errors are the same as here.
 """
 
 from collections.abc import Callable
+from http import HTTPStatus
 from typing import Concatenate, ParamSpec, Protocol, TypeVar
 
 from api.volumes.deadlines import Deadlines
+from api.volumes.node_calls import NodeCalls
 from api.volumes.node_directory import NodeDirectory
 from backends.base import Backend
 from backends.volumes import Mounts, Volumes, remote
-from core.cluster import Calls, Node
-from core.errors import Unavailable, UnknownVolume
+from core.cluster import Node
+from core.errors import DeadlineExceeded, Unavailable, UnknownVolume
 from core.names import VFolderId
+from core.uploads import UploadStore
 
 P = ParamSpec("P")
 T = TypeVar("T")
+
+
+class MisdirectedCall(Unavailable):
+    """The call is for another node, or for a volume that this node does not serve now."""
+
+    kind = "storage/node/misdirected"
+    title = "Not for this node"
+    status = HTTPStatus.MISDIRECTED_REQUEST
 
 
 class VFolderLocation(Protocol):
@@ -33,18 +44,18 @@ class VFolderLocation(Protocol):
 
 
 class VolumeAccess:
-    """The volumes of the cluster, as one door's process reaches them; made after the fork."""
+    """The volumes of the cluster, as one process of a door reaches them; made after the fork."""
 
     def __init__(
         self,
         volumes: Volumes,
         mounts: Mounts,
-        atlas: NodeDirectory,
+        directory: NodeDirectory,
         *,
         deadlines: Deadlines,
-        calls: Calls,
+        calls: NodeCalls,
     ) -> None:
-        self.atlas = atlas
+        self.directory = directory
         self._volumes = volumes
         self._mounts = mounts
         self._deadlines = deadlines
@@ -52,96 +63,129 @@ class VolumeAccess:
         mounts.start(wait=False)
 
     def is_here(self, volume: str) -> bool:
-        """Whether this node answers for a volume itself, were it only to refuse."""
-        if volume in self._volumes.names() and self._mounts.may_serve(volume):
+        """Return whether this node answers for a volume itself, if only to refuse."""
+        if self._serves(volume):
             return True
-        return not self.atlas.knows(volume) or (
-            volume in self._volumes.names() and not self.atlas.serving(volume)
+        return not self.directory.knows(volume) or (
+            volume in self._volumes.names() and not self.directory.serving(volume)
         )
 
+    def _serves(self, volume: str) -> bool:
+        return volume in self._volumes.names() and self._mounts.may_serve(volume)
+
     def node_of(self, volume: str) -> Node:
-        """Another node that serves a volume.
+        """Return another node that serves a volume.
 
         Raises:
-            Unavailable: all that did are lost.
+            Unavailable: all nodes that did are lost.
         """
-        found = self.atlas.serving(volume)
+        return self._nodes_of(volume)[0]
+
+    def _nodes_of(self, volume: str) -> list[Node]:
+        found = self.directory.serving(volume)
         if not found:
             raise Unavailable(f"No node that serves volume {volume} is alive.", volume=volume)
-        return found[0]
+        return found
 
     def check_known(self, volume: str) -> None:
-        """Refuse a volume that nobody in the cluster has.
+        """Refuse a volume that no node of the cluster has.
 
         Raises:
-            UnknownVolume: so it is.
+            UnknownVolume: no node serves a volume of this name.
         """
-        if volume not in self._volumes.names() and not self.atlas.knows(volume):
+        if volume not in self._volumes.names() and not self.directory.knows(volume):
             raise UnknownVolume("No volume of that name is configured.", volume=volume)
 
     def on_volume(
         self,
         volume: str,
-        act: Callable[Concatenate[Backend, P], T],
+        operation: Callable[Concatenate[Backend, P], T],
         *args: P.args,
         **kwargs: P.kwargs,
     ) -> T:
-        """Do an act of `backends.volumes.operations` with the backend of a volume.
+        """Do an operation of `backends.volumes.operations` with the backend of a volume.
 
         Raises:
             UnknownVolume: no such volume.
             DeadlineExceeded, Unavailable: no answer in time; all its nodes are lost.
         """
         if self.is_here(volume):
-            return self._deadlines.call(volume, act, self._volumes.get(volume), *args, **kwargs)
-        return self._elsewhere(volume, act, "", *args, **kwargs)
+            return self._deadlines.call(
+                volume, operation, self._volumes.get(volume), *args, **kwargs
+            )
+        return self._elsewhere(volume, operation, "", *args, **kwargs)
 
-    def both(self, volumes: tuple[str, str], act: Callable[[Backend, Backend], T]) -> T | None:
-        """Do a bounded act with two volumes; None when this node does not have both."""
+    def both(
+        self, volumes: tuple[str, str], operation: Callable[[Backend, Backend], T]
+    ) -> T | None:
+        """Do a bounded operation with two volumes; None when this node does not have both."""
         if not all(map(self.is_here, volumes)):
             return None
         backends = [self._volumes.get(name) for name in volumes]
-        return self._deadlines.call(volumes[1], act, *backends)
+        return self._deadlines.call(volumes[1], operation, *backends)
 
     def in_vfolder(
         self,
-        place: VFolderLocation,
-        act: Callable[Concatenate[int, P], T],
+        location: VFolderLocation,
+        operation: Callable[Concatenate[int, P], T],
         *args: P.args,
         **kwargs: P.kwargs,
     ) -> T:
-        """Do an act of `backends.volumes.operations` with a descriptor of a vfolder's root.
+        """Do an operation of `backends.volumes.operations` with a descriptor of a vfolder's root.
 
         Raises:
-            UnknownVolume, VFolderNotFound: no such place.
+            UnknownVolume, VFolderNotFound: no such volume or vfolder.
             DeadlineExceeded, Unavailable: as `on_volume`.
         """
-        if not self.is_here(place.volume):
-            return self._elsewhere(place.volume, act, str(place.vfolder), *args, **kwargs)
+        if not self.is_here(location.volume):
+            vfolder = str(location.vfolder)
+            return self._elsewhere(location.volume, operation, vfolder, *args, **kwargs)
 
         def inside(backend: Backend) -> T:
-            with backend.open_vfolder(place.vfolder) as root:
-                return act(root, *args, **kwargs)
+            with backend.open_vfolder(location.vfolder) as root:
+                return operation(root, *args, **kwargs)
 
-        return self._deadlines.call(place.volume, inside, self._volumes.get(place.volume))
+        return self._deadlines.call(location.volume, inside, self._volumes.get(location.volume))
 
     def within_deadline(
-        self, volume: str, act: Callable[P, T], *args: P.args, **kwargs: P.kwargs
+        self, volume: str, operation: Callable[P, T], *args: P.args, **kwargs: P.kwargs
     ) -> T:
-        """Do something with what was opened on a volume.
+        """Do an operation with what was opened on a volume.
 
         Raises:
             DeadlineExceeded, Unavailable: no answer in time.
         """
-        return self._deadlines.call(volume, act, *args, **kwargs)
+        return self._deadlines.call(volume, operation, *args, **kwargs)
+
+    def perform(self, node: str, call: remote.OperationCall, uploads: UploadStore) -> bytes:
+        """Do an operation that the door of another node sends, and return its outcome.
+
+        It is done here or not at all: what comes from another node is never sent on.
+
+        Raises:
+            MisdirectedCall: `node` is not this one, or the volume is not served here now.
+            Unavailable: the threads of the volume are all busy; the operation was not begun.
+        """
+        if node != self.directory.here or not self._serves(call.volume):
+            raise MisdirectedCall(
+                f"Node {self.directory.here} does not serve volume {call.volume}."
+            )
+        backend = self._volumes.get(call.volume)
+        try:
+            return self._deadlines.call(call.volume, remote.perform, call, backend, uploads)
+        except DeadlineExceeded as error:
+            return remote.encode_error(error)
 
     def _elsewhere(
-        self, volume: str, act: Callable[..., T], vfolder: str, *args: object, **kwargs: object
+        self,
+        volume: str,
+        operation: Callable[..., T],
+        vfolder: str,
+        *args: object,
+        **kwargs: object,
     ) -> T:
-        self.node_of(volume)
-        asked = remote.request(volume, act, vfolder, *args, **kwargs)
-        answer = self._deadlines.observed(
-            volume, lambda: self._calls.ask(volume, asked, self._deadlines.seconds)
-        )
-        result: T = remote.result(act, answer)
+        nodes = self._nodes_of(volume)
+        call = remote.encode_call(volume, operation, vfolder, *args, **kwargs)
+        outcome = self._deadlines.call(volume, self._calls.send, volume, nodes, call)
+        result: T = remote.decode_outcome(operation, outcome)
         return result

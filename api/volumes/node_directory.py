@@ -23,7 +23,8 @@ class NodeDirectory:
 
     def __init__(self, book: NodeStore, here: str) -> None:
         self._book = book
-        self._here = here
+        #: The id of this node.
+        self.here = here
         self._lock = threading.Lock()
         self._read_at = float("-inf")
         self._nodes: list[Node] = []
@@ -69,7 +70,7 @@ class NodeDirectory:
             _log.warning("nodes not read", reason=type(error).__name__)
         else:
             self._told = frozenset(name for record in records for name in record["volumes"])
-            others = [r for r in records if r["alive"] and r["id"] != self._here]
+            others = [r for r in records if r["alive"] and r["id"] != self.here]
             self._nodes = [convert(record, Node) for record in others]
         self._read_at = time.monotonic()
 

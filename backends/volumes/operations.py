@@ -1,8 +1,8 @@
-"""Bounded acts on a volume, each by a name, so that another node can do them for us.
+"""Bounded operations on a volume, each with a name, so that another node can do them.
 
-Every act takes a backend, or the descriptor of a vfolder's root, and values that its annotations
-describe; the doors call them directly on their own volumes. Only what is listed here is ever done
-for another node, and what comes from there is checked like any stranger's words.
+Each operation takes a backend, or the descriptor of a vfolder's root, and values that its
+annotations describe. A door calls them directly on its own volumes. The doors of other nodes may
+ask for the operations of `ON_VOLUME` and `IN_VFOLDER` only; `remote` checks what they send.
 """
 
 import os
@@ -39,60 +39,60 @@ from core.errors import (
 )
 from core.names import QuotaScope, VFolderId, VFolderPath
 
-Act = Callable[..., Any]
+Operation = Callable[..., Any]
 
 
 # -- On a volume -----------------------------------------------------------------------------------
 def hardware(backend: Backend) -> HardwareInfo:
-    """See `Backend.hardware`."""
+    """Return the state of the storage system, as `Backend.hardware` does."""
     return backend.hardware()
 
 
 def capacity(backend: Backend) -> Capacity:
-    """See `Backend.capacity`."""
+    """Return the size of the volume, as `Backend.capacity` does."""
     return backend.capacity()
 
 
 def performance(backend: Backend) -> PerformanceMetric | None:
-    """How fast the volume is now; None when nobody knows."""
+    """Return how fast the volume is now; None when that is unknown."""
     return measured(backend)
 
 
 def reflinks(backend: Backend) -> bool:
-    """Whether files of the volume can share blocks."""
+    """Return whether files of the volume can share blocks."""
     mounted = backend.skill(MountedBackend)
     return mounted is not None and mounted.reflinks()
 
 
 def uses_xcp(backend: Backend) -> bool:
-    """Whether the volume tells how XCP reaches it."""
+    """Return whether the settings say how XCP reaches the volume."""
     return exported(backend) is not None
 
 
 def create_scope(backend: Backend, scope: QuotaScope, limit_bytes: int | None) -> None:
-    """See `Backend.create_scope`."""
+    """Make a quota scope, as `Backend.create_scope` does."""
     backend.create_scope(scope, limit_bytes)
 
 
 def describe_scope(backend: Backend, scope: QuotaScope) -> QuotaUsage:
-    """See `Backend.describe_scope`."""
+    """Return limit and usage of a quota scope, as `Backend.describe_scope` does."""
     return backend.describe_scope(scope)
 
 
 def set_limit(backend: Backend, scope: QuotaScope, limit_bytes: int) -> None:
-    """See `Backend.set_limit`."""
+    """Set the limit of a quota scope, as `Backend.set_limit` does."""
     backend.set_limit(scope, limit_bytes)
 
 
 def unset_limit(backend: Backend, scope: QuotaScope) -> None:
-    """See `Backend.unset_limit`."""
+    """Remove the limit of a quota scope, as `Backend.unset_limit` does."""
     backend.unset_limit(scope)
 
 
 def create_vfolder(
     backend: Backend, vfolder: VFolderId, mode: int, limit_bytes: int | None, *, automatic: bool
 ) -> None:
-    """Make an empty vfolder; with `automatic` its missing scope too, with a first limit.
+    """Make an empty vfolder; with `automatic` also its missing scope, with a first limit.
 
     Raises:
         QuotaScopeNotFound, VFolderExists: as `Backend.create_vfolder`.
@@ -102,13 +102,13 @@ def create_vfolder(
     except QuotaScopeNotFound:
         if not automatic or vfolder.scope is None:
             raise
-        with suppress(QuotaScopeExists):  # made meanwhile, for another vfolder
+        with suppress(QuotaScopeExists):  # another request made it for another vfolder
             backend.create_scope(vfolder.scope, limit_bytes)
         backend.create_vfolder(vfolder, mode)
 
 
 def exists(backend: Backend, vfolder: VFolderId) -> bool:
-    """Whether the vfolder is there."""
+    """Return whether the vfolder exists."""
     try:
         with backend.open_vfolder(vfolder):
             return True
@@ -117,22 +117,22 @@ def exists(backend: Backend, vfolder: VFolderId) -> bool:
 
 
 def mount_path(backend: Backend, vfolder: VFolderId) -> str:
-    """See `Backend.vfolder_path`."""
+    """Return the path of a vfolder on this node, as `Backend.vfolder_path` does."""
     return str(backend.vfolder_path(vfolder))
 
 
 def fast_usage(backend: Backend, vfolder: VFolderId) -> TreeUsage | None:
-    """What the storage system itself knows of a vfolder's size; None when it does not."""
+    """Return what the storage system itself knows of a vfolder's size; None when it does not."""
     counter = backend.skill(HasFastUsage)
     return counter.fast_usage(vfolder) if counter else None
 
 
 # -- In a vfolder ----------------------------------------------------------------------------------
 def check_inside(root: int, path: VFolderPath) -> None:
-    """Nothing, unless the path leads out of the vfolder.
+    """Check that a path stays in the vfolder; it need not exist.
 
     Raises:
-        PathEscape: it does.
+        PathEscape: the path leads out.
     """
     try:
         paths.stat_beneath(root, path)
@@ -141,27 +141,27 @@ def check_inside(root: int, path: VFolderPath) -> None:
 
 
 def check_free(root: int, path: VFolderPath) -> None:
-    """Nothing, unless something has that name.
+    """Check that no entry has a path.
 
     Raises:
-        EntryExists: so it is.
+        EntryExists: an entry has it.
         PathEscape: the path leads out.
     """
     with suppress(EntryNotFound):
         paths.stat_beneath(root, path, follow=False)
-        raise EntryExists("Something of that name is there; a new name is needed.")
+        raise EntryExists("An entry of that name is there; choose a new name.")
 
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """Some bytes of a file, and which file it was."""
+    """Bytes of a file, and the inode they are from."""
 
     inode: int
     data: bytes
 
 
 def read_piece(root: int, path: VFolderPath, offset: int, size: int, inode: int = 0) -> Piece:
-    """Bytes of a regular file; with `inode`, of that file only.
+    """Return at most `size` bytes of a regular file; with `inode`, of that file only.
 
     Raises:
         EntryNotFound, PathEscape: no such file.
@@ -179,7 +179,7 @@ def read_piece(root: int, path: VFolderPath, offset: int, size: int, inode: int 
 
 # -- Reports of jobs -------------------------------------------------------------------------------
 def open_report(backend: Backend, scope: QuotaScope | None, job: str) -> int | None:
-    """A descriptor of a job's report; None when there is none."""
+    """Open a job's report and return the descriptor; None when there is none."""
     mounted = backend.skill(MountedBackend)
     if mounted is None:
         return None
@@ -194,7 +194,7 @@ def open_report(backend: Backend, scope: QuotaScope | None, job: str) -> int | N
 def read_report(
     backend: Backend, scope: QuotaScope | None, job: str, offset: int, size: int
 ) -> bytes | None:
-    """Bytes of a job's report; None when there is none."""
+    """Return at most `size` bytes of a job's report; None when there is none."""
     descriptor = open_report(backend, scope, str(UUID(job)))
     if descriptor is None:
         return None
@@ -204,16 +204,16 @@ def read_report(
         os.close(descriptor)
 
 
-def _named(*acts: Act) -> dict[str, Act]:
-    return {name_of(act): act for act in acts}
+def _named(*operations: Operation) -> dict[str, Operation]:
+    return {name_of(operation): operation for operation in operations}
 
 
-def name_of(act: Act) -> str:
-    """The name of an act, as it travels."""
-    return f"{act.__module__}.{act.__qualname__}"
+def name_of(operation: Operation) -> str:
+    """Return the name of an operation, as nodes send it to one another."""
+    return f"{operation.__module__}.{operation.__qualname__}"
 
 
-#: Acts that take a backend first.
+#: Operations that take a backend first.
 ON_VOLUME = _named(
     hardware,
     capacity,
@@ -238,7 +238,7 @@ ON_VOLUME = _named(
     trash.restorable,
     staging.begin,
 )
-#: Acts that take the descriptor of a vfolder's root first.
+#: Operations that take the descriptor of a vfolder's root first.
 IN_VFOLDER = _named(
     check_inside,
     check_free,

@@ -1,11 +1,10 @@
-"""An act on its way to another node and back: as msgpack, by the act's own annotations.
+"""An operation on its way to another node and back, as msgpack, by the operation's annotations.
 
-Names that are not UTF-8 travel as their bytes. What cannot travel and every node has of its own
-(the store of uploads) is left out and put in again over there.
+Names that are not UTF-8 travel as their bytes. The store of uploads does not travel: each node puts
+in its own.
 """
 
 import inspect
-from collections.abc import Callable
 from datetime import datetime
 from functools import cache
 from typing import Any, get_type_hints
@@ -16,9 +15,8 @@ from msgspec import Struct, convert, to_builtins
 
 from backends.base import Backend
 from backends.fs import translate
-from backends.volumes.operations import IN_VFOLDER, ON_VOLUME, Act, name_of
-from core import errors
-from core.errors import Defect, InvalidParameters, StorageError
+from backends.volumes.operations import IN_VFOLDER, ON_VOLUME, Operation, name_of
+from core.errors import Defect, InvalidName, InvalidParameters, StorageError, Unsupported
 from core.names import VFolderId, VFolderPath
 from core.telemetry import logger
 from core.uploads import UploadStore
@@ -28,64 +26,69 @@ _SURROGATES = "surrogateescape"
 _log = logger(__name__)
 
 
-class Wanted(Struct, frozen=True):
-    """An act to be done: on a volume, or in a vfolder of it."""
+class OperationCall(Struct, frozen=True):
+    """An operation to do on a volume, or in a vfolder of it when `vfolder` is set."""
 
     volume: str
-    act: str
+    operation: str
     arguments: dict[str, Any]
     vfolder: str = ""
 
 
 # -- Values ----------------------------------------------------------------------------------------
-def pack(value: Any) -> bytes:  # noqa: ANN401 - any value of an act
-    """A value as bytes."""
+def pack(value: Any) -> bytes:  # noqa: ANN401 - any value of an operation
+    """Return a value as bytes."""
     plain = to_builtins(value, builtin_types=_PLAIN)
     packed: bytes = msgpack.packb(plain, datetime=True, unicode_errors=_SURROGATES)
     return packed
 
 
-def unpack(data: bytes, kind: Any) -> Any:  # noqa: ANN401 - any value of an act
-    """The value of a kind that `pack` made bytes of.
+def unpack(data: bytes, kind: Any) -> Any:  # noqa: ANN401 - any value of an operation
+    """Return the value of a kind that `pack` made these bytes of.
 
     Raises:
-        ValueError: it is none.
+        ValueError: the bytes are no such value.
     """
-    plain = msgpack.unpackb(data, timestamp=3, unicode_errors=_SURROGATES)
+    try:
+        plain = msgpack.unpackb(data, timestamp=3, unicode_errors=_SURROGATES)
+    except msgpack.UnpackException as error:
+        raise ValueError("not msgpack") from error
     return convert(plain, kind, builtin_types=_PLAIN)
 
 
 @cache
-def _hints(act: Act) -> dict[str, Any]:
-    return get_type_hints(act)
+def _hints(operation: Operation) -> dict[str, Any]:
+    return get_type_hints(operation)
 
 
 @cache
-def _signature(act: Act) -> inspect.Signature:
-    return inspect.signature(act)
+def _signature(operation: Operation) -> inspect.Signature:
+    return inspect.signature(operation)
 
 
-# -- The asking side -------------------------------------------------------------------------------
-def request(volume: str, act: Act, vfolder: str, *args: Any, **kwargs: Any) -> bytes:  # noqa: ANN401 - any act's arguments
-    """The act with its arguments, as bytes.
+# -- The calling side ------------------------------------------------------------------------------
+def encode_call(
+    volume: str, operation: Operation, vfolder: str, *args: object, **kwargs: object
+) -> bytes:
+    """Return the operation with its arguments as bytes.
 
     Raises:
-        TypeError: the act is not one that travels.
+        TypeError: the operation is not one that other nodes do.
     """
-    name = name_of(act)
+    name = name_of(operation)
     if name not in (IN_VFOLDER if vfolder else ON_VOLUME):
-        raise TypeError(f"{name} is not among the acts that another node does")
-    bound = _signature(act).bind(None, *args, **kwargs).arguments
+        raise TypeError(f"{name} is not among the operations that another node does")
+    bound = _signature(operation).bind(None, *args, **kwargs).arguments
     arguments = dict(list(bound.items())[1:])
     carried = {k: v for k, v in arguments.items() if not isinstance(v, UploadStore)}
-    return pack(Wanted(volume, name, carried, vfolder))
+    return pack(OperationCall(volume, name, carried, vfolder))
 
 
-def result(act: Act, data: bytes) -> Any:  # noqa: ANN401 - what the act gives
-    """What the act gave, or raise what it raised.
+def decode_outcome(operation: Operation, data: bytes) -> Any:  # noqa: ANN401 - what the operation returns
+    """Return what the operation returned, or raise what it raised.
 
     Raises:
-        StorageError: of the very class that was raised there.
+        StorageError: of the very class that was raised on the other node.
     """
     outcome = unpack(data, dict[str, Any])
     if error := outcome.get("error"):
@@ -93,7 +96,7 @@ def result(act: Act, data: bytes) -> Any:  # noqa: ANN401 - what the act gives
         raised = kind.__new__(kind)
         StorageError.__init__(raised, error["detail"], **error["facts"])
         raise raised
-    return convert(outcome["value"], _hints(act)["return"], builtin_types=_PLAIN)
+    return convert(outcome["value"], _hints(operation)["return"], builtin_types=_PLAIN)
 
 
 @cache
@@ -107,46 +110,56 @@ def _kinds() -> dict[str, type[StorageError]]:
     return found
 
 
-# -- The doing side --------------------------------------------------------------------------------
-def wanted(data: bytes) -> Wanted:
-    """Read a request.
+# -- The answering side ----------------------------------------------------------------------------
+def decode_call(data: bytes) -> OperationCall:
+    """Return the call that these bytes are.
 
     Raises:
-        ValueError: it is none.
+        ValueError: they are none.
     """
-    found: Wanted = unpack(data, Wanted)
+    found: OperationCall = unpack(data, OperationCall)
     return found
 
 
-def do(want: Wanted, backend_of: Callable[[str], Backend], uploads: UploadStore) -> bytes:
-    """Do the act and give what `result` reads; an error is an answer too."""
+def perform(call: OperationCall, backend: Backend, uploads: UploadStore) -> bytes:
+    """Do the operation and return its outcome for `decode_outcome`; an error is an outcome too."""
     try:
-        return pack({"value": _do(want, backend_of(want.volume), uploads)})
+        return pack({"value": _perform(call, backend, uploads)})
     except StorageError as error:
-        return _refusal(error)
+        return encode_error(error)
     except OSError as error:
-        return _refusal(translate(error))
-    except Exception:  # noqa: BLE001 - whatever it is, the asker must hear of it
-        _log.exception("act broke", operation=want.act, volume=want.volume)
-        return _refusal(Defect("Something went wrong at the volume's node; its log has the story."))
+        return encode_error(translate(error))
+    except Exception:  # noqa: BLE001 - the caller must get an answer, whatever happens
+        _log.exception("operation broke", operation=call.operation, volume=call.volume)
+        return encode_error(
+            Defect("Something went wrong at the volume's node; its log has the story.")
+        )
 
 
-def _do(want: Wanted, backend: Backend, uploads: UploadStore) -> Any:  # noqa: ANN401 - what the act gives
-    acts = IN_VFOLDER if want.vfolder else ON_VOLUME
-    if want.act not in acts:
-        raise errors.Unsupported(f"No act is called {want.act}.")
-    act = acts[want.act]
-    arguments = _arguments(act, want.arguments, uploads)
-    if not want.vfolder:
-        return act(backend, **arguments)
-    with backend.open_vfolder(VFolderId.parse(want.vfolder)) as root:
-        return act(root, **arguments)
+def encode_error(error: StorageError) -> bytes:
+    """Return the outcome of an operation that failed; facts that cannot travel are left out."""
+    facts = {key: value for key, value in error.facts.items() if _travels(value)}
+    return pack({"error": {"kind": type(error).__name__, "detail": error.detail, "facts": facts}})
 
 
-def _arguments(act: Act, carried: dict[str, Any], uploads: UploadStore) -> dict[str, Any]:
-    hints = _hints(act)
+def _perform(call: OperationCall, backend: Backend, uploads: UploadStore) -> Any:  # noqa: ANN401 - what the operation returns
+    operations = IN_VFOLDER if call.vfolder else ON_VOLUME
+    if call.operation not in operations:
+        raise Unsupported(f"No operation is called {call.operation}.")
+    operation = operations[call.operation]
+    arguments = _arguments(operation, call.arguments, uploads)
+    if not call.vfolder:
+        return operation(backend, **arguments)
+    with backend.open_vfolder(VFolderId.parse(call.vfolder)) as root:
+        return operation(root, **arguments)
+
+
+def _arguments(
+    operation: Operation, carried: dict[str, Any], uploads: UploadStore
+) -> dict[str, Any]:
+    hints = _hints(operation)
     found: dict[str, Any] = {}
-    for name in list(_signature(act).parameters)[1:]:
+    for name in list(_signature(operation).parameters)[1:]:
         if hints[name] is UploadStore:
             found[name] = uploads
         elif name in carried:
@@ -159,16 +172,10 @@ def _arguments(act: Act, carried: dict[str, Any], uploads: UploadStore) -> dict[
 
 
 def _check_paths(value: Any) -> None:  # noqa: ANN401 - any argument
-    """A path that came as parts is read anew, as if a stranger had written it."""
+    """Parse each path again: its parts came from another process and are not trusted."""
     for path in value if isinstance(value, list) else [value]:
         if isinstance(path, VFolderPath) and VFolderPath.parse(str(path)) != path:
-            raise errors.InvalidName("A path has parts that are no names.")
-
-
-def _refusal(error: StorageError) -> bytes:
-    facts = {key: value for key, value in error.facts.items() if _travels(value)}
-    told = {"kind": type(error).__name__, "detail": error.detail, "facts": facts}
-    return pack({"error": told})
+            raise InvalidName("A path has parts that are no names.")
 
 
 def _travels(value: Any) -> bool:  # noqa: ANN401 - a fact of an error

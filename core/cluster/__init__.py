@@ -1,7 +1,6 @@
 """The nodes of a cluster and what they share about volumes. Knows no storage system."""
 
 from core.cluster.bandwidth import BandwidthStore
-from core.cluster.calls import Call, Calls
 from core.cluster.discovery import RENEW_SECONDS, Discovery
 from core.cluster.nodes import BEAT_SECONDS, Node, NodeStore, NodeVolume, boot_clock, load_average
 from core.cluster.performance import STATS_KEY, PerformanceStore
@@ -12,8 +11,6 @@ __all__ = [
     "RENEW_SECONDS",
     "STATS_KEY",
     "BandwidthStore",
-    "Call",
-    "Calls",
     "Discovery",
     "Node",
     "NodeStore",

@@ -52,6 +52,8 @@ class Node(Struct, frozen=True, kw_only=True):
     load: float
     started_at: float
     client_url: str = ""
+    #: Where the doors of other nodes find its manager door; empty where they cannot reach one.
+    manager_url: str = ""
 
 
 class NodeStore:

@@ -13,6 +13,9 @@ from core.settings.units import Address, address, seconds, size_bytes
 
 DEFAULT_SCANDIR_LIMIT = 1000
 DEFAULT_MAX_UPLOAD_SIZE = "100g"
+DEFAULT_ANNOUNCE_ADDR = "127.0.0.1:6022"
+#: A door listens here on every interface; no other node can connect to it by this name.
+_EVERY_INTERFACE = frozenset({"0.0.0.0", "::", ""})  # noqa: S104 - compared, never bound
 
 
 class Table(Struct, frozen=True, rename="kebab", forbid_unknown_fields=True, kw_only=True):
@@ -90,7 +93,7 @@ class ManagerDoorTable(Table, frozen=True):
 
     secret: str
     service_addr: str | dict[str, Any] = "127.0.0.1:6022"
-    announce_addr: str | dict[str, Any] = "127.0.0.1:6022"
+    announce_addr: str | dict[str, Any] = DEFAULT_ANNOUNCE_ADDR
     internal_addr: str | dict[str, Any] = "127.0.0.1:16023"
     announce_internal_addr: str | dict[str, Any] = "host.docker.internal:6023"
     ssl_enabled: bool = False
@@ -101,6 +104,19 @@ class ManagerDoorTable(Table, frozen=True):
     def address(self) -> Address:
         """Where it listens."""
         return address(self.service_addr)
+
+    @property
+    def url(self) -> str:
+        """Where the doors of other nodes find this one; empty where its addresses do not say.
+
+        `announce-addr`, or the address where the door listens when `announce-addr` has its default.
+        """
+        default = self.announce_addr == DEFAULT_ANNOUNCE_ADDR
+        host, port = self.address if default else address(self.announce_addr)
+        if host in _EVERY_INTERFACE:
+            return ""
+        shown = f"[{host}]" if ":" in host else host
+        return f"{'https' if self.ssl_enabled else 'http'}://{shown}:{port}"
 
     @property
     def internal_address(self) -> Address:

@@ -35,7 +35,6 @@ from core.telemetry import logger
 from workers.node.doorbell import ringer_of
 from workers.node.event_delivery import EventDelivery
 from workers.node.mounting import Mounting
-from workers.node.remote_calls import Answering
 from workers.run import DRAIN, RELOAD, is_gone, reloaded
 
 _log = logger(__name__)
@@ -77,7 +76,6 @@ class Upkeep(bootsteps.StartStopStep):
         self._courier.start()
         self._mounting = Mounting(self.settings)
         self._mounting.start()
-        self._answering = Answering(self.settings, self.mounts)
         self._thread = threading.Thread(target=self._run, name="upkeep", daemon=True)
         self._thread.start()
 
@@ -85,7 +83,6 @@ class Upkeep(bootsteps.StartStopStep):
         """End; the node's record goes with it."""
         self._stop.set()
         if self._thread is not None:
-            self._answering.stop()
             self._mounting.stop()
             self._thread.join()
             self._courier.stop()
@@ -119,7 +116,6 @@ class Upkeep(bootsteps.StartStopStep):
         DRAIN.set_requested(requested=book.renew(self._node(volumes)))
         self._mark_reached()
         self._announce(book, volumes)
-        self._answering.follow(self.settings)
         self._follow(volumes)
         self._take_back(store)
         self._reap(client, store)
@@ -204,4 +200,5 @@ class Upkeep(bootsteps.StartStopStep):
             load=load_average(),
             started_at=self._started,
             client_url=settings.vfolder.doors.client_url,
+            manager_url=settings.api.manager.url,
         )

@@ -6,6 +6,7 @@ from api.doors.manager import (
     bgtasks,
     files,
     jobs,
+    node_operations,
     nodes,
     quota_scopes,
     reports,
@@ -19,6 +20,7 @@ from api.doors.manager import (
 from api.routes import probes
 
 __all__ = [
+    "node_operations",
     "openapi",
 ]
 

@@ -1,8 +1,10 @@
-"""One node's doors serve the volume of another: every act, its errors, its files, its tickets."""
+"""One node's doors serve the volume of another: operations, errors, files and tickets."""
 
 import json
+import socket
+import threading
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,34 +13,42 @@ from uuid import uuid4
 import pytest
 import requests
 
+from api.doors.manager import node_operations
+from api.volumes import NODE_HEADER, PATH, NodeCalls
+from backends.entries import entries
+from backends.volumes import remote
 from core.access import DownloadTicket, tickets
-from core.names import VFolderId
+from core.cluster import Node
+from core.errors import DeadlineExceeded, Unavailable
+from core.names import VFolderId, VFolderPath
 from core.settings import Settings, load
-from tests.support.doors import TICKET_SECRET, RunningDoor, running_door, settings_in
+from core.settings.reference import ManagerDoorTable
+from tests.support.doors import SECRET, TICKET_SECRET, RunningDoor, running_door, settings_in
 from tests.support.node import wait_for
 from tests.support.valkey import Valkey
 from tests.support.worker import running_worker
 
 #: A call to another node may take as long as a starved machine needs.
 DOORS = "[vfolder.doors]\nbackend-timeout = 55.0\n"
-#: A name that is no UTF-8.
+#: A name that is not UTF-8.
 ODD = "odd-\udcff"
 
 
 @dataclass
 class Two:
-    """Node A has the doors that are asked, node B the volume `far` that nobody else mounts."""
+    """Node A has the doors that the tests ask, node B has the volume `far`, which A lacks."""
 
     a: RunningDoor
+    manager_b: RunningDoor
     client_a: RunningDoor
     client_b: RunningDoor
     far: Path
     b: Settings
 
     def ask(self, method: str, path: str, body: Any = None) -> requests.Response:
-        """The answer of node A's manager door, once node B is there.
+        """Return the answer of node A's manager door, once node B is there.
 
-        A node that stood still for some seconds is lost for the others, until it tells again.
+        A node that stood still for some seconds is lost for the others until its next beat.
         """
         return self.a.taken(method, path, body)
 
@@ -65,9 +75,10 @@ def two(tmp_path_factory: pytest.TempPathFactory, valkey: Valkey) -> Iterator[Tw
     with ExitStack() as opened:
         opened.enter_context(running_worker(b, "far"))
         manager = opened.enter_context(running_door("manager", a))
+        manager_b = opened.enter_context(running_door("manager", b))
         client_a = opened.enter_context(running_door("client", a))
         client_b = opened.enter_context(running_door("client", b))
-        yield Two(manager, client_a, client_b, b.directory / "far", b)
+        yield Two(manager, manager_b, client_a, client_b, b.directory / "far", b)
 
 
 @pytest.fixture
@@ -98,7 +109,7 @@ def test_the_list_has_the_volumes_of_both(two: Two) -> None:
     }
 
 
-def test_acts_on_entries(two: Two, vfid: str) -> None:
+def test_operations_on_entries(two: Two, vfid: str) -> None:
     root = root_of(two, vfid)
     assert root.is_dir()
     made = asked(two, "POST", "/folder/file/mkdir", vfid, relpath=["d/e", "f"], parents=True)
@@ -119,7 +130,7 @@ def test_acts_on_entries(two: Two, vfid: str) -> None:
     assert sorted(path.name for path in root.rglob("*")) == ["g", "n"]
 
 
-def test_acts_on_volume_scope_and_metadata(two: Two, vfid: str) -> None:
+def test_operations_on_volume_scope_and_metadata(two: Two, vfid: str) -> None:
     full = two.ask("GET", "/folder/fs-usage", {"volume": "far"}).json()
     assert full["capacity_bytes"] >= full["used_bytes"] > 0
     health = two.ask("GET", "/volume/hwinfo", {"volume": "far"}).json()
@@ -137,11 +148,11 @@ def test_acts_on_volume_scope_and_metadata(two: Two, vfid: str) -> None:
     assert where == {"path": str(root_of(two, vfid))}
 
 
-def test_refusals_are_the_same_as_at_home(two: Two, vfid: str) -> None:
-    nobody = f"user:{uuid4()}/{uuid4().hex}"
+def test_errors_are_the_same_as_at_home(two: Two, vfid: str) -> None:
+    absent = f"user:{uuid4()}/{uuid4().hex}"
     (root_of(two, vfid) / "out").symlink_to("/etc")
     for path, body, status in (
-        ("/folder/file/list", {"vfid": nobody, "relpath": "."}, 404),
+        ("/folder/file/list", {"vfid": absent, "relpath": "."}, 404),
         ("/folder/file/list", {"vfid": vfid, "relpath": "none"}, 400),
         ("/folder/file/list", {"vfid": vfid, "relpath": "out"}, 400),
         ("/folder/create", {"vfid": vfid}, 409),
@@ -206,3 +217,102 @@ def test_an_upload_at_the_wrong_door_arrives(two: Two, vfid: str) -> None:
     sent = two.client_a.send("PATCH", path, data=b"data", headers=headers)
     assert sent.status_code == 204
     assert (root_of(two, vfid) / "up").read_bytes() == b"data"
+
+
+def call_of(two: Two, vfid: str) -> bytes:
+    """A call that makes the directory `made` in a vfolder of node B."""
+    path = VFolderPath(("made",))
+    return remote.encode_call("far", entries.make_directory, vfid, path, parents=False)
+
+
+def post(door: RunningDoor, call: bytes, **headers: str) -> requests.Response:
+    return door.send("POST", PATH, data=call, headers=headers)
+
+
+def test_a_call_is_done_at_the_node_that_is_meant_or_not_at_all(two: Two, vfid: str) -> None:
+    """It is never sent on, so it cannot go round in circles."""
+    call = call_of(two, vfid)
+    for door, node in ((two.a, "node-a"), (two.a, "node-b"), (two.manager_b, "node-a")):
+        answer = post(door, call, **{NODE_HEADER: node})
+        assert answer.status_code == 421, (door.url, node)
+        assert answer.json()["retriable"] is True
+    assert post(two.manager_b, call).status_code == 421
+    assert not (root_of(two, vfid) / "made").exists()
+    done = post(two.manager_b, call, **{NODE_HEADER: "node-b"})
+    assert done.status_code == 200
+    assert (root_of(two, vfid) / "made").is_dir()
+
+
+def test_a_call_needs_the_secret_and_must_be_one(two: Two, vfid: str) -> None:
+    right = {NODE_HEADER: "node-b"}
+    wrong = {**right, "X-BackendAI-Storage-Auth-Token": "wrong"}
+    assert post(two.manager_b, call_of(two, vfid), **wrong).status_code == 403
+    assert post(two.manager_b, b"no call", **right).status_code == 400
+    too_much = b"x" * (node_operations.BODY_MAX_BYTES + 1)
+    assert post(two.manager_b, too_much, **right).status_code == 413
+
+
+@contextmanager
+def listener(*, answers: bool) -> Iterator[str]:
+    """A manager door that is away, or one that takes a request and dies."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        url = f"http://127.0.0.1:{server.getsockname()[1]}"
+        if not answers:
+            server.close()
+            yield url
+            return
+
+        def die() -> None:
+            connection, _ = server.accept()
+            connection.recv(1)
+            connection.close()
+
+        thread = threading.Thread(target=die)
+        thread.start()
+        yield url
+        thread.join()
+
+
+def node(name: str, url: str) -> Node:
+    return Node(
+        id=name,
+        version="1",
+        volumes={},
+        lanes=[],
+        slots=1,
+        running=0,
+        load=0.0,
+        started_at=0.0,
+        manager_url=url,
+    )
+
+
+def test_the_next_node_is_asked_only_when_the_first_did_not_begin(two: Two, vfid: str) -> None:
+    calls = NodeCalls(SECRET, 10.0)
+    call = call_of(two, vfid)
+    there = node("node-b", two.manager_b.url)
+    with listener(answers=False) as away:
+        for first in (node("x", away), node("x", two.manager_b.url), node("x", "")):
+            outcome = calls.send("far", [first, there], call)
+            assert remote.decode_outcome(entries.make_directory, outcome) is None
+            (root_of(two, vfid) / "made").rmdir()
+            with pytest.raises(Unavailable, match="takes calls"):
+                calls.send("far", [first], call)
+    with listener(answers=True) as dying, pytest.raises(DeadlineExceeded, match="take effect"):
+        calls.send("far", [node("x", dying), there], call)
+    assert not (root_of(two, vfid) / "made").exists()
+
+
+@pytest.mark.parametrize(
+    ("table", "url"),
+    [
+        ({"service_addr": "10.0.0.1:6022"}, "http://10.0.0.1:6022"),
+        ({"service_addr": "0.0.0.0:6022"}, ""),
+        ({"service_addr": "0.0.0.0:6022", "announce_addr": "n1:7022"}, "http://n1:7022"),
+        ({"service_addr": "[::]:6022", "announce_addr": "[fd00::1]:1"}, "http://[fd00::1]:1"),
+        ({"announce_addr": "n1:1", "ssl_enabled": True}, "https://n1:1"),
+    ],
+    ids=str,
+)
+def test_a_node_announces_an_address_that_others_can_reach(table: dict[str, Any], url: str) -> None:
+    assert ManagerDoorTable(secret="s", **table).url == url
