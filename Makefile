@@ -4,8 +4,8 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 TOOLS  := $(VENV)/.tools
-# Processes that share the tests; most of a test is waiting for others.
-PROCESSES ?= 2
+# Processes that share the tests. Most of a test is waiting, so two for each of two cores.
+PROCESSES ?= 4
 PIP    := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
 .PHONY: help setup run demo check format test parts bench lock clean

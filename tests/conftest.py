@@ -44,6 +44,32 @@ _NEEDS = "needs the part {!r}; `make parts` installs it"
 _NEEDED = re.compile(r"needs the part '([^']+)'")
 
 
+#: The files that take longest. They begin first, so that none runs alone at the end.
+_FIRST = (
+    "tests/chaos/test_chaos.py",
+    "tests/chaos/test_assist.py",
+    "tests/contract/test_deaths.py",
+    "tests/workers/transfer/test_killed.py",
+    "tests/core/events/test_faults.py",
+    "tests/kernel/test_user_mode.py",
+    "tests/chaos/test_processes.py",
+    "tests/chaos/test_upkeep.py",
+    "tests/chaos/test_snapshots.py",
+    "tests/contract/test_enforcement.py",
+    "tests/stack/test_whole_node.py",
+    "tests/chaos/test_store_faults.py",
+    "tests/chaos/test_endurance.py",
+    "tests/api/wire/test_schemathesis.py",
+)
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the longest files; the order within a file and of the others stays random."""
+    ranks = {name: rank for rank, name in enumerate(_FIRST)}
+    items.sort(key=lambda item: ranks.get(item.location[0], len(ranks)))
+
+
 def pytest_runtest_setup(item: pytest.Item) -> None:
     """Skip what needs a part that is not installed; with CI=true that is an error."""
     for mark in item.iter_markers("part"):
