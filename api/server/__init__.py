@@ -1,4 +1,4 @@
-"""Everything that extends gunicorn, and nothing else does. Knows no route."""
+"""The doors under gunicorn: every extension of gunicorn is here. This room knows no route."""
 
 __all__ = [
     "application",

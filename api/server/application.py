@@ -1,6 +1,8 @@
-"""One door under gunicorn: configured from our settings alone, run as the configured user.
+"""One door under gunicorn: its settings, its identity, its processes, its log.
 
-gunicorn's own messages as ours: one JSON object a line, or coloured text on a terminal.
+gunicorn's own way at SIGHUP starts new processes and ends the old ones, streams too. Here the
+arbiter passes the signal on to the processes, and each of them takes over what may change
+(`api.server.worker`).
 """
 
 import importlib
@@ -24,11 +26,24 @@ _log = logs.logger(__name__)
 
 
 class ReloadArbiter(Arbiter):
-    """Passes SIGHUP to the processes."""
+    """The main process of a door: it passes SIGHUP to the worker processes."""
 
     def handle_hup(self) -> None:
-        """Have every process read the file; those started later read it anyway."""
+        """Let every worker process read the file; later ones read it when they start."""
         self.kill_workers(signal.SIGHUP)
+
+
+class ServerLog(Logger):
+    """gunicorn's own messages, passed to the root logger that `core.telemetry` has set up.
+
+    So they are one JSON object a line, or coloured text on a terminal, as ours.
+    """
+
+    def setup(self, cfg: Any) -> None:  # noqa: ANN401 - gunicorn is untyped
+        """Set up the log as gunicorn does, then remove its own handlers."""
+        super().setup(cfg)
+        self.error_log.handlers.clear()
+        self.error_log.propagate = True
 
 
 class DoorApplication(BaseApplication):
@@ -45,15 +60,18 @@ class DoorApplication(BaseApplication):
             self.cfg.set(name, value)
 
     def load(self) -> Any:  # noqa: ANN401 - a WSGI application, as gunicorn takes it
-        """Build the application; runs in each worker process, after the fork."""
+        """Return the application; gunicorn calls this in each worker process, after the fork."""
         try:
             settings = load()
-        except ConfigurationError:  # spoilt since the start: go on with what the door began with
+        except ConfigurationError:  # the file became wrong: use what the door started with
             settings = self._settings
-        return getattr(importlib.import_module("api.app"), f"{self._door}_door")(settings)
+        app = getattr(importlib.import_module("api.app"), f"{self._door}_door")(settings)
+        if self._door == "client":
+            app.extensions["vfolder.door"].stream_budgets.start()
+        return app
 
     def run(self) -> None:
-        """Serve; SIGHUP has the processes read the file again (`api.server.reload`)."""
+        """Serve until SIGTERM."""
         ReloadArbiter(self).run()
 
 
@@ -64,25 +82,18 @@ def run(door: str, settings: Settings, counters: Path) -> None:
 
 
 def _take_identity(door: str, settings: Settings, counters: Path) -> None:
-    """Be who the configuration says before anything is listened to."""
+    """Become the configured user before the door listens; end the process where it cannot."""
     try:
-        whom = identity.configured(settings.storage_proxy)
-        if not identity.become(whom, counters):
-            _log.warning("door keeps its user", wanted=whom.uid, reason="it is not root")
+        user = identity.configured(settings.storage_proxy)
+        if not identity.become(user, counters):
+            _log.warning("door keeps its user", wanted=user.uid, reason="it is not root")
     except ConfigurationError as error:
         sys.exit(error.detail)
     for path in gunicorn_settings.tls_files(door, settings).values():
         if not os.access(path, os.R_OK):
-            sys.exit(f"The user {whom.uid} cannot read {path}: let its group be his, mode 0640.")
+            sys.exit(
+                f"The user {user.uid} cannot read {path}: give the file a group of this user and"
+                " mode 0640."
+            )
     if identity.current().is_root:
         _log.warning("door runs as root", instead="[storage-proxy] user")
-
-
-class ServerLog(Logger):
-    """Hands everything to the standard library's root, which `core.telemetry` has set up."""
-
-    def setup(self, cfg: Any) -> None:  # noqa: ANN401 - gunicorn is untyped
-        """As gunicorn's, without handlers of its own."""
-        super().setup(cfg)
-        self.error_log.handlers.clear()
-        self.error_log.propagate = True

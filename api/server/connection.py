@@ -1,8 +1,12 @@
-"""One request and its answer on a connection: gunicorn's, with less done for each.
+"""One connection of a door: the parser of its requests, its responses, the bodies it receives.
 
-What is read and refused is gunicorn's own; left out is only what has no effect at these doors: to
-compare the caller with proxies that none is configured of (`forwarded_allow_ips`), to set timeouts
-around reading a body that has no byte left, and a packet for the head of an answer alone.
+Parsing and refusals are gunicorn's own. These classes only leave out work that has no effect at
+these doors, and save packets and copies:
+
+* `plain_settings`: no lookup in gunicorn's settings object at each use.
+* `DoorParser`: no socket timeouts around a body that has no byte left.
+* `DoorResponse`: the head leaves together with the first piece of the body.
+* `SocketBody`: the body of an upload goes from the socket to the caller's buffer without a copy.
 """
 
 import socket
@@ -13,66 +17,62 @@ from typing import Any
 
 from gunicorn import util
 from gunicorn.http.body import LengthReader
-from gunicorn.http.message import Request
 from gunicorn.http.parser import RequestParser
 from gunicorn.http.wsgi import Response
 
-#: A first piece of a body up to this size goes out with the head; joining more is a dear copy.
+#: A first piece of a body up to this size (bytes) leaves with the head; a larger join costs more
+#: than a packet.
 JOINED_BYTES = 64 * 1024
 
 
-class DoorRequest(Request):
-    """A request of whoever it be: nobody may set its scheme or address by headers."""
+def plain_settings(cfg: Any) -> SimpleNamespace:  # noqa: ANN401 - gunicorn is untyped
+    """Return gunicorn's settings as plain attributes; gunicorn's own object computes each access.
 
-    def _peer_trusted_for_forwarded(self) -> tuple[dict[str, str], list[str]]:
-        return {}, []
-
-
-def settled(cfg: Any) -> SimpleNamespace:  # noqa: ANN401 - gunicorn is untyped
-    """The settings of gunicorn as plain values: its own object looks them up anew each time."""
+    The networks of trusted proxies are computed once, for the same reason.
+    """
     values = {name: setting.get() for name, setting in cfg.settings.items()}
-    return SimpleNamespace(**values | {"is_ssl": cfg.is_ssl, "sendfile": cfg.sendfile})
+    networks = cfg.forwarded_allow_networks()
+    values |= {"is_ssl": cfg.is_ssl, "sendfile": cfg.sendfile}
+    return SimpleNamespace(**values, forwarded_allow_networks=lambda: networks)
 
 
 class DoorParser(RequestParser):
-    """The requests of one connection."""
-
-    mesg_class = DoorRequest
+    """The parser of the requests of one connection."""
 
     def finish_body(self, deadline: float | None = None, max_bytes: int | None = None) -> bool:
-        """Discard what is left of a body: false when that cannot be done in time."""
+        """Discard the rest of the body; return false when that takes too long."""
         body = getattr(self.mesg, "body", None)
         if body is not None and not body.failed:
             reader = body.reader
             if isinstance(reader, LengthReader) and reader.length == 0:
                 return True
-        done: bool = super().finish_body(deadline, max_bytes)
-        return done
+        finished: bool = super().finish_body(deadline, max_bytes)
+        return finished
 
 
 class DoorResponse(Response):
-    """An answer whose head goes out with the first piece of its body, in one packet."""
+    """A response whose head leaves in one packet with the first piece of its body."""
 
     headers_sent: bool
-    #: Bytes of a file follow at once: the kernel keeps the head for their packet (0.2 s at most).
+    #: Bytes of a file follow at once: the kernel holds the head back for them (0.2 s at most).
     more_follows = False
     _head = b""
 
     def write(self, arg: bytes) -> None:
-        """Send a piece of the body, after the head or with it."""
+        """Send a piece of the body; the first one takes the head with it."""
         if self.headers_sent or len(arg) > JOINED_BYTES:
             super().write(arg)
             return
-        self._head = self._made_head()
+        self._head = self._encoded_head()
         self.headers_sent = True
         super().write(arg)
-        if self._head:  # no byte of the body is to be sent
+        if self._head:  # gunicorn dropped the piece: the response has no body
             self._send_head(b"")
 
     def send_headers(self) -> None:
         """Send the head alone, unless it was sent."""
         if not self.headers_sent:
-            self._head = self._made_head()
+            self._head = self._encoded_head()
             self._send_head(b"")
             self.headers_sent = True
 
@@ -88,31 +88,93 @@ class DoorResponse(Response):
         head, self._head = self._head, b""
         self.sock.sendall(head + data, *((socket.MSG_MORE,) if self.more_follows else ()))
 
-    def _made_head(self) -> bytes:
+    def _encoded_head(self) -> bytes:
         lines = [*self.default_headers(), *(f"{name}: {value}\r\n" for name, value in self.headers)]
         return "".join([*lines, "\r\n"]).encode("latin-1")
 
     def default_headers(self) -> list[str]:
-        """The status line and the fields that gunicorn adds, each with its end of line."""
+        """Return the status line and the fields that gunicorn adds, each with its end of line."""
         major, minor = self.req.version
-        found = [
+        lines = [
             f"HTTP/{major}.{minor} {self.status}\r\n",
             f"Server: {self.version}\r\n",
-            f"Date: {_date(int(time.time()))}\r\n",
-            f"Connection: {self._connection()}\r\n",
+            f"Date: {_http_date(int(time.time()))}\r\n",
+            f"Connection: {self._connection_option()}\r\n",
         ]
         if self.chunked:
-            found.append("Transfer-Encoding: chunked\r\n")
-        return found
+            lines.append("Transfer-Encoding: chunked\r\n")
+        return lines
 
-    def _connection(self) -> str:
+    def _connection_option(self) -> str:
         if self.upgrade:
             return "upgrade"
         return "close" if self.should_close() else "keep-alive"
 
 
 @lru_cache(1)
-def _date(second: int) -> str:
-    """A moment as RFC 9110 §5.6.7 has it; the same for a whole second."""
+def _http_date(second: int) -> str:
+    """Return a moment (seconds since the epoch) as RFC 9110 §5.6.7 writes it, cached per second."""
     text: str = util.http_date(second)
     return text
+
+
+class SocketBody:
+    """A request body of known length, received from the socket below gunicorn."""
+
+    def __init__(self, sock: Any, reader: Any, read_ahead: bytes) -> None:  # noqa: ANN401 - gunicorn is untyped
+        self._sock = sock
+        self._reader = reader
+        self._read_ahead = read_ahead
+
+    def into(self, view: memoryview) -> int:
+        """Fill the start of `view` and return the number of bytes; 0 is the end of the body.
+
+        Raises:
+            TimeoutError: no byte came within the timeout; the next call goes on.
+            ConnectionError: the connection ended before the body did.
+        """
+        if self._read_ahead:
+            return self._take_read_ahead(view)
+        size = min(len(view), self._reader.length)
+        if size == 0:
+            self._sock.settimeout(None)
+            return 0
+        received: int = self._sock.recv_into(view, size)
+        if received == 0:
+            raise ConnectionResetError("the connection ended before the body did")
+        self._reader.length -= received
+        return received
+
+    def stop(self) -> None:
+        """Give the socket back to gunicorn before the end of the body."""
+        self._sock.settimeout(None)
+
+    def _take_read_ahead(self, view: memoryview) -> int:
+        piece = self._read_ahead[: len(view)]
+        view[: len(piece)] = piece
+        self._read_ahead = self._read_ahead[len(piece) :]
+        return len(piece)
+
+
+def open_socket_body(environ: dict[str, Any], timeout_seconds: float) -> SocketBody | None:
+    """Return the body of a request below gunicorn's stream; None where only the stream has it.
+
+    That is so for TLS, for chunks, and when the application read from the stream already. Bytes
+    that gunicorn read ahead come first; those of a next request go back. gunicorn's reader keeps
+    counting what is left, so gunicorn knows whether the connection can serve another request.
+    """
+    body, sock = environ["wsgi.input"], environ["gunicorn.socket"]
+    reader = body.reader
+    plain = isinstance(reader, LengthReader) and type(sock) is socket.socket
+    if not plain or environ["wsgi.url_scheme"] != "http" or body.buf.tell():
+        return None
+    length = reader.length
+    if length == 0 or str(length) != environ.get("CONTENT_LENGTH", "").lstrip("0"):
+        return None
+    read_ahead = reader.unreader.take_buffered()
+    own, next_request = read_ahead[:length], read_ahead[length:]
+    if next_request:
+        reader.unreader.unread(next_request)
+    reader.length -= len(own)
+    sock.settimeout(timeout_seconds)
+    return SocketBody(sock, reader, own)

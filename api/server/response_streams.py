@@ -1,7 +1,7 @@
-"""Answers on their way to one connection each: files by sendfile(2), archives as they are made.
+"""Responses on their way, each to one connection: files by sendfile(2), archives piece by piece.
 
-Whoever sends (api/server/sendfile_worker.py) calls `wait` until the budget of the volume grants
-something, and then `send`, which takes no longer than a slice does and never waits for the reader.
+A sender (api/server/sendfile_worker.py) calls `wait` until the budget of the volume grants bytes,
+and then `send`. `send` takes no longer than one slice does and never waits for the reader.
 """
 
 import os
@@ -19,34 +19,34 @@ from core.telemetry import metrics
 
 #: tcp(7): how much unsent data makes a socket not writable (Linux 3.12).
 TCP_NOTSENT_LOWAT = 25
-#: What close(2) does to what is unsent (struct linger): throw it away, at once (socket(7)).
+#: With this option close(2) discards unsent bytes at once (struct linger, socket(7)).
 _RESET = struct.pack("ii", 1, 0)
-#: What a reader is sent at first; doubled each time it took all of it, up to the most. A kernel
-#: takes 4 MiB from us for a reader that stalls: a thousand such fill the TCP memory of the machine,
-#: and then nobody is sent anything.
+#: The first slice (bytes); it doubles each time the reader took all of it, up to the most. The
+#: kernel takes 4 MiB from us for a reader that stalls: a thousand such readers fill the TCP memory
+#: of the machine, and then no reader receives anything.
 FIRST_BYTES = 256 * 1024
 MOST_BYTES = 1 << 20
-#: A socket counts as writable when less than this is unsent, which is what shows a slow reader.
+#: A socket counts as writable when less than this is unsent (bytes); that reveals a slow reader.
 UNSENT_BYTES = 256 * 1024
-#: A reader who took so much is no stalled one: then more may be unsent, for a sender is woken more
-#: seldom, which is most of what a stream costs.
+#: A reader that took so much does not stall: then more may be unsent. A sender wakes less often,
+#: and waking is most of the cost of a stream.
 TRUSTED_BYTES = 8 << 20
 TRUSTED_UNSENT_BYTES = 2 << 20
 TRUSTED_SLICE_BYTES = 4 << 20
-#: Pieces of an archive that are made before others have their turn.
+#: Pieces of an archive that are packed before other streams have their turn.
 PIECES_A_TURN = 8
 
 _out = metrics.STREAMED_BYTES.labels("out")
 
 
-class Stream(ABC):
-    """One response on its way; `part` knows its pace, and the server's `body` closes it."""
+class ResponseStream(ABC):
+    """One response on its way: `part` has its bytes and its pace, closing `body` ends it."""
 
     def __init__(self, conn: Any, body: Any, part: Any, *, keepalive: bool) -> None:  # noqa: ANN401 - gunicorn is untyped
         self.conn = conn
         self.keepalive = keepalive
-        self.moved = time.monotonic()
-        #: A sender has it in hand, or it waits for its turn.
+        self.moved_at = time.monotonic()
+        #: A sender works on it, or it waits for its turn.
         self.busy = False
         self._body = body
         self._part: FilePart | ArchiveResponse = part
@@ -57,47 +57,50 @@ class Stream(ABC):
 
     @property
     def kind(self) -> str:
-        """Which senders send it."""
+        """The name of the senders that send it."""
         return "files"
 
     @property
     @abstractmethod
     def left(self) -> int:
-        """Bytes still to send; of what nobody knows, a large slice until it ends."""
+        """Bytes still to send; a large slice while the length is unknown."""
 
     @abstractmethod
     def write(self, most: int) -> int:
-        """Send so many bytes at most, as the socket takes them: how many it took.
+        """Send at most so many bytes and return how many the socket took.
 
         Raises:
-            BlockingIOError: none.
-            OSError: the reader is gone, or what is sent is not what was promised.
+            BlockingIOError: the socket takes no byte now.
+            OSError: the reader is gone, or the bytes are not those that were promised.
         """
 
     def wait(self) -> float:
-        """Seconds until the budget of its volume lets it send, not longer than that may change."""
+        """Return the seconds until the volume's budget grants bytes; ask again after them.
+
+        They are at most the interval at which a budget may change.
+        """
         return min(self._part.pace.wait(min(self.left, self._slice)), BUDGET_LOOK_SECONDS)
 
     def send(self) -> bool:
-        """Send a slice, as much as the socket takes; true when nothing is left.
+        """Send as much of one slice as the socket takes; return true when nothing is left.
 
-        The turn that `wait` waited for is used up.
+        This uses up the turn that `wait` waited for.
 
         Raises:
             OSError: the reader is gone, the file shrank, or the storage failed.
         """
         pace = self._part.pace
-        wanted = pace.granted
+        granted = pace.granted
         try:
-            sent = self.write(wanted)
+            sent = self.write(granted)
         except BlockingIOError:
             pace.moved(0)
             return False
         pace.moved(sent)
         self._sent += sent
-        self.moved = time.monotonic()
+        self.moved_at = time.monotonic()
         if self._slice < TRUSTED_SLICE_BYTES:
-            self._grow(full=sent == wanted)
+            self._grow(full=sent == granted)
         return self.left == 0
 
     def _grow(self, *, full: bool) -> None:
@@ -111,35 +114,35 @@ class Stream(ABC):
         self.conn.sock.setsockopt(socket.IPPROTO_TCP, TCP_NOTSENT_LOWAT, size)
 
     def abandon(self) -> None:
-        """Cut the connection, so that nobody takes what was sent for the whole.
+        """Cut the connection, so that no reader takes what was sent for the complete file.
 
-        gunicorn closes the socket: closed here, it would count the connection as gone twice.
+        gunicorn closes the socket. Closed here, the connection would be counted as ended twice.
         """
         self.keepalive = False
         self._part.abandon()
         try:
             self.conn.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
             self.conn.sock.shutdown(socket.SHUT_RDWR)
-        except OSError:  # the reader was faster
+        except OSError:  # the reader closed it first
             return
 
     def close(self) -> None:
-        """Close what it sends, as a server closes a body."""
+        """Close the body, as a server does after the last byte."""
         self._body.close()
 
 
-class FileStream(Stream):
-    """A file, or a part of one."""
+class FileStream(ResponseStream):
+    """A file or a part of one, on its way."""
 
     _part: FilePart
 
     @property
     def left(self) -> int:
-        """See `Stream.left`."""
+        """See `ResponseStream.left`."""
         return self._part.end - self._part.position
 
     def write(self, most: int) -> int:
-        """See `Stream.write`."""
+        """See `ResponseStream.write`."""
         part = self._part
         sent = os.sendfile(self.conn.sock.fileno(), part.fileno(), part.position, most)
         if sent == 0 < most:
@@ -148,32 +151,32 @@ class FileStream(Stream):
         return sent
 
 
-class ArchiveStream(Stream):
-    """An archive, or a part of one."""
+class ArchiveStream(ResponseStream):
+    """An archive or a part of one, on its way."""
 
     _part: ArchiveResponse
 
     def __init__(self, conn: Any, body: ArchiveResponse, *, keepalive: bool) -> None:  # noqa: ANN401 - gunicorn is untyped
         super().__init__(conn, body, body, keepalive=keepalive)
-        self._pieces = framed(body.pieces()) if body.framed else body.pieces()
+        self._pieces = in_chunks(body.pieces()) if body.framed else body.pieces()
         self._piece: Piece = b""
         self._at = 0
         self._ended = False
 
     @property
     def kind(self) -> str:
-        """See `Stream.kind`."""
+        """See `ResponseStream.kind`."""
         return "packing" if self._part.form.packs else "archives"
 
     @property
     def left(self) -> int:
-        """See `Stream.left`."""
+        """See `ResponseStream.left`."""
         if self._part.length is None:
             return 0 if self._ended else TRUSTED_SLICE_BYTES
         return self._part.length - self._sent
 
     def write(self, most: int) -> int:
-        """See `Stream.write`."""
+        """See `ResponseStream.write`."""
         sent = 0
         for _ in range(PIECES_A_TURN):
             if not self._has_piece():
@@ -194,11 +197,11 @@ class ArchiveStream(Stream):
     def _has_piece(self) -> bool:
         if self._at < len(self._piece):
             return True
-        found = next(self._pieces, None)
-        self._piece, self._at, self._ended = found or b"", 0, found is None
-        if found is None and self.left:
-            raise ConnectionResetError("the archive is shorter than it was to be")
-        return found is not None
+        piece = next(self._pieces, None)
+        self._piece, self._at, self._ended = piece or b"", 0, piece is None
+        if piece is None and self.left:
+            raise ConnectionResetError("the archive is shorter than it was planned")
+        return piece is not None
 
     def _put(self, most: int) -> int:
         piece = self._piece
@@ -211,23 +214,26 @@ class ArchiveStream(Stream):
         return sent
 
 
-def framed(pieces: Iterator[Piece]) -> Iterator[Piece]:
-    """In chunks (RFC 9112 §7.1): of bytes only, for what is not known in length is made."""
+def in_chunks(pieces: Iterator[Piece]) -> Iterator[Piece]:
+    """Yield the pieces as chunks (RFC 9112 §7.1) with the last chunk at the end.
+
+    Only packed archives have an unknown length, and all their pieces are bytes.
+    """
     for piece in pieces:
         if isinstance(piece, bytes):
             yield b"%x\r\n%b\r\n" % (len(piece), piece) if piece else b""
     yield b"0\r\n\r\n"
 
 
-def begin(conn: Any, body: Any, *, keepalive: bool) -> Stream:  # noqa: ANN401 - gunicorn is untyped
-    """The stream of a body that `is_sendable`."""
+def new_stream(conn: Any, body: Any, *, keepalive: bool) -> ResponseStream:  # noqa: ANN401 - gunicorn is untyped
+    """Return the stream of a body that `can_stream` accepts."""
     if isinstance(body, ArchiveResponse):
         return ArchiveStream(conn, body, keepalive=keepalive)
     return FileStream(conn, body, body.filelike, keepalive=keepalive)
 
 
-def is_sendable(body: Any) -> bool:  # noqa: ANN401 - any WSGI body
-    """A body that need not be sent by the thread that answered."""
+def can_stream(body: Any) -> bool:  # noqa: ANN401 - any WSGI body
+    """Return whether another thread than the request's can send a body."""
     return isinstance(body, ArchiveResponse) or isinstance(
         getattr(body, "filelike", None), FilePart
     )

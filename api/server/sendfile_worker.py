@@ -1,16 +1,10 @@
-"""A gunicorn worker whose threads are not held by slow downloads.
+"""The client door's gunicorn worker: slow downloads hold no thread.
 
 gthread keeps a thread for every response until its last byte: 64 readers that stall, and the door
-is dead. Here the thread sends what the socket takes at once; the rest of a file or an archive goes
-to a few sender threads that wait for all sockets together (epoll(7)) and send with sendfile(2) or
-what they make. A reader that stalls costs descriptors, not a thread; nor does one that waits for
-its turn in the budget of its volume (api/streaming/pacing.py).
-
-The base class is gunicorn's own (27.x, pinned): the application is wrapped so that gunicorn sends
-only the headers of what `is_sendable`, and the places its result passes through are overridden.
-`tests/api/client/test_offload.py` holds what we rely on.
-
-Acts at their moments, on one thread that does nothing else and so is never late for long.
+is dead. Here the request's thread sends what the socket takes at once. The rest of a file or of an
+archive goes to a few sender threads. They wait for all sockets together (epoll(7)) and send with
+sendfile(2), or send what they pack. A reader that stalls costs descriptors, not a thread; so does a
+reader that waits for its turn in the budget of its volume (api/streaming/pacing.py).
 """
 
 import heapq
@@ -24,37 +18,73 @@ from concurrent.futures import Future
 from functools import partial
 from typing import Any
 
-from api.server.response_streams import Stream, begin, is_sendable
+from api.server.response_streams import ResponseStream, can_stream, new_stream
 from api.server.worker import DoorWorker
 from api.streaming import ArchiveResponse
 from core.telemetry import logger
 
-#: Threads that send to all waiting sockets of a process, each kind of answer by its own: several,
-#: for one may wait for a disk. Who packs takes a processor: two, and others keep theirs.
+#: Threads that send to all waiting sockets of a process, by kind of response. One may wait for a
+#: disk, so each kind has several. Packing takes a processor: two threads leave the others theirs.
 SENDERS = {"files": 4, "archives": 4, "packing": 2}
-#: A reader that takes nothing for this long is gone.
+#: A reader that takes no byte for this long is cut off (seconds).
 SEND_SILENCE_SECONDS = 60.0
-#: How often the silent are looked for.
+#: How often silent readers are looked for (seconds).
 LOOK_SECONDS = 5.0
 
 _log = logger(__name__)
 
 
-class Senders:
-    """The threads that wait for all streams of a kind in a process."""
+class Timers:
+    """Callbacks at their times, on one thread that does nothing else; they must not wait."""
 
-    def __init__(self, finished: Any, name: str, threads: int) -> None:  # noqa: ANN401 - a callable of the untyped worker
-        self._finished = finished
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self._changed = threading.Condition()
+        self._numbers = itertools.count()
+        self._pending: list[tuple[float, int, Callable[[], None]]] = []
+        self._started = False
+
+    def after(self, seconds: float, callback: Callable[[], None]) -> None:
+        """Call `callback` after so many seconds; the first call starts the thread."""
+        due_at = time.monotonic() + seconds
+        with self._changed:
+            heapq.heappush(self._pending, (due_at, next(self._numbers), callback))
+            if not self._started:
+                self._started = True
+                threading.Thread(target=self._run, name=self._name, daemon=True).start()
+            elif self._pending[0][0] == due_at:
+                self._changed.notify()
+
+    def _run(self) -> None:
+        while True:
+            self._next()()
+
+    def _next(self) -> Callable[[], None]:
+        with self._changed:
+            while True:
+                left = self._pending[0][0] - time.monotonic() if self._pending else None
+                if left is not None and left <= 0:
+                    return heapq.heappop(self._pending)[2]
+                self._changed.wait(left)
+
+
+class Senders:
+    """The threads that send all streams of one kind in a process."""
+
+    def __init__(
+        self, on_finished: Callable[[ResponseStream], None], name: str, threads: int
+    ) -> None:
+        self._on_finished = on_finished
         self._poll = select.epoll()
         self._lock = threading.Lock()
-        self._streams: dict[int, Stream] = {}
-        self._looked = time.monotonic()
+        self._streams: dict[int, ResponseStream] = {}
+        self._looked_at = time.monotonic()
         self._turns = Timers("turns")
         for number in range(threads):
             threading.Thread(target=self._run, name=f"{name} {number}", daemon=True).start()
 
-    def take(self, stream: Stream) -> None:
-        """Send the rest of a stream; `finished` is called with it at its end."""
+    def add(self, stream: ResponseStream) -> None:
+        """Send the rest of a stream, then call `on_finished` with it."""
         descriptor = stream.conn.sock.fileno()
         with self._lock:
             self._streams[descriptor] = stream
@@ -64,7 +94,7 @@ class Senders:
         while True:
             for descriptor, _ in self._poll.poll(LOOK_SECONDS, 1):
                 self._serve(descriptor)
-            self._drop_silent()
+            self._cut_silent()
 
     def _serve(self, descriptor: int) -> None:
         with self._lock:
@@ -73,7 +103,7 @@ class Senders:
                 return
             stream.busy = True
         if (pause := stream.wait()) > 0:
-            self._turns.after(pause, partial(self._look_again, descriptor, stream))
+            self._turns.after(pause, partial(self._check_turn, descriptor, stream))
             return
         try:
             done = stream.send()
@@ -89,101 +119,92 @@ class Senders:
             return
         self._wait_for(descriptor, stream)
 
-    def _wait_for(self, descriptor: int, stream: Stream) -> None:
+    def _wait_for(self, descriptor: int, stream: ResponseStream) -> None:
         with self._lock:
             stream.busy = False
             self._poll.modify(descriptor, select.EPOLLOUT | select.EPOLLONESHOT)
 
-    def _look_again(self, descriptor: int, stream: Stream) -> None:
-        """On the thread of the alarms: it stays `busy` until its turn has come."""
+    def _check_turn(self, descriptor: int, stream: ResponseStream) -> None:
+        """Run on the timers' thread: the stream stays `busy` until its turn comes."""
         if (pause := stream.wait()) > 0:
-            self._turns.after(pause, partial(self._look_again, descriptor, stream))
+            self._turns.after(pause, partial(self._check_turn, descriptor, stream))
             return
-        stream.moved = time.monotonic()  # to wait for a turn is no silence
+        stream.moved_at = time.monotonic()  # waiting for a turn is no silence of the reader
         self._wait_for(descriptor, stream)
 
-    def _end(self, descriptor: int, stream: Stream, *, cut: bool) -> None:
+    def _end(self, descriptor: int, stream: ResponseStream, *, cut: bool) -> None:
         with self._lock:
             if self._streams.pop(descriptor, None) is None:
                 return
         self._poll.unregister(descriptor)
         if cut:
             stream.abandon()
-        self._finished(stream)
+        self._on_finished(stream)
 
-    def _drop_silent(self) -> None:
-        """Cut readers that take nothing; one thread looks at a time."""
+    def _cut_silent(self) -> None:
+        """Cut off readers that take no byte; one thread looks at a time."""
         now = time.monotonic()
         with self._lock:
-            if now < self._looked + LOOK_SECONDS:
+            if now < self._looked_at + LOOK_SECONDS:
                 return
-            self._looked = now
+            self._looked_at = now
             silent = [
                 (descriptor, stream)
                 for descriptor, stream in self._streams.items()
-                if now > stream.moved + SEND_SILENCE_SECONDS and not stream.busy
+                if now > stream.moved_at + SEND_SILENCE_SECONDS and not stream.busy
             ]
             for _, stream in silent:
-                stream.busy = True  # nobody else sends it, while it is closed
+                stream.busy = True  # no other thread sends it while it is closed
         for descriptor, stream in silent:
             self._end(descriptor, stream, cut=True)
 
 
 class SendfileWorker(DoorWorker):
-    """The doors' worker, with files sent by `Senders`."""
-
-    wsgi: Callable[..., Any]
+    """The doors' worker; `Senders` send the files and archives of its responses."""
 
     def init_process(self) -> None:
-        """Start the senders in the worker process, with all the descriptors it may have."""
+        """Start the senders in the worker process, with as many descriptors as it may have."""
         _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
         resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
-        self._here = threading.local()
+        self._local = threading.local()
         self._senders = {
             kind: Senders(self._stream_finished, kind, threads) for kind, threads in SENDERS.items()
         }
         super().init_process()
 
-    def load_wsgi(self) -> None:
-        """Put ourselves between gunicorn and the application."""
-        super().load_wsgi()
-        self.app.wsgi().extensions["vfolder.door"].stream_budgets.start()
-        inner = self.wsgi
-
-        def application(environ: dict[str, Any], start_response: Any) -> Any:  # noqa: ANN401 - WSGI
-            body = inner(environ, start_response)
-            if not is_sendable(body) or self.cfg.is_ssl or self.cfg.sendfile is False:
-                return body
-            self._here.body = body
-            if isinstance(body, ArchiveResponse) and body.length is None:
-                body.framed = _begin_unknown(start_response.__self__)
-            elif not isinstance(body, ArchiveResponse):
-                start_response.__self__.more_follows = body.filelike.end > body.filelike.position
-            return ()  # gunicorn sends the headers, and that is all it does
-
-        self.wsgi = application
-
     def handle(self, conn: Any) -> Any:  # noqa: ANN401 - gunicorn is untyped
-        """As every door; a body that was never begun (the headers failed) is closed."""
+        """Serve a connection; a body that was never started (its head failed) is closed."""
         try:
             return super().handle(conn)
         finally:
-            if (body := self._taken()) is not None:
+            if (body := self._take_body()) is not None:
                 getattr(body, "filelike", body).abandon()
                 body.close()
 
-    def _taken(self) -> Any:  # noqa: ANN401 - any WSGI body
-        body = getattr(self._here, "body", None)
-        self._here.body = None
+    def _answer(self, resp: Any, body: Any) -> None:  # noqa: ANN401 - gunicorn is untyped
+        """Send the head alone of a body that a `ResponseStream` can send, and keep the body."""
+        if not can_stream(body) or self.cfg.is_ssl or self.cfg.sendfile is False:
+            super()._answer(resp, body)
+            return
+        self._local.body = body
+        if isinstance(body, ArchiveResponse) and body.length is None:
+            body.framed = _send_head_of_unknown_length(resp)
+        elif not isinstance(body, ArchiveResponse):
+            resp.more_follows = body.filelike.end > body.filelike.position
+        resp.close()  # it sends the head, and of a body with a known length nothing else
+
+    def _take_body(self) -> Any:  # noqa: ANN401 - any WSGI body
+        body = getattr(self._local, "body", None)
+        self._local.body = None
         return body
 
     def _keepalive_after(self, conn: Any, keepalive: Any) -> Any:  # noqa: ANN401 - gunicorn is untyped
-        """Send what the socket takes; a `Stream` comes back when that is not all."""
+        """Send what the socket takes; return the stream when that is not all."""
         kept = super()._keepalive_after(conn, keepalive)
-        body = self._taken()
+        body = self._take_body()
         if body is None:
             return kept
-        stream = begin(conn, body, keepalive=kept)
+        stream = new_stream(conn, body, keepalive=kept)
         try:
             done = stream.kind != "packing" and stream.wait() == 0 and stream.send()
         except OSError:
@@ -195,63 +216,29 @@ class SendfileWorker(DoorWorker):
         return stream.keepalive
 
     def finish_request(self, conn: Any, fs: Any) -> None:  # noqa: ANN401 - gunicorn is untyped
-        """As gthread, on the main thread; a `Stream` goes to the senders first."""
+        """On the main thread: give a stream to its senders; else do what every door does."""
         result = None if fs.cancelled() or fs.exception() else fs.result()
-        if isinstance(result, Stream):
-            self._senders[result.kind].take(result)
+        if isinstance(result, ResponseStream):
+            self._senders[result.kind].add(result)
         else:
             super().finish_request(conn, fs)
 
-    def _stream_finished(self, stream: Stream) -> None:
-        """On a sender thread: let gunicorn keep or close the connection."""
+    def _stream_finished(self, stream: ResponseStream) -> None:
+        """Run on a sender thread: let gunicorn keep or close the connection."""
         stream.close()
         future: Future[bool] = Future()
         future.set_result(stream.keepalive)
         self.method_queue.defer(self.finish_request, stream.conn, future)
 
 
-def _begin_unknown(response: Any) -> bool:  # noqa: ANN401 - gunicorn is untyped
-    """Send the headers of an answer whose length its end tells: whether in chunks (RFC 9112 §7.1).
+def _send_head_of_unknown_length(resp: Any) -> bool:  # noqa: ANN401 - gunicorn is untyped
+    """Send the head of a response whose length is unknown; return whether it goes in chunks.
 
-    gunicorn is not to send the last chunk, which it would without a body. So the connection ends
-    with this answer.
+    gunicorn would send the last chunk (RFC 9112 §7.1) before the body, so it is kept from that. The
+    connection ends with this response.
     """
-    response.force_close()
-    response.send_headers()
-    chunked: bool = response.chunked
-    response.chunked = False
+    resp.force_close()
+    resp.send_headers()
+    chunked: bool = resp.chunked
+    resp.chunked = False
     return chunked
-
-
-class Timers:
-    """Begins its thread with the first alarm; acts must not wait for anything."""
-
-    def __init__(self, name: str) -> None:
-        self._name = name
-        self._changed = threading.Condition()
-        self._numbers = itertools.count()
-        self._waiting: list[tuple[float, int, Callable[[], None]]] = []
-        self._begun = False
-
-    def after(self, seconds: float, act: Callable[[], None]) -> None:
-        """Have it done after so many seconds."""
-        at = time.monotonic() + seconds
-        with self._changed:
-            heapq.heappush(self._waiting, (at, next(self._numbers), act))
-            if not self._begun:
-                self._begun = True
-                threading.Thread(target=self._run, name=self._name, daemon=True).start()
-            elif self._waiting[0][0] == at:
-                self._changed.notify()
-
-    def _run(self) -> None:
-        while True:
-            self._next()()
-
-    def _next(self) -> Callable[[], None]:
-        with self._changed:
-            while True:
-                left = self._waiting[0][0] - time.monotonic() if self._waiting else None
-                if left is not None and left <= 0:
-                    return heapq.heappop(self._waiting)[2]
-                self._changed.wait(left)

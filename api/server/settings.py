@@ -1,6 +1,6 @@
-"""How gunicorn runs each door, every value with its reason.
+"""How gunicorn runs each door: every value with its reason.
 
-Announces this node while its internal door is open: a thread of that door's one process.
+The one process of the internal door also registers this node for service discovery.
 """
 
 import os
@@ -14,9 +14,9 @@ from core.settings import Address, Settings
 
 #: More processes than this per door do not help a node that also runs workers.
 PROCESSES_MAX = 4
-#: The internal door answers probes and scrapes, seldom and shortly.
+#: The internal door answers probes and scrapes: few and short requests.
 INTERNAL_THREADS = 8
-#: The client door holds a thread for each upload, however slow; those that wait cost nothing.
+#: Each upload holds a thread of the client door, however slow it is; waiting threads cost nothing.
 UPLOAD_THREADS = 512
 _DOOR_ADDRESS: dict[str, Callable[[Settings], Address]] = {
     "manager": lambda settings: settings.api.manager.address,
@@ -26,47 +26,74 @@ _DOOR_ADDRESS: dict[str, Callable[[Settings], Address]] = {
 _WORKER = {"client": "api.server.sendfile_worker.SendfileWorker"}
 
 
+class DiscoveryRegistration:
+    """The thread that keeps this node registered for service discovery."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._discovery = Discovery(settings)
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="discovery", daemon=True)
+
+    def start(self) -> None:
+        """Register the node and renew its registration from now on."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Deregister the node; return when that is done, or failed."""
+        self._stop.set()
+        self._thread.join()
+
+    def _run(self) -> None:
+        while True:
+            self._discovery.register()
+            if self._stop.wait(RENEW_SECONDS):
+                break
+        self._discovery.deregister()
+
+
 def for_door(door: str, settings: Settings) -> dict[str, Any]:
-    """The settings of one door, as gunicorn names them."""
+    """Return the settings of one door by gunicorn's names."""
     internal = door == "internal"
     doors = settings.vfolder.doors
     return {
         "bind": str(_DOOR_ADDRESS[door](settings)),
-        # Whoever we are by now; its own default is who imported it, which may have been root.
+        # The identity that this process has by now. gunicorn's default is the identity at import,
+        # which may have been root.
         "user": os.geteuid(),
         "group": os.getegid(),
         "proc_name": f"vfolder-{door}",
-        # One thread per request and kernel sendfile for bodies; gevent has no real sendfile, the
+        # One thread per request and kernel sendfile for bodies. gevent has no real sendfile; the
         # sync worker kills every download that outlasts `timeout`.
         # The client door's downloads hold no thread either (api/server/sendfile_worker.py).
         "worker_class": _WORKER.get(door, "api.server.worker.DoorWorker"),
         "workers": 1 if internal else doors.processes or _processors(),
-        # A thread is held by each slow download: idle ones cost no memory worth counting.
+        # Each slow request holds a thread; the memory of idle threads is not worth counting.
         "threads": _threads(door, settings),
         # Connections beyond the threads wait in the poller, not in the kernel's backlog.
         "worker_connections": 4000,
         "backlog": 1024,
         # The main thread's heartbeat, not the length of a request: 120 s without one is a hang.
         "timeout": 120,
-        # Managers and browsers reuse connections; proxies in front often keep 60 s, load balancers
+        # Managers and browsers reuse connections. Proxies in front often keep 60 s; load balancers
         # retry on a closed one.
         "keepalive": 15,
         # Streams get this long after SIGTERM.
         "graceful_timeout": max(1, round(doors.grace_seconds)),
-        # `sendfile` stays unset: gunicorn reads any value at all, true as well, as «do not».
+        # `sendfile` stays unset: gunicorn takes any value, even true, as "do not use it".
         # Heartbeat files in memory: on a slow disk fchmod(2) blocks the worker.
         "worker_tmp_dir": "/dev/shm" if os.path.isdir("/dev/shm") else None,  # noqa: S108 - not ours to make safe: gunicorn uses mkstemp
-        # The one in C, where it is there, takes bare LF and folded lines, which this one refuses.
+        # gunicorn's parser in C, where it is installed, takes bare LF and folded lines. This one
+        # refuses them.
         "http_parser": "python",
-        # Tickets travel in the query string; the largest the parser takes.
+        # Tickets travel in the query string; this is the most that the parser takes.
         "limit_request_line": 8190,
-        # `Upload-Concat` names every part by its URL, ticket included: 64 KiB are about 100 parts.
+        # `Upload-Concat` names every part by its URL with its ticket: 64 KiB are about 100 parts.
         "limit_request_field_size": 64 * 1024,
-        # X-Forwarded-* is read in one place, the app, and only from trusted hops.
+        # X-Forwarded-* is read in one place, the app, and only from trusted proxies.
         "forwarded_allow_ips": "",
-        # One socket per user in the home directory: several doors would fight for it.
+        # gunicorn makes one socket per user in the home directory: several doors would share it.
         "control_socket_disable": True,
-        # The app logs requests with their ids; gunicorn says only what went wrong.
+        # The app logs requests with their ids; gunicorn logs only what went wrong.
         "accesslog": None,
         "errorlog": "-",
         "loglevel": "warning",
@@ -74,23 +101,23 @@ def for_door(door: str, settings: Settings) -> dict[str, Any]:
         "post_fork": _post_fork,
         "child_exit": _child_exit,
         **tls_files(door, settings),
-        **(_announcing(settings) if internal else {}),
+        **(_discovery_hooks(settings) if internal else {}),
     }
 
 
-def _announcing(settings: Settings) -> dict[str, Any]:
-    """Announce the node while the one process of the internal door lives."""
-    found: list[Announcer] = []
+def _discovery_hooks(settings: Settings) -> dict[str, Any]:
+    """Return gunicorn's hooks that register the node while the one worker process lives."""
+    started: list[DiscoveryRegistration] = []
 
-    def begin(_worker: Any) -> None:  # noqa: ANN401 - gunicorn is untyped
-        found.append(Announcer(settings))
-        found[-1].start()
+    def start(_worker: Any) -> None:  # noqa: ANN401 - gunicorn is untyped
+        started.append(DiscoveryRegistration(settings))
+        started[-1].start()
 
-    def end(_arbiter: Any, _worker: Any) -> None:  # noqa: ANN401 - gunicorn is untyped
-        for announcer in found:
-            announcer.stop()
+    def stop(_arbiter: Any, _worker: Any) -> None:  # noqa: ANN401 - gunicorn is untyped
+        for registration in started:
+            registration.stop()
 
-    return {"post_worker_init": begin, "worker_exit": end}
+    return {"post_worker_init": start, "worker_exit": stop}
 
 
 def _threads(door: str, settings: Settings) -> int:
@@ -105,7 +132,10 @@ def _processors() -> int:
 
 
 def tls_files(door: str, settings: Settings) -> dict[str, str]:
-    """The certificate and key of a door, as gunicorn names them; read at each new connection."""
+    """Return the certificate and key files of a door by gunicorn's names.
+
+    gunicorn reads them at each new connection.
+    """
     table = settings.api.client if door == "client" else settings.api.manager
     if door == "internal" or not table.ssl_enabled:
         return {}
@@ -122,28 +152,3 @@ def _child_exit(_arbiter: Any, worker: Any) -> None:  # noqa: ANN401 - gunicorn 
     from prometheus_flask_exporter import multiprocess  # noqa: PLC0415 - see serve.main
 
     multiprocess.GunicornPrometheusMetrics.mark_process_dead_on_child_exit(worker.pid)
-
-
-class Announcer:
-    """The thread."""
-
-    def __init__(self, settings: Settings) -> None:
-        self._discovery = Discovery(settings)
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="discovery", daemon=True)
-
-    def start(self) -> None:
-        """Begin to announce."""
-        self._thread.start()
-
-    def stop(self) -> None:
-        """Take the announcement back; returns when that is done or was tried."""
-        self._stop.set()
-        self._thread.join()
-
-    def _run(self) -> None:
-        while True:
-            self._discovery.register()
-            if self._stop.wait(RENEW_SECONDS):
-                break
-        self._discovery.deregister()
