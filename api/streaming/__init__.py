@@ -1,4 +1,4 @@
-"""Bodies of answers: ranges, archives, pacing, preconditions. Knows no Flask request."""
+"""Bodies of responses: files, ranges, archives, budgets. This room knows no job and no door."""
 
 from api.streaming import files, ranges
 from api.streaming.archives import ArchiveResponse

@@ -1,4 +1,4 @@
-"""An archive as the body of an answer: what it holds open, and its pieces as they are sent."""
+"""An archive as the body of a response: what it holds open, and its pieces as they are sent."""
 
 import os
 import threading
@@ -10,10 +10,10 @@ from backends.archives import ZIP, ArchiveFormat, Piece, cut, plan
 from core.errors import StorageError, Unavailable
 from core.telemetry import logger, metrics
 
-#: Archives that are packed at a time by one process: each has a share of its packing threads, and
-#: holds up to 2 MiB for a reader that stalls.
+#: Archives that one process packs at a time. Each has a share of its packing threads, and holds
+#: up to 2 MiB for a reader that stalls.
 PACKING_MAX = 32
-#: When to ask again after that.
+#: After how many seconds a refused caller may try again.
 PACKING_RETRY_SECONDS = 30
 
 _packing = threading.BoundedSemaphore(PACKING_MAX)
@@ -21,18 +21,18 @@ _log = logger(__name__)
 
 
 class ArchiveResponse:
-    """The body of one answer; what it holds open is closed with it.
+    """The body of one response; closing it closes the plan and the descriptor that it holds.
 
     Raises:
-        Unavailable: as many are packed as may be.
-        StorageError: as `plan.make`.
+        Unavailable: this process packs as many archives as it may.
+        StorageError: see `plan.make`.
     """
 
     def __init__(
         self, top: int, sources: list[plan.Source], form: ArchiveFormat, pace: Pace
     ) -> None:
         self.form = form
-        #: Its turns in the budget of its volume; who takes `pieces` has to ask it.
+        #: Its turns in the budget of its volume; a caller that takes `pieces` must ask it.
         self.pace = pace
         #: Whether the server sends it in chunks.
         self.framed = False
@@ -41,34 +41,34 @@ class ArchiveResponse:
             if form.packs:
                 _begin_packing()
                 stack.callback(_packing.release)
-            here = os.dup(top)
-            stack.callback(os.close, here)
-            self._plan = plan.make(here, sources, hard_links=form.hard_links)
+            own_top = os.dup(top)
+            stack.callback(os.close, own_top)
+            self._plan = plan.make(own_top, sources, hard_links=form.hard_links)
             stack.callback(self._plan.close)
-            self._archive = form.make(here, self._plan)
-            #: Bytes of the body; None when only its end will tell.
+            self._archive = form.make(own_top, self._plan)
+            #: Bytes of the body; None where they are unknown before the end (a packed archive).
             self.length = self._archive.size
             self._held = stack.pop_all()
         self._start = 0
 
     @property
     def etag(self) -> str:
-        """The same on every node; another one for each format."""
+        """The entity tag: the same on every node, another one for each format."""
         return f'"{self._plan.tag}"' if self.form is ZIP else f'"{self._plan.tag}-{self.form.name}"'
 
     def limit(self, start: int, length: int) -> None:
-        """Send only this part of what has a length."""
+        """Send only this part; the length must be known."""
         self._start, self.length = start, length
 
     def pieces(self) -> Iterator[Piece]:
-        """What is to be sent, once; good until the body is closed.
+        """Return the pieces to send, once; they are valid until the body is closed.
 
         Raises:
             ConnectionAbortedError: an entry cannot be sent as it was planned.
         """
-        found = self._pieces()
-        self._held.callback(found.close)
-        return found
+        pieces = self._pieces()
+        self._held.callback(pieces.close)
+        return pieces
 
     def _pieces(self) -> Generator[Piece, None, None]:
         pieces = self._archive.pieces(self._start)
@@ -79,24 +79,24 @@ class ArchiveResponse:
             raise ConnectionAbortedError from error
 
     def __iter__(self) -> Iterator[bytes]:
-        """Its bytes for a server that knows only those, each in its time."""
+        """Yield its bytes in paced pieces, for a server that knows only bytes."""
         for piece in self.pieces():
             for part in (piece,) if isinstance(piece, bytes) else piece.read():
                 yield from self.pace.pieces(part)
                 metrics.STREAMED_BYTES.labels("out").inc(len(part))
 
     def abandon(self) -> None:
-        """Send no more; there is nothing to do before it is closed."""
+        """Send no more; nothing is to be done before it is closed."""
 
     def close(self) -> None:
-        """Close what it holds open; may be called again."""
+        """Close what it holds open; a second call does nothing."""
         self._held.close()
 
 
 def _begin_packing() -> None:
     if not _packing.acquire(blocking=False):
         raise Unavailable(
-            "As many archives are being packed as may be at a time; try again, or ask for one that"
-            " is not packed.",
+            "This node packs as many archives as it may at a time; try again, or ask for a format"
+            " that is not packed.",
             retry_after=PACKING_RETRY_SECONDS,
         )

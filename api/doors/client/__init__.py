@@ -1,4 +1,4 @@
-"""The client door: downloads, archives and uploads by ticket."""
+"""The client door: downloads, archives and uploads by ticket. It knows no manager's secret."""
 
 from api.doors.client import downloads, uploads
 from api.doors.client.routes import blueprint

@@ -1,84 +1,231 @@
-"""`/download`: one file of a vfolder, whole or in part, or a directory as an archive.
+"""Downloads: `/download` sends a file or a directory as an archive, `/download-archive` several.
 
-Directories as archives: `/download-archive`, and `/download` of a directory.
-
-`format` chooses; without it the answer is a stored zip. Of what is not packed the length is known
-before the first byte and the bytes are the same each time, so it can be resumed like a file. An
-entry that cannot be sent as planned ends the connection: better no archive than one that looks
-whole.
+`format` chooses the archive; the default is a stored zip. The length of an archive that is not
+packed is known before the first byte, and its bytes are the same each time: so it can be resumed
+like a file. An entry that cannot be sent as planned ends the connection: no archive is better than
+one that looks complete.
 """
 
 import os
 import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from http import HTTPStatus
 from io import FileIO
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
+from typing import cast
 from urllib.parse import quote
 
-from flask import Response, request
+from flask import Response, current_app, request
 from werkzeug.datastructures import Headers
 
-from api.doors.client import request_context
-from api.doors.client.request_context import DownloadSource
+from api.doors.client import tickets
 from api.doors.client.routes import blueprint
 from api.routes import Door, current_door
-from api.streaming import ArchiveResponse, attachment, files, ranges
+from api.streaming import ArchiveResponse, Budget, Pace, attachment, files, ranges
+from api.volumes import InlineCalls
 from backends.archives import FORMATS, ZIP, ArchiveFormat, plan
-from backends.fs import paths
+from backends.base import Backend
+from backends.fs import descriptors, paths
 from core.access import ArchiveTicket, DownloadTicket, TicketError
-from core.errors import InvalidParameters, PathEscape, StorageError
+from core.errors import EntryNotFound, Forbidden, InvalidParameters, PathEscape, StorageError
 from core.names import VFolderId, VFolderPath
 
 _PARAMETERS = ("token", "dst_dir", "archive", "no_cache", "format")
-#: The hand-off header that nginx reads; beside it, it takes a rate.
+_TOP = VFolderPath(())
+_INLINE_CALLS = "vfolder.inline_calls"
+#: The header by which nginx takes a file over; nginx takes a rate beside it.
 _NGINX_HEADER = "x-accel-redirect"
+DEFAULT_NAME = "archive"
+
+
+@dataclass(frozen=True, slots=True)
+class DownloadSource:
+    """Where a download reads: a backend's vfolder, or a directory below a configured root."""
+
+    backend: Backend
+    vfolder: VFolderId
+    root: Path | None = None
+    below: VFolderPath = _TOP
+    #: The budget that the streams of the volume share; a configured root is on no volume.
+    budget: Budget | None = None
+
+    def pace(self) -> Pace:
+        """Return the turns of one stream that reads here."""
+        return Pace(self.budget)
+
+    @contextmanager
+    def opened(self) -> Iterator[int]:
+        """Open the top directory; no path leads out of it.
+
+        Raises:
+            VFolderNotFound, EntryNotFound: it does not exist.
+        """
+        if self.root is None:
+            with self.backend.open_vfolder(self.vfolder) as top:
+                yield top
+            return
+        with descriptors.opened(str(self.root)) as root:
+            top = paths.open_directory(root, self.below)
+        try:
+            yield top
+        finally:
+            os.close(top)
+
+
+class TicketRefused(StorageError):
+    """A ticket for an archive is not good; 401 where a new ticket would help."""
+
+    title = "Invalid ticket"
+    kind = "generic-bad-request"
+    error_code = "api_parsing_bad-request"
+    status = HTTPStatus.BAD_REQUEST
+
+
+class TicketUnreadable(TicketRefused):
+    """The text is no ticket."""
+
+    kind = "jwt-decode-error"
+    error_code = "auth_auth_bad-request"
+
+
+class TicketForOther(TicketRefused):
+    """The ticket is for something else."""
+
+    kind = "jwt-payload-validation-error"
+    error_code = "auth_auth_invalid-parameters"
+
+
+class TicketExpired(TicketRefused):
+    """The ticket has expired."""
+
+    kind = "jwt-expired"
+    error_code = "auth_auth_data-expired"
+    status = HTTPStatus.UNAUTHORIZED
+
+
+class TicketForged(TicketRefused):
+    """This service did not sign the ticket."""
+
+    kind = "jwt-invalid-signature"
+    error_code = "auth_auth_unauthorized"
+    status = HTTPStatus.UNAUTHORIZED
+
+
+_TICKET_ERRORS = {
+    "expired": TicketExpired,
+    "signature": TicketForged,
+    "decode": TicketUnreadable,
+    "claims": TicketForOther,
+}
 
 
 @blueprint.route("/download", methods=["GET"], provide_automatic_options=False)
 def download() -> Response:
     """Download a file.
 
-    The ticket names it; `dst_dir` is the directory below which to look, `archive` asks for a
-    directory as a zip file (or as what `format` says: `zip`, `tar`, `zip-deflate` or `tar.gz`),
-    `no_cache` forbids caches to keep it. Ranges and conditions follow RFC 9110; the entity tag is
-    strong.
+    The ticket names it. `dst_dir` is the directory below which to look. `archive` asks for a
+    directory as a zip file, or as what `format` says: `zip`, `tar`, `zip-deflate` or `tar.gz`.
+    `no_cache` keeps caches from storing it. Ranges and conditions follow RFC 9110; the entity tag
+    is strong.
     """
-    given = request_context.query(_PARAMETERS)
-    archive, no_cache = (
-        request_context.boolean(given, "archive"),
-        request_context.boolean(given, "no_cache"),
-    )
-    form = format_of(given)
+    parameters = tickets.query(_PARAMETERS)
+    archive = tickets.boolean(parameters, "archive")
+    no_cache = tickets.boolean(parameters, "no_cache")
+    form = _requested_format(parameters)
     door = current_door()
-    permission = request_context.ticket(DownloadTicket, given, door)
-    place = request_context.place(permission, door)
-    with request_context.hidden_escapes():
-        path = request_context.target(permission.relpath, given)
-        wanted = archive or permission.archive
-        if form and not wanted:
-            raise InvalidParameters("format is for archives: ask with archive=true.")
-        file = request_context.gates().call(
-            permission.volume, _open, place, path, or_directory=wanted
-        )
+    ticket = tickets.ticket(DownloadTicket, parameters, door)
+    source = _source_of(ticket, door)
+    with _hidden_escapes():
+        path = tickets.target(ticket.relpath, parameters)
+        as_archive = archive or ticket.archive
+        if form and not as_archive:
+            raise InvalidParameters("format is for archives; send archive=true, too.")
+        file = _inline_calls().call(ticket.volume, _open, source, path, or_directory=as_archive)
     if file is None:
-        return directory(place, path, form or ZIP, no_cache=no_cache)
-    if door.settings.vfolder.doors.handoff_header and place.root is None:
-        return _handed_off(door, permission.volume, path, file)
+        return _directory_archive(source, path, form or ZIP, no_cache=no_cache)
+    if door.settings.vfolder.doors.handoff_header and source.root is None:
+        return _passed_to_proxy(door, ticket.volume, path, file)
     return files.answer(file, no_cache=no_cache)
 
 
-def _open(place: DownloadSource, path: VFolderPath, *, or_directory: bool) -> files.Sendable | None:
-    """The file, open; None for a directory where one will do."""
-    with request_context.hidden_escapes(), place.opened() as top:
+@blueprint.route("/download-archive", methods=["GET"], provide_automatic_options=False)
+def download_archive() -> Response:
+    """Download files and directories of a vfolder as one archive.
+
+    The ticket names them; names in the archive are relative to the vfolder. `format` is `zip`
+    (stored; the default), `tar`, `zip-deflate` or `tar.gz`. Links are stored as links. The length
+    of the first two is exact, and ranges are answered.
+    """
+    parameters = tickets.query(("token", "format"), others=True)
+    form = _requested_format(parameters) or ZIP
+    door = current_door()
+    try:
+        ticket = tickets.ticket(ArchiveTicket, parameters, door)
+    except TicketError as error:
+        raise _TICKET_ERRORS.get(error.reason, TicketRefused)(error.detail) from error
+    backend, vfolder = door.volumes.get(ticket.volume), VFolderId.parse(ticket.virtual_folder_id)
+    source = DownloadSource(backend, vfolder, budget=door.stream_budgets.of(ticket.volume))
+    entries = [plan.Source(path, str(path) if path.parts else "") for path in _paths(ticket.files)]
+    try:
+        with source.opened() as top:
+            archive = ArchiveResponse(top, entries, form, source.pace())
+    except PathEscape as error:
+        raise InvalidParameters(error.detail) from error
+    return _archive_answer(archive, _file_name(ticket.filename or DEFAULT_NAME + ZIP.suffix, form))
+
+
+def _source_of(ticket: DownloadTicket, door: Door) -> DownloadSource:
+    """Return where a download ticket points.
+
+    Raises:
+        UnknownVolume, InvalidName: a name in the ticket is wrong.
+        Forbidden: the ticket has an unmanaged path outside of the configured roots.
+    """
+    backend = door.volumes.get(ticket.volume)
+    vfolder = VFolderId.parse(ticket.vfid)
+    if ticket.unmanaged_path is None:
+        return DownloadSource(backend, vfolder, budget=door.stream_budgets.of(ticket.volume))
+    path = Path(ticket.unmanaged_path)
+    for root in map(Path, door.settings.vfolder.doors.unmanaged_roots):
+        if ".." not in path.parts and path.is_relative_to(root):
+            return DownloadSource(backend, vfolder, root, VFolderPath(path.relative_to(root).parts))
+    raise Forbidden("This unmanaged folder is below none of the `unmanaged-roots` of this node.")
+
+
+def _inline_calls() -> InlineCalls:
+    """Return the inline calls of this process."""
+    calls = current_app.extensions.get(_INLINE_CALLS)
+    if calls is None:
+        new = InlineCalls(current_door().deadlines)
+        calls = current_app.extensions.setdefault(_INLINE_CALLS, new)
+    return cast("InlineCalls", calls)
+
+
+@contextmanager
+def _hidden_escapes() -> Iterator[None]:
+    """Answer 404 to a path that leads out of the vfolder: the caller learns no more."""
+    try:
+        yield
+    except PathEscape:
+        raise EntryNotFound("No such file in the vfolder.") from None
+
+
+def _open(
+    source: DownloadSource, path: VFolderPath, *, or_directory: bool
+) -> files.Sendable | None:
+    """Return the open file; None for a directory where one is allowed."""
+    with _hidden_escapes(), source.opened() as top:
         if or_directory and stat.S_ISDIR(paths.stat_beneath(top, path).st_mode):
             return None
         descriptor = paths.open_file(top, path)
-    file = FileIO(descriptor)  # closes itself if the caller has given up waiting meanwhile
-    return files.Sendable(file, path.name, os.fstat(descriptor), place.pace())
+    file = FileIO(descriptor)  # it closes itself when the caller has stopped waiting
+    return files.Sendable(file, path.name, os.fstat(descriptor), source.pace())
 
 
-def _handed_off(door: Door, volume: str, path: VFolderPath, file: files.Sendable) -> Response:
-    """Name the file to the proxy in front by the true path that we opened, free of links."""
+def _passed_to_proxy(door: Door, volume: str, path: VFolderPath, file: files.Sendable) -> Response:
+    """Name the file to the proxy in front, by the path without links that was opened."""
     with file.file:
         true = PurePosixPath(os.readlink(f"/proc/self/fd/{file.file.fileno()}"))
     mount = os.path.realpath(door.volumes.get(volume).mount.path)
@@ -92,145 +239,69 @@ def _handed_off(door: Door, volume: str, path: VFolderPath, file: files.Sendable
     return Response(headers=headers, content_type="application/octet-stream")
 
 
-DEFAULT_NAME = "archive"
-
-
-class TicketRefused(StorageError):
-    """A ticket for an archive is not good: 401 when another one would be."""
-
-    title = "Invalid ticket"
-    kind = "generic-bad-request"
-    error_code = "api_parsing_bad-request"
-    status = HTTPStatus.BAD_REQUEST
-
-
-class TicketUnreadable(TicketRefused):
-    """It is no ticket."""
-
-    kind = "jwt-decode-error"
-    error_code = "auth_auth_bad-request"
-
-
-class TicketForOther(TicketRefused):
-    """It is for something else."""
-
-    kind = "jwt-payload-validation-error"
-    error_code = "auth_auth_invalid-parameters"
-
-
-class TicketExpired(TicketRefused):
-    """It has expired."""
-
-    kind = "jwt-expired"
-    error_code = "auth_auth_data-expired"
-    status = HTTPStatus.UNAUTHORIZED
-
-
-class TicketForged(TicketRefused):
-    """It was not signed by this service."""
-
-    kind = "jwt-invalid-signature"
-    error_code = "auth_auth_unauthorized"
-    status = HTTPStatus.UNAUTHORIZED
-
-
-_REFUSALS = {
-    "expired": TicketExpired,
-    "signature": TicketForged,
-    "decode": TicketUnreadable,
-    "claims": TicketForOther,
-}
-
-
-@blueprint.route("/download-archive", methods=["GET"], provide_automatic_options=False)
-def download_archive() -> Response:
-    """Download files and directories of a vfolder as one archive.
-
-    The ticket names them; names in the archive are relative to the vfolder. `format` is `zip`
-    (stored; so it is without), `tar`, `zip-deflate` or `tar.gz`. Links are stored as links. Of the
-    first two the length is exact, and ranges are answered.
-    """
-    given = request_context.query(("token", "format"), others=True)
-    form = format_of(given) or ZIP
-    door = current_door()
-    try:
-        ticket = request_context.ticket(ArchiveTicket, given, door)
-    except TicketError as error:
-        raise _REFUSALS.get(error.reason, TicketRefused)(error.detail) from error
-    backend, vfolder = door.volumes.get(ticket.volume), VFolderId.parse(ticket.virtual_folder_id)
-    place = DownloadSource(backend, vfolder, budget=door.stream_budgets.of(ticket.volume))
-    sources = [plan.Source(path, str(path) if path.parts else "") for path in _paths(ticket.files)]
-    try:
-        with place.opened() as top:
-            archive = ArchiveResponse(top, sources, form, place.pace())
-    except PathEscape as error:
-        raise InvalidParameters(error.detail) from error
-    return answer(archive, _named(ticket.filename or DEFAULT_NAME + ZIP.suffix, form))
-
-
-def format_of(given: dict[str, str]) -> ArchiveFormat | None:
-    """The `format` of a query; None when it says nothing.
+def _requested_format(parameters: dict[str, str]) -> ArchiveFormat | None:
+    """Return the `format` of a query; None without one.
 
     Raises:
-        InvalidParameters: no format that is known.
+        InvalidParameters: no known format has this name.
     """
-    word = given.get("format")
-    if word is None:
+    name = parameters.get("format")
+    if name is None:
         return None
-    found = FORMATS.get(word)
-    if found is None:
+    form = FORMATS.get(name)
+    if form is None:
         known = ", ".join(FORMATS)
         raise InvalidParameters(
             f"The query parameter format is one of {known}.", data={"format": f"is none of {known}"}
         )
-    return found
+    return form
 
 
-def _named(name: str, form: ArchiveFormat) -> str:
-    """The ticket's name for a zip, with the right ending when it is to be another archive."""
+def _file_name(name: str, form: ArchiveFormat) -> str:
+    """Return the ticket's name for a zip, with the suffix of the requested format."""
     return name if form is ZIP else name.removesuffix(ZIP.suffix) + form.suffix
 
 
-def _paths(files: list[str]) -> list[VFolderPath]:
-    """The paths asked for, each once, and none that is inside another."""
+def _paths(names: list[str]) -> list[VFolderPath]:
+    """Return the requested paths, each once, without those that lie inside another."""
     try:
-        found = sorted({VFolderPath.parse(name) for name in files}, key=lambda path: path.parts)
+        parsed = sorted({VFolderPath.parse(name) for name in names}, key=lambda p: p.parts)
     except PathEscape as error:
         raise InvalidParameters(error.detail) from error
-    if not found:
+    if not parsed:
         raise InvalidParameters("The ticket names no files.")
     kept: list[VFolderPath] = []
-    for path in found:
+    for path in parsed:
         if not kept or path.parts[: len(kept[-1].parts)] != kept[-1].parts:
             kept.append(path)
     return kept
 
 
-def directory(
-    place: DownloadSource, path: VFolderPath, form: ArchiveFormat, *, no_cache: bool
+def _directory_archive(
+    source: DownloadSource, path: VFolderPath, form: ArchiveFormat, *, no_cache: bool
 ) -> Response:
-    """A directory as an archive of its own name, entries relative to it."""
-    with request_context.hidden_escapes(), place.opened() as top:
-        archive = ArchiveResponse(top, [plan.Source(path, "")], form, place.pace())
-    return answer(archive, (path.name or DEFAULT_NAME) + form.suffix, no_cache=no_cache)
+    """Return a directory as an archive of its own name; entries are relative to it."""
+    with _hidden_escapes(), source.opened() as top:
+        archive = ArchiveResponse(top, [plan.Source(path, "")], form, source.pace())
+    return _archive_answer(archive, (path.name or DEFAULT_NAME) + form.suffix, no_cache=no_cache)
 
 
-def answer(archive: ArchiveResponse, name: str, *, no_cache: bool = False) -> Response:
-    """Answer with an archive, whole or in part; closes it when it is sent.
+def _archive_answer(archive: ArchiveResponse, name: str, *, no_cache: bool = False) -> Response:
+    """Return the response with an archive or a part of it; it is closed after the last byte.
 
     Raises:
-        PreconditionFailed, RequestedRangeNotSatisfiable: as the request asked for it.
+        PreconditionFailed, RequestedRangeNotSatisfiable: the headers of the request lead to it.
     """
     try:
         headers = Headers(files.SAFE_HEADERS)
         headers["Content-Type"] = archive.form.content_type
         headers["Content-Disposition"] = attachment(name)
-        _validate(archive, headers)
+        _set_validators(archive, headers)
         if no_cache:
             headers["Cache-Control"] = "no-store"
         what = ranges.Representation(archive.length, archive.etag)
-        choice = ranges.choose(what, ranges.asked())
-        status, start, length = files.chosen(choice, archive.length, headers)
+        choice = ranges.choose(what, ranges.requested_ranges())
+        status, start, length = ranges.apply_choice(choice, archive.length, headers)
     except BaseException:
         archive.close()
         raise
@@ -242,8 +313,8 @@ def answer(archive: ArchiveResponse, name: str, *, no_cache: bool = False) -> Re
     return Response(archive, status, headers, direct_passthrough=True)
 
 
-def _validate(archive: ArchiveResponse, headers: Headers) -> None:
-    """How a client may compare and resume: what is packed might be packed otherwise elsewhere."""
+def _set_validators(archive: ArchiveResponse, headers: Headers) -> None:
+    """Say how a client may compare and resume: a packed archive may have other bytes elsewhere."""
     if archive.length is None:
         headers["ETag"], headers["Accept-Ranges"] = f"W/{archive.etag}", "none"
     else:

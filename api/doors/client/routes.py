@@ -1,16 +1,15 @@
-"""The routes of the client door.
+"""What the client door answers beside downloads and uploads: status, other origins, the page.
 
-What browsers of other origins may do (CORS, https://fetch.spec.whatwg.org/#http-cors-protocol).
+Other origins (CORS, https://fetch.spec.whatwg.org/#http-cors-protocol): `/upload` is open to every
+origin without credentials, refusals too, so that a page can tell a lost offset from a lost network.
+The other routes answer the origin that asks.
 
-`/upload` is open to every origin without credentials, on refusals too, so that a page can tell a
-lost offset from a lost network. The other routes answer the origin that asks.
-
-The page for a ticket: `/page?token=…` uploads files and folders, or downloads, in a browser.
-
-Everything it needs comes from here (tus-js-client too, `api/http/vendored`), so it works where no
-other network is. It knows only what the ticket says; the routes check it again.
+The page: `/page?token=…` uploads files and folders, or downloads, in a browser. All its files come
+from here (tus-js-client too, `api/http/vendored`), so it works without any other network. It knows
+only what the ticket says; the routes check the ticket again.
 """
 
+from http import HTTPStatus
 from pathlib import Path
 
 from flask import Blueprint, Response, request, send_from_directory
@@ -23,20 +22,31 @@ from core.process.version import VERSION
 
 blueprint = Blueprint("client", __name__)
 
+_UPLOAD = "/upload"
+_TUS_HEADERS = ", ".join(tus.HEADERS)
+#: Headers that every page may read without permission (the CORS-safelisted ones).
+_SAFELISTED = frozenset(
+    {"cache-control", "content-language", "content-length", "content-type", "expires"}
+    | {"last-modified", "pragma"}
+)
+_HERE = Path(__file__).parent
+#: The files of the page and their directories.
+_PAGE_FILES = {
+    "page.css": _HERE / "page",
+    "page.js": _HERE / "page",
+    "tus.min.js": _HERE.parents[1] / "http" / "vendored",
+}
+_PAGE_POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; base-uri 'none'"
+)
+#: Browsers ask after this long (seconds) whether a file changed.
+_FILE_AGE_SECONDS = 3600
+
 
 @blueprint.get("/")
 def status() -> Response:
     """Say that the door is open."""
     return answer({"status": "ok", "type": "client-facing", "storage-proxy": VERSION})
-
-
-_UPLOAD = "/upload"
-_TUS_HEADERS = ", ".join(tus.HEADERS)
-#: Headers every page may read without being told (the CORS-safelisted ones).
-_SAFELISTED = frozenset(
-    {"cache-control", "content-language", "content-length", "content-type", "expires"}
-    | {"last-modified", "pragma"}
-)
 
 
 @blueprint.route("/", methods=["OPTIONS"], provide_automatic_options=False)
@@ -45,16 +55,16 @@ _SAFELISTED = frozenset(
 def preflight() -> Response:
     """Answer what a browser asks before it lets a page read from here."""
     if not request.headers.get("Origin"):
-        raise Forbidden("A preflight needs the Origin it asks for.")
+        raise Forbidden("A preflight needs the header Origin.")
     headers = {"Access-Control-Allow-Methods": "GET, HEAD"}
-    if wanted := request.headers.get("Access-Control-Request-Headers"):
-        headers["Access-Control-Allow-Headers"] = wanted
+    if names := request.headers.get("Access-Control-Request-Headers"):
+        headers["Access-Control-Allow-Headers"] = names
     return Response(headers=headers)
 
 
 @blueprint.after_app_request
 def allow_origin(response: Response) -> Response:
-    """Add what lets a page of another origin read the answer."""
+    """Add the headers with which a page of another origin may read the response."""
     if request.path == _UPLOAD or request.path.startswith(f"{_UPLOAD}/"):
         return _open_to_all(response)
     origin = request.headers.get("Origin")
@@ -74,23 +84,9 @@ def _open_to_all(response: Response) -> Response:
     headers["Access-Control-Allow-Headers"] = _TUS_HEADERS
     headers["Access-Control-Expose-Headers"] = _TUS_HEADERS
     headers["Tus-Resumable"] = tus.VERSION
-    if response.status_code == 412:  # noqa: PLR2004 - the number is the name
+    if response.status_code == HTTPStatus.PRECONDITION_FAILED:
         headers["Tus-Version"] = tus.VERSION
     return response
-
-
-_HERE = Path(__file__).parent
-#: The page's files and where they lie.
-_FILES = {
-    "page.css": _HERE / "page",
-    "page.js": _HERE / "page",
-    "tus.min.js": _HERE.parents[1] / "http" / "vendored",
-}
-_POLICY = (
-    "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; base-uri 'none'"
-)
-#: Browsers ask again after this long whether a file changed.
-_FILE_AGE_SECONDS = 3600
 
 
 @blueprint.get("/page")
@@ -101,14 +97,14 @@ def page() -> Response:
 
 @blueprint.get("/page/<name>")
 def page_file(name: str) -> Response:
-    """A file of the page."""
-    if name not in _FILES:
+    """Return a file of the page."""
+    if name not in _PAGE_FILES:
         raise NotFound
-    return _guarded(send_from_directory(_FILES[name], name, max_age=_FILE_AGE_SECONDS))
+    return _guarded(send_from_directory(_PAGE_FILES[name], name, max_age=_FILE_AGE_SECONDS))
 
 
 def _guarded(response: Response) -> Response:
-    response.headers["Content-Security-Policy"] = f"{_POLICY}; frame-ancestors 'none'"
+    response.headers["Content-Security-Policy"] = f"{_PAGE_POLICY}; frame-ancestors 'none'"
     response.headers["X-Content-Type-Options"] = "nosniff"
     response.headers["Referrer-Policy"] = "no-referrer"
     return response

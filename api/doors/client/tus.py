@@ -1,4 +1,4 @@
-"""The words of tus 1.0.0 (https://tus.io/protocols/resumable-upload): headers, limits, refusals."""
+"""tus 1.0.0 (https://tus.io/protocols/resumable-upload): its headers, their limits, its errors."""
 
 import base64
 import binascii
@@ -13,18 +13,19 @@ from core.errors import InvalidParameters, StorageError
 
 VERSION = "1.0.0"
 CONTENT_TYPE = "application/offset+octet-stream"
-#: Largest number that a header may carry (2^63 - 1, what a file can hold).
+#: Largest number of bytes that a header may carry (2^63 - 1, the limit of a file).
 NUMBER_MAX = 2**63 - 1
-#: Longest `Upload-Metadata` taken, in characters.
+#: Longest `Upload-Metadata`, in characters.
 METADATA_MAX = 8_000
 
-#: The extensions that are wired, each named where it is done; `Tus-Extension` is this list.
+#: The implemented extensions; `Tus-Extension` is this list. Each function that implements one adds
+#: its name with `implements`.
 EXTENSIONS: list[str] = []
 
 _NUMBER = re.compile(r"\d{1,19}", re.ASCII)
 _KEY = re.compile(r"[\x21-\x2b\x2d-\x7e]+")
 
-#: What a browser may send and read; the first five are what every client relies on.
+#: Headers that a browser may send and read; every client relies on the first five.
 HEADERS = (
     "Tus-Resumable",
     "Upload-Length",
@@ -49,7 +50,7 @@ HEADERS = (
 )
 
 
-Done = TypeVar("Done", bound=Callable[..., Any])
+Function = TypeVar("Function", bound=Callable[..., Any])
 
 
 class UnknownVersion(StorageError):
@@ -62,7 +63,7 @@ class UnknownVersion(StorageError):
 
 
 class WrongContentType(StorageError):
-    """The body is not announced as upload bytes."""
+    """The content type of the body is not that of upload bytes."""
 
     error_code = "api_parsing_bad-request"
     kind = "storage/tus-content-type"
@@ -71,7 +72,7 @@ class WrongContentType(StorageError):
 
 
 class TooLong(StorageError):
-    """More bytes than announced, or than the ticket or this service allow."""
+    """The upload has more bytes than announced, or than the ticket or this service allows."""
 
     error_code = "storage-proxy_request_invalid-parameters"
     kind = "storage/upload-too-long"
@@ -80,7 +81,7 @@ class TooLong(StorageError):
 
 
 class ChecksumMismatch(StorageError):
-    """The body does not have the checksum announced; nothing of it was kept."""
+    """The body does not have the announced checksum; no byte of it was kept."""
 
     error_code = "storage-proxy_update_mismatch"
     kind = "storage/upload-checksum-mismatch"
@@ -90,7 +91,7 @@ class ChecksumMismatch(StorageError):
 
 
 class FinalUpload(StorageError):
-    """A concatenated upload is written by its parts alone."""
+    """Only its parts write a concatenated upload."""
 
     error_code = "storage-proxy_update_conflict"
     kind = "storage/upload-final"
@@ -98,10 +99,10 @@ class FinalUpload(StorageError):
     status = HTTPStatus.FORBIDDEN
 
 
-def does(*extensions: str) -> Callable[[Done], Done]:
-    """Mark the function that does an extension, which is what makes it announced."""
+def implements(*extensions: str) -> Callable[[Function], Function]:
+    """Mark a function that implements an extension; the extension is then announced."""
 
-    def mark(function: Done) -> Done:
+    def mark(function: Function) -> Function:
         EXTENSIONS.extend(extensions)
         return function
 
@@ -109,10 +110,10 @@ def does(*extensions: str) -> Callable[[Done], Done]:
 
 
 def check_version(headers: Headers) -> bool:
-    """Whether the client says that it speaks tus; one that says nothing is an older client of ours.
+    """Return whether the client says that it speaks tus; older clients of ours do not say it.
 
     Raises:
-        UnknownVersion: it speaks another version.
+        UnknownVersion: the client speaks another version.
     """
     version = headers.get("Tus-Resumable")
     if version is not None and version != VERSION:
@@ -121,10 +122,10 @@ def check_version(headers: Headers) -> bool:
 
 
 def check_content_type(headers: Headers) -> None:
-    """Refuse bytes that are announced as something else.
+    """Check that the body is announced as upload bytes.
 
     Raises:
-        WrongContentType: they are.
+        WrongContentType: it is announced as something else.
     """
     kind = headers.get("Content-Type", "").partition(";")[0].strip().lower()
     if kind != CONTENT_TYPE:
@@ -132,10 +133,10 @@ def check_content_type(headers: Headers) -> None:
 
 
 def number(headers: Headers, name: str) -> int | None:
-    """A header that is a count of bytes; None when absent.
+    """Return a header that is a number of bytes; None when it is absent.
 
     Raises:
-        InvalidParameters: it is no such count.
+        InvalidParameters: the header is no number of bytes.
     """
     text = headers.get(name)
     if text is None:
@@ -146,52 +147,52 @@ def number(headers: Headers, name: str) -> int | None:
 
 
 def offset(headers: Headers) -> int:
-    """`Upload-Offset`, which a PATCH must have.
+    """Return `Upload-Offset`, which a PATCH must have.
 
     Raises:
-        InvalidParameters: absent or no number.
+        InvalidParameters: the header is absent or no number.
     """
-    found = number(headers, "Upload-Offset")
-    if found is None:
+    upload_offset = number(headers, "Upload-Offset")
+    if upload_offset is None:
         raise InvalidParameters("Upload-Offset is missing.", data={"Upload-Offset": "missing"})
-    return found
+    return upload_offset
 
 
 def length(headers: Headers) -> int | None:
-    """The length a creation announces; None when it is to be told later.
+    """Return the length that a creation announces; None when a later request announces it.
 
     Raises:
-        InvalidParameters: neither `Upload-Length` nor `Upload-Defer-Length: 1`, or both.
+        InvalidParameters: neither `Upload-Length` nor `Upload-Defer-Length: 1` is there, or both.
     """
-    told, deferred = number(headers, "Upload-Length"), headers.get("Upload-Defer-Length")
-    if deferred not in (None, "1") or (told is None) == (deferred is None):
+    announced, deferred = number(headers, "Upload-Length"), headers.get("Upload-Defer-Length")
+    if deferred not in (None, "1") or (announced is None) == (deferred is None):
         raise InvalidParameters("Send either Upload-Length or Upload-Defer-Length: 1.")
-    return told
+    return announced
 
 
 def metadata(headers: Headers) -> dict[str, str]:
-    """`Upload-Metadata`: keys with base64 values; a key alone has an empty value.
+    """Return `Upload-Metadata`: keys with base64 values; a key alone has an empty value.
 
     Raises:
-        InvalidParameters: malformed, too long, or a key twice.
+        InvalidParameters: it is malformed, too long, or has a key twice.
     """
     text = headers.get("Upload-Metadata", "")
     if len(text) > METADATA_MAX:
         raise InvalidParameters(f"Upload-Metadata is longer than {METADATA_MAX} characters.")
-    found: dict[str, str] = {}
+    values: dict[str, str] = {}
     for pair in filter(None, (piece.strip() for piece in text.split(","))):
         key, _, value = pair.partition(" ")
-        if not _KEY.fullmatch(key) or key in found:
-            raise InvalidParameters("Upload-Metadata has a key that is malformed or there twice.")
-        found[key] = _decoded(value.strip()).decode("utf-8", "surrogateescape")
-    return found
+        if not _KEY.fullmatch(key) or key in values:
+            raise InvalidParameters("Upload-Metadata has a malformed key, or a key twice.")
+        values[key] = _decoded(value.strip()).decode("utf-8", "surrogateescape")
+    return values
 
 
 def checksum(headers: Headers, known: Mapping[str, object]) -> tuple[str, bytes] | None:
-    """`Upload-Checksum`: the algorithm and the digest; None when absent.
+    """Return `Upload-Checksum`: the algorithm and the digest; None when it is absent.
 
     Raises:
-        InvalidParameters: malformed, or an algorithm not offered.
+        InvalidParameters: it is malformed, or the algorithm is not offered.
     """
     text = headers.get("Upload-Checksum")
     if text is None:
@@ -203,10 +204,10 @@ def checksum(headers: Headers, known: Mapping[str, object]) -> tuple[str, bytes]
 
 
 def concat(headers: Headers) -> tuple[str, list[str]]:
-    """`Upload-Concat`: `partial`, or `final` with the ids of its parts, or an empty word.
+    """Return `Upload-Concat`: `partial`, or `final` with the ids of its parts, or an empty word.
 
     Raises:
-        InvalidParameters: anything else.
+        InvalidParameters: the header is something else.
     """
     text = headers.get("Upload-Concat", "").strip()
     if text in ("", "partial"):

@@ -1,6 +1,6 @@
-"""Which upload a request means, and whether its ticket may touch it.
+"""Which upload a request means, whether its ticket may write it, its lease, and its end.
 
-The end of an upload: published once, or given to a job once, however often it is asked for.
+The end comes once: the file is published, or a job gets it, however often it is requested.
 """
 
 import re
@@ -10,19 +10,17 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import msgspec
-from flask import current_app
 
-from api.doors.client import request_context
+from api.doors.client import tickets
 from api.jobs import JobSubmission
 from api.routes import Door, current_door
 from backends.base import Backend
 from backends.uploads import Staging
-from backends.uploads import staging as uploads
+from backends.uploads import staging as staging_files
 from core.access import UploadTicket
 from core.errors import JobNotFound
 from core.jobs import Job
 from core.names import VFolderPath
-from core.redis import Database, connect
 from core.uploads import (
     LeaseRequest,
     Upload,
@@ -33,41 +31,37 @@ from core.uploads import (
 )
 
 _PARAMETERS = ("token", "dst_dir")
-_KEY = "vfolder.uploads"
-#: What the ids of uploads are made of; others never name a file.
+#: The characters of upload ids; an id with others never names a file.
 _ID = re.compile(r"[A-Za-z0-9_-]{1,128}")
-#: How long a PATCH, or the end of an upload, waits for the writer before it to give way.
+_NOT_FOUND = "No such upload is open; it may have ended or expired."
+#: How long a PATCH, or the end of an upload, waits for the writer before it (seconds).
 LOCK_WAIT_SECONDS = 20.0
-#: How long a HEAD waits for a writer whose bytes may have stopped.
+#: How long a HEAD waits for a writer whose bytes may have stopped (seconds).
 READ_WAIT_SECONDS = 1.5
-
-
-def upload_store() -> UploadStore:
-    """This process's connection to the uploads of the cluster."""
-    found = current_app.extensions.get(_KEY)
-    if found is None:
-        settings = current_door().settings
-        found = UploadStore(connect(settings, Database.UPLOADS), settings.storage_proxy.node_id)
-        current_app.extensions[_KEY] = found
-    store: UploadStore = found
-    return store
+#: The requester of the jobs that unpack uploads. The key is the upload's id, so each upload gets
+#: one job.
+REQUESTER = "upload"
 
 
 @dataclass(frozen=True)
-class Session:
-    """One request's view: its ticket, the upload it means, and where that will be published."""
+class UploadSession:
+    """One request's view: its ticket, its upload, and where the upload will be published."""
 
     ticket: UploadTicket
     #: The id in the URL; empty for the one upload that was opened with the ticket.
     url_id: str
-    given: dict[str, str]
+    parameters: dict[str, str]
     door: Door
-    store: UploadStore
 
     @property
     def id(self) -> str:
         """The upload's id."""
         return self.url_id or self.ticket.session
+
+    @cached_property
+    def store(self) -> UploadStore:
+        """The uploads of the cluster."""
+        return self.door.uploads
 
     @cached_property
     def backend(self) -> Backend:
@@ -76,114 +70,121 @@ class Session:
 
     @cached_property
     def _dst_dir(self) -> VFolderPath:
-        return VFolderPath.parse(self.given.get("dst_dir", ""))
+        return VFolderPath.parse(self.parameters.get("dst_dir", ""))
 
     def target(self, progress: UploadProgress) -> VFolderPath:
-        """Where it will be published; `dst_dir` was settled at creation if that was by tus."""
+        """Return the path where the upload is published; a tus creation has fixed `dst_dir`."""
         path = VFolderPath.parse(progress.upload.path)
         return path if self.url_id else self._dst_dir / path
 
     def progress(self, *, forget_rewind: bool = False) -> UploadProgress:
-        """The upload and its committed offset.
+        """Return the upload and its committed offset.
+
+        With `forget_rewind` the sender learns the offset, so an older one counts no longer.
 
         Raises:
-            UploadNotFound: unknown, or of another ticket.
+            UploadNotFound: it is unknown, or belongs to another ticket.
         """
-        found = self.store.get(self.id, forget_rewind=forget_rewind)
-        if not self._is_mine(found.upload):
-            raise UploadNotFound("No such upload is open; it may have ended or expired.")
-        return found
+        progress = self.store.get(self.id, forget_rewind=forget_rewind)
+        if not self._is_own(progress.upload):
+            raise UploadNotFound(_NOT_FOUND)
+        return progress
 
-    def _is_mine(self, upload: Upload) -> bool:
-        mine = (self.ticket.session, self.ticket.volume, self.ticket.vfid)
-        return (upload.session, upload.volume, upload.vfolder) == mine
+    def _is_own(self, upload: Upload) -> bool:
+        own = (self.ticket.session, self.ticket.volume, self.ticket.vfid)
+        return (upload.session, upload.volume, upload.vfolder) == own
 
     def expected(self) -> Upload:
-        """The upload as far as the ticket tells: enough to find its bytes, if there are any.
+        """Return the upload as far as the ticket describes it: enough to find its bytes.
 
         Raises:
             UploadNotFound: no upload has such an id.
         """
         if not _ID.fullmatch(self.id):
-            raise UploadNotFound("No such upload is open; it may have ended or expired.")
-        of = self.ticket
-        return Upload(id=self.id, volume=of.volume, vfolder=of.vfid, path="", session=of.session)
+            raise UploadNotFound(_NOT_FOUND)
+        ticket = self.ticket
+        return Upload(
+            id=self.id,
+            volume=ticket.volume,
+            vfolder=ticket.vfid,
+            path="",
+            session=ticket.session,
+        )
+
+    def opened(self, upload: Upload) -> AbstractContextManager[Staging]:
+        """Open the staging file of an upload of this session.
+
+        Raises:
+            UploadNotFound: the file does not exist.
+        """
+        return staging_files.opened(self.backend, upload)
 
     @contextmanager
-    def held(
+    def leased(
         self,
         staging: Staging,
         wait_seconds: float = LOCK_WAIT_SECONDS,
-        wish: LeaseRequest = LeaseRequest.TO_WRITE,
+        purpose: LeaseRequest = LeaseRequest.TO_WRITE,
     ) -> Iterator[UploadLease]:
-        """The lease of the upload, given back at the end.
+        """Hold the lease of the upload, and release it at the end.
 
         Raises:
-            LeaseHeld: the writer before did not give way in time.
-            UploadNotFound: it ended while we waited.
+            LeaseHeld: the writer before did not stop in time.
+            UploadNotFound: the upload ended while this request waited.
         """
         session = self.ticket.session
-        lease = self.store.acquire(self.id, wait_seconds, staging.lock, wish, session=session)
+        lease = self.store.acquire(self.id, wait_seconds, staging.lock, purpose, session=session)
         try:
-            if not self._is_mine(lease.upload) or not staging.is_current():
+            if not self._is_own(lease.upload) or not staging.is_current():
                 raise UploadNotFound("The upload ended just now.")
             yield lease
         finally:
             self.store.release(lease)
 
 
-def session(url_id: str = "") -> Session:
-    """The session of the request at work.
+def open_session(url_id: str = "") -> UploadSession:
+    """Return the session of the current request.
 
     Raises:
-        TicketError, InvalidParameters, UnknownVolume: in this order.
+        TicketError, InvalidParameters, UnknownVolume: checked in this order.
         PathEscape, InvalidName: `dst_dir` leads out of the vfolder, or is absolute.
     """
-    given = request_context.query(_PARAMETERS)
+    parameters = tickets.query(_PARAMETERS)
     door = current_door()
-    ticket = request_context.ticket(UploadTicket, given, door)
-    found = Session(ticket, url_id, given, door, upload_store())
-    _ = found.backend, found._dst_dir  # noqa: SLF001 - refused here, before anything is looked up
-    return found
-
-
-def opened(of: Session, progress: UploadProgress) -> AbstractContextManager[Staging]:
-    """The staging file of a session's upload."""
-    return uploads.opened(of.backend, progress.upload)
-
-
-#: Who asks for the jobs that unpack uploads; with the upload's id as key, each is asked for once.
-REQUESTER = "upload"
+    ticket = tickets.ticket(UploadTicket, parameters, door)
+    session = UploadSession(ticket, url_id, parameters, door)
+    _ = session.backend, session._dst_dir  # noqa: SLF001 - checked here, before any look-up
+    return session
 
 
 def is_complete(upload: Upload, offset: int) -> bool:
-    """Whether nothing is missing any more."""
+    """Return whether no byte is missing."""
     return upload.length is not None and offset >= upload.length
 
 
 def publish(
     store: UploadStore, staging: Staging, lease: UploadLease, target: VFolderPath
 ) -> Upload:
-    """Give a complete upload its name in the vfolder, and remember that it ended.
+    """Give a complete upload its name in the vfolder, and record that it ended.
 
-    A part of a later whole stays where it is; an archive to unpack goes to a job.
+    A part of a later concatenation stays where it is; an archive to unpack goes to a job.
 
     Raises:
-        StorageError: as `Staging.publish`; the upload stays complete and can be tried again.
+        StorageError: see `Staging.publish`; the upload stays complete and can be tried again.
     """
     upload = staging.upload
     if upload.partial:
         return upload
-    upload = end(staging, upload, target)
+    upload = finish(staging, upload, target)
     store.save(lease, upload)
     return upload
 
 
-def end(staging: Staging, upload: Upload, target: VFolderPath) -> Upload:
-    """Publish the staging file, or let a job unpack it; `upload` as it is from then on.
+def finish(staging: Staging, upload: Upload, target: VFolderPath) -> Upload:
+    """Publish the staging file, or let a job unpack it; return the finished upload.
 
     Raises:
-        StorageError: as `Staging.publish`, `Jobs.submit`; nothing was changed.
+        StorageError: see `Staging.publish` and `Jobs.submit`; nothing was changed.
     """
     if not upload.extract:
         staging.publish(target)
@@ -195,7 +196,7 @@ def end(staging: Staging, upload: Upload, target: VFolderPath) -> Upload:
 
 
 def _job_for(upload: Upload, file: str, target: VFolderPath) -> Job:
-    """The job that unpacks it: the same one, whoever asks again."""
+    """Return the job that unpacks the upload; a second call returns the same job."""
     body = {
         "verb": "extract",
         "volume": upload.volume,
@@ -208,7 +209,7 @@ def _job_for(upload: Upload, file: str, target: VFolderPath) -> Job:
 
 
 def job_state(upload: Upload) -> str | None:
-    """The state of the job that unpacks it; None when there is none, or it was forgotten."""
+    """Return the state of the job that unpacks it; None without a job or its record."""
     if not upload.job:
         return None
     try:
@@ -220,24 +221,24 @@ def job_state(upload: Upload) -> str | None:
 def settle_published(
     backend: Backend, store: UploadStore, upload: Upload, target: VFolderPath
 ) -> Upload:
-    """An upload whose staging file is gone: finished if its file is the target, else unknown.
+    """Return a finished upload whose staging file is gone because its file is the target.
 
-    A process may die between the rename and its last word to Redis.
+    A process may die between the rename and its last write to Redis: then this finishes the record.
 
     Raises:
-        UploadNotFound: it was terminated or swept.
+        UploadNotFound: the upload was terminated or swept.
     """
     if upload.finished:
         return upload
     if upload.extract and current_door().jobs.store.has_idempotency_key(REQUESTER, upload.id):
-        found = msgspec.structs.replace(upload, job=_job_for(upload, upload.id, target).id)
-    elif not upload.extract and uploads.was_published(backend, upload, target):
-        uploads.settle_space(backend, upload, upload.length or 0)
-        found = upload
+        ended = msgspec.structs.replace(upload, job=_job_for(upload, upload.id, target).id)
+    elif not upload.extract and staging_files.was_published(backend, upload, target):
+        staging_files.settle_space(backend, upload, upload.length or 0)
+        ended = upload
     else:
-        raise UploadNotFound("No such upload is open; it may have ended or expired.")
-    found = msgspec.structs.replace(found, finished=True)
+        raise UploadNotFound(_NOT_FOUND)
+    ended = msgspec.structs.replace(ended, finished=True)
     lease = store.acquire(upload.id, 0, lambda: True)
-    store.save(lease, found)
+    store.save(lease, ended)
     store.release(lease)
-    return found
+    return ended

@@ -1,7 +1,4 @@
-"""`/upload`: bytes in, by ticket: discover, look, append, terminate (docs/wire.md, tus 1.0.0).
-
-`POST /upload`: uploads that clients make themselves (tus creation and concatenation).
-"""
+"""`/upload`: bytes in, by ticket (docs/wire.md, tus 1.0.0): discover, create, look, append, end."""
 
 import os
 from dataclasses import replace
@@ -14,16 +11,22 @@ import msgspec
 from flask import Response, request
 from werkzeug.exceptions import MethodNotAllowed
 
-from api.doors.client import request_context, tus, upload_session
+from api.doors.client import tickets, tus, upload_session
 from api.doors.client.routes import blueprint
-from api.doors.client.upload_body import CHECKSUMS, PacedBody, Writer, body_of, content_length
-from api.doors.client.upload_session import READ_WAIT_SECONDS, Session, opened, session
+from api.doors.client.upload_body import (
+    CHECKSUMS,
+    PacedBody,
+    UploadWriter,
+    body_of,
+    content_length,
+)
+from api.doors.client.upload_session import READ_WAIT_SECONDS, UploadSession, open_session
 from api.routes import current_door
 from backends.archives import UploadFormat
 from backends.fs import translated
 from backends.quota import DIGESTS
 from backends.uploads import Staging
-from backends.uploads import staging as uploads
+from backends.uploads import staging as staging_files
 from backends.volumes import operations
 from core.errors import InvalidParameters
 from core.names import VFolderId, VFolderPath
@@ -37,11 +40,16 @@ from core.uploads import (
     UploadProgress,
 )
 
+#: Keys of `Upload-Metadata` with the path of the file below a directory ticket, best first.
+_PATH_KEYS = ("relativePath", "filename", "name")
+#: One copy_file_range(2) moves at most this much (bytes; the kernel's own limit is 2 GiB).
+_COPY_BYTES = 1 << 30
+
 
 @blueprint.route("/upload", methods=["OPTIONS"], provide_automatic_options=False)
 @blueprint.route("/upload/<upload_id>", methods=["OPTIONS"], provide_automatic_options=False)
-def discover(upload_id: str = "") -> Response:  # noqa: ARG001 - told alike for every upload
-    """Tell what this service can do with uploads; needs no ticket."""
+def discover(upload_id: str = "") -> Response:  # noqa: ARG001 - the answer is the same for every upload
+    """Say what this service can do with uploads; needs no ticket."""
     limit = current_door().settings.storage_proxy.max_upload_bytes
     headers = {
         "Tus-Version": tus.VERSION,
@@ -56,44 +64,43 @@ def discover(upload_id: str = "") -> Response:  # noqa: ARG001 - told alike for 
 @blueprint.route("/upload", methods=["HEAD"], provide_automatic_options=False)
 @blueprint.route("/upload/<upload_id>", methods=["HEAD"], provide_automatic_options=False)
 def look(upload_id: str = "") -> Response:
-    """Tell how far an upload is.
+    """Report how far an upload is.
 
     A complete upload that a crash kept from its end is published now. A writer whose bytes flow is
-    not disturbed; one that fell silent gives way.
+    not disturbed; a silent one is interrupted.
     """
     tus.check_version(request.headers)
-    at = session(upload_id)
-    progress = at.progress(forget_rewind=True)
+    session = open_session(upload_id)
+    progress = session.progress(forget_rewind=True)
     if progress.upload.concat and progress.upload.finished:
-        return told(progress.upload, progress.upload.length or 0)
+        return progress_answer(progress.upload, progress.upload.length or 0)
     try:
-        with opened(at, progress) as staging:
-            return _looked(at, staging, progress)
+        with session.opened(progress.upload) as staging:
+            return _offset_of(session, staging, progress)
     except UploadNotFound:
-        return _ended(at, progress)
+        return _ended(session, progress)
 
 
-def _looked(at: Session, staging: Staging, progress: UploadProgress) -> Response:
+def _offset_of(session: UploadSession, staging: Staging, progress: UploadProgress) -> Response:
     try:
-        with at.held(staging, READ_WAIT_SECONDS, LeaseRequest.TO_READ) as lease:
-            offset = min(lease.offset, staging.size())
-            if upload_session.is_complete(progress.upload, offset):
-                return told(
-                    upload_session.publish(at.store, staging, lease, at.target(progress)), offset
-                )
-            return told(progress.upload, offset)
+        with session.leased(staging, READ_WAIT_SECONDS, LeaseRequest.TO_READ) as lease:
+            upload, offset = progress.upload, min(lease.offset, staging.size())
+            if upload_session.is_complete(upload, offset):
+                target = session.target(progress)
+                upload = upload_session.publish(session.store, staging, lease, target)
+            return progress_answer(upload, offset)
     except UploadLeaseHeld:
-        return told(progress.upload, at.progress().offset)
+        return progress_answer(progress.upload, session.progress().offset)
 
 
-def _ended(at: Session, progress: UploadProgress) -> Response:
-    """A finished upload: known to clients that made it by tus, gone for those of a bare ticket."""
+def _ended(session: UploadSession, progress: UploadProgress) -> Response:
+    """Report a finished upload to a tus client; a client with a bare ticket gets 404."""
     upload = upload_session.settle_published(
-        at.backend, at.store, progress.upload, at.target(progress)
+        session.backend, session.store, progress.upload, session.target(progress)
     )
-    if not at.url_id:
+    if not session.url_id:
         raise UploadNotFound("The upload has ended; its file is in the vfolder.")
-    return told(upload, upload.length or 0)
+    return progress_answer(upload, upload.length or 0)
 
 
 @blueprint.route("/upload", methods=["PATCH"], provide_automatic_options=False)
@@ -101,46 +108,59 @@ def _ended(at: Session, progress: UploadProgress) -> Response:
 def append(upload_id: str = "") -> Response:
     """Append the body to an upload; with its last byte the file appears in the vfolder.
 
-    What arrived before a cut connection is kept. A request in the way of this one is asked to end.
+    What arrived before a cut connection is kept. Another request that writes this upload is asked
+    to end.
     """
     speaks_tus = tus.check_version(request.headers)
-    at = session(upload_id)
+    session = open_session(upload_id)
     try:
-        with uploads.opened(at.backend, at.expected()) as staging:
+        with session.opened(session.expected()) as staging:
             offset = tus.offset(request.headers)
             if speaks_tus:
                 tus.check_content_type(request.headers)
-            with at.held(staging) as lease:
-                return _append(at, staging, lease, offset)
+            with session.leased(staging) as lease:
+                return _append(session, staging, lease, offset)
     except UploadNotFound:
-        progress = at.progress()
+        progress = session.progress()
         if progress.upload.concat:
             raise tus.FinalUpload("A final upload takes no bytes, only its parts do.") from None
-        upload_session.settle_published(at.backend, at.store, progress.upload, at.target(progress))
+        upload_session.settle_published(
+            session.backend, session.store, progress.upload, session.target(progress)
+        )
         raise
 
 
-def _append(at: Session, staging: Staging, lease: UploadLease, offset: int) -> Response:
+def _append(session: UploadSession, staging: Staging, lease: UploadLease, offset: int) -> Response:
     checksum = tus.checksum(request.headers, CHECKSUMS)
-    writer = Writer(at.store, staging, lease)
+    writer = UploadWriter(session.store, staging, lease)
     writer.settle(offset)
-    progress = _with_length(at, lease, UploadProgress(lease.upload, lease.offset))
+    progress = _with_length(session, lease, UploadProgress(lease.upload, lease.offset))
     staging.upload = progress.upload
-    uploads.reserve_space(at.backend, progress.upload)
+    staging_files.reserve_space(session.backend, progress.upload)
     receive(writer, progress.upload, checksum)
+    upload = _published_if_complete(session, writer, (staging, lease), progress)
+    return progress_answer(upload, writer.offset, 204)
+
+
+def _published_if_complete(
+    session: UploadSession,
+    writer: UploadWriter,
+    held: tuple[Staging, UploadLease],
+    progress: UploadProgress,
+) -> Upload:
     upload = progress.upload
     if upload_session.is_complete(upload, writer.offset):
-        with writer.giving_back():
-            upload = upload_session.publish(at.store, staging, lease, at.target(progress))
-    return told(upload, writer.offset, 204)
+        with writer.undone_when_full():
+            upload = upload_session.publish(session.store, *held, session.target(progress))
+    return upload
 
 
-@tus.does("checksum")
-def receive(writer: Writer, upload: Upload, checksum: tuple[str, bytes] | None) -> None:
-    """Write the body of the request at work to an upload.
+@tus.implements("checksum")
+def receive(writer: UploadWriter, upload: Upload, checksum: tuple[str, bytes] | None) -> None:
+    """Write the body of the current request to an upload.
 
     Raises:
-        TooLong: before a byte is read, if its Content-Length says so.
+        TooLong: its Content-Length would pass the end of the upload; no byte was read.
     """
     end = upload.length if upload.length is not None else upload.limit
     announced = content_length(request.environ)
@@ -149,44 +169,50 @@ def receive(writer: Writer, upload: Upload, checksum: tuple[str, bytes] | None) 
     pace = current_door().stream_budgets.pace(upload.volume, "in")
     try:
         body = PacedBody(body_of(request.environ), pace)
-        writer.write(body, end, checksum, whole=upload.length)
+        writer.write(body, end, checksum, length=upload.length)
     finally:
         pace.close()
 
 
-@tus.does("creation-defer-length")
-def _with_length(at: Session, lease: UploadLease, progress: UploadProgress) -> UploadProgress:
-    """The progress with a length that is told only now (creation-defer-length)."""
-    told = tus.number(request.headers, "Upload-Length")
+@tus.implements("creation-defer-length")
+def _with_length(
+    session: UploadSession, lease: UploadLease, progress: UploadProgress
+) -> UploadProgress:
+    """Return the progress with a length that only this request announces."""
+    length = tus.number(request.headers, "Upload-Length")
     upload = progress.upload
-    if told is None or told == upload.length:
+    if length is None or length == upload.length:
         return progress
-    if upload.length is not None or told < lease.offset:
-        raise InvalidParameters("Upload-Length cannot change, nor be below what is there.")
-    if upload.limit is not None and told > upload.limit:
+    if upload.length is not None or length < lease.offset:
+        raise InvalidParameters("Upload-Length cannot change, nor be below the offset.")
+    if upload.limit is not None and length > upload.limit:
         raise tus.TooLong(f"The ticket allows {upload.limit} bytes.")
-    known = msgspec.structs.replace(upload, length=told)
-    at.store.save(lease, known)
+    known = msgspec.structs.replace(upload, length=length)
+    session.store.save(lease, known)
     return UploadProgress(known, progress.offset)
 
 
-@tus.does("termination")
+@tus.implements("termination")
 @blueprint.route("/upload", methods=["DELETE"], provide_automatic_options=False)
 @blueprint.route("/upload/<upload_id>", methods=["DELETE"], provide_automatic_options=False)
 def terminate(upload_id: str = "") -> Response:
     """Give an upload up: its bytes are removed and it is forgotten."""
     tus.check_version(request.headers)
-    at = session(upload_id)
-    progress = at.progress()
-    with opened(at, progress) as staging, at.held(staging) as lease:
-        uploads.remove(at.backend, progress.upload)
-        at.store.forget(at.id, lease)
+    session = open_session(upload_id)
+    progress = session.progress()
+    with session.opened(progress.upload) as staging, session.leased(staging) as lease:
+        staging_files.remove(session.backend, progress.upload)
+        session.store.forget(session.id, lease)
     return Response(status=204)
 
 
-@tus.does("expiration")
-def told(upload: Upload, offset: int, status: int = 200) -> Response:
-    """The answer that tells where an upload is, and until when it is kept."""
+#: Methods that a client behind an old proxy may send as POST, with X-HTTP-Method-Override.
+_OVERRIDES = {"PATCH": append, "DELETE": terminate, "HEAD": look}
+
+
+@tus.implements("expiration")
+def progress_answer(upload: Upload, offset: int, status: int = 200) -> Response:
+    """Return the response that says how far an upload is, and until when it is kept."""
     headers = {"Upload-Offset": str(offset), "Cache-Control": "no-store"}
     if upload.length is None:
         headers["Upload-Defer-Length"] = "1"
@@ -204,107 +230,99 @@ def told(upload: Upload, offset: int, status: int = 200) -> Response:
     return Response(status=status, headers=headers)
 
 
-#: Names of `Upload-Metadata` that tell where below a directory ticket a file goes, best first.
-_PATH_KEYS = ("relativePath", "filename", "name")
-#: One copy_file_range(2) moves at most this much (its own limit is 2 GiB).
-_COPY_BYTES = 1 << 30
-#: Methods that a client behind an old proxy may send as POST, with X-HTTP-Method-Override.
-_OVERRIDES = {"PATCH": append, "DELETE": terminate, "HEAD": look}
-
-
-@tus.does("creation")
+@tus.implements("creation")
 @blueprint.route("/upload", methods=["POST"], provide_automatic_options=False)
 def create() -> Response:
-    """Open an upload under a ticket; the Location of the answer is where its bytes go.
+    """Open an upload under a ticket; its bytes go to the Location of the answer.
 
-    A ticket for one file takes its name from the ticket, one for a directory from the metadata
-    (`relativePath`, else `filename`, else `name`). With `extract` (`tar` or `zip`) in the metadata
-    that is the name of a directory, into which a job unpacks the whole; `Upload-Job` names the job.
+    A ticket for one file has the file's name. Under a ticket for a directory the name comes from
+    the metadata (`relativePath`, else `filename`, else `name`). With `extract` (`tar` or `zip`) in
+    the metadata that is the name of a directory, and a job unpacks the archive into it;
+    `Upload-Job` names the job.
     """
     method = request.headers.get("X-HTTP-Method-Override", "").upper()
     if method in _OVERRIDES:
         return _OVERRIDES[method]()
     tus.check_version(request.headers)
-    at = session()
+    session = open_session()
     kind, parts = tus.concat(request.headers)
-    upload = _described(at, kind)
+    upload = _described(session, kind)
     if kind == "final":
-        return _concatenated(at, upload, parts)
+        return _concatenated(session, upload, parts)
     if upload.length is not None and upload.limit is not None and upload.length > upload.limit:
         raise tus.TooLong(f"The ticket allows {upload.limit} bytes.")
-    made = replace(at, url_id=uploads.begin(at.backend, at.store, upload).id)
-    answer = _received(made)
-    answer.headers["Location"] = _location(made)
-    return answer
+    begun = staging_files.begin(session.backend, session.store, upload)
+    created = replace(session, url_id=begun.id)
+    response = _first_bytes(created)
+    response.headers["Location"] = _location(created)
+    return response
 
 
-def _described(at: Session, kind: str) -> Upload:
-    """The upload that the request's headers describe."""
-    words = tus.metadata(request.headers)
-    digests = [f"{name} {words[name]}" for name in DIGESTS if name in words]
+def _described(session: UploadSession, kind: str) -> Upload:
+    """Return the upload that the request's headers describe."""
+    metadata = tus.metadata(request.headers)
+    digests = [f"{name} {metadata[name]}" for name in DIGESTS if name in metadata]
     return Upload(
         id=uuid4().hex,
-        volume=at.ticket.volume,
-        vfolder=at.ticket.vfid,
-        path=str(_path(at, words)) if kind != "partial" else "",
-        session=at.ticket.session,
+        volume=session.ticket.volume,
+        vfolder=session.ticket.vfid,
+        path=str(_path(session, metadata)) if kind != "partial" else "",
+        session=session.ticket.session,
         length=None if kind == "final" else tus.length(request.headers),
-        limit=at.ticket.size,
+        limit=session.ticket.size,
         metadata=request.headers.get("Upload-Metadata", ""),
         digest=digests[0] if digests else "",
         partial=kind == "partial",
-        extract=_extract(at, words, kind),
+        extract=_extract(session, metadata, kind),
         concat=request.headers["Upload-Concat"] if kind == "final" else "",
     )
 
 
-def _extract(at: Session, words: dict[str, str], kind: str) -> str:
-    """The archive that the upload is and that a job will unpack; empty for a plain file.
+def _extract(session: UploadSession, metadata: dict[str, str], kind: str) -> str:
+    """Return the format of an archive that a job will unpack; empty for a plain file.
 
     Raises:
-        InvalidParameters: no archive that is known, or one without a byte.
+        InvalidParameters: the format is unknown, or the archive has no byte.
         EntryExists: something has the name of the directory that would appear.
     """
-    form = words.get("extract", "")
+    form = metadata.get("extract", "")
     if not form or kind == "partial":
         return ""
     if form not in list(UploadFormat) or request.headers.get("Upload-Length") == "0":
-        raise InvalidParameters(f"extract is one of {', '.join(UploadFormat)}, of a byte or more.")
-    with at.backend.open_vfolder(VFolderId.parse(at.ticket.vfid)) as top:
-        operations.check_free(top, _path(at, words))
+        formats = ", ".join(UploadFormat)
+        raise InvalidParameters(f"extract is one of {formats}, with at least one byte.")
+    with session.backend.open_vfolder(VFolderId.parse(session.ticket.vfid)) as top:
+        operations.check_free(top, _path(session, metadata))
     return form
 
 
-def _path(at: Session, words: dict[str, str]) -> VFolderPath:
-    below = request_context.target(at.ticket.relpath, at.given)
-    if not at.ticket.tree:
+def _path(session: UploadSession, metadata: dict[str, str]) -> VFolderPath:
+    below = tickets.target(session.ticket.relpath, session.parameters)
+    if not session.ticket.tree:
         return below
-    name = next((words[key] for key in _PATH_KEYS if words.get(key)), "")
+    name = next((metadata[key] for key in _PATH_KEYS if metadata.get(key)), "")
     path = VFolderPath.parse(name)
     if path.is_root:
-        raise InvalidParameters("Say in Upload-Metadata which file this is: relativePath.")
+        raise InvalidParameters("Name the file in Upload-Metadata: relativePath.")
     return below / path
 
 
-@tus.does("creation-with-upload")
-def _received(at: Session) -> Response:
-    """Take the bytes that came with the creation, if any; publish what is complete already."""
-    carries = content_length(request.environ) != 0
-    if carries:
+@tus.implements("creation-with-upload")
+def _first_bytes(session: UploadSession) -> Response:
+    """Write the bytes that came with the creation, if any; publish what is complete already."""
+    has_body = content_length(request.environ) != 0
+    if has_body:
         tus.check_content_type(request.headers)
-    progress = at.progress()
-    if not carries and progress.upload.length != 0:
-        return told(progress.upload, 0, 201)
-    with opened(at, progress) as staging, at.held(staging) as lease:
-        writer = Writer(at.store, staging, lease)
+    progress = session.progress()
+    if not has_body and progress.upload.length != 0:
+        return progress_answer(progress.upload, 0, 201)
+    with session.opened(progress.upload) as staging, session.leased(staging) as lease:
+        writer = UploadWriter(session.store, staging, lease)
         writer.settle(0)
-        if carries:
+        if has_body:
             receive(writer, progress.upload, tus.checksum(request.headers, CHECKSUMS))
-        upload = progress.upload
-        if upload_session.is_complete(upload, writer.offset):
-            with writer.giving_back():
-                upload = upload_session.publish(at.store, staging, lease, at.target(progress))
-        return told(upload, writer.offset, 201)
+        upload = _published_if_complete(session, writer, (staging, lease), progress)
+        return progress_answer(upload, writer.offset, 201)
 
 
 @blueprint.route("/upload/<upload_id>", methods=["POST"], provide_automatic_options=False)
@@ -316,48 +334,48 @@ def override(upload_id: str) -> Response:
     return _OVERRIDES[method](upload_id)
 
 
-@tus.does("concatenation")
-def _concatenated(at: Session, upload: Upload, ids: list[str]) -> Response:
-    """Publish the parts as one file: the others are appended to the first, in the kernel.
+@tus.implements("concatenation")
+def _concatenated(session: UploadSession, upload: Upload, ids: list[str]) -> Response:
+    """Publish the parts as one file: the kernel appends the others to the first.
 
-    Cut anywhere, the parts are as they were: what was appended was never committed.
+    A cut at any moment leaves the parts unchanged: the appended bytes were never committed.
     """
-    parts = [replace(at, url_id=part).progress() for part in ids]
+    parts = [replace(session, url_id=part).progress() for part in ids]
     for part in parts:
         if not part.upload.partial or not upload_session.is_complete(part.upload, part.offset):
             raise InvalidParameters("A part is not complete, or not a part; nothing was joined.")
     total = sum(part.offset for part in parts)
-    if total > at.ticket.size:
-        raise tus.TooLong(f"The ticket allows {at.ticket.size} bytes, the parts have {total}.")
-    first = replace(at, url_id=ids[0])
-    with opened(first, parts[0]) as staging, first.held(staging):
+    if total > session.ticket.size:
+        raise tus.TooLong(f"The ticket allows {session.ticket.size} bytes, the parts have {total}.")
+    first = replace(session, url_id=ids[0])
+    with first.opened(parts[0].upload) as staging, first.leased(staging):
         if staging.settle(parts[0].offset) != parts[0].offset:
             raise UploadNotFound("Bytes of the first part are gone; send it again.")
         for part in parts[1:]:
-            _append_part(at, staging, part)
+            _append_part(session, staging, part)
         staging.upload = msgspec.structs.replace(parts[0].upload, digest=upload.digest)
-        whole = msgspec.structs.replace(upload, length=total)
-        whole = upload_session.end(staging, whole, VFolderPath.parse(upload.path))
-    at.store.create(whole)
+        joined = msgspec.structs.replace(upload, length=total)
+        joined = upload_session.finish(staging, joined, VFolderPath.parse(upload.path))
+    session.store.create(joined)
     for part in parts:
-        uploads.remove(at.backend, part.upload)
-        at.store.forget(part.upload.id)
-    answer = told(whole, total, 201)
-    answer.headers["Location"] = _location(replace(at, url_id=whole.id))
-    return answer
+        staging_files.remove(session.backend, part.upload)
+        session.store.forget(part.upload.id)
+    response = progress_answer(joined, total, 201)
+    response.headers["Location"] = _location(replace(session, url_id=joined.id))
+    return response
 
 
-def _append_part(at: Session, staging: Staging, part: UploadProgress) -> None:
+def _append_part(session: UploadSession, staging: Staging, part: UploadProgress) -> None:
     left = part.offset
-    with opened(at, part) as source, translated():
+    with session.opened(part.upload) as source, translated():
         while left > 0:
-            wanted = min(left, _COPY_BYTES)
-            moved = os.copy_file_range(source.descriptor, staging.descriptor, wanted)
+            size = min(left, _COPY_BYTES)
+            moved = os.copy_file_range(source.descriptor, staging.descriptor, size)
             if moved == 0:
                 raise UploadNotFound("Bytes of a part are gone; send it again.")
             left -= moved
 
 
-def _location(at: Session) -> str:
-    """Relative to the request's own URL, which no proxy in front can spoil."""
-    return f"upload/{at.url_id}?{urlencode({'token': at.given['token']})}"
+def _location(session: UploadSession) -> str:
+    """Return the upload's URL, relative to the request's own, so that no proxy makes it wrong."""
+    return f"upload/{session.url_id}?{urlencode({'token': session.parameters['token']})}"

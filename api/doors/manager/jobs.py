@@ -1,5 +1,6 @@
 """Jobs: ask for them, follow them, stop them."""
 
+import re
 import time
 from collections.abc import Iterator
 from http import HTTPStatus
@@ -39,6 +40,13 @@ blueprint = Resource("jobs", __name__, description="Long operations.")
 
 #: Longest Idempotency-Key that is accepted (characters).
 KEY_MAX = 255
+#: One preference of `Prefer` (RFC 7240): its name, and its value plain or quoted. Parameters that
+#: follow are ignored.
+_PREFERENCE = re.compile(r'\s*([!#$%&\'*+.^_`|~0-9A-Za-z-]+)\s*(?:=\s*("[^"]*"|[^\s",;]*))?')
+#: Digits of a number of seconds; more would be longer than any request waits.
+_SECONDS_DIGITS_MAX = 9
+#: Digits of a version of a job's record; longer ones are not ours.
+_VERSION_DIGITS_MAX = 18
 _ACCEPTED = RouteAnswer(
     "Accepted; the body is the job.", JobDocument, headers=("Location", "Retry-After")
 )
@@ -54,7 +62,7 @@ _SUBMITS = (
 
 def accepted(job: Job) -> Response:
     """202 with the job, where to find it and when to look again."""
-    response = _document(_ended_within(job, ranges.wait_seconds()), 202)
+    response = _document(_ended_within(job, _wait_seconds()), 202)
     response.headers["Location"] = f"/v1/jobs/{job.id}"
     return response
 
@@ -63,11 +71,34 @@ def _document(job: Job, status: int = 200) -> Response:
     response = answer(current_door().jobs.document(job), status)
     response.headers["ETag"] = job.etag
     response.headers["Cache-Control"] = "no-store"
-    if waits := ranges.wait_seconds():
+    if waits := _wait_seconds():
         response.headers["Preference-Applied"] = f"wait={min(waits, WAIT_MAX_SECONDS):g}"
     if status == HTTPStatus.ACCEPTED or not job.state.ended:
         response.headers["Retry-After"] = str(retry_after(job))
     return response
+
+
+def _wait_seconds() -> float:
+    """Return the seconds of `Prefer: wait=N`, 0 without it; the first of several counts."""
+    for preference in _list_elements(request.headers.get("Prefer", "")):
+        match = _PREFERENCE.match(preference)
+        if match and match[1].lower() == "wait":
+            text = (match[2] or "").strip('"')
+            digits = text.isascii() and text.isdigit() and len(text) <= _SECONDS_DIGITS_MAX
+            return float(text) if digits else 0.0
+    return 0.0
+
+
+def _list_elements(header: str) -> list[str]:
+    """Return the elements of a list; a comma inside quotes does not separate."""
+    return re.findall(r'(?:[^,"]|"[^"]*")+', header)
+
+
+def _last_event_id() -> int:
+    """Return the version that a broken event stream had reached (`Last-Event-ID`), or -1."""
+    text = request.headers.get("Last-Event-ID", "").strip()
+    known = text.isascii() and text.isdigit() and len(text) <= _VERSION_DIGITS_MAX
+    return int(text) if known else -1
 
 
 def _ended_within(job: Job, seconds: float) -> Job:
@@ -149,8 +180,8 @@ def get_job(job_id: str) -> Response:
     `Retry-After` says when to look again. `Prefer: wait=N` delays the answer until the job ends,
     N seconds at most.
     """
-    job = _ended_within(current_door().jobs.store.get(job_id), ranges.wait_seconds())
-    if ranges.has_it(job.etag):
+    job = _ended_within(current_door().jobs.store.get(job_id), _wait_seconds())
+    if ranges.client_has(job.etag):
         headers = {"ETag": job.etag, "Cache-Control": "no-store"}
         if not job.state.ended:
             headers["Retry-After"] = str(retry_after(job))
@@ -277,7 +308,7 @@ def follow_job(job_id: str) -> Response:
     """
     door = current_door()
     door.jobs.store.get(job_id)
-    stream = door.live.stream(job_id, ranges.last_event_id())
+    stream = door.live.stream(job_id, _last_event_id())
     first = next(stream)
     headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
 

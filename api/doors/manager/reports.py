@@ -53,8 +53,8 @@ def get_job_report(job_id: str) -> Response:
         what = ranges.Representation(report.size, report.etag)
         headers = _headers(report, f"{job_id}.jsonl", JSONL)
         headers["Accept-Ranges"] = "bytes"
-        choice = ranges.choose(what, ranges.asked())
-        status, start, length = files.chosen(choice, report.size, headers)
+        choice = ranges.choose(what, ranges.requested_ranges())
+        status, start, length = ranges.apply_choice(choice, report.size, headers)
     except BaseException:
         report.close()
         raise

@@ -5,13 +5,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from api.streaming.ranges import (
+    Complete,
     NotModified,
     PartialContent,
     PreconditionFailed,
     Representation,
     RequestedRanges,
     Unsatisfiable,
-    Whole,
     choose,
     parse_http_date,
 )
@@ -48,23 +48,23 @@ RANGES = [
     ("bytes=1000-1001", Unsatisfiable()),
     (f"bytes={'9' * 5000}-", Unsatisfiable()),
     ("bytes=-0", Unsatisfiable()),
-    ("bytes=0-1,5-6", Whole()),
-    ("bytes=0-1, 2000-", Whole()),
-    ("bytes=5-2", Whole()),
-    ("bytes=-", Whole()),
-    ("bytes=", Whole()),
-    ("bytes", Whole()),
-    ("", Whole()),
-    ("bytes=a-b", Whole()),
-    ("bytes=1-2x", Whole()),
-    ("bytes=1 - 2", Whole()),
-    ("bytes=+1-2", Whole()),
-    ("bytes=1--2", Whole()),
-    ("bytes=0x1-0x2", Whole()),
-    ("bytes=\u0661-\u0662", Whole()),
-    ("items=0-1", Whole()),
-    ("seconds=1-2", Whole()),
-    ("bytes:0-1", Whole()),
+    ("bytes=0-1,5-6", Complete()),
+    ("bytes=0-1, 2000-", Complete()),
+    ("bytes=5-2", Complete()),
+    ("bytes=-", Complete()),
+    ("bytes=", Complete()),
+    ("bytes", Complete()),
+    ("", Complete()),
+    ("bytes=a-b", Complete()),
+    ("bytes=1-2x", Complete()),
+    ("bytes=1 - 2", Complete()),
+    ("bytes=+1-2", Complete()),
+    ("bytes=1--2", Complete()),
+    ("bytes=0x1-0x2", Complete()),
+    ("bytes=\u0661-\u0662", Complete()),
+    ("items=0-1", Complete()),
+    ("seconds=1-2", Complete()),
+    ("bytes:0-1", Complete()),
 ]
 
 
@@ -75,7 +75,7 @@ def test_range(header: str, choice: object) -> None:
 
 @pytest.mark.parametrize("header", [header for header, _ in RANGES])
 def test_range_on_head_is_ignored(header: str) -> None:
-    assert choose(FILE, RequestedRanges(method="HEAD", range=header)) == Whole()
+    assert choose(FILE, RequestedRanges(method="HEAD", range=header)) == Complete()
 
 
 @pytest.mark.parametrize(
@@ -84,8 +84,8 @@ def test_range_on_head_is_ignored(header: str) -> None:
         ("bytes=0-", Unsatisfiable()),
         ("bytes=0-0", Unsatisfiable()),
         ("bytes=-0", Unsatisfiable()),
-        ("bytes=-5", Whole()),
-        ("bytes=0-1,2-3", Whole()),
+        ("bytes=-5", Complete()),
+        ("bytes=0-1,2-3", Complete()),
     ],
 )
 def test_range_of_an_empty_file(header: str, choice: object) -> None:
@@ -93,7 +93,7 @@ def test_range_of_an_empty_file(header: str, choice: object) -> None:
 
 
 def test_what_has_no_known_size_has_no_ranges() -> None:
-    assert choose(STREAM, RequestedRanges(range="bytes=0-1")) == Whole()
+    assert choose(STREAM, RequestedRanges(range="bytes=0-1")) == Complete()
 
 
 CONDITIONS = [
@@ -101,42 +101,42 @@ CONDITIONS = [
     ({"range": "bytes=0-9", "if_range": ETAG}, PartialContent(0, 10)),
     ({"range": "bytes=0-9", "if_range": DATE}, PartialContent(0, 10)),
     ({"range": "bytes=0-9", "if_range": "Sunday, 06-Nov-94 08:49:37 GMT"}, PartialContent(0, 10)),
-    ({"range": "bytes=0-9", "if_range": '"other"'}, Whole()),
-    ({"range": "bytes=0-9", "if_range": f"W/{ETAG}"}, Whole()),
-    ({"range": "bytes=0-9", "if_range": EARLIER}, Whole()),
-    ({"range": "bytes=0-9", "if_range": LATER}, Whole()),
-    ({"range": "bytes=0-9", "if_range": "yesterday"}, Whole()),
-    ({"range": "bytes=0-9", "if_range": ""}, Whole()),
-    ({"range": "bytes=2000-", "if_range": '"other"'}, Whole()),
+    ({"range": "bytes=0-9", "if_range": '"other"'}, Complete()),
+    ({"range": "bytes=0-9", "if_range": f"W/{ETAG}"}, Complete()),
+    ({"range": "bytes=0-9", "if_range": EARLIER}, Complete()),
+    ({"range": "bytes=0-9", "if_range": LATER}, Complete()),
+    ({"range": "bytes=0-9", "if_range": "yesterday"}, Complete()),
+    ({"range": "bytes=0-9", "if_range": ""}, Complete()),
+    ({"range": "bytes=2000-", "if_range": '"other"'}, Complete()),
     ({"range": "bytes=2000-", "if_range": ETAG}, Unsatisfiable()),
-    ({"if_range": '"other"'}, Whole()),
+    ({"if_range": '"other"'}, Complete()),
     # If-None-Match: 304 by weak comparison
     ({"if_none_match": ETAG}, NotModified()),
     ({"if_none_match": f"W/{ETAG}"}, NotModified()),
     ({"if_none_match": f'"a", {ETAG}'}, NotModified()),
     ({"if_none_match": f'"a,b" ,W/{ETAG},'}, NotModified()),
     ({"if_none_match": "*"}, NotModified()),
-    ({"if_none_match": '"other"'}, Whole()),
-    ({"if_none_match": ETAG.strip('"')}, Whole()),
-    ({"if_none_match": ""}, Whole()),
+    ({"if_none_match": '"other"'}, Complete()),
+    ({"if_none_match": ETAG.strip('"')}, Complete()),
+    ({"if_none_match": ""}, Complete()),
     ({"if_none_match": ETAG, "method": "HEAD"}, NotModified()),
     # … and hides If-Modified-Since
-    ({"if_none_match": '"other"', "if_modified_since": DATE}, Whole()),
+    ({"if_none_match": '"other"', "if_modified_since": DATE}, Complete()),
     ({"if_none_match": ETAG, "if_modified_since": EARLIER}, NotModified()),
     ({"if_modified_since": DATE}, NotModified()),
     ({"if_modified_since": LATER}, NotModified()),
-    ({"if_modified_since": EARLIER}, Whole()),
+    ({"if_modified_since": EARLIER}, Complete()),
     ({"if_modified_since": "Sun Nov  6 08:49:37 1994"}, NotModified()),
-    ({"if_modified_since": "06 Nov 1994"}, Whole()),
-    ({"if_modified_since": f"{DATE}, {DATE}"}, Whole()),
+    ({"if_modified_since": "06 Nov 1994"}, Complete()),
+    ({"if_modified_since": f"{DATE}, {DATE}"}, Complete()),
     # a 304 comes before any range
     ({"if_none_match": ETAG, "range": "bytes=0-9"}, NotModified()),
     ({"if_modified_since": DATE, "range": "bytes=2000-"}, NotModified()),
     ({"if_none_match": '"other"', "range": "bytes=0-9"}, PartialContent(0, 10)),
     # If-Match: 412 by strong comparison, and hides If-Unmodified-Since
-    ({"if_match": ETAG}, Whole()),
-    ({"if_match": f'"a", {ETAG}'}, Whole()),
-    ({"if_match": "*"}, Whole()),
+    ({"if_match": ETAG}, Complete()),
+    ({"if_match": f'"a", {ETAG}'}, Complete()),
+    ({"if_match": "*"}, Complete()),
     ({"if_match": f"W/{ETAG}"}, PreconditionFailed()),
     ({"if_match": '"other"'}, PreconditionFailed()),
     ({"if_match": ""}, PreconditionFailed()),
@@ -145,11 +145,11 @@ CONDITIONS = [
     ({"if_match": '"other"', "range": "bytes=0-9"}, PreconditionFailed()),
     ({"if_match": '"other"', "if_none_match": ETAG}, PreconditionFailed()),
     ({"if_match": ETAG, "if_none_match": ETAG}, NotModified()),
-    ({"if_match": ETAG, "if_unmodified_since": EARLIER}, Whole()),
-    ({"if_unmodified_since": DATE}, Whole()),
-    ({"if_unmodified_since": LATER}, Whole()),
+    ({"if_match": ETAG, "if_unmodified_since": EARLIER}, Complete()),
+    ({"if_unmodified_since": DATE}, Complete()),
+    ({"if_unmodified_since": LATER}, Complete()),
     ({"if_unmodified_since": EARLIER}, PreconditionFailed()),
-    ({"if_unmodified_since": "never"}, Whole()),
+    ({"if_unmodified_since": "never"}, Complete()),
 ]
 
 
@@ -159,7 +159,7 @@ def test_condition(headers: dict[str, str], choice: object) -> None:
 
 
 def test_validators_that_are_unknown_match_nothing() -> None:
-    assert choose(STREAM, RequestedRanges(if_modified_since=DATE)) == Whole()
+    assert choose(STREAM, RequestedRanges(if_modified_since=DATE)) == Complete()
     assert choose(STREAM, RequestedRanges(if_match=ETAG)) == PreconditionFailed()
 
 
@@ -177,7 +177,7 @@ def test_a_range_is_what_python_slices(first: int, last: int) -> None:
     if isinstance(choice, PartialContent):
         assert body[choice.start : choice.start + choice.length] == body[first : last + 1]
     else:
-        assert isinstance(choice, Unsatisfiable if first <= last else Whole)
+        assert isinstance(choice, Unsatisfiable if first <= last else Complete)
 
 
 def test_only_http_dates_are_dates() -> None:
