@@ -23,6 +23,13 @@ _DOOR_ADDRESS: dict[str, Callable[[Settings], Address]] = {
     "client": lambda settings: settings.api.client.address,
     "internal": lambda settings: settings.api.manager.internal_address,
 }
+#: The app logs requests with their ids; gunicorn logs only what went wrong.
+_LOG = {
+    "accesslog": None,
+    "errorlog": "-",
+    "loglevel": "warning",
+    "logger_class": "api.server.application.ServerLog",
+}
 _WORKER = {"client": "api.server.sendfile_worker.SendfileWorker"}
 
 
@@ -93,11 +100,7 @@ def for_door(door: str, settings: Settings) -> dict[str, Any]:
         "forwarded_allow_ips": "",
         # gunicorn makes one socket per user in the home directory: several doors would share it.
         "control_socket_disable": True,
-        # The app logs requests with their ids; gunicorn logs only what went wrong.
-        "accesslog": None,
-        "errorlog": "-",
-        "loglevel": "warning",
-        "logger_class": "api.server.application.ServerLog",
+        **_LOG,
         "post_fork": _post_fork,
         "child_exit": _child_exit,
         **tls_files(door, settings),
