@@ -50,7 +50,7 @@ class Limit:
         self._book.set("local", bytes_per_second)
 
     def shares(self) -> dict[str, Share]:
-        return self._book.look()
+        return self._book.shares()
 
 
 @pytest.fixture(scope="module")
