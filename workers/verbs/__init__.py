@@ -1,4 +1,4 @@
-"""The verbs: one file for each. They know their run, and never Celery."""
+"""The verbs, one file each. They know the run of their job, and never Celery."""
 
 from workers.verbs import snapshots
 from workers.verbs.adopt import Adopt

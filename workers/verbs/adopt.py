@@ -1,8 +1,8 @@
-"""The verb `adopt`: put all that a quota scope holds under a limit, whoever made it.
+"""The verb `adopt`: put everything that a quota scope holds under a limit.
 
-A tree that somebody else made is counted for nobody until every entry of it carries its scope's
-project id. To give it takes a walk, which a request should not wait for. Killed anywhere, the next
-run goes on; until the end the limit that was there holds.
+A tree that another program made counts for no limit until each of its entries carries the project
+id of its scope. Setting the ids takes a walk, too long for a request. If a run is killed, the next
+run continues; the former limit applies until the walk is complete.
 """
 
 from backends.base import HasAdoption
@@ -24,31 +24,31 @@ class Adopt:
         self._backend = context.backend(request.volume)
 
     def __call__(self) -> Outcome:
-        """Give what lacks it the scope's id, then set the limit.
+        """Set the scope's id on each entry without it, then set the limit.
 
         Raises:
-            Unsupported: the storage system holds no limits.
-            QuotaScopeNotFound: it does not exist.
+            Unsupported: the storage system enforces no limits.
+            QuotaScopeNotFound: the scope does not exist.
         """
         backend = self._backend
         adopter = backend.skill(HasAdoption)
         if adopter is None:
-            raise Unsupported("The storage system of this volume holds no limits.")
+            raise Unsupported("The storage system of this volume enforces no limits.")
         root = self._context.root(self._request.volume)
         with backend.open_scope(self._scope):
             self._context.report(root, self._scope, goes_on=False)
         self._run.phase("tag")
-        adopter.adopt_scope(self._scope, self._request.limit_bytes, self._seen)
-        found = backend.describe_scope(self._scope)
+        adopter.adopt_scope(self._scope, self._request.limit_bytes, self._count_entry)
+        quota = backend.describe_scope(self._scope)
         return Outcome(
             sentence=f"put {self._scope} under its limit",
-            result={"used_bytes": found.used_bytes, "limit_bytes": found.limit_bytes},
+            result={"used_bytes": quota.used_bytes, "limit_bytes": quota.limit_bytes},
         )
 
-    def _seen(self) -> None:
-        """Called for each entry."""
+    def _count_entry(self) -> None:
+        """Check the run and count one entry; the backend calls it for each."""
         self._run.check()
         self._run.count(Counter.LISTED, 1)
 
     def undo(self) -> None:
-        """Nothing to undo: what carries the id is counted, and a limit comes only at the end."""
+        """Undo nothing: ids that are set do no harm, and the limit changes only at the end."""

@@ -1,8 +1,8 @@
 """The verbs `delete` and `delete-files`.
 
-A vfolder goes by one rename into the trash of its quota scope; there it is kept as long as was
-asked, or its bytes are removed at once. The rename is marked first: a vfolder that is made anew
-under the same id meanwhile is not touched.
+One rename moves a vfolder into the trash of its quota scope. There it is kept for as long as the
+request says, or its bytes are removed at once. The manifest marks the rename. So a later run does
+not touch a vfolder that was created again under the same id.
 """
 
 import os
@@ -24,7 +24,7 @@ from core.quota import LastUsageStore
 from workers.run import Context, Manifest, Outcome, Run
 from workers.verbs.trash import TrashedTree
 
-#: The two prefix directories of a vfolder that may be left empty.
+#: A vfolder has two prefix directories, which are removed when they become empty.
 PREFIX_LEVELS = 2
 
 
@@ -38,30 +38,30 @@ class Delete:
         self._vfolder = VFolderId.parse(request.vfolder)
         self._backend = context.backend(request.volume)
         self._root = context.root(request.volume)
-        self._bin = TrashedTree(context, request.volume, self._vfolder, self._run.job.id)
-        asked = request.keep_seconds
-        self._keep = context.settings.vfolder.trash.keep_seconds if asked is None else asked
+        self._trashed = TrashedTree(context, request.volume, self._vfolder, self._run.job.id)
+        requested = request.keep_seconds
+        self._keep = context.settings.vfolder.trash.keep_seconds if requested is None else requested
 
     def __call__(self) -> Outcome:
-        """Rename away; then keep it for a while, or remove it. Absent is success."""
+        """Rename the vfolder; then keep it for a while, or remove it. Absent is success."""
         scope = self._vfolder.scope
         if scope and not descriptors.exists(PurePosixPath(scope.directory), self._root):
             return self._outcome(existed=False)
         manifest = self._context.manifest(self._root, scope)
         self._context.report(self._root, scope, goes_on=False)
-        renamed = manifest.last("renamed") is not None or self._bin.is_there or self._rename()
+        renamed = manifest.last("renamed") is not None or self._trashed.exists or self._rename()
         if renamed:
             manifest.mark("renamed")
             descriptors.prune(self._vfolder.directory.parent, self._root, PREFIX_LEVELS)
             LastUsageStore(self._context.store.redis).forget(self._volume, self._vfolder)
             VFolderCache(self._context.settings).forget(self._volume, self._vfolder)
             self._count(manifest)
-        kept = self._bin.found() if self._keep and renamed else None
-        left = 0 if self._keep and renamed else self._bin.purge()
+        kept = self._trashed.record() if self._keep and renamed else None
+        left = 0 if self._keep and renamed else self._trashed.purge()
         return self._outcome(existed=renamed, left=left, kept=kept)
 
     def undo(self) -> None:
-        """Nothing to undo: a delete that renamed is past the point of no return."""
+        """Undo nothing: after its rename, a delete is past the point of no return."""
 
     def _rename(self) -> bool:
         self._run.phase("rename")
@@ -70,23 +70,23 @@ class Delete:
             return False
         self._run.point_of_no_return()
         if self._keep:
-            self._bin.note(self._keep)
+            self._trashed.note(self._keep)
         with (
             descriptors.opened(path.parent, self._root) as parent,
-            self._context.hidden_directory(self._root, self._bin.path.parent) as trash,
+            self._context.hidden_directory(self._root, self._trashed.path.parent) as trash,
         ):
             self._run.check()
-            descriptors.rename_new(path.name, parent, self._bin.path.name, trash)
+            descriptors.rename_new(path.name, parent, self._trashed.path.name, trash)
         return True
 
     def _count(self, manifest: Manifest) -> None:
-        """Know how much went, where the trash is kept or the ledger must know; once."""
+        """Count once what was deleted, where the trash is kept or a ledger needs the figure."""
         counted = manifest.last("counted")
         if counted is None:
-            matters = self._keep or soft.is_counted(self._backend, self._vfolder.scope)
-            if not matters or not self._bin.is_there:
+            needed = self._keep or soft.is_counted(self._backend, self._vfolder.scope)
+            if not needed or not self._trashed.exists:
                 return
-            counted = {"size_bytes": self._bin.measure()}
+            counted = {"size_bytes": self._trashed.measure()}
             manifest.mark("counted", **counted)
         size_bytes, job = int(counted["size_bytes"]), self._run.job.id
         soft.settle(self._backend, self._vfolder.scope, job, -size_bytes, once=True)
@@ -103,7 +103,7 @@ class Delete:
 
 
 class DeleteFiles:
-    """One run of a delete of entries: idempotent, so every run just goes over the list."""
+    """One run of a delete of entries; it may be repeated, so every run does the complete list."""
 
     def __init__(self, context: Context, request: DeleteFilesRequest) -> None:
         self._context = context
@@ -142,11 +142,11 @@ class DeleteFiles:
         )
 
     def undo(self) -> None:
-        """Nothing to undo: what is removed is removed."""
+        """Undo nothing: removed entries cannot come back."""
 
     @contextmanager
     def _settled(self) -> Iterator[None]:
-        """Tell the ledger what was freed, however the run ends; a death is the rescan's."""
+        """Settle what was freed, however the run ends; after a kill, the rescan corrects it."""
         try:
             yield
         finally:
@@ -187,7 +187,7 @@ class DeleteFiles:
 
 
 class _Resisted(Exception):
-    """Entries below a named directory are left; each has been told."""
+    """Entries below a directory could not be removed; each is in the report."""
 
 
 class _Below:
@@ -197,7 +197,7 @@ class _Below:
         self._run = run
         self._top = top
 
-    def __getattr__(self, name: str) -> Any:  # noqa: ANN401 - whatever the control has
+    def __getattr__(self, name: str) -> Any:  # noqa: ANN401 - every other member of a control
         return getattr(self._run, name)
 
     def fault(self, path: str, reason: str) -> None:

@@ -1,9 +1,9 @@
-"""The verb `extract`: an archive becomes a directory of a vfolder, whole or not at all.
+"""The verb `extract`: unpack an archive into a directory of a vfolder, completely or not at all.
 
-The archive is an upload (a folder sent as one resumable object) or a file of the vfolder. plan
-(what it says it holds, room for that) → unpack into staging → publish by one rename, never over
-something. Killed anywhere before, the next run unpacks anew; an upload's bytes are removed at the
-job's end, however it ends.
+The archive is an upload (a folder sent as one resumable object) or a file of the vfolder. A run
+reads from the archive what it holds and checks the free space, unpacks into staging, and publishes
+with one rename that replaces nothing. If a run is killed before that, the next run unpacks again.
+The end of the job removes the bytes of an upload, whatever the end is.
 """
 
 import os
@@ -22,9 +22,9 @@ from core.jobs.requests import ExtractRequest
 from core.names import VFolderId, VFolderPath
 from workers.run import Context, Manifest, Outcome
 
-#: The directory that appears is made as any other.
+#: The mode of the published directory, as of any new directory.
 DIRECTORY_MODE = 0o755
-#: Of an archive that does not say how much it holds, so much is promised room ahead.
+#: An archive that does not say how much it holds reserves this many bytes ahead.
 AHEAD_BYTES = 8 << 20
 
 
@@ -57,7 +57,7 @@ class Extract:
         return Outcome(sentence=f"unpacked into {self._vfolder}", result=dict(mark["facts"]))
 
     def undo(self) -> None:
-        """Remove what grew, and the upload's bytes; the target was never there."""
+        """Remove the staging and the bytes of the upload; the target never existed."""
         soft.settle(self._backend, self._vfolder.scope, self._run.job.id)
         self._run.phase("clean up")
         self._clear()
@@ -65,7 +65,7 @@ class Extract:
 
     def _unpack_and_publish(self, top: int, manifest: Manifest) -> dict[str, Any]:
         if self._inode(top) is not None:
-            raise EntryExists("Something of that name is there; nothing was unpacked.")
+            raise EntryExists("An entry of the target's name exists; nothing was unpacked.")
         self._clear()
         with (
             self._source(top) as file,
@@ -101,7 +101,7 @@ class Extract:
             work.close()
 
     def _reserve(self, size_bytes: int) -> None:
-        """Promise room under a limit that we hold; where the archive does not say, as it goes."""
+        """Reserve space under a soft limit, again and again if the archive gives no size."""
         if size_bytes:
             job = self._run.job.id
             soft.reserve(self._backend, self._vfolder.scope, job, size_bytes)
@@ -112,18 +112,20 @@ class Extract:
         self._run.point_of_no_return()
         manifest.mark("publish", **mark)
         with (
-            descriptors.opened(self._staging.parent, self._root) as room,
+            descriptors.opened(self._staging.parent, self._root) as directory,
             parents(self._target, top) as parent,
         ):
             self._run.check()
             try:
-                descriptors.rename_new(self._staging.name, room, self._target.name, parent)
+                descriptors.rename_new(self._staging.name, directory, self._target.name, parent)
             except FileExistsError:
-                detail = "Something of that name came meanwhile; nothing was unpacked."
+                detail = (
+                    "An entry of the target's name was created meanwhile; nothing was unpacked."
+                )
                 raise EntryExists(detail) from None
 
     def _inode(self, top: int) -> int | None:
-        """What has the target's name."""
+        """Return the inode of the entry with the target's name; None when there is none."""
         try:
             return paths.stat_beneath(top, self._target, follow=False).st_ino
         except EntryNotFound:
@@ -139,21 +141,21 @@ class Extract:
             yield file
 
     def _upload(self) -> int:
-        """The bytes of the upload, which belong to this job from now on."""
+        """Open the bytes of the upload, which belong to this job from now on."""
         scope = self._vfolder.scope
         give_to_job(self._root, scope, self._request.upload, self._run.job.id)
         try:
-            with descriptors.opened(self._archive.parent, self._root) as room:
+            with descriptors.opened(self._archive.parent, self._root) as directory:
                 flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC
-                return os.open(self._archive.name, flags, dir_fd=room)
+                return os.open(self._archive.name, flags, dir_fd=directory)
         except FileNotFoundError:
             raise EntryNotFound("The upload's bytes are gone; send it again.") from None
 
     def _clear(self) -> None:
-        with self._context.hidden_directory(self._root, self._staging.parent) as room:
-            remove_tree(room, self._staging.name, control=self._run)
+        with self._context.hidden_directory(self._root, self._staging.parent) as directory:
+            remove_tree(directory, self._staging.name, control=self._run)
 
     def _forget_archive(self) -> None:
         if self._request.upload:
-            with self._context.hidden_directory(self._root, self._archive.parent) as room:
-                remove_tree(room, self._archive.name, control=self._run)
+            with self._context.hidden_directory(self._root, self._archive.parent) as directory:
+                remove_tree(directory, self._archive.name, control=self._run)

@@ -1,8 +1,8 @@
-"""The verb `rescan`: what the quota scopes of a volume really hold, and what is odd there.
+"""The verb `rescan`: count what the quota scopes of a volume hold, and name what is wrong there.
 
-Each scope is counted by a walk and compared with who counts for its limit: our ledger, which is
-corrected, or the storage system, which is only told of. Everything odd is named in the report. A
-scope that could not be read as a whole is neither corrected nor repaired.
+A walk counts each scope. The result is compared with the usage that its limit applies to. That is
+our ledger, which is corrected, or the storage system's figure, which is only reported. The report
+names every deviation. A scope that could not be read completely is neither corrected nor repaired.
 """
 
 import os
@@ -20,16 +20,16 @@ from core.names import QuotaScope, moment
 from core.quota import Thresholds
 from core.redis import dumps
 from workers.run import Context, Manifest, Outcome
-from workers.verbs.scope_count import CountedTree, Deviation, ScopeCount, scope_named
+from workers.verbs.scope_count import Deviation, ScopeCount, VolumeToCount, scope_named
 
-#: Scopes named in the result, those that differ most; the report has all.
+#: Scopes that the result names, those that differ most; the report names all.
 WORST = 20
-#: The last result of a volume is kept this long.
+#: The last result of a volume is stored for this long.
 KEEP_SECONDS = 30 * 86_400
 
 
 class Rescan:
-    """One run of a rescan; scopes that an earlier run did are not done again."""
+    """One run of a rescan; it skips scopes that an earlier run of the job has counted."""
 
     def __init__(self, context: Context, request: RescanRequest) -> None:
         self._context = context
@@ -37,14 +37,14 @@ class Rescan:
         self._request = request
         self._backend = context.backend(request.volume)
         self._root = context.root(request.volume)
-        self._place = CountedTree(self._backend, self._root, Thresholds(context.settings))
+        self._volume = VolumeToCount(self._backend, self._root, Thresholds(context.settings))
         self._owner = QuotaScope.parse(request.owner) if request.owner else None
 
     def __call__(self) -> Outcome:
-        """Go over the scopes, then over what is left of scopes that are no more.
+        """Count the scopes, then look for remains of scopes that do not exist any more.
 
         Raises:
-            QuotaScopeNotFound: the one that was asked for is not there.
+            QuotaScopeNotFound: the request names a scope that does not exist.
         """
         names = self._names()
         manifest = self._context.manifest(self._root, self._owner)
@@ -55,11 +55,11 @@ class Rescan:
         for name in names:
             if name not in done:
                 done[name] = self._scope(name, manifest)
-        gone = self._gone() if self._owner is None else {}
-        return self._outcome(list(done.values()), gone)
+        orphans = self._orphans() if self._owner is None else {}
+        return self._outcome(list(done.values()), orphans)
 
     def undo(self) -> None:
-        """Nothing to undo: a correct figure stays correct."""
+        """Undo nothing: a correct figure stays correct."""
 
     def _names(self) -> list[str]:
         if self._owner is None:
@@ -70,7 +70,7 @@ class Rescan:
 
     def _scope(self, name: str, manifest: Manifest) -> dict[str, Any]:
         self._run.check()
-        counting = ScopeCount(self._context, self._place, name, repair=self._request.repair)
+        counting = ScopeCount(self._context, self._volume, name, repair=self._request.repair)
         try:
             facts = counting()
         except FileNotFoundError:  # deleted meanwhile
@@ -78,26 +78,26 @@ class Rescan:
         manifest.mark("scope", **facts)
         return facts
 
-    def _gone(self) -> dict[str, dict[str, int]]:
-        """Limits and figures of scopes that are no more."""
+    def _orphans(self) -> dict[str, dict[str, int]]:
+        """Return the deviations of scopes that do not exist: their limits and their usage."""
         self._run.phase("look")
-        there = set(os.listdir(self._root))
-        orphans = [name for name in requested_limits.names(self._root) if name not in there]
-        for name in orphans:
-            self._context.note(name, f"{Deviation.LIMIT_OF_NOBODY}: no such scope is there")
+        existing = set(os.listdir(self._root))
+        limits = [name for name in requested_limits.names(self._root) if name not in existing]
+        for name in limits:
+            self._context.note(name, f"{Deviation.ORPHANED_LIMIT}: no such scope exists")
             if self._request.repair:
                 requested_limits.forget(self._root, scope_named(name))
         soft = soft_of(self._backend)
-        figures = [] if soft is None else [n for n in soft.ledger.scopes() if n not in there]
+        figures = [] if soft is None else [n for n in soft.ledger.scopes() if n not in existing]
         for name in figures:
-            self._context.note(name, f"{Deviation.FIGURE_OF_NOBODY}: no such scope is there")
+            self._context.note(name, f"{Deviation.ORPHANED_USAGE}: no such scope exists")
             if self._request.repair and soft is not None:
                 soft.end(scope_named(name))
-        found = {Deviation.LIMIT_OF_NOBODY: len(orphans), Deviation.FIGURE_OF_NOBODY: len(figures)}
-        counts = {str(odd): count for odd, count in found.items() if count}
+        deviations = {Deviation.ORPHANED_LIMIT: len(limits), Deviation.ORPHANED_USAGE: len(figures)}
+        counts = {str(kind): count for kind, count in deviations.items() if count}
         return {"found": counts, "repaired": counts if self._request.repair else {}}
 
-    def _outcome(self, scopes: list[dict[str, Any]], gone: dict[str, dict[str, int]]) -> Outcome:
+    def _outcome(self, scopes: list[dict[str, Any]], orphans: dict[str, dict[str, int]]) -> Outcome:
         drifts = [facts for facts in scopes if facts.get("drift_bytes")]
         drifts.sort(key=lambda facts: abs(facts["drift_bytes"]), reverse=True)
         complete = all(facts["complete"] for facts in scopes)
@@ -109,21 +109,21 @@ class Rescan:
             },
             "drifted": len(drifts),
             "drift": drifts[:WORST],
-            "found": _sum([*scopes, gone], "found"),
-            "repaired": _sum([*scopes, gone], "repaired"),
+            "found": _sum([*scopes, orphans], "found"),
+            "repaired": _sum([*scopes, orphans], "repaired"),
             "complete": complete,
         }
         if self._owner is None and complete:
-            self._keep(result)
-        odd = sum(result["found"].values())
+            self._store(result)
+        deviations = sum(result["found"].values())
         return Outcome(
             sentence=f"rescanned {result['scopes']:,} quota scopes of {self._request.volume}: "
-            f"{len(drifts):,} drifted, {odd:,} oddities",
+            f"{len(drifts):,} drifted, {deviations:,} oddities",
             result=result,
             state=State.SUCCEEDED if complete else State.PARTIAL,
         )
 
-    def _keep(self, result: dict[str, Any]) -> None:
+    def _store(self, result: dict[str, Any]) -> None:
         client = self._context.store.redis
         seconds, micros = client.time()
         at = moment(seconds + micros / 1_000_000)
@@ -131,8 +131,8 @@ class Rescan:
         client.set(name, dumps(result | {"as_of": at}), ex=KEEP_SECONDS)
 
 
-def _sum(many: list[dict[str, Any]], name: str) -> dict[str, int]:
+def _sum(counted: list[dict[str, Any]], name: str) -> dict[str, int]:
     total: Tally[str] = Tally()
-    for facts in many:
+    for facts in counted:
         total.update(facts.get(name, {}))
     return dict(total)

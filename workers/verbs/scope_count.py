@@ -1,4 +1,4 @@
-"""The count of one quota scope: its vfolders by a walk, its limit's figure, and what is odd."""
+"""The count of one quota scope: its vfolders, the usage its limit applies to, its deviations."""
 
 import os
 from collections import Counter as Tally
@@ -22,9 +22,9 @@ from core.names import QuotaScope, ScopeKind
 from core.quota import Thresholds
 from workers.run import Context
 
-#: Usage of a storage system and of a walk differ by metadata; this much is none of interest.
+#: The usage that a storage system reports includes metadata; a difference up to this is normal.
 NATIVE_SLACK_BYTES = 1 << 20
-#: And this share of what was counted.
+#: And a difference up to this share of what the walk counted.
 NATIVE_SLACK_SHARE = 0.02
 LEGACY = "."
 #: Hexadecimal digits of a vfolder's id.
@@ -32,26 +32,26 @@ _DIGITS = 32
 
 
 class Deviation(StrEnum):
-    """What may be wrong; the words of the report and of `found`."""
+    """What may be wrong; the values stand in the report and in the result's `found`."""
 
     UNKNOWN = "unknown"
     EMPTY_PREFIX = "empty-prefix"
     LEFT_OVER = "left-over"
-    METADATA_OF_NOBODY = "metadata-of-nobody"
-    LIMIT_OF_NOBODY = "limit-of-nobody"
-    FIGURE_OF_NOBODY = "figure-of-nobody"
+    ORPHANED_METADATA = "metadata-of-nobody"
+    ORPHANED_LIMIT = "limit-of-nobody"
+    ORPHANED_USAGE = "figure-of-nobody"
     LIMIT_CHANGED = "limit-changed"
     DRIFT = "drift"
 
 
 def scope_named(directory: str) -> QuotaScope:
-    """The scope of a directory; its kind is not written there and does not matter below."""
+    """Return the scope of a directory. Its kind is not stored there; the callees do not need it."""
     return QuotaScope(ScopeKind.USER, UUID(directory))
 
 
 @dataclass(frozen=True, slots=True)
-class CountedTree:
-    """The volume at work: its backend, a descriptor of its top, and who tells of thresholds."""
+class VolumeToCount:
+    """The volume: its backend, a descriptor of its top, and what publishes its thresholds."""
 
     backend: MountedBackend
     root: int
@@ -59,14 +59,14 @@ class CountedTree:
 
 
 class ScopeCount:
-    """One scope of one rescan."""
+    """The count of one scope in one rescan."""
 
-    def __init__(self, context: Context, place: CountedTree, name: str, *, repair: bool) -> None:
+    def __init__(self, context: Context, volume: VolumeToCount, name: str, *, repair: bool) -> None:
         self._context = context
         self._run = context.run
-        self._backend = place.backend
-        self._root = place.root
-        self._thresholds = place.thresholds
+        self._backend = volume.backend
+        self._root = volume.root
+        self._thresholds = volume.thresholds
         self._name = name
         self._repair = repair
         self._found: Tally[str] = Tally()
@@ -74,16 +74,16 @@ class ScopeCount:
         self._complete = True
 
     def __call__(self) -> dict[str, Any]:
-        """Count, compare, name, and repair if that was asked.
+        """Count, compare, report deviations, and repair them if the request says so.
 
         Raises:
-            FileNotFoundError: the scope went away meanwhile.
+            FileNotFoundError: the scope was deleted meanwhile.
         """
         soft = soft_of(self._backend) if self._name != LEGACY else None
         growth = soft.ledger.growth_mark(self._name) if soft else 0
         with descriptors.opened(self._name, self._root) as directory:
             facts = self._count(directory)
-            self._look_at_rooms(directory)
+            self._check_hidden_directories(directory)
         facts |= self._figures(facts, growth) if self._name != LEGACY else {}
         self._run.count(Counter.VERIFIED, 1, facts["size_bytes"])
         return {
@@ -94,23 +94,23 @@ class ScopeCount:
             "complete": self._complete,
         }
 
-    def _tell(self, odd: Deviation, path: str, why: str) -> None:
-        self._found[odd] += 1
-        self._context.note(f"{self._name}/{path}" if path else self._name, f"{odd}: {why}")
+    def _report(self, kind: Deviation, path: str, why: str) -> None:
+        self._found[kind] += 1
+        self._context.note(f"{self._name}/{path}" if path else self._name, f"{kind}: {why}")
 
     # -- Counting ----------------------------------------------------------------------------------
     def _count(self, directory: int) -> dict[str, Any]:
-        found = take_inventory(directory, top=self._name == LEGACY)
-        for path, reason in found.unreadable:
+        inventory = take_inventory(directory, top=self._name == LEGACY)
+        for path, reason in inventory.unreadable:
             self._complete = False
             self._run.fault(f"{self._name}/{path}", reason)
         facts = dict.fromkeys(("vfolders", "entries", "size_bytes", "allocated_bytes"), 0)
-        for path in found.vfolders:
+        for path in inventory.vfolders:
             self._add(directory, path, facts)
-        for path in found.unknown:
-            self._tell(Deviation.UNKNOWN, str(path), "neither a vfolder nor ours; left alone")
-        for path in found.empty:
-            self._tell(Deviation.EMPTY_PREFIX, str(path), "an empty prefix directory")
+        for path in inventory.unknown:
+            self._report(Deviation.UNKNOWN, str(path), "neither a vfolder nor ours; not touched")
+        for path in inventory.empty:
+            self._report(Deviation.EMPTY_PREFIX, str(path), "an empty prefix directory")
             if self._repair:
                 descriptors.prune(path, directory, len(path.parts))
                 self._repaired[Deviation.EMPTY_PREFIX] += 1
@@ -130,16 +130,16 @@ class ScopeCount:
         facts["size_bytes"] += usage.size_bytes
         facts["allocated_bytes"] += usage.allocated_bytes
 
-    # -- Our rooms ---------------------------------------------------------------------------------
-    def _look_at_rooms(self, directory: int) -> None:
-        """Left-overs of jobs that nobody knows; the sweep removes them once they are old."""
-        for room in (layout.STAGING, layout.TRASH, layout.JOBS):
-            for name in descriptors.names(PurePosixPath(layout.HIDDEN, room), directory):
+    # -- Hidden directories ------------------------------------------------------------------------
+    def _check_hidden_directories(self, directory: int) -> None:
+        """Report what unknown jobs left; the sweep removes it once it is old enough."""
+        for area in (layout.STAGING, layout.TRASH, layout.JOBS):
+            for name in descriptors.names(PurePosixPath(layout.HIDDEN, area), directory):
                 job = name.partition(".")[0]
-                if not self._is_known(job) and not self._is_kept(directory, room, job):
-                    path = f"{layout.HIDDEN}/{room}/{name}"
-                    self._tell(Deviation.LEFT_OVER, path, "of no job that is known")
-        self._look_at_metadata(directory)
+                if not self._is_known(job) and not self._is_kept(directory, area, job):
+                    path = f"{layout.HIDDEN}/{area}/{name}"
+                    self._report(Deviation.LEFT_OVER, path, "of no known job")
+        self._check_metadata(directory)
 
     def _is_known(self, job: str) -> bool:
         try:
@@ -148,24 +148,24 @@ class ScopeCount:
             return False
         return True
 
-    def _is_kept(self, directory: int, room: str, job: str) -> bool:
-        if room != layout.TRASH:
+    def _is_kept(self, directory: int, area: str, job: str) -> bool:
+        if area != layout.TRASH:
             return False
-        with descriptors.opened(PurePosixPath(layout.HIDDEN, room), directory) as trashed:
+        with descriptors.opened(PurePosixPath(layout.HIDDEN, area), directory) as trashed:
             return trash.find(trashed, job) is not None
 
-    def _look_at_metadata(self, directory: int) -> None:
+    def _check_metadata(self, directory: int) -> None:
         kept = {note.vfolder[-_DIGITS:] for note in self._notes(directory)}
         room = PurePosixPath(layout.HIDDEN, layout.META)
         for name in descriptors.names(room, directory):
             path = PurePosixPath(name[0:2], name[2:4], name[4:])
             if name in kept or len(name) != _DIGITS or descriptors.exists(path, directory):
                 continue
-            self._tell(Deviation.METADATA_OF_NOBODY, f"{room}/{name}", "its vfolder is gone")
+            self._report(Deviation.ORPHANED_METADATA, f"{room}/{name}", "its vfolder is gone")
             if self._repair and self._complete:
                 with descriptors.opened(room, directory) as metadata:
                     os.unlink(name, dir_fd=metadata)
-                self._repaired[Deviation.METADATA_OF_NOBODY] += 1
+                self._repaired[Deviation.ORPHANED_METADATA] += 1
 
     def _notes(self, directory: int) -> list[trash.TrashRecord]:
         try:
@@ -201,7 +201,7 @@ class ScopeCount:
         }
 
     def _correct(self, size_bytes: int, quota: QuotaUsage, growth: int) -> int | None:
-        """Give the ledger what was counted; by how much it was off, None where it knew nothing."""
+        """Store the count in the ledger; return its former error, None where it had no figure."""
         soft = soft_of(self._backend)
         if soft is None or quota.limit_bytes is None or not self._complete:
             return None
@@ -213,30 +213,32 @@ class ScopeCount:
             return None
         drift = None if before is None else before - size_bytes
         if drift:
-            self._tell(Deviation.DRIFT, "", f"the ledger was {drift:+,} bytes off; corrected")
+            self._report(Deviation.DRIFT, "", f"the ledger was {drift:+,} bytes off; corrected")
             self._repaired[Deviation.DRIFT] += 1
         return drift
 
     def _compare(self, allocated: int, quota: QuotaUsage, scope: QuotaScope) -> int | None:
-        """By how much the storage system's figure is off what a walk finds."""
-        wish = requested_limits.find(self._root, scope)
+        """Return by how much the storage system's usage differs from the walk's, if it is known."""
+        request = requested_limits.find(self._root, scope)
         backend = self._backend
         rounding = backend.skill(HasQuota)
-        if wish is not None and rounding is not None:
-            wanted = rounding.effective_limit(wish.requested_bytes)
-            if quota.limit_bytes != wanted:
-                self._tell(
-                    Deviation.LIMIT_CHANGED, "", f"{wanted} was asked, {quota.limit_bytes} holds"
+        if request is not None and rounding is not None:
+            expected = rounding.effective_limit(request.requested_bytes)
+            if quota.limit_bytes != expected:
+                self._report(
+                    Deviation.LIMIT_CHANGED,
+                    "",
+                    f"{expected} was requested, {quota.limit_bytes} is set",
                 )
                 if self._repair and self._complete:
-                    backend.set_limit(scope, wish.requested_bytes)
+                    backend.set_limit(scope, request.requested_bytes)
                     self._repaired[Deviation.LIMIT_CHANGED] += 1
         if quota.used_bytes is None or not self._complete:
             return None
         drift = quota.used_bytes - allocated
         if abs(drift) <= max(NATIVE_SLACK_BYTES, allocated * NATIVE_SLACK_SHARE):
             return 0
-        self._tell(
+        self._report(
             Deviation.DRIFT, "", f"the storage system counts {drift:+,} bytes more than a walk"
         )
         return drift

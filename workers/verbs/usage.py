@@ -1,4 +1,4 @@
-"""The verb `usage`: count what a vfolder holds, and keep the answer for those who ask quickly."""
+"""The verb `usage`: count what a vfolder holds, and store the answer for quick look-ups."""
 
 import time
 from typing import Any
@@ -10,32 +10,32 @@ from core.names import VFolderId
 from core.quota import LastUsageStore
 from workers.run import Context, Outcome
 
-#: Directories at the top named with their sizes.
+#: Directories at the top that the result names with their sizes, at most.
 TOP = 20
 
 
-def describe(found: TreeUsage) -> dict[str, Any]:
-    """What was counted, as JSON."""
+def usage_document(usage: TreeUsage) -> dict[str, Any]:
+    """Return what was counted, as JSON."""
     return {
-        "file_count": found.entries,
-        "used_bytes": found.size_bytes,
-        "allocated_bytes": found.allocated_bytes,
-        "files": found.files,
-        "directories": found.directories,
-        "links": found.links,
-        "others": found.others,
-        "complete": found.complete,
-        "unreadable": found.unreadable,
-        "unreadable_examples": found.unreadable_named,
+        "file_count": usage.entries,
+        "used_bytes": usage.size_bytes,
+        "allocated_bytes": usage.allocated_bytes,
+        "files": usage.files,
+        "directories": usage.directories,
+        "links": usage.links,
+        "others": usage.others,
+        "complete": usage.complete,
+        "unreadable": usage.unreadable,
+        "unreadable_examples": usage.unreadable_named,
         "sizes": [
             {"below_bytes": 2**power if power else 1, "files": count}
-            for power, count in sorted(found.histogram.items())
+            for power, count in sorted(usage.histogram.items())
         ],
         "ages": [
             {"below_days": 2**power, "files": count, "bytes": size}
-            for power, (count, size) in sorted(found.ages.items())
+            for power, (count, size) in sorted(usage.ages.items())
         ],
-        "top": [{"name": n, "bytes": size, "files": files} for n, size, files in found.top],
+        "top": [{"name": n, "bytes": size, "files": files} for n, size, files in usage.top],
     }
 
 
@@ -48,7 +48,7 @@ class CountUsage:
         self._vfolder = VFolderId.parse(request.vfolder)
 
     def __call__(self) -> Outcome:
-        """Walk the tree and store what was found with its moment."""
+        """Walk the tree, and store the result with its time."""
         self._context.run.phase("count")
         backend = self._context.backend(self._request.volume)
         root_of_volume = self._context.root(self._request.volume)
@@ -57,15 +57,15 @@ class CountUsage:
             options = UsageOptions(
                 histogram=True, ages_at=int(time.time()), top=TOP, effort=self._context.effort
             )
-            found = measure_tree(root, control=self._context.run, options=options)
-        document = describe(found)
+            usage = measure_tree(root, control=self._context.run, options=options)
+        document = usage_document(usage)
         LastUsageStore(self._context.store.redis).keep(
             self._request.volume, self._vfolder, document
         )
         return Outcome(
-            sentence=f"counted {found.entries:,} entries of {self._vfolder}",
+            sentence=f"counted {usage.entries:,} entries of {self._vfolder}",
             result=document,
         )
 
     def undo(self) -> None:
-        """Nothing to undo: a count changes nothing."""
+        """Undo nothing: a count changes nothing."""

@@ -53,7 +53,7 @@ def test_what_cannot_be_put_under_one_says_so(holding: Site) -> None:
     assert holding.door.call("POST", "/quota-scope", order).status_code == 204
     nobody = adopt(holding, volume="local", owner=owner, limit_bytes=MIB)
     assert nobody["state"] == "failed"
-    assert "holds no limits" in nobody["error"]["detail"]  # type: ignore[index] # a document
+    assert "enforces no limits" in nobody["error"]["detail"]  # type: ignore[index] # a document
 
 
 @pytest.mark.parametrize("limit", [0, -1, 2**63, "5", None, 1.5])

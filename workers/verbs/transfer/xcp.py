@@ -1,6 +1,6 @@
-"""A transfer copied by XCP, from export to export: no byte passes through our mounts.
+"""Copy a transfer with XCP, from export to export: no byte passes through our mounts.
 
-The rest of the transfer (staging, checks, publishing) is as ever.
+Staging, verification by size and publication are those of every transfer.
 """
 
 from pathlib import PurePosixPath
@@ -11,18 +11,18 @@ from backends.xcp import Export, IndexLost, Summary, Xcp, XcpKilled, exported
 from core.errors import BackendFailed
 from workers.run import Context, Manifest
 
-#: How often a copy that was killed is taken up again within one run.
+#: How often one run resumes a copy after XCP was killed.
 RESUMES_MAX = 3
 
 
 def exports_of(source: Endpoint, target: Endpoint) -> tuple[Export, Export] | None:
-    """Both sides as XCP names them; None when one of them is not for XCP."""
-    found = exported(source.backend), exported(target.backend)
-    return (found[0], found[1]) if found[0] and found[1] else None
+    """Return both sides as XCP names them; None when XCP does not serve one of them."""
+    sides = exported(source.backend), exported(target.backend)
+    return (sides[0], sides[1]) if sides[0] and sides[1] else None
 
 
 class BulkCopy:
-    """One run's share of a copy by XCP."""
+    """What one run does of a copy with XCP."""
 
     def __init__(self, context: Context, exports: tuple[Export, Export]) -> None:
         self._run = context.run
@@ -35,11 +35,11 @@ class BulkCopy:
     def __call__(
         self, source: PurePosixPath, target: PurePosixPath, manifest: Manifest
     ) -> dict[str, Any]:
-        """Copy what is below a path of the one volume to a path of the other; what XCP counted.
+        """Copy a directory of one volume to a directory of the other; return what XCP counted.
 
         Raises:
-            Interrupted: the job has to stop; nobody of XCP is left.
-            StorageError: XCP could not work, or did not prove that it worked.
+            Interrupted: the job has to stop; no process of XCP is left.
+            StorageError: XCP failed, or did not prove that it succeeded.
         """
         self._run.phase("plan")
         self._xcp.license(self._run)
@@ -60,7 +60,7 @@ class BulkCopy:
                 return self._attempt(names, manifest)
             except XcpKilled:
                 self._run.check()
-            except IndexLost:  # XCP leaves alone what is there already
+            except IndexLost:  # XCP skips what the target has already
                 manifest.mark("xcp", begun=False)
         return self._attempt(names, manifest)
 
@@ -71,7 +71,7 @@ class BulkCopy:
         return self._xcp.copy(*names, self._index, self._run)
 
     def verify(self, source: PurePosixPath, target: PurePosixPath) -> None:
-        """Have XCP read both sides.
+        """Have XCP read both sides and compare them.
 
         Raises:
             BackendFailed: entries differ.
@@ -79,14 +79,14 @@ class BulkCopy:
         self._run.phase("verify")
         names = self._exports[0].name(source), self._exports[1].name(target)
         index = f"{self._index}-verify"
-        found = self._xcp.verify(*names, index, self._run)
+        result = self._xcp.verify(*names, index, self._run)
         self._xcp.forget(index)
-        if found.different or found.errors:
+        if result.different or result.errors:
             raise BackendFailed(
                 "The copy differs from its source, which may have changed meanwhile; ask again.",
-                data={"different": found.different, "errors": found.errors},
+                data={"different": result.different, "errors": result.errors},
             )
 
     def forget(self) -> None:
-        """Take the job's index out of the catalog."""
+        """Remove the job's index from the catalog."""
         self._xcp.forget(self._index)
