@@ -105,7 +105,6 @@ PENDING = (
     "tests/backends/fs/",
     "tests/backends/mounted/",
     "tests/backends/wrappers/",
-    "tests/backends/tree/",
     "tests/backends/uploads/",
     "tests/backends/xcp/",
     "tests/chaos/",

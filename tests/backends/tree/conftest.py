@@ -11,7 +11,7 @@ from tests.backends.tree.trees import Opener
 
 @pytest.fixture
 def anchor() -> Iterator[Opener]:
-    """Opens directories as callers of the engine do, and closes them."""
+    """Return a function that opens directories as callers do; they are closed after the test."""
     with ExitStack() as stack:
 
         def opened(path: Path) -> int:
@@ -25,7 +25,7 @@ def anchor() -> Iterator[Opener]:
 
 @pytest.fixture
 def untyped(tmp_path: Path) -> Iterator[Path]:
-    """An ext4 whose directories do not tell the types of their entries (DT_UNKNOWN)."""
+    """An ext4 whose directories do not contain the types of entries (DT_UNKNOWN)."""
     image, place = tmp_path / "image", tmp_path / "untyped"
     place.mkdir()
     with image.open("wb") as file:

@@ -1,4 +1,7 @@
-"""A copy in a process of its own, to be killed: `killed_copy.py SOURCE TARGET MANIFEST`."""
+"""A copy in its own process, for tests that kill it.
+
+Usage: `killed_copy.py SOURCE TARGET DIRECTORY_OF_MANIFEST c|python`.
+"""
 
 import os
 import sys
@@ -7,8 +10,8 @@ from backends.tree import CopyOptions, Effort, TreeManifest, copy_tree
 from backends.tree.fast import Loops
 from core.jobs import Unattended
 
-source, target, place, native = sys.argv[1:]
-manifest = TreeManifest.open(os.open(place, os.O_RDONLY), "job.manifest")
+source, target, directory, native = sys.argv[1:]
+manifest = TreeManifest.open(os.open(directory, os.O_RDONLY), "job.manifest")
 receipt = copy_tree(
     os.open(source, os.O_PATH),
     os.open(target, os.O_PATH),

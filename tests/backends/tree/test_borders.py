@@ -1,4 +1,4 @@
-"""What a tree inherits from the place it comes to, and mounts inside it."""
+"""What a tree inherits from its target directory, and mounts inside a tree."""
 
 import os
 import stat
@@ -71,7 +71,7 @@ def mounted_inside(tmp_path: Path) -> Iterator[Path]:
 
 
 @root_only
-def test_a_mount_inside_is_not_entered_unless_told(
+def test_a_mount_inside_is_entered_only_with_cross_mounts(
     tmp_path: Path, mounted_inside: Path, anchor: Opener
 ) -> None:
     usage = measure_tree(anchor(mounted_inside), control=Unattended())

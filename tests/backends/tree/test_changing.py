@@ -1,4 +1,4 @@
-"""Trees that change while the engine works: nothing outside is read or written, nothing crashes."""
+"""Trees that change while the engine works: it touches nothing outside, and does not fail."""
 
 import os
 import random
@@ -34,26 +34,26 @@ PLACES = 6
 
 
 def change(root: Path, outside: Path, dice: random.Random) -> None:
-    """Do one random thing to a tree; whatever fails has changed meanwhile."""
+    """Make one random change to a tree; a failure means that the entry changed meanwhile."""
     directory = root / f"d{dice.randrange(PLACES)}"
     place = directory / f"f{dice.randrange(30)}"
     other = root / f"d{dice.randrange(PLACES)}"
-    act = dice.randrange(8)
-    if act != 6 and (other.is_symlink() or directory.is_symlink() or place.is_symlink()):
-        return  # it is this process that must not write outside, too
-    if act <= 1:
+    kind = dice.randrange(8)
+    if kind != 6 and (other.is_symlink() or directory.is_symlink() or place.is_symlink()):
+        return  # this process must not write outside either
+    if kind <= 1:
         directory.mkdir(exist_ok=True)
         place.write_bytes(dice.randbytes(dice.choice([0, 10, 4000, 300_000])))
-    elif act == 2:
+    elif kind == 2:
         os.truncate(place, dice.randrange(200_000))
-    elif act == 3:
+    elif kind == 3:
         place.rename(other / f"f{dice.randrange(30)}")
-    elif act == 4:
+    elif kind == 4:
         place.unlink()
-    elif act == 5:
+    elif kind == 5:
         directory.rename(root / "aside")
         directory.symlink_to(outside)
-    elif act == 6:
+    elif kind == 6:
         if directory.is_symlink():
             directory.unlink()
         (root / "aside").rename(directory)
@@ -72,7 +72,7 @@ def outside(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def restless(tmp_path: Path, outside: Path) -> Iterator[Path]:
-    """A tree that another process keeps changing."""
+    """A tree that another process changes all the time."""
     root = tmp_path / "restless"
     root.mkdir()
     pid = os.fork()
@@ -86,31 +86,31 @@ def restless(tmp_path: Path, outside: Path) -> Iterator[Path]:
     os.waitpid(pid, 0)
 
 
-def picture(root: Path) -> list[tuple[str, int, int, bytes]]:
-    found = []
+def snapshot(root: Path) -> list[tuple[str, int, int, bytes]]:
+    entries = []
     for path in sorted(root.rglob("*")):
         status = path.lstat()
         content = path.read_bytes() if path.is_file() else b""
-        found.append((str(path), status.st_mtime_ns, status.st_mode, content))
-    return found
+        entries.append((str(path), status.st_mtime_ns, status.st_mode, content))
+    return entries
 
 
 def seen_inside(root: Path) -> list[str]:
-    """Name the regular files of a copy that hold what lies outside of the original."""
-    found = []
+    """Return the regular files of a copy that contain data from outside the original."""
+    leaked = []
     for directory, _, names in os.walk(root):
         for name in names:
             path = Path(directory) / name
             if not path.is_symlink() and path.read_bytes() == SECRET:
-                found.append(str(path))
-    return found
+                leaked.append(str(path))
+    return leaked
 
 
 @pytest.mark.parametrize("native", [True, False], ids=["c", "python"])
 def test_nothing_outside_is_read_or_written(
     tmp_path: Path, restless: Path, outside: Path, anchor: Opener, *, native: bool
 ) -> None:
-    before = picture(outside)
+    before = snapshot(outside)
     effort = Effort(helpers=2, loops=Loops(native=native))
     for number in range(ROUNDS):
         target = tmp_path / f"target{number}"
@@ -122,14 +122,14 @@ def test_nothing_outside_is_read_or_written(
         names = {entry.path for entry in walk(anchor(restless), control=Unattended())}
         assert not any(name.endswith("secret") for name in names)
         list(compare_trees(anchor(restless), anchor(target), control=Unattended()))
-    assert picture(outside) == before
+    assert snapshot(outside) == before
 
 
 @pytest.mark.parametrize("native", [True, False], ids=["c", "python"])
 def test_nothing_outside_is_deleted(
     tmp_path: Path, restless: Path, outside: Path, anchor: Opener, *, native: bool
 ) -> None:
-    before = picture(outside)
+    before = snapshot(outside)
     effort = Effort(helpers=2, loops=Loops(native=native))
     for _ in range(ROUNDS):
         remove_tree(
@@ -138,7 +138,7 @@ def test_nothing_outside_is_deleted(
             control=Unattended(),
             options=RemoveOptions(keep_root=True, effort=effort),
         )
-    assert picture(outside) == before
+    assert snapshot(outside) == before
 
 
 def test_copying_into_a_tree_that_changes_never_leads_outside(
@@ -149,29 +149,29 @@ def test_copying_into_a_tree_that_changes_never_leads_outside(
         (source / f"d{number}").mkdir(parents=True)
         for name in ("f1", "f2", "new"):
             (source / f"d{number}" / name).write_bytes(b"from the source")
-    before = picture(outside)
+    before = snapshot(outside)
     for _ in range(ROUNDS):
         copy_tree(anchor(source), anchor(restless), control=Unattended())
-    assert picture(outside) == before
+    assert snapshot(outside) == before
     shutil.rmtree(source)
 
 
 class Meddling(Unattended):
-    """Changes the source at the begin of a phase."""
+    """Changes the source when a phase begins."""
 
-    def __init__(self, phase: str, act: Callable[[], object]) -> None:
+    def __init__(self, phase: str, change: Callable[[], object]) -> None:
         super().__init__()
         self._phase = phase
-        self._act = act
+        self._change = change
 
     def phase(self, name: str) -> None:
         if name == self._phase:
-            self._act()
+            self._change()
 
 
 @pytest.mark.parametrize("phase", ["copy", "seal"])
 @pytest.mark.parametrize("selection", [None, Selection(filter=Filter(["- left-out"], 0))])
-def test_directories_that_come_after_the_plan_are_named_and_not_counted(
+def test_directories_created_after_the_plan_are_named_and_not_counted(
     tmp_path: Path, anchor: Opener, phase: str, selection: Selection | None
 ) -> None:
     source = tmp_path / "a"
@@ -183,7 +183,7 @@ def test_directories_that_come_after_the_plan_are_named_and_not_counted(
     def meddle() -> None:
         for name in ("new/below", "old/new"):
             (source / name).mkdir(parents=True)
-            (source / name / "file").write_text("nobody has it")
+            (source / name / "file").write_text("in no copy")
         if selection is not None:
             (source / "old/left-out").mkdir()
 

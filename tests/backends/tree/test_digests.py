@@ -1,4 +1,4 @@
-"""Digests taken while copying: what they find, and that the source is read once."""
+"""Digests taken during the copy: what they find, and that the source is read once."""
 
 import os
 from collections.abc import Callable
@@ -17,21 +17,21 @@ from tests.backends.tree.trees import Opener, hostile
 SIZES = {"small": 100, "middle": SMALL_BYTES * 3, "big": BIG_BYTES + 5}
 
 
-class At(Unattended):
-    """Does something when a phase begins."""
+class AtPhase(Unattended):
+    """Runs an operation when a phase begins."""
 
-    def __init__(self, phase: str, act: Callable[[], object]) -> None:
+    def __init__(self, phase: str, operation: Callable[[], object]) -> None:
         super().__init__()
         self._at = phase
-        self._act = act
+        self._operation = operation
 
     def phase(self, name: str) -> None:
         if name == self._at:
-            self._act()
+            self._operation()
 
 
 def spoil(path: Path) -> None:
-    """Flip a bit and leave length and times as they are."""
+    """Flip a bit; keep length and times."""
     status = path.stat()
     with path.open("r+b") as file:
         first = file.read(1)
@@ -66,9 +66,9 @@ def test_a_hostile_tree_is_verified_by_its_digests(
 
 
 @pytest.mark.parametrize("name", [*SIZES, "linked", "holes"])
-def test_a_copy_that_rotted_is_found(tmp_path: Path, anchor: Opener, name: str) -> None:
+def test_a_copy_with_a_flipped_bit_is_found(tmp_path: Path, anchor: Opener, name: str) -> None:
     target = tmp_path / "b"
-    control = At("verify", lambda: spoil(target / name))
+    control = AtPhase("verify", lambda: spoil(target / name))
     options = CopyOptions(digest="xxh3", verify="xxh3")
     receipt = copy_tree(
         anchor(tree(tmp_path / "a")), anchor(target), control=control, options=options
@@ -88,7 +88,7 @@ def test_the_source_is_not_read_again(
 
     options = CopyOptions(digest="sha256", verify="sha256")
     target = anchor(tmp_path / "b")
-    control = At("verify", close_the_source)
+    control = AtPhase("verify", close_the_source)
     assert copy_tree(anchor(faulty_source), target, control=control, options=options).complete
 
 
@@ -96,13 +96,13 @@ def test_a_source_changed_after_its_reading_is_no_difference(
     tmp_path: Path, anchor: Opener
 ) -> None:
     root = tree(tmp_path / "a")
-    control = At("verify", lambda: spoil(root / "middle"))
+    control = AtPhase("verify", lambda: spoil(root / "middle"))
     options = CopyOptions(digest="xxh3", verify="xxh3")
     target = anchor(tmp_path / "b")
     assert copy_tree(anchor(root), target, control=control, options=options).complete
 
 
-def test_what_a_former_run_copied_is_verified_too(tmp_path: Path, anchor: Opener) -> None:
+def test_files_that_an_earlier_run_copied_are_verified_too(tmp_path: Path, anchor: Opener) -> None:
     def stop() -> None:
         raise Cancelled
 
@@ -113,7 +113,7 @@ def test_what_a_former_run_copied_is_verified_too(tmp_path: Path, anchor: Opener
         copy_tree(
             anchor(root),
             anchor(target),
-            control=At("verify", stop),
+            control=AtPhase("verify", stop),
             manifest=manifest,
             options=options,
         )
@@ -129,7 +129,7 @@ def test_what_a_former_run_copied_is_verified_too(tmp_path: Path, anchor: Opener
 def test_a_file_in_pieces_is_verified_by_the_digests_of_its_pieces(
     tmp_path: Path, anchor: Opener, spoilt: int | None
 ) -> None:
-    """Also of those that an earlier run copied; the source is not read for it."""
+    """Pieces that an earlier run copied are included; the source is not read again."""
     origin, target = tmp_path / "a", tmp_path / "b"
     origin.mkdir()
     (origin / "big").write_bytes(os.urandom(4 * PIECE_BYTES_MIN))
@@ -149,7 +149,7 @@ def test_a_file_in_pieces_is_verified_by_the_digests_of_its_pieces(
     throttle.set()
 
     def begun() -> None:
-        spoil(origin / "big")  # whoever read it again would find another one
+        spoil(origin / "big")  # a second reading would find other data
         if spoilt is not None:
             with (target / "big").open("r+b") as file:
                 file.seek(spoilt * PIECE_BYTES_MIN)
@@ -157,7 +157,7 @@ def test_a_file_in_pieces_is_verified_by_the_digests_of_its_pieces(
                 file.seek(spoilt * PIECE_BYTES_MIN)
                 file.write(bytes([first[0] ^ 1]))
 
-    control = At("verify", begun)
+    control = AtPhase("verify", begun)
     receipt = copy_tree(*sides, control=control, manifest=manifest, options=options)
     manifest.close()
     throttle.close()

@@ -1,4 +1,4 @@
-"""What the storage does to us: errors, full disks, short transfers, rot."""
+"""Faults of the storage: errors, full disks, short transfers, changed data, hangs."""
 
 import os
 from collections.abc import Iterator
@@ -23,7 +23,7 @@ from tests.support.faultfs import mounted, rules
 
 pytestmark = pytest.mark.part("fuse")
 FILES = 12
-#: Many times as long as so many looks of a job at its control.
+#: The hang lasts many times as long as this number of calls of the control.
 HANG_SECONDS, CALLS = 8, 5
 
 
@@ -71,7 +71,7 @@ def test_an_unreadable_file_is_named_and_the_rest_is_copied(
 
 
 @pytest.mark.parametrize(("error", "kind"), [("ENOSPC", NoSpace), ("EDQUOT", QuotaExceeded)])
-def test_a_full_target_ends_the_job_and_a_later_run_goes_on(
+def test_a_full_target_ends_the_job_and_a_later_run_continues(
     source: Path, faulty: Path, anchor: Opener, error: str, kind: type[Exception]
 ) -> None:
     rules(faulty, {"op": "write", "space": 400_000, "errno": error})
@@ -96,7 +96,9 @@ def test_short_reads_and_writes_are_continued(
     assert same(anchor(source), anchor(faulty))
 
 
-def test_rot_is_found_by_the_digest_only(source: Path, faulty: Path, anchor: Opener) -> None:
+def test_changed_data_is_found_by_the_digest_only(
+    source: Path, faulty: Path, anchor: Opener
+) -> None:
     copy_tree(anchor(source), anchor(faulty), control=Unattended())
     rules(faulty, {"op": "read", "path": "*/file7", "corrupt": True})
     control = Unattended()
@@ -107,7 +109,7 @@ def test_rot_is_found_by_the_digest_only(source: Path, faulty: Path, anchor: Ope
     assert not receipt.complete
 
 
-def test_a_lost_directory_handle_is_a_fault_and_not_an_end(
+def test_a_stale_directory_handle_is_a_fault_and_does_not_end_the_job(
     faulty_source: Path, tmp_path: Path, anchor: Opener
 ) -> None:
     rules(faulty_source, {"op": "readdir", "path": "/dir2", "errno": "ESTALE"})

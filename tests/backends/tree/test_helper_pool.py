@@ -1,8 +1,9 @@
-"""Helpers: heard, stopped, outlived by nobody, and holding nothing they should not."""
+"""Helpers: their replies arrive, they stop, they end with their parent, they hold few files."""
 
 import os
 import signal
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import psutil
@@ -12,6 +13,7 @@ from backends.tree import Effort, Throttle
 from backends.tree.processes import HelperChannel, HelperPool, Message
 from core.errors import BackendFailed, Defect, NoSpace
 from core.jobs import Cancelled, Counter, Unattended
+from tests.backends.tree.processes import open_files
 
 WAIT_SECONDS = 60.0
 
@@ -31,15 +33,15 @@ def children() -> set[int]:
 
 @pytest.fixture
 def others() -> set[int]:
-    """Processes of other tests' fixtures, which live on."""
+    """Processes of session fixtures, which outlive the test."""
     return children()
 
 
-def wait_until(true) -> None:  # noqa: ANN001 - a test's shorthand
+def wait_until(condition: Callable[[], bool]) -> None:
     deadline = time.monotonic() + WAIT_SECONDS
-    while not true():
+    while not condition():
         if time.monotonic() > deadline:
-            pytest.fail("it did not happen")
+            pytest.fail(f"the condition is still false after {WAIT_SECONDS} s")
         time.sleep(0.01)
 
 
@@ -84,7 +86,7 @@ def test_a_stop_kills_and_reaps_helpers_that_are_busy(others: set[int]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("act", "kind"),
+    ("operation", "kind"),
     [
         (lambda: os.kill(os.getpid(), signal.SIGKILL), BackendFailed),
         (lambda: (_ for _ in ()).throw(NoSpace("The volume is full.")), NoSpace),
@@ -92,9 +94,11 @@ def test_a_stop_kills_and_reaps_helpers_that_are_busy(others: set[int]) -> None:
     ],
     ids=["killed", "full", "defect"],
 )
-def test_a_helpers_end_is_told(act, kind: type[Exception], others: set[int]) -> None:  # noqa: ANN001 - a lambda
+def test_the_failure_of_a_helper_is_reported(
+    operation: Callable[[], object], kind: type[Exception], others: set[int]
+) -> None:
     with pytest.raises(kind):
-        run(lambda *_: act(), list(range(20)))
+        run(lambda *_: operation(), list(range(20)))
     assert children() <= others
 
 
@@ -121,19 +125,17 @@ def test_helpers_hold_only_what_they_need(tmp_path: Path) -> None:
     kept = os.open(tmp_path / "kept", os.O_CREAT | os.O_RDWR)
 
     def work(_: Message, __: HelperChannel) -> list[str]:
-        numbers = map(int, os.listdir("/proc/self/fd"))
-        places = (f"/proc/self/fd/{fd}" for fd in numbers if fd > 2)
-        return [os.readlink(place) for place in places if os.path.lexists(place)]
+        return [target for fd, target in open_files().items() if fd > 2]
 
-    (open_files,) = run(work, [1], keep_fds=[kept])
+    (targets,) = run(work, [1], keep_fds=[kept])
     os.close(secret)
     os.close(kept)
-    files = [name for name in open_files if not name.startswith("socket:")]
+    files = [target for target in targets if not target.startswith("socket:")]
     assert files == [str(tmp_path / "kept")]
-    assert len(open_files) == 2
+    assert len(targets) == 2
 
 
-def test_a_helper_is_nice_when_told_and_its_parent_is_not() -> None:
+def test_a_helper_gets_the_nice_value_and_its_parent_does_not() -> None:
     (nice,) = run(lambda *_: os.nice(0), [1], effort=Effort(nice=7, idle_io=True))
     assert nice == min(19, os.nice(0) + 7)
 
@@ -148,7 +150,7 @@ def test_a_throttle_holds_for_all_helpers_together_and_follows_changes() -> None
 
     began = time.monotonic()
     ends = run(work, list(range(6)), effort=Effort(throttle=throttle))
-    # 60 operations at 100 a second cannot be over sooner, whatever the machine does.
+    # 60 operations at 100 a second cannot end sooner, however fast the machine is.
     assert max(ends) - began >= 60 / 100 - 2 * 0.1
     throttle.set()
     run(work, list(range(6)), effort=Effort(throttle=throttle))

@@ -1,7 +1,6 @@
-"""The thread that begins a job: apart from its process, stopped soon, left behind when it hangs."""
+"""The thread that begins a job: separate from its process, stopped soon, left behind on a hang."""
 
 import fcntl
-import gc
 import os
 import subprocess
 import sys
@@ -15,15 +14,16 @@ from backends.tree.fast import Loops, Plain
 from backends.tree.processes import HelperChannel, Message
 from core.errors import NoSpace
 from core.jobs import Cancelled, Counter, Unattended
+from tests.backends.tree.processes import in_child, open_files
 from tests.backends.tree.test_helper_pool import children, run, wait_until
 from tests.backends.tree.trees import Opener, hostile
 
-apart = pytest.mark.part("unshare")
+needs_unshare = pytest.mark.part("unshare")
 PRIVATE = 0o077
 
 
 class Stopping(Unattended):
-    """Says stop after some calls."""
+    """Says stop after some calls of `check`."""
 
     def __init__(self, calls: int) -> None:
         super().__init__()
@@ -36,7 +36,7 @@ class Stopping(Unattended):
 
 
 class StoppingOnce(Unattended):
-    """Says stop once something has happened: a thread may take its time to begin."""
+    """Says stop once an event has happened: a thread may begin late."""
 
     def __init__(self, happened: threading.Event) -> None:
         super().__init__()
@@ -48,22 +48,25 @@ class StoppingOnce(Unattended):
 
 
 def spare(path: Path) -> int:
-    """Give a descriptor for a pool to own."""
+    """Return a descriptor of `path` for a pool to own."""
     return os.open(path, os.O_PATH)
 
 
-def is_open(fd: int) -> bool:
-    return Path(f"/proc/self/fd/{fd}").is_symlink()
+def is_open(fd: int, path: Path) -> bool:
+    """Return whether `fd` is still a descriptor of `path`, not of a file opened since."""
+    return open_files().get(fd) == str(path)
 
 
-@apart
+@needs_unshare
 def test_a_short_job_forks_nothing_and_leaves_no_descriptor(tmp_path: Path) -> None:
-    gc.collect()  # what other tests left is closed now, or later: there are no more, in any case
-    fd = spare(tmp_path)
-    before = len(os.listdir("/proc/self/fd"))
-    assert run(lambda *_: os.getpid(), [1], own_fds=[fd]) == [os.getpid()]
-    assert not is_open(fd)
-    assert len(os.listdir("/proc/self/fd")) <= before - 1
+    def short_job() -> tuple[bool, dict[int, str], dict[int, str]]:
+        before = open_files()
+        pids = run(lambda *_: os.getpid(), [1], own_fds=[spare(tmp_path)])
+        return pids == [os.getpid()], before, open_files()
+
+    in_this_process, before, after = in_child(short_job)  # other threads also open descriptors
+    assert in_this_process
+    assert before == after
 
 
 def test_a_long_job_goes_on_in_processes(tmp_path: Path) -> None:
@@ -79,8 +82,8 @@ def test_a_long_job_goes_on_in_processes(tmp_path: Path) -> None:
     assert children() <= before
 
 
-@apart
-def test_the_thread_is_nice_when_told_and_its_process_is_not(tmp_path: Path) -> None:
+@needs_unshare
+def test_the_thread_gets_the_nice_value_and_its_process_does_not(tmp_path: Path) -> None:
     before = os.nice(0)
     (nice,) = run(
         lambda *_: os.nice(0), [1], own_fds=[spare(tmp_path)], effort=Effort(nice=3, idle_io=True)
@@ -88,7 +91,7 @@ def test_the_thread_is_nice_when_told_and_its_process_is_not(tmp_path: Path) -> 
     assert (nice, os.nice(0)) == (min(19, before + 3), before)
 
 
-def test_what_has_a_limit_is_a_process(tmp_path: Path) -> None:
+def test_work_with_a_limit_gets_a_process(tmp_path: Path) -> None:
     throttle = Throttle(operations_per_second=1000)
     effort = Effort(throttle=throttle)
     (pid,) = run(lambda *_: os.getpid(), [1], own_fds=[spare(tmp_path)], effort=effort)
@@ -96,8 +99,8 @@ def test_what_has_a_limit_is_a_process(tmp_path: Path) -> None:
     assert pid != os.getpid()
 
 
-@apart
-def test_the_umask_of_the_process_neither_rules_the_copy_nor_changes(
+@needs_unshare
+def test_the_umask_of_the_process_neither_affects_the_copy_nor_changes(
     tmp_path: Path, anchor: Opener
 ) -> None:
     source = hostile(tmp_path / "a")
@@ -111,7 +114,7 @@ def test_the_umask_of_the_process_neither_rules_the_copy_nor_changes(
         assert os.umask(before) == PRIVATE
 
 
-@apart
+@needs_unshare
 def test_a_failure_in_the_thread_ends_the_job(tmp_path: Path) -> None:
     def work(_: Message, __: HelperChannel) -> None:
         raise NoSpace("The volume is full.")
@@ -120,8 +123,8 @@ def test_a_failure_in_the_thread_ends_the_job(tmp_path: Path) -> None:
         run(work, [1], own_fds=[spare(tmp_path)])
 
 
-@apart
-def test_a_stop_is_heard_at_the_next_entry(tmp_path: Path) -> None:
+@needs_unshare
+def test_a_stop_takes_effect_at_the_next_entry(tmp_path: Path) -> None:
     begun, ended = threading.Event(), threading.Event()
 
     def work(_: Message, channel: HelperChannel) -> None:
@@ -136,11 +139,11 @@ def test_a_stop_is_heard_at_the_next_entry(tmp_path: Path) -> None:
     with pytest.raises(Cancelled):
         run(work, [1], own_fds=[fd], control=StoppingOnce(begun), size=1)
     wait_until(ended.is_set)
-    wait_until(lambda: not is_open(fd))
+    wait_until(lambda: not is_open(fd, tmp_path))
 
 
-@apart
-def test_one_that_hangs_keeps_the_fence_and_its_descriptors_until_it_ends(tmp_path: Path) -> None:
+@needs_unshare
+def test_a_hanging_thread_keeps_the_fence_and_its_descriptors_until_it_ends(tmp_path: Path) -> None:
     storage, begun = threading.Event(), threading.Event()
 
     def work(_: Message, __: HelperChannel) -> None:
@@ -154,11 +157,11 @@ def test_one_that_hangs_keeps_the_fence_and_its_descriptors_until_it_ends(tmp_pa
     with pytest.raises(Cancelled):
         run(work, [1], own_fds=[fd], effort=effort, control=control, size=1)
     os.close(fence)
-    assert is_open(fd)
+    assert is_open(fd, tmp_path)
     with pytest.raises(BlockingIOError):
         fcntl.flock(other, fcntl.LOCK_EX | fcntl.LOCK_NB)
     storage.set()
-    wait_until(lambda: not is_open(fd))
+    wait_until(lambda: not is_open(fd, tmp_path))
     fcntl.flock(other, fcntl.LOCK_EX)
     os.close(other)
 
@@ -177,20 +180,20 @@ def test_without_unshare_all_helpers_are_processes() -> None:
 
 
 @pytest.mark.parametrize("native", [True, False], ids=["c", "python"])
-def test_a_set_flag_lets_the_loops_leave_everything(tmp_path: Path, *, native: bool) -> None:
+def test_with_the_stop_flag_set_the_loops_leave_everything(tmp_path: Path, *, native: bool) -> None:
     source, target = tmp_path / "a", tmp_path / "b"
     source.mkdir()
     target.mkdir()
     for number in range(3):
         (source / str(number)).write_text("x")
-    loops, flag = Loops(native=native), bytearray(b"\1")
+    loops, stop_flag = Loops(native=native), bytearray(b"\1")
     fds = os.open(source, os.O_RDONLY), os.open(target, os.O_RDONLY)
     status = source.stat()
     rule = Plain(status.st_uid, status.st_gid, noatime=False, xattrs=False, flags=False)
-    left = [name for _, _, others in loops.copy(*fds, rule, flag) for name, _ in others]
+    left = [name for _, _, others in loops.copy(*fds, rule, stop_flag) for name, _ in others]
     assert sorted(left) == ["0", "1", "2"]
     os.lseek(fds[0], 0, os.SEEK_SET)
-    left = loops.unlink(fds[0], flag, many=True, below=9)
+    left = loops.unlink(fds[0], stop_flag, many=True, below=9)
     gone = [(files, dropped, sorted(others)) for files, dropped, _, others in left]
     assert gone == [(0, 0, ["0", "1", "2"])]
     assert len(list(source.iterdir())) == 3
@@ -199,7 +202,7 @@ def test_a_set_flag_lets_the_loops_leave_everything(tmp_path: Path, *, native: b
         os.close(fd)
 
 
-def test_a_stopped_deletion_goes_on_later(tmp_path: Path, anchor: Opener) -> None:
+def test_a_stopped_deletion_continues_later(tmp_path: Path, anchor: Opener) -> None:
     root = hostile(tmp_path / "a")
     for checks in range(40):
         try:

@@ -1,9 +1,8 @@
-"""A copy laid over a tree that is there, killed in between, is taken up and ends whole."""
+"""A copy that is laid over a live tree: killed in between, it continues and ends complete."""
 
 import os
 import random
 import signal
-import time
 from pathlib import Path
 
 import pytest
@@ -23,9 +22,24 @@ from core.jobs import Unattended
 from tests.backends.tree.trees import Opener
 
 KILLS = 6
+#: Every overlay calls its control more often than this, so each kill interrupts one.
+CHECKS_MAX = 12
 
 
-def planted(top: Path, files: int, text: str) -> None:
+class Dying(Unattended):
+    """Kills its process after some calls of `check`, while the helpers are at work."""
+
+    def __init__(self, checks: int) -> None:
+        super().__init__()
+        self._checks = checks
+
+    def check(self) -> None:
+        self._checks -= 1
+        if self._checks < 0:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+
+def plant(top: Path, files: int, text: str) -> None:
     for number in range(files):
         path = top / f"d{number % 7}" / f"e{number % 13}" / f"f{number}"
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -38,8 +52,8 @@ def test_killed_while_it_is_laid_over(tmp_path: Path, anchor: Opener, seed: int)
     places = {name: tmp_path / name for name in ("source", "live", "staged", "displaced")}
     for path in places.values():
         path.mkdir()
-    planted(places["source"], 1500, "new")
-    planted(places["live"], 1000, "old")
+    plant(places["source"], 1500, "new")
+    plant(places["live"], 1000, "old")
     (places["live"] / "extra/deep").mkdir(parents=True)
     (places["live"] / "d1/gone").write_text("extra")
     fds = {name: anchor(path) for name, path in places.items()}
@@ -56,18 +70,16 @@ def test_killed_while_it_is_laid_over(tmp_path: Path, anchor: Opener, seed: int)
     trees = OverlayTrees(fds["source"], fds["staged"], fds["live"], fds["displaced"])
     options = OverlayOptions(selection=selection, drop_extra=True)
 
-    def lay() -> int:
-        done = apply_overlay(trees, control=Unattended(), manifest=manifest, options=options)
-        return done.failed
+    def overlay(control: Unattended) -> int:
+        return apply_overlay(trees, control=control, manifest=manifest, options=options).failed
 
     for _ in range(KILLS):
         pid = os.fork()
         if pid == 0:
-            lay()
+            overlay(Dying(dice.randint(1, CHECKS_MAX)))
             os._exit(0)
-        time.sleep(dice.random() * 0.06)
-        os.kill(pid, signal.SIGKILL)
-        os.waitpid(pid, 0)
-    assert lay() == 0
+        _, status = os.waitpid(pid, 0)
+        assert os.WIFSIGNALED(status)
+    assert overlay(Unattended()) == 0
     manifest.close()
     assert list(compare_trees(fds["source"], fds["live"], control=Unattended())) == []

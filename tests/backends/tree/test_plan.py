@@ -1,4 +1,4 @@
-"""Plans of a copy: every entry in one part, and each directory before what is below it."""
+"""Plans of a copy: every entry is in one part, and each directory before those below it."""
 
 import os
 from pathlib import Path
@@ -20,7 +20,7 @@ BELOW = 40
 
 
 def nested(root: Path) -> set[str]:
-    """Make large directories in narrow ones, and small ones in the large; the paths of all."""
+    """Make large directories in narrow ones and small ones in the large; return all paths."""
     for large in LARGE:
         place = root / large
         place.mkdir(parents=True)
@@ -53,7 +53,7 @@ def test_units_are_all_there_once_and_parents_come_first(
     units = [unit for part in parts for unit in part.units]
     seen: set[str] = set()
     for path, names, count, *_ in units:
-        assert path == "" or split_name(path)[0] in seen, f"{path} before what it is in"
+        assert path == "" or split_name(path)[0] in seen, f"{path} before its parent"
         assert names is not None or path not in seen, f"{path} twice"
         assert names is None or len(names) == count
         seen.add(path)

@@ -1,4 +1,4 @@
-"""Random trees: copied, they compare equal; measured, they have the sums of a naive walk."""
+"""Random trees: copies compare equal, and measured sums are those of a naive walk."""
 
 import os
 import stat
@@ -70,7 +70,7 @@ def build_file(path: bytes, file: dict[str, int]) -> None:
 
 
 def naive(root: Path) -> tuple[int, int, int]:
-    """Bytes, files, and all entries, by a recursion of a few lines."""
+    """Return bytes, files and all entries, by a simple recursion."""
     size = count = entries = 0
     for directory, below, others in os.walk(os.fsencode(root)):
         entries += len(below) + len(others)

@@ -13,7 +13,9 @@ MANY_A_SECOND = 1_000_000
 
 
 @pytest.mark.parametrize("helpers", [1, 2])
-def test_a_hostile_tree_goes_and_nothing_else(tmp_path: Path, anchor: Opener, helpers: int) -> None:
+def test_a_hostile_tree_is_deleted_and_nothing_else(
+    tmp_path: Path, anchor: Opener, helpers: int
+) -> None:
     root = hostile(tmp_path / "a")
     outside = tmp_path / "outside"
     outside.mkdir()
@@ -31,7 +33,7 @@ def test_a_hostile_tree_goes_and_nothing_else(tmp_path: Path, anchor: Opener, he
 
 
 @pytest.mark.parametrize("helpers", [1, 2])
-def test_a_path_far_over_path_max_goes(tmp_path: Path, anchor: Opener, helpers: int) -> None:
+def test_a_path_far_over_path_max_is_deleted(tmp_path: Path, anchor: Opener, helpers: int) -> None:
     (tmp_path / "a").mkdir()
     deep(tmp_path / "a")
     options = RemoveOptions(effort=Effort(helpers=helpers))
@@ -40,9 +42,9 @@ def test_a_path_far_over_path_max_goes(tmp_path: Path, anchor: Opener, helpers: 
 
 
 def uneven(root: Path) -> int:
-    """Make a tree deeper than one call goes down, with a directory larger than it reads below.
+    """Make a tree deeper than one C call descends, with a directory larger than it reads there.
 
-    Returns how many entries there are.
+    Returns the number of entries.
     """
     place, entries = root, 0
     for level in range(40):
@@ -59,7 +61,7 @@ def uneven(root: Path) -> int:
 
 @pytest.mark.parametrize("loops", LOOPS, ids=["c", "python"])
 @pytest.mark.parametrize("helpers", [1, 2])
-def test_deep_and_large_directories_below_go(
+def test_deep_and_large_directories_below_are_deleted(
     tmp_path: Path, anchor: Opener, helpers: int, loops: Loops
 ) -> None:
     entries = uneven(tmp_path / "a")
@@ -72,7 +74,7 @@ def test_deep_and_large_directories_below_go(
     assert control.counts[Counter.DELETED][0] == entries
 
 
-def test_a_limit_changes_nothing_of_what_goes(tmp_path: Path, anchor: Opener) -> None:
+def test_a_limit_does_not_change_what_is_deleted(tmp_path: Path, anchor: Opener) -> None:
     entries = uneven(tmp_path / "a")
     throttle, control = Throttle(operations_per_second=MANY_A_SECOND), Unattended()
     options = RemoveOptions(effort=Effort(throttle=throttle))
@@ -84,7 +86,7 @@ def test_a_limit_changes_nothing_of_what_goes(tmp_path: Path, anchor: Opener) ->
 
 @pytest.mark.parametrize("loops", LOOPS, ids=["c", "python"])
 @pytest.mark.parametrize("below", [0, 4, 100])
-def test_a_call_goes_below_as_far_as_told_and_names_the_rest(
+def test_a_call_descends_as_far_as_requested_and_names_the_rest(
     tmp_path: Path, loops: Loops, below: int
 ) -> None:
     for name in "abc":
@@ -100,7 +102,7 @@ def test_a_call_goes_below_as_far_as_told_and_names_the_rest(
     assert dropped == ({0: 0, 4: 2, 100: 3}[below] if loops.in_c else 0)
 
 
-def test_what_is_gone_already_is_fine_and_a_file_is_a_tree(tmp_path: Path, anchor: Opener) -> None:
+def test_a_missing_entry_is_no_error_and_a_file_is_a_tree(tmp_path: Path, anchor: Opener) -> None:
     assert remove_tree(anchor(tmp_path), "none", control=Unattended()).complete
     (tmp_path / "file").write_text("x")
     assert remove_tree(anchor(tmp_path), "file", control=Unattended()).files == 1

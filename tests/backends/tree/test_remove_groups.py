@@ -1,4 +1,4 @@
-"""Deletions that keep to allocation groups: on real XFS, told apart as its own tools tell them."""
+"""Deletions by allocation groups on a real XFS; xfs_db confirms the group of each inode."""
 
 import os
 import socket
@@ -24,13 +24,13 @@ from tests.support.loops import mounted
 SIZE_BYTES = 512 * 1024**2
 #: Larger than a power of two, so that the bits are those of the size rounded up.
 ODD_SIZE_BYTES = 900 * 1024**2
-#: Sparse; room for a log in a group when there are more groups than shards.
+#: Sparse; a group must have space for the log when there are more groups than shards.
 LARGE_SIZE_BYTES = 8 * 1024**3
 MANY_A_SECOND = 1_000_000
 
 
 def on_xfs(test):  # noqa: ANN001, ANN201 - a decorator of tests
-    """Mark a test that mounts one."""
+    """Mark a test that mounts an XFS."""
     return pytest.mark.part("root")(pytest.mark.part("xfs")(test))
 
 
@@ -42,7 +42,7 @@ def xfs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 
 def spread(root: Path) -> int:
-    """Make directories that lie in all groups, some with many below; how many entries there are."""
+    """Make directories in all groups, some with many below; return the number of entries."""
     entries = 0
     for number in range(40):
         place = root / f"d{number}/e/f{number}"
@@ -51,7 +51,7 @@ def spread(root: Path) -> int:
             (place.parent / f"file{name}").touch()
             (place / f"file{name}").touch()
         entries += 3 + 18
-    for number in range(1500):  # more than a helper keeps for itself of other shards
+    for number in range(1500):  # more directories of other shards than a helper keeps
         (root / f"wide/{number}").mkdir(parents=True)
     return entries + 1501
 
@@ -59,7 +59,7 @@ def spread(root: Path) -> int:
 @on_xfs
 @pytest.mark.parametrize("loops", LOOPS, ids=["c", "python"])
 @pytest.mark.parametrize("tree", [spread, uneven, hostile])
-def test_a_tree_in_all_groups_goes(xfs: Path, anchor: Opener, tree, loops: Loops) -> None:  # noqa: ANN001 - a maker of trees
+def test_a_tree_in_all_groups_is_deleted(xfs: Path, anchor: Opener, tree, loops: Loops) -> None:  # noqa: ANN001 - a maker of trees
     root = xfs / "a"
     tree(root)
     entries = sum(len(names) + len(files) for _, names, files in os.walk(root))
@@ -73,7 +73,7 @@ def test_a_tree_in_all_groups_goes(xfs: Path, anchor: Opener, tree, loops: Loops
 
 
 @on_xfs
-def test_a_limit_changes_nothing_of_what_goes(xfs: Path, anchor: Opener) -> None:
+def test_a_limit_does_not_change_what_is_deleted(xfs: Path, anchor: Opener) -> None:
     entries = spread(xfs / "a")
     throttle, control = Throttle(operations_per_second=MANY_A_SECOND), Unattended()
     options = RemoveOptions(effort=Effort(helpers=2, throttle=throttle))
@@ -84,7 +84,7 @@ def test_a_limit_changes_nothing_of_what_goes(xfs: Path, anchor: Opener) -> None
 
 
 @on_xfs
-def test_a_stopped_deletion_goes_on_later(xfs: Path, anchor: Opener) -> None:
+def test_a_stopped_deletion_continues_later(xfs: Path, anchor: Opener) -> None:
     spread(xfs / "a")
     options = RemoveOptions(effort=Effort(helpers=2))
     stops = 0
@@ -99,7 +99,9 @@ def test_a_stopped_deletion_goes_on_later(xfs: Path, anchor: Opener) -> None:
 
 
 @on_xfs
-def test_what_resists_is_named_with_the_directories_above_it(xfs: Path, anchor: Opener) -> None:
+def test_what_cannot_be_deleted_is_named_with_the_directories_above_it(
+    xfs: Path, anchor: Opener
+) -> None:
     spread(xfs / "a")
     kept = xfs / "a/d7/e/f7"
     subprocess.run(["mount", "--bind", kept, kept], check=True)
@@ -137,7 +139,7 @@ def test_groups_are_those_of_the_file_system(
         subprocess.run(["sync", "-f", top], check=True)
         commands = [part for inode in inodes for part in ("-c", f"convert inode {inode} agno")]
         image = tmp_path / "image"
-        told = subprocess.run(
+        output = subprocess.run(
             ["xfs_db", "-r", *commands, image], capture_output=True, text=True, check=True
         ).stdout
         superblock = subprocess.run(
@@ -146,21 +148,21 @@ def test_groups_are_those_of_the_file_system(
             text=True,
             check=True,
         ).stdout
-    theirs = [int(line.split("(")[1].split(")")[0]) for line in told.splitlines()]
-    assert [inode >> groups.bits for inode in inodes] == theirs
-    assert len(set(theirs)) > 1
+    numbers = [int(line.split("(")[1].split(")")[0]) for line in output.splitlines()]
+    assert [inode >> groups.bits for inode in inodes] == numbers
+    assert len(set(numbers)) > 1
     assert superblock.split() == ["agcount", "=", str(groups.count)]
-    assert {groups.shard(inode) for inode in inodes} == {one % groups.shards for one in theirs}
+    assert {groups.shard(inode) for inode in inodes} == {one % groups.shards for one in numbers}
 
 
-def test_what_is_no_xfs_has_one_group(tmp_path: Path) -> None:
+def test_other_file_systems_have_one_group(tmp_path: Path) -> None:
     fd = os.open(tmp_path, os.O_PATH)
     assert xfs_groups(fd) == ONE_GROUP
     os.close(fd)
     assert {ONE_GROUP.shard(inode) for inode in (1, 2**40, 2**62)} == {0}
 
 
-def test_a_call_does_not_go_below_into_another_group(tmp_path: Path) -> None:
+def test_a_call_does_not_descend_into_another_group(tmp_path: Path) -> None:
     for name in "abc":
         (tmp_path / name).mkdir()
     (tmp_path / "file").touch()
@@ -174,7 +176,7 @@ def test_a_call_does_not_go_below_into_another_group(tmp_path: Path) -> None:
     assert sorted(left) == [(name, (tmp_path / name).stat().st_ino) for name in "abc"]
 
 
-def test_a_shard_is_in_the_hands_of_one_until_it_is_given_back() -> None:
+def test_one_helper_has_a_shard_until_it_is_released() -> None:
     shards = Shards(3)
     for number in range(4):
         shards.push(f"a{number}", 1)
@@ -192,7 +194,7 @@ def test_a_shard_is_in_the_hands_of_one_until_it_is_given_back() -> None:
     shards.close()
 
 
-def test_a_single_shard_is_everybodys() -> None:
+def test_a_single_shard_is_free_for_all_helpers() -> None:
     shards = Shards(1)
     for number in range(9):
         shards.push(str(number), 0)
@@ -204,7 +206,7 @@ def test_a_single_shard_is_everybodys() -> None:
 
 @pytest.mark.parametrize("loops", LOOPS, ids=["c", "python"])
 @pytest.mark.part("root")
-def test_a_directory_of_which_the_type_is_not_told_is_met_as_one(
+def test_a_directory_without_a_listed_type_is_handled_as_one(
     untyped: Path, anchor: Opener, loops: Loops
 ) -> None:
     for name in ("mixed/below", "leaf"):

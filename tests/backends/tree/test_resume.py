@@ -1,4 +1,4 @@
-"""Killed anywhere, a copy goes on and ends equal; a deletion ends empty."""
+"""A copy that is killed at any point continues, and ends equal to its source."""
 
 import os
 import random
@@ -31,13 +31,13 @@ from core.jobs import Cancelled, Counter, Unattended
 from tests.backends.tree.trees import Opener, hostile
 
 SCRIPT = Path(__file__).with_name("killed_copy.py")
-#: Calls that the engine makes and a starting interpreter does not.
+#: System calls that the engine makes and a starting interpreter does not.
 CALLS = (
     "openat2,write,mkdirat,utimensat,linkat,symlinkat,unlinkat,fchmod,fchown,fsetxattr,"
     "syncfs,fdatasync,pwrite64,sendto,recvfrom,ftruncate,copy_file_range"
 )
-#: Every copy makes more calls than this in one process: the first kill surely strikes.
-SURELY = 80
+#: Every copy makes more calls than this in one process, so the first kill interrupts it.
+CALLS_MIN = 80
 ROUNDS = 14
 KILLS_PER_ROUND = 2
 
@@ -61,7 +61,7 @@ def test_killed_at_a_random_system_call_the_copy_is_resumed_and_equal(
     target.mkdir()
     script = [sys.executable, SCRIPT, source, target, tmp_path, dice.choice(["c", "python"])]
     for kill in range(KILLS_PER_ROUND):
-        when = dice.randint(1, SURELY * (1 + kill))
+        when = dice.randint(1, CALLS_MIN * (1 + kill))
         inject = f"inject={CALLS}:signal=SIGKILL:when={when}"
         trace = ["strace", "-f", "-qq", "-o", "/dev/null", "-e", f"trace={CALLS}", "-e", inject]
         environment = os.environ | {"PYTHONPATH": os.getcwd()}
@@ -80,11 +80,11 @@ def test_stopped_by_its_control_the_copy_is_resumed_and_equal(
     class Stopping(Unattended):
         def __init__(self, checks: int) -> None:
             super().__init__()
-            self.left = checks
+            self.remaining = checks
 
         def check(self) -> None:
-            self.left -= 1
-            if self.left < 0:
+            self.remaining -= 1
+            if self.remaining < 0:
                 raise Cancelled
 
     source, target = tmp_path / "a", tmp_path / "b"
@@ -102,7 +102,7 @@ def test_stopped_by_its_control_the_copy_is_resumed_and_equal(
     assert list(compare_trees(anchor(source), anchor(target), control=Unattended())) == []
 
 
-def test_a_torn_manifest_loses_only_its_tail(tmp_path: Path, anchor: Opener) -> None:
+def test_an_incomplete_manifest_loses_only_its_tail(tmp_path: Path, anchor: Opener) -> None:
     manifest = TreeManifest.open(anchor(tmp_path), "m")
     for number in range(5):
         manifest.append(["kind", number, b"x" * 100])
@@ -119,9 +119,7 @@ def test_a_torn_manifest_loses_only_its_tail(tmp_path: Path, anchor: Opener) -> 
         manifest.close()
 
 
-def test_a_manifest_with_a_flipped_bit_is_believed_up_to_there(
-    tmp_path: Path, anchor: Opener
-) -> None:
+def test_a_manifest_with_a_flipped_bit_is_valid_up_to_there(tmp_path: Path, anchor: Opener) -> None:
     manifest = TreeManifest.open(anchor(tmp_path), "m")
     offsets = [manifest.append(["kind", number]) for number in range(4)]
     manifest.close()
@@ -133,11 +131,11 @@ def test_a_manifest_with_a_flipped_bit_is_believed_up_to_there(
     manifest.close()
 
 
-def test_what_is_no_manifest_is_not_touched(tmp_path: Path, anchor: Opener) -> None:
-    (tmp_path / "m").write_text("somebody's data")
+def test_another_file_is_not_changed(tmp_path: Path, anchor: Opener) -> None:
+    (tmp_path / "m").write_text("other data")
     with pytest.raises(ValueError, match="not a manifest"):
         TreeManifest.open(anchor(tmp_path), "m")
-    assert (tmp_path / "m").read_text() == "somebody's data"
+    assert (tmp_path / "m").read_text() == "other data"
 
 
 def test_work_of_another_boot_is_not_trusted(tmp_path: Path, anchor: Opener) -> None:
@@ -226,7 +224,7 @@ def test_digests_of_pieces_prove_a_file_when_they_are_all_there() -> None:
 
 
 class _Past(Unattended):
-    """A control that stops a copy once so many bytes are done."""
+    """A control that stops a copy once this number of bytes is done."""
 
     def __init__(self, size_bytes: int) -> None:
         super().__init__()
@@ -246,7 +244,7 @@ def test_pieces_on_record_of_a_file_that_is_gone_are_copied_again(
     throttle = Throttle(2 * PIECE_BYTES_MIN)
     options = CopyOptions(effort=Effort(helpers=1, throttle=throttle))
     manifest = TreeManifest.open(anchor(tmp_path), "m")
-    for most in (2.5, 0.5):  # the second run stops amid the first piece it copies again
+    for most in (2.5, 0.5):  # the second run stops inside the first piece that it copies again
         control = _Past(int(most * PIECE_BYTES_MIN))
         with pytest.raises(Cancelled):
             copy_tree(

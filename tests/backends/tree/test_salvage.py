@@ -1,4 +1,4 @@
-"""What a copy has done is moved into another target, and the next copy finds it whole."""
+"""Finished files of a copy move into another target; the next copy finds them complete."""
 
 import os
 import random
@@ -10,7 +10,7 @@ from backends.tree import CopyOptions, TreeManifest, compare_trees, copy_tree, s
 from core.jobs import Cancelled, Unattended
 from tests.backends.tree.trees import Opener, hostile
 
-#: Directories enough for several parts, which begin small.
+#: Enough directories for several parts; the first parts are small.
 DIRECTORIES = 40
 
 
@@ -26,7 +26,7 @@ def tree(root: Path) -> Path:
 
 
 class Stopping(Unattended):
-    """Stops a copy once so many parts are done, or anything after so many checks."""
+    """Stops a copy once this number of parts is done, or any work after this number of checks."""
 
     def __init__(self, manifest: TreeManifest, parts: int, checks: int = 10**9) -> None:
         super().__init__()
@@ -62,7 +62,7 @@ def test_what_is_done_is_moved_and_the_rest_copied(
     except Cancelled:
         assert parts < 10**9
     done = inodes(old)
-    for checks in (1, 10**9):  # stopped, and taken up again
+    for checks in (1, 10**9):  # stopped, then continued
         try:
             control = Stopping(first, 10**9, checks)
             salvage(anchor(old), anchor(new), control=control, manifest=first)

@@ -18,7 +18,7 @@ def du(path: Path, *options: str) -> int:
 def test_the_sums_are_those_of_du(tmp_path: Path, anchor: Opener) -> None:
     root = hostile(tmp_path / "a")
     deep(root / "plain")
-    subprocess.run(["sync", "-f", root], check=True)  # blocks are counted when they are given
+    subprocess.run(["sync", "-f", root], check=True)  # blocks count once they are allocated
     usage = measure_tree(anchor(root), control=Unattended())
     own = os.stat(root)
     assert usage.allocated_bytes == du(root, "-B1") - own.st_blocks * 512

@@ -22,7 +22,7 @@ def paths(fd: int, **options: object) -> list[str]:
 
 
 def naive(root: Path) -> list[str]:
-    """Everything below a root, in the order of the names' bytes, parents first."""
+    """Return everything below a root, in the order of the bytes of names, parents first."""
     found: list[str] = []
     for name in sorted(os.listdir(os.fsencode(root))):
         path = root / os.fsdecode(name)
@@ -37,7 +37,7 @@ def test_the_order_is_stable_and_every_entry_comes_once(tmp_path: Path, anchor: 
     assert paths(anchor(root)) == naive(root)
 
 
-def test_from_any_entry_the_walk_goes_on_behind_it(tmp_path: Path, anchor: Opener) -> None:
+def test_from_any_entry_the_walk_continues_after_it(tmp_path: Path, anchor: Opener) -> None:
     root = hostile(tmp_path / "a")
     everything = naive(root)
     for number, path in enumerate(everything):
@@ -51,7 +51,7 @@ def test_a_path_far_over_path_max_is_walked(tmp_path: Path, anchor: Opener) -> N
     assert len(found[-1]) > 4096
 
 
-def test_a_stop_is_heard_inside_one_directory(tmp_path: Path, anchor: Opener) -> None:
+def test_a_stop_takes_effect_inside_one_directory(tmp_path: Path, anchor: Opener) -> None:
     for number in range(300):
         (tmp_path / str(number)).write_text("")
 
@@ -110,13 +110,13 @@ def test_the_first_rule_that_matches_decides(
 
 
 @pytest.mark.parametrize("line", ["", "*.tmp", "+", "- ", "* x", "+ /", "exclude x"])
-def test_what_is_no_rule_is_refused(line: str) -> None:
+def test_an_invalid_rule_is_refused(line: str) -> None:
     with pytest.raises(InvalidParameters):
         parse_rule(line)
 
 
 def oracle(pattern: str, path: str) -> bool:
-    """Match by trying: no regular expressions, only the words of the grammar."""
+    """Match by trying all ways: without regular expressions, by the words of the grammar."""
     anchored = pattern.startswith("/")
     bare = pattern.removeprefix("/")
     if "/" not in pattern and "**" not in pattern:

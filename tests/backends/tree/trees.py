@@ -42,9 +42,9 @@ def bytes_path(root: Path, name: bytes) -> Path:
 
 
 def hostile(root: Path, *, acls: bool = True) -> Path:
-    """Make a tree with everything that copies get wrong; give its root.
+    """Make a tree with everything that copies often get wrong, and return its root.
 
-    Without `acls` for a file system that has none.
+    Pass `acls=False` for a file system without ACLs.
     """
     root.mkdir(exist_ok=True)
     for name in ("plain", "deep/er/still", "empty"):
@@ -125,7 +125,7 @@ def _times(root: Path) -> None:
 
 
 def deep(root: Path, levels: int = 60) -> None:
-    """Make directories below each other until the path is far over PATH_MAX."""
+    """Make nested directories until the path is far longer than PATH_MAX."""
     fd = os.open(root, os.O_RDONLY | os.O_DIRECTORY)
     for _ in range(levels):
         os.mkdir("d" * 200, dir_fd=fd)

@@ -1,0 +1,42 @@
+"""Run code of a test in a forked child: as another user, or with descriptors of its own."""
+
+import os
+import pickle
+import traceback
+from collections.abc import Callable
+from typing import TypeVar
+
+T = TypeVar("T")
+
+
+def in_child(function: Callable[[], T]) -> T:
+    """Return what `function` returns in a forked child, which has no other threads.
+
+    An exception in the child fails the test with the child's traceback.
+    """
+    ours, theirs = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        try:
+            answer = (True, function())
+        except BaseException:  # noqa: BLE001 - reported to the test
+            answer = (False, traceback.format_exc())
+        with open(theirs, "wb") as pipe:
+            pickle.dump(answer, pipe)
+        os._exit(0)
+    os.close(theirs)
+    with open(ours, "rb") as pipe:
+        done, result = pickle.load(pipe)  # noqa: S301 - written by our own child
+    os.waitpid(pid, 0)
+    assert done, result
+    return result
+
+
+def open_files() -> dict[int, str]:
+    """Return the target of each open descriptor of this process."""
+    files = {}
+    for name in os.listdir("/proc/self/fd"):
+        path = f"/proc/self/fd/{name}"
+        if os.path.lexists(path):  # the descriptor of the listing itself is closed
+            files[int(name)] = os.readlink(path)
+    return files
