@@ -30,7 +30,7 @@ def worker(app: Celery, settings: Settings) -> None:
     sys.__stdout__ = None  # type: ignore[misc] # where Celery says goodbye, past the logs
     mounts = Mounts(settings)
     mounts.start()
-    found = mounts.state()
+    found = mounts.volumes()
     for name, volume in found.items():
         _log.info("volume probed", volume=name, proven=volume.proven, reason=volume.reason)
     proven = [name for name, volume in found.items() if volume.proven]

@@ -11,13 +11,13 @@ from flask import Flask, Response, current_app
 from api.http import DoorFlask, json, metrics, problems, this_request
 from api.jobs import JobPlanner, Jobs, Live, ask_broker
 from api.volumes import (
-    Ask,
     Budgets,
     Deadlines,
     HealthMonitor,
     NodeCalls,
     NodeDirectory,
-    Part,
+    Ping,
+    ServiceName,
     VolumeAccess,
 )
 from backends.base import possible_capabilities
@@ -60,7 +60,7 @@ class Door:
         """The answer of `/volumes`: this node's, then what other nodes serve now."""
         nodes = self.volume_access.directory.nodes()
         self.mounts.wait()
-        looks = self.mounts.looks()
+        looks = self.mounts.states()
         known = self._listed
         if known is None or known[0] is not nodes or known[1] != looks:
             known = self._listed = (nodes, looks, self._volumes_told(looks))
@@ -140,7 +140,7 @@ class Door:
     @cached_property
     def health(self) -> HealthMonitor:
         """How this node is."""
-        asks: dict[Part, Ask] = {
+        asks: dict[ServiceName, Ping] = {
             ("redis", name): connections.connect(self.settings, database).ping
             for name, database in _NEEDED.items()
         }

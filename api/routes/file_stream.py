@@ -11,15 +11,15 @@ from backends.fs import paths
 from backends.volumes import operations
 from core.errors import InvalidParameters, NotFound, PathEscape, UnknownVolume
 
-#: Read at a time; also the memory of one stream.
+#: Bytes of one read; also the memory of one stream.
 CHUNK_BYTES = 256 * 1024
-#: A file of another node comes in pieces of this size.
+#: Bytes of one call for a file of another node.
 PIECE_BYTES = 1024 * 1024
 CONTENT_TYPE = "application/octet-stream"
 
 
 def stream_file(entry: OneEntry) -> Response:
-    """A response with the content of a regular file; what is none has no content.
+    """Return a response with the content of a regular file; any other entry has no content.
 
     Raises:
         PathEscape: the path leads outside of the vfolder.
@@ -27,7 +27,7 @@ def stream_file(entry: OneEntry) -> Response:
     door = current_door()
     try:
         if not door.volume_access.is_here(entry.volume):
-            return _from_elsewhere(door, entry)
+            return _from_other_node(door, entry)
         descriptor = door.volume_access.in_vfolder(entry, paths.open_file, entry.path)
     except PathEscape:
         raise
@@ -43,16 +43,17 @@ def _chunks(door: Door, volume: str, descriptor: int) -> Iterator[bytes]:
         yield chunk
 
 
-def _from_elsewhere(door: Door, entry: OneEntry) -> Response:
-    """A file of another node, a call per piece; the first is asked before the answer begins."""
-    first = door.volume_access.in_vfolder(entry, operations.read_piece, entry.path, 0, PIECE_BYTES)
+def _from_other_node(door: Door, entry: OneEntry) -> Response:
+    """Return a file of another node, one call per piece; the first call precedes the answer."""
+    access = door.volume_access
+    first = access.in_vfolder(entry, operations.read_piece, entry.path, 0, PIECE_BYTES)
 
     def pieces() -> Iterator[bytes]:
         at, piece = 0, first
         while piece.data:
             yield piece.data
             at += len(piece.data)
-            piece = door.volume_access.in_vfolder(
+            piece = access.in_vfolder(
                 entry, operations.read_piece, entry.path, at, PIECE_BYTES, first.inode
             )
 

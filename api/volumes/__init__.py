@@ -3,7 +3,7 @@
 from api.volumes.access import VolumeAccess
 from api.volumes.bandwidth import Budgets
 from api.volumes.deadlines import Deadlines
-from api.volumes.health import Ask, HealthMonitor, Part
+from api.volumes.health import HealthMonitor, Ping, ServiceName
 from api.volumes.inline_calls import InlineCalls
 from api.volumes.node_calls import CONTENT_TYPE, NODE_HEADER, PATH, NodeCalls
 from api.volumes.node_directory import NodeDirectory
@@ -12,13 +12,13 @@ __all__ = [
     "CONTENT_TYPE",
     "NODE_HEADER",
     "PATH",
-    "Ask",
     "Budgets",
     "Deadlines",
     "HealthMonitor",
     "InlineCalls",
     "NodeCalls",
     "NodeDirectory",
-    "Part",
+    "Ping",
+    "ServiceName",
     "VolumeAccess",
 ]

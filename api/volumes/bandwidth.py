@@ -1,8 +1,9 @@
-"""The budgets of all volumes, followed while this process lives.
+"""The bandwidth budgets of all volumes, kept up to date while this process lives.
 
-Once a second the process tells the store how many streams it has of the volumes that have a budget,
-and hears of their budgets and of everybody else who shares them. Nothing is asked per stream. While
-the store is away the last that was heard holds, and before anything was, what the file says.
+Once a second the process reports to the store how many streams it has of each volume with a budget.
+The store answers with the budgets and with all other users that share them. No stream costs a call
+to the store. While the store is away, the last answer holds; before the first answer, the limits of
+the configuration file hold.
 """
 
 import threading
@@ -16,9 +17,9 @@ from core.redis import Database, connect
 from core.settings import Settings
 from core.telemetry import logger
 
-#: The store is told and asked this often.
+#: The store gets a report this often.
 BEAT_SECONDS = 1.0
-#: A process that begins waits so long for the first answer.
+#: A new process waits this long for the first answer.
 FIRST_SECONDS = 1.0
 _log = logger(__name__)
 
@@ -32,20 +33,20 @@ class Budgets:
         self._budgets: dict[str, Budget] = {}
         self._name = uuid4().hex
         self._begun = threading.Event()
-        self._told = threading.Event()
+        self._answered = threading.Event()
         self._away = False
 
     def start(self) -> None:
-        """Begin to follow the store, on a thread of its own; after the fork.
+        """Start to follow the store on a thread of its own; call it after the fork.
 
-        Returns when the store answered, so that the first stream keeps to its budget, or after a
-        moment.
+        Returns when the store answered, so that the first stream keeps to its budget, or after
+        `FIRST_SECONDS`.
         """
         threading.Thread(target=self._run, name="budgets", daemon=True).start()
-        self._told.wait(FIRST_SECONDS)
+        self._answered.wait(FIRST_SECONDS)
 
     def of(self, volume: str) -> Budget:
-        """The budget of a volume, whether it has a limit or not."""
+        """Return the budget of a volume, with or without a limit."""
         found = self._budgets.get(volume)
         if found is None:
             with self._lock:
@@ -55,23 +56,23 @@ class Budgets:
         return found
 
     def pace(self, volume: str, direction: str = "out") -> Pace:
-        """Turns for one stream of a volume; direction as metrics have it. Close it at its end."""
+        """Return the pace of one stream of a volume, in a direction; the caller closes it."""
         return Pace(self.of(volume), direction)
 
     def _run(self) -> None:
-        book = BandwidthStore(connect(self._settings, Database.JOBS))
+        store = BandwidthStore(connect(self._settings, Database.JOBS))
         while True:
             self._begun.clear()
-            self.beat(book)
-            self._told.set()
+            self.beat(store)
+            self._answered.set()
             self._begun.wait(BEAT_SECONDS)
 
-    def beat(self, book: BandwidthStore) -> None:
-        """Tell and ask the store once; while it is away nothing changes."""
+    def beat(self, store: BandwidthStore) -> None:
+        """Report to the store once and take over its answer; while it is away nothing changes."""
         budgets = list(self._budgets.values())
         streams = {one.volume: one.active() for one in budgets if one.rate is not None}
         try:
-            shares = book.report(self._name, streams)
+            shares = store.report(self._name, streams)
         except redis.RedisError as error:
             if not self._away:
                 _log.warning("budgets kept as they were", reason=type(error).__name__)

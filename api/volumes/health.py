@@ -1,7 +1,7 @@
-"""How this node is, looked at in the background: a probe never waits for what it asks about.
+"""The health of this node, checked in the background: a probe never waits for a service.
 
-Every part has a thread of its own, so that one that hangs keeps only its own thread; an answer that
-does not come in time counts as none, and the report names the part.
+Each service has a thread of its own, so a service that hangs keeps only its own thread. An answer
+that does not come in time counts as none, and the report names the service.
 """
 
 import threading
@@ -19,31 +19,31 @@ from core.process.version import VERSION
 from core.telemetry import logger
 
 COMPONENT = "storage-proxy"
-#: Between two looks at a service.
+#: Between two checks of a service.
 PERIOD_SECONDS = 5.0
-#: A service that did not answer for this long is not well, whatever it says later.
+#: A service that has not answered for this long is unhealthy, whatever it answers later.
 ANSWER_SECONDS = 5.0
 _log = logger(__name__)
 
-#: Asks a service for a sign of life; raises when it gives none.
-Ask = Callable[[], object]
-#: The group and the name of a part, as the report has them.
-Part = tuple[str, str]
+#: Calls a service; raises when the service does not answer.
+Ping = Callable[[], object]
+#: The group and the name of a service, as the report has them.
+ServiceName = tuple[str, str]
 
 
 class HealthMonitor:
-    """What was last seen; its threads start with the first question, after the fork."""
+    """The last result of each check; its threads start with the first report, after the fork."""
 
-    def __init__(self, services: Mapping[Part, Ask], mounts: Mounts) -> None:
-        self._services = [_Service(part, ask) for part, ask in services.items()]
+    def __init__(self, services: Mapping[ServiceName, Ping], mounts: Mounts) -> None:
+        self._services = [_Service(name, ping) for name, ping in services.items()]
         self._mounts = mounts
         self._lock = threading.Lock()
         self._started = False
 
     def report(self, unhealthy: str) -> dict[str, Any]:
-        """The health document; `unhealthy` is its word when something is wrong.
+        """Return the health document; `unhealthy` is its `status` when a check failed.
 
-        Nothing is known to be wrong before the first look is done.
+        A service is left out until its first check is done.
         """
         self.start()
         checks = [check for service in self._services if (check := service.check())]
@@ -61,7 +61,7 @@ class HealthMonitor:
         }
 
     def start(self) -> None:
-        """Begin to look, in the background; again is nothing."""
+        """Start the checks in the background; a second call does nothing."""
         with self._lock:
             if self._started:
                 return
@@ -72,66 +72,66 @@ class HealthMonitor:
 
     def _volumes(self) -> list[dict[str, Any]]:
         return [
-            _check(("volume", name), look.at, look.volume.reason)
-            for name, look in self._mounts.looks().items()
-            if look.known
+            _check(("volume", name), proof.at, proof.volume.reason)
+            for name, proof in self._mounts.states().items()
+            if proof.known
         ]
 
 
 class _Service:
-    """One service, asked again and again."""
+    """One service, checked again and again."""
 
-    def __init__(self, part: Part, ask: Ask) -> None:
-        self._part = part
-        self._ask = ask
-        self._asked_at: float | None = None
-        self._looked_at: float | None = None
+    def __init__(self, name: ServiceName, ping: Ping) -> None:
+        self._name = name
+        self._ping = ping
+        self._ping_began: float | None = None
+        self._checked_at: float | None = None
         self._problem: str | None = None
 
     def start(self) -> None:
-        name = " ".join(self._part)
+        name = " ".join(self._name)
         threading.Thread(target=self._watch, name=f"health {name}", daemon=True).start()
 
     def check(self) -> dict[str, Any] | None:
-        """What is known of it; None before anything is."""
-        asked = self._asked_at
-        if asked is not None and time.monotonic() - asked > ANSWER_SECONDS:
-            return _check(self._part, self._looked_at, "It does not answer.")
-        if self._looked_at is None:
+        """Return the last result; None before the first check is done."""
+        began = self._ping_began
+        if began is not None and time.monotonic() - began > ANSWER_SECONDS:
+            return _check(self._name, self._checked_at, "It does not answer.")
+        if self._checked_at is None:
             return None
-        return _check(self._part, self._looked_at, self._problem)
+        return _check(self._name, self._checked_at, self._problem)
 
     def _watch(self) -> None:
         while True:
-            self._asked_at = time.monotonic()
-            self._problem = self._look()
-            self._looked_at = time.time()
-            self._asked_at = None
+            self._ping_began = time.monotonic()
+            self._problem = self._find_problem()
+            self._checked_at = time.time()
+            self._ping_began = None
             time.sleep(PERIOD_SECONDS)
 
-    def _look(self) -> str | None:
+    def _find_problem(self) -> str | None:
         try:
-            self._ask()
+            self._ping()
         except (RedisError, OSError, StorageError) as error:
             if self._problem is None:
-                kind = type(error).__name__
-                _log.warning("service found not well", part="/".join(self._part), reason=kind)
+                reason = type(error).__name__
+                _log.warning("service unhealthy", part="/".join(self._name), reason=reason)
             return "It cannot be reached."
         return None
 
 
 def _native_code() -> list[dict[str, Any]]:
-    """The check that names a missing part in C; the node works without it, so it is healthy."""
+    """Return a check that names a missing part in C; a node without it is still healthy."""
     if native.AVAILABLE:
         return []
     return [_check(("process", "native-code"), None, None) | {"error_message": native.MISSING}]
 
 
-def _check(part: Part, looked_at: float | None, problem: str | None) -> dict[str, Any]:
+def _check(name: ServiceName, checked_at: float | None, problem: str | None) -> dict[str, Any]:
     return {
-        "service_group": part[0],
-        "component_id": part[1],
+        "service_group": name[0],
+        "component_id": name[1],
         "is_healthy": problem is None,
-        "last_checked_at": moment(looked_at or time.time()),
+        "last_checked_at": moment(checked_at or time.time()),
         "error_message": problem,
     }

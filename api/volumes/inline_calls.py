@@ -1,9 +1,9 @@
-"""Calls to storage that are nearly always quick, made on the thread at hand while that holds.
+"""Calls to storage that are nearly always quick, made on the caller's thread while that is so.
 
-Handing each open to another thread (api/volumes/deadlines.py) costs more than the open. So a
-volume is called directly as long as no call to it is overdue; from then on, until it answers
-again, calls go through the deadlines, which end with 504 and cannot take more than a few threads.
-A volume that hangs therefore keeps only the requests that came within the first second.
+To pass each open to another thread (`api/volumes/deadlines.py`) costs more than the open itself. So
+a volume is called directly as long as no call to it is overdue. From then on, until that call
+answers, calls go through the deadlines: they end with 504 and take only a few threads. A volume
+that hangs therefore keeps only the requests of its first second.
 """
 
 import itertools
@@ -23,7 +23,7 @@ T = TypeVar("T")
 
 
 class InlineCalls:
-    """Knows, per volume, when its calls under way began."""
+    """Knows, for each volume, when its running calls began."""
 
     def __init__(self, deadlines: Deadlines) -> None:
         self._deadlines = deadlines
@@ -31,8 +31,8 @@ class InlineCalls:
         self._numbers = itertools.count()
         self._began: dict[str, dict[int, float]] = defaultdict(dict)
 
-    def call(self, volume: str, act: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """Run `act` here, or with a deadline when its volume is suspect.
+    def call(self, volume: str, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Run a function on this thread, or with a deadline when its volume is suspect.
 
         Raises:
             DeadlineExceeded, Unavailable: as `Deadlines.call`.
@@ -44,9 +44,9 @@ class InlineCalls:
             if not suspect:
                 began[number] = now
         if suspect:
-            return self._deadlines.call(volume, act, *args, **kwargs)
+            return self._deadlines.call(volume, function, *args, **kwargs)
         try:
-            return act(*args, **kwargs)
+            return function(*args, **kwargs)
         finally:
             with self._lock:
                 del began[number]

@@ -1,6 +1,7 @@
-"""Where volumes are: what the nodes of the cluster tell of themselves, read once a second at most.
+"""Where volumes are: the records of the other nodes, read once a second at most.
 
-The store may be away; then what was last known is used, and a door goes on serving its own volumes.
+While the store is away, the last records that were read stay in use, and a door goes on serving its
+own volumes.
 """
 
 import threading
@@ -13,36 +14,36 @@ from redis import RedisError
 from core.cluster import Node, NodeStore
 from core.telemetry import logger
 
-#: What was read is good for this long (seconds).
+#: Records are read again after this long (seconds).
 FRESH_SECONDS = 1.0
 _log = logger(__name__)
 
 
 class NodeDirectory:
-    """The nodes that live, as they were a moment ago."""
+    """The live nodes of the cluster, as they were a moment ago."""
 
-    def __init__(self, book: NodeStore, here: str) -> None:
-        self._book = book
+    def __init__(self, store: NodeStore, here: str) -> None:
+        self._store = store
         #: The id of this node.
         self.here = here
         self._lock = threading.Lock()
         self._read_at = float("-inf")
         self._nodes: list[Node] = []
-        #: Every volume that was ever told of by a node not yet forgotten.
-        self._told: frozenset[str] = frozenset()
+        #: Every volume in a record of the last day, of a live or a lost node.
+        self._known: frozenset[str] = frozenset()
 
     def serving(self, volume: str) -> list[Node]:
-        """The other nodes that live and proved a volume, least loaded first."""
+        """Return the other live nodes whose proof of a volume holds, least loaded first."""
         found = [node for node in self.nodes() if _serves(node, volume)]
         return sorted(found, key=lambda node: (node.load, node.id))
 
     def knows(self, volume: str) -> bool:
-        """Whether some node, alive or lost, told of the volume."""
+        """Return whether a record of a live or a lost node names the volume."""
         self.nodes()
-        return volume in self._told
+        return volume in self._known
 
     def volumes(self) -> dict[str, dict[str, Any]]:
-        """What other nodes serve now: each volume as one of them tells it, by name."""
+        """Return the volumes that other nodes serve now, by name, each from one node's record."""
         found: dict[str, dict[str, Any]] = {}
         for node in self.nodes():
             for name, volume in node.volumes.items():
@@ -57,7 +58,7 @@ class NodeDirectory:
         return found
 
     def nodes(self) -> list[Node]:
-        """The other nodes that live."""
+        """Return the other live nodes; the list is a new one whenever it was read again."""
         with self._lock:
             if time.monotonic() - self._read_at > FRESH_SECONDS:
                 self._read()
@@ -65,11 +66,11 @@ class NodeDirectory:
 
     def _read(self) -> None:
         try:
-            records = self._book.all()
+            records = self._store.all()
         except RedisError as error:
             _log.warning("nodes not read", reason=type(error).__name__)
         else:
-            self._told = frozenset(name for record in records for name in record["volumes"])
+            self._known = frozenset(name for record in records for name in record["volumes"])
             others = [r for r in records if r["alive"] and r["id"] != self.here]
             self._nodes = [convert(record, Node) for record in others]
         self._read_at = time.monotonic()

@@ -1,7 +1,6 @@
-"""The volumes of this node, proved again and again, each in a thread of its own.
+"""The volumes of this node, proved again and again, each on a thread of its own.
 
-A mount that hangs blocks nobody but its own thread: an answer that does not come in time counts as
-no proof.
+A mount that hangs blocks only its own thread. An answer that does not come in time is no proof.
 """
 
 import threading
@@ -24,53 +23,53 @@ _NOT_YET = NodeVolume(proven=False, reason="not proved yet")
 
 @dataclass(frozen=True, slots=True)
 class MountState:
-    """What the last look at a volume found."""
+    """The result of the last proof of a volume."""
 
     volume: NodeVolume
-    #: When it ended (seconds of the epoch); None before the first has ended.
+    #: When the proof ended (seconds since the epoch); None before the first one ended.
     at: float | None = None
     #: How long it took.
     seconds: float | None = None
-    #: False until there is anything to say.
+    #: False until the first proof ended.
     known: bool = True
 
 
-_UNSEEN = MountState(_NOT_YET, known=False)
+_UNKNOWN = MountState(_NOT_YET, known=False)
 
 
 class Mounts:
-    """What this node can serve, now."""
+    """The volumes that this node can serve now."""
 
     def __init__(self, settings: Settings) -> None:
-        own = settings.vfolder.worker
+        worker = settings.vfolder.worker
         self._settings = settings
-        self._pause, self._patience = own.prove_seconds, own.prove_timeout
-        wanted = own.volumes
+        self._pause, self._timeout = worker.prove_seconds, worker.prove_timeout
         self._volumes = Volumes(settings)
-        self._names = [n for n in self._volumes.names() if not wanted or n in wanted]
+        self._names = _chosen(settings, self._volumes.names())
         self._lock = threading.Lock()
         self._started, self._until = False, 0.0
-        self._found: dict[str, MountState] = {}
-        self._asked: dict[str, float] = {}
+        self._proofs: dict[str, MountState] = {}
+        #: When the proof that runs now began, by volume.
+        self._began: dict[str, float] = {}
         self._first = {name: threading.Event() for name in self._names}
 
     def start(self, *, wait: bool = True) -> None:
-        """Prove every volume and go on proving; `wait` a bounded time for the first answers.
+        """Start to prove every volume; `wait` for the first proofs, within the proof's timeout.
 
-        Again is nothing.
+        A second call does nothing.
         """
         with self._lock:
             if self._started:
                 return
             self._started = True
-            self._until = time.monotonic() + self._patience
+            self._until = time.monotonic() + self._timeout
         for name in self._names:
             threading.Thread(target=self._watch, args=(name,), daemon=True).start()
         if wait:
             self.wait()
 
     def wait(self) -> None:
-        """Wait for the first answers, as long as the start may take; later not at all."""
+        """Wait for the first proofs; return at once when the timeout after the start is over."""
         for event in list(self._first.values()):
             event.wait(max(0.0, self._until - time.monotonic()))
 
@@ -79,9 +78,7 @@ class Mounts:
         with self._lock:
             self._settings = settings
             self._volumes.follow(settings)
-            wanted = settings.vfolder.worker.volumes
-            new = [n for n in settings.volume if n not in self._first]
-            new = [n for n in new if not wanted or n in wanted]
+            new = _chosen(settings, [name for name in settings.volume if name not in self._first])
             self._first |= {name: threading.Event() for name in new}
             self._names += new
             if self._started:
@@ -90,22 +87,22 @@ class Mounts:
 
     def _watch(self, name: str) -> None:
         while True:
-            began = self._asked[name] = time.monotonic()
-            volume = self._with_skills(name, self._prove(name))
-            self._found[name] = MountState(volume, time.time(), time.monotonic() - began)
-            del self._asked[name]
+            began = self._began[name] = time.monotonic()
+            volume = self._with_capabilities(name, self._prove(name))
+            self._proofs[name] = MountState(volume, time.time(), time.monotonic() - began)
+            del self._began[name]
             self._first[name].set()
             time.sleep(self._pause)
 
-    def _with_skills(self, name: str, volume: NodeVolume) -> NodeVolume:
-        """What a volume could when it was last proved, it can again."""
-        before = self._found.get(name, _UNSEEN).volume.capabilities
+    def _with_capabilities(self, name: str, volume: NodeVolume) -> NodeVolume:
+        """Keep the capabilities of the last good proof while a volume is not proven."""
+        before = self._proofs.get(name, _UNKNOWN).volume.capabilities
         return volume if volume.proven else replace(volume, capabilities=before)
 
     def _prove(self, name: str) -> NodeVolume:
         try:
             backend = self._volumes.get(name)
-            fsid, skills = backend.probe(), capabilities(backend)
+            fsid, found = backend.probe(), capabilities(backend)
         except (StorageError, ConfigurationError) as error:
             return NodeVolume(proven=False, reason=error.detail)
         table = self._settings.volume[name]
@@ -115,28 +112,35 @@ class Mounts:
             backend=table.backend,
             path=str(self._settings.volume_path(table)),
             fsprefix=table.fsprefix,
-            capabilities=skills,
+            capabilities=found,
         )
 
     def may_serve(self, name: str) -> bool:
-        """Whether this node serves a volume, as far as it is known: not when its proof failed."""
+        """Return whether this node serves a volume: it is configured and no proof has failed."""
         if name not in self._first:
             return False
-        look = self._look(name)
-        return look.volume.proven or not look.known
+        state = self._state(name)
+        return state.volume.proven or not state.known
 
-    def state(self) -> dict[str, NodeVolume]:
-        """Every volume as it is known now."""
-        return {name: look.volume for name, look in self.looks().items()}
+    def volumes(self) -> dict[str, NodeVolume]:
+        """Return every volume as its last proof found it, by name."""
+        return {name: state.volume for name, state in self.states().items()}
 
-    def looks(self) -> dict[str, MountState]:
-        """Every volume as it is known now, and since when."""
-        return {name: self._look(name) for name in self._names}
+    def states(self) -> dict[str, MountState]:
+        """Return the result and the time of every volume's last proof, by name."""
+        return {name: self._state(name) for name in self._names}
 
-    def _look(self, name: str) -> MountState:
-        asked = self._asked.get(name)
-        found = self._found.get(name, _UNSEEN)
-        if asked is not None and time.monotonic() - asked > self._patience:
+    def _state(self, name: str) -> MountState:
+        began = self._began.get(name)
+        proof = self._proofs.get(name, _UNKNOWN)
+        if began is not None and time.monotonic() - began > self._timeout:
             hung = NodeVolume(proven=False, reason=f"Volume {name} does not answer.")
-            return MountState(self._with_skills(name, hung), found.at, time.monotonic() - asked)
-        return found
+            volume = self._with_capabilities(name, hung)
+            return MountState(volume, proof.at, time.monotonic() - began)
+        return proof
+
+
+def _chosen(settings: Settings, names: list[str]) -> list[str]:
+    """Return those of the names that `[vfolder.worker] volumes` chooses; empty chooses all."""
+    chosen = settings.vfolder.worker.volumes
+    return [name for name in names if not chosen or name in chosen]

@@ -112,7 +112,7 @@ class Upkeep(bootsteps.StartStopStep):
             _log.warning("node record left to its end", reason=type(error).__name__)
 
     def _beat(self, client: "redis.Redis", store: JobStore, book: NodeStore) -> None:
-        volumes = self.mounts.state()
+        volumes = self.mounts.volumes()
         DRAIN.set_requested(requested=book.renew(self._node(volumes)))
         self._mark_reached()
         self._announce(book, volumes)
@@ -137,7 +137,7 @@ class Upkeep(bootsteps.StartStopStep):
     def _set_slots(self, store: JobStore) -> bool:
         jobs = self.settings.vfolder.jobs
         own, budgets = self.settings.vfolder, BandwidthStore(store.redis)
-        for name in self.mounts.state():
+        for name in self.mounts.volumes():
             store.set_slots(name, jobs.fast_slots, jobs.bulk_slots)
             if (limit := own.bytes_per_second(name)) is not None:
                 budgets.set_default(name, limit)

@@ -51,7 +51,7 @@ class VolumeGauges(Collector):
         """What is known now."""
         up = _gauge("vfolder_volume_up", "Whether the volume answers on this node.", "volume")
         took = _gauge("vfolder_volume_probe_seconds", "How long its last proof took.", "volume")
-        for name, look in self._mounts.looks().items():
+        for name, look in self._mounts.states().items():
             if look.known:
                 up.add_metric([name], float(look.volume.proven))
             if look.seconds is not None:
