@@ -1,4 +1,4 @@
-"""The file system calls all others use: descriptors, paths, layout. Knows no backend."""
+"""File system calls for all backends: descriptors, paths, layout, errors. Knows no backend."""
 
 from backends.fs import atomic, descriptors, directory, layout, linux, native, paths
 from backends.fs.descriptors import PREFIX_MODE

@@ -48,7 +48,7 @@ def replace_file(
     time need drafts of their own, which the default name is.
 
     The file belongs to the owner of the directory where this process is root
-    (`descriptors.give_on`). `dir_fd` must be open for reading: O_PATH cannot be synced.
+    (`descriptors.inherit_owner`). `dir_fd` must be open for reading: O_PATH cannot be synced.
 
     Raises:
         OSError: the name keeps its old content. Only an error of the directory's fsync comes after
@@ -72,7 +72,7 @@ def _write_draft(dir_fd: int, name: str, data: bytes, mode: int) -> None:
         write_all(fd, data)
         if os.fstat(fd).st_mode & 0o7777 != mode:  # the umask took bits away
             os.fchmod(fd, mode)
-        descriptors.give_on(name, dir_fd)
+        descriptors.inherit_owner(name, dir_fd)
         os.fsync(fd)
     finally:
         os.close(fd)

@@ -1,6 +1,7 @@
 """Directory descriptors below a volume: make, open, rename, prune; each step beneath its parent.
 
-Used for the part of the tree that is ours (scopes, prefixes, rooms). Links are never followed.
+These functions serve the part of the tree that vfolder makes itself: directories of scopes, prefix
+directories, hidden directories. They never follow a link.
 """
 
 import errno
@@ -12,18 +13,18 @@ from pathlib import PurePosixPath
 
 from backends.fs import linux
 
-#: Directories we make between the volume and a vfolder (umask applies).
+#: Mode of directories between the volume and a vfolder; the umask applies.
 PREFIX_MODE = 0o755
-#: Our own rooms are nobody's business but ours.
+#: Mode of hidden directories: only vfolder reads them.
 HIDDEN_MODE = 0o700
-#: What file systems say that rename, but not with conditions.
-_NO_FLAGS = frozenset({errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP})
-#: A prefix directory may be pruned by a delete just when a create walks through it.
+#: Errors of file systems that can rename, but not on condition that the target does not exist.
+_NO_CONDITION = frozenset({errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP})
+#: Tries to make a path: a delete may prune a prefix directory while a create walks through it.
 RACE_TRIES = 32
 
 _OPEN_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
-#: openat2(2): beneath the directory, and through no link at all.
-_PLAINLY_BENEATH = linux.RESOLVE_BENEATH | linux.RESOLVE_NO_SYMLINKS
+#: openat2(2): beneath the directory, and through no link.
+_BENEATH = linux.RESOLVE_BENEATH | linux.RESOLVE_NO_SYMLINKS
 _OPEN_ANY = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
 
 
@@ -41,9 +42,12 @@ def open_directory(path: str | PurePosixPath, dir_fd: int | None = None) -> int:
 
 
 def _open_at_once(path: str, dir_fd: int) -> int:
-    """One system call in place of two per component, each of which lets other threads in."""
+    """Open in one system call, in place of two for each component.
+
+    Each call releases the interpreter's lock, so fewer calls mean less waiting for other threads.
+    """
     try:
-        return linux.openat2(dir_fd, path or ".", _OPEN_DIRECTORY, 0, _PLAINLY_BENEATH)
+        return linux.openat2(dir_fd, path or ".", _OPEN_DIRECTORY, 0, _BENEATH)
     except OSError as error:
         if error.errno == errno.ELOOP:
             raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR)) from None
@@ -52,7 +56,7 @@ def _open_at_once(path: str, dir_fd: int) -> int:
 
 @contextmanager
 def opened(path: str | PurePosixPath, dir_fd: int | None = None) -> Iterator[int]:
-    """As `open_directory`, and close it at the end."""
+    """Open a directory as `open_directory` does, and close it at the end of the block."""
     descriptor = open_directory(path, dir_fd)
     try:
         yield descriptor
@@ -62,7 +66,7 @@ def opened(path: str | PurePosixPath, dir_fd: int | None = None) -> Iterator[int
 
 @contextmanager
 def made(path: PurePosixPath, dir_fd: int, mode: int = PREFIX_MODE) -> Iterator[int]:
-    """As `opened`, making the directories that are missing."""
+    """Open a directory as `opened` does; make the directories of the path that are missing."""
     descriptor = _descend(dir_fd, path.parts, mode)
     try:
         yield descriptor
@@ -98,30 +102,32 @@ def _make(name: str, dir_fd: int, mode: int) -> None:
         os.mkdir(name, mode, dir_fd=dir_fd)
     except FileExistsError:
         return
-    give_on(name, dir_fd)
+    inherit_owner(name, dir_fd)
 
 
-def give_on(name: str, dir_fd: int) -> None:
-    """What root made belongs to whom the directory above belongs to, as if he had made it himself.
+def inherit_owner(name: str, dir_fd: int) -> None:
+    """Give an entry that root made to the owner and group of the directory it is in.
 
-    So that a worker with all rights and a door with none can share a volume.
+    So a worker that runs as root and a door that does not can share a volume. Does nothing when
+    this process is not root, or when root owns the directory.
     """
     if os.geteuid() != 0:
         return
-    above = os.fstat(dir_fd)
-    if not (above.st_uid or above.st_gid):
+    parent = os.fstat(dir_fd)
+    if not (parent.st_uid or parent.st_gid):
         return
-    fresh = os.open(name, _OPEN_ANY, dir_fd=dir_fd)
+    fd = os.open(name, _OPEN_ANY, dir_fd=dir_fd)
     try:
-        found = os.fstat(fresh)
-        if stat.S_ISDIR(found.st_mode) or found.st_nlink == 1:  # no other's file under our name
-            os.fchown(fresh, above.st_uid, above.st_gid)
+        status = os.fstat(fd)
+        # A file of several names may be a user's file that was linked here.
+        if stat.S_ISDIR(status.st_mode) or status.st_nlink == 1:
+            os.fchown(fd, parent.st_uid, parent.st_gid)
     finally:
-        os.close(fresh)
+        os.close(fd)
 
 
 def exists(path: PurePosixPath, dir_fd: int) -> bool:
-    """Whether something (also a dangling link) has that name below a directory."""
+    """Return whether an entry has this path below a directory; a dangling link counts."""
     try:
         with opened(path.parent, dir_fd) as parent:
             os.stat(path.name, dir_fd=parent, follow_symlinks=False)
@@ -131,7 +137,7 @@ def exists(path: PurePosixPath, dir_fd: int) -> bool:
 
 
 def names(path: str | PurePosixPath, dir_fd: int) -> list[str]:
-    """What a directory holds, sorted; nothing when it is not there."""
+    """Return the names in a directory, sorted; none when the directory does not exist."""
     try:
         with opened(path, dir_fd) as directory:
             return sorted(os.listdir(directory))
@@ -140,7 +146,7 @@ def names(path: str | PurePosixPath, dir_fd: int) -> list[str]:
 
 
 def rename_new(source: str, source_fd: int, target: str, target_fd: int) -> None:
-    """As `rename_noreplace`, then sync both directories (which must be open for reading).
+    """Rename as `rename_noreplace` does, then sync both directories, which must not be O_PATH.
 
     Raises:
         OSError: as `rename_noreplace`.
@@ -151,23 +157,24 @@ def rename_new(source: str, source_fd: int, target: str, target_fd: int) -> None
 
 
 def rename_noreplace(source: str, source_fd: int, target: str, target_fd: int) -> None:
-    """Rename, never over something (renameat2(2), RENAME_NOREPLACE).
+    """Rename an entry without replacing another (renameat2(2), RENAME_NOREPLACE).
 
-    NFS and FUSE know no such rename; there a link stands in for a file, and for a directory a look
-    before: only an empty directory made in that very moment would be replaced.
+    NFS and FUSE have no such rename. There a file gets its new name by link(2), which never
+    replaces. For a directory the target is looked up before: the rename could only replace an empty
+    directory that is made between the two calls.
 
     Raises:
-        OSError: EEXIST when the target is there, ENOENT when the source is not.
+        OSError: EEXIST when the target exists, ENOENT when the source does not.
     """
     try:
         linux.rename_noreplace(source, source_fd, target, target_fd)
     except OSError as error:
-        if error.errno not in _NO_FLAGS:
+        if error.errno not in _NO_CONDITION:
             raise
-        _rename_plainly(source, source_fd, target, target_fd)
+        _rename_without_condition(source, source_fd, target, target_fd)
 
 
-def _rename_plainly(source: str, source_fd: int, target: str, target_fd: int) -> None:
+def _rename_without_condition(source: str, source_fd: int, target: str, target_fd: int) -> None:
     kind = os.stat(source, dir_fd=source_fd, follow_symlinks=False).st_mode
     names = {"src_dir_fd": source_fd, "dst_dir_fd": target_fd}
     if not stat.S_ISDIR(kind):
@@ -185,16 +192,16 @@ def _rename_plainly(source: str, source_fd: int, target: str, target_fd: int) ->
 
 
 def begin_writeback(descriptor: int, start: int, size: int) -> None:
-    """Let the kernel begin to write a range to disk, and wait for nothing (sync_file_range(2)).
+    """Start to write a range of a file to disk, without waiting (sync_file_range(2)).
 
-    Only speed: what cannot be begun here is written at the fsync.
+    This only saves time: the fsync writes what could not be started here, and raises its errors.
     """
     with suppress(OSError):
         linux.begin_writeback(descriptor, start, size)
 
 
 def prune(path: PurePosixPath, dir_fd: int, levels: int) -> None:
-    """Remove up to `levels` directories from the end of a path, as long as they are empty."""
+    """Remove up to `levels` directories from the end of a path, while they are empty."""
     for _ in range(levels):
         try:
             with opened(path.parent, dir_fd) as parent:

@@ -1,19 +1,19 @@
-"""Where things lie below a volume (see docs/design.md, «On disk»).
+"""Paths below a volume (see docs/design.md, «On disk»).
 
     <scope>/<2>/<2>/<28>                 a vfolder: agents mount exactly this
-    <scope>/.vfolder/staging/<job id>    a result growing
-    <scope>/.vfolder/staging/<job id>.archive   an upload that a job unpacks
-    <scope>/.vfolder/uploads/<upload id> upload bytes
-    <scope>/.vfolder/trash/<job id>      renamed away, until purged
+    <scope>/.vfolder/staging/<job id>    a result that is not complete
+    <scope>/.vfolder/staging/<job id>.archive   an uploaded archive that a job unpacks
+    <scope>/.vfolder/uploads/<upload id> bytes of an upload
+    <scope>/.vfolder/trash/<job id>      a deleted vfolder, until it is purged
     <scope>/.vfolder/jobs/<job id>.manifest
-    <scope>/.vfolder/jobs/<job id>.report   entries that could not be done
-    <scope>/.vfolder/retention/<vfolder hex>.<name>   until when a snapshot is kept
-    <scope>/.vfolder/meta/<vfolder hex>  what the manager stores about a vfolder
+    <scope>/.vfolder/jobs/<job id>.report   entries that a job could not process
+    <scope>/.vfolder/retention/<vfolder hex>.<name>   the time until which a snapshot is kept
+    <scope>/.vfolder/meta/<vfolder hex>  metadata that the manager stores about a vfolder
 
-All of ours is inside the quota scope: only there the right owner pays, and project quotas,
-filesets and qtrees refuse renames across. At the top of the volume `.vfolder` keeps what must not
-count for any scope: scopes being made, and the limits that were asked for. A legacy vfolder
-without scope uses that one too.
+All these hidden directories are inside the quota scope. Only there the bytes count for the right
+owner, and project quotas, filesets and qtrees refuse renames between scopes. The hidden directory
+at the top of the volume has what must count for no scope: scopes that are being made, and
+requested limits. A legacy vfolder without a scope uses it too.
 """
 
 import os
@@ -22,7 +22,7 @@ from pathlib import PurePosixPath
 
 from core.names import QuotaScope, VFolderId
 
-#: Ours, and nobody else's; never inside a vfolder.
+#: The name of the hidden directory; it is never inside a vfolder.
 HIDDEN = ".vfolder"
 STAGING = "staging"
 UPLOADS = "uploads"
@@ -32,10 +32,10 @@ META = "meta"
 RETENTION = "retention"
 REPORT_SUFFIX = ".report"
 ARCHIVE_SUFFIX = ".archive"
-#: At the top of the volume only: scopes being made, and what was asked of their limits.
+#: At the top of the volume only: scopes that are being made, and requested limits.
 MAKING = "making"
 LIMITS = "limits"
-#: At the top too, where the storage system has no place of its own for them.
+#: At the top too, where the storage system has no directory of its own for snapshots.
 SNAPSHOTS = "snapshots"
 #: Marks the layout version for the reference's tools.
 VERSION_FILE = "version.txt"
@@ -44,57 +44,57 @@ VERSION_TEXT = "3"
 _SCOPE_NAME = re.compile(r"[0-9a-f]{32}")
 
 
-def area(scope: QuotaScope | None, room: str) -> PurePosixPath:
-    """One of our rooms for a scope, relative to the volume."""
+def area(scope: QuotaScope | None, name: str) -> PurePosixPath:
+    """Return the path of a hidden directory of a scope, relative to the volume."""
     base = PurePosixPath(scope.directory) if scope else PurePosixPath()
-    return base / HIDDEN / room
+    return base / HIDDEN / name
 
 
 def scopes(root: int) -> list[str]:
-    """The directories of quota scopes below a volume, and `.` for the legacy one."""
+    """Return the directories of quota scopes below a volume, and `.` for vfolders without one."""
     return [".", *sorted(name for name in os.listdir(root) if _SCOPE_NAME.fullmatch(name))]
 
 
-def scope_area(directory: str, room: str) -> PurePosixPath:
-    """As `area`, for a scope known by the name of its directory only."""
-    return PurePosixPath(directory, HIDDEN, room)
+def scope_area(directory: str, name: str) -> PurePosixPath:
+    """Return the same as `area`, for a scope of which only the directory's name is known."""
+    return PurePosixPath(directory, HIDDEN, name)
 
 
 def staging(scope: QuotaScope | None, job: str) -> PurePosixPath:
-    """Where the result of a job grows."""
+    """Return the directory in which a job builds its result."""
     return area(scope, STAGING) / job
 
 
 def archive(scope: QuotaScope | None, job: str) -> PurePosixPath:
-    """The uploaded archive that a job unpacks."""
+    """Return the path of the uploaded archive that a job unpacks."""
     return area(scope, STAGING) / f"{job}{ARCHIVE_SUFFIX}"
 
 
 def upload(scope: QuotaScope | None, upload_id: str) -> PurePosixPath:
-    """Where the bytes of an upload grow."""
+    """Return the path of the file that has the bytes of an upload."""
     return area(scope, UPLOADS) / upload_id
 
 
 def trash(scope: QuotaScope | None, job: str) -> PurePosixPath:
-    """Where a deleted vfolder waits for its purge."""
+    """Return the directory of a deleted vfolder that waits for its purge."""
     return area(scope, TRASH) / job
 
 
 def manifest(scope: QuotaScope | None, job: str) -> PurePosixPath:
-    """A job's file beside the data."""
+    """Return the path of a job's manifest."""
     return area(scope, JOBS) / f"{job}.manifest"
 
 
 def snapshots(vfolder: VFolderId) -> PurePosixPath:
-    """Where snapshots of a vfolder lie, one directory each."""
+    """Return the directory with the snapshots of a vfolder, one directory each."""
     return area(None, SNAPSHOTS) / vfolder.id.hex
 
 
 def report(scope: QuotaScope | None, job: str) -> PurePosixPath:
-    """The entries that a job could not do, as JSON lines."""
+    """Return the path of the report of a job: entries it could not process, as JSON lines."""
     return area(scope, JOBS) / f"{job}{REPORT_SUFFIX}"
 
 
 def metadata(vfolder: VFolderId) -> PurePosixPath:
-    """What the manager stored about a vfolder."""
+    """Return the path of the metadata that the manager stored about a vfolder."""
     return area(vfolder.scope, META) / vfolder.id.hex

@@ -1,10 +1,11 @@
-"""Resolve a user's path beneath a directory descriptor, so that no link and no race leads outside.
+"""Resolve a user's path beneath a directory descriptor: no link and no race leads outside.
 
-A door or an engine opens a vfolder's root once (`open_root`, a path that comes from our own
-configuration) and from then on reaches everything through these functions. Links inside the vfolder
-are followed as long as they stay inside; absolute links, links upwards and /proc's magic links
-are refused. The kernel does it in one call (openat2(2), Linux 5.6); where it cannot, the same rules
-are kept by `_walk`, component by component, without ever following a link in the kernel.
+A door or a job opens the root of a vfolder once (`open_root`, with a path of the configuration).
+From then on it reaches every entry through these functions. They follow links that stay inside the
+vfolder. They refuse absolute links, links that lead above the root, and magic links of /proc.
+
+The kernel resolves a path in one call (openat2(2), Linux 5.6). Where it cannot, `_walk` keeps the
+same rules: it opens one component at a time, and the kernel never follows a link for it.
 """
 
 import errno
@@ -19,33 +20,34 @@ from backends.fs.errors import translate
 from core.errors import InvalidParameters
 from core.names import VFolderPath
 
-#: How many links one path may cross (Linux's own limit).
+#: Links that one path may cross; Linux has the same limit.
 LINKS_MAX = 40
 
 #: openat2(2): stay below the directory, and pass no link of /proc.
 _BELOW = linux.RESOLVE_BENEATH | linux.RESOLVE_NO_MAGICLINKS
 _DIRECTORY = os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC
-_NOT_FOLLOWING = os.O_NOFOLLOW | os.O_EXCL
+_NO_FOLLOW = os.O_NOFOLLOW | os.O_EXCL
 _CREATES = os.O_CREAT | os.O_TMPFILE & ~os.O_DIRECTORY
 
 
 def open_root(path: Path) -> int:
-    """Open a directory named by our own configuration; the caller closes the descriptor.
+    """Open a directory that the configuration names; the caller closes the descriptor.
 
-    The descriptor is O_PATH: it costs no right to read, and serves as anchor for everything here.
+    The descriptor is O_PATH: opening it needs no right to read the directory. All functions here
+    take it as their root.
 
     Raises:
-        OSError: it does not exist or is no directory.
+        OSError: the directory does not exist, or is no directory.
     """
     return os.open(path, _DIRECTORY)
 
 
 def open_beneath(root_fd: int, path: VFolderPath, flags: int = os.O_RDONLY, mode: int = 0) -> int:
-    """Open `path` below the directory `root_fd`; O_CLOEXEC is added, the caller closes it.
+    """Open `path` below the directory `root_fd`, with O_CLOEXEC; the caller closes it.
 
-    With O_NOFOLLOW a link as the last part is refused (or, with O_PATH, opened itself); links
-    before it are followed inside the root. Opening for reading may block on a fifo: content is
-    opened by `open_file`.
+    With O_NOFOLLOW a link as the last part is refused; with O_PATH too, the link itself is opened.
+    Links before it are followed inside the root. Opening for reading may block on a fifo, so use
+    `open_file` for content.
 
     Raises:
         PathEscape: the path leads outside, over too many links, or ends in a link not followed.
@@ -65,7 +67,7 @@ def open_file(root_fd: int, path: VFolderPath) -> int:
     """Open a regular file below `root_fd` for reading; never blocks on a fifo or a device.
 
     Raises:
-        InvalidParameters: it is no regular file.
+        InvalidParameters: the entry is no regular file.
         StorageError: as `open_beneath`.
     """
     fd = open_beneath(root_fd, path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY)
@@ -76,17 +78,16 @@ def open_file(root_fd: int, path: VFolderPath) -> int:
 
 
 def open_directory(root_fd: int, path: VFolderPath) -> int:
-    """Open a directory below `root_fd` as an O_PATH anchor for the other functions.
+    """Open a directory below `root_fd` with O_PATH, as a root for the other functions.
 
     Raises:
-        InvalidParameters: it is no directory.
-        StorageError: as `open_beneath`.
+        StorageError: as `open_beneath`; `EntryRefused` when the entry is no directory.
     """
     return open_beneath(root_fd, path, _DIRECTORY)
 
 
 def stat_beneath(root_fd: int, path: VFolderPath, *, follow: bool = True) -> os.stat_result:
-    """Tell the attributes of an entry; without `follow`, of a link itself.
+    """Return the attributes of an entry; without `follow`, those of a link itself.
 
     Raises:
         StorageError: as `open_beneath`.
@@ -100,13 +101,13 @@ def stat_beneath(root_fd: int, path: VFolderPath, *, follow: bool = True) -> os.
 
 @contextmanager
 def parent_beneath(root_fd: int, path: VFolderPath) -> Iterator[tuple[int, str]]:
-    """Give the directory that holds `path`, and the name in it, for effects on the entry itself.
+    """Open the directory that holds `path`, and give its descriptor and the name in it.
 
-    For unlink, rename, mkdir, symlink: those never follow a link as last part. A failure inside
-    the block becomes what `translate` makes of it.
+    Callers use it for unlink, rename, mkdir and symlink, which never follow a link as the last
+    part. An OSError inside the block is raised as `translate` maps it.
 
     Raises:
-        InvalidParameters: the root itself has no parent to act in.
+        InvalidParameters: the path is the root, which has no parent here.
         StorageError: as `open_beneath`.
     """
     if path.is_root:
@@ -121,12 +122,12 @@ def parent_beneath(root_fd: int, path: VFolderPath) -> Iterator[tuple[int, str]]
 
 
 def make_directories(root_fd: int, path: VFolderPath, mode: int = 0o755) -> int:
-    """Make `path` and what is missing above it, and open it as `open_directory` does.
+    """Make the directory `path` and its missing parents, and open it as `open_directory` does.
 
-    A directory that is already there, made by whomever, is taken as it is.
+    A directory that exists stays unchanged, whichever process made it.
 
     Raises:
-        StorageError: as `open_beneath`; `InvalidParameters` when a part is no directory.
+        StorageError: as `open_beneath`; `EntryRefused` when a part is no directory.
     """
     for depth in range(1, len(path.parts) + 1):
         with parent_beneath(root_fd, VFolderPath(path.parts[:depth])) as (parent, name):
@@ -146,10 +147,10 @@ def _openat2(root_fd: int, path: str, flags: int, mode: int) -> int:
 
 
 def _walk(root_fd: int, path: str, flags: int, mode: int) -> int:
-    """Do what openat2 does, one component at a time.
+    """Open as openat2(2) does, one component at a time.
 
-    The directories passed stay open, so `..` in a link is the directory we came from, whatever
-    is renamed meanwhile, and never one above the root.
+    The directories on the way stay open. So `..` in a link is the directory that the walk came
+    from, also after renames, and never one above the root.
     """
     chain = [os.open(".", _DIRECTORY, dir_fd=root_fd)]
     todo = path.split("/")[::-1]
@@ -171,7 +172,7 @@ def _walk(root_fd: int, path: str, flags: int, mode: int) -> int:
 
 
 def _step(chain: list[int], part: str, *, last: bool, flags: int) -> str | None:
-    """Go one component; the text of a link to follow, or None when there was none."""
+    """Pass one component; return the target of a link to follow, or None where there is none."""
     if part in ("", "."):
         return None
     if part == "..":
@@ -179,7 +180,7 @@ def _step(chain: list[int], part: str, *, last: bool, flags: int) -> str | None:
             raise OSError(errno.EXDEV, os.strerror(errno.EXDEV))
         os.close(chain.pop())
         return None
-    target = None if last and flags & _NOT_FOLLOWING else _link(chain[-1], part)
+    target = None if last and flags & _NO_FOLLOW else _link(chain[-1], part)
     if target is not None and target.startswith("/"):
         raise OSError(errno.EXDEV, os.strerror(errno.EXDEV))
     if target is None and not last:
@@ -197,6 +198,6 @@ def _link(fd: int, name: str) -> str | None:
 
 
 def _final(fd: int, part: str, flags: int, mode: int) -> int:
-    """Open the last component, known not to be a link a moment ago; a new link is refused."""
+    """Open the last component, which was no link a moment ago; a new link is refused."""
     name = "." if part in ("", "..") else part
     return os.open(name, flags | os.O_NOFOLLOW, mode, dir_fd=fd)

@@ -193,7 +193,7 @@ class NativeQuotaBackend(PosixBackend):
         name, room = scope.directory, layout.area(None, layout.MAKING)
         with descriptors.made(room, root, descriptors.HIDDEN_MODE) as aside:
             self._make_directory(name, aside)  # or somebody died here, and his goes on
-            descriptors.give_on(name, aside)
+            descriptors.inherit_owner(name, aside)
             with descriptors.opened(name, aside) as directory:
                 counter = self._start_counting(directory, scope)
                 self._limit(root, directory, counter, limit_bytes)

@@ -128,7 +128,7 @@ class PosixBackend(MountedBackend):
                 os.mkdir(scope.directory, descriptors.PREFIX_MODE, dir_fd=root)
             except FileExistsError:
                 raise QuotaScopeExists(f"Quota scope {scope} is already there.") from None
-            descriptors.give_on(scope.directory, root)
+            descriptors.inherit_owner(scope.directory, root)
             os.fsync(root)
             requested_limits.settle(root, scope, limit_bytes)
 
@@ -199,7 +199,7 @@ class PosixBackend(MountedBackend):
                     if attempt + 1 == descriptors.RACE_TRIES:
                         raise
                     continue
-                descriptors.give_on(path.name, parent)
+                descriptors.inherit_owner(path.name, parent)
                 if mode != DEFAULT_MODE:
                     os.chmod(path.name, mode, dir_fd=parent)
                 os.fsync(parent)

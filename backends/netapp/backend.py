@@ -115,7 +115,7 @@ class NetAppBackend(ArrayQuotaBackend):
     def _make_directory(self, root: int, name: str) -> None:
         self._quota.make_qtree(name)
         await_directory(root, name, self.making_seconds)
-        descriptors.give_on(name, root)
+        descriptors.inherit_owner(name, root)
 
     def _usage(self, name: str) -> ArrayUsage:
         return self._quota.held(name)

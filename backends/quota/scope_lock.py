@@ -44,7 +44,7 @@ def alone(root: int, number: int, what: str) -> Iterator[None]:
     with descriptors.made(path, root, descriptors.HIDDEN_MODE) as hidden:
         flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
         file = os.open(LOCKS, flags, _MODE, dir_fd=hidden)
-        descriptors.give_on(LOCKS, hidden)
+        descriptors.inherit_owner(LOCKS, hidden)
     try:
         lock = _FLOCK.pack(fcntl.F_WRLCK, os.SEEK_SET, number % _BYTES, 1, 0)
         while not _acquired(file, lock):

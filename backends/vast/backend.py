@@ -74,7 +74,7 @@ class VastBackend(ArrayQuotaBackend):
     def _make_directory(self, root: int, name: str) -> None:
         with suppress(FileExistsError):
             os.mkdir(name, descriptors.PREFIX_MODE, dir_fd=root)
-            descriptors.give_on(name, root)
+            descriptors.inherit_owner(name, root)
 
     def _usage(self, name: str) -> ArrayUsage:
         quota = self._api.find(self._path(name))

@@ -79,7 +79,7 @@ class WekaBackend(ArrayQuotaBackend):
     def _make_directory(self, root: int, name: str) -> None:
         with suppress(FileExistsError):
             os.mkdir(name, descriptors.PREFIX_MODE, dir_fd=root)
-            descriptors.give_on(name, root)
+            descriptors.inherit_owner(name, root)
 
     def _usage(self, name: str) -> ArrayUsage:
         inode = self._inode(name)

@@ -64,7 +64,6 @@ PENDING = (
     "backends/archives/",
     "backends/btrfs/",
     "backends/cephfs/",
-    "backends/fs/",
     "backends/mounted/",
     "backends/netapp/",
     "backends/purestorage/",

@@ -58,7 +58,7 @@ class Report:
         flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
         with descriptors.made(self._path.parent, self._root, descriptors.HIDDEN_MODE) as parent:
             fd = os.open(self._path.name, flags, FILE_MODE, dir_fd=parent)
-            descriptors.give_on(self._path.name, parent)  # the doors read it
+            descriptors.inherit_owner(self._path.name, parent)  # the doors read it
         try:
             os.ftruncate(fd, _end_of_lines(fd))
         except OSError:

@@ -1,4 +1,4 @@
-"""Resolution beneath a root: the kernel's way and the one by hand keep the same rules."""
+"""Paths beneath a root: the kernel and the walk in Python keep the same rules."""
 
 import errno
 import os
@@ -25,7 +25,7 @@ Opener = Callable[[int, str, int, int], int]
 
 
 @pytest.fixture
-def house(tmp_path: Path) -> Path:
+def tree(tmp_path: Path) -> Path:
     root = tmp_path / "root"
     (root / "a/b").mkdir(parents=True)
     (root / "a/b/file").write_text("inside")
@@ -44,15 +44,15 @@ def house(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def root_fd(house: Path) -> Iterator[int]:
-    fd = paths.open_root(house)
+def root_fd(tree: Path) -> Iterator[int]:
+    fd = paths.open_root(tree)
     yield fd
     os.close(fd)
 
 
-@pytest.fixture(params=["kernel", "by hand"])
+@pytest.fixture(params=["kernel", "walk"])
 def opener(request: pytest.FixtureRequest) -> Opener:
-    if request.param == "by hand":
+    if request.param == "walk":
         return paths._walk
     if not linux.kernel_resolves():
         pytest.skip("this kernel has no openat2")
@@ -67,7 +67,7 @@ def content(fd: int) -> bytes:
 
 
 @pytest.mark.parametrize("path", ["a/b/file", "in/file", "a/up", "in//file", "./a/./b/file"])
-def test_what_stays_inside_opens(root_fd: int, opener: Opener, path: str) -> None:
+def test_paths_that_stay_inside_open(root_fd: int, opener: Opener, path: str) -> None:
     assert content(opener(root_fd, path, os.O_RDONLY, 0)) == b"inside"
 
 
@@ -88,7 +88,7 @@ def test_what_stays_inside_opens(root_fd: int, opener: Opener, path: str) -> Non
         ("n" * 256, errno.ENAMETOOLONG),
     ],
 )
-def test_what_leads_outside_or_nowhere_does_not(
+def test_paths_that_lead_outside_or_nowhere_are_refused(
     root_fd: int, opener: Opener, path: str, number: int
 ) -> None:
     with pytest.raises(OSError, match=r"\[Errno") as caught:
@@ -96,7 +96,7 @@ def test_what_leads_outside_or_nowhere_does_not(
     assert caught.value.errno == number
 
 
-def test_a_last_link_is_not_followed_when_so_asked(root_fd: int, opener: Opener) -> None:
+def test_nofollow_refuses_a_last_link(root_fd: int, opener: Opener) -> None:
     with pytest.raises(OSError, match=r"\[Errno") as caught:
         os.close(opener(root_fd, "in", os.O_RDONLY | os.O_NOFOLLOW, 0))
     assert caught.value.errno == errno.ELOOP
@@ -108,15 +108,15 @@ def test_a_last_link_is_not_followed_when_so_asked(root_fd: int, opener: Opener)
 
 
 def test_creating_through_a_link_stays_inside_and_exclusive_refuses_it(
-    house: Path, root_fd: int, opener: Opener
+    tree: Path, root_fd: int, opener: Opener
 ) -> None:
     with pytest.raises(FileExistsError):
         os.close(opener(root_fd, "dangling", os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
     os.close(opener(root_fd, "dangling", os.O_CREAT | os.O_WRONLY, 0o600))
-    assert (house / "a/later").exists()
+    assert (tree / "a/later").exists()
 
 
-def test_the_kernel_of_today_is_asked(root_fd: int) -> None:
+def test_open_beneath_follows_links_inside(root_fd: int) -> None:
     assert content(paths.open_beneath(root_fd, VFolderPath.parse("a/up"))) == b"inside"
 
 
@@ -124,12 +124,12 @@ def test_the_kernel_of_today_is_asked(root_fd: int) -> None:
     ("path", "kind"),
     [("out", PathEscape), ("loop", PathEscape), ("a/none", EntryNotFound)],
 )
-def test_failures_speak_our_words_and_no_host_path(
-    house: Path, root_fd: int, path: str, kind: type[StorageError]
+def test_errors_have_our_classes_and_no_path_of_the_host(
+    tree: Path, root_fd: int, path: str, kind: type[StorageError]
 ) -> None:
     with pytest.raises(kind) as caught:
         paths.open_beneath(root_fd, VFolderPath.parse(path))
-    assert str(house) not in caught.value.detail
+    assert str(tree) not in caught.value.detail
     assert caught.value.facts["errno"] in (errno.EXDEV, errno.ELOOP, errno.ENOENT)
 
 
@@ -139,25 +139,25 @@ def test_only_regular_files_have_content(root_fd: int, path: str) -> None:
         paths.open_file(root_fd, VFolderPath.parse(path))
 
 
-def test_a_file_that_is_asked_for_as_directory_is_the_callers_mistake(root_fd: int) -> None:
+def test_a_file_is_refused_where_a_directory_is_meant(root_fd: int) -> None:
     with pytest.raises(InvalidParameters):
         paths.open_directory(root_fd, VFolderPath.parse("a/b/file"))
 
 
-def test_attributes_of_a_link_or_of_what_it_names(root_fd: int) -> None:
+def test_attributes_of_a_link_or_of_its_target(root_fd: int) -> None:
     link = VFolderPath.parse("in")
     assert stat.S_ISDIR(paths.stat_beneath(root_fd, link).st_mode)
     assert stat.S_ISLNK(paths.stat_beneath(root_fd, link, follow=False).st_mode)
 
 
-def test_effects_act_on_the_entry_itself(house: Path, root_fd: int) -> None:
+def test_effects_act_on_the_entry_itself(tree: Path, root_fd: int) -> None:
     with paths.parent_beneath(root_fd, VFolderPath.parse("out")) as (parent, name):
         os.unlink(name, dir_fd=parent)
-    assert not (house / "out").is_symlink()
-    assert (house.parent / "secret").exists()
+    assert not (tree / "out").is_symlink()
+    assert (tree.parent / "secret").exists()
 
 
-def test_effects_fail_in_our_words(root_fd: int) -> None:
+def test_errors_of_effects_have_our_classes(root_fd: int) -> None:
     with (
         pytest.raises(EntryExists),
         paths.parent_beneath(root_fd, VFolderPath.parse("a")) as (parent, name),
@@ -168,20 +168,20 @@ def test_effects_fail_in_our_words(root_fd: int) -> None:
 
 
 def test_directories_are_made_where_missing_and_never_through_an_outward_link(
-    house: Path, root_fd: int
+    tree: Path, root_fd: int
 ) -> None:
     os.close(paths.make_directories(root_fd, VFolderPath.parse("in/x/y"), 0o700))
-    assert (house / "a/b/x/y").is_dir()
+    assert (tree / "a/b/x/y").is_dir()
     os.close(paths.make_directories(root_fd, VFolderPath(())))
     with pytest.raises(InvalidParameters):
         paths.make_directories(root_fd, VFolderPath.parse("a/b/file/z"))
-    (house / "outdir").symlink_to("..")
+    (tree / "outdir").symlink_to("..")
     with pytest.raises(PathEscape):
         paths.make_directories(root_fd, VFolderPath.parse("outdir/made"))
-    assert not (house.parent / "made").exists()
+    assert not (tree.parent / "made").exists()
 
 
-def test_names_that_are_no_text_are_shown_escaped(root_fd: int) -> None:
+def test_names_that_are_not_utf8_are_shown_escaped(root_fd: int) -> None:
     with pytest.raises(EntryNotFound) as caught:
         paths.open_beneath(root_fd, VFolderPath.parse(os.fsdecode(b"z\xe9")))
     assert caught.value.detail == "z\\xe9 does not exist."
@@ -210,7 +210,7 @@ links = st.builds(
 
 @settings(max_examples=300, deadline=None)
 @given(texts=st.lists(links, min_size=3, max_size=3), route=routes, nofollow=st.booleans())
-def test_both_ways_agree_on_any_web_of_links(
+def test_kernel_and_walk_agree_on_any_links(
     tmp_path_factory: pytest.TempPathFactory, texts: list[str], route: str, *, nofollow: bool
 ) -> None:
     if not linux.kernel_resolves():
