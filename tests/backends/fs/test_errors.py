@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from backends.fs import entry_errors, translate
-from backends.tree.copy.target import fatal
+from backends.tree.copy.target import job_failure
 from core.errors import EntryRefused, StorageError
 from workers.runner import problem_of
 
@@ -84,7 +84,7 @@ def test_routes_that_name_entries_answer_a_wrong_path_with_400(
 
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT, errno.EROFS])
 def test_a_target_that_takes_nothing_ends_a_job_by_the_same_answer(number: int) -> None:
-    ended = fatal(OSError(number, os.strerror(number)))
+    ended = job_failure(OSError(number, os.strerror(number)))
     assert type(ended) is type(translate(OSError(number, "")))
 
 
