@@ -1,1 +1,1 @@
-"""What a storage job is: words, records, rules. Knows no web framework, no Celery, no vendor."""
+"""What a storage job is: names, records, rules. Knows no web framework, no Celery, no vendor."""

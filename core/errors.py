@@ -1,13 +1,13 @@
-"""Every way this service can refuse or fail, as one tree.
+"""All errors of this service, as one tree.
 
     StorageError
-    ├── InvalidParameters          400  the caller's words are off
+    ├── InvalidParameters          400  the request is wrong: one of its fields or parameters
     │   ├── InvalidName            400  an id or a path has a form that is not allowed
     │   ├── PathEscape             400  a path leaves its vfolder
     │   ├── EntryRefused           400  the path is wrong: `errno` and `paths` say how
-    │   ├── MalformedRequest       400  the request as a whole is not what the route takes
+    │   ├── MalformedRequest       400  the body or its form is not what the route takes
     │   ├── UnknownVolume          400  no such volume (the wire wants 400)
-    │   └── Unsupported            400  the volume's backend has no such skill
+    │   └── Unsupported            400  the volume's backend cannot do this operation
     ├── Forbidden                  403  the secret is missing or wrong
     │   └── PermissionDenied       403  the file system gives no right to the entry
     ├── NotFound                   404
@@ -23,17 +23,17 @@
     │   ├── EntryBusy              409  the system uses the entry; the same call may work later
     │   ├── ReadOnly               409  the volume is mounted read-only
     │   ├── Locked                 409  another job holds the vfolder; `job_id` names it
-    │   └── NotCancellable         409  the job has ended or is past the point of no return
-    ├── KeyReused                  422  an idempotency key came back with another body
-    ├── QuotaExceeded              422  the quota scope has no room for it
-    ├── NoSpace                    507  the volume has no room for it
-    ├── Unavailable                503  Redis or a node is away; the same call may work later
+    │   └── NotCancellable         409  the job has ended or cannot be undone any more
+    ├── KeyReused                  422  an idempotency key was used before with another body
+    ├── QuotaExceeded              422  the quota scope has not enough free space
+    ├── NoSpace                    507  the volume has not enough free space
+    ├── Unavailable                503  Redis or a node does not answer; try again later
     │   └── StorageUnavailable     503  the storage fails now (EIO, ESTALE)
     ├── DeadlineExceeded           504  the storage did not answer in time
     ├── BackendFailed              500  the storage system failed
-    └── Defect                     500  our own fault
+    └── Defect                     500  a defect of this service
 
-Codes follow `domain_operation_detail`; each part is a word that existing clients know.
+Codes have the form `domain_operation_detail`. Each part is a word that existing clients know.
 """
 
 from typing import Any, ClassVar
@@ -42,7 +42,7 @@ PROBLEM_TYPE_BASE = "https://api.backend.ai/probs/"
 
 
 class StorageError(Exception):
-    """Base class: carries what a problem document needs and nothing else."""
+    """Base class: what a problem document needs, and nothing else."""
 
     error_code: ClassVar[str] = "storage-proxy_generic_internal-error"
     kind: ClassVar[str] = "storage/generic"
@@ -64,7 +64,7 @@ def _rebuild(kind: type[StorageError], detail: str, facts: dict[str, Any]) -> St
 
 
 class InvalidParameters(StorageError):
-    """The caller's words are off; `errors` names each field by JSON pointer."""
+    """A parameter of the request is wrong; `errors` names each field by its JSON pointer."""
 
     error_code = "storage-proxy_request_invalid-parameters"
     kind = "storage/invalid-api-params"
@@ -73,7 +73,7 @@ class InvalidParameters(StorageError):
 
 
 class MalformedRequest(InvalidParameters):
-    """The request as a whole is not what the route takes."""
+    """The body of the request, or its form, is not what the route takes."""
 
     error_code = "api_parsing_bad-request"
     kind = "storage/malformed-request"
@@ -104,7 +104,7 @@ class EntryRefused(InvalidParameters):
 
 
 class UnknownVolume(InvalidParameters):
-    """No volume of that name is configured."""
+    """No volume has this name."""
 
     error_code = "storage_access_invalid-parameters"
     kind = "storage/volume/invalid"
@@ -112,7 +112,7 @@ class UnknownVolume(InvalidParameters):
 
 
 class Unsupported(InvalidParameters):
-    """The volume's backend has no such skill."""
+    """The volume's backend cannot do this operation."""
 
     error_code = "storage-proxy_request_not-implemented"
     kind = "storage/unsupported-operation"
@@ -137,7 +137,7 @@ class PermissionDenied(Forbidden):
 
 
 class NotFound(StorageError):
-    """What was asked for does not exist."""
+    """The requested thing does not exist."""
 
     error_code = "storage-proxy_read_not-found"
     kind = "storage/not-found"
@@ -154,7 +154,7 @@ class VFolderNotFound(NotFound):
 
 
 class TrashNotFound(NotFound):
-    """Nothing of that vfolder can be restored: never deleted, purged already, or being purged."""
+    """The vfolder cannot be restored: it was never deleted, or its purge has begun or ended."""
 
     error_code = "vfolder_read_not-found"
     kind = "storage/trash/not-found"
@@ -162,7 +162,7 @@ class TrashNotFound(NotFound):
 
 
 class QuotaScopeNotFound(NotFound):
-    """The quota scope does not exist; the manager falls back to its policy on this code."""
+    """The quota scope does not exist; on this code the manager uses the limit of its policy."""
 
     error_code = "quota-scope_read_not-found"
     kind = "storage/quota/scope/not-found"
@@ -170,7 +170,7 @@ class QuotaScopeNotFound(NotFound):
 
 
 class EntryNotFound(NotFound):
-    """No entry at that path of the vfolder."""
+    """The vfolder has no entry at this path."""
 
     error_code = "vfolder_read_not-found"
     kind = "storage/file-not-found"
@@ -178,7 +178,7 @@ class EntryNotFound(NotFound):
 
 
 class JobNotFound(NotFound):
-    """No job of that id is known; an unknown id is never called pending."""
+    """No job has this id; an unknown id is never reported as pending."""
 
     error_code = "bgtask_read_not-found"
     kind = "storage/job/not-found"
@@ -186,7 +186,7 @@ class JobNotFound(NotFound):
 
 
 class Conflict(StorageError):
-    """The state of things forbids it now."""
+    """The present state forbids the operation."""
 
     error_code = "storage-proxy_update_conflict"
     kind = "storage/conflict"
@@ -195,7 +195,7 @@ class Conflict(StorageError):
 
 
 class VFolderExists(Conflict):
-    """A vfolder of that id is already there."""
+    """A vfolder with this id exists already."""
 
     error_code = "vfolder_create_already-exists"
     kind = "storage/vfolder/already-exists"
@@ -203,7 +203,7 @@ class VFolderExists(Conflict):
 
 
 class QuotaScopeExists(Conflict):
-    """The quota scope is already there."""
+    """The quota scope exists already."""
 
     error_code = "quota-scope_create_already-exists"
     kind = "storage/quota/scope/already-exists"
@@ -211,7 +211,7 @@ class QuotaScopeExists(Conflict):
 
 
 class QuotaScopeNotEmpty(Conflict):
-    """A quota scope with vfolders inside is not deleted."""
+    """The quota scope cannot be deleted: it still has vfolders."""
 
     error_code = "quota-scope_purge_conflict"
     kind = "storage/quota-directory-not-empty"
@@ -219,7 +219,7 @@ class QuotaScopeNotEmpty(Conflict):
 
 
 class EntryExists(Conflict):
-    """An entry of that name is already there."""
+    """An entry with this name exists already."""
 
     error_code = "vfolder_create_already-exists"
     kind = "storage/entry/already-exists"
@@ -253,7 +253,7 @@ class Locked(Conflict):
 
 
 class NotCancellable(Conflict):
-    """The job has ended, or what it does cannot be taken back any more."""
+    """The job has ended, or its effect cannot be undone any more."""
 
     error_code = "bgtask_update_conflict"
     kind = "storage/job/not-cancellable"
@@ -261,7 +261,7 @@ class NotCancellable(Conflict):
 
 
 class KeyReused(StorageError):
-    """An idempotency key came back with another body."""
+    """The idempotency key was used before with another body."""
 
     error_code = "bgtask_create_conflict"
     kind = "storage/job/idempotency-key-reused"
@@ -270,7 +270,7 @@ class KeyReused(StorageError):
 
 
 class QuotaExceeded(StorageError):
-    """The quota scope has no room for it."""
+    """The quota scope has not enough free space."""
 
     error_code = "quota-scope_update_conflict"
     kind = "storage/quota/exceeded"
@@ -279,7 +279,7 @@ class QuotaExceeded(StorageError):
 
 
 class NoSpace(StorageError):
-    """The volume has no room for it."""
+    """The volume has not enough free space."""
 
     error_code = "storage_create_unavailable"
     kind = "storage/volume/no-space"
@@ -288,7 +288,7 @@ class NoSpace(StorageError):
 
 
 class Unavailable(StorageError):
-    """Redis or a node is away; the same call may work later."""
+    """Redis or a node does not answer; the same call may work later."""
 
     error_code = "storage-proxy_request_unavailable"
     kind = "storage/unavailable"
@@ -316,7 +316,7 @@ class DeadlineExceeded(StorageError):
 
 
 class BackendFailed(StorageError):
-    """The storage system failed; its own words, trimmed, are in the detail."""
+    """The storage system failed; the detail has its own message, shortened."""
 
     error_code = "storage-proxy_request_unreachable"
     kind = "storage/external/failed"
@@ -324,7 +324,7 @@ class BackendFailed(StorageError):
 
 
 class Defect(StorageError):
-    """Our own fault; the log has the story under the request id or job id."""
+    """A defect of this service; the log has the details under the request id or job id."""
 
     title = "Internal error"
 

@@ -1,4 +1,4 @@
-"""Who may do what: signed tickets. Knows no job, no volume and no HTTP."""
+"""Permissions: signed tickets. Knows no job, no volume and no HTTP."""
 
 from core.access import tickets
 from core.access.tickets import (

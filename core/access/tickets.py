@@ -1,7 +1,7 @@
-"""Tickets: signed permission for one data-plane act (JWT, RFC 7519, HS256).
+"""Tickets: signed permission for one operation on data (JWT, RFC 7519, HS256).
 
-The manager door issues them, the client door honours them; nobody else reads them. The claims are
-those of the reference, so that old and new services may share a secret while they change places.
+The manager door issues tickets and the client door checks them; no other component reads them. The
+claims are those of the reference service, so that both can share a secret during a migration.
 """
 
 import time
@@ -16,7 +16,7 @@ ALGORITHM = "HS256"
 
 
 class DownloadTicket(Struct, frozen=True, kw_only=True):
-    """May download one entry of a vfolder."""
+    """Permission to download one entry of a vfolder."""
 
     volume: str
     vfid: str
@@ -30,7 +30,7 @@ class DownloadTicket(Struct, frozen=True, kw_only=True):
 
 
 class UploadTicket(Struct, frozen=True, kw_only=True):
-    """May write one upload of `size` bytes into a vfolder; with `tree`, many below `relpath`."""
+    """Permission for one upload of `size` bytes into a vfolder; with `tree`, for many."""
 
     volume: str
     vfid: str
@@ -39,13 +39,13 @@ class UploadTicket(Struct, frozen=True, kw_only=True):
     session: str
     exp: float
     op: str = "upload"
-    #: Any number of uploads below the directory `relpath`, each of `size` bytes at most.
+    #: Permit any number of uploads below the directory `relpath`, each of at most `size` bytes.
     tree: bool = False
     client_url: str = ""
 
 
 class ArchiveTicket(Struct, frozen=True, kw_only=True):
-    """May download several entries of a vfolder as one archive."""
+    """Permission to download several entries of a vfolder as one archive."""
 
     volume: str
     virtual_folder_id: str
@@ -61,7 +61,7 @@ AnyTicket = TypeVar("AnyTicket", DownloadTicket, UploadTicket, ArchiveTicket)
 
 
 class TicketError(InvalidParameters):
-    """A ticket is missing, unreadable, expired or for something else; `reason` says which."""
+    """A ticket is missing, unreadable, expired or for another operation; `reason` says which."""
 
     kind = "storage/invalid-api-params"
     title = "Invalid ticket"
@@ -75,12 +75,12 @@ class TicketError(InvalidParameters):
 
 
 def expiry(lifetime_seconds: float) -> int:
-    """The `exp` claim of a ticket made now."""
+    """Return the `exp` claim of a ticket that is issued now."""
     return int(time.time() + lifetime_seconds)
 
 
 def issue(ticket: Ticket, secret: str) -> str:
-    """Sign a ticket."""
+    """Return the signed text of a ticket."""
     claims = to_builtins(ticket)
     if not ticket.client_url:
         del claims["client_url"]
@@ -88,10 +88,11 @@ def issue(ticket: Ticket, secret: str) -> str:
 
 
 def read(kind: type[AnyTicket], token: str, secret: str) -> AnyTicket:
-    """Check the signature, the expiry and the kind of a ticket.
+    """Return the ticket of a signed text, after its signature, expiry and kind were checked.
 
     Raises:
-        TicketError: with reason `expired`, `signature`, `decode` or `claims`.
+        TicketError: the ticket is not valid; `reason` is `expired`, `signature`, `decode` or
+            `claims`.
     """
     try:
         claims = jwt.decode(token, secret, algorithms=[ALGORITHM], options={"require": ["exp"]})
@@ -104,8 +105,10 @@ def read(kind: type[AnyTicket], token: str, secret: str) -> AnyTicket:
     try:
         ticket = convert(claims, kind, strict=True)
     except ValidationError as error:
-        raise TicketError("The ticket lacks what this act needs.", "claims") from error
-    wanted = "upload" if kind is UploadTicket else "download"
-    if getattr(ticket, "operation", getattr(ticket, "op", None)) != wanted:
-        raise TicketError(f"The ticket is not for {wanted}.", "claims")
+        raise TicketError(
+            "The ticket lacks a claim that this operation needs.", "claims"
+        ) from error
+    operation = "upload" if kind is UploadTicket else "download"
+    if getattr(ticket, "operation", getattr(ticket, "op", None)) != operation:
+        raise TicketError(f"The ticket is not for {operation}.", "claims")
     return ticket

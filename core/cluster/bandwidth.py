@@ -1,4 +1,4 @@
-"""What a volume may move, and who shares it: running jobs, and streams of the client doors."""
+"""Bandwidth budgets of volumes, and their sharers: running jobs and streams of client doors."""
 
 from dataclasses import dataclass
 
@@ -11,7 +11,7 @@ _BUDGETS = PREFIX + "bandwidth"
 
 @dataclass(frozen=True, slots=True)
 class Share:
-    """The budget of a volume, and who has a part of it beside the asker."""
+    """The budget of a volume, and its sharers besides the calling process."""
 
     bytes_per_second: int
     jobs: int
@@ -19,36 +19,36 @@ class Share:
 
 
 class BandwidthStore:
-    """The budgets in the store. Every call raises `redis.RedisError` when it is away."""
+    """The budgets in Redis. Every method raises `redis.RedisError` when it does not answer."""
 
     def __init__(self, client: "redis.Redis") -> None:
         self._redis = client
         self._share = client.register_script(dict(script_texts())["share"])
 
     def set(self, volume: str, bytes_per_second: int | None) -> None:
-        """What the running jobs and the streams of a volume may move together, from now on."""
+        """Set the budget that the jobs and streams of a volume share; None removes it."""
         if bytes_per_second is None:
             self._redis.hdel(_BUDGETS, volume)
         else:
             self._redis.hset(_BUDGETS, volume, str(bytes_per_second))
 
     def set_default(self, volume: str, bytes_per_second: int) -> None:
-        """As `set`, where nobody has set one."""
+        """Set the budget of a volume that has none."""
         self._redis.hsetnx(_BUDGETS, volume, str(bytes_per_second))
 
     def report(self, process: str, streams: dict[str, int]) -> dict[str, Share]:
-        """Tell of a process's streams per volume, and hear who else shares the budgets.
+        """Report the streams of a process per volume; return the budgets with their other sharers.
 
-        Volumes without a budget are left out. What was told is forgotten after some seconds. Costs
-        one round trip, and a short list per volume that has a budget.
+        Volumes without a budget are left out. A report expires after some seconds. Costs one round
+        trip, and a short list per volume that has a budget.
         """
-        told = [part for volume, count in streams.items() for part in (volume, count)]
-        flat = self._share(args=[process, *told])
+        counts = [part for volume, count in streams.items() for part in (volume, count)]
+        flat = self._share(args=[process, *counts])
         return {
             flat[at]: Share(*(int(number) for number in flat[at + 1 : at + 4]))
             for at in range(0, len(flat), 4)
         }
 
     def shares(self) -> dict[str, Share]:
-        """The budgets and all who share them, without telling anything."""
+        """Return the budgets with all their sharers, without a report."""
         return self.report("", {})

@@ -1,7 +1,7 @@
-"""How the rest of the cluster finds this node: a record that must be renewed, and taken back.
+"""Service discovery: register this node for a limited time, renew it, deregister at shutdown.
 
-The record goes to Redis (a hash whose every value is a JSON document) or to etcd, as
-`[service-discovery] type` says; with a `service-group` the same is told as events too.
+The record goes to Redis (a hash whose values are JSON documents) or to etcd, as
+`[service-discovery] type` says. With a `service-group` the node is also published by events.
 """
 
 import time
@@ -20,9 +20,9 @@ from core.redis import Database, connect, dumps
 from core.settings import Etcd, Settings, address
 from core.telemetry import logger
 
-#: How often the record is written anew.
+#: The record is renewed this often.
 RENEW_SECONDS = 60.0
-#: A record that is not renewed is gone after this (seconds).
+#: A record that is not renewed expires after this long (seconds).
 RECORD_SECONDS = 180
 GROUP = "storage-proxy"
 _ETCD_TOP = f"ai/backend/service_discovery/{GROUP}"
@@ -30,7 +30,7 @@ _log = logger(__name__)
 
 
 class Discovery:
-    """This node's record; made after the fork. What cannot be written is logged and comes again."""
+    """The record of this node; made after the fork. A failed write is only logged."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
@@ -41,20 +41,20 @@ class Discovery:
         self._bus = Bus(connect(settings, Database.EVENTS))
 
     def register(self) -> None:
-        """Write the record, or write it anew."""
+        """Write the record, or renew it."""
         self._quietly(self._write)
         if self._group:
             self._quietly(lambda: self._bus.stream(self._registered()))
 
     def deregister(self) -> None:
-        """Take the record back: the node goes down on purpose."""
+        """Remove the record: the node goes down on purpose."""
         self._quietly(self._erase)
         if self._group:
             self._quietly(lambda: self._bus.stream(self._deregistered()))
 
     # -- The record --------------------------------------------------------------------------------
     def record(self) -> dict[str, Any]:
-        """The record's fields."""
+        """Return the fields of the record."""
         announced = address(self._settings.api.manager.announce_addr)
         internal = address(self._settings.api.manager.announce_internal_addr)
         return {
@@ -105,7 +105,7 @@ class Discovery:
         return str(self._table.get("service-group") or "")
 
     def _registered(self) -> Event:
-        told = {
+        service = {
             "instance_id": self.id,
             "service_group": self._group,
             "display_name": self._table.get("display-name") or self.record()["display_name"],
@@ -113,13 +113,13 @@ class Discovery:
             "labels": self._table.get("extra-labels") or {},
             "endpoints": [_endpoint(one) for one in self._table.get("endpoints") or []],
         }
-        config_hash = sha256(orjson.dumps(told, option=orjson.OPT_SORT_KEYS)).hexdigest()
+        config_hash = sha256(orjson.dumps(service, option=orjson.OPT_SORT_KEYS)).hexdigest()
         started = reference_moment(self._began)
         return Event(
             "service_registered",
-            {**told, "startup_time": started, "config_hash": config_hash},
+            {**service, "startup_time": started, "config_hash": config_hash},
             positional=[
-                orjson.dumps({**told, "config_hash": config_hash}),
+                orjson.dumps({**service, "config_hash": config_hash}),
                 started.encode(),
             ],
         )
@@ -133,23 +133,23 @@ class Discovery:
         )
 
     @staticmethod
-    def _quietly(act: Any) -> None:  # noqa: ANN401 - a callable
+    def _quietly(write: Any) -> None:  # noqa: ANN401 - a callable
         try:
-            act()
+            write()
         except (redis.RedisError, Unavailable) as error:
             _log.warning("node not announced", reason=type(error).__name__)
 
 
 def _endpoint(table: dict[str, Any]) -> dict[str, Any]:
-    found = {key: table.get(key) for key in ("role", "scope", "address", "port", "protocol")}
-    return {**found, "metadata": table.get("metadata") or {}}
+    endpoint = {key: table.get(key) for key in ("role", "scope", "address", "port", "protocol")}
+    return {**endpoint, "metadata": table.get("metadata") or {}}
 
 
 def _flat(record: dict[str, Any], prefix: str = "") -> list[tuple[str, str]]:
-    found: list[tuple[str, str]] = []
+    flat: list[tuple[str, str]] = []
     for key, value in record.items():
         if isinstance(value, dict):
-            found += _flat(value, f"{prefix}{key}/")
+            flat += _flat(value, f"{prefix}{key}/")
         else:
-            found.append((f"{prefix}{key}", str(value)))
-    return found
+            flat.append((f"{prefix}{key}", str(value)))
+    return flat

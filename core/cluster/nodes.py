@@ -1,7 +1,7 @@
-"""Which node serves which volume, and whether it is alive.
+"""The nodes: which volumes each serves, and whether it is alive.
 
-A worker writes its node's record every few seconds; a record that is not renewed has an end. The
-bindings that Celery keeps in the broker outlive workers, so they prove nothing.
+A worker renews the record of its node every few seconds; without renewal the node counts as lost.
+Celery's own bindings in the broker outlive the workers, so they are no sign of life.
 """
 
 import time
@@ -13,18 +13,18 @@ from msgspec import Struct, convert, to_builtins
 from core.jobs.store import PREFIX
 from core.redis import json
 
-#: How often a node tells that it lives.
+#: A node renews its record this often.
 BEAT_SECONDS = 2.0
-#: A node that was silent this long is not alive: two beats missed.
+#: A node that is silent for this long is not alive: it missed two renewals.
 SILENCE_SECONDS = 5.0
-#: Nodes that were silent for a day are forgotten.
+#: A node that is silent for a day is left out of lists.
 FORGET_SECONDS = 86_400.0
 
 _NODES = PREFIX + "nodes"
 _SEEN = PREFIX + "nodes:seen"
 _DRAINING = PREFIX + "nodes:draining"
-#: The nodes that everybody was told of as being there.
-_TOLD = PREFIX + "nodes:told"
+#: The nodes whose arrival was published.
+_ANNOUNCED = PREFIX + "nodes:told"
 
 
 class NodeVolume(Struct, frozen=True, kw_only=True):
@@ -33,7 +33,7 @@ class NodeVolume(Struct, frozen=True, kw_only=True):
     proven: bool
     fsid: str | None = None
     reason: str | None = None
-    #: What the list of volumes tells of it.
+    #: For the list of volumes at the manager door.
     backend: str = ""
     path: str = ""
     fsprefix: str = "."
@@ -41,7 +41,7 @@ class NodeVolume(Struct, frozen=True, kw_only=True):
 
 
 class Node(Struct, frozen=True, kw_only=True):
-    """What a node tells of itself."""
+    """The record of a node, as the node writes it."""
 
     id: str
     version: str
@@ -57,7 +57,7 @@ class Node(Struct, frozen=True, kw_only=True):
 
 
 class NodeStore:
-    """The records of all nodes."""
+    """The records of all nodes in Redis."""
 
     def __init__(self, client: "redis.Redis") -> None:
         self._redis = client
@@ -67,7 +67,7 @@ class NodeStore:
         return seconds + micros / 1e6
 
     def renew(self, node: Node) -> bool:
-        """Renew a node's record; returns whether somebody asked the node to drain."""
+        """Renew a node's record; return whether a drain of the node was requested."""
         text = json.dumps(to_builtins(node))
         now = self._now()
         with self._redis.pipeline(transaction=True) as pipe:
@@ -77,33 +77,37 @@ class NodeStore:
             return bool(pipe.execute()[2])
 
     def deregister(self, node: str) -> bool:
-        """Say that a node is going down on purpose; whether nobody told so before."""
+        """Mark a node as gone on purpose; return whether the caller must publish that it left."""
         with self._redis.pipeline(transaction=True) as pipe:
             pipe.zrem(_SEEN, node)
-            pipe.srem(_TOLD, node)
+            pipe.srem(_ANNOUNCED, node)
             return bool(pipe.execute()[1])
 
     def claim_arrival(self, node: str) -> bool:
-        """Whether a node that just told that it lives is to be announced: true for one asker."""
-        return bool(self._redis.sadd(_TOLD, node))
+        """Return whether the caller must publish a node's arrival: true for one caller only."""
+        return bool(self._redis.sadd(_ANNOUNCED, node))
 
     def claim_losses(self) -> list[str]:
-        """The announced nodes that fell silent; each is given to one asker only."""
+        """Return the published nodes that fell silent; each is returned to one caller only."""
         with self._redis.pipeline(transaction=False) as pipe:
-            pipe.smembers(_TOLD)
+            pipe.smembers(_ANNOUNCED)
             pipe.zrangebyscore(_SEEN, self._now() - SILENCE_SECONDS, "+inf")
-            told, seen = pipe.execute()
-        return [name for name in sorted(set(told) - set(seen)) if self._redis.srem(_TOLD, name)]
+            announced, seen = pipe.execute()
+        return [
+            name
+            for name in sorted(set(announced) - set(seen))
+            if self._redis.srem(_ANNOUNCED, name)
+        ]
 
     def drain(self, node: str, *, undo: bool = False) -> None:
-        """Ask a node to finish politely and take nothing new, or to come back."""
+        """Request the drain of a node: it takes no new jobs; `undo` takes the request back."""
         if undo:
             self._redis.srem(_DRAINING, node)
         else:
             self._redis.sadd(_DRAINING, node)
 
     def all(self) -> list[dict[str, Any]]:
-        """Every known node, with `alive`, `silent_seconds` and `draining`."""
+        """Return every known node, with `alive`, `silent_seconds` and `draining`."""
         with self._redis.pipeline(transaction=False) as pipe:
             pipe.time()
             pipe.hgetall(_NODES)
@@ -123,22 +127,22 @@ class NodeStore:
         ]
 
     def serving(self, volume: str) -> list[Node]:
-        """The live, undrained nodes that proved a volume."""
-        found = []
+        """Return the live nodes that proved a volume and do not drain."""
+        nodes = []
         for record in self.all():
             if record["alive"] and not record["draining"]:
                 node = convert(record, Node)
                 if volume in node.volumes and node.volumes[volume].proven:
-                    found.append(node)
-        return found
+                    nodes.append(node)
+        return nodes
 
 
 def load_average() -> float:
-    """The machine's load over the last minute."""
+    """Return the load average of the machine over the last minute."""
     with open("/proc/loadavg", encoding="ascii") as text:
         return float(text.read().split()[0])
 
 
 def boot_clock() -> float:
-    """Seconds since boot, standing still never (CLOCK_BOOTTIME): for leases and deadlines."""
+    """Return the seconds since boot, also those of suspension (CLOCK_BOOTTIME): for leases."""
     return time.clock_gettime(time.CLOCK_BOOTTIME)

@@ -1,8 +1,8 @@
-"""How fast volumes are, as last observed: kept where the manager also looks, for seconds.
+"""The speed of volumes, as last observed: kept for seconds, where the manager reads it too.
 
-storage:volume_stats:<volume>     JSON, in database 0; gone after `[storage-proxy.volume-stats]
-cache-ttl`
-vf:counters:<volume>/<node>       JSON, what a node's kernel had counted at its last look
+storage:volume_stats:<volume>     JSON in database 0; expires after `[storage-proxy.volume-stats]
+                                  cache-ttl`
+vf:counters:<volume>/<node>       JSON: the kernel's counters of a node at its last observation
 """
 
 import time
@@ -13,12 +13,12 @@ from core.names import reference_moment
 from core.redis import Database, connect, json
 from core.settings import Settings
 
-#: Where the speed of a volume is kept, as the manager knows it.
+#: The prefix of the keys, as the manager reads them.
 STATS_KEY = "storage:volume_stats:"
 
 
 class PerformanceStore:
-    """The kept speeds. Every call raises `redis.RedisError` when the server is away."""
+    """The speeds in Redis. Every method raises `redis.RedisError` when it does not answer."""
 
     def __init__(self, settings: Settings) -> None:
         self._redis = connect(settings, Database.LIVE)
@@ -26,7 +26,7 @@ class PerformanceStore:
         self._node = settings.storage_proxy.node_id
 
     def last(self, volume: str) -> dict[str, Any] | None:
-        """The rates (`metric`) and when they were observed; None when that is too long ago."""
+        """Return the rates (`metric`) and `observed_at`; None when they have expired."""
         text = cast("str | None", self._redis.get(STATS_KEY + volume))
         if text is None:
             return None
@@ -36,7 +36,7 @@ class PerformanceStore:
         return {"metric": known, "observed_at": observed_at}
 
     def keep(self, volume: str, rates: dict[str, Any]) -> dict[str, Any]:
-        """Keep rates observed now; returns what `last` will."""
+        """Keep rates observed now; return what `last` will return."""
         observed_at = reference_moment(time.time())
         document = {"volume_name": volume, **rates, "observed_at": observed_at}
         milliseconds = int(self._table.cache_ttl * 1000)
@@ -44,13 +44,13 @@ class PerformanceStore:
         return {"metric": rates, "observed_at": observed_at}
 
     def last_counters(self, volume: str) -> list[float] | None:
-        """What this node had counted at its last look, if that was not long ago."""
+        """Return the counters of this node's last observation; None when they have expired."""
         text = cast("str | None", self._redis.get(self._counters(volume)))
-        found: list[float] | None = None if text is None else json.loads(text)
-        return found
+        counters: list[float] | None = None if text is None else json.loads(text)
+        return counters
 
     def keep_counters(self, volume: str, values: tuple[float, ...]) -> None:
-        """Note what this node counts now."""
+        """Keep the present counters of this node."""
         milliseconds = int(self._table.cache_ttl * 1000)
         self._redis.set(self._counters(volume), json.dumps(values), px=milliseconds)
 

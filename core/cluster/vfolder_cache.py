@@ -1,10 +1,10 @@
-"""What is kept of vfolders for a moment, so that asking again does not go to the storage.
+"""A short cache of vfolder metadata, so that repeated reads do not go to the storage.
 
-    vfolder:<32 hex>:metadata:<volume>   what the manager stored about it; gone after a minute
-    vfolder:<32 hex>:version             raised by every change; a read from before is not kept
+    vfolder:<32 hex>:metadata:<volume>   the manager's metadata; expires after a minute
+    vfolder:<32 hex>:version             raised by every change; an older read is not kept
 
-In database 0 of the `live` role. Nothing depends on it: cold, emptied or away, the storage is
-asked. A change made while the server is away is seen a minute later at most.
+It is in database 0 of the `live` role. Nothing depends on it: when it is empty or the server does
+not answer, the storage is read. A change while the server is away is seen after a minute at most.
 """
 
 from collections.abc import Callable
@@ -17,13 +17,13 @@ from core.redis import Database, connect
 from core.settings import Settings
 from core.telemetry import logger
 
-#: How long a value is kept.
+#: A value is kept this long.
 KEEP_SECONDS = 60
-#: A read takes less than this, so its version is still known when it ends.
+#: A read of the storage ends sooner than this, so its version is still there when it ends.
 VERSION_SECONDS = 3600
 #: Larger payloads are not kept.
 PAYLOAD_MAX_BYTES = 64 * 1024
-#: Before a payload that is there; alone it says that none is.
+#: The first byte of a value: a payload follows, or there is no payload.
 _PRESENT, _ABSENT = b"+", b"-"
 _log = logger(__name__)
 
@@ -50,10 +50,10 @@ class VFolderCache:
     def metadata(
         self, volume: str, vfolder: VFolderId, load: Callable[[], bytes | None]
     ) -> bytes | None:
-        """What was stored about a vfolder: as kept, else as `load` reads it.
+        """Return the metadata of a vfolder from the cache, else from `load`.
 
         Raises:
-            StorageError: what `load` raises; that is not kept.
+            StorageError: `load` raised it; nothing is kept then.
         """
         keys = _keys(volume, vfolder)
         try:
@@ -63,14 +63,14 @@ class VFolderCache:
             return load()
         if kept is not None:
             return kept[1:] if kept.startswith(_PRESENT) else None
-        found = load()
-        if found is None or len(found) <= PAYLOAD_MAX_BYTES:
-            value = _ABSENT if found is None else _PRESENT + found
+        payload = load()
+        if payload is None or len(payload) <= PAYLOAD_MAX_BYTES:
+            value = _ABSENT if payload is None else _PRESENT + payload
             self._quietly(self._keep, keys, [version or b"", value, KEEP_SECONDS])
-        return found
+        return payload
 
     def forget(self, volume: str, vfolder: VFolderId) -> None:
-        """The vfolder is gone, or its metadata was written: call it when that is so."""
+        """Drop the value. Call it after the vfolder was deleted or its metadata was written."""
         self._quietly(self._forget, _keys(volume, vfolder), [VERSION_SECONDS])
 
     @staticmethod

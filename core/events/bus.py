@@ -1,12 +1,14 @@
-"""The event bus of the cluster: what the manager and its callers learn of our work.
+"""Events and the bus that carries them, in the form that the manager reads.
 
-Two ways out, as the manager reads them: a stream (`events`), where one consumer of a group takes
-each event, and a channel (`events_all`) that everybody hears, with the last message of a job kept
-under a key for those who come late. Each message carries its body twice, for both generations of
-readers: `args`, a msgpack array by position, and `payload`, a JSON object by name. It carries no
-`metadata`: a member unknown to the reader would break it.
+The bus has two parts. In the stream `events`, one consumer of each group takes an event. The
+channel `events_all` reaches every subscriber; the last message of a job is also kept under a key,
+for subscribers that come later.
 
-That an end is told, and told once, is the outbox's business (`core.events.outbox`).
+Each message carries its body twice, for both generations of readers: `args`, a msgpack array by
+position, and `payload`, a JSON object by name. It has no `metadata`: a member that a reader does
+not know would break it.
+
+The outbox (`core.events.outbox`) makes sure that the end of a job is published, and only once.
 """
 
 import time
@@ -19,20 +21,20 @@ import msgspec
 import orjson
 import redis
 
-#: The stream of events that one consumer takes.
+#: The stream: one consumer of each group takes an event.
 STREAM = "events"
-#: The channel of events that everybody hears.
+#: The channel: every subscriber receives an event.
 CHANNEL = "events_all"
-#: The stream is cut to about this many entries, as all its writers do.
+#: The stream is cut to about this many entries. All its writers do the same.
 STREAM_LENGTH = 128
-#: Who sends: a constant of the cluster's protocol, not a node's name.
+#: The sender: a constant of the cluster's protocol, not the name of a node.
 SOURCE = "storage"
-#: The last message of a job is kept this long under its key (seconds).
+#: The last message of a job is kept under its key for this long (seconds).
 CACHE_SECONDS = 300
-#: That a job's end was told is remembered this long (seconds): far longer than an outbox entry
-#: stays once it was delivered.
-TOLD_SECONDS = 7 * 86_400
-#: After a failure nothing is tried for this long, so that a server that hangs costs little.
+#: The mark that a job's end was published is kept this long (seconds): far longer than an outbox
+#: entry stays after its delivery.
+PUBLISHED_SECONDS = 7 * 86_400
+#: After a failure, calls fail at once for this long, so that a hung server costs little time.
 REST_SECONDS = 2.0
 
 Fields = dict[str, Any]
@@ -40,26 +42,26 @@ Fields = dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """One event: its name and its fields, in the order that msgpack readers rely on."""
+    """One event: its name, and its fields in the order that msgpack readers need."""
 
     name: str
     fields: Fields
-    #: The positional body, where it is not simply the fields' values.
+    #: The body by position, where it differs from the values of the fields.
     positional: list[Any] | None = None
 
     @property
     def args(self) -> bytes:
-        """The body as older readers want it: a msgpack array."""
+        """Return the body for older readers: a msgpack array."""
         values = list(self.fields.values()) if self.positional is None else self.positional
         return msgspec.msgpack.encode(values)
 
     @property
     def payload(self) -> bytes:
-        """The body as newer readers want it: a JSON object."""
+        """Return the body for newer readers: a JSON object."""
         return orjson.dumps(self.fields)
 
     def broadcast(self) -> bytes:
-        """The whole message for the channel and the kept key: JSON, so `args` is base64 text."""
+        """Return the message for the channel and the kept key. It is JSON, so `args` is base64."""
         return orjson.dumps(
             {
                 "name": self.name,
@@ -72,7 +74,7 @@ class Event:
 
 @dataclass(frozen=True, slots=True)
 class JobEndEvent:
-    """What the end of a job makes known: first to the manager, then to whoever follows the job."""
+    """The events of a job's end: `stream` for the manager, `last` for its subscribers."""
 
     job: str
     last: Event
@@ -80,12 +82,12 @@ class JobEndEvent:
 
 
 def cache_key(job: str) -> str:
-    """Where the last message of a job is kept."""
+    """Return the key of a job's last message."""
     return f"bgtask.{job}"
 
 
 def progress_event(job: str, done: float, total: float, message: str) -> Event:
-    """The event of a job that goes on."""
+    """Return the event of a job's progress."""
     return Event(
         "bgtask_updated",
         {
@@ -98,15 +100,15 @@ def progress_event(job: str, done: float, total: float, message: str) -> Event:
 
 
 def clean(text: str) -> str:
-    """Text that JSON and msgpack can carry: a name that is not UTF-8 loses its odd bytes."""
+    """Return text that JSON and msgpack can carry: bytes that are not UTF-8 become `?`."""
     return text.encode("utf-8", "replace").decode()
 
 
 class Bus:
-    """Sends events. Each send is one script, so that it happens as a whole or not at all.
+    """Publishes events. Each call is one script: it takes effect completely or not at all.
 
-    Everything here raises `redis.RedisError` when the server cannot be reached; after that, calls
-    fail at once for `REST_SECONDS`.
+    Every method raises `redis.RedisError` when the server cannot be reached. After that, calls fail
+    at once for `REST_SECONDS`.
     """
 
     def __init__(self, client: "redis.Redis") -> None:
@@ -116,22 +118,25 @@ class Bus:
         self._update = client.register_script((folder / "update.lua").read_text("utf-8"))
         self._rest_until = 0.0
 
-    def publish_end(self, ending: JobEndEvent) -> bool:
-        """Tell the end of a job; False when it was told before (nothing is sent then)."""
+    def publish_end(self, event: JobEndEvent) -> bool:
+        """Publish the end of a job; False when it was published before: nothing is sent then."""
         arguments: list[Any] = [
-            ending.job,
-            TOLD_SECONDS,
-            cache_key(ending.job),
+            event.job,
+            PUBLISHED_SECONDS,
+            cache_key(event.job),
             CACHE_SECONDS,
-            ending.last.broadcast(),
+            event.last.broadcast(),
             STREAM_LENGTH,
         ]
-        for event in ending.stream:
-            arguments += [event.name, SOURCE, event.args, event.payload]
+        for entry in event.stream:
+            arguments += [entry.name, SOURCE, entry.args, entry.payload]
         return bool(self._guarded(lambda: self._end(args=arguments)))
 
     def publish_progress(self, job: str, event: Event, *, first: bool = False) -> bool:
-        """Tell that a job goes on; False when its end was told, or with `first` anything was."""
+        """Publish the progress of a job; return whether it was published.
+
+        It is not when the job's end was published before; with `first`, when anything was.
+        """
         arguments: list[Any] = [
             job,
             cache_key(job),
@@ -142,7 +147,7 @@ class Bus:
         return bool(self._guarded(lambda: self._update(args=arguments)))
 
     def stream(self, event: Event) -> None:
-        """Give an event to one consumer of each group."""
+        """Publish an event to one consumer of each group."""
         entry: dict[Any, Any] = {
             "name": event.name,
             "source": SOURCE,
@@ -152,14 +157,14 @@ class Bus:
         self._guarded(lambda: self._redis.xadd(STREAM, entry, maxlen=STREAM_LENGTH))
 
     def broadcast(self, event: Event) -> None:
-        """Tell an event to everybody who listens now."""
+        """Publish an event to all present subscribers."""
         self._guarded(lambda: self._redis.publish(CHANNEL, event.broadcast()))
 
-    def _guarded(self, act: Any) -> Any:  # noqa: ANN401 - what the script or command answers
+    def _guarded(self, send: Any) -> Any:  # noqa: ANN401 - what the script or command answers
         if time.monotonic() < self._rest_until:
             raise redis.ConnectionError("the event bus failed just now")
         try:
-            return act()
+            return send()
         except redis.RedisError:
             self._rest_until = time.monotonic() + REST_SECONDS
             raise

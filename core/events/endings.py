@@ -1,6 +1,6 @@
-"""What an ended job makes known, read from its record alone.
+"""The events of a job's end, made from its record alone.
 
-Because the record says everything, an end can be told by whoever finds it untold: the run that
+The record has all facts. So any process can publish an end that is not published yet: the run that
 ended the job, another node, or a door, also long afterwards.
 """
 
@@ -10,12 +10,12 @@ from core.events.bus import Event, JobEndEvent, clean
 from core.jobs import Job, State
 from core.names import VFolderId
 
-#: What the store gives as reason when somebody simply cancelled.
-_ASKED = "cancel requested"
+#: The reason in the record when a caller cancelled the job.
+_REQUESTED = "cancel requested"
 
 
 def end_event_of(job: Job) -> JobEndEvent:
-    """The events of a job's end, in their order: for the manager first, then the task's own."""
+    """Return the events of a job's end."""
     return JobEndEvent(job.id, _last(job), _stream(job))
 
 
@@ -45,20 +45,20 @@ def _stream(job: Job) -> list[Event]:
             }
         case _:
             return []
-    # A partial end has done what the manager asked for: the vfolder is gone, or is there.
+    # After a partial end the vfolder is deleted or cloned, as the manager requested.
     if job.state in (State.SUCCEEDED, State.PARTIAL):
         return [Event(f"{name}_success", fields)]
     return [Event(f"{name}_failure", {**fields, "message": end_message(job)})]
 
 
 def end_message(job: Job) -> str:
-    """The sentence that says how a job ended."""
+    """Return the sentence that says how a job ended."""
     if job.state is State.FAILED:
         error = job.member("error") or {}
         return clean(str(error.get("detail") or "The job failed."))
     if job.state is State.CANCELLED:
-        reason = job.fields.get("reason") or _ASKED
-        return "The job was cancelled" + (f": {clean(reason)}." if reason != _ASKED else ".")
+        reason = job.fields.get("reason") or _REQUESTED
+        return "The job was cancelled" + (f": {clean(reason)}." if reason != _REQUESTED else ".")
     result = job.member("result") or {}
     return clean(str(result.get("sentence") or "The job is done."))
 

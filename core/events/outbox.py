@@ -1,13 +1,13 @@
-"""The outbox: every ended job whose end was not told yet.
+"""The outbox: every ended job whose end is not published yet.
 
-The script that ends a job puts it here in the same step (`settle`), however the job ends: by its
-run, cancelled while it waited, past its deadline, or as poison. Any number of senders may empty the
-outbox at once. What one of them delivers is marked on the events' server in the very script that
-sends it, so a sender that dies between delivering and removing costs nothing but a second look.
+The script that ends a job adds it here in the same step (`settle`), for every kind of end: by its
+run, cancelled while it waited, past its deadline, or as poison. Any number of processes may empty
+the outbox at once. The script that publishes an end also marks it as published on the events'
+server. So a process that dies between publishing and removing costs only a second look.
 
-With the events on the same server, or on another that loses nothing it has confirmed, each end is
-told exactly once. A server that comes back without its last second may tell the ends of that second
-again or not at all, as it does with everybody's data; order is kept.
+Each end is published exactly once when the events' server loses nothing that it has confirmed. A
+server that loses its last second may publish the ends of that second again, or not at all. The
+order is kept.
 """
 
 from typing import cast
@@ -29,49 +29,52 @@ _log = logger(__name__)
 
 
 class Outbox:
-    """Sends what was not sent yet; safe to call from any process."""
+    """Publishes the ends that are not published yet; safe to use from any process."""
 
     def __init__(self, jobs: "redis.Redis", bus: Bus) -> None:
         self._jobs = jobs
         self._bus = bus
 
     def flush(self) -> int:
-        """Tell every untold end, oldest first; returns how many were told here.
+        """Publish every waiting end, oldest first; return how many this call published.
 
         Raises:
-            redis.RedisError: a server is away; what was not told stays for the next call.
+            redis.RedisError: a server does not answer; the other ends wait for the next call.
         """
-        told = 0
+        published = 0
         while ids := cast("list[str]", self._jobs.zrange(_OUTBOX, 0, BATCH - 1)):
             for job in ids:
-                told += self._tell(job)
-        return told
+                published += self._publish(job)
+        return published
 
-    def _tell(self, job: str) -> bool:
+    def _publish(self, job: str) -> bool:
         fields = cast("dict[str, str]", self._jobs.hgetall(f"{PREFIX}job:{job}"))
-        told = False
+        published = False
         try:
             record = Job.from_fields(fields)
-            told = self._bus.publish_end(end_event_of(record))
-            if told:
+            published = self._bus.publish_end(end_event_of(record))
+            if published:
                 _count(record)
         except (KeyError, ValueError, TypeError, StorageError):
-            # A record that cannot be read will never be; it must not stop those behind it.
-            _log.exception("end of a job cannot be told", job_id=job)
+            # A record that cannot be read now never can; it must not block the ends behind it.
+            _log.exception("job end not publishable", job_id=job)
         self._jobs.zrem(_OUTBOX, job)
-        return told
+        return published
 
     def try_flush(self) -> int:
-        """As `flush`, but a server that is away is only logged: somebody comes again."""
+        """Publish as `flush` does; a server that does not answer is only logged.
+
+        Upkeep and doors call it again and again, so the ends are published later.
+        """
         try:
             return self.flush()
         except redis.RedisError as error:
-            _log.warning("ends not told yet", reason=type(error).__name__)
+            _log.warning("job ends not published", reason=type(error).__name__)
             return 0
 
 
 def _count(job: Job) -> None:
-    """Count an ended job where its end is told: once in the cluster, by whoever tells it."""
+    """Count an ended job: once in the cluster, in the process that published its end."""
     metrics.JOBS.labels(job.verb, job.state.value).inc()
     seconds = (int(job.fields["ended_at"]) - int(job.fields["created_at"])) / 1000
     metrics.JOB_SECONDS.labels(job.verb).observe(max(0.0, seconds))

@@ -1,4 +1,4 @@
-"""Tells of jobs as they go: accepted, started, at work, ended. Never stands in the work's way."""
+"""Publishes the life of jobs: accepted, started, progressed, ended. It never fails the work."""
 
 import time
 from typing import Any
@@ -12,19 +12,19 @@ from core.redis import Database, connect
 from core.settings import Settings
 from core.telemetry import logger
 
-#: Progress of one job is told this often at most (seconds).
+#: Shortest pause between two progress events of a job (seconds).
 PROGRESS_SECONDS = 2.0
-#: And this often at least, so that the kept message does not run out.
+#: Longest pause (seconds), so that the kept message does not expire.
 REPEAT_SECONDS = 60.0
 
 _log = logger(__name__)
 
 
 class EventPublisher:
-    """The voice of one process; made after the fork. What cannot be told is logged.
+    """Publishes the events of one process; made after the fork.
 
-    Starts and progress are told as well as can be; the end of a job is told without fail, by the
-    outbox.
+    Starts and progress may get lost; this is logged. The end of a job is never lost: the outbox
+    keeps it until it is published.
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -33,15 +33,15 @@ class EventPublisher:
         self._last: tuple[str, str, float] = ("", "", 0.0)
 
     def accepted(self, job: Job) -> None:
-        """A job was asked for: whoever follows it at once finds something."""
+        """Publish that a job was accepted, so that an early subscriber finds a message."""
         self._update(job.id, 0.0, 0.0, "The job was accepted.", first=True)
 
     def started(self, job: Job) -> None:
-        """A run begins."""
+        """Publish that a run began."""
         self._update(job.id, 0.0, 0.0, "The job has started.")
 
     def progressed(self, job: str, snapshot: dict[str, Any]) -> None:
-        """A run goes on: `snapshot` as `Progress.snapshot` gives it."""
+        """Publish the progress of a run: a `Progress.snapshot`."""
         last, text, at = self._last
         silent = time.monotonic() - at
         if last == job and silent < (
@@ -55,22 +55,22 @@ class EventPublisher:
         self._update(job, float(done or 0), float(total or 0), snapshot["text"])
 
     def node_joined(self, node: str, volumes: list[str]) -> None:
-        """A node has come, or come back."""
+        """Publish that a node came, or came back."""
         self._broadcast(Event("node_joined", {"node_id": node, "volumes": volumes}))
 
     def node_left(self, node: str, reason: str) -> None:
-        """A node has gone: `stopped` on purpose, `lost` when it fell silent."""
+        """Publish that a node left: `stopped` on purpose, `lost` when it fell silent."""
         self._broadcast(Event("node_left", {"node_id": node, "reason": reason}))
 
     def _broadcast(self, event: Event) -> None:
-        _log.info("event told", name=event.name, **event.fields)
+        _log.info("event published", name=event.name, **event.fields)
         try:
             self.bus.broadcast(event)
         except redis.RedisError as error:
-            _log.warning("event not told", name=event.name, reason=type(error).__name__)
+            _log.warning("event not published", name=event.name, reason=type(error).__name__)
 
     def ended(self) -> None:
-        """Some job ended: tell every end that was not told."""
+        """Publish every end that is not published yet: some job ended."""
         self.outbox.try_flush()
 
     def _update(
@@ -79,4 +79,4 @@ class EventPublisher:
         try:
             self.bus.publish_progress(job, progress_event(job, done, total, message), first=first)
         except redis.RedisError as error:
-            _log.warning("progress not told", reason=type(error).__name__)
+            _log.warning("progress not published", reason=type(error).__name__)

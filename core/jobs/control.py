@@ -1,7 +1,7 @@
-"""What a running job hands down to the engines: when to stop, and where to count.
+"""What a running job passes to the engines: when to stop, and where to count.
 
-Engines (tree walks, copies, vendor clients) know only this protocol; workers implement it over the
-job record. Everything here is cheap enough to be called for every entry.
+Engines (tree walks, copies, vendor clients) know only this protocol. Workers implement it on top of
+the job record. Every method is cheap enough to be called for each entry.
 """
 
 from enum import StrEnum
@@ -9,7 +9,7 @@ from typing import Protocol
 
 
 class Counter(StrEnum):
-    """What may be counted in a phase, each in items and in bytes."""
+    """What a phase counts, each in items and in bytes."""
 
     LISTED = "listed"
     SKIPPED = "skipped"
@@ -20,55 +20,55 @@ class Counter(StrEnum):
 
 
 class Interrupted(Exception):
-    """Base: the run must stop now; what is done so far stays recorded in its manifest."""
+    """Base: the run must stop now. What is done so far stays recorded in its manifest."""
 
 
 class Cancelled(Interrupted):
-    """Somebody cancelled the job: clean up what never became visible."""
+    """A caller cancelled the job: the run removes what was not published yet."""
 
 
 class Released(Interrupted):
-    """The node drains or the job is paused: leave everything as it is, another run goes on."""
+    """The node drains or the job is paused: the run leaves everything; another run continues."""
 
 
 class LeaseLost(Interrupted):
-    """Another run may own the job already: touch nothing any more, not even to clean up."""
+    """Another run may own the job already: the run changes nothing more, not even to clean up."""
 
 
 class Control(Protocol):
-    """The job's side of an engine's loop; implementations are safe to call from one thread."""
+    """The job as an engine sees it. An implementation is called from one thread only."""
 
     def check(self) -> None:
-        """Return at once, or raise `Interrupted`; called before every effect."""
+        """Return at once, or raise `Interrupted`. Engines call it before every effect."""
 
     def phase(self, name: str) -> None:
-        """Enter a named stretch (plan, copy, verify, publish …) with its own counters."""
+        """Enter a phase (plan, copy, verify, publish …) with its own counters."""
 
     def expect(self, items: int | None = None, size_bytes: int | None = None) -> None:
-        """Tell the totals of the phase, once they are known."""
+        """Set the totals of the phase, once they are known."""
 
     def count(self, counter: Counter, items: int = 0, size_bytes: int = 0) -> None:
         """Add to a counter of the phase."""
 
     def entry(self, path: str) -> None:
-        """Name the entry at work (shown to people, never logged)."""
+        """Set the path of the present entry. People see it; it is never logged."""
 
     def fault(self, path: str, reason: str) -> None:
-        """Record an entry that could not be done; a bounded number is kept with examples."""
+        """Record an entry that failed. Only the first ones are kept with path and reason."""
 
 
 class Unattended:
-    """A control for tests, benchmarks and tools: never stops, keeps sums."""
+    """A control for work without a job (sweeps, tests, tools): never stops, keeps sums."""
 
     def __init__(self) -> None:
         self.counts: dict[Counter, list[int]] = {}
         self.faults: list[tuple[str, str]] = []
 
     def check(self) -> None:
-        """Never stop."""
+        """Return; nothing stops this work."""
 
     def phase(self, name: str) -> None:
-        """Ignore phases: all counts are summed."""
+        """Ignore phases: all counts go to one sum."""
 
     def expect(self, items: int | None = None, size_bytes: int | None = None) -> None:
         """Ignore totals."""

@@ -1,7 +1,7 @@
-"""The life of a job as a diagram, drawn from the table that the scripts obey.
+"""The states of a job as a diagram, made from the table of transitions.
 
-`python -m core.jobs.diagram docs/jobs.md` writes it into a document, between its two marks; a test
-fails when the document has another one.
+`python -m core.jobs.diagram docs/jobs.md` writes the diagram into a document, between its two
+marks. A test fails when the document has another diagram.
 """
 
 import sys
@@ -13,7 +13,7 @@ BEGIN, END = "<!-- states: made by core/jobs/diagram.py -->", "<!-- end of state
 
 
 def mermaid() -> str:
-    """The states and the moves between them, as a Mermaid state diagram."""
+    """Return the states and the moves between them as a Mermaid state diagram."""
     moves: dict[tuple[State, State], list[str]] = {}
     for (old, move), news in TRANSITIONS.items():
         for new in news:
@@ -27,10 +27,10 @@ def mermaid() -> str:
 
 
 def drawn_into(text: str) -> str:
-    """The document with the diagram of now between its marks.
+    """Return the document with the present diagram between its marks.
 
     Raises:
-        ValueError: the marks are not there.
+        ValueError: the document has no marks.
     """
     before, begin, rest = text.partition(BEGIN)
     _, end, after = rest.partition(END)

@@ -1,7 +1,7 @@
 """A job: a requested long operation with an id, a state and an end.
 
-The record lives in Redis (`core.jobs.store`); this module says what it is and which moves exist.
-The Celery message is only a doorbell; its task id is the job id.
+The record lives in Redis (`core.jobs.store`). This module defines its fields, its states and the
+moves between them. The Celery message is only a doorbell; its task id is the job id.
 """
 
 import os
@@ -14,12 +14,12 @@ from uuid import UUID
 from core.names import moment_of_ms
 from core.redis import json
 
-#: Lowest number first; what nobody asked to hurry has the middle one.
+#: A lower number goes first. The default is the middle one.
 PRIORITY_FIRST, PRIORITY_DEFAULT, PRIORITY_LAST = 0, 5, 9
 
 
 class State(StrEnum):
-    """Where a job stands."""
+    """The state of a job."""
 
     QUEUED = "queued"
     RUNNING = "running"
@@ -31,7 +31,7 @@ class State(StrEnum):
 
     @property
     def ended(self) -> bool:
-        """Whether nothing can happen to the job any more."""
+        """Return whether the job has ended: no move leads out of this state."""
         return self in ENDED
 
 
@@ -39,7 +39,7 @@ ENDED = frozenset({State.SUCCEEDED, State.PARTIAL, State.FAILED, State.CANCELLED
 
 
 class Move(StrEnum):
-    """What may change a state; each is one script of `core.jobs.store`."""
+    """A move from one state to another; each is one script of `core.jobs.store`."""
 
     CLAIM = "claim"
     RELEASE = "release"
@@ -49,8 +49,8 @@ class Move(StrEnum):
     FINISH = "finish"
 
 
-#: Who may move a job where. The scripts obey this table; a test holds them to it, and the diagram
-#: in the documentation is drawn from it.
+#: The states that a move leads to. The scripts follow this table: a test compares both. The diagram
+#: in the documentation is made from it.
 TRANSITIONS: dict[tuple[State, Move], frozenset[State]] = {
     (State.QUEUED, Move.CLAIM): frozenset({State.RUNNING, State.CANCELLING}),
     (State.QUEUED, Move.CANCEL): frozenset({State.CANCELLED, State.QUEUED}),
@@ -68,19 +68,19 @@ TRANSITIONS: dict[tuple[State, Move], frozenset[State]] = {
 
 
 class Lane(StrEnum):
-    """Queue class of a volume: short work never waits behind long work."""
+    """The class of a volume's queue: short work never waits behind long work."""
 
     FAST = "fast"
     BULK = "bulk"
 
 
 def queue_name(volume: str, lane: Lane | str) -> str:
-    """The Celery queue that every node serving the volume consumes."""
+    """Return the name of the Celery queue that all nodes of the volume consume."""
     return f"vol.{volume}.{lane}"
 
 
 def new_id() -> str:
-    """A UUID version 7 (RFC 9562): sorts by time of creation."""
+    """Return a UUID version 7 (RFC 9562): ids sort by their time of creation."""
     stamp = time.time_ns() // 1_000_000
     value = (stamp << 80) | int.from_bytes(os.urandom(10), "big")
     value = (value & ~(0xF << 76)) | (0x7 << 76)
@@ -90,7 +90,7 @@ def new_id() -> str:
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """One job as its record says at one moment."""
+    """One job as its record was when it was read."""
 
     id: str
     verb: str
@@ -107,7 +107,7 @@ class Job:
 
     @classmethod
     def from_fields(cls, fields: dict[str, str]) -> "Job":
-        """Read a record."""
+        """Return the job of a record's fields."""
         return cls(
             id=fields["id"],
             verb=fields["verb"],
@@ -125,31 +125,31 @@ class Job:
 
     @property
     def run(self) -> str:
-        """The random id of the run that holds the job; empty when none does."""
+        """Return the random id of the run that holds the job; empty when none does."""
         return self.fields.get("run", "")
 
     @property
     def cancel_requested(self) -> bool:
-        """Whether somebody asked the job to stop."""
+        """Return whether a cancel was requested."""
         return self.fields.get("cancel") == "1"
 
     @property
     def cancellable(self) -> bool:
-        """Whether a cancel could still be honoured."""
+        """Return whether a cancel would still stop the job."""
         return not self.state.ended and self.fields.get("final") != "1"
 
     @property
     def etag(self) -> str:
-        """Changes with every change of the record (strong, RFC 9110)."""
+        """Return a strong entity tag (RFC 9110) that changes with every change of the record."""
         return f'"{self.id}-{self.version}"'
 
     def member(self, name: str) -> Any:  # noqa: ANN401 - any JSON value
-        """A JSON field of the record, or None."""
+        """Return the value of a JSON field of the record; None when it is empty."""
         text = self.fields.get(name)
         return json.loads(text) if text else None
 
     def document(self) -> dict[str, Any]:
-        """What callers see of a job: the same in polls, lists, event streams and the CLI."""
+        """Return what callers see of a job, the same in polls, lists, event streams and the CLI."""
         text = self.fields.get
         return {
             "id": self.id,

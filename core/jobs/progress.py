@@ -1,8 +1,8 @@
-"""How far a job is: phases with counters, a rate, an ETA, and one sentence for people.
+"""Progress of a job: phases with counters, a rate, an ETA, and one sentence for people.
 
-The sentence is made here and shown alike in the API, the event stream, the CLI and Flower:
-`copy 41%  3.1/7.5 TiB  812 MiB/s  eta 1h28m  18,204/51,000 files  2 errors`. What is unknown is
-left out of it and null in the data.
+The API, the event stream, the CLI and Flower show the same sentence:
+`copy 41%  3.1/7.5 TiB  812 MiB/s  eta 1h28m  18,204/51,000 files  2 errors`. An unknown value is
+left out of the sentence and is null in the data.
 """
 
 import threading
@@ -13,26 +13,26 @@ from typing import Any
 
 from core.jobs.control import Counter
 
-#: The rate shown is that of the last so many seconds.
+#: The rate is measured over the last seconds, this many.
 RATE_WINDOW_SECONDS = 30.0
-#: No ETA before the phase is this old, unless more than `ETA_MIN_SHARE` is done.
+#: There is no ETA before the phase is this old, unless more than `ETA_MIN_SHARE` is done.
 ETA_MIN_SECONDS = 10.0
 ETA_MIN_SHARE = 0.01
-#: Without any count for this long the job is called stalled.
+#: A job that counts nothing for this long is reported as stalled.
 STALLED_SECONDS = 60.0
-#: Faults kept with their path and reason; the rest are only counted.
+#: This many faults keep their path and reason; the rest are only counted.
 FAULTS_MAX = 100
 
 _BYTE_UNITS = ("B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB")
 _UNIT_STEP = 1024
 _DECIMALS_BELOW = 10
-#: The counters that mean an entry is dealt with, for percent and ETA.
+#: The counters that mean that an entry is done, for percent and ETA.
 _DONE = (Counter.COPIED, Counter.VERIFIED, Counter.DELETED, Counter.SKIPPED, Counter.FAILED)
 
 
 @dataclass(slots=True)
 class Phase:
-    """A named stretch of a job with its own counters."""
+    """A named part of a job with its own counters."""
 
     name: str
     started: float
@@ -43,17 +43,17 @@ class Phase:
     ended: float | None = None
 
     def done_items(self) -> int:
-        """Entries dealt with; in a phase that only lists, the listed ones."""
+        """Return the number of entries done; in a phase that only lists, of those listed."""
         done = sum(self.items.get(counter, 0) for counter in _DONE)
         return done or self.items.get(Counter.LISTED, 0)
 
     def done_bytes(self) -> int:
-        """Bytes dealt with; in a phase that only lists, the listed ones."""
+        """Return the bytes done; in a phase that only lists, those listed."""
         done = sum(self.size_bytes.get(counter, 0) for counter in _DONE)
         return done or self.size_bytes.get(Counter.LISTED, 0)
 
     def share(self) -> float | None:
-        """How much of the phase is done, 0 to 1, by whichever of items and bytes is behind."""
+        """Return the done part of the phase, 0 to 1: the smaller of that of items and of bytes."""
         shares = [
             min(1.0, done / total)
             for done, total in (
@@ -66,7 +66,7 @@ class Phase:
 
 
 class Progress:
-    """The counters of one run. Cheap to add to; one thread adds, another takes snapshots."""
+    """The counters of one run. One thread adds to them, another takes snapshots."""
 
     def __init__(self, clock: Any = time.monotonic) -> None:  # noqa: ANN401 - a callable clock
         self._clock = clock
@@ -79,7 +79,7 @@ class Progress:
         self.fault_count = 0
 
     def phase(self, name: str) -> None:
-        """Enter a phase; the one before ends."""
+        """Enter a phase; the previous phase ends."""
         with self._lock:
             now = self._clock()
             if self._phases:
@@ -89,7 +89,7 @@ class Progress:
             self._moved = now
 
     def expect(self, items: int | None = None, size_bytes: int | None = None) -> None:
-        """Tell the totals of the phase."""
+        """Set the totals of the phase."""
         with self._lock:
             current = self._current()
             current.total_items = items if items is not None else current.total_items
@@ -104,11 +104,11 @@ class Progress:
             self._moved = self._clock()
 
     def entry(self, path: str) -> None:
-        """Name the entry at work."""
+        """Set the path of the present entry."""
         self._entry = path
 
     def fault(self, path: str, reason: str) -> None:
-        """Record an entry that could not be done."""
+        """Record an entry that failed."""
         with self._lock:
             self.fault_count += 1
             if len(self.faults) < FAULTS_MAX:
@@ -120,13 +120,13 @@ class Progress:
         return self._phases[-1]
 
     def snapshot(self) -> dict[str, Any]:
-        """Everything as plain JSON values, the sentence under `text`."""
+        """Return everything as plain JSON values, with the sentence under `text`."""
         with self._lock:
             now = self._clock()
             current = self._current()
             rate = self._rate(now, current)
             eta = _eta(current, rate, now)
-            shown = self._telling(current)
+            shown = self._with_counts(current)
             stalled = now - self._moved
             data: dict[str, Any] = {
                 "phase": current.name,
@@ -146,8 +146,8 @@ class Progress:
         data["text"] = sentence(data)
         return data
 
-    def _telling(self, current: Phase) -> Phase:
-        """The phase whose counters tell most: the last one that has any."""
+    def _with_counts(self, current: Phase) -> Phase:
+        """Return the phase whose counters are shown: the last one that has any."""
         counted = (phase for phase in reversed(self._phases) if phase.items)
         return current if current.total_items else next(counted, current)
 
@@ -194,7 +194,7 @@ def _phase_data(phase: Phase, now: float) -> dict[str, Any]:
 
 
 def sentence(data: dict[str, Any]) -> str:
-    """The one sentence; unknown parts vanish."""
+    """Return the sentence of a snapshot; unknown parts are left out."""
     percent = data["percent"]
     parts = [data["phase"] + (f" {percent:.0f}%" if percent is not None else "")]
     if data["done_bytes"] or data["total_bytes"]:
@@ -228,7 +228,7 @@ def _scaled(number: float, unit: int) -> str:
 
 
 def size(number: float) -> str:
-    """A size for people: `812 MiB`, `3.1 TiB`."""
+    """Return a size for people: `812 MiB`, `3.1 TiB`."""
     unit = _unit(number)
     return f"{_scaled(number, unit)} {_BYTE_UNITS[unit]}"
 
@@ -241,7 +241,7 @@ def _bytes_pair(done: int, total: int | None) -> str:
 
 
 def duration(seconds: float) -> str:
-    """A duration for people: `42s`, `3m05s`, `1h28m`, `2d04h`."""
+    """Return a duration for people: `42s`, `3m05s`, `1h28m`, `2d04h`."""
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     days, hours = divmod(hours, 24)

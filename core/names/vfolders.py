@@ -1,6 +1,7 @@
-"""The names of things: quota scopes, vfolders and the paths inside them.
+"""Names of quota scopes, of vfolders and of the paths inside them.
 
-Text comes from strangers, so it is parsed once, at the border, into values that cannot be wrong.
+Text from a caller is not trusted. It is parsed once, where it enters, into values that are valid by
+construction.
 """
 
 import re
@@ -18,7 +19,7 @@ NAME_MAX_BYTES = 255
 #: Longest path inside a vfolder that a request may name, in bytes (Linux PATH_MAX).
 PATH_MAX_BYTES = 4096
 
-#: Requests name the same vfolders again and again: so many are not read and spelt anew.
+#: Requests name the same vfolders many times: this many are parsed and printed only once.
 _VFOLDERS_KNOWN = 1024
 
 _DASHED = "[0-9a-fA-F]{8}-(?:[0-9a-fA-F]{4}-){3}[0-9a-fA-F]{12}"
@@ -37,7 +38,7 @@ def _parse_uuid(text: str, what: str) -> UUID:
 
 
 class ScopeKind(StrEnum):
-    """Whom a quota scope belongs to."""
+    """The kind of owner of a quota scope."""
 
     USER = "user"
     PROJECT = "project"
@@ -45,17 +46,17 @@ class ScopeKind(StrEnum):
 
 @dataclass(frozen=True, slots=True, order=True)
 class QuotaScope:
-    """The owner a limit applies to; prints as `user:<dashed uuid>`."""
+    """The owner that a limit applies to; prints as `user:<dashed uuid>`."""
 
     kind: ScopeKind
     id: UUID
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """Read `user:<uuid>` or `project:<uuid>`, the kind in any case.
+        """Parse `user:<uuid>` or `project:<uuid>`; the kind may be in upper case.
 
         Raises:
-            InvalidName: any other form.
+            InvalidName: the text has another form.
         """
         if not _SCOPE_TEXT.fullmatch(text):
             raise InvalidName("A quota scope is written user:<uuid> or project:<uuid>.")
@@ -69,7 +70,7 @@ class QuotaScope:
 
     @property
     def directory(self) -> str:
-        """The directory name below the volume: 32 hexadecimal digits, no kind."""
+        """Return the name of its directory below the volume: 32 hexadecimal digits, no kind."""
         return self.id.hex
 
 
@@ -82,10 +83,10 @@ class VFolderId:
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """Read `<scope>/<uuid>`; a bare `<uuid>` is a legacy id without scope.
+        """Parse `<scope>/<uuid>`; a bare `<uuid>` is a legacy id without scope.
 
         Raises:
-            InvalidName: any other form.
+            InvalidName: the text has another form.
         """
         return cls(*_vfolder_parts(text))
 
@@ -94,7 +95,7 @@ class VFolderId:
 
     @property
     def directory(self) -> PurePosixPath:
-        """Where it lies below the volume: `<scope>/<2>/<2>/<28>` (agents mount exactly this)."""
+        """Return its path below the volume: `<scope>/<2>/<2>/<28>`. Agents mount this path."""
         return _directory_of(self.scope, self.id)
 
 
@@ -114,19 +115,20 @@ def _directory_of(scope: QuotaScope | None, vfolder: UUID) -> PurePosixPath:
 
 @dataclass(frozen=True, slots=True)
 class VFolderPath:
-    """A path relative to a vfolder: no `..`, no NUL, not absolute; no parts means the root."""
+    """A path relative to a vfolder: no `..`, no NUL, not absolute. No parts means the root."""
 
     parts: tuple[str, ...]
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """Read a path as clients write it: `""`, `"."`, `"./a"`, `"a//b/"` are all fine.
+        """Parse a path as clients write it: `""`, `"."`, `"./a"` and `"a//b/"` are all valid.
 
-        Names that are not UTF-8 travel as lone surrogates (PEP 383) and come back as their bytes.
+        A name that is not UTF-8 travels as lone surrogates (PEP 383) and keeps its bytes.
 
         Raises:
-            InvalidName: NUL byte, a name over 255 bytes, a path over 4096 bytes, unencodable text.
-            PathEscape: absolute, or with a `..` part.
+            InvalidName: the path has a NUL byte, a name over 255 bytes, over 4096 bytes in all, or
+                text that cannot be encoded.
+            PathEscape: the path is absolute or has a `..` part.
         """
         if "\0" in text:
             raise InvalidName("A path may not contain a NUL byte.")
@@ -150,17 +152,17 @@ class VFolderPath:
 
     @property
     def name(self) -> str:
-        """The last part, or the empty string for the root."""
+        """Return the last part; empty for the root."""
         return self.parts[-1] if self.parts else ""
 
     @property
     def parent(self) -> "VFolderPath":
-        """The path without its last part; the root is its own parent."""
+        """Return the path without its last part; the root is its own parent."""
         return VFolderPath(self.parts[:-1])
 
     @property
     def is_root(self) -> bool:
-        """Whether it names the vfolder itself."""
+        """Return whether it names the vfolder itself."""
         return not self.parts
 
 

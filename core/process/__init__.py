@@ -1,4 +1,4 @@
-"""The process itself: user, privileges, child processes, metric files. Knows no job."""
+"""The process itself: version, user, privileges, children, metric files. Knows no job."""
 
 from core.process import identity, metrics_files, privileges
 from core.process.child import end_with_parent, request_end_with_parent

@@ -1,8 +1,8 @@
-"""A child process that cannot outlive the process that started it.
+"""Child processes that end with their parent.
 
-A supervisor, a worker or a test may be killed with -9 at any instruction; nobody is left then to
-stop its children. Linux does it: prctl(2), PR_SET_PDEATHSIG. The wish survives execve(2) and is
-not inherited by grandchildren: each level asks for itself.
+A supervisor, a worker or a test may be killed with -9 at any instruction; it cannot stop its
+children then. Linux does that: prctl(2), PR_SET_PDEATHSIG. The setting survives execve(2). It is
+not inherited by grandchildren: each level sets it for itself.
 """
 
 import ctypes
@@ -18,26 +18,26 @@ _LIBC = ctypes.CDLL(None, use_errno=True)
 
 
 def end_with_parent(number: int = signal.SIGKILL) -> Callable[[], None]:
-    """Give a `preexec_fn` that has the kernel send `number` to the child when its parent dies.
+    """Return a `preexec_fn`: the kernel then sends `number` to the child when its parent dies.
 
-    The parent in this sense is the *thread* that forked: start such children from a thread that
-    lives as long as the process does.
+    For the kernel the parent is the *thread* that forked. Start such children from a thread that
+    lives as long as the process.
     """
     parent = os.getpid()
 
-    def ask() -> None:
+    def set_signal() -> None:
         request_end_with_parent(number)
-        if os.getppid() != parent:  # it died before the kernel knew of our wish
+        if os.getppid() != parent:  # it died before the kernel had the setting
             os.kill(os.getpid(), number)
 
-    return ask
+    return set_signal
 
 
 def request_end_with_parent(number: int = signal.SIGKILL) -> None:
-    """Ask the kernel to send `number` to this process when its parent dies.
+    """Have the kernel send `number` to this process when its parent dies.
 
     Raises:
-        OSError: the kernel refused (it does not on Linux).
+        OSError: prctl(2) failed.
     """
     if _LIBC.prctl(_PR_SET_PDEATHSIG, number, 0, 0, 0) != 0:
         code = ctypes.get_errno()
@@ -46,13 +46,13 @@ def request_end_with_parent(number: int = signal.SIGKILL) -> None:
 
 @contextmanager
 def parent_death_signal_kept() -> Iterator[None]:
-    """Keep this process's wish while it changes its user or group, when the kernel drops it."""
-    parent, wish = os.getppid(), ctypes.c_int(0)
-    _LIBC.prctl(_PR_GET_PDEATHSIG, ctypes.byref(wish), 0, 0, 0)
+    """Keep the setting while this process changes its user or group: the kernel drops it then."""
+    parent, number = os.getppid(), ctypes.c_int(0)
+    _LIBC.prctl(_PR_GET_PDEATHSIG, ctypes.byref(number), 0, 0, 0)
     try:
         yield
     finally:
-        if wish.value:
-            request_end_with_parent(wish.value)
-            if os.getppid() != parent:  # it died in between
-                os.kill(os.getpid(), wish.value)
+        if number.value:
+            request_end_with_parent(number.value)
+            if os.getppid() != parent:  # it died meanwhile
+                os.kill(os.getpid(), number.value)

@@ -1,8 +1,8 @@
-"""As whom the doors run: `user` and `group` of `[storage-proxy]`.
+"""The user and group of the doors: `user` and `group` of `[storage-proxy]`.
 
-Only a process of root can become somebody else. It does so for good, before it listens or starts
-a thread; what it still needs of root's (the configuration, the directory of its counters) it has
-read and made by then.
+Only a process of root can change its user. It changes for good, before it listens or starts a
+thread. What needs root's rights (read the configuration, create the directory of its counters) is
+done before.
 """
 
 import grp
@@ -15,7 +15,7 @@ from core.errors import ConfigurationError
 from core.process.child import parent_death_signal_kept
 from core.settings import StorageProxyTable
 
-#: Says «as it is», as it does for chown(2).
+#: Means «do not change», as in chown(2).
 _UNCHANGED = -1
 
 
@@ -29,22 +29,22 @@ class Identity:
 
     @property
     def is_root(self) -> bool:
-        """Whether nothing is refused to it."""
+        """Return whether it is the superuser."""
         return self.uid == 0
 
 
 def current() -> Identity:
-    """This process's."""
+    """Return the identity of this process."""
     return Identity(os.geteuid(), os.getegid(), tuple(os.getgroups()))
 
 
 def configured(table: StorageProxyTable) -> Identity:
-    """What the configuration asks for; what it leaves open is as it is.
+    """Return the configured identity; what the configuration leaves open stays as now.
 
-    A user that the system does not know by name has a group of the same number, and no other.
+    A number without a user of the system gets a group of the same number, and no other group.
 
     Raises:
-        ConfigurationError: it names nobody.
+        ConfigurationError: the system has no user or group of the configured name.
     """
     now = current()
     uid = _number(table.user, "user")
@@ -60,40 +60,41 @@ def configured(table: StorageProxyTable) -> Identity:
     return Identity(uid, gid, tuple(os.getgrouplist(known.pw_name, gid)))
 
 
-def become(one: Identity, own: Path) -> bool:
-    """Become it for good, and give it the directory `own`, which nobody else uses.
+def become(target: Identity, own: Path) -> bool:
+    """Change this process to `target` for good, and give it the directory `own`.
 
-    A process that is not root stays who it is: False when that is somebody else.
+    No other process uses that directory. A process that is not root does not change: the result is
+    False when it is not `target` already.
 
     Raises:
-        ConfigurationError: root may not, or the directory is out of its reach then.
+        ConfigurationError: the change failed, or `target` cannot reach the directory.
     """
     now = current()
-    if (one.uid, one.gid) == (now.uid, now.gid):
+    if (target.uid, target.gid) == (now.uid, now.gid):
         return True
     if not now.is_root:
         return False
     try:
-        os.chown(own, one.uid, one.gid)
+        os.chown(own, target.uid, target.gid)
         with parent_death_signal_kept():
-            os.setgroups(one.groups)
-            os.setresgid(one.gid, one.gid, one.gid)
-            os.setresuid(one.uid, one.uid, one.uid)
+            os.setgroups(target.groups)
+            os.setresgid(target.gid, target.gid, target.gid)
+            os.setresuid(target.uid, target.uid, target.uid)
     except OSError as error:
         raise ConfigurationError(
-            f"[storage-proxy] user, group: this process may not become {one.uid}:{one.gid} "
+            f"[storage-proxy] user, group: this process may not become {target.uid}:{target.gid} "
             f"({error.strerror})."
         ) from error
     if not os.access(own, os.W_OK | os.X_OK):
         raise ConfigurationError(
-            f"The user {one.uid} cannot reach {own}: let [vfolder] state-dir name a directory "
+            f"The user {target.uid} cannot reach {own}: let [vfolder] state-dir name a directory "
             "that others may enter, such as /var/lib/vfolder."
         )
     return True
 
 
 def _number(value: str | int | None, key: str) -> int | None:
-    """The id of a name or number; None for what stays."""
+    """Return the id of a name or number; None for no change."""
     if value is None or str(value) == str(_UNCHANGED):
         return None
     if isinstance(value, int) or value.isdecimal():

@@ -1,12 +1,12 @@
-"""Rights of the superuser that a process gives up (capabilities(7))."""
+"""Capabilities of the superuser that a process drops (capabilities(7))."""
 
 import ctypes
 import os
 from pathlib import Path
 
-#: Whoever has it writes past the limits of ext4's quota.
+#: A process with it writes past the limits of ext4's quota.
 CAP_SYS_RESOURCE = 24
-#: Whoever has it sets limits of quota.
+#: A process with it may set limits of quota.
 CAP_SYS_ADMIN = 21
 
 _PR_CAPBSET_DROP = 24
@@ -27,7 +27,7 @@ class _Half(ctypes.Structure):
 
 
 def has(capability: int) -> bool:
-    """Whether the calling thread has a capability in effect."""
+    """Return whether the calling thread has a capability in effect."""
     for line in Path("/proc/thread-self/status").read_text("ascii").splitlines():
         if line.startswith("CapEff:"):
             return bool(int(line.split()[1], 16) >> capability & 1)
@@ -35,13 +35,13 @@ def has(capability: int) -> bool:
 
 
 def drop(capability: int) -> None:
-    """Give a capability up for ever: this thread, its future threads and children.
+    """Drop a capability for ever, in this thread, its future threads and children.
 
-    Threads that run already keep theirs, so call it before any starts. Nothing to give up is
-    success.
+    Running threads keep theirs, so call it before any thread starts. A process without the
+    capability stays as it was.
 
     Raises:
-        OSError: the kernel refuses (capset(2)).
+        OSError: capset(2) failed.
     """
     if not has(capability):
         return

@@ -1,4 +1,4 @@
-"""What quota scopes hold and may hold, as the store has it. Knows no file system."""
+"""Usage and thresholds of quota scopes, kept in Redis. Knows no file system."""
 
 from core.quota.ledger import Balance, QuotaLedger
 from core.quota.thresholds import Thresholds, scopes_at_thresholds

@@ -1,13 +1,13 @@
-"""What quota scopes hold where the storage system does not count: a ledger in Redis.
+"""The ledger in Redis: usage of quota scopes where the storage system does not count.
 
     vf:quota:<volume>:<scope>   hash  used, grown (bytes), as_of (ms)
-    vf:holds:<volume>:<scope>   hash  holder -> '<bytes> <end ms>': promised, not settled yet
-    vf:quota-once:<token>       a settlement that was made; it is made once
+    vf:holds:<volume>:<scope>   hash  holder -> '<bytes> <end ms>': reserved, not settled yet
+    vf:quota-once:<token>       the mark of a settlement that is made only once
 
-A holder (an upload, a job) reserves before it writes and settles when it publishes; both are one
-script each, so that writers of any number never pass a limit together. What others write into the
-tree is unknown here until the next count. A scope that was never counted has no figure; it is
-unknown, not zero.
+A holder (an upload, a job) reserves space before it writes, and settles when it publishes. Each is
+one script, so that several writers never pass a limit together. What other programs write into the
+tree is unknown here until the next count. The usage of a scope that was never counted is unknown,
+not zero.
 """
 
 from dataclasses import dataclass
@@ -18,9 +18,9 @@ import redis
 from core.jobs.store import PREFIX
 from core.names import moment_of_ms
 
-#: A promise of a holder that fell silent ends after this long: as long as an upload is kept.
+#: A reservation of a silent holder expires after this long: as long as an upload is kept.
 HOLD_SECONDS = 86_400
-#: That a settlement was made is remembered this long.
+#: The mark of a settlement is kept this long.
 ONCE_SECONDS = 7 * 86_400
 
 _HELD = """
@@ -88,7 +88,7 @@ return {redis.call('HGET', KEYS[1], 'used') or '', text(held('')),
 
 @dataclass(frozen=True, slots=True)
 class Balance:
-    """What a scope holds: settled, promised, and when it was last counted; None is unknown."""
+    """Usage of a scope: settled, reserved, and the time of the last count; None is unknown."""
 
     settled_bytes: int | None
     held_bytes: int
@@ -96,14 +96,14 @@ class Balance:
 
     @property
     def used_bytes(self) -> int | None:
-        """Settled and promised together."""
+        """Return the sum of settled and reserved bytes; None when unknown."""
         return None if self.settled_bytes is None else self.settled_bytes + self.held_bytes
 
 
 class QuotaLedger:
-    """The ledger of one volume. Safe for threads; every call raises `redis.RedisError`.
+    """The ledger of one volume. Safe for threads; methods raise `redis.RedisError`.
 
-    `scope` is the name of a scope's directory: the same whatever its kind is.
+    `scope` is the name of a scope's directory, which does not depend on its kind.
     """
 
     def __init__(self, client: "redis.Redis", volume: str) -> None:
@@ -115,9 +115,10 @@ class QuotaLedger:
         self._read = client.register_script(_READ)
 
     def reserve(self, scope: str, holder: str, size_bytes: int, limit_bytes: int) -> int | None:
-        """Promise room to a holder in place of what it was promised before; None when it got it.
+        """Reserve bytes for a holder, in place of its former reservation; None on success.
 
-        Else what the others hold already, in bytes. A scope that was never counted promises.
+        When the limit would be passed, return the bytes that the others hold. A scope that was
+        never counted accepts every reservation.
         """
         args: list[str | int] = [holder, size_bytes, limit_bytes, HOLD_SECONDS * 1000]
         answer, used = self._reserve(keys=self._keys(scope), args=args)
@@ -126,43 +127,43 @@ class QuotaLedger:
     def settle(
         self, scope: str, holder: str, change_bytes: int = 0, *, once: bool = False
     ) -> int | None:
-        """End a promise, and add what the scope gained or lost; what it holds now, if known.
+        """End a reservation, and add what the scope gained or lost; return its usage, if known.
 
-        `once` makes the change once for this holder, however often it is asked.
+        With `once`, repeated calls for this holder make the change only once.
         """
         args: list[str | int] = [holder, change_bytes, "once" if once else "", ONCE_SECONDS]
-        found: str = self._settle(keys=[*self._keys(scope), self._token(scope, holder)], args=args)
-        return int(found) if found else None
+        used: str = self._settle(keys=[*self._keys(scope), self._token(scope, holder)], args=args)
+        return int(used) if used else None
 
     def read(self, scope: str) -> Balance:
-        """What the scope holds."""
+        """Return the usage of a scope."""
         used, held, as_of = self._read(keys=self._keys(scope))
         return Balance(int(used) if used else None, int(held), moment_of_ms(as_of))
 
     def growth_mark(self, scope: str) -> int:
-        """A mark for `counted`: taken before a count begins."""
+        """Return the mark for `record_count`; take it before a count begins."""
         return int(float(cast("str | None", self._redis.hget(self._keys(scope)[0], "grown")) or 0))
 
     def record_count(self, scope: str, used_bytes: int, growth: int) -> int | None:
-        """Take what a count found, and give what the ledger had.
+        """Store the result of a count; return the former figure.
 
-        What was settled since `growth` is added: the count may have seen it or not, and a figure
-        that is too high for a while passes no limit.
+        What was settled since the mark `growth` is added, because the count may have missed it. A
+        figure that is too high for a while lets no writer pass a limit.
         """
         before: Any = self._counted(keys=self._keys(scope), args=[used_bytes, growth])
         return int(before) if before else None
 
     def forget(self, scope: str) -> None:
-        """The scope has no limit any more, or is gone; promises end too."""
+        """Drop the figures and reservations of a scope without limit or of a deleted scope."""
         self._redis.delete(*self._keys(scope))
 
     def scopes(self) -> list[str]:
-        """The scopes that have a figure; costs a scan of the store's keys."""
+        """Return the scopes that have a figure; costs a scan of all keys."""
         start = f"{PREFIX}quota:{self.volume}:"
         return sorted(str(key).removeprefix(start) for key in self._redis.scan_iter(f"{start}*"))
 
     def close(self) -> None:
-        """Give the connections back; a later call opens new ones."""
+        """Close the connections; a later call opens new ones."""
         self._redis.close()
 
     def _keys(self, scope: str) -> list[str]:

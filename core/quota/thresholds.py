@@ -1,10 +1,10 @@
-"""Soft thresholds of quota scopes: 80, 90 and 95 % of a limit are told once, each time anew.
+"""Soft thresholds of quota scopes: reaching 80, 90 or 95 % of a limit is published once.
 
     vf:thresholds:<volume>   hash  scope -> the threshold it is at or above
 
-A scope that rises to a threshold is told by an event to everybody, a counter and a log line; one
-that falls is only noted, so that the next rise is told again. Whoever looks at usage tells: the
-store decides which one of many does.
+When a scope rises to a threshold, this publishes an event, counts it and logs it. When a scope
+falls, only the record changes, so that the next rise is published again. Every process that reads a
+usage checks it. The script decides which of several processes publishes.
 """
 
 from typing import Any, cast
@@ -33,13 +33,13 @@ return level > before and 1 or 0
 
 
 def level(used_bytes: int, limit_bytes: int) -> int:
-    """The highest threshold that usage is at or above; 0 is below all."""
+    """Return the highest threshold that the usage has reached; 0 is below all."""
     reached = [p for p in PERCENTS if used_bytes * 100 >= limit_bytes * p]
     return max(reached, default=0)
 
 
 class Thresholds:
-    """Looks at figures, and tells. Safe for threads; made after the fork."""
+    """Checks figures and publishes. Safe for threads; made after the fork."""
 
     def __init__(self, settings: Settings) -> None:
         self._redis = connect(settings, Database.JOBS)
@@ -50,28 +50,28 @@ class Thresholds:
     def check(
         self, volume: str, scope: str, used_bytes: int | None, limit_bytes: int | None
     ) -> bool:
-        """Note where a scope stands; whether it rose, which is told then.
+        """Record the threshold of a scope; return whether it rose, which is published then.
 
-        `scope` is the name of its directory. What cannot be told because the store or the events'
-        server is away is logged.
+        `scope` is the name of its directory. A failure of the store or of the events' server is
+        only logged.
         """
         unknown = used_bytes is None or limit_bytes is None
         reached = 0 if unknown else level(used_bytes or 0, limit_bytes or 0)
         try:
             rose = bool(self._move(keys=[_key(volume)], args=[scope, reached]))
         except redis.RedisError as error:
-            _log.warning("threshold not noted", volume=volume, reason=type(error).__name__)
+            _log.warning("threshold not recorded", volume=volume, reason=type(error).__name__)
             return False
         if rose:
-            self._tell(volume, scope, reached, (used_bytes or 0, limit_bytes or 0))
+            self._publish(volume, scope, reached, (used_bytes or 0, limit_bytes or 0))
         return rose
 
     def close(self) -> None:
-        """Give the connections back; a later look opens new ones."""
+        """Close the connections; a later check opens new ones."""
         self._redis.close()
         self._events.close()
 
-    def _tell(self, volume: str, scope: str, reached: int, figures: tuple[int, int]) -> None:
+    def _publish(self, volume: str, scope: str, reached: int, figures: tuple[int, int]) -> None:
         used_bytes, limit_bytes = figures
         facts: dict[str, Any] = {
             "volume": volume,
@@ -85,13 +85,13 @@ class Thresholds:
         try:
             self._bus.broadcast(Event(EVENT, facts))
         except redis.RedisError as error:
-            _log.warning("threshold not told", volume=volume, reason=type(error).__name__)
+            _log.warning("threshold not published", volume=volume, reason=type(error).__name__)
 
 
 def scopes_at_thresholds(client: "redis.Redis", volume: str) -> dict[int, int]:
-    """How many scopes of a volume stand at each threshold, and not at a higher one."""
-    found = cast("list[str]", client.hvals(_key(volume)))
-    return {percent: found.count(str(percent)) for percent in PERCENTS}
+    """Return the number of a volume's scopes at each threshold, and not at a higher one."""
+    levels = cast("list[str]", client.hvals(_key(volume)))
+    return {percent: levels.count(str(percent)) for percent in PERCENTS}
 
 
 def _key(volume: str) -> str:

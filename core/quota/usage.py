@@ -1,4 +1,7 @@
-"""The last known usage of a vfolder, with its moment: for answers that must not wait for a walk."""
+"""Kept figures: the last known usage of vfolders, and of our hidden directories.
+
+They serve answers that must not wait for a walk of the tree.
+"""
 
 import time
 from typing import Any, cast
@@ -9,9 +12,9 @@ from core.jobs.store import PREFIX
 from core.names import VFolderId, moment
 from core.redis import json
 
-#: A figure older than this is not worth telling; it is counted anew.
+#: A figure expires after this long; then the usage is counted again.
 USAGE_KEEP_SECONDS = 30 * 86_400
-#: Figures that no sweep renewed for this long are not known any more (seconds).
+#: Figures of hidden directories expire when no sweep renews them for this long (seconds).
 HIDDEN_KEEP_SECONDS = 1800
 
 
@@ -22,12 +25,12 @@ class LastUsageStore:
         self._redis = client
 
     def keep(self, volume: str, vfolder: VFolderId, document: dict[str, Any]) -> None:
-        """Store what a count found, with the moment it ended."""
+        """Keep the result of a count, with the time of its end as `as_of`."""
         document = document | {"as_of": moment(time.time())}
         self._redis.set(_usage_key(volume, vfolder), json.dumps(document), ex=USAGE_KEEP_SECONDS)
 
     def last(self, volume: str, vfolder: VFolderId) -> dict[str, Any] | None:
-        """The last count with its `as_of`, or None when there is none."""
+        """Return the last count with its `as_of`; None when there is none."""
         text = cast("str | None", self._redis.get(_usage_key(volume, vfolder)))
         if text is None:
             return None
@@ -35,7 +38,7 @@ class LastUsageStore:
         return document
 
     def forget(self, volume: str, vfolder: VFolderId) -> None:
-        """The vfolder is gone."""
+        """Drop the figure of a deleted vfolder."""
         self._redis.delete(_usage_key(volume, vfolder))
 
 
@@ -44,14 +47,14 @@ def _usage_key(volume: str, vfolder: VFolderId) -> str:
 
 
 class HiddenUsageStore:
-    """Bytes by room (`staging`, `trash`) and volume."""
+    """Bytes in the hidden directories of a volume, by kind (`staging`, `trash`)."""
 
     def __init__(self, client: "redis.Redis") -> None:
         self._redis = client
 
-    def keep(self, volume: str, found: dict[str, int | None]) -> None:
-        """Keep what was found; None is unknown and not kept."""
-        known: dict[Any, Any] = {room: size for room, size in found.items() if size is not None}
+    def keep(self, volume: str, figures: dict[str, int | None]) -> None:
+        """Keep the figures of a sweep; None is unknown and not kept."""
+        known: dict[Any, Any] = {kind: size for kind, size in figures.items() if size is not None}
         with self._redis.pipeline(transaction=True) as pipe:
             pipe.delete(_hidden_key(volume))
             if known:
@@ -60,9 +63,9 @@ class HiddenUsageStore:
             pipe.execute()
 
     def last(self, volume: str) -> dict[str, int]:
-        """What is known."""
-        found = cast("dict[str, str]", self._redis.hgetall(_hidden_key(volume)))
-        return {room: int(size) for room, size in found.items()}
+        """Return the figures that have not expired."""
+        figures = cast("dict[str, str]", self._redis.hgetall(_hidden_key(volume)))
+        return {kind: int(size) for kind, size in figures.items()}
 
 
 def _hidden_key(volume: str) -> str:

@@ -1,6 +1,6 @@
-"""Connections to Redis or Valkey: a target per role, a database per purpose, timeouts that end.
+"""Connections to Redis or Valkey: a target per role, a database per purpose, always a time-out.
 
-The numbers of the databases that the manager also reads are the reference's.
+The databases that the manager also reads have the numbers of the reference service.
 """
 
 from enum import IntEnum
@@ -14,12 +14,12 @@ from redis.sentinel import Sentinel
 
 from core.settings import RedisTarget, Settings
 
-#: A connection that was idle this long is asked before it is used again (seconds).
+#: A connection that was idle for this long is checked before its next use (seconds).
 HEALTH_CHECK_SECONDS = 10
 
 
 class Database(IntEnum):
-    """What lives where."""
+    """The number of each database, by its purpose."""
 
     LIVE = 0
     JOBS = 1
@@ -29,17 +29,17 @@ class Database(IntEnum):
     UPLOADS = 8
 
 
-#: The role of the cluster whose override a database follows; the others go by the base target.
+#: The role whose override a database follows; the other databases use the base target.
 _ROLES = {Database.LIVE: "live", Database.EVENTS: "stream"}
 
 
 def connect(settings: Settings, database: Database, *, text: bool = True) -> "redis.Redis":
-    """A client with a pool of its own: text out, or bytes.
+    """Return a client with a pool of its own, which returns text or bytes.
 
-    Opens nothing yet. Every call tries twice at most and raises `redis.RedisError` after
-    `connect-timeout` or `answer-timeout`, so that no door hangs on a frozen server. All our
-    writes are scripts that may be repeated, which is what makes the second try safe. Behind
-    Sentinels each new connection asks for the master.
+    It opens no connection yet. Every command is tried at most twice and raises `redis.RedisError`
+    after `connect-timeout` or `answer-timeout`, so that no door hangs on a frozen server. The
+    second try is safe because all our writes are scripts that may run twice. With Sentinels, each
+    new connection asks them for the master.
     """
     own = settings.vfolder.redis
     target = own.target(_ROLES.get(database, ""))
@@ -66,16 +66,16 @@ def connect(settings: Settings, database: Database, *, text: bool = True) -> "re
 
 
 def _tls(settings: Settings, target: RedisTarget) -> dict[str, Any]:
-    found: dict[str, Any] = {"ssl_cert_reqs": "none" if target.tls_skip_verify else "required"}
+    options: dict[str, Any] = {"ssl_cert_reqs": "none" if target.tls_skip_verify else "required"}
     if target.tls_skip_verify:
-        found["ssl_check_hostname"] = False
+        options["ssl_check_hostname"] = False
     if target.tls_ca:
-        found["ssl_ca_certs"] = str(settings.directory / target.tls_ca)
-    return found
+        options["ssl_ca_certs"] = str(settings.directory / target.tls_ca)
+    return options
 
 
 def celery_url(settings: Settings, database: Database) -> str:
-    """A database of the base target as Celery and kombu name it."""
+    """Return the URL of a database of the base target in the form of Celery and kombu."""
     target = settings.vfolder.redis.target()
     number = int(database)
     if target.sentinels:
@@ -86,7 +86,7 @@ def celery_url(settings: Settings, database: Database) -> str:
 
 
 def celery_options(settings: Settings) -> dict[str, Any]:
-    """What Celery and kombu must be told beside the URL, as transport options."""
+    """Return the transport options that Celery and kombu need besides the URL."""
     target = settings.vfolder.redis.target()
     if not target.sentinels or settings.vfolder.jobs.broker:
         return {}
@@ -96,20 +96,20 @@ def celery_options(settings: Settings) -> dict[str, Any]:
 
 
 def broker_url(settings: Settings) -> str:
-    """Where doorbells go: Redis, unless another broker is set."""
+    """Return the URL of the broker: Redis, unless another one is set."""
     return settings.vfolder.jobs.broker or celery_url(settings, Database.BROKER)
 
 
 def broker_is_redis(settings: Settings) -> bool:
-    """Whether doorbells go through Redis."""
+    """Return whether the broker is Redis."""
     return broker_url(settings).startswith(("redis", "sentinel"))
 
 
 def queue_settings(settings: Settings) -> dict[str, Any]:
-    """What both sides of the queues must agree on, in Celery's words.
+    """Return the Celery settings on which senders and workers must agree.
 
-    On RabbitMQ the queues are quorum queues: kept on disk by several servers. A sender that
-    declares one otherwise is refused, so whoever touches a queue takes these.
+    On RabbitMQ the queues are quorum queues: several servers keep them on disk. RabbitMQ refuses a
+    sender that declares a queue otherwise, so every process with a queue takes these.
     """
     if broker_is_redis(settings):
         return {}

@@ -1,8 +1,8 @@
-r"""JSON as text, also for names that are not UTF-8.
+r"""JSON of records in Redis and of files on volumes, also for names that are not UTF-8.
 
-Such a name is a str with lone surrogates (PEP 383); it is written as `\udcXX` escapes, and what
-reads them gives the very name again. orjson does all else; only such texts take the standard
-library's slower way.
+Such a name is a str with lone surrogates (PEP 383). It is written as `\udcXX` escapes, and reading
+returns the same name. orjson does everything else; only such names take the standard library's
+slower encoder.
 """
 
 import json
@@ -12,7 +12,7 @@ import orjson
 
 
 def dumps(value: Any) -> str:  # noqa: ANN401 - any JSON value
-    """The value as compact JSON that any UTF-8 store takes."""
+    """Return the value as compact JSON; the text is always valid UTF-8."""
     try:
         return orjson.dumps(value).decode()
     except TypeError:
@@ -20,10 +20,10 @@ def dumps(value: Any) -> str:  # noqa: ANN401 - any JSON value
 
 
 def loads(text: str | bytes) -> Any:  # noqa: ANN401 - any JSON value
-    """The value of a JSON text.
+    """Return the value of a JSON text.
 
     Raises:
-        ValueError: it is not JSON.
+        ValueError: the text is not JSON.
     """
     try:
         return orjson.loads(text)

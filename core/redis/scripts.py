@@ -1,4 +1,4 @@
-"""A script run by Redis in one step, asked for by its digest, with something done while it runs."""
+"""A Lua script that is called by its digest, with other work while Redis runs it."""
 
 from collections.abc import Callable
 from typing import Any
@@ -9,7 +9,7 @@ import redis
 class ScriptCall:
     """One script of one client. Safe for threads; redis-py's own call takes half as long again.
 
-    That observes each command and tries it again; here a failed one is the caller's to repeat.
+    redis-py observes each command and repeats a failed one. Here the caller repeats it.
     """
 
     def __init__(self, client: "redis.Redis", text: str) -> None:
@@ -19,10 +19,12 @@ class ScriptCall:
     def __call__(
         self, keys: list[str], args: list[str], meanwhile: Callable[[], object] | None = None
     ) -> Any:  # noqa: ANN401 - what the script answers
-        """Run it, `meanwhile` before its answer is read; again by its text where Redis forgot it.
+        """Run the script and return its answer; call `meanwhile` before the answer is read.
+
+        When Redis does not know the digest, the script is sent as text.
 
         Raises:
-            redis.RedisError: not run, or nobody knows.
+            redis.RedisError: the script did not run, or its answer was lost.
         """
         connection = self._pool.get_connection()
         try:
@@ -34,7 +36,7 @@ class ScriptCall:
         except redis.exceptions.NoScriptError:
             return self._known(keys=keys, args=args)
         except BaseException:
-            # Its answer may still come.
+            # The answer may still arrive: this connection must not serve the next command.
             connection.disconnect()  # type: ignore[no-untyped-call] # as above
             raise
         finally:

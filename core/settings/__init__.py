@@ -1,9 +1,4 @@
-"""All configuration, typed: one TOML file in the reference's format, and the environment over it.
-
-A setting `[api.manager] service-addr` is overridden by the variable
-`VFOLDER__API__MANAGER__SERVICE_ADDR`; with `_FILE` behind the name, the value is read from that
-file. This is the only place that reads the environment.
-"""
+"""All configuration, typed; only this package reads the environment. Knows no job, no storage."""
 
 from core.settings.etcd import Etcd
 from core.settings.own import RedisTarget

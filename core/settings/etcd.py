@@ -1,7 +1,7 @@
-"""The cluster's etcd, as its other services use it: keys by scope, values as text.
+"""The cluster's etcd, in the form of its other services: keys by scope, values as text.
 
-A key `a/b` of the cluster is `/sorna/<namespace>/a/b`, and the same below `nodes/storage/<node>`
-for one node alone, which goes over the cluster's. Parts of keys are percent-quoted.
+The key `a/b` of the cluster is `/sorna/<namespace>/a/b`. Below `nodes/storage/<node>` it applies to
+one node, before the cluster's. Parts of keys are percent-quoted.
 """
 
 from typing import Any
@@ -16,17 +16,17 @@ from core.errors import Unavailable
 from core.settings.reference import EtcdTable
 from core.settings.units import Address, address
 
-#: A member that does not answer for this long is passed over.
+#: A member that does not answer within this time is skipped.
 ANSWER_SECONDS = 2.0
 #: A tree of values: text, or a tree below a part of the key.
 Tree = dict[str, Any]
 
 
 def members(table: EtcdTable) -> list[Address]:
-    """Where the members listen.
+    """Return the addresses of the members.
 
     Raises:
-        ValueError: an address has none of the allowed forms.
+        ValueError: an address has another form than `host:port`.
     """
     found = table.addr if isinstance(table.addr, list) else [table.addr]
     texts = [text for one in found for text in (one.split(",") if isinstance(one, str) else [one])]
@@ -34,9 +34,9 @@ def members(table: EtcdTable) -> list[Address]:
 
 
 class Etcd:
-    """One connection; members are tried in turn.
+    """A connection to etcd; the members are tried in turn.
 
-    Every call raises `Unavailable` when no member answers.
+    Every method raises `Unavailable` when no member answers.
     """
 
     def __init__(self, table: EtcdTable, node_id: str) -> None:
@@ -46,7 +46,7 @@ class Etcd:
         self._client: Etcd3Client | None = None
 
     def tree(self, prefix: str) -> Tree:
-        """Every value below a prefix, the node's over the cluster's."""
+        """Return every value below a prefix; the node's replace the cluster's."""
         found: dict[str, str] = {}
         for scope in ("", f"{self._node}/"):
             top = f"{self._top}/{scope}{prefix}/"
@@ -55,7 +55,7 @@ class Etcd:
         return _nested(found)
 
     def put(self, prefix: str, values: dict[str, str], seconds: int) -> None:
-        """Write values below a prefix; they are gone after `seconds` unless written again."""
+        """Write values below a prefix; they expire after `seconds` unless written again."""
 
         def write(client: Etcd3Client) -> None:
             lease: Lease = client.lease(seconds)
@@ -69,19 +69,19 @@ class Etcd:
         self._do(lambda client: client.delete_prefix(f"{self._top}/{prefix}/"))
 
     def ask(self) -> None:
-        """Give a sign of life."""
+        """Check that a member answers."""
         self._do(lambda client: client.status())
 
-    def _do(self, act: Any) -> Any:  # noqa: ANN401 - what the act gives
+    def _do(self, call: Any) -> Any:  # noqa: ANN401 - the result of the call
         if self._client is not None:
             try:
-                return act(self._client)
+                return call(self._client)
             except (Etcd3Exception, requests.RequestException):
                 self._client = None
         for where in members(self._table):
             try:
                 client = self._connected(where)
-                result = act(client)
+                result = call(client)
             except (Etcd3Exception, requests.RequestException):
                 continue
             self._client = client

@@ -1,4 +1,4 @@
-"""Our own settings: the tables below `[vfolder]`. Durations are seconds, sizes bytes."""
+"""The tables below `[vfolder]`, which only this service has. Durations are seconds."""
 
 from urllib.parse import quote
 
@@ -9,41 +9,41 @@ from core.settings.units import Address, address, size_bytes
 
 
 class RedisTarget(Table, frozen=True):
-    """One Redis or Valkey: a URL, an address, or a group of Sentinels that know the address."""
+    """One Redis or Valkey: a URL, an address, or Sentinels that know the address."""
 
-    #: `redis://` or `rediss://`, without a database number: that is ours to choose.
+    #: `redis://` or `rediss://`, without a database number: this service chooses the databases.
     url: str | None = None
-    #: `host:port`, as the cluster's configuration has it.
+    #: `host:port`, as in the cluster's configuration.
     addr: str | None = None
     password: str | None = None
-    #: `host:port,host:port`: ask these who is master of `service-name`.
+    #: `host:port,host:port`: these Sentinels know the master of `service-name`.
     sentinel: str | None = None
     service_name: str = "mymaster"
     sentinel_password: str | None = None
     use_tls: bool = False
-    #: Take any certificate: for tests and for networks that are trusted anyway.
+    #: Accept any certificate: for tests and for trusted networks.
     tls_skip_verify: bool = False
-    #: The authority that signed the server's certificate; None trusts the system's.
+    #: The authority of the server's certificate; None trusts those of the system.
     tls_ca: str | None = None
 
     @property
     def sentinels(self) -> list[Address]:
-        """Where the Sentinels listen; empty when there are none."""
+        """Return the addresses of the Sentinels; empty when there are none."""
         return [address(text) for text in (self.sentinel or "").split(",") if text.strip()]
 
     @property
     def is_external(self) -> bool:
-        """Whether it says where to go."""
+        """Return whether it names a server outside this node."""
         return bool(self.url or self.addr or self.sentinel)
 
     @property
     def secure(self) -> bool:
-        """Whether the connection is TLS."""
+        """Return whether connections use TLS."""
         return self.use_tls or (self.url or "").startswith("rediss://")
 
     @property
     def plain_url(self) -> str:
-        """The URL without a database number, for all but Sentinels."""
+        """Return the URL without a database number; not for Sentinels."""
         if self.url:
             return self.url.rstrip("/")
         secret = f":{quote(self.password, safe='')}@" if self.password else ""
@@ -53,46 +53,46 @@ class RedisTarget(Table, frozen=True):
 class RedisTable(RedisTarget, frozen=True):
     """`[vfolder.redis]`: the store of jobs, progress and tickets.
 
-    Without `url`, `addr` or `sentinel`, `vfolder up` runs an embedded Valkey on 127.0.0.1:`port`
-    with `password`, its data below `state-dir`. The roles of the cluster that may live elsewhere
-    (`stream`: events; `live`: discovery; `bgtask`; `tus`) are named in `override-configs`.
+    Without `url`, `addr` and `sentinel`, `vfolder up` runs an embedded Valkey on 127.0.0.1:`port`
+    with `password`; its data is below `state-dir`. `override-configs` names other servers for roles
+    of the cluster (`stream`: events; `live`: discovery; `bgtask`; `tus`).
     """
 
     port: int = 16379
-    #: Give up on a connection after this many seconds; the doors answer 503 then.
+    #: Longest wait for a connection (seconds); after it the doors answer 503.
     connect_timeout: float = 1.0
-    #: Give up on an answer after this many seconds (a frozen server).
+    #: Longest wait for an answer (seconds), for example of a frozen server.
     answer_timeout: float = 2.0
     #: `[vfolder.redis.override-configs.ROLE]`: another target for one role of the cluster.
     override_configs: dict[str, RedisTarget] = field(default_factory=dict)
 
     def target(self, role: str = "") -> RedisTarget:
-        """Where a role lives: its override, else this."""
-        found: RedisTarget = self.override_configs.get(role, self)
-        if found.is_external:
-            return found
+        """Return the server of a role: its override, else this one."""
+        target: RedisTarget = self.override_configs.get(role, self)
+        if target.is_external:
+            return target
         return RedisTarget(addr=f"127.0.0.1:{self.port}", password=self.password)
 
 
 class EtcdUseTable(Table, frozen=True):
-    """`[vfolder.etcd]`: how much depends on the cluster's `[etcd]`."""
+    """`[vfolder.etcd]`: whether this node needs the cluster's `[etcd]`."""
 
-    #: Refuse to start when no member answers; otherwise the file stands alone then.
+    #: Refuse to start when no member answers; otherwise the file is used alone then.
     required: bool = False
 
 
 class JobsTable(Table, frozen=True):
-    """`[vfolder.jobs]`: how jobs live and end."""
+    """`[vfolder.jobs]`: leases, ends and slots of jobs."""
 
-    #: A run that has not renewed its lease for this long is dead. Renewed every fifth of it.
+    #: A run that does not renew its lease for this long is dead. It renews every fifth of this.
     lease_seconds: float = 30.0
-    #: A job whose run died this often is failed as poison instead of being tried again.
+    #: A job whose runs died more often than this fails as poison and is not tried again.
     max_losses: int = 5
-    #: After a cancel, helper processes get this long before they are killed.
+    #: After a cancel, helper processes are killed when they do not end within this time.
     cancel_grace_seconds: float = 10.0
-    #: A doorbell older than this is rung again if its job still waits.
+    #: The doorbell of a job that still waits after this time is sent again.
     ring_again_seconds: float = 60.0
-    #: Ended jobs are forgotten after this many seconds, by state.
+    #: Ended jobs are removed after this time, by state.
     keep_succeeded_seconds: float = 7 * 86_400.0
     keep_failed_seconds: float = 30 * 86_400.0
     #: Jobs that may run at once per volume and lane, over all nodes.
@@ -103,34 +103,34 @@ class JobsTable(Table, frozen=True):
 
 
 class WorkerTable(Table, frozen=True):
-    """`[vfolder.worker]`: the hands of this node."""
+    """`[vfolder.worker]`: the worker of this node."""
 
-    #: Jobs this node runs at once (processes).
+    #: Jobs that this node runs at once, each in a process of its own.
     concurrency: int = 4
-    #: Processes one job's tree walk may use; 0 means one per processor.
+    #: Processes that the tree walk of one job may use; 0 means one per processor.
     tree_processes: int = 0
-    #: How far the walks of bulk jobs give way to others of the processor (nice(2), 0 to 19).
+    #: Priority of the tree walks of bulk jobs: 0 to 19, a higher number gives way (nice(2)).
     bulk_nice: int = 5
-    #: Whether they get the disk only when nobody else wants it (ioprio_set(2), idle class).
+    #: Whether they use the disk only when no other process does (ioprio_set(2), idle class).
     bulk_idle_io: bool = False
-    #: Volumes this node serves; empty means all that prove to be mounted.
+    #: Volumes that this node serves; empty means all whose mount is proved.
     volumes: list[str] = field(default_factory=list)
-    #: How often each volume is proved to be there.
+    #: The mount of each volume is proved this often.
     prove_seconds: float = 10.0
-    #: A volume whose answer takes longer is not served.
+    #: A volume that takes longer to answer is not served.
     prove_timeout: float = 5.0
-    #: Where doors that do not run as root ask this node's worker about quota; empty is nowhere.
+    #: Socket where the worker sets quota for doors that do not run as root; empty: none.
     quota_socket: str = ""
 
 
 class MountsTable(Table, frozen=True):
-    """`[vfolder.mounts]`: what the manager may have mounted below volumes (`do_volume_mount`)."""
+    """`[vfolder.mounts]`: what the manager may mount below volumes (`do_volume_mount`)."""
 
-    #: `TYPE SOURCE`, the source a pattern with `*`: `nfs nas1:/export/*`. Empty ignores the words.
+    #: `TYPE SOURCE`, the source a pattern with `*`: `nfs nas1:/export/*`. Empty permits no mount.
     allowed: list[str] = field(default_factory=list)
-    #: Options it may ask for; nosuid and nodev always hold.
+    #: Options that the manager may set; nosuid and nodev are always set.
     options: str = "ro,rw,noatime,hard,soft"
-    #: mount(8) gets this long (seconds).
+    #: Longest time of mount(8) (seconds).
     timeout: float = 30.0
 
 
@@ -141,26 +141,26 @@ class DoorsTable(Table, frozen=True):
     processes: int = 0
     #: Threads per process: each holds one request.
     threads: int = 128
-    #: Callers per process that may wait on a job's changes; each holds a thread.
+    #: Callers per process that may wait for changes of jobs; each holds a thread.
     streams: int = 100
-    #: The client door's URL as people reach it; empty means what the manager is told elsewhere.
+    #: The client door's URL for people; empty: tickets carry none, the manager knows the URL.
     client_url: str = ""
-    #: A call to a backend may take this long before it is answered 504.
+    #: Longest time of a call to a backend; after it the door answers 504.
     backend_timeout: float = 20.0
-    #: Streams get this long to end after SIGTERM.
+    #: After SIGTERM, streams have this long to end.
     grace_seconds: float = 10.0
-    #: Directories outside of every volume that download tickets may name; empty gives none.
+    #: Directories outside all volumes that download tickets may name; empty: none.
     unmanaged_roots: list[str] = field(default_factory=list)
-    #: Let the proxy in front send the bytes: `X-Accel-Redirect` (nginx) or `X-Sendfile`; empty
-    #: sends them from here. Its path is `handoff-prefix` and the volume's name, then the file.
+    #: The header that lets the proxy in front send the file: `X-Accel-Redirect` (nginx) or
+    #: `X-Sendfile`; empty: the door sends it. The path in it is `handoff-prefix`, volume, file.
     handoff_header: str = ""
     handoff_prefix: str = "/protected"
-    #: Hops of trusted proxies in front (X-Forwarded-*); 0 trusts none.
+    #: Number of trusted proxies in front (X-Forwarded-*); 0 trusts none.
     trusted_proxies: int = 0
 
 
 class FlowerTable(Table, frozen=True):
-    """`[vfolder.flower]`: the operators' view of tasks, read-only."""
+    """`[vfolder.flower]`: Flower, the read-only view of tasks for operators."""
 
     addr: str = "127.0.0.1:5555"
     user: str = "operator"
@@ -168,38 +168,38 @@ class FlowerTable(Table, frozen=True):
 
     @property
     def address(self) -> Address:
-        """Where it listens."""
+        """Return the address where it listens."""
         return address(self.addr)
 
 
 class TrashTable(Table, frozen=True):
-    """`[vfolder.trash]`: what becomes of deleted vfolders."""
+    """`[vfolder.trash]`: how long deleted vfolders are kept."""
 
-    #: A deleted vfolder can be restored for this long; 0 purges at once. A request may say else.
+    #: A deleted vfolder can be restored for this long; 0 purges at once. A request may set another.
     keep_seconds: float = 0.0
-    #: Entries that one purge removes per second; 0 does not hold it back.
+    #: Most entries that one purge removes per second; 0 is no limit.
     purge_entries_per_second: float = 0.0
 
 
 class SweepsTable(Table, frozen=True):
     """`[vfolder.sweeps]`: periodic upkeep of the volumes."""
 
-    #: Each volume is rescanned about this often, give or take a tenth; 0 never does.
+    #: Pause between two rescans of a volume, plus or minus a tenth; 0 is never.
     rescan_seconds: float = 86_400.0
 
 
 class OwnTables(Table, frozen=True):
-    """`[vfolder]`: everything the reference has no words for."""
+    """`[vfolder]`: all settings that the reference service does not have."""
 
-    #: Our own files: embedded store, beat's schedule, metrics; relative to the configuration file.
+    #: Directory of our own files (embedded store, beat's schedule, metrics), relative to the
+    #: configuration file.
     state_dir: str = "."
     redis: RedisTable = field(default_factory=RedisTable)
     etcd: EtcdUseTable = field(default_factory=EtcdUseTable)
     jobs: JobsTable = field(default_factory=JobsTable)
     trash: TrashTable = field(default_factory=TrashTable)
     sweeps: SweepsTable = field(default_factory=SweepsTable)
-    #: `[vfolder.bandwidth]`: bytes a second that the jobs and streams of a volume may
-    #: move together.
+    #: `[vfolder.bandwidth]`: bytes per second that the jobs and streams of a volume share.
     bandwidth: dict[str, int | str] = field(default_factory=dict)
     worker: WorkerTable = field(default_factory=WorkerTable)
     mounts: MountsTable = field(default_factory=MountsTable)
@@ -207,10 +207,10 @@ class OwnTables(Table, frozen=True):
     flower: FlowerTable = field(default_factory=FlowerTable)
 
     def bytes_per_second(self, volume: str) -> int | None:
-        """What `[vfolder.bandwidth]` says of a volume; None when nothing.
+        """Return the budget of a volume in `[vfolder.bandwidth]`; None when it has none.
 
         Raises:
-            ValueError: it is no size.
+            ValueError: the value is not a size.
         """
         text = self.bandwidth.get(volume)
         return None if text is None else size_bytes(text)

@@ -1,4 +1,4 @@
-"""What the cluster's etcd says of Redis, for a file that does not say it itself."""
+"""The addresses of Redis from the cluster's etcd, for a file that names no Redis."""
 
 from typing import Any
 
@@ -13,14 +13,14 @@ _PREFIX = "config/redis"
 _TEXTS = ("addr", "password", "sentinel", "service-name", "sentinel-password")
 _FLAGS = ("use-tls", "tls-skip-verify")
 _TRUE = ("true", "1", "yes")
-#: The reference's names of time-outs, and ours.
+#: The names of time-outs in etcd, and ours.
 _TIMEOUTS = {"socket-connect-timeout": "connect-timeout", "socket-timeout": "answer-timeout"}
 
 
 def complete(tables: dict[str, Any]) -> None:
-    """Add what etcd knows of Redis, where the file has an `[etcd]` and names no Redis.
+    """Add the Redis settings of etcd, when the file has `[etcd]` and names no Redis.
 
-    When no member answers, the file stands alone, unless `[vfolder.etcd] required` is set.
+    When no member of etcd answers, the file is used alone, unless `[vfolder.etcd] required` is set.
 
     Raises:
         ConfigurationError: etcd is required and does not answer.
@@ -32,14 +32,14 @@ def complete(tables: dict[str, Any]) -> None:
     try:
         table = msgspec.convert(tables["etcd"], EtcdTable)
     except msgspec.ValidationError:
-        return  # the check of the whole file says what is wrong
-    found = _ask(table, tables, required=bool(own.get("etcd", {}).get("required")))
+        return  # the check of all settings reports what is wrong
+    found = _read(table, tables, required=bool(own.get("etcd", {}).get("required")))
     if found:
         tables.setdefault("vfolder", {})["redis"] = {**redis, **_redis(_kebab(found))}
 
 
-def _ask(table: EtcdTable, tables: dict[str, Any], *, required: bool) -> dict[str, Any]:
-    from core.settings.etcd import Etcd  # noqa: PLC0415 - only who has an etcd pays for its client
+def _read(table: EtcdTable, tables: dict[str, Any], *, required: bool) -> dict[str, Any]:
+    from core.settings.etcd import Etcd  # noqa: PLC0415 - its client takes long to load; only nodes with an etcd need it
 
     node = str(tables.get("storage-proxy", {}).get("node-id", ""))
     try:
@@ -47,7 +47,7 @@ def _ask(table: EtcdTable, tables: dict[str, Any], *, required: bool) -> dict[st
     except (Unavailable, ValueError) as error:
         if required:
             raise ConfigurationError(f"{error}") from error
-        _log.warning("etcd not asked", reason="no member answers; the file stands alone")
+        _log.warning("etcd not read", reason="no member answers; the file is used alone")
         return {}
 
 

@@ -1,8 +1,8 @@
-"""The tables of `storage-proxy.toml` as the reference defines them (keys in kebab-case).
+"""The tables of `storage-proxy.toml` that the reference service defines (keys in kebab-case).
 
-Every key of the reference is read. Those that steer what this service does not have (its event
-loop, its debug consoles, its watcher process) are accepted and have no effect; they are marked
-«no effect» here, and `vfolder config check` says so.
+Every key of the reference is accepted. Keys for parts that this service does not have (event loop,
+debug consoles, watcher process) have no effect. They are marked «no effect» here, and `vfolder
+config check` reports them.
 """
 
 from typing import Any
@@ -23,7 +23,7 @@ class Table(Struct, frozen=True, rename="kebab", forbid_unknown_fields=True, kw_
 
 
 class EtcdTable(Table, frozen=True):
-    """`[etcd]`: where the cluster's configuration lives, when it is used."""
+    """`[etcd]`: the server of the cluster's configuration, when it is used."""
 
     namespace: str = "local"
     addr: str | dict[str, Any] | list[str | dict[str, Any]] = "127.0.0.1:2379"
@@ -32,7 +32,7 @@ class EtcdTable(Table, frozen=True):
 
 
 class VolumeStatsTable(Table, frozen=True):
-    """`[storage-proxy.volume-stats]`: how often a volume's speed is asked and how long kept (s)."""
+    """`[storage-proxy.volume-stats]`: how often speeds are observed, how long kept (seconds)."""
 
     observe_interval: float = 10.0
     observe_timeout: float = 5.0
@@ -51,13 +51,13 @@ class StorageProxyTable(Table, frozen=True):
     ipc_base_path: str | None = None  # no effect
     scandir_limit: int = DEFAULT_SCANDIR_LIMIT
     max_upload_size: int | str = DEFAULT_MAX_UPLOAD_SIZE
-    #: As whom the doors run; see `core.process.identity`.
+    #: The user and group of the doors; see `core.process.identity`.
     user: str | int | None = None
     group: str | int | None = None
     aiomonitor_port: int | None = None  # no effect
     aiomonitor_termui_port: int | None = None  # no effect
     aiomonitor_webui_port: int | None = None  # no effect
-    use_watcher: bool = False  # no effect: workers hold the privilege
+    use_watcher: bool = False  # no effect: workers have the privilege
     watcher_insock_path_prefix: str | None = None  # no effect
     watcher_outsock_path_prefix: str | None = None  # no effect
     allow_auto_quota_scope_creation: bool = True
@@ -65,17 +65,17 @@ class StorageProxyTable(Table, frozen=True):
 
     @property
     def session_expire_seconds(self) -> float:
-        """How long a ticket is good for."""
+        """Return how long a ticket is valid."""
         return seconds(self.session_expire)
 
     @property
     def max_upload_bytes(self) -> int:
-        """The largest upload that gets a ticket."""
+        """Return the size of the largest upload that gets a ticket."""
         return size_bytes(self.max_upload_size)
 
 
 class ClientDoorTable(Table, frozen=True):
-    """`[api.client]`: the door for people."""
+    """`[api.client]`: the client door, for uploads and downloads of people."""
 
     service_addr: str | dict[str, Any] = "127.0.0.1:6021"
     ssl_enabled: bool = False
@@ -84,12 +84,12 @@ class ClientDoorTable(Table, frozen=True):
 
     @property
     def address(self) -> Address:
-        """Where it listens."""
+        """Return the address where it listens."""
         return address(self.service_addr)
 
 
 class ManagerDoorTable(Table, frozen=True):
-    """`[api.manager]`: the door for the manager service, and the internal one."""
+    """`[api.manager]`: the manager door and the internal door."""
 
     secret: str
     service_addr: str | dict[str, Any] = "127.0.0.1:6022"
@@ -102,7 +102,7 @@ class ManagerDoorTable(Table, frozen=True):
 
     @property
     def address(self) -> Address:
-        """Where it listens."""
+        """Return the address where it listens."""
         return address(self.service_addr)
 
     @property
@@ -120,7 +120,7 @@ class ManagerDoorTable(Table, frozen=True):
 
     @property
     def internal_address(self) -> Address:
-        """Where metrics and probes listen."""
+        """Return the address of the internal door: metrics and probes."""
         return address(self.internal_addr)
 
 
@@ -141,12 +141,12 @@ class VolumeTable(Table, frozen=True):
 
     @property
     def backend_options(self) -> dict[str, Any]:
-        """What the backend's own class reads."""
+        """Return the options that the class of the backend reads."""
         return self.options or {}
 
 
 class ReferenceTables(Table, frozen=True):
-    """The whole file, less our own `[vfolder]`."""
+    """All tables of the file, except our `[vfolder]`."""
 
     storage_proxy: StorageProxyTable
     api: ApiTable

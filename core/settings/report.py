@@ -1,4 +1,4 @@
-"""What a configuration comes to: every key with its effective value, fit to be shown."""
+"""Effective values: every key as text without secrets, and what a reload takes over."""
 
 import json
 import re
@@ -10,8 +10,9 @@ from msgspec import structs
 
 from core.settings.settings import Settings, load
 
-#: Keys of the reference that steer what this service does not have (event loop, debug consoles,
-#: watcher, tracing) or does not read from a file. They are accepted so that a file can be shared.
+#: Keys of the reference service for parts that this service does not have (event loop, debug
+#: consoles, watcher, tracing) or does not read from a file. They are accepted, so that both
+#: services can share a file.
 NO_EFFECT = (
     "debug",
     "pyroscope",
@@ -26,8 +27,7 @@ NO_EFFECT = (
     "storage-proxy.watcher-insock-path-prefix",
     "storage-proxy.watcher-outsock-path-prefix",
 )
-#: What a running process takes over from a file that it reads again, beside new volumes: dotted
-#: keys by their beginnings.
+#: What a reload takes over besides new volumes: beginnings of dotted keys.
 TAKEN = ("logging.level", "vfolder.bandwidth")
 MASK = "********"
 _SECRET_KEY = re.compile(r"(^|[._-])(secret|password|token|access-key|secret-key)$", re.IGNORECASE)
@@ -35,7 +35,7 @@ _URL_PASSWORD = re.compile(r"(?<=://)([^/@\s]*):([^/@\s]+)@")
 
 
 def effective(settings: Settings) -> Iterator[tuple[str, Any]]:
-    """Every key in dotted form with its value, in the order of the tables."""
+    """Return every key in dotted form with its value, in the order of the tables."""
     yield from _flat("", msgspec.to_builtins(settings))
 
 
@@ -48,7 +48,7 @@ def _flat(prefix: str, value: Any) -> Iterator[tuple[str, Any]]:  # noqa: ANN401
 
 
 def value_of(settings: Settings, key: str) -> Any:  # noqa: ANN401 - any TOML value
-    """One value by its dotted key.
+    """Return the value of a dotted key.
 
     Raises:
         KeyError: there is no such key.
@@ -57,7 +57,7 @@ def value_of(settings: Settings, key: str) -> Any:  # noqa: ANN401 - any TOML va
 
 
 def masked(key: str, value: Any) -> str:  # noqa: ANN401 - any TOML value
-    """The value as text; passwords, secrets and tokens become stars, also inside URLs."""
+    """Return the value as text; passwords, secrets and tokens become stars, also in URLs."""
     if value is not None and _SECRET_KEY.search(key):
         return MASK
     text = json.dumps(value, ensure_ascii=False)
@@ -65,7 +65,7 @@ def masked(key: str, value: Any) -> str:  # noqa: ANN401 - any TOML value
 
 
 def ineffective_keys(settings: Settings) -> list[str]:
-    """The keys that are set to something else than their default and change nothing here."""
+    """Return the keys that differ from their default but have no effect in this service."""
     plain = msgspec.convert(
         {"storage-proxy": _REQUIRED, "api": {"manager": {"secret": ""}}}, Settings
     )
@@ -81,10 +81,13 @@ _REQUIRED = {"node-id": "", "secret": "", "session-expire": 1}
 
 
 def reload(running: Settings) -> tuple[Settings, list[str]]:
-    """The running settings with what the file may change, and the changed keys that must wait.
+    """Return the running settings with what a reload takes over, and the other changed keys.
+
+    A reload takes over new volumes, the bandwidth of volumes and the level of the logs. The other
+    changed keys wait for a restart.
 
     Raises:
-        ConfigurationError: the file cannot be read, or has a wrong key or value.
+        ConfigurationError: the file cannot be read, or a key or value is wrong.
     """
     written = load()
     new = {name: table for name, table in written.volume.items() if name not in running.volume}

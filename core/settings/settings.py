@@ -1,8 +1,7 @@
-"""All configuration, typed: one TOML file in the reference's format, and the environment over it.
+"""The configuration: one TOML file in the format of the reference service, and the environment.
 
-A setting `[api.manager] service-addr` is overridden by the variable
-`VFOLDER__API__MANAGER__SERVICE_ADDR`; with `_FILE` behind the name, the value is read from that
-file. This is the only place that reads the environment.
+The variable `VFOLDER__API__MANAGER__SERVICE_ADDR` overrides the setting `[api.manager]
+service-addr`. With `_FILE` at the end of its name, the variable names a file that has the value.
 """
 
 import difflib
@@ -20,14 +19,14 @@ from core.settings import redis_from_etcd
 from core.settings.own import OwnTables
 from core.settings.reference import ReferenceTables, VolumeTable
 
-#: Names the configuration file.
+#: The variable that names the configuration file.
 CONFIG_VARIABLE = "VFOLDER_CONFIG"
-#: The reference's variable of the same meaning.
+#: The variable of the reference service with the same meaning.
 REFERENCE_CONFIG_VARIABLE = "BACKEND_CONFIG_FILE"
 OVERRIDE_PREFIX = "VFOLDER__"
 CONFIG_NAME = "storage-proxy.toml"
 SEARCH = (Path(), Path("var"), Path("~/.config/backend.ai"), Path("/etc/backend.ai"))
-#: Tables whose keys are names given by people: they keep their spelling.
+#: Tables whose keys are names that people choose: these keep their spelling.
 _NAMED_TABLES = (
     "volume",
     "artifact-storages",
@@ -47,46 +46,46 @@ class Settings(
     """The effective configuration of this node."""
 
     vfolder: OwnTables = msgspec.field(default_factory=OwnTables)
-    #: The file it came from; not a key of the file.
+    #: The file that was read; not a key of the file.
     origin: str = ""
 
     @property
     def directory(self) -> Path:
-        """The directory of the file: relative paths in it are relative to this."""
+        """Return the directory of the file; relative paths in the file start here."""
         return Path(self.origin).parent
 
     @property
     def state_dir(self) -> Path:
-        """Where our own files live."""
+        """Return the directory of our own files."""
         return self.directory / self.vfolder.state_dir
 
     def volume_path(self, volume: VolumeTable) -> Path:
-        """The absolute path of a volume's mount."""
+        """Return the absolute path of a volume's mount."""
         return (self.directory / volume.path).absolute()
 
     @property
     def redis_url(self) -> str:
-        """The store's URL without a database number."""
+        """Return the URL of Redis without a database number."""
         return self.vfolder.redis.target().plain_url
 
     @property
     def store_is_embedded(self) -> bool:
-        """Whether this node runs its own Valkey."""
+        """Return whether this node runs its own Valkey."""
         return not self.vfolder.redis.is_external
 
 
 def find(environ: Mapping[str, str] | None = None) -> Path:
-    """The configuration file: by variable, else the first that exists of the known places.
+    """Return the configuration file: the variable's, else the first that exists in `SEARCH`.
 
     Raises:
-        ConfigurationError: none is there.
+        ConfigurationError: there is no such file.
     """
     environ = os.environ if environ is None else environ
     for variable in (CONFIG_VARIABLE, REFERENCE_CONFIG_VARIABLE):
         if named := environ.get(variable):
             return Path(named).expanduser().absolute()
-    for place in SEARCH:
-        candidate = (place / CONFIG_NAME).expanduser()
+    for directory in SEARCH:
+        candidate = (directory / CONFIG_NAME).expanduser()
         if candidate.is_file():
             return candidate.absolute()
     raise ConfigurationError(
@@ -95,10 +94,10 @@ def find(environ: Mapping[str, str] | None = None) -> Path:
 
 
 def load(path: Path | None = None, environ: Mapping[str, str] | None = None) -> Settings:
-    """Read the file, lay the environment over it, and check every key and value.
+    """Return the settings of the file and the environment, after every key and value was checked.
 
     Raises:
-        ConfigurationError: one sentence that names the key and what to do.
+        ConfigurationError: a key or value is wrong; the message names it and says what to do.
     """
     environ = os.environ if environ is None else environ
     path = path or find(environ)
@@ -128,7 +127,7 @@ def _checked(tables: dict[str, Any]) -> Settings:
             )
         if not volume.path:
             raise ConfigurationError(f"[volume.{name}] path is empty; name the mounted directory.")
-    try:  # text forms are read here once, so that a wrong one stops the start
+    try:  # parse the text forms once here, so that a wrong one stops the start
         _ = settings.storage_proxy.session_expire_seconds, settings.storage_proxy.max_upload_bytes
         _ = settings.api.manager.address, settings.api.manager.internal_address
         _ = settings.api.client.address, settings.vfolder.flower.address
@@ -146,19 +145,19 @@ def _sentence(text: str) -> str:
         return f"{text.replace(' - at `$.', ' at `')}."
     at = (unknown["at"] or "").strip(".")
     hint = difflib.get_close_matches(unknown["key"], _known_keys(), n=1)
-    meant = f"; did you mean `{hint[0]}`?" if hint else "."
-    return f"Unknown key `{unknown['key']}` in [{at or 'top level'}]{meant}"
+    question = f"; did you mean `{hint[0]}`?" if hint else "."
+    return f"Unknown key `{unknown['key']}` in [{at or 'top level'}]{question}"
 
 
 def _known_keys() -> set[str]:
-    found: set[str] = set()
+    known: set[str] = set()
     todo: list[Any] = [Settings]
     while todo:
         for item in msgspec.structs.fields(todo.pop()):
-            found.add(item.encode_name)
+            known.add(item.encode_name)
             kinds = [item.type, *getattr(item.type, "__args__", ())]
             todo += [k for k in kinds if isinstance(k, type) and issubclass(k, msgspec.Struct)]
-    return found - {"origin"}
+    return known - {"origin"}
 
 
 def _kebab(tables: dict[str, Any], *, named: bool = False) -> dict[str, Any]:
@@ -187,7 +186,7 @@ def _override(tables: dict[str, Any], environ: Mapping[str, str]) -> None:
 
 
 def _override_etcd(tables: dict[str, Any], environ: Mapping[str, str]) -> None:
-    """The reference's own variables."""
+    """Apply the variables of the reference service."""
     names = {
         "BACKEND_NAMESPACE": "namespace",
         "BACKEND_ETCD_ADDR": "addr",

@@ -30,10 +30,10 @@ class Address(NamedTuple):
 
 
 def seconds(value: float | str) -> float:
-    """Read a duration: seconds, or a number with s, m, h, d, w, mo (30 d) or yr (365 d).
+    """Return the seconds of a duration: a number, or one with s, m, h, d, w, mo (30 d), yr (365 d).
 
     Raises:
-        ValueError: any other form, with the allowed ones named.
+        ValueError: the text has another form; the message names the allowed ones.
     """
     if isinstance(value, int | float):
         return float(value)
@@ -46,10 +46,10 @@ def seconds(value: float | str) -> float:
 
 
 def size_bytes(value: int | str) -> int:
-    """Read a size: bytes, or a number with k, m, g, t, p or e (powers of 1024).
+    """Return the bytes of a size: a number, or one with k, m, g, t, p or e (powers of 1024).
 
     Raises:
-        ValueError: any other form.
+        ValueError: the text has another form.
     """
     if isinstance(value, int):
         return value
@@ -60,10 +60,10 @@ def size_bytes(value: int | str) -> int:
 
 
 def address(value: str | dict[str, object]) -> Address:
-    """Read `host:port`, or a table with `host` and `port`.
+    """Return the address of `host:port`, or of a table with `host` and `port`.
 
     Raises:
-        ValueError: any other form, or a port outside 0..65535.
+        ValueError: the value has another form, or the port is above 65535.
     """
     if isinstance(value, dict):
         value = f"{value.get('host')}:{value.get('port')}"

@@ -1,7 +1,7 @@
 """Logs and metrics of every process. Knows no setting, no job and no Redis.
 
-`metrics` is imported by name where it is used, never from here: `prometheus_client` decides at its
-first import whether the processes of a node are added up (`core.process.metrics_files`).
+Modules that need `metrics` import it by name, and this file does not: `prometheus_client` decides
+at its first import whether the processes of a node are added up (`core.process.metrics_files`).
 """
 
 from core.telemetry import logs

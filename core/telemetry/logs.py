@@ -1,9 +1,9 @@
-"""Logs: one event per line, «verb noun» in past tense, facts as fields, never a secret.
+"""Logs: one event per line, «noun verb» in past tense, facts as fields, never a secret.
 
-Every process calls `configure` once. Lines are JSON on stderr, or coloured text on a terminal.
-What `bind` adds (request id, job id) is in every line of that request or job, also in the lines
-of libraries that log through the standard library. Ours go past the standard library: a line
-costs some twenty microseconds, so that every request may have one.
+Every process calls `configure` once. Lines are JSON on stderr, or coloured text on a terminal. The
+facts of `bind` (request id, job id) are in every line of that request or job, also in lines of
+libraries that log through the standard library. Our own lines do not pass the standard library: a
+line costs about twenty microseconds, so that every request can have one.
 """
 
 import logging
@@ -23,11 +23,11 @@ from structlog.typing import EventDict, Processor
 
 #: The level when the configuration names none.
 DEFAULT_LEVEL = "INFO"
-#: What a secret is replaced with.
+#: Replaces a secret.
 MASK = "***"
 
 _SECRET_KEY = re.compile(r"secret|password|token|authorization|api[-_]?key", re.IGNORECASE)
-#: Keys of log lines are words of our code: there are only so many.
+#: Keys of log lines are words of our code, so their number is small.
 _KEYS_KNOWN = 1024
 _STDERR = 2
 _NUMBERS = {
@@ -39,15 +39,15 @@ _NUMBERS = {
     "critical": logging.CRITICAL,
 }
 _LEVEL = logging.INFO
-#: What every line of the work at hand says; replaced and never changed, so that threads and
-#: contexts made from this one keep theirs.
+#: The facts of every line of the present work. The mapping is replaced and never changed, so that
+#: threads and contexts made from this one keep theirs.
 _facts: ContextVar[Mapping[str, str]] = ContextVar("facts", default=MappingProxyType({}))
-#: What each of our lines goes through: one list, changed in place, as loggers keep it.
+#: The processors of our lines: one list that is changed in place, because loggers keep it.
 _CHAIN: list[Processor] = []
 
 
 def configure(component: str, level: str = DEFAULT_LEVEL) -> None:
-    """Send the logs of this process to stderr, each line with the component's name.
+    """Send the logs of this process to stderr, each line with the name of the component.
 
     Raises:
         ValueError: the level is none of DEBUG, INFO, WARNING, ERROR, CRITICAL.
@@ -86,7 +86,7 @@ def configure(component: str, level: str = DEFAULT_LEVEL) -> None:
 
 
 def set_level(level: str) -> None:
-    """Log from another level on, in this process; one that does not exist changes nothing."""
+    """Set the level of this process; an unknown level changes nothing."""
     number = logging.getLevelNamesMapping().get(level.upper())
     if number is not None:
         _set(number)
@@ -94,7 +94,7 @@ def set_level(level: str) -> None:
 
 
 def logger(name: str) -> Any:  # noqa: ANN401 - structlog types its loggers as Any
-    """A logger: `logger(__name__).info("job ended", state="failed")`."""
+    """Return a logger: `logger(__name__).info("job ended", state="failed")`."""
     return structlog.get_logger(name)
 
 
@@ -109,36 +109,36 @@ def bind(**facts: str) -> Iterator[None]:
 
 
 def begin(**facts: str) -> None:
-    """Have only these facts in every log line of this thread: a new piece of work begins."""
+    """Replace the facts of every log line of this thread: new work begins."""
     _facts.set(facts)
 
 
 def note(**facts: str) -> None:
-    """Add facts to every log line of this thread until the next piece of work begins."""
+    """Add facts to every log line of this thread until the next work begins."""
     _facts.set({**_facts.get(), **facts})
 
 
 def _set(number: int) -> None:
-    global _LEVEL  # noqa: PLW0603 - one level per process, as the standard library has it
+    global _LEVEL  # noqa: PLW0603 - one level per process, as in the standard library
     _LEVEL = number
 
 
 def _with_facts(_logger: object, _method: str, event: EventDict) -> EventDict:
-    """Add what every line says; the line's own facts go before."""
+    """Add the facts of the present work; the line's own facts win."""
     for key, value in _facts.get().items():
         event.setdefault(key, value)
     return event
 
 
 def _at_level(_logger: object, method: str, event: EventDict) -> EventDict:
-    """Drop what is below the level: loggers are cached, so theirs cannot change."""
+    """Drop lines below the level. Loggers are cached, so their own level cannot change."""
     if _NUMBERS.get(method, logging.ERROR) < _LEVEL:
         raise structlog.DropEvent
     return event
 
 
 class _Line:
-    """Writes one line to stderr: one write(2), so that lines of threads never mix."""
+    """Writes one line to stderr with one write(2), so that lines of threads never mix."""
 
     def __init__(self, *_: object) -> None:
         pass
@@ -164,7 +164,7 @@ def _to_json(_logger: object, _method: str, event: MutableMapping[str, Any]) -> 
 
 
 def _to_text(_logger: object, _method: str, line: Any) -> str:  # noqa: ANN401 - what a renderer gives
-    """The standard library's handlers want text."""
+    """Return the line as text, for the handlers of the standard library."""
     return line.decode() if isinstance(line, bytes) else str(line)
 
 

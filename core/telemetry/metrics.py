@@ -1,19 +1,20 @@
-"""The metrics of this service, all in one place: names, labels, buckets.
+"""All metrics of this service: names, labels, buckets.
 
-Names in the family `backendai_` are the reference's, so that its dashboards go on working; ours
-begin with `vfolder_`, in base units. Labels come from small closed sets, never from ids or paths.
+Names that begin with `backendai_` are those of the reference service, so that its dashboards still
+work. Our own names begin with `vfolder_` and use base units. Labels come from small closed sets,
+never from ids or paths.
 
-Import this after `core.process.metrics_files.start_fresh`: the library decides at its first import
-whether the processes of a node are added up.
+Import this after `core.process.metrics_files.start_fresh`: `prometheus_client` decides at its first
+import whether the processes of a node are added up.
 """
 
 from prometheus_client import Counter, Gauge, Histogram
 
-#: The reference's buckets of requests, and those of a call to a backend (seconds).
+#: Buckets of requests, as in the reference service, and of calls to a backend (seconds).
 REQUEST_BUCKETS = (0.001, 0.01, 0.1, 0.5, 1, 2, 5, 10, 30)
 #: Jobs take from a second to days.
 JOB_BUCKETS = (1, 5, 15, 60, 300, 900, 3600, 4 * 3600, 12 * 3600, 86_400, 3 * 86_400)
-#: The reference's buckets of asking a volume for its speed (seconds).
+#: Buckets of observing the speed of a volume, as in the reference service (seconds).
 OBSERVE_BUCKETS = (0.1, 0.5, 1, 2, 5, 10, 30)
 
 #: Labels of a request; `api/http/metrics.py` makes the counter with the same ones.
@@ -27,12 +28,12 @@ REQUEST_SECONDS = Histogram(
 )
 OBSERVED = Counter(
     "backendai_storage_volume_stats_observe",
-    "Times a volume was asked for its speed.",
+    "Observations of the speed of a volume.",
     ("volume", "status"),
 )
 OBSERVE_SECONDS = Histogram(
     "backendai_storage_volume_stats_observe_duration_seconds",
-    "How long a volume took to tell its speed.",
+    "Time of an observation of the speed of a volume.",
     ("volume",),
     buckets=OBSERVE_BUCKETS,
 )

@@ -1,4 +1,4 @@
-"""Uploads as records in the store. Knows no file system and no HTTP."""
+"""Records and leases of uploads in Redis. Knows no file system and no HTTP."""
 
 from core.uploads.store import UPLOAD_TTL_SECONDS, UploadStore
 from core.uploads.upload import (

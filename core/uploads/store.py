@@ -1,14 +1,14 @@
-"""Uploads as Redis remembers them: what each is, how far it is, and who may write it now.
+"""Uploads in Redis: the record of each, its committed offset, and the lease of its writer.
 
-    tus.upload.offset:<id>   bytes committed, a decimal; 24 h after the last commit
+    tus.upload.offset:<id>   committed bytes, a decimal; kept 24 h after the last commit
     tus.upload.lease:<id>    `<node>:<32 hex>` of the one writer; 30 s, renewed while it writes
-    tus.upload.record:<id>   the `Upload` as JSON; lives as long as the offset
-    tus.upload.rewind:<id>   where a request began that was cut; its sender may know no other offset
-    tus.upload.wanted:<id>   somebody waits for the lease; the writer ends its request politely
+    tus.upload.record:<id>   the `Upload` as JSON; kept as long as the offset
+    tus.upload.rewind:<id>   the start of a request that was cut off: its sender may know only this
+    tus.upload.wanted:<id>   a process waits for the lease; the writer ends its request soon
 
-The first two are the reference's keys, so that old and new services may serve one another's
-uploads in turn. Every change by a writer is one script that first checks the lease: a writer that
-lost it (a pause, a partition) can commit nothing. The bytes are `backends.uploads`' business; where
+The first two keys are those of the reference service, so that both services can continue each
+other's uploads. Every change by a writer is one script that first checks the lease: a writer that
+lost it (after a pause or a partition) can commit nothing. `backends.uploads` writes the bytes; when
 file and offset differ after a crash, the smaller one counts.
 """
 
@@ -34,17 +34,17 @@ from core.uploads.upload import (
     UploadProgress,
 )
 
-#: An upload nobody has written to for this long is forgotten, and swept from the disk.
+#: An upload without a write for this long is forgotten, and a sweep removes its bytes.
 UPLOAD_TTL_SECONDS = 86_400
-#: A finished upload is remembered this long, for a client that lost the last answer.
+#: A finished upload is kept this long, for a client that did not receive the last answer.
 FINISHED_TTL_SECONDS = 3_600
-#: A writer that has not renewed its lease for this long is dead.
+#: A writer that does not renew its lease for this long is dead.
 LEASE_SECONDS = 30
-#: A request for the lease is forgotten after this long; who waits repeats it.
+#: A request for the lease expires after this long; the waiting process repeats it.
 REQUEST_SECONDS = 3
-#: Who waits for a lease looks this often.
+#: A process that waits for a lease checks this often.
 POLL_SECONDS = 0.05
-#: A store that does not answer is asked again for this long: some clients do not survive a 503.
+#: When Redis does not answer, calls are repeated for this long: some clients give up on a 503.
 STORE_PATIENCE_SECONDS = 5.0
 STORE_PAUSE_SECONDS = 0.2
 
@@ -102,7 +102,7 @@ return 0
 
 
 def _encoded(upload: Upload) -> str:
-    """The record as text; names that are not UTF-8 are lone surrogates, which only `json` takes."""
+    """Return the record as text. Only `json` takes lone surrogates: names that are not UTF-8."""
     return json.dumps(msgspec.to_builtins(upload))
 
 
@@ -111,13 +111,13 @@ def _decoded(text: str) -> Upload:
 
 
 class UploadStore:
-    """Uploads of the whole cluster. Safe for threads; one per process.
+    """All uploads of the cluster. Safe for threads; one per process.
 
-    Every method raises `Unavailable` when Redis stays away for `STORE_PATIENCE_SECONDS`.
+    Every method raises `Unavailable` when Redis does not answer for `STORE_PATIENCE_SECONDS`.
     """
 
     def __init__(self, client: "redis.Redis", node: str) -> None:
-        """Keep uploads in database 8 of `client` (text in, text out) for the node of that id."""
+        """Use database 8 of `client`, which must return text, for the node of this id."""
         self._client = client
         self.node = node
         self._acquire = ScriptCall(client, _ACQUIRE)
@@ -128,10 +128,10 @@ class UploadStore:
         self._forget = client.register_script(_FORGET)
 
     def create(self, upload: Upload) -> None:
-        """Remember a new upload at offset 0; its staging file must exist already.
+        """Record a new upload at offset 0; its staging file must exist already.
 
         Raises:
-            UploadExists: the id is taken.
+            UploadExists: an upload has this id already.
         """
         text = _encoded(upload)
         if not _patiently(
@@ -140,16 +140,17 @@ class UploadStore:
             raise UploadExists("An upload of that id is already open.")
 
     def get(self, upload_id: str, *, forget_rewind: bool = False) -> UploadProgress:
-        """The upload and its committed offset; disturbs nobody.
+        """Return the upload and its committed offset, without a lease.
 
-        With `tell` the sender is about to learn the offset, so that no older one counts any more.
+        `forget_rewind` is for an answer that tells the sender the offset: then no earlier offset of
+        the sender is accepted any more.
 
         Raises:
-            UploadNotFound: it is not known.
+            UploadNotFound: no upload has this id.
         """
         offset_key, _, record_key, rewind_key, _ = _keys(upload_id)
 
-        def ask() -> list[Any]:
+        def read() -> list[Any]:
             if not forget_rewind:
                 return cast("list[Any]", self._client.mget(offset_key, record_key))
             with self._client.pipeline(transaction=True) as pipe:
@@ -157,21 +158,21 @@ class UploadStore:
                 pipe.delete(rewind_key)
                 return cast("list[Any]", pipe.execute()[0])
 
-        offset, text = _patiently(ask)
+        offset, text = _patiently(read)
         if offset is None or text is None:
             raise UploadNotFound("No such upload is open; it may have ended or expired.")
         return UploadProgress(_decoded(text), int(offset))
 
     def exists(self, upload_ids: list[str]) -> list[bool]:
-        """For each id, whether it is known; one round trip."""
+        """Return for each id whether there is an upload; costs one round trip."""
 
-        def ask() -> list[Any]:
+        def read() -> list[Any]:
             with self._client.pipeline(transaction=False) as pipe:
                 for upload_id in upload_ids:
                     pipe.exists(_keys(upload_id)[0])
                 return pipe.execute()
 
-        return [bool(found) for found in _patiently(ask)]
+        return [bool(count) for count in _patiently(read)]
 
     def acquire(
         self,
@@ -182,26 +183,26 @@ class UploadStore:
         *,
         session: str = "",
     ) -> UploadLease:
-        """Become the one writer, asking the present one to end and waiting for it.
+        """Return the lease of the one writer; ask the present writer to end, and wait for it.
 
-        `lock` tries to lock the staging file: true is ours, false is another's, None says that the
-        file system has no locks. A lease of this same node whose file we could lock was left by a
-        process that died, and is taken over at once instead of waiting for its end. With `session`
-        an upload of any other is left alone.
+        `lock` tries to lock the staging file: True is success, False means that another process has
+        the lock, None that the file system has no locks. A lease of this node whose file we could
+        lock belongs to a dead process: it is taken over at once, before it expires. With `session`,
+        an upload of another session counts as not found.
 
         Raises:
-            UploadNotFound: it is not known, or of another session.
+            UploadNotFound: no upload has this id, or it belongs to another session.
             UploadLeaseHeld: the holder did not end within the wait.
         """
         owner = f"{self.node}:{uuid4().hex}"
-        mine = _session_of(session)
+        session_text = _session_of(session)
         deadline = time.monotonic() + wait_seconds
         dead, locked = "", lock()
-        if locked is False and session:  # who holds it is disturbed for its own sake only
+        if locked is False and session:  # only a request of its own session may disturb the holder
             self._check_session(upload_id, session)
         while True:
             if locked is not False:
-                answer = self._try_acquire(upload_id, owner, dead, mine)
+                answer = self._try_acquire(upload_id, owner, dead, session_text)
                 if answer[0] == "yours":
                     offset, rewind, text = answer[1:]
                     return UploadLease(
@@ -218,13 +219,13 @@ class UploadStore:
         if self.get(upload_id).upload.session != session:
             raise UploadNotFound("No such upload is open; it may have ended or expired.")
 
-    def _try_acquire(self, upload_id: str, owner: str, dead: str, mine: str) -> list[str]:
-        args = [owner, str(LEASE_SECONDS), dead, mine]
+    def _try_acquire(self, upload_id: str, owner: str, dead: str, session_text: str) -> list[str]:
+        args = [owner, str(LEASE_SECONDS), dead, session_text]
         answer: list[str] = _patiently(lambda: self._acquire(_keys(upload_id), args))
         return answer
 
     def _request(self, upload_id: str, request: LeaseRequest, deadline: float) -> None:
-        """Let the holder know of the request, and wait a little."""
+        """Tell the holder that a process waits for the lease, and wait `POLL_SECONDS`."""
         if time.monotonic() >= deadline:
             raise UploadLeaseHeld("Another request is writing this upload; try again shortly.")
         key, only_new = _keys(upload_id)[4], request is LeaseRequest.TO_READ
@@ -243,14 +244,14 @@ class UploadStore:
         release: bool = False,
         meanwhile: Callable[[], object] | None = None,
     ) -> LeaseRequest:
-        """Commit bytes up to `offset` and renew the lease; who waits for it comes back.
+        """Commit bytes up to `offset` and renew the lease; return whether a process waits for it.
 
-        `rewind` remembers where the present request began, for a sender that is cut off. With
-        `release` the lease is given back in the same step. `meanwhile` is called while Redis works,
-        again if it has to be asked again.
+        `rewind` is the start of the present request; it is kept for a sender that is cut off. With
+        `release` the lease is released in the same step. `meanwhile` is called while Redis works,
+        and again when the call is repeated.
 
         Raises:
-            UploadLeaseLost: another writer has it; nothing was changed.
+            UploadLeaseLost: another writer has the lease; nothing was changed.
         """
         start = "" if rewind is None else str(rewind)
         args = [lease.owner, str(offset), str(LEASE_SECONDS), str(UPLOAD_TTL_SECONDS), start]
@@ -260,14 +261,14 @@ class UploadStore:
             raise UploadLeaseLost(
                 "The upload went to another writer; ask for its offset and go on."
             )
-        lease.offset, lease.rewind, lease.over = offset, rewind, release
+        lease.offset, lease.rewind, lease.released = offset, rewind, release
         return LeaseRequest(answer)
 
     def save(self, lease: UploadLease, upload: Upload) -> None:
-        """Change the record: a length told late, or that it is finished.
+        """Replace the record: its length became known, or the upload is finished.
 
         Raises:
-            UploadLeaseLost: another writer has it; nothing was changed.
+            UploadLeaseLost: another writer has the lease; nothing was changed.
         """
         ttl = FINISHED_TTL_SECONDS if upload.finished else UPLOAD_TTL_SECONDS
         args = [lease.owner, _encoded(upload), str(ttl)]
@@ -277,16 +278,16 @@ class UploadStore:
             )
 
     def release(self, lease: UploadLease) -> None:
-        """Give the lease back; a lost one is left alone."""
-        if lease.over:
+        """Release the lease; a lost lease is not touched."""
+        if lease.released:
             return
         _patiently(lambda: self._release(keys=_keys(lease.id), args=[lease.owner]))
 
     def forget(self, upload_id: str, lease: UploadLease | None = None) -> None:
-        """Remove every key of an upload; with a lease only if it still holds.
+        """Remove every key of an upload; with a lease only if it is still valid.
 
         Raises:
-            UploadLeaseLost: another writer has it; nothing was changed.
+            UploadLeaseLost: another writer has the lease; nothing was changed.
         """
         args = [lease.owner if lease else ""]
         if int(_patiently(lambda: self._forget(keys=_keys(upload_id), args=args))) < 0:
@@ -296,9 +297,9 @@ class UploadStore:
 
 
 def _session_of(session: str) -> str:
-    """How a record tells its session, which no other text in it can look like; "" for any.
+    """Return the text of a session in a record, which no other text in it can equal; "" for any.
 
-    Redis' own reader of JSON refuses the names that `_encoded` speaks of.
+    The script compares text, because the JSON parser of Redis refuses names that are not UTF-8.
     """
     return f'"session": {json.dumps(session)}' if session else ""
 
@@ -315,13 +316,13 @@ _KEY_KINDS = ("offset", "lease", "record", "rewind", "wanted")
 
 
 def _patiently(call: Callable[[], Any]) -> Any:  # noqa: ANN401 - what Redis answers
-    """Ask Redis, again if it is away: every script may be repeated."""
+    """Call Redis, and again when it does not answer: every script may run twice."""
     try:
         return call()
     except AWAY:
         return _again(call)
     except redis.RedisError as error:
-        raise Unavailable("The store of uploads refuses; try again shortly.") from error
+        raise Unavailable("Redis refuses the upload's record; try again shortly.") from error
 
 
 def _again(call: Callable[[], Any]) -> Any:  # noqa: ANN401 - what Redis answers
@@ -334,4 +335,4 @@ def _again(call: Callable[[], Any]) -> Any:  # noqa: ANN401 - what Redis answers
     try:
         return tries(call)
     except redis.RedisError as error:
-        raise Unavailable("The store of uploads does not answer; try again shortly.") from error
+        raise Unavailable("Redis does not answer for the upload; try again shortly.") from error

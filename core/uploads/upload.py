@@ -1,4 +1,4 @@
-"""What an upload is, and the ways it can be refused. Its store is `core.uploads.store`."""
+"""The record of an upload, its lease, and its errors."""
 
 from dataclasses import dataclass
 from enum import StrEnum
@@ -9,28 +9,28 @@ from core.errors import Conflict, NotFound, StorageError
 
 
 class UploadNotFound(NotFound):
-    """No upload of that id is open: never created, finished, terminated or expired."""
+    """No upload with this id is open: it was never created, or is finished, ended or expired."""
 
     kind = "storage/tus-session-not-found"
     title = "No such upload"
 
 
 class UploadExists(Conflict):
-    """An upload of that id is already there."""
+    """An upload with this id exists already."""
 
     kind = "storage/upload-exists"
     title = "The upload exists"
 
 
 class OffsetMismatch(Conflict):
-    """The sender's offset is not the upload's; a HEAD tells the right one."""
+    """The sender's offset is not the upload's; a HEAD request returns the right one."""
 
     kind = "storage/upload-offset-mismatch"
     title = "Upload offset differs"
 
 
 class UploadLeaseHeld(StorageError):
-    """Another request writes this upload; it was asked to end, try again shortly."""
+    """Another request writes this upload and was asked to end; try again shortly."""
 
     error_code = "storage-proxy_update_conflict"
     kind = "storage/tus-lease-held"
@@ -40,7 +40,7 @@ class UploadLeaseHeld(StorageError):
 
 
 class UploadLeaseLost(Conflict):
-    """The lease went to another writer meanwhile; nothing of this request counts."""
+    """The lease went to another writer meanwhile; nothing of this request was committed."""
 
     kind = "storage/tus-lease-lost"
     title = "The upload went to another writer"
@@ -48,65 +48,65 @@ class UploadLeaseLost(Conflict):
 
 
 class Upload(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """What one upload is, fixed at its creation but for `length`, which may come later."""
+    """The facts of one upload, fixed at its creation except for `length`, which may come later."""
 
     id: str
     volume: str
     vfolder: str
-    #: Where it will be published, relative to the vfolder.
+    #: The path of the finished file, relative to the vfolder.
     path: str
-    #: The session of the ticket it was made under; only tickets of this session may touch it.
+    #: The session of its first ticket; only tickets of this session may use the upload.
     session: str
-    #: Bytes in all; None while the sender has not told.
+    #: Total bytes; None while the sender has not named them.
     length: int | None = None
-    #: The most it may ever hold.
+    #: Most bytes that it may hold.
     limit: int | None = None
-    #: The inode of its staging file: proves after a crash that it was published.
+    #: The inode of its staging file: after a crash it proves that the file was published.
     inode: int = 0
-    #: `Upload-Metadata` as it came.
+    #: The header `Upload-Metadata`, unchanged.
     metadata: str = ""
-    #: The digest the whole must have, `<algorithm> <hex>`.
+    #: The digest that the complete file must have: `<algorithm> <hex>`.
     digest: str = ""
-    #: A part of a later whole: never published by itself.
+    #: It is a part of a later upload, and is never published by itself.
     partial: bool = False
-    #: Of a whole: `Upload-Concat` as it came.
+    #: The header `Upload-Concat` of an upload that joins parts, unchanged.
     concat: str = ""
-    #: When it is published, it is unpacked by a job instead (`tar` or `zip`).
+    #: A job unpacks the finished archive (`tar` or `zip`) in place of publishing it; empty: none.
     extract: str = ""
     #: The job that unpacks it.
     job: str = ""
-    #: It is published; only kept for a client that lost the answer.
+    #: It is published; the record is kept for a client that did not receive the answer.
     finished: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class UploadProgress:
-    """An upload and the bytes committed of it."""
+    """An upload and its committed bytes."""
 
     upload: Upload
     offset: int
 
 
 class LeaseRequest(StrEnum):
-    """What somebody waits for a lease to do."""
+    """The purpose of a process that waits for a lease."""
 
     NONE = ""
-    #: Only to know the offset: a writer whose bytes flow goes on.
+    #: To read the offset: a writer that still receives bytes continues.
     TO_READ = "read"
-    #: To write or end the upload: the writer commits what it has and gives way.
+    #: To write or end the upload: the writer commits its bytes and releases the lease.
     TO_WRITE = "write"
 
 
 @dataclass(slots=True)
 class UploadLease:
-    """The right to write one upload, until released or lost."""
+    """The right to write one upload, until it is released or lost."""
 
     id: str
     owner: str
     offset: int
-    #: A cut request began here, and its sender has not yet been told of what was kept.
+    #: The start of a request that was cut off; its sender does not know the committed offset yet.
     rewind: int | None
-    #: What the upload was when the lease began.
+    #: The record when the lease began.
     upload: Upload
-    #: It was given back already.
-    over: bool = False
+    #: The lease was released already.
+    released: bool = False

@@ -1,7 +1,7 @@
-"""What may be asked of a job: one request per verb, with the locks it needs and its natural key.
+"""Requests of jobs: one class per verb, with its locks and natural key. Knows no store.
 
-A request arrives checked by the door's schema; here it is checked again, because a record in Redis
-is not proof of anything. Ids are kept in their text forms, so a request is plain JSON.
+The door's schema has checked a request before. It is validated here again, because a worker reads
+it from a record in Redis, which is not trusted. Ids stay text, so that a request is plain JSON.
 """
 
 from core.jobs.requests.base import (

@@ -1,7 +1,4 @@
-"""What every request of a job is: its lane, its locks, its natural key, its owner.
-
-The verbs' own requests are in `core.requests` and `core.jobs.requests.upkeep`.
-"""
+"""The base of all requests: lane, locks, natural key, quota scope."""
 
 from typing import ClassVar, Literal
 
@@ -16,12 +13,12 @@ Lock = tuple[str, LockMode]
 
 
 def lock_key(volume: str, vfolder: str) -> str:
-    """The name of a vfolder's lock: canonical, whatever form the id came in."""
+    """Return the name of a vfolder's lock, the same for every form of the id."""
     return f"{volume}/{VFolderId.parse(vfolder)}"
 
 
 def scope_of(vfolder: str) -> str:
-    """The quota scope of a vfolder as text; empty for a legacy one."""
+    """Return the quota scope of a vfolder as text; empty for a legacy one."""
     scope = VFolderId.parse(vfolder).scope
     return str(scope) if scope else ""
 
@@ -33,73 +30,73 @@ class Request(Struct, frozen=True, kw_only=True, tag_field="verb", forbid_unknow
 
     @property
     def lane(self) -> Lane:
-        """`fast` for what is bounded by its own request, `bulk` for all that goes over a tree."""
+        """Return `fast` when the request itself bounds the work, `bulk` when it walks a tree."""
         return Lane.BULK
 
     @property
     def verb(self) -> str:
-        """The verb's name."""
+        """Return the name of the verb."""
         return str(self.__struct_config__.tag)
 
     @property
     def home(self) -> str:
-        """The volume whose nodes run it."""
+        """Return the volume whose nodes run the job."""
         return self.volume
 
     @property
     def pace(self) -> int | None:
-        """Bytes per second that the job starts with, or None."""
+        """Return the bandwidth limit that the job starts with (bytes per second), or None."""
         return None
 
     def locks(self) -> list[Lock]:
-        """The vfolders it needs, each shared or exclusive."""
+        """Return the locks of the vfolders it needs, each shared or exclusive."""
         return []
 
     def title(self) -> str:
-        """What it is about, short enough for a column: no secret, no path."""
+        """Return a title short enough for a column, without secrets and paths."""
         return " → ".join(key for key, _ in self.locks()) or self.volume
 
     def natural_key(self) -> str:
-        """What it acts on: with the verb, the key by which a repeated request joins the first."""
+        """Return what it works on: a repeated request of equal verb and key joins the first."""
         return ""
 
     def scope(self) -> str:
-        """The quota scope it works for: fairness turns over these."""
+        """Return the quota scope it works for. Jobs of different scopes take turns."""
         return ""
 
     def validate(self) -> None:
-        """Parse every id and path.
+        """Check every id and path.
 
         Raises:
-            InvalidParameters: one of them has no allowed form.
+            InvalidParameters: one of them is not valid.
         """
 
 
 class SingleVFolderRequest(Request, frozen=True, kw_only=True):
-    """Base of the requests that act on one vfolder."""
+    """Base of the requests that work on one vfolder."""
 
     vfolder: str
     mode: ClassVar[LockMode] = "exclusive"
 
     def locks(self) -> list[Lock]:
-        """The vfolder."""
+        """Return the lock of the vfolder."""
         return [(lock_key(self.volume, self.vfolder), self.mode)]
 
     def natural_key(self) -> str:
-        """One job per verb and vfolder."""
+        """Return the vfolder: there is one job at a time per verb and vfolder."""
         return lock_key(self.volume, self.vfolder)
 
     def scope(self) -> str:
-        """The vfolder's owner."""
+        """Return the quota scope of the vfolder."""
         return scope_of(self.vfolder)
 
     def validate(self) -> None:
-        """The id parses."""
+        """Check the id."""
         VFolderId.parse(self.vfolder)
 
 
 def invalid_field(name: str, detail: str) -> InvalidParameters:
-    """A refusal that names one field."""
+    """Return an error that names one field."""
     return InvalidParameters(
         f"{name}: {detail}.", errors=[{"pointer": f"/{name}", "detail": detail}]
     )

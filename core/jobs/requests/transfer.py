@@ -1,4 +1,4 @@
-"""The request of a transfer: what of a vfolder goes where, and what happens to what is there."""
+"""The requests of a transfer: what is copied where, and what happens to existing entries."""
 
 from typing import Literal
 
@@ -13,7 +13,7 @@ RULE_LENGTH_MAX = 5000
 
 
 class TransferRequest(Request, frozen=True, kw_only=True, tag="transfer"):
-    """Bring a vfolder, or a path in it, into another vfolder, on any volume."""
+    """Copy a vfolder, or a path in it, into another vfolder, on any volume."""
 
     source: str
     target: str
@@ -33,43 +33,43 @@ class TransferRequest(Request, frozen=True, kw_only=True, tag="transfer"):
 
     @property
     def home(self) -> str:
-        """The volume that is written."""
+        """Return the target volume: its nodes run the job."""
         return self.target_volume or self.volume
 
     @property
     def pace(self) -> int | None:
-        """Bytes per second that the caller allows."""
+        """Return the limit that the caller sets (bytes per second)."""
         return self.bytes_per_second
 
     @property
     def is_complete(self) -> bool:
-        """Whether it takes a whole vfolder as it is, as fast as can be."""
+        """Return whether it copies the complete vfolder, without selection and bandwidth limit."""
         chosen = (self.filters, self.min_bytes, self.max_bytes, self.newer_than, self.older_than)
         at_root = VFolderPath.parse(self.source_path).is_root
         return at_root and self.pace is None and not any(chosen)
 
     def locks(self) -> list[Lock]:
-        """Source shared, target exclusive; within one vfolder it is exclusive."""
+        """Return source shared and target exclusive; within one vfolder only the exclusive one."""
         source, target = lock_key(self.volume, self.source), lock_key(self.home, self.target)
         alone: list[Lock] = [(target, "exclusive")]
         return alone if source == target else [(source, "shared"), *alone]
 
     def title(self) -> str:
-        """Where from and where to, without paths."""
+        """Return source and target, without paths."""
         return f"{lock_key(self.volume, self.source)} → {lock_key(self.home, self.target)}"
 
     def natural_key(self) -> str:
-        """One transfer at a time fills a path; those to other paths of a vfolder queue."""
+        """Return the target path. Transfers to other paths of the vfolder wait for each other."""
         return f"{lock_key(self.home, self.target)}/{VFolderPath.parse(self.target_path)}"
 
     def scope(self) -> str:
-        """The owner of the target pays."""
+        """Return the quota scope of the target: its limit counts."""
         return scope_of(self.target)
 
     def validate(self) -> None:
-        """Ids, paths and times parse; source and target do not overlap; limits make sense.
+        """Check ids, paths, times and limits, and that source and target do not overlap.
 
-        Filter rules are read where the walk is known.
+        Filter rules are parsed later, by the tree engine.
         """
         if VFolderId.parse(self.target).scope is None:
             raise invalid_field("target", "needs a quota scope")
@@ -104,15 +104,15 @@ def _check_moment(name: str, text: str) -> None:
 
 
 class AssistRequest(Request, frozen=True, kw_only=True, tag="assist"):
-    """Help the transfer `job` with the parts of its plan; asked by its run, never by a caller."""
+    """Help the transfer `job` with parts of its plan. Its run submits this, never a caller."""
 
     job: str
     number: int
 
     def title(self) -> str:
-        """Whom it helps."""
+        """Return the job that it helps."""
         return f"helps {self.job}"
 
     def natural_key(self) -> str:
-        """So many helpers, and no more, whatever happens to their job."""
+        """Return job and number: one helper per number, also when the job runs again."""
         return f"{self.job}/{self.number}"

@@ -1,4 +1,4 @@
-"""The requests that keep a volume in order: what is in the trash, what is really there."""
+"""The requests for the upkeep of a volume: trash, counts, snapshots."""
 
 from typing import Literal
 from uuid import UUID
@@ -14,104 +14,107 @@ def _check_id(name: str, text: str) -> None:
     except ValueError:
         known = False
     if not known:
-        raise invalid_field(name, "the id of the job that deleted it")
+        raise invalid_field(name, "is the id of the job that deleted it")
 
 
 class RestoreRequest(SingleVFolderRequest, frozen=True, kw_only=True, tag="restore"):
-    """Bring a deleted vfolder back: the newest of its deletions, or the one of a job."""
+    """Restore a deleted vfolder: from its newest deletion, or from that of the job `trash`."""
 
     trash: str | None = None
 
     def validate(self) -> None:
-        """The ids parse."""
+        """Check the ids."""
         super().validate()
         if self.trash is not None:
             _check_id("trash", self.trash)
 
 
 class PurgeRequest(SingleVFolderRequest, frozen=True, kw_only=True, tag="purge"):
-    """Remove the bytes of a deleted vfolder for good."""
+    """Remove the bytes of a deleted vfolder. It cannot be restored afterwards."""
 
     trash: str
 
     def natural_key(self) -> str:
-        """One purge per deletion."""
+        """Return the deletion: there is one purge per deletion."""
         return f"{self.volume}/{self.trash}"
 
     def validate(self) -> None:
-        """The ids parse."""
+        """Check the ids."""
         super().validate()
         _check_id("trash", self.trash)
 
 
 class RescanRequest(Request, frozen=True, kw_only=True, tag="rescan"):
-    """Count what the quota scopes of a volume really hold, and tell what is odd."""
+    """Count what the quota scopes of a volume really hold, and report deviations."""
 
-    #: Only this quota scope; None is all, and the top of the volume.
+    #: Only this quota scope; None is all scopes and the top of the volume.
     owner: str | None = None
-    #: Put right what can be; else it is only told.
+    #: Repair what can be repaired; else deviations are only reported.
     repair: bool = False
 
     def natural_key(self) -> str:
-        """One rescan at a time of the same scopes."""
+        """Return volume and scope: there is one rescan at a time of each."""
         return f"{self.volume}/{self.scope()}"
 
     def scope(self) -> str:
-        """The one that is asked for."""
+        """Return the requested scope; empty for all."""
         return str(QuotaScope.parse(self.owner)) if self.owner else ""
 
     def validate(self) -> None:
-        """The id parses."""
+        """Check the id."""
         self.scope()
 
 
 class AdoptRequest(Request, frozen=True, kw_only=True, tag="adopt"):
-    """Put all that a quota scope holds under a limit, whoever made it and however much it is."""
+    """Put everything a quota scope holds under a limit, also what other programs wrote."""
 
     owner: str
     limit_bytes: int
 
     def natural_key(self) -> str:
-        """One at a time per scope."""
+        """Return the scope: there is one adoption at a time per scope."""
         return f"{self.volume}/{self.scope()}/adopt"
 
     def scope(self) -> str:
-        """The one that is adopted."""
+        """Return the scope that is adopted."""
         return str(QuotaScope.parse(self.owner))
 
     def title(self) -> str:
-        """The scope on its volume."""
+        """Return volume and scope."""
         return f"{self.volume}/{self.scope()}"
 
     def validate(self) -> None:
-        """The id parses, and the limit is one."""
+        """Check the id and the limit."""
         self.scope()
         if not 0 < self.limit_bytes < 2**63:
             raise invalid_field("limit_bytes", "above zero, and less than 2^63")
 
 
 class SnapshotRequest(SingleVFolderRequest, frozen=True, kw_only=True, tag="snapshot"):
-    """Keep a vfolder as it is now, tell what is kept, let go of one, or make a vfolder of one."""
+    """Create, list or delete snapshots of a vfolder, or restore a vfolder from one."""
 
     action: Literal["create", "list", "delete", "restore"]
     name: str | None = None
-    #: How long a new one is kept (seconds); None is until somebody deletes it.
+    #: How long a new snapshot is kept (seconds); None keeps it until a request deletes it.
     keep_seconds: float | None = None
-    #: The vfolder that a restore makes; None is the vfolder itself, which must be gone.
+    #: The vfolder that a restore creates; None is the vfolder itself, which must not exist then.
     target: str | None = None
 
     @property
     def lane(self) -> Lane:
-        """Only a restore copies."""
+        """Return `bulk` for a restore, which copies; else `fast`."""
         return Lane.BULK if self.action == "restore" else Lane.FAST
 
     @property
     def restored_vfolder(self) -> str:
-        """The vfolder that a restore makes."""
+        """Return the vfolder that a restore creates."""
         return self.target or self.vfolder
 
     def locks(self) -> list[Lock]:
-        """What is kept can be read and written meanwhile; what is made cannot."""
+        """Return the source shared and the created vfolder exclusive for a restore.
+
+        Without a restore: the vfolder, shared for `list`, exclusive for `create` and `delete`.
+        """
         own = lock_key(self.volume, self.vfolder)
         made = lock_key(self.volume, self.restored_vfolder)
         if self.action != "restore":
@@ -119,21 +122,21 @@ class SnapshotRequest(SingleVFolderRequest, frozen=True, kw_only=True, tag="snap
         return [(own, "exclusive")] if made == own else [(own, "shared"), (made, "exclusive")]
 
     def natural_key(self) -> str:
-        """One act at a time per snapshot; lists are asked for freely."""
+        """Return action and snapshot: one job at a time for each. Any number of lists may run."""
         if self.action == "list":
             return ""
         target = self.restored_vfolder if self.action == "restore" else self.name
         return f"{lock_key(self.volume, self.vfolder)}/{self.action}/{target}"
 
     def scope(self) -> str:
-        """The owner of what is made pays."""
+        """Return the quota scope of the created vfolder: its limit counts."""
         return str(VFolderId.parse(self.restored_vfolder).scope or "")
 
     def validate(self) -> None:
-        """The ids parse, and what is said fits the act."""
+        """Check the ids, and that the other fields fit the action."""
         super().validate()
         if (self.name is None) != (self.action == "list"):
-            raise invalid_field("name", "names the snapshot, for every act but `list`")
+            raise invalid_field("name", "names the snapshot, for every action but `list`")
         if self.keep_seconds is not None and (self.action != "create" or self.keep_seconds <= 0):
             raise invalid_field("keep_seconds", "is for `create`, and above zero")
         if self.target is not None and self.action != "restore":

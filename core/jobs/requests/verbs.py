@@ -1,8 +1,4 @@
-"""What may be asked of a job: one request per verb, with the locks it needs and its natural key.
-
-A request arrives checked by the door's schema; here it is checked again, because a record in Redis
-is not proof of anything. Ids are kept in their text forms, so a request is plain JSON.
-"""
+"""The requests of clone, delete, delete-files, usage and extract; the table of all verbs."""
 
 import json
 import re
@@ -31,18 +27,18 @@ from core.jobs.requests.upkeep import (
 )
 from core.names import VFolderId, VFolderPath
 
-#: A list of paths in one request; more are deleted by naming their directory.
+#: Most paths in one request. For more, name their directory.
 PATHS_MAX = 10_000
-#: A deleted vfolder is kept no longer than this: ten years.
+#: A deleted vfolder is kept at most this long: ten years.
 KEEP_MAX_SECONDS = 10 * 365 * 86_400
-#: Not more paths than this, none of them a tree, go by the fast lane.
+#: A request with at most this many paths and no trees goes to the fast lane.
 FAST_PATHS_MAX = 100
 
 _UPLOAD_ID = re.compile(r"[A-Za-z0-9-]{1,128}")
 
 
 class CloneRequest(Request, frozen=True, kw_only=True, tag="clone"):
-    """Make `target` a copy of `source`; the target must not exist."""
+    """Copy the vfolder `source` to `target`, which must not exist."""
 
     source: str
     target: str
@@ -51,26 +47,26 @@ class CloneRequest(Request, frozen=True, kw_only=True, tag="clone"):
 
     @property
     def home(self) -> str:
-        """The volume that is written."""
+        """Return the target volume: its nodes run the job."""
         return self.target_volume or self.volume
 
     def locks(self) -> list[Lock]:
-        """Source shared, target exclusive."""
+        """Return source shared and target exclusive."""
         return [
             (lock_key(self.volume, self.source), "shared"),
             (lock_key(self.home, self.target), "exclusive"),
         ]
 
     def natural_key(self) -> str:
-        """One clone at a time makes a target."""
+        """Return the target: there is one clone at a time per target."""
         return lock_key(self.home, self.target)
 
     def scope(self) -> str:
-        """The owner of the copy pays."""
+        """Return the quota scope of the copy: its limit counts."""
         return scope_of(self.target)
 
     def validate(self) -> None:
-        """Two different vfolders, the target with a quota scope."""
+        """Check that the vfolders differ and the target has a quota scope."""
         if VFolderId.parse(self.target).scope is None:
             raise invalid_field("target", "needs a quota scope")
         if lock_key(self.volume, self.source) == lock_key(self.home, self.target):
@@ -78,36 +74,36 @@ class CloneRequest(Request, frozen=True, kw_only=True, tag="clone"):
 
 
 class DeleteRequest(SingleVFolderRequest, frozen=True, kw_only=True, tag="delete"):
-    """Take a vfolder away: gone at once, its bytes removed afterwards."""
+    """Delete a vfolder. It disappears at once; its bytes are removed afterwards."""
 
-    #: How long it can be restored (seconds); None is as configured, 0 not at all.
+    #: How long it can be restored (seconds); None is the configured time, 0 is not at all.
     keep_seconds: float | None = None
 
     def validate(self) -> None:
-        """The id parses, and the time is one."""
+        """Check the id and the time."""
         super().validate()
         if self.keep_seconds is not None and not 0 <= self.keep_seconds <= KEEP_MAX_SECONDS:
             raise invalid_field("keep_seconds", f"between 0 and {KEEP_MAX_SECONDS}")
 
 
 class DeleteFilesRequest(SingleVFolderRequest, frozen=True, kw_only=True, tag="delete-files"):
-    """Remove entries of a vfolder; absent ones are skipped."""
+    """Remove entries of a vfolder; missing entries are skipped."""
 
     paths: list[str]
     recursive: bool = False
 
     @property
     def lane(self) -> Lane:
-        """A few names that are no trees take no longer than a call."""
+        """Return `fast` for a few names without trees: they take no longer than a call."""
         few = len(self.paths) <= FAST_PATHS_MAX and not self.recursive
         return Lane.FAST if few else Lane.BULK
 
     def natural_key(self) -> str:
-        """None: several may be asked for one vfolder; they queue."""
+        """Return no key: several such jobs of one vfolder may wait for each other."""
         return ""
 
     def validate(self) -> None:
-        """Every path parses, none is the root, and there are not too many."""
+        """Check that every path is valid and not the root, and that there are not too many."""
         VFolderId.parse(self.vfolder)
         if not 1 <= len(self.paths) <= PATHS_MAX:
             raise invalid_field("paths", f"name between 1 and {PATHS_MAX}")
@@ -122,22 +118,22 @@ class UsageRequest(SingleVFolderRequest, frozen=True, kw_only=True, tag="usage")
 
 
 class ExtractRequest(SingleVFolderRequest, frozen=True, kw_only=True, tag="extract"):
-    """Unpack an archive into a directory that must not exist and appears whole."""
+    """Unpack an archive into a directory that does not exist yet; it appears complete."""
 
     mode: ClassVar[LockMode] = "shared"
     target: str
     archive: Literal["tar", "zip"]
     #: The archive is this file of the vfolder …
     source: str = ""
-    #: … or this whole upload, whose bytes go with the job.
+    #: … or this finished upload. The job removes it at its end.
     upload: str = ""
 
     def natural_key(self) -> str:
-        """One job at a time makes a target."""
+        """Return the target: there is one such job at a time per target."""
         return f"{lock_key(self.volume, self.vfolder)}/{VFolderPath.parse(self.target)}"
 
     def validate(self) -> None:
-        """The names parse, the target is not the root, and there is one archive."""
+        """Check the names, that the target is not the root, and that there is one archive."""
         VFolderId.parse(self.vfolder)
         if VFolderPath.parse(self.target).is_root:
             raise invalid_field("target", "names a directory that will appear")
@@ -169,10 +165,10 @@ VERBS: dict[str, type[Request]] = {
 
 
 def parse(body: dict[str, Any]) -> Request:
-    """Read a request from JSON, and check it.
+    """Return the validated request of a JSON object.
 
     Raises:
-        InvalidParameters: unknown verb, unknown or missing key, wrong type, bad id or path.
+        InvalidParameters: the verb or a key is unknown, a key is missing, or a value is not valid.
     """
     if body.get("verb") not in VERBS:
         raise InvalidParameters(
@@ -188,7 +184,7 @@ def parse(body: dict[str, Any]) -> Request:
 
 
 def encode(request: Request) -> str:
-    """The request as canonical JSON: equal requests give equal text."""
+    """Return the request as canonical JSON: equal requests give equal text."""
     try:
         return msgspec.json.encode(request, order="sorted").decode()
     except UnicodeEncodeError:  # a name that is not UTF-8

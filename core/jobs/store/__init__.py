@@ -1,8 +1,8 @@
-"""Jobs in Redis: the one truth of what was asked, who runs it and how it ended.
+"""Jobs in Redis: the records, the moves, the lists. Knows no queue broker: a `Ringer` sends.
 
-Every move is one Lua script, so that a crash leaves a job before a move or after it, never
-between. A script that frees or fills a slot returns the doorbells to ring; a bell that is lost is
-rung again by the reaper, so ringing is allowed to fail.
+Every move is one Lua script: a crash leaves a job before a move or after it, never between. A
+script that frees or fills a slot returns the doorbells to ring. The reaper rings again for a lost
+doorbell, so sending one may fail.
 """
 
 from core.jobs.store.lists import INDEXED, PAGE_DEFAULT, PAGE_MAX, JobLists, Query

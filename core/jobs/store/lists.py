@@ -1,4 +1,4 @@
-"""Lists of jobs, newest first: by cursor, with filters; positions in the queue; a job's log."""
+"""Reads of many jobs: lists with filters and cursor, positions in the queue, logs."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -14,7 +14,7 @@ from core.redis import json
 
 PAGE_DEFAULT = 50
 PAGE_MAX = 500
-#: Candidates looked at per round trip: as many as are asked for at first, then more and more.
+#: Candidates per round trip: at first as many as the page has, then `GROWTH` times as many.
 BATCH_MAX = 5000
 GROWTH = 4
 #: Filters that have an index of their own, by the name callers use.
@@ -23,7 +23,7 @@ INDEXED = ("state", "verb", "volume", "scope", "vfolder", "requester", "label")
 
 @dataclass(frozen=True, slots=True)
 class Query:
-    """What is asked of a list. `since_ms` bounds the moment of creation."""
+    """Filters and bounds of a list; `since_ms` is the earliest time of creation."""
 
     filters: dict[str, str] = field(default_factory=dict)
     limit: int = PAGE_DEFAULT
@@ -33,7 +33,7 @@ class Query:
 
 @dataclass(frozen=True, slots=True)
 class JobListPage:
-    """Jobs, and the cursor of the next page; empty when there is none."""
+    """One page of jobs, and the cursor of the next page; empty when there is none."""
 
     jobs: list[Job]
     next: str
@@ -41,7 +41,7 @@ class JobListPage:
 
 @dataclass(frozen=True, slots=True)
 class QueuePosition:
-    """Where a queued job stands: in its lane once it is ready, behind how many of how many."""
+    """The position of a queued job among the ready jobs of its lane, from 1, and their number."""
 
     #: All jobs of its volume are paused.
     volume_paused: bool
@@ -56,10 +56,10 @@ class JobLists:
         self._redis = client
 
     def page(self, query: Query) -> JobListPage:
-        """One page, newest first; jobs that end or come meanwhile do not shift it.
+        """Return one page, newest first. Jobs that end or arrive meanwhile do not shift it.
 
         Raises:
-            InvalidParameters: the cursor is not one of ours.
+            InvalidParameters: the cursor is not valid.
         """
         jobs: list[Job] = []
         for job in self._newest_first(query):
@@ -74,13 +74,13 @@ class JobLists:
         names = [f"{key}:{value}" for key, value in query.filters.items() if value] or ["all"]
         smallest, others = self._smallest(names)
         bound, count = _bound(query.cursor), query.limit
-        while found := self._batch(smallest, bound, count):
-            ids = [job for job, _ in found]
+        while batch := self._batch(smallest, bound, count):
+            ids = [job for job, _ in batch]
             kept = self._matching(ids, others)
-            wanted = [job for job in ids if job in kept]
-            for start in range(0, len(wanted), query.limit):
-                yield from self._records(wanted[start : start + query.limit])
-            bound = f"({found[-1][1]:.0f}"
+            matching = [job for job in ids if job in kept]
+            for start in range(0, len(matching), query.limit):
+                yield from self._records(matching[start : start + query.limit])
+            bound = f"({batch[-1][1]:.0f}"
             count = min(count * GROWTH, BATCH_MAX)
 
     def _smallest(self, names: list[str]) -> tuple[str, list[str]]:
@@ -126,10 +126,10 @@ class JobLists:
             return [Job.from_fields(fields) for fields in pipe.execute() if fields]
 
     def queue_position(self, job: Job) -> QueuePosition | None:
-        """Where a job waits; None when it does not. One round trip, two when scopes take turns.
+        """Return where a job waits; None when it does not wait.
 
-        The position is exact while nobody comes or leaves: the scopes take turns, each in its own
-        order.
+        The position is exact while no job arrives or leaves: the scopes take turns, each in its
+        own order. Costs one round trip, two when several scopes take turns.
         """
         if job.state is not State.QUEUED:
             return None
@@ -144,15 +144,15 @@ class JobLists:
         if rank is None:
             return QueuePosition(bool(volume_paused))
         before, ready = int(rank), int(length)
-        mine = ring.index(job.scope) if job.scope in ring else len(ring)
-        for at, others in self._lengths(lane, ring, mine):
-            before += min(others, rank + (1 if at < mine else 0))
+        own_turn = ring.index(job.scope) if job.scope in ring else len(ring)
+        for at, others in self._lengths(lane, ring, own_turn):
+            before += min(others, rank + (1 if at < own_turn else 0))
             ready += others
         return QueuePosition(bool(volume_paused), before + 1, ready)
 
-    def _lengths(self, lane: str, ring: list[str], mine: int) -> list[tuple[int, int]]:
-        """How many jobs of each other scope are ready, by its place in the ring."""
-        others = [at for at in range(len(ring)) if at != mine]
+    def _lengths(self, lane: str, ring: list[str], own_turn: int) -> list[tuple[int, int]]:
+        """Return the number of ready jobs of each other scope, by its place in the ring."""
+        others = [at for at in range(len(ring)) if at != own_turn]
         if not others:
             return []
         with self._redis.pipeline(transaction=False) as pipe:
@@ -161,11 +161,11 @@ class JobLists:
             return list(zip(others, pipe.execute(), strict=True))
 
     def paused_volumes(self) -> list[str]:
-        """The volumes whose jobs are paused."""
+        """Return the volumes whose jobs are paused."""
         return sorted(cast("set[str]", self._redis.smembers(f"{PREFIX}paused")))
 
     def log(self, job: str) -> list[dict[str, Any]]:
-        """What happened to a job, oldest first; the oldest lines of a long story are gone."""
+        """Return the log of a job, oldest line first; a long log has lost its oldest lines."""
         lines = cast("list[str]", self._redis.lrange(f"{PREFIX}log:{job}", 0, -1))
         return [_log_line(json.loads(line)) for line in lines]
 
@@ -185,7 +185,7 @@ def _bound(cursor: str) -> str:
         return "+inf"
     if not cursor.isascii() or not cursor.isdigit():
         raise InvalidParameters(
-            "The cursor is not one of ours; take it from `next` of the page before.",
+            "The cursor is not valid; take it from `next` of the previous page.",
             errors=[{"pointer": "/cursor", "detail": "not a cursor"}],
         )
     return f"({cursor}"

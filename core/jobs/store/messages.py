@@ -1,4 +1,4 @@
-"""What moves carry: a new job, the end of one, and the doorbell that is rung for it."""
+"""The data of moves: a new job, the end of a job, and a doorbell."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -9,11 +9,11 @@ from core.jobs.job import PRIORITY_DEFAULT, State
 from core.jobs.requests import Request
 from core.redis import dumps
 
-#: Before every key of ours.
+#: The prefix of all our keys.
 PREFIX = "vf:"
-#: Celery's names of our tasks: `storage.clone`, `storage.delete` …
+#: The prefix of our Celery tasks: `storage.clone`, `storage.delete` …
 TASK_PREFIX = "storage."
-#: A waiting job whose doorbell may be lost is rung again after this long, then ever more seldom.
+#: The reaper rings again for a waiting job after this long, then after ever longer pauses.
 RING_AGAIN_SECONDS = 60.0
 
 
@@ -29,7 +29,7 @@ class Doorbell:
 
     @property
     def task(self) -> str:
-        """The name of the Celery task: a sentence's verb."""
+        """Return the name of the Celery task."""
         return TASK_PREFIX + self.verb
 
 
@@ -39,7 +39,7 @@ Ringer = Callable[[Doorbell], None]
 
 @dataclass(frozen=True, slots=True)
 class Submission:
-    """Everything a new job is made of."""
+    """All facts of a new job."""
 
     request: Request
     requester: str = ""
@@ -52,12 +52,15 @@ class Submission:
     extra: dict[str, str] = field(default_factory=dict)
 
     def body_hash(self) -> str:
-        """Equal for equal requests: what decides between the same job and a misuse of a key."""
+        """Return a hash that is equal for equal requests.
+
+        A repeated key with the same hash gets the same job; with another hash it is an error.
+        """
         text = requests.encode(self.request) + f"\n{self.label}\n{self.priority}"
         return sha256(text.encode()).hexdigest()
 
     def record(self) -> dict[str, str]:
-        """The fields of the new record that the caller decides."""
+        """Return the fields of the new record that depend on the caller."""
         request = self.request
         natural = request.natural_key()
         locks = request.locks()
@@ -85,7 +88,7 @@ class Submission:
 
 @dataclass(frozen=True, slots=True)
 class JobEnd:
-    """How a run ends a job; the texts are JSON or empty."""
+    """The end of a job, as a run reports it; the texts are JSON or empty."""
 
     state: State
     result: str = ""

@@ -14,7 +14,7 @@ local rings = { 'ok' }
 if state == 'queued' and get(id, 'attempt') == '0' then
   settle(id, 'cancelled', at, rings)
 elseif state == 'queued' then
-  -- A former run left things in staging: one more run cleans up.
+  -- An earlier run left data in staging: one more run cleans up.
   if get(id, 'admitted') ~= '1' then place(id) end
   touch(id, at)
   admit(lane_of(id), at, rings)

@@ -1,6 +1,6 @@
--- ARGV: id, run, node, lease (ms), process (incarnation and pid)
--- Returns {'ok'} or {why not}: gone, ended, held, waiting, or unproven when the node just told that it
--- does not reach the volume: a doorbell may come to it before it stops to listen
+-- ARGV: id, run, node, lease (ms), process (worker identity and pid)
+-- Returns {'ok'} or {why not}: gone, ended, held, waiting, or unproven: the node has just reported that
+-- it does not reach the volume. A doorbell may reach the node before it stops to consume the queue.
 local id, run = ARGV[1], ARGV[2]
 local state = get(id, 'state')
 if not state then return { 'gone' } end
@@ -13,7 +13,7 @@ local seen = node and cjson.decode(node).volumes[get(id, 'volume')]
 if seen and not seen.proven then return { 'unproven' } end
 local at = now()
 if redis.call('SISMEMBER', P .. 'paused', get(id, 'volume')) == 1 then
-  -- Admitted before the volume was put to rest: back to its place, the resume rings again.
+  -- The job got its slot before the volume was paused: put it back, the resume rings again.
   requeue(id, at, {})
   return { 'waiting' }
 end

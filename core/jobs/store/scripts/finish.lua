@@ -1,6 +1,6 @@
 -- ARGV: id, run, state, result (JSON or ''), error (JSON or ''), progress (JSON or '')
--- Returns {'ok', rings…}, {'ended'} when this very run has settled it before, {'lost'}, or
--- {'refused'}: no such end, or cancelled though nobody asked for it
+-- Returns {'ok', rings…}, {'ended'} when this same run has ended the job before, {'lost'}, or
+-- {'refused'}: the state is not an end, or is cancelled without a cancel request
 local id, run = ARGV[1], ARGV[2]
 if get(id, 'settled_by') == run then return { 'ended' } end
 if not holds(id, run) then return { 'lost' } end

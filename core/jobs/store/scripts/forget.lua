@@ -1,5 +1,5 @@
 -- ARGV: id
--- Returns {'ok'}, {'gone'}, {'live'} or {'untold'}: others still have to hear of its end
+-- Returns {'ok'}, {'gone'}, {'live'} or {'untold'}: its end is not published yet
 local id = ARGV[1]
 local state = get(id, 'state')
 if not state then return { 'gone' } end

@@ -1,4 +1,4 @@
--- ARGV: id, run, lease (ms), progress (JSON or ''), final ('1' when it cannot be cancelled any more)
+-- ARGV: id, run, lease (ms), progress (JSON or ''), final ('1': from now on the job cannot be cancelled)
 -- Returns {'ok', cancel, pause, bytes per second or ''} or {'lost'}
 local id = ARGV[1]
 if not holds(id, ARGV[2]) then return { 'lost' } end

@@ -1,5 +1,5 @@
--- ARGV: id, run, why, max losses: somebody saw that the process of this run is gone
--- Returns {'ok', rings…} or {'lost'} when the run holds the job no longer
+-- ARGV: id, run, why, max losses: the worker's main process saw that the process of this run is gone
+-- Returns {'ok', rings…} or {'lost'} when the run no longer holds the job
 local id = ARGV[1]
 if not holds(id, ARGV[2]) then return { 'lost' } end
 local rings = { 'ok' }

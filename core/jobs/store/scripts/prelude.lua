@@ -1,26 +1,26 @@
--- Shared by every script: names of keys, the clock, the lock queues, the ready queues.
+-- The shared start of every script: key names, the clock, the lock queues, the ready queues.
 -- Layout (all below vf:):
---   job:<id>            hash    the record; `bandwidth` is the job's own bytes per second,
---                               `share` what its run began with
---   log:<id>            list    what happened to it, as JSON, bounded
+--   job:<id>            hash    the record; `bandwidth` is the job's own limit (bytes per second),
+--                               `share` the limit its run began with
+--   log:<id>            list    its history: JSON lines, at most LOG_MAX
 --   ix:<index>          zset    ids by sequence number, for lists
---   due                 zset    ids by the moment (ms) the reaper looks at them
---   lockq:<vfolder>     zset    '<id>|x' or '<id>|s' by sequence number: who may hold the vfolder
+--   due                 zset    ids by the time (ms) when the reaper looks at them
+--   lockq:<vfolder>     zset    '<id>|x' or '<id>|s' by sequence number: the order of its lock
 --   waiters:<id>        set     jobs that wait for this one to end
---   ready:<v>:<l>:<p>:<scope> zset, ring:<v>:<l>:<p> list   admitted in turn over the scopes
+--   ready:<v>:<l>:<p>:<scope> zset, ring:<v>:<l>:<p> list   slots go to the scopes in turn
 --   slots:<v>:<l>       zset    ids that hold a slot
 --   limits              hash    '<v>:<l>' -> slots
---   on:<node>           set     jobs that a node runs
---   paused              set     volumes at rest
---   bandwidth           hash    volume -> bytes per second that its jobs and streams share
---   streams:<v>         hash    process of a door -> '<streams> <moment (ms)>', soon forgotten
---   ended:<short|long>  zset    ids by the moment they ended, by how long they are kept
---   deadlines           zset    ids by the moment (ms) they must have ended
---   outbox              zset    ended ids whose end was not told yet, in the order they ended
+--   on:<node>           set     the jobs that a node runs
+--   paused              set     paused volumes
+--   bandwidth           hash    volume -> bytes per second, shared by its jobs and streams
+--   streams:<v>         hash    process of a door -> '<streams> <time (ms)>', expires soon
+--   ended:<short|long>  zset    ids by the time of their end; kept for the short or the long time
+--   deadlines           zset    ids by their deadline (ms)
+--   outbox              zset    ended ids whose end is not published yet, in the order of their ends
 --   live                channel '<id> <version> <state>' at every change
 local P = 'vf:'
 local LOG_MAX = 200
--- A process of a door that told nothing for so long has no streams.
+-- A process of a door that reported nothing for this long has no streams.
 local STREAMS_SILENT_MS = 5000
 
 local function now()
@@ -50,7 +50,7 @@ end
 
 local function index(name, seq, id) redis.call('ZADD', P .. 'ix:' .. name, seq, id) end
 
--- Every list the job stands in, but those of its state.
+-- Every index that lists the job, except that of its state.
 local function indexes_of(id)
   local names = { 'all', 'verb:' .. get(id, 'verb'), 'volume:' .. get(id, 'volume') }
   for _, field in ipairs({ 'scope', 'requester', 'label' }) do
@@ -94,7 +94,7 @@ local function leave_locks(id)
   end
 end
 
--- The oldest job before this one that wants the same vfolder in a mode that does not go together.
+-- The oldest job before this one whose lock of the same vfolder conflicts with this one's.
 local function blocker(id)
   local seq = get(id, 'turn')
   for _, lock in ipairs(locks_of(id)) do
@@ -108,7 +108,7 @@ local function blocker(id)
   return nil
 end
 
--- Bandwidth: a running job has one share of its volume's budget, and so has a stream of a door.
+-- Bandwidth: each running job and each stream of a door has one share of the volume's budget.
 local function runs_of(volume)
   local slots = P .. 'slots:' .. volume
   return redis.call('ZCARD', slots .. ':fast') + redis.call('ZCARD', slots .. ':bulk')
@@ -116,8 +116,8 @@ end
 
 local function streams_of(volume, at)
   local streams = 0
-  for _, told in ipairs(redis.call('HVALS', P .. 'streams:' .. volume)) do
-    local count, moment = told:match('^(%d+) (%d+)$')
+  for _, report in ipairs(redis.call('HVALS', P .. 'streams:' .. volume)) do
+    local count, moment = report:match('^(%d+) (%d+)$')
     if at - tonumber(moment) < STREAMS_SILENT_MS then streams = streams + tonumber(count) end
   end
   return streams
@@ -145,7 +145,7 @@ local function leave_ready(id)
   end
 end
 
--- Put a queued job where it belongs: at rest, behind another job, or in the ready queue.
+-- Put a queued job into its place: paused, waiting for another job's lock, or ready.
 local function place(id)
   leave_ready(id)
   redis.call('HSET', jobkey(id), 'admitted', '0', 'waits_for', '')
@@ -185,7 +185,7 @@ local function ring(id, rings)
   end
 end
 
--- Give free slots of a lane to ready jobs; the caller rings every id that is returned.
+-- Give the free slots of a lane to ready jobs. The caller rings for every job added to `rings`.
 local function admit(lane, at, rings)
   local volume = lane:match('^(.*):[^:]*$')
   if redis.call('SISMEMBER', P .. 'paused', volume) == 1 then return end
@@ -206,7 +206,7 @@ local function free_slot(id)
   redis.call('SREM', P .. 'on:' .. (get(id, 'node') or ''), id)
 end
 
--- Back to the queue: keeps its place among the locks, loses slot and run.
+-- Put a job back into its queue: it keeps its place in the lock queues, and loses slot and run.
 local function requeue(id, at, rings)
   free_slot(id)
   redis.call('HSET', jobkey(id), 'run', '')
@@ -217,7 +217,7 @@ local function requeue(id, at, rings)
   admit(lane_of(id), at, rings)
 end
 
--- The end of a job: everything it held goes to those who wait.
+-- End a job: its slot and its locks go to the jobs that wait for them.
 local function settle(id, state, at, rings)
   set_state(id, state)
   free_slot(id)
@@ -246,8 +246,8 @@ local function settle(id, state, at, rings)
   for lane in pairs(lanes) do admit(lane, at, rings) end
 end
 
--- What a run may move, in bytes per second or '': its share of the volume's, or the job's own limit
--- where that is less.
+-- The limit of a run (bytes per second, or ''): its share of the volume's budget, or the job's own
+-- limit where that is lower.
 local function share(id, volume)
   local budget = redis.call('HGET', P .. 'bandwidth', volume)
   if budget then
@@ -264,7 +264,7 @@ local function holds(id, run)
   return (state == 'running' or state == 'cancelling') and get(id, 'run') == run
 end
 
--- A run died without a word: its job goes back to the queue, or is given up as poison.
+-- A run died without a report: its job goes back to the queue, or fails as poison.
 local function lose(id, why, max_losses, at, rings)
   local losses = redis.call('HINCRBY', jobkey(id), 'losses', 1)
   log(id, at, 'lost', why)
@@ -279,7 +279,7 @@ local function lose(id, why, max_losses, at, rings)
   return false
 end
 
--- Nothing of an ended job remains but an idempotency key that soon ends by itself.
+-- Remove everything of an ended job. Only its idempotency key remains, which expires soon.
 local function forget(id)
   for _, name in ipairs(indexes_of(id)) do redis.call('ZREM', P .. 'ix:' .. name, id) end
   local state = get(id, 'state')

@@ -1,5 +1,5 @@
 -- ARGV: max losses, most jobs to look at
--- Returns {lost, poisoned, rung, rings…}: what was done, and the doorbells to ring
+-- Returns {lost, poisoned, rung, rings}: three numbers, and the doorbells to ring
 local at = now()
 local rings = {}
 local lost, poisoned, rung = 0, 0, 0
@@ -23,7 +23,7 @@ for _, id in ipairs(due) do
       poisoned = poisoned + 1
     end
   elseif state == 'queued' and get(id, 'admitted') == '1' then
-    -- Each ring waits longer than the last: a busy worker must not collect bells.
+    -- Each pause is longer than the last: doorbells must not pile up at a busy worker.
     local times = redis.call('HINCRBY', jobkey(id), 'rung', 1)
     local pause = tonumber(get(id, 'ring_again')) * math.min(2 ^ times, 16)
     redis.call('ZADD', P .. 'due', at + pause, id)

@@ -9,7 +9,7 @@ local function remember(job)
 end
 if ARGV[3] ~= '' then
   local known = redis.call('HMGET', idem, 'id', 'hash')
-  -- A key lives no longer than its job: of a forgotten one nothing could be told.
+  -- A key is valid only as long as its job: nothing is known of a forgotten job.
   if known[1] and redis.call('EXISTS', jobkey(known[1])) == 1 then
     if known[2] ~= ARGV[4] then return { 'reused', known[1] } end
     return { 'same', known[1] }

@@ -1,5 +1,5 @@
 -- ARGV: keep succeeded and cancelled (ms), keep failed and partial (ms), most jobs to forget of each
--- Returns the number of jobs forgotten
+-- Returns the number of removed jobs
 local at, gone = now(), 0
 for number, kept in ipairs({ 'short', 'long' }) do
   local key = P .. 'ended:' .. kept
