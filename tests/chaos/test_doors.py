@@ -90,9 +90,9 @@ def test_a_door_killed_between_record_and_doorbell_loses_nothing(
             key = headers["Idempotency-Key"]
             wait_for(
                 lambda: two_nodes.store.has_idempotency_key("", key),
-                told="it never recorded the job",
+                failure="it never recorded the job",
             )
-            wait_for(lambda: cable.waiting_bytes > 0, told="it never rang")
+            wait_for(lambda: cable.waiting_bytes > 0, failure="it never rang")
             kill_door(dying)
             with suppress(requests.ConnectionError):
                 answer.result(60)

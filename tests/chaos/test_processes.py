@@ -54,7 +54,7 @@ def test_the_worker_is_killed(two_nodes: Site) -> None:
     worker = two_nodes.worker_of(job)
     children = [child.pid for child in worker.children()]
     worker.send(signal.SIGKILL)
-    wait_for(lambda: gone(children), told="children outlived their worker")
+    wait_for(lambda: gone(children), failure="children outlived their worker")
     assert taken_over(two_nodes, job, worker).losses == 1
 
 
@@ -85,7 +85,7 @@ def test_a_stopped_run_does_nothing_when_it_wakes_after_its_lease(two_nodes: Sit
     run = two_nodes.look(job).run
     process.suspend()
     try:
-        wait_for(lambda: two_nodes.look(job).run not in ("", run), told="nobody took it over")
+        wait_for(lambda: two_nodes.look(job).run not in ("", run), failure="nobody took it over")
         before = ledger(two_nodes.volume, job.id)
         assert {line[0] for line in before} == {run}
     finally:
@@ -106,7 +106,7 @@ def test_a_whole_node_is_stopped_and_wakes_after_its_lease(two_nodes: Site) -> N
     for process in frozen:
         process.suspend()
     try:
-        wait_for(lambda: two_nodes.look(job).run not in ("", run), told="nobody took it over")
+        wait_for(lambda: two_nodes.look(job).run not in ("", run), failure="nobody took it over")
     finally:
         for process in frozen:
             process.resume()

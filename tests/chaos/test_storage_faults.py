@@ -183,7 +183,7 @@ def test_a_child_killed_while_its_mount_hangs_leaves_the_fence_to_its_helpers(
     volume.wait_for_hit()
     run = site.look(job).run
     site.process_of(job).kill()
-    wait_for(lambda: site.look(job).run not in ("", run), told="nobody took it over")
+    wait_for(lambda: site.look(job).run not in ("", run), failure="nobody took it over")
     calls = volume.seen()
     beaten = site.look(job).version + 4
     wait_for(lambda: site.look(job).version > beaten)

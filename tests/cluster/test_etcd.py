@@ -49,7 +49,7 @@ def running_etcd(directory: Path) -> Iterator[int]:
             preexec_fn=end_with_parent(signal.SIGKILL),  # noqa: PLW1509 - a prctl only
         )
     try:
-        wait_for(lambda: healthy(urls[0]), told=(directory / "etcd.log").read_text)
+        wait_for(lambda: healthy(urls[0]), failure=(directory / "etcd.log").read_text)
         yield port
     finally:
         process.terminate()

@@ -357,4 +357,4 @@ def check_what_was_heard(cluster: Cluster) -> None:
         turns = all(story == TURN * (len(story) // 2) for story in stories.values())
         return turns and all(stories[node] for node in cluster.nodes[1:])
 
-    wait_for(told, told=lambda: str(cluster.heard))
+    wait_for(told, failure=lambda: str(cluster.heard))

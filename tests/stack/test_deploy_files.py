@@ -159,7 +159,7 @@ def proxied(stack: Node, tmp_path: Path) -> Iterator[tuple[str, str]]:
     )
     client, manager = (f"http://127.0.0.1:{port}" for port in ports)
     try:
-        wait_for(lambda: answers(client), told="nginx does not answer")
+        wait_for(lambda: answers(client), failure="nginx does not answer")
         yield client, manager
     finally:
         process.terminate()

@@ -252,7 +252,7 @@ class BrittleFS:
                 stderr=subprocess.STDOUT,
                 preexec_fn=end_with_parent(),  # noqa: PLW1509 - a prctl between fork and exec
             )
-        wait_for(self._mounted, 60.0, told=f"see {self._log}")
+        wait_for(self._mounted, 60.0, failure=f"see {self._log}")
 
     def _mounted(self) -> bool:
         assert self._process.poll() is None, self._log.read_text()

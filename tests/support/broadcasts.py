@@ -17,6 +17,6 @@ def subscribed(client: "Redis", name: str) -> PubSub:
         message = channel.get_message(timeout=LOOK_SECONDS)
         return message is not None and message["type"] == "subscribe"
 
-    wait_for(confirmed, told=f"nobody confirms that {name} is heard")
+    wait_for(confirmed, failure=f"nobody confirms that {name} is heard")
     channel.ignore_subscribe_messages = True
     return channel

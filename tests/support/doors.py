@@ -106,7 +106,7 @@ class RunningDoor:
             assert answer.status_code < 500, answer.text
             return [answer]
 
-        return wait_for(answered, told=f"{method} {path} is not taken")[0]
+        return wait_for(answered, failure=f"{method} {path} is not taken")[0]
 
 
 @contextmanager

@@ -25,15 +25,17 @@ POLL_SECONDS = 0.05
 T = TypeVar("T")
 
 
-def wait_for(what: Callable[[], T], seconds: float = 60.0, told: str | Callable[[], str] = "") -> T:
-    """Poll until `what` gives something true, and give that; `told` says more when it does not."""
+def wait_for(
+    what: Callable[[], T], seconds: float = 60.0, failure: str | Callable[[], str] = ""
+) -> T:
+    """Poll until `what` returns a true value and return it; `failure` explains when it does not."""
     deadline = time.monotonic() + seconds
     while True:
-        if found := what():
-            return found
+        if result := what():
+            return result
         if time.monotonic() > deadline:
-            story = told() if callable(told) else told
-            raise AssertionError(story or f"{what} did not come true within {seconds} s")
+            text = failure() if callable(failure) else failure
+            raise AssertionError(text or f"{what} did not come true within {seconds} s")
         time.sleep(POLL_SECONDS)
 
 
@@ -145,7 +147,7 @@ class Node:
                         return process.pid
             return 0
 
-        return wait_for(look, told=lambda: f"no process with {words}:\n{self.output}")
+        return wait_for(look, failure=lambda: f"no process with {words}:\n{self.output}")
 
 
 @contextmanager

@@ -83,7 +83,7 @@ def test_a_full_scope_can_be_written_to_once_there_is_room(folder: Folder) -> No
         used = folder.door.backend.describe_scope(scope).used_bytes
         return used is not None and used <= METADATA_BYTES
 
-    wait_for(freed, told="btrfs keeps counting what was removed")
+    wait_for(freed, failure="btrfs keeps counting what was removed")
     answer = patch(folder.upload("late", 4 * MIB), 0, b"x" * 4 * MIB)
     assert answer.status_code == 204
     assert (folder.path / "late").stat().st_size == 4 * MIB

@@ -81,7 +81,7 @@ class Site:
                 not found and not self.door.call("GET", "/v1/jobs?state=cancelling").json()["jobs"]
             )
 
-        wait_for(look, told="jobs of other tests run on and on")
+        wait_for(look, failure="jobs of other tests run on and on")
 
     def wait(self, job: str, what: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
         def look() -> dict[str, Any]:

@@ -31,7 +31,7 @@ def opened(site: Site, job: str, last: str | None = None) -> requests.Response:
         response.close()
         return []
 
-    return wait_for(room, told="other streams keep all the room")[0]
+    return wait_for(room, failure="other streams keep all the room")[0]
 
 
 def read(response: requests.Response) -> list[tuple[str, str, dict[str, Any]]]:

@@ -36,7 +36,7 @@ def at_once(url: str) -> requests.Response:
             return [requests.get(url, timeout=AT_ONCE_SECONDS)]
         return []
 
-    return wait_for(asked, told=f"{url} waits for something")[0]
+    return wait_for(asked, failure=f"{url} waits for something")[0]
 
 
 def checks(url: str, path: str) -> tuple[int, dict[str, dict[str, Any]], dict[str, Any]]:

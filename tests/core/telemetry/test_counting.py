@@ -82,7 +82,7 @@ def test_counters_equal_the_requests_sent(tmp_path: Path, valkey: Valkey) -> Non
             requests.get(f"{manager.url}/", timeout=60)
             return len(list(counters.glob("counter_*.db"))) > 1
 
-        wait_for(several, told="one process does it all: nothing is added up")
+        wait_for(several, failure="one process does it all: nothing is added up")
         # What was asked counts a moment after its answer was read.
         wait_for(lambda: counted(scrape(internal.url))["GET", "/", "200", "//"] == early)
         wait_for(lambda: counted(scrape(internal.url))["GET", "/health", "200", "//"] >= 1)
@@ -162,7 +162,7 @@ def test_what_is_read_from_store_and_volumes(tmp_path: Path, valkey: Valkey) -> 
             up = told.get("vfolder_volume_uplocal"), told.get("vfolder_store_up")
             return told if up == (1, 1) else None
 
-        found = wait_for(well, told="the volume or the store is not up")
+        found = wait_for(well, failure="the volume or the store is not up")
         assert found is not None
         assert 0 < found["vfolder_volume_probe_secondslocal"] < time.monotonic() - began
         assert found["vfolder_jobs_waiting"] == 0

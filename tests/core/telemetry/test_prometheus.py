@@ -120,7 +120,7 @@ def scraping(target: str, directory: Path) -> Iterator[Prometheus]:
         )
     try:
         found = Prometheus(port)
-        wait_for(found.answers, told=(directory / "prometheus.log").read_text)
+        wait_for(found.answers, failure=(directory / "prometheus.log").read_text)
         yield found
     finally:
         process.terminate()

@@ -64,7 +64,7 @@ def test_a_job_is_done_under_the_id_of_its_task(
     job = usage(jobs, vfolder)
     assert ended(jobs, job).state is State.SUCCEEDED
     result = AsyncResult(job.id, app=celery_setup.app)
-    wait_for(lambda: result.state == "SUCCESS", told=lambda: f"Celery says {result.state}")
+    wait_for(lambda: result.state == "SUCCESS", failure=lambda: f"Celery says {result.state}")
     assert "counted" in result.result
 
 

@@ -108,7 +108,7 @@ class Pair:
         """Nothing is left there: what a job kept for itself goes when its end is told."""
         wait_for(
             lambda: self.hidden(vfid, room, volume) == [],
-            told=lambda: f"left in {room}: {self.hidden(vfid, room, volume)}",
+            failure=lambda: f"left in {room}: {self.hidden(vfid, room, volume)}",
         )
 
 
