@@ -1,0 +1,144 @@
+"""The template of a backend: installed as a package, held to the contract, served by a node."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from uuid import uuid4
+
+import msgspec
+import pytest
+import requests
+
+from backends.base import PerformanceMetric
+from deploy.demo.http import Doors
+from tests.support.doors import settings_in
+from tests.support.node import ROOT, Node, running_node, wait_for
+
+TEMPLATE = ROOT / "examples" / "backend-template"
+RATES = PerformanceMetric(120, 40, 3 << 20, 1 << 20, 210.5, 840.0)
+#: The tests last longer than a status file stays fresh; this one stays fresh.
+FAR_FUTURE = 4_102_444_800
+
+
+@pytest.fixture(scope="module")
+def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A directory of packages that holds the template, as pip installs it."""
+    top = tmp_path_factory.mktemp("template")
+    source = shutil.copytree(TEMPLATE, top / "source")  # setuptools builds inside the source
+    pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "install", "--quiet"]
+    run(
+        [*pip, "--no-deps", "--no-build-isolation", "--no-index"],
+        [f"--target={top / 'packages'}", str(source)],
+    )
+    return top / "packages"
+
+
+def run(*words: list[str], **environment: str) -> str:
+    ended = subprocess.run(
+        [word for group in words for word in group],
+        cwd=ROOT,
+        env={**os.environ, "PYTHONDONTWRITEBYTECODE": "1", **environment},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    output = ended.stdout + ended.stderr
+    assert ended.returncode == 0, output
+    return output
+
+
+def volume(directory: Path) -> str:
+    """The configuration of a volume `shelf` that the template serves."""
+    top, status = directory / "shelf", directory / "status.json"
+    top.mkdir()
+    status.write_bytes(msgspec.json.encode(RATES))
+    os.utime(status, (FAR_FUTURE, FAR_FUTURE))
+    return f"""
+[volume.shelf]
+backend = "template"
+path = "{top}"
+[volume.shelf.options]
+status_file = "{status}"
+"""
+
+
+def pytest_of(installed: Path, *arguments: str) -> str:
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider"]
+    return run(command, list(arguments), PYTHONPATH=str(installed))
+
+
+def test_its_own_tests_pass(installed: Path) -> None:
+    assert " passed" in pytest_of(installed, str(TEMPLATE / "tests"))
+
+
+def test_it_passes_the_contract(installed: Path, tmp_path: Path) -> None:
+    settings = settings_in(tmp_path, more=volume(tmp_path))
+    output = pytest_of(
+        installed, "tests/contract", "--volume", "shelf", "--config", str(settings.origin)
+    )
+    assert " passed" in output
+    assert "failed" not in output
+    assert os.listdir(tmp_path / "shelf") in ([], [".vfolder"])
+
+
+def test_a_node_serves_it(installed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PYTHONPATH", str(installed))
+    with running_node(tmp_path, volume(tmp_path)) as node:
+        doors = Doors(node.settings)
+        assert "metric" in capabilities(doors)
+        source, target = (f"user:{uuid4()}/{uuid4().hex}" for _ in range(2))
+        for vfolder in (source, target):
+            scope = vfolder.partition("/")[0]
+            doors.call("POST", "/quota-scope", volume="shelf", qsid=scope)
+        doors.call("POST", "/folder/create", volume="shelf", vfid=source)
+        file = tmp_path / "file.bin"
+        file.write_bytes(os.urandom(300_000))
+        upload(node, doors, source, file)
+        job(doors, verb="clone", source=source, target=target)
+        job(doors, verb="delete", vfolder=source)
+        assert not doors.exists("shelf", source)
+        mount = doors.call("GET", "/folder/mount", volume="shelf", vfid=target)["path"]
+        assert Path(mount, "file.bin").read_bytes() == file.read_bytes()
+        rates = doors.call("GET", "/volume/performance-metric", volume="shelf")
+        assert rates["metric"]["iops_read"] == RATES.iops_read
+
+
+def capabilities(doors: Doors) -> list[str]:
+    volumes = doors.call("GET", "/volumes")["volumes"]
+    names: list[str] = next(one["capabilities"] for one in volumes if one["name"] == "shelf")
+    return names
+
+
+def upload(node: Node, doors: Doors, vfolder: str, file: Path) -> None:
+    ticket = doors.call(
+        "POST",
+        "/folder/file/upload",
+        volume="shelf",
+        vfid=vfolder,
+        relpath=file.name,
+        size=file.stat().st_size,
+    )
+    sent = requests.patch(
+        f"http://{node.settings.api.client.address}/upload",
+        params={"token": ticket["token"]},
+        headers={
+            "Tus-Resumable": "1.0.0",
+            "Upload-Offset": "0",
+            "Content-Type": "application/offset+octet-stream",
+        },
+        data=file.read_bytes(),
+        timeout=60,
+    )
+    assert sent.status_code == 204, sent.text
+
+
+def job(doors: Doors, **request: str) -> None:
+    submitted = doors.call("POST", "/v1/jobs", volume="shelf", **request)["id"]
+
+    def ended() -> bool:
+        return bool(doors.call("GET", f"/v1/jobs/{submitted}")["done"])
+
+    wait_for(ended, 120)
+    assert doors.call("GET", f"/v1/jobs/{submitted}")["state"] == "succeeded"
