@@ -223,7 +223,8 @@ class MountedBackend(Backend):
         Opens it again for each call, so that a remount is seen.
 
         Raises:
-            BackendFailed: the volume's directory cannot be opened.
+            BackendFailed: the volume's directory does not exist.
+            StorageError: the directory cannot be opened.
         """
 
     @abstractmethod

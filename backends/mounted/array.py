@@ -1,9 +1,9 @@
-"""Mounted volumes whose array is asked for limits by REST; the parent of each such backend.
+"""Mounted volumes of an array that is asked by REST, for its health and for limits.
 
-A quota scope is a directory at the top of the mount and an object of the array by the same name. A
-scope that is being made is noted first (`.vfolder/limits/<scope>`): whoever comes after a death
-goes on with what is there, so that making it again ends as making it once. Acts on one scope are
-one at a time, whichever node they come from.
+With `ArrayQuotaBackend` a quota scope is a directory at the top of the mount, and an object of the
+array by the same name. A scope that is being made is recorded first (`.vfolder/limits/<scope>`).
+After a death the next process continues with what exists, so that making it twice ends as making it
+once. Changes of one scope are serialized over all nodes.
 """
 
 import os
@@ -31,23 +31,23 @@ from core.names import QuotaScope
 
 #: Clients and kernels count in signed 64-bit numbers.
 LIMIT_MAX_BYTES = 2**63 - 1
-#: What a look at the array's states may take: volumes are proved, and skills named, all the time.
+#: Seconds that a check of the array's state may take: volumes are proved all the time.
 STATES_SECONDS = 3.0
-#: Begins the name by which a mount is recognised.
+#: Begins the name of the directory by which a mount is recognised.
 _MARK = "volume-"
-#: A new directory may be hidden by the attribute cache of an NFS client: seconds between looks.
+#: Seconds between checks for a new directory: the attribute cache of an NFS client may hide it.
 _LOOK_SECONDS = 0.1
 
 
 class ArrayBackend(PosixBackend):
-    """A mounted volume whose array is asked for its health; never raises for that."""
+    """A mounted volume whose array is asked for its health; a failure is a status, never raised."""
 
     def __init__(self, mount: Mount, deadline_seconds: float) -> None:
         super().__init__(mount)
         self._deadline_seconds = deadline_seconds
 
     def hardware(self) -> HardwareInfo:
-        """See `Backend.hardware`: what the mount says, then what the array says."""
+        """See `Backend.hardware`: the state of the mount, then that of the array."""
         try:
             PosixBackend.probe(self)
         except StorageError as error:
@@ -60,17 +60,17 @@ class ArrayBackend(PosixBackend):
 
     @abstractmethod
     def _health(self) -> HardwareInfo:
-        """Ask the array how it is."""
+        """Ask the array for its health."""
 
     def _within_deadline(self) -> AbstractContextManager[None]:
-        """Everything that an act asks the array ends with the act's deadline."""
+        """Return a context whose requests to the array end with the deadline of the call."""
         return deadline.within(self._deadline_seconds)
 
 
 class ArrayUsage(NamedTuple):
-    """What the array counts and holds for a scope; None is unknown, or no limit.
+    """The array's figures of a scope; None is unknown, or no limit.
 
-    `enforced` is false while the array has a limit and does not hold anybody to it (yet).
+    `enforced` is false while the array has a limit and does not enforce it (yet).
     """
 
     used_bytes: int | None = None
@@ -79,14 +79,15 @@ class ArrayUsage(NamedTuple):
 
 
 class ArrayQuotaBackend(ArrayBackend):
-    """The acts on scopes; the array is asked through the methods below, by directory name.
+    """Quota scopes whose limits the array enforces.
 
-    Each of them is done again after a death at any point, and ends the same.
+    A subclass asks the array through the abstract methods below, by the name of a directory. Each
+    of them may be called again after a death at any point, and then has the same result.
     """
 
-    #: How much longer than other acts the making of a scope may take, in seconds.
+    #: Seconds that the making of a scope may take beyond the deadline of other calls.
     making_seconds: float = 0.0
-    #: What `_available` tells of, beside `quota`.
+    #: The capabilities that `_available` reports, beside `quota`.
     doubtful: ClassVar[tuple[str, ...]] = ()
 
     def __init__(self, mount: Mount, deadline_seconds: float) -> None:
@@ -95,60 +96,60 @@ class ArrayQuotaBackend(ArrayBackend):
 
     @abstractmethod
     def _limit_unit(self) -> int:
-        """Limits are multiples of this many bytes."""
+        """Return the unit of limits in bytes: a limit is a multiple of it."""
 
     @abstractmethod
     def _make_directory(self, root: int, name: str) -> None:
-        """Have the scope's directory made, wherever that has to be asked for; there is fine."""
+        """Make the scope's directory, by the array or on the mount; an existing one is fine."""
 
     @abstractmethod
     def _usage(self, name: str) -> ArrayUsage:
-        """What is counted and held now."""
+        """Return what the array counts and enforces now."""
 
     @abstractmethod
     def _apply_limit(self, name: str, limit_bytes: int | None) -> None:
-        """Set a limit, already rounded, or take it away, so that it is held when this returns."""
+        """Set a limit, already rounded, or remove it; it is in force when this returns."""
 
     @abstractmethod
     def _remove_objects(self, name: str) -> bool:
-        """Take the array's objects away once the directory is; whether there were any."""
+        """Remove the array's objects of a removed directory; return whether there were any."""
 
     @abstractmethod
     def _has_directory(self, path: str) -> bool:
-        """Whether the array has a directory at that path of the volume."""
+        """Return whether the array has a directory at this path of the volume."""
 
     @abstractmethod
     def _available(self) -> Mapping[str, bool]:
-        """Capabilities that the array may have or not, and whether it has them; at one request."""
+        """Return for each capability in doubt whether the array has it; costs one request."""
 
     def probe(self) -> str:
-        """See `Backend.probe`: also that the array serves what is mounted, and is as we need it.
+        """See `Backend.probe`: proves too that the array serves this mount, and prepares it.
 
-        An interface that is away for a while does not take the volume away.
+        The volume keeps working while the array's interface is away.
         """
-        found = super().probe()
+        fsid = super().probe()
         with suppress(Busy, Lost, DeadlineExceeded), deadline.within(STATES_SECONDS):
             with self._explained(), self.root() as root:
                 self._prove(root)
             self._prepare()
-        return found
+        return fsid
 
     def _prepare(self) -> None:
-        """Make the array ready for limits, where that can be done in a moment: nothing."""
+        """Make the array ready for limits, where that takes only a moment: nothing."""
 
     def enforces_quota(self) -> bool:
         """See `HasQuota.enforces_quota`."""
         return "quota" not in self.lacking()
 
     def lacking(self) -> frozenset[str]:
-        """See `Backend.lacking`; all that needs the array while it does not answer."""
-        skills: Mapping[str, bool] = {}
+        """See `Backend.lacking`: all that needs the array, while it does not answer."""
+        available: Mapping[str, bool] = {}
         with suppress(StorageError), deadline.within(STATES_SECONDS):
             with self._explained(), self.root() as root:
                 self._prove(root)
-            skills = self._available()
+            available = self._available()
         doubtful = {"quota", *self.doubtful}
-        return frozenset(name for name in doubtful if not skills.get(name, False))
+        return frozenset(name for name in doubtful if not available.get(name, False))
 
     def effective_limit(self, limit_bytes: int) -> int:
         """See `HasQuota.effective_limit`."""
@@ -156,37 +157,37 @@ class ArrayQuotaBackend(ArrayBackend):
         return min(-(-limit_bytes // granule), LIMIT_MAX_BYTES // granule) * granule
 
     def create_scope(self, scope: QuotaScope, limit_bytes: int | None = None) -> None:
-        """See `Backend.create_scope`; one that somebody died while making is made whole."""
+        """See `Backend.create_scope`; completes a scope whose creation was interrupted."""
         check_limit(limit_bytes)
         with self._locked(scope) as root:
-            if _is_there(root, scope) and not _unfinished(root, scope):
+            if _exists(root, scope) and not _unfinished(root, scope):
                 raise QuotaScopeExists(f"Quota scope {scope} is already there.")
             self._make(root, scope, limit_bytes)
 
     def describe_scope(self, scope: QuotaScope) -> QuotaUsage:
         """See `Backend.describe_scope`: two requests at most, no walk."""
         with self._within_deadline(), self.open_scope(scope), self.root() as root:
-            found = self._usage(scope.directory)
-            if found.limit_bytes is None:
-                return QuotaUsage(used_bytes=found.used_bytes)
+            usage = self._usage(scope.directory)
+            if usage.limit_bytes is None:
+                return QuotaUsage(used_bytes=usage.used_bytes)
             return QuotaUsage(
-                used_bytes=found.used_bytes,
-                limit_bytes=found.limit_bytes,
+                used_bytes=usage.used_bytes,
+                limit_bytes=usage.limit_bytes,
                 requested_bytes=requested_limits.requested(
-                    root, scope, found.limit_bytes, self.effective_limit
+                    root, scope, usage.limit_bytes, self.effective_limit
                 ),
-                enforced="hard" if found.enforced else None,
+                enforced="hard" if usage.enforced else None,
             )
 
     def set_limit(self, scope: QuotaScope, limit_bytes: int) -> None:
         """See `Backend.set_limit`.
 
         Raises:
-            Conflict: the array cannot limit this directory; its words are in the detail.
+            Conflict: the array cannot limit this directory; the detail has its message.
         """
         check_limit(limit_bytes)
         with self._locked(scope) as root:
-            if not _is_there(root, scope) or _unfinished(root, scope):
+            if not _exists(root, scope) or _unfinished(root, scope):
                 self._make(root, scope, limit_bytes)
                 return
             self._apply_limit(scope.directory, self.effective_limit(limit_bytes))
@@ -199,38 +200,42 @@ class ArrayQuotaBackend(ArrayBackend):
             requested_limits.forget(root, scope)
 
     def delete_scope(self, scope: QuotaScope) -> None:
-        """See `Backend.delete_scope`; what the array keeps of one whose directory went goes too.
+        """See `Backend.delete_scope`; removes the array's objects of a missing directory, too.
 
-        Whether the scope is empty is decided by rmdir(2), in the very moment it goes.
+        rmdir(2) decides whether the scope is empty, in the moment of its removal.
         """
         with self._locked(scope) as root:
-            there = _is_there(root, scope)
-            if there:
+            exists = _exists(root, scope)
+            if exists:
                 super().delete_scope(scope)
             known = (
                 self._remove_objects(scope.directory)
                 or requested_limits.find(root, scope) is not None
             )
             requested_limits.forget(root, scope)
-            if not there and not known:
+            if not exists and not known:
                 raise QuotaScopeNotFound(f"Quota scope {scope} does not exist.")
 
     def _prove(self, root: int) -> None:
-        """That the array serves what is mounted: it knows a name that we put there.
+        """Prove that the array serves this mount: it must know a directory that is made here.
 
-        Costs a request once per mount.
+        Costs one request per mount.
+
+        Raises:
+            BackendFailed: the array does not know the directory.
         """
-        found = os.fstat(root)
-        if self._proved == (found.st_dev, found.st_ino):
+        status = os.fstat(root)
+        if self._proved == (status.st_dev, status.st_ino):
             return
-        with descriptors.made(PurePosixPath(layout.HIDDEN), root, descriptors.HIDDEN_MODE) as room:
-            mark = _mark(room)
+        path = PurePosixPath(layout.HIDDEN)
+        with descriptors.made(path, root, descriptors.HIDDEN_MODE) as hidden:
+            mark = _mark(hidden)
         if not self._has_directory(f"{layout.HIDDEN}/{mark}"):
             raise BackendFailed(
                 f"What is mounted for volume {self.mount.volume} is not the array's volume that "
                 "its options name, or not the top of it.",
             )
-        self._proved = (found.st_dev, found.st_ino)
+        self._proved = (status.st_dev, status.st_ino)
 
     def _make(self, root: int, scope: QuotaScope, limit_bytes: int | None) -> None:
         self._prove(root)
@@ -238,14 +243,14 @@ class ArrayQuotaBackend(ArrayBackend):
             root, scope, requested_limits.RequestedLimit(limit_bytes or 0, adopting=True)
         )
         self._make_directory(root, scope.directory)
-        wanted = None if limit_bytes is None else self.effective_limit(limit_bytes)
-        self._apply_limit(scope.directory, wanted)
+        rounded = None if limit_bytes is None else self.effective_limit(limit_bytes)
+        self._apply_limit(scope.directory, rounded)
         os.fsync(root)
         requested_limits.settle(root, scope, limit_bytes)
 
     @contextmanager
     def _locked(self, scope: QuotaScope) -> Iterator[int]:
-        """The volume's top, with nobody else at work on the scope, until the deadline."""
+        """Open the volume's top with the scope locked; ends with the deadline of the call."""
         seconds, what = self._deadline_seconds + self.making_seconds, f"Quota scope {scope}"
         with (
             deadline.within(seconds),
@@ -257,7 +262,7 @@ class ArrayQuotaBackend(ArrayBackend):
 
     @contextmanager
     def _explained(self) -> Iterator[None]:
-        """Say in our words that rights are missing."""
+        """Raise an error that explains missing rights."""
         try:
             yield
         except PermissionError:
@@ -267,11 +272,11 @@ class ArrayQuotaBackend(ArrayBackend):
 
 
 def await_directory(root: int, name: str, seconds: float) -> None:
-    """Wait until the mount shows a directory that the array says it has made.
+    """Wait until the mount shows a directory that the array reports as made.
 
     Raises:
-        Conflict: it does not, although everything was waited for that was allowed.
-        DeadlineExceeded: the act's own deadline comes first.
+        Conflict: the directory is not visible after `seconds`.
+        DeadlineExceeded: the deadline of the call comes first.
     """
     waited = 0.0
     while not descriptors.exists(PurePosixPath(name), root):
@@ -284,20 +289,20 @@ def await_directory(root: int, name: str, seconds: float) -> None:
         waited += _LOOK_SECONDS
 
 
-def _mark(room: int) -> str:
-    """The name of a directory that no other volume has; made when it is missing."""
-    for name in os.listdir(room):
+def _mark(hidden: int) -> str:
+    """Return the name of a directory that no other volume has; make it when it is missing."""
+    for name in os.listdir(hidden):
         if name.startswith(_MARK):
             return name
     name = f"{_MARK}{uuid4().hex}"
-    os.mkdir(name, descriptors.HIDDEN_MODE, dir_fd=room)
+    os.mkdir(name, descriptors.HIDDEN_MODE, dir_fd=hidden)
     return name
 
 
-def _is_there(root: int, scope: QuotaScope) -> bool:
+def _exists(root: int, scope: QuotaScope) -> bool:
     return descriptors.exists(PurePosixPath(scope.directory), root)
 
 
 def _unfinished(root: int, scope: QuotaScope) -> bool:
-    wish = requested_limits.find(root, scope)
-    return wish is not None and wish.adopting
+    limit = requested_limits.find(root, scope)
+    return limit is not None and limit.adopting

@@ -1,8 +1,8 @@
-"""Mounted backends whose storage system holds a limit per quota scope; the parent of each.
+"""Mounted volumes whose storage system enforces a limit per quota scope.
 
-A scope is made aside (`.vfolder/making`), gets its limit there, and appears by one rename: whole
-or not at all, and whoever comes after a death goes on with what is there. Acts on scopes are one
-at a time per volume, by a lock on the volume's own room.
+A scope is made in a hidden directory (`.vfolder/making`), gets its limit there, and appears by one
+rename: complete or not at all. After a death the next process continues with what exists. Changes
+of scopes are serialized per volume, by a lock on the volume's own hidden directory.
 """
 
 import errno
@@ -27,20 +27,21 @@ _NOT_HERE = frozenset({errno.ESRCH, errno.ENOTTY, errno.EOPNOTSUPP, errno.ENOSYS
 
 
 class NativeUsage(NamedTuple):
-    """What the storage system counts and holds."""
+    """What the storage system counts and enforces."""
 
     used_bytes: int | None
     limit_bytes: int | None
 
 
 class NativeQuotaBackend(PosixBackend):
-    """The acts on scopes; the storage system is asked through the methods that `_` marks abstract.
+    """Quota scopes whose limits the storage system enforces.
 
-    A *counter* is what the storage system counts a scope by: a project id, a subvolume's id; 0
-    says that the directory has none.
+    A subclass asks the storage system through the abstract methods below. A *counter* is the number
+    by which the storage system counts a scope: a project id, a subvolume's id. 0 means that the
+    directory has none.
     """
 
-    #: What it takes to set limits, as the end of a sentence.
+    #: The rights that setting limits needs, as the end of a sentence.
     rights: ClassVar[str] = "setting limits needs root (CAP_SYS_ADMIN)"
 
     @abstractmethod
@@ -53,45 +54,45 @@ class NativeQuotaBackend(PosixBackend):
 
     @abstractmethod
     def _limit_unit(self) -> int:
-        """Limits are multiples of this many bytes."""
+        """Return the unit of limits in bytes: a limit is a multiple of it."""
 
     @abstractmethod
     def _counter_of(self, directory: int) -> int:
-        """By what a directory is counted."""
+        """Return the counter of a directory; 0 when it has none."""
 
     @abstractmethod
     def _start_counting(self, directory: int, scope: QuotaScope) -> int:
-        """Have an empty directory counted; one that is already keeps its counter."""
+        """Give an empty directory a counter and return it; a counted one keeps its counter."""
 
     @abstractmethod
     def _adopt_tree(self, directory: int, scope: QuotaScope, seen: Callable[[], None]) -> None:
-        """Have a directory and all it holds counted; goes on where another stopped."""
+        """Count a directory and all it holds; continue an interrupted adoption."""
 
     @abstractmethod
     def _usage(self, directory: int, counter: int) -> NativeUsage:
-        """What is counted and held now."""
+        """Return what the storage system counts and enforces now."""
 
     @abstractmethod
     def _apply_limit(
         self, root: int, directory: int, counter: int, limit_bytes: int | None
     ) -> None:
-        """Set a limit, already rounded, or take it away."""
+        """Set a limit, already rounded, or remove it."""
 
     def _check_adoptable(self, directory: int, scope: QuotaScope) -> None:
-        """Refuse what cannot be counted, before anything is changed."""
+        """Refuse a directory that cannot be counted, before anything is changed."""
 
     def _unprivileged_usage(self, root: int, directory: int) -> NativeUsage:
-        """What is counted and held, as far as everybody may see it."""
+        """Return what a process without rights may see of the figures: nothing."""
         del root, directory
         return NativeUsage(None, None)
 
     def _make_directory(self, name: str, parent: int) -> None:
-        """Make the directory of a scope; one that is there is fine."""
+        """Make the directory of a scope; an existing one is fine."""
         with suppress(FileExistsError):
             os.mkdir(name, descriptors.PREFIX_MODE, dir_fd=parent)
 
     def _after_delete(self, root: int, counter: int, scope: QuotaScope) -> None:
-        """Tidy up after a scope's directory went; 0 when its counter is not known any more."""
+        """Clean up after a scope's directory was removed; `counter` is 0 when it is unknown."""
 
     def effective_limit(self, limit_bytes: int) -> int:
         """See `HasQuota.effective_limit`."""
@@ -109,31 +110,32 @@ class NativeQuotaBackend(PosixBackend):
     def describe_scope(self, scope: QuotaScope) -> QuotaUsage:
         """See `Backend.describe_scope`: a few system calls, no walk.
 
-        A scope that is not counted (made by somebody else) is unknown until it gets a limit.
+        The usage of a scope without a counter (another tool made it) is unknown until it gets a
+        limit.
         """
         with self._explained(), self.open_scope(scope) as directory, self.root() as root:
             counter = self._counter_of(directory)
             if not counter:
                 return QuotaUsage()
             try:
-                found = self._usage(directory, counter)
+                usage = self._usage(directory, counter)
             except PermissionError:
-                found = self._unprivileged_usage(root, directory)
-            if found.limit_bytes is None:
-                return QuotaUsage(used_bytes=found.used_bytes)
+                usage = self._unprivileged_usage(root, directory)
+            if usage.limit_bytes is None:
+                return QuotaUsage(used_bytes=usage.used_bytes)
             return QuotaUsage(
-                used_bytes=found.used_bytes,
-                limit_bytes=found.limit_bytes,
+                used_bytes=usage.used_bytes,
+                limit_bytes=usage.limit_bytes,
                 requested_bytes=requested_limits.requested(
-                    root, scope, found.limit_bytes, self.effective_limit
+                    root, scope, usage.limit_bytes, self.effective_limit
                 ),
                 enforced="hard",
             )
 
     def set_limit(self, scope: QuotaScope, limit_bytes: int) -> None:
-        """See `Backend.set_limit`; a tree that is not counted yet is taken over, all of it.
+        """See `Backend.set_limit`; adopts a tree that is not counted yet.
 
-        Costs a few calls for a scope of ours, and a walk for one that somebody else made.
+        Costs a few calls for a scope of ours, and a walk for one that another tool made.
         """
         check_limit(limit_bytes)
         with self._locked() as root:
@@ -145,19 +147,11 @@ class NativeQuotaBackend(PosixBackend):
     def adopt_scope(
         self, scope: QuotaScope, limit_bytes: int, seen: Callable[[], None] = lambda: None
     ) -> None:
-        """Have all counted that a scope holds, and limit it; goes on where another stopped.
-
-        `seen` is called for each entry of a tree that is taken over, and may raise to stop; other
-        acts on the volume's scopes need not wait meanwhile.
-
-        Raises:
-            QuotaScopeNotFound: it does not exist.
-            Conflict: it cannot be counted here.
-        """
+        """See `HasAdoption.adopt_scope`."""
         check_limit(limit_bytes)
         with self._locked() as root, self.open_scope(scope) as directory:
-            todo = self._begin_adoption(root, directory, scope, limit_bytes)
-        if todo:
+            needs_walk = self._begin_adoption(root, directory, scope, limit_bytes)
+        if needs_walk:
             with self._explained(), self.open_scope(scope) as directory:
                 self._adopt_tree(directory, scope, seen)
         with self._locked() as root, self.open_scope(scope) as directory:
@@ -165,7 +159,7 @@ class NativeQuotaBackend(PosixBackend):
             requested_limits.settle(root, scope, limit_bytes)
 
     def unset_limit(self, scope: QuotaScope) -> None:
-        """See `Backend.unset_limit`; the scope is counted as before."""
+        """See `Backend.unset_limit`; the scope keeps its counter."""
         with self._locked() as root, self.open_scope(scope) as directory:
             counter = self._counter_of(directory)
             if counter:
@@ -180,36 +174,36 @@ class NativeQuotaBackend(PosixBackend):
                 with self.open_scope(scope) as directory:
                     counter = self._counter_of(directory)
                 super().delete_scope(scope)
-            except QuotaScopeNotFound:  # somebody may have died before he tidied up
-                self._tidy(root, counter, scope)
+            except QuotaScopeNotFound:  # a process may have died before it cleaned up
+                self._clean_up(root, counter, scope)
                 raise
-            self._tidy(root, counter, scope)
+            self._clean_up(root, counter, scope)
 
-    def _tidy(self, root: int, counter: int, scope: QuotaScope) -> None:
+    def _clean_up(self, root: int, counter: int, scope: QuotaScope) -> None:
         requested_limits.forget(root, scope)
         self._after_delete(root, counter, scope)
 
     def _make(self, root: int, scope: QuotaScope, limit_bytes: int | None) -> None:
-        name, room = scope.directory, layout.area(None, layout.MAKING)
-        with descriptors.made(room, root, descriptors.HIDDEN_MODE) as aside:
-            self._make_directory(name, aside)  # or somebody died here, and his goes on
-            descriptors.inherit_owner(name, aside)
-            with descriptors.opened(name, aside) as directory:
+        name, hidden = scope.directory, layout.area(None, layout.MAKING)
+        with descriptors.made(hidden, root, descriptors.HIDDEN_MODE) as making:
+            self._make_directory(name, making)  # it may exist, from a process that died here
+            descriptors.inherit_owner(name, making)
+            with descriptors.opened(name, making) as directory:
                 counter = self._start_counting(directory, scope)
                 self._limit(root, directory, counter, limit_bytes)
                 requested_limits.settle(root, scope, limit_bytes)
             try:
-                descriptors.rename_new(name, aside, name, root)
-            except FileExistsError:  # by somebody who does not know our lock
-                os.rmdir(name, dir_fd=aside)
+                descriptors.rename_new(name, making, name, root)
+            except FileExistsError:  # another tool, which does not use our lock, made it
+                os.rmdir(name, dir_fd=making)
                 raise QuotaScopeExists(f"Quota scope {scope} is already there.") from None
 
     def _begin_adoption(
         self, root: int, directory: int, scope: QuotaScope, limit_bytes: int
     ) -> bool:
-        """Whether there is a tree to take over; if so that is marked, for whoever comes next."""
-        wish = requested_limits.find(root, scope)
-        if self._counter_of(directory) and not (wish and wish.adopting):
+        """Return whether a tree has to be walked; if so, record that for a next process."""
+        limit = requested_limits.find(root, scope)
+        if self._counter_of(directory) and not (limit and limit.adopting):
             requested_limits.settle(root, scope, limit_bytes)
             return False
         self._check_adoptable(directory, scope)
@@ -219,24 +213,26 @@ class NativeQuotaBackend(PosixBackend):
         return True
 
     def _limit(self, root: int, directory: int, counter: int, limit_bytes: int | None) -> None:
-        wanted = self.effective_limit(limit_bytes) if limit_bytes else None
-        self._apply_limit(root, directory, counter, wanted)
-        held = self._usage(directory, counter).limit_bytes
-        if held != wanted:
-            raise BackendFailed(f"The storage system holds a limit of {held} bytes, not {wanted}.")
+        rounded = self.effective_limit(limit_bytes) if limit_bytes else None
+        self._apply_limit(root, directory, counter, rounded)
+        actual = self._usage(directory, counter).limit_bytes
+        if actual != rounded:
+            raise BackendFailed(
+                f"The storage system holds a limit of {actual} bytes, not {rounded}.",
+            )
 
     @contextmanager
     def _locked(self) -> Iterator[int]:
-        """The volume's top, with nobody else at work on scopes."""
+        """Open the volume's top with the lock of its scopes held."""
         with self._explained(), self.root() as root:
-            room = PurePosixPath(layout.HIDDEN)
-            with descriptors.made(room, root, descriptors.HIDDEN_MODE) as ours:
-                fcntl.flock(ours, fcntl.LOCK_EX)
+            path = PurePosixPath(layout.HIDDEN)
+            with descriptors.made(path, root, descriptors.HIDDEN_MODE) as hidden:
+                fcntl.flock(hidden, fcntl.LOCK_EX)
                 yield root
 
     @contextmanager
     def _explained(self) -> Iterator[None]:
-        """Say in our words that quota needs rights, or is off."""
+        """Raise an error that explains missing rights, or that quota is off."""
         try:
             yield
         except PermissionError:

@@ -1,8 +1,8 @@
-"""How fast a mounted volume is, from what the kernel of this node counts.
+"""The speed of a mounted volume, from the counters of this node's kernel.
 
 A block device has its line in /proc/diskstats (Documentation/admin-guide/iostats.rst), an NFS mount
-its paragraph in /proc/self/mountstats. Other file systems (memory, overlays, FUSE) count nothing:
-their speed is not known. The figures are this node's own traffic, nobody else's.
+its paragraph in /proc/self/mountstats. Other file systems (memory, overlays, FUSE) have none:
+their speed is unknown. The figures are the traffic of this node only.
 """
 
 import os
@@ -15,9 +15,9 @@ from typing import Self
 
 from backends.base import Backend, HasMetric, MountedBackend, PerformanceMetric
 
-#: Between the two looks of one who has no earlier one (seconds).
+#: Seconds between two readings, when there is no earlier one.
 SAMPLE_SECONDS = 0.25
-#: Sectors of /proc/diskstats are this long, whatever the device's are.
+#: The length of a sector in /proc/diskstats, whatever the device's sectors are.
 _SECTOR_BYTES = 512
 _USEC_PER_MS = 1000
 _NFS = ("nfs", "nfs4")
@@ -27,7 +27,7 @@ _BYTES = re.compile(r"^\s*bytes:(?:\s+\d+){4}\s+(\d+)\s+(\d+)", re.MULTILINE)
 
 @dataclass(frozen=True, slots=True)
 class Counters:
-    """What was done since the mount or the start of the machine, and the moment of the look."""
+    """Operations since the mount or the boot, and the moment of the reading in seconds."""
 
     at: float
     reads: int
@@ -39,16 +39,16 @@ class Counters:
 
     @classmethod
     def of(cls, *values: float) -> Self:
-        """As `values` gave them."""
+        """Make counters from what `values` returned."""
         at, *counts = values
         return cls(at, *map(int, counts))
 
     def values(self) -> tuple[float, ...]:
-        """All of them, in order."""
+        """Return all fields in order."""
         return tuple(astuple(self))
 
     def since(self, before: "Counters") -> PerformanceMetric | None:
-        """The rates between two looks; None when no time passed or the counts began anew."""
+        """Return the rates between two readings; None when no time passed or counters restarted."""
         seconds = self.at - before.at
         pairs = zip(self.values()[1:], before.values()[1:], strict=True)
         differences = [now - then for now, then in pairs]
@@ -66,7 +66,7 @@ class Counters:
 
 
 def counters(path: Path) -> Counters | None:
-    """What the kernel counted of the mount that a directory lies on; None when nothing.
+    """Return the kernel's counters of a directory's mount; None when it has none.
 
     Raises:
         OSError: the directory cannot be opened.
@@ -74,9 +74,9 @@ def counters(path: Path) -> Counters | None:
     mount = _mount(path)
     if mount is None:
         return None
-    device, where, kind, source = mount
+    device, mount_point, kind, source = mount
     if kind in _NFS:
-        return _of_nfs(Path("/proc/self/mountstats").read_text("utf-8"), where)
+        return _of_nfs(Path("/proc/self/mountstats").read_text("utf-8"), mount_point)
     if device.startswith("0:") and source.startswith("/dev/"):  # btrfs numbers its own
         number = os.stat(source).st_rdev
         device = f"{os.major(number)}:{os.minor(number)}"
@@ -84,7 +84,7 @@ def counters(path: Path) -> Counters | None:
 
 
 def measured(backend: Backend) -> PerformanceMetric | None:
-    """How fast a volume is now; None when nobody knows. May take `SAMPLE_SECONDS`."""
+    """Return the present speed of a volume; None when unknown. May take `SAMPLE_SECONDS`."""
     if reporter := backend.skill(HasMetric):
         return reporter.performance()
     if backend.skill(MountedBackend) is None:
@@ -98,7 +98,7 @@ def measured(backend: Backend) -> PerformanceMetric | None:
 
 
 def _mount(path: Path) -> tuple[str, str, str, str] | None:
-    """The device, place, type and source of the mount of a directory (proc(5), mountinfo)."""
+    """Return device, mount point, type and source of a directory's mount (proc(5), mountinfo)."""
     descriptor = os.open(path, os.O_PATH | os.O_DIRECTORY)
     try:
         facts = Path(f"/proc/self/fdinfo/{descriptor}").read_text("ascii")
@@ -134,10 +134,10 @@ def _of_device(text: str, device: str) -> Counters | None:
     return None
 
 
-def _of_nfs(text: str, where: str) -> Counters | None:
-    """The paragraph of a mount: `bytes:` and the operations READ and WRITE (nfsiostat(8))."""
+def _of_nfs(text: str, mount_point: str) -> Counters | None:
+    """Read the paragraph of a mount: `bytes:` and the operations READ and WRITE (nfsiostat(8))."""
     for paragraph in text.split("\ndevice "):
-        if f" mounted on {where} with fstype nfs" not in paragraph.partition("\n")[0]:
+        if f" mounted on {mount_point} with fstype nfs" not in paragraph.partition("\n")[0]:
             continue
         moved, operations = _BYTES.search(paragraph), dict[str, tuple[int, int]]()
         for name, count, ms in _OPERATION.findall(paragraph):

@@ -1,7 +1,7 @@
 """vfs: any mounted POSIX file system, NFS included; the parent of every mounted backend.
 
-The file system holds no limit, so we do, softly (`backends.quota.soft`). Where none is set, usage
-and limit are unknown (null), which clients read as «no quota here».
+The file system enforces no limit, so this service does, softly (`backends.wrappers.soft_quota`).
+Where no limit is set, usage and limit are unknown (null). Clients read that as "no quota here".
 """
 
 import errno
@@ -42,17 +42,12 @@ class PosixBackend(MountedBackend):
 
     name: ClassVar[str] = "vfs"
 
-    #: The file system that was asked last whether files share blocks, and its answer.
+    #: The id of the file system that was tested last for shared blocks, and the result.
     _shares: tuple[str, bool] | None = None
 
     @contextmanager
     def root(self) -> Iterator[int]:
-        """A directory descriptor of the volume; opened anew each time, so a remount is seen.
-
-        Raises:
-            BackendFailed: the volume's directory is not there.
-            StorageError: the directory cannot be opened, as `translate` says.
-        """
+        """See `MountedBackend.root`."""
         try:
             descriptor = descriptors.open_directory(str(self.mount.path))
         except (FileNotFoundError, NotADirectoryError) as error:
@@ -67,9 +62,9 @@ class PosixBackend(MountedBackend):
             os.close(descriptor)
 
     def probe(self) -> str:
-        """See `Backend.probe`: the directory opens, and lists; its fsid is the id.
+        """See `Backend.probe`: the directory opens and lists; its fsid is the id.
 
-        Whether files share blocks is found out, too.
+        Tests too whether files share blocks.
         """
         with self.root() as root:
             try:
@@ -86,17 +81,17 @@ class PosixBackend(MountedBackend):
     def capacity(self) -> Capacity:
         """See `Backend.capacity`: statvfs of the mount, counted as df does.
 
-        A size of 0 says that the file system does not know (yet).
+        A size of 0 means that the file system does not know its size (yet).
         """
         with self.root() as root:
-            found = os.fstatvfs(root)
-        if not found.f_blocks:
+            status = os.fstatvfs(root)
+        if not status.f_blocks:
             return Capacity(None, None)
-        used = (found.f_blocks - found.f_bfree) * found.f_frsize
-        return Capacity(capacity_bytes=used + found.f_bavail * found.f_frsize, used_bytes=used)
+        used = (status.f_blocks - status.f_bfree) * status.f_frsize
+        return Capacity(capacity_bytes=used + status.f_bavail * status.f_frsize, used_bytes=used)
 
     def reflinks(self) -> bool:
-        """Whether files can share blocks here (FICLONE), as the last probe found it, or a try."""
+        """See `MountedBackend.reflinks`."""
         if self._shares is None:
             with self.root() as root:
                 self._prove_sharing(root, _fsid(root))
@@ -107,13 +102,13 @@ class PosixBackend(MountedBackend):
         return frozenset({"reflink"} if self._shares and self._shares[1] else ())
 
     def _prove_sharing(self, root: int, fsid: str) -> None:
-        """Try it once for each file system that is mounted here, until the answer is sure."""
+        """Test it once for each file system that is mounted here, until the result is certain."""
         if self._shares is None or self._shares[0] != fsid:
             shares = shares_blocks(root)
             self._shares = None if shares is None else (fsid, shares)
 
     def hardware(self) -> HardwareInfo:
-        """See `Backend.hardware`: healthy when the probe holds."""
+        """See `Backend.hardware`: healthy when the probe succeeds."""
         try:
             self.probe()
         except StorageError as error:
@@ -121,7 +116,7 @@ class PosixBackend(MountedBackend):
         return HardwareInfo(HardwareStatus.HEALTHY)
 
     def create_scope(self, scope: QuotaScope, limit_bytes: int | None = None) -> None:
-        """See `Backend.create_scope`: a directory, and its limit as a file of ours."""
+        """See `Backend.create_scope`: a directory, and its limit in a file of ours."""
         check_limit(limit_bytes)
         with self.root() as root:
             try:
@@ -133,7 +128,7 @@ class PosixBackend(MountedBackend):
             requested_limits.settle(root, scope, limit_bytes)
 
     def describe_scope(self, scope: QuotaScope) -> QuotaUsage:
-        """See `Backend.describe_scope`: both unknown without a limit, else by our own ledger."""
+        """See `Backend.describe_scope`: the limit; a wrapper adds the usage from the ledger."""
         with self.open_scope(scope), self.root() as root:
             requested = requested_limits.find(root, scope)
         if requested is None:
@@ -142,7 +137,7 @@ class PosixBackend(MountedBackend):
         return QuotaUsage(limit_bytes=limit, requested_bytes=limit, enforced="soft")
 
     def set_limit(self, scope: QuotaScope, limit_bytes: int) -> None:
-        """See `Backend.set_limit`; what a scope holds already is counted, if it is small."""
+        """See `Backend.set_limit`."""
         check_limit(limit_bytes)
         try:
             self.create_scope(scope, limit_bytes)
@@ -156,15 +151,15 @@ class PosixBackend(MountedBackend):
             requested_limits.forget(root, scope)
 
     def delete_scope(self, scope: QuotaScope) -> None:
-        """See `Backend.delete_scope`: our own rooms inside do not count when they are empty.
+        """See `Backend.delete_scope`: our own hidden directories inside may exist, if empty.
 
-        The last act is one rmdir, which refuses when a vfolder was made meanwhile.
+        The last step is one rmdir(2), which refuses when a vfolder was made meanwhile.
         """
         with self.open_scope(scope) as descriptor:
             names = set(os.listdir(descriptor)) - {layout.HIDDEN}
             if names or _holds_files(descriptor):
                 raise QuotaScopeNotEmpty(_STILL_HOLDS.format(scope))
-            with suppress(FileNotFoundError):  # nothing of ours was there
+            with suppress(FileNotFoundError):  # there was no hidden directory
                 shutil.rmtree(layout.HIDDEN, dir_fd=descriptor)
         with self.root() as root:
             self._remove_scope(scope, root)
@@ -224,11 +219,7 @@ class PosixBackend(MountedBackend):
 
     @contextmanager
     def open_scope(self, scope: QuotaScope | None) -> Iterator[int]:
-        """A directory descriptor of a quota scope; of the volume for the legacy one.
-
-        Raises:
-            QuotaScopeNotFound: it does not exist.
-        """
+        """See `MountedBackend.open_scope`."""
         with self.root() as root:
             if scope is None:
                 yield root
@@ -240,8 +231,8 @@ class PosixBackend(MountedBackend):
             try:
                 yield descriptor
             except OSError as error:
-                if error.errno == errno.ESTALE and not _is_there(scope, root):
-                    # Over NFS a directory that another client removes goes under our hands.
+                if error.errno == errno.ESTALE and not _exists(scope, root):
+                    # Over NFS another client may remove a directory that is open here.
                     raise QuotaScopeNotFound(f"Quota scope {scope} does not exist.") from None
                 raise
             finally:
@@ -252,15 +243,15 @@ def _fsid(root: int) -> str:
     return f"{os.fstatvfs(root).f_fsid:x}"
 
 
-def _is_there(scope: QuotaScope, root: int) -> bool:
+def _exists(scope: QuotaScope, root: int) -> bool:
     return descriptors.exists(PurePosixPath(scope.directory), root)
 
 
 def check_limit(limit_bytes: int | None) -> None:
-    """Refuse what is no limit.
+    """Refuse a limit that is not above zero.
 
     Raises:
-        InvalidParameters: it is not above zero.
+        InvalidParameters: it is zero or less.
     """
     if limit_bytes is not None and limit_bytes <= 0:
         raise InvalidParameters(
@@ -270,10 +261,10 @@ def check_limit(limit_bytes: int | None) -> None:
 
 
 def _holds_files(scope: int) -> bool:
-    """Whether one of our rooms of the scope holds anything that matters."""
-    for room in (layout.STAGING, layout.UPLOADS, layout.TRASH):
+    """Return whether staging, uploads or trash of the scope hold anything."""
+    for area in (layout.STAGING, layout.UPLOADS, layout.TRASH):
         try:
-            with descriptors.opened(PurePosixPath(layout.HIDDEN, room), scope) as descriptor:
+            with descriptors.opened(PurePosixPath(layout.HIDDEN, area), scope) as descriptor:
                 if os.listdir(descriptor):
                     return True
         except OSError as error:

@@ -64,7 +64,6 @@ PENDING = (
     "backends/archives/",
     "backends/btrfs/",
     "backends/cephfs/",
-    "backends/mounted/",
     "backends/netapp/",
     "backends/purestorage/",
     "backends/rest/",

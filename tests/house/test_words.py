@@ -51,7 +51,6 @@ PENDING = (
     "backends/archives/",
     "backends/btrfs/",
     "backends/cephfs/",
-    "backends/mounted/",
     "backends/netapp/",
     "backends/purestorage/",
     "backends/rest/",
