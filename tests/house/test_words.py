@@ -84,7 +84,6 @@ PENDING = (
     "tests/backends/arrays/",
     "tests/backends/cephfs/",
     "tests/backends/mounted/",
-    "tests/backends/wrappers/",
     "tests/backends/uploads/",
     "tests/backends/xcp/",
     "tests/chaos/",
