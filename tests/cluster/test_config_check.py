@@ -1,4 +1,4 @@
-"""`vfolder config check`: what is wrong is named with a hint; what is right is printed, masked."""
+"""`vfolder config check` names mistakes with a hint, and prints a right file without secrets."""
 
 import os
 import subprocess
@@ -40,25 +40,25 @@ def check(directory: Path, change: tuple[str, str], **variables: str) -> tuple[i
     ids=str,
 )
 def test_mistakes_are_named_with_a_hint(tmp_path: Path, change: tuple[str, str], hint: str) -> None:
-    status, printed, said = check(tmp_path, change)
+    status, printed, errors = check(tmp_path, change)
     assert status == 1
-    assert hint in said
-    assert SECRET not in printed + said
+    assert hint in errors
+    assert SECRET not in printed + errors
 
 
-def test_what_is_right_is_printed_and_masked(tmp_path: Path) -> None:
+def test_a_right_file_is_printed_without_secrets(tmp_path: Path) -> None:
     change = ("[api.client]", "[debug]\nenabled = true\n[api.client]")
     more = {"VFOLDER__STORAGE_PROXY__SCANDIR_LIMIT": "7"}
-    status, printed, said = check(tmp_path, change, **more)
-    assert status == 0, said
+    status, printed, errors = check(tmp_path, change, **more)
+    assert status == 0, errors
     assert "storage-proxy.scandir-limit = 7" in printed
-    assert "debug.enabled is set and has no effect here" in said
+    assert "debug.enabled is set and has no effect here" in errors
     assert SECRET not in printed
     assert TICKET_SECRET not in printed
 
 
 def test_variables_are_checked_too(tmp_path: Path) -> None:
     more = {"VFOLDER__STORAGE_PROXY__SCANDIR_LIMTI": "7"}
-    status, _, said = check(tmp_path, ("[api.client]", "[api.client]"), **more)
+    status, _, errors = check(tmp_path, ("[api.client]", "[api.client]"), **more)
     assert status == 1
-    assert "did you mean `scandir-limit`" in said
+    assert "did you mean `scandir-limit`" in errors

@@ -1,4 +1,4 @@
-"""Where each role of the cluster lives: overrides, Sentinels with a failover, TLS."""
+"""Connections to the store: an override per role, Sentinels with a failover, TLS."""
 
 import signal
 import socket
@@ -23,11 +23,11 @@ from tests.support.node import wait_for
 from tests.support.ports import free_port
 from tests.support.valkey import Valkey, running_valkey
 
-#: A master that stands still for a moment, as on a starved machine, is not down.
+#: A master that pauses for less (milliseconds), as on an overloaded machine, is not down.
 DOWN_MS = 5000
 
 
-def test_a_role_goes_where_its_override_says(tmp_path: Path, valkey: Valkey) -> None:
+def test_a_role_connects_where_its_override_says(tmp_path: Path, valkey: Valkey) -> None:
     (tmp_path / "bus").mkdir()
     with running_valkey(tmp_path / "bus") as bus:
         more = f'[vfolder.redis.override-configs.stream]\nurl = "{bus.url}"'
@@ -41,7 +41,7 @@ def test_a_role_goes_where_its_override_says(tmp_path: Path, valkey: Valkey) -> 
 
 @contextmanager
 def sentinel(directory: Path, master: Valkey, secret: str) -> Iterator[int]:
-    """A Sentinel that watches one master, and asks with a password of its own."""
+    """Run a Sentinel that watches one master and has a password of its own; give its port."""
     port = free_port()
     config = directory / "sentinel.conf"
     config.write_text(
@@ -66,7 +66,7 @@ def sentinel(directory: Path, master: Valkey, secret: str) -> Iterator[int]:
         process.wait(120)
 
 
-def test_sentinels_say_where_the_master_is_also_after_a_failover(tmp_path: Path) -> None:
+def test_sentinels_find_the_master_also_after_a_failover(tmp_path: Path) -> None:
     for name in ("one", "two", "three"):
         (tmp_path / name).mkdir()
     with running_valkey(tmp_path / "one") as one, running_valkey(tmp_path / "two") as two:
@@ -103,13 +103,13 @@ def test_sentinels_say_where_the_master_is_also_after_a_failover(tmp_path: Path)
                 one.kill()
                 wait_for(
                     lambda: writes() == two.port, 180
-                )  # a starved Sentinel does nothing for 30 s
+                )  # an overloaded Sentinel does nothing for 30 s
                 ask_broker(settings)
 
 
 @contextmanager
 def tls_in_front(server: Valkey, directory: Path) -> Iterator[tuple[int, Path]]:
-    """A TLS listener that hands everything on to a plain server: its port and certificate."""
+    """Run a TLS listener in front of a plain server; give its port and its certificate."""
     certificate, key = directory / "certificate.pem", directory / "key.pem"
     subprocess.run(
         [

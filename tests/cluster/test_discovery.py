@@ -1,4 +1,4 @@
-"""The node's record: in the cluster's shape, renewed, taken back; and the events that tell it."""
+"""The node's record in service discovery: its shape, its renewal, its end, and its events."""
 
 import signal
 from contextlib import suppress
@@ -33,7 +33,7 @@ address = "10.0.0.1"
 port = 6022
 protocol = "http"
 """
-#: What TTL says of a key that stays.
+#: What the command TTL gives for a key without an end.
 NO_END = -1
 ID = "11111111-2222-4333-8444-555555555555"
 
@@ -42,8 +42,8 @@ def records(client: Redis) -> list[str]:
     return [str(key) for key in client.scan_iter("service_discovery.storage-proxy.*")]
 
 
-def told(valkey: Valkey) -> list[tuple[str, Any, Any]]:
-    """Every discovery event: its name, its positional body, its named body."""
+def discovery_events(valkey: Valkey) -> list[tuple[str, Any, Any]]:
+    """Return every discovery event: its name, its positional body, its named body."""
     with Redis.from_url(f"{valkey.url}/4") as client:
         return [
             (
@@ -80,7 +80,7 @@ def test_the_record_lives_as_long_as_the_internal_door(
             "labels": {},
         }
     wait_for(lambda: not records(redis_client))
-    events = told(valkey)
+    events = discovery_events(valkey)
     assert [name for name, _, _ in events] == ["service_registered", "service_deregistered"]
     (_, [packed, moment], named), (_, gone, gone_named) = events
     started = named.pop("startup_time")
@@ -100,7 +100,7 @@ def test_the_record_lives_as_long_as_the_internal_door(
     assert gone_named == {"instance_id": ID, "service_group": "storage-proxy"}
 
 
-def test_a_door_that_was_killed_is_announced_once_again(
+def test_a_door_that_was_killed_registers_again(
     tmp_path: Path, valkey: Valkey, redis_client: Redis
 ) -> None:
     settings = settings_in(tmp_path, valkey.url)
@@ -110,7 +110,7 @@ def test_a_door_that_was_killed_is_announced_once_again(
             with suppress(psutil.NoSuchProcess):
                 child.send_signal(signal.SIGKILL)
         wait_for(lambda: set(records(redis_client)) - {first})
-        assert redis_client.ttl(first) != NO_END, "the dead one's record ends by itself"
+        assert redis_client.ttl(first) != NO_END, "the record of the dead process ends by itself"
 
 
 @pytest.mark.part("etcd")

@@ -1,4 +1,4 @@
-"""A real etcd: what it says of Redis is obeyed, and it may be absent."""
+"""A real etcd: its settings of Redis are used, and it may be absent."""
 
 import signal
 import subprocess
@@ -87,11 +87,11 @@ def test_redis_comes_from_etcd(tmp_path: Path) -> None:
         assert redis.target("stream").plain_url == "rediss://10.0.0.2:6379"
         assert redis.answer_timeout == 7.5
         own = settings_of(tmp_path, port, '[vfolder.redis]\nurl = "redis://mine:1"')
-        assert own.redis_url == "redis://mine:1", "the file goes first"
+        assert own.redis_url == "redis://mine:1", "the file has precedence"
 
 
 @pytest.mark.part("etcd")
-def test_what_is_written_is_read_and_removed(tmp_path: Path) -> None:
+def test_a_key_is_written_read_and_removed(tmp_path: Path) -> None:
     with running_etcd(tmp_path) as port:
         dead = free_port()
         etcd = Etcd(EtcdTable(addr=f"127.0.0.1:{dead},127.0.0.1:{port}"), "n")
@@ -102,7 +102,7 @@ def test_what_is_written_is_read_and_removed(tmp_path: Path) -> None:
         etcd.ask()
 
 
-def test_without_an_answer_the_file_stands_alone_unless_told_otherwise(tmp_path: Path) -> None:
+def test_without_an_answer_the_file_stands_alone_unless_etcd_is_required(tmp_path: Path) -> None:
     port = free_port()
     assert settings_of(tmp_path, port).store_is_embedded
     with pytest.raises(ConfigurationError, match="No member of etcd answers"):

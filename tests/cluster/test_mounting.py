@@ -1,4 +1,4 @@
-"""Mounts on the manager's word: only what is allowed, answered on the channel, undone as asked."""
+"""Mounts by events of the manager: only allowed ones, answered by events, and unmounted again."""
 
 import json
 import os
@@ -34,13 +34,13 @@ UNMOUNT = {key: MOUNT[key] for key in MOUNT if key not in ("fs_location", "fs_ty
 
 
 class Manager:
-    """Says the words and hears the answers."""
+    """Sends events as the manager does, and receives the answers."""
 
     def __init__(self, client: Redis) -> None:
         self._client = client
         self._channel = subscribed(client, "events_all")
 
-    def say(self, name: str, fields: dict[str, Any], *, older: bool = False) -> None:
+    def send(self, name: str, fields: dict[str, Any], *, older: bool = False) -> None:
         message = {"name": name, "source": "manager"}
         if older:
             message["args"] = b64encode(msgpack.packb(list(fields.values()))).decode()
@@ -48,13 +48,13 @@ class Manager:
             message["payload"] = json.dumps(fields)
         self._client.publish("events_all", json.dumps(message))
 
-    def hears(self, name: str) -> dict[str, Any]:
-        def heard() -> dict[str, Any] | None:
+    def receive(self, name: str) -> dict[str, Any]:
+        def received() -> dict[str, Any] | None:
             message = self._channel.get_message(timeout=0.1)
             found = json.loads(message["data"]) if message else {"name": ""}
             return json.loads(found["payload"]) if found["name"] == name else None
 
-        found = wait_for(heard)
+        found = wait_for(received)
         assert found is not None
         return found
 
@@ -77,12 +77,12 @@ def manager(top: Path, valkey: Valkey) -> Iterator[Manager]:
         subprocess.run(["umount", top / "local" / "more"], capture_output=True, check=False)
 
 
-def test_what_is_allowed_is_mounted_and_unmounted(manager: Manager, top: Path) -> None:
+def test_an_allowed_source_is_mounted_and_unmounted(manager: Manager, top: Path) -> None:
     target = top / "local" / "more"
     for older in (False, True):
-        for _ in range(2):  # the second finds it done
-            manager.say("do_volume_mount", MOUNT, older=older)
-            assert manager.hears("volume_mounted") == {
+        for _ in range(2):  # the second one finds it mounted
+            manager.send("do_volume_mount", MOUNT, older=older)
+            assert manager.receive("volume_mounted") == {
                 "node_id": "node1",
                 "node_type": "storage_proxy",
                 "mount_path": str(target),
@@ -93,8 +93,8 @@ def test_what_is_allowed_is_mounted_and_unmounted(manager: Manager, top: Path) -
         (line,) = (one for one in mounts if f" {target} " in one)
         assert line.startswith("of-a-test-1 ")
         assert {"nosuid", "nodev", "size=1024k"} <= set(line.split()[3].split(","))
-        manager.say("do_volume_unmount", UNMOUNT, older=older)
-        assert manager.hears("volume_unmounted")["err_msg"] is None
+        manager.send("do_volume_unmount", UNMOUNT, older=older)
+        assert manager.receive("volume_unmounted")["err_msg"] is None
         assert not target.exists()
 
 
@@ -111,19 +111,19 @@ def test_what_is_allowed_is_mounted_and_unmounted(manager: Manager, top: Path) -
     ],
     ids=str,
 )
-def test_what_is_not_allowed_is_refused(
+def test_a_mount_that_is_not_allowed_is_refused(
     manager: Manager, top: Path, change: dict[str, Any], reason: str
 ) -> None:
     before = Path("/proc/mounts").read_text().count(str(top))
-    manager.say("do_volume_mount", MOUNT | change)
-    assert reason in manager.hears("volume_mounted")["err_msg"]
+    manager.send("do_volume_mount", MOUNT | change)
+    assert reason in manager.receive("volume_mounted")["err_msg"]
     assert Path("/proc/mounts").read_text().count(str(top)) == before
 
 
-def test_words_for_others_and_odd_words_are_ignored(manager: Manager) -> None:
-    manager.say("do_volume_mount", MOUNT | {"volume_backend_name": "elsewhere"})
-    manager.say("do_something_else", {})
-    manager.say("do_volume_mount", {"dir_name": "x"}, older=True)
-    manager.say("do_volume_unmount", UNMOUNT)
-    answer = manager.hears("volume_unmounted")
+def test_events_for_other_nodes_and_unknown_events_are_ignored(manager: Manager) -> None:
+    manager.send("do_volume_mount", MOUNT | {"volume_backend_name": "elsewhere"})
+    manager.send("do_something_else", {})
+    manager.send("do_volume_mount", {"dir_name": "x"}, older=True)
+    manager.send("do_volume_unmount", UNMOUNT)
+    answer = manager.receive("volume_unmounted")
     assert answer["err_msg"] is None, "nothing was mounted: nothing to do"

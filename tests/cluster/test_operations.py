@@ -1,4 +1,4 @@
-"""What travels between nodes: every operation of the doors, its values, and words nobody trusts."""
+"""What travels between nodes: every operation of the doors, its values, and wrong calls."""
 
 import ast
 import os

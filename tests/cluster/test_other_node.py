@@ -28,7 +28,7 @@ from tests.support.node import wait_for
 from tests.support.valkey import Valkey
 from tests.support.worker import running_worker
 
-#: A call to another node may take as long as a starved machine needs.
+#: Long enough (seconds) for a call to another node on an overloaded machine.
 DOORS = "[vfolder.doors]\nbackend-timeout = 55.0\n"
 #: A name that is not UTF-8.
 ODD = "odd-\udcff"
@@ -93,7 +93,7 @@ def root_of(two: Two, vfid: str) -> Path:
     return two.far / VFolderId.parse(vfid).directory
 
 
-def asked(two: Two, method: str, path: str, vfid: str, **more: Any) -> requests.Response:
+def far(two: Two, method: str, path: str, vfid: str, **more: Any) -> requests.Response:
     return two.ask(method, path, {"volume": "far", "vfid": vfid, **more})
 
 
@@ -112,21 +112,21 @@ def test_the_list_has_the_volumes_of_both(two: Two) -> None:
 def test_operations_on_entries(two: Two, vfid: str) -> None:
     root = root_of(two, vfid)
     assert root.is_dir()
-    made = asked(two, "POST", "/folder/file/mkdir", vfid, relpath=["d/e", "f"], parents=True)
+    made = far(two, "POST", "/folder/file/mkdir", vfid, relpath=["d/e", "f"], parents=True)
     assert made.status_code == 200
     (root / "d" / ODD).write_bytes(b"12345")
-    items = asked(two, "POST", "/folder/file/list", vfid, relpath="d").json()["items"]
+    items = far(two, "POST", "/folder/file/list", vfid, relpath="d").json()["items"]
     assert [item["name"] for item in items] == ["e", ODD]
     assert items[1]["stat"]["size"] == 5
     assert items[1]["stat"]["modified"].startswith("20")
-    moved = asked(two, "POST", "/folder/file/move", vfid, src_relpath="d", dst_relpath="g")
+    moved = far(two, "POST", "/folder/file/move", vfid, src_relpath="d", dst_relpath="g")
     assert moved.status_code == 204
-    renamed = asked(two, "POST", "/folder/file/rename", vfid, relpath="g/e", new_name="n")
+    renamed = far(two, "POST", "/folder/file/rename", vfid, relpath="g/e", new_name="n")
     assert renamed.status_code == 204
-    used = asked(two, "GET", "/folder/usage", vfid).json()
+    used = far(two, "GET", "/folder/usage", vfid).json()
     assert (used["file_count"], used["used_bytes"]) == (4, 5)
     body = {"relpaths": [f"g/{ODD}", "f"], "recursive": True}
-    assert asked(two, "POST", "/folder/file/delete", vfid, **body).status_code == 200
+    assert far(two, "POST", "/folder/file/delete", vfid, **body).status_code == 200
     assert sorted(path.name for path in root.rglob("*")) == ["g", "n"]
 
 
@@ -141,10 +141,10 @@ def test_operations_on_volume_scope_and_metadata(two: Two, vfid: str) -> None:
         "limit_bytes": None,
     }
     payload = "AAEC/w=="
-    kept = asked(two, "POST", "/folder/metadata", vfid, payload=payload)
+    kept = far(two, "POST", "/folder/metadata", vfid, payload=payload)
     assert kept.status_code == 200
-    assert asked(two, "GET", "/folder/metadata", vfid).json()["payload"] == payload
-    where = asked(two, "GET", "/folder/mount", vfid, subpath="").json()
+    assert far(two, "GET", "/folder/metadata", vfid).json()["payload"] == payload
+    where = far(two, "GET", "/folder/mount", vfid, subpath="").json()
     assert where == {"path": str(root_of(two, vfid))}
 
 
@@ -158,17 +158,17 @@ def test_errors_are_the_same_as_at_home(two: Two, vfid: str) -> None:
         ("/folder/create", {"vfid": vfid}, 409),
         ("/folder/file/list", {"vfid": vfid, "relpath": ".", "volume": "nowhere"}, 400),
     ):
-        far = two.ask("POST", path, {"volume": "far", **body})
-        assert far.status_code == status, far.text
-        assert far.headers["Content-Type"] == "application/problem+json"
-        assert str(two.far) not in far.text
+        answer = two.ask("POST", path, {"volume": "far", **body})
+        assert answer.status_code == status, answer.text
+        assert answer.headers["Content-Type"] == "application/problem+json"
+        assert str(two.far) not in answer.text
 
 
 def test_files_come_in_pieces(two: Two, vfid: str) -> None:
     data = bytes(range(256)) * 12_000
     (root_of(two, vfid) / "big").write_bytes(data)
-    assert asked(two, "POST", "/folder/file/fetch", vfid, relpath="big").content == data
-    assert asked(two, "POST", "/folder/file/fetch", vfid, relpath="none").content == b""
+    assert far(two, "POST", "/folder/file/fetch", vfid, relpath="big").content == data
+    assert far(two, "POST", "/folder/file/fetch", vfid, relpath="none").content == b""
 
 
 def test_jobs_run_where_the_volume_is_and_are_read_here(two: Two, vfid: str) -> None:
@@ -191,15 +191,15 @@ def test_jobs_run_where_the_volume_is_and_are_read_here(two: Two, vfid: str) -> 
 
 def test_tickets_lead_to_the_node_of_the_volume(two: Two, vfid: str) -> None:
     (root_of(two, vfid) / "file").write_text("far away")
-    told = asked(two, "POST", "/folder/file/download", vfid, relpath="file").json()
-    assert told["client_url"] == two.client_b.url
-    ticket = tickets.read(DownloadTicket, told["token"], TICKET_SECRET)
+    issued = far(two, "POST", "/folder/file/download", vfid, relpath="file").json()
+    assert issued["client_url"] == two.client_b.url
+    ticket = tickets.read(DownloadTicket, issued["token"], TICKET_SECRET)
     assert ticket.client_url == two.client_b.url
-    path = f"/download?token={told['token']}"
+    path = f"/download?token={issued['token']}"
 
     def redirected() -> list[requests.Response]:
         answer = two.client_a.send("GET", path, allow_redirects=False)
-        return [] if answer.status_code == 503 else [answer]  # node B is lost just now
+        return [] if answer.status_code == 503 else [answer]  # node B counts as lost for a moment
 
     sent = wait_for(redirected)[0]
     assert sent.status_code == 307
@@ -209,8 +209,8 @@ def test_tickets_lead_to_the_node_of_the_volume(two: Two, vfid: str) -> None:
 
 def test_an_upload_at_the_wrong_door_arrives(two: Two, vfid: str) -> None:
     order = {"relpath": "up", "size": "4"}
-    told = asked(two, "POST", "/folder/file/upload", vfid, **order).json()
-    path = f"/upload?token={told['token']}"
+    issued = far(two, "POST", "/folder/file/upload", vfid, **order).json()
+    path = f"/upload?token={issued['token']}"
     assert two.client_a.send("HEAD", path, allow_redirects=True).headers["Upload-Offset"] == "0"
     headers = {"Tus-Resumable": "1.0.0", "Upload-Offset": "0"}
     headers["Content-Type"] = "application/offset+octet-stream"

@@ -1,4 +1,4 @@
-"""SIGHUP: new volumes, bandwidth and the level of the logs are taken over; no transfer ends."""
+"""SIGHUP: processes take over new volumes, bandwidth and the log level; no transfer ends."""
 
 import os
 import signal
@@ -21,13 +21,13 @@ from tests.support.worker import running_worker
 
 BIG = 48 * 1024 * 1024
 DOORS = "[vfolder.doors]\nprocesses = 2\n"
-#: A bandwidth that a job of some megabytes feels for half a minute; heartbeats follow every 2 s.
+#: With this bandwidth a job of 8 MiB takes half a minute; heartbeats come every 2 s.
 SLOW = f"{DOORS}[vfolder.jobs]\nlease-seconds = 10\n[vfolder.bandwidth]\nlocal = '256k'"
 TAKEN = "configuration taken over"
 
 
 def change(settings: Settings, more: str, level: str = "") -> None:
-    """A second volume, and further TOML."""
+    """Add a second volume and further TOML to the configuration file."""
     (settings.directory / "second").mkdir(exist_ok=True)
     path = Path(settings.origin)
     text = path.read_text()
@@ -37,7 +37,7 @@ def change(settings: Settings, more: str, level: str = "") -> None:
 
 
 def names(manager: RunningDoor) -> set[str]:
-    """The volumes that a process of the door lists; a new connection takes any of them."""
+    """Return the volumes that one process of the door lists; a new connection may reach another."""
     answer = manager.send("GET", "/volumes", headers={"Connection": "close"})
     return {one["name"] for one in answer.json()["volumes"]}
 
@@ -47,7 +47,7 @@ def pids(door: RunningDoor) -> set[int]:
 
 
 def hup(*doors: RunningDoor) -> None:
-    """Send it once each process of the doors listens for it (it catches SIGHUP: proc(5))."""
+    """Send SIGHUP to the doors once each of their processes catches it (proc(5))."""
     for door in doors:
         wait_for(lambda door=door: len(pids(door)) == 2 and all(map(catches_hup, pids(door))))  # type: ignore[misc] # bound now
         door.process.send_signal(signal.SIGHUP)
@@ -61,7 +61,7 @@ def catches_hup(pid: int) -> bool:
 
 
 def half_read(url: str) -> socket.socket:
-    """A download of which only the beginning was read yet."""
+    """Start a download and read only the beginning of the answer."""
     host, _, rest = url.removeprefix("http://").partition("/")
     name, _, port = host.partition(":")
     found = socket.create_connection((name, int(port)), timeout=60)
@@ -72,7 +72,7 @@ def half_read(url: str) -> socket.socket:
 
 
 def rest_of(download: socket.socket) -> int:
-    """The bytes of the body that are still to come, with some of the headers."""
+    """Read the rest of an answer; return its length in bytes, with some of the headers."""
     got = 0
     with download:
         while piece := download.recv(1 << 20):
@@ -104,7 +104,7 @@ def test_doors_take_over_new_volumes_and_cut_nothing(tmp_path: Path, valkey: Val
         before = pids(manager), pids(client)
 
         def body() -> Iterator[bytes]:
-            """Half of it before the signal, half after it was obeyed."""
+            """Give half of the body before the signal, half after the doors took over the file."""
             yield b"a" * 65536
             hup(manager, client)
             for _ in range(8):
@@ -121,9 +121,9 @@ def test_doors_take_over_new_volumes_and_cut_nothing(tmp_path: Path, valkey: Val
         assert (pids(manager), pids(client)) == before, "the same processes"
         log = tmp_path / "manager.log"
         wait_for(lambda: log.read_text().count(TAKEN) == 2)
-        before_them = len(log.read_text())
+        length_before = len(log.read_text())
         assert all(names(manager) == {"local", "second"} for _ in range(8))
-        after = log.read_text()[before_them:]
+        after = log.read_text()[length_before:]
         assert "request answered" not in after, "the level is WARNING now"
 
 
@@ -176,7 +176,9 @@ def test_a_worker_takes_over_volumes_and_bandwidth_and_its_job_goes_on(
         wait_for(lambda: manager.call("GET", url).json()["state"] == "succeeded")
 
 
-def test_a_child_that_had_no_job_before_knows_what_is_new(tmp_path: Path, valkey: Valkey) -> None:
+def test_a_child_without_an_earlier_job_knows_the_new_volume(
+    tmp_path: Path, valkey: Valkey
+) -> None:
     settings = settings_in(tmp_path, valkey.url)
     with running_worker(settings) as worker, connect(settings, Database.JOBS) as client:
         wait_for(lambda: NodeStore(client).serving("local"))
@@ -185,7 +187,7 @@ def test_a_child_that_had_no_job_before_knows_what_is_new(tmp_path: Path, valkey
         wait_for(lambda: NodeStore(client).serving("second"))
         vfolder = VFolderId.parse(f"user:{uuid4()}/{uuid4().hex}")
         (tmp_path / "second" / vfolder.directory).mkdir(parents=True)
-        with running_door("manager", settings) as manager:  # it began with both volumes
+        with running_door("manager", settings) as manager:  # it starts with both volumes
             usage = {"verb": "usage", "volume": "second", "vfolder": str(vfolder)}
             url = f"/v1/jobs/{manager.call('POST', '/v1/jobs', usage).json()['id']}"
             wait_for(lambda: manager.call("GET", url).json()["done"])

@@ -1,4 +1,4 @@
-"""A file written for the reference starts this service as it is, given that its volume exists."""
+"""A configuration file of the reference starts this service unchanged, if its volume exists."""
 
 import os
 from collections.abc import Iterator
@@ -16,14 +16,14 @@ from tests.support.ports import free_port
 from tests.support.reachable import reachable
 from tests.support.valkey import Valkey
 
-#: Whose doors they are, as the file says.
+#: The user of the doors, as the file says.
 USER = 1000
 SAMPLE = Path(__file__).with_name("sample.toml")
 
 
 @pytest.fixture
 def sample() -> Iterator[Path]:
-    """The file in its own directory, which its user may enter, on free ports."""
+    """Give the file in a directory that its user may enter, with free ports."""
     with TemporaryDirectory() as name:
         Path(name).chmod(0o755)
         yield _written(Path(name))

@@ -1,7 +1,7 @@
 """Three nodes in network namespaces: one is killed, one is cut off; both come back.
 
-Nodes 1 and 3 share a volume, node 2 has one alone. Everything is asked at the doors, from inside
-the namespaces; the store lives in the hub.
+Nodes 1 and 3 share a volume, node 2 has one alone. The test asks the doors from inside the
+namespaces; the store runs in the hub.
 """
 
 import json
@@ -33,14 +33,14 @@ from tests.support.hosts import HUB_ADDRESS, Host, Hosts, hosts
 from tests.support.node import ROOT, wait_for
 from tests.support.trees import snapshot
 
-#: What the cluster may take to be right about itself (seconds).
+#: The cluster knows its own state after this long (seconds).
 RIGHT_WITHIN = 15.0
 TURN = ["node_left", "node_joined"]
 PORT = 6379
 PASSWORD = "of-the-hub"
 FILES, FILE_BYTES = 40, 100_000
 CLONES = 4
-#: Slow enough that clones run when the faults come.
+#: Slow enough that the clones still run when the faults come.
 SLOW_BYTES_PER_SECOND = 400_000
 CONFIG = """
 [storage-proxy]
@@ -73,7 +73,7 @@ client-url = "http://{address}:6021"
 
 
 class Node:
-    """One host's worker, manager door and internal door."""
+    """The worker, the manager door and the internal door of one host."""
 
     def __init__(self, host: Host, number: int, directory: Path, volume: str) -> None:
         self.host = host
@@ -116,14 +116,14 @@ class Node:
                 )
 
     def kill(self) -> None:
-        """Everything of it, at once, as when the power goes."""
+        """Kill all its processes at once, as a power failure does."""
         for process in self._processes:
             os.killpg(process.pid, signal.SIGKILL)
             process.wait(120)
         self._processes.clear()
 
     def ask(self, method: str, path: str, body: Any = None, port: int = 6022) -> Any:
-        """Ask a door of the node from the node itself: the status and the body, or (0, None)."""
+        """Send a request to a door from its own host; return status and body, or (0, None)."""
         url = f"http://{self.host.address}:{port}{path}"
 
         def call() -> Any:
@@ -149,7 +149,7 @@ class Node:
         return {one["id"] for one in found["nodes"] if one["alive"]} if found else set()
 
     def ready(self) -> tuple[int, set[str]]:
-        """The status of `/readyz`, and the parts it says are not well."""
+        """Return the status of `/readyz` and the parts that it calls unhealthy."""
         status, report = self.ask("GET", "/readyz", port=16023)
         checks = report["connectivity"]["connectivity_checks"] if report else []
         return status, {
@@ -162,7 +162,7 @@ class Node:
 
 
 class Cluster:
-    """The hosts, the store, the nodes, and what the nodes broadcast of one another."""
+    """The hosts, the store, the nodes, and the events that the nodes send about one another."""
 
     def __init__(self, hosts: Hosts, directory: Path, store: Path) -> None:
         self.hosts = hosts
@@ -174,7 +174,7 @@ class Cluster:
                 zip(hosts.nodes, ("shared", "alone", "shared"), strict=True), 1
             )
         ]
-        self.heard: list[tuple[str, str]] = []
+        self.received: list[tuple[str, str]] = []
         self._stop = threading.Event()
         self._listening: Future[None] | None = None
 
@@ -182,20 +182,21 @@ class Cluster:
         for node in self.nodes:
             node.start()
         names = {node.name for node in self.nodes}
-        everybody = self.nodes
-        wait_for(lambda: all(node.alive() == names for node in everybody), 180, self.told)
-        wait_for(lambda: all(node.ready() == (200, set()) for node in everybody), 120, self.told)
+        wait_for(lambda: all(node.alive() == names for node in self.nodes), 180, self.last_lines)
+        wait_for(
+            lambda: all(node.ready() == (200, set()) for node in self.nodes), 120, self.last_lines
+        )
 
-    def told(self) -> str:
+    def last_lines(self) -> str:
         return "\n".join(str(line) for node in self.nodes for line in node.lines()[-10:])
 
     def listen(self) -> None:
-        """Hear the broadcasts on nodes from now on."""
+        """Record the events about nodes from now on."""
         ready = threading.Event()
-        self._listening = self.hosts.hub.begin(lambda: self._hear(ready))
+        self._listening = self.hosts.hub.begin(lambda: self._receive(ready))
         assert ready.wait(60)
 
-    def _hear(self, ready: threading.Event) -> None:
+    def _receive(self, ready: threading.Event) -> None:
         with Redis(host=HUB_ADDRESS, port=PORT, db=4, password=PASSWORD) as client:
             channel = subscribed(client, "events_all")
             ready.set()
@@ -204,7 +205,7 @@ class Cluster:
                 found = json.loads(message["data"]) if message else {"name": ""}
                 if found["name"] in ("node_joined", "node_left"):
                     body = json.loads(found["payload"])
-                    self.heard.append((found["name"], body["node_id"]))
+                    self.received.append((found["name"], body["node_id"]))
             channel.close()
 
     def stop(self) -> None:
@@ -215,7 +216,7 @@ class Cluster:
             node.kill()
 
     def stream(self) -> list[str]:
-        """The names of the events for the manager."""
+        """Return the names of the events for the manager."""
 
         def read() -> list[str]:
             with Redis(host=HUB_ADDRESS, port=PORT, db=4, password=PASSWORD) as client:
@@ -278,19 +279,21 @@ def test_one_is_killed_and_one_cut_off(cluster: Cluster) -> None:
     targets = [new_id() for _ in range(CLONES)]
     jobs = [clone(one, source, target) for target in targets]
     # Both nodes of the volume take from its one queue.
-    wait_for(lambda: {job(one, i)["node"] for i in jobs} >= {"node-1", "node-3"}, 120, cluster.told)
+    wait_for(
+        lambda: {job(one, i)["node"] for i in jobs} >= {"node-1", "node-3"}, 120, cluster.last_lines
+    )
     doomed = new_id()
     assert one.ask("POST", "/folder/create", {"volume": "alone", "vfid": doomed})[0] == 204
     cluster.listen()
 
     two.kill()
     cluster.hosts.cut(3)
-    wait_for(lambda: one.alive() == {"node-1"}, RIGHT_WITHIN, cluster.told)
-    wait_for(lambda: one.volumes() == {"shared"}, RIGHT_WITHIN, cluster.told)
+    wait_for(lambda: one.alive() == {"node-1"}, RIGHT_WITHIN, cluster.last_lines)
+    wait_for(lambda: one.volumes() == {"shared"}, RIGHT_WITHIN, cluster.last_lines)
     away = {"redis/jobs", "redis/events", "broker/jobs"}
-    wait_for(lambda: three.ready() == (503, away), RIGHT_WITHIN, cluster.told)
-    ready = (200, set[str]())  # a lost neighbour makes nobody unready
-    wait_for(lambda: one.ready() == ready, RIGHT_WITHIN, cluster.told)
+    wait_for(lambda: three.ready() == (503, away), RIGHT_WITHIN, cluster.last_lines)
+    ready = (200, set[str]())  # a lost neighbour makes no other node unready
+    wait_for(lambda: one.ready() == ready, RIGHT_WITHIN, cluster.last_lines)
     assert one.ask("GET", "/folder/fs-usage", {"volume": "alone"})[0] == 503
     waiting = one.ask("POST", "/folder/delete", {"volume": "alone", "vfid": doomed})[1]["id"]
     assert "waiting for a node" in job(one, waiting)["state_reason"]
@@ -300,7 +303,7 @@ def test_one_is_killed_and_one_cut_off(cluster: Cluster) -> None:
 
     assert one.ask("PUT", "/v1/volumes/shared/bandwidth", {"bytes_per_second": None})[0] == 204
     everything = [*jobs, placed]
-    wait_for(lambda: all(job(one, i)["done"] for i in everything), 120, cluster.told)
+    wait_for(lambda: all(job(one, i)["done"] for i in everything), 120, cluster.last_lines)
     assert {job(one, i)["state"] for i in everything} == {"succeeded"}
     assert job(one, placed)["node"] == "node-1"
     taken_over = [i for i in jobs if job(one, i)["attempt"] > 1]
@@ -309,16 +312,16 @@ def test_one_is_killed_and_one_cut_off(cluster: Cluster) -> None:
     cluster.hosts.mend(3)
     two.start()
     names = {node.name for node in cluster.nodes}
-    wait_for(lambda: one.alive() == names, 120, cluster.told)
-    wait_for(lambda: all(node.ready()[0] == 200 for node in cluster.nodes), 120, cluster.told)
-    wait_for(lambda: job(one, waiting)["done"], 120, cluster.told)
+    wait_for(lambda: one.alive() == names, 120, cluster.last_lines)
+    wait_for(lambda: all(node.ready()[0] == 200 for node in cluster.nodes), 120, cluster.last_lines)
+    wait_for(lambda: job(one, waiting)["done"], 120, cluster.last_lines)
     assert job(one, waiting)["state"] == "succeeded"
     assert job(one, waiting)["node"] == "node-2"
     check_nothing_ran_twice(cluster, [*everything, waiting])
     original = snapshot(shared / VFolderId.parse(source).directory)
     for target in targets:
         assert snapshot(shared / VFolderId.parse(target).directory) == original
-    check_what_was_heard(cluster)
+    check_events_about_nodes(cluster)
 
 
 def clone(node: Node, source: str, target: str) -> str:
@@ -333,7 +336,7 @@ def job(node: Node, job_id: str) -> dict[str, Any]:
 
 
 def check_nothing_ran_twice(cluster: Cluster, jobs: list[str]) -> None:
-    """Each job was settled by one run, and begun as often as its record says."""
+    """Check that one run settled each job, and that it began as often as its record says."""
     lines = [line for node in cluster.nodes for line in node.lines()]
     ended = Counter(line["job_id"] for line in lines if line["event"] == "job ended")
     begun = Counter(line["job_id"] for line in lines if line["event"] == "job started")
@@ -344,17 +347,17 @@ def check_nothing_ran_twice(cluster: Cluster, jobs: list[str]) -> None:
     wait_for(lambda: Counter(cluster.stream()) == expected)
 
 
-def check_what_was_heard(cluster: Cluster) -> None:
-    """Everybody heard once that a node left, and then once that it came back.
+def check_events_about_nodes(cluster: Cluster) -> None:
+    """Check that each node left once and then came back once, as the events say.
 
-    That both did is certain; a node that stood still for some seconds may have done it, too.
+    Nodes 2 and 3 certainly did. A node that paused for some seconds may have done so, too.
     """
 
-    def told() -> bool:
+    def in_turn() -> bool:
         stories = {
-            node: [e for e, who in cluster.heard if who == node.name] for node in cluster.nodes
+            node: [e for e, who in cluster.received if who == node.name] for node in cluster.nodes
         }
         turns = all(story == TURN * (len(story) // 2) for story in stories.values())
         return turns and all(stories[node] for node in cluster.nodes[1:])
 
-    wait_for(told, failure=lambda: str(cluster.heard))
+    wait_for(in_turn, failure=lambda: str(cluster.received))

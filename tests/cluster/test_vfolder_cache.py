@@ -1,4 +1,4 @@
-"""The cache of vfolders: kept, forgotten on change, and never missed."""
+"""The cache of vfolders: filled by reads, emptied by changes, and never needed."""
 
 import base64
 from pathlib import Path
@@ -37,7 +37,7 @@ def made(door: RunningDoor) -> VFolderId:
     return found
 
 
-def test_metadata_is_kept_and_forgotten_with_every_change(
+def test_metadata_is_cached_until_a_change(
     tmp_path: Path, valkey: Valkey, redis_client: Redis
 ) -> None:
     settings = settings_in(tmp_path, valkey.url)
@@ -50,12 +50,12 @@ def test_metadata_is_kept_and_forgotten_with_every_change(
         assert not redis_client.exists(key)
         assert stored(door, vfid) == b"one"
         (tmp_path / "local" / layout.metadata(vfid)).write_bytes(b"past us")
-        assert stored(door, vfid) == b"one", "told from the cache"
+        assert stored(door, vfid) == b"one", "the answer is from the cache"
         redis_client.delete(key)
         assert stored(door, vfid) == b"past us", "the cache is cold"
         store(door, vfid, bytes(PAYLOAD_MAX_BYTES + 1))
         assert stored(door, vfid) == bytes(PAYLOAD_MAX_BYTES + 1)
-        assert not redis_client.exists(key), "too large to keep"
+        assert not redis_client.exists(key), "too large to cache"
         store(door, vfid, b"two")
         assert stored(door, vfid) == b"two"
         body = {"volume": "local", "vfid": str(vfid)}
@@ -64,13 +64,13 @@ def test_metadata_is_kept_and_forgotten_with_every_change(
         assert door.call("GET", "/folder/metadata", body).status_code == 404
 
 
-def test_a_read_that_a_change_overtook_is_not_kept(
+def test_a_read_that_a_change_overtook_is_not_cached(
     tmp_path: Path, valkey: Valkey, redis_client: Redis
 ) -> None:
     cache, vfid = VFolderCache(settings_in(tmp_path, valkey.url)), vfolder()
 
     def slow_read() -> bytes:
-        cache.forget("local", vfid)  # somebody writes while we read
+        cache.forget("local", vfid)  # a writer changes it during the read
         return b"old"
 
     assert cache.metadata("local", vfid, slow_read) == b"old"

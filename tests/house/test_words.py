@@ -89,7 +89,6 @@ PENDING = (
     "tests/chaos/",
     "tests/conftest.py",
     "tests/contract/",
-    "tests/cluster/",
     "tests/core/",
     "tests/fakes/",
     "tests/house/",
