@@ -1,9 +1,11 @@
-"""A door that remembers which of our files a request enters: `python -m` this, and its name.
+"""A door that remembers which of our files a request enters.
 
-It is the real door in one process. A profile function notes every call of a function of our rooms,
-on every thread. `GET /trace` answers the files in the order of the calls and starts a new list.
+`python -m tests.support.traced_door … DOOR` serves the real door. A profile function notes every
+call of a function of our rooms, on the threads that serve requests and call volumes. `GET /trace`
+returns the files in the order of the calls and starts a new list.
 """
 
+import importlib
 import sys
 import threading
 from collections.abc import Callable, Iterable
@@ -13,25 +15,29 @@ from typing import Any
 
 import orjson
 
-from api.server import application
+from core.process import metrics_files
 from core.settings import load
+from core.telemetry import logs
 
 ROOT = Path(__file__).resolve().parents[2]
-ROOMS = ("api", "backends", "core")
+ROOMS = tuple(f"{ROOT}/{room}/" for room in ("api", "backends", "core"))
+#: gunicorn's request threads, and those of the calls to volumes. Others work at their own times.
+THREADS = ("ThreadPoolExecutor", "volume ")
 
 
 class Tracer:
-    """The calls since the last answer to `/trace`."""
+    """The calls since the last `GET /trace`."""
 
     def __init__(self) -> None:
         self._calls: list[str] = []
-        self._prefixes = tuple(f"{ROOT}/{room}/" for room in ROOMS)
 
     def note(self, frame: FrameType, event: str, _: object) -> None:
-        """Note a call of a function; the code of a module or class is no call."""
-        code = frame.f_code
-        if event == "call" and code.co_filename.startswith(self._prefixes):
-            self._calls.append(f"{code.co_filename[len(str(ROOT)) + 1 :]}:{code.co_qualname}")
+        """Note a call of a function."""
+        path = frame.f_code.co_filename
+        if event != "call" or not path.startswith(ROOMS):
+            return
+        if threading.current_thread().name.startswith(THREADS):
+            self._calls.append(path[len(str(ROOT)) + 1 :])
 
     def around(self, application: Callable[..., Iterable[bytes]]) -> Callable[..., Any]:
         """Return the application with `/trace` in front of it."""
@@ -47,9 +53,13 @@ class Tracer:
 
 
 def main() -> None:
-    """Serve the door that the first argument names, with a tracer in its one process."""
+    """Serve the door that the last argument names, with a tracer in each of its processes."""
+    door, settings = sys.argv[-1], load()
+    logs.configure(door, logs.DEFAULT_LEVEL)
+    metrics_files.start_fresh(settings, door)  # before anything imports prometheus_client
+    application: Any = importlib.import_module("api.server.application")
 
-    class TracedDoor(application.DoorApplication):
+    class TracedDoor(application.DoorApplication):  # type: ignore[misc] # it is imported late
         def load(self) -> Any:
             app = super().load()
             tracer = Tracer()
@@ -57,7 +67,7 @@ def main() -> None:
             threading.setprofile(tracer.note)
             return app
 
-    TracedDoor(sys.argv[1], load()).run()
+    TracedDoor(door, settings).run()
 
 
 if __name__ == "__main__":
