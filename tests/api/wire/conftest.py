@@ -36,12 +36,20 @@ def manager(settings: Settings) -> Iterator[RunningDoor]:
 @pytest.fixture
 def vfid() -> str:
     """A new vfolder id in a new quota scope; nothing exists yet."""
+    return new_vfid()
+
+
+def new_vfid() -> str:
     return f"user:{uuid4()}/{uuid4().hex}"
 
 
 @pytest.fixture
 def root(settings: Settings, vfid: str) -> Path:
     """The directory of an existing vfolder with a tree of traps in it."""
+    return make_vfolder(settings, vfid)
+
+
+def make_vfolder(settings: Settings, vfid: str) -> Path:
     path = settings.directory / "local" / VFolderId.parse(vfid).directory
     path.mkdir(parents=True)
     (path / "a.txt").write_text("alpha")
