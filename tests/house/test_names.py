@@ -52,14 +52,12 @@ ALLOWED: set[str] = set()
 #: Rooms whose functions are not renamed yet.
 PENDING = (
     "api/cli/",
-    "api/doors/client/",
     "api/doors/internal/",
     "api/doors/manager/",
     "api/http/",
     "api/jobs/",
     "api/routes/",
     "api/schemas/",
-    "api/server/",
     "api/streaming/",
     "backends/archives/",
     "backends/btrfs/",

@@ -38,7 +38,6 @@ STORED = {"backends/tree/copy/ledger.py": '"anew"'}
 PENDING = (
     "api/app.py",
     "api/cli/",
-    "api/doors/client/",
     "api/doors/internal/",
     "api/doors/manager/",
     "api/http/",
@@ -46,7 +45,6 @@ PENDING = (
     "api/routes/",
     "api/schemas/",
     "api/serve.py",
-    "api/server/",
     "api/streaming/",
     "backends/archives/",
     "backends/btrfs/",
