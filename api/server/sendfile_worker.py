@@ -234,8 +234,8 @@ class SendfileWorker(DoorWorker):
 def _send_head_of_unknown_length(resp: Any) -> bool:  # noqa: ANN401 - gunicorn is untyped
     """Send the head of a response whose length is unknown; return whether it goes in chunks.
 
-    gunicorn would send the last chunk (RFC 9112 §7.1) before the body, so it is kept from that. The
-    connection ends with this response.
+    gunicorn would send the last chunk (RFC 9112 §7.1) before the body. This prevents it; the sender
+    sends the last chunk instead. The connection ends with this response.
     """
     resp.force_close()
     resp.send_headers()
