@@ -1,4 +1,4 @@
-"""Trees as one stream: planned from what lstat says, then sent exactly as planned."""
+"""Archives of trees: made as one stream from a plan, and unpacked. Knows no door and no job."""
 
 from backends.archives import plan
 from backends.archives.formats import FORMATS, ZIP, ArchiveFormat

@@ -1,8 +1,9 @@
-"""Archives with packed content: shorter, but of a length that only their end tells.
+"""Archives with compressed content: shorter, but their length is not known before their end.
 
-Made while they are sent, by deflate (RFC 1951) as Intel ISA-L does it: several times as fast as
-zlib, for files that are some percent larger. The interpreter's lock is free meanwhile. An empty
-piece says that work was done of which nothing came out yet: whoever sends may turn to others.
+They are made while they are sent, by deflate (RFC 1951) as Intel ISA-L implements it. It is several
+times as fast as zlib, for files that are some percent larger. The interpreter's lock is free while
+it works. An empty piece means that work was done without output yet, so the sender may serve other
+requests.
 """
 
 import os
@@ -19,11 +20,11 @@ from backends.archives.runs import Group, Run, assembled, groups, large, name_of
 from backends.archives.tars import Tar
 from backends.archives.zip_records import DEFLATED, FOLLOWS, STORED, Sent
 
-#: Of ISA-L's levels (0 to 3) the one of which the next is slower and hardly better.
+#: The level of ISA-L (0 to 3); level 3 is slower and hardly better.
 LEVEL = 2
 #: A large file is stored when samples of its beginning, middle and end keep more than this share of
-#: their size: it is packed already.
-WORTH = 0.97
+#: their size: its content is compressed already.
+SHARE_MAX = 0.97
 SAMPLE_BYTES = 64 * 1024
 
 _RAW, _GZIP = -15, 31
@@ -38,7 +39,7 @@ class GzippedTar:
         self._tar = Tar(top, plan)
 
     def pieces(self, start: int = 0) -> Iterator[Piece]:
-        """See `pieces.Archive`; only from 0."""
+        """Yield the bytes of the archive (see `pieces.Archive`); `start` must be 0."""
         packer = isal_zlib.compressobj(LEVEL, isal_zlib.DEFLATED, _GZIP)
         for piece in self._tar.pieces(start):
             for part in piece.read() if isinstance(piece, Extent) else (piece,):
@@ -47,9 +48,9 @@ class GzippedTar:
 
 
 class DeflatedZip:
-    """A zip of a plan whose entries are deflated where that makes them shorter.
+    """A zip of a plan; entries are deflated where that makes them shorter.
 
-    Keeps 13 bytes of memory for each entry that was sent.
+    It keeps 13 bytes of memory for each entry that was sent.
     """
 
     size = None
@@ -59,7 +60,7 @@ class DeflatedZip:
         self._plan = plan
 
     def pieces(self, start: int = 0) -> Iterator[Piece]:
-        """See `pieces.Archive`; only from 0."""
+        """Yield the bytes of the archive (see `pieces.Archive`); `start` must be 0."""
         self._crcs, self._sizes, self._forms = array("I"), array("Q"), array("B")
         at = start
         for piece in assembled(self._top, groups(self._plan), self._run, self._large):
@@ -72,11 +73,11 @@ class DeflatedZip:
         yield records.end(at, length, self._plan.entries)
 
     def _run(self, run: Run, contents: list[bytes]) -> bytes:
-        found = iter(contents)
+        files = iter(contents)
         parts: list[bytes] = []
         for group in run:
             for entry in group.entries:
-                data = next(found) if entry.is_file else entry.target
+                data = next(files) if entry.is_file else entry.target
                 packed, form = _packed(data) if entry.is_file else (data, STORED)
                 sent = crc32(data), len(packed), form
                 self._keep(sent)
@@ -87,17 +88,17 @@ class DeflatedZip:
     def _large(self, group: Group) -> Iterator[bytes]:
         [entry] = group.entries
         with large(self._top, group) as extent:
-            worth = _is_worth(extent)
-            form = FOLLOWS | (DEFLATED if worth else STORED)
+            compressible = _is_compressible(extent)
+            form = FOLLOWS | (DEFLATED if compressible else STORED)
             yield records.local(name_of(group.batch, entry), entry, (0, entry.size, form))
             crc = size = 0
             packer = isal_zlib.compressobj(LEVEL, isal_zlib.DEFLATED, _RAW)
             for piece in extent.read():
                 crc = crc32(piece, crc)
-                packed = packer.compress(piece) if worth else piece
+                packed = packer.compress(piece) if compressible else piece
                 size += len(packed)
                 yield packed
-            rest = packer.flush() if worth else b""
+            rest = packer.flush() if compressible else b""
         sent = crc, size + len(rest), form
         self._keep(sent)
         yield rest + records.descriptor(entry, sent)
@@ -118,10 +119,10 @@ class DeflatedZip:
             yield b"".join(parts)
 
 
-def _is_worth(extent: Extent) -> bool:
+def _is_compressible(extent: Extent) -> bool:
     last = extent.length - SAMPLE_BYTES
-    found = b"".join(os.pread(extent.descriptor, SAMPLE_BYTES, at) for at in (0, last // 2, last))
-    return len(isal_zlib.compress(found, LEVEL, _RAW)) <= WORTH * len(found)
+    samples = b"".join(os.pread(extent.descriptor, SAMPLE_BYTES, at) for at in (0, last // 2, last))
+    return len(isal_zlib.compress(samples, LEVEL, _RAW)) <= SHARE_MAX * len(samples)
 
 
 def _packed(data: bytes) -> tuple[bytes, int]:

@@ -1,4 +1,4 @@
-"""The archives that trees are sent as."""
+"""The formats of archives in which trees are sent."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -12,25 +12,25 @@ from backends.archives.zips import StoredZip
 
 @dataclass(frozen=True, slots=True)
 class ArchiveFormat:
-    """One kind of archive."""
+    """One format of archives."""
 
     name: str
-    #: How names of its files end.
+    #: The end of its file names.
     suffix: str
     content_type: str
-    #: Of a directory descriptor and what is planned beneath it.
+    #: Makes an archive of a directory descriptor and the plan of what is beneath it.
     make: Callable[[int, Plan], Archive]
-    #: It can say that a file is another name of one that came before.
+    #: Whether it can store that a file is another name of an earlier one.
     hard_links: bool = False
-    #: Making it takes a processor, and its length is not known before.
+    #: Whether it compresses: that takes processor time, and the length is not known before.
     packs: bool = False
 
 
 ZIP = ArchiveFormat("zip", ".zip", "application/zip", StoredZip)
 #: By name.
 FORMATS = {
-    found.name: found
-    for found in (
+    one.name: one
+    for one in (
         ZIP,
         ArchiveFormat("zip-deflate", ".zip", "application/zip", DeflatedZip, packs=True),
         ArchiveFormat("tar", ".tar", "application/x-tar", Tar, hard_links=True),

@@ -1,8 +1,8 @@
-"""Archives from strangers, entry by entry: names parsed, kinds and sizes checked, memory bounded.
+"""Uploaded archives, entry by entry: names parsed, kinds and sizes checked, memory bounded.
 
-Read are tar (POSIX.1-2001 pax, GNU, ustar; plain or in gzip, RFC 1952) and zip (PKWARE APPNOTE
-6.3.10; stored and deflated). What an archive says is never believed: a name that leads out, a
-device, a header larger than headers are, or an end that is missing refuse the whole.
+These formats are read: tar (POSIX.1-2001 pax, GNU, ustar; plain or in gzip, RFC 1952) and zip
+(PKWARE APPNOTE 6.3.10; stored and deflated). The content of an archive is not trusted. A name that
+leads outside, a device, an oversized header or a missing end refuses the complete archive.
 """
 
 import errno
@@ -20,14 +20,14 @@ from typing import Protocol
 from core.errors import InvalidName, InvalidParameters, PathEscape
 from core.names import VFolderPath
 
-#: Headers of one tar entry together are no larger than this: pax and GNU names take a few KiB.
+#: Largest size of all headers of one tar entry, in bytes; pax and GNU names take a few KiB.
 HEADER_BYTES_MAX = 4 << 20
 _GZIP_MAGIC = b"\x1f\x8b"
 _TAR_END = bytes(tarfile.BLOCKSIZE)
 
 
 class ArchiveRefused(InvalidParameters):
-    """An archive is broken, or holds what must not be unpacked; nothing of it appears."""
+    """The archive is broken, or has an entry that must not be unpacked; nothing of it appears."""
 
     kind = "storage/archive-refused"
     title = "The archive is refused"
@@ -36,24 +36,24 @@ class ArchiveRefused(InvalidParameters):
 class UploadFormat(StrEnum):
     """The archives that can be unpacked."""
 
-    #: Plain or in gzip, which its first bytes tell.
+    #: Plain or in gzip; the first bytes decide.
     TAR = "tar"
     ZIP = "zip"
 
 
 class Kind(StrEnum):
-    """What an entry becomes."""
+    """The kind of an entry."""
 
     FILE = "file"
     DIRECTORY = "directory"
     LINK = "link"
-    #: Another name of a file that came before.
+    #: Another name of an earlier file.
     HARD_LINK = "hard link"
 
 
 @dataclass(frozen=True, slots=True)
 class Member:
-    """One entry; `read` gives its next bytes and is good until the next entry is taken."""
+    """One entry; `read` returns its next bytes, and is valid until the next entry is taken."""
 
     path: VFolderPath
     kind: Kind
@@ -61,89 +61,97 @@ class Member:
     #: Seconds since the epoch; None when unknown.
     modified: float | None = None
     size: int = 0
-    #: What a link says; of a hard link, the path of the file.
+    #: The target of a link; of a hard link, the path of the file.
     target: str = ""
     read: Callable[[int], bytes] = lambda _: b""
 
 
 class ArchiveReader(Protocol):
-    """An archive that is open for reading, once through."""
+    """An archive that is open for one pass of reading."""
 
     @property
     def entries(self) -> int | None:
-        """How many entries it has, as it says itself; None when only its end will tell."""
+        """Return the number of entries that the archive claims; None when it is not known yet."""
 
     @property
     def total_bytes(self) -> int | None:
-        """Bytes of all files unpacked, as it says itself; None when only its end will tell."""
+        """Return the unpacked bytes that the archive claims; None when they are not known yet."""
 
     def members(self) -> Iterator[Member]:
-        """Every entry in order.
+        """Yield every entry in order.
 
         Raises:
-            ArchiveRefused: at the first that cannot be, and at an end that is missing.
+            ArchiveRefused: an entry is not allowed, or the end of the archive is missing.
         """
 
 
 @contextmanager
 def reading() -> Iterator[None]:
-    """Whatever a library says of a broken archive is a refusal.
+    """Raise the errors of libraries about a broken archive as `ArchiveRefused`.
 
     Raises:
-        ArchiveRefused: the bytes are not what an archive has.
+        ArchiveRefused: the bytes are no valid archive.
     """
     try:
         yield
     except (PathEscape, InvalidName) as error:
-        raise ArchiveRefused(f"An entry has a name that cannot be: {error.detail}") from error
+        raise ArchiveRefused(f"An entry has a name that is not allowed: {error.detail}") from error
     except (tarfile.TarError, zipfile.BadZipFile, zlib.error) as error:
         raise ArchiveRefused("The archive is broken.") from error
     except (EOFError, ValueError, OverflowError, RecursionError, NotImplementedError) as error:
         raise ArchiveRefused("The archive is broken or cut off.") from error
     except OSError as error:
-        if error.errno not in (None, errno.EINVAL):  # a position that cannot be
+        if error.errno not in (None, errno.EINVAL):  # a position outside of the file
             raise
         raise ArchiveRefused("The archive is broken.") from error
 
 
-class _Frugal:
-    """A tar's bytes: what the library reads for headers is bounded, whatever they announce."""
+class _BoundedFile:
+    """The bytes of a tar; bounds what tarfile reads for headers, whatever size they announce."""
 
     def __init__(self, file: io.BufferedIOBase | io.RawIOBase) -> None:
         self._file = file
         self._left = HEADER_BYTES_MAX
-        #: What was read last: at the end of a tar, a block of zeros.
+        #: The last bytes that were read: at the end of a tar, a block of zeros.
         self.last = b""
 
     def begin_entry(self) -> None:
-        """The headers of another entry come."""
+        """Start to count the bytes of the next entry's headers."""
         self._left = HEADER_BYTES_MAX
 
     def begin_content(self, size: int) -> None:
-        """Bytes of a file come, which are read in pieces and counted by who reads them."""
+        """Allow the bytes of a file too; the caller reads them in pieces and counts them."""
         self._left = size + HEADER_BYTES_MAX
 
     def read(self, size: int = -1) -> bytes:
-        """Read, within what may be."""
+        """Return the next bytes.
+
+        Raises:
+            ArchiveRefused: the headers are too large.
+        """
         self._left -= size if size >= 0 else self._left + 1
         if self._left < 0:
-            raise ArchiveRefused("An entry's headers are too large, or of no true size.")
+            raise ArchiveRefused("The headers of an entry are too large, or have an invalid size.")
         self.last = self._file.read(size) or b""
         return self.last
 
     def seek(self, position: int) -> int:
-        """Go to a position."""
+        """Move to a position, and return it.
+
+        Raises:
+            ArchiveRefused: the position is negative.
+        """
         if position < 0:
-            raise ArchiveRefused("An entry has a size that cannot be.")
+            raise ArchiveRefused("An entry has an invalid size.")
         return self._file.seek(position)
 
     def tell(self) -> int:
-        """Where it is."""
+        """Return the position."""
         return self._file.tell()
 
 
 class TarArchive:
-    """A tar, plain or in gzip; only its end tells how much it holds."""
+    """A tar, plain or in gzip; the number of its entries is known at its end."""
 
     entries = None
 
@@ -152,7 +160,7 @@ class TarArchive:
         file.seek(0)
         plain = gzip.GzipFile(fileobj=file, mode="rb") if packed else file
         self.total_bytes = None if packed else size
-        self._file = _Frugal(plain)
+        self._file = _BoundedFile(plain)
         with reading():
             self._tar = tarfile.TarFile(
                 fileobj=self._file,  # type: ignore[arg-type] # all that tarfile uses of a file
@@ -161,15 +169,15 @@ class TarArchive:
             )
 
     def members(self) -> Iterator[Member]:
-        """See `ArchiveReader.members`."""
+        """Yield every entry (see `ArchiveReader.members`)."""
         while True:
             with reading():
                 self._file.begin_entry()
-                found = self._tar.next()
+                header = self._tar.next()
                 self._tar.members.clear()  # type: ignore[attr-defined] # typeshed has no such list
-                if found is None:
+                if header is None:
                     break
-                member = self._member(found)
+                member = self._member(header)
             yield member
         if self._file.last != _TAR_END:
             raise ArchiveRefused("The archive is cut off: a tar ends with blocks of zeros.")
@@ -177,33 +185,33 @@ class TarArchive:
             while self._file.read(tarfile.RECORDSIZE):  # gzip compares its checksum at its end
                 pass
 
-    def _member(self, found: tarfile.TarInfo) -> Member:
-        if found.size < 0 or found.issparse():
-            raise ArchiveRefused(f"{_shown(found.name)} is sparse, or of no true size.")
-        kind = _tar_kind(found)
-        self._file.begin_content(found.size)
-        content = self._tar.extractfile(found) if kind is Kind.FILE else None
+    def _member(self, header: tarfile.TarInfo) -> Member:
+        if header.size < 0 or header.issparse():
+            raise ArchiveRefused(f"{_shown(header.name)} is sparse, or has an invalid size.")
+        kind = _tar_kind(header)
+        self._file.begin_content(header.size)
+        content = self._tar.extractfile(header) if kind is Kind.FILE else None
         return Member(
-            VFolderPath.parse(found.name),
+            VFolderPath.parse(header.name),
             kind,
-            found.mode,
-            float(found.mtime),
-            found.size if kind is Kind.FILE else 0,
-            found.linkname,
+            header.mode,
+            float(header.mtime),
+            header.size if kind is Kind.FILE else 0,
+            header.linkname,
             content.read if content else lambda _: b"",
         )
 
 
-def _tar_kind(found: tarfile.TarInfo) -> Kind:
-    if found.isdir():
+def _tar_kind(header: tarfile.TarInfo) -> Kind:
+    if header.isdir():
         return Kind.DIRECTORY
-    if found.issym():
+    if header.issym():
         return Kind.LINK
-    if found.islnk():
+    if header.islnk():
         return Kind.HARD_LINK
-    if found.isreg():
+    if header.isreg():
         return Kind.FILE
-    raise ArchiveRefused(f"{_shown(found.name)} is neither file, directory nor link.")
+    raise ArchiveRefused(f"{_shown(header.name)} is no file, directory or link.")
 
 
 def _shown(name: str) -> str:

@@ -1,4 +1,4 @@
-"""What archives are sent as: bytes that were made, and extents of files for the kernel to send."""
+"""Pieces of an archive: bytes, and extents of files that the kernel sends."""
 
 import os
 from collections.abc import Iterable, Iterator
@@ -7,14 +7,14 @@ from typing import Protocol
 
 from backends.archives.plan import EntryChanged
 
-#: Bytes are read in pieces of this size, and joined to pieces that are not smaller than half.
+#: Bytes are read in pieces of this size; small ones are joined until they have half of it.
 PIECE_BYTES = 256 * 1024
 PIECE_BYTES_MIN = PIECE_BYTES // 2
 
 
 @dataclass(frozen=True, slots=True)
 class Extent:
-    """Bytes of an open file; good until the next piece is asked for."""
+    """A range of an open file; valid until the next piece is taken."""
 
     descriptor: int
     start: int
@@ -24,7 +24,7 @@ class Extent:
         return self.length
 
     def read(self) -> Iterator[bytes]:
-        """Its bytes, for whoever cannot leave them to the kernel.
+        """Yield its bytes, for a sender that cannot use sendfile(2).
 
         Raises:
             EntryChanged: the file has become shorter.
@@ -42,22 +42,22 @@ Piece = bytes | Extent
 
 
 class Archive(Protocol):
-    """An archive on its way out."""
+    """An archive that is sent."""
 
     @property
     def size(self) -> int | None:
-        """Its exact length in bytes; None when only its end will tell."""
+        """Return its exact length in bytes; None when it is not known before the end."""
 
     def pieces(self, start: int = 0) -> Iterator[Piece]:
-        """Its bytes from `start` (0 where the size is not known) to its end, as planned.
+        """Yield its bytes from `start` to its end, as planned; 0 where the size is not known.
 
         Raises:
-            StorageError, OSError: an entry is not there any more, or not as it was planned.
+            StorageError, OSError: an entry is gone, or is not as planned any more.
         """
 
 
 def cut(pieces: Iterable[Piece], start: int, length: int) -> Iterator[Piece]:
-    """Of what all pieces hold, `length` bytes from `start`."""
+    """Yield `length` bytes from `start` of the bytes of all pieces."""
     skip, left = start, length
     for piece in pieces:
         if left <= 0:
@@ -78,7 +78,7 @@ def _part(piece: Piece, skip: int, most: int) -> Piece:
 
 
 def gathered(parts: Iterable[Piece]) -> Iterator[Piece]:
-    """The same with bytes joined to pieces that are worth a call; what was sent is not kept."""
+    """Yield the same bytes in larger pieces, each worth a system call; keep none that was sent."""
     held: list[bytes] = []
     for part in parts:
         if isinstance(part, Extent):

@@ -1,8 +1,8 @@
 """The plan of an archive: every entry with its attributes, listed before the first byte is sent.
 
-The plan goes to a temporary file once it is large, so a million entries cost no memory; it is read
-once to send the entries and once for what comes behind them. What is sent is checked against it:
-an entry that changed, vanished or cannot be read ends the stream.
+A large plan is kept in a temporary file, so a million entries cost no memory. It is read once to
+send the entries, and once for the records behind them. Each entry is compared with the plan when it
+is sent. An entry that changed, vanished or cannot be read ends the stream.
 """
 
 import os
@@ -19,22 +19,22 @@ from backends.fs import paths, translate
 from core.errors import EntryRefused, StorageError
 from core.names import VFolderPath
 
-#: Entries planned or sent in one go: bounds memory in a directory of a million names.
+#: Entries planned or sent at once; bounds the memory for a directory of a million names.
 BATCH_ENTRIES = 1_000
-#: A plan up to this size stays in memory.
+#: A plan of up to this size in bytes stays in memory.
 MEMORY_BYTES = 256 * 1024
-#: Files of several names that are remembered at a time: some 20 MiB.
+#: Files of several names that are remembered at a time; they take about 20 MiB.
 HARD_LINKS_MAX = 100_000
 
-#: The length of a batch stands before it.
+#: The length of a batch is written before it, in so many bytes.
 _HEAD_BYTES = 4
-#: The bits of a mode that tell what an entry is.
+#: The bits of a mode that have the kind of an entry.
 _KIND = 0o170000
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW
 
 
 class UnsupportedEntry(EntryRefused):
-    """A fifo, socket or device: no archive can hold it."""
+    """The entry is a fifo, socket or device; no archive can have it."""
 
     kind = "storage/unsupported-file-type"
     title = "Unsupported file type"
@@ -42,22 +42,22 @@ class UnsupportedEntry(EntryRefused):
 
 
 class EntryChanged(StorageError):
-    """An entry is not any more what was planned: the stream cannot go on."""
+    """An entry is not as planned any more, so the stream cannot continue."""
 
     title = "The entry changed while it was sent"
 
 
 class ArchiveEntry(msgspec.Struct, array_like=True, gc=False):
-    """One planned entry; names are the bytes on disk."""
+    """One planned entry; its name has the bytes on disk."""
 
     name: bytes
     mode: int
     size: int
     mtime_ns: int
     inode: int
-    #: What a link says; of a hard link, the name in the archive of the file that came before.
+    #: The target of a link; of a hard link, the name in the archive of the earlier file.
     target: bytes = b""
-    #: It has content of its own: a hard link has not.
+    #: Whether it has content of its own; a hard link has none.
     is_file: bool = False
     is_directory: bool = False
 
@@ -65,18 +65,18 @@ class ArchiveEntry(msgspec.Struct, array_like=True, gc=False):
 class Batch(msgspec.Struct, array_like=True):
     """Entries of one directory."""
 
-    #: The directory, from the top.
+    #: The path of the directory below the top.
     directory: bytes
-    #: What stands before each name in the archive: empty, or with a slash at the end.
+    #: The part before each name in the archive: empty, or with a slash at the end.
     prefix: bytes
     entries: list[ArchiveEntry]
 
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """What to put in: the directory or file at `path`, named `name` in the archive.
+    """A directory or file to archive: the one at `path`, named `name` in the archive.
 
-    An empty name puts a directory's entries at the top.
+    With an empty name the entries of a directory are at the top of the archive.
     """
 
     path: VFolderPath
@@ -84,7 +84,7 @@ class Source:
 
 
 class Plan:
-    """What an archive will hold; closed with its temporary file."""
+    """The entries that an archive will have; `close` removes its temporary file."""
 
     def __init__(self) -> None:
         self._spool = tempfile.SpooledTemporaryFile(MEMORY_BYTES)  # noqa: SIM115 - closed by close()
@@ -94,7 +94,7 @@ class Plan:
         self.entries = 0
 
     def add(self, batch: Batch) -> None:
-        """Take a batch; the order of batches is that of the archive."""
+        """Add a batch; the archive has the batches in this order."""
         data = self._encoder.encode(batch)
         self._digest.update(data)
         self._spool.write(len(data).to_bytes(_HEAD_BYTES, "little"))
@@ -102,7 +102,7 @@ class Plan:
         self.entries += len(batch.entries)
 
     def batches(self) -> Iterator[Batch]:
-        """All batches again, in order; several may be on their way at a time."""
+        """Yield all batches in order; several iterators may run at the same time."""
         at = 0
         while True:
             self._spool.seek(at)
@@ -115,9 +115,9 @@ class Plan:
 
     @property
     def tag(self) -> str:
-        """The same for the same tree, another when anything in it changed."""
-        found: str = self._digest.hexdigest()
-        return found
+        """Return a digest of the plan: the same for the same tree, another after any change."""
+        digest: str = self._digest.hexdigest()
+        return digest
 
     def close(self) -> None:
         """Remove the temporary file."""
@@ -127,12 +127,12 @@ class Plan:
 def make(top: int, sources: Iterable[Source], *, hard_links: bool = False) -> Plan:
     """List everything below the sources, beneath the directory descriptor `top`.
 
-    Links are planned as links and never followed, except that a source itself may be a link that
-    stays inside. With `hard_links`, a file that came before under another name is planned as a link
-    to that; without, as a file each time. Costs one lstat per entry.
+    Links are planned as links and never followed; only a source itself may be a link that stays
+    inside. With `hard_links`, a later name of a file is planned as a link to its first name.
+    Without, each name is a file of its own. Costs one lstat(2) per entry.
 
     Raises:
-        EntryNotFound, PathEscape: a source is not there, or leads out.
+        EntryNotFound, PathEscape: a source does not exist, or leads outside.
         UnsupportedEntry: a fifo, socket or device is among the entries.
         EntryRefused: a directory cannot be read.
     """
@@ -148,19 +148,19 @@ def make(top: int, sources: Iterable[Source], *, hard_links: bool = False) -> Pl
 
 
 class HardLinks:
-    """Where files of several names came first, so that a later name can point there.
+    """The first names of files that have several names, so that a later name can point there.
 
-    Not more than `HARD_LINKS_MAX` files are remembered at a time: the names of others are planned
-    as files of their own, which is as true and only longer.
+    At most `HARD_LINKS_MAX` files are remembered at a time. The names of other files are planned as
+    files of their own: the archive is correct then too, only longer.
     """
 
     def __init__(self) -> None:
         self._first: dict[tuple[int, int], tuple[bytes, int]] = {}
 
-    def first(self, found: os.stat_result, name: bytes) -> bytes:
-        """The name under which the same file came before; empty when it did not."""
-        key = found.st_dev, found.st_ino
-        before, left = self._first.pop(key, (b"", found.st_nlink))
+    def first(self, status: os.stat_result, name: bytes) -> bytes:
+        """Return the first name of the same file; empty when this is its first."""
+        key = status.st_dev, status.st_ino
+        before, left = self._first.pop(key, (b"", status.st_nlink))
         if left > 1 and (before or len(self._first) < HARD_LINKS_MAX):
             self._first[key] = before or name, left - 1
         return before
@@ -176,27 +176,27 @@ class _Listing:
 
     def add(self, source: Source) -> None:
         """Plan one source and all below it."""
-        found = paths.stat_beneath(self.top, source.path)
-        if stat.S_ISDIR(found.st_mode):
+        status = paths.stat_beneath(self.top, source.path)
+        if stat.S_ISDIR(status.st_mode):
             if source.name:
                 above, _, name = source.name.rpartition("/")
-                itself = _entry(os.fsencode(name), found, b"")
+                itself = _entry(os.fsencode(name), status, b"")
                 self.plan.add(Batch(b"", _prefix(os.fsencode(above)), [itself]))
             self._walk(str(source.path), os.fsencode(source.name))
             return
-        if not stat.S_ISREG(found.st_mode):
+        if not stat.S_ISREG(status.st_mode):
             raise UnsupportedEntry(f"{source.path} is no file, directory or link.")
         above, _, _ = source.name.rpartition("/")
         prefix = _prefix(os.fsencode(above))
-        entry = self._file(os.fsencode(source.path.name), found, prefix)
+        entry = self._file(os.fsencode(source.path.name), status, prefix)
         directory = os.fsencode(str(source.path.parent))
         self.plan.add(Batch(directory, prefix, [entry]))
 
     def _walk(self, path: str, name: bytes) -> None:
-        """Everything below a directory, depth first.
+        """Plan everything below a directory, depth first.
 
-        A directory stands right before what is in it: GNU tar gives it its mode and time when the
-        first entry comes that is elsewhere.
+        A directory comes right before its entries: GNU tar sets the mode and time of a directory
+        when it meets the first entry that is elsewhere.
         """
         top = b"" if path == "." else os.fsencode(path)
         todo = self._directory(top, _prefix(name))
@@ -208,7 +208,7 @@ class _Listing:
     def _directory(
         self, directory: bytes, prefix: bytes
     ) -> list[tuple[bytes, bytes, ArchiveEntry]]:
-        """Plan what is in a directory; the directories in it come back."""
+        """Plan the entries of a directory, and return the directories among them."""
         below: list[tuple[bytes, bytes, ArchiveEntry]] = []
         with opened(self.top, directory) as descriptor:
             for batch in self._batches(descriptor, directory, prefix):
@@ -221,8 +221,8 @@ class _Listing:
     def _batches(self, descriptor: int, directory: bytes, prefix: bytes) -> Iterator[Batch]:
         batch = Batch(directory, prefix, [])
         try:
-            with os.scandir(descriptor) as found:
-                for one in found:
+            with os.scandir(descriptor) as entries:
+                for one in entries:
                     batch.entries.append(self._listed(descriptor, batch, one))
                     if len(batch.entries) == BATCH_ENTRIES:
                         yield batch
@@ -233,34 +233,36 @@ class _Listing:
             yield batch
 
     def _listed(self, descriptor: int, batch: Batch, one: "os.DirEntry[str]") -> ArchiveEntry:
-        found = one.stat(follow_symlinks=False)
+        status = one.stat(follow_symlinks=False)
         name = os.fsencode(one.name)
-        kind = found.st_mode & _KIND
+        kind = status.st_mode & _KIND
         if kind == stat.S_IFREG:
-            return self._file(name, found, batch.prefix)
+            return self._file(name, status, batch.prefix)
         if kind == stat.S_IFDIR:
-            return _entry(name, found, b"")
+            return _entry(name, status, b"")
         if kind == stat.S_IFLNK:
-            return _entry(name, found, os.fsencode(os.readlink(one.name, dir_fd=descriptor)))
+            return _entry(name, status, os.fsencode(os.readlink(one.name, dir_fd=descriptor)))
         shown = os.fsdecode(_join(batch.directory, name))
-        raise UnsupportedEntry("An archive holds files, directories and links only.", paths=[shown])
+        raise UnsupportedEntry(
+            "An archive can have only files, directories and links.", paths=[shown]
+        )
 
-    def _file(self, name: bytes, found: os.stat_result, prefix: bytes) -> ArchiveEntry:
-        """A file, nearly always; a later name of one that came before is a hard link."""
-        mode, mtime, inode = found.st_mode, found.st_mtime_ns, found.st_ino
-        if self.links is not None and found.st_nlink > 1:
-            first = self.links.first(found, prefix + name)
+    def _file(self, name: bytes, status: os.stat_result, prefix: bytes) -> ArchiveEntry:
+        """Plan a file; a later name of an earlier file becomes a hard link."""
+        mode, mtime, inode = status.st_mode, status.st_mtime_ns, status.st_ino
+        if self.links is not None and status.st_nlink > 1:
+            first = self.links.first(status, prefix + name)
             if first:
                 return ArchiveEntry(name, mode, 0, mtime, inode, first)
-        return ArchiveEntry(name, mode, found.st_size, mtime, inode, b"", True)  # noqa: FBT003 - `is_file`
+        return ArchiveEntry(name, mode, status.st_size, mtime, inode, b"", True)  # noqa: FBT003 - `is_file`
 
 
-def _entry(name: bytes, found: os.stat_result, target: bytes) -> ArchiveEntry:
-    mode = found.st_mode
+def _entry(name: bytes, status: os.stat_result, target: bytes) -> ArchiveEntry:
+    mode = status.st_mode
     is_file, is_directory = stat.S_ISREG(mode), stat.S_ISDIR(mode)
-    size = found.st_size if is_file else len(target)
+    size = status.st_size if is_file else len(target)
     return ArchiveEntry(
-        name, mode, size, found.st_mtime_ns, found.st_ino, target, is_file, is_directory
+        name, mode, size, status.st_mtime_ns, status.st_ino, target, is_file, is_directory
     )
 
 
@@ -274,10 +276,10 @@ def _join(directory: bytes, name: bytes) -> bytes:
 
 @contextmanager
 def opened(top: int, directory: bytes) -> Iterator[int]:
-    """A planned directory, open for reading; no link on the way is followed out.
+    """Open a planned directory for reading; no link on the way leads outside.
 
     Raises:
-        StorageError: it is gone, or cannot be read.
+        StorageError: the directory is gone, or cannot be read.
     """
     parts = tuple(part for part in os.fsdecode(directory).split("/") if part not in ("", "."))
     descriptor = paths.open_beneath(top, VFolderPath(parts), _DIRECTORY)

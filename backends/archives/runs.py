@@ -1,4 +1,4 @@
-"""A plan's entries in runs: small files are read together, before their turn; large ones alone."""
+"""The entries of a plan in runs: small files are read together and ahead, large ones alone."""
 
 import os
 from collections import deque
@@ -12,20 +12,21 @@ from backends.archives.pieces import PIECE_BYTES, Extent, Piece
 from backends.archives.plan import ArchiveEntry, Batch, Plan, opened
 from backends.archives.reading import OPEN_FILE, check, read_files
 
-#: Files up to this size are read in one go.
+#: Files of up to this size in bytes are read at once.
 SMALL_BYTES = 256 * 1024
-#: Runs of small files that are read before their turn, and how many entries one has at most.
+#: Runs of small files that are read ahead, and the most entries of one run.
 RUNS_AHEAD = 4
 RUN_ENTRIES = 250
-#: One run more is read ahead after every so many: who stalls does so soon, and holds little.
+#: One more run is read ahead after each so many. A reader that stalls mostly stalls early, and
+#: holds little memory then.
 RUNS_TRUSTED = 8
-#: Threads that read before their turn, for all archives of a process.
+#: Threads that read ahead, for all archives of a process.
 READERS = 4
 
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """Some entries of one directory, a piece's worth at most; a large file is alone."""
+    """Some entries of one directory, at most `PIECE_BYTES`; a large file has a group of its own."""
 
     batch: Batch
     entries: list[ArchiveEntry]
@@ -33,7 +34,7 @@ class Group:
 
     @property
     def is_large(self) -> bool:
-        """It is one large file."""
+        """Return whether this is one large file."""
         return is_large(self.entries[0])
 
 
@@ -42,18 +43,18 @@ _Loaded = Generator[tuple[Run, list[bytes] | None], None, None]
 
 
 def is_large(entry: ArchiveEntry) -> bool:
-    """A file that is not read in one go."""
+    """Return whether an entry is a file too large to be read at once."""
     return entry.size > SMALL_BYTES and entry.is_file
 
 
 def name_of(batch: Batch, entry: ArchiveEntry) -> bytes:
-    """The name in the archive; a directory's ends with a slash."""
+    """Return the name in the archive; that of a directory ends with a slash."""
     name = batch.prefix + entry.name
     return name + b"/" if entry.is_directory else name
 
 
 def groups(plan: Plan) -> Iterator[Group]:
-    """All entries of a plan, in order; the same groups each time."""
+    """Yield all entries of a plan in order; the groups are the same each time."""
     for batch in plan.batches():
         entries: list[ArchiveEntry] = []
         size = 0
@@ -70,31 +71,31 @@ def groups(plan: Plan) -> Iterator[Group]:
 
 def assembled(
     top: int,
-    found: Iterable[Group],
+    planned: Iterable[Group],
     pack: Callable[[Run, list[bytes]], bytes],
     send_large: Callable[[Group], Iterator[Piece]],
 ) -> Iterator[Piece]:
-    """What an archive is made of: runs as `pack` joins them, each large file as it is sent.
+    """Yield the pieces of an archive: `pack` makes those of a run, `send_large` of a large file.
 
     Raises:
-        StorageError, OSError: a file is not there any more, or not as it was planned.
+        StorageError, OSError: a file is gone, or is not as planned any more.
     """
-    with closing(_loaded(top, found)) as coming:
+    with closing(_loaded(top, planned)) as coming:
         for run, contents in coming:
             if contents is None:
                 yield from send_large(run[0])
                 continue
             packed = pack(run, contents)
-            del run, contents  # nobody knows how long the reader takes
+            del run, contents  # the client may take long to read the piece
             yield packed
             del packed
 
 
-def _loaded(top: int, found: Iterable[Group]) -> _Loaded:
-    """Runs in order with the contents of their files; of a large file None."""
+def _loaded(top: int, planned: Iterable[Group]) -> _Loaded:
+    """Yield runs in order with the contents of their files; None for a large file."""
     coming: deque[tuple[Run, Future[list[bytes]] | None]] = deque()
     try:
-        for number, run in enumerate(_runs(found)):
+        for number, run in enumerate(_runs(planned)):
             coming.append((run, None if run[0].is_large else _readers().submit(_load, top, run)))
             while len(coming) > min(RUNS_AHEAD, 1 + number // RUNS_TRUSTED):
                 yield _arrived(*coming.popleft())
@@ -106,7 +107,7 @@ def _loaded(top: int, found: Iterable[Group]) -> _Loaded:
 
 @cache
 def _readers() -> ThreadPoolExecutor:
-    """The threads of this process that read ahead; an archive whose reader stalls holds none."""
+    """Return the threads of this process that read ahead; a stalled client occupies none."""
     return ThreadPoolExecutor(READERS, thread_name_prefix="archive")
 
 
@@ -114,11 +115,11 @@ def _arrived(run: Run, load: "Future[list[bytes]] | None") -> tuple[Run, list[by
     return run, load.result() if load else None
 
 
-def _runs(found: Iterable[Group]) -> Iterator[Run]:
-    """Groups that are read and sent together: a piece's worth, or one large file."""
+def _runs(planned: Iterable[Group]) -> Iterator[Run]:
+    """Yield groups that are read and sent together: about `PIECE_BYTES`, or one large file."""
     run: Run = []
     entries = size = 0
-    for group in found:
+    for group in planned:
         full = size + group.size > PIECE_BYTES or entries + len(group.entries) > RUN_ENTRIES
         if run and (full or group.is_large):
             yield run
@@ -131,7 +132,7 @@ def _runs(found: Iterable[Group]) -> Iterator[Run]:
 
 
 def _load(top: int, run: Run) -> list[bytes]:
-    """The contents of the files of a run, read beside the thread that packs."""
+    """Return the contents of the files of a run; runs beside the thread that packs."""
     contents: list[bytes] = []
     for group in run:
         files = [entry for entry in group.entries if entry.is_file]
@@ -143,22 +144,22 @@ def _load(top: int, run: Run) -> list[bytes]:
 
 @contextmanager
 def large(top: int, group: Group) -> Iterator[Extent]:
-    """A large file, open; compared with the plan before and after it was sent.
+    """Open a large file, and compare it with the plan before and after it is sent.
 
     Raises:
-        StorageError, OSError: it is not there any more, or not as it was planned.
+        StorageError, OSError: the file is gone, or is not as planned any more.
     """
     [entry] = group.entries
     with opened(top, group.batch.directory) as directory:
         descriptor = os.open(entry.name, OPEN_FILE, dir_fd=directory)
     try:
-        check(entry, _seen(descriptor))
+        check(entry, _current(descriptor))
         yield Extent(descriptor, 0, entry.size)
-        check(entry, _seen(descriptor))
+        check(entry, _current(descriptor))
     finally:
         os.close(descriptor)
 
 
-def _seen(descriptor: int) -> tuple[int, int, int]:
-    found = os.fstat(descriptor)
-    return found.st_size, found.st_mtime_ns, found.st_ino
+def _current(descriptor: int) -> tuple[int, int, int]:
+    status = os.fstat(descriptor)
+    return status.st_size, status.st_mtime_ns, status.st_ino

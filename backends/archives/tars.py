@@ -1,10 +1,12 @@
 """Tar archives as a stream of known length: the pax interchange format (IEEE Std 1003.1, pax).
 
-Every entry has a ustar header; what does not fit into one stands in an extended header before it:
-names that are long or not ASCII, sizes from 8 GiB, times that are no whole second. Nothing in a tar
-depends on what files hold, so the kernel sends large files, and a resumed archive begins to read
-where it begins to send. Owners are not told: all is of user and group 0 without names, and set-id
-bits, which would give such a file another's rights, are left out.
+Every entry has a ustar header. An extended header before it has what does not fit: names that are
+long or not ASCII, sizes from 8 GiB, times with a fraction of a second. No byte of a tar's headers
+depends on the content of files. So the kernel sends large files, and a resumed archive reads only
+what it sends.
+
+Owners are left out: every entry belongs to user and group 0 without names. Set-id bits are left out
+too, because such a file would then run with the rights of another user.
 """
 
 from collections.abc import Iterator
@@ -16,18 +18,18 @@ from backends.archives.pieces import Piece, cut, gathered
 from backends.archives.plan import ArchiveEntry, Plan
 from backends.archives.runs import Group, Run, assembled, groups, large, name_of
 
-#: Headers and contents are filled up to this.
+#: Headers and contents are filled up to a multiple of this.
 BLOCK_BYTES = 512
 
 _NAME_MAX = 100
 _PREFIX_MAX = 155
-#: Eleven octal digits: the largest size, and the last second, that a ustar header can hold.
+#: Eleven octal digits: the largest size, and the last second, of a ustar header.
 _NUMBER_MAX = 8**11 - 1
 _NANOSECONDS = 1_000_000_000
 #: Permissions and the sticky bit; not the set-id bits.
 _MODE = 0o1777
 _FILE, _HARD_LINK, _LINK, _DIRECTORY, _EXTENDED = b"0", b"1", b"2", b"5", b"x"
-#: What readers that know no extended headers would name them; as GNU tar and Python do.
+#: The file name that readers without extended headers show; the one of GNU tar and Python.
 _EXTENDED_NAME = b"././@PaxHeader"
 _LINK_KIND, _KIND = 0o120000, 0o170000
 
@@ -35,13 +37,13 @@ _LINK_KIND, _KIND = 0o120000, 0o170000
 _HEADER = Struct("100s 48s 8s c 100s 88s 155s 12x")
 _OWNERS = b"0000000\0" * 2
 _REST = b"ustar\x0000" + bytes(64) + b"0000000\0" * 2
-#: Of the bytes that are the same in all headers, among them the checksum's own as spaces.
+#: The sum of the bytes that all headers share; those of the checksum itself count as spaces.
 _CONSTANT_SUM = sum(_REST) + 8 * ord(" ")
 _END = bytes(2 * BLOCK_BYTES)
 
 
 class Tar:
-    """A tar of a plan; `size` is exact, `pieces` sends it."""
+    """A tar of a plan, of exactly `size` bytes."""
 
     def __init__(self, top: int, plan: Plan) -> None:
         self._top = top
@@ -49,11 +51,11 @@ class Tar:
 
     @cached_property
     def size(self) -> int:
-        """Its exact length in bytes; costs a pass over the plan."""
+        """Return its exact length in bytes; costs a pass over the plan."""
         return len(_END) + sum(map(_length, groups(self._plan)))
 
     def pieces(self, start: int = 0) -> Iterator[Piece]:
-        """See `pieces.Archive`; what is before `start` is not read."""
+        """Yield its bytes (see `pieces.Archive`); reads no file that ends before `start`."""
         coming: Iterator[Group] = groups(self._plan)
         skip = start
         for group in coming:
@@ -65,8 +67,8 @@ class Tar:
         parts = gathered(self._parts(coming))
         return cut(parts, skip, self.size - start) if start else parts
 
-    def _parts(self, found: Iterator[Group]) -> Iterator[Piece]:
-        yield from assembled(self._top, found, _packed, self._large)
+    def _parts(self, planned: Iterator[Group]) -> Iterator[Piece]:
+        yield from assembled(self._top, planned, _packed, self._large)
         yield _END
 
     def _large(self, group: Group) -> Iterator[Piece]:
@@ -78,19 +80,19 @@ class Tar:
 
 
 def _packed(run: Run, contents: list[bytes]) -> bytes:
-    found = iter(contents)
+    files = iter(contents)
     parts: list[bytes] = []
     for group in run:
         for entry in group.entries:
             parts.append(_header(name_of(group.batch, entry), entry))
             if entry.is_file:
-                parts.append(next(found))
+                parts.append(next(files))
                 parts.append(bytes(-entry.size % BLOCK_BYTES))
     return b"".join(parts)
 
 
 def _length(group: Group) -> int:
-    """Bytes of a group in the archive."""
+    """Return the bytes that a group takes in the archive."""
     total = 0
     for entry in group.entries:
         records = len(_records(name_of(group.batch, entry), entry))
@@ -104,7 +106,7 @@ def _filled(size: int) -> int:
 
 
 def _header(name: bytes, entry: ArchiveEntry) -> bytes:
-    """All that stands before an entry's content."""
+    """Return the headers before an entry's content."""
     prefix, short = _split(name) or (b"", name[:_NAME_MAX])
     seconds = entry.mtime_ns // _NANOSECONDS
     size = entry.size if entry.is_file else 0
@@ -132,24 +134,25 @@ def _kind(entry: ArchiveEntry) -> bytes:
 
 @lru_cache(maxsize=1024)
 def _extended(size: int) -> bytes:
-    """The header of an extended header."""
+    """Return the header of an extended header of so many bytes."""
     numbers = b"0000644\0%b%011o\0%011o\0" % (_OWNERS, size, 0)
     return _block(_EXTENDED_NAME, numbers, _EXTENDED, b"", b"")
 
 
 def _block(name: bytes, numbers: bytes, kind: bytes, link: bytes, prefix: bytes) -> bytes:
-    """A ustar header; its checksum adds up its bytes."""
+    """Return a ustar header; its checksum is the sum of its bytes."""
     total = _CONSTANT_SUM + sum(name) + sum(numbers) + kind[0] + sum(link) + sum(prefix)
     return _HEADER.pack(name, numbers, b"%06o\0 " % total, kind, link, _REST, prefix)
 
 
 def _split(name: bytes) -> tuple[bytes, bytes] | None:
-    """Prefix and name in a ustar header; None where they do not fit."""
+    """Return prefix and name for a ustar header; None where the name does not fit."""
     if _fits(name):
         return b"", name
     at = name.find(b"/", len(name) - _NAME_MAX - 1, -1)
-    found = name[:at], name[at + 1 :]
-    return found if 0 < at <= _PREFIX_MAX and _fits(found[1]) and _is_plain(found[0]) else None
+    prefix, rest = name[:at], name[at + 1 :]
+    fits = 0 < at <= _PREFIX_MAX and _fits(rest) and _is_plain(prefix)
+    return (prefix, rest) if fits else None
 
 
 def _fits(name: bytes) -> bool:
@@ -157,15 +160,15 @@ def _fits(name: bytes) -> bool:
 
 
 def _is_plain(name: bytes) -> bool:
-    """Nobody could take it for other characters: ASCII, or bytes that are not UTF-8 either."""
+    """Return whether every reader shows the same name: ASCII, or bytes that are not UTF-8."""
     return name.isascii() or not _is_utf8(name)
 
 
 def _records(name: bytes, entry: ArchiveEntry) -> bytes:
-    """The extended header: what does not fit into the ustar header; mostly a time."""
+    """Return the extended header: what does not fit into the ustar header, mostly a time."""
     records = _time(entry.mtime_ns)
     if len(name) <= _NAME_MAX and name.isascii() and not entry.target and entry.size <= _NUMBER_MAX:
-        return records  # nearly all: made without further ado
+        return records  # nearly all entries
     if entry.size > _NUMBER_MAX:
         records += _record(b"size", b"%d" % entry.size)
     long = [(b"path", name)] if _split(name) is None else []
@@ -187,7 +190,7 @@ def _time(mtime_ns: int) -> bytes:
 
 
 def _record(key: bytes, value: bytes) -> bytes:
-    """A line that begins with its own length."""
+    """Return a line that begins with its own length."""
     length = len(key) + len(value) + len(b" =\n")
     digits = len(b"%d" % length)
     digits = len(b"%d" % (length + digits))

@@ -1,7 +1,8 @@
-"""Unpack an archive from a stranger below a directory that nobody else sees yet.
+"""Unpack an uploaded archive below a directory that no other process sees yet.
 
-No entry is ever written through a link: directories are opened one by one, links not followed
-(openat(2), O_NOFOLLOW). Files keep mode (without set-id bits) and time; who sends is who owns.
+No entry is written through a link: directories are opened one by one, and links are not followed
+(openat(2), O_NOFOLLOW). Files keep their mode (without set-id bits) and time. They belong to the
+user of this process, not to the owner that the archive names.
 """
 
 import errno
@@ -38,26 +39,26 @@ _BEHIND_A_LINK = frozenset({errno.ELOOP, errno.ENAMETOOLONG})
 
 @dataclass(frozen=True, slots=True)
 class UnpackLimits:
-    """What an archive may unpack to; beyond it is taken for a bomb."""
+    """The most that an archive may unpack to; an archive beyond counts as a bomb."""
 
-    #: More than so many times its size does no honest archive hold (deflate alone reaches 1000).
+    #: Unpacked bytes per byte of the archive; real archives stay below (deflate can reach 1000).
     ratio: int = 200
-    #: …but so much may come out of any archive.
+    #: Any archive may unpack to so many bytes, whatever its ratio.
     free_bytes: int = 256 << 20
-    #: As many entries may come out of any archive; beyond, each must have cost it some bytes.
+    #: Any archive may have so many entries; beyond, each must take `entry_cost_bytes` of it.
     free_entries: int = 100_000
     entry_cost_bytes: int = 8
 
     def check(self, packed_bytes: int, entries: int, size_bytes: int) -> None:
-        """Refuse what is beyond.
+        """Check unpacked entries and bytes against the size of the archive.
 
         Raises:
-            ArchiveRefused: too many bytes, or entries, for an archive of that size.
+            ArchiveRefused: there are too many bytes or entries for an archive of this size.
         """
         if size_bytes > max(packed_bytes * self.ratio, self.free_bytes):
             raise ArchiveRefused(f"The archive unpacks to more than {self.ratio} times its size.")
         if entries > max(packed_bytes // self.entry_cost_bytes, self.free_entries):
-            raise ArchiveRefused("The archive has more entries than its size can mean.")
+            raise ArchiveRefused("The archive has more entries than its size allows.")
 
 
 BOUNDS = UnpackLimits()
@@ -65,7 +66,7 @@ BOUNDS = UnpackLimits()
 
 @dataclass(slots=True)
 class Unpacked:
-    """What came out."""
+    """Counts of what was unpacked."""
 
     files: int = 0
     directories: int = 0
@@ -74,15 +75,15 @@ class Unpacked:
     copied_bytes: int = 0
 
     def document(self) -> dict[str, Any]:
-        """As JSON."""
+        """Return the counts as JSON."""
         return {name: getattr(self, name) for name in self.__slots__}
 
 
 def opened(form: UploadFormat, file: io.FileIO, bounds: UnpackLimits = BOUNDS) -> ArchiveReader:
-    """Open an archive; what it says of itself is checked against what an archive may hold.
+    """Open an archive, and check the entries and bytes that it claims against the bounds.
 
     Raises:
-        ArchiveRefused: it is none, or a bomb by its own words.
+        ArchiveRefused: the file is no archive, or claims more than `bounds` allow.
     """
     size = os.fstat(file.fileno()).st_size
     archive: ArchiveReader = (TarArchive if form is UploadFormat.TAR else ZipArchive)(file, size)
@@ -91,7 +92,7 @@ def opened(form: UploadFormat, file: io.FileIO, bounds: UnpackLimits = BOUNDS) -
 
 
 class Unpacking:
-    """One archive on its way into one empty directory."""
+    """The unpacking of one archive into one empty directory."""
 
     def __init__(
         self,
@@ -100,7 +101,7 @@ class Unpacking:
         control: Control,
         throttle: Throttle,
     ) -> None:
-        """Unpack below `top`; `check` refuses too many entries and bytes by raising."""
+        """Unpack below `top`; `check` gets entries and bytes so far, and raises if too many."""
         self._top = top
         self._check = check
         self._taken = 0
@@ -112,16 +113,16 @@ class Unpacking:
         self.done = Unpacked()
 
     def close(self) -> None:
-        """Close what it holds open."""
+        """Close the descriptors that it holds."""
         os.close(self._parent)
 
     def run(self, archive: ArchiveReader) -> Unpacked:
         """Make every entry.
 
         Raises:
-            ArchiveRefused: an entry that must not be; what was made so far is left.
-            Interrupted: the control says stop.
-            OSError: the volume refuses.
+            ArchiveRefused: an entry is not allowed; the entries made before it stay.
+            Interrupted: the control stops the job.
+            OSError: the volume failed.
         """
         for member in archive.members():
             self._control.check()
@@ -153,7 +154,7 @@ class Unpacking:
         self._control.count(Counter.COPIED, 1)
 
     def _enter(self, parts: tuple[str, ...]) -> int:
-        """The directory of an entry, made if the archive did not name it."""
+        """Return the directory of an entry; make it if the archive has no entry for it."""
         if parts != self._here:
             below = _descended(self._top, parts, self._made)
             os.close(self._parent)
@@ -214,7 +215,7 @@ _Maker = Callable[[int, str], None]
 
 
 def _descended(top: int, parts: tuple[str, ...], make: _Maker | None) -> int:
-    """A directory below the top, each step beneath its parent; the caller closes it."""
+    """Open a directory below the top, each step beneath its parent; the caller closes it."""
     current = os.dup(top)
     for part in parts:
         try:
@@ -237,7 +238,7 @@ def _step(parent: int, name: str, make: _Maker | None) -> int:
 
 @contextmanager
 def _named(member: Member) -> Iterator[None]:
-    """Refusals name the entry; the volume's own refusals stay what they are."""
+    """Name the entry in errors of the archive; errors of the volume are raised unchanged."""
     shown = str(member.path).encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
     try:
         yield
@@ -246,7 +247,7 @@ def _named(member: Member) -> Iterator[None]:
     except FileExistsError as error:
         raise ArchiveRefused(f"{shown} is in the archive twice.", paths=[shown]) from error
     except (NotADirectoryError, FileNotFoundError, IsADirectoryError, PermissionError) as error:
-        detail = f"{shown} lies behind a link or a file, or is another name of nothing."
+        detail = f"{shown} lies behind a link or a file, or is a hard link to no file."
         raise ArchiveRefused(detail, paths=[shown]) from error
     except OSError as error:
         if error.errno in _BEHIND_A_LINK:
@@ -255,9 +256,10 @@ def _named(member: Member) -> Iterator[None]:
 
 
 def _check_link(member: Member) -> None:
-    """A link may say where inside the archive's own tree it leads; `..` only at its beginning.
+    """Refuse a link that may lead outside of the tree of the archive.
 
-    Then it cannot lead out, whatever other links it passes: each of them stays inside, too.
+    A target is relative, stays inside, and has `..` only at its beginning. Then it cannot lead
+    outside through other links either, because each of them stays inside too.
     """
     parts = [part for part in member.target.split("/") if part not in ("", ".")]
     up = 0

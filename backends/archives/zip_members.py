@@ -1,4 +1,4 @@
-"""Zip archives from strangers (PKWARE APPNOTE 6.3.10): what `members` says, for zip."""
+"""Uploaded zip archives (PKWARE APPNOTE 6.3.10), read as `members` describes."""
 
 import calendar
 import io
@@ -11,7 +11,7 @@ from struct import Struct
 from backends.archives.members import ArchiveRefused, Kind, Member, reading
 from core.names import PATH_MAX_BYTES, VFolderPath
 
-#: The list of entries is read into memory as a whole; a larger one is refused (about 2 million).
+#: The central directory is read into memory. A larger one, of about 2 million entries, is refused.
 DIRECTORY_BYTES_MAX = 256 << 20
 _UNIX = 3
 _ENCRYPTED = 1
@@ -26,7 +26,7 @@ _TIMES = 0x5455
 
 
 class ZipArchive:
-    """A zip; its list at the end tells how much it holds, and is held to it."""
+    """A zip; its central directory has the number and sizes of its entries."""
 
     def __init__(self, file: io.FileIO, size: int) -> None:
         _check_directory(file, size)
@@ -37,7 +37,7 @@ class ZipArchive:
         self.total_bytes = sum(info.file_size for info in self._entries)
 
     def members(self) -> Iterator[Member]:
-        """See `Archive.members`."""
+        """Yield every entry (see `ArchiveReader.members`)."""
         for info in self._entries:
             with reading():
                 member = self._member(info)
@@ -45,7 +45,7 @@ class ZipArchive:
 
     def _member(self, info: zipfile.ZipInfo) -> Member:
         if info.flag_bits & _ENCRYPTED or info.compress_type not in _METHODS:
-            raise ArchiveRefused("An entry is encrypted, or packed in a way that is not known.")
+            raise ArchiveRefused("An entry is encrypted, or compressed with an unknown method.")
         name = _name(info)
         mode = info.external_attr >> 16 if info.create_system == _UNIX else 0
         kind = _kind(name, mode)
@@ -59,13 +59,17 @@ class ZipArchive:
 
     def _read_link(self, info: zipfile.ZipInfo) -> bytes:
         if info.file_size > PATH_MAX_BYTES:
-            raise ArchiveRefused("A link says more than a path can.")
+            raise ArchiveRefused("A link has a target longer than a path may be.")
         with self._zip.open(info) as content:
             return content.read(PATH_MAX_BYTES)
 
 
 def _name(info: zipfile.ZipInfo) -> str:
-    """The name as its bytes were; a name that says nothing of its bytes is what Unix wrote."""
+    """Return the name with the bytes of the archive.
+
+    zipfile decodes a name without the UTF-8 flag as CP437. Unix writes the bytes of the file
+    system there, so the decoding is undone.
+    """
     name = info.orig_filename
     if info.flag_bits & _UTF8 or info.create_system != _UNIX:
         return name
@@ -77,12 +81,12 @@ def _kind(name: str, mode: int) -> Kind:
     if form == stat.S_IFLNK:
         return Kind.LINK
     if form not in (0, stat.S_IFREG, stat.S_IFDIR):
-        raise ArchiveRefused("An entry is neither file, directory nor link.")
+        raise ArchiveRefused("An entry is no file, directory or link.")
     return Kind.DIRECTORY if name.endswith("/") else Kind.FILE
 
 
 def _modified(info: zipfile.ZipInfo) -> float | None:
-    """The extended timestamp (Info-ZIP) where there is one; else the local words, read as UTC."""
+    """Return the extended timestamp (Info-ZIP) if there is one, else the DOS time read as UTC."""
     extra = info.extra
     while len(extra) >= _EXTRA.size:
         tag, size = _EXTRA.unpack_from(extra)
@@ -97,7 +101,11 @@ def _modified(info: zipfile.ZipInfo) -> float | None:
 
 
 def _check_directory(file: io.FileIO, size: int) -> None:
-    """Refuse a list of entries that would not fit into memory, before it is read there."""
+    """Check the size of the central directory before it is read into memory.
+
+    Raises:
+        ArchiveRefused: it is too large, or the file is no zip.
+    """
     tail_at = max(0, size - _END.size - _COMMENT_MAX - _LOCATOR_64.size - _END_64.size)
     tail = os.pread(file.fileno(), size - tail_at, tail_at)
     at = tail.rfind(b"PK\x05\x06")
@@ -106,6 +114,6 @@ def _check_directory(file: io.FileIO, size: int) -> None:
     listed: int = _END.unpack_from(tail, at)[5]
     wide = tail.rfind(b"PK\x06\x06", 0, at)
     if wide >= 0 and len(tail) - wide >= _END_64.size:
-        listed = max(listed if listed != 0xFFFFFFFF else 0, _END_64.unpack_from(tail, wide)[8])  # noqa: PLR2004 - «see the wide record»
+        listed = max(listed if listed != 0xFFFFFFFF else 0, _END_64.unpack_from(tail, wide)[8])  # noqa: PLR2004 - means: see the 64-bit record
     if listed > DIRECTORY_BYTES_MAX:
         raise ArchiveRefused("The zip archive lists too many entries; send it as a tar.")

@@ -1,6 +1,6 @@
 """The records of a zip (PKWARE APPNOTE 6.3.10): headers, data descriptors, central directory, end.
 
-Names are the bytes on disk, marked as UTF-8 where they are; times are kept to the second.
+Names have the bytes on disk, and the UTF-8 flag where they are UTF-8. Times have whole seconds.
 """
 
 import time
@@ -9,8 +9,8 @@ from struct import Struct
 
 from backends.archives.plan import ArchiveEntry
 
-#: How content is sent: its method, and whether its checksum (and of packed content its size) stands
-#: in a data descriptor behind it, because it was not known before.
+#: The form of content: its method, and whether a data descriptor follows. The descriptor has the
+#: checksum, and the size of compressed content, where they are not known before.
 STORED = 0
 DEFLATED = 8
 FOLLOWS = 0x40
@@ -34,32 +34,32 @@ _CENTRAL = Struct("<4s6H3L5H2L")
 _END_64 = Struct("<4sQ2H2L4Q")
 _LOCATOR_64 = Struct("<4sLQL")
 _END = Struct("<4s4H2LH")
-#: Deflate makes what cannot be packed a little larger: from here on it might pass 32 bits.
+#: Deflate makes incompressible content a little larger, so from this size it might pass 32 bits.
 _WIDE_DEFLATED = 0xFF00_0000
 
-#: Checksum, bytes in the archive, and how they are sent.
+#: Checksum, bytes in the archive, and their form.
 Sent = tuple[int, int, int]
 
-#: Of a local header without its name, and of what large entries have besides.
+#: Bytes of a local header without its name, and of the extra field of large entries.
 LOCAL_BYTES = _LOCAL.size + _TIME_EXTRA.size
 WIDE_LOCAL_BYTES = _ZIP64_LOCAL.size
-#: Of an entry in the central directory without its name, and of what it has besides.
+#: Bytes of a record of the central directory without its name, and of large entries' extra field.
 CENTRAL_BYTES = _CENTRAL.size + _TIME_EXTRA.size
 WIDE_CENTRAL_BYTES = _ZIP64_CENTRAL.size
 
 
 def is_wide(entry: ArchiveEntry, form: int) -> bool:
-    """An entry whose sizes need, or might need, more than 32 bits."""
+    """Return whether the sizes of an entry need, or might need, more than 32 bits."""
     return entry.size >= (_WIDE_DEFLATED if form == DEFLATED | FOLLOWS else _MAX_32)
 
 
 def is_far(offset: int) -> bool:
-    """A place in the archive that needs more than 32 bits."""
+    """Return whether an offset in the archive needs more than 32 bits."""
     return offset >= _MAX_32
 
 
 def local(name: bytes, entry: ArchiveEntry, sent: Sent) -> bytes:
-    """What stands before an entry's content."""
+    """Return the local header, which comes before an entry's content."""
     crc, packed, form = sent
     clock, extra = _clock(entry.mtime_ns // 1_000_000_000)
     needs, size = _NEEDS, entry.size
@@ -78,7 +78,7 @@ def local(name: bytes, entry: ArchiveEntry, sent: Sent) -> bytes:
 
 
 def descriptor(entry: ArchiveEntry, sent: Sent) -> bytes:
-    """What stands behind an entry's content."""
+    """Return the data descriptor behind an entry's content; empty without `FOLLOWS`."""
     crc, packed, form = sent
     if not form & FOLLOWS:
         return b""
@@ -87,14 +87,14 @@ def descriptor(entry: ArchiveEntry, sent: Sent) -> bytes:
 
 
 def descriptor_bytes(entry: ArchiveEntry, form: int) -> int:
-    """How long that is."""
+    """Return the bytes of the data descriptor of an entry."""
     if not form & FOLLOWS:
         return 0
     return _DESCRIPTOR_64.size if is_wide(entry, form) else _DESCRIPTOR.size
 
 
 def central(name: bytes, entry: ArchiveEntry, sent: Sent, offset: int) -> bytes:
-    """An entry in the central directory; its local header is at `offset`."""
+    """Return the record of the central directory for an entry with its local header at `offset`."""
     crc, packed, form = sent
     clock, extra = _clock(entry.mtime_ns // 1_000_000_000)
     needs, size = _NEEDS, entry.size
@@ -109,7 +109,7 @@ def central(name: bytes, entry: ArchiveEntry, sent: Sent, offset: int) -> bytes:
 
 
 def end(at: int, size: int, count: int) -> bytes:
-    """The end of an archive whose central directory, so many bytes and entries, begins at `at`."""
+    """Return the end of an archive: its central directory is at `at`, of `size` bytes."""
     shown = min(count, _MAX_16)
     last = _END.pack(b"PK\x05\x06", 0, 0, shown, shown, min(size, _MAX_32), min(at, _MAX_32), 0)
     if max(at, size) < _MAX_32 and count < _MAX_16:
@@ -132,13 +132,13 @@ def _flags(name: bytes, form: int) -> int:
 
 @lru_cache(maxsize=4096)
 def _clock(seconds: int) -> tuple[tuple[int, int], bytes]:
-    """A time as DOS words, and in the extended timestamp (Info-ZIP 0x5455): 32 bits since 1970."""
+    """Return DOS words and the extended timestamp (Info-ZIP 0x5455, 32 bits since 1970)."""
     shown = max(min(seconds, 0x7FFF_FFFF), -0x8000_0000)
     return _dos_time(seconds), _TIME_EXTRA.pack(0x5455, 5, 1, shown)
 
 
 def _dos_time(seconds: int) -> tuple[int, int]:
-    """Time and date words, in UTC, within what they can hold (1980 to 2107)."""
+    """Return the DOS words of time and date in UTC, within their range (1980 to 2107)."""
     year, month, day, hour, minute, second = time.gmtime(seconds)[:6]
     if year < 1980:  # noqa: PLR2004 - the first year of the format
         return 0, 0x21

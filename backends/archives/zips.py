@@ -1,7 +1,7 @@
-"""Zip archives as a stream of known length: stored, so nothing is guessed.
+"""Zip archives as a stream of known length: entries are stored, so all sizes are known before.
 
-Small files are read before their header is sent, so it has their checksum; larger ones have it in a
-data descriptor behind them. Links are stored as links, as Info-ZIP does.
+Small files are read before their header is sent, so the header has their checksum. Larger ones have
+it in a data descriptor behind them. Links are stored as links, as Info-ZIP does.
 """
 
 from array import array
@@ -17,7 +17,7 @@ from backends.archives.zip_records import FOLLOWS, STORED
 
 
 class StoredZip:
-    """A zip of a plan; `size` is exact, `pieces` sends it."""
+    """A zip of a plan, of exactly `size` bytes."""
 
     def __init__(self, top: int, plan: Plan) -> None:
         self._top = top
@@ -28,7 +28,7 @@ class StoredZip:
         self.size = self._directory_at + directory_size + len(self._end)
 
     def _measure(self) -> tuple[int, int]:
-        """Where the central directory begins, and how long it is."""
+        """Return the offset and the bytes of the central directory."""
         offset = central = 0
         for batch in self._plan.batches():
             prefix = len(batch.prefix)
@@ -41,7 +41,7 @@ class StoredZip:
         return offset, central
 
     def pieces(self, start: int = 0) -> Iterator[Piece]:
-        """See `pieces.Archive`; what is before `start` is read, too, for its checksums."""
+        """Yield its bytes (see `pieces.Archive`); reads the files before `start` for checksums."""
         self._crcs = array("I")
         return cut(gathered(self._parts()), start, self.size - start)
 
@@ -51,11 +51,11 @@ class StoredZip:
         yield self._end
 
     def _run(self, run: Run, contents: list[bytes]) -> bytes:
-        found = iter(contents)
+        files = iter(contents)
         parts: list[bytes] = []
         for group in run:
             for entry in group.entries:
-                data = next(found) if entry.is_file else entry.target
+                data = next(files) if entry.is_file else entry.target
                 crc = crc32(data)
                 self._crcs.append(crc)
                 sent = crc, entry.size, STORED
@@ -93,7 +93,7 @@ def _form(entry: ArchiveEntry) -> int:
 
 
 def _length(name: int, entry: ArchiveEntry) -> int:
-    """Bytes of an entry with a name so long, without what the central directory says of it."""
+    """Return the bytes of an entry with a name so long, without its central directory record."""
     length = records.LOCAL_BYTES + name + entry.size
     if is_large(entry):
         length += records.WIDE_LOCAL_BYTES if records.is_wide(entry, STORED) else 0

@@ -1,4 +1,4 @@
-"""Packed archives: every reader finds the tree in them, also one that reads a pipe."""
+"""Compressed archives: every reader finds the tree in them, also one that reads a pipe."""
 
 import io
 import os
@@ -99,13 +99,13 @@ def test_python_reads_the_zip(tree: Path) -> None:
         ),
     ],
 )
-def test_other_readers_give_the_tree_back(tree: Path, tmp_path: Path, words: list[str]) -> None:
+def test_other_readers_restore_the_tree(tree: Path, tmp_path: Path, words: list[str]) -> None:
     (tmp_path / "a.zip").write_bytes(packed(tree, DeflatedZip))
     (tmp_path / "to").mkdir()
-    environ = {**os.environ, "LC_ALL": "C.UTF-8"}  # without, unzip makes no name of «ü»
+    environ = {**os.environ, "LC_ALL": "C.UTF-8"}  # unzip needs it for the name «ü»
     subprocess.run(words, cwd=tmp_path, env=environ, check=True, capture_output=True)
     found = differences(tree, tmp_path / "to")
-    if words[0] == "sh":  # what a link is stands at the end, which a pipe has not shown yet
+    if words[0] == "sh":  # the end says what is a link; a pipe has not shown it yet
         found = b"".join(
             line for line in found.splitlines(keepends=True) if b"/link is" not in line
         )
@@ -148,10 +148,10 @@ def test_a_changed_entry_ends_the_stream(
 
 
 @pytest.mark.parametrize("kind", [DeflatedZip, GzippedTar])
-def test_no_piece_is_long_in_the_making(
+def test_pieces_come_while_no_byte_comes_out(
     tmp_path: Path, kind: Callable[[int, Plan], Archive]
 ) -> None:
-    """Pieces come also while nothing comes out, so that others get their turn."""
+    """Empty pieces let the thread serve other requests."""
     with (tmp_path / "zeros").open("wb") as file:
         file.truncate(32 << 20)
     with packing(tmp_path, kind) as pieces:
@@ -162,7 +162,7 @@ def test_no_piece_is_long_in_the_making(
 
 @pytest.mark.slow
 def test_wide_entries_are_zip64(tmp_path: Path) -> None:
-    """Before 4 GiB: what might not fit into 32 bits is written in 64, and readers take it."""
+    """From a little below 4 GiB sizes are written with 64 bits, and readers accept that."""
     for name, size in (("might not fit", 0xFF00_0000), ("z", 1)):
         with (tmp_path / name).open("wb") as file:
             file.truncate(size)

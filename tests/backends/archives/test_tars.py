@@ -1,4 +1,4 @@
-"""Tars of hostile trees: read by GNU tar, bsdtar and Python, resumed anywhere, cut when needed."""
+"""Tars of hostile trees: read by GNU tar, bsdtar and Python, resumed anywhere, ended by changes."""
 
 import io
 import os
@@ -58,7 +58,7 @@ Seen = dict[bytes, tuple[int, float | None, bytes, int]]
 
 
 def seen(top: Path) -> Seen:
-    """All entries: mode, time, content, and how many names they have."""
+    """Return all entries: mode, time, content, and the number of names."""
     found: Seen = {}
     for directory, names, files in os.walk(os.fsencode(top)):
         for name in [*names, *files]:
@@ -78,7 +78,7 @@ def seen(top: Path) -> Seen:
 
 @pytest.fixture(scope="module")
 def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """All that is hard to write down in a tar."""
+    """Make a tree of everything that is hard to store in a tar."""
     top = tmp_path_factory.mktemp("hostile") / "tree"
     here = os.fsencode(top)
     names = [b"a", b"\xc3\xbc.txt", b"\xff.bin", b"x" * 200, b"\xff" * 150, b"new\nline\t'\"\\"]
@@ -124,7 +124,7 @@ READERS = {
 @pytest.mark.parametrize(
     "reader", ["tar", "python", pytest.param("bsdtar", marks=pytest.mark.part("bsdtar"))]
 )
-def test_every_reader_gives_the_tree_back(tree: Path, tmp_path: Path, reader: str) -> None:
+def test_every_reader_restores_the_tree(tree: Path, tmp_path: Path, reader: str) -> None:
     archive, to = tmp_path / "a.tar", tmp_path / "to"
     archive.write_bytes(packed(tree))
     to.mkdir()
@@ -149,10 +149,10 @@ def test_gnu_tar_finds_no_difference(tree: Path, tmp_path: Path) -> None:
     words = ["tar", "--compare", "-f", str(archive), "-C", str(tree)]
     compared = subprocess.run(words, capture_output=True, check=False)
     found = [line for line in compared.stdout.splitlines() if not line.endswith(b"id differs")]
-    assert found == []  # who runs this may not be root, who is told as the owner
+    assert found == []  # the archive names root, and this process may be another user
 
 
-def test_owners_and_their_rights_are_not_told(tmp_path: Path) -> None:
+def test_owners_and_set_id_bits_are_left_out(tmp_path: Path) -> None:
     (tmp_path / "tool").write_bytes(b"x")
     os.chmod(tmp_path / "tool", 0o6755)  # noqa: S103 - what is tested
     (tmp_path / "shared").mkdir()
@@ -173,7 +173,7 @@ def test_resumed_anywhere(tree: Path) -> None:
             assert read(tar.pieces(start)) == whole[start:]
 
 
-def test_what_is_skipped_is_not_read(tmp_path: Path) -> None:
+def test_a_resumed_tar_reads_no_file_before_its_start(tmp_path: Path) -> None:
     """A resumed tar opens no file that lies before its start, and sends the rest of a large one."""
     with (tmp_path / "huge").open("wb") as file:
         file.truncate(9 * GIB + 1)

@@ -1,4 +1,4 @@
-"""Archives made by enemies: refused with the entry's name, and nothing outside is touched."""
+"""Hostile archives: refused with the name of the entry, and nothing outside is changed."""
 
 import gzip
 import io
@@ -26,19 +26,19 @@ BOUNDS = UnpackLimits(free_bytes=1 << 20, free_entries=1_000)
 
 
 @pytest.fixture
-def room(tmp_path: Path) -> Iterator[Path]:
-    """Where it is unpacked; beside it nothing may appear or change."""
+def target(tmp_path: Path) -> Iterator[Path]:
+    """Return the directory to unpack into; nothing beside it may appear or change."""
     (tmp_path / "outside").write_bytes(b"untouched")
-    (tmp_path / "room").mkdir()
-    yield tmp_path / "room"
-    assert sorted(os.listdir(tmp_path)) in (["outside", "room"], ["archive", "outside", "room"])
+    (tmp_path / "target").mkdir()
+    yield tmp_path / "target"
+    assert sorted(os.listdir(tmp_path)) in (["outside", "target"], ["archive", "outside", "target"])
     assert (tmp_path / "outside").read_bytes() == b"untouched"
 
 
-def unpack(room: Path, form: UploadFormat, data: bytes) -> Unpacked:
-    path = room.parent / "archive"
+def unpack(target: Path, form: UploadFormat, data: bytes) -> Unpacked:
+    path = target.parent / "archive"
     path.write_bytes(data)
-    top = os.open(room, os.O_RDONLY)
+    top = os.open(target, os.O_RDONLY)
     throttle = Throttle()
     work = Unpacking(top, partial(BOUNDS.check, len(data)), Unattended(), throttle)
     try:
@@ -114,7 +114,7 @@ HOSTILE_TARS: dict[str, Callable[[], bytes]] = {
 
 
 def _with_size(data: bytes, size: int) -> bytes:
-    """The first header with another size, in GNU's binary form, and its checksum right."""
+    """Return the first header with another size in GNU's binary form, and a valid checksum."""
     header = bytearray(data[:512])
     header[124:136] = (
         b"\xff" * 4 + struct.pack(">q", size)
@@ -127,10 +127,10 @@ def _with_size(data: bytes, size: int) -> bytes:
 
 
 @pytest.mark.parametrize("name", HOSTILE_TARS)
-def test_hostile_tars(room: Path, name: str) -> None:
+def test_hostile_tars(target: Path, name: str) -> None:
     with pytest.raises(ArchiveRefused) as refused:
-        unpack(room, UploadFormat.TAR, HOSTILE_TARS[name]())
-    assert str(room.parent) not in refused.value.detail
+        unpack(target, UploadFormat.TAR, HOSTILE_TARS[name]())
+    assert str(target.parent) not in refused.value.detail
 
 
 def zipped(*entries: tuple[zipfile.ZipInfo | str, bytes], method: int = 0) -> bytes:
@@ -176,20 +176,20 @@ def _with_directory(data: bytes, size: int) -> bytes:
 
 
 @pytest.mark.parametrize("name", HOSTILE_ZIPS)
-def test_hostile_zips(room: Path, name: str) -> None:
+def test_hostile_zips(target: Path, name: str) -> None:
     with pytest.raises(ArchiveRefused):
-        unpack(room, UploadFormat.ZIP, HOSTILE_ZIPS[name]())
+        unpack(target, UploadFormat.ZIP, HOSTILE_ZIPS[name]())
 
 
-def test_a_bomb_of_names(room: Path) -> None:
+def test_a_bomb_of_names(target: Path) -> None:
     block = bytearray(special("d", tarfile.DIRTYPE).tobuf(tarfile.USTAR_FORMAT))
     data = gzip.compress(bytes(block) * 20_000 + bytes(1024))
-    with pytest.raises(ArchiveRefused, match="more entries than its size can mean"):
-        unpack(room, UploadFormat.TAR, data)
+    with pytest.raises(ArchiveRefused, match="more entries than its size allows"):
+        unpack(target, UploadFormat.TAR, data)
 
 
 @pytest.mark.parametrize("form", [tarfile.PAX_FORMAT, tarfile.GNU_FORMAT], ids=["pax", "gnu"])
-def test_links_that_stay_inside(room: Path, form: int) -> None:
+def test_links_that_stay_inside(target: Path, form: int) -> None:
     long = "/".join(["long name"] * 30)
     data = tar(
         ("./a", b"1"),
@@ -199,30 +199,30 @@ def test_links_that_stay_inside(room: Path, form: int) -> None:
         (long, b"3"),
         form=form,
     )
-    made = unpack(room, UploadFormat.TAR, data)
+    made = unpack(target, UploadFormat.TAR, data)
     assert (made.files, made.links, made.hard_links) == (3, 1, 1)
-    assert (room / "d/e/l").read_bytes() == b"1"
-    assert (room / "d/h").samefile(room / "a")
-    assert (room / long).read_bytes() == b"3"
+    assert (target / "d/e/l").read_bytes() == b"1"
+    assert (target / "d/h").samefile(target / "a")
+    assert (target / long).read_bytes() == b"3"
 
 
-def test_set_id_bits_and_locked_doors_are_not_kept(room: Path) -> None:
+def test_set_id_bits_and_unreadable_modes_are_not_kept(target: Path) -> None:
     info = special("x", tarfile.REGTYPE)
     info.mode = 0o6000
     closed = special("d", tarfile.DIRTYPE)
     closed.mode = 0o4055
-    unpack(room, UploadFormat.TAR, tar(closed, info, ("d/f", b"1")))
-    assert stat.S_IMODE((room / "x").stat().st_mode) == 0o644
-    assert stat.S_IMODE((room / "d").stat().st_mode) == 0o755
+    unpack(target, UploadFormat.TAR, tar(closed, info, ("d/f", b"1")))
+    assert stat.S_IMODE((target / "x").stat().st_mode) == 0o644
+    assert stat.S_IMODE((target / "d").stat().st_mode) == 0o755
 
 
 @settings(deadline=None, max_examples=100)
 @given(st.data())
-def test_any_damage_is_a_refusal_or_harmless(
+def test_any_damage_is_refused_or_harmless(
     tmp_path_factory: pytest.TempPathFactory, data: st.DataObject
 ) -> None:
-    room = tmp_path_factory.mktemp("damage") / "room"
-    room.mkdir()
+    target = tmp_path_factory.mktemp("damage") / "target"
+    target.mkdir()
     form = data.draw(st.sampled_from(list(UploadFormat)))
     whole = (
         tar(("a", b"1" * 600), link("l", "a"), ("d/b", b"2"))
@@ -233,5 +233,5 @@ def test_any_damage_is_a_refusal_or_harmless(
     for _ in range(data.draw(st.integers(1, 4))):
         broken[data.draw(st.integers(0, len(whole) - 1))] = data.draw(st.integers(0, 255))
     with suppress(ArchiveRefused):
-        unpack(room, form, bytes(broken))
-    assert sorted(os.listdir(room.parent)) == ["archive", "room"]
+        unpack(target, form, bytes(broken))
+    assert sorted(os.listdir(target.parent)) == ["archive", "target"]

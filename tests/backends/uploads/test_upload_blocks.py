@@ -1,4 +1,4 @@
-"""Blocks laid out before their bytes, on a real ext4 and on what is none."""
+"""Blocks are allocated before their bytes come, on a real ext4, and not on other file systems."""
 
 import os
 from collections.abc import Iterator
@@ -13,7 +13,7 @@ from tests.support.loops import mounted
 MIB = 1 << 20
 ROOMY_BYTES = 128 * MIB
 TIGHT_BYTES = 16 * MIB
-#: What the file system may need beside the blocks of the file themselves.
+#: Bytes that the file system may need besides the blocks of the file.
 OWN_BYTES = 64 * 1024
 
 pytestmark = pytest.mark.part("root")
@@ -52,7 +52,7 @@ def held_bytes(descriptor: int) -> int:
         (STRETCH_BYTES + MIB, MIB, 100 * MIB, 0),
     ],
 )
-def test_a_stretch_is_laid_out_where_it_begins(
+def test_blocks_are_allocated_where_a_stretch_begins(
     roomy: Path, start: int, size: int, whole: int, held: int
 ) -> None:
     with growing(roomy) as descriptor:
@@ -61,7 +61,7 @@ def test_a_stretch_is_laid_out_where_it_begins(
         assert os.fstat(descriptor).st_size == 0
 
 
-def test_what_does_not_fit_leaves_nothing(tmp_path: Path) -> None:
+def test_a_stretch_that_does_not_fit_allocates_nothing(tmp_path: Path) -> None:
     make = ["mkfs.ext4", "-q", "-F"]
     with mounted(tmp_path / "tight", make, size_bytes=TIGHT_BYTES) as top, growing(top) as one:
         os.write(one, b"data")
@@ -72,7 +72,7 @@ def test_what_does_not_fit_leaves_nothing(tmp_path: Path) -> None:
         assert os.pread(one, 10, 0) == b"data"
 
 
-def test_elsewhere_it_is_left_to_the_write() -> None:
+def test_other_file_systems_allocate_with_the_write() -> None:
     with growing_in_memory() as descriptor:
         allocate_ahead(descriptor, 0, MIB, STRETCH_BYTES)
         assert held_bytes(descriptor) == 0
@@ -80,7 +80,7 @@ def test_elsewhere_it_is_left_to_the_write() -> None:
 
 @contextmanager
 def growing_in_memory() -> Iterator[int]:
-    descriptor = os.memfd_create("upload")  # on tmpfs, which could lay out, too
+    descriptor = os.memfd_create("upload")  # on tmpfs, which could allocate too
     try:
         yield descriptor
     finally:

@@ -1,4 +1,4 @@
-"""Upload bytes on the real file system, their record in a real Valkey."""
+"""Upload bytes on the real file system, and their record in a real Valkey."""
 
 import hashlib
 import os
@@ -32,7 +32,7 @@ from tests.support.waiting import eventually
 
 
 class Limited(PosixBackend):
-    """A volume whose scopes have 100 bytes left."""
+    """A volume on which each scope has 100 free bytes."""
 
     def describe_scope(self, scope: QuotaScope) -> QuotaUsage:
         super().describe_scope(scope)
@@ -92,7 +92,7 @@ def test_from_first_byte_to_publish(
         pass
 
 
-def test_bytes_never_committed_are_cut(
+def test_bytes_that_were_not_committed_are_cut_off(
     backend: PosixBackend, store: UploadStore, folder: VFolderId
 ) -> None:
     one = uploads.begin(backend, store, upload(folder))
@@ -102,7 +102,7 @@ def test_bytes_never_committed_are_cut(
         assert staging.size() == 3
 
 
-def test_a_shorter_file_is_right(
+def test_a_shorter_file_decides_the_offset(
     backend: PosixBackend, store: UploadStore, folder: VFolderId
 ) -> None:
     one = uploads.begin(backend, store, upload(folder))
@@ -120,14 +120,16 @@ def test_two_sessions_never_share_an_id(
     assert staging_path(backend, folder, one).exists()
 
 
-def test_absent_vfolder_gets_no_session(backend: PosixBackend, store: UploadStore) -> None:
+def test_a_missing_vfolder_gets_no_session(backend: PosixBackend, store: UploadStore) -> None:
     missing = VFolderId(QuotaScope.parse(f"user:{uuid4()}"), uuid4())
     with pytest.raises(VFolderNotFound):
         uploads.begin(backend, store, upload(missing))
     assert list(backend.mount.path.iterdir()) == []
 
 
-def test_no_room_no_session(backend: PosixBackend, store: UploadStore, folder: VFolderId) -> None:
+def test_without_free_space_there_is_no_session(
+    backend: PosixBackend, store: UploadStore, folder: VFolderId
+) -> None:
     limited = Limited(backend.mount)
     with pytest.raises(QuotaExceeded, match="100 bytes left"):
         uploads.begin(limited, store, upload(folder, length=101))
@@ -190,7 +192,7 @@ def test_second_writer_waits_and_is_refused(
     with uploads.opened(backend, one) as first, uploads.opened(backend, one) as second:
         lease = store.acquire(one.id, 0, first.lock)
 
-        def heard() -> bool:  # a wish is soon forgotten
+        def heard() -> bool:  # a request expires soon
             with pytest.raises(UploadLeaseHeld):
                 store.acquire(one.id, 0.1, second.lock)
             return store.advance(lease, 2) is LeaseRequest.TO_WRITE
@@ -199,7 +201,9 @@ def test_second_writer_waits_and_is_refused(
         store.release(lease)
 
 
-def test_hand_over(backend: PosixBackend, store: UploadStore, folder: VFolderId) -> None:
+def test_a_writer_hands_over_to_the_next(
+    backend: PosixBackend, store: UploadStore, folder: VFolderId
+) -> None:
     one = uploads.begin(backend, store, upload(folder))
     got: list[int] = []
 
@@ -217,7 +221,7 @@ def test_hand_over(backend: PosixBackend, store: UploadStore, folder: VFolderId)
     assert got == [3]
 
 
-def test_lease_of_the_dead_is_taken_over_at_once(
+def test_the_lease_of_a_dead_process_is_taken_over_at_once(
     backend: PosixBackend, store: UploadStore, folder: VFolderId
 ) -> None:
     one = uploads.begin(backend, store, upload(folder))
@@ -245,7 +249,7 @@ def test_lease_of_another_node_is_respected(
 def test_an_upload_of_another_session_is_left_alone(
     backend: PosixBackend, store: UploadStore, folder: VFolderId
 ) -> None:
-    metadata = 'x "session": "thief"'  # which a record quotes
+    metadata = 'x "session": "thief"'  # the record has it in quotes
     one = msgspec.structs.replace(upload(folder), metadata=metadata)
     one = uploads.begin(backend, store, one)
     with uploads.opened(backend, one) as staging:
@@ -259,7 +263,7 @@ def test_an_upload_of_another_session_is_left_alone(
         assert store.acquire(one.id, 0, staging.lock).offset == 0
 
 
-def test_rewind_is_forgotten_once_told(
+def test_a_rewind_is_reported_once(
     backend: PosixBackend, store: UploadStore, folder: VFolderId
 ) -> None:
     one = uploads.begin(backend, store, upload(folder))
@@ -274,7 +278,7 @@ def test_rewind_is_forgotten_once_told(
         assert store.acquire(one.id, 0, staging.lock).rewind is None
 
 
-def test_sweep_removes_what_nobody_knows(
+def test_the_sweep_removes_uploads_without_a_record(
     backend: PosixBackend, store: UploadStore, folder: VFolderId
 ) -> None:
     known = uploads.begin(backend, store, upload(folder))
