@@ -1,20 +1,20 @@
 """Celery's settings, each with its reason. No secret is here: Flower's Config tab prints them.
 
-The broker's and the result store's URLs, and the tasks, are added by `workers.app`. What is said
-here holds for the worker; the doors only send, without a result store (`api.jobs.doorbell`).
+The broker's and the result store's URLs, and the tasks, are added by `workers.app`. These settings
+are the worker's; the doors only send, without a result store (`api.jobs.doorbell`).
 """
 
 # -- Messages are doorbells; the job record is the truth -------------------------------------------
 #: A doorbell needs no redelivery: with late acks Redis runs a job twice after the visibility
-#: timeout or a TCP reset. A bell that is lost is rung again by the reaper.
+#: timeout or a TCP reset. The reaper rings again for a lost doorbell.
 task_acks_late = False
 #: Reserve nothing behind a long job: another node may be idle (Redis).
 worker_disable_prefetch = True
-#: The same wish for RabbitMQ, which ignores the setting above.
+#: The same for RabbitMQ, which ignores the setting above.
 worker_prefetch_multiplier = 1
-#: Not requeued by Celery when a process dies: the reaper does it, with a limit for poison.
+#: Celery does not requeue when a process dies: the reaper does, with a limit for poison.
 task_reject_on_worker_lost = False
-#: A second bell for a running job would overwrite the state that Flower shows.
+#: A second doorbell for a running job would overwrite the state that Flower shows.
 task_track_started = False
 #: A lost broker connection must not cancel the job: it holds its own lease.
 worker_cancel_long_running_tasks_on_connection_loss = False
@@ -31,7 +31,7 @@ broker_connection_max_retries = None
 #: RabbitMQ's acknowledgement timeout ends the channel; without this it ends the worker.
 broker_channel_error_retry = True
 broker_transport_options = {
-    # Longer than any bell waits unacknowledged (none does: acks are early).
+    # Longer than any doorbell waits unacknowledged (none does: acks are early).
     "visibility_timeout": 3600,
     # A frozen server is noticed after this many seconds.
     "socket_timeout": 20,
@@ -42,10 +42,10 @@ broker_transport_options = {
     "priority_steps": list(range(10)),
     "queue_order_strategy": "priority",
 }
-#: Finished work must not become a failure because Redis was away when it ended.
+#: A finished job must not become a failure because Redis was away when it ended.
 result_backend_always_retry = True
-#: An answer that does not come (a frozen server, a cut network) is given up and asked again; the
-#: default waits two minutes.
+#: Without an answer for so long (a frozen server, a cut network) the client tries again (seconds);
+#: the default waits two minutes.
 redis_socket_timeout = 10.0
 redis_socket_connect_timeout = 5.0
 redis_backend_health_check_interval = 10

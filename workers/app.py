@@ -1,10 +1,10 @@
 """The Celery app of a node: one task per verb, all with the same body.
 
-The Celery task id is the job id, so Flower, `AsyncResult` and the job API speak of the same thing.
+The Celery task id is the job id, so Flower, `AsyncResult` and the job API use the same id.
 """
 
 import os
-from typing import Any
+from collections.abc import Callable
 
 from celery import Celery, Task
 
@@ -15,18 +15,18 @@ from core.jobs.store import TASK_PREFIX, JobStore
 from core.redis import Database, broker_url, celery_options, celery_url, connect, queue_settings
 from core.settings import Settings
 from core.telemetry import logger
-from workers.node import OBSERVE_TASK, SWEEP_TASK, Sweep, observe, ringer_of
+from workers.node import OBSERVE_TASK, SWEEP_TASK, Sweep, celery_internals, observe, ringer_of
 from workers.runner import JobCancelled, Runner
 
 _log = logger(__name__)
 
-#: What AsyncResult shows while a job runs.
+#: The state that AsyncResult shows while a job runs.
 PROGRESS_STATE = "PROGRESS"
 _runners: dict[int, Runner] = {}
 
 
 def make(settings: Settings) -> Celery:
-    """The app with broker, result store and tasks."""
+    """Return the app with broker, result store and tasks."""
     app = Celery(
         "vfolder",
         broker=broker_url(settings),
@@ -34,7 +34,7 @@ def make(settings: Settings) -> Celery:
     )
     app.config_from_object(celeryconfig)
     app.conf.broker_transport_options |= celery_options(settings)
-    app.conf.update(queue_settings(settings))  # another broker knows none of the store's options
+    app.conf.update(queue_settings(settings))  # another broker has none of the store's options
     app.conf.result_backend_transport_options = celery_options(settings)
     for verb in VERBS:
         _register(app, settings, TASK_PREFIX + verb)
@@ -48,11 +48,13 @@ def _register(app: Celery, settings: Settings, name: str) -> None:
     def run(task: Task, job_id: str) -> str:
         if job_id != task.request.id:
             raise ValueError("a doorbell's task id is its job id")
-        here = task.request.hostname  # asked now: the heartbeat's thread has no request
+        node = task.request.hostname  # read now: the publishing thread has no request
         try:
-            return _runner(app, settings)(job_id, lambda text: _tell(task, here, text, job_id))
+            return _runner(app, settings)(
+                job_id, lambda text: _show_progress(task, node, text, job_id)
+            )
         except JobCancelled:
-            _tell_cancelled(task, here, job_id)
+            _show_cancelled(task, node, job_id)
             raise
 
 
@@ -70,41 +72,39 @@ def _register_observe(app: Celery, settings: Settings) -> None:
 
 
 def _runner(app: Celery, settings: Settings) -> Runner:
-    """One runner per process: connections are not shared across a fork."""
-    found = _runners.get(os.getpid())
-    if found is None:
+    """Return this process's runner: connections are not shared across a fork."""
+    runner = _runners.get(os.getpid())
+    if runner is None:
         ring = ringer_of(app)
         store = JobStore(connect(settings, Database.JOBS), ring)
-        found = _runners[os.getpid()] = Runner(settings, store, ring)
-    return found
+        runner = _runners[os.getpid()] = Runner(settings, store, ring)
+    return runner
 
 
-def _tell(task: Task, node: str, text: str, job_id: str) -> None:
+def _show_progress(task: Task, node: str, text: str, job_id: str) -> None:
     """Show the progress sentence in Flower's Result column and to AsyncResult."""
-    _quietly(lambda: _send_event(task, node, "task-progress", uuid=job_id, result=text))
+    _quietly(
+        lambda: celery_internals.send_task_event(
+            task, node, "task-progress", uuid=job_id, result=text
+        )
+    )
     _quietly(lambda: task.update_state(job_id, PROGRESS_STATE, {"text": text}))
 
 
-def _tell_cancelled(task: Task, node: str, job_id: str) -> None:
+def _show_cancelled(task: Task, node: str, job_id: str) -> None:
     facts = {"uuid": job_id, "terminated": False, "signum": None, "expired": False}
-    _quietly(lambda: _send_event(task, node, "task-revoked", **facts))
+    _quietly(lambda: celery_internals.send_task_event(task, node, "task-revoked", **facts))
     _quietly(lambda: task.update_state(job_id, "REVOKED", {"text": "cancelled"}))
 
 
-def _send_event(task: Task, node: str, kind: str, **facts: Any) -> None:  # noqa: ANN401 - JSON values
-    # Not Task.send_event: that one names the task of the calling thread's request.
-    with task.app.events.default_dispatcher(hostname=node) as dispatcher:
-        dispatcher.send(kind, **facts)
-
-
-def _quietly(act: Any) -> None:  # noqa: ANN401 - a callable
-    """What only watchers need must not hurt the work."""
+def _quietly(operation: Callable[[], object]) -> None:
+    """Do something for watchers; its failure is logged and does not affect the job."""
     try:
-        act()
-    except Exception as error:  # noqa: BLE001 - any failure to show progress is only that
+        operation()
+    except Exception as error:  # noqa: BLE001 - the job does not depend on watchers
         _log.info("progress not shown", reason=type(error).__name__)
 
 
 def from_environment() -> Celery:
-    """The app of this node's configuration."""
+    """Return the app for this node's configuration."""
     return make(configuration.load())

@@ -1,7 +1,7 @@
 """The one task body: claim, lease, run, settle.
 
-Errors become a job's end exactly here. A job that was not ours, or that goes back to the queue,
-ends its Celery task with `Ignore`, so that no result is stored over the truth.
+Only this module turns errors into the end of a job. A task whose job another run has, or whose job
+goes back to the queue, ends with `Ignore`: so Celery stores no result over that of the right run.
 """
 
 import time
@@ -15,13 +15,13 @@ from tenacity import Retrying
 from backends.fs import translate
 from core.errors import Defect, JobNotFound, StorageError
 from core.events import EventPublisher
-from core.jobs import Cancelled, Interrupted, Job, LeaseLost, Released, State, queue_name, requests
+from core.jobs import Cancelled, Job, LeaseLost, Released, State, queue_name, requests
 from core.jobs.requests import Request
 from core.jobs.store import Doorbell, JobEnd, JobStore, Ringer
 from core.redis import json, retrying
 from core.settings import Settings
 from core.telemetry import bind, logger
-from workers.run import DRAIN, RELOAD, Context, Outcome, Run, here, new_run_id, reloaded
+from workers.run import DRAIN, RELOAD, Context, Outcome, Run, new_run_id, own_identity, reloaded
 from workers.verbs import (
     Adopt,
     Clone,
@@ -47,13 +47,13 @@ ELSEWHERE_SECONDS = 0.5
 
 
 class Verb(Protocol):
-    """A verb's run."""
+    """One run of a verb."""
 
     def __call__(self) -> Outcome:
         """Do what is left to do."""
 
     def undo(self) -> None:
-        """Remove what a cancelled job left and nobody saw."""
+        """Remove what a cancelled or failed job staged; no caller has seen it."""
 
 
 VERBS: dict[str, Callable[[Context, Any], Verb]] = {
@@ -72,16 +72,16 @@ VERBS: dict[str, Callable[[Context, Any], Verb]] = {
 }
 
 
-#: Told the sentence of progress now and then.
-Teller = Callable[[str], None]
+#: Shows the sentence of progress to watchers.
+ProgressView = Callable[[str], None]
 
 
 class JobFailed(Exception):
-    """What Celery is told of a job that failed; the record has the whole story."""
+    """The exception that Celery gets for a failed job; the job's record has the problem."""
 
 
 class JobCancelled(Ignore):
-    """The job was cancelled; the caller tells Celery so."""
+    """The job was cancelled; the caller reports that to Celery."""
 
 
 def _store_retry(patience_seconds: float | None = None) -> Retrying:
@@ -97,33 +97,33 @@ _until_the_store_answers = _store_retry().wraps
 
 
 class Runner:
-    """Runs jobs in one process; made after the fork."""
+    """Runs jobs in one process; create it after the fork."""
 
     def __init__(self, settings: Settings, store: JobStore, ring: Ringer) -> None:
         self._settings = settings
         self._store = store
         self._ring = ring
-        self._herald = EventPublisher(settings)
-        #: The settings are those that the node began with, however late this process is.
-        self._renewed = 0
+        self._publisher = EventPublisher(settings)
+        #: The settings are those of the node's start, even in a process that started later.
+        self._reloads = 0
 
-    def __call__(self, job_id: str, tell: Teller) -> str:
-        """Run a job to its end or its next interruption; returns the sentence of a success.
+    def __call__(self, job_id: str, show: ProgressView) -> str:
+        """Run a job to its end or its next interruption; return the sentence of a success.
 
         Raises:
-            Ignore: it was not ours to run, or goes back to the queue.
+            Ignore: another run has the job, or the job goes back to the queue.
             JobCancelled: it was cancelled.
             JobFailed: it failed; the record says why.
         """
-        if self._renewed != RELOAD.count:
-            self._renewed, self._settings = RELOAD.count, reloaded(self._settings)
+        if self._reloads != RELOAD.count:
+            self._reloads, self._settings = RELOAD.count, reloaded(self._settings)
         with bind(job_id=job_id):
             job, run = self._claim(job_id, new_run_id())
             with bind(attempt=str(job.attempt), **self._facts(job)):
-                return self._attend(job, run, tell)
+                return self._attend(job, run, show)
 
     def _facts(self, job: Job) -> dict[str, str]:
-        """What every line of a job's run says of it, beside its id and attempt."""
+        """Return the facts that every log line of a run carries, beside job id and attempt."""
         facts = {"verb": job.verb, "operation": job.verb, "volume": job.volume}
         request = job.member("request") or {}
         if vfolder := request.get("vfolder") or request.get("target"):
@@ -143,7 +143,7 @@ class Runner:
             raise Ignore
         node = self._settings.storage_proxy.node_id
         lease = self._settings.vfolder.jobs.lease_seconds
-        answer = self._store.claim(job_id, name, node, lease, here())
+        answer = self._store.claim(job_id, name, node, lease, own_identity())
         if answer == "unproven":
             time.sleep(ELSEWHERE_SECONDS)
             self._ring(doorbell_of(job))
@@ -153,11 +153,11 @@ class Runner:
         run = Run(self._store, self._store.get(job_id), lease, name=name)
         return run.job, run
 
-    def _attend(self, job: Job, run: Run, tell: Teller) -> str:
+    def _attend(self, job: Job, run: Run, show: ProgressView) -> str:
         _log.info("job started")
-        run.start(lambda snapshot: self._tell(job, snapshot, tell))
+        run.start(lambda snapshot: self._publish(job, snapshot, show))
         if job.attempt == 1:
-            self._herald.started(job)
+            self._publisher.started(job)
         context: Context | None = None
         try:
             request = requests.parse(json.loads(job.fields["request"]))
@@ -165,13 +165,13 @@ class Runner:
             outcome = self._work(context, request)
             return self._settle(run, context, outcome)
         except (Released, LeaseLost) as why:
-            if context is not None:  # the fence first: the store may be away for long
+            if context is not None:  # release the fence first: the store may be away for long
                 context.close()
             self._give_back(run, str(why))
             raise Ignore from why
         except JobCancelled:
             raise
-        except Exception as error:  # noqa: BLE001 - whatever it is, it is the job's end
+        except Exception as error:  # noqa: BLE001 - any error is the end of the job
             raise self._fail(run, context, problem_of(error)) from None
         finally:
             run.stop()
@@ -179,9 +179,9 @@ class Runner:
                 context.close()
             run.close()
 
-    def _tell(self, job: Job, snapshot: dict[str, Any], tell: Teller) -> None:
-        tell(snapshot["text"])
-        self._herald.progressed(job.id, snapshot)
+    def _publish(self, job: Job, snapshot: dict[str, Any], show: ProgressView) -> None:
+        show(snapshot["text"])
+        self._publisher.progressed(job.id, snapshot)
 
     def _work(self, context: Context, request: Request) -> Outcome:
         verb = VERBS[request.verb](context, request)
@@ -192,13 +192,12 @@ class Runner:
             context.run.begin_cleaning()
             verb.undo()
             return Outcome("cancelled", state=State.CANCELLED)
-        except (StorageError, OSError) as error:
-            if not isinstance(error, Interrupted):
-                self._undo_failed(context, verb)
+        except (StorageError, OSError):
+            self._undo_failed(context, verb)
             raise
 
     def _undo_failed(self, context: Context, verb: Verb) -> None:
-        """A failed job leaves nothing behind; what cannot be removed is left to the sweep."""
+        """Remove what a failed job staged; what cannot be removed is left to the sweep."""
         context.run.begin_cleaning()
         try:
             verb.undo()
@@ -218,7 +217,7 @@ class Runner:
     def _fail(self, run: Run, context: Context | None, problem: dict[str, Any]) -> Exception:
         try:
             self._end(run, context, JobEnd(State.FAILED, "", json.dumps(problem), run.snapshot()))
-        except LeaseLost:  # the run that has the job now will see for itself
+        except LeaseLost:  # the run that has the job now settles it
             return cast("Exception", Ignore())
         return JobFailed(problem["detail"])
 
@@ -228,7 +227,7 @@ class Runner:
         if not self._finish(run, context, ending):
             raise LeaseLost("the job was taken over before it could be settled")
         _log.info("job ended", state=ending.state.value)
-        self._herald.ended()
+        self._publisher.ended()
         if context is not None:
             context.forget()
 
@@ -237,7 +236,7 @@ class Runner:
         try:
             return _store_retry(lease)(self._store.finish, run.job.id, run.id, ending)
         except redis.RedisError:
-            if context is not None:  # a node that is cut off must not keep others from the job
+            if context is not None:  # a node that is cut off must not keep the fence
                 context.close()
         return self._finish_patiently(run, ending)
 
@@ -259,7 +258,7 @@ def doorbell_of(job: Job) -> Doorbell:
 
 
 def problem_of(error: Exception) -> dict[str, Any]:
-    """What a job's `error` says of an exception: never a host path, never a program's text."""
+    """Return a job's `error` for an exception, without host paths and without texts of programs."""
     if isinstance(error, OSError):
         error = translate(error)
     if not isinstance(error, StorageError):

@@ -1,6 +1,6 @@
 """Start one of the Celery processes of a node: `python -m workers.serve worker|beat|flower`.
 
-Secrets go by environment and configuration, never by argument: arguments are seen by everybody.
+Secrets go by environment and configuration, never by argument: all users can read arguments.
 """
 
 import importlib
@@ -14,12 +14,12 @@ from core.process import identity, metrics_files
 from core.telemetry import logs
 
 NAMES = ("worker", "beat", "flower")
-#: The exit status for wrong words or a wrong configuration (as in sysexits.h, EX_USAGE is 64).
+#: The exit status for wrong arguments or a wrong configuration, as of most command lines.
 USAGE = 2
 
 
 def main(arguments: list[str]) -> int:
-    """Run the named process; returns its exit status."""
+    """Run the named process; return its exit status."""
     if len(arguments) != 1 or arguments[0] not in NAMES:
         sys.stderr.write(f"usage: python -m workers.serve {'|'.join(NAMES)}\n")
         return USAGE
@@ -30,9 +30,9 @@ def main(arguments: list[str]) -> int:
         if arguments[0] == "worker":
             native.report()
         counters = metrics_files.start_fresh(settings, arguments[0])
-        if arguments[0] == "flower":  # a page for people, as the doors are
+        if arguments[0] == "flower":  # it serves web pages, and needs no privileges
             identity.become(identity.configured(settings.storage_proxy), counters)
-        # Only now may anything import prometheus_client, which reads its variable once.
+        # Import prometheus_client only now: it reads its environment variable once.
         processes: Any = importlib.import_module("workers.processes")
         processes.run(arguments[0], settings)
     except ConfigurationError as error:

@@ -1,10 +1,10 @@
-"""What a node does beside its jobs: mounts, sweeps, upkeep, events. Knows no verb."""
+"""What a node does beside its jobs: mounts, sweeps, upkeep, events, doorbells. Knows no verb."""
 
-from workers.node import performance
+from workers.node import celery_internals, performance
 from workers.node.doorbell import ringer_of
 from workers.node.performance import OBSERVE_TASK, observe
 from workers.node.privileged_quota import QuotaHelper
-from workers.node.sweeps import SWEEP_TASK, Sweep, measured, schedule
+from workers.node.sweeps import SWEEP_TASK, Sweep, hidden_usage, schedule
 from workers.node.upkeep import Upkeep, queues_of
 
 __all__ = [
@@ -13,7 +13,8 @@ __all__ = [
     "QuotaHelper",
     "Sweep",
     "Upkeep",
-    "measured",
+    "celery_internals",
+    "hidden_usage",
     "observe",
     "performance",
     "queues_of",

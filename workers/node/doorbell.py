@@ -1,4 +1,4 @@
-"""The doorbell as workers ring it: for the next job when one ends, and for jobs that still wait."""
+"""Send doorbells from a worker: for the next job when one ends, and again for waiting jobs."""
 
 from celery import Celery
 from kombu.exceptions import OperationalError
@@ -8,7 +8,7 @@ from core.telemetry import logger
 
 _log = logger(__name__)
 
-#: What both sides of a queue must agree on, taken from the app that consumes.
+#: Settings in which sender and consumer of a queue must agree, taken from the consuming app.
 _SHARED = (
     "task_serializer",
     "accept_content",
@@ -16,15 +16,15 @@ _SHARED = (
     "task_create_missing_queue_type",
     "task_create_missing_queue_exchange_type",
 )
-#: A broker that does not answer must not keep the thread that rings from its other duties.
-_PATIENCE = {"socket_timeout": 2, "socket_connect_timeout": 2}
+#: Seconds: a broker that does not answer must not block the ringing thread for longer.
+_TIMEOUTS = {"socket_timeout": 2, "socket_connect_timeout": 2}
 
 
 def ringer_of(app: Celery) -> Ringer:
     """Return the function that sends doorbells from a worker.
 
     The reaper sends a doorbell again when the broker did not take it. The sending app has no result
-    store: with one, Celery subscribes to a channel per doorbell, for ever, and hangs on it when the
+    store: with one, Celery subscribes to a channel per doorbell, forever, and hangs on it when the
     store is away.
     """
     sender = Celery(
@@ -32,8 +32,8 @@ def ringer_of(app: Celery) -> Ringer:
     )
     sender.conf.update({key: app.conf[key] for key in _SHARED})
     options = app.conf.broker_transport_options
-    patience = _PATIENCE if "socket_timeout" in options else {}
-    sender.conf.broker_transport_options = {**options, **patience}
+    timeouts = _TIMEOUTS if "socket_timeout" in options else {}
+    sender.conf.broker_transport_options = {**options, **timeouts}
 
     def ring(doorbell: Doorbell) -> None:
         try:

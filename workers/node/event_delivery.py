@@ -1,7 +1,8 @@
-"""The courier: tells ends of jobs that nobody told, in a thread of every worker's main process.
+"""Deliver ends of jobs that no run published, in a thread of every worker's main process.
 
-A run tells its own job's end at once; what it could not tell (it was killed, the events' server was
-away, the job ended without a run) is told here, by whichever node looks first.
+A run publishes the end of its own job at once. What it could not publish stays in the outbox: the
+run was killed, the events' server was away, or the job ended without a run. The first node that
+looks publishes it.
 """
 
 import threading
@@ -9,20 +10,20 @@ import threading
 from core.events import EventPublisher
 from core.settings import Settings
 
-#: How often the outbox is looked at.
+#: Seconds between two looks at the outbox.
 LOOK_SECONDS = 1.0
 
 
 class EventDelivery:
-    """The thread."""
+    """The thread that empties the outbox."""
 
     def __init__(self, settings: Settings) -> None:
-        self._herald = EventPublisher(settings)
+        self._publisher = EventPublisher(settings)
         self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="courier", daemon=True)
+        self._thread = threading.Thread(target=self._run, name="event-delivery", daemon=True)
 
     def start(self) -> None:
-        """Begin."""
+        """Start the thread."""
         self._thread.start()
 
     def stop(self) -> None:
@@ -32,5 +33,5 @@ class EventDelivery:
 
     def _run(self) -> None:
         while not self._stop.wait(LOOK_SECONDS):
-            self._herald.ended()
-        self._herald.ended()
+            self._publisher.ended()
+        self._publisher.ended()

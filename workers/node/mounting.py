@@ -1,9 +1,9 @@
-"""`do_volume_mount` and `do_volume_unmount`: file systems below a volume, on the manager's word.
+"""`do_volume_mount` and `do_volume_unmount`: mount file systems below a volume for the manager.
 
-Any of the cluster may say these words on the channel of events, so nothing is done that
-`[vfolder.mounts] allowed` does not name, by type and source; without it the words are ignored. The
-helper is mount(8), with a list of arguments and a deadline; nosuid and nodev always hold. The
-answer is broadcast: `volume_mounted`, `volume_unmounted`, with what went wrong in `err_msg`.
+Every member of the cluster can publish these events. So a node mounts only what `[vfolder.mounts]
+allowed` names by type and source; without that setting it ignores the events. It calls mount(8)
+with a list of arguments and a deadline, always with nosuid and nodev. It broadcasts the answer
+`volume_mounted` or `volume_unmounted`, with the problem in `err_msg`.
 """
 
 import os
@@ -24,7 +24,7 @@ from core.redis import Database, connect, json
 from core.settings import Settings
 from core.telemetry import logger
 
-#: The order of the fields for readers by position.
+#: The fields in the order in which older managers send them, without names.
 _FIELDS = {
     "do_volume_mount": (
         "dir_name",
@@ -48,20 +48,20 @@ _FIELDS = {
 }
 _ANSWERS = {"do_volume_mount": "volume_mounted", "do_volume_unmount": "volume_unmounted"}
 NODE_TYPE = "storage_proxy"
-#: What every mount gets: nothing on it gives rights to whoever runs it.
+#: Options of every mount: no file on it gives privileges to the process that runs it.
 _ALWAYS = ("nosuid", "nodev")
-#: The listener looks at its end this often, and connects again this soon.
+#: Seconds after which the listener checks whether to end, and after which it connects again.
 LISTEN_SECONDS = 1.0
 _NAME_MAX = 255
 _log = logger(__name__)
 
 
 class MountRefused(Exception):
-    """It is not allowed, or mount(8) says no: the reason."""
+    """The mount is not allowed, or mount(8) failed; the text says why."""
 
 
 class Mounting:
-    """The thread of a worker's main process; idle when nothing is allowed."""
+    """The thread of a worker's main process; it does not start when no mount is allowed."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
@@ -72,12 +72,12 @@ class Mounting:
         self._thread = threading.Thread(target=self._run, name="mounting", daemon=True)
 
     def start(self) -> None:
-        """Listen, if anything is allowed."""
+        """Listen to events, if any mount is allowed."""
         if self._allowed:
             self._thread.start()
 
     def stop(self) -> None:
-        """End; a mount under way comes to its end first."""
+        """End; wait for a mount in progress first."""
         self._stop.set()
         if self._thread.is_alive():
             self._thread.join()
@@ -87,7 +87,7 @@ class Mounting:
             try:
                 self._listen()
             except redis.RedisError as error:
-                _log.warning("events not heard", reason=type(error).__name__)
+                _log.warning("events not received", reason=type(error).__name__)
                 self._stop.wait(LISTEN_SECONDS)
 
     def _listen(self) -> None:
@@ -95,16 +95,16 @@ class Mounting:
             channel.subscribe(CHANNEL)
             while not self._stop.is_set():
                 message = channel.get_message(timeout=LISTEN_SECONDS)
-                if message is not None and (asked := _decoded(message["data"])):
-                    self._obey(*asked)
+                if message is not None and (event := _decoded(message["data"])):
+                    self._handle(*event)
 
-    def _obey(self, name: str, asked: dict[str, Any]) -> None:
-        table = self._settings.volume.get(str(asked.get("volume_backend_name")))
+    def _handle(self, name: str, fields: dict[str, Any]) -> None:
+        table = self._settings.volume.get(str(fields.get("volume_backend_name")))
         if table is None:
             return  # another node's volume
-        act = self._mount if name == "do_volume_mount" else self._unmount
-        target = self._settings.volume_path(table) / str(asked.get("dir_name"))
-        problem = _problem_of(lambda: act(target, asked))
+        operation = self._mount if name == "do_volume_mount" else self._unmount
+        target = self._settings.volume_path(table) / str(fields.get("dir_name"))
+        problem = _problem_of(lambda: operation(target, fields))
         _log.info("mount asked", operation=name, problem=problem)
         event = Event(
             _ANSWERS[name],
@@ -112,44 +112,44 @@ class Mounting:
                 "node_id": self._settings.storage_proxy.node_id,
                 "node_type": NODE_TYPE,
                 "mount_path": str(target),
-                "quota_scope_id": asked.get("quota_scope_id"),
+                "quota_scope_id": fields.get("quota_scope_id"),
                 "err_msg": problem,
             },
         )
         self._bus.broadcast(event)
 
-    def _mount(self, target: Path, asked: dict[str, Any]) -> None:
-        kind, source = str(asked.get("fs_type")), str(asked.get("fs_location"))
-        self._check(target.name, asked, kind, source)
-        wanted = [word for word in str(asked.get("cmd_options") or "").split(",") if word]
-        odd = sorted(set(wanted) - set(self._settings.vfolder.mounts.options.split(",")))
-        if odd:
-            raise MountRefused(f"These options are not among [vfolder.mounts] options: {odd}.")
-        found = _mounted_at(target)
-        if found == (kind, source):
+    def _mount(self, target: Path, fields: dict[str, Any]) -> None:
+        kind, source = str(fields.get("fs_type")), str(fields.get("fs_location"))
+        self._check(target.name, fields, kind, source)
+        options = [word for word in str(fields.get("cmd_options") or "").split(",") if word]
+        refused = sorted(set(options) - set(self._settings.vfolder.mounts.options.split(",")))
+        if refused:
+            raise MountRefused(f"These options are not among [vfolder.mounts] options: {refused}.")
+        mounted = _mounted_at(target)
+        if mounted == (kind, source):
             return
-        if found is not None:
-            raise MountRefused("Something else is mounted there.")
+        if mounted is not None:
+            raise MountRefused("Another file system is mounted there.")
         target.mkdir(exist_ok=True)
         if not stat.S_ISDIR(target.lstat().st_mode):
-            raise MountRefused("There is something that is no directory.")
-        options = ",".join([*_ALWAYS, *wanted])
-        self._helper(["mount", "-t", kind, "-o", options, "--", source, str(target)])
-        self._give_away(target)
+            raise MountRefused("An entry of this name exists and is not a directory.")
+        joined = ",".join([*_ALWAYS, *options])
+        self._run_command(["mount", "-t", kind, "-o", joined, "--", source, str(target)])
+        self._set_owner(target)
 
-    def _unmount(self, target: Path, asked: dict[str, Any]) -> None:
-        found = _mounted_at(target)
-        self._check(target.name, asked, *(found or (None, None)))
-        if found is not None:
-            self._helper(["umount", "--", str(target)])
+    def _unmount(self, target: Path, fields: dict[str, Any]) -> None:
+        mounted = _mounted_at(target)
+        self._check(target.name, fields, *(mounted or (None, None)))
+        if mounted is not None:
+            self._run_command(["umount", "--", str(target)])
             target.rmdir()
 
     def _check(
-        self, name: str, asked: dict[str, Any], kind: str | None, source: str | None
+        self, name: str, fields: dict[str, Any], kind: str | None, source: str | None
     ) -> None:
-        if name != asked.get("dir_name") or name in ("", ".", "..") or len(name) > _NAME_MAX:
+        if name != fields.get("dir_name") or name in ("", ".", "..") or len(name) > _NAME_MAX:
             raise MountRefused("The directory is one name below the volume.")
-        if asked.get("edit_fstab"):
+        if fields.get("edit_fstab"):
             raise MountRefused("This service edits no fstab.")
         if kind is not None and not any(
             kind == allowed and fnmatchcase(str(source), pattern)
@@ -157,21 +157,21 @@ class Mounting:
         ):
             raise MountRefused("This file system is not among [vfolder.mounts] allowed.")
 
-    def _helper(self, command: list[str]) -> None:
+    def _run_command(self, command: list[str]) -> None:
         seconds = self._settings.vfolder.mounts.timeout
         done = subprocess.run(command, capture_output=True, timeout=seconds, check=False)
         if done.returncode:
             raise MountRefused(done.stderr.decode("utf-8", "replace").strip()[:_NAME_MAX])
 
-    def _give_away(self, target: Path) -> None:
+    def _set_owner(self, target: Path) -> None:
         owner, group = self._settings.storage_proxy.user, self._settings.storage_proxy.group
         if isinstance(owner, int) and isinstance(group, int):
             os.chown(target, owner, group)
 
 
-def _problem_of(act: Callable[[], None]) -> str | None:
+def _problem_of(operation: Callable[[], None]) -> str | None:
     try:
-        act()
+        operation()
     except MountRefused as error:
         return str(error)
     except subprocess.TimeoutExpired:
@@ -182,7 +182,7 @@ def _problem_of(act: Callable[[], None]) -> str | None:
 
 
 def _decoded(text: str) -> tuple[str, dict[str, Any]] | None:
-    """The name and the fields of a message that is for us, of either generation."""
+    """Return name and fields of a message for us, from old or new managers; None for others."""
     try:
         message = json.loads(text)
         name = message["name"]
@@ -198,7 +198,7 @@ def _decoded(text: str) -> tuple[str, dict[str, Any]] | None:
 
 
 def _mounted_at(target: Path) -> tuple[str, str] | None:
-    """The type and source of what is mounted there (proc(5), mountinfo)."""
+    """Return type and source of the file system mounted at a path (proc(5), mountinfo), or None."""
     found = None
     for line in Path("/proc/self/mountinfo").read_text("utf-8", "replace").splitlines():
         before, _, behind = line.partition(" - ")

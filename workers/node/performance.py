@@ -1,8 +1,8 @@
-"""The observer: asks a volume for its speed and keeps the answer, rung by beat on the fast lane.
+"""Observe the performance of a volume and store it. Beat rings for it on the fast lane.
 
-For a mounted file system the rates are those since this node's last look; of several nodes the one
-that took the bell speaks. A volume that does not answer keeps one thread, and is not asked again by
-the same process before it does.
+The rates of a mounted file system are those since this node observed it last. Of several nodes, the
+one that takes the doorbell observes. A volume that does not answer keeps one thread of a process,
+which observes it no more until it answers.
 """
 
 import threading
@@ -23,11 +23,11 @@ from core.telemetry import logger, metrics
 
 OBSERVE_TASK = "storage.observe"
 _log = logger(__name__)
-_asked: dict[str, Future[PerformanceMetric | None]] = {}
+_pending: dict[str, Future[PerformanceMetric | None]] = {}
 
 
 def schedule(settings: Settings) -> dict[str, dict[str, Any]]:
-    """Beat's schedule: one bell per volume; one that is late is worthless."""
+    """Return beat's schedule: one doorbell per volume; a late one expires."""
     seconds = settings.storage_proxy.volume_stats.observe_interval
     return {
         f"observe {name}": {
@@ -41,15 +41,15 @@ def schedule(settings: Settings) -> dict[str, dict[str, Any]]:
 
 
 def observe(settings: Settings, volume: str) -> str:
-    """Observe a volume once; one sentence says what came of it."""
-    book = PerformanceStore(settings)
+    """Observe a volume once; return one sentence that says how it went."""
+    results = PerformanceStore(settings)
     seconds = settings.storage_proxy.volume_stats.observe_timeout
     try:
         with metrics.OBSERVE_SECONDS.labels(volume).time():
-            found = _patiently(volume, Volumes(settings).get(volume), book, seconds)
-        if found is None:
+            metric = _observed_in_time(volume, Volumes(settings).get(volume), results, seconds)
+        if metric is None:
             return f"the speed of {volume} is not known"
-        book.keep(volume, asdict(found))
+        results.keep(volume, asdict(metric))
     except (StorageError, OSError, redis.RedisError) as error:
         metrics.OBSERVED.labels(volume, "failure").inc()
         _log.warning("volume not observed", volume=volume, reason=type(error).__name__)
@@ -58,40 +58,40 @@ def observe(settings: Settings, volume: str) -> str:
     return f"observed {volume}"
 
 
-def _patiently(
-    volume: str, backend: Backend, book: PerformanceStore, seconds: float
+def _observed_in_time(
+    volume: str, backend: Backend, results: PerformanceStore, seconds: float
 ) -> PerformanceMetric | None:
-    if volume not in _asked:
+    if volume not in _pending:
         future: Future[PerformanceMetric | None] = Future()
-        _asked[volume] = future
-        threading.Thread(target=_ask, args=(future, backend, book), daemon=True).start()
-    future = _asked[volume]
+        _pending[volume] = future
+        threading.Thread(target=_observe_into, args=(future, backend, results), daemon=True).start()
+    future = _pending[volume]
     try:
         return future.result(seconds)
     except TimeoutError:
         raise DeadlineExceeded(f"Volume {volume} did not answer.") from None
     finally:
-        if future.done():  # with whatever came: also a backend's own TimeoutError
-            del _asked[volume]
+        if future.done():  # with any result: also a backend's own TimeoutError
+            del _pending[volume]
 
 
-def _ask(
-    future: "Future[PerformanceMetric | None]", backend: Backend, book: PerformanceStore
+def _observe_into(
+    future: "Future[PerformanceMetric | None]", backend: Backend, results: PerformanceStore
 ) -> None:
     try:
-        future.set_result(_rates(backend, book))
-    except Exception as error:  # noqa: BLE001 - whoever waits gets it
+        future.set_result(_rates(backend, results))
+    except Exception as error:  # noqa: BLE001 - the waiting thread gets it
         future.set_exception(error)
 
 
-def _rates(backend: Backend, book: PerformanceStore) -> PerformanceMetric | None:
+def _rates(backend: Backend, results: PerformanceStore) -> PerformanceMetric | None:
     if backend.skill(HasMetric) or backend.skill(MountedBackend) is None:
         return measured(backend)
     now = counters(backend.mount.path)
     if now is None:
         return None
     volume = backend.mount.volume
-    before = book.last_counters(volume)
-    book.keep_counters(volume, now.values())
+    before = results.last_counters(volume)
+    results.keep_counters(volume, now.values())
     rates = now.since(Counters.of(*before)) if before else None
     return rates or measured(backend)

@@ -1,7 +1,7 @@
-"""Answers for the web processes of the node, which have no rights: acts on quota scopes, no more.
+"""The privileged quota helper: it works on quota scopes for the node's unprivileged web processes.
 
-Whoever owns the top of a volume may ask for it, and root. Everybody can reach the socket; the
-kernel says who it is (unix(7), SO_PEERCRED).
+Every local process can connect to the socket. The kernel names the user of the peer (unix(7),
+SO_PEERCRED); root and the owner of a volume's top directory may send requests for that volume.
 """
 
 import os
@@ -30,44 +30,54 @@ _PEER = struct.Struct("3i")
 
 
 class QuotaHelperServer(socketserver.ThreadingUnixStreamServer):
-    """The listening socket; a thread per question."""
+    """The listening socket, with a thread per request."""
 
     daemon_threads = True
 
-    def __init__(self, place: Path, volumes: Volumes) -> None:
-        place.unlink(missing_ok=True)  # a dead process leaves it behind
-        super().__init__(str(place), _Question)
-        place.chmod(_SOCKET_MODE)
+    def __init__(self, path: Path, volumes: Volumes) -> None:
+        path.unlink(missing_ok=True)  # a killed process leaves it behind
+        super().__init__(str(path), _RequestHandler)
+        path.chmod(_SOCKET_MODE)
         self.volumes = volumes
 
     def handle_error(self, request: Any, client_address: Any) -> None:  # noqa: ANN401, ARG002 - socketserver's
-        """A caller that went away is not our fault; he asks again."""
-        _log.info("question not answered", exc_info=True)
+        """Log that the caller went away; it connects again."""
+        _log.info("request not answered", exc_info=True)
 
 
-class _Question(socketserver.BaseRequestHandler):
+class _RequestHandler(socketserver.BaseRequestHandler):
     server: QuotaHelperServer
 
     def handle(self) -> None:
-        line: socket.socket = self.request
-        line.settimeout(ANSWER_SECONDS)
-        line.sendall(msgspec.json.encode(self._answer(line)))
+        connection: socket.socket = self.request
+        connection.settimeout(ANSWER_SECONDS)
+        connection.sendall(msgspec.json.encode(self._answer(connection)))
 
-    def _answer(self, line: socket.socket) -> HelperAnswer:
+    def _answer(self, connection: socket.socket) -> HelperAnswer:
         try:
-            ask = msgspec.json.decode(read_all(line), type=HelperRequest)
-            backend = self.server.volumes.get(ask.volume)
+            request = msgspec.json.decode(read_all(connection), type=HelperRequest)
+            backend = self.server.volumes.get(request.volume)
             _, peer, _ = _PEER.unpack(
-                line.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _PEER.size)
+                connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _PEER.size)
             )
-            if not _may_ask(backend, peer):
+            if not _is_allowed(backend, peer):
                 return HelperAnswer(
-                    None, "Forbidden", "Only the owner of a volume's top may ask for it."
+                    None,
+                    "Forbidden",
+                    "Only the owner of a volume's top directory may send requests for it.",
                 )
-            _log.info("quota asked", verb=ask.verb, volume=ask.volume, scope=ask.scope, uid=peer)
-            return perform(backend, ask)
+            _log.info(
+                "quota requested",
+                verb=request.verb,
+                volume=request.volume,
+                scope=request.scope,
+                uid=peer,
+            )
+            return perform(backend, request)
         except msgspec.DecodeError:
-            return HelperAnswer(None, "InvalidParameters", "That is no question about quota.")
+            return HelperAnswer(
+                None, "InvalidParameters", "The message is not a request of the quota helper."
+            )
         except (StorageError, ConfigurationError) as error:
             return HelperAnswer(None, type(error).__name__, error.detail)
         except OSError as error:
@@ -76,7 +86,7 @@ class _Question(socketserver.BaseRequestHandler):
             return HelperAnswer(None, type(known).__name__, known.detail)
 
 
-def _may_ask(backend: Backend, peer: int) -> bool:
+def _is_allowed(backend: Backend, peer: int) -> bool:
     if peer == 0:
         return True
     mounted = backend.skill(MountedBackend)
@@ -87,28 +97,30 @@ def _may_ask(backend: Backend, peer: int) -> bool:
 
 
 class QuotaHelper(bootsteps.StartStopStep):
-    """The desk, as a step of the worker's start and stop; none where no socket is configured."""
+    """The helper as a step of the worker's start and stop; off when no socket is configured."""
 
     requires = ("celery.worker.components:Pool",)
     settings: Settings
 
     def __init__(self, parent: Any, **_options: Any) -> None:  # noqa: ANN401 - Celery's worker
-        self._desk: QuotaHelperServer | None = None
+        self._server: QuotaHelperServer | None = None
         super().__init__(parent)
 
     def start(self, parent: Any) -> None:  # noqa: ANN401, ARG002 - Celery's worker
         """Listen."""
-        place = self.settings.vfolder.worker.quota_socket
-        if place:
-            self._desk = QuotaHelperServer(Path(place), Volumes(self.settings))
-            threading.Thread(target=self._desk.serve_forever, name="keeper", daemon=True).start()
+        path = self.settings.vfolder.worker.quota_socket
+        if path:
+            self._server = QuotaHelperServer(Path(path), Volumes(self.settings))
+            threading.Thread(
+                target=self._server.serve_forever, name="quota-helper", daemon=True
+            ).start()
 
     def stop(self, parent: Any) -> None:  # noqa: ANN401, ARG002 - Celery's worker
-        """Listen no more; the socket's name goes with it."""
-        if self._desk is None:
+        """Stop listening, and remove the socket."""
+        if self._server is None:
             return
-        self._desk.shutdown()
-        self._desk.server_close()
+        self._server.shutdown()
+        self._server.server_close()
         Path(self.settings.vfolder.worker.quota_socket).unlink(missing_ok=True)
 
     terminate = stop

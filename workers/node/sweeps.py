@@ -1,4 +1,8 @@
-"""Sweeps: periodic upkeep, rung by beat, done by any worker; each is short and may be repeated."""
+"""Sweeps: periodic upkeep of a volume. Beat rings for it; any worker of the volume does it.
+
+A sweep is short and may be repeated. It forgets old jobs, removes expired uploads and what dead
+jobs left, submits jobs for what is due, and counts the hidden directories.
+"""
 
 import os
 import random
@@ -28,16 +32,16 @@ from core.uploads import UploadStore
 
 _log = logger(__name__)
 
-#: How often ended jobs are forgotten, and old uploads and left-over files removed.
+#: Seconds between two sweeps of a volume.
 SWEEP_SECONDS = 300.0
 SWEEP_TASK = "storage.sweep"
-#: Left-overs of a job nobody knows are removed once they are this old: a store that came back
-#: without its last second must not cost a live run its files.
+#: What an unknown job left is removed once it is this old. A store that lost its last second at a
+#: restart must not cost a live run its files.
 ORPHAN_GRACE_SECONDS = 3600.0
 
 
 def schedule(settings: Settings) -> dict[str, dict[str, Any]]:
-    """Beat's schedule: one bell per volume, on its bulk lane; a late bell is worthless."""
+    """Return beat's schedule: one doorbell per volume, on its bulk lane; a late one expires."""
     return {
         f"sweep {name}": {
             "task": SWEEP_TASK,
@@ -58,7 +62,7 @@ class Sweep:
         self._volume = volume
 
     def __call__(self) -> str:
-        """Forget old jobs, remove dead uploads and left-overs; one sentence."""
+        """Do the sweep; return one sentence that says what was done."""
         jobs = self._settings.vfolder.jobs
         forgotten = self._store.sweep(jobs.keep_succeeded_seconds, jobs.keep_failed_seconds)
         backend = Volumes(self._settings).get(self._volume)
@@ -68,9 +72,9 @@ class Sweep:
         mounted = backend.skill(MountedBackend)
         if mounted is not None:
             removed = self._leftovers(mounted)
-            due = Due(self._settings, self._store, mounted)()
+            due = DueJobs(self._settings, self._store, mounted)()
             with mounted.root() as root:
-                HiddenUsageStore(self._store.redis).keep(self._volume, measured(root))
+                HiddenUsageStore(self._store.redis).keep(self._volume, hidden_usage(root))
         return (
             f"forgot {forgotten} jobs, {uploads.removed} uploads, {removed} left-overs; "
             f"asked for {due} jobs"
@@ -80,23 +84,23 @@ class Sweep:
         removed = 0
         with backend.root() as root:
             hidden = (layout.STAGING, layout.TRASH, layout.JOBS)
-            for scope, room in product(layout.scopes(root), hidden):
-                removed += self._room(root, layout.scope_area(scope, room))
+            for scope, area in product(layout.scopes(root), hidden):
+                removed += self._sweep_directory(root, layout.scope_area(scope, area))
         return removed
 
-    def _room(self, root: int, path: PurePosixPath) -> int:
+    def _sweep_directory(self, root: int, path: PurePosixPath) -> int:
         try:
-            room = descriptors.open_directory(path, root)
+            directory = descriptors.open_directory(path, root)
         except (FileNotFoundError, NotADirectoryError):
             return 0
         try:
-            os.utime(room)  # the file system's own clock: this node's may be off
-            old = os.fstat(room).st_ctime - ORPHAN_GRACE_SECONDS
-            return sum(self._entry(room, name, old) for name in os.listdir(room))
+            os.utime(directory)  # the file system's own clock: the node's may be wrong
+            old = os.fstat(directory).st_ctime - ORPHAN_GRACE_SECONDS
+            return sum(self._entry(directory, name, old) for name in os.listdir(directory))
         finally:
-            os.close(room)
+            os.close(directory)
 
-    def _entry(self, room: int, name: str, old: float) -> bool:
+    def _entry(self, directory: int, name: str, old: float) -> bool:
         is_report = name.endswith(layout.REPORT_SUFFIX)
         try:
             job = self._store.get(PurePosixPath(name).stem)
@@ -104,40 +108,43 @@ class Sweep:
         except JobNotFound:
             dead = True
         try:
-            found = os.stat(name, dir_fd=room, follow_symlinks=False)
+            found = os.stat(name, dir_fd=directory, follow_symlinks=False)
             if not dead or found.st_ctime > old:
                 return False
-            if _is_kept(room, name):
+            if _is_kept(directory, name):
                 return False
             if is_report or name.endswith((".manifest", trash.NOTE_SUFFIX, layout.ARCHIVE_SUFFIX)):
-                os.unlink(name, dir_fd=room)
+                os.unlink(name, dir_fd=directory)
             else:
-                remove_tree(room, name, control=Unattended())
+                remove_tree(directory, name, control=Unattended())
         except FileNotFoundError:
             return False
         _log.info("left-over removed", volume=self._volume, job_id=name)
         return True
 
 
-def _is_kept(room: int, name: str) -> bool:
-    """Whether a tree lies in the trash by a note, or is the note of one: a purge's business."""
+def _is_kept(directory: int, name: str) -> bool:
+    """Whether an entry is a tree in the trash with a record, or its record: purges remove both."""
     if name.endswith(trash.NOTE_SUFFIX):
-        return descriptors.exists(PurePosixPath(name.removesuffix(trash.NOTE_SUFFIX)), room)
-    return trash.find(room, name) is not None
+        return descriptors.exists(PurePosixPath(name.removesuffix(trash.NOTE_SUFFIX)), directory)
+    return trash.find(directory, name) is not None
 
 
-#: Purges that one sweep asks for; the next takes the rest.
+#: Purges that one sweep submits at most; the next submits the rest.
 PURGES_MAX = 200
-#: And snapshots that it lets go of.
+#: Deletes of snapshots that one sweep submits at most.
 SNAPSHOTS_MAX = 200
-#: A period is this share of itself, by chance, so that volumes do not fall in step.
+#: A period is multiplied by a random factor of this range, so that volumes do not synchronize.
 JITTER = (0.9, 1.1)
-#: Who asks, as lists of jobs show it.
+#: The requester that lists of jobs show.
 REQUESTER = "sweep"
 
 
-class Due:
-    """One look at one volume."""
+class DueJobs:
+    """The jobs of one volume that are due: expired trash and snapshots, a rescan.
+
+    Any node may submit them, any number of times: a job that is submitted twice is one job.
+    """
 
     def __init__(self, settings: Settings, store: JobStore, backend: MountedBackend) -> None:
         self._settings = settings
@@ -146,25 +153,25 @@ class Due:
         self._volume = backend.mount.volume
 
     def __call__(self) -> int:
-        """Ask for what is due, and look at thresholds; how many jobs."""
-        self._look()
+        """Submit what is due, and check the thresholds; return the number of jobs."""
+        self._check_thresholds()
         return self._purges() + self._snapshots() + self._rescan()
 
-    def _look(self) -> None:
-        """Tell of scopes that rose to a threshold; costs a few system calls for each."""
+    def _check_thresholds(self) -> None:
+        """Publish which scopes reached a threshold; costs a few system calls for each scope."""
         thresholds = Thresholds(self._settings)
         with self._backend.root() as root:
             names = requested_limits.names(root)
         for name in names:
             try:
                 found = self._backend.describe_scope(QuotaScope(ScopeKind.USER, UUID(name)))
-            except StorageError as error:  # gone meanwhile, or the rescan's to tell
+            except StorageError as error:  # deleted meanwhile, or the rescan reports it
                 _log.info("quota scope not described", reason=error.title)
                 continue
             thresholds.check(self._volume, name, found.used_bytes, found.limit_bytes)
 
     def _rescan(self) -> int:
-        """Whether a rescan was due: the first at any moment of a period, then one in each."""
+        """Submit a rescan if one is due: one in each period, the first at a random time."""
         period = self._settings.vfolder.sweeps.rescan_seconds
         if not period:
             return 0
@@ -177,49 +184,51 @@ class Due:
         if at < float(due):
             return 0
         redis.set(key, at + period * random.uniform(*JITTER))  # noqa: S311 - no secret
-        self._ask(RescanRequest(volume=self._volume))
+        self._submit_once(RescanRequest(volume=self._volume))
         return 1
 
     def _purges(self) -> int:
-        asked = 0
+        submitted = 0
         with self._backend.root() as root:
             for scope in layout.scopes(root):
-                room = layout.scope_area(scope, layout.TRASH)
+                path = layout.scope_area(scope, layout.TRASH)
                 try:
-                    with descriptors.opened(room, root) as trashed:
-                        asked += self._expired(trashed, PURGES_MAX - asked)
+                    with descriptors.opened(path, root) as trashed:
+                        submitted += self._expired(trashed, PURGES_MAX - submitted)
                 except (FileNotFoundError, NotADirectoryError):
                     continue
-        return asked
+        return submitted
 
     def _snapshots(self) -> int:
-        """Let go of snapshots whose time is over."""
+        """Submit the delete of each expired snapshot."""
         over: list[snapshots.KeptSnapshot] = []
         with self._backend.root() as root:
             for scope in layout.scopes(root):
                 over += snapshots.expired(root, scope)
         for one in over[:SNAPSHOTS_MAX]:
-            self._ask(
+            self._submit_once(
                 SnapshotRequest(
                     volume=self._volume, vfolder=one.vfolder, action="delete", name=one.name
                 )
             )
         return min(len(over), SNAPSHOTS_MAX)
 
-    def _expired(self, room: int, most: int) -> int:
-        if not os.listdir(room):
+    def _expired(self, directory: int, most: int) -> int:
+        if not os.listdir(directory):
             return 0
-        at = trash.clock(room)
-        over = [note for note in trash.records(room) if note.purging or note.expires_at <= at]
+        at = trash.clock(directory)
+        over = [note for note in trash.records(directory) if note.purging or note.expires_at <= at]
         for note in over[:most]:
-            self._ask(PurgeRequest(volume=self._volume, vfolder=note.vfolder, trash=note.id))
+            self._submit_once(
+                PurgeRequest(volume=self._volume, vfolder=note.vfolder, trash=note.id)
+            )
         return min(len(over), most)
 
-    def _ask(self, request: Request) -> None:
+    def _submit_once(self, request: Request) -> None:
         try:
             self._submit(request)
-        except Locked:  # somebody asked for it in other words, and it is at work
-            _log.info("already asked for", verb=request.verb)
+        except Locked:  # another request for the same is at work
+            _log.info("already submitted", verb=request.verb)
 
     def _submit(self, request: Request) -> None:
         jobs = self._settings.vfolder.jobs
@@ -233,30 +242,30 @@ class Due:
         )
 
 
-#: One room of a volume is not counted for longer; then its size is not known.
+#: The count of one kind of hidden directory gives up after this time; its size is then unknown.
 SECONDS_MAX = 5.0
-ROOMS = {"staging": (layout.STAGING, layout.UPLOADS), "trash": (layout.TRASH,)}
+KINDS = {"staging": (layout.STAGING, layout.UPLOADS), "trash": (layout.TRASH,)}
 _ALONE = UsageOptions(effort=Effort(helpers=1))
 
 
-def measured(root: int) -> dict[str, int | None]:
-    """Allocated bytes by room, over all scopes of the volume; None when they are not known."""
+def hidden_usage(root: int) -> dict[str, int | None]:
+    """Return the allocated bytes of each kind over all scopes of a volume; None for unknown."""
     scopes = layout.scopes(root)
-    return {name: _bytes(root, scopes, rooms) for name, rooms in ROOMS.items()}
+    return {name: _bytes(root, scopes, areas) for name, areas in KINDS.items()}
 
 
-def _bytes(root: int, scopes: list[str], rooms: tuple[str, ...]) -> int | None:
+def _bytes(root: int, scopes: list[str], areas: tuple[str, ...]) -> int | None:
     deadline = time.monotonic() + SECONDS_MAX
-    found = 0
-    for scope, room in product(scopes, rooms):
+    total = 0
+    for scope, area in product(scopes, areas):
         try:
-            with descriptors.opened(layout.scope_area(scope, room), root) as top:
+            with descriptors.opened(layout.scope_area(scope, area), root) as top:
                 usage = measure_tree(top, control=Unattended(), deadline=deadline, options=_ALONE)
         except (FileNotFoundError, NotADirectoryError):
-            continue  # no such room
+            continue  # the scope has no such directory
         except OSError:
             return None
         if not usage.complete:
             return None
-        found += usage.allocated_bytes
-    return found
+        total += usage.allocated_bytes
+    return total

@@ -1,12 +1,11 @@
 """What every worker's main process does beside Celery, in one thread.
 
-It tells that the node lives, takes back jobs whose process died here, reaps dead leases of all
-nodes, follows mounts that come and go, and drains on request. Any number of nodes may reap: each
-call is one script. The reaper rests for one lease after the store was restarted or could not be
-reached, so that live runs can renew first: a store that was away is no run's death.
+It registers the node with a TTL, takes back jobs whose process died here, reaps dead leases of all
+nodes, consumes the queues of mounts that come and go, and drains on request. Any number of nodes
+may reap: each call is one script. The reaper pauses for one lease after the store was restarted or
+could not be reached, so that live runs renew first. The store's absence is not the death of a run.
 """
 
-import signal
 import threading
 import time
 from collections.abc import Iterable
@@ -32,13 +31,14 @@ from core.process.version import VERSION
 from core.redis import Database, connect
 from core.settings import Settings
 from core.telemetry import logger
+from workers.node import celery_internals
 from workers.node.doorbell import ringer_of
 from workers.node.event_delivery import EventDelivery
 from workers.node.mounting import Mounting
-from workers.run import DRAIN, RELOAD, is_gone, reloaded
+from workers.run import DRAIN, RELOAD, is_dead, reloaded
 
 _log = logger(__name__)
-#: A beat that comes this much later than it should says that the store was away.
+#: A beat that is late by this factor means that the store was away.
 LATE = 1.5
 
 
@@ -61,72 +61,71 @@ class Upkeep(bootsteps.StartStopStep):
         self._consumed: set[str] | None = None
         self._reached = boot_clock()
         self._away_until = 0.0
-        self._renewed = RELOAD.count
+        self._reloads = RELOAD.count
         self._node_id = self.settings.storage_proxy.node_id
         super().__init__(parent)
 
     def start(self, parent: Any) -> None:  # noqa: ANN401 - Celery's worker
-        """Begin."""
+        """Start the thread, the event delivery and the listener for mounts."""
         self._worker = parent
-        signal.signal(
-            signal.SIGHUP, lambda *_: RELOAD.request()
-        )  # Celery's own starts the worker anew
-        self._herald = EventPublisher(self.settings)
-        self._courier = EventDelivery(self.settings)
-        self._courier.start()
+        celery_internals.replace_sighup_handler(RELOAD.request)
+        self._publisher = EventPublisher(self.settings)
+        self._delivery = EventDelivery(self.settings)
+        self._delivery.start()
         self._mounting = Mounting(self.settings)
         self._mounting.start()
         self._thread = threading.Thread(target=self._run, name="upkeep", daemon=True)
         self._thread.start()
 
     def stop(self, parent: Any) -> None:  # noqa: ANN401, ARG002 - Celery's worker
-        """End; the node's record goes with it."""
+        """Stop all three; the thread deregisters the node as it ends."""
         self._stop.set()
         if self._thread is not None:
             self._mounting.stop()
             self._thread.join()
-            self._courier.stop()
+            self._delivery.stop()
 
     terminate = stop
 
     def _run(self) -> None:
         client = connect(self.settings, Database.JOBS)
         store = JobStore(client, ringer_of(self._worker.app))
-        book = NodeStore(client)
+        nodes = NodeStore(client)
         slots_set = False
         while True:
             try:
-                if self._renewed != RELOAD.count:
-                    self._renew(store)
+                if self._reloads != RELOAD.count:
+                    self._reload(store)
                     slots_set = False
                 slots_set = slots_set or self._set_slots(store)
-                self._beat(client, store, book)
+                self._beat(client, store, nodes)
             except redis.RedisError as error:
                 _log.warning("store away", reason=type(error).__name__)
             if self._stop.wait(BEAT_SECONDS):
                 break
         try:
-            if book.deregister(self._node_id):
-                self._herald.node_left(self._node_id, "stopped")
+            if nodes.deregister(self._node_id):
+                self._publisher.node_left(self._node_id, "stopped")
         except redis.RedisError as error:
-            _log.warning("node record left to its end", reason=type(error).__name__)
+            _log.warning("node record left to its expiry", reason=type(error).__name__)
 
-    def _beat(self, client: "redis.Redis", store: JobStore, book: NodeStore) -> None:
+    def _beat(self, client: "redis.Redis", store: JobStore, nodes: NodeStore) -> None:
         volumes = self.mounts.volumes()
-        DRAIN.set_requested(requested=book.renew(self._node(volumes)))
+        runs = store.running_on(self._node_id)
+        DRAIN.set_requested(requested=nodes.renew(self._node(volumes, len(runs))))
         self._mark_reached()
-        self._announce(book, volumes)
-        self._follow(volumes)
-        self._take_back(store)
+        self._announce(nodes, volumes)
+        self._consume(volumes)
+        self._take_back(store, runs)
         self._reap(client, store)
 
-    def _announce(self, book: NodeStore, volumes: dict[str, NodeVolume]) -> None:
-        """Tell everybody of this node, and of others that fell silent."""
-        if book.claim_arrival(self._node_id):
+    def _announce(self, nodes: NodeStore, volumes: dict[str, NodeVolume]) -> None:
+        """Publish that this node joined, and which nodes stopped renewing."""
+        if nodes.claim_arrival(self._node_id):
             proven = [name for name, volume in volumes.items() if volume.proven]
-            self._herald.node_joined(self._node_id, proven)
-        for lost in book.claim_losses():
-            self._herald.node_left(lost, "lost")
+            self._publisher.node_joined(self._node_id, proven)
+        for lost in nodes.claim_losses():
+            self._publisher.node_left(lost, "lost")
 
     def _mark_reached(self) -> None:
         now = boot_clock()
@@ -143,9 +142,9 @@ class Upkeep(bootsteps.StartStopStep):
                 budgets.set_default(name, limit)
         return True
 
-    def _renew(self, store: JobStore) -> None:
-        """Take over what the file changed; a bandwidth that it changed is set at once."""
-        self._renewed = RELOAD.count
+    def _reload(self, store: JobStore) -> None:
+        """Apply what the file changed; a changed bandwidth is set at once."""
+        self._reloads = RELOAD.count
         before, self.settings = self.settings, reloaded(self.settings)
         self.mounts.follow(self.settings)
         budgets = BandwidthStore(store.redis)
@@ -154,25 +153,26 @@ class Upkeep(bootsteps.StartStopStep):
             if limit != before.vfolder.bytes_per_second(name):
                 budgets.set(name, limit)
 
-    def _follow(self, volumes: dict[str, NodeVolume]) -> None:
-        """Consume the queues of what is proven; nothing while draining."""
+    def _consume(self, volumes: dict[str, NodeVolume]) -> None:
+        """Consume the queues of the proven volumes; none while draining."""
         proven = [name for name, volume in volumes.items() if volume.proven]
-        wanted = set() if DRAIN.is_active else set(queues_of(proven, self._node_id))
+        serving = set() if DRAIN.is_active else set(queues_of(proven, self._node_id))
         if self._consumed is None:  # the worker was started with these
             self._consumed = set(queues_of(proven, self._node_id))
         control = self._worker.app.control
         here = [self._worker.hostname]
-        for queue in wanted - self._consumed:
+        for queue in serving - self._consumed:
             control.add_consumer(queue, destination=here)
-        for queue in self._consumed - wanted:
+        for queue in self._consumed - serving:
             control.cancel_consumer(queue, destination=here)
-        if wanted != self._consumed:
-            _log.info("queues changed", queues=sorted(wanted))
-        self._consumed = wanted
+        if serving != self._consumed:
+            _log.info("queues changed", queues=sorted(serving))
+        self._consumed = serving
 
-    def _take_back(self, store: JobStore) -> None:
-        for job, run, process in store.running_on(self._node_id):
-            if run and process and is_gone(process):
+    def _take_back(self, store: JobStore, runs: list[tuple[str, str, str]]) -> None:
+        """Put jobs back whose process on this node is dead, without waiting for their lease."""
+        for job, run, process in runs:
+            if run and process and is_dead(process):
                 why = "the process of the run is gone"
                 taken = store.lose(job, run, why, self.settings.vfolder.jobs.max_losses)
                 _log.warning("job taken back", job_id=job, taken=taken)
@@ -188,7 +188,7 @@ class Upkeep(bootsteps.StartStopStep):
         if lost or poisoned or rung:
             _log.info("jobs reaped", lost=lost, poisoned=poisoned, rung=rung)
 
-    def _node(self, volumes: dict[str, NodeVolume]) -> Node:
+    def _node(self, volumes: dict[str, NodeVolume], running: int) -> Node:
         settings = self.settings
         return Node(
             id=self._node_id,
@@ -196,7 +196,7 @@ class Upkeep(bootsteps.StartStopStep):
             volumes=volumes,
             lanes=[lane.value for lane in Lane],
             slots=settings.vfolder.worker.concurrency,
-            running=len(self._worker.state.active_requests),
+            running=running,
             load=load_average(),
             started_at=self._started,
             client_url=settings.vfolder.doors.client_url,

@@ -4,7 +4,7 @@ from workers.run.context import Context, Outcome
 from workers.run.manifest import FILE_MODE, Manifest
 from workers.run.node_signals import DRAIN, RELOAD, reloaded
 from workers.run.run import Run, new_run_id
-from workers.run.worker_identity import here, is_gone
+from workers.run.worker_identity import is_dead, own_identity
 
 __all__ = [
     "DRAIN",
@@ -14,8 +14,8 @@ __all__ = [
     "Manifest",
     "Outcome",
     "Run",
-    "here",
-    "is_gone",
+    "is_dead",
     "new_run_id",
+    "own_identity",
     "reloaded",
 ]

@@ -1,4 +1,4 @@
-"""What a verb gets to work with, and what it gives back."""
+"""What a verb works with, and what it returns."""
 
 import threading
 from collections.abc import Iterator
@@ -27,7 +27,7 @@ _log = logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """How a verb ended: the result document, one sentence, and whether parts failed."""
+    """How a verb ended: one sentence, the result document, and whether parts failed."""
 
     sentence: str
     result: dict[str, Any] = field(default_factory=dict)
@@ -35,7 +35,7 @@ class Outcome:
 
 
 class Context:
-    """The run, the request, the volumes; and everything that must be closed at the end."""
+    """The run, its request and its volumes, and everything that the run closes at its end."""
 
     def __init__(self, run: Run, request: Request, settings: Settings, store: JobStore) -> None:
         self.run = run
@@ -65,39 +65,40 @@ class Context:
         return self._open.enter_context(self.backend(volume).root())
 
     def manifest(self, root_fd: int, scope: QuotaScope | None) -> Manifest:
-        """The job's manifest, fenced; forgotten once the job is settled.
+        """Return the job's manifest, and hold its fence; it is removed once the job is settled.
 
         Raises:
-            Interrupted: the run has to stop before the fence is free.
+            Interrupted: the run has to stop before it gets the fence.
         """
         wait = threading.Event().wait
-        found = Manifest(root_fd, scope, self.run.job.id, lambda fd: flock(fd, self.run, wait))
-        self._open.callback(found.close)
-        self._leftovers.append((found, root_fd))
-        return found
+        manifest = Manifest(root_fd, scope, self.run.job.id, lambda fd: flock(fd, self.run, wait))
+        self._open.callback(manifest.close)
+        self._leftovers.append((manifest, root_fd))
+        return manifest
 
-    def report(self, root_fd: int, scope: QuotaScope | None, *, goes_on: bool) -> None:
-        """Keep every fault of the run in the job's report, too.
+    def report(self, root_fd: int, scope: QuotaScope | None, *, continues: bool) -> None:
+        """Write every fault of the run into the job's report, too.
 
-        A verb that `goes_on` from its manifest must have taken the fence before.
+        A verb that `continues` from its manifest keeps the lines of earlier runs. It must hold the
+        fence before.
         """
-        begin = Report if goes_on else Report.anew
+        begin = Report if continues else Report.emptied
         self._report = begin(root_fd, scope, self.run.job.id, self.run.job.attempt)
         self._open.callback(self._report.close)
         self.run.on_fault = self._report.add
 
     @property
     def report_lost(self) -> int:
-        """Lines that the report lacks because the volume refused them."""
+        """The number of lines that the report lacks because the volume failed."""
         return self._report.lost if self._report else 0
 
     def note(self, path: str, reason: str) -> None:
-        """Tell in the report of an entry that was left as it is, by the caller's own wish."""
+        """Report an entry that was not touched because the request says so."""
         if self._report is not None:
             self._report.add(path, reason)
 
     def sync(self) -> None:
-        """Bring the report to disk; what cannot be is only the report's loss."""
+        """Bring the report to disk; a failure loses lines of the report and nothing else."""
         if self._report is None:
             return
         try:
@@ -107,26 +108,26 @@ class Context:
 
     @contextmanager
     def hidden_directory(self, root_fd: int, path: PurePosixPath) -> Iterator[int]:
-        """One of our own directories below a volume, made if missing."""
+        """Open one of the hidden directories below a volume; make it if it is missing."""
         with descriptors.made(path, root_fd, descriptors.HIDDEN_MODE) as descriptor:
             yield descriptor
 
     def forget(self) -> None:
-        """Remove the manifests: the job is settled, nobody will go on from them."""
+        """Remove the manifests: the job is settled, so no run continues from them."""
         for manifest, root_fd in self._leftovers:
             try:
                 manifest.remove(root_fd)
-            except OSError as error:  # the job has ended all the same
+            except OSError as error:  # the job has ended nevertheless
                 _log.warning("manifest left to the sweep", reason=error.strerror)
 
     def close(self) -> None:
-        """Give back every descriptor and lock; from then on there is nothing to `forget`."""
+        """Release every descriptor and lock; from then on there is nothing to `forget`."""
         self._leftovers.clear()
         self._open.close()
 
     @property
     def effort(self) -> Effort:
-        """How hard a tree walk may work on this node."""
+        """How many processes a tree operation may use on this node, and at which priority."""
         fence = tuple(manifest.fd for manifest, _ in self._leftovers)
         worker = self.settings.vfolder.worker
         bulk = self.run.job.lane is Lane.BULK

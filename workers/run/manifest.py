@@ -1,9 +1,9 @@
 """A job's file beside the data: its fence, and the record of what it has done.
 
-The lock on the file (flock(2)) is the fence: a run that is stopped, or a helper process that
-outlived its run, still holds it (helpers inherit the descriptor), and the next run waits.
-Only behind the fence is the record read or written: it holds the tree engine's checkpoints and,
-between them, our marks.
+The lock on the file (flock(2)) is the fence. A stopped run still holds it, and so does a helper
+process that outlives its run, because helpers inherit the descriptor. The next run waits for it.
+The record is read and written behind the fence only. It holds the tree engine's checkpoints and,
+between them, the marks of the verb.
 """
 
 import errno
@@ -17,24 +17,24 @@ from backends.fs import descriptors, layout
 from core.jobs import Control
 from core.names import QuotaScope
 
-#: Only this service reads it.
+#: Only this service reads the file.
 FILE_MODE = 0o600
-#: How often a held fence is tried again.
+#: Seconds between two attempts to take a fence that another run holds.
 FENCE_PAUSE_SECONDS = 0.1
 _MARK = "mark"
 
 
 class Manifest:
-    """A job's file, open and locked; the lock is given up by `close` or with the process."""
+    """A job's file, open and locked until `close` or the end of the process."""
 
     def __init__(
         self, root_fd: int, scope: QuotaScope | None, job: str, fence: Callable[[int], None]
     ) -> None:
-        """Open the file, making it and its directory, and take the fence.
+        """Open the file and take the fence; make file and directory if they are missing.
 
         Raises:
             Interrupted: the run has to stop before it got the fence.
-            OSError: the volume refuses.
+            OSError: the volume fails.
         """
         self._path = layout.manifest(scope, job)
         with descriptors.made(self._path.parent, root_fd, descriptors.HIDDEN_MODE) as parent:
@@ -52,12 +52,12 @@ class Manifest:
         self.record.append([_MARK, kind, facts], sync=True)
 
     def last(self, kind: str) -> dict[str, Any] | None:
-        """The newest mark of a kind."""
-        found = self.all(kind)
-        return found[-1] if found else None
+        """Return the newest mark of a kind; None when there is none."""
+        marks = self.all(kind)
+        return marks[-1] if marks else None
 
     def all(self, kind: str) -> list[dict[str, Any]]:
-        """The marks of a kind, in their order."""
+        """Return the marks of a kind, oldest first."""
         marks = (record for _, record in self.record.records() if record[0] == _MARK)
         return [dict(facts) for _, name, facts in marks if name == kind]
 
@@ -67,7 +67,7 @@ class Manifest:
         os.fsync(self.fd)
 
     def remove(self, root_fd: int) -> None:
-        """Take the file away; the fence holds until `close`."""
+        """Remove the file; the fence holds until `close`."""
         try:
             with descriptors.opened(self._path.parent, root_fd) as parent:
                 os.unlink(self._path.name, dir_fd=parent)
@@ -75,12 +75,12 @@ class Manifest:
             return
 
     def close(self) -> None:
-        """Give up the fence."""
+        """Release the fence."""
         self.record.close()
 
 
 def flock(descriptor: int, control: Control, wait: Callable[[float], Any]) -> None:
-    """Take the lock; while a former run still holds it, wait and obey `control`.
+    """Take the lock; while an earlier run holds it, wait and check `control`.
 
     Raises:
         Interrupted: the run has to stop first.

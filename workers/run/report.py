@@ -1,9 +1,9 @@
 r"""A job's report beside the data: one line of JSON per entry that could not be done.
 
-Written as the faults occur and never cut, unlike what progress keeps; it stays as long as the
-record of the job does. Each line goes out in one write, so that a reader sees whole lines, and a
-line that a crash tore is cut off by the next run. A verb that goes over everything again in each
-run begins the report anew; one that goes on from its manifest goes on here too.
+Lines are written as faults occur. The report keeps all of them, unlike the progress, for as long
+as the record of the job. Each line is one write, so a reader sees complete lines. The next run cuts
+off a line that a crash tore. A verb that does everything again in each run empties the report
+first; a verb that continues from its manifest continues the report.
 """
 
 import os
@@ -17,14 +17,14 @@ from core.telemetry import logger
 _log = logger(__name__)
 
 FILE_MODE = 0o600
-#: A line is looked for in steps of this many bytes from the end.
+#: Bytes per read while the last complete line is searched from the end.
 _TAIL_BYTES = 64 * 1024
 
 
 class Report:
-    """The report of one run, made with its first line.
+    """The report of one run; the file is created with its first line.
 
-    A volume that refuses it costs the report, never the job: `lost` counts the missing lines.
+    A volume that fails costs lines of the report, never the job: `lost` counts the missing lines.
     """
 
     def __init__(self, root_fd: int, scope: QuotaScope | None, job: str, attempt: int) -> None:
@@ -35,15 +35,15 @@ class Report:
         self.lost = 0
 
     @classmethod
-    def anew(cls, root_fd: int, scope: QuotaScope | None, job: str, attempt: int) -> Self:
-        """A report that forgets what an earlier run wrote; a stale run may write on unseen."""
-        made = cls(root_fd, scope, job, attempt)
+    def emptied(cls, root_fd: int, scope: QuotaScope | None, job: str, attempt: int) -> Self:
+        """Return a report without lines of earlier runs; a stale run writes to a removed file."""
+        report = cls(root_fd, scope, job, attempt)
         if attempt > 1:
-            made._remove()
-        return made
+            report._remove()
+        return report
 
     def add(self, path: str, reason: str) -> None:
-        """Tell of an entry that could not be done."""
+        """Add a line for an entry that could not be done."""
         line = json.dumps({"path": path, "reason": reason, "attempt": self._attempt})
         try:
             if self._fd is None:
@@ -74,7 +74,7 @@ class Report:
             return
 
     def sync(self) -> None:
-        """Bring it to disk: the job is about to be settled."""
+        """Bring the lines to disk: the job is about to be settled."""
         if self._fd is not None:
             os.fsync(self._fd)
 
@@ -86,7 +86,7 @@ class Report:
 
 
 def _end_of_lines(fd: int) -> int:
-    """Where the last whole line ends."""
+    """Return the offset at which the last complete line ends."""
     end = os.fstat(fd).st_size
     while end > 0:
         start = max(0, end - _TAIL_BYTES)

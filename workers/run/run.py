@@ -1,11 +1,11 @@
 """One run of a job: its lease, its control, its progress.
 
-The heartbeat thread renews the lease every fifth of it. Before each effect the work asks `check`:
-past the local deadline nothing happens until a renewal succeeds, so a run that was frozen (SIGSTOP,
-swap, a hung store) never acts after another may have taken over. A run whose lease has passed
-unrenewed stops: held by a node that is cut off, the fence would keep every other node from the job.
+The heartbeat thread renews the lease every fifth of it. Before each effect the verb calls `check`.
+Past the local deadline it blocks until a renewal succeeds. So a run that was frozen (SIGSTOP, swap,
+a hung store) does nothing after another run may have taken the job. A run whose lease has ended
+unrenewed stops: on a node that is cut off, its fence would keep every other node from the job.
 
-Watchers are told by a thread of their own: their broker may hang as long as it likes.
+A thread of its own publishes the progress to watchers, because their broker may hang.
 """
 
 import threading
@@ -25,24 +25,24 @@ from workers.run.node_signals import DRAIN, Drain
 
 _log = logger(__name__)
 
-#: Renew the lease this often in its length.
+#: Renewals per lease.
 RENEWALS_PER_LEASE = 5
-#: Act only while this share of the lease has not passed since the last renewal was asked.
+#: Effects are allowed until this share of the lease has passed since the last renewal was sent.
 SAFE_SHARE = 0.8
-#: The first look at progress comes this soon, so that short jobs show some.
+#: Seconds until the first progress, so that short jobs show some.
 FIRST_BEAT_SECONDS = 0.5
-#: While the store is away, ask again this often.
+#: Seconds between two renewals while the store is away.
 RETRY_SECONDS = 0.5
-#: A stopped run looks this often whether it may go on.
+#: A blocked run checks this often whether it may continue (seconds).
 WAIT_SECONDS = 0.05
 
-#: Watchers are told this often, and of a short job's beginning soon.
-TELL_SECONDS = 2.0
-#: The end of a run waits so long for a telling under way.
-LAST_WORD_SECONDS = 2.0
+#: Seconds between two publications of the progress.
+PUBLISH_SECONDS = 2.0
+#: The end of a run waits this long for a publication in progress (seconds).
+LAST_PUBLICATION_SECONDS = 2.0
 
-#: Told the progress, as `Progress.snapshot` gives it.
-Teller = Callable[[dict[str, Any]], None]
+#: Publishes the progress, as `Progress.snapshot` returns it.
+ProgressPublisher = Callable[[dict[str, Any]], None]
 
 
 class Run:
@@ -69,39 +69,41 @@ class Run:
         self._cleaning = False
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
-        self._teller: threading.Thread | None = None
+        self._publisher_thread: threading.Thread | None = None
         self.throttle = Throttle(int(job.fields.get("share") or 0))
         self._entries_per_second = 0.0
         self.on_fault: Callable[[str, str], None] | None = None
         self.on_expect: Callable[[int | None, int | None], None] | None = None
 
-    def start(self, tell: Teller | None = None) -> None:
-        """Begin to renew; the lease was taken by the claim just before."""
+    def start(self, publish: ProgressPublisher | None = None) -> None:
+        """Start to renew the lease that the claim just took."""
         self._renewed = boot_clock()
         self._thread = threading.Thread(target=self._beat, name="heartbeat", daemon=True)
         self._thread.start()
-        if tell is not None:
-            self._teller = threading.Thread(target=self._tell, args=(tell,), daemon=True)
-            self._teller.start()
+        if publish is not None:
+            self._publisher_thread = threading.Thread(
+                target=self._publish, args=(publish,), daemon=True
+            )
+            self._publisher_thread.start()
 
     def stop(self) -> None:
-        """Stop renewing; returns when no beat is under way any more."""
+        """Stop renewing; return when no renewal is in progress any more."""
         self._stop.set()
         if self._thread is not None:
             self._thread.join()
-        if self._teller is not None:
-            self._teller.join(LAST_WORD_SECONDS)
+        if self._publisher_thread is not None:
+            self._publisher_thread.join(LAST_PUBLICATION_SECONDS)
 
     def close(self) -> None:
-        """Give back what helpers shared; call it once they are gone."""
+        """Release what helper processes shared; call it after they have ended."""
         self.throttle.close()
 
     # -- Control -----------------------------------------------------------------------------------
     def check(self) -> None:
-        """See `Control.check`; blocks while the lease is not known to hold.
+        """See `Control.check`; block while the lease may have ended.
 
         Raises:
-            Cancelled, Released, LeaseLost: what the store or the node says.
+            Cancelled, Released, LeaseLost: the store or the node ends the run.
         """
         while True:
             if self._ending is not None and not (self._cleaning and not self._is_lost()):
@@ -123,7 +125,7 @@ class Run:
         self.progress.phase(name)
 
     def expect(self, items: int | None = None, size_bytes: int | None = None) -> None:
-        """See `Control.expect`; whoever asked to hear of it may refuse by raising."""
+        """See `Control.expect`; `on_expect` may refuse the amount by raising."""
         if self.on_expect is not None:
             self.on_expect(items, size_bytes)
         self.progress.expect(items, size_bytes)
@@ -144,10 +146,10 @@ class Run:
 
     # -- Points of the job's life ------------------------------------------------------------------
     def point_of_no_return(self) -> None:
-        """From here on the job is not cancelled; tells the store first, and fails if it cannot.
+        """Mark in the store that the job cannot be cancelled any more; block until it is marked.
 
         Raises:
-            Cancelled, Released, LeaseLost: somebody was faster.
+            Cancelled, Released, LeaseLost: the run was ended before.
         """
         self.check()
         while not self._renew(final=True):
@@ -157,16 +159,16 @@ class Run:
         self._final = True
 
     def begin_cleaning(self) -> None:
-        """A cancelled run may go on to remove what never became visible."""
+        """Let a cancelled run continue, to remove what it staged."""
         self._cleaning = True
 
     def hold_back(self, entries_per_second: float) -> None:
-        """From here on touch no more entries per second than this; 0 does not hold back."""
+        """Limit the entries per second that the run touches from now on; 0 sets no limit."""
         self._entries_per_second = entries_per_second
         self.throttle.set(self.throttle.limits[0], entries_per_second)
 
     def snapshot(self) -> str:
-        """Progress as JSON."""
+        """Return the progress as JSON."""
         return json.dumps(self.progress.snapshot())
 
     # -- Renewal -----------------------------------------------------------------------------------
@@ -179,14 +181,14 @@ class Run:
             if self._is_lost():
                 return
 
-    def _tell(self, tell: Teller) -> None:
+    def _publish(self, publish: ProgressPublisher) -> None:
         pause = FIRST_BEAT_SECONDS
         while not self._stop.wait(pause):
-            tell(self.progress.snapshot())
-            pause = TELL_SECONDS
+            publish(self.progress.snapshot())
+            pause = PUBLISH_SECONDS
 
     def _renew(self, *, final: bool = False) -> bool:
-        asked = boot_clock()
+        sent_at = boot_clock()
         try:
             answer = self._store.heartbeat(
                 self.job, self.id, self._lease, self.snapshot(), final=final
@@ -199,7 +201,7 @@ class Run:
             return True
         cancel, pause, bandwidth = answer
         self.throttle.set(bandwidth or 0, self._entries_per_second)
-        self._renewed = asked
+        self._renewed = sent_at
         if self._ending is None and not self._final:
             self._ending = (
                 Cancelled("cancelled") if cancel else Released("paused") if pause else None
@@ -208,5 +210,5 @@ class Run:
 
 
 def new_run_id() -> str:
-    """A random name of a run: a counter could repeat after the store lost its last second."""
+    """Return a random run id: a counter could repeat after the store lost its last second."""
     return uuid4().hex

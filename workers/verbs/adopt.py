@@ -36,7 +36,7 @@ class Adopt:
             raise Unsupported("The storage system of this volume enforces no limits.")
         root = self._context.root(self._request.volume)
         with backend.open_scope(self._scope):
-            self._context.report(root, self._scope, goes_on=False)
+            self._context.report(root, self._scope, continues=False)
         self._run.phase("tag")
         adopter.adopt_scope(self._scope, self._request.limit_bytes, self._count_entry)
         quota = backend.describe_scope(self._scope)

@@ -3,7 +3,8 @@
 A clone is a transfer of a complete vfolder to one that does not exist yet. It promises more than a
 transfer, so three things differ:
 
-* Each attribute is compared with the source, not only what holds data.
+* Each attribute is compared with the source, not only what holds data. With checksums, both trees
+  are read after the copy: the pages of a copy within one volume are mostly still in memory.
 * A clone never uses XCP, which does not report what it could not keep.
 * A fault does not end the copy at once, so that the report lists every entry that failed. The
   clone fails afterwards: its target is complete or absent, verified or not.
@@ -16,7 +17,7 @@ from core.jobs.requests import CloneRequest
 from workers.run import Context, Manifest, Outcome
 from workers.verbs.transfer import Transfer, clone_as_transfer, clone_staging, receipt_document
 from workers.verbs.transfer.publish import NEW, Publisher, is_published
-from workers.verbs.transfer.verify import verify_staged
+from workers.verbs.transfer.verify import digest_of, verify_staged
 
 
 class Clone(Transfer):
@@ -24,6 +25,7 @@ class Clone(Transfer):
 
     def __init__(self, context: Context, request: CloneRequest) -> None:
         super().__init__(context, clone_as_transfer(request))
+        self._level = request.verify
         self._staging = clone_staging(self._target.vfolder.scope, self._run.job.id)
         self._bulk = None
 
@@ -66,9 +68,10 @@ class Clone(Transfer):
         """Copy on after a fault; an incomplete copy fails at its end."""
 
     def _verify(self, sides: tuple[int, int], selection: Selection | None) -> None:  # noqa: ARG002 - a clone selects nothing
-        """Compare every attribute; `_copy` has compared checksums already."""
-        if self._request.verify != "none":
-            verify_staged(self._context, sides, frozenset())
+        """Compare every attribute, and by checksums every byte if the request says so."""
+        if self._level != "none":
+            digest = digest_of(self._level)
+            verify_staged(self._context, sides, frozenset(), digest, from_disk=False)
 
     def _facts(self, receipt: Receipt) -> dict[str, object]:
         return receipt_document(receipt)

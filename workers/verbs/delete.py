@@ -48,7 +48,7 @@ class Delete:
         if scope and not descriptors.exists(PurePosixPath(scope.directory), self._root):
             return self._outcome(existed=False)
         manifest = self._context.manifest(self._root, scope)
-        self._context.report(self._root, scope, goes_on=False)
+        self._context.report(self._root, scope, continues=False)
         renamed = manifest.last("renamed") is not None or self._trashed.exists or self._rename()
         if renamed:
             manifest.mark("renamed")
@@ -118,7 +118,7 @@ class DeleteFiles:
         """Remove every entry; absent ones and, without `recursive`, directories are skipped."""
         skipped, failed = 0, 0
         root_of_volume = self._context.root(self._request.volume)
-        self._context.report(root_of_volume, self._vfolder.scope, goes_on=False)
+        self._context.report(root_of_volume, self._vfolder.scope, continues=False)
         self._run.phase("delete")
         with self._backend.open_vfolder(self._vfolder) as root, self._settled():
             for text in self._request.paths:

@@ -46,7 +46,7 @@ class Extract:
     def __call__(self) -> Outcome:
         """Unpack, and publish."""
         manifest = self._context.manifest(self._root, self._vfolder.scope)
-        self._context.report(self._root, self._vfolder.scope, goes_on=False)
+        self._context.report(self._root, self._vfolder.scope, continues=False)
         with self._backend.open_vfolder(self._vfolder) as top:
             mark = manifest.last("publish")
             if mark is None or self._inode(top) != mark["inode"]:

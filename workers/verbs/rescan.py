@@ -48,7 +48,7 @@ class Rescan:
         """
         names = self._names()
         manifest = self._context.manifest(self._root, self._owner)
-        self._context.report(self._root, self._owner, goes_on=True)
+        self._context.report(self._root, self._owner, continues=True)
         self._run.phase("count")
         done = {mark["scope"]: mark for mark in manifest.all("scope")}
         self._run.expect(items=len(names))

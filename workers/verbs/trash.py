@@ -112,7 +112,7 @@ class Purge:
             TrashNotFound: the tree under this id was another vfolder.
         """
         self._context.manifest(self._root, self._vfolder.scope)
-        self._context.report(self._root, self._vfolder.scope, goes_on=False)
+        self._context.report(self._root, self._vfolder.scope, continues=False)
         existed = self._trashed.exists
         note = self._trashed.record()
         if existed and (note is None or note.vfolder != str(self._vfolder)):

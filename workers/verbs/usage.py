@@ -52,7 +52,7 @@ class CountUsage:
         self._context.run.phase("count")
         backend = self._context.backend(self._request.volume)
         root_of_volume = self._context.root(self._request.volume)
-        self._context.report(root_of_volume, self._vfolder.scope, goes_on=False)
+        self._context.report(root_of_volume, self._vfolder.scope, continues=False)
         with backend.open_vfolder(self._vfolder) as root:
             options = UsageOptions(
                 histogram=True, ages_at=int(time.time()), top=TOP, effort=self._context.effort

@@ -14,7 +14,7 @@ from tests.core.telemetry.test_counting import scrape
 from tests.support.doors import running_door, settings_in
 from tests.support.node import wait_for
 from tests.support.valkey import Valkey
-from workers.node import Sweep, measured
+from workers.node import Sweep, hidden_usage
 
 BLOCK = 4096
 
@@ -48,7 +48,7 @@ def test_a_sweep_counts_and_the_gauges_tell(
     trash = allocated(ours / "trash")
     assert staging > trash >= BLOCK
     with descriptors.opened(str(top)) as root:
-        assert measured(root) == {"staging": staging, "trash": trash}
+        assert hidden_usage(root) == {"staging": staging, "trash": trash}
     with connect(settings, Database.JOBS) as client:
         Sweep(settings, JobStore(client, lambda _: None), "local")()
         assert HiddenUsageStore(client).last("local")["trash"] == trash

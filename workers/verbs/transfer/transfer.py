@@ -105,7 +105,7 @@ class Transfer:
         self._make_scope()
         scope = self._target.vfolder.scope
         manifest = self._context.manifest(self._root, scope)
-        self._context.report(self._root, scope, goes_on=True)
+        self._context.report(self._root, scope, continues=True)
         mode = self._choose_mode(manifest)
         if mode == KEEP:
             return Outcome("the target's file stays", {"kept": 1, "target": str(self._target)})
@@ -239,7 +239,7 @@ class Transfer:
             self._bulk.verify(self._source.vfolder.directory, self._staging / TREE)
         elif self._request.verify != "none":
             skip = skipped_aspects(self._request, selection)
-            verify_staged(self._context, sides, skip, digest_of(self._request))
+            verify_staged(self._context, sides, skip, digest_of(self._request.verify))
         return facts | {"sure": False}
 
     def _verify(self, sides: tuple[int, int], selection: Selection | None) -> None:
@@ -271,7 +271,7 @@ class Transfer:
         return selection if live is not None or selection.restricts else None
 
     def _copy(self, sides: tuple[int, int], selection: Selection | None) -> Receipt:
-        digest = digest_of(self._request)
+        digest = digest_of(self._request.verify)
         options = CopyOptions(
             effort=self._context.effort,
             digest=digest,

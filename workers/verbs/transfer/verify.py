@@ -11,9 +11,9 @@ from workers.run import Context
 DIFFERENCES_SHOWN = 10
 
 
-def digest_of(request: TransferRequest) -> str | None:
-    """Return the digest that the copy takes of every file while it reads it; None for none."""
-    return "xxh3" if request.verify == "checksum" else None
+def digest_of(level: str) -> str | None:
+    """Return the digest of a verification level; None for a level without digests."""
+    return "xxh3" if level == "checksum" else None
 
 
 def skipped_aspects(request: TransferRequest, selection: Selection | None) -> frozenset[Aspect]:
@@ -32,14 +32,16 @@ def verify_staged(
     sides: tuple[int, int],
     skip: frozenset[Aspect],
     digest: str | None = None,
+    *,
+    from_disk: bool = True,
 ) -> None:
-    """Compare two trees, by size or by a digest of every file.
+    """Compare two trees, by size or by a digest of every file, read `from_disk` where possible.
 
     Raises:
         BackendFailed: they differ; the error names at most `DIFFERENCES_SHOWN` differences.
     """
     context.run.phase("verify")
-    options = CompareOptions(digest=digest, skip=skip, from_disk=True, effort=context.effort)
+    options = CompareOptions(digest=digest, skip=skip, from_disk=from_disk, effort=context.effort)
     differences = compare_trees(*sides, control=context.run, options=options)
     shown = [f"{d.path}: {d.aspect} {d.detail}" for d in islice(differences, DIFFERENCES_SHOWN)]
     if shown:
