@@ -36,7 +36,7 @@ def worker(app: Celery, settings: Settings) -> None:
     app.steps["worker"].add(QuotaHelper)
     worker_shutting_down.connect(_drain, weak=False)
     worker_process_init.connect(_child_started, weak=False)
-    # Celery warns of root. Only root can keep owners and modes of files, so it is intended.
+    # Celery warns of root. Only root can keep owners and modes of files, and it is root on purpose.
     warnings.filterwarnings("ignore", category=SecurityWarning)
     app.worker_main(
         [

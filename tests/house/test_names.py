@@ -69,10 +69,6 @@ PENDING = (
     "backends/xcp/",
     "backends/xfs/",
     "deploy/",
-    "workers/node/",
-    "workers/run/",
-    "workers/runner.py",
-    "workers/verbs/",
 )
 
 
