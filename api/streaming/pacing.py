@@ -1,10 +1,10 @@
-"""The budget of a volume, as the streams of this process keep it.
+"""The bandwidth budget of a volume, shared by the streams of this process.
 
-A budget counts two positions in one sequence of bytes: how far it was promised, and how far it is
-allowed, which grows with time. A stream asks for its next piece, stands behind those who asked
-before, and moves it when the allowed reaches it. So the sum is right however many there are, they
-take turns, and a changed rate holds for who waits already. A stream that takes nothing asks for
-nothing: what it leaves is the others'.
+A budget counts two positions in one sequence of bytes: how far it is promised, and how far it is
+allowed. The second grows with time. A stream requests its next piece and waits behind earlier
+requests. It moves the piece when the allowed position reaches the end of the piece. So the sum is
+right for any number of streams, they take turns, and a changed rate holds for waiting streams, too.
+A stream that moves no byte requests none, and the others get its share.
 """
 
 import math
@@ -16,88 +16,89 @@ from prometheus_client import Counter
 
 from core.telemetry import metrics
 
-#: A round, in which all who wait move a piece, is so short where pieces are worth a wake then.
+#: In one round every waiting stream moves a piece. A round is this short where each piece has at
+#: least `WORTH_BYTES`: a smaller piece is not worth waking a thread.
 ROUND_SECONDS = 0.1
 WORTH_BYTES = 64 * 1024
-#: Else it is longer, up to this, before pieces become smaller.
+#: Else the round becomes longer, up to this, before pieces become smaller.
 ROUND_SECONDS_LONG = 1.0
-#: Pieces are never smaller (where a second moves as much) nor larger.
+#: Pieces are never smaller (where one second moves as much) nor larger.
 PIECE_BYTES_MIN = 4 * 1024
 PIECE_BYTES_MAX = 4 << 20
-#: What nobody moved may be moved later, for this long.
+#: Bytes that no stream moved may be moved later, for this long.
 AHEAD_SECONDS = 0.25
-#: Who waits looks this often whether the budget is another.
+#: A waiting stream checks this often whether the budget has changed.
 LOOK_SECONDS = 0.5
-#: A stream that moved nothing for this long has no share.
+#: A stream that moved no byte for this long has no share.
 ACTIVE_SECONDS = 2.0
 
 
 class Budget:
-    """What the streams of one volume may move together in this process; safe between threads."""
+    """The bytes that all streams of one volume may move in this process; safe between threads."""
 
     def __init__(self, volume: str, limit: int | None = None) -> None:
         self.volume = volume
-        #: Bytes per second of this process; None does not limit, and then nothing is counted.
+        #: Bytes per second of this process; None is no limit, and then no byte is counted.
         self.rate: float | None = None
         self._lock = threading.Lock()
         self._paces: set[Pace] = set()
         self._active = 0
         self._share = 0.0
-        self._asked_at = -math.inf
+        self._requested_at = -math.inf
         self._promised = self._allowed = 0.0
         self._waiting = 0
         self._counted_at = 0.0
-        #: Set when streams begin where none were.
+        #: Set when the first stream begins.
         self.on_begin: threading.Event | None = None
         self.follow(limit, 0)
 
     def active(self) -> int:
-        """The streams that move, or wait for their turn; short ones that just ended are one."""
+        """Return how many streams move or wait; short ones that just ended count as one."""
         since = time.monotonic() - ACTIVE_SECONDS
         with self._lock:
-            found = sum(pace.waits or pace.moved_at > since for pace in self._paces)
-            self._active = max(found, int(self._asked_at > since))
+            moving = sum(pace.waits or pace.moved_at > since for pace in self._paces)
+            self._active = max(moving, int(self._requested_at > since))
             return self._active
 
     def follow(self, limit: int | None, others: int) -> None:
-        """Take over the volume's limit, shared with so many others outside of this process."""
+        """Set the volume's limit, which so many streams outside of this process share."""
         with self._lock:
             if limit is None:
                 self.rate = None
                 return
-            here = max(self._active, 1)
+            own = max(self._active, 1)
             self._advance()
             if self.rate is None:
                 self._allowed = self._promised
-            self._share = limit / (here + others + (self._active > 0))
-            self.rate = limit * here / (here + others)
+            self._share = limit / (own + others + (self._active > 0))
+            self.rate = limit * own / (own + others)
 
     def newcomer(self) -> int | None:
-        """Bytes per second for one stream more that others send; None does not limit."""
+        """Return bytes per second for one more stream that another server sends; None: no limit."""
         return None if self.rate is None else max(1, int(self._share))
 
-    def piece(self, wanted: int) -> int:
-        """What a stream moves at once, of what it wants to."""
-        return wanted if self.rate is None else min(wanted, self._piece())
+    def piece(self, size: int) -> int:
+        """Return how many of `size` bytes a stream moves in one piece."""
+        return size if self.rate is None else min(size, self._piece())
 
     def promise(self, pace: "Pace", size: int) -> float:
-        """Promise some bytes to a stream; the position where they end."""
-        begins = False
+        """Promise bytes to a stream and return the position where they end."""
+        is_first = False
         with self._lock:
             self._advance()
             if self._active == 0:
-                self._active, begins = 1, True
+                self._active, is_first = 1, True
             self._paces.add(pace)
-            self._asked_at = self._counted_at
+            self._requested_at = self._counted_at
             self._promised += size
             self._waiting += 1
             position = self._promised
-        if begins and self.on_begin is not None:
+        if is_first and self.on_begin is not None:
             self.on_begin.set()
         return position
 
     def wait(self, position: float) -> float:
-        """Seconds until that position is allowed, as things stand."""
+        """Return the seconds until a position is allowed, at the present rate."""
         with self._lock:
             rate = self.rate
             if rate is None:
@@ -106,13 +107,13 @@ class Budget:
             return max(0.0, (position - self._allowed) / rate)
 
     def settle(self, left: int) -> None:
-        """A promise was used, but for so much of it."""
+        """End a promise, of which so many bytes are left."""
         with self._lock:
             self._waiting -= 1
             self._allowed += left
 
     def leave(self, pace: "Pace") -> None:
-        """A stream ended."""
+        """Remove a stream that ended."""
         with self._lock:
             self._paces.discard(pace)
 
@@ -120,8 +121,8 @@ class Budget:
         rate = self.rate or PIECE_BYTES_MAX
         share = rate / (self._waiting + 1)
         worth = min(share * ROUND_SECONDS_LONG, WORTH_BYTES)
-        wanted = max(share * ROUND_SECONDS, worth, min(rate, PIECE_BYTES_MIN))
-        return max(1, min(int(wanted), PIECE_BYTES_MAX))
+        piece = max(share * ROUND_SECONDS, worth, min(rate, PIECE_BYTES_MIN))
+        return max(1, min(int(piece), PIECE_BYTES_MAX))
 
     def _advance(self) -> None:
         now = time.monotonic()
@@ -135,8 +136,8 @@ class Budget:
 class Pace:
     """One stream's turns in the budget of its volume; used by one thread at a time.
 
-    Who sends asks before: `wait` or `grant`, then `moved`. Who receives, and knows only then what
-    came, says so with `charge` and waits with `pay` before it takes more.
+    A sender asks before it moves bytes: `wait` or `grant`, then `moved`. A receiver knows only
+    afterwards how much came: it reports that with `charge` and waits with `pay` before it reads on.
     """
 
     def __init__(self, budget: Budget | None, direction: str = "out") -> None:
@@ -145,35 +146,35 @@ class Pace:
         self._position: float | None = None
         self._promised = 0
         self._counter: Counter | None = None
-        #: What may be moved when `wait` says 0, in bytes.
+        #: Bytes that may be moved when `wait` returns 0.
         self.granted = 0
-        #: Whether its turn was yet to come when it last asked.
+        #: Whether it waited for its turn when it last asked.
         self.waits = False
-        #: When it last moved something (monotonic).
+        #: When it last moved bytes (monotonic seconds).
         self.moved_at = -math.inf
 
     @property
     def limited(self) -> bool:
-        """Whether there is a budget now."""
+        """Whether a limit holds now."""
         return self._budget is not None and self._budget.rate is not None
 
-    def piece(self, wanted: int) -> int:
-        """What to move at once, of what is wanted."""
-        return wanted if self._budget is None else self._budget.piece(wanted)
+    def piece(self, size: int) -> int:
+        """Return how many of `size` bytes to move in one piece."""
+        return size if self._budget is None else self._budget.piece(size)
 
-    def wait(self, wanted: int) -> float:
-        """Ask to move some bytes: seconds until `granted` of them may be; 0 is now.
+    def wait(self, size: int) -> float:
+        """Ask to move `size` bytes; return the seconds until `granted` of them may move, 0 for now.
 
-        Ask again after that, or sooner: the budget may have changed.
+        Ask again after that time, or sooner: the budget may have changed.
         """
         budget = self._budget
         if budget is None or budget.rate is None:
-            self.granted = wanted
+            self.granted = size
             return 0.0
         if self._position is None:
-            self._promised = budget.piece(wanted)
+            self._promised = budget.piece(size)
             self._position = budget.promise(self, self._promised)
-        self.granted = min(self._promised, wanted)
+        self.granted = min(self._promised, size)
         return self._turn(budget, self._position)
 
     def _turn(self, budget: Budget, position: float) -> float:
@@ -181,14 +182,14 @@ class Pace:
         self.waits = pause > 0
         return pause
 
-    def grant(self, wanted: int) -> int:
-        """Sleep until it is this stream's turn: bytes it may move."""
-        while (pause := self.wait(wanted)) > 0:
+    def grant(self, size: int) -> int:
+        """Sleep until this stream's turn and return how many of `size` bytes it may move."""
+        while (pause := self.wait(size)) > 0:
             time.sleep(min(pause, LOOK_SECONDS))
         return self.granted
 
     def moved(self, size: int) -> None:
-        """Say what was moved of the piece that was granted; 0 gives the turn to others."""
+        """Report how many bytes of the granted piece moved; 0 gives the turn to other streams."""
         if self._position is None or self._budget is None:
             return
         self._position, self.waits = None, False
@@ -197,7 +198,7 @@ class Pace:
             self._count(self._budget, size)
 
     def charge(self, size: int) -> None:
-        """Say what was moved before it was asked for."""
+        """Report bytes that moved before they were granted."""
         budget = self._budget
         if budget is None or budget.rate is None:
             return
@@ -205,7 +206,7 @@ class Pace:
         self._count(budget, size)
 
     def pay(self, patience_seconds: float) -> bool:
-        """Sleep until what was charged is paid for; false when patience ended first."""
+        """Sleep until the charged bytes are allowed; return false when patience ends first."""
         if self._position is None or self._budget is None:
             return True
         deadline = time.monotonic() + patience_seconds
@@ -218,7 +219,7 @@ class Pace:
         return True
 
     def pieces(self, data: bytes) -> Iterator[bytes]:
-        """Data in the pieces that the budget grants, each in its time; for a thread of its own."""
+        """Yield data in the pieces that the budget grants; this blocks the thread."""
         at = 0
         while at < len(data):
             granted = self.grant(len(data) - at)
@@ -227,7 +228,7 @@ class Pace:
             at += granted
 
     def close(self) -> None:
-        """The stream ended; what it was promised is given back."""
+        """End the stream; the budget gets back what was promised to it."""
         self.moved(0)
         if self._budget is not None:
             self._budget.leave(self)

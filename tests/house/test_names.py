@@ -58,7 +58,6 @@ PENDING = (
     "api/jobs/",
     "api/routes/",
     "api/schemas/",
-    "api/streaming/",
     "backends/btrfs/",
     "backends/cephfs/",
     "backends/netapp/",
