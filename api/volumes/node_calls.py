@@ -5,6 +5,7 @@ One request per operation: the body is the call and the answer its outcome, both
 never sends it on, so no request travels in circles.
 """
 
+import ssl
 from collections.abc import Iterable
 from http import HTTPStatus
 from itertools import islice
@@ -81,6 +82,9 @@ class NodeCalls:
             _log.warning("node not reached", node=node.id, reason=type(error).__name__)
             return None
         except HTTPError as error:
+            if isinstance(error.__context__, ssl.SSLCertVerificationError):
+                _log.warning("node has no trusted certificate", node=node.id)
+                return None
             _log.warning("node did not answer", node=node.id, reason=type(error).__name__)
             raise DeadlineExceeded(
                 f"The node of volume {volume} did not answer; the call may still take effect.",

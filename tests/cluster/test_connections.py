@@ -108,7 +108,7 @@ def test_sentinels_find_the_master_also_after_a_failover(tmp_path: Path) -> None
 
 
 @contextmanager
-def tls_in_front(server: Valkey, directory: Path) -> Iterator[tuple[int, Path]]:
+def tls_in_front(plain_port: int, directory: Path) -> Iterator[tuple[int, Path]]:
     """Run a TLS listener in front of a plain server; give its port and its certificate."""
     certificate, key = directory / "certificate.pem", directory / "key.pem"
     subprocess.run(
@@ -134,7 +134,7 @@ def tls_in_front(server: Valkey, directory: Path) -> Iterator[tuple[int, Path]]:
                 continue
             except OSError:
                 return
-            outer = socket.create_connection(("127.0.0.1", server.port))
+            outer = socket.create_connection(("127.0.0.1", plain_port))
             for pair in ((inner, outer), (outer, inner)):
                 threading.Thread(target=pump, args=pair, daemon=True).start()
 
@@ -154,7 +154,7 @@ def pump(source: socket.socket, target: socket.socket) -> None:
 
 
 def test_tls_proves_the_server(tmp_path: Path, valkey: Valkey) -> None:
-    with tls_in_front(valkey, tmp_path) as (port, certificate):
+    with tls_in_front(valkey.port, tmp_path) as (port, certificate):
         url = f"rediss://:{valkey.password}@127.0.0.1:{port}"
         trusting = settings_in(tmp_path, url, "")
         with connect(trusting, Database.JOBS) as client, pytest.raises(RedisError):

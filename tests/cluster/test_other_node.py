@@ -23,6 +23,7 @@ from core.errors import DeadlineExceeded, Unavailable
 from core.names import VFolderId, VFolderPath
 from core.settings import Settings, load
 from core.settings.reference import ManagerDoorTable
+from tests.cluster.test_connections import tls_in_front
 from tests.support.doors import SECRET, TICKET_SECRET, RunningDoor, running_door, settings_in
 from tests.support.node import wait_for
 from tests.support.valkey import Valkey
@@ -301,6 +302,20 @@ def test_the_next_node_is_asked_only_when_the_first_did_not_begin(two: Two, vfid
     with listener(answers=True) as dying, pytest.raises(DeadlineExceeded, match="take effect"):
         calls.send("far", [node("x", dying), there], call)
     assert not (root_of(two, vfid) / "made").exists()
+
+
+def test_a_node_with_tls_needs_a_trusted_certificate(
+    two: Two, vfid: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    call = call_of(two, vfid)
+    port = int(two.manager_b.url.rpartition(":")[2])
+    with tls_in_front(port, tmp_path) as (tls_port, certificate):
+        there = node("node-b", f"https://127.0.0.1:{tls_port}")
+        with pytest.raises(Unavailable, match="takes calls"):
+            NodeCalls(SECRET, 10.0).send("far", [there], call)
+        monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
+        NodeCalls(SECRET, 10.0).send("far", [there], call)
+    assert (root_of(two, vfid) / "made").is_dir()
 
 
 @pytest.mark.parametrize(
