@@ -121,8 +121,14 @@ def translate(error: OSError, *paths: str) -> StorageError:
     return meaning.error(detail, errno=number, paths=list(paths))
 
 
-def reason_of(error: OSError) -> str:
-    """Return the system's own words for the errno, as reports and logs have them; no path."""
+def reason_of(error: OSError | StorageError) -> str:
+    """Return the system's own words for an errno, as reports and logs have them beside a path.
+
+    An error of ours without an errno has its own sentence.
+    """
+    if isinstance(error, StorageError):
+        number = error.facts.get("errno")
+        return os.strerror(number) if number else error.detail
     return os.strerror(error.errno) if error.errno else "unknown error"
 
 

@@ -133,8 +133,7 @@ class DeleteFiles:
                 except (OSError, StorageError) as error:
                     failed += 1
                     self._run.count(Counter.FAILED, 1)
-                    why = reason_of(error) if isinstance(error, OSError) else error.detail
-                    self._run.fault(str(path), why)
+                    self._run.fault(str(path), reason_of(error))
         return Outcome(
             sentence=f"deleted entries of {self._vfolder}",
             result={"named": len(self._request.paths), "skipped": skipped, "failed": failed},

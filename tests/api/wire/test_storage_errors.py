@@ -3,6 +3,9 @@
 The read-only volume is a bind mount, the full one a small ext4, the failing one a FUSE mount.
 """
 
+import errno
+import json
+import os
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
@@ -63,6 +66,9 @@ class Site:
     directory: Path
     vfids: dict[str, str] = field(default_factory=dict)
     uploads: dict[str, str] = field(default_factory=dict)
+    failing: brittlefs.BrittleFS | None = None
+    #: The rules that are in force between tests.
+    rules: tuple[brittlefs.Rule, ...] = ()
 
     def call(self, method: str, path: str, body: dict[str, Any]) -> requests.Response:
         return self.manager.call(method, path, body, on_fault=True)
@@ -157,9 +163,12 @@ def site(tmp_path_factory: pytest.TempPathFactory, valkey: Valkey) -> Iterator[S
         make_read_only()
         fill(full)
         scope = made.vfids["failing"].partition("/")[0].partition(":")[2].replace("-", "")
-        failing.rules(
-            brittlefs.Rule("*", f"/{scope}*", error="EIO"), brittlefs.Rule("mkdir", error="EIO")
+        made.failing = failing
+        made.rules = (
+            brittlefs.Rule("*", f"/{scope}*", error="EIO"),
+            brittlefs.Rule("mkdir", error="EIO"),
         )
+        failing.rules(*made.rules)
         yield made
         failing.heal()
 
@@ -280,6 +289,22 @@ def test_every_job_ends_by_the_one_table(site: Site, volume: str, verb: str) -> 
         assert response.status_code == expected.status
     assert problem["error_code"] == expected.code
     assert problem["retriable"] is expected.retriable
+
+
+@pytest.mark.parametrize("error", ["EIO", "EBUSY", "EPERM"])
+def test_a_report_has_the_words_of_the_errno(site: Site, error: str) -> None:
+    vfid = site.vfids["failing"]
+    assert site.failing is not None
+    site.failing.rules(brittlefs.Rule("unlink", "*/a.txt", error=error))
+    body = {"verb": "delete-files", "volume": "failing", "vfolder": vfid, "paths": ["a.txt"]}
+    job = site.call("POST", "/v1/jobs", body).json()["id"]
+    ended = wait_for(lambda: ended_job(site, job))
+    report = site.manager.call("GET", f"/v1/jobs/{job}/report").text
+    site.failing.rules(*site.rules)
+    assert ended is not None
+    assert ended["state"] == "partial"
+    line = json.loads(report.splitlines()[0])
+    assert (line["path"], line["reason"]) == ("a.txt", os.strerror(getattr(errno, error)))
 
 
 def ended_job(site: Site, job: str) -> dict[str, Any] | None:
