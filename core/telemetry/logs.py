@@ -138,13 +138,18 @@ def _at_level(_logger: object, method: str, event: EventDict) -> EventDict:
 
 
 class _Line:
-    """Writes one line to stderr with one write(2), so that lines of threads never mix."""
+    """Writes one line to stderr with one write(2), so that lines of threads never mix.
+
+    Only a write that a signal cuts short is continued by another.
+    """
 
     def __init__(self, *_: object) -> None:
         pass
 
     def msg(self, line: bytes) -> None:
-        os.write(_STDERR, line + b"\n")
+        rest = memoryview(line + b"\n")
+        while rest:
+            rest = rest[os.write(_STDERR, rest) :]
 
     debug = info = warning = error = critical = exception = msg
 

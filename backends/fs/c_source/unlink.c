@@ -1,7 +1,7 @@
 /* Unlink the entries of a directory; backends/tree/plain.py has the same in Python.
  *
  * Small directories below it are removed in the same call where they are of the same allocation
- * group; backends/tree/groups.py says why.
+ * group; backends/tree/allocation_groups.py says why.
  */
 #include "native.h"
 

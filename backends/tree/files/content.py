@@ -15,7 +15,7 @@ from typing import Protocol
 
 import xxhash
 
-from backends.fs import linux
+from backends.fs import atomic, linux
 
 #: Files up to this size are read and written in one call each.
 SMALL_BYTES = 128 * 1024
@@ -141,7 +141,7 @@ def copy_small(source: int, target: int, size: int, digest: Digest | None = None
         raise ShortSource
     if digest:
         digest.update(data)
-    write_all(target, data)
+    atomic.write_all(target, data)
 
 
 def copy_hashing(
@@ -160,16 +160,9 @@ def copy_hashing(
         if count == 0:
             raise ShortSource
         digest.update(buffer[:count])
-        write_all(target, buffer[:count])
+        atomic.write_all(target, buffer[:count])
         offset += count
         step(count)
-
-
-def write_all(target: int, data: bytes | memoryview) -> None:
-    """Write all of `data` at the current position; continue after short writes."""
-    view = memoryview(data)
-    while view:
-        view = view[os.write(target, view) :]
 
 
 def copy_range(
@@ -233,7 +226,7 @@ def _move_by_reading(source: int, target: int, offset: int, size: int, methods: 
     view = methods.buffer()[: min(size, BUFFER_BYTES)]
     count = os.preadv(source, [view], offset)
     os.lseek(target, offset, os.SEEK_SET)
-    write_all(target, view[:count])
+    atomic.write_all(target, view[:count])
     return count
 
 

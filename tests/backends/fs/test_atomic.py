@@ -1,6 +1,7 @@
 """Small files are replaced as a whole, also when a write is short or the process is killed."""
 
 import os
+import re
 import resource
 import signal
 import subprocess
@@ -16,6 +17,7 @@ import pytest
 from backends.fs import atomic
 from backends.tree import TreeManifest
 
+ROOT = Path(atomic.__file__).parents[2]
 OLD, NEW = b"old" * 1000, b"new" * 1000
 #: Interrupts a write that waits, every so many seconds.
 TICK_SECONDS = 0.002
@@ -121,6 +123,17 @@ def test_a_record_that_was_cut_short_hides_no_later_record(tmp_path: Path, direc
     manifest.append(["second"])
     assert [record for _, record in manifest.records()] == [["first"], ["second"]]
     manifest.close()
+
+
+def test_other_code_of_backends_and_workers_writes_through_this_module() -> None:
+    """A call of os.write that ignores its result loses data when the write is short."""
+    wrong = [
+        str(path.relative_to(ROOT))
+        for top in ("backends", "workers")
+        for path in (ROOT / top).rglob("*.py")
+        if path.name != "atomic.py" and re.search(r"os\.p?writev?\(", path.read_text("utf-8"))
+    ]
+    assert not wrong
 
 
 @pytest.mark.part("strace")
