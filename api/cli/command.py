@@ -7,8 +7,7 @@ import click
 
 from api.cli.configuration import config
 from api.cli.jobs import jobs
-from api.cli.operating import node, nodes, volumes
-from api.cli.trash import trash
+from api.cli.operating import node, nodes, trash, volumes
 
 _PASSED_ON = {"ignore_unknown_options": True, "help_option_names": []}
 

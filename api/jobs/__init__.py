@@ -1,6 +1,6 @@
 """Jobs as the doors see them: submit, plan, follow, report, retry. Knows no route."""
 
-from api.jobs import reports, retries
+from api.jobs import reports
 from api.jobs.doorbell import ask_broker
 from api.jobs.live import WAIT_MAX_SECONDS, Live
 from api.jobs.plans import JobPlanner
@@ -15,6 +15,5 @@ __all__ = [
     "ask_broker",
     "pointer",
     "reports",
-    "retries",
     "retry_after",
 ]

@@ -1,10 +1,8 @@
 """What routes share: the door of a request, resources, file streams. Knows no route itself."""
 
 from api.routes import probes
-from api.routes.door import Door, current_door, make_app
+from api.routes.door import Door, bind_log_context, current_door, make_app
 from api.routes.file_stream import stream_file
-from api.routes.log_context import bind_log_context
-from api.routes.performance import NoMetric
 from api.routes.resource import PROBLEM, Resource, Route, RouteAnswer
 from api.routes.unmanaged import VOLUME
 
@@ -12,14 +10,12 @@ __all__ = [
     "PROBLEM",
     "VOLUME",
     "Door",
-    "NoMetric",
     "Resource",
     "Route",
     "RouteAnswer",
     "bind_log_context",
     "current_door",
     "make_app",
-    "performance",
     "probes",
     "stream_file",
 ]

@@ -14,7 +14,7 @@ import marshmallow as ma
 from flask import Response
 from flask_smorest import Blueprint
 
-from api.routes.log_context import bind_log_context
+from api.routes.door import bind_log_context
 from api.routes.unmanaged import VOLUME as UNMANAGED
 from api.routes.unmanaged import unmanaged
 from api.schemas import Body, Problem, bodies

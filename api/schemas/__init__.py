@@ -1,4 +1,4 @@
-"""The shapes of requests and answers, one file per resource; OpenAPI is made from them."""
+"""The shapes of requests and answers, the source of OpenAPI. Knows no store and no route."""
 
 from api.schemas import bodies
 from api.schemas.bgtasks import CloneVFolder, CloneVFolderBody, DeleteEntries, DeleteEntriesBody
@@ -19,14 +19,13 @@ from api.schemas.files import (
     RenameBody,
     RenameEntry,
 )
+from api.schemas.job_requests import AnyJobBody, JobOrder
 from api.schemas.jobs import (
-    AnyJobBody,
     Bandwidth,
     BandwidthBody,
     BandwidthDocument,
     JobDocument,
     JobLog,
-    JobOrder,
     JobPage,
     JobPlan,
     NodeList,
@@ -40,6 +39,7 @@ from api.schemas.quota_scopes import (
     ScopeLimit,
     ScopeOrder,
     ScopeUsage,
+    TrashList,
 )
 from api.schemas.status import Health, Status
 from api.schemas.tickets import (
@@ -51,8 +51,6 @@ from api.schemas.tickets import (
     UploadBody,
     UploadOrder,
 )
-from api.schemas.trash import TrashList
-from api.schemas.usage import UsageAnswer, UsedBytesAnswer
 from api.schemas.vfolders import (
     CreateVFolder,
     CreateVFolderBody,
@@ -63,6 +61,8 @@ from api.schemas.vfolders import (
     MountVFolder,
     StoreMetadata,
     StoreMetadataBody,
+    UsageAnswer,
+    UsedBytesAnswer,
     VFolderBody,
     VFolderOfRequest,
 )

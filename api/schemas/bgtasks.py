@@ -1,4 +1,4 @@
-"""Long work by its older names: the bodies as existing clients write them."""
+"""Bodies of the older routes for long work, as existing clients write them."""
 
 from dataclasses import dataclass
 
@@ -13,7 +13,7 @@ from core.names import VFolderId, VFolderPath
 
 @dataclass(frozen=True, slots=True)
 class CloneVFolder:
-    """Asks for a copy of a vfolder."""
+    """A request to copy a vfolder."""
 
     volume: str
     source: VFolderId
@@ -23,7 +23,7 @@ class CloneVFolder:
 
 @dataclass(frozen=True, slots=True)
 class DeleteEntries:
-    """Asks for entries of a vfolder to be removed."""
+    """A request to remove entries of a vfolder."""
 
     volume: str
     vfolder: VFolderId
@@ -33,14 +33,16 @@ class DeleteEntries:
 
 def _is_no_root(path: VFolderPath) -> None:
     if path.is_root:
-        raise ma.ValidationError("The vfolder itself is not removed this way.")
+        raise ma.ValidationError(
+            "The vfolder itself cannot be removed by this route; use /folder/delete."
+        )
 
 
 class CloneVFolderBody(Body):
-    """Asks for a copy of a vfolder; keys of other releases are ignored."""
+    """A request to copy a vfolder; unknown keys are ignored."""
 
     class Meta:
-        """Older clients send more."""
+        """Older clients send more keys."""
 
         unknown = ma.EXCLUDE
 
@@ -52,16 +54,16 @@ class CloneVFolderBody(Body):
         required=True,
         allow_none=True,
         validate=validate.Length(min=1),
-        metadata={"description": "Volume of the copy; null is the same volume."},
+        metadata={"description": "Volume of the copy; null means the same volume."},
     )
     target = VFolderField(key="dst_vfid")
 
 
 class DeleteEntriesBody(Body):
-    """Asks for entries of a vfolder to be removed; unknown keys are ignored."""
+    """A request to remove entries of a vfolder; unknown keys are ignored."""
 
     class Meta:
-        """Other releases send more."""
+        """Other releases send more keys."""
 
         unknown = ma.EXCLUDE
 
@@ -74,6 +76,6 @@ class DeleteEntriesBody(Body):
         data_key="relpaths",
         required=True,
         validate=validate.Length(1, PATHS_MAX),
-        metadata={"description": "Paths relative to the vfolder; its root is not one."},
+        metadata={"description": "Paths relative to the vfolder; the root is not allowed."},
     )
     recursive = Flag(load_default=False, metadata={"description": "Remove directories too."})

@@ -1,4 +1,4 @@
-"""JSON request bodies: read on every method, whatever the content type says (docs/wire.md)."""
+"""JSON request bodies: read on every method, with any content type (docs/wire.md)."""
 
 import json
 from collections.abc import Iterator, Mapping
@@ -11,43 +11,43 @@ from werkzeug.exceptions import RequestEntityTooLarge
 from api.http import this_request
 from core.errors import InvalidParameters, MalformedRequest
 
-#: Largest JSON body of a route that says nothing else; above is 413.
+#: Largest JSON body in bytes, unless the route sets its own limit; a larger one is answered 413.
 BODY_MAX_BYTES = 1024 * 1024
-#: More errors than this in one body are counted, not told.
+#: An answer lists at most this many errors of a body; the others are only counted.
 ERRORS_MAX = 100
-#: Longer field names (they come from strangers) are cut in answers.
+#: Callers choose field names, so longer ones are cut in answers (characters).
 _NAME_SHOWN_MAX = 200
 
 
 class InvalidBody(InvalidParameters):
-    """The body does not fit; `errors` names each field, `data` has the same as clients read it."""
+    """The body is invalid; `errors` names each field, `data` is the same in the clients' form."""
 
     error_code = "vfolder_request_invalid-parameters"
 
     @classmethod
     def of(cls, messages: Any) -> Self:  # noqa: ANN401 - marshmallow's tree of texts
-        """The refusal that tells these messages, the first of them in its sentence."""
-        found = list(_flat(messages, ""))
-        told = [{"pointer": pointer, "detail": text} for pointer, text in found[:ERRORS_MAX]]
-        facts: dict[str, Any] = {"errors": told, "data": _tree(told)}
-        if len(found) > ERRORS_MAX:
-            facts["errors_omitted"] = len(found) - ERRORS_MAX
-        first = told[0]
+        """Return the error that lists these messages; its sentence has the first of them."""
+        flat = list(_flat(messages, ""))
+        listed = [{"pointer": pointer, "detail": text} for pointer, text in flat[:ERRORS_MAX]]
+        facts: dict[str, Any] = {"errors": listed, "data": _tree(listed)}
+        if len(flat) > ERRORS_MAX:
+            facts["errors_omitted"] = len(flat) - ERRORS_MAX
+        first = listed[0]
         return cls(f"{first['pointer']}: {first['detail']}", **facts)
 
 
 class InvalidDocument(InvalidBody):
-    """As `InvalidBody`, in the words of the routes that came later on the wire."""
+    """Like `InvalidBody`, with the error code of the routes that the wire added later."""
 
     error_code = "api_parsing_invalid-parameters"
     kind = "generic-bad-request"
 
 
 class Body(ma.Schema):
-    """A request body that becomes a typed value; unknown keys are refused."""
+    """A request body that is loaded as a typed value; unknown keys are refused."""
 
     makes: ClassVar[type]
-    #: How the route refuses what does not fit.
+    #: The error of an invalid body.
     refusal: ClassVar[type[InvalidBody]] = InvalidBody
 
     @ma.post_load
@@ -56,11 +56,11 @@ class Body(ma.Schema):
 
 
 def load(schema: Body, max_bytes: int | None = None) -> Any:  # noqa: ANN401 - what the schema makes
-    """The body of the request as what the schema makes of it.
+    """Return the body of the request as the value that the schema makes.
 
     Raises:
-        InvalidBody: it does not fit.
-        RequestEntityTooLarge: it has more than `max_bytes` (or the door's limit).
+        InvalidBody: the body does not match the schema.
+        RequestEntityTooLarge: the body has more than `max_bytes` (or the limit of the door).
     """
     try:
         return schema.load(json_object(max_bytes))
@@ -69,12 +69,12 @@ def load(schema: Body, max_bytes: int | None = None) -> Any:  # noqa: ANN401 - w
 
 
 def no_body() -> None:
-    """Refuse a body on a route without parameters.
+    """Check that a request to a route without parameters has no body.
 
     Raises:
-        MalformedRequest: there is one.
+        MalformedRequest: the request has a body.
     """
-    # Without a length and without chunks there is none (RFC 9112 §6.3): nothing to read.
+    # Without a length and without chunks there is no body (RFC 9112 §6.3).
     environ = this_request().environ
     length = environ.get("CONTENT_LENGTH", "").lstrip("0")  # gunicorn takes digits only
     if length or ("HTTP_TRANSFER_ENCODING" in environ and _read(1)):
@@ -82,10 +82,10 @@ def no_body() -> None:
 
 
 def json_object(max_bytes: int | None = None) -> dict[str, Any]:
-    """The JSON object of the body; an absent body is an empty object.
+    """Return the JSON object of the body; an absent body is an empty object.
 
     Raises:
-        InvalidBody: not JSON, or not an object.
+        InvalidBody: the body is not JSON, or not an object.
     """
     data = _read(max_bytes or BODY_MAX_BYTES)
     if not data.strip():
@@ -93,15 +93,15 @@ def json_object(max_bytes: int | None = None) -> dict[str, Any]:
     try:
         value = json.loads(data.decode("utf-8"), parse_constant=_refuse_constant)
     except (ValueError, RecursionError):  # ValueError: syntax, encoding, or a number too long
-        raise _invalid("The body is not JSON.") from None
+        raise _invalid("The body is not JSON; send one JSON object.") from None
     if not isinstance(value, dict):
-        raise _invalid("The body is JSON, but not an object.")
+        raise _invalid("The body is JSON, but not an object; send one JSON object.")
     return value
 
 
 def _read(max_bytes: int) -> bytes:
-    """The whole body, also one that comes in chunks without a length."""
-    request.max_content_length = max_bytes + 1  # a longer one would silently be cut there
+    """Return the complete body, also one that comes in chunks without a length."""
+    request.max_content_length = max_bytes + 1  # Flask would silently cut a longer one there
     data = request.get_data(cache=False)
     if len(data) > max_bytes:
         raise RequestEntityTooLarge
@@ -112,10 +112,10 @@ def _refuse_constant(name: str) -> NoReturn:
     raise ValueError(name)
 
 
-def misfit(pointer: str, detail: str) -> InvalidBody:
-    """One field is wrong in a way that only the view can see."""
-    told = [{"pointer": pointer, "detail": detail}]
-    return InvalidBody(detail, errors=told, data=_tree(told))
+def invalid_field(pointer: str, detail: str) -> InvalidBody:
+    """Return the error for one field, when only the view can see that it is wrong."""
+    errors = [{"pointer": pointer, "detail": detail}]
+    return InvalidBody(detail, errors=errors, data=_tree(errors))
 
 
 def _invalid(detail: str) -> InvalidBody:
@@ -136,12 +136,12 @@ def _escaped(name: str | int) -> str:
     return str(name)[:_NAME_SHOWN_MAX].replace("~", "~0").replace("/", "~1")
 
 
-def _tree(told: list[dict[str, str]]) -> dict[str, Any]:
+def _tree(errors: list[dict[str, str]]) -> dict[str, Any]:
     tree: dict[str, Any] = {}
-    for entry in told:
-        *above, name = entry["pointer"].removeprefix("/").split("/")
-        place = tree
-        for part in above:
-            place = place.setdefault(part, {})
-        place[name] = entry["detail"]
+    for error in errors:
+        *parents, name = error["pointer"].removeprefix("/").split("/")
+        node = tree
+        for part in parents:
+            node = node.setdefault(part, {})
+        node[name] = error["detail"]
     return tree

@@ -1,4 +1,4 @@
-"""Fields as existing clients write them: tolerant where they are loose, strict everywhere else."""
+"""Fields as existing clients write them: tolerant where they are loose, strict elsewhere."""
 
 from typing import Any, ClassVar
 
@@ -13,11 +13,11 @@ _TRUE = frozenset({"t", "true", "y", "yes", "on", "1"})
 _FALSE = frozenset({"false", "n", "no", "off", "0", "none"})
 #: Sizes and limits fit a signed 64-bit integer, as off_t does.
 INTEGER_MAX = 2**63 - 1
-#: Digits of INTEGER_MAX and a sign: longer text is not even parsed.
+#: Digits of INTEGER_MAX and a sign (characters); longer text is refused without parsing.
 _INTEGER_TEXT_MAX = 20
 
 
-#: What OpenAPI says of a field; types are a list, so that null can be among them.
+#: The OpenAPI schema of a field; types are a list, so that null can be added.
 OpenApi = dict[str, Any]
 
 

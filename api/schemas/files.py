@@ -19,15 +19,15 @@ from api.schemas.fields import (
 )
 from core.names import VFolderId, VFolderPath
 
-#: Directories that one request may make.
+#: The most directories that one request may make.
 DIRECTORIES_MAX = 50
-#: Entries of one page of a listing, at most.
+#: The most entries in one page of a listing.
 PAGE_MAX = 100_000
 
 
 @dataclass(frozen=True, slots=True)
 class OneEntry:
-    """Names an entry of a vfolder."""
+    """An entry of a vfolder."""
 
     volume: str
     vfolder: VFolderId
@@ -36,7 +36,7 @@ class OneEntry:
 
 @dataclass(frozen=True, slots=True)
 class ListDirectory:
-    """Asks for the entries of a directory."""
+    """A request to list a directory."""
 
     volume: str
     vfolder: VFolderId
@@ -47,7 +47,7 @@ class ListDirectory:
 
 @dataclass(frozen=True, slots=True)
 class MakeDirectories:
-    """Asks for directories; each path is parsed on its own."""
+    """A request to make directories; each path is parsed separately."""
 
     volume: str
     vfolder: VFolderId
@@ -58,7 +58,7 @@ class MakeDirectories:
 
 @dataclass(frozen=True, slots=True)
 class RenameEntry:
-    """Asks for another name."""
+    """A request to rename an entry."""
 
     volume: str
     vfolder: VFolderId
@@ -69,7 +69,7 @@ class RenameEntry:
 
 @dataclass(frozen=True, slots=True)
 class MoveEntry:
-    """Asks for another place."""
+    """A request to move an entry."""
 
     volume: str
     vfolder: VFolderId
@@ -79,7 +79,7 @@ class MoveEntry:
 
 @dataclass(frozen=True, slots=True)
 class RemoveEntries:
-    """Asks to remove entries."""
+    """A request to remove entries."""
 
     volume: str
     vfolder: VFolderId
@@ -88,7 +88,7 @@ class RemoveEntries:
 
 
 class EntryBody(Body):
-    """Names an entry of a vfolder."""
+    """An entry of a vfolder."""
 
     makes = OneEntry
     volume = VolumeName()
@@ -97,7 +97,7 @@ class EntryBody(Body):
 
 
 class ListBody(Body):
-    """Asks for the entries of a directory."""
+    """A request to list a directory."""
 
     makes = ListDirectory
     volume = VolumeName()
@@ -108,12 +108,12 @@ class ListBody(Body):
         load_default=None,
         allow_none=True,
         validate=validate.Range(min=1, max=PAGE_MAX),
-        metadata={"description": "At most so many entries; the configured limit if absent."},
+        metadata={"description": "The most entries to return; the configured limit when absent."},
     )
     cursor = fields.String(
         load_default=None,
         allow_none=True,
-        metadata={"description": "The `next` of the page before."},
+        metadata={"description": "The `next` of the previous page."},
     )
 
 
@@ -131,14 +131,14 @@ class _OneOrMany(fields.Field[list[str]]):
         if not isinstance(values, list) or not all(isinstance(item, str) for item in values):
             raise ma.ValidationError("Not a path or a list of paths.")
         if len(values) > DIRECTORIES_MAX:
-            raise ma.ValidationError(f"More than {DIRECTORIES_MAX} paths.")
+            raise ma.ValidationError(f"More than {DIRECTORIES_MAX} paths; split the request.")
         if any(item.startswith("/") for item in values):
-            raise ma.ValidationError("A path is relative to the vfolder; one is absolute.")
+            raise ma.ValidationError("A path is absolute; paths are relative to the vfolder.")
         return values
 
 
 class MakeDirectoriesBody(Body):
-    """Asks for directories."""
+    """A request to make directories."""
 
     makes = MakeDirectories
     volume = VolumeName()
@@ -149,7 +149,7 @@ class MakeDirectoriesBody(Body):
 
 
 class RenameBody(Body):
-    """Asks for another name."""
+    """A request to rename an entry."""
 
     makes = RenameEntry
     volume = VolumeName()
@@ -163,7 +163,7 @@ class RenameBody(Body):
 
 
 class MoveBody(Body):
-    """Asks for another place."""
+    """A request to move an entry."""
 
     makes = MoveEntry
     volume = VolumeName()
@@ -173,7 +173,7 @@ class MoveBody(Body):
 
 
 class RemoveEntriesBody(Body):
-    """Asks to remove entries."""
+    """A request to remove entries."""
 
     makes = RemoveEntries
     volume = VolumeName()
@@ -183,21 +183,25 @@ class RemoveEntriesBody(Body):
 
 
 class MadeItem(ma.Schema):
-    """What became of one path."""
+    """The result for one path."""
 
     item = fields.String(required=True)
-    msg = fields.String(required=True, allow_none=True, metadata={"description": "Why not."})
+    msg = fields.String(
+        required=True,
+        allow_none=True,
+        metadata={"description": "The reason of the failure; null on success."},
+    )
 
 
 class MadeResults(ma.Schema):
-    """What became of all paths."""
+    """The results for all paths."""
 
     success = fields.List(fields.Nested(MadeItem), required=True)
     failed = fields.List(fields.Nested(MadeItem), required=True)
 
 
 class MadeDirectories(ma.Schema):
-    """What became of all paths."""
+    """The results for all paths."""
 
     results = fields.Nested(MadeResults, required=True)
 
@@ -219,7 +223,9 @@ class EntryDocument(ma.Schema):
     stat = fields.Nested(Stat, required=True)
     symlink_target = fields.String(
         required=True,
-        metadata={"description": "Relative to the listed directory; empty outside of it."},
+        metadata={
+            "description": "Relative to the listed directory; empty when it points outside of it."
+        },
     )
 
 

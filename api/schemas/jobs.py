@@ -1,64 +1,18 @@
-"""Jobs: how they are asked for, and the document that callers see."""
+"""Jobs as callers see them: documents, pages, plans; and bandwidth limits."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar
 
 import marshmallow as ma
 from marshmallow import fields, validate
 
 from api.schemas.bodies import Body
-from api.schemas.job_body import JobBody
-from api.schemas.verbs import VERB_BODIES
 from core.jobs import Lane, State
-from core.names import QuotaScope, VFolderId, VFolderPath
-
-
-@dataclass(frozen=True, slots=True)
-class JobOrder:
-    """A job as it was asked for: the request, and what is said about it."""
-
-    request: dict[str, Any]
-    plan: bool
-    requester: str
-    label: str
-    priority: int
-    deadline_seconds: float | None
-
-
-_ABOUT = ("plan", "requester", "label", "priority", "deadline_seconds")
-
-
-class AnyJobBody(Body):
-    """One of the verbs' bodies, told apart by `verb`."""
-
-    class Meta:
-        """Keys belong to the verb's own schema."""
-
-        unknown = ma.INCLUDE
-
-    makes = JobOrder
-    alternatives: ClassVar[dict[str, type[JobBody]]] = VERB_BODIES
-    verb = fields.String(required=True, validate=validate.OneOf(sorted(VERB_BODIES)))
-
-    @ma.post_load
-    def _make(self, data: Mapping[str, Any], **_: Any) -> JobOrder:  # noqa: ANN401 - marshmallow's hook
-        loaded = VERB_BODIES[data["verb"]]().load(data)
-        about = {name: loaded.pop(name) for name in _ABOUT}
-        return JobOrder(request={name: _plain(value) for name, value in loaded.items()}, **about)
-
-
-def _plain(value: Any) -> Any:  # noqa: ANN401 - what a field made
-    """Ids and paths in their one text form."""
-    if isinstance(value, list):
-        return [_plain(item) for item in value]
-    return str(value) if isinstance(value, QuotaScope | VFolderId | VFolderPath) else value
 
 
 class JobProgress(ma.Schema):
-    """How far a job is; what is unknown is null."""
+    """The progress of a job; an unknown member is null."""
 
-    text = fields.String(metadata={"description": "The one sentence."})
+    text = fields.String(metadata={"description": "The progress as one sentence."})
     phase = fields.String()
     percent = fields.Float(allow_none=True)
     done_items = fields.Integer()
@@ -75,17 +29,19 @@ class JobProgress(ma.Schema):
 
 
 class QueuePlace(ma.Schema):
-    """Where a waiting job stands in its lane."""
+    """The position of a waiting job in its lane."""
 
     position = fields.Integer()
     length = fields.Integer()
 
 
 class JobDocument(ma.Schema):
-    """A job as it is now."""
+    """The current state of a job."""
 
     id = fields.String()
-    bgtask_id = fields.String(metadata={"description": "The same id, as older clients name it."})
+    bgtask_id = fields.String(
+        metadata={"description": "The same id, under the name that older clients read."}
+    )
     verb = fields.String()
     volume = fields.String()
     lane = fields.String(validate=validate.OneOf([lane.value for lane in Lane]))
@@ -131,13 +87,13 @@ class JobPage(ma.Schema):
 
 
 class JobLog(ma.Schema):
-    """What happened to a job, oldest first."""
+    """The events of a job, oldest first."""
 
     events = fields.List(fields.Dict())
 
 
 class JobPlan(ma.Schema):
-    """How a job would be done; nothing was done."""
+    """How a job would run; nothing was done."""
 
     verb = fields.String()
     method = fields.String(allow_none=True)
@@ -147,8 +103,8 @@ class JobPlan(ma.Schema):
     foreseen = fields.Dict(
         allow_none=True,
         metadata={
-            "description": "Of a transfer, where this node has both volumes: what a short look "
-            "tells; `complete` says whether it saw everything."
+            "description": "For a transfer when this node serves both volumes: what a short scan "
+            "finds. `complete` says whether the scan saw everything."
         },
     )
     waits_for = fields.List(fields.String())
@@ -163,24 +119,24 @@ class NodeList(ma.Schema):
 
 @dataclass(frozen=True, slots=True)
 class Bandwidth:
-    """A budget of bytes per second, or none."""
+    """A limit in bytes per second; None is no limit."""
 
     bytes_per_second: int | None
 
 
 class BandwidthDocument(ma.Schema):
-    """What a volume may move, and who shares it now; all null when nothing limits."""
+    """The bandwidth limit of a volume, and what shares it now; all null without a limit."""
 
     bytes_per_second = fields.Integer(allow_none=True)
-    jobs = fields.Integer(allow_none=True, metadata={"description": "Jobs that run."})
+    jobs = fields.Integer(allow_none=True, metadata={"description": "Running jobs."})
     streams = fields.Integer(
         allow_none=True,
-        metadata={"description": "Streams of the client doors, as told in the last seconds."},
+        metadata={"description": "Streams of the client doors, as reported in the last seconds."},
     )
 
 
 class BandwidthBody(Body):
-    """What the running jobs and the streams of a volume may move together."""
+    """The bandwidth limit of the running jobs and the streams of a volume together."""
 
     makes = Bandwidth
     bytes_per_second = fields.Integer(

@@ -5,7 +5,7 @@ from marshmallow import fields
 
 
 class FieldError(ma.Schema):
-    """One thing that is wrong in the request."""
+    """One error in the request."""
 
     pointer = fields.String(
         required=True,
@@ -18,14 +18,16 @@ class Problem(ma.Schema):
     """An error (RFC 9457); further members are facts of the particular error."""
 
     class Meta:
-        """Facts have names of their own."""
+        """Further members have names of their own."""
 
         unknown = ma.INCLUDE
 
-    type = fields.String(required=True, metadata={"description": "URI of the kind of error."})
+    type = fields.String(required=True, metadata={"description": "URI of the kind of the error."})
     title = fields.String(required=True)
     status = fields.Integer(required=True)
-    detail = fields.String(required=True, metadata={"description": "What to do about it."})
+    detail = fields.String(
+        required=True, metadata={"description": "What is wrong, and what to do next."}
+    )
     msg = fields.String(required=True, metadata={"description": "The same as `detail`."})
     error_code = fields.String(
         required=True,
@@ -38,13 +40,13 @@ class Problem(ma.Schema):
     request_id = fields.String(
         required=True,
         allow_none=True,
-        metadata={"description": "Names the request in the logs."},
+        metadata={"description": "The id of the request; the logs contain it."},
     )
     errors = fields.List(fields.Nested(FieldError))
     errors_omitted = fields.Integer(
-        metadata={"description": "How many more errors there are than `errors` tells."},
+        metadata={"description": "How many errors there are beside those in `errors`."},
     )
     data = fields.Raw(metadata={"description": "Text, or an object of texts by field."})
     errno = fields.Integer(allow_none=True)
     paths = fields.List(fields.String())
-    job_id = fields.String(metadata={"description": "The job that holds what was asked for."})
+    job_id = fields.String(metadata={"description": "The job that holds the lock."})

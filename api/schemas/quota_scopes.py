@@ -1,4 +1,4 @@
-"""Quota scopes: the owners that limits apply to."""
+"""Quota scopes: the owners that limits apply to, and their trash."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ from core.names import QuotaScope
 
 @dataclass(frozen=True, slots=True)
 class OneScope:
-    """Names a quota scope on a volume."""
+    """A quota scope on a volume."""
 
     volume: str
     scope: QuotaScope
@@ -22,7 +22,7 @@ class OneScope:
 
 @dataclass(frozen=True, slots=True)
 class ScopeOrder:
-    """Asks for a quota scope."""
+    """A request to create a quota scope."""
 
     volume: str
     scope: QuotaScope
@@ -31,13 +31,13 @@ class ScopeOrder:
 
     @property
     def limit_bytes(self) -> int | None:
-        """The limit, if one is asked."""
+        """Return the requested limit; None is no limit."""
         return self.options["limit_bytes"] if self.options else None
 
 
 @dataclass(frozen=True, slots=True)
 class ScopeLimit:
-    """Asks for a limit on a quota scope."""
+    """A request to limit a quota scope."""
 
     volume: str
     scope: QuotaScope
@@ -45,7 +45,7 @@ class ScopeLimit:
 
 
 class ScopeBody(Body):
-    """Names a quota scope on a volume."""
+    """A quota scope on a volume."""
 
     makes = OneScope
     volume = VolumeName()
@@ -59,7 +59,7 @@ class Limit(ma.Schema):
 
 
 class CreateScopeBody(Body):
-    """Asks for a quota scope."""
+    """A request to create a quota scope."""
 
     makes = ScopeOrder
     volume = VolumeName()
@@ -73,7 +73,7 @@ class CreateScopeBody(Body):
 
 
 class LimitScopeBody(Body):
-    """Asks for a limit on a quota scope."""
+    """A request to limit a quota scope."""
 
     makes = ScopeLimit
     volume = VolumeName()
@@ -82,14 +82,36 @@ class LimitScopeBody(Body):
 
 
 class ScopeUsage(ma.Schema):
-    """What a quota scope holds and may hold; null is unknown, or no limit."""
+    """The usage and the limit of a quota scope; null is unknown, or no limit."""
 
     used_bytes = fields.Integer(required=True, allow_none=True)
     limit_bytes = fields.Integer(required=True, allow_none=True)
     requested_bytes = fields.Integer(
-        metadata={"description": "The limit as it was asked for; absent where none is set."},
+        metadata={"description": "The limit as it was requested; absent when none is set."},
     )
     enforced = fields.String(
         validate=ma.validate.OneOf(["hard", "soft"]),
-        metadata={"description": "Who holds the limit: the storage system, or this service."},
+        metadata={
+            "description": "`hard`: the storage system enforces the limit; `soft`: this service."
+        },
     )
+
+
+class TrashedVFolder(ma.Schema):
+    """A deleted vfolder that is kept."""
+
+    id = fields.String(metadata={"description": "The job that deleted it."})
+    vfolder = fields.String()
+    deleted_at = fields.DateTime()
+    expires_at = fields.DateTime(metadata={"description": "From this moment on it may be purged."})
+    size_bytes = fields.Integer(allow_none=True)
+    entries = fields.Integer(allow_none=True)
+    restorable = fields.Boolean(metadata={"description": "False after its purge began."})
+
+
+class TrashList(ma.Schema):
+    """The trash of one quota scope."""
+
+    trash = fields.List(fields.Nested(TrashedVFolder))
+    size_bytes = fields.Integer(metadata={"description": "Bytes of all files in the trash."})
+    entries = fields.Integer()

@@ -1,11 +1,11 @@
-"""Whether a door is open, and how the node is."""
+"""The version of a door, and the health of its node."""
 
 import marshmallow as ma
 from marshmallow import fields, validate
 
 
 class Status(ma.Schema):
-    """Which door is open, and its version."""
+    """The door and its version."""
 
     status = fields.String(required=True, validate=validate.OneOf(["ok"]))
     type = fields.String(required=True)
@@ -13,7 +13,7 @@ class Status(ma.Schema):
 
 
 class HealthCheck(ma.Schema):
-    """One thing this node needs."""
+    """One component that this node needs."""
 
     service_group = fields.String(required=True)
     component_id = fields.String(required=True)
@@ -23,7 +23,7 @@ class HealthCheck(ma.Schema):
 
 
 class Connectivity(ma.Schema):
-    """Everything this node needs."""
+    """All components that this node needs."""
 
     overall_healthy = fields.Boolean(required=True)
     connectivity_checks = fields.List(fields.Nested(HealthCheck), required=True)
@@ -31,7 +31,7 @@ class Connectivity(ma.Schema):
 
 
 class Health(ma.Schema):
-    """How the node is."""
+    """The health of the node."""
 
     status = fields.String(required=True, validate=validate.OneOf(["ok", "degraded", "error"]))
     version = fields.String(required=True)

@@ -1,4 +1,4 @@
-"""Tickets: signed permission for one act at the client door."""
+"""Tickets: signed permission for one operation at the client door."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ _ARCHIVE_NAME = r"(?!\.{1,2}$)(?!\s*$)[^\x00-\x1f\x7f/\\]+$"
 
 @dataclass(frozen=True, slots=True)
 class DownloadOrder:
-    """Asks for a download ticket."""
+    """A request for a download ticket."""
 
     volume: str
     vfolder: VFolderId
@@ -29,7 +29,7 @@ class DownloadOrder:
 
 @dataclass(frozen=True, slots=True)
 class UploadOrder:
-    """Asks for an upload ticket."""
+    """A request for an upload ticket."""
 
     volume: str
     vfolder: VFolderId
@@ -39,7 +39,7 @@ class UploadOrder:
 
 @dataclass(frozen=True, slots=True)
 class ArchiveOrder:
-    """Asks for a ticket for several entries as one archive."""
+    """A request for a ticket for several entries as one archive."""
 
     volume: str
     vfolder: VFolderId
@@ -48,7 +48,7 @@ class ArchiveOrder:
 
 
 class DownloadBody(Body):
-    """Asks for a download ticket."""
+    """A request for a download ticket."""
 
     makes = DownloadOrder
     volume = VolumeName()
@@ -59,7 +59,7 @@ class DownloadBody(Body):
 
 
 class UploadBody(Body):
-    """Asks for an upload ticket."""
+    """A request for an upload ticket."""
 
     makes = UploadOrder
     volume = VolumeName()
@@ -69,10 +69,10 @@ class UploadBody(Body):
 
 
 class ArchiveTicketBody(Body):
-    """Asks for a ticket for several entries as one archive."""
+    """A request for a ticket for several entries as one archive."""
 
     class Meta:
-        """As existing clients know this route."""
+        """Existing clients send more keys."""
 
         unknown = ma.EXCLUDE
 
@@ -86,7 +86,10 @@ class ArchiveTicketBody(Body):
         load_default=None,
         validate=[
             validate.Length(min=1, max=ARCHIVE_NAME_MAX),
-            validate.Regexp(_ARCHIVE_NAME, error="Not the name of a file."),
+            validate.Regexp(
+                _ARCHIVE_NAME,
+                error="Not a file name (no separators, no control characters).",
+            ),
         ],
     )
 
@@ -97,7 +100,7 @@ class Token(ma.Schema):
     token = fields.String(required=True)
     client_url = fields.String(
         metadata={
-            "description": "The client door of the volume's node, when that is not this node; "
-            "this node's client door sends everybody there."
+            "description": "The client door of the volume's node, when that is another node. "
+            "The client door of this node redirects there."
         }
     )

@@ -1,4 +1,4 @@
-"""VFolders as a whole."""
+"""VFolders: create, mount, metadata, usage."""
 
 import base64
 from collections.abc import Mapping
@@ -19,7 +19,7 @@ MODE_MAX = 0o7777
 
 @dataclass(frozen=True, slots=True)
 class VFolderOfRequest:
-    """Names a vfolder on a volume."""
+    """A vfolder on a volume."""
 
     volume: str
     vfolder: VFolderId
@@ -27,7 +27,7 @@ class VFolderOfRequest:
 
 @dataclass(frozen=True, slots=True)
 class CreateVFolder:
-    """Asks for an empty vfolder."""
+    """A request to create an empty vfolder."""
 
     volume: str
     vfolder: VFolderId
@@ -36,14 +36,14 @@ class CreateVFolder:
 
     @property
     def initial_limit_bytes(self) -> int | None:
-        """The limit of the quota scope, if the scope has to be made for this vfolder."""
-        found = (self.options or {}).get("initial_max_size_for_quota_scope")
-        return int(found) if found else None
+        """Return the limit of the quota scope, in case it is created for this vfolder."""
+        limit = (self.options or {}).get("initial_max_size_for_quota_scope")
+        return int(limit) if limit else None
 
 
 @dataclass(frozen=True, slots=True)
 class MountVFolder:
-    """Asks where a vfolder lies."""
+    """A request for the path of a vfolder."""
 
     volume: str
     vfolder: VFolderId
@@ -51,7 +51,7 @@ class MountVFolder:
 
 
 class VFolderBody(Body):
-    """Names a vfolder on a volume."""
+    """A vfolder on a volume."""
 
     makes = VFolderOfRequest
     volume = VolumeName()
@@ -59,10 +59,10 @@ class VFolderBody(Body):
 
 
 class CreateOptions(ma.Schema):
-    """What a new quota scope starts with; other keys are ignored."""
+    """Options of a new quota scope; other keys are ignored."""
 
     class Meta:
-        """Options are for other backends too."""
+        """Other options are for other backends."""
 
         unknown = ma.EXCLUDE
 
@@ -70,7 +70,7 @@ class CreateOptions(ma.Schema):
 
 
 class CreateVFolderBody(Body):
-    """Asks for an empty vfolder."""
+    """A request to create an empty vfolder."""
 
     makes = CreateVFolder
     volume = VolumeName()
@@ -85,7 +85,7 @@ class CreateVFolderBody(Body):
 
 
 class MountBody(Body):
-    """Asks where a vfolder lies."""
+    """A request for the path of a vfolder."""
 
     makes = MountVFolder
     volume = VolumeName()
@@ -94,20 +94,20 @@ class MountBody(Body):
 
 
 class MountPath(ma.Schema):
-    """Where agents find the vfolder."""
+    """The path at which agents find the vfolder."""
 
     path = fields.String(required=True)
 
 
 class Done(ma.Schema):
-    """It is done."""
+    """Success."""
 
     status = fields.String(required=True, validate=validate.OneOf(["ok"]))
 
 
 @dataclass(frozen=True, slots=True)
 class StoreMetadata:
-    """Asks to keep something about a vfolder."""
+    """A request to store metadata of a vfolder."""
 
     volume: str
     vfolder: VFolderId
@@ -129,7 +129,7 @@ class _Base64(fields.Field[bytes]):
 
 
 class StoreMetadataBody(Body):
-    """Asks to keep something about a vfolder."""
+    """A request to store metadata of a vfolder."""
 
     makes = StoreMetadata
     volume = VolumeName()
@@ -141,11 +141,33 @@ class StoreMetadataBody(Body):
 
 
 class Metadata(ma.Schema):
-    """What was stored about a vfolder."""
+    """The stored metadata of a vfolder."""
 
     status = fields.String(required=True, validate=validate.OneOf(["ok"]))
     payload = fields.String(
         required=True,
         allow_none=True,
-        metadata={"description": "As base64 (RFC 4648); null when nothing was stored."},
+        metadata={"description": "Base64 (RFC 4648); null when nothing was stored."},
+    )
+
+
+class UsedBytesAnswer(ma.Schema):
+    """The space that a vfolder takes on the storage; null while it is unknown."""
+
+    used_bytes = fields.Integer(required=True, allow_none=True)
+    as_of = fields.DateTime(
+        required=True,
+        allow_none=True,
+        metadata={"description": "The moment at which the figures were counted."},
+    )
+    bgtask_id = fields.String(metadata={"description": "The job that counts (202 only)."})
+
+
+class UsageAnswer(UsedBytesAnswer):
+    """The number of entries and bytes of a vfolder; null while they are unknown."""
+
+    file_count = fields.Integer(
+        required=True,
+        allow_none=True,
+        metadata={"description": "All entries, with directories and links, without the root."},
     )

@@ -1,4 +1,4 @@
-"""Volumes: what they are, how full, how fast, how healthy."""
+"""Volumes: properties, usage, performance, health."""
 
 from dataclasses import dataclass
 
@@ -13,33 +13,33 @@ from core.names import VFolderId
 
 @dataclass(frozen=True, slots=True)
 class OneVolume:
-    """Names a volume."""
+    """A volume."""
 
     volume: str
 
 
 class VolumeBody(Body):
-    """Names a volume."""
+    """A volume."""
 
     makes = OneVolume
     volume = VolumeName()
 
 
 class Volume(ma.Schema):
-    """A configured place to keep data."""
+    """A configured storage volume."""
 
     name = fields.String(required=True)
     backend = fields.String(required=True)
-    path = fields.String(required=True, metadata={"description": "Where it is mounted."})
+    path = fields.String(required=True, metadata={"description": "The mount point."})
     fsprefix = fields.String(required=True)
     capabilities = fields.List(
         fields.String(),
         required=True,
         metadata={
-            "description": "Its skills, as far as they were proved: `vfolder`, `quota`, `metric`, "
-            "`fast-fs-size`, `fast-scan` and `fast-size` as managers know them; and `snapshot`, "
-            "`reflink` (a clone within the volume copies no bytes), `instant-clone` (it takes no "
-            "longer for a bigger vfolder)."
+            "description": "Its capabilities, as far as they were proved. Managers know `vfolder`, "
+            "`quota`, `metric`, `fast-fs-size`, `fast-scan` and `fast-size`. Further ones: "
+            "`snapshot`, `reflink` (a clone within the volume copies no bytes), `instant-clone` "
+            "(a clone of a bigger vfolder takes no longer)."
         },
     )
 
@@ -51,7 +51,7 @@ class VolumeList(ma.Schema):
 
 
 class Hardware(ma.Schema):
-    """What the storage system says of its own health."""
+    """The health that the storage system reports."""
 
     status = fields.String(
         required=True,
@@ -62,7 +62,7 @@ class Hardware(ma.Schema):
 
 
 class PerformanceRates(ma.Schema):
-    """PerformanceRates per second and microseconds per operation."""
+    """Operations and bytes per second, and microseconds per operation."""
 
     iops_read = fields.Integer(required=True)
     iops_write = fields.Integer(required=True)
@@ -73,14 +73,14 @@ class PerformanceRates(ma.Schema):
 
 
 class Performance(ma.Schema):
-    """How fast a volume is right now."""
+    """The current performance of a volume."""
 
     metric = fields.Nested(PerformanceRates, required=True)
     observed_at = fields.DateTime(required=True)
 
 
 class FileSystemUsage(ma.Schema):
-    """How full a volume is, counted as df does."""
+    """The capacity and usage of a volume, counted as df does."""
 
     capacity_bytes = fields.Integer(required=True, allow_none=True)
     used_bytes = fields.Integer(required=True, allow_none=True)
@@ -88,7 +88,7 @@ class FileSystemUsage(ma.Schema):
 
 @dataclass(frozen=True, slots=True)
 class OldQuota:
-    """Asks for what quota scopes do now."""
+    """A request of the older quota routes, which quota scopes replaced."""
 
     volume: str
     vfolder: VFolderId | None
@@ -96,7 +96,7 @@ class OldQuota:
 
 
 class OldQuotaBody(Body):
-    """Asks for what quota scopes do now."""
+    """A request of the older quota routes, which quota scopes replaced."""
 
     makes = OldQuota
     volume = VolumeName()
@@ -104,6 +104,6 @@ class OldQuotaBody(Body):
 
 
 class SetOldQuotaBody(OldQuotaBody):
-    """Asks for what quota scopes do now."""
+    """A request of the older quota routes, which quota scopes replaced."""
 
     size_bytes = SizeField(required=True)

@@ -1,4 +1,4 @@
-"""The internal door: metrics and gauges for monitors. Knows no ticket and no secret."""
+"""The internal door: metrics of this node and its cluster. Knows no ticket and no secret."""
 
 __all__ = [
     "metrics",

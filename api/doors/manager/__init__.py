@@ -1,4 +1,4 @@
-"""The manager door: the wire the manager service speaks, and the job API."""
+"""The manager door: the routes of the manager service, and the job API. Knows no storage system."""
 
 from flask_smorest import Api
 
@@ -26,7 +26,7 @@ __all__ = [
 
 
 def install(api: Api) -> None:
-    """Register every resource of the door, and its documentation."""
+    """Register the routes of the door and their documentation."""
     for resource in (
         status,
         probes,

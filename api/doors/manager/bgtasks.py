@@ -1,4 +1,4 @@
-"""The wire's own names for long work: they submit the very same jobs as `/v1/jobs`."""
+"""The older routes for long work. They submit the same jobs as `POST /v1/jobs`."""
 
 from flask import Response
 
@@ -15,7 +15,7 @@ from api.schemas import (
 )
 from core.errors import Locked, VFolderExists, VFolderNotFound
 
-blueprint = Resource("bgtasks", __name__, description="Long work by its older names.")
+blueprint = Resource("bgtasks", __name__, description="Older routes for long work.")
 _ACCEPTED = RouteAnswer(
     "Accepted; `bgtask_id` names the job.", JobDocument, headers=("Location", "Retry-After")
 )
@@ -25,7 +25,10 @@ _ACCEPTED = RouteAnswer(
     "POST", "/folder/delete", Route(takes=VFolderBody, gives={202: _ACCEPTED}, refuses=(Locked,))
 )
 def delete_vfolder(body: VFolderOfRequest) -> Response:
-    """Take a vfolder away: gone at once, its bytes removed afterwards; an absent one is success."""
+    """Delete a vfolder.
+
+    It disappears at once, and its bytes are removed afterwards. An absent one is a success.
+    """
     request = {"verb": "delete", "volume": body.volume, "vfolder": str(body.vfolder)}
     return accepted(current_door().jobs.submit(request))
 
@@ -40,7 +43,7 @@ def delete_vfolder(body: VFolderOfRequest) -> Response:
     ),
 )
 def clone_vfolder(body: CloneVFolder) -> Response:
-    """Make a vfolder that equals another; the source must exist, the target must not."""
+    """Copy a vfolder to a new one; the source must exist, the target must not."""
     request = {
         "verb": "clone",
         "volume": body.volume,

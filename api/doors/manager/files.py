@@ -1,4 +1,4 @@
-"""Entries of a vfolder: make, list, move, fetch."""
+"""Routes of the entries of a vfolder: make, list, rename, move, delete, fetch."""
 
 from http import HTTPStatus
 
@@ -44,16 +44,16 @@ _PATHS = (VFolderNotFound, PathEscape, EntryRefused)
     Route(
         takes=MakeDirectoriesBody,
         gives={
-            200: RouteAnswer("All are made.", MadeDirectories),
-            207: RouteAnswer("Some are made.", MadeDirectories),
-            422: RouteAnswer("None is made.", MadeDirectories),
+            200: RouteAnswer("All directories were made.", MadeDirectories),
+            207: RouteAnswer("Some directories were made.", MadeDirectories),
+            422: RouteAnswer("No directory was made.", MadeDirectories),
         },
     ),
 )
 def make_directories(body: MakeDirectories) -> Response:
     """Make directories.
 
-    Each path is told apart: those that could not be made are in `failed` with the reason.
+    Each path has its own result: those that could not be made are in `failed` with the reason.
     """
     access = current_door().volume_access
     access.check_known(body.volume)
@@ -87,8 +87,8 @@ def make_directories(body: MakeDirectories) -> Response:
 def list_directory(body: ListDirectory) -> Response:
     """List a directory in the order of names.
 
-    Without `limit`, as many entries come as the configuration allows; `truncated` says whether
-    there are more, and `next` is the `cursor` that continues.
+    Without `limit`, the configured limit holds. `truncated` says whether there are more entries;
+    `next` is the `cursor` of the next page.
     """
     door = current_door()
     limit = door.settings.storage_proxy.scandir_limit if body.limit is None else body.limit
@@ -106,10 +106,10 @@ def list_directory(body: ListDirectory) -> Response:
     Route(takes=RenameBody, gives={204: RouteAnswer("Renamed.")}, refuses=(*_PATHS, InvalidName)),
 )
 def rename_entry(body: RenameEntry) -> Response:
-    """Give an entry another name in its directory.
+    """Rename an entry within its directory.
 
-    A file may take the place of a file, nothing takes the place of a directory. A link is
-    renamed itself, not what it points at.
+    A file may replace a file; nothing replaces a directory. A link itself is renamed, not its
+    target.
     """
     current_door().volume_access.in_vfolder(body, entries.rename, body.path, body.new_name)
     return no_content()
@@ -123,8 +123,8 @@ def rename_entry(body: RenameEntry) -> Response:
 def move_entry(body: MoveEntry) -> Response:
     """Move an entry to another place in the same vfolder.
 
-    A target that is a directory takes the entry inside. A file may take the place of a file,
-    nothing takes the place of a directory. A link is moved itself, not what it points at.
+    When the target is a directory, the entry moves into it. A file may replace a file; nothing
+    replaces a directory. A link itself is moved, not its target.
     """
     current_door().volume_access.in_vfolder(body, entries.move, body.source, body.target)
     return no_content()
@@ -142,8 +142,8 @@ def move_entry(body: MoveEntry) -> Response:
 def delete_entries(body: RemoveEntries) -> Response:
     """Remove entries.
 
-    Absent ones are skipped, and directories too unless `recursive` is true. A link is removed
-    itself, not what it points at. The vfolder itself is not removed this way.
+    Absent entries are skipped, and directories too unless `recursive` is true. A link itself is
+    removed, not its target. The vfolder itself is not removed by this route.
     """
     current_door().volume_access.on_volume(
         body.volume, entries.remove_entries, body.vfolder, body.paths, recursive=body.recursive
@@ -163,7 +163,7 @@ def delete_entries(body: RemoveEntries) -> Response:
 def fetch_file(body: OneEntry) -> Response:
     """Send the content of a file.
 
-    What is no file (absent, a directory, a device, or in an absent vfolder) has no content: the
-    answer is empty, as readers of logs expect.
+    What is not a file (absent, a directory, a device, or in an absent vfolder) has no content. The
+    answer is empty then, because clients that read logs expect it.
     """
     return stream_file(body)

@@ -1,15 +1,15 @@
-"""Jobs: ask for them, follow them, stop them."""
+"""Routes of jobs: submit, list, follow, control."""
 
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from http import HTTPStatus
 
 from flask import Response, request
+from werkzeug.datastructures import MultiDict
 
-from api.doors.manager.job_filters import asked_list
 from api.http import answer, no_content
-from api.jobs import WAIT_MAX_SECONDS, JobSubmission, pointer, retries, retry_after
+from api.jobs import WAIT_MAX_SECONDS, JobSubmission, pointer, reports, retry_after
 from api.routes import Resource, Route, RouteAnswer, current_door
 from api.schemas import (
     AnyJobBody,
@@ -24,6 +24,7 @@ from api.schemas import (
 from api.streaming import ranges
 from core.errors import (
     Conflict,
+    InvalidName,
     JobNotFound,
     KeyReused,
     Locked,
@@ -34,7 +35,10 @@ from core.errors import (
     VFolderExists,
     VFolderNotFound,
 )
-from core.jobs import Job
+from core.jobs import Job, State
+from core.jobs.requests import VERBS
+from core.jobs.store import INDEXED, PAGE_DEFAULT, PAGE_MAX, Query
+from core.names import QuotaScope, VFolderId, moment_ns
 
 blueprint = Resource("jobs", __name__, description="Long operations.")
 
@@ -61,7 +65,7 @@ _SUBMITS = (
 
 
 def accepted(job: Job) -> Response:
-    """202 with the job, where to find it and when to look again."""
+    """Return 202 with the job, its address and when to look again."""
     response = _document(_ended_within(job, _wait_seconds()), 202)
     response.headers["Location"] = f"/v1/jobs/{job.id}"
     return response
@@ -102,7 +106,7 @@ def _last_event_id() -> int:
 
 
 def _ended_within(job: Job, seconds: float) -> Job:
-    """The job once it has ended or the time is over; at once when too many wait already."""
+    """Return the job when it has ended or the time is over; at once when too many callers wait."""
     try:
         return current_door().live.wait(job.id, seconds) if seconds else job
     except Unavailable:
@@ -119,25 +123,25 @@ def _ended_within(job: Job, seconds: float) -> Job:
     ),
 )
 def submit_job(body: JobOrder) -> Response:
-    """Ask for a job.
+    """Submit a job.
 
-    What cannot succeed is refused at once. The same request while the first is alive joins it; with
-    an `Idempotency-Key` also afterwards, for a day. With `plan` nothing is done: the answer says
-    how it would be done, and everything that stands against it. `Prefer: wait=N` delays the answer
-    up to N seconds, so that it may already tell the end.
+    A request that cannot succeed is refused at once. The same request joins the first job while
+    that job is alive; with an `Idempotency-Key` also afterwards, for a day. With `plan` nothing is
+    done: the answer says how the job would run, and lists every refusal. `Prefer: wait=N` delays
+    the answer by up to N seconds, so that it may already have the result.
     """
     jobs = current_door().jobs
     if body.plan:
         return answer(current_door().planner.plan(body.request))
     deadline = int((time.time() + body.deadline_seconds) * 1000) if body.deadline_seconds else 0
-    asked = JobSubmission(
+    submission = JobSubmission(
         requester=body.requester,
         idempotency_key=_key(),
         label=body.label,
         priority=body.priority,
         deadline_ms=deadline,
     )
-    return accepted(jobs.submit(body.request, asked))
+    return accepted(jobs.submit(body.request, submission))
 
 
 def _key() -> str:
@@ -152,10 +156,10 @@ def list_jobs() -> Response:
     """List jobs, newest first.
 
     Filters: `state`, `verb`, `volume`, `scope`, `vfolder`, `requester`, `label`, and `since` (a
-    moment as in RFC 3339); `limit` (50, at most 500) and `cursor` (from `next`). Jobs that come or
-    end meanwhile do not shift the pages.
+    moment as in RFC 3339). Pages: `limit` (50, at most 500) and `cursor` (from `next`). Jobs that
+    start or end meanwhile do not shift the pages.
     """
-    query = asked_list(request.args)
+    query = job_query(request.args)
     page = current_door().jobs.lists.page(query)
     return answer({"jobs": [job.document() for job in page.jobs], "next": page.next or None})
 
@@ -166,7 +170,7 @@ def list_jobs() -> Response:
     Route(
         gives={
             200: RouteAnswer(
-                "The job; while it lives, `Retry-After` says when to look again.", JobDocument
+                "The job. Until it ends, `Retry-After` says when to look again.", JobDocument
             ),
             304: RouteAnswer("Unchanged."),
         },
@@ -174,9 +178,9 @@ def list_jobs() -> Response:
     ),
 )
 def get_job(job_id: str) -> Response:
-    """Look at a job.
+    """Return a job.
 
-    Send the `ETag` of the last answer as `If-None-Match` and get 304 while nothing has changed;
+    Send the `ETag` of the last answer as `If-None-Match` to get 304 while nothing has changed.
     `Retry-After` says when to look again. `Prefer: wait=N` delays the answer until the job ends,
     N seconds at most.
     """
@@ -195,10 +199,10 @@ def get_job(job_id: str) -> Response:
     Route(gives={202: _ACCEPTED}, refuses=(JobNotFound, NotCancellable)),
 )
 def cancel_job(job_id: str) -> Response:
-    """Ask a job to stop.
+    """Cancel a job.
 
-    A job that never ran is cancelled at once; a running one cleans up first. 409 when it has ended
-    or is past the point of no return.
+    A job that never ran is cancelled at once; a running one cleans up first. The answer is 409 when
+    the job has ended, or is past the point of no return.
     """
     return accepted(current_door().jobs.cancel(job_id))
 
@@ -209,7 +213,7 @@ def cancel_job(job_id: str) -> Response:
     Route(gives={202: _ACCEPTED}, refuses=(JobNotFound, Conflict)),
 )
 def pause_job(job_id: str) -> Response:
-    """Let a job rest: it keeps what it did and goes on after `resume`."""
+    """Pause a job: it keeps its progress and continues after `resume`."""
     return accepted(current_door().jobs.store.pause(job_id))
 
 
@@ -219,7 +223,7 @@ def pause_job(job_id: str) -> Response:
     Route(gives={202: _ACCEPTED}, refuses=(JobNotFound, Conflict)),
 )
 def resume_job(job_id: str) -> Response:
-    """Let a resting job go on."""
+    """Let a paused job continue."""
     return accepted(current_door().jobs.store.pause(job_id, resume=True))
 
 
@@ -229,7 +233,7 @@ def resume_job(job_id: str) -> Response:
     Route(takes=BandwidthBody, gives={202: _ACCEPTED}, refuses=(JobNotFound, Conflict)),
 )
 def set_job_bandwidth(body: Bandwidth, job_id: str) -> Response:
-    """Limit what one job moves; null lifts the limit. It follows at its next heartbeat."""
+    """Limit the bandwidth of one job; null lifts the limit. It applies at the next heartbeat."""
     return accepted(current_door().jobs.store.set_pace(job_id, body.bytes_per_second))
 
 
@@ -239,25 +243,27 @@ def set_job_bandwidth(body: Bandwidth, job_id: str) -> Response:
     Route(gives={202: _ACCEPTED}, refuses=(JobNotFound, Conflict, *_SUBMITS)),
 )
 def retry_job(job_id: str) -> Response:
-    """Ask again for what an ended job was asked: a new job, linked by `retry_of`.
+    """Submit the request of an ended job again, as a new job that is linked by `retry_of`.
 
-    `?only=failed` asks again for those paths of a `delete-files` that failed; other verbs are tried
-    again as a whole. `Idempotency-Key` holds as for a first request.
+    With `?only=failed` the new job has only those paths of a `delete-files` that failed; the other
+    verbs are always retried completely. `Idempotency-Key` works as for a first request.
     """
     door = current_door()
     old = door.jobs.store.get(job_id)
     if not old.state.ended:
-        raise Conflict("The job has not ended yet; cancel it first, or wait.", job_id=old.id)
+        raise Conflict(
+            "The job has not ended yet; cancel it first, or wait for its end.", job_id=old.id
+        )
     only = _only()
-    asked = JobSubmission(
+    submission = JobSubmission(
         requester=old.fields.get("requester", ""),
         idempotency_key=_key(),
         label=old.fields.get("label", ""),
         priority=old.priority,
         retry_of=old.id,
     )
-    again = retries.only_failed(old, door.volume_access) if only else retries.whole(old)
-    return accepted(door.jobs.submit(again, asked))
+    again = reports.failed_request(old, door.volume_access) if only else reports.full_request(old)
+    return accepted(door.jobs.submit(again, submission))
 
 
 def _only() -> bool:
@@ -273,10 +279,10 @@ def _only() -> bool:
 @blueprint.operation(
     "DELETE",
     "/v1/jobs/<job_id>",
-    Route(gives={204: RouteAnswer("Forgotten.")}, refuses=(JobNotFound, Conflict)),
+    Route(gives={204: RouteAnswer("Deleted.")}, refuses=(JobNotFound, Conflict)),
 )
 def forget_job(job_id: str) -> Response:
-    """Forget a job that has ended: its record, its log and its report; this never cancels."""
+    """Delete the record, the log and the report of an ended job; this never cancels a job."""
     current_door().jobs.store.forget(job_id)
     return no_content()
 
@@ -284,10 +290,10 @@ def forget_job(job_id: str) -> Response:
 @blueprint.operation(
     "GET",
     "/v1/jobs/<job_id>/log",
-    Route(gives={200: RouteAnswer("What happened to it.", JobLog)}, refuses=(JobNotFound,)),
+    Route(gives={200: RouteAnswer("The events of the job.", JobLog)}, refuses=(JobNotFound,)),
 )
 def get_job_log(job_id: str) -> Response:
-    """Tell what happened to a job: claimed, released, lost, cancelled …, with attempt and node."""
+    """List the events of a job: claimed, released, lost, cancelled …, with attempt and node."""
     jobs = current_door().jobs
     jobs.store.get(job_id)
     return answer({"events": jobs.lists.log(job_id)})
@@ -304,7 +310,8 @@ def get_job_log(job_id: str) -> Response:
 def follow_job(job_id: str) -> Response:
     """Follow a job as server-sent events: its document at every change, then `done`.
 
-    `Last-Event-ID` goes on where a broken stream ended. A comment comes every ten seconds at least.
+    `Last-Event-ID` continues where a broken stream ended. A comment comes at least every ten
+    seconds.
     """
     door = current_door()
     door.jobs.store.get(job_id)
@@ -317,3 +324,68 @@ def follow_job(job_id: str) -> Response:
         yield from stream
 
     return Response(chunks(), content_type="text/event-stream", headers=headers)
+
+
+def job_query(arguments: MultiDict[str, str]) -> Query:
+    """Return the query that the arguments of `GET /v1/jobs` describe.
+
+    Raises:
+        InvalidParameters: an argument is unknown, is given twice, or has an invalid value.
+    """
+    unknown = set(arguments) - {*INDEXED, "since", "limit", "cursor"}
+    if unknown:
+        raise pointer(min(unknown), "is not a filter of this list")
+    for name, values in arguments.lists():
+        if len(values) > 1:
+            raise pointer(name, "is given more than once")
+    return Query(
+        filters={name: _filter(name, arguments[name]) for name in INDEXED if name in arguments},
+        limit=_limit(arguments.get("limit", "")),
+        cursor=arguments.get("cursor", ""),
+        since_ms=_since(arguments.get("since", "")),
+    )
+
+
+def _filter(name: str, text: str) -> str:
+    if not text:
+        raise pointer(name, "is empty; leave it out")
+    form = _FORMS.get(name)
+    try:
+        return form(text) if form else text
+    except InvalidName as error:
+        raise pointer(name, error.detail.rstrip(".")) from None
+
+
+def _one_of(name: str, known: list[str]) -> Callable[[str], str]:
+    def check(text: str) -> str:
+        if text not in known:
+            raise pointer(name, f"is none of {', '.join(known)}")
+        return text
+
+    return check
+
+
+_FORMS: dict[str, Callable[[str], str]] = {
+    "state": _one_of("state", [state.value for state in State]),
+    "verb": _one_of("verb", sorted(VERBS)),
+    "scope": lambda text: str(QuotaScope.parse(text)),
+    "vfolder": lambda text: str(VFolderId.parse(text)),
+}
+
+
+def _limit(text: str) -> int:
+    if not text:
+        return PAGE_DEFAULT
+    digits = text.isascii() and text.isdigit() and len(text) <= len(str(PAGE_MAX))
+    if not digits or not 1 <= int(text) <= PAGE_MAX:
+        raise pointer("limit", f"must be a whole number from 1 to {PAGE_MAX}")
+    return int(text)
+
+
+def _since(text: str) -> int:
+    if not text:
+        return 0
+    try:
+        return moment_ns(text) // 1_000_000
+    except ValueError as error:
+        raise pointer("since", str(error)) from None

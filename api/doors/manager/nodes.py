@@ -1,4 +1,4 @@
-"""Nodes and volumes as operators steer them: who is alive, who drains, which volume rests."""
+"""Routes for operators: nodes (list, drain) and volumes (pause, bandwidth)."""
 
 from dataclasses import asdict
 
@@ -13,16 +13,16 @@ blueprint = Resource("nodes", __name__, description="Machines that run jobs.")
 
 
 class NodeNotFound(NotFound):
-    """No node of that id was seen."""
+    """No node of this id was seen."""
 
     title = "No such node"
 
 
 @blueprint.operation("GET", "/v1/nodes", Route(gives={200: RouteAnswer("All nodes.", NodeList)}))
 def list_nodes() -> Response:
-    """List the nodes seen in the last day: alive or silent, their volumes, slots, load.
+    """List the nodes that were seen in the last day, with their state, volumes, slots and load.
 
-    `volumes_at_rest` names the volumes whose jobs are paused.
+    `volumes_at_rest` lists the volumes whose jobs are paused.
     """
     jobs = current_door().jobs
     return answer({"nodes": jobs.nodes.all(), "volumes_at_rest": jobs.lists.paused_volumes()})
@@ -30,7 +30,9 @@ def list_nodes() -> Response:
 
 def _known(node_id: str) -> str:
     if node_id not in {node["id"] for node in current_door().jobs.nodes.all()}:
-        raise NodeNotFound("No node of that id was seen; see GET /v1/nodes.")
+        raise NodeNotFound(
+            "No node of this id was seen in the last day; GET /v1/nodes lists the nodes."
+        )
     return node_id
 
 
@@ -38,12 +40,12 @@ def _known(node_id: str) -> str:
     "POST",
     "/v1/nodes/<node_id>/drain",
     Route(
-        gives={204: RouteAnswer("It will finish politely and take nothing new.")},
+        gives={204: RouteAnswer("It releases its jobs and takes no new one.")},
         refuses=(NodeNotFound,),
     ),
 )
 def drain_node(node_id: str) -> Response:
-    """Ask a node to release its jobs to others and take nothing new."""
+    """Drain a node: it releases its jobs to other nodes and takes no new one."""
     current_door().jobs.nodes.drain(_known(node_id))
     return no_content()
 
@@ -62,10 +64,10 @@ def undrain_node(node_id: str) -> Response:
 @blueprint.operation(
     "POST",
     "/v1/volumes/<volume>/pause",
-    Route(gives={204: RouteAnswer("Its jobs rest.")}, refuses=(UnknownVolume,)),
+    Route(gives={204: RouteAnswer("Its jobs are paused.")}, refuses=(UnknownVolume,)),
 )
 def pause_volume(volume: str) -> Response:
-    """Let all jobs of a volume rest; running ones stop at their next heartbeat and lose nothing."""
+    """Pause all jobs of a volume; running ones stop at their next heartbeat and lose nothing."""
     door = current_door()
     door.volume_access.check_known(volume)
     door.jobs.store.pause_volume(volume)
@@ -75,10 +77,10 @@ def pause_volume(volume: str) -> Response:
 @blueprint.operation(
     "POST",
     "/v1/volumes/<volume>/resume",
-    Route(gives={204: RouteAnswer("Its jobs go on.")}, refuses=(UnknownVolume,)),
+    Route(gives={204: RouteAnswer("Its jobs continue.")}, refuses=(UnknownVolume,)),
 )
 def resume_volume(volume: str) -> Response:
-    """Let the jobs of a volume go on."""
+    """Let the jobs of a volume continue."""
     door = current_door()
     door.volume_access.check_known(volume)
     door.jobs.store.pause_volume(volume, resume=True)
@@ -88,15 +90,14 @@ def resume_volume(volume: str) -> Response:
 @blueprint.operation(
     "GET",
     "/v1/volumes/<volume>/bandwidth",
-    Route(gives={200: RouteAnswer("The budget.", BandwidthDocument)}, refuses=(UnknownVolume,)),
+    Route(gives={200: RouteAnswer("The limit.", BandwidthDocument)}, refuses=(UnknownVolume,)),
 )
 def get_bandwidth(volume: str) -> Response:
-    """Tell what a volume may move, and how many jobs and streams share it now."""
+    """Return the bandwidth limit of a volume, and how many jobs and streams share it now."""
     door = current_door()
     door.volume_access.check_known(volume)
     share = door.bandwidth.shares().get(volume)
-    found = dict.fromkeys(BandwidthDocument().fields) if share is None else asdict(share)
-    return answer(found)
+    return answer(dict.fromkeys(BandwidthDocument().fields) if share is None else asdict(share))
 
 
 @blueprint.operation(
@@ -105,9 +106,9 @@ def get_bandwidth(volume: str) -> Response:
     Route(takes=BandwidthBody, gives={204: RouteAnswer("Set.")}, refuses=(UnknownVolume,)),
 )
 def set_bandwidth(body: Bandwidth, volume: str) -> Response:
-    """Limit what the running jobs and the client doors' streams of a volume move together.
+    """Limit the bandwidth of the running jobs and the client doors' streams of a volume together.
 
-    Each has an equal share: jobs follow at their next heartbeat, streams within two seconds. Null
+    Each has an equal share. Jobs apply it at their next heartbeat, streams within two seconds. Null
     lifts the limit.
     """
     door = current_door()

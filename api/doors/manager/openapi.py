@@ -1,7 +1,7 @@
-"""The OpenAPI 3.1 document of the manager door, made from its acts, and the pages that show it.
+"""The OpenAPI 3.1 document of the manager door, made from its routes, and the pages that show it.
 
-The pages come from files of ours (`pages/`) and of others (`vendored/`), nothing from elsewhere.
-On the manager door they ask for the secret like everything else; on the internal door they do not.
+The pages load only local files: ours (`pages/`) and those of Swagger UI and ReDoc (`vendored/`).
+On the manager door they need the secret like every other route; on the internal door they do not.
 
 `python -m api.doors.manager.openapi > docs/openapi.json` renews the committed copy.
 """
@@ -33,13 +33,13 @@ _FILES = {
     "redoc.standalone.js": _VENDORED,
 }
 _FILE_AGE_SECONDS = 3600
-#: The pages reach nothing but this door; ReDoc makes its worker and styles itself.
+#: The pages may load from this door only. ReDoc makes its worker and its styles by itself.
 _POLICY = (
     "default-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; worker-src blob:"
 )
 _DESCRIPTION = """
 Parameters are a JSON object in the body, on every method, GET and DELETE included; the content
-type does not matter. Times are RFC 3339 in UTC, sizes integers of bytes, unknown is null.
+type does not matter. Times are RFC 3339 in UTC. Sizes are integers of bytes. Unknown is null.
 Every error is an `application/problem+json` document (RFC 9457) with a stable `error_code`.
 """.strip()
 
@@ -47,7 +47,7 @@ pages = Blueprint("documents", __name__)
 
 
 class DescribedApi(Api):
-    """The document of an app; errors stay the business of `api.http.problems`."""
+    """The OpenAPI document of an app; `api.http.problems` answers all errors."""
 
     ERROR_SCHEMA = Problem
     #: A `Route` lists all its answers; there is no default one.
@@ -59,7 +59,7 @@ class DescribedApi(Api):
 
 
 def describe(app: Flask) -> Api:
-    """An empty document for the acts of the app."""
+    """Return an empty document for the routes of the app."""
     app.config["API_TITLE"] = TITLE
     app.config["API_VERSION"] = VERSION
     app.config["OPENAPI_VERSION"] = OPENAPI_VERSION
@@ -72,17 +72,17 @@ def describe(app: Flask) -> Api:
 
 
 def _own_types(_converter: object, field: Field[Any], **_: Any) -> dict[str, Any]:  # noqa: ANN401 - apispec's hook
-    """What our own fields say of themselves."""
-    said = dict(getattr(field, "openapi", {}))
-    if said and field.allow_none and "null" not in said["type"]:
-        said["type"] = [*said["type"], "null"]
-    return said
+    """Return the OpenAPI schema that a field of ours declares; empty for other fields."""
+    schema = dict(getattr(field, "openapi", {}))
+    if schema and field.allow_none and "null" not in schema["type"]:
+        schema["type"] = [*schema["type"], "null"]
+    return schema
 
 
 @cache
 def manager_document() -> dict[str, Any]:
-    """The manager door's document, without a running door."""
-    from api.doors import manager  # noqa: PLC0415 - its acts import what describes them
+    """Return the document of the manager door, without a running door."""
+    from api.doors import manager  # noqa: PLC0415 - its routes import this module
 
     app = Flask("manager", static_folder=None)
     api = describe(app)
@@ -93,25 +93,25 @@ def manager_document() -> dict[str, Any]:
 
 @pages.get("/openapi.json")
 def openapi() -> Response:
-    """The document."""
+    """Return the document."""
     return answer(manager_document())
 
 
 @pages.get("/docs")
 def swagger_ui() -> Response:
-    """The document in Swagger UI."""
+    """Return the page of Swagger UI."""
     return _file(_PAGES, "swagger.html")
 
 
 @pages.get("/redoc")
 def redoc() -> Response:
-    """The document in ReDoc."""
+    """Return the page of ReDoc."""
     return _file(_PAGES, "redoc.html")
 
 
 @pages.get("/docs/<name>")
 def page_file(name: str) -> Response:
-    """A file of the pages."""
+    """Return a file of the pages."""
     return _file(_FILES.get(name, _PAGES), name if name in _FILES else "none")
 
 

@@ -1,4 +1,4 @@
-"""Quota scopes: the owners that limits apply to."""
+"""Routes of quota scopes: the owners that limits apply to."""
 
 from contextlib import suppress
 from dataclasses import asdict
@@ -25,10 +25,10 @@ blueprint = Resource("quota-scopes", __name__, description="Owners that limits a
 @blueprint.operation(
     "POST",
     "/quota-scope",
-    Route(takes=CreateScopeBody, gives={204: RouteAnswer("Made.")}, refuses=(QuotaScopeExists,)),
+    Route(takes=CreateScopeBody, gives={204: RouteAnswer("Created.")}, refuses=(QuotaScopeExists,)),
 )
 def create_quota_scope(body: ScopeOrder) -> Response:
-    """Make a quota scope, with a limit if one is given."""
+    """Create a quota scope, with a limit if one is given."""
     current_door().volume_access.on_volume(
         body.volume, operations.create_scope, body.scope, body.limit_bytes
     )
@@ -40,21 +40,21 @@ def create_quota_scope(body: ScopeOrder) -> Response:
     "/quota-scope",
     Route(
         takes=ScopeBody,
-        gives={200: RouteAnswer("What it holds and may hold.", ScopeUsage)},
+        gives={200: RouteAnswer("Its usage and its limit.", ScopeUsage)},
         refuses=(QuotaScopeNotFound,),
     ),
 )
 def get_quota_scope(body: OneScope) -> Response:
-    """Tell what a quota scope holds and may hold.
+    """Return the usage and the limit of a quota scope.
 
-    Both are null on a volume that knows no quota. Where a limit is set, two more members tell what
-    was asked for before it was rounded up, and who holds it.
+    Both are null on a volume without quotas. When a limit is set, `requested_bytes` is the limit
+    before it was rounded up, and `enforced` says what enforces it.
     """
-    found = asdict(
+    usage = asdict(
         current_door().volume_access.on_volume(body.volume, operations.describe_scope, body.scope)
     )
     wire = ("used_bytes", "limit_bytes")
-    return answer({k: v for k, v in found.items() if k in wire or v is not None})
+    return answer({k: v for k, v in usage.items() if k in wire or v is not None})
 
 
 @blueprint.operation(
@@ -63,16 +63,16 @@ def get_quota_scope(body: OneScope) -> Response:
     Route(takes=LimitScopeBody, gives={204: RouteAnswer("Set.")}),
 )
 def set_quota_scope_limit(body: ScopeLimit) -> Response:
-    """Limit a quota scope; it is made when it is absent.
+    """Limit a quota scope; an absent one is created.
 
-    Where this service holds the limit and the scope is big, a job is asked to count it.
+    When this service enforces the limit and the scope is big, it submits a job that counts it.
     """
     limit = body.options["limit_bytes"]
     door = current_door()
     door.volume_access.on_volume(body.volume, operations.set_limit, body.scope, limit)
-    found = door.volume_access.on_volume(body.volume, operations.describe_scope, body.scope)
-    if found.enforced == "soft" and found.used_bytes is None:
-        with suppress(Locked):  # a rescan is at work already
+    usage = door.volume_access.on_volume(body.volume, operations.describe_scope, body.scope)
+    if usage.enforced == "soft" and usage.used_bytes is None:
+        with suppress(Locked):  # a rescan of this scope is running already
             door.jobs.submit({"verb": "rescan", "volume": body.volume, "owner": str(body.scope)})
     return no_content()
 
@@ -82,11 +82,11 @@ def set_quota_scope_limit(body: ScopeLimit) -> Response:
     "/quota-scope/quota",
     Route(
         takes=ScopeBody,
-        gives={204: RouteAnswer("No limit any more.")},
+        gives={204: RouteAnswer("The limit is removed.")},
         refuses=(QuotaScopeNotFound,),
     ),
 )
 def unset_quota_scope_limit(body: OneScope) -> Response:
-    """Take the limit of a quota scope away."""
+    """Remove the limit of a quota scope."""
     current_door().volume_access.on_volume(body.volume, operations.unset_limit, body.scope)
     return no_content()

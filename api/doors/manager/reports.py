@@ -1,4 +1,4 @@
-"""What went wrong in a job, entry by entry."""
+"""The route of a job's report: every entry that failed."""
 
 from collections.abc import Iterator
 
@@ -12,10 +12,14 @@ from api.schemas import Problem
 from api.streaming import files, ranges
 from core.errors import JobNotFound, UnknownVolume
 
-blueprint = Resource("reports", __name__, description="What went wrong in a job.")
+blueprint = Resource("reports", __name__, description="Failed entries of a job.")
 
 JSONL, CSV = "application/jsonl", "text/csv"
-_REFUSALS = {406: "No such form", 412: "It has changed", 416: "It is shorter"}
+_REFUSALS = {
+    406: "No such format",
+    412: "The report has changed",
+    416: "The range is outside of the report",
+}
 _FORMATS = {"jsonl": JSONL, "csv": CSV}
 
 
@@ -28,26 +32,26 @@ _FORMATS = {"jsonl": JSONL, "csv": CSV}
             206: RouteAnswer("A part of it.", content_type=JSONL),
             304: RouteAnswer("Unchanged."),
             **{
-                status: RouteAnswer(f"{says}.", Problem, content_type=PROBLEM)
-                for status, says in _REFUSALS.items()
+                status: RouteAnswer(f"{text}.", Problem, content_type=PROBLEM)
+                for status, text in _REFUSALS.items()
             },
         },
         refuses=(JobNotFound, UnknownVolume),
     ),
 )
 def get_job_report(job_id: str) -> Response:
-    r"""Tell every entry that a job could not do.
+    r"""Return every entry that failed in a job.
 
-    JSON lines: one object with `path`, `reason` and `attempt` per entry, then one with `summary`.
-    It may be fetched in parts (`Range`), also while the job runs. `?format=csv` or
-    `Accept: text/csv` gives a table instead, whole only. Names that are not UTF-8 are escaped as
-    `\udcXX` in JSON and are their very bytes in CSV.
+    The form is JSON lines: one object with `path`, `reason` and `attempt` per entry, then one with
+    `summary`. It can be fetched in parts (`Range`), also while the job runs. `?format=csv` or
+    `Accept: text/csv` returns a table instead, without ranges. Names that are not UTF-8 are
+    escaped as `\udcXX` in JSON; in CSV they are the original bytes.
     """
-    wanted = _format()
+    media_type = _format()
     door = current_door()
     job = door.jobs.store.get(job_id)
     report = reports.opened(door.volume_access, job)
-    if wanted == CSV:
+    if media_type == CSV:
         return _table(report, job_id)
     try:
         what = ranges.Representation(report.size, report.etag)
@@ -97,7 +101,7 @@ def _format() -> str:
     if named:
         return _FORMATS[named]
     accepts = request.accept_mimetypes
-    found = accepts.best_match([JSONL, CSV, "application/x-ndjson", "application/json"])
-    if found is None and accepts.provided:
+    best = accepts.best_match([JSONL, CSV, "application/x-ndjson", "application/json"])
+    if best is None and accepts.provided:
         raise NotAcceptable
-    return CSV if found == CSV else JSONL
+    return CSV if best == CSV else JSONL

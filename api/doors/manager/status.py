@@ -1,4 +1,4 @@
-"""Whether the door is open."""
+"""Routes that report the version of the door."""
 
 from flask import Response
 
@@ -7,21 +7,21 @@ from api.routes import Resource, Route, RouteAnswer
 from api.schemas import Status
 from core.process.version import VERSION
 
-blueprint = Resource("status", __name__, description="Whether the door is open.")
-_OPEN = Route(gives={200: RouteAnswer("It is open.", Status)}, open_to_all=True)
+blueprint = Resource("status", __name__, description="The version of the door.")
+_OPEN = Route(gives={200: RouteAnswer("The door answers.", Status)}, open_to_all=True)
 
 
 @blueprint.operation("GET", "/", _OPEN)
 def get_root() -> Response:
-    """Say that the door is open, and which version answers."""
-    return _say()
+    """Return the version of the door."""
+    return _status()
 
 
 @blueprint.operation("GET", "/status", _OPEN)
 def get_status() -> Response:
-    """Say that the door is open, and which version answers."""
-    return _say()
+    """Return the version of the door."""
+    return _status()
 
 
-def _say() -> Response:
+def _status() -> Response:
     return answer({"status": "ok", "type": "manager-facing", "storage-proxy": VERSION})

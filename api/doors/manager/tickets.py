@@ -1,4 +1,4 @@
-"""Tickets: signed permission for one act at the client door."""
+"""Routes of tickets: signed permission for one operation at the client door."""
 
 from uuid import uuid4
 
@@ -23,7 +23,9 @@ from core.access import ArchiveTicket, DownloadTicket, Ticket, UploadTicket, tic
 from core.errors import EntryExists, NoSpace, PathEscape, QuotaExceeded, VFolderNotFound
 from core.uploads import Upload
 
-blueprint = Resource("tickets", __name__, description="Permission for acts at the client door.")
+blueprint = Resource(
+    "tickets", __name__, description="Permission for operations at the client door."
+)
 
 
 @blueprint.operation(
@@ -36,7 +38,7 @@ blueprint = Resource("tickets", __name__, description="Permission for acts at th
 def issue_download_ticket(body: DownloadOrder) -> Response:
     """Permit the download of one file, or of a directory as an archive.
 
-    Whether the entry exists is seen when it is downloaded.
+    This does not check whether the entry exists; the download does.
     """
     if body.volume != UNMANAGED:
         current_door().volume_access.check_known(body.volume)
@@ -64,7 +66,7 @@ def issue_download_ticket(body: DownloadOrder) -> Response:
 def issue_archive_ticket(body: ArchiveOrder) -> Response:
     """Permit the download of several entries as one archive.
 
-    Whether the entries exist is seen when they are downloaded.
+    This does not check whether the entries exist; the download does.
     """
     current_door().volume_access.check_known(body.volume)
     return _token(
@@ -91,14 +93,18 @@ def issue_upload_ticket(body: UploadOrder) -> Response:
     """Permit the upload of one file and open the upload.
 
     A size above the configured largest upload, or above what the quota leaves, is refused. A file
-    of zero bytes is there when this returns: its sender has nothing to send.
+    of zero bytes exists when this returns, because there is nothing to send.
     """
     if body.path.is_root:
-        raise bodies.misfit("/relpath", "An upload needs the name of a file.")
+        raise bodies.invalid_field(
+            "/relpath", "The path is the vfolder itself; an upload needs the name of a file."
+        )
     door = current_door()
     largest = door.settings.storage_proxy.max_upload_bytes
     if body.size > largest:
-        raise bodies.misfit("/size", f"The largest upload is {largest} bytes.")
+        raise bodies.invalid_field(
+            "/size", f"The size is above the largest upload, {largest} bytes."
+        )
     ticket = UploadTicket(
         volume=body.volume,
         vfid=str(body.vfolder),
@@ -122,13 +128,13 @@ def issue_upload_ticket(body: UploadOrder) -> Response:
 
 
 def _token(ticket: Ticket) -> Response:
-    """The ticket; for a volume of another node it says where that node's client door is."""
+    """Return the ticket; for a volume of another node, with the URL of that node's client door."""
     door = current_door()
-    told = {}
+    address = {}
     if ticket.volume != UNMANAGED and not door.volume_access.is_here(ticket.volume):
-        told["client_url"] = door.volume_access.node_of(ticket.volume).client_url
-        ticket = structs.replace(ticket, **told)
-    return answer({"token": tickets.issue(ticket, door.settings.storage_proxy.secret), **told})
+        address["client_url"] = door.volume_access.node_of(ticket.volume).client_url
+        ticket = structs.replace(ticket, **address)
+    return answer({"token": tickets.issue(ticket, door.settings.storage_proxy.secret), **address})
 
 
 def _expiry() -> int:

@@ -1,4 +1,4 @@
-"""The trash of quota scopes: what can be restored, and until when."""
+"""The route of the trash of a quota scope: what can be restored, and until when."""
 
 from flask import Response
 
@@ -16,21 +16,21 @@ blueprint = Resource("trash", __name__, description="Deleted vfolders that are k
     "GET",
     "/v1/volumes/<volume>/scopes/<scope>/trash",
     Route(
-        gives={200: RouteAnswer("What is kept, newest first.", TrashList)},
+        gives={200: RouteAnswer("The deleted vfolders, newest first.", TrashList)},
         refuses=(UnknownVolume, QuotaScopeNotFound, InvalidName),
     ),
 )
 def list_trash(volume: str, scope: str) -> Response:
-    """List the deleted vfolders of a quota scope that are kept, and what they hold together.
+    """List the deleted vfolders of a quota scope that are kept, and their total size.
 
-    `size_bytes` is null while a deletion is being counted; the sums leave such ones out.
+    `size_bytes` is null while a deletion is being counted; the sums leave it out.
     """
     owner = QuotaScope.parse(scope)
-    found = current_door().volume_access.on_volume(volume, trash.kept, owner)
+    kept = current_door().volume_access.on_volume(volume, trash.kept, owner)
     return answer(
         {
-            "trash": [note.document() for note in found],
-            "size_bytes": sum(note.size_bytes or 0 for note in found),
-            "entries": sum(note.entries or 0 for note in found),
+            "trash": [deleted.document() for deleted in kept],
+            "size_bytes": sum(deleted.size_bytes or 0 for deleted in kept),
+            "entries": sum(deleted.entries or 0 for deleted in kept),
         },
     )

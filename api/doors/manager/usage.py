@@ -1,4 +1,4 @@
-"""How much vfolders hold: small ones counted at once, big ones by a job."""
+"""Routes of usage: small vfolders are counted at once, big ones by a job."""
 
 import time
 from typing import Any
@@ -15,11 +15,11 @@ from core.errors import Locked, VFolderNotFound
 from core.names import moment, moment_ns
 from core.quota import LastUsageStore
 
-blueprint = Resource("usage", __name__, description="How much vfolders hold.")
+blueprint = Resource("usage", __name__, description="Usage of vfolders.")
 
-#: A figure older than this is told, and counted anew behind it.
+#: An older figure is still returned, and a job counts again (seconds).
 STALE_SECONDS = 600.0
-_LATER = "Not known yet; the job that counts is `bgtask_id`."
+_LATER = "Not known yet; the job `bgtask_id` counts it."
 
 
 @blueprint.operation(
@@ -28,21 +28,20 @@ _LATER = "Not known yet; the job that counts is `bgtask_id`."
     Route(
         takes=VFolderBody,
         gives={
-            200: RouteAnswer("What it holds.", UsageAnswer),
+            200: RouteAnswer("Its entries and bytes.", UsageAnswer),
             202: RouteAnswer(_LATER, UsageAnswer, headers=("Location", "Retry-After")),
         },
         refuses=(VFolderNotFound, Locked),
     ),
 )
 def get_usage(body: VFolderOfRequest) -> Response:
-    """Tell how many entries a vfolder has, and how long its files are in sum.
+    """Return the number of entries of a vfolder, and the sum of the lengths of its files.
 
-    A small vfolder is counted at once. Of a big one the last known figures are told with the
-    moment they are of; where there are none yet, they are null and a job is at work to count.
-    A hard-linked file counts once in bytes.
+    A small vfolder is counted at once. For a big one, the answer has the last known figures and
+    when they were counted (`as_of`). Without any, they are null and a job counts. A file with
+    several hard links counts once in bytes.
     """
-    found = _usage(body)
-    return _answer(found, {"file_count": "file_count", "used_bytes": "used_bytes"})
+    return _answer(_usage(body), {"file_count": "file_count", "used_bytes": "used_bytes"})
 
 
 @blueprint.operation(
@@ -51,22 +50,22 @@ def get_usage(body: VFolderOfRequest) -> Response:
     Route(
         takes=VFolderBody,
         gives={
-            200: RouteAnswer("What it takes on the storage.", UsedBytesAnswer),
+            200: RouteAnswer("Its bytes on the storage.", UsedBytesAnswer),
             202: RouteAnswer(_LATER, UsedBytesAnswer, headers=("Location", "Retry-After")),
         },
         refuses=(VFolderNotFound, Locked),
     ),
 )
 def get_used_bytes(body: VFolderOfRequest) -> Response:
-    """Tell what a vfolder takes on the storage in bytes, directories included, as du counts.
+    """Return the bytes that a vfolder takes on the storage, with its directories, as du counts.
 
-    Big vfolders are told as by `/folder/usage`.
+    Big vfolders are answered as by `/folder/usage`.
     """
     return _answer(_usage(body), {"used_bytes": "allocated_bytes"})
 
 
 def _usage(body: VFolderOfRequest) -> dict[str, Any]:
-    """Figures with `as_of`, or a job that will find them."""
+    """Return figures with `as_of`, or the job that counts them."""
     door = current_door()
     known = door.volume_access.on_volume(body.volume, operations.fast_usage, body.vfolder)
     if known is not None and known.complete:
@@ -92,11 +91,11 @@ def _counted_by_job(door: Door, body: VFolderOfRequest) -> dict[str, Any]:
     return last or {"job": job}
 
 
-def _answer(found: dict[str, Any], names: dict[str, str]) -> Response:
-    job = found.get("job")
-    figures = {name: found.get(known) for name, known in names.items()}
+def _answer(usage: dict[str, Any], names: dict[str, str]) -> Response:
+    job = usage.get("job")
+    figures = {name: usage.get(known) for name, known in names.items()}
     if job is None:
-        return answer({**figures, "as_of": found["as_of"]})
+        return answer({**figures, "as_of": usage["as_of"]})
     response = answer({**figures, "as_of": None, "bgtask_id": job.id}, 202)
     response.headers["Location"] = f"/v1/jobs/{job.id}"
     response.headers["Retry-After"] = str(retry_after(job))

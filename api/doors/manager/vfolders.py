@@ -1,4 +1,4 @@
-"""VFolders as a whole: make them, find them."""
+"""Routes of vfolders: create, mount path, metadata."""
 
 import base64
 
@@ -31,21 +31,21 @@ from core.errors import (
     VFolderNotFound,
 )
 
-blueprint = Resource("vfolders", __name__, description="Virtual folders as a whole.")
+blueprint = Resource("vfolders", __name__, description="Virtual folders.")
 
 
-#: A payload of the largest size as base64, and the names around it, in bytes.
+#: The largest payload as base64, and the JSON around it (bytes).
 METADATA_BODY_MAX_BYTES = metadata.PAYLOAD_MAX_BYTES * 4 // 3 + 64 * 1024
 
 
 class ScopeMissing(InvalidParameters):
-    """A new vfolder needs a quota scope."""
+    """The id of a new vfolder has no quota scope."""
 
     title = "The vfolder id has no quota scope"
 
 
 class NotMountable(InvalidParameters):
-    """The vfolder is not there to be mounted; the wire wants 400 here."""
+    """The vfolder to mount does not exist; the wire requires 400 here."""
 
     error_code = "vfolder_read_not-found"
     kind = "storage/vfolder/not-mountable"
@@ -57,19 +57,18 @@ class NotMountable(InvalidParameters):
     "/folder/create",
     Route(
         takes=CreateVFolderBody,
-        gives={204: RouteAnswer("Made.")},
+        gives={204: RouteAnswer("Created.")},
         refuses=(ScopeMissing, QuotaScopeNotFound, VFolderExists),
     ),
 )
 def create_vfolder(body: CreateVFolder) -> Response:
-    """Make an empty vfolder.
+    """Create an empty vfolder.
 
-    Its quota scope is made too when it is absent, with the given first limit, unless the
-    configuration forbids it. The mode is that of the vfolder itself; directories above it keep
-    the default.
+    An absent quota scope is created, too, with the given limit, unless the configuration forbids
+    it. The mode is that of the vfolder itself; directories above it have the default mode.
     """
     if body.vfolder.scope is None:
-        raise ScopeMissing("A new vfolder needs a quota scope: <user|project>:<uuid>/<uuid>.")
+        raise ScopeMissing("vfid: a new vfolder needs a quota scope: <user|project>:<uuid>/<uuid>.")
     door = current_door()
     automatic = door.settings.storage_proxy.allow_auto_quota_scope_creation
     mode = DEFAULT_MODE if body.mode is None else body.mode
@@ -89,14 +88,14 @@ def create_vfolder(body: CreateVFolder) -> Response:
     "/folder/mount",
     Route(
         takes=MountBody,
-        gives={200: RouteAnswer("Where agents find it.", MountPath)},
+        gives={200: RouteAnswer("The path on the agents.", MountPath)},
         refuses=(NotMountable,),
     ),
 )
 def get_mount_path(body: MountVFolder) -> Response:
-    """Tell the absolute path of a vfolder's root, for a container mount.
+    """Return the absolute path of a vfolder's root, for a container mount.
 
-    A subpath is checked, but not made and not part of the answer; one that does not exist is fine.
+    A subpath is checked, but it is not created and not part of the answer. It need not exist.
     """
     access = current_door().volume_access
     try:
@@ -111,12 +110,12 @@ def get_mount_path(body: MountVFolder) -> Response:
     "/folder/metadata",
     Route(
         takes=VFolderBody,
-        gives={200: RouteAnswer("What was stored.", Metadata)},
+        gives={200: RouteAnswer("The stored metadata.", Metadata)},
         refuses=(VFolderNotFound,),
     ),
 )
 def get_metadata(body: VFolderOfRequest) -> Response:
-    """Return what was stored about a vfolder, as base64; null when nothing was."""
+    """Return the stored metadata of a vfolder as base64; null when there is none."""
     door = current_door()
     door.volume_access.check_known(body.volume)  # before its name becomes part of a key
     payload = door.vfolder_cache.metadata(
@@ -139,14 +138,14 @@ def get_metadata(body: VFolderOfRequest) -> Response:
     ),
 )
 def store_metadata(body: StoreMetadata) -> Response:
-    """Store up to 10 MiB about a vfolder, in place of what was stored before.
+    """Store up to 10 MiB of metadata of a vfolder; it replaces what was stored before.
 
-    It lies beside the vfolder in its quota scope, and is on disk when this returns.
+    The metadata lies beside the vfolder in its quota scope. It is on disk when this returns.
     """
     door = current_door()
     door.volume_access.check_known(body.volume)
     try:
         door.volume_access.on_volume(body.volume, metadata.write, body.vfolder, body.payload)
-    finally:  # one that was given up may still have been written
+    finally:  # a write that ran into its deadline may still have happened
         door.vfolder_cache.forget(body.volume, body.vfolder)
     return answer({"status": "ok"})
