@@ -32,7 +32,19 @@ from core.telemetry import logger
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 #: How often the files are read when one of them disappears meanwhile.
 TRIES = 3
+#: The most waiting jobs that are read, oldest first. Queues without one of them have no age.
+OLDEST_MAX = 1000
+#: The reference's gauges of a volume's performance: field of our cache → end of the metric name.
+_SPEED = {
+    "iops_read": "iops_read",
+    "iops_write": "iops_write",
+    "io_bytes_read": "throughput_bytes_read",
+    "io_bytes_write": "throughput_bytes_write",
+    "io_usec_read": "latency_usec_read",
+    "io_usec_write": "latency_usec_write",
+}
 _KEY = "vfolder.collectors"
+_log = logger(__name__)
 
 metrics = Blueprint("metrics", __name__)
 
@@ -73,20 +85,6 @@ class AllProcesses(Collector):
     def _merged(self) -> Iterable[Metric]:
         files = [str(path) for path in metrics_files.all_files(self._settings)]
         return cast("Iterable[Metric]", MultiProcessCollector.merge(files))  # type: ignore[no-untyped-call] # the library's
-
-
-#: The most waiting jobs that are read, oldest first. Queues without one of them have no age.
-OLDEST_MAX = 1000
-#: The reference's gauges of a volume's performance: field of our cache → end of the metric name.
-_SPEED = {
-    "iops_read": "iops_read",
-    "iops_write": "iops_write",
-    "io_bytes_read": "throughput_bytes_read",
-    "io_bytes_write": "throughput_bytes_write",
-    "io_usec_read": "latency_usec_read",
-    "io_usec_write": "latency_usec_write",
-}
-_log = logger(__name__)
 
 
 def _gauge(name: str, description: str, *labels: str) -> GaugeMetricFamily:
