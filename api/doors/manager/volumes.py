@@ -8,8 +8,7 @@ from flask import Response
 from redis import RedisError
 
 from api.http import answer, ready
-from api.routes import Resource, Route, RouteAnswer, current_door
-from api.routes.door import Door
+from api.routes import Door, Resource, Route, RouteAnswer, current_door
 from api.schemas import (
     FileSystemUsage,
     Hardware,
