@@ -12,7 +12,7 @@ from core.telemetry import logs
 
 
 def manager_door(settings: Settings | None = None) -> Flask:
-    """The door for the manager service and operators (default port 6022)."""
+    """Return the door for the manager service and operators (default port 6022)."""
     settings = _begin("manager", settings)
     app = make_app("manager", settings)
     auth.require_secret(app, settings.api.manager.secret)
@@ -23,7 +23,7 @@ def manager_door(settings: Settings | None = None) -> Flask:
 
 
 def client_door(settings: Settings | None = None) -> Flask:
-    """The door for people's clients, by ticket (default port 6021)."""
+    """Return the door for users' clients, which send tickets (default port 6021)."""
     settings = _begin("client", settings)
     app = make_app("client", settings)
     app.register_blueprint(client.blueprint)
@@ -31,7 +31,7 @@ def client_door(settings: Settings | None = None) -> Flask:
 
 
 def internal_door(settings: Settings | None = None) -> Flask:
-    """The door for Prometheus and probes (default port 16023)."""
+    """Return the door for Prometheus and probes (default port 16023)."""
     settings = _begin("internal", settings)
     app = make_app("internal", settings, measured=False)
     app.register_blueprint(probes.blueprint)

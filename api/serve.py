@@ -1,4 +1,4 @@
-"""Runs one door: `python -m api.serve manager|client|internal`."""
+"""Run one door: `python -m api.serve manager|client|internal`."""
 
 import importlib
 import sys
@@ -24,7 +24,7 @@ def main() -> None:
         sys.exit(error.detail)
     logs.configure(door, settings.logging.get("level", logs.DEFAULT_LEVEL))
     native.report()
-    # Before anything imports prometheus_client, which reads the variable once.
+    # Set the variable before the first import of prometheus_client, which reads it once.
     try:
         counters = metrics_files.start_fresh(settings, door)
     except ConfigurationError as error:

@@ -1,4 +1,4 @@
-"""The command `vfolder`: starts a node, and is a client of its API."""
+"""The command `vfolder`: it starts a node and calls the manager door. Knows no store, no volume."""
 
 from api.cli.command import main
 

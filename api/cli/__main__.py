@@ -1,4 +1,4 @@
-"""`python -m api.cli`: the command `vfolder` without its script."""
+"""Run the command `vfolder` without its script: `python -m api.cli`."""
 
 from api.cli import main
 

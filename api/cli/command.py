@@ -1,4 +1,4 @@
-"""The command `vfolder`: starts a node, and is a client of its API."""
+"""The command `vfolder` and its groups of commands."""
 
 import os
 import sys
@@ -33,7 +33,7 @@ def demo(arguments: tuple[str, ...]) -> None:
 
 
 def _become(module: str, arguments: tuple[str, ...]) -> None:
-    # The doors may not import the room that starts them: another program takes over.
+    # This package may not import `deploy`, so another program replaces this one.
     os.execv(sys.executable, [sys.executable, "-m", module, *arguments])  # noqa: S606 - no shell is meant
 
 

@@ -1,4 +1,4 @@
-"""`vfolder config`: what the configuration says, after all defaults and overrides."""
+"""The commands `vfolder config`: the configuration with all defaults and overrides."""
 
 from pathlib import Path
 
@@ -8,13 +8,16 @@ from core.errors import ConfigurationError
 from core.settings import Settings, VolumeTable, effective, ineffective_keys, load, masked, value_of
 
 _FILE = click.option(
-    "--config", "file", type=click.Path(path_type=Path), help="The file; found as the node does."
+    "--config",
+    "file",
+    type=click.Path(path_type=Path),
+    help="The configuration file; searched like the node does when absent.",
 )
 
 
 @click.group()
 def config() -> None:
-    """Look at the configuration."""
+    """Check and print the configuration."""
 
 
 @config.command()
@@ -32,7 +35,7 @@ def check(file: Path | None) -> None:
 
 
 def _check_volume(settings: Settings, name: str, table: VolumeTable) -> None:
-    """Refuse a backend that nobody provides; a directory that is not there may be mounted later."""
+    """Check that the backend exists. A missing directory is only noted: it may be mounted later."""
     from backends.volumes import backend_factory  # noqa: PLC0415 - no other command pays for it
 
     try:
@@ -40,14 +43,14 @@ def _check_volume(settings: Settings, name: str, table: VolumeTable) -> None:
     except ConfigurationError as error:
         raise click.ClickException(f"[volume.{name}] {error.detail}") from None
     if not settings.volume_path(table).is_dir():
-        click.echo(f"note: volume.{name}.path is no directory on this node", err=True)
+        click.echo(f"note: volume.{name}.path is not a directory on this node", err=True)
 
 
 @config.command()
 @click.argument("key")
 @_FILE
 def get(key: str, file: Path | None) -> None:
-    """Print one value as it is, secrets too; `vfolder config check` lists the keys."""
+    """Print one value, also a secret; `vfolder config check` lists the keys."""
     try:
         click.echo(value_of(_load(file), key))
     except KeyError:

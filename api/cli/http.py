@@ -1,6 +1,6 @@
-"""One request to the manager door, and its refusals said so that a person knows what to do next.
+"""Requests to the manager door; errors tell a person what to do next.
 
-The command line knows nothing but this API: no store, no volume, no Celery.
+The command line uses only this API: no store, no volume, no Celery.
 """
 
 import json
@@ -17,20 +17,20 @@ from core.errors import ConfigurationError
 from core.settings import load
 
 HEADER = "X-BackendAI-Storage-Auth-Token"
-#: Exit statuses, as people know them from their shell.
+#: Exit statuses of the command.
 OK, FAILED, USAGE, PARTIAL, CANCELLED = 0, 1, 2, 3, 4
-#: How long a door may take to accept a connection, and then to send something (seconds).
+#: How long a door may take to accept a connection, and then to send bytes (seconds).
 CONNECT_SECONDS, ANSWER_SECONDS = 5.0, 60.0
 _ANY_ADDRESS = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}  # noqa: S104 - read, not bound to
 _HINTS = {
     403: "name the secret's file with --secret-file, or the configuration with VFOLDER_CONFIG",
-    404: "`vfolder jobs list` shows the jobs that are known, `vfolder nodes` the nodes",
+    404: "`vfolder jobs list` shows the known jobs, `vfolder nodes` the nodes",
     503: "try again shortly; `vfolder nodes` shows who is alive",
 }
 
 
 class ApiRefused(click.ClickException):
-    """The door said no, or did not answer."""
+    """The door refused the request, or did not answer."""
 
     def __init__(self, detail: str, hint: str = "", exit_code: int = FAILED) -> None:
         super().__init__(detail)
@@ -38,63 +38,67 @@ class ApiRefused(click.ClickException):
         self.exit_code = exit_code  # type: ignore[misc] # click's own sub-classes do the same
 
     def show(self, file: Any = None) -> None:  # noqa: ANN401 - click's own signature
-        """Say it, and what to do next."""
+        """Print the error, and what to do next."""
         click.echo(f"Error: {printable(self.message)}", file=file, err=file is None)
         if self.hint:
             click.echo(f"Next: {printable(self.hint)}", file=file, err=file is None)
 
 
 def printable(text: str) -> str:
-    """The text with everything a terminal would obey written as escapes."""
+    """Return the text with control characters escaped, so that a terminal does not obey them."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 @dataclass(frozen=True, slots=True)
 class Manager:
-    """The manager door as this command reaches it."""
+    """The manager door: its URL, and a session with its secret."""
 
     url: str
     session: requests.Session
 
     def send(self, method: str, path: str, **options: Any) -> requests.Response:  # noqa: ANN401 - as requests takes them
-        """One request; any answer.
+        """Send a request and return any answer.
 
         Raises:
-            ApiRefused: no answer at all.
+            ApiRefused: the door does not answer.
         """
         options.setdefault("timeout", (CONNECT_SECONDS, ANSWER_SECONDS))
         try:
             return self.session.request(method, self.url + path, **options)
         except requests.exceptions.SSLError as error:
             raise ApiRefused(
-                f"The door at {self.url} has no certificate that is trusted here.",
+                f"The certificate of the door at {self.url} is not trusted here.",
                 "set REQUESTS_CA_BUNDLE to the file of the authority that signed it",
             ) from error
         except requests.RequestException as error:
-            if isinstance(error, ValueError):  # what requests makes of an address it cannot read
+            if isinstance(
+                error, ValueError
+            ):  # requests raises this for an address that it cannot read
                 hint = "write http://host:port"
-                raise ApiRefused(f"{self.url} is no address of a door.", hint, USAGE) from error
+                raise ApiRefused(
+                    f"{self.url} is not the address of a door.", hint, USAGE
+                ) from error
             raise ApiRefused(
                 f"The manager door at {self.url} does not answer.",
                 "start the node with `vfolder up`, or name another door with --url",
             ) from error
 
-    def ask(self, method: str, path: str, **options: Any) -> Any:  # noqa: ANN401 - any JSON value
-        """One request; the JSON of a good answer.
+    def request_json(self, method: str, path: str, **options: Any) -> Any:  # noqa: ANN401 - any JSON value
+        """Send a request and return the JSON of a successful answer.
 
         Raises:
-            ApiRefused: no answer, or a refusal.
+            ApiRefused: the door does not answer, or refuses the request.
         """
         response = self.send(method, path, **options)
-        good(response)
+        check_success(response)
         return response.json() if response.content else None
 
 
-def good(response: requests.Response) -> None:
-    """Pass a good answer.
+def check_success(response: requests.Response) -> None:
+    """Raise the error of an answer that is no success.
 
     Raises:
-        ApiRefused: it is a refusal; status 2 when the request itself was wrong.
+        ApiRefused: the door refused the request; exit status 2 when the request was wrong.
     """
     if response.ok:
         return
@@ -103,19 +107,19 @@ def good(response: requests.Response) -> None:
         detail = f"{problem['detail']} [{problem['error_code']}]"
     except (ValueError, KeyError, TypeError):
         raise ApiRefused(
-            f"What answered is no manager door ({response.status_code}).",
+            f"The server that answered is not a manager door (status {response.status_code}).",
             "name the manager door with --url; by default it listens on port 6022",
         ) from None
-    for wrong in problem.get("errors") or []:
-        detail += f"\n  {wrong['pointer']}: {wrong['detail']}"
+    for field in problem.get("errors") or []:
+        detail += f"\n  {field['pointer']}: {field['detail']}"
     hint = _HINTS.get(response.status_code, "")
     if job := problem.get("job_id"):
-        hint = f"`vfolder jobs show {job}` tells about that job"
+        hint = f"`vfolder jobs show {job}` shows that job"
     raise ApiRefused(detail, hint, USAGE if response.status_code in (400, 422) else FAILED)
 
 
 def manager_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Give a command `--url`, `--secret-file`, `--json`, and the door as its first argument."""
+    """Add `--url`, `--secret-file` and `--json` to a command; its first argument is the door."""
 
     @click.option("--url", envvar="VFOLDER_URL", help="The manager door (VFOLDER_URL).")
     @click.option(
@@ -124,7 +128,7 @@ def manager_options(command: Callable[..., Any]) -> Callable[..., Any]:
         type=click.Path(exists=True, dir_okay=False, path_type=Path),
         help="A file with the door's secret (VFOLDER_SECRET_FILE).",
     )
-    @click.option("--json", "as_json", is_flag=True, help="Print what the door answers, as JSON.")
+    @click.option("--json", "as_json", is_flag=True, help="Print the answer of the door as JSON.")
     @wraps(command)
     def wrapped(url: str | None, secret_file: Path | None, **given: Any) -> Any:  # noqa: ANN401 - click passes any
         return command(_manager(url, secret_file), **given)
@@ -155,5 +159,5 @@ def _configured() -> tuple[str, str]:
 
 
 def print_json(value: Any) -> None:  # noqa: ANN401 - any JSON value
-    """One JSON text on a line of its own."""
+    """Print the value as one line of JSON."""
     click.echo(json.dumps(value))

@@ -1,4 +1,4 @@
-"""`vfolder jobs`: ask for jobs, look at them, follow them, stop them."""
+"""The commands `vfolder jobs`: submit jobs, list, follow and control them."""
 
 import json
 import sys
@@ -6,12 +6,12 @@ from typing import Any
 
 import click
 
-from api.cli.http import ApiRefused, Manager, good, manager_options, print_json, printable
+from api.cli.http import ApiRefused, Manager, check_success, manager_options, print_json, printable
 from api.cli.output import end_of, job_row, sentence, show_job, show_table
 from api.cli.watch import Watch, follow
 
 COLUMNS = ("id", "verb", "state", "volume", "created", "how far")
-#: A door that is away for this long (seconds) ends a watch.
+#: A watch ends when the door does not answer for this long (seconds).
 PATIENCE_SECONDS = 60.0
 _JOB = click.argument("job")
 _REPORT_CHUNK = 64 * 1024
@@ -19,7 +19,7 @@ _REPORT_CHUNK = 64 * 1024
 
 @click.group()
 def jobs() -> None:
-    """Long operations: ask, look, follow, stop."""
+    """Jobs: submit, list, follow, control."""
 
 
 @jobs.command("list")
@@ -28,21 +28,21 @@ def jobs() -> None:
 @click.option("--volume", help="Only jobs of this volume.")
 @click.option("--scope", help="Only jobs of this quota scope.")
 @click.option("--vfolder", help="Only jobs of this vfolder.")
-@click.option("--requester", help="Only jobs that this requester asked for.")
+@click.option("--requester", help="Only jobs of this requester.")
 @click.option("--label", help="Only jobs with this label.")
-@click.option("--since", help="Only jobs asked for since this moment (RFC 3339).")
+@click.option("--since", help="Only jobs submitted since this moment (RFC 3339).")
 @click.option("--limit", type=click.IntRange(1), default=50, show_default=True)
 @manager_options
 def list_jobs(door: Manager, *, as_json: bool, limit: int, **filters: str | None) -> None:
     """List jobs, newest first."""
-    wanted = {name: value for name, value in filters.items() if value}
+    chosen = {name: value for name, value in filters.items() if value}
     found: list[dict[str, Any]] = []
     cursor: str | None = None
     while len(found) < limit:
-        page: dict[str, Any] = {**wanted, "limit": min(500, limit - len(found))}
+        page: dict[str, Any] = {**chosen, "limit": min(500, limit - len(found))}
         if cursor:
             page["cursor"] = cursor
-        answer = door.ask("GET", "/v1/jobs", params=page)
+        answer = door.request_json("GET", "/v1/jobs", params=page)
         found += answer["jobs"]
         cursor = answer["next"]
         if not cursor:
@@ -59,17 +59,19 @@ def list_jobs(door: Manager, *, as_json: bool, limit: int, **filters: str | None
 @_JOB
 @manager_options
 def show(door: Manager, *, job: str, as_json: bool) -> None:
-    """Show everything about a job."""
-    found = door.ask("GET", f"/v1/jobs/{_id(job)}")
+    """Show all facts of a job."""
+    found = door.request_json("GET", f"/v1/jobs/{_id(job)}")
     print_json(found) if as_json else show_job(found)
 
 
 @jobs.command()
 @_JOB
-@click.option("--patience", default=PATIENCE_SECONDS, help="Seconds a door may be away.")
+@click.option(
+    "--patience", default=PATIENCE_SECONDS, help="How long the door may not answer (seconds)."
+)
 @manager_options
 def watch(door: Manager, *, job: str, patience: float, as_json: bool) -> None:
-    """Follow a job to its end; the exit status tells how it ended."""
+    """Follow a job to its end; the exit status says how it ended."""
     _follow(door, _id(job), patience, as_json=as_json)
 
 
@@ -77,8 +79,8 @@ def _follow(door: Manager, job: str, patience: float, *, as_json: bool) -> None:
     sys.exit(end_of(follow(Watch(door, job, patience), as_json=as_json)))
 
 
-def _moved(door: Manager, path: str, *, as_json: bool, **options: Any) -> dict[str, Any]:  # noqa: ANN401 - as requests takes them
-    found: dict[str, Any] = door.ask("POST", path, **options)
+def _change(door: Manager, path: str, *, as_json: bool, **options: Any) -> dict[str, Any]:  # noqa: ANN401 - as requests takes them
+    found: dict[str, Any] = door.request_json("POST", path, **options)
     if as_json:
         print_json(found)
     else:
@@ -90,35 +92,37 @@ def _moved(door: Manager, path: str, *, as_json: bool, **options: Any) -> dict[s
 @_JOB
 @manager_options
 def cancel(door: Manager, *, job: str, as_json: bool) -> None:
-    """Ask a job to stop; what it made so far goes away."""
-    _moved(door, f"/v1/jobs/{_id(job)}/cancel", as_json=as_json)
+    """Cancel a job; its unfinished results are removed."""
+    _change(door, f"/v1/jobs/{_id(job)}/cancel", as_json=as_json)
 
 
 @jobs.command()
 @_JOB
 @manager_options
 def pause(door: Manager, *, job: str, as_json: bool) -> None:
-    """Let a job rest; it keeps what it did."""
-    _moved(door, f"/v1/jobs/{_id(job)}/pause", as_json=as_json)
+    """Pause a job; it keeps its progress."""
+    _change(door, f"/v1/jobs/{_id(job)}/pause", as_json=as_json)
 
 
 @jobs.command()
 @_JOB
 @manager_options
 def resume(door: Manager, *, job: str, as_json: bool) -> None:
-    """Let a resting job go on."""
-    _moved(door, f"/v1/jobs/{_id(job)}/resume", as_json=as_json)
+    """Let a paused job continue."""
+    _change(door, f"/v1/jobs/{_id(job)}/resume", as_json=as_json)
 
 
 @jobs.command()
 @_JOB
-@click.option("--only-failed", is_flag=True, help="Only what failed (delete-files).")
+@click.option(
+    "--only-failed", is_flag=True, help="Retry only the paths that failed (delete-files)."
+)
 @click.option("--watch", "watched", is_flag=True, help="Follow the new job to its end.")
 @manager_options
 def retry(door: Manager, *, job: str, only_failed: bool, watched: bool, as_json: bool) -> None:
-    """Ask again for what an ended job was asked: a new job."""
+    """Submit the request of an ended job again, as a new job."""
     only = {"only": "failed"} if only_failed else {}
-    again = _moved(door, f"/v1/jobs/{_id(job)}/retry", params=only, as_json=as_json)
+    again = _change(door, f"/v1/jobs/{_id(job)}/retry", params=only, as_json=as_json)
     if watched:
         _follow(door, again["id"], PATIENCE_SECONDS, as_json=as_json)
 
@@ -128,10 +132,10 @@ def retry(door: Manager, *, job: str, only_failed: bool, watched: bool, as_json:
 @click.option("--format", "form", type=click.Choice(["jsonl", "csv"]), default="jsonl")
 @manager_options
 def report(door: Manager, *, job: str, form: str, as_json: bool) -> None:  # noqa: ARG001 - it is JSON already
-    """Print every entry that a job could not do, with its reason."""
+    """Print every entry that failed in a job, with the reason."""
     path = f"/v1/jobs/{_id(job)}/report"
     with door.send("GET", path, params={"format": form}, stream=True) as response:
-        good(response)
+        check_success(response)
         for chunk in response.iter_content(_REPORT_CHUNK):
             sys.stdout.buffer.write(chunk)
 
@@ -139,7 +143,7 @@ def report(door: Manager, *, job: str, form: str, as_json: bool) -> None:  # noq
 @jobs.command()
 @click.argument("verb")
 @click.argument("fields", nargs=-1)
-@click.option("--plan", is_flag=True, help="Only tell how it would be done.")
+@click.option("--plan", is_flag=True, help="Only show how the job would run.")
 @click.option("--watch", "watched", is_flag=True, help="Follow the job to its end.")
 @click.option("--key", default="", help="Idempotency-Key: the same key never makes two jobs.")
 @manager_options
@@ -153,18 +157,18 @@ def submit(
     key: str,
     as_json: bool,
 ) -> None:
-    """Ask for a job: VERB and its FIELDS as name=text or name:=JSON.
+    """Submit a job: VERB and its FIELDS as name=text or name:=JSON.
 
-    A name given again makes a list:
+    Repeat `paths` to make a list:
 
         vfolder jobs submit delete-files volume=local vfolder=ID paths=a paths=b recursive:=true
     """
     body = {"verb": verb, **_fields(fields)}
     headers = {"Idempotency-Key": key} if key else {}
     if plan:
-        _plan(door.ask("POST", "/v1/jobs", json=body | {"plan": True}), as_json=as_json)
+        _plan(door.request_json("POST", "/v1/jobs", json=body | {"plan": True}), as_json=as_json)
         return
-    found = _moved(door, "/v1/jobs", json=body, headers=headers, as_json=as_json)
+    found = _change(door, "/v1/jobs", json=body, headers=headers, as_json=as_json)
     if watched:
         _follow(door, found["id"], PATIENCE_SECONDS, as_json=as_json)
 
@@ -207,11 +211,11 @@ def _json(text: str) -> Any:  # noqa: ANN401 - any JSON value
     try:
         return json.loads(text)
     except ValueError:
-        raise click.UsageError(f"{text} is not JSON; text is given with `=`.") from None
+        raise click.UsageError(f"{text} is not JSON; write name=text for text.") from None
 
 
 def _id(job: str) -> str:
-    """An id as it may stand in a path; what cannot be one is unknown."""
+    """Return the id if it can be part of a URL path."""
     if not job.replace("-", "").isalnum() or not job.isascii():
-        raise ApiRefused("That is no id of a job.", "`vfolder jobs list` shows the known jobs")
+        raise ApiRefused("This is not the id of a job.", "`vfolder jobs list` shows the known jobs")
     return job

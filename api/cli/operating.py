@@ -1,4 +1,4 @@
-"""`vfolder nodes`, `vfolder node`, `vfolder volumes`: what operators steer."""
+"""The commands of operators: `vfolder nodes`, `node`, `volumes` and `trash`."""
 
 from typing import Any
 from urllib.parse import quote
@@ -17,7 +17,7 @@ VOLUME_COLUMNS = ("volume", "backend", "jobs", "nodes", "capabilities")
 @click.group(invoke_without_command=True)
 @click.pass_context
 def nodes(context: click.Context) -> None:
-    """Machines that run jobs."""
+    """Nodes: the machines that run jobs."""
     if context.invoked_subcommand is None:
         _list_by_default(context, list_nodes)
 
@@ -26,7 +26,7 @@ def nodes(context: click.Context) -> None:
 @manager_options
 def list_nodes(door: Manager, *, as_json: bool) -> None:
     """List the nodes seen in the last day."""
-    found = door.ask("GET", "/v1/nodes")
+    found = door.request_json("GET", "/v1/nodes")
     if as_json:
         print_json(found)
         return
@@ -48,15 +48,17 @@ def _node_row(node: dict[str, Any]) -> list[str]:
 
 @click.group()
 def node() -> None:
-    """One machine: let it drain, let it come back."""
+    """One node: drain it, or let it take jobs again."""
 
 
 @node.command()
 @click.argument("name", metavar="NODE")
 @manager_options
 def drain(door: Manager, *, name: str, as_json: bool) -> None:
-    """Let a node release its jobs to others and take nothing new."""
-    _act(door, f"/v1/nodes/{quote(name, safe='')}/drain", {"node": name, "draining": True}, as_json)
+    """Drain a node: it releases its jobs to other nodes and takes no new one."""
+    _post(
+        door, f"/v1/nodes/{quote(name, safe='')}/drain", {"node": name, "draining": True}, as_json
+    )
 
 
 @node.command()
@@ -65,13 +67,13 @@ def drain(door: Manager, *, name: str, as_json: bool) -> None:
 def undrain(door: Manager, *, name: str, as_json: bool) -> None:
     """Let a drained node take jobs again."""
     path = f"/v1/nodes/{quote(name, safe='')}/undrain"
-    _act(door, path, {"node": name, "draining": False}, as_json)
+    _post(door, path, {"node": name, "draining": False}, as_json)
 
 
 @click.group(invoke_without_command=True)
 @click.pass_context
 def volumes(context: click.Context) -> None:
-    """Places to keep data."""
+    """Storage volumes."""
     if context.invoked_subcommand is None:
         _list_by_default(context, list_volumes)
 
@@ -79,9 +81,9 @@ def volumes(context: click.Context) -> None:
 @volumes.command("list")
 @manager_options
 def list_volumes(door: Manager, *, as_json: bool) -> None:
-    """List the volumes, and who serves them."""
-    found = door.ask("GET", "/volumes")["volumes"]
-    known = door.ask("GET", "/v1/nodes")
+    """List the volumes and the nodes that serve them."""
+    found = door.request_json("GET", "/volumes")["volumes"]
+    known = door.request_json("GET", "/v1/nodes")
     for volume in found:
         volume["at_rest"] = volume["name"] in known["volumes_at_rest"]
         volume["nodes"] = [
@@ -96,8 +98,8 @@ def list_volumes(door: Manager, *, as_json: bool) -> None:
 
 
 def _volume_row(volume: dict[str, Any]) -> list[str]:
-    jobs = "at rest" if volume["at_rest"] else "go on"
-    lists = [", ".join(volume["nodes"]) or "nobody", ", ".join(volume["capabilities"])]
+    jobs = "paused" if volume["at_rest"] else "run"
+    lists = [", ".join(volume["nodes"]) or "none", ", ".join(volume["capabilities"])]
     return [volume["name"], volume["backend"], jobs, *lists]
 
 
@@ -105,18 +107,18 @@ def _volume_row(volume: dict[str, Any]) -> list[str]:
 @click.argument("name", metavar="VOLUME")
 @manager_options
 def pause(door: Manager, *, name: str, as_json: bool) -> None:
-    """Let all jobs of a volume rest."""
+    """Pause all jobs of a volume."""
     path = f"/v1/volumes/{quote(name, safe='')}/pause"
-    _act(door, path, {"volume": name, "paused": True}, as_json)
+    _post(door, path, {"volume": name, "paused": True}, as_json)
 
 
 @volumes.command()
 @click.argument("name", metavar="VOLUME")
 @manager_options
 def resume(door: Manager, *, name: str, as_json: bool) -> None:
-    """Let the jobs of a volume go on."""
+    """Let the jobs of a volume continue."""
     path = f"/v1/volumes/{quote(name, safe='')}/resume"
-    _act(door, path, {"volume": name, "paused": False}, as_json)
+    _post(door, path, {"volume": name, "paused": False}, as_json)
 
 
 @volumes.command()
@@ -124,20 +126,20 @@ def resume(door: Manager, *, name: str, as_json: bool) -> None:
 @click.argument("limit", required=False, callback=lambda _context, _parameter, word: _limit(word))
 @manager_options
 def bandwidth(door: Manager, *, name: str, limit: tuple[int | None] | None, as_json: bool) -> None:
-    """Show what a volume may move in a second, and who shares it.
+    """Show the bandwidth limit of a volume (bytes per second), and what shares it.
 
-    With LIMIT set it first: bytes, or a number with k, m, g or t ("200m"); "none" lifts the limit.
-    It holds for running jobs and for downloads, archives and uploads, all together.
+    With LIMIT, set it first: bytes, or a number with k, m, g or t ("200m"); "none" lifts the limit.
+    It limits running jobs, downloads, archives and uploads, all together.
     """
     path = f"/v1/volumes/{quote(name, safe='')}/bandwidth"
     if limit is not None:
-        door.ask("PUT", path, json={"bytes_per_second": limit[0]})
-    found = door.ask("GET", path)
+        door.request_json("PUT", path, json={"bytes_per_second": limit[0]})
+    found = door.request_json("GET", path)
     if as_json:
         print_json({"volume": name, **found})
         return
-    told = ["none" if found[word] is None else str(found[word]) for word in BANDWIDTH_COLUMNS[1:]]
-    show_table(BANDWIDTH_COLUMNS, [[name, *told]])
+    values = ["none" if found[word] is None else str(found[word]) for word in BANDWIDTH_COLUMNS[1:]]
+    show_table(BANDWIDTH_COLUMNS, [[name, *values]])
 
 
 def _limit(word: str | None) -> tuple[int | None] | None:
@@ -150,13 +152,13 @@ def _limit(word: str | None) -> tuple[int | None] | None:
 
 
 def _list_by_default(context: click.Context, command: click.Command) -> None:
-    """Run the group's list as if it had been named: options come from the environment, too."""
+    """Run the list command of a group; its options come from the environment."""
     with command.make_context("list", [], parent=context) as below:
         command.invoke(below)
 
 
-def _act(door: Manager, path: str, done: dict[str, Any], as_json: bool) -> None:  # noqa: FBT001 - passed on as it came
-    door.ask("POST", path)
+def _post(door: Manager, path: str, done: dict[str, Any], as_json: bool) -> None:  # noqa: FBT001 - passed on as it came
+    door.request_json("POST", path)
     if as_json:
         print_json(done)
 
@@ -166,7 +168,7 @@ COLUMNS = ("id", "vfolder", "deleted", "kept until", "bytes", "entries", "restor
 
 @click.group()
 def trash() -> None:
-    """Deleted vfolders that are kept; `vfolder jobs submit restore` brings one back."""
+    """Deleted vfolders that are kept; `vfolder jobs submit restore` restores one."""
 
 
 @trash.command("list")
@@ -174,18 +176,21 @@ def trash() -> None:
 @click.argument("scope")
 @manager_options
 def list_trash(door: Manager, *, volume: str, scope: str, as_json: bool) -> None:
-    """List what the trash of a quota scope holds."""
+    """List the trash of a quota scope."""
     path = f"/v1/volumes/{quote(volume, safe='')}/scopes/{quote(scope, safe='')}/trash"
-    found = door.ask("GET", path)
+    found = door.request_json("GET", path)
     if as_json:
         print_json(found)
         return
     rows = [
         [
-            *(note[name] for name in ("id", "vfolder", "deleted_at", "expires_at")),
-            *("" if note[name] is None else str(note[name]) for name in ("size_bytes", "entries")),
-            "yes" if note["restorable"] else "no",
+            *(deleted[name] for name in ("id", "vfolder", "deleted_at", "expires_at")),
+            *(
+                "" if deleted[name] is None else str(deleted[name])
+                for name in ("size_bytes", "entries")
+            ),
+            "yes" if deleted["restorable"] else "no",
         ]
-        for note in found["trash"]
+        for deleted in found["trash"]
     ]
     show_table(COLUMNS, rows)

@@ -1,4 +1,4 @@
-"""Jobs, nodes and volumes for people: tables on a terminal, plain columns elsewhere."""
+"""Output of jobs, nodes and volumes: tables on a terminal, columns with tabs elsewhere."""
 
 import sys
 from collections.abc import Sequence
@@ -11,7 +11,7 @@ from rich.text import Text
 
 from api.cli.http import CANCELLED, FAILED, OK, PARTIAL, printable
 
-#: How a job's end is told to the shell.
+#: The exit status for each final state of a job.
 EXIT_CODES = {"succeeded": OK, "failed": FAILED, "partial": PARTIAL, "cancelled": CANCELLED}
 _STYLES = {
     "running": "cyan",
@@ -24,12 +24,12 @@ _STYLES = {
 
 
 def is_terminal() -> bool:
-    """Whether a person is looking."""
+    """Return whether the output is a terminal."""
     return sys.stdout.isatty()
 
 
 def show_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """A table for people; elsewhere one line per row, columns apart by tabs, nothing cut."""
+    """Print a table on a terminal; elsewhere one line per row with tabs, and nothing is cut."""
     safe = [[printable(cell) for cell in row] for row in rows]
     if not is_terminal():
         for row in safe:
@@ -44,12 +44,12 @@ def show_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
 
 
 def job_row(job: dict[str, Any]) -> list[str]:
-    """A job in a list."""
+    """Return the columns of a job in a list."""
     return [job["id"], job["verb"], job["state"], job["volume"], job["created_at"], sentence(job)]
 
 
 def sentence(job: dict[str, Any]) -> str:
-    """The one sentence about a job: how far, why not, or how it ended."""
+    """Return one sentence about a job: its progress, why it waits, or how it ended."""
     if job["done"]:
         if job["error"]:
             return str(job["error"]["detail"])
@@ -59,7 +59,7 @@ def sentence(job: dict[str, Any]) -> str:
 
 
 def show_job(job: dict[str, Any]) -> None:
-    """Everything about one job, a line per fact; what is unknown is left out."""
+    """Print all facts of a job, one per line; unknown ones are left out."""
     facts = {key: value for key, value in job.items() if key not in ("links", "bgtask_id")}
     facts["progress"] = (job["progress"] or {}).get("text")
     facts["error"] = (job["error"] or {}).get("detail")
@@ -74,5 +74,5 @@ def show_job(job: dict[str, Any]) -> None:
 
 
 def end_of(job: dict[str, Any]) -> int:
-    """The exit status that a job's state means; one that has not ended is no failure."""
+    """Return the exit status for the state of a job; 0 while it has not ended."""
     return EXIT_CODES.get(job["state"], OK)

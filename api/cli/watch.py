@@ -1,7 +1,7 @@
-"""Following a job by its event stream (server-sent events, WHATWG HTML §9.2) to its end.
+"""Follow a job to its end by its event stream (server-sent events, WHATWG HTML §9.2).
 
-A stream that breaks is taken up where it ended (`Last-Event-ID`). A door that takes no more streams
-is polled instead, as seldom as it wishes.
+A broken stream is continued where it ended (`Last-Event-ID`). A door that accepts no more streams
+is polled instead, at the interval of its `Retry-After`.
 """
 
 import json
@@ -15,14 +15,14 @@ from rich.console import Console
 from rich.live import Live
 from rich.text import Text
 
-from api.cli.http import CONNECT_SECONDS, ApiRefused, Manager, good, print_json, printable
+from api.cli.http import CONNECT_SECONDS, ApiRefused, Manager, check_success, print_json, printable
 from api.cli.output import is_terminal, sentence
 
-#: A stream that is silent for this long is broken: a comment comes every ten seconds.
+#: A stream that is silent for this long is broken: the door sends a comment every ten seconds.
 SILENCE_SECONDS = 30.0
-#: Between two tries to connect.
+#: The time between two attempts to connect.
 AGAIN_SECONDS = 2.0
-#: A line is printed this often at most where nobody looks.
+#: The shortest time between two lines when the output is no terminal.
 LINE_SECONDS = 10.0
 _UNAVAILABLE = 503
 
@@ -34,7 +34,7 @@ class Broken(Exception):
 
 
 def events(chunks: Iterator[bytes]) -> Iterator[Event]:
-    """Events as (id, name, data) from the bytes of a stream."""
+    """Yield events as (id, name, data) from the bytes of a stream."""
     number, name, left = "", "message", b""
     data: list[str] = []
     for chunk in chunks:
@@ -55,7 +55,7 @@ def events(chunks: Iterator[bytes]) -> Iterator[Event]:
 
 
 class Watch:
-    """One job, followed; gives its document at every change."""
+    """A job that is followed; iterating yields its document at every change."""
 
     def __init__(self, door: Manager, job: str, patience_seconds: float) -> None:
         self._door = door
@@ -75,7 +75,7 @@ class Watch:
             except (requests.RequestException, Broken) as error:
                 if time.monotonic() - heard > self._patience:
                     raise ApiRefused(
-                        "The door has not answered for a while; the job goes on without it.",
+                        "The door does not answer any more; the job continues without it.",
                         f"`vfolder jobs watch {self._job}` once the door is back",
                     ) from error
                 time.sleep(AGAIN_SECONDS)
@@ -92,24 +92,24 @@ class Watch:
             if response.status_code == _UNAVAILABLE:
                 yield self._poll(response)
                 return
-            good(response)
+            check_success(response)
             for number, name, data in events(response.iter_content(None)):
                 self._seen = number
                 if name == "job":
                     yield json.loads(data)
                 if name == "gone":
-                    raise ApiRefused("The job was forgotten while it was followed.")
+                    raise ApiRefused("The record of the job was deleted while it was followed.")
         raise Broken
 
     def _poll(self, response: requests.Response) -> dict[str, Any]:
-        wish = response.headers.get("Retry-After", "")
-        time.sleep(float(wish) if wish.isdecimal() else AGAIN_SECONDS)
-        found: dict[str, Any] = self._door.ask("GET", f"/v1/jobs/{self._job}")
-        return found
+        delay = response.headers.get("Retry-After", "")
+        time.sleep(float(delay) if delay.isdecimal() else AGAIN_SECONDS)
+        document: dict[str, Any] = self._door.request_json("GET", f"/v1/jobs/{self._job}")
+        return document
 
 
 def follow(watch: Watch, *, as_json: bool) -> dict[str, Any]:
-    """Show a job until it ends, and give its last document."""
+    """Show a job until it ends, and return its last document."""
     last: dict[str, Any] = {}
     if as_json:
         for last in watch:
@@ -117,11 +117,11 @@ def follow(watch: Watch, *, as_json: bool) -> dict[str, Any]:
         return last
     if is_terminal():
         return _rewriting(watch)
-    told, text = -LINE_SECONDS, ""
+    printed, text = -LINE_SECONDS, ""
     for last in watch:
         line = _line(last)
-        if last["done"] or (line != text and time.monotonic() - told >= LINE_SECONDS):
-            told, text = time.monotonic(), line
+        if last["done"] or (line != text and time.monotonic() - printed >= LINE_SECONDS):
+            printed, text = time.monotonic(), line
             click.echo(line)
     return last
 

@@ -1,4 +1,4 @@
-"""HTTP parts that every door shares: app, problems, JSON, metrics. Knows no volume and no job."""
+"""HTTP parts of every door: app, secret, problems, JSON, metrics. Knows no volume and no job."""
 
 from api.http import auth, json, metrics, problems
 from api.http.flask_app import DoorFlask, this_request

@@ -1,7 +1,7 @@
-"""Who may talk to the manager door: whoever knows its secret.
+"""The shared secret of the manager door.
 
-The check runs before routing, so that a stranger cannot tell which routes exist; only the probes
-are open, by method and path. The comparison takes the same time however much of it is right.
+The check runs before routing, so a caller without the secret cannot learn which routes exist. Only
+the probes are open, by method and path. The comparison takes constant time.
 """
 
 import hmac
@@ -12,15 +12,15 @@ from api.http.flask_app import this_request
 from core.errors import Forbidden
 
 HEADER = "X-BackendAI-Storage-Auth-Token"
-#: The same as WSGI names it, which is found sooner.
-_GIVEN = f"HTTP_{HEADER.upper().replace('-', '_')}"
-#: GET on these needs no secret (and nothing else does not).
+#: The header as WSGI names it; this lookup is faster.
+_HEADER_VARIABLE = f"HTTP_{HEADER.upper().replace('-', '_')}"
+#: GET on these paths needs no secret. Every other request needs it.
 OPEN_PATHS = frozenset({"/", "/status", "/health", "/livez", "/readyz"})
 
 
 def require_secret(app: Flask, secret: str) -> None:
-    """Refuse every request of the app without the secret in its header, before routing."""
-    wanted = secret.encode()
+    """Refuse every request without the secret in its header, before routing."""
+    expected = secret.encode()
 
     @app.before_request
     def check() -> None:
@@ -28,9 +28,11 @@ def require_secret(app: Flask, secret: str) -> None:
         if request.method == "GET" and request.path in OPEN_PATHS:
             return
         request.unauthenticated = True
-        given = request.environ.get(_GIVEN, "")
+        given = request.environ.get(_HEADER_VARIABLE, "")
         if not given:
-            raise Forbidden(f"The header {HEADER} is missing.")
-        if not hmac.compare_digest(given.encode("latin-1", "replace"), wanted):
-            raise Forbidden("The secret is wrong; it is `secret` of [api.manager].")
+            raise Forbidden(f"The header {HEADER} is missing; send the secret in it.")
+        if not hmac.compare_digest(given.encode("latin-1", "replace"), expected):
+            raise Forbidden(
+                "The secret is wrong; it is `secret` in [api.manager] of the configuration."
+            )
         request.unauthenticated = False

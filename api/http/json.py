@@ -1,7 +1,7 @@
-r"""JSON out: orjson, which is fast, and the standard library for names that are not UTF-8.
+r"""JSON answers: by orjson, which is fast; by the standard library for names that are not UTF-8.
 
-Such a name is a str with lone surrogates (PEP 383); it travels as `\udcXX` escapes, so a client
-that decodes the JSON and encodes the name back with `surrogateescape` has the very bytes again.
+Such a name is a str with lone surrogates (PEP 383), sent as `\udcXX` escapes. A client that decodes
+the JSON and encodes the name with `surrogateescape` gets the original bytes.
 """
 
 import json
@@ -18,7 +18,7 @@ CONTENT_TYPE = "application/json; charset=utf-8"
 
 
 def dumps(value: Any) -> bytes:  # noqa: ANN401 - any JSON value
-    """The value as JSON text."""
+    """Return the value as JSON text."""
     try:
         return orjson.dumps(value)
     except TypeError:
@@ -26,38 +26,38 @@ def dumps(value: Any) -> bytes:  # noqa: ANN401 - any JSON value
 
 
 def _moment(value: object) -> str:
-    """What orjson makes of a moment."""
+    """Return a moment as orjson writes it."""
     if isinstance(value, datetime):
         return value.isoformat()
     raise TypeError(f"{type(value).__name__} is not JSON")
 
 
 class FinishedResponse(Response):
-    """A response that is whole: what werkzeug completes of others is not looked for."""
+    """A complete response: werkzeug need not look for headers to add."""
 
     def get_wsgi_response(
         self, environ: dict[str, Any]
     ) -> tuple[Iterable[bytes], str, list[tuple[str, str]]]:
-        """The pieces, the status and the headers, as WSGI has them."""
-        if self.status_code != HTTPStatus.OK:  # others may have a `Location`, or no body
+        """Return the body, the status and the headers in the form of WSGI."""
+        if self.status_code != HTTPStatus.OK:  # others may have a `Location` header or no body
             return super().get_wsgi_response(environ)
-        whole = cast("Iterable[bytes]", self.response)
-        body = () if environ["REQUEST_METHOD"] == "HEAD" else whole
+        content = cast("Iterable[bytes]", self.response)
+        body = () if environ["REQUEST_METHOD"] == "HEAD" else content
         return ClosingIterator(body, self.close), self.status, self.headers.to_wsgi_list()
 
 
 def ready(text: bytes, status: int = 200) -> Response:
-    """A response of JSON text."""
+    """Return a response with this JSON text."""
     return FinishedResponse(text, status, content_type=CONTENT_TYPE)
 
 
 def answer(value: Any, status: int = 200) -> Response:  # noqa: ANN401 - any JSON value
-    """A JSON response."""
+    """Return a response with the value as JSON."""
     return ready(dumps(value), status)
 
 
 def no_content() -> Response:
-    """204: done, and nothing to say."""
+    """Return 204 without a body."""
     response = Response(status=204)
     del response.headers["Content-Type"]
     return response

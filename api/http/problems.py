@@ -1,9 +1,9 @@
-"""Every error of every door, in one shape: `application/problem+json` (RFC 9457).
+"""Every error of every door, in one format: `application/problem+json` (RFC 9457).
 
 Members: `type, title, status, detail, error_code, retriable, request_id`, and `msg` (= detail,
 which clients read); then the facts of the error: `errors[]` with JSON pointers, `errno`, `paths`,
-`data`, `job_id` … Nothing else in the doors shapes an error. What nobody foresaw is logged under
-the request id and answered without a word of the program.
+`data`, `job_id` … No other module of the doors formats an error. An unexpected exception is logged
+under the request id; its text is not part of the answer.
 """
 
 from http import HTTPStatus
@@ -20,25 +20,25 @@ from core.errors import PROBLEM_TYPE_BASE, Defect, StorageError, Unavailable
 from core.telemetry import logger
 
 CONTENT_TYPE = "application/problem+json"
-#: Tells clients when a retriable act is worth another try.
+#: When a client may repeat a retriable request, unless the error says otherwise.
 RETRY_AFTER_SECONDS = 2
 
 _log = logger(__name__)
 
-#: What the web framework refuses: error code and one sentence with a remedy.
+#: Errors of the web framework: error code, and one sentence with a remedy.
 _FRAMEWORK: dict[int, tuple[str, str]] = {
     400: ("api_parsing_bad-request", "The request is malformed."),
     404: ("api_request_not-found", "No such route; /openapi.json lists them all."),
     405: ("api_request_bad-request", "This route has no such method; see the Allow header."),
-    406: ("api_request_bad-request", "None of the media types you accept can be given."),
+    406: ("api_request_bad-request", "No media type in the Accept header is available."),
     408: ("api_request_bad-request", "The request did not arrive in time."),
     411: ("api_request_bad-request", "The request needs a Content-Length."),
     412: ("api_request_conflict", "A precondition of the request does not hold."),
-    413: ("api_parsing_bad-request", "The body is larger than this route takes."),
+    413: ("api_parsing_bad-request", "The body is larger than this route allows."),
     414: ("api_parsing_bad-request", "The request target is too long."),
-    415: ("api_parsing_bad-request", "The body has a media type that this route does not take."),
-    416: ("api_request_bad-request", "The range is outside of what there is."),
-    422: ("api_parsing_invalid-parameters", "The body does not fit."),
+    415: ("api_parsing_bad-request", "This route does not take the media type of the body."),
+    416: ("api_request_bad-request", "The range is outside of the content."),
+    422: ("api_parsing_invalid-parameters", "The body is invalid."),
     428: ("api_request_bad-request", "The request must be conditional (If-Match)."),
     429: ("api_request_unavailable", "Too many requests; try again later."),
     431: ("api_parsing_bad-request", "The request headers are too large."),
@@ -48,14 +48,14 @@ _RETRIABLE = frozenset({408, 429, 503, 504})
 
 
 def install(app: Flask) -> None:
-    """Make this module the only one that answers errors of the app."""
+    """Answer every error of the app with a problem document."""
     app.register_error_handler(StorageError, respond)
     app.register_error_handler(HTTPException, respond)
     app.register_error_handler(Exception, respond)
 
 
 def respond(error: Exception) -> Response:
-    """The answer to an error, whatever it is."""
+    """Return the answer to any error."""
     if isinstance(error, HTTPException):
         metrics.set_error(error)
         return _framework_response(error)
@@ -70,7 +70,7 @@ def respond(error: Exception) -> Response:
 
 
 def document(error: StorageError) -> dict[str, Any]:
-    """The members of an error's problem document."""
+    """Return the members of the problem document of an error."""
     members = {
         "type": PROBLEM_TYPE_BASE + error.kind,
         "title": error.title,
@@ -85,19 +85,19 @@ def document(error: StorageError) -> dict[str, Any]:
 
 
 def request_id() -> str | None:
-    """The id of the request at work; None before it has one."""
+    """Return the id of the current request; None before it has one."""
     return this_request().request_id if has_request_context() else None
 
 
 def _known(error: Exception) -> StorageError:
     if isinstance(error, StorageError):
         return error
-    _log.error("request broke", exc_info=error)
+    _log.error("request failed unexpectedly", exc_info=error)
     if isinstance(error, RedisError):
-        return Unavailable("The store of jobs does not answer; try again shortly.")
+        return Unavailable("The store of jobs (Redis) does not answer; try again shortly.")
     if isinstance(error, OSError):
         return translate(error)
-    return Defect("Something went wrong here; the log has the story under the request id.")
+    return Defect("The service failed unexpectedly; its log has the cause under the request id.")
 
 
 def _framework_response(error: HTTPException) -> Response:

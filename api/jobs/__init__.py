@@ -1,7 +1,7 @@
-"""Jobs as the doors see them: submit, plan, follow, report, retry. Knows no route."""
+"""Jobs at the doors: submit, plan, follow, report, retry. Knows no route and no worker."""
 
 from api.jobs import reports
-from api.jobs.doorbell import ask_broker
+from api.jobs.doorbell import check_broker
 from api.jobs.live import WAIT_MAX_SECONDS, Live
 from api.jobs.plans import JobPlanner
 from api.jobs.submission import Jobs, JobSubmission, pointer, retry_after
@@ -12,7 +12,7 @@ __all__ = [
     "JobSubmission",
     "Jobs",
     "Live",
-    "ask_broker",
+    "check_broker",
     "pointer",
     "reports",
     "retry_after",

@@ -1,8 +1,8 @@
-"""The doorbell: the one place where the doors speak Celery.
+"""The doorbell: the only module of the doors that uses Celery.
 
-Sends by task name, without a result store (one would subscribe a channel per job and block when
-Redis is away). A bell that cannot be sent is logged and rung again by a worker's reaper: the job
-is already recorded.
+It sends by task name and without a result store. A result store would subscribe to a channel per
+job and block while Redis is down. A doorbell that cannot be sent is logged. The job is already
+recorded, so a worker's reaper rings again.
 """
 
 from typing import Any
@@ -18,7 +18,7 @@ from core.settings import Settings
 from core.telemetry import logger
 
 _log = logger(__name__)
-#: One try with short timeouts: a door must not wait for a broker.
+#: One attempt with short timeouts (seconds): a door must not wait for the broker.
 _TRANSPORT = {
     "socket_timeout": 1,
     "socket_connect_timeout": 1,
@@ -26,16 +26,16 @@ _TRANSPORT = {
     "priority_steps": list(range(10)),
     "queue_order_strategy": "priority",
 }
-#: The longest a probe waits for the broker.
+#: The longest time that a probe waits for the broker.
 CONNECT_SECONDS = 2
 _PUBLISH_ONCE: dict[str, Any] = {"max_retries": 0}
 
 
-def ask_broker(settings: Settings) -> None:
-    """Reach the broker, waiting `CONNECT_SECONDS` at most.
+def check_broker(settings: Settings) -> None:
+    """Connect to the broker within `CONNECT_SECONDS`.
 
     Raises:
-        Unavailable: it cannot be reached.
+        Unavailable: the broker does not answer.
     """
     try:
         with Connection(  # type: ignore[no-untyped-call] # kombu has no types here

@@ -1,8 +1,8 @@
-"""Changes of jobs as they happen: one subscriber per process, fanned out to whoever waits.
+"""Changes of jobs as they happen: one subscriber per process, for all callers that wait.
 
-Used by event streams (server-sent events, WHATWG HTML §9.2) and by `Prefer: wait` (RFC 7240). Each
-waiter holds a thread of its door, so their number is bounded; a record is read once per change and
-shared by all who wait for it.
+Event streams (server-sent events, WHATWG HTML §9.2) and `Prefer: wait` (RFC 7240) use it. Each
+waiter holds a thread of its door, so their number is limited. A record is read once per change and
+shared by all its waiters.
 """
 
 import threading
@@ -22,13 +22,13 @@ from core.telemetry import logger
 
 _log = logger(__name__)
 
-#: A comment is sent this often when nothing changes, so that proxies keep the stream open.
+#: How often a stream sends a comment when nothing changes, so that proxies keep it open.
 COMMENT_SECONDS = 10.0
-#: What a client is told to wait before it connects again (milliseconds).
+#: How long a client should wait before it connects again (milliseconds).
 RECONNECT_MS = 2000
-#: After a lost connection to the store the subscriber tries again this soon.
+#: How long the subscriber waits after it lost its connection to the store.
 SUBSCRIBE_AGAIN_SECONDS = 1.0
-#: The subscriber looks at its connection this often.
+#: How often the subscriber checks its connection.
 LISTEN_SECONDS = 5.0
 #: The longest `Prefer: wait` that is honoured.
 WAIT_MAX_SECONDS = 60.0
@@ -38,7 +38,7 @@ Describe = Callable[[Job], dict[str, Any]]
 
 
 class _Waiter:
-    """Woken at every change of one job."""
+    """A caller that waits for changes of one job."""
 
     __slots__ = ("woken",)
 
@@ -47,7 +47,7 @@ class _Waiter:
 
 
 class Live:
-    """The fan-out of one process. Starts its thread with the first waiter."""
+    """The subscriber of one process. Its thread starts with the first waiter."""
 
     def __init__(self, client: "redis.Redis", read: Read, describe: Describe, limit: int) -> None:
         self._redis = client
@@ -67,7 +67,9 @@ class Live:
         waiter = _Waiter()
         with self._lock:
             if self._count >= self._limit:
-                raise Unavailable("Too many callers wait on this door; poll, or come back later.")
+                raise Unavailable(
+                    "Too many callers wait at this door; poll the job, or try again later."
+                )
             self._count += 1
             self._waiters[job].add(waiter)
             if self._thread is None:
@@ -88,12 +90,12 @@ class Live:
     def _listen(self) -> None:
         while True:
             try:
-                self._hear()
+                self._receive()
             except redis.RedisError as error:
-                _log.warning("changes not heard", reason=type(error).__name__)
+                _log.warning("job changes not received", reason=type(error).__name__)
                 time.sleep(SUBSCRIBE_AGAIN_SECONDS)
 
-    def _hear(self) -> None:
+    def _receive(self) -> None:
         channel = self._redis.pubsub(ignore_subscribe_messages=True)  # type: ignore[no-untyped-call] # redis-py
         with channel:
             channel.subscribe(LIVE_CHANNEL)
@@ -119,43 +121,43 @@ class Live:
             self._wake(job)
 
     def _current(self, job: str) -> tuple[int, dict[str, Any]]:
-        """The document, read once per change however many wait."""
+        """Return version and document; they are read once per change for all waiters."""
         with self._lock:
             shared = self._shared.get(job)
             if shared is not None and 0 < self._newest.get(job, 0) <= shared[0]:
                 return shared
-        found = self._read(job)
-        fresh = found.version, self._describe(found)
+        record = self._read(job)
+        fresh = record.version, self._describe(record)
         with self._lock:
             if job in self._waiters:
                 self._shared[job] = fresh
         return fresh
 
     def wait(self, job: str, seconds: float) -> Job:
-        """The job once it has ended, or as it is after `seconds`.
+        """Return the job when it has ended, at the latest after `seconds`.
 
         Raises:
-            JobNotFound: no such job.
-            Unavailable: too many wait already.
+            JobNotFound: there is no such job.
+            Unavailable: too many callers wait at this door.
         """
         until = time.monotonic() + min(seconds, WAIT_MAX_SECONDS)
         with self._waiting(job) as waiter:
             while True:
                 waiter.woken.clear()
-                found = self._read(job)
+                record = self._read(job)
                 left = until - time.monotonic()
-                if found.state.ended or left <= 0:
-                    return found
+                if record.state.ended or left <= 0:
+                    return record
                 waiter.woken.wait(left)
 
     def stream(self, job: str, last_seen: int) -> Iterator[bytes]:
-        """Server-sent events: the document at every change after version `last_seen`, then done.
+        """Yield server-sent events: the document at every change after `last_seen`, then done.
 
-        The number of an event is the version of the record, so a client that comes back with
-        `Last-Event-ID` gets what it missed as the newest document.
+        The id of an event is the version of the record. A client that connects again with
+        `Last-Event-ID` gets the newest document, in place of all events that it missed.
 
         Raises:
-            Unavailable: too many wait already (before the first byte).
+            Unavailable: too many callers wait at this door (raised before the first byte).
         """
         with self._waiting(job) as waiter:
             yield b"retry: %d\n\n" % RECONNECT_MS

@@ -1,4 +1,4 @@
-"""Plans: how a job would be done, what was checked, and every refusal. Nothing is done."""
+"""Plans: how a job would run, what was checked, and every refusal. Nothing is done."""
 
 import time
 from typing import Any
@@ -16,12 +16,12 @@ from core.jobs.store import PREFIX
 from core.names import VFolderId
 from core.quota import LastUsageStore
 
-#: Methods by which bytes get to a clone, as the words of docs/design.md name them.
+#: How the bytes of a clone are copied, in the words of docs/design.md.
 REFLINK, STREAM, XCP = "reflink", "stream", "xcp"
 
 
 class JobPlanner:
-    """Answers `plan: true`."""
+    """Makes the plans for requests with `plan: true`."""
 
     def __init__(self, jobs: Jobs, access: VolumeAccess) -> None:
         self._jobs = jobs
@@ -29,16 +29,16 @@ class JobPlanner:
         self._usage = LastUsageStore(jobs.redis)
 
     def plan(self, body: dict[str, Any]) -> dict[str, Any]:
-        """The plan of a request.
+        """Return the plan of a request.
 
         Raises:
-            InvalidParameters: the request itself has no allowed form.
+            InvalidParameters: the request itself is invalid.
         """
         request = requests.parse(body)
         refusals: list[dict[str, Any]] = []
         checks: list[dict[str, Any]] = []
         method: str | None = None
-        foreseen: dict[str, Any] | None = None
+        preview: dict[str, Any] | None = None
         try:
             self._jobs.check(request)
         except StorageError as error:
@@ -49,7 +49,7 @@ class JobPlanner:
                 method = self._clone(request, checks, refusals)
             elif isinstance(request, TransferRequest):
                 method = self._transfer_method(request)
-                foreseen = self._foreseen(request, refusals)
+                preview = self._preview(request, refusals)
             elif isinstance(request, RestoreRequest):
                 vfolder = VFolderId.parse(request.vfolder)
                 needed = self._access.on_volume(
@@ -62,7 +62,7 @@ class JobPlanner:
             "would_start": not refusals,
             "refusals": refusals,
             "checks": checks,
-            "foreseen": foreseen,
+            "foreseen": preview,
             "waits_for": self._holders(request),
         }
 
@@ -80,16 +80,16 @@ class JobPlanner:
             else STREAM
         )
 
-    def _foreseen(
+    def _preview(
         self, request: TransferRequest, refusals: list[dict[str, Any]]
     ) -> dict[str, Any] | None:
-        """What a look of a moment tells, where this node has both volumes."""
+        """Return what a short scan finds; None unless this node serves both volumes."""
         now_ms = time.time_ns() // 1_000_000
         seen = self._access.both(
             (request.volume, request.home), lambda a, b: preview_of(request, a, b, now_ms)
         )
         if seen and request.on_conflict == "fail" and (count := seen["noted"].get("conflict")):
-            detail = f"The target has {count} entries that stand in the way."
+            detail = f"The target has {count} conflicting entries; see on_conflict."
             refusals.append(_refusal(EntryExists(detail)))
         return seen
 
@@ -147,24 +147,24 @@ class JobPlanner:
             {"check": "quota", "outcome": outcome, "needed_bytes": needed, "left_bytes": left}
         )
         if outcome == "refused":
-            detail = f"The quota scope has {max(left or 0, 0)} bytes left, {needed} wanted."
+            detail = f"The quota scope has {max(left or 0, 0)} bytes left; the job needs {needed}."
             refusals.append(_refusal(QuotaExceeded(detail)))
 
     def _holders(self, request: Request) -> list[str]:
-        """The live jobs this one would have to wait for."""
-        found: list[str] = []
+        """Return the ids of the live jobs that this one would wait for."""
+        holders: list[str] = []
         for key, mode in request.locks():
             for member in self._jobs.redis.zrange(f"{PREFIX}lockq:{key}", 0, -1):
                 job, _, theirs = str(member).rpartition("|")
-                if (mode == "exclusive" or theirs == "e") and job not in found:
-                    found.append(job)
-        return found
+                if (mode == "exclusive" or theirs == "e") and job not in holders:
+                    holders.append(job)
+        return holders
 
 
-def _free(room: Capacity) -> int | None:
-    if room.capacity_bytes is None or room.used_bytes is None:
+def _free(space: Capacity) -> int | None:
+    if space.capacity_bytes is None or space.used_bytes is None:
         return None
-    return room.capacity_bytes - room.used_bytes
+    return space.capacity_bytes - space.used_bytes
 
 
 def _refusal(error: StorageError) -> dict[str, Any]:

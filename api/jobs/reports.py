@@ -1,8 +1,9 @@
-"""A job's report: the entries it could not do, one line each, and a last line that sums up.
+"""Reports of jobs, and retries made from them.
 
-The lines lie beside the data, written by the runs (`workers/run/report.py`); the last one is made
-here from the record. Both together are one body with a size and a tag, so that a long report can be
-fetched in parts (RFC 9110 §14). CSV is made from it line by line, in constant memory.
+A report has one line per entry that failed, and a last line with a summary. The attempts write the
+lines beside the data (`workers/run/report.py`); the summary is made here from the record. Together
+they are one body with a size and an ETag, so a long report can be fetched in parts (RFC 9110 §14).
+CSV is made from it line by line, in constant memory.
 """
 
 import csv
@@ -21,15 +22,15 @@ from core.names import QuotaScope
 from core.redis import json
 
 CHUNK_BYTES = 256 * 1024
-#: A report of another node comes in pieces of this size.
+#: The size of the pieces in which a report of another node is copied.
 COPIED_PIECE_BYTES = 1024 * 1024
-#: The columns of the CSV form; a summary line has none of its own there.
+#: The columns of the CSV form, which has no summary.
 COLUMNS = ("path", "reason", "attempt")
 
 
 @dataclass(frozen=True, slots=True)
 class ReportBody:
-    """An open report; the caller closes it. Without a file no entry failed."""
+    """An open report; the caller closes it. Without a file, no entry failed."""
 
     fd: int | None
     listed_bytes: int
@@ -38,39 +39,39 @@ class ReportBody:
 
     @property
     def size(self) -> int:
-        """Bytes of the JSON-lines form."""
+        """Return the size of the JSON-lines form in bytes."""
         return self.listed_bytes + len(self.summary)
 
     def pieces(self, start: int, length: int) -> Iterator[bytes]:
-        """The bytes of a part, a chunk at a time."""
+        """Yield the bytes of a part, a chunk at a time."""
         end = start + length
         at = start
         while at < min(end, self.listed_bytes) and self.fd is not None:
             data = os.pread(self.fd, min(CHUNK_BYTES, end - at, self.listed_bytes - at), at)
             if not data:
-                raise ConnectionResetError("the report shrank while it was sent")
+                raise ConnectionResetError("the report became shorter while it was sent")
             at += len(data)
             yield data
         if end > self.listed_bytes:
             yield self.summary[max(0, start - self.listed_bytes) : end - self.listed_bytes]
 
     def lines(self) -> Iterator[dict[str, Any]]:
-        """Every entry that failed."""
+        """Yield every entry that failed."""
         left = b""
         for piece in self.pieces(0, self.listed_bytes):
-            *whole, left = (left + piece).split(b"\n")
-            yield from (json.loads(line) for line in whole)
+            *complete, left = (left + piece).split(b"\n")
+            yield from (json.loads(line) for line in complete)
 
     def rows(self) -> Iterator[bytes]:
-        """The CSV form (RFC 4180), in the very bytes of the names."""
+        """Yield the CSV form (RFC 4180), with the original bytes of the names."""
         text = io.StringIO(newline="")
         writer = csv.writer(text)
         writer.writerow(COLUMNS)
         for number, line in enumerate(self.lines()):
             writer.writerow([line.get(name, "") for name in COLUMNS])
             if number % 1000 == 0:
-                yield _taken(text)
-        yield _taken(text)
+                yield _drain(text)
+        yield _drain(text)
 
     def close(self) -> None:
         """Close the file."""
@@ -78,18 +79,18 @@ class ReportBody:
             os.close(self.fd)
 
 
-def _taken(text: io.StringIO) -> bytes:
+def _drain(text: io.StringIO) -> bytes:
     data = text.getvalue().encode("utf-8", "surrogateescape")
     text.seek(0)
     text.truncate()
     return data
 
 
-def opened(access: VolumeAccess, job: Job) -> ReportBody:
-    """The report of a job as far as it is written; one of another node is copied here first.
+def open_report(access: VolumeAccess, job: Job) -> ReportBody:
+    """Open the report of a job as far that grows written; one of another node is copied here first.
 
     Raises:
-        UnknownVolume: the volume of the job is not configured any more.
+        UnknownVolume: no node serves the volume of the job any more.
     """
     scope = QuotaScope.parse(job.scope) if job.scope else None
     if access.is_here(job.volume):
@@ -98,14 +99,14 @@ def opened(access: VolumeAccess, job: Job) -> ReportBody:
         fd = _copied(access, job, scope)
     size, stamp = 0, 0
     if fd is not None:
-        found = os.fstat(fd)
-        size, stamp = found.st_size, found.st_mtime_ns
+        status = os.fstat(fd)
+        size, stamp = status.st_size, status.st_mtime_ns
     summary = json.dumps(_summary(job)).encode() + b"\n"
     return ReportBody(fd, size, summary, f'"{job.id}-{job.version}-{size:x}-{stamp:x}"')
 
 
 def _copied(access: VolumeAccess, job: Job, scope: QuotaScope | None) -> int | None:
-    """A nameless copy of a report, as old as it is long: its tag changes only with its lines."""
+    """Return an unnamed copy of a report. Its time is fixed: only its size changes the ETag."""
     with tempfile.TemporaryFile() as copy:
         while True:
             at = copy.tell()
@@ -138,41 +139,41 @@ def _summary(job: Job) -> dict[str, Any]:
 
 
 def full_request(job: Job) -> dict[str, Any]:
-    """The request of the job, as it was."""
-    found: dict[str, Any] = job.member("request")
-    return found
+    """Return the request of the job."""
+    request: dict[str, Any] = job.member("request")
+    return request
 
 
 def failed_request(job: Job, access: VolumeAccess) -> dict[str, Any]:
-    """The request with those of its paths at or below which something failed.
+    """Return the request of the job, with only those paths at or below which an entry failed.
 
     Raises:
-        Conflict: the job's verb does all or nothing, or nothing of it failed.
+        Conflict: the verb cannot be retried in part, or no entry failed.
     """
     request = full_request(job)
     if job.verb != "delete-files":
-        raise Conflict(f"The verb {job.verb} is tried again as a whole; leave out `only`.")
-    report = opened(access, job)
+        raise Conflict(f"only: the verb {job.verb} is always retried completely; leave it out.")
+    report = open_report(access, job)
     try:
-        named = access.within_deadline(job.volume, _failed, report, set(request["paths"]))
+        failed = access.within_deadline(job.volume, _failed_paths, report, set(request["paths"]))
     finally:
         report.close()
-    if not named:
-        raise Conflict("No path of the job failed; there is nothing to try again.", job_id=job.id)
-    return request | {"paths": [path for path in request["paths"] if path in named]}
+    if not failed:
+        raise Conflict("No path of the job failed; there is nothing to retry.", job_id=job.id)
+    return request | {"paths": [path for path in request["paths"] if path in failed]}
 
 
-def _failed(report: ReportBody, paths: set[str]) -> set[str]:
-    """Those of the paths at or below which something failed."""
-    named: set[str] = set()
+def _failed_paths(report: ReportBody, paths: set[str]) -> set[str]:
+    """Return those of the paths at or below which an entry failed."""
+    failed: set[str] = set()
     for line in report.lines():
-        named |= {path for path in _above(line["path"]) if path in paths}
-        if named == paths:
+        failed |= {path for path in _above(line["path"]) if path in paths}
+        if failed == paths:
             break
-    return named
+    return failed
 
 
 def _above(path: str) -> list[str]:
-    """The path and every directory above it."""
+    """Return the path and every directory above it."""
     parts = path.split("/")
     return ["/".join(parts[:count]) for count in range(1, len(parts) + 1)]

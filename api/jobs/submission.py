@@ -1,7 +1,7 @@
-"""How the doors ask for jobs: checked at once, recorded, rung for, answered 202.
+"""Submission of jobs at the doors: check, record, ring the doorbell.
 
-What can be refused now is refused now: an unknown volume, a missing source, a target that exists.
-Everything else is the job's business.
+The door refuses at once what cannot succeed: an unknown volume, a missing source, a target that
+exists. The job itself finds every other error.
 """
 
 import time
@@ -37,15 +37,15 @@ from core.names import VFolderId, VFolderPath
 from core.redis import Database, connect
 from core.settings import Settings
 
-#: The shortest and the longest wish to come again (seconds): it grows with the age of the job.
+#: The shortest and the longest `Retry-After` (seconds); it grows with the age of the job.
 RETRY_AFTER_MIN, RETRY_AFTER_MAX = 1, 30
-#: One second of waiting more per this many seconds of age.
+#: `Retry-After` grows by one second per this many seconds of age.
 AGE_PER_RETRY_SECOND = 20.0
 
 
 @dataclass(frozen=True, slots=True)
 class VFolderOfVolume:
-    """A vfolder by its names."""
+    """A vfolder on a volume, as `VolumeAccess.in_vfolder` takes it."""
 
     volume: str
     vfolder: VFolderId
@@ -53,7 +53,7 @@ class VFolderOfVolume:
 
 @dataclass(frozen=True, slots=True)
 class JobSubmission:
-    """Who asks, and how."""
+    """What a caller gives beside the request itself."""
 
     requester: str = ""
     idempotency_key: str = ""
@@ -64,7 +64,7 @@ class JobSubmission:
 
 
 class Jobs:
-    """The jobs of this door's process; made after the fork."""
+    """The jobs of the cluster, for one process of a door; make it after the fork."""
 
     def __init__(self, settings: Settings, access: VolumeAccess) -> None:
         self._settings = settings
@@ -74,53 +74,55 @@ class Jobs:
         self.store = JobStore(client, ringer(settings))
         self.lists = JobLists(client)
         self.nodes = NodeStore(client)
-        self._herald = EventPublisher(settings)
+        self._events = EventPublisher(settings)
 
-    def submit(self, body: dict[str, Any], asked: JobSubmission | None = None) -> Job:
-        """Check, record and ring; a repeated request gets the first job.
+    def submit(self, body: dict[str, Any], submission: JobSubmission | None = None) -> Job:
+        """Check and record a request, and ring the doorbell; a repeated request gets the first job.
 
         Raises:
-            StorageError: what `check` refuses, `KeyReused`, `Locked`.
+            KeyReused: the idempotency key belongs to another request.
+            Locked: another job holds the vfolder.
+            StorageError: `check` refuses the request.
         """
-        asked = asked or JobSubmission()
+        submission = submission or JobSubmission()
         request = requests.parse(body)
-        key = asked.idempotency_key
-        if not (key and self.store.has_idempotency_key(asked.requester, key)):
+        key = submission.idempotency_key
+        if not (key and self.store.has_idempotency_key(submission.requester, key)):
             self.check(request)
         job = self.store.submit(
             Submission(
                 request,
-                requester=asked.requester,
-                label=asked.label,
-                priority=asked.priority,
+                requester=submission.requester,
+                label=submission.label,
+                priority=submission.priority,
                 idempotency_key=key,
-                deadline_ms=asked.deadline_ms,
-                retry_of=asked.retry_of,
+                deadline_ms=submission.deadline_ms,
+                retry_of=submission.retry_of,
                 ring_again_seconds=self._settings.vfolder.jobs.ring_again_seconds,
             ),
         )
-        self._herald.accepted(job)
+        self._events.accepted(job)
         return job
 
     def cancel(self, job_id: str) -> Job:
-        """Ask a job to stop; when it ends by that at once, its end is told at once.
+        """Cancel a job; when it ends at once, its end is published at once.
 
         Raises:
             JobNotFound, NotCancellable: as `JobStore.cancel`.
         """
         job = self.store.cancel(job_id)
         if job.state.ended:
-            self._herald.ended()
+            self._events.ended()
         return job
 
     def check(self, request: Request) -> None:
-        """Refuse now what cannot succeed.
+        """Refuse a request that cannot succeed.
 
         Raises:
-            UnknownVolume: it is not configured here.
-            VFolderNotFound: the source is not there.
-            VFolderExists, EntryExists: the target is there.
-            TrashNotFound: nothing is there to be restored.
+            UnknownVolume: no node serves a volume of this name.
+            VFolderNotFound: the source does not exist.
+            VFolderExists, EntryExists: the target exists.
+            TrashNotFound: the trash has nothing to restore.
         """
         for volume in {request.volume, request.home}:
             self._access.check_known(volume)
@@ -128,7 +130,7 @@ class Jobs:
             case CloneRequest():
                 self._must_exist(request.volume, request.source)
                 if self._exists(request.home, request.target):
-                    raise VFolderExists(f"The vfolder {request.target} is already there.")
+                    raise VFolderExists(f"The vfolder {request.target} already exists.")
             case TransferRequest():
                 self._must_exist(request.volume, request.source)
                 if not VFolderPath.parse(request.target_path).is_root:
@@ -150,28 +152,28 @@ class Jobs:
 
     def _check_snapshots(self, request: SnapshotRequest) -> None:
         if not self._access.on_volume(request.volume, snapshots.supported):
-            raise Unsupported(f"Volume {request.volume} keeps no snapshots.")
+            raise Unsupported(f"Volume {request.volume} has no snapshots.")
         if request.action == "create":
             self._must_exist(request.volume, request.vfolder)
         if request.action == "restore" and self._exists(request.volume, request.restored_vfolder):
-            raise VFolderExists(f"The vfolder {request.restored_vfolder} is already there.")
+            raise VFolderExists(f"The vfolder {request.restored_vfolder} already exists.")
 
     def _must_be_restorable(self, request: RestoreRequest) -> None:
         vfolder = VFolderId.parse(request.vfolder)
         if self._exists(request.volume, request.vfolder):
-            raise VFolderExists(f"The vfolder {vfolder} is already there.")
+            raise VFolderExists(f"The vfolder {vfolder} already exists.")
         if self._access.on_volume(request.volume, trash.restorable, vfolder, request.trash) is None:
-            raise TrashNotFound(f"Nothing of {vfolder} can be restored.")
+            raise TrashNotFound(f"The trash has nothing of {vfolder} to restore.")
 
     def _exists(self, volume: str, vfolder: str) -> bool:
         return self._access.on_volume(volume, operations.exists, VFolderId.parse(vfolder))
 
     def _must_be_free(self, request: ExtractRequest) -> None:
-        place = VFolderOfVolume(request.volume, VFolderId.parse(request.vfolder))
-        self._access.in_vfolder(place, operations.check_free, VFolderPath.parse(request.target))
+        vfolder = VFolderOfVolume(request.volume, VFolderId.parse(request.vfolder))
+        self._access.in_vfolder(vfolder, operations.check_free, VFolderPath.parse(request.target))
 
     def document(self, job: Job) -> dict[str, Any]:
-        """The job as callers see it, with its place in the queue."""
+        """Return the job as callers see it, with its position in the queue."""
         document = job.document()
         queue = self.lists.queue_position(job)
         document["queue"] = None
@@ -180,29 +182,29 @@ class Jobs:
         if queue.position is not None:
             document["queue"] = {"position": queue.position, "length": queue.length}
             document["state_reason"] = f"queue position {queue.position} of {queue.length}"
-        if not document["paused"]:  # its own rest is the first reason
+        if not document["paused"]:  # a pause of the job itself is the first reason
             if queue.volume_paused:
-                document["state_reason"] = f"volume {job.volume} is at rest until it is resumed"
+                document["state_reason"] = f"volume {job.volume} is paused until it is resumed"
             elif not self.nodes.serving(job.volume):
                 document["state_reason"] = f"waiting for a node that serves volume {job.volume}"
         return document
 
 
 def retry_after(job: Job) -> int:
-    """When to look again, in seconds: the older the job, the later; sooner near its end."""
+    """Return when to look again, in seconds: later for an older job, sooner near its end."""
     if job.state.ended:
         return RETRY_AFTER_MIN
     age = time.time() - int(job.fields["created_at"]) / 1000
-    wish = RETRY_AFTER_MIN + age / AGE_PER_RETRY_SECOND
+    seconds = RETRY_AFTER_MIN + age / AGE_PER_RETRY_SECOND
     progress = job.member("progress") or {}
     eta = progress.get("eta_seconds")
     if eta is not None:
-        wish = min(wish, eta / 2)
-    return round(max(RETRY_AFTER_MIN, min(RETRY_AFTER_MAX, wish)))
+        seconds = min(seconds, eta / 2)
+    return round(max(RETRY_AFTER_MIN, min(RETRY_AFTER_MAX, seconds)))
 
 
 def pointer(name: str, detail: str) -> InvalidParameters:
-    """A refusal that names one field."""
+    """Return the error for one field; its detail starts with the field's name."""
     return InvalidParameters(
         f"{name}: {detail}.", errors=[{"pointer": f"/{name}", "detail": detail}]
     )

@@ -1,4 +1,4 @@
-"""What routes share: the door of a request, resources, file streams. Knows no route itself."""
+"""What routes share: the door of a request, documented routes, probes. Knows no single door."""
 
 from api.routes import probes
 from api.routes.door import Door, bind_log_context, current_door, make_app

@@ -1,4 +1,4 @@
-"""What every door stands on: the settings and volumes of this node, the store, request ids."""
+"""The resources of a door: settings, volumes, stores, jobs; and its Flask app with request ids."""
 
 import random
 import re
@@ -9,7 +9,7 @@ from typing import Any, cast
 from flask import Flask, Response, current_app
 
 from api.http import DoorFlask, json, metrics, problems, this_request
-from api.jobs import JobPlanner, Jobs, Live, ask_broker
+from api.jobs import JobPlanner, Jobs, Live, check_broker
 from api.volumes import (
     Budgets,
     Deadlines,
@@ -29,17 +29,17 @@ from core.telemetry import logs
 from core.uploads import UploadStore
 
 REQUEST_ID_HEADER = "X-Request-ID"
-#: The same as WSGI names it, which is found sooner.
+#: The header as WSGI names it; this lookup is faster.
 _REQUEST_ID_GIVEN = "HTTP_X_REQUEST_ID"
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 _KEY = "vfolder.door"
-#: The databases that a node is not well without, by the name in its health document.
+#: The databases that a healthy node needs, by the name in its health document.
 _NEEDED = {"jobs": connections.Database.JOBS, "events": connections.Database.EVENTS}
 _log = logs.logger(__name__)
 
 
 class Door:
-    """The resources of one door's process; connections open on first use, after the fork."""
+    """The resources of one process of a door. Connections open at first use, after the fork."""
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
@@ -49,7 +49,7 @@ class Door:
         self._listed: tuple[list[Node], dict[str, MountState], bytes] | None = None
 
     def follow(self, settings: Settings) -> None:
-        """Take over changed settings: new volumes, here and in what was made from the old ones."""
+        """Apply changed settings, here and in everything that was made from the old ones."""
         self.settings = settings
         self.volumes.follow(settings)
         self.mounts.follow(settings)
@@ -57,28 +57,29 @@ class Door:
         self._listed = None
 
     def volume_list(self) -> bytes:
-        """The answer of `/volumes`: this node's, then what other nodes serve now."""
+        """Return the JSON of `/volumes`: the volumes of this node, then those of other nodes."""
         nodes = self.volume_access.directory.nodes()
         self.mounts.wait()
-        looks = self.mounts.states()
-        known = self._listed
-        if known is None or known[0] is not nodes or known[1] != looks:
-            known = self._listed = (nodes, looks, self._volumes_told(looks))
-        return known[2]
+        states = self.mounts.states()
+        cached = self._listed
+        if cached is None or cached[0] is not nodes or cached[1] != states:
+            cached = self._listed = (nodes, states, self._volumes_json(states))
+        return cached[2]
 
-    def _volumes_told(self, looks: dict[str, MountState]) -> bytes:
+    def _volumes_json(self, states: dict[str, MountState]) -> bytes:
         elsewhere = self.volume_access.directory.volumes()
-        # No volume is asked here: one that hangs would hold up who asks for all of them.
-        # Proved here goes before proved elsewhere, and that before what was proved here once.
-        here = {name: look.volume for name, look in looks.items()}
-        skills = {name: one.capabilities for name, one in here.items() if one.capabilities}
-        skills |= {name: found["capabilities"] for name, found in elsewhere.items()}
-        skills |= {name: one.capabilities for name, one in here.items() if one.proven}
+        # This calls no volume: one that hangs would delay the answer about all of them.
+        # What is proved here now wins over what is proved elsewhere, and that over what was
+        # proved here earlier.
+        here = {name: state.volume for name, state in states.items()}
+        proved = {name: one.capabilities for name, one in here.items() if one.capabilities}
+        proved |= {name: volume["capabilities"] for name, volume in elsewhere.items()}
+        proved |= {name: one.capabilities for name, one in here.items() if one.proven}
         own = {
-            name: volume | ({"capabilities": skills[name]} if name in skills else {})
+            name: volume | ({"capabilities": proved[name]} if name in proved else {})
             for name, volume in self._own_volumes.items()
         }
-        others = [found for name, found in sorted(elsewhere.items()) if name not in own]
+        others = [volume for name, volume in sorted(elsewhere.items()) if name not in own]
         return json.dumps({"volumes": [*own.values(), *others]})
 
     @cached_property
@@ -96,28 +97,28 @@ class Door:
 
     @cached_property
     def performance_store(self) -> PerformanceStore:
-        """What the manager also reads of volumes."""
+        """The performance of volumes as the workers observed it; the manager reads it, too."""
         return PerformanceStore(self.settings)
 
     @cached_property
     def vfolder_cache(self) -> VFolderCache:
-        """What is kept of vfolders for a moment."""
+        """A short-lived cache of properties of vfolders."""
         return VFolderCache(self.settings)
 
     @cached_property
     def uploads(self) -> UploadStore:
-        """The uploads under way in the whole cluster."""
+        """The open uploads of the whole cluster."""
         client = connections.connect(self.settings, connections.Database.UPLOADS)
         return UploadStore(client, self.settings.storage_proxy.node_id)
 
     @cached_property
     def stream_budgets(self) -> Budgets:
-        """What the volumes' streams may move."""
+        """The bandwidth budgets of the streams of this process."""
         return Budgets(self.settings)
 
     @cached_property
     def bandwidth(self) -> BandwidthStore:
-        """What the volumes may move, as the store has it."""
+        """The bandwidth limits of the volumes."""
         return BandwidthStore(connections.connect(self.settings, connections.Database.JOBS))
 
     @cached_property
@@ -127,34 +128,34 @@ class Door:
 
     @cached_property
     def live(self) -> Live:
-        """Changes of jobs, for those who wait."""
+        """Changes of jobs as they happen, for event streams and `Prefer: wait`."""
         client = connections.connect(self.settings, connections.Database.JOBS)
         limit = self.settings.vfolder.doors.streams
         return Live(client, self.jobs.store.get, self.jobs.document, limit)
 
     @cached_property
     def mounts(self) -> Mounts:
-        """The volumes as threads of their own see them, once `health` was asked."""
+        """The states of the volumes; probing threads start when `health` is first used."""
         return Mounts(self.settings)
 
     @cached_property
     def health(self) -> HealthMonitor:
-        """How this node is."""
-        asks: dict[ServiceName, Ping] = {
+        """The health of this node."""
+        pings: dict[ServiceName, Ping] = {
             ("redis", name): connections.connect(self.settings, database).ping
             for name, database in _NEEDED.items()
         }
-        asks["broker", "jobs"] = partial(ask_broker, self.settings)
-        return HealthMonitor(asks, self.mounts)
+        pings["broker", "jobs"] = partial(check_broker, self.settings)
+        return HealthMonitor(pings, self.mounts)
 
     @cached_property
     def planner(self) -> JobPlanner:
-        """How jobs would be done."""
+        """Plans of jobs that are not submitted."""
         return JobPlanner(self.jobs, self.volume_access)
 
     @cached_property
     def volume_access(self) -> VolumeAccess:
-        """The volumes of the cluster."""
+        """Access to every volume of the cluster."""
         calls = NodeCalls(self.settings.api.manager.secret, self.deadlines.seconds)
         directory = NodeDirectory(self.nodes, self.settings.storage_proxy.node_id)
         return VolumeAccess(
@@ -168,12 +169,12 @@ class Door:
 
 
 def current_door() -> Door:
-    """The door of the request at work."""
+    """Return the door of the current request."""
     return cast("Door", current_app.extensions[_KEY])
 
 
 def make_app(name: str, settings: Settings, *, measured: bool = True) -> Flask:
-    """A Flask app with what all doors share: problems, request ids, one log line per request."""
+    """Return a Flask app with problem documents, request ids and one log line per request."""
     app = DoorFlask(name)
     app.url_map.merge_slashes = False  # a redirect would hide that no such route exists
     app.extensions[_KEY] = Door(settings)
@@ -186,7 +187,7 @@ def make_app(name: str, settings: Settings, *, measured: bool = True) -> Flask:
 
 
 def _new_request_id() -> str:
-    """32 random digits; nobody's secret, so without asking the kernel."""
+    """Return 32 random hex digits. They are no secret, so the kernel's generator is not needed."""
     return f"{random.getrandbits(128):032x}"
 
 
@@ -211,13 +212,10 @@ def _end(response: Response) -> Response:
     return response
 
 
-#: The route's own name is the operation; views of a resource are named `resource.view`.
-_SEPARATOR = "."
-
-
 def bind_log_context(volume: str | None = None, vfolder: object = None) -> None:
-    """Bind what is known of the request at work; what is not is left out."""
-    facts = {"operation": (this_request().endpoint or "").rpartition(_SEPARATOR)[2]}
+    """Add the operation, volume, backend and vfolder to every log line of the current request."""
+    # An endpoint is named `resource.view`; the view is the operation.
+    facts = {"operation": (this_request().endpoint or "").rpartition(".")[2]}
     if volume is not None:
         facts["volume"] = volume
         table = current_door().settings.volume.get(volume)

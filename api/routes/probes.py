@@ -1,4 +1,4 @@
-"""Probes: what load balancers and orchestrators ask, at the manager door and the internal one."""
+"""Health routes for load balancers and orchestrators, at the manager and the internal door."""
 
 from http import HTTPStatus
 
@@ -9,36 +9,38 @@ from api.routes.door import current_door
 from api.routes.resource import Resource, Route, RouteAnswer
 from api.schemas import Health
 
-blueprint = Resource("probes", __name__, description="How the node is.")
-_WELL = RouteAnswer("It is well.", Health)
+blueprint = Resource("probes", __name__, description="The health of the node.")
+_HEALTHY = RouteAnswer("Healthy.", Health)
 _PROBE = Route(
-    gives={200: _WELL, 503: RouteAnswer("It is not.", Health)}, open_to_all=True, ignores_body=True
+    gives={200: _HEALTHY, 503: RouteAnswer("Not healthy.", Health)},
+    open_to_all=True,
+    ignores_body=True,
 )
 
 
 @blueprint.operation(
-    "GET", "/health", Route(gives={200: _WELL}, open_to_all=True, ignores_body=True)
+    "GET", "/health", Route(gives={200: _HEALTHY}, open_to_all=True, ignores_body=True)
 )
 def get_health() -> Response:
-    """Tell the health of this node; always 200, the body says `ok` or `degraded`.
+    """Return the health of this node; always 200, the body says `ok` or `degraded`.
 
-    What is told was found in the background, seconds ago; `last_checked_at` says when.
+    Background threads check it every few seconds; `last_checked_at` says when.
     """
     return answer(current_door().health.report("degraded"))
 
 
 @blueprint.operation("GET", "/livez", _PROBE)
 def get_liveness() -> Response:
-    """Whether this process should be kept: it answers, so it should.
+    """Return 200 while this process answers, so that it is not restarted.
 
-    A store that is away is told, but no reason to end the process.
+    The body reports a store that is down. That is no reason to restart the process.
     """
     return answer(current_door().health.report("error"))
 
 
 @blueprint.operation("GET", "/readyz", _PROBE)
 def get_readiness() -> Response:
-    """Whether this process should get requests; 503 means not now."""
+    """Return 200 when this process should get requests, 503 when not."""
     report = current_door().health.report("error")
     healthy = report["connectivity"]["overall_healthy"]
     return answer(report, HTTPStatus.OK if healthy else HTTPStatus.SERVICE_UNAVAILABLE)

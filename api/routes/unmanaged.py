@@ -1,7 +1,7 @@
-"""Vfolders that nobody manages: the manager names them by the volume `noop`.
+"""Unmanaged vfolders: the manager names them by the volume `noop`.
 
-Nothing of theirs is touched here; these acts answer as if it had been done, every other act answers
-that there is no such volume.
+This service touches nothing of them. The routes listed here answer as if they had done their work.
+Every other route answers that there is no such volume.
 """
 
 from collections.abc import Callable
@@ -23,25 +23,25 @@ def _no_scope() -> Response:
     raise QuotaScopeNotFound("Unmanaged vfolders have no quota scope.")
 
 
-def _said(value: dict[str, Any]) -> Callable[[], Response]:
+def _fixed(value: dict[str, Any]) -> Callable[[], Response]:
     return lambda: answer(value)
 
 
 _ANSWERS: dict[tuple[str, str], Callable[[], Response]] = {
     ("POST", "/folder/create"): no_content,
-    ("GET", "/folder/mount"): _said({"path": "."}),
-    ("POST", "/folder/file/list"): _said(
+    ("GET", "/folder/mount"): _fixed({"path": "."}),
+    ("POST", "/folder/file/list"): _fixed(
         {"items": [{**_NOTHING, "stat": _STAT}], "truncated": False, "next": None},
     ),
-    ("GET", "/folder/usage"): _said({"file_count": 0, "used_bytes": 0, "as_of": None}),
-    ("GET", "/folder/used-bytes"): _said({"used_bytes": 0, "as_of": None}),
-    ("GET", "/folder/fs-usage"): _said({"capacity_bytes": 0, "used_bytes": 0}),
-    ("GET", "/volume/hwinfo"): _said({"status": "healthy", "status_info": None, "metadata": {}}),
+    ("GET", "/folder/usage"): _fixed({"file_count": 0, "used_bytes": 0, "as_of": None}),
+    ("GET", "/folder/used-bytes"): _fixed({"used_bytes": 0, "as_of": None}),
+    ("GET", "/folder/fs-usage"): _fixed({"capacity_bytes": 0, "used_bytes": 0}),
+    ("GET", "/volume/hwinfo"): _fixed({"status": "healthy", "status_info": None, "metadata": {}}),
     ("GET", "/quota-scope"): _no_scope,
-    ("POST", "/folder/file/delete"): _said({"status": "ok"}),
+    ("POST", "/folder/file/delete"): _fixed({"status": "ok"}),
 }
 
 
 def unmanaged(method: str, rule: str) -> Callable[[], Response] | None:
-    """How the act answers for an unmanaged vfolder, if it does."""
+    """Return the answer of a route for unmanaged vfolders; None when the route has none."""
     return _ANSWERS.get((method, rule))

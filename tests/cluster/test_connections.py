@@ -13,7 +13,7 @@ import pytest
 from kombu.connection import Connection
 from redis.exceptions import RedisError
 
-from api.jobs import ask_broker
+from api.jobs import check_broker
 from core.process import end_with_parent
 from core.redis import Database, broker_url, celery_options, connect
 from core.settings import load
@@ -98,13 +98,13 @@ def test_sentinels_find_the_master_also_after_a_failover(tmp_path: Path) -> None
                         return 0
 
                 assert wait_for(writes) == one.port
-                ask_broker(settings)
+                check_broker(settings)
                 wait_for(lambda: b"+slave" in (tmp_path / "three" / "sentinel.log").read_bytes())
                 one.kill()
                 wait_for(
                     lambda: writes() == two.port, 180
                 )  # an overloaded Sentinel does nothing for 30 s
-                ask_broker(settings)
+                check_broker(settings)
 
 
 @contextmanager

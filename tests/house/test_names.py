@@ -51,13 +51,6 @@ BANNED = {
 ALLOWED = {"tell"}  # of a file
 #: Rooms whose functions are not renamed yet.
 PENDING = (
-    "api/cli/",
-    "api/doors/internal/",
-    "api/doors/manager/",
-    "api/http/",
-    "api/jobs/",
-    "api/routes/",
-    "api/schemas/",
     "backends/btrfs/",
     "backends/cephfs/",
     "backends/netapp/",

@@ -165,7 +165,7 @@ def test_pause_resume_and_retry(at_rest: Site) -> None:
     assert site.door.call("POST", f"/v1/jobs/{job}/pause").json()["paused"] is True
     assert site.get(job)["state_reason"] == "paused"
     assert site.door.call("POST", f"/v1/jobs/{job}/resume").json()["paused"] is False
-    assert site.get(job)["state_reason"] == "volume local is at rest until it is resumed"
+    assert site.get(job)["state_reason"] == "volume local is paused until it is resumed"
     assert site.door.call("POST", f"/v1/jobs/{job}/retry").status_code == 409
     site.door.call("POST", f"/v1/jobs/{job}/cancel")
     again = site.door.call("POST", f"/v1/jobs/{job}/retry").json()
