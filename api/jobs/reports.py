@@ -87,7 +87,7 @@ def _drain(text: io.StringIO) -> bytes:
 
 
 def open_report(access: VolumeAccess, job: Job) -> ReportBody:
-    """Open the report of a job as far that grows written; one of another node is copied here first.
+    """Open the report of a job, with the lines written so far; first copy one of another node.
 
     Raises:
         UnknownVolume: no node serves the volume of the job any more.

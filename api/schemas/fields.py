@@ -159,7 +159,7 @@ class Flag(fields.Field[bool]):
         return False if value is None else bool(super().deserialize(value, *args, **kwargs))
 
 
-class WholeNumber(fields.Integer):
+class LooseInteger(fields.Integer):
     """An integer as clients write it: JSON, an integral float, or decimal text."""
 
     openapi: ClassVar[OpenApi] = {"type": ["integer", "string"]}

@@ -10,12 +10,12 @@ from marshmallow import fields, validate
 from api.schemas.bodies import Body
 from api.schemas.fields import (
     Flag,
+    LooseInteger,
     NameField,
     OpenApi,
     PathField,
     VFolderField,
     VolumeName,
-    WholeNumber,
 )
 from core.names import VFolderId, VFolderPath
 
@@ -103,7 +103,7 @@ class ListBody(Body):
     volume = VolumeName()
     vfolder = VFolderField()
     path = PathField()
-    limit = WholeNumber(
+    limit = LooseInteger(
         minimum=1,
         load_default=None,
         allow_none=True,

@@ -8,7 +8,7 @@ import marshmallow as ma
 from marshmallow import fields
 
 from api.schemas.bodies import Body
-from api.schemas.fields import ScopeField, VolumeName, WholeNumber
+from api.schemas.fields import LooseInteger, ScopeField, VolumeName
 from core.names import QuotaScope
 
 
@@ -55,7 +55,7 @@ class ScopeBody(Body):
 class Limit(ma.Schema):
     """How much a quota scope may hold."""
 
-    limit_bytes = WholeNumber(minimum=1, required=True)
+    limit_bytes = LooseInteger(minimum=1, required=True)
 
 
 class CreateScopeBody(Body):

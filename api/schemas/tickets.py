@@ -7,7 +7,7 @@ import marshmallow as ma
 from marshmallow import fields, validate
 
 from api.schemas.bodies import Body, InvalidDocument
-from api.schemas.fields import INTEGER_MAX, Flag, PathField, VFolderField, VolumeName, WholeNumber
+from api.schemas.fields import INTEGER_MAX, Flag, LooseInteger, PathField, VFolderField, VolumeName
 from core.names import VFolderId, VFolderPath
 
 #: Longest name that an archive may be downloaded under, in characters.
@@ -65,7 +65,7 @@ class UploadBody(Body):
     volume = VolumeName()
     vfolder = VFolderField()
     path = PathField()
-    size = WholeNumber(required=True, validate=validate.Range(min=0, max=INTEGER_MAX))
+    size = LooseInteger(required=True, validate=validate.Range(min=0, max=INTEGER_MAX))
 
 
 class ArchiveTicketBody(Body):

@@ -9,7 +9,7 @@ import marshmallow as ma
 from marshmallow import fields, validate
 
 from api.schemas.bodies import Body
-from api.schemas.fields import OpenApi, PathField, VFolderField, VolumeName, WholeNumber
+from api.schemas.fields import LooseInteger, OpenApi, PathField, VFolderField, VolumeName
 from backends.base import DEFAULT_MODE
 from core.names import VFolderId, VFolderPath
 
@@ -66,7 +66,7 @@ class CreateOptions(ma.Schema):
 
         unknown = ma.EXCLUDE
 
-    initial_max_size_for_quota_scope = WholeNumber(allow_none=True, load_default=None)
+    initial_max_size_for_quota_scope = LooseInteger(allow_none=True, load_default=None)
 
 
 class CreateVFolderBody(Body):
@@ -75,7 +75,7 @@ class CreateVFolderBody(Body):
     makes = CreateVFolder
     volume = VolumeName()
     vfolder = VFolderField()
-    mode = WholeNumber(
+    mode = LooseInteger(
         allow_none=True,
         load_default=DEFAULT_MODE,
         validate=validate.Range(min=0, max=MODE_MAX),

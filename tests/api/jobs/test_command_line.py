@@ -100,7 +100,7 @@ def test_a_failed_and_a_partial_job(shell: Shell) -> None:
     refused = shell(*words, "--plan", exit_code=1)
     assert "refused:" in refused.stdout
     again = shell(*words, exit_code=1)
-    assert "is already there" in again.stderr
+    assert "already exists" in again.stderr
     job = shell("jobs", "list", "--vfolder", target).stdout.split("\t")[0]
     shell.site.redis.hset(f"vf:job:{job}", "state", "failed")
     shell("jobs", "watch", job, exit_code=1)
