@@ -1,4 +1,4 @@
-"""The checker: reads the evidence, trusts nobody."""
+"""The checker: read what jobs left on the volume, and trust no component's own report."""
 
 import subprocess
 from collections import Counter, defaultdict
@@ -59,10 +59,10 @@ def differences(one: Path, two: Path) -> str:
 
 
 def leftovers(volume: Path, job: str = "") -> list[Path]:
-    """What lies in our own rooms, but for reports: these stay as long as their jobs' records.
+    """Return what the hidden directories hold, except reports, which stay as long as their jobs.
 
-    Of one job only, where many tests share a volume: what one kills may wait for the sweep.
+    Name one job where tests share a volume: what another test left may wait for the sweep.
     """
-    rooms = (layout.STAGING, layout.TRASH, layout.JOBS)
-    found = [path for room in rooms for path in volume.glob(f"*/{layout.HIDDEN}/{room}/*")]
+    areas = (layout.STAGING, layout.TRASH, layout.JOBS)
+    found = [path for area in areas for path in volume.glob(f"*/{layout.HIDDEN}/{area}/*")]
     return [path for path in found if path.suffix != layout.REPORT_SUFFIX and job in path.name]

@@ -1,4 +1,4 @@
-"""One transfer over two nodes: the other one helps, and is gone before anything is published."""
+"""One copy over two nodes: the other node helps, and has stopped before anything is published."""
 
 import os
 import subprocess
@@ -21,7 +21,7 @@ from tests.support.valkey import Valkey
 from workers.verbs.transfer.helpers import TREE
 
 FILES = 3000
-#: Slow enough for the other node to come, on a busy machine too: lifted once it has.
+#: Slow enough that the other node helps on a busy machine, too.
 BYTES_PER_SECOND = 120_000
 #: So many of the files are staged before a helper is stopped.
 STAGED = FILES // 8
@@ -29,7 +29,7 @@ STAGED = FILES // 8
 
 @contextmanager
 def slow(site: Site) -> Iterator[Callable[[], None]]:
-    """A volume so slow that the other node comes; calling what is given lifts that."""
+    """A volume so slow that the other node has time to help; call the result to lift the limit."""
 
     def lift() -> None:
         site.budgets.set(VOLUME, None)
@@ -57,7 +57,7 @@ def helper_of(site: Site, job: Job) -> Job:
 
 
 def at_work(site: Site, job: Job) -> Job:
-    """The job once it runs on another node than the one it helps, and has done something."""
+    """The helper's job, once it runs on the other node and has copied something."""
     helper = helper_of(site, job)
 
     def look() -> bool:
@@ -71,7 +71,7 @@ def at_work(site: Site, job: Job) -> Job:
 
 
 def staged_of(site: Site, job: Job, target: VFolderId) -> Path:
-    """Where a transfer and its helper put what they copy."""
+    """The tree into which a transfer and its helper copy."""
     assert target.scope is not None
     return site.volume / layout.staging(target.scope, job.id) / TREE
 
@@ -135,15 +135,15 @@ def frozen(site: Site, helper: Job) -> Iterator[list[psutil.Process]]:
 
 @contextmanager
 def frozen_while_it_writes(site: Site, helper: Job) -> Iterator[list[psutil.Process]]:
-    """As `frozen`, at its next record: it has the lock that all need who write one."""
+    """As `frozen`, at its next record: it holds the lock that every writer of a record needs."""
     run = site.process_of(helper)
     everyone = [run, *run.children(recursive=True)]
     stop = ["-e", "trace=pwrite64", "-e", "inject=pwrite64:signal=STOP:when=1"]
-    told = site.directory / f"stopped-{helper.id}"
-    command = ["strace", "-qq", "-o", told, "-p", f"{run.pid}", *stop]
+    trace = site.directory / f"stopped-{helper.id}"
+    command = ["strace", "-qq", "-o", trace, "-p", f"{run.pid}", *stop]
     with subprocess.Popen(command) as tracer:
         try:
-            wait_for(lambda: told.exists() and "stopped by SIGSTOP" in told.read_text(), 300)
+            wait_for(lambda: trace.exists() and "stopped by SIGSTOP" in trace.read_text(), 300)
             yield everyone
         finally:
             tracer.terminate()
@@ -168,7 +168,7 @@ def state_of(path: Path) -> dict[str, tuple[int, ...]]:
 
 
 def outlived(site: Site, job: Job, target: VFolderId) -> dict[str, tuple[int, ...]]:
-    """A transfer that ends well though its helper hangs; what was staged by both."""
+    """Wait for the success of a transfer whose helper hangs; return what both staged."""
     staged = staged_of(site, job, target)
     shared: dict[str, tuple[int, ...]] = {}
 
@@ -196,19 +196,19 @@ def test_a_helper_that_hangs_is_left_behind_and_writes_nothing_when_it_wakes(
         with frozen(site, site.look(helper)) as stopped:
             lift()
             shared = outlived(site, job, target)
-            assert not gone([one.pid for one in stopped]), "it hangs still"
+            assert not gone([one.pid for one in stopped]), "it still hangs"
             before = state_of(published)
     assert site.wait_for_end(helper).state.ended
     wait_for(lambda: gone([one.pid for one in stopped[1:]]))
-    assert state_of(published) == before, "nobody wrote to what was published"
+    assert state_of(published) == before, "no process wrote to what was published"
     assert differences(site.backend.vfolder_path(source), published) == ""
     moved = sum(shared[name][0] == before[name][0] for name in shared)
-    assert moved > len(shared) // 10, "what was done was moved, not copied once more"
+    assert moved > len(shared) // 10, "completed parts were moved, not copied again"
     nothing_left(site, job, helper)
 
 
 @pytest.mark.part("strace")
-def test_a_helper_that_hangs_amid_a_record_keeps_nobody_from_writing_his(two_nodes: Site) -> None:
+def test_a_helper_that_hangs_amid_a_record_blocks_no_other_writer(two_nodes: Site) -> None:
     site = two_nodes
     source, target = site.filled(FILES), site.vfolder()
     published = site.backend.vfolder_path(target)
@@ -221,7 +221,7 @@ def test_a_helper_that_hangs_amid_a_record_keeps_nobody_from_writing_his(two_nod
             before = state_of(published)
             woken(stopped)
     assert site.wait_for_end(helper).state.ended
-    assert state_of(published) == before, "nobody wrote to what was published"
+    assert state_of(published) == before, "no process wrote to what was published"
     assert differences(site.backend.vfolder_path(source), published) == ""
     nothing_left(site, job, helper)
 
@@ -266,7 +266,7 @@ def test_a_helper_that_is_cut_off_from_the_store_lets_go(
             cable.mend()
             assert site.wait_for_end(helper).state.ended
             site.wait_for_nodes(*cables)
-            assert state_of(published) == before, "nobody wrote to what was published"
+            assert state_of(published) == before, "no process wrote to what was published"
             assert differences(site.backend.vfolder_path(source), published) == ""
             assert not any("staged tree left" in worker.output for worker in site.workers)
         finally:

@@ -1,4 +1,4 @@
-"""Cancelled in any phase, a clone's target never existed; a delete waits for the clone's end."""
+"""A clone cancelled in any phase leaves no target; a delete waits for the end of the clone."""
 
 import pytest
 
@@ -14,7 +14,7 @@ pytestmark = [pytest.mark.part("fuse"), pytest.mark.part("rsync")]
 
 FILES = 60
 #: The call at which each phase is caught, and the phase's name in the job's progress. The
-#: source's and the target's directories are told apart by the staging room in the path.
+#: path distinguishes directories of the target, which are in the staging, from those of the source.
 PHASES = {
     "plan": ("readdir", "*/d[0-9]", 0, "plan"),
     "copy": ("write", "*/staging/*", FILES // 2, "copy"),

@@ -56,7 +56,7 @@ def test_a_node_whose_clock_is_off_by_an_hour(
         site.wait_for_nodes("off", "true")
         site.let_go(job)
         found = site.wait_for_end(job)
-        assert (found.state, found.attempt) == (State.SUCCEEDED, 1), "nobody took it for dead"
+        assert (found.state, found.attempt) == (State.SUCCEEDED, 1), "no node took it for dead"
         passed = site.submit(site.held(ITEMS))
         site.wait_for_items(passed, BEGUN)
         site.worker_of(passed).send(signal.SIGKILL)

@@ -22,7 +22,7 @@ HELPERS = 2
 WRITE_SECONDS = 0.2
 FILES = int(WORK_SECONDS * HELPERS / WRITE_SECONDS)
 ITEM_SECONDS = 0.1
-#: Longer than the copy: the exercise shall see every restart too.
+#: Longer than the copy, so that the exercise sees every restart, too.
 ITEMS = int(2 * WORK_SECONDS / ITEM_SECONDS)
 #: What may be done again per restart: a file or two that each helper had in hand.
 AGAIN_SECONDS_MAX = 2 * WRITE_SECONDS

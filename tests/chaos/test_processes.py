@@ -67,7 +67,7 @@ def test_child_and_worker_are_killed(two_nodes: Site) -> None:
 
 
 def test_a_killed_worker_that_comes_back_knows_what_it_lost(two_nodes: Site) -> None:
-    """With a lease of an hour nobody could wait for the reaper."""
+    """The lease is an hour, so the job cannot come back by the reaper."""
     job = begun(two_nodes)
     worker = two_nodes.worker_of(job)
     worker.send(signal.SIGKILL)
@@ -85,7 +85,7 @@ def test_a_stopped_run_does_nothing_when_it_wakes_after_its_lease(two_nodes: Sit
     run = two_nodes.look(job).run
     process.suspend()
     try:
-        wait_for(lambda: two_nodes.look(job).run not in ("", run), failure="nobody took it over")
+        wait_for(lambda: two_nodes.look(job).run not in ("", run), failure="no run took it over")
         before = ledger(two_nodes.volume, job.id)
         assert {line[0] for line in before} == {run}
     finally:
@@ -106,7 +106,7 @@ def test_a_whole_node_is_stopped_and_wakes_after_its_lease(two_nodes: Site) -> N
     for process in frozen:
         process.suspend()
     try:
-        wait_for(lambda: two_nodes.look(job).run not in ("", run), failure="nobody took it over")
+        wait_for(lambda: two_nodes.look(job).run not in ("", run), failure="no run took it over")
     finally:
         for process in frozen:
             process.resume()

@@ -1,4 +1,4 @@
-"""Jobs on snapshots, killed before each call that changes anything: the next run ends them."""
+"""Jobs on snapshots, killed before each call that changes anything: the next run completes them."""
 
 import os
 import signal
@@ -38,8 +38,8 @@ path = "btrfs/top"
 [vfolder.jobs]
 lease-seconds = 600
 """
-#: What is seen of a process outside of it, on the volume and in the store; a death before any other
-#: call is one before the next of these.
+#: Calls whose effects are visible outside the process, on the volume and in the store. A death
+#: before any other call equals one before the next of these.
 CHANGES = (
     "ioctl",
     "mkdirat",
@@ -52,12 +52,12 @@ CHANGES = (
     "flock",
     "sendto",
 )
-#: Every act makes more of them.
+#: Every operation makes more of them.
 DEATHS_MIN = 30
 
 
 class Bench:
-    """A btrfs volume with one vfolder, and a store; nobody runs jobs but the test."""
+    """A btrfs volume with one vfolder, and a store; only the test runs jobs."""
 
     def __init__(self, settings: Settings, backend: BtrfsBackend, store: JobStore) -> None:
         self.settings = settings
@@ -74,7 +74,7 @@ class Bench:
         self.was = snapshot(top)
 
     def another(self) -> VFolderId:
-        """A vfolder that is not there."""
+        """The id of a vfolder that does not exist."""
         return VFolderId(self.scope, uuid4())
 
     def submit(self, action: str, name: str = NAME, **more: object) -> Job:
@@ -83,14 +83,14 @@ class Bench:
         return self.store.submit(Submission(request))
 
     def run(self, job: Job) -> None:
-        """Be a worker's process for one job."""
+        """Run one job as the process of a worker does."""
         with connect(self.settings, Database.JOBS) as client:
             store = JobStore(client, lambda _: None)
             with suppress(Ignore):
                 Runner(self.settings, store, lambda _: None)(job.id, lambda _: None)
 
     def finish(self, job: Job) -> Job:
-        """Take a job back from its dead run, and have another process run it to its end."""
+        """Take a job back from its dead run, and run it to its end in another process."""
         found = self.store.get(job.id)
         if not found.state.ended:
             self.store.lose(job.id, found.run, "killed", 1000)
@@ -109,8 +109,8 @@ class Bench:
             return [one.name for one in snapshots.kept(root, self.scope.directory)]
 
     def staged(self) -> list[Path]:
-        room = self.backend.mount.path / layout.area(self.scope, layout.STAGING)
-        return sorted(room.iterdir()) if room.exists() else []
+        staging = self.backend.mount.path / layout.area(self.scope, layout.STAGING)
+        return sorted(staging.iterdir()) if staging.exists() else []
 
 
 @pytest.fixture
@@ -126,7 +126,7 @@ def bench(tmp_path: Path, valkey_alone: Valkey) -> Iterator[Bench]:
 
 
 def died(bench: Bench, made: Callable[[], Job], right: Callable[[Job], None]) -> None:
-    """Every death of such a job, each ended by the next run, and what was to come of it."""
+    """Kill such a job at every call, complete it with the next run, and check the result."""
     count = 0
     for job in deaths(bench.run, made, CHANGES):
         count += 1

@@ -1,4 +1,4 @@
-"""The storage is full, broken, stale or hung: a job fails whole, or goes on when it heals."""
+"""The storage is full, broken, stale or hung: a job fails completely, or continues afterwards."""
 
 import subprocess
 from collections.abc import Iterator
@@ -24,7 +24,7 @@ SMALL_BYTES = 8 * 1024**2
 
 
 def absent(site: Site, job: Job, target: VFolderId) -> None:
-    """The target never existed, and nothing of the job is left."""
+    """Check that the target never existed, and that nothing of the job is left."""
     assert not site.backend.vfolder_path(target).exists()
     wait_for(lambda: not leftovers(site.volume, job.id))
 
@@ -129,17 +129,17 @@ def test_a_disk_that_fills_up_while_a_clone_writes(tmp_path: Path, valkey_alone:
             site.stop()
 
 
-def lives_and_says_that_it_hangs(site: Site, name: str) -> bool:
-    told = next(node for node in site.nodes.all() if node["id"] == name)
-    volume = told["volumes"][VOLUME]
+def lives_and_reports_the_hang(site: Site, name: str) -> bool:
+    record = next(node for node in site.nodes.all() if node["id"] == name)
+    volume = record["volumes"][VOLUME]
     hangs = not volume["proven"] and "does not answer" in (volume["reason"] or "")
-    return told["alive"] and hangs
+    return record["alive"] and hangs
 
 
 def test_a_hanging_mount_is_reported_and_its_jobs_go_on_when_it_heals(
     tmp_path: Path, valkey_alone: Valkey
 ) -> None:
-    """One of two nodes hangs: it says so and lives, the other does the new work."""
+    """One of two nodes hangs: it lives and reports that, the other does the new work."""
     with mounted(tmp_path) as volume:
         proving = "prove-seconds = 0.5\nprove-timeout = 1.0"
         setups = {"hung": Setup(path=volume.path, worker=proving), "fine": Setup()}
@@ -155,7 +155,7 @@ def test_a_hanging_mount_is_reported_and_its_jobs_go_on_when_it_heals(
             volume.rules(Rule(hang=True))
             fine.start()
             site.wait_for_nodes("fine")
-            wait_for(lambda: lives_and_says_that_it_hangs(site, "hung"), 60)
+            wait_for(lambda: lives_and_reports_the_hang(site, "hung"), 60)
             done = site.wait_for_end(site.clone(source, other))
             assert (done.state, done.fields["node"]) == (State.SUCCEEDED, "fine")
             assert site.look(stuck).state is State.RUNNING
@@ -183,7 +183,7 @@ def test_a_child_killed_while_its_mount_hangs_leaves_the_fence_to_its_helpers(
     volume.wait_for_hit()
     run = site.look(job).run
     site.process_of(job).kill()
-    wait_for(lambda: site.look(job).run not in ("", run), failure="nobody took it over")
+    wait_for(lambda: site.look(job).run not in ("", run), failure="no run took it over")
     calls = volume.seen()
     beaten = site.look(job).version + 4
     wait_for(lambda: site.look(job).version > beaten)
@@ -196,7 +196,7 @@ def test_a_child_killed_while_its_mount_hangs_leaves_the_fence_to_its_helpers(
 
 
 def test_an_exercise_outlives_a_slow_volume(brittle: tuple[Site, BrittleFS]) -> None:
-    """Every call takes longer than a tenth of the lease; nobody takes that for death."""
+    """Every call takes longer than a tenth of the lease; no component takes that for death."""
     site, volume = brittle
     volume.rules(Rule("write", delay_seconds=0.2))
     job = site.exercise(10)

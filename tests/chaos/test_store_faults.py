@@ -42,7 +42,7 @@ def test_the_store_is_killed_and_comes_back_with_its_file(two_nodes: Site) -> No
 
 
 def test_the_store_is_frozen_for_longer_than_a_lease(two_nodes: Site) -> None:
-    """Nothing happens from the end of the lease on, and nobody is blamed for it."""
+    """Nothing happens from the end of the lease on, and no loss is counted for it."""
     job = begun(two_nodes, SLOW_MILLISECONDS)
     process = two_nodes.valkey.process
     assert process is not None
@@ -70,7 +70,7 @@ def test_every_connection_is_reset_again_and_again(two_nodes: Site) -> None:
     assert (found.attempt, found.losses) == (1, 0)
 
 
-def test_a_doorbell_that_nobody_hears_is_rung_again(two_nodes: Site) -> None:
+def test_a_lost_doorbell_is_rung_again(two_nodes: Site) -> None:
     silent = JobStore(two_nodes.client, lambda _ring: None)
     request = ExerciseRequest(volume=VOLUME, vfolder=str(two_nodes.vfolder()), items=ITEMS)
     job = silent.submit(Submission(request, ring_again_seconds=1.0))

@@ -54,8 +54,6 @@ PENDING = (
     "docs/design.md",
     "docs/events.md",
     "docs/images/",
-    "docs/jobs-faults.md",
-    "docs/jobs.md",
     "docs/metrics.md",
     "docs/operations.md",
     "docs/performance.md",
@@ -70,7 +68,6 @@ PENDING = (
     "tests/backends/cephfs/",
     "tests/backends/mounted/",
     "tests/backends/xcp/",
-    "tests/chaos/",
     "tests/conftest.py",
     "tests/contract/",
     "tests/core/",
@@ -79,7 +76,6 @@ PENDING = (
     "tests/kernel/",
     "tests/stack/",
     "tests/support/",
-    "tests/workers/",
 )
 
 

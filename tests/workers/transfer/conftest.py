@@ -1,4 +1,4 @@
-"""A door and a worker on two volumes, shared by all tests of a run."""
+"""A door and a worker on two volumes, shared by all tests of a session."""
 
 import json
 from collections.abc import Iterator
@@ -17,8 +17,8 @@ from tests.support.node import wait_for
 from tests.support.valkey import Valkey, running_valkey
 from tests.support.worker import running_worker
 
-#: `nas1` and `nas2` are for XCP, whose stand-in the fixture puts into place. The first lines go
-#: with the store, which a busy machine may forget for longer than a door waits.
+#: `nas1` and `nas2` are for XCP, for which the fixture has a stand-in. The first lines belong to
+#: the store, which on a busy machine may answer later than a door waits.
 MORE = """
 answer-timeout = 20
 connect-timeout = 20
@@ -69,17 +69,17 @@ class Pair:
         top: Path = self.settings.volume_path(self.settings.volume[volume])
         return top
 
-    def ask(self, **body: Any) -> Any:
+    def submit(self, **body: Any) -> Any:
         """The response to the submission of a transfer from `local` to `other`."""
-        asked = {"verb": "transfer", "volume": "local", "target_volume": "other", **body}
-        return self.door.call("POST", "/v1/jobs", asked)
+        job = {"verb": "transfer", "volume": "local", "target_volume": "other", **body}
+        return self.door.call("POST", "/v1/jobs", job)
 
     def get(self, job: str) -> dict[str, Any]:
         found: dict[str, Any] = self.door.call("GET", f"/v1/jobs/{job}").json()
         return found
 
     def begun(self, **body: Any) -> str:
-        response = self.ask(**body)
+        response = self.submit(**body)
         assert response.status_code == 202, response.text
         found: str = response.json()["id"]
         return found
@@ -97,23 +97,23 @@ class Pair:
         text = self.door.call("GET", f"/v1/jobs/{job}/report").text
         return [json.loads(line) for line in text.splitlines()][:-1]
 
-    def hidden(self, vfid: str, room: str, volume: str = "other") -> list[Path]:
-        """What is left in one of our rooms of a vfolder's scope."""
+    def hidden(self, vfid: str, area: str, volume: str = "other") -> list[Path]:
+        """Return what a hidden directory of a vfolder's scope holds."""
         scope = VFolderId.parse(vfid).scope
         assert scope is not None
-        path = self._top(volume) / scope.directory / ".vfolder" / room
+        path = self._top(volume) / scope.directory / ".vfolder" / area
         return sorted(path.iterdir()) if path.exists() else []
 
-    def emptied(self, vfid: str, room: str, volume: str = "other") -> None:
-        """Nothing is left there: what a job kept for itself goes when its end is told."""
+    def emptied(self, vfid: str, area: str, volume: str = "other") -> None:
+        """Wait until nothing is left there: a job's own files go when its end is published."""
         wait_for(
-            lambda: self.hidden(vfid, room, volume) == [],
-            failure=lambda: f"left in {room}: {self.hidden(vfid, room, volume)}",
+            lambda: self.hidden(vfid, area, volume) == [],
+            failure=lambda: f"left in {area}: {self.hidden(vfid, area, volume)}",
         )
 
 
 def absent() -> str:
-    """The id of a vfolder that is not there."""
+    """The id of a vfolder that does not exist."""
     return f"user:{uuid4()}/{uuid4().hex}"
 
 

@@ -92,7 +92,7 @@ def killed_past(move: Move, job: Job, pieces: int) -> tuple[list[Span], int]:
         run = int(disks.store.get(job.id).fields["process"].partition(":")[2])
         os.kill(worker, signal.SIGKILL)
         wait_for(lambda: gone([worker, run]))
-    assert disks.store.get(job.id).state is State.RUNNING, "nobody is left to say otherwise"
+    assert disks.store.get(job.id).state is State.RUNNING, "no process is left to end it"
     return move.recorded(job), move.written_bytes(job)
 
 

@@ -15,7 +15,7 @@ FILES = 60
 
 @pytest.fixture
 def standin(pair: Pair) -> Iterator[StandIn]:
-    """A stand-in without faults, whose calls begin anew."""
+    """A stand-in without faults and without recorded calls."""
     pair.standin.state()
     pair.standin.faults()
     pair.standin.anew()
@@ -46,7 +46,7 @@ def nothing_left(pair: Pair, body: dict[str, Any]) -> None:
 @pytest.mark.parametrize("verify", ["none", "size", "checksum"])
 def test_it_arrives(pair: Pair, standin: StandIn, verify: str) -> None:
     body = asked(pair, verify=verify)
-    assert pair.ask(**body, plan=True).json()["method"] == "xcp"
+    assert pair.submit(**body, plan=True).json()["method"] == "xcp"
     assert not (standin.directory / "calls.jsonl").exists()
     done = pair.done(**body)
     assert done["result"]["method"] == "xcp"

@@ -26,7 +26,7 @@ from workers.runner import Runner
 
 VOLUME = "local"
 #: Names that a staging of this version uses, too: a tree of the caller may have them.
-FILES = ("tree/file", "hands/file", "tree.manifest", "plain", "sub/deep/file")
+FILES = ("tree/file", "left/file", "tree.manifest", "plain", "sub/deep/file")
 
 
 @dataclass

@@ -24,13 +24,13 @@ from tests.workers.transfer.disks import Disks, mounted_disks, new_vfolder
 FILES, DIRECTORIES, KILLS = 50_000, 120, 5
 SIZE_BYTES = 2 * 1024**3
 KINDS = ("ext4", "xfs", "btrfs")
-#: Slow enough to be killed five times, by somebody who hears every two seconds how far it is.
+#: Slow enough to be killed five times by a test that reads the progress every two seconds.
 BYTES_PER_SECOND = 5_000_000
 
 
 @dataclass
-class Yard:
-    """Three file systems, a worker, and what was whole in staging at each kill."""
+class KilledTransfers:
+    """Three file systems, a worker, and the complete files in staging at each kill."""
 
     disks: Disks
     worker: psutil.Process
@@ -63,7 +63,7 @@ class Yard:
             return False
         run = psutil.Process(int(self.store.get(job.id).fields["process"].partition(":")[2]))
         helpers = run.children()
-        self.worker.suspend()  # nobody goes on before we have looked
+        self.worker.suspend()  # no run continues before the test has looked
         run.kill()
         wait_for(lambda: not any(map(is_alive, [run, *helpers])))
         self.whole.append(whole_files(staged))
@@ -127,13 +127,13 @@ def planted(top: Path, dice: random.Random) -> None:
 
 
 @pytest.fixture
-def yard(tmp_path: Path, valkey_alone: Valkey) -> Iterator[Yard]:
+def site(tmp_path: Path, valkey_alone: Valkey) -> Iterator[KilledTransfers]:
     more = "max-losses = 100"
     with (
         mounted_disks(tmp_path, valkey_alone, KINDS, size_bytes=SIZE_BYTES, jobs=more) as disks,
         running_worker(disks.settings, "btrfs") as pid,
     ):
-        yield Yard(disks, psutil.Process(pid), random.Random(9))
+        yield KilledTransfers(disks, psutil.Process(pid), random.Random(9))
 
 
 @pytest.mark.slow
@@ -141,26 +141,26 @@ def yard(tmp_path: Path, valkey_alone: Valkey) -> Iterator[Yard]:
 @pytest.mark.part("rsync")
 @pytest.mark.part("xfs")
 @pytest.mark.part("btrfs")
-def test_killed_five_times_it_still_equals_its_source(yard: Yard) -> None:
+def test_killed_five_times_it_still_equals_its_source(site: KilledTransfers) -> None:
     places = [(kind, new_vfolder()) for kind in KINDS]
-    planted(yard.disks.path(*places[0]), yard.random)
+    planted(site.disks.path(*places[0]), site.random)
     for source, target in pairwise(places):
-        yard.whole.clear()
-        job = yard.submit(source, target)
+        site.whole.clear()
+        job = site.submit(source, target)
         scope = target[1].scope
         assert scope is not None
-        top = yard.disks.settings.directory / target[0] / "top" / scope.directory
+        top = site.disks.settings.directory / target[0] / "top" / scope.directory
         staged = top / ".vfolder/staging" / job.id / "tree"
-        moments = sorted(yard.random.randrange(1, FILES * 6 // 10) for _ in range(KILLS))
-        kills = [yard.kill_at(job, moment, staged) for moment in moments]
-        ended = yard.ended(job)
+        moments = sorted(site.random.randrange(1, FILES * 6 // 10) for _ in range(KILLS))
+        kills = [site.kill_at(job, moment, staged) for moment in moments]
+        ended = site.ended(job)
         assert ended.state is State.SUCCEEDED, ended.document()
         assert all(kills), f"killed {sum(kills)} times"
         assert ended.losses == KILLS
-        result = yard.disks.path(*target)
-        assert differences(yard.disks.path(*source), result) == ""
+        result = site.disks.path(*target)
+        assert differences(site.disks.path(*source), result) == ""
         final = whole_files(result)
-        for before in yard.whole:
+        for before in site.whole:
             redone = sum(final[path] != inode for path, inode in before.items())
             assert redone < PART_ENTRIES, f"{redone} files were copied once more"
             print(f"{source[0]} to {target[0]}: {len(before)} whole, {redone} redone")  # noqa: T201

@@ -112,16 +112,16 @@ def test_directories_and_files_in_each_others_way(pair: Pair) -> None:
     fill(path, b="file", c="c")
     fill(there, a="file")
     (there / "b/deep").mkdir(parents=True)
-    wish = {"source": source, "target": target, "on_conflict": "replace"}
-    failed = pair.done("failed", **wish)
+    request = {"source": source, "target": target, "on_conflict": "replace"}
+    failed = pair.done("failed", **request)
     assert failed["error"]["data"]["conflicts"] == 2
     assert sorted(os.listdir(there)) == ["a", "b"]
-    partial = pair.done("partial", **wish, on_error="skip")
+    partial = pair.done("partial", **request, on_error="skip")
     assert partial["result"]["not_kept"]["conflict"]["count"] == 2
     assert (there / "c").read_text() == "c"
     assert (there / "a").read_text() == "file"
     assert [line["path"] for line in pair.report(partial["id"])] == ["a", "b"]
-    pair.done(**wish, delete_extra=True)
+    pair.done(**request, delete_extra=True)
     assert (there / "a/inner").read_text() == "1"
     assert (there / "b").read_text() == "file"
 
@@ -219,14 +219,14 @@ def test_a_plan_tells_and_does_nothing(pair: Pair) -> None:
         os.utime(side / "same", (10, 10))
     before = looks(there)
     asked = {"source": source, "target": target, "filters": ["- *.o"], "plan": True}
-    plan = pair.ask(**asked, on_conflict="replace", delete_extra=True).json()
+    plan = pair.submit(**asked, on_conflict="replace", delete_extra=True).json()
     assert plan["would_start"] is True
     assert plan["method"] == "stream"
     seen = plan["foreseen"]
     assert (seen["complete"], seen["entries"], seen["size_bytes"]) == (True, 3, 8)
     assert seen["noted"] == {"same": 1, "extra": 1}
     assert seen["examples"]["extra"] == ["extra"]
-    refused = pair.ask(**asked).json()
+    refused = pair.submit(**asked).json()
     assert refused["would_start"] is False
     assert refused["foreseen"]["examples"]["conflict"] == ["a"]
     assert looks(there) == before
@@ -239,8 +239,8 @@ def test_within_one_vfolder(pair: Pair) -> None:
     asked = {"volume": "other", "source": vfid, "target": vfid, "source_path": "a"}
     pair.done(**asked, target_path="b")
     assert (path / "b/x").read_text() == "1"
-    assert pair.ask(**asked, target_path="a/below").status_code == 400
-    assert pair.ask(**asked).status_code == 400
+    assert pair.submit(**asked, target_path="a/below").status_code == 400
+    assert pair.submit(**asked).status_code == 400
 
 
 @pytest.mark.parametrize(
@@ -263,7 +263,7 @@ def test_within_one_vfolder(pair: Pair) -> None:
 )
 def test_what_is_wrong_is_said_at_once(pair: Pair, body: dict[str, object], status: int) -> None:
     source, _ = pair.folder()
-    response = pair.ask(**{"source": source, "target": absent(), **body})
+    response = pair.submit(**{"source": source, "target": absent(), **body})
     assert response.status_code == status, response.text
 
 
