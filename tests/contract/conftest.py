@@ -1,8 +1,8 @@
-"""The contract, held on every backend here, or on one volume of a site.
+"""The contract suite: on every backend here, or on one volume of a site.
 
 pytest tests/contract --volume NAME --config FILE
 
-It makes quota scopes of its own, leaves everybody else's alone, and removes its own.
+It makes quota scopes of its own and removes them. It does not touch any other scope.
 """
 
 import os
@@ -22,13 +22,13 @@ from tests.contract.sites import Site
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
-    """A site's own run, and one in the user-mode kernel, hold no run within the run."""
+    """A run on a site's volume, or in the user-mode kernel, starts no further run."""
     within = config.getoption("--volume", default=None) or "UML_XFS" in os.environ
     return True if within and collection_path.name == "test_site.py" else None
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--volume", help="hold the contract on this volume of the configuration")
+    parser.addoption("--volume", help="run the contract suite on this volume of the configuration")
     parser.addoption("--config", help="the configuration file that names the volume")
 
 
@@ -64,10 +64,10 @@ def backend(site: Site) -> MountedBackend:
 
 @pytest.fixture
 def quota(backend: MountedBackend) -> HasQuota:
-    """The same, where limits are held by the storage system."""
+    """Its quota skill; skips a backend whose storage system enforces no limits."""
     found = backend.skill(HasQuota)
     if found is None:
-        pytest.skip("this backend holds no limits itself")
+        pytest.skip("the storage system of this backend enforces no limits")
     return found
 
 
@@ -88,7 +88,7 @@ def _own(backend: MountedBackend) -> Iterator[QuotaScope]:
 
 @pytest.fixture
 def scope(backend: MountedBackend) -> Iterator[QuotaScope]:
-    """The name of a quota scope that is not there yet; removed at the end if it is then."""
+    """The name of a quota scope that does not exist yet; removed at the end if it does then."""
     with _own(backend) as scope:
         yield scope
 

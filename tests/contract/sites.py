@@ -1,4 +1,4 @@
-"""The volumes the contract is held on: one of each backend on its real file system, or a site's."""
+"""The volumes under test: one of each backend on its real file system, or a site's own."""
 
 import os
 import shutil
@@ -34,68 +34,68 @@ from tests.support.loops import mounted
 
 @dataclass(frozen=True)
 class Kind:
-    """What is known of a kind of storage system."""
+    """Facts about a kind of storage system."""
 
-    #: What its file system cannot keep; a copy is not blamed for it.
+    #: Attributes that its file system cannot keep; a copy may lack them.
     cannot_keep: frozenset[Aspect] = frozenset()
     #: Whether it has POSIX ACLs.
     has_acls: bool = True
-    #: How far usage may pass a limit before writers are stopped (bytes); None: not stopped.
+    #: Bytes that usage may pass a limit before writers are stopped; None: never stopped.
     lateness_bytes: int | None = None
-    #: Whether writers are stopped only once the usage is told, which comes by and by.
-    told_late: bool = False
-    #: Whether a scope that somebody else made as a plain directory can get a limit.
-    takes_over: bool = True
-    #: The system calls before which an act is killed in turn; none: every one it makes.
+    #: Whether writers are stopped only after the usage was reported, which takes some time.
+    reported_late: bool = False
+    #: Whether a scope that another tool made as a plain directory can get a limit.
+    adopts: bool = True
+    #: A change is killed before each of these system calls; empty: before all of its calls.
     deadly_calls: tuple[str, ...] = ()
-    #: So many scopes are one among many.
+    #: The number of scopes for tests with many.
     many_scopes: int = 80  # more than fit into one answer of a kernel
 
 
-#: A conversation with an array has hundreds of system calls; these send, and change the mount.
+#: An exchange with an array has hundreds of system calls; these send, and change the mount.
 REMOTE = ("write", "rename")
 KINDS = {
     "xfs": Kind(lateness_bytes=0),
     "ext4": Kind(lateness_bytes=0),
     # what is written is counted when it is committed; metadata in blocks of 16 KiB
-    "btrfs": Kind(lateness_bytes=1 << 20, takes_over=False),
-    # a client notices a full scope a second late; flags of inodes and holes it does not know
+    "btrfs": Kind(lateness_bytes=1 << 20, adopts=False),
+    # a client notices a full scope a second late; it has no inode flags and no holes
     "cephfs": Kind(
         cannot_keep=frozenset({Aspect.FLAGS, Aspect.HOLES}),
         lateness_bytes=24 << 20,
-        told_late=True,
+        reported_late=True,
     ),
-    # a mounted NFS 4.2 has no flags of inodes and no POSIX ACLs
+    # NFS 4.2 has no inode flags and no POSIX ACLs
     "nfs": Kind(cannot_keep=frozenset({Aspect.FLAGS, Aspect.HOLES}), has_acls=False),
     # the simulator's directories are on btrfs
     "weka": Kind(lateness_bytes=1 << 20, deadly_calls=REMOTE, many_scopes=8),
     "vast": Kind(lateness_bytes=1 << 20, deadly_calls=REMOTE, many_scopes=8),
-    "netapp": Kind(lateness_bytes=1 << 20, takes_over=False, deadly_calls=REMOTE, many_scopes=8),
+    "netapp": Kind(lateness_bytes=1 << 20, adopts=False, deadly_calls=REMOTE, many_scopes=8),
 }
 
 
-#: What simulated arrays suffer: every so many requests, by chance from this seed.
+#: The share of requests to a simulated array that fail, chosen by this seed.
 SEED = int(os.environ.get("ARRAY_SEED", "1"))
 FAULT_RATE = 0.1
 
 
 @dataclass(frozen=True)
 class Site:
-    """A volume under test, and what is known of its kind."""
+    """A volume under test, and the facts about its kind."""
 
-    backend: PosixBackend
-    #: What its storage is, where that is not its backend's name.
+    backend: MountedBackend
+    #: The kind of its storage, where that is not the backend's name.
     label: str = ""
-    #: What makes backends of this kind; the backend's class when left out.
+    #: Makes backends of this kind; the backend's class when left out.
     make: BackendFactory | None = None
 
     def another(self, mount: Mount) -> MountedBackend:
-        """One more backend of the kind, on the same volume or elsewhere."""
+        """Make another backend of this kind, on the same volume or elsewhere."""
         return mounted_backend((self.make or type(self.backend))(mount))
 
     @property
     def kind(self) -> Kind:
-        """Of its backend's name; a backend unknown here keeps all and notices at once."""
+        """Facts by the backend's name; an unknown backend keeps everything and is never late."""
         return KINDS.get(self.label or self.backend.name, Kind(lateness_bytes=0))
 
 
@@ -104,7 +104,7 @@ Maker = Callable[[Path], Iterator[Site]]
 
 def mounted_backend(backend: Backend) -> MountedBackend:
     found = backend.skill(MountedBackend)
-    assert found is not None, "the suite looks at the mounted directory"
+    assert found is not None, "the suite needs a mounted directory"
     return found
 
 
@@ -201,7 +201,7 @@ def flashblade(directory: Path) -> Iterator[Site]:
 
 @contextmanager
 def _on_btrfs(directory: Path) -> Iterator[BtrfsShelf]:
-    """What holds the directories of a simulated array, and their limits."""
+    """Mount a btrfs that holds the directories of a simulated array, and their limits."""
     make = ["mkfs.btrfs", "-q", "-m", "single", "-d", "single"]
     with mounted(directory / "array", make, size_bytes=512 << 20) as top:
         yield BtrfsShelf(top)
@@ -214,7 +214,7 @@ def _on_array(name: str, top: Path, options: dict[str, Any]) -> Site:
 
 
 def _in_kernel(name: str, variable: str) -> Callable[[Path], Iterator[Site]]:
-    """A volume on a file system that the user-mode kernel has mounted."""
+    """Return the maker of a volume on a file system of the user-mode kernel."""
 
     @contextmanager
     def made(_: Path) -> Iterator[Site]:
@@ -236,7 +236,7 @@ def nfs(_: Path) -> Iterator[Site]:
 
 @contextmanager
 def faulty(directory: Path) -> Iterator[Site]:
-    """`vfs` inside a wrapper, without a fault: a wrapper is held to the contract too."""
+    """`vfs` inside a wrapper, without a fault: the contract binds wrappers too."""
     top = directory / "faulty"
     top.mkdir()
     options = {"faults": str(directory / "no-faults.toml")}
@@ -262,21 +262,21 @@ MAKERS = {
     "ext4": _in_kernel("ext4", "UML_EXT4"),
     "nfs": nfs,
 }
-#: Those that are simulated, on a btrfs that holds their limits.
+#: Simulated arrays, on a btrfs that enforces their limits.
 ARRAYS = ("ontap", "weka", "vast")
-#: Those that need a kernel with project quota, or with NFS.
+#: Volumes that need a kernel with project quota, or with NFS.
 IN_KERNEL = ("xfs", "ext4", "nfs")
 
 
 def here() -> list[str]:
-    """The backends whose file system can be had where the tests run."""
+    """Return the backends whose file system is available where the tests run."""
     if "UML_XFS" in os.environ:
         return list(IN_KERNEL)
     return [name for name in MAKERS if name not in IN_KERNEL]
 
 
 def configured(name: str, file: str) -> Site:
-    """A site's own volume, from its own configuration."""
+    """Return a site's own volume, from its own configuration."""
     settings = configuration.load(Path(file))
     table = settings.volume[name]
     make = backend_factory(table.backend)

@@ -1,6 +1,6 @@
-"""Acts on scopes and snapshots that die before any of their system calls: the next try ends them.
+"""Changes of scopes and snapshots, killed before each of their system calls, then made again.
 
-In the user-mode kernel `tests/kernel` does this for the calls that change something; a process
+In the user-mode kernel `tests/kernel` kills only before the calls that change something: a process
 under strace is slow there.
 """
 
@@ -48,7 +48,7 @@ def test_a_creation_killed_at_any_call_is_done_by_the_next(site: Site) -> None:
 
     for scope in deaths(lambda scope: backend.create_scope(scope, 5 * MIB), fresh, calls):
         died += 1
-        with suppress(errors.QuotaScopeExists):  # it was whole already
+        with suppress(errors.QuotaScopeExists):  # it was complete already
             backend.create_scope(scope, 5 * MIB)
         if backend.skill(HasQuota):
             found = backend.describe_scope(scope)
@@ -80,8 +80,8 @@ def test_a_removal_killed_at_any_call_is_done_by_the_next(site: Site) -> None:
 
 
 @pytest.fixture
-def keeper(backend: MountedBackend) -> HasSnapshots:
-    """The backend, where it keeps snapshots."""
+def snapshots(backend: MountedBackend) -> HasSnapshots:
+    """Its snapshot skill; skips a backend without one."""
     found = backend.skill(HasSnapshots)
     if found is None:
         pytest.skip("this backend keeps no snapshots")
@@ -89,44 +89,44 @@ def keeper(backend: MountedBackend) -> HasSnapshots:
 
 
 def test_a_snapshot_killed_at_any_call_is_made_by_the_next(
-    keeper: HasSnapshots, site: Site, vfolder: VFolderId
+    snapshots: HasSnapshots, site: Site, vfolder: VFolderId
 ) -> None:
     (site.backend.vfolder_path(vfolder) / "file").write_bytes(b"kept")
     numbers = count()
 
-    def act(name: str) -> None:
-        keeper.create_snapshot(vfolder, name)
+    def create(name: str) -> None:
+        snapshots.create_snapshot(vfolder, name)
 
     died = 0
-    for name in deaths(act, lambda: f"n{next(numbers)}", site.kind.deadly_calls):
+    for name in deaths(create, lambda: f"n{next(numbers)}", site.kind.deadly_calls):
         died += 1
-        with suppress(SnapshotExists):  # it was whole already
-            keeper.create_snapshot(vfolder, name)
-        assert [one.name for one in keeper.list_snapshots(vfolder)].count(name) == 1
-        with keeper.open_snapshot(vfolder, name) as kept:
+        with suppress(SnapshotExists):  # it was complete already
+            snapshots.create_snapshot(vfolder, name)
+        assert [one.name for one in snapshots.list_snapshots(vfolder)].count(name) == 1
+        with snapshots.open_snapshot(vfolder, name) as kept:
             assert os.listdir(kept) == ["file"]
-        keeper.delete_snapshot(vfolder, name)
+        snapshots.delete_snapshot(vfolder, name)
     assert died > CALLS_MIN
-    for one in keeper.list_snapshots(vfolder):  # of those that nobody killed
-        keeper.delete_snapshot(vfolder, one.name)
+    for one in snapshots.list_snapshots(vfolder):  # the last one was not killed
+        snapshots.delete_snapshot(vfolder, one.name)
 
 
-def test_a_letting_go_killed_at_any_call_is_done_by_the_next(
-    keeper: HasSnapshots, site: Site, vfolder: VFolderId
+def test_a_deletion_of_a_snapshot_killed_at_any_call_is_done_by_the_next(
+    snapshots: HasSnapshots, site: Site, vfolder: VFolderId
 ) -> None:
     def made() -> str:
         name = f"n{uuid4()}"
-        keeper.create_snapshot(vfolder, name)
+        snapshots.create_snapshot(vfolder, name)
         return name
 
     died = 0
     for name in deaths(
-        lambda name: keeper.delete_snapshot(vfolder, name), made, site.kind.deadly_calls
+        lambda name: snapshots.delete_snapshot(vfolder, name), made, site.kind.deadly_calls
     ):
         died += 1
         with suppress(SnapshotNotFound):  # it was gone already
-            keeper.delete_snapshot(vfolder, name)
-        assert keeper.list_snapshots(vfolder) == []
-        keeper.create_snapshot(vfolder, name)
-        keeper.delete_snapshot(vfolder, name)
+            snapshots.delete_snapshot(vfolder, name)
+        assert snapshots.list_snapshots(vfolder) == []
+        snapshots.create_snapshot(vfolder, name)
+        snapshots.delete_snapshot(vfolder, name)
     assert died > CALLS_MIN

@@ -1,4 +1,4 @@
-"""Limits hold, are blamed only when they are the cause, and never stop a delete."""
+"""Limits are enforced, are named as the cause only when they are it, and never stop a delete."""
 
 import os
 from concurrent.futures import ThreadPoolExecutor
@@ -27,11 +27,11 @@ def limited(backend: MountedBackend, scope: QuotaScope) -> Path:
 
 
 def fill(path: Path, site: Site, scope: QuotaScope) -> OSError | None:
-    """Write up to four times the limit; the refusal."""
+    """Write up to four times the limit; return the error that stopped it."""
     fd = os.open(path, os.O_CREAT | os.O_WRONLY)
     try:
         for number in range(4 * LIMIT // MIB):
-            if site.kind.told_late and number == LIMIT // MIB:
+            if site.kind.reported_late and number == LIMIT // MIB:
                 eventually(lambda: used(site.backend, scope) >= LIMIT)
             os.write(fd, os.urandom(MIB))
             os.fsync(fd)
@@ -48,7 +48,7 @@ def used(backend: MountedBackend, scope: QuotaScope) -> int:
     return found
 
 
-def test_a_full_scope_is_blamed_and_a_full_volume_is_not(
+def test_a_full_scope_and_a_full_volume_are_different_errors(
     quota: HasQuota, site: Site, scope: QuotaScope
 ) -> None:
     backend = site.backend
@@ -98,7 +98,7 @@ def test_many_writers_never_pass_the_limit(quota: HasQuota, site: Site, scope: Q
 
     def write(number: int) -> bool:
         path = top / f"{number}"
-        if site.kind.told_late and number >= LIMIT // MIB:
+        if site.kind.reported_late and number >= LIMIT // MIB:
             with in_turn:
                 eventually(lambda: used(backend, scope) >= LIMIT)
         try:

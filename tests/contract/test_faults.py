@@ -1,4 +1,4 @@
-"""What is in the way, taken away or forbidden is told clearly, and changes nothing."""
+"""Obstacles, missing volumes and missing rights give clear errors, and nothing is changed."""
 
 import os
 import traceback
@@ -17,7 +17,7 @@ from tests.contract.sites import Site
 from tests.support.waiting import eventually
 
 MIB = 1 << 20
-NOBODY = 65534
+UNPRIVILEGED = 65534
 
 
 def path_of(backend: MountedBackend, scope: QuotaScope) -> Path:
@@ -30,18 +30,18 @@ def moved(site: Site, path: Path) -> MountedBackend:
 
 
 def refused(backend: MountedBackend, scope: QuotaScope) -> None:
-    """Every act on a scope is refused in words of ours, without a path of the host."""
-    acts = (
+    """Check that every call on a scope is refused with an error of ours, without a host path."""
+    calls = (
         lambda: backend.create_scope(scope, MIB),
         lambda: backend.describe_scope(scope),
         lambda: backend.set_limit(scope, MIB),
         lambda: backend.unset_limit(scope),
         lambda: backend.delete_scope(scope),
     )
-    for act in acts:
-        with pytest.raises(StorageError) as told:
-            act()
-        assert str(backend.mount.path) not in told.value.detail
+    for call in calls:
+        with pytest.raises(StorageError) as caught:
+            call()
+        assert str(backend.mount.path) not in caught.value.detail
 
 
 def test_a_volume_that_is_not_mounted(site: Site, scope: QuotaScope) -> None:
@@ -67,14 +67,14 @@ def test_another_file_system_in_its_place(
 
 def test_a_file_in_the_place_of_a_scope(backend: MountedBackend, scope: QuotaScope) -> None:
     path = path_of(backend, scope)
-    path.write_bytes(b"somebody's")
+    path.write_bytes(b"of another tool")
     try:
         with pytest.raises(errors.QuotaScopeExists):
             backend.create_scope(scope, MIB)
-        for act in (backend.describe_scope, backend.unset_limit, backend.delete_scope):
+        for call in (backend.describe_scope, backend.unset_limit, backend.delete_scope):
             with pytest.raises(errors.QuotaScopeNotFound):
-                act(scope)
-        assert path.read_bytes() == b"somebody's"
+                call(scope)
+        assert path.read_bytes() == b"of another tool"
     finally:
         path.unlink()
 
@@ -88,9 +88,9 @@ def test_a_link_in_the_place_of_a_scope_is_not_followed(
     try:
         with pytest.raises(errors.QuotaScopeExists):
             backend.create_scope(scope)
-        for act in (backend.describe_scope, backend.delete_scope):
+        for call in (backend.describe_scope, backend.delete_scope):
             with pytest.raises(errors.QuotaScopeNotFound):
-                act(scope)
+                call(scope)
         with pytest.raises(errors.QuotaScopeNotFound):
             backend.create_vfolder(VFolderId(scope, uuid4()))
         assert os.listdir(tmp_path) == ["kept"]
@@ -101,9 +101,9 @@ def test_a_link_in_the_place_of_a_scope_is_not_followed(
 def test_a_scope_is_made_over_what_a_dead_process_left(
     quota: HasQuota, backend: MountedBackend, scope: QuotaScope
 ) -> None:
-    """A plain directory: whoever died had not come to having it counted."""
-    room = backend.mount.path / layout.area(None, layout.MAKING)
-    room.mkdir(parents=True, exist_ok=True)
+    """A directory without a counter: the process died before it gave one."""
+    making = backend.mount.path / layout.area(None, layout.MAKING)
+    making.mkdir(parents=True, exist_ok=True)
     backend.create_scope(scope, 8 * MIB)
     limits = backend.mount.path / layout.area(None, layout.LIMITS) / scope.directory
     limits.write_bytes(b"{no text of ours")
@@ -122,7 +122,7 @@ def test_a_limit_does_not_shrink_the_volume(
     eventually(lambda: (backend.capacity().capacity_bytes or 0) > 64 * MIB)
     before = backend.capacity().capacity_bytes or 0
     backend.create_scope(scope, MIB)
-    # Some only guess what metadata will take, and a cluster what others have just removed.
+    # Some file systems estimate the space of metadata; a cluster reports removals late.
     eventually(lambda: abs((backend.capacity().capacity_bytes or 0) - before) < 8 * MIB)
 
 
@@ -133,16 +133,16 @@ def test_a_process_without_rights_is_refused_in_words(
     backend = site.backend
     backend.create_scope(scope, 4 * MIB)
 
-    def act(mine: MountedBackend) -> bool:
-        told = []
-        for refusal in (lambda: mine.set_limit(scope, MIB), lambda: mine.unset_limit(scope)):
+    def are_refused(own: MountedBackend) -> bool:
+        details = []
+        for change in (lambda: own.set_limit(scope, MIB), lambda: own.unset_limit(scope)):
             try:
-                refusal()
+                change()
             except StorageError as error:
-                told.append(error.detail)
-        return len(told) == 2 and all("volume" in text.lower() for text in told)
+                details.append(error.detail)
+        return len(details) == 2 and all("volume" in text.lower() for text in details)
 
-    assert _as_nobody(site, act)
+    assert _unprivileged(site, are_refused)
     assert backend.describe_scope(scope).limit_bytes == 4 * MIB
 
 
@@ -150,28 +150,28 @@ def test_a_process_without_rights_is_refused_in_words(
 def test_usage_needs_no_rights(quota: HasQuota, site: Site, scope: QuotaScope) -> None:
     backend = site.backend
     backend.create_scope(scope, 4 * MIB)
-    os.sync()  # what is counted when it is committed does not change any more
-    wanted = backend.describe_scope(scope)
+    os.sync()  # usage that is counted at a commit does not change after this
+    expected = backend.describe_scope(scope)
 
-    def act(mine: MountedBackend) -> bool:
-        found = mine.describe_scope(scope)
+    def is_shown(own: MountedBackend) -> bool:
+        found = own.describe_scope(scope)
         return (found.limit_bytes, found.enforced) == (4 * MIB, "hard") and (
-            found.used_bytes == wanted.used_bytes
+            found.used_bytes == expected.used_bytes
         )
 
-    assert _as_nobody(site, act)
+    assert _unprivileged(site, is_shown)
 
 
-def _as_nobody(site: Site, act: Callable[[MountedBackend], bool]) -> bool:
-    """Whether a process without any right finds it so; it need not see the directories above."""
+def _unprivileged(site: Site, check: Callable[[MountedBackend], bool]) -> bool:
+    """Return what a check finds in a process without rights, which gets the volume's descriptor."""
     top = os.open(site.backend.mount.path, os.O_RDONLY)
     number = os.fork()
     if number == 0:
         try:
             os.setgroups([])
-            os.setresgid(NOBODY, NOBODY, NOBODY)
-            os.setresuid(NOBODY, NOBODY, NOBODY)
-            os._exit(0 if act(moved(site, Path(f"/proc/self/fd/{top}"))) else 1)
+            os.setresgid(UNPRIVILEGED, UNPRIVILEGED, UNPRIVILEGED)
+            os.setresuid(UNPRIVILEGED, UNPRIVILEGED, UNPRIVILEGED)
+            os._exit(0 if check(moved(site, Path(f"/proc/self/fd/{top}"))) else 1)
         except BaseException:  # noqa: BLE001 - a child never comes back
             traceback.print_exc()
             os._exit(2)

@@ -1,4 +1,4 @@
-"""Quota scopes: made, told, limited, freed and removed, each once, twice and by many at a time."""
+"""Quota scopes: created, described, limited and deleted; once, twice and by many at a time."""
 
 import os
 from collections import Counter
@@ -19,12 +19,12 @@ MANY = 8
 LIMITS = [1, 511, 512, 4095, 4096, 4097, 10_000_000, 2**40 + 1, 2**53 + 1, 2**63 - 4097, 2**63 - 1]
 
 
-def outcomes(act: Callable[[], None]) -> Counter[str]:
-    """How many of many calls at a time ended how."""
+def outcomes(change: Callable[[], None]) -> Counter[str]:
+    """Count how calls ended that were made at the same time."""
 
     def attempt(_: int) -> str:
         try:
-            act()
+            change()
         except StorageError as error:
             return type(error).__name__
         return "done"
@@ -104,21 +104,21 @@ def test_a_limit_is_above_zero(backend: MountedBackend, scope: QuotaScope, limit
 
 
 @pytest.mark.parametrize("limit", LIMITS)
-def test_a_limit_is_rounded_up_and_both_are_told(
+def test_a_limit_is_rounded_up_and_both_figures_are_shown(
     quota: HasQuota, backend: MountedBackend, scope: QuotaScope, limit: int
 ) -> None:
     backend.create_scope(scope, limit)
     found = backend.describe_scope(scope)
     assert found.requested_bytes == limit
     assert found.limit_bytes == quota.effective_limit(limit)
-    granule = quota.effective_limit(1)
+    unit = quota.effective_limit(1)
     assert found.limit_bytes is not None
     assert found.limit_bytes <= 2**63 - 1
-    assert limit <= found.limit_bytes < limit + granule or limit > 2**63 - 1 - granule
+    assert limit <= found.limit_bytes < limit + unit or limit > 2**63 - 1 - unit
     assert found.enforced == "hard"
 
 
-def test_a_limit_is_set_changed_and_taken_away_twice(
+def test_a_limit_is_set_changed_and_removed_twice(
     quota: HasQuota, backend: MountedBackend, scope: QuotaScope
 ) -> None:
     for limit in (1 << 20, 1 << 20, 1 << 30, 1 << 21):
@@ -133,13 +133,13 @@ def test_a_limit_is_set_changed_and_taken_away_twice(
 def test_limits_set_by_many_end_as_one_of_them(
     quota: HasQuota, backend: MountedBackend, scope: QuotaScope
 ) -> None:
-    wanted = [(n + 1) << 20 for n in range(MANY)]
+    limits = [(n + 1) << 20 for n in range(MANY)]
     with ThreadPoolExecutor(MANY) as pool:
-        list(pool.map(lambda limit: backend.set_limit(scope, limit), wanted))
-    assert backend.describe_scope(scope).limit_bytes in wanted
+        list(pool.map(lambda limit: backend.set_limit(scope, limit), limits))
+    assert backend.describe_scope(scope).limit_bytes in limits
 
 
-def test_a_scope_made_again_knows_nothing_of_its_past(
+def test_a_scope_made_again_has_no_old_limit(
     quota: HasQuota, backend: MountedBackend, scope: QuotaScope
 ) -> None:
     backend.create_scope(scope, 1 << 20)
@@ -148,7 +148,7 @@ def test_a_scope_made_again_knows_nothing_of_its_past(
     assert backend.describe_scope(scope).limit_bytes is None
 
 
-def test_a_directory_that_was_there_is_taken_over_with_all_it_holds(
+def test_an_existing_directory_is_adopted_with_all_it_holds(
     quota: HasQuota, site: Site, scope: QuotaScope
 ) -> None:
     backend = site.backend
@@ -161,7 +161,7 @@ def test_a_directory_that_was_there_is_taken_over_with_all_it_holds(
     os.sync()
     with pytest.raises(errors.QuotaScopeExists):
         backend.create_scope(scope)
-    if not site.kind.takes_over:
+    if not site.kind.adopts:
         with pytest.raises(errors.Conflict):
             backend.set_limit(scope, 8 << 20)
         return

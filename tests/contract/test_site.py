@@ -1,4 +1,4 @@
-"""A site holds the contract on a volume of its own, from its own configuration."""
+"""A site runs the contract suite on a volume of its own, from its own configuration."""
 
 import os
 import subprocess
@@ -15,9 +15,9 @@ ROOT = Path(__file__).resolve().parents[2]
 @pytest.mark.part("btrfs")
 def test_a_site_runs_it_on_its_volume(tmp_path: Path) -> None:
     with mounted(tmp_path / "disk", ["mkfs.btrfs", "-q"], size_bytes=512 << 20) as top:
-        theirs = top / "0123456789abcdef0123456789abcdef"
-        theirs.mkdir()
-        (theirs / "kept").write_bytes(b"kept")
+        other = top / "0123456789abcdef0123456789abcdef"
+        other.mkdir()
+        (other / "kept").write_bytes(b"kept")
         config = tmp_path / "storage-proxy.toml"
         config.write_text(
             f"""
@@ -48,9 +48,9 @@ path = "{top}"
             text=True,
             check=False,
         )
-        told = ended.stdout + ended.stderr
-        assert ended.returncode == 0, told
-        assert " passed" in told
-        assert "failed" not in told
-        assert sorted(os.listdir(top)) == [".vfolder", theirs.name]
-        assert (theirs / "kept").read_bytes() == b"kept"
+        output = ended.stdout + ended.stderr
+        assert ended.returncode == 0, output
+        assert " passed" in output
+        assert "failed" not in output
+        assert sorted(os.listdir(top)) == [".vfolder", other.name]
+        assert (other / "kept").read_bytes() == b"kept"

@@ -1,4 +1,4 @@
-"""Vfolders: made, copied in every attribute the file system can keep, removed; and the volume."""
+"""Vfolders: created, copied with every attribute that can be kept, deleted; and the volume."""
 
 import os
 import subprocess
@@ -27,14 +27,14 @@ from tests.support.waiting import eventually
 def test_a_vfolder_needs_its_scope_and_is_made_once(
     backend: MountedBackend, scope: QuotaScope
 ) -> None:
-    wanted = VFolderId(scope, uuid4())
+    vfolder = VFolderId(scope, uuid4())
     with pytest.raises(errors.QuotaScopeNotFound):
-        backend.create_vfolder(wanted)
+        backend.create_vfolder(vfolder)
     backend.create_scope(scope)
-    backend.create_vfolder(wanted, 0o750)
+    backend.create_vfolder(vfolder, 0o750)
     with pytest.raises(errors.VFolderExists):
-        backend.create_vfolder(wanted)
-    with backend.open_vfolder(wanted) as top:
+        backend.create_vfolder(vfolder)
+    with backend.open_vfolder(vfolder) as top:
         assert os.fstat(top).st_mode & 0o7777 == 0o750
     with pytest.raises(errors.VFolderNotFound), backend.open_vfolder(VFolderId(scope, uuid4())):
         pass
@@ -71,13 +71,13 @@ def test_fast_usage_agrees_with_a_walk(backend: MountedBackend, vfolder: VFolder
     os.sync()
     with backend.open_vfolder(vfolder) as root:
         walked = measure_tree(root, control=Unattended())
-    wanted = TreeUsage(walked.entries, walked.size_bytes)
-    eventually(lambda: counter.fast_usage(vfolder) == wanted)
+    expected = TreeUsage(walked.entries, walked.size_bytes)
+    eventually(lambda: counter.fast_usage(vfolder) == expected)
 
 
-def test_the_volume_answers_for_itself(backend: MountedBackend) -> None:
+def test_the_volume_reports_its_state(backend: MountedBackend) -> None:
     assert backend.probe() == backend.probe()
-    # A young Ceph under load does not know its size yet, and says 0.
+    # A new Ceph under load does not know its size yet, and reports 0.
     eventually(lambda: backend.capacity().capacity_bytes is not None)
     found = backend.capacity()
     assert found.capacity_bytes is not None
@@ -86,7 +86,7 @@ def test_the_volume_answers_for_itself(backend: MountedBackend) -> None:
     assert backend.hardware().status in (HardwareStatus.HEALTHY, HardwareStatus.DEGRADED)
 
 
-def test_skills_are_named_when_they_are_proved(backend: MountedBackend) -> None:
+def test_capabilities_are_listed_when_they_are_proved(backend: MountedBackend) -> None:
     assert capabilities(backend)[0] == "vfolder"
     # The storage system may answer later than `lacking` waits for it.
     has_metric = backend.skill(HasMetric) is not None
@@ -99,10 +99,10 @@ def test_skills_are_named_when_they_are_proved(backend: MountedBackend) -> None:
     eventually(lambda: ("quota" in capabilities(backend)) == enforced())
 
 
-def test_sharing_of_blocks_is_named_when_a_probe_found_it(site: Site) -> None:
-    """`cp` is asked whether it is so."""
+def test_sharing_of_blocks_is_listed_when_a_probe_found_it(site: Site) -> None:
+    """The result of `cp --reflink` is the truth to compare with."""
     backend, fresh = site.backend, site.another(site.backend.mount)
-    assert "reflink" not in fresh.proved(), "nobody has tried it yet"
+    assert "reflink" not in fresh.proved(), "no probe has tested it yet"
     names = [backend.mount.path / f"shared-{uuid4()}" for _ in range(2)]
     names[0].write_bytes(b"x" * 100_000)
     try:
@@ -117,9 +117,9 @@ def test_sharing_of_blocks_is_named_when_a_probe_found_it(site: Site) -> None:
             name.unlink(missing_ok=True)
 
 
-def test_rates_are_told(backend: MountedBackend) -> None:
+def test_rates_are_reported(backend: MountedBackend) -> None:
     reporter = backend.skill(HasMetric)
     if reporter is None:
-        pytest.skip("this backend knows no rates")
+        pytest.skip("this backend reports no rates")
     found = reporter.performance()
     assert min(found.iops_read, found.iops_write, found.io_bytes_read, found.io_bytes_write) >= 0

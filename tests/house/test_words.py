@@ -69,7 +69,6 @@ PENDING = (
     "tests/backends/mounted/",
     "tests/backends/xcp/",
     "tests/conftest.py",
-    "tests/contract/",
     "tests/core/",
     "tests/fakes/",
     "tests/house/",
