@@ -65,8 +65,6 @@ PENDING = (
     "tests/api/jobs/",
     "tests/api/wire/",
     "tests/backends/arrays/",
-    "tests/backends/cephfs/",
-    "tests/backends/mounted/",
     "tests/backends/xcp/",
     "tests/conftest.py",
     "tests/core/",

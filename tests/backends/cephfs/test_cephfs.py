@@ -1,4 +1,4 @@
-"""A client of a real CephFS that may not do everything: told, and claimed by no capability."""
+"""A client of a real CephFS with fewer rights: clear errors, and no capability that it lacks."""
 
 import subprocess
 from collections.abc import Iterator
@@ -28,7 +28,7 @@ def cluster() -> Iterator[Path]:
 
 @pytest.fixture(scope="module")
 def limited(cluster: Path) -> Iterator[CephFsBackend]:
-    """The same file system as a client sees it that may less."""
+    """The same file system, mounted by a client with fewer rights."""
     conf, key, top = cluster / "ceph.conf", cluster / "limited.keyring", cluster / "limited"
     admin = ["ceph", "-c", conf, "--connect-timeout", "120"]
     make = [*admin, "auth", "get-or-create", "client.limited", *CAPS]
@@ -43,24 +43,24 @@ def limited(cluster: Path) -> Iterator[CephFsBackend]:
         subprocess.run(["fusermount3", "-u", "-z", top], check=True)
 
 
-def whole(cluster: Path) -> CephFsBackend:
+def complete(cluster: Path) -> CephFsBackend:
     options = {"ceph_conf": cluster / "ceph.conf", "ceph_keyring": cluster / "keyring"}
-    return CephFsBackend(Mount("whole", cluster / "mnt", options))
+    return CephFsBackend(Mount("complete", cluster / "mnt", options))
 
 
-def test_skills_are_those_that_the_client_has(cluster: Path, limited: CephFsBackend) -> None:
-    wanted = {"quota", "snapshot", "metric", "fast-size"}
-    eventually(lambda: set(capabilities(whole(cluster))) >= wanted)
+def test_capabilities_are_those_of_the_client(cluster: Path, limited: CephFsBackend) -> None:
+    expected = {"quota", "snapshot", "metric", "fast-size"}
+    eventually(lambda: set(capabilities(complete(cluster))) >= expected)
     named = set(capabilities(limited))
     assert not named & {"quota", "snapshot"}
     assert "fast-size" in named
 
 
-def test_what_the_client_lacks_is_said(cluster: Path, limited: CephFsBackend) -> None:
+def test_errors_name_the_missing_right(cluster: Path, limited: CephFsBackend) -> None:
     scope = QuotaScope(ScopeKind.USER, uuid4())
     with pytest.raises(errors.BackendFailed, match="allow rwp"):
         limited.create_scope(scope, MIB)
-    admin = whole(cluster)
+    admin = complete(cluster)
     admin.create_scope(scope, 4 * MIB)
     vfolder = VFolderId(scope, uuid4())
     limited.create_vfolder(vfolder)
@@ -75,18 +75,18 @@ def test_what_the_client_lacks_is_said(cluster: Path, limited: CephFsBackend) ->
 
 
 def test_a_cluster_that_cannot_be_asked(cluster: Path, tmp_path: Path) -> None:
-    """Its mount works all the same."""
-    nobody = CephFsBackend(
+    """Its mount keeps working."""
+    unasked = CephFsBackend(
         Mount("unasked", cluster / "mnt", {"ceph_conf": tmp_path / "absent.conf"})
     )
-    assert "metric" not in capabilities(nobody)
+    assert "metric" not in capabilities(unasked)
     with pytest.raises(errors.StorageError):
-        nobody.performance()
+        unasked.performance()
 
 
 def test_health_is_the_clusters_own(cluster: Path) -> None:
-    backend = whole(cluster)
-    # A young or a busy cluster complains of this and that.
+    backend = complete(cluster)
+    # A new or a busy cluster reports other warnings first.
     eventually(lambda: backend.hardware().status == HardwareStatus.HEALTHY)
     flag = ["ceph", "-c", f"{cluster / 'ceph.conf'}", "osd"]
     subprocess.run([*flag, "set", "noout"], check=True, capture_output=True)

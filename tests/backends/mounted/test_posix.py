@@ -41,7 +41,9 @@ def test_scope_lives_and_dies(backend: PosixBackend, scope: QuotaScope) -> None:
     assert backend.vfolder_path(inside).is_dir()
 
 
-def test_scope_with_rubbish_of_ours_is_empty(backend: PosixBackend, scope: QuotaScope) -> None:
+def test_a_scope_with_empty_hidden_directories_is_empty(
+    backend: PosixBackend, scope: QuotaScope
+) -> None:
     backend.create_scope(scope)
     (backend.mount.path / layout.area(scope, layout.TRASH)).mkdir(parents=True)
     backend.delete_scope(scope)
@@ -92,7 +94,7 @@ def test_many_vfolders_at_once(backend: PosixBackend, scope: QuotaScope) -> None
     assert all(backend.vfolder_path(f).is_dir() for f in folders)
 
 
-def test_unmounted_volume_is_told(tmp_path: Path) -> None:
+def test_an_unmounted_volume_is_an_error(tmp_path: Path) -> None:
     backend = PosixBackend(Mount("gone", tmp_path / "nothing"))
     with pytest.raises(errors.BackendFailed, match="gone"):
         backend.probe()
