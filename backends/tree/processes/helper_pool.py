@@ -13,7 +13,7 @@ import select
 import time
 from collections.abc import Callable, Iterator, Sequence
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 from backends.tree.processes.channel import Message
 from backends.tree.processes.effort import Effort
@@ -204,9 +204,11 @@ _FAILURES: dict[str, type[StorageError]] = {
 }
 
 
-def _failure(helper: Helper, kind: str, rest: list[str]) -> StorageError:
+def _failure(helper: Helper, kind: str, rest: list[Any]) -> StorageError:
     if kind == "storage":
-        return _FAILURES.get(rest[0], BackendFailed)(rest[1])
+        name, detail, number = rest
+        facts = {} if number is None else {"errno": number}
+        return _FAILURES.get(name, BackendFailed)(detail, **facts)
     if kind == "defect":
         return Defect(f"A helper failed: {rest[0]}")
     named = f" {helper.pid}" if isinstance(helper, HelperProcess) else ""

@@ -281,6 +281,7 @@ def _process_batches(channel: HelperChannel, work: Work) -> None:
     except (BrokenPipeError, ConnectionResetError):
         raise
     except StorageError as error:
-        channel.send(("storage", type(error).__name__, error.detail))
+        number = error.facts.get("errno")
+        channel.send(("storage", type(error).__name__, error.detail, number))
     except Exception as error:  # noqa: BLE001 - reported to the parent, which raises it as a Defect
         channel.send(("defect", f"{type(error).__name__}: {error}"))
