@@ -61,7 +61,6 @@ PENDING = (
     "Makefile",
     "pyproject.toml",
     "compose.yml",
-    "tests/api/client/",
     "tests/api/jobs/",
     "tests/api/wire/",
     "tests/backends/arrays/",

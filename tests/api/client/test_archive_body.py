@@ -1,4 +1,4 @@
-"""The body of an answer: the same bytes for every server, and nothing is left open."""
+"""The body of a response: the same bytes for every server, and no descriptor stays open."""
 
 import gc
 import os
@@ -15,7 +15,7 @@ from backends.archives.pieces import Extent
 from core.names import VFolderPath
 
 ROOT = [plan.Source(VFolderPath(()), "")]
-#: Directories of a large plan: nothing of them has to be read.
+#: Directories of a large plan; their content is not read.
 MANY = 20_000
 
 
@@ -39,7 +39,7 @@ def read(pieces: Iterator[Piece]) -> bytes:
 
 @pytest.mark.parametrize("form", FORMATS)
 def test_a_server_without_senders_gets_the_same(top: int, form: str) -> None:
-    """TLS: the server takes bytes and nothing else."""
+    """As over TLS, where the server takes only bytes."""
     whole, other = body_of(top, form), body_of(top, form)
     data = b"".join(whole)
     assert data == read(other.pieces())
@@ -54,7 +54,7 @@ def test_a_server_without_senders_gets_the_same(top: int, form: str) -> None:
 
 
 def open_files() -> set[tuple[str, str]]:
-    """What this process has open, by descriptor, but epoll(7): no archive waits by that.
+    """What this process has open, by descriptor, except epoll(7): archives do not use it.
 
     Threads that other tests of this process left behind may, when they ring or reconnect.
     """
@@ -68,7 +68,7 @@ def open_files() -> set[tuple[str, str]]:
 @pytest.mark.parametrize("form", FORMATS)
 @pytest.mark.parametrize("begun", [0, 1, 3])
 def test_nothing_is_left_open(top: int, form: str, begun: int) -> None:
-    gc.collect()  # what tests before left open goes now, not in the middle of this one
+    gc.collect()  # what earlier tests left open is closed now, not in the middle of this test
     before = open_files()
     body = body_of(top, form)
     pieces = body.pieces()
@@ -82,7 +82,7 @@ def test_nothing_is_left_open(top: int, form: str, begun: int) -> None:
 
 @pytest.mark.parametrize("form", ["zip", "zip-deflate", "tar"])
 def test_memory_is_flat(top: int, form: str) -> None:
-    """However many entries: the plan lies in a file, and what is kept of each are a few bytes."""
+    """For any number of entries: the plan is in a file, and a few bytes are kept of each."""
     made = plan.Plan()
     for first in range(0, MANY, 1000):
         entries = [

@@ -1,4 +1,4 @@
-"""`format` at the archive routes: what each is answered with, and what is no format."""
+"""`format` at the archive routes: the answer to each format, and to words that are no format."""
 
 import io
 import os
@@ -69,13 +69,13 @@ def test_a_tar_is_resumed_like_a_file(tree: Folder) -> None:
         assert part.content == whole.content[start:]
         assert get(url, Range=f"bytes={start}-{start}").content == part.content[:1]
     assert get(url, Range=f"bytes={len(whole.content)}-").status_code == 416
-    told = requests.head(url, timeout=60)
-    assert told.headers["Content-Length"] == str(len(whole.content))
+    head = requests.head(url, timeout=60)
+    assert head.headers["Content-Length"] == str(len(whole.content))
     tree.write("dir/a", b"b" * 1000)
     assert get(url, Range="bytes=10-", If_Range=tag).status_code == 200
 
 
-def test_what_is_no_format(tree: Folder) -> None:
+def test_unknown_formats(tree: Folder) -> None:
     for url in (tree.archive(["dir"]), tree.download("dir") + "&archive=true"):
         for word in ("rar", "", "TAR", "tar.xz"):
             refused = get(f"{url}&format={word}")
@@ -90,7 +90,7 @@ PACKED = {"zip-deflate": "application/zip", "tar.gz": "application/gzip"}
 
 
 @pytest.mark.parametrize("form", PACKED)
-def test_what_is_packed_has_no_length(tree: Folder, tmp_path: Path, form: str) -> None:
+def test_packed_archives_have_no_length(tree: Folder, tmp_path: Path, form: str) -> None:
     url = tree.archive(["dir"], "mine.zip") + f"&format={form}"
     answer = get(url, Range="bytes=10-")
     assert answer.status_code == 200
@@ -106,8 +106,8 @@ def test_what_is_packed_has_no_length(tree: Folder, tmp_path: Path, form: str) -
     assert tag.startswith("W/")
     assert get(url, If_None_Match=tag).status_code == 304
     assert get(url, If_Match=tag).status_code == 412  # a strong comparison of a weak tag
-    told = requests.head(url, timeout=60)
-    assert (told.status_code, told.headers["ETag"]) == (200, tag)
+    head = requests.head(url, timeout=60)
+    assert (head.status_code, head.headers["ETag"]) == (200, tag)
     if form == "tar.gz":
         assert "dir/sub/large" in unpacked(answer.content, tmp_path)
     else:
@@ -120,7 +120,7 @@ def test_what_is_packed_has_no_length(tree: Folder, tmp_path: Path, form: str) -
 
 @pytest.mark.parametrize("form", ["zip", "tar", *PACKED])
 def test_a_change_on_the_way_ends_the_connection(tree: Folder, form: str) -> None:
-    """The answer had begun: neither a length nor a last chunk says that it is whole."""
+    """The answer had begun: neither a length nor a last chunk says that it is complete."""
     names = [f"dir/f{number}" for number in range(40)]
     for name in names:
         tree.write(name, os.urandom(1 << 20))
@@ -132,7 +132,7 @@ def test_a_change_on_the_way_ends_the_connection(tree: Folder, form: str) -> Non
             assert answer.content == b"nothing"
 
 
-def test_what_no_archive_can_hold(tree: Folder) -> None:
+def test_entries_that_no_archive_can_hold(tree: Folder) -> None:
     os.mkfifo(tree.path / "dir/fifo")
     refused = get(tree.archive(["dir"]) + "&format=tar")
     assert refused.status_code == 400

@@ -80,7 +80,7 @@ def test_attributes_and_links_stay(tree: Folder, tmp_path: Path) -> None:
 
 
 @pytest.mark.part("unzip")
-def test_unzip_gives_the_tree_back(tree: Folder, tmp_path: Path) -> None:
+def test_unzip_restores_the_tree(tree: Folder, tmp_path: Path) -> None:
     path = tmp_path / "a.zip"
     path.write_bytes(get(tree.archive(["dir"])).content)
     subprocess.run(["unzip", "-q", path, "-d", tmp_path / "out"], check=True)
@@ -113,11 +113,11 @@ def test_a_changed_tree_is_another_archive(tree: Folder) -> None:
 
 def test_head(tree: Folder) -> None:
     url = tree.archive(["dir"])
-    told = requests.head(url, timeout=60)
-    assert told.headers["Content-Length"] == get(url).headers["Content-Length"]
+    head = requests.head(url, timeout=60)
+    assert head.headers["Content-Length"] == get(url).headers["Content-Length"]
 
 
-def test_what_cannot_be_packed(tree: Folder) -> None:
+def test_entries_that_cannot_be_packed(tree: Folder) -> None:
     assert get(tree.archive(["../x"])).status_code == 400
     assert get(tree.archive(["/etc"])).status_code == 400
     assert get(tree.archive([])).status_code == 400

@@ -26,15 +26,15 @@ from core.cluster.bandwidth import Share
 from core.process import metrics_files
 from core.settings import Settings, load
 from tests.api.client.conftest import ClientDoor, Folder, make_door
-from tests.api.client.test_offload import request
+from tests.api.client.test_sendfile_worker import request
 from tests.support.doors import settings_in
 from tests.support.node import wait_for
 from tests.support.valkey import Valkey, running_valkey
 
 MIB = 1 << 20
 LIMIT = 2 * MIB
-#: What a window may hold beyond the limit times its length: what was left is allowed for a quarter
-#: of a second, each stream may be a piece ahead, and sums are looked at a moment late.
+#: What a window may hold beyond the limit times its length, in seconds: unused bytes stay allowed
+#: for a quarter of a second, each stream may be a piece ahead, and the sums are read a moment late.
 AHEAD_SECONDS = 0.75
 WAITING = 100
 
@@ -71,7 +71,7 @@ def limit(valkey: Valkey) -> Iterator[Limit]:
 
 @pytest.fixture(scope="module")
 def door(tmp_path_factory: pytest.TempPathFactory, valkey: Valkey) -> Iterator[ClientDoor]:
-    """A door of one process, so that what one answer shows holds for all."""
+    """A door of one process: what one answer shows holds for all."""
     made = make_door(tmp_path_factory.mktemp("door"), valkey, "[vfolder.doors]\nprocesses = 1")
     made.start()
     yield made
@@ -80,14 +80,14 @@ def door(tmp_path_factory: pytest.TempPathFactory, valkey: Valkey) -> Iterator[C
 
 
 def set_and_followed(limit: Limit, folder: Folder, bytes_per_second: int) -> None:
-    """Set a budget, and wait until the door keeps to it."""
+    """Set a budget, and wait until the door holds it."""
     folder.write("tiny", b"t")
     limit.set(bytes_per_second)
     before = paced(folder.door)
     wait_for(lambda: fetch(folder.download("tiny")) and paced(folder.door) > before)
 
 
-def nobody() -> BandwidthStore:
+def store_that_is_away() -> BandwidthStore:
     """A store that is away."""
     return BandwidthStore(Redis(port=1, retry=Retry(NoBackoff(), 0)))
 
@@ -112,7 +112,7 @@ def send(url: str, data: bytes) -> None:
     assert answer.status_code == 204
 
 
-def test_streams_of_all_kinds_share_the_budget_and_hold_up_nobody(
+def test_streams_of_all_kinds_share_the_budget_and_delay_no_request(
     door: ClientDoor, folder: Folder, limit: Limit
 ) -> None:
     set_and_followed(limit, folder, LIMIT)
@@ -162,7 +162,7 @@ def test_a_budget_set_while_a_stream_runs_is_followed(
         wait_for(free)
 
 
-def test_who_waits_for_a_turn_holds_no_thread_and_is_not_silent(
+def test_a_waiting_stream_holds_no_thread_and_is_not_silent(
     door: ClientDoor, folder: Folder, limit: Limit
 ) -> None:
     assert door.process
@@ -188,7 +188,7 @@ def test_who_waits_for_a_turn_holds_no_thread_and_is_not_silent(
                 left -= len(reader.recv(MIB))
 
 
-def test_a_proxy_that_sends_is_told_the_rate(tmp_path: Path, valkey: Valkey, limit: Limit) -> None:
+def test_a_proxy_that_sends_gets_the_rate(tmp_path: Path, valkey: Valkey, limit: Limit) -> None:
     limit.set(LIMIT)
     more = "[vfolder.doors]\nprocesses = 1\nhandoff-header = 'X-Accel-Redirect'"
     door = make_door(tmp_path, valkey, more)
@@ -203,14 +203,14 @@ def test_a_proxy_that_sends_is_told_the_rate(tmp_path: Path, valkey: Valkey, lim
             headers = requests.get(folder.download("file"), timeout=60).headers
             return headers.get("X-Accel-Limit-Rate")
 
-        wait_for(lambda: rate() == str(LIMIT))  # a door whose store is slow begins without it
+        wait_for(lambda: rate() == str(LIMIT))  # a door with a slow store starts without it
     finally:
         door.stop(hard=True)
         door.store._client.close()
 
 
 def test_processes_share_a_budget_by_their_streams(tmp_path: Path) -> None:
-    with running_valkey(tmp_path / "store") as valkey:  # no door is there that has streams, too
+    with running_valkey(tmp_path / "store") as valkey:  # no other door has streams in it
         limit = Limit(valkey)
         _shared(settings_in(tmp_path, valkey.url), limit)
         limit.client.close()
@@ -229,14 +229,14 @@ def _shared(settings: Settings, limit: Limit) -> None:
         stream.wait(10 * MIB)
 
     def fair() -> bool:
-        for budgets in (one, two, one):  # what was told is forgotten after some seconds
+        for budgets in (one, two, one):  # a report is forgotten after some seconds
             budgets.beat(book)
         return (one.of("local").rate, two.of("local").rate) == (2000, 6000)
 
     wait_for(fair)
     assert one.of("local").newcomer() == 1600
     limit.set(4000)
-    one.beat(nobody())
+    one.beat(store_that_is_away())
     assert one.of("local").rate == 2000, "what was heard last holds"
     for stream in streams[1:]:
         stream.close()
@@ -245,9 +245,9 @@ def _shared(settings: Settings, limit: Limit) -> None:
     assert one.of("local").rate is None
 
 
-def test_before_the_store_was_heard_the_file_counts(tmp_path: Path) -> None:
+def test_before_the_first_answer_of_the_store_the_file_counts(tmp_path: Path) -> None:
     budgets = Budgets(settings_in(tmp_path, more="[vfolder.bandwidth]\nlocal = '1m'"))
-    budgets.beat(nobody())
+    budgets.beat(store_that_is_away())
     assert budgets.of("local").rate == MIB
 
 
@@ -271,7 +271,7 @@ def test_a_turn_comes_after_those_before_and_at_once_when_nothing_limits() -> No
     assert first.granted == 10 * PIECE_BYTES_MAX
 
 
-def test_what_was_not_moved_is_given_back() -> None:
+def test_a_budget_gets_back_what_did_not_move() -> None:
     budget = Budget("local", 1 << 20)
     stalled, other = Pace(budget), Pace(budget)
     wait_for(lambda: stalled.wait(MIB) == 0)
@@ -292,7 +292,7 @@ def test_a_body_read_by_the_server_comes_in_pieces(tmp_path: Path) -> None:
     part.close()
 
 
-def test_nothing_is_held_back_or_counted_without_a_limit() -> None:
+def test_without_a_limit_no_byte_waits_or_counts() -> None:
     budget = Budget("local")
     pace = Pace(budget)
     assert pace.wait(1 << 40) == 0

@@ -43,7 +43,7 @@ def test_whole_file(folder: Folder) -> None:
     assert "Cache-Control" not in answer.headers
 
 
-def test_head_tells_and_sends_nothing(folder: Folder) -> None:
+def test_head_has_the_headers_and_no_body(folder: Folder) -> None:
     folder.write("f", DATA)
     answer = requests.head(folder.download("f"), headers={"Range": "bytes=0-1"}, timeout=60)
     assert (answer.status_code, answer.content) == (200, b"")
@@ -75,7 +75,7 @@ def test_unsatisfiable_range(folder: Folder) -> None:
     assert answer.headers["Content-Type"] == "application/problem+json"
 
 
-def test_several_ranges_get_the_whole(folder: Folder) -> None:
+def test_several_ranges_get_the_complete_file(folder: Folder) -> None:
     folder.write("f", DATA)
     answer = get(folder.download("f"), Range="bytes=0-1,4-5")
     assert (answer.status_code, answer.content) == (200, DATA)
@@ -156,7 +156,7 @@ def test_absent_things(folder: Folder, door: ClientDoor) -> None:
 
 
 @pytest.mark.parametrize("name", ['new\nline "q"', "ünïcödé", os.fsdecode(b"\xff\xfe"), "100%41;x"])
-def test_any_name_arrives(folder: Folder, name: str) -> None:
+def test_every_name_arrives(folder: Folder, name: str) -> None:
     folder.write(name, b"x")
     answer = get(folder.download(name))
     assert answer.content == b"x"
@@ -213,7 +213,7 @@ def test_a_file_that_shrinks_ends_the_connection(folder: Folder) -> None:
         client.sendall(f"GET {target} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
         got = len(client.recv(1000))
         os.truncate(path, 1000)
-        with suppress(ConnectionResetError):  # an end, too
+        with suppress(ConnectionResetError):  # it is an end, too
             while piece := client.recv(1 << 20):
                 got += len(piece)
     assert got < 64 << 20

@@ -1,4 +1,4 @@
-"""A folder as one upload: sent by tus, unpacked by a real worker, there whole or not at all."""
+"""A folder as one upload: sent by tus, unpacked by a real worker, complete or absent."""
 
 import base64
 import hashlib
@@ -24,7 +24,7 @@ TUS = {"Tus-Resumable": "1.0.0"}
 
 @pytest.fixture(scope="module")
 def door(tmp_path_factory: pytest.TempPathFactory, valkey: Valkey) -> Iterator[ClientDoor]:
-    """A door beside which workers may run."""
+    """A door with a store for workers."""
     made = make_door(tmp_path_factory.mktemp("door"), valkey)
     made.start()
     yield made
@@ -40,7 +40,7 @@ def worker(door: ClientDoor) -> Iterator[int]:
 
 @pytest.fixture(scope="session")
 def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What people have in their folders."""
+    """A folder with all that people keep in folders."""
     top = tmp_path_factory.mktemp("tree") / "data"
     (top / "sub/deep").mkdir(parents=True)
     (top / "empty").mkdir()
@@ -72,7 +72,7 @@ def create(folder: Folder, size: int, **words: str) -> requests.Response:
 
 
 def send(folder: Folder, data: bytes, **words: str) -> str:
-    """Upload an archive, cut in the middle once; the URL of the upload comes back."""
+    """Upload an archive, cut once in the middle; return the URL of the upload."""
     made = create(folder, len(data), **words)
     assert made.status_code == 201, made.text
     url = urljoin(folder.door.url + "/upload", made.headers["Location"])
@@ -107,7 +107,7 @@ def ended(url: str) -> str:
 
 
 def left(folder: Folder) -> list[Path]:
-    """What is in our hidden rooms."""
+    """The files in our hidden directories."""
     assert folder.id.scope
     hidden = folder.door.backend.mount.path / folder.id.scope.directory / ".vfolder"
     rooms = [hidden / room for room in ("uploads", "staging")]
@@ -131,8 +131,8 @@ def test_a_folder_as_one_object(folder: Folder, tree: Path, form: str) -> None:
 
 @pytest.mark.usefixtures("worker")
 @pytest.mark.parametrize("form", ["zip", "tar", "zip-deflate", "tar.gz"])
-def test_what_comes_down_goes_up(folder: Folder, tree: Path, form: str) -> None:
-    """Our own archive of a folder is unpacked to the same folder."""
+def test_a_downloaded_archive_can_be_uploaded(folder: Folder, tree: Path, form: str) -> None:
+    """Our own archive of a folder unpacks to the same folder."""
     subprocess.run(["cp", "-a", tree, folder.path / "dir"], check=True)
     data = requests.get(folder.archive(["dir"]) + f"&format={form}", timeout=60).content
     extract = form.partition("-")[0].partition(".")[0]

@@ -1,4 +1,4 @@
-"""A worker dies while it unpacks an upload: the next one unpacks it as if nothing had been."""
+"""A worker dies while it unpacks an upload: the next worker unpacks it completely."""
 
 import contextlib
 import io
@@ -48,7 +48,7 @@ def _unpacked_after_a_kill(door: ClientDoor, tmp_path: Path) -> None:
     with running_worker(settings) as pid:
         wait_for(lambda: any(entry.is_dir() for entry in left(folder)) or target.exists(), 60)
         main = psutil.Process(pid)
-        main.suspend()  # or it would start others in place of those that are killed
+        main.suspend()  # else it would replace the killed processes
         for process in [*main.children(recursive=True), main]:
             with contextlib.suppress(psutil.NoSuchProcess):
                 process.send_signal(signal.SIGKILL)

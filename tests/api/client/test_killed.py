@@ -1,4 +1,4 @@
-"""kill -9 of the door, again and again, under 200 uploads: nothing is lost, nothing is left."""
+"""kill -9 of the door, again and again, during 200 uploads: no byte is lost, no file is left."""
 
 import hashlib
 import random
@@ -62,7 +62,7 @@ class Sender(threading.Thread):
 def kill_all(door: ClientDoor) -> None:
     assert door.process
     parent = psutil.Process(door.process.pid)
-    parent.suspend()  # or it would start others, which keep the port
+    parent.suspend()  # else it would start others, which keep the port
     for process in [parent, *parent.children(recursive=True)]:
         try:
             process.kill()

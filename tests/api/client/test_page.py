@@ -34,7 +34,7 @@ new tus.Upload(source, options).start();
 """
 
 
-def test_the_page_needs_nothing_from_elsewhere(door: ClientDoor) -> None:
+def test_the_page_needs_no_other_server(door: ClientDoor) -> None:
     page = requests.get(f"{door.url}/page?token=x", timeout=60)
     assert page.status_code == 200
     assert "default-src 'none'" in page.headers["Content-Security-Policy"]
@@ -120,7 +120,7 @@ def _parts(folder: Folder) -> list[Path]:
     room = folder.door.backend.mount.path / folder.id.scope.directory / ".vfolder/uploads"
     found = []
     for path in room.glob("*"):
-        with suppress(FileNotFoundError):  # it was published while we looked
+        with suppress(FileNotFoundError):  # it was published meanwhile
             if path.stat().st_size > 0:
                 found.append(path)
     return found

@@ -1,4 +1,4 @@
-"""Uploads into a quota scope that fills up: what is refused is told, and leaves no bytes."""
+"""Uploads into a quota scope that fills up: the client learns of a refusal, and no bytes stay."""
 
 import os
 from collections import Counter
@@ -19,13 +19,13 @@ pytestmark = pytest.mark.part("btrfs")
 MIB = 1 << 20
 LIMIT = 10 * MIB
 WRITERS = 64
-#: What btrfs needs for its own trees.
+#: Space that btrfs needs for its own trees (bytes).
 METADATA_BYTES = 1 * MIB
 
 
 @pytest.fixture(scope="module")
 def door(tmp_path_factory: pytest.TempPathFactory, valkey: Valkey) -> Iterator[ClientDoor]:
-    """A door whose volume holds limits."""
+    """A door with a volume that holds limits."""
     disk = tmp_path_factory.mktemp("full") / "disk"
     with (
         mounted(disk, ["mkfs.btrfs", "-q"], size_bytes=512 * MIB) as top,
@@ -64,11 +64,11 @@ def test_many_uploads_at_a_time_never_pass_the_limit(folder: Folder) -> None:
     used = folder.door.backend.describe_scope(folder.id.scope).used_bytes
     assert used is not None
     assert used <= LIMIT + METADATA_BYTES
-    if not ended[204]:  # each took a little, and there was room for none: all of it is free again
+    if not ended[204]:  # each took a little and none fitted: all space is free again
         assert patch(folder.upload("after", MIB), 0, os.urandom(MIB)).status_code == 204
 
 
-def test_a_full_scope_can_be_written_to_once_there_is_room(folder: Folder) -> None:
+def test_a_full_scope_can_be_written_to_once_space_is_free(folder: Folder) -> None:
     scope = folder.id.scope
     assert scope
     url = folder.upload("late", 4 * MIB)

@@ -1,4 +1,4 @@
-"""Uploads into a full quota scope of CephFS, whose clients hear of it a moment late."""
+"""Uploads into a full quota scope of CephFS, whose clients learn of it a moment late."""
 
 import os
 from collections import Counter
@@ -23,7 +23,7 @@ WRITERS = 64
 
 @pytest.fixture(scope="module")
 def door(valkey: Valkey) -> Iterator[ClientDoor]:
-    """A door whose volume is a real CephFS."""
+    """A door with a real CephFS as volume."""
     with (
         running_ceph() as ceph,
         door_to(CephFsBackend(Mount("local", ceph / "mnt")), "cephfs", valkey) as made,
@@ -36,7 +36,7 @@ def used_bytes(folder: Folder) -> int:
     return folder.door.backend.describe_scope(folder.id.scope).used_bytes or 0
 
 
-def test_many_uploads_at_a_time_are_refused_once_the_client_has_heard(door: ClientDoor) -> None:
+def test_many_uploads_at_a_time_are_refused_once_the_client_knows(door: ClientDoor) -> None:
     folder = door.vfolder()
     assert folder.id.scope
     door.backend.set_limit(folder.id.scope, LIMIT)

@@ -1,4 +1,4 @@
-"""RFC 9110 as a table: what a request with these headers gets of a file of 1000 bytes."""
+"""RFC 9110 as a table: the part of a file of 1000 bytes that a request with these headers gets."""
 
 import pytest
 from hypothesis import given
@@ -92,7 +92,7 @@ def test_range_of_an_empty_file(header: str, choice: object) -> None:
     assert choose(EMPTY, RequestedRanges(range=header)) == choice
 
 
-def test_what_has_no_known_size_has_no_ranges() -> None:
+def test_an_unknown_size_has_no_ranges() -> None:
     assert choose(STREAM, RequestedRanges(range="bytes=0-1")) == Complete()
 
 
@@ -158,7 +158,7 @@ def test_condition(headers: dict[str, str], choice: object) -> None:
     assert choose(FILE, RequestedRanges(**headers)) == choice
 
 
-def test_validators_that_are_unknown_match_nothing() -> None:
+def test_unknown_validators_match_no_header() -> None:
     assert choose(STREAM, RequestedRanges(if_modified_since=DATE)) == Complete()
     assert choose(STREAM, RequestedRanges(if_match=ETAG)) == PreconditionFailed()
 

@@ -1,4 +1,4 @@
-"""tus 1.0.0 as a table: a request to an upload of 8 bytes at offset 4, and what it must get.
+"""tus 1.0.0 as a table: a request to an upload of 8 bytes at offset 4, and its answer.
 
 Afterwards the upload can still be finished with the right bytes, unless the case ends it.
 """
@@ -29,14 +29,14 @@ def text(word: str) -> str:
 
 @dataclass(frozen=True)
 class Case:
-    """A request and its answer; `at` is the offset that HEAD tells afterwards, None is 404."""
+    """A request and its answer; `at` is the offset of a HEAD afterwards, None is 404."""
 
     name: str
     method: str
     status: int
     headers: dict[str, str] = field(default_factory=dict)
     body: bytes = b""
-    #: Sent to the ticket's URL, as a creation; else to the upload's own.
+    #: It goes to the ticket's URL, as a creation; else to the upload's own.
     creates: bool = False
     at: int | None = 4
     answer: dict[str, str] = field(default_factory=dict)
@@ -55,7 +55,7 @@ def create(name: str, status: int, body: bytes = b"", **more: str) -> Case:
 OFFSETS = {"Upload-Offset": "4", "Upload-Length": "8", "Cache-Control": "no-store"}
 CASES = [
     # core
-    Case("HEAD tells where", "HEAD", 200, TUS, answer=OFFSETS),
+    Case("HEAD has the offset", "HEAD", 200, TUS, answer=OFFSETS),
     Case("HEAD of another version", "HEAD", 412, {"Tus-Resumable": "0.2.2"}),
     Case("HEAD without version", "HEAD", 200, answer=OFFSETS),
     Case("OPTIONS needs no version", "OPTIONS", 200, answer={"Tus-Version": "1.0.0"}),
@@ -110,8 +110,8 @@ CASES = [
     # concatenation
     create("a part", 201, Upload_Concat="partial", Upload_Length="4"),
     create("a part without length", 400, Upload_Concat="partial"),
-    create("a whole of nothing", 400, Upload_Concat="final;"),
-    create("a whole of what is not there", 404, Upload_Concat="final;upload/nothing"),
+    create("a concatenation of no parts", 400, Upload_Concat="final;"),
+    create("a concatenation of unknown parts", 404, Upload_Concat="final;upload/nothing"),
     create("concat in other words", 400, Upload_Concat="both", Upload_Length="8"),
     # termination
     Case("DELETE", "DELETE", 204, TUS, at=None),
@@ -120,7 +120,7 @@ CASES = [
     Case("as HEAD", "POST", 200, {**TUS, "X-HTTP-Method-Override": "HEAD"}, answer=OFFSETS),
     Case("as PATCH", "POST", 204, {**AT_4, "X-HTTP-Method-Override": "PATCH"}, b"data", at=8),
     Case("as DELETE", "POST", 204, {**TUS, "X-HTTP-Method-Override": "DELETE"}, at=None),
-    Case("as something else", "POST", 405, {**TUS, "X-HTTP-Method-Override": "PUT"}),
+    Case("as another method", "POST", 405, {**TUS, "X-HTTP-Method-Override": "PUT"}),
 ]
 
 
@@ -156,7 +156,7 @@ def test_case(folder: Folder, case: Case) -> None:
 
 
 def _check_end(folder: Folder, url: str, case: Case) -> None:
-    """Where the upload stands now, and that it can be finished from there."""
+    """Check where the upload stands, and that it can be finished from there."""
     found = requests.head(url, headers=TUS, timeout=60)
     if case.at is None:
         assert found.status_code == 404

@@ -1,4 +1,4 @@
-"""Clients as they come drive every extension: curl all of them, tuspy and tus-js-client theirs."""
+"""Published clients drive every extension: curl all of them, tuspy and tus-js-client theirs."""
 
 import base64
 import hashlib
@@ -39,8 +39,8 @@ def curl(method: str, url: str, *headers: str, data: bytes | None = None) -> dic
 
 
 def test_curl_discovers_every_extension(folder: Folder) -> None:
-    told = curl("OPTIONS", f"{folder.door.url}/upload")
-    named = set(told["tus-extension"].split(","))
+    answer = curl("OPTIONS", f"{folder.door.url}/upload")
+    named = set(answer["tus-extension"].split(","))
     assert named == set(CURL)
 
 
@@ -142,7 +142,7 @@ def test_tuspy(folder: Folder, tmp_path: Path, checked: bool) -> None:  # noqa: 
     assert (folder.path / "f").read_bytes() == DATA
 
 
-def test_tuspy_is_told_of_a_refusal(folder: Folder, tmp_path: Path) -> None:
+def test_tuspy_reports_a_refusal(folder: Folder, tmp_path: Path) -> None:
     source = tmp_path / "source"
     source.write_bytes(DATA)
     with source.open("rb") as file:

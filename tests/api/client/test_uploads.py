@@ -279,7 +279,7 @@ def offset_after(url: str, at_least: int) -> int:
 
 
 def kept_bytes(folder: Folder) -> int:
-    """What lies in the one staging file. A look over HTTP would end a writer that seems silent."""
+    """The bytes of the one staging file. A HEAD over HTTP would end a writer that seems silent."""
     [path] = staged(folder)
     return path.stat().st_size
 
@@ -294,7 +294,7 @@ def test_a_cut_connection_keeps_what_came(folder: Folder) -> None:
     assert (folder.path / "f").read_bytes() == DATA
 
 
-def test_after_a_cut_the_old_offset_is_good_until_told(folder: Folder) -> None:
+def test_after_a_cut_the_old_offset_is_good_until_a_head(folder: Folder) -> None:
     url = folder.upload("f", len(DATA))
     cut(url, 0, len(DATA), b"wrong" * 1000)
     wait_for(lambda: folder.door.store.get(_session(folder)).offset > 0)
@@ -352,8 +352,8 @@ def test_a_stalled_writer_gives_way(folder: Folder) -> None:
     assert (folder.path / "f").read_bytes() == DATA
 
 
-def test_a_flowing_writer_is_not_disturbed_by_a_look(door: ClientDoor) -> None:
-    """On a starved machine the writer may fall silent itself; then it says nothing."""
+def test_a_flowing_writer_is_not_disturbed_by_a_head(door: ClientDoor) -> None:
+    """On a starved machine the writer may be silent itself; such a try proves nothing."""
 
     def flowed() -> Folder | None:
         folder = door.vfolder()
@@ -370,7 +370,7 @@ def test_a_flowing_writer_is_not_disturbed_by_a_look(door: ClientDoor) -> None:
 
 
 def write_with_a_look(url: str) -> tuple[bytes, list[int], float]:
-    """A body in pieces, and a HEAD meanwhile: both answers, and the writer's longest silence."""
+    """Send a body in pieces, and a HEAD: both answers, and the writer's longest silence."""
     at = urlsplit(url)
     longest = 0.0
     with socket.create_connection((at.hostname or "", at.port or 0)) as writer:
@@ -382,7 +382,7 @@ def write_with_a_look(url: str) -> tuple[bytes, list[int], float]:
         looks: list[int] = []
         looking = threading.Thread(target=lambda: looks.append(head(url).status_code))
         last, answer = time.monotonic(), b""
-        with suppress(OSError):  # a silent writer is hung up on
+        with suppress(OSError):  # the door closes the connection of a silent writer
             for start in range(0, len(DATA), 1 << 16):
                 writer.sendall(DATA[start : start + (1 << 16)])
                 longest, last = max(longest, time.monotonic() - last), time.monotonic()
@@ -458,7 +458,7 @@ def test_creation_of_nothing(folder: Folder) -> None:
     assert (folder.path / "f").read_bytes() == b""
 
 
-def test_length_told_late(folder: Folder) -> None:
+def test_length_announced_late(folder: Folder) -> None:
     url = folder.upload("f", 8)
     mine = urljoin(url, post(url, Upload_Defer_Length="1").headers["Location"])
     assert head(mine).headers["Upload-Defer-Length"] == "1"
@@ -528,7 +528,7 @@ def test_concatenation(folder: Folder) -> None:
     assert len(staged(folder)) == 1  # the ticket's own, never used
 
 
-def test_digest_of_the_whole(folder: Folder) -> None:
+def test_digest_of_the_complete_file(folder: Folder) -> None:
     wrong = meta(sha256=hashlib.sha256(b"other").hexdigest())
     url = folder.upload("f", 4)
     mine = urljoin(url, post(url, Upload_Length="4", Upload_Metadata=wrong).headers["Location"])
@@ -545,7 +545,7 @@ def test_a_ticket_reaches_only_its_own(folder: Folder) -> None:
 
 
 @pytest.mark.parametrize("name", ["..", ".", "%2e%2e", "%00", "a%0a", "a%2fb", "x" * 300, "%ff"])
-def test_what_is_no_id_is_no_upload(folder: Folder, name: str) -> None:
+def test_other_characters_are_no_upload_id(folder: Folder, name: str) -> None:
     at = urlsplit(folder.upload("f", 4))
     door = http.client.HTTPConnection(at.netloc, timeout=20)
     for method in ("PATCH", "HEAD", "DELETE"):

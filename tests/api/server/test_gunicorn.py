@@ -2,8 +2,8 @@
 
 A digest of the source stands for what was read. When one differs, read the new source, check what
 `api/server` makes of it, then renew the digest and "Read at" in docs/dependencies.md. The behaviour
-of the doors is held by the other tests of this directory, `tests/api/client/test_offload.py` and
-`tests/api/wire/test_door_worker.py`.
+of the doors is held by the other tests of this directory, by `tests/api/wire/test_door_worker.py`
+and by `tests/api/client/test_sendfile_worker.py`.
 """
 
 import hashlib

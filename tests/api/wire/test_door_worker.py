@@ -1,4 +1,4 @@
-"""The door's server: connections that keep asking neither starve others nor survive an end."""
+"""The doors' worker: a busy connection starves no other one, and ends with the door."""
 
 import signal
 import threading
@@ -12,7 +12,7 @@ from tests.support.doors import AUTH, RunningDoor, running_door, settings_in
 from tests.support.valkey import Valkey
 
 CALLERS = 24
-ASKED = 60
+REQUESTS = 60
 
 
 def test_more_busy_connections_than_threads(tmp_path: Path, valkey: Valkey) -> None:
@@ -22,7 +22,7 @@ def test_more_busy_connections_than_threads(tmp_path: Path, valkey: Valkey) -> N
     def keep_asking() -> None:
         with requests.Session() as session:
             session.trust_env = False
-            for _ in range(ASKED):
+            for _ in range(REQUESTS):
                 session.get(f"{door.url}/volumes", headers=AUTH, timeout=120).raise_for_status()
         served.append(1)
 
@@ -35,7 +35,7 @@ def test_more_busy_connections_than_threads(tmp_path: Path, valkey: Valkey) -> N
     assert len(served) == CALLERS
 
 
-def test_an_end_is_polite_to_open_connections(tmp_path: Path, valkey: Valkey) -> None:
+def test_an_open_connection_does_not_delay_the_end(tmp_path: Path, valkey: Valkey) -> None:
     with running_door("manager", settings_in(tmp_path, valkey.url)) as door:
         assert door.send("GET", "/volumes").status_code == 200
         door.process.send_signal(signal.SIGTERM)

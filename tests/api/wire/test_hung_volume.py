@@ -1,4 +1,4 @@
-"""A volume that hangs, fails or is full: only its own callers notice, and they are told."""
+"""A volume that hangs, fails or is full: only its own callers notice."""
 
 import threading
 import time

@@ -1,4 +1,4 @@
-"""Slow readers and writers delay no other caller; what sendfile_worker.py relies on in gunicorn."""
+"""Slow readers and writers delay no other caller."""
 
 import glob
 import gzip
@@ -11,12 +11,9 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from urllib.parse import urlsplit
 
-import gunicorn
 import pytest
 import requests
 from gunicorn.config import Config
-from gunicorn.http.wsgi import Response
-from gunicorn.workers.gthread import ThreadWorker
 from prometheus_client.multiprocess import MultiProcessCollector
 
 from api.server import settings
@@ -32,7 +29,7 @@ BIG = 64 << 20
 
 @pytest.fixture
 def own_door(tmp_path: Path, valkey: Valkey) -> Iterator[ClientDoor]:
-    """A door for one test, which gives its streams a long time to end."""
+    """A door for one test, with a long grace for its streams."""
     made = make_door(tmp_path, valkey, "[vfolder.doors]\ngrace-seconds = 60.0")
     made.start()
     yield made
@@ -52,19 +49,14 @@ def request(url: str, text: str, receive_buffer: int | None = None) -> Iterator[
         yield client
 
 
-def test_what_we_rely_on_in_gunicorn(tmp_path: Path) -> None:
-    assert gunicorn.version_info[0] == 27
-    for name in ("load_wsgi", "handle", "_keepalive_after", "finish_request", "init_process"):
-        assert callable(getattr(ThreadWorker, name))
-    for name in ("send_headers", "force_close", "is_chunked"):
-        assert callable(getattr(Response, name))
+def test_gunicorn_may_use_sendfile(tmp_path: Path) -> None:
     config = Config()
     for name, value in settings.for_door("client", settings_in(tmp_path)).items():
         config.set(name, value)
     assert config.sendfile is not False
 
 
-def test_stalled_readers_hold_up_nobody(door: ClientDoor, folder: Folder) -> None:
+def test_stalled_readers_delay_no_other(door: ClientDoor, folder: Folder) -> None:
     with folder.write("big", b"").open("wb") as file:
         file.truncate(BIG)
     url = folder.download("big")
@@ -116,8 +108,8 @@ def test_stalled_readers_of_archives_hold_no_thread(
             got += len(piece)
 
 
-def test_no_more_is_packed_than_may_be(door: ClientDoor, folder: Folder) -> None:
-    """Readers that stall take all places; what is not packed goes on, and places come back."""
+def test_a_process_packs_a_limited_number_of_archives(door: ClientDoor, folder: Folder) -> None:
+    """Stalled readers take all places; unpacked archives go on, and places come back."""
     folder.write("dir/big", os.urandom(8 << 20))
     url = folder.archive(["dir"])
     packed = f"{url}&format=tar.gz"
@@ -136,7 +128,7 @@ def test_no_more_is_packed_than_may_be(door: ClientDoor, folder: Folder) -> None
 
 
 def test_downloads_and_archives_are_counted_when_they_end(own_door: ClientDoor) -> None:
-    """At a door of its own: answers to tests before count when they are closed, some time later."""
+    """At a door of its own: responses of earlier tests count later, when they are closed."""
     door, folder = own_door, own_door.vfolder()
     folder.write("dir/small", b"s")
     folder.write("dir/big", b"b" * (4 << 20))
@@ -148,7 +140,7 @@ def test_downloads_and_archives_are_counted_when_they_end(own_door: ClientDoor) 
 
 
 def counted(door: ClientDoor) -> tuple[float, float]:
-    """Answers to downloads so far, and answers under way."""
+    """Downloads that were counted, and responses under way."""
     files = glob.glob(f"{door.directory}/metrics/**/*.db", recursive=True)
     found: dict[str, float] = {"requests": 0, "open": 0}
     for metric in MultiProcessCollector.merge(files):  # type: ignore[no-untyped-call] # no types here
@@ -160,7 +152,7 @@ def counted(door: ClientDoor) -> tuple[float, float]:
     return found["requests"], found["open"]
 
 
-def test_stalled_writers_hold_up_nobody(door: ClientDoor, folder: Folder) -> None:
+def test_stalled_writers_delay_no_other(door: ClientDoor, folder: Folder) -> None:
     text = "PATCH TARGET HTTP/1.1\r\nHost: x\r\nUpload-Offset: 0\r\nContent-Length: 100\r\n\r\nx"
     with ExitStack() as stack:
         for number in range(STALLED):
@@ -192,7 +184,7 @@ def test_http_10_closes(folder: Folder) -> None:
     assert data.endswith(b"small")
 
 
-def test_http_10_gets_what_is_packed_without_chunks(folder: Folder) -> None:
+def test_http_10_gets_packed_archives_without_chunks(folder: Folder) -> None:
     folder.write("dir/small", b"small")
     url = folder.archive(["dir"]) + "&format=tar.gz"
     with request(url, "GET TARGET HTTP/1.0\r\n\r\n") as client:
@@ -205,7 +197,7 @@ def test_http_10_gets_what_is_packed_without_chunks(folder: Folder) -> None:
     assert b"small" in gzip.decompress(body)
 
 
-def test_callers_who_never_close_hold_up_nobody(door: ClientDoor) -> None:
+def test_callers_that_never_close_delay_no_other(door: ClientDoor) -> None:
     text = "GET TARGET HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
     with ExitStack() as stack:
         for _ in range(STALLED):
