@@ -1,4 +1,4 @@
-"""The engine's inner loops: in C where that was built, else in Python; the results are the same."""
+"""The inner loops of the engine: in C where that was built, else the same in Python."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -12,30 +12,33 @@ from backends.tree.allocation_groups import ONE_GROUP, Groups
 
 @dataclass(frozen=True, slots=True)
 class Plain:
-    """What makes a file plain: it belongs to this user and group, and what need not be asked."""
+    """When a file is plain: it has this owner and group, no xattrs, no flags, and no holes."""
 
     uid: int
     gid: int
+    #: Open sources with O_NOATIME, which only their owner and root may do.
     noatime: bool
+    #: Look for xattrs and flags; False where the file system has none.
     xattrs: bool
     flags: bool
 
 
 @dataclass(frozen=True, slots=True)
 class Loops:
-    """The loops over one directory's entries; each leaves what is not plain to its caller."""
+    """The loops over the entries of one directory; each leaves what is not plain to its caller."""
 
+    #: Use the part in C where it was built.
     native: bool = True
 
     @property
     def in_c(self) -> bool:
-        """Whether the C part is used."""
+        """Return whether the part in C is used."""
         return native.AVAILABLE and self.native
 
     def scan(self, fd: int, *, names: bool = False, now: int = 0) -> Iterator[Scanned]:
-        """Stat the entries of an open directory and sum them up, piece by piece.
+        """Stat the entries of an open directory, and yield their sums piece by piece.
 
-        With `now` (seconds of the epoch) their ages too.
+        With `now` (seconds of the epoch) the sums have ages too.
         """
         if self.in_c:
             return iter(partial(native.scan, fd, names, now), None)
@@ -44,9 +47,9 @@ class Loops:
     def copy(
         self, source: int, target: int, rule: Plain | None, stop: bytearray
     ) -> Iterator[Copied]:
-        """Copy plain files between two open directories; without a rule nothing is plain.
+        """Copy plain files between two open directories; without a rule no file is plain.
 
-        Once `stop` is set, what is not done is left.
+        Once the first byte of `stop` is set, the remaining entries are left.
         """
         if self.in_c and rule is not None:
             return iter(
@@ -68,10 +71,11 @@ class Loops:
     def unlink(
         self, fd: int, stop: bytearray, *, many: bool, below: int = 0, groups: Groups = ONE_GROUP
     ) -> Iterator[Unlinked]:
-        """Unlink everything but directories in an open directory, `many` entries at a time.
+        """Unlink everything but directories in an open directory, with `many` in large pieces.
 
-        Plain directories of its allocation group may go as well, with all in them, while fewer
-        than `below` entries were tried there. Once `stop` is set, what is not done is left.
+        In C, small directories of the same allocation group are removed too, with all in them,
+        while fewer than `below` entries were tried there. Once the first byte of `stop` is set, the
+        remaining entries are left.
         """
         if self.in_c:
             return iter(partial(native.unlink, fd, many, below, groups.bits, stop), None)
