@@ -1,10 +1,10 @@
-# Everything here needs python3 (3.11 or newer, with venv) and make, nothing else.
+# These commands need only python3 (3.11 or newer, with venv) and make.
 PYTHON ?= python3
 VENV   ?= .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 TOOLS  := $(VENV)/.tools
-# Processes that share the tests. Most of a test is waiting, so two for each of two cores.
+# Processes that share the tests. Tests mostly wait, so there are two for each of two cores.
 PROCESSES ?= 4
 PIP    := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
@@ -14,13 +14,13 @@ PIP    := $(BIN)/python -m pip --disable-pip-version-check --quiet
 help:  ## show this list
 	@awk -F':.*## ' '/^[a-z]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-setup: $(TOOLS)  ## make the virtual environment with everything locked, tools too
+setup: $(TOOLS)  ## create the virtual environment from the lock files, with the tools
 
-# What runs the service, and nothing else: `make run` and `make demo` wait for this alone.
+# Only what runs the service: `make run` and `make demo` need no more.
 $(READY): requirements.lock pyproject.toml setup.py $(wildcard backends/*.c backends/*/*.c)
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
-	    { echo "$(PYTHON) is older than 3.11; name a newer one: make PYTHON=python3.12 …"; exit 1; }
-	@test -x $(BIN)/python || { echo "making the virtual environment in $(VENV)"; $(PYTHON) -m venv $(VENV); }
+	    { echo "$(PYTHON) is older than 3.11; set a newer one: make PYTHON=python3.12 …"; exit 1; }
+	@test -x $(BIN)/python || { echo "creating the virtual environment in $(VENV)"; $(PYTHON) -m venv $(VENV); }
 	@echo "installing what the service needs"
 	@$(PIP) install --require-hashes -r requirements.lock
 	@$(PIP) install --no-deps --no-build-isolation -e .
@@ -34,7 +34,7 @@ $(TOOLS): $(READY) requirements-dev.lock
 run: $(READY)  ## start the whole stack here (Ctrl-C stops it)
 	@exec $(BIN)/vfolder up
 
-demo: $(READY)  ## show the main job on real files, from upload to delete
+demo: $(READY)  ## show a vfolder with real files, from upload to delete
 	@exec $(BIN)/vfolder demo
 
 check: setup  ## format, lint, types, import rule, house rules
@@ -48,20 +48,20 @@ check: setup  ## format, lint, types, import rule, house rules
 format: setup  ## format the code
 	@$(BIN)/ruff format --quiet . && $(BIN)/ruff check --quiet --fix .
 
-test: setup  ## run the tests (what needs `make parts` is skipped and named)
+test: setup  ## run the tests (tests that need `make parts` are skipped and named)
 	@$(BIN)/python -m pytest -n $(PROCESSES) --dist loadfile --no-loadscope-reorder
 
 parts:  ## install the system packages that some tests and benchmarks use (Debian, root)
 	@deploy/parts.sh
 
-bench: setup  ## measure against references in the same run
+bench: setup  ## measure speed against references of the same run
 	@$(BIN)/python -m benchmarks
 
-lock: setup  ## resolve the dependencies anew and write the lock files
+lock: setup  ## resolve the dependencies again and write the lock files
 	@$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-header --no-emit-index-url \
 	    --python-version 3.11 pyproject.toml --group build -o requirements.lock
 	@$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-header --no-emit-index-url \
 	    --python-version 3.11 pyproject.toml --group dev -o requirements-dev.lock
 
-clean:  ## remove what setup made (not your data in var/)
+clean:  ## remove what setup created (not your data in var/)
 	@rm -rf $(VENV) *.egg-info .mypy_cache .ruff_cache .pytest_cache

@@ -1,7 +1,7 @@
-"""Celery's settings, each with its reason. No secret is here: Flower's Config tab prints them.
+"""Celery's settings, each with its reason. They hold no secret: Flower's Config tab prints them.
 
-The broker's and the result store's URLs, and the tasks, are added by `workers.app`. These settings
-are the worker's; the doors only send, without a result store (`api.jobs.doorbell`).
+`workers.app` adds the URLs of the broker and of the result store, and the tasks. These settings are
+for workers; the doors only send, without a result store (`api.jobs.doorbell`).
 """
 
 # -- Messages are doorbells; the job record is the truth -------------------------------------------
@@ -24,7 +24,7 @@ task_serializer = "json"
 result_serializer = "json"
 accept_content = ["json"]
 
-# -- The broker may be away; a worker waits for it as long as it takes -----------------------------
+# -- A worker waits for an absent broker without limit ---------------------------------------------
 broker_connection_retry_on_startup = True
 #: The default gives up after a hundred tries.
 broker_connection_max_retries = None
@@ -33,7 +33,7 @@ broker_channel_error_retry = True
 broker_transport_options = {
     # Longer than any doorbell waits unacknowledged (none does: acks are early).
     "visibility_timeout": 3600,
-    # A frozen server is noticed after this many seconds.
+    # A frozen server is detected after this many seconds.
     "socket_timeout": 20,
     "socket_connect_timeout": 5,
     "socket_keepalive": True,
@@ -42,28 +42,28 @@ broker_transport_options = {
     "priority_steps": list(range(10)),
     "queue_order_strategy": "priority",
 }
-#: A finished job must not become a failure because Redis was away when it ended.
+#: Finished work must not fail because Redis did not answer at its end.
 result_backend_always_retry = True
-#: Without an answer for so long (a frozen server, a cut network) the client tries again (seconds);
-#: the default waits two minutes.
+#: Without an answer (a frozen server, a cut network) the call is repeated after this long; the
+#: default waits two minutes.
 redis_socket_timeout = 10.0
 redis_socket_connect_timeout = 5.0
 redis_backend_health_check_interval = 10
-#: The list of jobs is ours; Celery's results are kept for AsyncResult and Flower only.
+#: The job records are the list of jobs; Celery's results are only for AsyncResult and Flower.
 result_expires = 7 * 86_400
 
-# -- Operators watch Flower ------------------------------------------------------------------------
+# -- Flower for operators --------------------------------------------------------------------------
 worker_send_task_events = True
 task_send_sent_event = True
 result_extended = True
 
-# -- Going down ------------------------------------------------------------------------------------
+# -- Shutdown --------------------------------------------------------------------------------------
 #: SIGTERM drains: runs release their jobs within a second, so the warm shutdown is short.
 worker_soft_shutdown_timeout = 0
 worker_enable_soft_shutdown_on_idle = False
 
-# -- Quiet -----------------------------------------------------------------------------------------
-#: Logs are ours (core.telemetry).
+# -- Logs ------------------------------------------------------------------------------------------
+#: `core.telemetry` writes the logs.
 worker_hijack_root_logger = False
 worker_redirect_stdouts = False
 timezone = "UTC"

@@ -1,6 +1,6 @@
 """The part in C, which pyproject.toml cannot describe.
 
-It is optional: where it cannot be built, Python code does the same and is slower. Each process
+It is optional: without it, slower Python code does the same work. Each process
 reports a missing part when it starts (`backends.fs.native`).
 """
 

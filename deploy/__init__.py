@@ -1,1 +1,1 @@
-"""How the processes of one node are started and kept running. Knows settings, not storage."""
+"""Starts the processes of one node and keeps them running. Knows settings, no storage."""

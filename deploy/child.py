@@ -1,4 +1,4 @@
-"""One process of a node: started, listened to, started again when it ends unasked."""
+"""One process of a node: started, its output printed, started again when it ends by itself."""
 
 import asyncio
 import os
@@ -16,12 +16,12 @@ FIRST_PAUSE_SECONDS = 0.5
 LONGEST_PAUSE_SECONDS = 30.0
 #: … and back to the first one after it lived this long.
 STEADY_SECONDS = 20.0
-#: How long the last lines of an ended process are waited for.
+#: Longest wait for the last lines of an ended process.
 _LAST_LINES_SECONDS = 1.0
 
 
 class Child:
-    """Runs one command until told to stop; its output goes to `lines` under its name."""
+    """Runs one command until `stop`; its output goes to `lines` under its name."""
 
     def __init__(
         self, name: str, arguments: Sequence[str], environment: dict[str, str], lines: LinePrinter
@@ -36,11 +36,11 @@ class Child:
 
     @property
     def running(self) -> bool:
-        """Whether the process is there now."""
+        """Return whether the process runs now."""
         return self._process is not None and self._process.returncode is None
 
     async def run(self) -> None:
-        """Start it, and again whenever it ends, until `stop` or `kill` was called."""
+        """Start the process, and again when it ends, until `stop` or `kill` is called."""
         while not self._stopping.is_set():
             started = asyncio.get_running_loop().time()
             status = await self._live_once()
@@ -49,9 +49,9 @@ class Child:
                 await self._rest(status, lived)
 
     async def _live_once(self) -> int:
-        # Killed with us: a crash of the supervisor leaves nothing. The store syncs first.
-        last_wish = signal.SIGTERM if self.name == STORE else signal.SIGKILL
-        # A pipe of our own: asyncio's would have `wait` wait for grandchildren that hold it.
+        # The process ends with the supervisor, also after its crash. The store syncs first.
+        death_signal = signal.SIGTERM if self.name == STORE else signal.SIGKILL
+        # A pipe of our own: with asyncio's, `wait` would also wait for grandchildren that hold it.
         ours, theirs = os.pipe()
         reading = asyncio.create_task(self._read(ours))
         try:
@@ -61,13 +61,13 @@ class Child:
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=theirs,
                 stderr=theirs,
-                start_new_session=True,  # Ctrl-C at the terminal reaches us only; we drain in order
-                preexec_fn=end_with_parent(last_wish),
+                start_new_session=True,  # only we get Ctrl-C of the terminal; we drain in order
+                preexec_fn=end_with_parent(death_signal),
             )
         finally:
             os.close(theirs)
         status = await self._process.wait()
-        self._signal_group(signal.SIGKILL)  # what it forked and left behind holds ports and pipes
+        self._signal_group(signal.SIGKILL)  # children that it left behind hold ports and pipes
         await asyncio.wait([reading], timeout=_LAST_LINES_SECONDS)
         reading.cancel()
         return status
@@ -105,14 +105,14 @@ class Child:
         self._pause = min(self._pause * 2, LONGEST_PAUSE_SECONDS)
 
     def stop(self) -> None:
-        """Ask it to end (SIGTERM to the process itself: it knows what to do with its children)."""
+        """Ask the process to end: SIGTERM to itself only, because it ends its own children."""
         self._stopping.set()
         if self._process is not None and self.running:
             with suppress(ProcessLookupError):
                 self._process.terminate()
 
     def kill(self) -> None:
-        """End it and all it started, now."""
+        """Kill the process and its children."""
         self._stopping.set()
         self._signal_group(signal.SIGKILL)
 
@@ -123,7 +123,7 @@ class Child:
 
 
 def describe(status: int) -> str:
-    """Say how a process ended, as people say it."""
+    """Return for people how a process ended."""
     if status >= 0:
         return f"exit status {status}"
     try:

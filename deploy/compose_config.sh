@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Writes the configuration for compose.yml once: random secrets, doors on all addresses inside the
-# containers (compose.yml publishes them on 127.0.0.1), the store outside of the node.
+# Writes the configuration for compose.yml once: random secrets, doors on all addresses of the
+# containers (compose.yml publishes them on 127.0.0.1), the store in a container of its own.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 umask 077
@@ -8,7 +8,7 @@ mkdir -p compose
 secret() { head -c 24 /dev/urandom | base64 | tr '+/' '-_'; }
 if [ ! -e compose/storage-proxy.toml ]; then
     store=$(secret)
-    # The server reads it as its own user, so not 0600; the directory above is private.
+    # The server reads it as its own user, so the mode is not 0600; the directory above is private.
     printf 'requirepass "%s"\nappendonly yes\nappendfsync everysec\nsave ""\nmaxmemory-policy noeviction\n' \
         "$store" >compose/store.conf
     chmod 0644 compose/store.conf
@@ -17,7 +17,7 @@ if [ ! -e compose/storage-proxy.toml ]; then
 node-id = "compose"
 secret = "$(secret)"
 session-expire = "1d"
-# As whom the doors run, and whose the uploads are; deploy/Dockerfile knows it.
+# The user of the doors, which owns uploads; deploy/Dockerfile creates it.
 user = "vfolder"
 
 [api.client]
@@ -44,4 +44,4 @@ addr = "0.0.0.0:5555"
 password = "$(secret)"
 TOML
 fi
-echo "compose/storage-proxy.toml is there; now: docker compose up --build"
+echo "compose/storage-proxy.toml exists; next: docker compose up --build"

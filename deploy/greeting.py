@@ -1,4 +1,4 @@
-"""What a person reads when the node is up: where everything is, and what to try."""
+"""The text for people when the node is up: addresses, files, and commands to try."""
 
 import sys
 from pathlib import Path
@@ -17,7 +17,7 @@ _NOTES = {
 
 
 def greeting(settings: Settings) -> str:
-    """Addresses, files and next commands; no secret in it."""
+    """Return addresses, files and next commands, without secrets."""
     vfolder = _shown(Path(sys.executable).parent / "vfolder")
     manager = f"http://{settings.api.manager.address}"
     config = _shown(Path(settings.origin))

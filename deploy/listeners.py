@@ -1,4 +1,4 @@
-"""The addresses one node listens on: are they free, do they answer, how to move them."""
+"""The addresses of one node: whether they are free, whether they answer, how to change them."""
 
 import asyncio
 import errno
@@ -13,7 +13,7 @@ from redis.exceptions import AuthenticationError, RedisError
 from core.errors import ConfigurationError
 from core.settings import Address, Settings
 
-#: A start that takes longer than this is reported, not waited for.
+#: A start that takes longer is reported; the supervisor does not wait longer for it.
 START_SECONDS = 60.0
 POLL_SECONDS = 0.05
 _PROBE_SECONDS = 1.0
@@ -21,7 +21,7 @@ _PROBE_SECONDS = 1.0
 
 @dataclass(frozen=True, slots=True)
 class Listener:
-    """One process's address, and the setting that moves it."""
+    """The address of one process, and its setting."""
 
     process: str
     title: str
@@ -30,20 +30,20 @@ class Listener:
 
     @property
     def variable(self) -> str:
-        """The environment variable of the same effect."""
+        """Return the environment variable of the setting."""
         table, _, key = self.setting.removeprefix("[").partition("] ")
         path = [*table.split("."), key]
         return "VFOLDER__" + "__".join(part.upper().replace("-", "_") for part in path)
 
     @property
     def example(self) -> str:
-        """A value for the setting: the next port but one hundred."""
+        """Return an example value: the port plus one hundred."""
         port = self.address.port + 100
         return str(port) if self.setting.endswith("port") else f"{self.address.host}:{port}"
 
 
 def of(settings: Settings) -> Iterator[Listener]:
-    """Every address this node listens on, the store's first."""
+    """Return every address of this node, the store's first."""
     api, own = settings.api, settings.vfolder
     if settings.store_is_embedded:
         store = Address("127.0.0.1", own.redis.port)
@@ -56,10 +56,10 @@ def of(settings: Settings) -> Iterator[Listener]:
 
 
 def check_free(settings: Settings) -> None:
-    """Make sure that nobody else listens there.
+    """Check that no other process listens at the addresses.
 
     Raises:
-        ConfigurationError: one sentence per address that cannot be had, with the setting to move.
+        ConfigurationError: addresses cannot be used; one sentence each, with the setting to change.
     """
     sentences = [text for one in of(settings) if (text := _refusal(one, settings.origin))]
     if sentences:
@@ -77,29 +77,29 @@ def _refusal(one: Listener, origin: str) -> str | None:
         taken = error.errno == errno.EADDRINUSE
         why = "is taken" if taken else f"cannot be used ({error.strerror})"
         return (
-            f"The address {one.address} of the {one.title} {why}. Move it: set {one.setting} in "
+            f"The address {one.address} of the {one.title} {why}. Change it: set {one.setting} in "
             f"{origin}, or {one.variable}={one.example} in the environment."
         )
     return None
 
 
 async def answers(one: Listener, deadline: float) -> bool:
-    """Wait until somebody answers there, until the loop's clock says `deadline`.
+    """Wait until the process answers; False when it does not before `deadline` (loop time).
 
     An accepted connection is not enough: gunicorn listens before its application is built.
     """
     while asyncio.get_running_loop().time() < deadline:
         with suppress(OSError, TimeoutError):
-            if await asyncio.wait_for(_says_something(one.address), _PROBE_SECONDS):
+            if await asyncio.wait_for(_has_answer(one.address), _PROBE_SECONDS):
                 return True
         await asyncio.sleep(POLL_SECONDS)
     return False
 
 
-async def _says_something(address: Address) -> bool:
+async def _has_answer(address: Address) -> bool:
     reader, writer = await asyncio.open_connection(*address)
     try:
-        # A door with TLS answers plain text with an alert or a 400: bytes too.
+        # A door with TLS answers plain text with an alert or a 400, which also counts.
         writer.write(b"GET /livez HTTP/1.0\r\n\r\n")
         return bool(await reader.read(1))
     finally:
@@ -109,10 +109,12 @@ async def _says_something(address: Address) -> bool:
 
 
 def store_problem(settings: Settings) -> str | None:
-    """Ask the store once; give a sentence when it does not answer yet, without its password.
+    """Return a sentence when the store does not answer now, else None; one try.
+
+    The sentence does not contain the password.
 
     Raises:
-        ConfigurationError: it answers and refuses the password: waiting does not help.
+        ConfigurationError: the store refuses the password, so waiting does not help.
     """
     try:
         with Redis.from_url(

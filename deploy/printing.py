@@ -1,4 +1,4 @@
-"""The supervisor's output: every line of every process, with its name before it."""
+"""The output of the supervisor: every line of every process, after the name of the process."""
 
 import os
 import sys
@@ -9,13 +9,13 @@ from datetime import datetime
 from honcho.colour import get_colours
 from honcho.printer import Message, Printer
 
-#: LinePrinter longer than this are printed in pieces.
+#: Longer lines are printed in pieces.
 LINE_BYTES = 65_536
 OWN_NAME = "vfolder"
 
 
 class LinePrinter:
-    """Prints lines of processes; when nobody reads any more, goes silent instead of failing."""
+    """Prints lines of processes; goes silent when the reader of the output has closed it."""
 
     def __init__(self, names: Sequence[str]) -> None:
         colours = get_colours()
@@ -28,7 +28,7 @@ class LinePrinter:
         self.show(OWN_NAME, text)
 
     def show(self, name: str, text: str | bytes) -> None:
-        """Print what a process wrote; bytes that are no UTF-8 are replaced."""
+        """Print the output of a process; bytes that are not UTF-8 are replaced."""
         if self._quiet:
             return
         now = datetime.now().astimezone()
@@ -39,7 +39,7 @@ class LinePrinter:
             self._go_silent()
 
     def plain(self, text: str) -> None:
-        """Print text as it is, for people who read it once (the greeting)."""
+        """Print text without a name before it (the greeting)."""
         try:
             print(text, flush=True)  # noqa: T201 - this is the program's output
         except BrokenPipeError:
@@ -47,5 +47,5 @@ class LinePrinter:
 
     def _go_silent(self) -> None:
         self._quiet = True
-        with suppress(OSError):  # so that the interpreter's last flush does not complain either
+        with suppress(OSError):  # so that the last flush of the interpreter does not fail
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

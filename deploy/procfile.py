@@ -1,4 +1,4 @@
-"""The Procfile: which processes one node runs."""
+"""The Procfile: the processes of one node."""
 
 import shlex
 import sys
@@ -8,16 +8,16 @@ from honcho.environ import parse_procfile
 
 from core.errors import ConfigurationError
 
-#: The one the project comes with.
+#: The Procfile of this project.
 PROCFILE = Path(__file__).parent / "Procfile"
-#: The line that runs the embedded store; all others need it.
+#: The line of the embedded store; all other processes need it.
 STORE = "redis"
 
 
 def read(path: Path = PROCFILE) -> dict[str, list[str]]:
-    """Give each process its argument list, in the order of the file.
+    """Return the argument list of each process, in the order of the file.
 
-    `python` means the interpreter that runs this.
+    `python` is replaced by the interpreter of this process.
 
     Raises:
         ConfigurationError: the file is missing, empty, or a line has unbalanced quotes.

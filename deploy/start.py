@@ -1,4 +1,4 @@
-"""What happens before the first process starts: arguments, first configuration, checks."""
+"""Preparation before the first process starts: arguments, first configuration, checks."""
 
 import argparse
 import fcntl
@@ -19,7 +19,7 @@ _LOCK_NAME = "up.lock"
 
 @dataclass(frozen=True, slots=True)
 class Start:
-    """Everything a supervisor needs, and the lock that keeps a second one away."""
+    """All facts for a supervisor, and the lock that excludes a second one."""
 
     settings: Settings
     commands: dict[str, list[str]]
@@ -27,18 +27,18 @@ class Start:
 
 
 def prepare(arguments: Sequence[str]) -> Start:
-    """Find or write the configuration, read the Procfile, and check that all can start.
+    """Find or write the configuration, read the Procfile, and check that all processes can start.
 
     Raises:
-        ConfigurationError: with the setting to change, in one sentence each.
-        SystemExit: wrong arguments, or `--help`.
+        ConfigurationError: a process cannot start; the message names the setting to change.
+        SystemExit: the arguments are wrong, or are `--help`.
     """
-    asked = _parser().parse_args(arguments)
-    path = Path(asked.config).absolute() if asked.config else _default_path()
+    options = _parser().parse_args(arguments)
+    path = Path(options.config).absolute() if options.config else _default_path()
     first_run.ensure(path)
     settings = load(path)
     settings.state_dir.mkdir(parents=True, exist_ok=True)
-    commands = procfile.read(Path(asked.procfile))
+    commands = procfile.read(Path(options.procfile))
     lock = _lock(settings)
     listeners.check_free(settings)
     return Start(settings, commands, lock)

@@ -1,9 +1,10 @@
-"""Runs the processes of one node: `python -m deploy.supervisor`, what `vfolder up` becomes.
+"""The supervisor of one node's processes: `python -m deploy.supervisor`, started by `vfolder up`.
 
-The store first, and ready; then all others. A process that ends is started again, with growing
-pauses and one line that says so (a plain Procfile runner stops everything instead). SIGINT,
-SIGTERM and SIGHUP drain: everyone but the store is asked to end, then the store; a second signal
-hurries. Whatever happens to this process, nothing stays behind: see `core.process.child`.
+It starts the store and waits until it is ready, then starts all others. A process that ends is
+started again, with growing pauses and one line in the output; a plain Procfile runner would stop
+everything. SIGINT, SIGTERM and SIGHUP drain: all processes but the store are asked to end, then the
+store; a second signal kills. When this process dies, its children die too: see
+`core.process.child`.
 """
 
 import asyncio
@@ -22,18 +23,18 @@ from deploy.greeting import greeting
 from deploy.printing import LinePrinter
 from deploy.start import prepare
 
-#: What the doors and the worker may take beyond their own grace before they are killed.
+#: Doors and the worker are killed this long after the end of their own grace time.
 DRAIN_MARGIN_SECONDS = 10.0
 STORE_STOP_SECONDS = 10.0
-#: One Ctrl-C may arrive twice (from the terminal and from make): only a later one is a second.
+#: One Ctrl-C may arrive twice (from the terminal and from make): only a later one counts as second.
 HURRY_AFTER_SECONDS = 0.5
-#: A store with a long append-only file takes its time to read it.
+#: A store with a long append-only file needs time to read it.
 STORE_START_SECONDS = 60.0
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 class Supervisor:
-    """All processes of one node, from first start to last end."""
+    """All processes of one node, from the first start to the last end."""
 
     def __init__(self, settings: Settings, commands: dict[str, list[str]]) -> None:
         self._settings = settings
@@ -46,27 +47,27 @@ class Supervisor:
         }
         self._store = children.pop(procfile.STORE, None)
         self._others = list(children.values())
-        self._asked = asyncio.Event()
-        self._asked_at = 0.0
+        self._stop = asyncio.Event()
+        self._stop_time = 0.0
         self._hurry = asyncio.Event()
 
     async def run(self) -> int:
-        """Run until a signal asks for the end; gives the exit status."""
+        """Run until a signal requests the end; return the exit status."""
         loop = asyncio.get_running_loop()
         for number in _SIGNALS:
-            # Not the loop's own handlers: those go with the loop, and a late Ctrl-C would hit.
+            # Not handlers of the loop: they end with the loop, and a late Ctrl-C would raise.
             signal.signal(number, lambda *_: loop.call_soon_threadsafe(self._on_signal))
         running = {child: asyncio.create_task(child.run()) for child in self._first()}
         problem = await self._store_ready()
         if problem is None:
             running |= {child: asyncio.create_task(child.run()) for child in self._others}
             greeter = asyncio.create_task(self._greet())
-            await self._asked.wait()
+            await self._stop.wait()
             greeter.cancel()
         await self._drain(running)
         for number in _SIGNALS:
             signal.signal(number, signal.SIG_IGN)
-        if problem and not self._asked.is_set():
+        if problem and not self._stop.is_set():
             self._lines.say(problem)
             return 1
         self._lines.say("all processes ended")
@@ -77,17 +78,17 @@ class Supervisor:
 
     def _on_signal(self) -> None:
         now = asyncio.get_running_loop().time()
-        if not self._asked.is_set():
+        if not self._stop.is_set():
             self._lines.say("draining; press Ctrl-C again to hurry")
-            self._asked_at = now
-            self._asked.set()
-        elif now > self._asked_at + HURRY_AFTER_SECONDS:
+            self._stop_time = now
+            self._stop.set()
+        elif now > self._stop_time + HURRY_AFTER_SECONDS:
             self._hurry.set()
 
     async def _store_ready(self) -> str | None:
         loop = asyncio.get_running_loop()
         deadline = loop.time() + STORE_START_SECONDS
-        while not self._asked.is_set():
+        while not self._stop.is_set():
             try:
                 problem = await asyncio.to_thread(listeners.store_problem, self._settings)
             except ConfigurationError as error:
@@ -148,7 +149,7 @@ def _environment(settings: Settings) -> dict[str, str]:
 
 
 def main() -> None:
-    """Prepare the node and run it; configuration errors end with status 2 and a sentence."""
+    """Prepare the node and run it; exit with status 2 and a message on a configuration error."""
     try:
         start = prepare(sys.argv[1:])
     except ConfigurationError as error:

@@ -1,4 +1,4 @@
-"""`python -m deploy.demo`, what `vfolder demo` becomes: exit status 0 only if everything held."""
+"""The program behind `vfolder demo`: its exit status is 0 only if every check passed."""
 
 import argparse
 import sys
@@ -15,12 +15,12 @@ _INTERRUPTED = 130
 
 
 def main() -> None:
-    """Tell the story on a node that runs, or on one of its own."""
-    asked = _parser().parse_args()
+    """Run the demonstration on a running node, or on a node of its own."""
+    options = _parser().parse_args()
     show = Show()
     try:
-        with demo_node(asked.config, show) as node:
-            Story(node, asked.tree, show).tell()
+        with demo_node(options.config, show) as node:
+            Story(node, options.tree, show).run()
     except (DemoFailed, ConfigurationError, requests.RequestException) as error:
         show.fail(str(error))
         sys.exit(1)
@@ -36,7 +36,10 @@ def _parser() -> argparse.ArgumentParser:
         description="Upload, clone, compare, download, measure and delete real files, with times.",
     )
     parser.add_argument(
-        "--config", type=Path, metavar="FILE", help="the node to use, if it runs; else an own one"
+        "--config",
+        type=Path,
+        metavar="FILE",
+        help="use this node, if it runs; else a temporary one",
     )
     parser.add_argument(
         "--tree",

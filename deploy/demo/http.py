@@ -1,4 +1,4 @@
-"""The two doors as a user's program calls them: requests for the API, tuspy for the upload."""
+"""Calls of the two doors as in a user's program: requests for the API, tuspy for the upload."""
 
 import hashlib
 from collections.abc import Callable
@@ -13,11 +13,11 @@ from core.settings import Settings
 from deploy.demo.show import DemoFailed
 
 AUTH_HEADER = "X-BackendAI-Storage-Auth-Token"
-#: One tus PATCH; the size that the usual SDK sends.
+#: Size of one tus PATCH, as in the usual SDK.
 CHUNK_BYTES = 16 * 1024 * 1024
 _READ_BYTES = 1024 * 1024
 _ANSWER_SECONDS = 60.0
-#: Where nobody listens this is known at once; a node that is busy is there all the same.
+#: A port without listener refuses at once; only a busy node takes long to answer.
 _PROBE_SECONDS = 30.0
 
 
@@ -31,7 +31,7 @@ class Doors:
         self._session.headers[AUTH_HEADER] = settings.api.manager.secret
 
     def are_open(self) -> bool:
-        """Whether both doors answer, and the manager door takes our secret."""
+        """Return whether both doors answer and the manager door accepts our secret."""
         try:
             mine = self._session.get(f"{self._manager}/volumes", timeout=_PROBE_SECONDS)
             theirs = requests.get(f"{self._client}/", timeout=_PROBE_SECONDS)
@@ -40,7 +40,7 @@ class Doors:
         return mine.ok and theirs.ok
 
     def call(self, method: str, path: str, **body: Any) -> Any:  # noqa: ANN401 - any JSON answer
-        """Call the manager door with a JSON body and give its JSON answer, None for 204.
+        """Call the manager door with a JSON body and return its JSON answer; None for 204.
 
         Raises:
             DemoFailed: the answer is a problem.
@@ -53,10 +53,10 @@ class Doors:
         return answer.json() if answer.content else None
 
     def exists(self, volume: str, vfolder: str) -> bool:
-        """Whether the vfolder can be mounted.
+        """Return whether the vfolder exists.
 
         Raises:
-            DemoFailed: neither yes nor «no such vfolder».
+            DemoFailed: the answer is another error than «no such vfolder».
         """
         answer = self._session.get(
             f"{self._manager}/folder/mount",
@@ -69,20 +69,20 @@ class Doors:
             raise DemoFailed(f"GET /folder/mount answered {answer.status_code}: {answer.text}")
         return True
 
-    def upload(self, token: str, file: Path, told: Callable[[int], None]) -> None:
-        """Send a file by tus; `told` hears the offset after every PATCH."""
+    def upload(self, token: str, file: Path, report: Callable[[int], None]) -> None:
+        """Send a file by tus; `report` gets the offset after every PATCH."""
         url = f"{self._client}/upload?token={token}"
         size = file.stat().st_size
         try:
             uploader = TusClient(url).uploader(str(file), url=url, chunk_size=CHUNK_BYTES)
             while uploader.offset < size:
                 uploader.upload_chunk()  # type: ignore[no-untyped-call] # tuspy has no types
-                told(uploader.offset)
+                report(uploader.offset)
         except TusCommunicationError as error:
             raise DemoFailed(f"The upload failed: {error}: {error.response_content!r}") from error
 
     def download_digest(self, token: str) -> tuple[str, int]:
-        """Fetch a file by its ticket; gives the SHA-256 and the size of what came."""
+        """Download a file by its ticket; return its SHA-256 and its size."""
         digest, size = hashlib.sha256(), 0
         with requests.get(
             f"{self._client}/download",

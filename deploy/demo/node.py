@@ -1,4 +1,4 @@
-"""The node a demonstration runs on: the one that runs, or an own one for as long as it takes."""
+"""The node of a demonstration: a running one, or a temporary one."""
 
 import os
 import signal
@@ -27,7 +27,7 @@ _ROOT = Path(__file__).resolve().parents[2]
 
 @dataclass(frozen=True, slots=True)
 class DemoNode:
-    """A node that answers, and the volume to use on it."""
+    """A node that answers, and the volume to use."""
 
     settings: Settings
     doors: Doors
@@ -36,10 +36,10 @@ class DemoNode:
 
 @contextmanager
 def demo_node(config: Path | None, show: Show) -> Iterator[DemoNode]:
-    """Give the node of the configuration if it runs, else start one and stop it at the end.
+    """Yield the configured node if it runs; else start a temporary one and stop it at the end.
 
     Raises:
-        DemoFailed: the own node does not start.
+        DemoFailed: the temporary node does not start.
     """
     if node := _running(config):
         show.say(f"using the node that runs at {node.settings.api.manager.address}")
@@ -56,7 +56,7 @@ def _running(config: Path | None) -> DemoNode | None:
     try:
         settings = load(config.absolute() if config else None)
     except ConfigurationError:
-        if config is not None:  # a file that was named must be right
+        if config is not None:  # a named file must be valid
             raise
         return None
     doors = Doors(settings)
@@ -84,7 +84,7 @@ def _supervised(file: Path, show: Show) -> Iterator[DemoNode]:
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,
-            start_new_session=True,  # Ctrl-C is ours; the node is drained in the end
+            start_new_session=True,  # only this process gets Ctrl-C; the node is drained at the end
             preexec_fn=end_with_parent(signal.SIGTERM),  # noqa: PLW1509 - a prctl only
         )
         try:
@@ -97,7 +97,7 @@ def _supervised(file: Path, show: Show) -> Iterator[DemoNode]:
 
 
 def _environment(file: Path) -> dict[str, str]:
-    # Overrides for the user's node must not bend this one.
+    # Overrides for the user's node must not change this one.
     kept = {name: text for name, text in os.environ.items() if not name.startswith(OVERRIDE_PREFIX)}
     return kept | {CONFIG_VARIABLE: str(file)}
 

@@ -1,4 +1,4 @@
-"""What the demonstration prints: one line per step with its time, one live line while work runs."""
+"""The output of the demonstration: one line per step with its time, one live line during work."""
 
 import time
 from collections.abc import Iterator
@@ -8,31 +8,31 @@ from rich.console import Console
 from rich.live import Live
 from rich.text import Text
 
-#: Without a terminal, a running job is told this often.
+#: Without a terminal, the progress of a job is printed this often.
 _PLAIN_SECONDS = 10.0
 _TITLE_WIDTH = 68
 
 
 class DemoFailed(Exception):
-    """Something did not hold, or an answer was not the expected one; one sentence, maybe a list."""
+    """A check failed, or an answer was wrong; one sentence, sometimes with a list."""
 
 
 class Step:
-    """One step while it runs: its live line, and what it found."""
+    """A running step: its live line and its result."""
 
     def __init__(self, live: Live | None, console: Console, title: str) -> None:
         self._live = live
         self._console = console
         self._title = title
-        self._told = time.monotonic()
+        self._printed = time.monotonic()
         self.found = ""
 
     def progress(self, text: str) -> None:
-        """Rewrite the live line; without a terminal, print one now and then."""
+        """Rewrite the live line; without a terminal, print a line every `_PLAIN_SECONDS`."""
         if self._live is not None:
             self._live.update(_line("…", self._title, text, "cyan"))
-        elif time.monotonic() - self._told >= _PLAIN_SECONDS:
-            self._told = time.monotonic()
+        elif time.monotonic() - self._printed >= _PLAIN_SECONDS:
+            self._printed = time.monotonic()
             self._console.print(f"  … {self._title}: {text}", highlight=False)
 
 
@@ -49,10 +49,10 @@ class Show:
 
     @contextmanager
     def step(self, title: str) -> Iterator[Step]:
-        """Run one step: its line says what was done, what was found, and how long it took."""
+        """Run one step; its line has the title, the result and the time."""
         began = time.monotonic()
         step = self._open(title)
-        live = step._live  # noqa: SLF001 - the two classes are one thing
+        live = step._live  # noqa: SLF001 - the two classes belong together
         try:
             if live is not None:
                 live.start()
@@ -70,13 +70,13 @@ class Show:
         return Step(live, self._console, title)
 
     def fail(self, text: str) -> None:
-        """Print why it ended early."""
+        """Print the reason of a failure."""
         self._console.print(Text(f"✗ {text}", style="red"))
 
     def end(self) -> None:
         """Print the last line."""
         took = time.monotonic() - self._began
-        self._console.print(Text(f"Everything held. {took:.1f} s in all.", style="bold green"))
+        self._console.print(Text(f"All checks passed. {took:.1f} s in all.", style="bold green"))
 
 
 def _line(mark: str, title: str, found: str, style: str, took: float | None = None) -> Text:

@@ -1,4 +1,4 @@
-"""The steps of the demonstration, in the order a user takes them."""
+"""The steps of the demonstration, in the order of a user's work."""
 
 import hashlib
 import tempfile
@@ -35,13 +35,13 @@ class Story:
         self._scope = f"user:{uuid.uuid4()}"
         self._source = f"{self._scope}/{uuid.uuid4().hex}"
         self._target = f"{self._scope}/{uuid.uuid4().hex}"
-        self._made: list[str] = []
+        self._created: list[str] = []
 
-    def tell(self) -> None:
-        """Take all steps; what was made is deleted in the end, also after a failure.
+    def run(self) -> None:
+        """Run all steps; created vfolders are deleted at the end, also after a failure.
 
         Raises:
-            DemoFailed: an answer or a comparison was not as it must be.
+            DemoFailed: an answer or a comparison was wrong.
         """
         try:
             self._create()
@@ -60,7 +60,7 @@ class Story:
         with self._show.step("created a quota scope and a vfolder") as step:
             self._doors.call("POST", "/quota-scope", volume=self._volume, qsid=self._scope)
             self._doors.call("POST", "/folder/create", volume=self._volume, vfid=self._source)
-            self._made.append(self._source)
+            self._created.append(self._source)
             step.found = self._source
 
     def _upload(self, big: Path) -> str:
@@ -86,7 +86,7 @@ class Story:
 
     def _place(self) -> trees.Count:
         mount = self._mount(self._source)
-        with self._show.step("put a real tree into the vfolder, as it is on disk") as step:
+        with self._show.step("put a real tree into the vfolder, by its mount") as step:
             trees.place(self._tree, mount)
             found = trees.count(mount)
             step.found = (
@@ -101,7 +101,7 @@ class Story:
 
     def _clone(self) -> None:
         with self._show.step("cloned the vfolder by a job") as step:
-            self._made.append(self._target)
+            self._created.append(self._target)
             job = self._job(step, verb="clone", source=self._source, target=self._target)
             step.found = f"job {job['id']}, attempt {job['attempt']}"
 
@@ -159,14 +159,14 @@ class Story:
                 time.sleep(_SOON_SECONDS)
             gone = time.monotonic() - began
             self._wait(job_id, step)
-            self._made.remove(self._source)
+            self._created.remove(self._source)
             step.found = f"gone after {gone:.2f} s, its bytes removed by the end of the job"
         if not self._mount(self._target).is_dir():
-            raise DemoFailed("The clone went with its source.")
+            raise DemoFailed("The clone was deleted with its source.")
 
     def _clean_up(self) -> None:
-        for vfolder in self._made:
-            with suppress(DemoFailed, requests.RequestException):  # the story's own error counts
+        for vfolder in self._created:
+            with suppress(DemoFailed, requests.RequestException):  # report the first error
                 self._submit(verb="delete", vfolder=vfolder)
 
 

@@ -1,7 +1,7 @@
-"""Real files for the demonstration, and a comparison that trusts nobody.
+"""Real files for the demonstration, and an independent comparison of two trees.
 
-The comparison shares no code with the engine that copies: it reads both trees through plain calls
-and compares kinds, modes, owners, times to the nanosecond, link targets, hard links and content.
+The comparison shares no code with the engine that copies. It reads both trees with plain calls and
+compares kinds, modes, owners, times to the nanosecond, link targets, hard links and content.
 """
 
 import os
@@ -15,14 +15,14 @@ from pathlib import Path
 
 from deploy.demo.show import DemoFailed
 
-#: Hard links and symbolic links that are added: an environment made by pip has few of its own.
+#: Number of added hard links and symbolic links: an environment of pip has few.
 LINKS = 200
 _READ_BYTES = 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
 class Count:
-    """What a tree holds; hard-linked files count once per name, their bytes once."""
+    """Contents of a tree. Hard-linked files count once per name, their bytes only once."""
 
     files: int
     directories: int
@@ -32,16 +32,16 @@ class Count:
 
 
 def pack(tree: Path, archive: Path) -> None:
-    """Write one big file: the whole tree as an uncompressed archive."""
+    """Write one big file: the complete tree as an uncompressed archive."""
     with tarfile.open(archive, "w") as file:
         file.add(tree, arcname=tree.name)
 
 
 def place(tree: Path, target: Path) -> None:
-    """Put the tree as it is on disk below `target`, with some more links of both kinds.
+    """Copy the tree with cp(1) to a directory below `target`, and add links of both kinds.
 
     Raises:
-        DemoFailed: cp(1) is missing or could not copy.
+        DemoFailed: cp(1) is missing or failed.
     """
     command = ["cp", "-a", "--", str(tree), str(target / "tree")]
     try:
@@ -63,7 +63,7 @@ def _files(top: Path) -> Iterator[Path]:
 
 
 def count(top: Path) -> Count:
-    """Count what is below a directory."""
+    """Return the counts of everything below a directory."""
     facts = _facts(top)
     kinds = [stat.S_IFMT(one.mode) for one in facts.values()]
     inodes = {one.inode: one.size_bytes for one in facts.values() if stat.S_ISREG(one.mode)}
@@ -110,7 +110,7 @@ def _fact(path: Path) -> _Fact:
 
 
 def differences(one: Path, other: Path) -> Iterator[str]:
-    """Every way in which the second tree is not the first, one sentence each."""
+    """Return every difference between two trees, one sentence each."""
     left, right = _facts(one), _facts(other)
     yield from (f"{name}: missing" for name in left.keys() - right.keys())
     yield from (f"{name}: was not there before" for name in right.keys() - left.keys())

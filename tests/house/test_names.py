@@ -60,7 +60,6 @@ PENDING = (
     "backends/weka/",
     "backends/xcp/",
     "backends/xfs/",
-    "deploy/",
 )
 
 

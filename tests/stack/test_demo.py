@@ -48,7 +48,7 @@ def test_it_uses_the_node_that_runs(stack: Node, tree: Path) -> None:
     assert result.returncode == 0, result.stdout + result.stderr
     assert "using the node that runs" in result.stdout
     assert "equal: content, modes, owners, times (ns), symlinks, hard links" in result.stdout
-    assert "Everything held." in result.stdout
+    assert "All checks passed." in result.stdout
 
 
 def test_a_node_that_is_busy_is_there_all_the_same(tmp_path: Path, valkey: Valkey) -> None:
