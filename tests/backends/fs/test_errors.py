@@ -1,10 +1,7 @@
 """The errno table: one answer per number, wherever the number is met."""
 
-import ast
 import errno
 import os
-import re
-from pathlib import Path
 
 import pytest
 
@@ -13,7 +10,6 @@ from backends.tree.copy.target import job_failure
 from core.errors import EntryRefused, StorageError
 from workers.runner import problem_of
 
-ROOT = Path(__file__).resolve().parents[3]
 HOST_PATH = "/srv/volumes/secret"
 #: Number, status, retriable, error code.
 ANSWERS = [
@@ -86,32 +82,3 @@ def test_routes_that_name_entries_answer_a_wrong_path_with_400(
 def test_a_target_that_takes_nothing_ends_a_job_by_the_same_answer(number: int) -> None:
     ended = job_failure(OSError(number, os.strerror(number)))
     assert type(ended) is type(translate(OSError(number, "")))
-
-
-def test_no_other_table_maps_numbers_to_errors() -> None:
-    """Sets of numbers are fine: they choose what to do, not what to answer."""
-    tables = []
-    for top in ("api", "backends", "core", "workers"):
-        for path in (ROOT / top).rglob("*.py"):
-            text = path.read_text("utf-8")
-            if "node_modules" in path.parts or not re.search(r"\berrno\.E[A-Z]+", text):
-                continue
-            tables += [
-                str(path.relative_to(ROOT)) for node in ast.walk(ast.parse(text)) if maps(node)
-            ]
-    assert set(tables) == {"backends/fs/errors.py"}
-
-
-def maps(node: ast.AST) -> bool:
-    """Whether a node is a dict whose keys are numbers, or a match over them."""
-    if isinstance(node, ast.Dict):
-        return any(key is not None and is_number(key) for key in node.keys)
-    return isinstance(node, ast.match_case) and any(map(is_number, ast.walk(node.pattern)))
-
-
-def is_number(node: ast.AST) -> bool:
-    return (
-        isinstance(node, ast.Attribute)
-        and isinstance(node.value, ast.Name)
-        and node.value.id == "errno"
-    )
