@@ -28,7 +28,7 @@ TRACED = [sys.executable, "-m", "tests.support.traced_door"]
 #: Sections with the files that many requests share.
 SHARED = ("Every request", "A call to a volume", "Values")
 #: The sections of the journeys, and how many files each may have of its own.
-JOURNEYS = {"Clone": 8, "Download": 9, "Upload": 9}
+JOURNEYS = {"Clone": 7, "Download": 9, "Upload": 9}
 #: How often a journey may go back up, to a room above.
 CLIMBS_MAX = 2
 #: Rooms from above to below.

@@ -3,7 +3,6 @@
 from flask_smorest import Api
 
 from api.doors.manager import (
-    bgtasks,
     files,
     jobs,
     node_operations,
@@ -27,19 +26,19 @@ __all__ = [
 
 def install(api: Api) -> None:
     """Register the routes of the door and their documentation."""
-    for resource in (
-        status,
-        probes,
-        volumes,
-        quota_scopes,
-        vfolders,
-        usage,
-        trash,
-        files,
-        tickets,
-        bgtasks,
-        jobs,
-        reports,
-        nodes,
+    for blueprint in (
+        status.blueprint,
+        probes.blueprint,
+        volumes.blueprint,
+        quota_scopes.blueprint,
+        vfolders.blueprint,
+        usage.blueprint,
+        trash.blueprint,
+        files.blueprint,
+        tickets.blueprint,
+        jobs.older_routes,
+        jobs.blueprint,
+        reports.blueprint,
+        nodes.blueprint,
     ):
-        api.register_blueprint(resource.blueprint)
+        api.register_blueprint(blueprint)

@@ -1,4 +1,4 @@
-"""Routes of jobs: submit, list, follow, control."""
+"""Routes of jobs: submit, list, follow, control; and the older routes that submit the same jobs."""
 
 import re
 import time
@@ -15,11 +15,17 @@ from api.schemas import (
     AnyJobBody,
     Bandwidth,
     BandwidthBody,
+    CloneVFolder,
+    CloneVFolderBody,
+    DeleteEntries,
+    DeleteEntriesBody,
     JobDocument,
     JobLog,
     JobOrder,
     JobPage,
     JobPlan,
+    VFolderBody,
+    VFolderOfRequest,
 )
 from api.streaming import ranges
 from core.errors import (
@@ -41,6 +47,7 @@ from core.jobs.store import INDEXED, PAGE_DEFAULT, PAGE_MAX, Query
 from core.names import QuotaScope, VFolderId, moment_ns
 
 blueprint = Resource("jobs", __name__, description="Long operations.")
+older_routes = Resource("bgtasks", __name__, description="Older routes for long work.")
 
 #: Longest Idempotency-Key that is accepted (characters).
 KEY_MAX = 255
@@ -53,6 +60,9 @@ _SECONDS_DIGITS_MAX = 9
 _VERSION_DIGITS_MAX = 18
 _ACCEPTED = RouteAnswer(
     "Accepted; the body is the job.", JobDocument, headers=("Location", "Retry-After")
+)
+_ACCEPTED_BGTASK = RouteAnswer(
+    "Accepted; `bgtask_id` names the job.", JobDocument, headers=("Location", "Retry-After")
 )
 _SUBMITS = (
     VFolderNotFound,
@@ -389,3 +399,55 @@ def _since(text: str) -> int:
         return moment_ns(text) // 1_000_000
     except ValueError as error:
         raise pointer("since", str(error)) from None
+
+
+@older_routes.operation(
+    "POST",
+    "/folder/delete",
+    Route(takes=VFolderBody, gives={202: _ACCEPTED_BGTASK}, refuses=(Locked,)),
+)
+def delete_vfolder(body: VFolderOfRequest) -> Response:
+    """Delete a vfolder.
+
+    It disappears at once, and its bytes are removed afterwards. An absent one is a success.
+    """
+    request = {"verb": "delete", "volume": body.volume, "vfolder": str(body.vfolder)}
+    return accepted(current_door().jobs.submit(request))
+
+
+@older_routes.operation(
+    "POST",
+    "/folder/clone",
+    Route(
+        takes=CloneVFolderBody,
+        gives={202: _ACCEPTED_BGTASK},
+        refuses=(VFolderNotFound, VFolderExists, Locked),
+    ),
+)
+def clone_vfolder(body: CloneVFolder) -> Response:
+    """Copy a vfolder to a new one; the source must exist, the target must not."""
+    request = {
+        "verb": "clone",
+        "volume": body.volume,
+        "source": str(body.source),
+        "target": str(body.target),
+        "target_volume": body.target_volume,
+    }
+    return accepted(current_door().jobs.submit(request))
+
+
+@older_routes.operation(
+    "POST",
+    "/folder/file/delete-async",
+    Route(takes=DeleteEntriesBody, gives={202: _ACCEPTED_BGTASK}, refuses=(VFolderNotFound,)),
+)
+def delete_entries_later(body: DeleteEntries) -> Response:
+    """Remove entries of a vfolder in a job; absent ones are skipped."""
+    request = {
+        "verb": "delete-files",
+        "volume": body.volume,
+        "vfolder": str(body.vfolder),
+        "paths": [str(path) for path in body.paths],
+        "recursive": body.recursive,
+    }
+    return accepted(current_door().jobs.submit(request))
