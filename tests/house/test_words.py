@@ -51,7 +51,6 @@ PENDING = (
     "benchmarks/",
     "docs/design.md",
     "docs/images/",
-    "docs/performance.md",
     "tests/api/jobs/",
     "tests/api/wire/",
     "tests/backends/arrays/",
