@@ -8,23 +8,23 @@ from backends.fs import layout
 
 
 def violations(volume: Path, items: dict[str, int]) -> list[str]:
-    """What the ledgers of exercises prove to be wrong; `items` is what each job had to do."""
-    found: list[str] = []
+    """Return what the ledgers of exercises prove to be wrong; `items` has the items of each job."""
+    wrong: list[str] = []
     for job, count in items.items():
         lines = ledger(volume, job)
         done = Counter(int(line[1]) for line in lines)
         missing = set(range(count)) - set(done)
         if missing:
-            found.append(f"{job}: {len(missing)} effects missing")
+            wrong.append(f"{job}: {len(missing)} effects missing")
         twice = [item for item, times in done.items() if times > 1]
         if twice:
-            found.append(f"{job}: {len(twice)} effects done more than once")
-        found += _overlaps(job, lines)
-    return found
+            wrong.append(f"{job}: {len(twice)} effects done more than once")
+        wrong += _overlaps(job, lines)
+    return wrong
 
 
 def _overlaps(job: str, lines: list[list[str]]) -> list[str]:
-    """Two runs at work on one job at the same time."""
+    """Return the effects of two runs that worked on one job at the same time."""
     spans: dict[str, list[tuple[float, float]]] = defaultdict(list)
     for run, _, began, ended in lines:
         spans[run].append((float(began), float(ended)))
@@ -40,7 +40,7 @@ def _overlaps(job: str, lines: list[list[str]]) -> list[str]:
 
 
 def ledger(volume: Path, job: str) -> list[list[str]]:
-    """The lines of an exercise: run, item, begin, end."""
+    """Return the lines of an exercise: run, item, begin, end."""
     path = volume / f"ledger-{job}"
     if not path.exists():
         return []
@@ -48,7 +48,7 @@ def ledger(volume: Path, job: str) -> list[list[str]]:
 
 
 def differences(one: Path, two: Path) -> str:
-    """What rsync would still have to do: nothing, when the trees are equal."""
+    """Return what rsync would change: nothing when the trees are equal."""
     done = subprocess.run(
         ["rsync", "-aHAXn", "--checksum", "--delete", "--itemize-changes", f"{one}/", f"{two}/"],
         capture_output=True,
@@ -64,5 +64,5 @@ def leftovers(volume: Path, job: str = "") -> list[Path]:
     Name one job where tests share a volume: what another test left may wait for the sweep.
     """
     areas = (layout.STAGING, layout.TRASH, layout.JOBS)
-    found = [path for area in areas for path in volume.glob(f"*/{layout.HIDDEN}/{area}/*")]
-    return [path for path in found if path.suffix != layout.REPORT_SUFFIX and job in path.name]
+    paths = [path for area in areas for path in volume.glob(f"*/{layout.HIDDEN}/{area}/*")]
+    return [path for path in paths if path.suffix != layout.REPORT_SUFFIX and job in path.name]

@@ -1,4 +1,4 @@
-"""Sites that several tests share; each test begins with everything mended."""
+"""Sites that several tests share; everything is repaired before each test."""
 
 from collections.abc import Iterator
 
@@ -13,7 +13,7 @@ SEED = 7
 
 @pytest.fixture
 def valkey_alone(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Valkey]:
-    """A store for one site: nodes of two sites would take each other's jobs."""
+    """A store for one site: nodes of two sites would run each other's jobs."""
     with running_valkey(tmp_path_factory.mktemp("valkey-alone")) as server:
         yield server
 
@@ -31,7 +31,7 @@ def _two_nodes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
 
 @pytest.fixture
 def two_nodes(_two_nodes: Site) -> Iterator[Site]:
-    """Two healthy nodes; what the test breaks is mended for the next one."""
+    """Two healthy nodes; what the test breaks is repaired for the next one."""
     _two_nodes.ready()
     yield _two_nodes
     _two_nodes.wake(everything=True)
@@ -56,7 +56,7 @@ def _brittle(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Site, B
 
 @pytest.fixture
 def brittle(_brittle: tuple[Site, BrittleFS]) -> Iterator[tuple[Site, BrittleFS]]:
-    """One node, and its volume on a file system whose faults the test chooses."""
+    """One node, and its volume on a file system whose faults the test sets."""
     site, volume = _brittle
     site.ready()
     yield site, volume

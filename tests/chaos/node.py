@@ -1,9 +1,9 @@
 """A worker process for chaos tests: the product's own, with one more verb, `exercise`.
 
-An exercise does `items` small effects, each one line appended to a ledger on the volume; the lines
-say which run did which item and when, so a checker can prove that every effect happened once and
-that never two runs were at work on one job. With `--unsafe` the deadline check and the fence are
-switched off, to prove that the checker would notice.
+An exercise does `items` small effects. Each effect appends one line to a ledger on the volume. The
+line says which run did which item and when. So a checker can prove that every effect happened once
+and that two runs never worked on one job at the same time. `--unsafe` switches off the deadline
+check and the fence, to prove that the checker would notice.
 """
 
 import os
@@ -28,12 +28,12 @@ HOLD_POLL_SECONDS = 0.02
 
 
 def hold_of(vfolder: str) -> str:
-    """The file on the volume by which a test holds the exercise of a vfolder."""
+    """Return the file on the volume with which a test holds the exercise of a vfolder."""
     return f"hold-{VFolderId.parse(vfolder).id.hex}"
 
 
 class ExerciseRequest(Request, frozen=True, kw_only=True, tag="exercise"):
-    """Do `items` effects of `milliseconds` each, in the name of a vfolder."""
+    """Do `items` effects of `milliseconds` each, under the lock of a vfolder."""
 
     lane: ClassVar[Lane] = Lane.BULK
     vfolder: str
@@ -41,7 +41,7 @@ class ExerciseRequest(Request, frozen=True, kw_only=True, tag="exercise"):
     milliseconds: int = 20
     #: The item that kills its process every time.
     deadly: int = -1
-    #: Before this item it waits as long as `hold_of` its vfolder is on the volume.
+    #: Before this item it waits while the file `hold_of` its vfolder is on the volume.
     held_at: int = -1
 
     def locks(self) -> list[Lock]:
@@ -52,7 +52,7 @@ class ExerciseRequest(Request, frozen=True, kw_only=True, tag="exercise"):
 
 
 class Exercise:
-    """One run."""
+    """One run of an exercise."""
 
     def __init__(self, context: Context, request: ExerciseRequest) -> None:
         self._context = context
@@ -95,7 +95,7 @@ class Exercise:
         return os.pread(ledger, os.fstat(ledger).st_size, 0).decode().splitlines()
 
     def undo(self) -> None:
-        """The ledger stays: it is the evidence."""
+        """Keep the ledger: the checker reads it."""
 
 
 def _unsafe() -> None:
@@ -105,7 +105,7 @@ def _unsafe() -> None:
     def no_check(_run: runs.Run) -> None:
         return
 
-    contexts.flock = no_fence  # the very thing the checker must notice
+    contexts.flock = no_fence  # the checker must notice exactly this
     runs.Run.check = no_check  # type: ignore[method-assign] # same
 
 

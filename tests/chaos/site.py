@@ -1,4 +1,4 @@
-"""Two worker nodes that share one volume and one store, and the faults that befall them."""
+"""Two worker nodes that share one volume and one store, and the faults that tests cause."""
 
 import os
 import random
@@ -34,12 +34,12 @@ from workers.node import ringer_of
 
 ROOT = Path(__file__).resolve().parents[2]
 VOLUME = "shared"
-#: Long enough for a process that a busy machine forgets for some seconds.
+#: Long enough for a process that a busy machine does not schedule for some seconds.
 LEASE_SECONDS = 10.0
-#: Where no test counts who lost what: faults come faster so.
+#: For tests that do not count losses: faults follow faster.
 BRISK_LEASE_SECONDS = 2.0
 SLOTS = 3
-#: How often a run of a job may die on the node with the brittle volume.
+#: Most losses of a job on the node with the brittle volume.
 BRITTLE_LOSSES = 2
 _CONFIG = """
 [storage-proxy]
@@ -68,20 +68,20 @@ concurrency = {slots}
 
 @dataclass(frozen=True, kw_only=True)
 class Setup:
-    """What is particular about one node: how it reaches the store and the volume, and the rest."""
+    """The settings of one node: its store, its volume, its environment and more."""
 
     store: str = ""
     path: Path | None = None
     environment: Mapping[str, str] = field(default_factory=dict)
     max_losses: int = 100_000
     lease_seconds: float = LEASE_SECONDS
-    #: More lines of `[vfolder.jobs]` and `[vfolder.worker]`.
+    #: Further lines of `[vfolder.jobs]` and `[vfolder.worker]`.
     jobs: str = ""
     worker: str = ""
 
 
 class Worker:
-    """One node's worker process, which is started again whenever it ends (as a supervisor does)."""
+    """The worker process of one node; `revive` starts it again after its end, like a supervisor."""
 
     def __init__(
         self, site: "Site", name: str, arguments: tuple[str, ...] = (), setup: Setup = Setup()
@@ -134,7 +134,7 @@ class Worker:
         return (self.directory / "output").read_text("utf-8", "replace")
 
     def children(self) -> list[psutil.Process]:
-        """The pool's processes."""
+        """Return the processes of the pool."""
         assert self.process is not None
         try:
             return psutil.Process(self.process.pid).children()
@@ -147,7 +147,7 @@ class Worker:
             self.process.send_signal(number)
 
     def revive(self) -> None:
-        """Start it again if it ended."""
+        """Start it again if it has ended."""
         if self.process is None or self.process.poll() is not None:
             self.start()
 
@@ -173,7 +173,7 @@ BRISK_NODES: Mapping[str, Setup] = {
 
 
 class Site:
-    """Two nodes, one volume, one store; `random` decides everything that is left to chance."""
+    """Two nodes, one volume, one store; `random` makes all random decisions."""
 
     def __init__(
         self,
@@ -211,7 +211,7 @@ class Site:
             worker.start()
 
     def ready(self) -> None:
-        """Mend what a former test broke, and wait until every node serves."""
+        """Repair what an earlier test broke, and wait until every node serves."""
         self.wake(everything=True)
         self.revive()
         self.wait_for_nodes(*(worker.name for worker in self.workers))
@@ -230,7 +230,7 @@ class Site:
         return VFolderId(scope, uuid4())
 
     def filled(self, files: int) -> VFolderId:
-        """A vfolder with a tree of small files, links and hard links."""
+        """Return a new vfolder with a tree of small files, links and hard links."""
         vfolder = self.vfolder()
         self.backend.create_vfolder(vfolder)
         path = self.backend.vfolder_path(vfolder)
@@ -253,7 +253,7 @@ class Site:
         return self.submit(request)
 
     def held(self, items: int, milliseconds: int = 20, *, at: int = -1) -> ExerciseRequest:
-        """An exercise that goes no further than to an item, by itself the last, until `let_go`."""
+        """Return an exercise that waits before an item (default: the last) until `let_go`."""
         request = ExerciseRequest(
             volume=VOLUME,
             vfolder=str(self.vfolder()),
@@ -265,7 +265,7 @@ class Site:
         return request
 
     def let_go(self, job: Job) -> None:
-        """Let an exercise that is held go on."""
+        """Let an exercise continue that is held."""
         (self.volume / hold_of(job.member("request")["vfolder"])).unlink()
 
     def clone(self, source: VFolderId, target: VFolderId, **more: Any) -> Job:
@@ -281,12 +281,12 @@ class Site:
     def submit(self, request: object) -> Job:
         return self.store.submit(Submission(request, ring_again_seconds=1.0))  # type: ignore[arg-type] # any request
 
-    # -- Looking -----------------------------------------------------------------------------------
+    # -- Observing ---------------------------------------------------------------------------------
     def worker(self, name: str) -> Worker:
         return next(worker for worker in self.workers if worker.name == name)
 
     def look(self, job: Job) -> Job:
-        """The record now; while the store is away, wait for it."""
+        """Return the current record; wait while the store is away."""
         return wait_for(lambda: self._look(job))
 
     def _look(self, job: Job) -> Job | None:
@@ -304,11 +304,11 @@ class Site:
         return self.look(job)
 
     def wait_for_items(self, job: Job, items: int, seconds: float = 60.0) -> None:
-        """Until the ledger of an exercise has so many lines."""
+        """Wait until the ledger of an exercise has this number of lines."""
         wait_for(lambda: len(ledger(self.volume, job.id)) >= items, seconds, self.story(job))
 
     def wait_for_nodes(self, *names: str, seconds: float = 60.0) -> None:
-        """Until exactly these nodes are alive and serve the volume."""
+        """Wait until exactly these nodes are alive and serve the volume."""
 
         def serving() -> bool:
             try:
@@ -319,14 +319,14 @@ class Site:
         wait_for(serving, seconds, f"not exactly {names} serve the volume")
 
     def story(self, job: Job) -> Callable[[], str]:
-        """What is known of a job, for a test that fails."""
+        """Return a function that describes a job, for the failure of a test."""
         return lambda: (
             f"{self.look(job).document()}\n{self.client.lrange(f'vf:log:{job.id}', 0, -1)}"
         )
 
     # -- Faults ------------------------------------------------------------------------------------
     def fault(self) -> None:
-        """One fault, chosen by chance; what it broke is mended by `revive` and `wake`."""
+        """Cause one random fault; `revive` and `wake` repair what it broke."""
         kinds = (
             self.kill_child,
             self.kill_child,
@@ -354,7 +354,7 @@ class Site:
                 child.kill()
 
     def freeze_child(self) -> None:
-        """SIGSTOP for longer than a lease."""
+        """Stop a process (SIGSTOP) for longer than a lease."""
         if child := self._child():
             with suppress(psutil.NoSuchProcess):
                 child.suspend()
@@ -396,7 +396,7 @@ class Site:
                 self.ring(doorbell)
 
     def wake(self, *, everything: bool = False) -> None:
-        """Continue what was frozen long enough, and start workers that ended."""
+        """Continue the processes that were stopped long enough; with `everything` all of them."""
         now = time.monotonic()
         for entry in list(self._stopped):
             until, process = entry
@@ -411,7 +411,7 @@ class Site:
 
     # -- Faults of one job's process, or of its node -----------------------------------------------
     def process_of(self, job: Job) -> psutil.Process:
-        """The pool's process that runs a job."""
+        """Return the process of the pool that runs a job."""
         return psutil.Process(int(self.look(job).fields["process"].partition(":")[2]))
 
     def worker_of(self, job: Job) -> Worker:

@@ -23,7 +23,7 @@ from workers.verbs.transfer.helpers import TREE
 FILES = 3000
 #: Slow enough that the other node helps on a busy machine, too.
 BYTES_PER_SECOND = 120_000
-#: So many of the files are staged before a helper is stopped.
+#: Number of files that are staged before a helper is stopped.
 STAGED = FILES // 8
 
 
@@ -46,7 +46,7 @@ def transfer(site: Site, source: VFolderId, target: VFolderId) -> Job:
 
 
 def helper_of(site: Site, job: Job) -> Job:
-    """The job that helps another."""
+    """Return the job that helps another."""
 
     def look() -> Job | None:
         ids = site.client.zrange("vf:ix:verb:assist", 0, -1)
@@ -61,10 +61,10 @@ def at_work(site: Site, job: Job) -> Job:
     helper = helper_of(site, job)
 
     def look() -> bool:
-        now = site.look(helper)
-        apart = now.fields.get("node") != site.look(job).fields.get("node")
-        progress = now.member("progress") or {}
-        return now.state is State.RUNNING and apart and bool(progress.get("done_items"))
+        record = site.look(helper)
+        apart = record.fields.get("node") != site.look(job).fields.get("node")
+        progress = record.member("progress") or {}
+        return record.state is State.RUNNING and apart and bool(progress.get("done_items"))
 
     wait_for(look, 60, site.story(helper))
     return helper
@@ -81,7 +81,7 @@ def nothing_left(site: Site, *jobs: Job) -> None:
 
 
 def shared_by_two_nodes(site: Site, submit: Callable[[Site, VFolderId, VFolderId], Job]) -> None:
-    """A copy of which the other node does a part."""
+    """Check that the other node does a part of a copy."""
     source, target = site.filled(FILES), site.vfolder()
     with slow(site):
         job = submit(site, source, target)
@@ -104,9 +104,9 @@ def test_two_nodes_share_one_clone(two_nodes: Site) -> None:
     shared_by_two_nodes(two_nodes, Site.clone)
 
 
-def test_cancelled_on_one_node_the_other_lets_go(two_nodes: Site) -> None:
+def test_cancelled_on_one_node_the_other_stops_too(two_nodes: Site) -> None:
     site = two_nodes
-    said = {worker.name: len(worker.output) for worker in site.workers}
+    before = {worker.name: len(worker.output) for worker in site.workers}
     source, target = site.filled(FILES), site.vfolder()
     with slow(site):
         job = transfer(site, source, target)
@@ -116,55 +116,55 @@ def test_cancelled_on_one_node_the_other_lets_go(two_nodes: Site) -> None:
         assert site.wait_for_end(helper).state.ended
     assert not site.backend.vfolder_path(target).exists()
     nothing_left(site, job)
-    assert not any("by a defect" in w.output[said[w.name] :] for w in site.workers)
+    assert not any("by a defect" in w.output[before[w.name] :] for w in site.workers)
 
 
 @contextmanager
 def frozen(site: Site, helper: Job) -> Iterator[list[psutil.Process]]:
-    """The helper's process and those below it, stopped until the block ends."""
+    """Stop the process of the helper and those below it until the block ends."""
     run = site.process_of(helper)
-    everyone = [run, *run.children(recursive=True)]
-    for process in everyone:
+    processes = [run, *run.children(recursive=True)]
+    for process in processes:
         with suppress(psutil.NoSuchProcess):
             process.suspend()
     try:
-        yield everyone
+        yield processes
     finally:
-        woken(everyone)
+        wake(processes)
 
 
 @contextmanager
 def frozen_while_it_writes(site: Site, helper: Job) -> Iterator[list[psutil.Process]]:
     """As `frozen`, at its next record: it holds the lock that every writer of a record needs."""
     run = site.process_of(helper)
-    everyone = [run, *run.children(recursive=True)]
+    processes = [run, *run.children(recursive=True)]
     stop = ["-e", "trace=pwrite64", "-e", "inject=pwrite64:signal=STOP:when=1"]
     trace = site.directory / f"stopped-{helper.id}"
     command = ["strace", "-qq", "-o", trace, "-p", f"{run.pid}", *stop]
     with subprocess.Popen(command) as tracer:
         try:
             wait_for(lambda: trace.exists() and "stopped by SIGSTOP" in trace.read_text(), 300)
-            yield everyone
+            yield processes
         finally:
             tracer.terminate()
 
 
-def woken(everyone: list[psutil.Process]) -> None:
-    for process in everyone:
+def wake(processes: list[psutil.Process]) -> None:
+    for process in processes:
         with suppress(psutil.NoSuchProcess):
             process.resume()
 
 
 def state_of(path: Path) -> dict[str, tuple[int, ...]]:
-    """All that a write would change: inode, size, times of content and of attributes."""
-    found = {}
+    """Return all that a write would change: inode, size, times of content and of attributes."""
+    state = {}
     for directory, names, files in os.walk(path):
         for name in (".", *names, *files):
             with suppress(FileNotFoundError):
                 status = os.lstat(os.path.join(directory, name))
                 facts = (status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
-                found[os.path.relpath(os.path.join(directory, name), path)] = facts
-    return found
+                state[os.path.relpath(os.path.join(directory, name), path)] = facts
+    return state
 
 
 def outlived(site: Site, job: Job, target: VFolderId) -> dict[str, tuple[int, ...]]:
@@ -199,7 +199,7 @@ def test_a_helper_that_hangs_is_left_behind_and_writes_nothing_when_it_wakes(
             assert not gone([one.pid for one in stopped]), "it still hangs"
             before = state_of(published)
     assert site.wait_for_end(helper).state.ended
-    wait_for(lambda: gone([one.pid for one in stopped[1:]]))
+    wait_for(lambda: gone([process.pid for process in stopped[1:]]))
     assert state_of(published) == before, "no process wrote to what was published"
     assert differences(site.backend.vfolder_path(source), published) == ""
     moved = sum(shared[name][0] == before[name][0] for name in shared)
@@ -219,7 +219,7 @@ def test_a_helper_that_hangs_amid_a_record_blocks_no_other_writer(two_nodes: Sit
             lift()
             outlived(site, job, target)
             before = state_of(published)
-            woken(stopped)
+            wake(stopped)
     assert site.wait_for_end(helper).state.ended
     assert state_of(published) == before, "no process wrote to what was published"
     assert differences(site.backend.vfolder_path(source), published) == ""
@@ -240,7 +240,7 @@ def test_a_transfer_is_cancelled_though_its_helper_hangs(two_nodes: Site) -> Non
     nothing_left(site, job)
 
 
-def test_a_helper_that_is_cut_off_from_the_store_lets_go(
+def test_a_helper_that_is_cut_off_from_the_store_stops(
     tmp_path_factory: pytest.TempPathFactory, valkey_alone: Valkey
 ) -> None:
     with laid(valkey_alone.port) as one, laid(valkey_alone.port) as other:

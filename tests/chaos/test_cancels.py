@@ -31,7 +31,7 @@ def absent(site: Site, job: Job, target: VFolderId) -> None:
 
 
 @pytest.mark.parametrize("caught", PHASES)
-def test_a_cancelled_clone_never_was(brittle: tuple[Site, BrittleFS], caught: str) -> None:
+def test_a_cancelled_clone_leaves_no_target(brittle: tuple[Site, BrittleFS], caught: str) -> None:
     op, path, after, phase = PHASES[caught]
     site, volume = brittle
     source, target = site.filled(FILES), site.vfolder()
@@ -48,7 +48,9 @@ def test_a_cancelled_clone_never_was(brittle: tuple[Site, BrittleFS], caught: st
         site.store.cancel(site.wait_for_end(site.clone(source, target)).id)
 
 
-def test_a_clone_cancelled_while_it_verifies_never_was(brittle: tuple[Site, BrittleFS]) -> None:
+def test_a_clone_cancelled_while_it_verifies_leaves_no_target(
+    brittle: tuple[Site, BrittleFS],
+) -> None:
     site, volume = brittle
     source, target = site.filled(FILES), site.vfolder()
     volume.rules(Rule("utimens", "*/staging/*/d[0-9]", hang=True))
@@ -63,7 +65,7 @@ def test_a_clone_cancelled_while_it_verifies_never_was(brittle: tuple[Site, Brit
     absent(site, job, target)
 
 
-def test_a_clone_past_its_point_of_no_return_is_not_cancelled(
+def test_a_clone_that_is_being_published_is_not_cancelled(
     brittle: tuple[Site, BrittleFS],
 ) -> None:
     site, volume = brittle
@@ -80,7 +82,7 @@ def test_a_clone_past_its_point_of_no_return_is_not_cancelled(
     assert differences(*paths) == ""
 
 
-def test_a_cancel_outlives_the_process_that_should_obey_it(
+def test_a_cancel_takes_effect_though_the_process_of_the_job_dies(
     brittle: tuple[Site, BrittleFS],
 ) -> None:
     site, volume = brittle

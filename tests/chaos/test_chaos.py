@@ -1,4 +1,4 @@
-"""Chaos: faults by the dozen over two nodes, and proof that nothing was lost or done twice."""
+"""Chaos: many faults on two nodes, and proof that nothing was lost or done twice."""
 
 import os
 import time
@@ -15,7 +15,7 @@ from tests.support.node import wait_for
 from tests.support.valkey import Valkey
 
 SEED = int(os.environ.get("CHAOS_SEED", "20261121"))
-#: How many faults; the whole proof takes 200.
+#: Number of faults; the full proof needs 200.
 FAULTS = int(os.environ.get("CHAOS_FAULTS", "200"))
 JOBS = 50
 FAULT_PAUSE_SECONDS = 0.35
@@ -86,10 +86,10 @@ def test_two_hundred_faults(tmp_path: Path, valkey_alone: Valkey) -> None:
         assert violations(site.volume, exercises) == []
         assert [differs(site, *pair) for pair in clones] == [""] * len(clones)
         assert not [v for v in doomed if site.backend.vfolder_path(v).exists()]
-        # A process that dies between the end and the removal leaves a manifest for the sweep.
+        # A process that dies after the end of its job leaves the manifest to the sweep.
         wait_for(lambda: {path.suffix for path in leftovers(site.volume)} <= {".manifest"})
         attempts = sorted(job.attempt for job in states.values())
-        assert attempts[-1] > 1, "no job was disturbed: the faults missed"
+        assert attempts[-1] > 1, "no fault interrupted a job"
     finally:
         site.stop()
 
@@ -99,7 +99,7 @@ def test_two_hundred_faults(tmp_path: Path, valkey_alone: Valkey) -> None:
 def test_the_checker_notices_when_lease_and_fence_are_off(
     tmp_path: Path, valkey_alone: Valkey
 ) -> None:
-    """The same kind of run with the safeguards off must be seen as wrong."""
+    """The checker must find the same kind of run wrong when the safeguards are off."""
     site = Site(tmp_path, valkey_alone, SEED, ("--unsafe",), setups=BRISK_NODES)
     site.start()
     try:

@@ -1,4 +1,4 @@
-"""A node whose clock is an hour off, either way: leases and ends go by the store's clock alone."""
+"""A node whose clock is an hour ahead or behind: leases and ends use only the store's clock."""
 
 import signal
 import subprocess
@@ -25,7 +25,7 @@ SOURCE = Path(__file__).parents[1] / "support" / "clock_off.c"
 
 @pytest.fixture(scope="module")
 def library(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The clock, built for this machine."""
+    """A library that shifts the clock, built for this machine."""
     built = tmp_path_factory.mktemp("clock") / "clock_off.so"
     subprocess.run(["cc", "-O1", "-shared", "-fPIC", "-o", built, SOURCE], check=True)
     return built
@@ -69,10 +69,10 @@ def test_a_node_whose_clock_is_off_by_an_hour(
         site.stop()
 
 
-def test_a_sweep_by_a_clock_that_is_ahead_takes_no_young_left_overs(
+def test_a_sweep_with_a_clock_that_is_ahead_removes_no_recent_files(
     tmp_path: Path, valkey_alone: Valkey, library: Path
 ) -> None:
-    """A store that came back without its last second must not cost a live run its files."""
+    """After the store returns without its last second, a live run must keep its files."""
     site = Site(tmp_path, valkey_alone, 6, setups={"ahead": off_by(24 * HOUR_SECONDS, library)})
     site.start()
     sender = Celery(broker=f"{valkey_alone.url}/2", backend=f"{valkey_alone.url}/3")

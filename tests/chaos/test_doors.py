@@ -1,4 +1,4 @@
-"""The same request many times at once, and a door that dies between the record and the doorbell."""
+"""The same request many times at once; a door that dies between record and doorbell."""
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -64,7 +64,7 @@ def test_the_same_request_ten_times_at_once_is_one_job(
     with ThreadPoolExecutor(AT_ONCE) as pool:
         answers = list(pool.map(ask, range(AT_ONCE)))
     ended = {answer.status_code for answer in answers}
-    # Without a key a request that comes after the end meets the target.
+    # Without a key, a request after the end of the job finds the target.
     assert ended <= ({202} if keyed else {202, 409}), ended
     jobs = {answer.json()["id"] for answer in answers if answer.status_code == 202}
     assert len(jobs) == 1
@@ -77,7 +77,7 @@ def test_the_same_request_ten_times_at_once_is_one_job(
 def test_a_door_killed_between_record_and_doorbell_loses_nothing(
     tmp_path: Path, two_nodes: Site
 ) -> None:
-    """Its bell goes through a cable that is cut; it dies while it rings."""
+    """Its doorbell goes through a proxy that is cut off; the door dies while it sends."""
     source, target = two_nodes.filled(FILES), two_nodes.vfolder()
     body, headers = clone_of(source, target), {"Idempotency-Key": f"killed {target}"}
     valkey = two_nodes.valkey
@@ -90,9 +90,9 @@ def test_a_door_killed_between_record_and_doorbell_loses_nothing(
             key = headers["Idempotency-Key"]
             wait_for(
                 lambda: two_nodes.store.has_idempotency_key("", key),
-                failure="it never recorded the job",
+                failure="the door never recorded the job",
             )
-            wait_for(lambda: cable.waiting_bytes > 0, failure="it never rang")
+            wait_for(lambda: cable.waiting_bytes > 0, failure="the door never sent the doorbell")
             kill_door(dying)
             with suppress(requests.ConnectionError):
                 answer.result(60)
@@ -101,7 +101,7 @@ def test_a_door_killed_between_record_and_doorbell_loses_nothing(
         assert again.status_code == 202
         found = two_nodes.wait_for_end(two_nodes.store.get(again.json()["id"]))
         assert (found.state, found.attempt) == (State.SUCCEEDED, 1)
-        assert int(found.fields["rung"]) >= 1, "rung by the reaper"
+        assert int(found.fields["rung"]) >= 1, "the reaper did not send the doorbell"
         nodes = door.call("GET", "/v1/nodes").json()["nodes"]
         proven = {node["id"] for node in nodes if node["volumes"][VOLUME]["proven"]}
         assert {"one", "two"} <= proven
@@ -110,7 +110,7 @@ def test_a_door_killed_between_record_and_doorbell_loses_nothing(
 
 
 def kill_door(door: RunningDoor) -> None:
-    """SIGKILL for gunicorn's master and all its children."""
+    """Kill gunicorn's master and all its children with SIGKILL."""
     master = psutil.Process(door.process.pid)
     for each in (master, *master.children(recursive=True)):
         with suppress(psutil.NoSuchProcess):

@@ -1,4 +1,4 @@
-"""Long work survives restarts of everything, and what is done stays done."""
+"""Long work survives restarts of everything, and finished work is not repeated."""
 
 import os
 import signal
@@ -15,7 +15,7 @@ from tests.support.valkey import Valkey
 
 pytestmark = [pytest.mark.part("fuse"), pytest.mark.part("rsync"), pytest.mark.slow]
 
-#: How long the work takes undisturbed.
+#: How long the work takes without faults, in seconds.
 WORK_SECONDS = float(os.environ.get("CHAOS_WORK_SECONDS", "20"))
 RESTARTS = 3
 HELPERS = 2
@@ -24,12 +24,12 @@ FILES = int(WORK_SECONDS * HELPERS / WRITE_SECONDS)
 ITEM_SECONDS = 0.1
 #: Longer than the copy, so that the exercise sees every restart, too.
 ITEMS = int(2 * WORK_SECONDS / ITEM_SECONDS)
-#: What may be done again per restart: a file or two that each helper had in hand.
+#: Work that may be repeated per restart: one or two files of each helper.
 AGAIN_SECONDS_MAX = 2 * WRITE_SECONDS
 
 
 def restart_everything(site: Site) -> None:
-    """Both workers and the store are killed, then started again."""
+    """Kill both workers and the store, then start them again."""
     for worker in site.workers:
         worker.send(signal.SIGKILL)
     site.valkey.kill()
@@ -44,7 +44,7 @@ def restart_everything(site: Site) -> None:
 def test_long_jobs_survive_three_restarts_of_everything(
     tmp_path: Path, valkey_alone: Valkey, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """A copy whose every file takes its time, and an exercise whose ledger has every effect."""
+    """A copy in which every file is slow, and an exercise whose ledger has every effect."""
     (tmp_path / "fs").mkdir()
     with mounted(tmp_path / "fs") as volume:
         setup = Setup(path=volume.path, worker=f"tree-processes = {HELPERS}")

@@ -1,4 +1,4 @@
-"""Two nodes, one store, and the cable between one of them and the store."""
+"""Two nodes and one store; the connection between one node and the store is cut."""
 
 import pytest
 
@@ -11,14 +11,14 @@ from tests.support.valkey import Valkey
 
 ITEMS = 250
 BEGUN = 10
-#: So many items last longer than a lease, of an exercise that is held when it has begun.
+#: This number of items takes longer than a lease, in an exercise that is held after its begin.
 SLOW_MILLISECONDS = 80
 
 
 def test_a_node_that_is_cut_off_stops_and_the_other_takes_over(
     tmp_path_factory: pytest.TempPathFactory, valkey_alone: Valkey
 ) -> None:
-    """The volume stays reachable from both: the cut node must let go of the fence."""
+    """Both nodes still reach the volume: the node that is cut off must release the fence."""
     with laid(valkey_alone.port) as cable:
         url = valkey_alone.url.replace(str(valkey_alone.port), str(cable.port))
         setups = {"cut": Setup(store=url), "whole": Setup()}

@@ -1,4 +1,4 @@
-"""What processes suffer: killed, stopped, drained, poisoned; the work is done once all the same."""
+"""Processes are killed, stopped, drained or poisoned; all work is still done exactly once."""
 
 import signal
 
@@ -11,21 +11,21 @@ from tests.support.brittlefs import BrittleFS
 from tests.support.node import gone, wait_for
 
 ITEMS = 120
-#: So far is an exercise when its fault comes.
+#: Items that an exercise has done when the fault happens.
 BEGUN = 10
-#: Of a drain, and of whatever ends at once: on a busy machine too.
+#: Longest time of a drain and of an immediate end, even on a busy machine.
 END_SECONDS = 60.0
 
 
 def begun(site: Site) -> Job:
-    """An exercise in the middle of its work, which it does not end before `ended_well`."""
+    """Return an exercise in the middle of its work; it does not end before `ended_well`."""
     job = site.submit(site.held(ITEMS))
     site.wait_for_items(job, BEGUN)
     return job
 
 
 def ended_well(site: Site, job: Job) -> Job:
-    """Every effect happened once, and nothing is left."""
+    """Check that every effect happened once and no file is left."""
     site.let_go(job)
     found = site.wait_for_end(job)
     assert found.state is State.SUCCEEDED, found.document()
@@ -66,7 +66,7 @@ def test_child_and_worker_are_killed(two_nodes: Site) -> None:
     assert taken_over(two_nodes, job, worker).losses == 1
 
 
-def test_a_killed_worker_that_comes_back_knows_what_it_lost(two_nodes: Site) -> None:
+def test_a_killed_worker_that_restarts_puts_its_lost_jobs_back(two_nodes: Site) -> None:
     """The lease is an hour, so the job cannot come back by the reaper."""
     job = begun(two_nodes)
     worker = two_nodes.worker_of(job)
@@ -79,7 +79,7 @@ def test_a_killed_worker_that_comes_back_knows_what_it_lost(two_nodes: Site) -> 
 
 
 def test_a_stopped_run_does_nothing_when_it_wakes_after_its_lease(two_nodes: Site) -> None:
-    """The fence keeps the next run waiting while the stopped one could still act."""
+    """The fence makes the next run wait while the stopped run could still change data."""
     job = begun(two_nodes)
     process = two_nodes.process_of(job)
     run = two_nodes.look(job).run
@@ -92,7 +92,7 @@ def test_a_stopped_run_does_nothing_when_it_wakes_after_its_lease(two_nodes: Sit
         process.resume()
     found = ended_well(two_nodes, job)
     after = [line[0] for line in ledger(two_nodes.volume, job.id)]
-    # What it was in the middle of when it was stopped is written; nothing is begun.
+    # It finishes the item at which it was stopped, and begins no other.
     assert after.count(run) <= len(before) + 1
     assert found.losses == 1
 
@@ -113,7 +113,7 @@ def test_a_whole_node_is_stopped_and_wakes_after_its_lease(two_nodes: Site) -> N
     taken_over(two_nodes, job, worker)
 
 
-def test_a_drained_node_is_gone_in_seconds_and_no_loss_is_counted(two_nodes: Site) -> None:
+def test_a_drained_node_ends_in_seconds_and_no_loss_is_counted(two_nodes: Site) -> None:
     job = begun(two_nodes)
     worker = two_nodes.worker_of(job)
     worker.send(signal.SIGTERM)
@@ -123,7 +123,7 @@ def test_a_drained_node_is_gone_in_seconds_and_no_loss_is_counted(two_nodes: Sit
     assert taken_over(two_nodes, job, worker).losses == 0
 
 
-def test_a_node_that_is_told_to_quit_leaves_its_jobs_to_the_other(two_nodes: Site) -> None:
+def test_a_node_that_gets_sigquit_leaves_its_jobs_to_the_other(two_nodes: Site) -> None:
     job = begun(two_nodes)
     worker = two_nodes.worker_of(job)
     worker.send(signal.SIGQUIT)
@@ -132,7 +132,7 @@ def test_a_node_that_is_told_to_quit_leaves_its_jobs_to_the_other(two_nodes: Sit
     taken_over(two_nodes, job, worker)
 
 
-def test_a_job_that_kills_its_processes_is_given_up_as_poison(
+def test_a_job_that_kills_its_processes_fails_as_poison(
     brittle: tuple[Site, BrittleFS],
 ) -> None:
     site, _ = brittle

@@ -1,4 +1,4 @@
-"""RabbitMQ carries the doorbells by one setting; the store stays the truth."""
+"""With one setting RabbitMQ carries the doorbells; the store still has the records."""
 
 import signal
 from collections.abc import Iterator
@@ -34,7 +34,7 @@ def rabbit(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rabbit]:
 def test_jobs_run_and_survive_a_killed_worker_by_rabbitmq(
     tmp_path: Path, valkey_alone: Valkey, rabbit: Rabbit
 ) -> None:
-    """The bell is the doors' own, so both sides of the queues are the real ones."""
+    """Doorbells are sent as the doors do, so both sides of the queues are real."""
     setup = Setup(jobs=f'broker = "{rabbit.url}"')
     site = Site(tmp_path, valkey_alone, 4, setups={"one": setup, "two": setup})
     site.ring = ringer(site.workers[0].settings)
@@ -43,7 +43,7 @@ def test_jobs_run_and_survive_a_killed_worker_by_rabbitmq(
     try:
         site.wait_for_nodes("one", "two")
         source, target = site.filled(FILES), site.vfolder()
-        # No ringing again within the test: whatever runs was rung by RabbitMQ.
+        # No doorbell is sent again within the test: every run got its doorbell through RabbitMQ.
         job = site.store.submit(Submission(site.held(ITEMS), ring_again_seconds=3600.0))
         site.wait_for_items(job, BEGUN)
         kinds = rabbit.queues()

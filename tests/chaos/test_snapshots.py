@@ -91,9 +91,9 @@ class Bench:
 
     def finish(self, job: Job) -> Job:
         """Take a job back from its dead run, and run it to its end in another process."""
-        found = self.store.get(job.id)
-        if not found.state.ended:
-            self.store.lose(job.id, found.run, "killed", 1000)
+        record = self.store.get(job.id)
+        if not record.state.ended:
+            self.store.lose(job.id, record.run, "killed", 1000)
             number = child(lambda: self.run(job))
             os.kill(number, signal.SIGCONT)
             os.waitpid(number, 0)

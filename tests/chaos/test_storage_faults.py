@@ -19,7 +19,7 @@ pytestmark = [pytest.mark.part("fuse"), pytest.mark.part("rsync")]
 
 FILES = 60
 STAGED = "*/staging/*"
-#: What a small volume holds.
+#: Size of a small volume.
 SMALL_BYTES = 8 * 1024**2
 
 
@@ -100,7 +100,7 @@ def test_a_delete_that_cannot_remove_everything_is_partial(brittle: tuple[Site, 
 
 @contextmanager
 def small_volume(path: Path) -> Iterator[Path]:
-    """A file system that is really full after a few MiB."""
+    """A real file system that is full after a few MiB."""
     path.mkdir()
     subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={SMALL_BYTES}", "tmpfs", path], check=True)
     try:
@@ -136,7 +136,7 @@ def lives_and_reports_the_hang(site: Site, name: str) -> bool:
     return record["alive"] and hangs
 
 
-def test_a_hanging_mount_is_reported_and_its_jobs_go_on_when_it_heals(
+def test_a_hanging_mount_is_reported_and_its_jobs_continue_after_repair(
     tmp_path: Path, valkey_alone: Valkey
 ) -> None:
     """One of two nodes hangs: it lives and reports that, the other does the new work."""
@@ -175,7 +175,7 @@ def test_a_hanging_mount_is_reported_and_its_jobs_go_on_when_it_heals(
 def test_a_child_killed_while_its_mount_hangs_leaves_the_fence_to_its_helpers(
     brittle: tuple[Site, BrittleFS],
 ) -> None:
-    """No signal ends a helper that hangs in the kernel: it may still write when the mount heals."""
+    """No signal ends a helper that hangs in the kernel: it may still write after the repair."""
     site, volume = brittle
     source, target = site.filled(FILES), site.vfolder()
     volume.rules(Rule("write", STAGED, hang=True))
@@ -187,7 +187,9 @@ def test_a_child_killed_while_its_mount_hangs_leaves_the_fence_to_its_helpers(
     calls = volume.seen()
     beaten = site.look(job).version + 4
     wait_for(lambda: site.look(job).version > beaten)
-    assert site.look(job).member("progress")["phase"] == "start", "it works beside the helpers"
+    assert site.look(job).member("progress")["phase"] == "start", (
+        "it works while the old helpers hang"
+    )
     assert volume.seen() == calls
     volume.heal()
     found = site.wait_for_end(job)

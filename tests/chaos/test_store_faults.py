@@ -1,4 +1,4 @@
-"""What the store, its connections and the doorbells suffer; every effect happens once."""
+"""Faults of the store, of its connections and of doorbells; every effect happens once."""
 
 import signal
 import time
@@ -12,7 +12,7 @@ from tests.support.node import wait_for
 
 ITEMS = 150
 BEGUN = 10
-#: Longer than a lease, and the work of an exercise still longer.
+#: Longer than a lease; the work of an exercise takes even longer.
 FROZEN_SECONDS = 1.6 * LEASE_SECONDS
 SLOW_MILLISECONDS = 200
 RESETS = 8
@@ -20,7 +20,7 @@ RESET_PAUSE_SECONDS = 0.3
 
 
 def begun(site: Site, milliseconds: int = 20) -> Job:
-    """An exercise in the middle of its work, which does not end by itself: `site.let_go`."""
+    """Return an exercise in the middle of its work; it does not end before `site.let_go`."""
     job = site.submit(site.held(ITEMS, milliseconds))
     site.wait_for_items(job, BEGUN)
     return job
@@ -33,7 +33,7 @@ def ended_well(site: Site, job: Job) -> Job:
     return found
 
 
-def test_the_store_is_killed_and_comes_back_with_its_file(two_nodes: Site) -> None:
+def test_the_store_is_killed_and_restarts_with_its_file(two_nodes: Site) -> None:
     running, waiting = begun(two_nodes), two_nodes.exercise(ITEMS)
     two_nodes.valkey.restart()
     two_nodes.let_go(running)
@@ -77,7 +77,7 @@ def test_a_lost_doorbell_is_rung_again(two_nodes: Site) -> None:
     assert ended_well(two_nodes, job).attempt == 1
 
 
-def test_a_doorbell_rung_three_times_runs_the_job_once(two_nodes: Site) -> None:
+def test_a_doorbell_sent_three_times_runs_the_job_once(two_nodes: Site) -> None:
     job = two_nodes.exercise(ITEMS)
     doorbell = Doorbell(job.id, f"vol.{VOLUME}.bulk", 5, job.verb, "again")
     for _ in range(3):

@@ -1,4 +1,4 @@
-"""Deletes that keep, restores, purges and rescans, killed in any act: the next run ends them."""
+"""Deletes, restores, purges and rescans, killed at any call; the next run ends them."""
 
 import os
 from collections.abc import Callable
@@ -38,7 +38,7 @@ def succeeded(site: Site, job: Job) -> Job:
 
 
 def killed_at(brittle: tuple[Site, BrittleFS], rule: Rule, submit: Callable[[], Job]) -> Job:
-    """A job whose process was killed in the call that the rule names, and then ended."""
+    """Return a job whose process was killed in the call that the rule names, after its end."""
     site, volume = brittle
     volume.rules(rule)
     job = submit()
@@ -62,7 +62,9 @@ def listed(site: Site, vfolder: VFolderId) -> set[str]:
     ("op", "path"),
     [("create", NOTE), ("rename", NOTE), ("rename", "*"), ("readdir", "*/trash/*/d3")],
 )
-def test_a_delete_that_keeps_is_killed(brittle: tuple[Site, BrittleFS], op: str, path: str) -> None:
+def test_a_delete_into_the_trash_is_killed(
+    brittle: tuple[Site, BrittleFS], op: str, path: str
+) -> None:
     site, _ = brittle
     vfolder, twin = site.filled(FILES), site.vfolder()
     succeeded(site, site.clone(vfolder, twin))
@@ -116,7 +118,7 @@ def test_a_half_purged_vfolder_is_not_restored(brittle: tuple[Site, BrittleFS]) 
     assert not {deleted.id, f"{deleted.id}.note"} & listed(site, vfolder)
 
 
-def test_a_rescan_is_killed_and_goes_on(brittle: tuple[Site, BrittleFS]) -> None:
+def test_a_rescan_is_killed_and_continues(brittle: tuple[Site, BrittleFS]) -> None:
     site, _ = brittle
     vfolders = [site.filled(FILES) for _ in range(4)]
     last = max(vfolders, key=lambda one: str(one.directory))
