@@ -252,7 +252,7 @@ class Runner:
 
 
 def doorbell_of(job: Job) -> Doorbell:
-    """The doorbell of a job."""
+    """Return the doorbell of a job."""
     title = job.fields.get("title", "")
     return Doorbell(job.id, queue_name(job.volume, job.lane), job.priority, job.verb, title)
 

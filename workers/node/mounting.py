@@ -105,7 +105,7 @@ class Mounting:
         operation = self._mount if name == "do_volume_mount" else self._unmount
         target = self._settings.volume_path(table) / str(fields.get("dir_name"))
         problem = _problem_of(lambda: operation(target, fields))
-        _log.info("mount asked", operation=name, problem=problem)
+        _log.info("mount requested", operation=name, problem=problem)
         event = Event(
             _ANSWERS[name],
             {
@@ -199,10 +199,10 @@ def _decoded(text: str) -> tuple[str, dict[str, Any]] | None:
 
 def _mounted_at(target: Path) -> tuple[str, str] | None:
     """Return type and source of the file system mounted at a path (proc(5), mountinfo), or None."""
-    found = None
+    mounted = None
     for line in Path("/proc/self/mountinfo").read_text("utf-8", "replace").splitlines():
         before, _, behind = line.partition(" - ")
         if before.split()[4].encode().decode("unicode_escape") == str(target):
             kind, source, *_ = behind.split()
-            found = kind, source
-    return found
+            mounted = kind, source
+    return mounted

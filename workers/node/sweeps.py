@@ -108,8 +108,8 @@ class Sweep:
         except JobNotFound:
             dead = True
         try:
-            found = os.stat(name, dir_fd=directory, follow_symlinks=False)
-            if not dead or found.st_ctime > old:
+            status = os.stat(name, dir_fd=directory, follow_symlinks=False)
+            if not dead or status.st_ctime > old:
                 return False
             if _is_kept(directory, name):
                 return False
@@ -164,11 +164,11 @@ class DueJobs:
             names = requested_limits.names(root)
         for name in names:
             try:
-                found = self._backend.describe_scope(QuotaScope(ScopeKind.USER, UUID(name)))
+                quota = self._backend.describe_scope(QuotaScope(ScopeKind.USER, UUID(name)))
             except StorageError as error:  # deleted meanwhile, or the rescan reports it
                 _log.info("quota scope not described", reason=error.title)
                 continue
-            thresholds.check(self._volume, name, found.used_bytes, found.limit_bytes)
+            thresholds.check(self._volume, name, quota.used_bytes, quota.limit_bytes)
 
     def _rescan(self) -> int:
         """Submit a rescan if one is due: one in each period, the first at a random time."""

@@ -135,10 +135,10 @@ class Upkeep(bootsteps.StartStopStep):
 
     def _set_slots(self, store: JobStore) -> bool:
         jobs = self.settings.vfolder.jobs
-        own, budgets = self.settings.vfolder, BandwidthStore(store.redis)
+        limits, budgets = self.settings.vfolder, BandwidthStore(store.redis)
         for name in self.mounts.volumes():
             store.set_slots(name, jobs.fast_slots, jobs.bulk_slots)
-            if (limit := own.bytes_per_second(name)) is not None:
+            if (limit := limits.bytes_per_second(name)) is not None:
                 budgets.set_default(name, limit)
         return True
 

@@ -49,19 +49,19 @@ class Context:
         self._report: Report | None = None
 
     def backend(self, volume: str) -> MountedBackend:
-        """The backend of a volume, as one with a mounted tree.
+        """Return the backend of a volume that has a mounted tree.
 
         Raises:
             UnknownVolume: it is not configured here.
             Unsupported: it has no tree of files.
         """
-        found = self._volumes.get(volume).skill(MountedBackend)
-        if found is None:
+        backend = self._volumes.get(volume).skill(MountedBackend)
+        if backend is None:
             raise Unsupported(f"Volume {volume} has no mounted tree of files.")
-        return found
+        return backend
 
     def root(self, volume: str) -> int:
-        """A descriptor of the volume's top, open until the end of the run."""
+        """Return a descriptor of the volume's top, open until the end of the run."""
         return self._open.enter_context(self.backend(volume).root())
 
     def manifest(self, root_fd: int, scope: QuotaScope | None) -> Manifest:

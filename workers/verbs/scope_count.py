@@ -155,22 +155,23 @@ class ScopeCount:
             return trash.find(trashed, job) is not None
 
     def _check_metadata(self, directory: int) -> None:
-        kept = {note.vfolder[-_DIGITS:] for note in self._notes(directory)}
-        room = PurePosixPath(layout.HIDDEN, layout.META)
-        for name in descriptors.names(room, directory):
+        kept = {record.vfolder[-_DIGITS:] for record in self._trash_records(directory)}
+        area = PurePosixPath(layout.HIDDEN, layout.META)
+        for name in descriptors.names(area, directory):
             path = PurePosixPath(name[0:2], name[2:4], name[4:])
             if name in kept or len(name) != _DIGITS or descriptors.exists(path, directory):
                 continue
-            self._report(Deviation.ORPHANED_METADATA, f"{room}/{name}", "its vfolder is gone")
+            self._report(Deviation.ORPHANED_METADATA, f"{area}/{name}", "its vfolder is gone")
             if self._repair and self._complete:
-                with descriptors.opened(room, directory) as metadata:
+                with descriptors.opened(area, directory) as metadata:
                     os.unlink(name, dir_fd=metadata)
                 self._repaired[Deviation.ORPHANED_METADATA] += 1
 
-    def _notes(self, directory: int) -> list[trash.TrashRecord]:
+    def _trash_records(self, directory: int) -> list[trash.TrashRecord]:
         try:
-            with descriptors.opened(PurePosixPath(layout.HIDDEN, layout.TRASH), directory) as room:
-                return trash.records(room)
+            area = PurePosixPath(layout.HIDDEN, layout.TRASH)
+            with descriptors.opened(area, directory) as trashed:
+                return trash.records(trashed)
         except FileNotFoundError:
             return []
 
@@ -178,7 +179,7 @@ class ScopeCount:
     def _figures(self, facts: dict[str, Any], growth: int) -> dict[str, Any]:
         scope = scope_named(self._name)
         with descriptors.opened(self._name, self._root) as directory:
-            trash_bytes = sum(note.size_bytes or 0 for note in self._notes(directory))
+            trash_bytes = sum(record.size_bytes or 0 for record in self._trash_records(directory))
         known = {"trash_bytes": trash_bytes}
         try:
             quota = self._backend.describe_scope(scope)

@@ -38,7 +38,7 @@ from core.names import QuotaScope, VFolderId, VFolderPath
 from workers.run import FILE_MODE, Context, Manifest, Outcome
 from workers.verbs.transfer.verify import digest_of
 
-#: Released versions use these names on disk, and jobs of theirs may be resumed here.
+# Names on disk: released versions use them, and this version may resume their jobs.
 #: The file in a transfer's staging on which every process that works there holds a lock.
 HELPERS_LOCK = "hands"
 #: The prefix of a helper's own lock file, before the ids of its job and run.
@@ -131,8 +131,8 @@ class TransferHelpers:
             {node.id for node in nodes.serving(volume)}
             for volume in (self._request.volume, self._request.home)
         ]
-        own = self._context.settings.storage_proxy.node_id
-        return len(set.intersection(*serving) - {own})
+        this_node = self._context.settings.storage_proxy.node_id
+        return len(set.intersection(*serving) - {this_node})
 
     @contextmanager
     def share(self, staging: int) -> Iterator[None]:

@@ -329,7 +329,7 @@ class Transfer:
         return receipt_document(receipt) | seen | {"method": "stream", "sure": sure}
 
     def _settle_quota(self, facts: dict[str, Any]) -> None:
-        """End the promise of free space, and count once what the scope gained."""
+        """Release the reserved space, and count once what the scope gained."""
         size_bytes, job = int(facts.get("copied_bytes", 0)), self._run.job.id
         scope = self._target.vfolder.scope
         soft.settle(self._target.backend, scope, job, size_bytes, once=True)
