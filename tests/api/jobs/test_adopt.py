@@ -40,8 +40,8 @@ def test_a_scope_is_put_under_a_limit(holding: Site) -> None:
     assert holding.door.call("POST", "/quota-scope", order).status_code == 204
     done = adopt(holding, volume="fast", owner=owner, limit_bytes=5 * MIB)
     assert done["state"] == "succeeded"
-    told = holding.door.call("GET", "/quota-scope", order).json()
-    assert (told["limit_bytes"], told["enforced"]) == (5 * MIB, "hard")
+    scope = holding.door.call("GET", "/quota-scope", order).json()
+    assert (scope["limit_bytes"], scope["enforced"]) == (5 * MIB, "hard")
 
 
 def test_what_cannot_be_put_under_one_says_so(holding: Site) -> None:
@@ -51,9 +51,9 @@ def test_what_cannot_be_put_under_one_says_so(holding: Site) -> None:
     assert absent["error"]["error_code"] == "quota-scope_read_not-found"  # type: ignore[index] # a document
     order = {"volume": "local", "qsid": owner}
     assert holding.door.call("POST", "/quota-scope", order).status_code == 204
-    nobody = adopt(holding, volume="local", owner=owner, limit_bytes=MIB)
-    assert nobody["state"] == "failed"
-    assert "enforces no limits" in nobody["error"]["detail"]  # type: ignore[index] # a document
+    unlimited = adopt(holding, volume="local", owner=owner, limit_bytes=MIB)
+    assert unlimited["state"] == "failed"
+    assert "enforces no limits" in unlimited["error"]["detail"]  # type: ignore[index] # a document
 
 
 @pytest.mark.parametrize("limit", [0, -1, 2**63, "5", None, 1.5])

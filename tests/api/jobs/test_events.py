@@ -108,5 +108,5 @@ def test_no_more_than_there_is_room_for(at_rest: Site) -> None:
         assert int(refused.headers["Retry-After"]) > 0
         assert refused.headers["Content-Type"] == "application/problem+json"
         patient = site.door.call("GET", f"/v1/jobs/{job}", headers={"Prefer": "wait=30"})
-        assert patient.status_code == 200, "a wish is no reason to refuse"
+        assert patient.status_code == 200, "a preference is never a reason to refuse"
         site.door.call("POST", f"/v1/jobs/{job}/cancel")

@@ -11,7 +11,7 @@ import pytest
 from tests.api.jobs.conftest import Site
 
 FAILED = 130
-#: Nothing else resists whoever runs the tests.
+#: Root runs the tests; nothing else resists root.
 MOUNTS = pytest.mark.part("root")
 ODD = os.fsdecode(b"odd-\xff")
 
@@ -22,7 +22,7 @@ def job(site: Site) -> str:
     names = [*(f"file{number}" for number in range(FAILED - 1)), ODD]
     vfid = site.folder(**dict.fromkeys([*names, "fine"], "x"))
     path = site.path(vfid)
-    # A mount resists everybody, also root.
+    # A mount resists every user, also root.
     for name in names:
         subprocess.run(["mount", "--bind", path / "fine", path / name], check=True)
     try:

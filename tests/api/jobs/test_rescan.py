@@ -48,9 +48,9 @@ def test_what_agents_wrote_is_found_and_the_ledger_corrected(site: Site) -> None
     assert found["size_bytes"] == 60 * KIB
     assert found["drift"][0]["drift_bytes"] == -60 * KIB
     assert used(site, vfid) == 60 * KIB
-    told = lines(site, done)
-    assert told[0]["path"] == directory(vfid)
-    assert told[0]["reason"].startswith("drift: ")
+    reported = lines(site, done)
+    assert reported[0]["path"] == directory(vfid)
+    assert reported[0]["reason"].startswith("drift: ")
     again = rescan(site, owner=scope_of(vfid))
     assert again["result"]["drifted"] == 0
     assert again["progress"]["errors"] == 0
@@ -61,7 +61,7 @@ def test_oddities_are_named_and_put_right_only_when_asked(site: Site) -> None:
     top = site.settings.directory / "local" / directory(vfid)
     (top / "stranger").mkdir()
     (top / "ab" / "cd").mkdir(parents=True)
-    (top / ".vfolder/staging/nobody").mkdir(parents=True)
+    (top / ".vfolder/staging/unknown").mkdir(parents=True)
     (top / ".vfolder/meta").mkdir()
     (top / ".vfolder/meta" / uuid4().hex).write_text("{}")
     wanted = {"unknown": 1, "empty-prefix": 1, "left-over": 1, "metadata-of-nobody": 1}
@@ -70,11 +70,11 @@ def test_oddities_are_named_and_put_right_only_when_asked(site: Site) -> None:
     assert done["result"]["repaired"] == {}
     assert (top / "ab/cd").exists()
     named = {line["path"].partition("/")[2] for line in lines(site, done) if "path" in line}
-    assert {"stranger", "ab/cd", ".vfolder/staging/nobody"} <= named
+    assert {"stranger", "ab/cd", ".vfolder/staging/unknown"} <= named
     done = rescan(site, owner=scope_of(vfid), repair=True)
     assert done["result"]["repaired"] == {"empty-prefix": 1, "metadata-of-nobody": 1}
     assert not (top / "ab").exists()
-    assert (top / "stranger").exists(), "what nobody knows is nobody's to remove"
+    assert (top / "stranger").exists(), "an unknown directory is not removed"
     assert (site.path(vfid) / "a").read_text() == "1"
 
 
@@ -118,7 +118,7 @@ def test_what_cannot_be_read_corrects_nothing(site: Site) -> None:
     unreadable.unlink()
 
 
-@pytest.mark.parametrize("owner", ["nobody", "user:1", 7, "user:../.."])
+@pytest.mark.parametrize("owner", ["noscope", "user:1", 7, "user:../.."])
 def test_an_owner_is_a_scope(site: Site, owner: object) -> None:
     assert site.submit("rescan", owner=owner).status_code == 400
 
@@ -133,7 +133,7 @@ def test_thresholds_are_told_once(site: Site) -> None:
     ):
         heard: list[dict[str, Any]] = []
 
-        def told() -> list[int]:
+        def published() -> list[int]:
             while message := channel.get_message(timeout=0.2):
                 event = json.loads(message["data"])
                 heard.extend([json.loads(event["payload"])] if event["name"] == EVENT else [])
@@ -142,14 +142,14 @@ def test_thresholds_are_told_once(site: Site) -> None:
         for size, wanted in ((79, []), (85, [80]), (85, [80]), (96, [80, 95])):
             (site.path(vfid) / "grows").write_bytes(b"x" * size * KIB)
             assert rescan(site, owner=scope_of(vfid))["state"] == "succeeded"
-            assert told() == wanted, size
+            assert published() == wanted, size
         assert scopes_at_thresholds(site.redis, "local")[95] == others + 1
         (site.path(vfid) / "grows").write_bytes(b"")
         rescan(site, owner=scope_of(vfid))
         assert scopes_at_thresholds(site.redis, "local")[95] == others
         (site.path(vfid) / "grows").write_bytes(b"x" * 91 * KIB)
         rescan(site, owner=scope_of(vfid))
-        assert told() == [80, 95, 90]
+        assert published() == [80, 95, 90]
     site.ended(site.begun("delete", vfolder=vfid))
 
 

@@ -106,10 +106,10 @@ def test_a_time_is_a_time(site: Site, seconds: object) -> None:
     assert site.path(vfid).exists()
 
 
-def test_the_trash_of_nobody_is_not_found(site: Site) -> None:
+def test_the_trash_of_an_unknown_scope_is_not_found(site: Site) -> None:
     path = f"/v1/volumes/local/scopes/user:{uuid4()}/trash"
     assert site.door.call("GET", path).status_code == 404
-    assert site.door.call("GET", "/v1/volumes/local/scopes/nobody/trash").status_code == 400
+    assert site.door.call("GET", "/v1/volumes/local/scopes/noscope/trash").status_code == 400
     assert site.door.call("GET", path.replace("local", "other")).status_code == 400
 
 

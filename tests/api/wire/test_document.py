@@ -46,14 +46,14 @@ def test_every_route_is_described(settings: Settings) -> None:
 def test_every_operation_is_told_to_users() -> None:
     names = set()
     for method, path, operation in operations():
-        told = f"{method} {path}"
-        assert operation["summary"].endswith("."), told
-        assert operation["operationId"] not in names, told
+        case = f"{method} {path}"
+        assert operation["summary"].endswith("."), case
+        assert operation["operationId"] not in names, case
         names.add(operation["operationId"])
-        assert set(operation["responses"]) >= {"500"}, told
+        assert set(operation["responses"]) >= {"500"}, case
         for status, response in operation["responses"].items():
-            assert response["description"], f"{told} {status}"
-            assert "X-Request-ID" in response["headers"], f"{told} {status}"
+            assert response["description"], f"{case} {status}"
+            assert "X-Request-ID" in response["headers"], f"{case} {status}"
 
 
 def test_its_schemas_are_json_schema() -> None:

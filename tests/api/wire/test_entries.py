@@ -227,10 +227,10 @@ def test_metadata_has_limits(manager: RunningDoor, vfid: str, root: Path) -> Non
 
 def test_file_system_usage_is_that_of_df(manager: RunningDoor, root: Path) -> None:
     usage = manager.call("GET", "/folder/fs-usage", {"volume": "local"}).json()
-    told = subprocess.run(
+    df = subprocess.run(
         ["df", "-B1", "--output=used,avail", root], check=True, capture_output=True, text=True
     )
-    used, available = map(int, told.stdout.splitlines()[1].split())
+    used, available = map(int, df.stdout.splitlines()[1].split())
     assert abs(usage["used_bytes"] - used) < 1 << 30
     assert abs(usage["capacity_bytes"] - used - available) < 1 << 30
 

@@ -27,8 +27,8 @@ AT_ONCE_SECONDS = 2.0
 def at_once(url: str) -> requests.Response:
     """An answer that came at once.
 
-    On a starved machine nothing does for a while, so it is asked again; a door that waits for what
-    hangs never would.
+    A busy machine may delay any answer, so the request is repeated. A door that waits for what
+    hangs never answers at once.
     """
 
     def asked() -> list[requests.Response]:

@@ -131,9 +131,9 @@ def test_speed_is_asked_of_every_volume(side: Manager, tmp_path: Path) -> None:
         kind = side.refused("GET", "/volume/performance-metric", volume="local")
         assert kind == "VFolderBadRequest"
         return
-    told = side.ask("GET", "/volume/performance-metric", volume="local")
-    assert told["metric"].keys() == set(PerformanceMetric.__dataclass_fields__)
-    assert told["observed_at"]
+    performance = side.ask("GET", "/volume/performance-metric", volume="local")
+    assert performance["metric"].keys() == set(PerformanceMetric.__dataclass_fields__)
+    assert performance["observed_at"]
 
 
 def test_hosts_and_health(side: Manager) -> None:

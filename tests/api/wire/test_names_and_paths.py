@@ -1,4 +1,4 @@
-"""Twenty thousand names and paths by whoever: never a 500, nothing changed outside the vfolder."""
+"""Twenty thousand generated names and paths: never a 500, nothing changes outside the vfolder."""
 
 import re
 from collections.abc import Callable
@@ -94,15 +94,15 @@ class Wire:
         if path != "/folder/clone":
             del body["src_volume"]
         response = self.client.open(path, method=method, json=body, headers=AUTH)
-        told = f"{method} {path} {body!r}: {response.status_code}"
-        assert response.status_code < 500, told
+        case = f"{method} {path} {body!r}: {response.status_code}"
+        assert response.status_code < 500, case
         if response.status_code >= 400 and response.status_code != 422:
-            assert response.content_type == "application/problem+json", told
-            assert str(self.volume) not in response.get_data(as_text=True), told
+            assert response.content_type == "application/problem+json", case
+            assert str(self.volume) not in response.get_data(as_text=True), case
         response.close()
 
     def check_around(self) -> None:
-        """Nothing outside of the vfolder has changed, and nothing strange has come."""
+        """Nothing outside of the vfolder has changed, and nothing unexpected is there."""
         assert snapshot(self.volume / "outside") == self.outside
         for entry in self.volume.iterdir():
             assert re.fullmatch(r"[0-9a-f]{32}|[0-9a-f]{2}|\.vfolder|outside", entry.name), entry
@@ -130,7 +130,7 @@ def wire(tmp_path_factory: pytest.TempPathFactory, valkey: Valkey) -> Wire:
     return Wire(manager_door(known).test_client(), directory, vfid)
 
 
-#: Each act with a body made of what is generated.
+#: Each route, with a body made of generated values.
 WRITING: list[Ask] = [
     ("POST", "/folder/file/mkdir", lambda v, p, _: {"vfid": v, "relpath": [p], "exist_ok": True}),
     ("POST", "/folder/file/move", lambda v, p, o: {"vfid": v, "src_relpath": p, "dst_relpath": o}),
@@ -161,7 +161,7 @@ SCOPING: list[Ask] = [
 @pytest.mark.timeout(600)
 @property_test
 @given(ask=st.sampled_from(WRITING), path=PATH, other=PATH)
-def test_paths_of_acts_that_write(wire: Wire, ask: Ask, path: str, other: str) -> None:
+def test_paths_of_writing_routes(wire: Wire, ask: Ask, path: str, other: str) -> None:
     wire.ask(ask, wire.vfid, path, other)
     wire.check_around()
 
@@ -170,7 +170,7 @@ def test_paths_of_acts_that_write(wire: Wire, ask: Ask, path: str, other: str) -
 @pytest.mark.timeout(600)
 @property_test
 @given(ask=st.sampled_from(READING), path=PATH, other=PATH)
-def test_paths_of_acts_that_read(wire: Wire, ask: Ask, path: str, other: str) -> None:
+def test_paths_of_reading_routes(wire: Wire, ask: Ask, path: str, other: str) -> None:
     wire.ask(ask, wire.vfid, path, other)
 
 

@@ -1,4 +1,4 @@
-"""The running door asked thousands of things that its document allows, and does not allow."""
+"""Thousands of requests to a running door that its document allows, and that it does not allow."""
 
 import os
 import re
@@ -52,7 +52,7 @@ def test_all_checks_hold(
     outside = settings.directory / "local" / "outside"
     before = snapshot(outside)
     (tmp_path / "schemathesis.toml").write_text(CONFIG)
-    told = subprocess.run(
+    ran = subprocess.run(
         [
             Path(sys.executable).with_name("schemathesis"),
             "run",
@@ -78,10 +78,10 @@ def test_all_checks_hold(
         capture_output=True,
         text=True,
     )
-    assert told.returncode == 0, told.stdout[-20_000:] + told.stderr[-2000:]
-    generated = re.search(r"(\d+) generated", told.stdout)
+    assert ran.returncode == 0, ran.stdout[-20_000:] + ran.stderr[-2000:]
+    generated = re.search(r"(\d+) generated", ran.stdout)
     assert generated
-    assert int(generated[1]) >= CASES_MIN, told.stdout
+    assert int(generated[1]) >= CASES_MIN, ran.stdout
     assert snapshot(outside) == before
     for scope in (settings.directory / "local").iterdir():
         assert re.fullmatch(r"[0-9a-f]{32}|outside|\.vfolder|[0-9a-f]{2}", scope.name)

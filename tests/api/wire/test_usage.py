@@ -16,10 +16,10 @@ MANY = 20_600
 
 
 def du_bytes(path: Path) -> int:
-    told = subprocess.run(
+    du = subprocess.run(
         ["du", "-s", "-B1", path], check=True, capture_output=True, text=True
     ).stdout
-    return int(told.split()[0])
+    return int(du.split()[0])
 
 
 def test_a_small_vfolder_is_counted(manager: RunningDoor, vfid: str, root: Path) -> None:

@@ -46,7 +46,7 @@ def counted(samples: list[Sample]) -> Counter[tuple[str, ...]]:
     return found
 
 
-#: What is sent (method, path, body, with the secret) and how it must be counted: strangers are not.
+#: Requests (method, path, body, with the secret) and how each is counted, if it is.
 ASKED = [
     (("GET", "/volumes", None, True), ("GET", "/volumes", "200", "//")),
     (("GET", "/volumes", None, False), None),
@@ -157,10 +157,10 @@ def test_what_is_read_from_store_and_volumes(tmp_path: Path, valkey: Valkey) -> 
             }
 
         def well() -> dict[str, float] | None:
-            """What is told once the volume was probed and the store has answered, both in time."""
-            told = values()
-            up = told.get("vfolder_volume_uplocal"), told.get("vfolder_store_up")
-            return told if up == (1, 1) else None
+            """Return the samples once the volume was probed and the store has answered."""
+            samples = values()
+            up = samples.get("vfolder_volume_uplocal"), samples.get("vfolder_store_up")
+            return samples if up == (1, 1) else None
 
         found = wait_for(well, failure="the volume or the store is not up")
         assert found is not None

@@ -1,4 +1,4 @@
-"""Logs: one event a line, what it is about in every line, nothing that nobody should read."""
+"""Logs: one event a line, what it is about in every line, no secrets."""
 
 import json
 import re
@@ -70,8 +70,8 @@ def test_lines_say_what_they_are_about(tmp_path: Path, valkey: Valkey) -> None:
     assert asked["list_directory"]["request_id"]
     assert about.items() <= sent[0].items()
     assert {line["event"] for line in done} >= {"job started", "job ended"}
-    told = {**about, "vfolder_id": target, "operation": "clone", "attempt": "1"}
-    assert all(told.items() <= line.items() for line in done if line["event"].startswith("job "))
+    facts = {**about, "vfolder_id": target, "operation": "clone", "attempt": "1"}
+    assert all(facts.items() <= line.items() for line in done if line["event"].startswith("job "))
     everything = [*asked.values(), *sent, *done]
     assert labels() <= {key for line in everything for key in line}
     for name in ("manager", "client", "worker"):

@@ -46,7 +46,7 @@ def test_counters_become_rates() -> None:
     before = Counters.of(10.0, 100, 200, 1000, 2000, 3000, 4000)
     now = Counters.of(14.0, 108, 200, 9000, 2000, 3400, 4000)
     assert now.since(before) == PerformanceMetric(2, 0, 2000, 0, 50.0, 0.0)
-    assert before.since(now) is None, "the counts began anew"
+    assert before.since(now) is None, "the counters were reset"
     assert before.since(before) is None
 
 
@@ -111,8 +111,8 @@ def test_beat_fills_the_cache_and_the_door_reads_it(
         first = orjson.loads(wait_for(lambda: redis_client.get(key), 120))
         assert set(first) == RATES | {"volume_name", "observed_at"}
         wait_for(lambda: orjson.loads(redis_client.get(key) or b"") != first, 60)
-        told = manager.call("GET", "/volume/performance-metric", {"volume": "local"}).json()
-        assert set(told["metric"]) == RATES
+        answered = manager.call("GET", "/volume/performance-metric", {"volume": "local"}).json()
+        assert set(answered["metric"]) == RATES
         unknown = manager.call("GET", "/volume/performance-metric", {"volume": "memory"})
         assert unknown.json()["error_code"] == "vfolder_request_not-implemented"
         samples = {

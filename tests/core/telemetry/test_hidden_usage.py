@@ -1,4 +1,4 @@
-"""What the sweep counts of our own rooms, and the gauges that tell it; open answers."""
+"""The sweep counts the hidden directories, and the gauges report it; open answers are counted."""
 
 import os
 from pathlib import Path
@@ -19,9 +19,11 @@ from workers.node import Sweep, hidden_usage
 BLOCK = 4096
 
 
-def allocated(*rooms: Path) -> int:
-    """What the file system gave for all that is in some directories, as stat(2) tells."""
-    return sum(path.lstat().st_blocks * 512 for room in rooms for path in room.rglob("*"))
+def allocated(*directories: Path) -> int:
+    """Return the bytes that all entries of some directories take on the disk (stat(2))."""
+    return sum(
+        path.lstat().st_blocks * 512 for directory in directories for path in directory.rglob("*")
+    )
 
 
 def filled(top: Path, *parts: str) -> None:
@@ -30,10 +32,10 @@ def filled(top: Path, *parts: str) -> None:
     with path.open("wb") as file:
         file.write(os.urandom(BLOCK))
         file.flush()
-        os.fsync(file.fileno())  # its blocks are given now, and not between two counts of them
+        os.fsync(file.fileno())  # blocks are allocated now, not between two counts
 
 
-def test_a_sweep_counts_and_the_gauges_tell(
+def test_a_sweep_counts_and_the_gauges_report(
     tmp_path: Path, valkey: Valkey, redis_client: Redis
 ) -> None:
     settings = settings_in(tmp_path, valkey.url)
@@ -55,9 +57,9 @@ def test_a_sweep_counts_and_the_gauges_tell(
     with running_door("internal", settings) as internal, running_door("manager", settings) as door:
         door.call("GET", "/volumes")
 
-        def told() -> dict[str, float]:
+        def gauges() -> dict[str, float]:
             return {name: value for name, _, value in scrape(internal.url)}
 
-        found = wait_for(lambda: t if "vfolder_trash_bytes" in (t := told()) else None)
+        found = wait_for(lambda: t if "vfolder_trash_bytes" in (t := gauges()) else None)
         assert found["vfolder_trash_bytes"] == trash
-        wait_for(lambda: told().get("vfolder_streams_open") == 0)
+        wait_for(lambda: gauges().get("vfolder_streams_open") == 0)
