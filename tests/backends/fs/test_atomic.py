@@ -63,6 +63,14 @@ def test_the_umask_does_not_change_the_mode(tmp_path: Path, directory: int) -> N
     assert (tmp_path / "name").stat().st_mode & 0o7777 == 0o644
 
 
+@pytest.mark.part("root")
+def test_the_file_belongs_to_the_owner_of_the_directory(tmp_path: Path, directory: int) -> None:
+    os.chown(tmp_path, 1000, 1001)
+    atomic.replace_file(directory, "name", NEW)
+    status = (tmp_path / "name").stat()
+    assert (status.st_uid, status.st_gid) == (1000, 1001)
+
+
 def test_a_draft_that_a_crash_left_is_replaced(tmp_path: Path, directory: int) -> None:
     (tmp_path / "name.new").write_bytes(b"x" * 9000)
     atomic.replace_file(directory, "name", NEW, draft="name.new")
