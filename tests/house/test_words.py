@@ -51,8 +51,6 @@ PENDING = (
     "benchmarks/",
     "docs/design.md",
     "docs/images/",
-    "tests/api/jobs/",
-    "tests/api/wire/",
     "tests/backends/arrays/",
     "tests/backends/xcp/",
     "tests/conftest.py",
