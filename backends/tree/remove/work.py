@@ -31,7 +31,7 @@ class RemoveWork:
     def __init__(self, anchor: Anchor, loops: Loops, groups: Groups = ONE_GROUP) -> None:
         self._anchor = anchor
         self._groups = groups
-        self._apart = groups.shards > 1
+        self._sharded = groups.shards > 1
         self._loops = loops
 
     def __call__(self, message: Message, channel: HelperChannel) -> Message:
@@ -72,14 +72,14 @@ class RemoveWork:
 
     def _clear(self, channel: HelperChannel, path: str) -> None:
         """Empty a directory, and drop it after those below it, unless it is the root."""
-        if path and not self._apart:
+        if path and not self._sharded:
             self._todo.append((path, True))
         try:
             self._empty(channel, path)
         except OSError as error:
             self._add_failure(path, error)
         else:
-            if path and self._apart and not self._deep:
+            if path and self._sharded and not self._deep:
                 self._drop_all([path])
 
     def _add_failure(self, path: str, error: OSError) -> None:
@@ -111,7 +111,7 @@ class RemoveWork:
 
     def _add_directory(self, path: str, name: str, inode: int) -> None:
         """Keep a directory to clear it next; return one of another shard to the parent."""
-        if path and self._apart and not self._deep:
+        if path and self._sharded and not self._deep:
             self._emptied.append(path)
         self._deep = True
         shard = self._groups.shard(inode)
@@ -121,7 +121,7 @@ class RemoveWork:
             self._below.append((join(path, name), shard))
 
     def _many_below(self) -> bool:
-        return len(self._below) >= (REPLY_DIRECTORIES if self._apart else 1)
+        return len(self._below) >= (REPLY_DIRECTORIES if self._sharded else 1)
 
     def _pieces(self, fd: int, channel: HelperChannel) -> Iterator[Unlinked]:
         """Unlink in big pieces and with small directories; under a limit entry by entry."""

@@ -19,22 +19,28 @@ WAIT_SECONDS = 60.0
 
 
 def run(work, batches: list[Message], *, size: int = 2, control=None, **options) -> list[Message]:  # noqa: ANN001, ANN003 - a test's shorthand
+    """Return the replies to `batches`; whatever happens, all helper processes must be reaped."""
     replies: list[Message] = []
-    left = iter(batches)
+    pids: list[int] = []
     effort = options.pop("effort", Effort())
-    with HelperPool(work, control or Unattended(), effort=effort, size=size, **options) as pool:
-        pool.run(lambda: next(left, None), replies.append)
+    try:
+        with HelperPool(work, control or Unattended(), effort=effort, size=size, **options) as pool:
+            try:
+                pool.run_all(iter(batches), replies.append)
+            finally:
+                pids += [process.pid for process in pool._processes]
+    finally:
+        assert not [pid for pid in pids if is_child(pid)]
     return replies
 
 
-def children() -> set[int]:
-    return {child.pid for child in psutil.Process().children()}
-
-
-@pytest.fixture
-def others() -> set[int]:
-    """Processes of session fixtures, which outlive the test."""
-    return children()
+def is_child(pid: int) -> bool:
+    """Return whether a process, alive or dead, still waits to be reaped by this one."""
+    try:
+        os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+    except ChildProcessError:
+        return False
+    return True
 
 
 def wait_until(condition: Callable[[], bool]) -> None:
@@ -45,7 +51,7 @@ def wait_until(condition: Callable[[], bool]) -> None:
         time.sleep(0.01)
 
 
-def test_every_batch_is_done_once_and_counts_arrive(others: set[int]) -> None:
+def test_every_batch_is_done_once_and_counts_arrive() -> None:
     def work(number: int, channel: HelperChannel) -> int:
         channel.count(Counter.LISTED, 1, number)
         return number * 2
@@ -54,7 +60,6 @@ def test_every_batch_is_done_once_and_counts_arrive(others: set[int]) -> None:
     replies = run(work, list(range(500)), control=control)
     assert sorted(replies) == [number * 2 for number in range(500)]
     assert control.counts[Counter.LISTED] == [500, sum(range(500))]
-    assert children() <= others
 
 
 def test_long_messages_both_ways_do_not_block_each_other() -> None:
@@ -68,7 +73,7 @@ def test_long_messages_both_ways_do_not_block_each_other() -> None:
     assert sorted(r for r in replies if isinstance(r, str)) == sorted(texts)
 
 
-def test_a_stop_kills_and_reaps_helpers_that_are_busy(others: set[int]) -> None:
+def test_a_stop_kills_and_reaps_helpers_that_are_busy() -> None:
     def work(_: Message, __: HelperChannel) -> None:
         signal.pause()
 
@@ -82,7 +87,6 @@ def test_a_stop_kills_and_reaps_helpers_that_are_busy(others: set[int]) -> None:
 
     with pytest.raises(Cancelled):
         run(work, [1, 2, 3], control=Stopping())
-    assert children() <= others
 
 
 @pytest.mark.parametrize(
@@ -95,11 +99,10 @@ def test_a_stop_kills_and_reaps_helpers_that_are_busy(others: set[int]) -> None:
     ids=["killed", "full", "defect"],
 )
 def test_the_failure_of_a_helper_is_reported(
-    operation: Callable[[], object], kind: type[Exception], others: set[int]
+    operation: Callable[[], object], kind: type[Exception]
 ) -> None:
     with pytest.raises(kind):
         run(lambda *_: operation(), list(range(20)))
-    assert children() <= others
 
 
 def test_helpers_die_with_their_parent(tmp_path: Path) -> None:
