@@ -85,6 +85,22 @@ def test_a_volume_that_changes_no_names_fails_the_clone(
     absent(site, job, target)
 
 
+def test_a_published_clone_succeeds_though_its_staging_stays(
+    brittle: tuple[Site, BrittleFS],
+) -> None:
+    site, volume = brittle
+    source, target = site.filled(FILES), site.vfolder()
+    volume.rules(Rule("unlink", STAGED, error="EIO"))
+    job = site.wait_for_end(site.clone(source, target))
+    assert job.state is State.SUCCEEDED, job.document()
+    equal(site, source, target)
+    volume.heal()
+    left = leftovers(site.volume, job.id)
+    assert left, "the sweep removes it"
+    for path in left:
+        subprocess.run(["rm", "-rf", path], check=True)
+
+
 def test_a_delete_that_cannot_remove_everything_is_partial(brittle: tuple[Site, BrittleFS]) -> None:
     site, volume = brittle
     vfolder = site.filled(FILES)
