@@ -1,6 +1,7 @@
-"""btrfs: a subvolume per quota scope, its limit held by its qgroup.
+"""btrfs: a subvolume per quota scope; its qgroup enforces the limit.
 
-Usage is what the last commit counted (30 seconds at most, or the next sync). Needs root.
+Usage is the count of the last commit, which comes after 30 seconds at most or at the next sync.
+Needs root.
 """
 
 from collections.abc import Callable, Iterator
@@ -17,7 +18,7 @@ from core.names import QuotaScope, VFolderId
 
 
 class BtrfsBackend(NativeQuotaBackend):
-    """btrfs; quota is switched on where it is off."""
+    """btrfs; the probe switches quota on where it is off."""
 
     name: ClassVar[str] = "btrfs"
 
@@ -32,7 +33,7 @@ class BtrfsBackend(NativeQuotaBackend):
         return found
 
     def enforces_quota(self) -> bool:
-        """See `HasQuota.enforces_quota`: whether subvolumes are counted, and the sums are right."""
+        """See `HasQuota.enforces_quota`: true while the counts are complete."""
         with suppress(StorageError, OSError), self.root() as root:
             found = subvolumes.counting(root)
             return found is not None and found.exact
@@ -44,7 +45,7 @@ class BtrfsBackend(NativeQuotaBackend):
             return snapshots.create(root, top, vfolder, name)
 
     def list_snapshots(self, vfolder: VFolderId) -> list[Snapshot]:
-        """See `HasSnapshots.list_snapshots`; an administrator's are not known."""
+        """See `HasSnapshots.list_snapshots`; snapshots of an administrator are not listed."""
         with self.root() as root:
             return snapshots.known(root, vfolder)
 
@@ -91,7 +92,7 @@ class BtrfsBackend(NativeQuotaBackend):
         return subvolumes.id_of(directory)
 
     def _adopt_tree(self, directory: int, scope: QuotaScope, seen: Callable[[], None]) -> None:
-        """A subvolume is counted already."""
+        """Do nothing: a subvolume is counted already."""
 
     def _check_adoptable(self, directory: int, scope: QuotaScope) -> None:
         if not subvolumes.id_of(directory):

@@ -1,8 +1,9 @@
 """Snapshots of vfolders on btrfs: read-only subvolumes in `.vfolder/snapshots/<vfolder>/`.
 
-A vfolder is a plain directory in the subvolume of its quota scope, so the whole scope is kept and
-the vfolder found in it; what else the scope held is shown to nobody, but its room is held too. A
-vfolder that is a subvolume itself is kept alone. Snapshots count for no scope.
+A vfolder is a plain directory in the subvolume of its quota scope. So the snapshot is one of the
+whole scope, and the vfolder is found in it. The other entries of the scope are never shown, but
+they occupy space too. A vfolder that is a subvolume itself has a snapshot of its own. Snapshots
+count for no scope.
 """
 
 import os
@@ -17,12 +18,12 @@ from backends.retention import SnapshotExists, SnapshotNotFound, check_name
 from core.errors import Unsupported
 from core.names import VFolderId
 
-#: Ends the name of what keeps a whole scope; not allowed in names of snapshots.
+#: Ends the name of a snapshot of a whole scope; snapshot names may not contain it.
 _SCOPE = "@"
 
 
 def create(root: int, top: int, vfolder: VFolderId, name: str) -> Snapshot:
-    """Keep a vfolder that is open at `top`."""
+    """Make a snapshot of the vfolder that is open at `top`."""
     check_name(name)
     with (
         descriptors.made(layout.snapshots(vfolder), root, descriptors.HIDDEN_MODE) as room,
@@ -32,13 +33,13 @@ def create(root: int, top: int, vfolder: VFolderId, name: str) -> Snapshot:
             raise SnapshotExists(f"The vfolder {vfolder} has a snapshot {name} already.")
         try:
             subvolumes.snapshot(source, name + end, room)
-        except FileExistsError:  # by somebody at the same moment
+        except FileExistsError:  # by another process at the same moment
             raise SnapshotExists(f"The vfolder {vfolder} has a snapshot {name} already.") from None
         return _told(room, name + end)
 
 
 def known(root: int, vfolder: VFolderId) -> list[Snapshot]:
-    """All of a vfolder, oldest first."""
+    """Return all snapshots of a vfolder, oldest first."""
     try:
         with descriptors.opened(layout.snapshots(vfolder), root) as room:
             entries = sorted(os.listdir(room), key=lambda entry: _number(room, entry))
@@ -48,17 +49,17 @@ def known(root: int, vfolder: VFolderId) -> list[Snapshot]:
 
 
 def delete(root: int, vfolder: VFolderId, name: str) -> None:
-    """Let go of one; the kernel frees its room in the background."""
+    """Delete a snapshot; the kernel frees its space in the background."""
     with _room(root, vfolder, name) as (room, entry):
         try:
             subvolumes.destroy(entry, room)
-        except FileNotFoundError:  # by somebody at the same moment
+        except FileNotFoundError:  # by another process at the same moment
             raise _absent(vfolder, name) from None
 
 
 @contextmanager
 def opened(root: int, vfolder: VFolderId, name: str) -> Iterator[int]:
-    """The tree as it was."""
+    """Open the tree of a snapshot."""
     with _room(root, vfolder, name) as (room, entry):
         path = PurePosixPath(entry)
         if entry.endswith(_SCOPE):
@@ -68,7 +69,7 @@ def opened(root: int, vfolder: VFolderId, name: str) -> Iterator[int]:
 
 
 def forget(root: int, vfolder: VFolderId) -> None:
-    """Let go of all of a vfolder."""
+    """Delete all snapshots of a vfolder."""
     try:
         with descriptors.opened(layout.snapshots(vfolder), root) as room:
             for entry in os.listdir(room):
@@ -102,7 +103,7 @@ def _found(room: int, name: str) -> str | None:
 
 
 def _number(room: int, entry: str) -> int:
-    """The id of a subvolume: they grow, where clocks tick too slowly and are set back."""
+    """Return the id of a subvolume: ids always grow, unlike clocks, which can be set back."""
     with descriptors.opened(entry, room) as top:
         return subvolumes.tree_of(top)
 
@@ -114,7 +115,7 @@ def _told(room: int, entry: str) -> Snapshot:
 
 @contextmanager
 def _subvolume(root: int, top: int, vfolder: VFolderId) -> Iterator[tuple[int, str]]:
-    """The subvolume that is kept, and how the name of what keeps it ends."""
+    """Return the subvolume to snapshot, and the ending of the snapshot's name."""
     if subvolumes.id_of(top):
         yield top, ""
         return

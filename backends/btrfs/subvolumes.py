@@ -1,7 +1,7 @@
 """btrfs by system calls: subvolumes and the limits of their qgroups (<linux/btrfs.h>).
 
 Every function takes an open descriptor on the file system. Limits are set through the top of the
-volume: through the subvolume itself the kernel refuses once its limit is reached.
+volume: through the subvolume itself the kernel refuses when the limit is reached.
 """
 
 import errno
@@ -15,7 +15,7 @@ from uuid import UUID
 
 #: The inode number of every subvolume's root directory.
 ROOT_INODE = 256
-#: qgroups count whole tree blocks of this many bytes, whatever is in them.
+#: qgroups count metadata in complete blocks of this many bytes.
 NODE_BYTES = 16384
 
 _SUBVOL_CREATE = 0x5000940E
@@ -37,7 +37,7 @@ _VOL_ARGS = struct.Struct("=q4088s")
 _VOL_ARGS_2 = struct.Struct("=qQQ32x4040s")
 _READ_ONLY = 2
 #: Up to the time of its creation: id, name, parent, directory, generation, flags, uuids,
-#: transactions, and two times of which the second is wanted (seconds, nanoseconds).
+#: transactions, and two times; the second is the one needed (seconds, nanoseconds).
 _INFO = struct.Struct("=Q256sQQQQ16s16s16sQQQQQI4xQI4x")
 _INFO_BYTES = 504
 _LOOKUP = struct.Struct("=QQ4080s")
@@ -63,7 +63,7 @@ _SIMPLE = 8
 
 
 class Counted(NamedTuple):
-    """What a qgroup counts (as of the last commit) and holds."""
+    """The count of a qgroup (as of the last commit) and its limit."""
 
     used_bytes: int
     limit_bytes: int | None
@@ -79,12 +79,12 @@ def create(name: str, parent: int) -> None:
 
 
 def snapshot(source: int, name: str, parent: int, *, writable: bool = False) -> None:
-    """Make a subvolume that shares everything with another one, whose root `source` is.
+    """Make a snapshot of the subvolume whose root is `source`.
 
-    What was written is in it, synced or not; subvolumes inside are empty directories in it.
+    It has everything that was written, synced or not. Subvolumes inside become empty directories.
 
     Raises:
-        OSError: EEXIST, EINVAL when the source is no root of a subvolume …
+        OSError: EEXIST, EINVAL when the source is not the root of a subvolume …
     """
     flags = 0 if writable else _READ_ONLY
     fcntl.ioctl(
@@ -93,7 +93,9 @@ def snapshot(source: int, name: str, parent: int, *, writable: bool = False) -> 
 
 
 def destroy(name: str, parent: int) -> None:
-    """Remove a subvolume with all it holds, at once; its room comes back in the background.
+    """Remove a subvolume with all its entries at once.
+
+    The kernel frees the space in the background.
 
     Raises:
         OSError: ENOENT, ENOTEMPTY with subvolumes inside, EPERM …
@@ -102,38 +104,39 @@ def destroy(name: str, parent: int) -> None:
 
 
 def created_at(directory: int) -> datetime:
-    """When the subvolume that a directory lies in was made."""
-    told = bytearray(_INFO_BYTES)
-    fcntl.ioctl(directory, _GET_SUBVOL_INFO, told)
-    seconds, nanoseconds = _INFO.unpack_from(told)[-2:]
+    """Return when the subvolume of a directory was made."""
+    output = bytearray(_INFO_BYTES)
+    fcntl.ioctl(directory, _GET_SUBVOL_INFO, output)
+    seconds, nanoseconds = _INFO.unpack_from(output)[-2:]
     return datetime.fromtimestamp(seconds + nanoseconds / 1e9, UTC)
 
 
 def id_of(directory: int) -> int:
-    """The id of the subvolume whose root this directory is; 0 when it is no root."""
+    """Return the id of the subvolume whose root this directory is; 0 when it is not a root."""
     return tree_of(directory) if os.fstat(directory).st_ino == ROOT_INODE else 0
 
 
 def tree_of(directory: int) -> int:
-    """The id of the subvolume that a directory lies in."""
+    """Return the id of the subvolume that contains a directory."""
     asked = bytearray(_LOOKUP.pack(0, ROOT_INODE, b""))
     fcntl.ioctl(directory, _INO_LOOKUP, asked)
     return int(_LOOKUP.unpack(asked)[0])
 
 
 class QuotaCounting(NamedTuple):
-    """How subvolumes are counted."""
+    """The ways in which btrfs counts subvolumes."""
 
-    #: Everything that exists is in the sums; only then do limits hold.
+    #: All existing data is counted; limits are enforced only in this state.
     exact: bool
-    #: The sums are being made now.
+    #: A recount is running.
     rescanning: bool
-    #: Simple quotas (Linux 6.7): what was written first owns the bytes, snapshots own none.
+    #: Simple quotas (Linux 6.7): the subvolume that wrote the bytes first owns them, snapshots own
+    #: none.
     simple: bool
 
 
 def counting(top: int) -> QuotaCounting | None:
-    """How subvolumes are counted now; None when they are not."""
+    """Return how subvolumes are counted now; None when they are not counted."""
     try:
         found = _item(top, _QGROUP_STATUS, 0)
     except PermissionError:
@@ -146,7 +149,7 @@ def counting(top: int) -> QuotaCounting | None:
 
 
 def enable_quota(top: int, *, simple: bool = False) -> None:
-    """Count subvolumes from now on, what is there too; success when they are already.
+    """Switch counting on, for existing subvolumes too; no error when it is on already.
 
     Raises:
         OSError: EPERM without CAP_SYS_ADMIN, EINVAL where the kernel knows no simple quotas.
@@ -156,7 +159,7 @@ def enable_quota(top: int, *, simple: bool = False) -> None:
 
 
 def recount(top: int) -> None:
-    """Have the kernel make its sums anew, in the background; one at work already goes on.
+    """Start a recount in the background; a recount that runs already continues.
 
     Raises:
         OSError: EPERM without CAP_SYS_ADMIN.
@@ -169,7 +172,7 @@ def recount(top: int) -> None:
 
 
 def set_limit(top: int, subvolume: int, limit_bytes: int | None) -> None:
-    """Limit what a subvolume refers to; None takes the limit away.
+    """Set the limit of a subvolume's referenced bytes; None removes the limit.
 
     Raises:
         OSError: EPERM without CAP_SYS_ADMIN; ENOENT or ENOTCONN when subvolumes are not counted.
@@ -179,7 +182,7 @@ def set_limit(top: int, subvolume: int, limit_bytes: int | None) -> None:
 
 
 def counted(directory: int, subvolume: int) -> Counted | None:
-    """What is counted and held for a subvolume; None when subvolumes are not counted."""
+    """Return the count and limit of a subvolume; None when subvolumes are not counted."""
     try:
         info = _item(directory, _QGROUP_INFO, subvolume)
         rule = _item(directory, _QGROUP_LIMIT_ITEM, subvolume) or bytes(_PAIR.size)
@@ -192,10 +195,10 @@ def counted(directory: int, subvolume: int) -> Counted | None:
 
 
 def _shown(directory: int) -> Path:
-    """Where the kernel shows everybody what it counts (Linux 6.1)."""
-    told = bytearray(_FS_INFO_BYTES)
-    fcntl.ioctl(directory, _FS_INFO, told)
-    return Path("/sys/fs/btrfs", str(UUID(bytes=bytes(told[16:32]))), "qgroups")
+    """Return the sysfs directory where any user can read the counts (Linux 6.1)."""
+    output = bytearray(_FS_INFO_BYTES)
+    fcntl.ioctl(directory, _FS_INFO, output)
+    return Path("/sys/fs/btrfs", str(UUID(bytes=bytes(output[16:32]))), "qgroups")
 
 
 def _shown_counting(qgroups: Path) -> QuotaCounting | None:
@@ -223,9 +226,9 @@ def _number(file: Path) -> int:
 
 
 def _item(directory: int, kind: int, qgroup: int) -> bytes | None:
-    """One item of the quota tree; None when there is none, or no such tree.
+    """Return one item of the quota tree; None when the item or the tree is absent.
 
-    Its key is asked for exactly: a range of kinds has the items of all other qgroups in between.
+    The search uses the exact key: a range of kinds would contain the items of all other qgroups.
     """
     most = 2**64 - 1
     key = _KEY.pack(_QUOTA_TREE, 0, 0, qgroup, qgroup, 0, most, kind, kind, 1)

@@ -1,8 +1,8 @@
 """cephfs: limits and usage by extended attributes of directories (CephFS: quotas, client mounts).
 
-Usage is added up by the cluster itself (`rbytes`, `rentries`), lazily: a moment after the client
-that wrote has told it. Clients hold the limits, and notice a little late. Needs a client whose MDS
-capability has `p` (to set limits) and, to remove snapshots, `s`.
+The cluster itself adds up usage (`rbytes`, `rentries`), shortly after the writing client has
+reported it. Clients enforce the limits, a little late. Needs a client whose MDS capability has `p`
+(to set limits) and, to remove snapshots, `s`.
 """
 
 import errno
@@ -32,11 +32,11 @@ _LIMIT = "ceph.quota.max_bytes"
 _BYTES = "ceph.dir.rbytes"
 _ENTRIES = "ceph.dir.rentries"
 _SNAPSHOTS = "ceph.dir.rsnaps"
-#: Writing 0 takes a limit away; removing the attribute is refused (ENODATA).
+#: Writing 0 removes a limit; removing the attribute fails (ENODATA).
 _NO_LIMIT = b"0"
 _SNAPSHOT_ROOM = ".snap"
 _BORN = "ceph.snap.btime"
-#: Snapshots of a directory above are shown below with this in front.
+#: Prefix of the names of a parent's snapshots in the directories below it.
 _INHERITED = "_"
 #: Every directory is counted.
 _ALWAYS = 1
@@ -67,7 +67,7 @@ class CephFsBackend(NativeQuotaBackend):
         return False
 
     def lacking(self) -> frozenset[str]:
-        """See `Backend.lacking`; what was proved once is not tried again."""
+        """See `Backend.lacking`; a result is kept and not tried again."""
         proofs = {"quota": self._may_limit, "snapshot": self._may_keep, "metric": self._is_told}
         for skill, proof in proofs.items():
             if skill not in self._proved and proof():
@@ -76,14 +76,14 @@ class CephFsBackend(NativeQuotaBackend):
         return held | (frozenset(proofs) - self._proved)
 
     def _may_limit(self) -> bool:
-        """Whether the client may set limits; tried where none is."""
+        """Return whether the client may set limits; tried on a directory without a limit."""
         with suppress(StorageError, OSError), self._own_room() as room:
             os.setxattr(room, _LIMIT, _NO_LIMIT)
             return True
         return False
 
     def _may_keep(self) -> bool:
-        """Whether the client may make snapshots; tried on an empty directory."""
+        """Return whether the client may make snapshots; tried on an empty directory."""
         name = f"proof-{os.getpid()}-{threading.get_native_id()}"
         with (
             suppress(StorageError, OSError),
@@ -96,7 +96,7 @@ class CephFsBackend(NativeQuotaBackend):
         return False
 
     def _is_told(self) -> bool:
-        """Whether the cluster tells this node of itself."""
+        """Return whether this node can read the status of the cluster."""
         with suppress(StorageError):
             status.ask(self.mount.options, "status")
             return True
@@ -109,9 +109,9 @@ class CephFsBackend(NativeQuotaBackend):
             yield room
 
     def hardware(self) -> HardwareInfo:
-        """See `Backend.hardware`: the cluster's own health, or the probe where it is not to be had.
+        """See `Backend.hardware`: the cluster's own health.
 
-        Costs a run of the program `ceph`.
+        Falls back to the probe where that is not available. Costs a run of the program `ceph`.
         """
         mounted = super().hardware()
         if mounted.status != HardwareStatus.HEALTHY:
@@ -131,7 +131,7 @@ class CephFsBackend(NativeQuotaBackend):
     def fast_usage(self, vfolder: VFolderId) -> TreeUsage:
         """See `HasFastUsage.fast_usage`: every entry below; holes of sparse files count in full."""
         with self.open_vfolder(vfolder) as top:
-            entries = int(os.getxattr(top, _ENTRIES)) - 1  # it counts itself
+            entries = int(os.getxattr(top, _ENTRIES)) - 1  # `rentries` counts the directory itself
             return TreeUsage(file_count=entries, used_bytes=int(os.getxattr(top, _BYTES)))
 
     def create_snapshot(self, vfolder: VFolderId, name: str) -> Snapshot:
@@ -147,13 +147,13 @@ class CephFsBackend(NativeQuotaBackend):
             return _told(room, name)
 
     def list_snapshots(self, vfolder: VFolderId) -> list[Snapshot]:
-        """See `HasSnapshots.list_snapshots`; those of directories above are not among them."""
+        """See `HasSnapshots.list_snapshots`; snapshots of parent directories are not listed."""
         try:
             with self.open_vfolder(vfolder) as top, _snapshots(top) as room:
-                told = [_told(room, name) for name in _own(room)]
+                output = [_told(room, name) for name in _own(room)]
         except VFolderNotFound:
             return []
-        return sorted(told, key=lambda one: (one.created_at is None, one.created_at, one.name))
+        return sorted(output, key=lambda one: (one.created_at is None, one.created_at, one.name))
 
     def delete_snapshot(self, vfolder: VFolderId, name: str) -> None:
         """See `HasSnapshots.delete_snapshot`."""
@@ -188,7 +188,7 @@ class CephFsBackend(NativeQuotaBackend):
 
     @contextmanager
     def _allowed(self) -> Iterator[None]:
-        """Say in our words that the client may not keep anything."""
+        """Raise the error for a client that may not make snapshots."""
         try:
             yield
         except PermissionError:
@@ -215,7 +215,7 @@ class CephFsBackend(NativeQuotaBackend):
         return _ALWAYS
 
     def _adopt_tree(self, directory: int, scope: QuotaScope, seen: Callable[[], None]) -> None:
-        """Everything is counted already."""
+        """Do nothing: the cluster counts every directory already."""
 
     def _usage(self, directory: int, counter: int) -> NativeUsage:
         del counter
@@ -260,7 +260,7 @@ def _absent(vfolder: VFolderId, name: str) -> SnapshotNotFound:
 
 
 def _drop_snapshots(directory: int) -> None:
-    """Remove every snapshot of a tree; where the cluster counts none nothing is looked at."""
+    """Remove every snapshot of a tree; without counted snapshots there is nothing to search."""
     if not int(os.getxattr(directory, _SNAPSHOTS)):
         return
     with _snapshots(directory) as room:

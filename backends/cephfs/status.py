@@ -1,4 +1,4 @@
-"""What a Ceph cluster says of itself, by its own program `ceph … -f json`."""
+"""The status of a Ceph cluster, by its own program `ceph … -f json`."""
 
 import shutil
 import subprocess
@@ -10,21 +10,21 @@ import orjson
 from backends.base import HardwareInfo, HardwareStatus, PerformanceMetric
 from core.errors import BackendFailed, DeadlineExceeded, Unsupported
 
-#: An answer that takes longer is none.
+#: A command that takes longer counts as failed (seconds).
 ANSWER_SECONDS = 10
-#: The longest list of complaints shown.
+#: How many warnings are shown at most.
 CHECKS_MAX = 10
 _MICROSECONDS = 1000.0  # in a millisecond
 _HEALTH = {"HEALTH_OK": HardwareStatus.HEALTHY, "HEALTH_WARN": HardwareStatus.DEGRADED}
 
 
 def ask(options: Mapping[str, Any], *words: str) -> Any:  # noqa: ANN401 - any JSON value
-    """Run a command of `ceph`; `options` name `ceph_conf`, `ceph_user`, `ceph_keyring`.
+    """Run a command of `ceph`; `options` may have `ceph_conf`, `ceph_user` and `ceph_keyring`.
 
     Raises:
         Unsupported: the program is not installed here.
         DeadlineExceeded: no answer in time.
-        BackendFailed: a refusal; Ceph's own words are in the service's log, not in the answer.
+        BackendFailed: Ceph refused. Its own words are in the service's log, not in the answer.
     """
     program = shutil.which("ceph")
     if program is None:
@@ -48,7 +48,7 @@ def ask(options: Mapping[str, Any], *words: str) -> Any:  # noqa: ANN401 - any J
 
 
 def hardware(status: Mapping[str, Any]) -> HardwareInfo:
-    """Health of the cluster, with its complaints."""
+    """Return the health of the cluster, with its warnings."""
     health = status.get("health", {})
     word = str(health.get("status", "unknown"))
     checks = sorted(health.get("checks", {}))
@@ -58,10 +58,10 @@ def hardware(status: Mapping[str, Any]) -> HardwareInfo:
 
 
 def performance(status: Mapping[str, Any], osds: Mapping[str, Any]) -> PerformanceMetric:
-    """Rates of the whole cluster; keys that an idle cluster leaves out are zero.
+    """Return the rates of the complete cluster; keys that an idle cluster leaves out are zero.
 
-    Ceph tells no time of client operations; what stands in for it is the mean time in which its
-    OSDs commit (writes) and apply (reads).
+    Ceph reports no time of client operations. The mean time in which its OSDs commit (writes) and
+    apply (reads) stands in for it.
     """
     rates = status.get("pgmap", {})
     figures = [one["perf_stats"] for one in osds.get("osdstats", osds).get("osd_perf_infos", [])]

@@ -1,4 +1,4 @@
-"""ONTAP's REST interface: its refusals, its pages, its jobs (NetApp: ONTAP REST API reference)."""
+"""ONTAP's REST interface: refusals, pages and jobs (NetApp: ONTAP REST API reference)."""
 
 from base64 import b64encode
 from collections.abc import Callable, Iterator, Mapping
@@ -22,14 +22,14 @@ from backends.rest import (
     unknown,
 )
 
-#: How long ONTAP may keep an answer back until the work behind it is done.
+#: How long ONTAP may delay an answer until its work is done (seconds).
 RETURN_TIMEOUT_SECONDS = 3
-#: The states in which a job has ended; every other one, known or not, goes on.
+#: The states in which a job has ended; in every other state it still runs.
 _SUCCESS = "success"
 _ENDED = frozenset({_SUCCESS, "failure"})
-#: OntapJob failures that say it in words only.
+#: Failures of jobs that have a text and no code.
 _BUSY_WORDS = "quota operation is currently in progress"
-#: Error codes; what is missing here is read from the status.
+#: Error codes; for others the HTTP status decides.
 _REASONS = {
     "1": Reason.EXISTS,
     "2": Reason.INVALID,
@@ -66,14 +66,14 @@ class _Links(Struct):
 
 
 class OntapPage(Struct, Generic[R]):
-    """One page of a list; it may be empty although another follows."""
+    """One page of a list; an empty page may have a next one."""
 
     records: list[R] = []
     links: _Links | None = field(default=None, name="_links")
 
 
 class JobLink(Struct):
-    """Where to ask for a job."""
+    """The link to a job."""
 
     uuid: str
 
@@ -92,7 +92,7 @@ class JobError(Struct):
 
 
 class OntapJob(Struct):
-    """What ONTAP does later."""
+    """An asynchronous job of ONTAP."""
 
     state: str = ""
     message: str = ""
@@ -100,7 +100,7 @@ class OntapJob(Struct):
 
 
 class OntapApi:
-    """Lists and changes, on a `Client`; each request carries the credentials, there is no login."""
+    """Lists and changes through a `Client`; each request has the credentials."""
 
     def __init__(
         self, target: ArrayEndpoint, user: str, password: str, answer_seconds: float
@@ -116,7 +116,7 @@ class OntapApi:
         )
 
     def records(self, path: str, row: type[R], **query: Any) -> Iterator[R]:  # noqa: ANN401 - JSON values
-        """Every record of a list, page by page.
+        """Yield every record of a list, page by page.
 
         Raises:
             ArrayRefused, Busy, Lost: as `Client.get`.
@@ -131,18 +131,18 @@ class OntapApi:
             yield from page.records
 
     def first(self, path: str, row: type[R], **query: Any) -> R | None:  # noqa: ANN401 - JSON values
-        """The first record of a list, if it has any."""
+        """Return the first record of a list; None for an empty list."""
         return next(self.records(path, row, **query), None)
 
     def make(self, path: str, body: Mapping[str, Any], effect: Callable[[], bool]) -> None:
-        """Make something that has a name of its own; one that is there already is fine.
+        """Create an object with a unique name; an existing one is no error.
 
-        `effect` looks whether it is there; it is asked when an answer was lost, and when ONTAP says
-        that it failed: some failures leave what they were to make.
+        `effect` checks whether the object exists. It is called after a lost answer, and when ONTAP
+        reports a failure: some failed requests have created the object.
 
         Raises:
-            ArrayRefused: no, and it is not there.
-            Busy: another change of the volume is under way, until the deadline.
+            ArrayRefused: ONTAP refused, and the object does not exist.
+            Busy: another change of the volume runs until the deadline.
         """
         request = self._change("POST", path, body)
 
@@ -156,7 +156,7 @@ class OntapApi:
     def change(
         self, method: str, path: str, body: Mapping[str, Any] | None, effect: Callable[[], bool]
     ) -> None:
-        """Set or take away something, as `make` does.
+        """Change or remove an object, as `make` does.
 
         Raises:
             As `make`.
@@ -169,7 +169,7 @@ class OntapApi:
         return ArrayRequest(method, path, query, body, shape=Accepted | None)
 
     def _finish(self, answer: ArrayAnswer, effect: Callable[[], bool]) -> None:
-        """Wait for the job behind an answer; one that ONTAP has forgotten is judged by `effect`."""
+        """Wait for the job of an answer; `effect` decides for a job that ONTAP has forgotten."""
         accepted: Accepted | None = answer.body
         if answer.status != HTTPStatus.ACCEPTED or accepted is None or accepted.job is None:
             return
@@ -200,7 +200,7 @@ class OntapApi:
 
 
 def _despite_failure(act: Callable[[], None], effect: Callable[[], bool]) -> None:
-    """Do it until ONTAP is not busy; a failure that left what was wanted is none."""
+    """Retry while ONTAP is busy; a failure that left the requested state counts as success."""
 
     def finished() -> bool:
         try:

@@ -1,4 +1,4 @@
-"""netapp: the backend. The volume is mounted; ONTAP is asked for what the mount does not know."""
+"""netapp: the backend. The volume is mounted; ONTAP answers what the mount cannot."""
 
 import os
 from collections.abc import Mapping
@@ -23,33 +23,33 @@ from core.names import VFolderId
 GRANULE_BYTES = 1024
 #: The attribute cache of an NFS client may hide a new qtree for 30 seconds (acdirmin).
 ATTRIBUTE_SECONDS = 45.0
-#: The lock under which limits of a volume are changed: ONTAP does one at a time.
+#: The lock for changes of a volume's limits: ONTAP does one at a time.
 _LIMITS_LOCK = 0
 
 
 class NetAppOptions(ArrayOptions, frozen=True, kw_only=True):
-    """Options of a volume on ONTAP; those that begin with `netapp_` are known elsewhere too."""
+    """Options of a volume on ONTAP; the prefix `netapp_` marks those of Backend.AI's proxy."""
 
     netapp_ontap_endpoint: str
     netapp_ontap_user: str
     netapp_ontap_password: str
     netapp_volume_name: str
-    #: Needed where the volume's name exists in several SVMs.
+    #: Required when the volume's name exists in several SVMs.
     netapp_svm: str | None = None
-    #: For bulk copies: `backends.xcp` reads them.
+    #: For bulk copies, used by `backends.xcp`.
     xcp_catalog: str | None = None
     netapp_nfs_host: str | None = None
     netapp_xcp_cmd: list[str] = field(default_factory=list)
-    #: `auto` lets quota be switched off and on where ONTAP needs that to hold a limit.
+    #: `auto` allows switching quota off and on where ONTAP needs that to enforce a limit.
     netapp_quota_reinit: Literal["never", "auto"] = "never"
-    #: Have ONTAP remove what is purged, as its own job.
+    #: Let ONTAP remove purged trees, as its own job.
     netapp_async_delete: bool = False
     #: How long a new quota scope may stay invisible on the mount.
     netapp_attribute_seconds: float = ATTRIBUTE_SECONDS
 
 
 class NetAppBackend(ArrayQuotaBackend):
-    """ONTAP: qtrees, tree quotas, File System Analytics, samples of speed."""
+    """ONTAP: qtrees, tree quotas, File System Analytics, performance samples."""
 
     name: ClassVar[str] = "netapp"
     doubtful: ClassVar[tuple[str, ...]] = ("fast-size",)
@@ -81,9 +81,9 @@ class NetAppBackend(ArrayQuotaBackend):
             return self._volume.usage_of(str(PurePosixPath(vfolder.directory)))
 
     def before_purge(self, parent: int, name: str, vfolder: VFolderId | None = None) -> None:
-        """See `MountedBackend.before_purge`: ONTAP removes the tree, where that is switched on.
+        """See `MountedBackend.before_purge`: ONTAP removes the tree, if the option is set.
 
-        It is given as long as every act; what is left then is removed from here as well.
+        It has the time of one operation; the service removes what remains then.
         """
         del vfolder
         top = os.path.realpath(self.mount.path)
@@ -93,7 +93,7 @@ class NetAppBackend(ArrayQuotaBackend):
                 self._volume.remove_tree(f"{below}/{name}")
 
     def _prepare(self) -> None:
-        """Switch quota on where it is off; ONTAP holds no limit otherwise."""
+        """Switch quota on where it is off; ONTAP enforces no limit otherwise."""
         states = self._volume.states()
         refuse_offline(states)
         if states.quota_off:

@@ -1,8 +1,8 @@
-"""Quota scopes on ONTAP: a qtree each, its tree quota rule, and the report of what is held.
+"""Quota scopes on ONTAP: a qtree each, its tree quota rule, and the quota report.
 
-The report is the truth: a rule that is stored may not be in force (quota off, initialising, a
-resize that failed). Names are the scopes' directory names, unique in a volume, so everything that
-was made by a request whose answer was lost is found by its name.
+The report is the truth: a stored rule may be without effect (quota off, initializing, a failed
+resize). Names are the directory names of the scopes, unique in a volume. So an object whose
+request lost its answer is found by its name.
 """
 
 import os
@@ -20,13 +20,13 @@ from core.errors import BackendFailed, Conflict
 _QTREES = "/api/storage/qtrees"
 _RULES = "/api/storage/quota/rules"
 _REPORTS = "/api/storage/quota/reports"
-#: Takes a limit away in a PATCH.
+#: Removes a limit in a PATCH.
 _NO_LIMIT = -1
-#: Quota of a big volume initialises for minutes: so long is waited, then it comes by itself.
+#: Quota of a big volume initializes for minutes; the service waits this long (seconds).
 _INITIALISING_SECONDS = 3.0
-#: A limit that is not in force after so many looks gets a push.
+#: A limit without effect after this many checks is stored again.
 _LOOKS_BEFORE_PUSH = 4
-#: The longest pause between looks.
+#: The longest pause between checks (seconds).
 _LONGEST_PAUSE_SECONDS = 1.0
 
 
@@ -56,8 +56,8 @@ class _Row(Struct):
 class OntapQuota:
     """The objects of scopes in one volume.
 
-    `reinitialise`: whether quota may be switched off and on where ONTAP asks for it; meanwhile no
-    scope of the volume is held to its limit.
+    `reinitialise`: whether quota may be switched off and on where ONTAP requires it. During that
+    time ONTAP enforces no limit of the volume.
     """
 
     def __init__(self, volume: OntapVolume, *, reinitialise: bool) -> None:
@@ -66,7 +66,7 @@ class OntapQuota:
         self._reinitialise = reinitialise
 
     def make_qtree(self, name: str) -> None:
-        """Make a qtree, owned by us; one that is there is fine."""
+        """Create a qtree owned by the service's user; an existing one is no error."""
         body = {
             **self._where(),
             "name": name,
@@ -77,7 +77,7 @@ class OntapQuota:
         self._api.make(_QTREES, body, lambda: self._qtree(name) is not None)
 
     def held(self, name: str) -> ArrayUsage:
-        """What is counted and held; two requests at most."""
+        """Return usage and limit; two requests at most."""
         row = self._row(name)
         if row is not None and row.space.used is not None:
             return ArrayUsage(row.space.used.total, _limit(row.space))
@@ -86,11 +86,11 @@ class OntapQuota:
         return ArrayUsage(None, limit, enforced=False)
 
     def hold(self, name: str, limit: int | None) -> None:
-        """Have a limit held, or none; stays within the deadline.
+        """Set a limit, or remove it, and wait until it has effect, within the deadline.
 
         Raises:
-            Conflict: the directory is no qtree.
-            BackendFailed: ONTAP has stored the limit and does not hold anybody to it.
+            Conflict: the directory is not a qtree.
+            BackendFailed: ONTAP has stored the limit and does not enforce it.
         """
         rule = self._rule(name)
         if limit is None and (rule is None or _limit(rule.space) is None):
@@ -103,7 +103,7 @@ class OntapQuota:
             self._bring_in_force(name, limit)
 
     def drop(self, name: str) -> bool:
-        """Take qtree and rule away; the directory is gone already. Whether there was anything."""
+        """Remove the qtree and the rule of a removed directory; return whether there was any."""
         qtree, rule = self._qtree(name), self._rule(name)
         if qtree is not None:
             path = f"{_QTREES}/{self._volume.identity.uuid}/{qtree.id}"
@@ -130,7 +130,7 @@ class OntapQuota:
                 ) from None
             raise
         made = self._rule(name)
-        if made is not None and _limit(made.space) != limit:  # somebody's, not ours
+        if made is not None and _limit(made.space) != limit:  # of an administrator
             self._patch_rule(made.uuid, name, limit)
 
     def _patch_rule(self, uuid: str, name: str, limit: int | None) -> None:
@@ -147,10 +147,10 @@ class OntapQuota:
         return _limit(row.space) == limit if row else limit is None
 
     def _bring_in_force(self, name: str, limit: int | None) -> None:
-        """Quota on, initialised, resized: as long as it takes, with a push when nothing comes."""
+        """Wait until quota has taken effect; store the limit again when nothing changes."""
         states = self._volume.states()
         if states.quota_off:
-            with suppress(ArrayRefused):  # somebody else switches it on
+            with suppress(ArrayRefused):  # another process switches it on
                 self._volume.enable_quota()
         looks, began = 0, monotonic()
 
@@ -207,5 +207,5 @@ class OntapQuota:
 
 
 def _limit(space: _Limits) -> int | None:
-    """A limit as ONTAP reads back; absent and negative are none."""
+    """Return a limit as ONTAP reports it; absent and negative mean no limit."""
     return space.hard_limit if space.hard_limit is not None and space.hard_limit >= 0 else None

@@ -1,4 +1,4 @@
-"""One ONTAP volume: which one it is, what state it is in, what it measures."""
+"""One ONTAP volume: identity, state and measurements."""
 
 from typing import Any
 from urllib.parse import quote
@@ -12,7 +12,7 @@ from core.errors import BackendFailed, ConfigurationError, Unavailable
 
 VOLUMES = "/api/storage/volumes"
 _OFF, _ON, _CORRUPT = "off", "on", "corrupt"
-#: Limits are held in these states; `mixed` and `initializing` become one of them.
+#: ONTAP enforces limits in these states; `mixed` and `initializing` become one of them.
 _HELD_STATES = frozenset({_ON, "resizing"})
 
 
@@ -24,7 +24,7 @@ class Svm(Struct):
 
 
 class VolumeIdentity(Struct):
-    """Which volume it is."""
+    """The identity of a volume."""
 
     uuid: str
     svm: Svm = field(default_factory=Svm)
@@ -35,7 +35,7 @@ class _VolumeState(Struct):
 
 
 class States(Struct):
-    """What a volume says of itself; None where it says nothing."""
+    """The states of a volume; None where ONTAP reports none."""
 
     state: str | None = None
     quota: _VolumeState = field(default_factory=_VolumeState)
@@ -43,17 +43,17 @@ class States(Struct):
 
     @property
     def holds_limits(self) -> bool:
-        """Whether limits are held now."""
+        """Return whether ONTAP enforces limits now."""
         return self.quota.state in _HELD_STATES
 
     @property
     def quota_off(self) -> bool:
-        """Whether nobody counts."""
+        """Return whether quota is off."""
         return self.quota.state == _OFF
 
     @property
     def analysed(self) -> bool:
-        """Whether File System Analytics knows every directory."""
+        """Return whether File System Analytics has scanned every directory."""
         return self.analytics.state == _ON
 
 
@@ -103,7 +103,7 @@ class _Directory(Struct):
 
 
 class OntapVolume:
-    """The volume that the options name; found once, and told from others of its name by its SVM."""
+    """The volume that the options name; its SVM distinguishes it from namesakes."""
 
     def __init__(self, api: OntapApi, name: str, svm: str | None) -> None:
         self.api = api
@@ -116,7 +116,7 @@ class OntapVolume:
         """Which volume it is; one request the first time.
 
         Raises:
-            ConfigurationError: there is none of that name, or one in several SVMs.
+            ConfigurationError: no volume has this name, or several SVMs have one.
         """
         if self._identity is None:
             self._identity = self._find()
@@ -124,16 +124,16 @@ class OntapVolume:
 
     @property
     def path(self) -> str:
-        """Where it answers."""
+        """Return the path of the volume in the REST interface."""
         return f"{VOLUMES}/{self.identity.uuid}"
 
     def states(self) -> States:
-        """How it is now; one request."""
+        """Return its current states; one request."""
         found: States = self._ask(States, "state,quota.state,analytics.state")
         return found
 
     def enable_quota(self, *, on: bool = True) -> None:
-        """Switch quota on or off; already so is fine."""
+        """Switch quota on or off; no error when it is so already."""
         wanted = {"quota": {"enabled": on}}
 
         def reached() -> bool:
@@ -142,7 +142,7 @@ class OntapVolume:
         self.api.change("PATCH", self.path, wanted, reached)
 
     def capacity(self) -> Capacity:
-        """What clients see: the size less the snapshot reserve."""
+        """Return the capacity that clients see: the size less the snapshot reserve."""
         space = self._ask(_Sized, "space.size,space.used,space.afs_total").space
         total = space.size if space.afs_total is None else space.afs_total
         if total is None or space.used is None:
@@ -150,10 +150,10 @@ class OntapVolume:
         return Capacity(max(total, space.used), space.used)
 
     def performance(self) -> PerformanceMetric:
-        """Rates over the last 15 seconds, as ONTAP sampled them.
+        """Return the rates over the last 15 seconds, as ONTAP sampled them.
 
         Raises:
-            Unavailable: there is no whole sample just now.
+            Unavailable: there is no complete sample at the moment.
         """
         sample = self._ask(_Measured, "metric").metric
         if sample is None or sample.status != "ok":
@@ -168,7 +168,7 @@ class OntapVolume:
         )
 
     def health(self) -> HardwareInfo:
-        """The nodes as far as we may see them, and the volume; three requests."""
+        """Return the health of the visible nodes and of the volume; three requests."""
         states = self.states()
         try:
             nodes = list(self.api.records("/api/cluster/nodes", _Node, fields="name,state"))
@@ -190,10 +190,10 @@ class OntapVolume:
         return HardwareInfo(HardwareStatus.HEALTHY, None, metadata)
 
     def usage_of(self, path: str) -> TreeUsage:
-        """What File System Analytics knows of a directory, by its path in the volume.
+        """Return the figures of File System Analytics for a directory, by its path in the volume.
 
-        `used_bytes` is what is on disk, `file_count` every entry below; not `complete` where
-        analytics is off or has not seen everything yet.
+        `used_bytes` is the space on disk, `file_count` counts every entry below. `complete` is
+        false while analytics is off or still scans.
         """
         url = f"{self.path}/files/{escaped(path)}"
         found = self.api.first(url, _Directory, return_metadata=True, fields="analytics")
@@ -203,7 +203,7 @@ class OntapVolume:
         return TreeUsage(known.file_count, known.bytes_used, complete=not known.incomplete_data)
 
     def has_directory(self, path: str) -> bool:
-        """Whether a directory is at that path of the volume."""
+        """Return whether a directory exists at that path of the volume."""
         url = f"{self.path}/files/{escaped(path)}"
         try:
             return self.api.first(url, _Entry, return_metadata=True, fields="type") is not None
@@ -213,10 +213,11 @@ class OntapVolume:
             return False
 
     def remove_tree(self, path: str) -> None:
-        """Have a directory and all below it removed; waits for ONTAP's job until the deadline.
+        """Let ONTAP remove a directory tree; wait for its job until the deadline.
 
         Raises:
-            ArrayRefused, Busy, Lost, DeadlineExceeded: it is not known to be gone; the job goes on.
+            ArrayRefused, Busy, Lost, DeadlineExceeded: it is unknown whether the tree is gone; the
+            job continues.
         """
         url = f"{self.path}/files/{escaped(path)}?recurse=true&return_timeout=0"
         self.api.change("DELETE", url, None, lambda: not self.has_directory(path))
@@ -239,15 +240,15 @@ class OntapVolume:
 
 
 def escaped(path: str) -> str:
-    """A path as ONTAP wants it inside of a URL: separators and dots escaped too."""
+    """Return a path as ONTAP needs it in a URL: separators and dots are escaped too."""
     return quote(path, safe="").replace(".", "%2E")
 
 
 def refuse_offline(states: States) -> None:
-    """Say that a volume is offline.
+    """Raise when a volume is offline.
 
     Raises:
-        BackendFailed: it is.
+        BackendFailed: the volume is offline.
     """
     if states.state not in (None, "online"):
         raise BackendFailed(f"ONTAP says that the volume is {states.state}.")

@@ -25,10 +25,10 @@ from backends.rest import (
 from core.errors import BackendFailed, ConfigurationError, StorageError
 
 _SESSION = "x-auth-token"
-#: Reads the array's own list of versions, and takes the newest we know.
+#: Lists the versions that the array supports; the newest known one is used.
 AUTO = "auto"
 _FAMILIES = (2, 1)
-#: A session is ended at the end of the process, if the array takes no longer than that.
+#: At the end of the process the session is ended, within this time (seconds).
 _LOGOUT_SECONDS = 5.0
 _BUSY_WORDS = "busy"
 _MISSING_WORDS = "does not exist"
@@ -36,15 +36,15 @@ T = TypeVar("T")
 
 
 class PureOptions(ArrayOptions, frozen=True, kw_only=True):
-    """Options of a volume on FlashBlade; those that begin with `purity_` are known elsewhere."""
+    """Options of a volume on FlashBlade; the prefix `purity_` marks those of Backend.AI's proxy."""
 
     purity_endpoint: str
     purity_api_token: str
     purity_api_version: str = AUTO
     purity_fs_name: str
-    #: Move what is deleted into the array's own `.fast-remove`, where the file system has one.
+    #: Move deleted trees into the array's own `.fast-remove`, where the file system has one.
     use_fast_remove: bool = True
-    #: Where the programs of the RapidFile Toolkit are; None searches PATH.
+    #: The directory of the RapidFile Toolkit's programs; None searches PATH.
     rapidfile_dir: str | None = None
 
 
@@ -53,7 +53,7 @@ class _Paging(Struct):
 
 
 class _Items(Struct, Generic[T]):
-    """Both families: 1.x has its token in `pagination_info`."""
+    """A page of either family; 1.x has its token in `pagination_info`."""
 
     items: list[T] = []
     continuation_token: str | None = None
@@ -61,7 +61,7 @@ class _Items(Struct, Generic[T]):
 
     @property
     def rest(self) -> str | None:
-        """What to ask on with."""
+        """Return the token of the next page."""
         return self.continuation_token or self.pagination_info.continuation_token
 
 
@@ -85,7 +85,7 @@ class PureFileSystem(Struct):
 
     @property
     def limit(self) -> int | None:
-        """Its size; None where it may fill the array."""
+        """Return its size; None when it may fill the array."""
         return int(self.provisioned) if self.provisioned else None
 
 
@@ -96,7 +96,7 @@ class ArraySpace(Struct):
 
 
 class PureRates(Struct):
-    """PureRates of a file system now."""
+    """The current rates of a file system."""
 
     reads_per_sec: float = 0
     writes_per_sec: float = 0
@@ -107,7 +107,7 @@ class PureRates(Struct):
 
 
 class Alert(Struct):
-    """Something that the array complains of."""
+    """An alert of the array."""
 
     severity: str = ""
 
@@ -120,7 +120,7 @@ class Blade(Struct):
 
 
 class PureApi:
-    """The session and the file system that the options name."""
+    """FlashBlade's interface: the session, and the file system that the options name."""
 
     def __init__(self, options: PureOptions) -> None:
         self._options = options
@@ -132,13 +132,13 @@ class PureApi:
             secrets=(options.purity_api_token,),
             answer_seconds=options.answer_seconds,
         )
-        weakref.finalize(self, _sign_out, self.client)  # which must not know us
+        weakref.finalize(self, _sign_out, self.client)  # this request needs no login
 
     def file_system(self) -> PureFileSystem:
-        """The file system, asked anew.
+        """Request the file system and return it.
 
         Raises:
-            ConfigurationError: there is none of that name, or it is destroyed.
+            ConfigurationError: no file system has this name, or it is destroyed.
         """
         name = self._options.purity_fs_name
         try:
@@ -154,7 +154,7 @@ class PureApi:
         """PureRates of the file system now.
 
         Raises:
-            BackendFailed: the array tells none.
+            BackendFailed: the array reports none.
         """
         names = {"names": self._options.purity_fs_name, "protocol": "NFS"}
         for found in self.items("file-systems/performance", PureRates, **names):
@@ -162,7 +162,7 @@ class PureApi:
         raise BackendFailed("FlashBlade tells no rates of this file system.")
 
     def items(self, path: str, row: type[T], /, **query: Any) -> Iterator[T]:  # noqa: ANN401 - JSON values
-        """Every item of a list, page by page."""
+        """Yield every item of a list, page by page."""
         token: str | None = None
         link = f"/api/{self._chosen()}/{path}"
         while True:
@@ -196,7 +196,7 @@ def _sign_in(api_token: str, client: Client) -> Mapping[str, str]:
 
 
 def _sign_out(client: Client) -> None:
-    """End the session of this process: an array keeps only so many."""
+    """End the session of this process: an array keeps a limited number of sessions."""
     login = client.close()
     if login is None:
         return
@@ -206,7 +206,7 @@ def _sign_out(client: Client) -> None:
 
 
 def _newest(versions: list[str]) -> str:
-    """The newest version of the newest family that we know; both families are in one list."""
+    """Return the newest supported version; one list has the versions of both families."""
     for family in _FAMILIES:
         minors = [v for v in versions if v.partition(".")[0] == str(family)]
         if minors:
@@ -223,7 +223,7 @@ class _PureRefusal(Struct):
 
 
 def _dialect(answer: ArrayAnswer) -> ArrayRefusal | None:
-    """A session that is void comes as 401 or 403, a missing name as 400, too much also as 500."""
+    """Parse a refusal: an invalid session is 401 or 403, a missing name 400, overload also 500."""
     if answer.status in (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN):
         return None
     plain = unknown(answer)

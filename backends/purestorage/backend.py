@@ -21,16 +21,16 @@ from backends.rest import options_of
 from core.errors import BackendFailed
 from core.names import VFolderId
 
-#: What is moved into it, at the top of the file system, the array removes by itself.
+#: The array removes everything that is moved into this directory at the file system's top.
 FAST_REMOVE = ".fast-remove"
-#: The array does not take it: not switched on, or another mount.
+#: The array does not offer it here: it is switched off, or this is another mount.
 _NOT_TAKEN = frozenset({errno.ENOENT, errno.ENOTDIR, errno.EXDEV, errno.EACCES, errno.EPERM})
 _CRITICAL, _WARNING = "critical", "warning"
 _WELL = frozenset({"healthy", "unused", "evacuating"})
 
 
 class PureStorageBackend(ArrayBackend):
-    """FlashBlade: capacity and rates of the file system; deletes by the array itself."""
+    """FlashBlade: capacity and rates of the file system; the array itself deletes trees."""
 
     name: ClassVar[str] = "purestorage"
 
@@ -50,9 +50,9 @@ class PureStorageBackend(ArrayBackend):
         return frozenset() if found else frozenset({"fast-size"})
 
     def array_capacity(self) -> Capacity:
-        """See `HasFastCapacity.array_capacity`: as provisioned, or the array's where it is not.
+        """See `HasFastCapacity.array_capacity`: as provisioned.
 
-        Both counted before the array reduces them.
+        Without a provisioned size, that of the array. Both are counted before data reduction.
         """
         with self._within_deadline():
             found = self._api.file_system()
@@ -64,7 +64,7 @@ class PureStorageBackend(ArrayBackend):
         return Capacity(total if total is None else max(total, used or 0), used)
 
     def performance(self) -> PerformanceMetric:
-        """See `HasMetric.performance`; the file system's, by NFS."""
+        """See `HasMetric.performance`; of the file system, by NFS."""
         with self._within_deadline():
             rates = self._api.rates()
         return PerformanceMetric(
@@ -87,7 +87,7 @@ class PureStorageBackend(ArrayBackend):
             return self._rapidfile.count(self.vfolder_path(vfolder))
 
     def before_purge(self, parent: int, name: str, vfolder: VFolderId | None = None) -> None:
-        """See `MountedBackend.before_purge`: the array removes the tree, where it offers to."""
+        """See `MountedBackend.before_purge`: the array removes the tree, where it offers that."""
         del vfolder
         if not self._fast_remove:
             return

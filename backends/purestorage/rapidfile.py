@@ -1,7 +1,7 @@
-"""The RapidFile Toolkit: Pure's parallel programs for trees, as far as they are understood.
+"""The RapidFile Toolkit: Pure's parallel programs for trees, as far as their output is known.
 
-Its documentation is not public; what is here follows the output of versions 1 and 2 as others have
-seen it. Only `pdu` is used: it counts a tree faster than one client can walk it.
+Its documentation is not public. This file follows the published output of versions 1 and 2. Only
+`pdu` is used: it counts a tree faster than one client can walk it.
 """
 
 import os
@@ -13,7 +13,7 @@ from pathlib import Path
 from backends.base import TreeUsage
 from core.errors import BackendFailed, DeadlineExceeded
 
-#: A count that takes longer is given up.
+#: A count that takes longer is stopped (seconds).
 COUNT_SECONDS = 30.0
 _VERSION_SECONDS = 5.0
 _MARK = b"RapidFile"
@@ -27,25 +27,25 @@ class RapidFile:
         self._proved: str | None = None
 
     def found(self) -> bool:
-        """Whether `pdu` is here, and is RapidFile's: other programs have that name too."""
+        """Return whether RapidFile's `pdu` is installed; other programs share its name."""
         return self._pdu() is not None
 
     def count(self, top: Path) -> TreeUsage:
-        """Entries and bytes below a directory; the last record is the directory itself.
+        """Return entries and bytes below a directory; the last record is the directory itself.
 
         Raises:
-            BackendFailed: the program is not here, or could not read everything.
-            DeadlineExceeded: it takes too long.
+            BackendFailed: the program is not installed, or could not read everything.
+            DeadlineExceeded: the program takes too long.
         """
         program = self._pdu()
         if program is None:
             raise BackendFailed("RapidFile's program `pdu` is not on this node.")
         records = _run([program, "-0", "-b", "-a", str(top)], COUNT_SECONDS).split(b"\0")[:-1]
         if not records:
-            raise BackendFailed("RapidFile's program `pdu` told nothing.")
+            raise BackendFailed("RapidFile's program `pdu` output nothing.")
         size = records[-1].partition(b"\t")[0]
         if not size.isdigit():
-            raise BackendFailed("RapidFile's program `pdu` told something that is no size.")
+            raise BackendFailed("RapidFile's program `pdu` output something that is no size.")
         return TreeUsage(file_count=len(records) - 1, used_bytes=int(size))
 
     def _pdu(self) -> str | None:
@@ -57,7 +57,7 @@ class RapidFile:
 
 
 def _run(command: list[str], seconds: float) -> bytes:
-    """A program's output; at the deadline it ends with all that it started."""
+    """Return a program's output; at the deadline its process group is killed."""
     with subprocess.Popen(
         command,
         stdin=subprocess.DEVNULL,
@@ -67,10 +67,10 @@ def _run(command: list[str], seconds: float) -> bytes:
         start_new_session=True,
     ) as process:
         try:
-            told, _ = process.communicate(timeout=seconds)
+            output, _ = process.communicate(timeout=seconds)
         except subprocess.TimeoutExpired:
             os.killpg(process.pid, signal.SIGKILL)
             raise DeadlineExceeded("RapidFile's program did not end in time.") from None
     if process.returncode != 0:
         raise BackendFailed(f"RapidFile's program failed (status {process.returncode}).")
-    return told
+    return output

@@ -1,17 +1,19 @@
-"""What drivers of arrays share: one session per process, one login for all threads, safe retries.
+"""The HTTP client of the array backends: one session per process, one login, safe retries.
 
     api = Client(target, login, dialect)
     with deadline.within(60):
         volume = api.get("/api/storage/volumes", name="v1")
         api.create("/api/storage/qtrees", body, look=find_it)
 
-* `client`: one exchange after another until the deadline; a request that makes something is sent
-  again only after a look whether the lost one had its effect.
-* `sessions`: connections and the login, made anew after a fork; when a login expires, one thread
+* `client`: sends requests until the deadline. A request that creates something is sent again only
+  after a check whether the lost one had its effect.
+* `sessions`: connections and the login, made again after a fork. When a login expires, one thread
   renews it for all.
-* `answers`: an array's answer, and what can be wrong with it.
-* `deadline`: one end for everything a call does.
-* `jobs`: waiting for what an array does later.
+* `answers`: an array's answer, and every error it can be.
+* `deadline`: one end for everything that a call does.
+* `jobs`: waits for asynchronous jobs of an array.
+
+Knows no array of a vendor, no volume and no job record.
 """
 
 from backends.rest import deadline, jobs

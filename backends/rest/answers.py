@@ -1,4 +1,4 @@
-"""An array's answer to one request, and everything that can be wrong with it."""
+"""An array's answer to one request, and every error it can be."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -12,18 +12,18 @@ import orjson
 
 from core.errors import BackendFailed, Unavailable
 
-#: The longest text of an array that is passed on.
+#: Longer texts of an array are cut (characters).
 WORDS_MAX = 300
-#: The longest pause that an array's `Retry-After` is believed.
+#: The longest `Retry-After` of an array that is obeyed (seconds).
 PAUSE_SECONDS_MAX = 30.0
-#: An answer after which nobody knows whether the request had its effect: proxies give these.
+#: Statuses of proxies, after which it is unknown whether the request had its effect.
 _EFFECT_UNKNOWN = frozenset(
     {HTTPStatus.BAD_GATEWAY, HTTPStatus.SERVICE_UNAVAILABLE, HTTPStatus.GATEWAY_TIMEOUT}
 )
 
 
 class Reason(Enum):
-    """Why an array refuses; everything its codes say comes down to these."""
+    """Why an array refuses; every vendor's error code maps to one of these."""
 
     NOT_FOUND = "not found"
     EXISTS = "already exists"
@@ -34,20 +34,20 @@ class Reason(Enum):
 
 
 class ArrayRefused(BackendFailed):
-    """The array says no, for good; its code and its words are kept."""
+    """The array refused, permanently; `code` and text are the array's own."""
 
     def __init__(self, detail: str, reason: Reason = Reason.FAILED, code: str = "") -> None:
         super().__init__(detail)
         self.reason = reason
         self.code = code
 
-    def anew(self) -> "ArrayRefused":
-        """The same for another thread: an exception carries the story of one."""
+    def copied(self) -> "ArrayRefused":
+        """Return a copy for another thread: an exception holds the traceback of one thread."""
         return ArrayRefused(self.detail, self.reason, self.code)
 
 
 class Busy(Unavailable):
-    """The array says: not now; the request had no effect."""
+    """The array cannot do it now; the request had no effect."""
 
     def __init__(self, detail: str, pause_seconds: float | None = None) -> None:
         super().__init__(detail)
@@ -55,7 +55,7 @@ class Busy(Unavailable):
 
 
 class Lost(Unavailable):
-    """No answer, or none that can be read; whether the request had its effect is not known."""
+    """No answer, or an unreadable one; it is unknown whether the request had its effect."""
 
     def __init__(self, detail: str, pause_seconds: float | None = None) -> None:
         super().__init__(detail)
@@ -63,12 +63,12 @@ class Lost(Unavailable):
 
 
 class Expired(Exception):
-    """The login is not good any more; the request had no effect."""
+    """The login is no longer valid; the request had no effect."""
 
 
 @dataclass(frozen=True, slots=True)
 class ArrayAnswer:
-    """One whole answer. `body` is parsed JSON; None where the array sends nothing."""
+    """One complete answer. `body` is parsed JSON; None when the array sends no body."""
 
     status: int
     headers: Mapping[str, str] = field(default_factory=dict)
@@ -77,22 +77,22 @@ class ArrayAnswer:
 
 @dataclass(frozen=True, slots=True)
 class ArrayRefusal:
-    """What an array says when it refuses, in the terms of `Reason`."""
+    """A refusal of an array, with its `Reason`."""
 
     reason: Reason
     code: str = ""
     words: str = ""
 
 
-#: Reads a vendor's refusal; None: the login has expired.
+#: Parses a vendor's refusal; None when the login has expired.
 Dialect = Callable[[ArrayAnswer], ArrayRefusal | None]
 
 
 def read(status: int, headers: Mapping[str, str], content: bytes) -> ArrayAnswer:
-    """Make an answer of what came: first the status, then the content type, then the JSON.
+    """Parse a response: first the status, then the content type, then the JSON.
 
     Raises:
-        Lost: it is not JSON although something came, or nothing came where something must.
+        Lost: the body is not JSON, or it is empty where one is required.
     """
     pause = pause_of(headers)
     kind = headers.get("Content-Type", "").partition(";")[0].strip().lower()
@@ -111,13 +111,13 @@ def read(status: int, headers: Mapping[str, str], content: bytes) -> ArrayAnswer
 
 
 def judge(answer: ArrayAnswer, dialect: Dialect) -> ArrayAnswer:
-    """Pass a good answer on.
+    """Return a successful answer, or raise its error.
 
     Raises:
-        Expired: the login is.
-        Busy: not now, without an effect.
-        Lost: not now, and who knows whether there was an effect.
-        ArrayRefused: no.
+        Expired: the login has expired.
+        Busy: the array is busy, and the request had no effect.
+        Lost: the array failed, and the effect is unknown.
+        ArrayRefused: the array refused.
     """
     if answer.status < HTTPStatus.BAD_REQUEST:
         return answer
@@ -135,9 +135,9 @@ def judge(answer: ArrayAnswer, dialect: Dialect) -> ArrayAnswer:
 
 
 def pause_of(headers: Mapping[str, str]) -> float | None:
-    """How long the array asks to wait (RFC 9110 §10.2.3: seconds or a date), in seconds.
+    """Return how long the array asks to wait, in seconds (RFC 9110 §10.2.3: seconds or a date).
 
-    `RateLimit-Reset` stands in where `Retry-After` is missing; what cannot be read is None.
+    `RateLimit-Reset` serves when `Retry-After` is missing. None when neither can be parsed.
     """
     text = headers.get("Retry-After") or headers.get("RateLimit-Reset")
     if text is None:
@@ -155,7 +155,7 @@ def pause_of(headers: Mapping[str, str]) -> float | None:
 
 
 def _date(headers: Mapping[str, str]) -> datetime | None:
-    """The array's own clock: its `Retry-After` is meant by that one."""
+    """Return the time of the array's own clock, to which its `Retry-After` refers."""
     try:
         return parsedate_to_datetime(headers["Date"])
     except (KeyError, ValueError):

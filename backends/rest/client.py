@@ -1,4 +1,4 @@
-"""Requests to an array, tried until the deadline wherever trying again does no harm."""
+"""Requests to an array, retried until the deadline wherever a retry is safe."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
@@ -30,18 +30,18 @@ from backends.rest.sessions import ArrayEndpoint, Login, Sessions
 from core.errors import BackendFailed
 from core.telemetry import logger
 
-#: What stands where a secret was.
+#: Replaces a secret in a text.
 MASK = "***"
 CONNECT_SECONDS = 5.0
-#: An answer that is not whole after this long is lost.
+#: An answer that is incomplete after this time is lost (seconds).
 ANSWER_SECONDS = 30.0
-#: No answer of an array is longer.
+#: Longer answers are treated as lost (bytes).
 ANSWER_BYTES_MAX = 64 << 20
 _CHUNK_BYTES = 1 << 16
-#: Pauses between tries: random up to the first, then up to twice as much each time.
+#: Pauses between tries: random up to the first value, then up to twice as much each time.
 FIRST_PAUSE_SECONDS = 0.2
 LONGEST_PAUSE_SECONDS = 5.0
-#: A request finds its login expired more often only when the array takes every login back.
+#: More renewals for one request mean that the array revokes every login.
 RENEWALS_MAX = 2
 
 _log = logger(__name__)
@@ -50,21 +50,21 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class ArrayRequest:
-    """One request; the path may be a link that the array gave, with its query in it."""
+    """One request; the path may be a link from the array that has a query already."""
 
     method: str
     path: str
     query: Mapping[str, Any] | None = None
     body: Any = None
     headers: Mapping[str, str] | None = None
-    #: The type a good answer has to have (msgspec); another one counts as no answer.
+    #: The required type of a successful body (msgspec); another one counts as no answer.
     shape: Any = Any
 
 
 class Client:
-    """One array's interface. Made once, used by every thread and, after a fork, by every process.
+    """The REST interface of one array; safe for several threads, and after a fork.
 
-    `secrets` never leave it: what an array says is searched for them first.
+    `secrets` never leave it: they are masked in every text of the array.
     """
 
     def __init__(
@@ -83,17 +83,19 @@ class Client:
         self._turn = 0
 
     def get(self, path: str, shape: type[T], /, **query: Any) -> T:  # noqa: ANN401 - JSON values
-        """The body of an answer, as the type it has to have.
+        """Return the body of the answer, as the required type.
 
         Raises:
-            ArrayRefused: the array says no.
-            Busy, Lost: it did not say anything useful until the deadline.
+            ArrayRefused: the array refused.
+            Busy, Lost: there was no usable answer until the deadline.
         """
         body: T = self.send(ArrayRequest("GET", path, query, shape=shape)).body
         return body
 
     def send(self, request: ArrayRequest) -> ArrayAnswer:
-        """Send what may be sent twice (GET, PUT, PATCH to a value, DELETE), until it is answered.
+        """Send a request that may be repeated until there is an answer.
+
+        That is GET, PUT, PATCH to a value, and DELETE.
 
         Raises:
             As `get`.
@@ -101,9 +103,9 @@ class Client:
         return _again(lambda: self._with_login(request))
 
     def create(self, request: ArrayRequest, look: Callable[[], T | None]) -> ArrayAnswer | T:
-        """Send what makes something; after a lost answer `look` first whether it is there.
+        """Send a request that creates something; after a lost answer call `look` before a retry.
 
-        `look` returns what it found, or None; then the request is sent again.
+        `look` returns the existing object, or None; then the request is sent again.
 
         Raises:
             As `get`.
@@ -123,11 +125,11 @@ class Client:
         return _again(attempt)
 
     def close(self) -> Login | None:
-        """Let go of the connections; what login is left to be ended."""
+        """Close the connections; return the login that the caller must end."""
         return self._sessions.close()
 
     def exchange(self, request: ArrayRequest) -> ArrayAnswer:
-        """Send once, without a login of ours; for logins themselves.
+        """Send once, without a login; for the login requests themselves.
 
         Raises:
             Expired, ArrayRefused, Busy, Lost.
@@ -136,7 +138,7 @@ class Client:
         try:
             body = msgspec.convert(answer.body, request.shape)
         except msgspec.ValidationError as error:
-            raise Lost(f"The array's answer is not of its kind: {error}.") from None
+            raise Lost(f"The array's answer has another shape: {error}.") from None
         return ArrayAnswer(answer.status, answer.headers, body)
 
     def _with_login(self, request: ArrayRequest) -> ArrayAnswer:
@@ -181,7 +183,9 @@ class Client:
         try:
             bare = requests.Request(request.method, endpoint, headers=headers, data=body)
             prepared = session.prepare_request(bare)
-            prepared.url = endpoint + request.path + _spelled(request.query)  # escapes as they are
+            prepared.url = (
+                endpoint + request.path + _spelled(request.query)
+            )  # keep the escapes of the path
             with session.send(
                 prepared,
                 timeout=(min(CONNECT_SECONDS, seconds), seconds),
@@ -197,7 +201,7 @@ class Client:
             raise Lost(f"The array did not answer ({type(error).__name__}).") from None
 
     def _clean(self, answer: ArrayAnswer) -> ArrayAnswer:
-        """Take our secrets out of what an array says when it refuses."""
+        """Mask the secrets in an array's refusal."""
         if answer.status < HTTPStatus.BAD_REQUEST or answer.body is None:
             return answer
         text = orjson.dumps(answer.body).decode()
@@ -207,7 +211,7 @@ class Client:
 
 
 def _again(attempt: Callable[[], T]) -> T:
-    """Try until it is answered, or the deadline comes before the next try could."""
+    """Retry until there is an answer, or the next try would begin after the deadline."""
     retrying = tenacity.Retrying(
         retry=tenacity.retry_if_exception_type((Busy, Lost)),
         wait=_pause,
@@ -229,7 +233,7 @@ def _signed(request: ArrayRequest, login: Login) -> ArrayRequest:
 
 
 def _spelled(query: Mapping[str, Any] | None) -> str:
-    """A query as arrays spell it: booleans in small letters, what is None left out."""
+    """Return the query string: booleans in lower case, without the values that are None."""
     words = {True: "true", False: "false"}
     named = {
         name: words[value] if isinstance(value, bool) else value
@@ -240,10 +244,12 @@ def _spelled(query: Mapping[str, Any] | None) -> str:
 
 
 def _whole(response: requests.Response, end: float) -> bytes:
-    """The body; a timeout holds for each piece only, so the whole is watched here.
+    """Return the body within the deadline.
+
+    A timeout of `requests` limits each piece only, so the total is limited here.
 
     Raises:
-        Lost: it is not whole in time, or endless, or shorter than was promised.
+        Lost: the body is incomplete in time, too long, or shorter than its length header.
     """
     content = bytearray()
     while piece := response.raw.read1(_CHUNK_BYTES, decode_content=True):
@@ -258,7 +264,7 @@ def _whole(response: requests.Response, end: float) -> bytes:
 
 
 def _distrust(error: requests.exceptions.SSLError) -> BackendFailed | Lost:
-    """A certificate that is not trusted stays so; a connection that broke may come back."""
+    """Raise for an untrusted certificate, which stays so; a broken connection may recover."""
     if "CERTIFICATE_VERIFY_FAILED" in str(error):
         return BackendFailed(
             "The array's certificate is not trusted; name the authority that signed it.",
@@ -267,7 +273,7 @@ def _distrust(error: requests.exceptions.SSLError) -> BackendFailed | Lost:
 
 
 def unknown(answer: ArrayAnswer) -> ArrayRefusal:
-    """A complaint for what a vendor's dialect does not know: the status says it."""
+    """Return a refusal for an error that the vendor's dialect does not know, by its status."""
     by_status: dict[int, Reason] = {
         HTTPStatus.BAD_REQUEST: Reason.INVALID,
         HTTPStatus.UNAUTHORIZED: Reason.DENIED,

@@ -1,4 +1,4 @@
-"""One end for everything a call does: requests, pauses, waiting for the array's own jobs."""
+"""One deadline for everything that a call does: requests, pauses, jobs of the array."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,7 +12,7 @@ _end: ContextVar[float | None] = ContextVar("end", default=None)
 
 @contextmanager
 def within(seconds: float) -> Iterator[None]:
-    """Everything in the block ends within so many seconds; an outer, earlier end stays."""
+    """Set a deadline for the block, in seconds from now; an earlier outer deadline stays."""
     outer, end = _end.get(), monotonic() + seconds
     token = _end.set(end if outer is None else min(end, outer))
     try:
@@ -22,10 +22,10 @@ def within(seconds: float) -> Iterator[None]:
 
 
 def left() -> float:
-    """Seconds until the end; never none.
+    """Return the seconds until the deadline, always more than zero.
 
     Raises:
-        DeadlineExceeded: the end has come.
+        DeadlineExceeded: the deadline has passed.
     """
     end = _end.get()
     if end is None:
@@ -37,10 +37,10 @@ def left() -> float:
 
 
 def rest(seconds: float) -> None:
-    """Pause, but never past the end.
+    """Sleep, but never past the deadline.
 
     Raises:
-        DeadlineExceeded: the pause would.
+        DeadlineExceeded: the pause would end after the deadline.
     """
     if left() <= seconds:
         raise DeadlineExceeded("The storage system did not answer in time.")

@@ -1,4 +1,4 @@
-"""Waiting for what an array does later: its own jobs."""
+"""Wait for the asynchronous jobs of an array."""
 
 import random
 from collections.abc import Callable
@@ -12,10 +12,10 @@ LONGEST_SECONDS = 5.0
 
 
 def wait(finished: Callable[[], bool], longest: float = LONGEST_SECONDS) -> None:
-    """Ask with growing pauses until it is finished; what an array says that we do not know is not.
+    """Poll with growing pauses until the job has ended; unknown states count as running.
 
     Raises:
-        DeadlineExceeded: it is not finished in time; the array goes on by itself.
+        DeadlineExceeded: the job has not ended in time; it continues on the array.
     """
     pause = FIRST_SECONDS
     while not finished():

@@ -1,4 +1,4 @@
-"""What the options of a volume on an array have in common, and how they are read."""
+"""The common options of volumes on arrays, and how to parse them."""
 
 from difflib import get_close_matches
 from typing import TypeVar
@@ -10,28 +10,28 @@ from backends.base import Mount
 from backends.rest.sessions import ArrayEndpoint
 from core.errors import ConfigurationError
 
-#: All that one act asks of an array; below the doors' own patience.
+#: Longest time for all requests of one operation; shorter than the doors' own limit (seconds).
 DEADLINE_SECONDS = 15.0
 ANSWER_SECONDS = 10.0
 T = TypeVar("T", bound="ArrayOptions")
 
 
 class ArrayOptions(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Options that every array's volume may have. Never shown: passwords are among them."""
+    """Options that a volume of any array may have; never shown, as they contain passwords."""
 
-    #: A file with the authority that signed the array's certificate; None trusts the system's.
+    #: A file with the CA of the array's certificate; None uses the system's CAs.
     ca_bundle: str | None = None
     verify_tls: bool = True
-    #: An act that needs the array fails when it takes longer.
+    #: An operation that needs the array fails after this time (seconds).
     deadline_seconds: float = DEADLINE_SECONDS
-    #: One answer that takes longer is lost, and asked for again.
+    #: One answer that takes longer is lost, and requested again (seconds).
     answer_seconds: float = ANSWER_SECONDS
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}(…)"
 
     def target(self, *endpoints: str) -> ArrayEndpoint:
-        """Where the array answers; without `https://` in front it is meant."""
+        """Return the address of the array; `https://` is added where it is missing."""
         urls = tuple(e if "://" in e else f"https://{e}" for e in endpoints)
         return ArrayEndpoint(
             endpoints=tuple(url.rstrip("/") for url in urls),
@@ -41,10 +41,11 @@ class ArrayOptions(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
 
 
 def options_of(mount: Mount, kind: type[T]) -> T:
-    """The options of a volume as its backend's type.
+    """Parse the options of a volume as the type of its backend.
 
     Raises:
-        ConfigurationError: one is missing, unknown or of another type; no value is told.
+        ConfigurationError: an option is missing, unknown or has another type. The text has no
+        value.
     """
     where = f"[volume.{mount.volume}.options]"
     names = [field.encode_name for field in msgspec.structs.fields(kind)]

@@ -1,8 +1,8 @@
 """Connections to one array, and the login on them: one of each per process, shared by its threads.
 
-Both are made on first use and again after a fork: a TLS connection or a login that two processes
-share would break both. When a login expires, the thread that notices first renews it; the others
-wait and use what it got.
+Both are made on first use and again after a fork: two processes that share a TLS connection or a
+login would break it. When a login expires, the first thread that notices renews it. The others
+wait and use the new one.
 """
 
 import os
@@ -24,9 +24,9 @@ from backends.rest.answers import ArrayRefused, Busy
 from core.errors import ConfigurationError, DeadlineExceeded
 from core.telemetry import logger
 
-#: Requests to one array at a time, of one process.
+#: Requests of one process to one array at the same time.
 IN_FLIGHT_MAX = 8
-#: A login that was refused is not tried again for so long: some arrays lock the account.
+#: A refused login is not tried again before this time (seconds): some arrays lock the account.
 REFUSAL_RESTS_SECONDS = 30.0
 
 _log = logger(__name__)
@@ -34,11 +34,11 @@ _log = logger(__name__)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ArrayEndpoint:
-    """Where an array answers, and how it is trusted."""
+    """The address of an array, and how its certificate is verified."""
 
-    #: `https://host[:port]`; where there are several, all serve the same array.
+    #: `https://host[:port]`; several addresses serve the same array.
     endpoints: tuple[str, ...]
-    #: A file with the authority that signed the array's certificate; None trusts the system's.
+    #: A file with the CA of the array's certificate; None uses the system's CAs.
     ca_bundle: str | None = None
     verify_tls: bool = True
 
@@ -51,7 +51,7 @@ class ArrayEndpoint:
 
 @dataclass(frozen=True, slots=True)
 class Login:
-    """The headers that say who we are, and from which login on they count."""
+    """The headers of a login, and the number of that login."""
 
     number: int
     headers: Mapping[str, str] = field(repr=False)
@@ -59,7 +59,7 @@ class Login:
 
 @dataclass
 class _SessionState:
-    """What a fork must not share."""
+    """The state that processes must not share after a fork."""
 
     lock: threading.Lock = field(default_factory=threading.Lock)
     slots: threading.Semaphore = field(
@@ -72,7 +72,7 @@ class _SessionState:
     refusal: tuple[float, ArrayRefused] | None = None
 
     def session(self, target: ArrayEndpoint) -> requests.Session:
-        """The session, made by whoever comes first."""
+        """Return the session; the first caller makes it."""
         with self.first:
             self.made = self.made or _new_session(target)
             return self.made
@@ -81,8 +81,8 @@ class _SessionState:
 class Sessions:
     """The session and the login of this process.
 
-    `sign_in` does the vendor's login and returns the headers; it may use what it got last time
-    (a refresh token), and is never called by two threads at a time.
+    `sign_in` does the vendor's login and returns the headers. It may use a refresh token from the
+    last login. Two threads never call it at the same time.
     """
 
     def __init__(self, target: ArrayEndpoint, sign_in: Callable[[], Mapping[str, str]]) -> None:
@@ -93,16 +93,18 @@ class Sessions:
         os.register_at_fork(after_in_child=lambda: (act := forget()) and act())
 
     def login(self) -> Login:
-        """The login that counts now; makes the first one.
+        """Return the current login; make the first one if there is none.
 
         Raises:
-            ArrayRefused: the array does not know us; asked again only after a while.
-            DeadlineExceeded, Lost, Busy: no answer to that in time.
+            ArrayRefused: the array refused the credentials; they are tried again only after a
+            pause. DeadlineExceeded, Lost, Busy: no answer in time.
         """
         return self._state.login or self.renew(0)
 
     def renew(self, number: int) -> Login:
-        """A login younger than the one of that number; one thread asks for it, the others wait.
+        """Return a newer login than the one of that number.
+
+        One thread requests it, the others wait.
 
         Raises:
             As `login`.
@@ -119,7 +121,7 @@ class Sessions:
 
     def _ask(self, state: _SessionState) -> Login:
         if state.refusal and monotonic() - state.refusal[0] < REFUSAL_RESTS_SECONDS:
-            raise state.refusal[1].anew()
+            raise state.refusal[1].copied()
         try:
             headers = self._sign_in()
         except ArrayRefused as refusal:
@@ -131,10 +133,10 @@ class Sessions:
 
     @contextmanager
     def session(self) -> Iterator[requests.Session]:
-        """The session, for one request; waits while too many are under way.
+        """Lend the session for one request; wait while too many requests run.
 
         Raises:
-            Busy: our own requests are in the way until the end.
+            Busy: other requests of this process occupy the array until the deadline.
         """
         state = self._state
         if not state.slots.acquire(timeout=deadline.left()):
@@ -145,23 +147,23 @@ class Sessions:
             state.slots.release()
 
     def close(self) -> Login | None:
-        """Let go of the connections; the login that is to be ended at the array."""
+        """Close the connections; return the login that must be ended at the array."""
         state, self._state = self._state, _SessionState()
         if state.made:
             state.made.close()
         return state.login
 
     def _forget(self) -> None:
-        """In a child: the parent's connections and login are the parent's."""
+        """Forget, in a child process, the connections and the login of the parent."""
         self._state = _SessionState()
 
 
 def _new_session(target: ArrayEndpoint) -> requests.Session:
     session = requests.Session()
-    session.trust_env = False  # neither ~/.netrc nor proxies of the environment get our secrets
+    session.trust_env = False  # ~/.netrc and proxies of the environment must not get the secrets
     session.verify = (target.ca_bundle or True) if target.verify_tls else False
     if not target.verify_tls:
-        urllib3.disable_warnings(InsecureRequestWarning)  # said once, here
+        urllib3.disable_warnings(InsecureRequestWarning)  # set once, for all requests
         _log.warning("certificates ignored", endpoints=target.endpoints)
     session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
     adapter = HTTPAdapter(pool_maxsize=IN_FLIGHT_MAX, max_retries=0)

@@ -27,38 +27,38 @@ from core.errors import ConfigurationError
 _TOKEN, _REFRESH = "/api/token/", "/api/token/refresh/"
 _SYNCHRONIZED = "SYNCHRONIZED"
 _COMPLETED = "COMPLETED"
-#: The states in which a task has ended; every other one, known or not, goes on.
+#: The states in which a task has ended; in every other state it still runs.
 _ENDED = frozenset({_COMPLETED, "FAILED"})
-#: Lists are asked for in pages: long ones are cut silently otherwise.
+#: Lists are requested in pages: VMS cuts long lists silently otherwise.
 PAGE_SIZE = 100
-#: What VMS says of a path that is not there.
+#: VMS's text for a path that does not exist.
 _MISSING = ("no such", "does not exist")
 
 
 class VastOptions(ArrayOptions, frozen=True, kw_only=True):
-    """Options of a volume on VAST; those that begin with `vast_` are known elsewhere too."""
+    """Options of a volume on VAST; the prefix `vast_` marks those of Backend.AI's proxy."""
 
     vast_endpoint: str
     vast_username: str | None = None
     vast_password: str | None = None
     #: Instead of user and password, from 5.3 on.
     vast_api_token: str | None = None
-    #: As `verify_tls`, under the name that is known elsewhere.
+    #: As `verify_tls`, under the name of Backend.AI's storage proxy.
     vast_verify_ssl: bool = True
     vast_api_version: Literal["v1", "v2", "latest"] = "v2"
     vast_cluster_id: int = 1
-    #: The path on the array of what is mounted.
+    #: The path on the array that is mounted.
     vast_storage_base_dir: str = "/"
     vast_tenant_id: int | None = None
     vast_page_size: int = PAGE_SIZE
-    #: Known elsewhere, without effect here: logins last as long as the array lets them, and
-    #: nothing of a cluster is kept.
+    #: Accepted for Backend.AI's storage proxy, without effect here: logins last as long as the
+    #: array allows, and no status of a cluster is cached.
     vast_force_login: bool = True
     vast_cluster_info_cache_ttl: int = 0
 
 
 class VastQuota(Struct):
-    """A quota on a path. The limit is held on `used_effective_capacity`."""
+    """A quota on a path. VAST enforces the limit on `used_effective_capacity`."""
 
     id: int
     path: str = ""
@@ -68,12 +68,12 @@ class VastQuota(Struct):
 
     @property
     def counted(self) -> bool:
-        """Whether everything below the path is counted."""
+        """Return whether everything below the path is counted."""
         return self.sync_state == _SYNCHRONIZED
 
 
 class VastCluster(Struct):
-    """How a cluster is."""
+    """The status of a cluster."""
 
     state: str = "unknown"
     usable_capacity_bytes: int | None = None
@@ -111,7 +111,7 @@ class _Task(Struct):
 
 
 class VastApi:
-    """Logins, quotas and the cluster."""
+    """VAST's interface: logins, quotas and the cluster."""
 
     def __init__(self, options: VastOptions) -> None:
         if not options.vast_api_token and not (options.vast_username and options.vast_password):
@@ -131,12 +131,12 @@ class VastApi:
         )
 
     def cluster(self) -> VastCluster:
-        """The cluster, as it is now."""
+        """Return the current status of the cluster."""
         path = f"{self._prefix}/clusters/{self._options.vast_cluster_id}/"
         return self.client.get(path, VastCluster)
 
     def knows(self, path: str) -> bool:
-        """Whether a path exists; also True where the release cannot be asked (before 4.7)."""
+        """Return whether a path exists; always True before release 4.7."""
         body = {"path": path, **self._tenant()}
         try:
             self.client.send(ArrayRequest("POST", f"{self._prefix}/folders/stat_path/", body=body))
@@ -147,11 +147,11 @@ class VastApi:
         return True
 
     def find(self, path: str) -> VastQuota | None:
-        """The quota on a path."""
+        """Return the quota on a path."""
         return next((quota for quota in self._list(path) if quota.path == path), None)
 
     def make(self, name: str, path: str, limit: int | None) -> None:
-        """Put a quota on a directory that exists; one that is there already is fine."""
+        """Create a quota on an existing directory; an existing quota is no error."""
         body = {"name": name, "path": path, "create_dir": False, **self._tenant()}
         if limit is not None:
             body["hard_limit"] = limit
@@ -166,13 +166,13 @@ class VastApi:
             self._await(made.body)
 
     def limit(self, quota: VastQuota, limit: int | None) -> None:
-        """Set the limit of a quota; None takes it away."""
+        """Set the limit of a quota; None removes it."""
         path = f"{self._prefix}/quotas/{quota.id}/"
         body = {"hard_limit": limit}
         self._await(self.client.send(ArrayRequest("PATCH", path, body=body, shape=_Accepted)).body)
 
     def delete(self, quota: VastQuota) -> None:
-        """Take a quota away; gone is fine."""
+        """Remove a quota; a missing one is no error."""
         path = f"{self._prefix}/quotas/{quota.id}/"
         try:
             answer = self.client.send(ArrayRequest("DELETE", path, shape=_Accepted | None))
@@ -201,7 +201,7 @@ class VastApi:
         return {} if tenant is None else {"tenant_id": tenant}
 
     def _await(self, accepted: _Accepted) -> None:
-        """Wait for the task behind an answer, if there is one."""
+        """Wait for the task of an answer, if there is one."""
         if accepted.async_task is None:
             return
         path, last = f"{self._prefix}/vtasks/{accepted.async_task.id}/", _Task()
@@ -216,7 +216,7 @@ class VastApi:
             raise ArrayRefused(f"VAST's task failed: {' '.join(last.messages)}")
 
     def _sign_in(self, client: Client) -> Mapping[str, str]:
-        """Refresh the login of this process, or log in; the parent's is the parent's."""
+        """Refresh the login of this process, or log in; a child never uses its parent's login."""
         if self._options.vast_api_token:
             return {"Authorization": f"Api-Token {self._options.vast_api_token}"}
         tokens: _VastTokens | None = None
@@ -244,7 +244,7 @@ def _tokens(client: Client, path: str, body: Mapping[str, str | None]) -> _VastT
 
 
 def _dialect(answer: ArrayAnswer) -> ArrayRefusal | None:
-    """Plain text, `{"detail": …}` or `{"field": ["…"]}`; a token that is void comes as 403."""
+    """Parse plain text, `{"detail": …}` or `{"field": ["…"]}`; an invalid token comes as 403."""
     plain, words = unknown(answer), _words(answer.body)
     if answer.status == HTTPStatus.UNAUTHORIZED:
         return None

@@ -14,9 +14,9 @@ from backends.mounted import ArrayQuotaBackend, ArrayUsage
 from backends.rest import jobs, options_of
 from backends.vast.api import VastApi, VastOptions
 
-#: Limits are held to the byte.
+#: VAST enforces limits to the byte.
 GRANULE_BYTES = 1
-#: What is in a directory that gets a quota is counted by and by: so long is waited.
+#: VAST counts the content of a directory with a new quota gradually; wait this long (seconds).
 _COUNTING_SECONDS = 3.0
 _LONGEST_PAUSE_SECONDS = 1.0
 _STATUS = {"ONLINE": HardwareStatus.HEALTHY, "OFFLINE": HardwareStatus.OFFLINE}
@@ -36,14 +36,14 @@ class VastBackend(ArrayQuotaBackend):
         self._api = VastApi(options)
 
     def array_capacity(self) -> Capacity:
-        """See `HasFastCapacity.array_capacity`; the whole cluster's."""
+        """See `HasFastCapacity.array_capacity`; of the complete cluster."""
         with self._within_deadline():
             found = self._api.cluster()
         total = found.usable_capacity_bytes or found.physical_space
         return Capacity(total, found.physical_space_in_use)
 
     def performance(self) -> PerformanceMetric:
-        """See `HasMetric.performance`; the whole cluster's, now."""
+        """See `HasMetric.performance`; of the complete cluster, now."""
         with self._within_deadline():
             found = self._api.cluster()
         return PerformanceMetric(
@@ -97,14 +97,14 @@ class VastBackend(ArrayQuotaBackend):
         self._await(path, limit_bytes)
 
     def _await(self, path: str, limit: int | None) -> None:
-        """Until the limit is there, and what is below counted, if that goes fast."""
+        """Wait until the limit is set and, if that is fast, until the content is counted."""
         began = monotonic()
 
         def settled() -> bool:
             quota = self._api.find(path)
             if quota is None:
                 return False
-            if quota.hard_limit != limit:  # somebody made it at the same time
+            if quota.hard_limit != limit:  # another process made it at the same time
                 self._api.limit(quota, limit)
                 return False
             return quota.counted or monotonic() - began > _COUNTING_SECONDS

@@ -1,4 +1,4 @@
-"""WEKA's REST interface: its logins, its envelopes, its refusals."""
+"""WEKA's REST interface: logins, envelopes and refusals."""
 
 import os
 from collections.abc import Iterator, Mapping
@@ -22,26 +22,26 @@ from backends.rest import (
 from core.errors import ConfigurationError
 
 API = "/api/v2"
-#: No limit, as WEKA writes it; 0 reads as none too.
+#: WEKA's value for no limit; 0 means no limit too.
 NO_LIMIT = 2**63 - 1
-#: A missing thing comes as 400 or 500, and says so in words.
+#: WEKA reports a missing object as 400 or 500, with one of these texts.
 _MISSING = ("PATH_NOT_FOUND", "DoesNotExist", "does not exist", "not found", "no quota")
 T = TypeVar("T")
 
 
 class WekaOptions(ArrayOptions, frozen=True, kw_only=True):
-    """Options of a volume on WEKA; those that begin with `weka_` are known elsewhere too."""
+    """Options of a volume on WEKA; the prefix `weka_` marks those of Backend.AI's proxy."""
 
     weka_endpoint: str
-    #: More backends of the same cluster: the next one is asked when one is away.
+    #: More backends of the same cluster: the next one is used when one does not answer.
     weka_endpoints: list[str] = field(default_factory=list)
     weka_username: str
     weka_password: str
     weka_organization: str = "Root"
     weka_fs_name: str
-    #: As `verify_tls`, under the name that is known elsewhere.
+    #: As `verify_tls`, under the name of Backend.AI's storage proxy.
     weka_verify_ssl: bool = True
-    #: `stat` takes the mount's inode numbers, for clusters before 4.3 that resolve no paths.
+    #: `stat` uses the mount's inode numbers, for clusters before 4.3, which resolve no paths.
     weka_inode_source: Literal["resolve", "stat"] = "resolve"
 
 
@@ -82,24 +82,24 @@ class WekaQuota(Struct):
 
     @property
     def limit(self) -> int | None:
-        """The limit; None where there is none."""
+        """Return the limit; None without one."""
         return self.hard_limit_bytes if 0 < (self.hard_limit_bytes or 0) < NO_LIMIT else None
 
     @property
     def counted(self) -> bool:
-        """Whether everything in the directory is counted, and held."""
+        """Return whether everything in the directory is counted and the limit is enforced."""
         return self.status == "ACTIVE"
 
 
 class WekaCluster(Struct):
-    """How the cluster is."""
+    """The status of the cluster."""
 
     status: str = "unknown"
     release: str = "unknown"
 
 
 class WekaRates(Struct):
-    """What one process of the cluster does now."""
+    """The current rates of one process of the cluster."""
 
     reads_per_second: float = 0
     writes_per_second: float = 0
@@ -110,7 +110,7 @@ class WekaRates(Struct):
 
 
 class WekaApi:
-    """Logins and the file system that the options name."""
+    """WEKA's interface: logins, and the file system that the options name."""
 
     def __init__(self, options: WekaOptions) -> None:
         target = options.target(options.weka_endpoint, *options.weka_endpoints)
@@ -126,15 +126,15 @@ class WekaApi:
         )
 
     def get(self, path: str, shape: type[T], /, **query: Any) -> T:  # noqa: ANN401 - JSON values
-        """What is in the envelope of an answer."""
+        """Return the content of an answer's envelope."""
         found: _Data[T] = self.client.get(API + path, _Data[shape], **query)  # type: ignore[valid-type] # a type at run time
         return found.data
 
     def file_system(self) -> WekaFileSystem:
-        """The file system, asked anew.
+        """Request the file system and return it.
 
         Raises:
-            ConfigurationError: there is none of that name.
+            ConfigurationError: no file system has this name.
         """
         name = self._options.weka_fs_name
         for found in self.get("/fileSystems", list[WekaFileSystem], name=name):
@@ -145,11 +145,11 @@ class WekaApi:
 
     @property
     def path(self) -> str:
-        """Where the file system answers, less the interface's own prefix."""
+        """Return the path of the file system in the interface."""
         return f"/fileSystems/{self._uid or self.file_system().uid}"
 
     def inode(self, path: str) -> str | None:
-        """The inode of a directory, by its path from the top; None where there is none."""
+        """Return the inode of a directory by its path; None when it does not exist."""
         try:
             found = self.get(f"{self.path}/resolvePath", _Inode, path=f"/{path}")
         except ArrayRefused as refusal:
@@ -159,7 +159,7 @@ class WekaApi:
         return str(found.inode_id)
 
     def quota(self, inode: str) -> WekaQuota | None:
-        """The quota of a directory; None where it has none."""
+        """Return the quota of a directory; None without one."""
         try:
             return self.get(f"{self.path}/quota/{inode}", WekaQuota)
         except ArrayRefused as refusal:
@@ -168,7 +168,7 @@ class WekaApi:
             return None
 
     def quotas(self) -> Iterator[WekaQuota]:
-        """Every quota of the file system; old releases answer with an object instead of a list."""
+        """Return every quota of the file system; old releases answer with an object."""
         shape, token = _Data[list[WekaQuota] | dict[str, WekaQuota]], None
         while True:
             page = self.client.get(f"{API}{self.path}/quota", shape, next_token=token)
@@ -178,12 +178,12 @@ class WekaApi:
                 return
 
     def put_quota(self, inode: str, name: str, limit: int | None) -> None:
-        """Set a quota; the same twice is one."""
+        """Set a quota; setting the same again changes nothing."""
         body = {"hard_limit_bytes": NO_LIMIT if limit is None else limit, "path": f"/{name}"}
         self.client.send(ArrayRequest("PUT", f"{API}{self.path}/quota/{inode}", body=body))
 
     def delete_quota(self, inode: str) -> None:
-        """Take a quota away; none is fine."""
+        """Remove a quota; a missing one is no error."""
         try:
             self.client.send(ArrayRequest("DELETE", f"{API}{self.path}/quota/{inode}"))
         except ArrayRefused as refusal:
@@ -191,7 +191,7 @@ class WekaApi:
                 raise
 
     def _sign_in(self, client: Client) -> Mapping[str, str]:
-        """Refresh the login of this process, or log in; the parent's is the parent's."""
+        """Refresh the login of this process, or log in; a child never uses its parent's login."""
         tokens: _WekaTokens | None = None
         if self._refresh and self._refresh[0] == os.getpid():
             body = {"refresh_token": self._refresh[1]}

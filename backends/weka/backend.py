@@ -17,7 +17,7 @@ from core.errors import BackendFailed, Conflict
 
 #: Limits are multiples of this many bytes.
 GRANULE_BYTES = 4096
-#: What is in a directory that gets a quota is counted by and by: so long is waited.
+#: WEKA counts the content of a directory with a new quota gradually; wait this long (seconds).
 _COUNTING_SECONDS = 3.0
 _LONGEST_PAUSE_SECONDS = 1.0
 _OK = "OK"
@@ -107,12 +107,12 @@ class WekaBackend(ArrayQuotaBackend):
         self._await(inode, limit_bytes)
 
     def _wants_none(self, inode: str, name: str) -> bool:
-        """Whether a quota without a limit has to be set: to lift one, or to have it counted."""
+        """Return whether a quota without a limit must be set."""
         quota = self._api.quota(inode)
         return self._is_empty(name) if quota is None else quota.limit is not None
 
     def _await(self, inode: str, limit: int | None) -> None:
-        """Until the limit is there, and what is inside counted, if that goes fast."""
+        """Wait until the limit is set and, if that is fast, until the content is counted."""
         began = monotonic()
 
         def settled() -> bool:

@@ -1,9 +1,9 @@
-"""NetApp's migration tool XCP as a child process: asked, watched, stopped, believed with care.
+"""NetApp's migration tool XCP as a child process: start, watch, stop and judge its runs.
 
-XCP speaks NFS to the storage itself and does not go by the mount. What it prints is read
-(`reading`), the process is kept on a short lead (`running`), and `tool` knows its commands.
-Facts are from the vendor's guides; exit codes are not documented there, so success is: exit
-status 0, the words `STATUS : PASSED`, and no error counted, all three.
+XCP speaks NFS to the storage itself and does not use the mount. `reading` parses what it prints,
+`running` controls the process, and `tool` knows its commands. The facts are from the vendor's
+guides. Those do not document exit codes, so a run succeeds only if three things hold: exit status
+0, the words `STATUS : PASSED`, and no counted error. Knows no job record and no HTTP.
 """
 
 from backends.xcp.exports import Export, exported

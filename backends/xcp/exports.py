@@ -1,4 +1,4 @@
-"""How XCP names what we know by a mount: `host:/export/path`."""
+"""Map a mounted path to the name that XCP uses for it: `host:/export/path`."""
 
 import shlex
 from dataclasses import dataclass
@@ -7,7 +7,7 @@ from typing import Any
 
 from backends.base import Backend
 
-#: The options of a volume; the names are those of existing configurations.
+#: Options of a volume; existing configurations use these names.
 COMMAND, HOST, VOLUME, CATALOG = (
     "netapp_xcp_cmd",
     "netapp_nfs_host",
@@ -18,10 +18,10 @@ COMMAND, HOST, VOLUME, CATALOG = (
 
 @dataclass(frozen=True, slots=True)
 class Export:
-    """An NFS export that is a volume's top, and the tool that reaches it.
+    """An NFS export that is the top of a volume, and the XCP command that reaches it.
 
-    `command` starts XCP, natively or in a container; `catalog` is where it keeps its indexes, as
-    `host:/export`, when that was configured.
+    `command` starts XCP, natively or in a container. `catalog` is the `host:/export` where XCP
+    keeps its indexes, if one is configured.
     """
 
     command: tuple[str, ...]
@@ -30,12 +30,12 @@ class Export:
     catalog: str | None = None
 
     def name(self, path: PurePosixPath) -> str:
-        """The name of a path below the volume; a colon in it is written twice."""
+        """Return XCP's name of a path below the volume; a colon in the path is doubled."""
         return f"{self.host}:{str(self.top / path).replace(':', '::')}"
 
 
 def exported(backend: Backend) -> Export | None:
-    """The export of a volume, or None when its options do not tell of XCP."""
+    """Return the export of a volume; None when its options do not configure XCP."""
     options = backend.mount.options
     command, host = options.get(COMMAND), options.get(HOST)
     if not command or not host:

@@ -1,16 +1,16 @@
-"""What XCP prints, read: lines of progress, the block at the end, and its complaints.
+"""Parse the output of XCP: progress lines, the block at the end, and error lines.
 
-Both known forms of the block are read, old (`18 scanned, 0 matched, 17 copied, 0 error`) and new
-(`Stats : 18 scanned, 17 copied, 18 indexed`). Counts above a million come rounded (`1.01M`).
+Both known forms of the block are parsed, old (`18 scanned, 0 matched, 17 copied, 0 error`) and new
+(`Stats : 18 scanned, 17 copied, 18 indexed`). XCP rounds counts above a million (`1.01M`).
 """
 
 import re
 from collections import deque
 from dataclasses import dataclass, field
 
-#: Lines at the end that are kept to be searched for complaints.
+#: How many of the last lines are kept, to search them for errors.
 LINES_KEPT = 400
-#: A line longer than this is cut: names in it are not needed.
+#: Longer lines are cut: the names in them are not needed.
 LINE_MAX = 4096
 
 _COUNT_UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "B": 10**9}
@@ -23,7 +23,7 @@ _STATS = re.compile(r"^\s*(?:Stats\s*:\s*)?(?=[\d,.]+[KMGB]? scanned\b)")
 
 @dataclass(frozen=True, slots=True)
 class Tally:
-    """What one line counts; a word that is not in it is absent."""
+    """The counters of one line; a counter that the line lacks is absent."""
 
     counts: dict[str, int]
     in_bytes: int | None = None
@@ -32,10 +32,10 @@ class Tally:
 
 @dataclass(slots=True)
 class Summary:
-    """What a whole run printed, as far as it is needed.
+    """The parts of a run's output that are needed.
 
-    `status` is the word after `STATUS`, None when it never came; `counts` are those of the last
-    line that has any; `complaints` are the lines that XCP itself calls errors.
+    `status` is the word after `STATUS`; None without such a line. `counts` come from the last line
+    that has any. `complaints` are the lines that XCP itself marks as errors.
     """
 
     status: str | None = None
@@ -46,38 +46,38 @@ class Summary:
 
     @property
     def errors(self) -> int:
-        """Errors that were counted; complaints when none were counted."""
+        """Return the number of counted errors, or of error lines when nothing was counted."""
         counted = max(self.counts.get("error", 0), self.counts.get("errors", 0))
         return max(counted, len(self.complaints))
 
     @property
     def different(self) -> int:
-        """Entries that a verification found to differ."""
+        """Return how many entries differ after a verification."""
         return max(self.counts.get("item", 0), self.counts.get("items", 0))
 
     def read(self, line: str) -> Tally | None:
-        """Take one line; what it counts, when it is one of progress or of the end."""
+        """Take one line; return its counters, if it has any."""
         line = line[:LINE_MAX]
         self.tail.append(line)
         if found := _STATUS.match(line):
             self.status = found[1].upper()
         if "ERROR" in line:
             self.complaints.append(line)
-        told = tally(line)
-        if told is not None:
-            self.counts = told.counts
-            self.out_bytes = told.out_bytes if told.out_bytes is not None else self.out_bytes
+        output = tally(line)
+        if output is not None:
+            self.counts = output.counts
+            self.out_bytes = output.out_bytes if output.out_bytes is not None else self.out_bytes
         elif line.lstrip().startswith("Speed"):
             self.out_bytes = _bytes(line).get("out", self.out_bytes)
-        return told
+        return output
 
     def says(self, *words: str) -> bool:
-        """Whether one of the last lines has one of these words."""
+        """Return whether one of the last lines contains one of these words."""
         return any(word in line for line in self.tail for word in words)
 
 
 def tally(line: str) -> Tally | None:
-    """Read a line that counts what was scanned; None for any other line."""
+    """Parse a line with scan counters; None for any other line."""
     if not _STATS.match(line):
         return None
     moved = _bytes(line)

@@ -1,8 +1,9 @@
-"""One run of XCP as a child process: it dies with us, holds our fence, and is stopped as a group.
+"""One run of XCP as a child process that ends with its parent and holds the job's fence.
 
-Both of its outputs are drained together, whatever their size. A grandchild that keeps the pipe
-open after the end is killed with the group. In a container the client process is not the tool:
-there the container has a name, and is killed by it too.
+Standard output and standard error are read together, whatever their size. A stop ends the whole
+process group. A grandchild that keeps the pipe open after the end is killed with the group. In a
+container the child process is only the client of the engine. So the container gets a name, and is
+killed by that name too.
 """
 
 import os
@@ -17,13 +18,13 @@ from pathlib import PurePosixPath
 from core.jobs import Control
 from core.process import end_with_parent
 
-#: How often the job's control is asked meanwhile.
+#: Interval at which the job's control is checked (seconds).
 TICK_SECONDS = 0.1
-#: A run that is asked to stop has so long before it is killed.
+#: Time between SIGTERM and SIGKILL (seconds).
 GRACE_SECONDS = 1.5
-#: After its end the rest of what it printed is waited for so long.
+#: How long the rest of the output is awaited after the process has ended (seconds).
 DRAIN_SECONDS = 1.0
-#: Stopping a container may take so long.
+#: Longest time that stopping a container may take (seconds).
 CONTAINER_SECONDS = 10.0
 _CHUNK_BYTES = 1 << 16
 _LINE_MAX_BYTES = 1 << 16
@@ -31,13 +32,13 @@ _ENGINES = frozenset({"docker", "podman", "nerdctl"})
 
 
 class XcpProcess:
-    """A started command; `run` reads it to its end."""
+    """A started command; `run` reads its output until it ends."""
 
     def __init__(self, command: Sequence[str], name: str, keep_fds: Sequence[int] = ()) -> None:
-        """Start it; `name` is the container's, where the command runs one.
+        """Start the command; `name` is the name of its container, if it runs in one.
 
         Raises:
-            OSError: it cannot be started.
+            OSError: the command cannot be started.
         """
         self._engine, words = _named(command, name)
         self._name = name
@@ -57,10 +58,10 @@ class XcpProcess:
         self._rest = b""
 
     def run(self, control: Control, hear: Callable[[str], None]) -> int:
-        """Read lines until the end; its exit status, negative for a signal.
+        """Read lines until the end; return the exit status, negative for a signal.
 
         Raises:
-            Interrupted: the control says stop; the whole group is gone then.
+            Interrupted: the control says stop. The whole process group has ended by then.
         """
         try:
             with selectors.DefaultSelector() as waiting:
@@ -84,7 +85,7 @@ class XcpProcess:
                 until = time.monotonic() + DRAIN_SECONDS
 
     def _read(self, hear: Callable[[str], None]) -> bool:
-        """Take what has come; False at the end of it all."""
+        """Read what has arrived; False at the end of both outputs."""
         try:
             chunk = os.read(self._pipe, _CHUNK_BYTES)
         except BlockingIOError:
@@ -98,7 +99,7 @@ class XcpProcess:
         return bool(chunk)
 
     def _end(self) -> None:
-        """Leave nobody of the group: asked first, then killed."""
+        """End every process of the group: SIGTERM first, then SIGKILL."""
         if self._process.poll() is None:
             self._signal(signal.SIGTERM)
             with suppress(subprocess.TimeoutExpired):
@@ -125,7 +126,7 @@ class XcpProcess:
 
 
 def _named(command: Sequence[str], name: str) -> tuple[list[str] | None, list[str]]:
-    """The words that start a container engine, if any, and the command with the container named."""
+    """Return the engine's words, and the command with a name for its container."""
     words = list(command)
     for at, word in enumerate(words[:-1]):
         if PurePosixPath(word).name in _ENGINES and words[at + 1] == "run":

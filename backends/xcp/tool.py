@@ -1,6 +1,6 @@
-"""The commands of XCP that are used, and what its failures mean, in our words.
+"""The commands of XCP that the service uses, and what their failures mean.
 
-Nothing that XCP prints is shown to callers: it may name hosts and paths.
+Callers never see the output of XCP: it may name hosts and paths.
 """
 
 import shutil
@@ -15,11 +15,11 @@ from core.telemetry import logger
 
 _log = logger(__name__)
 
-#: Where indexes lie in the catalog.
+#: The directory of the indexes in the catalog.
 _INDEXES = "catalog/indexes"
 _KILLED = -9
 
-#: What XCP says when it cannot work at all, and what is to be done about it.
+#: What XCP prints when it cannot work at all, and what the operator must do.
 _REFUSALS: tuple[tuple[tuple[str, ...], type[StorageError], str], ...] = (
     (
         ("must run as root",),
@@ -39,7 +39,7 @@ _REFUSALS: tuple[tuple[tuple[str, ...], type[StorageError], str], ...] = (
     (
         ("License unreadable",),
         BackendFailed,
-        "The license of XCP cannot be read: fetch it anew and run `xcp activate`.",
+        "The license of XCP cannot be read: fetch it again and run `xcp activate`.",
     ),
     (
         ("Catalog inaccessible",),
@@ -58,18 +58,18 @@ _REFUSALS: tuple[tuple[tuple[str, ...], type[StorageError], str], ...] = (
 
 
 class XcpKilled(BackendFailed):
-    """XCP, or a process of it, was killed; with its index it can go on."""
+    """XCP, or one of its processes, was killed; it can resume from its index."""
 
     retriable = True
 
 
 class IndexLost(BackendFailed):
-    """The index to go on from is empty, broken, or of another version."""
+    """The index to resume from is empty, damaged, or from another version."""
 
 
 @dataclass(frozen=True, slots=True)
 class License:
-    """What XCP says of its license."""
+    """The license as XCP reports it."""
 
     kind: str | None
     status: str | None
@@ -79,7 +79,8 @@ class License:
 class Xcp:
     """The tool; each call is one child process.
 
-    `keep_fds` (a fence) stay open in every child, so that the next run waits for it.
+    `keep_fds` (the job's fence) stay open in every child. So the next run waits until the child has
+    ended.
     """
 
     def __init__(
@@ -94,10 +95,12 @@ class Xcp:
         self._keep = tuple(keep_fds)
 
     def license(self, control: Control | None = None) -> License:
-        """Prove that the tool is there and may be used.
+        """Check that the tool is installed and licensed.
 
         Raises:
-            BackendFailed: it is not found, not licensed, or expired; the sentence says what to do.
+            BackendFailed: XCP is not installed, not licensed, or its license has expired. The text
+            says
+                what to do.
         """
         if shutil.which(self._command[0]) is None:
             raise BackendFailed(
@@ -114,7 +117,7 @@ class Xcp:
         return found
 
     def copy(self, source: str, target: str, index: str, control: Control) -> Summary:
-        """Copy a tree, under the name of an index to resume by.
+        """Copy a tree; the index of this name makes it possible to resume.
 
         Raises:
             Interrupted: the control says stop.
@@ -123,16 +126,16 @@ class Xcp:
         return self._judged(["copy", "-newid", index, source, target], index, control)
 
     def resume(self, index: str, control: Control) -> Summary:
-        """Go on with a copy that was stopped.
+        """Resume a copy that was stopped.
 
         Raises:
-            IndexLost: there is nothing to go on from.
+            IndexLost: there is no usable index.
             StorageError: as `judged`.
         """
         return self._judged(["resume", "-id", index], index, control)
 
     def sync(self, index: str, control: Control) -> Summary:
-        """Bring to the target of an earlier copy what changed since.
+        """Copy what changed since an earlier copy to its target.
 
         Raises:
             StorageError: as `judged`.
@@ -140,15 +143,15 @@ class Xcp:
         return self._judged(["sync", "-id", index], index, control)
 
     def verify(self, source: str, target: str, index: str, control: Control) -> Summary:
-        """Compare two trees byte by byte; what differs is counted in `different`.
+        """Compare two trees byte by byte; `different` counts the entries that differ.
 
         Raises:
-            StorageError: as `judged`, but differing entries are no failure of the tool.
+            StorageError: as `judged`, but not for differing entries.
         """
         return self._judged(["verify", "-newid", index, source, target], index, control)
 
     def scan(self, path: str, control: Control) -> Summary:
-        """Count what is below a path; leaves no index behind.
+        """Count the entries below a path; no index remains.
 
         Raises:
             StorageError: as `judged`.
@@ -156,7 +159,7 @@ class Xcp:
         return self._judged(["scan", "-noId", path], "scan", control)
 
     def forget(self, index: str) -> bool:
-        """Take an index out of the catalog, which grows with every job; whether it is gone."""
+        """Remove an index from the catalog; return whether it is gone."""
         if self._catalog is None:
             return False
         path = f"{self._catalog.rstrip('/')}/{_INDEXES}/{index}"
@@ -190,7 +193,7 @@ class Xcp:
 
 
 class _Counting:
-    """Turns what XCP counts from the beginning into what was done since the last line."""
+    """Turn XCP's running totals into the difference since the last line."""
 
     def __init__(self, summary: Summary, control: Control) -> None:
         self._summary = summary
@@ -198,31 +201,31 @@ class _Counting:
         self._items = self._bytes = 0
 
     def __call__(self, line: str) -> None:
-        told = self._summary.read(line)
-        if told is not None:
-            self._count(told)
+        output = self._summary.read(line)
+        if output is not None:
+            self._count(output)
 
-    def _count(self, told: Tally) -> None:
-        items = max(told.counts.get("copied", 0), self._items)
-        moved = max(told.out_bytes or 0, self._bytes)
+    def _count(self, output: Tally) -> None:
+        items = max(output.counts.get("copied", 0), self._items)
+        moved = max(output.out_bytes or 0, self._bytes)
         self._control.count(Counter.COPIED, items - self._items, moved - self._bytes)
         self._items, self._bytes = items, moved
 
 
 def judged(summary: Summary, status: int) -> Summary:
-    """Believe a run only when everything speaks for it, or its errors are counted.
+    """Return the summary of a run that succeeded, or whose errors are counted.
 
-    Entries that failed or differ are in the summary; the caller decides what they mean.
+    Failed or differing entries are in the summary; the caller decides what they mean.
 
     Raises:
-        XcpKilled: it was killed, or a process of it.
+        XcpKilled: XCP or one of its processes was killed.
         IndexLost: the index cannot be used.
-        StorageError: it could not work, or did not say that it passed.
+        StorageError: XCP could not work, or did not report that it passed.
     """
     if status < 0 or summary.says(f"exit code {_KILLED}"):
-        raise XcpKilled("XCP was killed, perhaps for want of memory; it can go on.")
+        raise XcpKilled("XCP was killed, perhaps because memory ran out; it can resume.")
     if summary.says("Empty or invalid index", "Incompatible index file"):
-        raise IndexLost("The index of XCP is broken or of another version.")
+        raise IndexLost("The index of XCP is damaged or of another version.")
     if (found := refusal(summary, status)) is not None:
         raise found
     if summary.status is None:
@@ -235,7 +238,7 @@ def judged(summary: Summary, status: int) -> Summary:
 
 
 def refusal(summary: Summary, status: int) -> StorageError | None:
-    """What XCP says when it cannot work, in our words; None when it says nothing of the kind."""
+    """Return the error for a reason that XCP prints when it cannot work; None without one."""
     if status == 0 and summary.status == "PASSED" and not summary.errors:
         return None
     for words, kind, sentence in _REFUSALS:

@@ -1,6 +1,6 @@
-"""xfs and ext4 with project quota: a project id per quota scope, its limit held by the kernel.
+"""xfs and ext4 with project quota: a project id per quota scope; the kernel enforces the limit.
 
-Needs root (CAP_SYS_ADMIN) to set limits; usage of a scope with a limit is seen by everybody.
+Setting limits needs root (CAP_SYS_ADMIN). Any user can read the usage of a scope with a limit.
 """
 
 import os
@@ -22,10 +22,10 @@ from core.process import privileges
 
 
 class ProjectQuotaBackend(NativeQuotaBackend):
-    """What both file systems share; the classes below name their differences."""
+    """The common parts of both file systems; the subclasses name the differences."""
 
     magic: ClassVar[int]
-    #: Who is asked where the kernel cannot be.
+    #: The tools for each file system, for kernels without quotactl_fd.
     tools: ClassVar[project_ids.Counts]
 
     def __init__(self, mount: Mount) -> None:
@@ -35,7 +35,7 @@ class ProjectQuotaBackend(NativeQuotaBackend):
 
     @cached_property
     def _counts(self) -> project_ids.Counts:
-        """The kernel, unless the option `quota` says `tools`, or it is too old."""
+        """Return the source of counts: the kernel, or the tools by option or need."""
         if self.mount.options.get("quota") == "tools":
             return self.tools
         with self.root() as root:
@@ -97,7 +97,7 @@ class ProjectQuotaBackend(NativeQuotaBackend):
         )
 
     def _entry(self, scope: QuotaScope) -> tuple[Path, str]:
-        """What the files of the system call it: ids and names there hold no colon."""
+        """Return the scope's name in /etc/projid, where names contain no colon."""
         return self.mount.path / scope.directory, f"vfolder-{scope.directory}"
 
     def _apply_limit(
@@ -114,7 +114,7 @@ class ProjectQuotaBackend(NativeQuotaBackend):
 
 
 class XfsBackend(ProjectQuotaBackend):
-    """XFS mounted with prjquota; limits are kept in blocks, and files share theirs (reflink)."""
+    """XFS mounted with prjquota; limits count in blocks, and files can share blocks (reflink)."""
 
     name: ClassVar[str] = "xfs"
     magic: ClassVar[int] = linux.XFS
@@ -128,8 +128,8 @@ class XfsBackend(ProjectQuotaBackend):
 class Ext4Backend(ProjectQuotaBackend):
     """ext4 with the features quota and project, mounted with prjquota.
 
-    Limits do not hold whoever has CAP_SYS_RESOURCE: the service gives that right up at its start
-    (`registry.Volumes`).
+    A process with CAP_SYS_RESOURCE may pass every limit. So the service gives up that capability at
+    its start (`registry.Volumes`).
     """
 
     name: ClassVar[str] = "ext4"
@@ -137,5 +137,5 @@ class Ext4Backend(ProjectQuotaBackend):
     tools: ClassVar[project_ids.Counts] = QuotaTools()
 
     def enforces_quota(self) -> bool:
-        """See `HasQuota.enforces_quota`: not for a process that may pass every limit."""
+        """See `HasQuota.enforces_quota`: false in a process that may pass every limit."""
         return super().enforces_quota() and not privileges.has(privileges.CAP_SYS_RESOURCE)

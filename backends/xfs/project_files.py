@@ -1,8 +1,8 @@
-"""/etc/projects and /etc/projid kept in step with quota scopes, where a site's own tools read them.
+"""Keep /etc/projects and /etc/projid equal to the quota scopes, for a site's own tools.
 
 `projects` has a line `id:path` per project, `projid` a line `name:id` (projects(5), projid(5)).
-Nothing of ours reads them: the id on a scope's directory is the truth, and everybody else's lines
-stay as they are.
+vfolder does not read them: the id on a scope's directory is the truth. Lines of other programs
+stay unchanged.
 """
 
 import fcntl
@@ -19,13 +19,15 @@ _FILE_MODE = 0o644
 
 @dataclass(frozen=True)
 class ProjectFiles:
-    """The two files; None for one that is not kept."""
+    """The two files; None for a file that is not maintained."""
 
     projects: Path | None
     names: Path | None
 
     def enter(self, project: int, path: Path, name: str) -> None:
-        """Have exactly one line for a project and its directory in each; else nothing is written.
+        """Write one line for a project and its directory into each file.
+
+        A file that has the line already stays untouched.
 
         Raises:
             OSError: the file cannot be replaced.
@@ -42,7 +44,7 @@ class ProjectFiles:
         )
 
     def remove(self, path: Path, name: str) -> None:
-        """Have no line for a directory that was a project's."""
+        """Remove the lines of a directory that was a project's."""
         _replace(self.projects, lambda line: line.partition(":")[2] == f"{path}", None)
         _replace(self.names, lambda line: _first(line) == name, None)
 
@@ -65,7 +67,7 @@ def _replace(file: Path | None, ours: Callable[[str], bool], line: str | None) -
 
 
 def _write(file: Path, text: str) -> None:
-    """The old text or the new is there whenever the power fails."""
+    """Replace the file; after a power failure it has the old text or the new one."""
     draft = f"{file.name}.vfolder-new"
     mode = file.stat().st_mode & 0o7777 if file.exists() else _FILE_MODE
     content = text.encode("utf-8", "surrogateescape")
@@ -75,7 +77,7 @@ def _write(file: Path, text: str) -> None:
 
 @contextmanager
 def _locked(file: Path) -> Iterator[None]:
-    """Nobody else of ours on this machine writes meanwhile."""
+    """Hold a lock that all processes of vfolder on this machine take before they write."""
     lock = file.with_name(f".{file.name}.vfolder-lock")
     fd = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
     try:

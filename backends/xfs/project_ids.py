@@ -1,8 +1,8 @@
-"""Project ids of quota scopes: chosen so that no two scopes ever share one, and put on trees.
+"""Choose project ids, one for each quota scope, and set them on trees.
 
-The id on a scope's directory *is* the record: there is no table that could disagree with it. An id
-is free when the kernel counts nothing for it. Two nodes or volumes that choose the same free id at
-the same moment see two inodes counted where each put one, and choose again.
+The id on a scope's directory *is* the record: no table can disagree with it. An id is free when the
+kernel counts nothing for it. Two nodes or volumes may choose the same free id at the same moment.
+Then each sees two inodes counted where it set one, and chooses again.
 """
 
 import os
@@ -14,17 +14,17 @@ from backends.xfs import quotactl
 from core.errors import BackendFailed
 from core.names import QuotaScope
 
-#: Ids we choose from, far above those administrators write into /etc/projid.
+#: The range of ids; far above those that administrators write into /etc/projid.
 FIRST_ID = 0x4000_0000
 LAST_ID = 0x7FFF_FFFF
-#: So many ids are looked at before giving up.
+#: How many ids are tried before the search fails.
 TRIES_MAX = 4096
 
 _OPEN = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
 
 
 class Counts(Protocol):
-    """Who is asked what is counted: the kernel (`quotactl`), or the tools where it cannot be."""
+    """The source of the counts: the kernel (`quotactl`), or the system's tools."""
 
     def usage(self, fd: int, project: int) -> quotactl.ProjectUsage:
         """See `quotactl.usage`."""
@@ -37,7 +37,7 @@ class Counts(Protocol):
 
 
 def give(directory: int, scope: QuotaScope, counts: Counts = quotactl) -> int:
-    """Put a free project id on the empty directory of a scope; one it has already stays.
+    """Set a free project id on the empty directory of a scope; an id that it has already stays.
 
     Raises:
         BackendFailed: no free id was found.
@@ -50,7 +50,7 @@ def give(directory: int, scope: QuotaScope, counts: Counts = quotactl) -> int:
         counted = counts.usage(directory, project)
         if counted.inodes or counted.used_bytes:
             continue
-        counts.set_limit(directory, project, 0)  # a scope of the past may have left one
+        counts.set_limit(directory, project, 0)  # a removed scope may have left it
         quotactl.tag(directory, project)
         if counts.usage(directory, project).inodes == 1:
             return project
@@ -59,7 +59,7 @@ def give(directory: int, scope: QuotaScope, counts: Counts = quotactl) -> int:
 
 
 def _candidates(scope: QuotaScope) -> Iterator[int]:
-    """Ids in an order of the scope's own, so that scopes rarely meet."""
+    """Yield ids in an order derived from the scope, so that two scopes rarely try the same id."""
     span = LAST_ID - FIRST_ID + 1
     start = scope.id.int % span
     step = scope.id.int // span % span | 1
@@ -68,12 +68,12 @@ def _candidates(scope: QuotaScope) -> Iterator[int]:
 
 
 def tag_tree(directory: int, project: int, seen: Callable[[], None] = lambda: None) -> int:
-    """Count everything below a directory for a project id, top first; how many inodes were changed.
+    """Set a project id on everything below a directory, top first; return how many inodes changed.
 
-    What has the id already is passed over, so a walk that was interrupted goes on. Links, fifos,
-    sockets and devices keep theirs: no descriptor reaches them. Other file systems mounted inside
-    are not entered. Costs three system calls per entry that has the id already. `seen` is called
-    for every entry and may raise to stop.
+    Entries that have the id already are skipped, so an interrupted walk can start again. Links,
+    fifos, sockets and devices keep their id: no descriptor reaches them. File systems mounted
+    inside are not entered. Costs three system calls for an entry that has the id already. `seen`
+    is called for every entry and may raise to stop.
 
     Raises:
         OSError: as `quotactl.tag`; a directory that cannot be read.
@@ -97,7 +97,7 @@ def tag_tree(directory: int, project: int, seen: Callable[[], None] = lambda: No
 
 
 def _open(name: str, parent: int) -> int | None:
-    """A descriptor of a file or directory; None for anything else, and for what went away."""
+    """Open a file or directory; None for anything else, and for an entry that is gone."""
     try:
         kind = os.stat(name, dir_fd=parent, follow_symlinks=False).st_mode
         if stat.S_ISREG(kind) or stat.S_ISDIR(kind):

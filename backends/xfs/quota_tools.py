@@ -1,8 +1,8 @@
 """Project quota by the system's tools, where the kernel has no quotactl_fd (before Linux 5.14).
 
 `xfs_quota` (xfsprogs) on XFS; `setquota`, `repquota` and `quotaon` (quota) on ext4. Ids are always
-numbers, never names. The tools say success when they failed, so each answer is read with suspicion:
-whatever they print as an error is one, and what was set is looked up afterwards by the caller.
+numbers, never names. The tools can report success although they failed. So every printed error
+counts as one, and the caller reads back what it has set.
 """
 
 import errno
@@ -15,7 +15,7 @@ from pathlib import Path
 from backends.xfs.quotactl import UNIT_BYTES, ProjectUsage
 from core.errors import BackendFailed
 
-#: An answer that takes longer is none.
+#: A tool that takes longer counts as failed (seconds).
 ANSWER_SECONDS = 60
 #: `#42  9216  8192  20480  00  [7 days]  2  0  77  00  [--------]`: the grace may hold a blank.
 _XFS_ROW = re.compile(
@@ -33,12 +33,12 @@ class XfsTools:
 
     def usage(self, fd: int, project: int) -> ProjectUsage:
         """See `projects.Counts.usage`."""
-        told = _xfs(fd, f"report -p -n -N -b -i -L {project} -U {project}")
-        for row in _XFS_ROW.finditer(told):
+        output = _xfs(fd, f"report -p -n -N -b -i -L {project} -U {project}")
+        for row in _XFS_ROW.finditer(output):
             if int(row["id"]) == project:
                 used, hard = (int(row[name]) * UNIT_BYTES for name in ("used", "hard"))
                 return ProjectUsage(used, hard, int(row["inodes"]))
-        if not self.enforced(fd):  # it reports nothing, with success, of what it does not count
+        if not self.enforced(fd):  # it prints nothing, with success, for a project without counts
             raise _off()
         return ProjectUsage(0, 0, 0)
 
@@ -59,12 +59,12 @@ class QuotaTools:
     """See `projects.Counts`; by setquota(8) and repquota(8)."""
 
     def usage(self, fd: int, project: int) -> ProjectUsage:
-        """See `projects.Counts.usage`; costs a look at every project."""
+        """See `projects.Counts.usage`; costs a report of every project."""
         row = _row(fd, project)
         return ProjectUsage(row[_USED] * UNIT_BYTES, row[_HARD] * UNIT_BYTES, row[_INODES])
 
     def set_limit(self, fd: int, project: int, limit_bytes: int) -> None:
-        """See `projects.Counts.set_limit`; those of inodes are set to what they were."""
+        """See `projects.Counts.set_limit`; limits of inodes keep their values."""
         row = _row(fd, project)
         limits = (0, limit_bytes // UNIT_BYTES, row[_INODES_SOFT], row[_INODES_HARD])
         _run("setquota", "-P", f"{project}", *map(str, limits), _mount_point(fd))
@@ -79,8 +79,8 @@ class QuotaTools:
 
 
 def _row(fd: int, project: int) -> list[int]:
-    told = _run("repquota", "-P", "-n", "-O", "csv", _mount_point(fd))
-    head, *rows = told.splitlines() or [""]
+    output = _run("repquota", "-P", "-n", "-O", "csv", _mount_point(fd))
+    head, *rows = output.splitlines() or [""]
     if not head.startswith("Project,"):
         raise _off()
     for line in rows:
@@ -94,7 +94,7 @@ def _xfs(fd: int, command: str) -> str:
 
 
 def _run(program: str, *arguments: str) -> str:
-    """What a tool printed; whatever it prints as an error is one, also when it says success."""
+    """Return the output of a tool; a printed error is an error, also with exit status 0."""
     done = _done(program, *arguments)
     if done.stderr.strip() or done.returncode:
         raise _refused(program, done.stderr)
@@ -125,7 +125,7 @@ def _refused(program: str, words: str) -> Exception:
         text in words for text in ("No such device", "Cannot stat", "No such process", "ENOTTY")
     ):
         return _off()
-    return BackendFailed(f"The program `{program}` failed.")  # its words name paths of the host
+    return BackendFailed(f"The program `{program}` failed.")  # its output names paths of the host
 
 
 def _off() -> OSError:
@@ -133,10 +133,10 @@ def _off() -> OSError:
 
 
 def _mount_point(fd: int) -> str:
-    """Where the file system of a descriptor is mounted as a whole (proc(5), mountinfo).
+    """Return where the file system of a descriptor is mounted with its root (proc(5), mountinfo).
 
     Raises:
-        OSError: ESRCH when it is not.
+        OSError: ESRCH when it is not mounted so.
     """
     device = os.fstat(fd).st_dev
     wanted = f"{os.major(device)}:{os.minor(device)}"

@@ -1,8 +1,8 @@
 """Project quota by system calls: ids on inodes (ioctl_fsgetxattr(2)) and limits (quotactl_fd(2)).
 
-The same calls serve XFS and ext4: the kernel translates the generic commands. No tool is run and no
-text is read. Every function takes an open descriptor of the file system in question, which must not
-be O_PATH. Needs Linux 5.14 or newer, and CAP_SYS_ADMIN for everything but reading an id.
+The same calls serve XFS and ext4: the kernel translates the generic commands. No tool runs and no
+text is parsed. Every function takes an open descriptor on the file system, which must not be
+O_PATH. Needs Linux 5.14 or newer, and CAP_SYS_ADMIN for everything but reading an id.
 
 Layouts and numbers: <linux/fs.h> (struct fsxattr), <linux/quota.h> (struct if_dqblk),
 <linux/dqblk_xfs.h> (struct fs_quota_statv).
@@ -19,7 +19,7 @@ from backends.fs import linux
 
 #: The kind of quota that counts per project id.
 PROJECT_QUOTA = 2
-#: Limits are told to the kernel in units of this many bytes (QIF_DQBLKSIZE).
+#: The kernel takes limits in units of this many bytes (QIF_DQBLKSIZE).
 UNIT_BYTES = 1024
 
 _FS_IOC_FSGETXATTR = 0x801C581F
@@ -31,7 +31,7 @@ _FS_XFLAG_PROJINHERIT = 0x200
 _Q_GETQUOTA = 0x800007
 _Q_SETQUOTA = 0x800008
 _Q_XGETQSTATV = ord("X") << 8 | 8
-#: Only the limits of blocks are set; those of inodes stay as an administrator wants them.
+#: Only the limits of blocks are set; those of inodes stay as the administrator set them.
 _QIF_BLIMITS = 1
 #: bhardlimit, bsoftlimit, curspace, ihardlimit, isoftlimit, curinodes, btime, itime, valid.
 _DQBLK = struct.Struct("=8QI4x")
@@ -44,7 +44,7 @@ _PROJECT_ENFORCED = 1 << 5
 
 @dataclass(frozen=True, slots=True)
 class ProjectUsage:
-    """What the kernel counts for a project id; a limit of 0 is none."""
+    """The kernel's counts for a project id; a limit of 0 means no limit."""
 
     used_bytes: int
     limit_bytes: int
@@ -52,7 +52,7 @@ class ProjectUsage:
 
 
 def project_of(fd: int) -> int:
-    """The project id an inode is counted for; 0 is none.
+    """Return the project id of an inode; 0 means none.
 
     Raises:
         OSError: ENOTTY or EOPNOTSUPP where the file system knows no projects.
@@ -61,10 +61,11 @@ def project_of(fd: int) -> int:
 
 
 def tag(fd: int, project: int) -> None:
-    """Count an inode for a project id; what is made in a directory from now on inherits it.
+    """Set the project id of an inode; entries made in a directory from now on inherit it.
 
     Raises:
-        OSError: EDQUOT or ENOSPC when the project's limit has no room for the inode; EPERM.
+        OSError: EDQUOT or ENOSPC when the project's limit has no space for the inode; EPERM
+        without the right.
     """
     found = fcntl.ioctl(fd, _FS_IOC_FSGETXATTR, bytes(_FSXATTR.size))
     flags, extent, extents, _, cow = _FSXATTR.unpack(found)
@@ -74,7 +75,7 @@ def tag(fd: int, project: int) -> None:
 
 
 def usage(fd: int, project: int) -> ProjectUsage:
-    """What is counted for a project id now; an id never used counts nothing.
+    """Return the current counts of a project id; an id that was never used has zero.
 
     Raises:
         OSError: EPERM without CAP_SYS_ADMIN, ESRCH where project quota is off.
@@ -91,10 +92,9 @@ def usage(fd: int, project: int) -> ProjectUsage:
 
 
 def seen(fd: int, root: int) -> ProjectUsage | None:
-    """What everybody may see of a directory's project; None without a limit.
+    """Return the counts that any user may read of a directory's project; None without a limit.
 
-    The kernel shows the limit as if it were the size of the file system (statvfs). Inodes are not
-    told.
+    The kernel shows the limit as the size of the file system (statvfs). It shows no inodes.
     """
     here, whole = os.fstatvfs(fd), os.fstatvfs(root)
     if here.f_blocks >= whole.f_blocks:
@@ -104,9 +104,9 @@ def seen(fd: int, root: int) -> ProjectUsage | None:
 
 
 def set_limit(fd: int, project: int, limit_bytes: int) -> None:
-    """Limit a project id, a multiple of `UNIT_BYTES`; 0 takes the limit away.
+    """Set the limit of a project id, a multiple of `UNIT_BYTES`; 0 removes the limit.
 
-    A soft limit that somebody set is taken away too; limits of inodes stay.
+    A soft limit that an administrator set is removed too; limits of inodes stay.
 
     Raises:
         OSError: EPERM without CAP_SYS_ADMIN, ESRCH where project quota is off, ERANGE.
@@ -121,7 +121,7 @@ def set_limit(fd: int, project: int, limit_bytes: int) -> None:
 
 
 def enforced(fd: int) -> bool:
-    """Whether the kernel counts projects on this file system and holds their limits."""
+    """Return whether the kernel counts projects on this file system and enforces their limits."""
     buffer = linux.buffer_of(_STATV.pack(_STATV_VERSION, 0, 0), _STATV_BYTES)
     try:
         linux.quotactl(_command(_Q_XGETQSTATV), fd, 0, buffer)
@@ -132,7 +132,7 @@ def enforced(fd: int) -> bool:
 
 
 def known(fd: int) -> bool:
-    """Whether this kernel has quotactl_fd(2) at all."""
+    """Return whether this kernel has quotactl_fd(2)."""
     try:
         linux.quotactl(_command(_Q_XGETQSTATV), fd, 0, linux.buffer_of(b"", _STATV_BYTES))
     except OSError as error:

@@ -50,17 +50,7 @@ BANNED = {
 #: A term of HTTP or of the field that happens to be on the list.
 ALLOWED = {"tell"}  # of a file
 #: Rooms whose functions are not renamed yet.
-PENDING = (
-    "backends/btrfs/",
-    "backends/cephfs/",
-    "backends/netapp/",
-    "backends/purestorage/",
-    "backends/rest/",
-    "backends/vast/",
-    "backends/weka/",
-    "backends/xcp/",
-    "backends/xfs/",
-)
+PENDING = ()
 
 
 def sources() -> list[Path]:

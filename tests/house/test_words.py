@@ -39,15 +39,6 @@ STORED = {
 }
 #: Not rewritten yet.
 PENDING = (
-    "backends/btrfs/",
-    "backends/cephfs/",
-    "backends/netapp/",
-    "backends/purestorage/",
-    "backends/rest/",
-    "backends/vast/",
-    "backends/weka/",
-    "backends/xcp/",
-    "backends/xfs/",
     "benchmarks/",
     "docs/design.md",
     "docs/images/",

@@ -61,7 +61,7 @@ def test_the_license(standin: StandIn) -> None:
         ("missing", "xcp activate"),
         ("inactive", "xcp activate"),
         ("expired", "xcp license update"),
-        ("unreadable", "fetch it anew"),
+        ("unreadable", "fetch it again"),
     ],
 )
 @pytest.mark.parametrize("rc_mode", ["honest", "always0"])
