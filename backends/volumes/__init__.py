@@ -1,4 +1,4 @@
-"""The volumes of this node: which backend, is it mounted, what may be asked. Knows no HTTP."""
+"""The volumes of this node: backends, proofs and bounded operations. Knows no HTTP."""
 
 from backends.volumes import operations, remote
 from backends.volumes.mounts import Mounts, MountState
