@@ -133,7 +133,7 @@ def test_a_job_without_faults_has_its_summary(site: Site) -> None:
     assert report(site, job, "?format=csv") == b"path,reason,attempt\r\n"
     refused = site.door.call("POST", f"/v1/jobs/{job}/retry?only=failed")
     assert refused.status_code == 409
-    assert "as a whole" in refused.json()["detail"]
+    assert "retried completely" in refused.json()["detail"]
 
 
 @pytest.mark.parametrize(
