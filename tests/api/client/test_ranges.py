@@ -1,6 +1,5 @@
 """RFC 9110 as a table: the part of a file of 1000 bytes that a request with these headers gets."""
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -68,28 +67,30 @@ RANGES = [
 ]
 
 
-@pytest.mark.parametrize(("header", "choice"), RANGES)
-def test_range(header: str, choice: object) -> None:
-    assert choose(FILE, RequestedRanges(range=header)) == choice
+RANGES_OF_NOTHING = [
+    ("bytes=0-", Unsatisfiable()),
+    ("bytes=0-0", Unsatisfiable()),
+    ("bytes=-0", Unsatisfiable()),
+    ("bytes=-5", Complete()),
+    ("bytes=0-1,2-3", Complete()),
+]
 
 
-@pytest.mark.parametrize("header", [header for header, _ in RANGES])
-def test_range_on_head_is_ignored(header: str) -> None:
-    assert choose(FILE, RequestedRanges(method="HEAD", range=header)) == Complete()
+def test_ranges() -> None:
+    chosen = [(header, choose(FILE, RequestedRanges(range=header))) for header, _ in RANGES]
+    assert chosen == RANGES
 
 
-@pytest.mark.parametrize(
-    ("header", "choice"),
-    [
-        ("bytes=0-", Unsatisfiable()),
-        ("bytes=0-0", Unsatisfiable()),
-        ("bytes=-0", Unsatisfiable()),
-        ("bytes=-5", Complete()),
-        ("bytes=0-1,2-3", Complete()),
-    ],
-)
-def test_range_of_an_empty_file(header: str, choice: object) -> None:
-    assert choose(EMPTY, RequestedRanges(range=header)) == choice
+def test_ranges_on_head_are_ignored() -> None:
+    heads = [RequestedRanges(method="HEAD", range=header) for header, _ in RANGES]
+    assert [head for head in heads if choose(FILE, head) != Complete()] == []
+
+
+def test_ranges_of_an_empty_file() -> None:
+    chosen = [
+        (header, choose(EMPTY, RequestedRanges(range=header))) for header, _ in RANGES_OF_NOTHING
+    ]
+    assert chosen == RANGES_OF_NOTHING
 
 
 def test_an_unknown_size_has_no_ranges() -> None:
@@ -153,9 +154,9 @@ CONDITIONS = [
 ]
 
 
-@pytest.mark.parametrize(("headers", "choice"), CONDITIONS)
-def test_condition(headers: dict[str, str], choice: object) -> None:
-    assert choose(FILE, RequestedRanges(**headers)) == choice
+def test_conditions() -> None:
+    chosen = [(headers, choose(FILE, RequestedRanges(**headers))) for headers, _ in CONDITIONS]
+    assert chosen == CONDITIONS
 
 
 def test_unknown_validators_match_no_header() -> None:
