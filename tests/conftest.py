@@ -1,4 +1,4 @@
-"""What every test may use: a real Valkey, a real stack, and the rule for missing parts."""
+"""Fixtures for all tests: a real Valkey and a real node. The rule for missing parts."""
 
 import os
 import re
@@ -38,13 +38,13 @@ _PROGRAMS = {
     "unzip": "unzip",
     "bsdtar": "bsdtar",
 }
-#: What a machine or its user must allow.
+#: Parts that the machine or its user must allow.
 _RIGHTS = {"root": lambda: os.geteuid() == 0, "unshare": threads_fit}
 _NEEDS = "needs the part {!r}; `make parts` installs it"
 _NEEDED = re.compile(r"needs the part '([^']+)'")
 
 
-#: The files that take longest. They begin first, so that none runs alone at the end.
+#: The slowest files. They begin first, so that none runs alone at the end.
 _FIRST = (
     "tests/chaos/test_chaos.py",
     "tests/chaos/test_assist.py",
@@ -71,7 +71,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
-    """Skip what needs a part that is not installed; with CI=true that is an error."""
+    """Skip a test whose part is not installed; with CI=true that is an error."""
     for mark in item.iter_markers("part"):
         name: str = mark.args[0]
         if _is_there(name):
@@ -92,7 +92,7 @@ def _is_there(name: str) -> bool:
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Name the parts whose tests did not run, in whatever process they would have."""
+    """Name the parts whose tests did not run, from all processes of the run."""
     skipped = terminalreporter.getreports("skipped")
     missing = Counter(name for one in skipped for name in _NEEDED.findall(str(one.longrepr)))
     if missing:
@@ -104,9 +104,9 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
 
 @pytest.fixture(scope="module")
 def valkey(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Valkey]:
-    """A real Valkey for the tests of a file; one that kills it starts it again (`restart`).
+    """A real Valkey for the tests of a file; a test that kills it starts it again (`restart`).
 
-    Nodes, queued jobs and budgets that the tests of another file left are not in it.
+    It has no nodes, queued jobs and budgets of other files.
     """
     with running_valkey(tmp_path_factory.mktemp("valkey")) as server:
         yield server
@@ -114,14 +114,14 @@ def valkey(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Valkey]:
 
 @pytest.fixture(scope="session")
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Node]:
-    """A whole real node under its supervisor for the whole run; do not break it, start an own."""
+    """A complete real node under its supervisor, for the complete run. Tests must not break it."""
     with running_node(tmp_path_factory.mktemp("stack")) as node:
         yield node
 
 
 @pytest.fixture
 def own_stack(tmp_path: Path) -> Iterator[Node]:
-    """A whole real node for one test, to be killed and drained at will."""
+    """A complete real node for one test, which may kill and drain it."""
     with running_node(tmp_path / "node", "[vfolder.doors]\ngrace-seconds = 60.0\n") as node:
         yield node
 

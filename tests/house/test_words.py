@@ -44,13 +44,9 @@ PENDING = (
     "docs/images/",
     "tests/backends/arrays/",
     "tests/backends/xcp/",
-    "tests/conftest.py",
-    "tests/core/",
     "tests/fakes/",
     "tests/house/",
     "tests/kernel/",
-    "tests/stack/",
-    "tests/support/",
 )
 
 

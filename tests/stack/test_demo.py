@@ -1,4 +1,4 @@
-"""The demonstration, on a node that runs and on one of its own."""
+"""The demonstration, on a running node and on a temporary one."""
 
 import os
 import subprocess
@@ -17,7 +17,7 @@ from tests.support.doors import running_door, settings_in
 from tests.support.node import ROOT, Node
 from tests.support.valkey import Valkey
 
-#: Nobody who is well takes so long for an answer.
+#: A healthy process answers sooner than this.
 BUSY_SECONDS = 3.0
 
 
@@ -83,7 +83,7 @@ def test_without_a_node_it_starts_one_and_leaves_nothing(tmp_path: Path, tree: P
 
 
 def command_lines() -> Iterator[bytes]:
-    """Those of all processes of the machine; one may end while it is looked at."""
+    """The arguments of all processes of the machine; a process may end meanwhile."""
     for path in Path("/proc").glob("[0-9]*/cmdline"):
         with suppress(FileNotFoundError, ProcessLookupError):
             yield path.read_bytes().replace(b"\0", b" ")

@@ -1,4 +1,4 @@
-"""The files for containers, systemd and nginx say what the Procfile and the doors say."""
+"""The files for containers, systemd and nginx agree with the Procfile and the doors."""
 
 import importlib.util
 import os
@@ -88,7 +88,7 @@ def test_only_the_unit_of_the_hands_runs_as_root() -> None:
 
 
 def bounded() -> list[str]:
-    """What to put before a command to have it run with the rights of the hands' unit."""
+    """The start of a command line that runs with the rights of the worker's unit."""
     text = (ROOT / "deploy" / "systemd" / "vfolder-worker@.service").read_text("utf-8")
     rights = " ".join(re.findall(r"^CapabilityBoundingSet=(.+)$", text, re.MULTILINE)).split()
     assert rights
@@ -108,7 +108,7 @@ def bounded() -> list[str]:
     ],
 )
 def test_the_rights_of_the_hands_suffice(proved: str) -> None:
-    """The very tests of attributes, limits and snapshots, with these rights and no others."""
+    """The tests of attributes, limits and snapshots pass with these rights and no others."""
     command = [*bounded(), sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider"]
     done = subprocess.run(
         [*command, *proved.split()], cwd=ROOT, capture_output=True, text=True, check=False
@@ -136,7 +136,7 @@ def test_the_image_takes_all_that_its_first_stage_made() -> None:
 
 @pytest.fixture
 def proxied(stack: Node, tmp_path: Path) -> Iterator[tuple[str, str]]:
-    """The example for nginx before a real node, with its TLS lines taken out."""
+    """The example for nginx in front of a real node, without its TLS lines."""
     text = (ROOT / "deploy" / "nginx.conf").read_text("utf-8")
     ports = free_port(), free_port()
     text = re.sub(r"^ *ssl_.*\n", "", text, flags=re.MULTILINE)

@@ -1,4 +1,4 @@
-"""Started as root with a user configured, the doors are that user's, and all they do works."""
+"""Doors that root starts run as the configured user, and everything works."""
 
 import grp
 import os
@@ -28,7 +28,7 @@ from tests.support.loops import mounted
 from tests.support.node import ROOT, Node, gone, wait_for
 from tests.support.reachable import reachable
 
-USER = pwd.getpwnam("nobody")
+USER = pwd.getpwuid(65_534)
 DOORS = ("manager", "client", "internal")
 
 pytestmark = pytest.mark.part("root")
@@ -41,25 +41,25 @@ def table(user: str | int | None, group: str | int | None = None) -> StorageProx
 def test_names_numbers_and_what_stays() -> None:
     now = identity.current()
     assert identity.configured(table(None)) == identity.configured(table(-1, -1)) == now
-    named = identity.configured(table("nobody"))
+    named = identity.configured(table(USER.pw_name))
     assert (named.uid, named.gid) == (USER.pw_uid, USER.pw_gid)
     assert identity.configured(table(USER.pw_uid)) == named
     assert identity.configured(table(str(USER.pw_uid))) == named
     daemon = grp.getgrnam("daemon").gr_gid
-    assert identity.configured(table("nobody", "daemon")).gid == daemon
+    assert identity.configured(table(USER.pw_name, "daemon")).gid == daemon
     assert identity.configured(table(None, "daemon")) == identity.Identity(
         now.uid, daemon, now.groups
     )
     stranger = identity.configured(table(987_654))
     assert (stranger.gid, stranger.groups) == (987_654, (987_654,))
-    for wrong in (table("no such user"), table("nobody", "no such group")):
+    for wrong in (table("no such user"), table(USER.pw_name, "no such group")):
         with pytest.raises(ConfigurationError, match="no such"):
             identity.configured(wrong)
 
 
 @pytest.fixture
 def place() -> Iterator[Path]:
-    """A directory that others may enter: pytest's own may be entered by root only."""
+    """A directory that other users may enter; only root may enter pytest's own."""
     with TemporaryDirectory() as name:
         Path(name).chmod(0o755)
         yield Path(name)
@@ -67,11 +67,11 @@ def place() -> Iterator[Path]:
 
 @contextmanager
 def running(place: Path, more: str = "") -> Iterator[Node]:
-    """A node of root's whose doors are nobody's, with a volume of nobody's; `more` TOML."""
+    """A node of root whose doors and volume belong to `USER`; `more` is further TOML."""
     found = Node(place, PROCFILE.read_text("utf-8"), reachable())
     text = found.config.read_text("utf-8")
     found.config.write_text(
-        text.replace("[storage-proxy]\n", '[storage-proxy]\nuser = "nobody"\n') + more
+        text.replace("[storage-proxy]\n", f'[storage-proxy]\nuser = "{USER.pw_name}"\n') + more
     )
     os.chown(place / "volumes" / "local", USER.pw_uid, USER.pw_gid)
     found.start()
@@ -91,7 +91,7 @@ def node(place: Path) -> Iterator[Node]:
 
 
 class People:
-    """Asks both doors."""
+    """Calls both doors."""
 
     def __init__(self, node: Node) -> None:
         self._settings = node.settings
@@ -151,14 +151,14 @@ def test_doors_are_not_root_and_people_notice_nothing(node: Node) -> None:
     scope = f"user:{uuid4()}"
     one, two = (f"{scope}/{uuid4().hex}" for _ in range(2))
     people.ask("POST", "/folder/create", volume="local", vfid=one)
-    people.upload(one, "dir/file", b"told" * 1000)
+    people.upload(one, "dir/file", b"text" * 1000)
     place = Path(people.ask("GET", "/folder/mount", volume="local", vfid=one)["path"])
     status = (place / "dir" / "file").stat()
     assert (status.st_uid, status.st_gid) == (USER.pw_uid, USER.pw_gid)
     job = people.ask("POST", "/v1/jobs", verb="clone", volume="local", source=one, target=two)["id"]
     assert people.done(job)["state"] == "succeeded"
-    assert people.download(two, "dir/file") == b"told" * 1000
-    people.upload(two, "dir/more", b"!")  # into what root's worker made
+    assert people.download(two, "dir/file") == b"text" * 1000
+    people.upload(two, "dir/more", b"!")  # into a directory of root's worker
     people.ask(
         "POST", "/folder/file/rename", volume="local", vfid=two, relpath="dir/more", new_name="m"
     )
@@ -206,7 +206,7 @@ quota-socket = "{place}/quota.sock"
 
 
 def test_doors_end_with_their_supervisor_all_the_same(node: Node) -> None:
-    """The kernel forgets the wish of a process that changes its user: it is renewed."""
+    """The kernel drops the parent-death signal when a process changes its user; it is set again."""
     assert node.process is not None
     doors = [node.pid_of(["api.serve", name]) for name in DOORS]
     node.process.send_signal(signal.SIGKILL)
@@ -215,7 +215,7 @@ def test_doors_end_with_their_supervisor_all_the_same(node: Node) -> None:
 
 
 def as_user(settings: Settings) -> subprocess.Popen[bytes]:
-    """A door that starts as nobody, as systemd does it."""
+    """A door that starts as `USER`, as with systemd."""
     user = [f"--reuid={USER.pw_uid}", f"--regid={USER.pw_gid}", "--clear-groups"]
     own = [sys.executable, "-m", "api.serve", "internal"]
     return subprocess.Popen(
@@ -226,8 +226,8 @@ def as_user(settings: Settings) -> subprocess.Popen[bytes]:
     )
 
 
-def test_whoever_starts_first_doors_and_workers_share_a_directory(place: Path) -> None:
-    """Root's worker makes the directory of the counters; a door that never was root uses it."""
+def test_doors_and_workers_share_a_directory_in_any_order_of_start(place: Path) -> None:
+    """A worker of root creates the directory of counters; a door that never was root uses it."""
     settings = settings_in(place)
     Path(settings.origin).chmod(0o644)
     (place / "state").mkdir()
@@ -253,15 +253,15 @@ def test_whoever_starts_first_doors_and_workers_share_a_directory(place: Path) -
         wait_for(lives)
         door.terminate()
     assert (place / "state/metrics/internal").stat().st_uid == USER.pw_uid
-    os.chown(place / "state/metrics", 0, 0)  # as a release that ran everything as root left it
+    os.chown(place / "state/metrics", 0, 0)  # as after a release that ran everything as root
     with as_user(settings) as door:
-        _, told = door.communicate(timeout=120)
-    assert "must belong to the user of this process" in told.decode()
-    assert "Traceback" not in told.decode()
+        _, output = door.communicate(timeout=120)
+    assert "must belong to the user of this process" in output.decode()
+    assert "Traceback" not in output.decode()
 
 
 def said(settings: Settings, text: str, door: str = "internal") -> str:
-    """What a door prints until it ends, or says a text."""
+    """The output of a door until it ends or prints a text."""
     process = subprocess.Popen(
         [sys.executable, "-m", "api.serve", door],
         cwd=ROOT,
@@ -290,7 +290,7 @@ def test_a_key_that_cannot_be_read_stops_the_start(place: Path) -> None:
     path = Path(settings.origin)
     for name in ("cert.pem", "key.pem"):
         (place / name).touch(mode=0o600)
-    text = path.read_text().replace("[storage-proxy]", '[storage-proxy]\nuser = "nobody"')
+    text = path.read_text().replace("[storage-proxy]", f'[storage-proxy]\nuser = "{USER.pw_name}"')
     tls = '[api.manager]\nssl-enabled = true\nssl-cert = "cert.pem"\nssl-privkey = "key.pem"'
     path.write_text(text.replace("[api.manager]", tls))
     assert "cert.pem" in said(settings, "nothing", "manager")
@@ -300,5 +300,7 @@ def test_a_directory_out_of_reach_stops_the_start(tmp_path: Path) -> None:
     tmp_path.chmod(0o700)
     settings = settings_in(tmp_path)
     path = Path(settings.origin)
-    path.write_text(path.read_text().replace("[storage-proxy]", '[storage-proxy]\nuser = "nobody"'))
+    path.write_text(
+        path.read_text().replace("[storage-proxy]", f'[storage-proxy]\nuser = "{USER.pw_name}"')
+    )
     assert "state-dir" in said(settings, "nothing")

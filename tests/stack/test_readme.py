@@ -1,4 +1,4 @@
-"""The README's examples, pasted as they are into a shell, with a node running."""
+"""The examples of the README, pasted into a shell while a node runs."""
 
 import os
 import re

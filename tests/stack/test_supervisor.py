@@ -1,4 +1,4 @@
-"""The supervisor with real processes of the simplest kind around the real store."""
+"""The supervisor with simple real processes and the real store."""
 
 import os
 import signal
@@ -75,7 +75,7 @@ def test_nothing_survives_a_killed_supervisor_but_what_only_its_child_knew(node:
     node.signal(signal.SIGKILL)
     node.wait()
     wait_for(lambda: gone(direct))
-    for pid in rest:  # plain shell children ask for nothing; ours do (core.process.child)
+    for pid in rest:  # shell children do not end with their parent; ours do (core.process.child)
         with suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
 

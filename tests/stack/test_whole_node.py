@@ -1,4 +1,4 @@
-"""A whole node: what its processes agree on, and what happens when the hands are killed."""
+"""A complete node: its processes agree, and it survives a killed worker."""
 
 import os
 import signal
@@ -16,12 +16,12 @@ from tests.support.node import Node, gone, wait_for
 
 FILES = 30_000
 DIRECTORIES = 60
-#: At which the files' 80 kB last more than a minute.
+#: With this limit the 80 kB of the files take more than a minute.
 SLOW_BYTES_PER_SECOND = 1000
 
 
 def flower(node: Node, job_id: str) -> dict[str, Any]:
-    """What Flower knows of a job's task; empty while it knows nothing."""
+    """Flower's view of the task of a job; empty while there is none."""
     table = node.settings.vfolder.flower
     url = f"http://{table.address}/api/task/info/{job_id}"
     try:
@@ -32,7 +32,7 @@ def flower(node: Node, job_id: str) -> dict[str, Any]:
 
 
 def paced(doors: Doors, bytes_per_second: int | None) -> None:
-    """Let jobs take longer than anybody who watches them, or let them go."""
+    """Make jobs slower than any caller waits, or remove the limit."""
     path = "/v1/volumes/local/bandwidth"
     doors.call("PUT", path, bytes_per_second=bytes_per_second)
 
@@ -103,10 +103,10 @@ def test_flower_shows_the_sentence_while_the_job_runs_and_takes_no_orders(
     job_id = doors.call(
         "POST", "/v1/jobs", verb="clone", volume="local", source=source, target=target
     )["id"]
-    told = wait_for(lambda: (t := flower(own_stack, job_id)).get("state") == "PROGRESS" and t, 60)
-    assert told["name"] == "storage.clone"
+    task = wait_for(lambda: (t := flower(own_stack, job_id)).get("state") == "PROGRESS" and t, 60)
+    assert task["name"] == "storage.clone"
     paced(doors, None)
-    assert told["result"].split()[0] in {"start", "plan", "copy", "verify", "publish"}
+    assert task["result"].split()[0] in {"start", "plan", "copy", "verify", "publish"}
     wait_for(lambda: job_of(doors, job_id)["done"], 120)
     table = own_stack.settings.vfolder.flower
     revoke = f"http://{table.address}/api/task/revoke/{job_id}"

@@ -1,4 +1,4 @@
-"""A file system that passes everything through, but for what its rules say: FUSE, real errors.
+"""A FUSE file system that passes every call through, except by its rules, with real errors.
 
 A test mounts it over a directory and changes the rules while others work on it:
 
@@ -32,7 +32,7 @@ from core.process import end_with_parent
 from tests.support.node import ROOT, wait_for
 
 POLL_SECONDS = 0.01
-#: More calls than the tests' processes make at once: a hung one never keeps others waiting.
+#: More calls than the test processes make at once, so a hung call never blocks others.
 THREADS = 64
 _STAT = ("st_mode", "st_nlink", "st_size", "st_uid", "st_gid", "st_ino", "st_blocks", "st_dev")
 _STATFS = ("f_bavail", "f_bfree", "f_blocks", "f_bsize", "f_favail", "f_ffree", "f_files")
@@ -40,7 +40,7 @@ _STATFS = ("f_bavail", "f_bfree", "f_blocks", "f_bsize", "f_favail", "f_ffree", 
 
 @dataclass(frozen=True)
 class Rule:
-    """What befalls the calls of an operation on matching paths, from the call `after` on."""
+    """The fault of an operation on matching paths, from the call `after` on."""
 
     op: str = "*"
     path: str = "*"
@@ -51,7 +51,7 @@ class Rule:
 
 
 class _Rules:
-    """The rules in force and how often each was met; lives in the file system's process."""
+    """The active rules and how often each matched; in the process of the file system."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -59,7 +59,7 @@ class _Rules:
         self._generation = 0
 
     def answer(self, text: str) -> str:
-        """Take new rules, if any are sent, and tell how those in force were met."""
+        """Take new rules, if any are sent, and return how often the active ones matched."""
         with self._lock:
             if text:
                 self._rules = [{**rule, "seen": 0, "bytes": 0} for rule in json.loads(text)]
@@ -92,7 +92,7 @@ def _operations(backing: str, rules: _Rules) -> object:  # noqa: C901 - one call
     import mfusepy as fuse  # noqa: PLC0415 - loads libfuse: only in the process that mounts
 
     class Through(fuse.Operations):  # type: ignore[misc] # the library brings no types
-        """Every call, passed on to the directory behind."""
+        """Passes every call to the directory behind."""
 
         use_ns = True
 
@@ -259,23 +259,23 @@ class BrittleFS:
         return os.path.ismount(self.path) and self._control.exists()
 
     def rules(self, *rules: Rule) -> None:
-        """Put these rules in force, and only these; calls that hang go on."""
+        """Activate these rules in place of all others; hung calls go on."""
         self._ask(json.dumps([asdict(rule) for rule in rules]))
 
     def heal(self) -> None:
-        """Put no rules in force."""
+        """Remove all rules."""
         self.rules()
 
     def seen(self, number: int = 0) -> int:
-        """How many calls met a rule."""
+        """Return the number of calls that matched a rule."""
         return int(self._ask("")[number]["seen"])
 
     def written_bytes(self, number: int = 0) -> int:
-        """How many bytes the calls wrote that met a rule."""
+        """Return the bytes written by calls that matched a rule."""
         return int(self._ask("")[number]["bytes"])
 
     def wait_for_hit(self, number: int = 0, seconds: float = 60.0) -> None:
-        """Wait until a rule befell a call."""
+        """Wait until a rule matched a call."""
         wait_for(lambda: self._befell(number), seconds, "no call met the rule")
 
     def _befell(self, number: int) -> bool:
@@ -292,7 +292,7 @@ class BrittleFS:
         return found
 
     def close(self) -> None:
-        """Let hung calls go, and unmount."""
+        """Release hung calls, and unmount."""
         self.heal()
         subprocess.run(["umount", "--lazy", self.path], check=True)
         self._process.kill()

@@ -1,4 +1,4 @@
-"""Subscribers of the bus (Redis publish/subscribe), which keeps nothing for those who come late."""
+"""Subscribers of the bus (Redis publish/subscribe), which keeps nothing for late subscribers."""
 
 from redis import Redis
 from redis.client import PubSub
@@ -9,7 +9,7 @@ LOOK_SECONDS = 1.0
 
 
 def subscribed(client: "Redis", name: str) -> PubSub:
-    """A subscriber whom the server has: it hears all that is said from now on. Close it."""
+    """Return a confirmed subscriber, which receives all later messages. The caller closes it."""
     channel = client.pubsub()
     channel.subscribe(name)
 
@@ -17,6 +17,6 @@ def subscribed(client: "Redis", name: str) -> PubSub:
         message = channel.get_message(timeout=LOOK_SECONDS)
         return message is not None and message["type"] == "subscribe"
 
-    wait_for(confirmed, failure=f"nobody confirms that {name} is heard")
+    wait_for(confirmed, failure=f"the server does not confirm the subscription of {name}")
     channel.ignore_subscribe_messages = True
     return channel

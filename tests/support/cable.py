@@ -1,7 +1,7 @@
 """A TCP cable between a client and a server on this machine, which a test can cut and mend.
 
-While it is cut nothing passes, in neither direction, and nothing is lost: what was sent waits, as
-it does in TCP's own buffers when packets vanish. New connections are taken and get no answer.
+While it is cut, no bytes pass in either direction, and none are lost: they wait, as in TCP's own
+buffers when packets vanish. New connections are accepted and get no answer.
 """
 
 import asyncio
@@ -25,7 +25,7 @@ class Cable:
         self._whole = asyncio.Event()
         self._whole.set()
         self._writers: set[asyncio.StreamWriter] = set()
-        #: How many connections were taken.
+        #: Number of accepted connections.
         self.connections = 0
         #: How many bytes clients have sent while it was cut.
         self.waiting_bytes = 0
@@ -74,11 +74,11 @@ class Cable:
         writer.transport.abort()
 
     def cut(self) -> None:
-        """Let nothing pass."""
+        """Cut: no bytes pass."""
         self._loop.call_soon_threadsafe(self._whole.clear)
 
     def mend(self) -> None:
-        """Let everything pass, first what has waited."""
+        """Mend: all bytes pass, the waiting ones first."""
         self._loop.call_soon_threadsafe(self._whole.set)
 
     def close(self) -> None:

@@ -11,12 +11,12 @@ from tempfile import mkdtemp
 from tests.support import ports
 
 SCRIPT = Path(__file__).with_name("ceph.sh")
-#: Ports that one cluster takes, from the first on.
+#: Number of ports of one cluster.
 PORTS = 41
 
 
 def free_ports() -> tuple[int, socket.socket]:
-    """The first of a stretch of ports that nobody listens on, and our claim to the stretch."""
+    """Return the first of a range of free ports, and our claim to the range."""
     for first in range(16700, ports.FIRST - PORTS, PORTS):
         claim = ports.claimed(f"ceph-{first}")
         if claim is None:
@@ -29,7 +29,7 @@ def free_ports() -> tuple[int, socket.socket]:
 
 @contextmanager
 def running_ceph() -> Iterator[Path]:
-    """Its directory: `mnt` is CephFS, `ceph.conf` and `keyring` are an administrator's."""
+    """Its directory: `mnt` is CephFS; `ceph.conf` and `keyring` are for administrators."""
     directory = Path(mkdtemp(prefix="ceph.", dir="/tmp"))
     first, claim = free_ports()
     with claim:

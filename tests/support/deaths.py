@@ -1,4 +1,4 @@
-"""Acts that die before each of their system calls in turn (strace's injection)."""
+"""Functions that are killed before each of their system calls in turn (injection of strace)."""
 
 import os
 import re
@@ -16,7 +16,7 @@ _CALL = re.compile(r"^(\w+)\(", re.MULTILINE)
 
 
 def child(act: Callable[[], None]) -> int:
-    """A process that stops itself, and then acts."""
+    """A process that stops itself, and then calls the function."""
     number = os.fork()
     if number:
         os.waitpid(number, os.WUNTRACED)
@@ -30,7 +30,7 @@ def child(act: Callable[[], None]) -> int:
 
 
 def traced(act: Callable[[], None], *options: str) -> int:
-    """Act in a process under strace; its status as of waitpid(2)."""
+    """Call the function in a process under strace; return its status of waitpid(2)."""
     number = child(act)
     with subprocess.Popen(["strace", "-qq", "-p", f"{number}", *options]) as tracer:
         status = Path(f"/proc/{number}/status")
@@ -43,7 +43,7 @@ def traced(act: Callable[[], None], *options: str) -> int:
 
 
 def calls_of(act: Callable[[], None]) -> list[str]:
-    """The names of all system calls that an act makes."""
+    """Return the names of all system calls of a function."""
     with NamedTemporaryFile() as file:
         traced(act, "-o", file.name)
         text = Path(file.name).read_text("utf-8", "replace")
@@ -53,10 +53,10 @@ def calls_of(act: Callable[[], None]) -> list[str]:
 def deaths(
     act: Callable[[T], None], made: Callable[[], T], calls: Sequence[str] = ()
 ) -> Iterator[T]:
-    """What an act was working on, for each moment at which it was killed.
+    """Yield what a function worked on, for each point at which it was killed.
 
-    It dies before the first, the second … of each kind of system call in turn, until it makes no
-    more of them; without `calls` of every kind that a whole act makes.
+    It is killed before the first, the second … of each kind of system call in turn, until there is
+    no further one. Without `calls`, these are all kinds that the function makes.
     """
     if not calls:
         first = made()

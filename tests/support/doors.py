@@ -20,7 +20,7 @@ from tests.support.ports import free_port
 SECRET = "manager-secret-of-the-tests"
 TICKET_SECRET = "ticket-secret-of-the-tests-0123456789"
 AUTH = {"X-BackendAI-Storage-Auth-Token": SECRET}
-#: One answer of a door never takes longer in a test; a hang is a failure.
+#: Longest time of an answer in a test; a hang is a failure.
 ANSWER_SECONDS = 60.0
 
 
@@ -68,7 +68,7 @@ class RunningDoor:
 
     @property
     def document(self) -> Document:
-        """The door's own description, read once."""
+        """The OpenAPI document of the door, read once."""
         if self._document is None:
             self._document = Document(self.send("GET", "/openapi.json").json())
         return self._document
@@ -94,9 +94,9 @@ class RunningDoor:
         return response
 
     def taken(self, method: str, path: str, body: Any = None) -> requests.Response:
-        """As `call`, asked again as long as the door is too busy or a node away (503).
+        """As `call`, repeated while the answer is 503: the door is busy or a node is away.
 
-        It says so before it does anything.
+        The door answers 503 before it does anything.
         """
 
         def answered() -> list[requests.Response]:
@@ -136,7 +136,7 @@ def running_door(
         yield running
     finally:
         running.session.close()
-        process.send_signal(signal.SIGINT)  # at once: nothing is worth a grace here
+        process.send_signal(signal.SIGINT)  # end at once, without grace
         process.wait(timeout=120)
 
 

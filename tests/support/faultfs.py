@@ -1,4 +1,4 @@
-"""A file system that fails on purpose: passes everything through to a directory, by rules not.
+"""A file system that fails on purpose: it passes calls to a directory, except by its rules.
 
 Rules are written as JSON to the file `.faultfs` in the mount (see `rules`). Each names an
 operation and a path by patterns, and what happens: `errno` (a name), `after` (calls let through
@@ -23,13 +23,13 @@ START_SECONDS = 60.0
 
 
 def rules(mount: Path, *wanted: dict[str, Any]) -> None:
-    """Replace the rules of a mount; none heals it."""
+    """Replace the rules of a mount; without rules it works."""
     (mount / CONTROL).write_text(json.dumps(wanted))
 
 
 @contextmanager
 def mounted(backing: Path, mount: Path) -> Iterator[Path]:
-    """Mount `backing` at `mount` as a file system that obeys rules."""
+    """Mount `backing` at `mount` as a file system with rules."""
     backing.mkdir(exist_ok=True)
     mount.mkdir()
     with subprocess.Popen([sys.executable, SERVER, backing, mount]) as process:

@@ -18,7 +18,7 @@ BACKING, MOUNT = sys.argv[1:]
 
 
 class Faults:
-    """The rules in force and how often each has struck."""
+    """The active rules and how often each was applied."""
 
     def __init__(self) -> None:
         self.text = b"[]"
@@ -33,7 +33,7 @@ class Faults:
             ]
 
     def strike(self, operation: str, path: str, size: int = 0) -> tuple[int, bool]:
-        """Fail, wait, or tell how many bytes may pass and whether they are spoilt."""
+        """Fail, wait, or return how many bytes may pass and whether they are corrupted."""
         allowed, spoilt, delay, failure = size, False, 0.0, None
         with self._lock:
             for rule in self._rules:

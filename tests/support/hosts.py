@@ -1,6 +1,6 @@
-"""Several hosts on one machine: network namespaces on a bridge in one of their own (ip-netns(8)).
+"""Several hosts on one machine: network namespaces joined by a bridge (ip-netns(8)).
 
-No packet of theirs reaches the machine's own network; 198.18.0.0/24 is the benchmark range.
+Their packets never reach the network of the machine; 198.18.0.0/24 is the range for benchmarks.
 """
 
 import ctypes
@@ -37,11 +37,11 @@ class Host:
             os.close(descriptor)
 
     def run(self, act: Callable[[], T]) -> T:
-        """Call on a thread of this host; two may be at it at once."""
+        """Call a function on a thread of this host; two calls may run at once."""
         return self.begin(act).result()
 
     def begin(self, act: Callable[[], T]) -> "Future[T]":
-        """As `run`, and do not wait."""
+        """As `run`, without waiting."""
         return self._inside.submit(act)
 
     def command(self, *words: str) -> list[str]:
@@ -62,17 +62,17 @@ class Hosts:
         self.nodes = nodes
 
     def cut(self, number: int) -> None:
-        """Take the cable out: packets vanish, in both directions."""
+        """Unplug the cable: packets in both directions are lost."""
         _ip("-n", self.hub.name, "link", "set", f"v{number}", "down")
 
     def mend(self, number: int) -> None:
-        """Put it in again."""
+        """Plug the cable in again."""
         _ip("-n", self.hub.name, "link", "set", f"v{number}", "up")
 
 
 @contextmanager
 def hosts(count: int) -> Iterator[Hosts]:
-    """A hub and so many nodes, gone at the end of the block; whoever runs there must have ended."""
+    """A hub and a number of nodes until the end of the block; its processes must have ended."""
     prefix = f"vf{os.getpid()}"
     hub = f"{prefix}-hub"
     made: list[Host] = []

@@ -7,7 +7,7 @@ from pathlib import Path
 
 
 def run(*command: str | Path, **kwargs: object) -> str:
-    """A tool's output; its own words when it fails."""
+    """Return the output of a tool; raise with its message when it fails."""
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
         raise RuntimeError(f"{command[0]}: {done.stdout}{done.stderr}")
@@ -18,7 +18,7 @@ def run(*command: str | Path, **kwargs: object) -> str:
 def mounted(
     directory: Path, make: list[str], *, size_bytes: int, options: str = "loop"
 ) -> Iterator[Path]:
-    """A file system made by `make` on a sparse file, mounted; gone at the end."""
+    """A mounted file system, created by `make` on a sparse file; removed at the end."""
     image, top = directory / "image", directory / "top"
     top.mkdir(parents=True)
     with image.open("wb") as file:

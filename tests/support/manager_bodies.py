@@ -1,4 +1,4 @@
-"""A body for every act that takes one, with places for ids: data for the tests."""
+"""A body for every operation that takes one, with placeholders for ids: data for tests."""
 
 from collections.abc import Callable
 from typing import Any
@@ -10,7 +10,7 @@ OTHER = "<other>"
 FOLDER = {"volume": "local", "vfid": VFID}
 SCOPE = {"volume": "local", "qsid": QSID}
 
-#: What a caller who makes no mistake sends; none of these ends with a 5xx.
+#: Correct bodies; none of these is answered with a 5xx.
 RIGHT: dict[tuple[str, str], dict[str, Any]] = {
     ("GET", "/volume/hwinfo"): {"volume": "local"},
     ("GET", "/volume/performance-metric"): {"volume": "local"},
@@ -65,7 +65,7 @@ RIGHT: dict[tuple[str, str], dict[str, Any]] = {
         "filename": "x.zip",
     },
 }
-#: Acts whose unknown keys are ignored.
+#: Operations that ignore unknown keys.
 TOLERANT = {
     ("POST", "/folder/file/archive-download-token"),
     ("POST", "/folder/file/delete-async"),
@@ -105,7 +105,7 @@ _WRONG_IDS = [
     "x" * 4096,
 ]
 _WRONG_PATHS = ["/", "/etc/passwd", "..", "a/../b", "a\0b", "x" * 256, "x/" * 4096, "\ud800"]
-#: Wrong values for a key, whatever the act.
+#: Wrong values for a key, in any operation.
 WRONG: dict[str, list[Any]] = {
     "volume": ["", "nowhere", "../local", "local\0", "\ud800", "x" * 4096],
     "vfid": [*_WRONG_IDS, None],
@@ -138,12 +138,12 @@ WRONG: dict[str, list[Any]] = {
     "cursor": [1, [], {}],
     "unmanaged_path": [1, [], {}],
 }
-#: mkdir tells these for each path instead.
+#: mkdir reports these for each path.
 _TOLD_BY_PATH = [path for path in _WRONG_PATHS if not path.startswith("/")]
 
 
 def filled(value: Any, vfid: str) -> Any:
-    """The value with real ids in the places."""
+    """Return the value with real ids in place of the placeholders."""
     scope = vfid.partition("/")[0]
     if isinstance(value, dict):
         return {key: filled(below, vfid) for key, below in value.items()}
@@ -155,7 +155,7 @@ def filled(value: Any, vfid: str) -> Any:
 
 
 def wrong_bodies() -> list[tuple[str, str, str, Any]]:
-    """Every act with every wrong value of every key: (method, path, key, body)."""
+    """Yield every operation with every wrong value of every key: (method, path, key, body)."""
     found = []
     for (method, path), right in RIGHT.items():
         for key in right:
@@ -170,7 +170,7 @@ def wrong_bodies() -> list[tuple[str, str, str, Any]]:
 
 
 def _right(path: str, key: str, value: Any) -> bool:
-    """Whether the value is one that this act takes after all."""
+    """Return whether this operation accepts the value."""
     if (path, key) in _TAKEN:
         return _TAKEN[path, key](value)
     if value == 1:

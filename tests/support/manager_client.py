@@ -1,4 +1,4 @@
-"""What the manager's client makes of an answer, written from the published behaviour.
+"""How the manager's client reads an answer, written from the published behaviour.
 
 See «How the manager reads answers» in docs/wire.md: the code's domain and the status decide the
 error its user sees.
@@ -57,7 +57,7 @@ DETAILS = {
 
 
 class Refused(Exception):
-    """What the manager raises, by the name of its error."""
+    """An error of the manager, by its name."""
 
     def __init__(self, kind: str) -> None:
         super().__init__(kind)

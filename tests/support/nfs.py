@@ -8,7 +8,7 @@ from tests.support.loops import run
 #: Where `tests/support/uml.sh` has the kernel's modules.
 MODULES = "/run/root"
 _STATE = Path("/run/nfs")
-#: What the client believes of attributes and names for so many seconds (nfs(5)).
+#: The client caches attributes and names for this many seconds (nfs(5)).
 CACHE_SECONDS = 3
 OPTIONS = f"vers=4.2,proto=tcp,addr=127.0.0.1,clientaddr=127.0.0.1,actimeo={CACHE_SECONDS}"
 
@@ -35,7 +35,7 @@ def _serve(export: Path) -> None:
 
 
 def volume(export: Path) -> tuple[Path, Path]:
-    """A directory as an NFS client sees it and as the server does; mounted until the power goes."""
+    """A directory at an NFS client and at the server; mounted until the kernel is switched off."""
     top = Path("/run/nfs-client")
     if not top.exists():
         export.mkdir()

@@ -115,12 +115,12 @@ class Node:
         return self.process.poll()
 
     def wait(self, seconds: float = 120.0) -> int:
-        """Wait for the supervisor's end."""
+        """Wait until the supervisor has ended."""
         assert self.process is not None
         return self.process.wait(timeout=seconds)
 
     def stop(self) -> int:
-        """Drain as Ctrl-C does, and give the exit status."""
+        """Drain as by Ctrl-C, and return the exit status."""
         if self.process is None or self.process.poll() is not None:
             return 0
         self.signal(signal.SIGINT)
@@ -141,7 +141,7 @@ class Node:
 
         def look() -> int:
             for process in psutil.Process(self.pid).children():
-                with suppress(psutil.NoSuchProcess):  # it ended while we looked
+                with suppress(psutil.NoSuchProcess):  # it ended meanwhile
                     line = process.cmdline()
                     if all(word in line for word in words):
                         return process.pid
@@ -152,7 +152,7 @@ class Node:
 
 @contextmanager
 def running_node(directory: Path, more: str = "") -> Iterator[Node]:
-    """All processes of the project's own Procfile, up and ready; drained in the end.
+    """All processes of the project's Procfile, up and ready; drained at the end.
 
     `more` is further TOML.
     """
@@ -162,7 +162,7 @@ def running_node(directory: Path, more: str = "") -> Iterator[Node]:
     node.start()
     try:
         node.wait_until_it_says("The node runs.")
-        wait_for(Doors(node.settings).are_open)  # it says so even when they are late
+        wait_for(Doors(node.settings).are_open)  # its greeting does not wait for late doors
         wait_for(lambda: re.search(r"worker +\|.* ready\.", node.output), 120, "no worker is ready")
         yield node
     finally:

@@ -1,4 +1,4 @@
-"""Whether an answer is as the door's OpenAPI document says."""
+"""Checks answers against the OpenAPI document of a door."""
 
 import re
 from typing import Any
@@ -33,27 +33,27 @@ class Document:
         raise AssertionError(f"{method} {plain} is not documented")
 
     def check(self, method: str, path: str, response: requests.Response) -> None:
-        """Hold an answer to the document: its status, media type, headers and body."""
-        told = f"{method} {path} -> {response.status_code} {response.text[:500]}"
+        """Check status, media type, headers and body of an answer."""
+        request = f"{method} {path} -> {response.status_code} {response.text[:500]}"
         responses = self.operation(method, path)["responses"]
         status = str(response.status_code)
-        assert status in responses, f"undocumented status: {told}"
+        assert status in responses, f"undocumented status: {request}"
         documented = responses[status]
         for name in documented.get("headers", {}):
-            assert name in response.headers, f"no header {name}: {told}"
+            assert name in response.headers, f"no header {name}: {request}"
         content = documented.get("content")
         if content is None:
-            assert not response.content, f"unexpected body: {told}"
+            assert not response.content, f"unexpected body: {request}"
             return
         media_type = response.headers["Content-Type"].partition(";")[0]
-        assert media_type in content, f"undocumented media type {media_type}: {told}"
+        assert media_type in content, f"undocumented media type {media_type}: {request}"
         if media_type.endswith("json"):
-            self._validate(content[media_type]["schema"], response.json(), told)
+            self._validate(content[media_type]["schema"], response.json(), request)
 
-    def _validate(self, schema: dict[str, Any], value: Any, told: str) -> None:
+    def _validate(self, schema: dict[str, Any], value: Any, request: str) -> None:
         absolute = _absolute(schema)
         errors = list(Draft202012Validator(absolute, registry=self._registry).iter_errors(value))
-        assert not errors, f"{errors[0].message} at {errors[0].json_path}: {told}"
+        assert not errors, f"{errors[0].message} at {errors[0].json_path}: {request}"
 
 
 def _absolute(schema: Any) -> Any:

@@ -1,10 +1,10 @@
 """Ports on 127.0.0.1 for tests, so that no two processes of tests are ever given the same.
 
-A port that is only probed may be gone when its server comes to listen: to a test of another process
-that probed it, too, or to any connection, because the kernel takes the near ends of connections
-from the very range in which it finds free ports (ip(7), ip_local_port_range). So ports are given
-from below that range, and each process takes them from blocks of its own: a block belongs to the
-process that has a socket of its name (unix(7), abstract names), until that process ends.
+A probed port may be taken when its server begins to listen: by another test process that probed it
+too, or by any connection. The kernel takes the local ports of connections from the same range (ip(7),
+ip_local_port_range). So these ports are below that range, and each process takes them from blocks
+of its own. A block belongs to the process that has a socket of its name (unix(7), abstract names),
+until that process ends.
 """
 
 import itertools
@@ -14,15 +14,15 @@ import socket
 #: Above the ports of Ceph and of our own defaults, below those of connections.
 FIRST, BLOCKS, BLOCK_PORTS = 20_000, 48, 250
 
-#: The first port of each block of ours, and the socket that says so, open until we end.
+#: The first port of each of our blocks, and the socket that claims it, open until the end.
 _owned: list[tuple[int, int]] = []
 _turn = itertools.count()
 
 
 def free_port() -> int:
-    """A port that nobody listens on and that no other process of tests will be given.
+    """Return a free port that no other test process gets.
 
-    The ports of this process come around again only when there are no more blocks.
+    A port of this process is used again only when there are no more blocks.
     """
     for _ in range(BLOCKS * BLOCK_PORTS):
         number = next(_turn)
@@ -36,7 +36,7 @@ def free_port() -> int:
 
 
 def is_free(port: int) -> bool:
-    """Whether nobody has a port of 127.0.0.1 now."""
+    """Return whether a port of 127.0.0.1 is free now."""
     with socket.socket() as probe:
         try:
             probe.bind(("127.0.0.1", port))
@@ -57,7 +57,7 @@ def claimed(name: str) -> socket.socket | None:
 
 
 def _own_another() -> None:
-    """Take a block that nobody has, if there is one."""
+    """Take a free block, if there is one."""
     first = secrets.randbelow(BLOCKS)
     for number in range(first, first + BLOCKS):
         start = FIRST + number % BLOCKS * BLOCK_PORTS

@@ -13,11 +13,11 @@ from core.process import end_with_parent
 from tests.support.node import wait_for
 from tests.support.ports import free_port
 
-#: The wrapper in sbin insists on its own user; this is what it runs.
+#: The wrapper in sbin requires its own user; this is the program behind it.
 SERVER = "/usr/lib/rabbitmq/bin/rabbitmq-server"
 CONTROL = ("/usr/lib/rabbitmq/bin/rabbitmqctl", "-q")
 START_SECONDS = 180.0
-#: What a client says first (AMQP 0-9-1), and the first byte of what the server then says.
+#: The first bytes of a client (AMQP 0-9-1), and the first byte of the server's answer.
 GREETING, METHOD_FRAME = b"AMQP\0\0\x09\x01", b"\x01"
 
 
@@ -45,7 +45,7 @@ class Rabbit:
             "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": "+S 1:1",
         }
         with self._log.open("wb") as log:
-            # In the foreground, or it would find a server of the same name by any other daemon.
+            # In the foreground: otherwise it may find a server of this name through another daemon.
             self._finder = subprocess.Popen(
                 [shutil.which("epmd") or "epmd", "-port", str(self._epmd)],
                 env=os.environ | self._environment,
@@ -67,7 +67,7 @@ class Rabbit:
 
     @property
     def url(self) -> str:
-        """As `[vfolder.jobs] broker` has it."""
+        """The URL for `[vfolder.jobs] broker`."""
         return f"amqp://guest:guest@127.0.0.1:{self.port}//"
 
     def _answers(self) -> bool:
@@ -81,17 +81,17 @@ class Rabbit:
 
     def queues(self) -> dict[str, str]:
         """The type of every queue by its name."""
-        told = subprocess.run(
+        listed = subprocess.run(
             [*CONTROL, "-n", self._node, "list_queues", "name", "type", "--no-table-headers"],
             env=os.environ | self._environment,
             capture_output=True,
             text=True,
             check=True,
         )
-        return dict(line.split("\t") for line in told.stdout.splitlines() if "\t" in line)
+        return dict(line.split("\t") for line in listed.stdout.splitlines() if "\t" in line)
 
     def close(self) -> None:
-        """End it as a crash does: nobody needs its data."""
+        """End it like a crash: its data is not needed."""
         os.killpg(self._server.pid, signal.SIGKILL)
         self._server.wait(60)
         self._finder.kill()

@@ -1,4 +1,4 @@
-"""A way for other users to this interpreter, where it lies in somebody's private directory."""
+"""Access to this interpreter for other users, when it is in a private directory."""
 
 import stat
 import sys
@@ -20,7 +20,7 @@ exec "$@"
 
 
 def reachable() -> list[str]:
-    """What to put before a command so that everybody may run this Python; nothing where he may.
+    """Return the start of a command line with which every user may run this Python.
 
     The process stays the one that was started.
     """

@@ -1,4 +1,4 @@
-"""Lets generated requests reach what exists: a schema cannot know the names of volumes."""
+"""Puts real names into generated requests: a schema cannot know the names of volumes."""
 
 import os
 from typing import Any

@@ -1,4 +1,4 @@
-"""What a tree looks like, to compare."""
+"""The contents of a tree, to compare."""
 
 import os
 from pathlib import Path

@@ -30,7 +30,7 @@ class Valkey:
 
     @property
     def url(self) -> str:
-        """Without a database number, as `[vfolder.redis] url` has it."""
+        """The URL without a database number, for `[vfolder.redis] url`."""
         return f"redis://:{self.password}@127.0.0.1:{self.port}"
 
     def client(self, database: int = 0) -> Redis:
@@ -67,11 +67,11 @@ class Valkey:
             return False
 
     def kill(self) -> None:
-        """End it as a crash does (SIGKILL)."""
+        """End it like a crash (SIGKILL)."""
         self._end(hard=True)
 
     def stop(self) -> None:
-        """End it politely (SIGTERM)."""
+        """End it by SIGTERM."""
         self._end(hard=False)
 
     def restart(self, *, hard: bool = True) -> None:
@@ -89,7 +89,7 @@ class Valkey:
 
 @contextmanager
 def running_valkey(directory: Path) -> Iterator[Valkey]:
-    """A started server that is gone, with its directory, at the end."""
+    """A running server; it and its directory are removed at the end."""
     server = Valkey(directory)
     server.start()
     try:

@@ -1,4 +1,4 @@
-"""Waiting for what storage tells late."""
+"""Waits for results that storage reports late."""
 
 from collections.abc import Callable
 from time import monotonic, sleep
@@ -8,7 +8,7 @@ POLL_SECONDS = 0.02
 
 
 def eventually(holds: Callable[[], bool]) -> None:
-    """Poll until it holds."""
+    """Poll until the condition is true."""
     end = monotonic() + PATIENCE_SECONDS
     while not holds():
         assert monotonic() < end, "it never held"

@@ -1,7 +1,7 @@
-"""A reader of the bus as the manager is one, written from the wire's own rules, not from our code.
+"""A reader of the bus like the manager, written from the rules of the wire, not from our code.
 
-Both generations: the older decodes `args` (msgpack, by position), the newer `payload` (JSON, by
-name). Every message is decoded by both and the two must say the same.
+It is both generations of readers: the older decodes `args` (msgpack, by position), the newer
+`payload` (JSON, by name). It decodes every message in both ways and compares the results.
 """
 
 import threading
@@ -31,7 +31,7 @@ ORDER = {
     "node_left": ["node_id", "reason"],
     "quota_threshold_reached": ["volume", "scope", "percent", "used_bytes", "limit_bytes"],
 }
-#: A server that stands still is waited for: what it says while we are away is lost to us.
+#: Wait this long for a frozen server: messages are lost while the reader is disconnected.
 PATIENCE_SECONDS = 60
 ENDS = {"bgtask_done", "bgtask_failed", "bgtask_cancelled", "bgtask_partial_success"}
 
@@ -47,14 +47,14 @@ class Heard:
 
 
 def older(name: str, args: bytes) -> dict[str, Any]:
-    """As releases up to 26.8 read: an array by position; an unknown length is an error."""
+    """Decode as releases up to 26.8: an array by position; an unknown length is an error."""
     values = msgpack.unpackb(args, raw=False, use_list=False)
     assert isinstance(values, tuple), values
     return dict(zip(ORDER[name], values, strict=True))
 
 
 def newer(payload: str | bytes) -> dict[str, Any]:
-    """As later releases read: an object by name."""
+    """Decode as later releases: an object by name."""
     found: dict[str, Any] = orjson.loads(payload)
     return found
 
@@ -84,7 +84,7 @@ def decode_broadcast(text: bytes) -> Heard:
 class Reader:
     """A consumer group on the stream and a subscriber of the channel, each in its thread.
 
-    Both go on over a server that dies and comes back, as the manager does.
+    Both connect again to a server that dies and comes back, as the manager does.
     """
 
     GROUP = "manager"
@@ -128,7 +128,7 @@ class Reader:
                 self.errors.append(repr(error))
 
     def _consume(self, client: "Redis[bytes]") -> None:
-        start = "0"  # what was given to us before a fall comes again until acknowledged
+        start = "0"  # first, entries that were delivered before a crash and not acknowledged
         while not self._stop.is_set():
             try:
                 answer = client.xreadgroup(
@@ -155,17 +155,17 @@ class Reader:
                     self.channel.append(decode_broadcast(message["data"]))
 
     def has_read_all(self) -> bool:
-        """Whether the stream, when nothing was cut off from it yet, holds nothing unread."""
+        """Whether every entry was read, while the stream was not cut yet."""
         with Redis.from_url(self._url) as client:
             return len(self.stream) >= client.xlen("events")
 
-    # -- What was heard ----------------------------------------------------------------------------
+    # -- What was received -------------------------------------------------------------------------
     def ends(self, task: str) -> list[str]:
-        """The last messages of a job, in order; one is right."""
+        """The last messages of a job, in order; exactly one is correct."""
         return [heard.name for heard in self.channel if heard.name in ENDS and heard.task == task]
 
     def story(self, task: str) -> list[str]:
-        """Everything the channel said of a job."""
+        """All messages of a job on the channel, by name."""
         return [heard.name for heard in self.channel if heard.task == task]
 
 

@@ -1,4 +1,4 @@
-"""Every end of a job is told once, in order, readable by both generations of readers."""
+"""Every end of a job is published once, in order, and both generations of readers can read it."""
 
 import threading
 import time
@@ -30,13 +30,13 @@ DELETE = DeleteRequest(volume="v", vfolder=SOURCE)
 
 
 class Office:
-    """A store of jobs and a voice, on a server that may fall."""
+    """A store of jobs and a publisher, on a server that a test may kill."""
 
     def __init__(self, valkey: Valkey, directory: Path) -> None:
         self.valkey = valkey
         self.store = JobStore(valkey.client(1), lambda _ring: None)
         self.store.set_slots("v", 9, 9)
-        self.herald = EventPublisher(settings_in(directory, valkey.url))
+        self.publisher = EventPublisher(settings_in(directory, valkey.url))
 
     def job(self, request: Request) -> str:
         return self.store.submit(Submission(request)).id
@@ -126,7 +126,7 @@ def test_an_end_tells_the_manager_and_then_the_followers(
 ) -> None:
     request, end, stream, last, message = case
     job = office.run(request, end)
-    assert office.herald.outbox.flush() == 1
+    assert office.publisher.outbox.flush() == 1
     assert heard(reader, job) == ([stream] if stream else [])
     found = kept(office.valkey.url, job)
     assert found is not None
@@ -140,7 +140,7 @@ def test_jobs_that_never_ran_tell_their_end_too(office: Office, reader: Reader) 
     office.store.cancel(cancelled)
     late = office.store.submit(Submission(DELETE, deadline_ms=int(time.time() * 1000) + 1)).id
     wait_for(lambda: office.store.reap(3) and office.store.get(late).state.ended)
-    assert office.herald.outbox.flush() == 2
+    assert office.publisher.outbox.flush() == 2
     assert heard(reader, late) == [
         (
             "vfolder_clone_failure",
@@ -162,7 +162,7 @@ def test_poison_tells_its_end(office: Office, reader: Reader) -> None:
     job = office.job(DELETE)
     assert office.store.claim(job, "r", "n", 30) == "ok"
     assert office.store.lose(job, "r", "seen dead", 0)
-    office.herald.ended()
+    office.publisher.ended()
     ((name, fields),) = heard(reader, job)
     assert name == "vfolder_deletion_failure"
     assert "given up" in fields["message"]
@@ -184,12 +184,12 @@ def test_the_kept_message_is_there_from_the_start_and_never_goes_back(
     office: Office, reader: Reader
 ) -> None:
     job = office.store.submit(Submission(CLONE))
-    office.herald.accepted(job)
+    office.publisher.accepted(job)
     found = kept(office.valkey.url, job.id)
     assert found is not None
     assert found.fields["current_progress"] == found.fields["total_progress"] == 0.0
     office.store.claim(job.id, "r", "n", 30)
-    office.herald.started(job)
+    office.publisher.started(job)
     snapshot = {
         "text": "copy 50%",
         "done_bytes": 5,
@@ -197,7 +197,7 @@ def test_the_kept_message_is_there_from_the_start_and_never_goes_back(
         "done_items": 1,
         "total_items": 2,
     }
-    office.herald.progressed(job.id, snapshot)
+    office.publisher.progressed(job.id, snapshot)
     found = kept(office.valkey.url, job.id)
     assert found is not None
     assert found.fields == {
@@ -206,13 +206,13 @@ def test_the_kept_message_is_there_from_the_start_and_never_goes_back(
         "total_progress": 10.0,
         "message": "copy 50%",
     }
-    office.herald.accepted(job)  # somebody joins: what is known is not thrown back
+    office.publisher.accepted(job)  # a repeated request joins: the kept message is not replaced
     assert kept(office.valkey.url, job.id) == found
     office.store.finish(job.id, "r", End(State.SUCCEEDED))
-    office.herald.ended()
-    # A run that was frozen, a door that was slow: nothing comes after the end.
-    assert not office.herald.bus.publish_progress(job.id, progress_event(job.id, 1, 2, "late"))
-    office.herald.accepted(job)
+    office.publisher.ended()
+    # A frozen run or a slow door: nothing is published after the end.
+    assert not office.publisher.bus.publish_progress(job.id, progress_event(job.id, 1, 2, "late"))
+    office.publisher.accepted(job)
     found = kept(office.valkey.url, job.id)
     assert found is not None
     assert found.name == "bgtask_done"
@@ -227,18 +227,18 @@ def test_many_senders_at_once_tell_each_end_once(office: Office, reader: Reader)
         jobs.append(
             office.run(DeleteRequest(volume="v", vfolder=vfolder), End(State.SUCCEEDED, "{}"))
         )
-    told = []
+    published = []
 
     def send() -> None:
         outbox = Outbox(office.valkey.client(1), Bus(office.valkey.client(4)))
-        told.append(outbox.flush())
+        published.append(outbox.flush())
 
     senders = [threading.Thread(target=send) for _ in range(6)]
     for sender in senders:
         sender.start()
     for sender in senders:
         sender.join()
-    assert sum(told) == 60
+    assert sum(published) == 60
     wait_for(lambda: all(reader.ends(job) for job in jobs) and reader.has_read_all())
     order = [str(UUID(event.fields["vfid"].split("/")[1])) for event in reader.stream]
     assert order == [str(UUID(int=100 + number)) for number in range(60)]
@@ -246,7 +246,7 @@ def test_many_senders_at_once_tell_each_end_once(office: Office, reader: Reader)
 
 
 def test_an_end_is_kept_while_the_bus_is_away(tmp_path: Path, valkey: Valkey) -> None:
-    """The bus on a server of its own: away, frozen, killed between any two steps."""
+    """The bus has a server of its own, which is stopped or killed between two steps."""
     (tmp_path / "bus").mkdir()
     with running_valkey(tmp_path / "bus") as other, valkey.client(1) as jobs:
         jobs.flushall()
@@ -264,11 +264,11 @@ def test_an_end_is_kept_while_the_bus_is_away(tmp_path: Path, valkey: Valkey) ->
             wait_for(outbox.try_flush)
             heard(reader, job)
             other.restart()
-            # The sender died after it delivered and before it removed:
+            # A sender died after it published and before it removed the job:
             jobs.zadd("vf:outbox", {job: 1})
-            told_again: list[int] = []
-            wait_for(lambda: told_again.append(outbox.try_flush()) or not office.untold())  # type: ignore[func-returns-value] # append, then look
-            assert sum(told_again) == 0
+            published_again: list[int] = []
+            wait_for(lambda: published_again.append(outbox.try_flush()) or not office.untold())  # type: ignore[func-returns-value] # append, then look
+            assert sum(published_again) == 0
             assert len(reader.stream) == 1
         assert reader.errors == []
     assert office.store.sweep(-1, -1) == 1
@@ -279,7 +279,7 @@ def test_names_that_are_not_utf8_do_not_stop_the_post(office: Office, reader: Re
     with pytest.raises((TypeError, UnicodeEncodeError)):
         event.broadcast()
     job = office.run(DELETE, End(State.FAILED, "", '{"detail":"caf\\udce9: is a directory"}'))
-    assert office.herald.outbox.flush() == 1
+    assert office.publisher.outbox.flush() == 1
     ((_, fields),) = heard(reader, job)
     assert fields["message"] == "caf?: is a directory"
 
@@ -293,7 +293,7 @@ def test_a_record_that_cannot_be_read_does_not_stop_those_behind_it(
         office.store.cancel(job)
     office.store.redis.hset(f"vf:job:{broken}", "request", "{")
     office.store.redis.delete(f"vf:job:{gone}")
-    assert office.herald.outbox.flush() == 1
+    assert office.publisher.outbox.flush() == 1
     assert [name for name, _ in heard(reader, good)] == ["vfolder_clone_failure"]
     assert office.untold() == 0
 

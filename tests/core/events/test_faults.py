@@ -1,4 +1,4 @@
-"""A hundred clones and deletes while workers, store and doorbells fail: each end is told once."""
+"""A hundred clones and deletes while workers, store and doorbells fail: each end is sent once."""
 
 import os
 import time
@@ -32,8 +32,8 @@ def valkey_alone(tmp_path: Path) -> Iterator[Valkey]:
 
 def settled(site: Site, jobs: list[Job]) -> bool:
     try:
-        told = not site.client.zcard("vf:outbox")
-        return told and all(site.store.get(job.id).state.ended for job in jobs)
+        published = not site.client.zcard("vf:outbox")
+        return published and all(site.store.get(job.id).state.ended for job in jobs)
     except RedisError:
         return False
 
@@ -44,7 +44,7 @@ def keep_going(site: Site) -> None:
 
 
 def expected(job: Job) -> tuple[str, str, str]:
-    """What the manager must hear of a job: event, the vfolder it looks up, the other one."""
+    """What the manager must receive for a job: event, its vfolder, the other vfolder."""
     request = job.member("request")
     good = "success" if job.state is State.SUCCEEDED else "failure"
     if job.verb == "clone":
@@ -82,7 +82,7 @@ def test_a_hundred_clones_and_deletes_under_faults(tmp_path: Path, valkey_alone:
                 keep_going(site)
                 assert time.monotonic() < until, site.faults
                 time.sleep(0.1)
-            time.sleep(1.0)  # what would come twice has come by now
+            time.sleep(1.0)  # a second event would have arrived by now
             ended = [site.store.get(job.id) for job in jobs]
             assert reader.errors == []
             heard = Counter(
@@ -98,7 +98,7 @@ def test_a_hundred_clones_and_deletes_under_faults(tmp_path: Path, valkey_alone:
 
 
 def check_the_story(reader: Reader, valkey: Valkey, job: Job) -> None:
-    """The channel forgets what it says while a listener is cut off; the kept message does not."""
+    """The channel loses messages for a disconnected subscriber; the kept message remains."""
     story = reader.story(job.id)
     last = LAST.get(job.state, "bgtask_failed")
     assert story.count(last) <= 1, story

@@ -11,14 +11,14 @@ from core.jobs.requests import CloneRequest, DeleteRequest, UsageRequest
 from core.jobs.store import PREFIX, Doorbell, JobEnd, JobStore, Submission
 from tests.support.valkey import Valkey
 
-#: Longer than any test takes: leases end where a test lets their time pass.
+#: Longer than any test: leases end only when a test lets their time pass.
 LEASE_SECONDS = 3600.0
 PAST = 1
 
 
 @dataclass
 class Desk:
-    """A store with two volumes' slots set, and the bells it rang."""
+    """A store with slots for two volumes, and the doorbells it sent."""
 
     store: JobStore
     bells: list[Doorbell] = field(default_factory=list)
@@ -51,7 +51,7 @@ class Desk:
         return self.store.get(job.id).fields["reason"]
 
     def let_pass(self, job: Job) -> None:
-        """Let the moment be past at which the reaper looks at a job, and its deadline."""
+        """Move the time when the reaper looks at a job, and its deadline, into the past."""
         redis = self.store.redis
         redis.zadd(f"{PREFIX}due", {job.id: PAST}, xx=True)
         if redis.zadd(f"{PREFIX}deadlines", {job.id: PAST}, xx=True, ch=True):

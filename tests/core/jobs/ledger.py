@@ -1,4 +1,4 @@
-"""Everything the store knows of jobs at one moment, and what must hold between its parts."""
+"""A snapshot of all jobs in the store, and the rules between its parts."""
 
 from collections import Counter
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ Zset = dict[str, float]
 
 @dataclass
 class Ledger:
-    """A copy of the whole store."""
+    """A copy of the complete store."""
 
     jobs: dict[str, dict[str, str]]
     keys: dict[str, Any]
@@ -64,7 +64,7 @@ class Ledger:
         return [(key, mode[0]) for key, mode in orjson.loads(self.jobs[job]["locks"])]
 
     def blockers(self, job: str) -> set[str]:
-        """Older jobs that want one of its vfolders in a mode that does not go together."""
+        """Older jobs whose locks conflict with its own."""
         turn = int(self.jobs[job]["turn"])
         return {
             member[:-2]
@@ -83,7 +83,7 @@ class Ledger:
         return lane.rpartition(":")[0] in self.keys.get("paused", set())
 
     def check(self) -> None:
-        """Hold every part against every other."""
+        """Check every part against the others."""
         for job in self.jobs:
             self._record(job)
             self._place(job)
@@ -108,7 +108,7 @@ class Ledger:
             assert (owner == job) == (not state.ended), record
 
     def _place(self, job: str) -> None:
-        """A queued job is at rest, or waits for another, or is ready, or has a slot: just one."""
+        """A queued job is paused, waits for another, is ready, or has a slot: one of them."""
         record = self.jobs[job]
         name = f"ready:{self.lane(job)}:{record['priority']}:{record['scope']}"
         places = {

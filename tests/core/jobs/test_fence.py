@@ -1,4 +1,4 @@
-"""The fence: one run at a time behind it, and helpers hold it as long as they live."""
+"""The fence: one run at a time holds it, and its helpers hold it until they end."""
 
 import fcntl
 import os
@@ -13,13 +13,13 @@ from core.names import QuotaScope
 from workers.run import Manifest
 from workers.run.manifest import flock
 
-#: So many a second: a short tree would else be done before anybody is asked to help.
+#: Operations per second: otherwise a short tree is done before a helper is started.
 OPERATIONS = 1000
 SCOPE = QuotaScope.parse("user:00000000-0000-0000-0000-000000000001")
 
 
 class Patience(Unattended):
-    """Gives up after being asked a number of times."""
+    """Stops after a number of checks."""
 
     def __init__(self, times: int) -> None:
         super().__init__()
@@ -66,7 +66,7 @@ def test_a_torn_mark_is_forgotten(tmp_path: Path) -> None:
 
 
 class Witness(Unattended):
-    """Looks, while helpers are at work, whether each has the descriptor open."""
+    """Checks, while helpers work, whether each has the descriptor open."""
 
     def __init__(self, manifest: Path) -> None:
         super().__init__()
@@ -77,7 +77,7 @@ class Witness(Unattended):
     def count(self, counter: Counter, items: int = 0, size_bytes: int = 0) -> None:
         for helper in set(psutil.Process().children()) - set(self._others):
             links = self._links(helper.pid)
-            if links:  # none: it is just going
+            if links:  # none: it ends just now
                 self.seen.append(str(self._manifest) in links)
         super().count(counter, items, size_bytes)
 
@@ -98,7 +98,7 @@ def test_helpers_inherit_the_lock(tmp_path: Path) -> None:
     path = next(tmp_path.glob("*/.vfolder/jobs/job.manifest"))
     witness = Witness(path)
     tree = os.open(tmp_path / "tree", os.O_RDONLY | os.O_DIRECTORY)
-    throttle = Throttle(operations_per_second=OPERATIONS)  # what has a limit is a process
+    throttle = Throttle(operations_per_second=OPERATIONS)  # a limit needs a process
     options = UsageOptions(effort=Effort(helpers=2, fence=(manifest.fd,), throttle=throttle))
     measure_tree(tree, control=witness, options=options)
     throttle.close()

@@ -1,4 +1,4 @@
-"""Random interleavings of every move by several runs, held to the table of transitions."""
+"""Random interleavings of all moves by several runs, checked against the table of transitions."""
 
 from collections.abc import Callable
 from typing import Any
@@ -61,7 +61,7 @@ def requests() -> st.SearchStrategy[Request]:
 
 
 JOBS = st.integers(0, 11)
-#: Mostly the run that holds the job, as real runs are; sometimes any run and any job.
+#: Mostly the run that holds the job, as in reality; sometimes any run and any job.
 RIGHTLY = st.sampled_from((True, True, True, False))
 
 
@@ -74,7 +74,7 @@ class Machine(RuleBasedStateMachine):
         self.client = client
         self.rung: list[Doorbell] = []
         self.store = JobStore(client, self.rung.append)
-        self.store._can_wait = False  # the disk is not what is tried here
+        self.store._can_wait = False  # the disk is not tested here
         for volume in VOLUMES:
             self.store.set_slots(volume, 1, 1)
         self.ids: list[str] = []
@@ -93,7 +93,7 @@ class Machine(RuleBasedStateMachine):
         return self.pick(number), RUNS[number % len(RUNS)]
 
     def step(self, move: Move | None, job: str, act: Callable[[], Any]) -> Any:
-        """Act, then hold the whole store to the table and to itself."""
+        """Make a move, then check the complete store against the table and its own rules."""
         outcome = act()
         after = Ledger.read(self.client)
         for other, record in self.before.jobs.items():
@@ -105,12 +105,12 @@ class Machine(RuleBasedStateMachine):
         self._slots_not_exceeded(after)
         for ring in self.rung:
             known = after.admitted(ring.job) or after.state(ring.job).ended
-            assert known, "a bell for a job that has no slot"
+            assert known, "a doorbell for a job that has no slot"
             assert ring.queue == f"vol.{after.lane(ring.job).replace(':', '.')}"
         fresh = {j for j in after.jobs if after.admitted(j)} - {
             j for j in self.before.jobs if self.before.admitted(j)
         }
-        assert fresh <= {ring.job for ring in self.rung}, "a job got a slot, and no bell rang"
+        assert fresh <= {ring.job for ring in self.rung}, "a job got a slot, and no doorbell rang"
         self.rung.clear()
         self.before = after
         return outcome
@@ -211,7 +211,7 @@ class Machine(RuleBasedStateMachine):
         ended = job in self.before.jobs and self.before.state(job).ended
         if rightly:
             self.client.delete(f"{PREFIX}outbox")
-        told = rightly or job not in self.before.zset("outbox")
+        published = rightly or job not in self.before.zset("outbox")
 
         def act() -> bool:
             try:
@@ -220,8 +220,8 @@ class Machine(RuleBasedStateMachine):
                 return False
             return True
 
-        assert self.step(None, job, act) == (ended and told)
-        if ended and told:
+        assert self.step(None, job, act) == (ended and published)
+        if ended and published:
             assert job not in self.before.jobs
             self.ids.remove(job)
 
@@ -309,13 +309,13 @@ class Machine(RuleBasedStateMachine):
 
     @rule()
     def sweep(self) -> None:
-        self.step(None, "", lambda: self.client.delete(f"{PREFIX}outbox"))  # all is told
+        self.step(None, "", lambda: self.client.delete(f"{PREFIX}outbox"))  # all ends are published
         self.step(None, "", lambda: self.store.sweep(-1, -1))
         self.ids = [job for job in self.ids if job in self.before.jobs]
         assert not any(self.before.state(job).ended for job in self.ids)
 
     def teardown(self) -> None:
-        """End every job, as runs would, and see that nothing is left."""
+        """End every job, as runs do, and check that nothing is left."""
         for volume in VOLUMES:
             self.step(None, "", lambda v=volume: self.store.pause_volume(v, resume=True))
             self.step(None, "", lambda v=volume: self.store.set_slots(v, 3, 3))
@@ -334,7 +334,7 @@ class Machine(RuleBasedStateMachine):
                     )
         self.client.delete(f"{PREFIX}outbox")
         stuck = [job for job in self.ids if not self.before.state(job).ended]
-        assert not stuck, f"nobody can ever run {stuck}"
+        assert not stuck, f"no run can ever take {stuck}"
         self.store.sweep(-1, -1)
         left = {key for key in self.client.keys(f"{PREFIX}*") if ":idem:" not in key}
         assert left <= {f"{PREFIX}{name}" for name in ("seq", "limits", "paused", "outbox:seq")}

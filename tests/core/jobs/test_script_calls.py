@@ -1,4 +1,4 @@
-"""Scripts asked for by their digest, at a real Valkey."""
+"""Scripts called by their digest, on a real Valkey."""
 
 from collections.abc import Iterator
 

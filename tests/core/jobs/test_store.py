@@ -245,7 +245,7 @@ def test_sweep_forgets_without_a_trace(desk: Desk) -> None:
         desk.claim(job)
         desk.finish(job, state=state)
     time.sleep(0.01)
-    assert desk.store.sweep(0, 3600) == 0, "their ends are not told yet"
+    assert desk.store.sweep(0, 3600) == 0, "their ends are not published yet"
     desk.store.redis.delete("vf:outbox")
     assert desk.store.sweep(0, 3600) == 1
     with pytest.raises(JobNotFound):
@@ -303,7 +303,7 @@ def test_the_budget_of_a_volume_is_shared_by_its_runs(desk: Desk) -> None:
 def test_streams_have_their_shares_beside_the_runs(desk: Desk) -> None:
     job, book = desk.usage(folder()), BandwidthStore(desk.store.redis)
     desk.claim(job)
-    assert book.report("door 1", {"v": 3}) == {}, "no budget, nobody to share it with"
+    assert book.report("door 1", {"v": 3}) == {}, "no budget, so no sharers"
     book.set("v", 1000)
     assert book.report("door 1", {"v": 3, "w": 1}) == {"v": Share(1000, jobs=1, streams=0)}
     assert book.report("door 2", {"v": 1}) == {"v": Share(1000, jobs=1, streams=3)}
@@ -311,8 +311,8 @@ def test_streams_have_their_shares_beside_the_runs(desk: Desk) -> None:
     book.report("door 1", {})
     assert book.shares() == {"v": Share(1000, jobs=1, streams=1)}
     assert desk.store.heartbeat(job, "r1", LEASE_SECONDS) == (False, False, 500)
-    told = desk.store.redis.hget("vf:streams:v", "door 2")
-    long_ago = int(str(told).split()[1]) - 60_000
+    report = desk.store.redis.hget("vf:streams:v", "door 2")
+    long_ago = int(str(report).split()[1]) - 60_000
     desk.store.redis.hset("vf:streams:v", "door 2", f"1 {long_ago}")
     assert book.shares()["v"].streams == 0, "a door that fell silent has none"
 

@@ -1,4 +1,4 @@
-"""The dashboard, the alert rules and the reference's questions, put to a real Prometheus."""
+"""The dashboard, the alert rules and the queries of the documents, on a real Prometheus."""
 
 import json
 import re
@@ -76,7 +76,7 @@ def questions() -> list[str]:
 
 
 class Prometheus:
-    """A real one, asked over its own API."""
+    """A real Prometheus, queried over its own API."""
 
     def __init__(self, port: int) -> None:
         self.url = f"http://127.0.0.1:{port}"
@@ -97,7 +97,7 @@ class Prometheus:
 
 @contextmanager
 def scraping(target: str, directory: Path) -> Iterator[Prometheus]:
-    """A Prometheus that scrapes one target every five seconds, which are its patience, too."""
+    """A Prometheus that scrapes one target every five seconds, with a time-out of five seconds."""
     port = free_port()
     targets = [{"targets": [target], "labels": {"service_group": "storage-proxy"}}]
     config = {
@@ -128,7 +128,7 @@ def scraping(target: str, directory: Path) -> Iterator[Prometheus]:
 
 
 class Users:
-    """Everything that the questions ask about, done once by `act`."""
+    """Every kind of request that the queries count, sent once by `act`."""
 
     def __init__(self, manager: RunningDoor, client: RunningDoor) -> None:
         self._manager, self._client = manager, client
