@@ -3,8 +3,8 @@
 A probed port may be taken when its server begins to listen: by another test process that probed it
 too, or by any connection. The kernel takes the local ports of connections from the same range
 (ip(7), ip_local_port_range). So these ports are below that range, and each process takes them from
-blocks of its own. A block belongs to the process that has a socket of its name (unix(7), abstract names),
-until that process ends.
+blocks of its own. A block belongs to the process that has a socket of its name (unix(7), abstract
+names), until that process ends.
 """
 
 import itertools
