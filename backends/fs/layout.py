@@ -2,6 +2,7 @@
 
     <scope>/<2>/<2>/<28>                 a vfolder: agents mount exactly this
     <scope>/.vfolder/staging/<job id>    a result that is not complete
+    <scope>/.vfolder/staging/<job id>.clone     the same of a clone or a restored snapshot
     <scope>/.vfolder/staging/<job id>.archive   an uploaded archive that a job unpacks
     <scope>/.vfolder/uploads/<upload id> bytes of an upload
     <scope>/.vfolder/trash/<job id>      a deleted vfolder, until it is purged
