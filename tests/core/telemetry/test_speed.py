@@ -124,6 +124,32 @@ def test_beat_fills_the_cache_and_the_door_reads_it(
         assert ("backendai_storage_volume_iops_read", labels) in samples
 
 
+#: Each rate in the cache and the gauge that reports it, as the reference names both.
+GAUGES = {
+    "iops_read": "iops_read",
+    "iops_write": "iops_write",
+    "io_bytes_read": "throughput_bytes_read",
+    "io_bytes_write": "throughput_bytes_write",
+    "io_usec_read": "latency_usec_read",
+    "io_usec_write": "latency_usec_write",
+}
+
+
+def test_each_gauge_reports_its_own_rate(tmp_path: Path, valkey: Valkey) -> None:
+    settings = settings_in(tmp_path, valkey.url)
+    rates = {field: float(number) for number, field in enumerate(GAUGES, 1)}
+    assert set(rates) == RATES
+    PerformanceStore(settings).keep("local", rates)
+    with running_door("internal", settings) as internal:
+        found = {
+            name: value
+            for name, labels, value in scrape(internal.url)
+            if labels == {"volume": "local"}
+        }
+    expected = {f"backendai_storage_volume_{GAUGES[field]}": rates[field] for field in GAUGES}
+    assert {name: found.get(name) for name in expected} == expected
+
+
 def test_a_cold_cache_is_no_hindrance(tmp_path: Path, valkey: Valkey, redis_client: Redis) -> None:
     needs_counters(tmp_path)
     settings = settings_in(tmp_path, valkey.url)
