@@ -190,7 +190,7 @@ class TransferHelpers:
     def _holders(self) -> list[tuple[str, str]]:
         """Return job and run of each helper that holds its lock; remove the files of all others."""
         holders = []
-        for name in os.listdir(self._staging):
+        for name in _fresh_names(self._staging):
             if name.startswith(OWN_LOCK_PREFIX) and not self._is_free(name):
                 _, job, run = name.split(".")
                 holders.append((job, run))
@@ -231,13 +231,21 @@ class TransferHelpers:
     @staticmethod
     def staged_names(staging: int) -> list[str]:
         """Return what a staging holds beside lock files."""
-        return [name for name in descriptors.names(".", staging) if not _is_lock(name)]
+        return [name for name in _fresh_names(staging) if not _is_lock(name)]
 
     @staticmethod
     def close_off(staging: int) -> None:
         """Remove the lock files, so that no helper comes in any more; a hung one may stay."""
-        for name in filter(_is_lock, os.listdir(staging)):
+        for name in filter(_is_lock, _fresh_names(staging)):
             os.unlink(name, dir_fd=staging)
+
+
+def _fresh_names(staging: int) -> list[str]:
+    """List a staging by a descriptor of its own.
+
+    On btrfs, a descriptor may not list entries that were created after it was opened.
+    """
+    return descriptors.names(".", staging)
 
 
 def _is_lock(name: str) -> bool:
