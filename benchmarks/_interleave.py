@@ -106,7 +106,7 @@ def _child(job: Callable[[], object]) -> NoReturn:
     try:
         job()
         status = 0
-    except BaseException:  # noqa: BLE001 - shown, and told by the status
+    except BaseException:  # noqa: BLE001 - shown, and reported by the exit status
         traceback.print_exc()
     finally:
         sys.stdout.flush()

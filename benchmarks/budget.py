@@ -17,7 +17,7 @@ from core.redis import Database
 
 #: Read at a time from a socket that has something.
 READ_BYTES = 1 << 20
-#: While streams move, somebody asks something short this often.
+#: While streams move, a short request is sent at this interval (seconds).
 PING_SECONDS = 0.1
 #: Not measured: the streams begin, and the processes hear of each other.
 SETTLE_SECONDS = 4.0

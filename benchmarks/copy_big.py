@@ -1,8 +1,8 @@
 """Copy 2 GiB in 8 files against `cp -a`: ext4 by bytes, xfs and btrfs by reflink; warm source.
 
 A reflink of 8 files takes less than starting a process. The time of `cp` includes its start and
-end, as whoever calls it pays them; ours is told twice: with a process forked for it alone, and
-"warm", in a process that has copied before, as a worker's. Neither syncs.
+end, as every caller pays for them. Ours is printed twice: with a process forked for this copy, and
+"warm", in a process that has copied before, as a worker has. Neither syncs.
 """
 
 import shutil

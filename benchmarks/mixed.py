@@ -1,7 +1,7 @@
 """64 callers, every read and write of the manager door at random, one of three volumes hung.
 
 Reported: answers and errors per volume, and the milliseconds of the healthy ones. The hung volume's
-callers get 504 and 503; nobody else may get an error.
+callers get 504 and 503; no other caller may get an error.
 """
 
 import http.client
@@ -212,7 +212,7 @@ def _child(*arguments: Any) -> None:  # noqa: ANN401 - those of `_call`
     try:
         _call(*arguments)
         status = 0
-    except Exception:  # noqa: BLE001 - whatever it was is told, and the parent fails
+    except Exception:  # noqa: BLE001 - every error is printed, and the parent fails
         traceback.print_exc()
     finally:
         os._exit(status)

@@ -1,7 +1,7 @@
 """Delete 20,000 small files against `rm -rf`, on fresh ext4 and xfs; copies synced before.
 
-The time of `rm` includes the start and end of its process. Ours is told in a process forked for it
-alone, and "warm", in a process that has deleted before, as a worker's.
+The time of `rm` includes the start and end of its process. Ours is printed for a process forked for
+this deletion, and "warm", for a process that has deleted before, as a worker has.
 """
 
 import subprocess

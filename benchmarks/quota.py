@@ -1,4 +1,4 @@
-"""What a quota scope holds, told without a walk, against a walk: btrfs, CephFS, XFS and ext4.
+"""Usage of a quota scope without a walk, against a walk: btrfs, CephFS, XFS and ext4.
 
 Goal: 5 ms in the median. Project quota may need another kernel than this one: XFS and ext4 are
 measured under the user-mode kernel, where a system call costs some dozen times more. `--files` of
@@ -74,15 +74,15 @@ def one(name: str, files: int, asks: int) -> None:
         backend.create_vfolder(vfolder)
         small_files(backend.vfolder_path(vfolder), files)
         os.sync()
-        told, walked, quick = [], [], []
+        measured, walked, quick = [], [], []
         fast = backend.skill(HasFastUsage)
         for number in range(asks):  # in turn, so that both see the same machine
-            told.append(seconds(lambda: backend.describe_scope(scope)))
+            measured.append(seconds(lambda: backend.describe_scope(scope)))
             if fast:
                 quick.append(seconds(lambda: fast.fast_usage(vfolder)))
             if number % (asks // WALKS) == 0:
                 walked.append(seconds(lambda: walk(backend, vfolder)))
-        show(f"{name}, {files:,} files: scope", told, walked)
+        show(f"{name}, {files:,} files: scope", measured, walked)
         if quick:
             show(f"{name}, {files:,} files: vfolder", quick, walked)
 
@@ -98,9 +98,9 @@ def seconds(act: Callable[[], object]) -> float:
     return time.perf_counter() - began
 
 
-def show(what: str, told: list[float], walked: list[float]) -> None:
-    median = statistics.median(told)
-    p99 = sorted(told)[int(len(told) * 0.99)]
+def show(what: str, measured: list[float], walked: list[float]) -> None:
+    median = statistics.median(measured)
+    p99 = sorted(measured)[int(len(measured) * 0.99)]
     walk_ms = statistics.median(walked) * 1e3
     verdict = "goal met" if median * 1e3 <= GOAL_MS else "SLOWER"
     print(
@@ -122,12 +122,12 @@ def through_the_door(asks: int) -> None:
             body = {"volume": "fast", "qsid": f"user:{uuid4()}", "options": {"limit_bytes": LIMIT}}
             session.post(f"{base}/quota-scope", json=body).raise_for_status()
             del body["options"]
-            told, empty = [], []
+            measured, empty = [], []
             for _ in range(asks):
-                told.append(seconds(lambda: session.get(f"{base}/quota-scope", json=body)))
+                measured.append(seconds(lambda: session.get(f"{base}/quota-scope", json=body)))
                 empty.append(seconds(lambda: session.get(f"{base}/")))
             session.get(f"{base}/quota-scope", json=body).raise_for_status()
-            show("btrfs: GET /quota-scope (walk: GET /)", told, empty)
+            show("btrfs: GET /quota-scope (walk: GET /)", measured, empty)
 
 
 @contextmanager

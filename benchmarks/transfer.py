@@ -38,10 +38,10 @@ def main(arguments: list[str]) -> None:
         for _ in range(chosen.rounds):
             for nodes, times in seconds.items():
                 times.append(timed(site, source, nodes))
-        told(seconds, chosen.mib)
+        show(seconds, chosen.mib)
 
 
-def told(seconds: dict[int, list[float]], mib: int) -> None:
+def show(seconds: dict[int, list[float]], mib: int) -> None:
     rate = READ_BYTES / MILLISECONDS * 1000 / 2**20
     print(f"{mib} MiB in {DIRECTORIES} directories, {rate:.0f} MiB/s per node and read at most")
     for nodes, times in seconds.items():

@@ -96,7 +96,7 @@ def _upload(
 
 
 def _send(url: str, source: Path, piece: int, digests: list[str] | None) -> None:
-    """What a lean client does: one connection, sendfile(2), and the status of each answer."""
+    """A minimal client: one connection, sendfile(2), and the status of each answer."""
     at = urlsplit(url)
     size = source.stat().st_size
     with source.open("rb") as file, socket.create_connection((at.hostname, at.port)) as client:

@@ -100,7 +100,7 @@ def clones(volume: Volume, rounds: int) -> None:
         ours.append(seconds(lambda body=body: cloned(volume, body)))
         if sum(p.stat().st_size for p in volume.path(target).iterdir()) != IMAGES * GIB:
             raise SystemExit("the clone is not whole")
-    told(f"{volume.name}: clone of {IMAGES} GiB, sparse", ours, reference, CLONE_GOAL_SECONDS)
+    show(f"{volume.name}: clone of {IMAGES} GiB, sparse", ours, reference, CLONE_GOAL_SECONDS)
 
 
 def cloned(volume: Volume, body: dict[str, str]) -> None:
@@ -134,8 +134,8 @@ def deletes(volume: Volume, rounds: int, files: int) -> None:
             raise SystemExit(f"the API still knows it: {listed.text}")
         volume.ended(answer)
     goal = DELETE_GOAL_SECONDS
-    told(f"{volume.name}: delete of {files:,} files, on the mount", ours, reference, goal)
-    told(f"{volume.name}: delete of {files:,} files, in the API", known, reference, goal)
+    show(f"{volume.name}: delete of {files:,} files, on the mount", ours, reference, goal)
+    show(f"{volume.name}: delete of {files:,} files, in the API", known, reference, goal)
 
 
 def until(holds: Callable[[], bool], rest: float = POLL_SECONDS) -> None:
@@ -146,7 +146,7 @@ def until(holds: Callable[[], bool], rest: float = POLL_SECONDS) -> None:
         time.sleep(rest)
 
 
-def told(what: str, ours: list[float], reference: list[float], goal: float) -> None:
+def show(what: str, ours: list[float], reference: list[float], goal: float) -> None:
     median = statistics.median(ours)
     print(
         f"{what:46} median {median * 1e3:8.1f} ms  worst {max(ours) * 1e3:8.1f} ms"

@@ -46,7 +46,7 @@ class Ask:
 
 @dataclass
 class Say:
-    """One answer; `body` is sent as JSON, or as it is when it is bytes."""
+    """One answer; `body` is sent as JSON; bytes are sent unchanged."""
 
     status: int = 200
     body: Any = None
@@ -87,7 +87,7 @@ class Simulator(ABC):
 class Faults:
     """What goes wrong, by chance from a seed, or as a test asks for it.
 
-    By chance at most `IN_A_ROW` requests in a row suffer, so that whoever tries again gets through,
+    By chance at most `IN_A_ROW` requests in a row suffer, so that a retry succeeds in the end,
     and logins expire at most once in `EXPIRY_EVERY` requests.
     """
 

@@ -14,7 +14,7 @@ FIRST_SUBVOLUME_INODE = 256
 
 
 class Shelf:
-    """A plain directory: usage is counted by a walk, and nobody is stopped."""
+    """A plain directory: usage is counted by a walk, and no limit is enforced."""
 
     def __init__(self, top: Path) -> None:
         self.top = top

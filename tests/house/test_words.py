@@ -39,14 +39,7 @@ STORED = {
 }
 #: Not rewritten yet.
 PENDING = (
-    "benchmarks/",
-    "docs/design.md",
-    "docs/images/",
-    "tests/backends/arrays/",
-    "tests/backends/xcp/",
-    "tests/fakes/",
     "tests/house/",
-    "tests/kernel/",
 )
 
 

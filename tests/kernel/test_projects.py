@@ -174,8 +174,8 @@ def test_the_limit_of_inodes_is_an_administrators(backend: ProjectQuotaBackend) 
     subprocess.run(["setquota", "-P", f"{number}", "0", "1024", "0", "77", mount], check=True)
     backend.set_limit(scope, 2 * MIB)
     command = ["repquota", "-P", "-n", "-O", "csv", mount]
-    told = subprocess.run(command, capture_output=True, text=True, check=True).stdout
-    row = next(line for line in told.splitlines() if line.startswith(f"#{number},")).split(",")
+    output = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    row = next(line for line in output.splitlines() if line.startswith(f"#{number},")).split(",")
     assert (row[5], row[9]) == ("2048", "77")
 
 

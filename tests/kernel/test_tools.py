@@ -83,10 +83,10 @@ def test_a_grace_with_a_blank_in_it_and_limits_of_inodes(
     assert found.limit_bytes == 8 * MIB
     assert 2 * MIB <= (found.used_bytes or 0) < 3 * MIB
     tools.set_limit(scope, 4 * MIB)
-    told = subprocess.run(
+    output = subprocess.run(
         ["repquota", "-P", "-n", "-O", "csv", mount], capture_output=True, text=True, check=True
     ).stdout
-    row = next(line for line in told.splitlines() if line.startswith(f"#{project},")).split(",")
+    row = next(line for line in output.splitlines() if line.startswith(f"#{project},")).split(",")
     assert (row[4], row[5], row[9]) == ("0", "4096", "77")
 
 

@@ -33,7 +33,7 @@ def test_xfs_and_ext4_under_a_kernel_with_project_quota(tmp_path: Path) -> None:
         text=True,
         check=False,
     )
-    told = ended.stdout + ended.stderr
-    assert ended.returncode == 0, told
-    assert " passed" in told
-    assert "error" not in told.splitlines()[-1]
+    output = ended.stdout + ended.stderr
+    assert ended.returncode == 0, output
+    assert " passed" in output
+    assert "error" not in output.splitlines()[-1]

@@ -120,9 +120,9 @@ def test_a_session_is_ended_with_its_backend(tmp_path: Path) -> None:
 
 def test_a_wrong_token_is_told_and_not_shown(tmp_path: Path) -> None:
     with array(tmp_path) as it:
-        with pytest.raises(errors.BackendFailed) as told:
+        with pytest.raises(errors.BackendFailed) as error:
             it.another(purity_api_token="wr0ng").array_capacity()
-        assert "wr0ng" not in repr(told.value)
+        assert "wr0ng" not in repr(error.value)
         with pytest.raises(errors.ConfigurationError):
             it.another(purity_fs_name="another").array_capacity()
         it.simulator.profile.destroyed = True

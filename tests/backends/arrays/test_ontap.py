@@ -173,10 +173,10 @@ def test_a_volume_of_the_same_name_elsewhere(tmp_path: Path) -> None:
 def test_a_wrong_password_is_tried_once(tmp_path: Path) -> None:
     with array(tmp_path, ON) as it:
         mine = it.another(netapp_ontap_password="wr0ng")
-        with pytest.raises(errors.BackendFailed) as told:
+        with pytest.raises(errors.BackendFailed) as error:
             mine.create_scope(scope())
         assert it.simulator.wrong_passwords == 1
-        assert "wr0ng" not in repr(told.value)
+        assert "wr0ng" not in repr(error.value)
 
 
 def test_an_array_that_is_not_trusted_is_not_talked_to(tmp_path: Path) -> None:
@@ -301,12 +301,12 @@ def test_an_interface_that_is_away_takes_neither_data_nor_words(
         it.backend.create_scope(one, MIB)
     mine = it.another(deadline_seconds=3.0)
     assert mine.probe() == it.backend.probe()
-    with pytest.raises(errors.Unavailable) as told:
+    with pytest.raises(errors.Unavailable) as error:
         mine.describe_scope(one)
-    assert told.value.retriable
+    assert error.value.retriable
     asked = perform(mine, HelperRequest("describe_scope", "array", str(one)))
     assert asked.refusal == "Unavailable"
-    assert ontap.PASSWORD not in repr(told.value)
+    assert ontap.PASSWORD not in repr(error.value)
     watch.holds(ontap.PASSWORD)
 
 
@@ -316,8 +316,8 @@ def test_options_that_are_wrong_are_named_without_their_values(tmp_path: Path) -
         assert it.another(**xcp).mount.options["netapp_xcp_cmd"] == ["xcp"]
         with pytest.raises(errors.ConfigurationError, match="netapp_svm"):
             it.another(netapp_svn="svm1")
-        with pytest.raises(errors.ConfigurationError) as told:
+        with pytest.raises(errors.ConfigurationError) as error:
             it.another(netapp_ontap_password=12345)
-        assert "12345" not in told.value.detail
+        assert "12345" not in error.value.detail
         with pytest.raises(errors.ConfigurationError, match="https"):
             it.another(netapp_ontap_endpoint="http://array")

@@ -65,6 +65,6 @@ def test_an_inner_end_is_never_later_than_the_outer() -> None:
 
 @pytest.mark.parametrize("endpoint", ["http://array", "https://me:secret@array"])
 def test_endpoints_that_are_not_safe(endpoint: str) -> None:
-    with pytest.raises(ConfigurationError) as told:
+    with pytest.raises(ConfigurationError) as error:
         ArrayEndpoint(endpoints=(endpoint,))
-    assert "secret" not in told.value.detail
+    assert "secret" not in error.value.detail

@@ -96,7 +96,7 @@ def scope() -> QuotaScope:
 
 
 def live(backend: PosixBackend, one: QuotaScope) -> None:
-    """The life of a scope, each step told and done again."""
+    """The life of a scope: each step is shown and repeated."""
     backend.create_scope(one, 3 * MIB)
     with pytest.raises(errors.QuotaScopeExists):
         backend.create_scope(one, 3 * MIB)

@@ -59,7 +59,7 @@ def scope() -> QuotaScope:
 @pytest.mark.parametrize(
     "profile",
     [Profile(), Profile(page_max=1), Profile(tasks=True), Profile(stat_path=False)],
-    ids=["as it is", "pages", "tasks", "before 4.7"],
+    ids=["current", "pages", "tasks", "before 4.7"],
 )
 def test_a_scope_lives_and_goes(tmp_path: Path, profile: Profile) -> None:
     with array(tmp_path, profile) as it:

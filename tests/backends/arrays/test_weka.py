@@ -66,7 +66,7 @@ def scope() -> QuotaScope:
         Profile(old_lists=True),
         Profile(missing_quota_status=500),
     ],
-    ids=["as it is", "pages", "old lists", "500 for nothing"],
+    ids=["current", "pages", "old lists", "500 for nothing"],
 )
 def test_a_scope_lives_and_goes(tmp_path: Path, profile: Profile) -> None:
     with array(tmp_path, profile) as it:
@@ -115,9 +115,9 @@ def test_a_login_that_is_refused_is_not_tried_by_every_thread(tmp_path: Path) ->
         mine = it.another(weka_password="wr0ng")
 
         def refused(_: int) -> str:
-            with pytest.raises(errors.BackendFailed) as told:
+            with pytest.raises(errors.BackendFailed) as error:
                 mine.array_capacity()
-            return told.value.detail
+            return error.value.detail
 
         with ThreadPoolExecutor(THREADS) as pool:
             assert not any("wr0ng" in detail for detail in pool.map(refused, range(THREADS)))

@@ -63,8 +63,8 @@ class StandIn:
             folder.mkdir(exist_ok=True)
             (folder / f"f{number}").write_text(f"content {number}" * number)
 
-    def anew(self) -> None:
-        """Forget all calls, and every index that one which was killed has left."""
+    def reset(self) -> None:
+        """Forget all calls, and the indexes that killed ones left."""
         (self.directory / "calls.jsonl").unlink(missing_ok=True)
         shutil.rmtree(self.directory / "catalog/catalog", ignore_errors=True)
 

@@ -44,7 +44,7 @@ def test_a_copy_that_passes(standin: StandIn, profile: str, rc_mode: str) -> Non
     assert standin.indexes() == []
     (copy, delete) = standin.calls()
     assert copy["argv"] == ["copy", "-newid", "one", *PATHS]
-    assert "-force" in delete["argv"], "else it asks, and nobody is there to answer"
+    assert "-force" in delete["argv"], "without it XCP waits for an answer"
     assert copy["lc_all"] == "C"
     assert not copy["tty"]
 

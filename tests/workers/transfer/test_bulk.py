@@ -18,7 +18,7 @@ def standin(pair: Pair) -> Iterator[StandIn]:
     """A stand-in without faults and without recorded calls."""
     pair.standin.state()
     pair.standin.faults()
-    pair.standin.anew()
+    pair.standin.reset()
     yield pair.standin
     pair.standin.state()
     pair.standin.faults()
