@@ -49,8 +49,6 @@ BANNED = {
 }
 #: A term of HTTP or of the field that happens to be on the list.
 ALLOWED = {"tell"}  # of a file
-#: Rooms whose functions are not renamed yet.
-PENDING = ()
 
 
 def sources() -> list[Path]:
@@ -78,8 +76,6 @@ def definitions(path: Path) -> Iterator[tuple[int, str]]:
 def test_names_are_the_words_of_the_field() -> None:
     wrong = []
     for path in sources():
-        if str(path).startswith(PENDING):
-            continue
         named = [(0, path.stem), *definitions(path)]
         wrong += [
             f"{path}:{line}: {name}: {word} is {BANNED[word]}"
