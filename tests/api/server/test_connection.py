@@ -126,12 +126,17 @@ def test_ambiguous_requests_are_refused(
         next(DoorParser(strict, server, CALLER))
 
 
-def test_no_caller_sets_the_scheme_by_a_header(sockets: Sockets, cfg: SimpleNamespace) -> None:
-    """Gunicorn trusts callers on this machine by default; the doors' settings trust none."""
+@pytest.mark.parametrize("address", [CALLER, "", ("::1", 1, 0, 0), ("no address", 1)])
+def test_no_caller_sets_the_scheme_or_a_variable_by_a_header(
+    sockets: Sockets, cfg: SimpleNamespace, address: object
+) -> None:
+    """Gunicorn lets callers on this machine do it by default; the doors' settings let none."""
     server, caller = sockets
-    caller.sendall(GET.replace(b"Host: x", b"X-Forwarded-Proto: https\r\nX-Forwarded-Ssl: on"))
-    request = next(DoorParser(cfg, server, CALLER))
+    forwarded = b"X-Forwarded-Proto: https\r\nX-Forwarded-Ssl: on"
+    caller.sendall(GET.replace(b"Host: x", forwarded + b"\r\nSCRIPT_NAME: /x\r\nPATH_INFO: /y"))
+    request = next(DoorParser(cfg, server, address))
     assert request.scheme == "http"
+    assert {name for name, _ in request.headers} == {"X-FORWARDED-PROTO", "X-FORWARDED-SSL"}
 
 
 def test_a_body_from_the_socket_leaves_the_next_request(
