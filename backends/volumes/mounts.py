@@ -71,7 +71,10 @@ class Mounts:
     def wait(self) -> None:
         """Wait for the first proofs; return at once when the timeout after the start is over."""
         for event in list(self._first.values()):
-            event.wait(max(0.0, self._until - time.monotonic()))
+            left = self._until - time.monotonic()
+            if left <= 0:  # without this, each listing takes the lock of every event
+                return
+            event.wait(left)
 
     def follow(self, settings: Settings) -> None:
         """Prove the volumes that are new in these settings, too."""
