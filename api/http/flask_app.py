@@ -1,15 +1,16 @@
 """The Flask class of every door: Flask with a few steps made shorter, and typed request state.
 
 Routing, contexts, hooks, blueprints and error handlers are Flask's own and work as documented.
-Shortened are three steps that every request pays for: there are no sessions, no view or hook is a
-coroutine, and the same `Host` header is not parsed again and again (docs/dependencies.md).
+Shortened are four steps that every request pays for: there are no sessions, no view or hook is a
+coroutine, the same `Host` header is not parsed again and again, and without hooks at the end of a
+request Flask does not look for them (docs/dependencies.md).
 """
 
 from collections.abc import Callable
 from functools import lru_cache
-from typing import Any, cast
+from typing import Any
 
-from flask import Flask, Request, request
+from flask import Flask, Request, appcontext_tearing_down, request, request_tearing_down
 from flask.sessions import NullSession, SessionInterface
 from werkzeug.routing import MapAdapter
 from werkzeug.wsgi import get_host
@@ -31,9 +32,8 @@ class RequestContext(Request):
     error_parts: tuple[str, ...] = ("", "", "")
 
 
-def this_request() -> RequestContext:
-    """Return the current request. It is looked up once; Flask's `request` does it at each use."""
-    return cast("RequestContext", request._get_current_object())  # type: ignore[attr-defined] # noqa: SLF001 - werkzeug documents it under this name
+#: Returns the current request. It is looked up once; Flask's `request` does it at each use.
+this_request: Callable[[], RequestContext] = request._get_current_object  # type: ignore[attr-defined] # noqa: SLF001 - werkzeug documents it under this name
 
 
 class _NoSession(SessionInterface):
@@ -60,6 +60,16 @@ class DoorFlask(Flask):
         Flask inspects it at each call. It answers a coroutine with a TypeError that says so.
         """
         return func
+
+    def do_teardown_request(self, *exception: BaseException | None) -> None:
+        """Run the hooks at the end of a request; return at once when there is none."""
+        if self.teardown_request_funcs or request_tearing_down.receivers:
+            super().do_teardown_request(*exception)
+
+    def do_teardown_appcontext(self, *exception: BaseException | None) -> None:
+        """Run the hooks at the end of a context; return at once when there is none."""
+        if self.teardown_appcontext_funcs or appcontext_tearing_down.receivers:
+            super().do_teardown_appcontext(*exception)
 
     def create_url_adapter(self, request: Request | None) -> MapAdapter | None:
         """Return what finds the rule of a request.

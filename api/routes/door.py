@@ -205,7 +205,7 @@ def _end(response: Response) -> Response:
     _log.info(
         "request answered",
         method=request.method,
-        route=str(request.url_rule) if request.url_rule else None,
+        route=request.url_rule.rule if request.url_rule else None,
         status=response.status_code,
         duration_seconds=round(time.monotonic() - request.began, 6),
     )

@@ -8,7 +8,13 @@ from importlib.metadata import version
 import flask
 import pytest
 import werkzeug
-from flask import Blueprint, Flask, Response
+from flask import (
+    Blueprint,
+    Flask,
+    Response,
+    appcontext_tearing_down,
+    request_tearing_down,
+)
 from werkzeug.exceptions import HTTPException
 from werkzeug.routing import MapAdapter
 from werkzeug.test import create_environ, run_wsgi_app
@@ -18,6 +24,10 @@ from api.http.flask_app import RequestContext
 
 #: The versions that `api/http/` was read at (docs/dependencies.md).
 READ_AT = {"flask": "3.1", "werkzeug": "3.1"}
+OVERRIDDEN = {
+    *("request_class", "session_interface", "ensure_sync", "create_url_adapter"),
+    *("do_teardown_request", "do_teardown_appcontext"),
+}
 ENVIRON = {
     "REQUEST_METHOD": "GET",
     "SCRIPT_NAME": "",
@@ -34,10 +44,9 @@ def test_the_overridden_methods_are_where_they_were() -> None:
     for library in (flask, werkzeug):
         installed = version(library.__name__)
         assert installed.startswith(READ_AT[library.__name__]), "read the overridden methods again"
-    assert set(vars(DoorFlask)) - {"__module__", "__doc__", "__init__", "_bind_host"} == {
-        *("request_class", "session_interface", "ensure_sync", "create_url_adapter"),
-    }
-    for name in ("request_class", "session_interface", "ensure_sync", "create_url_adapter"):
+    own = {"__module__", "__doc__", "__init__", "_bind_host"}
+    assert set(vars(DoorFlask)) - own == OVERRIDDEN
+    for name in OVERRIDDEN:
         assert hasattr(Flask, name), name
     assert hasattr(werkzeug.Response, "get_wsgi_response")
 
@@ -76,6 +85,35 @@ def test_every_hook_of_flask_runs() -> None:
     before = ["app values", "app before", "part before"]
     after = ["part after", "app after"]
     assert calls == [*before, *after, "part teardown", "app teardown", "context teardown"]
+
+
+def test_signals_at_the_end_are_sent_without_hooks() -> None:
+    app = DoorFlask("x")
+    app.add_url_rule("/", view_func=lambda: answer({}))
+    calls: list[object] = []
+
+    def note(_: Flask, exc: BaseException | None) -> None:
+        calls.append(exc)
+
+    with request_tearing_down.connected_to(note), appcontext_tearing_down.connected_to(note):
+        assert app.test_client().get("/").status_code == HTTPStatus.OK
+    assert calls == [None, None]
+
+
+def test_hooks_at_the_end_get_the_error() -> None:
+    app = DoorFlask("x")
+    app.testing = True
+    errors: list[object] = []
+    app.teardown_request(errors.append)
+    app.teardown_appcontext(errors.append)
+
+    def failing() -> Response:
+        raise LookupError
+
+    app.add_url_rule("/", view_func=failing)
+    with pytest.raises(LookupError) as raised:
+        app.test_client().get("/")
+    assert errors == [raised.value, raised.value]
 
 
 def test_a_coroutine_is_refused_by_name() -> None:
