@@ -172,5 +172,5 @@ def test_a_backend_that_timed_out_is_asked_again(tmp_path: Path) -> None:
     book = PerformanceStore(settings_in(tmp_path))
     for _ in range(2):
         with pytest.raises(DeadlineExceeded):
-            observe._patiently("refused", backend, book, 5)
-        assert "refused" not in observe._asked
+            observe._observed_in_time("refused", backend, book, 5)
+        assert "refused" not in observe._pending
