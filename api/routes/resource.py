@@ -6,7 +6,7 @@ documentation: the first line is the summary, the rest is the description.
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from functools import wraps
+from functools import update_wrapper, wraps
 from http import HTTPStatus
 from typing import Any
 
@@ -85,9 +85,11 @@ class Resource(Blueprint):
         """Register the view for `method rule`; a route with a body passes it as first argument."""
 
         def decorate(view: View) -> View:
+            documented = self.doc(**_documentation(view, route))(view)
             bound = _bound(view, route, unmanaged(method, rule))
-            documented = self.doc(**_documentation(view, route))(bound)
-            self.add_url_rule(rule, view.__name__, documented, methods=[method])
+            # A request need not pass the function that flask-smorest made around the view.
+            registered = documented if bound is view else update_wrapper(bound, documented)
+            self.add_url_rule(rule, view.__name__, registered, methods=[method])
             return bound
 
         return decorate
