@@ -183,7 +183,8 @@ class SendfileWorker(DoorWorker):
 
     def _answer(self, resp: Any, body: Any) -> None:  # noqa: ANN401 - gunicorn is untyped
         """Send the head alone of a body that a `ResponseStream` can send, and keep the body."""
-        if not can_stream(body) or self.cfg.is_ssl or self.cfg.sendfile is False:
+        settings = self._plain_settings
+        if not can_stream(body) or settings.is_ssl or settings.sendfile is False:
             super()._answer(resp, body)
             return
         self._local.body = body

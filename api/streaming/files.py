@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from email.utils import formatdate
+from functools import lru_cache
 from http import HTTPStatus
 from io import FileIO
 from typing import Any
@@ -25,6 +26,9 @@ SAFE_HEADERS = {
     "X-Content-Type-Options": "nosniff",
     "Content-Security-Policy": "sandbox; default-src 'none'",
 }
+
+#: Header texts that a process remembers: names and times of files repeat.
+_TEXTS_KNOWN = 512
 
 _out = metrics.STREAMED_BYTES.labels("out")
 
@@ -147,7 +151,7 @@ def _headers(file: Sendable, *, no_cache: bool) -> Headers:
             *SAFE_HEADERS.items(),
             ("Content-Type", "application/octet-stream"),
             ("Content-Disposition", attachment(file.name)),
-            ("Last-Modified", formatdate(file.modified, usegmt=True)),
+            ("Last-Modified", _http_date(file.modified)),
             ("ETag", file.etag),
             ("Accept-Ranges", "bytes"),
         ]
@@ -157,6 +161,12 @@ def _headers(file: Sendable, *, no_cache: bool) -> Headers:
     return headers
 
 
+@lru_cache(_TEXTS_KNOWN)
+def _http_date(second: int) -> str:
+    """Return a moment (seconds since the epoch) as RFC 9110 §5.6.7 writes it."""
+    return formatdate(second, usegmt=True)
+
+
 #: RFC 8187 attr-char: what needs no percent-encoding besides letters and digits.
 _ATTR_CHARS = "!#$&+-.^_`|~"
 #: The fallback shows these as `_`: not printable ASCII, or decoded by some clients.
@@ -164,6 +174,7 @@ _UNSHOWABLE = re.compile(r"[^\x20-\x7e]|%")
 _ESCAPED = re.compile(r'(["\\])')
 
 
+@lru_cache(_TEXTS_KNOWN)
 def attachment(name: str) -> str:
     """Return the value of `Content-Disposition` that saves a body under any name of a file.
 

@@ -13,7 +13,6 @@ import sys
 from collections.abc import Iterator, Mapping, MutableMapping
 from contextlib import contextmanager
 from contextvars import ContextVar
-from functools import lru_cache
 from types import MappingProxyType
 from typing import Any
 
@@ -181,13 +180,20 @@ def _named(component: str) -> Processor:
     return add
 
 
-@lru_cache(_KEYS_KNOWN)
+#: Keys that were looked at and name no secret. Most lines have only such keys.
+_public_keys: set[str] = set()
+
+
 def _is_secret(key: str) -> bool:
     return _SECRET_KEY.search(key) is not None
 
 
 def _mask(_logger: object, _method: str, event: EventDict) -> EventDict:
+    if event.keys() <= _public_keys:
+        return event
     for key in event:
         if _is_secret(key):
             event[key] = MASK
+        elif len(_public_keys) < _KEYS_KNOWN:
+            _public_keys.add(key)
     return event
