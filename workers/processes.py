@@ -28,7 +28,8 @@ def worker(app: Celery, settings: Settings) -> None:
     mounts.start()
     volumes = mounts.volumes()
     for name, volume in volumes.items():
-        _log.info("volume probed", volume=name, proven=volume.proven, reason=volume.reason)
+        record = _log.info if volume.proven else _log.warning
+        record("volume probed", volume=name, proven=volume.proven, reason=volume.reason)
     proven = [name for name, volume in volumes.items() if volume.proven]
     Upkeep.settings, Upkeep.mounts = settings, mounts
     app.steps["worker"].add(Upkeep)

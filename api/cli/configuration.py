@@ -35,11 +35,16 @@ def check(file: Path | None) -> None:
 
 
 def _check_volume(settings: Settings, name: str, table: VolumeTable) -> None:
-    """Check that the backend exists. A missing directory is only noted: it may be mounted later."""
-    from backends.volumes import backend_factory  # noqa: PLC0415 - no other command pays for it
+    """Check that the backend exists and takes the volume's options; the storage is not touched.
 
+    A missing directory is only noted: it may be mounted later.
+    """
+    from backends.base import Mount  # noqa: PLC0415 - no other command pays for it
+    from backends.volumes import backend_factory  # noqa: PLC0415 - see above
+
+    mount = Mount(name, settings.volume_path(table), table.backend_options)
     try:
-        backend_factory(table.backend)
+        backend_factory(table.backend)(mount)
     except ConfigurationError as error:
         raise click.ClickException(f"[volume.{name}] {error.detail}") from None
     if not settings.volume_path(table).is_dir():

@@ -30,16 +30,21 @@ _HINTS = {
 
 
 class ApiRefused(click.ClickException):
-    """The door refused the request, or did not answer."""
+    """The door refused the request, or did not answer; `fields` name what is wrong with it."""
 
-    def __init__(self, detail: str, hint: str = "", exit_code: int = FAILED) -> None:
+    def __init__(
+        self, detail: str, hint: str = "", exit_code: int = FAILED, fields: tuple[str, ...] = ()
+    ) -> None:
         super().__init__(detail)
         self.hint = hint
+        self.fields = fields
         self.exit_code = exit_code  # type: ignore[misc] # click's own sub-classes do the same
 
     def show(self, file: Any = None) -> None:  # noqa: ANN401 - click's own signature
         """Print the error, and what to do next."""
         click.echo(f"Error: {printable(self.message)}", file=file, err=file is None)
+        for field in self.fields:
+            click.echo(f"  {printable(field)}", file=file, err=file is None)
         if self.hint:
             click.echo(f"Next: {printable(self.hint)}", file=file, err=file is None)
 
@@ -110,12 +115,15 @@ def check_success(response: requests.Response) -> None:
             f"The server that answered is not a manager door (status {response.status_code}).",
             "name the manager door with --url; by default it listens on port 6022",
         ) from None
-    for field in problem.get("errors") or []:
-        detail += f"\n  {field['pointer']}: {field['detail']}"
+    fields = tuple(
+        f"{field['pointer']}: {field['detail']}" for field in problem.get("errors") or []
+    )
     hint = _HINTS.get(response.status_code, "")
     if job := problem.get("job_id"):
         hint = f"`vfolder jobs show {job}` shows that job"
-    raise ApiRefused(detail, hint, USAGE if response.status_code in (400, 422) else FAILED)
+    exit_code = USAGE if response.status_code in (400, 422) else FAILED
+    more = () if len(fields) == 1 and fields[0] in detail else fields
+    raise ApiRefused(detail, hint, exit_code, more)
 
 
 def manager_options(command: Callable[..., Any]) -> Callable[..., Any]:

@@ -1,7 +1,7 @@
 """Backends by name, and the volumes of this node. Plugins are found by their entry point."""
 
 from collections.abc import Callable, Mapping
-from importlib.metadata import entry_points
+from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from pkgutil import resolve_name
 
@@ -41,7 +41,8 @@ def backend_factory(name: str) -> BackendFactory:
     """Return what makes backends of a name: built in, or from a plugin.
 
     Raises:
-        ConfigurationError: no package provides this name; the detail lists the known names.
+        ConfigurationError: no package provides this name (the detail lists the known names), or
+            the package that provides it cannot be imported.
     """
     if name == FaultyBackend.name:
         return faulty
@@ -52,10 +53,19 @@ def backend_factory(name: str) -> BackendFactory:
         return built_in
     plugins = {entry.name: entry for entry in entry_points(group=PLUGIN_GROUP)}
     if name in plugins:
-        plugin: BackendFactory = plugins[name].load()
-        return plugin
+        return _loaded(plugins[name])
     known = ", ".join(sorted([*_BUILT_IN, *_BY_PATH, FaultyBackend.name, *plugins]))
     raise ConfigurationError(f"No backend is called {name!r}; known are {known}.")
+
+
+def _loaded(plugin: EntryPoint) -> BackendFactory:
+    try:
+        factory: BackendFactory = plugin.load()
+    except (ImportError, AttributeError) as error:
+        raise ConfigurationError(
+            f"The backend {plugin.name!r} ({plugin.value}) cannot be loaded: {error}."
+        ) from error
+    return factory
 
 
 def faulty(mount: Mount) -> Backend:

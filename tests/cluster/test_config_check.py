@@ -35,6 +35,7 @@ def check(directory: Path, change: tuple[str, str], **variables: str) -> tuple[i
         (("url =", "urll ="), "did you mean `url`"),
         (('backend = "vfs"', 'backend = "vsf"'), "known are"),
         (('path = "local"', 'path = ""'), "name the mounted directory"),
+        (('backend = "vfs"', 'backend = "netapp"'), "[volume.local"),
         (('"1d"', '"one day"'), "is not a duration"),
     ],
     ids=str,
@@ -62,3 +63,17 @@ def test_variables_are_checked_too(tmp_path: Path) -> None:
     status, _, errors = check(tmp_path, ("[api.client]", "[api.client]"), **more)
     assert status == 1
     assert "did you mean `scandir-limit`" in errors
+
+
+def test_a_plugin_that_cannot_be_imported_is_named(tmp_path: Path) -> None:
+    package = tmp_path / "packages" / "broken-1.0.dist-info"
+    package.mkdir(parents=True)
+    (package / "METADATA").write_text("Metadata-Version: 2.1\nName: broken\nVersion: 1.0\n")
+    (package / "entry_points.txt").write_text(
+        "[vfolder.backends]\nbroken = broken.backend:Broken\n"
+    )
+    change = ('backend = "vfs"', 'backend = "broken"')
+    status, _, errors = check(tmp_path, change, PYTHONPATH=str(package.parent))
+    assert status == 1
+    assert "'broken' (broken.backend:Broken) cannot be loaded" in errors
+    assert "Traceback" not in errors

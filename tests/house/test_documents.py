@@ -13,7 +13,7 @@ from api.cli import main
 from core.settings import Settings, effective
 
 ROOT = Path(__file__).resolve().parents[2]
-DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
 #: The top of every path that the project has; other words with a slash are no paths of ours.
 TOPS = {path.name for path in ROOT.iterdir()} - {".git", "var"}
 #: Made by a command, not by the repository.

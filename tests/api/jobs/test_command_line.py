@@ -172,6 +172,14 @@ def test_errors_say_what_to_do(shell: Shell) -> None:
     assert not wrong, "\n".join(wrong)
 
 
+def test_each_wrong_field_has_its_own_line(shell: Shell) -> None:
+    printed = shell("jobs", "submit", "clone", "volume=local", exit_code=2).stderr
+    lines = printed.splitlines()
+    assert sum(line.startswith("  /source: ") for line in lines) == 1
+    assert sum(line.startswith("  /target: ") for line in lines) == 1
+    assert "\\n" not in printed
+
+
 def test_without_a_configuration(shell: Shell, tmp_path: Path) -> None:
     secret = tmp_path / "secret"
     secret.write_text(f"{SECRET}\n")
