@@ -15,6 +15,7 @@ import pytest
 
 from backends.base import HasQuota, MountedBackend
 from backends.tree import remove_tree
+from core.errors import ConfigurationError
 from core.jobs import Unattended
 from core.names import QuotaScope, ScopeKind, VFolderId
 from tests.contract import sites
@@ -30,6 +31,27 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--volume", help="run the contract suite on this volume of the configuration")
     parser.addoption("--config", help="the configuration file that names the volume")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Check the options before the first test, so that a mistake is one error and not many.
+
+    Raises:
+        pytest.UsageError: an option is missing, or the configuration has no such volume.
+    """
+    name = config.getoption("--volume", default=None)
+    file = config.getoption("--config", default=None)
+    if name and not file:
+        raise pytest.UsageError(
+            "--volume needs --config FILE, a complete configuration that names it"
+        )
+    if file and not name:
+        raise pytest.UsageError("--config needs --volume NAME, a volume of this configuration")
+    if name:
+        try:
+            sites.configured(name, file)
+        except ConfigurationError as error:
+            raise pytest.UsageError(f"--config {file}: {error.detail}") from error
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:

@@ -15,6 +15,7 @@ from backends.mounted import PosixBackend
 from backends.tree import Aspect
 from backends.volumes import BackendFactory, backend_factory
 from core import settings as configuration
+from core.errors import ConfigurationError
 from core.process import privileges
 from tests.backends.arrays.watching import PATIENT
 from tests.fakes import flashblade as flashblade_sim
@@ -276,9 +277,16 @@ def here() -> list[str]:
 
 
 def configured(name: str, file: str) -> Site:
-    """Return a site's own volume, from its own configuration."""
+    """Return a site's own volume, from its own configuration.
+
+    Raises:
+        ConfigurationError: the file or an option is wrong, or the file has no such volume.
+    """
     settings = configuration.load(Path(file))
-    table = settings.volume[name]
+    table = settings.volume.get(name)
+    if table is None:
+        known = ", ".join(sorted(settings.volume)) or "none"
+        raise ConfigurationError(f"There is no [volume.{name}]; the volumes are: {known}.")
     make = backend_factory(table.backend)
     mount = Mount(name, settings.volume_path(table), table.backend_options)
     return Site(mounted_backend(make(mount)), table.backend, make)
