@@ -50,7 +50,10 @@ def _parser() -> argparse.ArgumentParser:
         description="Start every process of this node here; Ctrl-C stops them in order.",
     )
     parser.add_argument(
-        "--config", metavar="FILE", help=f"the configuration; written if absent ({CONFIG_NAME})"
+        "--config",
+        metavar="FILE",
+        help=f"the configuration, written if absent; without this option the first {CONFIG_NAME} "
+        f"that is found, or a new {DEFAULT_DIRECTORY / CONFIG_NAME}",
     )
     parser.add_argument(
         "--procfile", metavar="FILE", default=procfile.PROCFILE, help="which processes to run"
