@@ -95,7 +95,13 @@ class PerformanceMetric:
 
 @dataclass(frozen=True, slots=True)
 class TreeUsage:
-    """What a vfolder holds. `complete` is false when a deadline or an error cut the count short."""
+    """What a vfolder holds, without its root.
+
+    `file_count` counts every entry below the root: files, directories, links and others.
+    `used_bytes` is the sum of the lengths of files; a file with several hard links counts once.
+    `complete` is false when the storage system cannot say, or when the count was cut short. A walk
+    counts instead.
+    """
 
     file_count: int
     used_bytes: int
@@ -299,7 +305,12 @@ class HasFastUsage(Protocol):
     """A storage system that knows what a vfolder holds without a walk."""
 
     def fast_usage(self, vfolder: VFolderId) -> TreeUsage:
-        """Return files and bytes of a vfolder, at the cost of one call."""
+        """Return entries and bytes of a vfolder, at the cost of one call.
+
+        Raises:
+            VFolderNotFound: the vfolder does not exist.
+            BackendFailed: the storage system failed; the request of the caller fails with it.
+        """
 
 
 @runtime_checkable
