@@ -47,5 +47,17 @@ def _open_to_all(state: Path, parent: Path) -> None:
 
 
 def all_files(settings: Settings) -> list[Path]:
-    """Return the files of all processes of this node, for `MultiProcessCollector.merge`."""
-    return sorted((settings.state_dir / "metrics").glob(f"*/*{_SUFFIX}"))
+    """Return the files of all processes of this node, for `MultiProcessCollector.merge`.
+
+    An empty file is one that a starting process has created and not yet filled (prometheus_client
+    creates it and sets its length afterwards). The library cannot read it; the list omits it.
+    """
+    files = sorted((settings.state_dir / "metrics").glob(f"*/*{_SUFFIX}"))
+    return [path for path in files if _has_content(path)]
+
+
+def _has_content(path: Path) -> bool:
+    try:
+        return path.stat().st_size > 0
+    except FileNotFoundError:  # a restarted door removed it
+        return False

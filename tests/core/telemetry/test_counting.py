@@ -172,3 +172,15 @@ def test_what_is_read_from_store_and_volumes(tmp_path: Path, valkey: Valkey) -> 
         assert "vfolder_queue_oldest_seconds" not in found, "nothing waits, so there is no age"
     assert JOB_BUCKETS[0] == 1
     assert JOB_BUCKETS[-1] == 3 * 86_400
+
+
+def test_a_counter_file_that_is_still_empty_does_not_fail_the_scrape(
+    tmp_path: Path, valkey: Valkey
+) -> None:
+    settings = settings_in(tmp_path, valkey.url)
+    with running_door("internal", settings) as internal:
+        starting = tmp_path / "metrics" / "manager" / "counter_4194304.db"
+        starting.parent.mkdir(parents=True, exist_ok=True)
+        starting.touch()
+        answer = requests.get(f"{internal.url}/metrics", timeout=60)
+    assert answer.status_code == 200, answer.text
