@@ -38,8 +38,15 @@ _PROGRAMS = {
     "unzip": "unzip",
     "bsdtar": "bsdtar",
 }
+_TUS_JS_CLIENT = (
+    Path(__file__).resolve().parents[1] / "api/http/vendored/node_modules/tus-js-client"
+)
 #: Parts that the machine or its user must allow.
-_RIGHTS = {"root": lambda: os.geteuid() == 0, "unshare": threads_fit}
+_RIGHTS = {
+    "root": lambda: os.geteuid() == 0,
+    "unshare": threads_fit,
+    "tus-js-client": _TUS_JS_CLIENT.is_dir,  # a package for Node, installed by `make parts`
+}
 _NEEDS = "needs the part {!r}; `make parts` installs it"
 _NEEDED = re.compile(r"needs the part '([^']+)'")
 

@@ -166,10 +166,9 @@ upload.start();
 
 
 @pytest.mark.part("node")
+@pytest.mark.part("tus-js-client")
 def test_tus_js_client_terminates(folder: Folder, tmp_path: Path) -> None:
     """Its other extensions are in test_page.py."""
-    if not NODE_MODULE.is_dir():
-        pytest.skip("tus-js-client for Node is not installed; run `npm ci` in api/http/vendored")
     source = tmp_path / "source"
     source.write_bytes(DATA)
     words = ["node", "-e", NODE_ABORT, NODE_MODULE, folder.upload("f", len(DATA)), source]
