@@ -113,12 +113,13 @@ class SnapshotRequest(SingleVFolderRequest, frozen=True, kw_only=True, tag="snap
     def locks(self) -> list[Lock]:
         """Return the source shared and the created vfolder exclusive for a restore.
 
-        Without a restore: the vfolder, shared for `list`, exclusive for `create` and `delete`.
+        Without a restore: the vfolder, shared for `create` and `list`, which only read it, and
+        exclusive for `delete`, because a restore may read the snapshot.
         """
         own = lock_key(self.volume, self.vfolder)
         made = lock_key(self.volume, self.restored_vfolder)
         if self.action != "restore":
-            return [(own, "shared" if self.action == "list" else "exclusive")]
+            return [(own, "exclusive" if self.action == "delete" else "shared")]
         return [(own, "exclusive")] if made == own else [(own, "shared"), (made, "exclusive")]
 
     def natural_key(self) -> str:

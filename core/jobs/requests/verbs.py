@@ -120,7 +120,6 @@ class UsageRequest(SingleVFolderRequest, frozen=True, kw_only=True, tag="usage")
 class ExtractRequest(SingleVFolderRequest, frozen=True, kw_only=True, tag="extract"):
     """Unpack an archive into a directory that does not exist yet; it appears complete."""
 
-    mode: ClassVar[LockMode] = "shared"
     target: str
     archive: Literal["tar", "zip"]
     #: The archive is this file of the vfolder …
