@@ -15,7 +15,7 @@ from tenacity import Retrying
 from backends.fs import translate
 from core.errors import Defect, JobNotFound, StorageError
 from core.events import EventPublisher
-from core.jobs import Cancelled, Job, LeaseLost, Released, State, queue_name, requests
+from core.jobs import Cancelled, Interrupted, Job, LeaseLost, Released, State, queue_name, requests
 from core.jobs.requests import Request
 from core.jobs.store import Doorbell, JobEnd, JobStore, Ringer
 from core.redis import json, retrying
@@ -189,19 +189,26 @@ class Runner:
             context.run.check()
             return verb()
         except Cancelled:
-            context.run.begin_cleaning()
-            verb.undo()
+            self._undo(context, verb)
             return Outcome("cancelled", state=State.CANCELLED)
-        except (StorageError, OSError):
-            self._undo_failed(context, verb)
+        except Interrupted:
+            raise
+        except Exception:  # whatever it is, the job ends, and its end is clean
+            self._undo(context, verb)
             raise
 
-    def _undo_failed(self, context: Context, verb: Verb) -> None:
-        """Remove what a failed job staged; what cannot be removed is left to the sweep."""
+    def _undo(self, context: Context, verb: Verb) -> None:
+        """Remove what the job staged.
+
+        What cannot be removed now is found and removed by the next sweep, because it has the name
+        of a job that has ended.
+        """
         context.run.begin_cleaning()
         try:
             verb.undo()
-        except (OSError, StorageError) as error:
+        except Interrupted:
+            raise
+        except Exception as error:  # noqa: BLE001 - the first error is the job's end
             _log.warning("clean-up left to the sweep", reason=type(error).__name__)
 
     def _settle(self, run: Run, context: Context, outcome: Outcome) -> str:

@@ -17,6 +17,8 @@ from core.names import QuotaScope
 
 _DIRECTORY = PurePosixPath(layout.HIDDEN, layout.LIMITS)
 _SIZE_MAX = 4096
+#: The end of the name of a record that is being written.
+DRAFT_SUFFIX = ".new"
 
 
 class RequestedLimit(Struct, frozen=True):
@@ -34,7 +36,7 @@ def keep(root: int, scope: QuotaScope, limit: RequestedLimit) -> None:
     Raises:
         OSError: the volume is full, read-only …
     """
-    draft = f"{scope.directory}.{os.getpid()}.new"
+    draft = f"{scope.directory}.{os.getpid()}{DRAFT_SUFFIX}"
     with descriptors.made(_DIRECTORY, root, descriptors.HIDDEN_MODE) as directory:
         content = msgspec.json.encode(limit)
         atomic.replace_file(directory, scope.directory, content, draft=draft)

@@ -25,7 +25,7 @@ NAME_MAX = 128
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:+-]*")
 _SIZE_MAX = 4096
 #: Begins the name of a file that is being written; no vfolder has such a name.
-_DRAFT = "draft."
+DRAFT = "draft."
 
 
 class SnapshotNotFound(NotFound):
@@ -80,7 +80,7 @@ def keep(root: int, vfolder: VFolderId, name: str, keep_seconds: float) -> float
     with descriptors.made(_directory(vfolder.scope), root, descriptors.HIDDEN_MODE) as directory:
         end = trash.clock(directory) + keep_seconds
         content = msgspec.json.encode(KeptSnapshot(str(vfolder), name, end))
-        atomic.replace_file(directory, own, content, draft=_DRAFT + own)
+        atomic.replace_file(directory, own, content, draft=DRAFT + own)
     return end
 
 
@@ -102,7 +102,7 @@ def kept(root: int, scope_directory: str) -> list[KeptSnapshot]:
     except (FileNotFoundError, NotADirectoryError):
         return []
     try:
-        names = [name for name in os.listdir(directory) if not name.startswith(_DRAFT)]
+        names = [name for name in os.listdir(directory) if not name.startswith(DRAFT)]
         records = [_read(directory, name) for name in names]
     finally:
         os.close(directory)

@@ -140,6 +140,10 @@ class QuotaLedger:
         used, held, as_of = self._read(keys=self._keys(scope))
         return Balance(int(used) if used else None, int(held), moment_of_ms(as_of))
 
+    def holders(self, scope: str) -> list[str]:
+        """Return the ids of the uploads and jobs that reserve space of a scope."""
+        return cast("list[str]", self._redis.hkeys(self._keys(scope)[1]))
+
     def growth_mark(self, scope: str) -> int:
         """Return the mark for `record_count`; take it before a count begins."""
         return int(float(cast("str | None", self._redis.hget(self._keys(scope)[0], "grown")) or 0))

@@ -8,7 +8,6 @@ import os
 import random
 import time
 from itertools import product
-from pathlib import PurePosixPath
 from typing import Any, cast
 from uuid import UUID
 
@@ -16,10 +15,10 @@ from backends.base import MountedBackend
 from backends.fs import descriptors, layout
 from backends.quota import requested_limits
 from backends.retention import snapshots, trash
-from backends.tree import Effort, UsageOptions, measure_tree, remove_tree
+from backends.tree import Effort, UsageOptions, measure_tree
 from backends.uploads import sweep_uploads
 from backends.volumes import Volumes
-from core.errors import JobNotFound, Locked, StorageError
+from core.errors import Locked, StorageError
 from core.jobs import PRIORITY_LAST, Unattended
 from core.jobs.requests import PurgeRequest, Request, RescanRequest, SnapshotRequest
 from core.jobs.store import PREFIX, JobStore, Submission
@@ -29,15 +28,13 @@ from core.redis import Database, connect
 from core.settings import Settings
 from core.telemetry import logger
 from core.uploads import UploadStore
+from workers.node.leftovers import Leftovers
 
 _log = logger(__name__)
 
 #: Seconds between two sweeps of a volume.
 SWEEP_SECONDS = 300.0
 SWEEP_TASK = "storage.sweep"
-#: What an unknown job left is removed once it is this old. A store that lost its last second at a
-#: restart must not cost a live run its files.
-ORPHAN_GRACE_SECONDS = 3600.0
 
 
 def schedule(settings: Settings) -> dict[str, dict[str, Any]]:
@@ -71,7 +68,7 @@ class Sweep:
         removed = due = 0
         mounted = backend.skill(MountedBackend)
         if mounted is not None:
-            removed = self._leftovers(mounted)
+            removed = Leftovers(self._store, mounted).remove()
             due = DueJobs(self._settings, self._store, mounted)()
             with mounted.root() as root:
                 HiddenUsageStore(self._store.redis).keep(self._volume, hidden_usage(root))
@@ -79,55 +76,6 @@ class Sweep:
             f"forgot {forgotten} jobs, {uploads.removed} uploads, {removed} left-overs; "
             f"asked for {due} jobs"
         )
-
-    def _leftovers(self, backend: MountedBackend) -> int:
-        removed = 0
-        with backend.root() as root:
-            hidden = (layout.STAGING, layout.TRASH, layout.JOBS)
-            for scope, area in product(layout.scopes(root), hidden):
-                removed += self._sweep_directory(root, layout.scope_area(scope, area))
-        return removed
-
-    def _sweep_directory(self, root: int, path: PurePosixPath) -> int:
-        try:
-            directory = descriptors.open_directory(path, root)
-        except (FileNotFoundError, NotADirectoryError):
-            return 0
-        try:
-            os.utime(directory)  # the file system's own clock: the node's may be wrong
-            old = os.fstat(directory).st_ctime - ORPHAN_GRACE_SECONDS
-            return sum(self._entry(directory, name, old) for name in os.listdir(directory))
-        finally:
-            os.close(directory)
-
-    def _entry(self, directory: int, name: str, old: float) -> bool:
-        is_report = name.endswith(layout.REPORT_SUFFIX)
-        try:
-            job = self._store.get(PurePosixPath(name).stem)
-            dead = job.state.ended and not is_report  # kept as long as the job is
-        except JobNotFound:
-            dead = True
-        try:
-            status = os.stat(name, dir_fd=directory, follow_symlinks=False)
-            if not dead or status.st_ctime > old:
-                return False
-            if _is_kept(directory, name):
-                return False
-            if is_report or name.endswith((".manifest", trash.NOTE_SUFFIX, layout.ARCHIVE_SUFFIX)):
-                os.unlink(name, dir_fd=directory)
-            else:
-                remove_tree(directory, name, control=Unattended())
-        except FileNotFoundError:
-            return False
-        _log.info("left-over removed", volume=self._volume, job_id=name)
-        return True
-
-
-def _is_kept(directory: int, name: str) -> bool:
-    """Whether an entry is a tree in the trash with a record, or its record: purges remove both."""
-    if name.endswith(trash.NOTE_SUFFIX):
-        return descriptors.exists(PurePosixPath(name.removesuffix(trash.NOTE_SUFFIX)), directory)
-    return trash.find(directory, name) is not None
 
 
 #: Purges that one sweep submits at most; the next submits the rest.

@@ -60,8 +60,10 @@ class Extract:
         """Remove the staging and the bytes of the upload; the target never existed."""
         soft.settle(self._backend, self._vfolder.scope, self._run.job.id)
         self._run.phase("clean up")
-        self._clear()
-        self._forget_archive()
+        try:
+            self._clear()
+        finally:
+            self._forget_archive()
 
     def _unpack_and_publish(self, top: int, manifest: Manifest) -> dict[str, Any]:
         if self._inode(top) is not None:
