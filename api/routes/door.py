@@ -7,6 +7,7 @@ from functools import cached_property, partial
 from typing import Any, cast
 
 from flask import Flask, Response, current_app
+from msgspec import structs
 
 from api.http import DoorFlask, json, metrics, problems, this_request
 from api.jobs import JobPlanner, Jobs, Live, check_broker
@@ -26,7 +27,7 @@ from core.cluster import BandwidthStore, Node, NodeStore, PerformanceStore, VFol
 from core.redis import connections
 from core.settings import Settings
 from core.telemetry import logs
-from core.uploads import UploadStore
+from core.uploads import UploadBounds, UploadStore
 
 REQUEST_ID_HEADER = "X-Request-ID"
 #: The header as WSGI names it; this lookup is faster.
@@ -109,7 +110,9 @@ class Door:
     def uploads(self) -> UploadStore:
         """The open uploads of the whole cluster."""
         client = connections.connect(self.settings, connections.Database.UPLOADS)
-        return UploadStore(client, self.settings.storage_proxy.node_id)
+        own = self.settings.vfolder.uploads
+        bounds = UploadBounds(**structs.asdict(own))
+        return UploadStore(client, self.settings.storage_proxy.node_id, bounds)
 
     @cached_property
     def stream_budgets(self) -> Budgets:

@@ -28,7 +28,14 @@ from backends.uploads.directories import (
 )
 from core.errors import InvalidParameters, NoSpace, QuotaExceeded, StorageError
 from core.names import VFolderId, VFolderPath
-from core.uploads import Upload, UploadExists, UploadNotFound, UploadStore
+from core.uploads import (
+    TooManyUploads,
+    Upload,
+    UploadExists,
+    UploadNotFound,
+    UploadPlaces,
+    UploadStore,
+)
 
 #: The mode of a published file (rw-r--r--), whatever the process's umask is.
 FILE_MODE = 0o644
@@ -173,19 +180,28 @@ def begin(backend: Backend, store: UploadStore, upload: Upload) -> Upload:
         VFolderNotFound: the vfolder does not exist.
         QuotaExceeded, NoSpace: `length` bytes do not fit.
         UploadExists: the id is taken.
+        TooManyUploads: its ticket, quota scope or node has as many open uploads as it may.
     """
     vfolder = VFolderId.parse(upload.vfolder)
     with backend.open_vfolder(vfolder):
         check_space(backend, vfolder, upload.length or 0)
     reserve_space(backend, upload)
     try:
-        known = _begin(backend, store, upload)
+        known = _begin_within_bounds(backend, store, upload)
     except StorageError:
         settle_space(backend, upload)
         raise
     if upload.length == 0 and not upload.partial and not upload.extract:
         _publish_empty(backend, upload)
     return known
+
+
+def _begin_within_bounds(backend: Backend, store: UploadStore, upload: Upload) -> Upload:
+    try:
+        return _begin(backend, store, upload)
+    except TooManyUploads as error:
+        free_places(backend, store, upload, error.facts["bound"])
+        return _begin(backend, store, upload)
 
 
 def _begin(backend: Backend, store: UploadStore, upload: Upload) -> Upload:
@@ -255,6 +271,30 @@ def remove(backend: Backend, upload: Upload) -> None:
             os.unlink(upload.id, dir_fd=directory)
     except FileNotFoundError:
         return
+
+
+#: An upload that got no byte for this long gives its place to another one of the same ticket.
+IDLE_SECONDS = 600.0
+
+
+def free_places(backend: Backend, store: UploadStore, upload: Upload, bound: str) -> None:
+    """Free places for a creation that met a bound.
+
+    Expired uploads lose their places. Under a ticket, an upload that got no byte for
+    `IDLE_SECONDS` ends: the answer to its creation was lost, or its sender gave up.
+    """
+    oldest = UploadPlaces(store).oldest(upload, bound)
+    if bound in ("ticket", "bytes"):
+        for one in oldest:
+            if not one.offset and not one.is_written and one.idle_seconds > IDLE_SECONDS:
+                end(backend, store, one.upload)
+
+
+def end(backend: Backend, store: UploadStore, upload: Upload) -> None:
+    """End an upload: remove its bytes and forget it. A request that writes it loses the lease."""
+    with translated():
+        remove(backend, upload)
+    store.forget(upload.id)
 
 
 def _publish_empty(backend: Backend, upload: Upload) -> None:

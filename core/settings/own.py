@@ -159,6 +159,23 @@ class DoorsTable(Table, frozen=True):
     trusted_proxies: int = 0
 
 
+class UploadsTable(Table, frozen=True):
+    """`[vfolder.uploads]`: how many uploads may be open at a time; 0 is no bound.
+
+    An upload is open from its creation to its last byte, its end by DELETE, or a day of silence.
+    """
+
+    #: Open uploads that the holder of one ticket may have.
+    per_ticket: int = 1_000
+    #: What they may announce together, as a multiple of the ticket's size.
+    sizes_per_ticket: int = 4
+    #: The same for a ticket for a directory, whose size is that of the largest file.
+    sizes_per_tree_ticket: int = 64
+    #: Open uploads in one quota scope of a volume, and those that one node opened.
+    per_scope: int = 200_000
+    per_node: int = 500_000
+
+
 class FlowerTable(Table, frozen=True):
     """`[vfolder.flower]`: Flower, the read-only view of tasks for operators."""
 
@@ -204,6 +221,7 @@ class OwnTables(Table, frozen=True):
     worker: WorkerTable = field(default_factory=WorkerTable)
     mounts: MountsTable = field(default_factory=MountsTable)
     doors: DoorsTable = field(default_factory=DoorsTable)
+    uploads: UploadsTable = field(default_factory=UploadsTable)
     flower: FlowerTable = field(default_factory=FlowerTable)
 
     def bytes_per_second(self, volume: str) -> int | None:

@@ -1,10 +1,13 @@
 """Records and leases of uploads in Redis. Knows no file system and no HTTP."""
 
+from core.uploads.places import OpenUpload, UploadPlaces
 from core.uploads.store import UPLOAD_TTL_SECONDS, UploadStore
 from core.uploads.upload import (
     LeaseRequest,
     OffsetMismatch,
+    TooManyUploads,
     Upload,
+    UploadBounds,
     UploadExists,
     UploadLease,
     UploadLeaseHeld,
@@ -16,11 +19,15 @@ __all__ = [
     "UPLOAD_TTL_SECONDS",
     "LeaseRequest",
     "OffsetMismatch",
+    "OpenUpload",
+    "TooManyUploads",
     "Upload",
+    "UploadBounds",
     "UploadExists",
     "UploadLease",
     "UploadLeaseHeld",
     "UploadNotFound",
+    "UploadPlaces",
     "UploadProgress",
     "UploadStore",
 ]

@@ -5,11 +5,18 @@
     tus.upload.record:<id>   the `Upload` as JSON; kept as long as the offset
     tus.upload.rewind:<id>   the start of a request that was cut off: its sender may know only this
     tus.upload.wanted:<id>   a process waits for the lease; the writer ends its request soon
+    tus.upload.open.<of>:<…> the ids of open uploads of a vfolder, a scope, a node or a ticket, each
+                             by the moment since when it has its place; kept eight days
+    tus.upload.bytes:<…>     what the open uploads of a ticket announce, by id, and the sum
 
 The first two keys are those of the reference service, so that both services can continue each
 other's uploads. Every change by a writer is one script that first checks the lease: a writer that
 lost it (after a pause or a partition) can commit nothing. `backends.uploads` writes the bytes; when
 file and offset differ after a crash, the smaller one counts.
+
+An upload has a place among the open ones from its creation until it is finished or forgotten. The
+script that creates the record checks the bounds and takes the places. A record that expired leaves
+its places behind. A creation that meets a bound frees such places, the oldest first.
 """
 
 import json
@@ -25,7 +32,9 @@ from core.errors import Unavailable
 from core.redis import AWAY, ScriptCall, retrying
 from core.uploads.upload import (
     LeaseRequest,
+    TooManyUploads,
     Upload,
+    UploadBounds,
     UploadExists,
     UploadLease,
     UploadLeaseHeld,
@@ -47,9 +56,17 @@ POLL_SECONDS = 0.05
 #: When Redis does not answer, calls are repeated for this long: some clients give up on a 503.
 STORE_PATIENCE_SECONDS = 5.0
 STORE_PAUSE_SECONDS = 0.2
+#: The lists of open uploads are kept this long after the last creation. Uploads and tickets
+#: rarely live longer.
+PLACES_TTL_SECONDS = 8 * 86_400
+#: After how many seconds a refused caller may try again.
+RETRY_SECONDS = 60
+#: The largest sum that a script adds exactly (Lua has floating point numbers only).
+_BYTES_MAX = 2**52
 
 #: Every script takes the keys of one upload: offset, lease, record, rewind, wanted. ARGV[1] is
-#: the writer's name in the lease, or the record to create.
+#: the writer's name in the lease, or the record to create. Scripts that create or end an upload
+#: also take the keys of its places: vfolder, scope, node, ticket, and the bytes of the ticket.
 _ACQUIRE = """
 local offset = redis.call('GET', KEYS[1])
 local record = redis.call('GET', KEYS[3])
@@ -76,29 +93,82 @@ end
 redis.call('EXPIRE', KEYS[2], ARGV[3])
 return redis.call('GET', KEYS[5]) or ''
 """
-_SAVE = """
+_LEAVE = """
+local function leave(id)
+  redis.call('ZREM', KEYS[6], id)
+  redis.call('ZREM', KEYS[7], id)
+  redis.call('ZREM', KEYS[8], id)
+  if redis.call('ZREM', KEYS[9], id) == 0 then return end
+  local bytes = tonumber(redis.call('HGET', KEYS[10], id) or '0')
+  redis.call('HDEL', KEYS[10], id)
+  if redis.call('ZCARD', KEYS[9]) == 0 then redis.call('DEL', KEYS[10])
+  else redis.call('HINCRBY', KEYS[10], 'sum', -bytes) end
+end
+"""
+#: ARGV: the writer's name, the record, its TTL, the id, announced bytes; '' for a finished upload.
+_SAVE = (
+    _LEAVE
+    + """
 if redis.call('GET', KEYS[2]) ~= ARGV[1] then return -1 end
 redis.call('SET', KEYS[3], ARGV[2], 'EX', ARGV[3])
 redis.call('EXPIRE', KEYS[1], ARGV[3])
+if ARGV[5] == '' then leave(ARGV[4]) return 0 end
+local before = redis.call('HGET', KEYS[10], ARGV[4])
+if before then
+  redis.call('HSET', KEYS[10], ARGV[4], ARGV[5])
+  redis.call('HINCRBY', KEYS[10], 'sum', tonumber(ARGV[5]) - tonumber(before))
+end
 return 0
 """
+)
+#: ARGV: the record, its TTL, the id, announced bytes, TTL of the places, whether scope and node
+#: count it, whether its ticket does; the bounds of a ticket, of its bytes, of a scope and of a
+#: node; whether the list of its vfolder has it.
 _CREATE = """
 local known = redis.call('GET', KEYS[3])
-if known == ARGV[1] then return 1 end
-if known or redis.call('EXISTS', KEYS[1]) == 1 then return 0 end
+if known == ARGV[1] then return 'made' end
+if known or redis.call('EXISTS', KEYS[1]) == 1 then return 'exists' end
+local function full(key, bound)
+  return tonumber(bound) > 0 and redis.call('ZCARD', key) >= tonumber(bound)
+end
+local t = redis.call('TIME')
+local function enter(key)
+  redis.call('ZADD', key, t[1] + t[2] / 1000000, ARGV[3])
+  redis.call('EXPIRE', key, ARGV[5])
+end
+if ARGV[6] == '1' then
+  if full(KEYS[7], ARGV[10]) then return 'scope' end
+  if full(KEYS[8], ARGV[11]) then return 'node' end
+  if ARGV[7] == '1' then
+    if full(KEYS[9], ARGV[8]) then return 'ticket' end
+    local sum = tonumber(redis.call('HGET', KEYS[10], 'sum') or '0') + tonumber(ARGV[4])
+    if tonumber(ARGV[9]) > 0 and sum > tonumber(ARGV[9]) then return 'bytes' end
+    enter(KEYS[9])
+    redis.call('HSET', KEYS[10], ARGV[3], ARGV[4])
+    redis.call('HINCRBY', KEYS[10], 'sum', ARGV[4])
+    redis.call('EXPIRE', KEYS[10], ARGV[5])
+  end
+  enter(KEYS[7])
+  enter(KEYS[8])
+end
+if ARGV[12] == '1' then enter(KEYS[6]) end
 redis.call('SET', KEYS[1], '0', 'EX', ARGV[2])
 redis.call('SET', KEYS[3], ARGV[1], 'EX', ARGV[2])
-return 1
+return 'made'
 """
 _RELEASE = """
 if redis.call('GET', KEYS[2]) ~= ARGV[1] then return 0 end
 return redis.call('DEL', KEYS[2], KEYS[5])
 """
-_FORGET = """
+_FORGET = (
+    _LEAVE
+    + """
 if ARGV[1] ~= '' and redis.call('GET', KEYS[2]) ~= ARGV[1] then return -1 end
 redis.call('DEL', KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5])
+leave(ARGV[2])
 return 0
 """
+)
 
 
 def _encoded(upload: Upload) -> str:
@@ -106,7 +176,8 @@ def _encoded(upload: Upload) -> str:
     return json.dumps(msgspec.to_builtins(upload))
 
 
-def _decoded(text: str) -> Upload:
+def decoded(text: str) -> Upload:
+    """Return the upload of a record's text."""
     return msgspec.convert(json.loads(text), Upload)
 
 
@@ -116,10 +187,13 @@ class UploadStore:
     Every method raises `Unavailable` when Redis does not answer for `STORE_PATIENCE_SECONDS`.
     """
 
-    def __init__(self, client: "redis.Redis", node: str) -> None:
+    def __init__(
+        self, client: "redis.Redis", node: str, bounds: UploadBounds | None = None
+    ) -> None:
         """Use database 8 of `client`, which must return text, for the node of this id."""
         self._client = client
         self.node = node
+        self._bounds = bounds or UploadBounds()
         self._acquire = ScriptCall(client, _ACQUIRE)
         self._advance = ScriptCall(client, _ADVANCE)
         self._save = client.register_script(_SAVE)
@@ -127,17 +201,39 @@ class UploadStore:
         self._release = client.register_script(_RELEASE)
         self._forget = client.register_script(_FORGET)
 
+    @property
+    def client(self) -> "redis.Redis":
+        """The client of the store."""
+        return self._client
+
     def create(self, upload: Upload) -> None:
         """Record a new upload at offset 0; its staging file must exist already.
 
         Raises:
             UploadExists: an upload has this id already.
+            TooManyUploads: it would pass a bound; nothing was recorded.
         """
-        text = _encoded(upload)
-        if not _patiently(
-            lambda: self._create(keys=_keys(upload.id), args=[text, UPLOAD_TTL_SECONDS])
-        ):
+        upload = msgspec.structs.replace(upload, node=self.node)
+        args: list[str | int] = [
+            _encoded(upload),
+            UPLOAD_TTL_SECONDS,
+            upload.id,
+            _announced(upload),
+            PLACES_TTL_SECONDS,
+            int(upload.is_counted),
+            int(upload.is_ticketed and upload.is_counted),
+            self._bounds.per_ticket,
+            min(self._bounds.ticket_bytes(upload), _BYTES_MAX),
+            self._bounds.per_scope,
+            self._bounds.per_node,
+            int(not upload.finished),
+        ]
+        keys = [*upload_keys(upload.id), *place_keys(upload)]
+        answer = patiently(lambda: self._create(keys=keys, args=args))
+        if answer == "exists":
             raise UploadExists("An upload of that id is already open.")
+        if answer != "made":
+            raise TooManyUploads(_REFUSALS[answer], bound=answer, retry_after=RETRY_SECONDS)
 
     def get(self, upload_id: str, *, forget_rewind: bool = False) -> UploadProgress:
         """Return the upload and its committed offset, without a lease.
@@ -148,7 +244,7 @@ class UploadStore:
         Raises:
             UploadNotFound: no upload has this id.
         """
-        offset_key, _, record_key, rewind_key, _ = _keys(upload_id)
+        offset_key, _, record_key, rewind_key, _ = upload_keys(upload_id)
 
         def read() -> list[Any]:
             if not forget_rewind:
@@ -158,10 +254,10 @@ class UploadStore:
                 pipe.delete(rewind_key)
                 return cast("list[Any]", pipe.execute()[0])
 
-        offset, text = _patiently(read)
+        offset, text = patiently(read)
         if offset is None or text is None:
             raise UploadNotFound("No such upload is open; it may have ended or expired.")
-        return UploadProgress(_decoded(text), int(offset))
+        return UploadProgress(decoded(text), int(offset))
 
     def exists(self, upload_ids: list[str]) -> list[bool]:
         """Return for each id whether there is an upload; costs one round trip."""
@@ -169,10 +265,10 @@ class UploadStore:
         def read() -> list[Any]:
             with self._client.pipeline(transaction=False) as pipe:
                 for upload_id in upload_ids:
-                    pipe.exists(_keys(upload_id)[0])
+                    pipe.exists(upload_keys(upload_id)[0])
                 return pipe.execute()
 
-        return [bool(count) for count in _patiently(read)]
+        return [bool(count) for count in patiently(read)]
 
     def acquire(
         self,
@@ -206,7 +302,7 @@ class UploadStore:
                 if answer[0] == "yours":
                     offset, rewind, text = answer[1:]
                     return UploadLease(
-                        upload_id, owner, int(offset), _rewind(rewind), _decoded(text)
+                        upload_id, owner, int(offset), _rewind(rewind), decoded(text)
                     )
                 if answer[0] == "gone":
                     raise UploadNotFound("No such upload is open; it may have ended or expired.")
@@ -221,15 +317,15 @@ class UploadStore:
 
     def _try_acquire(self, upload_id: str, owner: str, dead: str, session_text: str) -> list[str]:
         args = [owner, str(LEASE_SECONDS), dead, session_text]
-        answer: list[str] = _patiently(lambda: self._acquire(_keys(upload_id), args))
+        answer: list[str] = patiently(lambda: self._acquire(upload_keys(upload_id), args))
         return answer
 
     def _request(self, upload_id: str, request: LeaseRequest, deadline: float) -> None:
         """Tell the holder that a process waits for the lease, and wait `POLL_SECONDS`."""
         if time.monotonic() >= deadline:
             raise UploadLeaseHeld("Another request is writing this upload; try again shortly.")
-        key, only_new = _keys(upload_id)[4], request is LeaseRequest.TO_READ
-        _patiently(lambda: self._client.set(key, request, ex=REQUEST_SECONDS, nx=only_new))
+        key, only_new = upload_keys(upload_id)[4], request is LeaseRequest.TO_READ
+        patiently(lambda: self._client.set(key, request, ex=REQUEST_SECONDS, nx=only_new))
         time.sleep(POLL_SECONDS)
 
     def _is_own(self, holder: str) -> bool:
@@ -256,7 +352,7 @@ class UploadStore:
         start = "" if rewind is None else str(rewind)
         args = [lease.owner, str(offset), str(LEASE_SECONDS), str(UPLOAD_TTL_SECONDS), start]
         args.append("1" if release else "")
-        answer = _patiently(lambda: self._advance(_keys(lease.id), args, meanwhile))
+        answer = patiently(lambda: self._advance(upload_keys(lease.id), args, meanwhile))
         if answer == -1:
             raise UploadLeaseLost(
                 "The upload went to another writer; ask for its offset and go on."
@@ -271,8 +367,10 @@ class UploadStore:
             UploadLeaseLost: another writer has the lease; nothing was changed.
         """
         ttl = FINISHED_TTL_SECONDS if upload.finished else UPLOAD_TTL_SECONDS
-        args = [lease.owner, _encoded(upload), str(ttl)]
-        if int(_patiently(lambda: self._save(keys=_keys(lease.id), args=args))) < 0:
+        announced = "" if upload.finished else _announced(upload)
+        args = [lease.owner, _encoded(upload), str(ttl), upload.id, announced]
+        keys = [*upload_keys(lease.id), *place_keys(upload)]
+        if int(patiently(lambda: self._save(keys=keys, args=args))) < 0:
             raise UploadLeaseLost(
                 "The upload went to another writer; ask for its offset and go on."
             )
@@ -281,16 +379,19 @@ class UploadStore:
         """Release the lease; a lost lease is not touched."""
         if lease.released:
             return
-        _patiently(lambda: self._release(keys=_keys(lease.id), args=[lease.owner]))
+        patiently(lambda: self._release(keys=upload_keys(lease.id), args=[lease.owner]))
 
     def forget(self, upload_id: str, lease: UploadLease | None = None) -> None:
-        """Remove every key of an upload; with a lease only if it is still valid.
+        """Remove every key of an upload, and its places; with a lease only if it is still valid.
 
         Raises:
             UploadLeaseLost: another writer has the lease; nothing was changed.
         """
-        args = [lease.owner if lease else ""]
-        if int(_patiently(lambda: self._forget(keys=_keys(upload_id), args=args))) < 0:
+        keys = upload_keys(upload_id)
+        text = patiently(lambda: self._client.get(keys[2]))
+        args = [lease.owner if lease else "", upload_id]
+        keys += place_keys(decoded(text)) if text else _NO_PLACES
+        if int(patiently(lambda: self._forget(keys=keys, args=args))) < 0:
             raise UploadLeaseLost(
                 "The upload went to another writer; ask for its offset and go on."
             )
@@ -308,14 +409,43 @@ def _rewind(text: str) -> int | None:
     return int(text) if text else None
 
 
-def _keys(upload_id: str) -> list[str]:
+def _announced(upload: Upload) -> int:
+    """Return the bytes that an upload may have; without a length, what its ticket allows."""
+    return min((upload.limit if upload.length is None else upload.length) or 0, _BYTES_MAX)
+
+
+def place_keys(upload: Upload) -> list[str]:
+    """Return the keys of the places of an upload: vfolder, scope, node, ticket, its bytes."""
+    scope = upload.vfolder.rpartition("/")[0]
+    of = (
+        f"vfolder:{upload.volume}:{upload.vfolder}",
+        f"scope:{upload.volume}:{scope}",
+        f"node:{upload.node}",
+        f"ticket:{upload.session}",
+    )
+    return [*(f"tus.upload.open.{one}" for one in of), f"tus.upload.bytes:{upload.session}"]
+
+
+def upload_keys(upload_id: str) -> list[str]:
+    """Return the keys of one upload: offset, lease, record, rewind, wanted."""
     return [f"tus.upload.{of}:{upload_id}" for of in _KEY_KINDS]
 
 
+#: Keys that do not exist, in place of those of an upload without a record.
+_NO_PLACES = ["tus.upload.open.none"] * 4 + ["tus.upload.bytes.none"]
 _KEY_KINDS = ("offset", "lease", "record", "rewind", "wanted")
 
+#: By the bound that a creation met: whose uploads are too many, and what its caller can do.
+_REFUSALS = {
+    "ticket": "As many uploads are open under this ticket as may be; finish or end some first.",
+    "bytes": "The open uploads of this ticket announce as many bytes as they may together; finish"
+    " or end some first, or ask for a new ticket.",
+    "scope": "As many uploads are open in this quota scope as may be; try again later.",
+    "node": "As many uploads are open on this node as may be; try again later.",
+}
 
-def _patiently(call: Callable[[], Any]) -> Any:  # noqa: ANN401 - what Redis answers
+
+def patiently(call: Callable[[], Any]) -> Any:  # noqa: ANN401 - what Redis answers
     """Call Redis, and again when it does not answer: every script may run twice."""
     try:
         return call()

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from enum import StrEnum
+from http import HTTPStatus
 
 import msgspec
 
@@ -36,6 +37,16 @@ class UploadLeaseHeld(StorageError):
     kind = "storage/tus-lease-held"
     title = "The upload is being written"
     status = 423
+    retriable = True
+
+
+class TooManyUploads(StorageError):
+    """As many uploads are open as may be; `bound` says whose: a ticket, a scope or a node."""
+
+    error_code = "storage-proxy_create_unavailable"
+    kind = "storage/upload/too-many"
+    title = "Too many open uploads"
+    status = HTTPStatus.TOO_MANY_REQUESTS
     retriable = True
 
 
@@ -77,6 +88,37 @@ class Upload(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     job: str = ""
     #: It is published; the record is kept for a client that did not receive the answer.
     finished: bool = False
+    #: Its ticket permits many uploads below a directory.
+    tree: bool = False
+    #: The node that opened it, whose bound counts it.
+    node: str = ""
+
+    @property
+    def is_counted(self) -> bool:
+        """Whether it has a place among the open uploads: a byte of it may still come."""
+        return not self.finished and (self.length != 0 or self.partial)
+
+    @property
+    def is_ticketed(self) -> bool:
+        """Whether the holder of a ticket opened it, and not the manager with the ticket."""
+        return self.id != self.session
+
+
+@dataclass(frozen=True, slots=True)
+class UploadBounds:
+    """How many uploads may be open at a time; 0 is no bound. See `[vfolder.uploads]`."""
+
+    per_ticket: int = 1_000
+    #: What the open uploads of a ticket may announce together, in sizes of the ticket.
+    sizes_per_ticket: int = 4
+    sizes_per_tree_ticket: int = 64
+    per_scope: int = 200_000
+    per_node: int = 500_000
+
+    def ticket_bytes(self, upload: Upload) -> int:
+        """Return the bytes that the open uploads of its ticket may announce; 0 is no bound."""
+        sizes = self.sizes_per_tree_ticket if upload.tree else self.sizes_per_ticket
+        return sizes * (upload.limit or 0)
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,8 +15,8 @@ VERSION = "1.0.0"
 CONTENT_TYPE = "application/offset+octet-stream"
 #: Largest number of bytes that a header may carry (2^63 - 1, the limit of a file).
 NUMBER_MAX = 2**63 - 1
-#: Longest `Upload-Metadata`, in characters.
-METADATA_MAX = 8_000
+#: Longest `Upload-Metadata`, in characters: each record in the store may hold as much.
+METADATA_MAX = 4_096
 
 #: The implemented extensions; `Tus-Extension` is this list. Each function that implements one adds
 #: its name with `implements`.

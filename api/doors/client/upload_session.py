@@ -230,15 +230,26 @@ def settle_published(
     """
     if upload.finished:
         return upload
-    if upload.extract and current_door().jobs.store.has_idempotency_key(REQUESTER, upload.id):
-        ended = msgspec.structs.replace(upload, job=_job_for(upload, upload.id, target).id)
-    elif not upload.extract and staging_files.was_published(backend, upload, target):
-        staging_files.settle_space(backend, upload, upload.length or 0)
-        ended = upload
+    ended_upload = ended(backend, upload, upload, target)
+    lease = store.acquire(upload.id, 0, lambda: True)
+    store.save(lease, ended_upload)
+    store.release(lease)
+    return ended_upload
+
+
+def ended(backend: Backend, upload: Upload, file: Upload, target: VFolderPath) -> Upload:
+    """Return an upload as finished, when the bytes of `file` were published or given to a job.
+
+    Raises:
+        UploadNotFound: they were not.
+    """
+    length = upload.length or 0
+    if upload.extract and current_door().jobs.store.has_idempotency_key(REQUESTER, file.id):
+        upload = msgspec.structs.replace(upload, job=_job_for(upload, file.id, target).id)
+    elif not upload.extract and staging_files.was_published(
+        backend, msgspec.structs.replace(file, length=upload.length), target
+    ):
+        staging_files.settle_space(backend, file, length)
     else:
         raise UploadNotFound(_NOT_FOUND)
-    ended = msgspec.structs.replace(ended, finished=True)
-    lease = store.acquire(upload.id, 0, lambda: True)
-    store.save(lease, ended)
-    store.release(lease)
-    return ended
+    return msgspec.structs.replace(upload, finished=True)

@@ -1,6 +1,5 @@
 """`/upload`: bytes in, by ticket (docs/wire.md, tus 1.0.0): discover, create, look, append, end."""
 
-import os
 from dataclasses import replace
 from email.utils import formatdate
 from time import time
@@ -11,7 +10,7 @@ import msgspec
 from flask import Response, request
 from werkzeug.exceptions import MethodNotAllowed
 
-from api.doors.client import tickets, tus, upload_session
+from api.doors.client import concatenation, tickets, tus, upload_session
 from api.doors.client.routes import blueprint
 from api.doors.client.upload_body import (
     CHECKSUMS,
@@ -23,7 +22,6 @@ from api.doors.client.upload_body import (
 from api.doors.client.upload_session import READ_WAIT_SECONDS, UploadSession, open_session
 from api.routes import current_door
 from backends.archives import UploadFormat
-from backends.fs import translated
 from backends.quota import DIGESTS
 from backends.uploads import Staging
 from backends.uploads import staging as staging_files
@@ -42,8 +40,6 @@ from core.uploads import (
 
 #: Keys of `Upload-Metadata` with the path of the file below a directory ticket, best first.
 _PATH_KEYS = ("relativePath", "filename", "name")
-#: One copy_file_range(2) moves at most this much (bytes; the kernel's own limit is 2 GiB).
-_COPY_BYTES = 1 << 30
 
 
 @blueprint.route("/upload", methods=["OPTIONS"], provide_automatic_options=False)
@@ -270,6 +266,7 @@ def _described(session: UploadSession, kind: str) -> Upload:
         session=session.ticket.session,
         length=None if kind == "final" else tus.length(request.headers),
         limit=session.ticket.size,
+        tree=session.ticket.tree,
         metadata=request.headers.get("Upload-Metadata", ""),
         digest=digests[0] if digests else "",
         partial=kind == "partial",
@@ -334,46 +331,11 @@ def override(upload_id: str) -> Response:
     return _OVERRIDES[method](upload_id)
 
 
-@tus.implements("concatenation")
 def _concatenated(session: UploadSession, upload: Upload, ids: list[str]) -> Response:
-    """Publish the parts as one file: the kernel appends the others to the first.
-
-    A cut at any moment leaves the parts unchanged: the appended bytes were never committed.
-    """
-    parts = [replace(session, url_id=part).progress() for part in ids]
-    for part in parts:
-        if not part.upload.partial or not upload_session.is_complete(part.upload, part.offset):
-            raise InvalidParameters("A part is not complete, or not a part; nothing was joined.")
-    total = sum(part.offset for part in parts)
-    if total > session.ticket.size:
-        raise tus.TooLong(f"The ticket allows {session.ticket.size} bytes, the parts have {total}.")
-    first = replace(session, url_id=ids[0])
-    with first.opened(parts[0].upload) as staging, first.leased(staging):
-        if staging.settle(parts[0].offset) != parts[0].offset:
-            raise UploadNotFound("Bytes of the first part are gone; send it again.")
-        for part in parts[1:]:
-            _append_part(session, staging, part)
-        staging.upload = msgspec.structs.replace(parts[0].upload, digest=upload.digest)
-        joined = msgspec.structs.replace(upload, length=total)
-        joined = upload_session.finish(staging, joined, VFolderPath.parse(upload.path))
-    session.store.create(joined)
-    for part in parts:
-        staging_files.remove(session.backend, part.upload)
-        session.store.forget(part.upload.id)
-    response = progress_answer(joined, total, 201)
+    joined = concatenation.join(session, upload, ids)
+    response = progress_answer(joined, joined.length or 0, 201)
     response.headers["Location"] = _location(replace(session, url_id=joined.id))
     return response
-
-
-def _append_part(session: UploadSession, staging: Staging, part: UploadProgress) -> None:
-    left = part.offset
-    with session.opened(part.upload) as source, translated():
-        while left > 0:
-            size = min(left, _COPY_BYTES)
-            moved = os.copy_file_range(source.descriptor, staging.descriptor, size)
-            if moved == 0:
-                raise UploadNotFound("Bytes of a part are gone; send it again.")
-            left -= moved
 
 
 def _location(session: UploadSession) -> str:
