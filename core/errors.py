@@ -28,7 +28,8 @@
     ├── QuotaExceeded              422  the quota scope has not enough free space
     ├── NoSpace                    507  the volume has not enough free space
     ├── Unavailable                503  Redis or a node does not answer; try again later
-    │   └── StorageUnavailable     503  the storage fails now (EIO, ESTALE)
+    │   ├── StorageUnavailable     503  the storage fails now (EIO, ESTALE)
+    │   └── StoreUnavailable       503  Redis is away, or refuses for now (full, read-only)
     ├── DeadlineExceeded           504  the storage did not answer in time
     ├── BackendFailed              500  the storage system failed
     └── Defect                     500  a defect of this service
@@ -303,6 +304,10 @@ class StorageUnavailable(Unavailable):
     error_code = "storage-proxy_request_unreachable"
     kind = "storage/external/unavailable"
     title = "The storage system fails now"
+
+
+class StoreUnavailable(Unavailable):
+    """Redis does not answer, or refuses for now: full, read-only, starting."""
 
 
 class DeadlineExceeded(StorageError):

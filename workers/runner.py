@@ -5,7 +5,8 @@ goes back to the queue, ends with `Ignore`: so Celery stores no result over that
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any, Protocol, cast
 
 import redis
@@ -13,12 +14,12 @@ from celery.exceptions import Ignore
 from tenacity import Retrying
 
 from backends.fs import translate
-from core.errors import Defect, JobNotFound, StorageError
+from core.errors import Defect, JobNotFound, StorageError, StoreUnavailable
 from core.events import EventPublisher
 from core.jobs import Cancelled, Interrupted, Job, LeaseLost, Released, State, queue_name, requests
 from core.jobs.requests import Request
 from core.jobs.store import Doorbell, JobEnd, JobStore, Ringer
-from core.redis import json, retrying
+from core.redis import json, retrying, store_is_away
 from core.settings import Settings
 from core.telemetry import bind, logger
 from workers.run import DRAIN, RELOAD, Context, Outcome, Run, new_run_id, own_identity, reloaded
@@ -86,7 +87,6 @@ class JobCancelled(Ignore):
 
 def _store_retry(patience_seconds: float | None = None) -> Retrying:
     return retrying(
-        on=redis.RedisError,
         first_pause_seconds=STORE_PAUSE_SECONDS,
         longest_pause_seconds=STORE_PAUSE_MAX_SECONDS,
         patience_seconds=patience_seconds,
@@ -94,6 +94,20 @@ def _store_retry(patience_seconds: float | None = None) -> Retrying:
 
 
 _until_the_store_answers = _store_retry().wraps
+
+
+@contextmanager
+def _released_while_store_is_away() -> Iterator[None]:
+    """Put the job back when a call of its verb found the store away: the next run continues.
+
+    Verbs wait for the store themselves (`Run.patiently`). This is for a call that does not wait.
+    """
+    try:
+        yield
+    except (redis.RedisError, StoreUnavailable) as error:
+        if isinstance(error, redis.RedisError) and not store_is_away(error):
+            raise
+        raise Released("the store was away") from error
 
 
 class Runner:
@@ -187,7 +201,8 @@ class Runner:
         verb = VERBS[request.verb](context, request)
         try:
             context.run.check()
-            return verb()
+            with _released_while_store_is_away():
+                return verb()
         except Cancelled:
             self._undo(context, verb)
             return Outcome("cancelled", state=State.CANCELLED)

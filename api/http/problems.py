@@ -16,7 +16,8 @@ from werkzeug.exceptions import HTTPException
 from api.http import json, metrics
 from api.http.flask_app import this_request
 from backends.fs import translate
-from core.errors import PROBLEM_TYPE_BASE, Defect, StorageError, Unavailable
+from core.errors import PROBLEM_TYPE_BASE, Defect, StorageError
+from core.redis import store_is_away, store_problem
 from core.telemetry import logger
 
 CONTENT_TYPE = "application/problem+json"
@@ -92,9 +93,11 @@ def request_id() -> str | None:
 def _known(error: Exception) -> StorageError:
     if isinstance(error, StorageError):
         return error
-    _log.error("request failed unexpectedly", exc_info=error)
     if isinstance(error, RedisError):
-        return Unavailable("The store of jobs (Redis) does not answer; try again shortly.")
+        if not store_is_away(error):
+            _log.error("store failed unexpectedly", exc_info=error)
+        return store_problem(error)
+    _log.error("request failed unexpectedly", exc_info=error)
     if isinstance(error, OSError):
         return translate(error)
     return Defect("The service failed unexpectedly; its log has the cause under the request id.")

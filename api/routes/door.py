@@ -24,7 +24,7 @@ from api.volumes import (
 from backends.base import possible_capabilities
 from backends.volumes import Mounts, MountState, Volumes
 from core.cluster import BandwidthStore, Node, NodeStore, PerformanceStore, VFolderCache
-from core.redis import connections
+from core.redis import connections, prove_write
 from core.settings import Settings
 from core.telemetry import logs
 from core.uploads import UploadBounds, UploadStore
@@ -145,7 +145,7 @@ class Door:
     def health(self) -> HealthMonitor:
         """The health of this node."""
         pings: dict[ServiceName, Ping] = {
-            ("redis", name): connections.connect(self.settings, database).ping
+            ("redis", name): partial(prove_write, connections.connect(self.settings, database))
             for name, database in _NEEDED.items()
         }
         pings["broker", "jobs"] = partial(check_broker, self.settings)

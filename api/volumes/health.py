@@ -16,6 +16,7 @@ from backends.volumes import Mounts
 from core.errors import StorageError
 from core.names import moment
 from core.process.version import VERSION
+from core.redis import store_refuses
 from core.telemetry import logger
 
 COMPONENT = "storage-proxy"
@@ -116,7 +117,7 @@ class _Service:
             if self._problem is None:
                 reason = type(error).__name__
                 _log.warning("service unhealthy", part="/".join(self._name), reason=reason)
-            return "It cannot be reached."
+            return "It refuses writes." if store_refuses(error) else "It cannot be reached."
         return None
 
 

@@ -2,10 +2,11 @@
 
 from backends.quota import quick_usage, requested_limits, scope_lock, soft
 from backends.quota.checks import DIGESTS, blame, check_capacity, check_digest, check_space
-from backends.quota.soft import SoftQuota, soft_of
+from backends.quota.soft import Patience, SoftQuota, soft_of
 
 __all__ = [
     "DIGESTS",
+    "Patience",
     "SoftQuota",
     "blame",
     "check_capacity",

@@ -17,18 +17,46 @@ import stat
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from typing import Protocol, TypeVar
 
 import redis
 
 from backends.base import Backend
 from backends.fs import descriptors, layout
 from backends.quota import quick_usage, requested_limits
-from core.errors import QuotaExceeded, StorageError, Unavailable
+from core.errors import QuotaExceeded, StorageError
 from core.names import QuotaScope
 from core.quota import Balance, QuotaLedger, Thresholds
+from core.redis import retrying, store_problem
 from core.telemetry import logger
 
 _log = logger(__name__)
+T = TypeVar("T")
+
+#: A door that has published a file waits this long for the ledger (seconds); then the figure is
+#: wrong until the next rescan.
+DOOR_PATIENCE_SECONDS = 5.0
+_FIRST_PAUSE_SECONDS, _LONGEST_PAUSE_SECONDS = 0.1, 1.0
+
+
+class Patience(Protocol):
+    """Calls the store, and calls again while it is away: `Run.patiently` in a job."""
+
+    def __call__(self, call: Callable[[], T], /) -> T:
+        """Return what the call returns."""
+
+
+def _door_patience(call: Callable[[], T]) -> T:
+    tries = retrying(
+        first_pause_seconds=_FIRST_PAUSE_SECONDS,
+        longest_pause_seconds=_LONGEST_PAUSE_SECONDS,
+        patience_seconds=DOOR_PATIENCE_SECONDS,
+    )
+    return tries(call)
+
+
+def _once(call: Callable[[], T]) -> T:
+    return call()
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +67,18 @@ class SoftQuota:
     thresholds: Thresholds
     #: Opens the volume as a directory descriptor.
     root: Callable[[], AbstractContextManager[int]]
+    #: How a job waits for the store; None at a door, which answers a caller soon.
+    patience: Patience | None = None
+
+    @property
+    def _patiently(self) -> Patience:
+        """Call for what is done already and must be recorded."""
+        return self.patience or _door_patience
+
+    @property
+    def _ask(self) -> Patience:
+        """Call before anything is done: a door refuses at once."""
+        return self.patience or _once
 
     def limit(self, scope: QuotaScope) -> int | None:
         """Return the limit of a scope in bytes; None when there is none. Costs one small read."""
@@ -49,7 +89,7 @@ class SoftQuota:
     def balance(self, scope: QuotaScope) -> Balance:
         """Return the ledger's figures; unknown while Redis does not answer."""
         try:
-            return self.ledger.read(scope.directory)
+            return self._ask(lambda: self.ledger.read(scope.directory))
         except redis.RedisError as error:
             _log.warning("quota ledger not read", reason=type(error).__name__)
             return Balance(None, 0, None)
@@ -72,7 +112,7 @@ class SoftQuota:
     def end(self, scope: QuotaScope) -> None:
         """Drop the ledger of a scope that has no limit any more."""
         try:
-            self.ledger.forget(scope.directory)
+            self._patiently(lambda: self.ledger.forget(scope.directory))
         except redis.RedisError as error:  # without a limit the figure is not read
             _log.warning("quota ledger not ended", reason=type(error).__name__)
         self.thresholds.check(self.ledger.volume, scope.directory, None, None)
@@ -86,24 +126,37 @@ class SoftQuota:
 
     def reserve(self, scope: QuotaScope, holder: str, size_bytes: int, limit_bytes: int) -> None:
         """Reserve space under a limit; see the module's `reserve`."""
-        name = scope.directory
         try:
-            if self.ledger.read(name).settled_bytes is None:
-                with self.root() as root:
-                    self._count(root, scope)
-            used = self.ledger.reserve(name, holder, size_bytes, limit_bytes)
+            others = self._ask(lambda: self._reserve(scope, holder, size_bytes, limit_bytes))
         except redis.RedisError as error:
-            raise Unavailable("The ledger of quotas does not answer; try again.") from error
-        if used is not None:
-            left = max(limit_bytes - used, 0)
+            raise store_problem(error) from error
+        if others is not None:
+            left = max(limit_bytes - others, 0)
             raise QuotaExceeded(f"The quota scope has {left} bytes left, {size_bytes} wanted.")
+
+    def _reserve(
+        self, scope: QuotaScope, holder: str, size_bytes: int, limit_bytes: int
+    ) -> int | None:
+        """Return what the others hold when the limit would be passed, else None."""
+        name = scope.directory
+        answer = self.ledger.reserve(name, holder, size_bytes, limit_bytes)
+        if not answer.counted:
+            with self.root() as root:
+                self._count(root, scope)
+            answer = self.ledger.reserve(name, holder, size_bytes, limit_bytes)
+            if answer.others_bytes is not None:  # the first call reserved without a figure
+                self.ledger.settle(name, holder)
+        return answer.others_bytes
 
     def settle(
         self, scope: QuotaScope, holder: str, change_bytes: int, *, once: bool
     ) -> int | None:
         """Settle a reservation; return what the scope holds now. See the module's `settle`."""
         try:
-            return self.ledger.settle(scope.directory, holder, change_bytes, once=once)
+            name = scope.directory
+            # Without a mark the change may not be repeated, unless there is none.
+            call = self._patiently if once or not change_bytes else _once
+            return call(lambda: self.ledger.settle(name, holder, change_bytes, once=once))
         except redis.RedisError as error:  # the change is made; a rescan corrects the figure
             _log.warning("quota ledger not settled", reason=type(error).__name__)
             return None
@@ -123,13 +176,13 @@ def limit_of(backend: Backend, scope: QuotaScope | None) -> int | None:
 def reserve(backend: Backend, scope: QuotaScope | None, holder: str, size_bytes: int) -> None:
     """Reserve space for a holder (an upload, a job), in place of its reservation before.
 
-    A reservation ends with `settle`, or a day after it was last made. Costs two round trips where a
+    A reservation ends with `settle`, or a day after it was last made. Costs one round trip where a
     limit is set. A scope that was never counted is counted first, if that takes at most two
     seconds.
 
     Raises:
         QuotaExceeded: the scope has not so many bytes left; the detail says how many.
-        Unavailable: the ledger does not answer.
+        StoreUnavailable: the ledger does not answer, or refuses.
     """
     limit, soft = limit_of(backend, scope), soft_of(backend)
     if limit is not None and soft is not None and scope is not None:

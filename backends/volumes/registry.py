@@ -9,7 +9,7 @@ from backends.base import Backend, HasQuota, Mount, MountedBackend
 from backends.btrfs import BtrfsBackend
 from backends.cephfs import CephFsBackend
 from backends.mounted import PosixBackend
-from backends.quota import SoftQuota
+from backends.quota import Patience, SoftQuota
 from backends.wrappers import FaultyBackend, PrivilegedQuotaBackend, SoftQuotaBackend
 from backends.xfs import Ext4Backend, XfsBackend
 from core.errors import ConfigurationError, UnknownVolume
@@ -91,10 +91,12 @@ class Volumes:
     past the volume's limits.
     """
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, patiently: Patience | None = None) -> None:
+        """Take the settings; `patiently` calls the ledger of quotas while the store may be away."""
         if any(table.backend == Ext4Backend.name for table in settings.volume.values()):
             privileges.drop(privileges.CAP_SYS_RESOURCE)
         self._settings = settings
+        self._patiently = patiently
         self._backends: dict[str, Backend] = {}
 
     def follow(self, settings: Settings) -> None:
@@ -134,8 +136,9 @@ class Volumes:
         if mounted is None:
             return backend
         ledger = QuotaLedger(connect(self._settings, Database.JOBS), backend.mount.volume)
+        thresholds = Thresholds(self._settings)
         return SoftQuotaBackend(
-            mounted, SoftQuota(ledger, Thresholds(self._settings), mounted.root)
+            mounted, SoftQuota(ledger, thresholds, mounted.root, self._patiently)
         )
 
     def all(self) -> Mapping[str, Backend]:

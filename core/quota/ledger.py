@@ -1,13 +1,19 @@
 """The ledger in Redis: usage of quota scopes where the storage system does not count.
 
-    vf:quota:<volume>:<scope>   hash  used, grown (bytes), as_of (ms)
-    vf:holds:<volume>:<scope>   hash  holder -> '<bytes> <end ms>': reserved, not settled yet
-    vf:quota-once:<token>       the mark of a settlement that is made only once
+    vf:quota:<volume>:<scope>      hash  used, grown (bytes), as_of (ms)
+    vf:holds:<volume>:<scope>      hash  holder -> '<bytes> <end ms>': reserved, not settled yet
+    vf:holds-ends:<volume>:<scope> sorted set  holder, by the end of its reservation (ms)
+    vf:holds-sum:<volume>:<scope>  the sum of all reservations (bytes)
+    vf:quota-once:<token>          the mark of a settlement that is made only once
+    vf:quota-scopes:<volume>       set  the scopes that have a figure
 
 A holder (an upload, a job) reserves space before it writes, and settles when it publishes. Each is
 one script, so that several writers never pass a limit together. What other programs write into the
 tree is unknown here until the next count. The usage of a scope that was never counted is unknown,
 not zero.
+
+The cost of a script does not depend on the number of holders. Versions up to 0.1.0 write only the
+hash of holders: when its length differs from the sorted set's, a script makes set and sum again.
 """
 
 from dataclasses import dataclass
@@ -22,65 +28,113 @@ from core.names import moment_of_ms
 HOLD_SECONDS = 86_400
 #: The mark of a settlement is kept this long.
 ONCE_SECONDS = 7 * 86_400
+#: Expired reservations that one script removes, so that it takes less than 2 ms.
+EXPIRED_MAX = 200
+#: Scopes per step while the index of scopes is read.
+_STEP = 1000
 
-_HELD = """
+#: Every script takes the keys of one scope first: figures, holders, their ends, their sum.
+_PRELUDE = """
+local EXPIRED_MAX = %d
 local function now() local t = redis.call('TIME') return t[1] * 1000 + math.floor(t[2] / 1000) end
-local function held(but)
-  local sum, at = 0, now()
-  local all = redis.call('HGETALL', KEYS[2])
-  for i = 1, #all, 2 do
-    local size, ends = all[i + 1]:match('^(%d+) (%d+)$')
-    if tonumber(ends) < at then redis.call('HDEL', KEYS[2], all[i])
-    elseif all[i] ~= but then sum = sum + tonumber(size) end
+local function text(number) return string.format('%%.0f', number) end
+local function parts(value)
+  local size, ends = value:match('^(%%d+) (%%d+)$')
+  return tonumber(size), tonumber(ends)
+end
+local function size_of(holder)
+  local value = redis.call('HGET', KEYS[2], holder)
+  return value and parts(value) or 0
+end
+local function sum() return tonumber(redis.call('GET', KEYS[4]) or '0') end
+local function set_sum(number)
+  if redis.call('HLEN', KEYS[2]) == 0 then redis.call('DEL', KEYS[4])
+  else redis.call('SET', KEYS[4], text(math.max(0, number))) end
+end
+local function drop(holder)
+  local rest = sum() - size_of(holder)
+  if redis.call('HDEL', KEYS[2], holder) + redis.call('ZREM', KEYS[3], holder) > 0 then
+    set_sum(rest)
   end
-  return sum
 end
-local function text(number) return string.format('%.0f', number) end
-"""
+local function rebuild()
+  local all, total = redis.call('HGETALL', KEYS[2]), 0
+  redis.call('DEL', KEYS[3])
+  for i = 1, #all, 2 do
+    local size, ends = parts(all[i + 1])
+    redis.call('ZADD', KEYS[3], ends, all[i])
+    total = total + size
+  end
+  set_sum(total)
+end
+-- Returns whether reservations that have expired may be left.
+local function expire()
+  if redis.call('HLEN', KEYS[2]) ~= redis.call('ZCARD', KEYS[3]) then rebuild() end
+  local over = redis.call('ZRANGEBYSCORE', KEYS[3], '-inf', '(' .. text(now()),
+    'LIMIT', 0, EXPIRED_MAX)
+  local rest = sum()
+  for _, holder in ipairs(over) do
+    rest = rest - size_of(holder)
+    redis.call('HDEL', KEYS[2], holder)
+    redis.call('ZREM', KEYS[3], holder)
+  end
+  if #over > 0 then set_sum(rest) end
+  return #over == EXPIRED_MAX
+end
+""" % (EXPIRED_MAX,)  # noqa: UP031 - Lua has braces
 _RESERVE = (
-    _HELD
+    _PRELUDE
     + """
+local more = expire()
 local used = redis.call('HGET', KEYS[1], 'used')
-local others = held(ARGV[1])
+local others = sum() - size_of(ARGV[1])
 if used and tonumber(used) + others + tonumber(ARGV[2]) > tonumber(ARGV[3]) then
-  return {'full', text(tonumber(used) + others)}
+  return {more and 'again' or 'full', text(tonumber(used) + others)}
 end
-redis.call('HSET', KEYS[2], ARGV[1], ARGV[2] .. ' ' .. text(now() + tonumber(ARGV[4])))
+local ends = text(now() + tonumber(ARGV[4]))
+redis.call('HSET', KEYS[2], ARGV[1], ARGV[2] .. ' ' .. ends)
+redis.call('ZADD', KEYS[3], ends, ARGV[1])
+set_sum(others + tonumber(ARGV[2]))
 return {used and 'held' or 'unknown', ''}
 """
 )
 _SETTLE = (
-    _HELD
+    _PRELUDE
     + """
-redis.call('HDEL', KEYS[2], ARGV[1])
+expire()
+drop(ARGV[1])
 local used = redis.call('HGET', KEYS[1], 'used')
 local change = tonumber(ARGV[2])
 local function first()
-  return ARGV[3] == '' or redis.call('SET', KEYS[3], '1', 'NX', 'EX', ARGV[4])
+  return ARGV[3] == '' or redis.call('SET', KEYS[5], '1', 'NX', 'EX', ARGV[4])
 end
-if used and change ~= 0 and first() then
-  used = math.max(0, tonumber(used) + change)
-  redis.call('HSET', KEYS[1], 'used', text(used))
+if change ~= 0 and first() then
+  if used then
+    used = math.max(0, tonumber(used) + change)
+    redis.call('HSET', KEYS[1], 'used', text(used))
+  end
   if change > 0 then redis.call('HINCRBYFLOAT', KEYS[1], 'grown', ARGV[2]) end
 end
 if not used then return '' end
-return text(tonumber(used) + held(''))
+return text(tonumber(used) + sum())
 """
 )
 _COUNTED = (
-    _HELD
+    _PRELUDE
     + """
 local grown = tonumber(redis.call('HGET', KEYS[1], 'grown') or '0') - tonumber(ARGV[2])
 local used = tonumber(ARGV[1]) + math.max(0, grown)
 local before = redis.call('HGET', KEYS[1], 'used') or ''
 redis.call('HSET', KEYS[1], 'used', text(used), 'as_of', text(now()))
+redis.call('SADD', KEYS[5], ARGV[3])
 return before
 """
 )
 _READ = (
-    _HELD
+    _PRELUDE
     + """
-return {redis.call('HGET', KEYS[1], 'used') or '', text(held('')),
+expire()
+return {redis.call('HGET', KEYS[1], 'used') or '', text(sum()),
         redis.call('HGET', KEYS[1], 'as_of') or ''}
 """
 )
@@ -100,10 +154,21 @@ class Balance:
         return None if self.settled_bytes is None else self.settled_bytes + self.held_bytes
 
 
+@dataclass(frozen=True, slots=True)
+class Reservation:
+    """The answer to a request for space."""
+
+    #: What the others hold; None when the space was reserved.
+    others_bytes: int | None
+    #: Whether the usage is known; a scope that was never counted accepts every reservation.
+    counted: bool
+
+
 class QuotaLedger:
     """The ledger of one volume. Safe for threads; methods raise `redis.RedisError`.
 
-    `scope` is the name of a scope's directory, which does not depend on its kind.
+    `scope` is the name of a scope's directory, which does not depend on its kind. Each method may
+    run twice, except `settle` without `once`.
     """
 
     def __init__(self, client: "redis.Redis", volume: str) -> None:
@@ -113,16 +178,18 @@ class QuotaLedger:
         self._settle = client.register_script(_SETTLE)
         self._counted = client.register_script(_COUNTED)
         self._read = client.register_script(_READ)
+        self._index = f"{PREFIX}quota-scopes:{volume}"
 
-    def reserve(self, scope: str, holder: str, size_bytes: int, limit_bytes: int) -> int | None:
-        """Reserve bytes for a holder, in place of its former reservation; None on success.
+    def reserve(self, scope: str, holder: str, size_bytes: int, limit_bytes: int) -> Reservation:
+        """Reserve bytes for a holder, in place of its former reservation, which stays if refused.
 
-        When the limit would be passed, return the bytes that the others hold. A scope that was
-        never counted accepts every reservation.
+        Costs one round trip.
         """
-        args: list[str | int] = [holder, size_bytes, limit_bytes, HOLD_SECONDS * 1000]
-        answer, used = self._reserve(keys=self._keys(scope), args=args)
-        return int(used) if answer == "full" else None
+        args: list[str | int] = [holder, max(0, size_bytes), limit_bytes, HOLD_SECONDS * 1000]
+        answer = "again"
+        while answer == "again":  # many reservations expired at once
+            answer, used = self._reserve(keys=self._keys(scope), args=args)
+        return Reservation(int(used) if answer == "full" else None, answer != "unknown")
 
     def settle(
         self, scope: str, holder: str, change_bytes: int = 0, *, once: bool = False
@@ -154,24 +221,38 @@ class QuotaLedger:
         What was settled since the mark `growth` is added, because the count may have missed it. A
         figure that is too high for a while lets no writer pass a limit.
         """
-        before: Any = self._counted(keys=self._keys(scope), args=[used_bytes, growth])
+        keys = [*self._keys(scope), self._index]
+        args: list[str | int] = [used_bytes, growth, scope]
+        before: Any = self._counted(keys=keys, args=args)
         return int(before) if before else None
 
     def forget(self, scope: str) -> None:
         """Drop the figures and reservations of a scope without limit or of a deleted scope."""
-        self._redis.delete(*self._keys(scope))
+        with self._redis.pipeline(transaction=True) as pipe:
+            pipe.delete(*self._keys(scope))
+            pipe.srem(self._index, scope)
+            pipe.execute()
 
     def scopes(self) -> list[str]:
-        """Return the scopes that have a figure; costs a scan of all keys."""
-        start = f"{PREFIX}quota:{self.volume}:"
-        return sorted(str(key).removeprefix(start) for key in self._redis.scan_iter(f"{start}*"))
+        """Return the scopes that have a figure.
+
+        The first call on a store of an earlier version costs a scan of all its keys.
+        """
+        whole = f"{self._index}:whole"
+        if not self._redis.exists(whole):
+            start = f"{PREFIX}quota:{self.volume}:"
+            for key in self._redis.scan_iter(f"{start}*", count=_STEP):
+                self._redis.sadd(self._index, str(key).removeprefix(start))
+            self._redis.set(whole, "1")
+        return sorted(str(name) for name in self._redis.sscan_iter(self._index, count=_STEP))
 
     def close(self) -> None:
         """Close the connections; a later call opens new ones."""
         self._redis.close()
 
     def _keys(self, scope: str) -> list[str]:
-        return [f"{PREFIX}{kind}:{self.volume}:{scope}" for kind in ("quota", "holds")]
+        kinds = ("quota", "holds", "holds-ends", "holds-sum")
+        return [f"{PREFIX}{kind}:{self.volume}:{scope}" for kind in kinds]
 
     def _token(self, scope: str, holder: str) -> str:
         return f"{PREFIX}quota-once:{self.volume}:{scope}:{holder}"

@@ -7,10 +7,17 @@ from core.redis.connections import (
     celery_options,
     celery_url,
     connect,
+    prove_write,
     queue_settings,
 )
 from core.redis.json import dumps
-from core.redis.retry import AWAY, retrying
+from core.redis.retry import (
+    AWAY,
+    retrying,
+    store_is_away,
+    store_problem,
+    store_refuses,
+)
 from core.redis.scripts import ScriptCall
 
 __all__ = [
@@ -24,6 +31,10 @@ __all__ = [
     "connections",
     "dumps",
     "json",
+    "prove_write",
     "queue_settings",
     "retrying",
+    "store_is_away",
+    "store_problem",
+    "store_refuses",
 ]

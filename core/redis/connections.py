@@ -17,6 +17,11 @@ from core.settings import RedisTarget, Settings
 #: A connection that was idle for this long is checked before its next use (seconds).
 HEALTH_CHECK_SECONDS = 10
 
+#: The key by which processes prove that a server takes writes. It expires, so of all processes of
+#: the cluster one changes it per this time (milliseconds).
+PROOF_KEY = "vf:proof"
+PROOF_MILLISECONDS = 2500
+
 
 class Database(IntEnum):
     """The number of each database, by its purpose."""
@@ -63,6 +68,15 @@ def connect(settings: Settings, database: Database, *, text: bool = True) -> "re
         target.service_name, db=int(database), password=target.password
     )
     return master
+
+
+def prove_write(client: "redis.Redis") -> None:
+    """Raise `redis.RedisError` when the server takes no write; costs one round trip.
+
+    The server checks its memory, role and disk before it looks at the key. So every call is a
+    proof, though nearly all of them change nothing.
+    """
+    client.set(PROOF_KEY, "1", nx=True, px=PROOF_MILLISECONDS)
 
 
 def _tls(settings: Settings, target: RedisTarget) -> dict[str, Any]:

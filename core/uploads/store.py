@@ -28,8 +28,7 @@ from uuid import uuid4
 import msgspec
 import redis
 
-from core.errors import Unavailable
-from core.redis import AWAY, ScriptCall, retrying
+from core.redis import AWAY, ScriptCall, retrying, store_problem
 from core.uploads.upload import (
     LeaseRequest,
     TooManyUploads,
@@ -184,7 +183,7 @@ def decoded(text: str) -> Upload:
 class UploadStore:
     """All uploads of the cluster. Safe for threads; one per process.
 
-    Every method raises `Unavailable` when Redis does not answer for `STORE_PATIENCE_SECONDS`.
+    Every method raises `StoreUnavailable` when Redis does not answer for `STORE_PATIENCE_SECONDS`.
     """
 
     def __init__(
@@ -452,7 +451,7 @@ def patiently(call: Callable[[], Any]) -> Any:  # noqa: ANN401 - what Redis answ
     except AWAY:
         return _again(call)
     except redis.RedisError as error:
-        raise Unavailable("Redis refuses the upload's record; try again shortly.") from error
+        raise store_problem(error) from error
 
 
 def _again(call: Callable[[], Any]) -> Any:  # noqa: ANN401 - what Redis answers
@@ -465,4 +464,4 @@ def _again(call: Callable[[], Any]) -> Any:  # noqa: ANN401 - what Redis answers
     try:
         return tries(call)
     except redis.RedisError as error:
-        raise Unavailable("Redis does not answer for the upload; try again shortly.") from error
+        raise store_problem(error) from error

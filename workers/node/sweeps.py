@@ -11,6 +11,8 @@ from itertools import product
 from typing import Any, cast
 from uuid import UUID
 
+import redis
+
 from backends.base import MountedBackend
 from backends.fs import descriptors, layout
 from backends.quota import requested_limits
@@ -18,13 +20,13 @@ from backends.retention import snapshots, trash
 from backends.tree import Effort, UsageOptions, measure_tree
 from backends.uploads import sweep_uploads
 from backends.volumes import Volumes
-from core.errors import Locked, StorageError
+from core.errors import Locked, StorageError, StoreUnavailable
 from core.jobs import PRIORITY_LAST, Unattended
 from core.jobs.requests import PurgeRequest, Request, RescanRequest, SnapshotRequest
 from core.jobs.store import PREFIX, JobStore, Submission
 from core.names import QuotaScope, ScopeKind
 from core.quota import HiddenUsageStore, Thresholds
-from core.redis import Database, connect
+from core.redis import Database, connect, store_is_away
 from core.settings import Settings
 from core.telemetry import logger
 from core.uploads import UploadStore
@@ -59,7 +61,19 @@ class Sweep:
         self._volume = volume
 
     def __call__(self) -> str:
-        """Do the sweep; return one sentence that says what was done."""
+        """Do the sweep; return one sentence that says what was done.
+
+        While the store is away nothing is known to be dead: the next sweep does the rest.
+        """
+        try:
+            return self._sweep()
+        except (redis.RedisError, StoreUnavailable) as error:
+            if isinstance(error, redis.RedisError) and not store_is_away(error):
+                raise
+            _log.warning("sweep put off", volume=self._volume, reason=type(error).__name__)
+            return "put off: the store is away"
+
+    def _sweep(self) -> str:
         jobs = self._settings.vfolder.jobs
         forgotten = self._store.sweep(jobs.keep_succeeded_seconds, jobs.keep_failed_seconds)
         backend = Volumes(self._settings).get(self._volume)

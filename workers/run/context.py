@@ -42,7 +42,7 @@ class Context:
         self.request = request
         self.settings = settings
         self.store = store
-        self._volumes = Volumes(settings)
+        self._volumes = Volumes(settings, patiently=run.patiently)
         self._open = ExitStack()
         self._manifest: Manifest | None = None
         self._leftovers: list[tuple[Manifest, int]] = []

@@ -9,8 +9,9 @@ A thread of its own publishes the progress to watchers, because their broker may
 """
 
 import threading
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, TypeVar
 from uuid import uuid4
 
 import redis
@@ -19,7 +20,7 @@ from backends.tree import Throttle
 from core.cluster import boot_clock
 from core.jobs import Cancelled, Counter, Interrupted, Job, LeaseLost, Progress, Released
 from core.jobs.store import JobStore
-from core.redis import json
+from core.redis import json, retrying
 from core.telemetry import logger
 from workers.run.node_signals import DRAIN, Drain
 
@@ -33,6 +34,8 @@ SAFE_SHARE = 0.8
 FIRST_BEAT_SECONDS = 0.5
 #: Seconds between two renewals while the store is away.
 RETRY_SECONDS = 0.5
+#: The longest pause between two calls of a verb to a store that is away (seconds).
+STORE_PAUSE_MAX_SECONDS = 1.0
 #: A blocked run checks this often whether it may continue (seconds).
 WAIT_SECONDS = 0.05
 
@@ -40,6 +43,8 @@ WAIT_SECONDS = 0.05
 PUBLISH_SECONDS = 2.0
 #: The end of a run waits this long for a publication in progress (seconds).
 LAST_PUBLICATION_SECONDS = 2.0
+
+T = TypeVar("T")
 
 #: Publishes the progress, as `Progress.snapshot` returns it.
 ProgressPublisher = Callable[[dict[str, Any]], None]
@@ -67,6 +72,7 @@ class Run:
         self._ending: Interrupted | None = None
         self._final = False
         self._cleaning = False
+        self._waits_past_lease = False
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
         self._publisher_thread: threading.Thread | None = None
@@ -143,6 +149,39 @@ class Run:
         self.progress.fault(path, reason)
         if self.on_fault is not None:
             self.on_fault(path, reason)
+
+    def patiently(self, call: Callable[[], T]) -> T:
+        """Call the store; while it is away or refuses, call again for as long as the lease allows.
+
+        The call must be one that may run twice.
+
+        Raises:
+            Cancelled, Released, LeaseLost: the store or the node ends the run.
+        """
+
+        def wait(error: BaseException) -> None:
+            _log.warning("verb waits for the store", reason=type(error).__name__)
+            if not self._waits_past_lease:
+                self.check()
+
+        tries = retrying(
+            first_pause_seconds=WAIT_SECONDS,
+            longest_pause_seconds=STORE_PAUSE_MAX_SECONDS,
+            on_wait=wait,
+        )
+        return tries(call)
+
+    @contextmanager
+    def waiting_past_lease(self) -> Iterator[None]:
+        """Let `patiently` wait without limit in this block: for a fact that no later run can learn.
+
+        The block may change nothing on a volume.
+        """
+        self._waits_past_lease = True
+        try:
+            yield
+        finally:
+            self._waits_past_lease = False
 
     # -- Points of the job's life ------------------------------------------------------------------
     def point_of_no_return(self) -> None:

@@ -53,7 +53,8 @@ class Delete:
         if renamed:
             manifest.mark("renamed")
             descriptors.prune(self._vfolder.directory.parent, self._root, PREFIX_LEVELS)
-            LastUsageStore(self._context.store.redis).forget(self._volume, self._vfolder)
+            figures = LastUsageStore(self._context.store.redis)
+            self._run.patiently(lambda: figures.forget(self._volume, self._vfolder))
             VFolderCache(self._context.settings).forget(self._volume, self._vfolder)
             self._count(manifest)
         kept = self._trashed.record() if self._keep and renamed else None
@@ -145,12 +146,16 @@ class DeleteFiles:
 
     @contextmanager
     def _settled(self) -> Iterator[None]:
-        """Settle what was freed, however the run ends; after a kill, the rescan corrects it."""
+        """Settle what was freed, however the run ends; after a kill, the rescan corrects it.
+
+        Only this run knows the figure, so it waits for the store past the end of its lease.
+        """
         try:
             yield
         finally:
-            holder = self._run.id
-            soft.settle(self._backend, self._vfolder.scope, holder, -self._freed)
+            scope, holder = self._vfolder.scope, self._run.id
+            with self._run.waiting_past_lease():
+                soft.settle(self._backend, scope, holder, -self._freed, once=True)
 
     def _remove(self, root: int, path: VFolderPath) -> bool:
         try:

@@ -88,7 +88,8 @@ class Rescan:
             if self._request.repair:
                 requested_limits.forget(self._root, scope_named(name))
         soft = soft_of(self._backend)
-        figures = [] if soft is None else [n for n in soft.ledger.scopes() if n not in existing]
+        known = [] if soft is None else self._run.patiently(soft.ledger.scopes)
+        figures = [name for name in known if name not in existing]
         for name in figures:
             self._context.note(name, f"{Deviation.ORPHANED_USAGE}: no such scope exists")
             if self._request.repair and soft is not None:
@@ -114,7 +115,7 @@ class Rescan:
             "complete": complete,
         }
         if self._owner is None and complete:
-            self._store(result)
+            self._run.patiently(lambda: self._store(result))
         deviations = sum(result["found"].values())
         return Outcome(
             sentence=f"rescanned {result['scopes']:,} quota scopes of {self._request.volume}: "

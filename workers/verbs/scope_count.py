@@ -8,8 +8,6 @@ from pathlib import PurePosixPath
 from typing import Any
 from uuid import UUID
 
-import redis
-
 from backends.base import HasQuota, MountedBackend, QuotaUsage
 from backends.entries import take_inventory
 from backends.fs import descriptors, layout
@@ -80,7 +78,10 @@ class ScopeCount:
             FileNotFoundError: the scope was deleted meanwhile.
         """
         soft = soft_of(self._backend) if self._name != LEGACY else None
-        growth = soft.ledger.growth_mark(self._name) if soft else 0
+        growth = 0
+        if soft is not None:
+            ledger = soft.ledger
+            growth = self._run.patiently(lambda: ledger.growth_mark(self._name))
         with descriptors.opened(self._name, self._root) as directory:
             facts = self._count(directory)
             self._check_hidden_directories(directory)
@@ -206,12 +207,8 @@ class ScopeCount:
         soft = soft_of(self._backend)
         if soft is None or quota.limit_bytes is None or not self._complete:
             return None
-        try:
-            before = soft.ledger.record_count(self._name, size_bytes, growth)
-        except redis.RedisError as error:
-            self._run.fault(self._name, f"the ledger does not answer: {type(error).__name__}")
-            self._complete = False
-            return None
+        ledger = soft.ledger
+        before = self._run.patiently(lambda: ledger.record_count(self._name, size_bytes, growth))
         drift = None if before is None else before - size_bytes
         if drift:
             self._report(Deviation.DRIFT, "", f"the ledger was {drift:+,} bytes off; corrected")

@@ -59,8 +59,9 @@ class CountUsage:
             )
             usage = measure_tree(root, control=self._context.run, options=options)
         document = usage_document(usage)
-        LastUsageStore(self._context.store.redis).keep(
-            self._request.volume, self._vfolder, document
+        figures = LastUsageStore(self._context.store.redis)
+        self._context.run.patiently(
+            lambda: figures.keep(self._request.volume, self._vfolder, document)
         )
         return Outcome(
             sentence=f"counted {usage.entries:,} entries of {self._vfolder}",

@@ -1,12 +1,16 @@
 """The health document: in the wire's shape, naming what is wrong, and never waiting for it."""
 
+import signal
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
 import requests
+from redis import Redis
 
+from core.redis import prove_write
+from core.redis.connections import PROOF_KEY
 from tests.support.doors import running_door, settings_in
 from tests.support.node import wait_for
 from tests.support.valkey import Valkey, running_valkey
@@ -102,3 +106,60 @@ def test_a_store_that_is_away_is_named(tmp_path: Path) -> None:
             wait_for(named)
             server.start()
             wait_for(lambda: checks(running.url, "/readyz")[0] == 200)
+
+
+def redis_errors(url: str) -> set[str | None]:
+    found = checks(url, "/readyz")[1]
+    return {check["error_message"] for name, check in found.items() if name.startswith("redis/")}
+
+
+def test_a_store_that_refuses_writes_is_not_ready(tmp_path: Path, valkey: Valkey) -> None:
+    """A full store answers every ping; only a write proves that the node can work."""
+    settings = settings_in(tmp_path, valkey.url, "[vfolder.doors]\nprocesses = 1")
+    with running_door("manager", settings) as running, valkey.client() as client:
+        wait_for(lambda: "redis/jobs" in checks(running.url, "/readyz")[1])
+        wait_for(lambda: checks(running.url, "/readyz")[0] == 200)
+        client.config_set("maxmemory", "1")
+        try:
+            wait_for(lambda: redis_errors(running.url) == {"It refuses writes."})
+            assert checks(running.url, "/readyz")[0] == 503
+            assert checks(running.url, "/livez")[0] == 200
+            job = {"verb": "rescan", "volume": "local"}
+            refused = running.call("POST", "/v1/jobs", job, on_fault=True)
+            assert refused.status_code == 503
+            assert int(refused.headers["Retry-After"]) > 0
+            assert refused.json()["retriable"]
+            assert "refuses" in refused.json()["detail"]
+        finally:
+            client.config_set("maxmemory", "0")
+        wait_for(lambda: checks(running.url, "/readyz")[0] == 200)
+        assert running.call("POST", "/v1/jobs", job).status_code == 202
+
+
+def test_a_store_that_hangs_is_waited_for_by_no_probe(tmp_path: Path, valkey: Valkey) -> None:
+    settings = settings_in(tmp_path, valkey.url, "[vfolder.doors]\nprocesses = 1\nthreads = 2")
+    with running_door("manager", settings) as running:
+        wait_for(lambda: checks(running.url, "/readyz")[0] == 200)
+        assert valkey.process
+        valkey.process.send_signal(signal.SIGSTOP)
+        try:
+            wait_for(lambda: checks(running.url, "/readyz")[0] == 503)
+            for _ in range(10):
+                assert checks(running.url, "/livez")[0] == 200
+                assert redis_errors(running.url) <= {
+                    "It cannot be reached.",
+                    "It does not answer.",
+                    None,
+                }
+        finally:
+            valkey.process.send_signal(signal.SIGCONT)
+        wait_for(lambda: checks(running.url, "/readyz")[0] == 200)
+
+
+def test_many_processes_prove_with_few_writes(redis_client: Redis) -> None:
+    before = redis_client.info("persistence")["rdb_changes_since_last_save"]
+    for _ in range(200):
+        prove_write(redis_client)
+    changed = redis_client.info("persistence")["rdb_changes_since_last_save"] - before
+    assert changed < 50
+    assert redis_client.pttl(PROOF_KEY) > 0

@@ -351,7 +351,7 @@ class Assist:
 
     def __call__(self) -> Outcome:
         """Copy parts of the transfer until none is free, or until it needs no help any more."""
-        job = self._running_job()
+        job = self._run.patiently(self._running_job)
         if job is None:
             return Outcome("nothing to help with")
         request, path = self._copied_by(job)

@@ -1,0 +1,186 @@
+"""The ledger of quota scopes on a real store: sums, ends, marks, and what former versions wrote."""
+
+from collections.abc import Iterator
+from uuid import uuid4
+
+import pytest
+from redis import Redis
+
+from core.quota import QuotaLedger
+from core.quota.ledger import EXPIRED_MAX, HOLD_SECONDS
+from core.uploads.store import UPLOAD_TTL_SECONDS
+from tests.support.valkey import Valkey
+
+VOLUME = "v"
+LIMIT = 1000
+PAST_MS = 1
+#: Far beyond what a test takes; far less than a reservation lasts.
+SLACK_SECONDS = 3600
+
+
+@pytest.fixture
+def client(valkey: Valkey, redis_client: Redis) -> Iterator[Redis]:
+    with Redis.from_url(f"{valkey.url}/1", decode_responses=True) as jobs:
+        yield jobs
+
+
+@pytest.fixture
+def ledger(client: Redis) -> QuotaLedger:
+    return QuotaLedger(client, VOLUME)
+
+
+@pytest.fixture
+def scope(ledger: QuotaLedger) -> str:
+    """A scope that was counted, and holds nothing."""
+    name = uuid4().hex
+    ledger.record_count(name, 0, 0)
+    return name
+
+
+def holds(scope: str) -> str:
+    return f"vf:holds:{VOLUME}:{scope}"
+
+
+def ends(scope: str) -> str:
+    return f"vf:holds-ends:{VOLUME}:{scope}"
+
+
+def now_ms(client: Redis) -> int:
+    seconds, micros = client.time()
+    return int(seconds * 1000 + micros // 1000)
+
+
+def let_pass(client: Redis, scope: str, *holders: str) -> None:
+    """Move the ends of reservations into the past."""
+    for holder in holders:
+        size = client.hget(holds(scope), holder).split()[0]
+        client.hset(holds(scope), holder, f"{size} {PAST_MS}")
+        client.zadd(ends(scope), {holder: PAST_MS})
+
+
+def test_reservations_add_up_and_end(ledger: QuotaLedger, scope: str) -> None:
+    assert ledger.reserve(scope, "a", 600, LIMIT).others_bytes is None
+    assert ledger.reserve(scope, "b", 401, LIMIT).others_bytes == 600
+    assert ledger.reserve(scope, "b", 400, LIMIT).others_bytes is None
+    assert ledger.read(scope).used_bytes == 1000
+    assert ledger.settle(scope, "a", 500) == 900
+    assert ledger.settle(scope, "b") == 500
+    balance = ledger.read(scope)
+    assert (balance.settled_bytes, balance.held_bytes) == (500, 0)
+
+
+def test_a_reservation_replaces_the_former_one_of_its_holder(
+    ledger: QuotaLedger, scope: str
+) -> None:
+    for size in (900, 100, 1000):
+        assert ledger.reserve(scope, "a", size, LIMIT).others_bytes is None
+    assert ledger.reserve(scope, "a", 1001, LIMIT).others_bytes == 0
+    assert ledger.read(scope).held_bytes == 1000  # the former one stays
+
+
+def test_a_settlement_with_a_mark_is_made_once(ledger: QuotaLedger, scope: str) -> None:
+    ledger.reserve(scope, "job", 300, LIMIT)
+    for _ in range(3):
+        assert ledger.settle(scope, "job", 300, once=True) == 300
+    assert ledger.settle(scope, "other", 300, once=True) == 600
+    assert ledger.settle(scope, "other", -200) == 400
+
+
+def test_a_settlement_before_the_first_count_is_not_made_again_after_it(
+    ledger: QuotaLedger,
+) -> None:
+    scope = uuid4().hex
+    mark = ledger.growth_mark(scope)
+    assert ledger.settle(scope, "job", 300, once=True) is None
+    ledger.record_count(scope, 100, mark)  # a count that may have missed the file
+    assert ledger.settle(scope, "job", 300, once=True) == 400
+
+
+def test_a_reservation_lasts_as_long_as_an_upload_and_each_one_begins_again(
+    ledger: QuotaLedger, scope: str, client: Redis
+) -> None:
+    assert HOLD_SECONDS >= UPLOAD_TTL_SECONDS
+    least = now_ms(client) + (HOLD_SECONDS - SLACK_SECONDS) * 1000
+    ledger.reserve(scope, "a", 10, LIMIT)
+    client.hset(holds(scope), "a", f"10 {now_ms(client) + SLACK_SECONDS * 1000}")
+    ledger.reserve(scope, "a", 10, LIMIT)
+    assert int(client.hget(holds(scope), "a").split()[1]) > least
+    assert client.zscore(ends(scope), "a") > least
+    assert ledger.read(scope).held_bytes == 10
+
+
+def test_an_expired_reservation_frees_its_space(
+    ledger: QuotaLedger, scope: str, client: Redis
+) -> None:
+    ledger.reserve(scope, "dead", 700, LIMIT)
+    ledger.reserve(scope, "live", 200, LIMIT)
+    let_pass(client, scope, "dead")
+    assert ledger.read(scope).held_bytes == 200
+    assert client.hkeys(holds(scope)) == ["live"]
+
+
+def test_many_expired_reservations_refuse_nobody(
+    ledger: QuotaLedger, scope: str, client: Redis
+) -> None:
+    holders = [f"h{n}" for n in range(2 * EXPIRED_MAX + 1)]
+    for holder in holders:
+        ledger.reserve(scope, holder, 1, LIMIT)
+    let_pass(client, scope, *holders)
+    assert ledger.reserve(scope, "new", LIMIT, LIMIT).others_bytes is None
+    assert client.hkeys(holds(scope)) == ["new"]
+    assert ledger.read(scope).held_bytes == LIMIT
+
+
+def test_what_a_former_version_wrote_is_read(
+    ledger: QuotaLedger, scope: str, client: Redis
+) -> None:
+    soon = now_ms(client) + SLACK_SECONDS * 1000
+    former = {"a": f"300 {soon}", "b": f"200 {soon}", "dead": f"900 {PAST_MS}"}
+    client.hset(holds(scope), mapping=former)
+    assert ledger.read(scope).held_bytes == 500
+    assert ledger.reserve(scope, "c", 501, LIMIT).others_bytes == 500
+    assert ledger.settle(scope, "a", 0) == 200
+    client.hset(holds(scope), "beside", f"50 {soon}")  # by a process of the former version
+    assert ledger.read(scope).held_bytes == 250
+    client.hdel(holds(scope), "beside", "b")
+    assert ledger.read(scope).held_bytes == 0
+
+
+def test_a_scope_that_was_never_counted_is_unknown_and_accepts(ledger: QuotaLedger) -> None:
+    scope = uuid4().hex
+    answer = ledger.reserve(scope, "a", 10 * LIMIT, LIMIT)
+    assert (answer.others_bytes, answer.counted) == (None, False)
+    assert ledger.read(scope).used_bytes is None
+    assert scope not in ledger.scopes()
+
+
+def test_sizes_beyond_any_disk_are_summed(ledger: QuotaLedger) -> None:
+    scope, huge = uuid4().hex, 1 << 62
+    for holder in "abc":
+        assert not ledger.reserve(scope, holder, huge, LIMIT).counted
+    for holder in "abc":
+        ledger.settle(scope, holder)
+    assert ledger.read(scope).held_bytes == 0
+
+
+def test_scopes_are_listed_with_those_of_a_former_version(
+    ledger: QuotaLedger, client: Redis, scope: str
+) -> None:
+    former = uuid4().hex
+    client.hset(f"vf:quota:{VOLUME}:{former}", "used", "5")
+    assert {scope, former} <= set(ledger.scopes())
+    ledger.forget(former)
+    assert former not in ledger.scopes()
+    assert client.keys(f"vf:*:{VOLUME}:{former}") == []
+
+
+def test_no_script_reads_every_holder(ledger: QuotaLedger, scope: str, client: Redis) -> None:
+    for number in range(50):
+        ledger.reserve(scope, f"h{number}", 1, LIMIT)
+    client.config_resetstat()
+    ledger.reserve(scope, "h1", 2, LIMIT)
+    ledger.read(scope)
+    ledger.settle(scope, "h1", 2, once=True)
+    calls = client.info("commandstats")
+    assert "cmdstat_hgetall" not in calls
+    assert sum(stat["calls"] for name, stat in calls.items() if "eval" not in name) < 60
