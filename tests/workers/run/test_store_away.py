@@ -162,8 +162,9 @@ def delete_files(site: Site) -> Request:
 
 
 def extract(site: Site) -> Request:
+    vfolder = copy_of_source(site)  # it runs alone on its vfolder
     return ExtractRequest(
-        volume=VOLUME, vfolder=site.source, target=uuid4().hex, archive="tar", source="x.tar"
+        volume=VOLUME, vfolder=vfolder, target="new", archive="tar", source="x.tar"
     )
 
 
