@@ -12,7 +12,6 @@ from backends.volumes import operations
 from core.errors import EntryExists, NoSpace, QuotaExceeded, QuotaScopeNotFound, StorageError
 from core.jobs import requests
 from core.jobs.requests import CloneRequest, Request, RestoreRequest, TransferRequest
-from core.jobs.store import PREFIX
 from core.names import VFolderId
 from core.quota import LastUsageStore
 
@@ -151,14 +150,8 @@ class JobPlanner:
             refusals.append(_refusal(QuotaExceeded(detail)))
 
     def _holders(self, request: Request) -> list[str]:
-        """Return the ids of the live jobs that this one would wait for."""
-        holders: list[str] = []
-        for key, mode in request.locks():
-            for member in self._jobs.redis.zrange(f"{PREFIX}lockq:{key}", 0, -1):
-                job, _, theirs = str(member).rpartition("|")
-                if (mode == "exclusive" or theirs == "e") and job not in holders:
-                    holders.append(job)
-        return holders
+        """Return the ids of the live jobs that this one would wait for, the oldest ones."""
+        return self._jobs.lists.holders(request.locks())
 
 
 def _free(space: Capacity) -> int | None:

@@ -32,7 +32,7 @@ from core.jobs.requests import (
     TransferRequest,
     UsageRequest,
 )
-from core.jobs.store import JobLists, JobStore, Submission
+from core.jobs.store import JobLists, JobStore, QueuePosition, Submission
 from core.names import VFolderId, VFolderPath
 from core.redis import Database, connect
 from core.settings import Settings
@@ -179,15 +179,25 @@ class Jobs:
         document["queue"] = None
         if queue is None:
             return document
-        if queue.position is not None:
-            document["queue"] = {"position": queue.position, "length": queue.length}
-            document["state_reason"] = f"queue position {queue.position} of {queue.length}"
+        if queue.ahead is not None:
+            document["queue"] = {
+                "position": queue.position,
+                "length": queue.length,
+                "ahead_at_least": queue.ahead,
+            }
+            document["state_reason"] = _place_words(queue)
         if not document["paused"]:  # a pause of the job itself is the first reason
             if queue.volume_paused:
                 document["state_reason"] = f"volume {job.volume} is paused until it is resumed"
             elif not self.nodes.serving(job.volume):
                 document["state_reason"] = f"waiting for a node that serves volume {job.volume}"
         return document
+
+
+def _place_words(queue: QueuePosition) -> str:
+    if queue.position is not None:
+        return f"queue position {queue.position} of {queue.length}"
+    return f"at least {queue.ahead} of {queue.length} jobs in the queue go first"
 
 
 def retry_after(job: Job) -> int:

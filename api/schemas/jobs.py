@@ -29,10 +29,16 @@ class JobProgress(ma.Schema):
 
 
 class QueuePlace(ma.Schema):
-    """The position of a waiting job in its lane."""
+    """The position of a waiting job among those of its lane and priority that wait for a slot."""
 
-    position = fields.Integer()
+    position = fields.Integer(
+        allow_none=True,
+        metadata={"description": "From 1; null where more quota scopes wait than are counted."},
+    )
     length = fields.Integer()
+    ahead_at_least = fields.Integer(
+        metadata={"description": "At least so many jobs go first; exact when `position` is known."}
+    )
 
 
 class JobDocument(ma.Schema):

@@ -23,6 +23,8 @@ FORGET_SECONDS = 86_400.0
 _NODES = PREFIX + "nodes"
 _SEEN = PREFIX + "nodes:seen"
 _DRAINING = PREFIX + "nodes:draining"
+#: Per node: the volumes that it last reported as not proven.
+_UNPROVEN = PREFIX + "unproven:"
 #: The nodes whose arrival was published.
 _ANNOUNCED = PREFIX + "nodes:told"
 
@@ -73,8 +75,12 @@ class NodeStore:
         with self._redis.pipeline(transaction=True) as pipe:
             pipe.hset(_NODES, node.id, text)
             pipe.zadd(_SEEN, {node.id: now})
+            # The script that claims a job asks this set: it does not read the record.
+            pipe.delete(_UNPROVEN + node.id)
+            if unproven := [name for name, volume in node.volumes.items() if not volume.proven]:
+                pipe.sadd(_UNPROVEN + node.id, *unproven)
             pipe.sismember(_DRAINING, node.id)
-            return bool(pipe.execute()[2])
+            return bool(pipe.execute()[-1])
 
     def deregister(self, node: str) -> bool:
         """Mark a node as gone on purpose; return whether the caller must publish that it left."""

@@ -134,14 +134,24 @@ class Job:
         return self.fields.get("cancel") == "1"
 
     @property
+    def waits(self) -> bool:
+        """Return whether the job waits for a lock or a slot; a reader then computes for which."""
+        text = self.fields.get
+        return self.state is State.QUEUED and text("admitted") == "0" and text("pause") != "1"
+
+    @property
     def cancellable(self) -> bool:
         """Return whether a cancel would still stop the job."""
         return not self.state.ended and self.fields.get("final") != "1"
 
     @property
     def etag(self) -> str:
-        """Return a strong entity tag (RFC 9110) that changes with every change of the record."""
-        return f'"{self.id}-{self.version}"'
+        """Return a strong entity tag (RFC 9110) that changes with every change of the record.
+
+        It also changes with the job that a waiting job waits for, which no record contains.
+        """
+        holder = self.fields.get("waits_for")
+        return f'"{self.id}-{self.version}-{holder}"' if holder else f'"{self.id}-{self.version}"'
 
     def member(self, name: str) -> Any:  # noqa: ANN401 - any JSON value
         """Return the value of a JSON field of the record; None when it is empty."""

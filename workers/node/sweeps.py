@@ -1,7 +1,7 @@
 """Sweeps: periodic upkeep of a volume. Beat rings for it; any worker of the volume does it.
 
-A sweep is short and may be repeated. It forgets old jobs, removes expired uploads and what dead
-jobs left, submits jobs for what is due, and counts the hidden directories.
+A sweep is short and may be repeated. It removes expired uploads and what dead jobs left, submits
+jobs for what is due, and counts the hidden directories.
 """
 
 import os
@@ -74,8 +74,6 @@ class Sweep:
             return "put off: the store is away"
 
     def _sweep(self) -> str:
-        jobs = self._settings.vfolder.jobs
-        forgotten = self._store.sweep(jobs.keep_succeeded_seconds, jobs.keep_failed_seconds)
         backend = Volumes(self._settings).get(self._volume)
         client = connect(self._settings, Database.UPLOADS)
         uploads = sweep_uploads(backend, UploadStore(client, self._settings.storage_proxy.node_id))
@@ -86,10 +84,7 @@ class Sweep:
             due = DueJobs(self._settings, self._store, mounted)()
             with mounted.root() as root:
                 HiddenUsageStore(self._store.redis).keep(self._volume, hidden_usage(root))
-        return (
-            f"forgot {forgotten} jobs, {uploads.removed} uploads, {removed} left-overs; "
-            f"asked for {due} jobs"
-        )
+        return f"removed {uploads.removed} uploads, {removed} left-overs; asked for {due} jobs"
 
 
 #: Purges that one sweep submits at most; the next submits the rest.

@@ -117,6 +117,8 @@ class Upkeep(bootsteps.StartStopStep):
         self._announce(nodes, volumes)
         self._consume(volumes)
         self._take_back(store, runs)
+        store.proceed()
+        self._forget(store)
         self._reap(client, store)
 
     def _announce(self, nodes: NodeStore, volumes: dict[str, NodeVolume]) -> None:
@@ -176,6 +178,12 @@ class Upkeep(bootsteps.StartStopStep):
                 why = "the process of the run is gone"
                 taken = store.lose(job, run, why, self.settings.vfolder.jobs.max_losses)
                 _log.warning("job taken back", job_id=job, taken=taken)
+
+    def _forget(self, store: JobStore) -> None:
+        """Remove the records of jobs that ended long ago; the rest waits for the next beat."""
+        jobs = self.settings.vfolder.jobs
+        if gone := store.sweep(jobs.keep_succeeded_seconds, jobs.keep_failed_seconds):
+            _log.info("ended jobs forgotten", jobs=gone)
 
     def _reap(self, client: "redis.Redis", store: JobStore) -> None:
         jobs = self.settings.vfolder.jobs

@@ -5,6 +5,7 @@ it from a record in Redis, which is not trusted. Ids stay text, so that a reques
 """
 
 from core.jobs.requests.base import (
+    CONFLICTS,
     Lock,
     LockMode,
     Request,
@@ -41,6 +42,7 @@ from core.jobs.requests.verbs import (
 )
 
 __all__ = [
+    "CONFLICTS",
     "FAST_PATHS_MAX",
     "KEEP_MAX_SECONDS",
     "PATHS_MAX",

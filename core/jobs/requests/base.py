@@ -10,6 +10,12 @@ from core.names import VFolderId
 
 LockMode = Literal["shared", "exclusive"]
 Lock = tuple[str, LockMode]
+#: For each mode the modes that a job of that mode does not run beside, on the same vfolder. The
+#: scripts of the store take this table, too. It is symmetric.
+CONFLICTS: dict[LockMode, tuple[LockMode, ...]] = {
+    "shared": ("exclusive",),
+    "exclusive": ("exclusive", "shared"),
+}
 
 
 def lock_key(volume: str, vfolder: str) -> str:

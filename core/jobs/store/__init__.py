@@ -5,9 +5,10 @@ script that frees or fills a slot returns the doorbells to ring. The reaper ring
 doorbell, so sending one may fail.
 """
 
-from core.jobs.store.lists import INDEXED, PAGE_DEFAULT, PAGE_MAX, JobLists, Query
+from core.jobs.store.lists import INDEXED, PAGE_DEFAULT, PAGE_MAX, JobLists, Query, QueuePosition
+from core.jobs.store.loading import script_texts
 from core.jobs.store.messages import PREFIX, TASK_PREFIX, Doorbell, JobEnd, Ringer, Submission
-from core.jobs.store.store import LIVE_CHANNEL, JobStore, script_texts
+from core.jobs.store.store import LIVE_CHANNEL, JobStore
 
 __all__ = [
     "INDEXED",
@@ -21,6 +22,7 @@ __all__ = [
     "JobLists",
     "JobStore",
     "Query",
+    "QueuePosition",
     "Ringer",
     "Submission",
     "script_texts",

@@ -1,13 +1,19 @@
-"""Reads of many jobs: lists with filters and cursor, positions in the queue, logs."""
+"""Reads of jobs: lists with filters and cursor, logs, and what a queued job waits for.
 
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+The last is computed when a record is read; no script writes it into waiting jobs. A job waits for
+the oldest job before it that needs one of its vfolders in a mode that conflicts. That job is the
+first of one of a few sorted sets, so the cost is the same for any number of jobs.
+"""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field, replace
 from typing import Any, cast
 
 import redis
 
 from core.errors import InvalidParameters
 from core.jobs.job import Job, State
+from core.jobs.requests import CONFLICTS, Lock
 from core.jobs.store.messages import PREFIX
 from core.names import moment_of_ms
 from core.redis import json
@@ -17,6 +23,11 @@ PAGE_MAX = 500
 #: Candidates per round trip: at first as many as the page has, then `GROWTH` times as many.
 BATCH_MAX = 5000
 GROWTH = 4
+#: A position counts the jobs of at most so many quota scopes; 100 take 0.2 ms.
+TURNS_MAX = 100
+#: A plan names so many of the jobs that it would wait for.
+HOLDERS_MAX = 100
+FOR_A_SLOT = "waiting for a slot"
 #: Filters that have an index of their own, by the name callers use.
 INDEXED = ("state", "verb", "volume", "scope", "vfolder", "requester", "label")
 
@@ -41,12 +52,16 @@ class JobListPage:
 
 @dataclass(frozen=True, slots=True)
 class QueuePosition:
-    """The position of a queued job among the ready jobs of its lane, from 1, and their number."""
+    """The position of a queued job among the ready jobs of its lane and priority, from 1.
+
+    `position` is None where only a bound is known: at least `ahead` jobs go before it.
+    """
 
     #: All jobs of its volume are paused.
     volume_paused: bool
     position: int | None = None
     length: int | None = None
+    ahead: int | None = None
 
 
 class JobLists:
@@ -123,42 +138,61 @@ class JobLists:
         with self._redis.pipeline(transaction=False) as pipe:
             for job in ids:
                 pipe.hgetall(f"{PREFIX}job:{job}")
-            return [Job.from_fields(fields) for fields in pipe.execute() if fields]
+            jobs = [Job.from_fields(fields) for fields in pipe.execute() if fields]
+        explain(self._redis, jobs)
+        return jobs
 
     def queue_position(self, job: Job) -> QueuePosition | None:
         """Return where a job waits; None when it does not wait.
 
         The position is exact while no job arrives or leaves: the scopes take turns, each in its
-        own order. Costs one round trip, two when several scopes take turns.
+        own order. It is known for the next job of a scope, and where at most `TURNS_MAX` scopes
+        take turns. For the others each scope has at least one job before it. Costs one round trip,
+        or two and one short look per scope.
         """
         if job.state is not State.QUEUED:
             return None
-        lane = f"{job.volume}:{job.lane}:{job.priority}"
-        own = f"{PREFIX}ready:{lane}:{job.scope}"
+        place = _Place(job)
         with self._redis.pipeline(transaction=False) as pipe:
             pipe.sismember(f"{PREFIX}paused", job.volume)
-            pipe.zrank(own, job.id)
-            pipe.zcard(own)
-            pipe.lrange(f"{PREFIX}ring:{lane}", 0, -1)
-            volume_paused, rank, length, ring = pipe.execute()
-        if rank is None:
+            pipe.zrank(place.ready(job.scope), job.id)
+            pipe.hget(place.waiting, str(job.priority))
+            pipe.zrank(place.turns, job.scope)
+            pipe.zcard(place.turns)
+            volume_paused, rank, length, turn, scopes = pipe.execute()
+        if rank is None or turn is None:
             return QueuePosition(bool(volume_paused))
-        before, ready = int(rank), int(length)
-        own_turn = ring.index(job.scope) if job.scope in ring else len(ring)
-        for at, others in self._lengths(lane, ring, own_turn):
-            before += min(others, rank + (1 if at < own_turn else 0))
-            ready += others
-        return QueuePosition(bool(volume_paused), before + 1, ready)
+        known = QueuePosition(bool(volume_paused), length=int(length or 0))
+        if rank == 0:
+            return replace(known, position=turn + 1, ahead=turn)
+        if scopes > TURNS_MAX:
+            return replace(known, ahead=rank + scopes - 1)
+        ahead = rank + self._of_others(place, job.scope, rank)
+        return replace(known, position=ahead + 1, ahead=ahead)
 
-    def _lengths(self, lane: str, ring: list[str], own_turn: int) -> list[tuple[int, int]]:
-        """Return the number of ready jobs of each other scope, by its place in the ring."""
-        others = [at for at in range(len(ring)) if at != own_turn]
-        if not others:
-            return []
+    def _of_others(self, place: "_Place", own: str, rank: int) -> int:
+        """Return how many jobs of the other scopes go before the job of this rank in its own."""
+        turns = cast("list[str]", self._redis.zrange(place.turns, 0, -1))
+        own_turn = turns.index(own) if own in turns else len(turns)
         with self._redis.pipeline(transaction=False) as pipe:
-            for at in others:
-                pipe.zcard(f"{PREFIX}ready:{lane}:{ring[at]}")
-            return list(zip(others, pipe.execute(), strict=True))
+            for scope in turns:
+                pipe.zcard(place.ready(scope))
+            sizes = pipe.execute()
+        return sum(
+            min(size, rank + (1 if turn < own_turn else 0))
+            for turn, size in enumerate(sizes)
+            if turn != own_turn
+        )
+
+    def holders(self, locks: list[Lock]) -> list[str]:
+        """Return the oldest live jobs that a new job with these locks would wait for."""
+        with self._redis.pipeline(transaction=False) as pipe:
+            for vfolder, mode in locks:
+                for other in CONFLICTS[mode]:
+                    pipe.zrange(lock_set(vfolder, other), 0, HOLDERS_MAX - 1, withscores=True)
+            found = cast("list[list[tuple[str, Any]]]", pipe.execute())
+        turns = {job: float(turn) for jobs in found for job, turn in jobs}
+        return sorted(turns, key=turns.__getitem__)[:HOLDERS_MAX]
 
     def paused_volumes(self) -> list[str]:
         """Return the volumes whose jobs are paused."""
@@ -168,6 +202,63 @@ class JobLists:
         """Return the log of a job, oldest line first; a long log has lost its oldest lines."""
         lines = cast("list[str]", self._redis.lrange(f"{PREFIX}log:{job}", 0, -1))
         return [_log_line(json.loads(line)) for line in lines]
+
+
+def lock_set(vfolder: str, mode: str) -> str:
+    """Return the key of the live jobs that need a vfolder in one mode, by turn."""
+    return f"{PREFIX}lock:{vfolder}:{mode}"
+
+
+def explain(client: "redis.Redis", jobs: Iterable[Job]) -> None:
+    """Fill `reason` and `waits_for` of the jobs that wait for a lock or a slot.
+
+    Costs one round trip for all of them, none when no job waits. Each job costs one look per lock
+    and conflicting mode.
+    """
+    waiting = [(job, _places(job)) for job in jobs if job.waits]
+    if not waiting:
+        return
+    with client.pipeline(transaction=False) as pipe:
+        for _, places in waiting:
+            for _, vfolder, mode in places:
+                pipe.zrange(lock_set(vfolder, mode), 0, 0, withscores=True)
+        answers = iter(pipe.execute())
+    for job, places in waiting:
+        turn = float(job.fields["turn"])
+        older = [
+            (number, score, other, mode)
+            for number, _, mode in places
+            for other, score in next(answers)
+            if score < turn
+        ]
+        reason, other = FOR_A_SLOT, ""
+        if older:
+            _, _, other, mode = min(older)
+            reason = f"waiting for the {mode} lock of job {other}"
+        job.fields.update(reason=reason, waits_for=other)
+
+
+def _places(job: Job) -> list[tuple[int, str, str]]:
+    """Return where jobs may block a job: the number of its lock, the vfolder, their mode."""
+    locks: list[Lock] = job.member("locks")
+    return [
+        (number, vfolder, other)
+        for number, (vfolder, mode) in enumerate(locks)
+        for other in CONFLICTS[mode]
+    ]
+
+
+class _Place:
+    """The names of the keys of the queue that a job stands in."""
+
+    def __init__(self, job: Job) -> None:
+        lane = f"{job.volume}:{job.lane}"
+        self._lane = f"{lane}:{job.priority}"
+        self.turns = f"{PREFIX}turns:{self._lane}"
+        self.waiting = f"{PREFIX}waiting:{lane}"
+
+    def ready(self, scope: str) -> str:
+        return f"{PREFIX}ready:{self._lane}:{scope}"
 
 
 def _log_line(line: dict[str, Any]) -> dict[str, Any]:

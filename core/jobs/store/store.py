@@ -5,7 +5,6 @@ script that frees or fills a slot returns the doorbells to ring. The reaper ring
 doorbell, so sending one may fail.
 """
 
-from importlib.resources import files
 from typing import Any, cast
 
 import redis
@@ -13,7 +12,10 @@ from redis.commands.core import Script
 
 from core.errors import Conflict, JobNotFound, KeyReused, Locked, NotCancellable
 from core.jobs.job import Job, new_id, queue_name
+from core.jobs.store.lists import explain
+from core.jobs.store.loading import BATCH, script_texts
 from core.jobs.store.messages import PREFIX, TASK_PREFIX, Doorbell, JobEnd, Ringer, Submission
+from core.jobs.store.migration import is_other_layout, migrate
 from core.redis import dumps
 
 __all__ = ["PREFIX", "TASK_PREFIX", "Doorbell", "JobEnd", "JobStore", "Ringer", "Submission"]
@@ -26,24 +28,59 @@ SYNC_WAIT_MS = 1000
 RING_FIELDS = 6
 #: How long an idempotency key is remembered.
 KEY_SECONDS = 86_400
-#: Jobs one reaper call looks at; the next call takes the rest.
-REAP_BATCH = 100
-#: Jobs one sweep call forgets per kind.
-SWEEP_BATCH = 500
+#: Jobs that one script of the reaper looks at.
+REAP_BATCH = 20
+#: Scripts that one call of the reaper runs; the next call takes the rest.
+REAPS_MAX = 50
+#: Jobs that one script of the sweep forgets per kind.
+SWEEP_BATCH = 50
+#: Scripts that one call of the sweep runs; the next call takes the rest.
+SWEEPS_MAX = 50
+#: Scripts that one move may take to continue what it began. The reaper does the rest.
+PROCEEDS_MAX = 50
 
 
 class JobStore:
     """All moves of jobs. Safe to share between threads, not across a fork."""
 
-    def __init__(self, client: "redis.Redis", ring: Ringer) -> None:
+    def __init__(self, client: "redis.Redis", ring: Ringer, batch: int = BATCH) -> None:
         self.redis = client
         self._ring = ring
         self._can_wait = True
-        self._scripts = {name: client.register_script(text) for name, text in script_texts()}
+        self._scripts = {name: client.register_script(text) for name, text in script_texts(batch)}
 
     def _call(self, script: str, *arguments: str | float) -> Any:  # noqa: ANN401 - what Lua returns
         loaded: Script = self._scripts[script]
+        try:
+            return loaded(args=list(arguments))
+        except redis.ResponseError as error:
+            if not is_other_layout(error):
+                raise
+        migrate(self.redis)
         return loaded(args=list(arguments))
+
+    def _move(self, script: str, *arguments: str | float, values: int = 0) -> list[str]:
+        """Run a script that moves jobs, and ring; return its outcome and its other values.
+
+        What the script left to do is continued, within a bound: the reaper does the rest.
+        """
+        outcome, more, *rest = self._call(script, *arguments)
+        self._ring_all(rest[values:])
+        if more == "1":
+            self.proceed()
+        return [outcome, *rest[:values]]
+
+    def proceed(self, most: int = PROCEEDS_MAX) -> bool:
+        """Continue wakes and admissions that a script left, in `most` scripts at most.
+
+        Return whether nothing is left. Any process may call this at any time.
+        """
+        for _ in range(most):
+            _, more, *rings = self._call("proceed")
+            self._ring_all(rings)
+            if more != "1":
+                return True
+        return False
 
     def _ring_all(self, flat: list[str]) -> None:
         for start in range(0, len(flat), RING_FIELDS):
@@ -57,7 +94,7 @@ class JobStore:
             KeyReused: the idempotency key was used before with another body.
             Locked: a live job with the same verb and target has another request.
         """
-        outcome, job, *rings = self._call(
+        outcome, job = self._move(
             "submit",
             new_id(),
             dumps(submission.record()),
@@ -66,13 +103,13 @@ class JobStore:
             else "",
             submission.body_hash(),
             KEY_SECONDS,
+            values=1,
         )
         if outcome == "reused":
             raise KeyReused("This Idempotency-Key was used with another body; take a new key.")
         if outcome == "busy":
             raise Locked("A job with the same target is already there.", job_id=job)
-        # The work may begin before the record is on disk. Only the answer to the caller waits.
-        self._ring_all(rings)
+        # The bell rings before the record is on disk. Only the answer to the caller waits.
         return self._synced(job)
 
     def _synced(self, job: str) -> Job:
@@ -88,8 +125,14 @@ class JobStore:
             # An older server, or one without an append-only file, refuses.
             self._can_wait = not isinstance(synced, redis.ResponseError)
             if isinstance(fields, dict) and fields:
-                return Job.from_fields(fields)
+                return self._job(fields)
         return self.get(job)
+
+    def _job(self, fields: dict[str, str]) -> Job:
+        job = Job.from_fields(fields)
+        if job.waits:
+            explain(self.redis, [job])
+        return job
 
     def has_idempotency_key(self, requester: str, idempotency_key: str) -> bool:
         """Return whether a request with this key was accepted before."""
@@ -106,7 +149,7 @@ class JobStore:
         fields = cast("dict[str, str]", self.redis.hgetall(PREFIX + "job:" + job))
         if not fields:
             raise JobNotFound("No job of that id is known; ended jobs are forgotten after a while.")
-        return Job.from_fields(fields)
+        return self._job(fields)
 
     def claim(self, job: str, run: str, node: str, lease_seconds: float, process: str = "") -> str:
         """Take a job for a run; return `ok`, or why not.
@@ -126,9 +169,7 @@ class JobStore:
 
     def lose(self, job: str, run: str, why: str, max_losses: int) -> bool:
         """Take a job back from a run whose process is gone; False when another run holds it."""
-        outcome, *rings = self._call("lose", job, run, why, max_losses)
-        self._ring_all(rings)
-        return bool(outcome == "ok")
+        return self._move("lose", job, run, why, max_losses) == ["ok"]
 
     def heartbeat(
         self, job: Job, run: str, lease_seconds: float, progress: str = "", *, final: bool = False
@@ -142,9 +183,7 @@ class JobStore:
 
     def release(self, job: str, run: str, reason: str, progress: str = "") -> bool:
         """Put a job back into its queue; False when the run no longer holds it."""
-        outcome, *rings = self._call("release", job, run, reason, progress)
-        self._ring_all(rings)
-        return bool(outcome == "ok")
+        return self._move("release", job, run, reason, progress) == ["ok"]
 
     def finish(self, job: str, run: str, end: "JobEnd") -> bool:
         """End a job; False when the run no longer holds it.
@@ -152,13 +191,11 @@ class JobStore:
         Raises:
             ValueError: the state is not an end, or is `cancelled` without a cancel request.
         """
-        outcome, *rings = self._call(
-            "finish", job, run, end.state.value, end.result, end.error, end.progress
-        )
+        arguments = job, run, end.state.value, end.result, end.error, end.progress
+        (outcome,) = self._move("finish", *arguments)
         if outcome == "refused":
             raise ValueError(f"a job may not end as {end.state} here")
-        self._ring_all(rings)
-        return bool(outcome != "lost")
+        return outcome != "lost"
 
     def cancel(self, job: str, requester: str = "") -> Job:
         """Request the cancel of a job; a job that never ran is cancelled at once.
@@ -167,8 +204,7 @@ class JobStore:
             JobNotFound: no job has this id.
             NotCancellable: the job has ended, or is past the point of no return.
         """
-        outcome, *rings = self._call("cancel", job, requester)
-        self._ring_all(rings)
+        (outcome,) = self._move("cancel", job, requester)
         if outcome == "ended":
             raise NotCancellable("The job has already ended.", job_id=job)
         if outcome == "final":
@@ -182,15 +218,14 @@ class JobStore:
             JobNotFound: no job has this id.
             Conflict: the job has ended.
         """
-        outcome, *rings = self._call("pause", job, "0" if resume else "1")
-        self._ring_all(rings)
+        (outcome,) = self._move("pause", job, "0" if resume else "1")
         if outcome == "ended":
             raise Conflict("The job has already ended.", job_id=job)
         return self.get(job)
 
     def pause_volume(self, volume: str, *, resume: bool = False) -> None:
         """Pause all jobs of a volume, or resume them; running ones stop at their next heartbeat."""
-        self._ring_all(self._call("pause_volume", volume, "0" if resume else "1")[1:])
+        self._move("pause_volume", volume, "0" if resume else "1")
 
     def set_pace(self, job: str, bytes_per_second: int | None) -> Job:
         """Set the bandwidth limit of one job from its next heartbeat on; None removes the limit.
@@ -206,16 +241,21 @@ class JobStore:
 
     def set_slots(self, volume: str, fast: int, bulk: int) -> None:
         """Set how many jobs of a volume may run at once, per lane, over all nodes."""
-        self._ring_all(self._call("limits", volume, fast, bulk)[1:])
+        self._move("limits", volume, fast, bulk)
 
     def reap(self, max_losses: int) -> tuple[int, int, int]:
         """Take jobs back from dead runs and ring again for waiting jobs.
 
-        Returns the numbers (lost, failed as poison, rung again).
+        Returns the numbers (lost, failed as poison, rung again). Stops when nothing is due, or
+        after `REAPS_MAX` scripts.
         """
-        lost, poisoned, rung, rings = self._call("reap", max_losses, REAP_BATCH)
-        self._ring_all(rings)
-        return int(lost), int(poisoned), int(rung)
+        sums = [0, 0, 0]
+        for _ in range(REAPS_MAX):
+            _, looked, *numbers = self._move("reap", max_losses, REAP_BATCH, values=4)
+            sums = [total + int(number) for total, number in zip(sums, numbers, strict=True)]
+            if int(looked) < REAP_BATCH:
+                break
+        return sums[0], sums[1], sums[2]
 
     def forget(self, job: str) -> None:
         """Remove an ended job: its record, its log, its entries in all lists.
@@ -235,18 +275,15 @@ class JobStore:
             )
 
     def sweep(self, keep_succeeded_seconds: float, keep_failed_seconds: float) -> int:
-        """Remove jobs that ended long ago; return how many, at most `SWEEP_BATCH` of a kind."""
+        """Remove the jobs that ended long ago; return how many.
+
+        Stops when none is left, or after `SWEEPS_MAX` scripts.
+        """
         keeps = int(keep_succeeded_seconds * 1000), int(keep_failed_seconds * 1000)
-        return int(self._call("sweep", *keeps, SWEEP_BATCH))
-
-
-def script_texts() -> list[tuple[str, str]]:
-    """Return every script by name, each with the shared prelude before it."""
-    folder = files(__package__) / "scripts"
-    prelude = (folder / "prelude.lua").read_text("utf-8")
-    names = sorted(f.name.removesuffix(".lua") for f in folder.iterdir() if f.name.endswith(".lua"))
-    return [
-        (name, prelude + (folder / f"{name}.lua").read_text("utf-8"))
-        for name in names
-        if name != "prelude"
-    ]
+        removed = 0
+        for _ in range(SWEEPS_MAX):
+            gone = int(self._call("sweep", *keeps, SWEEP_BATCH))
+            removed += gone
+            if gone < SWEEP_BATCH:
+                break
+        return removed

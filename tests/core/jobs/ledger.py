@@ -8,6 +8,7 @@ import orjson
 from redis import Redis
 
 from core.jobs import State
+from core.jobs.requests import CONFLICTS, LockMode
 from core.jobs.store import PREFIX
 
 HELD = (State.RUNNING, State.CANCELLING)
@@ -60,17 +61,18 @@ class Ledger:
         rests = record["state"] == "queued" and record["pause"] == "1" and record["attempt"] == "0"
         return not self.state(job).ended and not rests
 
-    def locks(self, job: str) -> list[tuple[str, str]]:
-        return [(key, mode[0]) for key, mode in orjson.loads(self.jobs[job]["locks"])]
+    def locks(self, job: str) -> list[tuple[str, LockMode]]:
+        return [(key, mode) for key, mode in orjson.loads(self.jobs[job]["locks"])]
 
     def blockers(self, job: str) -> set[str]:
         """Older jobs whose locks conflict with its own."""
         turn = int(self.jobs[job]["turn"])
         return {
-            member[:-2]
+            other
             for key, mode in self.locks(job)
-            for member, score in self.zset(f"lockq:{key}").items()
-            if score < turn and (mode == "e" or member[-1] == "e")
+            for conflicting in CONFLICTS[mode]
+            for other, score in self.zset(f"lock:{key}:{conflicting}").items()
+            if score < turn
         }
 
     def slots(self, lane: str) -> set[str]:
@@ -113,16 +115,16 @@ class Ledger:
         name = f"ready:{self.lane(job)}:{record['priority']}:{record['scope']}"
         places = {
             "rest": self.state(job) is State.QUEUED and record["pause"] == "1",
-            "waits": bool(record["waits_for"]),
+            "waits": "parked" in record,
             "ready": job in self.zset(name),
             "slot": self.admitted(job),
         }
         expected = 1 if self.state(job) is State.QUEUED else 0
         assert sum(places.values()) == expected, (places, record)
         if places["waits"]:
-            holder = record["waits_for"]
-            assert holder in self.blockers(job), record
-            assert job in self.keys[f"waiters:{holder}"], record
+            key, mode = self.locks(job)[int(record["parked"]) - 1]
+            assert self.blockers(job), record
+            assert self.zset(f"parked:{key}:{mode}")[job] == float(record["turn"])
         if places["ready"]:
             assert self.zset(name)[job] == float(record["turn"])
 
@@ -144,16 +146,22 @@ class Ledger:
 
     def _locks(self) -> None:
         expected: dict[str, Zset] = {}
+        lanes: dict[str, Counter[str]] = {}
         for job in filter(self.in_locks, self.jobs):
+            turn = float(self.jobs[job]["turn"])
             for key, mode in self.locks(job):
-                queue = expected.setdefault(f"lockq:{key}", {})
-                queue[f"{job}|{mode}"] = float(self.jobs[job]["turn"])
-        assert {k: v for k, v in self.keys.items() if k.startswith("lockq:")} == expected
+                expected.setdefault(f"lock:{key}:{mode}", {})[job] = turn
+            if number := self.jobs[job].get("parked"):
+                key, mode = self.locks(job)[int(number) - 1]
+                expected.setdefault(f"parked:{key}:{mode}", {})[job] = turn
+                lanes.setdefault(f"parked-lanes:{key}", Counter())[self.lane(job)] += 1
+        assert self._named("lock:", "parked:") == expected
+        found = self._named("parked-lanes:")
+        assert {k: {n: int(c) for n, c in v.items()} for k, v in found.items()} == lanes
+        assert not self._named("wakes", "admits", "held:", "holding:"), "work was left"
         for job in filter(self.holds_slot, self.jobs):
             assert not self.blockers(job), f"{job} runs beside or before {self.blockers(job)}"
         for name in self.keys:
-            if name.startswith("waiters:"):
-                assert not self.state(name.removeprefix("waiters:")).ended, name
             if name == "outbox":
                 assert all(self.state(job).ended for job in self.zset(name)), name
             if name == "deadlines":
@@ -168,15 +176,20 @@ class Ledger:
                 job for job in self.jobs if self.lane(job) == lane and self.holds_slot(job)
             }
         ready: dict[str, set[str]] = {}
-        for name in self.keys:
-            if name.startswith("ready:"):
-                volume, kind, priority, scope = name.split(":", 4)[1:]
-                ready.setdefault(f"{volume}:{kind}:{priority}", set()).add(scope)
-                lane = f"{volume}:{kind}"
-                full = len(self.slots(lane)) >= self.limit(lane)
-                assert full or self.paused(lane), f"{lane} has a free slot and {name} waits"
-        rings = {k.removeprefix("ring:"): v for k, v in self.keys.items() if k.startswith("ring:")}
-        assert {k: sorted(v) for k, v in rings.items()} == {k: sorted(v) for k, v in ready.items()}
+        waiting: dict[str, Counter[str]] = {}
+        for name, jobs in self._named("ready:").items():
+            volume, kind, priority, scope = name.split(":", 4)[1:]
+            ready.setdefault(f"turns:{volume}:{kind}:{priority}", set()).add(scope)
+            lane = f"{volume}:{kind}"
+            waiting.setdefault(f"waiting:{lane}", Counter())[priority] += len(jobs)
+            full = len(self.slots(lane)) >= self.limit(lane)
+            assert full or self.paused(lane), f"{lane} has a free slot and {name} waits"
+        assert {k: set(v) for k, v in self._named("turns:").items()} == ready
+        found = self._named("waiting:")
+        assert {k: {n: int(c) for n, c in v.items()} for k, v in found.items()} == waiting
+
+    def _named(self, *starts: str) -> dict[str, Any]:
+        return {k: v for k, v in self.keys.items() if k.startswith(starts)}
 
 
 def _ask(pipe: Any, name: str, kind: str) -> None:

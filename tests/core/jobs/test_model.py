@@ -73,7 +73,7 @@ class Machine(RuleBasedStateMachine):
         client.flushdb()
         self.client = client
         self.rung: list[Doorbell] = []
-        self.store = JobStore(client, self.rung.append)
+        self.store = JobStore(client, self.rung.append, batch=2)  # the rest is continued
         self.store._can_wait = False  # the disk is not tested here
         for volume in VOLUMES:
             self.store.set_slots(volume, 1, 1)
@@ -337,7 +337,9 @@ class Machine(RuleBasedStateMachine):
         assert not stuck, f"no run can ever take {stuck}"
         self.store.sweep(-1, -1)
         left = {key for key in self.client.keys(f"{PREFIX}*") if ":idem:" not in key}
-        assert left <= {f"{PREFIX}{name}" for name in ("seq", "limits", "paused", "outbox:seq")}
+        assert left <= {
+            f"{PREFIX}{name}" for name in ("seq", "layout", "limits", "paused", "outbox:seq")
+        }
 
 
 def test_random_interleavings(valkey: Valkey, redis_client: Redis) -> None:

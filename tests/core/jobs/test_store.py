@@ -256,7 +256,7 @@ def test_sweep_forgets_without_a_trace(desk: Desk) -> None:
     time.sleep(0.01)
     assert desk.store.sweep(0, 0) == 1
     left = set(desk.store.redis.keys("vf:*"))
-    assert left == {"vf:seq", "vf:limits", "vf:outbox:seq"}
+    assert left == {"vf:seq", "vf:layout", "vf:limits", "vf:outbox:seq"}
 
 
 def test_a_node_that_does_not_reach_the_volume_claims_nothing(desk: Desk) -> None:

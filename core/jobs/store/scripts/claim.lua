@@ -8,9 +8,7 @@ if ended(state) then return { 'ended' } end
 if holds(id, run) then return { 'ok' } end
 if state ~= 'queued' then return { 'held' } end
 if get(id, 'admitted') ~= '1' then return { 'waiting' } end
-local node = redis.call('HGET', P .. 'nodes', ARGV[3])
-local seen = node and cjson.decode(node).volumes[get(id, 'volume')]
-if seen and not seen.proven then return { 'unproven' } end
+if redis.call('SISMEMBER', P .. 'unproven:' .. ARGV[3], get(id, 'volume')) == 1 then return { 'unproven' } end
 local at = now()
 if redis.call('SISMEMBER', P .. 'paused', get(id, 'volume')) == 1 then
   -- The job got its slot before the volume was paused: put it back, the resume rings again.

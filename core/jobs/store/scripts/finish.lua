@@ -1,17 +1,17 @@
 -- ARGV: id, run, state, result (JSON or ''), error (JSON or ''), progress (JSON or '')
--- Returns {'ok', rings…}, {'ended'} when this same run has ended the job before, {'lost'}, or
+-- Returns {'ok', more, rings…}, {'ended'} when this same run has ended the job before, {'lost'}, or
 -- {'refused'}: the state is not an end, or is cancelled without a cancel request
 local id, run = ARGV[1], ARGV[2]
-if get(id, 'settled_by') == run then return { 'ended' } end
-if not holds(id, run) then return { 'lost' } end
+if get(id, 'settled_by') == run then return answer('ended') end
+if not holds(id, run) then return answer('lost') end
 if not ended(ARGV[3]) or (ARGV[3] == 'cancelled' and get(id, 'state') ~= 'cancelling') then
-  return { 'refused' }
+  return answer('refused')
 end
 local at = now()
 redis.call('HSET', jobkey(id), 'result', ARGV[4], 'error', ARGV[5], 'settled_by', run)
 if get(id, 'reason') ~= 'deadline passed' then redis.call('HSET', jobkey(id), 'reason', '') end
 if ARGV[6] ~= '' then redis.call('HSET', jobkey(id), 'progress', ARGV[6]) end
 log(id, at, ARGV[3], '')
-local rings = { 'ok' }
+local rings = {}
 settle(id, ARGV[3], at, rings)
-return rings
+return answer('ok', rings)

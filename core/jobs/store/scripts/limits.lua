@@ -1,7 +1,7 @@
 -- ARGV: volume, fast slots, bulk slots
--- Returns {'ok', rings…}
-local volume, rings, at = ARGV[1], { 'ok' }, now()
+-- Returns {'ok', more, rings…}
+local volume, rings, at = ARGV[1], {}, now()
 redis.call('HSET', P .. 'limits', volume .. ':fast', ARGV[2], volume .. ':bulk', ARGV[3])
 admit(volume .. ':fast', at, rings)
 admit(volume .. ':bulk', at, rings)
-return rings
+return answer('ok', rings)

@@ -1,6 +1,6 @@
 -- ARGV: volume, '1' to pause or '0' to resume
--- Returns {'ok', rings…}
-local volume, rings, at = ARGV[1], { 'ok' }, now()
+-- Returns {'ok', more, rings…}
+local volume, rings, at = ARGV[1], {}, now()
 if ARGV[2] == '1' then
   redis.call('SADD', P .. 'paused', volume)
 else
@@ -8,4 +8,4 @@ else
   admit(volume .. ':fast', at, rings)
   admit(volume .. ':bulk', at, rings)
 end
-return rings
+return answer('ok', rings)

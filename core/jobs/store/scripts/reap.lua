@@ -1,5 +1,6 @@
 -- ARGV: max losses, most jobs to look at
--- Returns {lost, poisoned, rung, rings}: three numbers, and the doorbells to ring
+-- Returns {'ok', more, looked, lost, poisoned, rung, rings…}: the jobs it looked at (the larger of two
+-- numbers: late and due), what became of them, and the doorbells to ring
 local at = now()
 local rings = {}
 local lost, poisoned, rung = 0, 0, 0
@@ -33,4 +34,4 @@ for _, id in ipairs(due) do
     redis.call('ZREM', P .. 'due', id)
   end
 end
-return { lost, poisoned, rung, rings }
+return answer('ok', rings, math.max(#late, #due), lost, poisoned, rung)

@@ -1,5 +1,5 @@
 -- ARGV: id, record (JSON of text fields), idempotency key or '', body hash, key lifetime (s)
--- Returns {outcome, id, rings…}: new, same, joined, reused (422), busy (409)
+-- Returns {outcome, more, id, rings…}: new, same, joined, reused (422), busy (409)
 local id, record = ARGV[1], cjson.decode(ARGV[2])
 local idem = P .. 'idem:' .. ARGV[3]
 local function remember(job)
@@ -11,20 +11,20 @@ if ARGV[3] ~= '' then
   local known = redis.call('HMGET', idem, 'id', 'hash')
   -- A key is valid only as long as its job: nothing is known of a forgotten job.
   if known[1] and redis.call('EXISTS', jobkey(known[1])) == 1 then
-    if known[2] ~= ARGV[4] then return { 'reused', known[1] } end
-    return { 'same', known[1] }
+    if known[2] ~= ARGV[4] then return answer('reused', nil, known[1]) end
+    return answer('same', nil, known[1])
   end
 end
 local natural = record['natural']
 if natural ~= '' then
   local live = redis.call('GET', P .. 'natural:' .. natural)
   if live and redis.call('EXISTS', jobkey(live)) == 1 then
-    if get(live, 'hash') ~= ARGV[4] then return { 'busy', live } end
+    if get(live, 'hash') ~= ARGV[4] then return answer('busy', nil, live) end
     remember(live)
-    return { 'joined', live }
+    return answer('joined', nil, live)
   end
 end
-if redis.call('EXISTS', jobkey(id)) == 1 then return { 'same', id } end
+if redis.call('EXISTS', jobkey(id)) == 1 then return answer('same', nil, id) end
 local at = now()
 local seq = redis.call('INCR', P .. 'seq')
 for field, value in pairs(record) do redis.call('HSET', jobkey(id), field, value) end
@@ -36,9 +36,9 @@ remember(id)
 if natural ~= '' then redis.call('SET', P .. 'natural:' .. natural, id) end
 if record['deadline_at'] then redis.call('ZADD', P .. 'deadlines', record['deadline_at'], id) end
 log(id, at, 'submitted', '')
-enter_locks(id)
-place(id)
+enter_locks(facts(id))
+local job = place(id)
 touch(id, at)
-local rings = { 'new', id }
-admit(lane_of(id), at, rings)
-return rings
+local rings = {}
+admit(job.lane, at, rings)
+return answer('new', rings, id)

@@ -1,0 +1,46 @@
+"""The scripts of the store: their texts, with the shared parts and constants before them."""
+
+from importlib.resources import files
+
+from core.jobs.requests import CONFLICTS
+
+#: The number of the present layout of keys. Another one is migrated (`migration`).
+LAYOUT = "2"
+#: The jobs that one script wakes and admits at most; `proceed` continues. 100 cost about 3 ms.
+BATCH = 100
+#: The shared parts, in their order.
+_SHARED = ("record", "layout", "locks", "lanes", "bandwidth", "moves")
+#: Scripts that need fewer of them: they read no queue, or they run before the migration has ended.
+_FEWER = {
+    "share": ("record", "bandwidth"),
+    "migrate": ("record", "locks", "lanes"),
+}
+
+
+def script_texts(batch: int = BATCH) -> list[tuple[str, str]]:
+    """Return every script by name, each complete."""
+    folder = files(__package__) / "scripts"
+    shared = {name: (folder / "shared" / f"{name}.lua").read_text("utf-8") for name in _SHARED}
+    names = sorted(f.name.removesuffix(".lua") for f in folder.iterdir() if f.name.endswith(".lua"))
+    start = _constants(batch)
+    return [
+        (
+            name,
+            start
+            + "".join(shared[part] for part in _FEWER.get(name, _SHARED))
+            + (folder / f"{name}.lua").read_text("utf-8"),
+        )
+        for name in names
+    ]
+
+
+def _constants(batch: int) -> str:
+    modes = ", ".join(f"'{mode}'" for mode in CONFLICTS)
+    conflicts = ", ".join(
+        f"{mode} = {{ {', '.join(repr(str(other)) for other in others)} }}"
+        for mode, others in CONFLICTS.items()
+    )
+    return (
+        f"local LAYOUT, BATCH = '{LAYOUT}', {batch}\n"
+        f"local MODES, CONFLICTS = {{ {modes} }}, {{ {conflicts} }}\n"
+    )

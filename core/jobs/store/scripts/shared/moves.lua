@@ -1,0 +1,76 @@
+-- Moves that several scripts make: back into the queue, to the end, out of the store.
+
+local function lane_of(id) return get(id, 'volume') .. ':' .. get(id, 'lane') end
+
+local function free_slot(id)
+  redis.call('ZREM', P .. 'slots:' .. lane_of(id), id)
+  redis.call('SREM', P .. 'on:' .. (get(id, 'node') or ''), id)
+end
+
+-- Put a job back into its queue: it keeps its place in its locks, and loses slot and run.
+local function requeue(id, at, rings)
+  free_slot(id)
+  redis.call('HSET', jobkey(id), 'run', '')
+  redis.call('ZREM', P .. 'due', id)
+  set_state(id, 'queued')
+  local job = place(id)
+  touch(id, at)
+  admit(job.lane, at, rings)
+end
+
+-- End a job: its slot and its locks go to the jobs that wait for them.
+local function settle(id, state, at, rings)
+  set_state(id, state)
+  free_slot(id)
+  local job = facts(id)
+  leave_queues(job)
+  redis.call('HSET', jobkey(id), 'run', '', 'admitted', '0', 'ended_at', at)
+  redis.call('ZREM', P .. 'due', id)
+  redis.call('ZREM', P .. 'deadlines', id)
+  redis.call('ZADD', P .. 'ended:' .. keeping(state), at, id)
+  redis.call('ZADD', P .. 'outbox', redis.call('INCR', P .. 'outbox:seq'), id)
+  local natural = get(id, 'natural')
+  if natural ~= '' and redis.call('GET', P .. 'natural:' .. natural) == id then
+    redis.call('DEL', P .. 'natural:' .. natural)
+  end
+  touch(id, at)
+  local lanes = { [job.lane] = true }
+  leave_locks(job, at, lanes)
+  admit_all(lanes, at, rings)
+end
+
+local function holds(id, run)
+  local state = get(id, 'state')
+  return (state == 'running' or state == 'cancelling') and get(id, 'run') == run
+end
+
+-- A run died without a report: its job goes back to the queue, or fails as poison.
+local function lose(id, why, max_losses, at, rings)
+  local losses = redis.call('HINCRBY', jobkey(id), 'losses', 1)
+  log(id, at, 'lost', why)
+  if losses <= max_losses then
+    requeue(id, at, rings)
+    return true
+  end
+  redis.call('HSET', jobkey(id), 'error', cjson.encode({
+    error_code = 'bgtask_execute_internal-error', code = 'poison', retriable = false,
+    detail = 'The job was given up after its run died ' .. losses .. ' times.' }))
+  settle(id, 'failed', at, rings)
+  return false
+end
+
+-- Remove everything of an ended job. Only its idempotency key remains, which expires soon.
+local function forget(id)
+  for _, name in ipairs(indexes_of(id)) do redis.call('ZREM', P .. 'ix:' .. name, id) end
+  local state = get(id, 'state')
+  redis.call('ZREM', P .. 'ix:state:' .. state, id)
+  redis.call('ZREM', P .. 'ended:' .. keeping(state), id)
+  redis.call('DEL', jobkey(id), P .. 'log:' .. id)
+end
+
+-- The answer of a move: its outcome, '1' when `proceed` must continue it, more values, the doorbells.
+local function answer(outcome, rings, ...)
+  local found = { outcome, unfinished and '1' or '0', ... }
+  for _, value in ipairs(rings or {}) do table.insert(found, value) end
+  return found
+end

@@ -1,0 +1,88 @@
+-- Key names, the clock, the record of a job, its log and its indexes.
+-- Layout (all below vf:; BATCH, LAYOUT, MODES and CONFLICTS come from core/jobs/store/loading.py):
+--   job:<id>            hash    the record; `bandwidth` is the job's own limit (bytes per second),
+--                               `share` the limit its run began with
+--   log:<id>            list    its history: JSON lines, at most LOG_MAX
+--   ix:<index>          zset    ids by sequence number, for lists
+--   due                 zset    ids by the time (ms) when the reaper looks at them
+--   layout              text    the number of this layout
+--   lock:<vfolder>:<mode>    zset   the live jobs that need this lock, by turn: the order of the vfolder
+--   parked:<vfolder>:<mode>  zset   the queued jobs that wait for it, by turn
+--   parked-lanes:<vfolder>   hash   '<v>:<l>' -> number of parked jobs
+--   ready:<v>:<l>:<p>:<scope>  zset  the jobs that only wait for a slot, by turn
+--   turns:<v>:<l>:<p>   zset    the scopes with ready jobs, in the order of their turns
+--   waiting:<v>:<l>     hash    priority -> number of ready jobs
+--   slots:<v>:<l>       zset    ids that hold a slot
+--   wakes               zset    vfolders with parked jobs that nothing blocks any more: work to continue
+--   held:<v>:<l>        set     those of them whose jobs this lane waits for; it admits none meanwhile
+--   holding:<vfolder>   set     the lanes that it holds
+--   admits              zset    lanes with free slots and ready jobs: work to continue
+--   limits              hash    '<v>:<l>' -> slots
+--   on:<node>           set     the jobs that a node runs
+--   paused              set     paused volumes
+--   bandwidth           hash    volume -> bytes per second, shared by its jobs and streams
+--   streams:<v>         hash    process of a door -> '<streams> <time (ms)>', expires soon
+--   ended:<short|long>  zset    ids by the time of their end; kept for the short or the long time
+--   deadlines           zset    ids by their deadline (ms)
+--   outbox              zset    ended ids whose end is not published yet, in the order of their ends
+--   live                channel '<id> <version> <state>' at every change
+local P = 'vf:'
+local LOG_MAX = 200
+-- A process of a door that reported nothing for this long has no streams.
+local STREAMS_SILENT_MS = 5000
+
+local function now()
+  local t = redis.call('TIME')
+  return t[1] * 1000 + math.floor(t[2] / 1000)
+end
+
+local function jobkey(id) return P .. 'job:' .. id end
+
+local function get(id, field)
+  local value = redis.call('HGET', jobkey(id), field)
+  if value == false then return nil end
+  return value
+end
+
+local function touch(id, at)
+  local version = redis.call('HINCRBY', jobkey(id), 'version', 1)
+  redis.call('HSET', jobkey(id), 'updated_at', at)
+  redis.call('PUBLISH', P .. 'live', id .. ' ' .. version .. ' ' .. get(id, 'state'))
+end
+
+local function log(id, at, kind, text)
+  redis.call('RPUSH', P .. 'log:' .. id, cjson.encode({
+    kind = kind, at = at, attempt = tonumber(get(id, 'attempt')), node = get(id, 'node') or '', text = text or '' }))
+  redis.call('LTRIM', P .. 'log:' .. id, -LOG_MAX, -1)
+end
+
+local function index(name, seq, id) redis.call('ZADD', P .. 'ix:' .. name, seq, id) end
+
+-- Every index that lists the job, except that of its state.
+local function indexes_of(id)
+  local names = { 'all', 'verb:' .. get(id, 'verb'), 'volume:' .. get(id, 'volume') }
+  for _, field in ipairs({ 'scope', 'requester', 'label' }) do
+    local value = get(id, field)
+    if value and value ~= '' then table.insert(names, field .. ':' .. value) end
+  end
+  for _, lock in ipairs(cjson.decode(get(id, 'locks'))) do
+    table.insert(names, 'vfolder:' .. lock[1]:match('^[^/]*/(.*)$'))
+  end
+  return names
+end
+
+local function set_state(id, new)
+  local old = get(id, 'state')
+  if old == new then return end
+  redis.call('ZREM', P .. 'ix:state:' .. old, id)
+  index('state:' .. new, get(id, 'seq'), id)
+  redis.call('HSET', jobkey(id), 'state', new)
+end
+
+local function keeping(state)
+  return (state == 'failed' or state == 'partial') and 'long' or 'short'
+end
+
+local function ended(state)
+  return state == 'succeeded' or state == 'partial' or state == 'failed' or state == 'cancelled'
+end
