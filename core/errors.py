@@ -29,7 +29,8 @@
     ├── NoSpace                    507  the volume has not enough free space
     ├── Unavailable                503  Redis or a node does not answer; try again later
     │   ├── StorageUnavailable     503  the storage fails now (EIO, ESTALE)
-    │   └── StoreUnavailable       503  Redis is away, or refuses for now (full, read-only)
+    │   ├── StoreUnavailable       503  Redis is away, or refuses for now (full, read-only)
+    │   └── HelperDied             503  a helper process was killed; the work can continue
     ├── DeadlineExceeded           504  the storage did not answer in time
     ├── BackendFailed              500  the storage system failed
     └── Defect                     500  a defect of this service
@@ -308,6 +309,15 @@ class StorageUnavailable(Unavailable):
 
 class StoreUnavailable(Unavailable):
     """Redis does not answer, or refuses for now: full, read-only, starting."""
+
+
+class HelperDied(Unavailable):
+    """A helper process died (killed, or out of memory); the same work can be tried again.
+
+    A job does not fail by it: its attempt counts as lost, as if the process of the run had died.
+    """
+
+    title = "A helper process died"
 
 
 class DeadlineExceeded(StorageError):

@@ -14,9 +14,9 @@ from celery.exceptions import Ignore
 from tenacity import Retrying
 
 from backends.fs import translate
-from core.errors import Defect, JobNotFound, StorageError, StoreUnavailable
+from core.errors import Defect, HelperDied, JobNotFound, StorageError, StoreUnavailable
 from core.events import EventPublisher
-from core.jobs import Cancelled, Interrupted, Job, LeaseLost, Released, State, queue_name, requests
+from core.jobs import Cancelled, Job, LeaseLost, Released, State, queue_name, requests
 from core.jobs.requests import Request
 from core.jobs.store import Doorbell, JobEnd, JobStore, Ringer
 from core.redis import json, retrying, store_is_away
@@ -183,6 +183,11 @@ class Runner:
                 context.close()
             self._give_back(run, str(why))
             raise Ignore from why
+        except HelperDied as why:
+            if context is not None:
+                context.close()
+            self._lose(run, why.title)
+            raise Ignore from why
         except JobCancelled:
             raise
         except Exception as error:  # noqa: BLE001 - any error is the end of the job
@@ -206,7 +211,7 @@ class Runner:
         except Cancelled:
             self._undo(context, verb)
             return Outcome("cancelled", state=State.CANCELLED)
-        except Interrupted:
+        except (Released, LeaseLost, HelperDied):  # another run continues
             raise
         except Exception:  # whatever it is, the job ends, and its end is clean
             self._undo(context, verb)
@@ -221,7 +226,7 @@ class Runner:
         context.run.begin_cleaning()
         try:
             verb.undo()
-        except Interrupted:
+        except (Released, LeaseLost):
             raise
         except Exception as error:  # noqa: BLE001 - the first error is the job's end
             _log.warning("clean-up left to the sweep", reason=type(error).__name__)
@@ -271,6 +276,14 @@ class Runner:
         run.stop()
         released = self._store.release(run.job.id, run.id, reason, run.snapshot())
         _log.info("job released", why=reason, was_ours=released)
+
+    @_until_the_store_answers
+    def _lose(self, run: Run, reason: str) -> None:
+        """End the attempt as if the process of the run had died: the next run continues."""
+        run.stop()
+        taken = self._store.lose(run.job.id, run.id, reason, self._settings.vfolder.jobs.max_losses)
+        _log.warning("attempt lost", why=reason, was_ours=taken)
+        self._publisher.ended()  # the job may have ended as poison
 
 
 def doorbell_of(job: Job) -> Doorbell:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from backends.xcp.reading import Summary, Tally
 from backends.xcp.running import XcpProcess
-from core.errors import BackendFailed, NoSpace, QuotaExceeded, StorageError
+from core.errors import BackendFailed, HelperDied, NoSpace, QuotaExceeded, StorageError
 from core.jobs import Control, Counter, Unattended
 from core.telemetry import logger
 
@@ -57,10 +57,10 @@ _REFUSALS: tuple[tuple[tuple[str, ...], type[StorageError], str], ...] = (
 )
 
 
-class XcpKilled(BackendFailed):
+class XcpKilled(HelperDied):
     """XCP, or one of its processes, was killed; it can resume from its index."""
 
-    retriable = True
+    title = "XCP was killed"
 
 
 class IndexLost(BackendFailed):

@@ -17,7 +17,7 @@ from pathlib import PurePosixPath
 import redis
 
 from backends.base import MountedBackend
-from backends.fs import descriptors, layout
+from backends.fs import descriptors, layout, reason_of
 from backends.quota import requested_limits, soft
 from backends.retention import snapshots, trash
 from backends.tree import remove_tree
@@ -73,8 +73,8 @@ class Leftovers:
             removed = self._entry(root, scope, entry, before)
         except FileNotFoundError:
             return False
-        except OSError as error:  # it must not keep the sweep from the other entries
-            _log.warning("left-over not removed", job_id=entry[1], errno=error.errno)
+        except (OSError, StorageError) as error:  # the sweep continues with the other entries
+            _log.warning("left-over not removed", job_id=entry[1], reason=reason_of(error))
             return False
         if removed:
             _log.info("left-over removed", volume=self._volume, job_id=entry[1])

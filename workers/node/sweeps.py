@@ -220,7 +220,7 @@ def _bytes(root: int, scopes: list[str], areas: tuple[str, ...]) -> int | None:
                 usage = measure_tree(top, control=Unattended(), deadline=deadline, options=_ALONE)
         except (FileNotFoundError, NotADirectoryError):
             continue  # the scope has no such directory
-        except OSError:
+        except (OSError, StorageError):
             return None
         if not usage.complete:
             return None

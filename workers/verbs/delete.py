@@ -16,7 +16,7 @@ from backends.quota import soft
 from backends.retention import TrashRecord
 from backends.tree import RemoveOptions, UsageOptions, measure_tree, remove_tree
 from core.cluster import VFolderCache
-from core.errors import EntryNotFound, ReadOnly, StorageError
+from core.errors import EntryNotFound, HelperDied, ReadOnly, StorageError
 from core.jobs import Control, Counter, State
 from core.jobs.requests import DeleteFilesRequest, DeleteRequest
 from core.names import VFolderId, VFolderPath
@@ -129,7 +129,7 @@ class DeleteFiles:
                     skipped += not self._remove(root, path)
                 except _Resisted:
                     failed += 1
-                except ReadOnly:  # no other entry can be removed either
+                except (ReadOnly, HelperDied):  # it is not this entry that fails
                     raise
                 except (OSError, StorageError) as error:
                     failed += 1

@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator, Sequence
 from types import TracebackType
 from typing import Any, Self
 
+from backends.fs import translate
 from backends.tree.processes.channel import Message
 from backends.tree.processes.effort import Effort
 from backends.tree.processes.helper_process import (
@@ -24,8 +25,11 @@ from backends.tree.processes.helper_process import (
     Work,
     threads_fit,
 )
-from core.errors import BackendFailed, Defect, NoSpace, QuotaExceeded, ReadOnly, StorageError
+from core import errors
+from core.errors import BackendFailed, Defect, HelperDied, StorageError
 from core.jobs import Control, Counter
+from core.redis import json
+from core.telemetry import logger
 
 #: How often the parent calls its control, in seconds.
 TICK_SECONDS = 0.05
@@ -35,6 +39,16 @@ START_INTERVAL_SECONDS = 0.004
 REAP_SECONDS = 10.0
 #: Most batches that one helper has at a time: one at work, one waiting.
 BATCHES_AHEAD = 2
+
+
+_log = logger(__name__)
+
+#: Every error of ours by its name.
+_KINDS: dict[str, type[StorageError]] = {
+    name: kind
+    for name, kind in vars(errors).items()
+    if isinstance(kind, type) and issubclass(kind, StorageError)
+}
 
 
 class HelperPool:
@@ -105,7 +119,8 @@ class HelperPool:
 
         Raises:
             Interrupted: the control says stop; leaving the block kills the helpers.
-            StorageError: a helper met a failure that ends the job, or died.
+            HelperDied: a helper was killed, or had no memory left.
+            StorageError: a helper met a failure that ends the job.
         """
         while True:
             self._control.check()
@@ -199,17 +214,15 @@ class HelperPool:
         return not (throttle is not None and any(throttle.limits)) and threads_fit()
 
 
-_FAILURES: dict[str, type[StorageError]] = {
-    kind.__name__: kind for kind in (NoSpace, QuotaExceeded, ReadOnly, BackendFailed)
-}
-
-
 def _failure(helper: Helper, kind: str, rest: list[Any]) -> StorageError:
+    """Return the error of a helper's last message, as the helper had it."""
     if kind == "storage":
-        name, detail, number = rest
-        facts = {} if number is None else {"errno": number}
-        return _FAILURES.get(name, BackendFailed)(detail, **facts)
+        name, detail, facts = rest
+        return _KINDS.get(name, BackendFailed)(detail, **json.loads(facts))
+    if kind == "system":
+        return translate(OSError(rest[0], os.strerror(rest[0])))
     if kind == "defect":
-        return Defect(f"A helper failed: {rest[0]}")
-    named = f" {helper.pid}" if isinstance(helper, HelperProcess) else ""
-    return BackendFailed(f"The helper process{named} died; run the job again.")
+        _log.error("helper failed by a defect", trace=rest[0])
+        return Defect("A helper failed by a defect of the service; the log has it.")
+    _log.warning("helper died", pid=helper.pid if isinstance(helper, HelperProcess) else None)
+    return HelperDied("A helper process died, perhaps because memory ran out; try again.")

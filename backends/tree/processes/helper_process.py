@@ -15,6 +15,7 @@ until it ends.
 """
 
 import _thread
+import errno
 import gc
 import os
 import select
@@ -22,6 +23,7 @@ import signal
 import socket
 import threading
 import time
+import traceback
 import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
@@ -42,6 +44,7 @@ from backends.tree.processes.channel import (
 from backends.tree.processes.effort import Effort
 from core.errors import BackendFailed, StorageError
 from core.process import request_end_with_parent
+from core.redis import json
 
 #: Container allocations between two collections in a helper.
 GC_THRESHOLD = 50_000
@@ -278,10 +281,11 @@ def _process_batches(channel: HelperChannel, work: Work) -> None:
             result = work(message, channel)
             channel.flush()
             channel.send(("done", result))
-    except (BrokenPipeError, ConnectionResetError):
+    except (BrokenPipeError, ConnectionResetError, MemoryError):  # no memory: a helper that died
         raise
     except StorageError as error:
-        number = error.facts.get("errno")
-        channel.send(("storage", type(error).__name__, error.detail, number))
-    except Exception as error:  # noqa: BLE001 - reported to the parent, which raises it as a Defect
-        channel.send(("defect", f"{type(error).__name__}: {error}"))
+        channel.send(("storage", type(error).__name__, error.detail, json.dumps(error.facts)))
+    except OSError as error:
+        channel.send(("system", error.errno or errno.EIO))
+    except Exception:  # noqa: BLE001 - reported to the parent, which logs it and raises a Defect
+        channel.send(("defect", traceback.format_exc()))

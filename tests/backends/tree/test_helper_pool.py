@@ -1,5 +1,6 @@
 """Helpers: their replies arrive, they stop, they end with their parent, they hold few files."""
 
+import errno
 import os
 import signal
 import time
@@ -11,7 +12,7 @@ import pytest
 
 from backends.tree import Effort, Throttle
 from backends.tree.processes import HelperChannel, HelperPool, Message
-from core.errors import BackendFailed, Defect, NoSpace
+from core.errors import Defect, HelperDied, NoSpace, QuotaExceeded, StorageUnavailable
 from core.jobs import Cancelled, Counter, Unattended
 from tests.backends.tree.processes import open_files
 
@@ -89,14 +90,22 @@ def test_a_stop_kills_and_reaps_helpers_that_are_busy() -> None:
         run(work, [1, 2, 3], control=Stopping())
 
 
+def raised(error: Exception) -> None:
+    raise error
+
+
 @pytest.mark.parametrize(
     ("operation", "kind"),
     [
-        (lambda: os.kill(os.getpid(), signal.SIGKILL), BackendFailed),
-        (lambda: (_ for _ in ()).throw(NoSpace("The volume is full.")), NoSpace),
+        (lambda: os.kill(os.getpid(), signal.SIGKILL), HelperDied),
+        (lambda: raised(MemoryError()), HelperDied),
+        (lambda: raised(NoSpace("The volume is full.")), NoSpace),
+        (lambda: raised(StorageUnavailable("It fails.", errno=5)), StorageUnavailable),
+        (lambda: raised(OSError(errno.ESTALE, "stale")), StorageUnavailable),
+        (lambda: raised(OSError(errno.EDQUOT, "full")), QuotaExceeded),
         (lambda: 1 / 0, Defect),
     ],
-    ids=["killed", "full", "defect"],
+    ids=["killed", "memory", "full", "storage", "stale", "quota", "defect"],
 )
 def test_the_failure_of_a_helper_is_reported(
     operation: Callable[[], object], kind: type[Exception]

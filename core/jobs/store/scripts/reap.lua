@@ -10,6 +10,7 @@ for _, id in ipairs(late) do
   if get(id, 'state') == 'queued' and get(id, 'attempt') == '0' then
     redis.call('HSET', jobkey(id), 'error', cjson.encode({
       error_code = 'bgtask_execute_canceled', code = 'deadline', retriable = true,
+      title = 'Deadline passed',
       detail = 'The deadline of the job passed before it could start.' }))
     settle(id, 'failed', at, rings)
   end

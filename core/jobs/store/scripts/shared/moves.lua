@@ -54,7 +54,8 @@ local function lose(id, why, max_losses, at, rings)
   end
   redis.call('HSET', jobkey(id), 'error', cjson.encode({
     error_code = 'bgtask_execute_internal-error', code = 'poison', retriable = false,
-    detail = 'The job was given up after its run died ' .. losses .. ' times.' }))
+    title = 'Given up',
+    detail = 'The job was given up after its run died ' .. losses .. ' times. The last time: ' .. why .. '.' }))
   settle(id, 'failed', at, rings)
   return false
 end
