@@ -2,12 +2,13 @@
 
 from backends.uploads import staging
 from backends.uploads.directories import give_to_job, parents
-from backends.uploads.expiry import sweep_uploads
+from backends.uploads.expiry import end_uploads, sweep_uploads
 from backends.uploads.staging import Staging, allocate_ahead
 
 __all__ = [
     "Staging",
     "allocate_ahead",
+    "end_uploads",
     "give_to_job",
     "parents",
     "staging",

@@ -1,4 +1,4 @@
-"""The sweep that removes the bytes of expired uploads."""
+"""Ends of uploads that no sender asks for: expired ones, and those of a deleted vfolder."""
 
 import os
 import re
@@ -10,7 +10,9 @@ from pathlib import PurePosixPath
 
 from backends.base import Backend, MountedBackend
 from backends.fs import descriptors, layout
-from core.uploads import UploadStore
+from backends.uploads.staging import end
+from core.names import VFolderId
+from core.uploads import UploadPlaces, UploadStore
 
 #: Seconds that a staging file without a record is kept: its record may be about to be written.
 ORPHAN_GRACE_SECONDS = 3_600
@@ -54,6 +56,24 @@ def sweep_uploads(
                 if uploads is not None:
                     _sweep_directory(uploads, store, time.time() - grace_seconds, swept)
     return swept
+
+
+def end_uploads(backend: Backend, store: UploadStore, volume: str, vfolder: VFolderId) -> int:
+    """End every open upload of a vfolder, and return their number; repeating it is safe.
+
+    Their bytes go at once, and requests that write them stop within a second. Costs one round trip
+    per 500 uploads and two for each.
+
+    Raises:
+        Unavailable: Redis does not answer.
+        StorageError: the volume refuses.
+    """
+    places, ended = UploadPlaces(store), 0
+    while found := places.of_vfolder(volume, vfolder):
+        for one in found:
+            end(backend, store, one.upload)
+        ended += len(found)
+    return ended
 
 
 @contextmanager

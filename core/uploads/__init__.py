@@ -11,6 +11,7 @@ from core.uploads.upload import (
     UploadExists,
     UploadLease,
     UploadLeaseHeld,
+    UploadLeaseLost,
     UploadNotFound,
     UploadProgress,
 )
@@ -26,6 +27,7 @@ __all__ = [
     "UploadExists",
     "UploadLease",
     "UploadLeaseHeld",
+    "UploadLeaseLost",
     "UploadNotFound",
     "UploadPlaces",
     "UploadProgress",

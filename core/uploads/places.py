@@ -4,7 +4,8 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, cast
 
-from core.uploads.store import UploadStore, decoded, patiently, place_keys, upload_keys
+from core.names import VFolderId
+from core.uploads.store import UploadStore, decoded, patiently, place_keys, upload_keys, vfolder_key
 from core.uploads.upload import Upload
 
 #: A creation that met a bound looks at so many of the oldest places.
@@ -73,7 +74,7 @@ class UploadPlaces:
             if one is not None
         ]
 
-    def of_vfolder(self, volume: str, vfolder: str) -> list[OpenUpload]:
+    def of_vfolder(self, volume: str, vfolder: VFolderId) -> list[OpenUpload]:
         """Return at most `FOUND_MAX` open uploads of a vfolder; none when there is none left.
 
         Ids without a record are taken off the list.
@@ -81,7 +82,7 @@ class UploadPlaces:
         Raises:
             Unavailable: Redis does not answer.
         """
-        key = f"tus.upload.open.vfolder:{volume}:{vfolder}"
+        key = vfolder_key(volume, vfolder)
         while names := cast(
             "list[str]", patiently(lambda: self._client.zrange(key, 0, FOUND_MAX - 1))
         ):

@@ -28,6 +28,7 @@ from uuid import uuid4
 import msgspec
 import redis
 
+from core.names import VFolderId
 from core.redis import AWAY, ScriptCall, retrying, store_problem
 from core.uploads.upload import (
     LeaseRequest,
@@ -415,14 +416,19 @@ def _announced(upload: Upload) -> int:
 
 def place_keys(upload: Upload) -> list[str]:
     """Return the keys of the places of an upload: vfolder, scope, node, ticket, its bytes."""
-    scope = upload.vfolder.rpartition("/")[0]
-    of = (
-        f"vfolder:{upload.volume}:{upload.vfolder}",
-        f"scope:{upload.volume}:{scope}",
-        f"node:{upload.node}",
-        f"ticket:{upload.session}",
-    )
-    return [*(f"tus.upload.open.{one}" for one in of), f"tus.upload.bytes:{upload.session}"]
+    vfolder = VFolderId.parse(upload.vfolder)
+    return [
+        vfolder_key(upload.volume, vfolder),
+        f"tus.upload.open.scope:{upload.volume}:{vfolder.scope or ''}",
+        f"tus.upload.open.node:{upload.node}",
+        f"tus.upload.open.ticket:{upload.session}",
+        f"tus.upload.bytes:{upload.session}",
+    ]
+
+
+def vfolder_key(volume: str, vfolder: VFolderId) -> str:
+    """Return the key of the list of a vfolder's open uploads."""
+    return f"tus.upload.open.vfolder:{volume}:{vfolder}"
 
 
 def upload_keys(upload_id: str) -> list[str]:

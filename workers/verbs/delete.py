@@ -15,12 +15,15 @@ from backends.fs import descriptors, paths, reason_of
 from backends.quota import soft
 from backends.retention import TrashRecord
 from backends.tree import RemoveOptions, UsageOptions, measure_tree, remove_tree
+from backends.uploads import end_uploads
 from core.cluster import VFolderCache
 from core.errors import EntryNotFound, HelperDied, ReadOnly, StorageError
 from core.jobs import Control, Counter, State
 from core.jobs.requests import DeleteFilesRequest, DeleteRequest
 from core.names import VFolderId, VFolderPath
 from core.quota import LastUsageStore
+from core.redis import Database, connect
+from core.uploads import UploadStore
 from workers.run import Context, Manifest, Outcome, Run
 from workers.verbs.trash import TrashedTree
 
@@ -50,6 +53,7 @@ class Delete:
         manifest = self._context.manifest(self._root, scope)
         self._context.report(self._root, scope, continues=False)
         renamed = manifest.last("renamed") is not None or self._trashed.exists or self._rename()
+        self._end_uploads()
         if renamed:
             manifest.mark("renamed")
             descriptors.prune(self._vfolder.directory.parent, self._root, PREFIX_LEVELS)
@@ -79,6 +83,12 @@ class Delete:
             self._run.check()
             descriptors.rename_new(path.name, parent, self._trashed.path.name, trash)
         return True
+
+    def _end_uploads(self) -> None:
+        settings = self._context.settings
+        client = connect(settings, Database.UPLOADS)
+        uploads = UploadStore(client, settings.storage_proxy.node_id)
+        end_uploads(self._backend, uploads, self._volume, self._vfolder)
 
     def _count(self, manifest: Manifest) -> None:
         """Count once what was deleted, where the trash is kept or a ledger needs the figure."""

@@ -20,7 +20,7 @@ from backends.uploads import staging as staging_files
 from core.access import UploadTicket
 from core.errors import JobNotFound
 from core.jobs import Job
-from core.names import VFolderPath
+from core.names import VFolderId, VFolderPath
 from core.uploads import (
     LeaseRequest,
     Upload,
@@ -148,13 +148,15 @@ def open_session(url_id: str = "") -> UploadSession:
     Raises:
         TicketError, InvalidParameters, UnknownVolume: checked in this order.
         PathEscape, InvalidName: `dst_dir` leads out of the vfolder, or is absolute.
+        VFolderNotFound: the vfolder was deleted; no byte of the body was read.
     """
     parameters = tickets.query(_PARAMETERS)
     door = current_door()
     ticket = tickets.ticket(UploadTicket, parameters, door)
     session = UploadSession(ticket, url_id, parameters, door)
     _ = session.backend, session._dst_dir  # noqa: SLF001 - checked here, before any look-up
-    return session
+    with session.backend.open_vfolder(VFolderId.parse(ticket.vfid)):
+        return session
 
 
 def is_complete(upload: Upload, offset: int) -> bool:

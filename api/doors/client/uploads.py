@@ -34,6 +34,7 @@ from core.uploads import (
     Upload,
     UploadLease,
     UploadLeaseHeld,
+    UploadLeaseLost,
     UploadNotFound,
     UploadProgress,
 )
@@ -116,6 +117,9 @@ def append(upload_id: str = "") -> Response:
                 tus.check_content_type(request.headers)
             with session.leased(staging) as lease:
                 return _append(session, staging, lease, offset)
+    except UploadLeaseLost:
+        session.progress()  # 404 where the upload ended meanwhile, as with its vfolder
+        raise
     except UploadNotFound:
         progress = session.progress()
         if progress.upload.concat:
