@@ -88,7 +88,9 @@ class Delete:
         settings = self._context.settings
         client = connect(settings, Database.UPLOADS)
         uploads = UploadStore(client, settings.storage_proxy.node_id)
-        end_uploads(self._backend, uploads, self._volume, self._vfolder)
+        self._run.patiently(
+            lambda: end_uploads(self._backend, uploads, self._volume, self._vfolder)
+        )
 
     def _count(self, manifest: Manifest) -> None:
         """Count once what was deleted, where the trash is kept or a ledger needs the figure."""
