@@ -75,6 +75,12 @@ def _flag(description: str) -> fields.Boolean:
     )
 
 
+_STRICT = (
+    "A change of the source while the job runs is a failure. Else the copy has what it met, and "
+    "the result counts the changes and names them."
+)
+
+
 def _target_volume() -> fields.String:
     return fields.String(
         load_default=None,
@@ -124,6 +130,7 @@ class CloneBody(JobBody):
     verify = fields.String(
         load_default="size", validate=validate.OneOf(["none", "size", "checksum"])
     )
+    strict = _flag(_STRICT)
 
 
 class DeleteBody(JobBody):
@@ -217,6 +224,7 @@ class TransferBody(JobBody):
             "description": "The highest speed of the job; `PUT /v1/jobs/ID/bandwidth` changes it."
         },
     )
+    strict = _flag(_STRICT)
 
 
 class RestoreBody(JobBody):

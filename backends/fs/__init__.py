@@ -1,6 +1,6 @@
 """File system calls for all backends: descriptors, paths, layout, errors. Knows no backend."""
 
-from backends.fs import atomic, descriptors, directory, layout, linux, native, paths
+from backends.fs import atomic, clock, descriptors, directory, layout, linux, native, paths
 from backends.fs.descriptors import PREFIX_MODE
 from backends.fs.errors import ERRORS, entry_errors, reason_of, translate, translated
 from backends.fs.reflink import shares_blocks
@@ -9,6 +9,7 @@ __all__ = [
     "ERRORS",
     "PREFIX_MODE",
     "atomic",
+    "clock",
     "descriptors",
     "directory",
     "entry_errors",

@@ -7,7 +7,14 @@ calls its control and adds up results, so it keeps responding when a storage han
 are in C where that part was built (`fast`), otherwise in Python (`plain`).
 """
 
-from backends.tree.compare import DATA_ASPECTS, Aspect, CompareOptions, Difference, compare_trees
+from backends.tree.compare import (
+    DATA_ASPECTS,
+    Aspect,
+    Change,
+    CompareOptions,
+    Difference,
+    compare_trees,
+)
 from backends.tree.copy import (
     CopyOptions,
     Loss,
@@ -17,9 +24,12 @@ from backends.tree.copy import (
     Receipt,
     TreeManifest,
     apply_overlay,
+    below_replaced_of,
     copy_tree,
+    read_noted,
     read_notes,
     salvage,
+    words_of,
 )
 from backends.tree.files import sync_file_system
 from backends.tree.processes import Effort, Throttle, threads_fit
@@ -33,6 +43,7 @@ __all__ = [
     "DATA_ASPECTS",
     "Aspect",
     "Bounds",
+    "Change",
     "CompareOptions",
     "CopyOptions",
     "Difference",
@@ -56,14 +67,17 @@ __all__ = [
     "UsageOptions",
     "WalkOptions",
     "apply_overlay",
+    "below_replaced_of",
     "compare_trees",
     "copy_tree",
     "measure_tree",
     "parse_rule",
+    "read_noted",
     "read_notes",
     "remove_tree",
     "salvage",
     "sync_file_system",
     "threads_fit",
     "walk",
+    "words_of",
 ]

@@ -8,7 +8,7 @@ import os
 import stat
 import struct
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -16,11 +16,13 @@ from backends.fs import reason_of
 from backends.tree.files import (
     Anchor,
     AttributeSupport,
+    changed_since,
     content,
     join,
     read_flags,
     read_xattrs,
     split_name,
+    stat_entry,
 )
 from backends.tree.processes import (
     DEFAULT_EFFORT,
@@ -88,18 +90,31 @@ class Difference:
     detail: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One entry that changed since the given moment, and what differs therefore."""
+
+    path: str
+    aspects: tuple[Aspect, ...]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CompareOptions:
     """What to compare. `digest` names one of `content.DIGESTS`; None compares sizes only.
 
     With `from_disk`, files of the second tree are read from the storage again where their pages in
     memory are clean.
+
+    `since_ns` is a moment of the first file system's clock. An entry of the first tree that changed
+    at or after it is a change, not a difference; one that only that tree has is ignored, because a
+    copy names it. None: every difference is one.
     """
 
     digest: str | None = "xxh3"
     skip: frozenset[Aspect] = frozenset()
     specials: bool = False
     from_disk: bool = False
+    since_ns: int | None = None
     effort: Effort = DEFAULT_EFFORT
 
 
@@ -109,27 +124,42 @@ def compare_trees(
     *,
     control: Control,
     options: CompareOptions = CompareOptions(),
+    on_change: Callable[[Change], None] | None = None,
 ) -> Iterator[Difference]:
     """Yield how the tree at `b_fd` differs from the tree at `a_fd`, roots included.
 
     Yields nothing when they are equal. Fifos, sockets and devices of `a_fd` are ignored unless
     `options.specials`. Memory grows with the differences, not with the trees. The descriptors must
-    stay open until the last difference was yielded.
+    stay open until the last difference was yielded. `on_change` gets each entry of `a_fd` that
+    differs because it changed since `options.since_ns`, while the trees are compared.
 
     Raises:
         Interrupted: the control says stop.
     """
-    comparison = _Comparison(Anchor.duplicate(a_fd), Anchor.duplicate(b_fd), control, options)
+    anchors = Anchor.duplicate(a_fd), Anchor.duplicate(b_fd)
+    comparison = _Comparison(*anchors, control, options, on_change or _ignore)
     try:
         yield from comparison.run()
     finally:
         comparison.close()
 
 
+def _ignore(_: Change) -> None:
+    """Drop a change."""
+
+
 class _Comparison:
     """The parent's side."""
 
-    def __init__(self, a: Anchor, b: Anchor, control: Control, options: CompareOptions) -> None:
+    def __init__(
+        self,
+        a: Anchor,
+        b: Anchor,
+        control: Control,
+        options: CompareOptions,
+        on_change: Callable[[Change], None],
+    ) -> None:
+        self._on_change = on_change
         self._a = a
         self._b = b
         self._control = control
@@ -169,7 +199,9 @@ class _Comparison:
         return ("directories", batch) if batch else None
 
     def _on_reply(self, reply: Message) -> None:
-        below, big, differences, pairs = reply
+        below, big, differences, changes, pairs = reply
+        for path, aspects in changes:
+            self._on_change(Change(path, tuple(map(Aspect, aspects))))
         self._big.extend(big)
         for path in below:
             self._pending.push(path)
@@ -187,11 +219,15 @@ class _Comparison:
             for record in sorter:
                 pair = (record[:16], record[16:32])
                 if pair[0] == last[0] and pair[1] != last[1]:
-                    path = os.fsdecode(record[32:])
-                    self._differences.append(
-                        Difference(path, Aspect.LINK, "linked on one side only")
-                    )
+                    self._add_link(os.fsdecode(record[32:]))
                 last = pair
+
+    def _add_link(self, path: str) -> None:
+        since = self._options.since_ns
+        if since is not None and changed_since(self._a, path, since):
+            self._on_change(Change(path, (Aspect.LINK,)))
+        else:
+            self._differences.append(Difference(path, Aspect.LINK, "linked on one side only"))
 
 
 class CompareWork:
@@ -211,6 +247,7 @@ class CompareWork:
         self._below: list[str] = []
         self._big: list[str] = []
         self._differing: list[tuple[str, str, str]] = []
+        self._changes: dict[str, list[str]] = {}
         self._pairs: list[tuple[tuple[int, int], tuple[int, int], str]] = []
         self._channel = channel
         compare = self._directory if kind == "directories" else self._big_file
@@ -219,10 +256,17 @@ class CompareWork:
                 compare(path)
             except OSError as error:
                 self._report(path, Aspect.UNREADABLE, reason_of(error))
-        return self._below, self._big, self._differing, self._pairs
+        changes = [(path, aspects) for path, aspects in self._changes.items() if aspects]
+        return self._below, self._big, self._differing, changes, self._pairs
 
     def _report(self, path: str, aspect: Aspect, detail: object = "") -> None:
-        if aspect not in self._options.skip:
+        if aspect in self._options.skip:
+            return
+        since = self._options.since_ns
+        if path in self._changes or (since is not None and changed_since(self._a, path, since)):
+            if aspect is not Aspect.MISSING:
+                self._changes.setdefault(path, []).append(aspect.value)
+        else:
             self._differing.append((path, aspect.value, str(detail)))
 
     def _report_unequal(self, path: str, aspect: Aspect, a: object, b: object) -> None:
@@ -236,6 +280,8 @@ class CompareWork:
             b = self._b.open(path)
             try:
                 self._compare_opened(path, a, b, os.fstat(a), os.fstat(b))
+                if self._changes.get(path) == [Aspect.TIME.value]:
+                    del self._changes[path]  # entries came or went: they are named themselves
                 self._compare_entries(path, a, b)
             finally:
                 os.close(b)
@@ -363,5 +409,9 @@ class CompareWork:
 
 
 def _is_special(directory: int, name: str) -> bool:
-    mode = os.stat(name, dir_fd=directory, follow_symlinks=False).st_mode
+    """Return whether no copy has an entry: a special file, or one that vanished meanwhile."""
+    status = stat_entry(name, directory)
+    if status is None:
+        return True
+    mode = status.st_mode
     return not (stat.S_ISREG(mode) or stat.S_ISDIR(mode) or stat.S_ISLNK(mode))

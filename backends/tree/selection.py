@@ -141,8 +141,8 @@ class EntrySelector:
         against = None if selection.against is None else Anchor(selection.against)
         return cls(Anchor(source), against, selection, granularity_ns=1)
 
-    def select(self, path: str) -> Iterator[tuple[SelectedSlice, int]]:
-        """Yield what is selected of a directory, slice by slice, each with the directory's time.
+    def select(self, path: str) -> Iterator[tuple[SelectedSlice, os.stat_result]]:
+        """Yield what is selected of a directory, slice by slice, with the directory's attributes.
 
         Raises:
             OSError: the directory cannot be read on one of the sides.
@@ -151,10 +151,10 @@ class EntrySelector:
         try:
             target = self._counterpart(path)
             try:
-                mtime_ns = os.fstat(source).st_mtime_ns
-                yield SelectedSlice([], [], self._extras(path, source, target)), mtime_ns
+                status = os.fstat(source)
+                yield SelectedSlice([], [], self._extras(path, source, target)), status
                 for selected in self._slices(path, source, target):
-                    yield selected, mtime_ns
+                    yield selected, status
             finally:
                 if target is not None:
                     os.close(target)
@@ -162,7 +162,7 @@ class EntrySelector:
             os.close(source)
 
     def accepts(self, path: str) -> bool:
-        """Return whether the rules and the target would let this directory be copied."""
+        """Return whether the rules and the target would let this new entry be copied."""
         directory, name = split_name(path)
         source = self._source.open(directory)
         try:
@@ -178,7 +178,7 @@ class EntrySelector:
             there = stat_entry(name, target)
         finally:
             os.close(target)
-        return there is None or stat.S_ISDIR(there.st_mode)
+        return there is None or (stat.S_ISDIR(there.st_mode) and stat.S_ISDIR(status.st_mode))
 
     def _counterpart(self, path: str) -> int | None:
         if self._against is None:

@@ -70,11 +70,11 @@ class Clone(Transfer):
     def _verify(self, sides: tuple[int, int], selection: Selection | None) -> None:  # noqa: ARG002 - a clone selects nothing
         """Compare every attribute, and by checksums every byte if the request says so."""
         if self._level != "none":
-            digest = digest_of(self._level)
-            verify_staged(self._context, sides, frozenset(), digest, from_disk=False)
+            options = self._compare_options(frozenset(), digest_of(self._level), from_disk=False)
+            verify_staged(self._context, sides, self._terms(), options)
 
     def _facts(self, receipt: Receipt) -> dict[str, object]:
-        return receipt_document(receipt)
+        return receipt_document(receipt) | self._changes(receipt)
 
     def _outcome(self, manifest: Manifest) -> Outcome:
         facts = manifest.last("copied") or {}

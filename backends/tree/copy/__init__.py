@@ -1,11 +1,12 @@
 """Copy a tree, resumable by a manifest, and lay it over a live tree. Knows no volume."""
 
 from backends.tree.copy.copy import CopyOptions, copy_tree
-from backends.tree.copy.ledger import read_notes
+from backends.tree.copy.ledger import read_noted, read_notes
 from backends.tree.copy.manifest import TreeManifest
 from backends.tree.copy.overlay import OverlayOptions, OverlayResult, OverlayTrees, apply_overlay
 from backends.tree.copy.receipt import Loss, Receipt
 from backends.tree.copy.salvage import salvage
+from backends.tree.copy.verification import below_replaced_of, words_of
 
 __all__ = [
     "CopyOptions",
@@ -16,7 +17,10 @@ __all__ = [
     "Receipt",
     "TreeManifest",
     "apply_overlay",
+    "below_replaced_of",
     "copy_tree",
+    "read_noted",
     "read_notes",
     "salvage",
+    "words_of",
 ]

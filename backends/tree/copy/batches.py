@@ -15,7 +15,7 @@ from backends.tree.copy.copier import KEPT_CHANGING, TRIES_MAX
 from backends.tree.copy.ledger import INODE, Ledger, State
 from backends.tree.copy.pieces import CopiedFile, Span, covered, digests, missing
 from backends.tree.copy.plan import SLICE_NS, Part, Unit
-from backends.tree.copy.receipt import Loss, Receipt
+from backends.tree.copy.receipt import Loss, Noted, Receipt
 from backends.tree.processes import Message, Sorter
 from core.jobs import Control, Counter
 
@@ -36,6 +36,7 @@ class _OpenPart:
     receipt: Receipt = field(default_factory=Receipt)
     links: list[tuple[int, int, str]] = field(default_factory=list)
     copied: list[CopiedFile] = field(default_factory=list)
+    noted: list[Noted] = field(default_factory=list)
 
 
 @dataclass(slots=True)
@@ -132,7 +133,8 @@ class PartScheduler:
             self._queue.append(message)
 
     def _add_copied(self, part: _OpenPart, wire: Message, *reported: Message) -> None:
-        links, big, copied = reported
+        links, big, copied, noted = reported
+        part.noted += noted
         part.copied += copied
         part.receipt.add(Receipt.from_wire(wire))
         part.links += [(device, inode, path) for device, inode, path in links]
@@ -179,6 +181,9 @@ class PartScheduler:
         if self._tries[path] < TRIES_MAX:
             self._put(part, ("big", part.number, path, []), first=True)
             return
+        if self._ledger.since_ns is not None:
+            self._put(part, ("met", part.number, path), first=True)
+            return
         part.receipt.add_loss(Loss.CHANGED, path)
         self._control.fault(path, KEPT_CHANGING)
         self._control.count(Counter.FAILED, 1)
@@ -193,13 +198,14 @@ class PartScheduler:
 
     def _record(self, parts: list[_OpenPart]) -> None:
         for part in parts:
+            self._ledger.record_noted(part.number, part.noted)
             self._ledger.record_done(part.number, part.receipt, part.links, part.copied)
 
 
 def _batches(units: list[Unit]) -> Iterator[list[tuple[str, list[str] | None]]]:
     batch: list[tuple[str, list[str] | None]] = []
     entries = size_bytes = 0
-    for path, names, count, size, _ in units:
+    for path, names, count, size, *_ in units:
         batch.append((path, names))
         entries += count
         size_bytes += size

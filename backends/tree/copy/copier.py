@@ -14,7 +14,7 @@ from typing import TypeVar
 
 from backends.fs import reason_of
 from backends.tree.copy.pieces import CopiedFile, Digests
-from backends.tree.copy.receipt import Loss, Receipt
+from backends.tree.copy.receipt import Loss, Noted, Receipt
 from backends.tree.copy.target import (
     AttributeWriter,
     CopyTarget,
@@ -24,10 +24,12 @@ from backends.tree.copy.target import (
 )
 from backends.tree.fast import Plain
 from backends.tree.files import (
+    GONE,
     Anchor,
     AttributeSupport,
     Changed,
     ShortSource,
+    changed_since,
     content,
     has_xattrs,
     join,
@@ -42,6 +44,9 @@ BIG_BYTES = 32 * 1024 * 1024
 #: How often a file that changes while it is read is tried.
 TRIES_MAX = 3
 KEPT_CHANGING = "The file kept changing while it was copied."
+AS_MET = "The file changed while it was copied; the copy has what was met."
+VANISHED = "It was removed or replaced before its turn; the copy does not have it."
+WITHDRAWN = "It became unreadable before its turn; the copy does not have it."
 
 _READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
 _SPECIAL = 0o7000
@@ -55,7 +60,10 @@ T = TypeVar("T")
 
 
 class Copier:
-    """Copies the entries of directories from one root to another; each helper has one."""
+    """Copies the entries of directories from one root to another; each helper has one.
+
+    `since_ns` is the moment from which on changes of the source are no failures; None: they are.
+    """
 
     def __init__(
         self,
@@ -65,8 +73,10 @@ class Copier:
         inherits: bool,
         effort: Effort,
         digest: str = "",
+        since_ns: int | None = None,
     ) -> None:
         self._source = source
+        self._since = since_ns
         self.target = target
         self._inherits = inherits
         self.content = ContentCopier(digest)
@@ -86,6 +96,7 @@ class Copier:
         self.links: list[tuple[int, int, str]] = []
         self.big: list[str] = []
         self.digests: list[CopiedFile] = []
+        self.noted: list[Noted] = []
         self._writer = AttributeWriter(self.receipt, self._support)
 
     def directory(self, path: str, names: list[str] | None, channel: HelperChannel) -> None:
@@ -98,8 +109,8 @@ class Copier:
         try:
             if names is None:
                 self._all(pair, channel)
-            for name, kind in _kinds(pair.source, names or []):
-                self._entry(pair, name, kind, channel)
+            for name in names or []:
+                self._entry(pair, name, 0, channel)
         except OSError as error:
             self._record_failure(path, error, channel)
         finally:
@@ -152,7 +163,7 @@ class Copier:
 
     def _entry(self, pair: DirectoryPair, name: str, kind: int, channel: HelperChannel) -> None:
         try:
-            kind = kind or _kind_of(pair.source, name)
+            kind = kind or kind_of(pair.source, name)
             if kind == stat.S_IFREG:
                 self.regular(pair, name, channel)
             elif kind == stat.S_IFLNK:
@@ -165,23 +176,57 @@ class Copier:
                 self.receipt.add_loss(_SKIPPED[kind], join(pair.path, name))
                 channel.count(Counter.SKIPPED, 1)
         except OSError as error:
-            self._record_failure(join(pair.path, name), error, channel)
+            if self._is_replaced(pair, name, kind):
+                self.note_loss(Loss.VANISHED, join(pair.path, name), VANISHED)
+            else:
+                self._record_failure(join(pair.path, name), error, channel)
+
+    def _is_replaced(self, pair: DirectoryPair, name: str, kind: int) -> bool:
+        """Return whether the name is that of another kind of entry by now, which is tolerated."""
+        if self._since is None or not kind:
+            return False
+        with suppress(OSError):
+            return kind_of(pair.source, name) != kind
+        return False
+
+    def note_loss(self, loss: Loss, path: str, words: str) -> None:
+        """Count a change of the source, and name it in the report."""
+        self.receipt.add_loss(loss, path, words)
+        self.noted.append((loss.value, path, words))
 
     def _record_failure(self, path: str, error: OSError, channel: HelperChannel) -> None:
         """Record an entry that could not be copied; raise when no other entry can be copied."""
         if ends_job(error):
             raise job_failure(error) from error
-        if error.errno in (errno.ENOENT, errno.ELOOP, errno.ENOTDIR):
-            self.receipt.add_loss(Loss.VANISHED, path)
+        if error.errno in GONE:
+            self.note_loss(Loss.VANISHED, path, VANISHED)
             return
         if error.errno == errno.EXDEV:
             self.receipt.add_loss(Loss.MOUNT, path)
+            return
+        if self._is_withdrawn(path):
+            self.note_loss(Loss.VANISHED, path, WITHDRAWN)
             return
         reason = reason_of(error)
         denied = error.errno in (errno.EACCES, errno.EPERM)
         self.receipt.add_loss(Loss.UNREADABLE if denied else Loss.FAILED, path, reason)
         channel.fault(path, reason)
         channel.count(Counter.FAILED, 1)
+
+    def _is_withdrawn(self, path: str) -> bool:
+        """Return whether a change since the beginning keeps the entry from being read."""
+        if self._since is None or not changed_since(self._source, path, self._since):
+            return False
+        directory, name = split_name(path)
+        try:
+            fd = self._source.open(directory)
+            try:
+                os.close(os.open(name or ".", _READ, dir_fd=fd))
+            finally:
+                os.close(fd)
+        except OSError:
+            return True
+        return False
 
     def guard(self, path: str, channel: HelperChannel, operation: Callable[[], T]) -> T | None:
         """Return what an operation on an entry returns; record a failure and return None."""
@@ -207,12 +252,22 @@ class Copier:
             os.close(pair.target)
 
     def regular(
-        self, pair: DirectoryPair, name: str, channel: HelperChannel, *, big: bool = False
+        self,
+        pair: DirectoryPair,
+        name: str,
+        channel: HelperChannel,
+        *,
+        big: bool = False,
+        tries: int = TRIES_MAX,
     ) -> None:
-        """Copy a regular file; without `big`, only report one that is big or has several names."""
-        for _ in range(TRIES_MAX):
+        """Copy a regular file; without `big`, only report one that is big or has several names.
+
+        Where changes are tolerated, the last try copies what it meets.
+        """
+        for left in reversed(range(tries)):
+            as_met = not left and self._since is not None
             try:
-                size = self._copy_or_report(pair, name, channel, big=big)
+                size = self._copy_or_report(pair, name, channel, big=big, as_met=as_met)
             except (Changed, ShortSource):
                 continue
             if size is not None:
@@ -226,22 +281,27 @@ class Copier:
         channel.count(Counter.FAILED, 1)
 
     def _copy_or_report(
-        self, pair: DirectoryPair, name: str, channel: HelperChannel, *, big: bool
+        self,
+        pair: DirectoryPair,
+        name: str,
+        channel: HelperChannel,
+        *,
+        big: bool,
+        as_met: bool,
     ) -> int | None:
         """Copy one file and return its bytes; return None when it was only reported."""
         fd = self._read(name, pair.source)
         try:
             status = os.fstat(fd)
+            if not stat.S_ISREG(status.st_mode):
+                raise Changed if self._since is None else FileNotFoundError(errno.ENOENT, name)
             if not big and status.st_nlink > 1:
                 self.links.append((status.st_dev, status.st_ino, join(pair.path, name)))
                 return None
             if not big and status.st_size >= BIG_BYTES and not self.content.clones(fd, pair.target):
                 self.big.append(join(pair.path, name))
                 return None
-            if not stat.S_ISREG(status.st_mode):
-                raise Changed
-            self._copy_open_file(pair, name, fd, status, channel)
-            return status.st_size
+            return self._copy_open_file(pair, name, (fd, status), channel, as_met=as_met)
         finally:
             os.close(fd)
 
@@ -249,25 +309,44 @@ class Copier:
         self,
         pair: DirectoryPair,
         name: str,
-        fd: int,
-        status: os.stat_result,
+        opened: tuple[int, os.stat_result],
         channel: HelperChannel,
-    ) -> None:
-        """Copy content and attributes of the open file `fd` to `name`, unless it is complete."""
+        *,
+        as_met: bool,
+    ) -> int:
+        """Copy content and attributes of an open file to `name`, unless it is complete.
+
+        Returns its bytes. A copy that is not complete is removed again.
+        """
+        fd, status = opened
         out = self.target.create(pair, name, status)
         path = join(pair.path, name)
         if out is None:
             self.receipt.reused += 1
             channel.count(Counter.COPIED, 0, status.st_size)
             self.record_digest(path, status.st_size, None)
-            return
+            return status.st_size
         try:
-            digest = self.content.copy_file(fd, out, status, channel)
-            content.check_unchanged(fd, status)
+            digest = self.content.copy_file(fd, out, status, channel, as_met=as_met)
+            self._check_unchanged(path, fd, status, as_met=as_met)
             self.write_attributes(path, fd, out, status)
+            size = os.fstat(out).st_size if as_met else status.st_size
+        except (Changed, ShortSource, OSError):
+            self.target.discard(pair, name)
+            raise
         finally:
             os.close(out)
-        self.record_digest(path, status.st_size, digest)
+        self.record_digest(path, size, digest)
+        return size
+
+    def _check_unchanged(self, path: str, fd: int, status: os.stat_result, *, as_met: bool) -> None:
+        """Compare a file with its attributes before it was read; note a change that is as met."""
+        try:
+            content.check_unchanged(fd, status)
+        except Changed:
+            if not as_met:
+                raise
+            self.note_loss(Loss.AS_MET, path, AS_MET)
 
     def record_digest(self, path: str, size_bytes: int, digest: bytes | Digests | None) -> None:
         """Record a copied file with its digest, where the copy takes digests."""
@@ -320,33 +399,62 @@ class ContentCopier:
         return self._cloning and self._methods.clone
 
     def copy_file(
-        self, fd: int, out: int, status: os.stat_result, channel: HelperChannel
+        self,
+        fd: int,
+        out: int,
+        status: os.stat_result,
+        channel: HelperChannel,
+        *,
+        as_met: bool = False,
     ) -> bytes | None:
         """Copy the content of a whole file and return the digest of what was read.
 
         Returns None when no digest is configured, or when not all bytes passed through this
-        process: for files that share extents, and for files with holes.
+        process: for files that share extents, and for files with holes. With `as_met`, a file that
+        becomes shorter is copied up to its end.
 
         Raises:
             ShortSource: the file became shorter, or a small one longer.
         """
-        size = status.st_size
         digest = content.DIGESTS[self._digest]() if self._digest else None
+        try:
+            if not self._copy_all(fd, out, status, (channel, digest), as_met=as_met):
+                digest = None
+        except ShortSource:
+            if not as_met:
+                raise
+            if content.is_sparse(status):
+                digest = None
+        if as_met and digest is None and os.fstat(out).st_size > (end := os.fstat(fd).st_size):
+            os.ftruncate(out, end)  # a file with holes has its length before its content
+        return digest.digest() if digest else None
+
+    def _copy_all(
+        self,
+        fd: int,
+        out: int,
+        status: os.stat_result,
+        taken: tuple[HelperChannel, content.Digest | None],
+        *,
+        as_met: bool,
+    ) -> bool:
+        """Copy by the cheapest method; return whether every byte went into the digest."""
+        size, (channel, digest) = status.st_size, taken
         if size <= content.SMALL_BYTES and not content.is_sparse(status):
-            content.copy_small(fd, out, size, digest)
+            content.copy_small(fd, out, size, digest, as_met=as_met)
             channel.count(Counter.COPIED, 0, size)
         elif content.clone(fd, out, self._methods):
-            digest = None
             channel.count(Counter.COPIED, 0, size)
+            return False
         elif content.is_sparse(status):
-            digest = None
             os.ftruncate(out, size)
             self._copy_data(fd, out, (0, size), channel)
+            return False
         elif digest:
             self._copy_hashing(fd, out, (0, size), digest, channel)
         else:
             self._copy_range(fd, out, (0, size), channel)
-        return digest.digest() if digest else None
+        return digest is not None
 
     def copy_piece(
         self,
@@ -392,13 +500,6 @@ class ContentCopier:
         )
 
 
-def _kinds(source: int, names: list[str]) -> Iterator[tuple[str, int]]:
-    """Yield the file types of those of `names` that are still in an open directory."""
-    for name in names:
-        with suppress(FileNotFoundError):
-            yield name, _kind_of(source, name)
-
-
-def _kind_of(directory: int, name: str) -> int:
+def kind_of(directory: int, name: str) -> int:
     """Return the file type of an entry."""
     return stat.S_IFMT(os.stat(name, dir_fd=directory, follow_symlinks=False).st_mode)

@@ -19,7 +19,7 @@ from itertools import islice
 
 from backends.tree.copy.batches import PartScheduler, link_groups, seals
 from backends.tree.copy.copier import Copier
-from backends.tree.copy.ledger import SLOT_FINISH, SLOT_PLAN, Ledger
+from backends.tree.copy.ledger import NO_PART, SLOT_FINISH, SLOT_PLAN, Ledger
 from backends.tree.copy.manifest import TreeManifest
 from backends.tree.copy.plan import CopyPlanner, Part
 from backends.tree.copy.receipt import EXAMPLES_MAX, Loss, Receipt
@@ -53,6 +53,11 @@ class CopyOptions:
     `selection` all entries are copied. With `parts_only` the call copies free parts of another
     node's plan, if there is one, and leaves the rest to that node. `on_wait` is called again and
     again while the call only waits for another node; an exception from it ends the copy.
+
+    `since_ns` is a moment of the source file system's clock, right before the copy begins. What
+    changes, comes or goes there from that moment on is no failure: the copy has what it meets, and
+    the manifest names each such entry (`read_noted`). None is strict: a source that does not stay
+    as it was planned makes the copy incomplete.
     """
 
     durable: bool = True
@@ -64,6 +69,7 @@ class CopyOptions:
     selection: Selection | None = None
     parts_only: bool = False
     on_wait: Callable[[], None] | None = None
+    since_ns: int | None = None
     effort: Effort = DEFAULT_EFFORT
 
 
@@ -124,7 +130,7 @@ class _Copy:
         self._against = None if against is None else Anchor.duplicate(against)
 
     def run(self, links: Sorter, manifest_fd: int) -> Receipt:
-        self._ledger.record_begin()
+        self._ledger.record_begin(self._options.since_ns)
         effort = self._options.effort
         with HelperPool(
             self._work(),
@@ -194,6 +200,7 @@ class _Copy:
 
     def _finish(self, pool: HelperPool, links: Sorter) -> Receipt:
         """Do what needs all parts: further names, attributes of directories, verification."""
+        self._ledger.record_finish()
         pool.run_all(link_groups(links), self._add_receipt)
         self._control.phase("seal")
         pool.run_all(seals(self._ledger), self._add_receipt)
@@ -215,9 +222,9 @@ class _Copy:
         self._control.expect(*(self._ledger.planned or (None, None)))
         sides = (self._source, self._target)
         effort = self._options.effort
-        verification = Verification(*sides, self._receipt, self._control, effort)
+        verification = Verification(sides, self._receipt, self._control, effort, self._ledger)
         if self._options.digest == digest:
-            verification.check_digests(digest, pool, self._ledger)
+            verification.check_digests(digest, pool)
         else:
             verification.compare_both(digest)
 
@@ -231,6 +238,7 @@ class _Copy:
             inherits=self._inherits(),
             effort=self._options.effort,
             digest=digest,
+            since_ns=self._ledger.since_ns,
         )
         return CopyWork(
             self._source,
@@ -238,8 +246,14 @@ class _Copy:
             copier,
             seal_root=self._options.root_attributes,
             selector=self._selector(granularity_ns),
-            checker=Checker(self._source, self._target, digest) if digest else None,
+            checker=self._checker(digest),
+            since_ns=self._ledger.since_ns,
         )
+
+    def _checker(self, digest: str) -> Checker | None:
+        if not digest:
+            return None
+        return Checker(self._source, self._target, digest, self._ledger.since_ns)
 
     def _selector(self, granularity_ns: int) -> EntrySelector | None:
         selection = self._options.selection
@@ -306,4 +320,6 @@ class _Copy:
                 self._control.count(Counter.FAILED, 1)
 
     def _add_receipt(self, reply: Message) -> None:
-        self._receipt.add(Receipt.from_wire(reply))
+        wire, noted = reply
+        self._receipt.add(Receipt.from_wire(wire))
+        self._ledger.record_noted(NO_PART, noted)

@@ -1,6 +1,6 @@
 """The records of a copy in its manifest: the plan, the parts done, the pieces of big files done.
 
-    ["begin", boot id]                      a run starts
+    ["begin", boot id, since]               a run starts; `since`: see `CopyOptions.since_ns`
     ["plan"]                                parts after it belong to this plan
     ["part", number, units]                 see `plan.Unit`; paths and names are bytes
     ["notes", [(reason, path, words), …]]   entries that are not copied, see `selection.Note`
@@ -8,6 +8,8 @@
     ["piece", path, bytes, mtime, from, to, digest]  a piece of a very big file is on disk
     ["anew", path, bytes, mtime]            pieces recorded before are not in the target
     ["done", number, receipt, links, files] a part is on disk; files with digests where configured
+    ["noted", number, [(loss, path, words), …]]  changes of the source met in a part
+    ["finish"]                              what needs all parts begins; its changes have number -1
     ["ended", receipt]                      everything is on disk
 
 Only offsets and numbers are kept in memory: about 100 bytes for each part of 10,000 entries.
@@ -22,7 +24,7 @@ from typing import Any
 from backends.tree.copy.manifest import Record, TreeManifest, boot_id
 from backends.tree.copy.pieces import CopiedFile, Pieces, Span
 from backends.tree.copy.plan import Part, Unit
-from backends.tree.copy.receipt import Receipt
+from backends.tree.copy.receipt import Noted, Receipt
 from backends.tree.processes import Sorter
 from backends.tree.selection import Note, SkipReason
 
@@ -33,6 +35,9 @@ INODE = struct.Struct(">QQ")
 SLOT_PLAN = 0
 SLOT_FINISH = 1
 SLOT_OF_PART = 2
+
+#: The number of what belongs to no part.
+NO_PART = -1
 
 #: Identifies a state of a very big file: path, bytes, modification time.
 State = tuple[str, int, int]
@@ -57,6 +62,9 @@ class Ledger:
         self.finished: Receipt | None = None
         self.receipt = Receipt()
         self.trusted = True
+        self.since_ns: int | None = None
+        self._noted: dict[int, int] = {}
+        self._noted_last: list[int] = []
         self.refresh()
 
     def refresh(self) -> None:
@@ -72,7 +80,7 @@ class Ledger:
     def _read(self, offset: int, record: Record) -> None:
         kind, *rest = record
         if kind == "begin":
-            self.trusted = self.trusted and rest[0] == boot_id()
+            self._read_begin(*rest)
         elif kind == "plan":
             self._parts.clear()
             self._notes.clear()
@@ -93,6 +101,21 @@ class Ledger:
         elif kind == "done" and rest[0] not in self._done:
             self._done_at.append(offset)
             self._read_done(*rest[:3])
+        else:
+            self._read_end(kind, offset, rest)
+
+    def _read_begin(self, boot: str, since_ns: int | None = None) -> None:
+        self.trusted = self.trusted and boot == boot_id()
+        if self.since_ns is None:
+            self.since_ns = since_ns
+
+    def _read_end(self, kind: str, offset: int, rest: list[Any]) -> None:
+        if kind == "finish":
+            self._noted_last.clear()
+        elif kind == "noted" and rest[0] == NO_PART:
+            self._noted_last.append(offset)
+        elif kind == "noted":
+            self._noted[rest[0]] = offset
         elif kind == "ended":
             self.finished = Receipt.from_wire(rest[0])
 
@@ -106,9 +129,10 @@ class Ledger:
         for device, inode, path in links:
             self.links.add(INODE.pack(device, inode) + path)
 
-    def record_begin(self) -> None:
-        """Record that a run starts."""
-        self._manifest.append(["begin", boot_id()], sync=True)
+    def record_begin(self, since_ns: int | None) -> None:
+        """Record that a run starts; the moment of the first run counts for all."""
+        self._manifest.append(["begin", boot_id(), since_ns], sync=True)
+        self.refresh()
 
     def record_plan(self) -> None:
         """Record that a plan starts; parts of an interrupted plan become void."""
@@ -168,6 +192,27 @@ class Ledger:
         files = [(os.fsencode(path), size, digest) for path, size, digest in copied]
         self._manifest.append(["done", number, _escaped(receipt), encoded, files])
         self._manifest.release(SLOT_OF_PART + number)
+
+    def record_finish(self) -> None:
+        """Record that a run begins what needs all parts: changes noted there before are void."""
+        self._manifest.append(["finish"])
+
+    def record_noted(self, number: int, noted: list[Noted]) -> None:
+        """Record changes of the source that were met in a part."""
+        if noted:
+            encoded = [(loss, os.fsencode(path), words) for loss, path, words in noted]
+            self._manifest.append(["noted", number, encoded])
+
+    def noted(self) -> Iterator[Noted]:
+        """Yield every change of the source that was met, each once for all runs."""
+        for offset in [*self._noted.values(), *self._noted_last]:
+            for loss, path, words in self._manifest.at(offset)[2]:
+                yield loss, os.fsdecode(path), words
+
+    def inodes(self, paths: set[str]) -> dict[str, int]:
+        """Return the inode numbers that planned directories had; 0 where that is not known."""
+        units = (unit for part in self.parts() for unit in part.units)
+        return {unit[0]: unit[5] for unit in units if unit[0] in paths and unit[5]}
 
     def copied_files(self) -> Iterator[CopiedFile]:
         """Yield the copied files of all parts that are done, with their digests."""
@@ -237,11 +282,20 @@ def read_notes(manifest: TreeManifest, *reasons: SkipReason) -> Iterator[tuple[s
         links.close()
 
 
-def _unit(
-    path: bytes, names: list[bytes] | None, entries: int, size_bytes: int, mtime_ns: int
-) -> Unit:
+def read_noted(manifest: TreeManifest) -> Iterator[Noted]:
+    """Yield every change of the source that the copy of this manifest met."""
+    links = Sorter()
+    try:
+        yield from Ledger(manifest, links).noted()
+    finally:
+        links.close()
+
+
+def _unit(path: bytes, names: list[bytes] | None, *numbers: int) -> Unit:
+    """Return a recorded unit; records of earlier versions have no inode number."""
     decoded = None if names is None else [os.fsdecode(name) for name in names]
-    return os.fsdecode(path), decoded, entries, size_bytes, mtime_ns
+    entries, size_bytes, mtime_ns, *inode = numbers
+    return os.fsdecode(path), decoded, entries, size_bytes, mtime_ns, inode[0] if inode else 0
 
 
 def _escaped(receipt: Receipt) -> Any:  # noqa: ANN401 - builtin values for a record

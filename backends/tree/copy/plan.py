@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from backends.fs import reason_of
 from backends.tree.fast import Loops
-from backends.tree.files import Anchor, join
+from backends.tree.files import GONE, Anchor, join
 from backends.tree.processes import Backlog, HelperChannel, HelperPool, Message
 from backends.tree.selection import SLICE_ENTRIES, EntrySelector, Note, SkipReason
 
@@ -28,9 +28,10 @@ BATCH_DIRECTORIES = 64
 STRETCH_ENTRIES = 1024
 STRETCH_ENTRIES_SHARED = 64
 
-#: A directory, some of its names (None: all of them), the number of their entries and bytes, and
-#: the directory's modification time in nanoseconds, or one of the two values below.
-Unit = tuple[str, list[str] | None, int, int, int]
+#: A directory, some of its names (None: all of them), the number of their entries and bytes, the
+#: directory's modification time in nanoseconds, or one of the two values below, and its inode
+#: number (0 where it is not known).
+Unit = tuple[str, list[str] | None, int, int, int, int]
 #: The directory could not be read.
 UNREAD_NS = 0
 #: A further slice of a directory; the unit of the first slice has the time.
@@ -60,12 +61,16 @@ def select_for_plan(selector: EntrySelector, batch: list[str], channel: HelperCh
     for path in batch:
         try:
             mark = UNREAD_NS
-            for selected, mtime_ns in selector.select(path):
-                mark = SLICE_NS if mark else mtime_ns
-                unit = (path, selected.names, len(selected.names), selected.size_bytes, mark)
+            for selected, status in selector.select(path):
+                mark = SLICE_NS if mark else status.st_mtime_ns
+                numbers = len(selected.names), selected.size_bytes, mark, status.st_ino
+                unit = (path, selected.names, *numbers)
                 channel.reply(([unit], selected.below, selected.notes))
         except OSError as error:
-            channel.reply(([], [], [(SkipReason.UNREAD.value, path, reason_of(error))]))
+            if error.errno in GONE:  # its copy will report that
+                channel.reply(([(path, [], 0, 0, UNREAD_NS, 0)], [], []))
+            else:
+                channel.reply(([], [], [(SkipReason.UNREAD.value, path, reason_of(error))]))
     return [], [], []
 
 
@@ -101,7 +106,7 @@ class PlanScan:
         try:
             unit = self._scan(path)
         except OSError:
-            unit = (path, None, 0, 0, UNREAD_NS)
+            unit = (path, None, 0, 0, UNREAD_NS, 0)
         self._units.append(unit)
         return unit[2]
 
@@ -112,11 +117,12 @@ class PlanScan:
         sliced = False
         fd = self._source.open(path)
         try:
-            mark = os.fstat(fd).st_mtime_ns
+            status = os.fstat(fd)
+            mark, inode = status.st_mtime_ns, status.st_ino
             for piece in self._loops.scan(fd, names=True):
                 if len(names) >= SLICE_ENTRIES:
                     sliced = True
-                    self._units.append((path, names, len(names), size_bytes, mark))
+                    self._units.append((path, names, len(names), size_bytes, mark, inode))
                     self._channel.reply(self._reply())
                     names, size_bytes, mark = [], 0, SLICE_NS
                 names += piece[9] or ()
@@ -124,7 +130,7 @@ class PlanScan:
                 size_bytes += piece[0] + sum(inode[2] for inode in piece[6])
         finally:
             os.close(fd)
-        return (path, names if sliced else None, len(names), size_bytes, mark)
+        return (path, names if sliced else None, len(names), size_bytes, mark, inode)
 
 
 class CopyPlanner:

@@ -13,8 +13,11 @@ class Loss(StrEnum):
     """Why an entry, or an attribute of it, is not in the result.
 
     `unsettled` names a directory in which entries appeared or vanished since the plan: the copy has
-    its files as they were at some moment. `appeared` names a directory that was created after the
-    plan: the copy has neither this directory nor the entries below it.
+    its files as they were at some moment. `appeared` names an entry that was created after the
+    plan: the copy has neither this entry nor the entries below it. `vanished` names an entry that
+    was planned and was gone at its turn. `as-met` names an entry that changed while it was copied:
+    the copy has what was met; `changed-since` one that changed afterwards.
+    `changed` names a file that a strict copy gave up for that reason.
     """
 
     DEVICE = "device"
@@ -24,6 +27,8 @@ class Loss(StrEnum):
     UNREADABLE = "unreadable"
     VANISHED = "vanished"
     CHANGED = "changed"
+    AS_MET = "as-met"
+    CHANGED_SINCE = "changed-since"
     UNSETTLED = "unsettled"
     APPEARED = "appeared"
     FAILED = "failed"
@@ -40,6 +45,10 @@ class Loss(StrEnum):
 
 #: Losses after which an entry that the result should have is missing.
 SERIOUS = frozenset({Loss.UNREADABLE, Loss.CHANGED, Loss.FAILED, Loss.DIFFERENT, Loss.CONFLICT})
+
+
+#: A change of the source during a copy: why (`Loss`), the path, and words for people.
+Noted = tuple[str, str, str]
 
 
 @dataclass(slots=True)

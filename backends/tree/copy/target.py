@@ -110,6 +110,11 @@ class CopyTarget:
         else:
             os.unlink(name, dir_fd=pair.target)
 
+    def discard(self, pair: DirectoryPair, name: str) -> None:
+        """Remove a file that cannot be completed: the copy has no parts of files."""
+        with suppress(OSError):  # the caller reports the first failure
+            os.unlink(name, dir_fd=pair.target)
+
     def link(self, pair: DirectoryPair, name: str, path: str) -> None:
         """Link the target file `name` of `pair` to the further name `path`."""
         directory, other = split_name(path)

@@ -14,13 +14,20 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from backends.tree.compare import DATA_ASPECTS, Aspect, CompareOptions, compare_trees
+from backends.tree.compare import (
+    DATA_ASPECTS,
+    Aspect,
+    Change,
+    CompareOptions,
+    compare_trees,
+)
 from backends.tree.copy.batches import first_names
-from backends.tree.copy.ledger import Ledger
+from backends.tree.copy.ledger import NO_PART, Ledger
+from backends.tree.copy.manifest import TreeManifest
 from backends.tree.copy.pieces import CopiedFile, Digests, Span
 from backends.tree.copy.receipt import Loss, Receipt
-from backends.tree.files import Anchor, content, split_name
-from backends.tree.processes import Effort, HelperChannel, HelperPool, Message
+from backends.tree.files import Anchor, changed_since, content, split_name
+from backends.tree.processes import Effort, HelperChannel, HelperPool, Message, Sorter
 from core.jobs import Control, Counter
 
 #: A batch is full at this number of files or bytes, whichever comes first.
@@ -37,10 +44,15 @@ class Verification:
     """Adds to the receipt of a copy what differs."""
 
     def __init__(
-        self, source: Anchor, target: Anchor, receipt: Receipt, control: Control, effort: Effort
+        self,
+        sides: tuple[Anchor, Anchor],
+        receipt: Receipt,
+        control: Control,
+        effort: Effort,
+        ledger: Ledger,
     ) -> None:
-        self._source = source
-        self._target = target
+        self._ledger = ledger
+        self._source, self._target = sides
         self._receipt = receipt
         self._control = control
         self._effort = effort
@@ -51,31 +63,46 @@ class Verification:
 
         A difference from a source that has not changed counts as failed.
         """
+        since = self._ledger.since_ns
         options = CompareOptions(
             digest=digest,
             skip=frozenset(Aspect) - DATA_ASPECTS - {Aspect.TIME},
             from_disk=True,
+            since_ns=since,
             effort=self._effort,
         )
         newer: set[str] = set()
-        differences = compare_trees(
-            self._source.fd, self._target.fd, control=self._control, options=options
+        sides = self._source.fd, self._target.fd
+        found = compare_trees(
+            *sides, control=self._control, options=options, on_change=self._add_change
         )
+        differences = list(found)
+        replaced = below_replaced(self._ledger, self._source, {one.path for one in differences})
         for difference in differences:
             path = difference.path
+            if since is not None and path in replaced:
+                self._add_change(Change(path, (difference.aspect,)))
+                continue
             if difference.aspect == Aspect.TIME:
                 newer.add(path)
             elif difference.aspect in DATA_ASPECTS and path not in self._known_losses():
                 loss = Loss.CHANGED if path in newer else Loss.DIFFERENT
                 self._add_loss(path, loss, str(difference.aspect))
 
-    def check_digests(self, digest: str, pool: HelperPool, ledger: Ledger) -> None:
+    def _add_change(self, change: Change) -> None:
+        """Name what changed since the copy began; the copy itself is as it should be."""
+        if not DATA_ASPECTS.isdisjoint(change.aspects):
+            loss = Loss.CHANGED_SINCE
+            self._receipt.add_loss(loss, change.path)
+            self._ledger.record_noted(NO_PART, [(loss.value, change.path, words_of(change))])
+
+    def check_digests(self, digest: str, pool: HelperPool) -> None:
         """Compare the trees by size, and the content of the target with the recorded digests.
 
         When any file has no record, all files are read on both sides.
         """
-        pool.run_all(check_batches(ledger.copied_files()), self._on_reply)
-        pool.run_all(check_batches(first_names(ledger.links)), self._on_reply)
+        pool.run_all(check_batches(self._ledger.copied_files()), self._on_reply)
+        pool.run_all(check_batches(first_names(self._ledger.links)), self._on_reply)
         self.compare_both(digest if self._checked != self._receipt.files else None)
 
     def _on_reply(self, reply: Message) -> None:
@@ -98,7 +125,10 @@ class Verification:
 class Checker:
     """Reads copied files in a helper; files without a digest on both sides."""
 
-    def __init__(self, source: Anchor, target: Anchor, digest: str) -> None:
+    def __init__(
+        self, source: Anchor, target: Anchor, digest: str, since_ns: int | None = None
+    ) -> None:
+        self._since = since_ns
         self._source = source
         self._target = target
         self._digest = digest
@@ -111,6 +141,8 @@ class Checker:
             try:
                 loss = self._check_file(path, recorded, channel)
             except (OSError, content.ShortSource) as error:
+                if recorded is None and self._changed(path):
+                    continue  # comparing the trees names it
                 reason = f"it cannot be read again: {error}"
                 differing.append((path, Loss.DIFFERENT.value, reason))
                 continue
@@ -142,7 +174,12 @@ class Checker:
         (target_digest, target_ns), (source_digest, source_ns) = sides
         if target_digest == source_digest:
             return None
+        if self._changed(path):
+            return None  # comparing the trees names it
         return Loss.DIFFERENT if source_ns == target_ns else Loss.CHANGED
+
+    def _changed(self, path: str) -> bool:
+        return self._since is not None and changed_since(self._source, path, self._since)
 
     @contextmanager
     def _opened(self, anchor: Anchor, path: str) -> Iterator[int]:
@@ -164,6 +201,54 @@ class Checker:
         digest = content.DIGESTS[self._digest]()
         content.hash_span(fd, span, digest, lambda n: channel.count(Counter.VERIFIED, 0, n))
         return digest.digest()
+
+
+def below_replaced(ledger: Ledger, source: Anchor, paths: set[str]) -> set[str]:
+    """Return those paths that are not below the directory that was planned there.
+
+    Another directory took its name, with older entries. Costs a pass over the plan, for differences
+    only.
+    """
+    above = {one for path in paths for one in _directories_of(path)}
+    planned = ledger.inodes(above) if above else {}
+    replaced = {path for path, inode in planned.items() if _inode(source, path) != inode}
+    return {path for path in paths if not replaced.isdisjoint(_directories_of(path))}
+
+
+def below_replaced_of(manifest: TreeManifest, source_fd: int, paths: set[str]) -> set[str]:
+    """Return what `below_replaced` finds, for the copy of a manifest."""
+    links = Sorter()
+    try:
+        return below_replaced(Ledger(manifest, links), Anchor(source_fd), paths)
+    finally:
+        links.close()
+
+
+def _directories_of(path: str) -> Iterator[str]:
+    """Yield a path and the directories above it, without the root."""
+    while path:
+        yield path
+        path = split_name(path)[0]
+
+
+def _inode(source: Anchor, path: str) -> int:
+    """Return the inode number of a directory; 0 for one that is gone."""
+    try:
+        fd = source.open(path)
+    except OSError:
+        return 0
+    try:
+        return os.fstat(fd).st_ino
+    finally:
+        os.close(fd)
+
+
+def words_of(change: Change) -> str:
+    """Return what a report says about a change of the source since the copy began."""
+    if Aspect.EXTRA in change.aspects:
+        return "It was removed or renamed after it was copied."
+    aspects = ", ".join(change.aspects)
+    return f"The source changed after this was copied: {aspects}."
 
 
 def check_batches(files: Iterator[CopiedFile]) -> Iterator[Message]:

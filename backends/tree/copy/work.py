@@ -2,6 +2,7 @@
 
 import os
 import stat
+from contextlib import suppress
 from functools import partial
 
 from backends.tree.copy.copier import Copier
@@ -11,18 +12,27 @@ from backends.tree.copy.receipt import Loss
 from backends.tree.copy.target import AttributeWriter, DirectoryPair
 from backends.tree.copy.verification import Checker
 from backends.tree.files import (
+    GONE,
     Anchor,
     AttributeSupport,
     Changed,
     ShortSource,
+    changed_since,
     content,
     join,
+    split_name,
     stat_entry,
     sync_file_system,
 )
 from backends.tree.processes import HelperChannel, Message
 from backends.tree.selection import EntrySelector
 from core.jobs import Counter
+
+VANISHED_LATE = (
+    "The directory was removed or renamed after it was copied; its attributes are those of the "
+    "directory above."
+)
+APPEARED = "It was created after the copy began; the copy does not have it."
 
 
 class CopyWork:
@@ -37,7 +47,9 @@ class CopyWork:
         seal_root: bool,
         selector: EntrySelector | None = None,
         checker: Checker | None = None,
+        since_ns: int | None = None,
     ) -> None:
+        self._since = since_ns
         self._source = source
         self._target = target
         self._copier = copier
@@ -70,7 +82,7 @@ class CopyWork:
 
     def _copied(self, part: int) -> Message:
         copier = self._copier
-        reported = (copier.links, copier.big, copier.digests)
+        reported = (copier.links, copier.big, copier.digests, copier.noted)
         return ("copied", part, copier.receipt.to_wire(), *reported)
 
     def _check(self, channel: HelperChannel, batch: list[CopiedFile]) -> Message:
@@ -83,6 +95,17 @@ class CopyWork:
         channel.entry(path)
         split = self._copier.guard(path, channel, lambda: self._try_big(path, known, channel))
         return ("split", part, path, *split) if split else self._copied(part)
+
+    def _met(self, channel: HelperChannel, part: int, path: str) -> Message:
+        """Copy a very big file that keeps changing, in one try that copies what it meets."""
+        channel.entry(path)
+
+        def copy() -> None:
+            with self._copier.opened(path) as (pair, name, _):
+                self._copier.regular(pair, name, channel, big=True, tries=1)
+
+        self._copier.guard(path, channel, copy)
+        return self._copied(part)
 
     def _try_big(
         self, path: str, known: list[tuple[int, int]], channel: HelperChannel
@@ -116,9 +139,16 @@ class CopyWork:
 
     def _piece(self, channel: HelperChannel, part: int, path: str, *rest: Message) -> Message:
         size, mtime, span = rest
-        done = self._copier.guard(
-            path, channel, lambda: self._try_piece(path, (size, mtime), span, channel)
-        )
+
+        def copy() -> tuple[Span, bytes | None] | None:
+            try:
+                return self._try_piece(path, (size, mtime), span, channel)
+            except OSError as error:
+                if error.errno in GONE:
+                    return None  # "finish" reports it, once for all pieces
+                raise
+
+        done = self._copier.guard(path, channel, copy)
         return ("piece", part, path, size, mtime, *(done or (None, None)))
 
     def _try_piece(
@@ -147,7 +177,19 @@ class CopyWork:
         finished = self._copier.guard(
             path, channel, lambda: self._try_finish(path, state, digests, channel)
         )
+        if finished is None:
+            self._discard(path)
         return ("stale", part, path) if finished is False else self._copied(part)
+
+    def _discard(self, path: str) -> None:
+        """Remove the pieces of a file that cannot be completed."""
+        directory, name = split_name(path)
+        with suppress(OSError):
+            target = self._copier.target.directory(directory)
+            try:
+                self._copier.target.discard(DirectoryPair(directory, -1, target), name)
+            finally:
+                os.close(target)
 
     def _try_finish(
         self,
@@ -173,11 +215,21 @@ class CopyWork:
             return True
 
     def _links(self, channel: HelperChannel, first: str, others: list[str], *rest: int) -> Message:
-        """Copy a file under its first name unless that was done, and link it to the others."""
+        """Copy a file under its first name unless that was done, and link it to the others.
+
+        When the first name is gone, the next one takes its place.
+        """
         begins, total = rest
+        names = [first, *others]
+        while names and not self._link(channel, names, begins, total):
+            names, begins = names[1:], 1
+        return self._copier.receipt.to_wire(), self._copier.noted
+
+    def _link(self, channel: HelperChannel, names: list[str], begins: int, total: int) -> bool:
+        first, *others = names
         channel.entry(first)
 
-        def copy_and_link() -> None:
+        def copy_and_link() -> bool:
             with self._copier.opened(first) as (pair, name, fd):
                 if begins:
                     self._copier.regular(pair, name, channel, big=True)
@@ -188,23 +240,26 @@ class CopyWork:
                     self._copier.target.link(pair, name, path)
                     self._copier.receipt.hard_links += 1
                     channel.count(Counter.COPIED, 1)
+            return True
 
-        self._copier.guard(first, channel, copy_and_link)
-        return self._copier.receipt.to_wire()
+        return self._copier.guard(first, channel, copy_and_link) or False
 
     def _seal(self, channel: HelperChannel, paths: list[tuple[str, int]]) -> Message:
         """Set the attributes of directories to those of the source."""
         writer = AttributeWriter(self._copier.receipt, AttributeSupport())
         for path, mtime_ns in paths:
             self._copier.guard(path, channel, partial(self._seal_one, path, mtime_ns, writer))
-        return self._copier.receipt.to_wire()
+        return self._copier.receipt.to_wire(), self._copier.noted
 
     def _seal_one(self, path: str, mtime_ns: int, writer: AttributeWriter) -> None:
         try:
             source = self._source.open(path)
-        except OSError:
+        except OSError as error:
             if mtime_ns == UNREAD_NS:
                 return  # the copy of its entries has reported why
+            if self._since is not None and error.errno in GONE:
+                self._seal_vanished(path, writer)
+                return
             raise
         try:
             status = os.fstat(source)
@@ -222,13 +277,40 @@ class CopyWork:
         finally:
             os.close(source)
 
+    def _seal_vanished(self, path: str, writer: AttributeWriter) -> None:
+        """Give a directory that vanished after it was copied the attributes of the one above."""
+        above = split_name(path)[0]
+        try:
+            target = self._target.open(path)
+        except FileNotFoundError:
+            return  # the copy of its entries has reported it
+        try:
+            source = self._source.open(above)
+            try:
+                writer.copy_all(path, source, target, os.fstat(source))
+            finally:
+                os.close(source)
+        finally:
+            os.close(target)
+        self._copier.receipt.directories += 1
+        self._copier.note_loss(Loss.AS_MET, path, VANISHED_LATE)
+
     def _report_new(self, path: str, source: int, target: int) -> None:
-        """Report the directories that were created after the plan: the copy does not have them."""
-        for piece in self._copier.loops.scan(source):
-            for name in piece[5]:
+        """Report the entries that were created after the plan: the copy does not have them."""
+        for piece in self._copier.loops.scan(source, names=True):
+            directories = set(piece[5])
+            for name in piece[9] or ():
                 below = join(path, name)
-                if stat_entry(name, target) is None and self._is_new(below):
-                    self._copier.receipt.add_loss(Loss.APPEARED, below)
+                if stat_entry(name, target) is None and (
+                    self._is_new(below) if name in directories else self._is_new_file(below)
+                ):
+                    self._copier.note_loss(Loss.APPEARED, below, APPEARED)
+
+    def _is_new_file(self, path: str) -> bool:
+        """Return whether a file or link is newer than the copy's beginning, where that is known."""
+        if self._since is None or not changed_since(self._source, path, self._since):
+            return False
+        return self._selector is None or self._selector.accepts(path)
 
     def _is_new(self, path: str) -> bool:
         """Return whether the plan lacks a directory, not because of a rule or a failure."""

@@ -2,8 +2,10 @@
 
 from backends.tree.files import content
 from backends.tree.files.anchor import (
+    GONE,
     READ_DIRECTORY,
     Anchor,
+    changed_since,
     file_system,
     join,
     split_name,
@@ -29,12 +31,14 @@ __all__ = [
     "ACL_ACCESS",
     "ACL_DEFAULT",
     "FLAGS_LOCKING",
+    "GONE",
     "READ_DIRECTORY",
     "REFUSED",
     "Anchor",
     "AttributeSupport",
     "Changed",
     "ShortSource",
+    "changed_since",
     "content",
     "file_system",
     "has_xattrs",

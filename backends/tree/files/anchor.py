@@ -18,6 +18,10 @@ PIECE_BYTES = 4000
 READ_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 #: openat2(2): below the root, and through no link.
 _BENEATH = linux.RESOLVE_BENEATH | linux.RESOLVE_NO_MAGICLINKS | linux.RESOLVE_NO_SYMLINKS
+#: Errors for an entry that is gone, or whose name is that of another kind of entry now.
+GONE = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ELOOP})
+#: Errors for an entry that is gone, or below a directory that may not be passed.
+_OUT_OF_REACH = GONE | {errno.ESTALE, errno.EACCES, errno.EPERM}
 _PASS_DIRECTORY = os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
@@ -86,6 +90,31 @@ class Anchor:
                 os.close(fd)
                 raise OSError(errno.EXDEV, os.strerror(errno.EXDEV))
         return fd
+
+
+def changed_since(anchor: Anchor, path: str, since_ns: int) -> bool:
+    """Return whether an entry changed at or after a moment, by the kernel's own time (st_ctime).
+
+    `since_ns` is a moment of the file system's clock, in nanoseconds. For an entry that is gone or
+    out of reach, the nearest directory above it decides: its removal changed that one.
+    """
+    while True:
+        try:
+            return _change_time(anchor, path) >= since_ns
+        except OSError as error:
+            if error.errno not in _OUT_OF_REACH or not path:
+                return False
+        path = split_name(path)[0]
+
+
+def _change_time(anchor: Anchor, path: str) -> int:
+    directory, name = split_name(path)
+    fd = anchor.open(directory, _PASS_DIRECTORY)
+    try:
+        status = os.stat(name, dir_fd=fd, follow_symlinks=False) if name else os.fstat(fd)
+    finally:
+        os.close(fd)
+    return status.st_ctime_ns
 
 
 def split_path(path: str) -> list[str]:

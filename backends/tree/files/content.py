@@ -128,8 +128,12 @@ def clones(source: int, directory: int) -> bool:
         os.close(probe)
 
 
-def copy_small(source: int, target: int, size: int, digest: Digest | None = None) -> None:
+def copy_small(
+    source: int, target: int, size: int, digest: Digest | None = None, *, as_met: bool = False
+) -> None:
     """Copy a file that fits into one read, and add it to `digest`.
+
+    With `as_met`, copy at most `size` bytes of a file that has another length by now.
 
     Raises:
         ShortSource: the file was shorter or longer than `size`.
@@ -137,7 +141,9 @@ def copy_small(source: int, target: int, size: int, digest: Digest | None = None
     data = os.read(source, size + 1)
     while len(data) < size and (more := os.read(source, size + 1 - len(data))):
         data += more
-    if len(data) != size:
+    if as_met:
+        data = data[:size]
+    elif len(data) != size:
         raise ShortSource
     if digest:
         digest.update(data)

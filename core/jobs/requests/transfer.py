@@ -30,6 +30,8 @@ class TransferRequest(Request, frozen=True, kw_only=True, tag="transfer"):
     verify: Literal["none", "size", "checksum"] = "size"
     delete_extra: bool = False
     bytes_per_second: int | None = None
+    #: Whether a change of the source during the copy is a failure.
+    strict: bool = False
 
     @property
     def home(self) -> str:

@@ -44,6 +44,8 @@ class CloneRequest(Request, frozen=True, kw_only=True, tag="clone"):
     target: str
     target_volume: str | None = None
     verify: Literal["none", "size", "checksum"] = "size"
+    #: Whether a change of the source during the copy is a failure.
+    strict: bool = False
 
     @property
     def home(self) -> str:

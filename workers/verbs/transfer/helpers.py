@@ -85,6 +85,7 @@ def clone_as_transfer(request: CloneRequest) -> TransferRequest:
         target=request.target,
         target_volume=request.target_volume,
         verify="none",
+        strict=request.strict,
     )
 
 

@@ -12,13 +12,17 @@ by a later run if this one dies. The verb `clone` runs through the same steps.
 """
 
 import os
+import time
 from contextlib import ExitStack, suppress
 from typing import Any
 
-from backends.fs import descriptors, layout
+from backends.fs import clock, descriptors, layout
 from backends.quota import blame, check_capacity, soft
 from backends.transfer import Endpoint, keeps_file, only, selection_of
 from backends.tree import (
+    Aspect,
+    Change,
+    CompareOptions,
     CopyOptions,
     Loss,
     OverlayOptions,
@@ -27,8 +31,10 @@ from backends.tree import (
     Selection,
     SkipReason,
     copy_tree,
+    read_noted,
     read_notes,
     remove_tree,
+    words_of,
 )
 from core.errors import BackendFailed, NoSpace, QuotaExceeded, QuotaScopeExists, StorageError
 from core.jobs import State
@@ -44,7 +50,7 @@ from workers.verbs.transfer.helpers import (
     enter_tree,
 )
 from workers.verbs.transfer.publish import FILE, NEW, OVER, Publisher, mode_of
-from workers.verbs.transfer.verify import digest_of, skipped_aspects, verify_staged
+from workers.verbs.transfer.verify import CopyTerms, digest_of, skipped_aspects, verify_staged
 from workers.verbs.transfer.xcp import BulkCopy, exports_of
 
 _log = logger(__name__)
@@ -55,6 +61,8 @@ DISPLACED = "displaced"
 KEEP = "keep"
 #: Losses after which the job cannot say which entries of the target are extra.
 DOUBTS = frozenset({Loss.UNSETTLED, Loss.VANISHED, Loss.MOUNT})
+#: Losses that name entries of the source which the result does not have, and need not have.
+NOT_IN_COPY = (Loss.APPEARED, Loss.VANISHED)
 
 
 def receipt_document(receipt: Receipt) -> dict[str, Any]:
@@ -99,6 +107,8 @@ class Transfer:
         self._bulk = BulkCopy(context, exports) if exports else None
         self._helpers = TransferHelpers(context, request)
         self._top = "" if self._source.path.is_root else f"{self._source.path}/"
+        self._since: int | None = None
+        self._changed_since = 0
 
     def __call__(self) -> Outcome:
         """Do the steps that are left."""
@@ -106,6 +116,7 @@ class Transfer:
         scope = self._target.vfolder.scope
         manifest = self._context.manifest(self._root, scope)
         self._context.report(self._root, scope, continues=True)
+        self._since = self._began(manifest)
         mode = self._choose_mode(manifest)
         if mode == KEEP:
             return Outcome("the target's file stays", {"kept": 1, "target": str(self._target)})
@@ -115,6 +126,30 @@ class Transfer:
             self._copy_and_publish(mode, publisher, manifest)
         self._clear()
         return self._outcome(manifest)
+
+    def _began(self, manifest: Manifest) -> int | None:
+        """Return when the first run began, by the clock of the source; None for a strict job."""
+        if self._request.strict:
+            return None
+        mark = manifest.last("began")
+        if mark is None:
+            mark = {"ns": self._clock()}
+            manifest.mark("began", **mark)
+        return int(mark["ns"])
+
+    def _clock(self) -> int:
+        """Return the present moment by the clock of the source's file system.
+
+        A source that accepts no change has the node's own time.
+        """
+        scope, root = self._source.vfolder.scope, self._context.root(self._request.volume)
+        place = layout.manifest(scope, self._run.job.id).parent
+        try:
+            with self._context.hidden_directory(root, place) as directory:
+                return clock.ticked_ns(directory)
+        except OSError as error:
+            _log.info("no clock of the source", errno=error.errno)
+            return time.time_ns()
 
     def undo(self) -> None:
         """Remove the staging. A cancelled transfer changed nothing else."""
@@ -239,13 +274,45 @@ class Transfer:
             self._bulk.verify(self._source.vfolder.directory, self._staging / TREE)
         elif self._request.verify != "none":
             skip = skipped_aspects(self._request, selection)
-            verify_staged(self._context, sides, skip, digest_of(self._request.verify))
-        return facts | {"sure": False}
+            options = self._compare_options(skip, digest_of(self._request.verify))
+            verify_staged(self._context, sides, self._terms(), options)
+        return facts | {"sure": False, "changed_since": self._changed_since}
 
     def _verify(self, sides: tuple[int, int], selection: Selection | None) -> None:
         """Compare the staged tree with its source; `_copy` has compared checksums already."""
         if self._request.verify == "size":
-            verify_staged(self._context, sides, skipped_aspects(self._request, selection))
+            options = self._compare_options(skipped_aspects(self._request, selection))
+            verify_staged(self._context, sides, self._terms(), options)
+
+    def _compare_options(
+        self, skip: frozenset[Aspect], digest: str | None = None, *, from_disk: bool = True
+    ) -> CompareOptions:
+        return CompareOptions(
+            digest=digest,
+            skip=skip,
+            from_disk=from_disk,
+            since_ns=self._since,
+            effort=self._context.effort,
+        )
+
+    def _terms(self) -> CopyTerms:
+        return CopyTerms(self._since, self._record, self._note_change)
+
+    def _note_change(self, change: Change) -> None:
+        """Count and name an entry of the source that changed after it was copied."""
+        self._changed_since += 1
+        self._context.note(f"{self._top}{change.path}", words_of(change))
+
+    def _changes(self, receipt: Receipt) -> dict[str, int]:
+        """Name in the report what the copy met otherwise than planned; return the counts."""
+        for _, path, words in read_noted(self._record):
+            self._context.note(f"{self._top}{path}", words)
+        later = receipt.losses.get(Loss.CHANGED_SINCE, 0)
+        return {
+            "changed": receipt.losses.get(Loss.AS_MET, 0),
+            "changed_since": self._changed_since + later,
+            "not_in_copy": sum(receipt.losses.get(loss, 0) for loss in NOT_IN_COPY),
+        }
 
     def _lay_over(
         self, sides: tuple[int, int, int], publisher: Publisher, manifest: Manifest
@@ -279,6 +346,7 @@ class Transfer:
             selection=selection,
             root_attributes=selection is None or not selection.only,
             on_wait=self._helpers.look,
+            since_ns=self._since,
         )
         self._run.on_expect = self._planned
         try:
@@ -326,7 +394,8 @@ class Transfer:
             for note in (SkipReason.SAME, SkipReason.KEPT, SkipReason.EXTRA)
         }
         sure = receipt.complete and not DOUBTS & receipt.losses.keys()
-        return receipt_document(receipt) | seen | {"method": "stream", "sure": sure}
+        facts = receipt_document(receipt) | self._changes(receipt)
+        return facts | seen | {"method": "stream", "sure": sure}
 
     def _settle_quota(self, facts: dict[str, Any]) -> None:
         """Release the reserved space, and count once what the scope gained."""

@@ -1,8 +1,24 @@
-"""Compare what a transfer staged with its source, before it is published."""
+"""Compare what a transfer staged with its source, before it is published.
 
-from itertools import islice
+A source that changed since the copy began (by the kernel's time of its last change, `st_ctime`) is
+no fault of the copy: such entries are counted and named. Only a difference from a source that did
+not change means that something was copied wrongly.
+"""
 
-from backends.tree import DATA_ASPECTS, Aspect, CompareOptions, Selection, compare_trees
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from backends.tree import (
+    DATA_ASPECTS,
+    Aspect,
+    Change,
+    CompareOptions,
+    Difference,
+    Selection,
+    TreeManifest,
+    below_replaced_of,
+    compare_trees,
+)
 from core.errors import BackendFailed
 from core.jobs.requests import TransferRequest
 from workers.run import Context
@@ -27,25 +43,52 @@ def skipped_aspects(request: TransferRequest, selection: Selection | None) -> fr
     return skip
 
 
+@dataclass(frozen=True, slots=True)
+class CopyTerms:
+    """What a comparison needs to tell changes of the source from faults of the copy."""
+
+    #: Changes from this moment on are tolerated; None: no change is.
+    since_ns: int | None
+    #: Where the copy recorded its plan.
+    record: TreeManifest
+    on_change: Callable[[Change], None]
+
+
 def verify_staged(
     context: Context,
     sides: tuple[int, int],
-    skip: frozenset[Aspect],
-    digest: str | None = None,
-    *,
-    from_disk: bool = True,
+    terms: CopyTerms,
+    options: CompareOptions,
 ) -> None:
-    """Compare two trees, by size or by a digest of every file, read `from_disk` where possible.
+    """Compare the staged tree, the second one, with its source.
 
     Raises:
         BackendFailed: they differ; the error names at most `DIFFERENCES_SHOWN` differences.
     """
     context.run.phase("verify")
-    options = CompareOptions(digest=digest, skip=skip, from_disk=from_disk, effort=context.effort)
-    differences = compare_trees(*sides, control=context.run, options=options)
-    shown = [f"{d.path}: {d.aspect} {d.detail}" for d in islice(differences, DIFFERENCES_SHOWN)]
-    if shown:
-        raise BackendFailed(
-            "The copy differs from its source, which may have changed meanwhile; ask again.",
-            data={"differences": shown},
-        )
+    found = compare_trees(*sides, control=context.run, options=options, on_change=terms.on_change)
+    wrong = _without_changes(list(found), sides[0], terms)
+    shown = [f"{d.path}: {d.aspect} {d.detail}" for d in wrong[:DIFFERENCES_SHOWN]]
+    if not shown:
+        return
+    if terms.since_ns is None:
+        detail = "The copy differs from its source, which may have changed meanwhile; ask again."
+    else:
+        detail = "The copy differs from its source, which did not change meanwhile."
+    raise BackendFailed(detail, data={"differences": shown})
+
+
+def _without_changes(
+    differences: list[Difference], source: int, terms: CopyTerms
+) -> list[Difference]:
+    """Return the differences without those below directories that others have replaced."""
+    if not differences or terms.since_ns is None:
+        return differences
+    replaced = below_replaced_of(terms.record, source, {one.path for one in differences})
+    changes: dict[str, list[Aspect]] = {}
+    for one in differences:
+        if one.path in replaced and one.aspect is not Aspect.MISSING:
+            changes.setdefault(one.path, []).append(one.aspect)
+    for path, aspects in changes.items():
+        terms.on_change(Change(path, tuple(aspects)))
+    return [one for one in differences if one.path not in replaced]
