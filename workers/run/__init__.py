@@ -1,7 +1,7 @@
 """One run of a job: context, manifest, report, node signals. Knows no verb and no Celery."""
 
 from workers.run.context import Context, Outcome
-from workers.run.manifest import FILE_MODE, Manifest
+from workers.run.manifest import FILE_MODE, NO_ROOM, Manifest
 from workers.run.node_signals import DRAIN, RELOAD, reloaded
 from workers.run.run import Run, new_run_id
 from workers.run.worker_identity import is_dead, own_identity
@@ -9,6 +9,7 @@ from workers.run.worker_identity import is_dead, own_identity
 __all__ = [
     "DRAIN",
     "FILE_MODE",
+    "NO_ROOM",
     "RELOAD",
     "Context",
     "Manifest",

@@ -64,14 +64,21 @@ class Context:
         """Return a descriptor of the volume's top, open until the end of the run."""
         return self._open.enter_context(self.backend(volume).root())
 
-    def manifest(self, root_fd: int, scope: QuotaScope | None) -> Manifest:
+    def manifest(
+        self, root_fd: int, scope: QuotaScope | None, *, frees_space: bool = False
+    ) -> Manifest:
         """Return the job's manifest, and hold its fence; it is removed once the job is settled.
+
+        A job that `frees_space` gets one also where the volume has no room for it.
 
         Raises:
             Interrupted: the run has to stop before it gets the fence.
         """
         wait = threading.Event().wait
-        manifest = Manifest(root_fd, scope, self.run.job.id, lambda fd: flock(fd, self.run, wait))
+        job, run = self.run.job.id, self.run
+        manifest = Manifest(
+            root_fd, scope, job, lambda fd: flock(fd, run, wait), frees_space=frees_space
+        )
         self._open.callback(manifest.close)
         self._leftovers.append((manifest, root_fd))
         return manifest

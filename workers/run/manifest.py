@@ -21,6 +21,8 @@ from core.names import QuotaScope
 FILE_MODE = 0o600
 #: Seconds between two attempts to take a fence that another run holds.
 FENCE_PAUSE_SECONDS = 0.1
+#: The volume, or the quota scope, has no free block or inode.
+NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT})
 _MARK = "mark"
 
 
@@ -28,24 +30,50 @@ class Manifest:
     """A job's file, open and locked until `close` or the end of the process."""
 
     def __init__(
-        self, root_fd: int, scope: QuotaScope | None, job: str, fence: Callable[[int], None]
+        self,
+        root_fd: int,
+        scope: QuotaScope | None,
+        job: str,
+        fence: Callable[[int], None],
+        *,
+        frees_space: bool = False,
     ) -> None:
         """Open the file and take the fence; make file and directory if they are missing.
+
+        A job that `frees_space` may continue on a volume that has no room for the file: what it
+        does comes to the same end when a second run does it again. Its record is then in memory.
 
         Raises:
             Interrupted: the run has to stop before it got the fence.
             OSError: the volume fails.
         """
         self._path = layout.manifest(scope, job)
-        with descriptors.made(self._path.parent, root_fd, descriptors.HIDDEN_MODE) as parent:
-            flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
-            self.fd = os.open(self._path.name, flags, FILE_MODE, dir_fd=parent)
+        self._forgiven = NO_ROOM if frees_space else frozenset()
+        self.fd = self._open(root_fd)
         try:
             fence(self.fd)
-            self.record = tree.TreeManifest(self.fd)
+            self.record = self._recorded()
         except BaseException:
             os.close(self.fd)
             raise
+
+    def _open(self, root_fd: int) -> int:
+        try:
+            with descriptors.made(self._path.parent, root_fd, descriptors.HIDDEN_MODE) as parent:
+                flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
+                return os.open(self._path.name, flags, FILE_MODE, dir_fd=parent)
+        except OSError as error:
+            if error.errno not in self._forgiven:
+                raise
+        return os.memfd_create(self._path.name)
+
+    def _recorded(self) -> tree.TreeManifest:
+        try:
+            return tree.TreeManifest(self.fd)
+        except OSError as error:
+            if error.errno not in self._forgiven:
+                raise
+        return tree.TreeManifest.temporary()
 
     def mark(self, kind: str, **facts: Any) -> None:  # noqa: ANN401 - JSON values
         """Record a fact and bring it to disk before returning."""
@@ -77,6 +105,8 @@ class Manifest:
     def close(self) -> None:
         """Release the fence."""
         self.record.close()
+        if self.record.fd != self.fd:
+            os.close(self.fd)
 
 
 def flock(descriptor: int, control: Control, wait: Callable[[float], Any]) -> None:

@@ -3,6 +3,9 @@
 One rename moves a vfolder into the trash of its quota scope. There it is kept for as long as the
 request says, or its bytes are removed at once. The manifest marks the rename. So a later run does
 not touch a vfolder that was created again under the same id.
+
+A delete frees space, so it works where none is left: without a block or inode for the manifest, its
+record is in memory, and without a trash the vfolder is removed where it is.
 """
 
 import os
@@ -11,7 +14,7 @@ from contextlib import contextmanager
 from pathlib import PurePosixPath
 from typing import Any, cast
 
-from backends.fs import descriptors, paths, reason_of
+from backends.fs import descriptors, paths, reason_of, translate
 from backends.quota import soft
 from backends.retention import TrashRecord
 from backends.tree import RemoveOptions, UsageOptions, measure_tree, remove_tree
@@ -24,7 +27,7 @@ from core.names import VFolderId, VFolderPath
 from core.quota import LastUsageStore
 from core.redis import Database, connect
 from core.uploads import UploadStore
-from workers.run import Context, Manifest, Outcome, Run
+from workers.run import NO_ROOM, Context, Manifest, Outcome, Run
 from workers.verbs.trash import TrashedTree
 
 #: A vfolder has two prefix directories, which are removed when they become empty.
@@ -42,6 +45,7 @@ class Delete:
         self._backend = context.backend(request.volume)
         self._root = context.root(request.volume)
         self._trashed = TrashedTree(context, request.volume, self._vfolder, self._run.job.id)
+        self._resisted = 0
         requested = request.keep_seconds
         self._keep = context.settings.vfolder.trash.keep_seconds if requested is None else requested
 
@@ -50,9 +54,10 @@ class Delete:
         scope = self._vfolder.scope
         if scope and not descriptors.exists(PurePosixPath(scope.directory), self._root):
             return self._outcome(existed=False)
-        manifest = self._context.manifest(self._root, scope)
+        manifest = self._context.manifest(self._root, scope, frees_space=True)
         self._context.report(self._root, scope, continues=False)
-        renamed = manifest.last("renamed") is not None or self._trashed.exists or self._rename()
+        done = manifest.last("renamed") is not None or self._trashed.exists
+        renamed = done or self._rename(manifest)
         self._end_uploads()
         if renamed:
             manifest.mark("renamed")
@@ -63,17 +68,26 @@ class Delete:
             self._count(manifest)
         kept = self._trashed.record() if self._keep and renamed else None
         left = 0 if self._keep and renamed else self._trashed.purge()
-        return self._outcome(existed=renamed, left=left, kept=kept)
+        return self._outcome(existed=renamed, left=left + self._resisted, kept=kept)
 
     def undo(self) -> None:
         """Undo nothing: after its rename, a delete is past the point of no return."""
 
-    def _rename(self) -> bool:
+    def _rename(self, manifest: Manifest) -> bool:
         self._run.phase("rename")
-        path = self._vfolder.directory
-        if not descriptors.exists(path, self._root):
+        if not descriptors.exists(self._vfolder.directory, self._root):
             return False
         self._run.point_of_no_return()
+        try:
+            self._into_trash()
+        except OSError as error:
+            if error.errno not in NO_ROOM:
+                raise
+            self._remove_in_place(manifest, error)
+        return True
+
+    def _into_trash(self) -> None:
+        path = self._vfolder.directory
         if self._keep:
             self._trashed.note(self._keep)
         with (
@@ -82,7 +96,27 @@ class Delete:
         ):
             self._run.check()
             descriptors.rename_new(path.name, parent, self._trashed.path.name, trash)
-        return True
+
+    def _remove_in_place(self, manifest: Manifest, reason: OSError) -> None:
+        """Remove the vfolder where it is: the volume has no room for a trash that does not exist.
+
+        Raises:
+            NoSpace, QuotaExceeded: the vfolder is meant to be kept, which needs room for a note.
+        """
+        if self._keep:
+            full = translate(reason)
+            raise type(full)(
+                "The trash has no room for the note of this deletion. Free some space, or delete "
+                "with keep_seconds 0."
+            ) from reason
+        path = self._vfolder.directory
+        with descriptors.opened(path.parent, self._root) as parent:
+            if soft.is_counted(self._backend, self._vfolder.scope):
+                manifest.mark("counted", size_bytes=self._trashed.measure_at(path))
+            self._run.phase("purge")
+            options = RemoveOptions(effort=self._context.effort)
+            removal = remove_tree(parent, path.name, control=self._run, options=options)
+        self._resisted = removal.remaining
 
     def _end_uploads(self) -> None:
         settings = self._context.settings

@@ -13,12 +13,12 @@ from backends.base import MountedBackend
 from backends.fs import descriptors, layout
 from backends.quota import soft
 from backends.retention import TrashRecord, trash
-from backends.tree import RemoveOptions, UsageOptions, measure_tree, remove_tree
+from backends.tree import RemoveOptions, Usage, UsageOptions, measure_tree, remove_tree
 from core.errors import QuotaExceeded, TrashNotFound, VFolderExists
 from core.jobs import Counter, State
 from core.jobs.requests import PurgeRequest, RestoreRequest
 from core.names import VFolderId
-from workers.run import Context, Manifest, Outcome
+from workers.run import NO_ROOM, Context, Manifest, Outcome
 
 
 class TrashedTree:
@@ -55,16 +55,23 @@ class TrashedTree:
 
     def measure(self) -> int:
         """Count the tree, note its size in its record, and return its bytes."""
-        self._run.phase("count")
-        with descriptors.opened(self.path, self._root) as top:
-            options = UsageOptions(effort=self._context.effort)
-            usage = measure_tree(top, control=self._run, options=options)
+        usage = self._measured(self.path)
         with self._context.hidden_directory(self._root, self.path.parent) as directory:
             note = trash.find(directory, self._id)
             if note is not None:
                 sizes = {"size_bytes": usage.size_bytes, "entries": usage.entries}
                 trash.keep(directory, msgspec.structs.replace(note, **sizes))
         return usage.size_bytes
+
+    def measure_at(self, path: PurePosixPath) -> int:
+        """Count the tree at another path of the volume, and return its bytes."""
+        return self._measured(path).size_bytes
+
+    def _measured(self, path: PurePosixPath) -> Usage:
+        self._run.phase("count")
+        with descriptors.opened(path, self._root) as top:
+            options = UsageOptions(effort=self._context.effort)
+            return measure_tree(top, control=self._run, options=options)
 
     def purge(self) -> int:
         """Remove the tree, then its record; return how many entries could not be removed.
@@ -83,9 +90,7 @@ class TrashedTree:
         if not descriptors.exists(PurePosixPath(self._id), directory):
             trash.forget(directory, self._id)
             return 0
-        note = trash.find(directory, self._id)
-        if note is not None and not note.purging:
-            trash.keep(directory, msgspec.structs.replace(note, purging=True))
+        self._note_purge(directory)
         self._backend.before_purge(directory, self._id, self._vfolder)
         options = RemoveOptions(effort=self._context.effort)
         removal = remove_tree(directory, self._id, control=self._run, options=options)
@@ -93,6 +98,18 @@ class TrashedTree:
         if removal.complete:
             trash.forget(directory, self._id)
         return removal.remaining
+
+    def _note_purge(self, directory: int) -> None:
+        """Note that the tree cannot be restored; where the note has no room, drop the record."""
+        note = trash.find(directory, self._id)
+        if note is None or note.purging:
+            return
+        try:
+            trash.keep(directory, msgspec.structs.replace(note, purging=True))
+        except OSError as error:
+            if error.errno not in NO_ROOM:
+                raise
+            trash.forget(directory, self._id)
 
 
 class Purge:
@@ -111,7 +128,7 @@ class Purge:
         Raises:
             TrashNotFound: the tree under this id was another vfolder.
         """
-        self._context.manifest(self._root, self._vfolder.scope)
+        self._context.manifest(self._root, self._vfolder.scope, frees_space=True)
         self._context.report(self._root, self._vfolder.scope, continues=False)
         existed = self._trashed.exists
         note = self._trashed.record()

@@ -2,9 +2,10 @@
 
 import io
 import os
+import shutil
 import tarfile
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ from core.jobs.store import JobStore, Submission
 from core.names import QuotaScope, VFolderId
 from core.redis import Database, connect
 from core.settings import Settings
+from tests.support.brittlefs import BrittleFS, mounted
 from tests.support.doors import settings_in
 from tests.support.valkey import Valkey
 from workers.node import Sweep
@@ -100,6 +102,18 @@ class Bench:
 
     def sweep(self) -> str:
         return Sweep(self.settings, self.store, VOLUME)()
+
+
+@contextmanager
+def on_brittle(bench: Bench) -> Iterator[BrittleFS]:
+    """Have the volume on a file system that fails by rules; nothing is on it before."""
+    directory = bench.settings.directory / "brittle"
+    directory.mkdir()
+    shutil.copytree(bench.top, directory / "backing")
+    with mounted(directory) as volume:
+        shutil.rmtree(bench.top)
+        bench.top.symlink_to(volume.path)
+        yield volume
 
 
 @pytest.fixture

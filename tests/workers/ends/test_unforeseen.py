@@ -2,10 +2,8 @@
 
 import fcntl
 import os
-import shutil
 import struct
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from functools import partial
 from itertools import cycle
 from pathlib import Path
@@ -18,8 +16,8 @@ from backends.fs import layout
 from core.jobs import Job, State
 from core.jobs.store import PREFIX
 from core.names import VFolderId
-from tests.support.brittlefs import BrittleFS, Rule, mounted
-from tests.workers.ends.conftest import FILES, Bench, tar_of
+from tests.support.brittlefs import Rule
+from tests.workers.ends.conftest import FILES, Bench, on_brittle, tar_of
 from workers.node import leftovers
 from workers.run import Run
 
@@ -185,18 +183,6 @@ def lock_is_free(bench: Bench, request: dict[str, Any]) -> bool:
         return True
     job = bench.submit("delete", vfolder=str(VFolderId.parse(vfolder)), keep_seconds=0)
     return bench.run(job).state is State.SUCCEEDED
-
-
-@contextmanager
-def on_brittle(bench: Bench) -> Iterator[BrittleFS]:
-    """Have the volume on a file system that fails by rules; nothing is on it before."""
-    directory = bench.settings.directory / "brittle"
-    directory.mkdir()
-    shutil.copytree(bench.top, directory / "backing")
-    with mounted(directory) as volume:
-        shutil.rmtree(bench.top)
-        bench.top.symlink_to(volume.path)
-        yield volume
 
 
 @pytest.mark.part("fuse")
