@@ -1,13 +1,14 @@
 """HTTP parts of every door: app, secret, problems, JSON, metrics. Knows no volume and no job."""
 
 from api.http import auth, json, metrics, problems
-from api.http.flask_app import DoorFlask, this_request
+from api.http.flask_app import DoorFlask, begin_request, this_request
 from api.http.json import answer, no_content, ready
 
 __all__ = [
     "DoorFlask",
     "answer",
     "auth",
+    "begin_request",
     "json",
     "metrics",
     "no_content",

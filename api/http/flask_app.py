@@ -6,6 +6,9 @@ coroutine, the same `Host` header is not parsed again and again, and without hoo
 request Flask does not look for them (docs/dependencies.md).
 """
 
+import random
+import re
+import time
 from collections.abc import Callable
 from functools import lru_cache
 from typing import Any
@@ -15,6 +18,11 @@ from flask.sessions import NullSession, SessionInterface
 from werkzeug.routing import MapAdapter
 from werkzeug.wsgi import get_host
 
+from core.telemetry import logs
+
+#: A request id of the caller, as WSGI names its header, and the form that is taken over.
+_REQUEST_ID_GIVEN = "HTTP_X_REQUEST_ID"
+_REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 #: Callers use few host names for a door. A caller that tries more of them costs a parse each time.
 _HOSTS_KNOWN = 64
 
@@ -28,12 +36,28 @@ class RequestContext(Request):
     began = 0.0
     #: The route needs the secret, and the request did not send the right one.
     unauthenticated = False
+    #: The server could not read the request; its method and path are a guess.
+    unreadable = False
     #: The error that ended the request, for the metrics: domain, operation and detail.
     error_parts: tuple[str, ...] = ("", "", "")
 
 
 #: Returns the current request. It is looked up once; Flask's `request` does it at each use.
 this_request: Callable[[], RequestContext] = request._get_current_object  # type: ignore[attr-defined] # noqa: SLF001 - werkzeug documents it under this name
+
+
+def begin_request() -> None:
+    """Give the current request its id, and begin its log lines."""
+    request = this_request()
+    given = request.environ.get(_REQUEST_ID_GIVEN, "")
+    request.request_id = given if _REQUEST_ID.fullmatch(given) else _new_request_id()
+    request.began = time.monotonic()
+    logs.begin(request_id=request.request_id)
+
+
+def _new_request_id() -> str:
+    """Return 32 random hex digits. They are no secret, so the kernel's generator is not needed."""
+    return f"{random.getrandbits(128):032x}"
 
 
 class _NoSession(SessionInterface):

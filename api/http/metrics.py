@@ -6,7 +6,8 @@ Two things that no hook of Flask sees are added on top:
 
 * The duration lasts until the last byte of the answer, so a download is timed as a whole. A WSGI
   wrapper observes it, with the labels of the counter.
-* gunicorn itself refuses what is no HTTP request. Its worker calls `count_refused`.
+* gunicorn itself refuses what is no HTTP request. Its worker answers it by `problems.refuse`, which
+  runs the hooks.
 
 A request with a missing or wrong secret is not counted, because the door reads nothing else of it.
 Metric and label names are those of the reference.
@@ -37,23 +38,12 @@ _PARTS = 3
 #: A process labels at most this many paths without a route; all others share one label.
 UNMATCHED_MAX = 100
 UNMATCHED = "{unmatched}"
-#: The endpoint of what gunicorn refuses: no path was read.
+#: The endpoint of what is no request: its path is not looked at.
 UNREADABLE = "{unreadable}"
 #: Sizes of caches: routes, and combinations of labels. A lookup without the cache costs more.
 _ROUTES_KNOWN = 512
 _LABELS_KNOWN = 4096
 _unmatched: set[str] = set()
-#: What gunicorn refused has no WSGI environment; Flask needs one to run the exporter's hook.
-_NO_REQUEST = {
-    "REQUEST_METHOD": "",
-    "SCRIPT_NAME": "",
-    "PATH_INFO": "",
-    "QUERY_STRING": "",
-    "SERVER_NAME": "localhost",
-    "SERVER_PORT": "80",
-    "wsgi.url_scheme": "http",
-}
-
 Application = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
 Labels = tuple[str, ...]
 
@@ -119,21 +109,13 @@ def set_error(error: Exception) -> None:
         this_request().error_parts = _FOREIGN
 
 
-def count_refused(app: Flask, status: int) -> None:
-    """Count a request that the server refused with this status before the app was called."""
-    if not isinstance(app.wsgi_app, RequestTimer):
-        return  # the internal door is not counted
-    with app.request_context(dict(_NO_REQUEST)):
-        _current.labels = ("", UNREADABLE, *_FOREIGN, str(status))
-        _counted(Response(status=status))
-
-
 def _count(response: Response) -> Response:
     request = this_request()
     if request.unauthenticated or _LABELS in request.environ:
         return response  # Flask runs the hooks again when one of them fails
     status = str(response.status_code)
-    labels = (request.method, _endpoint(request), *request.error_parts, status)
+    method = "" if request.unreadable else request.method
+    labels = (method, _endpoint(request), *request.error_parts, status)
     request.environ[_LABELS] = _current.labels = labels
     _counted(response)
     return response
@@ -141,6 +123,8 @@ def _count(response: Response) -> Response:
 
 def _endpoint(request: RequestContext) -> str:
     """Return the route with its parts in curly braces; without a route, the path or `UNMATCHED`."""
+    if request.unreadable:
+        return UNREADABLE
     if request.url_rule is not None:
         return _braced(request.url_rule.rule)
     if request.path not in _unmatched:

@@ -14,7 +14,7 @@ from redis import RedisError
 from werkzeug.exceptions import HTTPException
 
 from api.http import json, metrics
-from api.http.flask_app import this_request
+from api.http.flask_app import begin_request, this_request
 from backends.fs import translate
 from core.errors import PROBLEM_TYPE_BASE, Defect, StorageError
 from core.redis import store_is_away, store_problem
@@ -37,15 +37,47 @@ _FRAMEWORK: dict[int, tuple[str, str]] = {
     412: ("api_request_conflict", "A precondition of the request does not hold."),
     413: ("api_parsing_bad-request", "The body is larger than this route allows."),
     414: ("api_parsing_bad-request", "The request target is too long."),
+    417: ("api_parsing_bad-request", "The only expectation is 100-continue."),
     415: ("api_parsing_bad-request", "This route does not take the media type of the body."),
     416: ("api_request_bad-request", "The range is outside of the content."),
     422: ("api_parsing_invalid-parameters", "The body is invalid."),
     428: ("api_request_bad-request", "The request must be conditional (If-Match)."),
     429: ("api_request_unavailable", "Too many requests; try again later."),
     431: ("api_parsing_bad-request", "The request headers are too large."),
+    501: ("api_parsing_bad-request", "The only transfer coding is chunked."),
     503: ("api_request_unavailable", "Temporarily unavailable; try again later."),
 }
 _RETRIABLE = frozenset({408, 429, 503, 504})
+#: The WSGI environment of what is no request.
+_NO_REQUEST = {
+    "REQUEST_METHOD": "",
+    "SCRIPT_NAME": "",
+    "PATH_INFO": "",
+    "QUERY_STRING": "",
+    "SERVER_NAME": "localhost",
+    "SERVER_PORT": "80",
+    "wsgi.url_scheme": "http",
+}
+
+
+class RequestCut(StorageError):
+    """The connection ended before the body of the request did."""
+
+    error_code = "api_parsing_bad-request"
+    kind = "storage/request-cut"
+    title = "The body was cut off"
+    status = HTTPStatus.BAD_REQUEST
+    retriable = True
+
+
+class RequestSlow(StorageError):
+    """The body of the request did not arrive in time."""
+
+    error_code = "api_request_bad-request"
+    kind = "storage/request-slow"
+    title = "The request is too slow"
+    status = HTTPStatus.REQUEST_TIMEOUT
+    retriable = True
 
 
 def install(app: Flask) -> None:
@@ -68,6 +100,24 @@ def respond(error: Exception) -> Response:
     if known.retriable:
         response.headers["Retry-After"] = str(known.facts.get("retry_after", RETRY_AFTER_SECONDS))
     return response
+
+
+def refuse(
+    app: Flask, status: int, detail: str, environ: dict[str, str], reason: str = ""
+) -> Response:
+    """Return the answer to what the server cannot read as a request.
+
+    The hooks after a request run: it has an id, is logged and counted, and a page can read it.
+    `environ` has what is known of it, by the names of WSGI.
+    """
+    with app.request_context({**_NO_REQUEST, **environ}):
+        begin_request()
+        this_request().unreadable = True
+        error = HTTPException(detail)
+        error.code = status
+        metrics.set_error(error)
+        _log.warning("request refused", status=status, reason=reason)
+        return app.process_response(_framework_response(error, detail))
 
 
 def document(error: StorageError) -> dict[str, Any]:
@@ -103,11 +153,12 @@ def _known(error: Exception) -> StorageError:
     return Defect("The service failed unexpectedly; its log has the cause under the request id.")
 
 
-def _framework_response(error: HTTPException) -> Response:
+def _framework_response(error: HTTPException, explained: str = "") -> Response:
     if error.code is None or error.code < HTTPStatus.BAD_REQUEST:  # a redirect
         return Response.force_type(error.get_response(), request.environ)  # type: ignore[return-value] # force_type makes this class
     title = HTTPStatus(error.code).phrase
     code, detail = _FRAMEWORK.get(error.code, ("api_request_internal-error", f"{title}."))
+    detail = explained or detail
     members = {
         "type": f"{PROBLEM_TYPE_BASE}storage/http/{error.code}",
         "title": title,

@@ -1,7 +1,5 @@
 """The resources of a door: settings, volumes, stores, jobs; and its Flask app with request ids."""
 
-import random
-import re
 import time
 from functools import cached_property, partial
 from typing import Any, cast
@@ -9,7 +7,7 @@ from typing import Any, cast
 from flask import Flask, Response, current_app
 from msgspec import structs
 
-from api.http import DoorFlask, json, metrics, problems, this_request
+from api.http import DoorFlask, begin_request, json, metrics, problems, this_request
 from api.jobs import JobPlanner, Jobs, Live, check_broker
 from api.volumes import (
     Budgets,
@@ -30,9 +28,6 @@ from core.telemetry import logs
 from core.uploads import UploadBounds, UploadStore
 
 REQUEST_ID_HEADER = "X-Request-ID"
-#: The header as WSGI names it; this lookup is faster.
-_REQUEST_ID_GIVEN = "HTTP_X_REQUEST_ID"
-_REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 _KEY = "vfolder.door"
 #: The databases that a healthy node needs, by the name in its health document.
 _NEEDED = {"jobs": connections.Database.JOBS, "events": connections.Database.EVENTS}
@@ -181,25 +176,12 @@ def make_app(name: str, settings: Settings, *, measured: bool = True) -> Flask:
     app = DoorFlask(name)
     app.url_map.merge_slashes = False  # a redirect would hide that no such route exists
     app.extensions[_KEY] = Door(settings)
-    app.before_request(_begin)
+    app.before_request(begin_request)
     app.after_request(_end)
     problems.install(app)
     if measured:
         metrics.install(app)
     return app
-
-
-def _new_request_id() -> str:
-    """Return 32 random hex digits. They are no secret, so the kernel's generator is not needed."""
-    return f"{random.getrandbits(128):032x}"
-
-
-def _begin() -> None:
-    request = this_request()
-    given = request.environ.get(_REQUEST_ID_GIVEN, "")
-    request.request_id = given if _REQUEST_ID.fullmatch(given) else _new_request_id()
-    request.began = time.monotonic()
-    logs.begin(request_id=request.request_id)
 
 
 def _end(response: Response) -> Response:

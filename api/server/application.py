@@ -51,12 +51,13 @@ class DoorApplication(BaseApplication):
 
     def __init__(self, door: str, settings: Settings) -> None:
         self._door = door
-        self._settings = settings
+        #: What the door started with.
+        self.settings = settings
         super().__init__()
 
     def load_config(self) -> None:
         """Take every value from `api.server.settings`: no file, no argument, no environment."""
-        for name, value in gunicorn_settings.for_door(self._door, self._settings).items():
+        for name, value in gunicorn_settings.for_door(self._door, self.settings).items():
             self.cfg.set(name, value)
 
     def load(self) -> Any:  # noqa: ANN401 - a WSGI application, as gunicorn takes it
@@ -64,7 +65,7 @@ class DoorApplication(BaseApplication):
         try:
             settings = load()
         except ConfigurationError:  # the file became wrong: use what the door started with
-            settings = self._settings
+            settings = self.settings
         app = getattr(importlib.import_module("api.app"), f"{self._door}_door")(settings)
         if self._door == "client":
             app.extensions["vfolder.door"].stream_budgets.start()

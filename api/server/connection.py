@@ -4,6 +4,8 @@ Parsing and refusals are gunicorn's own. These classes only leave out work that 
 these doors, and save packets and copies:
 
 * `plain_settings`: no lookup in gunicorn's settings object at each use.
+* `DoorUnreader`: asks for a body with `100 Continue` when it is first read, and ends slow ones.
+* `DoorBody`: what is wrong with a body is an error of ours, with its status.
 * `DoorParser`: no socket timeouts around a body that has no byte left.
 * `DoorResponse`: the head leaves together with the first piece of the body.
 * `SocketBody`: the body of an upload goes from the socket to the caller's buffer without a copy.
@@ -16,13 +18,21 @@ from types import SimpleNamespace
 from typing import Any
 
 from gunicorn import util
-from gunicorn.http.body import LengthReader
+from gunicorn.http.body import Body, LengthReader
+from gunicorn.http.errors import NoMoreData, ParseException
+from gunicorn.http.message import Request
 from gunicorn.http.parser import RequestParser
+from gunicorn.http.unreader import SocketUnreader
 from gunicorn.http.wsgi import Response
+
+from api.http import problems
+from core.errors import MalformedRequest
 
 #: A first piece of a body up to this size (bytes) leaves with the head; a larger join costs more
 #: than a packet.
 JOINED_BYTES = 64 * 1024
+#: A body that is no upload must be there after this long (seconds).
+BODY_SECONDS = 60.0
 
 
 def plain_settings(cfg: Any) -> SimpleNamespace:  # noqa: ANN401 - gunicorn is untyped
@@ -36,8 +46,95 @@ def plain_settings(cfg: Any) -> SimpleNamespace:  # noqa: ANN401 - gunicorn is u
     return SimpleNamespace(**values, forwarded_allow_networks=lambda: networks)
 
 
+class DoorUnreader(SocketUnreader):
+    """The bytes of a connection: what was read ahead, then the socket."""
+
+    #: The caller waits for `100 Continue` before it sends the body (RFC 9110 §10.1.1).
+    continue_owed = False
+    #: When the body must be there (monotonic seconds); None is no limit.
+    deadline: float | None = None
+
+    def chunk(self, size_hint: int | None = None) -> bytes:
+        """Return the next bytes from the socket.
+
+        Raises:
+            RequestSlow: the deadline has passed.
+        """
+        self.ask_for_body()
+        if self.deadline is None:
+            return self._chunk(size_hint)
+        left = self.deadline - time.monotonic()
+        try:
+            self.sock.settimeout(max(left, 0.001))
+            return self._chunk(size_hint)
+        except TimeoutError:
+            raise problems.RequestSlow("The body did not arrive in time.") from None
+
+    def _chunk(self, size_hint: int | None) -> bytes:
+        data: bytes = super().chunk(size_hint)
+        return data
+
+    def ask_for_body(self) -> None:
+        """Send `100 Continue` where the caller waits for it."""
+        if self.continue_owed:
+            self.continue_owed = False
+            self.sock.sendall(b"HTTP/1.1 100 Continue\r\n\r\n")
+
+
+class DoorBody(Body):
+    """The body of a request as a stream."""
+
+    def __init__(self, reader: Any, unreader: DoorUnreader) -> None:  # noqa: ANN401 - gunicorn is untyped
+        super().__init__(reader)
+        self.unreader = unreader
+
+    #: The connection ended before the body did.
+    _is_cut = False
+
+    def _read_reader(self, size: int) -> bytes:
+        """Return the next bytes; what came before an early end is returned first.
+
+        Raises:
+            MalformedRequest: the chunks are malformed.
+            RequestCut: the connection ended before the body did.
+            RequestSlow: the body did not arrive in time.
+        """
+        if self._is_cut:
+            if self.buf.tell():
+                return b""
+            raise problems.RequestCut("The connection ended before the body did.")
+        expected = min(getattr(self.reader, "length", 0), size)
+        try:
+            data: bytes = super()._read_reader(size)
+        except ParseException as error:
+            raise MalformedRequest("The chunks of the body are malformed.") from error
+        except (NoMoreData, ConnectionError):
+            raise problems.RequestCut("The connection ended before the body did.") from None
+        if len(data) < expected:
+            self._is_cut = self.failed = True
+            return data or self._read_reader(size)
+        return data
+
+
+class DoorRequest(Request):
+    """A request whose body is a `DoorBody`."""
+
+    body: Any
+
+    def set_body_reader(self) -> None:
+        """Choose the reader as gunicorn does."""
+        super().set_body_reader()
+        self.body = DoorBody(self.body.reader, self.unreader)
+
+
 class DoorParser(RequestParser):
     """The parser of the requests of one connection."""
+
+    mesg_class = DoorRequest
+
+    def __init__(self, cfg: Any, source: Any, source_addr: Any) -> None:  # noqa: ANN401 - gunicorn is untyped
+        super().__init__(cfg, source, source_addr)
+        self.unreader = DoorUnreader(source)
 
     def finish_body(self, deadline: float | None = None, max_bytes: int | None = None) -> bool:
         """Discard the rest of the body; return false when that takes too long."""
@@ -139,6 +236,8 @@ class SocketBody:
         if size == 0:
             self._sock.settimeout(None)
             return 0
+        if self._reader.unreader.continue_owed:
+            self._reader.unreader.ask_for_body()
         received: int = self._sock.recv_into(view, size)
         if received == 0:
             raise ConnectionResetError("the connection ended before the body did")
@@ -165,6 +264,7 @@ def open_socket_body(environ: dict[str, Any], timeout_seconds: float) -> SocketB
     """
     body, sock = environ["wsgi.input"], environ["gunicorn.socket"]
     reader = body.reader
+    body.unreader.deadline = None  # an upload may take hours; its route ends a silent one
     plain = isinstance(reader, LengthReader) and type(sock) is socket.socket
     if not plain or environ["wsgi.url_scheme"] != "http" or body.buf.tell():
         return None

@@ -9,7 +9,6 @@ reader that waits for its turn in the budget of its volume (api/streaming/pacing
 
 import heapq
 import itertools
-import resource
 import select
 import threading
 import time
@@ -163,10 +162,7 @@ class SendfileWorker(DoorWorker):
     """The doors' worker; `Senders` send the files and archives of its responses."""
 
     def init_process(self) -> None:
-        """Start the senders in the worker process, with as many descriptors as it may have."""
-        _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
-        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
-        self._local = threading.local()
+        """Start the senders in the worker process."""
         self._senders = {
             kind: Senders(self._stream_finished, kind, threads) for kind, threads in SENDERS.items()
         }

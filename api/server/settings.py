@@ -8,6 +8,7 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
+from api.server.heads import HEAD_MAX_BYTES, LINE_MAX_BYTES
 from core.cluster import RENEW_SECONDS, Discovery
 from core.process import request_end_with_parent
 from core.settings import Address, Settings
@@ -84,9 +85,11 @@ def for_door(door: str, settings: Settings) -> dict[str, Any]:
         "workers": 1 if internal else doors.processes or _processors(),
         # Each slow request holds a thread; the memory of idle threads is not worth counting.
         "threads": _threads(door, settings),
-        # Connections beyond the threads wait in the poller, not in the kernel's backlog.
+        # Connections without a thread wait in the poller, not in the kernel's backlog. The worker
+        # lowers this where it may not have as many descriptors.
         "worker_connections": 4000,
-        "backlog": 1024,
+        # The kernel caps it at net.core.somaxconn (4096).
+        "backlog": 4096,
         # The main thread's heartbeat, not the length of a request: 120 s without one is a hang.
         "timeout": 120,
         # Managers and browsers reuse connections. Proxies in front often keep 60 s; load balancers
@@ -101,9 +104,10 @@ def for_door(door: str, settings: Settings) -> dict[str, Any]:
         # refuses them.
         "http_parser": "python",
         # Tickets travel in the query string; this is the most that the parser takes.
-        "limit_request_line": 8190,
+        "limit_request_line": LINE_MAX_BYTES,
         # `Upload-Concat` names every part by its URL with its ticket: 64 KiB are about 100 parts.
-        "limit_request_field_size": 64 * 1024,
+        # A complete head may have no more.
+        "limit_request_field_size": HEAD_MAX_BYTES,
         **_FORWARDED,
         # gunicorn makes one socket per user in the home directory: several doors would share it.
         "control_socket_disable": True,

@@ -1,35 +1,56 @@
-"""The doors' gunicorn worker: gthread, with five changes.
+"""The doors' gunicorn worker: gthread, with seven changes.
 
+* Heads without a thread. The main thread reads heads (`api.server.heads`); a connection gets a
+  thread when its head is complete. Slow heads, silent connections and too many connections of one
+  address are closed.
+* Threads by kind. Probes, requests whose body is still to come, and all others have threads of
+  their own. So callers that never finish a body hold up other uploads, and nothing else.
 * Keep asking. gunicorn gives a kept-alive connection back to its main thread after every answer,
   and the next request passes a pipe, a selector and two thread switches before it is read. A caller
   that keeps asking (the manager) sends its next request within a millisecond or two: this worker
   waits that long in the same thread, and only then gives the connection back.
 * Lingering close. A connection to be closed is half-closed, then read until the other side closes
-  too, for two seconds at most (RFC 9112 §9.6). gunicorn does that on the thread that accepts and
-  dispatches: one caller that asks for `Connection: close` and stays would delay all others. Here a
-  few threads of their own do it.
+  too, for two seconds at most (RFC 9112 §9.6). gunicorn waits for that on the thread that accepts
+  and dispatches: one caller that asks for `Connection: close` and stays would delay all others.
+  Here the connection waits in the poller. A small rest of an unread body is skipped there, too.
 * `Connection: close` before an unread body. A request may be answered before its body was read: too
   large, a wrong secret, a wrong offset. gunicorn then reads a little of the rest and closes the
   connection, after an answer that still said keep-alive: the caller's next request would be lost.
-  Whether gunicorn will close is known when the answer begins, so the answer says it.
+  Whether the connection will be closed is known when the answer begins, so the answer says it.
 * Reload. At SIGHUP each process reads the configuration again and takes over what may change
   (`core.settings.reload`) while its requests go on. A wrong file changes nothing and is logged.
-* Counting. The application never sees a request that gunicorn cannot read; it is counted here.
+* Refusals. What is no request is answered as every other error (`api.http.problems`).
 """
 
+import errno
+import resource
 import select
+import selectors
 import signal
+import socket
 import threading
+import time
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from functools import partial
 from typing import Any
 
 from gunicorn.http import errors, wsgi
 from gunicorn.util import close_graceful
-from gunicorn.workers.gthread import ThreadWorker
+from gunicorn.workers.gthread import STOP_KEEPALIVE_LINGER, ThreadWorker
 
-from api.http import metrics
-from api.server.connection import DoorParser, DoorResponse, open_socket_body, plain_settings
+from api.server import refusing
+from api.server.connection import BODY_SECONDS, DoorResponse, open_socket_body, plain_settings
+from api.server.heads import (
+    LINGER_BYTES,
+    LINGER_SECONDS,
+    Certificate,
+    DoorConnection,
+    RequestKind,
+    SlowHead,
+    Wait,
+    Waiting,
+)
 from core.errors import ConfigurationError
 from core.settings import reload
 from core.telemetry import logs
@@ -38,18 +59,18 @@ from core.telemetry import logs
 LINGER_MS = 2
 #: After so many requests in a row the thread gives the connection back: others wait for a thread.
 REQUESTS_IN_A_ROW = 100
-#: Threads that close connections. They only wait, for each other too when many callers never close.
-CLOSERS = 8
-#: gunicorn reads this much of an unread body before it closes the connection (27.x, in bytes).
-DRAINED_BYTES = 64 * 1024
-#: The status with which gunicorn answers a request that it cannot read; 400 in all other cases
-#: (27.x).
-REFUSED_STATUS: dict[type[BaseException], int] = {
-    errors.LimitRequestLine: 414,
-    errors.ExpectationFailed: 417,
-    errors.LimitRequestHeaders: 431,
-    errors.UnsupportedTransferCoding: 501,
-}
+#: Threads for probes and scrapes. A scrape may wait for a store that does not answer.
+PROBE_THREADS = 4
+#: A larger rest of an unread body (bytes) ends the connection.
+SKIPPED_BYTES = 64 * 1024
+#: Descriptors of a process that no connection uses; and how many a connection may need: its socket,
+#: and an open file with its directory.
+OWN_DESCRIPTORS = 200
+DESCRIPTORS_PER_CONNECTION = 3
+#: accept(2) failed because of these: a connection less may help.
+_NO_SPACE = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
+#: Pause (seconds) when no connection can be closed for another one.
+_FULL_SECONDS = 0.01
 #: The key of the WSGI environment with `open_socket_body`, for routes that receive large bodies.
 SOCKET_BODY = "vfolder.socket_body"
 
@@ -61,12 +82,27 @@ class DoorWorker(ThreadWorker):
 
     wsgi: Any
     app: Any
+    poller: selectors.BaseSelector
     nr_conns: int
+    worker_connections: int
+    tpool: Executor
 
     def init_process(self) -> None:
-        """Make what the worker needs, after the fork; the closing threads start on first use."""
-        self._closers = ThreadPoolExecutor(CLOSERS, thread_name_prefix="closer")
+        """Make what the worker needs, after the fork, with as many descriptors as it may have."""
+        _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+        affordable = (most - OWN_DESCRIPTORS) // DESCRIPTORS_PER_CONNECTION
+        self.worker_connections = max(1, min(self.worker_connections, affordable))
+        doors = self.app.settings.vfolder.doors
+        self._head_seconds = doors.head_seconds
+        self._waiting = Waiting(doors.waiting_per_address)
         self._plain_settings = plain_settings(self.cfg)
+        self._certificate = Certificate(self.cfg) if self.cfg.is_ssl else None
+        self._local = threading.local()
+        self._pools = {
+            RequestKind.PROBE: ThreadPoolExecutor(PROBE_THREADS, "probe"),
+            RequestKind.BODY: ThreadPoolExecutor(self.cfg.threads, "body"),
+        }
         super().init_process()
 
     def init_signals(self) -> None:
@@ -88,25 +124,205 @@ class DoorWorker(ThreadWorker):
         door.follow(settings)
         _log.warning("configuration taken over", volumes=list(settings.volume), waits=need_restart)
 
-    def handle(self, conn: Any) -> Any:  # noqa: ANN401 - gunicorn is untyped
+    # -- On the main thread: connections that no thread serves ------------------------------------
+
+    def accept(self, listener: Any) -> None:  # noqa: ANN401 - gunicorn is untyped
+        """Accept a connection and read its head; it may already be there."""
+        try:
+            sock, client = listener.accept()
+        except OSError as error:
+            self._not_accepted(error)
+            return
+        try:
+            sock.setblocking(False)  # noqa: FBT003 - the socket's own
+            sock = self._certificate.wrap(sock) if self._certificate else sock
+        except OSError as error:
+            _log.debug("connection not accepted", reason=str(error))
+            sock.close()
+            return
+        self.nr_conns += 1
+        conn = DoorConnection(self._plain_settings, sock, client, listener.getsockname())
+        self._wait_for(conn, Wait.HEAD, self._head_seconds)
+        if conn in self._waiting:
+            self._read_head(conn)
+        if self.nr_conns >= self.worker_connections and (oldest := self._waiting.oldest()):
+            self._drop(oldest)
+
+    def _not_accepted(self, error: OSError) -> None:
+        if error.errno in _NO_SPACE:
+            _log.warning("connection not accepted", reason=str(error))
+            if (oldest := self._waiting.oldest()) is not None:
+                self._drop(oldest)
+            else:
+                time.sleep(_FULL_SECONDS)
+        elif error.errno not in (errno.EAGAIN, errno.ECONNABORTED):
+            raise error
+
+    def _wait_for(self, conn: DoorConnection, wait: Wait, seconds: float) -> None:
+        """Let the poller watch a connection until it is readable, or `seconds` have passed."""
+        if not self.alive:
+            seconds = min(seconds, STOP_KEEPALIVE_LINGER)
+        conn.sock.setblocking(False)  # noqa: FBT003 - the socket's own
+        self.poller.register(conn.sock, selectors.EVENT_READ, partial(self._on_readable, conn))
+        if (surplus := self._waiting.add(conn, wait, seconds)) is not None:
+            self._drop(surplus)
+
+    def _on_readable(self, conn: DoorConnection, _sock: object) -> None:
+        if conn not in self._waiting:  # it was dropped since the poller returned
+            return
+        if conn.wait is Wait.CLOSING:
+            self._discard(conn)
+            return
+        if conn.wait is Wait.IDLE:  # its next head begins
+            self._stop_waiting(conn)
+            self._wait_for(conn, Wait.HEAD, self._head_seconds)
+        self._read_head(conn)
+
+    def _read_head(self, conn: DoorConnection) -> None:
+        """Read what came; pass the connection to a thread when the request can be parsed."""
+        try:
+            if not conn.receive():
+                return
+        except (errors.ParseException, errors.NoMoreData) as error:
+            self._refuse(conn, error)
+        except (OSError, EOFError) as error:
+            _log.debug("connection ended", reason=str(error))
+            self._drop(conn)
+        else:
+            self._stop_waiting(conn)
+            self.enqueue_req(conn)
+
+    def _stop_waiting(self, conn: DoorConnection) -> None:
+        self._waiting.remove(conn)
+        self.poller.unregister(conn.sock)
+
+    def _drop(self, conn: DoorConnection) -> None:
+        """Close a waiting connection at once."""
+        self._stop_waiting(conn)
+        self.nr_conns -= 1
+        conn.close()
+
+    def _refuse(self, conn: DoorConnection, error: Exception) -> None:
+        """Answer a waiting connection on a thread, then close it."""
+        self._stop_waiting(conn)
+        self._submit(self._pools[RequestKind.PROBE], self._answer_refusal, conn, error)
+
+    def _answer_refusal(self, conn: DoorConnection, error: Exception) -> bool:
+        self._local.head = bytes(conn.received)
+        self.handle_error(None, conn.sock, conn.client, error)
+        return False
+
+    def enqueue_req(self, conn: DoorConnection) -> None:
+        """Serve the received request on a thread for such requests."""
+        conn.kind = conn.next_kind()
+        self._submit(self._pools.get(conn.kind, self.tpool), self.handle, conn)
+
+    def _submit(
+        self, pool: Executor, work: Callable[..., Any], conn: DoorConnection, *more: object
+    ) -> None:
+        future = pool.submit(work, conn, *more)
+        future.add_done_callback(
+            lambda done: self.method_queue.defer(self.finish_request, conn, done)
+        )
+
+    def finish_request(self, conn: DoorConnection, fs: "Future[Any]") -> None:
+        """Wait for the next request of a connection, or close it."""
+        try:
+            if fs.result():
+                self._wait_for_next(conn)
+            else:
+                self._close(conn)
+        except Exception:  # noqa: BLE001 - a defect in one connection must not end all others
+            _log.exception("connection failed")
+            if conn in self._waiting:
+                self._stop_waiting(conn)
+            self.nr_conns -= 1
+            conn.close()
+
+    def _wait_for_next(self, conn: DoorConnection) -> None:
+        conn.take_back()
+        begun = bool(conn.received or conn.skip)
+        if begun:
+            self._wait_for(conn, Wait.HEAD, self._head_seconds)
+        else:
+            self._wait_for(conn, Wait.IDLE, self.cfg.keepalive)
+        if (begun or self._certificate) and conn in self._waiting:
+            self._on_readable(conn, None)  # what was read ahead makes no socket readable
+
+    def _close(self, conn: DoorConnection) -> None:
+        """Half-close a connection, and close it when the caller has read its answer."""
+        try:
+            conn.sock.shutdown(socket.SHUT_WR)
+        except OSError:  # the caller was first
+            self.nr_conns -= 1
+            conn.close()
+            return
+        conn.skip = LINGER_BYTES
+        self._wait_for(conn, Wait.CLOSING, LINGER_SECONDS)
+
+    def _discard(self, conn: DoorConnection) -> None:
+        try:
+            received = len(conn.sock.recv(LINGER_BYTES))
+        except BlockingIOError:
+            return
+        except OSError:
+            received = 0
+        conn.skip -= received
+        if not received or conn.skip <= 0:
+            self._drop(conn)
+
+    def murder_pending(self) -> None:
+        """Close the connections whose time has passed; one with half a head gets an answer."""
+        for conn in self._waiting.overdue():
+            if conn.wait is Wait.HEAD and conn.received:
+                self._refuse(conn, SlowHead())
+            else:
+                self._drop(conn)
+
+    def murder_keepalived(self, force: bool = False) -> None:  # noqa: FBT001, FBT002 - gunicorn's
+        """With `force`, close every connection that waits: the worker ends."""
+        for conn in self._waiting if force else ():
+            self._drop(conn)
+
+    def _cap_keepalive(self, deadline: float) -> None:
+        self._waiting.cap(deadline)
+
+    # -- On the threads ---------------------------------------------------------------------------
+
+    def handle(self, conn: DoorConnection) -> Any:  # noqa: ANN401 - gunicorn is untyped
         """Serve a connection until it is silent, closed, or had its share of the thread."""
-        if conn.parser is None and not self.cfg.is_ssl:
-            conn.parser = DoorParser(self._plain_settings, conn.sock, conn.client)
         for _ in range(REQUESTS_IN_A_ROW):
+            logs.begin()  # a line about what cannot be parsed has nothing of an earlier request
+            self._local.head = conn.pass_on()
             kept = super().handle(conn)
             if kept is not True or not self.alive or not self._asks_again(conn):
                 return kept
         return kept
 
-    def _asks_again(self, conn: Any) -> bool:  # noqa: ANN401 - gunicorn is untyped
-        if conn.is_http2 or conn.parser.unreader.buf.getvalue():
-            return False  # gunicorn's own code handles bytes that were read ahead
+    def _asks_again(self, conn: DoorConnection) -> bool:
+        """Return whether the next request is here within 2 ms, for this kind of thread."""
+        conn.take_back()
+        if conn.received or conn.skip:
+            return False
         poller = select.poll()
         poller.register(conn.sock, select.POLLIN)
-        return bool(poller.poll(LINGER_MS))
+        if not poller.poll(LINGER_MS):
+            return False
+        conn.sock.setblocking(False)  # noqa: FBT003 - the socket's own
+        try:
+            if not conn.receive():
+                return False
+        except (errors.ParseException, OSError, EOFError):
+            return False  # the main thread meets it again
+        kind = conn.next_kind()
+        return kind is conn.kind or RequestKind.BODY is conn.kind is not kind
 
     def handle_request(self, req: Any, conn: Any) -> bool:  # noqa: ANN401 - gunicorn is untyped
         """Answer one request: as gthread, without the hooks and the access log of gunicorn."""
+        # `wsgi.create` would ask for the body before the route has looked at the request.
+        unreader = conn.parser.unreader
+        unreader.continue_owed, req._expected_100_continue = req._expected_100_continue, False  # noqa: SLF001 - no public name
+        unreader.deadline = time.monotonic() + BODY_SECONDS
         resp, environ = wsgi.create(
             req,
             conn.sock,
@@ -117,10 +333,10 @@ class DoorWorker(ThreadWorker):
         )
         environ["wsgi.multithread"] = True
         environ[SOCKET_BODY] = open_socket_body
-        if not self.alive or len(self.keepalived_conns) >= self.max_keepalived:
+        if not self.alive:
             resp.force_close()
         try:
-            self._answer(resp, self.wsgi(environ, _start_response(resp, req)))
+            self._answer(resp, self.wsgi(environ, _start_response(resp, req, unreader)))
         except OSError:
             raise
         except (Exception, SystemExit):
@@ -143,44 +359,45 @@ class DoorWorker(ThreadWorker):
             if hasattr(body, "close"):
                 body.close()
 
+    def _keepalive_after(self, conn: DoorConnection, keepalive: Any) -> bool:  # noqa: ANN401 - gunicorn is untyped
+        """Return whether the connection serves another request; an unread body is skipped."""
+        return bool(keepalive) and conn.leave_body()
+
     def handle_error(self, req: Any, client: Any, addr: Any, exc: BaseException) -> None:  # noqa: ANN401 - gunicorn is untyped
-        """Answer as gunicorn does what is no HTTP request, and count it."""
-        super().handle_error(req, client, addr, exc)
-        if req is None:
-            metrics.count_refused(self.app.wsgi(), REFUSED_STATUS.get(type(exc), 400))
-
-    def finish_request(self, conn: Any, fs: Any) -> None:  # noqa: ANN401 - gunicorn is untyped
-        """On the main thread: keep a connection as gthread does; close it on another thread."""
-        closes = not fs.cancelled() and fs.exception() is None and fs.result() is False
-        if not closes:
-            super().finish_request(conn, fs)
-            return
-        closing = self._closers.submit(conn.close, graceful=True)
-        closing.add_done_callback(lambda done: self.method_queue.defer(self._closed, conn, done))
-
-    def _closed(self, conn: Any, done: "Future[None]") -> None:  # noqa: ANN401 - gunicorn is untyped
-        self.nr_conns -= 1
-        if done.exception() is not None:
-            conn.close()
+        """Answer what is no HTTP request, and a defect, as a problem document."""
+        known = refusing.refusal_of(exc)
+        if known.status == refusing.DEFECT.status:
+            _log.error(
+                "request failed unexpectedly", method=getattr(req, "method", ""), exc_info=exc
+            )
+        answer = refusing.answer(self.app.wsgi(), known, self._local.head, type(exc).__name__)
+        try:
+            client.settimeout(refusing.SEND_SECONDS)
+            client.sendall(answer)
+        except OSError as error:
+            _log.debug("refusal not sent", address=addr[0] if addr else "", reason=str(error))
 
 
-def _start_response(resp: Any, req: Any) -> Callable[..., Any]:  # noqa: ANN401 - gunicorn is untyped
-    """Return gunicorn's `start_response`; one that says close where gunicorn will close."""
+def _start_response(resp: Any, req: Any, unreader: Any) -> Callable[..., Any]:  # noqa: ANN401 - gunicorn is untyped
+    """Return gunicorn's `start_response`; one that says close where the connection will close."""
     start: Callable[..., Any] = resp.start_response
-    if not _will_close(req.body.reader):
+    reader = req.body.reader
+    if getattr(reader, "length", None) == 0:
         return start
 
     def start_and_close(*head: Any) -> Any:  # noqa: ANN401 - WSGI
-        if _will_close(req.body.reader):
+        if _will_close(reader, unreader):
             resp.force_close()
+        unreader.continue_owed = False
+        unreader.sock.settimeout(None)
         return start(*head)
 
     return start_and_close
 
 
-def _will_close(reader: Any) -> bool:  # noqa: ANN401 - gunicorn is untyped
-    """Return whether more of a body is unread than gunicorn reads."""
+def _will_close(reader: Any, unreader: Any) -> bool:  # noqa: ANN401 - gunicorn is untyped
+    """Return whether more of a body is unread than is skipped; or it may come or not."""
     left = getattr(reader, "length", None)
-    if left is not None:
-        return bool(left > DRAINED_BYTES)
-    return getattr(reader, "parser", None) is not None  # chunks: their number is unknown
+    if left is None:
+        return bool(reader.parser)  # chunks: their number is unknown
+    return bool(left > SKIPPED_BYTES or (left > 0 and unreader.continue_owed))

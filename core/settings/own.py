@@ -157,6 +157,11 @@ class DoorsTable(Table, frozen=True):
     handoff_prefix: str = "/protected"
     #: Number of trusted proxies in front (X-Forwarded-*); 0 trusts none.
     trusted_proxies: int = 0
+    #: The head of a request must be there after this long; else the door closes the connection.
+    head_seconds: float = 20.0
+    #: Connections of one address per process that wait for a head or are kept alive; with more, the
+    #: oldest is closed. 0 is no limit. A proxy is one address.
+    waiting_per_address: int = 512
 
 
 class UploadsTable(Table, frozen=True):

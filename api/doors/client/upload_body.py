@@ -23,6 +23,7 @@ from typing import Any, Protocol
 from crc32c import CRC32CHash
 
 from api.doors.client import tus
+from api.http import problems
 from api.streaming import Pace
 from backends.fs import descriptors
 from backends.uploads import Staging, allocate_ahead
@@ -156,7 +157,7 @@ class _StreamBody:
             piece = self._read(size)
         except TimeoutError:
             raise SenderSilent(_SILENT) from None
-        except OSError:
+        except (OSError, problems.RequestCut):
             raise BodyCut(_CUT) from None
         if self._left is not None:
             self._left -= len(piece)

@@ -12,14 +12,15 @@ from pathlib import Path
 from typing import Any
 
 import gunicorn
-from gunicorn import arbiter, config, glogging, util
+from gunicorn import arbiter, config, glogging, sock, util
 from gunicorn.app.base import BaseApplication
-from gunicorn.http import body, parser, unreader, wsgi
+from gunicorn.http import body, errors, message, parser, unreader, wsgi
 from gunicorn.workers import base, gthread
 
-from api.server import application, connection, worker
+from api.server import application, connection, heads, worker
+from api.server.refusing import REFUSED
 from api.server.sendfile_worker import SendfileWorker
-from api.server.worker import DRAINED_BYTES, REFUSED_STATUS, DoorWorker
+from api.server.worker import DoorWorker
 
 PAGE = Path(__file__).resolve().parents[3] / "docs" / "dependencies.md"
 VERSION = (27, 0, 1)
@@ -28,6 +29,12 @@ OVERRIDDEN: dict[type, dict[str, tuple[Any, str]]] = {
     DoorWorker: {
         "init_process": (gthread.ThreadWorker, "e4fc63a1a68e4f48"),
         "init_signals": (base.Worker, "65442e0602b05f37"),
+        "accept": (gthread.ThreadWorker, "f8dcead3dce5c851"),
+        "enqueue_req": (gthread.ThreadWorker, "c9f428953d24acef"),
+        "murder_pending": (gthread.ThreadWorker, "7bf11f46454296e1"),
+        "murder_keepalived": (gthread.ThreadWorker, "4459960c4ccc36d4"),
+        "_cap_keepalive": (gthread.ThreadWorker, "745c8ac37108c74d"),
+        "_keepalive_after": (gthread.ThreadWorker, "4ebdbbc8bf5aafa5"),
         "handle": (gthread.ThreadWorker, "ca85c9be3df75da4"),
         "handle_request": (gthread.ThreadWorker, "6d0de5b919102efc"),
         "handle_error": (base.Worker, "75426448389bbac9"),
@@ -36,7 +43,14 @@ OVERRIDDEN: dict[type, dict[str, tuple[Any, str]]] = {
     SendfileWorker: {
         "_keepalive_after": (gthread.ThreadWorker, "4ebdbbc8bf5aafa5"),
     },
-    connection.DoorParser: {"finish_body": (parser.Parser, "54c5d0d28c2626ea")},
+    heads.DoorConnection: {},
+    connection.DoorUnreader: {"chunk": (unreader.SocketUnreader, "9f62532259f8468e")},
+    connection.DoorBody: {"_read_reader": (body.Body, "443e7cfab4b8bad2")},
+    connection.DoorRequest: {"set_body_reader": (message.Request, "db5c46d4c717f58a")},
+    connection.DoorParser: {
+        "finish_body": (parser.Parser, "54c5d0d28c2626ea"),
+        "mesg_class": (parser.RequestParser, "5fb06ef65d3b892b"),
+    },
     connection.DoorResponse: {
         "write": (wsgi.Response, "a13659ff072c00e1"),
         "send_headers": (wsgi.Response, "7aff3b7d004fc17b"),
@@ -70,6 +84,19 @@ USED: dict[str, tuple[Any, str]] = {
     "LengthReader": (body.LengthReader, "3b01bc7c21a27066"),
     "ChunkedReader.__init__": (body.ChunkedReader.__init__, "74626d236eb5d4ec"),
     "ChunkedReader.read": (body.ChunkedReader.read, "1aa9df6c4dcb23a0"),
+    "ThreadWorker.run": (gthread.ThreadWorker.run, "f92c7394d85715a4"),
+    "ThreadWorker.set_accept_enabled": (
+        gthread.ThreadWorker.set_accept_enabled,
+        "140150ebfd3cae34",
+    ),
+    "Message.set_body_reader": (message.Message.set_body_reader, "e3ba33f5ac7ca542"),
+    "Request.parse": (message.Request.parse, "34c084607ae12d4f"),
+    "Request._parse_python": (message.Request._parse_python, "ed07ffec51784055"),
+    "Request.read_line": (message.Request.read_line, "13bf2e83f72a5e0d"),
+    "Request.read_into": (message.Request.read_into, "3f959e4da304d883"),
+    "Body.read": (body.Body.read, "c7bdfdd1c2c36fb2"),
+    "Unreader.read": (unreader.Unreader.read, "cbfeead6687ff48b"),
+    "sock.ssl_context": (sock.ssl_context, "069b9e2751d0b762"),
     "Unreader.take_buffered": (unreader.Unreader.take_buffered, "89cef5e60e6f09e1"),
     "Unreader.unread": (unreader.Unreader.unread, "8e325744dfcaca7f"),
     "util.close_graceful": (util.close_graceful, "0e5925bfc017bc4e"),
@@ -115,18 +142,24 @@ def test_every_used_name_is_unchanged() -> None:
     assert not wrong, "\n".join(wrong)
 
 
-def test_numbers_that_we_repeat() -> None:
-    assert parser._DRAIN_MAX_BYTES == DRAINED_BYTES
-    source = inspect.getsource(base.Worker.handle_error)
-    for error, status in REFUSED_STATUS.items():
-        assert error.__name__ in source
-        assert str(status) in source
+def test_every_exception_of_the_parser_has_its_answer() -> None:
+    known = {
+        error
+        for error in vars(errors).values()
+        if inspect.isclass(error) and issubclass(error, errors.ParseException)
+    }
+    #: Of settings that the doors do not use, and those that the body translates.
+    others = {"ParseException", "ConfigurationProblem", "InvalidSchemeHeaders", "InvalidH2CPreface"}
+    others |= {"InvalidProxyLine", "InvalidProxyHeader", "ForbiddenProxyRequest"}
+    others |= {"InvalidChunkSize", "ChunkMissingTerminator", "InvalidChunkExtension"}
+    others |= {"InvalidResponseHeader", "InvalidResponseHeaderName"}
+    assert {one.__name__ for one in known - set(REFUSED)} == others
 
 
 def test_no_other_class_extends_gunicorn() -> None:
     ours = {
         cls
-        for module in (application, connection, worker)
+        for module in (application, connection, heads, worker)
         for cls in vars(module).values()
         if inspect.isclass(cls) and cls.__module__.startswith("api.")
     } | {SendfileWorker}
