@@ -1,7 +1,9 @@
 """Compare two trees in every class of attributes. Verifies copies, and serves tests.
 
-The comparison goes directory by directory. It lists both sides, reports what is only on one side,
-and compares what is on both. It compares content by size, or by a digest of every byte.
+The comparison goes directory by directory. It compares each entry of the first side with the entry
+of that name on the second. It then lists the second side: a name that the first side lacks is
+reported. It compares content by size, or by a digest of every byte. Memory does not grow with the
+entries of a directory.
 """
 
 import os
@@ -11,6 +13,7 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
+from itertools import islice
 
 from backends.fs import reason_of
 from backends.tree.files import (
@@ -45,6 +48,9 @@ _READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
 
 #: Most directories in one batch.
 BATCH_DIRECTORIES = 16
+
+#: Entries of a directory listed at a time.
+SLICE_ENTRIES = 2_000
 
 _PAIR = struct.Struct(">QQQQ")
 
@@ -244,11 +250,7 @@ class CompareWork:
     def __call__(self, message: Message, channel: HelperChannel) -> Message:
         """Compare a batch of directories, or one big file, and return what differs."""
         kind, paths = message
-        self._below: list[str] = []
-        self._big: list[str] = []
-        self._differing: list[tuple[str, str, str]] = []
-        self._changes: dict[str, list[str]] = {}
-        self._pairs: list[tuple[tuple[int, int], tuple[int, int], str]] = []
+        self._clear()
         self._channel = channel
         compare = self._directory if kind == "directories" else self._big_file
         for path in paths:
@@ -256,8 +258,14 @@ class CompareWork:
                 compare(path)
             except OSError as error:
                 self._report(path, Aspect.UNREADABLE, reason_of(error))
-        changes = [(path, aspects) for path, aspects in self._changes.items() if aspects]
-        return self._below, self._big, self._differing, changes, self._pairs
+        return self._take()
+
+    def _clear(self) -> None:
+        self._below: list[str] = []
+        self._big: list[str] = []
+        self._differing: list[tuple[str, str, str]] = []
+        self._changes: dict[str, list[str]] = {}
+        self._pairs: list[tuple[tuple[int, int], tuple[int, int], str]] = []
 
     def _report(self, path: str, aspect: Aspect, detail: object = "") -> None:
         if aspect in self._options.skip:
@@ -301,41 +309,69 @@ class CompareWork:
             os.close(a)
 
     def _compare_entries(self, path: str, a: int, b: int) -> None:
-        left, right = set(os.listdir(a)), set(os.listdir(b))
-        for name in sorted(left | right):
-            below = join(path, name)
-            if name not in right:
-                if self._options.specials or not _is_special(a, name):
-                    self._report(below, Aspect.MISSING)
-            elif name not in left:
-                self._report(below, Aspect.EXTRA)
-            else:
-                self._compare_entry(below, name, a, b)
+        """Compare the entries of an open directory, a slice of names at a time."""
+        common = 0
+        for names in _slices(a):
+            common += sum(self._compare_name(path, name, a, b) for name in names)
+            self._reply()
+        if common != sum(map(len, _slices(b))):
+            self._report_extra(path, a, b)
 
-    def _compare_entry(self, path: str, name: str, a: int, b: int) -> None:
+    def _compare_name(self, path: str, name: str, a: int, b: int) -> bool:
+        """Compare the entries of one name; return whether the second side has one."""
+        below = join(path, name)
         try:
-            left = os.stat(name, dir_fd=a, follow_symlinks=False)
-            right = os.stat(name, dir_fd=b, follow_symlinks=False)
-            kind = stat.S_IFMT(left.st_mode)
-            if kind != stat.S_IFMT(right.st_mode):
-                self._report(path, Aspect.TYPE)
-            elif kind == stat.S_IFDIR:
-                self._below.append(path)
-            elif kind == stat.S_IFREG and left.st_size >= BIG_BYTES and self._options.digest:
-                self._big.append(path)
-            elif kind == stat.S_IFREG and not self._opens:
-                self._compare_status(path, left, right)
-                self._compare_shape(path, left, right)
-            elif kind == stat.S_IFREG:
-                self._compare_files(path, name, a, b)
-            else:
-                self._compare_status(path, left, right)
-                if kind == stat.S_IFLNK:
-                    targets = (os.readlink(name, dir_fd=a), os.readlink(name, dir_fd=b))
-                    self._report_unequal(path, Aspect.TARGET, *targets)
+            right = stat_entry(name, b)
+            if right is not None:
+                left = os.stat(name, dir_fd=a, follow_symlinks=False)
+                self._channel.count(Counter.VERIFIED, 1)
+                self._compare_entry(below, (a, b), left, right)
+            elif self._options.specials or not _is_special(a, name):
+                self._report(below, Aspect.MISSING)
         except OSError as error:
-            self._report(path, Aspect.UNREADABLE, reason_of(error))
-        self._channel.count(Counter.VERIFIED, 1)
+            self._report(below, Aspect.UNREADABLE, reason_of(error))
+            return True
+        return right is not None
+
+    def _report_extra(self, path: str, a: int, b: int) -> None:
+        for names in _slices(b):
+            for name in names:
+                if stat_entry(name, a) is None:
+                    self._report(join(path, name), Aspect.EXTRA)
+            self._reply()
+
+    def _reply(self) -> None:
+        """Send what is known before the batch is done."""
+        self._channel.reply(self._take())
+
+    def _take(self) -> Message:
+        """Return what was found since the last call."""
+        changes = [(path, aspects) for path, aspects in self._changes.items() if aspects]
+        found = self._below, self._big, self._differing, changes, self._pairs
+        self._clear()
+        return found
+
+    def _compare_entry(
+        self, path: str, sides: tuple[int, int], left: os.stat_result, right: os.stat_result
+    ) -> None:
+        kind = stat.S_IFMT(left.st_mode)
+        name = split_name(path)[1]
+        if kind != stat.S_IFMT(right.st_mode):
+            self._report(path, Aspect.TYPE)
+        elif kind == stat.S_IFDIR:
+            self._below.append(path)
+        elif kind == stat.S_IFREG and left.st_size >= BIG_BYTES and self._options.digest:
+            self._big.append(path)
+        elif kind == stat.S_IFREG and not self._opens:
+            self._compare_status(path, left, right)
+            self._compare_shape(path, left, right)
+        elif kind == stat.S_IFREG:
+            self._compare_files(path, name, *sides)
+        else:
+            self._compare_status(path, left, right)
+            if kind == stat.S_IFLNK:
+                targets = [os.readlink(name, dir_fd=side) for side in sides]
+                self._report_unequal(path, Aspect.TARGET, *targets)
 
     def _compare_files(self, path: str, name: str, a: int, b: int) -> None:
         left = os.open(name, _READ, dir_fd=a)
@@ -406,6 +442,13 @@ class CompareWork:
             detail = f"{left.st_uid}:{left.st_gid} / {right.st_uid}:{right.st_gid}"
             self._report(path, Aspect.OWNER, detail)
         self._report_unequal(path, Aspect.TIME, left.st_mtime_ns, right.st_mtime_ns)
+
+
+def _slices(directory: int) -> Iterator[list[str]]:
+    """Yield the names of an open directory, sorted within each slice."""
+    with os.scandir(directory) as listing:
+        while entries := list(islice(listing, SLICE_ENTRIES)):
+            yield sorted(entry.name for entry in entries)
 
 
 def _is_special(directory: int, name: str) -> bool:
