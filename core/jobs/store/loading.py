@@ -6,8 +6,8 @@ from core.jobs.requests import CONFLICTS
 
 #: The number of the present layout of keys. Another one is migrated (`migration`).
 LAYOUT = "2"
-#: The jobs that one script wakes and admits at most; `proceed` continues. 100 cost about 3 ms.
-BATCH = 100
+#: The jobs that one script wakes and admits at most; `proceed` continues. 50 cost about 2 ms.
+BATCH = 50
 #: The shared parts, in their order.
 _SHARED = ("record", "layout", "locks", "lanes", "bandwidth", "moves")
 #: Scripts that need fewer of them: they read no queue, or they run before the migration has ended.

@@ -12,6 +12,7 @@ from redis.commands.core import Script
 
 from core.errors import Conflict, JobNotFound, KeyReused, Locked, NotCancellable
 from core.jobs.job import Job, new_id, queue_name
+from core.jobs.store.keys import keys_of, of_lanes, of_run, of_submission
 from core.jobs.store.lists import explain
 from core.jobs.store.loading import BATCH, script_texts
 from core.jobs.store.messages import PREFIX, TASK_PREFIX, Doorbell, JobEnd, Ringer, Submission
@@ -49,22 +50,24 @@ class JobStore:
         self._can_wait = True
         self._scripts = {name: client.register_script(text) for name, text in script_texts(batch)}
 
-    def _call(self, script: str, *arguments: str | float) -> Any:  # noqa: ANN401 - what Lua returns
+    def _call(self, script: str, keys: list[str], *arguments: str | float) -> Any:  # noqa: ANN401 - what Lua returns
         loaded: Script = self._scripts[script]
         try:
-            return loaded(args=list(arguments))
+            return loaded(keys=keys, args=arguments)
         except redis.ResponseError as error:
             if not is_other_layout(error):
                 raise
         migrate(self.redis)
-        return loaded(args=list(arguments))
+        return loaded(keys=keys, args=arguments)
 
-    def _move(self, script: str, *arguments: str | float, values: int = 0) -> list[str]:
+    def _move(
+        self, script: str, keys: list[str], *arguments: str | float, values: int = 0
+    ) -> list[str]:
         """Run a script that moves jobs, and ring; return its outcome and its other values.
 
         What the script left to do is continued, within a bound: the reaper does the rest.
         """
-        outcome, more, *rest = self._call(script, *arguments)
+        outcome, more, *rest = self._call(script, keys, *arguments)
         self._ring_all(rest[values:])
         if more == "1":
             self.proceed()
@@ -76,7 +79,7 @@ class JobStore:
         Return whether nothing is left. Any process may call this at any time.
         """
         for _ in range(most):
-            _, more, *rings = self._call("proceed")
+            _, more, *rings = self._call("proceed", keys_of("proceed"))
             self._ring_all(rings)
             if more != "1":
                 return True
@@ -94,13 +97,15 @@ class JobStore:
             KeyReused: the idempotency key was used before with another body.
             Locked: a live job with the same verb and target has another request.
         """
+        key = submission.idempotency_key
+        once = f"{submission.requester}:{key}" if key else ""
+        job = new_id()
         outcome, job = self._move(
             "submit",
-            new_id(),
+            keys_of("submit", job, of_submission(submission, once)),
+            job,
             dumps(submission.record()),
-            f"{submission.requester}:{submission.idempotency_key}"
-            if submission.idempotency_key
-            else "",
+            once,
             submission.body_hash(),
             KEY_SECONDS,
             values=1,
@@ -157,7 +162,8 @@ class JobStore:
         The reasons are `gone`, `ended`, `held`, `waiting` and `unproven`. `process` names the
         process of the operating system, for `running_on`.
         """
-        return str(self._call("claim", job, run, node, int(lease_seconds * 1000), process)[0])
+        keys = keys_of("claim", job, of_run("", node))
+        return str(self._call("claim", keys, job, run, node, int(lease_seconds * 1000), process)[0])
 
     def running_on(self, node: str) -> list[tuple[str, str, str]]:
         """Return the jobs that a node holds, each with its run and process."""
@@ -169,21 +175,22 @@ class JobStore:
 
     def lose(self, job: str, run: str, why: str, max_losses: int) -> bool:
         """Take a job back from a run whose process is gone; False when another run holds it."""
-        return self._move("lose", job, run, why, max_losses) == ["ok"]
+        return self._move("lose", keys_of("lose", job), job, run, why, max_losses) == ["ok"]
 
     def heartbeat(
         self, job: Job, run: str, lease_seconds: float, progress: str = "", *, final: bool = False
     ) -> tuple[bool, bool, int | None] | None:
         """Renew the lease, store progress and return (cancel, pause, bandwidth); None when lost."""
         lease = int(lease_seconds * 1000)
-        answer = self._call("heartbeat", job.id, run, lease, progress, "1" if final else "")
+        keys = keys_of("heartbeat", job.id, of_run(job.volume))
+        answer = self._call("heartbeat", keys, job.id, run, lease, progress, "1" if final else "")
         if answer[0] == "lost":
             return None
         return answer[1] == "1", answer[2] == "1", int(answer[3]) if answer[3] else None
 
     def release(self, job: str, run: str, reason: str, progress: str = "") -> bool:
         """Put a job back into its queue; False when the run no longer holds it."""
-        return self._move("release", job, run, reason, progress) == ["ok"]
+        return self._move("release", keys_of("release", job), job, run, reason, progress) == ["ok"]
 
     def finish(self, job: str, run: str, end: "JobEnd") -> bool:
         """End a job; False when the run no longer holds it.
@@ -192,7 +199,7 @@ class JobStore:
             ValueError: the state is not an end, or is `cancelled` without a cancel request.
         """
         arguments = job, run, end.state.value, end.result, end.error, end.progress
-        (outcome,) = self._move("finish", *arguments)
+        (outcome,) = self._move("finish", keys_of("finish", job), *arguments)
         if outcome == "refused":
             raise ValueError(f"a job may not end as {end.state} here")
         return outcome != "lost"
@@ -204,7 +211,7 @@ class JobStore:
             JobNotFound: no job has this id.
             NotCancellable: the job has ended, or is past the point of no return.
         """
-        (outcome,) = self._move("cancel", job, requester)
+        (outcome,) = self._move("cancel", keys_of("cancel", job), job, requester)
         if outcome == "ended":
             raise NotCancellable("The job has already ended.", job_id=job)
         if outcome == "final":
@@ -218,14 +225,15 @@ class JobStore:
             JobNotFound: no job has this id.
             Conflict: the job has ended.
         """
-        (outcome,) = self._move("pause", job, "0" if resume else "1")
+        (outcome,) = self._move("pause", keys_of("pause", job), job, "0" if resume else "1")
         if outcome == "ended":
             raise Conflict("The job has already ended.", job_id=job)
         return self.get(job)
 
     def pause_volume(self, volume: str, *, resume: bool = False) -> None:
         """Pause all jobs of a volume, or resume them; running ones stop at their next heartbeat."""
-        self._move("pause_volume", volume, "0" if resume else "1")
+        keys = keys_of("pause_volume", more=of_lanes(volume))
+        self._move("pause_volume", keys, volume, "0" if resume else "1")
 
     def set_pace(self, job: str, bytes_per_second: int | None) -> Job:
         """Set the bandwidth limit of one job from its next heartbeat on; None removes the limit.
@@ -234,14 +242,14 @@ class JobStore:
             JobNotFound: no job has this id.
             Conflict: the job has ended.
         """
-        outcome = self._call("pace", job, bytes_per_second or "")[0]
+        outcome = self._call("pace", keys_of("pace", job), job, bytes_per_second or "")[0]
         if outcome == "ended":
             raise Conflict("The job has already ended.", job_id=job)
         return self.get(job)
 
     def set_slots(self, volume: str, fast: int, bulk: int) -> None:
         """Set how many jobs of a volume may run at once, per lane, over all nodes."""
-        self._move("limits", volume, fast, bulk)
+        self._move("limits", keys_of("limits", more=of_lanes(volume)), volume, fast, bulk)
 
     def reap(self, max_losses: int) -> tuple[int, int, int]:
         """Take jobs back from dead runs and ring again for waiting jobs.
@@ -251,7 +259,9 @@ class JobStore:
         """
         sums = [0, 0, 0]
         for _ in range(REAPS_MAX):
-            _, looked, *numbers = self._move("reap", max_losses, REAP_BATCH, values=4)
+            _, looked, *numbers = self._move(
+                "reap", keys_of("reap"), max_losses, REAP_BATCH, values=4
+            )
             sums = [total + int(number) for total, number in zip(sums, numbers, strict=True)]
             if int(looked) < REAP_BATCH:
                 break
@@ -264,7 +274,7 @@ class JobStore:
             JobNotFound: no job has this id.
             Conflict: the job has not ended, or its end was not published yet.
         """
-        outcome = self._call("forget", job)[0]
+        outcome = self._call("forget", keys_of("forget", job), job)[0]
         if outcome == "gone":
             raise JobNotFound("No job of that id is known; ended jobs are forgotten after a while.")
         if outcome == "live":
@@ -282,7 +292,7 @@ class JobStore:
         keeps = int(keep_succeeded_seconds * 1000), int(keep_failed_seconds * 1000)
         removed = 0
         for _ in range(SWEEPS_MAX):
-            gone = int(self._call("sweep", *keeps, SWEEP_BATCH))
+            gone = int(self._call("sweep", keys_of("sweep"), *keeps, SWEEP_BATCH))
             removed += gone
             if gone < SWEEP_BATCH:
                 break

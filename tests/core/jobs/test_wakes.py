@@ -7,7 +7,9 @@ from redis import Redis
 
 from core.jobs import Job, State
 from core.jobs.store import PREFIX, Doorbell, JobEnd, JobLists, JobStore
+from core.jobs.store.keys import keys_of
 from core.jobs.store.lists import TURNS_MAX
+from core.jobs.store.loading import BATCH as LARGE
 from tests.core.jobs.conftest import Desk, folder
 from tests.core.jobs.ledger import Ledger
 from tests.support.valkey import Valkey
@@ -37,7 +39,9 @@ def behind_a_delete(desk: Desk) -> tuple[Job, list[Job]]:
 
 def finish_only(desk: Desk, job: Job) -> int:
     """End a job as `finish` does, and die before what it left is continued; return the bells."""
-    answer = desk.store._call("finish", job.id, "r1", "succeeded", "", "", "")
+    answer = desk.store._call(
+        "finish", keys_of("finish", job.id), job.id, "r1", "succeeded", "", "", ""
+    )
     assert answer[:2] == ["ok", "1"], "work is left"
     return (len(answer) - 2) // 6
 
@@ -81,7 +85,7 @@ def test_the_reaper_continues_what_a_dead_process_left(small: Desk) -> None:
 def test_slots_that_are_raised_by_much_are_given_in_batches(small: Desk) -> None:
     jobs = [small.usage(folder()) for _ in range(WAITERS)]
     small.rung()
-    answer = small.store._call("limits", "v", 2, 100)
+    answer = small.store._call("limits", keys_of("limits"), "v", 2, 100)
     assert answer[:2] == ["ok", "1"]
     assert len(answer) == 2 + 6 * BATCH
     assert small.store.proceed(100)
@@ -93,7 +97,7 @@ def test_a_volume_that_is_resumed_admits_in_batches(small: Desk) -> None:
     small.store.pause_volume("v")
     small.store.set_slots("v", 2, 100)
     jobs = [small.usage(folder()) for _ in range(WAITERS)]
-    answer = small.store._call("pause_volume", "v", "0")
+    answer = small.store._call("pause_volume", keys_of("pause_volume"), "v", "0")
     assert answer[:2] == ["ok", "1"]
     assert small.store.proceed(100)
     assert len(small.rung()) == WAITERS - BATCH
@@ -127,6 +131,27 @@ def test_the_end_of_a_reader_looks_at_no_other_reader(desk: Desk) -> None:
     desk.finish(readers[0])
     assert _calls(desk) - before < 100
     assert desk.store.get(writer.id).fields["waits_for"] == readers[1].id
+
+
+def test_no_script_moves_more_jobs_than_a_batch(desk: Desk) -> None:
+    """A writer with 400 readers behind it, of 400 scopes: no script costs more than a batch."""
+    source = folder()
+    delete = desk.delete(source)
+    for number in range(400):
+        desk.clone(source, folder(UUID(int=number + 1)))
+    desk.claim(delete)
+    costs = [_cost(desk, "finish", delete.id, "r1", "succeeded", "", "", "")]
+    while desk.store.redis.exists(f"{PREFIX}wakes", f"{PREFIX}admits"):
+        costs.append(_cost(desk, "proceed"))
+    assert len(costs) == 400 // LARGE + 1
+    assert max(costs) < 30 * LARGE + 100
+    Ledger.read(desk.store.redis).check()
+
+
+def _cost(desk: Desk, script: str, *arguments: str) -> int:
+    before = _calls(desk)
+    desk.store._call(script, keys_of(script, *arguments[:1]), *arguments)
+    return _calls(desk) - before
 
 
 def _calls(desk: Desk) -> int:
