@@ -149,14 +149,24 @@ class SoftQuota:
         return answer.others_bytes
 
     def settle(
-        self, scope: QuotaScope, holder: str, change_bytes: int, *, once: bool
+        self,
+        scope: QuotaScope,
+        holder: str,
+        change_bytes: int,
+        *,
+        once: bool,
+        as_reserved: bool = False,
     ) -> int | None:
         """Settle a reservation; return what the scope holds now. See the module's `settle`."""
         try:
             name = scope.directory
             # Without a mark the change may not be repeated, unless there is none.
             call = self._patiently if once or not change_bytes else _once
-            return call(lambda: self.ledger.settle(name, holder, change_bytes, once=once))
+            return call(
+                lambda: self.ledger.settle(
+                    name, holder, change_bytes, once=once, as_reserved=as_reserved
+                )
+            )
         except redis.RedisError as error:  # the change is made; a rescan corrects the figure
             _log.warning("quota ledger not settled", reason=type(error).__name__)
             return None
@@ -173,8 +183,12 @@ def limit_of(backend: Backend, scope: QuotaScope | None) -> int | None:
     return None if scope is None or soft is None else soft.limit(scope)
 
 
-def reserve(backend: Backend, scope: QuotaScope | None, holder: str, size_bytes: int) -> None:
+def reserve(
+    backend: Backend, scope: QuotaScope | None, holder: str, size_bytes: int | Callable[[], int]
+) -> None:
     """Reserve space for a holder (an upload, a job), in place of its reservation before.
+
+    A function for the size is called only where a limit is set.
 
     A reservation ends with `settle`, or a day after it was last made. Costs one round trip where a
     limit is set. A scope that was never counted is counted first, if that takes at most two
@@ -186,7 +200,8 @@ def reserve(backend: Backend, scope: QuotaScope | None, holder: str, size_bytes:
     """
     limit, soft = limit_of(backend, scope), soft_of(backend)
     if limit is not None and soft is not None and scope is not None:
-        soft.reserve(scope, holder, size_bytes, limit)
+        wanted = size_bytes() if callable(size_bytes) else size_bytes
+        soft.reserve(scope, holder, wanted, limit)
 
 
 def settle(
@@ -196,10 +211,13 @@ def settle(
     change_bytes: int = 0,
     *,
     once: bool = False,
+    as_reserved: bool = False,
 ) -> None:
     """End a reservation and record what the scope gained or lost; never refuses.
 
     With `once` the change is recorded once for this holder, though a job that died settles again.
+    With `as_reserved` the scope gained what is reserved: for a process that does not know what its
+    predecessor replaced.
     """
     soft = soft_of(backend)
     if soft is None or scope is None:
@@ -211,7 +229,7 @@ def settle(
         return
     if limit is None:  # without a limit no figure is kept
         return
-    used = soft.settle(scope, holder, change_bytes, once=once)
+    used = soft.settle(scope, holder, change_bytes, once=once, as_reserved=as_reserved)
     if used is not None:
         soft.thresholds.check(soft.ledger.volume, scope.directory, used, limit)
 

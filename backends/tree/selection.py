@@ -8,7 +8,7 @@ read.
 import os
 import stat
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from itertools import islice
 from typing import Self
@@ -115,6 +115,8 @@ class SelectedSlice:
     below: list[str]
     notes: list[Note]
     size_bytes: int = 0
+    #: Device, inode and bytes of each selected name of a file that has several.
+    inodes: list[tuple[int, ...]] = field(default_factory=list)
 
 
 class EntrySelector:
@@ -216,6 +218,8 @@ class EntrySelector:
             selected.below.append(path)
         elif stat.S_ISREG(status.st_mode):
             selected.size_bytes += status.st_size
+            if status.st_nlink > 1:
+                selected.inodes.append((status.st_dev, status.st_ino, status.st_size))
 
     def _reason_to_skip(
         self, here: os.stat_result, there: os.stat_result, where: tuple[int, int, str]

@@ -17,7 +17,7 @@ from contextlib import contextmanager
 import msgspec
 
 from backends.base import Backend
-from backends.fs import descriptors, linux, translate, translated
+from backends.fs import descriptors, linux, paths, translate, translated
 from backends.quota import blame, check_digest, check_space, soft
 from backends.uploads.directories import (
     give_to_job,
@@ -122,6 +122,8 @@ class Staging:
             ):
                 os.fsync(self.descriptor)
                 size_bytes -= soft.size_of(target.name, parent)
+                # What it replaces may be less than it was when the space was reserved.
+                soft.reserve(self.backend, vfolder.scope, self.upload.id, size_bytes)
                 os.rename(
                     self.upload.id, target.name, src_dir_fd=self._directory, dst_dir_fd=parent
                 )
@@ -318,20 +320,45 @@ def reserve_space(backend: Backend, upload: Upload) -> None:
     """Reserve the upload's space in its scope, where this service enforces the limit.
 
     Each request reserves again, in place of the reservation before. An upload without a length
-    reserves what its ticket allows.
+    reserves what its ticket allows. What its target holds now is not reserved: the upload replaces
+    that file.
 
     Raises:
-        QuotaExceeded, Unavailable: as `backends.quota.soft.reserve`.
+        QuotaExceeded, StoreUnavailable: as `backends.quota.soft.reserve`.
     """
-    size_bytes = upload.limit if upload.length is None else upload.length
+    size_bytes = (upload.limit if upload.length is None else upload.length) or 0
     scope = VFolderId.parse(upload.vfolder).scope
-    soft.reserve(backend, scope, upload.id, size_bytes or 0)
+    soft.reserve(backend, scope, upload.id, lambda: max(0, size_bytes - _replaced(backend, upload)))
+
+
+def _replaced(backend: Backend, upload: Upload) -> int:
+    """Return the bytes of the file that the upload will replace; 0 where there is none."""
+    if upload.partial or upload.extract or not upload.path:
+        return 0
+    target = VFolderPath.parse(upload.path)
+    try:
+        with (
+            backend.open_vfolder(VFolderId.parse(upload.vfolder)) as top,
+            paths.parent_beneath(top, target) as (parent, name),
+        ):
+            return soft.size_of(name, parent)
+    except (OSError, StorageError):  # there is none, or the publication will say why
+        return 0
 
 
 def settle_space(backend: Backend, upload: Upload, change_bytes: int = 0) -> None:
     """End the reservation: the vfolder gained `change_bytes`, or the upload was abandoned (0)."""
     scope = VFolderId.parse(upload.vfolder).scope
     soft.settle(backend, scope, upload.id, change_bytes, once=True)
+
+
+def settle_found(backend: Backend, upload: Upload, size_bytes: int) -> None:
+    """End the reservation of an upload whose process died after it published `size_bytes`.
+
+    Just before, it reserved what the vfolder gains; what it replaced is not known any more.
+    """
+    scope = VFolderId.parse(upload.vfolder).scope
+    soft.settle(backend, scope, upload.id, size_bytes, once=True, as_reserved=True)
 
 
 def allocate_ahead(descriptor: int, start: int, size: int, length: int) -> None:

@@ -102,9 +102,10 @@ _SETTLE = (
     _PRELUDE
     + """
 expire()
+local change = tonumber(ARGV[2])
+if ARGV[5] ~= '' and redis.call('HEXISTS', KEYS[2], ARGV[1]) == 1 then change = size_of(ARGV[1]) end
 drop(ARGV[1])
 local used = redis.call('HGET', KEYS[1], 'used')
-local change = tonumber(ARGV[2])
 local function first()
   return ARGV[3] == '' or redis.call('SET', KEYS[5], '1', 'NX', 'EX', ARGV[4])
 end
@@ -113,7 +114,7 @@ if change ~= 0 and first() then
     used = math.max(0, tonumber(used) + change)
     redis.call('HSET', KEYS[1], 'used', text(used))
   end
-  if change > 0 then redis.call('HINCRBYFLOAT', KEYS[1], 'grown', ARGV[2]) end
+  if change > 0 then redis.call('HINCRBYFLOAT', KEYS[1], 'grown', text(change)) end
 end
 if not used then return '' end
 return text(tonumber(used) + sum())
@@ -192,13 +193,21 @@ class QuotaLedger:
         return Reservation(int(used) if answer == "full" else None, answer != "unknown")
 
     def settle(
-        self, scope: str, holder: str, change_bytes: int = 0, *, once: bool = False
+        self,
+        scope: str,
+        holder: str,
+        change_bytes: int = 0,
+        *,
+        once: bool = False,
+        as_reserved: bool = False,
     ) -> int | None:
         """End a reservation, and add what the scope gained or lost; return its usage, if known.
 
-        With `once`, repeated calls for this holder make the change only once.
+        With `once`, repeated calls for this holder make the change only once. With `as_reserved`
+        the scope gained what is reserved; `change_bytes` counts where the reservation has ended.
         """
-        args: list[str | int] = [holder, change_bytes, "once" if once else "", ONCE_SECONDS]
+        marks = ["once" if once else "", ONCE_SECONDS, "1" if as_reserved else ""]
+        args: list[str | int] = [holder, change_bytes, *marks]
         used: str = self._settle(keys=[*self._keys(scope), self._token(scope, holder)], args=args)
         return int(used) if used else None
 

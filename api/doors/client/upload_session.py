@@ -251,7 +251,7 @@ def ended(backend: Backend, upload: Upload, file: Upload, target: VFolderPath) -
     elif not upload.extract and staging_files.was_published(
         backend, msgspec.structs.replace(file, length=upload.length), target
     ):
-        staging_files.settle_space(backend, file, length)
+        staging_files.settle_found(backend, file, length)
     else:
         raise UploadNotFound(_NOT_FOUND)
     return msgspec.structs.replace(upload, finished=True)

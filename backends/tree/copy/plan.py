@@ -5,13 +5,14 @@ backwards meets children first.
 """
 
 import os
+import struct
 from collections.abc import Callable
 from dataclasses import dataclass
 
 from backends.fs import reason_of
 from backends.tree.fast import Loops
 from backends.tree.files import GONE, Anchor, join
-from backends.tree.processes import Backlog, HelperChannel, HelperPool, Message
+from backends.tree.processes import Backlog, HelperChannel, HelperPool, Message, Sorter
 from backends.tree.selection import SLICE_ENTRIES, EntrySelector, Note, SkipReason
 
 #: A part ends with the unit that reaches this number of entries, or this number of bytes.
@@ -36,6 +37,10 @@ Unit = tuple[str, list[str] | None, int, int, int, int]
 UNREAD_NS = 0
 #: A further slice of a directory; the unit of the first slice has the time.
 SLICE_NS = -1
+
+
+#: A name of a file that has several: device, inode, bytes.
+_INODE = struct.Struct(">QQQ")
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,13 +70,13 @@ def select_for_plan(selector: EntrySelector, batch: list[str], channel: HelperCh
                 mark = SLICE_NS if mark else status.st_mtime_ns
                 numbers = len(selected.names), selected.size_bytes, mark, status.st_ino
                 unit = (path, selected.names, *numbers)
-                channel.reply(([unit], selected.below, selected.notes))
+                channel.reply(([unit], selected.below, selected.notes, selected.inodes))
         except OSError as error:
             if error.errno in GONE:  # its copy will report that
-                channel.reply(([(path, [], 0, 0, UNREAD_NS, 0)], [], []))
+                channel.reply(([(path, [], 0, 0, UNREAD_NS, 0)], [], [], []))
             else:
-                channel.reply(([], [], [(SkipReason.UNREAD.value, path, reason_of(error))]))
-    return [], [], []
+                channel.reply(([], [], [(SkipReason.UNREAD.value, path, reason_of(error))], []))
+    return [], [], [], []
 
 
 class PlanScan:
@@ -83,6 +88,7 @@ class PlanScan:
         self._channel = channel
         self._units: list[Unit] = []
         self._todo: list[str] = []
+        self._inodes: list[tuple[int, ...]] = []
 
     def run(self, batch: list[str], stretch: int) -> Message:
         """Return the units, each before those below it, and the directories that remain.
@@ -97,9 +103,9 @@ class PlanScan:
         return self._reply()
 
     def _reply(self) -> Message:
-        units, todo = self._units, self._todo
-        self._units, self._todo = [], []
-        return units, todo, []
+        reply: Message = (self._units, self._todo, [], self._inodes)
+        self._units, self._todo, self._inodes = [], [], []
+        return reply
 
     def _directory(self, path: str) -> int:
         """List one directory and return the number of entries of its last slice."""
@@ -128,6 +134,7 @@ class PlanScan:
                 names += piece[9] or ()
                 self._todo += [join(path, name) for name in piece[5]]
                 size_bytes += piece[0] + sum(inode[2] for inode in piece[6])
+                self._inodes += [inode[:3] for inode in piece[6]]
         finally:
             os.close(fd)
         return (path, names if sliced else None, len(names), size_bytes, mark, inode)
@@ -148,6 +155,7 @@ class CopyPlanner:
         self._on_part = on_part
         self._on_notes = on_notes
         self._pending = Backlog()
+        self._inodes = Sorter()
         self._units: list[Unit] = []
         self._sums = [0, 0]
         self._number = 0
@@ -166,8 +174,20 @@ class CopyPlanner:
             self._pool.run(self._next_batch, self._on_reply)
             if self._units:
                 self._end_part()
+            self.size_bytes -= self._bytes_of_further_names()
         finally:
             self._pending.close()
+            self._inodes.close()
+
+    def _bytes_of_further_names(self) -> int:
+        """Return what the parts count again for a file at each of its names but one."""
+        further, last = 0, (0, 0)
+        for record in self._inodes:
+            device, inode, size_bytes = _INODE.unpack(record)
+            if (device, inode) == last:
+                further += size_bytes
+            last = device, inode
+        return further
 
     def _next_batch(self) -> Message | None:
         share = min(BATCH_DIRECTORIES, max(1, len(self._pending) // (2 * self._size)))
@@ -180,9 +200,11 @@ class CopyPlanner:
         return ("scan", batch, STRETCH_ENTRIES if enough else STRETCH_ENTRIES_SHARED)
 
     def _on_reply(self, reply: Message) -> None:
-        units, below, notes = reply
+        units, below, notes, inodes = reply
         if notes:
             self._on_notes(notes)
+        for inode in inodes:
+            self._inodes.add(_INODE.pack(*inode))
         for path in below:
             self._pending.push(path)
         for unit in units:

@@ -134,6 +134,51 @@ def test_room_is_given_back(site: Site, client: RunningDoor) -> None:
     assert used(site, vfid) == 0
 
 
+def test_a_file_is_replaced_by_one_of_its_size_in_a_full_scope(
+    site: Site, client: RunningDoor
+) -> None:
+    vfid = limited(site, 3 * MIB)
+    assert upload(site, client, vfid, "a", b"x" * 2 * MIB) == 204
+    assert upload(site, client, vfid, "a", b"y" * 2 * MIB) == 204
+    assert upload(site, client, vfid, "a", b"z" * 3 * MIB) == 204, "it grows by what is left"
+    assert ticket(site, vfid, "a", 3 * MIB + 1).status_code == 422
+    assert ticket(site, vfid, "b", 1).status_code == 422, "another file is not replaced"
+    assert used(site, vfid) == 3 * MIB
+    assert upload(site, client, vfid, "a", b"") == 204
+    assert used(site, vfid) == 0
+
+
+def test_what_is_replaced_may_go_while_an_upload_runs(site: Site, client: RunningDoor) -> None:
+    """Then the upload needs all of its size, which another upload may have by now."""
+    vfid = limited(site, 3 * MIB)
+    assert upload(site, client, vfid, "a", b"x" * 2 * MIB) == 204
+    given = ticket(site, vfid, "a", 2 * MIB)
+    assert site.ended(site.begun("delete-files", vfolder=vfid, paths=["a"]))["done"]
+    assert upload(site, client, vfid, "b", b"x" * 2 * MIB) == 204
+    url = f"{client.url}/upload?token={given.json()['token']}"
+    headers = {"Upload-Offset": "0", "Tus-Resumable": "1.0.0"}
+    headers["Content-Type"] = "application/offset+octet-stream"
+    late = requests.patch(url, data=b"y" * 2 * MIB, headers=headers, timeout=60)
+    assert late.status_code == 422
+    assert used(site, vfid) == 2 * MIB
+
+
+def test_hard_links_count_once_in_the_promise_of_a_clone(site: Site) -> None:
+    source = site.folder(f="z" * MIB, other="y")
+    for name in "gh":
+        os.link(site.path(source) / "f", site.path(source) / name)
+    target = limited(site, MIB + MIB // 2)
+    vfid = f"{scope_of(target)}/{uuid4().hex}"
+    ended = site.ended(site.begun("clone", source=source, target=vfid))
+    assert ended["state"] == "succeeded", ended
+    assert used(site, target) == MIB + 1
+    assert ended["result"]["copied_bytes"] == MIB + 1
+    again = f"{scope_of(target)}/{uuid4().hex}"
+    refused = site.ended(site.begun("clone", source=source, target=again))
+    assert refused["state"] == "failed"
+    assert used(site, target) == MIB + 1
+
+
 def test_a_clone_pays_and_is_refused_without_a_trace(site: Site, client: RunningDoor) -> None:
     vfid = limited(site, 3 * MIB)
     assert upload(site, client, vfid, "a", b"x" * MIB) == 204

@@ -184,3 +184,12 @@ def test_no_script_reads_every_holder(ledger: QuotaLedger, scope: str, client: R
     calls = client.info("commandstats")
     assert "cmdstat_hgetall" not in calls
     assert sum(stat["calls"] for name, stat in calls.items() if "eval" not in name) < 60
+
+
+def test_a_settlement_as_reserved_gains_what_was_reserved_once(
+    ledger: QuotaLedger, scope: str
+) -> None:
+    ledger.reserve(scope, "upload", 100, LIMIT)
+    for _ in range(2):
+        assert ledger.settle(scope, "upload", 700, once=True, as_reserved=True) == 100
+    assert ledger.settle(scope, "late", 700, once=True, as_reserved=True) == 800
