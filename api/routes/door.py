@@ -21,7 +21,14 @@ from api.volumes import (
 )
 from backends.base import possible_capabilities
 from backends.volumes import Mounts, MountState, Volumes
-from core.cluster import BandwidthStore, Node, NodeStore, PerformanceStore, VFolderCache
+from core.cluster import (
+    BandwidthStore,
+    Node,
+    NodeStore,
+    PerformanceStore,
+    SelectionStore,
+    VFolderCache,
+)
 from core.redis import connections, prove_write
 from core.settings import Settings
 from core.telemetry import logs
@@ -108,6 +115,11 @@ class Door:
         own = self.settings.vfolder.uploads
         bounds = UploadBounds(**structs.asdict(own))
         return UploadStore(client, self.settings.storage_proxy.node_id, bounds)
+
+    @cached_property
+    def selections(self) -> SelectionStore:
+        """The entries of long archive tickets, of the whole cluster."""
+        return SelectionStore(self.settings)
 
     @cached_property
     def stream_budgets(self) -> Budgets:

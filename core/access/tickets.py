@@ -13,6 +13,8 @@ from msgspec import Struct, ValidationError, convert, to_builtins
 from core.errors import InvalidParameters
 
 ALGORITHM = "HS256"
+#: Claims that the reference service does not have; an empty one is left out.
+OWN_CLAIMS = ("client_url", "selection")
 
 
 class DownloadTicket(Struct, frozen=True, kw_only=True):
@@ -49,11 +51,14 @@ class ArchiveTicket(Struct, frozen=True, kw_only=True):
 
     volume: str
     virtual_folder_id: str
+    #: The entries; empty where `selection` names them.
     files: list[str]
     exp: float
     filename: str | None = None
     operation: str = "download"
     client_url: str = ""
+    #: The name of a list of entries that would make the ticket too long for a URL.
+    selection: str = ""
 
 
 Ticket = DownloadTicket | UploadTicket | ArchiveTicket
@@ -82,8 +87,9 @@ def expiry(lifetime_seconds: float) -> int:
 def issue(ticket: Ticket, secret: str) -> str:
     """Return the signed text of a ticket."""
     claims = to_builtins(ticket)
-    if not ticket.client_url:
-        del claims["client_url"]
+    for own in OWN_CLAIMS:
+        if not claims.get(own, True):
+            del claims[own]
     return jwt.encode(claims, secret, algorithm=ALGORITHM)
 
 

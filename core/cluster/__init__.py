@@ -4,6 +4,7 @@ from core.cluster.bandwidth import BandwidthStore
 from core.cluster.discovery import RENEW_SECONDS, Discovery
 from core.cluster.nodes import BEAT_SECONDS, Node, NodeStore, NodeVolume, boot_clock, load_average
 from core.cluster.performance import STATS_KEY, PerformanceStore
+from core.cluster.selections import SelectionStore
 from core.cluster.vfolder_cache import VFolderCache
 
 __all__ = [
@@ -16,6 +17,7 @@ __all__ = [
     "NodeStore",
     "NodeVolume",
     "PerformanceStore",
+    "SelectionStore",
     "VFolderCache",
     "boot_clock",
     "load_average",

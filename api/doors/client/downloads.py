@@ -167,7 +167,8 @@ def download_archive() -> Response:
         raise _TICKET_ERRORS.get(error.reason, TicketRefused)(error.detail) from error
     backend, vfolder = door.volumes.get(ticket.volume), VFolderId.parse(ticket.virtual_folder_id)
     source = DownloadSource(backend, vfolder, budget=door.stream_budgets.of(ticket.volume))
-    entries = [plan.Source(path, str(path) if path.parts else "") for path in _paths(ticket.files)]
+    paths = _paths(_files(ticket, door))
+    entries = [plan.Source(path, str(path) if path.parts else "") for path in paths]
     try:
         with source.opened() as top:
             archive = ArchiveResponse(top, entries, form, source.pace())
@@ -260,6 +261,20 @@ def _requested_format(parameters: dict[str, str]) -> ArchiveFormat | None:
 def _file_name(name: str, form: ArchiveFormat) -> str:
     """Return the ticket's name for a zip, with the suffix of the requested format."""
     return name if form is ZIP else name.removesuffix(ZIP.suffix) + form.suffix
+
+
+def _files(ticket: ArchiveTicket, door: Door) -> list[str]:
+    """Return the entries of a ticket.
+
+    Raises:
+        TicketExpired: the store has lost them.
+    """
+    if not ticket.selection:
+        return ticket.files
+    files = door.selections.read(ticket.selection)
+    if files is None:
+        raise TicketExpired("The entries of the ticket are no longer kept; ask for a new one.")
+    return files
 
 
 def _paths(names: list[str]) -> list[VFolderPath]:

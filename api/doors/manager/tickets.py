@@ -23,6 +23,10 @@ from core.access import ArchiveTicket, DownloadTicket, Ticket, UploadTicket, tic
 from core.errors import EntryExists, NoSpace, PathEscape, QuotaExceeded, VFolderNotFound
 from core.uploads import Upload
 
+#: An archive ticket with a longer text (characters) has its entries kept in the store. Proxies pass
+#: request lines of 8 KiB, and the line has more than the ticket.
+TICKET_MAX_CHARACTERS = 4096
+
 blueprint = Resource(
     "tickets", __name__, description="Permission for operations at the client door."
 )
@@ -66,18 +70,23 @@ def issue_download_ticket(body: DownloadOrder) -> Response:
 def issue_archive_ticket(body: ArchiveOrder) -> Response:
     """Permit the download of several entries as one archive.
 
-    This does not check whether the entries exist; the download does.
+    This does not check whether the entries exist; the download does. The ticket always fits into
+    a URL: many entries are kept in the store until it expires.
     """
     current_door().volume_access.check_known(body.volume)
-    return _token(
-        ArchiveTicket(
-            volume=body.volume,
-            virtual_folder_id=str(body.vfolder),
-            files=[str(path) for path in body.files],
-            filename=body.filename,
-            exp=_expiry(),
-        ),
+    ticket = ArchiveTicket(
+        volume=body.volume,
+        virtual_folder_id=str(body.vfolder),
+        files=[str(path) for path in body.files],
+        filename=body.filename,
+        exp=_expiry(),
     )
+    own = current_door().settings.storage_proxy
+    if len(tickets.issue(ticket, own.secret)) > TICKET_MAX_CHARACTERS:
+        lifetime = int(own.session_expire_seconds) + 1
+        selection = current_door().selections.keep(ticket.files, lifetime)
+        ticket = structs.replace(ticket, files=[], selection=selection)
+    return _token(ticket)
 
 
 @blueprint.operation(

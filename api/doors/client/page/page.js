@@ -120,7 +120,7 @@ function offerDownload(ticket) {
   at("link").href = link;
   at("formats").hidden = !(ticket.operation || ticket.archive);
   for (const other of at("formats").querySelectorAll("a")) other.href = `${link}&format=${other.dataset.format}`;
-  at("about").textContent = ticket.relpath || ticket.filename || (ticket.files || []).join(", ");
+  at("about").textContent = ticket.relpath || ticket.filename || (ticket.files || []).join(", ") || "the selected entries";
 }
 
 try {
