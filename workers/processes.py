@@ -1,5 +1,6 @@
 """The Celery processes of a node: worker, beat, flower. `workers.serve` starts them."""
 
+import importlib
 import os
 import signal
 import warnings
@@ -76,10 +77,12 @@ def beat(app: Celery, settings: Settings) -> None:
 
 
 def flower(app: Celery, settings: Settings) -> None:
-    """Show tasks to operators: with a password, read-only, on its own address."""
+    """Show tasks to operators: with a password at every route, read-only, on its own address."""
     flower_settings = settings.vfolder.flower
     if not flower_settings.password:
         raise ConfigurationError("Set [vfolder.flower] password; Flower does not run without one.")
+    flower_login = importlib.import_module("workers.node.flower_login")  # only Flower needs tornado
+    flower_login.require_login(flower_settings.user, flower_settings.password)
     os.environ["FLOWER_BASIC_AUTH"] = f"{flower_settings.user}:{flower_settings.password}"
     app.start(
         [
