@@ -3,9 +3,11 @@
 from api.http import auth, json, metrics, problems
 from api.http.flask_app import DoorFlask, begin_request, this_request
 from api.http.json import answer, no_content, ready
+from api.http.takeover import Takeover, takeover
 
 __all__ = [
     "DoorFlask",
+    "Takeover",
     "answer",
     "auth",
     "begin_request",
@@ -14,5 +16,6 @@ __all__ = [
     "no_content",
     "problems",
     "ready",
+    "takeover",
     "this_request",
 ]

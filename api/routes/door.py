@@ -13,6 +13,7 @@ from api.volumes import (
     Budgets,
     Deadlines,
     HealthMonitor,
+    InlineCalls,
     NodeCalls,
     NodeDirectory,
     Ping,
@@ -48,6 +49,7 @@ class Door:
         self.settings = settings
         self.volumes = Volumes(settings)
         self.deadlines = Deadlines(settings.vfolder.doors.backend_timeout)
+        self.inline_calls = InlineCalls(self.deadlines)
         #: The answer of `/volumes`, and what it was made from.
         self._listed: tuple[list[Node], dict[str, MountState], bytes] | None = None
 

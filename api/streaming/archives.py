@@ -2,7 +2,7 @@
 
 import os
 import threading
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import ExitStack
 
 from api.streaming.pacing import Pace
@@ -23,13 +23,21 @@ _log = logger(__name__)
 class ArchiveResponse:
     """The body of one response; closing it closes the plan and the descriptor that it holds.
 
+    `on_batch` is called while the entries are planned (`plan.make`).
+
     Raises:
         Unavailable: this process packs as many archives as it may.
         StorageError: see `plan.make`.
     """
 
     def __init__(
-        self, top: int, sources: list[plan.Source], form: ArchiveFormat, pace: Pace
+        self,
+        top: int,
+        sources: list[plan.Source],
+        form: ArchiveFormat,
+        pace: Pace,
+        *,
+        on_batch: Callable[[], object] = bool,
     ) -> None:
         self.form = form
         #: Its turns in the budget of its volume; a caller that takes `pieces` must ask it.
@@ -43,7 +51,7 @@ class ArchiveResponse:
                 stack.callback(_packing.release)
             own_top = os.dup(top)
             stack.callback(os.close, own_top)
-            self._plan = plan.make(own_top, sources, hard_links=form.hard_links)
+            self._plan = plan.make(own_top, sources, hard_links=form.hard_links, on_batch=on_batch)
             stack.callback(self._plan.close)
             self._archive = form.make(own_top, self._plan)
             #: Bytes of the body; None where they are unknown before the end (a packed archive).

@@ -17,6 +17,7 @@ from werkzeug.datastructures import Headers
 
 from api.streaming import ranges
 from api.streaming.pacing import Pace
+from backends.fs import translate
 from core.telemetry import metrics
 
 #: Reads of this size where the server has no sendfile (TLS).
@@ -116,11 +117,13 @@ def answer(file: Sendable, *, no_cache: bool = False) -> Response:
 
     Raises:
         PreconditionFailed, RequestedRangeNotSatisfiable: the headers of the request lead to it.
+        StorageError: the first byte cannot be read.
     """
     try:
         choice = ranges.choose(file.representation(), ranges.requested_ranges())
         headers = _headers(file, no_cache=no_cache)
         status, start, length = ranges.apply_choice(choice, file.stat.st_size, headers)
+        _prove_readable(file, start, length)
     except BaseException:
         file.file.close()
         raise
@@ -129,6 +132,15 @@ def answer(file: Sendable, *, no_cache: bool = False) -> Response:
         return Response(status=status, headers=headers)
     part = FilePart(file.file, start, length, file.pace)
     return Response(wrapped(part), status, headers, direct_passthrough=True)
+
+
+def _prove_readable(file: Sendable, start: int, length: int) -> None:
+    """Read one byte, so that a storage that fails or hangs does so before the head is sent."""
+    if length and request.method != "HEAD":
+        try:
+            os.pread(file.file.fileno(), 1, start)
+        except OSError as error:
+            raise translate(error) from error
 
 
 def wrapped(part: FilePart) -> Any:  # noqa: ANN401 - what the server's wrapper makes

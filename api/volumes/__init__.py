@@ -4,7 +4,7 @@ from api.volumes.access import VolumeAccess
 from api.volumes.bandwidth import Budgets
 from api.volumes.deadlines import Deadlines
 from api.volumes.health import HealthMonitor, Ping, ServiceName
-from api.volumes.inline_calls import InlineCalls
+from api.volumes.inline_calls import InlineCalls, WatchedCall
 from api.volumes.node_calls import CONTENT_TYPE, NODE_HEADER, PATH, NodeCalls
 from api.volumes.node_directory import NodeDirectory
 
@@ -21,4 +21,5 @@ __all__ = [
     "Ping",
     "ServiceName",
     "VolumeAccess",
+    "WatchedCall",
 ]

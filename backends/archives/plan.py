@@ -8,7 +8,7 @@ is sent. An entry that changed, vanished or cannot be read ends the stream.
 import os
 import stat
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -86,7 +86,8 @@ class Source:
 class Plan:
     """The entries that an archive will have; `close` removes its temporary file."""
 
-    def __init__(self) -> None:
+    def __init__(self, on_batch: Callable[[], object]) -> None:
+        self._on_batch = on_batch
         self._spool = tempfile.SpooledTemporaryFile(MEMORY_BYTES)  # noqa: SIM115 - closed by close()
         self._digest = xxhash.xxh3_128()
         self._encoder = msgspec.msgpack.Encoder()
@@ -100,6 +101,7 @@ class Plan:
         self._spool.write(len(data).to_bytes(_HEAD_BYTES, "little"))
         self._spool.write(data)
         self.entries += len(batch.entries)
+        self._on_batch()
 
     def batches(self) -> Iterator[Batch]:
         """Yield all batches in order; several iterators may run at the same time."""
@@ -124,19 +126,26 @@ class Plan:
         self._spool.close()
 
 
-def make(top: int, sources: Iterable[Source], *, hard_links: bool = False) -> Plan:
+def make(
+    top: int,
+    sources: Iterable[Source],
+    *,
+    hard_links: bool = False,
+    on_batch: Callable[[], object] = bool,
+) -> Plan:
     """List everything below the sources, beneath the directory descriptor `top`.
 
     Links are planned as links and never followed; only a source itself may be a link that stays
     inside. With `hard_links`, a later name of a file is planned as a link to its first name.
-    Without, each name is a file of its own. Costs one lstat(2) per entry.
+    Without, each name is a file of its own. `on_batch` is called after each batch of entries, and
+    may raise to stop. Costs one lstat(2) per entry.
 
     Raises:
         EntryNotFound, PathEscape: a source does not exist, or leads outside.
         UnsupportedEntry: a fifo, socket or device is among the entries.
         EntryRefused: a directory cannot be read.
     """
-    plan = Plan()
+    plan = Plan(on_batch)
     listing = _Listing(top, plan, HardLinks() if hard_links else None)
     try:
         for source in sources:

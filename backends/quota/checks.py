@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+from collections.abc import Callable
 
 from backends.base import Backend
 from backends.quota import soft
@@ -87,8 +88,12 @@ def blame(backend: Backend, scope: QuotaScope | None, refusal: StorageError) -> 
     )
 
 
-def check_digest(descriptor: int, digest: str) -> None:
+def check_digest(
+    descriptor: int, digest: str, on_piece: Callable[[int], object] | None = None
+) -> None:
     """Compare a file with `<algorithm> <hex>`; an empty digest passes. Reads the complete file.
+
+    `on_piece` is called with the bytes of each piece.
 
     Raises:
         DigestMismatch: the file has another digest.
@@ -101,5 +106,7 @@ def check_digest(descriptor: int, digest: str) -> None:
     while chunk := os.pread(descriptor, DIGEST_CHUNK_BYTES, position):
         total.update(chunk)
         position += len(chunk)
+        if on_piece is not None:
+            on_piece(len(chunk))
     if total.hexdigest() != announced.lower():
         raise DigestMismatch(f"The {algorithm} of what arrived is {total.hexdigest()}.")

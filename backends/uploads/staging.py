@@ -11,7 +11,7 @@ half a file.
 import errno
 import fcntl
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import msgspec
@@ -56,6 +56,8 @@ class Staging:
         self.upload = upload
         self._directory = directory
         self.descriptor = descriptor
+        #: Called before work on so many bytes; it may raise to stop that work.
+        self.on_work: Callable[[int], object] = int
 
     def lock(self) -> bool | None:
         """Lock the file (flock(2)); False: another process has it, None: no locks here.
@@ -111,8 +113,9 @@ class Staging:
         """
         if target.is_root:
             raise InvalidParameters("An upload needs a file name.")
-        check_digest(self.descriptor, self.upload.digest)
+        check_digest(self.descriptor, self.upload.digest, self.on_work)
         size_bytes = self.size()
+        self.on_work(size_bytes)
         vfolder = VFolderId.parse(self.upload.vfolder)
         try:
             with (
@@ -121,6 +124,7 @@ class Staging:
                 parents(target, top) as parent,
             ):
                 os.fsync(self.descriptor)
+                self.on_work(0)
                 size_bytes -= soft.size_of(target.name, parent)
                 # What it replaces may be less than it was when the space was reserved.
                 soft.reserve(self.backend, vfolder.scope, self.upload.id, size_bytes)
@@ -150,9 +154,11 @@ class Staging:
             DigestMismatch: the bytes are not the announced ones.
             StorageError: the storage refuses.
         """
-        check_digest(self.descriptor, self.upload.digest)
+        check_digest(self.descriptor, self.upload.digest, self.on_work)
+        self.on_work(self.size())
         with translated():
             os.fsync(self.descriptor)
+        self.on_work(0)
 
     def refused(self, error: OSError) -> StorageError:
         """Return what a failed write means: a full quota scope, a full volume, or another error."""

@@ -11,7 +11,7 @@ from dataclasses import replace
 import msgspec
 
 from api.doors.client import tus, upload_session
-from api.doors.client.upload_session import LOCK_WAIT_SECONDS, UploadSession
+from api.doors.client.upload_session import UploadSession
 from backends.fs import translated
 from backends.uploads import Staging
 from backends.uploads import staging as staging_files
@@ -91,6 +91,7 @@ def _append_part(session: UploadSession, staging: Staging, part: UploadProgress)
     with session.opened(part.upload) as source, translated():
         while left > 0:
             size = min(left, _COPY_BYTES)
+            staging.on_work(size)
             moved = os.copy_file_range(source.descriptor, staging.descriptor, size)
             if moved == 0:
                 raise UploadNotFound("Bytes of a part are gone; send it again.")
@@ -105,9 +106,7 @@ def _joined_meanwhile(session: UploadSession, upload: Upload, ids: list[str]) ->
         UploadLeaseHeld: another request is still joining them.
     """
     try:
-        lease = session.store.acquire(
-            ids[0], LOCK_WAIT_SECONDS, lambda: None, session=session.ticket.session
-        )
+        lease = session.acquire(ids[0], lambda: None)
     except UploadNotFound:
         return _known(session, upload)
     try:
@@ -135,6 +134,6 @@ def _end_parts(session: UploadSession, parts: list[UploadProgress]) -> None:
     for part in parts:
         with translated():
             staging_files.remove(session.backend, part.upload)
-        lease = session.store.acquire(part.upload.id, LOCK_WAIT_SECONDS, lambda: True)
+        lease = session.acquire(part.upload.id, lambda: True)
         session.store.save(lease, msgspec.structs.replace(part.upload, finished=True))
         session.store.release(lease)

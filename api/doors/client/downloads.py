@@ -14,17 +14,16 @@ from dataclasses import dataclass
 from http import HTTPStatus
 from io import FileIO
 from pathlib import Path, PurePosixPath
-from typing import cast
 from urllib.parse import quote
 
-from flask import Response, current_app, request
+from flask import Response, request
 from werkzeug.datastructures import Headers
 
 from api.doors.client import tickets
 from api.doors.client.routes import blueprint
 from api.routes import Door, current_door
 from api.streaming import ArchiveResponse, Budget, Pace, attachment, files, ranges
-from api.volumes import InlineCalls
+from api.volumes import WatchedCall
 from backends.archives import FORMATS, ZIP, ArchiveFormat, plan
 from backends.base import Backend
 from backends.fs import descriptors, paths
@@ -34,7 +33,6 @@ from core.names import VFolderId, VFolderPath
 
 _PARAMETERS = ("token", "dst_dir", "archive", "no_cache", "format")
 _TOP = VFolderPath(())
-_INLINE_CALLS = "vfolder.inline_calls"
 #: The header by which nginx takes a file over; nginx takes a rate beside it.
 _NGINX_HEADER = "x-accel-redirect"
 DEFAULT_NAME = "archive"
@@ -55,6 +53,11 @@ class DownloadSource:
         """Return the turns of one stream that reads here."""
         return Pace(self.budget)
 
+    def probe(self) -> None:
+        """Open the top directory and close it; see `opened`."""
+        with self.opened():
+            return
+
     @contextmanager
     def opened(self) -> Iterator[int]:
         """Open the top directory; no path leads out of it.
@@ -72,6 +75,17 @@ class DownloadSource:
             yield top
         finally:
             os.close(top)
+
+
+@dataclass(frozen=True, slots=True)
+class WantedFile:
+    """What a download asks for: a file, or with `or_directory` a directory as an archive."""
+
+    volume: str
+    source: DownloadSource
+    path: VFolderPath
+    or_directory: bool
+    no_cache: bool
 
 
 class TicketRefused(StorageError):
@@ -139,15 +153,15 @@ def download() -> Response:
     source = _source_of(ticket, door)
     with _hidden_escapes():
         path = tickets.target(ticket.relpath, parameters)
-        as_archive = archive or ticket.archive
-        if form and not as_archive:
-            raise InvalidParameters("format is for archives; send archive=true, too.")
-        file = _inline_calls().call(ticket.volume, _open, source, path, or_directory=as_archive)
-    if file is None:
-        return _directory_archive(source, path, form or ZIP, no_cache=no_cache)
-    if door.settings.vfolder.doors.handoff_header and source.root is None:
-        return _passed_to_proxy(door, ticket.volume, path, file)
-    return files.answer(file, no_cache=no_cache)
+    as_archive = archive or ticket.archive
+    if form and not as_archive:
+        raise InvalidParameters("format is for archives; send archive=true, too.")
+    wanted = WantedFile(ticket.volume, source, path, as_archive, no_cache)
+    answer = door.inline_calls.call(ticket.volume, _file_answer, wanted, door)
+    if answer is not None:
+        return answer
+    with door.inline_calls.watched(ticket.volume, source.probe) as watch:
+        return _directory_archive(wanted, form or ZIP, watch)
 
 
 @blueprint.route("/download-archive", methods=["GET"], provide_automatic_options=False)
@@ -170,8 +184,11 @@ def download_archive() -> Response:
     paths = _paths(_files(ticket, door))
     entries = [plan.Source(path, str(path) if path.parts else "") for path in paths]
     try:
-        with source.opened() as top:
-            archive = ArchiveResponse(top, entries, form, source.pace())
+        with (
+            door.inline_calls.watched(ticket.volume, source.probe) as watch,
+            source.opened() as top,
+        ):
+            archive = ArchiveResponse(top, entries, form, source.pace(), on_batch=watch.work)
     except PathEscape as error:
         raise InvalidParameters(error.detail) from error
     return _archive_answer(archive, _file_name(ticket.filename or DEFAULT_NAME + ZIP.suffix, form))
@@ -195,15 +212,6 @@ def _source_of(ticket: DownloadTicket, door: Door) -> DownloadSource:
     raise Forbidden("This unmanaged folder is below none of the `unmanaged-roots` of this node.")
 
 
-def _inline_calls() -> InlineCalls:
-    """Return the inline calls of this process."""
-    calls = current_app.extensions.get(_INLINE_CALLS)
-    if calls is None:
-        new = InlineCalls(current_door().deadlines)
-        calls = current_app.extensions.setdefault(_INLINE_CALLS, new)
-    return cast("InlineCalls", calls)
-
-
 @contextmanager
 def _hidden_escapes() -> Iterator[None]:
     """Answer 404 to a path that leads out of the vfolder: the caller learns no more."""
@@ -213,12 +221,20 @@ def _hidden_escapes() -> Iterator[None]:
         raise EntryNotFound("No such file in the vfolder.") from None
 
 
-def _open(
-    source: DownloadSource, path: VFolderPath, *, or_directory: bool
-) -> files.Sendable | None:
-    """Return the open file; None for a directory where one is allowed."""
+def _file_answer(wanted: WantedFile, door: Door) -> Response | None:
+    """Return the response with a file; None for a directory where one is allowed."""
+    file = _open(wanted)
+    if file is None:
+        return None
+    if door.settings.vfolder.doors.handoff_header and wanted.source.root is None:
+        return _passed_to_proxy(door, wanted.volume, wanted.path, file)
+    return files.answer(file, no_cache=wanted.no_cache)
+
+
+def _open(wanted: WantedFile) -> files.Sendable | None:
+    source, path = wanted.source, wanted.path
     with _hidden_escapes(), source.opened() as top:
-        if or_directory and stat.S_ISDIR(paths.stat_beneath(top, path).st_mode):
+        if wanted.or_directory and stat.S_ISDIR(paths.stat_beneath(top, path).st_mode):
             return None
         descriptor = paths.open_file(top, path)
     file = FileIO(descriptor)  # it closes itself when the caller has stopped waiting
@@ -292,13 +308,14 @@ def _paths(names: list[str]) -> list[VFolderPath]:
     return kept
 
 
-def _directory_archive(
-    source: DownloadSource, path: VFolderPath, form: ArchiveFormat, *, no_cache: bool
-) -> Response:
+def _directory_archive(wanted: WantedFile, form: ArchiveFormat, watch: WatchedCall) -> Response:
     """Return a directory as an archive of its own name; entries are relative to it."""
+    source, path = wanted.source, wanted.path
     with _hidden_escapes(), source.opened() as top:
-        archive = ArchiveResponse(top, [plan.Source(path, "")], form, source.pace())
-    return _archive_answer(archive, (path.name or DEFAULT_NAME) + form.suffix, no_cache=no_cache)
+        sources = [plan.Source(path, "")]
+        archive = ArchiveResponse(top, sources, form, source.pace(), on_batch=watch.work)
+    name = (path.name or DEFAULT_NAME) + form.suffix
+    return _archive_answer(archive, name, no_cache=wanted.no_cache)
 
 
 def _archive_answer(archive: ArchiveResponse, name: str, *, no_cache: bool = False) -> Response:

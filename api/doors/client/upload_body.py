@@ -25,6 +25,7 @@ from crc32c import CRC32CHash
 from api.doors.client import tus
 from api.http import problems
 from api.streaming import Pace
+from api.volumes import WatchedCall
 from backends.fs import descriptors
 from backends.uploads import Staging, allocate_ahead
 from core.errors import QuotaExceeded, StorageError
@@ -112,6 +113,26 @@ class PacedBody:
         if received > 0:
             pace.charge(received)
         return received
+
+
+class WatchedBody:
+    """A body whose reading does not count as time of the volume."""
+
+    def __init__(self, body: RequestBody, watch: WatchedCall) -> None:
+        self._body = body
+        self._watch = watch
+
+    def into(self, view: memoryview) -> int:
+        """Do as `RequestBody.into`.
+
+        Raises:
+            DeadlineExceeded: the request was given up, because a write took too long.
+        """
+        self._watch.pause()
+        try:
+            return self._body.into(view)
+        finally:
+            self._watch.resume()
 
 
 class _SocketBody:

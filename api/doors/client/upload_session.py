@@ -4,8 +4,8 @@ The end comes once: the file is published, or a job gets it, however often it is
 """
 
 import re
-from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -14,6 +14,7 @@ import msgspec
 from api.doors.client import tickets
 from api.jobs import JobSubmission
 from api.routes import Door, current_door
+from api.volumes import WatchedCall
 from backends.base import Backend
 from backends.uploads import Staging
 from backends.uploads import staging as staging_files
@@ -52,6 +53,8 @@ class UploadSession:
     url_id: str
     parameters: dict[str, str]
     door: Door
+    #: The request's use of the volume, which is given up when the volume hangs.
+    watch: WatchedCall
 
     @property
     def id(self) -> str:
@@ -111,13 +114,16 @@ class UploadSession:
             session=ticket.session,
         )
 
-    def opened(self, upload: Upload) -> AbstractContextManager[Staging]:
+    @contextmanager
+    def opened(self, upload: Upload) -> Iterator[Staging]:
         """Open the staging file of an upload of this session.
 
         Raises:
             UploadNotFound: the file does not exist.
         """
-        return staging_files.opened(self.backend, upload)
+        with staging_files.opened(self.backend, upload) as staging:
+            staging.on_work = self.watch.work
+            yield staging
 
     @contextmanager
     def leased(
@@ -132,8 +138,7 @@ class UploadSession:
             LeaseHeld: the writer before did not stop in time.
             UploadNotFound: the upload ended while this request waited.
         """
-        session = self.ticket.session
-        lease = self.store.acquire(self.id, wait_seconds, staging.lock, purpose, session=session)
+        lease = self.acquire(self.id, staging.lock, wait_seconds, purpose)
         try:
             if not self._is_own(lease.upload) or not staging.is_current():
                 raise UploadNotFound("The upload ended just now.")
@@ -141,22 +146,55 @@ class UploadSession:
         finally:
             self.store.release(lease)
 
+    def acquire(
+        self,
+        upload_id: str,
+        lock: Callable[[], bool | None],
+        wait_seconds: float = LOCK_WAIT_SECONDS,
+        purpose: LeaseRequest = LeaseRequest.TO_WRITE,
+    ) -> UploadLease:
+        """Return the lease of an upload of this session; see `UploadStore.acquire`.
 
-def open_session(url_id: str = "") -> UploadSession:
-    """Return the session of the current request.
+        The wait for another writer does not count as time of the volume.
+        """
+
+        def watched_lock() -> bool | None:
+            self.watch.resume()
+            try:
+                return lock()
+            finally:
+                self.watch.pause()
+
+        session = self.ticket.session
+        self.watch.pause()
+        lease = self.store.acquire(upload_id, wait_seconds, watched_lock, purpose, session=session)
+        self.watch.resume()
+        return lease
+
+
+@contextmanager
+def open_session(url_id: str = "") -> Iterator[UploadSession]:
+    """Give the session of the current request; its use of the volume is watched.
 
     Raises:
         TicketError, InvalidParameters, UnknownVolume: checked in this order.
         PathEscape, InvalidName: `dst_dir` leads out of the vfolder, or is absolute.
         VFolderNotFound: the vfolder was deleted; no byte of the body was read.
+        DeadlineExceeded, Unavailable: the volume does not answer.
     """
     parameters = tickets.query(_PARAMETERS)
     door = current_door()
     ticket = tickets.ticket(UploadTicket, parameters, door)
-    session = UploadSession(ticket, url_id, parameters, door)
-    _ = session.backend, session._dst_dir  # noqa: SLF001 - checked here, before any look-up
-    with session.backend.open_vfolder(VFolderId.parse(ticket.vfid)):
-        return session
+    backend = door.volumes.get(ticket.volume)
+    VFolderPath.parse(parameters.get("dst_dir", ""))  # checked before any look-up
+
+    def find_vfolder() -> None:
+        with backend.open_vfolder(VFolderId.parse(ticket.vfid)):
+            return
+
+    with door.inline_calls.watched(ticket.volume, find_vfolder) as watch:
+        find_vfolder()
+        yield UploadSession(ticket, url_id, parameters, door, watch)
 
 
 def is_complete(upload: Upload, offset: int) -> bool:

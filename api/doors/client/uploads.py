@@ -16,6 +16,7 @@ from api.doors.client.upload_body import (
     CHECKSUMS,
     PacedBody,
     UploadWriter,
+    WatchedBody,
     body_of,
     content_length,
 )
@@ -67,15 +68,15 @@ def look(upload_id: str = "") -> Response:
     not disturbed; a silent one is interrupted.
     """
     tus.check_version(request.headers)
-    session = open_session(upload_id)
-    progress = session.progress(forget_rewind=True)
-    if progress.upload.concat and progress.upload.finished:
-        return progress_answer(progress.upload, progress.upload.length or 0)
-    try:
-        with session.opened(progress.upload) as staging:
-            return _offset_of(session, staging, progress)
-    except UploadNotFound:
-        return _ended(session, progress)
+    with open_session(upload_id) as session:
+        progress = session.progress(forget_rewind=True)
+        if progress.upload.concat and progress.upload.finished:
+            return progress_answer(progress.upload, progress.upload.length or 0)
+        try:
+            with session.opened(progress.upload) as staging:
+                return _offset_of(session, staging, progress)
+        except UploadNotFound:
+            return _ended(session, progress)
 
 
 def _offset_of(session: UploadSession, staging: Staging, progress: UploadProgress) -> Response:
@@ -109,25 +110,25 @@ def append(upload_id: str = "") -> Response:
     to end.
     """
     speaks_tus = tus.check_version(request.headers)
-    session = open_session(upload_id)
-    try:
-        with session.opened(session.expected()) as staging:
-            offset = tus.offset(request.headers)
-            if speaks_tus:
-                tus.check_content_type(request.headers)
-            with session.leased(staging) as lease:
-                return _append(session, staging, lease, offset)
-    except UploadLeaseLost:
-        session.progress()  # 404 where the upload ended meanwhile, as with its vfolder
-        raise
-    except UploadNotFound:
-        progress = session.progress()
-        if progress.upload.concat:
-            raise tus.FinalUpload("A final upload takes no bytes, only its parts do.") from None
-        upload_session.settle_published(
-            session.backend, session.store, progress.upload, session.target(progress)
-        )
-        raise
+    with open_session(upload_id) as session:
+        try:
+            with session.opened(session.expected()) as staging:
+                offset = tus.offset(request.headers)
+                if speaks_tus:
+                    tus.check_content_type(request.headers)
+                with session.leased(staging) as lease:
+                    return _append(session, staging, lease, offset)
+        except UploadLeaseLost:
+            session.progress()  # 404 where the upload ended meanwhile, as with its vfolder
+            raise
+        except UploadNotFound:
+            progress = session.progress()
+            if progress.upload.concat:
+                raise tus.FinalUpload("A final upload takes no bytes, only its parts do.") from None
+            upload_session.settle_published(
+                session.backend, session.store, progress.upload, session.target(progress)
+            )
+            raise
 
 
 def _append(session: UploadSession, staging: Staging, lease: UploadLease, offset: int) -> Response:
@@ -137,7 +138,7 @@ def _append(session: UploadSession, staging: Staging, lease: UploadLease, offset
     progress = _with_length(session, lease, UploadProgress(lease.upload, lease.offset))
     staging.upload = progress.upload
     staging_files.reserve_space(session.backend, progress.upload)
-    receive(writer, progress.upload, checksum)
+    receive(session, writer, progress.upload, checksum)
     upload = _published_if_complete(session, writer, (staging, lease), progress)
     return progress_answer(upload, writer.offset, 204)
 
@@ -156,7 +157,12 @@ def _published_if_complete(
 
 
 @tus.implements("checksum")
-def receive(writer: UploadWriter, upload: Upload, checksum: tuple[str, bytes] | None) -> None:
+def receive(
+    session: UploadSession,
+    writer: UploadWriter,
+    upload: Upload,
+    checksum: tuple[str, bytes] | None,
+) -> None:
     """Write the body of the current request to an upload.
 
     Raises:
@@ -168,7 +174,7 @@ def receive(writer: UploadWriter, upload: Upload, checksum: tuple[str, bytes] | 
         raise tus.TooLong(f"The upload ends at {end}; this body would end behind it.")
     pace = current_door().stream_budgets.pace(upload.volume, "in")
     try:
-        body = PacedBody(body_of(request.environ), pace)
+        body = WatchedBody(PacedBody(body_of(request.environ), pace), session.watch)
         writer.write(body, end, checksum, length=upload.length)
     finally:
         pace.close()
@@ -198,12 +204,12 @@ def _with_length(
 def terminate(upload_id: str = "") -> Response:
     """Give an upload up: its bytes are removed and it is forgotten."""
     tus.check_version(request.headers)
-    session = open_session(upload_id)
-    progress = session.progress()
-    with session.opened(progress.upload) as staging, session.leased(staging) as lease:
-        staging_files.remove(session.backend, progress.upload)
-        session.store.forget(session.id, lease)
-    return Response(status=204)
+    with open_session(upload_id) as session:
+        progress = session.progress()
+        with session.opened(progress.upload) as staging, session.leased(staging) as lease:
+            staging_files.remove(session.backend, progress.upload)
+            session.store.forget(session.id, lease)
+        return Response(status=204)
 
 
 #: Methods that a client behind an old proxy may send as POST, with X-HTTP-Method-Override.
@@ -244,18 +250,18 @@ def create() -> Response:
     if method in _OVERRIDES:
         return _OVERRIDES[method]()
     tus.check_version(request.headers)
-    session = open_session()
-    kind, parts = tus.concat(request.headers)
-    upload = _described(session, kind)
-    if kind == "final":
-        return _concatenated(session, upload, parts)
-    if upload.length is not None and upload.limit is not None and upload.length > upload.limit:
-        raise tus.TooLong(f"The ticket allows {upload.limit} bytes.")
-    begun = staging_files.begin(session.backend, session.store, upload)
-    created = replace(session, url_id=begun.id)
-    response = _first_bytes(created)
-    response.headers["Location"] = _location(created)
-    return response
+    with open_session() as session:
+        kind, parts = tus.concat(request.headers)
+        upload = _described(session, kind)
+        if kind == "final":
+            return _concatenated(session, upload, parts)
+        if upload.length is not None and upload.limit is not None and upload.length > upload.limit:
+            raise tus.TooLong(f"The ticket allows {upload.limit} bytes.")
+        begun = staging_files.begin(session.backend, session.store, upload)
+        created = replace(session, url_id=begun.id)
+        response = _first_bytes(created)
+        response.headers["Location"] = _location(created)
+        return response
 
 
 def _described(session: UploadSession, kind: str) -> Upload:
@@ -321,7 +327,8 @@ def _first_bytes(session: UploadSession) -> Response:
         writer = UploadWriter(session.store, staging, lease)
         writer.settle(0)
         if has_body:
-            receive(writer, progress.upload, tus.checksum(request.headers, CHECKSUMS))
+            announced = tus.checksum(request.headers, CHECKSUMS)
+            receive(session, writer, progress.upload, announced)
         upload = _published_if_complete(session, writer, (staging, lease), progress)
         return progress_answer(upload, writer.offset, 201)
 
