@@ -22,7 +22,7 @@ from core.telemetry import logs
 ROOT = Path(__file__).resolve().parents[2]
 ROOMS = tuple(f"{ROOT}/{room}/" for room in ("api", "backends", "core"))
 #: gunicorn's request threads, and those of the calls to volumes. Others work at their own times.
-THREADS = ("ThreadPoolExecutor", "volume ")
+THREADS = ("ThreadPoolExecutor", "body", "volume ")
 
 
 class Tracer:
