@@ -101,7 +101,7 @@ class InlineCalls:
             call.check()
 
     def begin(self, call: "WatchedCall", extra_seconds: float) -> None:
-        """Start the time of a call, anew and at the end of the order."""
+        """Start or restart the time of a call."""
         with self._lock:
             began = self._began[call.volume]
             began.pop(call.number, None)
