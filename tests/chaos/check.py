@@ -47,10 +47,11 @@ def ledger(volume: Path, job: str) -> list[list[str]]:
     return [line.split() for line in path.read_text().splitlines(keepends=True) if line[-1] == "\n"]
 
 
-def differences(one: Path, two: Path) -> str:
+def differences(one: Path, two: Path, *options: str) -> str:
     """Return what rsync would change: nothing when the trees are equal."""
+    compare = ["rsync", "-aHAXn", "--checksum", "--delete", "--itemize-changes", *options]
     done = subprocess.run(
-        ["rsync", "-aHAXn", "--checksum", "--delete", "--itemize-changes", f"{one}/", f"{two}/"],
+        [*compare, f"{one}/", f"{two}/"],
         capture_output=True,
         text=True,
         check=True,
