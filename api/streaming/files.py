@@ -88,6 +88,10 @@ class FilePart:
             raise ConnectionResetError(errno.ECONNRESET, "the file shrank while it was sent")
 
 
+#: An HTTP-date has the years 1 to 9999 (seconds since the epoch).
+_FIRST_SECOND, _LAST_SECOND = -62_135_596_800, 253_402_300_799
+
+
 @dataclass(frozen=True, slots=True)
 class Sendable:
     """An open regular file and what its response says about it."""
@@ -104,8 +108,8 @@ class Sendable:
 
     @property
     def modified(self) -> int:
-        """The time of the last change, in whole seconds since the epoch."""
-        return int(self.stat.st_mtime)
+        """The time of the last change, in whole seconds since the epoch, as HTTP can write it."""
+        return min(max(int(self.stat.st_mtime), _FIRST_SECOND), _LAST_SECOND)
 
     def representation(self) -> ranges.Representation:
         """Return what the choice of a range depends on."""

@@ -8,6 +8,7 @@ leads outside, a device, an oversized header or a missing end refuses the comple
 import errno
 import gzip
 import io
+import struct
 import tarfile
 import zipfile
 import zlib
@@ -19,6 +20,9 @@ from typing import Protocol
 
 from core.errors import InvalidName, InvalidParameters, PathEscape
 from core.names import VFolderPath
+from core.telemetry import logger
+
+_log = logger(__name__)
 
 #: Largest size of all headers of one tar entry, in bytes; pax and GNU names take a few KiB.
 HEADER_BYTES_MAX = 4 << 20
@@ -98,11 +102,14 @@ def reading() -> Iterator[None]:
         raise ArchiveRefused(f"An entry has a name that is not allowed: {error.detail}") from error
     except (tarfile.TarError, zipfile.BadZipFile, zlib.error) as error:
         raise ArchiveRefused("The archive is broken.") from error
-    except (EOFError, ValueError, OverflowError, RecursionError, NotImplementedError) as error:
+    except (EOFError, ValueError, ArithmeticError, RecursionError, NotImplementedError) as error:
         raise ArchiveRefused("The archive is broken or cut off.") from error
     except OSError as error:
         if error.errno not in (None, errno.EINVAL):  # a position outside of the file
             raise
+        raise ArchiveRefused("The archive is broken.") from error
+    except (struct.error, LookupError, TypeError, AttributeError, AssertionError) as error:
+        _log.warning("archive not read", exc_info=True)  # the library did not expect these bytes
         raise ArchiveRefused("The archive is broken.") from error
 
 

@@ -47,6 +47,14 @@ class EntryChanged(StorageError):
     title = "The entry changed while it was sent"
 
 
+def planned_ns(mtime_ns: int) -> int:
+    """Return a time of modification as a plan can store it: files may have any time of 64 bits.
+
+    Until the year 2554 it is exact.
+    """
+    return min(max(mtime_ns, -(2**63)), 2**64 - 1)
+
+
 class ArchiveEntry(msgspec.Struct, array_like=True, gc=False):
     """One planned entry; its name has the bytes on disk."""
 
@@ -258,7 +266,7 @@ class _Listing:
 
     def _file(self, name: bytes, status: os.stat_result, prefix: bytes) -> ArchiveEntry:
         """Plan a file; a later name of an earlier file becomes a hard link."""
-        mode, mtime, inode = status.st_mode, status.st_mtime_ns, status.st_ino
+        mode, mtime, inode = status.st_mode, planned_ns(status.st_mtime_ns), status.st_ino
         if self.links is not None and status.st_nlink > 1:
             first = self.links.first(status, prefix + name)
             if first:
@@ -270,9 +278,8 @@ def _entry(name: bytes, status: os.stat_result, target: bytes) -> ArchiveEntry:
     mode = status.st_mode
     is_file, is_directory = stat.S_ISREG(mode), stat.S_ISDIR(mode)
     size = status.st_size if is_file else len(target)
-    return ArchiveEntry(
-        name, mode, size, status.st_mtime_ns, status.st_ino, target, is_file, is_directory
-    )
+    mtime_ns = planned_ns(status.st_mtime_ns)
+    return ArchiveEntry(name, mode, size, mtime_ns, status.st_ino, target, is_file, is_directory)
 
 
 def _prefix(name: bytes) -> bytes:

@@ -3,7 +3,7 @@
 import os
 from collections.abc import Sequence
 
-from backends.archives.plan import ArchiveEntry, EntryChanged
+from backends.archives.plan import ArchiveEntry, EntryChanged, planned_ns
 from backends.fs import native
 from backends.fs.native import ReadFile
 
@@ -37,7 +37,7 @@ def check(entry: ArchiveEntry, current: Sequence[int]) -> None:
         EntryChanged: the file is not as planned any more.
     """
     size, mtime_ns, inode = current
-    if mtime_ns != entry.mtime_ns or size != entry.size or inode != entry.inode:
+    if planned_ns(mtime_ns) != entry.mtime_ns or size != entry.size or inode != entry.inode:
         raise EntryChanged("A file changed between the plan and its turn.")
 
 

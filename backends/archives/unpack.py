@@ -31,6 +31,8 @@ from core.names import VFolderPath
 
 #: Content is copied in pieces of this size.
 PIECE_BYTES = 1 << 20
+#: Times further from the epoch than this (year 2116) are unpacked as this.
+MTIME_MAX_SECONDS = float(2**62 // 10**9)
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _FILE_MODE, _DIRECTORY_MODE = 0o644, 0o755
@@ -187,7 +189,8 @@ class Unpacking:
             mode = member.mode & 0o777
             os.fchmod(descriptor, mode | 0o600 if mode else _FILE_MODE)
             if member.modified is not None and math.isfinite(member.modified):
-                nanoseconds = min(max(int(member.modified * 1e9), -(2**62)), 2**62)
+                seconds = min(max(member.modified, -MTIME_MAX_SECONDS), MTIME_MAX_SECONDS)
+                nanoseconds = int(seconds * 1e9)
                 os.utime(descriptor, ns=(nanoseconds, nanoseconds))
         finally:
             os.close(descriptor)

@@ -37,6 +37,9 @@ _END = Struct("<4s4H2LH")
 #: Deflate makes incompressible content a little larger, so from this size it might pass 32 bits.
 _WIDE_DEFLATED = 0xFF00_0000
 
+#: The range of DOS times, 1980 to 2107 (seconds since the epoch); files may have any time.
+_DOS_FIRST_SECOND, _DOS_LAST_SECOND = 315_532_800, 4_354_819_199
+
 #: Checksum, bytes in the archive, and their form.
 Sent = tuple[int, int, int]
 
@@ -139,9 +142,6 @@ def _clock(seconds: int) -> tuple[tuple[int, int], bytes]:
 
 def _dos_time(seconds: int) -> tuple[int, int]:
     """Return the DOS words of time and date in UTC, within their range (1980 to 2107)."""
-    year, month, day, hour, minute, second = time.gmtime(seconds)[:6]
-    if year < 1980:  # noqa: PLR2004 - the first year of the format
-        return 0, 0x21
-    if year > 2107:  # noqa: PLR2004 - the last year of the format
-        return 0xBF7D, 0xFF9F
+    shown = min(max(seconds, _DOS_FIRST_SECOND), _DOS_LAST_SECOND)
+    year, month, day, hour, minute, second = time.gmtime(shown)[:6]
     return hour << 11 | minute << 5 | second >> 1, (year - 1980) << 9 | month << 5 | day

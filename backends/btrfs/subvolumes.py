@@ -8,10 +8,12 @@ import errno
 import fcntl
 import os
 import struct
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 from typing import NamedTuple
 from uuid import UUID
+
+from core.names import utc
 
 #: The inode number of every subvolume's root directory.
 ROOT_INODE = 256
@@ -108,7 +110,7 @@ def created_at(directory: int) -> datetime:
     output = bytearray(_INFO_BYTES)
     fcntl.ioctl(directory, _GET_SUBVOL_INFO, output)
     seconds, nanoseconds = _INFO.unpack_from(output)[-2:]
-    return datetime.fromtimestamp(seconds + nanoseconds / 1e9, UTC)
+    return utc(seconds + nanoseconds / 1e9)
 
 
 def id_of(directory: int) -> int:

@@ -10,7 +10,6 @@ import os
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from datetime import UTC, datetime
 from typing import ClassVar
 
 from backends.base import (
@@ -26,7 +25,7 @@ from backends.fs import descriptors, layout
 from backends.mounted import NativeQuotaBackend, NativeUsage
 from backends.retention import SnapshotExists, SnapshotNotFound, check_name
 from core.errors import BackendFailed, StorageError, Unsupported, VFolderNotFound
-from core.names import QuotaScope, VFolderId
+from core.names import QuotaScope, VFolderId, utc
 
 _LIMIT = "ceph.quota.max_bytes"
 _BYTES = "ceph.dir.rbytes"
@@ -252,7 +251,7 @@ def _told(room: int, name: str) -> Snapshot:
             if error.errno not in (errno.ENODATA, errno.EOPNOTSUPP):
                 raise
             return Snapshot(name)
-    return Snapshot(name, datetime.fromtimestamp(seconds, UTC))
+    return Snapshot(name, utc(seconds))
 
 
 def _absent(vfolder: VFolderId, name: str) -> SnapshotNotFound:

@@ -11,12 +11,11 @@ import posixpath
 import stat
 from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Any
 
 from backends.fs import directory, entry_errors, paths
 from core.errors import StorageError
-from core.names import VFolderPath
+from core.names import VFolderPath, utc
 
 _READ = os.O_RDONLY | os.O_DIRECTORY
 _FORMAT = 0o170000
@@ -71,7 +70,6 @@ def _page(
 def _items(root: int, descriptor: int, path: VFolderPath, names: list[str]) -> list[Item]:
     """Describe each entry; an entry that was removed meanwhile is left out."""
     items: list[Item] = []
-    moment = datetime.fromtimestamp
     for name, status in zip(names, directory.stats(descriptor, names), strict=True):
         if status is None:
             continue
@@ -84,8 +82,8 @@ def _items(root: int, descriptor: int, path: VFolderPath, names: list[str]) -> l
                 "stat": {
                     "mode": mode,
                     "size": size,
-                    "created": moment(changed, UTC),
-                    "modified": moment(modified, UTC),
+                    "created": utc(changed),
+                    "modified": utc(modified),
                 },
                 "symlink_target": _target(root, path, name) if kind == "SYMLINK" else "",
             },

@@ -5,16 +5,18 @@ claims are those of the reference service, so that both can share a secret durin
 """
 
 import time
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
 import jwt
-from msgspec import Struct, ValidationError, convert, to_builtins
+from msgspec import Meta, Struct, ValidationError, convert, to_builtins
 
 from core.errors import InvalidParameters
 
 ALGORITHM = "HS256"
 #: Claims that the reference service does not have; an empty one is left out.
 OWN_CLAIMS = ("client_url", "selection")
+#: No file is larger.
+SIZE_MAX_BYTES = 2**63 - 1
 
 
 class DownloadTicket(Struct, frozen=True, kw_only=True):
@@ -37,7 +39,7 @@ class UploadTicket(Struct, frozen=True, kw_only=True):
     volume: str
     vfid: str
     relpath: str
-    size: int
+    size: Annotated[int, Meta(ge=0, le=SIZE_MAX_BYTES)]
     session: str
     exp: float
     op: str = "upload"
@@ -106,7 +108,7 @@ def read(kind: type[AnyTicket], token: str, secret: str) -> AnyTicket:
         raise TicketError("The ticket has expired; ask for a new one.", "expired") from error
     except jwt.InvalidSignatureError as error:
         raise TicketError("The ticket was not signed by this service.", "signature") from error
-    except jwt.PyJWTError as error:
+    except (jwt.PyJWTError, ArithmeticError, ValueError, RecursionError) as error:
         raise TicketError("The ticket cannot be read.", "decode") from error
     try:
         ticket = convert(claims, kind, strict=True)

@@ -1,6 +1,6 @@
 """Text forms, read once at the border: scopes, vfolders, paths, moments. Knows no storage."""
 
-from core.names.moments import moment, moment_ns, moment_of_ms, reference_moment
+from core.names.moments import moment, moment_ns, moment_of_ms, reference_moment, utc
 from core.names.vfolders import (
     PATH_MAX_BYTES,
     SCOPE_PATTERN,
@@ -23,4 +23,5 @@ __all__ = [
     "moment_ns",
     "moment_of_ms",
     "reference_moment",
+    "utc",
 ]

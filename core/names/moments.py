@@ -2,13 +2,28 @@
 
 from datetime import UTC, datetime
 
+#: Files may have any time of 64 bits; these are the first and the last moment that can be written.
+_FIRST = datetime.min.replace(tzinfo=UTC)
+_LAST = datetime.max.replace(tzinfo=UTC, microsecond=0)
+
+
+def utc(seconds: float) -> datetime:
+    """Return a moment, from seconds since the epoch.
+
+    A moment before the year 1 or after the year 9999 is the first or the last of these years.
+    """
+    try:
+        return datetime.fromtimestamp(seconds, UTC)
+    except (ValueError, OverflowError, OSError):
+        return _LAST if seconds > 0 else _FIRST
+
 
 def moment(seconds: float) -> str:
     """Return a moment as RFC 3339 in UTC with milliseconds: `2026-01-02T03:04:05.678Z`.
 
     `seconds` is the time since the epoch.
     """
-    text = datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds")
+    text = utc(seconds).isoformat(timespec="milliseconds")
     return text.replace("+00:00", "Z")
 
 
@@ -22,7 +37,7 @@ def reference_moment(seconds: float) -> str:
 
     That is Python's `isoformat`: microseconds, unless they are zero, and the offset `+00:00`.
     """
-    return datetime.fromtimestamp(seconds, UTC).isoformat()
+    return utc(seconds).isoformat()
 
 
 def moment_ns(text: str) -> int:

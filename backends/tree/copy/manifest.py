@@ -31,6 +31,8 @@ _SLOTS = _APPENDING + 1
 _PAUSE_SECONDS = 0.002
 
 _HEAD = struct.Struct("!IQ")
+#: The extension of MessagePack for nanoseconds of a time far from the epoch, and its bytes.
+_LONG_NUMBER, _LONG_BYTES = 1, 16
 Record = list[Any]
 
 
@@ -126,7 +128,7 @@ class TreeManifest:
 
     def append(self, record: Record, *, sync: bool = False) -> int:
         """Write one record and return its offset; with `sync` it and all before it are on disk."""
-        payload = msgspec.msgpack.encode(record)
+        payload = _encoded(record)
         data = _HEAD.pack(len(payload), xxhash.xxh3_64_intdigest(payload)) + payload
         with self._append_lock():
             offset = self._end = self._check(self._end)
@@ -144,7 +146,7 @@ class TreeManifest:
     def records(self, since: int = len(MAGIC)) -> Iterator[tuple[int, Record]]:
         """Yield the records from an offset on, in the order they were written, with offsets."""
         for offset, payload, _ in self._walk(since, os.fstat(self.fd).st_size):
-            yield offset, msgspec.msgpack.decode(payload)
+            yield offset, msgspec.msgpack.decode(payload, ext_hook=_number)
 
     def claim(self, slot: int) -> bool:
         """Lock a slot until this process releases it or ends; return False while it is taken."""
@@ -164,7 +166,7 @@ class TreeManifest:
     def at(self, offset: int) -> Record:
         """Return the record at an offset that `records` yielded."""
         payload = os.pread(self.fd, self.end_of(offset) - offset, offset)[_HEAD.size :]
-        record: Record = msgspec.msgpack.decode(payload)
+        record: Record = msgspec.msgpack.decode(payload, ext_hook=_number)
         return record
 
     def end_of(self, offset: int) -> int:
@@ -175,6 +177,28 @@ class TreeManifest:
     def close(self) -> None:
         """Close the file."""
         os.close(self.fd)
+
+
+def _encoded(record: Record) -> bytes:
+    """Return a record as bytes; a number beyond 64 bits is an extension of the format."""
+    try:
+        return msgspec.msgpack.encode(record)
+    except OverflowError:
+        return msgspec.msgpack.encode(_extended(record))
+
+
+def _extended(value: Any) -> Any:  # noqa: ANN401 - any value of a record
+    if isinstance(value, list | tuple):
+        return [_extended(one) for one in value]
+    if isinstance(value, dict):
+        return {key: _extended(one) for key, one in value.items()}
+    if isinstance(value, int) and not -(2**63) <= value < 2**64:
+        return msgspec.msgpack.Ext(_LONG_NUMBER, value.to_bytes(_LONG_BYTES, "big", signed=True))
+    return value
+
+
+def _number(_: int, data: memoryview) -> int:
+    return int.from_bytes(data, "big", signed=True)
 
 
 @cache

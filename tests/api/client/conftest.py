@@ -19,6 +19,7 @@ from backends.uploads import staging, sweep_uploads
 from core.access import tickets
 from core.names import QuotaScope, VFolderId
 from core.process import end_with_parent
+from core.settings import Settings
 from core.uploads import Upload, UploadStore
 from tests.support.doors import TICKET_SECRET, settings_in
 from tests.support.valkey import Valkey
@@ -34,6 +35,7 @@ class ClientDoor:
     directory: Path
     url: str
     store: UploadStore
+    settings: Settings
     process: subprocess.Popen[bytes] | None = None
     backend: PosixBackend = field(init=False)
 
@@ -148,7 +150,7 @@ def _soon() -> int:
 def make_door(directory: Path, valkey: Valkey, more: str = "") -> ClientDoor:
     settings = settings_in(directory, valkey.url, more)
     store = UploadStore(valkey.client(8), "tests")
-    return ClientDoor(directory, f"http://{settings.api.client.address}", store)
+    return ClientDoor(directory, f"http://{settings.api.client.address}", store, settings)
 
 
 @contextmanager
