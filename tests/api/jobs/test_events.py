@@ -1,6 +1,7 @@
 """Event streams: every change, taken up after a break, alive when nothing happens, bounded."""
 
 import json
+import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from typing import Any
@@ -8,6 +9,7 @@ from typing import Any
 import requests
 
 from api.cli.watch import events
+from core.jobs.store import LIVE_CHANNEL
 from tests.api.jobs.conftest import STREAMS, Site
 from tests.support.doors import AUTH
 from tests.support.node import wait_for
@@ -70,6 +72,27 @@ def test_only_what_is_new_after_a_break(at_rest: Site) -> None:
     assert json.loads(document)["paused"] is True
     site.door.call("POST", f"/v1/jobs/{job}/cancel")
     assert read(opened(site, job, later))[-1][2]["state"] == "cancelled"
+
+
+def test_a_version_is_sent_once(at_rest: Site) -> None:
+    """Wakes without a change send nothing: a client counts on ids that rise."""
+    site = at_rest
+    job = site.begun("usage", vfolder=site.folder())
+    numbers = []
+    with opened(site, job) as response:
+        stream = iter(events(response.iter_content(None)))
+        for turn in range(10):
+            number, _, document = next(stream)
+            numbers.append(int(number))
+            assert json.loads(document)["version"] == int(number)
+            for _ in range(3):
+                site.redis.publish(LIVE_CHANNEL, f"{job} {number} queued")
+                time.sleep(0.02)  # a door that would send the version again has time to
+            site.door.call("POST", f"/v1/jobs/{job}/{'resume' if turn % 2 else 'pause'}")
+    site.door.call("POST", f"/v1/jobs/{job}/cancel")
+    with opened(site, job, str(numbers[-1])) as response:
+        numbers += [int(number) for number, name, _ in read(response) if name == "job"]
+    assert numbers == sorted(set(numbers))
 
 
 def test_a_comment_when_nothing_happens(at_rest: Site) -> None:

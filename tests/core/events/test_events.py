@@ -7,13 +7,14 @@ from pathlib import Path
 from uuid import UUID
 
 import pytest
+from prometheus_client import REGISTRY
 from redis import Redis
 from redis.exceptions import RedisError
 
 from core.events import Bus, Event, EventPublisher, JobEndEvent, progress_event
 from core.events.endings import end_event_of
 from core.events.outbox import Outbox
-from core.jobs import State
+from core.jobs import Job, State
 from core.jobs.requests import CloneRequest, DeleteFilesRequest, DeleteRequest, Request
 from core.jobs.store import JobEnd as End
 from core.jobs.store import JobStore, Submission
@@ -133,6 +134,46 @@ def test_an_end_tells_the_manager_and_then_the_followers(
     assert (found.name, found.fields["message"]) == (last, message)
     assert reader.ends(job) == [last]
     assert office.untold() == 0
+
+
+def counted(job: Job) -> dict[str, float]:
+    """What the counters of this process say about jobs like this one."""
+    verb, labels = {"verb": job.verb}, {"volume": "v", "method": "xcp"}
+    names = {
+        "jobs": ("vfolder_jobs_total", verb | {"state": job.state.value}),
+        "seconds": ("vfolder_job_seconds_sum", verb),
+        "observed": ("vfolder_job_seconds_count", verb),
+        "bytes": ("vfolder_copied_bytes_total", labels),
+        "items": ("vfolder_copied_items_total", labels),
+    }
+    found = {name: REGISTRY.get_sample_value(*sample) or 0.0 for name, sample in names.items()}
+    every = [s for m in REGISTRY.collect() if m.name == "vfolder_jobs" for s in m.samples]
+    return found | {"all": sum(s.value for s in every if s.name.endswith("_total"))}
+
+
+def test_an_end_is_counted_under_its_labels_with_its_seconds(office: Office) -> None:
+    result = '{"sentence":"copied","copied_bytes":4096,"files":3,"method":"xcp"}'
+    job = office.run(CLONE, End(State.PARTIAL, result))
+    office.store.redis.hincrby(f"vf:job:{job}", "created_at", -90_000)
+    office.store.redis.hincrby(f"vf:job:{job}", "started_at", -50_000)
+    record = office.store.get(job)
+    before = counted(record)
+    assert office.publisher.outbox.flush() == 1
+    after = counted(record)
+    grown = {name: round(after[name] - before[name], 6) for name in before}
+    fields = record.fields
+    took = (int(fields["ended_at"]) - int(fields["created_at"])) / 1000
+    assert 90 <= took < 200
+    assert grown == {
+        "jobs": 1,
+        "all": 1,
+        "observed": 1,
+        "seconds": pytest.approx(took),
+        "bytes": 4096,
+        "items": 3,
+    }
+    assert office.publisher.outbox.flush() == 0
+    assert counted(record) == after, "an end is counted once"
 
 
 def test_jobs_that_never_ran_tell_their_end_too(office: Office, reader: Reader) -> None:
