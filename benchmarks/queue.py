@@ -27,17 +27,35 @@ from core.jobs.store import JobEnd, JobLists, JobStore, Query, Submission
 from core.redis import dumps
 from tests.support.valkey import running_valkey
 
+
+def vfolder(scope: int) -> str:
+    return f"user:{UUID(int=scope)}/{uuid4().hex}"
+
+
 SIZES = (1_000, 10_000, 100_000)
 TIMES = 100
 PIPELINE = 500
 VOLUME = "v"
 GOAL_US, BATCH_GOAL_US = 2_000, 5_000
+ENDED = 5_000
+RESULT = dumps(
+    {"sentence": "18,204 files cloned", "source": vfolder(1), "target": vfolder(2)}
+    | dict.fromkeys(("files", "directories", "links", "hard_links"), 18_204)
+    | {"copied_bytes": 3_408_486_046_105, "complete": True, "not_kept": {}}
+)
+PROGRESS = dumps(
+    {"text": "publish 100%  3.1/3.1 TiB  18,204/18,204 files", "phase": "publish", "percent": 100.0}
+    | {"done_items": 18_204, "total_items": 18_204, "done_bytes": 3_408_486_046_105, "errors": 0}
+    | {"phases": [{"name": name, "seconds": 1.0} for name in ("plan", "copy", "publish")]}
+)
 #: Scripts that work in batches.
 BATCHES = {"finish", "proceed", "limits", "pause_volume", "cancel", "pause", "sweep", "reap"}
 
 
 def main(arguments: list[str]) -> None:
     chosen = options(arguments, rounds=1, entries=SIZES[-1])
+    with bench() as made:
+        memory(made)
     for size in (number for number in SIZES if number <= chosen.entries):
         for name, population in POPULATIONS.items():
             with bench() as made:
@@ -132,6 +150,23 @@ class Bench:
         self.store.sweep(-1, -1)
 
 
+def memory(made: Bench) -> None:
+    """Clones that ended, with the progress and the result of a real one."""
+    store, client = made.plain, made.client
+    store.set_slots(VOLUME, 2, 2)
+    for turn in range(2):  # the first are for what the server allocates once
+        before = int(client.info("memory")["used_memory"])
+        for _ in range(ENDED):
+            request = CloneRequest(volume=VOLUME, source=vfolder(1), target=vfolder(2))
+            job = store.submit(Submission(request, requester="manager")).id
+            store.claim(job, "0" * 32, "i-node", 60, "worker 12345")
+            store.finish(job, "0" * 32, JobEnd(State.SUCCEEDED, RESULT, "", PROGRESS))
+        client.delete("vf:outbox")
+        if turn:
+            grown = int(client.info("memory")["used_memory"]) - before
+            print(f"memory of an ended clone: {grown / ENDED:.0f} bytes", flush=True)
+
+
 def readers(made: Bench, size: int) -> None:
     source = vfolder(1)
     made.store.set_slots(VOLUME, 2, 2)
@@ -189,10 +224,6 @@ def bench() -> Iterator[Bench]:
         if server.process is not None and os.geteuid() == 0:
             os.sched_setscheduler(server.process.pid, os.SCHED_RR, os.sched_param(1))
         yield Bench(server.client(1))
-
-
-def vfolder(scope: int) -> str:
-    return f"user:{UUID(int=scope)}/{uuid4().hex}"
 
 
 def _busy_us(client: "redis.Redis", name: str = "") -> int:

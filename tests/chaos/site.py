@@ -22,7 +22,7 @@ from backends.mounted import PosixBackend
 from core.cluster import BandwidthStore, NodeStore
 from core.jobs import Job, State
 from core.jobs.requests import CloneRequest, DeleteRequest, UsageRequest
-from core.jobs.store import Doorbell, JobStore, Submission
+from core.jobs.store import Doorbell, JobLists, JobStore, Submission
 from core.names import QuotaScope, VFolderId
 from core.process import end_with_parent
 from core.settings import Settings, load
@@ -320,9 +320,7 @@ class Site:
 
     def story(self, job: Job) -> Callable[[], str]:
         """Return a function that describes a job, for the failure of a test."""
-        return lambda: (
-            f"{self.look(job).document()}\n{self.client.lrange(f'vf:log:{job.id}', 0, -1)}"
-        )
+        return lambda: f"{self.look(job).document()}\n{JobLists(self.client).log(job.id)}"
 
     # -- Faults ------------------------------------------------------------------------------------
     def fault(self) -> None:

@@ -8,6 +8,7 @@ import pytest
 from redis.exceptions import RedisError
 
 from core.jobs import Job, State
+from core.jobs.store import JobLists
 from core.names import VFolderId
 from tests.chaos.check import differences, leftovers, violations
 from tests.chaos.site import BRISK_NODES, Site
@@ -42,7 +43,7 @@ def wait_until_ended(site: Site, jobs: list[Job], seconds: float = SETTLE_SECOND
                     j.verb,
                     j.state.value,
                     j.fields.get("reason"),
-                    site.store.redis.lrange(f"vf:log:{j.id}", -5, -1),
+                    JobLists(site.client).log(j.id)[-5:],
                 )
                 for j in left
                 if not j.state.ended

@@ -9,6 +9,7 @@ import pytest
 from backends.fs import layout
 from core.jobs import Job, State
 from core.jobs.requests import DeleteRequest, PurgeRequest, RescanRequest, RestoreRequest
+from core.jobs.store import JobLists
 from core.names import VFolderId
 from tests.chaos.check import differences
 from tests.chaos.site import VOLUME, Site
@@ -129,5 +130,5 @@ def test_a_rescan_is_killed_and_continues(brittle: tuple[Site, BrittleFS]) -> No
     found = job.member("result")
     for name in ("scopes", "vfolders", "entries", "size_bytes"):
         assert found[name] == whole[name]
-    log = [line for line in site.client.lrange(f"vf:log:{job.id}", 0, -1) if "claimed" in str(line)]
+    log = [line for line in JobLists(site.client).log(job.id) if line["kind"] == "claimed"]
     assert len(log) == 2

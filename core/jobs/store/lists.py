@@ -200,8 +200,12 @@ class JobLists:
 
     def log(self, job: str) -> list[dict[str, Any]]:
         """Return the log of a job, oldest line first; a long log has lost its oldest lines."""
-        lines = cast("list[str]", self._redis.lrange(f"{PREFIX}log:{job}", 0, -1))
-        return [_log_line(json.loads(line)) for line in lines]
+        with self._redis.pipeline(transaction=True) as pipe:
+            pipe.lrange(f"{PREFIX}log:{job}", 0, -1)
+            pipe.hget(f"{PREFIX}job:{job}", "log")
+            lines, packed = pipe.execute()
+        found = json.loads(packed) if packed else [json.loads(line) for line in lines]
+        return [_log_line(line) for line in found]
 
 
 def lock_set(vfolder: str, mode: str) -> str:
@@ -261,13 +265,17 @@ class _Place:
         return f"{PREFIX}ready:{self._lane}:{scope}"
 
 
-def _log_line(line: dict[str, Any]) -> dict[str, Any]:
+def _log_line(line: list[Any] | dict[str, Any]) -> dict[str, Any]:
+    """Return one line as callers see it; former versions wrote members by name."""
+    if isinstance(line, dict):
+        line = [line[name] for name in ("kind", "at", "attempt", "node", "text")]
+    kind, at, attempt, node, text = line
     return {
-        "kind": line["kind"],
-        "at": moment_of_ms(line["at"]),
-        "attempt": line["attempt"],
-        "node": line["node"] or None,
-        "text": line["text"] or None,
+        "kind": kind,
+        "at": moment_of_ms(at),
+        "attempt": attempt,
+        "node": node or None,
+        "text": text or None,
     }
 
 

@@ -23,6 +23,10 @@ class Desk:
     store: JobStore
     bells: list[Doorbell] = field(default_factory=list)
 
+    @property
+    def redis(self) -> Redis:
+        return self.store.redis
+
     def rung(self) -> list[str]:
         ids = [ring.job for ring in self.bells]
         self.bells.clear()

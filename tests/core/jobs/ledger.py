@@ -36,7 +36,7 @@ class Ledger:
             name.removeprefix(PREFIX): dict(value) if kind == "zset" else value
             for (name, value), kind in zip(found.items(), kinds, strict=True)
         }
-        jobs = {k[4:]: v for k, v in plain.items() if k.startswith("job:")}
+        jobs = {k[4:]: _complete(v) for k, v in plain.items() if k.startswith("job:")}
         return cls(jobs, {k: v for k, v in plain.items() if not k.startswith("job:")})
 
     def state(self, job: str) -> State:
@@ -104,10 +104,8 @@ class Ledger:
         assert due == self.holds_slot(job), (due, record)
         on = job in self.keys.get(f"on:{record.get('node')}", set())
         assert on == (state in HELD), record
-        natural = record["natural"]
-        if natural:
-            owner = self.keys.get(f"natural:{natural}")
-            assert (owner == job) == (not state.ended), record
+        if (natural := record["natural"]) and not state.ended:
+            assert self.keys.get(f"natural:{natural}") == job, record
 
     def _place(self, job: str) -> None:
         """A queued job is paused, waits for another, is ready, or has a slot: one of them."""
@@ -134,6 +132,7 @@ class Ledger:
             names = ("verb", "volume", "scope", "label", "requester", "state")
             listed = ["all", *(f"{name}:{record[name]}" for name in names if record[name])]
             listed += [f"vfolder:{key.partition('/')[2]}" for key, _ in self.locks(job)]
+            listed += [f"vfolder:{vfolder}" for vfolder in record["vfolders"].split()]
             for name in listed:
                 expected.setdefault(f"ix:{name}", set()).add(job)
             if self.state(job).ended:
@@ -142,7 +141,7 @@ class Ledger:
         found = {k: set(v) for k, v in self.keys.items() if k.startswith(("ix:", "ended:"))}
         assert found == expected
         logs = {k for k in self.keys if k.startswith("log:")}
-        assert logs == {f"log:{job}" for job in self.jobs}
+        assert logs == {f"log:{job}" for job, record in self.jobs.items() if "log" not in record}
 
     def _locks(self) -> None:
         expected: dict[str, Zset] = {}
@@ -190,6 +189,16 @@ class Ledger:
 
     def _named(self, *starts: str) -> dict[str, Any]:
         return {k: v for k, v in self.keys.items() if k.startswith(starts)}
+
+
+#: What an ended job's record leaves out.
+_LEFT_OUT = ("run", "label", "requester", "natural", "vfolders")
+_OFF = ("cancel", "pause", "final", "admitted")
+
+
+def _complete(record: dict[str, str]) -> dict[str, str]:
+    """A record with all fields: an ended job has a small one."""
+    return dict.fromkeys(_LEFT_OUT, "") | dict.fromkeys(_OFF, "0") | {"locks": "[]"} | record
 
 
 def _ask(pipe: Any, name: str, kind: str) -> None:

@@ -9,10 +9,13 @@ from core.cluster import BandwidthStore, Node, NodeStore, NodeVolume
 from core.cluster.bandwidth import Share
 from core.errors import JobNotFound, KeyReused, Locked, NotCancellable
 from core.jobs import State
-from core.jobs.store import JobEnd
+from core.jobs.store import JobEnd, JobLists, Query
 from tests.core.jobs.conftest import LEASE_SECONDS, Desk, folder
 from tests.support.node import wait_for
 from workers.run import Run
+
+#: The record of an ended job without its result and its progress; it was 2,000.
+RECORD_BYTES = 1400
 
 
 def test_a_job_from_submit_to_end(desk: Desk) -> None:
@@ -257,6 +260,42 @@ def test_sweep_forgets_without_a_trace(desk: Desk) -> None:
     assert desk.store.sweep(0, 0) == 1
     left = set(desk.store.redis.keys("vf:*"))
     assert left == {"vf:seq", "vf:layout", "vf:limits", "vf:outbox:seq"}
+
+
+def test_the_record_of_an_ended_job_is_small_and_says_all(desk: Desk) -> None:
+    where = folder()
+    job, lists = desk.clone(where, folder(), label="nightly", requester="m"), JobLists(desk.redis)
+    desk.claim(job)
+    desk.store.heartbeat(job, "r1", LEASE_SECONDS, '{"text":"copy 100%"}')
+    desk.finish(job)
+    document = desk.store.get(job.id).document()
+    was = job.document()
+    same = ("request", "verb", "scope", "label", "requester", "priority", "created_at", "links")
+    assert {name: document[name] for name in same} == {name: was[name] for name in same}
+    assert document["result"] == {"ok": True}
+    assert (document["paused"], document["cancellable"], document["waits_for"]) == (0, 0, None)
+    assert [line["kind"] for line in lists.log(job.id)] == ["submitted", "claimed", "succeeded"]
+    assert lists.log(job.id)[1]["node"] == "n1"
+    for filters in ({"vfolder": where.removeprefix("v/")}, {"label": "nightly"}):
+        assert [found.id for found in lists.page(Query(filters)).jobs] == [job.id]
+    assert not desk.redis.exists(f"vf:log:{job.id}")
+    assert int(desk.redis.memory_usage(f"vf:job:{job.id}") or 0) < RECORD_BYTES
+
+
+def test_a_long_log_of_an_ended_job_is_read_too(desk: Desk) -> None:
+    job, lists = desk.usage(folder()), JobLists(desk.redis)
+    for _ in range(40):
+        desk.claim(job)
+        desk.store.release(job.id, "r1", "drained")
+    desk.claim(job)
+    before = lists.log(job.id)
+    desk.finish(job)
+    after = lists.log(job.id)
+    assert after[:-1] == before
+    assert (len(after), after[-1]["kind"], after[-1]["attempt"]) == (83, "succeeded", 41)
+    desk.redis.delete("vf:outbox")
+    desk.store.forget(job.id)
+    assert not desk.redis.exists(f"vf:log:{job.id}")
 
 
 def test_a_node_that_does_not_reach_the_volume_claims_nothing(desk: Desk) -> None:

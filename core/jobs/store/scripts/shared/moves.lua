@@ -18,6 +18,27 @@ local function requeue(id, at, rings)
   admit(job.lane, at, rings)
 end
 
+-- What only a live job needs; its queues, locks and keys are left when it ends.
+local LIVE_FIELDS = { 'locks', 'title', 'natural', 'hash', 'turn', 'ring_again', 'rung', 'admitted', 'parked',
+  'process', 'share', 'final' }
+-- What is left out of the record of an ended job when it is empty or '0'.
+local SPARSE_FIELDS = { 'run', 'pause', 'cancel', 'reason', 'result', 'error', 'retry_of', 'label', 'requester' }
+
+-- Make the record of an ended job small: most records in a store are of ended jobs.
+local function pack(id)
+  local key, vfolders = jobkey(id), table.concat(vfolders_of(id), ' ')
+  local gone, values = { unpack(LIVE_FIELDS) }, redis.call('HMGET', key, unpack(SPARSE_FIELDS))
+  for number, field in ipairs(SPARSE_FIELDS) do
+    if values[number] == '' or values[number] == '0' then table.insert(gone, field) end
+  end
+  redis.call('HDEL', key, unpack(gone))
+  if vfolders ~= '' then redis.call('HSET', key, 'vfolders', vfolders) end
+  local lines = '[' .. table.concat(redis.call('LRANGE', P .. 'log:' .. id, 0, -1), ',') .. ']'
+  if #lines > PACKED_LOG_BYTES then return end
+  redis.call('HSET', key, 'log', lines)
+  redis.call('DEL', P .. 'log:' .. id)
+end
+
 -- End a job: its slot and its locks go to the jobs that wait for them.
 local function settle(id, state, at, rings)
   set_state(id, state)
@@ -36,6 +57,7 @@ local function settle(id, state, at, rings)
   touch(id, at)
   local lanes = { [job.lane] = true }
   leave_locks(job, at, lanes)
+  pack(id)
   admit_all(lanes, at, rings)
 end
 

@@ -2,7 +2,8 @@
 -- Layout (all below vf:; BATCH, LAYOUT, MODES and CONFLICTS come from core/jobs/store/loading.py):
 --   job:<id>            hash    the record; `bandwidth` is the job's own limit (bytes per second),
 --                               `share` the limit its run began with
---   log:<id>            list    its history: JSON lines, at most LOG_MAX
+--   log:<id>            list    its history: JSON lines [kind, time (ms), attempt, node, text], at most
+--                               LOG_MAX; an ended job has a short one in its record
 --   ix:<index>          zset    ids by sequence number, for lists
 --   due                 zset    ids by the time (ms) when the reaper looks at them
 --   layout              text    the number of this layout
@@ -28,6 +29,8 @@
 --   live                channel '<id> <version> <state>' at every change
 local P = 'vf:'
 local LOG_MAX = 200
+-- A longer log of an ended job stays a list: one long value would make its record a larger kind of hash.
+local PACKED_LOG_BYTES = 2048
 -- A process of a door that reported nothing for this long has no streams.
 local STREAMS_SILENT_MS = 5000
 
@@ -51,12 +54,22 @@ local function touch(id, at)
 end
 
 local function log(id, at, kind, text)
-  redis.call('RPUSH', P .. 'log:' .. id, cjson.encode({
-    kind = kind, at = at, attempt = tonumber(get(id, 'attempt')), node = get(id, 'node') or '', text = text or '' }))
+  redis.call('RPUSH', P .. 'log:' .. id,
+    cjson.encode({ kind, at, tonumber(get(id, 'attempt')), get(id, 'node') or '', text or '' }))
   redis.call('LTRIM', P .. 'log:' .. id, -LOG_MAX, -1)
 end
 
 local function index(name, seq, id) redis.call('ZADD', P .. 'ix:' .. name, seq, id) end
+
+-- The vfolders that a job locks, without their volumes: from its locks, or from its packed record.
+local function vfolders_of(id)
+  local found, locks = {}, get(id, 'locks')
+  for _, lock in ipairs(locks and cjson.decode(locks) or {}) do
+    table.insert(found, (lock[1]:match('^[^/]*/(.*)$')))
+  end
+  for vfolder in (get(id, 'vfolders') or ''):gmatch('%S+') do table.insert(found, vfolder) end
+  return found
+end
 
 -- Every index that lists the job, except that of its state.
 local function indexes_of(id)
@@ -65,9 +78,7 @@ local function indexes_of(id)
     local value = get(id, field)
     if value and value ~= '' then table.insert(names, field .. ':' .. value) end
   end
-  for _, lock in ipairs(cjson.decode(get(id, 'locks'))) do
-    table.insert(names, 'vfolder:' .. lock[1]:match('^[^/]*/(.*)$'))
-  end
+  for _, vfolder in ipairs(vfolders_of(id)) do table.insert(names, 'vfolder:' .. vfolder) end
   return names
 end
 
