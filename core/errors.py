@@ -23,6 +23,7 @@
     │   ├── EntryBusy              409  the system uses the entry; the same call may work later
     │   ├── ReadOnly               409  the volume is mounted read-only
     │   ├── Locked                 409  another job holds the vfolder; `job_id` names it
+    │   ├── EndNotPublished        409  the end of the job is being published
     │   └── NotCancellable         409  the job has ended or cannot be undone any more
     ├── KeyReused                  422  an idempotency key was used before with another body
     ├── QuotaExceeded              422  the quota scope has not enough free space
@@ -33,6 +34,7 @@
     │   └── HelperDied             503  a helper process was killed; the work can continue
     ├── DeadlineExceeded           504  the storage did not answer in time
     ├── BackendFailed              500  the storage system failed
+    │   └── CopyDiffers            500  the source may have changed while it was copied
     └── Defect                     500  a defect of this service
 
 Codes have the form `domain_operation_detail`. Each part is a word that existing clients know.
@@ -254,6 +256,12 @@ class Locked(Conflict):
     retriable = True
 
 
+class EndNotPublished(Conflict):
+    """The end of the job is not published to the manager yet; that takes a moment."""
+
+    retriable = True
+
+
 class NotCancellable(Conflict):
     """The job has ended, or its effect cannot be undone any more."""
 
@@ -336,6 +344,12 @@ class BackendFailed(StorageError):
     error_code = "storage-proxy_request_unreachable"
     kind = "storage/external/failed"
     title = "The storage system failed"
+
+
+class CopyDiffers(BackendFailed):
+    """A copy differs from its source, which may have changed while it was read; a new one helps."""
+
+    retriable = True
 
 
 class Defect(StorageError):

@@ -42,7 +42,7 @@ from backends.tree.processes.channel import (
     unpack,
 )
 from backends.tree.processes.effort import Effort
-from core.errors import BackendFailed, StorageError
+from core.errors import StorageError, Unavailable
 from core.process import request_end_with_parent
 from core.redis import json
 
@@ -240,9 +240,7 @@ class HelperThread(Helper):
 
 
 def _refuse(_: Message, __: HelperChannel) -> Message:
-    raise BackendFailed(
-        "This process may no longer give a thread a umask of its own; run the job again."
-    )
+    raise Unavailable("This process may not give a thread a umask of its own now; try again.")
 
 
 def _close(descriptors: Sequence[int]) -> None:

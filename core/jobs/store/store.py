@@ -10,7 +10,7 @@ from typing import Any, cast
 import redis
 from redis.commands.core import Script
 
-from core.errors import Conflict, JobNotFound, KeyReused, Locked, NotCancellable
+from core.errors import Conflict, EndNotPublished, JobNotFound, KeyReused, Locked, NotCancellable
 from core.jobs.job import Job, new_id, queue_name
 from core.jobs.store.keys import keys_of, of_lanes, of_run, of_submission
 from core.jobs.store.lists import explain
@@ -280,7 +280,7 @@ class JobStore:
         if outcome == "live":
             raise Conflict("The job has not ended; cancel it first, or wait.", job_id=job)
         if outcome == "untold":
-            raise Conflict(
+            raise EndNotPublished(
                 "The end of the job is not published to the manager yet; try again.", job_id=job
             )
 

@@ -19,7 +19,7 @@ from backends.tree import (
     below_replaced_of,
     compare_trees,
 )
-from core.errors import BackendFailed
+from core.errors import BackendFailed, CopyDiffers
 from core.jobs.requests import TransferRequest
 from workers.run import Context
 
@@ -72,10 +72,14 @@ def verify_staged(
     if not shown:
         return
     if terms.since_ns is None:
-        detail = "The copy differs from its source, which may have changed meanwhile; ask again."
-    else:
-        detail = "The copy differs from its source, which did not change meanwhile."
-    raise BackendFailed(detail, data={"differences": shown})
+        raise CopyDiffers(
+            "The copy differs from its source, which may have changed meanwhile; try again.",
+            data={"differences": shown},
+        )
+    raise BackendFailed(
+        "The copy differs from its source, which did not change meanwhile.",
+        data={"differences": shown},
+    )
 
 
 def _without_changes(

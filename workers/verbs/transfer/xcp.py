@@ -8,7 +8,7 @@ from typing import Any
 
 from backends.transfer import Endpoint
 from backends.xcp import Export, IndexLost, Summary, Xcp, XcpKilled, exported
-from core.errors import BackendFailed
+from core.errors import CopyDiffers
 from workers.run import Context, Manifest
 
 #: How often one run resumes a copy after XCP was killed.
@@ -82,8 +82,8 @@ class BulkCopy:
         result = self._xcp.verify(*names, index, self._run)
         self._xcp.forget(index)
         if result.different or result.errors:
-            raise BackendFailed(
-                "The copy differs from its source, which may have changed meanwhile; ask again.",
+            raise CopyDiffers(
+                "The copy differs from its source, which may have changed meanwhile; try again.",
                 data={"different": result.different, "errors": result.errors},
             )
 
