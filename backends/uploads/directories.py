@@ -3,6 +3,7 @@
 import errno
 import os
 import stat
+import struct
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from functools import lru_cache
@@ -12,9 +13,27 @@ from backends.base import Backend, MountedBackend
 from backends.fs import descriptors, layout
 from core.errors import Unsupported
 from core.names import QuotaScope, VFolderId, VFolderPath
+from core.telemetry import logger
 from core.uploads import Upload
 
 _PATHS_KNOWN = 1024
+#: The mode of a published file (rw-r--r--), whatever the process's umask is, and of one whose
+#: directory has a default ACL: there the ACL decides, as for any program that creates a file.
+FILE_MODE = 0o644
+_FILE_MODE_UNDER_ACL = 0o666
+_DIRECTORY_MODE_UNDER_ACL = 0o777
+#: Default and access ACLs, as setxattr(2) takes them (linux/posix_acl_xattr.h): a version, then a
+#: tag, permissions and an id for each entry.
+_ACL_DEFAULT = "system.posix_acl_default"
+_ACL_ACCESS = "system.posix_acl_access"
+_ACL_VERSION = struct.Struct("<I")
+_ACL_ENTRY = struct.Struct("<HHI")
+_USER_OBJ, _GROUP_OBJ, _MASK, _OTHER = 0x01, 0x04, 0x10, 0x20
+#: The directory has no default ACL, or its file system has no ACLs.
+_NO_ACL = frozenset({errno.ENODATA, errno.EOPNOTSUPP, errno.ENOSYS})
+
+
+_log = logger(__name__)
 
 
 @contextmanager
@@ -87,8 +106,10 @@ def _step(name: str, parent: int) -> int:
         try:
             return os.open(name, flags, dir_fd=parent)
         except FileNotFoundError:
+            under_acl = _default_acl(parent) is not None
+            mode = _DIRECTORY_MODE_UNDER_ACL if under_acl else descriptors.PREFIX_MODE
             try:
-                os.mkdir(name, descriptors.PREFIX_MODE, dir_fd=parent)
+                os.mkdir(name, mode, dir_fd=parent)
             except FileExistsError:
                 continue
             os.fsync(parent)
@@ -97,6 +118,55 @@ def _step(name: str, parent: int) -> int:
                 raise
             raise OSError(errno.ELOOP, os.strerror(errno.ELOOP)) from None
     raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
+
+
+def inherit_access(descriptor: int, parent: int) -> None:
+    """Give a file what its directory gives to files that are created in it (inode(7), acl(5)).
+
+    That is the group of a set-group-ID directory, and a default ACL. A rename brings neither. The
+    group stays where this process is not root and not in that group. Costs two system calls.
+
+    Raises:
+        OSError: the file system refuses.
+    """
+    directory = os.fstat(parent)
+    if directory.st_mode & stat.S_ISGID and os.fstat(descriptor).st_gid != directory.st_gid:
+        try:
+            os.fchown(descriptor, -1, directory.st_gid)
+        except PermissionError:
+            _log.info("group of the directory not given", group=directory.st_gid)
+    acl = _default_acl(parent)
+    if acl is None:
+        os.fchmod(descriptor, FILE_MODE)
+    else:
+        os.setxattr(descriptor, _ACL_ACCESS, _access_acl(acl))
+
+
+def _default_acl(directory: int) -> bytes | None:
+    try:
+        return os.getxattr(directory, _ACL_DEFAULT)
+    except OSError as error:
+        if error.errno not in _NO_ACL:
+            raise
+        return None
+
+
+def _access_acl(default: bytes) -> bytes:
+    """Return the ACL that the kernel gives to a new file below a default ACL.
+
+    A creation with a mode leaves of owner, mask (or group) and others what the mode has.
+    """
+    entries = list(_ACL_ENTRY.iter_unpack(default[_ACL_VERSION.size :]))
+    group = _MASK if any(tag == _MASK for tag, _, _ in entries) else _GROUP_OBJ
+    kept = {
+        _USER_OBJ: _FILE_MODE_UNDER_ACL >> 6,
+        group: _FILE_MODE_UNDER_ACL >> 3 & 0o7,
+        _OTHER: _FILE_MODE_UNDER_ACL & 0o7,
+    }
+    masked = [
+        _ACL_ENTRY.pack(tag, rights & kept.get(tag, 0o7), id_) for tag, rights, id_ in entries
+    ]
+    return default[: _ACL_VERSION.size] + b"".join(masked)
 
 
 def give_to_job(root: int, scope: QuotaScope | None, upload_id: str, job: str) -> None:

@@ -20,7 +20,9 @@ from backends.base import Backend
 from backends.fs import descriptors, linux, paths, translate, translated
 from backends.quota import blame, check_digest, check_space, soft
 from backends.uploads.directories import (
+    FILE_MODE,
     give_to_job,
+    inherit_access,
     open_upload_directory,
     parents,
     root_of,
@@ -37,8 +39,6 @@ from core.uploads import (
     UploadStore,
 )
 
-#: The mode of a published file (rw-r--r--), whatever the process's umask is.
-FILE_MODE = 0o644
 #: Blocks allocated at once, in bytes: the most that an abandoned upload holds for nothing.
 STRETCH_BYTES = 16 << 20
 #: Fewer bytes than this are not worth a system call.
@@ -123,6 +123,7 @@ class Staging:
                 self.backend.open_vfolder(vfolder) as top,
                 parents(target, top) as parent,
             ):
+                inherit_access(self.descriptor, parent)
                 os.fsync(self.descriptor)
                 self.on_work(0)
                 size_bytes -= soft.size_of(target.name, parent)
@@ -315,9 +316,13 @@ def _publish_empty(backend: Backend, upload: Upload) -> None:
         parents(target, top) as parent,
     ):
         try:
-            os.close(os.open(target.name, _NEW_FILE, FILE_MODE, dir_fd=parent))
+            descriptor = os.open(target.name, _NEW_FILE, FILE_MODE, dir_fd=parent)
         except FileExistsError:
             return
+        try:
+            inherit_access(descriptor, parent)
+        finally:
+            os.close(descriptor)
         os.fsync(parent)
 
 
