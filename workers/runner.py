@@ -14,6 +14,7 @@ from celery.exceptions import Ignore
 from tenacity import Retrying
 
 from backends.fs import translate
+from core.cluster import boot_clock
 from core.errors import Defect, HelperDied, JobNotFound, StorageError, StoreUnavailable
 from core.events import EventPublisher
 from core.jobs import Cancelled, Job, LeaseLost, Released, State, queue_name, requests
@@ -157,6 +158,7 @@ class Runner:
             raise Ignore
         node = self._settings.storage_proxy.node_id
         lease = self._settings.vfolder.jobs.lease_seconds
+        sent_at = boot_clock()  # the store counts the lease from a moment after this
         answer = self._store.claim(job_id, name, node, lease, own_identity())
         if answer == "unproven":
             time.sleep(ELSEWHERE_SECONDS)
@@ -164,7 +166,7 @@ class Runner:
         if answer != "ok":
             _log.info("doorbell ignored", why=answer)
             raise Ignore
-        run = Run(self._store, self._store.get(job_id), lease, name=name)
+        run = Run(self._store, self._store.get(job_id), lease, name=name, claimed_at=sent_at)
         return run.job, run
 
     def _attend(self, job: Job, run: Run, show: ProgressView) -> str:

@@ -61,14 +61,16 @@ class Run:
         *,
         name: str = "",
         drain: Drain = DRAIN,
+        claimed_at: float | None = None,
     ) -> None:
+        """Take over a claimed job; `claimed_at` is the boot clock when the claim was sent."""
         self.id = name or new_run_id()
         self.job = job
         self.progress = Progress()
         self._store = store
         self._lease = lease_seconds
         self._drain = drain
-        self._renewed = boot_clock()
+        self._renewed = boot_clock() if claimed_at is None else claimed_at
         self._ending: Interrupted | None = None
         self._final = False
         self._cleaning = False
@@ -82,8 +84,7 @@ class Run:
         self.on_expect: Callable[[int | None, int | None], None] | None = None
 
     def start(self, publish: ProgressPublisher | None = None) -> None:
-        """Start to renew the lease that the claim just took."""
-        self._renewed = boot_clock()
+        """Start to renew the lease that the claim took."""
         self._thread = threading.Thread(target=self._beat, name="heartbeat", daemon=True)
         self._thread.start()
         if publish is not None:

@@ -604,3 +604,23 @@ def test_vfolder_full(folder: Folder) -> None:
         ),
         507,
     )
+
+
+def test_a_writer_that_is_replaced_is_answered_with_423(folder: Folder) -> None:
+    """Not with 409: after that a client asks for the offset, and goes on beside its successor."""
+    url = folder.upload("f", 1 << 20)
+    at = urlsplit(url)
+    with socket.create_connection((at.hostname or "", at.port or 0), timeout=60) as client:
+        client.sendall(
+            f"PATCH {at.path}?{at.query} HTTP/1.1\r\nHost: x\r\nTus-Resumable: 1.0.0\r\n"
+            f"Content-Type: application/offset+octet-stream\r\nUpload-Offset: 0\r\n"
+            f"Content-Length: {1 << 20}\r\n\r\n".encode()
+            + b"x" * 1000
+        )
+        wait_for(lambda: kept_bytes(folder) == 1000)
+        answer = patch(url, 1000, b"")
+        replaced = client.recv(1 << 16).decode()
+    assert replaced.startswith("HTTP/1.1 423 ")
+    assert "Retry-After: " in replaced
+    assert "storage/tus-lease-held" in replaced
+    assert answer.status_code == 204

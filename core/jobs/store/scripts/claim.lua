@@ -5,7 +5,10 @@ local id, run = ARGV[1], ARGV[2]
 local state = get(id, 'state')
 if not state then return { 'gone' } end
 if ended(state) then return { 'ended' } end
-if holds(id, run) then return { 'ok' } end
+if holds(id, run) then -- the answer to this run's first claim was lost: its lease begins again
+  redis.call('ZADD', P .. 'due', now() + tonumber(ARGV[4]), id)
+  return { 'ok' }
+end
 if state ~= 'queued' then return { 'held' } end
 if get(id, 'admitted') ~= '1' then return { 'waiting' } end
 if redis.call('SISMEMBER', P .. 'unproven:' .. ARGV[3], get(id, 'volume')) == 1 then return { 'unproven' } end

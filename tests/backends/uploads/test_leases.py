@@ -1,0 +1,104 @@
+"""The lease of an upload, and what a link in a hidden directory cannot do."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from uuid import uuid4
+
+import pytest
+
+from backends.base import Mount
+from backends.fs import layout
+from backends.mounted import PosixBackend
+from backends.uploads import staging as uploads
+from core.errors import StorageError
+from core.names import QuotaScope, VFolderId
+from core.uploads import Upload, UploadLeaseHeld, UploadLeaseLost, UploadStore
+from core.uploads.store import LEASE_SECONDS
+from tests.support.valkey import Valkey
+
+
+@pytest.fixture
+def store(valkey: Valkey) -> Iterator[UploadStore]:
+    with valkey.client(8) as client:
+        yield UploadStore(client, "node1")
+
+
+@pytest.fixture
+def backend(tmp_path: Path) -> PosixBackend:
+    volume = tmp_path / "volume"
+    volume.mkdir()
+    return PosixBackend(Mount("local", volume))
+
+
+@pytest.fixture
+def upload(backend: PosixBackend, store: UploadStore) -> Upload:
+    scope = QuotaScope.parse(f"user:{uuid4()}")
+    backend.create_scope(scope)
+    vfolder = VFolderId(scope, uuid4())
+    backend.create_vfolder(vfolder)
+    name = uuid4().hex
+    made = Upload(id=name, volume="local", vfolder=str(vfolder), path="f", session=name, length=100)
+    return uploads.begin(backend, store, made)
+
+
+def test_each_commit_renews_the_lease(store: UploadStore, upload: Upload) -> None:
+    key = f"tus.upload.lease:{upload.id}"
+    lease = store.acquire(upload.id, 0, lambda: True)
+    for offset in (10, 20):
+        store.client.pexpire(key, 5_000)
+        store.advance(lease, offset, rewind=0)
+        assert store.client.pttl(key) > (LEASE_SECONDS - 5) * 1000
+    store.client.delete(key)  # it ended unrenewed
+    with pytest.raises(UploadLeaseLost):
+        store.advance(lease, 30)
+    assert store.get(upload.id).offset == 20
+    assert not store.client.exists(key), "a lost lease is not taken again by a commit"
+
+
+def test_a_lease_that_another_request_holds_is_locked_and_no_conflict(
+    store: UploadStore, upload: Upload
+) -> None:
+    store.acquire(upload.id, 0, lambda: True)
+    other = UploadStore(store.client, "node2")
+    with pytest.raises(UploadLeaseHeld) as refused:
+        other.acquire(upload.id, 0, lambda: True)
+    assert (refused.value.status, refused.value.retriable) == (423, True)
+
+
+@pytest.mark.parametrize("content", [b"", b"s" * 100], ids=["empty", "as long as the upload"])
+def test_a_link_in_place_of_the_bytes_is_never_opened(
+    backend: PosixBackend, upload: Upload, tmp_path: Path, content: bytes
+) -> None:
+    """A link to a file of another owner, as a person with rights on the directory could make it."""
+    secret = tmp_path / "secret"
+    secret.write_bytes(content)
+    vfolder = VFolderId.parse(upload.vfolder)
+    path = backend.mount.path / layout.upload(vfolder.scope, upload.id)
+    path.unlink()
+    path.symlink_to(secret)
+    with pytest.raises(StorageError), uploads.opened(backend, upload):
+        pass
+    assert secret.read_bytes() == content
+    assert list(backend.vfolder_path(vfolder).iterdir()) == []
+
+
+@pytest.mark.parametrize("name", [layout.HIDDEN, layout.UPLOADS])
+def test_a_hidden_directory_that_is_a_link_is_never_entered(
+    backend: PosixBackend, store: UploadStore, upload: Upload, tmp_path: Path, name: str
+) -> None:
+    vfolder = VFolderId.parse(upload.vfolder)
+    uploads_path = backend.mount.path / layout.area(vfolder.scope, layout.UPLOADS)
+    moved = uploads_path if name == layout.UPLOADS else uploads_path.parent
+    elsewhere = tmp_path / "elsewhere"
+    moved.rename(elsewhere)
+    moved.symlink_to(elsewhere)
+    before = sorted(os.listdir(elsewhere))
+    with pytest.raises(StorageError), uploads.opened(backend, upload):
+        pass
+    other = Upload(
+        id="other", volume="local", vfolder=upload.vfolder, path="g", session="s", length=4
+    )
+    with pytest.raises((StorageError, OSError)):
+        uploads.begin(backend, store, other)
+    assert sorted(os.listdir(elsewhere)) == before
