@@ -8,7 +8,7 @@ TOOLS  := $(VENV)/.tools
 PROCESSES ?= 4
 PIP    := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
-.PHONY: help setup run demo check format test parts bench lock clean
+.PHONY: help setup run demo check format test mutants parts bench lock clean
 .DEFAULT_GOAL := help
 
 help:  ## show this list
@@ -50,6 +50,9 @@ format: setup  ## format the code
 
 test: setup  ## run the tests (tests that need `make parts` are skipped and named)
 	@$(BIN)/python -m pytest -n $(PROCESSES) --dist loadfile --no-loadscope-reorder
+
+mutants: setup  ## plant one bug at a time in a copy; the nearest tests must find it (an hour)
+	@$(BIN)/python -m tests.mutants
 
 parts:  ## install the system packages that some tests and benchmarks use (Debian, root)
 	@deploy/parts.sh
