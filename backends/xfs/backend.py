@@ -77,7 +77,6 @@ class ProjectQuotaBackend(NativeQuotaBackend):
 
     def _start_counting(self, directory: int, scope: QuotaScope) -> int:
         project = project_ids.give(directory, scope, self._counts)
-        os.fsync(directory)
         self._files.enter(project, *self._entry(scope))
         return project
 

@@ -10,5 +10,6 @@ collect_ignore = (
         "test_projects.py",
         "test_tools.py",
         "test_nfs.py",
+        "test_power.py",
     ]
 )
