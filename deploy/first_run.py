@@ -77,7 +77,7 @@ def ensure(path: Path, ports: Ports | None = None) -> bool:
     if path.exists():
         return False
     (path.parent / "volumes" / "local").mkdir(parents=True, exist_ok=True)
-    fresh = path.with_name(f".{path.name}.{os.getpid()}")
+    fresh = path.with_name(f".{path.name}.{secrets.token_hex(8)}")  # a crash may leave it
     with os.fdopen(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, SECRET_MODE), "w") as file:
         file.write(_text(ports or Ports()))
         file.flush()

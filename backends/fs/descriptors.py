@@ -66,7 +66,11 @@ def opened(path: str | PurePosixPath, dir_fd: int | None = None) -> Iterator[int
 
 @contextmanager
 def made(path: PurePosixPath, dir_fd: int, mode: int = PREFIX_MODE) -> Iterator[int]:
-    """Open a directory as `opened` does; make the directories of the path that are missing."""
+    """Open a directory as `opened` does; make the directories of the path that are missing.
+
+    Their names are on disk before the block begins, so what is renamed into them stays there after
+    a power failure. All are made first: then a journal is written once, not once for each.
+    """
     descriptor = _descend(dir_fd, path.parts, mode)
     try:
         yield descriptor
@@ -86,23 +90,33 @@ def _descend(dir_fd: int, parts: tuple[str, ...], mode: int | None) -> int:
 
 def _descend_once(dir_fd: int, parts: tuple[str, ...], mode: int | None) -> int:
     descriptor = os.dup(dir_fd)
-    for part in parts:
-        try:
-            if mode is not None:
-                _make(part, descriptor, mode)
-            below = os.open(part, _OPEN_DIRECTORY, dir_fd=descriptor)
-        finally:
-            os.close(descriptor)
-        descriptor = below
+    changed: list[int] = []
+    try:
+        for part in parts:
+            is_new = mode is not None and _make(part, descriptor, mode)
+            try:
+                below = os.open(part, _OPEN_DIRECTORY, dir_fd=descriptor)
+                if is_new:
+                    changed.append(os.dup(descriptor))
+            finally:
+                os.close(descriptor)
+            descriptor = below
+        for parent in reversed(changed):
+            os.fsync(parent)
+    finally:
+        for parent in changed:
+            os.close(parent)
     return descriptor
 
 
-def _make(name: str, dir_fd: int, mode: int) -> None:
+def _make(name: str, dir_fd: int, mode: int) -> bool:
+    """Make a directory unless it exists; return whether it was made."""
     try:
         os.mkdir(name, mode, dir_fd=dir_fd)
     except FileExistsError:
-        return
+        return False
     inherit_owner(name, dir_fd)
+    return True
 
 
 def inherit_owner(name: str, dir_fd: int) -> None:
@@ -146,13 +160,14 @@ def names(path: str | PurePosixPath, dir_fd: int) -> list[str]:
 
 
 def rename_new(source: str, source_fd: int, target: str, target_fd: int) -> None:
-    """Rename as `rename_noreplace` does, then sync both directories, which must not be O_PATH.
+    """Rename as `rename_noreplace` does, then sync the target's directory, which is not O_PATH.
+
+    A rename is one change: the old name is gone once the new one is on disk.
 
     Raises:
         OSError: as `rename_noreplace`.
     """
     rename_noreplace(source, source_fd, target, target_fd)
-    os.fsync(source_fd)
     os.fsync(target_fd)
 
 

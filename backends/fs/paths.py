@@ -121,10 +121,13 @@ def parent_beneath(root_fd: int, path: VFolderPath) -> Iterator[tuple[int, str]]
         os.close(fd)
 
 
-def make_directories(root_fd: int, path: VFolderPath, mode: int = 0o755) -> int:
+def make_directories(
+    root_fd: int, path: VFolderPath, mode: int = 0o755, *, synced: bool = False
+) -> int:
     """Make the directory `path` and its missing parents, and open it as `open_directory` does.
 
-    A directory that exists stays unchanged, whichever process made it.
+    A directory that exists stays unchanged, whichever process made it. With `synced` the names of
+    new directories are on disk before this returns.
 
     Raises:
         StorageError: as `open_beneath`; `EntryRefused` when a part is no directory.
@@ -135,7 +138,24 @@ def make_directories(root_fd: int, path: VFolderPath, mode: int = 0o755) -> int:
                 os.mkdir(name, mode, dir_fd=parent)
             except FileExistsError:
                 continue
+            if synced:
+                sync_directory(root_fd, path=VFolderPath(path.parts[: depth - 1]))
     return open_directory(root_fd, path)
+
+
+def sync_directory(root_fd: int, path: VFolderPath) -> None:
+    """Bring the names in a directory to disk.
+
+    Raises:
+        StorageError: as `open_beneath`, or the disk fails.
+    """
+    fd = open_beneath(root_fd, path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(fd)
+    except OSError as error:
+        raise translate(error, str(path)) from error
+    finally:
+        os.close(fd)
 
 
 def _text(path: VFolderPath) -> str:

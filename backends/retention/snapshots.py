@@ -91,6 +91,7 @@ def forget(root: int, vfolder: VFolderId, name: str) -> None:
         descriptors.opened(_directory(vfolder.scope), root) as directory,
     ):
         os.unlink(f"{vfolder.id.hex}.{name}", dir_fd=directory)
+        os.fsync(directory)  # a note that came back would end the next snapshot of that name
 
 
 def kept(root: int, scope_directory: str) -> list[KeptSnapshot]:

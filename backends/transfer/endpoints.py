@@ -103,7 +103,7 @@ class Endpoint:
                 yield parent, directory.name
             return
         with self.backend.open_vfolder(self.vfolder) as root:
-            above = paths.make_directories(root, self.path.parent, DIRECTORY_MODE)
+            above = paths.make_directories(root, self.path.parent, DIRECTORY_MODE, synced=True)
             try:
                 parent = os.open(".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=above)
             finally:

@@ -149,7 +149,7 @@ class Staging:
         settle_space(self.backend, self.upload)
 
     def make_durable(self) -> None:
-        """Check the digest of all bytes and sync the file.
+        """Check the digest of all bytes, and sync the file and its name.
 
         Raises:
             DigestMismatch: the bytes are not the announced ones.
@@ -159,6 +159,7 @@ class Staging:
         self.on_work(self.size())
         with translated():
             os.fsync(self.descriptor)
+            os.fsync(self._directory)
         self.on_work(0)
 
     def refused(self, error: OSError) -> StorageError:

@@ -1,6 +1,7 @@
 """The contents of a tree, to compare."""
 
 import os
+import stat
 from pathlib import Path
 
 
@@ -16,3 +17,18 @@ def snapshot(root: Path) -> dict[str, object]:
                 content = path.read_text(errors="surrogateescape")
             found[str(path.relative_to(root))] = (oct(status.st_mode), content)
     return found
+
+
+def attributes(root: Path) -> dict[str, object]:
+    """What `snapshot` returns, with owners, times of files, extended attributes and hard links."""
+    found: dict[str, object] = {}
+    for name, seen in snapshot(root).items():
+        status = (root / name).lstat()
+        xattrs = {one: os.getxattr(root / name, one) for one in _xattrs(root / name)}
+        times = None if stat.S_ISDIR(status.st_mode) else status.st_mtime_ns
+        found[name] = (seen, status.st_uid, status.st_gid, times, status.st_nlink, xattrs)
+    return found
+
+
+def _xattrs(path: Path) -> list[str]:
+    return [] if path.is_symlink() else sorted(os.listxattr(path))

@@ -49,23 +49,33 @@ class Manifest:
         """
         self._path = layout.manifest(scope, job)
         self._forgiven = NO_ROOM if frees_space else frozenset()
+        #: The directory of the file, until the file's name is on disk.
+        self._directory: int | None = None
         self.fd = self._open(root_fd)
         try:
             fence(self.fd)
             self.record = self._recorded()
         except BaseException:
             os.close(self.fd)
+            self._close_directory()
             raise
 
     def _open(self, root_fd: int) -> int:
         try:
             with descriptors.made(self._path.parent, root_fd, descriptors.HIDDEN_MODE) as parent:
                 flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
-                return os.open(self._path.name, flags, FILE_MODE, dir_fd=parent)
+                fd = os.open(self._path.name, flags, FILE_MODE, dir_fd=parent)
+                self._directory = os.dup(parent)
+                return fd
         except OSError as error:
             if error.errno not in self._forgiven:
                 raise
         return os.memfd_create(self._path.name)
+
+    def _close_directory(self) -> None:
+        if self._directory is not None:
+            os.close(self._directory)
+            self._directory = None
 
     def _recorded(self) -> tree.TreeManifest:
         try:
@@ -76,8 +86,11 @@ class Manifest:
         return tree.TreeManifest.temporary()
 
     def mark(self, kind: str, **facts: Any) -> None:  # noqa: ANN401 - JSON values
-        """Record a fact and bring it to disk before returning."""
+        """Record a fact and bring it to disk before returning, with the file's name."""
         self.record.append([_MARK, kind, facts], sync=True)
+        if self._directory is not None:  # once; a journal has little to write after the record
+            os.fsync(self._directory)
+            self._close_directory()
 
     def last(self, kind: str) -> dict[str, Any] | None:
         """Return the newest mark of a kind; None when there is none."""
@@ -107,6 +120,7 @@ class Manifest:
         self.record.close()
         if self.record.fd != self.fd:
             os.close(self.fd)
+        self._close_directory()
 
 
 def flock(descriptor: int, control: Control, wait: Callable[[float], Any]) -> None:

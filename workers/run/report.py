@@ -74,9 +74,12 @@ class Report:
             return
 
     def sync(self) -> None:
-        """Bring the lines to disk: the job is about to be settled."""
-        if self._fd is not None:
-            os.fsync(self._fd)
+        """Bring the lines and the file's name to disk: the job is about to be settled."""
+        if self._fd is None:
+            return
+        os.fsync(self._fd)
+        with descriptors.opened(self._path.parent, self._root) as parent:
+            os.fsync(parent)
 
     def close(self) -> None:
         """Close the file."""

@@ -9,7 +9,7 @@ record is in memory, and without a trash the vfolder is removed where it is.
 """
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import PurePosixPath
 from typing import Any, cast
@@ -168,9 +168,11 @@ class DeleteFiles:
         self._context.report(root_of_volume, self._vfolder.scope, continues=False)
         self._run.phase("delete")
         with self._backend.open_vfolder(self._vfolder) as root, self._settled():
+            changed: set[VFolderPath] = set()
             for text in self._request.paths:
                 self._run.check()
                 path = VFolderPath.parse(text)
+                changed.add(path.parent)
                 try:
                     skipped += not self._remove(root, path)
                 except _Resisted:
@@ -181,6 +183,7 @@ class DeleteFiles:
                     failed += 1
                     self._run.count(Counter.FAILED, 1)
                     self._run.fault(str(path), reason_of(error))
+            failed += self._sync(root, changed)
         return Outcome(
             sentence=f"deleted entries of {self._vfolder}",
             result={"named": len(self._request.paths), "skipped": skipped, "failed": failed},
@@ -202,6 +205,22 @@ class DeleteFiles:
             scope, holder = self._vfolder.scope, self._run.id
             with self._run.waiting_past_lease():
                 soft.settle(self._backend, scope, holder, -self._freed, once=True)
+
+    def _sync(self, root: int, changed: Iterable[VFolderPath]) -> int:
+        """Sync the directories that lost names; return how many cannot be synced.
+
+        So what the job calls deleted does not come back after a power failure.
+        """
+        failed = 0
+        for path in changed:
+            try:
+                paths.sync_directory(root, path)
+            except EntryNotFound:  # it was deleted, too
+                continue
+            except StorageError as error:
+                failed += 1
+                self._run.fault(str(path), reason_of(error))
+        return failed
 
     def _remove(self, root: int, path: VFolderPath) -> bool:
         try:

@@ -82,7 +82,6 @@ class PartScheduler:
         kind, number, *rest = reply
         if kind == "synced":
             self._record(self._syncing or [])
-            self._ledger.sync()
             self._syncing, self._synced = None, time.monotonic()
             return
         part = self._open[number]
@@ -148,9 +147,11 @@ class PartScheduler:
 
     def _schedule_pieces(self, part: _OpenPart, state: State, length: int, started: bool) -> None:  # noqa: FBT001 - from a message
         """Queue the pieces of a very big file that are not on disk yet."""
-        size_bytes = state[1]
-        if not started:
+        path, size_bytes, _ = state
+        if not started and state in self._ledger.pieces:  # their file is lost; it is made next
             self._ledger.record_restart(state)
+            self._put(part, ("big", part.number, path, self._states_on_disk(path)), first=True)
+            return
         done = self._ledger.pieces.get(state, {})
         spans = missing(size_bytes, done, length)
         kept = sum(end - begin for begin, end in covered(size_bytes, done))

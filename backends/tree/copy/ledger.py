@@ -130,7 +130,10 @@ class Ledger:
             self.links.add(INODE.pack(device, inode) + path)
 
     def record_begin(self, since_ns: int | None) -> None:
-        """Record that a run starts; the moment of the first run counts for all."""
+        """Record that a run starts; the moment of the first run counts for all.
+
+        The record is on disk before the run copies: else its unsynced copies would be trusted.
+        """
         self._manifest.append(["begin", boot_id(), since_ns], sync=True)
         self.refresh()
 
@@ -165,17 +168,17 @@ class Ledger:
 
     def record_planned(self, entries: int, size_bytes: int) -> None:
         """Record that the plan is complete, with its sums."""
-        self._manifest.append(["planned", entries, size_bytes], sync=True)
+        self._manifest.append(["planned", entries, size_bytes])
         self.refresh()
 
     def record_piece(self, state: State, span: Span, digest: bytes | None) -> None:
         """Record that a piece of a very big file is on disk."""
         path, *rest = state
         self.pieces.setdefault(state, {})[span] = digest
-        self._manifest.append(["piece", os.fsencode(path), *rest, *span, digest], sync=True)
+        self._manifest.append(["piece", os.fsencode(path), *rest, *span, digest])
 
     def record_restart(self, state: State) -> None:
-        """Record that the copy of a very big file starts again, if pieces of it are recorded."""
+        """Void the recorded pieces of a very big file: on disk before the file is made again."""
         if self.pieces.pop(state, None):
             self._manifest.append(["anew", os.fsencode(state[0]), *state[1:]], sync=True)
 
@@ -186,7 +189,10 @@ class Ledger:
         links: list[tuple[int, int, str]],
         copied: list[CopiedFile],
     ) -> None:
-        """Record that a part is on disk, and unlock it; `sync` brings the record to disk."""
+        """Record that a part is on disk, and unlock it.
+
+        The record itself comes to disk with the next sync; without it the part is copied again.
+        """
         self._mine.add(number)
         encoded = [(device, inode, os.fsencode(name)) for device, inode, name in links]
         files = [(os.fsencode(path), size, digest) for path, size, digest in copied]
@@ -229,12 +235,8 @@ class Ledger:
 
     def record_end(self, receipt: Receipt) -> None:
         """Record that the copy is complete and on disk, with the receipt of all of it."""
-        self._manifest.append(["ended", _escaped(receipt)], sync=True)
+        self._manifest.append(["ended", _escaped(receipt)])
         self.refresh()
-
-    def sync(self) -> None:
-        """Sync the records to disk."""
-        self._manifest.sync()
 
     def claim(self, slot: int) -> bool:
         """Lock what only one node may do at a time; return False while another node has it."""

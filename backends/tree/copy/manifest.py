@@ -105,9 +105,10 @@ class TreeManifest:
         if end == size > len(MAGIC):
             return end
         head = os.pread(self.fd, len(MAGIC), 0)
-        if not MAGIC.startswith(head):
+        if not MAGIC.startswith(head.rstrip(b"\0")):
             raise ValueError("This file is not a manifest.")
-        if head != MAGIC:
+        if head != MAGIC:  # after a power failure its length may be on disk without its data
+            os.ftruncate(self.fd, 0)
             atomic.pwrite_all(self.fd, MAGIC, 0)
             return len(MAGIC)
         end = max((end for _, _, end in self._walk(end, size)), default=end)

@@ -112,14 +112,15 @@ class CopyWork:
     ) -> tuple[int, int, int, bool] | None:
         """Return size, time, length of pieces, and whether the recorded pieces are in the target.
 
+        A file whose recorded pieces are lost is not made yet: their records have to go first.
         Returns None when the file was copied at once.
         """
         length = piece_length(channel.bytes_per_second)
         with self._copier.opened(path) as (pair, name, fd):
             status = os.fstat(fd)
             state = (status.st_size, status.st_mtime_ns)
-            if self._started(pair, name, status) and state in known:
-                return *state, length, True
+            if state in known:
+                return *state, length, self._started(pair, name, status)
             if status.st_size < 2 * length or content.clones(fd, pair.target):
                 self._copier.regular(pair, name, channel, big=True)
                 return None

@@ -247,7 +247,6 @@ class Transfer:
             selection = self._selection(mode, live)
             if manifest.last("publish") is None:
                 facts = self._stage((source, staged), selection, mode, manifest)
-                os.fsync(staged)
                 manifest.mark("copied", **facts)
             if live is not None:
                 self._lay_over((source, staged, live), publisher, manifest)
