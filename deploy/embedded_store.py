@@ -32,6 +32,8 @@ appendfsync everysec
 save ""
 # Any other policy would evict the broker's binding keys and running jobs.
 maxmemory-policy noeviction
+# docs/operations.md says how many connections a cluster needs; more nodes need an outside store.
+maxclients 10000
 # Detect crashed clients. The supervisor prints the output, so there is no log file.
 tcp-keepalive 30
 # A job's record has a few dozen fields, some of them texts: kept compact it takes a third.

@@ -2,6 +2,7 @@
 
 from core.cluster.bandwidth import BandwidthStore
 from core.cluster.discovery import RENEW_SECONDS, Discovery
+from core.cluster.leader import EXPORTER_SECONDS, LEADER_SECONDS, Leadership
 from core.cluster.nodes import BEAT_SECONDS, Node, NodeStore, NodeVolume, boot_clock, load_average
 from core.cluster.performance import STATS_KEY, PerformanceStore
 from core.cluster.selections import SelectionStore
@@ -9,10 +10,13 @@ from core.cluster.vfolder_cache import VFolderCache
 
 __all__ = [
     "BEAT_SECONDS",
+    "EXPORTER_SECONDS",
+    "LEADER_SECONDS",
     "RENEW_SECONDS",
     "STATS_KEY",
     "BandwidthStore",
     "Discovery",
+    "Leadership",
     "Node",
     "NodeStore",
     "NodeVolume",

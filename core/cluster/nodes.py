@@ -17,7 +17,7 @@ from core.redis import json
 BEAT_SECONDS = 2.0
 #: A node that is silent for this long is not alive: it missed two renewals.
 SILENCE_SECONDS = 5.0
-#: A node that is silent for a day is left out of lists.
+#: A node that is silent for a day is left out of lists, and its record is removed.
 FORGET_SECONDS = 86_400.0
 
 _NODES = PREFIX + "nodes"
@@ -27,6 +27,36 @@ _DRAINING = PREFIX + "nodes:draining"
 _UNPROVEN = PREFIX + "unproven:"
 #: The nodes whose arrival was published.
 _ANNOUNCED = PREFIX + "nodes:told"
+#: When nodes went on purpose.
+_LEFT = PREFIX + "nodes:left"
+#: Most records that one call forgets.
+_FORGET_MAX = 100
+
+#: KEYS: records, seen, left, announced. ARGV: seconds, the most records. Returns forgotten names.
+_FORGET = """
+local t = redis.call('TIME')
+local at = t[1] + t[2] / 1000000
+-- A node of an earlier version that went on purpose has neither time.
+for _, name in ipairs(redis.call('HKEYS', KEYS[1])) do
+  if not redis.call('ZSCORE', KEYS[2], name) and not redis.call('ZSCORE', KEYS[3], name) then
+    redis.call('ZADD', KEYS[3], at, name)
+  end
+end
+local gone = {}
+for number = 2, 3 do
+  local old = redis.call('ZRANGEBYSCORE', KEYS[number], '-inf', at - ARGV[1], 'LIMIT', 0, ARGV[2])
+  for _, name in ipairs(old) do
+    local other = redis.call('ZSCORE', KEYS[5 - number], name)
+    redis.call('ZREM', KEYS[number], name)
+    if not other or tonumber(other) <= at - ARGV[1] then
+      redis.call('HDEL', KEYS[1], name)
+      redis.call('SREM', KEYS[4], name)
+      table.insert(gone, name)
+    end
+  end
+end
+return gone
+"""
 
 
 class NodeVolume(Struct, frozen=True, kw_only=True):
@@ -63,6 +93,7 @@ class NodeStore:
 
     def __init__(self, client: "redis.Redis") -> None:
         self._redis = client
+        self._forget = client.register_script(_FORGET)
 
     def _now(self) -> float:
         seconds, micros = self._redis.time()
@@ -75,6 +106,7 @@ class NodeStore:
         with self._redis.pipeline(transaction=True) as pipe:
             pipe.hset(_NODES, node.id, text)
             pipe.zadd(_SEEN, {node.id: now})
+            pipe.zrem(_LEFT, node.id)
             # The script that claims a job asks this set: it does not read the record.
             pipe.delete(_UNPROVEN + node.id)
             if unproven := [name for name, volume in node.volumes.items() if not volume.proven]:
@@ -84,10 +116,24 @@ class NodeStore:
 
     def deregister(self, node: str) -> bool:
         """Mark a node as gone on purpose; return whether the caller must publish that it left."""
+        now = self._now()
         with self._redis.pipeline(transaction=True) as pipe:
+            pipe.zadd(_LEFT, {node: now})
             pipe.zrem(_SEEN, node)
             pipe.srem(_ANNOUNCED, node)
-            return bool(pipe.execute()[1])
+            return bool(pipe.execute()[2])
+
+    def forget_old(self) -> int:
+        """Remove the records of nodes that left or fell silent a day ago; return how many.
+
+        The request of an operator to drain a node stays. Costs a look at each known node: call it
+        once a minute, by one node.
+        """
+        keys = [_NODES, _SEEN, _LEFT, _ANNOUNCED]
+        names = self._forget(keys=keys, args=[FORGET_SECONDS, _FORGET_MAX])
+        if names:
+            self._redis.delete(*(_UNPROVEN + name for name in names))
+        return len(names)
 
     def claim_arrival(self, node: str) -> bool:
         """Return whether the caller must publish a node's arrival: true for one caller only."""

@@ -23,8 +23,17 @@ from core.telemetry import logger, metrics
 
 #: Ended jobs taken per round trip.
 BATCH = 100
+#: A process that dies while it publishes keeps the others away for this long.
+COURIER_SECONDS = 5.0
 
 _OUTBOX = PREFIX + "outbox"
+#: The mark of the one process that publishes. It only spares the others the work.
+_COURIER = PREFIX + "outbox:courier"
+_TAKE = """
+local ids = redis.call('ZRANGE', KEYS[1], 0, ARGV[2] - 1)
+if #ids == 0 or not redis.call('SET', KEYS[2], '1', 'NX', 'PX', ARGV[1]) then return {} end
+return ids
+"""
 _log = logger(__name__)
 
 
@@ -34,17 +43,25 @@ class Outbox:
     def __init__(self, jobs: "redis.Redis", bus: Bus) -> None:
         self._jobs = jobs
         self._bus = bus
+        self._take = jobs.register_script(_TAKE)
 
     def flush(self) -> int:
         """Publish every waiting end, oldest first; return how many this call published.
+
+        While another process publishes, this returns at once: that process publishes what comes
+        meanwhile, too.
 
         Raises:
             redis.RedisError: a server does not answer; the other ends wait for the next call.
         """
         published = 0
-        while ids := cast("list[str]", self._jobs.zrange(_OUTBOX, 0, BATCH - 1)):
-            for job in ids:
-                published += self._publish(job)
+        arguments = [int(COURIER_SECONDS * 1000), BATCH]
+        while ids := self._take(keys=[_OUTBOX, _COURIER], args=arguments):
+            try:
+                for job in ids:
+                    published += self._publish(job)
+            finally:
+                self._jobs.delete(_COURIER)
         return published
 
     def _publish(self, job: str) -> bool:

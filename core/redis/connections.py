@@ -3,10 +3,13 @@
 The databases that the manager also reads have the numbers of the reference service.
 """
 
+import os
+import threading
 from enum import IntEnum
 from typing import Any
 from urllib.parse import quote, urlencode
 
+import msgspec
 import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
@@ -39,12 +42,13 @@ _ROLES = {Database.LIVE: "live", Database.EVENTS: "stream"}
 
 
 def connect(settings: Settings, database: Database, *, text: bool = True) -> "redis.Redis":
-    """Return a client with a pool of its own, which returns text or bytes.
+    """Return a client that returns text or bytes; a process has one pool per database for all.
 
-    It opens no connection yet. Every command is tried at most twice and raises `redis.RedisError`
-    after `connect-timeout` or `answer-timeout`, so that no door hangs on a frozen server. The
-    second try is safe because all our writes are scripts that may run twice. With Sentinels, each
-    new connection asks them for the master.
+    It opens no connection yet. Closing the client closes none, since others use them. Every command
+    is tried at most twice and raises `redis.RedisError` after `connect-timeout` or
+    `answer-timeout`, so that no door hangs on a frozen server. The second try is safe because all
+    our writes are scripts that may run twice. With Sentinels, each new connection asks them for the
+    master.
     """
     own = settings.vfolder.redis
     target = own.target(_ROLES.get(database, ""))
@@ -57,17 +61,40 @@ def connect(settings: Settings, database: Database, *, text: bool = True) -> "re
         "retry": Retry(NoBackoff(), 1),
         **(_tls(settings, target) if target.secure else {}),
     }
+    times = own.connect_timeout, own.answer_timeout
+    key = (msgspec.json.encode(target), settings.directory, int(database), text, times)
+    with _shared.lock:
+        if key not in _shared.pools:
+            _shared.pools[key] = _pool(target, database, options)
+        return redis.Redis(connection_pool=_shared.pools[key])
+
+
+class _Shared:
+    """The pools of this process, by what they connect to."""
+
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+        self.pools: dict[Any, redis.ConnectionPool] = {}
+
+
+_shared = _Shared()
+# A forked process has pools of its own; its parent may have held the lock.
+os.register_at_fork(after_in_child=_shared.__init__)  # type: ignore[misc] # begins again
+
+
+def _pool(
+    target: RedisTarget, database: Database, options: dict[str, Any]
+) -> "redis.ConnectionPool":
     if not target.sentinels:
-        client: redis.Redis = redis.Redis.from_url(f"{target.plain_url}/{int(database)}", **options)
-        return client
+        return redis.ConnectionPool.from_url(f"{target.plain_url}/{int(database)}", **options)
     if target.secure:
-        options["ssl"] = True
+        options = options | {"ssl": True}
     asking = {**options, "password": target.sentinel_password}
     sentinel = Sentinel(target.sentinels, sentinel_kwargs=asking, **options)  # type: ignore[no-untyped-call] # redis-py has no types here
     master: redis.Redis = sentinel.master_for(  # type: ignore[no-untyped-call] # as above
         target.service_name, db=int(database), password=target.password
     )
-    return master
+    return master.connection_pool
 
 
 def prove_write(client: "redis.Redis") -> None:

@@ -7,6 +7,7 @@
     tus.upload.wanted:<id>   a process waits for the lease; the writer ends its request soon
     tus.upload.open.<of>:<…> the ids of open uploads of a vfolder, a scope, a node or a ticket, each
                              by the moment since when it has its place; kept eight days
+    tus.upload.open.all      the ids of all open uploads, by the moment at which they expire
     tus.upload.bytes:<…>     what the open uploads of a ticket announce, by id, and the sum
 
 The first two keys are those of the reference service, so that both services can continue each
@@ -59,6 +60,8 @@ STORE_PAUSE_SECONDS = 0.2
 #: The lists of open uploads are kept this long after the last creation. Uploads and tickets
 #: rarely live longer.
 PLACES_TTL_SECONDS = 8 * 86_400
+#: All open uploads of the cluster, by the moment at which their record expires (seconds).
+OPEN_KEY = "tus.upload.open.all"
 #: After how many seconds a refused caller may try again.
 RETRY_SECONDS = 60
 #: The largest sum that a script adds exactly (Lua has floating point numbers only).
@@ -78,6 +81,7 @@ if holder and holder ~= ARGV[1] and holder ~= ARGV[3] then
 end
 redis.call('SET', KEYS[2], ARGV[1], 'EX', ARGV[2])
 redis.call('DEL', KEYS[5])
+redis.call('ZADD', KEYS[6], 'XX', redis.call('TIME')[1] + ARGV[6], ARGV[5])
 return {'yours', offset, redis.call('GET', KEYS[4]) or '', record}
 """
 _ADVANCE = """
@@ -98,6 +102,7 @@ local function leave(id)
   redis.call('ZREM', KEYS[6], id)
   redis.call('ZREM', KEYS[7], id)
   redis.call('ZREM', KEYS[8], id)
+  redis.call('ZREM', KEYS[11], id)
   if redis.call('ZREM', KEYS[9], id) == 0 then return end
   local bytes = tonumber(redis.call('HGET', KEYS[10], id) or '0')
   redis.call('HDEL', KEYS[10], id)
@@ -151,7 +156,12 @@ if ARGV[6] == '1' then
   enter(KEYS[7])
   enter(KEYS[8])
 end
-if ARGV[12] == '1' then enter(KEYS[6]) end
+if ARGV[12] == '1' then
+  enter(KEYS[6])
+  local over = redis.call('ZRANGEBYSCORE', KEYS[11], '-inf', t[1], 'LIMIT', 0, 10)
+  for _, id in ipairs(over) do redis.call('ZREM', KEYS[11], id) end
+  redis.call('ZADD', KEYS[11], t[1] + ARGV[2], ARGV[3])
+end
 redis.call('SET', KEYS[1], '0', 'EX', ARGV[2])
 redis.call('SET', KEYS[3], ARGV[1], 'EX', ARGV[2])
 return 'made'
@@ -259,6 +269,10 @@ class UploadStore:
             raise UploadNotFound("No such upload is open; it may have ended or expired.")
         return UploadProgress(decoded(text), int(offset))
 
+    def count(self) -> int:
+        """Return the number of open uploads of the cluster; its cost does not grow with them."""
+        return int(patiently(lambda: self._client.zcount(OPEN_KEY, time.time(), "+inf")))
+
     def exists(self, upload_ids: list[str]) -> list[bool]:
         """Return for each id whether there is an upload; costs one round trip."""
 
@@ -316,8 +330,9 @@ class UploadStore:
             raise UploadNotFound("No such upload is open; it may have ended or expired.")
 
     def _try_acquire(self, upload_id: str, owner: str, dead: str, session_text: str) -> list[str]:
-        args = [owner, str(LEASE_SECONDS), dead, session_text]
-        answer: list[str] = patiently(lambda: self._acquire(upload_keys(upload_id), args))
+        args = [owner, str(LEASE_SECONDS), dead, session_text, upload_id, str(UPLOAD_TTL_SECONDS)]
+        keys = [*upload_keys(upload_id), OPEN_KEY]
+        answer: list[str] = patiently(lambda: self._acquire(keys, args))
         return answer
 
     def _request(self, upload_id: str, request: LeaseRequest, deadline: float) -> None:
@@ -415,7 +430,7 @@ def _announced(upload: Upload) -> int:
 
 
 def place_keys(upload: Upload) -> list[str]:
-    """Return the keys of the places of an upload: vfolder, scope, node, ticket, its bytes."""
+    """Return the keys of an upload's places: vfolder, scope, node, ticket, its bytes, and all."""
     vfolder = VFolderId.parse(upload.vfolder)
     return [
         vfolder_key(upload.volume, vfolder),
@@ -423,6 +438,7 @@ def place_keys(upload: Upload) -> list[str]:
         f"tus.upload.open.node:{upload.node}",
         f"tus.upload.open.ticket:{upload.session}",
         f"tus.upload.bytes:{upload.session}",
+        OPEN_KEY,
     ]
 
 
@@ -437,7 +453,7 @@ def upload_keys(upload_id: str) -> list[str]:
 
 
 #: Keys that do not exist, in place of those of an upload without a record.
-_NO_PLACES = ["tus.upload.open.none"] * 4 + ["tus.upload.bytes.none"]
+_NO_PLACES = ["tus.upload.open.none"] * 4 + ["tus.upload.bytes.none", OPEN_KEY]
 _KEY_KINDS = ("offset", "lease", "record", "rewind", "wanted")
 
 #: By the bound that a creation met: whose uploads are too many, and what its caller can do.

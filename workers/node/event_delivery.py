@@ -1,11 +1,12 @@
 """Deliver ends of jobs that no run published, in a thread of every worker's main process.
 
 A run publishes the end of its own job at once. What it could not publish stays in the outbox: the
-run was killed, the events' server was away, or the job ended without a run. The first node that
-looks publishes it.
+run was killed, the events' server was away, or the job ended without a run. The leader of the
+cluster publishes it.
 """
 
 import threading
+from collections.abc import Callable
 
 from core.events import EventPublisher
 from core.settings import Settings
@@ -17,7 +18,9 @@ LOOK_SECONDS = 1.0
 class EventDelivery:
     """The thread that empties the outbox."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, leads: Callable[[], bool]) -> None:
+        """Take the settings, and a function that says whether this node is the leader."""
+        self._leads = leads
         self._publisher = EventPublisher(settings)
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="event-delivery", daemon=True)
@@ -33,5 +36,6 @@ class EventDelivery:
 
     def _run(self) -> None:
         while not self._stop.wait(LOOK_SECONDS):
-            self._publisher.ended()
+            if self._leads():
+                self._publisher.ended()
         self._publisher.ended()

@@ -1,8 +1,9 @@
 """What every worker's main process does beside Celery, in one thread.
 
-It registers the node with a TTL, takes back jobs whose process died here, reaps dead leases of all
-nodes, consumes the queues of mounts that come and go, and drains on request. Any number of nodes
-may reap: each call is one script. The reaper pauses for one lease after the store was restarted or
+It registers the node with a TTL, takes back jobs whose process died here, consumes the queues of
+mounts that come and go, and drains on request. The node that is the leader of the cluster also
+reaps dead leases of all nodes, looks for lost nodes, forgets those that left, and looks how many
+connections the store has left. The reaper pauses for one lease after the store was restarted or
 could not be reached, so that live runs renew first. The store's absence is not the death of a run.
 """
 
@@ -18,6 +19,7 @@ from backends.volumes import Mounts
 from core.cluster import (
     BEAT_SECONDS,
     BandwidthStore,
+    Leadership,
     Node,
     NodeStore,
     NodeVolume,
@@ -38,6 +40,10 @@ from workers.node.mounting import Mounting
 from workers.run import DRAIN, RELOAD, is_dead, reloaded
 
 _log = logger(__name__)
+#: Seconds between two looks of the leader at old nodes and at the store's connections.
+TIDY_SECONDS = 60.0
+#: From this share of the store's connections on, the leader warns.
+CONNECTIONS_SHARE = 0.8
 #: A beat that is late by this factor means that the store was away.
 LATE = 1.5
 
@@ -60,6 +66,8 @@ class Upkeep(bootsteps.StartStopStep):
         self._started = time.time()
         self._consumed: set[str] | None = None
         self._reached = boot_clock()
+        self._leads_until = 0.0
+        self._tidied = 0.0
         self._away_until = 0.0
         self._reloads = RELOAD.count
         self._node_id = self.settings.storage_proxy.node_id
@@ -70,7 +78,7 @@ class Upkeep(bootsteps.StartStopStep):
         self._worker = parent
         celery_internals.replace_sighup_handler(RELOAD.request)
         self._publisher = EventPublisher(self.settings)
-        self._delivery = EventDelivery(self.settings)
+        self._delivery = EventDelivery(self.settings, lambda: self._leads)
         self._delivery.start()
         self._mounting = Mounting(self.settings)
         self._mounting.start()
@@ -91,6 +99,7 @@ class Upkeep(bootsteps.StartStopStep):
         client = connect(self.settings, Database.JOBS)
         store = JobStore(client, ringer_of(self._worker.app))
         nodes = NodeStore(client)
+        self._leadership = Leadership(client, self._node_id)
         slots_set = False
         while True:
             try:
@@ -104,6 +113,7 @@ class Upkeep(bootsteps.StartStopStep):
             if self._stop.wait(BEAT_SECONDS):
                 break
         try:
+            self._leadership.resign()
             if nodes.deregister(self._node_id):
                 self._publisher.node_left(self._node_id, "stopped")
         except redis.RedisError as error:
@@ -122,12 +132,10 @@ class Upkeep(bootsteps.StartStopStep):
         self._reap(client, store)
 
     def _announce(self, nodes: NodeStore, volumes: dict[str, NodeVolume]) -> None:
-        """Publish that this node joined, and which nodes stopped renewing."""
+        """Publish that this node joined."""
         if nodes.claim_arrival(self._node_id):
             proven = [name for name, volume in volumes.items() if volume.proven]
             self._publisher.node_joined(self._node_id, proven)
-        for lost in nodes.claim_losses():
-            self._publisher.node_left(lost, "lost")
 
     def _mark_reached(self) -> None:
         now = boot_clock()

@@ -1,7 +1,8 @@
 """The route /metrics: counters of every process of this node, and gauges read at each scrape.
 
-Gauges from the store are the same at every node of the cluster: use `max`, never `sum`, over
-nodes. A value that cannot be read is absent, not zero.
+Gauges from the store are those of the cluster. One node exports them, the first that is scraped;
+when it is not scraped any more, another takes its place. So use `max`, never `sum`, over nodes. A
+value that cannot be read is absent, not zero.
 """
 
 from collections import Counter
@@ -19,14 +20,16 @@ from redis import Redis, RedisError
 from api.routes import Door, current_door
 from backends.fs import native
 from backends.volumes import Mounts
-from core.cluster import STATS_KEY, BandwidthStore, NodeStore
+from core.cluster import EXPORTER_SECONDS, STATS_KEY, BandwidthStore, Leadership, NodeStore
+from core.errors import StoreUnavailable
 from core.jobs.store import PREFIX
 from core.names import moment_ns
 from core.process import metrics_files
 from core.quota import HiddenUsageStore, scopes_at_thresholds
-from core.redis import connections, json
+from core.redis import connections, json, store_refuses
 from core.settings import Settings
 from core.telemetry import logger
+from core.uploads import UploadStore
 
 #: The text format that every Prometheus reads.
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
@@ -120,22 +123,38 @@ class ClusterGauges(Collector):
         self._settings = settings_now
         self._jobs = connections.connect(settings, connections.Database.JOBS)
         self._bandwidth = BandwidthStore(self._jobs)
-        self._uploads = connections.connect(settings, connections.Database.UPLOADS)
+        node = settings.storage_proxy.node_id
+        self._export = Leadership(self._jobs, node, role="exporter", seconds=EXPORTER_SECONDS)
+        self._uploads = UploadStore(
+            connections.connect(settings, connections.Database.UPLOADS), node
+        )
         self._live = connections.connect(settings, connections.Database.LIVE)
 
     def collect(self) -> Iterable[Metric]:
-        """Read the store; when it does not answer, return only that."""
+        """Read the store; say only whether it answers when it does not, or another node exports."""
         up = _gauge("vfolder_store_up", "Whether the store of jobs answers.")
         try:
+            if not self._exports():
+                up.add_metric([], 1.0)
+                return [up]
             gauges = [*self._of_jobs(), *self._of_uploads(), *self._of_nodes()]
             gauges += [*self._of_hidden_usage(), *self._of_quota(), *self._of_speed()]
-            gauges += self._of_bandwidth()
-        except RedisError as error:
+            gauges += [*self._of_bandwidth(), *self._of_connections()]
+        except (RedisError, StoreUnavailable) as error:
             _log.warning("store not read for metrics", reason=type(error).__name__)
             up.add_metric([], 0.0)
             return [up]
         up.add_metric([], 1.0)
         return [up, *gauges]
+
+    def _exports(self) -> bool:
+        """Whether this node exports; each does while the store is full and elects no node."""
+        try:
+            return self._export.hold()
+        except RedisError as error:
+            if store_refuses(error):
+                return True
+            raise
 
     def _of_jobs(self) -> Iterator[Metric]:
         redis = self._jobs
@@ -186,9 +205,18 @@ class ClusterGauges(Collector):
 
     def _of_uploads(self) -> Iterator[Metric]:
         family = _gauge("vfolder_uploads_open", "Uploads that are not complete.")
-        keys = self._uploads.scan_iter(match="tus.upload.offset:*", count=1000)
-        family.add_metric([], sum(1 for _ in keys))
+        family.add_metric([], self._uploads.count())
         yield family
+
+    def _of_connections(self) -> Iterator[Metric]:
+        clients = cast("dict[str, int]", self._jobs.info("clients"))
+        used = _gauge("vfolder_store_connections", "Connections of the store of jobs.")
+        used.add_metric([], clients["connected_clients"])
+        yield used
+        limit = _gauge("vfolder_store_connections_max", "Connections that the store accepts.")
+        if "maxclients" in clients:
+            limit.add_metric([], clients["maxclients"])
+        yield limit
 
     def _of_nodes(self) -> Iterator[Metric]:
         family = _gauge("vfolder_nodes", "Nodes seen in the last day.", "state")

@@ -286,6 +286,22 @@ def test_many_senders_at_once_tell_each_end_once(office: Office, reader: Reader)
     assert all(reader.ends(job) == ["bgtask_done"] for job in jobs)
 
 
+def test_of_many_senders_one_works(office: Office) -> None:
+    """The others ask once and go: the store does not work for each sender and each end."""
+    for _ in range(20):
+        office.run(DELETE, End(State.SUCCEEDED, "{}"))
+    with office.valkey.client(1) as jobs:
+        jobs.set("vf:outbox:courier", "1", px=60_000)  # another process publishes
+        jobs.config_resetstat()
+        assert sum(office.publisher.outbox.flush() for _ in range(50)) == 0
+        stats = jobs.info("commandstats")
+        assert "cmdstat_hgetall" not in stats
+        assert stats["cmdstat_zrange"]["calls"] == 50
+        jobs.delete("vf:outbox:courier")  # it died, and its mark expired
+        assert office.publisher.outbox.flush() == 20
+        assert not jobs.exists("vf:outbox:courier")
+
+
 def test_an_end_is_kept_while_the_bus_is_away(tmp_path: Path, valkey: Valkey) -> None:
     """The bus has a server of its own, which is stopped or killed between two steps."""
     (tmp_path / "bus").mkdir()
