@@ -112,12 +112,12 @@ def _outbox(server: Valkey) -> None:
     jobs.flushall()
     store = JobStore(jobs, lambda _: None)
     store.set_slots("v", 1000, 1000)
-    couriers = [Outbox(server.client(1), Bus(server.client(4))) for _ in range(NODES)]
-    for courier in couriers:
-        courier.flush()
+    outboxes = [Outbox(server.client(1), Bus(server.client(4))) for _ in range(NODES)]
+    for outbox in outboxes:
+        outbox.flush()
 
     def all_flush() -> None:
-        threads = [threading.Thread(target=courier.flush) for courier in couriers]
+        threads = [threading.Thread(target=outbox.flush) for outbox in outboxes]
         for thread in threads:
             thread.start()
         for thread in threads:

@@ -24,11 +24,11 @@ from core.telemetry import logger, metrics
 #: Ended jobs taken per round trip.
 BATCH = 100
 #: A process that dies while it publishes keeps the others away for this long.
-COURIER_SECONDS = 5.0
+PUBLISHER_SECONDS = 5.0
 
 _OUTBOX = PREFIX + "outbox"
 #: The mark of the one process that publishes. It only spares the others the work.
-_COURIER = PREFIX + "outbox:courier"
+_PUBLISHER = PREFIX + "outbox:publisher"
 _TAKE = """
 local ids = redis.call('ZRANGE', KEYS[1], 0, ARGV[2] - 1)
 if #ids == 0 or not redis.call('SET', KEYS[2], '1', 'NX', 'PX', ARGV[1]) then return {} end
@@ -55,13 +55,13 @@ class Outbox:
             redis.RedisError: a server does not answer; the other ends wait for the next call.
         """
         published = 0
-        arguments = [int(COURIER_SECONDS * 1000), BATCH]
-        while ids := self._take(keys=[_OUTBOX, _COURIER], args=arguments):
+        arguments = [int(PUBLISHER_SECONDS * 1000), BATCH]
+        while ids := self._take(keys=[_OUTBOX, _PUBLISHER], args=arguments):
             try:
                 for job in ids:
                     published += self._publish(job)
             finally:
-                self._jobs.delete(_COURIER)
+                self._jobs.delete(_PUBLISHER)
         return published
 
     def _publish(self, job: str) -> bool:

@@ -291,15 +291,15 @@ def test_of_many_senders_one_works(office: Office) -> None:
     for _ in range(20):
         office.run(DELETE, End(State.SUCCEEDED, "{}"))
     with office.valkey.client(1) as jobs:
-        jobs.set("vf:outbox:courier", "1", px=60_000)  # another process publishes
+        jobs.set("vf:outbox:publisher", "1", px=60_000)  # another process publishes
         jobs.config_resetstat()
         assert sum(office.publisher.outbox.flush() for _ in range(50)) == 0
         stats = jobs.info("commandstats")
         assert "cmdstat_hgetall" not in stats
         assert stats["cmdstat_zrange"]["calls"] == 50
-        jobs.delete("vf:outbox:courier")  # it died, and its mark expired
+        jobs.delete("vf:outbox:publisher")  # it died, and its mark expired
         assert office.publisher.outbox.flush() == 20
-        assert not jobs.exists("vf:outbox:courier")
+        assert not jobs.exists("vf:outbox:publisher")
 
 
 def test_an_end_is_kept_while_the_bus_is_away(tmp_path: Path, valkey: Valkey) -> None:
