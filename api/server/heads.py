@@ -54,7 +54,7 @@ class RequestKind(StrEnum):
 
 
 class Wait(StrEnum):
-    """Why no thread serves a connection; in the order in which they are closed under pressure."""
+    """Why no thread serves a connection. Under pressure the idle ones are closed last."""
 
     HEAD = "head"
     CLOSING = "closing"
@@ -69,7 +69,8 @@ class DoorConnection(TConn):
     """A connection, and what came of its next request."""
 
     sock: socket.socket
-    #: When it is closed, unless something comes (monotonic seconds).
+    #: Since when it waits, and when it is closed unless something comes (monotonic seconds).
+    since: float
     timeout: float
 
     def __init__(self, cfg: Any, sock: socket.socket, client: Any, server: Any) -> None:  # noqa: ANN401 - gunicorn is untyped
@@ -218,7 +219,8 @@ class Waiting:
     def add(self, conn: DoorConnection, wait: Wait, seconds: float) -> DoorConnection | None:
         """Let a connection wait; return another one of its address if that has too many."""
         conn.wait = wait
-        conn.timeout = time.monotonic() + seconds
+        conn.since = time.monotonic()
+        conn.timeout = conn.since + seconds
         self._all[wait][conn] = None
         if not self._per_address or not conn.address:
             return None
@@ -226,7 +228,7 @@ class Waiting:
         own[wait][conn] = None
         if sum(map(len, own.values())) <= self._per_address:
             return None
-        return _oldest(own)
+        return _oldest(own, conn)
 
     def remove(self, conn: DoorConnection) -> None:
         """Let it wait no longer."""
@@ -236,9 +238,9 @@ class Waiting:
             if not any(own.values()):
                 del self._of[conn.address]
 
-    def oldest(self) -> DoorConnection | None:
-        """Return the connection that is closed first when there are too many."""
-        return _oldest(self._all)
+    def oldest(self, newest: DoorConnection | None = None) -> DoorConnection | None:
+        """Return the connection that is closed first when there are too many; never the newest."""
+        return _oldest(self._all, newest)
 
     def overdue(self) -> Iterator[DoorConnection]:
         """Return the connections whose time has passed."""
@@ -255,8 +257,17 @@ class Waiting:
             conn.timeout = min(conn.timeout, deadline)
 
 
-def _oldest(groups: dict[Wait, dict[DoorConnection, None]]) -> DoorConnection | None:
-    return next((conn for group in groups.values() for conn in group), None)
+def _oldest(
+    groups: dict[Wait, dict[DoorConnection, None]], newest: DoorConnection | None
+) -> DoorConnection | None:
+    """Return the one that waits longest for its head or its end, else the oldest idle one."""
+    first = {
+        wait: conn
+        for wait, group in groups.items()
+        if (conn := next(iter(group), None)) is not None and conn is not newest
+    }
+    idle = first.pop(Wait.IDLE, None)
+    return min(first.values(), key=lambda conn: conn.since) if first else idle
 
 
 class Certificate:

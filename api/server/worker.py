@@ -145,7 +145,7 @@ class DoorWorker(ThreadWorker):
         self._wait_for(conn, Wait.HEAD, self._head_seconds)
         if conn in self._waiting:
             self._read_head(conn)
-        if self.nr_conns >= self.worker_connections and (oldest := self._waiting.oldest()):
+        if self.nr_conns >= self.worker_connections and (oldest := self._waiting.oldest(conn)):
             self._drop(oldest)
 
     def _not_accepted(self, error: OSError) -> None:

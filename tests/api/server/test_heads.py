@@ -128,6 +128,20 @@ def test_half_heads_of_one_address_are_bounded(tmp_path: Path, valkey: Valkey) -
         answered(door, "/livez")
 
 
+def test_a_new_caller_is_served_beside_many_that_do_not_close(
+    tmp_path: Path, valkey: Valkey
+) -> None:
+    more = f"{FEW}waiting-per-address = 20\n"
+    idle = GET.replace(b"Connection: close\r\n", b"")
+    with running_door("internal", settings_in(tmp_path, valkey.url, more)) as door:
+        for sent in (HALF_BODY % b"", b"GET\r\n\r\n", idle):
+            with callers(door, sent) as others:
+                for one in others:
+                    with suppress(ConnectionResetError):
+                        one.recv(1)  # its answer, or its end: it is one of many
+                answered(door, "/livez")
+
+
 @pytest.fixture(scope="module")
 def client_door(tmp_path_factory: pytest.TempPathFactory, valkey: Valkey) -> Iterator[RunningDoor]:
     settings = settings_in(tmp_path_factory.mktemp("client"), valkey.url, FEW)
