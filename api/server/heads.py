@@ -28,6 +28,8 @@ HEAD_MAX_BYTES = 64 * 1024
 READ_BYTES = 16 * 1024
 #: Longest line of a request (bytes). Proxies pass about as much.
 LINE_MAX_BYTES = 8190
+#: A head that waits shorter (seconds) is closed for another connection only as the last one.
+YOUNG_SECONDS = 1.0
 #: A closing connection is read for this long and this far, so that the caller gets its answer.
 LINGER_SECONDS = 2.0
 LINGER_BYTES = 64 * 1024
@@ -54,7 +56,7 @@ class RequestKind(StrEnum):
 
 
 class Wait(StrEnum):
-    """Why no thread serves a connection. Under pressure the idle ones are closed last."""
+    """Why no thread serves a connection."""
 
     HEAD = "head"
     CLOSING = "closing"
@@ -188,12 +190,7 @@ class DoorConnection(TConn):
 
 
 def _has_bare_line_feed(head: bytearray, start: int) -> bool:
-    at = head.find(b"\n", start)
-    while at >= 0:
-        if at == 0 or head[at - 1] != ord("\r"):
-            return True
-        at = head.find(b"\n", at + 1)
-    return False
+    return head.count(b"\n", start) != head.count(b"\r\n", max(start - 1, 0))
 
 
 class Waiting:
@@ -260,14 +257,19 @@ class Waiting:
 def _oldest(
     groups: dict[Wait, dict[DoorConnection, None]], newest: DoorConnection | None
 ) -> DoorConnection | None:
-    """Return the one that waits longest for its head or its end, else the oldest idle one."""
+    """Return the connection that loses least: an old half head, else the oldest of another kind.
+
+    The head of an honest caller is young: it comes within a second, as a rule.
+    """
     first = {
         wait: conn
         for wait, group in groups.items()
         if (conn := next(iter(group), None)) is not None and conn is not newest
     }
-    idle = first.pop(Wait.IDLE, None)
-    return min(first.values(), key=lambda conn: conn.since) if first else idle
+    head = first.get(Wait.HEAD)
+    if head is not None and time.monotonic() > head.since + YOUNG_SECONDS:
+        return head
+    return first.get(Wait.CLOSING) or first.get(Wait.IDLE) or head
 
 
 class Certificate:
