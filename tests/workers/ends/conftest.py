@@ -28,6 +28,7 @@ from tests.support.brittlefs import BrittleFS, mounted
 from tests.support.doors import settings_in
 from tests.support.valkey import Valkey
 from workers.node import Sweep
+from workers.run import Run
 from workers.runner import JobFailed, Runner
 
 VOLUME = "local"
@@ -144,3 +145,43 @@ def tar_of(
                 change(info)
             archive.addfile(info, io.BytesIO(content))
     return buffer.getvalue()
+
+
+#: The calls of a run at which a fault is placed.
+CALLS = ("phase", "expect", "count", "entry", "check", "point_of_no_return")
+Point = tuple[str, str]
+
+
+class Fault:
+    """Raises at one point of a run: the first call of a name within a phase; notes all points."""
+
+    def __init__(self, patch: pytest.MonkeyPatch) -> None:
+        self.points: list[Point] = []
+        self.at: Point | None = None
+        self.act: Callable[[], None] = lambda: None
+        self._phase = "start"
+        for name in CALLS:
+            patch.setattr(Run, name, self._wrapped(name, getattr(Run, name)))
+
+    def arm(self, at: Point | None, act: Callable[[], None] = lambda: None) -> None:
+        self.points, self.at, self.act, self._phase = [], at, act, "start"
+
+    def _wrapped(self, name: str, inner: Callable[..., Any]) -> Callable[..., Any]:
+        def call(run: Run, *args: Any, **more: Any) -> Any:
+            if name == "phase":
+                self._phase = args[0]
+            point = name, self._phase
+            first = point not in self.points
+            if first:
+                self.points.append(point)
+            result = inner(run, *args, **more)
+            if first and point == self.at:
+                self.act()
+            return result
+
+        return call
+
+
+@pytest.fixture
+def fault(monkeypatch: pytest.MonkeyPatch) -> Fault:
+    return Fault(monkeypatch)

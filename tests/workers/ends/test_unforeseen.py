@@ -17,9 +17,8 @@ from core.jobs import Job, State
 from core.jobs.store import PREFIX
 from core.names import VFolderId
 from tests.support.brittlefs import Rule
-from tests.workers.ends.conftest import FILES, Bench, on_brittle, tar_of
+from tests.workers.ends.conftest import FILES, Bench, Fault, on_brittle, tar_of
 from workers.node import leftovers
-from workers.run import Run
 
 #: What a verb, a library or the interpreter may raise, and no verb expects.
 UNFORESEEN: tuple[type[Exception], ...] = (
@@ -30,44 +29,6 @@ UNFORESEEN: tuple[type[Exception], ...] = (
     KeyError,
     TypeError,
 )
-#: The calls of a run at which a fault is placed.
-CALLS = ("phase", "expect", "count", "entry", "check", "point_of_no_return")
-Point = tuple[str, str]
-
-
-class Fault:
-    """Raises at one point of a run: the first call of a name within a phase; notes all points."""
-
-    def __init__(self, patch: pytest.MonkeyPatch) -> None:
-        self.points: list[Point] = []
-        self.at: Point | None = None
-        self.act: Callable[[], None] = lambda: None
-        self._phase = "start"
-        for name in CALLS:
-            patch.setattr(Run, name, self._wrapped(name, getattr(Run, name)))
-
-    def arm(self, at: Point | None, act: Callable[[], None] = lambda: None) -> None:
-        self.points, self.at, self.act, self._phase = [], at, act, "start"
-
-    def _wrapped(self, name: str, inner: Callable[..., Any]) -> Callable[..., Any]:
-        def call(run: Run, *args: Any, **more: Any) -> Any:
-            if name == "phase":
-                self._phase = args[0]
-            point = name, self._phase
-            first = point not in self.points
-            if first:
-                self.points.append(point)
-            result = inner(run, *args, **more)
-            if first and point == self.at:
-                self.act()
-            return result
-
-        return call
-
-
-@pytest.fixture
-def fault(monkeypatch: pytest.MonkeyPatch) -> Fault:
-    return Fault(monkeypatch)
 
 
 def clone(bench: Bench) -> dict[str, Any]:
