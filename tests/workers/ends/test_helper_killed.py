@@ -129,6 +129,8 @@ def test_a_job_survives_the_death_of_a_helper(bench: Bench, deaths: Deaths, case
         if died and lost.state is not State.SUCCEEDED:  # it died before the publication
             assert lost.state is State.QUEUED, lost.document()
             assert int(lost.fields["losses"]) == 1
+            if verb in ("clone", "transfer"):
+                assert bench.hidden(layout.STAGING) != []  # the next run continues with it
         elif died:
             bench.sweep()  # it died as it removed what is left of the staging
         ended = bench.run(job)
