@@ -3,6 +3,7 @@
 from importlib.resources import files
 
 from core.jobs.requests import CONFLICTS
+from core.jobs.store.messages import PREFIX
 
 #: The number of the present layout of keys. Another one is migrated (`migration`).
 LAYOUT = "2"
@@ -41,6 +42,6 @@ def _constants(batch: int) -> str:
         for mode, others in CONFLICTS.items()
     )
     return (
-        f"local LAYOUT, BATCH = '{LAYOUT}', {batch}\n"
+        f"local P, LAYOUT, BATCH = '{PREFIX}', '{LAYOUT}', {batch}\n"
         f"local MODES, CONFLICTS = {{ {modes} }}, {{ {conflicts} }}\n"
     )

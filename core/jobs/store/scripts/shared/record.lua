@@ -1,5 +1,5 @@
 -- Key names, the clock, the record of a job, its log and its indexes.
--- Layout (all below vf:; BATCH, LAYOUT, MODES and CONFLICTS come from core/jobs/store/loading.py):
+-- Layout (all below vf:; P, BATCH, LAYOUT, MODES and CONFLICTS come from core/jobs/store/loading.py):
 --   job:<id>            hash    the record; `bandwidth` is the job's own limit (bytes per second),
 --                               `share` the limit its run began with
 --   log:<id>            list    its history: JSON lines [kind, time (ms), attempt, node, text], at most
@@ -27,7 +27,6 @@
 --   deadlines           zset    ids by their deadline (ms)
 --   outbox              zset    ended ids whose end is not published yet, in the order of their ends
 --   live                channel '<id> <version> <state>' at every change
-local P = 'vf:'
 local LOG_MAX = 200
 -- A longer log of an ended job stays a list: one long value would make its record a larger kind of hash.
 local PACKED_LOG_BYTES = 2048
