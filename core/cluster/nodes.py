@@ -111,6 +111,7 @@ class NodeStore:
             pipe.delete(_UNPROVEN + node.id)
             if unproven := [name for name, volume in node.volumes.items() if not volume.proven]:
                 pipe.sadd(_UNPROVEN + node.id, *unproven)
+                pipe.expire(_UNPROVEN + node.id, round(FORGET_SECONDS))
             pipe.sismember(_DRAINING, node.id)
             return bool(pipe.execute()[-1])
 

@@ -110,7 +110,7 @@ class Upkeep(bootsteps.StartStopStep):
                 self._beat(client, store, nodes)
             except redis.RedisError as error:
                 _log.warning("store away", reason=type(error).__name__)
-            if self._stop.wait(BEAT_SECONDS):
+            if self._wait(store):
                 break
         try:
             self._leadership.resign()
@@ -127,9 +127,22 @@ class Upkeep(bootsteps.StartStopStep):
         self._announce(nodes, volumes)
         self._consume(volumes)
         self._take_back(store, runs)
-        store.proceed()
         self._forget(store)
         self._reap(client, store)
+
+    def _wait(self, store: JobStore) -> bool:
+        """Wait for the next beat; return whether the worker stops.
+
+        Meanwhile continue the wakes and admissions that other processes left. A lane of jobs that
+        are not woken yet admits none, so this does not wait for the beat.
+        """
+        until = boot_clock() + BEAT_SECONDS
+        try:
+            while not store.proceed() and boot_clock() < until and not self._stop.is_set():
+                pass
+        except redis.RedisError as error:
+            _log.warning("wakes not continued", reason=type(error).__name__)
+        return self._stop.wait(max(0.0, until - boot_clock()))
 
     def _announce(self, nodes: NodeStore, volumes: dict[str, NodeVolume]) -> None:
         """Publish that this node joined."""
