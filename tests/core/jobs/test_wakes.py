@@ -53,6 +53,7 @@ def test_the_end_of_an_exclusive_job_wakes_all_readers(small: Desk) -> None:
     Ledger.read(small.store.redis).check()
     for clone in clones:
         assert small.reason(clone) in ("waiting for a slot", "waiting for a worker")
+        assert small.store.get(clone.id).version > clone.version, "callers that follow it see that"
 
 
 def test_a_lane_admits_no_job_until_all_are_woken(small: Desk) -> None:
