@@ -38,7 +38,7 @@ def open_directory(path: str | PurePosixPath, dir_fd: int | None = None) -> int:
         return os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     if linux.kernel_resolves():
         return _open_at_once(str(path), dir_fd)
-    return _descend(dir_fd, PurePosixPath(path).parts, None)
+    return _descend(dir_fd, PurePosixPath(path).parts, None, [])
 
 
 def _open_at_once(path: str, dir_fd: int) -> int:
@@ -65,47 +65,58 @@ def opened(path: str | PurePosixPath, dir_fd: int | None = None) -> Iterator[int
 
 
 @contextmanager
-def made(path: PurePosixPath, dir_fd: int, mode: int = PREFIX_MODE) -> Iterator[int]:
+def made(
+    path: PurePosixPath, dir_fd: int, mode: int = PREFIX_MODE, *, sync_last: bool = False
+) -> Iterator[int]:
     """Open a directory as `opened` does; make the directories of the path that are missing.
 
     Their names are on disk before the block begins, so what is renamed into them stays there after
-    a power failure. All are made first: then a journal is written once, not once for each.
+    a power failure. All are made first: then a journal is written once, not once for each. With
+    `sync_last` their names come to disk after the block, which has synced its own change by then.
     """
-    descriptor = _descend(dir_fd, path.parts, mode)
+    changed: list[int] = []
     try:
-        yield descriptor
+        descriptor = _descend(dir_fd, path.parts, mode, changed)
+        try:
+            if not sync_last:
+                _sync(changed)
+            yield descriptor
+            if sync_last:
+                _sync(changed)
+        finally:
+            os.close(descriptor)
     finally:
-        os.close(descriptor)
+        for parent in changed:
+            os.close(parent)
 
 
-def _descend(dir_fd: int, parts: tuple[str, ...], mode: int | None) -> int:
+def _sync(directories: list[int]) -> None:
+    for directory in reversed(directories):
+        os.fsync(directory)
+
+
+def _descend(dir_fd: int, parts: tuple[str, ...], mode: int | None, changed: list[int]) -> int:
     for _ in range(RACE_TRIES):
         try:
-            return _descend_once(dir_fd, parts, mode)
+            return _descend_once(dir_fd, parts, mode, changed)
         except FileNotFoundError:
             if mode is None:
                 raise
     raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
 
 
-def _descend_once(dir_fd: int, parts: tuple[str, ...], mode: int | None) -> int:
+def _descend_once(dir_fd: int, parts: tuple[str, ...], mode: int | None, changed: list[int]) -> int:
+    """Open a path; add a descriptor of each directory that got a new name to `changed`."""
     descriptor = os.dup(dir_fd)
-    changed: list[int] = []
-    try:
-        for part in parts:
+    for part in parts:
+        try:
             is_new = mode is not None and _make(part, descriptor, mode)
-            try:
-                below = os.open(part, _OPEN_DIRECTORY, dir_fd=descriptor)
-                if is_new:
-                    changed.append(os.dup(descriptor))
-            finally:
-                os.close(descriptor)
-            descriptor = below
-        for parent in reversed(changed):
-            os.fsync(parent)
-    finally:
-        for parent in changed:
-            os.close(parent)
+            below = os.open(part, _OPEN_DIRECTORY, dir_fd=descriptor)
+            if is_new:
+                changed.append(os.dup(descriptor))
+        finally:
+            os.close(descriptor)
+        descriptor = below
     return descriptor
 
 

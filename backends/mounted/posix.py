@@ -185,7 +185,7 @@ class PosixBackend(MountedBackend):
 
     def _make_leaf(self, scope: int, path: PurePosixPath, mode: int, vfolder: VFolderId) -> None:
         for attempt in range(descriptors.RACE_TRIES):
-            with descriptors.made(path.parent, scope) as parent:
+            with descriptors.made(path.parent, scope, sync_last=True) as parent:
                 try:
                     os.mkdir(path.name, descriptors.PREFIX_MODE, dir_fd=parent)
                 except FileExistsError:
