@@ -292,9 +292,9 @@ class Certificate:
                 self._context = gunicorn_sock.ssl_context(self._cfg)
                 self._read = version
         except OSError as error:
+            _log.warning("certificate not read", reason=str(error), instead="the one before")
             if self._context is None:
                 raise
-            _log.warning("certificate not read", reason=str(error), instead="the one before")
         return self._context.wrap_socket(sock, server_side=True, do_handshake_on_connect=False)
 
 

@@ -1,6 +1,7 @@
 """The answer to what is no request: gunicorn's exceptions as problem documents."""
 
 import re
+import ssl
 from http import HTTPStatus
 from typing import NamedTuple
 
@@ -22,6 +23,7 @@ class Refusal(NamedTuple):
 
 
 DEFECT = Refusal(500, "The service failed unexpectedly; its log has the cause.")
+_NO_TLS = Refusal(400, "The door speaks HTTPS: the connection is not secured as it needs.")
 _MALFORMED = Refusal(400, "The request is no valid HTTP/1.1 (RFC 9112).")
 #: What each exception is answered with. Their texts may hold a ticket, so they are not passed on.
 REFUSED: dict[type[BaseException], Refusal] = {
@@ -50,6 +52,8 @@ def refusal_of(error: BaseException) -> Refusal:
         return DEFECT
     if (known := REFUSED.get(type(error))) is not None:
         return known
+    if isinstance(error, ssl.SSLError):
+        return _NO_TLS
     return _MALFORMED if isinstance(error, errors.ParseException) else DEFECT
 
 

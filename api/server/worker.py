@@ -28,6 +28,7 @@ import select
 import selectors
 import signal
 import socket
+import ssl
 import sys
 import threading
 import time
@@ -190,12 +191,23 @@ class DoorWorker(ThreadWorker):
                 return
         except (errors.ParseException, errors.NoMoreData) as error:
             self._refuse(conn, error)
+        except ssl.SSLError as error:
+            self._end_tls(conn, error)
         except (OSError, EOFError) as error:
             _log.debug("connection ended", reason=str(error))
             self._drop(conn)
         else:
             self._stop_waiting(conn)
             self.enqueue_req(conn)
+
+    def _end_tls(self, conn: DoorConnection, error: ssl.SSLError) -> None:
+        """Close a connection whose TLS failed; plain HTTP gets a plain answer."""
+        if error.reason != "HTTP_REQUEST":
+            _log.debug("connection ended", reason=str(error))
+            self._drop(conn)
+            return
+        conn.sock = socket.socket(fileno=conn.sock.detach())
+        self._refuse(conn, error)
 
     def _stop_waiting(self, conn: DoorConnection) -> None:
         self._waiting.remove(conn)

@@ -130,7 +130,11 @@ def running_door(
             stderr=subprocess.STDOUT,
             preexec_fn=end_with_parent(signal.SIGKILL),  # noqa: PLW1509 - a prctl only
         )
-    running = RunningDoor(f"http://{address}", AUTH if door == "manager" else {}, process)
+    table = settings.api.client if door == "client" else settings.api.manager
+    tls = table.ssl_enabled and door != "internal"
+    url = f"{'https' if tls else 'http'}://{address}"
+    running = RunningDoor(url, AUTH if door == "manager" else {}, process)
+    running.session.verify = str(settings.directory / table.ssl_cert) if table.ssl_cert else True
     try:
         wait_for(lambda: _answers(running, process, log_path), 120, f"see {log_path}")
         yield running
