@@ -46,6 +46,7 @@ class Move(StrEnum):
     LOSE = "lose"
     CANCEL = "cancel"
     EXPIRE = "expire"
+    REFUSE = "refuse"
     FINISH = "finish"
 
 
@@ -55,6 +56,7 @@ TRANSITIONS: dict[tuple[State, Move], frozenset[State]] = {
     (State.QUEUED, Move.CLAIM): frozenset({State.RUNNING, State.CANCELLING}),
     (State.QUEUED, Move.CANCEL): frozenset({State.CANCELLED, State.QUEUED}),
     (State.QUEUED, Move.EXPIRE): frozenset({State.FAILED}),
+    (State.QUEUED, Move.REFUSE): frozenset({State.FAILED}),
     (State.RUNNING, Move.RELEASE): frozenset({State.QUEUED}),
     (State.RUNNING, Move.LOSE): frozenset({State.QUEUED, State.FAILED}),
     (State.RUNNING, Move.CANCEL): frozenset({State.CANCELLING}),

@@ -10,22 +10,23 @@ record is in memory, and without a trash the vfolder is removed where it is.
 
 import os
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import PurePosixPath
 from typing import Any, cast
 
-from backends.fs import descriptors, paths, reason_of, translate
+from backends.fs import descriptors, layout, paths, reason_of, translate
 from backends.quota import soft
 from backends.retention import TrashRecord
 from backends.tree import RemoveOptions, UsageOptions, measure_tree, remove_tree
 from backends.uploads import end_uploads
 from core.cluster import VFolderCache
-from core.errors import EntryNotFound, HelperDied, ReadOnly, StorageError
-from core.jobs import Control, Counter, State
-from core.jobs.requests import DeleteFilesRequest, DeleteRequest
+from core.errors import EntryNotFound, HelperDied, ReadOnly, StorageError, VFolderNotFound
+from core.jobs import Control, Counter, State, requests
+from core.jobs.requests import DeleteFilesRequest, DeleteRequest, lock_key
+from core.jobs.store import JobLists
 from core.names import VFolderId, VFolderPath
 from core.quota import LastUsageStore
-from core.redis import Database, connect
+from core.redis import Database, connect, json
 from core.uploads import UploadStore
 from workers.run import NO_ROOM, Context, Manifest, Outcome, Run
 from workers.verbs.trash import TrashedTree
@@ -59,6 +60,7 @@ class Delete:
         done = manifest.last("renamed") is not None or self._trashed.exists
         renamed = done or self._rename(manifest)
         self._end_uploads()
+        self._run.patiently(self._refuse_waiting)
         if renamed:
             manifest.mark("renamed")
             descriptors.prune(self._vfolder.directory.parent, self._root, PREFIX_LEVELS)
@@ -125,6 +127,35 @@ class Delete:
         self._run.patiently(
             lambda: end_uploads(self._backend, uploads, self._volume, self._vfolder)
         )
+
+    def _refuse_waiting(self) -> None:
+        """End the jobs that wait for the vfolder and can only fail, up to one that makes it again.
+
+        They need no slot for that, and no wait for the end of this delete.
+        """
+        own, store = lock_key(self._volume, str(self._vfolder)), self._context.store
+        job = self._run.job
+        problem = json.dumps(
+            {
+                "error_code": VFolderNotFound.error_code,
+                "title": VFolderNotFound.title,
+                "detail": "The vfolder was deleted while the job waited for it.",
+                "retriable": VFolderNotFound.retriable,
+                "job_id": job.id,
+            }
+        )
+        for other in JobLists(store.redis).behind(own, int(job.fields["turn"])):
+            request = requests.parse(json.loads(other.fields["request"]))
+            if own in request.makes():
+                return
+            if own in request.needs() and store.refuse(other.id, problem):
+                self._forget_archive(other.id)
+
+    def _forget_archive(self, job: str) -> None:
+        """Remove the upload that a refused job was to unpack, if there is one."""
+        path = layout.archive(self._vfolder.scope, job)
+        with suppress(FileNotFoundError), descriptors.opened(path.parent, self._root) as staging:
+            os.unlink(path.name, dir_fd=staging)
 
     def _count(self, manifest: Manifest) -> None:
         """Count once what was deleted, where the trash is kept or a ledger needs the figure."""

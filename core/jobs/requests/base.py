@@ -58,6 +58,14 @@ class Request(Struct, frozen=True, kw_only=True, tag_field="verb", forbid_unknow
         """Return the locks of the vfolders it needs, each shared or exclusive."""
         return []
 
+    def needs(self) -> list[str]:
+        """Return the vfolders, as lock keys, without which it can only fail."""
+        return []
+
+    def makes(self) -> list[str]:
+        """Return the vfolders, as lock keys, that may exist after it and not before."""
+        return []
+
     def title(self) -> str:
         """Return a title short enough for a column, without secrets and paths."""
         return " → ".join(key for key, _ in self.locks()) or self.volume

@@ -56,6 +56,14 @@ class TransferRequest(Request, frozen=True, kw_only=True, tag="transfer"):
         alone: list[Lock] = [(target, "exclusive")]
         return alone if source == target else [(source, "shared"), *alone]
 
+    def needs(self) -> list[str]:
+        """Return the source."""
+        return [lock_key(self.volume, self.source)]
+
+    def makes(self) -> list[str]:
+        """Return the target."""
+        return [lock_key(self.home, self.target)]
+
     def title(self) -> str:
         """Return source and target, without paths."""
         return f"{lock_key(self.volume, self.source)} → {lock_key(self.home, self.target)}"

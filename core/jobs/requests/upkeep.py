@@ -22,6 +22,10 @@ class RestoreRequest(SingleVFolderRequest, frozen=True, kw_only=True, tag="resto
 
     trash: str | None = None
 
+    def makes(self) -> list[str]:
+        """Return the vfolder."""
+        return [lock_key(self.volume, self.vfolder)]
+
     def validate(self) -> None:
         """Check the ids."""
         super().validate()
@@ -121,6 +125,15 @@ class SnapshotRequest(SingleVFolderRequest, frozen=True, kw_only=True, tag="snap
         if self.action != "restore":
             return [(own, "exclusive" if self.action == "delete" else "shared")]
         return [(own, "exclusive")] if made == own else [(own, "shared"), (made, "exclusive")]
+
+    def needs(self) -> list[str]:
+        """Return the vfolder for a new snapshot; older snapshots may be kept longer than it."""
+        return [lock_key(self.volume, self.vfolder)] if self.action == "create" else []
+
+    def makes(self) -> list[str]:
+        """Return what a restore creates."""
+        made = lock_key(self.volume, self.restored_vfolder)
+        return [made] if self.action == "restore" else []
 
     def natural_key(self) -> str:
         """Return action and snapshot: one job at a time for each. Any number of lists may run."""

@@ -59,6 +59,14 @@ class CloneRequest(Request, frozen=True, kw_only=True, tag="clone"):
             (lock_key(self.home, self.target), "exclusive"),
         ]
 
+    def needs(self) -> list[str]:
+        """Return the source."""
+        return [lock_key(self.volume, self.source)]
+
+    def makes(self) -> list[str]:
+        """Return the target."""
+        return [lock_key(self.home, self.target)]
+
     def natural_key(self) -> str:
         """Return the target: there is one clone at a time per target."""
         return lock_key(self.home, self.target)
@@ -100,6 +108,10 @@ class DeleteFilesRequest(SingleVFolderRequest, frozen=True, kw_only=True, tag="d
         few = len(self.paths) <= FAST_PATHS_MAX and not self.recursive
         return Lane.FAST if few else Lane.BULK
 
+    def needs(self) -> list[str]:
+        """Return the vfolder."""
+        return [lock_key(self.volume, self.vfolder)]
+
     def natural_key(self) -> str:
         """Return no key: several such jobs of one vfolder may wait for each other."""
         return ""
@@ -118,6 +130,10 @@ class UsageRequest(SingleVFolderRequest, frozen=True, kw_only=True, tag="usage")
 
     mode: ClassVar[LockMode] = "shared"
 
+    def needs(self) -> list[str]:
+        """Return the vfolder."""
+        return [lock_key(self.volume, self.vfolder)]
+
 
 class ExtractRequest(SingleVFolderRequest, frozen=True, kw_only=True, tag="extract"):
     """Unpack an archive into a directory that does not exist yet; it appears complete."""
@@ -128,6 +144,10 @@ class ExtractRequest(SingleVFolderRequest, frozen=True, kw_only=True, tag="extra
     source: str = ""
     #: … or this finished upload. The job removes it at its end.
     upload: str = ""
+
+    def needs(self) -> list[str]:
+        """Return the vfolder."""
+        return [lock_key(self.volume, self.vfolder)]
 
     def natural_key(self) -> str:
         """Return the target: there is one such job at a time per target."""

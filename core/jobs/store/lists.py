@@ -7,6 +7,7 @@ first of one of a few sorted sets, so the cost is the same for any number of job
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
+from operator import itemgetter
 from typing import Any, cast
 
 import redis
@@ -141,6 +142,23 @@ class JobLists:
             jobs = [Job.from_fields(fields) for fields in pipe.execute() if fields]
         explain(self._redis, jobs)
         return jobs
+
+    def behind(self, vfolder: str, turn: int) -> Iterator[Job]:
+        """Yield the live jobs that need a vfolder (a lock key) and came after a turn, oldest first.
+
+        Costs two round trips per `PAGE_MAX` jobs.
+        """
+        while True:
+            with self._redis.pipeline(transaction=False) as pipe:
+                for mode in CONFLICTS:
+                    key = f"{PREFIX}lock:{vfolder}:{mode}"
+                    pipe.zrangebyscore(key, f"({turn}", "+inf", 0, PAGE_MAX, withscores=True)
+                found = [one for page in pipe.execute() for one in page]
+            batch = sorted(found, key=itemgetter(1))[:PAGE_MAX]
+            if not batch:
+                return
+            yield from self._records([job for job, _ in batch])
+            turn = int(batch[-1][1])
 
     def queue_position(self, job: Job) -> QueuePosition | None:
         """Return where a job waits; None when it does not wait.

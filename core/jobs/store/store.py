@@ -218,6 +218,11 @@ class JobStore:
             raise NotCancellable("The job is past the point of no return.", job_id=job)
         return self.get(job)
 
+    def refuse(self, job: str, error: str) -> bool:
+        """End a queued job that never ran as failed, with a problem (JSON); False for others."""
+        (outcome,) = self._move("refuse", keys_of("refuse", job), job, error)
+        return outcome == "ok"
+
     def pause(self, job: str, *, resume: bool = False) -> Job:
         """Pause a job, or resume it.
 

@@ -13,9 +13,11 @@ import jwt
 import pytest
 import requests
 
+from backends.fs import layout
 from backends.quota import soft
 from backends.volumes import Volumes
 from core.errors import QuotaExceeded
+from core.jobs import Job, State
 from core.jobs.requests import parse
 from core.jobs.store import JobStore, Submission
 from core.names import VFolderId
@@ -44,11 +46,14 @@ class Jobs:
     def __init__(self, settings: Settings) -> None:
         self._client = connect(settings, Database.JOBS)
         self.store = JobStore(self._client, lambda _: None)
+        self.store.set_slots("local", 100, 100)
         self.runner = Runner(settings, self.store, lambda _: None)
 
+    def submit(self, verb: str, **more: Any) -> Job:
+        return self.store.submit(Submission(parse({"verb": verb, "volume": "local", **more})))
+
     def run(self, verb: str, folder: Folder, **more: Any) -> str:
-        body = {"verb": verb, "volume": "local", "vfolder": str(folder.id), **more}
-        job = self.store.submit(Submission(parse(body)))
+        job = self.submit(verb, vfolder=str(folder.id), **more)
         self.runner(job.id, lambda _: None)
         return self.store.get(job.id).state.value
 
@@ -158,6 +163,52 @@ def test_a_delete_that_repeats_ends_what_was_left(folder: Folder, jobs: Jobs) ->
     assert head(url).status_code == 404
     assert jobs.run("delete", folder) == "succeeded"
     assert staged(folder) == []
+
+
+def test_jobs_that_wait_for_it_end_at_once(folder: Folder, jobs: Jobs) -> None:
+    """They end as failed without a run, and another job that brings the vfolder back ends that."""
+    own = str(folder.id)
+    absent = [str(VFolderId(folder.id.scope, uuid4())) for _ in range(3)]
+    delete = jobs.submit("delete", vfolder=own, keep_seconds=3600)
+    refused = [
+        jobs.submit("usage", vfolder=own),
+        *(jobs.submit("clone", source=own, target=target) for target in absent[:2]),
+        jobs.submit("delete-files", vfolder=own, paths=["f"]),
+        jobs.submit("extract", vfolder=own, source="a.tar", target="x", archive="tar"),
+        jobs.submit("transfer", source=own, target=absent[2]),
+        jobs.submit("snapshot", vfolder=own, action="create", name="s"),
+    ]
+    behind = jobs.submit("clone", source=absent[0], target=str(folder.door.vfolder().id))
+    restore = jobs.submit("restore", vfolder=own)
+    later = jobs.submit("extract", vfolder=own, source="a.tar", target="y", archive="tar")
+    jobs.runner(delete.id, lambda _: None)
+    assert jobs.store.get(delete.id).state is State.SUCCEEDED
+    for job in refused:
+        found = jobs.store.get(job.id)
+        error = found.member("error")
+        assert (found.state, found.attempt) == (State.FAILED, 0), found.verb
+        assert error["error_code"] == "vfolder_read_not-found"
+        assert "was deleted" in error["detail"]
+        assert (error["retriable"], error["job_id"]) == (False, delete.id)
+    for job in (restore, later, behind):
+        assert jobs.store.get(job.id).state is State.QUEUED
+    jobs.runner(restore.id, lambda _: None)
+    assert jobs.store.get(restore.id).state is State.SUCCEEDED
+    assert folder.path.exists()
+
+
+def test_a_refused_job_keeps_no_upload(folder: Folder, jobs: Jobs) -> None:
+    """An archive that a job was to unpack goes with the job."""
+    delete = jobs.submit("delete", vfolder=str(folder.id))
+    tree = folder.upload("", 512, tree=True)
+    words = meta(filename="x", extract="tar")
+    made = urljoin(tree, post(tree, Upload_Length="512", Upload_Metadata=words).headers["Location"])
+    assert patch(made, 0, bytes(512)).status_code == 204
+    assert folder.id.scope
+    staging = folder.door.backend.mount.path / layout.area(folder.id.scope, layout.STAGING)
+    assert len(list(staging.iterdir())) == 1
+    jobs.runner(delete.id, lambda _: None)
+    assert list(staging.iterdir()) == []
 
 
 def test_space_that_was_reserved_for_the_uploads_is_free_again(folder: Folder, jobs: Jobs) -> None:

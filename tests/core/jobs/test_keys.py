@@ -120,6 +120,8 @@ class Office:
             self.store.pause(job, resume=True)
             if number % 3 == 0:
                 self.store.cancel(job)
+            elif number == 5:
+                self.store.refuse(job, "{}")
         for job in self.ids("ix:state:running"):
             if number % 13 == 0:
                 self.store.cancel(job)

@@ -183,6 +183,14 @@ class Machine(RuleBasedStateMachine):
             assert self.before.jobs[job]["cancel"] == "1"
 
     @precondition(lambda self: self.ids)
+    @rule(number=JOBS)
+    def refuse(self, number: int) -> None:
+        job = self.pick(number)
+        record = self.before.jobs.get(job)
+        fits = bool(record and record["state"] == "queued" and record["attempt"] == "0")
+        assert self.step(Move.REFUSE, job, lambda: self.store.refuse(job, "{}")) == fits
+
+    @precondition(lambda self: self.ids)
     @rule(number=JOBS, resume=st.sampled_from((True, False)))
     def pause(self, number: int, *, resume: bool) -> None:
         job = self.pick(number)
