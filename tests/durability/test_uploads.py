@@ -29,7 +29,7 @@ PIECE = len(DATA) // 4
 ID = "an-upload"
 #: `ahead` shows a length before its data. ext4 (data=ordered), XFS and btrfs never do that to a
 #: file that grows by writes, and the offset of an upload relies on it (docs/jobs-faults.md).
-NOT_BY_WRITES = ("ahead", "all but")
+NOT_BY_WRITES = ("ahead", "all but", "data")
 
 
 class Client:
@@ -135,6 +135,20 @@ def test_an_upload_in_pieces(client: Client, before: bytes | None) -> None:
 
     offset = (int(Database.UPLOADS), f"tus.upload.offset:{ID}", "")
     client.site.crash(act, right, [offset])
+
+
+def test_an_empty_upload_is_there_without_a_request(client: Client) -> None:
+    target = client.top / "empty"
+
+    def act() -> None:
+        client.begin(0, path="empty")
+        client.site.volume.mark("complete")
+
+    def right(crash: Crash) -> None:
+        if "complete" in crash.cut.promised:
+            assert target.read_bytes() == b""
+
+    client.site.crash(act, right, [])
 
 
 def metadata(**values: str) -> dict[str, str]:

@@ -140,7 +140,8 @@ class Disk:
         synced: nothing but what was synced. journal: every name and attribute up to the last sync
         of anything, data only where it was synced. ahead: all names, attributes and lengths; data
         that was not synced is zeros. cut: the same, and files end amid that data. all: everything.
-        only N: `synced` and the names of one directory. all but N: everything but these names.
+        only N: `synced` and the names of one directory. all but N: `ahead` without these names.
+        data N: `ahead` and the data of one file that grew since its last sync, as a log does.
         """
         states = {
             "synced": _whole(self.safe),
@@ -157,7 +158,21 @@ class Disk:
             if not any(inode in {move.target, move.source} for move in self._moves):
                 but = self.now | {inode: self.safe.get(inode) or _without_data(self.now[inode])}
                 states[f"all but {inode}"] = _whole(self._with_data(but, _zeros))
+        for inode in self._grown()[:APART_MAX]:
+            ahead = self._with_data(self.now, _zeros)
+            states[f"data {inode}"] = _whole(ahead | {inode: self.now[inode]})
         return states
+
+    def _grown(self) -> list[int]:
+        """Return the files with data on disk and more that was not synced."""
+        return [
+            inode
+            for inode, node in self.now.items()
+            if stat.S_ISREG(node.mode)
+            and (safe := self.safe.get(inode)) is not None
+            and safe.data
+            and safe.data != node.data
+        ]
 
     def _with_data(self, state: State, lost: Any) -> State:
         """Return names and attributes of `state`, each file with its synced data and the rest."""
