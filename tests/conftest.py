@@ -37,6 +37,7 @@ _PROGRAMS = {
     "network-namespaces": "ip",
     "unzip": "unzip",
     "bsdtar": "bsdtar",
+    "java": "java",
 }
 _TUS_JS_CLIENT = (
     Path(__file__).resolve().parents[1] / "api/http/vendored/node_modules/tus-js-client"

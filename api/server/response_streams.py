@@ -217,11 +217,15 @@ class ArchiveStream(ResponseStream):
 def in_chunks(pieces: Iterator[Piece]) -> Iterator[Piece]:
     """Yield the pieces as chunks (RFC 9112 §7.1) with the last chunk at the end.
 
-    Only packed archives have an unknown length, and all their pieces are bytes.
+    An extent stays one: the kernel sends it between the two lines of its chunk.
     """
     for piece in pieces:
         if isinstance(piece, bytes):
             yield b"%x\r\n%b\r\n" % (len(piece), piece) if piece else b""
+            continue
+        yield b"%x\r\n" % len(piece)
+        yield piece
+        yield b"\r\n"
     yield b"0\r\n\r\n"
 
 

@@ -4,9 +4,11 @@ import os
 import threading
 from collections.abc import Callable, Generator, Iterator
 from contextlib import ExitStack
+from itertools import chain, islice
 
 from api.streaming.pacing import Pace
-from backends.archives import ZIP, ArchiveFormat, Piece, cut, plan
+from backends.archives import ZIP, ArchiveFormat, Deviations, Piece, cut, plan
+from backends.fs import translate
 from core.errors import StorageError, Unavailable
 from core.telemetry import logger, metrics
 
@@ -24,6 +26,8 @@ class ArchiveResponse:
     """The body of one response; closing it closes the plan and the descriptor that it holds.
 
     `on_batch` is called while the entries are planned (`plan.make`).
+    A `tolerant` archive leaves out what it cannot send, and names that in its last entry. Its
+    length is not known before its end.
 
     Raises:
         Unavailable: this process packs as many archives as it may.
@@ -38,6 +42,7 @@ class ArchiveResponse:
         pace: Pace,
         *,
         on_batch: Callable[[], object] = bool,
+        tolerant: bool = False,
     ) -> None:
         self.form = form
         #: Its turns in the budget of its volume; a caller that takes `pieces` must ask it.
@@ -51,13 +56,24 @@ class ArchiveResponse:
                 stack.callback(_packing.release)
             own_top = os.dup(top)
             stack.callback(os.close, own_top)
-            self._plan = plan.make(own_top, sources, hard_links=form.hard_links, on_batch=on_batch)
+            self._met = Deviations(tolerant=tolerant)
+            stack.callback(self._met.close)
+            # In a tolerant archive the first name of a file may be left out: no name points to it.
+            self._plan = plan.make(
+                own_top,
+                sources,
+                hard_links=form.hard_links and not tolerant,
+                on_batch=on_batch,
+                leave_out=self._met.add if tolerant else None,
+            )
             stack.callback(self._plan.close)
-            self._archive = form.make(own_top, self._plan)
+            self._archive = form.make(own_top, self._plan, self._met)
             #: Bytes of the body; None where they are unknown before the end (a packed archive).
             self.length = self._archive.size
             self._held = stack.pop_all()
         self._start = 0
+        self._stream: Generator[Piece, None, None] | None = None
+        self._first: list[Piece] = []
 
     @property
     def etag(self) -> str:
@@ -67,6 +83,22 @@ class ArchiveResponse:
     def limit(self, start: int, length: int) -> None:
         """Send only this part; the length must be known."""
         self._start, self.length = start, length
+
+    def begin(self) -> None:
+        """Make the first piece before the head is sent: what fails here is a problem document.
+
+        Raises:
+            StorageError: an entry cannot be sent as it was planned.
+        """
+        stream = self._stream = self._archive_pieces()
+        self._held.callback(stream.close)
+        try:
+            self._first = list(islice(stream, 1))
+        except OSError as error:
+            raise translate(error) from error
+
+    def _archive_pieces(self) -> Generator[Piece, None, None]:
+        yield from self._archive.pieces(self._start)
 
     def pieces(self) -> Iterator[Piece]:
         """Return the pieces to send, once; they are valid until the body is closed.
@@ -79,12 +111,16 @@ class ArchiveResponse:
         return pieces
 
     def _pieces(self) -> Generator[Piece, None, None]:
-        pieces = self._archive.pieces(self._start)
+        stream = self._stream or self._archive_pieces()
+        pieces, self._first = chain(self._first, stream), []
         try:
             yield from pieces if self.length is None else cut(pieces, 0, self.length)
         except StorageError as error:
             _log.warning("archive cut", error_code=error.error_code, detail=error.detail)
             raise ConnectionAbortedError from error
+        finally:
+            if self._met.count:
+                _log.info("archive of a folder that changed", entries=self._met.count)
 
     def __iter__(self) -> Iterator[bytes]:
         """Yield its bytes in paced pieces, for a server that knows only bytes."""

@@ -1,6 +1,7 @@
 """Archives of trees: made as one stream from a plan, and unpacked. Knows no door and no job."""
 
 from backends.archives import plan
+from backends.archives.deviations import Deviations
 from backends.archives.formats import FORMATS, ZIP, ArchiveFormat
 from backends.archives.members import UploadFormat
 from backends.archives.pieces import Piece, cut
@@ -11,6 +12,7 @@ __all__ = [
     "FORMATS",
     "ZIP",
     "ArchiveFormat",
+    "Deviations",
     "Piece",
     "Unpacking",
     "UploadFormat",

@@ -10,15 +10,28 @@ import os
 from array import array
 from collections.abc import Iterator
 
+import msgspec
 from isal import isal_zlib
 from isal.isal_zlib import crc32
 
 from backends.archives import zip_records as records
+from backends.archives.deviations import SHORTER, Deviations
 from backends.archives.pieces import Extent, Piece
-from backends.archives.plan import ArchiveEntry, Plan
-from backends.archives.runs import Group, Run, assembled, groups, large, name_of
+from backends.archives.plan import ArchiveEntry, Batch, EntryChanged, Plan
+from backends.archives.reading import path_of
+from backends.archives.runs import (
+    Beneath,
+    Contents,
+    Group,
+    Run,
+    assembled,
+    groups,
+    large,
+    name_of,
+)
 from backends.archives.tars import Tar
-from backends.archives.zip_records import DEFLATED, FOLLOWS, STORED, Sent
+from backends.archives.zip_records import DEFLATED, FOLLOWS, IN_BLOCKS, STORED, Sent
+from backends.archives.zips import IN_BLOCKS_BYTES
 
 #: The level of ISA-L (0 to 3); level 3 is slower and hardly better.
 LEVEL = 2
@@ -35,8 +48,8 @@ class GzippedTar:
 
     size = None
 
-    def __init__(self, top: int, plan: Plan) -> None:
-        self._tar = Tar(top, plan)
+    def __init__(self, top: int, plan: Plan, met: Deviations | None = None) -> None:
+        self._tar = Tar(top, plan, met)
 
     def pieces(self, start: int = 0) -> Iterator[Piece]:
         """Yield the bytes of the archive (see `pieces.Archive`); `start` must be 0."""
@@ -47,91 +60,136 @@ class GzippedTar:
         yield packer.flush()
 
 
-class DeflatedZip:
-    """A zip of a plan; entries are deflated where that makes them shorter.
+class StreamedZip:
+    """A zip of a plan whose length is not known before its end; with `packs` it is compressed.
 
-    It keeps 13 bytes of memory for each entry that was sent.
+    Entries are deflated where that makes them shorter. A tolerant archive has its report as the
+    last entry. It keeps 22 bytes of memory for each entry that was planned.
     """
 
     size = None
 
-    def __init__(self, top: int, plan: Plan) -> None:
-        self._top = top
+    def __init__(
+        self, top: int, plan: Plan, met: Deviations | None = None, *, packs: bool = True
+    ) -> None:
+        self._met = met or Deviations()
+        self._beneath = Beneath(top, self._met)
         self._plan = plan
+        self._packs = packs
 
     def pieces(self, start: int = 0) -> Iterator[Piece]:
         """Yield the bytes of the archive (see `pieces.Archive`); `start` must be 0."""
-        self._crcs, self._sizes, self._forms = array("I"), array("Q"), array("B")
+        self._columns = array("I"), array("Q"), array("Q"), array("H")
+        self._report: ArchiveEntry | None = None
         at = start
-        for piece in assembled(self._top, groups(self._plan), self._run, self._large):
+        for piece in self._entries():
             at += len(piece)
             yield piece
-        length = 0
-        for piece in self._central():
-            length += len(piece)
+        length = count = 0
+        for piece, entries in self._central():
+            length, count = length + len(piece), count + entries
             yield piece
-        yield records.end(at, length, self._plan.entries)
+        yield records.end(at, length, count)
 
-    def _run(self, run: Run, contents: list[bytes]) -> bytes:
+    def _entries(self) -> Iterator[Piece]:
+        yield from assembled(self._beneath, groups(self._plan), self._run, self._large)
+        if self._met.tolerant and self._met.count:
+            self._report = self._met.report_entry(self._plan)
+            yield from self._streamed(self._report.name, self._report, self._met.report(), DEFLATED)
+
+    def _run(self, run: Run, contents: Contents) -> bytes:
         files = iter(contents)
         parts: list[bytes] = []
         for group in run:
             for entry in group.entries:
                 data = next(files) if entry.is_file else entry.target
-                packed, form = _packed(data) if entry.is_file else (data, STORED)
-                sent = crc32(data), len(packed), form
+                if data is None:
+                    self._keep(_LEFT_OUT)
+                    continue
+                packed, form = self._packed(data) if entry.is_file else (data, STORED)
+                sent = crc32(data), len(packed), len(data), form
                 self._keep(sent)
                 parts.append(records.local(name_of(group.batch, entry), entry, sent))
                 parts.append(packed)
         return b"".join(parts)
 
+    def _packed(self, data: bytes) -> tuple[bytes, int]:
+        packed = isal_zlib.compress(data, LEVEL, _RAW) if self._packs else data
+        return (packed, DEFLATED) if len(packed) < len(data) else (data, STORED)
+
     def _large(self, group: Group) -> Iterator[bytes]:
         [entry] = group.entries
-        with large(self._top, group) as extent:
-            compressible = _is_compressible(extent)
-            form = FOLLOWS | (DEFLATED if compressible else STORED)
-            yield records.local(name_of(group.batch, entry), entry, (0, entry.size, form))
-            crc = size = 0
-            packer = isal_zlib.compressobj(LEVEL, isal_zlib.DEFLATED, _RAW)
-            for piece in extent.read():
-                crc = crc32(piece, crc)
-                packed = packer.compress(piece) if compressible else piece
-                size += len(packed)
-                yield packed
-            rest = packer.flush() if compressible else b""
-        sent = crc, size + len(rest), form
+        with large(self._beneath, group) as extent:
+            if extent is None:
+                self._keep(_LEFT_OUT)
+                return
+            compresses = self._packs and _is_compressible(extent)
+            met = msgspec.structs.replace(entry, size=extent.length)
+            content = self._content(group, extent.read(IN_BLOCKS_BYTES))
+            form = DEFLATED if compresses else DEFLATED | IN_BLOCKS
+            yield from self._streamed(name_of(group.batch, entry), met, content, form)
+
+    def _content(self, group: Group, read: Iterator[bytes]) -> Iterator[bytes]:
+        """Yield the content of a file; in a tolerant archive it may end early."""
+        try:
+            yield from read
+        except EntryChanged:
+            if not self._met.tolerant:
+                raise
+            self._met.add(path_of(group.batch, group.entries[0]), SHORTER)
+
+    def _streamed(
+        self, name: bytes, entry: ArchiveEntry, content: Iterator[bytes], form: int
+    ) -> Iterator[bytes]:
+        """Yield an entry whose sizes and checksum follow its content."""
+        form = records.form_of(entry.size, form | FOLLOWS)
+        yield records.local(name, entry, (0, 0, entry.size, form))
+        crc = size = length = 0
+        packer = isal_zlib.compressobj(LEVEL, isal_zlib.DEFLATED, _RAW)
+        for piece in content:
+            crc, size = crc32(piece, crc), size + len(piece)
+            if form & IN_BLOCKS:
+                packed = records.in_blocks(piece, last=size == entry.size)
+            else:
+                packed = packer.compress(piece)
+            length += len(packed)
+            yield packed
+        rest = packer.flush()
+        if form & IN_BLOCKS:  # content that ended early has no last block yet
+            rest = b"" if size == entry.size else records.in_blocks(b"", last=True)
+        sent = crc, length + len(rest), size, form
         self._keep(sent)
-        yield rest + records.descriptor(entry, sent)
+        yield rest + records.descriptor(sent)
 
     def _keep(self, sent: Sent) -> None:
-        for column, value in zip((self._crcs, self._sizes, self._forms), sent, strict=True):
+        for column, value in zip(self._columns, sent, strict=True):
             column.append(value)
 
-    def _central(self) -> Iterator[bytes]:
+    def _central(self) -> Iterator[tuple[bytes, int]]:
+        """Yield pieces of the central directory, each with the number of its records."""
         offset = 0
-        kept = zip(self._crcs, self._sizes, self._forms, strict=True)
-        for batch in self._plan.batches():
+        kept: Iterator[Sent] = zip(*self._columns, strict=True)
+        for batch in self._batches():
             parts = []
             for entry in batch.entries:
                 name, sent = name_of(batch, entry), next(kept)
+                if sent == _LEFT_OUT:
+                    continue
                 parts.append(records.central(name, entry, sent, offset))
-                offset += _length(name, entry, sent)
-            yield b"".join(parts)
+                offset += records.local_bytes(len(name), sent[1], sent[3])
+            yield b"".join(parts), len(parts)
+
+    def _batches(self) -> Iterator[Batch]:
+        yield from self._plan.batches()
+        if self._report is not None:
+            yield Batch(b"", b"", [self._report])
+
+
+#: What is kept of an entry that the archive does not have.
+_LEFT_OUT: Sent = 0, 0, 0, 0xFFFF
 
 
 def _is_compressible(extent: Extent) -> bool:
-    last = extent.length - SAMPLE_BYTES
+    last = max(0, extent.length - SAMPLE_BYTES)
     samples = b"".join(os.pread(extent.descriptor, SAMPLE_BYTES, at) for at in (0, last // 2, last))
     return len(isal_zlib.compress(samples, LEVEL, _RAW)) <= SHARE_MAX * len(samples)
-
-
-def _packed(data: bytes) -> tuple[bytes, int]:
-    packed = isal_zlib.compress(data, LEVEL, _RAW)
-    return (packed, DEFLATED) if len(packed) < len(data) else (data, STORED)
-
-
-def _length(name: bytes, entry: ArchiveEntry, sent: Sent) -> int:
-    _, packed, form = sent
-    wide = records.WIDE_LOCAL_BYTES if records.is_wide(entry, form) else 0
-    head = records.LOCAL_BYTES + len(name) + wide
-    return head + packed + records.descriptor_bytes(entry, form)

@@ -23,15 +23,20 @@ class Extent:
     def __len__(self) -> int:
         return self.length
 
-    def read(self) -> Iterator[bytes]:
-        """Yield its bytes, for a sender that cannot use sendfile(2).
+    def read(self, most: int = PIECE_BYTES) -> Iterator[bytes]:
+        """Yield its bytes, for a sender that cannot use sendfile(2), in pieces of `most` bytes.
 
         Raises:
             EntryChanged: the file has become shorter.
         """
         at, end = self.start, self.start + self.length
         while at < end:
-            data = os.pread(self.descriptor, min(PIECE_BYTES, end - at), at)
+            data = os.pread(self.descriptor, min(most, end - at), at)
+            while data and len(data) < min(most, end - at):  # only full pieces, but for the last
+                more = os.pread(self.descriptor, min(most, end - at) - len(data), at + len(data))
+                if not more:
+                    break
+                data += more
             if not data:
                 raise EntryChanged("A file became shorter while it was sent.")
             at += len(data)

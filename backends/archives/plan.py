@@ -2,12 +2,14 @@
 
 A large plan is kept in a temporary file, so a million entries cost no memory. It is read once to
 send the entries, and once for the records behind them. Each entry is compared with the plan when it
-is sent. An entry that changed, vanished or cannot be read ends the stream.
+is sent. An entry that cannot be sent whole ends the stream, or is left out (see `deviations`).
 """
 
+import errno
 import os
 import stat
 import tempfile
+import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -15,8 +17,8 @@ from dataclasses import dataclass
 import msgspec
 import xxhash
 
-from backends.fs import paths, translate
-from core.errors import EntryRefused, StorageError
+from backends.fs import paths, reason_of, translate
+from core.errors import Conflict, EntryNotFound, EntryRefused, StorageError
 from core.names import VFolderPath
 
 #: Entries planned or sent at once; bounds the memory for a directory of a million names.
@@ -30,6 +32,8 @@ HARD_LINKS_MAX = 100_000
 _HEAD_BYTES = 4
 #: The bits of a mode that have the kind of an entry.
 _KIND = 0o170000
+#: Errors of a directory that vanished, or whose name is that of another entry now.
+_GONE = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ELOOP})
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW
 
 
@@ -41,10 +45,12 @@ class UnsupportedEntry(EntryRefused):
     error_code = "vfs-storage_read_invalid-parameters"
 
 
-class EntryChanged(StorageError):
-    """An entry is not as planned any more, so the stream cannot continue."""
+class EntryChanged(Conflict):
+    """An entry cannot be sent as it was planned any more, so the stream cannot continue."""
 
+    error_code = "vfs-storage_read_conflict"
     title = "The entry changed while it was sent"
+    retriable = True
 
 
 def planned_ns(mtime_ns: int) -> int:
@@ -94,13 +100,15 @@ class Source:
 class Plan:
     """The entries that an archive will have; `close` removes its temporary file."""
 
-    def __init__(self, on_batch: Callable[[], object]) -> None:
+    def __init__(self, on_batch: Callable[[], object] = bool) -> None:
         self._on_batch = on_batch
         self._spool = tempfile.SpooledTemporaryFile(MEMORY_BYTES)  # noqa: SIM115 - closed by close()
         self._digest = xxhash.xxh3_128()
         self._encoder = msgspec.msgpack.Encoder()
         self._decoder = msgspec.msgpack.Decoder(Batch)
         self.entries = 0
+        #: When it was made (nanoseconds of the epoch).
+        self.made_ns = time.time_ns()
 
     def add(self, batch: Batch) -> None:
         """Add a batch; the archive has the batches in this order."""
@@ -134,19 +142,28 @@ class Plan:
         self._spool.close()
 
 
+#: Gets the path of an entry that is not planned, and the reason.
+LeaveOut = Callable[[bytes, str], None]
+
+
 def make(
     top: int,
     sources: Iterable[Source],
     *,
     hard_links: bool = False,
     on_batch: Callable[[], object] = bool,
+    leave_out: LeaveOut | None = None,
 ) -> Plan:
     """List everything below the sources, beneath the directory descriptor `top`.
 
     Links are planned as links and never followed; only a source itself may be a link that stays
     inside. With `hard_links`, a later name of a file is planned as a link to its first name.
-    Without, each name is a file of its own. `on_batch` is called after each batch of entries, and
-    may raise to stop. Costs one lstat(2) per entry.
+    Without, each name is a file of its own. What vanishes while it is listed is not planned.
+    `on_batch` is called after each batch of entries, and may raise to stop. Costs one lstat(2) per
+    entry.
+
+    With `leave_out`, entries below the sources that no archive can have, or that cannot be read,
+    are left out; without it they are errors.
 
     Raises:
         EntryNotFound, PathEscape: a source does not exist, or leads outside.
@@ -154,7 +171,7 @@ def make(
         EntryRefused: a directory cannot be read.
     """
     plan = Plan(on_batch)
-    listing = _Listing(top, plan, HardLinks() if hard_links else None)
+    listing = _Listing(top, plan, HardLinks() if hard_links else None, leave_out)
     try:
         for source in sources:
             listing.add(source)
@@ -190,6 +207,7 @@ class _Listing:
     top: int
     plan: Plan
     links: HardLinks | None
+    leave_out: LeaveOut | None
 
     def add(self, source: Source) -> None:
         """Plan one source and all below it."""
@@ -227,20 +245,35 @@ class _Listing:
     ) -> list[tuple[bytes, bytes, ArchiveEntry]]:
         """Plan the entries of a directory, and return the directories among them."""
         below: list[tuple[bytes, bytes, ArchiveEntry]] = []
-        with opened(self.top, directory) as descriptor:
-            for batch in self._batches(descriptor, directory, prefix):
-                below += [(directory, prefix, one) for one in batch.entries if one.is_directory]
-                batch.entries = [one for one in batch.entries if not one.is_directory]
-                if batch.entries:
-                    self.plan.add(batch)
+        try:
+            with opened(self.top, directory) as descriptor:
+                for batch in self._batches(descriptor, directory, prefix):
+                    below += [(directory, prefix, one) for one in batch.entries if one.is_directory]
+                    batch.entries = [one for one in batch.entries if not one.is_directory]
+                    if batch.entries:
+                        self.plan.add(batch)
+        except StorageError as error:
+            if not self._is_left_out(directory, error):
+                raise
         return below
+
+    def _is_left_out(self, directory: bytes, error: StorageError) -> bool:
+        """Return whether a directory that cannot be listed may be missing."""
+        if error.facts.get("errno") in _GONE or isinstance(error, EntryNotFound):
+            return True
+        if self.leave_out is None:
+            return False
+        self.leave_out(directory, error.detail)
+        return True
 
     def _batches(self, descriptor: int, directory: bytes, prefix: bytes) -> Iterator[Batch]:
         batch = Batch(directory, prefix, [])
         try:
             with os.scandir(descriptor) as entries:
                 for one in entries:
-                    batch.entries.append(self._listed(descriptor, batch, one))
+                    listed = self._listed(descriptor, batch, one)
+                    if listed is not None:
+                        batch.entries.append(listed)
                     if len(batch.entries) == BATCH_ENTRIES:
                         yield batch
                         batch = Batch(directory, prefix, [])
@@ -249,7 +282,28 @@ class _Listing:
         if batch.entries:
             yield batch
 
-    def _listed(self, descriptor: int, batch: Batch, one: "os.DirEntry[str]") -> ArchiveEntry:
+    def _listed(
+        self, descriptor: int, batch: Batch, one: "os.DirEntry[str]"
+    ) -> ArchiveEntry | None:
+        """Return the planned entry; None for one that vanished, or is left out."""
+        try:
+            return self._planned(descriptor, batch, one)
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            if error.errno == errno.EINVAL and not one.is_symlink():
+                return None  # it was a link when it was listed, and is none any more
+            if self.leave_out is None:
+                raise
+            self.leave_out(_join(batch.directory, os.fsencode(one.name)), reason_of(error))
+            return None
+        except UnsupportedEntry as error:
+            if self.leave_out is None:
+                raise
+            self.leave_out(_join(batch.directory, os.fsencode(one.name)), error.detail)
+            return None
+
+    def _planned(self, descriptor: int, batch: Batch, one: "os.DirEntry[str]") -> ArchiveEntry:
         status = one.stat(follow_symlinks=False)
         name = os.fsencode(one.name)
         kind = status.st_mode & _KIND

@@ -1,6 +1,8 @@
 """The entries of a plan in runs: small files are read together and ahead, large ones alone."""
 
+import errno
 import os
+import stat
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor, wait
@@ -8,9 +10,18 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from functools import cache
 
+from backends.archives.deviations import CHANGED, Deviations
 from backends.archives.pieces import PIECE_BYTES, Extent, Piece
-from backends.archives.plan import ArchiveEntry, Batch, Plan, opened
-from backends.archives.reading import OPEN_FILE, check, read_files
+from backends.archives.plan import ArchiveEntry, Batch, EntryChanged, Plan, opened
+from backends.archives.reading import (
+    OPEN_FILE,
+    is_planned,
+    met_size,
+    path_of,
+    read_files,
+    reason_left_out,
+)
+from core.errors import StorageError
 
 #: Files of up to this size in bytes are read at once.
 SMALL_BYTES = 256 * 1024
@@ -39,7 +50,17 @@ class Group:
 
 
 Run = list[Group]
-_Loaded = Generator[tuple[Run, list[bytes] | None], None, None]
+#: The contents of the files of a run; None is a file that is left out.
+Contents = list[bytes | None]
+_Loaded = Generator[tuple[Run, Contents | None], None, None]
+
+
+@dataclass(frozen=True, slots=True)
+class Beneath:
+    """Where the files of a plan are, and what is met there otherwise than planned."""
+
+    top: int
+    met: Deviations
 
 
 def is_large(entry: ArchiveEntry) -> bool:
@@ -70,17 +91,17 @@ def groups(plan: Plan) -> Iterator[Group]:
 
 
 def assembled(
-    top: int,
+    beneath: Beneath,
     planned: Iterable[Group],
-    pack: Callable[[Run, list[bytes]], bytes],
+    pack: Callable[[Run, Contents], bytes],
     send_large: Callable[[Group], Iterator[Piece]],
 ) -> Iterator[Piece]:
     """Yield the pieces of an archive: `pack` makes those of a run, `send_large` of a large file.
 
     Raises:
-        StorageError, OSError: a file is gone, or is not as planned any more.
+        StorageError, OSError: a file is gone, or cannot be sent as planned any more.
     """
-    with closing(_loaded(top, planned)) as coming:
+    with closing(_loaded(beneath, planned)) as coming:
         for run, contents in coming:
             if contents is None:
                 yield from send_large(run[0])
@@ -91,12 +112,14 @@ def assembled(
             del packed
 
 
-def _loaded(top: int, planned: Iterable[Group]) -> _Loaded:
+def _loaded(beneath: Beneath, planned: Iterable[Group]) -> _Loaded:
     """Yield runs in order with the contents of their files; None for a large file."""
-    coming: deque[tuple[Run, Future[list[bytes]] | None]] = deque()
+    coming: deque[tuple[Run, Future[Contents] | None]] = deque()
     try:
         for number, run in enumerate(_runs(planned)):
-            coming.append((run, None if run[0].is_large else _readers().submit(_load, top, run)))
+            coming.append(
+                (run, None if run[0].is_large else _readers().submit(_load, beneath, run))
+            )
             while len(coming) > min(RUNS_AHEAD, 1 + number // RUNS_TRUSTED):
                 yield _arrived(*coming.popleft())
         while coming:
@@ -111,7 +134,7 @@ def _readers() -> ThreadPoolExecutor:
     return ThreadPoolExecutor(READERS, thread_name_prefix="archive")
 
 
-def _arrived(run: Run, load: "Future[list[bytes]] | None") -> tuple[Run, list[bytes] | None]:
+def _arrived(run: Run, load: "Future[Contents] | None") -> tuple[Run, Contents | None]:
     return run, load.result() if load else None
 
 
@@ -131,33 +154,67 @@ def _runs(planned: Iterable[Group]) -> Iterator[Run]:
         yield run
 
 
-def _load(top: int, run: Run) -> list[bytes]:
+def _load(beneath: Beneath, run: Run) -> Contents:
     """Return the contents of the files of a run; runs beside the thread that packs."""
-    contents: list[bytes] = []
+    contents: Contents = []
     for group in run:
         files = [entry for entry in group.entries if entry.is_file]
         if files:
-            with opened(top, group.batch.directory) as directory:
-                contents += read_files(directory, files)
+            contents += _load_files(beneath, group.batch, files)
     return contents
 
 
+def _load_files(beneath: Beneath, batch: Batch, files: list[ArchiveEntry]) -> Contents:
+    try:
+        with opened(beneath.top, batch.directory) as directory:
+            return read_files(directory, batch, files, beneath.met)
+    except StorageError as error:
+        if not beneath.met.tolerant or isinstance(error, EntryChanged):
+            raise
+        for entry in files:
+            beneath.met.add(path_of(batch, entry), error.detail)
+        return [None] * len(files)
+
+
 @contextmanager
-def large(top: int, group: Group) -> Iterator[Extent]:
+def large(beneath: Beneath, group: Group) -> Iterator[Extent | None]:
     """Open a large file, and compare it with the plan before and after it is sent.
 
+    Gives the extent to send; None for a file that a tolerant archive leaves out.
+
     Raises:
-        StorageError, OSError: the file is gone, or is not as planned any more.
+        StorageError, OSError: the file is gone, or cannot be sent as planned any more.
     """
     [entry] = group.entries
-    with opened(top, group.batch.directory) as directory:
-        descriptor = os.open(entry.name, OPEN_FILE, dir_fd=directory)
+    descriptor = _opened_file(beneath, group.batch, entry)
+    if descriptor is None:
+        yield None
+        return
     try:
-        check(entry, _current(descriptor))
-        yield Extent(descriptor, 0, entry.size)
-        check(entry, _current(descriptor))
+        before = _current(descriptor)
+        same = is_planned(entry, before)
+        size = entry.size if same else met_size(group.batch, entry, before, beneath.met)
+        yield Extent(descriptor, 0, size)
+        if same and not is_planned(entry, _current(descriptor)):
+            beneath.met.add(path_of(group.batch, entry), CHANGED)
     finally:
         os.close(descriptor)
+
+
+def _opened_file(beneath: Beneath, batch: Batch, entry: ArchiveEntry) -> int | None:
+    try:
+        with opened(beneath.top, batch.directory) as directory:
+            descriptor = os.open(entry.name, OPEN_FILE, dir_fd=directory)
+        if stat.S_ISREG(os.fstat(descriptor).st_mode):
+            return descriptor
+        os.close(descriptor)
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
+    except (StorageError, OSError) as error:
+        if not beneath.met.tolerant:
+            raise
+        reason = reason_left_out(error) if isinstance(error, OSError) else error.detail
+        beneath.met.add(path_of(batch, entry), reason)
+        return None
 
 
 def _current(descriptor: int) -> tuple[int, int, int]:

@@ -14,9 +14,21 @@ from functools import cached_property, lru_cache
 from itertools import chain
 from struct import Struct
 
+import msgspec
+
+from backends.archives.deviations import Deviations
 from backends.archives.pieces import Piece, cut, gathered
 from backends.archives.plan import ArchiveEntry, Plan
-from backends.archives.runs import Group, Run, assembled, groups, large, name_of
+from backends.archives.runs import (
+    Beneath,
+    Contents,
+    Group,
+    Run,
+    assembled,
+    groups,
+    large,
+    name_of,
+)
 
 #: Headers and contents are filled up to a multiple of this.
 BLOCK_BYTES = 512
@@ -43,15 +55,23 @@ _END = bytes(2 * BLOCK_BYTES)
 
 
 class Tar:
-    """A tar of a plan, of exactly `size` bytes."""
+    """A tar of a plan, of exactly `size` bytes unless it is tolerant.
 
-    def __init__(self, top: int, plan: Plan) -> None:
-        self._top = top
+    A tolerant tar has its report as the last entry. A file that becomes shorter while it is sent
+    ends it all the same: a tar states the length of a content before it.
+    """
+
+    def __init__(self, top: int, plan: Plan, met: Deviations | None = None) -> None:
+        self._met = met or Deviations()
+        self._beneath = Beneath(top, self._met)
         self._plan = plan
 
     @cached_property
-    def size(self) -> int:
-        """Return its exact length in bytes; costs a pass over the plan."""
+    def size(self) -> int | None:
+        """Return its exact length in bytes; costs a pass over the plan. None: it is tolerant."""
+        return None if self._met.tolerant else self._planned_bytes()
+
+    def _planned_bytes(self) -> int:
         return len(_END) + sum(map(_length, groups(self._plan)))
 
     def pieces(self, start: int = 0) -> Iterator[Piece]:
@@ -65,29 +85,43 @@ class Tar:
                 break
             skip -= length
         parts = gathered(self._parts(coming))
-        return cut(parts, skip, self.size - start) if start else parts
+        return cut(parts, skip, self._planned_bytes() - start) if start else parts
 
     def _parts(self, planned: Iterator[Group]) -> Iterator[Piece]:
-        yield from assembled(self._top, planned, _packed, self._large)
+        yield from assembled(self._beneath, planned, _packed, self._large)
+        if self._met.tolerant and self._met.count:
+            entry = self._met.report_entry(self._plan)
+            yield _header(entry.name, entry)
+            yield from self._met.report()
+            yield bytes(-entry.size % BLOCK_BYTES)
         yield _END
 
     def _large(self, group: Group) -> Iterator[Piece]:
         [entry] = group.entries
-        yield _header(name_of(group.batch, entry), entry)
-        with large(self._top, group) as extent:
+        with large(self._beneath, group) as extent:
+            if extent is None:
+                return
+            yield _header(name_of(group.batch, entry), _resized(entry, extent.length))
             yield extent
-        yield bytes(-entry.size % BLOCK_BYTES)
+            yield bytes(-extent.length % BLOCK_BYTES)
 
 
-def _packed(run: Run, contents: list[bytes]) -> bytes:
+def _resized(entry: ArchiveEntry, size: int) -> ArchiveEntry:
+    return entry if entry.size == size else msgspec.structs.replace(entry, size=size)
+
+
+def _packed(run: Run, contents: Contents) -> bytes:
     files = iter(contents)
     parts: list[bytes] = []
     for group in run:
         for entry in group.entries:
-            parts.append(_header(name_of(group.batch, entry), entry))
-            if entry.is_file:
-                parts.append(next(files))
-                parts.append(bytes(-entry.size % BLOCK_BYTES))
+            data = next(files) if entry.is_file else b""
+            if data is None:
+                continue
+            sent = _resized(entry, len(data)) if entry.is_file else entry
+            parts.append(_header(name_of(group.batch, entry), sent))
+            parts.append(data)
+            parts.append(bytes(-len(data) % BLOCK_BYTES))
     return b"".join(parts)
 
 

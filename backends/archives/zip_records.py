@@ -9,12 +9,22 @@ from struct import Struct
 
 from backends.archives.plan import ArchiveEntry
 
-#: The form of content: its method, and whether a data descriptor follows. The descriptor has the
-#: checksum, and the size of compressed content, where they are not known before.
+#: The form of content: its method, whether a data descriptor follows, and whether its sizes may
+#: need more than 32 bits. The descriptor has the checksum and the sizes where they are not known
+#: before. Stored content never has one: readers of streams would not find the end of the content.
 STORED = 0
 DEFLATED = 8
 FOLLOWS = 0x40
+#: Deflated content that is not compressed: stored blocks (RFC 1951, 3.2.4). Its length is known
+#: before, its checksum is not, and its end is in the content itself.
+IN_BLOCKS = 0x80
+WIDE = 0x100
 _METHOD = 0x3F
+
+#: Most bytes in one stored block, and the bytes before each of them.
+BLOCK_BYTES = 0xFFFF
+BLOCK_HEAD_BYTES = 5
+_BLOCK_HEAD = Struct("<B2H")
 
 _MAX_16 = 0xFFFF
 _MAX_32 = 0xFFFF_FFFF
@@ -40,8 +50,8 @@ _WIDE_DEFLATED = 0xFF00_0000
 #: The range of DOS times, 1980 to 2107 (seconds since the epoch); files may have any time.
 _DOS_FIRST_SECOND, _DOS_LAST_SECOND = 315_532_800, 4_354_819_199
 
-#: Checksum, bytes in the archive, and their form.
-Sent = tuple[int, int, int]
+#: Checksum, bytes in the archive, bytes of the content, and their form.
+Sent = tuple[int, int, int, int]
 
 #: Bytes of a local header without its name, and of the extra field of large entries.
 LOCAL_BYTES = _LOCAL.size + _TIME_EXTRA.size
@@ -51,9 +61,30 @@ CENTRAL_BYTES = _CENTRAL.size + _TIME_EXTRA.size
 WIDE_CENTRAL_BYTES = _ZIP64_CENTRAL.size
 
 
-def is_wide(entry: ArchiveEntry, form: int) -> bool:
-    """Return whether the sizes of an entry need, or might need, more than 32 bits."""
-    return entry.size >= (_WIDE_DEFLATED if form == DEFLATED | FOLLOWS else _MAX_32)
+def form_of(size: int, form: int) -> int:
+    """Return the form of content of this size: `WIDE` where 32 bits are, or might be, too few.
+
+    Readers of streams expect 64 bits in a data descriptor only when a size passes 32 bits.
+    """
+    if form & IN_BLOCKS:
+        return form | WIDE if blocks_bytes(size) > _MAX_32 else form
+    return form | WIDE if size >= (_WIDE_DEFLATED if form & FOLLOWS else _MAX_32) else form
+
+
+def blocks_bytes(size: int) -> int:
+    """Return the bytes of content in stored blocks."""
+    return size + BLOCK_HEAD_BYTES * max(1, -(-size // BLOCK_BYTES))
+
+
+def in_blocks(data: bytes, *, last: bool) -> bytes:
+    """Return content as stored blocks; with `last` the final one is marked."""
+    view, parts = memoryview(data), list[bytes | memoryview]()
+    for at in range(0, len(data) or 1, BLOCK_BYTES):
+        block = view[at : at + BLOCK_BYTES]
+        final = last and at + BLOCK_BYTES >= len(data)
+        parts.append(_BLOCK_HEAD.pack(final, len(block), len(block) ^ BLOCK_BYTES))
+        parts.append(block)
+    return b"".join(parts)
 
 
 def is_far(offset: int) -> bool:
@@ -63,14 +94,12 @@ def is_far(offset: int) -> bool:
 
 def local(name: bytes, entry: ArchiveEntry, sent: Sent) -> bytes:
     """Return the local header, which comes before an entry's content."""
-    crc, packed, form = sent
+    crc, packed, size, form = sent
     clock, extra = _clock(entry.mtime_ns // 1_000_000_000)
-    needs, size = _NEEDS, entry.size
+    needs = _NEEDS
     if form & FOLLOWS:
-        crc = 0
-        if form & DEFLATED:
-            packed = size = 0
-    if is_wide(entry, form):
+        crc = packed = size = 0
+    if form & WIDE:
         extra += _ZIP64_LOCAL.pack(1, 16, size, packed)
         needs, size, packed = _NEEDS_ZIP64, _MAX_32, _MAX_32
     flags = _flags(name, form)
@@ -80,28 +109,29 @@ def local(name: bytes, entry: ArchiveEntry, sent: Sent) -> bytes:
     return head + name + extra
 
 
-def descriptor(entry: ArchiveEntry, sent: Sent) -> bytes:
+def descriptor(sent: Sent) -> bytes:
     """Return the data descriptor behind an entry's content; empty without `FOLLOWS`."""
-    crc, packed, form = sent
+    crc, packed, size, form = sent
     if not form & FOLLOWS:
         return b""
-    shape = _DESCRIPTOR_64 if is_wide(entry, form) else _DESCRIPTOR
-    return shape.pack(b"PK\x07\x08", crc, packed, entry.size)
+    shape = _DESCRIPTOR_64 if form & WIDE else _DESCRIPTOR
+    return shape.pack(b"PK\x07\x08", crc, packed, size)
 
 
-def descriptor_bytes(entry: ArchiveEntry, form: int) -> int:
-    """Return the bytes of the data descriptor of an entry."""
-    if not form & FOLLOWS:
-        return 0
-    return _DESCRIPTOR_64.size if is_wide(entry, form) else _DESCRIPTOR.size
+def local_bytes(name: int, packed: int, form: int) -> int:
+    """Return the bytes of an entry with a name so long, without its central directory record."""
+    length = LOCAL_BYTES + name + packed + (WIDE_LOCAL_BYTES if form & WIDE else 0)
+    if form & FOLLOWS:
+        length += _DESCRIPTOR_64.size if form & WIDE else _DESCRIPTOR.size
+    return length
 
 
 def central(name: bytes, entry: ArchiveEntry, sent: Sent, offset: int) -> bytes:
     """Return the record of the central directory for an entry with its local header at `offset`."""
-    crc, packed, form = sent
+    crc, packed, size, form = sent
     clock, extra = _clock(entry.mtime_ns // 1_000_000_000)
-    needs, size = _NEEDS, entry.size
-    if is_wide(entry, form) or is_far(offset):
+    needs = _NEEDS
+    if form & WIDE or is_far(offset):
         extra += _ZIP64_CENTRAL.pack(1, 24, size, packed, offset)
         needs, size, packed, offset = _NEEDS_ZIP64, _MAX_32, _MAX_32, _MAX_32
     attributes = (entry.mode & 0xFFFF) << 16 | (0x10 if entry.is_directory else 0)

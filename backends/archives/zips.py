@@ -1,7 +1,9 @@
 """Zip archives as a stream of known length: entries are stored, so all sizes are known before.
 
 Small files are read before their header is sent, so the header has their checksum. Larger ones have
-it in a data descriptor behind them. Links are stored as links, as Info-ZIP does.
+it in a data descriptor behind them. Such a content needs an end of its own, or readers of streams
+refuse it: it is stored in blocks of deflate, which are not compressed. Links are stored as links,
+as Info-ZIP does.
 """
 
 from array import array
@@ -10,17 +12,33 @@ from collections.abc import Iterator
 from isal.isal_zlib import crc32
 
 from backends.archives import zip_records as records
+from backends.archives.deviations import Deviations
 from backends.archives.pieces import Piece, cut, gathered
-from backends.archives.plan import ArchiveEntry, Plan
-from backends.archives.runs import Group, Run, assembled, groups, is_large, large, name_of
-from backends.archives.zip_records import FOLLOWS, STORED
+from backends.archives.plan import ArchiveEntry, EntryChanged, Plan
+from backends.archives.runs import (
+    Beneath,
+    Contents,
+    Group,
+    Run,
+    assembled,
+    groups,
+    is_large,
+    large,
+    name_of,
+)
+from backends.archives.zip_records import DEFLATED, FOLLOWS, IN_BLOCKS, STORED, Sent
+
+#: The form of large files: their length in the archive is known before.
+LARGE = DEFLATED | FOLLOWS | IN_BLOCKS
+#: Content in blocks is read in pieces of so many bytes: some full blocks.
+IN_BLOCKS_BYTES = 4 * records.BLOCK_BYTES
 
 
 class StoredZip:
     """A zip of a plan, of exactly `size` bytes."""
 
-    def __init__(self, top: int, plan: Plan) -> None:
-        self._top = top
+    def __init__(self, top: int, plan: Plan, met: Deviations | None = None) -> None:
+        self._beneath = Beneath(top, met or Deviations())
         self._plan = plan
         self._crcs = array("I")
         self._directory_at, directory_size = self._measure()
@@ -34,10 +52,11 @@ class StoredZip:
             prefix = len(batch.prefix)
             for entry in batch.entries:
                 name = prefix + len(entry.name) + entry.is_directory
+                _, packed, _, form = planned(entry, 0)
                 central += records.CENTRAL_BYTES + name
-                if records.is_wide(entry, STORED) or records.is_far(offset):
+                if form & records.WIDE or records.is_far(offset):
                     central += records.WIDE_CENTRAL_BYTES
-                offset += _length(name, entry)
+                offset += records.local_bytes(name, packed, form)
         return offset, central
 
     def pieces(self, start: int = 0) -> Iterator[Piece]:
@@ -46,34 +65,34 @@ class StoredZip:
         return cut(gathered(self._parts()), start, self.size - start)
 
     def _parts(self) -> Iterator[Piece]:
-        yield from assembled(self._top, groups(self._plan), self._run, self._large)
+        yield from assembled(self._beneath, groups(self._plan), self._run, self._large)
         yield from self._central()
         yield self._end
 
-    def _run(self, run: Run, contents: list[bytes]) -> bytes:
+    def _run(self, run: Run, contents: Contents) -> bytes:
         files = iter(contents)
         parts: list[bytes] = []
         for group in run:
             for entry in group.entries:
-                data = next(files) if entry.is_file else entry.target
+                data = (next(files) or b"") if entry.is_file else entry.target
                 crc = crc32(data)
                 self._crcs.append(crc)
-                sent = crc, entry.size, STORED
-                parts.append(records.local(name_of(group.batch, entry), entry, sent))
+                parts.append(records.local(name_of(group.batch, entry), entry, planned(entry, crc)))
                 parts.append(data)
         return b"".join(parts)
 
     def _large(self, group: Group) -> Iterator[bytes]:
         [entry] = group.entries
-        sent = 0, entry.size, STORED | FOLLOWS
-        yield records.local(name_of(group.batch, entry), entry, sent)
-        crc = 0
-        with large(self._top, group) as extent:
-            for piece in extent.read():
-                crc = crc32(piece, crc)
-                yield piece
+        yield records.local(name_of(group.batch, entry), entry, planned(entry, 0))
+        crc = size = 0
+        with large(self._beneath, group) as extent:
+            for piece in extent.read(IN_BLOCKS_BYTES) if extent else ():
+                crc, size = crc32(piece, crc), size + len(piece)
+                yield records.in_blocks(piece, last=size == entry.size)
+        if size != entry.size:
+            raise EntryChanged("A file became shorter while it was sent.")
         self._crcs.append(crc)
-        yield records.descriptor(entry, (crc, entry.size, STORED | FOLLOWS))
+        yield records.descriptor(planned(entry, crc))
 
     def _central(self) -> Iterator[bytes]:
         offset, index = 0, 0
@@ -81,21 +100,16 @@ class StoredZip:
             parts = []
             for entry in batch.entries:
                 name = name_of(batch, entry)
-                sent = self._crcs[index], entry.size, _form(entry)
+                sent = planned(entry, self._crcs[index])
                 parts.append(records.central(name, entry, sent, offset))
-                offset += _length(len(name), entry)
+                offset += records.local_bytes(len(name), sent[1], sent[3])
                 index += 1
             yield b"".join(parts)
 
 
-def _form(entry: ArchiveEntry) -> int:
-    return STORED | FOLLOWS if is_large(entry) else STORED
-
-
-def _length(name: int, entry: ArchiveEntry) -> int:
-    """Return the bytes of an entry with a name so long, without its central directory record."""
-    length = records.LOCAL_BYTES + name + entry.size
+def planned(entry: ArchiveEntry, crc: int) -> Sent:
+    """Return how an entry is sent in an archive of known length."""
+    size = entry.size
     if is_large(entry):
-        length += records.WIDE_LOCAL_BYTES if records.is_wide(entry, STORED) else 0
-        length += records.descriptor_bytes(entry, STORED | FOLLOWS)
-    return length
+        return crc, records.blocks_bytes(size), size, records.form_of(size, LARGE)
+    return crc, size, size, STORED

@@ -28,6 +28,7 @@ EXCEPTIONS = {
     "RequestCut": "the connection broke",
     "ChecksumMismatch": "the bytes were spoiled on their way; tus asks for them again",
     "EndNotPublished": "the end of the job is being published",
+    "EntryChanged": "another request plans the archive from what is there then",
     "EntryBusy": "the system uses the entry for a while",
     "Locked": "another job holds the vfolder for a while",
     "MisdirectedCall": "another node serves the volume; its address is being learned",

@@ -31,7 +31,7 @@ from core.access import ArchiveTicket, DownloadTicket, TicketError
 from core.errors import EntryNotFound, Forbidden, InvalidParameters, PathEscape, StorageError
 from core.names import VFolderId, VFolderPath
 
-_PARAMETERS = ("token", "dst_dir", "archive", "no_cache", "format")
+_PARAMETERS = ("token", "dst_dir", "archive", "no_cache", "format", "tolerant")
 _TOP = VFolderPath(())
 #: The header by which nginx takes a file over; nginx takes a rate beside it.
 _NGINX_HEADER = "x-accel-redirect"
@@ -141,13 +141,14 @@ def download() -> Response:
 
     The ticket names it. `dst_dir` is the directory below which to look. `archive` asks for a
     directory as a zip file, or as what `format` says: `zip`, `tar`, `zip-deflate` or `tar.gz`.
+    `tolerant` leaves out of an archive what cannot be sent whole (see `/download-archive`).
     `no_cache` keeps caches from storing it. Ranges and conditions follow RFC 9110; the entity tag
     is strong.
     """
     parameters = tickets.query(_PARAMETERS)
     archive = tickets.boolean(parameters, "archive")
     no_cache = tickets.boolean(parameters, "no_cache")
-    form = _requested_format(parameters)
+    form, tolerant = _requested_format(parameters), tickets.boolean(parameters, "tolerant")
     door = current_door()
     ticket = tickets.ticket(DownloadTicket, parameters, door)
     source = _source_of(ticket, door)
@@ -161,7 +162,8 @@ def download() -> Response:
     if answer is not None:
         return answer
     with door.inline_calls.watched(ticket.volume, source.probe) as watch:
-        return _directory_archive(wanted, form or ZIP, watch)
+        archive_body = _directory_archive(wanted, form or ZIP, watch, tolerant=tolerant)
+        return _archive_answer(*archive_body, no_cache=no_cache)
 
 
 @blueprint.route("/download-archive", methods=["GET"], provide_automatic_options=False)
@@ -171,8 +173,15 @@ def download_archive() -> Response:
     The ticket names them; names in the archive are relative to the vfolder. `format` is `zip`
     (stored; the default), `tar`, `zip-deflate` or `tar.gz`. Links are stored as links. The length
     of the first two is exact, and ranges are answered.
+
+    A file that grows meanwhile has the length that it had when the archive was planned. A file that
+    becomes shorter, or vanishes, ends the answer before it is complete. With `tolerant` such a file
+    is sent up to its end, or is left out. The last entry of the archive,
+    `archive-report.txt`, then names them. The length of a tolerant archive is not known before its
+    end.
     """
-    parameters = tickets.query(("token", "format"), others=True)
+    parameters = tickets.query(("token", "format", "tolerant"), others=True)
+    tolerant = tickets.boolean(parameters, "tolerant")
     form = _requested_format(parameters) or ZIP
     door = current_door()
     try:
@@ -188,10 +197,13 @@ def download_archive() -> Response:
             door.inline_calls.watched(ticket.volume, source.probe) as watch,
             source.opened() as top,
         ):
-            archive = ArchiveResponse(top, entries, form, source.pace(), on_batch=watch.work)
+            archive = ArchiveResponse(
+                top, entries, form, source.pace(), on_batch=watch.work, tolerant=tolerant
+            )
+            name = _file_name(ticket.filename or DEFAULT_NAME + ZIP.suffix, form)
+            return _archive_answer(archive, name)
     except PathEscape as error:
         raise InvalidParameters(error.detail) from error
-    return _archive_answer(archive, _file_name(ticket.filename or DEFAULT_NAME + ZIP.suffix, form))
 
 
 def _source_of(ticket: DownloadTicket, door: Door) -> DownloadSource:
@@ -308,14 +320,17 @@ def _paths(names: list[str]) -> list[VFolderPath]:
     return kept
 
 
-def _directory_archive(wanted: WantedFile, form: ArchiveFormat, watch: WatchedCall) -> Response:
-    """Return a directory as an archive of its own name; entries are relative to it."""
+def _directory_archive(
+    wanted: WantedFile, form: ArchiveFormat, watch: WatchedCall, *, tolerant: bool
+) -> tuple[ArchiveResponse, str]:
+    """Return a directory as an archive, with its own name; entries are relative to it."""
     source, path = wanted.source, wanted.path
     with _hidden_escapes(), source.opened() as top:
         sources = [plan.Source(path, "")]
-        archive = ArchiveResponse(top, sources, form, source.pace(), on_batch=watch.work)
-    name = (path.name or DEFAULT_NAME) + form.suffix
-    return _archive_answer(archive, name, no_cache=wanted.no_cache)
+        archive = ArchiveResponse(
+            top, sources, form, source.pace(), on_batch=watch.work, tolerant=tolerant
+        )
+    return archive, (path.name or DEFAULT_NAME) + form.suffix
 
 
 def _archive_answer(archive: ArchiveResponse, name: str, *, no_cache: bool = False) -> Response:
@@ -334,6 +349,8 @@ def _archive_answer(archive: ArchiveResponse, name: str, *, no_cache: bool = Fal
         what = ranges.Representation(archive.length, archive.etag)
         choice = ranges.choose(what, ranges.requested_ranges())
         status, start, length = ranges.apply_choice(choice, archive.length, headers)
+        if status == HTTPStatus.OK and request.method != "HEAD":
+            archive.begin()
     except BaseException:
         archive.close()
         raise

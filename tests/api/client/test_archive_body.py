@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 
 from api.streaming import ArchiveResponse, Pace
-from backends.archives import FORMATS, Piece, plan
+from backends.archives import FORMATS, Deviations, Piece, plan
 from backends.archives.pieces import Extent
+from core.errors import StorageError
 from core.names import VFolderPath
 
 ROOT = [plan.Source(VFolderPath(()), "")]
@@ -80,6 +81,24 @@ def test_nothing_is_left_open(top: int, form: str, begun: int) -> None:
     assert list(pieces) == []
 
 
+@pytest.mark.parametrize("form", FORMATS)
+def test_what_cannot_be_sent_is_a_problem_before_the_head(
+    top: int, tmp_path: Path, form: str
+) -> None:
+    body = body_of(top, form)
+    for path in tmp_path.iterdir():
+        path.unlink()
+    with pytest.raises(StorageError) as caught:
+        body.begin()
+    assert caught.value.status in (404, 409)
+    body.close()
+    whole, begun = body_of(top, form), body_of(top, form)
+    begun.begin()
+    assert read(begun.pieces()) == read(whole.pieces())
+    begun.close()
+    whole.close()
+
+
 @pytest.mark.parametrize("form", ["zip", "zip-deflate", "tar"])
 def test_memory_is_flat(top: int, form: str) -> None:
     """For any number of entries: the plan is in a file, and a few bytes are kept of each."""
@@ -91,7 +110,7 @@ def test_memory_is_flat(top: int, form: str) -> None:
         ]
         made.add(plan.Batch(b"", b"some/directory/", entries))
     tracemalloc.start()
-    archive = FORMATS[form].make(top, made)
+    archive = FORMATS[form].make(top, made, Deviations())
     size = sum(len(piece) for piece in archive.pieces())
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()

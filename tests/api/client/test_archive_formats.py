@@ -4,13 +4,17 @@ import io
 import os
 import random
 import tarfile
+import threading
 import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 import requests
 
 from tests.api.client.conftest import Folder
+from tests.support.node import wait_for
 
 
 def get(url: str, **headers: str) -> requests.Response:
@@ -130,6 +134,72 @@ def test_a_change_on_the_way_ends_the_connection(tree: Folder, form: str) -> Non
             os.truncate(tree.path / name, 1 << 19)
         with pytest.raises((requests.ConnectionError, requests.exceptions.ChunkedEncodingError)):
             assert answer.content == b"nothing"
+
+
+@contextmanager
+def session(log: Path) -> Iterator[None]:
+    """A program that appends to a log all the time."""
+    stop = threading.Event()
+
+    def work() -> None:
+        with log.open("a", buffering=1) as file:
+            while not stop.is_set():
+                file.write("a line\n")
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    try:
+        wait_for(log.exists)
+        yield
+    finally:
+        stop.set()
+        thread.join()
+
+
+@pytest.mark.parametrize("form", ["zip", "tar", *PACKED])
+def test_a_folder_with_a_log_that_grows_is_archived(tree: Folder, form: str) -> None:
+    with session(tree.path / "dir/train.log"):
+        for _ in range(5):
+            answer = get(tree.archive(["dir"]) + f"&format={form}")
+            assert answer.status_code == 200
+            if form in PACKED:
+                continue
+            assert int(answer.headers["Content-Length"]) == len(answer.content)
+    if form.startswith("zip"):
+        with zipfile.ZipFile(io.BytesIO(answer.content)) as archive:
+            assert archive.testzip() is None
+            assert archive.read("dir/train.log").startswith(b"a line\n")
+    else:
+        with tarfile.open(fileobj=io.BytesIO(answer.content)) as tar:
+            found = tar.extractfile("dir/train.log")
+            assert found is not None
+            assert found.read().startswith(b"a line\n")
+
+
+@pytest.mark.parametrize("form", ["zip", "tar", *PACKED])
+@pytest.mark.parametrize("route", ["download", "download-archive"])
+def test_a_tolerant_archive_has_a_report_and_no_length(tree: Folder, form: str, route: str) -> None:
+    os.mkfifo(tree.path / "dir/fifo")
+    whole = route == "download"
+    url = tree.download("dir") + "&archive=true" if whole else tree.archive(["dir"])
+    answer = get(f"{url}&format={form}&tolerant=true", Range="bytes=10-")
+    assert answer.status_code == 200, answer.text
+    assert answer.headers["Transfer-Encoding"] == "chunked"
+    assert answer.headers["Accept-Ranges"] == "none"
+    large = "sub/large" if whole else "dir/sub/large"
+    content = (tree.path / "dir/sub/large").read_bytes()
+    if form.startswith("zip"):
+        with zipfile.ZipFile(io.BytesIO(answer.content)) as archive:
+            assert archive.testzip() is None
+            assert b"dir/fifo: " in archive.read("archive-report.txt")
+            assert archive.read(large) == content
+    else:
+        with tarfile.open(fileobj=io.BytesIO(answer.content)) as tar:
+            for name, wanted in (("archive-report.txt", b"dir/fifo: "), (large, content)):
+                found = tar.extractfile(name)
+                assert found is not None
+                assert wanted in found.read()
+    assert get(f"{url}&format={form}&tolerant=perhaps").status_code == 400
 
 
 def test_entries_that_no_archive_can_hold(tree: Folder) -> None:

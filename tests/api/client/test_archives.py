@@ -10,11 +10,14 @@ from pathlib import Path
 import pytest
 import requests
 
-from backends.archives import plan, reading, zips
+from backends.archives import Deviations, plan, reading, zips
+from backends.archives.zip_records import BLOCK_BYTES, BLOCK_HEAD_BYTES
 from backends.fs import native
 from core.names import VFolderPath
 from tests.api.client.conftest import Folder
 
+#: A block of a large file, as it stands in a zip.
+BLOCK = BLOCK_HEAD_BYTES + BLOCK_BYTES
 ROOT = [plan.Source(VFolderPath(()), "")]
 
 
@@ -180,14 +183,18 @@ def test_large_archives_are_zip64(tmp_path: Path) -> None:
     planned = plan.make(top, ROOT)
     archive = zips.StoredZip(top, planned)
     out = tmp_path.with_suffix(".zip")
-    size = 0
+    size, zeros = 0, bytes(BLOCK_BYTES)
     with out.open("wb") as file:
         for piece in archive.pieces():
+            assert isinstance(piece, bytes)
             size += len(piece)
-            if piece.count(0) == len(piece):
-                file.seek(len(piece), os.SEEK_CUR)
-            else:
-                file.write(piece)
+            for at in range(0, len(piece), BLOCK):
+                file.write(piece[at : at + BLOCK_HEAD_BYTES])
+                rest = piece[at + BLOCK_HEAD_BYTES : at + BLOCK]
+                if rest == zeros:
+                    file.seek(len(rest), os.SEEK_CUR)
+                else:
+                    file.write(rest)
     assert size == archive.size == out.stat().st_size
     with zipfile.ZipFile(out) as read:
         assert len(read.namelist()) == 66_002
@@ -218,12 +225,12 @@ def test_many_files_in_one_call(tmp_path: Path, in_c: bool) -> None:  # noqa: FB
     top = os.open(tmp_path, os.O_RDONLY)
     planned = plan.make(top, ROOT)
     [batch] = planned.batches()
-    contents = reading.read_files(top, batch.entries, in_c=in_c)
+    contents = reading.read_files(top, batch, batch.entries, Deviations(), in_c=in_c)
     for entry, content in zip(batch.entries, contents, strict=True):
         assert content == (tmp_path / os.fsdecode(entry.name)).read_bytes()
     for damage in (lambda path: os.truncate(path, 10), os.unlink):
         damage(tmp_path / "f30")
         with pytest.raises((plan.EntryChanged, FileNotFoundError)):
-            reading.read_files(top, batch.entries, in_c=in_c)
+            reading.read_files(top, batch, batch.entries, Deviations(), in_c=in_c)
     planned.close()
     os.close(top)

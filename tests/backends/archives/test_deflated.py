@@ -17,7 +17,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from backends.archives import Piece, plan
-from backends.archives.deflated import DeflatedZip, GzippedTar
+from backends.archives.deflated import GzippedTar, StreamedZip
 from backends.archives.pieces import Archive
 from backends.archives.plan import Plan
 from core.names import VFolderPath
@@ -74,13 +74,14 @@ def differences(one: Path, other: Path) -> bytes:
 
 
 def test_python_reads_the_zip(tree: Path) -> None:
-    with zipfile.ZipFile(io.BytesIO(packed(tree, DeflatedZip))) as archive:
+    with zipfile.ZipFile(io.BytesIO(packed(tree, StreamedZip))) as archive:
         assert archive.testzip() is None
         entries = {entry.filename: entry for entry in archive.infolist()}
         assert archive.read("sub/large text") == (tree / "sub/large text").read_bytes()
     assert {name for name, entry in entries.items() if entry.compress_type} == {
         "text",
         "sub/large text",
+        "sub/large noise",
         "sub/first noise",
         "sub/ünï q",
     }
@@ -100,7 +101,7 @@ def test_python_reads_the_zip(tree: Path) -> None:
     ],
 )
 def test_other_readers_restore_the_tree(tree: Path, tmp_path: Path, words: list[str]) -> None:
-    (tmp_path / "a.zip").write_bytes(packed(tree, DeflatedZip))
+    (tmp_path / "a.zip").write_bytes(packed(tree, StreamedZip))
     (tmp_path / "to").mkdir()
     environ = {**os.environ, "LC_ALL": "C.UTF-8"}  # unzip needs it for the name «ü»
     subprocess.run(words, cwd=tmp_path, env=environ, check=True, capture_output=True)
@@ -126,7 +127,7 @@ def test_any_content(tmp_path_factory: pytest.TempPathFactory, contents: list[by
     top = tmp_path_factory.mktemp("any")
     for number, content in enumerate(contents):
         (top / f"{number}").write_bytes(content)
-    with zipfile.ZipFile(io.BytesIO(packed(top, DeflatedZip))) as archive:
+    with zipfile.ZipFile(io.BytesIO(packed(top, StreamedZip))) as archive:
         found = [archive.read(f"{number}") for number in range(len(contents))]  # checks the CRC
         assert found == contents
         assert all(entry.compress_size <= entry.file_size + 400 for entry in archive.infolist())
@@ -135,7 +136,7 @@ def test_any_content(tmp_path_factory: pytest.TempPathFactory, contents: list[by
     shutil.rmtree(top)
 
 
-@pytest.mark.parametrize("kind", [DeflatedZip, GzippedTar])
+@pytest.mark.parametrize("kind", [StreamedZip, GzippedTar])
 @pytest.mark.parametrize("size", [1000, 700_000])
 def test_a_changed_entry_ends_the_stream(
     tmp_path: Path, kind: Callable[[int, Plan], Archive], size: int
@@ -147,7 +148,7 @@ def test_a_changed_entry_ends_the_stream(
             list(pieces)
 
 
-@pytest.mark.parametrize("kind", [DeflatedZip, GzippedTar])
+@pytest.mark.parametrize("kind", [StreamedZip, GzippedTar])
 def test_pieces_come_while_no_byte_comes_out(
     tmp_path: Path, kind: Callable[[int, Plan], Archive]
 ) -> None:
@@ -166,7 +167,7 @@ def test_wide_entries_are_zip64(tmp_path: Path) -> None:
     for name, size in (("might not fit", 0xFF00_0000), ("z", 1)):
         with (tmp_path / name).open("wb") as file:
             file.truncate(size)
-    data = packed(tmp_path, DeflatedZip)
+    data = packed(tmp_path, StreamedZip)
     with zipfile.ZipFile(io.BytesIO(data)) as archive:
         wide = archive.getinfo("might not fit")
         assert wide.file_size == 0xFF00_0000

@@ -1,0 +1,337 @@
+"""Archives of a folder in which others work, and zips that readers of streams read."""
+
+import io
+import os
+import shutil
+import struct
+import subprocess
+import tarfile
+import zipfile
+import zlib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from backends.archives import FORMATS, Deviations, plan
+from backends.archives.deviations import REPORT_NAME
+from backends.archives.pieces import Extent, Piece
+from backends.archives.zip_records import BLOCK_BYTES, blocks_bytes, in_blocks
+from core.errors import StorageError
+from core.names import VFolderPath
+
+ROOT = [plan.Source(VFolderPath(()), "")]
+SMALL, LARGE = 1_000, 700_000
+REPORT = REPORT_NAME.decode()
+
+
+class Archiving:
+    """An archive that is planned; what others do comes before its pieces are taken."""
+
+    def __init__(self, top: Path, form: str, *, tolerant: bool = False) -> None:
+        self._fd = os.open(top, os.O_RDONLY)
+        self.met = Deviations(tolerant=tolerant)
+        leave_out = self.met.add if tolerant else None
+        self._plan = plan.make(self._fd, ROOT, leave_out=leave_out)
+        self.archive = FORMATS[form].make(self._fd, self._plan, self.met)
+
+    def data(self, between: Callable[[], object] = lambda: None) -> bytes:
+        """Return all bytes; `between` runs when the first piece was made."""
+        parts: list[bytes] = []
+        for piece in self.archive.pieces():
+            parts += piece.read() if isinstance(piece, Extent) else [piece]
+            between()
+        data = b"".join(parts)
+        assert self.archive.size in (None, len(data))
+        return data
+
+    def close(self) -> None:
+        self._plan.close()
+        self.met.close()
+        os.close(self._fd)
+
+
+@contextmanager
+def archiving(top: Path, form: str, *, tolerant: bool = False) -> Iterator[Archiving]:
+    made = Archiving(top, form, tolerant=tolerant)
+    yield made
+    made.close()
+
+
+def contents(form: str, data: bytes) -> dict[str, bytes]:
+    if form.startswith("zip"):
+        with zipfile.ZipFile(io.BytesIO(data)) as archive:
+            assert archive.testzip() is None
+            return {name: archive.read(name) for name in archive.namelist()}
+    with tarfile.open(fileobj=io.BytesIO(data)) as archive:
+        found = {}
+        for entry in archive:
+            file = archive.extractfile(entry)
+            found[entry.name] = file.read() if file else b""
+        return found
+
+
+@pytest.fixture
+def top(tmp_path: Path) -> Path:
+    place = tmp_path / "folder"
+    (place / "sub").mkdir(parents=True)
+    for name, size in (("small", SMALL), ("large", LARGE), ("sub/other", 10)):
+        (place / name).write_bytes(b"x" * size)
+    return place
+
+
+@pytest.mark.parametrize("form", FORMATS)
+@pytest.mark.parametrize("tolerant", [False, True])
+@pytest.mark.parametrize("name", ["small", "large"])
+def test_a_file_that_grows_has_its_planned_length(
+    top: Path, form: str, name: str, *, tolerant: bool
+) -> None:
+    with archiving(top, form, tolerant=tolerant) as made:
+        with (top / name).open("ab") as file:
+            file.write(b"y" * 100)
+        found = contents(form, made.data())
+        assert made.met.count == 1
+        assert made.met.examples == [name]
+    assert found[name] == b"x" * (SMALL if name == "small" else LARGE)
+    assert (REPORT in found) == tolerant
+    assert len(found["sub/other"]) == 10
+
+
+@pytest.mark.parametrize("form", FORMATS)
+def test_a_large_file_that_grows_while_it_is_sent_is_named(top: Path, form: str) -> None:
+    def grow() -> None:
+        with (top / "large").open("ab") as file:
+            file.write(b"y")
+
+    with archiving(top, form) as made:
+        found = contents(form, made.data(grow))
+        assert made.met.examples == ["large"]
+    assert found["large"] == b"x" * LARGE
+
+
+@pytest.mark.parametrize("form", FORMATS)
+@pytest.mark.parametrize("name", ["small", "large"])
+def test_a_small_change_while_it_is_read_is_sent_as_met(top: Path, form: str, name: str) -> None:
+    """The same length, other bytes: what is there is sent, with the checksum of just that."""
+    with archiving(top, form) as made:
+        (top / name).write_bytes(b"z" * (top / name).stat().st_size)
+        found = contents(form, made.data())
+        assert made.met.examples == [name]
+    assert set(found[name]) == set(b"z")
+
+
+def shrunk(path: Path) -> None:
+    os.truncate(path, 10)
+
+
+def replaced(path: Path) -> None:
+    draft = path.with_name("draft")
+    draft.write_bytes(b"n" * (path.stat().st_size + 50))
+    draft.rename(path)
+
+
+def to_directory(path: Path) -> None:
+    path.unlink()
+    path.mkdir()
+
+
+def to_link(path: Path) -> None:
+    path.unlink()
+    path.symlink_to("/etc/passwd")
+
+
+def to_fifo(path: Path) -> None:
+    path.unlink()
+    os.mkfifo(path)
+
+
+def without_its_directory(path: Path) -> None:
+    path.parent.rename(path.parent.with_name("elsewhere"))
+
+
+DAMAGES: dict[str, tuple[Callable[[Path], object], bytes | None]] = {
+    "shrunk": (shrunk, b"x" * 10),
+    "replaced": (replaced, b"n"),
+    "removed": (Path.unlink, None),
+    "directory": (to_directory, None),
+    "link": (to_link, None),
+    "fifo": (to_fifo, None),
+    "without": (without_its_directory, None),
+}
+
+
+@pytest.mark.parametrize("form", FORMATS)
+@pytest.mark.parametrize("damage", DAMAGES)
+@pytest.mark.parametrize("size", [SMALL, LARGE])
+def test_a_tolerant_archive_is_whole_and_names_what_it_lacks(
+    top: Path, form: str, damage: str, size: int
+) -> None:
+    change, left = DAMAGES[damage]
+    (top / "deep").mkdir()
+    victim = top / "deep/victim"
+    victim.write_bytes(b"x" * size)
+    with archiving(top, form) as strict:
+        with archiving(top, form, tolerant=True) as made:
+            change(victim)
+            found = contents(form, made.data())
+        with pytest.raises((StorageError, OSError)):
+            strict.data()
+    assert found["large"] == b"x" * LARGE
+    assert found["sub/other"] == b"x" * 10
+    assert b"deep/victim: " in found[REPORT]
+    if left is None:
+        assert "deep/victim" not in found
+    else:
+        assert found["deep/victim"].startswith(left)
+    if damage == "replaced":
+        assert found["deep/victim"] == b"n" * (size + 50), "it is whole"
+
+
+@pytest.mark.parametrize("form", ["zip", "zip-deflate"])
+def test_a_tolerant_zip_stays_whole_when_a_file_shrinks_while_it_is_sent(
+    top: Path, form: str
+) -> None:
+    (top / "large").write_bytes(os.urandom(2_000_000))
+    (top / "large").rename(top / "sub/large")
+    start = (top / "sub/large").read_bytes()
+
+    def cut() -> None:
+        os.truncate(top / "sub/large", 400_000)
+
+    with archiving(top, form, tolerant=True) as made:
+        seen = 0
+        parts: list[bytes] = []
+        pieces: Iterator[Piece] = made.archive.pieces()
+        for piece in pieces:
+            assert isinstance(piece, bytes)
+            parts.append(piece)
+            seen += len(piece)
+            if seen > 300_000:
+                cut()
+        found = contents(form, b"".join(parts))
+    assert start.startswith(found["sub/large"])
+    assert len(found["sub/large"]) < 2_000_000
+    assert b"sub/large: " in found[REPORT]
+
+
+@pytest.mark.parametrize("form", FORMATS)
+def test_what_no_archive_can_have_is_left_out_of_a_tolerant_one(top: Path, form: str) -> None:
+    os.mkfifo(top / "fifo")
+    (top / REPORT).write_text("mine")
+    with pytest.raises(plan.UnsupportedEntry), archiving(top, form):
+        pass
+    with archiving(top, form, tolerant=True) as made:
+        found = contents(form, made.data())
+    assert "fifo" not in found
+    assert found[REPORT] == b"mine"
+    assert b"fifo: " in found[f"-{REPORT}"]
+
+
+@pytest.mark.parametrize("form", FORMATS)
+def test_a_tolerant_archive_without_changes_has_no_report(top: Path, form: str) -> None:
+    os.link(top / "small", top / "sub/same")
+    with archiving(top, form, tolerant=True) as made:
+        found = contents(form, made.data())
+    assert set(found) - {"sub", "sub/"} == {"small", "large", "sub/other", "sub/same"}
+    assert found["sub/same"] == found["small"]
+
+
+def test_what_vanishes_while_it_is_listed_is_not_planned(
+    top: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    listed = plan._Listing._planned
+
+    def vanishing(self: object, descriptor: int, batch: object, one: "os.DirEntry[str]") -> object:
+        if one.name in ("small", "sub"):
+            path = top / one.name
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+        return listed(self, descriptor, batch, one)  # type: ignore[arg-type] # as it was called
+
+    monkeypatch.setattr(plan._Listing, "_planned", vanishing)
+    with archiving(top, "zip") as made:
+        assert set(contents("zip", made.data())) == {"large"}
+
+
+# -- Readers of streams ----------------------------------------------------------------------------
+JAVA = """
+import java.io.*; import java.util.zip.*;
+public class Read { public static void main(String[] a) throws Exception {
+  try (ZipInputStream z = new ZipInputStream(new BufferedInputStream(System.in))) {
+    ZipEntry e; byte[] b = new byte[65536]; int n;
+    while ((e = z.getNextEntry()) != null) {
+      long size = 0; CRC32 crc = new CRC32();
+      while ((n = z.read(b)) > 0) { size += n; crc.update(b, 0, n); }
+      System.out.println(e.getName() + " " + size + " " + Long.toHexString(crc.getValue()));
+    } } } }
+"""
+SIZES = (0, 1, 256 * 1024, 256 * 1024 + 1, BLOCK_BYTES * 8, BLOCK_BYTES * 8 + 1, 3 << 20)
+
+
+def streamed(tmp_path: Path, form: str, *, link: bool = True) -> tuple[Path, bytes]:
+    place = tmp_path / "many"
+    (place / "sub").mkdir(parents=True)
+    for size in SIZES:
+        (place / f"noise{size}").write_bytes(os.urandom(size))
+        (place / f"sub/text{size}").write_bytes(b"text " * (size // 5) + b"x" * (size % 5))
+    if link:
+        (place / "link").symlink_to("noise1")
+    with archiving(place, form) as made:
+        return place, made.data()
+
+
+@pytest.mark.part("java")
+@pytest.mark.parametrize("form", ["zip", "zip-deflate"])
+def test_java_reads_a_zip_as_a_stream(tmp_path: Path, form: str) -> None:
+    place, data = streamed(tmp_path, form)
+    (tmp_path / "Read.java").write_text(JAVA)
+    command = ["java", "-XX:TieredStopAtLevel=1", "Read.java"]
+    done = subprocess.run(
+        command, input=data, capture_output=True, check=True, cwd=tmp_path, timeout=120
+    )
+    found = {}
+    for line in done.stdout.decode().splitlines():
+        name, size, crc = line.rsplit(" ", 2)
+        found[name] = int(size), int(crc, 16)
+    files = [path for path in place.rglob("*") if path.is_file() and not path.is_symlink()]
+    for path in files:
+        content = path.read_bytes()
+        assert found[str(path.relative_to(place))] == (len(content), zlib.crc32(content))
+    assert len(found) == len(files) + 2
+
+
+@pytest.mark.part("bsdtar")
+@pytest.mark.parametrize("form", ["zip", "zip-deflate"])
+def test_bsdtar_reads_a_zip_from_a_pipe(tmp_path: Path, form: str) -> None:
+    # That an entry is a link stands only in the central directory, which comes last.
+    place, data = streamed(tmp_path, form, link=False)
+    (tmp_path / "to").mkdir()
+    subprocess.run(["bsdtar", "-xf", "-", "-C", tmp_path / "to"], input=data, check=True)
+    subprocess.run(["diff", "-r", "--no-dereference", place, tmp_path / "to"], check=True)
+
+
+@pytest.mark.part("unzip")
+@pytest.mark.parametrize("form", ["zip", "zip-deflate"])
+def test_unzip_finds_no_fault(tmp_path: Path, form: str) -> None:
+    place, data = streamed(tmp_path, form)
+    (tmp_path / "a.zip").write_bytes(data)
+    subprocess.run(["unzip", "-q", "a.zip", "-d", "to"], check=True, cwd=tmp_path)
+    subprocess.run(["diff", "-r", "--no-dereference", place, tmp_path / "to"], check=True)
+
+
+@pytest.mark.parametrize("form", ["zip", "zip-deflate"])
+def test_no_stored_entry_has_its_checksum_behind_it(tmp_path: Path, form: str) -> None:
+    """A stored content has no end of its own: its length must be before it."""
+    _, data = streamed(tmp_path, form)
+    with zipfile.ZipFile(io.BytesIO(data)) as archive:
+        for entry in archive.infolist():
+            flags, method = struct.unpack_from("<2H", data, entry.header_offset + 6)
+            assert method == zipfile.ZIP_DEFLATED or not flags & 8, entry.filename
+
+
+@pytest.mark.parametrize("size", [0, 1, BLOCK_BYTES, BLOCK_BYTES + 1, 3 * BLOCK_BYTES])
+def test_blocks_have_the_length_that_was_foreseen(size: int) -> None:
+    data = os.urandom(size)
+    packed = in_blocks(data, last=True)
+    assert len(packed) == blocks_bytes(size)
+    assert zlib.decompress(packed, -15) == data
