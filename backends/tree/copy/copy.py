@@ -222,7 +222,10 @@ class _Copy:
         self._control.expect(*(self._ledger.planned or (None, None)))
         sides = (self._source, self._target)
         effort = self._options.effort
-        verification = Verification(sides, self._receipt, self._control, effort, self._ledger)
+        selects = self._options.selection is not None
+        verification = Verification(
+            sides, self._receipt, self._control, effort, self._ledger, selects=selects
+        )
         if self._options.digest == digest:
             verification.check_digests(digest, pool)
         else:

@@ -50,8 +50,14 @@ class Verification:
         control: Control,
         effort: Effort,
         ledger: Ledger,
+        *,
+        selects: bool = False,
     ) -> None:
+        """Verify a copy; one that `selects` does not miss what was not selected."""
         self._ledger = ledger
+        self._skip = frozenset(Aspect) - DATA_ASPECTS - {Aspect.TIME}
+        if selects:
+            self._skip |= {Aspect.MISSING}
         self._source, self._target = sides
         self._receipt = receipt
         self._control = control
@@ -66,7 +72,7 @@ class Verification:
         since = self._ledger.since_ns
         options = CompareOptions(
             digest=digest,
-            skip=frozenset(Aspect) - DATA_ASPECTS - {Aspect.TIME},
+            skip=self._skip,
             from_disk=True,
             since_ns=since,
             effort=self._effort,

@@ -65,6 +65,29 @@ def test_a_copy_that_is_wrong_is_never_published(
     assert bench.left() == {}
 
 
+@pytest.mark.parametrize("more", [{"on_conflict": "newer"}, {"on_conflict": "skip"}, {}])
+def test_a_selection_is_verified_by_checksums(bench: Bench, more: dict[str, Any]) -> None:
+    """What was not selected is not missing; what was selected and spoiled is found."""
+    source, target = bench.folder(), bench.absent()
+    if more:  # all entries are there: nothing is selected
+        bench.done("clone", source=str(source), target=str(target))
+    body = {"source": str(source), "target": str(target), "verify": "checksum", **more}
+    ended = bench.done("transfer", **body, filters=[] if more else ["- a"])
+    assert ended.state is State.SUCCEEDED, ended.document()
+    assert sorted(os.listdir(bench.path(target))) == (["a", "sub"] if more else ["sub"])
+
+
+def test_a_spoiled_file_of_a_selection_is_found(bench: Bench, fault: Fault) -> None:
+    source, target = bench.folder(), bench.absent()
+    for spoil in (other_bytes, Path.unlink):
+        body = {"source": str(source), "target": str(target), "filters": ["- a"]}
+        fault.arm(("phase", "verify"), lambda spoil=spoil: spoil(staged(bench, "sub/b")))
+        ended = bench.done("transfer", **body, verify="checksum")
+        fault.arm(None)
+        assert ended.state is State.FAILED, ended.document()
+        assert not bench.path(target).exists()
+
+
 @contextmanager
 def resisting(directory: Path) -> Iterator[None]:
     """A directory that cannot be removed: a mount."""
