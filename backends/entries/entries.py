@@ -160,7 +160,8 @@ def remove_entries(
             freed_bytes += _tree_size(backend, tree) if counts else 0
             _empty(backend, tree)
     finally:
-        soft.settle(backend, vfolder.scope, str(uuid4()), -freed_bytes)
+        if freed_bytes:  # the mark lets the call be repeated while the store is away
+            soft.settle(backend, vfolder.scope, str(uuid4()), -freed_bytes, once=True)
 
 
 def _check_removable(path: VFolderPath) -> None:

@@ -10,6 +10,7 @@ from uuid import UUID
 
 import pytest
 
+from backends.entries import entries
 from core.jobs.requests import (
     AssistRequest,
     CloneRequest,
@@ -24,6 +25,7 @@ from core.jobs.requests import (
     UsageRequest,
 )
 from core.jobs.store import JobStore
+from core.names import VFolderId, VFolderPath
 from core.redis import Database, connect
 from tests.support.doors import settings_in
 from tests.support.outage import answer_lost, away, full, outage
@@ -176,4 +178,14 @@ def test_the_store_dies_under_every_verb(site: Site, valkey: Valkey) -> None:
         run.join()
     for job in jobs:
         site.end(job)
+    site.clean()
+
+
+@pytest.mark.parametrize("kind", [away, answer_lost, full])
+def test_a_removal_at_a_door_settles_what_it_freed(site: Site, kind: Callable[..., None]) -> None:
+    vfolder = VFolderId.parse(site.source)
+    with outage("settle", 1, kind) as failed:
+        entries.remove_entries(site.backend, vfolder, [VFolderPath.parse("a")], recursive=False)
+    assert failed.calls >= 1
+    assert not (site.path(site.source) / "a").exists()
     site.clean()
