@@ -23,6 +23,7 @@ from core.redis import Database, connect
 from tests.support.crashfs import CrashFS, Cut, Watched, refill
 from tests.support.doors import settings_in
 from tests.support.valkey import Valkey
+from workers.node.sweeps import Sweep
 from workers.runner import JobFailed, Runner
 
 VOLUME = "crashing"
@@ -146,7 +147,8 @@ class Site:
         return job, self.recorded(act, watched)
 
     def resumed(self, job: Job, end: State = State.SUCCEEDED) -> Job:
-        """Let the next run end a job, unless it had ended; it must succeed."""
+        """Let the next run end a job, unless it had ended; it must succeed. A sweep comes first."""
+        Sweep(self.settings, self.store, VOLUME)()
         record = self.store.get(job.id)
         if not record.state.ended:
             if record.fields.get("run"):
