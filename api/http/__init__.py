@@ -3,7 +3,7 @@
 from api.http import auth, json, metrics, problems
 from api.http.flask_app import DoorFlask, begin_request, this_request
 from api.http.json import answer, no_content, ready
-from api.http.takeover import Takeover, takeover
+from api.http.takeover import Takeover
 
 __all__ = [
     "DoorFlask",
@@ -16,6 +16,5 @@ __all__ = [
     "no_content",
     "problems",
     "ready",
-    "takeover",
     "this_request",
 ]

@@ -7,11 +7,11 @@ meets a closed socket.
 
 import socket
 import ssl
+from contextvars import copy_context
 from http import HTTPStatus
 from typing import Any
 
 from flask import current_app, has_request_context
-from flask.ctx import RequestContext
 
 from api.http import problems
 from api.http.flask_app import this_request
@@ -30,21 +30,26 @@ class Takeover:
     """What another thread needs to answer a request; nothing of it is used while all is well."""
 
     def __init__(self) -> None:
-        self._app: Any = current_app._get_current_object()  # type: ignore[attr-defined] # noqa: SLF001 - werkzeug documents it under this name
-        self._request = this_request()
-        self._sock: Any = self._request.environ.get(_SOCKET)
+        #: It has the application and the request, as Flask keeps them.
+        self._context = copy_context()
+        self._sock: Any = None
 
     def answer(self, error: StorageError) -> bool:
         """Send the problem document and half-close the connection; false when that failed."""
+        return self._context.run(self._answer, error)
+
+    def _answer(self, error: StorageError) -> bool:
+        if not has_request_context():
+            return False
+        request = this_request()
+        self._sock = request.environ.get(_SOCKET)
         if self._sock is None:
             return False
-        with RequestContext(self._app, self._request.environ, self._request):
-            response = self._app.process_response(problems.respond(error))
-            headers = response.get_wsgi_headers(self._request.environ)
-            body = b"" if self._request.method == "HEAD" else response.get_data()
+        response = current_app.process_response(problems.respond(error))
+        body = b"" if request.method == "HEAD" else response.get_data()
         status = HTTPStatus(response.status_code)
         lines = [f"HTTP/1.1 {status.value} {status.phrase}", "Connection: close"]
-        lines += [f"{name}: {value}" for name, value in headers]
+        lines += [f"{name}: {value}" for name, value in response.get_wsgi_headers(request.environ)]
         try:
             self._sock.settimeout(0)
             self._sock.sendall("\r\n".join([*lines, "", ""]).encode("latin-1") + body)
@@ -73,8 +78,3 @@ class Takeover:
             self._sock.shutdown(socket.SHUT_RDWR)
         except OSError:  # the caller was first
             return
-
-
-def takeover() -> Takeover | None:
-    """Return how to answer the current request from another thread; None outside of requests."""
-    return Takeover() if has_request_context() else None

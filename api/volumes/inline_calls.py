@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import ParamSpec, TypeVar
 
-from api.http import Takeover, takeover
+from api.http import Takeover
 from api.volumes.deadlines import Deadlines
 from core.errors import DeadlineExceeded
 from core.telemetry import logger
@@ -58,10 +58,13 @@ class InlineCalls:
         Raises:
             DeadlineExceeded, Unavailable: as `Deadlines.call`.
         """
-        if self._is_suspect(volume):
+        call = WatchedCall(self, volume, next(self._numbers))
+        if not self._enter(call):
             return self._deadlines.call(volume, function, *args, **kwargs)
-        with self._watching(volume):
+        try:
             return function(*args, **kwargs)
+        finally:
+            self._leave(call)
 
     @contextmanager
     def watched(self, volume: str, probe: Callable[[], object]) -> Iterator["WatchedCall"]:
@@ -73,39 +76,38 @@ class InlineCalls:
         Raises:
             DeadlineExceeded, Unavailable: as `Deadlines.call`; or the request was given up.
         """
-        if self._is_suspect(volume):
-            self._deadlines.call(volume, probe)
-        with self._watching(volume) as call:
-            yield call
-
-    def _is_suspect(self, volume: str) -> bool:
-        now = time.monotonic()
-        with self._lock:
-            began = self._began[volume]
-            return now - min(began.values(), default=now) > SUSPECT_SECONDS
-
-    @contextmanager
-    def _watching(self, volume: str) -> Iterator["WatchedCall"]:
         call = WatchedCall(self, volume, next(self._numbers))
-        with self._lock:
-            self._watched[call.number] = call
-        self.begin(call, 0.0)
-        if self._watcher is None:
-            self._start()
+        if not self._enter(call):
+            self._deadlines.call(volume, probe)
+            self._enter(call, although_suspect=True)
         try:
             yield call
         finally:
-            with self._lock:
-                self._watched.pop(call.number, None)
-            self.end(call)
-            call.check()
+            self._leave(call)
+
+    def _enter(self, call: "WatchedCall", *, although_suspect: bool = False) -> bool:
+        """Watch a call from now on; return false when its volume is suspect."""
+        now = time.monotonic()
+        with self._lock:
+            began = self._began[call.volume]
+            if began and not although_suspect and now - min(began.values()) > SUSPECT_SECONDS:
+                return False
+            began[call.number] = now
+            self._watched[call.number] = call
+        if self._watcher is None:
+            self._start()
+        return True
+
+    def _leave(self, call: "WatchedCall") -> None:
+        with self._lock:
+            self._began[call.volume].pop(call.number, None)
+            self._watched.pop(call.number, None)
+        call.check()
 
     def begin(self, call: "WatchedCall", extra_seconds: float) -> None:
         """Start or restart the time of a call."""
         with self._lock:
-            began = self._began[call.volume]
-            began.pop(call.number, None)
-            began[call.number] = time.monotonic() + extra_seconds
+            self._began[call.volume][call.number] = time.monotonic() + extra_seconds
 
     def end(self, call: "WatchedCall") -> None:
         """Stop the time of a call."""
@@ -146,11 +148,11 @@ class InlineCalls:
         error = call.error(self._deadlines.seconds)
         answered = False
         try:
-            answered = call.request is not None and call.request.answer(error)
+            answered = call.request.answer(error)
         except Exception:  # noqa: BLE001 - a defect here must not end the watch over all others
             _log.exception("request not given up")
         _log.warning("request given up", volume=call.volume, answered=answered)
-        if answered and call.request is not None:
+        if answered:
             until = time.monotonic() + LINGER_SECONDS
             self._lingering.append((call.request, call, until))
         elif call.answered is not None:
@@ -172,7 +174,7 @@ class WatchedCall:
         self._calls = calls
         self.volume = volume
         self.number = number
-        self.request = takeover()
+        self.request = Takeover()
         #: Made when the request is given up, and set when its caller has the answer.
         self.answered: threading.Event | None = None
 
