@@ -21,7 +21,7 @@ PHASES = {
     "links": ("link", "*/staging/*", 0, "copy"),
     "seal": ("utimens", "*/staging/*/d[0-9]", 0, "seal"),
     "sync": ("fsync", "*/jobs/*", 0, ""),
-    "before publish": ("fsyncdir", "*/staging/*", 0, "verify"),
+    "before publish": ("fsync", "*/jobs/*", 1, "verify"),
 }
 
 
