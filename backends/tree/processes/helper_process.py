@@ -269,7 +269,8 @@ def threads_fit() -> bool:
 
 
 def _serve(channel: HelperChannel, work: Work) -> None:
-    with suppress(BrokenPipeError, ConnectionResetError, Stopped):  # the parent has closed its end
+    """Serve until the parent closes its end, or until no memory is left: the helper has died."""
+    with suppress(BrokenPipeError, ConnectionResetError, Stopped, MemoryError):
         _process_batches(channel, work)
 
 
@@ -279,7 +280,7 @@ def _process_batches(channel: HelperChannel, work: Work) -> None:
             result = work(message, channel)
             channel.flush()
             channel.send(("done", result))
-    except (BrokenPipeError, ConnectionResetError, MemoryError):  # no memory: a helper that died
+    except (BrokenPipeError, ConnectionResetError, MemoryError):
         raise
     except StorageError as error:
         channel.send(("storage", type(error).__name__, error.detail, json.dumps(error.facts)))

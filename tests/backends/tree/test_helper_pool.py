@@ -114,6 +114,18 @@ def test_the_failure_of_a_helper_is_reported(
         run(lambda *_: operation(), list(range(20)))
 
 
+@pytest.mark.part("unshare")
+def test_a_thread_without_memory_is_a_helper_that_died() -> None:
+    parent = os.getpid()
+
+    def work(_: Message, __: HelperChannel) -> None:
+        assert os.getpid() == parent
+        raise MemoryError
+
+    with pytest.raises(HelperDied):
+        run(work, [1], size=1, own_fds=[os.open("/", os.O_RDONLY)])
+
+
 def test_helpers_die_with_their_parent(tmp_path: Path) -> None:
     def work(_: Message, __: HelperChannel) -> None:
         (tmp_path / str(os.getpid())).write_text("")
