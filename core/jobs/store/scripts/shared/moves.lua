@@ -19,7 +19,7 @@ local function requeue(id, at, rings)
 end
 
 -- What only a live job needs; its queues, locks and keys are left when it ends.
-local LIVE_FIELDS = { 'locks', 'title', 'natural', 'hash', 'turn', 'ring_again', 'rung', 'admitted', 'parked',
+local LIVE_FIELDS = { 'locks', 'title', 'natural', 'hash', 'turn', 'ring_again', 'admitted', 'parked',
   'process', 'share', 'final' }
 -- What is left out of the record of an ended job when it is empty or '0'.
 local SPARSE_FIELDS = { 'run', 'pause', 'cancel', 'reason', 'result', 'error', 'retry_of', 'label', 'requester' }
