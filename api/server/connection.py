@@ -31,8 +31,6 @@ from core.errors import MalformedRequest
 #: A first piece of a body up to this size (bytes) leaves with the head; a larger join costs more
 #: than a packet.
 JOINED_BYTES = 64 * 1024
-#: A body that is no upload must be there after this long (seconds).
-BODY_SECONDS = 60.0
 
 
 def plain_settings(cfg: Any) -> SimpleNamespace:  # noqa: ANN401 - gunicorn is untyped

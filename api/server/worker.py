@@ -42,7 +42,7 @@ from gunicorn.util import close_graceful
 from gunicorn.workers.gthread import STOP_KEEPALIVE_LINGER, ThreadWorker
 
 from api.server import refusing
-from api.server.connection import BODY_SECONDS, DoorResponse, open_socket_body, plain_settings
+from api.server.connection import DoorResponse, open_socket_body, plain_settings
 from api.server.heads import (
     LINGER_BYTES,
     LINGER_SECONDS,
@@ -101,6 +101,7 @@ class DoorWorker(ThreadWorker):
         self.worker_connections = max(1, min(self.worker_connections, affordable))
         doors = self.app.settings.vfolder.doors
         self._head_seconds = doors.head_seconds
+        self._body_seconds = doors.body_seconds
         self._waiting = Waiting(doors.waiting_per_address)
         self._plain_settings = plain_settings(self.cfg)
         self._certificate = Certificate(self.cfg) if self.cfg.is_ssl else None
@@ -339,7 +340,7 @@ class DoorWorker(ThreadWorker):
         # `wsgi.create` would ask for the body before the route has looked at the request.
         unreader = conn.parser.unreader
         unreader.continue_owed, req._expected_100_continue = req._expected_100_continue, False  # noqa: SLF001 - no public name
-        unreader.deadline = time.monotonic() + BODY_SECONDS
+        unreader.deadline = time.monotonic() + self._body_seconds
         resp, environ = wsgi.create(
             req,
             conn.sock,
@@ -403,7 +404,7 @@ def _start_response(resp: Any, req: Any, unreader: Any) -> Callable[..., Any]:  
         return start
 
     def start_and_close(*head: Any) -> Any:  # noqa: ANN401 - WSGI
-        if _will_close(reader, unreader):
+        if req.body.failed or _will_close(reader, unreader):
             resp.force_close()
         unreader.continue_owed = False
         unreader.sock.settimeout(None)

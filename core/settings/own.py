@@ -159,6 +159,8 @@ class DoorsTable(Table, frozen=True):
     trusted_proxies: int = 0
     #: The head of a request must be there after this long; else the door closes the connection.
     head_seconds: float = 20.0
+    #: A body that is no upload must be there after this long; else the door answers 408.
+    body_seconds: float = 60.0
     #: Connections of one address per process that wait for a head or are kept alive; with more, the
     #: oldest is closed. 0 is no limit. A proxy is one address.
     waiting_per_address: int = 512

@@ -1,6 +1,7 @@
 """Requests and responses of a connection, packet by packet: the socket keeps packets apart."""
 
 import socket
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -10,6 +11,7 @@ from gunicorn.config import Config
 from gunicorn.http import wsgi
 from gunicorn.http.errors import ParseException
 
+from api.http import problems
 from api.server import settings
 from api.server.connection import (
     JOINED_BYTES,
@@ -197,3 +199,36 @@ def test_other_bodies_have_only_a_stream(
     parser = DoorParser(cfg, server, CALLER)
     _, environ = wsgi.create(next(parser), server, CALLER, ("127.0.0.1", 2), cfg)
     assert open_socket_body(environ, 1.0) is None
+
+
+@pytest.mark.parametrize("more", [b"Content-Length: 9\r\n", b"Transfer-Encoding: chunked\r\n"])
+def test_a_body_has_a_deadline_unless_it_is_an_upload(
+    streams: Sockets, cfg: SimpleNamespace, more: bytes
+) -> None:
+    server, caller = streams
+    caller.sendall(b"POST /a HTTP/1.1\r\nHost: x\r\n" + more + b"\r\n")
+    parser = DoorParser(cfg, server, CALLER)
+    request = next(parser)
+    _, environ = wsgi.create(request, server, CALLER, ("127.0.0.1", 2), cfg)
+    parser.unreader.deadline = time.monotonic() + 0.05
+    with pytest.raises(problems.RequestSlow):
+        request.body.read()
+    open_socket_body(environ, 1.0)
+    assert parser.unreader.deadline is None
+
+
+@pytest.mark.parametrize("read", [True, False])
+def test_a_body_is_asked_for_when_it_is_first_read(
+    streams: Sockets, cfg: SimpleNamespace, *, read: bool
+) -> None:
+    server, caller = streams
+    caller.sendall(b"POST /a HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\n")
+    parser = DoorParser(cfg, server, CALLER)
+    request = next(parser)
+    parser.unreader.continue_owed = True
+    if read:
+        caller.sendall(b"ab")
+        assert request.body.read() == b"ab"
+        assert request.body.read() == b""
+    server.shutdown(socket.SHUT_WR)
+    assert caller.recv(100) == (b"HTTP/1.1 100 Continue\r\n\r\n" if read else b"")

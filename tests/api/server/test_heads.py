@@ -116,6 +116,16 @@ def test_a_slow_head_is_refused_and_silence_is_closed(
         answered(door, DOORS[name])
 
 
+def test_a_slow_body_is_refused(tmp_path: Path, valkey: Valkey) -> None:
+    more = f"{FEW}body-seconds = 0.5\n"
+    with running_door("manager", settings_in(tmp_path, valkey.url, more)) as door:
+        with callers(door, HALF_BODY % SECRET, 3) as half:
+            answers = [problem(all_of(one)) for one in half]
+        for status, headers, document in answers:
+            assert (status, document["retriable"]) == ("408", True)
+            assert headers["connection"] == "close"
+
+
 def test_half_heads_of_one_address_are_bounded(tmp_path: Path, valkey: Valkey) -> None:
     more = f"{FEW}waiting-per-address = 5\nhead-seconds = 600\n"
     with (
@@ -233,6 +243,7 @@ def test_a_body_is_asked_for_only_by_a_route_that_reads_it(manager_door: Running
     with connected(manager_door, head + b"\r\n") as caller:
         refused = all_of(caller)  # the door closes, because the body may come or not
     assert refused.startswith(b"HTTP/1.1 403 ")
+    assert b"\r\nConnection: close\r\n" in refused
     with connected(manager_door, head + SECRET + b"\r\n") as caller:
         assert caller.recv(1000) == b"HTTP/1.1 100 Continue\r\n\r\n"
         caller.sendall(b"{}")
