@@ -3,7 +3,7 @@
 import importlib
 import sys
 
-from backends.fs import native
+from backends.fs import check_mounts, native
 from core.errors import ConfigurationError
 from core.process import metrics_files
 from core.settings import load
@@ -26,6 +26,7 @@ def main() -> None:
     native.report()
     # Set the variable before the first import of prometheus_client, which reads it once.
     try:
+        check_mounts(settings)
         counters = metrics_files.start_fresh(settings, door)
     except ConfigurationError as error:
         sys.exit(error.detail)

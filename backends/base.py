@@ -14,8 +14,8 @@ and paths arrive parsed (`core.names`) and are resolved beneath a directory desc
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
@@ -30,13 +30,32 @@ S = TypeVar("S")
 DEFAULT_MODE = 0o755
 
 
+class MountIdentity(Protocol):
+    """Tells the volume from whatever else its path may lead to (`backends.volumes.identity`)."""
+
+    def check(self, root: int) -> None:
+        """Check the descriptor of a top that was just opened, at the cost of one system call.
+
+        Raises:
+            VolumeUnavailable: it is not the volume.
+            OSError: the file system failed.
+        """
+
+    def prove(self, root: int) -> None:
+        """Check it again from the beginning, and ask the store, as every proof of a mount does."""
+
+
 @dataclass(frozen=True, slots=True)
 class Mount:
-    """One configured volume: its name, the directory where it is mounted, the backend's options."""
+    """One configured volume: its name, the directory where it is mounted, the backend's options.
+
+    Without an `identity` every directory at `path` is taken for the volume.
+    """
 
     volume: str
     path: Path
     options: Mapping[str, Any] = field(default_factory=dict)
+    identity: MountIdentity | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -226,12 +245,30 @@ class MountedBackend(Backend):
     def root(self) -> AbstractContextManager[int]:
         """Open the volume as a directory descriptor; the context closes it.
 
-        Opens it again for each call, so that a remount is seen.
+        Opens it again for each call, so that a remount is seen, and checks the identity of the
+        mount. All work is done beneath this descriptor, never by a path. Inside `held` it opens
+        the directory that is held.
 
         Raises:
-            BackendFailed: the volume's directory does not exist.
+            VolumeUnavailable: the directory does not exist, or is not the volume.
             StorageError: the directory cannot be opened.
         """
+
+    def held(self) -> AbstractContextManager[None]:
+        """Keep the volume open: until the end of the context, `root` opens this very directory.
+
+        A job does so. If its volume is unmounted (`umount -l`) or mounted again meanwhile, all of
+        the job stays on one mount. For one thread at a time, and a backend of its own.
+
+        Raises:
+            VolumeUnavailable, StorageError: as `root`.
+        """
+        return self._held_open()
+
+    @contextmanager
+    def _held_open(self) -> Iterator[None]:
+        with self.root():
+            yield
 
     @abstractmethod
     def open_scope(self, scope: QuotaScope | None) -> AbstractContextManager[int]:

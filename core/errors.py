@@ -30,6 +30,7 @@
     ├── NoSpace                    507  the volume has not enough free space
     ├── Unavailable                503  Redis or a node does not answer; try again later
     │   ├── StorageUnavailable     503  the storage fails now (EIO, ESTALE)
+    │   │   └── VolumeUnavailable  503  what is mounted here now is not the volume
     │   ├── StoreUnavailable       503  Redis is away, or refuses for now (full, read-only)
     │   └── HelperDied             503  a helper process was killed; the work can continue
     ├── DeadlineExceeded           504  the storage did not answer in time
@@ -313,6 +314,14 @@ class StorageUnavailable(Unavailable):
     error_code = "storage-proxy_request_unreachable"
     kind = "storage/external/unavailable"
     title = "The storage system fails now"
+
+
+class VolumeUnavailable(StorageUnavailable):
+    """Nothing is mounted at the volume's path, or another file system is; nothing was done."""
+
+    error_code = "storage_access_unavailable"
+    kind = "storage/volume/unavailable"
+    title = "The volume is not available"
 
 
 class StoreUnavailable(Unavailable):

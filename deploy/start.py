@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
+from backends.fs import check_mounts
 from core.errors import ConfigurationError
 from core.settings import CONFIG_NAME, Settings, find, load
 from deploy import first_run, listeners, procfile
@@ -41,6 +42,7 @@ def prepare(arguments: Sequence[str]) -> Start:
     commands = procfile.read(Path(options.procfile))
     lock = _lock(settings)
     listeners.check_free(settings)
+    check_mounts(settings)
     return Start(settings, commands, lock)
 
 

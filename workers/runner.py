@@ -6,7 +6,7 @@ goes back to the queue, ends with `Ignore`: so Celery stores no result over that
 
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any, Protocol, cast
 
 import redis
@@ -15,9 +15,16 @@ from tenacity import Retrying
 
 from backends.fs import translate
 from core.cluster import boot_clock
-from core.errors import Defect, HelperDied, JobNotFound, StorageError, StoreUnavailable
+from core.errors import (
+    Defect,
+    HelperDied,
+    JobNotFound,
+    StorageError,
+    StoreUnavailable,
+    VolumeUnavailable,
+)
 from core.events import EventPublisher
-from core.jobs import Cancelled, Job, LeaseLost, Released, State, queue_name, requests
+from core.jobs import Cancelled, Interrupted, Job, LeaseLost, Released, State, queue_name, requests
 from core.jobs.requests import Request
 from core.jobs.store import Doorbell, JobEnd, JobStore, Ringer
 from core.redis import json, retrying, store_is_away
@@ -192,7 +199,10 @@ class Runner:
             raise Ignore from why
         except JobCancelled:
             raise
-        except Exception as error:  # noqa: BLE001 - any error is the end of the job
+        except Exception as error:  # any other error is the end of the job
+            if _waits_for_volume(job, error):
+                self._give_back_later(run, context, str(error))
+                raise Ignore from error
             raise self._fail(run, context, problem_of(error)) from None
         finally:
             run.stop()
@@ -215,8 +225,9 @@ class Runner:
             return Outcome("cancelled", state=State.CANCELLED)
         except (Released, LeaseLost, HelperDied):  # another run continues
             raise
-        except Exception:  # whatever it is, the job ends, and its end is clean
-            self._undo(context, verb)
+        except Exception as error:  # whatever it is, the job ends, and its end is clean
+            if not _waits_for_volume(context.run.job, error):
+                self._undo(context, verb)
             raise
 
     def _undo(self, context: Context, verb: Verb) -> None:
@@ -232,6 +243,21 @@ class Runner:
             raise
         except Exception as error:  # noqa: BLE001 - the first error is the job's end
             _log.warning("clean-up left to the sweep", reason=type(error).__name__)
+
+    def _give_back_later(self, run: Run, context: Context | None, reason: str) -> None:
+        """Put a job back whose volume is not mounted here, once a proof has found that.
+
+        From then on this node takes no job of the volume; before, it would take this one at once.
+        """
+        _log.warning("job waits for its volume", reason=reason)
+        if context is not None:
+            context.close()
+        until = time.monotonic() + self._settings.vfolder.worker.prove_seconds
+        with suppress(Interrupted):  # cancelled, drained or lost: the store or the next run ends it
+            while time.monotonic() < until:
+                run.check()
+                time.sleep(ELSEWHERE_SECONDS)
+        self._give_back(run, reason)
 
     def _settle(self, run: Run, context: Context, outcome: Outcome) -> str:
         facts = outcome.result | {"sentence": outcome.sentence}
@@ -286,6 +312,15 @@ class Runner:
         taken = self._store.lose(run.job.id, run.id, reason, self._settings.vfolder.jobs.max_losses)
         _log.warning("attempt lost", why=reason, was_ours=taken)
         self._publisher.ended()  # the job may have ended as poison
+
+
+def _waits_for_volume(job: Job, error: Exception) -> bool:
+    """Return whether a job goes back to the queue: its own volume is not mounted here now.
+
+    Another volume that it reads or writes is no reason: its lane would wait for a mount that is
+    not its own.
+    """
+    return isinstance(error, VolumeUnavailable) and error.facts.get("volume") == job.volume
 
 
 def doorbell_of(job: Job) -> Doorbell:

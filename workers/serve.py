@@ -7,7 +7,7 @@ import importlib
 import sys
 from typing import Any
 
-from backends.fs import native
+from backends.fs import check_mounts, native
 from core import settings as configuration
 from core.errors import ConfigurationError
 from core.process import identity, metrics_files
@@ -29,6 +29,7 @@ def main(arguments: list[str]) -> int:
         logs.set_level(settings.logging.get("level", logs.DEFAULT_LEVEL))
         if arguments[0] == "worker":
             native.report()
+            check_mounts(settings)
         counters = metrics_files.start_fresh(settings, arguments[0])
         if arguments[0] == "flower":  # it serves web pages, and needs no privileges
             identity.become(identity.configured(settings.storage_proxy), counters)

@@ -1,20 +1,23 @@
 """File system calls for all backends: descriptors, paths, layout, errors. Knows no backend."""
 
-from backends.fs import atomic, clock, descriptors, directory, layout, linux, native, paths
+from backends.fs import atomic, clock, descriptors, directory, layout, linux, marker, native, paths
 from backends.fs.descriptors import PREFIX_MODE
 from backends.fs.errors import ERRORS, entry_errors, reason_of, translate, translated
+from backends.fs.mount_points import check_mounts
 from backends.fs.reflink import shares_blocks
 
 __all__ = [
     "ERRORS",
     "PREFIX_MODE",
     "atomic",
+    "check_mounts",
     "clock",
     "descriptors",
     "directory",
     "entry_errors",
     "layout",
     "linux",
+    "marker",
     "native",
     "paths",
     "reason_of",

@@ -1,5 +1,6 @@
 """Paths below a volume (see docs/design.md, «On disk»).
 
+    .vfolder-volume                      the marker of the volume (`backends.fs.marker`)
     <scope>/<2>/<2>/<28>                 a vfolder: agents mount exactly this
     <scope>/.vfolder/staging/<job id>    a result that is not complete
     <scope>/.vfolder/staging/<job id>.clone     the same of a clone or a restored snapshot

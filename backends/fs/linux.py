@@ -42,6 +42,13 @@ _IOPRIO_WHO_PROCESS = 1
 _IOPRIO_CLASS_IDLE = 3 << 13
 #: Larger than struct statfs on every architecture.
 _STATFS_BYTES = 256
+#: statx(2): the descriptor itself, without a call to a server; and its buffer.
+_AT_EMPTY_PATH = 0x1000
+_AT_STATX_DONT_SYNC = 0x4000
+_STATX_BYTES = 256
+_STATX_ATTRIBUTES_AT = 8
+_STATX_ATTRIBUTES_KNOWN_AT = 56
+_STATX_ATTR_MOUNT_ROOT = 0x2000
 
 
 class _OpenHow(ctypes.Structure):
@@ -169,6 +176,24 @@ def magic(fd: int) -> int:
     buffer = ctypes.create_string_buffer(_STATFS_BYTES)
     _checked(_libc.fstatfs(fd, buffer))
     return ctypes.c_long.from_buffer(buffer).value
+
+
+def is_mount_root(fd: int) -> bool:
+    """Return whether a directory is the top of a mount, bind mounts included (statx(2), Linux 5.8).
+
+    An older kernel does not say; there the directory's device is compared with its parent's, which
+    does not show a bind mount of the same file system.
+
+    Raises:
+        OSError: EBADF, ESTALE.
+    """
+    buffer = ctypes.create_string_buffer(_STATX_BYTES)
+    _checked(_libc.statx(fd, b"", _AT_EMPTY_PATH | _AT_STATX_DONT_SYNC, 0, buffer))
+    known = ctypes.c_uint64.from_buffer(buffer, _STATX_ATTRIBUTES_KNOWN_AT).value
+    if known & _STATX_ATTR_MOUNT_ROOT:
+        attributes = ctypes.c_uint64.from_buffer(buffer, _STATX_ATTRIBUTES_AT).value
+        return bool(attributes & _STATX_ATTR_MOUNT_ROOT)
+    return os.fstat(fd).st_dev != os.stat("..", dir_fd=fd).st_dev
 
 
 def quotactl(command: int, fd: int, identity: int, buffer: "ctypes.Array[ctypes.c_char]") -> None:

@@ -20,7 +20,7 @@ from backends.base import (
     MountedBackend,
     QuotaUsage,
 )
-from backends.fs import descriptors, layout, reason_of, shares_blocks, translate
+from backends.fs import descriptors, layout, reason_of, shares_blocks, translate, translated
 from backends.quota import requested_limits
 from core.errors import (
     BackendFailed,
@@ -31,6 +31,7 @@ from core.errors import (
     StorageError,
     VFolderExists,
     VFolderNotFound,
+    VolumeUnavailable,
 )
 from core.names import QuotaScope, VFolderId
 
@@ -44,29 +45,53 @@ class PosixBackend(MountedBackend):
 
     #: The id of the file system that was tested last for shared blocks, and the result.
     _shares: tuple[str, bool] | None = None
+    #: The descriptor of the top while `held`.
+    _held: int | None = None
 
     @contextmanager
     def root(self) -> Iterator[int]:
         """See `MountedBackend.root`."""
+        descriptor = self._open_top()
         try:
-            descriptor = descriptors.open_directory(str(self.mount.path))
-        except (FileNotFoundError, NotADirectoryError) as error:
-            raise BackendFailed(
-                f"Volume {self.mount.volume} is not mounted: {reason_of(error)}."
-            ) from error
-        except OSError as error:
-            raise translate(error) from error
-        try:
+            if self.mount.identity is not None and self._held is None:
+                with translated():
+                    self.mount.identity.check(descriptor)
             yield descriptor
         finally:
             os.close(descriptor)
 
+    def _open_top(self) -> int:
+        try:
+            if self._held is not None:
+                return descriptors.open_directory(".", self._held)
+            return descriptors.open_directory(str(self.mount.path))
+        except (FileNotFoundError, NotADirectoryError) as error:
+            raise VolumeUnavailable(
+                f"Volume {self.mount.volume} is not mounted: {reason_of(error)}.",
+                volume=self.mount.volume,
+            ) from error
+        except OSError as error:
+            raise translate(error) from error
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """See `MountedBackend.held`."""
+        with self.root() as top:
+            before, self._held = self._held, top
+            try:
+                yield
+            finally:
+                self._held = before
+
     def probe(self) -> str:
         """See `Backend.probe`: the directory opens and lists; its fsid is the id.
 
-        Tests too whether files share blocks.
+        Proves its identity from the beginning. Tests too whether files share blocks.
         """
         with self.root() as root:
+            if self.mount.identity is not None:
+                with translated():
+                    self.mount.identity.prove(root)
             try:
                 with os.scandir(root) as entries:
                     next(entries, None)

@@ -43,7 +43,7 @@ def sweep_uploads(
 
     Raises:
         Unavailable: Redis does not answer; nothing was removed on a guess.
-        BackendFailed: the volume is not mounted.
+        VolumeUnavailable: the volume is not mounted.
     """
     swept = UploadSweep()
     mounted = backend.skill(MountedBackend)

@@ -1,11 +1,13 @@
 """The volumes of this node: backends, proofs and bounded operations. Knows no HTTP."""
 
 from backends.volumes import operations, remote
+from backends.volumes.identity import MarkerIdentity
 from backends.volumes.mounts import Mounts, MountState
 from backends.volumes.registry import BackendFactory, Volumes, backend_factory
 
 __all__ = [
     "BackendFactory",
+    "MarkerIdentity",
     "MountState",
     "Mounts",
     "Volumes",

@@ -117,7 +117,15 @@ def exists(backend: Backend, vfolder: VFolderId) -> bool:
 
 
 def mount_path(backend: Backend, vfolder: VFolderId) -> str:
-    """Return the path of a vfolder on this node, as `Backend.vfolder_path` does."""
+    """Return the path of a vfolder on this node, as `Backend.vfolder_path` does.
+
+    Raises:
+        VolumeUnavailable: the path leads to something else now.
+    """
+    mounted = backend.skill(MountedBackend)
+    if mounted is not None:
+        with mounted.root():
+            pass
     return str(backend.vfolder_path(vfolder))
 
 

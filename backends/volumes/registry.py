@@ -10,6 +10,7 @@ from backends.btrfs import BtrfsBackend
 from backends.cephfs import CephFsBackend
 from backends.mounted import PosixBackend
 from backends.quota import Patience, SoftQuota
+from backends.volumes.identity import MarkerIdentity
 from backends.wrappers import FaultyBackend, PrivilegedQuotaBackend, SoftQuotaBackend
 from backends.xfs import Ext4Backend, XfsBackend
 from core.errors import ConfigurationError, UnknownVolume
@@ -80,7 +81,7 @@ def faulty(mount: Mount) -> Backend:
         raise ConfigurationError(
             f"[volume.{mount.volume}.options]: `backend` names another backend and `faults` a file."
         )
-    inner = backend_factory(name)(Mount(mount.volume, mount.path, options))
+    inner = backend_factory(name)(Mount(mount.volume, mount.path, options, mount.identity))
     return FaultyBackend(inner, Path(faults))
 
 
@@ -117,7 +118,9 @@ class Volumes:
         if table is None:
             raise UnknownVolume("No volume of that name is configured.", volume=name)
         if name not in self._backends:
-            mount = Mount(name, self._settings.volume_path(table), table.backend_options)
+            path = self._settings.volume_path(table)
+            identity = MarkerIdentity(self._settings, name)
+            mount = Mount(name, path, table.backend_options, identity)
             self._backends[name] = self._wrapped(backend_factory(table.backend)(mount))
         return self._backends[name]
 

@@ -164,6 +164,11 @@ class FaultyBackend(Wrapper):
         self._suffer()
         return super().root()
 
+    def held(self) -> AbstractContextManager[None]:
+        """See `MountedBackend.held`."""
+        self._suffer()
+        return super().held()
+
     def open_scope(self, scope: QuotaScope | None) -> AbstractContextManager[int]:
         """See `MountedBackend.open_scope`."""
         self._suffer()

@@ -105,6 +105,10 @@ class Wrapper(MountedBackend):
         """See `MountedBackend.root`."""
         return self.inner_as(MountedBackend).root()
 
+    def held(self) -> AbstractContextManager[None]:
+        """See `MountedBackend.held`."""
+        return self.inner_as(MountedBackend).held()
+
     def open_scope(self, scope: QuotaScope | None) -> AbstractContextManager[int]:
         """See `MountedBackend.open_scope`."""
         return self.inner_as(MountedBackend).open_scope(scope)

@@ -7,6 +7,7 @@ from core.cluster.nodes import BEAT_SECONDS, Node, NodeStore, NodeVolume, boot_c
 from core.cluster.performance import STATS_KEY, PerformanceStore
 from core.cluster.selections import SelectionStore
 from core.cluster.vfolder_cache import VFolderCache
+from core.cluster.volume_ids import VolumeIdStore
 
 __all__ = [
     "BEAT_SECONDS",
@@ -23,6 +24,7 @@ __all__ = [
     "PerformanceStore",
     "SelectionStore",
     "VFolderCache",
+    "VolumeIdStore",
     "boot_clock",
     "load_average",
 ]

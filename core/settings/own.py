@@ -124,14 +124,21 @@ class WorkerTable(Table, frozen=True):
 
 
 class MountsTable(Table, frozen=True):
-    """`[vfolder.mounts]`: what the manager may mount below volumes (`do_volume_mount`)."""
+    """`[vfolder.mounts]`: which volumes are mounts, and what the manager may mount below them."""
 
+    #: Volumes whose path must be a mount point, by name; true for all.
+    require_mount: bool | list[str] = False
     #: `TYPE SOURCE`, the source a pattern with `*`: `nfs nas1:/export/*`. Empty permits no mount.
     allowed: list[str] = field(default_factory=list)
     #: Options that the manager may set; nosuid and nodev are always set.
     options: str = "ro,rw,noatime,hard,soft"
     #: Longest time of mount(8) (seconds).
     timeout: float = 30.0
+
+    def requires(self, volume: str) -> bool:
+        """Return whether the path of a volume must be a mount point."""
+        required = self.require_mount
+        return required if isinstance(required, bool) else volume in required
 
 
 class DoorsTable(Table, frozen=True):

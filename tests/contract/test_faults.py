@@ -46,7 +46,7 @@ def refused(backend: MountedBackend, scope: QuotaScope) -> None:
 
 def test_a_volume_that_is_not_mounted(site: Site, scope: QuotaScope) -> None:
     away = moved(site, site.backend.mount.path / "not there")
-    with pytest.raises(errors.BackendFailed):
+    with pytest.raises(errors.VolumeUnavailable):
         away.probe()
     assert away.hardware().status != HardwareStatus.HEALTHY
     refused(away, scope)

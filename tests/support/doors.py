@@ -9,9 +9,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import redis
 import requests
 
+from backends.fs import marker
+from core.jobs.store import PREFIX
 from core.process import end_with_parent
+from core.redis import Database, connect
 from core.settings import CONFIG_VARIABLE, Settings, load
 from tests.support.node import ROOT, wait_for
 from tests.support.openapi import Document
@@ -50,7 +54,26 @@ url = "{redis_url}"
 {more}
 """,
     )
-    return load(path, environ={})
+    settings = load(path, environ={})
+    _mark(settings)
+    return settings
+
+
+def _mark(settings: Settings) -> None:
+    """Let the volume be a new one: the store, which other sites use too, knows nothing of it.
+
+    Without a store no process could make the first marker. Then it is made here.
+    """
+    root = os.open(settings.directory / "local", os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        if marker.read(root) is not None:
+            return
+        with connect(settings, Database.JOBS) as client:
+            client.delete(f"{PREFIX}volume-ids")
+    except redis.RedisError:
+        marker.make(root)
+    finally:
+        os.close(root)
 
 
 class RunningDoor:

@@ -12,6 +12,7 @@ import subprocess
 import threading
 from base64 import b64decode
 from collections.abc import Callable
+from contextlib import suppress
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,9 @@ from typing import Any
 import msgspec
 import redis
 
+from backends.base import MountedBackend
+from backends.volumes import Volumes
+from core.errors import StorageError
 from core.events import CHANNEL, Bus, Event
 from core.redis import Database, connect, json
 from core.settings import Settings
@@ -66,6 +70,7 @@ class Mounting:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._allowed = [tuple(text.split(None, 1)) for text in settings.vfolder.mounts.allowed]
+        self._volumes = Volumes(settings)
         self._redis = connect(settings, Database.EVENTS)
         self._bus = Bus(self._redis)
         self._stop = threading.Event()
@@ -103,8 +108,11 @@ class Mounting:
         if table is None:
             return  # another node's volume
         operation = self._mount if name == "do_volume_mount" else self._unmount
+        volume = str(fields["volume_backend_name"])
         target = self._settings.volume_path(table) / str(fields.get("dir_name"))
-        problem = _problem_of(lambda: operation(target, fields))
+        problem = _problem_of(
+            lambda: self._on_volume(volume, lambda root: operation(root, target, fields))
+        )
         _log.info("mount requested", operation=name, problem=problem)
         event = Event(
             _ANSWERS[name],
@@ -118,7 +126,15 @@ class Mounting:
         )
         self._bus.broadcast(event)
 
-    def _mount(self, target: Path, fields: dict[str, Any]) -> None:
+    def _on_volume(self, volume: str, operation: Callable[[int], None]) -> None:
+        """Do an operation with the top of the volume, only while that is mounted itself."""
+        mounted = self._volumes.get(volume).skill(MountedBackend)
+        if mounted is None:
+            raise MountRefused("This volume is no directory.")
+        with mounted.root() as root:
+            operation(root)
+
+    def _mount(self, root: int, target: Path, fields: dict[str, Any]) -> None:
         kind, source = str(fields.get("fs_type")), str(fields.get("fs_location"))
         self._check(target.name, fields, kind, source)
         options = [word for word in str(fields.get("cmd_options") or "").split(",") if word]
@@ -130,19 +146,20 @@ class Mounting:
             return
         if mounted is not None:
             raise MountRefused("Another file system is mounted there.")
-        target.mkdir(exist_ok=True)
-        if not stat.S_ISDIR(target.lstat().st_mode):
+        with suppress(FileExistsError):
+            os.mkdir(target.name, dir_fd=root)
+        if not stat.S_ISDIR(os.lstat(target.name, dir_fd=root).st_mode):
             raise MountRefused("An entry of this name exists and is not a directory.")
         joined = ",".join([*_ALWAYS, *options])
         self._run_command(["mount", "-t", kind, "-o", joined, "--", source, str(target)])
         self._set_owner(target)
 
-    def _unmount(self, target: Path, fields: dict[str, Any]) -> None:
+    def _unmount(self, root: int, target: Path, fields: dict[str, Any]) -> None:
         mounted = _mounted_at(target)
         self._check(target.name, fields, *(mounted or (None, None)))
         if mounted is not None:
             self._run_command(["umount", "--", str(target)])
-            target.rmdir()
+            os.rmdir(target.name, dir_fd=root)
 
     def _check(
         self, name: str, fields: dict[str, Any], kind: str | None, source: str | None
@@ -172,7 +189,7 @@ class Mounting:
 def _problem_of(operation: Callable[[], None]) -> str | None:
     try:
         operation()
-    except MountRefused as error:
+    except (MountRefused, StorageError) as error:
         return str(error)
     except subprocess.TimeoutExpired:
         return "mount(8) did not end in time; it may still take effect."

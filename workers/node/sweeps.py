@@ -20,7 +20,7 @@ from backends.retention import snapshots, trash
 from backends.tree import Effort, UsageOptions, measure_tree
 from backends.uploads import sweep_uploads
 from backends.volumes import Volumes
-from core.errors import Locked, StorageError, StoreUnavailable
+from core.errors import Locked, StorageError, StoreUnavailable, VolumeUnavailable
 from core.jobs import PRIORITY_LAST, Unattended
 from core.jobs.requests import PurgeRequest, Request, RescanRequest, SnapshotRequest
 from core.jobs.store import PREFIX, JobStore, Submission
@@ -74,16 +74,22 @@ class Sweep:
             return "put off: the store is away"
 
     def _sweep(self) -> str:
-        backend = Volumes(self._settings).get(self._volume)
+        mounted = Volumes(self._settings).get(self._volume).skill(MountedBackend)
+        if mounted is None:
+            return "the volume is no mounted directory"
+        try:
+            with mounted.held():
+                return self._sweep_volume(mounted)
+        except VolumeUnavailable as error:
+            return error.detail
+
+    def _sweep_volume(self, mounted: MountedBackend) -> str:
         client = connect(self._settings, Database.UPLOADS)
-        uploads = sweep_uploads(backend, UploadStore(client, self._settings.storage_proxy.node_id))
-        removed = due = 0
-        mounted = backend.skill(MountedBackend)
-        if mounted is not None:
-            removed = Leftovers(self._store, mounted).remove()
-            due = DueJobs(self._settings, self._store, mounted)()
-            with mounted.root() as root:
-                HiddenUsageStore(self._store.redis).keep(self._volume, hidden_usage(root))
+        uploads = sweep_uploads(mounted, UploadStore(client, self._settings.storage_proxy.node_id))
+        removed = Leftovers(self._store, mounted).remove()
+        due = DueJobs(self._settings, self._store, mounted)()
+        with mounted.root() as root:
+            HiddenUsageStore(self._store.redis).keep(self._volume, hidden_usage(root))
         return f"removed {uploads.removed} uploads, {removed} left-overs; asked for {due} jobs"
 
 

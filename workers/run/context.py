@@ -44,20 +44,25 @@ class Context:
         self.store = store
         self._volumes = Volumes(settings, patiently=run.patiently)
         self._open = ExitStack()
+        self._held: set[str] = set()
         self._manifest: Manifest | None = None
         self._leftovers: list[tuple[Manifest, int]] = []
         self._report: Report | None = None
 
     def backend(self, volume: str) -> MountedBackend:
-        """Return the backend of a volume that has a mounted tree.
+        """Return the backend of a volume that has a mounted tree, held until the end of the run.
 
         Raises:
             UnknownVolume: it is not configured here.
+            VolumeUnavailable: it is not mounted now.
             Unsupported: it has no tree of files.
         """
         backend = self._volumes.get(volume).skill(MountedBackend)
         if backend is None:
             raise Unsupported(f"Volume {volume} has no mounted tree of files.")
+        if volume not in self._held:
+            self._open.enter_context(backend.held())
+            self._held.add(volume)
         return backend
 
     def root(self, volume: str) -> int:
@@ -130,6 +135,7 @@ class Context:
     def close(self) -> None:
         """Release every descriptor and lock; from then on there is nothing to `forget`."""
         self._leftovers.clear()
+        self._held.clear()
         self._open.close()
 
     @property

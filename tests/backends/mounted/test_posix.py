@@ -96,7 +96,7 @@ def test_many_vfolders_at_once(backend: PosixBackend, scope: QuotaScope) -> None
 
 def test_an_unmounted_volume_is_an_error(tmp_path: Path) -> None:
     backend = PosixBackend(Mount("gone", tmp_path / "nothing"))
-    with pytest.raises(errors.BackendFailed, match="gone"):
+    with pytest.raises(errors.VolumeUnavailable, match="gone"):
         backend.probe()
     assert backend.hardware().status == "offline"
 

@@ -1,0 +1,328 @@
+"""A volume is what it was proved to be: real mounts that go away, are covered, replaced, copied."""
+
+import os
+import shutil
+import subprocess
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from uuid import uuid4
+
+import pytest
+
+from backends.base import MountedBackend
+from backends.fs import marker
+from backends.volumes import Volumes, operations
+from core.errors import StorageError, VolumeUnavailable
+from core.names import QuotaScope, VFolderId
+from core.settings import Settings
+from tests.support.doors import settings_in
+from tests.support.valkey import Valkey
+
+pytestmark = pytest.mark.part("root")
+
+
+def mount(*arguments: str | Path) -> None:
+    subprocess.run(["mount", *arguments], check=True)
+
+
+def tmpfs(path: Path) -> None:
+    mount("-t", "tmpfs", "-o", "size=8m", "tmpfs", path)
+
+
+def mounts(path: Path) -> int:
+    """How many mounts lie over each other at a path, binds of the same file system included."""
+    lines = Path("/proc/self/mountinfo").read_text().splitlines()
+    return sum(line.split()[4] == str(path) for line in lines)
+
+
+def umount(path: Path, *options: str) -> None:
+    subprocess.run(["umount", *options, path], check=True)
+
+
+class Place:
+    """A volume `local` on a mount of its own, and what a node makes of it."""
+
+    def __init__(self, directory: Path, valkey: Valkey) -> None:
+        self.valkey = valkey
+        self.settings = settings_in(directory, valkey.url)
+        self.path = directory / "local"
+        self.disk = directory / "disk"
+        self.disk.mkdir()
+        tmpfs(self.disk)
+        self.mount()
+        self.backend = opened(self.settings)
+
+    def mount(self) -> None:
+        mount("--bind", self.disk, self.path)
+
+    def vfolder(self) -> VFolderId:
+        vfolder = VFolderId(QuotaScope.parse(f"user:{uuid4()}"), uuid4())
+        assert vfolder.scope is not None
+        self.backend.create_scope(vfolder.scope)
+        self.backend.create_vfolder(vfolder)
+        return vfolder
+
+
+def opened(settings: Settings, name: str = "local") -> MountedBackend:
+    """The backend of a volume in a new process: it knows only what the store and the node keep."""
+    backend = Volumes(settings).get(name).skill(MountedBackend)
+    assert backend is not None
+    return backend
+
+
+@pytest.fixture
+def place(tmp_path: Path, valkey: Valkey) -> Iterator[Place]:
+    made = Place(tmp_path, valkey)
+    yield made
+    for path in (made.path, made.disk):
+        for _ in range(mounts(path)):
+            umount(path, "-l")
+
+
+def away(place: Place) -> None:
+    umount(place.path)
+
+
+def lazily(place: Place) -> None:
+    with (place.disk / "in use").open("w"):
+        umount(place.path, "-l")
+
+
+def covered(place: Place) -> None:
+    empty = place.path.parent / "empty"
+    empty.mkdir(exist_ok=True)
+    mount("--bind", empty, place.path)
+
+
+def replaced(place: Place) -> None:
+    umount(place.path)
+    tmpfs(place.path)
+
+
+def emptied(place: Place) -> None:
+    umount(place.path)
+    place.path.rmdir()
+    place.path.mkdir()
+
+
+def removed(place: Place) -> None:
+    umount(place.path)
+    place.path.rmdir()
+
+
+WAYS = (away, lazily, covered, replaced, emptied, removed)
+
+
+def refuse_all(backend: MountedBackend, vfolder: VFolderId) -> None:
+    """Check that every call is refused as unavailable: nothing is absent, nothing is made."""
+    scope = QuotaScope.parse(f"user:{uuid4()}")
+    assert vfolder.scope is not None
+    calls = (
+        backend.probe,
+        backend.capacity,
+        lambda: backend.create_scope(scope),
+        lambda: backend.describe_scope(vfolder.scope),
+        lambda: backend.set_limit(vfolder.scope, 1 << 20),
+        lambda: backend.unset_limit(vfolder.scope),
+        lambda: backend.delete_scope(vfolder.scope),
+        lambda: backend.create_vfolder(vfolder),
+        lambda: backend.open_vfolder(vfolder).__enter__(),
+        lambda: backend.root().__enter__(),
+        lambda: backend.held().__enter__(),
+        lambda: operations.exists(backend, vfolder),
+        lambda: operations.mount_path(backend, vfolder),
+    )
+    for call in calls:
+        with pytest.raises(VolumeUnavailable) as caught:
+            call()
+        assert (caught.value.status, caught.value.retriable) == (503, True)
+        assert str(backend.mount.path) not in caught.value.detail
+
+
+@pytest.mark.parametrize("go", WAYS, ids=lambda way: way.__name__)
+def test_nothing_is_done_where_the_mount_is_not(place: Place, go: Callable[[Place], None]) -> None:
+    vfolder = place.vfolder()
+    go(place)
+    for backend in (place.backend, opened(place.settings)):
+        refuse_all(backend, vfolder)
+    if place.path.exists():
+        assert os.listdir(place.path) == []
+        for _ in range(mounts(place.path)):
+            umount(place.path)
+        assert os.listdir(place.path) == []
+    else:
+        place.path.mkdir()
+    place.mount()
+    assert operations.exists(place.backend, vfolder)  # without a restart
+    place.backend.probe()
+
+
+def test_the_store_forgot_and_the_node_remembers(place: Place) -> None:
+    place.backend.probe()
+    umount(place.path)
+    place.valkey.client(1).flushall()
+    with pytest.raises(VolumeUnavailable):
+        opened(place.settings).probe()
+    assert os.listdir(place.path) == []
+    place.mount()
+    opened(place.settings).probe()
+
+
+def test_a_store_that_is_away_costs_a_proved_volume_nothing(place: Place) -> None:
+    vfolder = place.vfolder()
+    alone = settings_in(place.path.parent)  # no store answers at its address
+    assert operations.exists(opened(alone), vfolder)
+    umount(place.path)
+    with pytest.raises(VolumeUnavailable):
+        operations.exists(opened(alone), vfolder)
+
+
+def test_no_marker_is_made_while_the_store_is_away(place: Place) -> None:
+    alone = settings_in(place.path.parent)
+    (place.path / marker.NAME).unlink()
+    with pytest.raises(VolumeUnavailable):
+        opened(alone).probe()
+    assert os.listdir(place.path) == []
+
+
+def test_processes_that_prove_a_new_volume_at_once_agree(place: Place) -> None:
+    backends = [opened(place.settings) for _ in range(12)]
+    failed: list[StorageError] = []
+
+    def prove(backend: MountedBackend) -> None:
+        try:
+            backend.probe()
+        except StorageError as error:
+            failed.append(error)
+
+    threads = [threading.Thread(target=prove, args=(backend,)) for backend in backends]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert failed == []
+    assert os.listdir(place.path) == [marker.NAME]
+
+
+def test_a_node_that_proves_another_file_system_at_first_leaves_nothing_there(
+    place: Place, tmp_path: Path
+) -> None:
+    """Two nodes see the volume for the first time, and one of them has an empty directory."""
+    place.backend.probe()
+    other = settings_in(_directory(tmp_path / "other"), place.valkey.url)
+    opened(place.settings).probe()  # the store knows it again
+    with pytest.raises(VolumeUnavailable):
+        opened(other).probe()
+    assert os.listdir(other.directory / "local") == []
+
+
+def _directory(path: Path) -> Path:
+    path.mkdir()
+    return path
+
+
+def test_a_marker_that_is_removed_changed_or_a_link_is_no_marker(place: Place) -> None:
+    vfolder = place.vfolder()
+    path = place.path / marker.NAME
+    text = path.read_text()
+    path.unlink()
+    refuse_all(place.backend, vfolder)
+    (place.path / "elsewhere").write_text(text)
+    path.symlink_to("elsewhere")
+    with pytest.raises(StorageError):
+        place.backend.probe()
+    path.unlink()
+    for wrong in ("", f"{uuid4()}\n", "no uuid\n"):
+        path.write_text(wrong)
+        refuse_all(place.backend, vfolder)
+    path.write_text(text)
+    assert operations.exists(place.backend, vfolder)
+
+
+def test_a_read_only_volume_is_known_without_a_marker(place: Place) -> None:
+    mount("-o", "remount,ro,bind", place.path)
+    place.backend.probe()
+    assert os.listdir(place.path) == []
+    umount(place.path)
+    with pytest.raises(VolumeUnavailable):
+        opened(place.settings).probe()
+    assert os.listdir(place.path) == []
+    place.mount()
+    opened(place.settings).probe()  # writable now: it gets its marker
+    place.backend.probe()
+    assert os.listdir(place.path) == [marker.NAME]
+
+
+def test_a_held_volume_stays_the_same_mount(place: Place) -> None:
+    """A job goes on beneath its descriptor; `umount` says busy, `umount -l` does not."""
+    vfolder = place.vfolder()
+    with place.backend.held():
+        with pytest.raises(subprocess.CalledProcessError):
+            umount(place.path)
+        umount(place.path, "-l")
+        covered(place)
+        with place.backend.open_vfolder(vfolder) as top:
+            os.close(os.open("made", os.O_CREAT | os.O_WRONLY, dir_fd=top))
+    refuse_all(place.backend, vfolder)
+    umount(place.path)
+    place.mount()
+    assert (place.backend.vfolder_path(vfolder) / "made").exists()
+    umount(place.path)  # nothing holds it when no job runs
+
+
+SECOND = '[volume.second]\nbackend = "vfs"\npath = "second"\n'
+
+
+def test_the_same_marker_at_two_places_of_a_node_is_refused(place: Place, tmp_path: Path) -> None:
+    place.backend.probe()
+    second = tmp_path / "second"
+    shutil.copytree(place.path, second)
+    settings = settings_in(tmp_path, place.valkey.url, SECOND)
+    opened(settings).probe()
+    with pytest.raises(VolumeUnavailable, match=r"volumes adopt --new second"):
+        opened(settings, "second").probe()
+
+
+def test_two_names_of_one_path_are_one_volume(place: Place, tmp_path: Path) -> None:
+    settings = settings_in(tmp_path, place.valkey.url, SECOND.replace('"second"\n', '"local"\n'))
+    opened(settings).probe()
+    opened(settings, "second").probe()
+
+
+def test_a_required_mount_gets_no_marker_before_it_is_mounted(place: Place, tmp_path: Path) -> None:
+    umount(place.path)
+    more = '[vfolder.mounts]\nrequire-mount = ["local"]'
+    settings = settings_in(tmp_path, place.valkey.url, more)
+    with pytest.raises(VolumeUnavailable, match="require-mount"):
+        opened(settings).probe()
+    assert os.listdir(place.path) == []
+    place.mount()
+    opened(settings).probe()
+
+
+@pytest.mark.parametrize("value", ["true", '["local"]'])
+@pytest.mark.parametrize("command", [("workers.serve", "worker"), ("api.serve", "client")])
+def test_a_process_does_not_start_without_a_required_mount(
+    place: Place, tmp_path: Path, value: str, command: tuple[str, str]
+) -> None:
+    umount(place.path)
+    more = f"[vfolder.mounts]\nrequire-mount = {value}"
+    settings = settings_in(tmp_path, place.valkey.url, more)
+    environ = {**os.environ, "VFOLDER_CONFIG": settings.origin}
+    done = subprocess.run(
+        [shutil.which("python") or "python", "-m", *command],
+        env=environ,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
+    assert done.returncode != 0
+    assert "is no mount point" in done.stderr
+
+
+def test_the_store_fails_amid_the_first_proof(place: Place) -> None:
+    place.valkey.client(1).execute_command("CLIENT", "KILL", "TYPE", "normal")
+    place.backend.probe()
+    assert (place.path / marker.NAME).is_file()
