@@ -10,7 +10,7 @@ from celery import Celery
 from celery.platforms import SecurityWarning
 from celery.signals import worker_process_init, worker_shutting_down
 
-from backends.volumes import Mounts
+from backends.volumes import Mounts, close_inherited
 from core.errors import ConfigurationError
 from core.settings import Settings
 from core.telemetry import logs
@@ -63,6 +63,7 @@ def _drain(**_facts: Any) -> None:  # noqa: ANN401 - Celery passes facts to a si
 
 def _child_started(**_facts: Any) -> None:  # noqa: ANN401 - Celery passes facts to a signal
     logs.configure("worker", Upkeep.settings.logging.get("level", logs.DEFAULT_LEVEL))
+    close_inherited(Upkeep.settings)
     # Only the main process acts on SIGHUP (workers.run.node_signals).
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     celery_internals.shorten_last_result_wait()

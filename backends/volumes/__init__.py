@@ -2,7 +2,7 @@
 
 from backends.volumes import operations, remote
 from backends.volumes.identity import MarkerIdentity
-from backends.volumes.mounts import Mounts, MountState
+from backends.volumes.mounts import Mounts, MountState, close_inherited
 from backends.volumes.registry import BackendFactory, Volumes, backend_factory
 
 __all__ = [
@@ -12,6 +12,7 @@ __all__ = [
     "Mounts",
     "Volumes",
     "backend_factory",
+    "close_inherited",
     "operations",
     "remote",
 ]

@@ -3,9 +3,12 @@
 A mount that hangs blocks only its own thread. An answer that does not come in time is no proof.
 """
 
+import os
 import threading
 import time
+from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 
 from msgspec.structs import replace
 
@@ -18,6 +21,8 @@ from core.telemetry import logger
 
 _log = logger(__name__)
 
+#: The descriptors of this process (proc(5)).
+_OPEN = "/proc/self/fd"
 _NOT_YET = NodeVolume(proven=False, reason="not proved yet")
 
 
@@ -141,6 +146,26 @@ class Mounts:
             volume = self._with_capabilities(name, hung)
             return MountState(volume, proof.at, time.monotonic() - began)
         return proof
+
+
+def close_inherited(settings: Settings) -> None:
+    """Close the descriptors of volumes that a new process has from its parent.
+
+    The parent proves its volumes on other threads. A fork amid a proof copies the descriptor, and
+    the volume could not be unmounted for as long as the new process lives. Call it before the
+    process uses a volume.
+    """
+    tops = [_resolved(settings.volume_path(table)) for table in settings.volume.values()]
+    for name in os.listdir(_OPEN):
+        with suppress(FileNotFoundError):  # the one of this list itself
+            target = Path(os.readlink(f"{_OPEN}/{name}"))
+            if any(target.is_relative_to(top) for top in tops):
+                os.close(int(name))
+
+
+def _resolved(path: Path) -> Path:
+    """Return a path as the kernel names it; the mount itself is not touched, for it may hang."""
+    return Path(os.path.realpath(path.parent), path.name)
 
 
 def _chosen(settings: Settings, names: list[str]) -> list[str]:

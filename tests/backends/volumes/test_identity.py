@@ -17,44 +17,22 @@ from core.errors import StorageError, VolumeUnavailable
 from core.names import QuotaScope, VFolderId
 from core.settings import Settings
 from tests.support.doors import settings_in
+from tests.support.loops import run
+from tests.support.mounts import Disk, disk, tmpfs
 from tests.support.valkey import Valkey
 
 pytestmark = pytest.mark.part("root")
 
 
-def mount(*arguments: str | Path) -> None:
-    subprocess.run(["mount", *arguments], check=True)
-
-
-def tmpfs(path: Path) -> None:
-    mount("-t", "tmpfs", "-o", "size=8m", "tmpfs", path)
-
-
-def mounts(path: Path) -> int:
-    """How many mounts lie over each other at a path, binds of the same file system included."""
-    lines = Path("/proc/self/mountinfo").read_text().splitlines()
-    return sum(line.split()[4] == str(path) for line in lines)
-
-
-def umount(path: Path, *options: str) -> None:
-    subprocess.run(["umount", *options, path], check=True)
-
-
 class Place:
     """A volume `local` on a mount of its own, and what a node makes of it."""
 
-    def __init__(self, directory: Path, valkey: Valkey) -> None:
+    def __init__(self, settings: Settings, valkey: Valkey, mount: Disk) -> None:
+        self.settings = settings
         self.valkey = valkey
-        self.settings = settings_in(directory, valkey.url)
-        self.path = directory / "local"
-        self.disk = directory / "disk"
-        self.disk.mkdir()
-        tmpfs(self.disk)
-        self.mount()
-        self.backend = opened(self.settings)
-
-    def mount(self) -> None:
-        mount("--bind", self.disk, self.path)
+        self.mount = mount
+        self.path = mount.path
+        self.backend = opened(settings)
 
     def vfolder(self) -> VFolderId:
         vfolder = VFolderId(QuotaScope.parse(f"user:{uuid4()}"), uuid4())
@@ -73,42 +51,38 @@ def opened(settings: Settings, name: str = "local") -> MountedBackend:
 
 @pytest.fixture
 def place(tmp_path: Path, valkey: Valkey) -> Iterator[Place]:
-    made = Place(tmp_path, valkey)
-    yield made
-    for path in (made.path, made.disk):
-        for _ in range(mounts(path)):
-            umount(path, "-l")
+    settings = settings_in(tmp_path, valkey.url)
+    with disk(tmp_path / "local", tmp_path) as mount:
+        yield Place(settings, valkey, mount)
 
 
-def away(place: Place) -> None:
-    umount(place.path)
+def away(mount: Disk) -> None:
+    mount.umount()
 
 
-def lazily(place: Place) -> None:
-    with (place.disk / "in use").open("w"):
-        umount(place.path, "-l")
+def lazily(mount: Disk) -> None:
+    with (mount.path / "in use").open("w"):
+        mount.umount("-l")
 
 
-def covered(place: Place) -> None:
-    empty = place.path.parent / "empty"
-    empty.mkdir(exist_ok=True)
-    mount("--bind", empty, place.path)
+def covered(mount: Disk) -> None:
+    mount.cover()
 
 
-def replaced(place: Place) -> None:
-    umount(place.path)
-    tmpfs(place.path)
+def replaced(mount: Disk) -> None:
+    mount.umount()
+    tmpfs(mount.path)
 
 
-def emptied(place: Place) -> None:
-    umount(place.path)
-    place.path.rmdir()
-    place.path.mkdir()
+def emptied(mount: Disk) -> None:
+    mount.umount()
+    mount.path.rmdir()
+    mount.path.mkdir()
 
 
-def removed(place: Place) -> None:
-    umount(place.path)
-    place.path.rmdir()
+def removed(mount: Disk) -> None:
+    mount.umount()
+    mount.path.rmdir()
 
 
 WAYS = (away, lazily, covered, replaced, emptied, removed)
@@ -141,31 +115,26 @@ def refuse_all(backend: MountedBackend, vfolder: VFolderId) -> None:
 
 
 @pytest.mark.parametrize("go", WAYS, ids=lambda way: way.__name__)
-def test_nothing_is_done_where_the_mount_is_not(place: Place, go: Callable[[Place], None]) -> None:
+def test_nothing_is_done_where_the_mount_is_not(place: Place, go: Callable[[Disk], None]) -> None:
     vfolder = place.vfolder()
-    go(place)
+    go(place.mount)
     for backend in (place.backend, opened(place.settings)):
         refuse_all(backend, vfolder)
-    if place.path.exists():
-        assert os.listdir(place.path) == []
-        for _ in range(mounts(place.path)):
-            umount(place.path)
-        assert os.listdir(place.path) == []
-    else:
-        place.path.mkdir()
-    place.mount()
+    place.path.mkdir(exist_ok=True)
+    assert os.listdir(place.path) == place.mount.bare() == []
+    place.mount.mount()
     assert operations.exists(place.backend, vfolder)  # without a restart
     place.backend.probe()
 
 
 def test_the_store_forgot_and_the_node_remembers(place: Place) -> None:
     place.backend.probe()
-    umount(place.path)
+    place.mount.umount()
     place.valkey.client(1).flushall()
     with pytest.raises(VolumeUnavailable):
         opened(place.settings).probe()
     assert os.listdir(place.path) == []
-    place.mount()
+    place.mount.mount()
     opened(place.settings).probe()
 
 
@@ -173,7 +142,7 @@ def test_a_store_that_is_away_costs_a_proved_volume_nothing(place: Place) -> Non
     vfolder = place.vfolder()
     alone = settings_in(place.path.parent)  # no store answers at its address
     assert operations.exists(opened(alone), vfolder)
-    umount(place.path)
+    place.mount.umount()
     with pytest.raises(VolumeUnavailable):
         operations.exists(opened(alone), vfolder)
 
@@ -241,14 +210,14 @@ def test_a_marker_that_is_removed_changed_or_a_link_is_no_marker(place: Place) -
 
 
 def test_a_read_only_volume_is_known_without_a_marker(place: Place) -> None:
-    mount("-o", "remount,ro,bind", place.path)
+    run("mount", "-o", "remount,ro,bind", place.path)
     place.backend.probe()
     assert os.listdir(place.path) == []
-    umount(place.path)
+    place.mount.umount()
     with pytest.raises(VolumeUnavailable):
         opened(place.settings).probe()
     assert os.listdir(place.path) == []
-    place.mount()
+    place.mount.mount()
     opened(place.settings).probe()  # writable now: it gets its marker
     place.backend.probe()
     assert os.listdir(place.path) == [marker.NAME]
@@ -258,17 +227,17 @@ def test_a_held_volume_stays_the_same_mount(place: Place) -> None:
     """A job goes on beneath its descriptor; `umount` says busy, `umount -l` does not."""
     vfolder = place.vfolder()
     with place.backend.held():
-        with pytest.raises(subprocess.CalledProcessError):
-            umount(place.path)
-        umount(place.path, "-l")
-        covered(place)
+        with pytest.raises(RuntimeError, match="busy"):
+            place.mount.umount()
+        place.mount.umount("-l")
+        place.mount.cover()
         with place.backend.open_vfolder(vfolder) as top:
             os.close(os.open("made", os.O_CREAT | os.O_WRONLY, dir_fd=top))
     refuse_all(place.backend, vfolder)
-    umount(place.path)
-    place.mount()
+    place.mount.umount()
+    place.mount.mount()
     assert (place.backend.vfolder_path(vfolder) / "made").exists()
-    umount(place.path)  # nothing holds it when no job runs
+    place.mount.umount()  # nothing holds it when no job runs
 
 
 SECOND = '[volume.second]\nbackend = "vfs"\npath = "second"\n'
@@ -291,13 +260,13 @@ def test_two_names_of_one_path_are_one_volume(place: Place, tmp_path: Path) -> N
 
 
 def test_a_required_mount_gets_no_marker_before_it_is_mounted(place: Place, tmp_path: Path) -> None:
-    umount(place.path)
+    place.mount.umount()
     more = '[vfolder.mounts]\nrequire-mount = ["local"]'
     settings = settings_in(tmp_path, place.valkey.url, more)
     with pytest.raises(VolumeUnavailable, match="require-mount"):
         opened(settings).probe()
     assert os.listdir(place.path) == []
-    place.mount()
+    place.mount.mount()
     opened(settings).probe()
 
 
@@ -306,7 +275,7 @@ def test_a_required_mount_gets_no_marker_before_it_is_mounted(place: Place, tmp_
 def test_a_process_does_not_start_without_a_required_mount(
     place: Place, tmp_path: Path, value: str, command: tuple[str, str]
 ) -> None:
-    umount(place.path)
+    place.mount.umount()
     more = f"[vfolder.mounts]\nrequire-mount = {value}"
     settings = settings_in(tmp_path, place.valkey.url, more)
     environ = {**os.environ, "VFOLDER_CONFIG": settings.origin}
