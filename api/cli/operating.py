@@ -1,5 +1,6 @@
 """The commands of operators: `vfolder nodes`, `node`, `volumes` and `trash`."""
 
+from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
@@ -7,7 +8,8 @@ import click
 
 from api.cli.http import Manager, manager_options, print_json
 from api.cli.output import show_table
-from core.settings import size_bytes
+from core.errors import StorageError
+from core.settings import load, size_bytes
 
 NODE_COLUMNS = ("node", "state", "running", "slots", "load", "version", "volumes")
 BANDWIDTH_COLUMNS = ("volume", "bytes_per_second", "jobs", "streams")
@@ -140,6 +142,37 @@ def bandwidth(door: Manager, *, name: str, limit: tuple[int | None] | None, as_j
         return
     values = ["none" if found[word] is None else str(found[word]) for word in BANDWIDTH_COLUMNS[1:]]
     show_table(BANDWIDTH_COLUMNS, [[name, *values]])
+
+
+@volumes.command()
+@click.argument("name", metavar="VOLUME")
+@click.option("--new", is_flag=True, help="Give the file system another id, as a copy needs.")
+@click.option(
+    "--config",
+    "file",
+    type=click.Path(path_type=Path),
+    help="The configuration file; searched like the node does when absent.",
+)
+def adopt(name: str, file: Path | None, *, new: bool) -> None:
+    """Take what is mounted on this node now for the volume.
+
+    Run it on a node that mounts the volume, after a disk was replaced on purpose. Every node then
+    serves the volume only where it finds this file system.
+    """
+    from backends.base import MountedBackend  # noqa: PLC0415 - no other command pays for it
+    from backends.fs import descriptors, translated  # noqa: PLC0415 - see above
+    from backends.volumes import MarkerIdentity, Volumes  # noqa: PLC0415 - see above
+
+    try:
+        settings = load(file.absolute() if file else None)
+        mounted = Volumes(settings).get(name).skill(MountedBackend)
+        if mounted is None:
+            raise click.UsageError(f"Volume {name} is no mounted directory; it has no id.")
+        with translated(), descriptors.opened(str(mounted.mount.path)) as root:
+            found = MarkerIdentity(settings, name).adopt(root, new=new)
+    except StorageError as error:
+        raise click.ClickException(error.detail) from None
+    click.echo(f"Volume {name} is the file system with the id {found} now.")
 
 
 def _limit(word: str | None) -> tuple[int | None] | None:

@@ -16,7 +16,7 @@ import redis
 
 from backends.fs import linux, marker
 from core.cluster import VolumeIdStore
-from core.errors import VolumeUnavailable
+from core.errors import Unavailable, VolumeUnavailable
 from core.redis import Database, connect
 from core.settings import Settings
 from core.telemetry import logger
@@ -60,27 +60,31 @@ class MarkerIdentity:
         Its marker is kept, or made where there is none. With `new` it gets another UUID.
 
         Raises:
-            VolumeUnavailable: the marker is of another volume, or the store does not answer.
+            VolumeUnavailable: the marker is of another volume, or the path must be a mount point.
+            Unavailable: the store does not answer.
             OSError: the file system failed.
         """
+        self._check_mount(root)
         ids = self._known_ids()
         if ids is None:
-            raise self._unavailable("the store does not answer")
+            raise Unavailable("The store does not answer; try again later.")
         found = marker.read(root)
         if new or found is None or not found.uuid:
             marker.make(root, replace=found is not None)
             found = marker.read(root)
         adopted = found.uuid if found is not None else marker.of_file_system(root)
         self._check_alone(adopted, ids)
-        self._ids().replace(self._volume, adopted)
+        try:
+            self._ids().replace(self._volume, adopted)
+        except redis.RedisError as error:
+            raise Unavailable("The store does not answer; try again later.") from error
         self._keep(adopted)
         return adopted
 
     # -- What is there -----------------------------------------------------------------------------
     def _settle(self, root: int) -> tuple[str, marker.Facts]:
         """Return the id that was found and known, or that the volume gets now."""
-        if self._settings.vfolder.mounts.requires(self._volume) and not linux.is_mount_root(root):
-            raise self._unavailable("its path is no mount point, and require-mount names it")
+        self._check_mount(root)
         ids = self._known_ids()  # before the marker is read: another process may make both now
         known, found = self._known(ids), marker.read(root)
         if found is None:
@@ -91,6 +95,10 @@ class MarkerIdentity:
             raise self._unavailable("another file system is mounted at its path")
         self._remember(found.uuid, known, ids)
         return found.uuid, found.facts
+
+    def _check_mount(self, root: int) -> None:
+        if self._settings.vfolder.mounts.requires(self._volume) and not linux.is_mount_root(root):
+            raise self._unavailable("its path is no mount point, and require-mount names it")
 
     def _settle_unmarked(
         self, root: int, known: str, ids: Mapping[str, str] | None

@@ -9,7 +9,9 @@ from pathlib import Path
 from uuid import uuid4
 
 import pytest
+from click.testing import CliRunner
 
+from api.cli import main
 from backends.base import MountedBackend
 from backends.fs import marker
 from backends.volumes import Volumes, operations
@@ -295,3 +297,40 @@ def test_the_store_fails_amid_the_first_proof(place: Place) -> None:
     place.valkey.client(1).execute_command("CLIENT", "KILL", "TYPE", "normal")
     place.backend.probe()
     assert (place.path / marker.NAME).is_file()
+
+
+def adopt(settings: Settings, *arguments: str) -> str:
+    words = ["volumes", "adopt", *arguments, "--config", settings.origin]
+    return CliRunner().invoke(main, words).output
+
+
+def test_an_operator_adopts_another_file_system(place: Place) -> None:
+    vfolder = place.vfolder()
+    place.mount.umount()
+    tmpfs(place.path)
+    refuse_all(place.backend, vfolder)
+    assert "is the file system with the id" in adopt(place.settings, "local")
+    assert not operations.exists(place.backend, vfolder)  # it is empty, and it is the volume
+    place.mount.umount()
+    place.mount.mount()
+    refuse_all(place.backend, vfolder)
+    adopt(place.settings, "local")  # the former one again: it has its marker
+    assert operations.exists(place.backend, vfolder)
+
+
+def test_a_copy_is_adopted_with_an_id_of_its_own(place: Place, tmp_path: Path) -> None:
+    place.backend.probe()
+    shutil.copytree(place.path, tmp_path / "second")
+    settings = settings_in(tmp_path, place.valkey.url, SECOND)
+    assert "its marker is that of volume local" in adopt(settings, "second")
+    adopt(settings, "second", "--new")
+    opened(settings, "second").probe()
+    opened(settings).probe()
+
+
+def test_nothing_is_adopted_where_a_mount_is_required(place: Place, tmp_path: Path) -> None:
+    more = "[vfolder.mounts]\nrequire-mount = true"
+    settings = settings_in(tmp_path, place.valkey.url, more)
+    place.mount.umount()
+    assert "require-mount" in adopt(settings, "local")
+    assert os.listdir(place.path) == []
