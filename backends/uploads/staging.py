@@ -28,7 +28,15 @@ from backends.uploads.directories import (
     root_of,
     upload_directory,
 )
-from core.errors import InvalidParameters, NoSpace, QuotaExceeded, StorageError
+from core.errors import (
+    EntryNotFound,
+    EntryRefused,
+    InvalidParameters,
+    NoSpace,
+    QuotaExceeded,
+    StorageError,
+    VFolderNotFound,
+)
 from core.names import VFolderId, VFolderPath
 from core.uploads import (
     TooManyUploads,
@@ -261,14 +269,19 @@ def _open(backend: Backend, upload: Upload) -> Staging:
 
 
 def was_published(backend: Backend, upload: Upload, target: VFolderPath) -> bool:
-    """Return whether the target is this upload's own file: a process may die after its rename."""
+    """Return whether the target is this upload's own file: a process may die after its rename.
+
+    Raises:
+        StorageError: the volume is away or fails; whether it was published is not known now.
+    """
     try:
         with (
+            translated(),
             backend.open_vfolder(VFolderId.parse(upload.vfolder)) as top,
             descriptors.opened("/".join(target.parent.parts) or ".", top) as parent,
         ):
             status = os.stat(target.name, dir_fd=parent, follow_symlinks=False)
-    except (OSError, StorageError):
+    except (EntryNotFound, EntryRefused, VFolderNotFound):
         return False
     return status.st_ino == upload.inode and status.st_size == upload.length
 
