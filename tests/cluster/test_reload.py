@@ -14,7 +14,7 @@ from core.cluster import NodeStore
 from core.names import VFolderId
 from core.redis import Database, connect
 from core.settings import Settings
-from tests.support.doors import RunningDoor, running_door, settings_in
+from tests.support.doors import RunningDoor, mark, running_door, settings_in
 from tests.support.node import wait_for
 from tests.support.valkey import Valkey
 from tests.support.worker import running_worker
@@ -28,7 +28,9 @@ TAKEN = "configuration taken over"
 
 def change(settings: Settings, more: str, level: str = "") -> None:
     """Add a second volume and further TOML to the configuration file."""
-    (settings.directory / "second").mkdir(exist_ok=True)
+    second = settings.directory / "second"
+    second.mkdir(exist_ok=True)
+    mark(settings, {"second": second})
     path = Path(settings.origin)
     text = path.read_text()
     if level:

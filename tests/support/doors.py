@@ -5,15 +5,16 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import redis
 import requests
 
 from backends.fs import marker
-from core.jobs.store import PREFIX
+from core.cluster import VolumeIdStore
 from core.process import end_with_parent
 from core.redis import Database, connect
 from core.settings import CONFIG_VARIABLE, Settings, load
@@ -26,12 +27,21 @@ TICKET_SECRET = "ticket-secret-of-the-tests-0123456789"
 AUTH = {"X-BackendAI-Storage-Auth-Token": SECRET}
 #: Longest time of an answer in a test; a hang is a failure.
 ANSWER_SECONDS = 60.0
+#: No store listens there.
+_NO_STORE = "redis://127.0.0.1:1"
 
 
 def settings_in(
-    directory: Path, redis_url: str = "redis://127.0.0.1:1", more: str = ""
+    directory: Path,
+    redis_url: str = _NO_STORE,
+    more: str = "",
+    *,
+    marked: bool = True,
 ) -> Settings:
-    """Settings with one `vfs` volume `local` below a directory; `more` is further TOML."""
+    """Settings with one `vfs` volume `local` below a directory; `more` is further TOML.
+
+    The volume is `marked` as one that was proved before.
+    """
     (directory / "local").mkdir(exist_ok=True)
     path = directory / "storage-proxy.toml"
     path.write_text(
@@ -55,25 +65,24 @@ url = "{redis_url}"
 """,
     )
     settings = load(path, environ={})
-    _mark(settings)
+    if marked:
+        alone = redis_url == _NO_STORE
+        names = settings.volume if alone else ("local",)
+        mark(settings, {name: settings.volume_path(settings.volume[name]) for name in names})
     return settings
 
 
-def _mark(settings: Settings) -> None:
-    """Let the volume be a new one: the store, which other sites use too, knows nothing of it.
+def mark(settings: Settings, volumes: Mapping[str, Path]) -> None:
+    """Let directories be the volumes that the store knows: sites of one store have one of each.
 
     Without a store no process could make the first marker. Then it is made here.
     """
-    root = os.open(settings.directory / "local", os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        if marker.read(root) is not None:
-            return
-        with connect(settings, Database.JOBS) as client:
-            client.delete(f"{PREFIX}volume-ids")
-    except redis.RedisError:
-        marker.make(root)
-    finally:
-        os.close(root)
+    known = {name: str(uuid4()) for name in volumes}
+    with suppress(redis.RedisError), connect(settings, Database.JOBS) as client:
+        known = {name: VolumeIdStore(client).remember(name, new) for name, new in known.items()}
+    for name, path in volumes.items():
+        if path.is_dir() and not (path / marker.NAME).exists():
+            (path / marker.NAME).write_text(f"{known[name]}\n")
 
 
 class RunningDoor:

@@ -9,6 +9,7 @@ from uuid import uuid4
 import pytest
 
 from api.volumes.deadlines import STUCK_SECONDS
+from backends.fs import marker
 from tests.support.doors import RunningDoor, running_door, settings_in
 from tests.support.node import wait_for
 from tests.support.valkey import Valkey
@@ -157,7 +158,7 @@ def test_a_full_volume_takes_nothing(door: RunningDoor, bad: Bad) -> None:
     assert door.call("POST", "/folder/create", body, on_fault=True).status_code == 507
     usage = door.call("GET", "/folder/fs-usage", {"volume": "bad"}).json()
     assert usage["used_bytes"] == usage["capacity_bytes"]
-    assert list(bad.path.iterdir()) == []
+    assert [path.name for path in bad.path.iterdir()] == [marker.NAME]
 
 
 def test_a_door_that_starts_while_a_volume_hangs_lists_it_beside_the_others(

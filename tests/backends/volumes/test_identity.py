@@ -5,6 +5,7 @@ import shutil
 import subprocess
 import threading
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from uuid import uuid4
 
@@ -18,7 +19,7 @@ from backends.volumes import Volumes, operations
 from core.errors import StorageError, VolumeUnavailable
 from core.names import QuotaScope, VFolderId
 from core.settings import Settings
-from tests.support.doors import settings_in
+from tests.support import doors
 from tests.support.loops import run
 from tests.support.mounts import Disk, disk, tmpfs
 from tests.support.valkey import Valkey
@@ -44,6 +45,9 @@ class Place:
         return vfolder
 
 
+settings_in = partial(doors.settings_in, marked=False)
+
+
 def opened(settings: Settings, name: str = "local") -> MountedBackend:
     """The backend of a volume in a new process: it knows only what the store and the node keep."""
     backend = Volumes(settings).get(name).skill(MountedBackend)
@@ -53,6 +57,7 @@ def opened(settings: Settings, name: str = "local") -> MountedBackend:
 
 @pytest.fixture
 def place(tmp_path: Path, valkey: Valkey) -> Iterator[Place]:
+    valkey.client(1).flushall()
     settings = settings_in(tmp_path, valkey.url)
     with disk(tmp_path / "local", tmp_path) as mount:
         yield Place(settings, valkey, mount)
@@ -151,7 +156,6 @@ def test_a_store_that_is_away_costs_a_proved_volume_nothing(place: Place) -> Non
 
 def test_no_marker_is_made_while_the_store_is_away(place: Place) -> None:
     alone = settings_in(place.path.parent)
-    (place.path / marker.NAME).unlink()
     with pytest.raises(VolumeUnavailable):
         opened(alone).probe()
     assert os.listdir(place.path) == []
