@@ -101,8 +101,11 @@ class Staging:
 
     def is_current(self) -> bool:
         """Return whether the open file is still the upload's: another writer may publish it."""
+        return self._is_in(self._directory)
+
+    def _is_in(self, directory: int) -> bool:
         try:
-            status = os.stat(self.upload.id, dir_fd=self._directory, follow_symlinks=False)
+            status = os.stat(self.upload.id, dir_fd=directory, follow_symlinks=False)
         except FileNotFoundError:
             return False
         return status.st_ino == os.fstat(self.descriptor).st_ino
@@ -137,13 +140,23 @@ class Staging:
                 size_bytes -= soft.size_of(target.name, parent)
                 # What it replaces may be less than it was when the space was reserved.
                 soft.reserve(self.backend, vfolder.scope, self.upload.id, size_bytes)
-                os.rename(
-                    self.upload.id, target.name, src_dir_fd=self._directory, dst_dir_fd=parent
-                )
+                self._rename(target.name, parent)
                 os.fsync(parent)
         except (NoSpace, QuotaExceeded) as error:
             raise blame(self.backend, vfolder.scope, error) from error
         settle_space(self.backend, self.upload, size_bytes)
+
+    def _rename(self, name: str, parent: int) -> None:
+        try:
+            os.rename(self.upload.id, name, src_dir_fd=self._directory, dst_dir_fd=parent)
+        except OSError as error:
+            if error.errno != errno.EXDEV:
+                raise
+            # The volume was mounted again since the file was opened: use the mount of now.
+            with upload_directory(self.backend, self.upload) as directory:
+                if not self._is_in(directory):
+                    raise
+                os.rename(self.upload.id, name, src_dir_fd=directory, dst_dir_fd=parent)
 
     def give_to_job(self, job: str) -> None:
         """Leave the bytes to the job that unpacks them.
