@@ -4,8 +4,10 @@ import os
 import shutil
 import subprocess
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from functools import partial
+from itertools import repeat
 from pathlib import Path
 from uuid import uuid4
 
@@ -16,6 +18,7 @@ from api.cli import main
 from backends.base import MountedBackend
 from backends.fs import marker
 from backends.volumes import Volumes, operations
+from core.cluster import VolumeIdStore
 from core.errors import StorageError, VolumeUnavailable
 from core.names import QuotaScope, VFolderId
 from core.settings import Settings
@@ -95,28 +98,36 @@ def removed(mount: Disk) -> None:
 WAYS = (away, lazily, covered, replaced, emptied, removed)
 
 
-def refuse_all(backend: MountedBackend, vfolder: VFolderId) -> None:
-    """Check that every call is refused as unavailable: nothing is absent, nothing is made."""
-    scope = QuotaScope.parse(f"user:{uuid4()}")
+NEW = QuotaScope.parse(f"user:{uuid4()}")
+
+
+def scope_of(vfolder: VFolderId) -> QuotaScope:
     assert vfolder.scope is not None
-    calls = (
-        backend.probe,
-        backend.capacity,
-        lambda: backend.create_scope(scope),
-        lambda: backend.describe_scope(vfolder.scope),
-        lambda: backend.set_limit(vfolder.scope, 1 << 20),
-        lambda: backend.unset_limit(vfolder.scope),
-        lambda: backend.delete_scope(vfolder.scope),
-        lambda: backend.create_vfolder(vfolder),
-        lambda: backend.open_vfolder(vfolder).__enter__(),
-        lambda: backend.root().__enter__(),
-        lambda: backend.held().__enter__(),
-        lambda: operations.exists(backend, vfolder),
-        lambda: operations.mount_path(backend, vfolder),
-    )
-    for call in calls:
+    return vfolder.scope
+
+
+CALLS: tuple[Callable[[MountedBackend, VFolderId], object], ...] = (
+    lambda backend, _: backend.probe(),
+    lambda backend, _: backend.capacity(),
+    lambda backend, _: backend.create_scope(NEW),
+    lambda backend, vfolder: backend.describe_scope(scope_of(vfolder)),
+    lambda backend, vfolder: backend.set_limit(scope_of(vfolder), 1 << 20),
+    lambda backend, vfolder: backend.unset_limit(scope_of(vfolder)),
+    lambda backend, vfolder: backend.delete_scope(scope_of(vfolder)),
+    lambda backend, vfolder: backend.create_vfolder(vfolder),
+    lambda backend, vfolder: backend.open_vfolder(vfolder).__enter__(),
+    lambda backend, _: backend.root().__enter__(),
+    lambda backend, _: backend.held().__enter__(),
+    operations.exists,
+    operations.mount_path,
+)
+
+
+def refuse_all(backends: Iterable[MountedBackend], vfolder: VFolderId) -> None:
+    """Check that every call is refused as unavailable: nothing is absent, nothing is made."""
+    for call, backend in zip(CALLS, backends, strict=False):
         with pytest.raises(VolumeUnavailable) as caught:
-            call()
+            call(backend, vfolder)
         assert (caught.value.status, caught.value.retriable) == (503, True)
         assert str(backend.mount.path) not in caught.value.detail
 
@@ -124,9 +135,11 @@ def refuse_all(backend: MountedBackend, vfolder: VFolderId) -> None:
 @pytest.mark.parametrize("go", WAYS, ids=lambda way: way.__name__)
 def test_nothing_is_done_where_the_mount_is_not(place: Place, go: Callable[[Disk], None]) -> None:
     vfolder = place.vfolder()
+    proved = [opened(place.settings) for _ in CALLS]
+    assert all(operations.exists(backend, vfolder) for backend in proved)
     go(place.mount)
-    for backend in (place.backend, opened(place.settings)):
-        refuse_all(backend, vfolder)
+    refuse_all(proved, vfolder)  # the first call that each of them makes since
+    refuse_all(repeat(opened(place.settings)), vfolder)
     place.path.mkdir(exist_ok=True)
     assert os.listdir(place.path) == place.mount.bare() == []
     place.mount.mount()
@@ -192,6 +205,43 @@ def test_a_node_that_proves_another_file_system_at_first_leaves_nothing_there(
     assert os.listdir(other.directory / "local") == []
 
 
+def test_of_two_file_systems_that_are_proved_at_once_one_is_the_volume(
+    place: Place, tmp_path: Path
+) -> None:
+    """The other node makes nothing, or takes back what it made."""
+    other = settings_in(_directory(tmp_path / "other"), place.valkey.url)
+    tops = (place.path, other.directory / "local")
+    for _ in range(20):
+        place.valkey.client(1).flushall()
+        shutil.rmtree(other.directory / "volumes", ignore_errors=True)
+        shutil.rmtree(place.settings.directory / "volumes", ignore_errors=True)
+        backends = [opened(settings) for settings in (place.settings, other)]
+        barrier = threading.Barrier(2)
+
+        def prove(backend: MountedBackend, barrier: threading.Barrier = barrier) -> None:
+            barrier.wait()
+            with suppress(VolumeUnavailable):
+                backend.probe()
+
+        threads = [threading.Thread(target=prove, args=(backend,)) for backend in backends]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert sorted(os.listdir(top) for top in tops) == [[], [marker.NAME]]
+        for top in tops:
+            (top / marker.NAME).unlink(missing_ok=True)
+
+
+def test_a_proof_gives_the_store_back_what_it_forgot(place: Place) -> None:
+    place.backend.probe()
+    client = place.valkey.client(1)
+    before = VolumeIdStore(client).all()
+    client.flushall()
+    place.backend.probe()
+    assert VolumeIdStore(client).all() == before
+
+
 def _directory(path: Path) -> Path:
     path.mkdir()
     return path
@@ -202,7 +252,7 @@ def test_a_marker_that_is_removed_changed_or_a_link_is_no_marker(place: Place) -
     path = place.path / marker.NAME
     text = path.read_text()
     path.unlink()
-    refuse_all(place.backend, vfolder)
+    refuse_all(repeat(place.backend), vfolder)
     (place.path / "elsewhere").write_text(text)
     path.symlink_to("elsewhere")
     with pytest.raises(StorageError):
@@ -210,7 +260,7 @@ def test_a_marker_that_is_removed_changed_or_a_link_is_no_marker(place: Place) -
     path.unlink()
     for wrong in ("", f"{uuid4()}\n", "no uuid\n"):
         path.write_text(wrong)
-        refuse_all(place.backend, vfolder)
+        refuse_all(repeat(place.backend), vfolder)
     path.write_text(text)
     assert operations.exists(place.backend, vfolder)
 
@@ -239,7 +289,7 @@ def test_a_held_volume_stays_the_same_mount(place: Place) -> None:
         place.mount.cover()
         with place.backend.open_vfolder(vfolder) as top:
             os.close(os.open("made", os.O_CREAT | os.O_WRONLY, dir_fd=top))
-    refuse_all(place.backend, vfolder)
+    refuse_all(repeat(place.backend), vfolder)
     place.mount.umount()
     place.mount.mount()
     assert (place.backend.vfolder_path(vfolder) / "made").exists()
@@ -312,12 +362,12 @@ def test_an_operator_adopts_another_file_system(place: Place) -> None:
     vfolder = place.vfolder()
     place.mount.umount()
     tmpfs(place.path)
-    refuse_all(place.backend, vfolder)
+    refuse_all(repeat(place.backend), vfolder)
     assert "is the file system with the id" in adopt(place.settings, "local")
     assert not operations.exists(place.backend, vfolder)  # it is empty, and it is the volume
     place.mount.umount()
     place.mount.mount()
-    refuse_all(place.backend, vfolder)
+    refuse_all(repeat(place.backend), vfolder)
     adopt(place.settings, "local")  # the former one again: it has its marker
     assert operations.exists(place.backend, vfolder)
 
