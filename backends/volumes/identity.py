@@ -9,7 +9,7 @@ The first proof of a new volume makes the marker. A top that takes no file (read
 another owner) is known by what the kernel says of its file system, until it takes one.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import redis
@@ -42,12 +42,15 @@ class MarkerIdentity:
     def check(self, root: int) -> None:
         """See `MountIdentity.check`: equal facts are the same marker on the same file system."""
         if marker.facts(root) != self._proved:
-            self.prove(root)
+            self._prove(root, self._settle_here)
 
     def prove(self, root: int) -> None:
         """See `MountIdentity.prove`."""
+        self._prove(root, self._settle)
+
+    def _prove(self, root: int, settle: Callable[[int], tuple[str, marker.Facts]]) -> None:
         try:
-            self._id, self._proved = self._settle(root)
+            self._id, self._proved = settle(root)
         except VolumeUnavailable as error:
             self._proved = None
             self._notice(error.detail)
@@ -82,6 +85,14 @@ class MarkerIdentity:
         return adopted
 
     # -- What is there -----------------------------------------------------------------------------
+    def _settle_here(self, root: int) -> tuple[str, marker.Facts]:
+        """Do as `_settle`, without the store where the marker is the one that this node keeps."""
+        self._check_mount(root)
+        found = marker.read(root)
+        if found is not None and found.uuid and found.uuid == (self._kept() or self._id):
+            return found.uuid, found.facts
+        return self._settle(root)
+
     def _settle(self, root: int) -> tuple[str, marker.Facts]:
         """Return the id that was found and known, or that the volume gets now."""
         self._check_mount(root)
@@ -92,6 +103,8 @@ class MarkerIdentity:
         if not found.uuid:
             raise self._unavailable(f"its marker {marker.NAME} cannot be read")
         if known and known not in (found.uuid, marker.of_file_system(root)):
+            self._id = known  # another node may have adopted it
+            self._keep(known)
             raise self._unavailable("another file system is mounted at its path")
         self._remember(found.uuid, known, ids)
         return found.uuid, found.facts
