@@ -1,6 +1,7 @@
 """One node whose power fails: its volume on `crashfs`, its jobs run by the test itself."""
 
 import os
+import shutil
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -21,7 +22,7 @@ from core.jobs.store import PREFIX, JobStore, Submission
 from core.names import QuotaScope, VFolderId
 from core.redis import Database, connect
 from tests.support.crashfs import CrashFS, Cut, Watched, refill
-from tests.support.doors import settings_in
+from tests.support.doors import mark, settings_in
 from tests.support.valkey import Valkey
 from workers.node.sweeps import Sweep
 from workers.runner import JobFailed, Runner
@@ -60,6 +61,9 @@ class Site:
         self.volume = volume
         self.valkey = valkey
         self.settings = settings_in(volume.path.parent, valkey.url, MORE)
+        # The volume was proved long before: this disk is all that a test takes back.
+        shutil.rmtree(self.settings.state_dir / "volumes", ignore_errors=True)
+        mark(self.settings, {VOLUME: volume.path})
         self._patch = patch
         self.backend = PosixBackend(Mount(VOLUME, volume.path))
         self.client = connect(self.settings, Database.JOBS)
