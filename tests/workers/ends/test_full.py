@@ -41,7 +41,7 @@ def small(bench: Bench, request: pytest.FixtureRequest) -> Iterator[Bench]:
         (bench.top / bench.scope.directory).mkdir()
         yield bench
     finally:
-        subprocess.run(["umount", bench.top], check=True)
+        subprocess.run(["umount", "-l", bench.top], check=True)
 
 
 def fill_blocks(directory: Path) -> None:

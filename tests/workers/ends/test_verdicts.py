@@ -95,7 +95,7 @@ def resisting(directory: Path) -> Iterator[None]:
     try:
         yield
     finally:
-        subprocess.run(["umount", _now(directory)], check=True)
+        subprocess.run(["umount", "-l", _now(directory)], check=True)
 
 
 def _now(directory: Path) -> Path:
