@@ -54,8 +54,10 @@ class PosixBackend(MountedBackend):
         descriptor = self._open_top()
         try:
             if self.mount.identity is not None and self._held is None:
-                with translated():
+                try:
                     self.mount.identity.check(descriptor)
+                except OSError as error:
+                    raise translate(error) from error
             yield descriptor
         finally:
             os.close(descriptor)
