@@ -27,6 +27,10 @@ from core.telemetry import logger
 SENDERS = {"files": 4, "archives": 4, "packing": 2}
 #: A reader that takes no byte for this long is cut off (seconds).
 SEND_SILENCE_SECONDS = 60.0
+#: A sender that sends one slice for this long waits for a storage that hangs; another thread takes
+#: over its other streams. A process has at most so many senders of one kind.
+STUCK_SECONDS = 1.0
+SENDERS_MAX = 64
 #: How often silent readers are looked for (seconds).
 LOOK_SECONDS = 5.0
 
@@ -79,18 +83,53 @@ class Senders:
         self._streams: dict[int, ResponseStream] = {}
         self._looked_at = time.monotonic()
         self._turns = Timers("turns")
-        for number in range(threads):
-            threading.Thread(target=self._run, name=f"{name} {number}", daemon=True).start()
+        self._name, self._wanted, self._threads = name, threads, 0
+        #: When each thread began its present slice.
+        self._sending: dict[int, float] = {}
+        self._watches = False
+        for _ in range(threads):
+            self._start()
+
+    def _start(self) -> None:
+        self._threads += 1
+        name = f"{self._name} {self._threads}"
+        threading.Thread(target=self._run, name=name, daemon=True).start()
+
+    def _watch(self) -> None:
+        """Run on the timers' thread: start a thread in place of each that a storage holds."""
+        with self._lock:
+            stuck = self._stuck()
+            if self._threads - stuck < self._wanted and self._threads < SENDERS_MAX:
+                self._start()
+            self._watches = bool(self._streams)
+            if not self._watches:
+                return
+        self._turns.after(STUCK_SECONDS / 2, self._watch)
+
+    def _stuck(self) -> int:
+        before = time.monotonic() - STUCK_SECONDS
+        return sum(began < before for began in list(self._sending.values()))
+
+    def _is_surplus(self) -> bool:
+        """Return whether this thread may end, because one that hung came back."""
+        with self._lock:
+            if self._threads - self._stuck() <= self._wanted:
+                return False
+            self._threads -= 1
+            return True
 
     def add(self, stream: ResponseStream) -> None:
         """Send the rest of a stream, then call `on_finished` with it."""
         descriptor = stream.conn.sock.fileno()
         with self._lock:
             self._streams[descriptor] = stream
+            watches, self._watches = self._watches, True
+        if not watches:
+            self._turns.after(STUCK_SECONDS, self._watch)
         self._poll.register(descriptor, select.EPOLLOUT | select.EPOLLONESHOT)
 
     def _run(self) -> None:
-        while True:
+        while self._threads <= self._wanted or not self._is_surplus():
             for descriptor, _ in self._poll.poll(LOOK_SECONDS, 1):
                 self._serve(descriptor)
             self._cut_silent()
@@ -104,6 +143,8 @@ class Senders:
         if (pause := stream.wait()) > 0:
             self._turns.after(pause, partial(self._check_turn, descriptor, stream))
             return
+        thread = threading.get_ident()
+        self._sending[thread] = time.monotonic()
         try:
             done = stream.send()
         except OSError:
@@ -113,6 +154,8 @@ class Senders:
             _log.exception("stream cut")
             self._end(descriptor, stream, cut=True)
             return
+        finally:
+            self._sending.pop(thread, None)
         if done:
             self._end(descriptor, stream, cut=False)
             return

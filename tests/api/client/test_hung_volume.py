@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from functools import partial
 from typing import Any
 from urllib.parse import urljoin
@@ -198,3 +199,26 @@ def test_a_slow_volume_is_not_taken_for_a_hung_one(door: ClientDoor, volume: Bri
     volume.rules(Rule("write", delay_seconds=0.2))
     assert patch(url, 0, DATA).status_code == 204
     assert (folder.path / "f").read_bytes() == DATA
+
+
+def test_streams_that_hang_delay_no_other_stream(door: ClientDoor, volume: BrittleFS) -> None:
+    """More of them than the door has senders; those come back."""
+    folder = door.vfolder()
+    large = os.urandom(16 << 20)
+    folder.write("hung", large)
+    folder.write("other", large)
+    with ExitStack() as stack:
+        volume.rules(Rule("read", "*/hung", hang=True, after=120))
+        hung = [
+            stack.enter_context(requests.get(folder.download("hung"), timeout=120, stream=True))
+            for _ in range(8)
+        ]
+        with ThreadPoolExecutor(8) as pool:
+            rests = [pool.submit(lambda answer=answer: answer.content) for answer in hung]
+            volume.wait_for_hit()
+            for _ in range(3):
+                assert requests.get(folder.download("other"), timeout=60).content == large
+            assert not all(one.done() for one in rests)
+            volume.heal()
+            assert all(one.result() == large for one in rests)
+    assert requests.get(folder.download("hung"), timeout=60).content == large
