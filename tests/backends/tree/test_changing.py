@@ -5,6 +5,7 @@ import random
 import shutil
 import signal
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 
@@ -27,6 +28,7 @@ from backends.tree.fast import Loops
 from backends.tree.selection import SLICE_ENTRIES
 from core.jobs import Unattended
 from tests.backends.tree.trees import Opener
+from tests.support.brittlefs import Rule, mounted
 
 SECRET = b"outside, never to be seen inside"
 ROUNDS = 6
@@ -209,3 +211,28 @@ def test_a_directory_in_slices_is_counted_once(tmp_path: Path, anchor: Opener) -
     assert receipt.directories == 10
     assert receipt.losses == {}
     assert list(compare_trees(anchor(source), anchor(tmp_path / "b"), control=Unattended())) == []
+
+
+@pytest.mark.part("fuse")
+@pytest.mark.parametrize("native", [True, False], ids=["c", "python"])
+def test_a_small_file_that_changes_between_its_reading_and_the_end_is_read_again(
+    tmp_path: Path, anchor: Opener, *, native: bool
+) -> None:
+    """The target takes the content slowly; the source gets other content of the same length."""
+    (tmp_path / "source").mkdir()
+    small = tmp_path / "source" / "small"
+    small.write_bytes(b"before")
+    (tmp_path / "fs").mkdir()
+    options = CopyOptions(effort=Effort(helpers=1, loops=Loops(native=native)))
+    with mounted(tmp_path / "fs") as volume:
+        volume.rules(Rule("write", "/small", hang=True))
+        target, control = anchor(volume.path), Unattended()
+        with ThreadPoolExecutor(1) as pool:
+            copy = pool.submit(
+                copy_tree, anchor(tmp_path / "source"), target, control=control, options=options
+            )
+            volume.wait_for_hit()
+            small.write_bytes(b"after!")
+            volume.heal()
+            assert copy.result(60).files == 1
+        assert (volume.backing / "small").read_bytes() == b"after!"
