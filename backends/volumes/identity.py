@@ -1,6 +1,6 @@
 """The identity of a volume: its marker, and what the store and this node remember of it.
 
-The store has the UUID of every volume; each node keeps it too (`state-dir/volumes/<name>`), for the
+The store has the UUID of every volume; each node keeps it too (`state-dir/volume-ids/<name>`), for the
 case that the store loses it. A directory is the volume when its marker has this UUID. A path whose
 mount went away leads to an empty directory, which has none: the volume is then unavailable, and
 nothing is done there. It is available again as soon as the path leads to the marker.
@@ -22,7 +22,7 @@ from core.settings import Settings
 from core.telemetry import logger
 
 #: Below `state-dir`: one file for each volume that this node proved.
-KEPT = "volumes"
+KEPT = "volume-ids"
 _log = logger(__name__)
 
 

@@ -62,7 +62,7 @@ class Site:
         self.valkey = valkey
         self.settings = settings_in(volume.path.parent, valkey.url, MORE)
         # The volume was proved long before: this disk is all that a test takes back.
-        shutil.rmtree(self.settings.state_dir / "volumes", ignore_errors=True)
+        shutil.rmtree(self.settings.state_dir / "volume-ids", ignore_errors=True)
         mark(self.settings, {VOLUME: volume.path})
         self._patch = patch
         self.backend = PosixBackend(Mount(VOLUME, volume.path))

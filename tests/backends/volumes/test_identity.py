@@ -213,8 +213,8 @@ def test_of_two_file_systems_that_are_proved_at_once_one_is_the_volume(
     tops = (place.path, other.directory / "local")
     for _ in range(20):
         place.valkey.client(1).flushall()
-        shutil.rmtree(other.directory / "volumes", ignore_errors=True)
-        shutil.rmtree(place.settings.directory / "volumes", ignore_errors=True)
+        shutil.rmtree(other.directory / "volume-ids", ignore_errors=True)
+        shutil.rmtree(place.settings.directory / "volume-ids", ignore_errors=True)
         backends = [opened(settings) for settings in (place.settings, other)]
         barrier = threading.Barrier(2)
 
