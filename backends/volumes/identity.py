@@ -1,10 +1,9 @@
 """The identity of a volume: its marker, and what the store and this node remember of it.
 
-The store has the UUID of every volume. Each node keeps it too (`state-dir/volume-ids/<name>`), in case
-the store loses it.
-A directory is the volume when its marker has this UUID. A path whose
-mount went away leads to an empty directory, which has none: the volume is then unavailable, and
-nothing is done there. It is available again as soon as the path leads to the marker.
+The store has the UUID of every volume. Each node keeps it too, in case the store loses it
+(`state-dir/volume-ids/<name>`). A directory is the volume when its marker has this UUID. A path
+whose mount went away leads to an empty directory, which has none: the volume is then unavailable,
+and nothing is done there. It is available again as soon as the path leads to the marker.
 
 The first proof of a new volume makes the marker. A top that takes no file (read-only, full, of
 another owner) is known by what the kernel says of its file system, until it takes one.
