@@ -18,9 +18,11 @@ import requests
 
 from backends.base import Mount
 from backends.mounted import PosixBackend
+from core.settings import load
 from tests.api.client.conftest import ClientDoor, Folder, make_door
 from tests.api.client.test_uploads import OCTETS, TUS, head, meta, patch, post
 from tests.support.brittlefs import BrittleFS, Rule, mounted
+from tests.support.doors import mark
 from tests.support.node import wait_for
 from tests.support.valkey import Valkey
 
@@ -53,6 +55,8 @@ def door(
     made.backend = PosixBackend(Mount("local", brittle.path))
     config = made.directory / "storage-proxy.toml"
     config.write_text(config.read_text().replace('path = "local"', f'path = "{brittle.path}"'))
+    settings = load(config, environ={})
+    mark(settings, {"local": brittle.path})
     made.start()
     yield made
     made.stop()
