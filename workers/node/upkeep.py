@@ -18,6 +18,7 @@ from celery import bootsteps
 from backends.volumes import Mounts
 from core.cluster import (
     BEAT_SECONDS,
+    LEADER_SECONDS,
     BandwidthStore,
     Leadership,
     Node,
@@ -67,7 +68,7 @@ class Upkeep(bootsteps.StartStopStep):
         self._consumed: set[str] | None = None
         self._reached = boot_clock()
         self._leads_until = 0.0
-        self._tidied = 0.0
+        self._tidied = -TIDY_SECONDS
         self._away_until = 0.0
         self._reloads = RELOAD.count
         self._node_id = self.settings.storage_proxy.node_id
@@ -128,7 +129,7 @@ class Upkeep(bootsteps.StartStopStep):
         self._consume(volumes)
         self._take_back(store, runs)
         self._forget(store)
-        self._reap(client, store)
+        self._lead(client, store, nodes)
 
     def _wait(self, store: JobStore) -> bool:
         """Wait for the next beat; return whether the worker stops.
@@ -149,6 +150,33 @@ class Upkeep(bootsteps.StartStopStep):
         if nodes.claim_arrival(self._node_id):
             proven = [name for name, volume in volumes.items() if volume.proven]
             self._publisher.node_joined(self._node_id, proven)
+
+    @property
+    def _leads(self) -> bool:
+        """Whether this node is the leader now, as the store's last answer said."""
+        return boot_clock() < self._leads_until
+
+    def _lead(self, client: "redis.Redis", store: JobStore, nodes: NodeStore) -> None:
+        """Do what one node does for the cluster, if this node is the leader."""
+        asked = boot_clock()
+        self._leads_until = asked + LEADER_SECONDS if self._leadership.hold() else 0.0
+        if not self._leads:
+            return
+        for lost in nodes.claim_losses():
+            self._publisher.node_left(lost, "lost")
+        self._reap(client, store)
+        if asked - self._tidied > TIDY_SECONDS:
+            self._tidied = asked
+            self._tidy(client, nodes)
+
+    def _tidy(self, client: "redis.Redis", nodes: NodeStore) -> None:
+        """Forget nodes that left, and warn before the store has no connection left."""
+        if gone := nodes.forget_old():
+            _log.info("nodes forgotten", nodes=gone)
+        info = cast("dict[str, int]", client.info("clients"))
+        used, most = info["connected_clients"], info.get("maxclients", 0)
+        if most and used > most * CONNECTIONS_SHARE:
+            _log.warning("store short of connections", used=used, most=most)
 
     def _mark_reached(self) -> None:
         now = boot_clock()

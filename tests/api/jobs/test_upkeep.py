@@ -21,6 +21,22 @@ def test_old_jobs_are_forgotten_while_the_volume_rests(at_rest: Site) -> None:
     assert site.get(kept)["state"] == "cancelled"
 
 
+def test_the_end_of_a_job_that_never_ran_is_published(at_rest: Site) -> None:
+    site = at_rest
+    job = site.begun("usage", vfolder=site.folder())
+    assert JobStore(site.redis, lambda _bell: None).cancel(job, "")  # as a door that dies then
+    assert site.get(job)["state"] == "cancelled"
+    wait_for(
+        lambda: not site.redis.zcard(f"{PREFIX}outbox"), 20, failure="its end stays unpublished"
+    )
+
+
+def test_the_leader_announces_a_lost_node(site: Site) -> None:
+    site.redis.sadd(f"{PREFIX}nodes:told", "lost")  # it was seen, and is silent
+    wait_for(lambda: not site.redis.sismember(f"{PREFIX}nodes:told", "lost"), 20)
+    assert site.redis.get(f"{PREFIX}leader")
+
+
 def test_upkeep_continues_what_a_dead_process_left(at_rest: Site) -> None:
     """A process cancels a writer, wakes one of its readers, and dies."""
     site = at_rest
