@@ -140,7 +140,7 @@ class Live:
             JobNotFound: there is no such job.
             Unavailable: too many callers wait at this door.
         """
-        until = time.monotonic() + min(seconds, WAIT_MAX_SECONDS)
+        until = time.monotonic() + seconds
         with self._waiting(job) as waiter:
             while True:
                 waiter.woken.clear()

@@ -152,22 +152,20 @@ class Metadata(ma.Schema):
 
 
 class UsedBytesAnswer(ma.Schema):
-    """The space that a vfolder takes on the storage; null while it is unknown."""
+    """The space that a vfolder takes on the storage."""
 
-    used_bytes = fields.Integer(required=True, allow_none=True)
+    used_bytes = fields.Integer(required=True)
     as_of = fields.DateTime(
         required=True,
         allow_none=True,
-        metadata={"description": "The moment at which the figures were counted."},
+        metadata={"description": "When the figures were counted; null without a real volume."},
     )
-    bgtask_id = fields.String(metadata={"description": "The job that counts (202 only)."})
 
 
 class UsageAnswer(UsedBytesAnswer):
-    """The number of entries and bytes of a vfolder; null while they are unknown."""
+    """The number of entries and bytes of a vfolder."""
 
     file_count = fields.Integer(
         required=True,
-        allow_none=True,
         metadata={"description": "All entries, with directories and links, without the root."},
     )

@@ -212,6 +212,15 @@ class TrashTable(Table, frozen=True):
     purge_entries_per_second: float = 0.0
 
 
+class UsageTable(Table, frozen=True):
+    """`[vfolder.usage]`: how the usage of a big vfolder is answered."""
+
+    #: A caller waits this long for a count; keep it below the manager's patience (300 s).
+    answer_seconds: float = 240.0
+    #: Figures of an earlier count are returned for this long; 0 counts for every call.
+    reuse_seconds: float = 600.0
+
+
 class SweepsTable(Table, frozen=True):
     """`[vfolder.sweeps]`: periodic upkeep of the volumes."""
 
@@ -229,6 +238,7 @@ class OwnTables(Table, frozen=True):
     etcd: EtcdUseTable = field(default_factory=EtcdUseTable)
     jobs: JobsTable = field(default_factory=JobsTable)
     trash: TrashTable = field(default_factory=TrashTable)
+    usage: UsageTable = field(default_factory=UsageTable)
     sweeps: SweepsTable = field(default_factory=SweepsTable)
     #: `[vfolder.bandwidth]`: bytes per second that the jobs and streams of a volume share.
     bandwidth: dict[str, int | str] = field(default_factory=dict)

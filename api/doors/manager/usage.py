@@ -1,4 +1,4 @@
-"""Routes of usage: small vfolders are counted at once, big ones by a job."""
+"""Routes of usage: small vfolders are counted at once, big ones by a job that the caller awaits."""
 
 import time
 from typing import Any
@@ -6,20 +6,24 @@ from typing import Any
 from flask import Response
 
 from api.http import answer
-from api.jobs import retry_after
+from api.jobs import JobSubmission, retry_after
 from api.routes import Door, Resource, Route, RouteAnswer, current_door
 from api.schemas import UsageAnswer, UsedBytesAnswer, VFolderBody, VFolderOfRequest
 from backends.quota import quick_usage
 from backends.volumes import operations
-from core.errors import Locked, VFolderNotFound
+from core.errors import BackendFailed, Locked, StorageError, Unavailable, VFolderNotFound
+from core.jobs import PRIORITY_FIRST, Job, State
 from core.names import moment, moment_ns
 from core.quota import LastUsageStore
 
 blueprint = Resource("usage", __name__, description="Usage of vfolders.")
 
-#: An older figure is still returned, and a job counts again (seconds).
-STALE_SECONDS = 600.0
-_LATER = "Not known yet; the job `bgtask_id` counts it."
+
+class CountNotFinished(Unavailable):
+    """The count of a vfolder takes longer than a caller waits; the job goes on."""
+
+    kind = "storage/usage/not-counted-yet"
+    title = "The vfolder is still being counted"
 
 
 @blueprint.operation(
@@ -27,19 +31,16 @@ _LATER = "Not known yet; the job `bgtask_id` counts it."
     "/folder/usage",
     Route(
         takes=VFolderBody,
-        gives={
-            200: RouteAnswer("Its entries and bytes.", UsageAnswer),
-            202: RouteAnswer(_LATER, UsageAnswer, headers=("Location", "Retry-After")),
-        },
-        refuses=(VFolderNotFound, Locked),
+        gives={200: RouteAnswer("Its entries and bytes.", UsageAnswer)},
+        refuses=(VFolderNotFound, CountNotFinished),
     ),
 )
 def get_usage(body: VFolderOfRequest) -> Response:
     """Return the number of entries of a vfolder, and the sum of the lengths of its files.
 
-    A small vfolder is counted at once. For a big one, the answer has the last known figures and
-    when they were counted (`as_of`). Without any, they are null and a job counts. A file with
-    several hard links counts once in bytes.
+    A small vfolder is counted at once. For a big one, the answer comes when a job has counted it;
+    several callers share one count. Figures of an earlier count are returned for a configured time;
+    `as_of` says when they were counted. A file with several hard links counts once in bytes.
     """
     return _answer(_usage(body), {"file_count": "file_count", "used_bytes": "used_bytes"})
 
@@ -49,11 +50,8 @@ def get_usage(body: VFolderOfRequest) -> Response:
     "/folder/used-bytes",
     Route(
         takes=VFolderBody,
-        gives={
-            200: RouteAnswer("Its bytes on the storage.", UsedBytesAnswer),
-            202: RouteAnswer(_LATER, UsedBytesAnswer, headers=("Location", "Retry-After")),
-        },
-        refuses=(VFolderNotFound, Locked),
+        gives={200: RouteAnswer("Its bytes on the storage.", UsedBytesAnswer)},
+        refuses=(VFolderNotFound, CountNotFinished),
     ),
 )
 def get_used_bytes(body: VFolderOfRequest) -> Response:
@@ -65,7 +63,7 @@ def get_used_bytes(body: VFolderOfRequest) -> Response:
 
 
 def _usage(body: VFolderOfRequest) -> dict[str, Any]:
-    """Return figures with `as_of`, or the job that counts them."""
+    """Return figures with `as_of`."""
     door = current_door()
     known = door.volume_access.on_volume(body.volume, operations.fast_usage, body.vfolder)
     if known is not None and known.complete:
@@ -84,22 +82,46 @@ def _usage(body: VFolderOfRequest) -> dict[str, Any]:
 
 def _counted_by_job(door: Door, body: VFolderOfRequest) -> dict[str, Any]:
     last = LastUsageStore(door.jobs.redis).last(body.volume, body.vfolder)
-    if last is not None and _age_seconds(last["as_of"]) < STALE_SECONDS:
+    own = door.settings.vfolder.usage
+    if last is not None and _age_seconds(last["as_of"]) < own.reuse_seconds:
         return last
     request = {"verb": "usage", "volume": body.volume, "vfolder": str(body.vfolder)}
-    job = door.jobs.submit(request)
-    return last or {"job": job}
+    try:
+        job = door.jobs.submit(request, JobSubmission(priority=PRIORITY_FIRST)).id
+    except Locked as error:  # it is being counted for another caller, with a label for example
+        job = error.facts["job_id"]
+    return _figures(door.live.wait(job, own.answer_seconds))
+
+
+def _figures(job: Job) -> dict[str, Any]:
+    """Return what a job counted, with its end as `as_of`.
+
+    Raises:
+        CountNotFinished: it still runs, or it was cancelled.
+        StorageError: it failed; the error is that of the job.
+    """
+    if not job.state.ended:
+        detail = "The vfolder is still being counted; try again later."
+        raise CountNotFinished(detail, job_id=job.id, retry_after=retry_after(job))
+    document = job.document()
+    if job.state in {State.SUCCEEDED, State.PARTIAL}:
+        return {**document["result"], "as_of": document["ended_at"]}
+    if job.state is State.CANCELLED:
+        raise CountNotFinished("The count was cancelled; try again.", job_id=job.id)
+    raise _failure(job.id, document["error"])
+
+
+def _failure(job_id: str, error: dict[str, Any]) -> StorageError:
+    """Return the error of a count that failed."""
+    detail = error["detail"]
+    if error.get("error_code") == VFolderNotFound.error_code:
+        return VFolderNotFound(detail, job_id=job_id)
+    kind = Unavailable if error.get("retriable") else BackendFailed
+    return kind(detail, job_id=job_id)
 
 
 def _answer(usage: dict[str, Any], names: dict[str, str]) -> Response:
-    job = usage.get("job")
-    figures = {name: usage.get(known) for name, known in names.items()}
-    if job is None:
-        return answer({**figures, "as_of": usage["as_of"]})
-    response = answer({**figures, "as_of": None, "bgtask_id": job.id}, 202)
-    response.headers["Location"] = f"/v1/jobs/{job.id}"
-    response.headers["Retry-After"] = str(retry_after(job))
-    return response
+    return answer({name: usage[known] for name, known in names.items()} | {"as_of": usage["as_of"]})
 
 
 def _age_seconds(as_of: str) -> float:

@@ -2,17 +2,25 @@
 
 import os
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 
-from redis import Redis
+import pytest
 
 from core.names import VFolderId
 from core.quota import LastUsageStore
 from core.redis import Database, connect
 from core.settings import Settings
-from tests.support.doors import RunningDoor
+from tests.api.wire.conftest import make_vfolder
+from tests.support.doors import RunningDoor, running_door, settings_in
+from tests.support.valkey import Valkey
 
 MANY = 20_600
+HASTY = """
+[vfolder.usage]
+answer-seconds = 0.5
+"""
+Hasty = tuple[RunningDoor, Settings]
 
 
 def du_bytes(path: Path) -> int:
@@ -47,27 +55,36 @@ def test_an_absent_vfolder(manager: RunningDoor, vfid: str) -> None:
         assert response.json()["error_code"] == "vfolder_read_not-found"
 
 
-def test_a_big_vfolder_is_a_job(
-    manager: RunningDoor, settings: Settings, vfid: str, root: Path
-) -> None:
+@pytest.fixture(scope="module")
+def hasty(tmp_path_factory: pytest.TempPathFactory, valkey: Valkey) -> Iterator[Hasty]:
+    """A door whose callers wait for a moment only, and no worker."""
+    settings = settings_in(tmp_path_factory.mktemp("hasty"), valkey.url, HASTY)
+    with running_door("manager", settings) as door:
+        yield door, settings
+
+
+def test_a_count_that_takes_too_long(hasty: Hasty, vfid: str) -> None:
+    """The manager calls `int()` on the figures: it gets numbers or an error, never null."""
+    door, settings = hasty
+    root = make_vfolder(settings, vfid)
     for index in range(MANY):
         (root / "dir" / str(index)).touch()
     body = {"volume": "local", "vfid": vfid}
-    first = manager.call("GET", "/folder/usage", body)
-    assert first.status_code == 202
-    assert first.json()["file_count"] is None
-    assert first.json()["used_bytes"] is None
-    job = manager.send("GET", first.headers["Location"]).json()
-    assert job["id"] == first.json()["bgtask_id"]
+    first = door.call("GET", "/folder/usage", body, on_fault=True)
+    assert first.status_code == 503
+    assert first.json()["retriable"]
+    assert int(first.headers["Retry-After"]) > 0
+    job = door.send("GET", f"/v1/jobs/{first.json()['job_id']}").json()
     assert job["verb"] == "usage"
-    again = manager.call("GET", "/folder/used-bytes", body)
-    assert again.json()["bgtask_id"] == job["id"]
-    client: Redis = connect(settings, Database.JOBS)
+    assert job["priority"] == 0
+    again = door.call("GET", "/folder/used-bytes", body, on_fault=True)
+    assert again.json()["job_id"] == job["id"]
     found = {"file_count": MANY, "used_bytes": 9, "allocated_bytes": 8192}
-    LastUsageStore(client).keep("local", VFolderId.parse(vfid), found)
-    client.close()
-    known = manager.call("GET", "/folder/usage", body)
+    with connect(settings, Database.JOBS) as client:
+        LastUsageStore(client).keep("local", VFolderId.parse(vfid), found)
+    known = door.call("GET", "/folder/usage", body)
     assert known.status_code == 200
     assert known.json()["file_count"] == MANY
     assert known.json()["as_of"]
-    assert manager.call("GET", "/folder/used-bytes", body).json()["used_bytes"] == 8192
+    assert door.call("GET", "/folder/used-bytes", body).json()["used_bytes"] == 8192
+    door.send("POST", f"/v1/jobs/{job['id']}/cancel")
