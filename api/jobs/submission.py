@@ -15,13 +15,14 @@ from backends.volumes import operations
 from core.cluster import NodeStore
 from core.errors import (
     InvalidParameters,
+    StorageError,
     TrashNotFound,
     Unsupported,
     VFolderExists,
     VFolderNotFound,
 )
 from core.events import EventPublisher
-from core.jobs import PRIORITY_DEFAULT, Job, requests
+from core.jobs import PRIORITY_DEFAULT, Job, Lane, queue_name, requests
 from core.jobs.requests import (
     CloneRequest,
     DeleteFilesRequest,
@@ -32,13 +33,15 @@ from core.jobs.requests import (
     TransferRequest,
     UsageRequest,
 )
-from core.jobs.store import JobLists, JobStore, QueuePosition, Submission
+from core.jobs.store import Doorbell, JobLists, JobStore, QueuePosition, Submission
 from core.names import VFolderId, VFolderPath
-from core.redis import Database, connect
+from core.redis import Database, connect, dumps
 from core.settings import Settings
 
 #: The shortest and the longest `Retry-After` (seconds); it grows with the age of the job.
 RETRY_AFTER_MIN, RETRY_AFTER_MAX = 1, 30
+#: A longer name of a volume is not recorded (characters).
+VOLUME_NAME_MAX = 255
 #: `Retry-After` grows by one second per this many seconds of age.
 AGE_PER_RETRY_SECOND = 20.0
 
@@ -71,7 +74,8 @@ class Jobs:
         self._access = access
         client = connect(settings, Database.JOBS)
         self.redis = client
-        self.store = JobStore(client, ringer(settings))
+        self._ring = ringer(settings)
+        self.store = JobStore(client, self._ring)
         self.lists = JobLists(client)
         self.nodes = NodeStore(client)
         self._events = EventPublisher(settings)
@@ -103,6 +107,37 @@ class Jobs:
         )
         self._events.accepted(job)
         return job
+
+    def submit_refused(self, body: dict[str, Any], refusal: StorageError) -> Job:
+        """Record a request that cannot succeed; its job fails at once, with the events of its end.
+
+        It is for callers that learn of a refusal by an event only. No doorbell is rung for it.
+
+        Raises:
+            StorageError: the refusal, where its volume is no name that a volume could have.
+        """
+        request = requests.parse(body)
+        volume = request.volume
+        if len(volume) > VOLUME_NAME_MAX or not volume.isprintable() or "/" in volume:
+            raise refusal
+        unserved = {queue_name(request.home, lane) for lane in Lane}
+
+        def ring(doorbell: Doorbell) -> None:
+            if doorbell.queue not in unserved:
+                self._ring(doorbell)
+
+        store = JobStore(self.redis, ring)
+        job = store.submit(Submission(request))
+        self._events.accepted(job)
+        problem = {
+            "error_code": refusal.error_code,
+            "title": refusal.title,
+            "detail": refusal.detail,
+            "retriable": refusal.retriable,
+        }
+        store.refuse(job.id, dumps(problem))
+        self._events.ended()
+        return store.get(job.id)
 
     def cancel(self, job_id: str) -> Job:
         """Cancel a job; when it ends at once, its end is published at once.

@@ -38,6 +38,7 @@ from core.errors import (
     QuotaScopeNotFound,
     TrashNotFound,
     Unavailable,
+    UnknownVolume,
     VFolderExists,
     VFolderNotFound,
 )
@@ -86,20 +87,20 @@ def _document(job: Job, status: int = 200) -> Response:
     response.headers["ETag"] = job.etag
     response.headers["Cache-Control"] = "no-store"
     if waits := _wait_seconds():
-        response.headers["Preference-Applied"] = f"wait={min(waits, WAIT_MAX_SECONDS):g}"
+        response.headers["Preference-Applied"] = f"wait={waits:g}"
     if status == HTTPStatus.ACCEPTED or not job.state.ended:
         response.headers["Retry-After"] = str(retry_after(job))
     return response
 
 
 def _wait_seconds() -> float:
-    """Return the seconds of `Prefer: wait=N`, 0 without it; the first of several counts."""
+    """Return the seconds of `Prefer: wait=N` that are honoured; the first of several counts."""
     for preference in _list_elements(request.headers.get("Prefer", "")):
         match = _PREFERENCE.match(preference)
         if match and match[1].lower() == "wait":
             text = (match[2] or "").strip('"')
             digits = text.isascii() and text.isdigit() and len(text) <= _SECONDS_DIGITS_MAX
-            return float(text) if digits else 0.0
+            return min(float(text), WAIT_MAX_SECONDS) if digits else 0.0
     return 0.0
 
 
@@ -409,10 +410,15 @@ def _since(text: str) -> int:
 def delete_vfolder(body: VFolderOfRequest) -> Response:
     """Delete a vfolder.
 
-    It disappears at once, and its bytes are removed afterwards. An absent one is a success.
+    It disappears at once, and its bytes are removed afterwards. An absent one is a success. On a
+    volume that is not configured the job fails at once: callers wait for the event of its end.
     """
     request = {"verb": "delete", "volume": body.volume, "vfolder": str(body.vfolder)}
-    return accepted(current_door().jobs.submit(request))
+    jobs = current_door().jobs
+    try:
+        return accepted(jobs.submit(request))
+    except UnknownVolume as error:
+        return accepted(jobs.submit_refused(request, error))
 
 
 @older_routes.operation(

@@ -11,8 +11,13 @@ from backends.base import PerformanceMetric
 from backends.mounted import counters
 from core import errors
 from core.errors import StorageError
+from core.redis import Database, connect
+from core.settings import Settings
+from tests.core.events.reader import Reader
 from tests.support.doors import RunningDoor
 from tests.support.manager_client import DETAILS, DOMAINS, OPERATIONS, Refused, understand
+from tests.support.node import wait_for
+from tests.support.valkey import Valkey
 
 ABSENT = f"user:{uuid4()}/{uuid4().hex}"
 
@@ -72,6 +77,26 @@ def test_a_clone_names_its_task(side: Manager, root: Path) -> None:
         dst_vfid=target,
     )
     assert len(reply["bgtask_id"]) == 36
+
+
+def test_a_purge_on_a_volume_that_is_gone_fails_by_its_event(
+    side: Manager, settings: Settings, valkey: Valkey
+) -> None:
+    """The manager takes 202 only, and its purge waits for the event."""
+    with Reader(valkey.url) as heard:
+        task = side.ask("POST", "/folder/delete", volume="gone", vfid=side.place["vfid"])
+        wait_for(lambda: heard.stream)
+    assert [(e.name, e.fields["vfid"]) for e in heard.stream] == [
+        ("vfolder_deletion_failure", side.place["vfid"])
+    ]
+    assert not heard.errors
+    job = side._door.send("GET", f"/v1/jobs/{task['bgtask_id']}").json()
+    assert (job["state"], job["error"]["error_code"]) == (
+        "failed",
+        "storage_access_invalid-parameters",
+    )
+    with connect(settings, Database.BROKER) as broker:
+        assert not broker.keys("*vol.gone*")  # no doorbell that nobody would hear
 
 
 def test_a_purge_of_an_absent_folder_is_a_success(side: Manager) -> None:
