@@ -101,8 +101,11 @@ def _figures(job: Job) -> dict[str, Any]:
         StorageError: it failed; the error is that of the job.
     """
     if not job.state.ended:
-        detail = "The vfolder is still being counted; try again later."
-        raise CountNotFinished(detail, job_id=job.id, retry_after=retry_after(job))
+        raise CountNotFinished(
+            "The vfolder is still being counted; try again later.",
+            job_id=job.id,
+            retry_after=retry_after(job),
+        )
     document = job.document()
     if job.state in {State.SUCCEEDED, State.PARTIAL}:
         return {**document["result"], "as_of": document["ended_at"]}

@@ -66,7 +66,7 @@ def test_wrong_values(manager: RunningDoor, settings: Settings) -> None:
     scopes = sorted((settings.directory / "local").iterdir())
     for method, path, key, body in wrong_bodies():
         sent = filled(body, vfids[method, path])
-        if path == "/folder/delete" and sent["volume"] == "nowhere":
+        if path == "/folder/delete" and sent.get("volume") == "nowhere":
             continue  # its job fails at once: the manager waits for the event
         try:
             problem = refused(manager, method, path, json=sent)

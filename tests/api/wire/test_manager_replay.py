@@ -96,7 +96,7 @@ def test_a_purge_on_a_volume_that_is_gone_fails_by_its_event(
         "storage_access_invalid-parameters",
     )
     with connect(settings, Database.BROKER) as broker:
-        assert not broker.keys("*vol.gone*")  # no doorbell that nobody would hear
+        assert not broker.keys("*vol.gone*")  # no doorbell that no worker would hear
 
 
 def test_a_purge_of_an_absent_folder_is_a_success(side: Manager) -> None:
