@@ -10,6 +10,7 @@ import os
 import stat
 import time
 from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import PurePosixPath
 from uuid import uuid4
 
@@ -82,22 +83,23 @@ def move(
     A file may replace a file; nothing ever replaces a directory.
 
     Raises:
-        EntryRefused: the entry or the target's directory does not exist, or the target is a
-            directory.
+        EntryRefused: the entry or the target's directory does not exist, the target is a directory,
+            or the entry would move into itself. `paths` has the one that is wrong.
     """
     if source.is_root:
         raise EntryRefused("The vfolder itself is not moved.", errno=errno.EBUSY, paths=["."])
-    with entry_errors(str(source), str(target)):
-        if into_directory and _is_directory(root, target):
-            target = target / VFolderPath((source.name,))
-        if source == target:
-            paths.stat_beneath(root, source, follow=False)
-            return
-        with (
-            paths.parent_beneath(root, source) as (source_fd, source_name),
-            paths.parent_beneath(root, target) as (target_fd, target_name),
-        ):
-            _rename(source_fd, source_name, target_fd, target_name)
+    with ExitStack() as opened:  # not nested: each error names its own path
+        with entry_errors(str(source)):
+            holder = paths.parent_beneath(root, source)
+            source_fd, source_name = opened.enter_context(holder)
+            os.stat(source_name, dir_fd=source_fd, follow_symlinks=False)
+        with entry_errors(str(target)):
+            if into_directory and _is_directory(root, target):
+                target = target / VFolderPath((source.name,))
+            if source == target:
+                return
+            with paths.parent_beneath(root, target) as (target_fd, target_name):
+                _rename(source_fd, source_name, target_fd, target_name)
 
 
 def _is_directory(root: int, path: VFolderPath) -> bool:
@@ -119,13 +121,24 @@ def _rename(source_fd: int, source: str, target_fd: int, target: str) -> None:
     try:
         existing = os.stat(target, dir_fd=target_fd, follow_symlinks=False)
     except FileNotFoundError:
-        descriptors.rename_noreplace(source, source_fd, target, target_fd)
+        _rename_new(source_fd, source, target_fd, target)
         return
     moved = os.stat(source, dir_fd=source_fd, follow_symlinks=False)
     if stat.S_ISDIR(existing.st_mode) or stat.S_ISDIR(moved.st_mode):
         raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST))
     # Meanwhile the target may become a directory: rename(2) refuses that by itself.
     os.rename(source, target, src_dir_fd=source_fd, dst_dir_fd=target_fd)
+
+
+def _rename_new(source_fd: int, source: str, target_fd: int, target: str) -> None:
+    try:
+        descriptors.rename_noreplace(source, source_fd, target, target_fd)
+    except OSError as error:
+        if error.errno != errno.EINVAL:
+            raise
+        raise EntryRefused(  # rename(2): the new name lies below the old one
+            "A directory cannot be moved into itself.", errno=errno.EINVAL, paths=[target]
+        ) from error
 
 
 # -- Removal ---------------------------------------------------------------------------------------

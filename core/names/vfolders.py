@@ -123,20 +123,19 @@ class VFolderPath:
     def parse(cls, text: str) -> Self:
         """Parse a path as clients write it: `""`, `"."`, `"./a"` and `"a//b/"` are all valid.
 
+        A `..` removes the part before it, whatever that part is on the volume: `"a/../b"` is `b`.
         A name that is not UTF-8 travels as lone surrogates (PEP 383) and keeps its bytes.
 
         Raises:
             InvalidName: the path has a NUL byte, a name over 255 bytes, over 4096 bytes in all, or
                 text that cannot be encoded.
-            PathEscape: the path is absolute or has a `..` part.
+            PathEscape: the path is absolute, or leaves the vfolder by a `..`.
         """
         if "\0" in text:
             raise InvalidName("A path may not contain a NUL byte.")
         if text.startswith("/"):
             raise PathEscape("A path is relative to the vfolder; this one is absolute.")
-        parts = tuple(part for part in text.split("/") if part not in ("", "."))
-        if ".." in parts:
-            raise PathEscape("A path may not contain '..'.")
+        parts = _normalised(text)
         sizes = [_encoded_size(part) for part in parts]
         if any(size > NAME_MAX_BYTES for size in sizes):
             raise InvalidName(f"A name is longer than {NAME_MAX_BYTES} bytes.")
@@ -164,6 +163,18 @@ class VFolderPath:
     def is_root(self) -> bool:
         """Return whether it names the vfolder itself."""
         return not self.parts
+
+
+def _normalised(text: str) -> tuple[str, ...]:
+    parts: list[str] = []
+    for part in text.split("/"):
+        if part == "..":
+            if not parts:
+                raise PathEscape("A path may not leave the vfolder by '..'.")
+            parts.pop()
+        elif part not in ("", "."):
+            parts.append(part)
+    return tuple(parts)
 
 
 def _encoded_size(name: str) -> int:

@@ -119,6 +119,21 @@ def test_dst_dir_is_where_to_look(folder: Folder) -> None:
     assert get(folder.download("f") + "&dst_dir=sub").content == b"x"
 
 
+def test_dots_that_stay_inside(folder: Folder) -> None:
+    """As released clients write them: `..` removes the part before it."""
+    folder.write("sub/f", b"x")
+    assert get(folder.download("none/../sub/./f")).content == b"x"
+    assert get(folder.download("f") + "&dst_dir=sub/deep/..").content == b"x"
+    assert get(folder.archive(["sub/../sub/f"])).status_code == 200
+    url = folder.upload("a/../g", 4)
+    assert (
+        requests.patch(url, data=b"data", headers={"Upload-Offset": "0"}, timeout=60).status_code
+        == 204
+    )
+    assert (folder.path / "g").read_bytes() == b"data"
+    assert not (folder.path / "a").exists()
+
+
 @pytest.mark.parametrize("way", ["../", "..", "/etc", "sub/../.."])
 def test_no_way_out_by_dst_dir(folder: Folder, way: str) -> None:
     answer = get(folder.download("passwd") + f"&dst_dir={way}")

@@ -98,6 +98,31 @@ def test_move_refuses_and_changes_nothing(  # noqa: PLR0917 - the table's column
     assert (snapshot(root), snapshot(outside)) == before
 
 
+@pytest.mark.parametrize(
+    ("source", "target", "wrong", "words"),
+    [
+        ("nothing", "x", "nothing", "does not exist"),
+        ("nothing", "no/such/place", "nothing", "does not exist"),
+        ("a.txt/below", "x", "a.txt/below", "is not a directory"),
+        ("a.txt", "no/such/place", "no/such/place", "does not exist"),
+        ("a.txt", "empty/below", "empty/below", "is not a directory"),
+        ("dir", "dir/sub", "dir/sub", "into itself"),
+        ("dir", "dir/new", "dir/new", "into itself"),
+        ("dir", "link-dir", "link-dir", "into itself"),
+        ("dir", "a.txt", "a.txt", "exists"),
+    ],
+)
+def test_a_move_blames_the_path_that_is_wrong(  # noqa: PLR0917 - the table's columns
+    manager: RunningDoor, vfid: str, root: Path, source: str, target: str, wrong: str, words: str
+) -> None:
+    before = snapshot(root)
+    body = {"volume": "local", "vfid": vfid, "src_relpath": source, "dst_relpath": target}
+    problem = manager.call("POST", "/folder/file/move", body).json()
+    assert (problem["status"], problem["paths"]) == (400, [wrong])
+    assert words in problem["detail"]
+    assert snapshot(root) == before
+
+
 def test_nothing_replaces_a_directory(manager: RunningDoor, vfid: str, root: Path) -> None:
     (root / "other" / "dir").mkdir(parents=True)
     (root / "file-dir").mkdir()
@@ -122,9 +147,9 @@ def test_new_name_is_one_name(manager: RunningDoor, vfid: str, root: Path, name:
 
 
 def test_rename_replaces_a_file(manager: RunningDoor, vfid: str, root: Path) -> None:
-    body = {"volume": "local", "vfid": vfid, "relpath": "dir/../a.txt", "new_name": "x"}
-    assert manager.call("POST", "/folder/file/rename", body).status_code == 400
-    body = {"volume": "local", "vfid": vfid, "relpath": "a.txt", "new_name": "empty"}
+    body = {"volume": "local", "vfid": vfid, "relpath": "a.txt", "new_name": "dir"}
+    assert manager.call("POST", "/folder/file/rename", body).json()["paths"] == ["dir"]
+    body = {"volume": "local", "vfid": vfid, "relpath": "dir/../a.txt", "new_name": "empty"}
     assert manager.call("POST", "/folder/file/rename", body).status_code == 204
     assert (root / "empty").read_text() == "alpha"
 
