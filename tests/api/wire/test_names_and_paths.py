@@ -105,7 +105,9 @@ class Wire:
         """Nothing outside of the vfolder has changed, and nothing unexpected is there."""
         assert snapshot(self.volume / "outside") == self.outside
         for entry in self.volume.iterdir():
-            assert re.fullmatch(r"[0-9a-f]{32}|[0-9a-f]{2}|\.vfolder(-volume)?|outside", entry.name), entry
+            assert re.fullmatch(
+                r"[0-9a-f]{32}|[0-9a-f]{2}|\.vfolder(-volume)?|outside", entry.name
+            ), entry
 
 
 @pytest.fixture(scope="module")
