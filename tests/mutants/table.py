@@ -1,15 +1,14 @@
-"""All mutations. Add a kind as a function in a module of its own, or single ones by `replaced`."""
+"""All mutations, by group. Add a kind of bugs as a module with a function `mutations`."""
 
 from collections.abc import Iterator
 
-from tests.mutants import syncs
+from tests.mutants import kinds, others, syncs
 from tests.mutants.mutation import Mutation
 
-#: Single mutations: name, file, the text to find once, its replacement, the nearest tests.
-SINGLE: tuple[Mutation, ...] = ()
+GROUPS = {"syncs": syncs, "kinds": kinds, "others": others}
 
 
-def mutations() -> Iterator[Mutation]:
-    """Yield all mutations; a name says where each is."""
-    yield from syncs.mutations()
-    yield from SINGLE
+def mutations(*groups: str) -> Iterator[Mutation]:
+    """Yield the mutations of some groups, or of all; a name says where or what each is."""
+    for group in groups or GROUPS:
+        yield from GROUPS[group].mutations()

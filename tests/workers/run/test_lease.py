@@ -5,6 +5,9 @@ import signal
 import threading
 import time
 from collections.abc import Callable
+from typing import Any
+
+import pytest
 
 from core.cluster import boot_clock
 from core.jobs.requests import UsageRequest
@@ -45,12 +48,22 @@ def test_a_renewal_counts_from_its_sending(site: Site, valkey: Valkey) -> None:
     run.close()
 
 
-def test_a_claim_counts_from_its_sending(site: Site) -> None:
+def test_a_claim_counts_from_its_sending(
+    site: Site, valkey: Valkey, monkeypatch: pytest.MonkeyPatch
+) -> None:
     job = site.submit(usage(site))
+    claim, thawed = site.store.claim, []
+
+    def late(*arguments: Any) -> str:
+        answers: list[str] = []
+        thawed.append(during_a_freeze(valkey, lambda: answers.append(claim(*arguments))))
+        return answers[0]
+
+    monkeypatch.setattr(site.store, "claim", late)
     before = boot_clock()
     _, run = site.runner()._claim(job.id, "r1")
     asked = run._renewed
-    assert before <= asked <= boot_clock()
+    assert before <= asked < thawed[0] - FROZEN_SECONDS / 2
     time.sleep(0.05)
     run.start()
     assert run._renewed == asked, "the begin of the work is no renewal"
