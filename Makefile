@@ -51,8 +51,8 @@ format: setup  ## format the code
 test: setup  ## run the tests (tests that need `make parts` are skipped and named)
 	@$(BIN)/python -m pytest -n $(PROCESSES) --dist loadfile --no-loadscope-reorder
 
-mutants: setup  ## plant one bug at a time in a copy; the nearest tests must find it (an hour)
-	@$(BIN)/python -m tests.mutants
+mutants: setup  ## plant bugs one at a time, the nearest tests must find each (ONLY="kinds …" COPIES=2)
+	@$(BIN)/python -m tests.mutants -n $(or $(COPIES),2) $(ONLY)
 
 parts:  ## install the system packages that some tests and benchmarks use (Debian, root)
 	@deploy/parts.sh

@@ -20,17 +20,18 @@ _COMPILED = "*.so"
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """What became of a mutation: the first test that failed, or none."""
+    """What became of a mutation: the first test that failed, or none; and how pytest ended."""
 
     mutation: Mutation
     failure: str
+    summary: str
     seconds: float
 
     def text(self) -> str:
         """Return a line, and a second one with the test."""
         word = "killed  " if self.failure else "SURVIVED"
-        by = f"\n                   by {self.failure}" if self.failure else ""
-        return f"{word} {self.seconds:5.1f} s  {self.mutation.name}{by}"
+        by = f"by {self.failure}" if self.failure else self.summary
+        return f"{word} {self.seconds:5.1f} s  {self.mutation.name}\n{' ' * 19}{by}"
 
 
 def fill(copy: Path) -> None:
@@ -55,8 +56,9 @@ def fail_without(mutations: Iterable[Mutation], copies: list[Path]) -> str:
     ]
     shares = [nearest[number :: len(copies)] for number in range(len(copies))]
     with ThreadPoolExecutor(len(copies)) as pool:
-        failures = pool.map(lambda copy, share: share and _failure(copy, share), copies, shares)
-        return next((failure for failure in failures if failure), "")
+        busy = [(copy, share) for copy, share in zip(copies, shares, strict=True) if share]
+        outcomes = pool.map(lambda one: _outcome(*one), busy)
+        return next((failure for failure, _ in outcomes if failure), "")
 
 
 def tried(mutation: Mutation, copy: Path) -> Result:
@@ -66,14 +68,17 @@ def tried(mutation: Mutation, copy: Path) -> Result:
     unchanged = path.read_text("utf-8")
     path.write_text(mutation.applied_to(unchanged), "utf-8")
     try:
-        failure = _failure(copy, mutation.tests)
+        failure, summary = _outcome(copy, mutation.tests)
     finally:
         path.write_text(unchanged, "utf-8")
-    return Result(mutation, failure, time.monotonic() - began)
+    return Result(mutation, failure, summary, time.monotonic() - began)
 
 
-def _failure(copy: Path, tests: Iterable[str]) -> str:
-    """Return the first test that fails in the copy, or nothing; a hang is a failure."""
+def _outcome(copy: Path, tests: Iterable[str]) -> tuple[str, str]:
+    """Return the first test that fails in the copy, or "", and the last line of pytest.
+
+    A hang is a failure.
+    """
     command = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", *tests]
     environment = os.environ | {"PYTHONPATH": str(copy), "PYTHONDONTWRITEBYTECODE": "1"}
     try:
@@ -87,9 +92,10 @@ def _failure(copy: Path, tests: Iterable[str]) -> str:
             check=False,
         )
     except subprocess.TimeoutExpired:
-        return f"the deadline of {DEADLINE_SECONDS:.0f} s"
+        return f"the deadline of {DEADLINE_SECONDS:.0f} s", ""
     said = done.stdout.decode(errors="replace")
     if done.returncode not in (0, 1):  # the tests did not run at all
         raise RuntimeError(said[-2000:] + done.stderr.decode(errors="replace")[-2000:])
-    failed = [line for line in said.splitlines() if line.startswith(("FAILED ", "ERROR "))]
-    return failed[0].partition(" ")[2].partition(" - ")[0] if failed else ""
+    lines = said.splitlines()
+    failed = [line for line in lines if line.startswith(("FAILED ", "ERROR "))]
+    return failed[0].partition(" ")[2].partition(" - ")[0] if failed else "", lines[-1]

@@ -128,7 +128,7 @@ def _copies() -> Iterator[Mutation]:
         "backends/tree/files/content.py",
         "    elif len(data) != size:\n        raise ShortSource\n",
         "",
-        live,
+        "tests/backends/tree/test_content.py",
     )
 
 
@@ -198,7 +198,7 @@ def _ends() -> Iterator[Mutation]:
     verdicts = f"{_ENDS}/test_verdicts.py"
     for verb, file in (("purge", "trash"), ("delete", "delete")):
         yield replaced(
-            f"purge that left entries told as success: {verb}",
+            f"purge that left entries called a success: {verb}",
             f"workers/verbs/{file}.py",
             "            state=State.PARTIAL if left else State.SUCCEEDED,\n",
             "            state=State.SUCCEEDED,\n",

@@ -1,6 +1,7 @@
 """A mutation: one change of the source that the nearest tests must notice."""
 
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -22,6 +23,7 @@ class Mutation:
         return source[: self.begin] + self.replacement + source[self.end :]
 
 
+@cache
 def source_of(file: str) -> str:
     """Return the text of a file of the project."""
     return (ROOT / file).read_text("utf-8")

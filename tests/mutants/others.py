@@ -99,7 +99,7 @@ def _paths() -> Iterator[Mutation]:
         '                    target.name, parent, f"{note.id}.old", directory\n'
         "                )\n"
         "                descriptors.rename_new(note.id, directory, target.name, parent)",
-        "tests/api/jobs/test_trash.py",
+        f"{_ENDS}/test_verdicts.py::test_a_restore_replaces_nothing_that_was_made_meanwhile",
     )
 
 
@@ -225,7 +225,7 @@ def _answers() -> Iterator[Mutation]:
         "                except (OSError, StorageError) as error:\n"
         "                    failed += 1\n",
         "                except (OSError, StorageError) as error:\n",
-        f"{_ENDS}/test_verdicts.py::test_entries_that_stay_are_counted",
+        f"{_ENDS}/test_verdicts.py::test_an_entry_that_cannot_be_removed_is_counted_and_named",
     )
     yield replaced(
         "a half purged vfolder is restored",

@@ -542,6 +542,10 @@ def test_a_ticket_reaches_only_its_own(folder: Folder) -> None:
     foreign = f"{location.partition('?')[0]}?{urlsplit(other).query}"
     problem(patch(urljoin(url, foreign), 0, b"data"), 404)
     problem(requests.delete(urljoin(url, foreign), headers=TUS, timeout=60), 404)
+    assert head(urljoin(url, foreign)).status_code == 404
+    assert patch(urljoin(url, location), 0, b"data").status_code == 204
+    assert head(urljoin(url, location)).status_code == 200
+    assert head(urljoin(url, foreign)).status_code == 404, "not when it has ended, either"
 
 
 @pytest.mark.parametrize("name", ["..", ".", "%2e%2e", "%00", "a%0a", "a%2fb", "x" * 300, "%ff"])

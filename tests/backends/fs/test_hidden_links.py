@@ -155,7 +155,7 @@ def _made(path: PurePosixPath, root: int) -> int:
 
 OPENERS: dict[str, Callable[[PurePosixPath, int], object]] = {
     "kernel": descriptors.open_directory,
-    "walk": lambda path, root: descriptors._descend(root, path.parts, None),
+    "walk": lambda path, root: descriptors._descend(root, path.parts, None, []),
     "made": _made,
 }
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from uuid import uuid4
 
 import pytest
+from msgspec.structs import replace
 
 from backends.base import Mount
 from backends.fs import layout
@@ -81,6 +82,24 @@ def test_a_link_in_place_of_the_bytes_is_never_opened(
         pass
     assert secret.read_bytes() == content
     assert list(backend.vfolder_path(vfolder).iterdir()) == []
+
+
+def test_a_new_upload_never_begins_in_what_a_link_names(
+    backend: PosixBackend, store: UploadStore, upload: Upload, tmp_path: Path
+) -> None:
+    victim, absent = tmp_path / "victim", tmp_path / "absent"
+    victim.write_bytes(b"precious")
+    vfolder = VFolderId.parse(upload.vfolder)
+    for target in (victim, absent):
+        name = uuid4().hex
+        path = backend.mount.path / layout.upload(vfolder.scope, name)
+        path.symlink_to(target)
+        with pytest.raises(StorageError):
+            uploads.begin(backend, store, replace(upload, id=name, session=name))
+        assert path.is_symlink()
+        assert not store.exists([name])[0]
+    assert (victim.read_bytes(), victim.stat().st_mode & 0o777) == (b"precious", 0o644)
+    assert not absent.exists()
 
 
 @pytest.mark.parametrize("name", [layout.HIDDEN, layout.UPLOADS])

@@ -214,6 +214,22 @@ def test_pause_of_a_running_job(desk: Desk) -> None:
     assert desk.rung() == [job.id]
 
 
+def test_a_paused_job_that_ran_keeps_its_vfolder(desk: Desk) -> None:
+    """Its next run continues what it began: no job may change the vfolder meanwhile."""
+    vfolder = folder()
+    job = desk.delete(vfolder)
+    desk.claim(job)
+    other = desk.clone(vfolder, folder())
+    desk.store.release(job.id, "r1", "drained")
+    desk.store.pause(job.id)
+    desk.rung()
+    assert desk.store.get(other.id).fields["waits_for"] == job.id
+    desk.store.set_slots("v", 2, 100)
+    assert desk.rung() == []
+    desk.store.pause(job.id, resume=True)
+    assert desk.rung() == [job.id]
+
+
 def test_pause_of_a_volume(desk: Desk) -> None:
     running = desk.usage(folder())
     desk.claim(running)
@@ -224,6 +240,17 @@ def test_pause_of_a_volume(desk: Desk) -> None:
     assert desk.store.heartbeat(running, "r1", LEASE_SECONDS) == (False, True, None)
     desk.store.pause_volume("v", resume=True)
     assert desk.rung() == [waiting.id]
+
+
+def test_a_job_that_got_its_slot_before_the_pause_of_its_volume_waits(desk: Desk) -> None:
+    job = desk.usage(folder())
+    assert desk.rung() == [job.id]
+    desk.store.pause_volume("v")
+    assert desk.store.claim(job.id, "r1", "node1", LEASE_SECONDS) == "waiting"
+    assert desk.state(job) is State.QUEUED
+    desk.store.pause_volume("v", resume=True)
+    assert desk.rung() == [job.id]
+    assert desk.store.claim(job.id, "r1", "node1", LEASE_SECONDS) == "ok"
 
 
 def test_deadline_of_a_running_and_of_a_waiting_job(desk: Desk) -> None:

@@ -153,3 +153,31 @@ def test_entries_that_stay_are_counted(bench: Bench) -> None:
         assert ended.state is State.PARTIAL, ended.document()
         assert (ended.member("result") or {})["failed"] == 1
         assert os.listdir(bench.path(vfolder)) == ["sub"]
+
+
+@pytest.mark.part("root")
+def test_an_entry_that_cannot_be_removed_is_counted_and_named(bench: Bench) -> None:
+    """The others go."""
+    vfolder = bench.folder()
+    resists = bench.path(vfolder) / "sub/b"
+    subprocess.run(["mount", "--bind", resists, resists], check=True)
+    try:
+        ended = bench.done("delete-files", vfolder=str(vfolder), paths=["sub/b", "a"])
+    finally:
+        subprocess.run(["umount", resists], check=True)
+    assert ended.state is State.PARTIAL, ended.document()
+    assert (ended.member("result") or {})["failed"] == 1
+    assert sorted(os.listdir(bench.path(vfolder))) == ["sub"]
+    assert resists.exists()
+
+
+def test_a_restore_replaces_nothing_that_was_made_meanwhile(bench: Bench) -> None:
+    vfolder = bench.folder()
+    deleted = bench.done("delete", vfolder=str(vfolder), keep_seconds=1000)
+    bench.path(vfolder).mkdir(parents=True)
+    (bench.path(vfolder) / "newer").write_bytes(b"newer")
+    ended = bench.done("restore", vfolder=str(vfolder))
+    assert ended.state is State.FAILED, ended.document()
+    assert (ended.member("error") or {})["title"] == "The vfolder exists"
+    assert os.listdir(bench.path(vfolder)) == ["newer"]
+    assert (bench.top / layout.trash(bench.scope, deleted.id) / "sub/b").exists()

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from core.cluster import boot_clock
+from core.jobs import LeaseLost
 from core.jobs.requests import UsageRequest
 from core.jobs.store import PREFIX
 from tests.support.valkey import Valkey
@@ -79,3 +80,22 @@ def test_a_claim_that_is_repeated_begins_its_lease_again(site: Site) -> None:
     assert site.store.claim(job.id, "r1", "node1", 30) == "ok"
     assert float(site.store.redis.zscore(f"{PREFIX}due", job.id) or 0) > first
     assert site.store.claim(job.id, "r2", "node1", 30) == "held"
+
+
+def test_no_effect_follows_after_the_lease_may_have_ended(site: Site) -> None:
+    """Near its end the run waits for a renewal; past it the run stops."""
+    job, lease = site.submit(usage(site)), 1000.0
+    assert site.store.claim(job.id, "r1", "node1", lease) == "ok"
+    stale = Run(site.store, job, lease, name="r1", claimed_at=boot_clock() - lease * 1.01)
+    with pytest.raises(LeaseLost):
+        stale.check()
+    stale.close()
+    run = Run(site.store, job, lease, name="r1", claimed_at=boot_clock() - lease * 0.9)
+    passed = threading.Thread(target=run.check)
+    passed.start()
+    passed.join(0.3)
+    assert passed.is_alive(), "it went on without a renewal"
+    assert run._renew()
+    passed.join(60)
+    assert not passed.is_alive()
+    run.close()
