@@ -49,6 +49,8 @@ def _addresses(settings: Settings) -> list[str]:
         url = f"http://{one.address}{_PATHS.get(one.process, '/')}"
         note = _NOTES[one.process].format(user=settings.vfolder.flower.user)
         shown.append(f"  {one.title:<14} {url:<38} {note}")
+    if not settings.vfolder.flower.password:
+        shown.append("  Flower         off; [vfolder.flower] password turns it on")
     return shown
 
 

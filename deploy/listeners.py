@@ -52,7 +52,8 @@ def of(settings: Settings) -> Iterator[Listener]:
     yield Listener("manager", "manager door", manager, "[api.manager] service-addr")
     yield Listener("client", "client door", api.client.address, "[api.client] service-addr")
     yield Listener("internal", "internal door", internal, "[api.manager] internal-addr")
-    yield Listener("flower", "Flower", own.flower.address, "[vfolder.flower] addr")
+    if own.flower.password:
+        yield Listener("flower", "Flower", own.flower.address, "[vfolder.flower] addr")
 
 
 def check_free(settings: Settings) -> None:

@@ -40,6 +40,8 @@ def prepare(arguments: Sequence[str]) -> Start:
     settings = load(path)
     settings.state_dir.mkdir(parents=True, exist_ok=True)
     commands = procfile.read(Path(options.procfile))
+    if not settings.vfolder.flower.password:  # the greeting says how to turn it on
+        commands.pop("flower", None)
     lock = _lock(settings)
     listeners.check_free(settings)
     check_mounts(settings)

@@ -92,7 +92,10 @@ def _items(root: int, descriptor: int, path: VFolderPath, names: list[str]) -> l
 
 
 def _target(root: int, directory: VFolderPath, name: str) -> str:
-    """Return a link's target, relative to the listed directory; empty when it is outside of it."""
+    """Return a link's target, relative to the listed directory; empty when it is outside of it.
+
+    A link that leads to no entry (dangling, looping, or absolute) is read as text.
+    """
     try:
         linked = paths.open_beneath(root, directory / VFolderPath((name,)), os.O_PATH)
         try:
@@ -103,8 +106,28 @@ def _target(root: int, directory: VFolderPath, name: str) -> str:
                 os.close(base)
         finally:
             os.close(linked)
-    except (StorageError, OSError):  # dangling, outside, or removed meanwhile
+    except (StorageError, OSError):  # dangling, looping, absolute, outside, or removed meanwhile
+        return _written(root, directory, name)
+
+
+def _written(root: int, directory: VFolderPath, name: str) -> str:
+    """Return the target that the text of a link names, as `_target` does; it need not exist."""
+    try:
+        with paths.parent_beneath(root, directory / VFolderPath((name,))) as (holder, link):
+            text = os.readlink(link, dir_fd=holder)
+        top = os.readlink(f"/proc/self/fd/{root}")
+        if text.startswith(f"{top}/"):
+            target = VFolderPath.parse(text[len(top) + 1 :])
+        else:
+            target = VFolderPath.parse(_joined(directory, text))
+    except (StorageError, OSError):
         return ""
+    inside = target.parts[: len(directory.parts)] == directory.parts
+    return "/".join(target.parts[len(directory.parts) :]) if inside else ""
+
+
+def _joined(directory: VFolderPath, text: str) -> str:
+    return text if text.startswith("/") else f"{directory}/{text}"
 
 
 def _relative(target: str, base: int) -> str:

@@ -7,7 +7,7 @@ The record goes to Redis (a hash whose values are JSON documents) or to etcd, as
 import time
 from hashlib import sha256
 from typing import Any
-from uuid import uuid4
+from uuid import NAMESPACE_DNS, uuid5
 
 import orjson
 import redis
@@ -17,7 +17,7 @@ from core.events import Bus, Event
 from core.names import reference_moment
 from core.process.version import VERSION
 from core.redis import Database, connect, dumps
-from core.settings import Etcd, Settings, address
+from core.settings import Etcd, Settings
 from core.telemetry import logger
 
 #: The record is renewed this often.
@@ -35,7 +35,8 @@ class Discovery:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._table = settings.service_discovery
-        self.id = str(self._table.get("instance-id") or uuid4())
+        #: The id of the events; of the record it is not, which must be a UUID.
+        self.instance = str(self._table.get("instance-id") or self.id)
         self._began = time.time()
         self._redis = connect(settings, Database.LIVE)
         self._bus = Bus(connect(settings, Database.EVENTS))
@@ -52,11 +53,16 @@ class Discovery:
         if self._group:
             self._quietly(lambda: self._bus.stream(self._deregistered()))
 
+    @property
+    def id(self) -> str:
+        """Return the id of the record: a UUID of the group and the internal address."""
+        _, internal = self._settings.api.manager.announced
+        return str(uuid5(NAMESPACE_DNS, f"{GROUP}/{internal}"))
+
     # -- The record --------------------------------------------------------------------------------
     def record(self) -> dict[str, Any]:
         """Return the fields of the record."""
-        announced = address(self._settings.api.manager.announce_addr)
-        internal = address(self._settings.api.manager.announce_internal_addr)
+        announced, internal = self._settings.api.manager.announced
         return {
             "id": self.id,
             "display_name": f"storage-{self._settings.storage_proxy.node_id}",
@@ -106,7 +112,7 @@ class Discovery:
 
     def _registered(self) -> Event:
         service = {
-            "instance_id": self.id,
+            "instance_id": self.instance,
             "service_group": self._group,
             "display_name": self._table.get("display-name") or self.record()["display_name"],
             "version": VERSION,
@@ -125,7 +131,7 @@ class Discovery:
         )
 
     def _deregistered(self) -> Event:
-        fields = {"instance_id": self.id, "service_group": self._group}
+        fields = {"instance_id": self.instance, "service_group": self._group}
         return Event(
             "service_deregistered",
             fields,

@@ -5,6 +5,7 @@ debug consoles, watcher process) have no effect. They are marked «no effect» h
 config check` reports them.
 """
 
+from socket import gethostname
 from typing import Any
 
 from msgspec import Struct, field
@@ -14,6 +15,7 @@ from core.settings.units import Address, address, seconds, size_bytes
 DEFAULT_SCANDIR_LIMIT = 1000
 DEFAULT_MAX_UPLOAD_SIZE = "100g"
 DEFAULT_ANNOUNCE_ADDR = "127.0.0.1:6022"
+DEFAULT_ANNOUNCE_INTERNAL_ADDR = "host.docker.internal:6023"
 #: A door listens here on every interface; no other node can connect to it by this name.
 _EVERY_INTERFACE = frozenset({"0.0.0.0", "::", ""})  # noqa: S104 - compared, never bound
 
@@ -88,6 +90,10 @@ class ClientDoorTable(Table, frozen=True):
         return address(self.service_addr)
 
 
+def _reachable(found: Address) -> Address:
+    return Address(gethostname(), found.port) if found.host in _EVERY_INTERFACE else found
+
+
 class ManagerDoorTable(Table, frozen=True):
     """`[api.manager]`: the manager door and the internal door."""
 
@@ -95,7 +101,7 @@ class ManagerDoorTable(Table, frozen=True):
     service_addr: str | dict[str, Any] = "127.0.0.1:6022"
     announce_addr: str | dict[str, Any] = DEFAULT_ANNOUNCE_ADDR
     internal_addr: str | dict[str, Any] = "127.0.0.1:16023"
-    announce_internal_addr: str | dict[str, Any] = "host.docker.internal:6023"
+    announce_internal_addr: str | dict[str, Any] = DEFAULT_ANNOUNCE_INTERNAL_ADDR
     ssl_enabled: bool = False
     ssl_cert: str | None = None
     ssl_privkey: str | None = None
@@ -122,6 +128,24 @@ class ManagerDoorTable(Table, frozen=True):
     def internal_address(self) -> Address:
         """Return the address of the internal door: metrics and probes."""
         return address(self.internal_addr)
+
+    @property
+    def announced(self) -> tuple[Address, Address]:
+        """Return what discovery announces of the manager door and the internal door.
+
+        Each is where the door listens, unless its `announce-` setting is set. A door that listens
+        on every interface is announced by the name of the host.
+        """
+        main = self.announce_addr
+        internal = self.announce_internal_addr
+        return (
+            _reachable(self.address if main == DEFAULT_ANNOUNCE_ADDR else address(main)),
+            _reachable(
+                self.internal_address
+                if internal == DEFAULT_ANNOUNCE_INTERNAL_ADDR
+                else address(internal)
+            ),
+        )
 
 
 class ApiTable(Table, frozen=True):

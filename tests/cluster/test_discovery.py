@@ -3,7 +3,9 @@
 import signal
 from contextlib import suppress
 from pathlib import Path
+from socket import gethostname
 from typing import Any
+from uuid import NAMESPACE_DNS, uuid5
 
 import msgpack
 import orjson
@@ -22,7 +24,7 @@ from tests.support.valkey import Valkey
 MORE = """
 [service-discovery]
 service-group = "storage-proxy"
-instance-id = "11111111-2222-4333-8444-555555555555"
+instance-id = "storage-one.example"
 display-name = "storage-one"
 [service-discovery.extra-labels]
 site = "a"
@@ -35,7 +37,7 @@ protocol = "http"
 """
 #: What the command TTL gives for a key without an end.
 NO_END = -1
-ID = "11111111-2222-4333-8444-555555555555"
+INSTANCE = "storage-one.example"
 
 
 def records(client: Redis) -> list[str]:
@@ -61,21 +63,23 @@ def test_the_record_lives_as_long_as_the_internal_door(
     settings = settings_in(tmp_path, valkey.url, MORE)
     with running_door("internal", settings):
         (key,) = wait_for(lambda: records(redis_client))
-        assert key == f"service_discovery.storage-proxy.{ID}"
+        internal, main = settings.api.manager.internal_address, settings.api.manager.address
+        own = str(uuid5(NAMESPACE_DNS, f"storage-proxy/{internal}"))
+        assert key == f"service_discovery.storage-proxy.{own}"
         found = {name: orjson.loads(value) for name, value in redis_client.hgetall(key).items()}
         assert 0 < redis_client.ttl(key) <= RECORD_SECONDS
         health = found.pop("health_status")
         assert set(health) == {"registration_time", "last_heartbeat"}
         assert found.pop("version")
         assert found == {
-            "id": ID,
+            "id": own,
             "display_name": "storage-node1",
             "service_group": "storage-proxy",
             "endpoint": {
-                "address": "127.0.0.1:6022",
-                "port": 6022,
+                "address": str(main),
+                "port": main.port,
                 "protocol": "http",
-                "prometheus_address": "host.docker.internal:6023",
+                "prometheus_address": str(internal),
             },
             "labels": {},
         }
@@ -96,21 +100,52 @@ def test_the_record_lives_as_long_as_the_internal_door(
         "config_hash",
     ]
     assert named["endpoints"][0]["address"] == "10.0.0.1"
-    assert gone == [ID.encode(), b"storage-proxy"]
-    assert gone_named == {"instance_id": ID, "service_group": "storage-proxy"}
+    assert gone == [INSTANCE.encode(), b"storage-proxy"]
+    assert gone_named == {"instance_id": INSTANCE, "service_group": "storage-proxy"}
 
 
 def test_a_door_that_was_killed_registers_again(
     tmp_path: Path, valkey: Valkey, redis_client: Redis
 ) -> None:
     settings = settings_in(tmp_path, valkey.url)
+
+    def began() -> str:
+        return str(orjson.loads(redis_client.hget(first, "health_status"))["registration_time"])
+
     with running_door("internal", settings) as door:
         (first,) = wait_for(lambda: records(redis_client))
+        before = began()
         for child in psutil.Process(door.process.pid).children():
             with suppress(psutil.NoSuchProcess):
                 child.send_signal(signal.SIGKILL)
-        wait_for(lambda: set(records(redis_client)) - {first})
-        assert redis_client.ttl(first) != NO_END, "the record of the dead process ends by itself"
+        wait_for(lambda: began() != before)
+        assert records(redis_client) == [first]
+        assert redis_client.ttl(first) != NO_END, "the record of a dead process ends by itself"
+
+
+@pytest.mark.parametrize(
+    ("more", "main", "internal"),
+    [
+        ('internal-addr = "0.0.0.0:6123"', "", f"{gethostname()}:6123"),
+        (
+            'announce-internal-addr = "10.0.0.1:7"\nannounce-addr = "10.0.0.1:8"',
+            "10.0.0.1:8",
+            "10.0.0.1:7",
+        ),
+    ],
+)
+def test_the_address_announced_is_the_one_that_listens_unless_set(
+    tmp_path: Path, more: str, main: str, internal: str
+) -> None:
+    path = Path(settings_in(tmp_path).origin)
+    lines = [line for line in path.read_text().splitlines() if not line.startswith("internal-addr")]
+    if "announce" in more:
+        lines = path.read_text().splitlines()
+    lines.insert(lines.index("[api.manager]") + 1, more)
+    path.write_text("\n".join(lines))
+    manager = load(path, {}).api.manager
+    announced = tuple(str(one) for one in manager.announced)
+    assert announced == (main or str(manager.address), internal)
 
 
 @pytest.mark.part("etcd")
@@ -126,6 +161,6 @@ def test_the_record_in_etcd(tmp_path: Path, valkey: Valkey) -> None:
         top = "ai/backend/service_discovery/storage-proxy"
         found = etcd.tree(top)[discovery.id]
         assert found["display_name"] == "storage-node1"
-        assert found["endpoint"]["prometheus_address"] == "host.docker.internal:6023"
+        assert found["endpoint"]["prometheus_address"] == str(settings.api.manager.internal_address)
         discovery.deregister()
         assert etcd.tree(top) == {}

@@ -29,6 +29,21 @@ def node(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Node]:
         wait_for(lambda: made.hurry() is not None)
 
 
+FLOWER = "flower: python -m workers.serve flower\n"
+
+
+@pytest.mark.parametrize("node", [STORE + SLEEPER + FLOWER], indirect=True)
+def test_flower_without_a_password_is_left_out(node: Node) -> None:
+    text = node.config.read_text("utf-8")
+    password = f'password = "{node.settings.vfolder.flower.password}"'
+    node.config.write_text(text.replace(password, ""), "utf-8")
+    node.start()
+    node.wait_until_it_says("The node runs.")
+    assert "off; [vfolder.flower] password turns it on" in node.output
+    assert not [line for line in node.children().values() if "flower" in line]
+    assert node.stop() == 0
+
+
 def test_ctrl_c_ends_everyone_and_the_store_last(node: Node) -> None:
     node.start()
     node.wait_until_it_says("The node runs.")

@@ -104,7 +104,27 @@ def test_list_tells_every_entry(manager: RunningDoor, vfid: str, root: Path) -> 
     }
     assert targets["link-in"] == "dir/b.txt"
     assert targets["link-dir"] == "dir"
-    assert targets["link-out"] == targets["link-up"] == targets["loop"] == ""
+    assert targets["link-out"] == targets["link-up"] == ""
+    assert (targets["dangling"], targets["loop"]) == ("nothing", "loop")
+
+
+def test_links_that_lead_to_no_entry_name_their_target(
+    manager: RunningDoor, vfid: str, root: Path
+) -> None:
+    links = {
+        "absolute": root / "dir" / "sub" / "x",
+        "around": "../dir/sub/./none",
+        "above": "../a.txt.none",
+        "out": "../../none",
+        "elsewhere": "/none",
+        "top": root,
+    }
+    for name, target in links.items():
+        (root / "dir" / name).symlink_to(target)
+    body = {"volume": "local", "vfid": vfid, "relpath": "dir"}
+    items = manager.call("POST", "/folder/file/list", body).json()["items"]
+    targets = {item["name"]: item["symlink_target"] for item in items if item["name"] in links}
+    assert targets == dict.fromkeys(links, "") | {"absolute": "sub/x", "around": "sub/none"}
 
 
 def test_list_by_pages(manager: RunningDoor, vfid: str, root: Path) -> None:
