@@ -356,7 +356,10 @@ def _archive_answer(archive: ArchiveResponse, name: str, *, no_cache: bool = Fal
         raise
     if status == HTTPStatus.NOT_MODIFIED or request.method == "HEAD":
         archive.close()
-        return Response(status=status, headers=headers)
+        response = Response(status=status, headers=headers)
+        # RFC 9110 §8.6: the length of a GET's body, or none; the empty body of HEAD has zero bytes.
+        response.automatically_set_content_length = archive.length is not None
+        return response
     if status == HTTPStatus.PARTIAL_CONTENT:
         archive.limit(start, length)
     return Response(archive, status, headers, direct_passthrough=True)

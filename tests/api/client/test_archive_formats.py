@@ -39,6 +39,14 @@ def unpacked(data: bytes, to: Path) -> list[str]:
         return sorted(archive.getnames())
 
 
+@pytest.mark.parametrize("more", ["&format=tar.gz", "&format=zip-deflate", "&tolerant=true"])
+def test_head_tells_no_length_where_the_answer_has_none(tree: Folder, more: str) -> None:
+    for url in (tree.download("dir") + "&archive=true", tree.archive(["dir"])):
+        head = requests.head(url + more, timeout=60)
+        assert head.status_code == 200
+        assert "Content-Length" not in head.headers, head.headers
+
+
 @pytest.mark.parametrize("route", ["download", "download-archive"])
 def test_a_tar_has_its_length_and_its_name(tree: Folder, tmp_path: Path, route: str) -> None:
     whole = route == "download"
