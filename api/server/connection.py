@@ -11,15 +11,18 @@ these doors, and save packets and copies:
 * `SocketBody`: the body of an upload goes from the socket to the caller's buffer without a copy.
 """
 
+import io
 import socket
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import lru_cache
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, NamedTuple
 
 from gunicorn import util
-from gunicorn.http.body import Body, LengthReader
-from gunicorn.http.errors import NoMoreData, ParseException
+from gunicorn.http.body import Body, ChunkedReader, LengthReader
+from gunicorn.http.errors import NoMoreData, ParseException, UnsupportedTransferCoding
 from gunicorn.http.message import Request
 from gunicorn.http.parser import RequestParser
 from gunicorn.http.unreader import SocketUnreader
@@ -44,8 +47,20 @@ def plain_settings(cfg: Any) -> SimpleNamespace:  # noqa: ANN401 - gunicorn is u
     return SimpleNamespace(**values, forwarded_allow_networks=lambda: networks)
 
 
+class BodyWatch(NamedTuple):
+    """Who follows the reading of a body, because one read may take minutes."""
+
+    #: Pause between two calls of `on_tick` without a byte, and the longest silence.
+    tick_seconds: float
+    silence_seconds: float
+    #: Called at each piece and each tick, with whether bytes came. What it raises ends the read.
+    on_tick: Callable[[bool], None]
+
+
 class DoorUnreader(SocketUnreader):
     """The bytes of a connection: what was read ahead, then the socket."""
+
+    watch: BodyWatch | None = None
 
     #: The caller waits for `100 Continue` before it sends the body (RFC 9110 §10.1.1).
     continue_owed = False
@@ -57,8 +72,11 @@ class DoorUnreader(SocketUnreader):
 
         Raises:
             RequestSlow: the deadline has passed.
+            TimeoutError: a watched body was silent for too long.
         """
         self.ask_for_body()
+        if self.watch is not None:
+            return self._watched(self.watch, size_hint)
         if self.deadline is None:
             return self._chunk(size_hint)
         left = self.deadline - time.monotonic()
@@ -71,6 +89,20 @@ class DoorUnreader(SocketUnreader):
     def _chunk(self, size_hint: int | None) -> bytes:
         data: bytes = super().chunk(size_hint)
         return data
+
+    def _watched(self, watch: BodyWatch, size_hint: int | None) -> bytes:
+        silent_until = time.monotonic() + watch.silence_seconds
+        self.sock.settimeout(watch.tick_seconds)
+        while True:
+            data: bytes | None = None
+            try:
+                data = self._chunk(size_hint)
+            except TimeoutError:
+                if time.monotonic() > silent_until:
+                    raise
+            watch.on_tick(data is not None)
+            if data is not None:
+                return data
 
     def ask_for_body(self) -> None:
         """Send `100 Continue` where the caller waits for it."""
@@ -88,6 +120,16 @@ class DoorBody(Body):
 
     #: The connection ended before the body did.
     _is_cut = False
+
+    @contextmanager
+    def watched(self, *watch: Any) -> Iterator[None]:  # noqa: ANN401 - the members of a BodyWatch
+        """Let a `BodyWatch` follow what the block reads."""
+        self.unreader.watch = BodyWatch(*watch)
+        try:
+            yield
+        finally:
+            self.unreader.watch = None
+            self.unreader.sock.settimeout(None)
 
     def _read_reader(self, size: int) -> bytes:
         """Return the next bytes; what came before an early end is returned first.
@@ -107,10 +149,21 @@ class DoorBody(Body):
         except ParseException as error:
             raise MalformedRequest("The chunks of the body are malformed.") from error
         except (NoMoreData, ConnectionError):
-            raise problems.RequestCut("The connection ended before the body did.") from None
+            data = self._chunks_before_cut()
+            if not data:
+                raise problems.RequestCut("The connection ended before the body did.") from None
         if len(data) < expected:
             self._is_cut = self.failed = True
             return data or self._read_reader(size)
+        return data
+
+    def _chunks_before_cut(self) -> bytes:
+        """Return what came of the chunks before the connection ended."""
+        if not isinstance(self.reader, ChunkedReader):
+            return b""
+        data: bytes = self.reader.buf.getvalue()
+        self.reader.buf = io.BytesIO()
+        self._is_cut = True
         return data
 
 
@@ -120,8 +173,16 @@ class DoorRequest(Request):
     body: Any
 
     def set_body_reader(self) -> None:
-        """Choose the reader as gunicorn does."""
+        """Choose the reader as gunicorn does.
+
+        Raises:
+            UnsupportedTransferCoding: the body has another coding beneath the chunks (RFC 9112
+                §6.1). gunicorn would pass its bytes on.
+        """
         super().set_body_reader()
+        for name, value in self.headers:
+            if name == "TRANSFER-ENCODING" and value.strip(" \t").lower() != "chunked":
+                raise UnsupportedTransferCoding(value)
         self.body = DoorBody(self.body.reader, self.unreader)
 
 

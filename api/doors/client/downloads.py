@@ -357,7 +357,7 @@ def _archive_answer(archive: ArchiveResponse, name: str, *, no_cache: bool = Fal
     if status == HTTPStatus.NOT_MODIFIED or request.method == "HEAD":
         archive.close()
         response = Response(status=status, headers=headers)
-        # RFC 9110 §8.6: the length of a GET's body, or none; the empty body of HEAD has zero bytes.
+        # RFC 9110 §8.6: that of the body which GET gets, or none. The empty body has zero.
         response.automatically_set_content_length = archive.length is not None
         return response
     if status == HTTPStatus.PARTIAL_CONTENT:

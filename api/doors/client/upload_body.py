@@ -15,7 +15,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from functools import partial
 from http import HTTPStatus
 from typing import Any, Protocol
@@ -164,9 +164,15 @@ class _SocketBody:
 class _StreamBody:
     """Any other body, through the WSGI stream."""
 
-    def __init__(self, read: Callable[[int], bytes], length: int | None) -> None:
-        self._read = read
+    def __init__(
+        self,
+        stream: Any,  # noqa: ANN401 - what the server gives
+        length: int | None,
+        on_tick: Callable[[bool], None],
+    ) -> None:
+        self._stream = stream
         self._left = length
+        self._on_tick = on_tick
 
     def into(self, view: memoryview) -> int:
         size = min(len(view), STREAM_PIECE_BYTES)
@@ -187,6 +193,14 @@ class _StreamBody:
         view[: len(piece)] = piece
         return len(piece)
 
+    def _read(self, size: int) -> bytes:
+        """Return the next bytes; a slow sender may need minutes for them."""
+        watched = getattr(self._stream, "watched", None)  # absent under another server
+        watch = (TICK_SECONDS, READ_SILENCE_SECONDS, self._on_tick)
+        with watched(*watch) if watched else nullcontext():
+            data: bytes = self._stream.read(size)
+        return data
+
 
 def content_length(environ: dict[str, Any]) -> int | None:
     """Return the bytes of a request's body; None when its length is unknown (chunks)."""
@@ -196,14 +210,16 @@ def content_length(environ: dict[str, Any]) -> int | None:
     return int(text) if text.isdecimal() else 0
 
 
-def body_of(environ: dict[str, Any]) -> RequestBody:
-    """Return the body of a request, by the fastest way that the server offers."""
+def body_of(environ: dict[str, Any], on_tick: Callable[[bool], None]) -> RequestBody:
+    """Return the body of a request, by the fastest way that the server offers.
+
+    `on_tick` is called again and again while one piece of a stream is read, with whether bytes
+    came; what it raises ends the read.
+    """
     open_socket_body = environ.get(_SOCKET_BODY)
     if open_socket_body and (body := open_socket_body(environ, TICK_SECONDS)):
         return _SocketBody(body)
-    if (sock := environ.get("gunicorn.socket")) is not None:
-        sock.settimeout(READ_SILENCE_SECONDS)
-    return _StreamBody(environ["wsgi.input"].read, content_length(environ))
+    return _StreamBody(environ["wsgi.input"], content_length(environ), on_tick)
 
 
 class UploadDigest(Protocol):
@@ -283,6 +299,9 @@ class UploadWriter:
         self._started = self._written_back = lease.offset
         #: Bytes of the complete upload; None while the sender has not announced them.
         self._length: int | None = None
+        #: Whether each byte counts at once; under a checksum only the complete body does.
+        self._proved = True
+        self._commit_at = 0.0
 
     def settle(self, offset: int) -> None:
         """Start at the sender's offset, which must be the upload's.
@@ -321,6 +340,8 @@ class UploadWriter:
         """
         checksum = BodyChecksum(announced[0]) if announced else None
         self._length = length
+        self._proved = checksum is None
+        self._commit_at = time.monotonic() + COMMIT_SECONDS
         try:
             with self.undone_when_full():
                 self._copy(body, limit, checksum)
@@ -331,7 +352,7 @@ class UploadWriter:
         except QuotaExceeded:
             raise
         except BaseException:
-            self._keep(proved=checksum is None)
+            self._keep()
             raise
         self._store.advance(
             self._lease,
@@ -375,9 +396,8 @@ class UploadWriter:
                 checksum.wait()
 
     def _receive(self, body: RequestBody, limit: int | None, checksum: BodyChecksum | None) -> None:
-        turn, commit_at = 0, time.monotonic() + COMMIT_SECONDS
+        turn = 0
         while received := body.into(view := _buffer(turn)):
-            now = time.monotonic()
             if received > 0:
                 if limit is not None and self.offset + received > limit:
                     raise tus.TooLong(f"The upload ends at {limit}; the body goes on.")
@@ -386,9 +406,18 @@ class UploadWriter:
                     turn = 1 - turn
                 self._append(view[:received])
                 self._start_writeback(WRITEBACK_BYTES)
-            if now >= commit_at:
-                self._commit(flowing=received != SILENT, proved=checksum is None)
-                commit_at = now + COMMIT_SECONDS
+            self.tick(received != SILENT)
+
+    def tick(self, flowing: bool) -> None:  # noqa: FBT001 - what a body calls while it is read
+        """Commit what was written and renew the lease, at most once in `COMMIT_SECONDS`.
+
+        Raises:
+            UploadLeaseHeld, UploadLeaseLost: see `write`.
+        """
+        now = time.monotonic()
+        if now >= self._commit_at:
+            self._commit(flowing=flowing)
+            self._commit_at = now + COMMIT_SECONDS
 
     def _start_writeback(self, least_bytes: int) -> None:
         size = self.offset - self._written_back
@@ -409,13 +438,13 @@ class UploadWriter:
         except OSError as error:
             raise self._staging.refused(error) from error
 
-    def _commit(self, *, flowing: bool, proved: bool) -> None:
-        offset = self.offset if proved else self._started
+    def _commit(self, *, flowing: bool) -> None:
+        offset = self.offset if self._proved else self._started
         waiting = self._store.advance(self._lease, offset, rewind=self._started)
         if waiting is LeaseRequest.TO_WRITE or (waiting is LeaseRequest.TO_READ and not flowing):
             raise UploadLeaseHeld("Another request of this upload asked to replace this one.")
 
-    def _keep(self, *, proved: bool) -> None:
-        if not proved:
+    def _keep(self) -> None:
+        if not self._proved:
             self.offset = self._staging.settle(self._started)
         self._store.advance(self._lease, self.offset, rewind=self._started)

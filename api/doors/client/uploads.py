@@ -174,7 +174,7 @@ def receive(
         raise tus.TooLong(f"The upload ends at {end}; this body would end behind it.")
     pace = current_door().stream_budgets.pace(upload.volume, "in")
     try:
-        body = WatchedBody(PacedBody(body_of(request.environ), pace), session.watch)
+        body = WatchedBody(PacedBody(body_of(request.environ, writer.tick), pace), session.watch)
         writer.write(body, end, checksum, length=upload.length)
     finally:
         pace.close()

@@ -183,6 +183,7 @@ REFUSED = {
         "400",
     ),
     "coding": (b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: odd\r\n\r\n", "501"),
+    "coding below": (b"POST / HTTP/1.1\r\nTransfer-Encoding: gzip, chunked\r\n\r\n", "501"),
     "expectation": (b"PUT / HTTP/1.1\r\nHost: x\r\nExpect: tea\r\n\r\n", "417"),
 }
 ORIGIN = b"\r\nOrigin: https://ui.example\r\n"
