@@ -418,12 +418,13 @@ CAPABILITIES: dict[str, type] = {
 def capabilities(backend: Backend) -> list[str]:
     """Return what a volume can do: `vfolder`, which all can, and the name of each of its skills.
 
-    Capabilities that the volume was not found to have are left out. `reflink` belongs to a mount
-    and to no class: it is named once a probe found it.
+    Capabilities that the volume was not found to have are left out. `reflink`, and `metric` of a
+    class without figures of its own, belong to a mount: they are named once a probe found them.
     """
     lacking = backend.lacking()
-    named = [name for name in possible_capabilities(backend) if name not in lacking]
-    return [*named, *sorted(backend.proved())]
+    possible = possible_capabilities(backend)
+    named = [name for name in possible if name not in lacking]
+    return [*named, *sorted(backend.proved().difference(possible))]
 
 
 def possible_capabilities(backend: Backend) -> list[str]:

@@ -21,6 +21,7 @@ from backends.base import (
     QuotaUsage,
 )
 from backends.fs import descriptors, layout, reason_of, shares_blocks, translate, translated
+from backends.mounted.performance import counters
 from backends.quota import requested_limits
 from core.errors import (
     BackendFailed,
@@ -38,6 +39,13 @@ from core.names import QuotaScope, VFolderId
 _STILL_HOLDS = "Quota scope {} still holds vfolders or trash."
 
 
+def _is_counted(path: Path) -> bool:
+    try:
+        return counters(path) is not None
+    except OSError:  # the figures are not given then, either
+        return False
+
+
 class PosixBackend(MountedBackend):
     """Quota scopes and vfolders as plain directories."""
 
@@ -45,6 +53,8 @@ class PosixBackend(MountedBackend):
 
     #: The id of the file system that was tested last for shared blocks, and the result.
     _shares: tuple[str, bool] | None = None
+    #: Whether the last probe found that the kernel counts operations of the mount.
+    _counted: bool = False
     #: The descriptor of the top while `held`.
     _held: int | None = None
 
@@ -103,6 +113,7 @@ class PosixBackend(MountedBackend):
                     f"Volume {self.mount.volume} does not answer: {reason_of(error)}.",
                 ) from error
             self._prove_sharing(root, fsid)
+        self._counted = _is_counted(self.mount.path)
         return fsid
 
     def capacity(self) -> Capacity:
@@ -126,7 +137,9 @@ class PosixBackend(MountedBackend):
 
     def proved(self) -> frozenset[str]:
         """See `Backend.proved`."""
-        return frozenset({"reflink"} if self._shares and self._shares[1] else ())
+        shares = self._shares is not None and self._shares[1]
+        found = {"reflink": shares, "metric": self._counted}
+        return frozenset(name for name, proved in found.items() if proved)
 
     def _prove_sharing(self, root: int, fsid: str) -> None:
         """Test it once for each file system that is mounted here, until the result is certain."""

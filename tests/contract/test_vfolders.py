@@ -15,6 +15,7 @@ from backends.base import (
     TreeUsage,
     capabilities,
 )
+from backends.mounted import counters
 from backends.tree import CompareOptions, compare_trees, copy_tree, measure_tree, remove_tree
 from core import errors
 from core.jobs import Unattended
@@ -89,7 +90,9 @@ def test_the_volume_reports_its_state(backend: MountedBackend) -> None:
 def test_capabilities_are_listed_when_they_are_proved(backend: MountedBackend) -> None:
     assert capabilities(backend)[0] == "vfolder"
     # The storage system may answer later than `lacking` waits for it.
-    has_metric = backend.skill(HasMetric) is not None
+    backend.probe()
+    counted = counters(backend.mount.path) is not None
+    has_metric = counted or backend.skill(HasMetric) is not None
     eventually(lambda: ("metric" in capabilities(backend)) == has_metric)
 
     def enforced() -> bool:

@@ -19,7 +19,7 @@ def test_volumes(manager: RunningDoor) -> None:
     assert volumes[0]["backend"] == "vfs"
     assert Path(volumes[0]["path"]).is_absolute()
     assert volumes[0]["fsprefix"] == "."
-    assert set(volumes[0]["capabilities"]) - {"reflink"} == {"vfolder"}
+    assert set(volumes[0]["capabilities"]) - {"reflink", "metric"} == {"vfolder"}
 
 
 def test_quota_scope_lives(manager: RunningDoor, vfid: str) -> None:
