@@ -160,6 +160,7 @@ def remove_entries(
         _check_removable(path)
     trashed: list[PurePosixPath] = []
     counts = soft.is_counted(backend, vfolder.scope)
+    since_ms = soft.removal_began(backend) if counts else None
     freed_bytes = 0
     try:
         with backend.open_vfolder(vfolder) as root:
@@ -174,7 +175,8 @@ def remove_entries(
             _empty(backend, tree)
     finally:
         if freed_bytes:  # the mark lets the call be repeated while the store is away
-            soft.settle(backend, vfolder.scope, str(uuid4()), -freed_bytes, once=True)
+            holder = str(uuid4())
+            soft.settle(backend, vfolder.scope, holder, -freed_bytes, once=True, since_ms=since_ms)
 
 
 def _check_removable(path: VFolderPath) -> None:

@@ -5,12 +5,12 @@ import re
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 
-from backends.fs import descriptors, layout, reason_of
+from backends.fs import descriptors, layout, marker, reason_of
 
 #: The names of the levels below a scope: `<2>/<2>/<28>` hexadecimal digits.
 _LEVELS = tuple(re.compile(rf"[0-9a-f]{{{digits}}}") for digits in (2, 2, 28))
 #: Names beside scopes that may lie at the top of a volume.
-_AT_TOP = frozenset({layout.VERSION_FILE, "lost+found", ".snapshot", ".snap"})
+_AT_TOP = frozenset({layout.VERSION_FILE, marker.NAME, "lost+found", ".snapshot", ".snap"})
 #: Begins the name that an NFS client gives a removed file that is still open; it goes by itself.
 _SILLY = ".nfs"
 _SCOPE = re.compile(r"[0-9a-f]{32}")

@@ -148,6 +148,14 @@ class SoftQuota:
                 self.ledger.settle(name, holder)
         return answer.others_bytes
 
+    def clock_ms(self) -> int | None:
+        """Return the time of the store; None while it does not answer."""
+        try:
+            return self._ask(self.ledger.clock_ms)
+        except redis.RedisError as error:
+            _log.warning("time of the quota ledger not read", reason=type(error).__name__)
+            return None
+
     def settle(
         self,
         scope: QuotaScope,
@@ -156,6 +164,7 @@ class SoftQuota:
         *,
         once: bool,
         as_reserved: bool = False,
+        since_ms: int | None = None,
     ) -> int | None:
         """Settle a reservation; return what the scope holds now. See the module's `settle`."""
         try:
@@ -164,7 +173,12 @@ class SoftQuota:
             call = self._patiently if once or not change_bytes else _once
             return call(
                 lambda: self.ledger.settle(
-                    name, holder, change_bytes, once=once, as_reserved=as_reserved
+                    name,
+                    holder,
+                    change_bytes,
+                    once=once,
+                    as_reserved=as_reserved,
+                    since_ms=since_ms,
                 )
             )
         except redis.RedisError as error:  # the change is made; a rescan corrects the figure
@@ -212,12 +226,15 @@ def settle(
     *,
     once: bool = False,
     as_reserved: bool = False,
+    since_ms: int | None = None,
 ) -> None:
     """End a reservation and record what the scope gained or lost; never refuses.
 
     With `once` the change is recorded once for this holder, though a job that died settles again.
     With `as_reserved` the scope gained what is reserved: for a process that does not know what its
-    predecessor replaced.
+    predecessor replaced. `since_ms` is when a removal began, by the store's clock (`removal_began`
+    or the start of a job): a count that ended since then may have seen the loss, so the loss is not
+    subtracted.
     """
     soft = soft_of(backend)
     if soft is None or scope is None:
@@ -229,7 +246,9 @@ def settle(
         return
     if limit is None:  # without a limit no figure is kept
         return
-    used = soft.settle(scope, holder, change_bytes, once=once, as_reserved=as_reserved)
+    used = soft.settle(
+        scope, holder, change_bytes, once=once, as_reserved=as_reserved, since_ms=since_ms
+    )
     if used is not None:
         soft.thresholds.check(soft.ledger.volume, scope.directory, used, limit)
 
@@ -237,6 +256,15 @@ def settle(
 def is_counted(backend: Backend, scope: QuotaScope | None) -> bool:
     """Return whether the ledger must know what a removal from the scope frees."""
     return limit_of(backend, scope) is not None
+
+
+def removal_began(backend: Backend) -> int | None:
+    """Return the store's time (ms) before a removal, for `settle`; None when it is not known.
+
+    Costs one round trip; a job has the time of its start instead.
+    """
+    soft = soft_of(backend)
+    return None if soft is None else soft.clock_ms()
 
 
 def size_of(path: str, dir_fd: int) -> int:

@@ -140,11 +140,12 @@ class Staging:
                 size_bytes -= soft.size_of(target.name, parent)
                 # What it replaces may be less than it was when the space was reserved.
                 soft.reserve(self.backend, vfolder.scope, self.upload.id, size_bytes)
+                since_ms = soft.removal_began(self.backend) if size_bytes < 0 else None
                 self._rename(target.name, parent)
                 os.fsync(parent)
         except (NoSpace, QuotaExceeded) as error:
             raise blame(self.backend, vfolder.scope, error) from error
-        settle_space(self.backend, self.upload, size_bytes)
+        settle_space(self.backend, self.upload, size_bytes, since_ms=since_ms)
 
     def _rename(self, name: str, parent: int) -> None:
         try:
@@ -384,10 +385,15 @@ def _replaced(backend: Backend, upload: Upload) -> int:
         return 0
 
 
-def settle_space(backend: Backend, upload: Upload, change_bytes: int = 0) -> None:
-    """End the reservation: the vfolder gained `change_bytes`, or the upload was abandoned (0)."""
+def settle_space(
+    backend: Backend, upload: Upload, change_bytes: int = 0, *, since_ms: int | None = None
+) -> None:
+    """End the reservation: the vfolder gained `change_bytes`, or the upload was abandoned (0).
+
+    `since_ms` is as in `backends.quota.soft.settle`, for a file that replaced a longer one.
+    """
     scope = VFolderId.parse(upload.vfolder).scope
-    soft.settle(backend, scope, upload.id, change_bytes, once=True)
+    soft.settle(backend, scope, upload.id, change_bytes, once=True, since_ms=since_ms)
 
 
 def settle_found(backend: Backend, upload: Upload, size_bytes: int) -> None:

@@ -131,6 +131,12 @@ class Job:
         return self.fields.get("run", "")
 
     @property
+    def started_ms(self) -> int | None:
+        """Return when the first run began, by the store's clock (ms); None before that."""
+        text = self.fields.get("started_at")
+        return int(text) if text else None
+
+    @property
     def cancel_requested(self) -> bool:
         """Return whether a cancel was requested."""
         return self.fields.get("cancel") == "1"

@@ -12,6 +12,10 @@ one script, so that several writers never pass a limit together. What other prog
 tree is unknown here until the next count. The usage of a scope that was never counted is unknown,
 not zero.
 
+A count that runs beside writers may have seen what they settle after it. What they added is then
+counted twice; what they removed is not subtracted again. So a figure may be too high until the next
+count, and is never too low.
+
 The cost of a script does not depend on the number of holders. Versions up to 0.1.0 write only the
 hash of holders: when its length differs from the sorted set's, a script makes set and sum again.
 """
@@ -103,6 +107,9 @@ _SETTLE = (
     + """
 expire()
 local change = tonumber(ARGV[2])
+-- A count that ended since the removal began may have seen it.
+local since, as_of = tonumber(ARGV[6]), tonumber(redis.call('HGET', KEYS[1], 'as_of') or '0')
+if change < 0 and since and as_of >= since then change = 0 end
 if ARGV[5] ~= '' and redis.call('HEXISTS', KEYS[2], ARGV[1]) == 1 then change = size_of(ARGV[1]) end
 drop(ARGV[1])
 local used = redis.call('HGET', KEYS[1], 'used')
@@ -200,16 +207,24 @@ class QuotaLedger:
         *,
         once: bool = False,
         as_reserved: bool = False,
+        since_ms: int | None = None,
     ) -> int | None:
         """End a reservation, and add what the scope gained or lost; return its usage, if known.
 
         With `once`, repeated calls for this holder make the change only once. With `as_reserved`
         the scope gained what is reserved; `change_bytes` counts where the reservation has ended.
+        With `since_ms`, a loss is not subtracted when a count ended since that time of the store.
         """
-        marks = ["once" if once else "", ONCE_SECONDS, "1" if as_reserved else ""]
+        since = "" if since_ms is None else since_ms
+        marks = ["once" if once else "", ONCE_SECONDS, "1" if as_reserved else "", since]
         args: list[str | int] = [holder, change_bytes, *marks]
         used: str = self._settle(keys=[*self._keys(scope), self._token(scope, holder)], args=args)
         return int(used) if used else None
+
+    def clock_ms(self) -> int:
+        """Return the time of the store in milliseconds; take it before a removal begins."""
+        seconds, micros = cast("tuple[int, int]", self._redis.time())
+        return seconds * 1000 + micros // 1000
 
     def read(self, scope: str) -> Balance:
         """Return the usage of a scope."""

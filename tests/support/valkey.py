@@ -22,8 +22,9 @@ POLL_SECONDS = 0.01
 class Valkey:
     """One server; `kill` and `start` again keep what the append-only file has."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, options: tuple[str, ...] = ()) -> None:
         self.directory = directory
+        self._options = options  # they win over the settings of the file
         self.port = free_port()
         self.password = secrets.token_hex(8)
         self.process: subprocess.Popen[bytes] | None = None
@@ -42,7 +43,7 @@ class Valkey:
         config = write_config(self.directory, self.port, self.password)
         with (self.directory / "log").open("ab") as log:
             self.process = subprocess.Popen(
-                [find_server(), config],
+                [find_server(), config, *self._options],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
@@ -88,9 +89,9 @@ class Valkey:
 
 
 @contextmanager
-def running_valkey(directory: Path) -> Iterator[Valkey]:
+def running_valkey(directory: Path, *options: str) -> Iterator[Valkey]:
     """A running server; it and its directory are removed at the end."""
-    server = Valkey(directory)
+    server = Valkey(directory, options)
     server.start()
     try:
         yield server

@@ -193,3 +193,15 @@ def test_a_settlement_as_reserved_gains_what_was_reserved_once(
     for _ in range(2):
         assert ledger.settle(scope, "upload", 700, once=True, as_reserved=True) == 100
     assert ledger.settle(scope, "late", 700, once=True, as_reserved=True) == 800
+
+
+def test_a_loss_that_a_count_may_have_seen_is_not_subtracted_again(
+    ledger: QuotaLedger, scope: str
+) -> None:
+    ledger.record_count(scope, 900, 0)
+    before = ledger.clock_ms() + 1  # the count has ended before the removal begins
+    assert ledger.settle(scope, "a", -100, once=True, since_ms=before) == 800
+    ledger.record_count(scope, 700, 0)
+    assert ledger.settle(scope, "b", -100, once=True, since_ms=PAST_MS) == 700
+    assert ledger.settle(scope, "c", 50, once=True, since_ms=PAST_MS) == 750
+    assert ledger.settle(scope, "d", -50) == 700

@@ -1,22 +1,36 @@
 """What a job promises: again in each attempt, within a hard limit too, and never settled twice."""
 
+import os
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
+from uuid import uuid4
 
 import pytest
 from redis import Redis
 
 from backends.base import HasQuota, QuotaUsage
+from backends.entries import entries
 from backends.mounted import PosixBackend
-from backends.quota import soft_of
+from backends.quota import SoftQuota, soft_of
+from backends.uploads import staging as uploads
 from backends.volumes import registry
 from core.errors import QuotaScopeExists
 from core.jobs import State
-from core.jobs.requests import CloneRequest, DeleteRequest, ExtractRequest, Request, RestoreRequest
+from core.jobs.requests import (
+    CloneRequest,
+    DeleteFilesRequest,
+    DeleteRequest,
+    ExtractRequest,
+    Request,
+    RescanRequest,
+    RestoreRequest,
+)
 from core.jobs.store import JobStore
-from core.names import QuotaScope
+from core.names import QuotaScope, VFolderId, VFolderPath
 from core.redis import Database, connect
+from core.uploads import Upload, UploadStore
 from tests.support.doors import settings_in
 from tests.support.valkey import Valkey
 from tests.workers.run.conftest import VOLUME, Site
@@ -75,6 +89,55 @@ def _die(*_: object) -> bool:
     raise SystemExit
 
 
+def delete(site: Site) -> None:
+    source, site.source = site.source, site.absent()  # the scope has another vfolder
+    site.path(site.source).mkdir(parents=True)
+    (site.path(site.source) / "a").write_bytes(b"a" * 100_000)
+    site.count()
+    site.end(site.submit(DeleteRequest(volume=VOLUME, vfolder=source, keep_seconds=0)))
+
+
+def delete_files(site: Site) -> None:
+    paths = ["a", "sub"]
+    site.end(
+        site.submit(
+            DeleteFilesRequest(volume=VOLUME, vfolder=site.source, paths=paths, recursive=True)
+        )
+    )
+
+
+def remove_at_a_door(site: Site) -> None:
+    paths = [VFolderPath.parse("a"), VFolderPath.parse("sub")]
+    vfolder = VFolderId.parse(site.source)
+    entries.remove_entries(site.backend, vfolder, paths, recursive=True)
+
+
+def upload_a_shorter_file(site: Site) -> None:
+    name = uuid4().hex
+    upload = Upload(id=name, volume=VOLUME, vfolder=site.source, path="a", session=name, length=10)
+    with connect(site.settings, Database.UPLOADS) as client:
+        known = uploads.begin(site.backend, UploadStore(client, "node1"), upload)
+    with uploads.opened(site.backend, known) as staging:
+        os.write(staging.descriptor, b"b" * 10)
+        staging.publish(VFolderPath.parse("a"))
+
+
+@pytest.mark.parametrize("remove", [delete, delete_files, remove_at_a_door, upload_a_shorter_file])
+def test_what_a_count_saw_removed_is_not_subtracted_again(
+    site: Site, remove: Callable[[Site], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A count ends between a removal and its settlement."""
+    settle = SoftQuota.settle
+
+    def counted_before(soft: SoftQuota, *args: Any, **more: Any) -> int | None:
+        site.count()
+        return settle(soft, *args, **more)
+
+    monkeypatch.setattr(SoftQuota, "settle", counted_before)
+    remove(site)
+    site.clean()
+
+
 class Grace(PosixBackend):
     """A storage system that lets writers pass a limit for a while, as arrays do (grace period)."""
 
@@ -127,3 +190,8 @@ def test_a_restore_over_a_hard_limit_is_refused(hard: Site) -> None:
     hard.backend.set_limit(hard.scope, 2 * MIB)
     hard.end(hard.submit(RestoreRequest(volume="hard", vfolder=hard.source)))
     assert (hard.path(hard.source) / "big").stat().st_size == MIB
+
+
+def test_a_rescan_knows_the_marker_of_the_volume(site: Site) -> None:
+    ended = site.end(site.submit(RescanRequest(volume=VOLUME)))
+    assert ended.member("result")["found"] == {}
