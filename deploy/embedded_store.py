@@ -25,9 +25,9 @@ bind 127.0.0.1
 port {port}
 {secret}
 dir "{directory}"
-# Every change goes to a log that is synced each second: a crash of the machine loses about a second.
-# So does kill -9 of the server while the disk is slow: a write waits up to two seconds for the sync
-# before it. Submitting a job waits for the sync (WAITAOF).
+# Every change goes to a log that is synced each second: a crash of the machine loses about a
+# second. So does kill -9 of the server while the disk is slow: a write waits up to two seconds for
+# the sync before it. Submitting a job waits for the sync (WAITAOF).
 appendonly yes
 appendfsync everysec
 save ""

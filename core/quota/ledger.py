@@ -223,7 +223,7 @@ class QuotaLedger:
 
     def clock_ms(self) -> int:
         """Return the time of the store in milliseconds; take it before a removal begins."""
-        seconds, micros = cast("tuple[int, int]", self._redis.time())
+        seconds, micros = self._redis.time()
         return seconds * 1000 + micros // 1000
 
     def read(self, scope: str) -> Balance:
