@@ -39,7 +39,7 @@ class Listener:
     def example(self) -> str:
         """Return an example value: the port plus one hundred."""
         port = self.address.port + 100
-        return str(port) if self.setting.endswith("port") else f"{self.address.host}:{port}"
+        return str(port if self.setting.endswith("port") else self.address._replace(port=port))
 
 
 def of(settings: Settings) -> Iterator[Listener]:

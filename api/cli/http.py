@@ -21,7 +21,7 @@ HEADER = "X-BackendAI-Storage-Auth-Token"
 OK, FAILED, USAGE, PARTIAL, CANCELLED = 0, 1, 2, 3, 4
 #: How long a door may take to accept a connection, and then to send bytes (seconds).
 CONNECT_SECONDS, ANSWER_SECONDS = 5.0, 60.0
-_ANY_ADDRESS = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}  # noqa: S104 - read, not bound to
+_ANY_ADDRESS = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - read, not bound to
 _HINTS = {
     403: "name the secret's file with --secret-file, or the configuration with VFOLDER_CONFIG",
     404: "`vfolder jobs list` shows the known jobs, `vfolder nodes` the nodes",
@@ -161,9 +161,9 @@ def _configured() -> tuple[str, str]:
         raise ApiRefused(
             error.detail, "or give both --url and --secret-file", exit_code=USAGE
         ) from None
-    host = _ANY_ADDRESS.get(door.address.host, door.address.host)
+    at = door.address._replace(host=_ANY_ADDRESS.get(door.address.host, door.address.host))
     scheme = "https" if door.ssl_enabled else "http"
-    return f"{scheme}://{host}:{door.address.port}", door.secret
+    return f"{scheme}://{at}", door.secret
 
 
 def print_json(value: Any) -> None:  # noqa: ANN401 - any JSON value

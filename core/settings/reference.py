@@ -118,11 +118,10 @@ class ManagerDoorTable(Table, frozen=True):
         `announce-addr`, or the address where the door listens when `announce-addr` has its default.
         """
         default = self.announce_addr == DEFAULT_ANNOUNCE_ADDR
-        host, port = self.address if default else address(self.announce_addr)
-        if host in _EVERY_INTERFACE:
+        found = self.address if default else address(self.announce_addr)
+        if found.host in _EVERY_INTERFACE:
             return ""
-        shown = f"[{host}]" if ":" in host else host
-        return f"{'https' if self.ssl_enabled else 'http'}://{shown}:{port}"
+        return f"{'https' if self.ssl_enabled else 'http'}://{found}"
 
     @property
     def internal_address(self) -> Address:
