@@ -20,6 +20,8 @@ from tests.support.valkey import Valkey
 
 FOLDERS = tuple(f"user:{UUID(int=n % 3 + 1)}/{UUID(int=n + 9).hex}" for n in range(5))
 MOVES = 200
+#: The jobs that one script may move.
+BATCH = 2
 #: Commands whose only keys are their first arguments, or none.
 NO_KEYS = {"TIME", "PUBLISH", "INFO", "CONFIG"}
 MANY_KEYS = {"DEL", "UNLINK", "EXISTS"}
@@ -147,7 +149,36 @@ class Office:
             self.store.forget(job)
         self.store.sweep(-1, 3600)
 
+    def held(self) -> None:
+        """Meet every kind of key that a script finds itself, on a volume that no other move uses.
+
+        More jobs wait for a vfolder than one script may wake: their lane is held until the rest is.
+        """
+        volume, (folder, *others) = "held", FOLDERS
+        self.store.set_slots(volume, 9, 9)
+        self.client.hset(f"{PREFIX}bandwidth", volume, "1000")
+        first = self.submitted(DeleteFilesRequest(volume=volume, vfolder=folder, paths=["a"]))
+        waiting = [
+            self.submitted(CloneRequest(volume=volume, source=folder, target=other))
+            for other in others
+        ]
+        waiting.append(self.submitted(UsageRequest(volume=volume, vfolder=folder)))
+        assert len(waiting) > 2 * BATCH
+        assert self.store.claim(first, "lost", "n", 60, "p") == "ok"
+        self.client.zadd(f"{PREFIX}due", {first: 1})
+        self.store.reap(1)
+        for job in (first, *waiting):
+            assert self.store.claim(job, "r", "n", 60, "p") == "ok"
+            assert self.store.finish(job, "r", JobEnd(State.SUCCEEDED))
+        self.client.delete(f"{PREFIX}outbox")
+        for job in (first, *waiting):
+            self.store.forget(job)
+
+    def submitted(self, request: Request) -> str:
+        return self.store.submit(Submission(request, label="l", requester="m")).id
+
     def work(self) -> None:
+        self.held()
         self.store.set_slots("v", 1, 2)
         self.store.set_slots("w", 1, 1)
         self.client.hset(f"{PREFIX}bandwidth", "v", "1000")
@@ -164,9 +195,9 @@ class Office:
 
 def test_every_script_names_the_keys_that_its_caller_knows(valkey: Valkey, desk: Desk) -> None:
     client = desk.store.redis
-    store = JobStore(client, lambda _: None, batch=2)
+    store = JobStore(client, lambda _: None, batch=BATCH)
     store._can_wait = False  # the disk is not tested here
-    seen = Seen({client.register_script(text).sha: name for name, text in script_texts(2)})
+    seen = Seen({client.register_script(text).sha: name for name, text in script_texts(BATCH)})
     with monitored(valkey, seen):
         Office(store, client).work()
     used: dict[str, set[str]] = defaultdict(set)
