@@ -300,7 +300,7 @@ RIGHT: dict[str, dict[str, Any]] = {
 IDS = ["", "x", "user:x", 1, None, [], f"{VFID}/..", f"{VFID}\n", "\ud800", f"group:{VFID[5:]}"]
 PATHS = [
     ["/a"],
-    ["a/../b"],
+    ["a/../../b"],
     [".."],
     ["a\0"],
     [""],
