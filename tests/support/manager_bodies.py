@@ -104,7 +104,7 @@ _WRONG_IDS = [
     "user:\ud800/00000000000000000000000000000000",
     "x" * 4096,
 ]
-_WRONG_PATHS = ["/", "/etc/passwd", "..", "a/../b", "a\0b", "x" * 256, "x/" * 4096, "\ud800"]
+_WRONG_PATHS = ["/", "/etc/passwd", "..", "a/../../b", "a\0b", "x" * 256, "x/" * 4096, "\ud800"]
 #: Wrong values for a key, in any operation.
 WRONG: dict[str, list[Any]] = {
     "volume": ["", "nowhere", "../local", "local\0", "\ud800", "x" * 4096],
