@@ -66,6 +66,7 @@ class Site:
         mark(self.settings, {VOLUME: volume.path})
         self._patch = patch
         self.backend = PosixBackend(Mount(VOLUME, volume.path))
+        self.backend.probe()
         self.client = connect(self.settings, Database.JOBS)
         self.store = JobStore(self.client, lambda _: None)
         self.scope = QuotaScope.parse(f"user:{UUID(int=7)}")

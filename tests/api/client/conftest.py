@@ -21,7 +21,7 @@ from core.names import QuotaScope, VFolderId
 from core.process import end_with_parent
 from core.settings import Settings
 from core.uploads import Upload, UploadStore
-from tests.support.doors import TICKET_SECRET, settings_in
+from tests.support.doors import TICKET_SECRET, mark, settings_in
 from tests.support.valkey import Valkey
 
 START_SECONDS = 120.0
@@ -159,6 +159,7 @@ def door_to(backend: PosixBackend, name: str, valkey: Valkey) -> Iterator[Client
     made = make_door(backend.mount.path.parent, valkey)
     made.backend = backend
     made.backend.probe()
+    mark(made.settings, {"local": backend.mount.path})
     config = made.directory / "storage-proxy.toml"
     old = 'backend = "vfs"\npath = "local"'
     text = config.read_text()

@@ -155,7 +155,7 @@ class Users:
         token = tickets.issue(spoilt, TICKET_SECRET)
         assert self._client.send("GET", f"/download-archive?token={token}").status_code == 401
         broken = {"volume": "broken"}
-        assert self._ask("GET", "/folder/fs-usage", broken).status_code == 500
+        assert self._ask("GET", "/folder/fs-usage", broken).status_code == 503
 
     def _ticket(self, what: str, place: dict[str, Any], **more: Any) -> str:
         body = place | {"relpath": "file"} | more

@@ -11,7 +11,8 @@ import pytest
 from backends.fs import layout
 from core.jobs import State
 from tests.support.brittlefs import Rule
-from tests.workers.ends.conftest import FILES, Bench, on_brittle
+from tests.support.doors import mark
+from tests.workers.ends.conftest import FILES, VOLUME, Bench, on_brittle
 
 pytestmark = pytest.mark.part("root")
 MIB = 1 << 20
@@ -38,6 +39,7 @@ def small(bench: Bench, request: pytest.FixtureRequest) -> Iterator[Bench]:
     """A small volume of its own."""
     KINDS[request.param](bench.top)
     try:
+        mark(bench.settings, {VOLUME: bench.top})
         (bench.top / bench.scope.directory).mkdir()
         yield bench
     finally:
