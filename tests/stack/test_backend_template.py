@@ -66,7 +66,9 @@ status_file = "{status}"
 
 
 def pytest_of(installed: Path, *arguments: str) -> str:
+    """Run pytest with a temporary directory of its own: others' runs are not cleaned up by it."""
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider"]
+    command.append(f"--basetemp={installed.parent / 'of-pytest'}")
     return run(command, list(arguments), PYTHONPATH=str(installed))
 
 

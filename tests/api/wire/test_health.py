@@ -11,7 +11,7 @@ from redis import Redis
 
 from core.redis import prove_write
 from core.redis.connections import PROOF_KEY
-from tests.support.doors import running_door, settings_in
+from tests.support.doors import mark, running_door, settings_in
 from tests.support.node import wait_for
 from tests.support.valkey import Valkey, running_valkey
 
@@ -60,6 +60,7 @@ def test_a_hung_volume_is_named_and_waited_for_by_nobody(
     faults = tmp_path / "faults.toml"
     faults.write_text("hang = true")
     settings = settings_in(tmp_path, valkey.url, BAD.format(faults=faults))
+    mark(settings, {"bad": tmp_path / "bad"})
     with running_door(door, settings) as running:
         url = running.url
 

@@ -10,7 +10,7 @@ import pytest
 
 from api.volumes.deadlines import STUCK_SECONDS
 from backends.fs import marker
-from tests.support.doors import RunningDoor, running_door, settings_in
+from tests.support.doors import RunningDoor, mark, running_door, settings_in
 from tests.support.node import wait_for
 from tests.support.valkey import Valkey
 
@@ -168,7 +168,9 @@ def test_a_door_that_starts_while_a_volume_hangs_lists_it_beside_the_others(
     late.suffer("hang = true")
     more = FAULTY.format(faults=late.faults, timeout=DEADLINE_SECONDS)
     more += "[vfolder.worker]\nprove-timeout = 0.5\nprove-seconds = 0.2\n"
-    with running_door("manager", settings_in(tmp_path, valkey.url, more)) as door:
+    settings = settings_in(tmp_path, valkey.url, more)
+    mark(settings, {"bad": late.path})
+    with running_door("manager", settings) as door:
 
         def listed() -> dict[str, list[str]]:
             found = door.call("GET", "/volumes").json()["volumes"]

@@ -9,7 +9,7 @@ import requests
 from backends.fs import marker
 from core.names import VFolderId
 from tests.api.wire.test_storage_errors import CHANGES, JOBS, MAKES, READS, TUS, Site, prepare
-from tests.support.doors import running_door, settings_in
+from tests.support.doors import mark, running_door, settings_in
 from tests.support.mounts import Disk, disk, tmpfs
 from tests.support.node import wait_for
 from tests.support.valkey import Valkey
@@ -26,12 +26,13 @@ HALF = 1 << 20
 def lost(tmp_path_factory: pytest.TempPathFactory, valkey: Valkey) -> Iterator[tuple[Site, Disk]]:
     directory = tmp_path_factory.mktemp("lost")
     settings = settings_in(directory, valkey.url, PROVING, marked=False)
-    with (
-        disk(directory / "local", directory) as mount,
-        running_door("manager", settings) as manager,
-        running_door("client", settings) as client,
-    ):
-        yield Site(manager, client, directory), mount
+    with disk(directory / "local", directory) as mount:
+        mark(settings, {"local": mount.path})
+        with (
+            running_door("manager", settings) as manager,
+            running_door("client", settings) as client,
+        ):
+            yield Site(manager, client, directory), mount
 
 
 def away(mount: Disk) -> None:

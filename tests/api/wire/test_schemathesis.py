@@ -84,4 +84,4 @@ def test_all_checks_hold(
     assert int(generated[1]) >= CASES_MIN, ran.stdout
     assert snapshot(outside) == before
     for scope in (settings.directory / "local").iterdir():
-        assert re.fullmatch(r"[0-9a-f]{32}|outside|\.vfolder|[0-9a-f]{2}", scope.name)
+        assert re.fullmatch(r"[0-9a-f]{32}|outside|\.vfolder(-volume)?|[0-9a-f]{2}", scope.name)

@@ -3,6 +3,7 @@
 import os
 import shutil
 import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
@@ -336,7 +337,7 @@ def test_a_process_does_not_start_without_a_required_mount(
     settings = settings_in(tmp_path, place.valkey.url, more)
     environ = {**os.environ, "VFOLDER_CONFIG": settings.origin}
     done = subprocess.run(
-        [shutil.which("python") or "python", "-m", *command],
+        [sys.executable, "-m", *command],
         env=environ,
         capture_output=True,
         text=True,
