@@ -7,7 +7,7 @@ from what `probe` proved. `tests/contract` proves the behaviour; docs/writing-a-
 it to authors.
 
 Ask for a skill with `backend.skill(HasQuota)`, never with `isinstance`: a wrapper
-(`backends.wrappers`) has the skills of the backend that it wraps.
+(`backends.volumes.wrappers`) has the skills of the backend that it wraps.
 
 Calls may block on storage; callers give them a deadline. No call trusts a path from a request: ids
 and paths arrive parsed (`core.names`) and are resolved beneath a directory descriptor.

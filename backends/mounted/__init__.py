@@ -1,5 +1,6 @@
 """Parents of every backend whose volume is a mounted directory. Knows no vendor and no job."""
 
+from backends.mounted import scope_lock
 from backends.mounted.array import ArrayBackend, ArrayQuotaBackend, ArrayUsage, await_directory
 from backends.mounted.native_quota import NativeQuotaBackend, NativeUsage
 from backends.mounted.performance import Counters, counters, measured
@@ -16,4 +17,5 @@ __all__ = [
     "await_directory",
     "counters",
     "measured",
+    "scope_lock",
 ]

@@ -16,9 +16,10 @@ from uuid import uuid4
 
 from backends.base import HardwareInfo, HardwareStatus, Mount, QuotaUsage
 from backends.fs import descriptors, layout
+from backends.mounted import scope_lock
 from backends.mounted.posix import PosixBackend, check_limit
-from backends.quota import requested_limits, scope_lock
-from backends.rest import Busy, Lost, deadline
+from backends.mounted.rest import Busy, Lost, deadline
+from backends.quota import requested_limits
 from core.errors import (
     BackendFailed,
     Conflict,

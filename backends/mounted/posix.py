@@ -1,7 +1,8 @@
 """vfs: any mounted POSIX file system, NFS included; the parent of every mounted backend.
 
-The file system enforces no limit, so this service does, softly (`backends.wrappers.soft_quota`).
-Where no limit is set, usage and limit are unknown (null). Clients read that as "no quota here".
+The file system enforces no limit, so this service does, softly: see
+`backends.volumes.wrappers.soft_quota`. Where no limit is set, usage and limit are unknown (null).
+Clients read that as "no quota here".
 """
 
 import errno

@@ -1,6 +1,6 @@
 """Limits of quota scopes: checks, soft limits, requested limits, locks. Knows no vendor."""
 
-from backends.quota import quick_usage, requested_limits, scope_lock, soft
+from backends.quota import quick_usage, requested_limits, soft
 from backends.quota.checks import DIGESTS, blame, check_capacity, check_digest, check_space
 from backends.quota.soft import Patience, SoftQuota, soft_of
 
@@ -14,7 +14,6 @@ __all__ = [
     "check_space",
     "quick_usage",
     "requested_limits",
-    "scope_lock",
     "soft",
     "soft_of",
 ]

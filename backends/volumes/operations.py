@@ -27,8 +27,8 @@ from backends.fs import descriptors, layout, paths
 from backends.mounted import measured
 from backends.quota import quick_usage
 from backends.retention import snapshots, trash
+from backends.transfer.xcp import exported
 from backends.uploads import staging
-from backends.xcp import exported
 from core.errors import (
     EntryExists,
     EntryNotFound,

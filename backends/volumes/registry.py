@@ -6,13 +6,13 @@ from pathlib import Path
 from pkgutil import resolve_name
 
 from backends.base import Backend, HasQuota, Mount, MountedBackend
-from backends.btrfs import BtrfsBackend
-from backends.cephfs import CephFsBackend
 from backends.mounted import PosixBackend
 from backends.quota import Patience, SoftQuota
+from backends.systems.btrfs import BtrfsBackend
+from backends.systems.cephfs import CephFsBackend
+from backends.systems.xfs import Ext4Backend, XfsBackend
 from backends.volumes.identity import MarkerIdentity
-from backends.wrappers import FaultyBackend, PrivilegedQuotaBackend, SoftQuotaBackend
-from backends.xfs import Ext4Backend, XfsBackend
+from backends.volumes.wrappers import FaultyBackend, PrivilegedQuotaBackend, SoftQuotaBackend
 from core.errors import ConfigurationError, UnknownVolume
 from core.process import privileges
 from core.quota import QuotaLedger, Thresholds
@@ -31,10 +31,10 @@ _BUILT_IN: dict[str, type[Backend]] = {
 
 #: Imported when a volume names them: only these need the arrays' HTTP client.
 _BY_PATH = {
-    "netapp": "backends.netapp.backend:NetAppBackend",
-    "weka": "backends.weka.backend:WekaBackend",
-    "vast": "backends.vast.backend:VastBackend",
-    "purestorage": "backends.purestorage.backend:PureStorageBackend",
+    "netapp": "backends.systems.netapp.backend:NetAppBackend",
+    "weka": "backends.systems.weka.backend:WekaBackend",
+    "vast": "backends.systems.vast.backend:VastBackend",
+    "purestorage": "backends.systems.purestorage.backend:PureStorageBackend",
 }
 
 
@@ -70,7 +70,7 @@ def _loaded(plugin: EntryPoint) -> BackendFactory:
 
 
 def faulty(mount: Mount) -> Backend:
-    """Make the backend that the options name, with faults (see `backends.wrappers.faulty`).
+    """Make the backend that the options name, with faults (see `backends.volumes.wrappers.faulty`).
 
     Raises:
         ConfigurationError: the options name no other backend, or no file of faults.

@@ -11,9 +11,9 @@ import pytest
 from celery.exceptions import Ignore
 
 from backends.base import Mount
-from backends.btrfs.backend import BtrfsBackend
 from backends.fs import layout
 from backends.retention import snapshots
+from backends.systems.btrfs.backend import BtrfsBackend
 from core.jobs import Job, State
 from core.jobs.requests import SnapshotRequest
 from core.jobs.store import JobStore, Submission

@@ -9,15 +9,15 @@ from pathlib import Path
 from typing import Any
 
 from backends.base import Backend, Mount, MountedBackend
-from backends.btrfs.backend import BtrfsBackend
-from backends.cephfs.backend import CephFsBackend
 from backends.mounted import PosixBackend
+from backends.systems.btrfs.backend import BtrfsBackend
+from backends.systems.cephfs.backend import CephFsBackend
 from backends.tree import Aspect
 from backends.volumes import BackendFactory, backend_factory
 from core import settings as configuration
 from core.errors import ConfigurationError
 from core.process import privileges
-from tests.backends.arrays.watching import PATIENT
+from tests.backends.systems.arrays.watching import PATIENT
 from tests.fakes import flashblade as flashblade_sim
 from tests.fakes import ontap as ontap_sim
 from tests.fakes import vast as vast_sim

@@ -10,8 +10,8 @@ from uuid import uuid4
 import pytest
 
 from backends.base import Mount
-from backends.xfs import Ext4Backend, XfsBackend
-from backends.xfs.backend import ProjectQuotaBackend
+from backends.systems.xfs import Ext4Backend, XfsBackend
+from backends.systems.xfs.backend import ProjectQuotaBackend
 from core.names import QuotaScope, VFolderId
 from tests.support.loops import run
 

@@ -12,8 +12,8 @@ import pytest
 from backends.base import Mount
 from backends.fs import layout
 from backends.mounted import PosixBackend
-from backends.xfs import Ext4Backend, XfsBackend, project_ids, quotactl
-from backends.xfs.backend import ProjectQuotaBackend
+from backends.systems.xfs import Ext4Backend, XfsBackend, project_ids, quotactl
+from backends.systems.xfs.backend import ProjectQuotaBackend
 from core import errors
 from core.names import QuotaScope, ScopeKind, VFolderId
 from core.process import privileges

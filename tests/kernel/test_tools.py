@@ -8,9 +8,9 @@ from uuid import uuid4
 import pytest
 
 from backends.base import Mount
-from backends.xfs import Ext4Backend, XfsBackend, quotactl
-from backends.xfs.backend import ProjectQuotaBackend
-from backends.xfs.quota_tools import QuotaTools, XfsTools
+from backends.systems.xfs import Ext4Backend, XfsBackend, quotactl
+from backends.systems.xfs.backend import ProjectQuotaBackend
+from backends.systems.xfs.quota_tools import QuotaTools, XfsTools
 from core import errors
 from core.names import QuotaScope, ScopeKind
 from core.process import privileges

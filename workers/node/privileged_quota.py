@@ -18,7 +18,7 @@ from celery import bootsteps
 from backends.base import Backend, MountedBackend
 from backends.fs import translate
 from backends.volumes import Volumes
-from backends.wrappers import ANSWER_SECONDS, HelperAnswer, HelperRequest, perform, read_all
+from backends.volumes.wrappers import ANSWER_SECONDS, HelperAnswer, HelperRequest, perform, read_all
 from core.errors import ConfigurationError, StorageError
 from core.settings import Settings
 from core.telemetry import logger

@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from backends.base import Mount
-from backends.btrfs.backend import BtrfsBackend
+from backends.systems.btrfs.backend import BtrfsBackend
 from tests.api.client.conftest import ClientDoor, Folder, door_to
 from tests.api.client.test_uploads import patch, problem, staged
 from tests.support.loops import mounted

@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from backends.base import Mount
-from backends.cephfs.backend import CephFsBackend
+from backends.systems.cephfs.backend import CephFsBackend
 from tests.api.client.conftest import ClientDoor, Folder, door_to
 from tests.api.client.test_uploads import patch, problem, staged
 from tests.support.ceph import running_ceph

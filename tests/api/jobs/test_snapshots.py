@@ -9,8 +9,8 @@ from uuid import uuid4
 import pytest
 
 from api.jobs.doorbell import ringer
-from backends.btrfs import subvolumes
 from backends.fs import descriptors
+from backends.systems.btrfs import subvolumes
 from core.jobs.store import JobStore
 from core.names import VFolderId
 from core.redis import Database, connect

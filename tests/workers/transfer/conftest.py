@@ -11,7 +11,7 @@ import pytest
 
 from core.names import VFolderId
 from core.settings import Settings
-from tests.backends.xcp.conftest import StandIn
+from tests.backends.transfer.xcp.conftest import StandIn
 from tests.support.doors import RunningDoor, running_door, settings_in
 from tests.support.node import wait_for
 from tests.support.valkey import Valkey, running_valkey

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from tests.backends.xcp.conftest import StandIn
+from tests.backends.transfer.xcp.conftest import StandIn
 from tests.support.node import gone, wait_for
 from tests.support.trees import snapshot
 from tests.workers.transfer.conftest import Pair, absent

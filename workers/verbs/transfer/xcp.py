@@ -7,7 +7,7 @@ from pathlib import PurePosixPath
 from typing import Any
 
 from backends.transfer import Endpoint
-from backends.xcp import Export, IndexLost, Summary, Xcp, XcpKilled, exported
+from backends.transfer.xcp import Export, IndexLost, Summary, Xcp, XcpKilled, exported
 from core.errors import CopyDiffers
 from workers.run import Context, Manifest
 

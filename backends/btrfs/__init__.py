@@ -1,7 +1,0 @@
-"""The btrfs backend: subvolumes, quota groups, snapshots. Knows no job and no HTTP."""
-
-from backends.btrfs.backend import BtrfsBackend
-
-__all__ = [
-    "BtrfsBackend",
-]

@@ -1,7 +1,0 @@
-"""The CephFS backend: quota, snapshots, status. Knows no job and no HTTP."""
-
-from backends.cephfs.backend import CephFsBackend
-
-__all__ = [
-    "CephFsBackend",
-]

@@ -1,0 +1,49 @@
+"""The HTTP client of the array backends: one session per process, one login, safe retries.
+
+    api = Client(target, login, dialect)
+    with deadline.within(60):
+        volume = api.get("/api/storage/volumes", name="v1")
+        api.create("/api/storage/qtrees", body, look=find_it)
+
+* `client`: sends requests until the deadline. A request that creates something is sent again only
+  after a check whether the lost one had its effect.
+* `sessions`: connections and the login, made again after a fork. When a login expires, one thread
+  renews it for all.
+* `answers`: an array's answer, and every error it can be.
+* `deadline`: one end for everything that a call does.
+* `jobs`: waits for asynchronous jobs of an array.
+
+Knows no array of a vendor, no volume and no job record.
+"""
+
+from backends.mounted.rest import deadline, jobs
+from backends.mounted.rest.answers import (
+    ArrayAnswer,
+    ArrayRefusal,
+    ArrayRefused,
+    Busy,
+    Expired,
+    Lost,
+    Reason,
+)
+from backends.mounted.rest.client import ArrayRequest, Client, unknown
+from backends.mounted.rest.options import ArrayOptions, options_of
+from backends.mounted.rest.sessions import ArrayEndpoint
+
+__all__ = [
+    "ArrayAnswer",
+    "ArrayEndpoint",
+    "ArrayOptions",
+    "ArrayRefusal",
+    "ArrayRefused",
+    "ArrayRequest",
+    "Busy",
+    "Client",
+    "Expired",
+    "Lost",
+    "Reason",
+    "deadline",
+    "jobs",
+    "options_of",
+    "unknown",
+]

@@ -1,0 +1,254 @@
+"""One ONTAP volume: identity, state and measurements."""
+
+from typing import Any
+from urllib.parse import quote
+
+from msgspec import Struct, field
+
+from backends.base import Capacity, HardwareInfo, HardwareStatus, PerformanceMetric, TreeUsage
+from backends.mounted.rest import ArrayRefused, Reason
+from backends.systems.netapp.api import OntapApi
+from core.errors import BackendFailed, ConfigurationError, Unavailable
+
+VOLUMES = "/api/storage/volumes"
+_OFF, _ON, _CORRUPT = "off", "on", "corrupt"
+#: ONTAP enforces limits in these states; `mixed` and `initializing` become one of them.
+_HELD_STATES = frozenset({_ON, "resizing"})
+
+
+class Svm(Struct):
+    """A storage virtual machine: volume names repeat across them."""
+
+    uuid: str = ""
+    name: str = ""
+
+
+class VolumeIdentity(Struct):
+    """The identity of a volume."""
+
+    uuid: str
+    svm: Svm = field(default_factory=Svm)
+
+
+class _VolumeState(Struct):
+    state: str | None = None
+
+
+class States(Struct):
+    """The states of a volume; None where ONTAP reports none."""
+
+    state: str | None = None
+    quota: _VolumeState = field(default_factory=_VolumeState)
+    analytics: _VolumeState = field(default_factory=_VolumeState)
+
+    @property
+    def holds_limits(self) -> bool:
+        """Return whether ONTAP enforces limits now."""
+        return self.quota.state in _HELD_STATES
+
+    @property
+    def quota_off(self) -> bool:
+        """Return whether quota is off."""
+        return self.quota.state == _OFF
+
+    @property
+    def analysed(self) -> bool:
+        """Return whether File System Analytics has scanned every directory."""
+        return self.analytics.state == _ON
+
+
+class _Space(Struct):
+    afs_total: int | None = None
+    size: int | None = None
+    used: int | None = None
+
+
+class _Sized(Struct):
+    space: _Space = field(default_factory=_Space)
+
+
+class _Rate(Struct):
+    read: int = 0
+    write: int = 0
+
+
+class _Sample(Struct):
+    status: str = ""
+    iops: _Rate = field(default_factory=_Rate)
+    throughput: _Rate = field(default_factory=_Rate)
+    latency: _Rate = field(default_factory=_Rate)
+
+
+class _Measured(Struct):
+    metric: _Sample | None = None
+
+
+class _Node(Struct):
+    name: str = ""
+    state: str = ""
+
+
+class _Entry(Struct):
+    type: str = ""
+
+
+class _Analytics(Struct):
+    bytes_used: int | None = None
+    file_count: int | None = None
+    incomplete_data: bool = False
+
+
+class _Directory(Struct):
+    analytics: _Analytics | None = None
+
+
+class OntapVolume:
+    """The volume that the options name; its SVM distinguishes it from namesakes."""
+
+    def __init__(self, api: OntapApi, name: str, svm: str | None) -> None:
+        self.api = api
+        self._name = name
+        self._svm = svm
+        self._identity: VolumeIdentity | None = None
+
+    @property
+    def identity(self) -> VolumeIdentity:
+        """Which volume it is; one request the first time.
+
+        Raises:
+            ConfigurationError: no volume has this name, or several SVMs have one.
+        """
+        if self._identity is None:
+            self._identity = self._find()
+        return self._identity
+
+    @property
+    def path(self) -> str:
+        """Return the path of the volume in the REST interface."""
+        return f"{VOLUMES}/{self.identity.uuid}"
+
+    def states(self) -> States:
+        """Return its current states; one request."""
+        found: States = self._ask(States, "state,quota.state,analytics.state")
+        return found
+
+    def enable_quota(self, *, on: bool = True) -> None:
+        """Switch quota on or off; no error when it is so already."""
+        wanted = {"quota": {"enabled": on}}
+
+        def reached() -> bool:
+            return self.states().quota_off is not on
+
+        self.api.change("PATCH", self.path, wanted, reached)
+
+    def capacity(self) -> Capacity:
+        """Return the capacity that clients see: the size less the snapshot reserve."""
+        space = self._ask(_Sized, "space.size,space.used,space.afs_total").space
+        total = space.size if space.afs_total is None else space.afs_total
+        if total is None or space.used is None:
+            return Capacity(total, space.used)
+        return Capacity(max(total, space.used), space.used)
+
+    def performance(self) -> PerformanceMetric:
+        """Return the rates over the last 15 seconds, as ONTAP sampled them.
+
+        Raises:
+            Unavailable: there is no complete sample at the moment.
+        """
+        sample = self._ask(_Measured, "metric").metric
+        if sample is None or sample.status != "ok":
+            raise Unavailable("ONTAP has no whole sample of the volume's speed just now.")
+        return PerformanceMetric(
+            iops_read=sample.iops.read,
+            iops_write=sample.iops.write,
+            io_bytes_read=sample.throughput.read,
+            io_bytes_write=sample.throughput.write,
+            io_usec_read=float(sample.latency.read),
+            io_usec_write=float(sample.latency.write),
+        )
+
+    def health(self) -> HardwareInfo:
+        """Return the health of the visible nodes and of the volume; three requests."""
+        states = self.states()
+        try:
+            nodes = list(self.api.records("/api/cluster/nodes", _Node, fields="name,state"))
+        except ArrayRefused as refusal:
+            if refusal.reason is not Reason.DENIED:
+                raise
+            nodes = []
+        down = sorted(node.name for node in nodes if node.state != "up")
+        metadata = {"nodes": str(len(nodes)) if nodes else "unknown"}
+        metadata |= {"volume": states.state or "unknown", "quota": states.quota.state or "unknown"}
+        if states.state not in (None, "online"):
+            info = f"The volume is {states.state}."
+            return HardwareInfo(HardwareStatus.OFFLINE, info, metadata)
+        if states.quota.state == _CORRUPT:
+            return HardwareInfo(HardwareStatus.DEGRADED, "Quota is corrupt.", metadata)
+        if down:
+            info = f"Not up: {', '.join(down)}."
+            return HardwareInfo(HardwareStatus.DEGRADED, info, metadata)
+        return HardwareInfo(HardwareStatus.HEALTHY, None, metadata)
+
+    def usage_of(self, path: str) -> TreeUsage:
+        """Return the figures of File System Analytics for a directory, by its path in the volume.
+
+        `used_bytes` is the space on disk, `file_count` counts every entry below. `complete` is
+        false while analytics is off or still scans.
+        """
+        url = f"{self.path}/files/{escaped(path)}"
+        found = self.api.first(url, _Directory, return_metadata=True, fields="analytics")
+        known = found.analytics if found else None
+        if known is None or known.bytes_used is None or known.file_count is None:
+            return TreeUsage(file_count=0, used_bytes=0, complete=False)
+        return TreeUsage(known.file_count, known.bytes_used, complete=not known.incomplete_data)
+
+    def has_directory(self, path: str) -> bool:
+        """Return whether a directory exists at that path of the volume."""
+        url = f"{self.path}/files/{escaped(path)}"
+        try:
+            return self.api.first(url, _Entry, return_metadata=True, fields="type") is not None
+        except ArrayRefused as refusal:
+            if refusal.reason is not Reason.NOT_FOUND:
+                raise
+            return False
+
+    def remove_tree(self, path: str) -> None:
+        """Let ONTAP remove a directory tree; wait for its job until the deadline.
+
+        Raises:
+            ArrayRefused, Busy, Lost, DeadlineExceeded: it is unknown whether the tree is gone; the
+            job continues.
+        """
+        url = f"{self.path}/files/{escaped(path)}?recurse=true&return_timeout=0"
+        self.api.change("DELETE", url, None, lambda: not self.has_directory(path))
+
+    def _ask(self, shape: type[Any], fields: str) -> Any:  # noqa: ANN401 - an instance of `shape`
+        return self.api.client.get(self.path, shape, fields=fields)
+
+    def _find(self) -> VolumeIdentity:
+        query = {"name": self._name, "svm.name": self._svm, "fields": "uuid,svm.uuid,svm.name"}
+        found = list(self.api.records(VOLUMES, VolumeIdentity, **query))
+        if not found:
+            raise ConfigurationError(f"ONTAP knows no volume {self._name!r} that we may see.")
+        if len(found) > 1:
+            svms = ", ".join(sorted(one.svm.name for one in found))
+            raise ConfigurationError(
+                f"ONTAP has a volume {self._name!r} in several SVMs ({svms}); name one in "
+                "`netapp_svm`.",
+            )
+        return found[0]
+
+
+def escaped(path: str) -> str:
+    """Return a path as ONTAP needs it in a URL: separators and dots are escaped too."""
+    return quote(path, safe="").replace(".", "%2E")
+
+
+def refuse_offline(states: States) -> None:
+    """Raise when a volume is offline.
+
+    Raises:
+        BackendFailed: the volume is offline.
+    """
+    if states.state not in (None, "online"):
+        raise BackendFailed(f"ONTAP says that the volume is {states.state}.")

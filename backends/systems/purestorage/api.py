@@ -1,0 +1,238 @@
+"""FlashBlade's REST interface: sessions by token, two families of versions, lists of `items`."""
+
+import weakref
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from functools import partial
+from http import HTTPStatus
+from typing import Any, Generic, TypeVar
+
+import msgspec
+from msgspec import Struct, field
+
+from backends.mounted.rest import (
+    ArrayAnswer,
+    ArrayOptions,
+    ArrayRefusal,
+    ArrayRefused,
+    ArrayRequest,
+    Client,
+    Expired,
+    Reason,
+    deadline,
+    unknown,
+)
+from core.errors import BackendFailed, ConfigurationError, StorageError
+
+_SESSION = "x-auth-token"
+#: Lists the versions that the array supports; the newest known one is used.
+AUTO = "auto"
+_FAMILIES = (2, 1)
+#: At the end of the process the session is ended, within this time (seconds).
+_LOGOUT_SECONDS = 5.0
+_BUSY_WORDS = "busy"
+_MISSING_WORDS = "does not exist"
+T = TypeVar("T")
+
+
+class PureOptions(ArrayOptions, frozen=True, kw_only=True):
+    """Options of a volume on FlashBlade; the prefix `purity_` marks those of Backend.AI's proxy."""
+
+    purity_endpoint: str
+    purity_api_token: str
+    purity_api_version: str = AUTO
+    purity_fs_name: str
+    #: Move deleted trees into the array's own `.fast-remove`, where the file system has one.
+    use_fast_remove: bool = True
+    #: The directory of the RapidFile Toolkit's programs; None searches PATH.
+    rapidfile_dir: str | None = None
+
+
+class _Paging(Struct):
+    continuation_token: str | None = None
+
+
+class _Items(Struct, Generic[T]):
+    """A page of either family; 1.x has its token in `pagination_info`."""
+
+    items: list[T] = []
+    continuation_token: str | None = None
+    pagination_info: _Paging = field(default_factory=_Paging)
+
+    @property
+    def rest(self) -> str | None:
+        """Return the token of the next page."""
+        return self.continuation_token or self.pagination_info.continuation_token
+
+
+class _Versions(Struct):
+    versions: list[str]
+
+
+class Space(Struct):
+    """Bytes before the array reduces them."""
+
+    virtual: int | None = None
+
+
+class PureFileSystem(Struct):
+    """A file system; `provisioned` is a number, or "" or absent where nothing limits it."""
+
+    name: str
+    provisioned: int | str | None = None
+    space: Space = field(default_factory=Space)
+    destroyed: bool = False
+
+    @property
+    def limit(self) -> int | None:
+        """Return its size; None when it may fill the array."""
+        return int(self.provisioned) if self.provisioned else None
+
+
+class ArraySpace(Struct):
+    """The array as a whole."""
+
+    capacity: int | None = None
+
+
+class PureRates(Struct):
+    """The current rates of a file system."""
+
+    reads_per_sec: float = 0
+    writes_per_sec: float = 0
+    read_bytes_per_sec: float = 0
+    write_bytes_per_sec: float = 0
+    usec_per_read_op: float = 0
+    usec_per_write_op: float = 0
+
+
+class Alert(Struct):
+    """An alert of the array."""
+
+    severity: str = ""
+
+
+class Blade(Struct):
+    """One blade."""
+
+    name: str = ""
+    status: str = ""
+
+
+class PureApi:
+    """FlashBlade's interface: the session, and the file system that the options name."""
+
+    def __init__(self, options: PureOptions) -> None:
+        self._options = options
+        self._version = None if options.purity_api_version == AUTO else options.purity_api_version
+        self.client = Client(
+            options.target(options.purity_endpoint),
+            partial(_sign_in, options.purity_api_token),
+            _dialect,
+            secrets=(options.purity_api_token,),
+            answer_seconds=options.answer_seconds,
+        )
+        weakref.finalize(self, _sign_out, self.client)  # this request needs no login
+
+    def file_system(self) -> PureFileSystem:
+        """Request the file system and return it.
+
+        Raises:
+            ConfigurationError: no file system has this name, or it is destroyed.
+        """
+        name = self._options.purity_fs_name
+        try:
+            for found in self.items("file-systems", PureFileSystem, names=name):
+                if found.name == name and not found.destroyed:
+                    return found
+        except ArrayRefused as refusal:
+            if refusal.reason is not Reason.NOT_FOUND:
+                raise
+        raise ConfigurationError(f"FlashBlade has no file system {name!r} that we may see.")
+
+    def rates(self) -> PureRates:
+        """PureRates of the file system now.
+
+        Raises:
+            BackendFailed: the array reports none.
+        """
+        names = {"names": self._options.purity_fs_name, "protocol": "NFS"}
+        for found in self.items("file-systems/performance", PureRates, **names):
+            return found
+        raise BackendFailed("FlashBlade tells no rates of this file system.")
+
+    def items(self, path: str, row: type[T], /, **query: Any) -> Iterator[T]:  # noqa: ANN401 - JSON values
+        """Yield every item of a list, page by page."""
+        token: str | None = None
+        link = f"/api/{self._chosen()}/{path}"
+        while True:
+            whole = {**query, "token" if self._is_old() else "continuation_token": token}
+            page = self.client.get(link, _Items[row], **whole)  # type: ignore[valid-type] # a type at run time
+            yield from page.items
+            token = page.rest
+            if not token:
+                return
+
+    def _is_old(self) -> bool:
+        return self._chosen().startswith("1.")
+
+    def _chosen(self) -> str:
+        if self._version is None:
+            known = self.client.get("/api/api_version", _Versions).versions
+            self._version = _newest(known)
+        return self._version
+
+
+def _sign_in(api_token: str, client: Client) -> Mapping[str, str]:
+    request = ArrayRequest("POST", "/api/login", headers={"api-token": api_token})
+    try:
+        answer = client.exchange(request)
+    except Expired:
+        raise ArrayRefused("FlashBlade does not know this API token.", Reason.DENIED) from None
+    token = answer.headers.get(_SESSION)
+    if not token:
+        raise ArrayRefused("FlashBlade's login gave no session.")
+    return {_SESSION: token}
+
+
+def _sign_out(client: Client) -> None:
+    """End the session of this process: an array keeps a limited number of sessions."""
+    login = client.close()
+    if login is None:
+        return
+    with suppress(StorageError, Expired), deadline.within(_LOGOUT_SECONDS):
+        client.exchange(ArrayRequest("POST", "/api/logout", headers=login.headers))
+    client.close()
+
+
+def _newest(versions: list[str]) -> str:
+    """Return the newest supported version; one list has the versions of both families."""
+    for family in _FAMILIES:
+        minors = [v for v in versions if v.partition(".")[0] == str(family)]
+        if minors:
+            return max(minors, key=lambda v: [int(part) for part in v.split(".") if part.isdigit()])
+    raise BackendFailed("FlashBlade speaks no version of its interface that we know.")
+
+
+class _Word(Struct):
+    message: str = ""
+
+
+class _PureRefusal(Struct):
+    errors: list[_Word] = []
+
+
+def _dialect(answer: ArrayAnswer) -> ArrayRefusal | None:
+    """Parse a refusal: an invalid session is 401 or 403, a missing name 400, overload also 500."""
+    if answer.status in (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN):
+        return None
+    plain = unknown(answer)
+    try:
+        said = msgspec.convert(answer.body, _PureRefusal)
+    except msgspec.ValidationError:
+        return plain
+    words = " ".join(error.message for error in said.errors)
+    if answer.status == HTTPStatus.INTERNAL_SERVER_ERROR and _BUSY_WORDS in words.lower():
+        return ArrayRefusal(Reason.BUSY, "", words)
+    missing = answer.status == HTTPStatus.BAD_REQUEST and _MISSING_WORDS in words
+    return ArrayRefusal(Reason.NOT_FOUND if missing else plain.reason, "", words)

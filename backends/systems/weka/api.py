@@ -1,0 +1,235 @@
+"""WEKA's REST interface: logins, envelopes and refusals."""
+
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from typing import Any, Generic, Literal, TypeVar
+
+import msgspec
+from msgspec import Struct, field
+
+from backends.mounted.rest import (
+    ArrayAnswer,
+    ArrayOptions,
+    ArrayRefusal,
+    ArrayRefused,
+    ArrayRequest,
+    Client,
+    Expired,
+    Reason,
+    unknown,
+)
+from core.errors import ConfigurationError
+
+API = "/api/v2"
+#: WEKA's value for no limit; 0 means no limit too.
+NO_LIMIT = 2**63 - 1
+#: WEKA reports a missing object as 400 or 500, with one of these texts.
+_MISSING = ("PATH_NOT_FOUND", "DoesNotExist", "does not exist", "not found", "no quota")
+T = TypeVar("T")
+
+
+class WekaOptions(ArrayOptions, frozen=True, kw_only=True):
+    """Options of a volume on WEKA; the prefix `weka_` marks those of Backend.AI's proxy."""
+
+    weka_endpoint: str
+    #: More backends of the same cluster: the next one is used when one does not answer.
+    weka_endpoints: list[str] = field(default_factory=list)
+    weka_username: str
+    weka_password: str
+    weka_organization: str = "Root"
+    weka_fs_name: str
+    #: As `verify_tls`, under the name of Backend.AI's storage proxy.
+    weka_verify_ssl: bool = True
+    #: `stat` uses the mount's inode numbers, for clusters before 4.3, which resolve no paths.
+    weka_inode_source: Literal["resolve", "stat"] = "resolve"
+
+
+class _Data(Struct, Generic[T]):
+    data: T
+    next_token: str | None = None
+
+
+class _WekaTokens(Struct):
+    access_token: str
+    refresh_token: str = ""
+    password_change_required: bool = False
+
+
+class WekaFileSystem(Struct):
+    """A file system and its budget."""
+
+    uid: str
+    name: str
+    total_budget: int | None = None
+    used_total: int | None = None
+    is_ready: bool = True
+
+
+class _Inode(Struct):
+    inode_id: str | int
+
+
+class WekaQuota(Struct):
+    """The quota of a directory."""
+
+    inode_id: str | int = ""
+    total_bytes: int | None = None
+    hard_limit_bytes: int | None = None
+    status: str = "ACTIVE"
+    full_path: str = ""
+    path: str = ""
+
+    @property
+    def limit(self) -> int | None:
+        """Return the limit; None without one."""
+        return self.hard_limit_bytes if 0 < (self.hard_limit_bytes or 0) < NO_LIMIT else None
+
+    @property
+    def counted(self) -> bool:
+        """Return whether everything in the directory is counted and the limit is enforced."""
+        return self.status == "ACTIVE"
+
+
+class WekaCluster(Struct):
+    """The status of the cluster."""
+
+    status: str = "unknown"
+    release: str = "unknown"
+
+
+class WekaRates(Struct):
+    """The current rates of one process of the cluster."""
+
+    reads_per_second: float = 0
+    writes_per_second: float = 0
+    read_bytes_per_second: float = 0
+    write_bytes_per_second: float = 0
+    read_latency_usecs: float = 0
+    write_latency_usecs: float = 0
+
+
+class WekaApi:
+    """WEKA's interface: logins, and the file system that the options name."""
+
+    def __init__(self, options: WekaOptions) -> None:
+        target = options.target(options.weka_endpoint, *options.weka_endpoints)
+        self._options = options
+        self._refresh: tuple[int, str] | None = None
+        self._uid: str | None = None
+        self.client = Client(
+            target,
+            self._sign_in,
+            _dialect,
+            secrets=(options.weka_password,),
+            answer_seconds=options.answer_seconds,
+        )
+
+    def get(self, path: str, shape: type[T], /, **query: Any) -> T:  # noqa: ANN401 - JSON values
+        """Return the content of an answer's envelope."""
+        found: _Data[T] = self.client.get(API + path, _Data[shape], **query)  # type: ignore[valid-type] # a type at run time
+        return found.data
+
+    def file_system(self) -> WekaFileSystem:
+        """Request the file system and return it.
+
+        Raises:
+            ConfigurationError: no file system has this name.
+        """
+        name = self._options.weka_fs_name
+        for found in self.get("/fileSystems", list[WekaFileSystem], name=name):
+            if found.name == name:
+                self._uid = found.uid
+                return found
+        raise ConfigurationError(f"WEKA has no file system {name!r} that we may see.")
+
+    @property
+    def path(self) -> str:
+        """Return the path of the file system in the interface."""
+        return f"/fileSystems/{self._uid or self.file_system().uid}"
+
+    def inode(self, path: str) -> str | None:
+        """Return the inode of a directory by its path; None when it does not exist."""
+        try:
+            found = self.get(f"{self.path}/resolvePath", _Inode, path=f"/{path}")
+        except ArrayRefused as refusal:
+            if refusal.reason is not Reason.NOT_FOUND:
+                raise
+            return None
+        return str(found.inode_id)
+
+    def quota(self, inode: str) -> WekaQuota | None:
+        """Return the quota of a directory; None without one."""
+        try:
+            return self.get(f"{self.path}/quota/{inode}", WekaQuota)
+        except ArrayRefused as refusal:
+            if refusal.reason is not Reason.NOT_FOUND:
+                raise
+            return None
+
+    def quotas(self) -> Iterator[WekaQuota]:
+        """Return every quota of the file system; old releases answer with an object."""
+        shape, token = _Data[list[WekaQuota] | dict[str, WekaQuota]], None
+        while True:
+            page = self.client.get(f"{API}{self.path}/quota", shape, next_token=token)
+            yield from page.data.values() if isinstance(page.data, dict) else page.data
+            token = page.next_token
+            if not token:
+                return
+
+    def put_quota(self, inode: str, name: str, limit: int | None) -> None:
+        """Set a quota; setting the same again changes nothing."""
+        body = {"hard_limit_bytes": NO_LIMIT if limit is None else limit, "path": f"/{name}"}
+        self.client.send(ArrayRequest("PUT", f"{API}{self.path}/quota/{inode}", body=body))
+
+    def delete_quota(self, inode: str) -> None:
+        """Remove a quota; a missing one is no error."""
+        try:
+            self.client.send(ArrayRequest("DELETE", f"{API}{self.path}/quota/{inode}"))
+        except ArrayRefused as refusal:
+            if refusal.reason is not Reason.NOT_FOUND:
+                raise
+
+    def _sign_in(self, client: Client) -> Mapping[str, str]:
+        """Refresh the login of this process, or log in; a child never uses its parent's login."""
+        tokens: _WekaTokens | None = None
+        if self._refresh and self._refresh[0] == os.getpid():
+            body = {"refresh_token": self._refresh[1]}
+            with suppress(Expired, ArrayRefused):
+                tokens = self._tokens(client, "/login/refresh", body)
+        if tokens is None:
+            options = self._options
+            body = {"username": options.weka_username, "password": options.weka_password}
+            try:
+                tokens = self._tokens(client, "/login", body | {"org": options.weka_organization})
+            except Expired:
+                raise ArrayRefused("WEKA does not know this user.", Reason.DENIED) from None
+        if tokens.password_change_required:
+            raise ArrayRefused("WEKA wants this user's password changed first.", Reason.DENIED)
+        self._refresh = (os.getpid(), tokens.refresh_token) if tokens.refresh_token else None
+        return {"Authorization": f"Bearer {tokens.access_token}"}
+
+    @staticmethod
+    def _tokens(client: Client, path: str, body: Mapping[str, str]) -> _WekaTokens:
+        request = ArrayRequest("POST", API + path, body=body, shape=_Data[_WekaTokens])
+        found: _Data[_WekaTokens] = client.exchange(request).body
+        return found.data
+
+
+class _WekaRefusal(Struct):
+    message: str = ""
+    data: Any = None
+
+
+def _dialect(answer: ArrayAnswer) -> ArrayRefusal | None:
+    if answer.status == 401:  # noqa: PLR2004 - HTTP's own number: the token is not good any more
+        return None
+    plain = unknown(answer)
+    try:
+        said = msgspec.convert(answer.body, _WekaRefusal)
+    except msgspec.ValidationError:
+        return plain
+    inner = said.data.get("error", "") if isinstance(said.data, dict) else said.data or ""
+    words = f"{said.message} {inner}".strip()
+    missing = any(mark in words for mark in _MISSING)
+    return ArrayRefusal(Reason.NOT_FOUND if missing else plain.reason, "", words)

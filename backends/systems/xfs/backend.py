@@ -1,0 +1,140 @@
+"""xfs and ext4 with project quota: a project id per quota scope; the kernel enforces the limit.
+
+Setting limits needs root (CAP_SYS_ADMIN). Any user can read the usage of a scope with a limit.
+"""
+
+import os
+from collections.abc import Callable
+from contextlib import suppress
+from functools import cached_property
+from pathlib import Path
+from typing import ClassVar
+
+from backends.base import Mount
+from backends.fs import linux
+from backends.mounted import NativeQuotaBackend, NativeUsage
+from backends.systems.xfs import project_ids, quotactl
+from backends.systems.xfs.project_files import ProjectFiles
+from backends.systems.xfs.quota_tools import QuotaTools, XfsTools
+from core.errors import BackendFailed, StorageError
+from core.names import QuotaScope
+from core.process import privileges
+
+
+class ProjectQuotaBackend(NativeQuotaBackend):
+    """The common parts of both file systems; the subclasses name the differences."""
+
+    magic: ClassVar[int]
+    #: The tools for each file system, for kernels without quotactl_fd.
+    tools: ClassVar[project_ids.Counts]
+
+    def __init__(self, mount: Mount) -> None:
+        super().__init__(mount)
+        files = (mount.options.get(option) for option in ("projects_file", "projid_file"))
+        self._files = ProjectFiles(*(Path(file) if file else None for file in files))
+
+    @cached_property
+    def _counts(self) -> project_ids.Counts:
+        """Return the source of counts: the kernel, or the tools by option or need."""
+        if self.mount.options.get("quota") == "tools":
+            return self.tools
+        with self.root() as root:
+            return quotactl if quotactl.known(root) else self.tools
+
+    def probe(self) -> str:
+        """See `Backend.probe`: also the file system's kind, and that it enforces projects.
+
+        Raises:
+            BackendFailed: another file system, quota off, or the top itself is in a project.
+        """
+        found = super().probe()
+        with self.root() as root:
+            if linux.magic(root) != self.magic:
+                raise BackendFailed(f"Volume {self.mount.volume} is no {self.name} file system.")
+            if not self._counts.enforced(root):
+                raise BackendFailed(
+                    f"Volume {self.mount.volume} does not enforce project quota; mount it with "
+                    "prjquota, and run as root.",
+                )
+            if quotactl.project_of(root):
+                raise BackendFailed(
+                    f"The top of volume {self.mount.volume} is in a project itself; take its "
+                    "project id away, so that each quota scope can have its own.",
+                )
+        return found
+
+    def enforces_quota(self) -> bool:
+        """See `HasQuota.enforces_quota`."""
+        with suppress(StorageError), self.root() as root:
+            return self._counts.enforced(root)
+        return False
+
+    def _limit_unit(self) -> int:
+        return quotactl.UNIT_BYTES
+
+    def _counter_of(self, directory: int) -> int:
+        return quotactl.project_of(directory)
+
+    def _start_counting(self, directory: int, scope: QuotaScope) -> int:
+        project = project_ids.give(directory, scope, self._counts)
+        self._files.enter(project, *self._entry(scope))
+        return project
+
+    def _adopt_tree(self, directory: int, scope: QuotaScope, seen: Callable[[], None]) -> None:
+        project = project_ids.give(directory, scope, self._counts)
+        self._files.enter(project, *self._entry(scope))
+        project_ids.tag_tree(directory, project, seen)
+
+    def _usage(self, directory: int, counter: int) -> NativeUsage:
+        found = self._counts.usage(directory, counter)
+        return NativeUsage(found.used_bytes, found.limit_bytes or None)
+
+    def _unprivileged_usage(self, root: int, directory: int) -> NativeUsage:
+        found = quotactl.seen(directory, root)
+        return (
+            NativeUsage(found.used_bytes, found.limit_bytes) if found else NativeUsage(None, None)
+        )
+
+    def _entry(self, scope: QuotaScope) -> tuple[Path, str]:
+        """Return the scope's name in /etc/projid, where names contain no colon."""
+        return self.mount.path / scope.directory, f"vfolder-{scope.directory}"
+
+    def _apply_limit(
+        self, root: int, directory: int, counter: int, limit_bytes: int | None
+    ) -> None:
+        del directory
+        self._counts.set_limit(root, counter, limit_bytes or 0)
+
+    def _after_delete(self, root: int, counter: int, scope: QuotaScope) -> None:
+        self._files.remove(*self._entry(scope))
+        if not counter:
+            return
+        self._counts.set_limit(root, counter, 0)
+
+
+class XfsBackend(ProjectQuotaBackend):
+    """XFS mounted with prjquota; limits count in blocks, and files can share blocks (reflink)."""
+
+    name: ClassVar[str] = "xfs"
+    magic: ClassVar[int] = linux.XFS
+    tools: ClassVar[project_ids.Counts] = XfsTools()
+
+    def _limit_unit(self) -> int:
+        with self.root() as root:
+            return max(os.fstatvfs(root).f_frsize, quotactl.UNIT_BYTES)
+
+
+class Ext4Backend(ProjectQuotaBackend):
+    """ext4 with the features quota and project, mounted with prjquota.
+
+    A process with CAP_SYS_RESOURCE may pass every limit. So the service gives up that capability at
+    its start (`registry.Volumes`).
+    """
+
+    name: ClassVar[str] = "ext4"
+    magic: ClassVar[int] = linux.EXT4
+    tools: ClassVar[project_ids.Counts] = QuotaTools()
+
+    def enforces_quota(self) -> bool:
+        """See `HasQuota.enforces_quota`: false in a process that may pass every limit."""
+        return super().enforces_quota() and not privileges.has(privileges.CAP_SYS_RESOURCE)

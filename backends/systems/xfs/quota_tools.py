@@ -1,0 +1,147 @@
+"""Project quota by the system's tools, where the kernel has no quotactl_fd (before Linux 5.14).
+
+`xfs_quota` (xfsprogs) on XFS; `setquota`, `repquota` and `quotaon` (quota) on ext4. Ids are always
+numbers, never names. The tools can report success although they failed. So every printed error
+counts as one, and the caller reads back what it has set.
+"""
+
+import errno
+import os
+import re
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+
+from backends.systems.xfs.quotactl import UNIT_BYTES, ProjectUsage
+from core.errors import BackendFailed
+
+#: A tool that takes longer counts as failed (seconds).
+ANSWER_SECONDS = 60
+#: `#42  9216  8192  20480  00  [7 days]  2  0  77  00  [--------]`: the grace may hold a blank.
+_XFS_ROW = re.compile(
+    r"#(?P<id>\d+)\s+(?P<used>\d+)\s+\d+\s+(?P<hard>\d+)\s+\d+\s+\[[^\]]*\]\s+(?P<inodes>\d+)\s",
+)
+_XFS_ENFORCED = re.compile(r"^\s*Enforcement: ON$", re.MULTILINE)
+_MOUNTINFO_ESCAPE = re.compile(r"\\([0-7]{3})")
+#: Columns of `repquota -O csv`.
+_USED, _HARD, _INODES, _INODES_SOFT, _INODES_HARD = 3, 5, 7, 8, 9
+
+
+@dataclass(frozen=True)
+class XfsTools:
+    """See `projects.Counts`; by xfs_quota(8)."""
+
+    def usage(self, fd: int, project: int) -> ProjectUsage:
+        """See `projects.Counts.usage`."""
+        output = _xfs(fd, f"report -p -n -N -b -i -L {project} -U {project}")
+        for row in _XFS_ROW.finditer(output):
+            if int(row["id"]) == project:
+                used, hard = (int(row[name]) * UNIT_BYTES for name in ("used", "hard"))
+                return ProjectUsage(used, hard, int(row["inodes"]))
+        if not self.enforced(fd):  # it prints nothing, with success, for a project without counts
+            raise _off()
+        return ProjectUsage(0, 0, 0)
+
+    def set_limit(self, fd: int, project: int, limit_bytes: int) -> None:
+        """See `projects.Counts.set_limit`."""
+        _xfs(fd, f"limit -p bsoft=0 bhard={limit_bytes // UNIT_BYTES}k {project}")
+
+    def enforced(self, fd: int) -> bool:
+        """See `projects.Counts.enforced`."""
+        try:
+            return bool(_XFS_ENFORCED.search(_xfs(fd, "state -p")))
+        except (OSError, BackendFailed):
+            return False
+
+
+@dataclass(frozen=True)
+class QuotaTools:
+    """See `projects.Counts`; by setquota(8) and repquota(8)."""
+
+    def usage(self, fd: int, project: int) -> ProjectUsage:
+        """See `projects.Counts.usage`; costs a report of every project."""
+        row = _row(fd, project)
+        return ProjectUsage(row[_USED] * UNIT_BYTES, row[_HARD] * UNIT_BYTES, row[_INODES])
+
+    def set_limit(self, fd: int, project: int, limit_bytes: int) -> None:
+        """See `projects.Counts.set_limit`; limits of inodes keep their values."""
+        row = _row(fd, project)
+        limits = (0, limit_bytes // UNIT_BYTES, row[_INODES_SOFT], row[_INODES_HARD])
+        _run("setquota", "-P", f"{project}", *map(str, limits), _mount_point(fd))
+
+    def enforced(self, fd: int) -> bool:
+        """See `projects.Counts.enforced`."""
+        try:
+            done = _done("quotaon", "-P", "-p", _mount_point(fd))
+        except (OSError, BackendFailed):
+            return False
+        return done.stdout.rstrip().endswith("is on")
+
+
+def _row(fd: int, project: int) -> list[int]:
+    output = _run("repquota", "-P", "-n", "-O", "csv", _mount_point(fd))
+    head, *rows = output.splitlines() or [""]
+    if not head.startswith("Project,"):
+        raise _off()
+    for line in rows:
+        if line.startswith(f"#{project},"):
+            return [int(cell) if cell.isdecimal() else 0 for cell in line.split(",")]
+    return [0] * len(head.split(","))
+
+
+def _xfs(fd: int, command: str) -> str:
+    return _run("xfs_quota", "-x", "-c", command, _mount_point(fd))
+
+
+def _run(program: str, *arguments: str) -> str:
+    """Return the output of a tool; a printed error is an error, also with exit status 0."""
+    done = _done(program, *arguments)
+    if done.stderr.strip() or done.returncode:
+        raise _refused(program, done.stderr)
+    return done.stdout
+
+
+def _done(program: str, *arguments: str) -> "subprocess.CompletedProcess[str]":
+    try:
+        return subprocess.run(
+            [program, *arguments],
+            capture_output=True,
+            check=False,
+            text=True,
+            timeout=ANSWER_SECONDS,
+            stdin=subprocess.DEVNULL,
+            env={"PATH": f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin", "LC_ALL": "C"},
+        )
+    except FileNotFoundError:
+        raise BackendFailed(f"The program `{program}` is not installed on this node.") from None
+    except subprocess.TimeoutExpired:
+        raise BackendFailed(f"The program `{program}` did not end in time.") from None
+
+
+def _refused(program: str, words: str) -> Exception:
+    if "not permitted" in words or "denied" in words:
+        return PermissionError(errno.EPERM, os.strerror(errno.EPERM))
+    if any(
+        text in words for text in ("No such device", "Cannot stat", "No such process", "ENOTTY")
+    ):
+        return _off()
+    return BackendFailed(f"The program `{program}` failed.")  # its output names paths of the host
+
+
+def _off() -> OSError:
+    return OSError(errno.ESRCH, os.strerror(errno.ESRCH))
+
+
+def _mount_point(fd: int) -> str:
+    """Return where the file system of a descriptor is mounted with its root (proc(5), mountinfo).
+
+    Raises:
+        OSError: ESRCH when it is not mounted so.
+    """
+    device = os.fstat(fd).st_dev
+    wanted = f"{os.major(device)}:{os.minor(device)}"
+    for line in Path("/proc/self/mountinfo").read_text("utf-8").splitlines():
+        _, _, number, root, place, *_ = line.split(" ")
+        if number == wanted and root == "/":
+            return _MOUNTINFO_ESCAPE.sub(lambda m: chr(int(m[1], 8)), place)
+    raise _off()

@@ -1,0 +1,211 @@
+"""FlashBlade's own ways: two families of versions, sessions that end, deletes by the array."""
+
+import gc
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import pytest
+
+from backends.base import HardwareStatus, Mount, capabilities
+from backends.fs import descriptors, layout
+from backends.systems.purestorage.backend import FAST_REMOVE, PureStorageBackend
+from core import errors
+from core.names import QuotaScope, ScopeKind, VFolderId
+from tests.backends.systems.arrays.watching import PATIENT, Watch, modest, no_blind_repetition
+from tests.fakes import flashblade
+from tests.fakes.flashblade import FlashBladeSim, Profile
+from tests.fakes.serving import Server, certificate, serving
+from tests.support.waiting import eventually
+
+THREADS = 50
+STAND_IN = Path(__file__).resolve().parents[3] / "fakes/rapidfile.py"
+
+
+class Array:
+    """A simulated array and a backend on it."""
+
+    def __init__(self, server: Server, simulator: FlashBladeSim, top: Path) -> None:
+        self.server, self.simulator, self.top = server, simulator, top
+        self.backend = self.another()
+
+    def another(self, **options: Any) -> PureStorageBackend:
+        given = {
+            "purity_endpoint": self.server.url,
+            "purity_api_token": flashblade.API_TOKEN,
+            "purity_fs_name": flashblade.FILE_SYSTEM,
+            "ca_bundle": str(certificate()[0]),
+            **PATIENT,
+        }
+        return PureStorageBackend(Mount("array", self.top, {**given, **options}))
+
+
+@contextmanager
+def array(top: Path, profile: Profile | None = None) -> Iterator[Array]:
+    simulator = FlashBladeSim(top, profile or Profile())
+    with serving(simulator) as server:
+        yield Array(server, simulator, top)
+        no_blind_repetition(server)
+        modest(server)
+
+
+@pytest.fixture
+def programs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A directory where the stand-in is called `pdu`."""
+    directory = tmp_path_factory.mktemp("programs")
+    (directory / "pdu").symlink_to(STAND_IN)
+    return directory
+
+
+def vfolder(it: PureStorageBackend) -> VFolderId:
+    made = VFolderId(QuotaScope(ScopeKind.USER, uuid4()), uuid4())
+    assert made.scope
+    it.create_scope(made.scope)
+    it.create_vfolder(made)
+    return made
+
+
+@pytest.mark.parametrize("version", ["auto", "1.8", "2.9"])
+@pytest.mark.parametrize("page", [1, 100])
+def test_both_families_are_spoken(tmp_path: Path, version: str, page: int) -> None:
+    with array(tmp_path, Profile(page=page)) as it:
+        mine = it.another(purity_api_version=version)
+        found = mine.array_capacity()
+        assert (found.capacity_bytes, found.used_bytes) == (100 << 30, 10 << 30)
+        assert mine.performance().io_usec_write == 300.0
+        assert mine.hardware().metadata["blades"] == "2"
+        chosen = "2.14" if version == "auto" else version
+        assert it.server.asked("GET", f"/api/{chosen}/blades")
+
+
+@pytest.mark.parametrize("provisioned", [0, "", None])
+def test_a_file_system_without_a_size_may_fill_the_array(tmp_path: Path, provisioned: Any) -> None:
+    with array(tmp_path, Profile(provisioned=provisioned)) as it:
+        assert it.backend.array_capacity().capacity_bytes == 500 << 30
+
+
+@pytest.mark.parametrize("status", [401, 403])
+def test_many_threads_log_in_once_per_expiry(tmp_path: Path, status: int, watch: Watch) -> None:
+    with array(tmp_path, Profile(expired_status=status)) as it:
+        it.backend.array_capacity()
+        for expiry in range(2, 5):
+            it.simulator.expire()
+            with ThreadPoolExecutor(THREADS) as pool:
+                found = pool.map(lambda _: it.backend.array_capacity(), range(THREADS))
+                assert {one.capacity_bytes for one in found} == {100 << 30}
+            assert it.simulator.logins == expiry
+        watch.holds(flashblade.API_TOKEN, *it.simulator.sessions)
+
+
+def test_a_busy_array_is_asked_until_it_has_time(tmp_path: Path) -> None:
+    with array(tmp_path) as it:
+        for status in (429, 503, 429, 429):
+            it.server.faults.next(f"status {status}")
+        assert it.backend.array_capacity().capacity_bytes == 100 << 30
+
+
+def test_a_session_is_ended_with_its_backend(tmp_path: Path) -> None:
+    with array(tmp_path) as it:
+        mine = it.another()
+        mine.array_capacity()
+        assert len(it.simulator.sessions) == 1
+        del mine
+        gc.collect()  # a request that was tried again leaves a traceback, and that its frames
+        eventually(lambda: it.simulator.sessions == [])
+        assert it.simulator.logouts == 1
+
+
+def test_a_wrong_token_is_told_and_not_shown(tmp_path: Path) -> None:
+    with array(tmp_path) as it:
+        with pytest.raises(errors.BackendFailed) as error:
+            it.another(purity_api_token="wr0ng").array_capacity()
+        assert "wr0ng" not in repr(error.value)
+        with pytest.raises(errors.ConfigurationError):
+            it.another(purity_fs_name="another").array_capacity()
+        it.simulator.profile.destroyed = True
+        with pytest.raises(errors.ConfigurationError):
+            it.backend.array_capacity()
+
+
+def test_health(tmp_path: Path) -> None:
+    with array(tmp_path) as it:
+        assert it.backend.hardware().status == HardwareStatus.HEALTHY
+        it.simulator.profile.blades["CH1.FB2"] = "critical"
+        it.simulator.profile.alerts.append("warning")
+        found = it.backend.hardware()
+        assert found.status == HardwareStatus.DEGRADED
+        assert "CH1.FB2" in (found.status_info or "")
+
+
+def test_nobody_limits_a_directory(tmp_path: Path) -> None:
+    with array(tmp_path) as it:
+        assert "quota" not in capabilities(it.backend)
+        one = vfolder(it.backend)
+        assert one.scope
+        assert it.backend.describe_scope(one.scope).limit_bytes is None
+
+
+def test_what_is_deleted_is_moved_where_the_array_removes_it(tmp_path: Path) -> None:
+    with array(tmp_path) as it:
+        trash = tmp_path / layout.trash(None, "job").parent
+        for offered in (False, True):
+            (trash / "job").mkdir(parents=True)
+            (trash / "job/file").write_bytes(b"x")
+            if offered:
+                (tmp_path / FAST_REMOVE).mkdir()
+            with it.backend.root() as root:
+                parent = layout.trash(None, "job").parent
+                with it.backend.open_scope(None), _below(root, parent) as room:
+                    it.backend.before_purge(room, "job")
+            assert (trash / "job").exists() is not offered
+            if not offered:
+                (trash / "job/file").unlink()
+                (trash / "job").rmdir()
+        it.simulator.clean()
+        assert list((tmp_path / FAST_REMOVE).iterdir()) == []
+
+
+@contextmanager
+def _below(root: int, path: Any) -> Iterator[int]:
+    with descriptors.opened(path, root) as room:
+        yield room
+
+
+@pytest.mark.parametrize("version", ["1", "2"])
+def test_pdu_counts(
+    tmp_path: Path, programs: Path, version: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RAPIDFILE_VERSION", version)
+    with array(tmp_path) as it:
+        mine = it.another(rapidfile_dir=str(programs))
+        eventually(lambda: "fast-size" in capabilities(mine))
+        one = vfolder(mine)
+        top = mine.vfolder_path(one)
+        (top / "new\nline").mkdir()
+        (top / "new\nline/a").write_bytes(b"12345")
+        (top / "b").symlink_to("nowhere")
+        found = mine.fast_usage(one)
+        assert (found.file_count, found.used_bytes, found.complete) == (3, 5, True)
+
+
+@pytest.mark.parametrize("fault", ["fail", "garbage"])
+def test_pdu_that_fails_is_not_believed(
+    tmp_path: Path, programs: Path, fault: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RAPIDFILE_FAULT", fault)
+    with array(tmp_path) as it:
+        mine = it.another(rapidfile_dir=str(programs))
+        with pytest.raises(errors.BackendFailed):
+            mine.fast_usage(vfolder(mine))
+
+
+def test_another_program_of_that_name_is_not_taken_for_it(tmp_path: Path) -> None:
+    programs = tmp_path / "programs"
+    programs.mkdir()
+    (programs / "pdu").write_text("#!/bin/sh\necho pdu 0.9\n")
+    (programs / "pdu").chmod(0o755)
+    with array(tmp_path) as it:
+        assert "fast-size" not in capabilities(it.another(rapidfile_dir=str(programs)))

@@ -1,0 +1,323 @@
+"""ONTAP's own ways: jobs that lie, pages that are empty, quota that is off, volumes of one name."""
+
+import os
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import pytest
+
+from backends.base import HardwareStatus, Mount, capabilities
+from backends.systems.netapp.backend import NetAppBackend
+from backends.tree import remove_tree
+from backends.volumes import backend_factory
+from backends.volumes.wrappers import HelperRequest, perform
+from core import errors
+from core.jobs import Unattended
+from core.names import QuotaScope, ScopeKind, VFolderId
+from tests.backends.systems.arrays.watching import PATIENT, Watch, modest, no_blind_repetition
+from tests.fakes import ontap
+from tests.fakes.ontap import OntapSim, Profile
+from tests.fakes.serving import Faults, Server, certificate, serving
+from tests.fakes.shelf import Shelf
+from tests.support.waiting import eventually
+
+MIB = 1 << 20
+#: A change, its look before, its proof after.
+REQUESTS_OF_A_CREATION, REQUESTS_OF_A_LOOK = 6, 2
+
+
+class Array:
+    """A simulated array and a backend on it."""
+
+    def __init__(self, server: Server, simulator: OntapSim, top: Path) -> None:
+        self.server, self.simulator, self.top = server, simulator, top
+        self.backend = self.another()
+
+    def another(self, **options: Any) -> NetAppBackend:
+        given = {
+            "netapp_ontap_endpoint": self.server.url,
+            "netapp_ontap_user": ontap.USER,
+            "netapp_ontap_password": ontap.PASSWORD,
+            "netapp_volume_name": ontap.VOLUME,
+            "ca_bundle": str(certificate()[0]),
+            **PATIENT,
+        }
+        return NetAppBackend(Mount("array", self.top, {**given, **options}))
+
+
+@contextmanager
+def array(top: Path, profile: Profile, faults: Faults | None = None) -> Iterator[Array]:
+    simulator = OntapSim(Shelf(top), replace(profile, nodes=dict(profile.nodes)))
+    with serving(simulator, faults) as server:
+        yield Array(server, simulator, top)
+        no_blind_repetition(server)
+        modest(server)
+
+
+def scope() -> QuotaScope:
+    return QuotaScope(ScopeKind.USER, uuid4())
+
+
+ON = Profile(quota="on")
+
+
+def test_requests_are_few(tmp_path: Path) -> None:
+    with array(tmp_path, ON) as it:
+        it.backend.probe()
+        one = scope()
+        before = len(it.server.journal)
+        it.backend.create_scope(one, MIB)
+        after = len(it.server.journal)
+        assert after - before <= REQUESTS_OF_A_CREATION
+        assert it.backend.describe_scope(one).limit_bytes == MIB
+        assert len(it.server.journal) - after <= REQUESTS_OF_A_LOOK
+
+
+@pytest.mark.parametrize(
+    "profile",
+    [
+        Profile(quota="on", page=1),
+        Profile(quota="on", never_inline=True, job_seconds=0.05),
+        Profile(quota="on", never_inline=True, job_kept_seconds=0.0),
+        Profile(quota="off", initialising_seconds=0.3),
+        Profile(quota="off", never_inline=True, initialising_seconds=0.2, page=2),
+        Profile(quota="on", visible_after_seconds=1.0),
+        Profile(quota="on", cluster_user=False),
+    ],
+    ids=["pages", "202", "forgotten jobs", "initialising", "off", "late", "user of an SVM"],
+)
+def test_a_scope_lives_and_goes(tmp_path: Path, profile: Profile) -> None:
+    with array(tmp_path, profile) as it:
+        one = scope()
+        it.backend.create_scope(one, 3 * MIB)
+        found = it.backend.describe_scope(one)
+        assert (found.limit_bytes, found.enforced) == (3 * MIB, "hard")
+        it.backend.set_limit(one, 5 * MIB)
+        assert it.backend.describe_scope(one).limit_bytes == 5 * MIB
+        it.backend.unset_limit(one)
+        assert it.backend.describe_scope(one).limit_bytes is None
+        it.backend.delete_scope(one)
+        with pytest.raises(errors.QuotaScopeNotFound):
+            it.backend.delete_scope(one)
+        named = [rule["qtree"]["name"] for rule in it.simulator.rules.values()]
+        assert (named, it.simulator.qtrees) == ([""], {})
+
+
+def test_a_limit_in_a_volume_that_initialises_for_long_is_told_as_not_held(
+    tmp_path: Path,
+) -> None:
+    with array(tmp_path, Profile(initialising_seconds=3600.0)) as it:
+        one = scope()
+        it.backend.create_scope(one, MIB)
+        found = it.backend.describe_scope(one)
+        assert (found.limit_bytes, found.used_bytes, found.enforced) == (MIB, None, None)
+        assert "quota" not in capabilities(it.backend)
+        it.simulator.initialised()
+        eventually(lambda: it.backend.describe_scope(one).enforced == "hard")
+
+
+def test_a_job_that_fails_and_leaves_its_rule(tmp_path: Path) -> None:
+    with array(tmp_path, replace(ON, never_inline=True)) as it:
+        one = scope()
+        it.simulator.job_faults.append(("create rule", ontap.RESIZE_FAILED, True))
+        it.backend.create_scope(one, MIB)
+        assert it.backend.describe_scope(one).enforced == "hard"
+        assert it.simulator.effects.count(f"create rule {one.directory}") == 1
+
+
+def test_a_rule_that_is_not_active_says_what_helps(tmp_path: Path) -> None:
+    with array(tmp_path, ON) as it:
+        one = scope()
+        it.simulator.job_faults.append(("create rule", ontap.NOT_ACTIVE, True))
+        with pytest.raises(errors.BackendFailed, match="netapp_quota_reinit"):
+            it.another(deadline_seconds=60.0).create_scope(one, MIB)
+        it.another(netapp_quota_reinit="auto", deadline_seconds=60.0).create_scope(one, MIB)
+        assert it.backend.describe_scope(one).enforced == "hard"
+
+
+def test_what_another_change_keeps_waiting_is_done_after_it(tmp_path: Path) -> None:
+    with array(tmp_path, replace(ON, never_inline=True)) as it:
+        one = scope()
+        for _ in range(2):
+            it.simulator.job_faults.append(("create rule", ontap.QUOTA_BUSY, False))
+        it.backend.create_scope(one, MIB)
+        assert it.backend.describe_scope(one).limit_bytes == MIB
+
+
+@pytest.mark.parametrize("path", ["qtrees", "rules"])
+@pytest.mark.parametrize("fault", ["drop after", "html 502 after", "truncate", "wrong json"])
+def test_a_creation_whose_answer_is_lost_is_looked_up(
+    tmp_path: Path, path: str, fault: str
+) -> None:
+    with array(tmp_path, ON) as it:
+        one = scope()
+        it.server.faults.next(fault, "POST", path)
+        it.backend.create_scope(one, MIB)
+        assert it.server.faults.happened == [fault]
+        assert len(it.server.asked("POST", path)) == 1
+        assert it.backend.describe_scope(one).limit_bytes == MIB
+
+
+def test_a_volume_of_the_same_name_elsewhere(tmp_path: Path) -> None:
+    with array(tmp_path, replace(ON, twin=True)) as it:
+        with pytest.raises(errors.ConfigurationError, match="svm1, svm2"):
+            it.backend.create_scope(scope())
+        it.another(netapp_svm="svm1").create_scope(scope(), MIB)
+
+
+def test_a_wrong_password_is_tried_once(tmp_path: Path) -> None:
+    with array(tmp_path, ON) as it:
+        mine = it.another(netapp_ontap_password="wr0ng")
+        with pytest.raises(errors.BackendFailed) as error:
+            mine.create_scope(scope())
+        assert it.simulator.wrong_passwords == 1
+        assert "wr0ng" not in repr(error.value)
+
+
+def test_an_array_that_is_not_trusted_is_not_talked_to(tmp_path: Path) -> None:
+    with array(tmp_path, ON) as it:
+        for ca in (None, str(certificate("other")[0])):
+            with pytest.raises(errors.BackendFailed, match="certificate"):
+                it.another(ca_bundle=ca).create_scope(scope())
+        assert it.server.journal == []
+        it.another(ca_bundle=None, verify_tls=False).create_scope(scope())
+
+
+def test_a_directory_removed_by_hand_leaves_nothing_behind(tmp_path: Path) -> None:
+    with array(tmp_path, ON) as it:
+        one = scope()
+        it.backend.create_scope(one, MIB)
+        (tmp_path / one.directory).rmdir()
+        with pytest.raises(errors.QuotaScopeNotFound):
+            it.backend.describe_scope(one)
+        it.backend.delete_scope(one)
+        assert [rule["qtree"]["name"] for rule in it.simulator.rules.values()] == [""]
+        it.backend.create_scope(one)
+        assert it.backend.describe_scope(one).limit_bytes is None
+
+
+def test_many_scopes_and_one_scope_by_many(tmp_path: Path) -> None:
+    with array(tmp_path, replace(ON, job_seconds=0.01)) as it:
+        scopes = [scope() for _ in range(20)]
+        same = scope()
+
+        def outcome(one: QuotaScope) -> str:
+            try:
+                it.another(deadline_seconds=60.0).create_scope(one, MIB)
+            except errors.QuotaScopeExists:
+                return "exists"
+            return "made"
+
+        with ThreadPoolExecutor(8) as pool:
+            assert set(pool.map(outcome, scopes)) == {"made"}
+        with ThreadPoolExecutor(8) as pool:
+            assert sorted(pool.map(outcome, [same] * 20)) == ["exists"] * 19 + ["made"]
+        made = [e for e in it.simulator.effects if e.startswith("create qtree")]
+        assert len(made) == len(set(made)) == 21
+        it.server.most_in_flight = 0  # each backend here was an array's only client
+
+
+def test_health_and_rates(tmp_path: Path) -> None:
+    with array(tmp_path, ON) as it:
+        assert it.backend.hardware().status == HardwareStatus.HEALTHY
+        rates = [it.backend.performance() for _ in range(2)]
+        assert max(rate.iops_read for rate in rates) < 110
+        assert rates[0].io_usec_write == 50
+        capacity = it.backend.array_capacity()
+        assert (capacity.capacity_bytes, capacity.used_bytes) == (95 << 30, 10 << 30)
+        it.simulator.profile.nodes["node-2"] = "down"
+        assert it.backend.hardware().status == HardwareStatus.DEGRADED
+        it.simulator.volume_state = "offline"
+        assert it.backend.hardware().status == HardwareStatus.OFFLINE
+        it.simulator.profile.cluster_user = False
+        assert it.backend.hardware().metadata["nodes"] == "unknown"
+    found = it.another(deadline_seconds=1.0).hardware()
+    assert found.status == HardwareStatus.UNAVAILABLE
+
+
+def test_usage_by_analytics_or_not_at_all(tmp_path: Path) -> None:
+    with array(tmp_path, ON) as it:
+        one = VFolderId(scope(), uuid4())
+        assert one.scope
+        it.backend.create_scope(one.scope)
+        it.backend.create_vfolder(one)
+        (it.backend.vfolder_path(one) / "a").write_bytes(b"12345")
+        found = it.backend.fast_usage(one)
+        assert (found.file_count, found.used_bytes) == (1, 5)
+        it.simulator.profile.incomplete = True
+        assert not it.backend.fast_usage(one).complete
+        it.simulator.profile.analytics = "off"
+        assert not it.backend.fast_usage(one).complete
+        assert "fast-size" not in capabilities(it.backend)
+
+
+@pytest.mark.parametrize("seconds", [0.0, 3600.0])
+def test_a_tree_is_removed_by_the_array_or_from_here(tmp_path: Path, seconds: float) -> None:
+    with array(tmp_path, replace(ON, delete_seconds=seconds)) as it:
+        patience = 5.0 if seconds else PATIENT["deadline_seconds"]
+        mine = it.another(netapp_async_delete=True, deadline_seconds=patience)
+        room = tmp_path / "scope/.vfolder/trash"
+        for number in range(100):
+            (room / f"job/{number}").mkdir(parents=True)
+            (room / f"job/{number}/file").write_bytes(b"x")
+        parent = os.open(room, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            mine.before_purge(parent, "job")
+            assert (room / "job").exists() is (seconds > 0)
+            assert remove_tree(parent, "job", control=Unattended()).complete
+        finally:
+            os.close(parent)
+        assert not (room / "job").exists()
+        assert len(it.server.asked("DELETE", "%2Evfolder%2Ftrash%2Fjob")) == 1
+
+
+def test_any_backend_can_be_made_to_fail(tmp_path: Path) -> None:
+    with array(tmp_path, ON) as it:
+        file = tmp_path / "faults.toml"
+        options = {**it.backend.mount.options, "backend": "netapp", "faults": str(file)}
+        mine = backend_factory("faulty")(Mount("array", tmp_path, options))
+        one = scope()
+        mine.create_scope(one, MIB)
+        file.write_text('error = "EIO"')
+        with pytest.raises(errors.StorageError):
+            mine.describe_scope(one)
+        file.write_text("full = true")
+        with pytest.raises(errors.NoSpace):
+            mine.create_scope(scope())
+        assert mine.describe_scope(one).limit_bytes == MIB
+
+
+def test_an_interface_that_is_away_takes_neither_data_nor_words(
+    tmp_path: Path, watch: Watch
+) -> None:
+    with array(tmp_path, ON) as it:
+        it.backend.probe()
+        one = scope()
+        it.backend.create_scope(one, MIB)
+    mine = it.another(deadline_seconds=3.0)
+    assert mine.probe() == it.backend.probe()
+    with pytest.raises(errors.Unavailable) as error:
+        mine.describe_scope(one)
+    assert error.value.retriable
+    asked = perform(mine, HelperRequest("describe_scope", "array", str(one)))
+    assert asked.refusal == "Unavailable"
+    assert ontap.PASSWORD not in repr(error.value)
+    watch.holds(ontap.PASSWORD)
+
+
+def test_options_that_are_wrong_are_named_without_their_values(tmp_path: Path) -> None:
+    with array(tmp_path, ON) as it:
+        xcp = {"netapp_nfs_host": "10.0.0.5", "netapp_xcp_cmd": ["xcp"], "xcp_catalog": "h:/c"}
+        assert it.another(**xcp).mount.options["netapp_xcp_cmd"] == ["xcp"]
+        with pytest.raises(errors.ConfigurationError, match="netapp_svm"):
+            it.another(netapp_svn="svm1")
+        with pytest.raises(errors.ConfigurationError) as error:
+            it.another(netapp_ontap_password=12345)
+        assert "12345" not in error.value.detail
+        with pytest.raises(errors.ConfigurationError, match="https"):
+            it.another(netapp_ontap_endpoint="http://array")

@@ -1,0 +1,141 @@
+"""Arrays that suffer by chance: every act ends rightly, once, and is asked for with care.
+
+`ARRAY_SEEDS` is how many seeds are tried, from `ARRAY_SEED` on.
+"""
+
+import os
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import pytest
+
+from backends.base import Mount
+from backends.mounted import PosixBackend
+from backends.volumes import backend_factory
+from core import errors
+from core.names import QuotaScope, ScopeKind
+from tests.backends.systems.arrays.watching import PATIENT, Watch, modest, no_blind_repetition
+from tests.fakes import flashblade, ontap, vast, weka
+from tests.fakes.flashblade import FlashBladeSim
+from tests.fakes.ontap import OntapSim, Profile
+from tests.fakes.serving import Faults, Server, Simulator, certificate, serving
+from tests.fakes.shelf import Shelf
+from tests.fakes.vast import VastSim
+from tests.fakes.weka import WekaSim
+
+FIRST = int(os.environ.get("ARRAY_SEED", "1"))
+SEEDS = range(FIRST, FIRST + int(os.environ.get("ARRAY_SEEDS", "1")))
+RATE = 0.2
+MIB = 1 << 20
+THREADS = 8
+LOGINS = ("/login", "/token/")
+
+Maker = Callable[[Path, int], tuple[Simulator, dict[str, Any]]]
+
+
+def _ontap(top: Path, seed: int) -> tuple[Simulator, dict[str, Any]]:
+    simulator = OntapSim(Shelf(top), Profile(quota="on", never_inline=seed % 2 == 0), seed)
+    simulator.chance_of_job_fault = RATE / 2
+    user = {"netapp_ontap_user": ontap.USER, "netapp_ontap_password": ontap.PASSWORD}
+    return simulator, {**user, "netapp_volume_name": ontap.VOLUME}
+
+
+def _weka(top: Path, _: int) -> tuple[Simulator, dict[str, Any]]:
+    user = {"weka_username": weka.USER, "weka_password": weka.PASSWORD}
+    return WekaSim(Shelf(top)), {**user, "weka_fs_name": weka.FILE_SYSTEM}
+
+
+def _vast(top: Path, _: int) -> tuple[Simulator, dict[str, Any]]:
+    return VastSim(Shelf(top)), {"vast_username": vast.USER, "vast_password": vast.PASSWORD}
+
+
+def _flashblade(top: Path, _: int) -> tuple[Simulator, dict[str, Any]]:
+    token = {"purity_api_token": flashblade.API_TOKEN}
+    return FlashBladeSim(top), {**token, "purity_fs_name": flashblade.FILE_SYSTEM}
+
+
+WITH_QUOTA: dict[str, tuple[Maker, str]] = {
+    "netapp": (_ontap, "netapp_ontap_endpoint"),
+    "weka": (_weka, "weka_endpoint"),
+    "vast": (_vast, "vast_endpoint"),
+}
+ALL = {**WITH_QUOTA, "purestorage": (_flashblade, "purity_endpoint")}
+SECRETS = (ontap.PASSWORD, weka.PASSWORD, vast.PASSWORD, flashblade.API_TOKEN)
+
+
+@contextmanager
+def suffering(
+    name: str, top: Path, seed: int, watch: Watch
+) -> Iterator[tuple[PosixBackend, Server, Any]]:
+    """A backend on an array that suffers; in the end its journal and our logs are looked at."""
+    maker, endpoint = ALL[name]
+    simulator, options = maker(top, seed)
+    faults = Faults(seed, RATE)
+    with serving(simulator, faults) as server:
+        trust = {"ca_bundle": str(certificate()[0]), **PATIENT}
+        backend = backend_factory(name)(
+            Mount("array", top, {**options, endpoint: server.url, **trust})
+        )
+        assert isinstance(backend, PosixBackend)
+        yield backend, server, simulator
+    modest(server)
+    watch.holds(*SECRETS)
+    wanted = 1 + faults.happened.count("expire")
+    asked = [e for e in server.journal if any(word in e.path for word in LOGINS)]
+    lost = sum(bool(entry.fault) for entry in asked)
+    logins = getattr(simulator, "logins", 0) + getattr(simulator, "refreshes", 0)
+    assert logins <= wanted + lost
+
+
+def scope() -> QuotaScope:
+    return QuotaScope(ScopeKind.PROJECT, uuid4())
+
+
+def live(backend: PosixBackend, one: QuotaScope) -> None:
+    """The life of a scope: each step is shown and repeated."""
+    backend.create_scope(one, 3 * MIB)
+    with pytest.raises(errors.QuotaScopeExists):
+        backend.create_scope(one, 3 * MIB)
+    assert backend.describe_scope(one).limit_bytes == 3 * MIB
+    for _ in range(2):
+        backend.set_limit(one, 8 * MIB)
+        assert backend.describe_scope(one).limit_bytes == 8 * MIB
+    for _ in range(2):
+        backend.unset_limit(one)
+        assert backend.describe_scope(one).limit_bytes is None
+    backend.delete_scope(one)
+    with pytest.raises(errors.QuotaScopeNotFound):
+        backend.delete_scope(one)
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+@pytest.mark.parametrize("name", WITH_QUOTA)
+def test_scopes_live_and_go_once(name: str, seed: int, tmp_path: Path, watch: Watch) -> None:
+    with suffering(name, tmp_path, seed, watch) as (backend, server, simulator):
+        for _ in range(3):
+            live(backend, scope())
+        no_blind_repetition(server)
+        with ThreadPoolExecutor(THREADS) as pool:
+            list(pool.map(lambda _: live(backend, scope()), range(THREADS)))
+        assert len(simulator.effects) == len(set(simulator.effects))
+        left = getattr(simulator, "quotas", None) or getattr(simulator, "qtrees", None)
+        assert not left
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+@pytest.mark.parametrize("name", ALL)
+def test_figures_are_told(name: str, seed: int, tmp_path: Path, watch: Watch) -> None:
+    with suffering(name, tmp_path, seed, watch) as (backend, _, _):
+        asked: Any = backend
+
+        def ask(_: int) -> tuple[int, int, str]:
+            rates, found = asked.performance(), asked.array_capacity()
+            assert 0 <= found.used_bytes <= found.capacity_bytes
+            return rates.iops_write, found.used_bytes, asked.hardware().status
+
+        with ThreadPoolExecutor(THREADS) as pool:
+            assert set(pool.map(ask, range(3 * THREADS))) == {(ask(0))}
