@@ -151,7 +151,7 @@ class JobLists:
         while True:
             with self._redis.pipeline(transaction=False) as pipe:
                 for mode in CONFLICTS:
-                    key = f"{PREFIX}lock:{vfolder}:{mode}"
+                    key = lock_set(vfolder, mode)
                     pipe.zrangebyscore(key, f"({turn}", "+inf", 0, PAGE_MAX, withscores=True)
                 found = [one for page in pipe.execute() for one in page]
             batch = sorted(found, key=itemgetter(1))[:PAGE_MAX]

@@ -13,7 +13,7 @@ from uuid import uuid4
 
 import redis
 
-from core.errors import Unavailable
+from core.errors import StoreUnavailable
 from core.jobs.store.loading import LAYOUT, script_texts
 from core.jobs.store.messages import PREFIX
 from core.telemetry import logger
@@ -32,6 +32,10 @@ _PATIENCE_SECONDS = 60.0
 _POLL_SECONDS = 0.05
 
 
+class StoreOfOtherLayout(StoreUnavailable, redis.RedisError):
+    """The store is not migrated yet: who waits for a store that is away waits for this, too."""
+
+
 def is_other_layout(error: redis.ResponseError) -> bool:
     """Return whether a script refused because the store has another layout."""
     return str(error).startswith("LAYOUT")
@@ -41,21 +45,21 @@ def migrate(client: "redis.Redis") -> None:
     """Bring the store to the present layout, or wait until another process has done so.
 
     Raises:
-        Unavailable: a newer version of vfolder wrote the store, or the migration takes long.
+        StoreOfOtherLayout: a newer version of vfolder wrote the store, or the migration takes long.
         redis.RedisError: the store does not answer.
     """
     until = time.monotonic() + _PATIENCE_SECONDS
     token = uuid4().hex
     while (found := cast("str | None", client.get(_LAYOUT))) != LAYOUT:
         if found is not None:
-            raise Unavailable(
+            raise StoreOfOtherLayout(
                 f"The store of jobs has layout {found}, and this version knows {LAYOUT}; "
                 "start the version that wrote it."
             )
         if client.set(_LOCK, token, nx=True, px=_LOCK_MS):
             _Migration(client, token).run()
         if time.monotonic() > until:
-            raise Unavailable("The store of jobs is being migrated; try again in a minute.")
+            raise StoreOfOtherLayout("The store of jobs is being migrated; try again in a minute.")
         time.sleep(_POLL_SECONDS)
 
 
@@ -73,14 +77,15 @@ class _Migration:
             and self._on_jobs("locks")
             and self._on_jobs("queues")
             and all(self._on_keys("drop", old) for old in ("lockq:*", "waiters:*", "waiting:*"))
-            and all(self._count(keys) for keys in _batches(self._keys("ready:*")))
+            and self._on_keys("counts", "turns:*")
             and self._step("done")
         )
         if self._redis.exists(PREFIX + "seq"):  # else it was empty
             _log.info("store of jobs migrated", layout=LAYOUT, done=done)
 
     def _step(self, step: str, *arguments: str, keys: list[str] | None = None) -> bool:
-        return bool(self._script(keys=keys or [], args=[self._token, step, *arguments]) == "1")
+        answer = self._script(keys=keys or [], args=[self._token, str(_LOCK_MS), step, *arguments])
+        return bool(answer == "1")
 
     def _on_keys(self, step: str, pattern: str) -> bool:
         return all(self._step(step, keys=keys) for keys in _batches(self._keys(pattern)))
@@ -88,13 +93,6 @@ class _Migration:
     def _on_jobs(self, step: str) -> bool:
         jobs = [job for state in _LIVE for job in self._jobs(state)]
         return all(self._step(step, *ids) for ids in _batches(jobs))
-
-    def _count(self, keys: list[str]) -> bool:
-        places = [key.removeprefix(PREFIX).split(":", 4) for key in keys]
-        lanes = [
-            part for _, volume, lane, level, _ in places for part in (f"{volume}:{lane}", level)
-        ]
-        return self._step("counts", *lanes, keys=keys)
 
     def _jobs(self, state: str) -> list[str]:
         return [str(job) for job in self._redis.zrange(f"{PREFIX}ix:state:{state}", 0, -1)]

@@ -6,11 +6,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from redis import Redis
+from redis import Redis, RedisError
 
 from core.errors import Unavailable
 from core.jobs import State
 from core.jobs.store import PREFIX, JobEnd, JobLists, JobStore, Query
+from core.jobs.store.migration import migrate
+from core.redis import store_is_away
 from tests.core.jobs.conftest import Desk
 from tests.core.jobs.ledger import Ledger
 from tests.support.valkey import Valkey
@@ -145,6 +147,22 @@ def test_a_migration_that_died_is_begun_again(valkey: Valkey, former: Desk) -> N
     assert last > 5
 
 
+class Repeating(Redis):
+    """A connection that loses the first answer to each script, so that each runs twice."""
+
+    def execute_command(self, *words: Any, **options: Any) -> Any:
+        if words[0] == "EVALSHA":
+            super().execute_command(*words, **options)
+        return super().execute_command(*words, **options)
+
+
+def test_each_step_of_a_migration_may_run_twice(valkey: Valkey, former: Desk) -> None:
+    reap_nothing(former)
+    with Repeating.from_url(f"{valkey.url}/1", decode_responses=True) as client:
+        migrate(client)
+    Ledger.read(former.store.redis).check()
+
+
 def test_processes_that_start_together_migrate_once(former: Desk) -> None:
     reap_nothing(former)
     threads = [threading.Thread(target=former.store.reap, args=(3,)) for _ in range(8)]
@@ -157,6 +175,8 @@ def test_processes_that_start_together_migrate_once(former: Desk) -> None:
 
 def test_a_store_of_a_newer_version_is_refused(desk: Desk) -> None:
     desk.store.redis.set(f"{PREFIX}layout", "99")
-    with pytest.raises(Unavailable, match="layout 99"):
+    with pytest.raises(Unavailable, match="layout 99") as refused:
         desk.usage("user:00000000-0000-0000-0000-000000000001/" + "0" * 32)
+    assert store_is_away(refused.value), "a run waits for it, and settles its job afterwards"
+    assert isinstance(refused.value, RedisError), "threads that wait for the store go on"
     assert desk.store.redis.get(f"{PREFIX}layout") == "99"

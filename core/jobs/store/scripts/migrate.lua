@@ -1,10 +1,10 @@
 -- One step of a migration to this layout; each may be repeated.
--- ARGV: the token of the process that migrates, step, then what the step says
+-- ARGV: the token of the process that migrates, how long it keeps others away (ms), step, then what the
+-- step says
 -- Returns '1', or '0' when another process migrates
-local LOCK_MS = 30000
 if redis.call('GET', P .. 'layout:lock') ~= ARGV[1] then return '0' end
-redis.call('PEXPIRE', P .. 'layout:lock', LOCK_MS)
-local step = ARGV[2]
+redis.call('PEXPIRE', P .. 'layout:lock', ARGV[2])
+local step = ARGV[3]
 if step == 'turns' then
   -- KEYS: lists of scopes as layout 1 had them
   for _, list in ipairs(KEYS) do
@@ -14,14 +14,14 @@ if step == 'turns' then
   end
 elseif step == 'locks' then
   -- ARGV: ids of live jobs
-  for number = 3, #ARGV do
+  for number = 4, #ARGV do
     local id = ARGV[number]
     local rests = get(id, 'state') == 'queued' and get(id, 'pause') == '1' and get(id, 'attempt') == '0'
     if not rests then enter_locks(facts(id)) end
   end
 elseif step == 'queues' then
   -- ARGV: ids of live jobs. A ready job stays where it is: its scope keeps its turn.
-  for number = 3, #ARGV do
+  for number = 4, #ARGV do
     local id = ARGV[number]
     redis.call('HDEL', jobkey(id), 'waits_for')
     if get(id, 'state') == 'queued' and get(id, 'admitted') == '0' then
@@ -30,9 +30,14 @@ elseif step == 'queues' then
     end
   end
 elseif step == 'counts' then
-  -- KEYS: sets of ready jobs; ARGV: lane and priority of each. The counts were dropped before.
-  for number, key in ipairs(KEYS) do
-    redis.call('HINCRBY', P .. 'waiting:' .. ARGV[2 * number + 1], ARGV[2 * number + 2], redis.call('ZCARD', key))
+  -- KEYS: sets of scopes, one for each lane and priority
+  for _, turns in ipairs(KEYS) do
+    local lane, priority = turns:sub(#(P .. 'turns:') + 1):match('^(.*):([^:]*)$')
+    local ready = 0
+    for _, scope in ipairs(redis.call('ZRANGE', turns, 0, -1)) do
+      ready = ready + redis.call('ZCARD', ready_key(lane, priority, scope))
+    end
+    redis.call('HSET', P .. 'waiting:' .. lane, priority, ready)
   end
 elseif step == 'drop' then
   redis.call('UNLINK', unpack(KEYS))
