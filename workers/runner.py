@@ -113,7 +113,7 @@ def _released_while_store_is_away() -> Iterator[None]:
     try:
         yield
     except (redis.RedisError, StoreUnavailable) as error:
-        if isinstance(error, redis.RedisError) and not store_is_away(error):
+        if not store_is_away(error):
             raise
         raise Released("the store was away") from error
 

@@ -27,7 +27,7 @@ from backends.quota import quick_usage, requested_limits
 from core.errors import QuotaExceeded, StorageError
 from core.names import QuotaScope
 from core.quota import Balance, QuotaLedger, Thresholds
-from core.redis import retrying, store_problem
+from core.redis import retrying, store_is_away, store_problem
 from core.telemetry import logger
 
 _log = logger(__name__)
@@ -129,6 +129,8 @@ class SoftQuota:
         try:
             others = self._ask(lambda: self._reserve(scope, holder, size_bytes, limit_bytes))
         except redis.RedisError as error:
+            if not store_is_away(error):
+                raise
             raise store_problem(error) from error
         if others is not None:
             left = max(limit_bytes - others, 0)

@@ -51,7 +51,7 @@ def store_refuses(error: BaseException) -> bool:
 
 def store_is_away(error: BaseException) -> bool:
     """Return whether a call may succeed later: the server is away, or refuses for now."""
-    return isinstance(error, AWAY) or store_refuses(error)
+    return isinstance(error, (*AWAY, StoreUnavailable)) or store_refuses(error)
 
 
 def store_problem(error: redis.RedisError) -> StoreUnavailable:

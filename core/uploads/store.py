@@ -30,7 +30,7 @@ import msgspec
 import redis
 
 from core.names import VFolderId
-from core.redis import AWAY, ScriptCall, retrying, store_problem
+from core.redis import AWAY, ScriptCall, retrying, store_is_away, store_problem
 from core.uploads.upload import (
     LeaseRequest,
     TooManyUploads,
@@ -469,10 +469,13 @@ _REFUSALS = {
 def patiently(call: Callable[[], Any]) -> Any:  # noqa: ANN401 - what Redis answers
     """Call Redis, and again when it does not answer: every script may run twice."""
     try:
-        return call()
-    except AWAY:
-        return _again(call)
+        try:
+            return call()
+        except AWAY:
+            return _again(call)
     except redis.RedisError as error:
+        if not store_is_away(error):  # a defect of ours: it must not look like an absent store
+            raise
         raise store_problem(error) from error
 
 
@@ -483,7 +486,4 @@ def _again(call: Callable[[], Any]) -> Any:  # noqa: ANN401 - what Redis answers
         longest_pause_seconds=STORE_PAUSE_SECONDS,
         patience_seconds=STORE_PATIENCE_SECONDS,
     )
-    try:
-        return tries(call)
-    except redis.RedisError as error:
-        raise store_problem(error) from error
+    return tries(call)

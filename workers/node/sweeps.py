@@ -68,7 +68,7 @@ class Sweep:
         try:
             return self._sweep()
         except (redis.RedisError, StoreUnavailable) as error:
-            if isinstance(error, redis.RedisError) and not store_is_away(error):
+            if not store_is_away(error):
                 raise
             _log.warning("sweep put off", volume=self._volume, reason=type(error).__name__)
             return "put off: the store is away"

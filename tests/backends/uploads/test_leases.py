@@ -7,6 +7,7 @@ from uuid import uuid4
 
 import pytest
 from msgspec.structs import replace
+from redis import ResponseError
 
 from backends.base import Mount
 from backends.fs import layout
@@ -41,6 +42,14 @@ def upload(backend: PosixBackend, store: UploadStore) -> Upload:
     name = uuid4().hex
     made = Upload(id=name, volume="local", vfolder=str(vfolder), path="f", session=name, length=100)
     return uploads.begin(backend, store, made)
+
+
+def test_a_defect_does_not_look_like_an_absent_store(store: UploadStore, upload: Upload) -> None:
+    """A job that waits for the store would wait for ever, and nobody would see why."""
+    store.client.delete(f"tus.upload.offset:{upload.id}")
+    store.client.rpush(f"tus.upload.offset:{upload.id}", "no text")
+    with pytest.raises(ResponseError, match="WRONGTYPE"):
+        store.acquire(upload.id, 0, lambda: True)
 
 
 def test_each_commit_renews_the_lease(store: UploadStore, upload: Upload) -> None:
