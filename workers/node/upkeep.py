@@ -2,9 +2,11 @@
 
 It registers the node with a TTL, takes back jobs whose process died here, consumes the queues of
 mounts that come and go, and drains on request. The node that is the leader of the cluster also
-reaps dead leases of all nodes, looks for lost nodes, forgets those that left, and looks how many
-connections the store has left. The reaper pauses for one lease after the store was restarted or
-could not be reached, so that live runs renew first. The store's absence is not the death of a run.
+reaps dead leases of all nodes, looks for lost nodes, forgets those that left and jobs that ended
+long ago, and looks how many connections the store has left.
+
+The reaper pauses for one lease after the store was restarted or could not be reached, so that live
+runs renew first. The store's absence is not the death of a run.
 """
 
 import threading
@@ -128,7 +130,6 @@ class Upkeep(bootsteps.StartStopStep):
         self._announce(nodes, volumes)
         self._consume(volumes)
         self._take_back(store, runs)
-        self._forget(store)
         self._lead(client, store, nodes)
 
     def _wait(self, store: JobStore) -> bool:
@@ -165,6 +166,7 @@ class Upkeep(bootsteps.StartStopStep):
         for lost in nodes.claim_losses():
             self._publisher.node_left(lost, "lost")
         self._reap(client, store)
+        self._forget(store)
         if asked - self._tidied > TIDY_SECONDS:
             self._tidied = asked
             self._tidy(client, nodes)
@@ -195,14 +197,14 @@ class Upkeep(bootsteps.StartStopStep):
 
     def _reload(self, store: JobStore) -> None:
         """Apply what the file changed; a changed bandwidth is set at once."""
-        self._reloads = RELOAD.count
-        before, self.settings = self.settings, reloaded(self.settings)
-        self.mounts.follow(self.settings)
+        count, fresh = RELOAD.count, reloaded(self.settings)
+        self.mounts.follow(fresh)
         budgets = BandwidthStore(store.redis)
-        for name in self.settings.volume:
-            limit = self.settings.vfolder.bytes_per_second(name)
-            if limit != before.vfolder.bytes_per_second(name):
+        for name in fresh.volume:
+            limit = fresh.vfolder.bytes_per_second(name)
+            if limit != self.settings.vfolder.bytes_per_second(name):
                 budgets.set(name, limit)
+        self._reloads, self.settings = count, fresh  # last: a store that is away is asked again
 
     def _consume(self, volumes: dict[str, NodeVolume]) -> None:
         """Consume the queues of the proven volumes; none while draining."""
