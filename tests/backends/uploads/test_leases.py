@@ -45,7 +45,7 @@ def upload(backend: PosixBackend, store: UploadStore) -> Upload:
 
 
 def test_a_defect_does_not_look_like_an_absent_store(store: UploadStore, upload: Upload) -> None:
-    """A job that waits for the store would wait for ever, and nobody would see why."""
+    """A job would wait for ever for a store that is there."""
     store.client.delete(f"tus.upload.offset:{upload.id}")
     store.client.rpush(f"tus.upload.offset:{upload.id}", "no text")
     with pytest.raises(ResponseError, match="WRONGTYPE"):
