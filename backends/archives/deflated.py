@@ -155,8 +155,8 @@ class StreamedZip:
             length += len(packed)
             yield packed
         rest = packer.flush()
-        if form & IN_BLOCKS:  # content that ended early has no last block yet
-            rest = b"" if size == entry.size else records.in_blocks(b"", last=True)
+        if form & IN_BLOCKS:  # content that ended early, or is empty, has no last block yet
+            rest = b"" if size == entry.size > 0 else records.in_blocks(b"", last=True)
         sent = crc, length + len(rest), size, form
         self._keep(sent)
         yield rest + records.descriptor(sent)

@@ -215,6 +215,21 @@ def test_a_tolerant_zip_stays_whole_when_a_file_shrinks_while_it_is_sent(
     assert b"sub/large: " in found[REPORT]
 
 
+@pytest.mark.parametrize("form", ["zip", "zip-deflate"])
+def test_a_large_file_that_is_emptied_before_its_turn_has_an_end(top: Path, form: str) -> None:
+    """Readers find the end of content in its last block, also of content without bytes."""
+    with archiving(top, form, tolerant=True) as made:
+        os.truncate(top / "large", 0)
+        data = made.data()
+    assert contents(form, data)["large"] == b""
+    with zipfile.ZipFile(io.BytesIO(data)) as archive:
+        entry = archive.getinfo("large")
+    name, extra = struct.unpack_from("<2H", data, entry.header_offset + 26)
+    packer = zlib.decompressobj(-15)
+    packer.decompress(data[entry.header_offset + 30 + name + extra :][: entry.compress_size])
+    assert packer.eof
+
+
 @pytest.mark.parametrize("form", FORMATS)
 def test_what_no_archive_can_have_is_left_out_of_a_tolerant_one(top: Path, form: str) -> None:
     os.mkfifo(top / "fifo")
