@@ -290,17 +290,10 @@ class _Listing:
             return self._planned(descriptor, batch, one)
         except FileNotFoundError:
             return None
-        except OSError as error:
-            if error.errno == errno.EINVAL and not one.is_symlink():
-                return None  # it was a link when it was listed, and is none any more
+        except (OSError, UnsupportedEntry) as error:
             if self.leave_out is None:
                 raise
             self.leave_out(_join(batch.directory, os.fsencode(one.name)), reason_of(error))
-            return None
-        except UnsupportedEntry as error:
-            if self.leave_out is None:
-                raise
-            self.leave_out(_join(batch.directory, os.fsencode(one.name)), error.detail)
             return None
 
     def _planned(self, descriptor: int, batch: Batch, one: "os.DirEntry[str]") -> ArchiveEntry:
@@ -312,7 +305,7 @@ class _Listing:
         if kind == stat.S_IFDIR:
             return _entry(name, status, b"")
         if kind == stat.S_IFLNK:
-            return _entry(name, status, os.fsencode(os.readlink(one.name, dir_fd=descriptor)))
+            return _entry(name, status, _target(one.name, descriptor))
         shown = os.fsdecode(_join(batch.directory, name))
         raise UnsupportedEntry(
             "An archive can have only files, directories and links.", paths=[shown]
@@ -334,6 +327,16 @@ def _entry(name: bytes, status: os.stat_result, target: bytes) -> ArchiveEntry:
     size = status.st_size if is_file else len(target)
     mtime_ns = planned_ns(status.st_mtime_ns)
     return ArchiveEntry(name, mode, size, mtime_ns, status.st_ino, target, is_file, is_directory)
+
+
+def _target(name: str, directory: int) -> bytes:
+    """Return the target of a link; another kind of entry that took its name is a missing link."""
+    try:
+        return os.fsencode(os.readlink(name, dir_fd=directory))
+    except OSError as error:
+        if error.errno != errno.EINVAL:
+            raise
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT)) from error
 
 
 def _prefix(name: bytes) -> bytes:

@@ -161,6 +161,6 @@ def entry_errors(*paths: str) -> Iterator[None]:
 
 def _shown(paths: tuple[str, ...]) -> str:
     """Return the first path, with bytes that are not UTF-8 escaped."""
-    if not paths:
+    if not paths or not paths[0]:  # the top of an archive or a tree has the empty path
         return "The entry"
     return paths[0].encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")

@@ -268,6 +268,24 @@ def test_what_vanishes_while_it_is_listed_is_not_planned(
         assert set(contents("zip", made.data())) == {"large"}
 
 
+def test_a_link_that_a_file_replaces_while_it_is_listed_is_not_planned(
+    top: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (top / "link").symlink_to("small")
+    listed = plan._Listing._planned
+
+    def replacing(self: object, descriptor: int, batch: object, one: "os.DirEntry[str]") -> object:
+        if one.name == "link":
+            assert one.stat(follow_symlinks=False)  # it is a link up to here
+            (top / "link").unlink()
+            (top / "link").write_text("no link")
+        return listed(self, descriptor, batch, one)  # type: ignore[arg-type] # as it was called
+
+    monkeypatch.setattr(plan._Listing, "_planned", replacing)
+    with archiving(top, "zip") as made:
+        assert "link" not in contents("zip", made.data())
+
+
 # -- Readers of streams ----------------------------------------------------------------------------
 JAVA = """
 import java.io.*; import java.util.zip.*;
