@@ -89,17 +89,29 @@ class ArchiveReader(Protocol):
         """
 
 
+def member_path(name: str) -> VFolderPath:
+    """Return the path that an archive names.
+
+    Raises:
+        ArchiveRefused: the name leads outside, or is not allowed.
+    """
+    try:
+        return VFolderPath.parse(name)
+    except (PathEscape, InvalidName) as error:
+        raise ArchiveRefused(f"An entry has a name that is not allowed: {error.detail}") from error
+
+
 @contextmanager
 def reading() -> Iterator[None]:
-    """Raise the errors of libraries about a broken archive as `ArchiveRefused`.
+    """Raise the errors of a library about a broken archive as `ArchiveRefused`.
+
+    The block has calls of the library only: a fault of our own code would look the same.
 
     Raises:
         ArchiveRefused: the bytes are no valid archive.
     """
     try:
         yield
-    except (PathEscape, InvalidName) as error:
-        raise ArchiveRefused(f"An entry has a name that is not allowed: {error.detail}") from error
     except (tarfile.TarError, zipfile.BadZipFile, zlib.error) as error:
         raise ArchiveRefused("The archive is broken.") from error
     except (EOFError, ValueError, ArithmeticError, RecursionError, NotImplementedError) as error:
@@ -182,10 +194,9 @@ class TarArchive:
                 self._file.begin_entry()
                 header = self._tar.next()
                 self._tar.members.clear()  # type: ignore[attr-defined] # typeshed has no such list
-                if header is None:
-                    break
-                member = self._member(header)
-            yield member
+            if header is None:
+                break
+            yield self._member(header)
         if self._file.last != _TAR_END:
             raise ArchiveRefused("The archive is cut off: a tar ends with blocks of zeros.")
         with reading():
@@ -197,9 +208,10 @@ class TarArchive:
             raise ArchiveRefused(f"{_shown(header.name)} is sparse, or has an invalid size.")
         kind = _tar_kind(header)
         self._file.begin_content(header.size)
-        content = self._tar.extractfile(header) if kind is Kind.FILE else None
+        with reading():
+            content = self._tar.extractfile(header) if kind is Kind.FILE else None
         return Member(
-            VFolderPath.parse(header.name),
+            member_path(header.name),
             kind,
             header.mode,
             float(header.mtime),

@@ -21,6 +21,7 @@ from backends.archives.members import (
     Member,
     TarArchive,
     UploadFormat,
+    member_path,
     reading,
 )
 from backends.archives.zip_members import ZipArchive
@@ -148,9 +149,7 @@ class Unpacking:
                 os.symlink(member.target, name, dir_fd=parent)
                 self.done.links += 1
             case Kind.HARD_LINK:
-                with reading():
-                    source = VFolderPath.parse(member.target)
-                self._hard_link(source, parent, name)
+                self._hard_link(member_path(member.target), parent, name)
             case Kind.FILE:
                 self._file(parent, member)
         self._control.count(Counter.COPIED, 1)

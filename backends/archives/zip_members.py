@@ -8,8 +8,8 @@ import zipfile
 from collections.abc import Iterator
 from struct import Struct
 
-from backends.archives.members import ArchiveRefused, Kind, Member, reading
-from core.names import PATH_MAX_BYTES, VFolderPath
+from backends.archives.members import ArchiveRefused, Kind, Member, member_path, reading
+from core.names import PATH_MAX_BYTES
 
 #: The central directory is read into memory. A larger one, of about 2 million entries, is refused.
 DIRECTORY_BYTES_MAX = 256 << 20
@@ -39,9 +39,7 @@ class ZipArchive:
     def members(self) -> Iterator[Member]:
         """Yield every entry (see `ArchiveReader.members`)."""
         for info in self._entries:
-            with reading():
-                member = self._member(info)
-            yield member
+            yield self._member(info)
 
     def _member(self, info: zipfile.ZipInfo) -> Member:
         if info.flag_bits & _ENCRYPTED or info.compress_type not in _METHODS:
@@ -54,13 +52,14 @@ class ZipArchive:
             target = os.fsdecode(self._read_link(info))
         if kind is Kind.FILE:
             size = info.file_size
-        read = self._zip.open(info).read if kind is Kind.FILE else lambda _: b""
-        return Member(VFolderPath.parse(name), kind, mode, _modified(info), size, target, read)
+        with reading():
+            read = self._zip.open(info).read if kind is Kind.FILE else lambda _: b""
+        return Member(member_path(name), kind, mode, _modified(info), size, target, read)
 
     def _read_link(self, info: zipfile.ZipInfo) -> bytes:
         if info.file_size > PATH_MAX_BYTES:
             raise ArchiveRefused("A link has a target longer than a path may be.")
-        with self._zip.open(info) as content:
+        with reading(), self._zip.open(info) as content:
             return content.read(PATH_MAX_BYTES)
 
 

@@ -216,6 +216,21 @@ def test_set_id_bits_and_unreadable_modes_are_not_kept(target: Path) -> None:
     assert stat.S_IMODE((target / "d").stat().st_mode) == 0o755
 
 
+@pytest.mark.parametrize("form", UploadFormat)
+def test_a_fault_of_ours_is_no_broken_archive(
+    target: Path, monkeypatch: pytest.MonkeyPatch, form: UploadFormat
+) -> None:
+    """What a library raises about an archive, our own code may raise by a defect."""
+
+    def defect(*_: object) -> object:
+        raise AttributeError("ours")
+
+    monkeypatch.setattr("backends.archives.members._tar_kind", defect)
+    monkeypatch.setattr("backends.archives.zip_members._kind", defect)
+    with pytest.raises(AttributeError, match="ours"):
+        unpack(target, form, (tar if form is UploadFormat.TAR else zipped)(("a", b"1")))
+
+
 @settings(deadline=None, max_examples=100)
 @given(st.data())
 def test_any_damage_is_refused_or_harmless(
