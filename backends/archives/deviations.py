@@ -21,7 +21,6 @@ GREW = "It grew or was rewritten while the archive was made; it has the length t
 CHANGED = "It changed while the archive was made; the archive has what was met."
 SHORTER = "It became shorter while the archive was made; the archive has what was left."
 GONE = "It was removed, renamed or replaced before its turn."
-UNSUPPORTED = "It is no file, directory or link."
 
 _HEAD = "These entries changed while the archive was made, or are not in it.\n\n"
 
