@@ -250,7 +250,8 @@ def _begin(backend: Backend, store: UploadStore, upload: Upload) -> Upload:
     try:
         store.create(known)
     except StorageError:
-        remove(backend, upload)
+        with translated():
+            _unlink(backend, upload)  # the reservation stays, for another try
         raise
     return known
 
@@ -303,6 +304,10 @@ def was_published(backend: Backend, upload: Upload, target: VFolderPath) -> bool
 def remove(backend: Backend, upload: Upload) -> None:
     """Remove the staging file; a missing one is a success."""
     settle_space(backend, upload)
+    _unlink(backend, upload)
+
+
+def _unlink(backend: Backend, upload: Upload) -> None:
     try:
         with upload_directory(backend, upload) as directory:
             os.unlink(upload.id, dir_fd=directory)

@@ -10,9 +10,11 @@ from uuid import uuid4
 import msgspec
 import pytest
 
-from backends.base import Mount
+from backends.base import Backend, Mount
 from backends.mounted import PosixBackend
+from backends.quota import soft_of
 from backends.uploads import staging
+from backends.volumes import Volumes
 from core.names import QuotaScope, VFolderId
 from core.uploads import (
     TooManyUploads,
@@ -21,6 +23,7 @@ from core.uploads import (
     UploadNotFound,
     UploadStore,
 )
+from tests.support.doors import settings_in
 from tests.support.valkey import Valkey
 
 #: Calls of Redis in one creation, however many uploads are open.
@@ -32,7 +35,7 @@ class Uploads:
 
     def __init__(self, valkey: Valkey, directory: Path) -> None:
         self.client = valkey.client(8)
-        self.backend = PosixBackend(Mount("local", directory))
+        self.backend: Backend = PosixBackend(Mount("local", directory))
         self.scope = QuotaScope.parse(f"user:{uuid4()}")
         self.backend.create_scope(self.scope)
         self.vfolder = VFolderId(self.scope, uuid4())
@@ -189,6 +192,26 @@ def test_an_upload_that_never_got_a_byte_gives_way_after_a_while(
         store.get(lost.id)
     assert store.get(written.id).offset == 2
     assert uploads.files() == 2
+
+
+def test_a_creation_that_makes_room_has_its_space_reserved(
+    valkey: Valkey, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = settings_in(tmp_path, valkey.url)
+    uploads = Uploads(valkey, tmp_path / "local")
+    uploads.backend = Volumes(settings).get("local")
+    uploads.backend.set_limit(uploads.scope, 1_000)
+    store, session = uploads.store(per_ticket=1), uuid4().hex
+    uploads.open(store, session, 30)
+    quota = soft_of(uploads.backend)
+    assert quota is not None
+    with pytest.raises(TooManyUploads):
+        uploads.open(store, session, 40)
+    assert quota.balance(uploads.scope).held_bytes == 30, "the refused one holds nothing"
+    monkeypatch.setattr(staging, "IDLE_SECONDS", -1.0)
+    uploads.open(store, session, 40)
+    assert quota.balance(uploads.scope).held_bytes == 40
+    uploads.client.close()
 
 
 def test_a_creation_costs_the_same_however_many_uploads_are_open(uploads: Uploads) -> None:
