@@ -1,4 +1,4 @@
-"""Limits of quota scopes: checks, soft limits, requested limits, locks. Knows no vendor."""
+"""Limits of quota scopes: checks, soft limits, requested limits. Knows no vendor."""
 
 from backends.quota import quick_usage, requested_limits, soft
 from backends.quota.checks import DIGESTS, blame, check_capacity, check_digest, check_space
