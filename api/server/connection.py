@@ -295,8 +295,7 @@ class SocketBody:
         if size == 0:
             self._sock.settimeout(None)
             return 0
-        if self._reader.unreader.continue_owed:
-            self._reader.unreader.ask_for_body()
+        self._reader.unreader.ask_for_body()
         received: int = self._sock.recv_into(view, size)
         if received == 0:
             raise ConnectionResetError("the connection ended before the body did")

@@ -179,16 +179,16 @@ class DoorWorker(ThreadWorker):
             return
         if conn.wait is Wait.CLOSING:
             self._discard(conn)
-            return
-        if conn.wait is Wait.IDLE:  # its next head begins
-            self._stop_waiting(conn)
-            self._wait_for(conn, Wait.HEAD, self._head_seconds)
-        self._read_head(conn)
+        else:
+            self._read_head(conn)
 
     def _read_head(self, conn: DoorConnection) -> None:
         """Read what came; pass the connection to a thread when the request can be parsed."""
         try:
             if not conn.receive():
+                if conn.wait is Wait.IDLE and conn.received:  # its next head has begun
+                    self._stop_waiting(conn)
+                    self._wait_for(conn, Wait.HEAD, self._head_seconds)
                 return
         except (errors.ParseException, errors.NoMoreData) as error:
             self._refuse(conn, error)
@@ -318,7 +318,7 @@ class DoorWorker(ThreadWorker):
         return kept
 
     def _asks_again(self, conn: DoorConnection) -> bool:
-        """Return whether the next request is here within 2 ms, for this kind of thread."""
+        """Return whether the next request is here within 2 ms, and this thread may serve it."""
         conn.take_back()
         if conn.received or conn.skip:
             return False
@@ -332,8 +332,7 @@ class DoorWorker(ThreadWorker):
                 return False
         except (errors.ParseException, OSError, EOFError):
             return False  # the main thread meets it again
-        kind = conn.next_kind()
-        return kind is conn.kind or RequestKind.BODY is conn.kind is not kind
+        return conn.kind in (conn.next_kind(), RequestKind.BODY)
 
     def handle_request(self, req: Any, conn: Any) -> bool:  # noqa: ANN401 - gunicorn is untyped
         """Answer one request: as gthread, without the hooks and the access log of gunicorn."""
