@@ -200,6 +200,19 @@ class WatchedCall:
         """Let the time run again."""
         self._calls.begin(self, 0.0)
 
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """Stop the time during the block; it runs again however the block ends.
+
+        Raises:
+            DeadlineExceeded: as `work`.
+        """
+        self.pause()
+        try:
+            yield
+        finally:
+            self.resume()
+
     def check(self) -> None:
         """Raise when the request was given up, as soon as its caller has the answer.
 

@@ -128,11 +128,8 @@ class WatchedBody:
         Raises:
             DeadlineExceeded: the request was given up, because a write took too long.
         """
-        self._watch.pause()
-        try:
+        with self._watch.paused():
             return self._body.into(view)
-        finally:
-            self._watch.resume()
 
 
 class _SocketBody:

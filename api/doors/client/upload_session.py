@@ -166,10 +166,10 @@ class UploadSession:
                 self.watch.pause()
 
         session = self.ticket.session
-        self.watch.pause()
-        lease = self.store.acquire(upload_id, wait_seconds, watched_lock, purpose, session=session)
-        self.watch.resume()
-        return lease
+        with self.watch.paused():
+            return self.store.acquire(
+                upload_id, wait_seconds, watched_lock, purpose, session=session
+            )
 
 
 @contextmanager
