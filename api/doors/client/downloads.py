@@ -9,7 +9,7 @@ one that looks complete.
 import os
 import stat
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from http import HTTPStatus
 from io import FileIO
@@ -23,7 +23,6 @@ from api.doors.client import tickets
 from api.doors.client.routes import blueprint
 from api.routes import Door, current_door
 from api.streaming import ArchiveResponse, Budget, Pace, attachment, files, ranges
-from api.volumes import WatchedCall
 from backends.archives import FORMATS, ZIP, ArchiveFormat, plan
 from backends.base import Backend
 from backends.fs import descriptors, paths
@@ -86,6 +85,19 @@ class WantedFile:
     path: VFolderPath
     or_directory: bool
     no_cache: bool
+
+
+@dataclass(frozen=True, slots=True)
+class WantedArchive:
+    """What a download asks for: entries as one archive, under a name."""
+
+    volume: str
+    source: DownloadSource
+    entries: list[plan.Source]
+    form: ArchiveFormat
+    name: str
+    tolerant: bool
+    no_cache: bool = False
 
 
 class TicketRefused(StorageError):
@@ -161,9 +173,11 @@ def download() -> Response:
     answer = door.inline_calls.call(ticket.volume, _file_answer, wanted, door)
     if answer is not None:
         return answer
-    with door.inline_calls.watched(ticket.volume, source.probe) as watch:
-        archive_body = _directory_archive(wanted, form or ZIP, watch, tolerant=tolerant)
-        return _archive_answer(*archive_body, no_cache=no_cache)
+    form, entries = form or ZIP, [plan.Source(path, "")]  # names are relative to the directory
+    name = (path.name or DEFAULT_NAME) + form.suffix
+    directory = WantedArchive(ticket.volume, source, entries, form, name, tolerant, no_cache)
+    with _hidden_escapes():
+        return _archive_answer(directory, door)
 
 
 @blueprint.route("/download-archive", methods=["GET"], provide_automatic_options=False)
@@ -192,16 +206,11 @@ def download_archive() -> Response:
     source = DownloadSource(backend, vfolder, budget=door.stream_budgets.of(ticket.volume))
     paths = _paths(_files(ticket, door))
     entries = [plan.Source(path, str(path) if path.parts else "") for path in paths]
+    name = _file_name(ticket.filename or DEFAULT_NAME + ZIP.suffix, form)
     try:
-        with (
-            door.inline_calls.watched(ticket.volume, source.probe) as watch,
-            source.opened() as top,
-        ):
-            archive = ArchiveResponse(
-                top, entries, form, source.pace(), on_batch=watch.work, tolerant=tolerant
-            )
-            name = _file_name(ticket.filename or DEFAULT_NAME + ZIP.suffix, form)
-            return _archive_answer(archive, name)
+        return _archive_answer(
+            WantedArchive(ticket.volume, source, entries, form, name, tolerant), door
+        )
     except PathEscape as error:
         raise InvalidParameters(error.detail) from error
 
@@ -320,48 +329,53 @@ def _paths(names: list[str]) -> list[VFolderPath]:
     return kept
 
 
-def _directory_archive(
-    wanted: WantedFile, form: ArchiveFormat, watch: WatchedCall, *, tolerant: bool
-) -> tuple[ArchiveResponse, str]:
-    """Return a directory as an archive, with its own name; entries are relative to it."""
-    source, path = wanted.source, wanted.path
-    with _hidden_escapes(), source.opened() as top:
-        sources = [plan.Source(path, "")]
-        archive = ArchiveResponse(
-            top, sources, form, source.pace(), on_batch=watch.work, tolerant=tolerant
-        )
-    return archive, (path.name or DEFAULT_NAME) + form.suffix
-
-
-def _archive_answer(archive: ArchiveResponse, name: str, *, no_cache: bool = False) -> Response:
+def _archive_answer(wanted: WantedArchive, door: Door) -> Response:
     """Return the response with an archive or a part of it; it is closed after the last byte.
 
     Raises:
         PreconditionFailed, RequestedRangeNotSatisfiable: the headers of the request lead to it.
+        DeadlineExceeded: the request was given up.
     """
-    try:
-        headers = Headers(files.SAFE_HEADERS)
-        headers["Content-Type"] = archive.form.content_type
-        headers["Content-Disposition"] = attachment(name)
-        _set_validators(archive, headers)
-        if no_cache:
-            headers["Cache-Control"] = "no-store"
-        what = ranges.Representation(archive.length, archive.etag)
-        choice = ranges.choose(what, ranges.requested_ranges())
-        status, start, length = ranges.apply_choice(choice, archive.length, headers)
-        if status == HTTPStatus.OK and request.method != "HEAD":
-            archive.begin()
-    except BaseException:
-        archive.close()
-        raise
+    source = wanted.source
+    with ExitStack() as unsent:
+        with (
+            door.inline_calls.watched(wanted.volume, source.probe) as watch,
+            source.opened() as top,
+        ):
+            archive = ArchiveResponse(
+                top,
+                wanted.entries,
+                wanted.form,
+                source.pace(),
+                on_batch=watch.work,
+                tolerant=wanted.tolerant,
+            )
+            unsent.callback(archive.close)
+            response = _archive_response(archive, wanted)
+        if response.response is archive:
+            unsent.pop_all()
+    return response
+
+
+def _archive_response(archive: ArchiveResponse, wanted: WantedArchive) -> Response:
+    headers = Headers(files.SAFE_HEADERS)
+    headers["Content-Type"] = archive.form.content_type
+    headers["Content-Disposition"] = attachment(wanted.name)
+    _set_validators(archive, headers)
+    if wanted.no_cache:
+        headers["Cache-Control"] = "no-store"
+    what = ranges.Representation(archive.length, archive.etag)
+    choice = ranges.choose(what, ranges.requested_ranges())
+    status, start, length = ranges.apply_choice(choice, archive.length, headers)
     if status == HTTPStatus.NOT_MODIFIED or request.method == "HEAD":
-        archive.close()
         response = Response(status=status, headers=headers)
         # RFC 9110 §8.6: that of the body which GET gets, or none. The empty body has zero.
         response.automatically_set_content_length = archive.length is not None
         return response
     if status == HTTPStatus.PARTIAL_CONTENT:
         archive.limit(start, length)
+    else:
+        archive.begin()
     return Response(archive, status, headers, direct_passthrough=True)
 
 

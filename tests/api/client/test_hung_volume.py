@@ -8,8 +8,9 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from functools import partial
+from pathlib import Path
 from typing import Any
 from urllib.parse import urljoin
 
@@ -183,6 +184,30 @@ def test_threads_come_back_from_a_hung_volume(door: ClientDoor, volume: BrittleF
 
     with ThreadPoolExecutor(REQUESTS) as pool:
         assert all(content == DATA for content in pool.map(fetch, range(REQUESTS)))
+
+
+def _held_below(door: ClientDoor, volume: BrittleFS) -> list[str]:
+    """What the processes of a door have open on a volume."""
+    assert door.process is not None
+    pid = door.process.pid
+    workers = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    held = []
+    for worker in workers:
+        for link in Path(f"/proc/{worker}/fd").iterdir():
+            with suppress(FileNotFoundError):  # it was closed since
+                held.append(os.readlink(link))
+    return [path for path in held if path.startswith(f"{volume.path}/")]
+
+
+def test_an_archive_that_was_given_up_is_closed(door: ClientDoor, volume: BrittleFS) -> None:
+    """Small files are read before the head of the answer is sent."""
+    folder = door.vfolder()
+    folder.write("d/f", b"small")
+    volume.rules(Rule("read", "*/f", hang=True))
+    assert is_refused(get(folder.archive(["d"])))
+    assert _held_below(door, volume)
+    volume.heal()
+    wait_for(lambda: not _held_below(door, volume), failure="it is open")
 
 
 def test_what_was_given_up_is_not_published_later(door: ClientDoor, volume: BrittleFS) -> None:
