@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from redis import Redis
 
+from backends.fs import native
 from backends.tree import threads_fit
 from tests.support.node import Node, running_node
 from tests.support.valkey import Valkey, running_valkey
@@ -45,6 +46,7 @@ _TUS_JS_CLIENT = (
 #: Parts that the machine or its user must allow.
 _RIGHTS = {
     "root": lambda: os.geteuid() == 0,
+    "native-code": lambda: native.AVAILABLE,  # `make setup` builds it
     "unshare": threads_fit,
     "tus-js-client": _TUS_JS_CLIENT.is_dir,  # a package for Node, installed by `make parts`
 }

@@ -374,7 +374,7 @@ class Site:
     def freeze_store(self) -> None:
         assert self.valkey.process is not None
         self.valkey.process.send_signal(signal.SIGSTOP)
-        time.sleep(1.2 * self._lease_seconds)
+        time.sleep(1.2 * self._lease_seconds)  # the fault: away for longer than a lease
         self.valkey.process.send_signal(signal.SIGCONT)
 
     def reset_connections(self) -> None:

@@ -10,13 +10,14 @@ from prometheus_client import Metric
 from redis import Redis
 
 from api.doors.internal.metrics import ClusterGauges
-from core.cluster import Leadership, Node, NodeStore
+from core.cluster import Leadership, NodeStore
 from core.cluster.nodes import FORGET_SECONDS
 from core.redis import Database, connect
 from core.settings import Settings, load
 from core.uploads import Upload, UploadStore
 from tests.support.doors import settings_in
 from tests.support.node import wait_for
+from tests.support.node_records import node_record
 from tests.support.valkey import Valkey
 
 
@@ -29,19 +30,6 @@ def jobs(valkey: Valkey, redis_client: Redis) -> Iterator[Redis]:
 @pytest.fixture
 def settings(tmp_path: Path, valkey: Valkey) -> Settings:
     return settings_in(tmp_path, valkey.url)
-
-
-def node(name: str) -> Node:
-    return Node(
-        id=name,
-        version="1",
-        volumes={},
-        lanes=[],
-        slots=1,
-        running=0,
-        load=0.0,
-        started_at=0.0,
-    )
 
 
 def test_one_of_many_nodes_leads_until_it_resigns_or_falls_silent(jobs: Redis) -> None:
@@ -60,12 +48,12 @@ def test_one_of_many_nodes_leads_until_it_resigns_or_falls_silent(jobs: Redis) -
 def test_nodes_that_left_are_forgotten_after_a_day(jobs: Redis) -> None:
     nodes = NodeStore(jobs)
     for name in ("lives", "left", "silent", "back"):
-        nodes.renew(node(name))
+        nodes.renew(node_record(name))
         assert nodes.claim_arrival(name)
     nodes.drain("left")
     for name in ("left", "back"):
         assert nodes.deregister(name)
-    nodes.renew(node("back"))
+    nodes.renew(node_record("back"))
     jobs.hset("vf:nodes", "former", "{}")  # an earlier version removed no record
     assert nodes.forget_old() == 0
     day = FORGET_SECONDS + 1

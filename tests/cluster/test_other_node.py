@@ -26,6 +26,7 @@ from core.settings.reference import ManagerDoorTable
 from tests.cluster.test_connections import tls_in_front
 from tests.support.doors import SECRET, TICKET_SECRET, RunningDoor, running_door, settings_in
 from tests.support.node import wait_for
+from tests.support.node_records import node_record
 from tests.support.valkey import Valkey
 from tests.support.worker import running_worker
 
@@ -275,17 +276,7 @@ def listener(*, answers: bool) -> Iterator[str]:
 
 
 def node(name: str, url: str) -> Node:
-    return Node(
-        id=name,
-        version="1",
-        volumes={},
-        lanes=[],
-        slots=1,
-        running=0,
-        load=0.0,
-        started_at=0.0,
-        manager_url=url,
-    )
+    return node_record(name, manager_url=url)
 
 
 def test_the_next_node_is_asked_only_when_the_first_did_not_begin(two: Two, vfid: str) -> None:

@@ -11,7 +11,7 @@ import pytest
 
 from backends.fs import descriptors, layout
 from backends.tree import CopyOptions, copy_tree
-from backends.tree.copy import copier, plan, work
+from backends.tree.copy import plan
 from core.jobs import Job, State, Unattended
 from core.jobs.requests import (
     CloneRequest,
@@ -22,7 +22,7 @@ from core.jobs.requests import (
 )
 from core.names import VFolderId
 from tests.durability.site import VOLUME, Crash, Site
-from tests.support.trees import attributes
+from tests.support.trees import attributes, copied_in_pieces
 from workers.run import Manifest
 from workers.verbs.transfer import transfer as transfers
 
@@ -98,13 +98,8 @@ def test_a_transfer_of_many_parts(site: Site, monkeypatch: pytest.MonkeyPatch) -
     published(site, transfer(source, target), site.path(source), site.path(target))
 
 
-def in_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(copier, "BIG_BYTES", 2 * PIECE_BYTES)
-    monkeypatch.setattr(work, "piece_length", lambda _: PIECE_BYTES)
-
-
 def test_a_file_in_pieces(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
-    in_pieces(monkeypatch)
+    copied_in_pieces(monkeypatch, PIECE_BYTES)
     source, target = site.filled(1, 1), site.vfolder(2)
     (site.path(source) / "big").write_bytes(bytes(range(1, 251)) * 50)
     published(site, transfer(source, target), site.path(source), site.path(target))
@@ -112,7 +107,7 @@ def test_a_file_in_pieces(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_file_in_pieces_whose_name_is_lost(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     """Pieces are on disk, their file has no name; the power fails again amid the next run."""
-    in_pieces(monkeypatch)
+    copied_in_pieces(monkeypatch, PIECE_BYTES)
     source, target = site.filled(1, 1), site.vfolder(2)
     (site.path(source) / "big").write_bytes(bytes(range(1, 251)) * 50)
     wanted = attributes(site.path(source))

@@ -16,9 +16,7 @@ import errno
 import fnmatch
 import json
 import os
-import socket
 import socketserver
-import subprocess
 import sys
 import threading
 import time
@@ -28,8 +26,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from core.process import end_with_parent
-from tests.support.node import ROOT, wait_for
+from tests.support.fuse_mount import FuseMount, pass_modes
+from tests.support.node import wait_for
 
 POLL_SECONDS = 0.01
 #: More calls than the test processes make at once, so a hung call never blocks others.
@@ -194,13 +192,7 @@ def _suffering(op: str, act: Callable[..., Any], rules: _Rules) -> Callable[...,
         rules.meet(op, path, len(args[0]) if op == "write" else 0)
         return act(self, path, *args)
 
-    if op == "create":  # the library counts the parameters of this one
-
-        def create(self: object, path: str, mode: int) -> Any:
-            return met(self, path, mode)
-
-        return create
-    return met
+    return pass_modes(met) if op == "create" else met
 
 
 def _serve(backing: str, mount: str, control: str) -> None:
@@ -231,32 +223,13 @@ def _serve(backing: str, mount: str, control: str) -> None:
     )
 
 
-class BrittleFS:
+class BrittleFS(FuseMount):
     """The test's side of a mount."""
 
     def __init__(self, directory: Path) -> None:
         self.backing = directory / "backing"
-        self.path = directory / "mount"
-        self._control = directory / "c"
         self.backing.mkdir(exist_ok=True)  # it may be there for several mounts
-        self.path.mkdir()
-        self._places = (self.backing, self.path, self._control)
-        self._log = directory / "log"
-        with self._log.open("wb") as log:
-            self._process = subprocess.Popen(
-                [sys.executable, "-m", "tests.support.brittlefs", *self._places],
-                cwd=ROOT,
-                env=os.environ | {"FUSE_LIBRARY_PATH": "libfuse3.so.3"},
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                preexec_fn=end_with_parent(),  # noqa: PLW1509 - a prctl between fork and exec
-            )
-        wait_for(self._mounted, 60.0, failure=f"see {self._log}")
-
-    def _mounted(self) -> bool:
-        assert self._process.poll() is None, self._log.read_text()
-        return os.path.ismount(self.path) and self._control.exists()
+        super().__init__(directory, "tests.support.brittlefs", self.backing)
 
     def rules(self, *rules: Rule) -> None:
         """Activate these rules in place of all others; hung calls go on."""
@@ -283,9 +256,7 @@ class BrittleFS:
         return bool(rule["seen"] > rule["after"])
 
     def _ask(self, text: str) -> list[dict[str, Any]]:
-        with socket.socket(socket.AF_UNIX) as asking:
-            asking.settimeout(60)
-            asking.connect(str(self._control))
+        with self.connected() as asking:
             asking.sendall(text.encode() + b"\n")
             with asking.makefile("rb") as reply:
                 found: list[dict[str, Any]] = json.loads(reply.read())
@@ -294,9 +265,7 @@ class BrittleFS:
     def close(self) -> None:
         """Release hung calls, and unmount."""
         self.heal()
-        subprocess.run(["umount", "--lazy", self.path], check=True)
-        self._process.kill()
-        self._process.wait(60)
+        super().close()
 
 
 @contextmanager

@@ -13,9 +13,6 @@ attribute, which the file system takes as the mark. Each cut has a copy of the s
 
 import os
 import pickle
-import socket
-import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -26,9 +23,8 @@ import pytest
 from redis import Redis
 
 from backends.fs import linux
-from core.process import end_with_parent
 from tests.support.disk_model import State
-from tests.support.node import ROOT, wait_for
+from tests.support.fuse_mount import FuseMount
 
 #: Setting this attribute of anything is a call of syncfs(2).
 SYNC_MARK = "user.crashfs.syncfs"
@@ -78,29 +74,11 @@ def refill(url: str, content: Dump) -> None:
             pipe.execute()
 
 
-class CrashFS:
+class CrashFS(FuseMount):
     """The test's side of a mount."""
 
     def __init__(self, directory: Path) -> None:
-        self.path = directory / "mount"
-        self.path.mkdir()
-        self._control = directory / "c"
-        self._log = directory / "log"
-        with self._log.open("wb") as log:
-            self._process = subprocess.Popen(
-                [sys.executable, "-m", "tests.support.crashfs_server", self.path, self._control],
-                cwd=ROOT,
-                env=os.environ | {"FUSE_LIBRARY_PATH": "libfuse3.so.3"},
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                preexec_fn=end_with_parent(),  # noqa: PLW1509 - a prctl between fork and exec
-            )
-        wait_for(self._mounted, 60.0, failure=f"see {self._log}")
-
-    def _mounted(self) -> bool:
-        assert self._process.poll() is None, self._log.read_text()
-        return os.path.ismount(self.path) and self._control.exists()
+        super().__init__(directory, "tests.support.crashfs_server")
 
     def record(self, store_url: str, watched: list[Watched], every: int) -> None:
         """Call everything synced, and begin to take cuts; equal ones are taken once."""
@@ -125,19 +103,14 @@ class CrashFS:
         self._ask("load", state)
 
     def _ask(self, *words: Any) -> Any:
-        with socket.socket(socket.AF_UNIX) as asking:
-            asking.settimeout(60)
-            asking.connect(str(self._control))
-            with asking.makefile("rwb") as channel:
-                pickle.dump(words, channel)
-                channel.flush()
-                return pickle.load(channel)  # noqa: S301 - our own process
+        with self.connected() as asking, asking.makefile("rwb") as channel:
+            pickle.dump(words, channel)
+            channel.flush()
+            return pickle.load(channel)  # noqa: S301 - our own process
 
     def close(self) -> None:
-        """Unmount."""
-        subprocess.run(["umount", "--lazy", self.path], check=True)
-        self._process.kill()
-        self._process.wait(60)
+        """Unmount; what the process said is a fault."""
+        super().close()
         assert not (said := self._log.read_text()), said  # the library hides exceptions
 
 

@@ -17,6 +17,7 @@ from redis import Redis
 
 from tests.support.crashfs import SYNC_MARK, Cut, Watched, dump
 from tests.support.disk_model import Disk, State, fingerprint
+from tests.support.fuse_mount import pass_modes
 
 _RENAME_NOREPLACE = 1
 _UTIME_NOW = (1 << 30) - 1
@@ -297,13 +298,7 @@ def _recorded(op: str, act: Callable[..., Any], recorder: _Recorder) -> Callable
             recorder.meet(op, path)
             return act(self, path, *args)
 
-    if op == "create":  # the library counts the parameters of this one
-
-        def create(self: object, path: str, mode: int) -> Any:
-            return met(self, path, mode)
-
-        return create
-    return met
+    return pass_modes(met) if op == "create" else met
 
 
 def _serve(mount: str, control: str) -> None:

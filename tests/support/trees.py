@@ -1,8 +1,12 @@
-"""The contents of a tree, to compare."""
+"""The contents of a tree, to compare; small files that are copied as very big ones are."""
 
 import os
 import stat
 from pathlib import Path
+
+import pytest
+
+from backends.tree.copy import copier, work
 
 
 def snapshot(root: Path) -> dict[str, object]:
@@ -32,3 +36,10 @@ def attributes(root: Path) -> dict[str, object]:
 
 def _xattrs(path: Path) -> list[str]:
     return [] if path.is_symlink() else sorted(os.listxattr(path))
+
+
+def copied_in_pieces(patch: pytest.MonkeyPatch, piece_bytes: int) -> None:
+    """Let files of two pieces or more be copied in pieces of this length, never by sharing."""
+    patch.setattr(copier, "BIG_BYTES", 2 * piece_bytes)
+    patch.setattr(work, "piece_length", lambda _: piece_bytes)
+    patch.setattr(work.content, "clones", lambda *_: False)

@@ -54,12 +54,13 @@ class ClientDoor:
                 preexec_fn=end_with_parent(),  # noqa: PLW1509 - a prctl between fork and exec
             )
         deadline = time.monotonic() + START_SECONDS
-        while not self._answers():
+        while not self.answers():
             assert self.process.poll() is None, self.log()
             assert time.monotonic() < deadline, self.log()
             time.sleep(0.05)
 
-    def _answers(self) -> bool:
+    def answers(self) -> bool:
+        """Return whether it takes connections."""
         try:
             return requests.get(f"{self.url}/", timeout=10).status_code == 200
         except requests.RequestException:

@@ -23,21 +23,11 @@ from core.jobs.store import JobStore, Submission
 from core.names import VFolderId
 from core.redis import Database, connect
 from core.settings import Settings, load
-from tests.api.client.conftest import ClientDoor, Folder, make_door
+from tests.api.client.conftest import ClientDoor, Folder
 from tests.api.client.test_uploads import head, meta, patch, post, problem, staged
-from tests.support.valkey import Valkey
 from workers.runner import Runner
 
 DATA = os.urandom(2 << 20)
-
-
-@pytest.fixture(scope="module")
-def door(tmp_path_factory: pytest.TempPathFactory, valkey: Valkey) -> Iterator[ClientDoor]:
-    made = make_door(tmp_path_factory.mktemp("door"), valkey)
-    made.start()
-    yield made
-    made.stop()
-    made.store.client.close()
 
 
 class Jobs:

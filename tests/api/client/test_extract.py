@@ -13,23 +13,12 @@ import pytest
 import requests
 
 from core.settings import load
-from tests.api.client.conftest import ClientDoor, Folder, make_door
+from tests.api.client.conftest import ClientDoor, Folder
 from tests.support.doors import running_door
 from tests.support.node import wait_for
-from tests.support.valkey import Valkey
 from tests.support.worker import running_worker
 
 TUS = {"Tus-Resumable": "1.0.0"}
-
-
-@pytest.fixture(scope="module")
-def door(tmp_path_factory: pytest.TempPathFactory, valkey: Valkey) -> Iterator[ClientDoor]:
-    """A door with a store for workers."""
-    made = make_door(tmp_path_factory.mktemp("door"), valkey)
-    made.start()
-    yield made
-    made.stop()
-    made.store._client.close()
 
 
 @pytest.fixture(scope="module")

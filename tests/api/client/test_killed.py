@@ -10,11 +10,14 @@ import pytest
 import requests
 
 from tests.api.client.conftest import ClientDoor, Folder
+from tests.support.node import wait_for
 
 UPLOADS = 200
 KILLS = 5
 PIECE = 128 * 1024
 DEADLINE_SECONDS = 400.0
+#: A client waits so long before it looks where to resume.
+RETRY_SECONDS = 0.2
 OCTETS = {"Content-Type": "application/offset+octet-stream", "Tus-Resumable": "1.0.0"}
 
 
@@ -32,7 +35,7 @@ class Sender(threading.Thread):
             try:
                 self._step()
             except requests.RequestException:
-                time.sleep(0.2)
+                time.sleep(RETRY_SECONDS)
                 self._look()
 
     def _look(self) -> None:
@@ -55,7 +58,7 @@ class Sender(threading.Thread):
             self.offset = int(answer.headers["Upload-Offset"])
             self.done = self.offset == len(self.data)
         else:
-            time.sleep(0.2)
+            time.sleep(RETRY_SECONDS)
             self._look()
 
 
@@ -82,8 +85,9 @@ def test_two_hundred_uploads_survive_kills(door: ClientDoor, folder: Folder) -> 
     ]
     for sender in senders:
         sender.start()
-    for _ in range(KILLS):
-        time.sleep(seeded.uniform(0.2, 1.5))
+    total = sum(len(data) for data in sources)
+    for share in sorted(seeded.uniform(0.02, 0.8) for _ in range(KILLS)):
+        wait_for(lambda: sum(one.offset for one in senders) > share * total, DEADLINE_SECONDS)  # noqa: B023 - called at once
         kill_all(door)
         door.start()
     for sender in senders:

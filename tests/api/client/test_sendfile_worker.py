@@ -5,7 +5,6 @@ import gzip
 import os
 import socket
 import subprocess
-import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -216,7 +215,7 @@ def test_a_stream_ends_within_the_grace(own_door: ClientDoor) -> None:
         assert client.recv(12) == b"HTTP/1.1 200"
         assert door.process
         door.process.terminate()
-        time.sleep(1)
+        wait_for(lambda: not door.answers())  # it takes no more connections
         got = 12
         while piece := client.recv(1 << 20):
             got += len(piece)

@@ -80,7 +80,7 @@ def test_a_worker_reports_a_missing_part_and_works(tmp_path: Path, valkey: Valke
     assert len(events(settings.directory / "worker.log")) == 1
 
 
-@pytest.mark.skipif(not native.AVAILABLE, reason="the part in C was not built")
+@pytest.mark.part("native-code")
 def test_nothing_is_reported_where_the_part_is_there(tmp_path: Path, valkey: Valkey) -> None:
     settings = settings_in(tmp_path, valkey.url)
     with running_door("internal", settings) as door:

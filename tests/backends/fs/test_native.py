@@ -16,7 +16,7 @@ from backends.fs import native
 from tests.support import brittlefs
 from tests.support.brittlefs import BrittleFS, Rule
 
-pytestmark = pytest.mark.skipif(not native.AVAILABLE, reason="the part in C was not built")
+pytestmark = pytest.mark.part("native-code")
 
 STOP = bytearray(1)
 #: Outside of what a descriptor may be; the last two are 0 and 3 when cut to 32 bits.

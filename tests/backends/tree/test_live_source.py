@@ -26,10 +26,11 @@ from backends.tree import (
     copy_tree,
     read_noted,
 )
-from backends.tree.copy import batches, copier, work
+from backends.tree.copy import batches, copier
 from backends.tree.fast import Loops
 from core.jobs import Cancelled, Control, Unattended
 from tests.backends.tree.trees import Opener
+from tests.support.trees import copied_in_pieces
 
 
 class AtPhase(Unattended):
@@ -197,9 +198,7 @@ def test_a_file_that_becomes_shorter_while_it_is_read_has_no_padding(
 def test_a_very_big_file_that_keeps_changing_is_copied(
     site: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(copier, "BIG_BYTES", 1000)
-    monkeypatch.setattr(work, "piece_length", lambda _: 1000)
-    monkeypatch.setattr(work.content, "clones", lambda *_: False)
+    copied_in_pieces(monkeypatch, 1000)
     log = site.source / "log"
     log.write_bytes(b"x" * 10_000)
     pieces: list[object] = []
@@ -226,9 +225,7 @@ def test_a_very_big_file_that_keeps_changing_is_copied(
 def test_a_very_big_file_that_vanishes_leaves_no_part(
     site: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(copier, "BIG_BYTES", 1000)
-    monkeypatch.setattr(work, "piece_length", lambda _: 1000)
-    monkeypatch.setattr(work.content, "clones", lambda *_: False)
+    copied_in_pieces(monkeypatch, 1000)
     (site.source / "big").write_bytes(b"x" * 10_000)
     copy_piece = copier.ContentCopier.copy_piece
 

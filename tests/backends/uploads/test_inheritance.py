@@ -15,7 +15,6 @@ from backends.uploads import staging as uploads
 from core.names import QuotaScope, VFolderId, VFolderPath
 from core.uploads import Upload, UploadStore
 from tests.support import loops
-from tests.support.valkey import Valkey
 
 GROUP, USER, OTHER_GROUP = 2000, 1500, 3000
 ACL_ACCESS, ACL_DEFAULT = "system.posix_acl_access", "system.posix_acl_default"
@@ -35,21 +34,6 @@ def backend(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PosixBackend]:
         made = PosixBackend(Mount("local", top))
         made.probe()
         yield made
-
-
-@pytest.fixture
-def folder(backend: PosixBackend) -> VFolderId:
-    scope = QuotaScope.parse(f"user:{uuid4()}")
-    backend.create_scope(scope)
-    vfolder = VFolderId(scope, uuid4())
-    backend.create_vfolder(vfolder)
-    return vfolder
-
-
-@pytest.fixture
-def store(valkey: Valkey) -> Iterator[UploadStore]:
-    with valkey.client(8) as client:
-        yield UploadStore(client, "node1")
 
 
 def publish(

@@ -1,7 +1,6 @@
 """The lease of an upload, and what a link in a hidden directory cannot do."""
 
 import os
-from collections.abc import Iterator
 from pathlib import Path
 from uuid import uuid4
 
@@ -14,16 +13,9 @@ from backends.fs import layout
 from backends.mounted import PosixBackend
 from backends.uploads import staging as uploads
 from core.errors import StorageError
-from core.names import QuotaScope, VFolderId
+from core.names import VFolderId
 from core.uploads import Upload, UploadLeaseHeld, UploadLeaseLost, UploadStore
 from core.uploads.store import LEASE_SECONDS
-from tests.support.valkey import Valkey
-
-
-@pytest.fixture
-def store(valkey: Valkey) -> Iterator[UploadStore]:
-    with valkey.client(8) as client:
-        yield UploadStore(client, "node1")
 
 
 @pytest.fixture
@@ -34,13 +26,9 @@ def backend(tmp_path: Path) -> PosixBackend:
 
 
 @pytest.fixture
-def upload(backend: PosixBackend, store: UploadStore) -> Upload:
-    scope = QuotaScope.parse(f"user:{uuid4()}")
-    backend.create_scope(scope)
-    vfolder = VFolderId(scope, uuid4())
-    backend.create_vfolder(vfolder)
+def upload(backend: PosixBackend, store: UploadStore, folder: VFolderId) -> Upload:
     name = uuid4().hex
-    made = Upload(id=name, volume="local", vfolder=str(vfolder), path="f", session=name, length=100)
+    made = Upload(id=name, volume="local", vfolder=str(folder), path="f", session=name, length=100)
     return uploads.begin(backend, store, made)
 
 

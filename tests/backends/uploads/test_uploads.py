@@ -3,7 +3,6 @@
 import hashlib
 import os
 import threading
-from collections.abc import Iterator
 from pathlib import Path
 from uuid import uuid4
 
@@ -27,7 +26,6 @@ from core.uploads import (
     UploadStore,
 )
 from core.uploads.upload import UploadLeaseLost
-from tests.support.valkey import Valkey
 from tests.support.waiting import eventually
 
 
@@ -42,21 +40,6 @@ class Limited(PosixBackend):
 @pytest.fixture
 def backend(tmp_path: Path) -> PosixBackend:
     return PosixBackend(Mount("local", tmp_path))
-
-
-@pytest.fixture
-def folder(backend: PosixBackend) -> VFolderId:
-    scope = QuotaScope.parse(f"user:{uuid4()}")
-    backend.create_scope(scope)
-    vfolder = VFolderId(scope, uuid4())
-    backend.create_vfolder(vfolder)
-    return vfolder
-
-
-@pytest.fixture
-def store(valkey: Valkey) -> Iterator[UploadStore]:
-    with valkey.client(8) as client:
-        yield UploadStore(client, "node1")
 
 
 def upload(folder: VFolderId, path: str = "a/b.bin", length: int | None = 4) -> Upload:

@@ -5,13 +5,14 @@ from uuid import UUID
 
 import pytest
 
-from core.cluster import BandwidthStore, Node, NodeStore, NodeVolume
+from core.cluster import BandwidthStore, NodeStore, NodeVolume
 from core.cluster.bandwidth import Share
 from core.errors import JobNotFound, KeyReused, Locked, NotCancellable
 from core.jobs import State
 from core.jobs.store import JobEnd, JobLists, Query
 from tests.core.jobs.conftest import LEASE_SECONDS, Desk, folder
 from tests.support.node import wait_for
+from tests.support.node_records import node_record
 from workers.run import Run
 
 #: The record of an ended job without its result and its progress; it was 2,000.
@@ -330,19 +331,7 @@ def test_a_node_that_does_not_reach_the_volume_claims_nothing(desk: Desk) -> Non
 
     def renew(*, proven: bool) -> None:
         volumes = {"v": NodeVolume(proven=proven)}
-        lanes = ["fast", "bulk"]
-        book.renew(
-            Node(
-                id="n1",
-                version="1",
-                volumes=volumes,
-                lanes=lanes,
-                slots=1,
-                running=0,
-                load=0.0,
-                started_at=0.0,
-            )
-        )
+        book.renew(node_record("n1", volumes=volumes, lanes=["fast", "bulk"]))
 
     job = desk.usage(folder())
     renew(proven=False)
