@@ -13,7 +13,7 @@ from uuid import uuid4
 
 import pytest
 
-from backends.base import HasQuota, MountedBackend
+from backends.base import HasQuota, HasSnapshots, MountedBackend
 from backends.tree import remove_tree
 from core.errors import ConfigurationError
 from core.jobs import Unattended
@@ -85,12 +85,15 @@ def backend(site: Site) -> MountedBackend:
 
 
 @pytest.fixture
-def quota(backend: MountedBackend) -> HasQuota:
+def quota(site: Site) -> HasQuota:
     """Its quota skill; skips a backend whose storage system enforces no limits."""
-    found = backend.skill(HasQuota)
-    if found is None:
-        pytest.skip("the storage system of this backend enforces no limits")
-    return found
+    return site.skilled(HasQuota)
+
+
+@pytest.fixture
+def snapshots(site: Site) -> HasSnapshots:
+    """Its snapshot skill; skips a backend without one."""
+    return site.skilled(HasSnapshots)
 
 
 @contextmanager

@@ -6,9 +6,19 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-from backends.base import Backend, Mount, MountedBackend
+import pytest
+
+from backends.base import (
+    Backend,
+    HasFastUsage,
+    HasMetric,
+    HasQuota,
+    HasSnapshots,
+    Mount,
+    MountedBackend,
+)
 from backends.mounted import PosixBackend
 from backends.systems.btrfs.backend import BtrfsBackend
 from backends.systems.cephfs.backend import CephFsBackend
@@ -32,6 +42,8 @@ from tests.support import nfs as nfs_server
 from tests.support.ceph import running_ceph
 from tests.support.loops import mounted
 
+S = TypeVar("S")
+
 
 @dataclass(frozen=True)
 class Kind:
@@ -51,27 +63,41 @@ class Kind:
     deadly_calls: tuple[str, ...] = ()
     #: The number of scopes for tests with many.
     many_scopes: int = 80  # more than fit into one answer of a kernel
+    #: Skills that it must have; tests of any other skill that it lacks are skipped.
+    skills: tuple[type, ...] = ()
 
 
 #: An exchange with an array has hundreds of system calls; these send, and change the mount.
 REMOTE = ("write", "rename")
 KINDS = {
-    "xfs": Kind(lateness_bytes=0),
-    "ext4": Kind(lateness_bytes=0),
+    "xfs": Kind(lateness_bytes=0, skills=(HasQuota)),
+    "ext4": Kind(lateness_bytes=0, skills=(HasQuota)),
     # what is written is counted when it is committed; metadata in blocks of 16 KiB
-    "btrfs": Kind(lateness_bytes=1 << 20, adopts=False),
+    "btrfs": Kind(lateness_bytes=1 << 20, adopts=False, skills=(HasQuota, HasSnapshots)),
     # a client notices a full scope a second late; it has no inode flags and no holes
     "cephfs": Kind(
         cannot_keep=frozenset({Aspect.FLAGS, Aspect.HOLES}),
         lateness_bytes=24 << 20,
         reported_late=True,
+        skills=(HasFastUsage, HasMetric, HasQuota, HasSnapshots),
     ),
     # NFS 4.2 has no inode flags and no POSIX ACLs
     "nfs": Kind(cannot_keep=frozenset({Aspect.FLAGS, Aspect.HOLES}), has_acls=False),
     # the simulator's directories are on btrfs
-    "weka": Kind(lateness_bytes=1 << 20, deadly_calls=REMOTE, many_scopes=8),
-    "vast": Kind(lateness_bytes=1 << 20, deadly_calls=REMOTE, many_scopes=8),
-    "netapp": Kind(lateness_bytes=1 << 20, adopts=False, deadly_calls=REMOTE, many_scopes=8),
+    "weka": Kind(
+        lateness_bytes=1 << 20, deadly_calls=REMOTE, many_scopes=8, skills=(HasMetric, HasQuota)
+    ),
+    "vast": Kind(
+        lateness_bytes=1 << 20, deadly_calls=REMOTE, many_scopes=8, skills=(HasMetric, HasQuota)
+    ),
+    "netapp": Kind(
+        lateness_bytes=1 << 20,
+        adopts=False,
+        deadly_calls=REMOTE,
+        many_scopes=8,
+        skills=(HasFastUsage, HasMetric, HasQuota),
+    ),
+    "purestorage": Kind(lateness_bytes=0, skills=(HasFastUsage, HasMetric)),
 }
 
 
@@ -98,6 +124,14 @@ class Site:
     def kind(self) -> Kind:
         """Facts by the backend's name; an unknown backend keeps everything and is never late."""
         return KINDS.get(self.label or self.backend.name, Kind(lateness_bytes=0))
+
+    def skilled(self, skill: type[S]) -> S:
+        """Return a skill of the backend; skip the test of a backend that need not have it."""
+        found = self.backend.skill(skill)
+        if found is None:
+            assert skill not in self.kind.skills, f"{self.backend.name} lost {skill.__name__}"
+            pytest.skip(f"a backend without {skill.__name__}")
+        return found
 
 
 Maker = Callable[[Path], Iterator[Site]]

@@ -79,15 +79,6 @@ def test_a_removal_killed_at_any_call_is_done_by_the_next(site: Site) -> None:
     assert died > CALLS_MIN
 
 
-@pytest.fixture
-def snapshots(backend: MountedBackend) -> HasSnapshots:
-    """Its snapshot skill; skips a backend without one."""
-    found = backend.skill(HasSnapshots)
-    if found is None:
-        pytest.skip("this backend keeps no snapshots")
-    return found
-
-
 def test_a_snapshot_killed_at_any_call_is_made_by_the_next(
     snapshots: HasSnapshots, site: Site, vfolder: VFolderId
 ) -> None:

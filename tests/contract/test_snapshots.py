@@ -18,15 +18,6 @@ from tests.contract.sites import Site
 MANY = 8
 
 
-@pytest.fixture
-def snapshots(backend: MountedBackend) -> HasSnapshots:
-    """Its snapshot skill; skips a backend without one."""
-    found = backend.skill(HasSnapshots)
-    if found is None:
-        pytest.skip("this backend keeps no snapshots")
-    return found
-
-
 def names(snapshots: HasSnapshots, vfolder: VFolderId) -> list[str]:
     return [one.name for one in snapshots.list_snapshots(vfolder)]
 

@@ -61,10 +61,10 @@ def test_a_copy_equals_its_source_and_a_delete_leaves_nothing(
     assert not path.exists()
 
 
-def test_fast_usage_agrees_with_a_walk(backend: MountedBackend, vfolder: VFolderId) -> None:
-    counter = backend.skill(HasFastUsage)
-    if counter is None:
-        pytest.skip("this backend counts vfolders by a walk")
+def test_fast_usage_agrees_with_a_walk(
+    site: Site, backend: MountedBackend, vfolder: VFolderId
+) -> None:
+    counter = site.skilled(HasFastUsage)
     top = backend.vfolder_path(vfolder)
     for number in range(20):
         (top / f"{number % 3}").mkdir(exist_ok=True)
@@ -120,9 +120,6 @@ def test_sharing_of_blocks_is_listed_when_a_probe_found_it(site: Site) -> None:
             name.unlink(missing_ok=True)
 
 
-def test_rates_are_reported(backend: MountedBackend) -> None:
-    reporter = backend.skill(HasMetric)
-    if reporter is None:
-        pytest.skip("this backend reports no rates")
-    found = reporter.performance()
+def test_rates_are_reported(site: Site) -> None:
+    found = site.skilled(HasMetric).performance()
     assert min(found.iops_read, found.iops_write, found.io_bytes_read, found.io_bytes_write) >= 0
