@@ -27,14 +27,14 @@ from backends.volumes import BackendFactory, backend_factory
 from core import settings as configuration
 from core.errors import ConfigurationError
 from core.process import privileges
-from tests.backends.systems.arrays.watching import PATIENT
+from tests.backends.systems.arrays.simulated import trusting
 from tests.fakes import flashblade as flashblade_sim
 from tests.fakes import ontap as ontap_sim
 from tests.fakes import vast as vast_sim
 from tests.fakes import weka as weka_sim
 from tests.fakes.flashblade import FlashBladeSim
 from tests.fakes.ontap import OntapSim
-from tests.fakes.serving import Faults, certificate, serving
+from tests.fakes.serving import Faults, serving
 from tests.fakes.shelf import BtrfsShelf
 from tests.fakes.vast import VastSim
 from tests.fakes.weka import WekaSim
@@ -179,13 +179,7 @@ def ontap(directory: Path) -> Iterator[Site]:
         simulator = OntapSim(shelf, seed=SEED)
         simulator.chance_of_job_fault = FAULT_RATE
         with serving(simulator, Faults(SEED, FAULT_RATE)) as server:
-            options = {
-                "netapp_ontap_endpoint": server.url,
-                "netapp_ontap_user": ontap_sim.USER,
-                "netapp_ontap_password": ontap_sim.PASSWORD,
-                "netapp_volume_name": ontap_sim.VOLUME,
-            }
-            yield _on_array("netapp", shelf.top, options)
+            yield _on_array("netapp", shelf.top, ontap_sim.options(server.url))
 
 
 @contextmanager
@@ -194,13 +188,7 @@ def weka(directory: Path) -> Iterator[Site]:
         _on_btrfs(directory) as shelf,
         serving(WekaSim(shelf), Faults(SEED, FAULT_RATE)) as server,
     ):
-        options = {
-            "weka_endpoint": server.url,
-            "weka_username": weka_sim.USER,
-            "weka_password": weka_sim.PASSWORD,
-            "weka_fs_name": weka_sim.FILE_SYSTEM,
-        }
-        yield _on_array("weka", shelf.top, options)
+        yield _on_array("weka", shelf.top, weka_sim.options(server.url))
 
 
 @contextmanager
@@ -209,12 +197,7 @@ def vast(directory: Path) -> Iterator[Site]:
         _on_btrfs(directory) as shelf,
         serving(VastSim(shelf), Faults(SEED, FAULT_RATE)) as server,
     ):
-        options = {
-            "vast_endpoint": server.url,
-            "vast_username": vast_sim.USER,
-            "vast_password": vast_sim.PASSWORD,
-        }
-        yield _on_array("vast", shelf.top, options)
+        yield _on_array("vast", shelf.top, vast_sim.options(server.url))
 
 
 @contextmanager
@@ -224,12 +207,7 @@ def flashblade(directory: Path) -> Iterator[Site]:
     programs.mkdir()
     (programs / "pdu").symlink_to(Path(__file__).resolve().parents[1] / "fakes/rapidfile.py")
     with serving(FlashBladeSim(top), Faults(SEED, FAULT_RATE)) as server:
-        options = {
-            "purity_endpoint": server.url,
-            "purity_api_token": flashblade_sim.API_TOKEN,
-            "purity_fs_name": flashblade_sim.FILE_SYSTEM,
-            "rapidfile_dir": str(programs),
-        }
+        options = {**flashblade_sim.options(server.url), "rapidfile_dir": str(programs)}
         yield _on_array("purestorage", top, options)
     shutil.rmtree(top)
 
@@ -243,8 +221,7 @@ def _on_btrfs(directory: Path) -> Iterator[BtrfsShelf]:
 
 
 def _on_array(name: str, top: Path, options: dict[str, Any]) -> Site:
-    trust = {"ca_bundle": str(certificate()[0]), **PATIENT}
-    backend = backend_factory(name)(Mount(name, top, {**options, **trust}))
+    backend = backend_factory(name)(Mount(name, top, trusting(options)))
     return Site(mounted_backend(backend))
 
 

@@ -18,6 +18,15 @@ VERSIONS = ["1.0", "1.8", "1.12", "2.0", "2.9", "2.14"]
 _QUERY = {"names", "token", "continuation_token", "limit", "filter", "protocol", "sort"}
 
 
+def options(url: str) -> dict[str, Any]:
+    """Return the options of a backend that speaks with it."""
+    return {
+        "purity_endpoint": url,
+        "purity_api_token": API_TOKEN,
+        "purity_fs_name": FILE_SYSTEM,
+    }
+
+
 @dataclass
 class Profile:
     """What differs between releases and days."""

@@ -28,6 +28,16 @@ GRANULE = 1024
 QUOTA_STATES_HELD = ("on", "resizing")
 
 
+def options(url: str) -> dict[str, Any]:
+    """Return the options of a backend that speaks with it."""
+    return {
+        "netapp_ontap_endpoint": url,
+        "netapp_ontap_user": USER,
+        "netapp_ontap_password": PASSWORD,
+        "netapp_volume_name": VOLUME,
+    }
+
+
 @dataclass
 class Profile:
     """What differs between arrays, releases and days."""

@@ -18,6 +18,15 @@ _TEXT = {"Content-Type": "text/plain"}
 _QUOTA_FIELDS = {"name", "path", "create_dir", "hard_limit", "soft_limit", "tenant_id"}
 
 
+def options(url: str) -> dict[str, Any]:
+    """Return the options of a backend that speaks with it."""
+    return {
+        "vast_endpoint": url,
+        "vast_username": USER,
+        "vast_password": PASSWORD,
+    }
+
+
 @dataclass
 class Profile:
     """What differs between releases and days."""

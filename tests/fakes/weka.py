@@ -20,6 +20,16 @@ NO_LIMIT = 2**63 - 1
 _INODE = "user.inode"
 
 
+def options(url: str) -> dict[str, Any]:
+    """Return the options of a backend that speaks with it."""
+    return {
+        "weka_endpoint": url,
+        "weka_username": USER,
+        "weka_password": PASSWORD,
+        "weka_fs_name": FILE_SYSTEM,
+    }
+
+
 @dataclass
 class Profile:
     """What differs between releases and days."""

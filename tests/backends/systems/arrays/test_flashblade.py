@@ -3,53 +3,34 @@
 import gc
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
 import pytest
 
-from backends.base import HardwareStatus, Mount, capabilities
+from backends.base import HardwareStatus, capabilities
 from backends.fs import descriptors, layout
 from backends.systems.purestorage.backend import FAST_REMOVE, PureStorageBackend
 from core import errors
 from core.names import QuotaScope, ScopeKind, VFolderId
-from tests.backends.systems.arrays.watching import PATIENT, Watch, modest, no_blind_repetition
+from tests.backends.systems.arrays.simulated import Array, running
+from tests.backends.systems.arrays.watching import Watch
 from tests.fakes import flashblade
 from tests.fakes.flashblade import FlashBladeSim, Profile
-from tests.fakes.serving import Server, certificate, serving
 from tests.support.waiting import eventually
 
 THREADS = 50
 STAND_IN = Path(__file__).resolve().parents[3] / "fakes/rapidfile.py"
 
 
-class Array:
-    """A simulated array and a backend on it."""
-
-    def __init__(self, server: Server, simulator: FlashBladeSim, top: Path) -> None:
-        self.server, self.simulator, self.top = server, simulator, top
-        self.backend = self.another()
-
-    def another(self, **options: Any) -> PureStorageBackend:
-        given = {
-            "purity_endpoint": self.server.url,
-            "purity_api_token": flashblade.API_TOKEN,
-            "purity_fs_name": flashblade.FILE_SYSTEM,
-            "ca_bundle": str(certificate()[0]),
-            **PATIENT,
-        }
-        return PureStorageBackend(Mount("array", self.top, {**given, **options}))
+Running = AbstractContextManager[Array[FlashBladeSim, PureStorageBackend]]
 
 
-@contextmanager
-def array(top: Path, profile: Profile | None = None) -> Iterator[Array]:
+def array(top: Path, profile: Profile | None = None) -> Running:
     simulator = FlashBladeSim(top, profile or Profile())
-    with serving(simulator) as server:
-        yield Array(server, simulator, top)
-        no_blind_repetition(server)
-        modest(server)
+    return running(simulator, top, PureStorageBackend, flashblade.options)
 
 
 @pytest.fixture

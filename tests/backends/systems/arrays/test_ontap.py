@@ -1,12 +1,10 @@
 """ONTAP's own ways: jobs that lie, pages that are empty, quota that is off, volumes of one name."""
 
 import os
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 from uuid import uuid4
 
 import pytest
@@ -18,11 +16,12 @@ from backends.volumes import backend_factory
 from backends.volumes.wrappers import HelperRequest, perform
 from core import errors
 from core.jobs import Unattended
-from core.names import QuotaScope, ScopeKind, VFolderId
-from tests.backends.systems.arrays.watching import PATIENT, Watch, modest, no_blind_repetition
+from core.names import QuotaScope, VFolderId
+from tests.backends.systems.arrays.simulated import PATIENT, Array, running, scope
+from tests.backends.systems.arrays.watching import Watch
 from tests.fakes import ontap
 from tests.fakes.ontap import OntapSim, Profile
-from tests.fakes.serving import Faults, Server, certificate, serving
+from tests.fakes.serving import Faults, certificate
 from tests.fakes.shelf import Shelf
 from tests.support.waiting import eventually
 
@@ -31,36 +30,12 @@ MIB = 1 << 20
 REQUESTS_OF_A_CREATION, REQUESTS_OF_A_LOOK = 6, 2
 
 
-class Array:
-    """A simulated array and a backend on it."""
-
-    def __init__(self, server: Server, simulator: OntapSim, top: Path) -> None:
-        self.server, self.simulator, self.top = server, simulator, top
-        self.backend = self.another()
-
-    def another(self, **options: Any) -> NetAppBackend:
-        given = {
-            "netapp_ontap_endpoint": self.server.url,
-            "netapp_ontap_user": ontap.USER,
-            "netapp_ontap_password": ontap.PASSWORD,
-            "netapp_volume_name": ontap.VOLUME,
-            "ca_bundle": str(certificate()[0]),
-            **PATIENT,
-        }
-        return NetAppBackend(Mount("array", self.top, {**given, **options}))
+Running = AbstractContextManager[Array[OntapSim, NetAppBackend]]
 
 
-@contextmanager
-def array(top: Path, profile: Profile, faults: Faults | None = None) -> Iterator[Array]:
+def array(top: Path, profile: Profile, faults: Faults | None = None) -> Running:
     simulator = OntapSim(Shelf(top), replace(profile, nodes=dict(profile.nodes)))
-    with serving(simulator, faults) as server:
-        yield Array(server, simulator, top)
-        no_blind_repetition(server)
-        modest(server)
-
-
-def scope() -> QuotaScope:
-    return QuotaScope(ScopeKind.USER, uuid4())
+    return running(simulator, top, NetAppBackend, ontap.options, faults)
 
 
 ON = Profile(quota="on")

@@ -18,11 +18,12 @@ from backends.mounted import PosixBackend
 from backends.volumes import backend_factory
 from core import errors
 from core.names import QuotaScope, ScopeKind
-from tests.backends.systems.arrays.watching import PATIENT, Watch, modest, no_blind_repetition
+from tests.backends.systems.arrays.simulated import trusting
+from tests.backends.systems.arrays.watching import Watch, modest, no_blind_repetition
 from tests.fakes import flashblade, ontap, vast, weka
 from tests.fakes.flashblade import FlashBladeSim
 from tests.fakes.ontap import OntapSim, Profile
-from tests.fakes.serving import Faults, Server, Simulator, certificate, serving
+from tests.fakes.serving import Faults, Server, Simulator, serving
 from tests.fakes.shelf import Shelf
 from tests.fakes.vast import VastSim
 from tests.fakes.weka import WekaSim
@@ -34,36 +35,22 @@ MIB = 1 << 20
 THREADS = 8
 LOGINS = ("/login", "/token/")
 
-Maker = Callable[[Path, int], tuple[Simulator, dict[str, Any]]]
+Maker = Callable[[Path, int], Simulator]
+Options = Callable[[str], dict[str, Any]]
 
 
-def _ontap(top: Path, seed: int) -> tuple[Simulator, dict[str, Any]]:
+def _ontap(top: Path, seed: int) -> Simulator:
     simulator = OntapSim(Shelf(top), Profile(quota="on", never_inline=seed % 2 == 0), seed)
     simulator.chance_of_job_fault = RATE / 2
-    user = {"netapp_ontap_user": ontap.USER, "netapp_ontap_password": ontap.PASSWORD}
-    return simulator, {**user, "netapp_volume_name": ontap.VOLUME}
+    return simulator
 
 
-def _weka(top: Path, _: int) -> tuple[Simulator, dict[str, Any]]:
-    user = {"weka_username": weka.USER, "weka_password": weka.PASSWORD}
-    return WekaSim(Shelf(top)), {**user, "weka_fs_name": weka.FILE_SYSTEM}
-
-
-def _vast(top: Path, _: int) -> tuple[Simulator, dict[str, Any]]:
-    return VastSim(Shelf(top)), {"vast_username": vast.USER, "vast_password": vast.PASSWORD}
-
-
-def _flashblade(top: Path, _: int) -> tuple[Simulator, dict[str, Any]]:
-    token = {"purity_api_token": flashblade.API_TOKEN}
-    return FlashBladeSim(top), {**token, "purity_fs_name": flashblade.FILE_SYSTEM}
-
-
-WITH_QUOTA: dict[str, tuple[Maker, str]] = {
-    "netapp": (_ontap, "netapp_ontap_endpoint"),
-    "weka": (_weka, "weka_endpoint"),
-    "vast": (_vast, "vast_endpoint"),
+WITH_QUOTA: dict[str, tuple[Maker, Options]] = {
+    "netapp": (_ontap, ontap.options),
+    "weka": (lambda top, _: WekaSim(Shelf(top)), weka.options),
+    "vast": (lambda top, _: VastSim(Shelf(top)), vast.options),
 }
-ALL = {**WITH_QUOTA, "purestorage": (_flashblade, "purity_endpoint")}
+ALL = {**WITH_QUOTA, "purestorage": (lambda top, _: FlashBladeSim(top), flashblade.options)}
 SECRETS = (ontap.PASSWORD, weka.PASSWORD, vast.PASSWORD, flashblade.API_TOKEN)
 
 
@@ -72,14 +59,11 @@ def suffering(
     name: str, top: Path, seed: int, watch: Watch
 ) -> Iterator[tuple[PosixBackend, Server, Any]]:
     """A backend on an array that suffers; in the end its journal and our logs are looked at."""
-    maker, endpoint = ALL[name]
-    simulator, options = maker(top, seed)
+    maker, options = ALL[name]
+    simulator = maker(top, seed)
     faults = Faults(seed, RATE)
     with serving(simulator, faults) as server:
-        trust = {"ca_bundle": str(certificate()[0]), **PATIENT}
-        backend = backend_factory(name)(
-            Mount("array", top, {**options, endpoint: server.url, **trust})
-        )
+        backend = backend_factory(name)(Mount("array", top, trusting(options(server.url))))
         assert isinstance(backend, PosixBackend)
         yield backend, server, simulator
     modest(server)

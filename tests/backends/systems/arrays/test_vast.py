@@ -1,21 +1,17 @@
 """VAST's own ways: 403 for a token that is void, lists in two shapes, tasks, texts for errors."""
 
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Any
-from uuid import uuid4
 
 import pytest
 
-from backends.base import HardwareStatus, Mount
+from backends.base import HardwareStatus
 from backends.systems.vast.backend import VastBackend
 from core import errors
-from core.names import QuotaScope, ScopeKind
-from tests.backends.systems.arrays.watching import PATIENT, Watch, modest, no_blind_repetition
+from tests.backends.systems.arrays.simulated import Array, running, scope
+from tests.backends.systems.arrays.watching import Watch
 from tests.fakes import vast
-from tests.fakes.serving import Server, certificate, serving
 from tests.fakes.shelf import Shelf
 from tests.fakes.vast import Profile, VastSim
 from tests.support.waiting import eventually
@@ -25,35 +21,11 @@ THREADS = 50
 REQUESTS_OF_A_CREATION, REQUESTS_OF_A_LOOK = 6, 2
 
 
-class Array:
-    """A simulated cluster and a backend on it."""
-
-    def __init__(self, server: Server, simulator: VastSim, top: Path) -> None:
-        self.server, self.simulator, self.top = server, simulator, top
-        self.backend = self.another()
-
-    def another(self, **options: Any) -> VastBackend:
-        given = {
-            "vast_endpoint": self.server.url,
-            "vast_username": vast.USER,
-            "vast_password": vast.PASSWORD,
-            "ca_bundle": str(certificate()[0]),
-            **PATIENT,
-        }
-        return VastBackend(Mount("array", self.top, {**given, **options}))
+Running = AbstractContextManager[Array[VastSim, VastBackend]]
 
 
-@contextmanager
-def array(top: Path, profile: Profile | None = None) -> Iterator[Array]:
-    simulator = VastSim(Shelf(top), profile or Profile())
-    with serving(simulator) as server:
-        yield Array(server, simulator, top)
-        no_blind_repetition(server)
-        modest(server)
-
-
-def scope() -> QuotaScope:
-    return QuotaScope(ScopeKind.USER, uuid4())
+def array(top: Path, profile: Profile | None = None) -> Running:
+    return running(VastSim(Shelf(top), profile or Profile()), top, VastBackend, vast.options)
 
 
 @pytest.mark.parametrize(

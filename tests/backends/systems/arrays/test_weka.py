@@ -1,22 +1,19 @@
 """WEKA's own ways, and with it the logins of arrays that have them."""
 
 import os
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Any
-from uuid import uuid4
 
 import pytest
 
-from backends.base import HardwareStatus, Mount, capabilities
+from backends.base import HardwareStatus, capabilities
 from backends.systems.weka.backend import WekaBackend
 from core import errors
-from core.names import QuotaScope, ScopeKind
-from tests.backends.systems.arrays.watching import PATIENT, Watch, modest, no_blind_repetition
+from tests.backends.systems.arrays.simulated import Array, running, scope
+from tests.backends.systems.arrays.watching import Watch
 from tests.fakes import weka
-from tests.fakes.serving import Faults, Server, certificate, serving
+from tests.fakes.serving import Faults, serving
 from tests.fakes.shelf import Shelf
 from tests.fakes.weka import Profile, WekaSim
 from tests.support.waiting import eventually
@@ -26,36 +23,11 @@ THREADS = 50
 REQUESTS_OF_A_CREATION, REQUESTS_OF_A_LOOK = 6, 2
 
 
-class Array:
-    """A simulated cluster and a backend on it."""
-
-    def __init__(self, server: Server, simulator: WekaSim, top: Path) -> None:
-        self.server, self.simulator, self.top = server, simulator, top
-        self.backend = self.another()
-
-    def another(self, **options: Any) -> WekaBackend:
-        given = {
-            "weka_endpoint": self.server.url,
-            "weka_username": weka.USER,
-            "weka_password": weka.PASSWORD,
-            "weka_fs_name": weka.FILE_SYSTEM,
-            "ca_bundle": str(certificate()[0]),
-            **PATIENT,
-        }
-        return WekaBackend(Mount("array", self.top, {**given, **options}))
+Running = AbstractContextManager[Array[WekaSim, WekaBackend]]
 
 
-@contextmanager
-def array(top: Path, profile: Profile | None = None) -> Iterator[Array]:
-    simulator = WekaSim(Shelf(top), profile or Profile())
-    with serving(simulator) as server:
-        yield Array(server, simulator, top)
-        no_blind_repetition(server)
-        modest(server)
-
-
-def scope() -> QuotaScope:
-    return QuotaScope(ScopeKind.USER, uuid4())
+def array(top: Path, profile: Profile | None = None) -> Running:
+    return running(WekaSim(Shelf(top), profile or Profile()), top, WekaBackend, weka.options)
 
 
 @pytest.mark.parametrize(

@@ -9,8 +9,6 @@ from tests.fakes.serving import Server
 
 #: Requests of one client at a time.
 IN_FLIGHT_MAX = 8
-#: Options of a backend that a busy machine keeps waiting: nothing is asked twice for that.
-PATIENT = {"deadline_seconds": 120.0, "answer_seconds": 60.0}
 #: Paths that are asked by POST and make nothing that stays.
 READING = ("login", "token", "stat_path")
 
