@@ -208,9 +208,9 @@ class _Copy:
         parts = self._ledger.receipt
         parts.directories = 0  # counted when listed; sealing has counted those that were made
         self._receipt.add(parts)
-        for path, words in self._ledger.notes(SkipReason.UNREAD):
+        for _, path, words in self._ledger.notes(SkipReason.UNREAD):
             self._receipt.add_loss(Loss.UNREADABLE, path, words)
-        for path, words in self._ledger.notes(SkipReason.CONFLICT):
+        for _, path, words in self._ledger.notes(SkipReason.CONFLICT):
             self._receipt.add_loss(Loss.CONFLICT, path, words)
         if self._options.verify:
             self._verify(self._options.verify, pool)
@@ -304,7 +304,7 @@ class _Copy:
         count = self._ledger.conflicts()
         if selection is not None and selection.stops and count:
             examples = [
-                path for path, _ in islice(self._ledger.notes(SkipReason.CONFLICT), EXAMPLES_MAX)
+                path for _, path, _ in islice(self._ledger.notes(SkipReason.CONFLICT), EXAMPLES_MAX)
             ]
             raise EntryExists(
                 f"The target has {count} entries that conflict with entries to copy.",

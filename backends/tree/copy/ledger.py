@@ -154,12 +154,12 @@ class Ledger:
             ["notes", [(n, os.fsencode(path), words) for n, path, words in notes]]
         )
 
-    def notes(self, *reasons: SkipReason) -> Iterator[tuple[str, str]]:
-        """Yield paths and words of the notes with these reasons, in the order of recording."""
+    def notes(self, *reasons: SkipReason) -> Iterator[tuple[SkipReason, str, str]]:
+        """Yield reason, path and words of the notes with these reasons, as they were recorded."""
         for offset in self._notes:
             for note, path, words in self._manifest.at(offset)[1]:
                 if note in reasons:
-                    yield os.fsdecode(path), words
+                    yield SkipReason(note), os.fsdecode(path), words
 
     def conflicts(self) -> int:
         """Return the number of conflicts with entries of the target recorded so far."""
@@ -275,8 +275,10 @@ class Ledger:
             yield part
 
 
-def read_notes(manifest: TreeManifest, *reasons: SkipReason) -> Iterator[tuple[str, str]]:
-    """Yield paths and words of the notes in a copy's manifest that have these reasons."""
+def read_notes(
+    manifest: TreeManifest, *reasons: SkipReason
+) -> Iterator[tuple[SkipReason, str, str]]:
+    """Yield the notes in a copy's manifest that have these reasons; reads all of the manifest."""
     links = Sorter()
     try:
         yield from Ledger(manifest, links).notes(*reasons)

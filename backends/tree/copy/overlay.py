@@ -144,7 +144,7 @@ class _OverlayRun:
 
     def _extras(self) -> Iterator[Message]:
         batch: list[str] = []
-        for path, _ in self._ledger.notes(SkipReason.EXTRA):
+        for _, path, _ in self._ledger.notes(SkipReason.EXTRA):
             batch.append(path)
             if len(batch) == BATCH_EXTRAS:
                 yield ("drop", batch)

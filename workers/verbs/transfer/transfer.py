@@ -61,6 +61,8 @@ DISPLACED = "displaced"
 KEEP = "keep"
 #: Losses after which the job cannot say which entries of the target are extra.
 DOUBTS = frozenset({Loss.UNSETTLED, Loss.VANISHED, Loss.MOUNT})
+#: What an outcome counts of the entries that were not copied.
+COUNTED = (SkipReason.SAME, SkipReason.KEPT, SkipReason.EXTRA)
 #: Losses that name entries of the source which the result does not have, and need not have.
 NOT_IN_COPY = (Loss.APPEARED, Loss.VANISHED)
 
@@ -386,15 +388,15 @@ class Transfer:
             check_capacity(backend, size_bytes)
 
     def _facts(self, receipt: Receipt) -> dict[str, Any]:
-        for path, words in read_notes(self._record, SkipReason.KEPT):
-            self._context.note(f"{self._top}{path}", words)
-        seen = {
-            note.value: sum(1 for _ in read_notes(self._record, note))
-            for note in (SkipReason.SAME, SkipReason.KEPT, SkipReason.EXTRA)
-        }
+        seen = dict.fromkeys(COUNTED, 0)
+        for reason, path, words in read_notes(self._record, *COUNTED):
+            seen[reason] += 1
+            if reason is SkipReason.KEPT:
+                self._context.note(f"{self._top}{path}", words)
         sure = receipt.complete and not DOUBTS & receipt.losses.keys()
         facts = receipt_document(receipt) | self._changes(receipt)
-        return facts | seen | {"method": "stream", "sure": sure}
+        noted = {reason.value: count for reason, count in seen.items()}
+        return facts | noted | {"method": "stream", "sure": sure}
 
     def _settle_quota(self, facts: dict[str, Any]) -> None:
         """Release the reserved space, and count once what the scope gained."""
