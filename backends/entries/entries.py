@@ -176,7 +176,7 @@ def remove_entries(
     finally:
         if freed_bytes:  # the mark lets the call be repeated while the store is away
             holder = str(uuid4())
-            soft.settle(backend, vfolder.scope, holder, -freed_bytes, once=True, since_ms=since_ms)
+            soft.settle(backend, vfolder.scope, holder, -freed_bytes, since_ms=since_ms)
 
 
 def _check_removable(path: VFolderPath) -> None:

@@ -164,23 +164,15 @@ class SoftQuota:
         holder: str,
         change_bytes: int,
         *,
-        once: bool,
         as_reserved: bool = False,
         since_ms: int | None = None,
     ) -> int | None:
         """Settle a reservation; return what the scope holds now. See the module's `settle`."""
         try:
             name = scope.directory
-            # Without a mark the change may not be repeated, unless there is none.
-            call = self._patiently if once or not change_bytes else _once
-            return call(
+            return self._patiently(
                 lambda: self.ledger.settle(
-                    name,
-                    holder,
-                    change_bytes,
-                    once=once,
-                    as_reserved=as_reserved,
-                    since_ms=since_ms,
+                    name, holder, change_bytes, as_reserved=as_reserved, since_ms=since_ms
                 )
             )
         except redis.RedisError as error:  # the change is made; a rescan corrects the figure
@@ -226,14 +218,13 @@ def settle(
     holder: str,
     change_bytes: int = 0,
     *,
-    once: bool = False,
     as_reserved: bool = False,
     since_ms: int | None = None,
 ) -> None:
     """End a reservation and record what the scope gained or lost; never refuses.
 
-    With `once` the change is recorded once for this holder, though a job that died settles again.
-    With `as_reserved` the scope gained what is reserved: for a process that does not know what its
+    The change is recorded once for this holder, though a job that died settles again. With
+    `as_reserved` the scope gained what is reserved: for a process that does not know what its
     predecessor replaced. `since_ms` is when a removal began, by the store's clock (`removal_began`
     or the start of a job): a count that ended since then may have seen the loss, so the loss is not
     subtracted.
@@ -248,9 +239,7 @@ def settle(
         return
     if limit is None:  # without a limit no figure is kept
         return
-    used = soft.settle(
-        scope, holder, change_bytes, once=once, as_reserved=as_reserved, since_ms=since_ms
-    )
+    used = soft.settle(scope, holder, change_bytes, as_reserved=as_reserved, since_ms=since_ms)
     if used is not None:
         soft.thresholds.check(soft.ledger.volume, scope.directory, used, limit)
 

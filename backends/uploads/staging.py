@@ -398,7 +398,7 @@ def settle_space(
     `since_ms` is as in `backends.quota.soft.settle`, for a file that replaced a longer one.
     """
     scope = VFolderId.parse(upload.vfolder).scope
-    soft.settle(backend, scope, upload.id, change_bytes, once=True, since_ms=since_ms)
+    soft.settle(backend, scope, upload.id, change_bytes, since_ms=since_ms)
 
 
 def settle_found(backend: Backend, upload: Upload, size_bytes: int) -> None:
@@ -407,7 +407,7 @@ def settle_found(backend: Backend, upload: Upload, size_bytes: int) -> None:
     Just before, it reserved what the vfolder gains; what it replaced is not known any more.
     """
     scope = VFolderId.parse(upload.vfolder).scope
-    soft.settle(backend, scope, upload.id, size_bytes, once=True, as_reserved=True)
+    soft.settle(backend, scope, upload.id, size_bytes, as_reserved=True)
 
 
 def allocate_ahead(descriptor: int, start: int, size: int, length: int) -> None:

@@ -4,13 +4,16 @@
     vf:holds:<volume>:<scope>      hash  holder -> '<bytes> <end ms>': reserved, not settled yet
     vf:holds-ends:<volume>:<scope> sorted set  holder, by the end of its reservation (ms)
     vf:holds-sum:<volume>:<scope>  the sum of all reservations (bytes)
-    vf:quota-once:<token>          the mark of a settlement that is made only once
+    vf:quota-once:<token>          the mark of a holder whose change was settled
     vf:quota-scopes:<volume>       set  the scopes that have a figure
 
 A holder (an upload, a job) reserves space before it writes, and settles when it publishes. Each is
 one script, so that several writers never pass a limit together. What other programs write into the
 tree is unknown here until the next count. The usage of a scope that was never counted is unknown,
 not zero.
+
+A holder settles one change: what repeats it changes nothing. A process that died, or whose answer
+was lost, settles again.
 
 A count that runs beside writers may have seen what they settle after it. What they added is then
 counted twice; what they removed is not subtracted again. So a figure may be too high until the next
@@ -108,15 +111,12 @@ _SETTLE = (
 expire()
 local change = tonumber(ARGV[2])
 -- A count that ended since the removal began may have seen it.
-local since, as_of = tonumber(ARGV[6]), tonumber(redis.call('HGET', KEYS[1], 'as_of') or '0')
+local since, as_of = tonumber(ARGV[5]), tonumber(redis.call('HGET', KEYS[1], 'as_of') or '0')
 if change < 0 and since and as_of >= since then change = 0 end
-if ARGV[5] ~= '' and redis.call('HEXISTS', KEYS[2], ARGV[1]) == 1 then change = size_of(ARGV[1]) end
+if ARGV[4] ~= '' and redis.call('HEXISTS', KEYS[2], ARGV[1]) == 1 then change = size_of(ARGV[1]) end
 drop(ARGV[1])
 local used = redis.call('HGET', KEYS[1], 'used')
-local function first()
-  return ARGV[3] == '' or redis.call('SET', KEYS[5], '1', 'NX', 'EX', ARGV[4])
-end
-if change ~= 0 and first() then
+if change ~= 0 and redis.call('SET', KEYS[5], '1', 'NX', 'EX', ARGV[3]) then
   if used then
     used = math.max(0, tonumber(used) + change)
     redis.call('HSET', KEYS[1], 'used', text(used))
@@ -176,7 +176,7 @@ class QuotaLedger:
     """The ledger of one volume. Safe for threads; methods raise `redis.RedisError`.
 
     `scope` is the name of a scope's directory, which does not depend on its kind. Each method may
-    run twice, except `settle` without `once`.
+    run twice.
     """
 
     def __init__(self, client: "redis.Redis", volume: str) -> None:
@@ -205,19 +205,18 @@ class QuotaLedger:
         holder: str,
         change_bytes: int = 0,
         *,
-        once: bool = False,
         as_reserved: bool = False,
         since_ms: int | None = None,
     ) -> int | None:
         """End a reservation, and add what the scope gained or lost; return its usage, if known.
 
-        With `once`, repeated calls for this holder make the change only once. With `as_reserved`
-        the scope gained what is reserved; `change_bytes` counts where the reservation has ended.
-        With `since_ms`, a loss is not subtracted when a count ended since that time of the store.
+        Repeated calls for this holder make the change only once. With `as_reserved` the scope
+        gained what is reserved; `change_bytes` counts where the reservation has ended. With
+        `since_ms`, a loss is not subtracted when a count ended since that time of the store.
         """
         since = "" if since_ms is None else since_ms
-        marks = ["once" if once else "", ONCE_SECONDS, "1" if as_reserved else "", since]
-        args: list[str | int] = [holder, change_bytes, *marks]
+        terms = ["1" if as_reserved else "", since]
+        args: list[str | int] = [holder, change_bytes, ONCE_SECONDS, *terms]
         used: str = self._settle(keys=[*self._keys(scope), self._token(scope, holder)], args=args)
         return int(used) if used else None
 

@@ -176,7 +176,7 @@ def test_our_own_limit_holds_here_too(limited: MountedBackend, vfolder: VFolderI
         except QuotaExceeded:
             return False
         (top / f"{number}").write_bytes(b"x" * MIB)
-        soft.settle(limited, vfolder.scope, holder, MIB, once=True)
+        soft.settle(limited, vfolder.scope, holder, MIB)
         return True
 
     with ThreadPoolExecutor(8) as pool:

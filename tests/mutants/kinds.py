@@ -137,15 +137,15 @@ def _promises() -> Iterator[Mutation]:
     yield replaced(
         "ledger settled twice: the mark is not looked at",
         ledger,
-        "return ARGV[3] == '' or redis.call('SET', KEYS[5], '1', 'NX', 'EX', ARGV[4])",
-        "redis.call('SET', KEYS[5], '1', 'EX', ARGV[4]) return true",
+        "redis.call('SET', KEYS[5], '1', 'NX', 'EX', ARGV[3])",
+        "redis.call('SET', KEYS[5], '1', 'EX', ARGV[3])",
         "tests/core/quota/test_ledger.py",
     )
     yield replaced(
         "ledger settled twice: by a second attempt",
         "workers/verbs/transfer/transfer.py",
-        "soft.settle(self._target.backend, scope, job, size_bytes, once=True)",
         "soft.settle(self._target.backend, scope, job, size_bytes)",
+        'soft.settle(self._target.backend, scope, f"{job}{self._run.job.attempt}", size_bytes)',
         promises,
     )
     yield replaced(

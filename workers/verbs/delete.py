@@ -168,7 +168,7 @@ class Delete:
             manifest.mark("counted", **counted)
         size_bytes, job = int(counted["size_bytes"]), self._run.job.id
         scope, since_ms = self._vfolder.scope, self._run.job.started_ms
-        soft.settle(self._backend, scope, job, -size_bytes, once=True, since_ms=since_ms)
+        soft.settle(self._backend, scope, job, -size_bytes, since_ms=since_ms)
 
     def _outcome(self, *, existed: bool, left: int = 0, kept: TrashRecord | None = None) -> Outcome:
         result = {"vfolder": str(self._vfolder), "existed": existed, "left": left}
@@ -237,7 +237,7 @@ class DeleteFiles:
             scope, holder = self._vfolder.scope, self._run.id
             freed, since_ms = self._freed, self._run.job.started_ms
             with self._run.waiting_past_lease():
-                soft.settle(self._backend, scope, holder, -freed, once=True, since_ms=since_ms)
+                soft.settle(self._backend, scope, holder, -freed, since_ms=since_ms)
 
     def _sync(self, root: int, changed: Iterable[VFolderPath]) -> int:
         """Sync the directories that lost names; return how many cannot be synced.

@@ -53,7 +53,7 @@ class Extract:
                 mark = self._unpack_and_publish(top, manifest)
         self._forget_archive()
         size_bytes, job = int(mark["facts"]["copied_bytes"]), self._run.job.id
-        soft.settle(self._backend, self._vfolder.scope, job, size_bytes, once=True)
+        soft.settle(self._backend, self._vfolder.scope, job, size_bytes)
         return Outcome(sentence=f"unpacked into {self._vfolder}", result=dict(mark["facts"]))
 
     def undo(self) -> None:

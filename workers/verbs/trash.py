@@ -220,7 +220,7 @@ class RestoreFromTrash:
         size_bytes = mark["size_bytes"]
         change = size_bytes if isinstance(size_bytes, int) else 0
         scope, job = self._vfolder.scope, self._run.job.id
-        soft.settle(self._backend, scope, job, change, once=True)
+        soft.settle(self._backend, scope, job, change)
         with self._context.hidden_directory(self._root, trash.directory_of(scope)) as directory:
             trash.forget(directory, str(mark["id"]))
         return Outcome(

@@ -78,12 +78,12 @@ def test_a_reservation_replaces_the_former_one_of_its_holder(
     assert ledger.read(scope).held_bytes == 1000  # the former one stays
 
 
-def test_a_settlement_with_a_mark_is_made_once(ledger: QuotaLedger, scope: str) -> None:
+def test_the_settlement_of_a_holder_is_made_once(ledger: QuotaLedger, scope: str) -> None:
     ledger.reserve(scope, "job", 300, LIMIT)
     for _ in range(3):
-        assert ledger.settle(scope, "job", 300, once=True) == 300
-    assert ledger.settle(scope, "other", 300, once=True) == 600
-    assert ledger.settle(scope, "other", -200) == 400
+        assert ledger.settle(scope, "job", 300) == 300
+    assert ledger.settle(scope, "other", 300) == 600
+    assert ledger.settle(scope, "third", -200) == 400
 
 
 def test_a_settlement_before_the_first_count_is_not_made_again_after_it(
@@ -91,9 +91,9 @@ def test_a_settlement_before_the_first_count_is_not_made_again_after_it(
 ) -> None:
     scope = uuid4().hex
     mark = ledger.growth_mark(scope)
-    assert ledger.settle(scope, "job", 300, once=True) is None
+    assert ledger.settle(scope, "job", 300) is None
     ledger.record_count(scope, 100, mark)  # a count that may have missed the file
-    assert ledger.settle(scope, "job", 300, once=True) == 400
+    assert ledger.settle(scope, "job", 300) == 400
 
 
 def test_a_reservation_lasts_as_long_as_an_upload_and_each_one_begins_again(
@@ -180,7 +180,7 @@ def test_no_script_reads_every_holder(ledger: QuotaLedger, scope: str, client: R
     client.config_resetstat()
     ledger.reserve(scope, "h1", 2, LIMIT)
     ledger.read(scope)
-    ledger.settle(scope, "h1", 2, once=True)
+    ledger.settle(scope, "h1", 2)
     calls = client.info("commandstats")
     assert "cmdstat_hgetall" not in calls
     assert sum(stat["calls"] for name, stat in calls.items() if "eval" not in name) < 60
@@ -191,8 +191,8 @@ def test_a_settlement_as_reserved_gains_what_was_reserved_once(
 ) -> None:
     ledger.reserve(scope, "upload", 100, LIMIT)
     for _ in range(2):
-        assert ledger.settle(scope, "upload", 700, once=True, as_reserved=True) == 100
-    assert ledger.settle(scope, "late", 700, once=True, as_reserved=True) == 800
+        assert ledger.settle(scope, "upload", 700, as_reserved=True) == 100
+    assert ledger.settle(scope, "late", 700, as_reserved=True) == 800
 
 
 def test_a_loss_that_a_count_may_have_seen_is_not_subtracted_again(
@@ -200,8 +200,8 @@ def test_a_loss_that_a_count_may_have_seen_is_not_subtracted_again(
 ) -> None:
     ledger.record_count(scope, 900, 0)
     before = ledger.clock_ms() + 1  # the count has ended before the removal begins
-    assert ledger.settle(scope, "a", -100, once=True, since_ms=before) == 800
+    assert ledger.settle(scope, "a", -100, since_ms=before) == 800
     ledger.record_count(scope, 700, 0)
-    assert ledger.settle(scope, "b", -100, once=True, since_ms=PAST_MS) == 700
-    assert ledger.settle(scope, "c", 50, once=True, since_ms=PAST_MS) == 750
+    assert ledger.settle(scope, "b", -100, since_ms=PAST_MS) == 700
+    assert ledger.settle(scope, "c", 50, since_ms=PAST_MS) == 750
     assert ledger.settle(scope, "d", -50) == 700

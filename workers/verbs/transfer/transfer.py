@@ -402,7 +402,7 @@ class Transfer:
         """Release the reserved space, and count once what the scope gained."""
         size_bytes, job = int(facts.get("copied_bytes", 0)), self._run.job.id
         scope = self._target.vfolder.scope
-        soft.settle(self._target.backend, scope, job, size_bytes, once=True)
+        soft.settle(self._target.backend, scope, job, size_bytes)
 
     def _outcome(self, manifest: Manifest) -> Outcome:
         facts = manifest.last("copied") or {}
