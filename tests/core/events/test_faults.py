@@ -4,8 +4,10 @@ import os
 import time
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
+import psutil
 import pytest
 from redis.exceptions import RedisError
 
@@ -13,6 +15,7 @@ from core.jobs import Job, State
 from core.names import VFolderId
 from tests.chaos.site import Site
 from tests.core.events.reader import Reader, kept
+from tests.support.node import wait_for
 from tests.support.valkey import Valkey, running_valkey
 
 SEED = int(os.environ.get("CHAOS_SEED", "20261121"))
@@ -41,6 +44,33 @@ def settled(site: Site, jobs: list[Job]) -> bool:
 def keep_going(site: Site) -> None:
     site.wake()
     site.revive()
+
+
+def running(site: Site) -> list[str]:
+    try:
+        return [str(job) for job in site.client.zrange("vf:ix:state:running", 0, -1)]
+    except RedisError:
+        return []
+
+
+def is_busy(site: Site, jobs: list[Job]) -> bool:
+    """Whether a fault has something to hit, or nothing will come any more."""
+    keep_going(site)
+    return bool(running(site)) or settled(site, jobs)
+
+
+def disturb(site: Site, jobs: list[Job]) -> None:
+    """Kill processes that run jobs until a job has lost a run."""
+
+    def lost_one() -> bool:
+        for job in running(site):
+            process = site.store.get(job).fields.get("process", "")
+            with suppress(psutil.NoSuchProcess, ValueError):  # it ended meanwhile
+                psutil.Process(int(process.partition(":")[2])).kill()
+        keep_going(site)
+        return any(site.store.get(job.id).losses for job in jobs)
+
+    wait_for(lost_one, SETTLE_SECONDS)
 
 
 def expected(job: Job) -> tuple[str, str, str]:
@@ -73,7 +103,9 @@ def test_a_hundred_clones_and_deletes_under_faults(tmp_path: Path, valkey_alone:
         with Reader(valkey_alone.url) as reader:
             jobs = submit_all(site, sources, doomed)
             site.start()
+            disturb(site, jobs)
             for _ in range(FAULTS):
+                wait_for(lambda: is_busy(site, jobs), SETTLE_SECONDS)
                 site.fault()
                 time.sleep(FAULT_PAUSE_SECONDS * site.random.uniform(0.5, 1.5))
                 keep_going(site)
