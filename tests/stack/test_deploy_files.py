@@ -1,25 +1,19 @@
 """The files for containers, systemd and nginx agree with the Procfile and the doors."""
 
 import importlib.util
-import os
 import re
 import shutil
-import signal
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-import requests
 import yaml
 
-from core.process import end_with_parent
 from core.settings import load
 from deploy import procfile
-from tests.support.node import ROOT, Node, wait_for
-from tests.support.ports import free_port
+from tests.support.node import ROOT
 
 COMMANDS = procfile.read()
 
@@ -132,52 +126,3 @@ def test_the_image_takes_all_that_its_first_stage_made() -> None:
     assert all(source == target for source, target in taken), "paths in the environment stay right"
     made = re.findall(r"(?:-m venv|WORKDIR) (\S+)", built)
     assert sorted(source for source, _ in taken) == sorted(made)
-
-
-@pytest.fixture
-def proxied(stack: Node, tmp_path: Path) -> Iterator[tuple[str, str]]:
-    """The example for nginx in front of a real node, without its TLS lines."""
-    text = (ROOT / "deploy" / "nginx.conf").read_text("utf-8")
-    ports = free_port(), free_port()
-    text = re.sub(r"^ *ssl_.*\n", "", text, flags=re.MULTILINE)
-    text = text.replace("127.0.0.1:6022", str(stack.settings.api.manager.address))
-    text = text.replace("127.0.0.1:6021", str(stack.settings.api.client.address))
-    text = text.replace("listen 8443 ssl", f"listen 127.0.0.1:{ports[0]}")
-    text = text.replace("listen 8444 ssl", f"listen 127.0.0.1:{ports[1]}")
-    conf = tmp_path / "nginx.conf"
-    conf.write_text(
-        f"daemon off; master_process off; pid {tmp_path}/pid; error_log {tmp_path}/error;\n"
-        f"events {{}}\nhttp {{ access_log off; client_body_temp_path {tmp_path}/body;\n{text}}}\n",
-        "utf-8",
-    )
-    command = ["nginx", "-p", str(tmp_path), "-c", str(conf)]
-    path = f"{os.environ['PATH']}:/usr/sbin"
-    process = subprocess.Popen(
-        command,
-        env=os.environ | {"PATH": path},
-        preexec_fn=end_with_parent(signal.SIGKILL),  # noqa: PLW1509 - a prctl only
-    )
-    client, manager = (f"http://127.0.0.1:{port}" for port in ports)
-    try:
-        wait_for(lambda: answers(client), failure="nginx does not answer")
-        yield client, manager
-    finally:
-        process.terminate()
-        process.wait(timeout=60)
-
-
-def answers(url: str) -> bool:
-    try:
-        return requests.get(f"{url}/", timeout=10).ok
-    except requests.RequestException:
-        return False
-
-
-@pytest.mark.part("nginx")
-def test_both_doors_work_behind_nginx(stack: Node, proxied: tuple[str, str]) -> None:
-    client, manager = proxied
-    secret = {"X-BackendAI-Storage-Auth-Token": stack.settings.api.manager.secret}
-    volumes = requests.get(f"{manager}/volumes", headers=secret, timeout=60)
-    assert [volume["name"] for volume in volumes.json()["volumes"]] == ["local"]
-    assert requests.get(f"{manager}/volumes", timeout=60).status_code == 403
-    assert requests.get(f"{client}/download", params={"token": "x"}, timeout=60).status_code == 400
