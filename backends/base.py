@@ -26,6 +26,9 @@ from typing import Any, ClassVar, Literal, Protocol, TypeVar, cast, runtime_chec
 from core.names import QuotaScope, VFolderId
 
 S = TypeVar("S")
+#: Who enforces a limit: the storage system (`hard`), also of a process with root's rights or not of
+#: one (`not for root`), this service (`soft`), nothing (`off`), or what could not be asked.
+Enforcement = Literal["hard", "soft", "not for root", "off", "unknown"]
 #: The mode of a new vfolder when the request names none (rwxr-xr-x).
 DEFAULT_MODE = 0o755
 
@@ -71,15 +74,14 @@ class QuotaUsage:
     """What a quota scope holds and may hold; None is unknown, or no limit.
 
     `limit_bytes` is the limit that is enforced. `requested_bytes` is the limit of the request,
-    before the storage system rounded it up. `enforced` names who enforces it: `hard` is the storage
-    system; `soft` is this service, before it writes. It is None where no limit is set, or where an
-    array has a limit and does not enforce it yet.
+    before the storage system rounded it up. `enforced` names who enforces it. It is None where no
+    limit is set, or where an array has a limit and does not enforce it yet.
     """
 
     used_bytes: int | None = None
     limit_bytes: int | None = None
     requested_bytes: int | None = None
-    enforced: Literal["hard", "soft"] | None = None
+    enforced: Enforcement | None = None
 
 
 class HardwareStatus(StrEnum):

@@ -2,13 +2,14 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, get_args
 
 import marshmallow as ma
 from marshmallow import fields
 
 from api.schemas.bodies import Body
 from api.schemas.fields import LooseInteger, ScopeField, VolumeName
+from backends.base import Enforcement
 from core.names import QuotaScope
 
 
@@ -90,9 +91,11 @@ class ScopeUsage(ma.Schema):
         metadata={"description": "The limit as it was requested; absent when none is set."},
     )
     enforced = fields.String(
-        validate=ma.validate.OneOf(["hard", "soft"]),
+        validate=ma.validate.OneOf(get_args(Enforcement)),
         metadata={
-            "description": "`hard`: the storage system enforces the limit; `soft`: this service."
+            "description": "`hard`: the storage system enforces the limit; `soft`: this service; "
+            "`not for root`: the storage system, except for processes of root; `off`: nothing; "
+            "`unknown`: the storage system has the limit and cannot say whether it is enforced."
         },
     )
 

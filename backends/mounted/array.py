@@ -14,7 +14,7 @@ from pathlib import PurePosixPath
 from typing import ClassVar, NamedTuple
 from uuid import uuid4
 
-from backends.base import HardwareInfo, HardwareStatus, Mount, QuotaUsage
+from backends.base import Enforcement, HardwareInfo, HardwareStatus, Mount, QuotaUsage
 from backends.fs import descriptors, layout
 from backends.mounted import scope_lock
 from backends.mounted.posix import PosixBackend, check_limit
@@ -71,12 +71,12 @@ class ArrayBackend(PosixBackend):
 class ArrayUsage(NamedTuple):
     """The array's figures of a scope; None is unknown, or no limit.
 
-    `enforced` is false while the array has a limit and does not enforce it (yet).
+    `enforced` is None while the array has a limit and does not enforce it yet.
     """
 
     used_bytes: int | None = None
     limit_bytes: int | None = None
-    enforced: bool = True
+    enforced: Enforcement | None = "hard"
 
 
 class ArrayQuotaBackend(ArrayBackend):
@@ -177,7 +177,7 @@ class ArrayQuotaBackend(ArrayBackend):
                 requested_bytes=requested_limits.requested(
                     root, scope, usage.limit_bytes, self.effective_limit
                 ),
-                enforced="hard" if usage.enforced else None,
+                enforced=usage.enforced,
             )
 
     def set_limit(self, scope: QuotaScope, limit_bytes: int) -> None:

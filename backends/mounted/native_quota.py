@@ -14,7 +14,7 @@ from contextlib import contextmanager, suppress
 from pathlib import PurePosixPath
 from typing import ClassVar, NamedTuple
 
-from backends.base import QuotaUsage
+from backends.base import Enforcement, QuotaUsage
 from backends.fs import descriptors, layout
 from backends.mounted.posix import PosixBackend, check_limit
 from backends.quota import requested_limits
@@ -31,6 +31,7 @@ class NativeUsage(NamedTuple):
 
     used_bytes: int | None
     limit_bytes: int | None
+    enforced: Enforcement = "hard"
 
 
 class NativeQuotaBackend(PosixBackend):
@@ -129,7 +130,7 @@ class NativeQuotaBackend(PosixBackend):
                 requested_bytes=requested_limits.requested(
                     root, scope, usage.limit_bytes, self.effective_limit
                 ),
-                enforced="hard",
+                enforced=usage.enforced,
             )
 
     def set_limit(self, scope: QuotaScope, limit_bytes: int) -> None:

@@ -75,7 +75,11 @@ def blame(backend: Backend, scope: QuotaScope | None, refusal: StorageError) -> 
         quota, volume = backend.describe_scope(scope), backend.capacity()
     except (OSError, StorageError):
         return refusal
-    if quota.enforced != "hard" or quota.limit_bytes is None or quota.used_bytes is None:
+    if (
+        quota.enforced in (None, "soft", "off")
+        or quota.limit_bytes is None
+        or quota.used_bytes is None
+    ):
         return refusal
     left = max(quota.limit_bytes - quota.used_bytes, 0)
     if volume.capacity_bytes is not None and volume.used_bytes is not None:

@@ -83,7 +83,7 @@ class OntapQuota:
             return ArrayUsage(row.space.used.total, _limit(row.space))
         rule = self._rule(name)
         limit = _limit(rule.space) if rule else None
-        return ArrayUsage(None, limit, enforced=False)
+        return ArrayUsage(None, limit, enforced=None)
 
     def hold(self, name: str, limit: int | None) -> None:
         """Set a limit, or remove it, and wait until it has effect, within the deadline.

@@ -81,7 +81,7 @@ class VastBackend(ArrayQuotaBackend):
         if quota is None:
             return ArrayUsage()
         used = quota.used_effective_capacity if quota.counted else None
-        return ArrayUsage(used, quota.hard_limit or None, enforced=quota.counted)
+        return ArrayUsage(used, quota.hard_limit or None, "hard" if quota.counted else None)
 
     def _apply_limit(self, name: str, limit_bytes: int | None) -> None:
         path = self._path(name)

@@ -87,7 +87,7 @@ class WekaBackend(ArrayQuotaBackend):
         if quota is None:
             return ArrayUsage()
         used = quota.total_bytes if quota.counted else None
-        return ArrayUsage(used, quota.limit, enforced=quota.counted)
+        return ArrayUsage(used, quota.limit, "hard" if quota.counted else None)
 
     def _apply_limit(self, name: str, limit_bytes: int | None) -> None:
         inode = self._inode(name)
