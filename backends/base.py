@@ -23,6 +23,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Protocol, TypeVar, cast, runtime_checkable
 
+from msgspec import Struct
+
 from core.names import QuotaScope, VFolderId
 
 S = TypeVar("S")
@@ -135,6 +137,9 @@ class Backend(ABC):
 
     #: The name in the configuration: `backend = "vfs"`.
     name: ClassVar[str]
+    #: The options of a volume, with their types. They are checked before the backend is made. A
+    #: subclass does not inherit it: it names a type of its own.
+    options_type: ClassVar[type[Struct] | None] = None
 
     def __init__(self, mount: Mount) -> None:
         self.mount = mount

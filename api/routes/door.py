@@ -98,6 +98,7 @@ class Door:
                 "capabilities": possible_capabilities(self.volumes.get(name)),
             }
             for name, table in self.settings.volume.items()
+            if not self.volumes.mistake(name)  # callers of this list cannot read "down"
         }
 
     @cached_property

@@ -3,6 +3,7 @@
 from backends.mounted import scope_lock
 from backends.mounted.array import ArrayBackend, ArrayQuotaBackend, ArrayUsage, await_directory
 from backends.mounted.native_quota import NativeQuotaBackend, NativeUsage
+from backends.mounted.options import MountedOptions, check_options, unknown_options
 from backends.mounted.performance import Counters, counters, measured
 from backends.mounted.posix import PosixBackend
 
@@ -11,11 +12,14 @@ __all__ = [
     "ArrayQuotaBackend",
     "ArrayUsage",
     "Counters",
+    "MountedOptions",
     "NativeQuotaBackend",
     "NativeUsage",
     "PosixBackend",
     "await_directory",
+    "check_options",
     "counters",
     "measured",
     "scope_lock",
+    "unknown_options",
 ]

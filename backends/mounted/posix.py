@@ -13,6 +13,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path, PurePosixPath
 from typing import ClassVar
 
+from msgspec import Struct
+
 from backends.base import (
     DEFAULT_MODE,
     Capacity,
@@ -22,6 +24,7 @@ from backends.base import (
     QuotaUsage,
 )
 from backends.fs import descriptors, layout, reason_of, shares_blocks, translate, translated
+from backends.mounted.options import MountedOptions
 from backends.mounted.performance import counters
 from backends.quota import requested_limits
 from core.errors import (
@@ -51,6 +54,7 @@ class PosixBackend(MountedBackend):
     """Quota scopes and vfolders as plain directories."""
 
     name: ClassVar[str] = "vfs"
+    options_type: ClassVar[type[Struct] | None] = MountedOptions
 
     #: The id of the file system that was tested last for shared blocks, and the result.
     _shares: tuple[str, bool] | None = None

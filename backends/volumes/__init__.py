@@ -3,7 +3,7 @@
 from backends.volumes import operations, remote
 from backends.volumes.identity import MarkerIdentity
 from backends.volumes.mounts import Mounts, MountState, close_inherited
-from backends.volumes.registry import BackendFactory, Volumes, backend_factory
+from backends.volumes.registry import BackendFactory, Volumes, backend_factory, create_backend
 
 __all__ = [
     "BackendFactory",
@@ -13,6 +13,7 @@ __all__ = [
     "Volumes",
     "backend_factory",
     "close_inherited",
+    "create_backend",
     "operations",
     "remote",
 ]

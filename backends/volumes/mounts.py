@@ -13,9 +13,9 @@ from pathlib import Path
 from msgspec.structs import replace
 
 from backends.base import capabilities
-from backends.volumes.registry import Volumes
+from backends.volumes.registry import Volumes, raised
 from core.cluster import NodeVolume
-from core.errors import ConfigurationError, StorageError
+from core.errors import StorageError
 from core.settings import Settings
 from core.telemetry import logger
 
@@ -108,12 +108,18 @@ class Mounts:
         return volume if volume.proven else replace(volume, capabilities=before)
 
     def _prove(self, name: str) -> NodeVolume:
+        if mistake := self._volumes.mistake(name):
+            return NodeVolume(proven=False, reason=mistake)
+        table = self._settings.volume[name]
         try:
             backend = self._volumes.get(name)
             fsid, found = backend.probe(), capabilities(backend)
-        except (StorageError, ConfigurationError) as error:
+        except StorageError as error:
             return NodeVolume(proven=False, reason=error.detail)
-        table = self._settings.volume[name]
+        except Exception as error:  # noqa: BLE001 - the code of a plugin; the volume is down
+            return NodeVolume(
+                proven=False, reason=f"The backend {table.backend!r} {raised(error)}."
+            )
         return NodeVolume(
             proven=True,
             fsid=fsid,

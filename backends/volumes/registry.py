@@ -1,19 +1,20 @@
 """Backends by name, and the volumes of this node. Plugins are found by their entry point."""
 
-from collections.abc import Callable, Mapping
+import traceback
+from collections.abc import Callable
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from pkgutil import resolve_name
 
 from backends.base import Backend, HasQuota, Mount, MountedBackend
-from backends.mounted import PosixBackend
+from backends.mounted import PosixBackend, check_options
 from backends.quota import Patience, SoftQuota
 from backends.systems.btrfs import BtrfsBackend
 from backends.systems.cephfs import CephFsBackend
 from backends.systems.xfs import Ext4Backend, XfsBackend
 from backends.volumes.identity import MarkerIdentity
 from backends.volumes.wrappers import FaultyBackend, PrivilegedQuotaBackend, SoftQuotaBackend
-from core.errors import ConfigurationError, UnknownVolume
+from core.errors import ConfigurationError, UnknownVolume, VolumeUnavailable
 from core.process import privileges
 from core.quota import QuotaLedger, Thresholds
 from core.redis import Database, connect
@@ -62,11 +63,46 @@ def backend_factory(name: str) -> BackendFactory:
 def _loaded(plugin: EntryPoint) -> BackendFactory:
     try:
         factory: BackendFactory = plugin.load()
-    except (ImportError, AttributeError) as error:
+    except (ImportError, AttributeError, SyntaxError) as error:
         raise ConfigurationError(
             f"The backend {plugin.name!r} ({plugin.value}) cannot be loaded: {error}."
         ) from error
+    except Exception as error:
+        raise ConfigurationError(f"{_origin(plugin.name)} {raised(error)}.") from error
     return factory
+
+
+def raised(error: Exception) -> str:
+    """Return where and how code of a backend failed; its words may hold a secret, so not them."""
+    last = traceback.extract_tb(error.__traceback__)[-1]
+    return f"raised {type(error).__name__} at {Path(last.filename).name} line {last.lineno}"
+
+
+def _origin(name: str) -> str:
+    """Return what people know a backend by: its name, and the package of a plugin."""
+    for plugin in entry_points(group=PLUGIN_GROUP, name=name):
+        return f"the plugin {name!r} ({plugin.value})"
+    return f"the backend {name!r}"
+
+
+def create_backend(name: str, mount: Mount) -> Backend:
+    """Return a new backend of a name, after a check of the volume's options.
+
+    Raises:
+        ConfigurationError: no such backend, wrong options, or its own code failed.
+    """
+    factory = backend_factory(name)
+    options_type = vars(factory).get("options_type")
+    if options_type is not None:
+        check_options(mount, options_type)
+    try:
+        return factory(mount)
+    except ConfigurationError:
+        raise
+    except Exception as error:
+        raise ConfigurationError(
+            f"[volume.{mount.volume}]: {_origin(name)} {raised(error)}."
+        ) from error
 
 
 def faulty(mount: Mount) -> Backend:
@@ -81,7 +117,7 @@ def faulty(mount: Mount) -> Backend:
         raise ConfigurationError(
             f"[volume.{mount.volume}.options]: `backend` names another backend and `faults` a file."
         )
-    inner = backend_factory(name)(Mount(mount.volume, mount.path, options, mount.identity))
+    inner = create_backend(name, Mount(mount.volume, mount.path, options, mount.identity))
     return FaultyBackend(inner, Path(faults))
 
 
@@ -113,7 +149,30 @@ class Volumes:
 
         Raises:
             UnknownVolume: no volume of this name is configured.
+            VolumeUnavailable: its configuration is wrong; `mistake` says how.
         """
+        try:
+            return self._made(name)
+        except ConfigurationError as error:
+            raise VolumeUnavailable(
+                f"The configuration of volume {name} is wrong on this node; /readyz and `vfolder "
+                "nodes` say what to mend.",
+                volume=name,
+            ) from error
+
+    def mistake(self, name: str) -> str | None:
+        """Return what is wrong in the configuration of a volume; None when it is right.
+
+        Raises:
+            UnknownVolume: no volume of this name is configured.
+        """
+        try:
+            self._made(name)
+        except ConfigurationError as error:
+            return error.detail
+        return None
+
+    def _made(self, name: str) -> Backend:
         table = self._settings.volume.get(name)
         if table is None:
             raise UnknownVolume("No volume of that name is configured.", volume=name)
@@ -121,7 +180,7 @@ class Volumes:
             path = self._settings.volume_path(table)
             identity = MarkerIdentity(self._settings, name)
             mount = Mount(name, path, table.backend_options, identity)
-            self._backends[name] = self._wrapped(backend_factory(table.backend)(mount))
+            self._backends[name] = self._wrapped(create_backend(table.backend, mount))
         return self._backends[name]
 
     def _wrapped(self, backend: Backend) -> Backend:
@@ -143,11 +202,3 @@ class Volumes:
         return SoftQuotaBackend(
             mounted, SoftQuota(ledger, thresholds, mounted.root, self._patiently)
         )
-
-    def all(self) -> Mapping[str, Backend]:
-        """Return every volume's backend.
-
-        Raises:
-            ConfigurationError: a volume names a backend that no package provides.
-        """
-        return {name: self.get(name) for name in self.names()}

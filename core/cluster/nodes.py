@@ -8,10 +8,11 @@ import time
 from typing import Any
 
 import redis
-from msgspec import Struct, convert, to_builtins
+from msgspec import Struct, ValidationError, convert, to_builtins
 
 from core.jobs.store import PREFIX
 from core.redis import json
+from core.telemetry import logger
 
 #: A node renews its record this often.
 BEAT_SECONDS = 2.0
@@ -19,6 +20,8 @@ BEAT_SECONDS = 2.0
 SILENCE_SECONDS = 5.0
 #: A node that is silent for a day is left out of lists, and its record is removed.
 FORGET_SECONDS = 86_400.0
+
+_log = logger(__name__)
 
 _NODES = PREFIX + "nodes"
 _SEEN = PREFIX + "nodes:seen"
@@ -93,6 +96,8 @@ class NodeStore:
 
     def __init__(self, client: "redis.Redis") -> None:
         self._redis = client
+        #: Nodes whose records were logged as unreadable.
+        self._unreadable: set[str] = set()
         self._forget = client.register_script(_FORGET)
 
     def _now(self) -> float:
@@ -168,16 +173,29 @@ class NodeStore:
             pipe.smembers(_DRAINING)
             (seconds, micros), records, scores, draining = pipe.execute()
         now, seen = seconds + micros / 1e6, dict(scores)
+        known = {name: self._parsed(name, text) for name, text in records.items()}
         return [
-            json.loads(text)
+            record
             | {
                 "alive": name in seen and now - seen[name] < SILENCE_SECONDS,
                 "silent_seconds": round(now - seen[name], 1) if name in seen else None,
                 "draining": name in draining,
             }
-            for name, text in sorted(records.items())
-            if now - seen.get(name, now) < FORGET_SECONDS
+            for name, record in sorted(known.items())
+            if record and now - seen.get(name, now) < FORGET_SECONDS
         ]
+
+    def _parsed(self, name: str, text: str) -> dict[str, Any]:
+        """Return a record; empty when this version cannot read it, which is logged once."""
+        try:
+            record: dict[str, Any] = json.loads(text)
+            convert(record, Node)
+        except (ValueError, ValidationError) as error:
+            if name not in self._unreadable:
+                self._unreadable.add(name)
+                _log.warning("record of node not read", node=name, reason=str(error))
+            return {}
+        return record
 
     def serving(self, volume: str) -> list[Node]:
         """Return the live nodes that proved a volume and do not drain."""

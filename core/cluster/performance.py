@@ -26,13 +26,19 @@ class PerformanceStore:
         self._node = settings.storage_proxy.node_id
 
     def last(self, volume: str) -> dict[str, Any] | None:
-        """Return the rates (`metric`) and `observed_at`; None when they have expired."""
+        """Return the rates (`metric`) and `observed_at`; None when they have expired.
+
+        Another service writes these records, too: one that cannot be read counts as expired.
+        """
         text = cast("str | None", self._redis.get(STATS_KEY + volume))
         if text is None:
             return None
-        known = json.loads(text)
-        observed_at = known.pop("observed_at")
-        known.pop("volume_name")
+        try:
+            known = json.loads(text)
+            observed_at = known.pop("observed_at")
+            known.pop("volume_name")
+        except (ValueError, AttributeError, TypeError, KeyError):
+            return None
         return {"metric": known, "observed_at": observed_at}
 
     def keep(self, volume: str, rates: dict[str, Any]) -> dict[str, Any]:

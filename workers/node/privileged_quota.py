@@ -19,7 +19,7 @@ from backends.base import Backend, MountedBackend
 from backends.fs import translate
 from backends.volumes import Volumes
 from backends.volumes.wrappers import ANSWER_SECONDS, HelperAnswer, HelperRequest, perform, read_all
-from core.errors import ConfigurationError, StorageError
+from core.errors import StorageError
 from core.settings import Settings
 from core.telemetry import logger
 
@@ -78,7 +78,7 @@ class _RequestHandler(socketserver.BaseRequestHandler):
             return HelperAnswer(
                 None, "InvalidParameters", "The message is not a request of the quota helper."
             )
-        except (StorageError, ConfigurationError) as error:
+        except StorageError as error:
             return HelperAnswer(None, type(error).__name__, error.detail)
         except OSError as error:
             known = translate(error)

@@ -277,10 +277,15 @@ class ClusterGauges(Collector):
             text = cast("str | None", self._live.get(STATS_KEY + volume))
             if text is None:
                 continue
-            known = json.loads(text)
-            for field, name in _SPEED.items():
-                families[name].add_metric([volume], known[field])
-            at = moment_ns(known["observed_at"]) / 1e9
+            try:
+                known = json.loads(text)
+                rates = {name: float(known[field]) for field, name in _SPEED.items()}
+                at = moment_ns(known["observed_at"]) / 1e9
+            except (ValueError, TypeError, KeyError) as error:  # another service writes it, too
+                _log.warning("volume speed not read", volume=volume, reason=type(error).__name__)
+                continue
+            for name, rate in rates.items():
+                families[name].add_metric([volume], rate)
             updated.add_metric([volume], at)
         yield from families.values()
         yield updated

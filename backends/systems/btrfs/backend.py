@@ -7,20 +7,30 @@ Needs root.
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import PurePosixPath
-from typing import ClassVar
+from typing import ClassVar, Literal
+
+from msgspec import Struct
 
 from backends.base import Snapshot
 from backends.fs import descriptors, linux
-from backends.mounted import NativeQuotaBackend, NativeUsage
+from backends.mounted import MountedOptions, NativeQuotaBackend, NativeUsage
 from backends.systems.btrfs import snapshots, subvolumes
 from core.errors import BackendFailed, Conflict, StorageError
 from core.names import QuotaScope, VFolderId
+
+
+class BtrfsOptions(MountedOptions, frozen=True, kw_only=True):
+    """Options of a volume on btrfs."""
+
+    #: The kind of quotas that are switched on where there are none.
+    quota: Literal["full", "simple"] = "full"
 
 
 class BtrfsBackend(NativeQuotaBackend):
     """btrfs; the probe switches quota on where it is off."""
 
     name: ClassVar[str] = "btrfs"
+    options_type: ClassVar[type[Struct] | None] = BtrfsOptions
 
     def probe(self) -> str:
         """See `Backend.probe`: also the file system's kind; switches quota on where it is off."""

@@ -12,6 +12,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import ClassVar
 
+from msgspec import Struct
+
 from backends.base import (
     HardwareInfo,
     HardwareStatus,
@@ -21,7 +23,7 @@ from backends.base import (
     TreeUsage,
 )
 from backends.fs import descriptors, layout
-from backends.mounted import NativeQuotaBackend, NativeUsage
+from backends.mounted import MountedOptions, NativeQuotaBackend, NativeUsage
 from backends.retention import SnapshotExists, SnapshotNotFound, check_name
 from backends.systems.cephfs import status
 from core.errors import BackendFailed, StorageError, Unsupported, VFolderNotFound
@@ -41,10 +43,19 @@ _INHERITED = "_"
 _ALWAYS = 1
 
 
+class CephFsOptions(MountedOptions, frozen=True, kw_only=True):
+    """Options of a volume on CephFS: arguments of the program `ceph`."""
+
+    ceph_conf: str | None = None
+    ceph_user: str | None = None
+    ceph_keyring: str | None = None
+
+
 class CephFsBackend(NativeQuotaBackend):
     """CephFS, mounted by the kernel or by ceph-fuse."""
 
     name: ClassVar[str] = "cephfs"
+    options_type: ClassVar[type[Struct] | None] = CephFsOptions
     rights: ClassVar[str] = "the MDS capability of its client needs `p` (allow rwp)"
 
     def __init__(self, mount: Mount) -> None:

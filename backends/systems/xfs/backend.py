@@ -8,17 +8,30 @@ from collections.abc import Callable
 from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
-from typing import ClassVar
+from typing import ClassVar, Literal
+
+from msgspec import Struct
 
 from backends.base import Mount
 from backends.fs import linux
-from backends.mounted import NativeQuotaBackend, NativeUsage
+from backends.mounted import MountedOptions, NativeQuotaBackend, NativeUsage
 from backends.systems.xfs import project_ids, quotactl
 from backends.systems.xfs.project_files import ProjectFiles
 from backends.systems.xfs.quota_tools import QuotaTools, XfsTools
 from core.errors import BackendFailed, StorageError
 from core.names import QuotaScope
 from core.process import privileges
+
+
+class ProjectQuotaOptions(MountedOptions, frozen=True, kw_only=True):
+    """Options of a volume with project quota."""
+
+    #: Who sets limits: the kernel where it can, or always the tools.
+    quota: Literal["auto", "tools"] = "auto"
+    projects_file: str | None = None
+    projid_file: str | None = None
+    #: An option of the reference service; it has no effect here.
+    lock_file_path: str | None = None
 
 
 class ProjectQuotaBackend(NativeQuotaBackend):
@@ -116,6 +129,7 @@ class XfsBackend(ProjectQuotaBackend):
     """XFS mounted with prjquota; limits count in blocks, and files can share blocks (reflink)."""
 
     name: ClassVar[str] = "xfs"
+    options_type: ClassVar[type[Struct] | None] = ProjectQuotaOptions
     magic: ClassVar[int] = linux.XFS
     tools: ClassVar[project_ids.Counts] = XfsTools()
 
@@ -132,6 +146,7 @@ class Ext4Backend(ProjectQuotaBackend):
     """
 
     name: ClassVar[str] = "ext4"
+    options_type: ClassVar[type[Struct] | None] = ProjectQuotaOptions
     magic: ClassVar[int] = linux.EXT4
     tools: ClassVar[project_ids.Counts] = QuotaTools()
 
