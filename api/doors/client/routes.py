@@ -43,7 +43,7 @@ _PAGE_POLICY = (
 _FILE_AGE_SECONDS = 3600
 
 
-@blueprint.get("/")
+@blueprint.get("/", provide_automatic_options=False)
 def status() -> Response:
     """Say that the door is open."""
     return answer({"status": "ok", "type": "client-facing", "storage-proxy": VERSION})
