@@ -39,6 +39,7 @@ _PROGRAMS = {
     "unzip": "unzip",
     "bsdtar": "bsdtar",
     "java": "java",
+    "systemd": "systemd-analyze",
 }
 _TUS_JS_CLIENT = (
     Path(__file__).resolve().parents[1] / "api/http/vendored/node_modules/tus-js-client"

@@ -13,6 +13,7 @@ import yaml
 
 from core.settings import load
 from deploy import procfile
+from tests.support.confined import confined
 from tests.support.node import ROOT
 
 COMMANDS = procfile.read()
@@ -81,16 +82,8 @@ def test_only_the_unit_of_the_hands_runs_as_root() -> None:
     assert f"d {state[1]} " in (ROOT / "deploy/systemd/vfolder.tmpfiles").read_text("utf-8")
 
 
-def bounded() -> list[str]:
-    """The start of a command line that runs with the rights of the worker's unit."""
-    text = (ROOT / "deploy" / "systemd" / "vfolder-worker@.service").read_text("utf-8")
-    rights = " ".join(re.findall(r"^CapabilityBoundingSet=(.+)$", text, re.MULTILINE)).split()
-    assert rights
-    plus = ",".join(f"+{right.removeprefix('CAP_').lower()}" for right in rights)
-    return ["setpriv", f"--bounding-set=-all,{plus}", "--no-new-privs", "--"]
-
-
 @pytest.mark.slow
+@pytest.mark.part("systemd")
 @pytest.mark.part("btrfs")
 @pytest.mark.part("root")
 @pytest.mark.parametrize(
@@ -102,8 +95,16 @@ def bounded() -> list[str]:
     ],
 )
 def test_the_rights_of_the_hands_suffice(proved: str) -> None:
-    """The tests of attributes, limits and snapshots pass with these rights and no others."""
-    command = [*bounded(), sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider"]
+    """The tests of attributes, limits and snapshots pass with what the unit permits."""
+    command = [
+        *confined("vfolder-worker@.service"),
+        sys.executable,
+        "-m",
+        "pytest",
+        "-q",
+        "-p",
+        "no:cacheprovider",
+    ]
     done = subprocess.run(
         [*command, *proved.split()], cwd=ROOT, capture_output=True, text=True, check=False
     )

@@ -151,12 +151,12 @@ class Node:
 
 
 @contextmanager
-def running_node(directory: Path, more: str = "") -> Iterator[Node]:
-    """All processes of the project's Procfile, up and ready; drained at the end.
+def running_node(directory: Path, more: str = "", procfile: str | None = None) -> Iterator[Node]:
+    """All processes of the project's Procfile, or of another, up and ready; drained at the end.
 
     `more` is further TOML.
     """
-    node = Node(directory, PROCFILE.read_text("utf-8"))
+    node = Node(directory, procfile or PROCFILE.read_text("utf-8"))
     with node.config.open("a", encoding="utf-8") as text:
         text.write(more)
     node.start()
