@@ -1,6 +1,7 @@
 """The event bus of the cluster: publishes jobs and nodes to the manager. Knows no storage."""
 
 from core.events.bus import CHANNEL, Bus, Event, JobEndEvent, clean, progress_event
+from core.events.counting import task_name
 from core.events.publisher import EventPublisher
 
 __all__ = [
@@ -11,4 +12,5 @@ __all__ = [
     "JobEndEvent",
     "clean",
     "progress_event",
+    "task_name",
 ]

@@ -16,10 +16,11 @@ import redis
 
 from core.errors import StorageError
 from core.events.bus import Bus
+from core.events.counting import count_end
 from core.events.endings import end_event_of
 from core.jobs import Job
 from core.jobs.store import PREFIX
-from core.telemetry import logger, metrics
+from core.telemetry import logger
 
 #: Ended jobs taken per round trip.
 BATCH = 100
@@ -71,7 +72,7 @@ class Outbox:
             record = Job.from_fields(fields)
             published = self._bus.publish_end(end_event_of(record))
             if published:
-                _count(record)
+                count_end(record)
         except (KeyError, ValueError, TypeError, StorageError):
             # A record that cannot be read now never can; it must not block the ends behind it.
             _log.exception("job end not publishable", job_id=job)
@@ -88,15 +89,3 @@ class Outbox:
         except redis.RedisError as error:
             _log.warning("job ends not published", reason=type(error).__name__)
             return 0
-
-
-def _count(job: Job) -> None:
-    """Count an ended job: once in the cluster, in the process that published its end."""
-    metrics.JOBS.labels(job.verb, job.state.value).inc()
-    seconds = (int(job.fields["ended_at"]) - int(job.fields["created_at"])) / 1000
-    metrics.JOB_SECONDS.labels(job.verb).observe(max(0.0, seconds))
-    result = job.member("result") or {}
-    if "copied_bytes" in result:
-        labels = job.volume, str(result.get("method") or "stream")
-        metrics.COPIED_BYTES.labels(*labels).inc(result["copied_bytes"])
-        metrics.COPIED_ITEMS.labels(*labels).inc(result.get("files", 0))

@@ -17,6 +17,9 @@ JOB_BUCKETS = (1, 5, 15, 60, 300, 900, 3600, 4 * 3600, 12 * 3600, 86_400, 3 * 86
 #: Buckets of observing the speed of a volume, as in the reference service (seconds).
 OBSERVE_BUCKETS = (0.1, 0.5, 1, 2, 5, 10, 30)
 
+#: Buckets of background tasks, as in the reference service (seconds).
+TASK_BUCKETS = (0.1, 1, 10, 30, 60, 300, 600)
+
 #: Labels of a request; `api/http/metrics.py` makes the counter with the same ones.
 REQUEST_LABELS = ("method", "endpoint", "domain", "operation", "error_detail", "status_code")
 
@@ -36,6 +39,15 @@ OBSERVE_SECONDS = Histogram(
     "Time of an observation of the speed of a volume.",
     ("volume",),
     buckets=OBSERVE_BUCKETS,
+)
+
+_TASK_LABELS = ("task_name", "status", "domain", "operation", "error_detail")
+TASKS_DONE = Counter("backendai_bgtask_done_count", "Ended background tasks.", _TASK_LABELS)
+TASK_SECONDS = Histogram(
+    "backendai_bgtask_processing_time_sec",
+    "From the start of a background task to its end.",
+    _TASK_LABELS,
+    buckets=TASK_BUCKETS,
 )
 
 JOBS = Counter("vfolder_jobs", "Jobs that ended, however they did.", ("verb", "state"))

@@ -22,6 +22,7 @@ from backends.fs import native
 from backends.volumes import Mounts
 from core.cluster import EXPORTER_SECONDS, STATS_KEY, BandwidthStore, Leadership, NodeStore
 from core.errors import StoreUnavailable
+from core.events import task_name
 from core.jobs.store import PREFIX
 from core.names import moment_ns
 from core.process import metrics_files
@@ -163,9 +164,13 @@ class ClusterGauges(Collector):
             *cast("list[str]", redis.zrange(f"{PREFIX}ix:state:running", 0, -1)),
             *cast("list[str]", redis.zrange(f"{PREFIX}ix:state:cancelling", 0, -1)),
         ]
-        for labels, count in Counter(_fields(redis, ids, "verb", "volume")).items():
+        tasks = _gauge("backendai_bgtask_count", "Running background tasks.", "task_name")
+        found = _fields(redis, ids, "verb", "volume")
+        for labels, count in Counter(found).items():
             running.add_metric(labels, count)
-        yield running
+        for name, count in Counter(task_name(verb) for verb, _ in found).items():
+            tasks.add_metric([name], count)
+        yield from (running, tasks)
         waiting = _gauge("vfolder_jobs_waiting", "Waiting jobs.")
         waiting.add_metric([], redis.zcard(f"{PREFIX}ix:state:queued"))
         yield waiting
