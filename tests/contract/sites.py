@@ -29,10 +29,12 @@ from core.errors import ConfigurationError
 from core.process import privileges
 from tests.backends.systems.arrays.simulated import trusting
 from tests.fakes import flashblade as flashblade_sim
+from tests.fakes import onefs as onefs_sim
 from tests.fakes import ontap as ontap_sim
 from tests.fakes import vast as vast_sim
 from tests.fakes import weka as weka_sim
 from tests.fakes.flashblade import FlashBladeSim
+from tests.fakes.onefs import OneFsSim
 from tests.fakes.ontap import OntapSim
 from tests.fakes.serving import Faults, serving
 from tests.fakes.shelf import BtrfsShelf
@@ -65,6 +67,8 @@ class Kind:
     many_scopes: int = 80  # more than fit into one answer of a kernel
     #: Skills that it must have; tests of any other skill that it lacks are skipped.
     skills: tuple[type, ...] = ()
+    #: The directory of snapshots, where the simulator's mount lists it and a real one does not.
+    listed_snapshots: str = ""
 
 
 #: An exchange with an array has hundreds of system calls; these send, and change the mount.
@@ -89,6 +93,13 @@ KINDS = {
     ),
     "vast": Kind(
         lateness_bytes=1 << 20, deadly_calls=REMOTE, many_scopes=8, skills=(HasMetric, HasQuota)
+    ),
+    "dellemc-onefs": Kind(
+        lateness_bytes=1 << 20,
+        deadly_calls=REMOTE,
+        many_scopes=8,
+        skills=(HasMetric, HasQuota, HasSnapshots),
+        listed_snapshots=onefs_sim.SNAPSHOTS,
     ),
     "netapp": Kind(
         lateness_bytes=1 << 20,
@@ -201,6 +212,15 @@ def vast(directory: Path) -> Iterator[Site]:
 
 
 @contextmanager
+def onefs(directory: Path) -> Iterator[Site]:
+    with (
+        _on_btrfs(directory) as shelf,
+        serving(OneFsSim(shelf), Faults(SEED, FAULT_RATE)) as server,
+    ):
+        yield _on_array("dellemc-onefs", shelf.top, onefs_sim.options(server.url))
+
+
+@contextmanager
 def flashblade(directory: Path) -> Iterator[Site]:
     top, programs = directory / "flashblade", directory / "programs"
     top.mkdir()
@@ -269,13 +289,14 @@ MAKERS = {
     "ontap": ontap,
     "weka": weka,
     "vast": vast,
+    "onefs": onefs,
     "flashblade": flashblade,
     "xfs": _in_kernel("xfs", "UML_XFS"),
     "ext4": _in_kernel("ext4", "UML_EXT4"),
     "nfs": nfs,
 }
 #: Simulated arrays, on a btrfs that enforces their limits.
-ARRAYS = ("ontap", "weka", "vast")
+ARRAYS = ("ontap", "weka", "vast", "onefs")
 #: Volumes that need a kernel with project quota, or with NFS.
 IN_KERNEL = ("xfs", "ext4", "nfs")
 

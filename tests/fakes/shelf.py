@@ -5,7 +5,9 @@ and nothing is renamed across its border, as with qtrees and quota directories.
 """
 
 import os
+import shutil
 import subprocess
+from contextlib import suppress
 from pathlib import Path
 
 #: btrfs needs that much for a directory of its own; a smaller limit is held loosely here.
@@ -39,8 +41,38 @@ class Shelf:
             total += sum(-(-os.lstat(f"{here}/{f}").st_size // 4096) * 4096 for f in files)
         return total
 
+    def keep(self, path: str, room: str, name: str) -> None:
+        """Keep what a directory holds now, as `room/name` in it."""
+        source, kept = self.top / path, self.top / path / room / name
+        before = source.stat()
+        kept.parent.mkdir(exist_ok=True)
+        self._place(kept)
+        for entry in source.iterdir():
+            if entry.name != room:
+                _run("cp", "-a", "--reflink=auto", entry, kept)
+        os.utime(source, ns=(before.st_atime_ns, before.st_mtime_ns))
+        os.chown(kept, before.st_uid, before.st_gid)
+        shutil.copystat(source, kept)
+        self._seal(kept)
+
+    def forget(self, room: str, name: str) -> None:
+        """Remove what was kept by this name, wherever its directory was moved to."""
+        for here, names, _ in os.walk(self.top):
+            if os.path.basename(here) == room:
+                if name in names:
+                    self._discard(Path(here, name))
+                    with suppress(OSError):
+                        os.rmdir(here)
+                names.clear()
+
     def _place(self, where: Path) -> None:
         where.mkdir()
+
+    def _seal(self, where: Path) -> None:
+        """Let no one write to it, as far as the file system can."""
+
+    def _discard(self, where: Path) -> None:
+        shutil.rmtree(where)
 
 
 class BtrfsShelf(Shelf):
@@ -76,6 +108,12 @@ class BtrfsShelf(Shelf):
 
     def _place(self, where: Path) -> None:
         _run("btrfs", "subvolume", "create", where)
+
+    def _seal(self, where: Path) -> None:
+        _run("btrfs", "property", "set", where, "ro", "true")
+
+    def _discard(self, where: Path) -> None:
+        _run("btrfs", "subvolume", "delete", where)
 
     def _group(self, path: str) -> str | None:
         where = self.top / path

@@ -9,6 +9,8 @@
   after a check whether the lost one had its effect.
 * `sessions`: connections and the login, made again after a fork. When a login expires, one thread
   renews it for all.
+* `credentials`: user and password in each request.
+* `shared`: one connection for all volumes of one array.
 * `answers`: an array's answer, and every error it can be.
 * `deadline`: one end for everything that a call does.
 * `jobs`: waits for asynchronous jobs of an array.
@@ -27,8 +29,10 @@ from backends.mounted.rest.answers import (
     Reason,
 )
 from backends.mounted.rest.client import ArrayRequest, Client, unknown
+from backends.mounted.rest.credentials import basic_login, basic_token
 from backends.mounted.rest.options import ArrayOptions, options_of
 from backends.mounted.rest.sessions import ArrayEndpoint
+from backends.mounted.rest.shared import shared
 
 __all__ = [
     "ArrayAnswer",
@@ -42,8 +46,11 @@ __all__ = [
     "Expired",
     "Lost",
     "Reason",
+    "basic_login",
+    "basic_token",
     "deadline",
     "jobs",
     "options_of",
+    "shared",
     "unknown",
 ]

@@ -126,6 +126,7 @@ class Sessions:
             headers = self._sign_in()
         except ArrayRefused as refusal:
             state.refusal = (monotonic(), refusal)
+            state.login = None  # the old one is void too: no other request tries it
             raise
         state.refusal = None
         state.number += 1

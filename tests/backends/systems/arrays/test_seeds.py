@@ -20,8 +20,9 @@ from core import errors
 from core.names import QuotaScope, ScopeKind
 from tests.backends.systems.arrays.simulated import trusting
 from tests.backends.systems.arrays.watching import Watch, modest, no_blind_repetition
-from tests.fakes import flashblade, ontap, vast, weka
+from tests.fakes import flashblade, onefs, ontap, vast, weka
 from tests.fakes.flashblade import FlashBladeSim
+from tests.fakes.onefs import OneFsSim
 from tests.fakes.ontap import OntapSim, Profile
 from tests.fakes.serving import Faults, Server, Simulator, serving
 from tests.fakes.shelf import Shelf
@@ -33,7 +34,7 @@ SEEDS = range(FIRST, FIRST + int(os.environ.get("ARRAY_SEEDS", "1")))
 RATE = 0.2
 MIB = 1 << 20
 THREADS = 8
-LOGINS = ("/login", "/token/")
+LOGINS = ("/login", "/token/", "/session/")
 
 Maker = Callable[[Path, int], Simulator]
 Options = Callable[[str], dict[str, Any]]
@@ -45,13 +46,20 @@ def _ontap(top: Path, seed: int) -> Simulator:
     return simulator
 
 
+def _onefs(top: Path, seed: int) -> Simulator:
+    """Return a cluster of either interface, with short pages and names that OneFS does not list."""
+    latest = "16" if seed % 2 else "7"
+    return OneFsSim(Shelf(top), onefs.Profile(latest=latest, page_max=2))
+
+
 WITH_QUOTA: dict[str, tuple[Maker, Options]] = {
     "netapp": (_ontap, ontap.options),
     "weka": (lambda top, _: WekaSim(Shelf(top)), weka.options),
     "vast": (lambda top, _: VastSim(Shelf(top)), vast.options),
+    "dellemc-onefs": (_onefs, onefs.options),
 }
 ALL = {**WITH_QUOTA, "purestorage": (lambda top, _: FlashBladeSim(top), flashblade.options)}
-SECRETS = (ontap.PASSWORD, weka.PASSWORD, vast.PASSWORD, flashblade.API_TOKEN)
+SECRETS = (onefs.PASSWORD, ontap.PASSWORD, weka.PASSWORD, vast.PASSWORD, flashblade.API_TOKEN)
 
 
 @contextmanager

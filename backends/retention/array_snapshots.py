@@ -1,0 +1,135 @@
+"""Snapshots of vfolders that an array makes of directories, under names that are its own.
+
+The array keeps one list of snapshots, so the name there has the vfolder and its place in it. A
+snapshot is visible on the mount, in a directory that the array adds. Changes of one vfolder's
+snapshots are serialized over all nodes. So a creation whose answer was lost finds its own
+snapshot, and no other process made it.
+"""
+
+import hashlib
+import os
+from abc import abstractmethod
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import PurePosixPath
+
+from backends.base import Snapshot
+from backends.fs import descriptors
+from backends.mounted import ArrayQuotaBackend, scope_lock
+from backends.retention.snapshots import SnapshotExists, SnapshotNotFound, check_name
+from core.errors import VFolderNotFound
+from core.names import VFolderId
+
+#: Begins the array's name of every snapshot that this service makes.
+PREFIX = "vfolder"
+
+
+@dataclass(frozen=True, slots=True)
+class ArraySnapshot:
+    """A snapshot as the array knows it; `number` grows with each snapshot that is made."""
+
+    name: str
+    number: int
+    created_at: datetime | None = None
+
+
+class ArraySnapshots(ArrayQuotaBackend):
+    """The skill `HasSnapshots` of a backend whose array makes snapshots of directories."""
+
+    @abstractmethod
+    def _array_path(self, path: str) -> str:
+        """Return the path on the array of a path below the volume."""
+
+    @abstractmethod
+    def _list_snapshots(self, vfolder: VFolderId, prefix: str) -> list[ArraySnapshot]:
+        """Return the snapshots whose names begin with the prefix, except those being deleted."""
+
+    @abstractmethod
+    def _make_snapshot(self, vfolder: VFolderId, name: str) -> ArraySnapshot:
+        """Make a snapshot by this name, which does not exist yet; it is visible at the end."""
+
+    @abstractmethod
+    def _drop_snapshot(self, vfolder: VFolderId, snapshot: ArraySnapshot) -> None:
+        """Delete a snapshot; a missing one is fine."""
+
+    @abstractmethod
+    def _snapshot_place(self, vfolder: VFolderId, name: str) -> PurePosixPath:
+        """Return where the mount shows the vfolder as the snapshot keeps it, below the volume."""
+
+    def create_snapshot(self, vfolder: VFolderId, name: str) -> Snapshot:
+        """See `HasSnapshots.create_snapshot`."""
+        check_name(name)
+        with self._changing(vfolder), self.open_vfolder(vfolder):
+            prefix = self._prefix(vfolder)
+            if any(one.name == prefix + name for one in self._list_snapshots(vfolder, prefix)):
+                raise SnapshotExists(f"The vfolder {vfolder} has a snapshot {name} already.")
+            made = self._make_snapshot(vfolder, prefix + name)
+            return Snapshot(name, made.created_at)
+
+    def list_snapshots(self, vfolder: VFolderId) -> list[Snapshot]:
+        """See `HasSnapshots.list_snapshots`: those that this service made."""
+        prefix = self._prefix(vfolder)
+        with self._within_deadline(), self._explained():
+            found = sorted(self._list_snapshots(vfolder, prefix), key=lambda one: one.number)
+        return [Snapshot(one.name.removeprefix(prefix), one.created_at) for one in found]
+
+    def delete_snapshot(self, vfolder: VFolderId, name: str) -> None:
+        """See `HasSnapshots.delete_snapshot`."""
+        check_name(name)
+        with self._changing(vfolder):
+            prefix = self._prefix(vfolder)
+            for one in self._list_snapshots(vfolder, prefix):
+                if one.name == prefix + name:
+                    self._drop_snapshot(vfolder, one)
+                    return
+        raise _absent(vfolder, name)
+
+    @contextmanager
+    def open_snapshot(self, vfolder: VFolderId, name: str) -> Iterator[int]:
+        """See `HasSnapshots.open_snapshot`; asks the mount only."""
+        check_name(name)
+        with self.root() as root:
+            try:
+                place = self._snapshot_place(vfolder, self._prefix(vfolder) + name)
+                descriptor = descriptors.open_directory(place, root)
+            except (FileNotFoundError, NotADirectoryError):
+                raise _absent(vfolder, name) from None
+            try:
+                yield descriptor
+            finally:
+                os.close(descriptor)
+
+    def _drop_snapshots(self, vfolder: VFolderId) -> None:
+        """Delete all snapshots of a vfolder that is purged, unless it was created again."""
+        with self._changing(vfolder):
+            try:
+                with self.open_vfolder(vfolder):
+                    return
+            except VFolderNotFound:
+                for one in self._list_snapshots(vfolder, self._prefix(vfolder)):
+                    self._drop_snapshot(vfolder, one)
+
+    def _prefix(self, vfolder: VFolderId) -> str:
+        """Return the begin of names: two volumes of one array may have a vfolder of one id."""
+        place = self._array_path(str(vfolder.directory))
+        digest = hashlib.blake2b(place.encode(), digest_size=4).hexdigest()
+        return f"{PREFIX}-{vfolder.id.hex}-{digest}-"
+
+    @contextmanager
+    def _changing(self, vfolder: VFolderId) -> Iterator[int]:
+        """Open the volume's top with the snapshots of the vfolder locked."""
+        what = f"The snapshots of vfolder {vfolder}"
+        with (
+            self._within_deadline(),
+            self._explained(),
+            self.root() as root,
+            scope_lock.alone(root, vfolder.id.int, what),
+        ):
+            self._prove(root)
+            yield root
+
+
+def _absent(vfolder: VFolderId, name: str) -> SnapshotNotFound:
+    return SnapshotNotFound(f"The vfolder {vfolder} has no snapshot {name}.")
