@@ -257,7 +257,7 @@ class OneFsSim(Simulator):
         return [self._shown(q, version) for q in self.quotas.values() if path in (None, q["path"])]
 
     def _link(self, path: str | None) -> None:
-        """A default-directory quota of the parent limits each directory as it is made."""
+        """A default-directory quota of the parent limits each new directory."""
         limit = self.profile.linked_limit
         if limit is None or path is None or not self._exists(path) or path in self._linked:
             return

@@ -70,7 +70,7 @@ class _NodeState(Struct):
     readonly: _ReadOnly | None = None
 
 
-class _Node(Struct):
+class _ClusterNode(Struct):
     lnn: int | None = None
     state: _NodeState | None = None
     error: str | None = None
@@ -90,7 +90,7 @@ class _Node(Struct):
 
 
 class _Nodes(Struct):
-    nodes: list[_Node]
+    nodes: list[_ClusterNode]
     resume: str | None = None
 
 

@@ -1,6 +1,6 @@
 """Directory quotas of OneFS (SmartQuotas): found by path, counted, limited and removed.
 
-The id of a quota is opaque and changes when it is made again, so it is never stored. A directory
+The id of a quota is opaque and changes when it is made again: it is never stored. A directory
 has at most two directory quotas: one counts snapshots too, and is never ours.
 """
 
@@ -27,7 +27,7 @@ _COUNTING_SECONDS = 3.0
 _LONGEST_PAUSE_SECONDS = 1.0
 
 
-class Thresholds(Struct):
+class QuotaThresholds(Struct):
     """The limits of a quota; None is none."""
 
     hard: int | None = None
@@ -57,7 +57,7 @@ class DirectoryQuota(Struct):
     ready: bool = True
     thresholds_on: str | None = None
     thresholds_include_overhead: bool | None = None
-    thresholds: Thresholds = field(default_factory=Thresholds)
+    thresholds: QuotaThresholds = field(default_factory=QuotaThresholds)
     usage: dict[str, Any] = {}
 
     @property
@@ -78,7 +78,7 @@ class DirectoryQuota(Struct):
         return found if isinstance(found, int) and self.usage.get(f"{name}_ready", True) else None
 
 
-class _Page(Struct):
+class _QuotaPage(Struct):
     quotas: list[DirectoryQuota]
     resume: str | None = None
 
@@ -141,7 +141,11 @@ class OneFsQuotas:
     def _all(self, **query: Any) -> list[DirectoryQuota]:  # noqa: ANN401 - JSON values
         path = self._platform.path("quota/quotas")
         rows = self._platform.rows(
-            path, _Page, lambda page: (page.quotas, page.resume), **query, zone=self._platform.zone
+            path,
+            _QuotaPage,
+            lambda page: (page.quotas, page.resume),
+            **query,
+            zone=self._platform.zone,
         )
         return list(rows)
 

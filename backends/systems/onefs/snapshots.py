@@ -13,7 +13,7 @@ DIRECTORY = ".snapshot"
 _DELETING = "deleting"
 
 
-class _Snapshot(Struct):
+class _OneFsSnapshot(Struct):
     id: int
     name: str | None = None
     path: str = ""
@@ -27,8 +27,8 @@ class _Snapshot(Struct):
         return ArraySnapshot(self.name or "", self.id, created)
 
 
-class _Page(Struct):
-    snapshots: list[_Snapshot]
+class _SnapshotPage(Struct):
+    snapshots: list[_OneFsSnapshot]
     resume: str | None = None
 
 
@@ -41,7 +41,7 @@ class OneFsSnapshots:
     def all(self, prefix: str) -> list[ArraySnapshot]:
         """Return the snapshots whose names begin so; a request per thousand of the cluster."""
         rows = self._platform.rows(
-            self._path(), _Page, lambda page: (page.snapshots, page.resume), limit=PAGE_SIZE
+            self._path(), _SnapshotPage, lambda page: (page.snapshots, page.resume), limit=PAGE_SIZE
         )
         return [
             row.known
@@ -74,9 +74,9 @@ class OneFsSnapshots:
             if refusal.reason is not Reason.NOT_FOUND:
                 raise
 
-    def _named(self, name: str) -> _Snapshot | None:
+    def _named(self, name: str) -> _OneFsSnapshot | None:
         try:
-            page = self._platform.client.get(self._path(f"/{name}"), _Page)
+            page = self._platform.client.get(self._path(f"/{name}"), _SnapshotPage)
         except ArrayRefused as refusal:
             if refusal.reason is not Reason.NOT_FOUND:
                 raise

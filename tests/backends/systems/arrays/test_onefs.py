@@ -110,7 +110,7 @@ def test_a_creation_whose_answer_is_lost_is_looked_up(tmp_path: Path, fault: str
 
 
 def test_a_limit_that_goes_leaves_a_quota_that_counts(tmp_path: Path) -> None:
-    """A quota that had a limit is refused as an accounting quota; so it is made again."""
+    """A quota that had a limit is refused as an accounting quota: it must be made again."""
     with array(tmp_path) as it:
         one = scope()
         it.backend.create_scope(one, MIB)
