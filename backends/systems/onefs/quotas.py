@@ -103,7 +103,7 @@ class OneFsQuotas:
         used = ours.used if ours else None
         if tightest is None:
             return ArrayUsage(used)
-        return ArrayUsage(used, tightest.limit, enforced=tightest.ready)
+        return ArrayUsage(used, tightest.limit, "hard" if tightest.ready else None)
 
     def hold(self, path: str, limit: int | None) -> None:
         """Give a directory a quota with a limit, or one that only counts.
