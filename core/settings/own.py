@@ -156,6 +156,9 @@ class DoorsTable(Table, frozen=True):
     backend_timeout: float = 20.0
     #: After SIGTERM, streams have this long to end.
     grace_seconds: float = 10.0
+    #: Origins (`https://ui.example`) whose pages may read what the client door answers. Empty:
+    #: every origin, but only at the routes where a ticket is the one credential.
+    origins: list[str] = field(default_factory=list)
     #: Directories outside all volumes that download tickets may name; empty: none.
     unmanaged_roots: list[str] = field(default_factory=list)
     #: The header that lets the proxy in front send the file: `X-Accel-Redirect` (nginx) or

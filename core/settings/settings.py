@@ -18,6 +18,7 @@ from core.errors import ConfigurationError
 from core.settings import redis_from_etcd
 from core.settings.own import OwnTables
 from core.settings.reference import ReferenceTables, VolumeTable
+from core.settings.units import origin
 
 #: The variable that names the configuration file.
 CONFIG_VARIABLE = "VFOLDER_CONFIG"
@@ -132,6 +133,7 @@ def _checked(tables: dict[str, Any]) -> Settings:
         _ = settings.api.manager.address, settings.api.manager.internal_address
         _ = settings.api.client.address, settings.vfolder.flower.address
         _ = [settings.vfolder.bytes_per_second(name) for name in settings.vfolder.bandwidth]
+        _ = [origin(text) for text in settings.vfolder.doors.origins]
         redis = settings.vfolder.redis
         _ = [target.sentinels for target in (redis, *redis.override_configs.values())]
     except ValueError as error:

@@ -15,6 +15,7 @@ _SECONDS = {
     "yr": 31_536_000,
 }
 _SIZE = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([kmgtpe]?)(?:i?b)?\s*", re.IGNORECASE)
+_ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://[^\sA-Z/?#@*]+")
 _ADDRESS = re.compile(r"(?P<host>\[[0-9a-fA-F:]+\]|[^:\s]+):(?P<port>\d{1,5})")
 _PORT_MAX = 65_535
 
@@ -58,6 +59,17 @@ def size_bytes(value: int | str) -> int:
     if not match:
         raise ValueError(f"{value!r} is not a size; write bytes or a number with k/m/g/t/p/e")
     return int(float(match[1]) * 1024 ** " kmgtpe".index(match[2].lower() or " "))
+
+
+def origin(value: str) -> str:
+    """Return an origin as browsers send it (RFC 6454, section 6.2).
+
+    Raises:
+        ValueError: the text has another form.
+    """
+    if not _ORIGIN.fullmatch(value):
+        raise ValueError(f"{value!r} is not an origin; write https://host or https://host:port")
+    return value
 
 
 def address(value: str | dict[str, object]) -> Address:

@@ -1,8 +1,9 @@
 """What the client door answers beside downloads and uploads: status, other origins, the page.
 
-Other origins (CORS, https://fetch.spec.whatwg.org/#http-cors-protocol): `/upload` is open to every
-origin without credentials, refusals too, so that a page can tell a lost offset from a lost network.
-The other routes answer the origin that asks.
+Other origins (CORS, https://fetch.spec.whatwg.org/#http-cors-protocol): with `[vfolder.doors]
+origins` only the pages of those may read answers. Without it, pages of every origin may, but only
+at the routes where a ticket is the one credential. There a browser adds nothing that a page does
+not have itself. Refusals have the headers too: a page can tell a lost offset from a lost network.
 
 The page: `/page?token=…` uploads files and folders, or downloads, in a browser. All its files come
 from here (tus-js-client too, `api/http/vendored`), so it works without any other network. It knows
@@ -17,13 +18,17 @@ from werkzeug.exceptions import NotFound
 
 from api.doors.client import tus
 from api.http import answer, this_request
+from api.routes import current_door
 from core.errors import Forbidden
 from core.process.version import VERSION
 
 blueprint = Blueprint("client", __name__)
 
 _UPLOAD = "/upload"
+#: Routes where a ticket in the URL is the one credential, or where none is needed.
+_TICKET_ROUTES = frozenset({"/", "/download", "/download-archive"})
 _TUS_HEADERS = ", ".join(tus.HEADERS)
+_EVERY = "*"
 #: Headers that every page may read without permission (the CORS-safelisted ones).
 _SAFELISTED = frozenset(
     {"cache-control", "content-language", "content-length", "content-type", "expires"}
@@ -53,7 +58,7 @@ def status() -> Response:
 @blueprint.route("/download", methods=["OPTIONS"], provide_automatic_options=False)
 @blueprint.route("/download-archive", methods=["OPTIONS"], provide_automatic_options=False)
 def preflight() -> Response:
-    """Answer what a browser asks before it lets a page read from here."""
+    """Answer what a browser asks before it lets a page read from here; the hook adds the origin."""
     if not request.headers.get("Origin"):
         raise Forbidden("A preflight needs the header Origin.")
     headers = {"Access-Control-Allow-Methods": "GET, HEAD"}
@@ -65,30 +70,48 @@ def preflight() -> Response:
 @blueprint.after_app_request
 def allow_origin(response: Response) -> Response:
     """Add the headers with which a page of another origin may read the response."""
-    if request.path == _UPLOAD or request.path.startswith(f"{_UPLOAD}/"):
-        return _open_to_all(response)
+    uploads = request.path == _UPLOAD or request.path.startswith(f"{_UPLOAD}/")
+    if uploads:
+        _speak_tus(response)
+    allowed = _allowed_origin(uploads=uploads)
+    if allowed:
+        _let_read(response, allowed, uploads=uploads)
+    if not (uploads and allowed == _EVERY):
+        response.headers.add("Vary", "Origin")
+    return response
+
+
+def _allowed_origin(*, uploads: bool) -> str | None:
+    """Return the origin whose pages may read this response, `*` for every one; None for none."""
     origin = request.headers.get("Origin")
-    if origin:
-        exposed = [name for name, _ in response.headers if name.lower() not in _SAFELISTED]
-        response.headers["Access-Control-Expose-Headers"] = ", ".join(dict.fromkeys(exposed))
-        response.headers["Access-Control-Allow-Origin"] = origin
-        response.headers["Access-Control-Allow-Credentials"] = "true"
-    elif this_request().unreadable:  # it may have an origin behind what was read
-        response.headers["Access-Control-Allow-Origin"] = "*"
-    response.headers.add("Vary", "Origin")
-    return response
+    if named := current_door().settings.vfolder.doors.origins:
+        return origin if origin in named else None
+    if uploads:
+        return _EVERY
+    if request.path not in _TICKET_ROUTES:
+        return None
+    # What cannot be read may have an origin behind what was read.
+    return origin or (_EVERY if this_request().unreadable else None)
 
 
-def _open_to_all(response: Response) -> Response:
+def _let_read(response: Response, origin: str, *, uploads: bool) -> None:
+    """Let pages of an origin read a response; of uploads without the browser's credentials."""
     headers = response.headers
-    headers["Access-Control-Allow-Origin"] = "*"
-    headers["Access-Control-Allow-Methods"] = "*"
-    headers["Access-Control-Allow-Headers"] = _TUS_HEADERS
-    headers["Access-Control-Expose-Headers"] = _TUS_HEADERS
-    headers["Tus-Resumable"] = tus.VERSION
+    headers["Access-Control-Allow-Origin"] = origin
+    if uploads:
+        headers["Access-Control-Allow-Methods"] = "*"
+        headers["Access-Control-Allow-Headers"] = _TUS_HEADERS
+        headers["Access-Control-Expose-Headers"] = _TUS_HEADERS
+    elif origin != _EVERY:
+        exposed = [name for name, _ in headers if name.lower() not in _SAFELISTED]
+        headers["Access-Control-Expose-Headers"] = ", ".join(dict.fromkeys(exposed))
+        headers["Access-Control-Allow-Credentials"] = "true"
+
+
+def _speak_tus(response: Response) -> None:
+    response.headers["Tus-Resumable"] = tus.VERSION
     if response.status_code == HTTPStatus.PRECONDITION_FAILED:
-        headers["Tus-Version"] = tus.VERSION
-    return response
+        response.headers["Tus-Version"] = tus.VERSION
 
 
 @blueprint.get("/page")
