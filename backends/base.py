@@ -65,10 +65,15 @@ class Mount:
 
 @dataclass(frozen=True, slots=True)
 class Capacity:
-    """Size and usage of a volume, counted as df(1) does; None is unknown."""
+    """Size and usage of a volume, counted as df(1) does; None is unknown.
+
+    `inodes` is None, too, where the file system makes them as it needs them (btrfs).
+    """
 
     capacity_bytes: int | None
     used_bytes: int | None
+    inodes: int | None = None
+    used_inodes: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -128,10 +128,13 @@ class PosixBackend(MountedBackend):
         """
         with self.root() as root:
             status = os.fstatvfs(root)
+        inodes = (
+            (status.f_files, status.f_files - status.f_ffree) if status.f_files else (None, None)
+        )
         if not status.f_blocks:
-            return Capacity(None, None)
+            return Capacity(None, None, *inodes)
         used = (status.f_blocks - status.f_bfree) * status.f_frsize
-        return Capacity(capacity_bytes=used + status.f_bavail * status.f_frsize, used_bytes=used)
+        return Capacity(used + status.f_bavail * status.f_frsize, used, *inodes)
 
     def reflinks(self) -> bool:
         """See `MountedBackend.reflinks`."""

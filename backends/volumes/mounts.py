@@ -12,7 +12,7 @@ from pathlib import Path
 
 from msgspec.structs import replace
 
-from backends.base import capabilities
+from backends.base import Capacity, MountedBackend, capabilities
 from backends.volumes.registry import Volumes, raised
 from core.cluster import NodeVolume
 from core.errors import StorageError
@@ -37,6 +37,8 @@ class MountState:
     seconds: float | None = None
     #: False until the first proof ended.
     known: bool = True
+    #: What the kernel says of the mount; None where the volume is not proven, or is no mount.
+    capacity: Capacity | None = None
 
 
 _UNKNOWN = MountState(_NOT_YET, known=False)
@@ -97,7 +99,9 @@ class Mounts:
         while True:
             began = self._began[name] = time.monotonic()
             volume = self._with_capabilities(name, self._prove(name))
-            self._proofs[name] = MountState(volume, time.time(), time.monotonic() - began)
+            capacity = self._capacity(name) if volume.proven else None
+            seconds = time.monotonic() - began
+            self._proofs[name] = MountState(volume, time.time(), seconds, capacity=capacity)
             del self._began[name]
             self._first[name].set()
             time.sleep(self._pause)
@@ -128,6 +132,15 @@ class Mounts:
             fsprefix=table.fsprefix,
             capabilities=found,
         )
+
+    def _capacity(self, name: str) -> Capacity | None:
+        """Return the capacity of a mount by statvfs(3); of others None: it would cost a request."""
+        try:
+            mounted = self._volumes.get(name).skill(MountedBackend)
+            return mounted.capacity() if mounted is not None else None
+        except Exception as error:  # noqa: BLE001 - the code of a plugin; the next proof says why
+            _log.info("capacity not known", volume=name, reason=type(error).__name__)
+            return None
 
     def may_serve(self, name: str) -> bool:
         """Return whether this node serves a volume: it is configured and no proof has failed."""

@@ -2,10 +2,11 @@
 
 from core.quota.ledger import Balance, QuotaLedger
 from core.quota.thresholds import Thresholds, scopes_at_thresholds
-from core.quota.usage import HiddenUsageStore, LastUsageStore
+from core.quota.usage import HiddenUsage, HiddenUsageStore, LastUsageStore
 
 __all__ = [
     "Balance",
+    "HiddenUsage",
     "HiddenUsageStore",
     "LastUsageStore",
     "QuotaLedger",

@@ -6,7 +6,9 @@ They serve answers that must not wait for a walk of the tree.
 import time
 from typing import Any, cast
 
+import msgspec
 import redis
+from msgspec import Struct
 
 from core.jobs.store import PREFIX
 from core.names import VFolderId, moment
@@ -14,8 +16,8 @@ from core.redis import json
 
 #: A figure expires after this long; then the usage is counted again.
 USAGE_KEEP_SECONDS = 30 * 86_400
-#: Figures of hidden directories expire when no sweep renews them for this long (seconds).
-HIDDEN_KEEP_SECONDS = 1800
+#: What a sweep found is kept for this long when no other sweep ends.
+HIDDEN_KEEP_SECONDS = 7 * 86_400
 
 
 class LastUsageStore:
@@ -46,27 +48,37 @@ def _usage_key(volume: str, vfolder: VFolderId) -> str:
     return f"{PREFIX}usage:{volume}/{vfolder}"
 
 
+class HiddenUsage(Struct, frozen=True, kw_only=True):
+    """What a sweep found in the hidden directories of a volume; None is unknown.
+
+    A `_due_at` is when the oldest of what is left should have been gone, and None where nothing is
+    late (seconds since the epoch).
+    """
+
+    staging_bytes: int | None
+    trash_bytes: int | None
+    trash_due_at: float | None
+    staging_due_at: float | None
+    #: When the sweep ended.
+    swept_at: float
+
+
 class HiddenUsageStore:
-    """Bytes in the hidden directories of a volume, by kind (`staging`, `trash`)."""
+    """What the last sweep of each volume found."""
 
     def __init__(self, client: "redis.Redis") -> None:
         self._redis = client
 
-    def keep(self, volume: str, figures: dict[str, int | None]) -> None:
-        """Keep the figures of a sweep; None is unknown and not kept."""
-        known: dict[Any, Any] = {kind: size for kind, size in figures.items() if size is not None}
-        with self._redis.pipeline(transaction=True) as pipe:
-            pipe.delete(_hidden_key(volume))
-            if known:
-                pipe.hset(_hidden_key(volume), mapping=known)
-                pipe.expire(_hidden_key(volume), HIDDEN_KEEP_SECONDS)
-            pipe.execute()
+    def keep(self, volume: str, usage: HiddenUsage) -> None:
+        """Keep what a sweep found, in place of what the one before found."""
+        document = json.dumps(msgspec.structs.asdict(usage))
+        self._redis.set(_hidden_key(volume), document, ex=HIDDEN_KEEP_SECONDS)
 
-    def last(self, volume: str) -> dict[str, int]:
-        """Return the figures that have not expired."""
-        figures = cast("dict[str, str]", self._redis.hgetall(_hidden_key(volume)))
-        return {kind: int(size) for kind, size in figures.items()}
+    def last(self, volume: str) -> HiddenUsage | None:
+        """Return what the last sweep found; None when there was none for a week."""
+        text = cast("str | None", self._redis.get(_hidden_key(volume)))
+        return None if text is None else msgspec.convert(json.loads(text), HiddenUsage)
 
 
 def _hidden_key(volume: str) -> str:
-    return f"{PREFIX}rooms:{volume}"
+    return f"{PREFIX}swept:{volume}"

@@ -44,11 +44,14 @@ class Leftovers:
         self._store = store
         self._backend = backend
         self._volume = backend.mount.volume
+        #: Since when the oldest entry waits that this sweep could not remove (the file system's
+        #: clock, seconds of the epoch).
+        self.waits_since: float | None = None
 
     def remove(self) -> int:
         """Remove what is left over, and release promises of space; return the number of entries.
 
-        An entry that cannot be removed is logged, and waits for the next sweep.
+        An entry that cannot be removed is logged, and waits for the next sweep; see `waits_since`.
         """
         removed = 0
         with self._backend.root() as root:
@@ -75,10 +78,17 @@ class Leftovers:
             return False
         except (OSError, StorageError) as error:  # the sweep continues with the other entries
             _log.warning("left-over not removed", job_id=entry[1], reason=reason_of(error))
+            self._waits(entry)
             return False
         if removed:
             _log.info("left-over removed", volume=self._volume, job_id=entry[1])
         return removed
+
+    def _waits(self, entry: tuple[int, str]) -> None:
+        directory, name = entry
+        with suppress(OSError):  # it went meanwhile, or the volume did
+            since = os.stat(name, dir_fd=directory, follow_symlinks=False).st_ctime
+            self.waits_since = min(since, self.waits_since or since)
 
     def _entry(self, root: int, scope: str, entry: tuple[int, str], before: float) -> bool:
         directory, name = entry
@@ -92,7 +102,10 @@ class Leftovers:
         if _is_kept(directory, name):
             return False
         with _fence(root, scope, job) as free:
-            return free and _remove(directory, name)
+            removed = free and _remove(directory, name)
+        if free and not removed:
+            self._waits(entry)
+        return removed
 
     def _has_ended(self, job: str) -> bool | None:
         """Return whether a job has ended; None when it has no record."""

@@ -25,7 +25,7 @@ from core.jobs import PRIORITY_LAST, Unattended
 from core.jobs.requests import PurgeRequest, Request, RescanRequest, SnapshotRequest
 from core.jobs.store import PREFIX, JobStore, Submission
 from core.names import QuotaScope, ScopeKind
-from core.quota import HiddenUsageStore, Thresholds
+from core.quota import HiddenUsage, HiddenUsageStore, Thresholds
 from core.redis import Database, connect, store_is_away
 from core.settings import Settings
 from core.telemetry import logger
@@ -86,10 +86,20 @@ class Sweep:
     def _sweep_volume(self, mounted: MountedBackend) -> str:
         client = connect(self._settings, Database.UPLOADS)
         uploads = sweep_uploads(mounted, UploadStore(client, self._settings.storage_proxy.node_id))
-        removed = Leftovers(self._store, mounted).remove()
-        due = DueJobs(self._settings, self._store, mounted)()
+        leftovers = Leftovers(self._store, mounted)
+        removed = leftovers.remove()
+        jobs = DueJobs(self._settings, self._store, mounted)
+        due = jobs()
         with mounted.root() as root:
-            HiddenUsageStore(self._store.redis).keep(self._volume, hidden_usage(root))
+            counted = hidden_usage(root)
+        usage = HiddenUsage(
+            staging_bytes=counted["staging"],
+            trash_bytes=counted["trash"],
+            trash_due_at=jobs.trash_due_at,
+            staging_due_at=leftovers.waits_since,
+            swept_at=time.time(),
+        )
+        HiddenUsageStore(self._store.redis).keep(self._volume, usage)
         return f"removed {uploads.removed} uploads, {removed} left-overs; asked for {due} jobs"
 
 
@@ -114,6 +124,8 @@ class DueJobs:
         self._store = store
         self._backend = backend
         self._volume = backend.mount.volume
+        #: When the oldest tree that is still in the trash should have been purged.
+        self.trash_due_at: float | None = None
 
     def __call__(self) -> int:
         """Submit what is due, and check the thresholds; return the number of jobs."""
@@ -180,12 +192,20 @@ class DueJobs:
         if not os.listdir(directory):
             return 0
         at = trash.clock(directory)
-        over = [note for note in trash.records(directory) if note.purging or note.expires_at <= at]
-        for note in over[:most]:
+        kept = trash.records(directory)
+        self._note_due([record.expires_at for record in kept if record.expires_at <= at], at)
+        over = [record for record in kept if record.purging or record.expires_at <= at]
+        for record in over[:most]:
             self._submit_once(
-                PurgeRequest(volume=self._volume, vfolder=note.vfolder, trash=note.id)
+                PurgeRequest(volume=self._volume, vfolder=record.vfolder, trash=record.id)
             )
         return min(len(over), most)
+
+    def _note_due(self, expired: list[float], at: float) -> None:
+        """Note the oldest moment of a list by this node's clock; `at` is now by the volume's."""
+        if expired:
+            due = time.time() - (at - min(expired))
+            self.trash_due_at = min(due, self.trash_due_at or due)
 
     def _submit_once(self, request: Request) -> None:
         try:
