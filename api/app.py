@@ -2,7 +2,7 @@
 
 from flask import Flask
 
-from api.doors import client, manager
+from api.doors import client, manager, pages
 from api.doors.internal import metrics
 from api.doors.manager import node_operations, openapi
 from api.http import auth
@@ -19,6 +19,7 @@ def manager_door(settings: Settings | None = None) -> Flask:
     manager.install(openapi.describe(app))
     app.register_blueprint(openapi.pages)
     app.register_blueprint(node_operations.blueprint)
+    app.register_blueprint(pages.blueprint)
     return app
 
 
@@ -37,6 +38,7 @@ def internal_door(settings: Settings | None = None) -> Flask:
     app.register_blueprint(probes.blueprint)
     app.register_blueprint(openapi.pages)
     app.register_blueprint(metrics.metrics)
+    app.register_blueprint(pages.blueprint)
     return app
 
 

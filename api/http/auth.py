@@ -1,7 +1,8 @@
 """The shared secret of the manager door.
 
 The check runs before routing, so a caller without the secret cannot learn which routes exist. Only
-the probes are open, by method and path. The comparison takes constant time.
+the probes and the pages that explain alerts are open, by method and path. The comparison takes
+constant time.
 """
 
 import hmac
@@ -14,6 +15,8 @@ from core.errors import Forbidden
 HEADER = "X-BackendAI-Storage-Auth-Token"
 #: The header as WSGI names it; this lookup is faster.
 _HEADER_VARIABLE = f"HTTP_{HEADER.upper().replace('-', '_')}"
+#: GET below these paths needs no secret: pages that explain alerts and errors.
+OPEN_PAGES = ("/runbooks/",)
 #: GET on these paths needs no secret. Every other request needs it.
 OPEN_PATHS = frozenset({"/", "/status", "/health", "/livez", "/readyz"})
 
@@ -25,7 +28,8 @@ def require_secret(app: Flask, secret: str) -> None:
     @app.before_request
     def check() -> None:
         request = this_request()
-        if request.method == "GET" and request.path in OPEN_PATHS:
+        path = request.path
+        if request.method == "GET" and (path in OPEN_PATHS or path.startswith(OPEN_PAGES)):
             return
         request.unauthenticated = True
         given = request.environ.get(_HEADER_VARIABLE, "")

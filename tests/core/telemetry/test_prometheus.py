@@ -6,14 +6,17 @@ import signal
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import product
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 from uuid import uuid4
 
 import pytest
 import requests
 import yaml
 
+from api.doors.pages import sections
 from core.access import ArchiveTicket, tickets
 from core.process import end_with_parent
 from tests.support.doors import TICKET_SECRET, RunningDoor, running_door, settings_in
@@ -31,8 +34,31 @@ def board_queries() -> list[str]:
 
 
 def alert_queries() -> list[str]:
+    return [rule["expr"] for rule in rules()]
+
+
+def rules() -> list[dict[str, Any]]:
     groups = yaml.safe_load((RULES / "alerts.yml").read_text("utf-8"))["groups"]
-    return [rule["expr"] for group in groups for rule in group["rules"]]
+    return [rule for group in groups for rule in group["rules"]]
+
+
+def test_every_alert_has_a_page_that_both_doors_show(tmp_path: Path, valkey: Valkey) -> None:
+    settings = settings_in(tmp_path, valkey.url)
+    urls = {rule["alert"]: rule["annotations"]["runbook_url"] for rule in rules()}
+    assert set(urls) == set(sections("runbooks.md"))
+    with (
+        running_door("manager", settings) as manager,
+        running_door("internal", settings) as internal,
+    ):
+        for door, name in product((manager, internal), urls):
+            path = urlsplit(urls[name]).path
+            page = requests.get(door.url + path, timeout=60)
+            assert page.status_code == 200, path
+            assert page.text.startswith(f"{name}\n"), path
+        links = re.findall(r"\]\((/runbooks/\w+)\)", "".join(sections("runbooks.md").values()))
+        assert links
+        assert all(requests.get(internal.url + link, timeout=60).ok for link in set(links))
+        assert requests.get(f"{internal.url}/runbooks/None", timeout=60).status_code == 404
 
 
 def documented() -> set[str]:
