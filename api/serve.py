@@ -5,7 +5,7 @@ import sys
 
 from backends.fs import check_mounts, native
 from core.errors import ConfigurationError
-from core.process import metrics_files
+from core.process import end_unstarted, metrics_files
 from core.settings import load
 from core.telemetry import logs
 
@@ -21,7 +21,7 @@ def main() -> None:
     try:
         settings = load()
     except ConfigurationError as error:
-        sys.exit(error.detail)
+        end_unstarted(error)
     logs.configure(door, settings.logging.get("level", logs.DEFAULT_LEVEL))
     native.report()
     # Set the variable before the first import of prometheus_client, which reads it once.
@@ -29,7 +29,7 @@ def main() -> None:
         check_mounts(settings)
         counters = metrics_files.start_fresh(settings, door)
     except ConfigurationError as error:
-        sys.exit(error.detail)
+        end_unstarted(error)
     importlib.import_module("api.server.application").run(door, settings, counters)
 
 

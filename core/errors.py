@@ -373,3 +373,10 @@ class ConfigurationError(StorageError):
     error_code = "storage-proxy_setup_invalid-parameters"
     kind = "storage/config/invalid-source"
     title = "Configuration error"
+
+
+class NotYetThere(ConfigurationError):
+    """What the configuration names is not there now; it may come, and a later start succeed."""
+
+    status = 503
+    retriable = True

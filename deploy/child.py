@@ -6,7 +6,8 @@ import signal
 from collections.abc import Sequence
 from contextlib import suppress
 
-from core.process import end_with_parent
+from core.process import MISCONFIGURED, end_with_parent
+from core.settings import CONFIG_VARIABLE
 from deploy.printing import LINE_BYTES, LinePrinter
 from deploy.procfile import STORE
 
@@ -16,12 +17,18 @@ FIRST_PAUSE_SECONDS = 0.5
 LONGEST_PAUSE_SECONDS = 30.0
 #: … and back to the first one after it lived this long.
 STEADY_SECONDS = 20.0
+#: How often the configuration is looked at while a process waits for its correction.
+LOOK_SECONDS = 1.0
 #: Longest wait for the last lines of an ended process.
 _LAST_LINES_SECONDS = 1.0
 
 
 class Child:
-    """Runs one command until `stop`; its output goes to `lines` under its name."""
+    """Runs one command until `stop`; its output goes to `lines` under its name.
+
+    A process that its configuration keeps from starting is not started again before the file of the
+    configuration changes.
+    """
 
     def __init__(
         self, name: str, arguments: Sequence[str], environment: dict[str, str], lines: LinePrinter
@@ -33,6 +40,9 @@ class Child:
         self._process: asyncio.subprocess.Process | None = None
         self._stopping = asyncio.Event()
         self._pause = FIRST_PAUSE_SECONDS
+        self._last_line = ""
+        #: Set while the configuration keeps the process from starting.
+        self.misconfigured = asyncio.Event()
 
     @property
     def running(self) -> bool:
@@ -43,9 +53,14 @@ class Child:
         """Start the process, and again when it ends, until `stop` or `kill` is called."""
         while not self._stopping.is_set():
             started = asyncio.get_running_loop().time()
+            configured = _changed_at(self._environment[CONFIG_VARIABLE])
             status = await self._live_once()
             lived = asyncio.get_running_loop().time() - started
-            if not self._stopping.is_set():
+            if self._stopping.is_set():
+                break
+            if status == MISCONFIGURED:
+                await self._await_correction(configured)
+            else:
                 await self._rest(status, lived)
 
     async def _live_once(self) -> int:
@@ -89,9 +104,27 @@ class Child:
             if len(rest) > LINE_BYTES:
                 whole, rest = [*whole, rest], b""
             for line in whole:
-                self._lines.show(self.name, line)
+                self._show(line)
         if rest:
-            self._lines.show(self.name, rest)
+            self._show(rest)
+
+    def _show(self, line: bytes) -> None:
+        self._last_line = line.decode("utf-8", "replace").strip() or self._last_line
+        self._lines.show(self.name, line)
+
+    async def _await_correction(self, before: int) -> None:
+        """Say once why the process does not start and what to do, and wait for a new file."""
+        file = self._environment[CONFIG_VARIABLE]
+        self._lines.say(
+            f"{self.name} does not start: {self._last_line} It is not started again before {file} "
+            "changes: correct what is wrong, then save (or touch) that file."
+        )
+        self.misconfigured.set()
+        while not self._stopping.is_set() and _changed_at(file) == before:
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._stopping.wait(), LOOK_SECONDS)
+        self.misconfigured.clear()
+        self._pause = FIRST_PAUSE_SECONDS
 
     async def _rest(self, status: int, lived: float) -> None:
         if lived >= STEADY_SECONDS:
@@ -120,6 +153,14 @@ class Child:
         if self._process is not None:
             with suppress(ProcessLookupError):
                 os.killpg(self._process.pid, number)
+
+
+def _changed_at(file: str) -> int:
+    """Return when a file was changed last; 0 while it is absent, as in the middle of a save."""
+    try:
+        return os.stat(file).st_mtime_ns
+    except OSError:
+        return 0
 
 
 def describe(status: int) -> str:

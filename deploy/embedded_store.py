@@ -7,10 +7,10 @@ is closed: loopback only, with a password that is in a file and never in an argu
 
 import os
 import shutil
-import sys
 from pathlib import Path
 
 from core.errors import ConfigurationError
+from core.process import end_unstarted
 from core.settings import Settings, load
 
 #: Only the owner reads and writes: the file has the password.
@@ -100,13 +100,23 @@ def store_directory(settings: Settings) -> Path:
 
 def main() -> None:
     """Become the server; with an outside store in the configuration, exit with a message."""
-    settings = load()
-    if not settings.store_is_embedded:
-        sys.exit("An outside store is configured ([vfolder.redis] url); nothing to start.")
-    server = find_server()
-    redis = settings.vfolder.redis
-    config = write_config(store_directory(settings), redis.port, redis.password)
+    try:
+        server, config = _prepare(load())
+    except ConfigurationError as error:
+        end_unstarted(error)
     os.execv(server, [str(server), str(config)])  # noqa: S606 - no shell is meant
+
+
+def _prepare(settings: Settings) -> tuple[Path, Path]:
+    if not settings.store_is_embedded:
+        raise ConfigurationError(
+            "An outside store is configured ([vfolder.redis] url); nothing to start."
+        )
+    redis, directory = settings.vfolder.redis, store_directory(settings)
+    try:
+        return find_server(), write_config(directory, redis.port, redis.password)
+    except OSError as error:
+        raise ConfigurationError(f"Cannot write below {directory}: {error.strerror}.") from error
 
 
 if __name__ == "__main__":

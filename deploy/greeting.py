@@ -19,7 +19,10 @@ _NOTES = {
 def greeting(settings: Settings) -> str:
     """Return addresses, files and next commands, without secrets."""
     vfolder = _shown(Path(sys.executable).parent / "vfolder")
-    manager = f"http://{settings.api.manager.address}"
+    urls = {one.process: one for one in listeners.of(settings)}
+    manager = urls["manager"].url
+    trust = _trust(urls["manager"])
+    secret = f'"{_HEADER}: $({vfolder} config get api.manager.secret)"'
     config = _shown(Path(settings.origin))
     lines = ["", "The node runs.", "", *_addresses(settings), ""]
     lines += [f"  settings and secrets   {config} (keep it private)"]
@@ -31,7 +34,7 @@ def greeting(settings: Settings) -> str:
         "",
         "Try next, in another shell:",
         f"  {vfolder} config check",
-        f'  curl -s {manager}/volumes -H "{_HEADER}: $({vfolder} config get api.manager.secret)"',
+        f"  curl -s{trust} {manager}/volumes -H {secret}",
         f"  {vfolder} demo",
         "",
         "Ctrl-C drains and stops everything.",
@@ -46,12 +49,19 @@ def _addresses(settings: Settings) -> list[str]:
         if one.process == "redis":
             shown.append(f"  {one.title:<14} {one.address} (password in the file below)")
             continue
-        url = f"http://{one.address}{_PATHS.get(one.process, '/')}"
+        url = f"{one.url}{_PATHS.get(one.process, '/')}"
         note = _NOTES[one.process].format(user=settings.vfolder.flower.user)
         shown.append(f"  {one.title:<14} {url:<38} {note}")
     if not settings.vfolder.flower.password:
         shown.append("  Flower         off; [vfolder.flower] password turns it on")
     return shown
+
+
+def _trust(door: listeners.Listener) -> str:
+    """Return the option with which curl(1) trusts the certificate of a door."""
+    if door.certificate is None:
+        return ""
+    return f" --cacert {_shown(door.certificate)}" if door.trusted_name() else " --insecure"
 
 
 def _shown(path: Path) -> str:

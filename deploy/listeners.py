@@ -3,14 +3,17 @@
 import asyncio
 import errno
 import socket
+import ssl
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 
 from redis import Redis
-from redis.exceptions import AuthenticationError, RedisError
+from redis.exceptions import AuthenticationError, RedisError, ResponseError
 
 from core.errors import ConfigurationError
+from core.process import certificate_files
 from core.settings import Address, Settings
 
 #: A start that takes longer is reported; the supervisor does not wait longer for it.
@@ -27,6 +30,37 @@ class Listener:
     title: str
     address: Address
     setting: str
+    #: Its certificate, when it speaks TLS.
+    certificate: Path | None = None
+
+    @property
+    def url(self) -> str:
+        """Return its URL on this machine: by a name of its certificate, if one leads here."""
+        host = self.trusted_name() or self.address.host
+        return f"{self.scheme}://{Address(host, self.address.port)}"
+
+    @property
+    def scheme(self) -> str:
+        """Return the scheme of its URL."""
+        return "https" if self.certificate else "http"
+
+    def trusted_name(self) -> str | None:
+        """Return the name of this machine under which the certificate is right; None without one.
+
+        It asks the process itself, so it needs one that listens.
+        """
+        if self.certificate is None:
+            return None
+        for name in (self.address.host, "localhost", socket.gethostname()):
+            with suppress(OSError, ValueError):
+                context = ssl.create_default_context(cafile=str(self.certificate))
+                context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
+                with (
+                    socket.create_connection((name, self.address.port), _PROBE_SECONDS) as plain,
+                    context.wrap_socket(plain, server_hostname=name),
+                ):
+                    return name
+        return None
 
     @property
     def variable(self) -> str:
@@ -48,9 +82,11 @@ def of(settings: Settings) -> Iterator[Listener]:
     if settings.store_is_embedded:
         store = Address("127.0.0.1", own.redis.port)
         yield Listener("redis", "embedded store", store, "[vfolder.redis] port")
-    manager, internal = api.manager.address, api.manager.internal_address
-    yield Listener("manager", "manager door", manager, "[api.manager] service-addr")
-    yield Listener("client", "client door", api.client.address, "[api.client] service-addr")
+    internal = api.manager.internal_address
+    for name, table in (("manager", api.manager), ("client", api.client)):
+        files = certificate_files(name, settings)
+        setting, certificate = f"[api.{name}] service-addr", files.get("ssl-cert")
+        yield Listener(name, f"{name} door", table.local_address, setting, certificate)
     yield Listener("internal", "internal door", internal, "[api.manager] internal-addr")
     if own.flower.password:
         yield Listener("flower", "Flower", own.flower.address, "[vfolder.flower] addr")
@@ -91,16 +127,20 @@ async def answers(one: Listener, deadline: float) -> bool:
     """
     while asyncio.get_running_loop().time() < deadline:
         with suppress(OSError, TimeoutError):
-            if await asyncio.wait_for(_has_answer(one.address), _PROBE_SECONDS):
+            if await asyncio.wait_for(_has_answer(one), _PROBE_SECONDS):
                 return True
         await asyncio.sleep(POLL_SECONDS)
     return False
 
 
-async def _has_answer(address: Address) -> bool:
-    reader, writer = await asyncio.open_connection(*address)
+async def _has_answer(one: Listener) -> bool:
+    tls = None
+    if one.certificate:
+        # An answer is enough here, whatever name its certificate has.
+        tls = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        tls.check_hostname, tls.verify_mode = False, ssl.CERT_NONE
+    reader, writer = await asyncio.open_connection(*one.address, ssl=tls)
     try:
-        # A door with TLS answers plain text with an alert or a 400, which also counts.
         writer.write(b"GET /livez HTTP/1.0\r\n\r\n")
         return bool(await reader.read(1))
     finally:
@@ -117,14 +157,30 @@ def store_problem(settings: Settings) -> str | None:
     Raises:
         ConfigurationError: the store refuses the password, so waiting does not help.
     """
+    where = settings.redis_url.rpartition("@")[2].rpartition("//")[2]
     try:
         with Redis.from_url(
             settings.redis_url, socket_timeout=_PROBE_SECONDS, socket_connect_timeout=_PROBE_SECONDS
         ) as client:
             client.ping()
     except AuthenticationError as error:
-        raise ConfigurationError("The store refuses the password ([vfolder.redis]).") from error
-    except (RedisError, ValueError, OSError):
-        where = settings.redis_url.rpartition("@")[2].removeprefix("redis://")
-        return f"The store at {where} does not answer ([vfolder.redis])."
+        given = settings.redis_url.rpartition("@")[0].rpartition(":")[2]
+        wrong = "refuses the password" if given else "wants a password, and none is set"
+        raise ConfigurationError(f"The store at {where} {wrong} ([vfolder.redis]).") from error
+    except ResponseError as error:  # it answers: no right (ACL), no room, another kind of server
+        return f"The store at {where} refuses: {error} ([vfolder.redis])."
+    except (RedisError, ValueError, OSError) as error:
+        return f"The store at {where} does not answer: {_cause(error)} ([vfolder.redis])."
     return None
+
+
+def _cause(error: BaseException) -> str:
+    """Return the first cause of an error of a connection, in words of the system."""
+    inner = error.__cause__ or error.__context__
+    while inner is not None:
+        error, inner = inner, inner.__cause__ or inner.__context__
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return f"its certificate is not trusted ({error.verify_message})"
+    if isinstance(error, TimeoutError):
+        return "no answer in time"
+    return getattr(error, "strerror", None) or type(error).__name__

@@ -10,6 +10,7 @@ from typing import IO
 
 from backends.fs import check_mounts
 from core.errors import ConfigurationError
+from core.process import check_certificate
 from core.settings import CONFIG_NAME, Settings, find, load
 from deploy import first_run, listeners, procfile
 
@@ -44,6 +45,8 @@ def prepare(arguments: Sequence[str]) -> Start:
         commands.pop("flower", None)
     lock = _lock(settings)
     listeners.check_free(settings)
+    for door in ("manager", "client"):
+        check_certificate(door, settings)
     check_mounts(settings)
     return Start(settings, commands, lock)
 

@@ -93,6 +93,8 @@ class Supervisor:
                 problem = await asyncio.to_thread(listeners.store_problem, self._settings)
             except ConfigurationError as error:
                 return error.detail
+            if self._store and self._store.misconfigured.is_set():
+                return "the store does not start; its own line above says why"
             if problem is None or loop.time() > deadline:
                 return problem
             await asyncio.sleep(listeners.POLL_SECONDS)
@@ -100,15 +102,25 @@ class Supervisor:
 
     async def _greet(self) -> None:
         deadline = asyncio.get_running_loop().time() + listeners.START_SECONDS
-        known = {child.name for child in self._others}
+        known = {child.name: child for child in self._others}
         late = [
             one.title
             for one in listeners.of(self._settings)
-            if one.process in known and not await listeners.answers(one, deadline)
+            if one.process in known and not await self._answers(one, known[one.process], deadline)
         ]
-        self._lines.plain(greeting(self._settings))
+        self._lines.plain(await asyncio.to_thread(greeting, self._settings))
         if late:
             self._lines.say(f"not answering yet: {', '.join(late)}; see the lines above")
+
+    async def _answers(self, one: listeners.Listener, child: Child, deadline: float) -> bool:
+        answer = asyncio.create_task(listeners.answers(one, deadline))
+        stuck = asyncio.create_task(child.misconfigured.wait())
+        try:
+            await asyncio.wait({answer, stuck}, return_when=asyncio.FIRST_COMPLETED)
+            return answer.done() and answer.result()
+        finally:
+            answer.cancel()
+            stuck.cancel()
 
     async def _drain(self, running: dict[Child, "asyncio.Task[None]"]) -> None:
         others = {child: task for child, task in running.items() if child is not self._store}

@@ -10,11 +10,11 @@ from typing import Any
 from backends.fs import check_mounts, native
 from core import settings as configuration
 from core.errors import ConfigurationError
-from core.process import identity, metrics_files
+from core.process import end_unstarted, identity, metrics_files
 from core.telemetry import logs
 
 NAMES = ("worker", "beat", "flower")
-#: The exit status for wrong arguments or a wrong configuration, as of most command lines.
+#: The exit status for wrong arguments, as of most command lines.
 USAGE = 2
 
 
@@ -37,8 +37,7 @@ def main(arguments: list[str]) -> int:
         processes: Any = importlib.import_module("workers.processes")
         processes.run(arguments[0], settings)
     except ConfigurationError as error:
-        sys.stderr.write(f"{error.detail}\n")
-        return USAGE
+        end_unstarted(error)
     return 0
 
 

@@ -14,14 +14,14 @@ import click
 import requests
 
 from core.errors import ConfigurationError
-from core.settings import load
+from core.process import certificate_files, pinned_tls
+from core.settings import Settings, load
 
 HEADER = "X-BackendAI-Storage-Auth-Token"
 #: Exit statuses of the command.
 OK, FAILED, USAGE, PARTIAL, CANCELLED = 0, 1, 2, 3, 4
 #: How long a door may take to accept a connection, and then to send bytes (seconds).
 CONNECT_SECONDS, ANSWER_SECONDS = 5.0, 60.0
-_ANY_ADDRESS = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - read, not bound to
 _HINTS = {
     403: "name the secret's file with --secret-file, or the configuration with VFOLDER_CONFIG",
     404: "`vfolder jobs list` shows the known jobs, `vfolder nodes` the nodes",
@@ -146,24 +146,25 @@ def manager_options(command: Callable[..., Any]) -> Callable[..., Any]:
 
 def _manager(url: str | None, secret_file: Path | None) -> Manager:
     secret = secret_file.read_text("utf-8").strip() if secret_file else None
-    if url is None or secret is None:
-        configured_url, configured_secret = _configured()
-        url, secret = url or configured_url, secret or configured_secret
     session = requests.Session()
+    if url is None or secret is None:
+        settings = _configured()
+        door = settings.api.manager
+        configured_url = f"{door.scheme}://{door.local_address}"
+        url, secret = url or configured_url, secret or door.secret
+        if certificate := certificate_files("manager", settings).get("ssl-cert"):
+            session.mount(configured_url, pinned_tls.PinnedAdapter(certificate))
     session.headers[HEADER] = secret
     return Manager(url.rstrip("/"), session)
 
 
-def _configured() -> tuple[str, str]:
+def _configured() -> Settings:
     try:
-        door = load().api.manager
+        return load()
     except ConfigurationError as error:
         raise ApiRefused(
             error.detail, "or give both --url and --secret-file", exit_code=USAGE
         ) from None
-    at = door.address._replace(host=_ANY_ADDRESS.get(door.address.host, door.address.host))
-    scheme = "https" if door.ssl_enabled else "http"
-    return f"{scheme}://{at}", door.secret
 
 
 def print_json(value: Any) -> None:  # noqa: ANN401 - any JSON value

@@ -6,9 +6,7 @@ arbiter passes the signal on to the processes, and each of them takes over what 
 """
 
 import importlib
-import os
 import signal
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +16,7 @@ from gunicorn.glogging import Logger
 
 from api.server import settings as gunicorn_settings
 from core.errors import ConfigurationError
-from core.process import identity
+from core.process import check_certificate, end_unstarted, identity
 from core.settings import Settings, load
 from core.telemetry import logs
 
@@ -88,13 +86,8 @@ def _take_identity(door: str, settings: Settings, counters: Path) -> None:
         user = identity.configured(settings.storage_proxy)
         if not identity.become(user, counters):
             _log.warning("door keeps its user", wanted=user.uid, reason="it is not root")
+        check_certificate(door, settings)
     except ConfigurationError as error:
-        sys.exit(error.detail)
-    for path in gunicorn_settings.tls_files(door, settings).values():
-        if not os.access(path, os.R_OK):
-            sys.exit(
-                f"The user {user.uid} cannot read {path}: give the file a group of this user and"
-                " mode 0640."
-            )
+        end_unstarted(error)
     if identity.current().is_root:
         _log.warning("door runs as root", instead="[storage-proxy] user")

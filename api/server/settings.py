@@ -10,7 +10,7 @@ from typing import Any
 
 from api.server.heads import HEAD_MAX_BYTES, LINE_MAX_BYTES
 from core.cluster import RENEW_SECONDS, Discovery
-from core.process import request_end_with_parent
+from core.process import certificate_files, request_end_with_parent
 from core.settings import Address, Settings
 
 #: More processes than this per door do not help a node that also runs workers.
@@ -114,7 +114,7 @@ def for_door(door: str, settings: Settings) -> dict[str, Any]:
         **_LOG,
         "post_fork": _post_fork,
         "child_exit": _child_exit,
-        **tls_files(door, settings),
+        **_tls_files(door, settings),
         **(_discovery_hooks(settings) if internal else {}),
     }
 
@@ -145,17 +145,13 @@ def _processors() -> int:
     return min(len(os.sched_getaffinity(0)), PROCESSES_MAX)
 
 
-def tls_files(door: str, settings: Settings) -> dict[str, str]:
+def _tls_files(door: str, settings: Settings) -> dict[str, str]:
     """Return the certificate and key files of a door by gunicorn's names.
 
     gunicorn reads them at each new connection.
     """
-    table = settings.api.client if door == "client" else settings.api.manager
-    if door == "internal" or not table.ssl_enabled:
-        return {}
-    directory = settings.directory
-    files = {"certfile": table.ssl_cert, "keyfile": table.ssl_privkey}
-    return {name: str(directory / path) for name, path in files.items() if path}
+    names = {"ssl-cert": "certfile", "ssl-privkey": "keyfile"}
+    return {names[key]: str(path) for key, path in certificate_files(door, settings).items()}
 
 
 def _post_fork(_arbiter: Any, _worker: Any) -> None:  # noqa: ANN401 - gunicorn is untyped

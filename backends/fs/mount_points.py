@@ -7,7 +7,7 @@ import threading
 from pathlib import Path
 
 from backends.fs import descriptors, linux
-from core.errors import ConfigurationError
+from core.errors import NotYetThere
 from core.settings import Settings
 
 
@@ -17,13 +17,13 @@ def check_mounts(settings: Settings) -> None:
     A mount that hangs is one: it is given `[vfolder.worker] prove-timeout` to answer.
 
     Raises:
-        ConfigurationError: one is not; the sentence names it.
+        NotYetThere: one is not; the sentence names it.
     """
     mounts = settings.vfolder.mounts
     for name, table in settings.volume.items():
         path = settings.volume_path(table)
         if mounts.requires(name) and not _is_mounted(path, settings.vfolder.worker.prove_timeout):
-            raise ConfigurationError(
+            raise NotYetThere(
                 f"[volume.{name}] path {path} is no mount point: mount the volume, or take it "
                 "from [vfolder.mounts] require-mount."
             )

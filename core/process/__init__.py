@@ -1,12 +1,19 @@
 """The process itself: version, user, privileges, children, metric files. Knows no job."""
 
 from core.process import identity, metrics_files, privileges
+from core.process.certificates import certificate_files, check_certificate
 from core.process.child import end_with_parent, request_end_with_parent
+from core.process.ending import MISCONFIGURED, end_unstarted
 
 __all__ = [
+    "MISCONFIGURED",
+    "certificate_files",
+    "check_certificate",
+    "end_unstarted",
     "end_with_parent",
     "identity",
     "metrics_files",
+    "pinned_tls",
     "privileges",
     "request_end_with_parent",
     "version",

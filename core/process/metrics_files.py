@@ -5,16 +5,19 @@ its own below `<state-dir>/metrics/`, empty at every start: otherwise the counte
 would be added for ever. The internal door reads all directories.
 """
 
+import errno
 import os
 import shutil
 from pathlib import Path
 
-from core.errors import ConfigurationError
+from core.errors import ConfigurationError, NotYetThere
 from core.settings import Settings
 
 #: `prometheus_client` reads it when it is imported: set it before.
 DIRECTORY_VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
 _SUFFIX = ".db"
+#: Faults of the disk: a later start may succeed.
+_PASSING = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EIO})
 
 
 def start_fresh(settings: Settings, process: str) -> Path:
@@ -30,7 +33,8 @@ def start_fresh(settings: Settings, process: str) -> Path:
             shutil.rmtree(directory)
         directory.mkdir()
     except OSError as error:
-        raise ConfigurationError(
+        kind = NotYetThere if error.errno in _PASSING else ConfigurationError
+        raise kind(
             f"Cannot create {directory} ({error.strerror}): it and its parent must belong to the "
             "user of this process; see [vfolder] state-dir."
         ) from error

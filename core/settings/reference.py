@@ -19,6 +19,8 @@ DEFAULT_ANNOUNCE_INTERNAL_ADDR = "host.docker.internal:6023"
 #: A door listens here on every interface; no other node can connect to it by this name.
 _EVERY_INTERFACE = frozenset({"0.0.0.0", "::", ""})  # noqa: S104 - compared, never bound
 
+_LOOPBACK = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - read, not bound to
+
 
 class Table(Struct, frozen=True, rename="kebab", forbid_unknown_fields=True, kw_only=True):
     """Base of all tables: unknown keys are refused."""
@@ -76,11 +78,12 @@ class StorageProxyTable(Table, frozen=True):
         return size_bytes(self.max_upload_size)
 
 
-class ClientDoorTable(Table, frozen=True):
-    """`[api.client]`: the client door, for uploads and downloads of people."""
+class DoorTable(Table, frozen=True):
+    """What the manager door and the client door have in common."""
 
-    service_addr: str | dict[str, Any] = "127.0.0.1:6021"
+    service_addr: str | dict[str, Any] = ""
     ssl_enabled: bool = False
+    #: Files in PEM form; the certificate may be followed by those of its authorities.
     ssl_cert: str | None = None
     ssl_privkey: str | None = None
 
@@ -89,12 +92,29 @@ class ClientDoorTable(Table, frozen=True):
         """Return the address where it listens."""
         return address(self.service_addr)
 
+    @property
+    def scheme(self) -> str:
+        """Return the scheme of its URLs."""
+        return "https" if self.ssl_enabled else "http"
+
+    @property
+    def local_address(self) -> Address:
+        """Return where processes of this machine find it."""
+        found = self.address
+        return found._replace(host=_LOOPBACK.get(found.host, found.host))
+
+
+class ClientDoorTable(DoorTable, frozen=True):
+    """`[api.client]`: the client door, for uploads and downloads of people."""
+
+    service_addr: str | dict[str, Any] = "127.0.0.1:6021"
+
 
 def _reachable(found: Address) -> Address:
     return Address(gethostname(), found.port) if found.host in _EVERY_INTERFACE else found
 
 
-class ManagerDoorTable(Table, frozen=True):
+class ManagerDoorTable(DoorTable, frozen=True, kw_only=True):
     """`[api.manager]`: the manager door and the internal door."""
 
     secret: str
@@ -102,14 +122,6 @@ class ManagerDoorTable(Table, frozen=True):
     announce_addr: str | dict[str, Any] = DEFAULT_ANNOUNCE_ADDR
     internal_addr: str | dict[str, Any] = "127.0.0.1:16023"
     announce_internal_addr: str | dict[str, Any] = DEFAULT_ANNOUNCE_INTERNAL_ADDR
-    ssl_enabled: bool = False
-    ssl_cert: str | None = None
-    ssl_privkey: str | None = None
-
-    @property
-    def address(self) -> Address:
-        """Return the address where it listens."""
-        return address(self.service_addr)
 
     @property
     def url(self) -> str:
@@ -121,7 +133,7 @@ class ManagerDoorTable(Table, frozen=True):
         found = self.address if default else address(self.announce_addr)
         if found.host in _EVERY_INTERFACE:
             return ""
-        return f"{'https' if self.ssl_enabled else 'http'}://{found}"
+        return f"{self.scheme}://{found}"
 
     @property
     def internal_address(self) -> Address:

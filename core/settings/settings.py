@@ -106,6 +106,8 @@ def load(path: Path | None = None, environ: Mapping[str, str] | None = None) -> 
         tables = tomllib.loads(path.read_text("utf-8"))
     except OSError as error:
         raise ConfigurationError(f"Cannot read {path}: {error.strerror}.") from error
+    except UnicodeDecodeError as error:
+        raise ConfigurationError(f"{path} is not UTF-8 text (byte {error.start}).") from error
     except tomllib.TOMLDecodeError as error:
         raise ConfigurationError(f"{path} is not valid TOML: {error}.") from error
     tables = _kebab(tables)
@@ -120,7 +122,7 @@ def _checked(tables: dict[str, Any]) -> Settings:
     try:
         settings = msgspec.convert(tables, Settings, strict=True)
     except msgspec.ValidationError as error:
-        raise ConfigurationError(_sentence(str(error))) from error
+        raise ConfigurationError(_sentence(str(error), tables)) from error
     for name, volume in settings.volume.items():
         if not _VOLUME_NAME.fullmatch(name):
             raise ConfigurationError(
@@ -128,6 +130,11 @@ def _checked(tables: dict[str, Any]) -> Settings:
             )
         if not volume.path:
             raise ConfigurationError(f"[volume.{name}] path is empty; name the mounted directory.")
+    for door, table in (("manager", settings.api.manager), ("client", settings.api.client)):
+        if table.ssl_enabled and not table.ssl_cert:
+            raise ConfigurationError(
+                f"[api.{door}] ssl-enabled needs ssl-cert and ssl-privkey, or set it to false."
+            )
     try:  # parse the text forms once here, so that a wrong one stops the start
         _ = settings.storage_proxy.session_expire_seconds, settings.storage_proxy.max_upload_bytes
         _ = settings.api.manager.address, settings.api.manager.internal_address
@@ -141,14 +148,28 @@ def _checked(tables: dict[str, Any]) -> Settings:
     return settings
 
 
-def _sentence(text: str) -> str:
+def _sentence(text: str, tables: dict[str, Any]) -> str:
     unknown = _UNKNOWN_FIELD.search(text)
     if not unknown:
         return f"{text.replace(' - at `$.', ' at `')}."
-    at = (unknown["at"] or "").strip(".")
+    at = _named((unknown["at"] or "").strip("."), unknown["key"], tables)
     hint = difflib.get_close_matches(unknown["key"], _known_keys(), n=1)
     question = f"; did you mean `{hint[0]}`?" if hint else "."
     return f"Unknown key `{unknown['key']}` in [{at or 'top level'}]{question}"
+
+
+def _named(at: str, key: str, tables: dict[str, Any]) -> str:
+    """Return the path of a table by its name; `at` may be that of any of them: `volume[...]`."""
+    parent, any_of_them, rest = at.partition("[...]")
+    if not any_of_them or "[...]" in rest or "." in parent:
+        return at
+    for name, table in tables[parent].items():
+        inner = table
+        for part in filter(None, rest.split(".")):
+            inner = inner.get(part, {}) if isinstance(inner, dict) else {}
+        if isinstance(inner, dict) and key in inner:
+            return f"{parent}.{name}{rest}"
+    return at
 
 
 def _known_keys() -> set[str]:
@@ -178,13 +199,24 @@ def _override(tables: dict[str, Any], environ: Mapping[str, str]) -> None:
         if not variable.startswith(OVERRIDE_PREFIX):
             continue
         *path, key = variable.removeprefix(OVERRIDE_PREFIX).lower().replace("_", "-").split("--")
-        table = tables
+        table: Any = tables
         for part in path:
             table = table.setdefault(part, {})
+            if not isinstance(table, dict):
+                raise ConfigurationError(f"{variable} names a table, but `{part}` is a value.")
         if key.endswith("-file"):
-            table[key.removesuffix("-file")] = Path(text).read_text("utf-8").strip()
+            table[key.removesuffix("-file")] = _content(variable, Path(text))
         else:
             table[key] = _value(text)
+
+
+def _content(variable: str, path: Path) -> str:
+    try:
+        return path.read_text("utf-8").strip()
+    except OSError as error:
+        raise ConfigurationError(f"{variable}: cannot read {path}: {error.strerror}.") from error
+    except UnicodeDecodeError as error:
+        raise ConfigurationError(f"{variable}: {path} is not UTF-8 text.") from error
 
 
 def _override_etcd(tables: dict[str, Any], environ: Mapping[str, str]) -> None:

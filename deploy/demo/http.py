@@ -1,6 +1,7 @@
 """Calls of the two doors as in a user's program: requests for the API, tuspy for the upload."""
 
 import hashlib
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,9 @@ import requests
 from tusclient.client import TusClient
 from tusclient.exceptions import TusCommunicationError
 
+from core.process import pinned_tls
 from core.settings import Settings
+from deploy import listeners
 from deploy.demo.show import DemoFailed
 
 AUTH_HEADER = "X-BackendAI-Storage-Auth-Token"
@@ -25,16 +28,17 @@ class Doors:
     """The manager door and the client door of one node."""
 
     def __init__(self, settings: Settings) -> None:
-        self._manager = f"http://{settings.api.manager.address}"
-        self._client = f"http://{settings.api.client.address}"
-        self._session = requests.Session()
+        doors = {one.process: one for one in listeners.of(settings)}
+        self._client_door = doors["client"]
+        self._manager, self._session = _session(doors["manager"])
+        self._client, self._users = _session(doors["client"])
         self._session.headers[AUTH_HEADER] = settings.api.manager.secret
 
     def are_open(self) -> bool:
         """Return whether both doors answer and the manager door accepts our secret."""
         try:
             mine = self._session.get(f"{self._manager}/volumes", timeout=_PROBE_SECONDS)
-            theirs = requests.get(f"{self._client}/", timeout=_PROBE_SECONDS)
+            theirs = self._users.get(f"{self._client}/", timeout=_PROBE_SECONDS)
         except requests.RequestException:
             return False
         return mine.ok and theirs.ok
@@ -71,10 +75,16 @@ class Doors:
 
     def upload(self, token: str, file: Path, report: Callable[[int], None]) -> None:
         """Send a file by tus; `report` gets the offset after every PATCH."""
-        url = f"{self._client}/upload?token={token}"
+        door = self._client_door
+        url = f"{door.url}/upload?token={token}"
+        if door.certificate:  # tuspy can be given no file; requests reads this variable
+            os.environ["REQUESTS_CA_BUNDLE"] = str(door.certificate)
+        trust = door.certificate is None or door.trusted_name() is not None
         size = file.stat().st_size
         try:
-            uploader = TusClient(url).uploader(str(file), url=url, chunk_size=CHUNK_BYTES)
+            uploader = TusClient(url).uploader(
+                str(file), url=url, chunk_size=CHUNK_BYTES, verify_tls_cert=trust
+            )
             while uploader.offset < size:
                 uploader.upload_chunk()  # type: ignore[no-untyped-call] # tuspy has no types
                 report(uploader.offset)
@@ -84,7 +94,7 @@ class Doors:
     def download_digest(self, token: str) -> tuple[str, int]:
         """Download a file by its ticket; return its SHA-256 and its size."""
         digest, size = hashlib.sha256(), 0
-        with requests.get(
+        with self._users.get(
             f"{self._client}/download",
             params={"token": token},
             stream=True,
@@ -96,3 +106,12 @@ class Doors:
                 digest.update(chunk)
                 size += len(chunk)
         return digest.hexdigest(), size
+
+
+def _session(door: listeners.Listener) -> tuple[str, requests.Session]:
+    """Return the URL of a door of this machine, and a session that trusts its certificate."""
+    session, url = requests.Session(), f"{door.scheme}://{door.address}"
+    session.trust_env = False
+    if door.certificate:
+        session.mount(url, pinned_tls.PinnedAdapter(door.certificate))
+    return url, session

@@ -33,6 +33,7 @@ def check(directory: Path, change: tuple[str, str], **variables: str) -> tuple[i
         (("node-id", "node_idd"), "did you mean `node-id`"),
         (("internal-addr", "internaladdr"), "did you mean `internal-addr`"),
         (("url =", "urll ="), "did you mean `url`"),
+        (('path = "local"', 'pathh = "local"'), "in [volume.local]; did you mean `path`"),
         (('backend = "vfs"', 'backend = "vsf"'), "known are"),
         (('path = "local"', 'path = ""'), "name the mounted directory"),
         (('backend = "vfs"', 'backend = "netapp"'), "[volume.local"),

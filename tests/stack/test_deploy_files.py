@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import yaml
 
+from core.process import MISCONFIGURED
 from core.settings import load
 from deploy import procfile
 from tests.support.confined import confined
@@ -67,6 +68,7 @@ def test_units_start_modules_that_exist_and_stop_them_politely(name: str) -> Non
     assert importlib.util.find_spec(found[1]) is not None
     assert found[1] in {line[2] for line in COMMANDS.values()}
     assert "KillMode=mixed" in text
+    assert f"\nRestartPreventExitStatus={MISCONFIGURED}\n" in text
 
 
 def test_only_the_unit_of_the_hands_runs_as_root() -> None:
