@@ -33,6 +33,7 @@ from core.errors import (
     EntryRefused,
     InvalidParameters,
     NoSpace,
+    PathEscape,
     QuotaExceeded,
     StorageError,
     VFolderNotFound,
@@ -299,6 +300,27 @@ def was_published(backend: Backend, upload: Upload, target: VFolderPath) -> bool
     except (EntryNotFound, EntryRefused, VFolderNotFound):
         return False
     return status.st_ino == upload.inode and status.st_size == upload.length
+
+
+@contextmanager
+def published(backend: Backend, upload: Upload, target: VFolderPath) -> Iterator[int | None]:
+    """Open the file that an upload became; None where its path has another file, or none.
+
+    Raises:
+        StorageError: the volume is away or fails.
+    """
+    try:
+        with translated(), backend.open_vfolder(VFolderId.parse(upload.vfolder)) as top:
+            descriptor = paths.open_file(top, target)
+    except (EntryNotFound, EntryRefused, InvalidParameters, PathEscape, VFolderNotFound):
+        yield None
+        return
+    try:
+        status = os.fstat(descriptor)
+        is_own = (status.st_ino, status.st_size) == (upload.inode, upload.length)
+        yield descriptor if is_own else None
+    finally:
+        os.close(descriptor)
 
 
 def remove(backend: Backend, upload: Upload) -> None:

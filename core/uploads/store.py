@@ -5,6 +5,7 @@
     tus.upload.record:<id>   the `Upload` as JSON; kept as long as the offset
     tus.upload.rewind:<id>   the start of a request that was cut off: its sender may know only this
     tus.upload.wanted:<id>   a process waits for the lease; the writer ends its request soon
+    tus.upload.ended:<id>    the session of an upload that its sender gave up; kept a day
     tus.upload.open.<of>:<…> the ids of open uploads of a vfolder, a scope, a node or a ticket, each
                              by the moment since when it has its place; kept eight days
     tus.upload.open.all      the ids of all open uploads, by the moment at which they expire
@@ -46,8 +47,8 @@ from core.uploads.upload import (
 
 #: An upload without a write for this long is forgotten, and a sweep removes its bytes.
 UPLOAD_TTL_SECONDS = 86_400
-#: A finished upload is kept this long, for a client that did not receive the last answer.
-FINISHED_TTL_SECONDS = 3_600
+#: What ended is remembered this long, for a client that did not receive the last answer.
+ENDED_TTL_SECONDS = 86_400
 #: A writer that does not renew its lease for this long is dead.
 LEASE_SECONDS = 30
 #: A request for the lease expires after this long; the waiting process repeats it.
@@ -69,7 +70,7 @@ _BYTES_MAX = 2**52
 
 #: Every script takes the keys of one upload: offset, lease, record, rewind, wanted. ARGV[1] is
 #: the writer's name in the lease, or the record to create. Scripts that create or end an upload
-#: also take the keys of its places: vfolder, scope, node, ticket, and the bytes of the ticket.
+#: also take the keys of its places: vfolder, scope, node, ticket, the bytes of the ticket, and all.
 _ACQUIRE = """
 local offset = redis.call('GET', KEYS[1])
 local record = redis.call('GET', KEYS[3])
@@ -173,9 +174,11 @@ return redis.call('DEL', KEYS[2], KEYS[5])
 _FORGET = (
     _LEAVE
     + """
+if ARGV[3] ~= '' and redis.call('GET', KEYS[12]) == ARGV[3] then return 0 end
 if ARGV[1] ~= '' and redis.call('GET', KEYS[2]) ~= ARGV[1] then return -1 end
 redis.call('DEL', KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5])
 leave(ARGV[2])
+if ARGV[3] ~= '' then redis.call('SET', KEYS[12], ARGV[3], 'EX', ARGV[4]) end
 return 0
 """
 )
@@ -381,7 +384,7 @@ class UploadStore:
         Raises:
             UploadLeaseLost: another writer has the lease; nothing was changed.
         """
-        ttl = FINISHED_TTL_SECONDS if upload.finished else UPLOAD_TTL_SECONDS
+        ttl = ENDED_TTL_SECONDS if upload.finished else UPLOAD_TTL_SECONDS
         announced = "" if upload.finished else _announced(upload)
         args = [lease.owner, _encoded(upload), str(ttl), upload.id, announced]
         keys = [*upload_keys(lease.id), *place_keys(upload)]
@@ -396,20 +399,30 @@ class UploadStore:
             return
         patiently(lambda: self._release(keys=upload_keys(lease.id), args=[lease.owner]))
 
-    def forget(self, upload_id: str, lease: UploadLease | None = None) -> None:
+    def forget(
+        self, upload_id: str, lease: UploadLease | None = None, *, given_up_by: str = ""
+    ) -> None:
         """Remove every key of an upload, and its places; with a lease only if it is still valid.
+
+        `given_up_by` is the session of a sender that gave it up; see `was_given_up`.
 
         Raises:
             UploadLeaseLost: another writer has the lease; nothing was changed.
         """
         keys = upload_keys(upload_id)
         text = patiently(lambda: self._client.get(keys[2]))
-        args = [lease.owner if lease else "", upload_id]
+        args = [lease.owner if lease else "", upload_id, given_up_by, str(ENDED_TTL_SECONDS)]
         keys += place_keys(decoded(text)) if text else _NO_PLACES
+        keys.append(_ended_key(upload_id))
         if int(patiently(lambda: self._forget(keys=keys, args=args))) < 0:
             raise UploadLeaseLost(
                 "The upload went to another writer; ask for its offset and go on."
             )
+
+    def was_given_up(self, upload_id: str, session: str) -> bool:
+        """Return whether a sender of this session gave the upload up within the last day."""
+        kept = patiently(lambda: self._client.get(_ended_key(upload_id)))
+        return bool(session) and kept == session
 
 
 def _session_of(session: str) -> str:
@@ -450,6 +463,10 @@ def vfolder_key(volume: str, vfolder: VFolderId) -> str:
 def upload_keys(upload_id: str) -> list[str]:
     """Return the keys of one upload: offset, lease, record, rewind, wanted."""
     return [f"tus.upload.{of}:{upload_id}" for of in _KEY_KINDS]
+
+
+def _ended_key(upload_id: str) -> str:
+    return f"tus.upload.ended:{upload_id}"
 
 
 #: Keys that do not exist, in place of those of an upload without a record.

@@ -22,6 +22,11 @@ METADATA_MAX = 4_096
 #: its name with `implements`.
 EXTENSIONS: list[str] = []
 
+#: Keys of `Upload-Metadata` with the path of the file below a directory ticket, best first.
+_PATH_KEYS = ("relativePath", "filename", "name")
+#: What clients send for a name that they do not have: `String(null)` of JavaScript, and nothing.
+_NO_NAMES = frozenset({"", "null", "undefined"})
+_DRIVE = re.compile(r"[A-Za-z]:/")
 _NUMBER = re.compile(r"\d{1,19}", re.ASCII)
 _KEY = re.compile(r"[\x21-\x2b\x2d-\x7e]+")
 
@@ -186,6 +191,28 @@ def metadata(headers: Headers) -> dict[str, str]:
             raise InvalidParameters("Upload-Metadata has a malformed key, or a key twice.")
         values[key] = _decoded(value.strip()).decode("utf-8", "surrogateescape")
     return values
+
+
+def file_path(metadata: Mapping[str, str]) -> str:
+    """Return the path of the file that the metadata names, below the directory of a ticket.
+
+    Raises:
+        InvalidParameters: no key has a name; or it is a path of Windows, which would become the
+            name of a file here.
+    """
+    given = {key: metadata[key] for key in _PATH_KEYS if metadata.get(key, "") not in _NO_NAMES}
+    if not given:
+        raise InvalidParameters(
+            f"Name the file in Upload-Metadata: {', '.join(_PATH_KEYS)}.",
+            data={"Upload-Metadata": "has no name of the file"},
+        )
+    key, path = next(iter(given.items()))
+    if "\\" in path or _DRIVE.match(path):
+        raise InvalidParameters(
+            f"{key} in Upload-Metadata is a path of Windows; write it relative, with '/'.",
+            data={"Upload-Metadata": f"{key} has a backslash or a drive"},
+        )
+    return path
 
 
 def checksum(headers: Headers, known: Mapping[str, object]) -> tuple[str, bytes] | None:

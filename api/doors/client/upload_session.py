@@ -34,7 +34,7 @@ from core.uploads import (
 _PARAMETERS = ("token", "dst_dir")
 #: The characters of upload ids; an id with others never names a file.
 _ID = re.compile(r"[A-Za-z0-9_-]{1,128}")
-_NOT_FOUND = "No such upload is open; it may have ended or expired."
+NOT_FOUND = "No such upload is open; it may have ended or expired."
 #: How long a PATCH, or the end of an upload, waits for the writer before it (seconds).
 LOCK_WAIT_SECONDS = 20.0
 #: How long a HEAD waits for a writer whose bytes may have stopped (seconds).
@@ -90,7 +90,7 @@ class UploadSession:
         """
         progress = self.store.get(self.id, forget_rewind=forget_rewind)
         if not self._is_own(progress.upload):
-            raise UploadNotFound(_NOT_FOUND)
+            raise UploadNotFound(NOT_FOUND)
         return progress
 
     def _is_own(self, upload: Upload) -> bool:
@@ -104,7 +104,7 @@ class UploadSession:
             UploadNotFound: no upload has such an id.
         """
         if not _ID.fullmatch(self.id):
-            raise UploadNotFound(_NOT_FOUND)
+            raise UploadNotFound(NOT_FOUND)
         ticket = self.ticket
         return Upload(
             id=self.id,
@@ -277,6 +277,15 @@ def settle_published(
     return ended_upload
 
 
+def has_ended(session: UploadSession, progress: UploadProgress) -> bool:
+    """Return whether an upload whose staging file is gone was published, or given to a job."""
+    try:
+        settle_published(session.backend, session.store, progress.upload, session.target(progress))
+    except UploadNotFound:
+        return False
+    return True
+
+
 def ended(backend: Backend, upload: Upload, file: Upload, target: VFolderPath) -> Upload:
     """Return an upload as finished, when the bytes of `file` were published or given to a job.
 
@@ -291,5 +300,5 @@ def ended(backend: Backend, upload: Upload, file: Upload, target: VFolderPath) -
     ):
         staging_files.settle_found(backend, file, length)
     else:
-        raise UploadNotFound(_NOT_FOUND)
+        raise UploadNotFound(NOT_FOUND)
     return msgspec.structs.replace(upload, finished=True)

@@ -1,5 +1,7 @@
 """`/upload`: bytes in, by ticket (docs/wire.md, tus 1.0.0): discover, create, look, append, end."""
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from email.utils import formatdate
 from time import time
@@ -10,11 +12,12 @@ import msgspec
 from flask import Response, request
 from werkzeug.exceptions import MethodNotAllowed
 
-from api.doors.client import concatenation, tickets, tus, upload_session
+from api.doors.client import concatenation, repeats, tickets, tus, upload_session
 from api.doors.client.routes import blueprint
 from api.doors.client.upload_body import (
     CHECKSUMS,
     PacedBody,
+    RequestBody,
     UploadWriter,
     WatchedBody,
     body_of,
@@ -39,9 +42,6 @@ from core.uploads import (
     UploadNotFound,
     UploadProgress,
 )
-
-#: Keys of `Upload-Metadata` with the path of the file below a directory ticket, best first.
-_PATH_KEYS = ("relativePath", "filename", "name")
 
 
 @blueprint.route("/upload", methods=["OPTIONS"], provide_automatic_options=False)
@@ -92,12 +92,10 @@ def _offset_of(session: UploadSession, staging: Staging, progress: UploadProgres
 
 
 def _ended(session: UploadSession, progress: UploadProgress) -> Response:
-    """Report a finished upload to a tus client; a client with a bare ticket gets 404."""
+    """Report a finished upload."""
     upload = upload_session.settle_published(
         session.backend, session.store, progress.upload, session.target(progress)
     )
-    if not session.url_id:
-        raise UploadNotFound("The upload has ended; its file is in the vfolder.")
     return progress_answer(upload, upload.length or 0)
 
 
@@ -122,18 +120,37 @@ def append(upload_id: str = "") -> Response:
             session.progress()  # 404 where the upload ended meanwhile, as with its vfolder
             raise
         except UploadNotFound:
-            progress = session.progress()
-            if progress.upload.concat:
-                raise tus.FinalUpload("A final upload takes no bytes, only its parts do.") from None
-            upload_session.settle_published(
-                session.backend, session.store, progress.upload, session.target(progress)
-            )
-            raise
+            return _append_to_ended(session)
+
+
+def _append_to_ended(session: UploadSession) -> Response:
+    """Answer the last PATCH again, as it was answered at first; refuse any other one.
+
+    Raises:
+        FinalUpload: only parts wrote the upload.
+        UploadNotFound: the upload was given up, or the body is not its last one.
+    """
+    progress = session.progress()
+    if progress.upload.concat:
+        raise tus.FinalUpload("A final upload takes no bytes, only its parts do.")
+    target = session.target(progress)
+    upload = upload_session.settle_published(
+        session.backend, session.store, progress.upload, target
+    )
+    end = upload.length or 0
+    if (start := repeats.start_of_last(request, end)) is None:
+        raise UploadNotFound(upload_session.NOT_FOUND)
+    with staging_files.published(session.backend, upload, target) as file, _body(session) as body:
+        if not repeats.is_same(body, start, end, file, session.watch.work):
+            raise UploadNotFound("The upload has ended with other bytes; its file is there.")
+    return progress_answer(upload, end, 204)
 
 
 def _append(session: UploadSession, staging: Staging, lease: UploadLease, offset: int) -> Response:
     checksum = tus.checksum(request.headers, CHECKSUMS)
     writer = UploadWriter(session.store, staging, lease)
+    if _is_repeated(session, staging, lease, offset):
+        return progress_answer(lease.upload, lease.offset, 204)
     writer.settle(offset)
     progress = _with_length(session, lease, UploadProgress(lease.upload, lease.offset))
     staging.upload = progress.upload
@@ -141,6 +158,22 @@ def _append(session: UploadSession, staging: Staging, lease: UploadLease, offset
     receive(session, writer, progress.upload, checksum)
     upload = _published_if_complete(session, writer, (staging, lease), progress)
     return progress_answer(upload, writer.offset, 204)
+
+
+def _is_repeated(session: UploadSession, staging: Staging, lease: UploadLease, offset: int) -> bool:
+    """Return whether the request is the last one of a complete part, which nothing has joined.
+
+    Its body is read then. A request that was cut off is sent again in another way; see `settle`.
+    """
+    end = lease.offset
+    if not lease.upload.partial or lease.upload.length != end or offset >= end:
+        return False
+    if lease.rewind is not None:
+        return False
+    if (start := repeats.start_of_last(request, end)) is None:
+        return False
+    with _body(session) as body:
+        return repeats.is_same(body, start, end, staging.descriptor, session.watch.work)
 
 
 def _published_if_complete(
@@ -172,10 +205,18 @@ def receive(
     announced = content_length(request.environ)
     if end is not None and announced is not None and writer.offset + announced > end:
         raise tus.TooLong(f"The upload ends at {end}; this body would end behind it.")
-    pace = current_door().stream_budgets.pace(upload.volume, "in")
-    try:
-        body = WatchedBody(PacedBody(body_of(request.environ, writer.tick), pace), session.watch)
+    with _body(session, writer.tick) as body:
         writer.write(body, end, checksum, length=upload.length)
+
+
+@contextmanager
+def _body(
+    session: UploadSession, on_tick: Callable[[bool], None] = lambda _: None
+) -> Iterator[RequestBody]:
+    """Give the body of the request, read within the budget of the volume; see `body_of`."""
+    pace = current_door().stream_budgets.pace(session.ticket.volume, "in")
+    try:
+        yield WatchedBody(PacedBody(body_of(request.environ, on_tick), pace), session.watch)
     finally:
         pace.close()
 
@@ -202,14 +243,33 @@ def _with_length(
 @blueprint.route("/upload", methods=["DELETE"], provide_automatic_options=False)
 @blueprint.route("/upload/<upload_id>", methods=["DELETE"], provide_automatic_options=False)
 def terminate(upload_id: str = "") -> Response:
-    """Give an upload up: its bytes are removed and it is forgotten."""
+    """Give an upload up: its bytes are removed and it is forgotten. Repeating it is safe."""
     tus.check_version(request.headers)
     with open_session(upload_id) as session:
-        progress = session.progress()
+        try:
+            _give_up(session)
+        except UploadNotFound:
+            if not session.store.was_given_up(session.id, session.ticket.session):
+                raise
+        return Response(status=204)
+
+
+def _give_up(session: UploadSession) -> None:
+    """Remove the bytes, then the record.
+
+    Raises:
+        UploadNotFound: it was published, or nothing knows it any more.
+    """
+    progress = session.progress()
+    try:
         with session.opened(progress.upload) as staging, session.leased(staging) as lease:
             staging_files.remove(session.backend, progress.upload)
-            session.store.forget(session.id, lease)
-        return Response(status=204)
+            session.store.forget(session.id, lease, given_up_by=session.ticket.session)
+    except UploadNotFound:
+        if upload_session.has_ended(session, progress):
+            raise
+        # A request that died after the removal left the record.
+        session.store.forget(session.id, given_up_by=session.ticket.session)
 
 
 #: Methods that a client behind an old proxy may send as POST, with X-HTTP-Method-Override.
@@ -307,8 +367,7 @@ def _path(session: UploadSession, metadata: dict[str, str]) -> VFolderPath:
     below = tickets.target(session.ticket.relpath, session.parameters)
     if not session.ticket.tree:
         return below
-    name = next((metadata[key] for key in _PATH_KEYS if metadata.get(key)), "")
-    path = VFolderPath.parse(name)
+    path = VFolderPath.parse(tus.file_path(metadata))
     if path.is_root:
         raise InvalidParameters("Name the file in Upload-Metadata: relativePath.")
     return below / path

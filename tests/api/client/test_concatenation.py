@@ -63,7 +63,7 @@ def test_a_client_finds_its_parts_complete_after_the_join(folder: Folder) -> Non
         answer = head(part)
         assert (answer.status_code, answer.headers["Upload-Offset"]) == (200, str(len(piece)))
         assert answer.headers["Upload-Concat"] == "partial"
-        problem(patch(part, len(piece), b""), 404)
+        problem(patch(part, len(piece), b"x"), 404)
     problem(post(url, **joined(parts[::-1])), 404)
     assert (folder.path / "f").read_bytes() == WHOLE
 
