@@ -121,7 +121,7 @@ class Door:
 
     @cached_property
     def selections(self) -> SelectionStore:
-        """The entries of long archive tickets, of the whole cluster."""
+        """The paths of long tickets, of the whole cluster."""
         return SelectionStore(self.settings)
 
     @cached_property

@@ -9,6 +9,7 @@ from core.access.tickets import (
     TicketError,
     UploadTicket,
     read,
+    restored,
 )
 
 __all__ = [
@@ -19,5 +20,6 @@ __all__ = [
     "TicketError",
     "UploadTicket",
     "read",
+    "restored",
     "tickets",
 ]

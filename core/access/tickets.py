@@ -8,7 +8,7 @@ import time
 from typing import Annotated, Any, TypeVar
 
 import jwt
-from msgspec import Meta, Struct, ValidationError, convert, to_builtins
+from msgspec import Meta, Struct, ValidationError, convert, structs, to_builtins
 
 from core.errors import InvalidParameters
 
@@ -31,6 +31,8 @@ class DownloadTicket(Struct, frozen=True, kw_only=True):
     unmanaged_path: str | None = None
     #: The client door of the node that serves the volume; empty for this node.
     client_url: str = ""
+    #: The name of a list in the store, with what would make the ticket too long for a URL.
+    selection: str = ""
 
 
 class UploadTicket(Struct, frozen=True, kw_only=True):
@@ -46,6 +48,7 @@ class UploadTicket(Struct, frozen=True, kw_only=True):
     #: Permit any number of uploads below the directory `relpath`, each of at most `size` bytes.
     tree: bool = False
     client_url: str = ""
+    selection: str = ""
 
 
 class ArchiveTicket(Struct, frozen=True, kw_only=True):
@@ -59,7 +62,6 @@ class ArchiveTicket(Struct, frozen=True, kw_only=True):
     filename: str | None = None
     operation: str = "download"
     client_url: str = ""
-    #: The name of a list of entries that would make the ticket too long for a URL.
     selection: str = ""
 
 
@@ -93,6 +95,37 @@ def issue(ticket: Ticket, secret: str) -> str:
         if not claims.get(own, True):
             del claims[own]
     return jwt.encode(claims, secret, algorithm=ALGORITHM)
+
+
+def names_of(ticket: Ticket) -> list[str]:
+    """Return the paths of a ticket, whose length the caller chose."""
+    match ticket:
+        case ArchiveTicket():
+            return ticket.files
+        case DownloadTicket(unmanaged_path=str(top)):
+            return [ticket.relpath, top]
+        case _:
+            return [ticket.relpath]
+
+
+def shortened(ticket: Ticket, selection: str) -> Ticket:
+    """Return the ticket with the name of a selection in place of its paths."""
+    match ticket:
+        case ArchiveTicket():
+            return structs.replace(ticket, files=[], selection=selection)
+        case DownloadTicket(unmanaged_path=str()):
+            return structs.replace(ticket, relpath="", unmanaged_path="", selection=selection)
+        case _:
+            return structs.replace(ticket, relpath="", selection=selection)
+
+
+def restored(ticket: AnyTicket, names: list[str]) -> AnyTicket:
+    """Return a shortened ticket with its paths, as `names_of` returned them."""
+    if isinstance(ticket, ArchiveTicket):
+        return structs.replace(ticket, files=names)
+    if isinstance(ticket, DownloadTicket) and ticket.unmanaged_path is not None:
+        return structs.replace(ticket, relpath=names[0], unmanaged_path=names[1])
+    return structs.replace(ticket, relpath=names[0])
 
 
 def read(kind: type[AnyTicket], token: str, secret: str) -> AnyTicket:

@@ -1,8 +1,8 @@
-"""The entries of archive tickets that would be too long for a URL.
+"""The paths of tickets that would be too long for a URL.
 
-    vfolder:selection:<SHA-256 of the entries>   the paths, deflated; expires with the last ticket
+    vfolder:selection:<SHA-256 of the paths>   the paths, deflated; expires with the last ticket
 
-It is in the database of uploads. A ticket has the key's last part as a claim, so the same entries
+It is in the database of uploads. A ticket has the key's last part as a claim, so the same paths
 are kept once. When the server is away, such a ticket can be neither issued nor used (503).
 """
 

@@ -204,7 +204,7 @@ def download_archive() -> Response:
         raise _TICKET_ERRORS.get(error.reason, TicketRefused)(error.detail) from error
     backend, vfolder = door.volumes.get(ticket.volume), VFolderId.parse(ticket.virtual_folder_id)
     source = DownloadSource(backend, vfolder, budget=door.stream_budgets.of(ticket.volume))
-    paths = _paths(_files(ticket, door))
+    paths = _paths(ticket.files)
     entries = [plan.Source(path, str(path) if path.parts else "") for path in paths]
     name = _file_name(ticket.filename or DEFAULT_NAME + ZIP.suffix, form)
     try:
@@ -298,20 +298,6 @@ def _requested_format(parameters: dict[str, str]) -> ArchiveFormat | None:
 def _file_name(name: str, form: ArchiveFormat) -> str:
     """Return the ticket's name for a zip, with the suffix of the requested format."""
     return name if form is ZIP else name.removesuffix(ZIP.suffix) + form.suffix
-
-
-def _files(ticket: ArchiveTicket, door: Door) -> list[str]:
-    """Return the entries of a ticket.
-
-    Raises:
-        TicketExpired: the store has lost them.
-    """
-    if not ticket.selection:
-        return ticket.files
-    files = door.selections.read(ticket.selection)
-    if files is None:
-        raise TicketExpired("The entries of the ticket are no longer kept; ask for a new one.")
-    return files
 
 
 def _paths(names: list[str]) -> list[VFolderPath]:

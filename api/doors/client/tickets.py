@@ -11,7 +11,7 @@ from werkzeug.utils import redirect
 from werkzeug.wrappers import Response
 
 from api.routes import Door, bind_log_context
-from core.access import AnyTicket, TicketError, read
+from core.access import AnyTicket, TicketError, read, restored
 from core.errors import InvalidParameters, Unavailable
 from core.names import VFolderPath
 
@@ -94,7 +94,12 @@ def ticket(kind: type[AnyTicket], parameters: dict[str, str], door: Door) -> Any
     bind_log_context(checked.volume, vfolder)
     if not door.volume_access.is_here(checked.volume):
         raise OnOtherNode(_client_url(door, checked))
-    return checked
+    if not checked.selection:
+        return checked
+    names = door.selections.read(checked.selection)
+    if names is None:
+        raise TicketError("What the ticket names is no longer kept; ask for a new one.", "expired")
+    return restored(checked, names)
 
 
 @lru_cache(_TICKETS_KNOWN)

@@ -23,9 +23,11 @@ from core.access import ArchiveTicket, DownloadTicket, Ticket, UploadTicket, tic
 from core.errors import EntryExists, NoSpace, PathEscape, QuotaExceeded, VFolderNotFound
 from core.uploads import Upload
 
-#: An archive ticket with a longer text (characters) has its entries kept in the store. Proxies pass
-#: request lines of 8 KiB, and the line has more than the ticket.
+#: A ticket with a longer text (characters) has its paths kept in the store. Proxies pass request
+#: lines of 8 KiB, and the line has more than the ticket.
 TICKET_MAX_CHARACTERS = 4096
+#: Largest body that names entries for an archive (bytes): 10,000 long paths, escaped as JSON.
+SELECTION_BODY_MAX_BYTES = 16 * 1024 * 1024
 
 blueprint = Resource(
     "tickets", __name__, description="Permission for operations at the client door."
@@ -65,6 +67,7 @@ def issue_download_ticket(body: DownloadOrder) -> Response:
         takes=ArchiveTicketBody,
         gives={200: RouteAnswer("The ticket.", Token)},
         refuses=(PathEscape,),
+        body_max_bytes=SELECTION_BODY_MAX_BYTES,
     ),
 )
 def issue_archive_ticket(body: ArchiveOrder) -> Response:
@@ -74,19 +77,15 @@ def issue_archive_ticket(body: ArchiveOrder) -> Response:
     a URL: many entries are kept in the store until it expires.
     """
     current_door().volume_access.check_known(body.volume)
-    ticket = ArchiveTicket(
-        volume=body.volume,
-        virtual_folder_id=str(body.vfolder),
-        files=[str(path) for path in body.files],
-        filename=body.filename,
-        exp=_expiry(),
+    return _token(
+        ArchiveTicket(
+            volume=body.volume,
+            virtual_folder_id=str(body.vfolder),
+            files=[str(path) for path in body.files],
+            filename=body.filename,
+            exp=_expiry(),
+        )
     )
-    own = current_door().settings.storage_proxy
-    if len(tickets.issue(ticket, own.secret)) > TICKET_MAX_CHARACTERS:
-        lifetime = int(own.session_expire_seconds) + 1
-        selection = current_door().selections.keep(ticket.files, lifetime)
-        ticket = structs.replace(ticket, files=[], selection=selection)
-    return _token(ticket)
 
 
 @blueprint.operation(
@@ -143,7 +142,19 @@ def _token(ticket: Ticket) -> Response:
     if ticket.volume != UNMANAGED and not door.volume_access.is_here(ticket.volume):
         address["client_url"] = door.volume_access.node_of(ticket.volume).client_url
         ticket = structs.replace(ticket, **address)
-    return answer({"token": tickets.issue(ticket, door.settings.storage_proxy.secret), **address})
+    return answer({"token": _text(ticket), **address})
+
+
+def _text(ticket: Ticket) -> str:
+    """Return the signed text, which fits into a URL: long paths are kept until it expires."""
+    door = current_door()
+    own = door.settings.storage_proxy
+    text = tickets.issue(ticket, own.secret)
+    if len(text) <= TICKET_MAX_CHARACTERS:
+        return text
+    lifetime = int(own.session_expire_seconds) + 1
+    selection = door.selections.keep(tickets.names_of(ticket), lifetime)
+    return tickets.issue(tickets.shortened(ticket, selection), own.secret)
 
 
 def _expiry() -> int:

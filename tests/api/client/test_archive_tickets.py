@@ -1,4 +1,4 @@
-"""Archive tickets for many entries: what the manager door issues, every client can use."""
+"""Tickets for many entries and long paths: what the manager door issues, every client can use."""
 
 import io
 import uuid
@@ -60,7 +60,7 @@ def claims(token: str) -> dict[str, object]:
     return known
 
 
-@pytest.mark.parametrize("count", [1, 90, 300])
+@pytest.mark.parametrize("count", [1, 90, 300, 10_000])
 def test_a_ticket_for_many_entries_fits_into_a_url(
     count: int, doors: tuple[RunningDoor, RunningDoor], vfolder: str, place: Path
 ) -> None:
@@ -69,7 +69,7 @@ def test_a_ticket_for_many_entries_fits_into_a_url(
     names = [f"experiments/ü 2026/run-{n:05}/checkpoint-final.safetensors" for n in range(count)]
     for name in names:
         (top / name).parent.mkdir(parents=True)
-        (top / name).write_bytes(b"x")
+        (top / name).touch()
     token = ticket_for(manager, vfolder, names)
     assert len(target(token)) < LINE_BYTES
     assert bool(claims(token)["files"]) == (count == 1), "few entries are in the ticket"
@@ -77,6 +77,62 @@ def test_a_ticket_for_many_entries_fits_into_a_url(
     assert answer.status_code == 200, answer.text
     with zipfile.ZipFile(io.BytesIO(answer.content)) as archive:
         assert sorted(archive.namelist()) == names
+
+
+#: The longest path that a file of a vfolder can have, in letters of one, two, three and no bytes of
+#: UTF-8. JSON escapes some of them sixfold.
+LETTERS = ["x", "ü", "한", "\udcff"]
+
+
+def long_path(letter: str) -> str:
+    size = len(letter.encode("utf-8", "surrogateescape"))
+    return "/".join([letter * (250 // size)] * 16)
+
+
+@pytest.mark.parametrize("letter", LETTERS)
+def test_tickets_for_a_long_path_fit_into_a_url(
+    letter: str, doors: tuple[RunningDoor, RunningDoor], vfolder: str
+) -> None:
+    manager, client = doors
+    path = long_path(letter)
+    order = {"volume": "local", "vfid": vfolder, "relpath": path}
+    up = manager.call("POST", "/folder/file/upload", {**order, "size": 4}).json()["token"]
+    down = manager.call("POST", "/folder/file/download", order).json()["token"]
+    for token in (up, down):
+        assert len(f"/upload/{'x' * 32}?token={token}") < LINE_BYTES
+        assert len(token) < 4200
+    headers = {"Tus-Resumable": "1.0.0", "Content-Type": "application/offset+octet-stream"}
+    for offset, piece in ((0, b"da"), (2, b"ta")):
+        sent = {**headers, "Upload-Offset": str(offset)}
+        answer = client.send("PATCH", f"/upload?token={up}", headers=sent, data=piece)
+        assert answer.status_code == 204, answer.text
+    answer = client.send("GET", f"/download?token={down}")
+    assert (answer.status_code, answer.content) == (200, b"data")
+
+
+def test_a_long_path_that_the_store_lost_needs_a_new_ticket(
+    doors: tuple[RunningDoor, RunningDoor], vfolder: str, valkey: Valkey
+) -> None:
+    manager, client = doors
+    order = {"volume": "local", "vfid": vfolder, "relpath": long_path("한")}
+    up = manager.call("POST", "/folder/file/upload", {**order, "size": 4}).json()["token"]
+    down = manager.call("POST", "/folder/file/download", order).json()["token"]
+    with valkey.client(int(Database.UPLOADS)) as store:
+        store.delete(f"vfolder:selection:{claims(up)['selection']}")
+    for method, path, token in (("HEAD", "/upload", up), ("GET", "/download", down)):
+        answer = client.send(method, f"{path}?token={token}")
+        assert answer.status_code == 400
+    assert "token" in answer.json()["data"]
+
+
+def test_an_unmanaged_path_is_kept_too(
+    doors: tuple[RunningDoor, RunningDoor], vfolder: str
+) -> None:
+    manager, client = doors
+    order = {"volume": "local", "vfid": vfolder, "relpath": long_path("한")}
+    body = {**order, "unmanaged_path": f"/nowhere/{long_path('한')}"}
+    down = manager.call("POST", "/folder/file/download", body).json()["token"]
+    assert client.send("GET", f"/download?token={down}").status_code == 403
 
 
 def test_entries_that_the_store_lost_need_a_new_ticket(
