@@ -1,5 +1,7 @@
 """The name of an upload below a directory: what clients send for it, and for none."""
 
+import base64
+import re
 from urllib.parse import urljoin
 
 import pytest
@@ -32,6 +34,29 @@ def test_a_word_for_no_path_falls_back_to_the_name(folder: Folder, none: str) ->
     send(folder, b"two", relativePath=none, filename="two")
     send(folder, b"three", relativePath=none, filename=none, name="three")
     assert found(folder) == {"one": b"one", "two": b"two", "three": b"three"}
+
+
+#: What released clients send for a file `a b.txt`, and for one of a folder: `{}` is in base64.
+SENT = {
+    "uppy": "relativePath {null},name {a b.txt},type {text/plain},filetype {text/plain},filename {a b.txt}",
+    "uppy, a folder": "relativePath {dir/a b.txt},name {a b.txt},type {},filename {a b.txt}",
+    "tus-js-client": "filename {a b.txt},filetype {undefined}",
+    "tusc": "filename {a b.txt},",
+    "tusc.sh": "filename {a b.txt}",
+    "rclone": "mtime {1764406800},filetype {text/plain},filename {a b.txt}",
+}
+
+
+@pytest.mark.parametrize("client", SENT)
+def test_what_released_clients_send(folder: Folder, client: str) -> None:
+    header = re.sub(
+        r"{(.*?)}", lambda word: base64.b64encode(word[1].encode()).decode(), SENT[client]
+    )
+    url = folder.upload("base", 100, tree=True)
+    made = post(url, Upload_Length="4", Upload_Metadata=header)
+    assert made.status_code == 201, made.text
+    assert patch(urljoin(url, made.headers["Location"]), 0, b"data").status_code == 204
+    assert found(folder) == {"dir/a b.txt" if "folder" in client else "a b.txt": b"data"}
 
 
 @pytest.mark.parametrize("none", NO_NAMES)
