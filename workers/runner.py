@@ -24,7 +24,17 @@ from core.errors import (
     VolumeUnavailable,
 )
 from core.events import EventPublisher
-from core.jobs import Cancelled, Interrupted, Job, LeaseLost, Released, State, queue_name, requests
+from core.jobs import (
+    Cancelled,
+    Interrupted,
+    Job,
+    JobSummary,
+    LeaseLost,
+    Released,
+    State,
+    queue_name,
+    requests,
+)
 from core.jobs.requests import Request
 from core.jobs.store import Doorbell, JobEnd, JobStore, Ringer
 from core.redis import json, retrying, store_is_away
@@ -263,15 +273,22 @@ class Runner:
         facts = outcome.result | {"sentence": outcome.sentence}
         if context.report_lost:
             facts["report_lost"] = context.report_lost
-        result = json.dumps(facts)
-        self._end(run, context, JobEnd(outcome.state, result, "", run.snapshot()))
-        if outcome.state is State.CANCELLED:
+        cancelled = outcome.state is State.CANCELLED
+        whole = (
+            None if cancelled else JobSummary(outcome.sentence, outcome.items, outcome.size_bytes)
+        )
+        end = JobEnd(outcome.state, json.dumps(facts), "", run.last_snapshot(whole))
+        self._end(run, context, end)
+        if cancelled:
             raise JobCancelled
+        if outcome.state is State.PARTIAL:
+            return f"{State.PARTIAL}: {outcome.sentence}"
         return outcome.sentence
 
     def _fail(self, run: Run, context: Context | None, problem: dict[str, Any]) -> Exception:
         try:
-            self._end(run, context, JobEnd(State.FAILED, "", json.dumps(problem), run.snapshot()))
+            end = JobEnd(State.FAILED, "", json.dumps(problem), run.last_snapshot())
+            self._end(run, context, end)
         except LeaseLost:  # the run that has the job now settles it
             return cast("Exception", Ignore())
         return JobFailed(problem["detail"])

@@ -8,7 +8,7 @@ from typing import Any
 
 from core.events.bus import Event, JobEndEvent, clean
 from core.jobs import Job, State
-from core.names import VFolderId
+from core.names import VFolderId, counted
 
 #: The reason in the record when a caller cancelled the job.
 _REQUESTED = "cancel requested"
@@ -23,6 +23,8 @@ def _last(job: Job) -> Event:
     fields: dict[str, Any] = {"task_id": job.id, "message": end_message(job)}
     match job.state:
         case State.SUCCEEDED:
+            return Event("bgtask_done", fields)
+        case State.PARTIAL if _nothing_failed(job):
             return Event("bgtask_done", fields)
         case State.PARTIAL:
             return Event("bgtask_partial_success", {**fields, "errors": _faults(job)})
@@ -63,9 +65,20 @@ def end_message(job: Job) -> str:
     return clean(str(result.get("sentence") or "The job is done."))
 
 
+def _errors(job: Job) -> int:
+    return int((job.member("progress") or {}).get("errors") or 0)
+
+
+def _nothing_failed(job: Job) -> bool:
+    """Return whether a partial job only left out what was not there or was not to be touched."""
+    result = job.member("result") or {}
+    left_out = result.get("existed") is False or result.get("skipped") or result.get("kept")
+    return bool(left_out) and not _errors(job)
+
+
 def _faults(job: Job) -> list[str]:
-    count = (job.member("progress") or {}).get("errors")
-    return [f"{count} entries could not be done; the report of job {job.id} names them"]
+    entries = counted(_errors(job), "entry", "entries")
+    return [f"{entries} could not be done; the report of job {job.id} names them"]
 
 
 def _text_form(vfolder: str) -> str:

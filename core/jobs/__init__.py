@@ -18,7 +18,7 @@ from core.jobs.job import (
     State,
     queue_name,
 )
-from core.jobs.progress import Progress
+from core.jobs.progress import JobSummary, Progress, summary
 
 __all__ = [
     "PRIORITY_DEFAULT",
@@ -29,6 +29,7 @@ __all__ = [
     "Counter",
     "Interrupted",
     "Job",
+    "JobSummary",
     "Lane",
     "LeaseLost",
     "Progress",
@@ -36,4 +37,5 @@ __all__ = [
     "State",
     "Unattended",
     "queue_name",
+    "summary",
 ]

@@ -2,16 +2,19 @@
 
 The API, the event stream, the CLI and Flower show the same sentence:
 `copy 41%  3.1/7.5 TiB  812 MiB/s  eta 1h28m  18,204/51,000 files  2 errors`. An unknown value is
-left out of the sentence and is null in the data.
+left out of the sentence and is null in the data. The percent is that of the job and never falls. A
+job that has ended says the whole: `cloned 9,624 files, 274 MiB in 1.3 s (206 MiB/s)`.
 """
 
 import threading
 import time
 from collections import deque
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from core.jobs.control import Counter
+from core.names import counted, duration, size_pair, size_text, took
 
 #: The rate is measured over the last seconds, this many.
 RATE_WINDOW_SECONDS = 30.0
@@ -20,14 +23,24 @@ ETA_MIN_SECONDS = 10.0
 ETA_MIN_SHARE = 0.01
 #: A job that counts nothing for this long is reported as stalled.
 STALLED_SECONDS = 60.0
+#: A job has no higher percent before its end.
+PERCENT_RUNNING_MAX = 99.0
 #: This many faults keep their path and reason; the rest are only counted.
 FAULTS_MAX = 100
 
-_BYTE_UNITS = ("B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB")
-_UNIT_STEP = 1024
-_DECIMALS_BELOW = 10
 #: The counters that mean that an entry is done, for percent and ETA.
 _DONE = (Counter.COPIED, Counter.VERIFIED, Counter.DELETED, Counter.SKIPPED, Counter.FAILED)
+#: What a job was for is the first of these that it counted; the others only helped.
+_PURPOSES = (Counter.COPIED, Counter.DELETED, Counter.VERIFIED, Counter.LISTED)
+
+
+@dataclass(frozen=True, slots=True)
+class JobSummary:
+    """What a job that ended did, over all its phases and attempts; None is unknown."""
+
+    sentence: str
+    items: int | None = None
+    size_bytes: int | None = None
 
 
 @dataclass(slots=True)
@@ -68,8 +81,17 @@ class Phase:
 class Progress:
     """The counters of one run. One thread adds to them, another takes snapshots."""
 
-    def __init__(self, clock: Any = time.monotonic) -> None:  # noqa: ANN401 - a callable clock
+    def __init__(
+        self,
+        clock: Any = time.monotonic,  # noqa: ANN401 - a callable clock
+        *,
+        percent: float | None = None,
+    ) -> None:
+        """Begin; `percent` is that of the attempt before, below which this one does not fall."""
         self._clock = clock
+        self._began = clock()
+        self._percent = percent
+        self._weights: Mapping[str, float] = {}
         self._lock = threading.Lock()
         self._phases: list[Phase] = []
         self._samples: deque[tuple[float, int, int]] = deque()
@@ -94,6 +116,30 @@ class Progress:
             current = self._current()
             current.total_items = items if items is not None else current.total_items
             current.total_bytes = size_bytes if size_bytes is not None else current.total_bytes
+
+    def weigh(self, weights: Mapping[str, float]) -> None:
+        """Say which phases make the percent of the job, and their shares of its time.
+
+        Without this each phase with a total counts as the complete job.
+        """
+        with self._lock:
+            self._weights = weights
+
+    def planned(self, phase: str) -> tuple[int | None, int | None]:
+        """Return the totals of a phase, entries and bytes; None when they are not known."""
+        with self._lock:
+            found = [one for one in self._phases if one.name == phase]
+            return (found[-1].total_items, found[-1].total_bytes) if found else (None, None)
+
+    def sum(self, counter: Counter) -> int:
+        """Return how many entries all phases counted."""
+        with self._lock:
+            return sum(phase.items.get(counter, 0) for phase in self._phases)
+
+    @property
+    def seconds(self) -> float:
+        """The time since the beginning."""
+        return float(self._clock() - self._began)
 
     def count(self, counter: Counter, items: int = 0, size_bytes: int = 0) -> None:
         """Add to a counter of the phase."""
@@ -122,34 +168,91 @@ class Progress:
     def snapshot(self) -> dict[str, Any]:
         """Return everything as plain JSON values, with the sentence under `text`."""
         with self._lock:
-            now = self._clock()
-            current = self._current()
-            rate = self._rate(now, current)
-            eta = _eta(current, rate, now)
-            shown = self._with_counts(current)
-            stalled = now - self._moved
-            data: dict[str, Any] = {
-                "phase": current.name,
-                "percent": _percent(current),
-                "done_items": shown.done_items(),
-                "total_items": shown.total_items,
-                "done_bytes": shown.done_bytes(),
-                "total_bytes": shown.total_bytes,
-                "bytes_per_second": rate[1],
-                "items_per_second": rate[0],
-                "eta_seconds": eta,
-                "stalled_seconds": round(stalled) if stalled >= STALLED_SECONDS else None,
-                "entry": self._entry or None,
-                "errors": self.fault_count,
-                "phases": [_phase_data(phase, now) for phase in self._phases],
-            }
+            data = self._now()
         data["text"] = sentence(data)
         return data
 
+    def final(self, whole: JobSummary | None = None) -> dict[str, Any]:
+        """Return the last snapshot; without `whole` it says where the job stopped."""
+        with self._lock:
+            data = self._now() | dict.fromkeys(("eta_seconds", "stalled_seconds", "entry"))
+            if whole is not None:
+                data |= self._all_of(whole)
+        data["text"] = sentence(data) if whole is None else whole.sentence
+        return data
+
+    def _now(self) -> dict[str, Any]:
+        now, current = self._clock(), self._current()
+        rate = self._rate(now, current)
+        shown = self._with_counts(current)
+        stalled = now - self._moved
+        return {
+            "phase": current.name,
+            "percent": self._risen(current),
+            "done_items": shown.done_items(),
+            "total_items": shown.total_items,
+            "done_bytes": shown.done_bytes(),
+            "total_bytes": shown.total_bytes,
+            "bytes_per_second": rate[1],
+            "items_per_second": rate[0],
+            "eta_seconds": _eta(current, rate, now),
+            "stalled_seconds": round(stalled) if stalled >= STALLED_SECONDS else None,
+            "entry": self._entry or None,
+            "errors": self.fault_count,
+            "phases": [_phase_data(phase, now) for phase in self._phases],
+        }
+
+    def _all_of(self, whole: JobSummary) -> dict[str, Any]:
+        """Return the members that differ at the end: sums of all phases, and complete."""
+        items, size_bytes = self._sums()
+        items = items if whole.items is None else whole.items
+        size_bytes = size_bytes if whole.size_bytes is None else whole.size_bytes
+        seconds = self.seconds
+        return {
+            "percent": 100.0,
+            "done_items": items,
+            "total_items": items,
+            "done_bytes": size_bytes,
+            "total_bytes": size_bytes,
+            "items_per_second": items / seconds if seconds else None,
+            "bytes_per_second": size_bytes / seconds if seconds else None,
+        }
+
+    def _sums(self) -> tuple[int, int]:
+        """Return the entries and bytes of all phases that counted what the job was for."""
+        for purpose in _PURPOSES:
+            phases = [one for one in self._phases if one.items.get(purpose)]
+            if phases:
+                items = sum(one.items[purpose] for one in phases)
+                return items, sum(one.size_bytes.get(purpose, 0) for one in phases)
+        return 0, 0
+
+    def _risen(self, current: Phase) -> float | None:
+        """Return the percent of the job; it stays where it was rather than fall."""
+        share = current.share()
+        if self._weights:
+            share = self._weighed(current, share)
+        if share is not None:
+            percent = min(round(share * 100, 1), PERCENT_RUNNING_MAX)
+            self._percent = max(percent, self._percent or 0.0)
+        return self._percent
+
+    def _weighed(self, current: Phase, share: float | None) -> float | None:
+        weights = self._weights
+        if current.name not in weights or share is None:
+            return None
+        done = {one.name for one in self._phases if one.share() is not None} - {current.name}
+        before = sum(weight for name, weight in weights.items() if name in done)
+        return (before + share * weights[current.name]) / sum(weights.values())
+
     def _with_counts(self, current: Phase) -> Phase:
-        """Return the phase whose counters are shown: the last one that has any."""
-        counted = (phase for phase in reversed(self._phases) if phase.items)
-        return current if current.total_items else next(counted, current)
+        """Return the phase whose counters are shown: the last with a total, else with a count."""
+        if current.total_items:
+            return current
+        phases = list(reversed(self._phases))
+        planned = (phase for phase in phases if phase.total_items and phase.items)
+        counted = (phase for phase in phases if phase.items)
+        return next(planned, next(counted, current))
 
     def _rate(self, now: float, current: Phase) -> tuple[float | None, float | None]:
         self._samples.append((now, current.done_items(), current.done_bytes()))
@@ -162,11 +265,6 @@ class Progress:
         if passed <= 0:
             return None, None
         return (current.done_items() - items) / passed, (current.done_bytes() - size) / passed
-
-
-def _percent(phase: Phase) -> float | None:
-    share = phase.share()
-    return None if share is None else round(share * 100, 1)
 
 
 def _eta(phase: Phase, rate: tuple[float | None, float | None], now: float) -> int | None:
@@ -198,55 +296,33 @@ def sentence(data: dict[str, Any]) -> str:
     percent = data["percent"]
     parts = [data["phase"] + (f" {percent:.0f}%" if percent is not None else "")]
     if data["done_bytes"] or data["total_bytes"]:
-        parts.append(_bytes_pair(data["done_bytes"], data["total_bytes"]))
+        parts.append(size_pair(data["done_bytes"], data["total_bytes"]))
     if data["stalled_seconds"] is not None:
         parts.append(f"stalled {duration(data['stalled_seconds'])}")
     elif data["bytes_per_second"]:
-        parts.append(f"{size(data['bytes_per_second'])}/s")
+        parts.append(f"{size_text(data['bytes_per_second'])}/s")
     if data["eta_seconds"] is not None:
         parts.append(f"eta {duration(data['eta_seconds'])}")
     if data["total_items"]:
         parts.append(f"{data['done_items']:,}/{data['total_items']:,} files")
     elif data["done_items"]:
-        parts.append(f"{data['done_items']:,} files")
+        parts.append(counted(data["done_items"], "file"))
     if data["errors"]:
-        parts.append(f"{data['errors']:,} error{'s' if data['errors'] > 1 else ''}")
+        parts.append(counted(data["errors"], "error"))
     return "  ".join(parts)
 
 
-def _unit(number: float) -> int:
-    unit = 0
-    while number >= _UNIT_STEP and unit + 1 < len(_BYTE_UNITS):
-        number /= _UNIT_STEP
-        unit += 1
-    return unit
+def summary(
+    done: str, amounts: Iterable[str], seconds: float | None = None, size_bytes: int | None = None
+) -> str:
+    """Return the sentence of a job that ended: `cloned 9,624 files, 274 MiB in 1.3 s (206 MiB/s)`.
 
-
-def _scaled(number: float, unit: int) -> str:
-    value = number / _UNIT_STEP**unit
-    return f"{value:.1f}" if unit and value < _DECIMALS_BELOW else f"{value:.0f}"
-
-
-def size(number: float) -> str:
-    """Return a size for people: `812 MiB`, `3.1 TiB`."""
-    unit = _unit(number)
-    return f"{_scaled(number, unit)} {_BYTE_UNITS[unit]}"
-
-
-def _bytes_pair(done: int, total: int | None) -> str:
-    if total is None:
-        return size(done)
-    unit = _unit(max(done, total))
-    return f"{_scaled(done, unit)}/{_scaled(total, unit)} {_BYTE_UNITS[unit]}"
-
-
-def duration(seconds: float) -> str:
-    """Return a duration for people: `42s`, `3m05s`, `1h28m`, `2d04h`."""
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    days, hours = divmod(hours, 24)
-    if days:
-        return f"{days}d{hours:02d}h"
-    if hours:
-        return f"{hours}h{minutes:02d}m"
-    return f"{minutes}m{rest:02d}s" if minutes else f"{rest}s"
+    `amounts` are what was done, in words; `size_bytes` is what the rate is measured in. Without
+    `seconds` neither time nor rate is known.
+    """
+    parts = [*amounts, size_text(size_bytes)] if size_bytes else list(amounts)
+    text = f"{done} {', '.join(parts)}" if parts else done
+    if seconds is None:
+        return text
+    rate = f" ({size_text(size_bytes / seconds)}/s)" if size_bytes and seconds > 0 else ""
+    return f"{text} in {took(seconds)}{rate}"

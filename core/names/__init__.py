@@ -1,5 +1,6 @@
-"""Text forms, read once at the border: scopes, vfolders, paths, moments. Knows no storage."""
+"""Text forms: scopes, vfolders, paths, moments, amounts. Knows no storage."""
 
+from core.names.amounts import counted, duration, size_pair, size_text, took
 from core.names.moments import moment, moment_ns, moment_of_ms, reference_moment, utc
 from core.names.vfolders import (
     PATH_MAX_BYTES,
@@ -19,9 +20,14 @@ __all__ = [
     "ScopeKind",
     "VFolderId",
     "VFolderPath",
+    "counted",
+    "duration",
     "moment",
     "moment_ns",
     "moment_of_ms",
     "reference_moment",
+    "size_pair",
+    "size_text",
+    "took",
     "utc",
 ]

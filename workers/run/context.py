@@ -27,11 +27,17 @@ _log = logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """How a verb ended: one sentence, the result document, and whether parts failed."""
+    """How a verb ended: one sentence, the result document, and whether parts failed.
+
+    `items` and `size_bytes` are what all attempts did together; None takes what this one counted.
+    A job that did nothing of what was requested is `partial`, and its sentence says why.
+    """
 
     sentence: str
     result: dict[str, Any] = field(default_factory=dict)
     state: State = State.SUCCEEDED
+    items: int | None = None
+    size_bytes: int | None = None
 
 
 class Context:

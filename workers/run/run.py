@@ -9,7 +9,7 @@ A thread of its own publishes the progress to watchers, because their broker may
 """
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, TypeVar
 from uuid import uuid4
@@ -18,7 +18,17 @@ import redis
 
 from backends.tree import Throttle
 from core.cluster import boot_clock
-from core.jobs import Cancelled, Counter, Interrupted, Job, LeaseLost, Progress, Released
+from core.jobs import (
+    Cancelled,
+    Counter,
+    Interrupted,
+    Job,
+    JobSummary,
+    LeaseLost,
+    Progress,
+    Released,
+    summary,
+)
 from core.jobs.store import JobStore
 from core.redis import json, retrying
 from core.telemetry import logger
@@ -66,7 +76,8 @@ class Run:
         """Take over a claimed job; `claimed_at` is the boot clock when the claim was sent."""
         self.id = name or new_run_id()
         self.job = job
-        self.progress = Progress()
+        former = job.member("progress") or {}
+        self.progress = Progress(percent=former.get("percent"))
         self._store = store
         self._lease = lease_seconds
         self._drain = drain
@@ -137,6 +148,10 @@ class Run:
             self.on_expect(items, size_bytes)
         self.progress.expect(items, size_bytes)
 
+    def weigh(self, weights: Mapping[str, float]) -> None:
+        """See `Progress.weigh`."""
+        self.progress.weigh(weights)
+
     def count(self, counter: Counter, items: int = 0, size_bytes: int = 0) -> None:
         """See `Control.count`."""
         self.progress.count(counter, items, size_bytes)
@@ -150,6 +165,16 @@ class Run:
         self.progress.fault(path, reason)
         if self.on_fault is not None:
             self.on_fault(path, reason)
+
+    @property
+    def may_continue(self) -> bool:
+        """Whether an earlier attempt of the job may have done what this one finds done."""
+        return self.job.attempt > 1
+
+    @property
+    def passed_no_return(self) -> bool:
+        """Whether an earlier attempt of the job passed the point of no return."""
+        return self.job.fields.get("final") == "1"
 
     def patiently(self, call: Callable[[], T]) -> T:
         """Call the store; while it is away or refuses, call again for as long as the lease allows.
@@ -210,6 +235,15 @@ class Run:
     def snapshot(self) -> str:
         """Return the progress as JSON."""
         return json.dumps(self.progress.snapshot())
+
+    def last_snapshot(self, whole: JobSummary | None = None) -> str:
+        """Return the progress at the end of the job as JSON."""
+        return json.dumps(self.progress.final(whole))
+
+    def summary(self, done: str, *amounts: str, size_bytes: int | None = None) -> str:
+        """Return the sentence of the job's end; without a time when earlier attempts took some."""
+        seconds = self.progress.seconds if self.job.attempt == 1 else None
+        return summary(done, amounts, seconds, size_bytes)
 
     # -- Renewal -----------------------------------------------------------------------------------
     def _beat(self) -> None:

@@ -9,7 +9,7 @@ from backends.base import HasAdoption
 from core.errors import Unsupported
 from core.jobs import Counter
 from core.jobs.requests import AdoptRequest
-from core.names import QuotaScope
+from core.names import QuotaScope, counted, size_text
 from workers.run import Context, Outcome
 
 
@@ -22,6 +22,7 @@ class Adopt:
         self._request = request
         self._scope = QuotaScope.parse(request.owner)
         self._backend = context.backend(request.volume)
+        self._entries = 0
 
     def __call__(self) -> Outcome:
         """Set the scope's id on each entry without it, then set the limit.
@@ -40,14 +41,17 @@ class Adopt:
         self._run.phase("tag")
         adopter.adopt_scope(self._scope, self._request.limit_bytes, self._count_entry)
         quota = backend.describe_scope(self._scope)
+        entries = counted(self._entries, "entry", "entries")
+        limit = "" if quota.limit_bytes is None else f" of {size_text(quota.limit_bytes)}"
         return Outcome(
-            sentence=f"put {self._scope} under its limit",
+            sentence=self._run.summary(f"put {self._scope} with {entries} under its limit{limit}"),
             result={"used_bytes": quota.used_bytes, "limit_bytes": quota.limit_bytes},
         )
 
     def _count_entry(self) -> None:
         """Check the run and count one entry; the backend calls it for each."""
         self._run.check()
+        self._entries += 1
         self._run.count(Counter.LISTED, 1)
 
     def undo(self) -> None:

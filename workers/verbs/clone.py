@@ -15,7 +15,14 @@ from backends.tree import Receipt, Selection, remove_tree
 from core.errors import VFolderExists
 from core.jobs.requests import CloneRequest
 from workers.run import Context, Manifest, Outcome
-from workers.verbs.transfer import Transfer, clone_as_transfer, clone_staging, receipt_document
+from workers.verbs.transfer import (
+    Transfer,
+    amounts_of,
+    clone_as_transfer,
+    clone_staging,
+    items_of,
+    receipt_document,
+)
 from workers.verbs.transfer.publish import NEW, Publisher, is_published
 from workers.verbs.transfer.verify import digest_of, verify_staged
 
@@ -80,7 +87,11 @@ class Clone(Transfer):
         facts = manifest.last("copied") or {}
         self._settle_quota(facts)
         source, target = str(self._source.vfolder), str(self._target.vfolder)
+        size_bytes = facts.get("copied_bytes")
+        amounts = amounts_of(facts) or ["an empty vfolder"]
         return Outcome(
-            sentence=f"cloned {source} to {target}",
+            sentence=self._run.summary("cloned", *amounts, size_bytes=size_bytes),
             result={"source": source, "target": target, **facts},
+            items=items_of(facts),
+            size_bytes=size_bytes,
         )

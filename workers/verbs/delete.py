@@ -24,12 +24,12 @@ from core.errors import EntryNotFound, HelperDied, ReadOnly, StorageError, VFold
 from core.jobs import Control, Counter, State, requests
 from core.jobs.requests import DeleteFilesRequest, DeleteRequest, lock_key
 from core.jobs.store import JobLists
-from core.names import VFolderId, VFolderPath
+from core.names import VFolderId, VFolderPath, counted
 from core.quota import LastUsageStore
 from core.redis import Database, connect, json
 from core.uploads import UploadStore
 from workers.run import NO_ROOM, Context, Manifest, Outcome, Run
-from workers.verbs.trash import TrashedTree
+from workers.verbs.trash import TrashedTree, removal_outcome
 
 #: A vfolder has two prefix directories, which are removed when they become empty.
 PREFIX_LEVELS = 2
@@ -171,13 +171,22 @@ class Delete:
         soft.settle(self._backend, scope, job, -size_bytes, since_ms=since_ms)
 
     def _outcome(self, *, existed: bool, left: int = 0, kept: TrashRecord | None = None) -> Outcome:
-        result = {"vfolder": str(self._vfolder), "existed": existed, "left": left}
-        if kept is not None:
-            result["trash"] = kept.document()
+        if kept is None:
+            known = existed or (None if self._run.passed_no_return else False)
+            return removal_outcome(self._run, "deleted", self._vfolder, existed=known, left=left)
+        document = kept.document()
+        until = f"until {document['expires_at']}"
         return Outcome(
-            sentence=f"deleted {self._vfolder}" if existed else f"{self._vfolder} was not there",
-            result=result,
+            sentence=self._run.summary(f"deleted {self._vfolder}, kept in the trash {until},"),
+            result={
+                "vfolder": str(self._vfolder),
+                "existed": existed,
+                "left": left,
+                "trash": document,
+            },
             state=State.PARTIAL if left else State.SUCCEEDED,
+            items=kept.entries,
+            size_bytes=kept.size_bytes,
         )
 
 
@@ -192,10 +201,12 @@ class DeleteFiles:
         self._backend = context.backend(request.volume)
         self._counts = soft.is_counted(self._backend, self._vfolder.scope)
         self._freed = 0
+        self._absent = 0
+        self._directories = 0
 
     def __call__(self) -> Outcome:
         """Remove every entry; absent ones and, without `recursive`, directories are skipped."""
-        skipped, failed = 0, 0
+        failed = 0
         root_of_volume = self._context.root(self._request.volume)
         self._context.report(root_of_volume, self._vfolder.scope, continues=False)
         self._run.phase("delete")
@@ -206,7 +217,7 @@ class DeleteFiles:
                 path = VFolderPath.parse(text)
                 changed.add(path.parent)
                 try:
-                    skipped += not self._remove(root, path)
+                    self._remove_or_note(root, path)
                 except _Resisted:
                     failed += 1
                 except (ReadOnly, HelperDied):  # it is not this entry that fails
@@ -215,12 +226,42 @@ class DeleteFiles:
                     failed += 1
                     self._run.count(Counter.FAILED, 1)
                     self._run.fault(str(path), reason_of(error))
-            failed += self._sync(root, changed)
+            unsynced = self._sync(root, changed)
+        return self._outcome(failed, unsynced)
+
+    def _outcome(self, failed: int, unsynced: int) -> Outcome:
+        """Return what was done: `partial` where a named entry is still there, or none was.
+
+        What a later attempt finds absent may have been removed by an earlier one.
+        """
+        named, directories = len(self._request.paths), self._directories
+        absent = 0 if self._run.may_continue else self._absent
+        deleted = named - directories - absent - failed
+        left = [
+            f"{counted(number, noun, nouns)} {words}"
+            for number, noun, nouns, words in (
+                (absent, "entry", "entries", "not there"),
+                (directories, "directory", "directories", "left: `recursive` is not set"),
+                (failed, "entry", "entries", "failed"),
+                (unsynced, "directory", "directories", "could not be synced"),
+            )
+            if number
+        ]
+        amount = counted(deleted, "entry", "entries") if deleted else "nothing"
+        failed += unsynced
         return Outcome(
-            sentence=f"deleted entries of {self._vfolder}",
-            result={"named": len(self._request.paths), "skipped": skipped, "failed": failed},
-            state=State.PARTIAL if failed else State.SUCCEEDED,
+            sentence="; ".join([self._run.summary("deleted", amount), *left]),
+            result={"named": named, "skipped": absent + directories, "failed": failed},
+            state=State.PARTIAL if failed or directories or not deleted else State.SUCCEEDED,
         )
+
+    def _remove_or_note(self, root: int, path: VFolderPath) -> None:
+        """Remove an entry; a directory that stays is named in the report."""
+        try:
+            self._absent += not self._remove(root, path)
+        except _DirectoryStays:
+            self._directories += 1
+            self._context.note(str(path), "it is a directory, and `recursive` is not set")
 
     def undo(self) -> None:
         """Undo nothing: removed entries cannot come back."""
@@ -271,7 +312,7 @@ class DeleteFiles:
             return False
         except IsADirectoryError:
             if not self._request.recursive:
-                return False
+                raise _DirectoryStays from None
             size_bytes = self._measure(parent, name) if self._counts else 0
             options = RemoveOptions(effort=self._context.effort)
             below = cast("Control", _Below(self._run, str(path)))
@@ -286,6 +327,10 @@ class DeleteFiles:
         with descriptors.opened(name, parent) as top:
             options = UsageOptions(effort=self._context.effort)
             return measure_tree(top, control=self._run, options=options).size_bytes
+
+
+class _DirectoryStays(Exception):
+    """An entry is a directory, and the request does not remove directories."""
 
 
 class _Resisted(Exception):

@@ -21,6 +21,7 @@ from core.errors import EntryExists, EntryNotFound
 from core.jobs.requests import ExtractRequest
 from core.names import VFolderId, VFolderPath
 from workers.run import Context, Manifest, Outcome
+from workers.verbs.transfer import amounts_of, items_of
 
 #: The mode of the published directory, as of any new directory.
 DIRECTORY_MODE = 0o755
@@ -54,7 +55,14 @@ class Extract:
         self._forget_archive()
         size_bytes, job = int(mark["facts"]["copied_bytes"]), self._run.job.id
         soft.settle(self._backend, self._vfolder.scope, job, size_bytes)
-        return Outcome(sentence=f"unpacked into {self._vfolder}", result=dict(mark["facts"]))
+        facts = dict(mark["facts"])
+        amounts = amounts_of(facts) or ["an empty archive"]
+        return Outcome(
+            sentence=self._run.summary("unpacked", *amounts, size_bytes=size_bytes),
+            result=facts,
+            items=items_of(facts),
+            size_bytes=size_bytes,
+        )
 
     def undo(self) -> None:
         """Remove the staging and the bytes of the upload; the target never existed."""

@@ -16,7 +16,7 @@ from core.errors import QuotaScopeNotFound
 from core.jobs import State
 from core.jobs.requests import RescanRequest
 from core.jobs.store import PREFIX
-from core.names import QuotaScope, moment
+from core.names import QuotaScope, counted, moment
 from core.quota import Thresholds
 from core.redis import dumps
 from workers.run import Context, Manifest, Outcome
@@ -118,8 +118,10 @@ class Rescan:
             self._run.patiently(lambda: self._store(result))
         deviations = sum(result["found"].values())
         return Outcome(
-            sentence=f"rescanned {result['scopes']:,} quota scopes of {self._request.volume}: "
-            f"{len(drifts):,} drifted, {deviations:,} oddities",
+            sentence=self._run.summary(
+                f"rescanned {counted(result['scopes'], 'quota scope')} of {self._request.volume}: "
+                f"{len(drifts):,} drifted, {counted(deviations, 'oddity', 'oddities')}"
+            ),
             result=result,
             state=State.SUCCEEDED if complete else State.PARTIAL,
         )

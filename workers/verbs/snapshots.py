@@ -15,8 +15,9 @@ from backends.base import HasSnapshots, Snapshot
 from backends.retention import SnapshotExists, SnapshotNotFound, check_name, snapshots
 from backends.transfer import Endpoint
 from core.errors import Unsupported
+from core.jobs import State
 from core.jobs.requests import CloneRequest, SnapshotRequest
-from core.names import VFolderId, moment
+from core.names import VFolderId, counted, moment
 from workers.run import Context, Outcome
 from workers.verbs.clone import Clone
 
@@ -104,7 +105,7 @@ class CreateSnapshot(SnapshotOperation):
             snapshots.forget(self._root, self._vfolder, self._name)
         snapshot = existing or self._backend.create_snapshot(self._vfolder, self._name)
         return Outcome(
-            sentence=f"kept {self._vfolder} as {self._name}",
+            sentence=f"made the snapshot {self._name} of {self._vfolder}",
             result={"snapshot": self._document(snapshot, self._expiries())},
         )
 
@@ -123,25 +124,30 @@ class ListSnapshots(SnapshotOperation):
         listed = self._backend.list_snapshots(self._vfolder)
         documents = [self._document(one, expiries) for one in listed]
         return Outcome(
-            sentence=f"{self._vfolder} has {len(documents):,} snapshots",
+            sentence=f"{self._vfolder} has {counted(len(documents), 'snapshot')}",
             result={"snapshots": documents},
         )
 
 
 class DeleteSnapshot(SnapshotOperation):
-    """One run of `delete`: a snapshot that does not exist is a success, as with every delete."""
+    """One run of `delete`; a snapshot that does not exist is no error, but nothing was done."""
 
     def __call__(self) -> Outcome:
         """Delete the snapshot and its expiry."""
-        self._context.run.phase("delete")
-        existed = False
+        run = self._context.run
+        run.phase("delete")
+        existed = None if run.may_continue else False
         with suppress(SnapshotNotFound):
             self._backend.delete_snapshot(self._vfolder, self._name)
             existed = True
         snapshots.forget(self._root, self._vfolder, self._name)
+        name = f"the snapshot {self._name} of {self._vfolder}"
         return Outcome(
-            sentence=f"let go of {self._name} of {self._vfolder}",
+            sentence=f"deleted nothing: {name} was not there"
+            if existed is False
+            else f"deleted {name}",
             result={"name": self._name, "existed": existed},
+            state=State.PARTIAL if existed is False else State.SUCCEEDED,
         )
 
 

@@ -17,8 +17,8 @@ from backends.tree import RemoveOptions, Usage, UsageOptions, measure_tree, remo
 from core.errors import QuotaExceeded, TrashNotFound, VFolderExists
 from core.jobs import Counter, State
 from core.jobs.requests import PurgeRequest, RestoreRequest
-from core.names import VFolderId
-from workers.run import NO_ROOM, Context, Manifest, Outcome
+from core.names import VFolderId, counted, size_text
+from workers.run import NO_ROOM, Context, Manifest, Outcome, Run
 
 
 class TrashedTree:
@@ -112,11 +112,32 @@ class TrashedTree:
             trash.forget(directory, self._id)
 
 
+def removal_outcome(
+    run: Run, done: str, vfolder: VFolderId, *, existed: bool | None, left: int
+) -> Outcome:
+    """Return the outcome of a job that removed a vfolder, or found that it was not there.
+
+    `existed` is None where an earlier attempt may have removed it.
+    """
+    result = {"vfolder": str(vfolder), "existed": existed, "left": left}
+    if existed is False:
+        sentence = f"deleted nothing: {vfolder} was not there"
+        return Outcome(sentence, result, State.PARTIAL, items=0, size_bytes=0)
+    words = f"{done} {vfolder}"
+    if not run.may_continue and (entries := run.progress.sum(Counter.DELETED)):
+        words += f": {counted(entries, 'entry', 'entries')}"
+    sentence = run.summary(words)
+    if left:
+        sentence += f"; {counted(left, 'entry', 'entries')} could not be removed"
+    return Outcome(sentence, result, State.PARTIAL if left else State.SUCCEEDED)
+
+
 class Purge:
     """One run of a purge; it may be repeated, so every run removes what is left."""
 
     def __init__(self, context: Context, request: PurgeRequest) -> None:
         self._context = context
+        self._run = context.run
         self._vfolder = VFolderId.parse(request.vfolder)
         self._root = context.root(request.volume)
         self._trashed = TrashedTree(context, request.volume, self._vfolder, request.trash)
@@ -130,16 +151,13 @@ class Purge:
         """
         self._context.manifest(self._root, self._vfolder.scope, frees_space=True)
         self._context.report(self._root, self._vfolder.scope, continues=False)
-        existed = self._trashed.exists
+        existed: bool | None = self._trashed.exists
         note = self._trashed.record()
         if existed and (note is None or note.vfolder != str(self._vfolder)):
             raise TrashNotFound(f"The trash has nothing of {self._vfolder} under that id.")
         left = self._trashed.purge()
-        return Outcome(
-            sentence=f"purged {self._vfolder}" if existed else f"{self._vfolder} was not there",
-            result={"vfolder": str(self._vfolder), "existed": existed, "left": left},
-            state=State.PARTIAL if left else State.SUCCEEDED,
-        )
+        existed = existed or (None if self._run.may_continue else False)
+        return removal_outcome(self._run, "purged", self._vfolder, existed=existed, left=left)
 
     def undo(self) -> None:
         """Undo nothing: removed entries cannot come back; the next purge removes the rest."""
@@ -223,7 +241,8 @@ class RestoreFromTrash:
         soft.settle(self._backend, scope, job, change)
         with self._context.hidden_directory(self._root, trash.directory_of(scope)) as directory:
             trash.forget(directory, str(mark["id"]))
+        amount = f", {size_text(size_bytes)}" if isinstance(size_bytes, int) else ""
         return Outcome(
-            sentence=f"restored {self._vfolder}",
+            sentence=self._run.summary(f"restored {self._vfolder}{amount}"),
             result={"vfolder": str(self._vfolder), "trash": mark["id"], "size_bytes": size_bytes},
         )

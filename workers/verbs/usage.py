@@ -5,8 +5,9 @@ from typing import Any
 
 from backends.tree import Usage as TreeUsage
 from backends.tree import UsageOptions, measure_tree
+from core.jobs import State
 from core.jobs.requests import UsageRequest
-from core.names import VFolderId
+from core.names import VFolderId, counted
 from core.quota import LastUsageStore
 from workers.run import Context, Outcome
 
@@ -63,9 +64,16 @@ class CountUsage:
         self._context.run.patiently(
             lambda: figures.keep(self._request.volume, self._vfolder, document)
         )
+        amounts = [counted(usage.entries, "entry", "entries")]
+        if usage.unreadable:
+            unread = counted(usage.unreadable, "entry", "entries")
+            amounts.append(f"all but {unread} that cannot be read")
         return Outcome(
-            sentence=f"counted {usage.entries:,} entries of {self._vfolder}",
+            sentence=self._context.run.summary("counted", *amounts, size_bytes=usage.size_bytes),
             result=document,
+            state=State.SUCCEEDED if usage.complete else State.PARTIAL,
+            items=usage.entries,
+            size_bytes=usage.size_bytes,
         )
 
     def undo(self) -> None:

@@ -43,7 +43,7 @@ def test_from_asked_to_ended(site: Site) -> None:
 def test_what_is_bounded_goes_fast(
     site: Site, paths: list[str], lane: str, *, recursive: bool
 ) -> None:
-    vfid = site.folder(a="1")
+    vfid = site.folder(**dict.fromkeys(paths, "1"))
     job = site.begun("delete-files", vfolder=vfid, paths=paths, recursive=recursive)
     assert site.get(job)["lane"] == lane
     assert site.ended(job)["state"] == "succeeded"

@@ -106,6 +106,13 @@ def heard(reader: Reader, job: str) -> list[tuple[str, dict[str, str]]]:
         ),
         (
             DELETE,
+            End(State.PARTIAL, '{"sentence":"not there","existed":false}', "", '{"errors":0}'),
+            ("vfolder_deletion_success", {"vfid": SOURCE}),
+            "bgtask_done",
+            "not there",
+        ),
+        (
+            DELETE,
             End(State.FAILED, "", '{"detail":"it hangs"}'),
             ("vfolder_deletion_failure", {"vfid": SOURCE, "message": "it hangs"}),
             "bgtask_failed",
@@ -117,6 +124,13 @@ def heard(reader: Reader, job: str) -> list[tuple[str, dict[str, str]]]:
             None,
             "bgtask_done",
             "deleted",
+        ),
+        (
+            DeleteFilesRequest(volume="v", vfolder=SOURCE, paths=["a"]),
+            End(State.PARTIAL, '{"sentence":"skipped","skipped":1}', "", '{"errors":0}'),
+            None,
+            "bgtask_done",
+            "skipped",
         ),
     ],
 )

@@ -62,9 +62,8 @@ def test_a_path_becomes_a_path(pair: Pair) -> None:
     assert (there / "a").read_text() == "alpha"
     refused = pair.done("failed", source=source, source_path="data/deep/a", target=target)
     assert refused["error"]["error_code"].endswith("already-exists")
-    kept = pair.done(
-        source=source, source_path="outside", target=target, target_path="mine", on_conflict="skip"
-    )
+    words = {"source_path": "outside", "target_path": "mine", "on_conflict": "skip"}
+    kept = pair.done("partial", source=source, target=target, **words)
     assert kept["result"]["kept"] == 1
     assert (there / "mine").read_text() == "mine"
 

@@ -5,13 +5,15 @@ Knows no other verb.
 
 from workers.verbs.transfer import publish, verify
 from workers.verbs.transfer.helpers import Assist, clone_as_transfer, clone_staging
-from workers.verbs.transfer.transfer import Transfer, receipt_document
+from workers.verbs.transfer.transfer import Transfer, amounts_of, items_of, receipt_document
 
 __all__ = [
     "Assist",
     "Transfer",
+    "amounts_of",
     "clone_as_transfer",
     "clone_staging",
+    "items_of",
     "publish",
     "receipt_document",
     "verify",

@@ -39,7 +39,7 @@ from backends.tree import (
 from core.errors import BackendFailed, NoSpace, QuotaExceeded, QuotaScopeExists, StorageError
 from core.jobs import State
 from core.jobs.requests import TransferRequest
-from core.names import VFolderId, VFolderPath
+from core.names import VFolderId, VFolderPath, counted
 from core.telemetry import logger
 from workers.run import Context, Manifest, Outcome
 from workers.verbs.transfer.helpers import (
@@ -59,6 +59,8 @@ _log = logger(__name__)
 DISPLACED = "displaced"
 #: The mode of a transfer that publishes nothing: the request says that the target's file stays.
 KEEP = "keep"
+#: What copy and verification take of a job's time, by how it verifies: checksums read again.
+WEIGHTS = {"checksum": {"copy": 2.0, "verify": 1.0}, "size": {"copy": 19.0, "verify": 1.0}}
 #: Losses after which the job cannot say which entries of the target are extra.
 DOUBTS = frozenset({Loss.UNSETTLED, Loss.VANISHED, Loss.MOUNT})
 #: What an outcome counts of the entries that were not copied.
@@ -83,6 +85,27 @@ def receipt_document(receipt: Receipt) -> dict[str, Any]:
     }
 
 
+def amounts_of(facts: dict[str, Any]) -> list[str]:
+    """Return in words what a copy made; directories only where there is nothing else."""
+    made = []
+    if files := facts.get("files", 0) + facts.get("hard_links", 0):
+        made.append(counted(files, "file"))
+    if facts.get("links"):
+        made.append(counted(facts["links"], "link"))
+    if facts.get("copied"):  # XCP does not say of which kind
+        made.append(counted(facts["copied"], "entry", "entries"))
+    if not made and facts.get("directories"):
+        made.append(counted(facts["directories"], "directory", "directories"))
+    return made
+
+
+def items_of(facts: dict[str, Any]) -> int | None:
+    """Return how many entries a copy made; None where that is not known."""
+    kinds = ("files", "hard_links", "links", "directories")
+    made = sum(facts.get(kind, 0) for kind in kinds) + (facts.get("copied") or 0)
+    return made or (0 if "files" in facts else None)
+
+
 class Transfer:
     """One run of a transfer."""
 
@@ -92,6 +115,7 @@ class Transfer:
     def __init__(self, context: Context, request: TransferRequest) -> None:
         self._context = context
         self._run = context.run
+        self._run.weigh(WEIGHTS.get(request.verify, {}))
         self._request = request
         self._source = Endpoint(
             context.backend(request.volume),
@@ -121,7 +145,9 @@ class Transfer:
         self._since = self._began(manifest)
         mode = self._choose_mode(manifest)
         if mode == KEEP:
-            return Outcome("the target's file stays", {"kept": 1, "target": str(self._target)})
+            result = {"kept": 1, "target": str(self._target)}
+            sentence = "transferred nothing: the target's file stays, as requested"
+            return Outcome(sentence, result, State.PARTIAL, items=0, size_bytes=0)
         publisher = Publisher(self._context, self._target, mode)
         if not publisher.done(manifest):
             self._obey_on_error(publisher)
@@ -418,8 +444,33 @@ class Transfer:
             "delete_extra_refused": refused,
             "failed": laid["failed"],
         }
+        made = facts
+        if "moved" in laid:  # over an existing tree: the target had some of the directories before
+            names = (facts.get(kind, 0) for kind in ("files", "hard_links", "links"))
+            made = facts | {"directories": max(laid["moved"] - sum(names), 0)}
+        changed = items_of(made) != 0 or laid["dropped"]
+        nothing = not changed and not facts.get("same")
         return Outcome(
-            sentence=f"transferred {self._source.vfolder} to {self._target.vfolder}",
+            sentence=self._sentence(made, result, nothing=nothing),
             result=result,
-            state=State.SUCCEEDED if complete else State.PARTIAL,
+            state=State.SUCCEEDED if complete and not nothing else State.PARTIAL,
+            items=items_of(made),
+            size_bytes=facts.get("copied_bytes"),
         )
+
+    def _sentence(self, made: dict[str, Any], result: dict[str, Any], *, nothing: bool) -> str:
+        left = [
+            f"{result[name]:,} {words}"
+            for name, words in (("same", "were the same"), ("kept", "stay as they are"))
+            if result.get(name)
+        ]
+        if missed := self._run.progress.fault_count:
+            left.append(f"{missed:,} could not be transferred")
+        if result["extra_removed"]:
+            left.append(f"{result['extra_removed']:,} extra were removed")
+        if nothing and not left:
+            left.append("no entry of the source matches")
+        amounts = amounts_of(made)
+        size_bytes = result.get("copied_bytes")
+        done = self._run.summary("transferred", *amounts, size_bytes=size_bytes)
+        return "; ".join([done if amounts else "transferred nothing", *left])

@@ -65,7 +65,9 @@ def verify_staged(
     Raises:
         BackendFailed: they differ; the error names at most `DIFFERENCES_SHOWN` differences.
     """
+    entries, size_bytes = context.run.progress.planned("copy")
     context.run.phase("verify")
+    context.run.expect(entries, size_bytes if options.digest else None)
     found = compare_trees(*sides, control=context.run, options=options, on_change=terms.on_change)
     wrong = _without_changes(list(found), sides[0], terms)
     shown = [f"{d.path}: {d.aspect} {d.detail}" for d in wrong[:DIFFERENCES_SHOWN]]

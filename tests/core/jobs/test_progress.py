@@ -1,0 +1,142 @@
+"""Progress: the percent never falls while a job runs, and its end says the whole."""
+
+from typing import Any
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from core.jobs import Counter, JobSummary, Progress, summary
+
+PHASES = ("plan", "copy", "seal", "verify", "publish")
+WEIGHTS = {"copy": 2.0, "verify": 1.0}
+WHOLE = JobSummary("cloned 100 files", 100, 1000)
+
+
+class Clock:
+    """A clock that the test moves."""
+
+    def __init__(self) -> None:
+        self.now = 100.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def copied(progress: Progress, clock: Clock, phases: tuple[str, ...] = PHASES) -> list[Any]:
+    """Go through phases with 100 entries each; return the percents that a watcher sees."""
+    seen = []
+    for name in phases:
+        progress.phase(name)
+        seen.append(progress.snapshot()["percent"])
+        if name in WEIGHTS:
+            progress.expect(100, 1000)
+        for _ in range(4):
+            clock.now += 1
+            counter = Counter.VERIFIED if name == "verify" else Counter.COPIED
+            if name in WEIGHTS:
+                progress.count(counter, 25, 250)
+            seen.append(progress.snapshot()["percent"])
+    return seen
+
+
+def test_the_percent_is_that_of_the_job() -> None:
+    clock = Clock()
+    progress = Progress(clock)
+    progress.weigh(WEIGHTS)
+    seen = copied(progress, clock)
+    assert seen[0] is None
+    known = [percent for percent in seen if percent is not None]
+    assert known == sorted(known)
+    assert known[4] == 66.7  # copied, not yet verified
+    assert known[-1] == 99.0  # not ended yet
+    assert progress.snapshot()["text"].startswith("publish 99%")
+
+
+@given(
+    st.lists(st.tuples(st.sampled_from(PHASES), st.integers(0, 300), st.booleans()), max_size=30),
+    st.booleans(),
+    st.none() | st.floats(0, 99),
+)
+def test_no_order_of_phases_lets_it_fall(
+    steps: list[tuple[str, int, bool]],
+    weighs: bool,  # noqa: FBT001 - a parameter of hypothesis
+    former: float | None,
+) -> None:
+    clock = Clock()
+    progress = Progress(clock, percent=former)
+    if weighs:
+        progress.weigh(WEIGHTS)
+    last = former or 0.0
+    for name, entries, total in steps:
+        progress.phase(name)
+        if total:
+            progress.expect(100, 1000)
+        progress.count(Counter.COPIED, entries, entries)
+        clock.now += 1
+        percent = progress.snapshot()["percent"]
+        assert percent is None or last <= percent <= 99.0
+        last = percent or last
+
+
+def test_a_later_attempt_begins_where_the_former_one_was() -> None:
+    clock = Clock()
+    progress = Progress(clock, percent=41.0)
+    assert copied(progress, clock, ("plan", "copy"))[0] == 41.0
+
+
+def test_the_end_says_the_whole() -> None:
+    clock = Clock()
+    progress = Progress(clock)
+    copied(progress, clock)
+    end = progress.final(WHOLE)
+    assert (end["text"], end["percent"]) == ("cloned 100 files", 100.0)
+    assert (end["done_items"], end["total_items"]) == (100, 100)
+    assert (end["done_bytes"], end["total_bytes"]) == (1000, 1000)
+    assert end["bytes_per_second"] == 1000 / 20
+    assert end["eta_seconds"] is end["stalled_seconds"] is end["entry"] is None
+    assert [phase["name"] for phase in end["phases"]] == list(PHASES)
+
+
+def test_what_the_verb_does_not_know_is_the_sum_of_the_phases() -> None:
+    progress = Progress(Clock())
+    for name, counter in (
+        ("count", Counter.LISTED),
+        ("purge", Counter.DELETED),
+        ("look", Counter.LISTED),
+        ("purge", Counter.DELETED),
+    ):
+        progress.phase(name)
+        progress.count(counter, 7)
+    end = progress.final(JobSummary("deleted"))
+    assert (end["done_items"], end["total_items"]) == (14, 14)
+
+
+def test_a_job_that_failed_says_where_it_stopped() -> None:
+    clock = Clock()
+    progress = Progress(clock)
+    progress.phase("copy")
+    progress.expect(100, 1000)
+    progress.count(Counter.COPIED, 25, 250)
+    clock.now += 200
+    assert progress.snapshot()["stalled_seconds"] == 200
+    end = progress.final()
+    assert (end["percent"], end["done_items"], end["total_items"]) == (25.0, 25, 100)
+    assert end["eta_seconds"] is end["stalled_seconds"] is None
+    assert end["text"].startswith("copy 25%")
+
+
+def test_a_phase_without_a_total_keeps_the_amounts_of_the_last_one_with_a_total() -> None:
+    clock = Clock()
+    progress = Progress(clock)
+    copied(progress, clock, ("plan", "copy", "seal"))
+    progress.count(Counter.COPIED, 2)  # names of hard links
+    assert "100/100 files" in progress.snapshot()["text"]
+
+
+def test_sentences_of_an_end() -> None:
+    assert summary("cloned", ["9,624 files"], 1.33, 274 << 20) == (
+        "cloned 9,624 files, 274 MiB in 1.3 s (206 MiB/s)"
+    )
+    assert summary("cloned", ["1 file"], 185, 4096) == "cloned 1 file, 4.0 KiB in 3m05s (22 B/s)"
+    assert summary("cloned", ["2 files"], None, 2048) == "cloned 2 files, 2.0 KiB"
+    assert summary("deleted", ["nothing"], 0.0) == "deleted nothing in 0.0 s"
