@@ -27,7 +27,7 @@ def jobs() -> None:
 @click.option("--verb", help="Only jobs of this verb.")
 @click.option("--volume", help="Only jobs of this volume.")
 @click.option("--scope", help="Only jobs of this quota scope.")
-@click.option("--vfolder", help="Only jobs of this vfolder.")
+@click.option("--vfolder", help="Only jobs of this vfolder: its id, or VOLUME/ID.")
 @click.option("--requester", help="Only jobs of this requester.")
 @click.option("--label", help="Only jobs with this label.")
 @click.option("--since", help="Only jobs submitted since this moment (RFC 3339).")

@@ -4,9 +4,10 @@ from api.jobs import reports
 from api.jobs.doorbell import check_broker
 from api.jobs.live import WAIT_MAX_SECONDS, Live
 from api.jobs.plans import JobPlanner
-from api.jobs.submission import Jobs, JobSubmission, pointer, retry_after
+from api.jobs.submission import MANAGER, Jobs, JobSubmission, pointer, retry_after
 
 __all__ = [
+    "MANAGER",
     "WAIT_MAX_SECONDS",
     "JobPlanner",
     "JobSubmission",

@@ -38,6 +38,8 @@ from core.names import VFolderId, VFolderPath
 from core.redis import Database, connect, dumps
 from core.settings import Settings
 
+#: Who requests the jobs of the manager door: the holder of its secret.
+MANAGER = "manager"
 #: The shortest and the longest `Retry-After` (seconds); it grows with the age of the job.
 RETRY_AFTER_MIN, RETRY_AFTER_MAX = 1, 30
 #: A longer name of a volume is not recorded (characters).
@@ -56,9 +58,10 @@ class VFolderOfVolume:
 
 @dataclass(frozen=True, slots=True)
 class JobSubmission:
-    """What a caller gives beside the request itself."""
+    """What a door records beside the request itself."""
 
-    requester: str = ""
+    #: Who requests it, as the door knows it. No body names it: rights and keys depend on it.
+    requester: str
     idempotency_key: str = ""
     label: str = ""
     priority: int = PRIORITY_DEFAULT
@@ -80,7 +83,7 @@ class Jobs:
         self.nodes = NodeStore(client)
         self._events = EventPublisher(settings)
 
-    def submit(self, body: dict[str, Any], submission: JobSubmission | None = None) -> Job:
+    def submit(self, body: dict[str, Any], submission: JobSubmission) -> Job:
         """Check and record a request, and ring the doorbell; a repeated request gets the first job.
 
         Raises:
@@ -88,7 +91,6 @@ class Jobs:
             Locked: another job holds the vfolder.
             StorageError: `check` refuses the request.
         """
-        submission = submission or JobSubmission()
         request = requests.parse(body)
         key = submission.idempotency_key
         if not (key and self.store.has_idempotency_key(submission.requester, key)):
@@ -108,7 +110,9 @@ class Jobs:
         self._events.accepted(job)
         return job
 
-    def submit_refused(self, body: dict[str, Any], refusal: StorageError) -> Job:
+    def submit_refused(
+        self, body: dict[str, Any], submission: JobSubmission, refusal: StorageError
+    ) -> Job:
         """Record a request that cannot succeed; its job fails at once, with the events of its end.
 
         It is for callers that learn of a refusal by an event only. No doorbell is rung for it.
@@ -127,7 +131,7 @@ class Jobs:
                 self._ring(doorbell)
 
         store = JobStore(self.redis, ring)
-        job = store.submit(Submission(request))
+        job = store.submit(Submission(request, requester=submission.requester))
         self._events.accepted(job)
         problem = {
             "error_code": refusal.error_code,

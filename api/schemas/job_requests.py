@@ -16,7 +16,7 @@ from core.jobs import PRIORITY_DEFAULT, PRIORITY_FIRST, PRIORITY_LAST, requests
 from core.jobs.requests import RULE_LENGTH_MAX, RULES_MAX
 from core.names import QuotaScope, VFolderId, VFolderPath
 
-#: Longest label and longest requester (characters).
+#: Longest label (characters).
 LABEL_MAX = 200
 #: The longest deadline of a job: a year (seconds).
 DEADLINE_MAX_SECONDS = 365 * 86_400
@@ -98,14 +98,6 @@ class JobBody(ma.Schema):
     verb = fields.String(required=True, metadata={"description": "What the job does."})
     volume = VolumeName()
     plan = _flag("Only answer how the job would run, and every refusal. Nothing is done.")
-    requester = fields.String(
-        load_default="",
-        validate=_LABEL,
-        metadata={
-            "description": "Who requests the job. Jobs are listed by it, and each requester has "
-            "its own idempotency keys."
-        },
-    )
     label = fields.String(load_default="", validate=_LABEL)
     priority = fields.Integer(
         strict=True,
@@ -314,13 +306,12 @@ class JobOrder:
 
     request: dict[str, Any]
     plan: bool
-    requester: str
     label: str
     priority: int
     deadline_seconds: float | None
 
 
-_ABOUT = ("plan", "requester", "label", "priority", "deadline_seconds")
+_ABOUT = ("plan", "label", "priority", "deadline_seconds")
 
 
 class AnyJobBody(Body):

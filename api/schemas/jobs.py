@@ -64,7 +64,13 @@ class JobDocument(ma.Schema):
     losses = fields.Integer()
     priority = fields.Integer()
     node = fields.String(allow_none=True)
-    requester = fields.String(allow_none=True)
+    requester = fields.String(
+        allow_none=True,
+        metadata={
+            "description": "Who requested it, as the door knows it: `manager`; `upload` for what "
+            "unpacks an upload; `sweep` for upkeep. It is null in jobs of older releases."
+        },
+    )
     label = fields.String(allow_none=True)
     retry_of = fields.String(allow_none=True)
     bytes_per_second = fields.Integer(

@@ -9,7 +9,7 @@ from flask import Response, request
 from werkzeug.datastructures import MultiDict
 
 from api.http import answer, no_content
-from api.jobs import WAIT_MAX_SECONDS, JobSubmission, pointer, reports, retry_after
+from api.jobs import MANAGER, WAIT_MAX_SECONDS, JobSubmission, pointer, reports, retry_after
 from api.routes import Resource, Route, RouteAnswer, current_door
 from api.schemas import (
     AnyJobBody,
@@ -146,7 +146,7 @@ def submit_job(body: JobOrder) -> Response:
         return answer(current_door().planner.plan(body.request))
     deadline = int((time.time() + body.deadline_seconds) * 1000) if body.deadline_seconds else 0
     submission = JobSubmission(
-        requester=body.requester,
+        requester=MANAGER,
         idempotency_key=_key(),
         label=body.label,
         priority=body.priority,
@@ -167,8 +167,9 @@ def list_jobs() -> Response:
     """List jobs, newest first.
 
     Filters: `state`, `verb`, `volume`, `scope`, `vfolder`, `requester`, `label`, and `since` (a
-    moment as in RFC 3339). Pages: `limit` (50, at most 500) and `cursor` (from `next`). Jobs that
-    start or end meanwhile do not shift the pages.
+    moment as in RFC 3339). Where an id exists on two volumes, `vfolder=VOLUME/ID` names one.
+    Pages: `limit` (50, at most 500) and `cursor` (from `next`). Jobs that start or end meanwhile do
+    not shift the pages.
     """
     query = job_query(request.args)
     page = current_door().jobs.lists.page(query)
@@ -267,7 +268,7 @@ def retry_job(job_id: str) -> Response:
         )
     only = _only()
     submission = JobSubmission(
-        requester=old.fields.get("requester", ""),
+        requester=MANAGER,
         idempotency_key=_key(),
         label=old.fields.get("label", ""),
         priority=old.priority,
@@ -349,12 +350,25 @@ def job_query(arguments: MultiDict[str, str]) -> Query:
     for name, values in arguments.lists():
         if len(values) > 1:
             raise pointer(name, "is given more than once")
+    given = {name: arguments[name] for name in INDEXED if name in arguments}
+    on = _volume_of(given.get("vfolder", ""))
+    if on:
+        given["vfolder"] = given["vfolder"][len(on) + 1 :]
+    filters = {name: _filter(name, text) for name, text in given.items()}
     return Query(
-        filters={name: _filter(name, arguments[name]) for name in INDEXED if name in arguments},
+        filters=filters,
+        lock_key=f"{on}/{filters['vfolder']}" if on else "",
         limit=_limit(arguments.get("limit", "")),
         cursor=arguments.get("cursor", ""),
         since_ms=_since(arguments.get("since", "")),
     )
+
+
+def _volume_of(vfolder: str) -> str:
+    """Return the volume of a filter `VOLUME/ID`; empty for the id alone, in any of its forms."""
+    volume, slash, rest = vfolder.partition("/")
+    is_scope = ":" in volume
+    return volume if slash and rest and not is_scope else ""
 
 
 def _filter(name: str, text: str) -> str:
@@ -414,11 +428,11 @@ def delete_vfolder(body: VFolderOfRequest) -> Response:
     volume that is not configured the job fails at once: callers wait for the event of its end.
     """
     request = {"verb": "delete", "volume": body.volume, "vfolder": str(body.vfolder)}
-    jobs = current_door().jobs
+    jobs, submission = current_door().jobs, JobSubmission(MANAGER)
     try:
-        return accepted(jobs.submit(request))
+        return accepted(jobs.submit(request, submission))
     except UnknownVolume as error:
-        return accepted(jobs.submit_refused(request, error))
+        return accepted(jobs.submit_refused(request, submission, error))
 
 
 @older_routes.operation(
@@ -439,7 +453,7 @@ def clone_vfolder(body: CloneVFolder) -> Response:
         "target": str(body.target),
         "target_volume": body.target_volume,
     }
-    return accepted(current_door().jobs.submit(request))
+    return accepted(current_door().jobs.submit(request, JobSubmission(MANAGER)))
 
 
 @older_routes.operation(
@@ -456,4 +470,4 @@ def delete_entries_later(body: DeleteEntries) -> Response:
         "paths": [str(path) for path in body.paths],
         "recursive": body.recursive,
     }
-    return accepted(current_door().jobs.submit(request))
+    return accepted(current_door().jobs.submit(request, JobSubmission(MANAGER)))

@@ -6,6 +6,7 @@ from dataclasses import asdict
 from flask import Response
 
 from api.http import answer, no_content
+from api.jobs import MANAGER, JobSubmission
 from api.routes import Resource, Route, RouteAnswer, current_door
 from api.schemas import (
     CreateScopeBody,
@@ -73,7 +74,8 @@ def set_quota_scope_limit(body: ScopeLimit) -> Response:
     usage = door.volume_access.on_volume(body.volume, operations.describe_scope, body.scope)
     if usage.enforced == "soft" and usage.used_bytes is None:
         with suppress(Locked):  # a rescan of this scope is running already
-            door.jobs.submit({"verb": "rescan", "volume": body.volume, "owner": str(body.scope)})
+            request = {"verb": "rescan", "volume": body.volume, "owner": str(body.scope)}
+            door.jobs.submit(request, JobSubmission(MANAGER))
     return no_content()
 
 

@@ -6,7 +6,7 @@ from typing import Any
 from flask import Response
 
 from api.http import answer
-from api.jobs import JobSubmission, retry_after
+from api.jobs import MANAGER, JobSubmission, retry_after
 from api.routes import Door, Resource, Route, RouteAnswer, current_door
 from api.schemas import UsageAnswer, UsedBytesAnswer, VFolderBody, VFolderOfRequest
 from backends.quota import quick_usage
@@ -87,7 +87,7 @@ def _counted_by_job(door: Door, body: VFolderOfRequest) -> dict[str, Any]:
         return last
     request = {"verb": "usage", "volume": body.volume, "vfolder": str(body.vfolder)}
     try:
-        job = door.jobs.submit(request, JobSubmission(priority=PRIORITY_FIRST)).id
+        job = door.jobs.submit(request, JobSubmission(MANAGER, priority=PRIORITY_FIRST)).id
     except Locked as error:  # it is being counted for another caller, with a label for example
         job = error.facts["job_id"]
     return _figures(door.live.wait(job, own.answer_seconds))

@@ -12,9 +12,9 @@ from typing import Any, cast
 
 import redis
 
-from core.errors import InvalidParameters
+from core.errors import InvalidParameters, StorageError
 from core.jobs.job import Job, State
-from core.jobs.requests import CONFLICTS, Lock
+from core.jobs.requests import CONFLICTS, Lock, parse
 from core.jobs.store.messages import PREFIX
 from core.names import moment_of_ms
 from core.redis import json
@@ -35,12 +35,17 @@ INDEXED = ("state", "verb", "volume", "scope", "vfolder", "requester", "label")
 
 @dataclass(frozen=True, slots=True)
 class Query:
-    """Filters and bounds of a list; `since_ms` is the earliest time of creation."""
+    """Filters and bounds of a list; `since_ms` is the earliest time of creation.
+
+    `lock_key` leaves only jobs that use this vfolder of this volume. The index of vfolders has
+    their ids alone, so it comes with the filter `vfolder`.
+    """
 
     filters: dict[str, str] = field(default_factory=dict)
     limit: int = PAGE_DEFAULT
     cursor: str = ""
     since_ms: int = 0
+    lock_key: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +86,8 @@ class JobLists:
         for job in self._newest_first(query):
             if query.since_ms and int(job.fields["created_at"]) < query.since_ms:
                 break
+            if query.lock_key and query.lock_key not in _lock_keys(job):
+                continue
             jobs.append(job)
             if len(jobs) == query.limit:
                 return JobListPage(jobs, str(job.seq))
@@ -295,6 +302,14 @@ def _log_line(line: list[Any] | dict[str, Any]) -> dict[str, Any]:
         "node": node or None,
         "text": text or None,
     }
+
+
+def _lock_keys(job: Job) -> set[str]:
+    """Return the vfolders that a job uses, each with its volume; none of an unreadable record."""
+    try:
+        return {key for key, _ in parse(job.member("request") or {}).locks()}
+    except StorageError:
+        return set()
 
 
 def _bound(cursor: str) -> str:

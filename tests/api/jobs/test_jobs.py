@@ -20,7 +20,7 @@ def clone(site: Site, **more: Any) -> dict[str, Any]:
 
 
 def test_from_asked_to_ended(site: Site) -> None:
-    body = clone(site, label="first", requester="me")
+    body = clone(site, label="first")
     response = site.submit("clone", **body)
     assert response.status_code == 202
     job = response.json()["id"]
@@ -59,13 +59,32 @@ def test_an_idempotency_key(at_rest: Site) -> None:
     other = site.submit("usage", key, vfolder=site.folder())
     assert other.status_code == 422
     assert other.json()["error_code"] == "bgtask_create_conflict"
-    of_another = site.submit("usage", key, vfolder=site.folder(), requester="another")
-    assert of_another.status_code == 202
     site.door.call("POST", f"/v1/jobs/{first.json()['id']}/cancel")
     after = site.submit("usage", key, vfolder=vfolder)
     assert after.json()["id"] == first.json()["id"], "a key is remembered beyond the job's end"
     too_long = site.submit("usage", {"Idempotency-Key": "k" * 256}, vfolder=vfolder)
     assert too_long.status_code == 400
+
+
+def test_the_door_says_who_requests(at_rest: Site) -> None:
+    """No body names a requester: neither that of others' jobs, nor that of others' keys."""
+    site, key = at_rest, {"Idempotency-Key": uuid4().hex}
+    vfolder = site.folder()
+    for requester in ("upload", "sweep", "manager", ""):
+        refused = site.submit("usage", key, vfolder=vfolder, requester=requester)
+        assert refused.status_code == 400
+        assert [one["pointer"] for one in refused.json()["errors"]] == ["/requester"]
+    made = [site.submit("usage", key, vfolder=vfolder).json()]
+    place = {"volume": "local", "vfid": vfolder}
+    made.append(site.door.call("POST", "/folder/delete", place).json())
+    paths = {"relpaths": ["a"], "recursive": False}
+    other = {"volume": "local", "vfid": site.folder(a="1")}
+    made.append(site.door.call("POST", "/folder/file/delete-async", other | paths).json())
+    assert [site.get(job["id"])["requester"] for job in made] == ["manager"] * 3
+    listed = site.door.call("GET", f"/v1/jobs?requester=manager&vfolder={vfolder}").json()["jobs"]
+    assert {job["id"] for job in listed} == {job["id"] for job in made[:2]}
+    for job in made:
+        site.door.call("POST", f"/v1/jobs/{job['id']}/cancel")
 
 
 def test_a_natural_key(at_rest: Site) -> None:
@@ -163,7 +182,7 @@ def test_cancel_while_it_runs_and_after(site: Site) -> None:
 
 def test_pause_resume_and_retry(at_rest: Site) -> None:
     site = at_rest
-    job = site.begun("usage", vfolder=site.folder(), label="l", requester="r", priority=3)
+    job = site.begun("usage", vfolder=site.folder(), label="l", priority=3)
     assert site.door.call("POST", f"/v1/jobs/{job}/pause").json()["paused"] is True
     assert site.get(job)["state_reason"] == "paused"
     assert site.door.call("POST", f"/v1/jobs/{job}/resume").json()["paused"] is False
@@ -172,6 +191,7 @@ def test_pause_resume_and_retry(at_rest: Site) -> None:
     site.door.call("POST", f"/v1/jobs/{job}/cancel")
     again = site.door.call("POST", f"/v1/jobs/{job}/retry").json()
     assert (again["retry_of"], again["label"], again["priority"]) == (job, "l", 3)
+    assert again["requester"] == "manager"
     for query in ("?only=all", "?x=1"):
         assert site.door.call("POST", f"/v1/jobs/{job}/retry{query}").status_code == 400
     assert site.door.call("POST", f"/v1/jobs/{job}/pause").status_code == 409
@@ -323,7 +343,7 @@ WRONG: dict[str, list[Any]] = {
     "recursive": ["yes", 1.5, None],
     "plan": ["yes", 2, None],
     "label": ["x" * 201, 1, None, "\ud800"],
-    "requester": ["x" * 201, 1, "\ud800"],
+    "requester": ["", "manager", "upload", "user:x", 1, None],
     "priority": [-1, 10, "5", 1.5, None],
     "deadline_seconds": [0, -1, 1e12, "x", []],
     "colour": ["red"],
