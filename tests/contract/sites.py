@@ -74,8 +74,8 @@ class Kind:
 #: An exchange with an array has hundreds of system calls; these send, and change the mount.
 REMOTE = ("write", "rename")
 KINDS = {
-    "xfs": Kind(lateness_bytes=0, skills=(HasQuota)),
-    "ext4": Kind(lateness_bytes=0, skills=(HasQuota)),
+    "xfs": Kind(lateness_bytes=0, skills=(HasQuota,)),
+    "ext4": Kind(lateness_bytes=0, skills=(HasQuota,)),
     # what is written is counted when it is committed; metadata in blocks of 16 KiB
     "btrfs": Kind(lateness_bytes=1 << 20, adopts=False, skills=(HasQuota, HasSnapshots)),
     # a client notices a full scope a second late; it has no inode flags and no holes
