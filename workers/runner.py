@@ -20,6 +20,7 @@ from core.errors import (
     HelperDied,
     JobNotFound,
     StorageError,
+    StorageUnavailable,
     StoreUnavailable,
     VolumeUnavailable,
 )
@@ -210,7 +211,7 @@ class Runner:
         except JobCancelled:
             raise
         except Exception as error:  # any other error is the end of the job
-            if _waits_for_volume(job, error):
+            if _waits_for_volume(context, job, error):
                 self._give_back_later(run, context, str(error))
                 raise Ignore from error
             raise self._fail(run, context, problem_of(error)) from None
@@ -236,7 +237,7 @@ class Runner:
         except (Released, LeaseLost, HelperDied):  # another run continues
             raise
         except Exception as error:  # whatever it is, the job ends, and its end is clean
-            if not _waits_for_volume(context.run.job, error):
+            if not _waits_for_volume(context, context.run.job, error):
                 self._undo(context, verb)
             raise
 
@@ -331,13 +332,20 @@ class Runner:
         self._publisher.ended()  # the job may have ended as poison
 
 
-def _waits_for_volume(job: Job, error: Exception) -> bool:
-    """Return whether a job goes back to the queue: its own volume is not mounted here now.
+def _waits_for_volume(context: Context | None, job: Job, error: Exception) -> bool:
+    """Return whether a job goes back to the queue: its own volume is away here now.
 
-    Another volume that it reads or writes is no reason: its lane would wait for a mount that is
-    not its own.
+    Its path may lead elsewhere, or what the run holds of it may be stale for ever: an NFS server
+    came back with another file system, a file system of FUSE ended. Another volume that it reads
+    or writes is no reason: its lane would wait for a mount that is not its own.
     """
-    return isinstance(error, VolumeUnavailable) and error.facts.get("volume") == job.volume
+    if isinstance(error, OSError):
+        error = translate(error)
+    if isinstance(error, VolumeUnavailable):
+        return bool(error.facts.get("volume") == job.volume)
+    if context is None or not isinstance(error, StorageUnavailable):
+        return False
+    return context.has_lost(job.volume)
 
 
 def doorbell_of(job: Job) -> Doorbell:

@@ -91,6 +91,7 @@ MEANINGS: dict[int, Meaning] = {
             errno.EREMOTEIO,
             errno.EHOSTDOWN,
             errno.EHOSTUNREACH,
+            errno.ECONNABORTED,
             errno.ECONNRESET,
         ),
         Meaning(StorageUnavailable, _FAILED),

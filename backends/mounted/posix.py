@@ -23,17 +23,17 @@ from backends.base import (
     MountedBackend,
     QuotaUsage,
 )
-from backends.fs import descriptors, layout, reason_of, shares_blocks, translate, translated
+from backends.fs import descriptors, layout, reason_of, shares_blocks, translate
 from backends.mounted.options import MountedOptions
 from backends.mounted.performance import counters
 from backends.quota import requested_limits
 from core.errors import (
-    BackendFailed,
     InvalidParameters,
     QuotaScopeExists,
     QuotaScopeNotEmpty,
     QuotaScopeNotFound,
     StorageError,
+    StorageUnavailable,
     VFolderExists,
     VFolderNotFound,
     VolumeUnavailable,
@@ -69,26 +69,32 @@ class PosixBackend(MountedBackend):
         descriptor = self._open_top()
         try:
             if self.mount.identity is not None and self._held is None:
-                try:
+                with self._reaching_top():
                     self.mount.identity.check(descriptor)
-                except OSError as error:
-                    raise translate(error) from error
             yield descriptor
         finally:
             os.close(descriptor)
 
     def _open_top(self) -> int:
-        try:
+        with self._reaching_top():
             if self._held is not None:
                 return descriptors.open_directory(".", self._held)
             return descriptors.open_directory(str(self.mount.path))
-        except (FileNotFoundError, NotADirectoryError) as error:
+
+    @contextmanager
+    def _reaching_top(self) -> Iterator[None]:
+        """Raise what says that the top is away, stale or failed as `VolumeUnavailable`."""
+        try:
+            yield
+        except OSError as error:
+            problem = translate(error)
+            missing = isinstance(error, FileNotFoundError | NotADirectoryError)
+            if not missing and not isinstance(problem, StorageUnavailable):
+                raise problem from error
             raise VolumeUnavailable(
-                f"Volume {self.mount.volume} is not mounted: {reason_of(error)}.",
+                f"Volume {self.mount.volume} is not available: {reason_of(error)}.",
                 volume=self.mount.volume,
             ) from error
-        except OSError as error:
-            raise translate(error) from error
 
     @contextmanager
     def held(self) -> Iterator[None]:
@@ -106,17 +112,12 @@ class PosixBackend(MountedBackend):
         Proves its identity from the beginning. Tests too whether files share blocks.
         """
         with self.root() as root:
-            if self.mount.identity is not None:
-                with translated():
+            with self._reaching_top():
+                if self.mount.identity is not None:
                     self.mount.identity.prove(root)
-            try:
                 with os.scandir(root) as entries:
                     next(entries, None)
                 fsid = _fsid(root)
-            except OSError as error:
-                raise BackendFailed(
-                    f"Volume {self.mount.volume} does not answer: {reason_of(error)}.",
-                ) from error
             self._prove_sharing(root, fsid)
         self._counted = _is_counted(self.mount.path)
         return fsid

@@ -4,6 +4,7 @@ import os
 import shutil
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from uuid import uuid4
 
@@ -18,7 +19,7 @@ from backends.quota import requested_limits, soft, soft_of
 from backends.retention import TrashRecord, trash
 from backends.tree import measure_tree, remove_tree
 from backends.volumes import Volumes
-from core.errors import QuotaExceeded
+from core.errors import QuotaExceeded, VolumeUnavailable
 from core.jobs import Unattended
 from core.names import QuotaScope, ScopeKind, VFolderId
 from tests.support import nfs
@@ -185,3 +186,33 @@ def test_our_own_limit_holds_here_too(limited: MountedBackend, vfolder: VFolderI
     found = limited.describe_scope(vfolder.scope)
     assert (found.used_bytes, found.limit_bytes, found.enforced) == (5 * MIB, 5 * MIB, "soft")
     assert sum(path.stat().st_size for path in top.iterdir()) == 5 * MIB
+
+
+def test_a_top_that_is_stale_is_an_absent_volume(
+    sides: tuple[PosixBackend, Path], vfolder: VFolderId
+) -> None:
+    backend, export = sides
+    (backend.vfolder_path(vfolder) / "kept").write_text("data")
+
+    def is_away() -> bool:
+        with suppress(OSError):
+            backend.vfolder_path(vfolder).stat()  # the client asks once what it knows is old
+        try:
+            with backend.root() as root:
+                os.listdir(root)
+        except VolumeUnavailable as error:
+            return error.facts["volume"] == "nfs"
+        except OSError:
+            return False
+        return False
+
+    with backend.held():
+        nfs.unshare()
+        try:
+            eventually(is_away)
+            with pytest.raises(VolumeUnavailable):
+                backend.probe()
+        finally:
+            nfs.share(export)
+    eventually((backend.vfolder_path(vfolder) / "kept").exists)
+    assert backend.probe()

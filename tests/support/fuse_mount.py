@@ -4,6 +4,8 @@ import os
 import socket
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -25,9 +27,14 @@ class FuseMount:
         self.path.mkdir()
         self._control = directory / "c"
         self._log = directory / "log"
+        self._command = [sys.executable, "-m", module, *given, self.path, self._control]
+        self._process = self._started()
+        wait_for(self._mounted, START_SECONDS, failure=f"see {self._log}")
+
+    def _started(self) -> "subprocess.Popen[bytes]":
         with self._log.open("wb") as log:
-            self._process = subprocess.Popen(
-                [sys.executable, "-m", module, *given, self.path, self._control],
+            return subprocess.Popen(
+                self._command,
                 cwd=ROOT,
                 env=os.environ | {"FUSE_LIBRARY_PATH": "libfuse3.so.3"},
                 stdin=subprocess.DEVNULL,
@@ -35,7 +42,22 @@ class FuseMount:
                 stderr=subprocess.STDOUT,
                 preexec_fn=end_with_parent(),  # noqa: PLW1509 - a prctl between fork and exec
             )
-        wait_for(self._mounted, START_SECONDS, failure=f"see {self._log}")
+
+    @contextmanager
+    def disconnected(self) -> Iterator[None]:
+        """Kill the process, and mount anew after the block.
+
+        Calls under way fail with ECONNABORTED; what is open stays disconnected (ENOTCONN).
+        """
+        self._process.kill()
+        self._process.wait(60)
+        try:
+            yield
+        finally:
+            subprocess.run(["umount", "--lazy", self.path], check=True)
+            self._control.unlink()
+            self._process = self._started()
+            wait_for(self._mounted, START_SECONDS, failure=f"see {self._log}")
 
     def _mounted(self) -> bool:
         assert self._process.poll() is None, self._log.read_text()

@@ -13,6 +13,18 @@ CACHE_SECONDS = 3
 OPTIONS = f"vers=4.2,proto=tcp,addr=127.0.0.1,clientaddr=127.0.0.1,actimeo={CACHE_SECONDS}"
 
 
+def share(export: Path) -> None:
+    """Let the client reach the directory."""
+    options = "rw,no_root_squash,insecure,fsid=0,no_subtree_check"
+    run("exportfs", "-o", options, f"127.0.0.1:{export}")
+
+
+def unshare() -> None:
+    """Make every handle of the client stale."""
+    run("exportfs", "-ua")
+    run("exportfs", "-f")
+
+
 def _serve(export: Path) -> None:
     for module in ("nfsd", "nfsv4", "nfs"):
         run("modprobe", "-d", MODULES, module)
@@ -25,8 +37,7 @@ def _serve(export: Path) -> None:
     run("mount", "-t", "nfsd", "nfsd", "/proc/fs/nfsd")
     run("mount", "-t", "rpc_pipefs", "sunrpc", "/run/rpc_pipefs")
     run("rpc.mountd", "-N", "3")
-    options = "rw,no_root_squash,insecure,fsid=0,no_subtree_check"
-    run("exportfs", "-o", options, f"127.0.0.1:{export}")
+    share(export)
     subprocess.run(
         ["rpc.nfsd", "-N", "3", "-V", "4.2", "-H", "127.0.0.1", "-G", "1", "-L", "10", "2"],
         check=False,

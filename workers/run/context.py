@@ -11,7 +11,7 @@ from backends.base import MountedBackend
 from backends.fs import descriptors
 from backends.tree import Effort
 from backends.volumes import Volumes
-from core.errors import Unsupported
+from core.errors import StorageError, StorageUnavailable, Unsupported
 from core.jobs import Lane, State
 from core.jobs.requests import Request
 from core.jobs.store import JobStore
@@ -70,6 +70,16 @@ class Context:
             self._open.enter_context(backend.held())
             self._held.add(volume)
         return backend
+
+    def has_lost(self, volume: str) -> bool:
+        """Return whether a volume that this run holds is away: stale, disconnected or failed."""
+        try:
+            self.backend(volume).probe()
+        except StorageUnavailable:
+            return True
+        except StorageError:
+            return False
+        return False
 
     def root(self, volume: str) -> int:
         """Return a descriptor of the volume's top, open until the end of the run."""
