@@ -1,4 +1,4 @@
-"""What a job holds of its volume becomes stale: the job goes on with the volume as it is now."""
+"""What a job holds of its volume becomes stale: the job goes on with what is mounted now."""
 
 from collections.abc import Iterator
 from pathlib import Path

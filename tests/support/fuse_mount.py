@@ -45,7 +45,7 @@ class FuseMount:
 
     @contextmanager
     def disconnected(self) -> Iterator[None]:
-        """Kill the process, and mount anew after the block.
+        """Kill the process, and mount it again after the block.
 
         Calls under way fail with ECONNABORTED; what is open stays disconnected (ENOTCONN).
         """
