@@ -23,6 +23,8 @@ _PROGRAMS = {
     "acl": "setfacl",
     "attr": "setfattr",
     "curl": "curl",
+    "wget": "wget",
+    "aria2": "aria2c",
     "prometheus": "promtool",
     "chromium": "chromium",
     "node": "node",

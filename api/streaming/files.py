@@ -185,9 +185,9 @@ def _http_date(second: int) -> str:
 
 #: RFC 8187 attr-char: what needs no percent-encoding besides letters and digits.
 _ATTR_CHARS = "!#$&+-.^_`|~"
-#: The fallback shows these as `_`: not printable ASCII, or decoded by some clients.
-_UNSHOWABLE = re.compile(r"[^\x20-\x7e]|%")
-_ESCAPED = re.compile(r'(["\\])')
+#: The fallback shows these as `_`: not printable ASCII, decoded by some clients, or cut there by
+#: others (curl ends a name at `"` and drops `\`, escaped or not).
+_UNSHOWABLE = re.compile(r'[^\x20-\x7e]|[%"\\]')
 
 
 @lru_cache(_TEXTS_KNOWN)
@@ -198,7 +198,7 @@ def attachment(name: str) -> str:
     Bytes that are not UTF-8 (lone surrogates here) become U+FFFD: the header cannot carry them.
     """
     name = name or "download"
-    plain = _ESCAPED.sub(r"\\\1", _UNSHOWABLE.sub("_", name))
+    plain = _UNSHOWABLE.sub("_", name)
     return f"attachment; filename=\"{plain}\"; filename*=UTF-8''{_encoded(name)}"
 
 

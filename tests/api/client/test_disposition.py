@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from api.streaming import attachment
 
 FORM = re.compile(
-    r"attachment; filename=\"(?P<plain>(?:[\x20\x21\x23-\x5b\x5d-\x7e]|\\[\"\\])*)\"; "
+    r"attachment; filename=\"(?P<plain>[\x20\x21\x23-\x5b\x5d-\x7e]*)\"; "
     r"filename\*=UTF-8''(?P<full>(?:[A-Za-z0-9!#$&+.^_`|~-]|%[0-9A-F]{2})*)"
 )
 
@@ -18,8 +18,8 @@ FORM = re.compile(
     [
         ("a.txt", "attachment; filename=\"a.txt\"; filename*=UTF-8''a.txt"),
         ("a b", "attachment; filename=\"a b\"; filename*=UTF-8''a%20b"),
-        ('q".txt', 'attachment; filename="q\\".txt"; filename*=UTF-8\'\'q%22.txt'),
-        ("b\\s", "attachment; filename=\"b\\\\s\"; filename*=UTF-8''b%5Cs"),
+        ('q".txt', "attachment; filename=\"q_.txt\"; filename*=UTF-8''q%22.txt"),
+        ("b\\s", "attachment; filename=\"b_s\"; filename*=UTF-8''b%5Cs"),
         ("ünï", "attachment; filename=\"_n_\"; filename*=UTF-8''%C3%BCn%C3%AF"),
         ("new\r\nline", "attachment; filename=\"new__line\"; filename*=UTF-8''new%0D%0Aline"),
         ("100%41", "attachment; filename=\"100_41\"; filename*=UTF-8''100%2541"),
