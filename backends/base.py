@@ -50,17 +50,29 @@ class MountIdentity(Protocol):
         """Check it again from the beginning, and ask the store, as every proof of a mount does."""
 
 
+class Owner(StrEnum):
+    """Who owns what this service creates in a vfolder for a caller."""
+
+    #: The user of the process, as of any file that it makes.
+    SERVICE = "service"
+    #: The owner of the directory that the entry is in, where the process may give files away.
+    DIRECTORY = "directory"
+
+
 @dataclass(frozen=True, slots=True)
 class Mount:
     """One configured volume: its name, the directory where it is mounted, the backend's options.
 
-    Without an `identity` every directory at `path` is taken for the volume.
+    Without an `identity` every directory at `path` is taken for the volume. `owner` is who owns new
+    entries. With `keeps_attributes` a file that an upload replaces leaves it its attributes.
     """
 
     volume: str
     path: Path
     options: Mapping[str, Any] = field(default_factory=dict)
     identity: MountIdentity | None = None
+    owner: Owner = Owner.SERVICE
+    keeps_attributes: bool = True
 
 
 @dataclass(frozen=True, slots=True)

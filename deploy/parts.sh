@@ -5,7 +5,7 @@ export DEBIAN_FRONTEND=noninteractive RUNLEVEL=1
 apt-get update -qq
 apt-get install -y -qq --no-install-recommends nginx-light curl chromium acl attr rsync xfsprogs btrfs-progs e2fsprogs fuse3 strace fpart rclone prometheus etcd-server \
     user-mode-linux kmod quota nfs-kernel-server ceph-mon ceph-mgr ceph-osd ceph-mds ceph-fuse ceph-common uuid-runtime \
-    gcc libc6-dev rabbitmq-server iproute2 unzip libarchive-tools wget aria2 \
+    gcc libc6-dev rabbitmq-server iproute2 unzip libarchive-tools wget aria2 p7zip-full \
     default-jre-headless systemd libseccomp2 >/dev/null
 # Debian's nodejs and npm conflict with a package of another publisher that may be installed.
 if ! command -v npm >/dev/null; then

@@ -42,6 +42,7 @@ _PROGRAMS = {
     "bsdtar": "bsdtar",
     "java": "java",
     "systemd": "systemd-analyze",
+    "7z": "7z",
 }
 _TUS_JS_CLIENT = (
     Path(__file__).resolve().parents[1] / "api/http/vendored/node_modules/tus-js-client"

@@ -65,6 +65,7 @@ class ArchiveResponse:
                 hard_links=form.hard_links and not tolerant,
                 on_batch=on_batch,
                 leave_out=self._met.add if tolerant else None,
+                on_time=self._met.add,
             )
             stack.callback(self._plan.close)
             self._archive = form.make(own_top, self._plan, self._met)
@@ -120,7 +121,8 @@ class ArchiveResponse:
             raise ConnectionAbortedError from error
         finally:
             if self._met.count:
-                _log.info("archive of a folder that changed", entries=self._met.count)
+                examples = self._met.examples
+                _log.info("archive not as planned", entries=self._met.count, examples=examples)
 
     def __iter__(self) -> Iterator[bytes]:
         """Yield its bytes in paced pieces, for a server that knows only bytes."""

@@ -5,7 +5,7 @@ from backends.archives.deviations import Deviations
 from backends.archives.formats import FORMATS, ZIP, ArchiveFormat
 from backends.archives.members import UploadFormat
 from backends.archives.pieces import Piece, cut
-from backends.archives.unpack import BOUNDS, Unpacking, opened
+from backends.archives.unpack import BOUNDS, Unpacking, UnpackOptions, opened
 
 __all__ = [
     "BOUNDS",
@@ -14,6 +14,7 @@ __all__ = [
     "ArchiveFormat",
     "Deviations",
     "Piece",
+    "UnpackOptions",
     "Unpacking",
     "UploadFormat",
     "cut",

@@ -107,7 +107,7 @@ class StreamedZip:
                     self._keep(_LEFT_OUT)
                     continue
                 packed, form = self._packed(data) if entry.is_file else (data, STORED)
-                sent = crc32(data), len(packed), len(data), form
+                sent = crc32(data), len(packed), len(data), form | records.time_form(entry)
                 self._keep(sent)
                 parts.append(records.local(name_of(group.batch, entry), entry, sent))
                 parts.append(packed)
@@ -142,7 +142,7 @@ class StreamedZip:
         self, name: bytes, entry: ArchiveEntry, content: Iterator[bytes], form: int
     ) -> Iterator[bytes]:
         """Yield an entry whose sizes and checksum follow its content."""
-        form = records.form_of(entry.size, form | FOLLOWS)
+        form = records.form_of(entry.size, form | FOLLOWS | records.time_form(entry))
         yield records.local(name, entry, (0, 0, entry.size, form))
         crc = size = length = 0
         packer = isal_zlib.compressobj(LEVEL, isal_zlib.DEFLATED, _RAW)

@@ -8,6 +8,8 @@ leads outside, a device, an oversized header or a missing end refuses the comple
 import errno
 import gzip
 import io
+import math
+import re
 import struct
 import tarfile
 import zipfile
@@ -27,6 +29,8 @@ _log = logger(__name__)
 #: Largest size of all headers of one tar entry, in bytes; pax and GNU names take a few KiB.
 HEADER_BYTES_MAX = 4 << 20
 _GZIP_MAGIC = b"\x1f\x8b"
+#: A time of pax: seconds and any digits of a fraction. More digits before it are no time.
+_PAX_TIME = re.compile(r"(-)?(\d{1,20})(?:\.(\d*))?", re.ASCII)
 _TAR_END = bytes(tarfile.BLOCKSIZE)
 
 
@@ -62,8 +66,8 @@ class Member:
     path: VFolderPath
     kind: Kind
     mode: int
-    #: Seconds since the epoch; None when unknown.
-    modified: float | None = None
+    #: Nanoseconds since the epoch, of any size; None when unknown.
+    modified_ns: int | None = None
     size: int = 0
     #: The target of a link; of a hard link, the path of the file.
     target: str = ""
@@ -214,11 +218,22 @@ class TarArchive:
             member_path(header.name),
             kind,
             header.mode,
-            float(header.mtime),
+            _tar_time(header),
             header.size if kind is Kind.FILE else 0,
             header.linkname,
             content.read if content else lambda _: b"",
         )
+
+
+def _tar_time(header: tarfile.TarInfo) -> int | None:
+    """Return the time of an entry; that of an extended header is exact, whatever its digits."""
+    exact = _PAX_TIME.fullmatch(header.pax_headers.get("mtime", ""))
+    if exact is None:
+        seconds = header.mtime  # a number of the header, or a text that only float() understands
+        return int(seconds) * 10**9 if math.isfinite(seconds) else None
+    sign, whole, fraction = exact.groups(default="")
+    nanoseconds = int(whole) * 10**9 + int(f"{fraction:0<9.9}")
+    return -nanoseconds if sign else nanoseconds
 
 
 def _tar_kind(header: tarfile.TarInfo) -> Kind:

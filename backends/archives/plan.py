@@ -34,6 +34,9 @@ _HEAD_BYTES = 4
 _KIND = 0o170000
 #: Errors of a directory that vanished, or whose name is that of another entry now.
 _GONE = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ELOOP})
+#: The times that a plan can store (nanoseconds of the epoch): integers of msgpack.
+_FIRST_NS, _LAST_NS = -(2**63), 2**64 - 1
+TIME_NOT_KEPT = "Its time is before 1677 or after 2554; the archive has the nearest time it can."
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW
 
 
@@ -56,9 +59,9 @@ class EntryChanged(Conflict):
 def planned_ns(mtime_ns: int) -> int:
     """Return a time of modification as a plan can store it: files may have any time of 64 bits.
 
-    Until the year 2554 it is exact.
+    From the year 1677 to 2554 it is exact.
     """
-    return min(max(mtime_ns, -(2**63)), 2**64 - 1)
+    return min(max(mtime_ns, _FIRST_NS), _LAST_NS)
 
 
 class ArchiveEntry(msgspec.Struct, array_like=True, gc=False):
@@ -153,6 +156,7 @@ def make(
     hard_links: bool = False,
     on_batch: Callable[[], object] = bool,
     leave_out: LeaveOut | None = None,
+    on_time: LeaveOut = lambda _path, _reason: None,
 ) -> Plan:
     """List everything below the sources, beneath the directory descriptor `top`.
 
@@ -163,7 +167,8 @@ def make(
     entry.
 
     With `leave_out`, entries below the sources that no archive can have, or that cannot be read,
-    are left out; without it they are errors.
+    are left out; without it they are errors. `on_time` gets the entries whose time no plan can
+    have: the archive has the nearest one.
 
     Raises:
         EntryNotFound, PathEscape: a source does not exist, or leads outside.
@@ -171,7 +176,7 @@ def make(
         EntryRefused: a directory cannot be read.
     """
     plan = Plan(on_batch)
-    listing = _Listing(top, plan, HardLinks() if hard_links else None, leave_out)
+    listing = _Listing(top, plan, HardLinks() if hard_links else None, leave_out, on_time)
     try:
         for source in sources:
             listing.add(source)
@@ -208,10 +213,12 @@ class _Listing:
     plan: Plan
     links: HardLinks | None
     leave_out: LeaveOut | None
+    on_time: LeaveOut
 
     def add(self, source: Source) -> None:
         """Plan one source and all below it."""
         status = paths.stat_beneath(self.top, source.path)
+        self._look_at_time(os.fsencode(str(source.path)), status)
         if stat.S_ISDIR(status.st_mode):
             if source.name:
                 above, _, name = source.name.rpartition("/")
@@ -299,6 +306,7 @@ class _Listing:
     def _planned(self, descriptor: int, batch: Batch, one: "os.DirEntry[str]") -> ArchiveEntry:
         status = one.stat(follow_symlinks=False)
         name = os.fsencode(one.name)
+        self._look_at_time(_join(batch.directory, name), status)
         kind = status.st_mode & _KIND
         if kind == stat.S_IFREG:
             return self._file(name, status, batch.prefix)
@@ -310,6 +318,10 @@ class _Listing:
         raise UnsupportedEntry(
             "An archive can have only files, directories and links.", paths=[shown]
         )
+
+    def _look_at_time(self, path: bytes, status: os.stat_result) -> None:
+        if not _FIRST_NS <= status.st_mtime_ns <= _LAST_NS:
+            self.on_time(path, TIME_NOT_KEPT)
 
     def _file(self, name: bytes, status: os.stat_result, prefix: bytes) -> ArchiveEntry:
         """Plan a file; a later name of an earlier file becomes a hard link."""

@@ -1,17 +1,21 @@
 """Unpack an uploaded archive below a directory that no other process sees yet.
 
 No entry is written through a link: directories are opened one by one, and links are not followed
-(openat(2), O_NOFOLLOW). Files keep their mode (without set-id bits) and time. They belong to the
-user of this process, not to the owner that the archive names.
+(openat(2), O_NOFOLLOW). Entries keep their mode (without set-id bits) and time. The times of
+directories are set last, since each new entry changes them. Entries belong to the user of this
+process, or to another one that the caller names, not to the owner that the archive names.
 """
 
 import errno
 import io
-import math
 import os
+import stat
+import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
+from struct import Struct
 from typing import Any
 
 from backends.archives.members import (
@@ -32,11 +36,20 @@ from core.names import VFolderPath
 
 #: Content is copied in pieces of this size.
 PIECE_BYTES = 1 << 20
-#: Times further from the epoch than this (year 2116) are unpacked as this.
-MTIME_MAX_SECONDS = float(2**62 // 10**9)
+#: The first and the last time that utimensat(2) takes (nanoseconds): 64 bits of seconds.
+_FIRST_NS, _LAST_NS = -(2**63) * 10**9, 2**63 * 10**9 - 1
+#: Times that each file system can have; others are read back and compared.
+_USUAL_NS = range(2**31 * 10**9)
+#: A time that differs by no more than the units of a file system is kept (FAT: two seconds).
+_UNIT_NS = 2 * 10**9
+#: The times of directories wait in memory up to this many bytes, then in a temporary file.
+_MEMORY_BYTES = 256 * 1024
+#: Seconds, nanoseconds, and the bytes of the path that follows.
+_WAITING = Struct(">qIH")
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _FILE_MODE, _DIRECTORY_MODE = 0o644, 0o755
+TIME_NOT_KEPT = "The file system cannot have its time; it has the nearest one."
 _BEHIND_A_LINK = frozenset({errno.ELOOP, errno.ENAMETOOLONG})
 
 
@@ -76,6 +89,8 @@ class Unpacked:
     links: int = 0
     hard_links: int = 0
     copied_bytes: int = 0
+    #: Entries whose time the file system cannot have; they have the nearest one.
+    times_not_kept: int = 0
 
     def document(self) -> dict[str, Any]:
         """Return the counts as JSON."""
@@ -94,19 +109,30 @@ def opened(form: UploadFormat, file: io.FileIO, bounds: UnpackLimits = BOUNDS) -
     return archive
 
 
+@dataclass(frozen=True, slots=True)
+class UnpackOptions:
+    """What unpacked entries are like, and what is called meanwhile."""
+
+    #: Gets entries and bytes so far, and raises if they are too many.
+    check: Callable[[int, int], None]
+    #: Gets the path of an entry that is not as in the archive, and the reason.
+    note: Callable[[str, str], object] = lambda _path, _reason: None
+    #: Owner and group of all entries; None leaves them to the kernel.
+    owner: tuple[int, int] | None = None
+    #: The directory has a default ACL, which decides over modes as for any new entry.
+    under_acl: bool = False
+
+
 class Unpacking:
     """The unpacking of one archive into one empty directory."""
 
     def __init__(
-        self,
-        top: int,
-        check: Callable[[int, int], None],
-        control: Control,
-        throttle: Throttle,
+        self, top: int, options: UnpackOptions, control: Control, throttle: Throttle
     ) -> None:
-        """Unpack below `top`; `check` gets entries and bytes so far, and raises if too many."""
         self._top = top
-        self._check = check
+        self._options = options
+        self._check = options.check
+        self._waiting = tempfile.SpooledTemporaryFile(_MEMORY_BYTES)  # noqa: SIM115 - closed by close()
         self._taken = 0
         self._stop = bytearray(1)  # never set: a piece is short
         self._control = control
@@ -118,6 +144,7 @@ class Unpacking:
     def close(self) -> None:
         """Close the descriptors that it holds."""
         os.close(self._parent)
+        self._waiting.close()
 
     def run(self, archive: ArchiveReader) -> Unpacked:
         """Make every entry.
@@ -136,6 +163,7 @@ class Unpacking:
                 continue
             with _named(member):
                 self._make(member)
+        self._set_waiting_times()
         return self.done
 
     def _make(self, member: Member) -> None:
@@ -143,11 +171,9 @@ class Unpacking:
         name = member.path.name
         match member.kind:
             case Kind.DIRECTORY:
-                self._directory(parent, name, member.mode)
+                self._directory(parent, member)
             case Kind.LINK:
-                _check_link(member)
-                os.symlink(member.target, name, dir_fd=parent)
-                self.done.links += 1
+                self._link(parent, member)
             case Kind.HARD_LINK:
                 self._hard_link(member_path(member.target), parent, name)
             case Kind.FILE:
@@ -163,15 +189,62 @@ class Unpacking:
         return self._parent
 
     def _made(self, parent: int, name: str) -> None:
-        os.mkdir(name, _DIRECTORY_MODE, dir_fd=parent)
+        """Make a directory that the archive has no entry for yet."""
+        under_acl = self._options.under_acl
+        self._make_directory(parent, name, 0o777 if under_acl else _DIRECTORY_MODE)
+
+    def _make_directory(self, parent: int, name: str, mode: int) -> None:
+        os.mkdir(name, mode, dir_fd=parent)
+        if self._options.owner:
+            os.chown(name, *self._options.owner, dir_fd=parent, follow_symlinks=False)
         self.done.directories += 1
 
-    def _directory(self, parent: int, name: str, mode: int) -> None:
-        made = _step(parent, name, self._made)
+    def _directory(self, parent: int, member: Member) -> None:
+        permissions = member.mode & 0o777
+        mode = permissions | 0o700 if permissions else _DIRECTORY_MODE
+        made = _step(parent, member.path.name, partial(self._make_directory, mode=mode))
         try:
-            os.fchmod(made, mode & 0o777 | 0o700 if mode & 0o777 else _DIRECTORY_MODE)
+            if not self._options.under_acl:
+                inherited = os.fstat(made).st_mode & stat.S_ISGID
+                os.fchmod(made, mode | inherited)
         finally:
             os.close(made)
+        if member.modified_ns is not None:
+            path = os.fsencode(str(member.path))
+            time = min(max(member.modified_ns, _FIRST_NS), _LAST_NS)
+            seconds, rest = divmod(time, 10**9)
+            self._waiting.write(_WAITING.pack(seconds, rest, len(path)) + path)
+
+    def _set_waiting_times(self) -> None:
+        """Set the times of directories; no entry is made in them any more."""
+        self._waiting.seek(0)
+        while head := self._waiting.read(_WAITING.size):
+            seconds, rest, length = _WAITING.unpack(head)
+            path = VFolderPath.parse(os.fsdecode(self._waiting.read(length)))
+            self._control.check()
+            parent = self._enter(path.parent.parts)
+            self._set_time(parent, path, seconds * 10**9 + rest)
+
+    def _link(self, parent: int, member: Member) -> None:
+        _check_link(member)
+        name = member.path.name
+        os.symlink(member.target, name, dir_fd=parent)
+        if self._options.owner:
+            os.chown(name, *self._options.owner, dir_fd=parent, follow_symlinks=False)
+        if member.modified_ns is not None:
+            self._set_time(parent, member.path, member.modified_ns)
+        self.done.links += 1
+
+    def _set_time(self, parent: int, path: VFolderPath, modified_ns: int) -> None:
+        """Set the time of an entry; note one that the file system cannot have."""
+        sent = min(max(modified_ns, _FIRST_NS), _LAST_NS)
+        os.utime(path.name, ns=(sent, sent), dir_fd=parent, follow_symlinks=False)
+        if modified_ns in _USUAL_NS:
+            return
+        kept = os.stat(path.name, dir_fd=parent, follow_symlinks=False)
+        if abs(kept.st_mtime_ns - modified_ns) > _UNIT_NS:
+            self.done.times_not_kept += 1
+            self._options.note(str(path), TIME_NOT_KEPT)
 
     def _hard_link(self, source: VFolderPath, parent: int, name: str) -> None:
         beside = _descended(self._top, source.parent.parts, None)
@@ -182,17 +255,21 @@ class Unpacking:
         self.done.hard_links += 1
 
     def _file(self, parent: int, member: Member) -> None:
-        descriptor = os.open(member.path.name, _NEW_FILE, 0o600, dir_fd=parent)
+        permissions = member.mode & 0o777
+        mode = permissions | 0o600 if permissions else _FILE_MODE
+        if self._options.under_acl:  # it decides at the creation
+            mode = mode if permissions else 0o666
+        descriptor = os.open(member.path.name, _NEW_FILE, mode, dir_fd=parent)
         try:
             self._copy(member, descriptor)
-            mode = member.mode & 0o777
-            os.fchmod(descriptor, mode | 0o600 if mode else _FILE_MODE)
-            if member.modified is not None and math.isfinite(member.modified):
-                seconds = min(max(member.modified, -MTIME_MAX_SECONDS), MTIME_MAX_SECONDS)
-                nanoseconds = int(seconds * 1e9)
-                os.utime(descriptor, ns=(nanoseconds, nanoseconds))
+            if self._options.owner:
+                os.fchown(descriptor, *self._options.owner)
+            if not self._options.under_acl:
+                os.fchmod(descriptor, mode)
         finally:
             os.close(descriptor)
+        if member.modified_ns is not None:
+            self._set_time(parent, member.path, member.modified_ns)
         self.done.files += 1
 
     def _copy(self, member: Member, descriptor: int) -> None:

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from struct import Struct
 
 from backends.archives.members import ArchiveRefused, Kind, Member, member_path, reading
+from backends.archives.zip_records import NTFS_EPOCH_NS
 from core.names import PATH_MAX_BYTES
 
 #: The central directory is read into memory. A larger one, of about 2 million entries, is refused.
@@ -22,7 +23,9 @@ _LOCATOR_64 = Struct("<4sLQL")
 _END_64 = Struct("<4sQ2H2L4Q")
 _COMMENT_MAX = 0xFFFF
 _EXTRA = Struct("<2H")
-_TIMES = 0x5455
+_TIMES, _NTFS_TIMES = 0x5455, 0x000A
+#: Reserved bytes, then tag 1, its size, and times in units of 100 ns since 1601.
+_NTFS = Struct("<4x2HQ16x")
 
 
 class ZipArchive:
@@ -84,17 +87,24 @@ def _kind(name: str, mode: int) -> Kind:
     return Kind.DIRECTORY if name.endswith("/") else Kind.FILE
 
 
-def _modified(info: zipfile.ZipInfo) -> float | None:
-    """Return the extended timestamp (Info-ZIP) if there is one, else the DOS time read as UTC."""
+def _modified(info: zipfile.ZipInfo) -> int | None:
+    """Return the time of the extended timestamp (Info-ZIP), else of NTFS, else of DOS as UTC."""
+    found: dict[int, int] = {}
     extra = info.extra
     while len(extra) >= _EXTRA.size:
         tag, size = _EXTRA.unpack_from(extra)
         field = extra[_EXTRA.size : _EXTRA.size + size]
         if tag == _TIMES and len(field) > 4 and field[0] & 1:  # noqa: PLR2004 - flags and 4 bytes
-            return float(int.from_bytes(field[1:5], "little", signed=True))
+            found[tag] = int.from_bytes(field[1:5], "little", signed=True) * 10**9
+        elif tag == _NTFS_TIMES and len(field) >= _NTFS.size:
+            kind, length, ticks = _NTFS.unpack_from(field)
+            if (kind, length) == (1, 24):
+                found[tag] = ticks * 100 - NTFS_EPOCH_NS
         extra = extra[_EXTRA.size + size :]
+    if found:
+        return found.get(_TIMES, found.get(_NTFS_TIMES))
     try:
-        return float(calendar.timegm((*info.date_time, 0, 1, 0)))
+        return calendar.timegm((*info.date_time, 0, 1, 0)) * 10**9
     except ValueError:
         return None
 

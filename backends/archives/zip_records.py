@@ -19,6 +19,9 @@ FOLLOWS = 0x40
 #: before, its checksum is not, and its end is in the content itself.
 IN_BLOCKS = 0x80
 WIDE = 0x100
+#: The time does not fit into 31 bits: an extra field of NTFS has it. Readers disagree about the top
+#: bit of 32: a time before 1970, or one after 2038.
+FAR_TIME = 0x200
 _METHOD = 0x3F
 
 #: Most bytes in one stored block, and the bytes before each of them.
@@ -36,6 +39,8 @@ _NEEDS_ZIP64 = 45
 
 _LOCAL = Struct("<4s5H3L2H")
 _TIME_EXTRA = Struct("<2HBl")
+#: NTFS times: tag, size, reserved, tag 1 and its size, then modified, accessed and created.
+_NTFS_EXTRA = Struct("<2HL2H3Q")
 _ZIP64_LOCAL = Struct("<2H2Q")
 _ZIP64_CENTRAL = Struct("<2H3Q")
 _DESCRIPTOR = Struct("<4s3L")
@@ -49,6 +54,11 @@ _WIDE_DEFLATED = 0xFF00_0000
 
 #: The range of DOS times, 1980 to 2107 (seconds since the epoch); files may have any time.
 _DOS_FIRST_SECOND, _DOS_LAST_SECOND = 315_532_800, 4_354_819_199
+
+#: The epoch of NTFS times, 1601, before that of Unix (nanoseconds), and their unit. All times of a
+#: plan are within their range.
+NTFS_EPOCH_NS = 11_644_473_600 * 10**9
+_NTFS_UNIT_NS = 100
 
 #: Checksum, bytes in the archive, bytes of the content, and their form.
 Sent = tuple[int, int, int, int]
@@ -87,6 +97,11 @@ def in_blocks(data: bytes, *, last: bool) -> bytes:
     return b"".join(parts)
 
 
+def time_form(entry: ArchiveEntry) -> int:
+    """Return the part of an entry's form that its time decides: `FAR_TIME` or 0."""
+    return 0 if 0 <= entry.mtime_ns // 1_000_000_000 < 2**31 else FAR_TIME
+
+
 def is_far(offset: int) -> bool:
     """Return whether an offset in the archive needs more than 32 bits."""
     return offset >= _MAX_32
@@ -118,9 +133,15 @@ def descriptor(sent: Sent) -> bytes:
     return shape.pack(b"PK\x07\x08", crc, packed, size)
 
 
+def time_bytes(form: int) -> int:
+    """Return the bytes that a time beyond 32 bits adds to each of an entry's records."""
+    return _NTFS_EXTRA.size if form & FAR_TIME else 0
+
+
 def local_bytes(name: int, packed: int, form: int) -> int:
     """Return the bytes of an entry with a name so long, without its central directory record."""
     length = LOCAL_BYTES + name + packed + (WIDE_LOCAL_BYTES if form & WIDE else 0)
+    length += time_bytes(form)
     if form & FOLLOWS:
         length += _DESCRIPTOR_64.size if form & WIDE else _DESCRIPTOR.size
     return length
@@ -165,9 +186,18 @@ def _flags(name: bytes, form: int) -> int:
 
 @lru_cache(maxsize=4096)
 def _clock(seconds: int) -> tuple[tuple[int, int], bytes]:
-    """Return DOS words and the extended timestamp (Info-ZIP 0x5455, 32 bits since 1970)."""
-    shown = max(min(seconds, 0x7FFF_FFFF), -0x8000_0000)
-    return _dos_time(seconds), _TIME_EXTRA.pack(0x5455, 5, 1, shown)
+    """Return DOS words and the extended timestamp (Info-ZIP 0x5455, 32 bits since 1970).
+
+    Before 1970 and after 2038 a field of NTFS follows; where 32 bits are too few, it alone has the
+    time.
+    """
+    fits = -(2**31) <= seconds < 2**31
+    extra = _TIME_EXTRA.pack(0x5455, 5, fits, seconds if fits else 0)
+    if 0 <= seconds < 2**31:
+        return _dos_time(seconds), extra
+    ticks = (seconds * 1_000_000_000 + NTFS_EPOCH_NS) // _NTFS_UNIT_NS
+    far = _NTFS_EXTRA.pack(0x000A, 32, 0, 1, 24, ticks, ticks, ticks)
+    return _dos_time(seconds), extra + far
 
 
 def _dos_time(seconds: int) -> tuple[int, int]:

@@ -53,7 +53,7 @@ class StoredZip:
             for entry in batch.entries:
                 name = prefix + len(entry.name) + entry.is_directory
                 _, packed, _, form = planned(entry, 0)
-                central += records.CENTRAL_BYTES + name
+                central += records.CENTRAL_BYTES + name + records.time_bytes(form)
                 if form & records.WIDE or records.is_far(offset):
                     central += records.WIDE_CENTRAL_BYTES
                 offset += records.local_bytes(name, packed, form)
@@ -109,7 +109,7 @@ class StoredZip:
 
 def planned(entry: ArchiveEntry, crc: int) -> Sent:
     """Return how an entry is sent in an archive of known length."""
-    size = entry.size
+    size, far = entry.size, records.time_form(entry)
     if is_large(entry):
-        return crc, records.blocks_bytes(size), size, records.form_of(size, LARGE)
-    return crc, size, size, STORED
+        return crc, records.blocks_bytes(size), size, records.form_of(size, LARGE | far)
+    return crc, size, size, STORED | far

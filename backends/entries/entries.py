@@ -11,12 +11,14 @@ import stat
 import time
 from collections.abc import Sequence
 from contextlib import ExitStack
+from functools import partial
 from pathlib import PurePosixPath
 from uuid import uuid4
 
-from backends.base import Backend, MountedBackend
+from backends.base import Backend, MountedBackend, Owner
 from backends.fs import descriptors, entry_errors, layout, paths
 from backends.quota import quick_usage, soft
+from backends.uploads import own_new_directory
 from core.errors import (
     EntryNotFound,
     EntryRefused,
@@ -35,23 +37,35 @@ REMOVAL_SECONDS_MAX = 2.0
 
 
 def make_directory(
-    root: int, path: VFolderPath, *, parents: bool = True, exist_ok: bool = False
+    root: int,
+    path: VFolderPath,
+    *,
+    parents: bool = True,
+    exist_ok: bool = False,
+    owned_by_directory: bool = False,
 ) -> None:
     """Make a directory; with `parents` also the missing directories above it.
+
+    With `owned_by_directory` each gets the owner of the directory that it is in.
 
     Raises:
         EntryRefused: it exists (unless `exist_ok` and it is a directory), or a parent is missing.
     """
+    on_made = partial(
+        own_new_directory, owner=Owner("directory" if owned_by_directory else "service")
+    )
     with entry_errors(str(path)):
         if path.is_root:
             if exist_ok:
                 return
             raise EntryRefused("The vfolder itself exists.", errno=errno.EEXIST, paths=["."])
         if parents:
-            os.close(paths.make_directories(root, path.parent, DIRECTORY_MODE))
+            make = partial(paths.make_directories, root, path.parent, DIRECTORY_MODE)
+            os.close(make(on_made=on_made))
         with paths.parent_beneath(root, path) as (parent, name):
             try:
                 os.mkdir(name, DIRECTORY_MODE, dir_fd=parent)
+                on_made(name, parent)
             except FileExistsError:
                 status = os.stat(name, dir_fd=parent, follow_symlinks=False)
                 if not (exist_ok and stat.S_ISDIR(status.st_mode)):

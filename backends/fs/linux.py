@@ -8,6 +8,8 @@ import errno
 import fcntl
 import os
 import platform
+import stat
+import struct
 from functools import cache
 
 from backends.fs import native
@@ -38,6 +40,11 @@ _SYNC_FILE_RANGE_WRITE = 2
 _FALLOC_KEEP_SIZE = 1
 _CLONE_FS = 0x200
 _FICLONE = 0x40049409
+_FS_IOC_FSGETXATTR = 0x801C581F
+_FS_IOC_FSSETXATTR = 0x401C5820
+#: xflags, extsize, nextents, projid, cowextsize, padding.
+_FSXATTR = struct.Struct("=IIIII8x")
+_FS_XFLAG_PROJINHERIT = 0x200
 _IOPRIO_WHO_PROCESS = 1
 _IOPRIO_CLASS_IDLE = 3 << 13
 #: Larger than struct statfs on every architecture.
@@ -165,6 +172,34 @@ def clone_file(source: int, target: int) -> None:
         OSError: EOPNOTSUPP, ENOTTY, EINVAL or EXDEV where files cannot share blocks; ENOSPC …
     """
     fcntl.ioctl(target, _FICLONE, source)
+
+
+def project_of(fd: int) -> tuple[int, bool]:
+    """Return the project id of an inode, 0 for none, and whether new entries in it inherit that.
+
+    Raises:
+        OSError: ENOTTY or EOPNOTSUPP where the file system knows no projects.
+    """
+    flags, _, _, project, _ = _fsxattr(fd)
+    return project, bool(flags & _FS_XFLAG_PROJINHERIT)
+
+
+def set_project(fd: int, project: int) -> None:
+    """Set the project id of an inode; entries made in a directory from now on inherit it.
+
+    Raises:
+        OSError: EDQUOT or ENOSPC when the project's limit has no space for the inode; EPERM
+        without the right.
+    """
+    flags, extent, extents, _, cow = _fsxattr(fd)
+    if stat.S_ISDIR(os.fstat(fd).st_mode):
+        flags = flags | _FS_XFLAG_PROJINHERIT if project else flags & ~_FS_XFLAG_PROJINHERIT
+    fcntl.ioctl(fd, _FS_IOC_FSSETXATTR, _FSXATTR.pack(flags, extent, extents, project, cow))
+
+
+def _fsxattr(fd: int) -> tuple[int, ...]:
+    found = fcntl.ioctl(fd, _FS_IOC_FSGETXATTR, bytes(_FSXATTR.size))
+    return _FSXATTR.unpack(found)
 
 
 def magic(fd: int) -> int:

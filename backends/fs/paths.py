@@ -11,7 +11,7 @@ same rules: it opens one component at a time, and the kernel never follows a lin
 import errno
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -122,12 +122,18 @@ def parent_beneath(root_fd: int, path: VFolderPath) -> Iterator[tuple[int, str]]
 
 
 def make_directories(
-    root_fd: int, path: VFolderPath, mode: int = 0o755, *, synced: bool = False
+    root_fd: int,
+    path: VFolderPath,
+    mode: int = 0o755,
+    *,
+    synced: bool = False,
+    on_made: Callable[[str, int], object] | None = None,
 ) -> int:
     """Make the directory `path` and its missing parents, and open it as `open_directory` does.
 
     A directory that exists stays unchanged, whichever process made it. With `synced` the names of
-    new directories are on disk before this returns.
+    new directories are on disk before this returns. `on_made` gets the name of each new directory,
+    and the descriptor of the one that it is in.
 
     Raises:
         StorageError: as `open_beneath`; `EntryRefused` when a part is no directory.
@@ -138,6 +144,8 @@ def make_directories(
                 os.mkdir(name, mode, dir_fd=parent)
             except FileExistsError:
                 continue
+            if on_made is not None:
+                on_made(name, parent)
             if synced:
                 sync_directory(root_fd, path=VFolderPath(path.parts[: depth - 1]))
     return open_directory(root_fd, path)

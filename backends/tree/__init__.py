@@ -31,7 +31,7 @@ from backends.tree.copy import (
     salvage,
     words_of,
 )
-from backends.tree.files import sync_file_system
+from backends.tree.files import AttributeSupport, read_xattrs, sync_file_system
 from backends.tree.processes import Effort, Throttle, threads_fit
 from backends.tree.remove import Removal, RemoveOptions, remove_tree
 from backends.tree.rules import Filter, parse_rule
@@ -42,6 +42,7 @@ from backends.tree.walk import Entry, WalkOptions, walk
 __all__ = [
     "DATA_ASPECTS",
     "Aspect",
+    "AttributeSupport",
     "Bounds",
     "Change",
     "CompareOptions",
@@ -74,6 +75,7 @@ __all__ = [
     "parse_rule",
     "read_noted",
     "read_notes",
+    "read_xattrs",
     "remove_tree",
     "salvage",
     "sync_file_system",

@@ -25,7 +25,9 @@ from backends.uploads.directories import (
     inherit_access,
     open_upload_directory,
     parents,
+    prepare_file,
     root_of,
+    take_project,
     upload_directory,
 )
 from core.errors import (
@@ -133,9 +135,9 @@ class Staging:
             with (
                 translated(str(target)),
                 self.backend.open_vfolder(vfolder) as top,
-                parents(target, top) as parent,
+                parents(target, top, self.backend.mount.owner) as parent,
             ):
-                inherit_access(self.descriptor, parent)
+                prepare_file(self.descriptor, parent, target.name, self.backend.mount)
                 os.fsync(self.descriptor)
                 self.on_work(0)
                 size_bytes -= soft.size_of(target.name, parent)
@@ -154,6 +156,9 @@ class Staging:
         except OSError as error:
             if error.errno != errno.EXDEV:
                 raise
+            if take_project(self.descriptor, parent):
+                os.rename(self.upload.id, name, src_dir_fd=self._directory, dst_dir_fd=parent)
+                return
             # The volume was mounted again since the file was opened: use the mount of now.
             with upload_directory(self.backend, self.upload) as directory:
                 if not self._is_in(directory):
@@ -368,14 +373,14 @@ def _publish_empty(backend: Backend, upload: Upload) -> None:
     with (
         translated(str(target)),
         backend.open_vfolder(vfolder) as top,
-        parents(target, top) as parent,
+        parents(target, top, backend.mount.owner) as parent,
     ):
         try:
             descriptor = os.open(target.name, _NEW_FILE, FILE_MODE, dir_fd=parent)
         except FileExistsError:
             return
         try:
-            inherit_access(descriptor, parent)
+            inherit_access(descriptor, parent, backend.mount.owner)
         finally:
             os.close(descriptor)
         os.fsync(parent)

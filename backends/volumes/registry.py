@@ -2,11 +2,12 @@
 
 import traceback
 from collections.abc import Callable
+from dataclasses import replace
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from pkgutil import resolve_name
 
-from backends.base import Backend, HasQuota, Mount, MountedBackend
+from backends.base import Backend, HasQuota, Mount, MountedBackend, Owner
 from backends.mounted import PosixBackend, check_options
 from backends.quota import Patience, SoftQuota
 from backends.systems.btrfs import BtrfsBackend
@@ -118,7 +119,7 @@ def faulty(mount: Mount) -> Backend:
         raise ConfigurationError(
             f"[volume.{mount.volume}.options]: `backend` names another backend and `faults` a file."
         )
-    inner = create_backend(name, Mount(mount.volume, mount.path, options, mount.identity))
+    inner = create_backend(name, replace(mount, options=options))
     return FaultyBackend(inner, Path(faults))
 
 
@@ -180,7 +181,15 @@ class Volumes:
         if name not in self._backends:
             path = self._settings.volume_path(table)
             identity = MarkerIdentity(self._settings, name)
-            mount = Mount(name, path, table.backend_options, identity)
+            own = self._settings.vfolder.entries
+            mount = Mount(
+                name,
+                path,
+                table.backend_options,
+                identity,
+                owner=Owner(own.owner),
+                keeps_attributes=own.overwrite == "keep",
+            )
             self._backends[name] = self._wrapped(create_backend(table.backend, mount))
         return self._backends[name]
 

@@ -1,5 +1,6 @@
 """The tables below `[vfolder]`, which only this service has. Durations are seconds."""
 
+from typing import Literal
 from urllib.parse import quote
 
 from msgspec import field
@@ -193,6 +194,16 @@ class UploadsTable(Table, frozen=True):
     per_node: int = 500_000
 
 
+class EntriesTable(Table, frozen=True):
+    """`[vfolder.entries]`: what files and directories are like that callers create and replace."""
+
+    #: Who owns a new entry: the user of the service, or the owner and group of its directory, for
+    #: vfolders of other users. That needs root or the capability CAP_CHOWN.
+    owner: Literal["service", "directory"] = "service"
+    #: A file that an upload replaces keeps its mode, owner, ACL and xattrs, or is as a new one.
+    overwrite: Literal["keep", "new"] = "keep"
+
+
 class FlowerTable(Table, frozen=True):
     """`[vfolder.flower]`: Flower, the read-only view of tasks for operators."""
 
@@ -249,6 +260,7 @@ class OwnTables(Table, frozen=True):
     mounts: MountsTable = field(default_factory=MountsTable)
     doors: DoorsTable = field(default_factory=DoorsTable)
     uploads: UploadsTable = field(default_factory=UploadsTable)
+    entries: EntriesTable = field(default_factory=EntriesTable)
     flower: FlowerTable = field(default_factory=FlowerTable)
 
     def bytes_per_second(self, volume: str) -> int | None:

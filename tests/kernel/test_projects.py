@@ -10,13 +10,16 @@ from uuid import uuid4
 import pytest
 
 from backends.base import Mount
-from backends.fs import layout
+from backends.fs import descriptors, layout
 from backends.mounted import PosixBackend
 from backends.systems.xfs import Ext4Backend, XfsBackend, project_ids, quotactl
 from backends.systems.xfs.backend import ProjectQuotaBackend
+from backends.uploads import Staging
+from backends.uploads.directories import upload_directory
 from core import errors
-from core.names import QuotaScope, ScopeKind, VFolderId
+from core.names import QuotaScope, ScopeKind, VFolderId, VFolderPath
 from core.process import privileges
+from core.uploads import Upload
 from tests.support.deaths import child, deaths
 from tests.support.waiting import eventually
 
@@ -187,3 +190,26 @@ def test_another_file_system_is_refused(backend: ProjectQuotaBackend, tmp_path: 
     with pytest.raises(errors.BackendFailed):
         type(backend)(Mount("elsewhere", tmp_path)).probe()
     assert PosixBackend(backend.mount).probe() == backend.probe()
+
+
+def test_an_upload_into_a_directory_of_another_project(backend: ProjectQuotaBackend) -> None:
+    """The kernel renames no file of another project into it: the upload takes its project."""
+    scope = new()
+    backend.create_scope(scope, 5 * MIB)
+    vfolder = VFolderId(scope, uuid4())
+    backend.create_vfolder(vfolder)
+    billed = backend.vfolder_path(vfolder) / "billed"
+    billed.mkdir()
+    number = project_ids.LAST_ID
+    for content in (b"first", b"again"):
+        with descriptors.opened(billed) as directory:
+            quotactl.tag(directory, number)
+        names = {"volume": "kernel", "vfolder": str(vfolder), "path": "billed/file"}
+        upload = Upload(id=uuid4().hex, session="one", **names)
+        with upload_directory(backend, upload, make=True) as hidden:
+            file = os.open(upload.id, os.O_CREAT | os.O_RDWR, dir_fd=hidden)
+            os.write(file, content)
+            Staging(backend, upload, os.dup(hidden), file).publish(VFolderPath.parse(upload.path))
+            assert quotactl.project_of(file) == number
+            os.close(file)
+        assert (billed / "file").read_bytes() == content

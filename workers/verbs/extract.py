@@ -7,24 +7,23 @@ The end of the job removes the bytes of an upload, whatever the end is.
 """
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from io import FileIO
 from typing import Any
 
-from backends.archives import BOUNDS, Unpacking, UploadFormat, opened
+from backends.archives import BOUNDS, Unpacking, UnpackOptions, UploadFormat, opened
+from backends.base import Owner
 from backends.fs import descriptors, layout, paths, translate
 from backends.quota import blame, check_space, soft
 from backends.tree import remove_tree, sync_file_system
-from backends.uploads import give_to_job, parents
+from backends.uploads import default_acl, give_to_job, inherit_directory, nearest_parent, parents
 from core.errors import EntryExists, EntryNotFound
 from core.jobs.requests import ExtractRequest
 from core.names import VFolderId, VFolderPath
 from workers.run import Context, Manifest, Outcome
 from workers.verbs.transfer import amounts_of, items_of
 
-#: The mode of the published directory, as of any new directory.
-DIRECTORY_MODE = 0o755
 #: An archive that does not say how much it holds reserves this many bytes ahead.
 AHEAD_BYTES = 8 << 20
 
@@ -81,8 +80,9 @@ class Extract:
             self._source(top) as file,
             self._context.hidden_directory(self._root, self._staging) as staging,
         ):
+            with nearest_parent(self._target, top) as parent:
+                inherit_directory(staging, parent, self._backend.mount.owner)
             facts = self._unpack(file, staging)
-            os.fchmod(staging, DIRECTORY_MODE)
             sync_file_system(staging)
             mark = {"inode": os.fstat(staging).st_ino, "facts": facts}
             self._publish(top, manifest, mark)
@@ -102,13 +102,25 @@ class Extract:
             if size_bytes > self._reserved:
                 self._reserve(size_bytes + AHEAD_BYTES)
 
-        work = Unpacking(staging, check, self._run, self._run.throttle)
+        options = self._options(staging, check)
+        work = Unpacking(staging, options, self._run, self._run.throttle)
         try:
             return work.run(archive).document()
         except OSError as error:
             raise blame(self._backend, self._vfolder.scope, translate(error)) from error
         finally:
             work.close()
+
+    def _options(self, staging: int, check: Callable[[int, int], None]) -> UnpackOptions:
+        status = os.fstat(staging)
+        own = (status.st_uid, status.st_gid)
+        given = self._backend.mount.owner is Owner.DIRECTORY and os.geteuid() == 0
+        return UnpackOptions(
+            check,
+            self._context.note,
+            owner=own if given else None,
+            under_acl=default_acl(staging) is not None,
+        )
 
     def _reserve(self, size_bytes: int) -> None:
         """Reserve space under a soft limit, again and again if the archive gives no size."""
@@ -123,7 +135,7 @@ class Extract:
         manifest.mark("publish", **mark)
         with (
             descriptors.opened(self._staging.parent, self._root) as directory,
-            parents(self._target, top) as parent,
+            parents(self._target, top, self._backend.mount.owner) as parent,
         ):
             self._run.check()
             try:

@@ -55,8 +55,12 @@ def make_directories(body: MakeDirectories) -> Response:
 
     Each path has its own result: those that could not be made are in `failed` with the reason.
     """
-    access = current_door().volume_access
+    door = current_door()
+    access = door.volume_access
     access.check_known(body.volume)
+    # Nodes of an earlier version do not know this word.
+    owned = door.settings.vfolder.entries.owner == "directory"
+    more = {"owned_by_directory": True} if owned else {}
     success, failed = [], []
     for text in body.paths:
         try:
@@ -66,6 +70,7 @@ def make_directories(body: MakeDirectories) -> Response:
                 VFolderPath.parse(text),
                 parents=body.parents,
                 exist_ok=body.exist_ok,
+                **more,
             )
         except StorageError as error:
             if error.status >= HTTPStatus.INTERNAL_SERVER_ERROR and error.retriable:

@@ -9,9 +9,7 @@ Layouts and numbers: <linux/fs.h> (struct fsxattr), <linux/quota.h> (struct if_d
 """
 
 import errno
-import fcntl
 import os
-import stat
 import struct
 from dataclasses import dataclass
 
@@ -21,12 +19,6 @@ from backends.fs import linux
 PROJECT_QUOTA = 2
 #: The kernel takes limits in units of this many bytes (QIF_DQBLKSIZE).
 UNIT_BYTES = 1024
-
-_FS_IOC_FSGETXATTR = 0x801C581F
-_FS_IOC_FSSETXATTR = 0x401C5820
-#: xflags, extsize, nextents, projid, cowextsize, padding.
-_FSXATTR = struct.Struct("=IIIII8x")
-_FS_XFLAG_PROJINHERIT = 0x200
 
 _Q_GETQUOTA = 0x800007
 _Q_SETQUOTA = 0x800008
@@ -57,21 +49,12 @@ def project_of(fd: int) -> int:
     Raises:
         OSError: ENOTTY or EOPNOTSUPP where the file system knows no projects.
     """
-    return int(_FSXATTR.unpack(fcntl.ioctl(fd, _FS_IOC_FSGETXATTR, bytes(_FSXATTR.size)))[3])
+    return linux.project_of(fd)[0]
 
 
 def tag(fd: int, project: int) -> None:
-    """Set the project id of an inode; entries made in a directory from now on inherit it.
-
-    Raises:
-        OSError: EDQUOT or ENOSPC when the project's limit has no space for the inode; EPERM
-        without the right.
-    """
-    found = fcntl.ioctl(fd, _FS_IOC_FSGETXATTR, bytes(_FSXATTR.size))
-    flags, extent, extents, _, cow = _FSXATTR.unpack(found)
-    if stat.S_ISDIR(os.fstat(fd).st_mode):
-        flags = flags | _FS_XFLAG_PROJINHERIT if project else flags & ~_FS_XFLAG_PROJINHERIT
-    fcntl.ioctl(fd, _FS_IOC_FSSETXATTR, _FSXATTR.pack(flags, extent, extents, project, cow))
+    """Set the project id of an inode, as `linux.set_project` does."""
+    linux.set_project(fd, project)
 
 
 def usage(fd: int, project: int) -> ProjectUsage:

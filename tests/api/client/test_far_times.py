@@ -131,6 +131,52 @@ def test_an_archive(site: Site, form: str) -> None:
     assert sum("f" in name.rpartition("/")[2] for name in names) == len(SECONDS)
 
 
+#: Years 1677 to 2554: the times of plans; archives have the nearest one of others.
+FIRST, LAST = -(2**63) // 10**9 + 1, 2**64 // 10**9
+
+
+#: What unpacks an archive at a path into the directory where it runs.
+TOOLS = {
+    "tar": ["tar", "-xf"],
+    "bsdtar": ["bsdtar", "-xf"],
+    "7z": ["7z", "x", "-y", "-bd"],
+}
+
+
+@pytest.mark.parametrize("form", ["zip", "zip-deflate", "tar"])
+@pytest.mark.parametrize(
+    "tool",
+    [
+        "extract",
+        "tar",
+        *(pytest.param(one, marks=pytest.mark.part(one)) for one in ("bsdtar", "7z")),
+    ],
+)
+def test_times_of_an_archive(site: Site, tool: str, form: str) -> None:
+    """As real tools unpack them, and as the job `extract` does."""
+    if tool != "extract" and (tool == "7z") == (form == "tar"):
+        return  # GNU tar reads no zip, bsdtar no times of NTFS, and 7z no times of pax
+    name = f"{tool}-{form}"
+    home = site.client.vfolder()
+    answer = requests.get(site.folder.archive(["."]) + f"&format={form}", timeout=60)
+    path = home.write("archive", answer.content)
+    if tool == "extract":
+        request = {"source": "archive", "archive": form.partition("-")[0], "target": name}
+        site.done(verb="extract", vfolder=str(home.id), **request)
+    else:
+        (home.path / name).mkdir()
+        command = [*TOOLS[tool], path]
+        subprocess.run(command, cwd=home.path / name, check=True, stdout=subprocess.DEVNULL)
+    found = times(home.path / name)
+    top = "" if "f0" in found else f"{site.folder.path.name}/"
+    for number, seconds in enumerate(SECONDS):
+        for kind in ("f{}", "d{}", "d{}/link"):
+            entry = top + kind.format(number)
+            expected = min(max(seconds, FIRST), LAST)
+            if not (tool == "7z" and kind == "d{}/link"):  # it sets no times of links
+                assert abs(found[entry] // 10**9 - expected) <= 1, entry
+
+
 def times(path: Path) -> dict[str, int]:
     return {str(p.relative_to(path)): p.lstat().st_mtime_ns for p in path.rglob("*")}
 

@@ -5,6 +5,7 @@ import io
 import os
 import stat
 import struct
+import subprocess
 import tarfile
 import zipfile
 from collections.abc import Callable, Iterator
@@ -16,9 +17,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from backends.archives import Unpacking, UploadFormat, opened
+from backends.archives import Unpacking, UnpackOptions, UploadFormat, opened
 from backends.archives.members import ArchiveRefused
-from backends.archives.unpack import Unpacked, UnpackLimits
+from backends.archives.unpack import TIME_NOT_KEPT, Unpacked, UnpackLimits
 from backends.tree import Throttle
 from core.jobs import Unattended
 
@@ -35,12 +36,15 @@ def target(tmp_path: Path) -> Iterator[Path]:
     assert (tmp_path / "outside").read_bytes() == b"untouched"
 
 
-def unpack(target: Path, form: UploadFormat, data: bytes) -> Unpacked:
+def unpack(
+    target: Path, form: UploadFormat, data: bytes, note: Callable[[str, str], object] = print
+) -> Unpacked:
     path = target.parent / "archive"
     path.write_bytes(data)
     top = os.open(target, os.O_RDONLY)
     throttle = Throttle()
-    work = Unpacking(top, partial(BOUNDS.check, len(data)), Unattended(), throttle)
+    options = UnpackOptions(partial(BOUNDS.check, len(data)), note)
+    work = Unpacking(top, options, Unattended(), throttle)
     try:
         with io.FileIO(path) as file:
             return work.run(opened(form, file, BOUNDS))
@@ -250,3 +254,53 @@ def test_any_damage_is_refused_or_harmless(
     with suppress(ArchiveRefused):
         unpack(target, form, bytes(broken))
     assert sorted(os.listdir(target.parent)) == ["archive", "target"]
+
+
+MOMENTS = (-(2**63) + 5, -(10**15), -1, 0, 1_700_000_000, 2**31, 2**33, 10**12, 2**63 - 1)
+FAR = 2**70
+
+
+def timed(name: str, seconds: float | str, kind: bytes = tarfile.REGTYPE) -> tarfile.TarInfo:
+    info = special(name, kind, "f0" if kind in (tarfile.SYMTYPE, tarfile.LNKTYPE) else "")
+    info.mode = 0o755
+    if isinstance(seconds, str):
+        info.pax_headers = {"mtime": seconds}
+    else:
+        info.mtime = seconds
+    return info
+
+
+@pytest.mark.part("root")
+def test_times_of_all_kinds_of_entries(target: Path) -> None:
+    """To the nanosecond, of any size, and those of directories after all that is in them."""
+    subprocess.run(["mount", "-t", "tmpfs", "tmpfs", target], check=True)
+    try:
+        entries: list[tarfile.TarInfo | tuple[str, bytes]] = []
+        for number, seconds in enumerate(MOMENTS):
+            text = f"{seconds}.123456789" if 0 <= seconds < 2**62 else str(seconds)
+            entries.append(timed(f"f{number}", text))
+            entries.append(timed(f"d{number}", text, tarfile.DIRTYPE))
+            entries.append(timed(f"d{number}/link", text, tarfile.SYMTYPE))
+            entries.append(timed(f"d{number}/below/", text, tarfile.DIRTYPE))
+        entries.append(("d0/late", b"x"))
+        done = unpack(target, UploadFormat.TAR, tar(*entries))
+        assert done.times_not_kept == 0
+        for number, seconds in enumerate(MOMENTS):
+            expected = seconds * 10**9 + (123_456_789 if 0 <= seconds < 2**62 else 0)
+            for name in ("f{}", "d{}", "d{}/link", "d{}/below"):
+                assert (target / name.format(number)).lstat().st_mtime_ns == expected, name
+    finally:
+        subprocess.run(["umount", "-l", target], check=True)
+
+
+def test_a_time_that_the_file_system_cannot_have_is_noted(target: Path) -> None:
+    data = tar(
+        timed("f0", str(FAR // 2**50)),
+        timed("f1", FAR),
+        timed("d", FAR, tarfile.DIRTYPE),
+        form=tarfile.GNU_FORMAT,
+    )
+    noted: list[tuple[str, str]] = []
+    done = unpack(target, UploadFormat.TAR, data, lambda *one: noted.append(one))
+    assert done.times_not_kept == 2
+    assert noted == [("f1", TIME_NOT_KEPT), ("d", TIME_NOT_KEPT)]
