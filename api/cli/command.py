@@ -7,6 +7,7 @@ import click
 
 from api.cli.configuration import config
 from api.cli.jobs import jobs
+from api.cli.migration import migrate
 from api.cli.operating import node, nodes, trash, volumes
 
 _PASSED_ON = {"ignore_unknown_options": True, "help_option_names": []}
@@ -37,5 +38,5 @@ def _become(module: str, arguments: tuple[str, ...]) -> None:
     os.execv(sys.executable, [sys.executable, "-m", module, *arguments])  # noqa: S606 - no shell is meant
 
 
-for _command in (config, jobs, volumes, trash, nodes, node):
+for _command in (config, jobs, volumes, trash, nodes, node, migrate):
     main.add_command(_command)

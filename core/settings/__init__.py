@@ -1,6 +1,7 @@
 """All configuration, typed; only this package reads the environment. Knows no job, no storage."""
 
 from core.settings.etcd import Etcd
+from core.settings.migration import KEYS, KeyReading, Reading, keys_of
 from core.settings.own import RedisTarget
 from core.settings.reference import StorageProxyTable, VolumeTable
 from core.settings.report import effective, ineffective_keys, masked, reload, value_of
@@ -17,9 +18,12 @@ from core.settings.units import Address, address, size_bytes
 __all__ = [
     "CONFIG_NAME",
     "CONFIG_VARIABLE",
+    "KEYS",
     "OVERRIDE_PREFIX",
     "Address",
     "Etcd",
+    "KeyReading",
+    "Reading",
     "RedisTarget",
     "Settings",
     "StorageProxyTable",
@@ -28,6 +32,7 @@ __all__ = [
     "effective",
     "find",
     "ineffective_keys",
+    "keys_of",
     "load",
     "masked",
     "reload",
