@@ -41,7 +41,6 @@ LIMITS = "limits"
 SNAPSHOTS = "snapshots"
 #: Marks the layout version for the reference's tools.
 VERSION_FILE = "version.txt"
-VERSION_TEXT = "3"
 
 _SCOPE_NAME = re.compile(r"[0-9a-f]{32}")
 

@@ -26,7 +26,6 @@ TRIES_MAX = 128
 XFS = 0x58465342
 EXT4 = 0xEF53
 BTRFS = 0x9123683E
-CEPH = 0x00C36400
 FUSE = 0x65735546
 
 #: Numbers of system calls, the same on every architecture.

@@ -27,8 +27,6 @@ NO_EFFECT = (
     "storage-proxy.watcher-insock-path-prefix",
     "storage-proxy.watcher-outsock-path-prefix",
 )
-#: What a reload takes over besides new volumes: beginnings of dotted keys.
-TAKEN = ("logging.level", "vfolder.bandwidth")
 MASK = "********"
 _SECRET_KEY = re.compile(r"(^|[._-])(secret|password|token|access-key|secret-key)$", re.IGNORECASE)
 _URL_PASSWORD = re.compile(r"(?<=://)([^/@\s]*):([^/@\s]+)@")
