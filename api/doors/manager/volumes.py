@@ -93,7 +93,8 @@ def get_hardware_info(body: OneVolume) -> Response:
 )
 def get_file_system_usage(body: OneVolume) -> Response:
     """Return the capacity and usage of a volume, counted as df does."""
-    return answer(asdict(current_door().volume_access.on_volume(body.volume, operations.capacity)))
+    found = current_door().volume_access.on_volume(body.volume, operations.capacity)
+    return answer({"capacity_bytes": found.capacity_bytes, "used_bytes": found.used_bytes})
 
 
 @blueprint.operation(
