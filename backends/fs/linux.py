@@ -55,6 +55,8 @@ _STATX_BYTES = 256
 _STATX_ATTRIBUTES_AT = 8
 _STATX_ATTRIBUTES_KNOWN_AT = 56
 _STATX_ATTR_MOUNT_ROOT = 0x2000
+_MNT_DETACH = 2
+_UMOUNT_NOFOLLOW = 8
 
 
 class _OpenHow(ctypes.Structure):
@@ -153,6 +155,16 @@ def sync_file_system(fd: int) -> None:
         OSError: EIO, ENOSPC or EDQUOT when an earlier write could not be kept.
     """
     _checked(_libc.syncfs(fd))
+
+
+def detach_mount(parent: int, name: str) -> None:
+    """Take away what is mounted on a directory; open files keep it (umount2(2), MNT_DETACH).
+
+    Raises:
+        OSError: EINVAL when nothing is mounted there, EPERM without CAP_SYS_ADMIN.
+    """
+    path = os.fsencode(f"/proc/self/fd/{parent}/{name}")
+    _checked(_libc.umount2(path, _MNT_DETACH | _UMOUNT_NOFOLLOW))
 
 
 def preallocate(fd: int, start: int, size: int) -> None:

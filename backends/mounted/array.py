@@ -103,6 +103,11 @@ class ArrayQuotaBackend(ArrayBackend):
     def _make_directory(self, root: int, name: str) -> None:
         """Make the scope's directory, by the array or on the mount; an existing one is fine."""
 
+    def _make_limited(self, root: int, name: str, limit_bytes: int | None) -> None:
+        """Make the scope's directory with its limit; in two steps, where the array needs two."""
+        self._make_directory(root, name)
+        self._apply_limit(name, limit_bytes)
+
     @abstractmethod
     def _usage(self, name: str) -> ArrayUsage:
         """Return what the array counts and enforces now."""
@@ -243,9 +248,8 @@ class ArrayQuotaBackend(ArrayBackend):
         requested_limits.keep(
             root, scope, requested_limits.RequestedLimit(limit_bytes or 0, adopting=True)
         )
-        self._make_directory(root, scope.directory)
         rounded = None if limit_bytes is None else self.effective_limit(limit_bytes)
-        self._apply_limit(scope.directory, rounded)
+        self._make_limited(root, scope.directory, rounded)
         os.fsync(root)
         requested_limits.settle(root, scope, limit_bytes)
 

@@ -55,6 +55,8 @@ class PosixBackend(MountedBackend):
 
     name: ClassVar[str] = "vfs"
     options_type: ClassVar[type[Struct] | None] = MountedOptions
+    #: Names in an empty quota scope that the storage system shows there.
+    not_content: ClassVar[frozenset[str]] = frozenset()
 
     #: The id of the file system that was tested last for shared blocks, and the result.
     _shares: tuple[str, bool] | None = None
@@ -205,7 +207,7 @@ class PosixBackend(MountedBackend):
         The last step is one rmdir(2), which refuses when a vfolder was made meanwhile.
         """
         with self.open_scope(scope) as descriptor:
-            names = set(os.listdir(descriptor)) - {layout.HIDDEN}
+            names = set(os.listdir(descriptor)) - {layout.HIDDEN, *self.not_content}
             if names or _holds_files(descriptor):
                 raise QuotaScopeNotEmpty(_STILL_HOLDS.format(scope))
             with suppress(FileNotFoundError):  # there was no hidden directory

@@ -22,6 +22,7 @@ from backends.base import (
 from backends.mounted import PosixBackend
 from backends.systems.btrfs.backend import BtrfsBackend
 from backends.systems.cephfs.backend import CephFsBackend
+from backends.systems.hammerspace.backend import HammerspaceBaseBackend
 from backends.tree import Aspect
 from backends.volumes import BackendFactory, backend_factory
 from core import settings as configuration
@@ -30,11 +31,13 @@ from core.process import privileges
 from tests.backends.systems.arrays.simulated import trusting
 from tests.fakes import flashblade as flashblade_sim
 from tests.fakes import onefs as onefs_sim
+from tests.fakes import hammerspace as hammerspace_sim
 from tests.fakes import ontap as ontap_sim
 from tests.fakes import vast as vast_sim
 from tests.fakes import weka as weka_sim
 from tests.fakes.flashblade import FlashBladeSim
 from tests.fakes.onefs import OneFsSim
+from tests.fakes.hammerspace import HammerspaceSim
 from tests.fakes.ontap import OntapSim
 from tests.fakes.serving import Faults, serving
 from tests.fakes.shelf import BtrfsShelf
@@ -87,7 +90,13 @@ KINDS = {
     ),
     # NFS 4.2 has no inode flags and no POSIX ACLs
     "nfs": Kind(cannot_keep=frozenset({Aspect.FLAGS, Aspect.HOLES}), has_acls=False),
-    # the simulator's directories are on btrfs
+    # the simulators' directories are on btrfs
+    "hammerspace": Kind(
+        lateness_bytes=1 << 20,
+        deadly_calls=REMOTE,
+        many_scopes=8,
+        skills=(HasQuota, HasSnapshots),
+    ),
     "weka": Kind(
         lateness_bytes=1 << 20, deadly_calls=REMOTE, many_scopes=8, skills=(HasMetric, HasQuota)
     ),
@@ -163,6 +172,14 @@ def vfs(directory: Path) -> Iterator[Site]:
 
 
 @contextmanager
+def hammerspace_base(directory: Path) -> Iterator[Site]:
+    top = directory / "hammerspace-base"
+    top.mkdir()
+    yield Site(HammerspaceBaseBackend(Mount("local", top)))
+    shutil.rmtree(top)
+
+
+@contextmanager
 def _btrfs(directory: Path, options: dict[str, str]) -> Iterator[Site]:
     make = ["mkfs.btrfs", "-q", "-m", "single", "-d", "single"]
     with mounted(directory / "btrfs", make, size_bytes=512 << 20) as top:
@@ -191,6 +208,14 @@ def ontap(directory: Path) -> Iterator[Site]:
         simulator.chance_of_job_fault = FAULT_RATE
         with serving(simulator, Faults(SEED, FAULT_RATE)) as server:
             yield _on_array("netapp", shelf.top, ontap_sim.options(server.url))
+
+
+@contextmanager
+def hammerspace(directory: Path) -> Iterator[Site]:
+    with _on_btrfs(directory) as shelf:
+        simulator = HammerspaceSim(shelf, seed=SEED, chance_of_task_fault=FAULT_RATE)
+        with serving(simulator, Faults(SEED, FAULT_RATE)) as server:
+            yield _on_array("hammerspace", shelf.top, hammerspace_sim.options(server.url))
 
 
 @contextmanager
@@ -287,6 +312,8 @@ MAKERS = {
     "btrfs-simple": btrfs_simple,
     "cephfs": cephfs,
     "ontap": ontap,
+    "hammerspace": hammerspace,
+    "hammerspace-base": hammerspace_base,
     "weka": weka,
     "vast": vast,
     "onefs": onefs,
@@ -296,7 +323,7 @@ MAKERS = {
     "nfs": nfs,
 }
 #: Simulated arrays, on a btrfs that enforces their limits.
-ARRAYS = ("ontap", "weka", "vast", "onefs")
+ARRAYS = ("hammerspace", "ontap", "weka", "vast", "onefs")
 #: Volumes that need a kernel with project quota, or with NFS.
 IN_KERNEL = ("xfs", "ext4", "nfs")
 

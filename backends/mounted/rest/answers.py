@@ -16,6 +16,8 @@ from core.errors import BackendFailed, Unavailable
 WORDS_MAX = 300
 #: The longest `Retry-After` of an array that is obeyed (seconds).
 PAUSE_SECONDS_MAX = 30.0
+#: The types of pages for people, which proxies send.
+_PAGES = frozenset({"text/html", "application/xhtml+xml"})
 #: Statuses of proxies, after which it is unknown whether the request had its effect.
 _EFFECT_UNKNOWN = frozenset(
     {HTTPStatus.BAD_GATEWAY, HTTPStatus.SERVICE_UNAVAILABLE, HTTPStatus.GATEWAY_TIMEOUT}
@@ -63,7 +65,14 @@ class Lost(Unavailable):
 
 
 class Expired(Exception):
-    """The login is no longer valid; the request had no effect."""
+    """The login is no longer valid; the request had no effect.
+
+    `status` is the status of the answer: on some arrays one status means a missing right, too.
+    """
+
+    def __init__(self, status: int = HTTPStatus.UNAUTHORIZED) -> None:
+        super().__init__(status)
+        self.status = status
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,14 +97,20 @@ class ArrayRefusal:
 Dialect = Callable[[ArrayAnswer], ArrayRefusal | None]
 
 
-def read(status: int, headers: Mapping[str, str], content: bytes) -> ArrayAnswer:
+def read(
+    status: int, headers: Mapping[str, str], content: bytes, *, plain: bool = False
+) -> ArrayAnswer:
     """Parse a response: first the status, then the content type, then the JSON.
+
+    With `plain` a success has a text, which may be empty, in place of JSON.
 
     Raises:
         Lost: the body is not JSON, or it is empty where one is required.
     """
     pause = pause_of(headers)
     kind = headers.get("Content-Type", "").partition(";")[0].strip().lower()
+    if plain and status < HTTPStatus.BAD_REQUEST and kind not in _PAGES:
+        return ArrayAnswer(status, headers, content.decode("utf-8", "replace"))
     if not content:
         if status == HTTPStatus.OK:
             raise Lost(f"The array's answer is empty (status {status}).", pause)
@@ -123,7 +138,7 @@ def judge(answer: ArrayAnswer, dialect: Dialect) -> ArrayAnswer:
         return answer
     complaint = dialect(answer)
     if complaint is None:
-        raise Expired
+        raise Expired(answer.status)
     words = complaint.words[:WORDS_MAX] or "no reason given"
     code = f", code {complaint.code}" if complaint.code else ""
     detail = f"The array refused (status {answer.status}{code}): {words}"

@@ -57,6 +57,10 @@ class ArrayRequest:
     query: Mapping[str, Any] | None = None
     body: Any = None
     headers: Mapping[str, str] | None = None
+    #: A body in the form of web pages (application/x-www-form-urlencoded), in place of JSON.
+    form: Mapping[str, str] | None = None
+    #: A success has a text, which may be empty, in place of JSON.
+    plain: bool = False
     #: The required type of a successful body (msgspec); another one counts as no answer.
     shape: Any = Any
 
@@ -75,11 +79,18 @@ class Client:
         *,
         secrets: tuple[str, ...] = (),
         answer_seconds: float = ANSWER_SECONDS,
+        check: ArrayRequest | None = None,
     ) -> None:
+        """Make a client; it connects with its first request.
+
+        `check` is a request that every login may send. It tells a missing right from an expired
+        login, on an array that answers 403 to both.
+        """
         self._sessions = Sessions(target, lambda: sign_in(self))
         self._dialect = dialect
         self._secrets = secrets
         self._answer_seconds = answer_seconds
+        self._check = check
         self._turn = 0
 
     def get(self, path: str, shape: type[T], /, **query: Any) -> T:  # noqa: ANN401 - JSON values
@@ -146,12 +157,30 @@ class Client:
         for _ in range(RENEWALS_MAX):
             try:
                 return self.exchange(_signed(request, login))
-            except Expired:
+            except Expired as expired:
+                self._refuse_if_valid(login, request, expired)
                 login = self._sessions.renew(login.number)
         try:
             return self.exchange(_signed(request, login))
         except Expired:
             raise ArrayRefused("The array takes back every login.", Reason.DENIED) from None
+
+    def _refuse_if_valid(self, login: Login, request: ArrayRequest, expired: Expired) -> None:
+        """Raise for a request that lacks a right, when the array still accepts the login.
+
+        Raises:
+            ArrayRefused: the user of the login has no right for this request.
+        """
+        if self._check is None or expired.status != HTTPStatus.FORBIDDEN:
+            return
+        try:
+            self.exchange(_signed(self._check, login))
+        except Expired:
+            return
+        path = request.path.partition("?")[0]
+        raise ArrayRefused(
+            f"The array's user has no right for {request.method} {path}.", Reason.DENIED
+        )
 
     def _talk(self, request: ArrayRequest) -> ArrayAnswer:
         endpoints = self._sessions.target.endpoints
@@ -176,10 +205,10 @@ class Client:
 
     def _read(self, session: requests.Session, endpoint: str, request: ArrayRequest) -> ArrayAnswer:
         seconds = min(deadline.left(), self._answer_seconds)
-        body = None if request.body is None else orjson.dumps(request.body)
+        kind, body = _encoded(request)
         headers = {"Accept": "application/json", **(request.headers or {})}
         if body is not None:
-            headers["Content-Type"] = "application/json"
+            headers["Content-Type"] = kind
         try:
             bare = requests.Request(request.method, endpoint, headers=headers, data=body)
             prepared = session.prepare_request(bare)
@@ -194,7 +223,7 @@ class Client:
                 stream=True,
             ) as response:
                 content = _whole(response, monotonic() + seconds)
-                return read(response.status_code, response.headers, content)
+                return read(response.status_code, response.headers, content, plain=request.plain)
         except requests.exceptions.SSLError as error:
             raise _distrust(error) from None
         except (requests.RequestException, HTTPError, OSError) as error:
@@ -230,6 +259,13 @@ def _pause(state: tenacity.RetryCallState) -> float:
 
 def _signed(request: ArrayRequest, login: Login) -> ArrayRequest:
     return replace(request, headers={**(request.headers or {}), **login.headers})
+
+
+def _encoded(request: ArrayRequest) -> tuple[str, bytes | None]:
+    """Return the content type and the bytes of the body; None without a body."""
+    if request.form is not None:
+        return "application/x-www-form-urlencoded", urlencode(request.form).encode()
+    return "application/json", None if request.body is None else orjson.dumps(request.body)
 
 
 def _spelled(query: Mapping[str, Any] | None) -> str:

@@ -41,6 +41,8 @@ class ArrayEndpoint:
     #: A file with the CA of the array's certificate; None uses the system's CAs.
     ca_bundle: str | None = None
     verify_tls: bool = True
+    #: Files with a certificate that identifies this client, and with its key.
+    client_certificate: tuple[str, str] | None = None
 
     def __post_init__(self) -> None:
         if not self.endpoints or not all(e.startswith("https://") for e in self.endpoints):
@@ -163,6 +165,7 @@ def _new_session(target: ArrayEndpoint) -> requests.Session:
     session = requests.Session()
     session.trust_env = False  # ~/.netrc and proxies of the environment must not get the secrets
     session.verify = (target.ca_bundle or True) if target.verify_tls else False
+    session.cert = target.client_certificate
     if not target.verify_tls:
         urllib3.disable_warnings(InsecureRequestWarning)  # set once, for all requests
         _log.warning("certificates ignored", endpoints=target.endpoints)

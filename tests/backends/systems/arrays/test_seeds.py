@@ -13,16 +13,18 @@ from uuid import uuid4
 
 import pytest
 
-from backends.base import Mount
+from backends.base import HasMetric, Mount
 from backends.mounted import PosixBackend
 from backends.volumes import backend_factory
 from core import errors
 from core.names import QuotaScope, ScopeKind
 from tests.backends.systems.arrays.simulated import trusting
 from tests.backends.systems.arrays.watching import Watch, modest, no_blind_repetition
-from tests.fakes import flashblade, onefs, ontap, vast, weka
+from tests.fakes import flashblade, hammerspace, onefs, ontap, vast, weka
 from tests.fakes.flashblade import FlashBladeSim
 from tests.fakes.onefs import OneFsSim
+from tests.fakes.hammerspace import HammerspaceSim
+from tests.fakes.hammerspace import Profile as HammerspaceProfile
 from tests.fakes.ontap import OntapSim, Profile
 from tests.fakes.serving import Faults, Server, Simulator, serving
 from tests.fakes.shelf import Shelf
@@ -40,6 +42,11 @@ Maker = Callable[[Path, int], Simulator]
 Options = Callable[[str], dict[str, Any]]
 
 
+def _hammerspace(top: Path, seed: int) -> Simulator:
+    profile = HammerspaceProfile(expired_status=401 if seed % 2 else 403)
+    return HammerspaceSim(Shelf(top), profile, seed, chance_of_task_fault=RATE)
+
+
 def _ontap(top: Path, seed: int) -> Simulator:
     simulator = OntapSim(Shelf(top), Profile(quota="on", never_inline=seed % 2 == 0), seed)
     simulator.chance_of_job_fault = RATE / 2
@@ -53,13 +60,14 @@ def _onefs(top: Path, seed: int) -> Simulator:
 
 
 WITH_QUOTA: dict[str, tuple[Maker, Options]] = {
+    "hammerspace": (_hammerspace, hammerspace.options),
     "netapp": (_ontap, ontap.options),
     "weka": (lambda top, _: WekaSim(Shelf(top)), weka.options),
     "vast": (lambda top, _: VastSim(Shelf(top)), vast.options),
     "dellemc-onefs": (_onefs, onefs.options),
 }
 ALL = {**WITH_QUOTA, "purestorage": (lambda top, _: FlashBladeSim(top), flashblade.options)}
-SECRETS = (onefs.PASSWORD, ontap.PASSWORD, weka.PASSWORD, vast.PASSWORD, flashblade.API_TOKEN)
+SECRETS = (hammerspace.PASSWORD, onefs.PASSWORD, ontap.PASSWORD, weka.PASSWORD, vast.PASSWORD, flashblade.API_TOKEN)
 
 
 @contextmanager
@@ -125,9 +133,10 @@ def test_figures_are_told(name: str, seed: int, tmp_path: Path, watch: Watch) ->
         asked: Any = backend
 
         def ask(_: int) -> tuple[int, int, str]:
-            rates, found = asked.performance(), asked.array_capacity()
+            found, metric = asked.array_capacity(), asked.skill(HasMetric)
             assert 0 <= found.used_bytes <= found.capacity_bytes
-            return rates.iops_write, found.used_bytes, asked.hardware().status
+            writes = metric.performance().iops_write if metric else 0
+            return writes, found.used_bytes, asked.hardware().status
 
         with ThreadPoolExecutor(THREADS) as pool:
             assert set(pool.map(ask, range(3 * THREADS))) == {(ask(0))}
