@@ -22,7 +22,6 @@ from backends.base import (
 from backends.mounted import PosixBackend
 from backends.systems.btrfs.backend import BtrfsBackend
 from backends.systems.cephfs.backend import CephFsBackend
-from backends.systems.hammerspace.backend import HammerspaceBaseBackend
 from backends.tree import Aspect
 from backends.volumes import BackendFactory, backend_factory
 from core import settings as configuration
@@ -30,14 +29,14 @@ from core.errors import ConfigurationError
 from core.process import privileges
 from tests.backends.systems.arrays.simulated import trusting
 from tests.fakes import flashblade as flashblade_sim
-from tests.fakes import onefs as onefs_sim
 from tests.fakes import hammerspace as hammerspace_sim
+from tests.fakes import onefs as onefs_sim
 from tests.fakes import ontap as ontap_sim
 from tests.fakes import vast as vast_sim
 from tests.fakes import weka as weka_sim
 from tests.fakes.flashblade import FlashBladeSim
-from tests.fakes.onefs import OneFsSim
 from tests.fakes.hammerspace import HammerspaceSim
+from tests.fakes.onefs import OneFsSim
 from tests.fakes.ontap import OntapSim
 from tests.fakes.serving import Faults, serving
 from tests.fakes.shelf import BtrfsShelf
@@ -168,14 +167,6 @@ def vfs(directory: Path) -> Iterator[Site]:
     top = directory / "vfs"
     top.mkdir()
     yield Site(PosixBackend(Mount("local", top)))
-    shutil.rmtree(top)
-
-
-@contextmanager
-def hammerspace_base(directory: Path) -> Iterator[Site]:
-    top = directory / "hammerspace-base"
-    top.mkdir()
-    yield Site(HammerspaceBaseBackend(Mount("local", top)))
     shutil.rmtree(top)
 
 
@@ -313,7 +304,6 @@ MAKERS = {
     "cephfs": cephfs,
     "ontap": ontap,
     "hammerspace": hammerspace,
-    "hammerspace-base": hammerspace_base,
     "weka": weka,
     "vast": vast,
     "onefs": onefs,

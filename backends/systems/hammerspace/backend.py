@@ -8,12 +8,12 @@ from typing import ClassVar
 from msgspec import Struct
 
 from backends.base import Capacity, Enforcement, HardwareInfo, HardwareStatus, Mount
-from backends.fs import descriptors, linux
+from backends.fs import descriptors, layout, linux
 from backends.mounted import ArrayUsage, PosixBackend, await_directory
 from backends.mounted.rest import ArrayRefused, Reason, deadline, options_of
 from backends.retention import ArraySnapshot, ArraySnapshots
 from backends.systems.hammerspace.anvil import STATE, HammerspaceOptions, connect
-from backends.systems.hammerspace.shares import PUBLISHED, Share, Shares, number
+from backends.systems.hammerspace.shares import PUBLISHED, HammerShare, Shares, number
 from backends.systems.hammerspace.snapshots import DIRECTORY, ShareSnapshots
 from core.errors import Conflict, QuotaScopeNotEmpty, Unsupported
 from core.names import QuotaScope, VFolderId
@@ -32,12 +32,12 @@ class _Sizes(Struct):
     used: str | int | None = None
 
 
-class _Cluster(Struct):
+class _AnvilCluster(Struct):
     name: str = "unknown"
     capacity: _Sizes | None = None
 
 
-class _Node(Struct):
+class _AnvilNode(Struct):
     name: str = ""
     nodeState: str | None = None  # noqa: N815 - the Anvil's name
 
@@ -78,7 +78,7 @@ class HammerspaceBackend(ArraySnapshots):
     def array_capacity(self) -> Capacity:
         """See `HasFastCapacity.array_capacity`; of the complete cluster."""
         with self._within_deadline():
-            found: _Cluster = self._anvil.get(STATE, _Cluster)
+            found: _AnvilCluster = self._anvil.get(STATE, _AnvilCluster)
         sizes = found.capacity or _Sizes()
         return Capacity(number(sizes.total), number(sizes.used))
 
@@ -89,20 +89,20 @@ class HammerspaceBackend(ArraySnapshots):
             self._drop_snapshots(vfolder)
 
     def _available(self) -> Mapping[str, bool]:
-        self._anvil.get(STATE, _Cluster)
+        self._quota_shares.find(layout.HIDDEN)  # there is none; who may not read shares is refused
         return {"quota": True, "snapshot": True}
 
     def _health(self) -> HardwareInfo:
         """Return the health by the cluster's nodes and its storage volumes."""
         try:
-            nodes: list[_Node] = self._anvil.get("/nodes", list[_Node])
+            nodes: list[_AnvilNode] = self._anvil.get("/nodes", list[_AnvilNode])
             volumes: list[_StorageVolume] = self._anvil.get(
                 "/storage-volumes", list[_StorageVolume]
             )
         except ArrayRefused as refusal:
             if refusal.reason is not Reason.DENIED:
                 raise
-            self._anvil.get(STATE, _Cluster)
+            self._anvil.get(STATE, _AnvilCluster)
             return HardwareInfo(HardwareStatus.HEALTHY, None, {"nodes": "unknown"})
         ill = [f"node {n.name} is {n.nodeState}" for n in nodes if _is_ill(n)]
         ill += [complaint for volume in volumes if (complaint := volume.complaint)]
@@ -177,7 +177,7 @@ class HammerspaceBackend(ArraySnapshots):
                 ) from None
             super()._remove_scope(scope, root)
 
-    def _put_back(self, directory: str, share: Share | None) -> None:
+    def _put_back(self, directory: str, share: HammerShare | None) -> None:
         if share is not None:
             self._quota_shares.make(directory, share.limit)
 
@@ -237,5 +237,5 @@ class HammerspaceBackend(ArraySnapshots):
         return PurePosixPath(scope, DIRECTORY, name) / directory.relative_to(scope)
 
 
-def _is_ill(node: _Node) -> bool:
+def _is_ill(node: _AnvilNode) -> bool:
     return node.nodeState not in (None, _MANAGED)

@@ -28,14 +28,14 @@ class Uoid(Struct):
     uuid: str
 
 
-class Space(Struct):
+class ShareSpace(Struct):
     """Bytes of a share; a share without a limit has the sizes of the cluster."""
 
     used: str | int | None = None
     total: str | int | None = None
 
 
-class Share(Struct):
+class HammerShare(Struct):
     """A share; numbers of bytes are strings."""
 
     uoid: Uoid
@@ -43,7 +43,7 @@ class Share(Struct):
     path: str
     shareState: str | None = None  # noqa: N815 - the Anvil's name
     shareSizeLimit: str | int | None = None  # noqa: N815 - the Anvil's name
-    space: Space | None = None
+    space: ShareSpace | None = None
     exportOptions: list[dict[str, Any]] | None = None  # noqa: N815 - the Anvil's name
     extendedInfo: dict[str, Any] | None = None  # noqa: N815 - the Anvil's name
 
@@ -93,13 +93,15 @@ class Shares:
         digest = hashlib.blake2b(self._base.encode(), digest_size=4).hexdigest()
         return f"{directory}-{digest}"[:NAME_MAX]
 
-    def find(self, directory: str) -> Share | None:
+    def find(self, directory: str) -> HammerShare | None:
         """Return the share of a directory; None without one.
 
         Raises:
             Conflict: the share of this name is of another path.
         """
-        share: Share | None = self._anvil.find(f"/shares/{quote(self.name(directory))}", Share)
+        share: HammerShare | None = self._anvil.find(
+            f"/shares/{quote(self.name(directory))}", HammerShare
+        )
         if share is None or share.shareState == REMOVED:
             return None
         if share.path.rstrip("/") != self.path(directory):
@@ -109,7 +111,7 @@ class Shares:
             )
         return share
 
-    def make(self, directory: str, limit: int | None) -> Share:
+    def make(self, directory: str, limit: int | None) -> HammerShare:
         """Make the share of a directory, and the directory if it is missing; return the share.
 
         A share that another process began to make is awaited, and may have another limit.
@@ -150,7 +152,7 @@ class Shares:
         answer = self._anvil.client.send(self._anvil.request("PUT", path, body=body))
         self._anvil.finish(task_of(answer), lambda: self._holds(directory, limit))
 
-    def remove(self, share: Share) -> None:
+    def remove(self, share: HammerShare) -> None:
         """Remove a share and keep its directory; a share that is gone is fine.
 
         Raises:
@@ -197,10 +199,10 @@ class Shares:
         query = {"create-path": True, "validate-only": False}
         request = self._anvil.request("POST", "/shares", query=query, body=body)
 
-        def look() -> Share | Task | None:
+        def look() -> HammerShare | Task | None:
             return self._anvil.making(name) or self.find(directory)
 
-        found: ArrayAnswer | Share | Task | None
+        found: ArrayAnswer | HammerShare | Task | None
         try:
             found = self._anvil.client.create(request, look)
         except ArrayRefused as refusal:  # another process makes it at the same time
@@ -210,9 +212,9 @@ class Shares:
             return task_of(found)
         return found.uuid if isinstance(found, Task) else None
 
-    def _await(self, directory: str, task: str | None) -> Share:
+    def _await(self, directory: str, task: str | None) -> HammerShare:
         """Return the share of a directory once it is published."""
-        found: Share | None = None
+        found: HammerShare | None = None
 
         def published() -> bool:
             nonlocal found
@@ -233,11 +235,11 @@ class Shares:
             {name: one[name] for name in _EXPORT_FIELDS if name in one} for one in exports or []
         ]
 
-    def around(self) -> Share | None:
+    def around(self) -> HammerShare | None:
         """Return the share that has the top of the volume in it; None when it is not known."""
         top = f"{self._base}/"
-        found: Share | None = None
-        for share in self._anvil.get("/shares", list[Share]):
+        found: HammerShare | None = None
+        for share in self._anvil.get("/shares", list[HammerShare]):
             inside = share.shareState != REMOVED and top.startswith(f"{share.path.rstrip('/')}/")
             if inside and (found is None or len(share.path) > len(found.path)):
                 found = share
@@ -253,8 +255,8 @@ class Shares:
         share = self.find(directory)
         return share is not None and share.limit == limit
 
-    def _is_gone(self, share: Share) -> bool:
-        now: Share | None = self._anvil.find(f"/shares/{share.uoid.uuid}", Share)
+    def _is_gone(self, share: HammerShare) -> bool:
+        now: HammerShare | None = self._anvil.find(f"/shares/{share.uoid.uuid}", HammerShare)
         return now is None or now.shareState == REMOVED
 
 

@@ -6,7 +6,7 @@ from urllib.parse import quote
 from backends.mounted.rest import ArrayAnswer, ArrayRefused, Reason
 from backends.retention import ArraySnapshot
 from backends.systems.hammerspace.anvil import Anvil, task_of
-from backends.systems.hammerspace.shares import Share, Shares, number
+from backends.systems.hammerspace.shares import HammerShare, Shares, number
 
 #: The directory at the top of each share in which its snapshots are.
 DIRECTORY = ".snapshot"
@@ -23,7 +23,7 @@ class ShareSnapshots:
         self._anvil = anvil
         self._shares = shares
 
-    def names(self, share: Share) -> list[str]:
+    def names(self, share: HammerShare) -> list[str]:
         """Return the names of all snapshots of a share; none of a share that is gone."""
         path = _LISTS.format(verb="list", share=share.uoid.uuid)
         found: list[str] = self._anvil.find(path, list[str]) or []
@@ -39,7 +39,7 @@ class ShareSnapshots:
         times = {one.name: number(one.createTime) for one in (room and room.children) or []}
         return [_snapshot(name, times.get(name)) for name in names]
 
-    def make(self, share: Share, name: str) -> None:
+    def make(self, share: HammerShare, name: str) -> None:
         """Make a snapshot of a share by this name, which is new."""
         path = _LISTS.format(verb="create", share=share.uoid.uuid)
         request = self._anvil.request("POST", path, query={"snapshot-name": name})

@@ -22,9 +22,9 @@ from tests.backends.systems.arrays.simulated import trusting
 from tests.backends.systems.arrays.watching import Watch, modest, no_blind_repetition
 from tests.fakes import flashblade, hammerspace, onefs, ontap, vast, weka
 from tests.fakes.flashblade import FlashBladeSim
-from tests.fakes.onefs import OneFsSim
 from tests.fakes.hammerspace import HammerspaceSim
 from tests.fakes.hammerspace import Profile as HammerspaceProfile
+from tests.fakes.onefs import OneFsSim
 from tests.fakes.ontap import OntapSim, Profile
 from tests.fakes.serving import Faults, Server, Simulator, serving
 from tests.fakes.shelf import Shelf
@@ -67,7 +67,14 @@ WITH_QUOTA: dict[str, tuple[Maker, Options]] = {
     "dellemc-onefs": (_onefs, onefs.options),
 }
 ALL = {**WITH_QUOTA, "purestorage": (lambda top, _: FlashBladeSim(top), flashblade.options)}
-SECRETS = (hammerspace.PASSWORD, onefs.PASSWORD, ontap.PASSWORD, weka.PASSWORD, vast.PASSWORD, flashblade.API_TOKEN)
+SECRETS = (
+    hammerspace.PASSWORD,
+    onefs.PASSWORD,
+    ontap.PASSWORD,
+    weka.PASSWORD,
+    vast.PASSWORD,
+    flashblade.API_TOKEN,
+)
 
 
 @contextmanager
