@@ -396,7 +396,11 @@ def test_the_address_may_name_the_path_of_the_interface(tmp_path: Path, address:
 
 @pytest.mark.parametrize(
     "wrong",
-    [{"address": "http://anvil.example"}, {"ssl_config": {"cert_file": "/a"}}, {"adress": "x"}],
+    [
+        {"address": "http://anvil.example"},
+        {"ssl_config": {"cert_file": "/a"}},
+        {"no_such_option": "x"},
+    ],
 )
 def test_options_that_are_wrong(tmp_path: Path, wrong: dict[str, Any]) -> None:
     given = {"address": "anvil.example", "username": "u", "password": "p", **wrong}
