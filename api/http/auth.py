@@ -15,10 +15,12 @@ from core.errors import Forbidden
 HEADER = "X-BackendAI-Storage-Auth-Token"
 #: The header as WSGI names it; this lookup is faster.
 _HEADER_VARIABLE = f"HTTP_{HEADER.upper().replace('-', '_')}"
-#: GET below these paths needs no secret: pages that explain alerts and errors.
-OPEN_PAGES = ("/runbooks/",)
+#: GET below these paths needs no secret: pages that explain alerts, and the API.
+OPEN_PAGES = ("/docs/", "/runbooks/")
 #: GET on these paths needs no secret. Every other request needs it.
-OPEN_PATHS = frozenset({"/", "/status", "/health", "/livez", "/readyz"})
+OPEN_PATHS = frozenset(
+    {"/", "/status", "/version", "/health", "/livez", "/readyz", "/docs", "/redoc", "/openapi.json"}
+)
 
 
 def require_secret(app: Flask, secret: str) -> None:

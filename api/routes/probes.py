@@ -7,7 +7,9 @@ from flask import Response
 from api.http import answer
 from api.routes.door import current_door
 from api.routes.resource import Resource, Route, RouteAnswer
-from api.schemas import Health
+from api.schemas import Health, Version
+from api.volumes import COMPONENT
+from core.process.version import VERSION
 
 blueprint = Resource("probes", __name__, description="The health of the node.")
 _HEALTHY = RouteAnswer("Healthy.", Health)
@@ -40,7 +42,20 @@ def get_liveness() -> Response:
 
 @blueprint.operation("GET", "/readyz", _PROBE)
 def get_readiness() -> Response:
-    """Return 200 when this process should get requests, 503 when not."""
+    """Return 200 when this process should get requests, 503 when not.
+
+    It is 503 until every part was looked at once. The list always has every part.
+    """
     report = current_door().health.report("error")
     healthy = report["connectivity"]["overall_healthy"]
     return answer(report, HTTPStatus.OK if healthy else HTTPStatus.SERVICE_UNAVAILABLE)
+
+
+@blueprint.operation(
+    "GET",
+    "/version",
+    Route(gives={200: RouteAnswer("The version.", Version)}, open_to_all=True, ignores_body=True),
+)
+def get_version() -> Response:
+    """Return the version of this service."""
+    return answer({"component": COMPONENT, "version": VERSION})

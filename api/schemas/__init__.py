@@ -41,7 +41,7 @@ from api.schemas.quota_scopes import (
     ScopeUsage,
     TrashList,
 )
-from api.schemas.status import Health, Status
+from api.schemas.status import Health, Status, Version
 from api.schemas.tickets import (
     ArchiveOrder,
     ArchiveTicketBody,
@@ -146,6 +146,7 @@ __all__ = [
     "UsedBytesAnswer",
     "VFolderBody",
     "VFolderOfRequest",
+    "Version",
     "VolumeBody",
     "VolumeList",
     "bodies",

@@ -12,6 +12,13 @@ class Status(ma.Schema):
     version = fields.String(required=True, data_key="storage-proxy")
 
 
+class Version(ma.Schema):
+    """The version of this service."""
+
+    component = fields.String(required=True)
+    version = fields.String(required=True)
+
+
 class HealthCheck(ma.Schema):
     """One component that this node needs."""
 

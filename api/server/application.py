@@ -65,8 +65,11 @@ class DoorApplication(BaseApplication):
         except ConfigurationError:  # the file became wrong: use what the door started with
             settings = self.settings
         app = getattr(importlib.import_module("api.app"), f"{self._door}_door")(settings)
+        door = app.extensions["vfolder.door"]
         if self._door == "client":
-            app.extensions["vfolder.door"].stream_budgets.start()
+            door.stream_budgets.start()
+        else:  # each process is ready soon after its start, not only after its first probe
+            door.health.start()
         return app
 
     def run(self) -> None:

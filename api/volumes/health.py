@@ -44,10 +44,10 @@ class HealthMonitor:
     def report(self, unhealthy: str) -> dict[str, Any]:
         """Return the health document; `unhealthy` is its `status` when a check failed.
 
-        A service is left out until its first check is done.
+        Every part is in it, always. A part that was not looked at yet counts as unhealthy.
         """
         self.start()
-        checks = [check for service in self._services if (check := service.check())]
+        checks = [service.check() for service in self._services]
         checks += [*self._volumes(), *_native_code()]
         healthy = all(check["is_healthy"] for check in checks)
         return {
@@ -75,7 +75,6 @@ class HealthMonitor:
         return [
             _check(("volume", name), proof.at, proof.volume.reason)
             for name, proof in self._mounts.states().items()
-            if proof.known
         ]
 
 
@@ -93,13 +92,13 @@ class _Service:
         name = " ".join(self._name)
         threading.Thread(target=self._watch, name=f"health {name}", daemon=True).start()
 
-    def check(self) -> dict[str, Any] | None:
-        """Return the last result; None before the first check is done."""
+    def check(self) -> dict[str, Any]:
+        """Return the last result; before the first one, that there is none."""
         began = self._ping_began
         if began is not None and time.monotonic() - began > ANSWER_SECONDS:
             return _check(self._name, self._checked_at, "It does not answer.")
         if self._checked_at is None:
-            return None
+            return _check(self._name, None, "It was not looked at yet.")
         return _check(self._name, self._checked_at, self._problem)
 
     def _watch(self) -> None:

@@ -16,9 +16,10 @@ PAGE = ROOT / "docs" / "operations.md"
 ROW = re.compile(
     r"^\| `\[(?P<table>[\w.]+)\] (?P<key>[\w-]+)` \| 127\.0\.0\.1:\d+ \|", re.MULTILINE
 )
-OPEN_AT_MANAGER = ("/", "/status", "/health", "/livez", "/readyz")
-OPEN_AT_INTERNAL = ("/health", "/livez", "/readyz", "/metrics", "/openapi.json")
-ASKED = ("/metrics", "/volumes", "/v1/jobs", "/v1/nodes", "/openapi.json", "/nowhere", "/download")
+PAGES = ("/docs", "/redoc", "/openapi.json")
+OPEN_AT_MANAGER = ("/", "/status", "/version", "/health", "/livez", "/readyz", *PAGES)
+OPEN_AT_INTERNAL = ("/version", "/health", "/livez", "/readyz", "/metrics", *PAGES)
+ASKED = ("/metrics", "/volumes", "/v1/jobs", "/v1/nodes", "/nowhere", "/download")
 
 
 def listed(settings: Settings) -> set[tuple[str, int]]:

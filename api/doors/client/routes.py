@@ -19,6 +19,7 @@ from werkzeug.exceptions import NotFound
 from api.doors.client import tus
 from api.http import answer, this_request
 from api.routes import current_door
+from api.volumes import COMPONENT
 from core.errors import Forbidden
 from core.process.version import VERSION
 
@@ -52,6 +53,12 @@ _FILE_AGE_SECONDS = 3600
 def status() -> Response:
     """Say that the door is open."""
     return answer({"status": "ok", "type": "client-facing", "storage-proxy": VERSION})
+
+
+@blueprint.get("/version")
+def version() -> Response:
+    """Return the version of this service."""
+    return answer({"component": COMPONENT, "version": VERSION})
 
 
 @blueprint.route("/", methods=["OPTIONS"], provide_automatic_options=False)

@@ -1,7 +1,7 @@
 """The OpenAPI 3.1 document of the manager door, made from its routes, and the pages that show it.
 
 The pages load only local files: ours (`pages/`) and those of Swagger UI and ReDoc (`vendored/`).
-On the manager door they need the secret like every other route; on the internal door they do not.
+They need no secret: a browser sends none, and the document has nothing of this node.
 
 `python -m api.doors.manager.openapi > docs/openapi.json` renews the committed copy.
 """

@@ -47,6 +47,8 @@ class Browser:
         self._numbers = itertools.count(1)
         self._buffer = b""
         self._session = ""
+        #: What the browser reported by itself: requests, errors of pages, and so on.
+        self.events: list[dict[str, Any]] = []
         target = self.call("Target.createTarget", url="about:blank")["targetId"]
         attached = self.call("Target.attachToTarget", targetId=target, flatten=True)
         self._session = attached["sessionId"]
@@ -61,6 +63,8 @@ class Browser:
         os.write(self._write, json.dumps(message).encode() + b"\0")
         while True:
             answer = self._next()
+            if "method" in answer:
+                self.events.append(answer)
             if answer.get("id") == number:
                 assert "error" not in answer, answer
                 result: dict[str, Any] = answer["result"]

@@ -69,7 +69,8 @@ def test_a_hung_volume_is_named_and_waited_for_by_nobody(
             status, found, document = checks(url, "/readyz")
             ill = {name for name, check in found.items() if not check["is_healthy"]}
             seen = {"volume/local", "redis/jobs", "redis/events", "broker/jobs"} <= found.keys()
-            return (status, found, document) if seen and ill == {"volume/bad"} else None
+            looked = ill == {"volume/bad"} and "answer" in found["volume/bad"]["error_message"]
+            return (status, found, document) if seen and looked else None
 
         status, found, document = wait_for(named)
         assert status == 503
@@ -107,6 +108,32 @@ def test_a_store_that_is_away_is_named(tmp_path: Path) -> None:
             wait_for(named)
             server.start()
             wait_for(lambda: checks(running.url, "/readyz")[0] == 200)
+
+
+def test_it_is_not_ready_before_every_part_was_looked_at(tmp_path: Path, valkey: Valkey) -> None:
+    """The store hangs while the door starts: no part is left out, and none counts as healthy."""
+    (tmp_path / "bad").mkdir()
+    faults = tmp_path / "faults.toml"
+    faults.write_text("hang = true")
+    settings = settings_in(tmp_path, valkey.url, BAD.format(faults=faults))
+    mark(settings, {"bad": tmp_path / "bad"})
+    assert valkey.process
+    valkey.process.send_signal(signal.SIGSTOP)
+    try:
+        with running_door("internal", settings) as running:
+            parts = {"volume/local", "volume/bad", "redis/jobs", "redis/events", "broker/jobs"}
+            for _ in range(10):
+                status, found, document = checks(running.url, "/readyz")
+                assert status == 503
+                assert set(found) - {"process/native-code"} == parts
+                assert not document["connectivity"]["overall_healthy"]
+                assert not any(found[part]["is_healthy"] for part in parts - {"volume/local"})
+            faults.write_text("")
+            valkey.process.send_signal(signal.SIGCONT)
+            wait_for(lambda: checks(running.url, "/readyz")[0] == 200)
+            assert parts <= set(checks(running.url, "/readyz")[1])
+    finally:
+        valkey.process.send_signal(signal.SIGCONT)
 
 
 def redis_errors(url: str) -> set[str | None]:

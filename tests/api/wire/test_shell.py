@@ -7,6 +7,7 @@ from flask import Flask
 from werkzeug.test import TestResponse
 
 from api.app import client_door, internal_door, manager_door
+from core.process.version import VERSION
 from core.settings import Settings
 from tests.support.doors import SECRET, settings_in
 
@@ -57,7 +58,7 @@ def test_wrong_secret_is_forbidden(manager: Flask, wrong: str) -> None:
     assert SECRET not in str(document)
 
 
-@pytest.mark.parametrize("path", ["/", "/status", "/health", "/livez", "/readyz"])
+@pytest.mark.parametrize("path", ["/", "/status", "/version", "/health", "/livez", "/readyz"])
 def test_probes_need_no_secret(manager: Flask, path: str) -> None:
     status = manager.test_client().get(path).status_code
     assert status == 200 or (path, status) == ("/readyz", 503), "there is no store here"
@@ -103,6 +104,13 @@ def test_what_nobody_foresaw_says_nothing_of_the_program(manager: Flask) -> None
 def test_other_doors_have_the_same_shape(settings: Settings, door: object) -> None:
     assert callable(door)
     problem(door(settings).test_client().get("/nothing"), 404)
+
+
+@pytest.mark.parametrize("door", [manager_door, client_door, internal_door])
+def test_every_door_says_its_version(settings: Settings, door: object) -> None:
+    assert callable(door)
+    response = door(settings).test_client().get("/version")
+    assert response.get_json() == {"component": "storage-proxy", "version": VERSION}
 
 
 def test_metrics_are_text(settings: Settings) -> None:
