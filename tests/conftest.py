@@ -41,18 +41,21 @@ _PROGRAMS = {
     "unzip": "unzip",
     "bsdtar": "bsdtar",
     "java": "java",
+    "axel": "axel",
+    "rclone": "rclone",
     "systemd": "systemd-analyze",
     "7z": "7z",
 }
-_TUS_JS_CLIENT = (
-    Path(__file__).resolve().parents[1] / "api/http/vendored/node_modules/tus-js-client"
-)
+_ROOT = Path(__file__).resolve().parents[1]
+_TUS_JS_CLIENT = _ROOT / "api/http/vendored/node_modules/tus-js-client"
+_NPM_PACKAGES = _ROOT / "tests/support/npm/node_modules"
 #: Parts that the machine or its user must allow.
 _RIGHTS = {
     "root": lambda: os.geteuid() == 0,
     "native-code": lambda: native.AVAILABLE,  # `make setup` builds it
     "unshare": threads_fit,
     "tus-js-client": _TUS_JS_CLIENT.is_dir,  # a package for Node, installed by `make parts`
+    "npm-packages": _NPM_PACKAGES.is_dir,  # programs that only tests use, as above
 }
 _NEEDS = "needs the part {!r}; `make parts` installs it"
 _NEEDED = re.compile(r"needs the part '([^']+)'")

@@ -1,10 +1,9 @@
-"""Archives of a folder in which others work, and zips that readers of streams read."""
+"""Archives of a folder in which others work."""
 
 import io
 import os
 import shutil
 import struct
-import subprocess
 import tarfile
 import zipfile
 import zlib
@@ -17,7 +16,6 @@ import pytest
 from backends.archives import FORMATS, Deviations, plan
 from backends.archives.deviations import REPORT_NAME
 from backends.archives.pieces import Extent, Piece
-from backends.archives.zip_records import BLOCK_BYTES, blocks_bytes, in_blocks
 from core.errors import StorageError
 from core.names import VFolderPath
 
@@ -284,87 +282,3 @@ def test_a_link_that_a_file_replaces_while_it_is_listed_is_not_planned(
     monkeypatch.setattr(plan._Listing, "_planned", replacing)
     with archiving(top, "zip") as made:
         assert "link" not in contents("zip", made.data())
-
-
-# -- Readers of streams ----------------------------------------------------------------------------
-JAVA = """
-import java.io.*; import java.util.zip.*;
-public class Read { public static void main(String[] a) throws Exception {
-  try (ZipInputStream z = new ZipInputStream(new BufferedInputStream(System.in))) {
-    ZipEntry e; byte[] b = new byte[65536]; int n;
-    while ((e = z.getNextEntry()) != null) {
-      long size = 0; CRC32 crc = new CRC32();
-      while ((n = z.read(b)) > 0) { size += n; crc.update(b, 0, n); }
-      System.out.println(e.getName() + " " + size + " " + Long.toHexString(crc.getValue()));
-    } } } }
-"""
-SIZES = (0, 1, 256 * 1024, 256 * 1024 + 1, BLOCK_BYTES * 8, BLOCK_BYTES * 8 + 1, 3 << 20)
-
-
-def streamed(tmp_path: Path, form: str, *, link: bool = True) -> tuple[Path, bytes]:
-    place = tmp_path / "many"
-    (place / "sub").mkdir(parents=True)
-    for size in SIZES:
-        (place / f"noise{size}").write_bytes(os.urandom(size))
-        (place / f"sub/text{size}").write_bytes(b"text " * (size // 5) + b"x" * (size % 5))
-    if link:
-        (place / "link").symlink_to("noise1")
-    with archiving(place, form) as made:
-        return place, made.data()
-
-
-@pytest.mark.part("java")
-@pytest.mark.parametrize("form", ["zip", "zip-deflate"])
-def test_java_reads_a_zip_as_a_stream(tmp_path: Path, form: str) -> None:
-    place, data = streamed(tmp_path, form)
-    (tmp_path / "Read.java").write_text(JAVA)
-    command = ["java", "-XX:TieredStopAtLevel=1", "Read.java"]
-    done = subprocess.run(
-        command, input=data, capture_output=True, check=True, cwd=tmp_path, timeout=120
-    )
-    found = {}
-    for line in done.stdout.decode().splitlines():
-        name, size, crc = line.rsplit(" ", 2)
-        found[name] = int(size), int(crc, 16)
-    files = [path for path in place.rglob("*") if path.is_file() and not path.is_symlink()]
-    for path in files:
-        content = path.read_bytes()
-        assert found[str(path.relative_to(place))] == (len(content), zlib.crc32(content))
-    assert len(found) == len(files) + 2
-
-
-@pytest.mark.part("bsdtar")
-@pytest.mark.parametrize("form", ["zip", "zip-deflate"])
-def test_bsdtar_reads_a_zip_from_a_pipe(tmp_path: Path, form: str) -> None:
-    # That an entry is a link stands only in the central directory, which comes last.
-    place, data = streamed(tmp_path, form, link=False)
-    (tmp_path / "to").mkdir()
-    subprocess.run(["bsdtar", "-xf", "-", "-C", tmp_path / "to"], input=data, check=True)
-    subprocess.run(["diff", "-r", "--no-dereference", place, tmp_path / "to"], check=True)
-
-
-@pytest.mark.part("unzip")
-@pytest.mark.parametrize("form", ["zip", "zip-deflate"])
-def test_unzip_finds_no_fault(tmp_path: Path, form: str) -> None:
-    place, data = streamed(tmp_path, form)
-    (tmp_path / "a.zip").write_bytes(data)
-    subprocess.run(["unzip", "-q", "a.zip", "-d", "to"], check=True, cwd=tmp_path)
-    subprocess.run(["diff", "-r", "--no-dereference", place, tmp_path / "to"], check=True)
-
-
-@pytest.mark.parametrize("form", ["zip", "zip-deflate"])
-def test_no_stored_entry_has_its_checksum_behind_it(tmp_path: Path, form: str) -> None:
-    """A stored content has no end of its own: its length must be before it."""
-    _, data = streamed(tmp_path, form)
-    with zipfile.ZipFile(io.BytesIO(data)) as archive:
-        for entry in archive.infolist():
-            flags, method = struct.unpack_from("<2H", data, entry.header_offset + 6)
-            assert method == zipfile.ZIP_DEFLATED or not flags & 8, entry.filename
-
-
-@pytest.mark.parametrize("size", [0, 1, BLOCK_BYTES, BLOCK_BYTES + 1, 3 * BLOCK_BYTES])
-def test_blocks_have_the_length_that_was_foreseen(size: int) -> None:
-    data = os.urandom(size)
-    packed = in_blocks(data, last=True)
-    assert len(packed) == blocks_bytes(size)
-    assert zlib.decompress(packed, -15) == data
