@@ -15,7 +15,15 @@ from core.jobs.store import TASK_PREFIX, JobStore
 from core.redis import Database, broker_url, celery_options, celery_url, connect, queue_settings
 from core.settings import Settings
 from core.telemetry import logger
-from workers.node import OBSERVE_TASK, SWEEP_TASK, Sweep, celery_internals, observe, ringer_of
+from workers.node import (
+    CANCELLED_EVENT,
+    OBSERVE_TASK,
+    SWEEP_TASK,
+    Sweep,
+    celery_internals,
+    observe,
+    ringer_of,
+)
 from workers.runner import JobCancelled, Runner
 
 _log = logger(__name__)
@@ -59,7 +67,7 @@ def _register(app: Celery, settings: Settings, name: str) -> None:
 
 
 def _register_sweep(app: Celery, settings: Settings) -> None:
-    @app.task(name=SWEEP_TASK)
+    @app.task(name=SWEEP_TASK, send_events=False)
     def sweep(volume: str) -> str:
         store = JobStore(connect(settings, Database.JOBS), ringer_of(app))
         return Sweep(settings, store, volume)()
@@ -85,15 +93,15 @@ def _show_progress(task: Task, node: str, text: str, job_id: str) -> None:
     """Show the progress sentence in Flower's Result column and to AsyncResult."""
     _quietly(
         lambda: celery_internals.send_task_event(
-            task, node, "task-progress", uuid=job_id, result=text
+            task.app, node, "task-progress", uuid=job_id, result=text
         )
     )
     _quietly(lambda: task.update_state(job_id, PROGRESS_STATE, {"text": text}))
 
 
 def _show_cancelled(task: Task, node: str, job_id: str) -> None:
-    facts = {"uuid": job_id, "terminated": False, "signum": None, "expired": False}
-    _quietly(lambda: celery_internals.send_task_event(task, node, "task-revoked", **facts))
+    facts = {"uuid": job_id, "result": "The job was cancelled."}
+    _quietly(lambda: celery_internals.send_task_event(task.app, node, CANCELLED_EVENT, **facts))
     _quietly(lambda: task.update_state(job_id, "REVOKED", {"text": "cancelled"}))
 
 

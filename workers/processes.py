@@ -1,6 +1,7 @@
 """The Celery processes of a node: worker, beat, flower. `workers.serve` starts them."""
 
 import importlib
+import logging
 import os
 import signal
 import warnings
@@ -71,6 +72,8 @@ def _child_started(**_facts: Any) -> None:  # noqa: ANN401 - Celery passes facts
 
 def beat(app: Celery, settings: Settings) -> None:
     """Ring for sweeps and observations, by the clock."""
+    # Observations and sweeps send no events: they would bury the jobs in Flower.
+    app.conf.task_send_sent_event = False
     app.conf.beat_schedule = schedule(settings) | performance.schedule(settings)
     app.start(
         ["--quiet", "beat", "--loglevel=INFO", f"--schedule={settings.state_dir / 'beat-schedule'}"]
@@ -82,6 +85,8 @@ def flower(app: Celery, settings: Settings) -> None:
     flower_settings = settings.vfolder.flower
     if not flower_settings.password:
         raise ConfigurationError("Set [vfolder.flower] password; Flower does not run without one.")
+    # It warns for each question that no worker answers, and asks before the first worker runs.
+    logging.getLogger("flower.inspector").setLevel(logging.ERROR)
     flower_login = importlib.import_module("workers.node.flower_login")  # only Flower needs tornado
     flower_login.require_login(flower_settings.user, flower_settings.password)
     os.environ["FLOWER_BASIC_AUTH"] = f"{flower_settings.user}:{flower_settings.password}"

@@ -2,6 +2,7 @@
 
 from core.events.bus import CHANNEL, Bus, Event, JobEndEvent, clean, progress_event
 from core.events.counting import task_name
+from core.events.endings import end_message
 from core.events.publisher import EventPublisher
 
 __all__ = [
@@ -11,6 +12,7 @@ __all__ = [
     "EventPublisher",
     "JobEndEvent",
     "clean",
+    "end_message",
     "progress_event",
     "task_name",
 ]

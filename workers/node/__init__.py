@@ -2,12 +2,14 @@
 
 from workers.node import celery_internals, performance
 from workers.node.doorbell import ringer_of
+from workers.node.flower_ends import CANCELLED_EVENT
 from workers.node.performance import OBSERVE_TASK, observe
 from workers.node.privileged_quota import QuotaHelper
 from workers.node.sweeps import SWEEP_TASK, Sweep, hidden_usage, schedule
 from workers.node.upkeep import Upkeep, queues_of
 
 __all__ = [
+    "CANCELLED_EVENT",
     "OBSERVE_TASK",
     "SWEEP_TASK",
     "QuotaHelper",

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 import billiard.pool
-from celery import Task
+from celery import Celery
 
 #: A child that exits looks this many times, 0.1 s apart, whether its last result was read.
 LAST_RESULT_TRIES = 10
@@ -38,11 +38,11 @@ def replace_sighup_handler(on_reload: Callable[[], None]) -> None:
     signal.signal(signal.SIGHUP, lambda *_: on_reload())
 
 
-def send_task_event(task: Task, node: str, kind: str, **facts: Any) -> None:  # noqa: ANN401 - JSON values
+def send_task_event(app: Celery, node: str, kind: str, **facts: Any) -> None:  # noqa: ANN401 - JSON values
     """Send an event of a task to Flower and other watchers.
 
     `Task.send_event` cannot do this: it takes id and node from the request of the calling thread,
     and progress is sent by a thread that has none.
     """
-    with task.app.events.default_dispatcher(hostname=node) as dispatcher:
+    with app.events.default_dispatcher(hostname=node) as dispatcher:
         dispatcher.send(kind, **facts)

@@ -39,6 +39,7 @@ from core.telemetry import logger
 from workers.node import celery_internals
 from workers.node.doorbell import ringer_of
 from workers.node.event_delivery import EventDelivery
+from workers.node.flower_ends import FlowerEnds
 from workers.node.mounting import Mounting
 from workers.run import DRAIN, RELOAD, is_dead, reloaded
 
@@ -81,7 +82,9 @@ class Upkeep(bootsteps.StartStopStep):
         self._worker = parent
         celery_internals.replace_sighup_handler(RELOAD.request)
         self._publisher = EventPublisher(self.settings)
-        self._delivery = EventDelivery(self.settings, lambda: self._leads)
+        jobs = connect(self.settings, Database.JOBS)
+        flower = FlowerEnds(parent.app, jobs, parent.hostname)
+        self._delivery = EventDelivery(self.settings, lambda: self._leads, flower)
         self._delivery.start()
         self._mounting = Mounting(self.settings)
         self._mounting.start()

@@ -150,6 +150,24 @@ class JobLists:
         explain(self._redis, jobs)
         return jobs
 
+    def now_ms(self) -> int:
+        """Return the present moment by the store's clock (milliseconds)."""
+        seconds, micros = self._redis.time()
+        return seconds * 1000 + micros // 1000
+
+    def ended_since(self, since_ms: int) -> list[Job]:
+        """Return the jobs that ended at a moment of the store's clock or later: `PAGE_MAX` at most.
+
+        Costs one round trip where no job ended, else two.
+        """
+        with self._redis.pipeline(transaction=False) as pipe:
+            for kept in ("short", "long"):
+                name = f"{PREFIX}ended:{kept}"
+                pipe.zrangebyscore(name, since_ms, "+inf", 0, PAGE_MAX, withscores=True)
+            found = [one for page in pipe.execute() for one in page]
+        batch = sorted(found, key=itemgetter(1))[:PAGE_MAX]
+        return self._records([job for job, _ in batch])
+
     def behind(self, vfolder: str, turn: int) -> Iterator[Job]:
         """Yield the live jobs that need a vfolder (a lock key) and came after a turn, oldest first.
 

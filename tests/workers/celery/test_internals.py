@@ -83,16 +83,12 @@ def test_our_steps_start_after_the_pool() -> None:
 def test_an_event_is_sent_by_a_thread_without_a_request() -> None:
     app = Celery("events", broker="memory://", set_as_current=False)
     app.conf.worker_send_task_events = True
-
-    @app.task(bind=True, name="a")  # type: ignore[untyped-decorator] # Celery has no types
-    def task(_task: object) -> None: ...
-
     received: list[dict[str, Any]] = []
     facts = {"uuid": "id", "result": "half"}
     with app.connection() as connection:
         receiver = app.events.Receiver(connection, handlers={"task-progress": received.append})
         sender = threading.Timer(
-            0.5, celery_internals.send_task_event, (task, "node", "task-progress"), facts
+            0.5, celery_internals.send_task_event, (app, "node", "task-progress"), facts
         )
         sender.start()
         receiver.capture(limit=1, timeout=20)
