@@ -3,7 +3,7 @@
 A backend is the driver of one volume. `Backend` is what every storage system does. `MountedBackend`
 adds what a mounted directory offers; all jobs and uploads need it. Each further skill is a protocol
 (`HasQuota`, `HasSnapshots` …). The capabilities of a volume are *derived* from these protocols and
-from what `probe` proved. `tests/contract` proves the behaviour; docs/writing-a-backend.md explains
+from what `probe` proved. `contract/` proves the behaviour; docs/writing-a-backend.md explains
 it to authors.
 
 Ask for a skill with `backend.skill(HasQuota)`, never with `isinstance`: a wrapper

@@ -15,6 +15,9 @@ from backends.tree import threads_fit
 from tests.support.node import Node, running_node
 from tests.support.valkey import Valkey, running_valkey
 
+#: The suite is imported by `tests/contract`; its assertions tell what differs, too.
+pytest.register_assert_rewrite("contract")
+
 _PROGRAMS = {
     "xfs": "mkfs.xfs",
     "btrfs": "mkfs.btrfs",

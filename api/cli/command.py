@@ -33,6 +33,13 @@ def demo(arguments: tuple[str, ...]) -> None:
     _become("deploy.demo", arguments)
 
 
+@main.command(context_settings=_PASSED_ON)
+@click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
+def contract(arguments: tuple[str, ...]) -> None:
+    """Prove that the backend of a volume keeps the contract of backends."""
+    _become("contract", arguments)
+
+
 def _become(module: str, arguments: tuple[str, ...]) -> None:
     # This package may not import `deploy`, so another program replaces this one.
     os.execv(sys.executable, [sys.executable, "-m", module, *arguments])  # noqa: S606 - no shell is meant

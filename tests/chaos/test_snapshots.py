@@ -14,13 +14,13 @@ from backends.base import Mount
 from backends.fs import layout
 from backends.retention import snapshots
 from backends.systems.btrfs.backend import BtrfsBackend
+from contract.deaths import child, deaths
 from core.jobs import Job, State
 from core.jobs.requests import SnapshotRequest
 from core.jobs.store import JobStore, Submission
 from core.names import QuotaScope, ScopeKind, VFolderId
 from core.redis import Database, connect
 from core.settings import Settings
-from tests.support.deaths import child, deaths
 from tests.support.doors import settings_in
 from tests.support.loops import mounted
 from tests.support.trees import snapshot

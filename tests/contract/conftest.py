@@ -7,19 +7,22 @@ It makes quota scopes of its own and removes them. It does not touch any other s
 
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from uuid import uuid4
 
 import pytest
 
-from backends.base import HasQuota, HasSnapshots, MountedBackend
-from backends.tree import remove_tree
+from contract.fixtures import backend, quota, scope, snapshots, vfolder
+from contract.site import Site, configured
 from core.errors import ConfigurationError
-from core.jobs import Unattended
-from core.names import QuotaScope, ScopeKind, VFolderId
 from tests.contract import sites
-from tests.contract.sites import Site
+
+__all__ = [
+    "backend",
+    "quota",
+    "scope",
+    "snapshots",
+    "vfolder",
+]
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
@@ -49,7 +52,7 @@ def pytest_configure(config: pytest.Config) -> None:
         raise pytest.UsageError("--config needs --volume NAME, a volume of this configuration")
     if name:
         try:
-            sites.configured(name, file)
+            configured(name, file)
         except ConfigurationError as error:
             raise pytest.UsageError(f"--config {file}: {error.detail}") from error
 
@@ -72,56 +75,7 @@ def site(
     """The volume under test."""
     file = request.config.getoption("--config", default=None)
     if file:
-        yield sites.configured(request.param, file)
+        yield configured(request.param, file)
         return
     with sites.MAKERS[request.param](tmp_path_factory.mktemp("site")) as made:
         yield made
-
-
-@pytest.fixture
-def backend(site: Site) -> MountedBackend:
-    """The backend of the volume under test."""
-    return site.backend
-
-
-@pytest.fixture
-def quota(site: Site) -> HasQuota:
-    """Its quota skill; skips a backend whose storage system enforces no limits."""
-    return site.skilled(HasQuota)
-
-
-@pytest.fixture
-def snapshots(site: Site) -> HasSnapshots:
-    """Its snapshot skill; skips a backend without one."""
-    return site.skilled(HasSnapshots)
-
-
-@contextmanager
-def _own(backend: MountedBackend) -> Iterator[QuotaScope]:
-    scope = QuotaScope(ScopeKind.USER, uuid4())
-    yield scope
-    with backend.root() as root:
-        names = os.listdir(root)
-        if scope.directory not in names:
-            return
-        with backend.open_scope(scope) as directory:
-            for name in os.listdir(directory):
-                removed = remove_tree(directory, name, control=Unattended())
-                assert removed.complete
-    backend.delete_scope(scope)
-
-
-@pytest.fixture
-def scope(backend: MountedBackend) -> Iterator[QuotaScope]:
-    """The name of a quota scope that does not exist yet; removed at the end if it does then."""
-    with _own(backend) as scope:
-        yield scope
-
-
-@pytest.fixture
-def vfolder(backend: MountedBackend, scope: QuotaScope) -> VFolderId:
-    """An empty vfolder in a scope without a limit."""
-    backend.create_scope(scope)
-    made = VFolderId(scope, uuid4())
-    backend.create_vfolder(made)
-    return made

@@ -4,28 +4,19 @@ import os
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
-import pytest
-
 from backends.base import (
     Backend,
-    HasFastUsage,
-    HasMetric,
-    HasQuota,
-    HasSnapshots,
     Mount,
-    MountedBackend,
 )
 from backends.mounted import PosixBackend
 from backends.systems.btrfs.backend import BtrfsBackend
 from backends.systems.cephfs.backend import CephFsBackend
-from backends.tree import Aspect
-from backends.volumes import BackendFactory, backend_factory
-from core import settings as configuration
-from core.errors import ConfigurationError
+from backends.volumes import backend_factory
+from contract.site import KINDS, Site, mounted_backend
 from core.process import privileges
 from tests.backends.systems.arrays.simulated import trusting
 from tests.fakes import flashblade as flashblade_sim
@@ -49,117 +40,14 @@ from tests.support.loops import mounted
 S = TypeVar("S")
 
 
-@dataclass(frozen=True)
-class Kind:
-    """Facts about a kind of storage system."""
-
-    #: Attributes that its file system cannot keep; a copy may lack them.
-    cannot_keep: frozenset[Aspect] = frozenset()
-    #: Whether it has POSIX ACLs.
-    has_acls: bool = True
-    #: Bytes that usage may pass a limit before writers are stopped; None: never stopped.
-    lateness_bytes: int | None = None
-    #: Whether writers are stopped only after the usage was reported, which takes some time.
-    reported_late: bool = False
-    #: Whether a scope that another tool made as a plain directory can get a limit.
-    adopts: bool = True
-    #: A change is killed before each of these system calls; empty: before all of its calls.
-    deadly_calls: tuple[str, ...] = ()
-    #: The number of scopes for tests with many.
-    many_scopes: int = 80  # more than fit into one answer of a kernel
-    #: Skills that it must have; tests of any other skill that it lacks are skipped.
-    skills: tuple[type, ...] = ()
-    #: The directory of snapshots, where the simulator's mount lists it and a real one does not.
-    listed_snapshots: str = ""
-
-
-#: An exchange with an array has hundreds of system calls; these send, and change the mount.
-REMOTE = ("write", "rename")
-KINDS = {
-    "xfs": Kind(lateness_bytes=0, skills=(HasQuota,)),
-    "ext4": Kind(lateness_bytes=0, skills=(HasQuota,)),
-    # what is written is counted when it is committed; metadata in blocks of 16 KiB
-    "btrfs": Kind(lateness_bytes=1 << 20, adopts=False, skills=(HasQuota, HasSnapshots)),
-    # a client notices a full scope a second late; it has no inode flags and no holes
-    "cephfs": Kind(
-        cannot_keep=frozenset({Aspect.FLAGS, Aspect.HOLES}),
-        lateness_bytes=24 << 20,
-        reported_late=True,
-        skills=(HasFastUsage, HasMetric, HasQuota, HasSnapshots),
-    ),
-    # NFS 4.2 has no inode flags and no POSIX ACLs
-    "nfs": Kind(cannot_keep=frozenset({Aspect.FLAGS, Aspect.HOLES}), has_acls=False),
-    # the simulators' directories are on btrfs
-    "hammerspace": Kind(
-        lateness_bytes=1 << 20,
-        deadly_calls=REMOTE,
-        many_scopes=8,
-        skills=(HasQuota, HasSnapshots),
-    ),
-    "weka": Kind(
-        lateness_bytes=1 << 20, deadly_calls=REMOTE, many_scopes=8, skills=(HasMetric, HasQuota)
-    ),
-    "vast": Kind(
-        lateness_bytes=1 << 20, deadly_calls=REMOTE, many_scopes=8, skills=(HasMetric, HasQuota)
-    ),
-    "dellemc-onefs": Kind(
-        lateness_bytes=1 << 20,
-        deadly_calls=REMOTE,
-        many_scopes=8,
-        skills=(HasMetric, HasQuota, HasSnapshots),
-        listed_snapshots=onefs_sim.SNAPSHOTS,
-    ),
-    "netapp": Kind(
-        lateness_bytes=1 << 20,
-        adopts=False,
-        deadly_calls=REMOTE,
-        many_scopes=8,
-        skills=(HasFastUsage, HasMetric, HasQuota),
-    ),
-    "purestorage": Kind(lateness_bytes=0, skills=(HasFastUsage, HasMetric)),
-}
-
+KINDS["dellemc-onefs"] = replace(KINDS["dellemc-onefs"], listed_snapshots=onefs_sim.SNAPSHOTS)
 
 #: The share of requests to a simulated array that fail, chosen by this seed.
 SEED = int(os.environ.get("ARRAY_SEED", "1"))
 FAULT_RATE = 0.1
 
 
-@dataclass(frozen=True)
-class Site:
-    """A volume under test, and the facts about its kind."""
-
-    backend: MountedBackend
-    #: The kind of its storage, where that is not the backend's name.
-    label: str = ""
-    #: Makes backends of this kind; the backend's class when left out.
-    make: BackendFactory | None = None
-
-    def another(self, mount: Mount) -> MountedBackend:
-        """Make another backend of this kind, on the same volume or elsewhere."""
-        return mounted_backend((self.make or type(self.backend))(mount))
-
-    @property
-    def kind(self) -> Kind:
-        """Facts by the backend's name; an unknown backend keeps everything and is never late."""
-        return KINDS.get(self.label or self.backend.name, Kind(lateness_bytes=0))
-
-    def skilled(self, skill: type[S]) -> S:
-        """Return a skill of the backend; skip the test of a backend that need not have it."""
-        found = self.backend.skill(skill)
-        if found is None:
-            assert skill not in self.kind.skills, f"{self.backend.name} lost {skill.__name__}"
-            pytest.skip(f"a backend without {skill.__name__}")
-        return found
-
-
 Maker = Callable[[Path], Iterator[Site]]
-
-
-def mounted_backend(backend: Backend) -> MountedBackend:
-    found = backend.skill(MountedBackend)
-    assert found is not None, "the suite needs a mounted directory"
-    return found
 
 
 @contextmanager
@@ -323,19 +211,3 @@ def here() -> list[str]:
     if "UML_XFS" in os.environ:
         return list(IN_KERNEL)
     return [name for name in MAKERS if name not in IN_KERNEL]
-
-
-def configured(name: str, file: str) -> Site:
-    """Return a site's own volume, from its own configuration.
-
-    Raises:
-        ConfigurationError: the file or an option is wrong, or the file has no such volume.
-    """
-    settings = configuration.load(Path(file))
-    table = settings.volume.get(name)
-    if table is None:
-        known = ", ".join(sorted(settings.volume)) or "none"
-        raise ConfigurationError(f"There is no [volume.{name}]; the volumes are: {known}.")
-    make = backend_factory(table.backend)
-    mount = Mount(name, settings.volume_path(table), table.backend_options)
-    return Site(mounted_backend(make(mount)), table.backend, make)

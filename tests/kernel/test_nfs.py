@@ -19,12 +19,12 @@ from backends.quota import requested_limits, soft, soft_of
 from backends.retention import TrashRecord, trash
 from backends.tree import measure_tree, remove_tree
 from backends.volumes import Volumes
+from contract.waiting import eventually
 from core.errors import QuotaExceeded, VolumeUnavailable
 from core.jobs import Unattended
 from core.names import QuotaScope, ScopeKind, VFolderId
 from tests.support import nfs
 from tests.support.doors import settings_in
-from tests.support.waiting import eventually
 
 MIB = 1 << 20
 

@@ -16,12 +16,12 @@ from backends.systems.xfs import Ext4Backend, XfsBackend, project_ids, quotactl
 from backends.systems.xfs.backend import ProjectQuotaBackend
 from backends.uploads import Staging
 from backends.uploads.directories import upload_directory
+from contract.deaths import child, deaths
+from contract.waiting import eventually
 from core import errors
 from core.names import QuotaScope, ScopeKind, VFolderId, VFolderPath
 from core.process import privileges
 from core.uploads import Upload
-from tests.support.deaths import child, deaths
-from tests.support.waiting import eventually
 
 MIB = 1 << 20
 #: What the acts on scopes change things with; a death comes before each of them in turn.

@@ -11,10 +11,10 @@ from backends.base import Mount
 from backends.systems.xfs import Ext4Backend, XfsBackend, quotactl
 from backends.systems.xfs.backend import ProjectQuotaBackend
 from backends.systems.xfs.quota_tools import QuotaTools, XfsTools
+from contract.deaths import traced
 from core import errors
 from core.names import QuotaScope, ScopeKind
 from core.process import privileges
-from tests.support.deaths import traced
 
 MIB = 1 << 20
 OLD_KERNEL = "inject=quotactl_fd:error=ENOSYS"

@@ -37,17 +37,49 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def run(*words: list[str], **environment: str) -> str:
-    ended = subprocess.run(
+    ended = ran(*words, directory=ROOT, **environment)
+    output = ended.stdout + ended.stderr
+    assert ended.returncode == 0, output
+    return output
+
+
+def ran(
+    *words: list[str], directory: Path, **environment: str
+) -> "subprocess.CompletedProcess[str]":
+    return subprocess.run(
         [word for group in words for word in group],
-        cwd=ROOT,
+        cwd=directory,
         env={**os.environ, "PYTHONDONTWRITEBYTECODE": "1", **environment},
         capture_output=True,
         text=True,
         check=False,
     )
-    output = ended.stdout + ended.stderr
-    assert ended.returncode == 0, output
-    return output
+
+
+#: What the project's source has beside its packages, and what was built there.
+NOT_SOURCE = (".*", "tests", "var", "node_modules", "build", "*.egg-info", "*.so", "__pycache__")
+
+
+@pytest.fixture(scope="module")
+def product(installed: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A directory of packages with vfolder itself and the template: no checkout."""
+    top = tmp_path_factory.mktemp("product")
+    ignored = shutil.ignore_patterns(*NOT_SOURCE)
+    source = shutil.copytree(ROOT, top / "source", ignore=ignored)
+    pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "install", "--quiet"]
+    run(
+        [*pip, "--no-deps", "--no-build-isolation", "--no-index"],
+        [f"--target={top / 'packages'}", str(source)],
+    )
+    shutil.rmtree(source)
+    shutil.copytree(installed, top / "packages", dirs_exist_ok=True)
+    return top / "packages"
+
+
+def contract(packages: Path, directory: Path, *words: str) -> "subprocess.CompletedProcess[str]":
+    """Run `vfolder contract` of installed packages, away from the checkout."""
+    command = [sys.executable, "-P", str(packages / "bin" / "vfolder"), "contract", *words]
+    return ran(command, directory=directory, PYTHONPATH=str(packages))
 
 
 def volume(directory: Path) -> str:
@@ -76,14 +108,61 @@ def test_its_own_tests_pass(installed: Path) -> None:
     assert " passed" in pytest_of(installed, str(TEMPLATE / "tests"))
 
 
-def test_it_passes_the_contract(installed: Path, tmp_path: Path) -> None:
-    settings = settings_in(tmp_path, more=volume(tmp_path))
-    output = pytest_of(
-        installed, "tests/contract", "--volume", "shelf", "--config", str(settings.origin)
-    )
-    assert " passed" in output
-    assert "failed" not in output
+@pytest.mark.slow
+def test_it_passes_the_contract_without_a_checkout(product: Path, tmp_path: Path) -> None:
+    settings_in(tmp_path, more=volume(tmp_path))
+    ended = contract(product, tmp_path, "shelf")
+    output = ended.stdout + ended.stderr
+    assert ended.returncode == 0, output
+    assert "Volume shelf: the contract is kept." in output
+    assert "not run: a backend without HasQuota" in output
+    assert str(ROOT) not in output
     assert set(os.listdir(tmp_path / "shelf")) <= {".vfolder", marker.NAME}
+
+
+#: A backend that calls a vfolder made, and makes none.
+BROKEN = """
+from backends.mounted import PosixBackend
+
+
+class Broken(PosixBackend):
+    name = "broken"
+
+    def create_vfolder(self, vfolder, mode=0o755):
+        pass
+"""
+ENTRY_POINT = "[vfolder.backends]\nbroken = broken_backend:Broken\n"
+
+
+@pytest.mark.slow
+def test_a_backend_that_breaks_the_contract_is_found_out(product: Path, tmp_path: Path) -> None:
+    (product / "broken_backend.py").write_text(BROKEN)
+    described = product / "broken_backend-1.dist-info"
+    described.mkdir()
+    (described / "METADATA").write_text("Metadata-Version: 2.1\nName: broken-backend\nVersion: 1\n")
+    (described / "entry_points.txt").write_text(ENTRY_POINT)
+    (tmp_path / "top").mkdir()
+    settings_in(tmp_path, more='[volume.bad]\nbackend = "broken"\npath = "top"\n')
+    ended = contract(product, tmp_path, "bad", "-k", "vfolder_needs_its_scope")
+    output = ended.stdout + ended.stderr
+    assert ended.returncode == 1, output
+    assert "the contract is broken" in output
+    assert "test_a_vfolder_needs_its_scope_and_is_made_once" in output
+
+
+def test_mistakes_before_the_suite_are_one_sentence(tmp_path: Path) -> None:
+    settings_in(tmp_path, more='[volume.odd]\nbackend = "absent"\npath = "odd"\n')
+    config = str(tmp_path / "storage-proxy.toml")
+    for words, said in (
+        (["attic", "--config", config], "There is no [volume.attic]; the volumes are: local, odd."),
+        (["odd", "--config", config], "No backend is called 'absent'"),
+        (["odd", "--config", "none.toml"], "Cannot read"),
+    ):
+        ended = ran([sys.executable, "-m", "contract", *words], directory=ROOT)
+        assert ended.returncode == 1
+        assert ended.stdout == ""
+        assert ended.stderr.count("\n") == 1
+        assert said in ended.stderr
 
 
 def test_a_node_serves_it(installed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,6 +8,7 @@ import pytest
 from vfolder_backend_template import STATUS_AGE_MAX_SECONDS, TemplateBackend
 
 from backends.base import HasMetric, Mount, PerformanceMetric, capabilities
+from backends.volumes import create_backend
 from core.errors import BackendFailed, ConfigurationError
 
 RATES = PerformanceMetric(
@@ -57,7 +58,16 @@ def test_a_file_that_is_not_as_described_is_refused(
         backend.performance()
 
 
-@pytest.mark.parametrize("options", [{}, {"status_file": "relative.json"}, {"status_file": 1}])
-def test_a_missing_option_is_named(tmp_path: Path, options: dict[str, object]) -> None:
-    with pytest.raises(ConfigurationError, match="status_file"):
-        TemplateBackend(Mount("shelf", tmp_path, options))
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"status_file": "relative.json"},
+        {"status_file": 1},
+        {"status_file": "/run/status.json", "status_fil": "/run/status.json"},
+    ],
+)
+def test_a_wrong_option_is_named(tmp_path: Path, options: dict[str, object]) -> None:
+    """Vfolder makes the backend so: the options are checked first, as their class says."""
+    with pytest.raises(ConfigurationError, match="status_fil"):
+        create_backend("template", Mount("shelf", tmp_path, options))

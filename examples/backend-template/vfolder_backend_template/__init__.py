@@ -6,20 +6,26 @@ The storage system writes a small JSON file every few seconds, with the fields o
 
 import os
 import time
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import msgspec
 
 from backends.base import Mount, PerformanceMetric
-from backends.mounted import PosixBackend
+from backends.mounted import MountedOptions, PosixBackend
 from core.errors import BackendFailed, ConfigurationError
 
-__all__ = ["TemplateBackend"]
+__all__ = ["TemplateBackend", "TemplateOptions"]
 
 #: A status file that is older than this is no longer the present speed.
 STATUS_AGE_MAX_SECONDS = 60.0
+
+
+class TemplateOptions(MountedOptions, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The options of a volume. vfolder checks names and types before it calls the class."""
+
+    #: The file that the storage system writes; an absolute path.
+    status_file: str
 
 
 class TemplateBackend(PosixBackend):
@@ -29,10 +35,16 @@ class TemplateBackend(PosixBackend):
     """
 
     name: ClassVar[str] = "template"
+    options_type: ClassVar[type[msgspec.Struct] | None] = TemplateOptions
 
     def __init__(self, mount: Mount) -> None:
         super().__init__(mount)
-        self._status_file = _path(mount.options, "status_file", mount.volume)
+        options = msgspec.convert(dict(mount.options), TemplateOptions)
+        self._status_file = Path(options.status_file)
+        if not self._status_file.is_absolute():
+            raise ConfigurationError(
+                f"[volume.{mount.volume}.options] status_file must be an absolute path."
+            )
 
     def lacking(self) -> frozenset[str]:
         """See `Backend.lacking`: no rates while there is no fresh status file."""
@@ -62,15 +74,3 @@ class TemplateBackend(PosixBackend):
                 f"The status file of volume {self.mount.volume} is {age_seconds:.0f} seconds old.",
             )
         return status
-
-
-def _path(options: Mapping[str, Any], key: str, volume: str) -> Path:
-    """Return an option that names a file.
-
-    Raises:
-        ConfigurationError: the option is missing, or not an absolute path.
-    """
-    value = options.get(key)
-    if not isinstance(value, str) or not value.startswith("/"):
-        raise ConfigurationError(f"[volume.{volume}.options] {key} must be an absolute path.")
-    return Path(value)

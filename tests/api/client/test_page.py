@@ -9,9 +9,9 @@ import pytest
 import requests
 
 from backends.archives import FORMATS
+from contract.waiting import eventually
 from tests.api.client.chromium import Browser, browser
 from tests.api.client.conftest import ROOT, ClientDoor, Folder
-from tests.support.waiting import eventually
 
 VENDORED = ROOT / "api/http/vendored"
 

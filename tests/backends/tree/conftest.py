@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.backends.tree.trees import Opener
+from contract.trees import Opener
 
 
 @pytest.fixture

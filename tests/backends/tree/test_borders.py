@@ -18,8 +18,8 @@ from backends.tree import (
     measure_tree,
     remove_tree,
 )
+from contract.trees import ACL, Opener, hostile
 from core.jobs import Unattended
-from tests.backends.tree.trees import ACL, Opener, hostile
 
 DEFAULT_ACL = "system.posix_acl_default"
 root_only = pytest.mark.part("root")

@@ -26,8 +26,8 @@ from backends.tree import (
 )
 from backends.tree.fast import Loops
 from backends.tree.selection import SLICE_ENTRIES
+from contract.trees import Opener
 from core.jobs import Unattended
-from tests.backends.tree.trees import Opener
 from tests.support.brittlefs import Rule, mounted
 
 SECRET = b"outside, never to be seen inside"

@@ -5,8 +5,8 @@ import tracemalloc
 from pathlib import Path
 
 from backends.tree import Aspect, CompareOptions, Effort, compare_trees
+from contract.trees import Opener
 from core.jobs import Counter, Unattended
-from tests.backends.tree.trees import Opener
 
 #: One helper is a thread of this process, so its memory is traced.
 ONE = CompareOptions(effort=Effort(helpers=1))

@@ -14,8 +14,8 @@ from backends.tree import (
     compare_trees,
     copy_tree,
 )
+from contract.trees import Opener, deep, hostile
 from core.jobs import Counter, Unattended
-from tests.backends.tree.trees import Opener, deep, hostile
 
 ONE = CopyOptions(effort=Effort(helpers=1))
 TWO = CopyOptions(effort=Effort(helpers=2))

@@ -10,9 +10,9 @@ from backends.tree import CopyOptions, Effort, Loss, Throttle, TreeManifest, cop
 from backends.tree.copy.copier import BIG_BYTES
 from backends.tree.copy.pieces import PIECE_BYTES_MIN
 from backends.tree.files.content import DIGESTS, SMALL_BYTES
+from contract.trees import Opener, hostile
 from core.jobs import Cancelled, Unattended
 from tests.backends.tree.test_faults import faulty_source, rules, source  # noqa: F401 - fixtures
-from tests.backends.tree.trees import Opener, hostile
 
 SIZES = {"small": 100, "middle": SMALL_BYTES * 3, "big": BIG_BYTES + 5}
 

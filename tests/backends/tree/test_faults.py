@@ -16,9 +16,9 @@ from backends.tree import (
     measure_tree,
     remove_tree,
 )
+from contract.trees import Opener
 from core.errors import NoSpace, QuotaExceeded
 from core.jobs import Unattended
-from tests.backends.tree.trees import Opener
 from tests.support.faultfs import mounted, rules
 
 pytestmark = pytest.mark.part("fuse")

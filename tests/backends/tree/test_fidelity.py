@@ -19,9 +19,9 @@ from backends.tree import (
     walk,
 )
 from backends.tree.fast import Loops
+from contract.trees import Opener, hostile
 from core.jobs import Unattended
 from tests.backends.tree.processes import in_child
-from tests.backends.tree.trees import Opener, hostile
 
 UNPRIVILEGED = 65534
 #: Names of the hostile tree that are not the first of their file.

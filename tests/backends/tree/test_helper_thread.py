@@ -12,11 +12,11 @@ import pytest
 from backends.tree import Effort, RemoveOptions, Throttle, compare_trees, copy_tree, remove_tree
 from backends.tree.fast import Loops, Plain
 from backends.tree.processes import HelperChannel, Message
+from contract.trees import Opener, hostile
 from core.errors import NoSpace
 from core.jobs import Cancelled, Counter, Unattended
 from tests.backends.tree.processes import in_child, open_files
 from tests.backends.tree.test_helper_pool import run, wait_until
-from tests.backends.tree.trees import Opener, hostile
 
 needs_unshare = pytest.mark.part("unshare")
 PRIVATE = 0o077

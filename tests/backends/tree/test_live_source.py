@@ -28,8 +28,8 @@ from backends.tree import (
 )
 from backends.tree.copy import batches, copier
 from backends.tree.fast import Loops
+from contract.trees import Opener
 from core.jobs import Cancelled, Control, Unattended
-from tests.backends.tree.trees import Opener
 from tests.support.trees import copied_in_pieces
 
 

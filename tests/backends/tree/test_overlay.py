@@ -18,8 +18,8 @@ from backends.tree import (
     compare_trees,
     copy_tree,
 )
+from contract.trees import Opener
 from core.jobs import Unattended
-from tests.backends.tree.trees import Opener
 
 KILLS = 6
 #: Every overlay calls its control more often than this, so each kill interrupts one.

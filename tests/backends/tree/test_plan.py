@@ -11,9 +11,9 @@ from backends.tree.fast import Loops
 from backends.tree.files import Anchor, split_name
 from backends.tree.processes import HelperChannel, HelperPool, Message
 from backends.tree.selection import SLICE_ENTRIES
+from contract.trees import Opener
 from core.jobs import Unattended
 from tests.backends.tree.test_remove import LOOPS
-from tests.backends.tree.trees import Opener
 
 LARGE = ("narrow/large", "narrow/large/inner/large")
 BELOW = 40

@@ -20,8 +20,8 @@ from backends.tree import (
     remove_tree,
 )
 from backends.tree.fast import Loops
+from contract.trees import Opener
 from core.jobs import Unattended
-from tests.backends.tree.trees import Opener
 
 names = st.binary(min_size=1, max_size=12).filter(
     lambda n: n not in (b".", b"..") and not set(n) & {0, 47}

@@ -5,8 +5,8 @@ import pytest
 
 from backends.tree import Effort, RemoveOptions, Throttle, remove_tree
 from backends.tree.fast import Loops
+from contract.trees import Opener, deep, hostile, immutable
 from core.jobs import Counter, Unattended
-from tests.backends.tree.trees import Opener, deep, hostile, immutable
 
 LOOPS = [Loops(), Loops(native=False)]
 MANY_A_SECOND = 1_000_000

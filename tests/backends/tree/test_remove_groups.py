@@ -15,10 +15,10 @@ from backends.tree.files import Anchor
 from backends.tree.processes import HelperChannel
 from backends.tree.remove.remove import Shards
 from backends.tree.remove.work import RemoveWork
+from contract.trees import Opener, hostile
 from core.jobs import Cancelled, Counter, Unattended
 from tests.backends.tree.test_helper_thread import Stopping
 from tests.backends.tree.test_remove import LOOPS, uneven
-from tests.backends.tree.trees import Opener, hostile
 from tests.support.loops import mounted
 
 SIZE_BYTES = 512 * 1024**2

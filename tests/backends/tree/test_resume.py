@@ -27,8 +27,8 @@ from backends.tree.copy.pieces import (
     missing,
 )
 from backends.tree.copy.plan import PART_ENTRIES
+from contract.trees import Opener, hostile
 from core.jobs import Cancelled, Counter, Unattended
-from tests.backends.tree.trees import Opener, hostile
 
 SCRIPT = Path(__file__).with_name("killed_copy.py")
 #: System calls that the engine makes and a starting interpreter does not.

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from backends.tree import CopyOptions, TreeManifest, compare_trees, copy_tree, salvage
+from contract.trees import Opener, hostile
 from core.jobs import Cancelled, Unattended
-from tests.backends.tree.trees import Opener, hostile
 
 #: Enough directories for several parts; the first parts are small.
 DIRECTORIES = 40

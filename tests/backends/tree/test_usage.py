@@ -6,8 +6,8 @@ import pytest
 
 from backends.tree import Effort, UsageOptions, measure_tree
 from backends.tree.fast import Loops
+from contract.trees import Opener, deep, hostile
 from core.jobs import Unattended
-from tests.backends.tree.trees import Opener, deep, hostile
 
 
 def du(path: Path, *options: str) -> int:

@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 from backends.tree import Filter, WalkOptions, parse_rule, walk
 from backends.tree.processes import Backlog, Sorter
 from backends.tree.rules import EntryFacts
+from contract.trees import Opener, deep, hostile
 from core.errors import InvalidParameters
 from core.jobs import Cancelled, Unattended
-from tests.backends.tree.trees import Opener, deep, hostile
 
 NOW_NS = 2_000_000_000 * 10**9
 

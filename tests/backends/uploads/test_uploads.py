@@ -15,6 +15,7 @@ from backends.mounted import PosixBackend
 from backends.quota.checks import DigestMismatch
 from backends.uploads import staging as uploads
 from backends.uploads import sweep_uploads
+from contract.waiting import eventually
 from core.errors import EntryExists, PathEscape, QuotaExceeded, VFolderNotFound
 from core.names import QuotaScope, VFolderId, VFolderPath
 from core.uploads import (
@@ -26,7 +27,6 @@ from core.uploads import (
     UploadStore,
 )
 from core.uploads.upload import UploadLeaseLost
-from tests.support.waiting import eventually
 
 
 class Limited(PosixBackend):

@@ -5,9 +5,9 @@ from collections.abc import Iterator
 import pytest
 import redis
 
+from contract.waiting import eventually
 from core.redis import ScriptCall
 from tests.support.valkey import Valkey
-from tests.support.waiting import eventually
 
 ADD = "return redis.call('INCRBY', KEYS[1], ARGV[1])"
 

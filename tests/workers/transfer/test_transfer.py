@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.backends.tree.trees import hostile
+from contract.trees import hostile
 from tests.support.node import wait_for
 from tests.workers.transfer.check import differences
 from tests.workers.transfer.conftest import Pair, absent

@@ -13,13 +13,13 @@ import pytest
 from backends.base import HardwareStatus, capabilities
 from backends.fs import descriptors, layout
 from backends.systems.purestorage.backend import FAST_REMOVE, PureStorageBackend
+from contract.waiting import eventually
 from core import errors
 from core.names import QuotaScope, ScopeKind, VFolderId
 from tests.backends.systems.arrays.simulated import Array, running
 from tests.backends.systems.arrays.watching import Watch
 from tests.fakes import flashblade
 from tests.fakes.flashblade import FlashBladeSim, Profile
-from tests.support.waiting import eventually
 
 THREADS = 50
 STAND_IN = Path(__file__).resolve().parents[3] / "fakes/rapidfile.py"

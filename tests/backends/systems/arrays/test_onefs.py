@@ -15,6 +15,7 @@ import pytest
 from backends.base import HardwareStatus, Mount, capabilities
 from backends.fs import descriptors, layout
 from backends.systems.onefs.backend import OneFsBackend
+from contract.waiting import eventually
 from core import errors
 from core.names import QuotaScope, VFolderId
 from tests.backends.systems.arrays.simulated import Array, running, scope
@@ -22,7 +23,6 @@ from tests.backends.systems.arrays.watching import Watch
 from tests.fakes import onefs
 from tests.fakes.onefs import BASE, OneFsSim, Profile
 from tests.fakes.shelf import Shelf
-from tests.support.waiting import eventually
 
 MIB = 1 << 20
 THREADS = 50

@@ -14,6 +14,7 @@ from backends.systems.netapp.backend import NetAppBackend
 from backends.tree import remove_tree
 from backends.volumes import backend_factory
 from backends.volumes.wrappers import HelperRequest, perform
+from contract.waiting import eventually
 from core import errors
 from core.jobs import Unattended
 from core.names import QuotaScope, VFolderId
@@ -23,7 +24,6 @@ from tests.fakes import ontap
 from tests.fakes.ontap import OntapSim, Profile
 from tests.fakes.serving import Faults, certificate
 from tests.fakes.shelf import Shelf
-from tests.support.waiting import eventually
 
 MIB = 1 << 20
 #: A change, its look before, its proof after.

@@ -8,13 +8,13 @@ import pytest
 
 from backends.base import HardwareStatus
 from backends.systems.vast.backend import VastBackend
+from contract.waiting import eventually
 from core import errors
 from tests.backends.systems.arrays.simulated import Array, running, scope
 from tests.backends.systems.arrays.watching import Watch
 from tests.fakes import vast
 from tests.fakes.shelf import Shelf
 from tests.fakes.vast import Profile, VastSim
-from tests.support.waiting import eventually
 
 MIB = 1 << 20
 THREADS = 50

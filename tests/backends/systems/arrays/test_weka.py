@@ -9,6 +9,7 @@ import pytest
 
 from backends.base import HardwareStatus, capabilities
 from backends.systems.weka.backend import WekaBackend
+from contract.waiting import eventually
 from core import errors
 from tests.backends.systems.arrays.simulated import Array, running, scope
 from tests.backends.systems.arrays.watching import Watch
@@ -16,7 +17,6 @@ from tests.fakes import weka
 from tests.fakes.serving import Faults, serving
 from tests.fakes.shelf import Shelf
 from tests.fakes.weka import Profile, WekaSim
-from tests.support.waiting import eventually
 
 MIB = 1 << 20
 THREADS = 50

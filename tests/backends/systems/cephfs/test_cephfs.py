@@ -9,10 +9,10 @@ import pytest
 
 from backends.base import HardwareStatus, Mount, capabilities
 from backends.systems.cephfs.backend import CephFsBackend
+from contract.waiting import eventually
 from core import errors
 from core.names import QuotaScope, ScopeKind, VFolderId
 from tests.support.ceph import running_ceph
-from tests.support.waiting import eventually
 
 pytestmark = pytest.mark.part("ceph")
 MIB = 1 << 20

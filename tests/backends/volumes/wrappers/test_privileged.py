@@ -15,12 +15,12 @@ import pytest
 from backends.base import Backend, HasQuota, capabilities
 from backends.volumes import Volumes
 from backends.volumes.wrappers.privileged import HelperRequest, exchange
+from contract.waiting import eventually
 from core import errors
 from core.names import QuotaScope, ScopeKind, VFolderId
 from core.settings import Settings, load
 from tests.support.doors import settings_in
 from tests.support.loops import mounted
-from tests.support.waiting import eventually
 from workers.node.privileged_quota import QuotaHelperServer
 
 pytestmark = [

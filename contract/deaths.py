@@ -5,11 +5,12 @@ import re
 import signal
 import subprocess
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from tempfile import NamedTemporaryFile
 from typing import TypeVar
 
-from tests.support.waiting import eventually
+from contract.waiting import eventually
 
 T = TypeVar("T")
 _CALL = re.compile(r"^(\w+)\(", re.MULTILINE)
@@ -66,7 +67,7 @@ def deaths(
         while True:
             worked_on = made()
             inject = f"inject={call}:signal=KILL:when={turn}"
-            ended = traced(lambda it=worked_on: act(it), "-o", "/dev/null", "-e", inject)
+            ended = traced(partial(act, worked_on), "-o", "/dev/null", "-e", inject)
             if not os.WIFSIGNALED(ended):
                 break
             yield worked_on
