@@ -174,12 +174,13 @@ KEYS: tuple[KeyReading, ...] = (
     ),
     KeyReading(f"{_OPTION}cluster_id", _NOT_SERVED, "no backend `gpfs`; see below"),
     *(
-        KeyReading(f"{_OPTION}{word}", _NOT_SERVED, "no backend `hammerspace`; see below")
+        KeyReading(f"{_OPTION}{word}", _SAME)
         for word in (
             *("address", "username", "password", "mount_source", "share_query_retry"),
-            *("share_query_wait_sec", "ssl_enabled", "ssl_config"),
+            *("share_query_wait_sec", "ssl_enabled"),
         )
     ),
+    KeyReading(f"{_OPTION}ssl_config.*", _SAME),
     KeyReading("debug.*", _NO_EFFECT, '`[logging] level = "DEBUG"` shows more'),
     KeyReading("logging.level", _SAME),
     KeyReading(

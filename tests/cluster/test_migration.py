@@ -12,6 +12,8 @@ from click.testing import CliRunner, Result
 from msgspec import structs
 
 from api.cli import main
+from backends.volumes import backend_factory
+from core.errors import ConfigurationError
 from core.settings import KEYS, Reading, load
 from core.settings.migration import reading_of
 from core.settings.reference import ReferenceTables, Table
@@ -146,10 +148,10 @@ def test_old_options_are_named_with_the_new_ones(tmp_path: Path, volume: Path) -
 
 
 def test_a_backend_that_is_not_here(tmp_path: Path, volume: Path) -> None:
-    more = '[volume.big]\nbackend = "gpfs"\npath = "volume"\noptions = { gpfs_owner = "1:1" }\n'
+    more = '[volume.big]\nbackend = "ours"\npath = "volume"\noptions = { owner = "1:1" }\n'
     found = checked(written(tmp_path, more))
     problems = next(one for one in found["volumes"] if one["name"] == "big")["problems"]
-    assert any("gpfs" in problem for problem in problems)
+    assert any("'ours'" in problem for problem in problems)
     assert not found["served"]
 
 
@@ -202,6 +204,16 @@ def test_keys_that_are_said_to_be_read_are_read() -> None:
     ours = {key for key in accepted if not key.endswith("*") and ".options." not in key}
     assert ours - {"logging.level"} <= known
     assert load(SAMPLE, {"VFOLDER__VFOLDER__REDIS__URL": "redis://127.0.0.1"}).logging["level"]
+
+
+def test_the_document_tells_which_backends_are_here() -> None:
+    """A backend of the reference that is new here moves to the first row; its options are read."""
+    first, second = re.findall(r"^\| (`vfs`.*?|`gpfs`.*?) \|", DOCUMENT, re.MULTILINE)
+    for name in re.findall(r"`([^`]+)`", first):
+        assert backend_factory(name)
+    for name in re.findall(r"`([^`]+)`", second):
+        with pytest.raises(ConfigurationError):
+            backend_factory(name)
 
 
 def test_the_document_has_the_same_table() -> None:
