@@ -83,6 +83,13 @@ KINDS = {
         many_scopes=8,
         skills=(HasMetric, HasQuota, HasSnapshots),
     ),
+    "gpfs": Kind(
+        lateness_bytes=1 << 20,
+        adopts=False,
+        deadly_calls=REMOTE,
+        many_scopes=8,
+        skills=(HasMetric, HasQuota, HasSnapshots),
+    ),
     "netapp": Kind(
         lateness_bytes=1 << 20,
         adopts=False,

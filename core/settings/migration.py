@@ -161,18 +161,15 @@ KEYS: tuple[KeyReading, ...] = (
     KeyReading(f"{_OPTION}dell_ifs_path", _SAME),
     KeyReading(f"{_OPTION}dell_system_name", _NO_EFFECT),
     *(
-        KeyReading(f"{_OPTION}gpfs_{word}", _NOT_SERVED, "no backend `gpfs`; see below")
-        for word in (
-            "endpoint",
-            "username",
-            "password",
-            "fs_name",
-            "owner",
-            "fileset_prefix",
-            "verify_ssl",
-        )
+        KeyReading(f"{_OPTION}gpfs_{word}", _SAME)
+        for word in ("endpoint", "username", "password", "fs_name", "owner", "fileset_prefix")
     ),
-    KeyReading(f"{_OPTION}cluster_id", _NOT_SERVED, "no backend `gpfs`; see below"),
+    KeyReading(
+        f"{_OPTION}gpfs_verify_ssl",
+        _SAME,
+        "certificates are checked by default; the reference did not",
+    ),
+    KeyReading(f"{_OPTION}cluster_id", _NO_EFFECT),
     *(
         KeyReading(f"{_OPTION}{word}", _SAME)
         for word in (

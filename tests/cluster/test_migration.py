@@ -208,7 +208,7 @@ def test_keys_that_are_said_to_be_read_are_read() -> None:
 
 def test_the_document_tells_which_backends_are_here() -> None:
     """A backend of the reference that is new here moves to the first row; its options are read."""
-    first, second = re.findall(r"^\| (`vfs`.*?|`gpfs`.*?) \|", DOCUMENT, re.MULTILINE)
+    first, second = re.findall(r"^\| (`vfs`.*?|`exascaler`.*?) \|", DOCUMENT, re.MULTILINE)
     for name in re.findall(r"`([^`]+)`", first):
         assert backend_factory(name)
     for name in re.findall(r"`([^`]+)`", second):

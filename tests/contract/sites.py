@@ -23,12 +23,16 @@ from tests.fakes import flashblade as flashblade_sim
 from tests.fakes import hammerspace as hammerspace_sim
 from tests.fakes import onefs as onefs_sim
 from tests.fakes import ontap as ontap_sim
+from tests.fakes import scale as scale_sim
 from tests.fakes import vast as vast_sim
 from tests.fakes import weka as weka_sim
 from tests.fakes.flashblade import FlashBladeSim
 from tests.fakes.hammerspace import HammerspaceSim
 from tests.fakes.onefs import OneFsSim
 from tests.fakes.ontap import OntapSim
+from tests.fakes.scale import ScaleSim
+from tests.fakes.scale_cluster import SNAPSHOTS as SCALE_SNAPSHOTS
+from tests.fakes.scale_cluster import Cluster
 from tests.fakes.serving import Faults, serving
 from tests.fakes.shelf import BtrfsShelf
 from tests.fakes.vast import VastSim
@@ -41,6 +45,7 @@ S = TypeVar("S")
 
 
 KINDS["dellemc-onefs"] = replace(KINDS["dellemc-onefs"], listed_snapshots=onefs_sim.SNAPSHOTS)
+KINDS["gpfs"] = replace(KINDS["gpfs"], listed_snapshots=SCALE_SNAPSHOTS)
 
 #: The share of requests to a simulated array that fail, chosen by this seed.
 SEED = int(os.environ.get("ARRAY_SEED", "1"))
@@ -125,6 +130,15 @@ def onefs(directory: Path) -> Iterator[Site]:
 
 
 @contextmanager
+def scale(directory: Path) -> Iterator[Site]:
+    with _on_btrfs(directory) as shelf:
+        simulator = ScaleSim(Cluster(shelf), seed=SEED)
+        simulator.chance_of_job_fault = FAULT_RATE
+        with serving(simulator, Faults(SEED, FAULT_RATE)) as server:
+            yield _on_array("gpfs", shelf.top, scale_sim.options(server.url))
+
+
+@contextmanager
 def flashblade(directory: Path) -> Iterator[Site]:
     top, programs = directory / "flashblade", directory / "programs"
     top.mkdir()
@@ -195,13 +209,14 @@ MAKERS = {
     "weka": weka,
     "vast": vast,
     "onefs": onefs,
+    "scale": scale,
     "flashblade": flashblade,
     "xfs": _in_kernel("xfs", "UML_XFS"),
     "ext4": _in_kernel("ext4", "UML_EXT4"),
     "nfs": nfs,
 }
 #: Simulated arrays, on a btrfs that enforces their limits.
-ARRAYS = ("hammerspace", "ontap", "weka", "vast", "onefs")
+ARRAYS = ("hammerspace", "ontap", "weka", "vast", "onefs", "scale")
 #: Volumes that need a kernel with project quota, or with NFS.
 IN_KERNEL = ("xfs", "ext4", "nfs")
 

@@ -65,6 +65,10 @@ class Shelf:
                         os.rmdir(here)
                 names.clear()
 
+    def discard(self, path: str) -> None:
+        """Remove a directory that `make` made, with what it holds."""
+        self._discard(self.top / path)
+
     def _place(self, where: Path) -> None:
         where.mkdir()
 

@@ -20,12 +20,14 @@ from core import errors
 from core.names import QuotaScope, ScopeKind
 from tests.backends.systems.arrays.simulated import trusting
 from tests.backends.systems.arrays.watching import Watch, modest, no_blind_repetition
-from tests.fakes import flashblade, hammerspace, onefs, ontap, vast, weka
+from tests.fakes import flashblade, hammerspace, onefs, ontap, scale, vast, weka
 from tests.fakes.flashblade import FlashBladeSim
 from tests.fakes.hammerspace import HammerspaceSim
 from tests.fakes.hammerspace import Profile as HammerspaceProfile
 from tests.fakes.onefs import OneFsSim
 from tests.fakes.ontap import OntapSim, Profile
+from tests.fakes.scale import ScaleSim
+from tests.fakes.scale_cluster import Cluster
 from tests.fakes.serving import Faults, Server, Simulator, serving
 from tests.fakes.shelf import Shelf
 from tests.fakes.vast import VastSim
@@ -59,17 +61,27 @@ def _onefs(top: Path, seed: int) -> Simulator:
     return OneFsSim(Shelf(top), onefs.Profile(latest=latest, page_max=2))
 
 
+def _scale(top: Path, seed: int) -> Simulator:
+    """Return a GUI node with jobs that fail, vanish and stall, and either kind of quota."""
+    profile = scale.Profile(page_max=2, polls=seed % 2, links=seed % 3 != 0)
+    simulator = ScaleSim(Cluster(Shelf(top), per_fileset=seed % 2 == 0), profile, seed=seed)
+    simulator.chance_of_job_fault = RATE / 2
+    return simulator
+
+
 WITH_QUOTA: dict[str, tuple[Maker, Options]] = {
     "hammerspace": (_hammerspace, hammerspace.options),
     "netapp": (_ontap, ontap.options),
     "weka": (lambda top, _: WekaSim(Shelf(top)), weka.options),
     "vast": (lambda top, _: VastSim(Shelf(top)), vast.options),
     "dellemc-onefs": (_onefs, onefs.options),
+    "gpfs": (_scale, scale.options),
 }
 ALL = {**WITH_QUOTA, "purestorage": (lambda top, _: FlashBladeSim(top), flashblade.options)}
 SECRETS = (
     hammerspace.PASSWORD,
     onefs.PASSWORD,
+    scale.PASSWORD,
     ontap.PASSWORD,
     weka.PASSWORD,
     vast.PASSWORD,

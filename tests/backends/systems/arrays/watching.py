@@ -10,7 +10,7 @@ from tests.fakes.serving import Server
 #: Requests of one client at a time.
 IN_FLIGHT_MAX = 8
 #: Paths that are asked by POST and make nothing that stays.
-READING = ("login", "token", "session", "stat_path")
+READING = ("login", "token", "session", "stat_path", "refreshTask")
 
 
 @dataclass(frozen=True)

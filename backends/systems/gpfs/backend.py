@@ -1,0 +1,373 @@
+"""gpfs and spectrumscale: the backend. The volume is mounted; the cluster makes filesets."""
+
+import os
+import re
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import PurePosixPath
+from typing import ClassVar
+
+from backends.base import Capacity, Enforcement, HardwareInfo, Mount, PerformanceMetric
+from backends.fs import descriptors, layout
+from backends.mounted import ArrayUsage, await_directory
+from backends.mounted.rest import ArrayRefused, Reason, deadline, jobs
+from backends.retention import ArraySnapshot, ArraySnapshots
+from backends.systems.gpfs.interface import (
+    FilesetNotEmpty,
+    ScaleFileset,
+    ScaleFileSystem,
+    ScaleInterface,
+    ScaleSnapshot,
+)
+from backends.systems.gpfs.options import options
+from backends.systems.gpfs.rest import RestInterface
+from core.errors import (
+    BackendFailed,
+    ConfigurationError,
+    Conflict,
+    QuotaScopeNotEmpty,
+    Unsupported,
+)
+from core.names import QuotaScope, VFolderId, utc
+from core.telemetry import logger
+
+#: The directory of snapshots at the top of a fileset.
+SNAPSHOTS = ".snapshots"
+#: Seconds that the settings of the file system are remembered.
+_SETTINGS_SECONDS = 60.0
+#: How long a read of the cluster may lag behind a change (seconds).
+_LAG_SECONDS = 5.0
+_LONGEST_PAUSE_SECONDS = 2.0
+#: Characters of our snapshot names that a command of the cluster reads as separators.
+_ESCAPES = {":": "@c", "+": "@p"}
+#: Ends the cluster's name of a snapshot: when it was made, in seconds of the epoch (hexadecimal).
+_STAMP = re.compile(r"(.*)@t([0-9a-f]+)")
+_log = logger(__name__)
+
+
+class GpfsBackend(ArraySnapshots):
+    """Storage Scale: filesets with quotas, their snapshots, figures of the file system."""
+
+    name: ClassVar[str] = "gpfs"
+    doubtful: ClassVar[tuple[str, ...]] = ("snapshot",)
+    not_content: ClassVar[frozenset[str]] = frozenset({SNAPSHOTS})
+
+    def __init__(self, mount: Mount) -> None:
+        found = options(mount)
+        super().__init__(mount, found.deadline_seconds)
+        self.making_seconds = found.gpfs_job_seconds
+        self._options = found
+        self._base = (found.gpfs_path or str(mount.path)).rstrip("/")
+        self._scale: ScaleInterface = RestInterface(found)
+        self._settings: tuple[float, ScaleFileSystem] | None = None
+        #: The names of filesets that another tool linked at a scope's directory.
+        self._other_names: dict[str, str] = {}
+
+    def array_capacity(self) -> Capacity:
+        """See `HasFastCapacity.array_capacity`: the sum of the pools with data."""
+        with self._within_deadline():
+            return self._scale.capacity()
+
+    def performance(self) -> PerformanceMetric:
+        """See `HasMetric.performance`: of the file system on all nodes, over the last minute."""
+        with self._within_deadline():
+            return self._scale.performance()
+
+    def before_purge(self, parent: int, name: str, vfolder: VFolderId | None = None) -> None:
+        """See `MountedBackend.before_purge`: the snapshots of the vfolder go."""
+        del parent, name
+        if vfolder is None or vfolder.scope is None:
+            return
+        try:
+            self._drop_snapshots(vfolder)
+        except ArrayRefused as refusal:
+            if refusal.reason is not Reason.DENIED:
+                raise
+            _log.warning("snapshots are not readable", reason=refusal.detail)
+
+    def _health(self) -> HardwareInfo:
+        return self._scale.health()
+
+    def _available(self) -> Mapping[str, bool]:
+        independent = self._options.gpfs_inode_space == "new"
+        return {"quota": self._file_system(fresh=True).enforced, "snapshot": independent}
+
+    def _file_system(self, *, fresh: bool = False) -> ScaleFileSystem:
+        """Return the settings of the file system, at most a minute old."""
+        known = self._settings
+        if known and not fresh and time.monotonic() - known[0] < _SETTINGS_SECONDS:
+            return known[1]
+        found = self._scale.file_system()
+        self._settings = (time.monotonic(), found)
+        return found
+
+    def _limit_unit(self) -> int:
+        """Return the block size: Storage Scale rounds limits up to it."""
+        if self._settings is not None:
+            return self._settings[1].block_bytes
+        with self._within_deadline():
+            return self._file_system().block_bytes
+
+    def _has_directory(self, path: str) -> bool:
+        top = self._file_system().mount_point.rstrip("/")
+        if f"{self._base}/".startswith(f"{top}/"):
+            return self._scale.has_directory(f"{self._base}/{path}".removeprefix(f"{top}/"))
+        raise ConfigurationError(
+            "The volume's path is not below the mount point of the file system; name the path "
+            "that the cluster uses in gpfs_path."
+        )
+
+    # -- Scopes --------------------------------------------------------------------------------
+    def _make_directory(self, root: int, name: str) -> None:
+        own, path = self._own_name(name), self._array_path(name)
+        found = self._scale.fileset(own)
+        if found is None and descriptors.exists(PurePosixPath(name), root):
+            return  # of another tool: `_apply_limit` looks for its fileset
+        if found is None:
+            self._scale.create(own, path, self._owner(root))
+            found = self._await_fileset(own)
+        if found.path is None:
+            self._scale.link(own, path)
+            await_directory(root, name, self.making_seconds)
+            self._refuse_old_content(root, name)
+        elif found.path != path:
+            raise Conflict(
+                f"Storage Scale has a fileset {own} that is linked at another directory. Delete "
+                "it, or use another gpfs_fileset_prefix."
+            )
+        await_directory(root, name, self.making_seconds)
+        if self._options.gpfs_owner is None:
+            descriptors.inherit_owner(name, root)
+
+    def _refuse_old_content(self, root: int, name: str) -> None:
+        with descriptors.opened(name, root) as directory:
+            old = set(os.listdir(directory)) - {layout.HIDDEN, *self.not_content}
+        if old:
+            raise Conflict(
+                f"Storage Scale had a fileset {self._own_name(name)} that was not linked and "
+                "holds files. It is linked now as this quota scope; look at what it holds."
+            )
+
+    def _usage(self, name: str) -> ArrayUsage:
+        own = self._own_name(name)
+        found = self._scale.quota(self._other_names.get(name, own))
+        if found.used_bytes is None and name not in self._other_names:
+            actual = self._find(name)
+            if actual is not None and actual.name != own:
+                found = self._scale.quota(actual.name)
+        if found.limit_bytes is None:
+            return ArrayUsage(found.used_bytes)
+        return ArrayUsage(found.used_bytes, found.limit_bytes, self._enforcement())
+
+    def _enforcement(self) -> Enforcement:
+        found = self._file_system()
+        if not found.enforced:
+            return "off"
+        if found.holds_root is None:
+            return "unknown"
+        return "hard" if found.holds_root else "not for root"
+
+    def _apply_limit(self, name: str, limit_bytes: int | None) -> None:
+        fileset = self._find(name)
+        if fileset is None:
+            if limit_bytes is None:
+                return
+            raise Conflict(
+                "The quota scope is a plain directory, not a fileset; only a fileset can have a "
+                "limit on Storage Scale. Move what it holds into a scope made by this service."
+            )
+        if limit_bytes is None:  # reads may be old, so a limit is stored even where it shows
+            found = self._scale.quota(fileset.name)
+            if found.limit_bytes is None or found.by_default:
+                return
+        self._store_limit(fileset.name, limit_bytes)
+
+        def settled() -> bool:
+            now = self._scale.quota(fileset.name)
+            return now.limit_bytes == limit_bytes or (limit_bytes is None and now.by_default)
+
+        jobs.wait(settled, _LONGEST_PAUSE_SECONDS)
+
+    def _store_limit(self, fileset: str, limit_bytes: int | None) -> None:
+        """Set a limit in the way that fits the file system, which an administrator may change."""
+        before = self._file_system().per_fileset
+        try:
+            self._scale.set_limit(fileset, limit_bytes, per_fileset=before)
+        except ArrayRefused:
+            now = self._file_system(fresh=True).per_fileset
+            if now is before:
+                raise
+            self._scale.set_limit(fileset, limit_bytes, per_fileset=now)
+
+    def _find(self, name: str) -> ScaleFileset | None:
+        """Return the fileset of a scope's directory; that of another tool is found by its path."""
+        own = self._own_name(name)
+        found = self._scale.fileset(self._other_names.get(name, own))
+        if found is None and self._other_names.pop(name, ""):
+            found = self._scale.fileset(own)
+        if found is None:
+            found = self._scale.linked_at(self._array_path(name))
+            if found is not None:
+                self._other_names[name] = found.name
+        return found
+
+    def _await_fileset(self, name: str) -> ScaleFileset:
+        found: list[ScaleFileset] = []
+
+        def seen() -> bool:
+            one = self._scale.fileset(name)
+            found.extend([one] if one else [])
+            return one is not None
+
+        jobs.wait(seen, _LONGEST_PAUSE_SECONDS)
+        return found[0]
+
+    # -- Removal -------------------------------------------------------------------------------
+    def _remove_scope(self, scope: QuotaScope, root: int) -> None:
+        """Take the fileset from its place and delete it; the cluster refuses a full one."""
+        self._prove(root)
+        name = scope.directory
+        fileset = self._find(name)
+        if fileset is None:
+            super()._remove_scope(scope, root)
+            return
+        if fileset.path not in (None, self._array_path(name)):
+            raise Conflict(f"Storage Scale has the fileset {fileset.name} at another directory.")
+        if fileset.path is not None:
+            self._scale.unlink(fileset.name)
+        self._delete_fileset(fileset.name, scope.directory)
+
+    def _remove_objects(self, name: str) -> bool:
+        """Delete the fileset of a directory that is gone: unlinked, by a process that died."""
+        with self.root() as root:
+            self._prove(root)
+        own, began = self._own_name(name), time.monotonic()
+        found = self._scale.fileset(own)
+        while found is not None and found.path is not None:
+            if time.monotonic() - began > _LAG_SECONDS:
+                raise BackendFailed(
+                    "The mount does not show the quota scope, and Storage Scale still has its "
+                    "fileset linked. Nothing was removed; is this the volume that is mounted?"
+                )
+            deadline.rest(_LAG_SECONDS / 10)
+            found = self._scale.fileset(own)
+        if found is not None:
+            self._delete_fileset(own, name)
+        return found is not None
+
+    def _delete_fileset(self, fileset: str, directory: str) -> None:
+        try:
+            self._scale.delete(fileset)
+        except FilesetNotEmpty:
+            self._scale.link(fileset, self._array_path(directory))
+            raise QuotaScopeNotEmpty(
+                "The quota scope still holds vfolders or trash; its fileset was kept."
+            ) from None
+        self._other_names.pop(directory, None)
+        jobs.wait(lambda: self._scale.fileset(fileset) is None, _LONGEST_PAUSE_SECONDS)
+
+    # -- Names ---------------------------------------------------------------------------------
+    def _own_name(self, directory: str) -> str:
+        return f"{self._options.gpfs_fileset_prefix}{directory}"
+
+    def _array_path(self, path: str) -> str:
+        return f"{self._base}/{path}"
+
+    def _owner(self, root: int) -> str:
+        top = os.fstat(root)
+        return self._options.gpfs_owner or f"{top.st_uid}:{top.st_gid}"
+
+    @contextmanager
+    def _explained(self) -> Iterator[None]:
+        """Raise errors without the path of the volume, which the cluster's texts name."""
+        with super()._explained():
+            try:
+                yield
+            except ArrayRefused as refusal:
+                raise ArrayRefused(
+                    refusal.detail.replace(self._base, "…").replace(str(self.mount.path), "…"),
+                    refusal.reason,
+                    refusal.code,
+                ) from None
+
+    # -- Snapshots -----------------------------------------------------------------------------
+    def _list_snapshots(self, vfolder: VFolderId, prefix: str) -> list[ArraySnapshot]:
+        return [
+            ArraySnapshot(name, one.number, utc(stamp))
+            for one, name, stamp in self._known_snapshots(vfolder)
+            if name.startswith(prefix)
+        ]
+
+    def _make_snapshot(self, vfolder: VFolderId, name: str) -> ArraySnapshot:
+        scope = _scope_of(vfolder)
+        fileset = self._find(scope.directory)
+        if fileset is None:
+            raise Conflict("The quota scope is no fileset, so it has no snapshots.")
+        array_name = f"{encoded(name)}@t{int(time.time()):x}"
+        self._scale.create_snapshot(fileset.name, array_name)
+        with self.root() as root:
+            place = f"{scope.directory}/{SNAPSHOTS}/{array_name}"
+            await_directory(root, place, self.making_seconds)
+        made: list[ArraySnapshot] = []
+
+        def listed() -> bool:
+            made.extend(one for one in self._list_snapshots(vfolder, name) if one.name == name)
+            return bool(made)
+
+        jobs.wait(listed, _LONGEST_PAUSE_SECONDS)
+        return made[0]
+
+    def _drop_snapshot(self, vfolder: VFolderId, snapshot: ArraySnapshot) -> None:
+        fileset = self._find(_scope_of(vfolder).directory)
+        for one, _, _ in self._known_snapshots(vfolder):
+            if fileset is not None and one.number == snapshot.number:
+                self._scale.delete_snapshot(fileset.name, one.name)
+
+        def gone() -> bool:
+            return all(one.number != snapshot.number for one, *_ in self._known_snapshots(vfolder))
+
+        jobs.wait(gone, _LONGEST_PAUSE_SECONDS)
+
+    def _known_snapshots(self, vfolder: VFolderId) -> list[tuple[ScaleSnapshot, str, int]]:
+        """Return our snapshots of the vfolder's fileset: each with its name and its moment."""
+        fileset = self._find(vfolder.scope.directory) if vfolder.scope else None
+        found = self._scale.snapshots(fileset.name) if fileset else []
+        matches = [(one, _STAMP.fullmatch(one.name)) for one in found]
+        return [(one, decoded(m[1]), int(m[2], 16)) for one, m in matches if m]
+
+    def _snapshot_place(self, vfolder: VFolderId, name: str) -> PurePosixPath:
+        scope = _scope_of(vfolder)
+        kept = PurePosixPath(scope.directory, SNAPSHOTS)
+        with self.root() as root, descriptors.opened(kept, root) as directory:
+            begin = f"{encoded(name)}@t"
+            names = [one for one in os.listdir(directory) if one.startswith(begin)]
+        if not names:
+            raise FileNotFoundError(name)
+        return kept / max(names) / PurePosixPath(vfolder.directory).relative_to(scope.directory)
+
+
+class SpectrumScaleBackend(GpfsBackend):
+    """Storage Scale under its older name."""
+
+    name: ClassVar[str] = "spectrumscale"
+
+
+def _scope_of(vfolder: VFolderId) -> QuotaScope:
+    if vfolder.scope is None:
+        raise Unsupported("A vfolder without a quota scope is in no fileset of its own.")
+    return vfolder.scope
+
+
+def encoded(name: str) -> str:
+    """Return a name of ours as a snapshot of the cluster may have it."""
+    for character, escape in _ESCAPES.items():
+        name = name.replace(character, escape)
+    return name
+
+
+def decoded(name: str) -> str:
+    """Return the name of ours that `encoded` was given."""
+    for character, escape in _ESCAPES.items():
+        name = name.replace(escape, character)
+    return name
