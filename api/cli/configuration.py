@@ -1,11 +1,14 @@
 """The commands `vfolder config`: the configuration with all defaults and overrides."""
 
+from dataclasses import asdict
 from pathlib import Path
 
 import click
 
+from api.cli.config_check import ERROR, WARNING, check_file
+from api.cli.http import FAILED, print_json
 from core.errors import ConfigurationError
-from core.settings import Settings, VolumeTable, effective, ineffective_keys, load, masked, value_of
+from core.settings import Settings, effective, find, load, masked, value_of
 
 _FILE = click.option(
     "--config",
@@ -22,33 +25,39 @@ def config() -> None:
 
 @config.command()
 @_FILE
-def check(file: Path | None) -> None:
-    """Check the configuration and print every effective value, secrets masked."""
-    settings = _load(file)
-    click.echo(f"# from {settings.origin}")
-    for key, value in effective(settings):
-        click.echo(f"{key} = {masked(key, value)}")
-    for name, table in settings.volume.items():
-        _check_volume(settings, name, table)
-    for key in ineffective_keys(settings):
-        click.echo(f"note: {key} is set and has no effect here", err=True)
+@click.option("-o", "form", type=click.Choice(["text", "json"]), default="text", help="The output.")
+@click.option("--strict", is_flag=True, help="Warnings fail, too.")
+@click.pass_context
+def check(context: click.Context, file: Path | None, form: str, *, strict: bool) -> None:
+    """Check all that a start and the first use check, and print every effective value.
 
-
-def _check_volume(settings: Settings, name: str, table: VolumeTable) -> None:
-    """Check that the backend exists and takes the volume's options; the storage is not touched.
-
-    A missing directory is only noted: it may be mounted later.
+    Options of every backend, old spellings of the reference, certificates, directories, ports,
+    rights, and modes of files with secrets. No server is asked. The exit status is 1 when a process
+    would not start or a volume would be down.
     """
-    from backends.base import Mount  # noqa: PLC0415 - no other command pays for it
-    from backends.volumes import backend_factory  # noqa: PLC0415 - see above
+    path = _found(file)
+    settings, findings = check_file(path)
+    failing = {ERROR, WARNING} if strict else {ERROR}
+    failed = any(one.level in failing for one in findings)
+    values = {key: masked(key, value) for key, value in effective(settings)} if settings else {}
+    if form == "json":
+        found = [asdict(one) for one in findings]
+        print_json({"file": str(path), "ok": not failed, "findings": found, "values": values})
+    else:
+        click.echo(f"# from {path}")
+        for key, text in values.items():
+            click.echo(f"{key} = {text}")
+        for one in findings:
+            click.echo(f"{one.level}: {f'{one.key} ' if one.key else ''}{one.text}", err=True)
+    if failed:
+        context.exit(FAILED)
 
-    mount = Mount(name, settings.volume_path(table), table.backend_options)
+
+def _found(file: Path | None) -> Path:
     try:
-        backend_factory(table.backend)(mount)
+        return file.absolute() if file else find()
     except ConfigurationError as error:
-        raise click.ClickException(f"[volume.{name}] {error.detail}") from None
-    if not settings.volume_path(table).is_dir():
-        click.echo(f"note: volume.{name}.path is not a directory on this node", err=True)
+        raise click.ClickException(error.detail) from None
 
 
 @config.command()

@@ -11,16 +11,19 @@ from core.errors import NotYetThere
 from core.settings import Settings
 
 
-def check_mounts(settings: Settings) -> None:
+def check_mounts(settings: Settings, only: str | None = None) -> None:
     """Check that the volumes of `[vfolder.mounts] require-mount` are mount points; for the start.
 
-    A mount that hangs is one: it is given `[vfolder.worker] prove-timeout` to answer.
+    `only` names one volume to check. A mount that hangs is one: it is given `[vfolder.worker]
+    prove-timeout` to answer.
 
     Raises:
         NotYetThere: one is not; the sentence names it.
     """
     mounts = settings.vfolder.mounts
     for name, table in settings.volume.items():
+        if only not in (None, name):
+            continue
         path = settings.volume_path(table)
         if mounts.requires(name) and not _is_mounted(path, settings.vfolder.worker.prove_timeout):
             raise NotYetThere(

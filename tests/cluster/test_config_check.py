@@ -1,12 +1,15 @@
 """`vfolder config check` names mistakes with a hint, and prints a right file without secrets."""
 
+import json
 import os
+import socket
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+from api.cli.config_check import ERROR, NOTE, WARNING, Finding, check_file
 from core.settings import CONFIG_VARIABLE
 from tests.support.doors import SECRET, TICKET_SECRET, settings_in
 from tests.support.node import ROOT
@@ -78,3 +81,185 @@ def test_a_plugin_that_cannot_be_imported_is_named(tmp_path: Path) -> None:
     assert status == 1
     assert "'broken' (broken.backend:Broken) cannot be loaded" in errors
     assert "Traceback" not in errors
+
+
+def findings(directory: Path, *changes: tuple[str, str], more: str = "") -> list[Finding]:
+    """What is found in a file that is right but for the changes and what is added."""
+    path = Path(settings_in(directory, more=more).origin)
+    path.chmod(0o600)
+    text = path.read_text()
+    for old, new in changes:
+        assert old in text
+        text = text.replace(old, new)
+    path.write_text(text)
+    return check_file(path)[1]
+
+
+def volume(backend: str, options: str) -> str:
+    return f'[volume.more]\nbackend = "{backend}"\npath = "local"\noptions = {{ {options} }}\n'
+
+
+def test_nothing_is_wrong_with_a_right_file(tmp_path: Path) -> None:
+    assert [one for one in findings(tmp_path) if one.level != NOTE] == []
+
+
+NETAPP = 'netapp_ontap_endpoint="https://a", netapp_ontap_user="u", netapp_ontap_password="p"'
+SOCKET = 'quota-socket = "/absent/quota"\n'
+MORE = "volume.more"
+
+
+@pytest.mark.parametrize(
+    ("more", "level", "key", "words"),
+    [
+        (
+            volume("netapp", 'netapp_admin="a"'),
+            ERROR,
+            f"{MORE}.options.netapp_admin",
+            "is an old spelling: `netapp_ontap_user`",
+        ),
+        (volume("netapp", NETAPP), ERROR, MORE, "missing required field"),
+        (volume("xfs", "quota=1"), ERROR, MORE, "quota"),
+        (
+            volume("xfs", 'project_file="/etc/projects"'),
+            WARNING,
+            f"{MORE}.options.project_file",
+            "did you mean `projects_file`",
+        ),
+        (
+            volume("cephfs", 'ceph_conf="/absent/ceph.conf"'),
+            ERROR,
+            f"{MORE}.options.ceph_conf",
+            "/absent/ceph.conf does not exist",
+        ),
+        (
+            f'[{MORE}]\nbackend = "vfs"\npath = "absent"\n',
+            WARNING,
+            f"{MORE}.path",
+            "is it mounted?",
+        ),
+        (
+            f'[{MORE}]\nbackend = "vfs"\npath = "storage-proxy.toml"\n',
+            ERROR,
+            f"{MORE}.path",
+            "is not a directory.",
+        ),
+        (
+            '[vfolder.mounts]\nrequire-mount = ["local"]\n',
+            ERROR,
+            "volume.local.path",
+            "no mount point",
+        ),
+        (
+            f'[vfolder.worker]\nvolumes = ["other"]\n{SOCKET}',
+            WARNING,
+            "vfolder.worker.volumes",
+            "names 'other'",
+        ),
+        (
+            f"[vfolder.worker]\n{SOCKET}",
+            WARNING,
+            "vfolder.worker.quota-socket",
+            "/absent does not exist",
+        ),
+        (
+            '[vfolder.flower]\naddr = "192.0.2.1:1"\npassword = "secret"\n',
+            ERROR,
+            "vfolder.flower.addr",
+            "192.0.2.1:1 cannot be used",
+        ),
+        ('[vfolder]\nstate-dir = "storage-proxy.toml/x"\n', ERROR, "vfolder.state-dir", "is not"),
+        (
+            '[artifact-storages.one]\ntype = "vfs_storage"\n',
+            NOTE,
+            "artifact-storages.one.type",
+            "does not have",
+        ),
+    ],
+)
+def test_what_a_start_or_the_first_use_refuses_is_found(
+    tmp_path: Path, more: str, level: str, key: str, words: str
+) -> None:
+    every = findings(tmp_path, more=more)
+    found = [one for one in every if one.key == key]
+    assert found, every
+    assert found[0].level == level
+    assert words in found[0].text
+
+
+def test_addresses_and_users_are_looked_at(tmp_path: Path) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        more = f'[vfolder.flower]\naddr = "127.0.0.1:{taken.getsockname()[1]}"\npassword = "p"\n'
+        node = 'node-id = "node1"\nuser = "no-such-user"'
+        found = findings(tmp_path, ('node-id = "node1"', node), more=more)
+    texts = {one.key: one for one in found}
+    assert "in use" in texts["vfolder.flower.addr"].text
+    assert texts["storage-proxy.user"].level == ERROR
+
+
+def test_two_doors_at_one_address(tmp_path: Path) -> None:
+    settings = settings_in(tmp_path)
+    old = f'internal-addr = "{settings.api.manager.internal_addr}"'
+    changed = f'internal-addr = "{settings.api.manager.service_addr}"'
+    path = Path(settings.origin)
+    path.write_text(path.read_text().replace(old, changed))
+    found = [one for one in check_file(path)[1] if one.key == "api.manager.internal-addr"]
+    assert found[0].level == ERROR
+    assert "is also that of api.manager.service-addr" in found[0].text
+
+
+def test_files_with_secrets_that_others_may_read(tmp_path: Path) -> None:
+    path = Path(settings_in(tmp_path).origin)
+    path.chmod(0o644)
+    found = [one for one in check_file(path)[1] if one.level == WARNING]
+    assert "other users may read" in found[0].text
+    path.chmod(0o640)
+    assert [one for one in check_file(path)[1] if one.level == WARNING] == []
+
+
+def test_the_rights_of_the_configured_user(tmp_path: Path) -> None:
+    (tmp_path / "local").mkdir(mode=0o755)
+    tmp_path.chmod(0o700)
+    change = ('node-id = "node1"', 'node-id = "node1"\nuser = 54321')
+    found = {one.key: one for one in findings(tmp_path, change)}
+    assert "chown its top" in found["volume.local.path"].text
+    assert "cannot reach" in found["vfolder.state-dir"].text
+
+
+def command(path: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "api.cli", "config", "check", "--config", str(path), *words],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def test_json_for_programs_and_strict_for_deployments(tmp_path: Path) -> None:
+    path = Path(settings_in(tmp_path).origin)
+    path.chmod(0o644)
+    done = command(path, "-o", "json")
+    assert done.returncode == 0
+    document = json.loads(done.stdout)
+    assert document["ok"]
+    assert document["file"] == str(path)
+    assert document["values"]["storage-proxy.node-id"] == '"node1"'
+    assert SECRET not in done.stdout
+    assert [one["level"] for one in document["findings"] if one["level"] != NOTE] == [WARNING]
+    done = command(path, "-o", "json", "--strict")
+    assert done.returncode == 1
+    assert not json.loads(done.stdout)["ok"]
+    path.write_text("colour = 1\n[api]\n")
+    done = command(path, "-o", "json")
+    assert done.returncode == 1
+    assert json.loads(done.stdout)["values"] == {}
+    assert [one["level"] for one in json.loads(done.stdout)["findings"]] == [ERROR]
+
+
+def test_a_file_that_is_absent(tmp_path: Path) -> None:
+    done = command(tmp_path / "absent.toml")
+    assert done.returncode == 1
+    assert "No such file or directory" in done.stderr
+    assert "Traceback" not in done.stderr
