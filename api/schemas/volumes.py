@@ -82,8 +82,8 @@ class Performance(ma.Schema):
 class FileSystemUsage(ma.Schema):
     """The capacity and usage of a volume, counted as df does."""
 
-    capacity_bytes = fields.Integer(required=True, allow_none=True)
-    used_bytes = fields.Integer(required=True, allow_none=True)
+    capacity_bytes = fields.Integer(required=True)
+    used_bytes = fields.Integer(required=True)
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,6 +26,12 @@ from core.names import reference_moment
 from core.telemetry import logger
 
 
+class NoCapacity(Unsupported):
+    """The size or the usage of the volume is not known."""
+
+    error_code = "vfolder_request_not-implemented"
+
+
 class NoMetric(Unsupported):
     """The performance of the volume is not known."""
 
@@ -89,11 +95,20 @@ def get_hardware_info(body: OneVolume) -> Response:
 @blueprint.operation(
     "GET",
     "/folder/fs-usage",
-    Route(takes=VolumeBody, gives={200: RouteAnswer("Capacity and usage.", FileSystemUsage)}),
+    Route(
+        takes=VolumeBody,
+        gives={200: RouteAnswer("Capacity and usage.", FileSystemUsage)},
+        refuses=(NoCapacity,),
+    ),
 )
 def get_file_system_usage(body: OneVolume) -> Response:
-    """Return the capacity and usage of a volume, counted as df does."""
+    """Return the capacity and usage of a volume, counted as df does.
+
+    Both are numbers, because callers divide them. A storage that does not say them is refused.
+    """
     found = current_door().volume_access.on_volume(body.volume, operations.capacity)
+    if not found.capacity_bytes or found.used_bytes is None:
+        raise NoCapacity(f"The storage of volume {body.volume} does not say how big it is.")
     return answer({"capacity_bytes": found.capacity_bytes, "used_bytes": found.used_bytes})
 
 

@@ -12,7 +12,8 @@ from core.quota import LastUsageStore
 from core.redis import Database, connect
 from core.settings import Settings
 from tests.api.wire.conftest import make_vfolder
-from tests.support.doors import RunningDoor, running_door, settings_in
+from tests.support.doors import RunningDoor, mark, running_door, settings_in
+from tests.support.loops import run
 from tests.support.valkey import Valkey
 
 MANY = 20_600
@@ -53,6 +54,22 @@ def test_an_absent_vfolder(manager: RunningDoor, vfid: str) -> None:
         response = manager.call("GET", path, {"volume": "local", "vfid": vfid})
         assert response.status_code == 404
         assert response.json()["error_code"] == "vfolder_read_not-found"
+
+
+@pytest.mark.part("root")
+def test_a_size_that_is_unknown_is_said(tmp_path: Path, valkey: Valkey) -> None:
+    """The manager divides the figures: a null would be its own 500, so it gets the reason."""
+    settings = settings_in(tmp_path, valkey.url)
+    run("mount", "-t", "tmpfs", "-o", "size=0", "tmpfs", tmp_path / "local")  # without a limit
+    try:
+        mark(settings, {"local": tmp_path / "local"})
+        with running_door("manager", settings) as door:
+            refused = door.call("GET", "/folder/fs-usage", {"volume": "local"})
+    finally:
+        run("umount", tmp_path / "local")
+    assert refused.status_code == 400
+    assert refused.json()["error_code"] == "vfolder_request_not-implemented"
+    assert refused.json()["detail"] == "The storage of volume local does not say how big it is."
 
 
 @pytest.fixture(scope="module")
