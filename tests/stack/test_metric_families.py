@@ -1,13 +1,13 @@
 """The metric families that dashboards of the reference read: names, types, labels, buckets."""
 
-from collections.abc import Iterator
+import dataclasses
+from uuid import uuid4
 
 import pytest
 import requests
 from prometheus_client import Metric
 from prometheus_client.parser import text_string_to_metric_families
 
-from tests.core.events.reader import Reader
 from tests.support.node import Node, wait_for
 from tests.support.released import manager
 from tests.support.released.side import ReleasedManager
@@ -51,19 +51,16 @@ def labels_of(family: Metric) -> set[frozenset[str]]:
     return {frozenset(sample.labels) - {"le"} for sample in family.samples}
 
 
-@pytest.fixture(scope="module")
-def deleted(stack: Node) -> Iterator[ReleasedManager]:
-    """A node that has answered requests at both doors, and purged a folder."""
-    settings = stack.settings
-    mount = settings.volume_path(settings.volume["local"])
-    url = f"http://{settings.api.manager.address}"
-    with Reader(settings.vfolder.redis.target().plain_url) as heard:
-        side = ReleasedManager(url, settings.api.manager.secret, heard, mount)
-        manager.delete_folder(side)
-        lost = ReleasedManager(url, settings.api.manager.secret, heard, mount, volume="gone")
-        manager.delete_folder(lost, made=False)
-        requests.get(f"http://{settings.api.client.address}/download", timeout=60)
-        yield side
+@pytest.fixture
+def deleted(stack: Node, side: ReleasedManager) -> None:
+    """The node has answered requests at both doors, and purged a folder."""
+    manager.delete_folder(side)
+    manager.delete_folder(dataclasses.replace(side, volume="gone", vfid=another()), made=False)
+    requests.get(f"http://{stack.settings.api.client.address}/download", timeout=60)
+
+
+def another() -> str:
+    return f"user:{uuid4()}/{uuid4().hex}"
 
 
 @pytest.mark.usefixtures("deleted")

@@ -3,7 +3,6 @@
 The stand-ins (`tests/support/released/`) fail where a released client fails.
 """
 
-from collections.abc import Iterator
 from types import ModuleType
 from typing import Any
 
@@ -11,7 +10,6 @@ import pytest
 import requests
 from redis import Redis
 
-from tests.core.events.reader import Reader
 from tests.support.node import Node
 from tests.support.released import clients, files, manager
 from tests.support.released.clients import ReleasedClient
@@ -30,23 +28,6 @@ PATIENCE = {
     "Prometheus": SCRAPE_SECONDS,
 }
 _MODULES: tuple[ModuleType, ...] = (manager, files)  # their import fills CALLS
-
-
-@pytest.fixture(scope="module")
-def heard(stack: Node) -> Iterator[Reader]:
-    """All events of the node, as the manager reads them."""
-    target = stack.settings.vfolder.redis.target()
-    with Reader(target.plain_url) as reader:
-        yield reader
-    assert not reader.errors
-
-
-@pytest.fixture
-def side(stack: Node, heard: Reader) -> ReleasedManager:
-    settings = stack.settings
-    mount = settings.volume_path(settings.volume["local"])
-    url = f"http://{settings.api.manager.address}"
-    return ReleasedManager(url, settings.api.manager.secret, heard, mount)
 
 
 @pytest.fixture

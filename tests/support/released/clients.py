@@ -60,6 +60,11 @@ def status(client: ReleasedClient) -> None:
     assert isinstance(found["storage-proxy"], str)
 
 
+@call("GET", "/version")
+def version(client: ReleasedClient) -> None:
+    assert isinstance(client.send("GET", "/version").json()["version"], str)
+
+
 # -- Uploads ---------------------------------------------------------------------------------------
 @call("OPTIONS", "/upload", "web UI")
 def preflight_of_an_upload(client: ReleasedClient) -> None:

@@ -82,6 +82,11 @@ def get_status(side: ReleasedManager) -> Status:
     return side.ask("GET", "/status", Status)
 
 
+@call("GET", "/version")
+def get_version(side: ReleasedManager) -> dict[str, Any]:
+    return side.ask("GET", "/version", dict[str, Any])
+
+
 @call("GET", "/health", "probes")
 def get_health(side: ReleasedManager) -> Health:
     return side.ask("GET", "/health", Health)
