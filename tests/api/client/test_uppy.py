@@ -10,12 +10,12 @@ from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
+from tests.support.waiting import eventually
 
 from tests.api.client.chromium import browser
 from tests.api.client.conftest import Folder
 from tests.api.client.test_uploads import staged
 from tests.support.node import ROOT
-from tests.support.waiting import eventually
 
 PACKAGES = ROOT / "tests/support/npm"
 RELEASES = ["uppy-3", "uppy-4", "uppy-5", "uppy-6"]
