@@ -5,7 +5,9 @@ import sys
 
 import click
 
+from api.cli.completion import completion
 from api.cli.configuration import config
+from api.cli.http import door_group
 from api.cli.jobs import jobs
 from api.cli.migration import migrate
 from api.cli.operating import node, nodes, trash, volumes
@@ -14,6 +16,7 @@ _PASSED_ON = {"ignore_unknown_options": True, "help_option_names": []}
 
 
 @click.group()
+@door_group
 @click.version_option(package_name="vfolder")
 def main() -> None:
     """A job-oriented storage service for virtual folders."""
@@ -45,5 +48,5 @@ def _become(module: str, arguments: tuple[str, ...]) -> None:
     os.execv(sys.executable, [sys.executable, "-m", module, *arguments])  # noqa: S606 - no shell is meant
 
 
-for _command in (config, jobs, volumes, trash, nodes, node, migrate):
+for _command in (completion, config, jobs, volumes, trash, nodes, node, migrate):
     main.add_command(_command)

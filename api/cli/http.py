@@ -3,7 +3,7 @@
 The command line uses only this API: no store, no volume, no Celery.
 """
 
-import json
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import wraps
@@ -13,20 +13,36 @@ from typing import Any
 import click
 import requests
 
-from core.errors import ConfigurationError
+from api.cli.forms import FAILED, USAGE, Form, Output, print_json, printable
+from core.errors import ConfigurationError, Forbidden
 from core.process import certificate_files, pinned_tls
 from core.settings import Settings, load
 
+#: Other commands take the first two from here.
+__all__ = [
+    "FAILED",
+    "ApiRefused",
+    "Manager",
+    "check_success",
+    "door_group",
+    "manager_options",
+    "print_json",
+]
+
 HEADER = "X-BackendAI-Storage-Auth-Token"
-#: Exit statuses of the command.
-OK, FAILED, USAGE, PARTIAL, CANCELLED = 0, 1, 2, 3, 4
 #: How long a door may take to accept a connection, and then to send bytes (seconds).
 CONNECT_SECONDS, ANSWER_SECONDS = 5.0, 60.0
-_HINTS = {
-    403: "name the secret's file with --secret-file, or the configuration with VFOLDER_CONFIG",
-    404: "`vfolder jobs list` shows the known jobs, `vfolder nodes` the nodes",
-    503: "try again shortly; `vfolder nodes` shows who is alive",
+#: What to do next, by the first part of the path that was not found.
+_NOT_FOUND = {
+    "/v1/jobs": "`vfolder jobs list` shows the known jobs",
+    "/v1/nodes": "`vfolder nodes` shows the known nodes",
+    "/v1/volumes": "`vfolder volumes` shows the known volumes",
 }
+_FORBIDDEN_HINT = (
+    "name the secret's file with --secret-file, or the configuration with VFOLDER_CONFIG"
+)
+_AWAY = "try again shortly; `vfolder nodes` shows who is alive"
+_DOOR_OPTIONS = ("url", "secret_file", "output", "as_json")
 
 
 class ApiRefused(click.ClickException):
@@ -47,11 +63,6 @@ class ApiRefused(click.ClickException):
             click.echo(f"  {printable(field)}", file=file, err=file is None)
         if self.hint:
             click.echo(f"Next: {printable(self.hint)}", file=file, err=file is None)
-
-
-def printable(text: str) -> str:
-    """Return the text with control characters escaped, so that a terminal does not obey them."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,30 +129,100 @@ def check_success(response: requests.Response) -> None:
     fields = tuple(
         f"{field['pointer']}: {field['detail']}" for field in problem.get("errors") or []
     )
-    hint = _HINTS.get(response.status_code, "")
-    if job := problem.get("job_id"):
-        hint = f"`vfolder jobs show {job}` shows that job"
+    hint = _hint(response, problem)
     exit_code = USAGE if response.status_code in (400, 422) else FAILED
     more = () if len(fields) == 1 and fields[0] in detail else fields
     raise ApiRefused(detail, hint, exit_code, more)
 
 
-def manager_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Add `--url`, `--secret-file` and `--json` to a command; its first argument is the door."""
+def _hint(response: requests.Response, problem: dict[str, Any]) -> str:
+    """Return what to do next: it fits this error, or there is none."""
+    if job := problem.get("job_id"):
+        return f"`vfolder jobs show {job}` shows that job"
+    match response.status_code:
+        case 403 if problem.get("title") == Forbidden.title:
+            return _FORBIDDEN_HINT
+        case 404:
+            path = response.request.path_url
+            return next((hint for top, hint in _NOT_FOUND.items() if path.startswith(top)), "")
+        case 503:
+            return _AWAY
+    return ""
 
-    @click.option("--url", envvar="VFOLDER_URL", help="The manager door (VFOLDER_URL).")
-    @click.option(
-        "--secret-file",
-        envvar="VFOLDER_SECRET_FILE",
-        type=click.Path(exists=True, dir_okay=False, path_type=Path),
-        help="A file with the door's secret (VFOLDER_SECRET_FILE).",
+
+def door_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add `--url`, `--secret-file`, `-o` and `--json`, which groups of commands take, too."""
+    options = (
+        click.option("--url", help="The manager door (VFOLDER_URL)."),
+        click.option(
+            "--secret-file",
+            type=click.Path(exists=True, dir_okay=False, path_type=Path),
+            help="A file with the door's secret (VFOLDER_SECRET_FILE).",
+        ),
+        click.option(
+            "-o",
+            "--output",
+            type=click.Choice([form.value for form in Form]),
+            help="The form of the output.",
+        ),
+        click.option("--json", "as_json", is_flag=True, help="As -o json."),
     )
-    @click.option("--json", "as_json", is_flag=True, help="Print the answer of the door as JSON.")
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
+def door_group(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Let a group take the options of its commands before their names."""
+
+    @door_options
     @wraps(command)
-    def wrapped(url: str | None, secret_file: Path | None, **given: Any) -> Any:  # noqa: ANN401 - click passes any
-        return command(_manager(url, secret_file), **given)
+    def wrapped(*given: Any, **options: Any) -> Any:  # noqa: ANN401 - click passes any
+        for name in _DOOR_OPTIONS:  # the commands read them from the context
+            options.pop(name)
+        return command(*given, **options)
 
     return wrapped
+
+
+def manager_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add the options of a door to a command; its arguments are the door and `output`."""
+
+    @door_options
+    @wraps(command)
+    def wrapped(**given: Any) -> Any:  # noqa: ANN401 - click passes any
+        for name in _DOOR_OPTIONS:
+            given.pop(name)
+        chosen = _chosen(click.get_current_context())
+        secret_file = chosen["secret_file"] or _secret_file_of_environment()
+        door = _manager(chosen["url"] or os.environ.get("VFOLDER_URL"), secret_file)
+        form = Form.JSON if chosen["as_json"] else chosen["output"]
+        return command(door, output=Output(form and Form(form)), **given)
+
+    return wrapped
+
+
+def _chosen(context: click.Context) -> dict[str, Any]:
+    """Return the options of a door: those nearest to the command's own name win."""
+    contexts = []
+    while True:
+        contexts.append(context)
+        if context.parent is None:
+            break
+        context = context.parent
+    return {
+        name: next((found for one in contexts if (found := one.params.get(name))), None)
+        for name in _DOOR_OPTIONS
+    }
+
+
+def _secret_file_of_environment() -> Path | None:
+    name = os.environ.get("VFOLDER_SECRET_FILE")
+    if not name:
+        return None
+    if not Path(name).is_file():
+        raise click.UsageError(f"VFOLDER_SECRET_FILE: {name} does not exist.")
+    return Path(name)
 
 
 def _manager(url: str | None, secret_file: Path | None) -> Manager:
@@ -165,8 +246,3 @@ def _configured() -> Settings:
         raise ApiRefused(
             error.detail, "or give both --url and --secret-file", exit_code=USAGE
         ) from None
-
-
-def print_json(value: Any) -> None:  # noqa: ANN401 - any JSON value
-    """Print the value as one line of JSON."""
-    click.echo(json.dumps(value))

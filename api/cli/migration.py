@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from api.cli.http import FAILED, print_json
-from api.cli.output import show_table
+from api.cli.forms import FAILED, print_json, show_table
 from core.errors import ConfigurationError, StorageError
 from core.settings import OVERRIDE_PREFIX, KeyReading, Reading, Settings, VolumeTable, keys_of, load
 

@@ -6,17 +6,19 @@ from urllib.parse import quote
 
 import click
 
-from api.cli.http import Manager, manager_options, print_json
-from api.cli.output import show_table
+from api.cli.forms import Output
+from api.cli.http import Manager, door_group, manager_options
 from core.errors import StorageError
+from core.names import size_text
 from core.settings import load, size_bytes
 
 NODE_COLUMNS = ("node", "state", "running", "slots", "load", "version", "volumes")
-BANDWIDTH_COLUMNS = ("volume", "bytes_per_second", "jobs", "streams")
+BANDWIDTH_COLUMNS = ("volume", "limit", "jobs", "streams")
 VOLUME_COLUMNS = ("volume", "backend", "jobs", "nodes", "capabilities")
 
 
 @click.group(invoke_without_command=True)
+@door_group
 @click.pass_context
 def nodes(context: click.Context) -> None:
     """Nodes: the machines that run jobs."""
@@ -26,13 +28,14 @@ def nodes(context: click.Context) -> None:
 
 @nodes.command("list")
 @manager_options
-def list_nodes(door: Manager, *, as_json: bool) -> None:
+def list_nodes(door: Manager, *, output: Output) -> None:
     """List the nodes seen in the last day."""
     found = door.request_json("GET", "/v1/nodes")
-    if as_json:
-        print_json(found)
+    if output.is_data:
+        output.data(found)
         return
-    show_table(NODE_COLUMNS, [_node_row(node) for node in found["nodes"]])
+    rows = [_node_row(node) for node in found["nodes"]]
+    output.table(NODE_COLUMNS, rows, "No node was seen in the last day.")
 
 
 def _node_row(node: dict[str, Any]) -> list[str]:
@@ -49,6 +52,7 @@ def _node_row(node: dict[str, Any]) -> list[str]:
 
 
 @click.group()
+@door_group
 def node() -> None:
     """One node: drain it, or let it take jobs again."""
 
@@ -56,23 +60,22 @@ def node() -> None:
 @node.command()
 @click.argument("name", metavar="NODE")
 @manager_options
-def drain(door: Manager, *, name: str, as_json: bool) -> None:
+def drain(door: Manager, *, name: str, output: Output) -> None:
     """Drain a node: it releases its jobs to other nodes and takes no new one."""
-    _post(
-        door, f"/v1/nodes/{quote(name, safe='')}/drain", {"node": name, "draining": True}, as_json
-    )
+    _post(door, f"/v1/nodes/{quote(name, safe='')}/drain", {"node": name, "draining": True}, output)
 
 
 @node.command()
 @click.argument("name", metavar="NODE")
 @manager_options
-def undrain(door: Manager, *, name: str, as_json: bool) -> None:
+def undrain(door: Manager, *, name: str, output: Output) -> None:
     """Let a drained node take jobs again."""
     path = f"/v1/nodes/{quote(name, safe='')}/undrain"
-    _post(door, path, {"node": name, "draining": False}, as_json)
+    _post(door, path, {"node": name, "draining": False}, output)
 
 
 @click.group(invoke_without_command=True)
+@door_group
 @click.pass_context
 def volumes(context: click.Context) -> None:
     """Storage volumes."""
@@ -82,7 +85,7 @@ def volumes(context: click.Context) -> None:
 
 @volumes.command("list")
 @manager_options
-def list_volumes(door: Manager, *, as_json: bool) -> None:
+def list_volumes(door: Manager, *, output: Output) -> None:
     """List the volumes and the nodes that serve them."""
     found = door.request_json("GET", "/volumes")["volumes"]
     known = door.request_json("GET", "/v1/nodes")
@@ -93,10 +96,11 @@ def list_volumes(door: Manager, *, as_json: bool) -> None:
             for one in known["nodes"]
             if one["alive"] and one["volumes"].get(volume["name"], {}).get("proven")
         ]
-    if as_json:
-        print_json({"volumes": found})
+    if output.is_data:
+        output.data({"volumes": found})
         return
-    show_table(VOLUME_COLUMNS, [_volume_row(volume) for volume in found])
+    rows = [_volume_row(volume) for volume in found]
+    output.table(VOLUME_COLUMNS, rows, "No volume is configured.")
 
 
 def _volume_row(volume: dict[str, Any]) -> list[str]:
@@ -108,26 +112,26 @@ def _volume_row(volume: dict[str, Any]) -> list[str]:
 @volumes.command()
 @click.argument("name", metavar="VOLUME")
 @manager_options
-def pause(door: Manager, *, name: str, as_json: bool) -> None:
+def pause(door: Manager, *, name: str, output: Output) -> None:
     """Pause all jobs of a volume."""
     path = f"/v1/volumes/{quote(name, safe='')}/pause"
-    _post(door, path, {"volume": name, "paused": True}, as_json)
+    _post(door, path, {"volume": name, "paused": True}, output)
 
 
 @volumes.command()
 @click.argument("name", metavar="VOLUME")
 @manager_options
-def resume(door: Manager, *, name: str, as_json: bool) -> None:
+def resume(door: Manager, *, name: str, output: Output) -> None:
     """Let the jobs of a volume continue."""
     path = f"/v1/volumes/{quote(name, safe='')}/resume"
-    _post(door, path, {"volume": name, "paused": False}, as_json)
+    _post(door, path, {"volume": name, "paused": False}, output)
 
 
 @volumes.command()
 @click.argument("name", metavar="VOLUME")
 @click.argument("limit", required=False, callback=lambda _context, _parameter, word: _limit(word))
 @manager_options
-def bandwidth(door: Manager, *, name: str, limit: tuple[int | None] | None, as_json: bool) -> None:
+def bandwidth(door: Manager, *, name: str, limit: tuple[int | None] | None, output: Output) -> None:
     """Show the bandwidth limit of a volume (bytes per second), and what shares it.
 
     With LIMIT, set it first: bytes, or a number with k, m, g or t ("200m"); "none" lifts the limit.
@@ -137,11 +141,12 @@ def bandwidth(door: Manager, *, name: str, limit: tuple[int | None] | None, as_j
     if limit is not None:
         door.request_json("PUT", path, json={"bytes_per_second": limit[0]})
     found = door.request_json("GET", path)
-    if as_json:
-        print_json({"volume": name, **found})
+    if output.is_data:
+        output.data({"volume": name, **found})
         return
-    values = ["none" if found[word] is None else str(found[word]) for word in BANDWIDTH_COLUMNS[1:]]
-    show_table(BANDWIDTH_COLUMNS, [[name, *values]])
+    limit_text = _amount(found["bytes_per_second"], output, "/s") or "none"
+    shares = ["none" if found[word] is None else str(found[word]) for word in ("jobs", "streams")]
+    output.table(BANDWIDTH_COLUMNS, [[name, limit_text, *shares]], "")
 
 
 @volumes.command()
@@ -184,22 +189,34 @@ def _limit(word: str | None) -> tuple[int | None] | None:
         raise click.BadParameter(str(error)) from None
 
 
+def _amount(number: int | None, output: Output, per: str = "") -> str:
+    """Return a size: with a unit for people, in bytes for pipes; empty where it is not known."""
+    if number is None:
+        return ""
+    return f"{size_text(number)}{per}" if output.for_people else str(number)
+
+
 def _list_by_default(context: click.Context, command: click.Command) -> None:
     """Run the list command of a group; its options come from the environment."""
     with command.make_context("list", [], parent=context) as below:
         command.invoke(below)
 
 
-def _post(door: Manager, path: str, done: dict[str, Any], as_json: bool) -> None:  # noqa: FBT001 - passed on as it came
+def _post(door: Manager, path: str, done: dict[str, Any], output: Output) -> None:
     door.request_json("POST", path)
-    if as_json:
-        print_json(done)
+    if output.is_data:
+        output.data(done)
+    elif output.for_people:
+        what, state = ((key, done[key]) for key in done)
+        word = state[0] if state[1] else f"not {state[0]}"
+        click.echo(f"{what[0]} {what[1]} is {word}")
 
 
-COLUMNS = ("id", "vfolder", "deleted", "kept until", "bytes", "entries", "restorable")
+COLUMNS = ("id", "vfolder", "deleted", "kept until", "size", "entries", "restorable")
 
 
 @click.group()
+@door_group
 def trash() -> None:
     """Deleted vfolders that are kept; `vfolder jobs submit restore` restores one."""
 
@@ -208,22 +225,20 @@ def trash() -> None:
 @click.argument("volume")
 @click.argument("scope")
 @manager_options
-def list_trash(door: Manager, *, volume: str, scope: str, as_json: bool) -> None:
+def list_trash(door: Manager, *, volume: str, scope: str, output: Output) -> None:
     """List the trash of a quota scope."""
     path = f"/v1/volumes/{quote(volume, safe='')}/scopes/{quote(scope, safe='')}/trash"
     found = door.request_json("GET", path)
-    if as_json:
-        print_json(found)
+    if output.is_data:
+        output.data(found)
         return
     rows = [
         [
             *(deleted[name] for name in ("id", "vfolder", "deleted_at", "expires_at")),
-            *(
-                "" if deleted[name] is None else str(deleted[name])
-                for name in ("size_bytes", "entries")
-            ),
+            _amount(deleted["size_bytes"], output),
+            "" if deleted["entries"] is None else str(deleted["entries"]),
             "yes" if deleted["restorable"] else "no",
         ]
         for deleted in found["trash"]
     ]
-    show_table(COLUMNS, rows)
+    output.table(COLUMNS, rows, f"The trash of {scope} on {volume} is empty.")

@@ -1,51 +1,37 @@
-"""Output of jobs, nodes and volumes: tables on a terminal, columns with tabs elsewhere."""
+"""Jobs for people: rows of lists, all facts of one, and the exit status."""
 
-import sys
-from collections.abc import Sequence
 from typing import Any
 
 import click
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
 
-from api.cli.http import CANCELLED, FAILED, OK, PARTIAL, printable
+from api.cli.forms import CANCELLED, FAILED, OK, PARTIAL, Output, printable
+from core.names import duration, size_text
 
 #: The exit status for each final state of a job.
 EXIT_CODES = {"succeeded": OK, "failed": FAILED, "partial": PARTIAL, "cancelled": CANCELLED}
-_STYLES = {
-    "running": "cyan",
-    "cancelling": "yellow",
-    "succeeded": "green",
-    "partial": "yellow",
-    "failed": "red",
-    "cancelled": "dim",
-}
-
-
-def is_terminal() -> bool:
-    """Return whether the output is a terminal."""
-    return sys.stdout.isatty()
-
-
-def show_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """Print a table on a terminal; elsewhere one line per row with tabs, and nothing is cut."""
-    safe = [[printable(cell) for cell in row] for row in rows]
-    if not is_terminal():
-        for row in safe:
-            click.echo("\t".join(row))
-        return
-    table = Table(box=None, header_style="bold", pad_edge=False)
-    for name in columns:
-        table.add_column(name, overflow="fold")
-    for row in safe:
-        table.add_row(*(Text(cell, _STYLES.get(cell, "")) for cell in row))
-    Console().print(table)
+#: Members of a job that repeat others or are for programs.
+_LEFT_OUT = ("links", "bgtask_id")
+JOB_COLUMNS = ("id", "verb", "state", "volume", "created", "how far")
+WIDE_COLUMNS = ("id", "verb", "state", "volume", "created", "ended", "node", "attempt", "requester")
 
 
 def job_row(job: dict[str, Any]) -> list[str]:
     """Return the columns of a job in a list."""
     return [job["id"], job["verb"], job["state"], job["volume"], job["created_at"], sentence(job)]
+
+
+def show_jobs(jobs: list[dict[str, Any]], output: Output) -> None:
+    """Print a list of jobs."""
+    columns: tuple[str, ...] = JOB_COLUMNS
+    rows = [job_row(job) for job in jobs]
+    if output.is_wide:
+        columns = (*WIDE_COLUMNS, JOB_COLUMNS[-1])
+        names = ("ended_at", "node", "attempt", "requester")
+        rows = [
+            [*row[:-1], *(text_of(job[name]) for name in names), row[-1]]
+            for job, row in zip(jobs, rows, strict=True)
+        ]
+    output.table(columns, rows, "No job matches.")
 
 
 def sentence(job: dict[str, Any]) -> str:
@@ -58,19 +44,53 @@ def sentence(job: dict[str, Any]) -> str:
     return str(job["state_reason"] or progress or job["state"])
 
 
+def text_of(value: Any, name: str = "") -> str:  # noqa: ANN401 - any JSON value
+    """Return a value for people; its name says its unit (`…_bytes`, `…_seconds`)."""
+    if value is None:
+        return "unknown" if name else "-"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, list):
+        return ", ".join(text_of(one) for one in value) or "none"
+    if isinstance(value, dict):
+        return ", ".join(f"{key} {text_of(one, key)}" for key, one in value.items()) or "none"
+    if isinstance(value, int | float):
+        return _amount(value, name)
+    return str(value)
+
+
+def _amount(value: float, name: str) -> str:
+    word = name.rpartition(".")[2]
+    if word.endswith("bytes_per_second"):
+        return f"{size_text(value)}/s"
+    if word.endswith("_bytes"):
+        exact = f" ({value:,} bytes)" if size_text(value) != f"{value} B" else ""
+        return f"{size_text(value)}{exact}"
+    if word.endswith("_seconds"):
+        return duration(value)
+    return f"{value:,.1f}" if isinstance(value, float) else f"{value:,}"
+
+
 def show_job(job: dict[str, Any]) -> None:
     """Print all facts of a job, one per line; unknown ones are left out."""
-    facts = {key: value for key, value in job.items() if key not in ("links", "bgtask_id")}
+    facts = {key: value for key, value in job.items() if key not in _LEFT_OUT}
     facts["progress"] = (job["progress"] or {}).get("text")
     facts["error"] = (job["error"] or {}).get("detail")
     for name, value in facts.items():
-        if value is None or value == "":
-            continue
-        if isinstance(value, dict):
-            for below, inner in value.items():
-                click.echo(f"{name}.{below}: {printable(str(inner))}")
-        else:
-            click.echo(f"{name}: {printable(str(value))}")
+        _show_fact(name, value)
+
+
+def _show_fact(name: str, value: Any) -> None:  # noqa: ANN401 - any JSON value
+    if value is None or value in ("", [], {}):
+        return
+    if isinstance(value, dict):
+        for below, inner in value.items():
+            _show_fact(f"{name}.{below}", inner)
+    elif isinstance(value, list) and isinstance(value[0], dict):
+        for number, inner in enumerate(value, 1):
+            _show_fact(f"{name}.{number}", inner)
+    else:
+        click.echo(f"{name}: {printable(text_of(value, name))}")
 
 
 def end_of(job: dict[str, Any]) -> int:

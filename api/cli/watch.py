@@ -15,8 +15,9 @@ from rich.console import Console
 from rich.live import Live
 from rich.text import Text
 
-from api.cli.http import CONNECT_SECONDS, ApiRefused, Manager, check_success, print_json, printable
-from api.cli.output import is_terminal, sentence
+from api.cli.forms import Output, is_terminal, printable
+from api.cli.http import CONNECT_SECONDS, ApiRefused, Manager, check_success
+from api.cli.output import sentence
 
 #: A stream that is silent for this long is broken: the door sends a comment every ten seconds.
 SILENCE_SECONDS = 30.0
@@ -108,12 +109,12 @@ class Watch:
         return document
 
 
-def follow(watch: Watch, *, as_json: bool) -> dict[str, Any]:
+def follow(watch: Watch, output: Output) -> dict[str, Any]:
     """Show a job until it ends, and return its last document."""
     last: dict[str, Any] = {}
-    if as_json:
+    if output.is_data:
         for last in watch:
-            print_json(last)
+            output.data(last)
         return last
     if is_terminal():
         return _rewriting(watch)

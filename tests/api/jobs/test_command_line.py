@@ -65,7 +65,7 @@ def test_ask_follow_and_look(shell: Shell) -> None:
     done = shell("jobs", "submit", "usage", "volume=local", f"vfolder={vfid}", "--watch")
     first, *_, last = done.stdout.splitlines()
     job = first.split("\t")[0]
-    assert last.startswith("succeeded: counted 1 entries")
+    assert last.startswith("succeeded: counted 1 entry, 5 B in ")
     shown = shell("jobs", "show", job).stdout
     assert f"id: {job}" in shown
     assert "result.used_bytes: 5" in shown
