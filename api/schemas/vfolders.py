@@ -167,5 +167,7 @@ class UsageAnswer(UsedBytesAnswer):
 
     file_count = fields.Integer(
         required=True,
-        metadata={"description": "All entries, with directories and links, without the root."},
+        metadata={
+            "description": "All entries below the root; a file with several hard links counts once."
+        },
     )

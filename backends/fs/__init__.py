@@ -5,8 +5,10 @@ from backends.fs.descriptors import PREFIX_MODE
 from backends.fs.errors import ERRORS, entry_errors, reason_of, translate, translated
 from backends.fs.mount_points import check_mounts
 from backends.fs.reflink import shares_blocks
+from backends.fs.space import BLOCK_BYTES, freed_bytes, held_bytes
 
 __all__ = [
+    "BLOCK_BYTES",
     "ERRORS",
     "PREFIX_MODE",
     "atomic",
@@ -15,6 +17,8 @@ __all__ = [
     "descriptors",
     "directory",
     "entry_errors",
+    "freed_bytes",
+    "held_bytes",
     "layout",
     "linux",
     "marker",

@@ -44,9 +44,10 @@ NameStatus = tuple[int, int, float, float]
 #: Content, size in bytes, time of modification in nanoseconds of the epoch, inode number. A file
 #: that became too short has the bytes that were read, and their number as its size.
 ReadFile = tuple[bytes, int, int, int]
-#: Sums over some entries of a directory: bytes, blocks, files, links, others, directories, inodes
-#: of several names (device, number, bytes, blocks, time of modification), failed (name, errno),
-#: histogram of sizes, names, histogram of ages (files and bytes).
+#: Sums over some entries of a directory: bytes held (`backends.fs.space`), blocks, files, links,
+#: others, directories, inodes of several names (device, number, bytes held, blocks, time of
+#: modification, length), failed (name, errno), histogram of lengths, names, histogram of ages
+#: (files and bytes held).
 Scanned = tuple[
     int,
     int,
@@ -54,7 +55,7 @@ Scanned = tuple[
     int,
     int,
     list[str],
-    list[tuple[int, int, int, int, int]],
+    list[tuple[int, int, int, int, int, int]],
     list[tuple[str, int]],
     dict[int, int],
     list[str] | None,

@@ -8,12 +8,12 @@ reserves before it writes and settles after:
     settle(backend, scope, holder, change_bytes)   published, removed, or abandoned (0)
 
 On a volume whose storage system enforces limits, and in a scope without a limit, both do nothing.
-Counted are the lengths of the files of vfolders, hard links once; the trash is not counted. Agents
-write into a vfolder without asking this service: the next rescan finds what they wrote.
+Counted is what the files of vfolders hold (`backends.fs.space`), hard links once; the trash is not
+counted. Agents write into a vfolder without asking this service: the next rescan finds what they
+wrote.
 """
 
 import os
-import stat
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -22,7 +22,7 @@ from typing import Protocol, TypeVar
 import redis
 
 from backends.base import Backend
-from backends.fs import descriptors, layout
+from backends.fs import descriptors, freed_bytes, layout
 from backends.quota import quick_usage, requested_limits
 from core.errors import QuotaExceeded, StorageError
 from core.names import QuotaScope
@@ -259,9 +259,8 @@ def removal_began(backend: Backend) -> int | None:
 
 
 def size_of(path: str, dir_fd: int) -> int:
-    """Return the bytes that the removal of one entry frees: a file's length, at its last name."""
+    """Return the bytes that the removal of one entry frees: what a file holds, at its last name."""
     try:
-        status = os.stat(path, dir_fd=dir_fd, follow_symlinks=False)
+        return freed_bytes(os.stat(path, dir_fd=dir_fd, follow_symlinks=False), dir_fd)
     except OSError:
         return 0
-    return status.st_size if stat.S_ISREG(status.st_mode) and status.st_nlink == 1 else 0

@@ -9,7 +9,14 @@ from dataclasses import dataclass
 
 from backends.base import MountedBackend
 from backends.fs import descriptors, paths
-from core.errors import EntryExists, EntryNotFound, InvalidParameters, VFolderExists
+from backends.quota import soft
+from core.errors import (
+    EntryExists,
+    EntryNotFound,
+    InvalidParameters,
+    VFolderExists,
+    VFolderNotFound,
+)
 from core.names import VFolderId, VFolderPath
 
 #: The mode of directories that are made above a target path (umask applies).
@@ -61,6 +68,17 @@ class Endpoint:
                 if error.facts.get("errno") == errno.ENOTDIR:
                     return None
                 raise
+
+    def freed_bytes(self) -> int:
+        """Return the bytes that the scope loses when the entry here is replaced."""
+        try:
+            with (
+                self.backend.open_vfolder(self.vfolder) as root,
+                paths.parent_beneath(root, self.path) as (parent, name),
+            ):
+                return soft.size_of(name, parent)
+        except (EntryNotFound, VFolderNotFound):
+            return 0
 
     def below(self, name: str) -> "Endpoint":
         """Return an entry of this directory."""

@@ -79,6 +79,7 @@ def _is_there(target: Endpoint) -> bool:
 def _preview(source: int, selection: Selection) -> TransferPreview:
     selector = EntrySelector.on_descriptors(source, selection)
     result, pending = TransferPreview(), [""]
+    seen: set[tuple[int, ...]] = set()
     until = time.monotonic() + SECONDS_MAX
     while pending:
         if time.monotonic() > until:
@@ -87,7 +88,7 @@ def _preview(source: int, selection: Selection) -> TransferPreview:
         try:
             for selected, _ in selector.select(path):
                 result.entries += len(selected.names)
-                result.size_bytes += selected.size_bytes
+                result.size_bytes += selected.size_bytes - _counted_before(selected.inodes, seen)
                 pending += selected.below
                 for note, where, _words in selected.notes:
                     result.add(note, where)
@@ -95,3 +96,12 @@ def _preview(source: int, selection: Selection) -> TransferPreview:
             result.add("unread", path)
     result.complete = True
     return result
+
+
+def _counted_before(inodes: list[tuple[int, ...]], seen: set[tuple[int, ...]]) -> int:
+    """Return what files hold that were counted under another name."""
+    counted = 0
+    for *inode, held in inodes:
+        counted += held if tuple(inode) in seen else 0
+        seen.add(tuple(inode))
+    return counted

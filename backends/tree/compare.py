@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from itertools import islice
 
-from backends.fs import reason_of
+from backends.fs import BLOCK_BYTES, reason_of
 from backends.tree.files import (
     Anchor,
     AttributeSupport,
@@ -399,7 +399,7 @@ class CompareWork:
         if left.st_size != right.st_size:
             self._report(path, Aspect.SIZE, f"{left.st_size} / {right.st_size}")
         if content.is_sparse(left):
-            extra = (right.st_blocks - left.st_blocks) * content.BLOCK_BYTES
+            extra = (right.st_blocks - left.st_blocks) * BLOCK_BYTES
             if extra > HOLES_SLACK_BYTES:
                 self._report(path, Aspect.HOLES, f"{extra} bytes more on disk")
         if left.st_nlink > 1 or right.st_nlink > 1:

@@ -11,6 +11,7 @@ from collections import Counter as Tally
 from collections.abc import Iterator
 from itertools import islice
 
+from backends.fs import held_bytes
 from backends.fs.native import Copied, Scanned, Unlinked
 
 #: Entries of a directory handled in one piece.
@@ -30,16 +31,17 @@ def scan(fd: int, *, names: bool, now: int = 0) -> Iterator[Scanned]:
     """Stat the entries of a directory and yield their sums; ages count from `now` (0: no ages)."""
     with os.scandir(fd) as entries:
         while piece := list(islice(entries, PIECE_ENTRIES)):
-            yield _Scan(now).piece(piece, names=names)
+            yield _Scan(fd, now).piece(piece, names=names)
 
 
 class _Scan:
     """The sums of one piece."""
 
-    def __init__(self, now: int) -> None:
+    def __init__(self, fd: int, now: int) -> None:
+        self._fd = fd
         self._now = now
         self._below: list[str] = []
-        self._inodes: list[tuple[int, int, int, int, int]] = []
+        self._inodes: list[tuple[int, int, int, int, int, int]] = []
         self._sums = [0, 0, 0, 0, 0]
         self._histogram: Tally[int] = Tally()
         self._ages: dict[int, tuple[int, int]] = {}
@@ -62,19 +64,20 @@ class _Scan:
         return (*sums, self._below, self._inodes, failed, *tail)
 
     def _add(self, name: str, status: os.stat_result) -> None:
-        kind, size, modified = status.st_mode & _IFMT, status.st_size, int(status.st_mtime)
+        kind, modified = status.st_mode & _IFMT, int(status.st_mtime)
+        size, held = status.st_size, held_bytes(status, self._fd)
         if kind == stat.S_IFREG and status.st_nlink > 1:
-            numbers = (status.st_dev, status.st_ino, size, status.st_blocks, modified)
+            numbers = (status.st_dev, status.st_ino, held, status.st_blocks, modified, size)
             self._inodes.append(numbers)
             return
         if kind == stat.S_IFREG:
-            self._sums[0] += size
+            self._sums[0] += held
             self._sums[2] += 1
             self._histogram[size.bit_length()] += 1
             if self._now:
                 age = age_class(self._now, modified)
                 files, size_bytes = self._ages.get(age, (0, 0))
-                self._ages[age] = (files + 1, size_bytes + size)
+                self._ages[age] = (files + 1, size_bytes + held)
         elif kind == stat.S_IFDIR:
             self._below.append(name)
         else:

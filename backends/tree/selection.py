@@ -13,6 +13,7 @@ from enum import StrEnum
 from itertools import islice
 from typing import Self
 
+from backends.fs import freed_bytes, held_bytes
 from backends.tree.files import Anchor, AttributeSupport, join, read_xattrs, split_name, stat_entry
 from backends.tree.rules import EntryFacts, Filter
 
@@ -114,7 +115,9 @@ class SelectedSlice:
     names: list[str]
     below: list[str]
     notes: list[Note]
+    #: What the selected files hold (`backends.fs.space`), and the files that they replace.
     size_bytes: int = 0
+    replaced_bytes: int = 0
     #: Device, inode and bytes of each selected name of a file that has several.
     inodes: list[tuple[int, ...]] = field(default_factory=list)
 
@@ -216,10 +219,14 @@ class EntrySelector:
         selected.names.append(name)
         if stat.S_ISDIR(status.st_mode):
             selected.below.append(path)
-        elif stat.S_ISREG(status.st_mode):
-            selected.size_bytes += status.st_size
+            return
+        if there is not None and target is not None:
+            selected.replaced_bytes += freed_bytes(there, target)
+        if stat.S_ISREG(status.st_mode):
+            held = held_bytes(status, source)
+            selected.size_bytes += held
             if status.st_nlink > 1:
-                selected.inodes.append((status.st_dev, status.st_ino, status.st_size))
+                selected.inodes.append((status.st_dev, status.st_ino, held))
 
     def _reason_to_skip(
         self, here: os.stat_result, there: os.stat_result, where: tuple[int, int, str]

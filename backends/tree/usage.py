@@ -7,7 +7,7 @@ import time
 from collections import Counter as Tally
 from dataclasses import dataclass, field
 
-from backends.fs import reason_of
+from backends.fs import BLOCK_BYTES, reason_of
 from backends.fs.native import Scanned
 from backends.tree.files import Anchor, join
 from backends.tree.plain import age_class
@@ -23,8 +23,6 @@ from backends.tree.processes import (
 )
 from core.jobs import Control, Counter
 
-#: The unit of st_blocks in bytes, whatever the block size of the file system.
-BLOCK_BYTES = 512
 #: Most unreadable entries that a result names.
 UNREADABLE_NAMED = 100
 #: Most directories in one batch.
@@ -32,7 +30,7 @@ BATCH_DIRECTORIES = 64
 #: First-level names whose sums are kept to find the biggest.
 TOP_KEPT = 65536
 
-_INODE = struct.Struct(">QQQQq")
+_INODE = struct.Struct(">QQQQqQ")
 #: Errors of an entry that vanished or was replaced since it was listed.
 VANISHED = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ELOOP})
 
@@ -41,13 +39,14 @@ VANISHED = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ELOOP})
 class Usage:
     """What a tree holds. A hard-linked file counts once in bytes and once in files.
 
-    `size_bytes` is the sum of the lengths of files. `allocated_bytes` is what the file system
-    allocated for all entries, including directories. `histogram` counts files by the bit length of
-    their size: key 0 holds empty files, key n those from 2**(n-1) to 2**n - 1 bytes. `ages` has
-    files and bytes by the bit length of the days since they were modified: key 0 is less than one
-    day. `top` names the biggest first-level directories, with bytes and files below them (hard
-    links are counted under each name there). `complete` is False when the deadline came first or
-    something could not be read: the numbers are then lower bounds.
+    `size_bytes` is what files hold: their lengths without holes (`backends.fs.space`).
+    `allocated_bytes` is what the file system allocated for all entries, including directories.
+    `histogram` counts files by the bit length of their length: key 0 holds empty files, key n those
+    from 2**(n-1) to 2**n - 1 bytes. `ages` has files and bytes by the bit length of the days since
+    they were modified: key 0 is less than one day. `top` names the biggest first-level directories,
+    with bytes and files below them (hard links are counted under each name there). `complete` is
+    False when the deadline came first or something could not be read: the numbers are then lower
+    bounds.
     """
 
     size_bytes: int = 0
@@ -184,11 +183,11 @@ class _Measurement:
         for record in self._inodes:
             if record[:16] != last:
                 last = record[:16]
-                _, _, size_bytes, blocks, modified = _INODE.unpack(record)
+                _, _, size_bytes, blocks, modified, length = _INODE.unpack(record)
                 self.usage.size_bytes += size_bytes
                 self.usage.allocated_bytes += blocks * BLOCK_BYTES
                 self.usage.files += 1
-                self._histogram[size_bytes.bit_length()] += bool(self._options.histogram)
+                self._histogram[length.bit_length()] += bool(self._options.histogram)
                 if self._options.ages_at:
                     age = age_class(self._options.ages_at, modified)
                     _add_ages(self._ages, {age: (1, size_bytes)})
@@ -245,7 +244,7 @@ class _BatchSums:
         self._options = options
         self._sums = [0, 0, 0, 0, 0, 0]
         self._below: list[str] = []
-        self._inodes: list[tuple[int, int, int, int, int]] = []
+        self._inodes: list[tuple[int, int, int, int, int, int]] = []
         self._ages: dict[int, tuple[int, int]] = {}
         self._unreadable: list[tuple[str, str]] = []
         self._histogram: Tally[int] = Tally()

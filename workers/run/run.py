@@ -92,7 +92,6 @@ class Run:
         self.throttle = Throttle(int(job.fields.get("share") or 0))
         self._entries_per_second = 0.0
         self.on_fault: Callable[[str, str], None] | None = None
-        self.on_expect: Callable[[int | None, int | None], None] | None = None
 
     def start(self, publish: ProgressPublisher | None = None) -> None:
         """Start to renew the lease that the claim took."""
@@ -143,9 +142,7 @@ class Run:
         self.progress.phase(name)
 
     def expect(self, items: int | None = None, size_bytes: int | None = None) -> None:
-        """See `Control.expect`; `on_expect` may refuse the amount by raising."""
-        if self.on_expect is not None:
-            self.on_expect(items, size_bytes)
+        """See `Control.expect`."""
         self.progress.expect(items, size_bytes)
 
     def weigh(self, weights: Mapping[str, float]) -> None:

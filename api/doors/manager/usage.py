@@ -36,11 +36,11 @@ class CountNotFinished(Unavailable):
     ),
 )
 def get_usage(body: VFolderOfRequest) -> Response:
-    """Return the number of entries of a vfolder, and the sum of the lengths of its files.
+    """Return the number of entries of a vfolder, and what its files hold: lengths without holes.
 
     A small vfolder is counted at once. For a big one, the answer comes when a job has counted it;
     several callers share one count. Figures of an earlier count are returned for a configured time;
-    `as_of` says when they were counted. A file with several hard links counts once in bytes.
+    `as_of` says when they were counted. A file with several hard links counts once.
     """
     return _answer(_usage(body), {"file_count": "file_count", "used_bytes": "used_bytes"})
 

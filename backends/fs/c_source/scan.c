@@ -2,7 +2,12 @@
 #include "native.h"
 
 #include <limits.h>
+#include <sys/vfs.h>
 
+/* The unit of st_blocks. */
+#define BLOCK_BYTES 512
+/* The magic number of FUSE (<linux/magic.h>). */
+#define FUSE_MAGIC 0x65735546
 /* Size classes of the histogram: the bit length of a size. */
 #define CLASSES 65
 #define DAY_SECONDS 86400
@@ -10,6 +15,8 @@
 struct stated {
     const struct entry *entry;
     int error;
+    /* The bytes that the file holds. */
+    long long held;
     struct stat status;
 };
 
@@ -44,6 +51,21 @@ static void add(long long *sum, long long number)
         *sum = number < 0 ? LLONG_MIN : LLONG_MAX;
 }
 
+/* The bytes that an entry holds; the same as backends/fs/space.py. `fd` is its directory. */
+static long long held_bytes(int fd, const struct stat *status)
+{
+    struct statfs system;
+    if (!S_ISREG(status->st_mode))
+        return 0;
+    if (status->st_blocks == 0 && status->st_size > 0 && fstatfs(fd, &system) == 0 &&
+        system.f_type == FUSE_MAGIC)
+        return status->st_size;
+    /* Blocks beyond the length are no content; the product cannot overflow then. */
+    if (status->st_blocks > status->st_size / BLOCK_BYTES)
+        return status->st_size;
+    return (long long)status->st_blocks * BLOCK_BYTES;
+}
+
 /* Stat the entries of a full buffer; how many. */
 static long stat_entries(int fd, struct buffer *buffer, long filled, struct unlocked *unlocked)
 {
@@ -55,19 +77,21 @@ static long stat_entries(int fd, struct buffer *buffer, long filled, struct unlo
         CALL(unlocked, result, fstatat(fd, entry->name, &stated->status, flags));
         stated->entry = entry;
         stated->error = result < 0 ? errno : 0;
+        stated->held = result < 0 ? 0 : held_bytes(fd, &stated->status);
     }
     return count;
 }
 
-static void add_file(const struct stat *status, struct sums *sums)
+static void add_file(const struct stated *stated, struct sums *sums)
 {
+    const struct stat *status = &stated->status;
     sums->files++;
-    add(&sums->size, status->st_size);
+    add(&sums->size, stated->held);
     sums->classes[bit_length((uint64_t)status->st_size)]++;
     if (sums->now) {
         int age = age_class(sums->now, status->st_mtime);
         sums->aged[age]++;
-        add(&sums->aged_size[age], status->st_size);
+        add(&sums->aged_size[age], stated->held);
     }
 }
 
@@ -85,11 +109,11 @@ static int add_stated(const struct stated *stated, struct sums *sums)
     if (S_ISREG(status->st_mode)) {
         if (status->st_nlink > 1)
             return append(sums->inodes,
-                          Py_BuildValue("(KKLLL)", (unsigned long long)status->st_dev,
-                                        (unsigned long long)status->st_ino,
-                                        (long long)status->st_size, (long long)status->st_blocks,
-                                        (long long)status->st_mtime));
-        add_file(status, sums);
+                          Py_BuildValue("(KKLLLL)", (unsigned long long)status->st_dev,
+                                        (unsigned long long)status->st_ino, stated->held,
+                                        (long long)status->st_blocks, (long long)status->st_mtime,
+                                        (long long)status->st_size));
+        add_file(stated, sums);
     } else if (S_ISDIR(status->st_mode)) {
         if (append_name(sums->below, name) != 0)
             return -1;

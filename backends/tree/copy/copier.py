@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import TypeVar
 
-from backends.fs import reason_of
+from backends.fs import held_bytes, reason_of
 from backends.tree.copy.pieces import CopiedFile, Digests
 from backends.tree.copy.receipt import Loss, Noted, Receipt
 from backends.tree.copy.target import (
@@ -289,7 +289,7 @@ class Copier:
         big: bool,
         as_met: bool,
     ) -> int | None:
-        """Copy one file and return its bytes; return None when it was only reported."""
+        """Copy one file and return the bytes it holds; return None when it was only reported."""
         fd = self._read(name, pair.source)
         try:
             status = os.fstat(fd)
@@ -316,16 +316,17 @@ class Copier:
     ) -> int:
         """Copy content and attributes of an open file to `name`, unless it is complete.
 
-        Returns its bytes. A copy that is not complete is removed again.
+        Returns the bytes that it holds. A copy that is not complete is removed again.
         """
         fd, status = opened
         out = self.target.create(pair, name, status)
         path = join(pair.path, name)
         if out is None:
             self.receipt.reused += 1
-            channel.count(Counter.COPIED, 0, status.st_size)
+            held = held_bytes(status, fd)
+            channel.count(Counter.COPIED, 0, held)
             self.record_digest(path, status.st_size, None)
-            return status.st_size
+            return held
         try:
             digest = self.content.copy_file(fd, out, status, channel, as_met=as_met)
             self._check_unchanged(path, fd, status, as_met=as_met)
@@ -337,7 +338,7 @@ class Copier:
         finally:
             os.close(out)
         self.record_digest(path, size, digest)
-        return size
+        return min(size, held_bytes(status, fd)) if status.st_size == size else size
 
     def _check_unchanged(self, path: str, fd: int, status: os.stat_result, *, as_met: bool) -> None:
         """Compare a file with its attributes before it was read; note a change that is as met."""
@@ -444,11 +445,11 @@ class ContentCopier:
             content.copy_small(fd, out, size, digest, as_met=as_met)
             channel.count(Counter.COPIED, 0, size)
         elif content.clone(fd, out, self._methods):
-            channel.count(Counter.COPIED, 0, size)
+            channel.count(Counter.COPIED, 0, held_bytes(status, fd))
             return False
         elif content.is_sparse(status):
             os.ftruncate(out, size)
-            self._copy_data(fd, out, (0, size), channel)
+            self._copy_data(fd, out, (0, size), channel, held_bytes(status, fd))
             return False
         elif digest:
             self._copy_hashing(fd, out, (0, size), digest, channel)
@@ -470,7 +471,8 @@ class ContentCopier:
             ShortSource: the file became shorter.
         """
         if not self._digest or content.is_sparse(status):
-            self._copy_data(fd, out, span, channel)
+            held = 0 if content.is_sparse(status) else span[1] - span[0]
+            self._copy_data(fd, out, span, channel, held)
             return None
         digest = content.DIGESTS[self._digest]()
         self._copy_hashing(fd, out, span, digest, channel)
@@ -486,13 +488,18 @@ class ContentCopier:
     ) -> None:
         content.copy_hashing(fd, out, span, digest, lambda n: channel.count(Counter.COPIED, 0, n))
 
-    def _copy_data(self, fd: int, out: int, span: tuple[int, int], channel: HelperChannel) -> None:
-        """Copy the data between two offsets; holes stay holes."""
+    def _copy_data(
+        self, fd: int, out: int, span: tuple[int, int], channel: HelperChannel, held: int
+    ) -> None:
+        """Copy the data between two offsets, which hold so many bytes; holes stay holes.
+
+        Blocks that were allocated and never written count as done at the end.
+        """
         done = 0
         for data in content.data_spans(fd, *span):
             self._copy_range(fd, out, data, channel)
             done += data[1] - data[0]
-        channel.count(Counter.COPIED, 0, span[1] - span[0] - done)
+        channel.count(Counter.COPIED, 0, max(0, held - done))
 
     def _copy_range(self, fd: int, out: int, span: tuple[int, int], channel: HelperChannel) -> None:
         content.copy_range(

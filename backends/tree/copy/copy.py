@@ -53,6 +53,8 @@ class CopyOptions:
     `selection` all entries are copied. With `parts_only` the call copies free parts of another
     node's plan, if there is one, and leaves the rest to that node. `on_wait` is called again and
     again while the call only waits for another node; an exception from it ends the copy.
+    `on_planned` gets the entries of the complete plan, the bytes that they hold, and the bytes of
+    the files that they replace; an exception from it ends the copy, too.
 
     `since_ns` is a moment of the source file system's clock, right before the copy begins. What
     changes, comes or goes there from that moment on is no failure: the copy has what it meets, and
@@ -69,6 +71,7 @@ class CopyOptions:
     selection: Selection | None = None
     parts_only: bool = False
     on_wait: Callable[[], None] | None = None
+    on_planned: Callable[[int, int, int], None] | None = None
     since_ns: int | None = None
     effort: Effort = DEFAULT_EFFORT
 
@@ -285,9 +288,13 @@ class _Copy:
             )
             planner.run()
             self._check_conflicts()
-            self._ledger.record_planned(planner.entries, planner.size_bytes)
+            sums = planner.entries, planner.size_bytes, planner.replaced_bytes
+            self._ledger.record_planned(*sums)
+        planned = self._ledger.planned
+        if planned is not None and self._options.on_planned is not None:
+            self._options.on_planned(*planned, self._ledger.replaced_bytes)
         self._control.phase("copy")
-        self._control.expect(*(self._ledger.planned or (None, None)))
+        self._control.expect(*(planned or (None, None)))
         self._control.count(Counter.COPIED, *self._ledger.take_counts_of_others())
 
     def _add_part(self, part: Part) -> None:

@@ -4,7 +4,7 @@
     ["plan"]                                parts after it belong to this plan
     ["part", number, units]                 see `plan.Unit`; paths and names are bytes
     ["notes", [(reason, path, words), …]]   entries that are not copied, see `selection.Note`
-    ["planned", entries, bytes]             the plan is complete
+    ["planned", entries, bytes, replaced]   the plan is complete: bytes to copy, and to replace
     ["piece", path, bytes, mtime, from, to, digest]  a piece of a very big file is on disk
     ["anew", path, bytes, mtime]            pieces recorded before are not in the target
     ["done", number, receipt, links, files] a part is on disk; files with digests where configured
@@ -59,6 +59,8 @@ class Ledger:
         self._done_at: list[int] = []
         self.pieces: dict[State, Pieces] = {}
         self.planned: tuple[int, int] | None = None
+        #: What files of the target hold that the planned ones replace; 0 in an earlier record.
+        self.replaced_bytes = 0
         self.finished: Receipt | None = None
         self.receipt = Receipt()
         self.trusted = True
@@ -92,6 +94,7 @@ class Ledger:
             self._note_counts.update(SkipReason(note) for note, _, _ in rest[0])
         elif kind == "planned":
             self.planned = (rest[0], rest[1])
+            self.replaced_bytes = rest[2] if len(rest) > 2 else 0  # noqa: PLR2004 - as written above
         elif kind == "piece":
             path, size_bytes, mtime_ns, begin, end, digest = rest
             state = (os.fsdecode(path), size_bytes, mtime_ns)
@@ -166,9 +169,9 @@ class Ledger:
         self.refresh()
         return self._note_counts[SkipReason.CONFLICT]
 
-    def record_planned(self, entries: int, size_bytes: int) -> None:
+    def record_planned(self, entries: int, size_bytes: int, replaced_bytes: int) -> None:
         """Record that the plan is complete, with its sums."""
-        self._manifest.append(["planned", entries, size_bytes])
+        self._manifest.append(["planned", entries, size_bytes, replaced_bytes])
         self.refresh()
 
     def record_piece(self, state: State, span: Span, digest: bytes | None) -> None:

@@ -39,7 +39,7 @@ UNREAD_NS = 0
 SLICE_NS = -1
 
 
-#: A name of a file that has several: device, inode, bytes.
+#: A name of a file that has several: device, inode, bytes held.
 _INODE = struct.Struct(">QQQ")
 
 
@@ -57,7 +57,7 @@ class Part:
 
     @property
     def size_bytes(self) -> int:
-        """The number of bytes of its files at the time of the plan."""
+        """What its files held at the time of the plan, a file of several names once for each."""
         return sum(unit[3] for unit in self.units)
 
 
@@ -70,13 +70,15 @@ def select_for_plan(selector: EntrySelector, batch: list[str], channel: HelperCh
                 mark = SLICE_NS if mark else status.st_mtime_ns
                 numbers = len(selected.names), selected.size_bytes, mark, status.st_ino
                 unit = (path, selected.names, *numbers)
-                channel.reply(([unit], selected.below, selected.notes, selected.inodes))
+                found = selected.below, selected.notes, selected.inodes, selected.replaced_bytes
+                channel.reply(([unit], *found))
         except OSError as error:
             if error.errno in GONE:  # its copy will report that
-                channel.reply(([(path, [], 0, 0, UNREAD_NS, 0)], [], [], []))
+                channel.reply(([(path, [], 0, 0, UNREAD_NS, 0)], [], [], [], 0))
             else:
-                channel.reply(([], [], [(SkipReason.UNREAD.value, path, reason_of(error))], []))
-    return [], [], [], []
+                note = SkipReason.UNREAD.value, path, reason_of(error)
+                channel.reply(([], [], [note], [], 0))
+    return [], [], [], [], 0
 
 
 class PlanScan:
@@ -103,7 +105,7 @@ class PlanScan:
         return self._reply()
 
     def _reply(self) -> Message:
-        reply: Message = (self._units, self._todo, [], self._inodes)
+        reply: Message = (self._units, self._todo, [], self._inodes, 0)
         self._units, self._todo, self._inodes = [], [], []
         return reply
 
@@ -162,6 +164,7 @@ class CopyPlanner:
         self._share = PART_SHARE_FIRST
         self.entries = 0
         self.size_bytes = 0
+        self.replaced_bytes = 0
 
     def run(self) -> None:
         """Walk the whole tree.
@@ -200,7 +203,8 @@ class CopyPlanner:
         return ("scan", batch, STRETCH_ENTRIES if enough else STRETCH_ENTRIES_SHARED)
 
     def _on_reply(self, reply: Message) -> None:
-        units, below, notes, inodes = reply
+        units, below, notes, inodes, replaced_bytes = reply
+        self.replaced_bytes += replaced_bytes
         if notes:
             self._on_notes(notes)
         for inode in inodes:

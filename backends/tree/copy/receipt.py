@@ -53,7 +53,10 @@ Noted = tuple[str, str, str]
 
 @dataclass(slots=True)
 class Receipt:
-    """Sums of a run and of the runs it resumed; `directories` counts those made in the target."""
+    """Sums of a run and of the runs it resumed; `directories` counts those made in the target.
+
+    `size_bytes` is what the copied files hold (`backends.fs.space`), at one of their names.
+    """
 
     files: int = 0
     directories: int = 0

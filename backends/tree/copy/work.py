@@ -5,6 +5,7 @@ import stat
 from contextlib import suppress
 from functools import partial
 
+from backends.fs import held_bytes
 from backends.tree.copy.copier import Copier
 from backends.tree.copy.pieces import CopiedFile, Digests, Span, piece_length
 from backends.tree.copy.plan import UNREAD_NS, PlanScan, select_for_plan
@@ -210,7 +211,7 @@ class CopyWork:
             finally:
                 os.close(out)
             self._copier.receipt.files += 1
-            self._copier.receipt.size_bytes += status.st_size
+            self._copier.receipt.size_bytes += held_bytes(status, fd)
             self._copier.record_digest(path, status.st_size, digests)
             channel.count(Counter.COPIED, 1)
             return True

@@ -15,7 +15,7 @@ from typing import Protocol
 
 import xxhash
 
-from backends.fs import atomic, linux
+from backends.fs import BLOCK_BYTES, atomic, linux
 
 #: Files up to this size are read and written in one call each.
 SMALL_BYTES = 128 * 1024
@@ -26,7 +26,6 @@ STEP_BYTES_MAX = 64 * 1024 * 1024
 STEP_SECONDS = 0.05
 #: Buffer of copies through the process: for a digest, or as the last method.
 BUFFER_BYTES = 1024 * 1024
-BLOCK_BYTES = 512
 
 #: Errors of file systems that do not support a method: the next one is tried.
 UNSUPPORTED_METHOD = frozenset(

@@ -212,6 +212,53 @@ def test_a_transfer_pays_too(site: Site) -> None:
     assert used(site, vfid) == MIB
 
 
+def test_holes_cost_nothing(site: Site) -> None:
+    source = site.folder(small="x")
+    with (site.path(source) / "disk").open("wb") as file:
+        file.truncate(1 << 40)
+        file.write(os.urandom(MIB))
+        os.fsync(file.fileno())
+    assert site.ended(site.begun("usage", vfolder=source))["result"]["used_bytes"] == MIB + 1
+    target = limited(site, 2 * MIB)
+    vfid = f"{scope_of(target)}/{uuid4().hex}"
+    ended = site.ended(site.begun("clone", source=source, target=vfid))
+    assert ended["state"] == "succeeded", ended
+    assert ended["result"]["copied_bytes"] == MIB + 1
+    assert used(site, target) == MIB + 1
+    assert (site.path(vfid) / "disk").stat().st_size == 1 << 40
+    assert site.ended(site.begun("rescan", owner=scope_of(target)))["result"]["drift"] == []
+    gone = site.ended(site.begun("delete-files", vfolder=vfid, paths=["disk"]))
+    assert gone["state"] == "succeeded"
+    assert used(site, target) == 1
+
+
+def test_a_transfer_pays_what_it_adds_to_what_it_replaces(site: Site) -> None:
+    """Also for what it removes, and for a single file."""
+    source = site.folder(a="x" * MIB, b="y" * MIB, new="z" * (MIB // 2))
+    vfid = limited(site, 3 * MIB)
+    target = site.path(vfid)
+    (target / "a").write_bytes(b"1" * MIB)
+    (target / "b").write_bytes(b"2" * (MIB + 7))
+    (target / "extra").write_bytes(b"3" * (MIB // 4))
+    (target / "deep").mkdir()
+    (target / "deep/extra").write_bytes(b"4" * 100)
+    assert site.ended(site.begun("rescan", owner=scope_of(vfid)))["state"] == "succeeded"
+    before = used(site, vfid)
+    assert before == 2 * MIB + 7 + MIB // 4 + 100
+    more = {"on_conflict": "replace", "delete_extra": True}
+    ended = site.ended(site.begun("transfer", source=source, target=vfid, **more))
+    assert ended["state"] == "succeeded", ended
+    assert ended["result"]["replaced_bytes"] == 2 * MIB + 7
+    assert used(site, vfid) == 2 * MIB + MIB // 2
+    for _ in range(3):
+        one = {"source_path": "a", "target_path": "a", "on_conflict": "replace"}
+        (site.path(source) / "a").write_bytes(os.urandom(MIB))
+        ended = site.ended(site.begun("transfer", source=source, target=vfid, **one))
+        assert ended["state"] == "succeeded", ended
+    assert used(site, vfid) == 2 * MIB + MIB // 2
+    assert site.ended(site.begun("rescan", owner=scope_of(vfid)))["result"]["drift"] == []
+
+
 def test_a_restore_pays_again(site: Site, client: RunningDoor) -> None:
     vfid = limited(site, 2 * MIB)
     assert upload(site, client, vfid, "a", b"x" * 2 * MIB) == 204

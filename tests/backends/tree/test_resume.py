@@ -266,16 +266,16 @@ def test_pieces_on_record_of_a_file_that_is_gone_are_copied_again(
 def test_a_very_big_file_is_resumed_inside(tmp_path: Path, anchor: Opener) -> None:
     source, target = tmp_path / "a", tmp_path / "b"
     source.mkdir()
-    size = 3 * PIECE_BYTES
+    size, data = 3 * PIECE_BYTES, 1 << 20
     with (source / "big").open("wb") as file:
         for offset in range(0, size, PIECE_BYTES // 4):
             file.seek(offset)
-            file.write(os.urandom(1 << 20))
+            file.write(os.urandom(data))
         file.truncate(size)
 
     manifest = TreeManifest.open(anchor(tmp_path), "m")
     with pytest.raises(Cancelled):
-        copy_tree(anchor(source), anchor(target), control=_Past(PIECE_BYTES), manifest=manifest)
+        copy_tree(anchor(source), anchor(target), control=_Past(4 * data), manifest=manifest)
     pieces = sum(record[0] == "piece" for _, record in manifest.records())
     receipt = copy_tree(anchor(source), anchor(target), control=Unattended(), manifest=manifest)
     again = sum(record[0] == "piece" for _, record in manifest.records())

@@ -30,7 +30,9 @@ from backends.tree import (
     Receipt,
     Selection,
     SkipReason,
+    UsageOptions,
     copy_tree,
+    measure_tree,
     read_noted,
     read_notes,
     remove_tree,
@@ -135,6 +137,7 @@ class Transfer:
         self._top = "" if self._source.path.is_root else f"{self._source.path}/"
         self._since: int | None = None
         self._changed_since = 0
+        self._replaced_bytes = 0
 
     def __call__(self) -> Outcome:
         """Do the steps that are left."""
@@ -267,6 +270,7 @@ class Transfer:
         directory = self._source.parent if mode == FILE else self._source
         made = self._context.hidden_directory
         with ExitStack() as held:
+            self._replaced_bytes = self._target.freed_bytes() if mode == FILE else 0
             source = held.enter_context(directory.opened())
             staging = held.enter_context(made(self._root, self._staging))
             tree, self._record = enter_tree(held, staging, self._context, self._helpers, manifest)
@@ -355,7 +359,16 @@ class Transfer:
         with self._context.hidden_directory(self._root, self._staging / DISPLACED) as displaced:
             trees = OverlayTrees(*sides, displaced)
             done = publisher.lay_over(trees, manifest, self._record, options)
-        manifest.mark("laid", moved=done.moved, dropped=done.dropped, failed=done.failed)
+            removed = self._displaced_bytes(displaced)
+        counts = {"moved": done.moved, "dropped": done.dropped, "failed": done.failed}
+        manifest.mark("laid", **counts, removed_bytes=removed)
+
+    def _displaced_bytes(self, displaced: int) -> int:
+        """Return what the entries hold that the target lost; 0 where no ledger needs it."""
+        if not soft.is_counted(self._target.backend, self._target.vfolder.scope):
+            return 0
+        options = UsageOptions(effort=self._context.effort)
+        return measure_tree(displaced, control=self._run, options=options).size_bytes
 
     def _selection(self, mode: str, live: int | None) -> Selection | None:
         if mode == FILE:
@@ -373,16 +386,14 @@ class Transfer:
             selection=selection,
             root_attributes=selection is None or not selection.only,
             on_wait=self._helpers.look,
+            on_planned=self._planned,
             since_ns=self._since,
         )
-        self._run.on_expect = self._planned
         try:
             receipt = copy_tree(*sides, control=self._run, manifest=self._record, options=options)
         except (NoSpace, QuotaExceeded) as error:  # find the cause before clean-up frees space
             scope = self._target.vfolder.scope
             raise blame(self._target.backend, scope, error) from error
-        finally:
-            self._run.on_expect = None
         self._helpers.exclude()
         if not receipt.complete and self._request.on_error == "stop":
             raise BackendFailed(
@@ -392,12 +403,12 @@ class Transfer:
             )
         return receipt
 
-    def _planned(self, entries: int | None, size_bytes: int | None) -> None:
+    def _planned(self, entries: int, size_bytes: int, replaced_bytes: int) -> None:
         """Check the free space once the plan is made, and call helpers for a big copy."""
-        self._run.on_expect = None
+        self._replaced_bytes += replaced_bytes
         shares = self._shares_extents()
         self._check_free_space(size_bytes, copied=not shares)
-        if self.shareable and entries is not None and entries > 1:
+        if self.shareable and entries > 1:
             self._helpers.call(entries, 0 if shares else size_bytes)
 
     def _shares_extents(self) -> bool:
@@ -405,11 +416,13 @@ class Transfer:
         backend = self._target.backend
         return self._source.backend is backend and backend.reflinks()
 
-    def _check_free_space(self, size_bytes: int | None, *, copied: bool) -> None:
+    def _check_free_space(self, size_bytes: int, *, copied: bool) -> None:
+        """Reserve what the scope gains. The volume holds old and new files for a while."""
         if not size_bytes:
             return
         backend, scope = self._target.backend, self._target.vfolder.scope
-        soft.reserve(backend, scope, self._run.job.id, size_bytes)
+        net_bytes = max(0, size_bytes - self._replaced_bytes)
+        soft.reserve(backend, scope, self._run.job.id, net_bytes)
         if copied and self._run.job.attempt == 1:  # later runs find a part of it on the volume
             check_capacity(backend, size_bytes)
 
@@ -422,18 +435,21 @@ class Transfer:
         sure = receipt.complete and not DOUBTS & receipt.losses.keys()
         facts = receipt_document(receipt) | self._changes(receipt)
         noted = {reason.value: count for reason, count in seen.items()}
+        noted["replaced_bytes"] = self._replaced_bytes
         return facts | noted | {"method": "stream", "sure": sure}
 
     def _settle_quota(self, facts: dict[str, Any]) -> None:
-        """Release the reserved space, and count once what the scope gained."""
-        size_bytes, job = int(facts.get("copied_bytes", 0)), self._run.job.id
-        scope = self._target.vfolder.scope
-        soft.settle(self._target.backend, scope, job, size_bytes)
+        """Release the reserved space, and count once what the scope gained, or lost."""
+        gained = int(facts.get("copied_bytes", 0))
+        lost = int(facts.get("replaced_bytes", 0)) + int(facts.get("removed_bytes", 0))
+        scope, job = self._target.vfolder.scope, self._run.job
+        since_ms = job.started_ms if gained < lost else None
+        soft.settle(self._target.backend, scope, job.id, gained - lost, since_ms=since_ms)
 
     def _outcome(self, manifest: Manifest) -> Outcome:
         facts = manifest.last("copied") or {}
-        self._settle_quota(facts)
         laid = manifest.last("laid") or {"dropped": 0, "failed": 0}
+        self._settle_quota(facts | {"removed_bytes": laid.get("removed_bytes", 0)})
         refused = bool(self._request.delete_extra and facts.get("extra") and not facts["sure"])
         complete = facts.get("complete", False) and not laid["failed"] and not refused
         result = {
