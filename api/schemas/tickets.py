@@ -35,6 +35,7 @@ class UploadOrder:
     vfolder: VFolderId
     path: VFolderPath
     size: int
+    tree: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +66,15 @@ class UploadBody(Body):
     volume = VolumeName()
     vfolder = VFolderField()
     path = PathField()
-    size = LooseInteger(required=True, validate=validate.Range(min=0, max=INTEGER_MAX))
+    size = LooseInteger(
+        required=True,
+        validate=validate.Range(min=0, max=INTEGER_MAX),
+        metadata={"description": "Bytes of the file; with `tree`, of the largest file."},
+    )
+    tree = Flag(
+        load_default=False,
+        metadata={"description": "Permit any number of files below the directory `relpath`."},
+    )
 
 
 class ArchiveTicketBody(Body):

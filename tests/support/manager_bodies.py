@@ -56,7 +56,7 @@ RIGHT: dict[tuple[str, str], dict[str, Any]] = {
         "archive": False,
         "unmanaged_path": None,
     },
-    ("POST", "/folder/file/upload"): {**FOLDER, "relpath": "new", "size": 1},
+    ("POST", "/folder/file/upload"): {**FOLDER, "relpath": "new", "size": 1, "tree": False},
     ("POST", "/folder/file/delete"): {**FOLDER, "relpaths": ["a.txt"], "recursive": True},
     ("POST", "/folder/file/archive-download-token"): {
         "volume": "local",
@@ -85,6 +85,7 @@ OPTIONAL = {
     "archive",
     "unmanaged_path",
     "recursive",
+    "tree",
     "filename",
 }
 _ANY_TEXT = {"cursor", "unmanaged_path", "filename"}
@@ -134,6 +135,7 @@ WRONG: dict[str, list[Any]] = {
     "is_dir": ["f", "", "maybe", 2, []],
     "archive": ["f", "", "maybe", 2, []],
     "recursive": ["f", "", "maybe", 2, []],
+    "tree": ["f", "", "maybe", 2, []],
     "extra_args": [1, "x", []],
     "cursor": [1, [], {}],
     "unmanaged_path": [1, [], {}],
@@ -187,6 +189,7 @@ _NUMBERS_AND_FLAGS = {
     "is_dir",
     "archive",
     "recursive",
+    "tree",
 }
 _TAKEN: dict[tuple[str, str], Callable[[Any], bool]] = {
     ("/folder/file/fetch", "volume"): lambda value: isinstance(value, str) and value != "",

@@ -48,6 +48,7 @@ HEADERS = (
     "Tus-Max-Size",
     "Tus-Checksum-Algorithm",
     "X-HTTP-Method-Override",
+    "If-None-Match",
     "X-Requested-With",
     "X-Request-ID",
     "Location",

@@ -10,7 +10,7 @@ from uuid import uuid4
 
 import msgspec
 from flask import Response, request
-from werkzeug.exceptions import MethodNotAllowed
+from werkzeug.exceptions import MethodNotAllowed, PreconditionFailed
 
 from api.doors.client import concatenation, repeats, tickets, tus, upload_session
 from api.doors.client.routes import blueprint
@@ -30,7 +30,7 @@ from backends.quota import DIGESTS
 from backends.uploads import Staging
 from backends.uploads import staging as staging_files
 from backends.volumes import operations
-from core.errors import InvalidParameters
+from core.errors import EntryExists, InvalidParameters
 from core.names import VFolderId, VFolderPath
 from core.uploads import (
     UPLOAD_TTL_SECONDS,
@@ -304,7 +304,7 @@ def create() -> Response:
     A ticket for one file has the file's name. Under a ticket for a directory the name comes from
     the metadata (`relativePath`, else `filename`, else `name`). With `extract` (`tar` or `zip`) in
     the metadata that is the name of a directory, and a job unpacks the archive into it;
-    `Upload-Job` names the job.
+    `Upload-Job` names the job. `If-None-Match: *` refuses an upload that would replace an entry.
     """
     method = request.headers.get("X-HTTP-Method-Override", "").upper()
     if method in _OVERRIDES:
@@ -313,6 +313,8 @@ def create() -> Response:
     with open_session() as session:
         kind, parts = tus.concat(request.headers)
         upload = _described(session, kind)
+        if request.headers.get("If-None-Match", "").strip() == "*" and kind != "partial":
+            _check_free(session, upload)
         if kind == "final":
             return _concatenated(session, upload, parts)
         if upload.length is not None and upload.limit is not None and upload.length > upload.limit:
@@ -322,6 +324,19 @@ def create() -> Response:
         response = _first_bytes(created)
         response.headers["Location"] = _location(created)
         return response
+
+
+def _check_free(session: UploadSession, upload: Upload) -> None:
+    """Check that nothing has the name of an upload yet (RFC 9110 §13.1.2).
+
+    Raises:
+        PreconditionFailed: something has it.
+    """
+    try:
+        with session.backend.open_vfolder(VFolderId.parse(upload.vfolder)) as top:
+            operations.check_free(top, VFolderPath.parse(upload.path))
+    except EntryExists:
+        raise PreconditionFailed("An entry of this name exists already.") from None
 
 
 def _described(session: UploadSession, kind: str) -> Upload:

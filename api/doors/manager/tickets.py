@@ -19,6 +19,7 @@ from api.schemas import (
     bodies,
 )
 from backends.uploads import staging
+from backends.volumes import operations
 from core.access import ArchiveTicket, DownloadTicket, Ticket, UploadTicket, tickets
 from core.errors import EntryExists, NoSpace, PathEscape, QuotaExceeded, VFolderNotFound
 from core.uploads import Upload
@@ -102,8 +103,11 @@ def issue_upload_ticket(body: UploadOrder) -> Response:
 
     A size above the configured largest upload, or above what the quota leaves, is refused. A file
     of zero bytes exists when this returns, because there is nothing to send.
+
+    With `tree` the ticket permits any number of files below the directory `relpath`, each of at
+    most `size` bytes. Missing directories are made. Clients create each upload at the client door.
     """
-    if body.path.is_root:
+    if body.path.is_root and not body.tree:
         raise bodies.invalid_field(
             "/relpath", "The path is the vfolder itself; an upload needs the name of a file."
         )
@@ -119,10 +123,15 @@ def issue_upload_ticket(body: UploadOrder) -> Response:
         relpath=str(body.path),
         size=body.size,
         session=uuid4().hex,
+        tree=body.tree,
         exp=_expiry(),
     )
     if body.volume == UNMANAGED:
         return _token(structs.replace(ticket, session=""))
+    if body.tree:
+        if not door.volume_access.on_volume(body.volume, operations.exists, body.vfolder):
+            raise VFolderNotFound(f"The vfolder {body.vfolder} does not exist.")
+        return _token(ticket)
     upload = Upload(
         id=ticket.session,
         session=ticket.session,

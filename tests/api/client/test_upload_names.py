@@ -102,3 +102,19 @@ def test_the_name_of_an_archive_to_unpack(folder: Folder) -> None:
     for name in (*NO_NAMES, *WINDOWS):
         words = {"extract": "tar", "relativePath": name}
         problem(post(url, Upload_Length="4", Upload_Metadata=meta(**words)), 400)
+
+
+def test_an_upload_that_would_replace_an_entry(folder: Folder) -> None:
+    """The client asks for it (`If-None-Match: *`), and may ask its user then."""
+    folder.write("base/dir/a", b"old")
+    url = folder.upload("base", 100, tree=True)
+    for name in ("dir/a", "dir"):
+        words = {"Upload_Length": "4", "Upload_Metadata": meta(relativePath=name)}
+        refused = post(url, **words, If_None_Match="*")
+        problem(refused, 412)
+        assert "If-None-Match" in refused.headers["Access-Control-Allow-Headers"]
+    send(folder, b"new", relativePath="dir/a")
+    assert found(folder) == {"dir/a": b"new"}
+    words = {"Upload_Length": "0", "Upload_Metadata": meta(relativePath="dir/b")}
+    assert post(url, **words, If_None_Match="*").status_code == 201
+    assert post(url, **words, If_None_Match="*").status_code == 412

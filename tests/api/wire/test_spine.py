@@ -192,6 +192,25 @@ def test_upload_ticket(manager: RunningDoor, vfid: str, root: Path) -> None:
     assert (root / "new" / "zero").read_bytes() == b""
 
 
+@pytest.mark.parametrize("path", ["", ".", "new/directory"])
+def test_upload_ticket_for_a_directory(
+    manager: RunningDoor, vfid: str, root: Path, path: str
+) -> None:
+    before = sorted(root.rglob("*"))
+    body = {"volume": "local", "vfid": vfid, "relpath": path, "size": 12, "tree": True}
+    token = manager.call("POST", "/folder/file/upload", body).json()["token"]
+    claims = jwt.decode(token, TICKET_SECRET, algorithms=["HS256"])
+    assert (claims["tree"], claims["size"], claims["relpath"]) == (True, 12, path or ".")
+    assert sorted(root.rglob("*")) == before, "nothing is opened yet"
+    absent = {**body, "vfid": f"{vfid.partition('/')[0]}/{uuid4().hex}"}
+    assert manager.call("POST", "/folder/file/upload", absent).status_code == 404
+    large = {**body, "size": 2**60}
+    assert manager.call("POST", "/folder/file/upload", large).status_code == 400
+    assert manager.call("POST", "/folder/file/upload", {**body, "tree": "x"}).status_code == 400
+    one = {**body, "tree": False, "relpath": "."}
+    assert manager.call("POST", "/folder/file/upload", one).status_code == 400
+
+
 @pytest.mark.parametrize(("size", "status"), [(-1, 400), (2**60, 400), ("x", 400), (1.5, 400)])
 def test_upload_size_is_checked(
     manager: RunningDoor, vfid: str, root: Path, size: object, status: int
