@@ -28,6 +28,7 @@ def client_door(settings: Settings | None = None) -> Flask:
     settings = _begin("client", settings)
     app = make_app("client", settings)
     app.register_blueprint(client.blueprint)
+    app.register_blueprint(pages.blueprint)
     return app
 
 

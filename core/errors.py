@@ -43,7 +43,9 @@ Codes have the form `domain_operation_detail`. Each part is a word that existing
 
 from typing import Any, ClassVar
 
-PROBLEM_TYPE_BASE = "https://api.backend.ai/probs/"
+#: Begins `type` of a problem (RFC 9457 §3.1.1): a path at the door that answers, so that each door
+#: explains its own errors, without another network. The rest is the `kind`.
+PROBLEM_TYPE_BASE = "/problems/"
 
 
 class StorageError(Exception):

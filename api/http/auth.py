@@ -15,8 +15,8 @@ from core.errors import Forbidden
 HEADER = "X-BackendAI-Storage-Auth-Token"
 #: The header as WSGI names it; this lookup is faster.
 _HEADER_VARIABLE = f"HTTP_{HEADER.upper().replace('-', '_')}"
-#: GET below these paths needs no secret: pages that explain alerts, and the API.
-OPEN_PAGES = ("/docs/", "/runbooks/")
+#: GET below these paths needs no secret: pages that explain alerts, errors, and the API.
+OPEN_PAGES = ("/docs/", "/problems/", "/runbooks/")
 #: GET on these paths needs no secret. Every other request needs it.
 OPEN_PATHS = frozenset(
     {"/", "/status", "/version", "/health", "/livez", "/readyz", "/docs", "/redoc", "/openapi.json"}

@@ -22,7 +22,14 @@ class Problem(ma.Schema):
 
         unknown = ma.INCLUDE
 
-    type = fields.String(required=True, metadata={"description": "URI of the kind of the error."})
+    type = fields.String(
+        required=True,
+        metadata={
+            "description": "The kind of the error: a URI relative to this door (RFC 9457). GET "
+            "returns a page about it, without a secret.",
+            "example": "/problems/storage/volume/invalid",
+        },
+    )
     title = fields.String(required=True)
     status = fields.Integer(required=True)
     detail = fields.String(

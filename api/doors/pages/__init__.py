@@ -18,6 +18,8 @@ blueprint = Blueprint("pages", __name__)
 _HERE = Path(__file__).parent
 _SECTION = re.compile(r"^## (\S+)\n", re.MULTILINE)
 _AGE_SECONDS = 3600
+#: Refusals of the server have one page for all statuses.
+_SERVER_REFUSES = "storage/http"
 
 
 @cache
@@ -31,6 +33,12 @@ def sections(file: str) -> Mapping[str, str]:
 def runbook(name: str) -> Response:
     """Return what to do when an alert fires."""
     return _page("runbooks.md", name)
+
+
+@blueprint.get("/problems/<path:kind>")
+def problem(kind: str) -> Response:
+    """Return what an error of a kind means, and what to do."""
+    return _page("problems.md", _SERVER_REFUSES if kind.startswith(f"{_SERVER_REFUSES}/") else kind)
 
 
 def _page(file: str, title: str) -> Response:

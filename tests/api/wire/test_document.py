@@ -18,7 +18,14 @@ from tests.support.doors import RunningDoor, running_door
 ROOT = Path(__file__).resolve().parents[3]
 RENEW = "run `python -m api.doors.manager.openapi > docs/openapi.json` and look at the difference"
 #: Routes that describe the others, and the one that only other nodes of this service call.
-UNDESCRIBED = {"/openapi.json", "/docs", "/redoc", "/docs/{name}", "/runbooks/{name}"}
+UNDESCRIBED = {
+    "/openapi.json",
+    "/docs",
+    "/redoc",
+    "/docs/{name}",
+    "/runbooks/{name}",
+    "/problems/{kind}",
+}
 UNDESCRIBED |= {"/v1/node/operations"}
 
 

@@ -149,7 +149,7 @@ def test_a_broken_volume_is_told(door: RunningDoor, bad: Bad) -> None:
     response = door.call("POST", "/folder/create", body, on_fault=True)
     assert response.status_code == 503
     assert response.json()["detail"] == "The storage failed: Input/output error."
-    assert "bad/" not in response.text.replace("probs/", "")
+    assert "bad/" not in response.text
 
 
 def test_a_full_volume_takes_nothing(door: RunningDoor, bad: Bad) -> None:

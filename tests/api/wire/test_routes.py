@@ -8,7 +8,7 @@ from core.settings import Settings
 from tests.support.wire_table import DOORS, ROOT, rows
 
 #: Routes of the documents, and those that are in the OpenAPI document only.
-_ELSEWHERE = ("/v1/", "/runbooks/", "/docs", "/redoc", "/openapi.json", "/static/")
+_ELSEWHERE = ("/v1/", "/runbooks/", "/problems/", "/docs", "/redoc", "/openapi.json", "/static/")
 _APPS = {"manager": manager_door, "client": client_door, "internal": internal_door}
 
 
