@@ -66,6 +66,7 @@ class ArchiveResponse:
                 on_batch=on_batch,
                 leave_out=self._met.add if tolerant else None,
                 on_time=self._met.add,
+                name_bytes_max=form.name_bytes_max,
             )
             stack.callback(self._plan.close)
             self._archive = form.make(own_top, self._plan, self._met)

@@ -1,7 +1,7 @@
 """The formats of archives in which trees are sent."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from backends.archives.deflated import GzippedTar, StreamedZip
 from backends.archives.deviations import Deviations
@@ -9,6 +9,9 @@ from backends.archives.pieces import Archive
 from backends.archives.plan import Plan
 from backends.archives.tars import Tar
 from backends.archives.zips import StoredZip
+
+#: The length of a name in a zip has 16 bits (APPNOTE 4.4.10).
+ZIP_NAME_BYTES_MAX = 0xFFFF
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +29,8 @@ class ArchiveFormat:
     hard_links: bool = False
     #: Whether it compresses: that takes processor time, and the length is not known before.
     packs: bool = False
+    #: The longest name that it can store; None is no limit.
+    name_bytes_max: int | None = None
 
 
 def _zip(top: int, plan: Plan, met: Deviations) -> Archive:
@@ -33,13 +38,13 @@ def _zip(top: int, plan: Plan, met: Deviations) -> Archive:
     return StreamedZip(top, plan, met, packs=False) if met.tolerant else StoredZip(top, plan, met)
 
 
-ZIP = ArchiveFormat("zip", ".zip", "application/zip", _zip)
+ZIP = ArchiveFormat("zip", ".zip", "application/zip", _zip, name_bytes_max=ZIP_NAME_BYTES_MAX)
 #: By name.
 FORMATS = {
     one.name: one
     for one in (
         ZIP,
-        ArchiveFormat("zip-deflate", ".zip", "application/zip", StreamedZip, packs=True),
+        replace(ZIP, name="zip-deflate", make=StreamedZip, packs=True),
         ArchiveFormat("tar", ".tar", "application/x-tar", Tar, hard_links=True),
         ArchiveFormat(
             "tar.gz", ".tar.gz", "application/gzip", GzippedTar, hard_links=True, packs=True

@@ -8,6 +8,7 @@ is sent. An entry that cannot be sent whole ends the stream, or is left out (see
 import errno
 import os
 import stat
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -36,6 +37,7 @@ _KIND = 0o170000
 _GONE = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ELOOP})
 #: The times that a plan can store (nanoseconds of the epoch): integers of msgpack.
 _FIRST_NS, _LAST_NS = -(2**63), 2**64 - 1
+NAME_TOO_LONG = "Its path is longer than this format of archives can have; a tar has it."
 TIME_NOT_KEPT = "Its time is before 1677 or after 2554; the archive has the nearest time it can."
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW
 
@@ -157,6 +159,7 @@ def make(
     on_batch: Callable[[], object] = bool,
     leave_out: LeaveOut | None = None,
     on_time: LeaveOut = lambda _path, _reason: None,
+    name_bytes_max: int | None = None,
 ) -> Plan:
     """List everything below the sources, beneath the directory descriptor `top`.
 
@@ -168,7 +171,7 @@ def make(
 
     With `leave_out`, entries below the sources that no archive can have, or that cannot be read,
     are left out; without it they are errors. `on_time` gets the entries whose time no plan can
-    have: the archive has the nearest one.
+    have: the archive has the nearest one. A name in the archive takes at most `name_bytes_max`.
 
     Raises:
         EntryNotFound, PathEscape: a source does not exist, or leads outside.
@@ -176,7 +179,9 @@ def make(
         EntryRefused: a directory cannot be read.
     """
     plan = Plan(on_batch)
-    listing = _Listing(top, plan, HardLinks() if hard_links else None, leave_out, on_time)
+    links = HardLinks() if hard_links else None
+    longest = name_bytes_max or sys.maxsize
+    listing = _Listing(top, plan, links, leave_out, on_time, longest)
     try:
         for source in sources:
             listing.add(source)
@@ -214,6 +219,7 @@ class _Listing:
     links: HardLinks | None
     leave_out: LeaveOut | None
     on_time: LeaveOut
+    name_bytes_max: int
 
     def add(self, source: Source) -> None:
         """Plan one source and all below it."""
@@ -306,6 +312,9 @@ class _Listing:
     def _planned(self, descriptor: int, batch: Batch, one: "os.DirEntry[str]") -> ArchiveEntry:
         status = one.stat(follow_symlinks=False)
         name = os.fsencode(one.name)
+        if len(batch.prefix) + len(name) >= self.name_bytes_max:
+            shown = os.fsdecode(_join(batch.directory, name))
+            raise UnsupportedEntry(NAME_TOO_LONG, paths=[shown])
         self._look_at_time(_join(batch.directory, name), status)
         kind = status.st_mode & _KIND
         if kind == stat.S_IFREG:

@@ -26,6 +26,8 @@ LINKS_MAX = 40
 #: openat2(2): stay below the directory, and pass no link of /proc.
 _BELOW = linux.RESOLVE_BENEATH | linux.RESOLVE_NO_MAGICLINKS
 _DIRECTORY = os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC
+#: A path of so many characters fits into PATH_MAX (4096 bytes), whatever bytes they take.
+_SURELY_SHORT = 1000
 _NO_FOLLOW = os.O_NOFOLLOW | os.O_EXCL
 _CREATES = os.O_CREAT | os.O_TMPFILE & ~os.O_DIRECTORY
 
@@ -45,6 +47,9 @@ def open_root(path: Path) -> int:
 def open_beneath(root_fd: int, path: VFolderPath, flags: int = os.O_RDONLY, mode: int = 0) -> int:
     """Open `path` below the directory `root_fd`, with O_CLOEXEC; the caller closes it.
 
+    A path may be longer than the kernel takes at once. It is opened in pieces then, and a link in
+    one of them may not lead above the directory where that piece begins.
+
     With O_NOFOLLOW a link as the last part is refused; with O_PATH too, the link itself is opened.
     Links before it are followed inside the root. Opening for reading may block on a fifo, so use
     `open_file` for content.
@@ -56,6 +61,8 @@ def open_beneath(root_fd: int, path: VFolderPath, flags: int = os.O_RDONLY, mode
     flags |= os.O_CLOEXEC
     mode = mode & 0o7777 if flags & _CREATES else 0
     try:
+        if sum(map(len, path.parts)) + len(path.parts) > _SURELY_SHORT:
+            return _open_long(root_fd, path, flags, mode)
         if linux.kernel_resolves():
             return _openat2(root_fd, _text(path), flags, mode)
         return _walk(root_fd, _text(path), flags, mode)
@@ -168,6 +175,31 @@ def sync_directory(root_fd: int, path: VFolderPath) -> None:
 
 def _text(path: VFolderPath) -> str:
     return "/".join(path.parts) or "."
+
+
+def _open_long(root_fd: int, path: VFolderPath, flags: int, mode: int) -> int:
+    """Open a path in pieces that the kernel takes."""
+    current = os.open(".", _DIRECTORY, dir_fd=root_fd)
+    try:
+        *before, last = _pieces(path.parts)
+        for piece in before:
+            below = open_beneath(current, piece, _DIRECTORY)
+            os.close(current)
+            current = below
+        return open_beneath(current, last, flags, mode)
+    finally:
+        os.close(current)
+
+
+def _pieces(parts: tuple[str, ...]) -> Iterator[VFolderPath]:
+    """Cut a path; a character of it takes at most four bytes."""
+    begin = size = 0
+    for end, part in enumerate(parts):
+        size += len(part) + 1
+        if size > _SURELY_SHORT and end > begin:
+            yield VFolderPath(parts[begin:end])
+            begin, size = end, len(part) + 1
+    yield VFolderPath(parts[begin:])
 
 
 def _openat2(root_fd: int, path: str, flags: int, mode: int) -> int:
