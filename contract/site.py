@@ -44,6 +44,8 @@ class Kind:
     many_scopes: int = 80  # more than fit into one answer of a kernel
     #: Skills that it must have; tests of any other skill that it lacks are skipped.
     skills: tuple[type, ...] = ()
+    #: Whether also the usage of a scope needs rights.
+    reads_need_rights: bool = False
     #: The directory of snapshots, where the simulator's mount lists it and a real one does not.
     listed_snapshots: str = ""
 

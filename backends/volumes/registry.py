@@ -34,10 +34,10 @@ _BUILT_IN: dict[str, type[Backend]] = {
 #: Imported when a volume names them: only these need the arrays' HTTP client.
 _BY_PATH = {
     "dellemc-onefs": "backends.systems.onefs.backend:OneFsBackend",
-    "gpfs": "backends.systems.gpfs.backend:GpfsBackend",
+    "gpfs": "backends.systems.gpfs.backend:gpfs",
     "hammerspace": "backends.systems.hammerspace.backend:HammerspaceBackend",
     "hammerspace-base": "backends.systems.hammerspace.backend:HammerspaceBaseBackend",
-    "spectrumscale": "backends.systems.gpfs.backend:SpectrumScaleBackend",
+    "spectrumscale": "backends.systems.gpfs.backend:spectrumscale",
     "netapp": "backends.systems.netapp.backend:NetAppBackend",
     "weka": "backends.systems.weka.backend:WekaBackend",
     "vast": "backends.systems.vast.backend:VastBackend",

@@ -8,10 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
-from backends.base import (
-    Backend,
-    Mount,
-)
+from backends.base import Backend, HasQuota, HasSnapshots, Mount
 from backends.mounted import PosixBackend
 from backends.systems.btrfs.backend import BtrfsBackend
 from backends.systems.cephfs.backend import CephFsBackend
@@ -28,6 +25,7 @@ from tests.fakes import vast as vast_sim
 from tests.fakes import weka as weka_sim
 from tests.fakes.flashblade import FlashBladeSim
 from tests.fakes.hammerspace import HammerspaceSim
+from tests.fakes.mmfs import standin as mmfs
 from tests.fakes.onefs import OneFsSim
 from tests.fakes.ontap import OntapSim
 from tests.fakes.scale import ScaleSim
@@ -45,6 +43,15 @@ S = TypeVar("S")
 
 
 KINDS["dellemc-onefs"] = replace(KINDS["dellemc-onefs"], listed_snapshots=onefs_sim.SNAPSHOTS)
+#: A process that runs a command dies while it waits for it.
+KINDS["gpfs-commands"] = replace(
+    KINDS["gpfs"],
+    skills=(HasQuota, HasSnapshots),
+    deadly_calls=("wait4",),
+    many_scopes=4,
+    reads_need_rights=True,
+    listed_snapshots=SCALE_SNAPSHOTS,
+)
 KINDS["gpfs"] = replace(KINDS["gpfs"], listed_snapshots=SCALE_SNAPSHOTS)
 
 #: The share of requests to a simulated array that fail, chosen by this seed.
@@ -139,6 +146,17 @@ def scale(directory: Path) -> Iterator[Site]:
 
 
 @contextmanager
+def scale_commands(directory: Path) -> Iterator[Site]:
+    """Storage Scale by its commands, whose stand-ins run as processes."""
+    with _on_btrfs(directory) as shelf:
+        programs = directory / "mmfs"
+        programs.mkdir()
+        mmfs.setup(programs, shelf)
+        site = _on_array("gpfs", shelf.top, mmfs.options(programs, shelf))
+        yield replace(site, label="gpfs-commands")
+
+
+@contextmanager
 def flashblade(directory: Path) -> Iterator[Site]:
     top, programs = directory / "flashblade", directory / "programs"
     top.mkdir()
@@ -210,6 +228,7 @@ MAKERS = {
     "vast": vast,
     "onefs": onefs,
     "scale": scale,
+    "scale-commands": scale_commands,
     "flashblade": flashblade,
     "xfs": _in_kernel("xfs", "UML_XFS"),
     "ext4": _in_kernel("ext4", "UML_EXT4"),

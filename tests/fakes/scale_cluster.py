@@ -42,6 +42,8 @@ class Cluster:
     default_limit: int = 0
     per_fileset: bool = False
     enforced: bool = True
+    mount_point: str = MOUNT_POINT
+    base: str = BASE
     root_held: bool | None = True
     #: Filesets with open files.
     in_use: list[str] = field(default_factory=list)
@@ -109,7 +111,7 @@ class Cluster:
 
     def place(self, name: str) -> str:
         path = self.filesets[name]["path"]
-        return f"{UNLINKED}/{name}" if path is None else path.removeprefix(f"{BASE}/")
+        return f"{UNLINKED}/{name}" if path is None else path.removeprefix(f"{self.base}/")
 
     def keep(self, fileset: str, name: str) -> None:
         if not self._known(fileset)["independent"]:
@@ -133,8 +135,8 @@ class Cluster:
         self._effect(f"forget {fileset} {name}")
 
     def has_directory(self, path: str) -> bool:
-        where = f"{MOUNT_POINT}/{path}"
-        return f"{where}/".startswith(f"{BASE}/") and self._where(where).is_dir()
+        where = f"{self.mount_point}/{path}"
+        return f"{where}/".startswith(f"{self.base}/") and self._where(where).is_dir()
 
     def _known(self, name: str) -> dict[str, Any]:
         if name not in self.filesets:
@@ -142,7 +144,7 @@ class Cluster:
         return self.filesets[name]
 
     def _where(self, path: str) -> Path:
-        return self.shelf.top / path.removeprefix(BASE).strip("/")
+        return self.shelf.top / path.removeprefix(self.base).strip("/")
 
     def _effect(self, words: str) -> None:
         self.count += 1

@@ -13,6 +13,7 @@ from backends.fs import descriptors, layout
 from backends.mounted import ArrayUsage, await_directory
 from backends.mounted.rest import ArrayRefused, Reason, deadline, jobs
 from backends.retention import ArraySnapshot, ArraySnapshots
+from backends.systems.gpfs.command_line import CommandInterface
 from backends.systems.gpfs.interface import (
     FilesetNotEmpty,
     ScaleFileset,
@@ -20,7 +21,7 @@ from backends.systems.gpfs.interface import (
     ScaleInterface,
     ScaleSnapshot,
 )
-from backends.systems.gpfs.options import options
+from backends.systems.gpfs.options import GpfsOptions, options
 from backends.systems.gpfs.rest import RestInterface
 from core.errors import (
     BackendFailed,
@@ -46,20 +47,19 @@ _STAMP = re.compile(r"(.*)@t([0-9a-f]+)")
 _log = logger(__name__)
 
 
-class GpfsBackend(ArraySnapshots):
+class ScaleBackend(ArraySnapshots):
     """Storage Scale: filesets with quotas, their snapshots, figures of the file system."""
 
     name: ClassVar[str] = "gpfs"
     doubtful: ClassVar[tuple[str, ...]] = ("snapshot",)
     not_content: ClassVar[frozenset[str]] = frozenset({SNAPSHOTS})
 
-    def __init__(self, mount: Mount) -> None:
-        found = options(mount)
+    def __init__(self, mount: Mount, found: GpfsOptions, scale: ScaleInterface) -> None:
         super().__init__(mount, found.deadline_seconds)
         self.making_seconds = found.gpfs_job_seconds
         self._options = found
         self._base = (found.gpfs_path or str(mount.path)).rstrip("/")
-        self._scale: ScaleInterface = RestInterface(found)
+        self._scale = scale
         self._settings: tuple[float, ScaleFileSystem] | None = None
         #: The names of filesets that another tool linked at a scope's directory.
         self._other_names: dict[str, str] = {}
@@ -68,11 +68,6 @@ class GpfsBackend(ArraySnapshots):
         """See `HasFastCapacity.array_capacity`: the sum of the pools with data."""
         with self._within_deadline():
             return self._scale.capacity()
-
-    def performance(self) -> PerformanceMetric:
-        """See `HasMetric.performance`: of the file system on all nodes, over the last minute."""
-        with self._within_deadline():
-            return self._scale.performance()
 
     def before_purge(self, parent: int, name: str, vfolder: VFolderId | None = None) -> None:
         """See `MountedBackend.before_purge`: the snapshots of the vfolder go."""
@@ -137,7 +132,11 @@ class GpfsBackend(ArraySnapshots):
                 "it, or use another gpfs_fileset_prefix."
             )
         await_directory(root, name, self.making_seconds)
-        if self._options.gpfs_owner is None:
+        if not self._scale.sets_owner:
+            uid, _, gid = self._owner(root).partition(":")
+            os.chown(name, int(uid), int(gid or uid), dir_fd=root, follow_symlinks=False)
+            os.chmod(name, descriptors.PREFIX_MODE, dir_fd=root)
+        elif self._options.gpfs_owner is None:
             descriptors.inherit_owner(name, root)
 
     def _refuse_old_content(self, root: int, name: str) -> None:
@@ -347,10 +346,54 @@ class GpfsBackend(ArraySnapshots):
         return kept / max(names) / PurePosixPath(vfolder.directory).relative_to(scope.directory)
 
 
+class GpfsBackend(ScaleBackend):
+    """Storage Scale by its management API, which reports rates, too."""
+
+    def __init__(self, mount: Mount) -> None:
+        found = options(mount)
+        self._rest = RestInterface(found)
+        super().__init__(mount, found, self._rest)
+
+    def performance(self) -> PerformanceMetric:
+        """See `HasMetric.performance`: of the file system on all nodes, over the last minute."""
+        with self._within_deadline():
+            return self._rest.performance()
+
+
+class GpfsCommandBackend(ScaleBackend):
+    """Storage Scale by the commands of this node."""
+
+    def __init__(self, mount: Mount) -> None:
+        found = options(mount)
+        super().__init__(mount, found, CommandInterface(found))
+
+
 class SpectrumScaleBackend(GpfsBackend):
-    """Storage Scale under its older name."""
+    """Storage Scale by its management API, under its older name."""
 
     name: ClassVar[str] = "spectrumscale"
+
+
+class SpectrumScaleCommandBackend(GpfsCommandBackend):
+    """Storage Scale by the commands of this node, under its older name."""
+
+    name: ClassVar[str] = "spectrumscale"
+
+
+def gpfs(mount: Mount) -> ScaleBackend:
+    """Make the backend that asks the cluster as the options of the volume say."""
+    return GpfsCommandBackend(mount) if _by_commands(mount) else GpfsBackend(mount)
+
+
+def spectrumscale(mount: Mount) -> ScaleBackend:
+    """Make the same under its older name."""
+    return (
+        SpectrumScaleCommandBackend(mount) if _by_commands(mount) else SpectrumScaleBackend(mount)
+    )
+
+
+def _by_commands(mount: Mount) -> bool:
+    return options(mount).gpfs_interface == "commands"
 
 
 def _scope_of(vfolder: VFolderId) -> QuotaScope:

@@ -115,9 +115,9 @@ class Gui:
     """The requests of one process to the GUI nodes of one cluster."""
 
     def __init__(self, options: GpfsOptions) -> None:
-        user, password = options.gpfs_username, options.gpfs_password
+        user, password = options.gpfs_username or "", options.gpfs_password or ""
         token = basic_token(user, password)
-        target = options.target(options.gpfs_endpoint, *options.gpfs_endpoints)
+        target = options.target(options.gpfs_endpoint or "", *options.gpfs_endpoints)
         key = ("gpfs", target, token, options.answer_seconds)
 
         def make() -> Client:

@@ -7,7 +7,7 @@ object that exists, or that is gone, is no error.
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 
-from backends.base import Capacity, HardwareInfo, PerformanceMetric
+from backends.base import Capacity, HardwareInfo
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +59,9 @@ class ScaleInterface(ABC):
     Every method raises ArrayRefused when the cluster refuses, and Busy, Lost or DeadlineExceeded
     when there is no answer in time.
     """
+
+    #: Whether `create` sets the owner and the mode of the new directory.
+    sets_owner: bool = True
 
     @abstractmethod
     def file_system(self) -> ScaleFileSystem:
@@ -119,10 +122,6 @@ class ScaleInterface(ABC):
     @abstractmethod
     def capacity(self) -> Capacity:
         """Return the size and the usage of the file system's data."""
-
-    @abstractmethod
-    def performance(self) -> PerformanceMetric:
-        """Return the rates of the file system over the last minute."""
 
     @abstractmethod
     def health(self) -> HardwareInfo:

@@ -19,11 +19,11 @@ _FILESET_PREFIX = re.compile(r"[A-Za-z0-9._-]{0,200}")
 class GpfsOptions(ArrayOptions, frozen=True, kw_only=True):
     """Options of a volume on Storage Scale; those of Backend.AI's proxy have its names."""
 
-    gpfs_endpoint: str
+    gpfs_endpoint: str | None = None
     #: More GUI nodes of the same cluster: the next one is used when one does not answer.
     gpfs_endpoints: list[str] = field(default_factory=list)
-    gpfs_username: str
-    gpfs_password: str
+    gpfs_username: str | None = None
+    gpfs_password: str | None = None
     #: The name of the file system, such as `fs1`.
     gpfs_fs_name: str
     #: `uid:gid` of new filesets; without it they belong to the owner of the volume's top.
@@ -35,6 +35,11 @@ class GpfsOptions(ArrayOptions, frozen=True, kw_only=True):
     cluster_id: str | int | None = None
     #: The path of the volume as the cluster knows it, where this node mounts it elsewhere.
     gpfs_path: str | None = None
+    #: `commands` runs the mm-commands on this node, which belongs to the cluster.
+    gpfs_interface: Literal["v2", "commands"] = "v2"
+    #: Begins every command line, such as ["sudo", "-n"].
+    gpfs_command: list[str] = field(default_factory=list)
+    gpfs_command_dir: str = "/usr/lpp/mmfs/bin"
     #: `new` makes independent filesets, which can have snapshots; `root` dependent ones.
     gpfs_inode_space: Literal["new", "root"] = "new"
     #: The most inodes of a new independent fileset, and how many are allocated at once.
@@ -50,6 +55,13 @@ def options(mount: Mount) -> GpfsOptions:
         ConfigurationError: one is missing or wrong.
     """
     found = options_of(mount, GpfsOptions)
+    if found.gpfs_interface == "v2" and not (
+        found.gpfs_endpoint and found.gpfs_username and found.gpfs_password
+    ):
+        raise ConfigurationError(
+            "A volume on Storage Scale needs gpfs_endpoint, gpfs_username and gpfs_password, or "
+            'gpfs_interface = "commands".'
+        )
     if not found.gpfs_verify_ssl:
         found = msgspec.structs.replace(found, verify_tls=False)
     if found.gpfs_owner is not None and not _OWNER.fullmatch(found.gpfs_owner):

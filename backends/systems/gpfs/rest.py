@@ -324,7 +324,7 @@ class RestInterface(ScaleInterface):
         return Capacity(total, used) if total else Capacity(None, None)
 
     def performance(self) -> PerformanceMetric:
-        """See `ScaleInterface.performance`."""
+        """Return the rates of the file system over the last minute."""
         query = rates.query(self._options.gpfs_fs_name)
         found = self._gui.client.get(f"{API}/perfmon/data", rates.PerfMon, query=query)
         return rates.metric(found.performance_data)

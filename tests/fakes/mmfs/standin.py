@@ -1,0 +1,265 @@
+#!/usr/bin/env -S python3 -SE
+"""A stand-in for the commands of Storage Scale: `mm…` links to this file, beside a `state.json`.
+
+It makes what the commands make, on real directories. `-Y` prints the columns in the order that the
+state names, with one that no reader knows. Every call is a line of `calls.jsonl`.
+"""
+
+import fcntl
+import json
+import os
+import random
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+HERE = Path(sys.argv[0]).parent
+sys.path.insert(0, str(Path(__file__).resolve().parents[3]))
+
+from tests.fakes.scale_cluster import BLOCK, FILE_SYSTEM, Cluster, Refused  # noqa: E402
+from tests.fakes.shelf import BtrfsShelf, Shelf  # noqa: E402
+
+STATE = ("filesets", "snapshots", "limits", "effects", "count")
+SETTINGS = ("default_limit", "per_fileset", "enforced", "root_held", "in_use")
+
+
+class Usage(Exception):
+    """Arguments that the command does not know."""
+
+
+def setup(directory: Path, shelf: Shelf, **settings: Any) -> None:
+    """Make the directory of the commands, for a file system on a shelf."""
+    for name in COMMANDS:
+        (directory / name).symlink_to(Path(__file__).resolve())
+    kind = "btrfs" if isinstance(shelf, BtrfsShelf) else "plain"
+    state = {"top": str(shelf.top), "kind": kind, "seed": 1, "settings": settings, "faults": []}
+    (directory / "state.json").write_text(json.dumps(state))
+
+
+def options(directory: Path, shelf: Shelf) -> dict[str, Any]:
+    """Return the options of a backend that runs them."""
+    return {
+        "gpfs_interface": "commands",
+        "gpfs_command_dir": str(directory),
+        "gpfs_fs_name": FILE_SYSTEM,
+        "gpfs_path": str(shelf.top),
+    }
+
+
+def loaded(state: dict[str, Any]) -> Cluster:
+    """The cluster of a state."""
+    top = Path(state["top"])
+    shelf = Shelf(top)
+    if state["kind"] == "btrfs":
+        shelf = BtrfsShelf.__new__(BtrfsShelf)
+        shelf.top = top
+    known = {name: state[name] for name in STATE if name in state}
+    place = {"mount_point": str(top.parent), "base": str(top)}
+    return Cluster(shelf, **place, **known, **state["settings"])
+
+
+def main() -> int:
+    program, words = Path(sys.argv[0]).name, sys.argv[1:]
+    with (HERE / "calls.jsonl").open("a") as calls:
+        calls.write(json.dumps([program, *words]) + "\n")
+    with (HERE / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        state = json.loads((HERE / "state.json").read_text())
+        fault = next((f for f in state["faults"] if f[0] == program), None)
+        if fault is not None:
+            state["faults"].remove(fault)
+            (HERE / "state.json").write_text(json.dumps(state))
+            if fault[1] == "hang":
+                fcntl.flock(lock, fcntl.LOCK_UN)
+                os.fork()
+                time.sleep(600)
+            if fault[1] != "after":
+                return failed(program, 1, fault[1])
+        status = done(program, words, state)
+        return failed(program, 1, "6027-1639 Command failed.") if fault else status
+
+
+def done(program: str, words: list[str], state: dict[str, Any]) -> int:
+    """Run a command; leave the state to the next one."""
+    cluster = loaded(state)
+    try:
+        rows = COMMANDS[program](cluster, words)
+    except Refused as refused:
+        missing = refused.number in ("6027-1554", "6027-2683")
+        return failed(program, 2 if missing else 1, f"{refused.number} {refused.words}")
+    except (Usage, ValueError, IndexError):
+        return failed(program, 1, f"6027-1594 Run the {program} command until successful: usage")
+    finally:
+        draft = HERE / "state.json.new"
+        now = {name: getattr(cluster, name) for name in STATE}
+        draft.write_text(json.dumps(state | now))
+        draft.rename(HERE / "state.json")
+    show(program, rows or [], state["seed"])
+    return 0
+
+
+def failed(program: str, status: int, words: str) -> int:
+    print(f"{program}: {words}", file=sys.stderr)  # noqa: T201 - its output
+    return status
+
+
+def show(program: str, rows: list[dict[str, Any]], seed: int) -> None:
+    """Print rows as `-Y` does: a header before the first row of a section."""
+    seen = set()
+    for row in rows:
+        section = row.get("", "")
+        names = [name for name in row if name] + ["unheardOf"]
+        random.Random(seed).shuffle(names)
+        if section not in seen:
+            seen.add(section)
+            print(":".join([program, section, "HEADER", "1", "", "", *names, ""]))  # noqa: T201
+        values = [quote(str(row.get(name, "")), safe=" ;,.-_") for name in names]
+        print(":".join([program, section, "0", "1", "", "", *values, ""]))  # noqa: T201
+
+
+def exactly(words: list[str], *shape: str | None) -> list[str]:
+    """The words in the places of None; the others must be as the shape has them."""
+    if len(words) != len(shape) or any(
+        s not in (None, w) for s, w in zip(shape, words, strict=True)
+    ):
+        raise Usage
+    return [word for word, place in zip(words, shape, strict=True) if place is None]
+
+
+def crfileset(cluster: Cluster, words: list[str]) -> None:
+    inodes = words[5:]
+    if inodes and (inodes[0] != "--inode-limit" or words[4] != "new"):
+        raise Usage
+    name, space = exactly(words[:5] if inodes else words, FILE_SYSTEM, None, "--inode-space", None)
+    cluster.create(name, f"{os.geteuid()}:{os.getegid()}", 0o700, space)
+
+
+def linkfileset(cluster: Cluster, words: list[str]) -> None:
+    cluster.link(*exactly(words, FILE_SYSTEM, None, "-J", None))
+
+
+def unlinkfileset(cluster: Cluster, words: list[str]) -> None:
+    cluster.unlink(*exactly(words, FILE_SYSTEM, None))
+
+
+def delfileset(cluster: Cluster, words: list[str]) -> None:
+    cluster.delete(*exactly(words, FILE_SYSTEM, None))
+
+
+def setquota(cluster: Cluster, words: list[str]) -> None:
+    target, limit = exactly(words, None, "--block", None)
+    device, _, name = target.partition(":")
+    soft, _, hard = limit.partition(":")
+    if device != FILE_SYSTEM or soft != "0" or not hard.endswith("K"):
+        raise Usage
+    cluster.set_limit(name, int(hard[:-1]) << 10)
+
+
+def lsquota(cluster: Cluster, words: list[str]) -> list[dict[str, Any]]:
+    (name,) = exactly(words, "-v", "-j", None, FILE_SYSTEM, "-Y")
+    cluster._known(name)
+    limit = cluster.limit_of(name)
+    default = "yes" if limit and name not in cluster.limits else "no"
+    facts = {"filesystemName": FILE_SYSTEM, "quotaType": "FILESET", "id": 1, "name": name}
+    used = {"blockUsage": cluster.used(name) >> 10, "blockLimit": limit >> 10, "blockInDoubt": 0}
+    return [facts | used | {"blockQuota": 0, "blockGrace": "none", "defQuota": default}]
+
+
+def lsfileset(cluster: Cluster, words: list[str]) -> list[dict[str, Any]]:
+    if "-J" in words:
+        (path,) = exactly(words, FILE_SYSTEM, "-J", None, "-Y")
+        names = [name for name, one in cluster.filesets.items() if one["path"] == path]
+        if not names:
+            raise Refused("", "6027-1554", f"{path} is not a junction.")
+    else:
+        names = exactly(words, FILE_SYSTEM, None, "-Y")
+        cluster._known(names[0])
+    return [
+        {"filesystemName": FILE_SYSTEM, "filesetName": name, "status": "Linked"}
+        | {"path": cluster.filesets[name]["path"] or "--"}
+        for name in names
+    ]
+
+
+def crsnapshot(cluster: Cluster, words: list[str]) -> None:
+    name, fileset = exactly(words, FILE_SYSTEM, None, "-j", None)
+    cluster.keep(fileset, name)
+
+
+def delsnapshot(cluster: Cluster, words: list[str]) -> None:
+    name, fileset = exactly(words, FILE_SYSTEM, None, "-j", None)
+    cluster.forget(fileset, name)
+
+
+def lssnapshot(cluster: Cluster, words: list[str]) -> list[dict[str, Any]]:
+    (fileset,) = exactly(words, FILE_SYSTEM, "-j", None, "-Y")
+    kept = cluster.snapshots.get(fileset, [])
+    rows = [{"directory": one["name"], "snapID": one["id"], "status": "Valid"} for one in kept]
+    return [{"filesystemName": FILE_SYSTEM, "fileset": fileset, **row} for row in rows]
+
+
+def lsfs(cluster: Cluster, words: list[str]) -> list[dict[str, Any]]:
+    if words != [FILE_SYSTEM, "-Y"]:
+        raise Refused("", "6027-1554", f"File system {words[0]} is not known to the cluster.")
+    facts = {
+        "blockSize": BLOCK,
+        "defaultMountPoint": cluster.mount_point,
+        "quotasEnforced": "user;group;fileset" if cluster.enforced else "none",
+        "perfilesetQuotas": "Yes" if cluster.per_fileset else "No",
+    }
+    return [{"filesystemName": FILE_SYSTEM, "fieldName": n, "data": v} for n, v in facts.items()]
+
+
+def lsconfig(cluster: Cluster, words: list[str]) -> list[dict[str, Any]]:
+    exactly(words, "-Y")
+    rows = [{"configParameter": "autoload", "value": "yes", "nodeList": ""}]
+    if cluster.root_held is not None:
+        value = "yes" if cluster.root_held else "no"
+        rows.append(
+            {"configParameter": "enforceFilesetQuotaOnRoot", "value": value, "nodeList": ""}
+        )
+    return rows
+
+
+def lsattr(cluster: Cluster, words: list[str]) -> None:
+    (path,) = exactly(words, "-L", None)
+    if not f"{path}/".startswith(f"{cluster.base}/"):
+        raise Refused("", "6027-1256", f"{path} is not in a GPFS file system.")
+
+
+def getstate(_: Cluster, words: list[str]) -> list[dict[str, Any]]:
+    exactly(words, "-a", "-Y")
+    states = json.loads((HERE / "state.json").read_text()).get("nodes", ["active", "active"])
+    return [{"nodeName": f"node{n}", "state": state} for n, state in enumerate(states, 1)]
+
+
+def df(_: Cluster, words: list[str]) -> list[dict[str, Any]]:
+    exactly(words, FILE_SYSTEM, "-Y")
+    total = {"totalSize": 100 << 20, "freeBlocks": 90 << 20}
+    pool = {"": "poolTotal", "poolName": "data", "poolSize": 100 << 20, "freeBlocks": 90 << 20}
+    return [pool, {"": "fsTotal", **total}]
+
+
+COMMANDS: dict[str, Callable[[Cluster, list[str]], list[dict[str, Any]] | None]] = {
+    "mmcrfileset": crfileset,
+    "mmlinkfileset": linkfileset,
+    "mmunlinkfileset": unlinkfileset,
+    "mmdelfileset": delfileset,
+    "mmsetquota": setquota,
+    "mmlsquota": lsquota,
+    "mmlsfileset": lsfileset,
+    "mmcrsnapshot": crsnapshot,
+    "mmdelsnapshot": delsnapshot,
+    "mmlssnapshot": lssnapshot,
+    "mmlsfs": lsfs,
+    "mmlsconfig": lsconfig,
+    "mmlsattr": lsattr,
+    "mmgetstate": getstate,
+    "mmdf": df,
+}
+
+if __name__ == "__main__":
+    sys.exit(main())
