@@ -150,7 +150,7 @@ def test_completion(shell: Shell, name: str) -> None:
     program = [
         sys.executable,
         "-c",
-        "import sys; sys.argv[0] = 'vfolder'; from api.cli import main; main(prog_name='vfolder')",
+        "from api.cli import main; main(prog_name='vfolder')",
     ]
     done = subprocess.run(
         program, cwd=ROOT, env=asked, capture_output=True, text=True, check=False, timeout=60
