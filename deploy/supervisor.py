@@ -108,7 +108,7 @@ class Supervisor:
             for one in listeners.of(self._settings)
             if one.process in known and not await self._answers(one, known[one.process], deadline)
         ]
-        self._lines.plain(await asyncio.to_thread(greeting, self._settings))
+        self._lines.greet(await asyncio.to_thread(greeting, self._settings))
         if late:
             self._lines.say(f"not answering yet: {', '.join(late)}; see the lines above")
 

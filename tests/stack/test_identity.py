@@ -3,7 +3,6 @@
 import grp
 import os
 import pwd
-import re
 import signal
 import subprocess
 import sys
@@ -78,7 +77,7 @@ def running(place: Path, more: str = "") -> Iterator[Node]:
     try:
         found.wait_until_it_says("The node runs.")
         wait_for(Doors(found.settings).are_open)  # it says so even when they are late
-        wait_for(lambda: re.search(r"worker +\|.* ready\.", found.output), 120)
+        wait_for(found.has_worker, 120)
         yield found
     finally:
         found.stop()

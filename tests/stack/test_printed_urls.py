@@ -67,7 +67,7 @@ def opened(chromium: Browser, url: str, shown: str) -> Opened:
 
 def printed(node: Node) -> list[str]:
     """Every URL of the greeting that is for people: those in the commands are for curl."""
-    greeting = node.output.partition("The node runs.")[2].partition("Try next")[0]
+    greeting = "\n".join(node.greeting()).partition("Try next")[0]
     return re.findall(r"http\S+", greeting)
 
 

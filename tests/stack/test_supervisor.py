@@ -1,10 +1,14 @@
 """The supervisor with simple real processes and the real store."""
 
+import json
 import os
+import pty
+import re
 import signal
 import socket
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -102,7 +106,7 @@ def _store_of(node: Node) -> int:
 @pytest.mark.parametrize("node", [STORE + STUBBORN], indirect=True)
 def test_a_second_ctrl_c_hurries(node: Node) -> None:
     node.start()
-    node.wait_until_it_says("| ready")
+    node.wait_until_it_says('"event":"ready"')
     node.wait_until_it_says("The node runs.")
     pids = list(node.children())
     node.signal(signal.SIGINT)
@@ -224,3 +228,56 @@ def _answers(url: str) -> bool:
             return False
         except Exception:  # noqa: BLE001 - not up yet, in any of redis-py's ways
             return False
+
+
+EVENT = {
+    "event": "job ended",
+    "level": "warning",
+    "timestamp": "2026-11-29T08:00:00Z",
+    "component": "talker",
+    "lost": None,
+    "ok": True,
+}
+_QUOTED = json.dumps(EVENT).replace('"', '\\"')
+TALKER = f"talker: sh -c \"echo plain; echo '{_QUOTED}'; sleep 1000\"\n"
+
+
+@pytest.mark.parametrize("node", [STORE + TALKER], indirect=True)
+def test_piped_output_is_one_event_of_json_per_line(node: Node) -> None:
+    node.start()
+    node.wait_until_it_says("The node runs.")
+    node.wait_until_it_says("job ended")
+    lines = [json.loads(line) for line in node.output.splitlines()]
+    for line in lines:
+        assert {"timestamp", "component", "level", "event"} <= line.keys()
+    talker = [line for line in lines if line["component"] == "talker"]
+    assert [line["event"] for line in talker] == ["plain", "job ended"]
+    assert talker[1]["timestamp"] == "2026-11-29T08:00:00Z"
+    assert any("config check" in line for line in node.greeting())
+    assert node.stop() == 0
+
+
+@pytest.mark.parametrize("node", [STORE + TALKER], indirect=True)
+def test_a_terminal_gets_one_coloured_line_for_people(node: Node) -> None:
+    master, slave = pty.openpty()
+    seen = bytearray()
+
+    def read() -> None:
+        with suppress(OSError):  # the other end was closed
+            while data := os.read(master, 65536):
+                seen.extend(data)
+
+    reading = threading.Thread(target=read)
+    reading.start()
+    node.start(output=slave)
+    os.close(slave)
+    wait_for(lambda: b"The node runs." in seen and b"job ended" in seen, 120, lambda: str(seen))
+    assert node.stop() == 0
+    reading.join(60)
+    os.close(master)
+    plain = re.sub(rb"\x1b\[[0-9;]*m", b"", bytes(seen)).decode()
+    assert plain != seen.decode()
+    line = next(line for line in plain.splitlines() if "job ended" in line)
+    assert re.fullmatch(r"\d\d:\d\d:\d\d talker +\| job ended  lost=unknown  ok=yes", line)
+    assert line.count("talker") == 1
+    assert '{"' not in plain

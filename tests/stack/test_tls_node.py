@@ -55,7 +55,7 @@ def test_it_prints_addresses_that_work(node: Node) -> None:
     for door, port in (("manager", node.ports.manager), ("client", node.ports.client)):
         assert re.search(rf"{door} door +https://127.0.0.1:{port}/", node.output)
     assert f"internal door  http://127.0.0.1:{node.ports.internal}/" in node.output
-    curl = next(line for line in node.output.splitlines() if line.startswith("  curl"))
+    curl = next(line for line in node.greeting() if line.startswith("curl"))
     done = wait_for(lambda: (found := run(node, curl)).returncode == 0 and found)
     assert '"name":"local"' in done.stdout
 

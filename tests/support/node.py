@@ -1,7 +1,7 @@
 """A node under its real supervisor, in its own directory, on free ports."""
 
+import json
 import os
-import re
 import signal
 import subprocess
 import sys
@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import psutil
 
@@ -70,8 +70,13 @@ class Node:
         assert self.process is not None
         return self.process.pid
 
-    def start(self, *arguments: str, environment: dict[str, str] | None = None) -> None:
-        """Start the supervisor with a fresh output; does not wait for anything."""
+    def start(
+        self,
+        *arguments: str,
+        environment: dict[str, str] | None = None,
+        output: int | None = None,
+    ) -> None:
+        """Start the supervisor with a fresh output, or to a terminal; waits for nothing."""
         own = [sys.executable, "-m", "deploy.supervisor", "--config", str(self.config)]
         command = [*self._before, *own]
         if self._procfile is not None:
@@ -84,7 +89,7 @@ class Node:
                 cwd=ROOT,
                 env=os.environ | (environment or {}),
                 stdin=subprocess.DEVNULL,
-                stdout=log,
+                stdout=log if output is None else output,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
                 preexec_fn=end_with_parent(signal.SIGKILL),  # noqa: PLW1509 - a prctl only
@@ -102,6 +107,21 @@ class Node:
             return False
 
         wait_for(said, seconds, lambda: f"it never said {text!r}:\n{self.output}")
+
+    def lines(self) -> list[dict[str, Any]]:
+        """The lines of JSON that were printed so far."""
+        return [json.loads(line) for line in self.output.splitlines() if line.startswith("{")]
+
+    def greeting(self) -> list[str]:
+        """The lines of the greeting."""
+        return next((line["greeting"] for line in self.lines() if "greeting" in line), [])
+
+    def has_worker(self) -> bool:
+        """Whether a worker said that it is ready."""
+        return any(
+            line["component"] == "worker" and line["event"].endswith(" ready.")
+            for line in self.lines()
+        )
 
     def signal(self, number: int) -> None:
         """Send a signal to the supervisor."""
@@ -163,7 +183,7 @@ def running_node(directory: Path, more: str = "", procfile: str | None = None) -
     try:
         node.wait_until_it_says("The node runs.")
         wait_for(Doors(node.settings).are_open)  # its greeting does not wait for late doors
-        wait_for(lambda: re.search(r"worker +\|.* ready\.", node.output), 120, "no worker is ready")
+        wait_for(node.has_worker, 120, "no worker is ready")
         yield node
     finally:
         node.stop()
