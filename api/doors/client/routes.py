@@ -40,6 +40,7 @@ _HERE = Path(__file__).parent
 _PAGE_FILES = {
     "page.css": _HERE / "page",
     "page.js": _HERE / "page",
+    "uploads.js": _HERE / "page",
     "tus.min.js": _HERE.parents[1] / "http" / "vendored",
 }
 _PAGE_POLICY = (

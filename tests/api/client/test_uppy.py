@@ -10,8 +10,8 @@ from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
-from tests.support.waiting import eventually
 
+from contract.waiting import eventually
 from tests.api.client.chromium import browser
 from tests.api.client.conftest import Folder
 from tests.api.client.test_uploads import staged

@@ -1,10 +1,10 @@
 "use strict";
 // A ticket in the address is all this page has: what it allows is in its claims, which the service
-// checks again on every request. A reload goes on where it was: tus-js-client keeps each file's
-// URL in the browser's storage until its last byte is there.
+// checks again on every request. `uploads.js` sends; this file shows.
 const token = new URLSearchParams(location.search).get("token") || "";
 const at = (id) => document.getElementById(id);
-const counts = { files: 0, done: 0, failed: 0 };
+const UNITS = ["bytes", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB"];
+const WORDS = { waiting: "waiting", sending: "", offline: "", exists: "", done: "", failed: "", cancelled: "" };
 
 function claims() {
   const part = token.split(".")[1];
@@ -13,122 +13,185 @@ function claims() {
   return JSON.parse(new TextDecoder().decode(Uint8Array.from(bytes, (c) => c.charCodeAt(0))));
 }
 
-function total() {
-  const failed = counts.failed ? `, ${counts.failed} failed` : "";
-  at("total").textContent = `${counts.done} of ${counts.files} files uploaded${failed}`;
+function size(bytes) {
+  let unit = 0;
+  let shown = bytes;
+  while (shown >= 1024 && unit < UNITS.length - 1) { shown /= 1024; unit += 1; }
+  return `${unit ? shown.toFixed(1) : shown} ${UNITS[unit]}`;
 }
 
-function row(name) {
-  const item = document.createElement("li");
-  const label = Object.assign(document.createElement("span"), { className: "name", textContent: name });
-  const bar = Object.assign(document.createElement("progress"), { max: 1, value: 0 });
-  const state = document.createElement("span");
-  bar.setAttribute("aria-label", name);
-  item.append(label, bar, state);
-  at("list").append(item);
-  return { bar, state };
+function button(text, name, act) {
+  const made = Object.assign(document.createElement("button"), { type: "button", textContent: text });
+  made.setAttribute("aria-label", `${text} ${name}`);
+  made.addEventListener("click", act);
+  return made;
 }
 
-function send(file, name, ticket) {
-  return new Promise((finished) => {
-    const shown = row(name);
-    const end = (text, failed) => {
-      shown.state.textContent = text;
-      shown.state.classList.toggle("failed", failed);
-      counts[failed ? "failed" : "done"] += 1;
-      total();
-      finished();
+// One line per file.
+class Row {
+  constructor(queue, item) {
+    this.element = document.createElement("li");
+    const label = Object.assign(document.createElement("span"), { className: "name" });
+    label.textContent = `${item.name} (${size(item.file.size)})`;
+    this.bar = Object.assign(document.createElement("progress"), { max: 1, value: 0 });
+    this.bar.setAttribute("aria-label", item.name);
+    this.text = Object.assign(document.createElement("span"), { className: "state" });
+    this.acts = Object.assign(document.createElement("span"), { className: "acts" });
+    this.element.append(label, this.bar, this.text, this.acts);
+    Object.assign(this, { queue, state: null });
+  }
+
+  show(item) {
+    const share = item.file.size ? item.sent / item.file.size : Number(item.state === "done");
+    this.bar.value = share;
+    const sending = item.state === "sending" ? `${Math.floor(100 * share)} %` : "";
+    this.text.textContent = item.text || sending || WORDS[item.state];
+    if (this.state === item.state) return;
+    this.state = item.state;
+    this.element.dataset.state = item.state;
+    const { queue } = this;
+    const acts = {
+      waiting: () => [button("Cancel", item.name, () => queue.cancel(item))],
+      exists: () => [
+        button("Replace", item.name, () => queue.retry(item, true)),
+        button("Skip", item.name, () => queue.skip(item)),
+      ],
+      failed: () => [button("Retry", item.name, () => queue.retry(item))],
+      cancelled: () => [button("Retry", item.name, () => queue.retry(item))],
+      done: () => [],
     };
-    const upload = new tus.Upload(file, {
-      endpoint: `upload?token=${encodeURIComponent(token)}`,
-      chunkSize: 16 * 1024 * 1024,
-      retryDelays: [0, 1000, 3000, 5000, 10000, 20000],
-      metadata: { relativePath: name },
-      fingerprint: () => Promise.resolve(
-        ["vfolder", ticket.session, name, file.size, file.lastModified].join("|")),
-      removeFingerprintOnSuccess: true,
-      onProgress: (sent, all) => {
-        shown.bar.value = all ? sent / all : 1;
-        shown.state.textContent = `${Math.floor(all ? (100 * sent) / all : 100)} %`;
-      },
-      onSuccess: () => { shown.bar.value = 1; end("done", false); },
-      onError: (error) => end(reason(error), true),
-    });
-    upload.findPreviousUploads().then((earlier) => {
-      if (earlier.length) upload.resumeFromPreviousUpload(earlier[0]);
-      upload.start();
-    });
-  });
+    acts.sending = acts.offline = acts.waiting;
+    this.acts.replaceChildren(...acts[item.state]());
+  }
 }
 
-function reason(error) {
-  const answer = error.originalResponse;
-  try { return JSON.parse(answer.getBody()).detail; } catch { return "failed; choose it again to go on"; }
-}
+class UploadPage {
+  constructor(ticket) {
+    this.ticket = ticket;
+    this.rows = new Map();
+    const endpoint = `upload?token=${encodeURIComponent(token)}`;
+    this.queue = new UploadQueue(endpoint, ticket.session, (item) => this.changed(item));
+    // A long path is not in the ticket: then the service alone knows the name.
+    this.only = ticket.tree ? "" : (ticket.relpath || "").split("/").pop();
+  }
 
-async function sendAll(found, ticket) {
-  const todo = ticket.tree ? found : found.slice(0, 1);
-  counts.files += todo.length;
-  total();
-  const work = async () => {
-    for (let next = todo.shift(); next; next = todo.shift()) await send(next.file, next.name, ticket);
-  };
-  await Promise.all([work(), work(), work()]);
+  open() {
+    const { ticket, only } = this;
+    at("upload").hidden = false;
+    at("folder-label").hidden = !ticket.tree;
+    at("drop").textContent = ticket.tree ? "Drop files or a folder here, or choose files" : `Drop ${only || "the file"} here, or choose it`;
+    const below = ticket.relpath && ticket.relpath !== "." ? `below ${ticket.relpath}` : "in the folder";
+    const where = ticket.tree ? `Files are stored ${below}, each of at most ${size(ticket.size)}.`
+      : `This link takes one file${only ? `, ${ticket.relpath}` : ""}, of at most ${size(ticket.size)}.`;
+    at("about").textContent = `${where} ${ends(ticket)} An interrupted upload goes on when its file is chosen again.`;
+    at("files").multiple = ticket.tree;
+    for (const input of [at("files"), at("folder")]) {
+      input.addEventListener("change", () => {
+        this.take([...input.files].map((file) => ({ file, name: file.webkitRelativePath || file.name })));
+        input.value = "";  // the same files can be chosen again
+      });
+    }
+    const drop = at("drop");
+    drop.addEventListener("click", () => at("files").click());
+    drop.addEventListener("dragover", (event) => { event.preventDefault(); drop.classList.add("over"); });
+    drop.addEventListener("dragleave", () => drop.classList.remove("over"));
+    drop.addEventListener("drop", (event) => this.dropped(event));
+    at("cancel").addEventListener("click", () => this.each((item) => this.queue.cancel(item)));
+    at("retry").addEventListener("click", () => this.each((item) => item.state === "failed" && this.queue.retry(item)));
+    at("replace").addEventListener("click", () => this.each((item) => item.state === "exists" && this.queue.retry(item, true)));
+    window.addEventListener("beforeunload", (event) => { if (this.queue.totals.open) event.preventDefault(); });
+  }
+
+  async dropped(event) {
+    event.preventDefault();
+    at("drop").classList.remove("over");
+    const files = [...event.dataTransfer.files];
+    const roots = [...event.dataTransfer.items].map((item) => item.webkitGetAsEntry()).filter(Boolean);
+    if (!roots.length) { this.take(files.map((file) => ({ file, name: file.name }))); return; }
+    if (!this.ticket.tree && roots.some((root) => root.isDirectory)) { this.refuse(); return; }
+    const found = [];
+    for (const root of roots) await entries(root, found);
+    this.take(found);
+  }
+
+  take(found) {
+    at("refused").textContent = "";
+    const { only, ticket } = this;
+    if (!found.length) return;
+    if (!ticket.tree && (found.length > 1 || (only && found[0].file.name !== only))) { this.refuse(); return; }
+    for (const { file, name } of found) this.queue.add(file, ticket.tree ? name : only || name, ticket.size);
+  }
+
+  refuse() {
+    at("refused").textContent = `This link takes one file${this.only ? ` with the name ${this.only}` : ""}. Nothing was sent.`;
+  }
+
+  each(act) { for (const item of [...this.queue.items.values()]) act(item); }
+
+  changed(item) {
+    let row = this.rows.get(item.name);
+    if (!row || row.item !== item) {
+      const made = new Row(this.queue, item);
+      made.item = item;
+      if (row) row.element.replaceWith(made.element); else at("list").append(made.element);
+      this.rows.set(item.name, made);
+      row = made;
+    }
+    row.show(item);
+    this.total();
+  }
+
+  total() {
+    const all = this.queue.totals;
+    const more = [all.failed && `${all.failed} failed`, all.asking && `${all.asking} exist already`].filter(Boolean);
+    at("total").textContent = `${all.done} of ${all.files} files uploaded, ${size(all.sent)} of ${size(all.bytes)}`
+      + more.map((text) => `, ${text}`).join("");
+    at("all").hidden = false;
+    at("all").value = all.bytes ? all.sent / all.bytes : Number(all.done === all.files);
+    at("cancel").hidden = !all.open;
+    at("retry").hidden = !all.failed;
+    at("replace").hidden = !all.asking;
+  }
 }
 
 async function entries(entry, found) {
   if (entry.isFile) {
     const file = await new Promise((ok, no) => entry.file(ok, no));
     found.push({ file, name: entry.fullPath.slice(1) });
-    return found;
+    return;
   }
   const reader = entry.createReader();
   for (;;) {
     const some = await new Promise((ok, no) => reader.readEntries(ok, no));
-    if (!some.length) return found;
+    if (!some.length) return;
     for (const one of some) await entries(one, found);
   }
 }
 
-function offerUpload(ticket) {
-  at("upload").hidden = false;
-  at("folder-label").hidden = !ticket.tree;
-  const where = ticket.tree ? `below ${ticket.relpath || "the top of the folder"}` : `as ${ticket.relpath}`;
-  at("about").textContent = `Files are stored ${where}. An interrupted upload goes on when its file is chosen again.`;
-  const chosen = (event) => sendAll(
-    [...event.target.files].map((file) => ({ file, name: file.webkitRelativePath || file.name })), ticket);
-  at("files").multiple = ticket.tree;
-  at("files").addEventListener("change", chosen);
-  at("folder").addEventListener("change", chosen);
-  const drop = at("drop");
-  drop.addEventListener("dragover", (event) => { event.preventDefault(); drop.classList.add("over"); });
-  drop.addEventListener("dragleave", () => drop.classList.remove("over"));
-  drop.addEventListener("drop", async (event) => {
-    event.preventDefault();
-    drop.classList.remove("over");
-    const roots = [...event.dataTransfer.items].map((item) => item.webkitGetAsEntry()).filter(Boolean);
-    const found = [];
-    for (const root of roots) await entries(root, found);
-    sendAll(found, ticket);
-  });
-}
+function ends(ticket) { return `This link ends on ${new Date(ticket.exp * 1000).toLocaleString()}.`; }
 
-function offerDownload(ticket) {
+async function offerDownload(ticket) {
   at("download").hidden = false;
-  const path = ticket.operation ? "download-archive" : "download";
-  const link = `${path}?token=${encodeURIComponent(token)}`;
+  const archive = Boolean(ticket.operation || ticket.archive);
+  const link = `${ticket.operation ? "download-archive" : "download"}?token=${encodeURIComponent(token)}`;
   at("link").href = link;
-  at("formats").hidden = !(ticket.operation || ticket.archive);
+  at("formats").hidden = !archive;
   for (const other of at("formats").querySelectorAll("a")) other.href = `${link}&format=${other.dataset.format}`;
-  at("about").textContent = ticket.relpath || ticket.filename || (ticket.files || []).join(", ") || "the selected entries";
+  const name = ticket.relpath || ticket.filename || (ticket.files || []).join(", ") || "the selected entries";
+  at("about").textContent = `${name}. ${ends(ticket)}`;
+  if (archive) return;  // its length is known only after its plan
+  const answer = await fetch(link, { method: "HEAD" });
+  const length = answer.headers.get("Content-Length");
+  const known = answer.ok && length !== null ? ` (${size(Number(length))})` : answer.ok ? "" : " is not there";
+  at("about").textContent = `${name}${known}. ${ends(ticket)}`;
 }
 
 try {
   const ticket = claims();
   if (!ticket) at("about").textContent = "This page needs a ticket in its address: ?token=…";
   else if (ticket.exp * 1000 < Date.now()) at("about").textContent = "This ticket has expired; ask for a new one.";
-  else if (ticket.op === "upload") offerUpload(ticket);
-  else offerDownload(ticket);
+  else if (ticket.op === "upload") new UploadPage(ticket).open();
+  else offerDownload(ticket).catch(() => {});  // the link itself says what is wrong
 } catch {
   at("about").textContent = "This ticket cannot be read.";
 }
