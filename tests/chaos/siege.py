@@ -80,6 +80,8 @@ class Siege:
         while time.monotonic() < self.until:
             time.sleep(dice.uniform(*PAUSE_SECONDS))
             kinds = processes(self._node.pid)
+            if not kinds:  # a moment in which the supervisor starts all of them again
+                continue
             kind = dice.choice(sorted(kinds))
             process = dice.choice(kinds[kind])
             stops = dice.random() < STOPPED_SHARE and kind != "redis"
