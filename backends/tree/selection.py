@@ -14,7 +14,15 @@ from itertools import islice
 from typing import Self
 
 from backends.fs import freed_bytes, held_bytes
-from backends.tree.files import Anchor, AttributeSupport, join, read_xattrs, split_name, stat_entry
+from backends.tree.files import (
+    Anchor,
+    AttributeSupport,
+    is_nearest_time,
+    join,
+    read_xattrs,
+    split_name,
+    stat_entry,
+)
 from backends.tree.rules import EntryFacts, Filter
 
 #: A directory with more selected entries is divided into slices of this many names.
@@ -258,14 +266,18 @@ class EntrySelector:
         return None
 
     def _as_new(self, here: os.stat_result, there: os.stat_result) -> bool:
-        return here.st_mtime_ns - there.st_mtime_ns < self._granularity
+        newer_ns = here.st_mtime_ns - there.st_mtime_ns
+        nearest = is_nearest_time(here.st_mtime_ns, there.st_mtime_ns)
+        return nearest or newer_ns < self._granularity
 
     def _same(
         self, here: os.stat_result, there: os.stat_result, where: tuple[int, int, str]
     ) -> bool:
         """Compare what shows a change without reading content, as rsync does."""
         source, target, name = where
-        if abs(here.st_mtime_ns - there.st_mtime_ns) >= self._granularity:
+        apart_ns = abs(here.st_mtime_ns - there.st_mtime_ns)
+        nearest = is_nearest_time(here.st_mtime_ns, there.st_mtime_ns)
+        if apart_ns >= self._granularity and not nearest:
             return False
         if here.st_mode != there.st_mode or not self._same_owner(here, there):
             return False

@@ -47,6 +47,8 @@ static int is_plain(int fd, const struct stat *status, const struct rule *rule)
         return 0;
     if (status->st_size < 0 || status->st_size > SMALL_BYTES)
         return 0;
+    if (status->st_mtim.tv_sec < 0 || status->st_mtim.tv_sec > INT32_MAX)
+        return 0; /* not every file system can have its time */
     if (status->st_uid != rule->uid || status->st_gid != rule->gid || status->st_mode & 07000)
         return 0;
     if (status->st_blocks < (status->st_size + BLOCK_BYTES - 1) / BLOCK_BYTES)

@@ -378,7 +378,7 @@ class Copier:
         if not plain or has_xattrs(fd, self._support):
             self._writer.copy_all(path, fd, out, status)
             return
-        os.utime(out, ns=(status.st_atime_ns, status.st_mtime_ns))
+        self._writer.set_times(path, out, status)
         self._writer.set_flags(path, out, read_flags(fd, self._support))
 
 

@@ -20,6 +20,7 @@ from backends.tree.files import (
     REFUSED,
     Anchor,
     AttributeSupport,
+    is_nearest_time,
     join,
     read_flags,
     read_xattrs,
@@ -30,6 +31,9 @@ from backends.tree.files import (
 
 #: Failures of the target that every other entry would meet too.
 _FATAL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS})
+
+#: Times (nanoseconds) that nearly every file system has: they are not read back once they are set.
+_USUAL_NS = range(2**31 * 10**9)
 
 _SPECIAL = stat.S_ISUID | stat.S_ISGID | stat.S_ISVTX
 
@@ -100,7 +104,11 @@ class CopyTarget:
             self._trust
             and stat.S_IFMT(there.st_mode) == stat.S_IFMT(status.st_mode)
             and there.st_size == status.st_size
-            and (difference_ns == 0 or difference_ns < self._granularity)
+            and (
+                difference_ns == 0
+                or difference_ns < self._granularity
+                or is_nearest_time(status.st_mtime_ns, there.st_mtime_ns)
+            )
         )
 
     def _remove(self, pair: DirectoryPair, name: str, there: os.stat_result) -> None:
@@ -161,6 +169,9 @@ class CopyTarget:
         self._copy_link_xattrs(pair, name, receipt)
         times = (status.st_atime_ns, status.st_mtime_ns)
         os.utime(name, ns=times, dir_fd=pair.target, follow_symlinks=False)
+        if status.st_mtime_ns not in _USUAL_NS:
+            kept = os.stat(name, dir_fd=pair.target, follow_symlinks=False)
+            _add_lost_time(receipt, join(pair.path, name), status, kept)
 
     def _copy_link_xattrs(self, pair: DirectoryPair, name: str, receipt: Receipt) -> None:
         """Copy the xattrs of a symlink (only trusted and security ones); these calls need paths."""
@@ -190,7 +201,7 @@ class AttributeWriter:
         inherited = read_xattrs(target, AttributeSupport())
         self._set_xattrs(path, target, read_xattrs(source, self._support), inherited)
         self._set_mode(path, target, status)
-        os.utime(target, ns=(status.st_atime_ns, status.st_mtime_ns))
+        self.set_times(path, target, status)
         self.set_flags(path, target, read_flags(source, self._support))
 
     def _set_owner(
@@ -246,6 +257,12 @@ class AttributeWriter:
         if mode & _SPECIAL and stat.S_IMODE(os.fstat(target).st_mode) != mode:
             self._receipt.add_loss(Loss.MODE, path, oct(mode))
 
+    def set_times(self, path: str, target: int, status: os.stat_result) -> None:
+        """Set the times of an open copy; count a time that its file system cannot have."""
+        os.utime(target, ns=(status.st_atime_ns, status.st_mtime_ns))
+        if status.st_mtime_ns not in _USUAL_NS:
+            _add_lost_time(self._receipt, path, status, os.fstat(target))
+
     def set_flags(self, path: str, target: int, flags: int) -> None:
         """Set the flags; the last step, because an immutable file accepts no change."""
         if not flags:
@@ -256,6 +273,15 @@ class AttributeWriter:
             if error.errno not in REFUSED:
                 raise
             self._receipt.add_loss(Loss.FLAGS, path, f"{flags:#x}")
+
+
+def _add_lost_time(
+    receipt: Receipt, path: str, status: os.stat_result, kept: os.stat_result
+) -> None:
+    """Count a time that the target's file system cannot have; it has the nearest one."""
+    if is_nearest_time(status.st_mtime_ns, kept.st_mtime_ns):
+        words = f"{status.st_mtime_ns // 10**9} / {kept.st_mtime_ns // 10**9}"
+        receipt.add_loss(Loss.TIMES, path, words)
 
 
 def probe_granularity(target: Anchor) -> int:

@@ -122,6 +122,22 @@ def unlock(fd: int) -> None:
             raise
 
 
+#: Times that every file system can have are between these (nanoseconds): the first of FAT, and the
+#: last of 32 bits.
+_FIRST_EVERYWHERE_NS, _LAST_EVERYWHERE_NS = 315_532_800 * 10**9, (2**31 - 1) * 10**9
+
+
+def is_nearest_time(time_ns: int, kept_ns: int) -> bool:
+    """Return whether a file system that cannot have a time has a nearer one in its place.
+
+    The kernel takes the end of the file system's range (inode(7)): 1901 and 2446 on ext4, 2038 on
+    an older XFS.
+    """
+    if time_ns > _LAST_EVERYWHERE_NS:
+        return _LAST_EVERYWHERE_NS <= kept_ns < time_ns
+    return time_ns < kept_ns <= _FIRST_EVERYWHERE_NS
+
+
 def xattr_names(fd: int) -> list[str]:
     """Return the names of an entry's extended attributes; none where they cannot be listed."""
     with suppress(OSError):
