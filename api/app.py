@@ -3,6 +3,7 @@
 from flask import Flask
 
 from api.doors import client, manager, pages
+from api.doors.client import openapi as client_openapi
 from api.doors.internal import metrics
 from api.doors.manager import node_operations, openapi
 from api.http import auth
@@ -17,7 +18,7 @@ def manager_door(settings: Settings | None = None) -> Flask:
     app = make_app("manager", settings)
     auth.require_secret(app, settings.api.manager.secret)
     manager.install(openapi.describe(app))
-    app.register_blueprint(openapi.pages)
+    openapi.serve(app, openapi.manager_document())
     app.register_blueprint(node_operations.blueprint)
     app.register_blueprint(pages.blueprint)
     return app
@@ -29,6 +30,7 @@ def client_door(settings: Settings | None = None) -> Flask:
     app = make_app("client", settings)
     app.register_blueprint(client.blueprint)
     app.register_blueprint(pages.blueprint)
+    openapi.serve(app, client_openapi.client_document())
     return app
 
 
@@ -37,7 +39,7 @@ def internal_door(settings: Settings | None = None) -> Flask:
     settings = _begin("internal", settings)
     app = make_app("internal", settings, measured=False)
     app.register_blueprint(probes.blueprint)
-    app.register_blueprint(openapi.pages)
+    openapi.serve(app, openapi.manager_document(), settings.api.manager.url or "/")
     app.register_blueprint(metrics.metrics)
     app.register_blueprint(pages.blueprint)
     return app

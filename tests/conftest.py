@@ -5,6 +5,7 @@ import re
 import shutil
 from collections import Counter
 from collections.abc import Iterator
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -57,6 +58,7 @@ _RIGHTS = {
     "root": lambda: os.geteuid() == 0,
     "native-code": lambda: native.AVAILABLE,  # `make setup` builds it
     "unshare": threads_fit,
+    "openapi-python-client": lambda: find_spec("openapi_python_client") is not None,
     "tus-js-client": _TUS_JS_CLIENT.is_dir,  # a package for Node, installed by `make parts`
     "npm-packages": _NPM_PACKAGES.is_dir,  # programs that only tests use, as above
 }

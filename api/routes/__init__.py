@@ -1,6 +1,6 @@
 """What routes share: the door of a request, documented routes, probes. Knows no single door."""
 
-from api.routes import probes
+from api.routes import parameters, probes
 from api.routes.door import Door, bind_log_context, current_door, make_app
 from api.routes.file_stream import stream_file
 from api.routes.resource import PROBLEM, Resource, Route, RouteAnswer
@@ -16,6 +16,7 @@ __all__ = [
     "bind_log_context",
     "current_door",
     "make_app",
+    "parameters",
     "probes",
     "stream_file",
 ]

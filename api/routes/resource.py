@@ -15,6 +15,7 @@ from flask import Response
 from flask_smorest import Blueprint
 
 from api.routes.door import bind_log_context
+from api.routes.parameters import REQUEST_ID, Parameter
 from api.routes.unmanaged import VOLUME as UNMANAGED
 from api.routes.unmanaged import unmanaged
 from api.schemas import Body, Problem, bodies
@@ -55,6 +56,8 @@ class Route:
     gives: dict[int, RouteAnswer]
     takes: type[Body] | None = None
     refuses: tuple[type[StorageError], ...] = ()
+    #: Parameters in the query and in headers, beside those that all routes take.
+    parameters: tuple[Parameter, ...] = ()
     #: The largest body in bytes; None is the limit of the door.
     body_max_bytes: int | None = None
     #: The route needs no secret.
@@ -129,7 +132,12 @@ def _without_body(view: View) -> View:
 
 
 def _documentation(view: View, route: Route) -> dict[str, Any]:
-    doc: dict[str, Any] = {"operationId": view.__name__, "responses": _responses(route)}
+    parameters = [one.document() for one in (*route.parameters, REQUEST_ID)]
+    doc: dict[str, Any] = {
+        "operationId": view.__name__,
+        "parameters": parameters,
+        "responses": _responses(route),
+    }
     if route.open_to_all:
         doc["security"] = []
     if route.takes:
@@ -166,9 +174,20 @@ def _success(answer: RouteAnswer) -> dict[str, Any]:
     if answer.schema:
         doc["content"] = {answer.content_type: {"schema": answer.schema}}
     elif answer.content_type != JSON:
-        # Bytes or a stream: no JSON Schema.
-        doc["content"] = {kind: {} for kind in (answer.content_type, *answer.also)}
+        kinds = (answer.content_type, *answer.also)
+        doc["content"] = {kind: {"schema": _stream_schema(kind)} for kind in kinds}
     return doc
+
+
+def _stream_schema(content_type: str) -> dict[str, Any]:
+    """Return the schema of text or bytes; generators of clients read `format`.
+
+    An event stream has none: OpenAPI 3.1 cannot describe its events.
+    """
+    if content_type == "text/event-stream":
+        return {}
+    text = content_type.startswith("text/")
+    return {"type": "string"} if text else {"type": "string", "format": "binary"}
 
 
 def _refusal(status: int, lines: list[str]) -> dict[str, Any]:
@@ -184,6 +203,7 @@ def _refusal(status: int, lines: list[str]) -> dict[str, Any]:
 _HEADER_TEXTS = {
     "X-Request-ID": "The id of this request; the logs contain it.",
     "Location": "The address of the job.",
+    "ETag": "The version of the job; send it as `If-None-Match`.",
     "Retry-After": "Seconds to wait before the next request.",
 }
 

@@ -3,4 +3,4 @@
 from api.doors.client import downloads, uploads
 from api.doors.client.routes import blueprint
 
-__all__ = ["blueprint", "downloads", "uploads"]
+__all__ = ["blueprint", "downloads", "openapi", "uploads"]

@@ -10,7 +10,7 @@ from werkzeug.datastructures import MultiDict
 
 from api.http import answer, no_content
 from api.jobs import MANAGER, WAIT_MAX_SECONDS, JobSubmission, pointer, reports, retry_after
-from api.routes import Resource, Route, RouteAnswer, current_door
+from api.routes import Resource, Route, RouteAnswer, current_door, parameters
 from api.schemas import (
     AnyJobBody,
     Bandwidth,
@@ -45,13 +45,15 @@ from core.errors import (
 from core.jobs import Job, State
 from core.jobs.requests import VERBS
 from core.jobs.store import INDEXED, PAGE_DEFAULT, PAGE_MAX, Query
-from core.names import QuotaScope, VFolderId, moment_ns
+from core.names import SCOPE_PATTERN, VFOLDER_PATTERN, QuotaScope, VFolderId, moment_ns
 
 blueprint = Resource("jobs", __name__, description="Long operations.")
 older_routes = Resource("bgtasks", __name__, description="Older routes for long work.")
 
 #: Longest Idempotency-Key that is accepted (characters).
 KEY_MAX = 255
+#: A place in the list, as an answer gives it; empty is its beginning.
+CURSOR_PATTERN = "^[0-9]{0,19}$"
 #: One preference of `Prefer` (RFC 7240): its name, and its value plain or quoted. Parameters that
 #: follow are ignored.
 _PREFERENCE = re.compile(r'\s*([!#$%&\'*+.^_`|~0-9A-Za-z-]+)\s*(?:=\s*("[^"]*"|[^\s",;]*))?')
@@ -60,10 +62,49 @@ _SECONDS_DIGITS_MAX = 9
 #: Digits of a version of a job's record; longer ones are not ours.
 _VERSION_DIGITS_MAX = 18
 _ACCEPTED = RouteAnswer(
-    "Accepted; the body is the job.", JobDocument, headers=("Location", "Retry-After")
+    "Accepted; the body is the job.", JobDocument, headers=("Location", "Retry-After", "ETag")
 )
 _ACCEPTED_BGTASK = RouteAnswer(
-    "Accepted; `bgtask_id` names the job.", JobDocument, headers=("Location", "Retry-After")
+    "Accepted; `bgtask_id` names the job.", JobDocument, headers=("Location", "Retry-After", "ETag")
+)
+_PREFER = parameters.header(
+    "Prefer", "`wait=N` delays the answer by up to N seconds, so that the job may have ended."
+)
+_IDEMPOTENCY_KEY = parameters.header(
+    "Idempotency-Key",
+    "A text of your own: the same request with it joins the first job, for a day.",
+    type="string",
+    maxLength=KEY_MAX,
+)
+_VFOLDER = rf"^(?:[A-Za-z0-9][A-Za-z0-9_.-]*/)?{VFOLDER_PATTERN.removeprefix('^')}"
+_ONLY = parameters.in_query(
+    "only", "`failed` takes only the paths that failed.", type="string", enum=["failed"]
+)
+_LAST_EVENT_ID = parameters.header("Last-Event-ID", "Where a broken stream of events ended.")
+_FILTERS = (
+    parameters.in_query("state", "Its state.", type="string", enum=[one.value for one in State]),
+    parameters.in_query("verb", "What it does.", type="string", enum=sorted(VERBS)),
+    parameters.in_query("volume", "Its volume.", type="string", minLength=1),
+    parameters.in_query("scope", "Its quota scope.", type="string", pattern=SCOPE_PATTERN),
+    parameters.in_query(
+        "vfolder", "A vfolder that it uses: `ID` or `VOLUME/ID`.", type="string", pattern=_VFOLDER
+    ),
+    parameters.in_query("requester", "Who submitted it.", type="string", minLength=1),
+    parameters.in_query("label", "The label of its request.", type="string", minLength=1),
+    parameters.in_query(
+        "since", "The earliest moment of its creation, as `2026-01-31T12:00:00Z` (RFC 3339)."
+    ),
+    parameters.in_query(
+        "limit",
+        "The most jobs of the page.",
+        type="integer",
+        minimum=1,
+        maximum=PAGE_MAX,
+        default=PAGE_DEFAULT,
+    ),
+    parameters.in_query(
+        "cursor", "`next` of the page before.", type="string", pattern=CURSOR_PATTERN
+    ),
 )
 _SUBMITS = (
     VFolderNotFound,
@@ -130,6 +171,7 @@ def _ended_within(job: Job, seconds: float) -> Job:
     Route(
         takes=AnyJobBody,
         gives={202: _ACCEPTED, 200: RouteAnswer("The plan.", JobPlan)},
+        parameters=(_IDEMPOTENCY_KEY, _PREFER),
         refuses=_SUBMITS,
     ),
 )
@@ -162,7 +204,9 @@ def _key() -> str:
     return key
 
 
-@blueprint.operation("GET", "/v1/jobs", Route(gives={200: RouteAnswer("One page.", JobPage)}))
+@blueprint.operation(
+    "GET", "/v1/jobs", Route(gives={200: RouteAnswer("One page.", JobPage)}, parameters=_FILTERS)
+)
 def list_jobs() -> Response:
     """List jobs, newest first.
 
@@ -182,10 +226,13 @@ def list_jobs() -> Response:
     Route(
         gives={
             200: RouteAnswer(
-                "The job. Until it ends, `Retry-After` says when to look again.", JobDocument
+                "The job. Until it ends, `Retry-After` says when to look again.",
+                JobDocument,
+                headers=("ETag",),
             ),
             304: RouteAnswer("Unchanged."),
         },
+        parameters=(parameters.IF_NONE_MATCH, _PREFER),
         refuses=(JobNotFound,),
     ),
 )
@@ -208,7 +255,7 @@ def get_job(job_id: str) -> Response:
 @blueprint.operation(
     "POST",
     "/v1/jobs/<job_id>/cancel",
-    Route(gives={202: _ACCEPTED}, refuses=(JobNotFound, NotCancellable)),
+    Route(gives={202: _ACCEPTED}, parameters=(_PREFER,), refuses=(JobNotFound, NotCancellable)),
 )
 def cancel_job(job_id: str) -> Response:
     """Cancel a job.
@@ -222,7 +269,7 @@ def cancel_job(job_id: str) -> Response:
 @blueprint.operation(
     "POST",
     "/v1/jobs/<job_id>/pause",
-    Route(gives={202: _ACCEPTED}, refuses=(JobNotFound, Conflict)),
+    Route(gives={202: _ACCEPTED}, parameters=(_PREFER,), refuses=(JobNotFound, Conflict)),
 )
 def pause_job(job_id: str) -> Response:
     """Pause a job: it keeps its progress and continues after `resume`."""
@@ -232,7 +279,7 @@ def pause_job(job_id: str) -> Response:
 @blueprint.operation(
     "POST",
     "/v1/jobs/<job_id>/resume",
-    Route(gives={202: _ACCEPTED}, refuses=(JobNotFound, Conflict)),
+    Route(gives={202: _ACCEPTED}, parameters=(_PREFER,), refuses=(JobNotFound, Conflict)),
 )
 def resume_job(job_id: str) -> Response:
     """Let a paused job continue."""
@@ -242,7 +289,12 @@ def resume_job(job_id: str) -> Response:
 @blueprint.operation(
     "PUT",
     "/v1/jobs/<job_id>/bandwidth",
-    Route(takes=BandwidthBody, gives={202: _ACCEPTED}, refuses=(JobNotFound, Conflict)),
+    Route(
+        takes=BandwidthBody,
+        gives={202: _ACCEPTED},
+        parameters=(_PREFER,),
+        refuses=(JobNotFound, Conflict),
+    ),
 )
 def set_job_bandwidth(body: Bandwidth, job_id: str) -> Response:
     """Limit the bandwidth of one job; null lifts the limit. It applies at the next heartbeat."""
@@ -252,7 +304,11 @@ def set_job_bandwidth(body: Bandwidth, job_id: str) -> Response:
 @blueprint.operation(
     "POST",
     "/v1/jobs/<job_id>/retry",
-    Route(gives={202: _ACCEPTED}, refuses=(JobNotFound, Conflict, *_SUBMITS)),
+    Route(
+        gives={202: _ACCEPTED},
+        parameters=(_ONLY, _IDEMPOTENCY_KEY, _PREFER),
+        refuses=(JobNotFound, Conflict, *_SUBMITS),
+    ),
 )
 def retry_job(job_id: str) -> Response:
     """Submit the request of an ended job again, as a new job that is linked by `retry_of`.
@@ -316,6 +372,7 @@ def get_job_log(job_id: str) -> Response:
     "/v1/jobs/<job_id>/events",
     Route(
         gives={200: RouteAnswer("Events.", content_type="text/event-stream")},
+        parameters=(_LAST_EVENT_ID,),
         refuses=(JobNotFound,),
     ),
 )
@@ -419,7 +476,9 @@ def _since(text: str) -> int:
 @older_routes.operation(
     "POST",
     "/folder/delete",
-    Route(takes=VFolderBody, gives={202: _ACCEPTED_BGTASK}, refuses=(Locked,)),
+    Route(
+        takes=VFolderBody, gives={202: _ACCEPTED_BGTASK}, parameters=(_PREFER,), refuses=(Locked,)
+    ),
 )
 def delete_vfolder(body: VFolderOfRequest) -> Response:
     """Delete a vfolder.
@@ -441,6 +500,7 @@ def delete_vfolder(body: VFolderOfRequest) -> Response:
     Route(
         takes=CloneVFolderBody,
         gives={202: _ACCEPTED_BGTASK},
+        parameters=(_PREFER,),
         refuses=(VFolderNotFound, VFolderExists, Locked),
     ),
 )
@@ -459,7 +519,12 @@ def clone_vfolder(body: CloneVFolder) -> Response:
 @older_routes.operation(
     "POST",
     "/folder/file/delete-async",
-    Route(takes=DeleteEntriesBody, gives={202: _ACCEPTED_BGTASK}, refuses=(VFolderNotFound,)),
+    Route(
+        takes=DeleteEntriesBody,
+        gives={202: _ACCEPTED_BGTASK},
+        parameters=(_PREFER,),
+        refuses=(VFolderNotFound,),
+    ),
 )
 def delete_entries_later(body: DeleteEntries) -> Response:
     """Remove entries of a vfolder in a job; absent ones are skipped."""

@@ -12,16 +12,16 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from flask import Blueprint, Flask, Response, send_from_directory
+from flask import Blueprint, Flask, Response, current_app, send_from_directory
 from flask_smorest import Api
 from marshmallow.fields import Field
 from werkzeug.exceptions import HTTPException
 
 from api.http import answer, auth, problems
+from api.routes.parameters import OPENAPI_VERSION
 from api.schemas import Problem
 from core.process.version import VERSION
 
-OPENAPI_VERSION = "3.1.0"
 TITLE = "vfolder manager door"
 _PAGES = Path(__file__).parent / "pages"
 _VENDORED = Path(__file__).parents[2] / "http" / "vendored"
@@ -42,6 +42,11 @@ Parameters are a JSON object in the body, on every method, GET and DELETE includ
 type does not matter. Times are RFC 3339 in UTC. Sizes are integers of bytes. Unknown is null.
 Every error is an `application/problem+json` document (RFC 9457) with a stable `error_code`.
 """.strip()
+
+#: The server of a document: the door that shows it.
+_HERE = {"url": "/", "description": "the manager door"}
+_KEY = "vfolder.document"
+OpenApiDocument = dict[str, Any]
 
 pages = Blueprint("documents", __name__)
 
@@ -68,6 +73,7 @@ def describe(app: Flask) -> Api:
     scheme = {"type": "apiKey", "in": "header", "name": auth.HEADER}
     api.spec.components.security_scheme("secret", scheme)
     api.spec.options["security"] = [{"secret": []}]
+    api.spec.options["servers"] = [_HERE]
     return api
 
 
@@ -91,10 +97,20 @@ def manager_document() -> dict[str, Any]:
     return document
 
 
+def serve(app: Flask, document: OpenApiDocument, server: str = "/") -> None:
+    """Let a door show a document: at `/openapi.json`, and in a browser at `/docs` and `/redoc`.
+
+    `server` is the URL of the door that the document describes; `/` is the door that shows it.
+    """
+    described = document["servers"][0]
+    app.extensions[_KEY] = {**document, "servers": [{**described, "url": server}]}
+    app.register_blueprint(pages)
+
+
 @pages.get("/openapi.json")
 def openapi() -> Response:
     """Return the document."""
-    return answer(manager_document())
+    return answer(current_app.extensions[_KEY])
 
 
 @pages.get("/docs")

@@ -7,7 +7,7 @@ from werkzeug.datastructures import Headers
 from werkzeug.exceptions import NotAcceptable
 
 from api.jobs import pointer, reports
-from api.routes import PROBLEM, Resource, Route, RouteAnswer, current_door
+from api.routes import PROBLEM, Resource, Route, RouteAnswer, current_door, parameters
 from api.schemas import Problem
 from api.streaming import files, ranges
 from core.errors import JobNotFound, UnknownVolume
@@ -36,6 +36,18 @@ _FORMATS = {"jsonl": JSONL, "csv": CSV}
                 for status, text in _REFUSALS.items()
             },
         },
+        parameters=(
+            parameters.in_query(
+                "format",
+                "The form; without it the header `Accept` says it.",
+                type="string",
+                enum=sorted(_FORMATS),
+            ),
+            parameters.RANGE,
+            parameters.IF_RANGE,
+            parameters.IF_MATCH,
+            parameters.IF_NONE_MATCH,
+        ),
         refuses=(JobNotFound, UnknownVolume),
     ),
 )

@@ -10,8 +10,10 @@ import pytest
 import requests
 from jsonschema import Draft202012Validator
 
-from api.app import manager_door
+from api.app import client_door, internal_door, manager_door
+from api.doors.client.openapi import client_document
 from api.doors.manager.openapi import manager_document
+from core.jobs.store import INDEXED
 from core.settings import Settings
 from tests.support.doors import RunningDoor, running_door
 
@@ -51,6 +53,59 @@ def test_every_route_is_described(settings: Settings) -> None:
     assert {act for act in routed if act[1] not in UNDESCRIBED} == described
 
 
+#: Routes of the client door that are no part of its API: preflights, and files of pages.
+PAGES_OF_CLIENT = {"/page/{name}", "/docs", "/docs/{name}", "/redoc", "/openapi.json"}
+PAGES_OF_CLIENT |= {"/problems/{kind}", "/runbooks/{name}"}
+PREFLIGHTS = {("OPTIONS", path) for path in ("/", "/download", "/download-archive")}
+
+
+def client_operations() -> Iterator[tuple[str, str, dict[str, Any]]]:
+    for path, item in client_document()["paths"].items():
+        for method, operation in item.items():
+            yield method, path, operation
+
+
+def test_the_document_of_the_client_door_is_committed_and_complete(settings: Settings) -> None:
+    committed = json.loads((ROOT / "docs" / "openapi-client.json").read_text("utf-8"))
+    assert committed == json.loads(json.dumps(client_document())), RENEW.replace(
+        "manager.openapi > docs/openapi.json", "client.openapi > docs/openapi-client.json"
+    )
+    described = {(method.upper(), path) for method, path, _ in client_operations()}
+    routed = {
+        (method, re.sub(r"<(?:\w+:)?(\w+)>", r"{\1}", rule.rule))
+        for rule in client_door(settings).url_map.iter_rules()
+        for method in rule.methods or ()
+        if (method != "HEAD" or "GET" not in (rule.methods or ()))
+        and (method != "OPTIONS" or not rule.provide_automatic_options)
+    }
+    assert {one for one in routed - PREFLIGHTS if one[1] not in PAGES_OF_CLIENT} == described
+
+
+def test_the_client_door_describes_what_its_views_read() -> None:
+    described: dict[str, set[str]] = {}
+    for method, path, operation in client_operations():
+        assert operation["summary"].endswith("."), path
+        names = {one["name"] for one in operation["parameters"]}
+        described.setdefault(path, set()).update(names)
+        for status, response in operation["responses"].items():
+            if int(status) >= 400:
+                assert "application/problem+json" in response["content"], (method, path, status)
+    assert described["/download"] >= {"token", "dst_dir", "archive", "no_cache", "format"}
+    assert described["/download"] >= {"tolerant", "Range", "If-Range", "If-None-Match"}
+    sent = {"Tus-Resumable", "Upload-Offset", "Upload-Length", "Upload-Defer-Length"}
+    sent |= {"Upload-Metadata", "Upload-Concat", "Upload-Checksum", "X-HTTP-Method-Override"}
+    assert described["/upload"] >= sent | {"token", "dst_dir"}
+
+
+@pytest.mark.parametrize("door", [manager_door, client_door, internal_door])
+def test_each_door_shows_its_document_and_where_it_listens(settings: Settings, door: Any) -> None:
+    shown = door(settings).test_client().get("/openapi.json").get_json()
+    own = client_document() if door is client_door else manager_document()
+    assert shown["info"] == own["info"]
+    url = settings.api.manager.url if door is internal_door else "/"
+    assert [server["url"] for server in shown["servers"]] == [url]
+
+
 def test_every_operation_is_told_to_users() -> None:
     names = set()
     for method, path, operation in operations():
@@ -62,6 +117,32 @@ def test_every_operation_is_told_to_users() -> None:
         for status, response in operation["responses"].items():
             assert response["description"], f"{case} {status}"
             assert "X-Request-ID" in response["headers"], f"{case} {status}"
+
+
+def test_every_parameter_that_a_view_reads_is_described() -> None:
+    described = {
+        (parameter["in"], parameter["name"].lower())
+        for _, _, operation in operations()
+        for parameter in operation["parameters"]
+    }
+    sources = (ROOT / "api/doors/manager").glob("*.py")
+    text = "\n".join(path.read_text("utf-8") for path in sources)
+    headers = set(re.findall(r'request\.headers\.get\("([\w-]+)"', text))
+    arguments = set(re.findall(r'request\.args\.get\("([\w-]+)"', text))
+    assert headers >= {"Prefer", "Idempotency-Key", "Last-Event-ID"}
+    assert {("header", name.lower()) for name in headers} <= described
+    assert {("query", name) for name in arguments} <= described
+    names = {name for place, name in described if place == "query"}
+    assert names == {*INDEXED, "since", "limit", "cursor", "only", "format"}
+
+
+def test_every_answer_says_its_content_type_and_schema() -> None:
+    for method, path, operation in operations():
+        assert "X-Request-ID" in {one["name"] for one in operation["parameters"]}
+        for status, response in operation["responses"].items():
+            for kind, media in response.get("content", {}).items():
+                assert media["schema"] or kind == "text/event-stream", f"{method} {path} {status}"
+    assert [server["url"] for server in manager_document()["servers"]] == ["/"]
 
 
 def test_its_schemas_are_json_schema() -> None:
@@ -109,6 +190,6 @@ def test_nothing_else_is_a_page(internal: RunningDoor, name: str) -> None:
 
 
 @pytest.fixture(scope="module", name="internal")
-def internal_door(settings: Settings) -> object:
+def running_internal_door(settings: Settings) -> object:
     with running_door("internal", settings) as door:
         yield door

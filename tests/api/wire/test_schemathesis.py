@@ -21,7 +21,7 @@ CASES_MIN = 2000
 CONFIG = """
 [checks]
 positive_data_acceptance.expected-statuses = [
-  "2xx", "304", "400", "404", "409", "422", "507"
+  "2xx", "304", "400", "404", "409", "412", "416", "422", "507"
 ]
 
 # The events of a job that waits have no end.
