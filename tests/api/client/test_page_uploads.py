@@ -180,3 +180,9 @@ def test_a_narrow_screen_and_the_keyboard(
     seen.until("window.opened === true")
     names = "[...document.querySelectorAll('button')].every((one) => one.textContent)"
     assert seen.value(names)
+
+
+def test_a_link_whose_path_the_service_keeps(folder: Folder, seen: Browser) -> None:
+    open_page(seen, folder.upload("", 100, tree=True, selection="0" * 64))
+    about = seen.value("document.getElementById('about').textContent")
+    assert about.startswith("Files are stored in the directory of this link, each of at most 100 b")

@@ -80,7 +80,8 @@ class UploadPage {
     at("upload").hidden = false;
     at("folder-label").hidden = !ticket.tree;
     at("drop").textContent = ticket.tree ? "Drop files or a folder here, or choose files" : `Drop ${only || "the file"} here, or choose it`;
-    const below = ticket.relpath && ticket.relpath !== "." ? `below ${ticket.relpath}` : "in the folder";
+    const top = ticket.relpath === "." ? "in the folder" : `below ${ticket.relpath}`;
+    const below = ticket.relpath ? top : ticket.selection ? "in the directory of this link" : "in the folder";
     const where = ticket.tree ? `Files are stored ${below}, each of at most ${size(ticket.size)}.`
       : `This link takes one file${only ? `, ${ticket.relpath}` : ""}, of at most ${size(ticket.size)}.`;
     at("about").textContent = `${where} ${ends(ticket)} An interrupted upload goes on when its file is chosen again.`;
