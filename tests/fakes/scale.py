@@ -57,8 +57,9 @@ class Profile:
     #: A new fileset is linked at its path.
     links: bool = True
     permitted: bool = True
-    #: The next changes find no resources.
+    #: The next jobs find no resources, or lose their node.
     busy: int = 0
+    lost: int = 0
     config: bool = True
     node_state: str = "HEALTHY"
     #: The rates that the newest complete row shows; None: no row is complete.
@@ -254,6 +255,9 @@ class ScaleSim(Simulator):
         busy = self.profile.busy > 0
         self.profile.busy -= busy
         words = "EFSSG0740C There are not enough resources available" if busy else ""
+        if self.profile.lost:
+            self.profile.lost -= 1
+            kind = "fail full"
         if kind == "fail none":
             words = "EFSSG0419C The operation is in progress already"
         if not words:

@@ -43,6 +43,8 @@ _LONGEST_PAUSE_SECONDS = 4.0
 #: The database of the GUI shows a change this long after its refresh began (seconds).
 _STALE_SECONDS = 3.0
 _LOOK_SECONDS = 0.2
+#: How often a read is made whose job fails without a known reason.
+_READS_MAX = 3
 #: What a refusal says of an object that does not exist.
 _MISSING = re.compile(
     r"Invalid value in '?(filesetName|fsetName|snapshotName|filesystemName|storagePool|jobId)"
@@ -185,7 +187,8 @@ class Gui:
     def answer_of(self, path: str) -> GuiJob:
         """Return the ended job of a read that the interface makes by a job.
 
-        The read is made again while the cluster is busy, and when its job is forgotten.
+        The read is made again while the cluster is busy, and when its job is forgotten. A job that
+        failed for another reason is made again a few times: the node may have been lost.
         """
         asked = ArrayRequest("GET", API + path, shape=GuiJobs)
         found: list[GuiJob] = []
@@ -193,13 +196,16 @@ class Gui:
         def finished() -> bool:
             accepted: GuiJobs = self.client.send(asked).body
             ended = self._ended(accepted.jobs[0].job_id, asked) if accepted.jobs else None
-            if ended is None or failure(ended).reason is Reason.BUSY:
+            if ended is None:
+                return False
+            reason = None if ended.status == _COMPLETED else failure(ended).reason
+            if reason is Reason.BUSY:
                 return False
             found.append(ended)
-            return True
+            return reason is not Reason.FAILED or len(found) >= _READS_MAX
 
         jobs.wait(finished, _LONGEST_PAUSE_SECONDS)
-        return found[0]
+        return found[-1]
 
     def refresh(self, task: str | None) -> None:
         """Let the GUI read its database again: without it, reads are old for minutes."""

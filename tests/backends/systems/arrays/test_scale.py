@@ -303,6 +303,15 @@ def test_a_mount_of_something_else_is_noticed(tmp_path: Path) -> None:
         it.another(gpfs_path=f"{BASE}/below").probe()
 
 
+def test_a_read_whose_node_was_lost_is_made_again_a_few_times(tmp_path: Path) -> None:
+    with array(tmp_path, Profile(lost=2)) as it:
+        it.backend.create_scope(scope(), MIB)
+    with array(tmp_path, Profile(lost=9)) as it:
+        with pytest.raises(errors.BackendFailed, match=r"job \d+ failed.*EFSSG0999C"):
+            it.backend.create_scope(scope(), MIB)
+        assert len(it.server.asked("GET", "/directory/")) == 3
+
+
 # -- Figures ---------------------------------------------------------------------------------------
 def test_health_rates_and_capacity(tmp_path: Path) -> None:
     with array(tmp_path) as it:
