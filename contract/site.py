@@ -9,6 +9,7 @@ import pytest
 
 from backends.base import (
     Backend,
+    Enforcement,
     HasFastUsage,
     HasMetric,
     HasQuota,
@@ -46,6 +47,8 @@ class Kind:
     skills: tuple[type, ...] = ()
     #: Whether also the usage of a scope needs rights.
     reads_need_rights: bool = False
+    #: Who enforces a limit, as a process without rights sees it.
+    enforced_without_rights: Enforcement = "hard"
     #: The directory of snapshots, where the simulator's mount lists it and a real one does not.
     listed_snapshots: str = ""
 
@@ -66,6 +69,14 @@ KINDS = {
     ),
     # NFS 4.2 has no inode flags and no POSIX ACLs
     "nfs": Kind(cannot_keep=frozenset({Aspect.FLAGS, Aspect.HOLES}), has_acls=False),
+    # what a writer may pass depends on the targets; the result of the trial needs rights
+    "exascaler": Kind(
+        lateness_bytes=64 << 20,
+        enforced_without_rights="unknown",
+        deadly_calls=("renameat",),
+        many_scopes=4,
+        skills=(HasQuota,),
+    ),
     # the simulators' directories are on btrfs
     "hammerspace": Kind(
         lateness_bytes=1 << 20,

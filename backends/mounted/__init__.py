@@ -1,11 +1,12 @@
 """Parents of every backend whose volume is a mounted directory. Knows no vendor and no job."""
 
-from backends.mounted import scope_lock
+from backends.mounted import project_ids, scope_lock
 from backends.mounted.array import ArrayBackend, ArrayQuotaBackend, ArrayUsage, await_directory
 from backends.mounted.native_quota import NativeQuotaBackend, NativeUsage
 from backends.mounted.options import MountedOptions, check_options, unknown_options
-from backends.mounted.performance import Counters, counters, measured
+from backends.mounted.performance import Counters, counters, measured, mount_of
 from backends.mounted.posix import PosixBackend
+from backends.mounted.project_ids import ProjectUsage
 
 __all__ = [
     "ArrayBackend",
@@ -16,10 +17,13 @@ __all__ = [
     "NativeQuotaBackend",
     "NativeUsage",
     "PosixBackend",
+    "ProjectUsage",
     "await_directory",
     "check_options",
     "counters",
     "measured",
+    "mount_of",
+    "project_ids",
     "scope_lock",
     "unknown_options",
 ]

@@ -71,7 +71,11 @@ def counters(path: Path) -> Counters | None:
     Raises:
         OSError: the directory cannot be opened.
     """
-    mount = _mount(path)
+    descriptor = os.open(path, os.O_PATH | os.O_DIRECTORY)
+    try:
+        mount = mount_of(descriptor)
+    finally:
+        os.close(descriptor)
     if mount is None:
         return None
     device, mount_point, kind, source = mount
@@ -97,13 +101,12 @@ def measured(backend: Backend) -> PerformanceMetric | None:
     return now.since(before) if now else None
 
 
-def _mount(path: Path) -> tuple[str, str, str, str] | None:
-    """Return device, mount point, type and source of a directory's mount (proc(5), mountinfo)."""
-    descriptor = os.open(path, os.O_PATH | os.O_DIRECTORY)
-    try:
-        facts = Path(f"/proc/self/fdinfo/{descriptor}").read_text("ascii")
-    finally:
-        os.close(descriptor)
+def mount_of(descriptor: int) -> tuple[str, str, str, str] | None:
+    """Return device, mount point, type and source of a descriptor's mount (proc(5), mountinfo).
+
+    A mount point with blanks is written with octal escapes, as in that file.
+    """
+    facts = Path(f"/proc/self/fdinfo/{descriptor}").read_text("ascii")
     number = next(line.split()[1] for line in facts.splitlines() if line.startswith("mnt_id:"))
     for fields, behind in _mountinfo():
         if fields[0] == number:

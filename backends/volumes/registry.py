@@ -31,10 +31,14 @@ _BUILT_IN: dict[str, type[Backend]] = {
     kind.name: kind for kind in (PosixBackend, XfsBackend, Ext4Backend, BtrfsBackend, CephFsBackend)
 }
 
-#: Imported when a volume names them: only these need the arrays' HTTP client.
+#: File systems where a process with CAP_SYS_RESOURCE writes past every limit.
+_LETS_ROOT_PASS = (Ext4Backend.name, "exascaler")
+
+#: Imported when a volume names them: most of them need the arrays' HTTP client.
 _BY_PATH = {
     "dellemc-onefs": "backends.systems.onefs.backend:OneFsBackend",
     "gpfs": "backends.systems.gpfs.backend:gpfs",
+    "exascaler": "backends.systems.lustre:LustreBackend",
     "hammerspace": "backends.systems.hammerspace.backend:HammerspaceBackend",
     "hammerspace-base": "backends.systems.hammerspace.backend:HammerspaceBaseBackend",
     "spectrumscale": "backends.systems.gpfs.backend:spectrumscale",
@@ -136,7 +140,7 @@ class Volumes:
 
     def __init__(self, settings: Settings, patiently: Patience | None = None) -> None:
         """Take the settings; `patiently` calls the ledger of quotas while the store may be away."""
-        if any(table.backend == Ext4Backend.name for table in settings.volume.values()):
+        if any(table.backend in _LETS_ROOT_PASS for table in settings.volume.values()):
             privileges.drop(privileges.CAP_SYS_RESOURCE)
         self._settings = settings
         self._patiently = patiently

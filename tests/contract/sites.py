@@ -1,5 +1,6 @@
 """The volumes under test: one of each backend on its real file system, or a site's own."""
 
+import json
 import os
 import shutil
 from collections.abc import Callable, Iterator
@@ -52,6 +53,7 @@ KINDS["gpfs-commands"] = replace(
     reads_need_rights=True,
     listed_snapshots=SCALE_SNAPSHOTS,
 )
+KINDS["exascaler"] = replace(KINDS["exascaler"], lateness_bytes=0)  # of the ext4 below
 KINDS["gpfs"] = replace(KINDS["gpfs"], listed_snapshots=SCALE_SNAPSHOTS)
 
 #: The share of requests to a simulated array that fail, chosen by this seed.
@@ -196,6 +198,24 @@ def _in_kernel(name: str, variable: str) -> Callable[[Path], Iterator[Site]]:
 
 
 @contextmanager
+def exascaler(directory: Path) -> Iterator[Site]:
+    """Lustre by its stand-in: the ids, the counts and the limits are those of an ext4 below."""
+    privileges.drop(privileges.CAP_SYS_RESOURCE)  # as the service does (`registry.Volumes`)
+    mount = Path(os.environ["UML_EXT4"])
+    tool, top = directory / "lustre", mount / "lustre"
+    tool.mkdir()
+    top.mkdir()
+    (tool / "lfs").symlink_to(Path(__file__).resolve().parents[1] / "fakes/lfs.py")
+    (tool / "state.json").write_text(json.dumps({"mount": str(mount), "real": True}))
+
+    def make(given: Mount) -> Backend:
+        options = {"lfs_path": str(tool / "lfs")}
+        return backend_factory("exascaler")(replace(given, options=options))
+
+    yield Site(mounted_backend(make(Mount("exascaler", top))), "exascaler", make)
+
+
+@contextmanager
 def nfs(_: Path) -> Iterator[Site]:
     """`vfs` on an NFS client of the user-mode kernel."""
     top, _export = nfs_server.volume(Path(os.environ["UML_XFS"]) / "export")
@@ -233,11 +253,12 @@ MAKERS = {
     "xfs": _in_kernel("xfs", "UML_XFS"),
     "ext4": _in_kernel("ext4", "UML_EXT4"),
     "nfs": nfs,
+    "exascaler": exascaler,
 }
 #: Simulated arrays, on a btrfs that enforces their limits.
 ARRAYS = ("hammerspace", "ontap", "weka", "vast", "onefs", "scale")
 #: Volumes that need a kernel with project quota, or with NFS.
-IN_KERNEL = ("xfs", "ext4", "nfs")
+IN_KERNEL = ("xfs", "ext4", "nfs", "exascaler")
 
 
 def here() -> list[str]:

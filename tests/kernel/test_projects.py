@@ -11,8 +11,8 @@ import pytest
 
 from backends.base import Mount
 from backends.fs import descriptors, layout
-from backends.mounted import PosixBackend
-from backends.systems.xfs import Ext4Backend, XfsBackend, project_ids, quotactl
+from backends.mounted import PosixBackend, ProjectUsage, project_ids
+from backends.systems.xfs import Ext4Backend, XfsBackend, quotactl
 from backends.systems.xfs.backend import ProjectQuotaBackend
 from backends.uploads import Staging
 from backends.uploads.directories import upload_directory
@@ -48,10 +48,10 @@ def new() -> QuotaScope:
 
 def project(backend: ProjectQuotaBackend, scope: QuotaScope) -> int:
     with backend.open_scope(scope) as directory:
-        return quotactl.project_of(directory)
+        return project_ids.project_of(directory)
 
 
-def counted(backend: ProjectQuotaBackend, number: int) -> quotactl.ProjectUsage:
+def counted(backend: ProjectQuotaBackend, number: int) -> ProjectUsage:
     with backend.root() as root:
         return quotactl.usage(root, number)
 
@@ -106,7 +106,7 @@ def test_an_id_that_anything_carries_is_not_given(backend: ProjectQuotaBackend) 
     stray = backend.mount.path / "stray"
     stray.write_bytes(b"")
     with stray.open("rb") as file:
-        quotactl.tag(file.fileno(), first)
+        project_ids.tag(file.fileno(), first)
     backend.create_scope(scope)
     assert project(backend, scope) != first
     assert counted(backend, first).inodes == 1
@@ -203,13 +203,13 @@ def test_an_upload_into_a_directory_of_another_project(backend: ProjectQuotaBack
     number = project_ids.LAST_ID
     for content in (b"first", b"again"):
         with descriptors.opened(billed) as directory:
-            quotactl.tag(directory, number)
+            project_ids.tag(directory, number)
         names = {"volume": "kernel", "vfolder": str(vfolder), "path": "billed/file"}
         upload = Upload(id=uuid4().hex, session="one", **names)
         with upload_directory(backend, upload, make=True) as hidden:
             file = os.open(upload.id, os.O_CREAT | os.O_RDWR, dir_fd=hidden)
             os.write(file, content)
             Staging(backend, upload, os.dup(hidden), file).publish(VFolderPath.parse(upload.path))
-            assert quotactl.project_of(file) == number
+            assert project_ids.project_of(file) == number
             os.close(file)
         assert (billed / "file").read_bytes() == content

@@ -8,7 +8,8 @@ from uuid import uuid4
 import pytest
 
 from backends.base import Mount
-from backends.systems.xfs import Ext4Backend, XfsBackend, quotactl
+from backends.mounted import project_ids
+from backends.systems.xfs import Ext4Backend, XfsBackend
 from backends.systems.xfs.backend import ProjectQuotaBackend
 from backends.systems.xfs.quota_tools import QuotaTools, XfsTools
 from contract.deaths import traced
@@ -74,7 +75,7 @@ def test_a_grace_with_a_blank_in_it_and_limits_of_inodes(
     tools.create_scope(scope, 8 * MIB)
     mount = next(p for p in kind[1].parents if p.is_mount())
     with tools.open_scope(scope) as directory:
-        project = quotactl.project_of(directory)
+        project = project_ids.project_of(directory)
     command = ["setquota", "-P", f"{project}", "1024", "8192", "0", "77", mount]
     subprocess.run(command, check=True)
     (kind[1] / scope.directory / "file").write_bytes(b"x" * 2 * MIB)
@@ -120,7 +121,7 @@ def test_the_files_of_the_system_are_kept_in_step(
     lines = []
     for each in (scope, taken):
         with backend.open_scope(each) as directory:
-            lines.append((quotactl.project_of(directory), each.directory))
+            lines.append((project_ids.project_of(directory), each.directory))
     wanted = "".join(f"{number}:{kind[1]}/{name}\n" for number, name in lines)
     assert projects.read_text() == others + wanted
     assert projects.stat().st_mode & 0o777 == 0o640

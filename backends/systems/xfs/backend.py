@@ -8,14 +8,14 @@ from collections.abc import Callable
 from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
-from typing import ClassVar, Literal
+from typing import ClassVar, Literal, Protocol
 
 from msgspec import Struct
 
 from backends.base import Mount
 from backends.fs import linux
-from backends.mounted import MountedOptions, NativeQuotaBackend, NativeUsage
-from backends.systems.xfs import project_ids, quotactl
+from backends.mounted import MountedOptions, NativeQuotaBackend, NativeUsage, project_ids
+from backends.systems.xfs import quotactl
 from backends.systems.xfs.project_files import ProjectFiles
 from backends.systems.xfs.quota_tools import QuotaTools, XfsTools
 from core.errors import BackendFailed, StorageError
@@ -34,12 +34,19 @@ class ProjectQuotaOptions(MountedOptions, frozen=True, kw_only=True):
     lock_file_path: str | None = None
 
 
+class ProjectCounts(project_ids.Counts, Protocol):
+    """Counts of a file system of this node: the kernel (`quotactl`), or the system's tools."""
+
+    def enforced(self, fd: int) -> bool:
+        """Return whether the limits of projects are enforced on the file system of `fd`."""
+
+
 class ProjectQuotaBackend(NativeQuotaBackend):
     """The common parts of both file systems; the subclasses name the differences."""
 
     magic: ClassVar[int]
     #: The tools for each file system, for kernels without quotactl_fd.
-    tools: ClassVar[project_ids.Counts]
+    tools: ClassVar[ProjectCounts]
 
     def __init__(self, mount: Mount) -> None:
         super().__init__(mount)
@@ -47,7 +54,7 @@ class ProjectQuotaBackend(NativeQuotaBackend):
         self._files = ProjectFiles(*(Path(file) if file else None for file in files))
 
     @cached_property
-    def _counts(self) -> project_ids.Counts:
+    def _counts(self) -> ProjectCounts:
         """Return the source of counts: the kernel, or the tools by option or need."""
         if self.mount.options.get("quota") == "tools":
             return self.tools
@@ -69,7 +76,7 @@ class ProjectQuotaBackend(NativeQuotaBackend):
                     f"Volume {self.mount.volume} does not enforce project quota; mount it with "
                     "prjquota, and run as root.",
                 )
-            if quotactl.project_of(root):
+            if project_ids.project_of(root):
                 raise BackendFailed(
                     f"The top of volume {self.mount.volume} is in a project itself; take its "
                     "project id away, so that each quota scope can have its own.",
@@ -86,7 +93,7 @@ class ProjectQuotaBackend(NativeQuotaBackend):
         return quotactl.UNIT_BYTES
 
     def _counter_of(self, directory: int) -> int:
-        return quotactl.project_of(directory)
+        return project_ids.project_of(directory)
 
     def _start_counting(self, directory: int, scope: QuotaScope) -> int:
         project = project_ids.give(directory, scope, self._counts)
@@ -103,7 +110,7 @@ class ProjectQuotaBackend(NativeQuotaBackend):
         return NativeUsage(found.used_bytes, found.limit_bytes or None)
 
     def _unprivileged_usage(self, root: int, directory: int) -> NativeUsage:
-        found = quotactl.seen(directory, root)
+        found = project_ids.seen(directory, root)
         return (
             NativeUsage(found.used_bytes, found.limit_bytes) if found else NativeUsage(None, None)
         )
@@ -131,7 +138,7 @@ class XfsBackend(ProjectQuotaBackend):
     name: ClassVar[str] = "xfs"
     options_type: ClassVar[type[Struct] | None] = ProjectQuotaOptions
     magic: ClassVar[int] = linux.XFS
-    tools: ClassVar[project_ids.Counts] = XfsTools()
+    tools: ClassVar[ProjectCounts] = XfsTools()
 
     def _limit_unit(self) -> int:
         with self.root() as root:
@@ -148,7 +155,7 @@ class Ext4Backend(ProjectQuotaBackend):
     name: ClassVar[str] = "ext4"
     options_type: ClassVar[type[Struct] | None] = ProjectQuotaOptions
     magic: ClassVar[int] = linux.EXT4
-    tools: ClassVar[project_ids.Counts] = QuotaTools()
+    tools: ClassVar[ProjectCounts] = QuotaTools()
 
     def enforces_quota(self) -> bool:
         """See `HasQuota.enforces_quota`: false in a process that may pass every limit."""

@@ -12,7 +12,8 @@ import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
-from backends.systems.xfs.quotactl import UNIT_BYTES, ProjectUsage
+from backends.mounted import ProjectUsage
+from backends.systems.xfs.quotactl import UNIT_BYTES
 from core.errors import BackendFailed
 
 #: A tool that takes longer counts as failed (seconds).
@@ -29,10 +30,10 @@ _USED, _HARD, _INODES, _INODES_SOFT, _INODES_HARD = 3, 5, 7, 8, 9
 
 @dataclass(frozen=True)
 class XfsTools:
-    """See `projects.Counts`; by xfs_quota(8)."""
+    """See `ProjectCounts`; by xfs_quota(8)."""
 
     def usage(self, fd: int, project: int) -> ProjectUsage:
-        """See `projects.Counts.usage`."""
+        """See `ProjectCounts.usage`."""
         output = _xfs(fd, f"report -p -n -N -b -i -L {project} -U {project}")
         for row in _XFS_ROW.finditer(output):
             if int(row["id"]) == project:
@@ -43,11 +44,11 @@ class XfsTools:
         return ProjectUsage(0, 0, 0)
 
     def set_limit(self, fd: int, project: int, limit_bytes: int) -> None:
-        """See `projects.Counts.set_limit`."""
+        """See `ProjectCounts.set_limit`."""
         _xfs(fd, f"limit -p bsoft=0 bhard={limit_bytes // UNIT_BYTES}k {project}")
 
     def enforced(self, fd: int) -> bool:
-        """See `projects.Counts.enforced`."""
+        """See `ProjectCounts.enforced`."""
         try:
             return bool(_XFS_ENFORCED.search(_xfs(fd, "state -p")))
         except (OSError, BackendFailed):
@@ -56,21 +57,21 @@ class XfsTools:
 
 @dataclass(frozen=True)
 class QuotaTools:
-    """See `projects.Counts`; by setquota(8) and repquota(8)."""
+    """See `ProjectCounts`; by setquota(8) and repquota(8)."""
 
     def usage(self, fd: int, project: int) -> ProjectUsage:
-        """See `projects.Counts.usage`; costs a report of every project."""
+        """See `ProjectCounts.usage`; costs a report of every project."""
         row = _row(fd, project)
         return ProjectUsage(row[_USED] * UNIT_BYTES, row[_HARD] * UNIT_BYTES, row[_INODES])
 
     def set_limit(self, fd: int, project: int, limit_bytes: int) -> None:
-        """See `projects.Counts.set_limit`; limits of inodes keep their values."""
+        """See `ProjectCounts.set_limit`; limits of inodes keep their values."""
         row = _row(fd, project)
         limits = (0, limit_bytes // UNIT_BYTES, row[_INODES_SOFT], row[_INODES_HARD])
         _run("setquota", "-P", f"{project}", *map(str, limits), _mount_point(fd))
 
     def enforced(self, fd: int) -> bool:
-        """See `projects.Counts.enforced`."""
+        """See `ProjectCounts.enforced`."""
         try:
             done = _done("quotaon", "-P", "-p", _mount_point(fd))
         except (OSError, BackendFailed):

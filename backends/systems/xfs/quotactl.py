@@ -1,19 +1,18 @@
-"""Project quota by system calls: ids on inodes (ioctl_fsgetxattr(2)) and limits (quotactl_fd(2)).
+"""Limits of project ids by system calls (quotactl_fd(2)); `backends.mounted` sets the ids.
 
 The same calls serve XFS and ext4: the kernel translates the generic commands. No tool runs and no
 text is parsed. Every function takes an open descriptor on the file system, which must not be
-O_PATH. Needs Linux 5.14 or newer, and CAP_SYS_ADMIN for everything but reading an id.
+O_PATH. Needs Linux 5.14 or newer, and CAP_SYS_ADMIN.
 
-Layouts and numbers: <linux/fs.h> (struct fsxattr), <linux/quota.h> (struct if_dqblk),
-<linux/dqblk_xfs.h> (struct fs_quota_statv).
+Layouts and numbers: <linux/quota.h> (struct if_dqblk), <linux/dqblk_xfs.h> (struct
+fs_quota_statv).
 """
 
 import errno
-import os
 import struct
-from dataclasses import dataclass
 
 from backends.fs import linux
+from backends.mounted import ProjectUsage
 
 #: The kind of quota that counts per project id.
 PROJECT_QUOTA = 2
@@ -34,29 +33,6 @@ _PROJECT_ACCOUNTED = 1 << 4
 _PROJECT_ENFORCED = 1 << 5
 
 
-@dataclass(frozen=True, slots=True)
-class ProjectUsage:
-    """The kernel's counts for a project id; a limit of 0 means no limit."""
-
-    used_bytes: int
-    limit_bytes: int
-    inodes: int
-
-
-def project_of(fd: int) -> int:
-    """Return the project id of an inode; 0 means none.
-
-    Raises:
-        OSError: ENOTTY or EOPNOTSUPP where the file system knows no projects.
-    """
-    return linux.project_of(fd)[0]
-
-
-def tag(fd: int, project: int) -> None:
-    """Set the project id of an inode, as `linux.set_project` does."""
-    linux.set_project(fd, project)
-
-
 def usage(fd: int, project: int) -> ProjectUsage:
     """Return the current counts of a project id; an id that was never used has zero.
 
@@ -72,18 +48,6 @@ def usage(fd: int, project: int) -> ProjectUsage:
         raise
     hard, _, space, _, _, inodes, *_ = _DQBLK.unpack(buffer.raw)
     return ProjectUsage(space, hard * UNIT_BYTES, inodes)
-
-
-def seen(fd: int, root: int) -> ProjectUsage | None:
-    """Return the counts that any user may read of a directory's project; None without a limit.
-
-    The kernel shows the limit as the size of the file system (statvfs). It shows no inodes.
-    """
-    here, whole = os.fstatvfs(fd), os.fstatvfs(root)
-    if here.f_blocks >= whole.f_blocks:
-        return None
-    used = (here.f_blocks - here.f_bfree) * here.f_frsize
-    return ProjectUsage(used, here.f_blocks * here.f_frsize, 0)
 
 
 def set_limit(fd: int, project: int, limit_bytes: int) -> None:

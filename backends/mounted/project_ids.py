@@ -1,4 +1,6 @@
-"""Choose project ids, one for each quota scope, and set them on trees.
+"""Project ids: read and set by ioctl_fsgetxattr(2), chosen for quota scopes, set on trees.
+
+The same calls serve XFS, ext4 and Lustre.
 
 The id on a scope's directory *is* the record: no table can disagree with it. An id is free when the
 kernel counts nothing for it. Two nodes or volumes may choose the same free id at the same moment.
@@ -8,9 +10,10 @@ Then each sees two inodes counted where it set one, and chooses again.
 import os
 import stat
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from typing import Protocol
 
-from backends.systems.xfs import quotactl
+from backends.fs import linux
 from core.errors import BackendFailed
 from core.names import QuotaScope
 
@@ -23,27 +26,80 @@ TRIES_MAX = 4096
 _OPEN = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
 
 
-class Counts(Protocol):
-    """The source of the counts: the kernel (`quotactl`), or the system's tools."""
+@dataclass(frozen=True, slots=True)
+class ProjectUsage:
+    """The kernel's counts for a project id; a limit of 0 means no limit."""
 
-    def usage(self, fd: int, project: int) -> quotactl.ProjectUsage:
-        """See `quotactl.usage`."""
+    used_bytes: int
+    limit_bytes: int
+    inodes: int
+
+
+def project_of(fd: int) -> int:
+    """Return the project id of an inode; 0 means none.
+
+    Raises:
+        OSError: ENOTTY or EOPNOTSUPP where the file system knows no projects.
+    """
+    return linux.project_of(fd)[0]
+
+
+def tag(fd: int, project: int) -> None:
+    """Set the project id of an inode, as `linux.set_project` does."""
+    linux.set_project(fd, project)
+
+
+def seen(fd: int, root: int) -> ProjectUsage | None:
+    """Return the counts that any user may read of a directory's project; None without a limit.
+
+    The kernel shows the limit as the size of the file system (statvfs). It shows no inodes.
+    """
+    here, whole = os.fstatvfs(fd), os.fstatvfs(root)
+    if here.f_blocks >= whole.f_blocks:
+        return None
+    used = (here.f_blocks - here.f_bfree) * here.f_frsize
+    return ProjectUsage(used, here.f_blocks * here.f_frsize, 0)
+
+
+class Counts(Protocol):
+    """The source of the counts: the kernel, or the system's tools."""
+
+    def usage(self, fd: int, project: int) -> ProjectUsage:
+        """Return the current counts of a project id; an id that was never used has zero.
+
+        Raises:
+            OSError: EPERM without the right, ESRCH where project quota is off.
+        """
 
     def set_limit(self, fd: int, project: int, limit_bytes: int) -> None:
-        """See `quotactl.set_limit`."""
+        """Set the limit of a project id, a multiple of 1 KiB; 0 removes the limit.
 
-    def enforced(self, fd: int) -> bool:
-        """See `quotactl.enforced`."""
+        Raises:
+            OSError: as `usage`.
+        """
 
 
-def give(directory: int, scope: QuotaScope, counts: Counts = quotactl) -> int:
+class Tags(Protocol):
+    """What reads and sets the id of an inode: ioctl, or a tool of the file system."""
+
+    def project_of(self, fd: int) -> int:
+        """See `project_of`."""
+
+    def tag(self, fd: int, project: int) -> None:
+        """See `tag`."""
+
+
+def give(directory: int, scope: QuotaScope, counts: Counts, tags: Tags | None = None) -> int:
     """Set a free project id on the empty directory of a scope; an id that it has already stays.
+
+    A file system that counts late shows no inode of the id yet; it is taken to be free.
 
     Raises:
         BackendFailed: no free id was found.
-        OSError: as `quotactl.tag` and `quotactl.usage`.
+        OSError: as `tag` and `Counts.usage`.
     """
-    found = quotactl.project_of(directory)
+    read, write = (tags.project_of, tags.tag) if tags else (project_of, tag)
+    found = read(directory)
     if found:
         return found
     for project in _candidates(scope):
@@ -51,10 +107,10 @@ def give(directory: int, scope: QuotaScope, counts: Counts = quotactl) -> int:
         if counted.inodes or counted.used_bytes:
             continue
         counts.set_limit(directory, project, 0)  # a removed scope may have left it
-        quotactl.tag(directory, project)
-        if counts.usage(directory, project).inodes == 1:
+        write(directory, project)
+        if counts.usage(directory, project).inodes <= 1:
             return project
-        quotactl.tag(directory, 0)
+        write(directory, 0)
     raise BackendFailed(f"No project id is free among the {TRIES_MAX} that were tried.")
 
 
@@ -76,7 +132,7 @@ def tag_tree(directory: int, project: int, seen: Callable[[], None] = lambda: No
     is called for every entry and may raise to stop.
 
     Raises:
-        OSError: as `quotactl.tag`; a directory that cannot be read.
+        OSError: as `tag`; a directory that cannot be read.
     """
     device = os.fstat(directory).st_dev
     changed = _tag(directory, project)
@@ -108,9 +164,9 @@ def _open(name: str, parent: int) -> int | None:
 
 
 def _tag(fd: int, project: int) -> int:
-    if quotactl.project_of(fd) == project:
+    if project_of(fd) == project:
         return 0
-    quotactl.tag(fd, project)
+    tag(fd, project)
     return 1
 
 
