@@ -71,7 +71,7 @@ KINDS = {
     "nfs": Kind(cannot_keep=frozenset({Aspect.FLAGS, Aspect.HOLES}), has_acls=False),
     # what a writer may pass depends on the targets; the result of the trial needs rights
     "exascaler": Kind(
-        lateness_bytes=64 << 20,
+        lateness_bytes=24 << 20,
         enforced_without_rights="unknown",
         deadly_calls=("renameat",),
         many_scopes=4,
