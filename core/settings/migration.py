@@ -173,9 +173,12 @@ KEYS: tuple[KeyReading, ...] = (
     *(
         KeyReading(f"{_OPTION}{word}", _SAME)
         for word in (
-            *("address", "username", "password", "mount_source", "share_query_retry"),
-            *("share_query_wait_sec", "ssl_enabled"),
+            *("address", "username", "password", "share_query_retry", "share_query_wait_sec"),
+            "ssl_enabled",
         )
+    ),
+    KeyReading(
+        f"{_OPTION}mount_source", _NO_EFFECT, "nodes and agents mount the volume once, as a whole"
     ),
     KeyReading(f"{_OPTION}ssl_config.*", _SAME),
     KeyReading("debug.*", _NO_EFFECT, '`[logging] level = "DEBUG"` shows more'),
