@@ -7,13 +7,15 @@ A process that writes plain text, as the store does, has its text under `event`.
 
 import os
 import sys
+import time
 from collections.abc import Sequence
 from contextlib import suppress
-from datetime import UTC, datetime
 from typing import Any
 
 import orjson
 from honcho.colour import get_colours
+
+from core.names import local_seconds, moment
 
 #: Longer lines are printed in pieces.
 LINE_BYTES = 65_536
@@ -96,15 +98,16 @@ def _event_of(name: str, text: str | bytes) -> dict[str, Any]:
 
 
 def _now() -> str:
-    return datetime.now(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
+    return moment(time.time())
 
 
-def _clock(moment: object) -> str:
-    """Return the local time of an event."""
+def _clock(at: object) -> str:
+    """Return the local time of an event; now when it says none."""
     try:
-        return datetime.fromisoformat(str(moment)).astimezone().strftime("%H:%M:%S")
+        seconds = local_seconds(str(at))
     except ValueError:
-        return datetime.now().astimezone().strftime("%H:%M:%S")
+        seconds = time.time()
+    return time.strftime("%H:%M:%S", time.localtime(seconds))
 
 
 def _fact(value: object) -> str:

@@ -230,7 +230,7 @@ class Runner:
         try:
             context.run.check()
             with _released_while_store_is_away():
-                return verb()
+                return _on_its_volume(context, verb())
         except Cancelled:
             self._undo(context, verb)
             return Outcome("cancelled", state=State.CANCELLED)
@@ -330,6 +330,18 @@ class Runner:
         taken = self._store.lose(run.job.id, run.id, reason, self._settings.vfolder.jobs.max_losses)
         _log.warning("attempt lost", why=reason, was_ours=taken)
         self._publisher.ended()  # the job may have ended as poison
+
+
+def _on_its_volume(context: Context, outcome: Outcome) -> Outcome:
+    """Return an outcome; entries that failed because the volume went away are done by a later run.
+
+    Raises:
+        VolumeUnavailable: the volume went away.
+    """
+    volume = context.run.job.volume
+    if outcome.state is State.PARTIAL and context.has_lost(volume):
+        raise VolumeUnavailable("The volume went away while the job ran.", volume=volume)
+    return outcome
 
 
 def _waits_for_volume(context: Context | None, job: Job, error: Exception) -> bool:

@@ -1,11 +1,12 @@
 """Moments as people write them: `1h`, `yesterday`, a date, RFC 3339."""
 
 import re
-from datetime import datetime, timedelta
+import time
+from datetime import timedelta
 
 import click
 
-from core.names import moment
+from core.names import local_seconds, moment, utc
 
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 _AGO = re.compile(r"(\d{1,6})\s*([smhdw])", re.ASCII)
@@ -26,18 +27,19 @@ class Moment(click.ParamType[str]):
                 param,
                 ctx,
             )
-        return moment(found.timestamp())
+        return moment(found)
 
 
-def _parsed(text: str) -> datetime | None:
-    now = datetime.now().astimezone()
+def _parsed(text: str) -> float | None:
+    """Return the seconds of the epoch; None for text that is no moment."""
+    now = utc(time.time()).astimezone()
     midnight = now.replace(hour=0, minute=0, second=0, microsecond=0)
     if ago := _AGO.fullmatch(text):
-        return now - timedelta(**{_UNITS[ago[2]]: int(ago[1])})
+        return (now - timedelta(**{_UNITS[ago[2]]: int(ago[1])})).timestamp()
     if text in ("now", "today", "yesterday"):
         days = {"now": now, "today": midnight, "yesterday": midnight - timedelta(days=1)}
-        return days[text]
+        return days[text].timestamp()
     try:
-        return datetime.fromisoformat(text.upper()).astimezone()
+        return local_seconds(text.upper())
     except ValueError:
         return None

@@ -30,9 +30,10 @@ READ_BYTES = 16 * 1024
 LINE_MAX_BYTES = 8190
 #: A head that waits shorter (seconds) is closed for another connection only as the last one.
 YOUNG_SECONDS = 1.0
-#: A closing connection is read for this long and this far, so that the caller gets its answer.
+#: A closing connection is read for this long and this far, so that the caller gets its answer: a
+#: proxy that meets a reset while it sends a body answers 502 in its place.
 LINGER_SECONDS = 2.0
-LINGER_BYTES = 64 * 1024
+LINGER_BYTES = 32 * 1024 * 1024
 
 _END = b"\r\n\r\n"
 #: A length with a digit other than zero, or chunks.

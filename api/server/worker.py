@@ -71,6 +71,8 @@ OWN_DESCRIPTORS = 200
 DESCRIPTORS_PER_CONNECTION = 3
 #: accept(2) failed because of these: a connection less may help.
 _NO_SPACE = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
+#: One read (bytes) of what a closing connection still sends.
+_DISCARDED_BYTES = 64 * 1024
 #: Pause (seconds) when no connection can be closed for another one.
 _FULL_SECONDS = 0.01
 #: How soon a thread that waits for the interpreter gets it from one that computes (seconds). With

@@ -1,7 +1,14 @@
 """Text forms: scopes, vfolders, paths, moments, amounts. Knows no storage."""
 
 from core.names.amounts import counted, duration, size_pair, size_text, took
-from core.names.moments import moment, moment_ns, moment_of_ms, reference_moment, utc
+from core.names.moments import (
+    local_seconds,
+    moment,
+    moment_ns,
+    moment_of_ms,
+    reference_moment,
+    utc,
+)
 from core.names.vfolders import (
     PATH_MAX_BYTES,
     SCOPE_PATTERN,
@@ -22,6 +29,7 @@ __all__ = [
     "VFolderPath",
     "counted",
     "duration",
+    "local_seconds",
     "moment",
     "moment_ns",
     "moment_of_ms",

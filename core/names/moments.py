@@ -54,3 +54,15 @@ def moment_ns(text: str) -> int:
     if at.tzinfo is None:
         raise ValueError("must say its offset from UTC, as RFC 3339 wants")
     return nanoseconds
+
+
+def local_seconds(text: str) -> float:
+    """Return the seconds of the epoch of a date or a moment; without an offset it is local.
+
+    Raises:
+        ValueError: the text is neither.
+    """
+    try:
+        return datetime.fromisoformat(text).astimezone().timestamp()
+    except OverflowError:
+        raise ValueError("must be a moment that this system knows") from None

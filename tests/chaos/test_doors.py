@@ -89,7 +89,7 @@ def test_a_door_killed_between_record_and_doorbell_loses_nothing(
             answer = pool.submit(dying.send, "POST", "/v1/jobs", json=body, headers=headers)
             key = headers["Idempotency-Key"]
             wait_for(
-                lambda: two_nodes.store.has_idempotency_key("", key),
+                lambda: two_nodes.store.has_idempotency_key("manager", key),
                 failure="the door never recorded the job",
             )
             wait_for(lambda: cable.waiting_bytes > 0, failure="the door never sent the doorbell")

@@ -63,7 +63,8 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     name = metafunc.config.getoption("--volume", default=None)
     btrfs, ceph = [pytest.mark.part("btrfs")], [pytest.mark.part("ceph")]
     marks = {"btrfs": btrfs, "btrfs-simple": btrfs, "cephfs": ceph}
-    names = [name] if name else sites.here()
+    module = metafunc.module.__name__.rpartition(".")[2]
+    names = [name] if name else sites.here(module)
     values = [pytest.param(each, marks=marks.get(each, [])) for each in names]
     metafunc.parametrize("site", values, indirect=True, scope="session")
 

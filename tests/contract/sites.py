@@ -261,8 +261,17 @@ ARRAYS = ("hammerspace", "ontap", "weka", "vast", "onefs", "scale")
 IN_KERNEL = ("xfs", "ext4", "nfs", "exascaler")
 
 
-def here() -> list[str]:
-    """Return the backends whose file system is available where the tests run."""
+#: Sites that take minutes. Their scopes are made by the code of a site that always runs, and their
+#: own commands and faults have tests beside the backend. `CONTRACT=all` runs them too.
+LONG = {
+    "test_deaths": ("scale-commands", "scale", "onefs", "hammerspace"),
+    "": ("scale-commands",),
+}
+
+
+def here(module: str) -> list[str]:
+    """Return the backends whose file system is available where a module of tests runs."""
     if "UML_XFS" in os.environ:
         return list(IN_KERNEL)
-    return [name for name in MAKERS if name not in IN_KERNEL]
+    long = () if os.environ.get("CONTRACT") == "all" else LONG.get(module, LONG[""])
+    return [name for name in MAKERS if name not in (*IN_KERNEL, *long)]

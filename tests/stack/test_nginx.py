@@ -174,11 +174,18 @@ def test_an_upload_larger_than_every_buffer(proxied: Proxied) -> None:
     assert (end.status_code, end.content) == (206, content[-5:])
 
 
-def test_bytes_of_an_upload_arrive_before_its_end(proxied: Proxied) -> None:
-    """The offset grows while the body is sent: nginx keeps nothing back."""
+def test_bytes_of_an_upload_arrive_before_its_end(proxied: Proxied, stack: Node) -> None:
+    """They are on the volume while the body is sent: nginx keeps nothing back."""
     url = proxied.upload_url(proxied.vfolder(), "slow.bin", 8 * MIB)
+    volumes = stack.directory / "volumes"
+
+    def arrived() -> bool:
+        sizes = [path.stat().st_size for path in volumes.rglob("*") if path.is_file()]
+        return 3 * MIB in sizes
+
     with sending(proxied, url, 8 * MIB) as connection:
         connection.sendall(bytes(3 * MIB))
+        wait_for(arrived, failure="nginx keeps bytes back")
         connection.shutdown(socket.SHUT_RDWR)
 
     def kept() -> bool:

@@ -108,7 +108,7 @@ def _stops(file: int) -> bool | None:
     block = bytes(_STEP_BYTES)
     try:
         for _ in range(WRITTEN_BYTES // _STEP_BYTES):
-            os.write(file, block)
+            atomic.write_all(file, block)
     except OSError as error:
         return True if error.errno == errno.EDQUOT else None
     return False

@@ -122,20 +122,24 @@ def unlock(fd: int) -> None:
             raise
 
 
-#: Times that every file system can have are between these (nanoseconds): the first of FAT, and the
-#: last of 32 bits.
-_FIRST_EVERYWHERE_NS, _LAST_EVERYWHERE_NS = 315_532_800 * 10**9, (2**31 - 1) * 10**9
+#: The first and the last second of file systems: FAT and exFAT; an old XFS, ext4 with small inodes;
+#: those with 32 bits and no sign; ext4; XFS with big times (s_time_min and s_time_max in Linux).
+_FIRST_SECONDS = frozenset({-(2**31), 0, 315_532_800})
+_LAST_SECONDS = frozenset({2**31 - 1, 2**32 - 1, 4_354_819_198, 15_032_385_535, 16_299_260_424})
+_NS = 10**9
 
 
 def is_nearest_time(time_ns: int, kept_ns: int) -> bool:
-    """Return whether a file system that cannot have a time has a nearer one in its place.
+    """Return whether a file system that cannot have a time has the end of its range in its place.
 
-    The kernel takes the end of the file system's range (inode(7)): 1901 and 2446 on ext4, 2038 on
-    an older XFS.
+    The kernel gives it that (inode(7)): 1901 or 2446 on ext4, 2038 on an older XFS.
     """
-    if time_ns > _LAST_EVERYWHERE_NS:
-        return _LAST_EVERYWHERE_NS <= kept_ns < time_ns
-    return time_ns < kept_ns <= _FIRST_EVERYWHERE_NS
+    seconds, rest_ns = divmod(kept_ns, _NS)
+    if rest_ns:
+        return False
+    return (
+        seconds in (_FIRST_SECONDS if time_ns < kept_ns else _LAST_SECONDS) and time_ns != kept_ns
+    )
 
 
 def xattr_names(fd: int) -> list[str]:

@@ -221,6 +221,7 @@ def test_ctrl_c_in_a_watch_says_that_the_job_goes_on(shell: Shell, at_rest: Site
             stdout=output,
             stderr=subprocess.PIPE,
             text=True,
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509 - a shell's `&` ignores it
         )
     wait_for(lambda: log.read_text().startswith("queued"))
     watching.send_signal(signal.SIGINT)

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from backends.tree import (
+    Aspect,
     CopyOptions,
     Loss,
     OnConflict,
@@ -76,3 +77,19 @@ def test_another_time_is_a_difference(places: tuple[Path, Path], anchor: Opener)
     os.utime(places[1] / f"f{len(BEYOND) - 1}", (1, 1))
     found = list(compare_trees(source, target, control=Unattended()))
     assert sorted(one.path for one in found) == ["f0", f"f{len(BEYOND) - 1}"]
+
+
+def test_an_early_time_is_not_any_other_early_time(tmp_path: Path, anchor: Opener) -> None:
+    """Archives that are made again and again give all their files one of the first seconds."""
+    for name, seconds in (("a", 1), ("b", 2)):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "f").write_text(name)
+        os.utime(tmp_path / name / "f", (seconds, seconds))
+        os.utime(tmp_path / name, (5, 5))
+    first, second = anchor(tmp_path / "a"), anchor(tmp_path / "b")
+    found = compare_trees(first, second, control=Unattended())
+    assert Aspect.TIME in [one.aspect for one in found]
+    selection = Selection(against=second, on_conflict=OnConflict.REPLACE)
+    options = CopyOptions(selection=selection)
+    receipt = copy_tree(first, anchor(tmp_path / "c"), control=Unattended(), options=options)
+    assert receipt.files == 1

@@ -116,8 +116,10 @@ observe-interval = {OBSERVE_SECONDS}
 def test_a_job_that_was_cancelled_while_it_ran(view: View) -> None:
     source = view.folder()
     target = f"{source.partition('/')[0]}/{uuid4().hex}"
+    view.store.pause_volume("local")  # it has its pace before it begins
     job = view.store.submit(Submission(CloneRequest(volume="local", source=source, target=target)))
     view.store.set_pace(job.id, SLOW_BYTES_PER_SECOND)
+    view.store.pause_volume("local", resume=True)
     view.becomes(job.id, "PROGRESS")
     view.store.cancel(job.id)
     assert view.becomes(job.id, "CANCELLED")["result"] == "The job was cancelled."

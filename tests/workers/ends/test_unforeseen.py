@@ -147,6 +147,10 @@ def lock_is_free(bench: Bench, request: dict[str, Any]) -> bool:
     return bench.run(job).state in (State.SUCCEEDED, State.PARTIAL)
 
 
+#: Nothing that a job staged can be published or removed; the rest of the volume works.
+REFUSED = Rule(path="*/staging/*", error="EIO")
+
+
 @pytest.mark.part("fuse")
 @pytest.mark.parametrize("case", ["clone", "transfer", "extract", "extract of an upload"])
 def test_what_a_job_could_not_undo_the_next_sweep_undoes(
@@ -155,7 +159,7 @@ def test_what_a_job_could_not_undo_the_next_sweep_undoes(
     verb, made = CASES[case]
     with on_brittle(bench) as volume:
         request = made(bench)
-        fault.arm(("phase", "publish"), act=lambda: volume.rules(Rule(error="EIO")))
+        fault.arm(("phase", "publish"), act=lambda: volume.rules(REFUSED))
         ended = bench.done(verb, **request)
         fault.arm(None)
         volume.heal()
