@@ -264,14 +264,13 @@ IN_KERNEL = ("xfs", "ext4", "nfs", "exascaler")
 #: Sites that take minutes. Their scopes are made by the code of a site that always runs, and their
 #: own commands and faults have tests beside the backend. `CONTRACT=all` runs them too.
 LONG = {
-    "test_deaths": ("scale-commands", "scale", "onefs", "hammerspace"),
-    "": ("scale-commands",),
+    "test_deaths": ("scale-commands", "exascaler", "scale", "onefs", "hammerspace"),
+    "": ("scale-commands", "exascaler"),
 }
 
 
 def here(module: str) -> list[str]:
     """Return the backends whose file system is available where a module of tests runs."""
-    if "UML_XFS" in os.environ:
-        return list(IN_KERNEL)
     long = () if os.environ.get("CONTRACT") == "all" else LONG.get(module, LONG[""])
-    return [name for name in MAKERS if name not in (*IN_KERNEL, *long)]
+    inside = "UML_XFS" in os.environ
+    return [name for name in MAKERS if (name in IN_KERNEL) == inside and name not in long]

@@ -65,7 +65,7 @@ def test_all_checks_hold(
             "--continue-on-failure",
             "--no-color",
             "--warnings=off",
-            "--workers=2",
+            "--workers=1",
         ],
         cwd=tmp_path,
         env=os.environ
