@@ -29,7 +29,7 @@ from backends.archives.members import (
     reading,
 )
 from backends.archives.zip_members import ZipArchive
-from backends.fs import atomic
+from backends.fs import USUAL_NS, atomic
 from backends.tree import Throttle
 from core.jobs import Control, Counter
 from core.names import VFolderPath
@@ -38,8 +38,6 @@ from core.names import VFolderPath
 PIECE_BYTES = 1 << 20
 #: The first and the last time that utimensat(2) takes (nanoseconds): 64 bits of seconds.
 _FIRST_NS, _LAST_NS = -(2**63) * 10**9, 2**63 * 10**9 - 1
-#: Times that each file system can have; others are read back and compared.
-_USUAL_NS = range(2**31 * 10**9)
 #: A time that differs by no more than the units of a file system is kept (FAT: two seconds).
 _UNIT_NS = 2 * 10**9
 #: The times of directories wait in memory up to this many bytes, then in a temporary file.
@@ -239,7 +237,7 @@ class Unpacking:
         """Set the time of an entry; note one that the file system cannot have."""
         sent = min(max(modified_ns, _FIRST_NS), _LAST_NS)
         os.utime(path.name, ns=(sent, sent), dir_fd=parent, follow_symlinks=False)
-        if modified_ns in _USUAL_NS:
+        if modified_ns in USUAL_NS:
             return
         kept = os.stat(path.name, dir_fd=parent, follow_symlinks=False)
         if abs(kept.st_mtime_ns - modified_ns) > _UNIT_NS:

@@ -15,13 +15,12 @@ from dataclasses import dataclass
 from enum import StrEnum
 from itertools import islice
 
-from backends.fs import BLOCK_BYTES, reason_of
+from backends.fs import BLOCK_BYTES, is_same_time, reason_of
 from backends.tree.files import (
     Anchor,
     AttributeSupport,
     changed_since,
     content,
-    is_nearest_time,
     join,
     read_flags,
     read_xattrs,
@@ -443,7 +442,7 @@ class CompareWork:
             detail = f"{left.st_uid}:{left.st_gid} / {right.st_uid}:{right.st_gid}"
             self._report(path, Aspect.OWNER, detail)
         # The receipt of the copy names a time that the file system of the second tree cannot have.
-        if not is_nearest_time(left.st_mtime_ns, right.st_mtime_ns):
+        if not is_same_time(left.st_mtime_ns, right.st_mtime_ns):
             self._report_unequal(path, Aspect.TIME, left.st_mtime_ns, right.st_mtime_ns)
 
 

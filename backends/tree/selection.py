@@ -13,11 +13,10 @@ from enum import StrEnum
 from itertools import islice
 from typing import Self
 
-from backends.fs import freed_bytes, held_bytes
+from backends.fs import freed_bytes, held_bytes, is_nearest_time, is_same_time
 from backends.tree.files import (
     Anchor,
     AttributeSupport,
-    is_nearest_time,
     join,
     read_xattrs,
     split_name,
@@ -275,9 +274,7 @@ class EntrySelector:
     ) -> bool:
         """Compare what shows a change without reading content, as rsync does."""
         source, target, name = where
-        apart_ns = abs(here.st_mtime_ns - there.st_mtime_ns)
-        nearest = is_nearest_time(here.st_mtime_ns, there.st_mtime_ns)
-        if apart_ns >= self._granularity and not nearest:
+        if not is_same_time(here.st_mtime_ns, there.st_mtime_ns, self._granularity):
             return False
         if here.st_mode != there.st_mode or not self._same_owner(here, there):
             return False

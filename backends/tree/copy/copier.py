@@ -338,7 +338,7 @@ class Copier:
         finally:
             os.close(out)
         self.record_digest(path, size, digest)
-        return min(size, held_bytes(status, fd)) if status.st_size == size else size
+        return held_bytes(status, fd) if size == status.st_size else size
 
     def _check_unchanged(self, path: str, fd: int, status: os.stat_result, *, as_met: bool) -> None:
         """Compare a file with its attributes before it was read; note a change that is as met."""

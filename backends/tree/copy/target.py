@@ -11,7 +11,7 @@ import stat
 from contextlib import suppress
 from dataclasses import dataclass
 
-from backends.fs import translate
+from backends.fs import USUAL_NS, is_nearest_time, is_same_time, translate
 from backends.tree.copy.receipt import Loss, Receipt
 from backends.tree.files import (
     ACL_ACCESS,
@@ -20,7 +20,6 @@ from backends.tree.files import (
     REFUSED,
     Anchor,
     AttributeSupport,
-    is_nearest_time,
     join,
     read_flags,
     read_xattrs,
@@ -31,9 +30,6 @@ from backends.tree.files import (
 
 #: Failures of the target that every other entry would meet too.
 _FATAL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS})
-
-#: Times (nanoseconds) that nearly every file system has: they are not read back once they are set.
-_USUAL_NS = range(2**31 * 10**9)
 
 _SPECIAL = stat.S_ISUID | stat.S_ISGID | stat.S_ISVTX
 
@@ -99,16 +95,11 @@ class CopyTarget:
 
     def _is_complete(self, there: os.stat_result, status: os.stat_result) -> bool:
         """Return whether an earlier run finished this target entry."""
-        difference_ns = abs(there.st_mtime_ns - status.st_mtime_ns)
         return (
             self._trust
             and stat.S_IFMT(there.st_mode) == stat.S_IFMT(status.st_mode)
             and there.st_size == status.st_size
-            and (
-                difference_ns == 0
-                or difference_ns < self._granularity
-                or is_nearest_time(status.st_mtime_ns, there.st_mtime_ns)
-            )
+            and is_same_time(status.st_mtime_ns, there.st_mtime_ns, self._granularity)
         )
 
     def _remove(self, pair: DirectoryPair, name: str, there: os.stat_result) -> None:
@@ -169,7 +160,7 @@ class CopyTarget:
         self._copy_link_xattrs(pair, name, receipt)
         times = (status.st_atime_ns, status.st_mtime_ns)
         os.utime(name, ns=times, dir_fd=pair.target, follow_symlinks=False)
-        if status.st_mtime_ns not in _USUAL_NS:
+        if status.st_mtime_ns not in USUAL_NS:
             kept = os.stat(name, dir_fd=pair.target, follow_symlinks=False)
             _add_lost_time(receipt, join(pair.path, name), status, kept)
 
@@ -260,7 +251,7 @@ class AttributeWriter:
     def set_times(self, path: str, target: int, status: os.stat_result) -> None:
         """Set the times of an open copy; count a time that its file system cannot have."""
         os.utime(target, ns=(status.st_atime_ns, status.st_mtime_ns))
-        if status.st_mtime_ns not in _USUAL_NS:
+        if status.st_mtime_ns not in USUAL_NS:
             _add_lost_time(self._receipt, path, status, os.fstat(target))
 
     def set_flags(self, path: str, target: int, flags: int) -> None:

@@ -122,26 +122,6 @@ def unlock(fd: int) -> None:
             raise
 
 
-#: The first and the last second of file systems: FAT and exFAT; an old XFS, ext4 with small inodes;
-#: those with 32 bits and no sign; ext4; XFS with big times (s_time_min and s_time_max in Linux).
-_FIRST_SECONDS = frozenset({-(2**31), 0, 315_532_800})
-_LAST_SECONDS = frozenset({2**31 - 1, 2**32 - 1, 4_354_819_198, 15_032_385_535, 16_299_260_424})
-_NS = 10**9
-
-
-def is_nearest_time(time_ns: int, kept_ns: int) -> bool:
-    """Return whether a file system that cannot have a time has the end of its range in its place.
-
-    The kernel gives it that (inode(7)): 1901 or 2446 on ext4, 2038 on an older XFS.
-    """
-    seconds, rest_ns = divmod(kept_ns, _NS)
-    if rest_ns:
-        return False
-    return (
-        seconds in (_FIRST_SECONDS if time_ns < kept_ns else _LAST_SECONDS) and time_ns != kept_ns
-    )
-
-
 def xattr_names(fd: int) -> list[str]:
     """Return the names of an entry's extended attributes; none where they cannot be listed."""
     with suppress(OSError):
