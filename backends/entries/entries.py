@@ -16,9 +16,8 @@ from pathlib import PurePosixPath
 from uuid import uuid4
 
 from backends.base import Backend, MountedBackend, Owner
-from backends.fs import descriptors, entry_errors, layout, paths
+from backends.fs import descriptors, entry_errors, inheritance, layout, paths
 from backends.quota import quick_usage, soft
-from backends.uploads import own_new_directory
 from core.errors import (
     EntryNotFound,
     EntryRefused,
@@ -52,7 +51,7 @@ def make_directory(
         EntryRefused: it exists (unless `exist_ok` and it is a directory), or a parent is missing.
     """
     on_made = partial(
-        own_new_directory, owner=Owner("directory" if owned_by_directory else "service")
+        inheritance.own_new_directory, owner=Owner("directory" if owned_by_directory else "service")
     )
     with entry_errors(str(path)):
         if path.is_root:

@@ -17,17 +17,14 @@ from contextlib import contextmanager
 import msgspec
 
 from backends.base import Backend
-from backends.fs import descriptors, linux, paths, translate, translated
+from backends.fs import descriptors, inheritance, linux, paths, translate, translated
 from backends.quota import blame, check_digest, check_space, soft
 from backends.uploads.directories import (
-    FILE_MODE,
     give_to_job,
-    inherit_access,
     open_upload_directory,
     parents,
     prepare_file,
     root_of,
-    take_project,
     upload_directory,
 )
 from core.errors import (
@@ -156,7 +153,7 @@ class Staging:
         except OSError as error:
             if error.errno != errno.EXDEV:
                 raise
-            if take_project(self.descriptor, parent):
+            if inheritance.take_project(self.descriptor, parent):
                 os.rename(self.upload.id, name, src_dir_fd=self._directory, dst_dir_fd=parent)
                 return
             # The volume was mounted again since the file was opened: use the mount of now.
@@ -245,11 +242,11 @@ def _begin_within_bounds(backend: Backend, store: UploadStore, upload: Upload) -
 def _begin(backend: Backend, store: UploadStore, upload: Upload) -> Upload:
     with translated(), upload_directory(backend, upload, make=True) as directory:
         try:
-            descriptor = os.open(upload.id, _NEW_FILE, FILE_MODE, dir_fd=directory)
+            descriptor = os.open(upload.id, _NEW_FILE, inheritance.FILE_MODE, dir_fd=directory)
         except FileExistsError:
             raise UploadExists("An upload of that id is already open.") from None
         try:
-            os.fchmod(descriptor, FILE_MODE)
+            os.fchmod(descriptor, inheritance.FILE_MODE)
             known = msgspec.structs.replace(upload, inode=os.fstat(descriptor).st_ino)
         finally:
             os.close(descriptor)
@@ -304,7 +301,7 @@ def was_published(backend: Backend, upload: Upload, target: VFolderPath) -> bool
             status = os.stat(target.name, dir_fd=parent, follow_symlinks=False)
     except (EntryNotFound, EntryRefused, VFolderNotFound):
         return False
-    return status.st_ino == upload.inode and status.st_size == upload.length
+    return _is_own(upload, status)
 
 
 @contextmanager
@@ -321,11 +318,13 @@ def published(backend: Backend, upload: Upload, target: VFolderPath) -> Iterator
         yield None
         return
     try:
-        status = os.fstat(descriptor)
-        is_own = (status.st_ino, status.st_size) == (upload.inode, upload.length)
-        yield descriptor if is_own else None
+        yield descriptor if _is_own(upload, os.fstat(descriptor)) else None
     finally:
         os.close(descriptor)
+
+
+def _is_own(upload: Upload, status: os.stat_result) -> bool:
+    return (status.st_ino, status.st_size) == (upload.inode, upload.length)
 
 
 def remove(backend: Backend, upload: Upload) -> None:
@@ -376,11 +375,11 @@ def _publish_empty(backend: Backend, upload: Upload) -> None:
         parents(target, top, backend.mount.owner) as parent,
     ):
         try:
-            descriptor = os.open(target.name, _NEW_FILE, FILE_MODE, dir_fd=parent)
+            descriptor = os.open(target.name, _NEW_FILE, inheritance.FILE_MODE, dir_fd=parent)
         except FileExistsError:
             return
         try:
-            inherit_access(descriptor, parent, backend.mount.owner)
+            inheritance.inherit_access(descriptor, parent, backend.mount.owner)
         finally:
             os.close(descriptor)
         os.fsync(parent)

@@ -85,7 +85,7 @@ def _uploads() -> Iterator[Mutation]:
     )
     yield replaced(
         "published mode under any umask: of a file that was renamed",
-        "backends/uploads/directories.py",
+        "backends/fs/inheritance.py",
         "        os.fchmod(descriptor, FILE_MODE)\n",
         "        os.umask(mask := os.umask(0))\n        os.fchmod(descriptor, FILE_MODE & ~mask)\n",
         f"{_UPLOADS}/test_inheritance.py",
@@ -93,7 +93,7 @@ def _uploads() -> Iterator[Mutation]:
     yield replaced(
         "published mode under any umask: of an empty file",
         staging,
-        "            inherit_access(descriptor, parent, backend.mount.owner)\n        finally:\n",
+        "            inheritance.inherit_access(descriptor, parent, backend.mount.owner)\n        finally:\n",
         "            pass\n        finally:\n",
         f"{_UPLOADS}/test_inheritance.py",
     )

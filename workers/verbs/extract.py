@@ -14,10 +14,10 @@ from typing import Any
 
 from backends.archives import BOUNDS, Unpacking, UnpackOptions, UploadFormat, opened
 from backends.base import Owner
-from backends.fs import descriptors, layout, paths, translate
+from backends.fs import descriptors, inheritance, layout, paths, translate
 from backends.quota import blame, check_space, soft
 from backends.tree import remove_tree, sync_file_system
-from backends.uploads import default_acl, give_to_job, inherit_directory, nearest_parent, parents
+from backends.uploads import give_to_job, nearest_parent, parents
 from core.errors import EntryExists, EntryNotFound
 from core.jobs.requests import ExtractRequest
 from core.names import VFolderId, VFolderPath
@@ -81,7 +81,7 @@ class Extract:
             self._context.hidden_directory(self._root, self._staging) as staging,
         ):
             with nearest_parent(self._target, top) as parent:
-                inherit_directory(staging, parent, self._backend.mount.owner)
+                inheritance.inherit_directory(staging, parent, self._backend.mount.owner)
             facts = self._unpack(file, staging)
             sync_file_system(staging)
             mark = {"inode": os.fstat(staging).st_ino, "facts": facts}
@@ -119,7 +119,7 @@ class Extract:
             check,
             self._context.note,
             owner=own if given else None,
-            under_acl=default_acl(staging) is not None,
+            under_acl=inheritance.default_acl(staging) is not None,
         )
 
     def _reserve(self, size_bytes: int) -> None:
