@@ -1,8 +1,9 @@
-"""The process itself: version, user, privileges, children, metric files. Knows no job."""
+"""The process itself: version, user, privileges, children, commands, metric files. Knows no job."""
 
 from core.process import identity, metrics_files, privileges
 from core.process.certificates import certificate_files, check_certificate
 from core.process.child import end_with_parent, request_end_with_parent
+from core.process.command import run_command, tool_environment
 from core.process.ending import MISCONFIGURED, end_unstarted
 
 __all__ = [
@@ -16,5 +17,7 @@ __all__ = [
     "pinned_tls",
     "privileges",
     "request_end_with_parent",
+    "run_command",
+    "tool_environment",
     "version",
 ]

@@ -24,6 +24,7 @@ from backends.base import MountedBackend
 from backends.volumes import Volumes
 from core.errors import StorageError
 from core.events import CHANNEL, Bus, Event
+from core.process import run_command
 from core.redis import Database, connect, json
 from core.settings import Settings
 from core.telemetry import logger
@@ -175,10 +176,9 @@ class Mounting:
             raise MountRefused("This file system is not among [vfolder.mounts] allowed.")
 
     def _run_command(self, command: list[str]) -> None:
-        seconds = self._settings.vfolder.mounts.timeout
-        done = subprocess.run(command, capture_output=True, timeout=seconds, check=False)
+        done = run_command(command, self._settings.vfolder.mounts.timeout)
         if done.returncode:
-            raise MountRefused(done.stderr.decode("utf-8", "replace").strip()[:_NAME_MAX])
+            raise MountRefused(done.stderr.strip()[:_NAME_MAX])
 
     def _set_owner(self, target: Path) -> None:
         owner, group = self._settings.storage_proxy.user, self._settings.storage_proxy.group

@@ -1,6 +1,5 @@
 """The status of a Ceph cluster, by its own program `ceph … -f json`."""
 
-import shutil
 import subprocess
 from collections.abc import Mapping
 from typing import Any
@@ -9,6 +8,7 @@ import orjson
 
 from backends.base import HardwareInfo, HardwareStatus, PerformanceMetric
 from core.errors import BackendFailed, DeadlineExceeded, Unsupported
+from core.process import run_command
 
 #: A command that takes longer counts as failed (seconds).
 ANSWER_SECONDS = 10
@@ -26,17 +26,14 @@ def ask(options: Mapping[str, Any], *words: str) -> Any:  # noqa: ANN401 - any J
         DeadlineExceeded: no answer in time.
         BackendFailed: Ceph refused. Its own words are in the service's log, not in the answer.
     """
-    program = shutil.which("ceph")
-    if program is None:
-        raise Unsupported("The program `ceph` is not installed on this node.")
-    command = [program, "--connect-timeout", str(ANSWER_SECONDS // 2), "-f", "json"]
+    command = ["ceph", "--connect-timeout", str(ANSWER_SECONDS // 2), "-f", "json"]
     for option, flag in (("conf", "-c"), ("user", "--name"), ("keyring", "--keyring")):
         if value := options.get(f"ceph_{option}"):
             command += [flag, str(value)]
     try:
-        done = subprocess.run(
-            [*command, *words], capture_output=True, check=False, timeout=ANSWER_SECONDS
-        )
+        done = run_command([*command, *words], ANSWER_SECONDS, env=None)
+    except FileNotFoundError:
+        raise Unsupported("The program `ceph` is not installed on this node.") from None
     except subprocess.TimeoutExpired:
         raise DeadlineExceeded("The Ceph cluster did not answer in time.") from None
     if done.returncode != 0:

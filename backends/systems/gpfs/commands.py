@@ -5,9 +5,7 @@ names the columns of the lines after it; their order differs between releases. V
 percent-encoded.
 """
 
-import os
 import re
-import signal
 import subprocess
 from collections.abc import Mapping
 from pathlib import PurePosixPath
@@ -16,6 +14,7 @@ from urllib.parse import unquote
 from backends.mounted.rest import ArrayRefused, Busy, Reason, deadline
 from backends.systems.gpfs.options import GpfsOptions
 from core.errors import BackendFailed, ConfigurationError, DeadlineExceeded
+from core.process import run_command
 
 #: Exit statuses: everything was done, and the object does not exist.
 _DONE, _NOT_FOUND = 0, 2
@@ -59,50 +58,23 @@ class Commands:
             Busy: another command of the cluster runs.
         """
         line = [*self._prefix, str(self._directory / program), *arguments]
-        status, output, errors = _finished(program, line)
-        if status == _DONE:
-            return output
-        raise refusal(program, status, errors)
+        done = _finished(program, line)
+        if done.returncode == _DONE:
+            return done.stdout
+        raise refusal(program, done.returncode, done.stderr)
 
 
-def _finished(program: str, line: list[str]) -> tuple[int, str, str]:
+def _finished(program: str, line: list[str]) -> "subprocess.CompletedProcess[str]":
     try:
-        process = subprocess.Popen(
-            line,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            start_new_session=True,
-            env={"PATH": f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin", "LC_ALL": "C"},
-        )
+        return run_command(line, deadline.left(), grace_seconds=_GRACE_SECONDS)
     except FileNotFoundError:
         raise ConfigurationError(
             f"The program `{program}` is not on this node; name its directory in gpfs_command_dir."
         ) from None
     except PermissionError:
         raise BackendFailed(f"This service may not run `{program}` of Storage Scale.") from None
-    with process:
-        try:
-            output, errors = process.communicate(timeout=deadline.left())
-        except subprocess.TimeoutExpired:
-            _end(process)
-            raise DeadlineExceeded(f"`{program}` of Storage Scale did not end in time.") from None
-        except BaseException:
-            _end(process)
-            raise
-    return process.returncode, output.decode("utf-8", "replace"), errors.decode("utf-8", "replace")
-
-
-def _end(process: "subprocess.Popen[bytes]") -> None:
-    """End a command and all that it started: its children hold the pipes open."""
-    for number in (signal.SIGTERM, signal.SIGKILL):
-        try:
-            os.killpg(process.pid, number)
-            process.communicate(timeout=_GRACE_SECONDS)
-        except subprocess.TimeoutExpired:
-            continue
-        except ProcessLookupError:
-            return
+    except subprocess.TimeoutExpired:
+        raise DeadlineExceeded(f"`{program}` of Storage Scale did not end in time.") from None
 
 
 def refusal(program: str, status: int, errors: str) -> ArrayRefused | Busy:

@@ -7,22 +7,20 @@ always numbers. An answer that cannot be read is an error, never "no limit" (Lus
 import errno
 import os
 import re
-import signal
 import subprocess
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 from backends.mounted import ProjectUsage, mount_of
 from core.errors import BackendFailed
+from core.process import run_command
 
 #: Lustre keeps limits in units of this many bytes.
 UNIT_BYTES = 1024
 #: A call that takes longer counts as failed (seconds).
 ANSWER_SECONDS = 20.0
-#: Seconds between looks at a tool that walks a tree.
-_LOOK_SECONDS = 0.5
 #: Usage and soft limit, hard limit and grace: of blocks, then of inodes.
 _COLUMNS = 8
 _USED, _HARD, _INODES = 0, 2, 4
@@ -121,21 +119,7 @@ class Lfs:
 
         `seen` is called twice a second; when it raises, the tool is stopped.
         """
-        arguments = ["project", "-p", f"{project}", "-s", "-r", _path(fd)]
-        process = self._start(arguments, fd)
-        try:
-            while True:
-                seen()
-                try:
-                    _, words = process.communicate(timeout=_LOOK_SECONDS)
-                except subprocess.TimeoutExpired:
-                    continue
-                break
-        except BaseException:
-            _end(process)
-            raise
-        if process.returncode:
-            raise _refused("project", words)
+        self._run("project", "-p", f"{project}", "-s", "-r", _path(fd), fd=fd, look=seen)
 
     def targets(self, fd: int) -> LustreTargets:
         """Return the size of the file system, and the targets that are away (`lfs df`)."""
@@ -156,46 +140,23 @@ class Lfs:
         done = self._done("quota", "--help")
         return "--delimiter" in f"{done.stdout}{done.stderr}"
 
-    def _run(self, *arguments: str, fd: int | None = None) -> str:
-        done = self._done(*arguments, fd=fd)
+    def _run(self, *arguments: str, **how: Any) -> str:  # noqa: ANN401 - as `_done` has them
+        done = self._done(*arguments, **how)
         if done.returncode:
             raise _refused(arguments[0], done.stderr or done.stdout)
         return done.stdout
 
-    def _done(self, *arguments: str, fd: int | None = None) -> "subprocess.CompletedProcess[str]":
-        process = self._start(list(arguments), fd)
+    def _done(
+        self, *arguments: str, fd: int | None = None, look: Callable[[], None] | None = None
+    ) -> "subprocess.CompletedProcess[str]":
+        """Run the tool; a walk, during which `look` is called, has no time limit."""
+        line, seconds = [self._program, *arguments], None if look else ANSWER_SECONDS
         try:
-            output, words = process.communicate(timeout=ANSWER_SECONDS)
-        except subprocess.TimeoutExpired:
-            _end(process)
-            raise BackendFailed(f"`lfs {arguments[0]}` did not end in time.") from None
-        except BaseException:
-            _end(process)
-            raise
-        return subprocess.CompletedProcess(list(arguments), process.returncode, output, words)
-
-    def _start(self, arguments: list[str], fd: int | None) -> "subprocess.Popen[str]":
-        try:
-            return subprocess.Popen(
-                [self._program, *arguments],
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.PIPE,
-                text=True,
-                errors="replace",
-                process_group=0,
-                pass_fds=() if fd is None else (fd,),
-                env={"PATH": f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin", "LC_ALL": "C"},
-            )
+            return run_command(line, seconds, look=look, pass_fds=() if fd is None else (fd,))
         except FileNotFoundError:
             raise BackendFailed("The program `lfs` is not installed on this node.") from None
-
-
-def _end(process: "subprocess.Popen[str]") -> None:
-    """Kill a tool and what it started."""
-    with suppress(ProcessLookupError):  # it has ended by itself
-        os.killpg(process.pid, signal.SIGKILL)
-    process.communicate()
+        except subprocess.TimeoutExpired:
+            raise BackendFailed(f"`lfs {arguments[0]}` did not end in time.") from None
 
 
 def mount_point(fd: int) -> str:

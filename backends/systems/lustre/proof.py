@@ -19,6 +19,7 @@ from backends.base import Enforcement
 from backends.fs import atomic, descriptors, layout
 from backends.mounted import project_ids
 from core.names import QuotaScope, ScopeKind
+from core.process import run_command
 
 #: The limit of the trial, and how much is written before it counts as passed (bytes). Servers hand
 #: out limits in pieces of some MiB, so that a writer may pass a little.
@@ -118,20 +119,15 @@ def _stops_nobody(file: int) -> bool | None:
     """Return whether a process without rights is stopped; None when that cannot be tried."""
     size = f"bs={_STEP_BYTES}", f"count={WRITTEN_BYTES // _STEP_BYTES}"
     try:
-        done = subprocess.run(
-            ["dd", "if=/dev/zero", *size],  # noqa: S607 - by PATH, as every tool
+        done = run_command(
+            ["dd", "if=/dev/zero", *size],
+            _WRITER_SECONDS,
             stdout=file,
-            stderr=subprocess.PIPE,
-            stdin=subprocess.DEVNULL,
-            text=True,
-            check=False,
-            timeout=_WRITER_SECONDS,
             user=_NOBODY,
             group=_NOBODY,
             extra_groups=[],
-            env={"PATH": os.environ.get("PATH", ""), "LC_ALL": "C"},
         )
-    except (OSError, subprocess.SubprocessError):
+    except (OSError, subprocess.TimeoutExpired):
         return None
     if os.strerror(errno.EDQUOT) in done.stderr:
         return True

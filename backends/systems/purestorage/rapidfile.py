@@ -6,17 +6,17 @@ Its documentation is not public. This file follows the published output of versi
 
 import os
 import shutil
-import signal
 import subprocess
 from pathlib import Path
 
 from backends.base import TreeUsage
 from core.errors import BackendFailed, DeadlineExceeded
+from core.process import run_command
 
 #: A count that takes longer is stopped (seconds).
 COUNT_SECONDS = 30.0
 _VERSION_SECONDS = 5.0
-_MARK = b"RapidFile"
+_MARK = "RapidFile"
 
 
 class RapidFile:
@@ -40,11 +40,11 @@ class RapidFile:
         program = self._pdu()
         if program is None:
             raise BackendFailed("RapidFile's program `pdu` is not on this node.")
-        records = _run([program, "-0", "-b", "-a", str(top)], COUNT_SECONDS).split(b"\0")[:-1]
+        records = _run([program, "-0", "-b", "-a", str(top)], COUNT_SECONDS).split("\0")[:-1]
         if not records:
             raise BackendFailed("RapidFile's program `pdu` output nothing.")
-        size = records[-1].partition(b"\t")[0]
-        if not size.isdigit():
+        size = records[-1].partition("\t")[0]
+        if not size.isdecimal():
             raise BackendFailed("RapidFile's program `pdu` output something that is no size.")
         return TreeUsage(file_count=len(records) - 1, used_bytes=int(size))
 
@@ -56,21 +56,11 @@ class RapidFile:
         return self._proved
 
 
-def _run(command: list[str], seconds: float) -> bytes:
-    """Return a program's output; at the deadline its process group is killed."""
-    with subprocess.Popen(
-        command,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        env={**os.environ, "LC_ALL": "C"},
-        start_new_session=True,
-    ) as process:
-        try:
-            output, _ = process.communicate(timeout=seconds)
-        except subprocess.TimeoutExpired:
-            os.killpg(process.pid, signal.SIGKILL)
-            raise DeadlineExceeded("RapidFile's program did not end in time.") from None
-    if process.returncode != 0:
-        raise BackendFailed(f"RapidFile's program failed (status {process.returncode}).")
-    return output
+def _run(command: list[str], seconds: float) -> str:
+    try:
+        done = run_command(command, seconds, env={**os.environ, "LC_ALL": "C"})
+    except subprocess.TimeoutExpired:
+        raise DeadlineExceeded("RapidFile's program did not end in time.") from None
+    if done.returncode != 0:
+        raise BackendFailed(f"RapidFile's program failed (status {done.returncode}).")
+    return done.stdout

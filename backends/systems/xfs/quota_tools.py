@@ -15,6 +15,7 @@ from pathlib import Path
 from backends.mounted import ProjectUsage
 from backends.systems.xfs.quotactl import UNIT_BYTES
 from core.errors import BackendFailed
+from core.process import run_command
 
 #: A tool that takes longer counts as failed (seconds).
 ANSWER_SECONDS = 60
@@ -104,15 +105,7 @@ def _run(program: str, *arguments: str) -> str:
 
 def _done(program: str, *arguments: str) -> "subprocess.CompletedProcess[str]":
     try:
-        return subprocess.run(
-            [program, *arguments],
-            capture_output=True,
-            check=False,
-            text=True,
-            timeout=ANSWER_SECONDS,
-            stdin=subprocess.DEVNULL,
-            env={"PATH": f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin", "LC_ALL": "C"},
-        )
+        return run_command([program, *arguments], ANSWER_SECONDS)
     except FileNotFoundError:
         raise BackendFailed(f"The program `{program}` is not installed on this node.") from None
     except subprocess.TimeoutExpired:

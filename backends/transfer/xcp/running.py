@@ -16,7 +16,7 @@ from contextlib import suppress
 from pathlib import PurePosixPath
 
 from core.jobs import Control
-from core.process import end_with_parent
+from core.process import end_with_parent, run_command
 
 #: Interval at which the job's control is checked (seconds).
 TICK_SECONDS = 0.1
@@ -116,13 +116,7 @@ class XcpProcess:
         if self._engine is None:
             return
         with suppress(OSError, subprocess.TimeoutExpired):
-            subprocess.run(
-                [*self._engine, "kill", self._name],
-                stdin=subprocess.DEVNULL,
-                capture_output=True,
-                timeout=CONTAINER_SECONDS,
-                check=False,
-            )
+            run_command([*self._engine, "kill", self._name], CONTAINER_SECONDS, env=None)
 
 
 def _named(command: Sequence[str], name: str) -> tuple[list[str] | None, list[str]]:
