@@ -121,8 +121,8 @@ class ArrayQuotaBackend(ArrayBackend):
         """Remove the array's objects of a removed directory; return whether there were any."""
 
     @abstractmethod
-    def _has_directory(self, path: str) -> bool:
-        """Return whether the array has a directory at this path of the volume."""
+    def _has_directory(self, path: str) -> bool | None:
+        """Return whether the array has a directory at this path of the volume; None: unknown."""
 
     @abstractmethod
     def _available(self) -> Mapping[str, bool]:
@@ -214,6 +214,8 @@ class ArrayQuotaBackend(ArrayBackend):
             exists = _exists(root, scope)
             if exists:
                 super().delete_scope(scope)
+            else:
+                self._check_gone(scope.directory)
             known = (
                 self._remove_objects(scope.directory)
                 or requested_limits.find(root, scope) is not None
@@ -236,15 +238,26 @@ class ArrayQuotaBackend(ArrayBackend):
         path = PurePosixPath(layout.HIDDEN)
         with descriptors.made(path, root, descriptors.HIDDEN_MODE) as hidden:
             mark = _mark(hidden)
-        if not self._has_directory(f"{layout.HIDDEN}/{mark}"):
+        if self._has_directory(f"{layout.HIDDEN}/{mark}") is False:
             raise BackendFailed(
                 f"What is mounted for volume {self.mount.volume} is not the array's volume that "
                 "its options name, or not the top of it.",
             )
         self._proved = (status.st_dev, status.st_ino)
 
+    def _check_gone(self, name: str) -> None:
+        """Keep the array's objects of a directory that the mount does not show and the array has.
+
+        Raises:
+            BackendFailed: the array has it.
+        """
+        if self._has_directory(name):
+            raise BackendFailed(
+                "The mount does not show the quota scope, and the array still has its directory. "
+                "Nothing was removed; is this the volume that is mounted?"
+            )
+
     def _make(self, root: int, scope: QuotaScope, limit_bytes: int | None) -> None:
-        self._prove(root)
         requested_limits.keep(
             root, scope, requested_limits.RequestedLimit(limit_bytes or 0, adopting=True)
         )
@@ -255,7 +268,10 @@ class ArrayQuotaBackend(ArrayBackend):
 
     @contextmanager
     def _locked(self, scope: QuotaScope) -> Iterator[int]:
-        """Open the volume's top with the scope locked; ends with the deadline of the call."""
+        """Open the volume's top, which the array serves, with the scope locked.
+
+        Ends with the deadline of the call.
+        """
         seconds, what = self._deadline_seconds + self.making_seconds, f"Quota scope {scope}"
         with (
             deadline.within(seconds),
@@ -263,6 +279,7 @@ class ArrayQuotaBackend(ArrayBackend):
             self.root() as root,
             scope_lock.alone(root, scope.id.int, what),
         ):
+            self._prove(root)
             yield root
 
     @contextmanager

@@ -52,6 +52,7 @@ class FlashBladeSim(Simulator):
     profile: Profile = field(default_factory=Profile)
     logins: int = 0
     logouts: int = 0
+    wrong_passwords: int = 0
 
     def __post_init__(self) -> None:
         super().__init__()
@@ -59,7 +60,8 @@ class FlashBladeSim(Simulator):
         self._overloads = 0
 
     @property
-    def sessions(self) -> list[str]:
+    def tokens(self) -> list[str]:
+        """Every session."""
         return list(self._sessions)
 
     def overloaded(self, status: int) -> Say:
@@ -98,6 +100,7 @@ class FlashBladeSim(Simulator):
 
     def _login(self, ask: Ask) -> Say:
         if ask.headers.get("api-token") != API_TOKEN:
+            self.wrong_passwords += 1
             return _refusal(401, "", "Invalid API token.")
         if len(self._sessions) >= self.profile.sessions_max:
             return _refusal(429, "", "Too many sessions.")

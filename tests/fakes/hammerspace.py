@@ -106,6 +106,7 @@ class HammerspaceSim(Simulator):
     snapshots: dict[str, dict[str, float]] = field(default_factory=dict)
     effects: list[str] = field(default_factory=list)
     logins: int = 0
+    wrong_passwords: int = 0
 
     def __post_init__(self) -> None:
         super().__init__()
@@ -140,6 +141,11 @@ class HammerspaceSim(Simulator):
     def overloaded(self, status: int) -> Say:
         return Say(status, {"message": "The Anvil is overloaded."}, {"Retry-After": "0"})
 
+    @property
+    def tokens(self) -> list[str]:
+        """Every session."""
+        return list(self._sessions)
+
     def expire(self) -> None:
         with self.lock:
             self._sessions.clear()
@@ -166,6 +172,7 @@ class HammerspaceSim(Simulator):
             return _refusal(415, "Unsupported media type")
         form = {name: values[0] for name, values in parse_qs(ask.raw.decode()).items()}
         if (form.get("username"), form.get("password")) != (USER, PASSWORD):
+            self.wrong_passwords += 1
             return _refusal(401, "Bad credentials")
         self.logins += 1
         session = secrets.token_hex(16)

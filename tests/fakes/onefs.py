@@ -66,8 +66,6 @@ class Profile:
     accounting_stays: bool = False
     #: A default-directory quota on the parent gives each new directory a linked one, so limited.
     linked_limit: int | None = None
-    #: rmdir(2) of a directory with a quota fails.
-    quota_holds_directory: bool = False
     #: The states that a TreeDelete job goes through; the tree is gone with `succeeded`.
     job_states: tuple[str, ...] = ("running", "succeeded")
     zone_path: str = "/ifs/data"
@@ -97,7 +95,7 @@ class OneFsSim(Simulator):
     effects: list[str] = field(default_factory=list)
     logins: int = 0
     logouts: int = 0
-    wrong_logins: int = 0
+    wrong_passwords: int = 0
 
     def __post_init__(self) -> None:
         super().__init__()
@@ -110,6 +108,11 @@ class OneFsSim(Simulator):
     def overloaded(self, status: int) -> Say:
         words = _error("AEC_EXCEPTION", "The cluster is changing its group.")
         return Say(status, words, {"Retry-After": "0"})
+
+    @property
+    def tokens(self) -> list[str]:
+        """Every session, and its second token."""
+        return [*self.sessions, *(session.csrf for session in self.sessions.values())]
 
     def expire(self) -> None:
         with self.lock:
@@ -156,7 +159,7 @@ class OneFsSim(Simulator):
         if set(body) != {"username", "password", "services"}:
             raise _no(400, "AEC_BAD_REQUEST", "Malformed session.")
         if (body["username"], body["password"]) != (USER, PASSWORD):
-            self.wrong_logins += 1
+            self.wrong_passwords += 1
             raise _no(401, "AEC_UNAUTHORIZED", "Username or password is incorrect.")
         if len(self.sessions) >= self.profile.sessions_max:
             raise _no(503, "AEC_LIMIT_EXCEEDED", "Too many sessions.")
@@ -189,7 +192,7 @@ class OneFsSim(Simulator):
     def _authenticate(self, ask: Ask) -> None:
         given = ask.headers.get("authorization", "")
         right = "Basic " + base64.b64encode(f"{USER}:{PASSWORD}".encode()).decode()
-        self.wrong_logins += bool(given) and given != right
+        self.wrong_passwords += bool(given) and given != right
         if not (given == right and self.profile.basic) and not (not given and self._of(ask)):
             raise _no(401, "AEC_UNAUTHORIZED", "Authorization required")
 
@@ -317,8 +320,6 @@ class OneFsSim(Simulator):
         on = facts.get("thresholds_on", "fslogicalsize")
         made = {**kept, "id": name, "thresholds_on": on, "linked": False, "ready_at": later}
         self.quotas[name] = {**made, "thresholds": dict(facts.get("thresholds", {}))}
-        if self.profile.quota_holds_directory:
-            self.hold(below)
         return self.quotas[name]
 
     def _change_quota(self, quota: dict[str, Any], body: Any) -> Say:
@@ -348,7 +349,6 @@ class OneFsSim(Simulator):
         below = _below(gone["path"])
         if self.shelf.exists(below):
             self.shelf.limit(below, None)
-            self.release(below)
         self.effects.append(f"delete quota {gone['path']} {name}")
         return Say(204)
 
@@ -356,12 +356,6 @@ class OneFsSim(Simulator):
         limits = [q for q in self.quotas.values() if q["path"] == quota["path"] and q["enforced"]]
         hard = [q["thresholds"]["hard"] for q in limits if q["thresholds"].get("hard")]
         self.shelf.limit(_below(quota["path"]), min(hard, default=None))
-
-    def hold(self, below: str) -> None:
-        """Make rmdir(2) of a directory with a quota fail; a test says how."""
-
-    def release(self, below: str) -> None:
-        """Let a directory be removed again."""
 
     # -- Snapshots -----------------------------------------------------------------------------
     def _snapshot(self, ask: Ask, rest: list[str]) -> Say:

@@ -104,12 +104,18 @@ class OntapSim(Simulator):
         self._invisible: set[str] = set()
         #: Made to fail: (text in the description, failure, whether the effect stays).
         self.job_faults: list[tuple[str, JobFailure, bool]] = []
-        self.chance_of_job_fault = 0.0
+        self.chance_of_task_fault = 0.0
         self.wrong_passwords = 0
         self._volume_queue = threading.Lock()
         self._next_id = 1
         self._until = 0.0
         self._index = 1 << 60
+
+    @property
+    def quotas(self) -> dict[str, Any]:
+        """The qtrees and the rules of scopes; the rule of the volume itself has no name."""
+        rules = {rule["qtree"]["name"]: rule for rule in self.rules.values()}
+        return {name: found for name, found in {**self.qtrees, **rules}.items() if name}
 
     def overloaded(self, status: int) -> Say:
         say = refusal(status, "262160", "The server is busy. Retry the operation.")
@@ -193,7 +199,7 @@ class OntapSim(Simulator):
         fault = next((f for f in self.job_faults if f[0] in job.description), None)
         if fault is not None:
             self.job_faults.remove(fault)
-        elif self.random.random() < self.chance_of_job_fault:
+        elif self.random.random() < self.chance_of_task_fault:
             fault = self.random.choice(self._likely(job.description))
         if fault is None:
             act()

@@ -75,7 +75,7 @@ class ScaleSim(Simulator):
     profile: Profile = field(default_factory=Profile)
     first_job: int = 1000
     seed: int = 0
-    chance_of_job_fault: float = 0.0
+    chance_of_task_fault: float = 0.0
     wrong_passwords: int = 0
     logins: int = 0
 
@@ -249,7 +249,7 @@ class ScaleSim(Simulator):
 
     # -- Jobs ----------------------------------------------------------------------------------
     def _accept(self, ask: Ask, act: Callable[[], Any]) -> Say:
-        fault = self._random.random() < self.chance_of_job_fault
+        fault = self._random.random() < self.chance_of_task_fault
         kind = self._random.choice(["fail none", "fail full", "vanish", "stall"]) if fault else ""
         self._number += 1
         busy = self.profile.busy > 0

@@ -51,6 +51,7 @@ class VastSim(Simulator):
     effects: list[str] = field(default_factory=list)
     logins: int = 0
     refreshes: int = 0
+    wrong_passwords: int = 0
 
     def __post_init__(self) -> None:
         super().__init__()
@@ -62,9 +63,18 @@ class VastSim(Simulator):
     def overloaded(self, status: int) -> Say:
         return Say(status, b"The system is overloaded", {**_TEXT, "Retry-After": "0"})
 
+    @property
+    def tokens(self) -> list[str]:
+        """Every token that was given."""
+        return [*self._access, *self._refresh]
+
     def expire(self) -> None:
         with self.lock:
             self._access.clear()
+
+    def forget_refreshes(self) -> None:
+        with self.lock:
+            self._refresh.clear()
 
     def count_all(self) -> None:
         """Let everything be counted now, however long it was to take."""
@@ -99,6 +109,7 @@ class VastSim(Simulator):
                 return Say(401, {"detail": "Token is invalid or expired"})
             self.refreshes += 1
         elif (body["username"], body["password"]) != (USER, PASSWORD):
+            self.wrong_passwords += 1
             return Say(401, {"detail": "No active account found with the given credentials"})
         else:
             self.logins += 1

@@ -65,6 +65,7 @@ class WekaSim(Simulator):
     effects: list[str] = field(default_factory=list)
     logins: int = 0
     refreshes: int = 0
+    wrong_passwords: int = 0
 
     def __post_init__(self) -> None:
         super().__init__()
@@ -74,6 +75,11 @@ class WekaSim(Simulator):
 
     def overloaded(self, status: int) -> Say:
         return Say(status, {"message": "The cluster is overloaded."}, {"Retry-After": "0"})
+
+    @property
+    def tokens(self) -> list[str]:
+        """Every token that was given."""
+        return [*self._access, *self._refresh]
 
     def expire(self) -> None:
         with self.lock:
@@ -112,6 +118,7 @@ class WekaSim(Simulator):
             self._refresh.discard(ask.body["refresh_token"])
             self.refreshes += 1
         elif (ask.body["username"], ask.body["password"]) != (USER, PASSWORD):
+            self.wrong_passwords += 1
             return Say(401, {"data": "Unauthorized"})
         else:
             self.logins += 1

@@ -225,7 +225,6 @@ class ScaleBackend(ArraySnapshots):
     # -- Removal -------------------------------------------------------------------------------
     def _remove_scope(self, scope: QuotaScope, root: int) -> None:
         """Take the fileset from its place and delete it; the cluster refuses a full one."""
-        self._prove(root)
         name = scope.directory
         fileset = self._find(name)
         if fileset is None:
@@ -237,10 +236,8 @@ class ScaleBackend(ArraySnapshots):
             self._scale.unlink(fileset.name)
         self._delete_fileset(fileset.name, scope.directory)
 
-    def _remove_objects(self, name: str) -> bool:
-        """Delete the fileset of a directory that is gone: unlinked, by a process that died."""
-        with self.root() as root:
-            self._prove(root)
+    def _check_gone(self, name: str) -> None:
+        """See `ArrayQuotaBackend._check_gone`; reads of the cluster may lag behind."""
         own, began = self._own_name(name), time.monotonic()
         found = self._scale.fileset(own)
         while found is not None and found.path is not None:
@@ -251,6 +248,11 @@ class ScaleBackend(ArraySnapshots):
                 )
             deadline.rest(_LAG_SECONDS / 10)
             found = self._scale.fileset(own)
+
+    def _remove_objects(self, name: str) -> bool:
+        """Delete the fileset of a directory that is gone: unlinked, by a process that died."""
+        own = self._own_name(name)
+        found = self._scale.fileset(own)
         if found is not None:
             self._delete_fileset(own, name)
         return found is not None

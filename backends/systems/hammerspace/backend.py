@@ -140,7 +140,6 @@ class HammerspaceBackend(ArraySnapshots):
             self._quota_shares.limit(name, limit_bytes)
         elif limit_bytes is not None:
             with self.root() as root:
-                self._prove(root)
                 self._make_limited(root, name, limit_bytes)
 
     def _remove_scope(self, scope: QuotaScope, root: int) -> None:
@@ -149,7 +148,6 @@ class HammerspaceBackend(ArraySnapshots):
         The Anvil could remove both at once. Whether it then removes what was written meanwhile, its
         documents do not agree on.
         """
-        self._prove(root)
         share = self._quota_shares.find(scope.directory)
         if share is not None:
             if self._holds_files(scope.directory):
@@ -181,20 +179,19 @@ class HammerspaceBackend(ArraySnapshots):
         if share is not None:
             self._quota_shares.make(directory, share.limit)
 
-    def _remove_objects(self, name: str) -> bool:
-        """Remove the share of a directory that is gone, after the Anvil was asked about it."""
-        share = self._quota_shares.find(name)
-        if share is None:
-            return False
-        with self.root() as root:
-            self._prove(root)
+    def _check_gone(self, name: str) -> None:
+        """See `ArrayQuotaBackend._check_gone`; an empty directory of the Anvil is fine."""
         if self._holds_files(name):
             raise Conflict(
                 "The mount does not show this quota scope, and Hammerspace has files in it. Is "
                 "this the share that is mounted?",
             )
-        self._quota_shares.remove(share)
-        return True
+
+    def _remove_objects(self, name: str) -> bool:
+        share = self._quota_shares.find(name)
+        if share is not None:
+            self._quota_shares.remove(share)
+        return share is not None
 
     def _holds_files(self, name: str) -> bool:
         """Ask the Anvil whether a directory has an entry, beside its snapshots."""

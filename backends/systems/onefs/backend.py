@@ -19,7 +19,7 @@ from backends.systems.onefs.connection import OneFsOptions, Platform
 from backends.systems.onefs.jobs import remove_tree
 from backends.systems.onefs.quotas import OneFsQuotas
 from backends.systems.onefs.snapshots import DIRECTORY, OneFsSnapshots
-from core.errors import BackendFailed, ConfigurationError, StorageError
+from core.errors import ConfigurationError, StorageError
 from core.names import QuotaScope, VFolderId
 from core.telemetry import logger
 
@@ -128,14 +128,6 @@ class OneFsBackend(ArraySnapshots):
         self._quotas.hold(self._array_path(name), limit_bytes)
 
     def _remove_objects(self, name: str) -> bool:
-        """Remove the quota of a directory, once OneFS itself says that the directory is gone."""
-        with self.root() as root:
-            self._prove(root)
-        if self._has_directory(name):
-            raise BackendFailed(
-                "The mount does not show the quota scope, and OneFS still has its directory. "
-                "Nothing was removed; is this the volume that is mounted?"
-            )
         return self._quotas.drop(self._array_path(name))
 
     def _remove_scope(self, scope: QuotaScope, root: int) -> None:

@@ -135,15 +135,15 @@ class VastApi:
         path = f"{self._prefix}/clusters/{self._options.vast_cluster_id}/"
         return self.client.get(path, VastCluster)
 
-    def knows(self, path: str) -> bool:
-        """Return whether a path exists; always True before release 4.7."""
+    def knows(self, path: str) -> bool | None:
+        """Return whether a path exists; None before release 4.7, which cannot be asked."""
         body = {"path": path, **self._tenant()}
         try:
             self.client.send(ArrayRequest("POST", f"{self._prefix}/folders/stat_path/", body=body))
         except ArrayRefused as refusal:
             if refusal.reason not in (Reason.NOT_FOUND, Reason.INVALID):
                 raise
-            return not any(mark in refusal.detail.lower() for mark in _MISSING)
+            return False if any(mark in refusal.detail.lower() for mark in _MISSING) else None
         return True
 
     def find(self, path: str) -> VastQuota | None:

@@ -65,7 +65,7 @@ class VastBackend(ArrayQuotaBackend):
     def _available(self) -> Mapping[str, bool]:
         return {"quota": _STATUS.get(self._api.cluster().state) is not HardwareStatus.OFFLINE}
 
-    def _has_directory(self, path: str) -> bool:
+    def _has_directory(self, path: str) -> bool | None:
         return self._api.knows(self._path(path))
 
     def _limit_unit(self) -> int:

@@ -70,8 +70,8 @@ class WekaBackend(ArrayQuotaBackend):
     def _available(self) -> Mapping[str, bool]:
         return {"quota": self._api.file_system().is_ready}
 
-    def _has_directory(self, path: str) -> bool:
-        return self._by_stat or self._api.inode(path) is not None
+    def _has_directory(self, path: str) -> bool | None:
+        return None if self._by_stat else self._api.inode(path) is not None
 
     def _limit_unit(self) -> int:
         return GRANULE_BYTES

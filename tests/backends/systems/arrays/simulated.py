@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any, Generic, TypeVar
 from uuid import uuid4
 
-from backends.base import Mount
-from core.names import QuotaScope, ScopeKind
+from backends.base import Backend, Mount
+from core.names import QuotaScope, ScopeKind, VFolderId
 from tests.backends.systems.arrays.watching import modest, no_blind_repetition
 from tests.fakes.serving import Faults, Server, Simulator, certificate, serving
 
@@ -59,3 +59,13 @@ def running(
 def scope() -> QuotaScope:
     """Return the name of a new scope."""
     return QuotaScope(ScopeKind.USER, uuid4())
+
+
+def vfolder_on(backend: Backend) -> VFolderId:
+    """Make a vfolder with a file in a scope of its own."""
+    made = VFolderId(scope(), uuid4())
+    assert made.scope
+    backend.create_scope(made.scope)
+    backend.create_vfolder(made)
+    (backend.vfolder_path(made) / "file").write_bytes(b"kept")
+    return made

@@ -2,7 +2,6 @@
 
 import os
 import subprocess
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
@@ -15,14 +14,11 @@ from backends.systems.hammerspace.backend import HammerspaceBackend, Hammerspace
 from core import errors
 from core.names import QuotaScope, VFolderId
 from tests.backends.systems.arrays.simulated import Array, running, scope
-from tests.backends.systems.arrays.watching import Watch
 from tests.fakes import hammerspace
 from tests.fakes.hammerspace import HammerspaceSim, Profile
 from tests.fakes.shelf import Shelf
 
 MIB = 1 << 20
-THREADS = 50
-REQUESTS_OF_A_CREATION, REQUESTS_OF_A_LOOK = 6, 2
 
 Running = AbstractContextManager[Array[HammerspaceSim, HammerspaceBackend]]
 
@@ -36,39 +32,6 @@ def vfolder_of(it: Array[HammerspaceSim, HammerspaceBackend], one: QuotaScope) -
     found = VFolderId(one, uuid4())
     it.backend.create_vfolder(found)
     return found
-
-
-@pytest.mark.parametrize(
-    "profile",
-    [
-        Profile(),
-        Profile(expired_status=403),
-        Profile(no_limit="0"),
-        Profile(no_limit=""),
-        Profile(visible_seconds=0.3),
-    ],
-    ids=["current", "403", "no limit is 0", "no limit is empty", "visible late"],
-)
-def test_a_scope_lives_and_goes(tmp_path: Path, profile: Profile) -> None:
-    with array(tmp_path, profile) as it:
-        it.backend.probe()
-        one = scope()
-        before = len(it.server.journal)
-        it.backend.create_scope(one, 3 * MIB + 1)
-        polls = len(it.server.asked("GET", "/tasks/"))
-        assert len(it.server.journal) - before - polls <= REQUESTS_OF_A_CREATION
-        before = len(it.server.journal)
-        found = it.backend.describe_scope(one)
-        assert len(it.server.journal) - before <= REQUESTS_OF_A_LOOK
-        assert (found.limit_bytes, found.requested_bytes) == (3 * MIB + 1, 3 * MIB + 1)
-        assert found.enforced == "hard"
-        it.backend.set_limit(one, 5 * MIB)
-        it.backend.unset_limit(one)
-        found = it.backend.describe_scope(one)
-        assert (found.limit_bytes, found.used_bytes, found.enforced) == (None, 0, None)
-        it.backend.delete_scope(one)
-        assert it.simulator.quotas == {}
-        assert not (tmp_path / one.directory).exists()
 
 
 def test_a_change_of_the_limit_keeps_everything_else(tmp_path: Path) -> None:
@@ -138,73 +101,12 @@ def test_a_creation_that_another_process_began_is_awaited(tmp_path: Path) -> Non
         assert it.backend.describe_scope(one).limit_bytes == 2 * MIB
 
 
-@pytest.mark.parametrize("fault", ["drop after", "html 502 after"])
-def test_a_creation_whose_answer_is_lost_is_looked_up(tmp_path: Path, fault: str) -> None:
-    with array(tmp_path) as it:
-        one = scope()
-        it.server.faults.next(fault, "POST", "/shares")
-        it.backend.create_scope(one, MIB)
-        assert len(it.server.asked("POST", "/shares")) == 1
-        assert it.backend.describe_scope(one).limit_bytes == MIB
-
-
-@pytest.mark.parametrize("status", [401, 403])
-def test_many_threads_log_in_once_per_expiry(tmp_path: Path, status: int, watch: Watch) -> None:
-    with array(tmp_path, Profile(expired_status=status)) as it:
-        one = scope()
-        it.backend.create_scope(one, MIB)
-
-        def describe(_: int) -> int | None:
-            return it.backend.describe_scope(one).limit_bytes
-
-        for expiry in range(1, 4):
-            it.simulator.expire()
-            with ThreadPoolExecutor(THREADS) as pool:
-                assert set(pool.map(describe, range(THREADS))) == {MIB}
-            assert it.simulator.logins == 1 + expiry
-        watch.holds(hammerspace.PASSWORD, *it.simulator._sessions)
-
-
-def test_a_missing_right_is_no_expired_login(tmp_path: Path) -> None:
-    with array(tmp_path) as it:
-        it.backend.probe()
-        it.simulator.profile.permitted = False
-
-        def refused(_: int) -> str:
-            with pytest.raises(errors.BackendFailed) as error:
-                it.backend.create_scope(scope(), MIB)
-            return error.value.detail
-
-        with ThreadPoolExecutor(THREADS) as pool:
-            assert all("no right for GET" in detail for detail in pool.map(refused, range(THREADS)))
-        assert it.simulator.logins == 1
-
-
-def test_a_login_that_is_refused_is_not_tried_by_every_thread(tmp_path: Path) -> None:
-    with array(tmp_path) as it:
-        mine = it.another(password="wr0ng")
-
-        def refused(_: int) -> str:
-            with pytest.raises(errors.BackendFailed) as error:
-                mine.array_capacity()
-            return error.value.detail
-
-        with ThreadPoolExecutor(THREADS) as pool:
-            assert not any("wr0ng" in detail for detail in pool.map(refused, range(THREADS)))
-        assert len(it.server.asked("POST", "/login")) == 1
-
-
 def test_volumes_of_one_anvil_share_a_session(tmp_path: Path) -> None:
     with array(tmp_path) as it:
         others = [it.another() for _ in range(3)]
         for one in others:
             one.array_capacity()
         assert it.simulator.logins == 1
-
-
-def test_a_mount_of_something_else_is_noticed(tmp_path: Path) -> None:
-    with array(tmp_path) as it, pytest.raises(errors.BackendFailed, match="not the array's"):
-        it.another(base_path="/elsewhere").probe()
 
 
 def test_two_volumes_have_shares_of_their_own(tmp_path: Path) -> None:
@@ -269,22 +171,6 @@ def test_a_scope_that_fills_while_it_is_removed_stays(tmp_path: Path) -> None:
         assert it.backend.describe_scope(one).limit_bytes == MIB
 
 
-def test_an_empty_mount_point_is_no_proof_of_absence(tmp_path: Path) -> None:
-    """The mount is away: what is seen below is empty, and the Anvil has everything."""
-    with array(tmp_path) as it:
-        one = scope()
-        it.backend.create_scope(one, MIB)
-        (tmp_path / one.directory / "kept").write_bytes(b"x")
-        empty = tmp_path.parent / f"{tmp_path.name}-empty"
-        empty.mkdir()
-        lost = HammerspaceBackend(
-            Mount("array", empty, {**hammerspace.options(it.server.url), "verify_tls": False})
-        )
-        with pytest.raises(errors.BackendFailed, match="not the array's"):
-            lost.delete_scope(one)
-        assert len(it.simulator.quotas) == 1
-
-
 def test_a_directory_that_only_the_mount_lost_keeps_its_share(tmp_path: Path) -> None:
     with array(tmp_path) as it:
         one = scope()
@@ -302,15 +188,6 @@ def test_a_directory_that_only_the_mount_lost_keeps_its_share(tmp_path: Path) ->
         with pytest.raises(errors.Conflict, match="has files in it"):
             it.backend.delete_scope(one)
         assert len(it.simulator.quotas) == 1
-
-
-def test_a_directory_removed_by_hand_leaves_nothing_behind(tmp_path: Path) -> None:
-    with array(tmp_path) as it:
-        one = scope()
-        it.backend.create_scope(one, MIB)
-        (tmp_path / one.directory).rmdir()
-        it.backend.delete_scope(one)
-        assert it.simulator.quotas == {}
 
 
 @pytest.mark.part("root")

@@ -4,29 +4,24 @@ import errno
 import gc
 import os
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
 
 import pytest
 
 from backends.base import HardwareStatus, Mount, capabilities
 from backends.fs import descriptors, layout
 from backends.systems.onefs.backend import OneFsBackend
-from contract.waiting import eventually
 from core import errors
 from core.names import QuotaScope, VFolderId
-from tests.backends.systems.arrays.simulated import Array, running, scope
+from tests.backends.systems.arrays.simulated import Array, running, scope, vfolder_on
 from tests.backends.systems.arrays.watching import Watch
 from tests.fakes import onefs
 from tests.fakes.onefs import BASE, OneFsSim, Profile
 from tests.fakes.shelf import Shelf
 
 MIB = 1 << 20
-THREADS = 50
-REQUESTS_OF_A_CREATION, REQUESTS_OF_A_LOOK = 6, 2
 
 
 Running = AbstractContextManager[Array[OneFsSim, OneFsBackend]]
@@ -39,15 +34,6 @@ def array(top: Path, profile: Profile | None = None) -> Running:
 def quota_of(it: Array[OneFsSim, OneFsBackend], one: QuotaScope) -> dict[str, Any]:
     (found,) = (q for q in it.simulator.quotas.values() if q["path"] == f"{BASE}/{one.directory}")
     return found
-
-
-def vfolder_on(backend: OneFsBackend) -> VFolderId:
-    made = VFolderId(scope(), uuid4())
-    assert made.scope
-    backend.create_scope(made.scope)
-    backend.create_vfolder(made)
-    (backend.vfolder_path(made) / "file").write_bytes(b"kept")
-    return made
 
 
 @contextmanager
@@ -64,51 +50,6 @@ def in_trash(backend: OneFsBackend, vfolder: VFolderId) -> Iterator[int]:
 
 
 # -- Scopes ----------------------------------------------------------------------------------------
-@pytest.mark.parametrize(
-    "profile",
-    [
-        Profile(),
-        Profile(page_max=1),
-        Profile(latest="7"),
-        Profile(accounting_stays=True),
-        Profile(linked_limit=MIB),
-        Profile(license=None),
-    ],
-    ids=["current", "pages", "before 9.0", "accounting stays", "linked", "no right on licences"],
-)
-def test_a_scope_lives_and_goes(tmp_path: Path, profile: Profile) -> None:
-    with array(tmp_path, profile) as it:
-        it.backend.probe()
-        assert "quota" in capabilities(it.backend)
-        one = scope()
-        before = len(it.server.journal)
-        it.backend.create_scope(one, 3 * MIB + 1)
-        if profile == Profile():
-            assert len(it.server.journal) - before <= REQUESTS_OF_A_CREATION
-        before = len(it.server.journal)
-        assert it.backend.describe_scope(one).limit_bytes == 3 * MIB + 1
-        if profile.page_max > 1:
-            assert len(it.server.journal) - before <= REQUESTS_OF_A_LOOK
-        it.backend.set_limit(one, 5 * MIB)
-        it.backend.unset_limit(one)
-        found = it.backend.describe_scope(one)
-        assert (found.limit_bytes, found.used_bytes) == (None, 0)
-        it.backend.set_limit(one, 2 * MIB)
-        assert it.backend.describe_scope(one).enforced == "hard"
-        it.backend.delete_scope(one)
-        assert it.simulator.quotas == {}
-
-
-@pytest.mark.parametrize("fault", ["drop after", "html 502 after", "truncate", "wrong json"])
-def test_a_creation_whose_answer_is_lost_is_looked_up(tmp_path: Path, fault: str) -> None:
-    with array(tmp_path) as it:
-        one = scope()
-        it.server.faults.next(fault, "POST", "quotas")
-        it.backend.create_scope(one, MIB)
-        assert len([e for e in it.simulator.effects if "create" in e]) == 1
-        assert it.backend.describe_scope(one).limit_bytes == MIB
-
-
 def test_a_limit_that_goes_leaves_a_quota_that_counts(tmp_path: Path) -> None:
     """A quota that had a limit is refused as an accounting quota: it must be made again."""
     with array(tmp_path) as it:
@@ -176,18 +117,6 @@ def test_two_quotas_of_one_kind_are_refused(tmp_path: Path) -> None:
             it.backend.describe_scope(one)
 
 
-def test_what_was_there_is_counted_by_and_by(tmp_path: Path) -> None:
-    with array(tmp_path, Profile(scan_seconds=3600.0)) as it:
-        one = scope()
-        (tmp_path / one.directory).mkdir()
-        (tmp_path / one.directory / "old").write_bytes(b"x" * MIB)
-        it.backend.set_limit(one, 8 * MIB)
-        found = it.backend.describe_scope(one)
-        assert (found.limit_bytes, found.used_bytes, found.enforced) == (8 * MIB, None, None)
-        it.simulator.count_all()
-        eventually(lambda: it.backend.describe_scope(one).used_bytes == MIB)
-
-
 def test_without_a_licence_there_is_no_quota(tmp_path: Path) -> None:
     with array(tmp_path, Profile(license="Expired")) as it:
         assert "quota" not in capabilities(it.backend)
@@ -196,49 +125,6 @@ def test_without_a_licence_there_is_no_quota(tmp_path: Path) -> None:
 
 
 # -- Absence ---------------------------------------------------------------------------------------
-def test_a_directory_removed_by_hand_leaves_nothing_behind(tmp_path: Path) -> None:
-    with array(tmp_path) as it:
-        one = scope()
-        it.backend.create_scope(one, MIB)
-        (tmp_path / one.directory).rmdir()
-        it.backend.delete_scope(one)
-        assert it.simulator.quotas == {}
-
-
-def test_nothing_is_removed_through_a_mount_of_something_else(tmp_path: Path) -> None:
-    top, empty = tmp_path / "top", tmp_path / "empty"
-    top.mkdir()
-    empty.mkdir()
-    with array(top) as it:
-        one = scope()
-        it.backend.create_scope(one, MIB)
-        lost = OneFsBackend(Mount("array", empty, it.backend.mount.options))
-        with pytest.raises(errors.BackendFailed, match="not the array's"):
-            lost.delete_scope(one)
-        assert quota_of(it, one)["thresholds"] == {"hard": MIB}
-
-
-def test_nothing_is_removed_while_onefs_has_the_directory(tmp_path: Path) -> None:
-    """The mount does not show it: a stale entry, or an export of another directory."""
-    top, elsewhere = tmp_path / "top", tmp_path / "elsewhere"
-    top.mkdir()
-    elsewhere.mkdir()
-    with array(top) as it:
-        one = scope()
-        it.backend.create_scope(one, MIB)
-        lost = OneFsBackend(Mount("array", elsewhere, it.backend.mount.options))
-        (mark,) = (top / layout.HIDDEN).glob("volume-*")
-        (elsewhere / layout.HIDDEN / mark.name).mkdir(parents=True)
-        with pytest.raises(errors.BackendFailed, match="still has its directory"):
-            lost.delete_scope(one)
-        assert quota_of(it, one)["thresholds"] == {"hard": MIB}
-
-
-def test_a_mount_of_something_else_is_noticed(tmp_path: Path) -> None:
-    with array(tmp_path) as it, pytest.raises(errors.BackendFailed, match="not the array's"):
-        it.another(dell_ifs_path="/ifs/elsewhere").probe()
-
-
 def test_a_directory_that_its_quota_holds_is_removed_after_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -266,23 +152,6 @@ def test_a_directory_that_its_quota_holds_is_removed_after_it(
 
 
 # -- Sessions --------------------------------------------------------------------------------------
-def test_many_threads_log_in_once_per_expiry(tmp_path: Path, watch: Watch) -> None:
-    with array(tmp_path) as it:
-        one = scope()
-        it.backend.create_scope(one, MIB)
-
-        def describe(_: int) -> int | None:
-            return it.backend.describe_scope(one).limit_bytes
-
-        for expiry in range(1, 4):
-            it.simulator.expire()
-            with ThreadPoolExecutor(THREADS) as pool:
-                assert set(pool.map(describe, range(THREADS))) == {MIB}
-            assert it.simulator.logins == 1 + expiry
-        tokens = [session.csrf for session in it.simulator.sessions.values()]
-        watch.holds(onefs.PASSWORD, *it.simulator.sessions, *tokens)
-
-
 def test_volumes_of_one_cluster_share_a_session_and_end_it(tmp_path: Path) -> None:
     with array(tmp_path) as it:
         others = [it.another() for _ in range(3)]
@@ -298,22 +167,6 @@ def test_volumes_of_one_cluster_share_a_session_and_end_it(tmp_path: Path) -> No
         assert (it.simulator.logouts, it.simulator.sessions) == (1, {})
 
 
-@pytest.mark.parametrize("kind", ["session", "basic"])
-def test_a_login_that_is_refused_is_tried_once(tmp_path: Path, kind: str, watch: Watch) -> None:
-    with array(tmp_path) as it:
-        mine = it.another(dell_password="wr0ng", dell_auth=kind)
-
-        def refused(_: int) -> str:
-            with pytest.raises(errors.BackendFailed) as error:
-                mine.array_capacity()
-            return error.value.detail
-
-        with ThreadPoolExecutor(THREADS) as pool:
-            assert not any("wr0ng" in detail for detail in pool.map(refused, range(THREADS)))
-        assert it.simulator.wrong_logins == 1
-        watch.holds("wr0ng")
-
-
 def test_a_user_and_a_password_in_each_request_need_no_session(tmp_path: Path) -> None:
     with array(tmp_path) as it:
         mine = it.another(dell_auth="basic", dell_username=None, dell_admin=onefs.USER)
@@ -326,14 +179,6 @@ def test_a_user_and_a_password_in_each_request_need_no_session(tmp_path: Path) -
         with pytest.raises(errors.BackendFailed, match="user or the password"):
             mine.array_capacity()
         assert len(it.server.journal) == asked
-
-
-def test_a_missing_right_is_no_expired_session(tmp_path: Path) -> None:
-    with array(tmp_path, Profile(permitted=False, license=None)) as it:
-        assert "quota" not in capabilities(it.backend)
-        with pytest.raises(errors.BackendFailed, match="ISI_PRIV_QUOTA"):
-            it.backend.create_scope(scope())
-        assert it.simulator.logins == 1
 
 
 @pytest.mark.parametrize(

@@ -26,8 +26,6 @@ from tests.fakes.serving import Faults, certificate
 from tests.fakes.shelf import Shelf
 
 MIB = 1 << 20
-#: A change, its look before, its proof after.
-REQUESTS_OF_A_CREATION, REQUESTS_OF_A_LOOK = 6, 2
 
 
 Running = AbstractContextManager[Array[OntapSim, NetAppBackend]]
@@ -39,48 +37,6 @@ def array(top: Path, profile: Profile, faults: Faults | None = None) -> Running:
 
 
 ON = Profile(quota="on")
-
-
-def test_requests_are_few(tmp_path: Path) -> None:
-    with array(tmp_path, ON) as it:
-        it.backend.probe()
-        one = scope()
-        before = len(it.server.journal)
-        it.backend.create_scope(one, MIB)
-        after = len(it.server.journal)
-        assert after - before <= REQUESTS_OF_A_CREATION
-        assert it.backend.describe_scope(one).limit_bytes == MIB
-        assert len(it.server.journal) - after <= REQUESTS_OF_A_LOOK
-
-
-@pytest.mark.parametrize(
-    "profile",
-    [
-        Profile(quota="on", page=1),
-        Profile(quota="on", never_inline=True, job_seconds=0.05),
-        Profile(quota="on", never_inline=True, job_kept_seconds=0.0),
-        Profile(quota="off", initialising_seconds=0.3),
-        Profile(quota="off", never_inline=True, initialising_seconds=0.2, page=2),
-        Profile(quota="on", visible_after_seconds=1.0),
-        Profile(quota="on", cluster_user=False),
-    ],
-    ids=["pages", "202", "forgotten jobs", "initialising", "off", "late", "user of an SVM"],
-)
-def test_a_scope_lives_and_goes(tmp_path: Path, profile: Profile) -> None:
-    with array(tmp_path, profile) as it:
-        one = scope()
-        it.backend.create_scope(one, 3 * MIB)
-        found = it.backend.describe_scope(one)
-        assert (found.limit_bytes, found.enforced) == (3 * MIB, "hard")
-        it.backend.set_limit(one, 5 * MIB)
-        assert it.backend.describe_scope(one).limit_bytes == 5 * MIB
-        it.backend.unset_limit(one)
-        assert it.backend.describe_scope(one).limit_bytes is None
-        it.backend.delete_scope(one)
-        with pytest.raises(errors.QuotaScopeNotFound):
-            it.backend.delete_scope(one)
-        named = [rule["qtree"]["name"] for rule in it.simulator.rules.values()]
-        assert (named, it.simulator.qtrees) == ([""], {})
 
 
 def test_a_limit_in_a_volume_that_initialises_for_long_is_told_as_not_held(
@@ -124,34 +80,11 @@ def test_what_another_change_keeps_waiting_is_done_after_it(tmp_path: Path) -> N
         assert it.backend.describe_scope(one).limit_bytes == MIB
 
 
-@pytest.mark.parametrize("path", ["qtrees", "rules"])
-@pytest.mark.parametrize("fault", ["drop after", "html 502 after", "truncate", "wrong json"])
-def test_a_creation_whose_answer_is_lost_is_looked_up(
-    tmp_path: Path, path: str, fault: str
-) -> None:
-    with array(tmp_path, ON) as it:
-        one = scope()
-        it.server.faults.next(fault, "POST", path)
-        it.backend.create_scope(one, MIB)
-        assert it.server.faults.happened == [fault]
-        assert len(it.server.asked("POST", path)) == 1
-        assert it.backend.describe_scope(one).limit_bytes == MIB
-
-
 def test_a_volume_of_the_same_name_elsewhere(tmp_path: Path) -> None:
     with array(tmp_path, replace(ON, twin=True)) as it:
         with pytest.raises(errors.ConfigurationError, match="svm1, svm2"):
             it.backend.create_scope(scope())
         it.another(netapp_svm="svm1").create_scope(scope(), MIB)
-
-
-def test_a_wrong_password_is_tried_once(tmp_path: Path) -> None:
-    with array(tmp_path, ON) as it:
-        mine = it.another(netapp_ontap_password="wr0ng")
-        with pytest.raises(errors.BackendFailed) as error:
-            mine.create_scope(scope())
-        assert it.simulator.wrong_passwords == 1
-        assert "wr0ng" not in repr(error.value)
 
 
 def test_an_array_that_is_not_trusted_is_not_talked_to(tmp_path: Path) -> None:
@@ -161,19 +94,6 @@ def test_an_array_that_is_not_trusted_is_not_talked_to(tmp_path: Path) -> None:
                 it.another(ca_bundle=ca).create_scope(scope())
         assert it.server.journal == []
         it.another(ca_bundle=None, verify_tls=False).create_scope(scope())
-
-
-def test_a_directory_removed_by_hand_leaves_nothing_behind(tmp_path: Path) -> None:
-    with array(tmp_path, ON) as it:
-        one = scope()
-        it.backend.create_scope(one, MIB)
-        (tmp_path / one.directory).rmdir()
-        with pytest.raises(errors.QuotaScopeNotFound):
-            it.backend.describe_scope(one)
-        it.backend.delete_scope(one)
-        assert [rule["qtree"]["name"] for rule in it.simulator.rules.values()] == [""]
-        it.backend.create_scope(one)
-        assert it.backend.describe_scope(one).limit_bytes is None
 
 
 def test_many_scopes_and_one_scope_by_many(tmp_path: Path) -> None:

@@ -1,31 +1,24 @@
 """Storage Scale's own ways: jobs, a database that follows, filesets that are linked, root."""
 
 import os
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
 
 import pytest
 
 from backends.base import HardwareStatus, Mount, capabilities
-from backends.fs import layout
 from backends.systems.gpfs.backend import GpfsBackend, decoded, encoded
 from backends.volumes import backend_factory
 from core import errors
-from core.names import VFolderId
-from tests.backends.systems.arrays.simulated import Array, running, scope
-from tests.backends.systems.arrays.watching import Watch
+from tests.backends.systems.arrays.simulated import Array, running, scope, vfolder_on
 from tests.fakes import scale
 from tests.fakes.scale import BASE, Profile, ScaleSim
-from tests.fakes.scale_cluster import BLOCK, UNLINKED, Cluster
+from tests.fakes.scale_cluster import UNLINKED, Cluster
 from tests.fakes.serving import serving
 from tests.fakes.shelf import Shelf
 
 MIB = 1 << 20
-THREADS = 50
-REQUESTS_OF_A_LOOK = 2
 
 
 Scale = Array[ScaleSim, GpfsBackend]
@@ -38,56 +31,7 @@ def array(
     return running(simulator, top, GpfsBackend, scale.options)
 
 
-def vfolder_on(backend: GpfsBackend) -> VFolderId:
-    made = VFolderId(scope(), uuid4())
-    assert made.scope
-    backend.create_scope(made.scope)
-    backend.create_vfolder(made)
-    (backend.vfolder_path(made) / "file").write_bytes(b"kept")
-    return made
-
-
 # -- Scopes ----------------------------------------------------------------------------------------
-@pytest.mark.parametrize(
-    ("profile", "per_fileset"),
-    [
-        (Profile(), False),
-        (Profile(page_max=1), False),
-        (Profile(polls=3), True),
-        (Profile(links=False), False),
-        (Profile(lag_seconds=3600.0, refresh_seconds=0.3), False),
-        (Profile(busy=3), True),
-    ],
-    ids=["current", "pages", "slow jobs", "link by itself", "old reads", "busy"],
-)
-def test_a_scope_lives_and_goes(tmp_path: Path, profile: Profile, *, per_fileset: bool) -> None:
-    with array(tmp_path, profile, per_fileset=per_fileset) as it:
-        it.backend.probe()
-        assert "quota" in capabilities(it.backend)
-        one = scope()
-        it.backend.create_scope(one, 3 * MIB + 1)
-        before = len(it.server.journal)
-        found = it.backend.describe_scope(one)
-        assert (found.limit_bytes, found.requested_bytes) == (3 * MIB + BLOCK, 3 * MIB + 1)
-        assert found.enforced == "hard"
-        assert len(it.server.journal) - before <= REQUESTS_OF_A_LOOK
-        it.backend.unset_limit(one)
-        assert it.backend.describe_scope(one).limit_bytes is None
-        it.backend.delete_scope(one)
-        assert it.simulator.quotas == {}
-        assert not (tmp_path / one.directory).exists()
-
-
-@pytest.mark.parametrize("fault", ["drop after", "html 502 after", "truncate", "wrong json"])
-def test_a_creation_whose_answer_is_lost_is_looked_up(tmp_path: Path, fault: str) -> None:
-    with array(tmp_path) as it:
-        one = scope()
-        it.server.faults.next(fault, "POST", "filesets")
-        it.backend.create_scope(one, MIB)
-        assert len([e for e in it.simulator.effects if e.startswith("create")]) == 1
-        assert it.backend.describe_scope(one).limit_bytes == MIB
-
-
 def test_the_kind_of_quota_may_change(tmp_path: Path) -> None:
     with array(tmp_path) as it:
         one = scope()
@@ -206,50 +150,7 @@ def test_a_removal_that_died_between_its_jobs_is_continued(tmp_path: Path) -> No
         assert it.simulator.quotas == {}
 
 
-def test_nothing_is_removed_through_a_mount_of_something_else(tmp_path: Path) -> None:
-    top, empty = tmp_path / "top", tmp_path / "empty"
-    top.mkdir()
-    empty.mkdir()
-    with array(top) as it:
-        one = scope()
-        it.backend.create_scope(one, MIB)
-        lost = GpfsBackend(Mount("array", empty, it.backend.mount.options))
-        with pytest.raises(errors.BackendFailed, match="not the array's"):
-            lost.delete_scope(one)
-        (mark,) = (top / layout.HIDDEN).glob("volume-*")
-        (empty / layout.HIDDEN / mark.name).mkdir(parents=True, exist_ok=True)
-        for other in (empty / layout.HIDDEN).glob("volume-*"):
-            if other.name != mark.name:
-                other.rmdir()
-        with pytest.raises(errors.BackendFailed, match="still has its fileset linked"):
-            lost.delete_scope(one)
-        assert it.simulator.cluster.limits == {one.directory: MIB}
-
-
 # -- Credentials and nodes -------------------------------------------------------------------------
-def test_a_wrong_password_is_sent_once(tmp_path: Path, watch: Watch) -> None:
-    with array(tmp_path) as it:
-        mine = it.another(gpfs_password="wr0ng")
-
-        def refused(_: int) -> str:
-            with pytest.raises(errors.BackendFailed) as error:
-                mine.array_capacity()
-            return error.value.detail
-
-        with ThreadPoolExecutor(THREADS) as pool:
-            assert not any("wr0ng" in detail for detail in pool.map(refused, range(THREADS)))
-        assert it.simulator.wrong_passwords == 1
-        it.backend.array_capacity()
-        watch.holds("wr0ng", scale.PASSWORD)
-
-
-def test_a_missing_right_is_no_wrong_password(tmp_path: Path) -> None:
-    with array(tmp_path, Profile(permitted=False)) as it:
-        assert "quota" not in capabilities(it.backend)
-        with pytest.raises(errors.BackendFailed, match="not authorized"):
-            it.backend.create_scope(scope(), MIB)
-
-
 def test_another_node_answers_when_one_is_away_and_has_other_jobs(tmp_path: Path) -> None:
     """The node goes after it accepted a job; the other one has a job of that number."""
     with array(tmp_path) as it:
@@ -296,11 +197,6 @@ def test_both_names_lead_to_it() -> None:
 def test_a_file_system_that_is_not_there(tmp_path: Path, given: dict[str, str]) -> None:
     with array(tmp_path) as it, pytest.raises(errors.ConfigurationError):
         it.another(**given).probe()
-
-
-def test_a_mount_of_something_else_is_noticed(tmp_path: Path) -> None:
-    with array(tmp_path) as it, pytest.raises(errors.BackendFailed, match="not the array's"):
-        it.another(gpfs_path=f"{BASE}/below").probe()
 
 
 def test_a_read_whose_node_was_lost_is_made_again_a_few_times(tmp_path: Path) -> None:
