@@ -238,7 +238,9 @@ def tag(path: str, project: int, *, recursive: bool) -> None:
     else:
         with suppress(OSError):
             os.removexattr(path, TAG)
-    if recursive and os.path.isdir(path) and not (STATE.get("slow_tree") and time.sleep(60)):
+    if recursive and os.path.isdir(path):
+        if STATE.get("slow_tree"):
+            time.sleep(60)
         for name in os.listdir(path):
             below = os.path.join(path, name)
             if not os.path.islink(below):

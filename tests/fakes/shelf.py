@@ -82,9 +82,10 @@ class Shelf:
 class BtrfsShelf(Shelf):
     """Directories as subvolumes, limits by qgroups, by the tools of btrfs-progs."""
 
-    def __init__(self, top: Path) -> None:
+    def __init__(self, top: Path, *, enable: bool = True) -> None:
         super().__init__(top)
-        _run("btrfs", "quota", "enable", top)
+        if enable:
+            _run("btrfs", "quota", "enable", top)
 
     def limit(self, path: str, limit: int | None) -> None:
         if (group := self._group(path)) is None:

@@ -52,10 +52,7 @@ def options(directory: Path, shelf: Shelf) -> dict[str, Any]:
 def loaded(state: dict[str, Any]) -> Cluster:
     """The cluster of a state."""
     top = Path(state["top"])
-    shelf = Shelf(top)
-    if state["kind"] == "btrfs":
-        shelf = BtrfsShelf.__new__(BtrfsShelf)
-        shelf.top = top
+    shelf = BtrfsShelf(top, enable=False) if state["kind"] == "btrfs" else Shelf(top)
     known = {name: state[name] for name in STATE if name in state}
     place = {"mount_point": str(top.parent), "base": str(top)}
     return Cluster(shelf, **place, **known, **state["settings"])
