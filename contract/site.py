@@ -1,6 +1,6 @@
 """The volume under test, and what is known about kinds of storage."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TypeVar
@@ -53,8 +53,9 @@ class Kind:
     listed_snapshots: str = ""
 
 
-#: An exchange with an array has hundreds of system calls; these send, and change the mount.
-REMOTE = ("write", "rename")
+#: An array. An exchange with it has hundreds of system calls; the deadly ones send, and change the
+#: mount. The simulators' directories are on btrfs.
+_ARRAY = Kind(lateness_bytes=1 << 20, deadly_calls=("write", "rename"), many_scopes=8)
 KINDS = {
     "xfs": Kind(lateness_bytes=0, skills=(HasQuota,)),
     "ext4": Kind(lateness_bytes=0, skills=(HasQuota,)),
@@ -77,41 +78,19 @@ KINDS = {
         many_scopes=4,
         skills=(HasQuota,),
     ),
-    # the simulators' directories are on btrfs
-    "hammerspace": Kind(
-        lateness_bytes=1 << 20,
-        deadly_calls=REMOTE,
-        many_scopes=8,
-        skills=(HasQuota, HasSnapshots),
-    ),
-    "weka": Kind(
-        lateness_bytes=1 << 20, deadly_calls=REMOTE, many_scopes=8, skills=(HasMetric, HasQuota)
-    ),
-    "vast": Kind(
-        lateness_bytes=1 << 20, deadly_calls=REMOTE, many_scopes=8, skills=(HasMetric, HasQuota)
-    ),
-    "dellemc-onefs": Kind(
-        lateness_bytes=1 << 20,
-        deadly_calls=REMOTE,
-        many_scopes=8,
-        skills=(HasMetric, HasQuota, HasSnapshots),
-    ),
-    "gpfs": Kind(
-        lateness_bytes=1 << 20,
-        adopts=False,
-        deadly_calls=REMOTE,
-        many_scopes=8,
-        skills=(HasMetric, HasQuota, HasSnapshots),
-    ),
-    "netapp": Kind(
-        lateness_bytes=1 << 20,
-        adopts=False,
-        deadly_calls=REMOTE,
-        many_scopes=8,
-        skills=(HasFastUsage, HasMetric, HasQuota),
-    ),
+    "hammerspace": replace(_ARRAY, skills=(HasQuota, HasSnapshots)),
+    "weka": replace(_ARRAY, skills=(HasMetric, HasQuota)),
+    "vast": replace(_ARRAY, skills=(HasMetric, HasQuota)),
+    "dellemc-onefs": replace(_ARRAY, skills=(HasMetric, HasQuota, HasSnapshots)),
+    "gpfs": replace(_ARRAY, adopts=False, skills=(HasMetric, HasQuota, HasSnapshots)),
+    "netapp": replace(_ARRAY, adopts=False, skills=(HasFastUsage, HasMetric, HasQuota)),
     "purestorage": Kind(lateness_bytes=0, skills=(HasFastUsage, HasMetric)),
 }
+
+
+def kind_of(name: str) -> Kind:
+    """Return the facts about a kind; an unknown one keeps everything and is never late."""
+    return KINDS.get(name, Kind(lateness_bytes=0))
 
 
 @dataclass(frozen=True)
@@ -119,19 +98,13 @@ class Site:
     """A volume under test, and the facts about its kind."""
 
     backend: MountedBackend
-    #: The kind of its storage, where that is not the backend's name.
-    label: str = ""
+    kind: Kind
     #: Makes backends of this kind; the backend's class when left out.
     make: BackendFactory | None = None
 
     def another(self, mount: Mount) -> MountedBackend:
         """Make another backend of this kind, on the same volume or elsewhere."""
         return mounted_backend((self.make or type(self.backend))(mount))
-
-    @property
-    def kind(self) -> Kind:
-        """Facts by the backend's name; an unknown backend keeps everything and is never late."""
-        return KINDS.get(self.label or self.backend.name, Kind(lateness_bytes=0))
 
     def skilled(self, skill: type[S]) -> S:
         """Return a skill of the backend; skip the test of a backend that need not have it."""
@@ -168,6 +141,6 @@ def configured(name: str, file: str) -> Site:
     mount = Mount(name, settings.volume_path(table), table.backend_options)
     return Site(
         mounted_backend(create_backend(table.backend, mount)),
-        table.backend,
+        kind_of(table.backend),
         partial(create_backend, table.backend),
     )

@@ -7,59 +7,31 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from backends.base import Backend, HasQuota, HasSnapshots, Mount
 from backends.mounted import PosixBackend
 from backends.systems.btrfs.backend import BtrfsBackend
 from backends.systems.cephfs.backend import CephFsBackend
 from backends.volumes import backend_factory
-from contract.site import KINDS, Site, mounted_backend
+from contract.site import Kind, Site, kind_of, mounted_backend
 from core.process import privileges
 from tests.backends.systems.arrays.simulated import trusting
-from tests.fakes import flashblade as flashblade_sim
-from tests.fakes import hammerspace as hammerspace_sim
-from tests.fakes import onefs as onefs_sim
-from tests.fakes import ontap as ontap_sim
-from tests.fakes import scale as scale_sim
-from tests.fakes import vast as vast_sim
-from tests.fakes import weka as weka_sim
-from tests.fakes.flashblade import FlashBladeSim
-from tests.fakes.hammerspace import HammerspaceSim
+from tests.fakes import onefs
 from tests.fakes.mmfs import standin as mmfs
-from tests.fakes.onefs import OneFsSim
-from tests.fakes.ontap import OntapSim
-from tests.fakes.scale import ScaleSim
 from tests.fakes.scale_cluster import SNAPSHOTS as SCALE_SNAPSHOTS
-from tests.fakes.scale_cluster import Cluster
 from tests.fakes.serving import Faults, serving
-from tests.fakes.shelf import BtrfsShelf
-from tests.fakes.vast import VastSim
-from tests.fakes.weka import WekaSim
+from tests.fakes.shelf import BtrfsShelf, Shelf
+from tests.fakes.systems import SYSTEMS
 from tests.support import nfs as nfs_server
 from tests.support.ceph import running_ceph
 from tests.support.loops import mounted
 
-S = TypeVar("S")
-
-
-KINDS["dellemc-onefs"] = replace(KINDS["dellemc-onefs"], listed_snapshots=onefs_sim.SNAPSHOTS)
-#: A process that runs a command dies while it waits for it.
-KINDS["gpfs-commands"] = replace(
-    KINDS["gpfs"],
-    skills=(HasQuota, HasSnapshots),
-    deadly_calls=("wait4",),
-    many_scopes=4,
-    reads_need_rights=True,
-    listed_snapshots=SCALE_SNAPSHOTS,
-)
-KINDS["exascaler"] = replace(KINDS["exascaler"], lateness_bytes=0)  # of the ext4 below
-KINDS["gpfs"] = replace(KINDS["gpfs"], listed_snapshots=SCALE_SNAPSHOTS)
-
+#: The mount of these simulators lists the directory of snapshots; a real one does not.
+LISTED_SNAPSHOTS = {"dellemc-onefs": onefs.SNAPSHOTS, "gpfs": SCALE_SNAPSHOTS}
 #: The share of requests to a simulated array that fail, chosen by this seed.
 SEED = int(os.environ.get("ARRAY_SEED", "1"))
 FAULT_RATE = 0.1
-
 
 Maker = Callable[[Path], Iterator[Site]]
 
@@ -68,7 +40,7 @@ Maker = Callable[[Path], Iterator[Site]]
 def vfs(directory: Path) -> Iterator[Site]:
     top = directory / "vfs"
     top.mkdir()
-    yield Site(PosixBackend(Mount("local", top)))
+    yield _site(PosixBackend(Mount("local", top)), "vfs")
     shutil.rmtree(top)
 
 
@@ -76,7 +48,7 @@ def vfs(directory: Path) -> Iterator[Site]:
 def _btrfs(directory: Path, options: dict[str, str]) -> Iterator[Site]:
     make = ["mkfs.btrfs", "-q", "-m", "single", "-d", "single"]
     with mounted(directory / "btrfs", make, size_bytes=512 << 20) as top:
-        yield Site(BtrfsBackend(Mount("btrfs", top, options)))
+        yield _site(BtrfsBackend(Mount("btrfs", top, options)), "btrfs")
 
 
 def btrfs(directory: Path) -> Iterator[Site]:
@@ -91,60 +63,21 @@ def btrfs_simple(directory: Path) -> Iterator[Site]:
 def cephfs(_: Path) -> Iterator[Site]:
     with running_ceph() as directory:
         options = {"ceph_conf": directory / "ceph.conf", "ceph_keyring": directory / "keyring"}
-        yield Site(CephFsBackend(Mount("cephfs", directory / "mnt", options)))
+        yield _site(CephFsBackend(Mount("cephfs", directory / "mnt", options)), "cephfs")
 
 
-@contextmanager
-def ontap(directory: Path) -> Iterator[Site]:
-    with _on_btrfs(directory) as shelf:
-        simulator = OntapSim(shelf, seed=SEED)
-        simulator.chance_of_job_fault = FAULT_RATE
-        with serving(simulator, Faults(SEED, FAULT_RATE)) as server:
-            yield _on_array("netapp", shelf.top, ontap_sim.options(server.url))
+def _array(name: str, **settings: Any) -> Maker:
+    """Return the maker of a volume on a simulated array, which suffers by chance."""
 
+    @contextmanager
+    def made(directory: Path) -> Iterator[Site]:
+        with _on_btrfs(directory) as shelf:
+            simulator = SYSTEMS[name].simulate(shelf, SEED, **settings)
+            simulator.chance_of_task_fault = FAULT_RATE
+            with serving(simulator, Faults(SEED, FAULT_RATE)) as server:
+                yield _on_array(name, shelf.top, SYSTEMS[name].options(server.url))
 
-@contextmanager
-def hammerspace(directory: Path) -> Iterator[Site]:
-    with _on_btrfs(directory) as shelf:
-        simulator = HammerspaceSim(shelf, seed=SEED, chance_of_task_fault=FAULT_RATE)
-        with serving(simulator, Faults(SEED, FAULT_RATE)) as server:
-            yield _on_array("hammerspace", shelf.top, hammerspace_sim.options(server.url))
-
-
-@contextmanager
-def weka(directory: Path) -> Iterator[Site]:
-    with (
-        _on_btrfs(directory) as shelf,
-        serving(WekaSim(shelf), Faults(SEED, FAULT_RATE)) as server,
-    ):
-        yield _on_array("weka", shelf.top, weka_sim.options(server.url))
-
-
-@contextmanager
-def vast(directory: Path) -> Iterator[Site]:
-    with (
-        _on_btrfs(directory) as shelf,
-        serving(VastSim(shelf), Faults(SEED, FAULT_RATE)) as server,
-    ):
-        yield _on_array("vast", shelf.top, vast_sim.options(server.url))
-
-
-@contextmanager
-def onefs(directory: Path) -> Iterator[Site]:
-    with (
-        _on_btrfs(directory) as shelf,
-        serving(OneFsSim(shelf), Faults(SEED, FAULT_RATE)) as server,
-    ):
-        yield _on_array("dellemc-onefs", shelf.top, onefs_sim.options(server.url))
-
-
-@contextmanager
-def scale(directory: Path) -> Iterator[Site]:
-    with _on_btrfs(directory) as shelf:
-        simulator = ScaleSim(Cluster(shelf), seed=SEED)
-        simulator.chance_of_job_fault = FAULT_RATE
-        with serving(simulator, Faults(SEED, FAULT_RATE)) as server:
-            yield _on_array("gpfs", shelf.top, scale_sim.options(server.url))
+    return made
 
 
 @contextmanager
@@ -155,7 +88,14 @@ def scale_commands(directory: Path) -> Iterator[Site]:
         programs.mkdir()
         mmfs.setup(programs, shelf)
         site = _on_array("gpfs", shelf.top, mmfs.options(programs, shelf))
-        yield replace(site, label="gpfs-commands")
+        kind = replace(
+            site.kind,
+            skills=(HasQuota, HasSnapshots),
+            deadly_calls=("wait4",),  # a process that runs a command dies while it waits for it
+            many_scopes=4,
+            reads_need_rights=True,
+        )
+        yield replace(site, kind=kind)
 
 
 @contextmanager
@@ -164,8 +104,9 @@ def flashblade(directory: Path) -> Iterator[Site]:
     top.mkdir()
     programs.mkdir()
     (programs / "pdu").symlink_to(Path(__file__).resolve().parents[1] / "fakes/rapidfile.py")
-    with serving(FlashBladeSim(top), Faults(SEED, FAULT_RATE)) as server:
-        options = {**flashblade_sim.options(server.url), "rapidfile_dir": str(programs)}
+    system = SYSTEMS["purestorage"]
+    with serving(system.simulate(Shelf(top)), Faults(SEED, FAULT_RATE)) as server:
+        options = {**system.options(server.url), "rapidfile_dir": str(programs)}
         yield _on_array("purestorage", top, options)
     shutil.rmtree(top)
 
@@ -180,10 +121,18 @@ def _on_btrfs(directory: Path) -> Iterator[BtrfsShelf]:
 
 def _on_array(name: str, top: Path, options: dict[str, Any]) -> Site:
     backend = backend_factory(name)(Mount(name, top, trusting(options)))
-    return Site(mounted_backend(backend))
+    listed = LISTED_SNAPSHOTS.get(name, "")
+    return _site(backend, replace(kind_of(name), listed_snapshots=listed))
 
 
-def _in_kernel(name: str, variable: str) -> Callable[[Path], Iterator[Site]]:
+def _site(
+    backend: Backend, kind: str | Kind, make: Callable[[Mount], Backend] | None = None
+) -> Site:
+    found = kind_of(kind) if isinstance(kind, str) else kind
+    return Site(mounted_backend(backend), found, make)
+
+
+def _in_kernel(name: str, variable: str) -> Maker:
     """Return the maker of a volume on a file system of the user-mode kernel."""
 
     @contextmanager
@@ -191,8 +140,7 @@ def _in_kernel(name: str, variable: str) -> Callable[[Path], Iterator[Site]]:
         privileges.drop(privileges.CAP_SYS_RESOURCE)  # as the service does (`registry.Volumes`)
         top = Path(os.environ[variable]) / "volume"
         top.mkdir(exist_ok=True)
-        backend = backend_factory(name)(Mount(name, top))
-        yield Site(mounted_backend(backend))
+        yield _site(backend_factory(name)(Mount(name, top)), name)
 
     return made
 
@@ -212,14 +160,15 @@ def exascaler(directory: Path) -> Iterator[Site]:
         options = {"lfs_path": str(tool / "lfs")}
         return backend_factory("exascaler")(replace(given, options=options))
 
-    yield Site(mounted_backend(make(Mount("exascaler", top))), "exascaler", make)
+    kind = replace(kind_of("exascaler"), lateness_bytes=0)  # that of the ext4
+    yield _site(make(Mount("exascaler", top)), kind, make)
 
 
 @contextmanager
 def nfs(_: Path) -> Iterator[Site]:
     """`vfs` on an NFS client of the user-mode kernel."""
     top, _export = nfs_server.volume(Path(os.environ["UML_XFS"]) / "export")
-    yield Site(PosixBackend(Mount("nfs", top)), "nfs")
+    yield _site(PosixBackend(Mount("nfs", top)), "nfs")
 
 
 @contextmanager
@@ -232,7 +181,7 @@ def faulty(directory: Path) -> Iterator[Site]:
     def make(mount: Mount) -> Backend:
         return backend_factory("faulty")(Mount(mount.volume, mount.path, options))
 
-    yield Site(mounted_backend(make(Mount("faulty", top))), "vfs", make)
+    yield _site(make(Mount("faulty", top)), "vfs", make)
     shutil.rmtree(top)
 
 
@@ -242,12 +191,12 @@ MAKERS = {
     "btrfs": btrfs,
     "btrfs-simple": btrfs_simple,
     "cephfs": cephfs,
-    "ontap": ontap,
-    "hammerspace": hammerspace,
-    "weka": weka,
-    "vast": vast,
-    "onefs": onefs,
-    "scale": scale,
+    "ontap": _array("netapp", quota="off"),
+    "hammerspace": _array("hammerspace"),
+    "weka": _array("weka"),
+    "vast": _array("vast"),
+    "onefs": _array("dellemc-onefs"),
+    "scale": _array("gpfs"),
     "scale-commands": scale_commands,
     "flashblade": flashblade,
     "xfs": _in_kernel("xfs", "UML_XFS"),
@@ -255,8 +204,6 @@ MAKERS = {
     "nfs": nfs,
     "exascaler": exascaler,
 }
-#: Simulated arrays, on a btrfs that enforces their limits.
-ARRAYS = ("hammerspace", "ontap", "weka", "vast", "onefs", "scale")
 #: Volumes that need a kernel with project quota, or with NFS.
 IN_KERNEL = ("xfs", "ext4", "nfs", "exascaler")
 
