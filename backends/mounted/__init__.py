@@ -1,7 +1,13 @@
 """Parents of every backend whose volume is a mounted directory. Knows no vendor and no job."""
 
 from backends.mounted import project_ids, scope_lock
-from backends.mounted.array import ArrayBackend, ArrayQuotaBackend, ArrayUsage, await_directory
+from backends.mounted.array import (
+    ArrayBackend,
+    ArrayQuotaBackend,
+    ArrayUsage,
+    await_directory,
+    await_limit,
+)
 from backends.mounted.native_quota import NativeQuotaBackend, NativeUsage
 from backends.mounted.options import MountedOptions, check_options, unknown_options
 from backends.mounted.performance import Counters, counters, measured, mount_of
@@ -19,6 +25,7 @@ __all__ = [
     "PosixBackend",
     "ProjectUsage",
     "await_directory",
+    "await_limit",
     "check_options",
     "counters",
     "measured",

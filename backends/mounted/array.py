@@ -8,17 +8,19 @@ once. Changes of one scope are serialized over all nodes.
 
 import os
 from abc import abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import PurePosixPath
+from time import monotonic
 from typing import ClassVar, NamedTuple
 from uuid import uuid4
 
 from backends.base import Enforcement, HardwareInfo, HardwareStatus, Mount, QuotaUsage
 from backends.fs import descriptors, layout
 from backends.mounted import scope_lock
+from backends.mounted.limits import LimitedBackend
 from backends.mounted.posix import PosixBackend, check_limit
-from backends.mounted.rest import Busy, Lost, deadline
+from backends.mounted.rest import Busy, Lost, deadline, jobs
 from backends.quota import requested_limits
 from core.errors import (
     BackendFailed,
@@ -29,15 +31,18 @@ from core.errors import (
     StorageError,
 )
 from core.names import QuotaScope
+from core.telemetry import logger
 
-#: Clients and kernels count in signed 64-bit numbers.
-LIMIT_MAX_BYTES = 2**63 - 1
 #: Seconds that a check of the array's state may take: volumes are proved all the time.
 STATES_SECONDS = 3.0
 #: Begins the name of the directory by which a mount is recognised.
 _MARK = "volume-"
 #: Seconds between checks for a new directory: the attribute cache of an NFS client may hide it.
 _LOOK_SECONDS = 0.1
+#: An array counts gradually what a directory with a new limit holds; wait this long (seconds).
+_COUNTING_SECONDS = 3.0
+_LONGEST_PAUSE_SECONDS = 1.0
+_log = logger(__name__)
 
 
 class ArrayBackend(PosixBackend):
@@ -79,7 +84,7 @@ class ArrayUsage(NamedTuple):
     enforced: Enforcement | None = "hard"
 
 
-class ArrayQuotaBackend(ArrayBackend):
+class ArrayQuotaBackend(ArrayBackend, LimitedBackend):
     """Quota scopes whose limits the array enforces.
 
     A subclass asks the array through the abstract methods below, by the name of a directory. Each
@@ -95,13 +100,11 @@ class ArrayQuotaBackend(ArrayBackend):
         super().__init__(mount, deadline_seconds)
         self._proved: tuple[int, int] | None = None
 
-    @abstractmethod
-    def _limit_unit(self) -> int:
-        """Return the unit of limits in bytes: a limit is a multiple of it."""
-
-    @abstractmethod
     def _make_directory(self, root: int, name: str) -> None:
         """Make the scope's directory, by the array or on the mount; an existing one is fine."""
+        with suppress(FileExistsError):
+            os.mkdir(name, descriptors.PREFIX_MODE, dir_fd=root)
+            descriptors.inherit_owner(name, root)
 
     def _make_limited(self, root: int, name: str, limit_bytes: int | None) -> None:
         """Make the scope's directory with its limit; in two steps, where the array needs two."""
@@ -157,11 +160,6 @@ class ArrayQuotaBackend(ArrayBackend):
         doubtful = {"quota", *self.doubtful}
         return frozenset(name for name in doubtful if not available.get(name, False))
 
-    def effective_limit(self, limit_bytes: int) -> int:
-        """See `HasQuota.effective_limit`."""
-        granule = self._limit_unit()
-        return min(-(-limit_bytes // granule), LIMIT_MAX_BYTES // granule) * granule
-
     def create_scope(self, scope: QuotaScope, limit_bytes: int | None = None) -> None:
         """See `Backend.create_scope`; completes a scope whose creation was interrupted."""
         check_limit(limit_bytes)
@@ -174,16 +172,8 @@ class ArrayQuotaBackend(ArrayBackend):
         """See `Backend.describe_scope`: two requests at most, no walk."""
         with self._within_deadline(), self.open_scope(scope), self.root() as root:
             usage = self._usage(scope.directory)
-            if usage.limit_bytes is None:
-                return QuotaUsage(used_bytes=usage.used_bytes)
-            return QuotaUsage(
-                used_bytes=usage.used_bytes,
-                limit_bytes=usage.limit_bytes,
-                requested_bytes=requested_limits.requested(
-                    root, scope, usage.limit_bytes, self.effective_limit
-                ),
-                enforced=usage.enforced,
-            )
+            found = QuotaUsage(usage.used_bytes, usage.limit_bytes, enforced=usage.enforced)
+            return self._with_request(root, scope, found)
 
     def set_limit(self, scope: QuotaScope, limit_bytes: int) -> None:
         """See `Backend.set_limit`.
@@ -266,18 +256,44 @@ class ArrayQuotaBackend(ArrayBackend):
         os.fsync(root)
         requested_limits.settle(root, scope, limit_bytes)
 
-    @contextmanager
-    def _locked(self, scope: QuotaScope) -> Iterator[int]:
-        """Open the volume's top, which the array serves, with the scope locked.
+    def _is_empty(self, name: str) -> bool:
+        """Return whether a scope's directory holds nothing."""
+        with self.root() as root, descriptors.opened(name, root) as directory:
+            return not os.listdir(directory)
 
-        Ends with the deadline of the call.
+    def _remove_by_array(self, parent: int, name: str, remove: Callable[[str], None]) -> None:
+        """Let the array remove a tree in the trash; it has the time of one operation.
+
+        Its failure is logged: the service removes what remains. `remove` gets the path of the tree
+        below the volume.
         """
-        seconds, what = self._deadline_seconds + self.making_seconds, f"Quota scope {scope}"
+        top = os.path.realpath(self.mount.path)
+        below = os.path.relpath(os.readlink(f"/proc/self/fd/{parent}"), top)
+        if below.startswith(".."):
+            return
+        try:
+            with self._within_deadline(), self.root() as root:
+                self._prove(root)
+                remove(f"{below}/{name}")
+        except StorageError as error:
+            _log.warning("the array did not remove a tree", reason=error.detail)
+
+    def _locked(self, scope: QuotaScope) -> AbstractContextManager[int]:
+        """Open the volume's top with the scope locked, as `_alone` does."""
+        seconds = self._deadline_seconds + self.making_seconds
+        return self._alone(scope.id.int, f"Quota scope {scope}", seconds)
+
+    @contextmanager
+    def _alone(self, number: int, what: str, seconds: float) -> Iterator[int]:
+        """Open the volume's top, which the array serves, with the lock of a number held.
+
+        `what` names the number in the error. The block ends within this many seconds.
+        """
         with (
             deadline.within(seconds),
             self._explained(),
             self.root() as root,
-            scope_lock.alone(root, scope.id.int, what),
+            scope_lock.alone(root, number, what),
         ):
             self._prove(root)
             yield root
@@ -304,11 +320,28 @@ def await_directory(root: int, name: str, seconds: float) -> None:
     while not descriptors.exists(PurePosixPath(name), root):
         if waited >= seconds:
             raise Conflict(
-                "The array has made the quota scope, and the mount does not show it. Is this the "
+                "The array has made the directory, and the mount does not show it. Is this the "
                 "volume that is mounted? Is its attribute cache longer than we wait?",
             )
         deadline.rest(_LOOK_SECONDS)
         waited += _LOOK_SECONDS
+
+
+def await_limit(counted: Callable[[], bool | None]) -> None:
+    """Wait until a limit is in force and, if that is fast, until the content is counted.
+
+    `counted` returns None while the limit is not in force, then whether the content is counted.
+
+    Raises:
+        DeadlineExceeded: the deadline of the call comes first.
+    """
+    began = monotonic()
+
+    def settled() -> bool:
+        found = counted()
+        return found is not None and (found or monotonic() - began > _COUNTING_SECONDS)
+
+    jobs.wait(settled, _LONGEST_PAUSE_SECONDS)
 
 
 def _mark(hidden: int) -> str:

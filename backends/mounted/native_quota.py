@@ -16,13 +16,12 @@ from typing import ClassVar, NamedTuple
 
 from backends.base import Enforcement, QuotaUsage
 from backends.fs import descriptors, layout
-from backends.mounted.posix import PosixBackend, check_limit
+from backends.mounted.limits import LimitedBackend
+from backends.mounted.posix import check_limit
 from backends.quota import requested_limits
 from core.errors import BackendFailed, QuotaScopeExists, QuotaScopeNotFound
 from core.names import QuotaScope
 
-#: Clients and kernels count in signed 64-bit numbers.
-LIMIT_MAX_BYTES = 2**63 - 1
 _NOT_HERE = frozenset({errno.ESRCH, errno.ENOTTY, errno.EOPNOTSUPP, errno.ENOSYS, errno.ENOTCONN})
 
 
@@ -34,7 +33,7 @@ class NativeUsage(NamedTuple):
     enforced: Enforcement = "hard"
 
 
-class NativeQuotaBackend(PosixBackend):
+class NativeQuotaBackend(LimitedBackend):
     """Quota scopes whose limits the storage system enforces.
 
     A subclass asks the storage system through the abstract methods below. A *counter* is the number
@@ -52,10 +51,6 @@ class NativeQuotaBackend(PosixBackend):
     def lacking(self) -> frozenset[str]:
         """See `Backend.lacking`."""
         return frozenset() if self.enforces_quota() else frozenset({"quota"})
-
-    @abstractmethod
-    def _limit_unit(self) -> int:
-        """Return the unit of limits in bytes: a limit is a multiple of it."""
 
     @abstractmethod
     def _counter_of(self, directory: int) -> int:
@@ -95,11 +90,6 @@ class NativeQuotaBackend(PosixBackend):
     def _after_delete(self, root: int, counter: int, scope: QuotaScope) -> None:
         """Clean up after a scope's directory was removed; `counter` is 0 when it is unknown."""
 
-    def effective_limit(self, limit_bytes: int) -> int:
-        """See `HasQuota.effective_limit`."""
-        granule = self._limit_unit()
-        return min(-(-limit_bytes // granule), LIMIT_MAX_BYTES // granule) * granule
-
     def create_scope(self, scope: QuotaScope, limit_bytes: int | None = None) -> None:
         """See `Backend.create_scope`."""
         check_limit(limit_bytes)
@@ -122,16 +112,8 @@ class NativeQuotaBackend(PosixBackend):
                 usage = self._usage(directory, counter)
             except PermissionError:
                 usage = self._unprivileged_usage(root, directory)
-            if usage.limit_bytes is None:
-                return QuotaUsage(used_bytes=usage.used_bytes)
-            return QuotaUsage(
-                used_bytes=usage.used_bytes,
-                limit_bytes=usage.limit_bytes,
-                requested_bytes=requested_limits.requested(
-                    root, scope, usage.limit_bytes, self.effective_limit
-                ),
-                enforced=usage.enforced,
-            )
+            found = QuotaUsage(usage.used_bytes, usage.limit_bytes, enforced=usage.enforced)
+            return self._with_request(root, scope, found)
 
     def set_limit(self, scope: QuotaScope, limit_bytes: int) -> None:
         """See `Backend.set_limit`; adopts a tree that is not counted yet.

@@ -10,20 +10,23 @@ import hashlib
 import os
 from abc import abstractmethod
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import PurePosixPath
 
 from backends.base import Snapshot
 from backends.fs import descriptors
-from backends.mounted import ArrayQuotaBackend, scope_lock
+from backends.mounted import ArrayQuotaBackend
+from backends.mounted.rest import ArrayRefused, Reason
 from backends.retention.snapshots import SnapshotExists, SnapshotNotFound, check_name
 from core.errors import VFolderNotFound
 from core.names import VFolderId
+from core.telemetry import logger
 
 #: Begins the array's name of every snapshot that this service makes.
 PREFIX = "vfolder"
+_log = logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +104,18 @@ class ArraySnapshots(ArrayQuotaBackend):
             finally:
                 os.close(descriptor)
 
+    def before_purge(self, parent: int, name: str, vfolder: VFolderId | None = None) -> None:
+        """See `MountedBackend.before_purge`: the snapshots of the vfolder go, where they can."""
+        del parent, name
+        if vfolder is None:
+            return
+        try:
+            self._drop_snapshots(vfolder)
+        except ArrayRefused as refusal:
+            if refusal.reason is not Reason.DENIED:
+                raise
+            _log.warning("snapshots are not readable", reason=refusal.detail)
+
     def _drop_snapshots(self, vfolder: VFolderId) -> None:
         """Delete all snapshots of a vfolder that is purged, unless it was created again."""
         with self._changing(vfolder):
@@ -117,18 +132,10 @@ class ArraySnapshots(ArrayQuotaBackend):
         digest = hashlib.blake2b(place.encode(), digest_size=4).hexdigest()
         return f"{PREFIX}-{vfolder.id.hex}-{digest}-"
 
-    @contextmanager
-    def _changing(self, vfolder: VFolderId) -> Iterator[int]:
+    def _changing(self, vfolder: VFolderId) -> AbstractContextManager[int]:
         """Open the volume's top with the snapshots of the vfolder locked."""
         what = f"The snapshots of vfolder {vfolder}"
-        with (
-            self._within_deadline(),
-            self._explained(),
-            self.root() as root,
-            scope_lock.alone(root, vfolder.id.int, what),
-        ):
-            self._prove(root)
-            yield root
+        return self._alone(vfolder.id.int, what, self._deadline_seconds)
 
 
 def _absent(vfolder: VFolderId, name: str) -> SnapshotNotFound:

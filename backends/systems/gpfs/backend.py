@@ -11,7 +11,7 @@ from typing import ClassVar
 from backends.base import Capacity, Enforcement, HardwareInfo, Mount, PerformanceMetric
 from backends.fs import descriptors, layout
 from backends.mounted import ArrayUsage, await_directory
-from backends.mounted.rest import ArrayRefused, Reason, deadline, jobs
+from backends.mounted.rest import ArrayRefused, deadline, jobs
 from backends.retention import ArraySnapshot, ArraySnapshots
 from backends.systems.gpfs.command_line import CommandInterface
 from backends.systems.gpfs.interface import (
@@ -31,7 +31,6 @@ from core.errors import (
     Unsupported,
 )
 from core.names import QuotaScope, VFolderId, utc
-from core.telemetry import logger
 
 #: The directory of snapshots at the top of a fileset.
 SNAPSHOTS = ".snapshots"
@@ -44,7 +43,6 @@ _LONGEST_PAUSE_SECONDS = 2.0
 _ESCAPES = {":": "@c", "+": "@p"}
 #: Ends the cluster's name of a snapshot: when it was made, in seconds of the epoch (hexadecimal).
 _STAMP = re.compile(r"(.*)@t([0-9a-f]+)")
-_log = logger(__name__)
 
 
 class ScaleBackend(ArraySnapshots):
@@ -68,18 +66,6 @@ class ScaleBackend(ArraySnapshots):
         """See `HasFastCapacity.array_capacity`: the sum of the pools with data."""
         with self._within_deadline():
             return self._scale.capacity()
-
-    def before_purge(self, parent: int, name: str, vfolder: VFolderId | None = None) -> None:
-        """See `MountedBackend.before_purge`: the snapshots of the vfolder go."""
-        del parent, name
-        if vfolder is None or vfolder.scope is None:
-            return
-        try:
-            self._drop_snapshots(vfolder)
-        except ArrayRefused as refusal:
-            if refusal.reason is not Reason.DENIED:
-                raise
-            _log.warning("snapshots are not readable", reason=refusal.detail)
 
     def _health(self) -> HardwareInfo:
         return self._scale.health()

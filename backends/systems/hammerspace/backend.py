@@ -10,7 +10,7 @@ from msgspec import Struct
 from backends.base import Capacity, Enforcement, HardwareInfo, HardwareStatus, Mount
 from backends.fs import descriptors, layout, linux
 from backends.mounted import ArrayUsage, PosixBackend, await_directory
-from backends.mounted.rest import ArrayRefused, Reason, deadline, options_of
+from backends.mounted.rest import ArrayRefused, Reason, options_of
 from backends.retention import ArraySnapshot, ArraySnapshots
 from backends.systems.hammerspace.anvil import STATE, HammerspaceOptions, connect
 from backends.systems.hammerspace.shares import PUBLISHED, HammerShare, Shares, number
@@ -20,8 +20,6 @@ from core.names import QuotaScope, VFolderId
 
 #: Hammerspace enforces limits to the byte.
 GRANULE_BYTES = 1
-#: Seconds between looks for a snapshot on the mount.
-_LOOK_SECONDS = 0.1
 #: Another mount holds the directory, or the server has replaced it.
 _MOUNTED = frozenset({errno.EBUSY, errno.ESTALE, errno.EXDEV})
 _MANAGED, _UP, _OK = "MANAGED", "UP", "OK"
@@ -81,12 +79,6 @@ class HammerspaceBackend(ArraySnapshots):
             found: _AnvilCluster = self._anvil.get(STATE, _AnvilCluster)
         sizes = found.capacity or _Sizes()
         return Capacity(number(sizes.total), number(sizes.used))
-
-    def before_purge(self, parent: int, name: str, vfolder: VFolderId | None = None) -> None:
-        """See `MountedBackend.before_purge`: the snapshots of a purged vfolder go."""
-        del parent, name
-        if vfolder is not None:
-            self._drop_snapshots(vfolder)
 
     def _available(self) -> Mapping[str, bool]:
         self._quota_shares.find(layout.HIDDEN)  # there is none; who may not read shares is refused
@@ -218,8 +210,8 @@ class HammerspaceBackend(ArraySnapshots):
             linux.sync_file_system(directory)
         self._snapshots.make(share, name)
         with self.root() as root:
-            while not descriptors.exists(self._snapshot_place(vfolder, name), root):
-                deadline.rest(_LOOK_SECONDS)
+            place = str(self._snapshot_place(vfolder, name))
+            await_directory(root, place, self.making_seconds)
         return self._snapshots.known(vfolder.scope.directory, name)[0]
 
     def _drop_snapshot(self, vfolder: VFolderId, snapshot: ArraySnapshot) -> None:

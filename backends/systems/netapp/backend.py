@@ -1,8 +1,6 @@
 """netapp: the backend. The volume is mounted; ONTAP answers what the mount cannot."""
 
-import os
 from collections.abc import Mapping
-from contextlib import suppress
 from pathlib import PurePosixPath
 from typing import ClassVar, Literal
 
@@ -15,7 +13,6 @@ from backends.mounted.rest import ArrayOptions, options_of
 from backends.systems.netapp.api import OntapApi
 from backends.systems.netapp.quota import OntapQuota
 from backends.systems.netapp.volume import OntapVolume, refuse_offline
-from core.errors import StorageError
 from core.names import VFolderId
 
 #: Limits are multiples of this many bytes.
@@ -85,11 +82,8 @@ class NetAppBackend(ArrayQuotaBackend):
         It has the time of one operation; the service removes what remains then.
         """
         del vfolder
-        top = os.path.realpath(self.mount.path)
-        below = os.path.relpath(os.readlink(f"/proc/self/fd/{parent}"), top)
-        if self._async_delete and not below.startswith(".."):
-            with suppress(StorageError), self._within_deadline():
-                self._volume.remove_tree(f"{below}/{name}")
+        if self._async_delete:
+            self._remove_by_array(parent, name, self._volume.remove_tree)
 
     def _prepare(self) -> None:
         """Switch quota on where it is off; ONTAP enforces no limit otherwise."""

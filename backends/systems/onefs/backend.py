@@ -1,9 +1,7 @@
 """dellemc-onefs: the backend. The volume is mounted; OneFS answers what the mount cannot."""
 
 import errno
-import os
 from collections.abc import Mapping
-from contextlib import suppress
 from pathlib import PurePosixPath
 from typing import ClassVar
 
@@ -12,7 +10,7 @@ from msgspec import Struct
 from backends.base import Capacity, HardwareInfo, Mount, PerformanceMetric
 from backends.fs import descriptors
 from backends.mounted import ArrayUsage
-from backends.mounted.rest import ArrayRefused, Reason, options_of
+from backends.mounted.rest import options_of
 from backends.retention import ArraySnapshot, ArraySnapshots
 from backends.systems.onefs import figures
 from backends.systems.onefs.connection import OneFsOptions, Platform
@@ -21,13 +19,11 @@ from backends.systems.onefs.quotas import OneFsQuotas
 from backends.systems.onefs.snapshots import DIRECTORY, OneFsSnapshots
 from core.errors import ConfigurationError, StorageError
 from core.names import QuotaScope, VFolderId
-from core.telemetry import logger
 
 #: OneFS enforces limits to the byte.
 GRANULE_BYTES = 1
 #: What rmdir(2) of a directory with a quota may fail with.
 _HELD_BY_QUOTA = frozenset({errno.EPERM, errno.EACCES, errno.EBUSY})
-_log = logger(__name__)
 
 
 class _Zone(Struct):
@@ -68,24 +64,11 @@ class OneFsBackend(ArraySnapshots):
 
         Its job has the time of one operation; the service removes what remains then.
         """
-        if vfolder is not None:
-            try:
-                self._drop_snapshots(vfolder)
-            except ArrayRefused as refusal:
-                if refusal.reason is not Reason.DENIED:
-                    raise
-                _log.warning("snapshots are not readable", reason=refusal.detail)
-        if not self._tree_delete:
-            return
-        top = os.path.realpath(self.mount.path)
-        below = os.path.relpath(os.readlink(f"/proc/self/fd/{parent}"), top)
-        if not below.startswith(".."):
-            try:
-                with self._within_deadline(), self.root() as root:
-                    self._prove(root)
-                    remove_tree(self._platform, self._array_path(f"{below}/{name}"))
-            except StorageError as error:
-                _log.warning("the array did not remove a tree", reason=error.detail)
+        super().before_purge(parent, name, vfolder)
+        if self._tree_delete:
+            self._remove_by_array(
+                parent, name, lambda path: remove_tree(self._platform, self._array_path(path))
+            )
 
     def _prepare(self) -> None:
         """Check the access zone: OneFS takes paths of another zone for missing ones."""
@@ -115,11 +98,6 @@ class OneFsBackend(ArraySnapshots):
 
     def _limit_unit(self) -> int:
         return GRANULE_BYTES
-
-    def _make_directory(self, root: int, name: str) -> None:
-        with suppress(FileExistsError):
-            os.mkdir(name, descriptors.PREFIX_MODE, dir_fd=root)
-            descriptors.inherit_owner(name, root)
 
     def _usage(self, name: str) -> ArrayUsage:
         return self._quotas.held(self._array_path(name))

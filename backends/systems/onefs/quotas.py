@@ -4,13 +4,12 @@ The id of a quota is opaque and changes when it is made again: it is never store
 has at most two directory quotas: one counts snapshots too, and is never ours.
 """
 
-from time import monotonic
 from typing import Any
 
 from msgspec import Struct, field
 
-from backends.mounted import ArrayUsage
-from backends.mounted.rest import ArrayRefused, ArrayRequest, Reason, jobs
+from backends.mounted import ArrayUsage, await_limit
+from backends.mounted.rest import ArrayRefused, ArrayRequest, Reason
 from backends.systems.onefs.connection import Platform
 from core.errors import BackendFailed, Conflict
 
@@ -22,9 +21,6 @@ _FIELDS = {
     "applogicalsize": "applogical",
     "physicalsize": "fsphysical",
 }
-#: OneFS counts the content of a directory by its job QuotaScan; wait this long (seconds).
-_COUNTING_SECONDS = 3.0
-_LONGEST_PAUSE_SECONDS = 1.0
 
 
 class QuotaThresholds(Struct):
@@ -205,23 +201,20 @@ class OneFsQuotas:
                 raise
 
     def _await(self, path: str, limit: int | None) -> None:
-        """Wait until the limit is in force and, if that is fast, until the content is counted."""
-        began = monotonic()
-
         found: list[DirectoryQuota] = []
 
-        def settled() -> bool:
+        def counted() -> bool | None:
             nonlocal found
             found = self._on(path)
             ours = _ours(found)
             if ours is None:
-                return False
+                return None
             if ours.limit != limit:
                 self._change(ours, limit)
-                return False
-            return ours.ready or monotonic() - began > _COUNTING_SECONDS
+                return None
+            return ours.ready
 
-        jobs.wait(settled, _LONGEST_PAUSE_SECONDS)
+        await_limit(counted)
         tightest = _tightest(found)
         if limit is not None and tightest is not None and tightest.limit != limit:
             raise Conflict(

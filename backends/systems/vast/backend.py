@@ -1,24 +1,17 @@
 """vast: the backend."""
 
-import os
 from collections.abc import Mapping
-from contextlib import suppress
-from time import monotonic
 from typing import ClassVar
 
 import msgspec
 
 from backends.base import Capacity, HardwareInfo, HardwareStatus, Mount, PerformanceMetric
-from backends.fs import descriptors
-from backends.mounted import ArrayQuotaBackend, ArrayUsage
-from backends.mounted.rest import jobs, options_of
+from backends.mounted import ArrayQuotaBackend, ArrayUsage, await_limit
+from backends.mounted.rest import options_of
 from backends.systems.vast.api import VastApi, VastOptions
 
 #: VAST enforces limits to the byte.
 GRANULE_BYTES = 1
-#: VAST counts the content of a directory with a new quota gradually; wait this long (seconds).
-_COUNTING_SECONDS = 3.0
-_LONGEST_PAUSE_SECONDS = 1.0
 _STATUS = {"ONLINE": HardwareStatus.HEALTHY, "OFFLINE": HardwareStatus.OFFLINE}
 
 
@@ -71,11 +64,6 @@ class VastBackend(ArrayQuotaBackend):
     def _limit_unit(self) -> int:
         return GRANULE_BYTES
 
-    def _make_directory(self, root: int, name: str) -> None:
-        with suppress(FileExistsError):
-            os.mkdir(name, descriptors.PREFIX_MODE, dir_fd=root)
-            descriptors.inherit_owner(name, root)
-
     def _usage(self, name: str) -> ArrayUsage:
         quota = self._api.find(self._path(name))
         if quota is None:
@@ -97,19 +85,16 @@ class VastBackend(ArrayQuotaBackend):
         self._await(path, limit_bytes)
 
     def _await(self, path: str, limit: int | None) -> None:
-        """Wait until the limit is set and, if that is fast, until the content is counted."""
-        began = monotonic()
-
-        def settled() -> bool:
+        def counted() -> bool | None:
             quota = self._api.find(path)
             if quota is None:
-                return False
+                return None
             if quota.hard_limit != limit:  # another process made it at the same time
                 self._api.limit(quota, limit)
-                return False
-            return quota.counted or monotonic() - began > _COUNTING_SECONDS
+                return None
+            return quota.counted
 
-        jobs.wait(settled, _LONGEST_PAUSE_SECONDS)
+        await_limit(counted)
 
     def _remove_objects(self, name: str) -> bool:
         quota = self._api.find(self._path(name))
@@ -119,7 +104,3 @@ class VastBackend(ArrayQuotaBackend):
 
     def _path(self, below: str) -> str:
         return f"{self._base.rstrip('/')}/{below}"
-
-    def _is_empty(self, name: str) -> bool:
-        with self.root() as root, descriptors.opened(name, root) as directory:
-            return not os.listdir(directory)

@@ -3,23 +3,18 @@
 import os
 from collections.abc import Mapping
 from contextlib import suppress
-from time import monotonic
 from typing import ClassVar
 
 import msgspec
 
 from backends.base import Capacity, HardwareInfo, HardwareStatus, Mount, PerformanceMetric
-from backends.fs import descriptors
-from backends.mounted import ArrayQuotaBackend, ArrayUsage
-from backends.mounted.rest import ArrayRefused, jobs, options_of
+from backends.mounted import ArrayQuotaBackend, ArrayUsage, await_limit
+from backends.mounted.rest import ArrayRefused, options_of
 from backends.systems.weka.api import WekaApi, WekaCluster, WekaOptions, WekaRates
 from core.errors import BackendFailed, Conflict
 
 #: Limits are multiples of this many bytes.
 GRANULE_BYTES = 4096
-#: WEKA counts the content of a directory with a new quota gradually; wait this long (seconds).
-_COUNTING_SECONDS = 3.0
-_LONGEST_PAUSE_SECONDS = 1.0
 _OK = "OK"
 _OPERATIONS = ("reads_per_second", "writes_per_second")
 
@@ -76,11 +71,6 @@ class WekaBackend(ArrayQuotaBackend):
     def _limit_unit(self) -> int:
         return GRANULE_BYTES
 
-    def _make_directory(self, root: int, name: str) -> None:
-        with suppress(FileExistsError):
-            os.mkdir(name, descriptors.PREFIX_MODE, dir_fd=root)
-            descriptors.inherit_owner(name, root)
-
     def _usage(self, name: str) -> ArrayUsage:
         inode = self._inode(name)
         quota = self._api.quota(inode) if inode else None
@@ -112,18 +102,15 @@ class WekaBackend(ArrayQuotaBackend):
         return self._is_empty(name) if quota is None else quota.limit is not None
 
     def _await(self, inode: str, limit: int | None) -> None:
-        """Wait until the limit is set and, if that is fast, until the content is counted."""
-        began = monotonic()
-
-        def settled() -> bool:
+        def counted() -> bool | None:
             quota = self._api.quota(inode)
             if quota is None or quota.limit != limit:
-                return False
+                return None
             if quota.status == "ERROR":
                 raise BackendFailed("WEKA could not count what is in the directory.")
-            return quota.counted or monotonic() - began > _COUNTING_SECONDS
+            return quota.counted
 
-        jobs.wait(settled, _LONGEST_PAUSE_SECONDS)
+        await_limit(counted)
 
     def _remove_objects(self, name: str) -> bool:
         mine = [q for q in self._api.quotas() if (q.full_path or q.path).strip("/") == name]
@@ -137,7 +124,3 @@ class WekaBackend(ArrayQuotaBackend):
         with self.root() as root, suppress(FileNotFoundError):
             return str(os.stat(name, dir_fd=root, follow_symlinks=False).st_ino)
         return None
-
-    def _is_empty(self, name: str) -> bool:
-        with self.root() as root, descriptors.opened(name, root) as directory:
-            return not os.listdir(directory)
