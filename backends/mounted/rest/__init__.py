@@ -9,7 +9,7 @@
   after a check whether the lost one had its effect.
 * `sessions`: connections and the login, made again after a fork. When a login expires, one thread
   renews it for all.
-* `credentials`: user and password in each request.
+* `credentials`: the ways to log in that several vendors share.
 * `shared`: one connection for all volumes of one array.
 * `answers`: an array's answer, and every error it can be.
 * `deadline`: one end for everything that a call does.
@@ -29,7 +29,13 @@ from backends.mounted.rest.answers import (
     Reason,
 )
 from backends.mounted.rest.client import ArrayRequest, Client, unknown
-from backends.mounted.rest.credentials import basic_login, basic_token
+from backends.mounted.rest.credentials import (
+    TokenLogin,
+    Tokens,
+    basic_login,
+    basic_token,
+    end_session,
+)
 from backends.mounted.rest.options import ArrayOptions, options_of
 from backends.mounted.rest.sessions import ArrayEndpoint
 from backends.mounted.rest.shared import shared
@@ -46,9 +52,12 @@ __all__ = [
     "Expired",
     "Lost",
     "Reason",
+    "TokenLogin",
+    "Tokens",
     "basic_login",
     "basic_token",
     "deadline",
+    "end_session",
     "jobs",
     "options_of",
     "shared",

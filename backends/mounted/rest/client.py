@@ -113,6 +113,32 @@ class Client:
         """
         return _again(lambda: self._with_login(request))
 
+    def find(self, path: str, shape: type[T], /, **query: Any) -> T | None:  # noqa: ANN401 - JSON values
+        """Return the same as `get`; None when the array does not have it.
+
+        Raises:
+            As `get`.
+        """
+        try:
+            return self.get(path, shape, **query)
+        except ArrayRefused as refusal:
+            if refusal.reason is not Reason.NOT_FOUND:
+                raise
+            return None
+
+    def remove(self, path: str, shape: Any = Any) -> ArrayAnswer | None:  # noqa: ANN401 - a type at run time
+        """Send a DELETE; None when the array does not have it, which is fine.
+
+        Raises:
+            As `get`.
+        """
+        try:
+            return self.send(ArrayRequest("DELETE", path, shape=shape))
+        except ArrayRefused as refusal:
+            if refusal.reason is not Reason.NOT_FOUND:
+                raise
+            return None
+
     def create(self, request: ArrayRequest, look: Callable[[], T | None]) -> ArrayAnswer | T:
         """Send a request that creates something; after a lost answer call `look` before a retry.
 
@@ -151,6 +177,18 @@ class Client:
         except msgspec.ValidationError as error:
             raise Lost(f"The array's answer has another shape: {error}.") from None
         return ArrayAnswer(answer.status, answer.headers, body)
+
+    def present(self, request: ArrayRequest, refusal: str) -> ArrayAnswer:
+        """Send credentials once; `refusal` is the text for those that are refused.
+
+        Raises:
+            ArrayRefused: the array does not accept the credentials.
+            Busy, Lost: as `exchange`.
+        """
+        try:
+            return self.exchange(request)
+        except Expired:
+            raise ArrayRefused(refusal, Reason.DENIED) from None
 
     def _with_login(self, request: ArrayRequest) -> ArrayAnswer:
         login = self._sessions.login()

@@ -27,6 +27,11 @@ class ArrayOptions(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     #: One answer that takes longer is lost, and requested again (seconds).
     answer_seconds: float = ANSWER_SECONDS
 
+    @property
+    def verifies(self) -> bool:
+        """Return whether the array's certificate is verified; subclasses have more such options."""
+        return self.verify_tls
+
     def __repr__(self) -> str:
         return f"{type(self).__name__}(…)"
 
@@ -36,7 +41,7 @@ class ArrayOptions(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
         return ArrayEndpoint(
             endpoints=tuple(url.rstrip("/") for url in urls),
             ca_bundle=self.ca_bundle,
-            verify_tls=self.verify_tls,
+            verify_tls=self.verifies,
         )
 
 

@@ -237,19 +237,10 @@ class Gui:
         found: list[GuiJob | None] = []
 
         def finished() -> bool:
-            path = f"{API}/jobs/{number}"
-            try:
-                job = self.client.get(path, GuiJobs, fields=":all:").jobs[0]
-            except ArrayRefused as refusal:
-                if refusal.reason is not Reason.NOT_FOUND:
-                    raise
-                found.append(None)
-                return True
-            if not _is_of(job, asked):
-                found.append(None)
-                return True
+            page = self.client.find(f"{API}/jobs/{number}", GuiJobs, fields=":all:")
+            job = page.jobs[0] if page and page.jobs and _is_of(page.jobs[0], asked) else None
             found.append(job)
-            return job.status in _ENDED
+            return job is None or job.status in _ENDED
 
         jobs.wait(finished, _LONGEST_PAUSE_SECONDS)
         return found[-1]

@@ -3,7 +3,6 @@
 import re
 from typing import Literal
 
-import msgspec
 from msgspec import field
 
 from backends.base import Mount
@@ -47,6 +46,11 @@ class GpfsOptions(ArrayOptions, frozen=True, kw_only=True):
     gpfs_alloc_inodes: int | None = None
     gpfs_job_seconds: float = JOB_SECONDS
 
+    @property
+    def verifies(self) -> bool:
+        """See `ArrayOptions.verifies`."""
+        return self.verify_tls and self.gpfs_verify_ssl
+
 
 def options(mount: Mount) -> GpfsOptions:
     """Return the options of a volume.
@@ -62,8 +66,6 @@ def options(mount: Mount) -> GpfsOptions:
             "A volume on Storage Scale needs gpfs_endpoint, gpfs_username and gpfs_password, or "
             'gpfs_interface = "commands".'
         )
-    if not found.gpfs_verify_ssl:
-        found = msgspec.structs.replace(found, verify_tls=False)
     if found.gpfs_owner is not None and not _OWNER.fullmatch(found.gpfs_owner):
         raise ConfigurationError("gpfs_owner is a user and a group by number, such as 1000:1000.")
     if not _FILESET_PREFIX.fullmatch(found.gpfs_fileset_prefix):

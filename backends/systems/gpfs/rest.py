@@ -151,13 +151,8 @@ class RestInterface(ScaleInterface):
 
     def file_system(self) -> ScaleFileSystem:
         """See `ScaleInterface.file_system`; two requests."""
-        try:
-            found = self._gui.client.get(API + self._fs, _GuiFileSystems, fields=_ALL).filesystems
-        except ArrayRefused as refusal:
-            if refusal.reason is not Reason.NOT_FOUND:
-                raise
-            found = []
-        one = found[0] if found else _GuiFileSystem()
+        found = self._gui.client.find(API + self._fs, _GuiFileSystems, fields=_ALL)
+        one = found.filesystems[0] if found and found.filesystems else _GuiFileSystem()
         if one.block.block_size is None:
             name = self._options.gpfs_fs_name
             raise ConfigurationError(f"Storage Scale has no file system {name!r} that we may see.")
@@ -178,13 +173,9 @@ class RestInterface(ScaleInterface):
 
     def fileset(self, name: str) -> ScaleFileset | None:
         """See `ScaleInterface.fileset`."""
-        try:
-            found = self._gui.client.get(API + self._of(name), _GuiFilesets, fields=_ALL)
-        except ArrayRefused as refusal:
-            if refusal.reason is not Reason.NOT_FOUND:
-                raise
-            return None
-        return next((one.known for one in found.filesets if one.fileset_name == name), None)
+        found = self._gui.client.find(API + self._of(name), _GuiFilesets, fields=_ALL)
+        filesets = found.filesets if found else []
+        return next((one.known for one in filesets if one.fileset_name == name), None)
 
     def linked_at(self, path: str) -> ScaleFileset | None:
         """See `ScaleInterface.linked_at`."""

@@ -18,8 +18,6 @@ from backends.mounted.rest import (
     ArrayRefused,
     ArrayRequest,
     Client,
-    Expired,
-    Reason,
     jobs,
     shared,
     unknown,
@@ -76,6 +74,11 @@ class HammerspaceOptions(ArrayOptions, frozen=True, kw_only=True):
     export_options: list[HammerspaceExport] | None = None
 
     @property
+    def verifies(self) -> bool:
+        """See `ArrayOptions.verifies`."""
+        return self.verify_tls and self.ssl_enabled is not False
+
+    @property
     def base(self) -> str:
         """Return the path of what is mounted, without a slash at its end; empty for the root."""
         return f"/{self.base_path.strip('/')}".rstrip("/")
@@ -100,8 +103,6 @@ class HammerspaceOptions(ArrayOptions, frozen=True, kw_only=True):
             ConfigurationError: the address is no https:// URL, or half a certificate is named.
         """
         target = self.target(self.interface[0])
-        if self.ssl_enabled is False:
-            target = replace(target, verify_tls=False)
         files = self.ssl_config or SslFiles()
         if files.cert_file is None and files.key_file is None:
             return target
@@ -153,12 +154,7 @@ class Anvil:
         Raises:
             As `get`.
         """
-        try:
-            return self.get(path, shape, **query)
-        except ArrayRefused as refusal:
-            if refusal.reason is not Reason.NOT_FOUND:
-                raise
-            return None
+        return self.client.find(self._path + path, shape, **query)
 
     def request(self, method: str, path: str, **parts: Any) -> ArrayRequest:  # noqa: ANN401 - fields of ArrayRequest
         """Return a request to a path of the interface, whose success has no JSON."""
@@ -214,10 +210,8 @@ class Anvil:
 
     def _sign_in(self, client: Client, options: HammerspaceOptions) -> Mapping[str, str]:
         form = {"username": options.username, "password": options.password}
-        try:
-            answer = client.exchange(self.request("POST", "/login", form=form))
-        except Expired:
-            raise ArrayRefused("Hammerspace does not know this user.", Reason.DENIED) from None
+        request = self.request("POST", "/login", form=form)
+        answer = client.present(request, "Hammerspace does not know this user.")
         cookies = _COOKIE.findall(answer.headers.get("Set-Cookie", ""))
         if not cookies:
             raise ArrayRefused("Hammerspace's login gave no session.")

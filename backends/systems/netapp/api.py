@@ -1,6 +1,5 @@
 """ONTAP's REST interface: refusals, pages and jobs (NetApp: ONTAP REST API reference)."""
 
-from base64 import b64encode
 from collections.abc import Callable, Iterator, Mapping
 from http import HTTPStatus
 from typing import Any, Generic, TypeVar
@@ -18,6 +17,8 @@ from backends.mounted.rest import (
     Client,
     Lost,
     Reason,
+    basic_login,
+    basic_token,
     jobs,
     unknown,
 )
@@ -54,6 +55,8 @@ _REASONS = {
     "5308545": Reason.NOT_FOUND,
     "5308561": Reason.BUSY,
 }
+#: Read to check the credentials: users of one SVM may read it, too.
+_CHECK = "/api/storage/volumes?max_records=1"
 R = TypeVar("R")
 
 
@@ -100,16 +103,18 @@ class OntapJob(Struct):
 
 
 class OntapApi:
-    """Lists and changes through a `Client`; each request has the credentials."""
+    """Lists and changes through a `Client`; each request has the credentials.
+
+    ONTAP locks an account after a few wrong passwords, so they are checked before the first use.
+    """
 
     def __init__(
         self, target: ArrayEndpoint, user: str, password: str, answer_seconds: float
     ) -> None:
-        token = b64encode(f"{user}:{password}".encode()).decode()
-        headers = {"Authorization": f"Basic {token}"}
+        token = basic_token(user, password)
         self.client = Client(
             target,
-            lambda _: headers,
+            basic_login(token, _CHECK),
             _dialect,
             secrets=(password, token),
             answer_seconds=answer_seconds,
@@ -184,16 +189,10 @@ class OntapApi:
         found: list[OntapJob | None] = []
 
         def finished() -> bool:
-            try:
-                path = f"/api/cluster/jobs/{uuid}"
-                job = self.client.get(path, OntapJob, fields="state,message,error")
-            except ArrayRefused as refusal:
-                if refusal.reason is not Reason.NOT_FOUND:
-                    raise
-                found.append(None)
-                return True
+            path = f"/api/cluster/jobs/{uuid}"
+            job = self.client.find(path, OntapJob, fields="state,message,error")
             found.append(job)
-            return job.state in _ENDED
+            return job is None or job.state in _ENDED
 
         jobs.wait(finished)
         return found[-1]
@@ -235,7 +234,10 @@ class _Error(Struct):
     error: _OntapRefusal = field(default_factory=_OntapRefusal)
 
 
-def _dialect(answer: ArrayAnswer) -> ArrayRefusal:
+def _dialect(answer: ArrayAnswer) -> ArrayRefusal | None:
+    """Parse a refusal; 401 is a wrong password, 403 a missing right."""
+    if answer.status == HTTPStatus.UNAUTHORIZED:
+        return None
     try:
         said = msgspec.convert(answer.body, _Error).error
     except msgspec.ValidationError:

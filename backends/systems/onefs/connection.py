@@ -3,7 +3,6 @@
 import re
 import weakref
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import suppress
 from functools import partial
 from http import HTTPStatus
 from typing import Any, Literal, TypeVar
@@ -19,15 +18,14 @@ from backends.mounted.rest import (
     ArrayRefused,
     ArrayRequest,
     Client,
-    Expired,
     Reason,
     basic_login,
     basic_token,
-    deadline,
+    end_session,
     shared,
     unknown,
 )
-from core.errors import BackendFailed, ConfigurationError, StorageError
+from core.errors import BackendFailed, ConfigurationError
 
 #: The port of the interface, where the option names none.
 PORT = 8080
@@ -35,8 +33,6 @@ _SESSION = "/session/1/session"
 #: Read with a user and a password in the request: every user of the interface may read it.
 LATEST = "/platform/latest"
 _COOKIES = ("isisessid", "isicsrf")
-#: At the end of the process the session is ended, within this time (seconds).
-_LOGOUT_SECONDS = 5.0
 #: The interface chosen by `auto`: the newest of these that the cluster has.
 _KNOWN_VERSIONS = (12, 1)
 #: Since this version a quota names the figure that its thresholds apply to.
@@ -139,7 +135,7 @@ class Connection:
         )
         self._version: int | None = None
         if not basic:
-            weakref.finalize(self, _sign_out, self.client)
+            weakref.finalize(self, end_session, self.client, "DELETE", _SESSION)
 
     @property
     def version(self) -> int:
@@ -221,11 +217,8 @@ class Platform:
 
     def has_directory(self, path: str) -> bool:
         """Return whether a directory exists at this path of the cluster (namespace interface)."""
-        try:
-            found = self.client.get(f"{namespace(path)}?metadata", _Metadata)
-        except ArrayRefused as refusal:
-            if refusal.reason is not Reason.NOT_FOUND:
-                raise
+        found = self.client.find(f"{namespace(path)}?metadata", _Metadata)
+        if found is None:
             return False
         kinds = [one.value for one in found.attrs if one.name == "type"]
         return kinds in ([], ["container"])
@@ -251,10 +244,8 @@ def namespace(path: str) -> str:
 
 def _sign_in(url: str, body: Mapping[str, Any], client: Client) -> Mapping[str, str]:
     """Log in; the session is a cookie, a token against forged requests, and our own address."""
-    try:
-        answer = client.exchange(ArrayRequest("POST", _SESSION, body=body))
-    except Expired:
-        raise ArrayRefused("OneFS does not know this user.", Reason.DENIED) from None
+    request = ArrayRequest("POST", _SESSION, body=body)
+    answer = client.present(request, "OneFS does not know this user.")
     cookies = answer.headers.get("Set-Cookie", "")
     found = [re.search(_COOKIE_PATTERN.format(name), cookies) for name in _COOKIES]
     if found[0] is None:
@@ -262,16 +253,6 @@ def _sign_in(url: str, body: Mapping[str, Any], client: Client) -> Mapping[str, 
     pairs = [f"{name}={one[1]}" for name, one in zip(_COOKIES, found, strict=True) if one]
     headers = {"Cookie": "; ".join(pairs), "Referer": url}
     return headers | ({"X-CSRF-Token": found[1][1]} if found[1] else {})
-
-
-def _sign_out(client: Client) -> None:
-    """End the session of this process: a cluster keeps a limited number of them."""
-    login = client.close()
-    if login is None:
-        return
-    with suppress(StorageError, Expired), deadline.within(_LOGOUT_SECONDS):
-        client.exchange(ArrayRequest("DELETE", _SESSION, headers=login.headers))
-    client.close()
 
 
 class _Complaint(Struct):

@@ -2,7 +2,7 @@
 
 from msgspec import Struct
 
-from backends.mounted.rest import ArrayAnswer, ArrayRefused, ArrayRequest, Reason, jobs
+from backends.mounted.rest import ArrayAnswer, ArrayRefused, ArrayRequest, jobs
 from backends.systems.onefs.connection import Platform
 
 _TYPE = "TreeDelete"
@@ -58,11 +58,8 @@ def _await(platform: Platform, number: int, path: str) -> None:
 
     def finished() -> bool:
         nonlocal state
-        try:
-            page = platform.client.get(platform.path(f"job/jobs/{number}", 1), _Jobs)
-        except ArrayRefused as refusal:
-            if refusal.reason is not Reason.NOT_FOUND:
-                raise
+        page = platform.client.find(platform.path(f"job/jobs/{number}", 1), _Jobs)
+        if page is None:
             state = "forgotten"
             return True
         state = page.jobs[0].state if page.jobs else "unknown"

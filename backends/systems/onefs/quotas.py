@@ -193,12 +193,7 @@ class OneFsQuotas:
                 raise  # another process has made it again meanwhile: `_await` compares
 
     def _delete(self, quota: DirectoryQuota) -> None:
-        path = self._platform.path(f"quota/quotas/{quota.id}")
-        try:
-            self._platform.client.send(ArrayRequest("DELETE", path))
-        except ArrayRefused as refusal:
-            if refusal.reason is not Reason.NOT_FOUND:
-                raise
+        self._platform.client.remove(self._platform.path(f"quota/quotas/{quota.id}"))
 
     def _await(self, path: str, limit: int | None) -> None:
         found: list[DirectoryQuota] = []

@@ -68,20 +68,11 @@ class OneFsSnapshots:
 
     def drop(self, number: int) -> None:
         """Delete a snapshot; a missing one is no error."""
-        try:
-            self._platform.client.send(ArrayRequest("DELETE", self._path(f"/{number}")))
-        except ArrayRefused as refusal:
-            if refusal.reason is not Reason.NOT_FOUND:
-                raise
+        self._platform.client.remove(self._path(f"/{number}"))
 
     def _named(self, name: str) -> _OneFsSnapshot | None:
-        try:
-            page = self._platform.client.get(self._path(f"/{name}"), _SnapshotPage)
-        except ArrayRefused as refusal:
-            if refusal.reason is not Reason.NOT_FOUND:
-                raise
-            return None
-        return page.snapshots[0] if page.snapshots else None
+        page = self._platform.client.find(self._path(f"/{name}"), _SnapshotPage)
+        return page.snapshots[0] if page and page.snapshots else None
 
     def _path(self, below: str = "") -> str:
         return self._platform.path(f"snapshot/snapshots{below}", 1)

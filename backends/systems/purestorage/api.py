@@ -2,7 +2,6 @@
 
 import weakref
 from collections.abc import Iterator, Mapping
-from contextlib import suppress
 from functools import partial
 from http import HTTPStatus
 from typing import Any, Generic, TypeVar
@@ -17,19 +16,16 @@ from backends.mounted.rest import (
     ArrayRefused,
     ArrayRequest,
     Client,
-    Expired,
     Reason,
-    deadline,
+    end_session,
     unknown,
 )
-from core.errors import BackendFailed, ConfigurationError, StorageError
+from core.errors import BackendFailed, ConfigurationError
 
 _SESSION = "x-auth-token"
 #: Lists the versions that the array supports; the newest known one is used.
 AUTO = "auto"
 _FAMILIES = (2, 1)
-#: At the end of the process the session is ended, within this time (seconds).
-_LOGOUT_SECONDS = 5.0
 _BUSY_WORDS = "busy"
 _MISSING_WORDS = "does not exist"
 T = TypeVar("T")
@@ -132,7 +128,7 @@ class PureApi:
             secrets=(options.purity_api_token,),
             answer_seconds=options.answer_seconds,
         )
-        weakref.finalize(self, _sign_out, self.client)  # this request needs no login
+        weakref.finalize(self, end_session, self.client, "POST", "/api/logout")
 
     def file_system(self) -> PureFileSystem:
         """Request the file system and return it.
@@ -185,24 +181,11 @@ class PureApi:
 
 def _sign_in(api_token: str, client: Client) -> Mapping[str, str]:
     request = ArrayRequest("POST", "/api/login", headers={"api-token": api_token})
-    try:
-        answer = client.exchange(request)
-    except Expired:
-        raise ArrayRefused("FlashBlade does not know this API token.", Reason.DENIED) from None
+    answer = client.present(request, "FlashBlade does not know this API token.")
     token = answer.headers.get(_SESSION)
     if not token:
         raise ArrayRefused("FlashBlade's login gave no session.")
     return {_SESSION: token}
-
-
-def _sign_out(client: Client) -> None:
-    """End the session of this process: an array keeps a limited number of sessions."""
-    login = client.close()
-    if login is None:
-        return
-    with suppress(StorageError, Expired), deadline.within(_LOGOUT_SECONDS):
-        client.exchange(ArrayRequest("POST", "/api/logout", headers=login.headers))
-    client.close()
 
 
 def _newest(versions: list[str]) -> str:

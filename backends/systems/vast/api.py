@@ -1,8 +1,6 @@
 """The REST interface of VAST's management system: logins, two shapes of lists, three of errors."""
 
-import os
-from collections.abc import Iterator, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping
 from http import HTTPStatus
 from typing import Any, Literal
 from urllib.parse import urlsplit
@@ -16,9 +14,10 @@ from backends.mounted.rest import (
     ArrayRefused,
     ArrayRequest,
     Client,
-    Expired,
     Lost,
     Reason,
+    TokenLogin,
+    Tokens,
     jobs,
     unknown,
 )
@@ -55,6 +54,11 @@ class VastOptions(ArrayOptions, frozen=True, kw_only=True):
     #: array allows, and no status of a cluster is cached.
     vast_force_login: bool = True
     vast_cluster_info_cache_ttl: int = 0
+
+    @property
+    def verifies(self) -> bool:
+        """See `ArrayOptions.verifies`."""
+        return self.verify_tls and self.vast_verify_ssl
 
 
 class VastQuota(Struct):
@@ -120,11 +124,10 @@ class VastApi:
             )
         self._options = options
         self._prefix = f"/api/{options.vast_api_version}"
-        self._refresh: tuple[int, str] | None = None
         secrets = (options.vast_password, options.vast_api_token)
         self.client = Client(
             options.target(options.vast_endpoint),
-            self._sign_in,
+            _by_token(options.vast_api_token) if options.vast_api_token else _by_password(options),
             _dialect,
             secrets=tuple(secret for secret in secrets if secret),
             answer_seconds=options.answer_seconds,
@@ -174,13 +177,8 @@ class VastApi:
     def delete(self, quota: VastQuota) -> None:
         """Remove a quota; a missing one is no error."""
         path = f"{self._prefix}/quotas/{quota.id}/"
-        try:
-            answer = self.client.send(ArrayRequest("DELETE", path, shape=_Accepted | None))
-        except ArrayRefused as refusal:
-            if refusal.reason is not Reason.NOT_FOUND:
-                raise
-            return
-        self._await(answer.body or _Accepted())
+        answer = self.client.remove(path, _Accepted | None)
+        self._await((answer and answer.body) or _Accepted())
 
     def _list(self, path: str) -> Iterator[VastQuota]:
         query: dict[str, Any] = {"path": path, "page_size": self._options.vast_page_size}
@@ -215,32 +213,25 @@ class VastApi:
         if last.state != _COMPLETED:
             raise ArrayRefused(f"VAST's task failed: {' '.join(last.messages)}")
 
-    def _sign_in(self, client: Client) -> Mapping[str, str]:
-        """Refresh the login of this process, or log in; a child never uses its parent's login."""
-        if self._options.vast_api_token:
-            return {"Authorization": f"Api-Token {self._options.vast_api_token}"}
-        tokens: _VastTokens | None = None
-        if self._refresh and self._refresh[0] == os.getpid():
-            body = {"refresh": self._refresh[1]}
-            with suppress(Expired, ArrayRefused):
-                tokens = _tokens(client, _REFRESH, body)
-        if tokens is None:
-            user, password = self._options.vast_username, self._options.vast_password
-            try:
-                tokens = _tokens(client, _TOKEN, {"username": user, "password": password})
-            except Expired:
-                raise ArrayRefused("VAST does not know this user.", Reason.DENIED) from None
-            self._refresh = None
-        if tokens.refresh:
-            self._refresh = (os.getpid(), tokens.refresh)
-        return {"Authorization": f"Bearer {tokens.access}"}
+
+def _by_token(token: str) -> Callable[[Client], Mapping[str, str]]:
+    return lambda _: {"Authorization": f"Api-Token {token}"}
 
 
-def _tokens(client: Client, path: str, body: Mapping[str, str | None]) -> _VastTokens:
-    found: _VastTokens = client.exchange(
-        ArrayRequest("POST", path, body=body, shape=_VastTokens)
-    ).body
-    return found
+def _by_password(options: VastOptions) -> TokenLogin:
+    body = {"username": options.vast_username, "password": options.vast_password}
+
+    def log_in(client: Client) -> Tokens:
+        request = ArrayRequest("POST", _TOKEN, body=body, shape=_VastTokens)
+        found: _VastTokens = client.present(request, "VAST does not know this user.").body
+        return Tokens(found.access, found.refresh)
+
+    def renew(client: Client, refresh: str) -> Tokens:
+        request = ArrayRequest("POST", _REFRESH, body={"refresh": refresh}, shape=_VastTokens)
+        found: _VastTokens = client.exchange(request).body
+        return Tokens(found.access, found.refresh)
+
+    return TokenLogin(log_in, renew)
 
 
 def _dialect(answer: ArrayAnswer) -> ArrayRefusal | None:

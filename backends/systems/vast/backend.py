@@ -3,8 +3,6 @@
 from collections.abc import Mapping
 from typing import ClassVar
 
-import msgspec
-
 from backends.base import Capacity, HardwareInfo, HardwareStatus, Mount, PerformanceMetric
 from backends.mounted import ArrayQuotaBackend, ArrayUsage, await_limit
 from backends.mounted.rest import options_of
@@ -22,8 +20,6 @@ class VastBackend(ArrayQuotaBackend):
 
     def __init__(self, mount: Mount) -> None:
         options = options_of(mount, VastOptions)
-        if not options.vast_verify_ssl:
-            options = msgspec.structs.replace(options, verify_tls=False)
         super().__init__(mount, options.deadline_seconds)
         self._base = "/" + options.vast_storage_base_dir.strip("/")
         self._api = VastApi(options)

@@ -1,8 +1,7 @@
 """WEKA's REST interface: logins, envelopes and refusals."""
 
-import os
-from collections.abc import Iterator, Mapping
-from contextlib import suppress
+from collections.abc import Iterator
+from functools import partial
 from typing import Any, Generic, Literal, TypeVar
 
 import msgspec
@@ -15,8 +14,9 @@ from backends.mounted.rest import (
     ArrayRefused,
     ArrayRequest,
     Client,
-    Expired,
     Reason,
+    TokenLogin,
+    Tokens,
     unknown,
 )
 from core.errors import ConfigurationError
@@ -43,6 +43,11 @@ class WekaOptions(ArrayOptions, frozen=True, kw_only=True):
     weka_verify_ssl: bool = True
     #: `stat` uses the mount's inode numbers, for clusters before 4.3, which resolve no paths.
     weka_inode_source: Literal["resolve", "stat"] = "resolve"
+
+    @property
+    def verifies(self) -> bool:
+        """See `ArrayOptions.verifies`."""
+        return self.verify_tls and self.weka_verify_ssl
 
 
 class _Data(Struct, Generic[T]):
@@ -115,11 +120,10 @@ class WekaApi:
     def __init__(self, options: WekaOptions) -> None:
         target = options.target(options.weka_endpoint, *options.weka_endpoints)
         self._options = options
-        self._refresh: tuple[int, str] | None = None
         self._uid: str | None = None
         self.client = Client(
             target,
-            self._sign_in,
+            TokenLogin(partial(_log_in, options), _renew),
             _dialect,
             secrets=(options.weka_password,),
             answer_seconds=options.answer_seconds,
@@ -150,22 +154,14 @@ class WekaApi:
 
     def inode(self, path: str) -> str | None:
         """Return the inode of a directory by its path; None when it does not exist."""
-        try:
-            found = self.get(f"{self.path}/resolvePath", _Inode, path=f"/{path}")
-        except ArrayRefused as refusal:
-            if refusal.reason is not Reason.NOT_FOUND:
-                raise
-            return None
-        return str(found.inode_id)
+        url = f"{API}{self.path}/resolvePath"
+        found = self.client.find(url, _Data[_Inode], path=f"/{path}")
+        return str(found.data.inode_id) if found else None
 
     def quota(self, inode: str) -> WekaQuota | None:
         """Return the quota of a directory; None without one."""
-        try:
-            return self.get(f"{self.path}/quota/{inode}", WekaQuota)
-        except ArrayRefused as refusal:
-            if refusal.reason is not Reason.NOT_FOUND:
-                raise
-            return None
+        found = self.client.find(f"{API}{self.path}/quota/{inode}", _Data[WekaQuota])
+        return found.data if found else None
 
     def quotas(self) -> Iterator[WekaQuota]:
         """Return every quota of the file system; old releases answer with an object."""
@@ -184,36 +180,30 @@ class WekaApi:
 
     def delete_quota(self, inode: str) -> None:
         """Remove a quota; a missing one is no error."""
-        try:
-            self.client.send(ArrayRequest("DELETE", f"{API}{self.path}/quota/{inode}"))
-        except ArrayRefused as refusal:
-            if refusal.reason is not Reason.NOT_FOUND:
-                raise
+        self.client.remove(f"{API}{self.path}/quota/{inode}")
 
-    def _sign_in(self, client: Client) -> Mapping[str, str]:
-        """Refresh the login of this process, or log in; a child never uses its parent's login."""
-        tokens: _WekaTokens | None = None
-        if self._refresh and self._refresh[0] == os.getpid():
-            body = {"refresh_token": self._refresh[1]}
-            with suppress(Expired, ArrayRefused):
-                tokens = self._tokens(client, "/login/refresh", body)
-        if tokens is None:
-            options = self._options
-            body = {"username": options.weka_username, "password": options.weka_password}
-            try:
-                tokens = self._tokens(client, "/login", body | {"org": options.weka_organization})
-            except Expired:
-                raise ArrayRefused("WEKA does not know this user.", Reason.DENIED) from None
-        if tokens.password_change_required:
-            raise ArrayRefused("WEKA wants this user's password changed first.", Reason.DENIED)
-        self._refresh = (os.getpid(), tokens.refresh_token) if tokens.refresh_token else None
-        return {"Authorization": f"Bearer {tokens.access_token}"}
 
-    @staticmethod
-    def _tokens(client: Client, path: str, body: Mapping[str, str]) -> _WekaTokens:
-        request = ArrayRequest("POST", API + path, body=body, shape=_Data[_WekaTokens])
-        found: _Data[_WekaTokens] = client.exchange(request).body
-        return found.data
+def _log_in(options: WekaOptions, client: Client) -> Tokens:
+    body = {
+        "username": options.weka_username,
+        "password": options.weka_password,
+        "org": options.weka_organization,
+    }
+    request = ArrayRequest("POST", f"{API}/login", body=body, shape=_Data[_WekaTokens])
+    return _tokens(client.present(request, "WEKA does not know this user."))
+
+
+def _renew(client: Client, refresh: str) -> Tokens:
+    body = {"refresh_token": refresh}
+    request = ArrayRequest("POST", f"{API}/login/refresh", body=body, shape=_Data[_WekaTokens])
+    return _tokens(client.exchange(request))
+
+
+def _tokens(answer: ArrayAnswer) -> Tokens:
+    found: _WekaTokens = answer.body.data
+    if found.password_change_required:
+        raise ArrayRefused("WEKA wants this user's password changed first.", Reason.DENIED)
+    return Tokens(found.access_token, found.refresh_token)
 
 
 class _WekaRefusal(Struct):

@@ -5,8 +5,6 @@ from collections.abc import Mapping
 from contextlib import suppress
 from typing import ClassVar
 
-import msgspec
-
 from backends.base import Capacity, HardwareInfo, HardwareStatus, Mount, PerformanceMetric
 from backends.mounted import ArrayQuotaBackend, ArrayUsage, await_limit
 from backends.mounted.rest import ArrayRefused, options_of
@@ -26,8 +24,6 @@ class WekaBackend(ArrayQuotaBackend):
 
     def __init__(self, mount: Mount) -> None:
         options = options_of(mount, WekaOptions)
-        if not options.weka_verify_ssl:
-            options = msgspec.structs.replace(options, verify_tls=False)
         super().__init__(mount, options.deadline_seconds)
         self._by_stat = options.weka_inode_source == "stat"
         self._api = WekaApi(options)
