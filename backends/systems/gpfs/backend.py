@@ -93,7 +93,8 @@ class ScaleBackend(ArraySnapshots):
     def _has_directory(self, path: str) -> bool:
         top = self._file_system().mount_point.rstrip("/")
         if f"{self._base}/".startswith(f"{top}/"):
-            return self._scale.has_directory(f"{self._base}/{path}".removeprefix(f"{top}/"))
+            below = f"{self._base}/{path}".removeprefix(f"{top}/")
+            return self._scale.has_directory(top, below)
         raise ConfigurationError(
             "The volume's path is not below the mount point of the file system; name the path "
             "that the cluster uses in gpfs_path."

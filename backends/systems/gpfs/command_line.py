@@ -156,9 +156,9 @@ class CommandInterface(ScaleInterface):
         """See `ScaleInterface.delete_snapshot`."""
         self._change(Reason.NOT_FOUND, "mmdelsnapshot", self._fs, name, "-j", fileset)
 
-    def has_directory(self, path: str) -> bool:
+    def has_directory(self, mount_point: str, path: str) -> bool:
         """See `ScaleInterface.has_directory`: a command reads its attributes as GPFS has them."""
-        where = Path(self.file_system().mount_point, path)
+        where = Path(mount_point, path)
         if not where.is_dir():
             return False
         try:

@@ -116,8 +116,8 @@ class ScaleInterface(ABC):
         """Delete a snapshot."""
 
     @abstractmethod
-    def has_directory(self, path: str) -> bool:
-        """Return whether a directory exists, by its path below the mount point."""
+    def has_directory(self, mount_point: str, path: str) -> bool:
+        """Return whether a directory exists, by its path below the mount point of the cluster."""
 
     @abstractmethod
     def capacity(self) -> Capacity:

@@ -286,8 +286,9 @@ class RestInterface(ScaleInterface):
             if refusal.reason is not Reason.NOT_FOUND:
                 raise
 
-    def has_directory(self, path: str) -> bool:
+    def has_directory(self, mount_point: str, path: str) -> bool:
         """See `ScaleInterface.has_directory`; a job of the cluster."""
+        del mount_point
         try:
             job = self._gui.answer_of(f"{self._fs}/directory/{quote(path, safe='')}")
         except ArrayRefused as refusal:

@@ -21,7 +21,7 @@ from backends.mounted import (
     unknown_options,
 )
 from backends.systems.lustre import proof
-from backends.systems.lustre.lfs import UNIT_BYTES, Lfs
+from backends.systems.lustre.lfs import UNIT_BYTES, Lfs, NotLustre
 from core.errors import BackendFailed, ConfigurationError, StorageError
 from core.names import QuotaScope
 from core.process import privileges
@@ -83,11 +83,10 @@ class LustreBackend(NativeQuotaBackend):
             self._check_locks(root)
             try:
                 self._lfs.counted(root, _UNUSED_PROJECT)
-            except BackendFailed as error:
-                if "no Lustre" in error.detail:
-                    raise BackendFailed(f"Volume {self.mount.volume} is no Lustre.") from None
-            except OSError:
-                pass  # without project quota the volume works, without limits
+            except NotLustre:
+                raise BackendFailed(f"Volume {self.mount.volume} is no Lustre.") from None
+            except (OSError, BackendFailed):
+                pass  # without project quota, or its tool, the volume works without limits
         return found
 
     def enforces_quota(self) -> bool:

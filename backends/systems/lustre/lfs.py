@@ -55,6 +55,10 @@ class LustreTargets:
     away: tuple[str, ...]
 
 
+class NotLustre(BackendFailed):
+    """The directory is on another file system."""
+
+
 class Lfs:
     """The tool, for one volume. It is both the counts and the tags of `project_ids`."""
 
@@ -76,7 +80,8 @@ class Lfs:
         """Return usage and limit of a project id.
 
         Raises:
-            BackendFailed: the answer cannot be read, or this is no Lustre.
+            NotLustre: this is another file system.
+            BackendFailed: the answer cannot be read.
             OSError: EPERM without the right, ESRCH where project quota is off.
         """
         place = mount_point(fd)
@@ -218,5 +223,5 @@ def _refused(command: str, words: str) -> Exception:
     if any(text in words for text in _OFF):
         return OSError(errno.ESRCH, os.strerror(errno.ESRCH))
     if any(text in words for text in _ELSEWHERE):
-        return BackendFailed("This is no Lustre file system.")
+        return NotLustre("This is no Lustre file system.")
     return BackendFailed(f"`lfs {command}` failed.")
