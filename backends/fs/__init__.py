@@ -9,6 +9,7 @@ from backends.fs import (
     layout,
     linux,
     marker,
+    mount_table,
     native,
     paths,
 )
@@ -38,6 +39,7 @@ __all__ = [
     "layout",
     "linux",
     "marker",
+    "mount_table",
     "native",
     "paths",
     "reason_of",

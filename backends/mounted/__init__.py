@@ -10,7 +10,7 @@ from backends.mounted.array import (
 )
 from backends.mounted.native_quota import NativeQuotaBackend, NativeUsage
 from backends.mounted.options import MountedOptions, check_options, unknown_options
-from backends.mounted.performance import Counters, counters, measured, mount_of
+from backends.mounted.performance import Counters, counters, measured
 from backends.mounted.posix import PosixBackend
 from backends.mounted.project_ids import ProjectUsage
 
@@ -29,7 +29,6 @@ __all__ = [
     "check_options",
     "counters",
     "measured",
-    "mount_of",
     "project_ids",
     "scope_lock",
     "unknown_options",

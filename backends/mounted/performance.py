@@ -8,12 +8,12 @@ their speed is unknown. The figures are the traffic of this node only.
 import os
 import re
 import time
-from collections.abc import Iterator
 from dataclasses import astuple, dataclass
 from pathlib import Path
 from typing import Self
 
 from backends.base import Backend, HasMetric, MountedBackend, PerformanceMetric
+from backends.fs import mount_table
 
 #: Seconds between two readings, when there is no earlier one.
 SAMPLE_SECONDS = 0.25
@@ -73,16 +73,17 @@ def counters(path: Path) -> Counters | None:
     """
     descriptor = os.open(path, os.O_PATH | os.O_DIRECTORY)
     try:
-        mount = mount_of(descriptor)
+        mount = mount_table.mount_of(descriptor)
     finally:
         os.close(descriptor)
     if mount is None:
         return None
-    device, mount_point, kind, source = mount
-    if kind in _NFS:
-        return _of_nfs(Path("/proc/self/mountstats").read_text("utf-8"), mount_point)
-    if device.startswith("0:") and source.startswith("/dev/"):  # btrfs numbers its own
-        number = os.stat(source).st_rdev
+    if mount.kind in _NFS:
+        table = Path("/proc/self/mountstats").read_text("utf-8", "surrogateescape")
+        return _of_nfs(table, mount.point)
+    device = mount.device
+    if device.startswith("0:") and mount.source.startswith("/dev/"):  # btrfs numbers its own
+        number = os.stat(mount.source).st_rdev
         device = f"{os.major(number)}:{os.minor(number)}"
     return _of_device(Path("/proc/diskstats").read_text("ascii"), device)
 
@@ -99,25 +100,6 @@ def measured(backend: Backend) -> PerformanceMetric | None:
     time.sleep(SAMPLE_SECONDS)
     now = counters(backend.mount.path)
     return now.since(before) if now else None
-
-
-def mount_of(descriptor: int) -> tuple[str, str, str, str] | None:
-    """Return device, mount point, type and source of a descriptor's mount (proc(5), mountinfo).
-
-    A mount point with blanks is written with octal escapes, as in that file.
-    """
-    facts = Path(f"/proc/self/fdinfo/{descriptor}").read_text("ascii")
-    number = next(line.split()[1] for line in facts.splitlines() if line.startswith("mnt_id:"))
-    for fields, behind in _mountinfo():
-        if fields[0] == number:
-            return fields[2], fields[4], behind[0], behind[1]
-    return None
-
-
-def _mountinfo() -> Iterator[tuple[list[str], list[str]]]:
-    for line in Path("/proc/self/mountinfo").read_text("utf-8", "replace").splitlines():
-        before, _, behind = line.partition(" - ")
-        yield before.split(), behind.split()
 
 
 def _of_device(text: str, device: str) -> Counters | None:
@@ -140,7 +122,8 @@ def _of_device(text: str, device: str) -> Counters | None:
 def _of_nfs(text: str, mount_point: str) -> Counters | None:
     """Read the paragraph of a mount: `bytes:` and the operations READ and WRITE (nfsiostat(8))."""
     for paragraph in text.split("\ndevice "):
-        if f" mounted on {mount_point} with fstype nfs" not in paragraph.partition("\n")[0]:
+        title = mount_table.unescaped(paragraph.partition("\n")[0])
+        if f" mounted on {mount_point} with fstype nfs" not in title:
             continue
         moved, operations = _BYTES.search(paragraph), dict[str, tuple[int, int]]()
         for name, count, ms in _OPERATION.findall(paragraph):

@@ -21,6 +21,7 @@ import msgspec
 import redis
 
 from backends.base import MountedBackend
+from backends.fs import mount_table
 from backends.volumes import Volumes
 from core.errors import StorageError
 from core.events import CHANNEL, Bus, Event
@@ -215,11 +216,6 @@ def _decoded(text: str) -> tuple[str, dict[str, Any]] | None:
 
 
 def _mounted_at(target: Path) -> tuple[str, str] | None:
-    """Return type and source of the file system mounted at a path (proc(5), mountinfo), or None."""
-    mounted = None
-    for line in Path("/proc/self/mountinfo").read_text("utf-8", "replace").splitlines():
-        before, _, behind = line.partition(" - ")
-        if before.split()[4].encode().decode("unicode_escape") == str(target):
-            kind, source, *_ = behind.split()
-            mounted = kind, source
-    return mounted
+    """Return type and source of the file system mounted at a path, or None."""
+    found = [(one.kind, one.source) for one in mount_table.mounts() if one.point == str(target)]
+    return found[-1] if found else None

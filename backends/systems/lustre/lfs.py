@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from backends.mounted import ProjectUsage, mount_of
+from backends.fs import mount_table
+from backends.mounted import ProjectUsage
 from core.errors import BackendFailed
 from core.process import run_command
 
@@ -34,7 +35,6 @@ _DENIED = ("not permitted", "denied")
 _ELSEWHERE = ("not on a mounted Lustre", "not a Lustre", "not a lustre", "no Lustre")
 _INACTIVE = re.compile(r"^(\S+)\s*: (?:inactive device|.*(?:not available|unavailable|shutdown))")
 _SUMMARY = re.compile(r"^filesystem_summary:\s+(\d+)\s+(\d+)\s+(\d+)\s", re.MULTILINE)
-_OCTAL = re.compile(r"\\([0-7]{3})")
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,10 +170,10 @@ def mount_point(fd: int) -> str:
     Raises:
         OSError: ESRCH when it is no mount.
     """
-    found = mount_of(fd)
+    found = mount_table.mount_of(fd)
     if found is None:
         raise OSError(errno.ESRCH, os.strerror(errno.ESRCH))
-    return _OCTAL.sub(lambda match: chr(int(match[1], 8)), found[1])
+    return found.point
 
 
 def _path(fd: int) -> str:

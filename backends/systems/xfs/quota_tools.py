@@ -10,8 +10,8 @@ import os
 import re
 import subprocess
 from dataclasses import dataclass
-from pathlib import Path
 
+from backends.fs import mount_table
 from backends.mounted import ProjectUsage
 from backends.systems.xfs.quotactl import UNIT_BYTES
 from core.errors import BackendFailed
@@ -24,7 +24,6 @@ _XFS_ROW = re.compile(
     r"#(?P<id>\d+)\s+(?P<used>\d+)\s+\d+\s+(?P<hard>\d+)\s+\d+\s+\[[^\]]*\]\s+(?P<inodes>\d+)\s",
 )
 _XFS_ENFORCED = re.compile(r"^\s*Enforcement: ON$", re.MULTILINE)
-_MOUNTINFO_ESCAPE = re.compile(r"\\([0-7]{3})")
 #: Columns of `repquota -O csv`.
 _USED, _HARD, _INODES, _INODES_SOFT, _INODES_HARD = 3, 5, 7, 8, 9
 
@@ -127,15 +126,14 @@ def _off() -> OSError:
 
 
 def _mount_point(fd: int) -> str:
-    """Return where the file system of a descriptor is mounted with its root (proc(5), mountinfo).
+    """Return where the file system of a descriptor is mounted with its root.
 
     Raises:
         OSError: ESRCH when it is not mounted so.
     """
     device = os.fstat(fd).st_dev
     wanted = f"{os.major(device)}:{os.minor(device)}"
-    for line in Path("/proc/self/mountinfo").read_text("utf-8").splitlines():
-        _, _, number, root, place, *_ = line.split(" ")
-        if number == wanted and root == "/":
-            return _MOUNTINFO_ESCAPE.sub(lambda m: chr(int(m[1], 8)), place)
+    for mount in mount_table.mounts():
+        if mount.device == wanted and mount.root == "/":
+            return mount.point
     raise _off()
