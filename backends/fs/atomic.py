@@ -1,4 +1,4 @@
-"""Write small files so that a reader, and a crash, find the old content or the new one.
+"""Read and write small files: a reader, and a crash, find the old content or the new one.
 
 A write(2) may write less than it was given, for example on a file system that becomes full. These
 functions continue it, so that the error of the next call is not missed.
@@ -7,11 +7,17 @@ functions continue it, so that the error of the next call is not missed.
 import os
 from contextlib import suppress
 from secrets import token_hex
+from typing import TypeVar
+
+import msgspec
 
 from backends.fs import descriptors
 
 #: Files that only vfolder reads.
 PRIVATE_MODE = 0o600
+#: A longer record is none of ours.
+_RECORD_MAX_BYTES = 4096
+T = TypeVar("T")
 
 
 def write_all(fd: int, data: bytes | memoryview) -> None:
@@ -63,6 +69,25 @@ def replace_file(
             os.unlink(own, dir_fd=dir_fd)
         raise
     os.fsync(dir_fd)
+
+
+def read_record(dir_fd: int, name: str, shape: type[T]) -> T | None:
+    """Return the record in a small file of JSON; None when there is no readable one.
+
+    Raises:
+        OSError: the file cannot be read; ELOOP where a link has its name.
+    """
+    try:
+        flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+        fd = os.open(name, flags, dir_fd=dir_fd)
+    except FileNotFoundError:
+        return None
+    try:
+        return msgspec.json.decode(os.read(fd, _RECORD_MAX_BYTES), type=shape)
+    except msgspec.DecodeError:
+        return None
+    finally:
+        os.close(fd)
 
 
 def _write_draft(dir_fd: int, name: str, data: bytes, mode: int) -> None:

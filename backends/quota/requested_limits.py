@@ -16,7 +16,6 @@ from backends.fs import atomic, descriptors, layout
 from core.names import QuotaScope
 
 _DIRECTORY = PurePosixPath(layout.HIDDEN, layout.LIMITS)
-_SIZE_MAX = 4096
 #: The end of the name of a record that is being written.
 DRAFT_SUFFIX = ".new"
 
@@ -76,16 +75,9 @@ def find(root: int, scope: QuotaScope) -> RequestedLimit | None:
     """Return the limit requested for a scope; None when there is no readable record."""
     try:
         with descriptors.opened(_DIRECTORY, root) as directory:
-            flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC
-            fd = os.open(scope.directory, flags, dir_fd=directory)
+            return atomic.read_record(directory, scope.directory, RequestedLimit)
     except FileNotFoundError:
         return None
-    try:
-        return msgspec.json.decode(os.read(fd, _SIZE_MAX), type=RequestedLimit)
-    except msgspec.DecodeError:
-        return None
-    finally:
-        os.close(fd)
 
 
 def forget(root: int, scope: QuotaScope) -> None:

@@ -23,7 +23,6 @@ from core.names import QuotaScope, VFolderId
 #: The longest name, in characters.
 NAME_MAX = 128
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:+-]*")
-_SIZE_MAX = 4096
 #: Begins the name of a file that is being written; no vfolder has such a name.
 DRAFT = "draft."
 
@@ -104,7 +103,7 @@ def kept(root: int, scope_directory: str) -> list[KeptSnapshot]:
         return []
     try:
         names = [name for name in os.listdir(directory) if not name.startswith(DRAFT)]
-        records = [_read(directory, name) for name in names]
+        records = [atomic.read_record(directory, name, KeptSnapshot) for name in names]
     finally:
         os.close(directory)
     return sorted((one for one in records if one), key=lambda one: one.expires_at)
@@ -119,20 +118,6 @@ def expired(root: int, scope_directory: str) -> list[KeptSnapshot]:
     with descriptors.opened(path, root) as directory:
         now = trash.clock(directory)
     return [one for one in records if one.expires_at <= now]
-
-
-def _read(directory: int, name: str) -> KeptSnapshot | None:
-    try:
-        flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-        fd = os.open(name, flags, dir_fd=directory)
-    except FileNotFoundError:
-        return None
-    try:
-        return msgspec.json.decode(os.read(fd, _SIZE_MAX), type=KeptSnapshot)
-    except msgspec.MsgspecError:
-        return None
-    finally:
-        os.close(fd)
 
 
 def _directory(scope: QuotaScope | None) -> PurePosixPath:

@@ -20,7 +20,6 @@ from core.names import QuotaScope, VFolderId, moment
 
 #: Ends the name of a record.
 NOTE_SUFFIX = ".note"
-_SIZE_MAX = 4096
 
 
 class TrashRecord(Struct, frozen=True, kw_only=True):
@@ -64,17 +63,7 @@ def keep(directory: int, record: TrashRecord) -> None:
 
 def find(directory: int, trash_id: str) -> TrashRecord | None:
     """Return the record of a tree in the trash; None when there is no readable one."""
-    try:
-        flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-        fd = os.open(trash_id + NOTE_SUFFIX, flags, dir_fd=directory)
-    except FileNotFoundError:
-        return None
-    try:
-        return msgspec.json.decode(os.read(fd, _SIZE_MAX), type=TrashRecord)
-    except msgspec.MsgspecError:
-        return None
-    finally:
-        os.close(fd)
+    return atomic.read_record(directory, trash_id + NOTE_SUFFIX, TrashRecord)
 
 
 def forget(directory: int, trash_id: str) -> None:
