@@ -43,7 +43,8 @@ def run_command(
         options: further arguments of `subprocess.Popen`.
 
     Raises:
-        subprocess.TimeoutExpired: it did not end in time. It and all that it started were killed.
+        subprocess.TimeoutExpired: it did not end in time. It and all that it started were killed,
+            where this process may do that.
         OSError: it cannot be started: FileNotFoundError, PermissionError.
     """
     given: dict[str, Any] = {
@@ -90,7 +91,8 @@ def _kill(process: "subprocess.Popen[str]", grace_seconds: float) -> None:
 
 
 def _signal(process: "subprocess.Popen[str]", number: int, seconds: float) -> None:
-    with suppress(ProcessLookupError):  # all of them have ended
+    # All of them have ended, or they run as another user (sudo(8)), which may not be signalled.
+    with suppress(ProcessLookupError, PermissionError):
         os.killpg(process.pid, number)
     with suppress(subprocess.TimeoutExpired):
         process.communicate(timeout=seconds)

@@ -74,6 +74,21 @@ def test_a_child_that_left_the_group_does_not_hold_the_caller(
     assert lives(left)
 
 
+def test_a_command_of_another_user_does_not_hold_the_caller(
+    numbers: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As sudo(8) in a service without rights: it cannot be signalled."""
+
+    def refused(*_: int) -> None:
+        raise PermissionError
+
+    monkeypatch.setattr(command, "KILLED_SECONDS", 0.2)
+    monkeypatch.setattr(os, "killpg", refused)
+    with pytest.raises(subprocess.TimeoutExpired):
+        shell(LONG, 2.0)
+    assert all(map(lives, numbers.read_text().split()))
+
+
 def test_a_look_that_raises_ends_the_command(numbers: Path) -> None:
     def look() -> None:
         if numbers.exists():
