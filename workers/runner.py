@@ -211,7 +211,7 @@ class Runner:
         except JobCancelled:
             raise
         except Exception as error:  # any other error is the end of the job
-            if _waits_for_volume(context, job, error):
+            if _waits_for_volume(job, error):
                 self._give_back_later(run, context, str(error))
                 raise Ignore from error
             raise self._fail(run, context, problem_of(error)) from None
@@ -226,10 +226,11 @@ class Runner:
         self._publisher.progressed(job.id, snapshot)
 
     def _work(self, context: Context, request: Request) -> Outcome:
-        verb = VERBS[request.verb](context, request)
+        with _loss_of_volume_named(context):
+            verb = VERBS[request.verb](context, request)
         try:
             context.run.check()
-            with _released_while_store_is_away():
+            with _released_while_store_is_away(), _loss_of_volume_named(context):
                 return _on_its_volume(context, verb())
         except Cancelled:
             self._undo(context, verb)
@@ -237,7 +238,7 @@ class Runner:
         except (Released, LeaseLost, HelperDied):  # another run continues
             raise
         except Exception as error:  # whatever it is, the job ends, and its end is clean
-            if not _waits_for_volume(context, context.run.job, error):
+            if not _waits_for_volume(context.run.job, error):
                 self._undo(context, verb)
             raise
 
@@ -338,26 +339,43 @@ def _on_its_volume(context: Context, outcome: Outcome) -> Outcome:
     Raises:
         VolumeUnavailable: the volume went away.
     """
-    volume = context.run.job.volume
-    if outcome.state is State.PARTIAL and context.has_lost(volume):
-        raise VolumeUnavailable("The volume went away while the job ran.", volume=volume)
+    if outcome.state is State.PARTIAL and context.has_lost(context.run.job.volume):
+        raise _went_away(context.run.job)
     return outcome
 
 
-def _waits_for_volume(context: Context | None, job: Job, error: Exception) -> bool:
-    """Return whether a job goes back to the queue: its own volume is away here now.
+@contextmanager
+def _loss_of_volume_named(context: Context) -> Iterator[None]:
+    """Give the error of a storage that fails another name where the job's own volume went away.
 
     Its path may lead elsewhere, or what the run holds of it may be stale for ever: an NFS server
-    came back with another file system, a file system of FUSE ended. Another volume that it reads
-    or writes is no reason: its lane would wait for a mount that is not its own.
+    came back with another file system, a file system of FUSE ended.
+
+    Raises:
+        VolumeUnavailable: the volume went away.
     """
-    if isinstance(error, OSError):
-        error = translate(error)
-    if isinstance(error, VolumeUnavailable):
-        return bool(error.facts.get("volume") == job.volume)
-    if context is None or not isinstance(error, StorageUnavailable):
-        return False
-    return context.has_lost(job.volume)
+    try:
+        yield
+    except (OSError, StorageUnavailable) as error:
+        known = translate(error) if isinstance(error, OSError) else error
+        if isinstance(known, VolumeUnavailable) or not isinstance(known, StorageUnavailable):
+            raise
+        if not context.has_lost(context.run.job.volume):
+            raise
+        raise _went_away(context.run.job) from error
+
+
+def _went_away(job: Job) -> VolumeUnavailable:
+    return VolumeUnavailable("The volume went away while the job ran.", volume=job.volume)
+
+
+def _waits_for_volume(job: Job, error: Exception) -> bool:
+    """Return whether a job goes back to the queue: its own volume is away here now.
+
+    Another volume that it reads or writes is no reason: its lane would wait for a mount that is
+    not its own.
+    """
+    return isinstance(error, VolumeUnavailable) and error.facts.get("volume") == job.volume
 
 
 def doorbell_of(job: Job) -> Doorbell:

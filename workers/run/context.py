@@ -75,10 +75,8 @@ class Context:
         """Return whether a volume that this run holds is away: stale, disconnected or failed."""
         try:
             self.backend(volume).probe()
-        except StorageUnavailable:
-            return True
-        except StorageError:
-            return False
+        except StorageError as error:
+            return isinstance(error, StorageUnavailable)
         return False
 
     def root(self, volume: str) -> int:
