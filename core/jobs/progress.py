@@ -86,9 +86,14 @@ class Progress:
         clock: Any = time.monotonic,  # noqa: ANN401 - a callable clock
         *,
         percent: float | None = None,
+        continues: bool = False,
     ) -> None:
-        """Begin; `percent` is that of the attempt before, below which this one does not fall."""
+        """Begin; `percent` is that of the attempt before, below which this one does not fall.
+
+        `continues` says that there was an attempt before: then the time of the job is not known.
+        """
         self._clock = clock
+        self._continues = continues
         self._began = clock()
         self._percent = percent
         self._weights: Mapping[str, float] = {}
@@ -137,9 +142,9 @@ class Progress:
             return sum(phase.items.get(counter, 0) for phase in self._phases)
 
     @property
-    def seconds(self) -> float:
-        """The time since the beginning."""
-        return float(self._clock() - self._began)
+    def seconds(self) -> float | None:
+        """The time since the beginning of the job; None when earlier attempts took some of it."""
+        return None if self._continues else float(self._clock() - self._began)
 
     def count(self, counter: Counter, items: int = 0, size_bytes: int = 0) -> None:
         """Add to a counter of the phase."""
@@ -251,8 +256,8 @@ class Progress:
             return current
         phases = list(reversed(self._phases))
         planned = (phase for phase in phases if phase.total_items and phase.items)
-        counted = (phase for phase in phases if phase.items)
-        return next(planned, next(counted, current))
+        begun = (phase for phase in phases if phase.items)
+        return next(planned, next(begun, current))
 
     def _rate(self, now: float, current: Phase) -> tuple[float | None, float | None]:
         self._samples.append((now, current.done_items(), current.done_bytes()))

@@ -77,7 +77,7 @@ class Run:
         self.id = name or new_run_id()
         self.job = job
         former = job.member("progress") or {}
-        self.progress = Progress(percent=former.get("percent"))
+        self.progress = Progress(percent=former.get("percent"), continues=self.may_continue)
         self._store = store
         self._lease = lease_seconds
         self._drain = drain
@@ -239,8 +239,7 @@ class Run:
 
     def summary(self, done: str, *amounts: str, size_bytes: int | None = None) -> str:
         """Return the sentence of the job's end; without a time when earlier attempts took some."""
-        seconds = self.progress.seconds if self.job.attempt == 1 else None
-        return summary(done, amounts, seconds, size_bytes)
+        return summary(done, amounts, self.progress.seconds, size_bytes)
 
     # -- Renewal -----------------------------------------------------------------------------------
     def _beat(self) -> None:

@@ -97,6 +97,16 @@ def test_the_end_says_the_whole() -> None:
     assert [phase["name"] for phase in end["phases"]] == list(PHASES)
 
 
+def test_the_end_of_a_later_attempt_has_no_rate() -> None:
+    """The amounts are those of all attempts, and the time is that of the last one."""
+    clock = Clock()
+    progress = Progress(clock, percent=90.0, continues=True)
+    copied(progress, clock)
+    end = progress.final(WHOLE)
+    assert end["done_bytes"] == 1000
+    assert end["bytes_per_second"] is end["items_per_second"] is progress.seconds is None
+
+
 def test_what_the_verb_does_not_know_is_the_sum_of_the_phases() -> None:
     progress = Progress(Clock())
     for name, counter in (
