@@ -10,7 +10,7 @@ from celery import Celery
 from kombu.exceptions import OperationalError
 
 from core.events import end_message
-from core.jobs import Job, State, requests
+from core.jobs import Job, State
 from core.jobs.store import TASK_PREFIX, JobLists
 from core.telemetry import logger
 from workers.node import celery_internals
@@ -36,14 +36,20 @@ class FlowerEnds:
     def show(self) -> None:
         """Send the ends since the last look; without the store or the broker, later or never."""
         try:
-            now_ms = self._lists.now_ms()
-            since_ms = now_ms - LOOK_BACK_MS if self._since_ms is None else self._since_ms
+            since_ms = self._since_ms
+            if since_ms is None:
+                since_ms = self._lists.now_ms() - LOOK_BACK_MS
             ended = self._lists.ended_since(since_ms)
             for job in ended:
                 if job.id not in self._shown and not job.fields.get("settled_by"):
                     self._send(job)
         except (redis.RedisError, OperationalError, OSError) as error:
             _log.info("ends not shown", reason=type(error).__name__)
+            return
+        except (KeyError, ValueError, TypeError):
+            # A record that cannot be read: after the time of a look back it is out of sight.
+            _log.exception("ends not shown")
+            self.pause()
             return
         # Ends of the same millisecond may come later: the next look sees the last ones again.
         self._shown = {job.id for job in ended}
@@ -57,7 +63,7 @@ class FlowerEnds:
         facts = {
             "uuid": job.id,
             "name": TASK_PREFIX + job.verb,
-            "args": f"({requests.parse(job.member('request')).title()})",
+            "args": f"({job.fields.get('title', '')})",
         }
         said = end_message(job)
         if job.state is State.CANCELLED:

@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -15,7 +16,7 @@ import pytest
 import requests
 
 from core.jobs.requests import CloneRequest, DeleteFilesRequest, UsageRequest
-from core.jobs.store import JobStore, Submission
+from core.jobs.store import PREFIX, JobStore, Submission
 from core.names import VFolderId
 from core.process import end_with_parent
 from core.redis import Database, connect
@@ -141,6 +142,19 @@ def test_a_job_that_was_refused_before_it_ran(view: View) -> None:
     assert view.store.refuse(job.id, '{"detail": "The vfolder was deleted."}')
     view.store.pause_volume("local", resume=True)
     assert view.becomes(job.id, "FAILURE")["exception"] == "The vfolder was deleted."
+
+
+def test_a_record_that_cannot_be_read_does_not_hide_other_ends(view: View) -> None:
+    store, unreadable = view.store.redis, uuid4().hex
+    store.hset(f"{PREFIX}job:{unreadable}", "id", unreadable)
+    store.zadd(f"{PREFIX}ended:short", {unreadable: time.time() * 1000})
+    view.store.pause_volume("local")
+    job = view.store.submit(Submission(UsageRequest(volume="local", vfolder=view.folder())))
+    view.store.cancel(job.id)
+    view.store.pause_volume("local", resume=True)
+    view.becomes(job.id, "CANCELLED")
+    store.zrem(f"{PREFIX}ended:short", unreadable)
+    store.delete(f"{PREFIX}job:{unreadable}")
 
 
 def test_each_other_end(view: View) -> None:
