@@ -14,7 +14,7 @@ from pathlib import Path
 
 from core.errors import ConfigurationError, StorageError
 from core.process import certificate_files, check_certificate, identity
-from core.settings import Address, Reading, Settings, VolumeTable, ineffective_keys, keys_of, load
+from core.settings import Address, Reading, Settings, VolumeTable, keys_of, load
 
 ERROR, WARNING, NOTE = "error", "warning", "note"
 DOORS = ("manager", "client")
@@ -40,27 +40,26 @@ def check_file(file: Path) -> tuple[Settings | None, list[Finding]]:
     except ConfigurationError as error:
         found.append(Finding(ERROR, "", error.detail))
         return None, found
-    for part in (_ignored, _volumes, _certificates, _addresses, _directories, _modes, _names):
+    for part in (_volumes, _certificates, _addresses, _directories, _modes, _names):
         found += part(settings)
     return settings, found
 
 
 def _keys(file: Path) -> Iterator[Finding]:
-    """Name old spellings of the reference's keys; the new one is in the text."""
+    """Name keys of the reference that are not read as they were there."""
     try:
         keys = list(keys_of(file))
     except ConfigurationError:
         return  # the load says the same
-    for key, reading in keys:
-        if reading.reading is Reading.RENAMED:
-            yield Finding(ERROR, key, f"is an old spelling: {reading.note}.")
-        elif reading.reading is Reading.NOT_SERVED:
-            yield Finding(NOTE, key, "belongs to a part that this service does not have.")
-
-
-def _ignored(settings: Settings) -> Iterator[Finding]:
-    for key in ineffective_keys(settings):
-        yield Finding(NOTE, key, "is set and has no effect here.")
+    for key, found in keys:
+        match found.reading:
+            case Reading.RENAMED:
+                yield Finding(ERROR, key, f"is an old spelling: {found.note}.")
+            case Reading.NOT_SERVED:
+                yield Finding(NOTE, key, "belongs to a part that this service does not have.")
+            case Reading.NO_EFFECT:
+                instead = f": {found.note}" if found.note else ""
+                yield Finding(NOTE, key, f"is set and has no effect here{instead}.")
 
 
 def _volumes(settings: Settings) -> Iterator[Finding]:

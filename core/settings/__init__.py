@@ -4,7 +4,7 @@ from core.settings.etcd import Etcd
 from core.settings.migration import KEYS, KeyReading, Reading, keys_of
 from core.settings.own import RedisTarget
 from core.settings.reference import StorageProxyTable, VolumeTable
-from core.settings.report import effective, ineffective_keys, masked, reload, value_of
+from core.settings.report import effective, masked, reload, value_of
 from core.settings.settings import (
     CONFIG_NAME,
     CONFIG_VARIABLE,
@@ -31,7 +31,6 @@ __all__ = [
     "address",
     "effective",
     "find",
-    "ineffective_keys",
     "keys_of",
     "load",
     "masked",

@@ -5,13 +5,12 @@ and the code of all release lines of the reference, and of the older package for
 alone. A row with `*` at the end stands for all keys of a table.
 """
 
-import tomllib
 from collections.abc import Iterator
 from enum import StrEnum
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from core.errors import ConfigurationError
+from core.settings.settings import read_tables
 
 #: Stands for the name that a site gave a volume, a storage or a registry.
 NAME = "NAME"
@@ -220,13 +219,7 @@ def keys_of(path: Path) -> Iterator[tuple[str, KeyReading]]:
     Raises:
         ConfigurationError: the file cannot be read, or is not TOML.
     """
-    try:
-        tables = tomllib.loads(path.read_text("utf-8"))
-    except OSError as error:
-        raise ConfigurationError(f"Cannot read {path}: {error.strerror}.") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ConfigurationError(f"{path} is not valid TOML: {error}.") from error
-    for written, key in _flat(tables, (), ()):
+    for written, key in _flat(read_tables(path), (), ()):
         yield ".".join(written), reading_of(".".join(key))
 
 

@@ -10,23 +10,6 @@ from msgspec import structs
 
 from core.settings.settings import Settings, load
 
-#: Keys of the reference service for parts that this service does not have (event loop, debug
-#: consoles, watcher, tracing) or does not read from a file. They are accepted, so that both
-#: services can share a file.
-NO_EFFECT = (
-    "debug",
-    "pyroscope",
-    "otel",
-    "storage-proxy.pid-file",
-    "storage-proxy.event-loop",
-    "storage-proxy.ipc-base-path",
-    "storage-proxy.aiomonitor-port",
-    "storage-proxy.aiomonitor-termui-port",
-    "storage-proxy.aiomonitor-webui-port",
-    "storage-proxy.use-watcher",
-    "storage-proxy.watcher-insock-path-prefix",
-    "storage-proxy.watcher-outsock-path-prefix",
-)
 MASK = "********"
 _SECRET_KEY = re.compile(r"(^|[._-])(secret|password|token|access-key|secret-key)$", re.IGNORECASE)
 _URL_PASSWORD = re.compile(r"(?<=://)([^/@\s]*):([^/@\s]+)@")
@@ -60,22 +43,6 @@ def masked(key: str, value: Any) -> str:  # noqa: ANN401 - any TOML value
         return MASK
     text = json.dumps(value, ensure_ascii=False)
     return _URL_PASSWORD.sub(rf"\1:{MASK}@", text)
-
-
-def ineffective_keys(settings: Settings) -> list[str]:
-    """Return the keys that differ from their default but have no effect in this service."""
-    plain = msgspec.convert(
-        {"storage-proxy": _REQUIRED, "api": {"manager": {"secret": ""}}}, Settings
-    )
-    defaults = dict(effective(plain))
-    return [
-        key
-        for key, value in effective(settings)
-        if key.startswith(NO_EFFECT) and value != defaults.get(key)
-    ]
-
-
-_REQUIRED = {"node-id": "", "secret": "", "session-expire": 1}
 
 
 def reload(running: Settings) -> tuple[Settings, list[str]]:

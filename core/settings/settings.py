@@ -102,20 +102,28 @@ def load(path: Path | None = None, environ: Mapping[str, str] | None = None) -> 
     """
     environ = os.environ if environ is None else environ
     path = path or find(environ)
+    tables = _kebab(read_tables(path))
+    _override(tables, environ)
+    _override_etcd(tables, environ)
+    redis_from_etcd.complete(tables)
+    tables["origin"] = str(path.absolute())
+    return _checked(tables)
+
+
+def read_tables(path: Path) -> dict[str, Any]:
+    """Return the tables of a file as they are written, unchecked.
+
+    Raises:
+        ConfigurationError: the file cannot be read, or is not TOML.
+    """
     try:
-        tables = tomllib.loads(path.read_text("utf-8"))
+        return tomllib.loads(path.read_text("utf-8"))
     except OSError as error:
         raise ConfigurationError(f"Cannot read {path}: {error.strerror}.") from error
     except UnicodeDecodeError as error:
         raise ConfigurationError(f"{path} is not UTF-8 text (byte {error.start}).") from error
     except tomllib.TOMLDecodeError as error:
         raise ConfigurationError(f"{path} is not valid TOML: {error}.") from error
-    tables = _kebab(tables)
-    _override(tables, environ)
-    _override_etcd(tables, environ)
-    redis_from_etcd.complete(tables)
-    tables["origin"] = str(path.absolute())
-    return _checked(tables)
 
 
 def _checked(tables: dict[str, Any]) -> Settings:
