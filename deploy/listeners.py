@@ -13,13 +13,16 @@ from redis import Redis
 from redis.exceptions import AuthenticationError, RedisError, ResponseError
 
 from core.errors import ConfigurationError
-from core.process import certificate_files
-from core.settings import Address, Settings
+from core.process import certificate_files, listen_addresses
+from core.process import check_free as check_address
+from core.settings import OVERRIDE_PREFIX, Address, Settings
 
 #: A start that takes longer is reported; the supervisor does not wait longer for it.
 START_SECONDS = 60.0
 POLL_SECONDS = 0.05
 _PROBE_SECONDS = 1.0
+#: What people call the processes that are no doors.
+_TITLES = {"redis": "embedded store", "flower": "Flower"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +32,7 @@ class Listener:
     process: str
     title: str
     address: Address
+    #: As `api.client.service-addr`.
     setting: str
     #: Its certificate, when it speaks TLS.
     certificate: Path | None = None
@@ -36,7 +40,7 @@ class Listener:
     @property
     def url(self) -> str:
         """Return its URL on this machine: by a name of its certificate, if one leads here."""
-        host = self.trusted_name() or self.address.host
+        host = self.trusted_name() or self.address.local.host
         return f"{self.scheme}://{Address(host, self.address.port)}"
 
     @property
@@ -51,7 +55,7 @@ class Listener:
         """
         if self.certificate is None:
             return None
-        for name in (self.address.host, "localhost", socket.gethostname()):
+        for name in (self.address.local.host, "localhost", socket.gethostname()):
             with suppress(OSError, ValueError):
                 context = ssl.create_default_context(cafile=str(self.certificate))
                 context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
@@ -65,9 +69,8 @@ class Listener:
     @property
     def variable(self) -> str:
         """Return the environment variable of the setting."""
-        table, _, key = self.setting.removeprefix("[").partition("] ")
-        path = [*table.split("."), key]
-        return "VFOLDER__" + "__".join(part.upper().replace("-", "_") for part in path)
+        path = self.setting.upper().replace("-", "_").split(".")
+        return OVERRIDE_PREFIX + "__".join(path)
 
     @property
     def example(self) -> str:
@@ -78,18 +81,10 @@ class Listener:
 
 def of(settings: Settings) -> Iterator[Listener]:
     """Return every address of this node, the store's first."""
-    api, own = settings.api, settings.vfolder
-    if settings.store_is_embedded:
-        store = Address("127.0.0.1", own.redis.port)
-        yield Listener("redis", "embedded store", store, "[vfolder.redis] port")
-    internal = api.manager.internal_address
-    for name, table in (("manager", api.manager), ("client", api.client)):
-        files = certificate_files(name, settings)
-        setting, certificate = f"[api.{name}] service-addr", files.get("ssl-cert")
-        yield Listener(name, f"{name} door", table.local_address, setting, certificate)
-    yield Listener("internal", "internal door", internal, "[api.manager] internal-addr")
-    if own.flower.password:
-        yield Listener("flower", "Flower", own.flower.address, "[vfolder.flower] addr")
+    for process, setting, address in listen_addresses(settings):
+        title = _TITLES.get(process, f"{process} door")
+        certificate = certificate_files(process, settings).get("ssl-cert")
+        yield Listener(process, title, address, setting, certificate)
 
 
 def check_free(settings: Settings) -> None:
@@ -105,17 +100,14 @@ def check_free(settings: Settings) -> None:
 
 def _refusal(one: Listener, origin: str) -> str | None:
     try:
-        infos = socket.getaddrinfo(*one.address, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
-        family, kind, *_rest, where = infos[0]
-        with socket.socket(family, kind) as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            probe.bind(where)
+        check_address(one.address)
     except OSError as error:
         taken = error.errno == errno.EADDRINUSE
         why = "is taken" if taken else f"cannot be used ({error.strerror})"
+        table, _, key = one.setting.rpartition(".")
         return (
-            f"The address {one.address} of the {one.title} {why}. Change it: set {one.setting} in "
-            f"{origin}, or {one.variable}={one.example} in the environment."
+            f"The address {one.address} of the {one.title} {why}. Change it: set [{table}] {key} "
+            f"in {origin}, or {one.variable}={one.example} in the environment."
         )
     return None
 
@@ -139,7 +131,7 @@ async def _has_answer(one: Listener) -> bool:
         # An answer is enough here, whatever name its certificate has.
         tls = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         tls.check_hostname, tls.verify_mode = False, ssl.CERT_NONE
-    reader, writer = await asyncio.open_connection(*one.address, ssl=tls)
+    reader, writer = await asyncio.open_connection(*one.address.local, ssl=tls)
     try:
         writer.write(b"GET /livez HTTP/1.0\r\n\r\n")
         return bool(await reader.read(1))

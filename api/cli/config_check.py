@@ -6,14 +6,19 @@ down), a *warning* (it works, and is probably not meant), or a *note*.
 
 import errno
 import os
-import socket
 import stat
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from core.errors import ConfigurationError, StorageError
-from core.process import certificate_files, check_certificate, identity
+from core.process import (
+    certificate_files,
+    check_certificate,
+    check_free,
+    identity,
+    listen_addresses,
+)
 from core.settings import Address, Reading, Settings, VolumeTable, keys_of, load
 
 ERROR, WARNING, NOTE = "error", "warning", "note"
@@ -140,20 +145,9 @@ def _certificates(settings: Settings) -> Iterator[Finding]:
                 yield Finding(WARNING, f"api.{door}.{key}", _open_words(path, "0640"))
 
 
-def _listeners(settings: Settings) -> Iterator[tuple[str, Address]]:
-    api, own = settings.api, settings.vfolder
-    yield "api.manager.service-addr", api.manager.address
-    yield "api.client.service-addr", api.client.address
-    yield "api.manager.internal-addr", api.manager.internal_address
-    if own.flower.password:
-        yield "vfolder.flower.addr", own.flower.address
-    if settings.store_is_embedded:
-        yield "vfolder.redis.port", Address("127.0.0.1", own.redis.port)
-
-
 def _addresses(settings: Settings) -> Iterator[Finding]:
     seen: dict[Address, str] = {}
-    for key, address in _listeners(settings):
+    for _, key, address in listen_addresses(settings):
         if address in seen:
             yield Finding(ERROR, key, f"{address} is also that of {seen[address]}; change one.")
             continue
@@ -169,12 +163,7 @@ def _addresses(settings: Settings) -> Iterator[Finding]:
 
 def _taken(key: str, address: Address) -> Iterator[Finding]:
     try:
-        family, kind, *_rest, where = socket.getaddrinfo(
-            *address, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-        )[0]
-        with socket.socket(family, kind) as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            probe.bind(where)
+        check_free(address)
     except OSError as error:
         if error.errno == errno.EADDRINUSE:
             yield Finding(NOTE, key, f"{address} is in use: by this node, if it runs.")

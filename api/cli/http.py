@@ -13,21 +13,10 @@ from typing import Any
 import click
 import requests
 
-from api.cli.forms import FAILED, USAGE, Form, Output, print_json, printable
+from api.cli.forms import FAILED, USAGE, Form, Output, printable
 from core.errors import ConfigurationError, Forbidden
 from core.process import certificate_files, pinned_tls
 from core.settings import Settings, load
-
-#: Other commands take the first two from here.
-__all__ = [
-    "FAILED",
-    "ApiRefused",
-    "Manager",
-    "check_success",
-    "door_group",
-    "manager_options",
-    "print_json",
-]
 
 HEADER = "X-BackendAI-Storage-Auth-Token"
 #: How long a door may take to accept a connection, and then to send bytes (seconds).
@@ -87,9 +76,7 @@ class Manager:
                 "set REQUESTS_CA_BUNDLE to the file of the authority that signed it",
             ) from error
         except requests.RequestException as error:
-            if isinstance(
-                error, ValueError
-            ):  # requests raises this for an address that it cannot read
+            if isinstance(error, ValueError):  # an address that requests cannot read
                 hint = "write http://host:port"
                 raise ApiRefused(
                     f"{self.url} is not the address of a door.", hint, USAGE
@@ -231,7 +218,7 @@ def _manager(url: str | None, secret_file: Path | None) -> Manager:
     if url is None or secret is None:
         settings = _configured()
         door = settings.api.manager
-        configured_url = f"{door.scheme}://{door.local_address}"
+        configured_url = f"{door.scheme}://{door.address.local}"
         url, secret = url or configured_url, secret or door.secret
         if certificate := certificate_files("manager", settings).get("ssl-cert"):
             session.mount(configured_url, pinned_tls.PinnedAdapter(certificate))

@@ -1,6 +1,7 @@
 """The process itself: version, user, privileges, children, commands, metric files. Knows no job."""
 
 from core.process import identity, metrics_files, privileges
+from core.process.addresses import check_free, listen_addresses
 from core.process.certificates import certificate_files, check_certificate
 from core.process.child import end_with_parent, request_end_with_parent
 from core.process.command import run_command, tool_environment
@@ -10,9 +11,11 @@ __all__ = [
     "MISCONFIGURED",
     "certificate_files",
     "check_certificate",
+    "check_free",
     "end_unstarted",
     "end_with_parent",
     "identity",
+    "listen_addresses",
     "metrics_files",
     "pinned_tls",
     "privileges",

@@ -15,12 +15,12 @@ _LOAD_ERRORS = {
 
 
 def certificate_files(door: str, settings: Settings) -> dict[str, Path]:
-    """Return the certificate and the key of a door (`ssl-cert`, `ssl-privkey`); none without TLS.
+    """Return a process's certificate and key (`ssl-cert`, `ssl-privkey`); none without TLS.
 
     A door reads them at each new connection.
     """
-    table = settings.api.client if door == "client" else settings.api.manager
-    if door == "internal" or not table.ssl_enabled:
+    table = {"client": settings.api.client, "manager": settings.api.manager}.get(door)
+    if table is None or not table.ssl_enabled:
         return {}
     files = {"ssl-cert": table.ssl_cert, "ssl-privkey": table.ssl_privkey}
     return {key: settings.directory / path for key, path in files.items() if path}

@@ -19,8 +19,6 @@ DEFAULT_ANNOUNCE_INTERNAL_ADDR = "host.docker.internal:6023"
 #: A door listens here on every interface; no other node can connect to it by this name.
 _EVERY_INTERFACE = frozenset({"0.0.0.0", "::", ""})  # noqa: S104 - compared, never bound
 
-_LOOPBACK = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - read, not bound to
-
 
 class Table(Struct, frozen=True, rename="kebab", forbid_unknown_fields=True, kw_only=True):
     """Base of all tables: unknown keys are refused."""
@@ -96,12 +94,6 @@ class DoorTable(Table, frozen=True):
     def scheme(self) -> str:
         """Return the scheme of its URLs."""
         return "https" if self.ssl_enabled else "http"
-
-    @property
-    def local_address(self) -> Address:
-        """Return where processes of this machine find it."""
-        found = self.address
-        return found._replace(host=_LOOPBACK.get(found.host, found.host))
 
 
 class ClientDoorTable(DoorTable, frozen=True):

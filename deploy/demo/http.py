@@ -110,7 +110,7 @@ class Doors:
 
 def _session(door: listeners.Listener) -> tuple[str, requests.Session]:
     """Return the URL of a door of this machine, and a session that trusts its certificate."""
-    session, url = requests.Session(), f"{door.scheme}://{door.address}"
+    session, url = requests.Session(), f"{door.scheme}://{door.address.local}"
     session.trust_env = False
     if door.certificate:
         session.mount(url, pinned_tls.PinnedAdapter(door.certificate))

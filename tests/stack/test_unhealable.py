@@ -1,5 +1,7 @@
 """A process that its configuration keeps from starting is not started again and again."""
 
+import re
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -9,7 +11,7 @@ import pytest
 
 from core.errors import ConfigurationError
 from core.process import MISCONFIGURED
-from core.settings import CONFIG_VARIABLE
+from core.settings import CONFIG_VARIABLE, load
 from deploy import listeners
 from tests.support.doors import settings_in
 from tests.support.node import ROOT, Node, wait_for
@@ -120,6 +122,18 @@ def test_a_mount_may_come_so_another_start_may_help(tmp_path: Path) -> None:
     done = started("api.serve manager", {CONFIG_VARIABLE: settings.origin})
     assert done.returncode == 1
     assert "is no mount point" in done.stderr
+
+
+def test_every_interface_is_taken_where_one_is(tmp_path: Path) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.2", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        path = Path(settings_in(tmp_path).origin)
+        door = f'[api.client]\nservice-addr = "0.0.0.0:{port}"\n'
+        path.write_text(re.sub(r"\[api\.client\]\nservice-addr.*\n", door, path.read_text()))
+        with pytest.raises(ConfigurationError, match=rf"0\.0\.0\.0:{port} of the client door"):
+            listeners.check_free(load(path))
 
 
 @pytest.mark.parametrize(
