@@ -15,7 +15,13 @@ from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 from redis import Redis, RedisError
 
-from core.cluster import EXPORTER_SECONDS, STATS_KEY, BandwidthStore, Leadership, NodeStore
+from core.cluster import (
+    EXPORTER_SECONDS,
+    BandwidthStore,
+    Leadership,
+    NodeStore,
+    PerformanceStore,
+)
 from core.errors import StoreUnavailable
 from core.events import task_name
 from core.jobs import Lane
@@ -23,7 +29,7 @@ from core.jobs.requests import VERBS
 from core.jobs.store import PREFIX
 from core.names import moment_ns
 from core.quota import HiddenUsage, HiddenUsageStore, scopes_at_thresholds
-from core.redis import connections, json, store_refuses
+from core.redis import connections, store_refuses
 from core.settings import Settings
 from core.telemetry import logger
 from core.uploads import UploadStore
@@ -70,7 +76,7 @@ class ClusterGauges(Collector):
         self._uploads = UploadStore(
             connections.connect(settings, connections.Database.UPLOADS), node
         )
-        self._live = connections.connect(settings, connections.Database.LIVE)
+        self._performance = PerformanceStore(settings)
 
     def collect(self) -> Iterable[Metric]:
         """Read the store; say only whether it answers when it does not, or another node exports."""
@@ -104,7 +110,8 @@ class ClusterGauges(Collector):
             *cast("list[str]", redis.zrange(f"{PREFIX}ix:state:running", 0, -1)),
             *cast("list[str]", redis.zrange(f"{PREFIX}ix:state:cancelling", 0, -1)),
         ]
-        yield from self._running(_fields(redis, ids, "verb", "volume", "lane"))
+        jobs = _fields(redis, ids, "verb", "volume", "lane", "updated_at")
+        yield from self._running(jobs)
         waiting = gauge("vfolder_jobs_waiting", "Waiting jobs.")
         waiting.add_metric([], redis.zcard(f"{PREFIX}ix:state:queued"))
         yield waiting
@@ -113,7 +120,7 @@ class ClusterGauges(Collector):
             "vfolder_lease_age_seconds",
             "Time since the last heartbeat of the most silent running job.",
         )
-        heartbeats = [int(at) for (at,) in _fields(redis, ids, "updated_at")]
+        heartbeats = [int(at) for *_, at in jobs]
         age.add_metric([], max(0.0, _now(redis) - min(heartbeats) / 1000) if heartbeats else 0.0)
         yield age
         overdue = gauge(
@@ -131,22 +138,20 @@ class ClusterGauges(Collector):
         """Count the running jobs; every verb and lane of a volume of this node has a number."""
         volumes = list(self._settings().volume)
         running = gauge("vfolder_jobs_running", "Running jobs.", "verb", "volume")
-        verbs = Counter(product(VERBS, volumes))
-        verbs.subtract(list(verbs))
-        verbs.update((verb, volume) for verb, volume, _ in jobs)
+        verbs = Counter(dict.fromkeys(product(VERBS, volumes), 0))
+        verbs.update((verb, volume) for verb, volume, *_ in jobs)
         for labels, count in verbs.items():
             running.add_metric(labels, count)
         yield running
         tasks = gauge("backendai_bgtask_count", "Running background tasks.", "task_name")
         names = Counter(dict.fromkeys(map(task_name, VERBS), 0))
-        names.update(task_name(verb) for verb, _, _ in jobs)
+        names.update(task_name(verb) for verb, *_ in jobs)
         for name, count in names.items():
             tasks.add_metric([name], count)
         yield tasks
         slots = gauge("vfolder_lane_running", "Running jobs of a lane.", "volume", "lane")
-        lanes = Counter(product(volumes, Lane))
-        lanes.subtract(list(lanes))
-        lanes.update((volume, Lane(lane)) for _, volume, lane in jobs)
+        lanes = Counter(dict.fromkeys(product(volumes, Lane), 0))
+        lanes.update((volume, Lane(lane)) for _, volume, lane, _ in jobs)
         for labels, count in lanes.items():
             slots.add_metric(labels, count)
         yield slots
@@ -238,12 +243,11 @@ class ClusterGauges(Collector):
             "volume",
         )
         for volume in self._settings().volume:
-            text = cast("str | None", self._live.get(STATS_KEY + volume))
-            if text is None:
+            known = self._performance.last(volume)
+            if known is None:
                 continue
             try:
-                known = json.loads(text)
-                rates = {name: float(known[field]) for field, name in _SPEED.items()}
+                rates = {name: float(known["metric"][field]) for field, name in _SPEED.items()}
                 at = moment_ns(known["observed_at"]) / 1e9
             except (ValueError, TypeError, KeyError) as error:  # another service writes it, too
                 _log.warning("volume speed not read", volume=volume, reason=type(error).__name__)
