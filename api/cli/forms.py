@@ -86,16 +86,8 @@ class Output:
         elif self.for_people:
             _print_table(columns, rows)
         else:
-            show_table(columns, rows)
-
-
-def show_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """Print a table on a terminal; elsewhere one line per row with tabs, and nothing is cut."""
-    if is_terminal():
-        _print_table(columns, rows)
-        return
-    for row in rows:
-        click.echo("\t".join(printable(cell) for cell in row))
+            for row in rows:  # nothing is cut
+                click.echo("\t".join(printable(cell) for cell in row))
 
 
 def _print_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:

@@ -29,6 +29,8 @@ _PAGE = 500
 _TIME_DIGITS = 12
 _ID = re.compile(r"[0-9a-f-]+", re.ASCII)
 _LIST = "`vfolder jobs list` shows the known jobs"
+#: Bytes of a report per write.
+_REPORT_CHUNK = 64 * 1024
 
 
 def _complete(words: Iterable[str]) -> Callable[..., list[str]]:
@@ -38,9 +40,6 @@ def _complete(words: Iterable[str]) -> Callable[..., list[str]]:
         return sorted(str(word) for word in words if str(word).startswith(given))
 
     return complete
-
-
-_REPORT_CHUNK = 64 * 1024
 
 
 @click.group()

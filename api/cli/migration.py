@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from api.cli.forms import FAILED, print_json, show_table
+from api.cli.forms import FAILED, Output, print_json
 from core.errors import ConfigurationError, StorageError
 from core.settings import OVERRIDE_PREFIX, KeyReading, Reading, Settings, VolumeTable, keys_of, load
 
@@ -133,7 +133,7 @@ def _print(file: Path, keys: Keys, refused: str, volumes: list[VolumeVerdict]) -
             rows[name] = [name, str(entry.reading), entry.note]
     as_before = sum(entry.reading is Reading.SAME for _, entry in keys)
     click.echo(f"{file}: {len(keys)} keys, {as_before} are read as before")
-    show_table(_COLUMNS, list(rows.values()))
+    Output().table(_COLUMNS, list(rows.values()), "No key is read in another way.")
     if refused:
         click.echo(f"A node does not start with this file: {refused}")
     for volume in volumes:
