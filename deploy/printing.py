@@ -8,35 +8,37 @@ A process that writes plain text, as the store does, has its text under `event`.
 import os
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
+from datetime import datetime
 from typing import Any
 
+import click
 import orjson
 from honcho.colour import get_colours
+from honcho.printer import Message, Printer
 
-from core.names import local_seconds, moment
+from core.names import local_seconds, moment, utc
 
 #: Longer lines are printed in pieces.
 LINE_BYTES = 65_536
 OWN_NAME = "vfolder"
-_RESET = "\x1b[0m"
-_LEVELS = {
-    "debug": "\x1b[2m",
-    "warning": "\x1b[33m",
-    "error": "\x1b[31m",
-    "critical": "\x1b[31;1m",
+_STYLES: dict[str, dict[str, Any]] = {
+    "debug": {"dim": True},
+    "warning": {"fg": "yellow"},
+    "error": {"fg": "red"},
+    "critical": {"fg": "red", "bold": True},
 }
 _TIME, _NAME, _LEVEL = "timestamp", "component", "level"
 
 
 class LinePrinter:
-    """Prints lines of processes; goes silent when the reader of the output has closed it."""
+    """Prints to stdout; nothing more once its reader has gone away (`… | head`)."""
 
     def __init__(self, names: Sequence[str]) -> None:
         colours = get_colours()
-        self._colours = {name: f"\x1b[{next(colours)}m" for name in names}
-        self._width = max(map(len, (*names, OWN_NAME)))
+        self._colours = {name: next(colours) for name in names}
+        self._printer = Printer(sys.stdout, width=max(map(len, (*names, OWN_NAME))))
         self._for_people = sys.stdout.isatty()
         self._quiet = False
 
@@ -47,7 +49,12 @@ class LinePrinter:
     def show(self, name: str, text: str | bytes) -> None:
         """Print a line of a process; bytes that are not UTF-8 are replaced."""
         event = _event_of(name, text)
-        self._print(self._line(name, event) if self._for_people else orjson.dumps(event).decode())
+        if self._for_people:
+            at, colour = _local_time(event[_TIME]), self._colours.get(name)
+            message = Message("line", _words(event), at, name, colour)
+            self._unless_quiet(lambda: self._printer.write(message))
+        else:
+            self._print(orjson.dumps(event).decode())
 
     def greet(self, text: str) -> None:
         """Print the greeting: as text for people, as one event with its lines elsewhere."""
@@ -57,24 +64,14 @@ class LinePrinter:
         first, *lines = [line.strip() for line in text.splitlines() if line.strip()]
         self._print(orjson.dumps(_event_of(OWN_NAME, first) | {"greeting": lines}).decode())
 
-    def _line(self, name: str, event: dict[str, Any]) -> str:
-        """Return `10:15:42 worker  │ job ended  state=succeeded`, in colours."""
-        facts = dict(event)
-        at, level = facts.pop(_TIME), facts.pop(_LEVEL, "info")
-        facts.pop(_NAME, None)
-        said, trace = str(facts.pop("event", "")), facts.pop("exception", None)
-        words = "  ".join(f"{key}={_fact(value)}" for key, value in facts.items())
-        colour, shade = self._colours.get(name, ""), _LEVELS.get(level, "")
-        head = f"{colour}{_clock(at)} {name:<{self._width}} |{_RESET}"
-        text = f"{shade}{_visible(said)}{_RESET if shade else ''}"
-        line = f"{head} {text}  {words}" if words else f"{head} {text}"
-        return line if trace is None else f"{line}\n{trace}"
-
     def _print(self, text: str) -> None:
+        self._unless_quiet(lambda: print(text, flush=True))  # noqa: T201 - this is the program's output
+
+    def _unless_quiet(self, write: Callable[[], None]) -> None:
         if self._quiet:
             return
         try:
-            print(text, flush=True)  # noqa: T201 - this is the program's output
+            write()
         except BrokenPipeError:
             self._go_silent()
 
@@ -91,23 +88,29 @@ def _event_of(name: str, text: str | bytes) -> dict[str, Any]:
         found = orjson.loads(line) if line.startswith("{") else None
     except orjson.JSONDecodeError:
         found = None
-    known = {_TIME: _now(), _LEVEL: "info", _NAME: name}
+    known = {_TIME: moment(time.time()), _LEVEL: "info", _NAME: name}
     if isinstance(found, dict) and "event" in found:
         return known | found
     return known | {"event": line}
 
 
-def _now() -> str:
-    return moment(time.time())
+def _words(event: dict[str, Any]) -> str:
+    """Return `job ended  state=succeeded` in the style of its level, and a traceback below it."""
+    facts = {key: value for key, value in event.items() if key not in (_TIME, _NAME)}
+    style = _STYLES.get(str(facts.pop(_LEVEL)), {})
+    said = click.style(_visible(str(facts.pop("event"))), **style)
+    trace = str(facts.pop("exception", "")).splitlines()
+    words = "  ".join([said, *(f"{key}={_fact(value)}" for key, value in facts.items())])
+    return "\n".join([words, *map(_visible, trace)])
 
 
-def _clock(at: object) -> str:
+def _local_time(at: object) -> datetime:
     """Return the local time of an event; now when it says none."""
     try:
         seconds = local_seconds(str(at))
     except ValueError:
         seconds = time.time()
-    return time.strftime("%H:%M:%S", time.localtime(seconds))
+    return utc(seconds).astimezone()
 
 
 def _fact(value: object) -> str:
