@@ -16,7 +16,7 @@ import requests
 from api.cli.forms import FAILED, USAGE, Form, Output, printable
 from core.errors import ConfigurationError, Forbidden
 from core.process import certificate_files, pinned_tls
-from core.settings import Settings, load
+from core.settings import load
 
 HEADER = "X-BackendAI-Storage-Auth-Token"
 #: How long a door may take to accept a connection, and then to send bytes (seconds).
@@ -216,20 +216,22 @@ def _manager(url: str | None, secret_file: Path | None) -> Manager:
     secret = secret_file.read_text("utf-8").strip() if secret_file else None
     session = requests.Session()
     if url is None or secret is None:
-        settings = _configured()
-        door = settings.api.manager
-        configured_url = f"{door.scheme}://{door.address.local}"
-        url, secret = url or configured_url, secret or door.secret
-        if certificate := certificate_files("manager", settings).get("ssl-cert"):
-            session.mount(configured_url, pinned_tls.PinnedAdapter(certificate))
+        configured_url, configured_secret = _configured(session)
+        url, secret = url or configured_url, secret or configured_secret
     session.headers[HEADER] = secret
     return Manager(url.rstrip("/"), session)
 
 
-def _configured() -> Settings:
+def _configured(session: requests.Session) -> tuple[str, str]:
+    """Return the URL and the secret of the door of this node, whose certificate is trusted then."""
     try:
-        return load()
+        settings = load()
+        door = settings.api.manager
+        url = f"{door.scheme}://{door.address.local}"
+        if certificate := certificate_files("manager", settings).get("ssl-cert"):
+            session.mount(url, pinned_tls.PinnedAdapter(certificate))
     except ConfigurationError as error:
         raise ApiRefused(
             error.detail, "or give both --url and --secret-file", exit_code=USAGE
         ) from None
+    return url, door.secret

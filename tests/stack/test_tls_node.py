@@ -2,21 +2,28 @@
 
 import os
 import re
+import ssl
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
+import requests
 
 from core.errors import ConfigurationError
 from core.process import check_certificate
+from core.process.pinned_tls import PinnedAdapter
 from core.settings import CONFIG_VARIABLE, load
 from deploy.procfile import PROCFILE
 from tests.fakes.serving import certificate
 from tests.support.doors import settings_in
 from tests.support.node import ROOT, Node, wait_for
 
+AUTHORITY = "openssl req -x509 -newkey rsa:2048 -nodes -days 2"
 TLS = 'ssl-enabled = true\nssl-cert = "{}"\nssl-privkey = "{}"\n'
 
 
@@ -112,3 +119,37 @@ def test_tls_without_a_certificate_is_refused(tmp_path: Path) -> None:
     )
     with pytest.raises(ConfigurationError, match="ssl-enabled needs ssl-cert"):
         load(config, {})
+
+
+def signed(directory: Path, name: str, *, by: str = "") -> tuple[Path, Path]:
+    """A certificate and its key; without `by` it signs itself."""
+    cert, key = directory / f"{name}.pem", directory / f"{name}.key"
+    signer = ["-CA", directory / f"{by}.pem", "-CAkey", directory / f"{by}.key"] if by else []
+    names = ["-keyout", key, "-out", cert, "-subj", f"/CN={name}"]
+    subprocess.run([*AUTHORITY.split(), *names, *signer], check=True, capture_output=True)
+    return cert, key
+
+
+@contextmanager
+def speaking_tls(cert: Path, key: Path) -> Iterator[str]:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(cert, key)
+    with ThreadingHTTPServer(("127.0.0.1", 0), SimpleHTTPRequestHandler) as server:
+        server.socket = context.wrap_socket(server.socket, server_side=True)
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"https://127.0.0.1:{server.server_port}"
+        server.shutdown()
+
+
+def test_another_certificate_of_the_same_authority_is_not_trusted(tmp_path: Path) -> None:
+    authority, _ = signed(tmp_path, "authority")
+    door, door_key = signed(tmp_path, "door", by="authority")
+    other, other_key = signed(tmp_path, "other", by="authority")
+    door.write_text(door.read_text() + authority.read_text())
+    with requests.Session() as session:
+        session.trust_env = False
+        session.mount("https://", PinnedAdapter(door))
+        with speaking_tls(door, door_key) as url:
+            assert session.head(url, timeout=60).status_code == 200
+        with speaking_tls(other, other_key) as url, pytest.raises(requests.exceptions.SSLError):
+            session.head(url, timeout=60)
