@@ -2,13 +2,11 @@
 
 import json
 import os
-import pty
 import re
 import signal
 import socket
 import subprocess
 import sys
-import threading
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -17,6 +15,7 @@ import pytest
 from redis import Redis
 
 from tests.support.node import ROOT, Node, gone, wait_for
+from tests.support.terminal import terminal
 from tests.support.valkey import Valkey
 
 STORE = "redis: python -m deploy.embedded_store\n"
@@ -259,24 +258,14 @@ def test_piped_output_is_one_event_of_json_per_line(node: Node) -> None:
 
 @pytest.mark.parametrize("node", [STORE + TALKER], indirect=True)
 def test_a_terminal_gets_one_coloured_line_for_people(node: Node) -> None:
-    master, slave = pty.openpty()
-    seen = bytearray()
-
-    def read() -> None:
-        with suppress(OSError):  # the other end was closed
-            while data := os.read(master, 65536):
-                seen.extend(data)
-
-    reading = threading.Thread(target=read)
-    reading.start()
-    node.start(output=slave)
-    os.close(slave)
-    wait_for(lambda: b"The node runs." in seen and b"job ended" in seen, 120, lambda: str(seen))
-    assert node.stop() == 0
-    reading.join(60)
-    os.close(master)
-    plain = re.sub(rb"\x1b\[[0-9;]*m", b"", bytes(seen)).decode()
-    assert plain != seen.decode()
+    with terminal() as made:
+        node.start(output=made.descriptor)
+        made.hang_up()
+        said = [b"The node runs.", b"job ended"]
+        wait_for(lambda: all(words in made.seen for words in said), 120, lambda: str(made.seen))
+        assert node.stop() == 0
+    plain = made.text
+    assert plain != made.seen.decode().replace("\r\n", "\n")
     line = next(line for line in plain.splitlines() if "job ended" in line)
     assert re.fullmatch(r"\d\d:\d\d:\d\d talker +\| job ended  lost=unknown  ok=yes", line)
     assert line.count("talker") == 1

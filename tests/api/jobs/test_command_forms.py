@@ -1,13 +1,10 @@
 """The command `vfolder` for people: forms of output, ids cut short, moments, completion, Ctrl-C."""
 
 import os
-import pty
 import re
 import signal
 import subprocess
 import sys
-import threading
-from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from uuid import uuid4
 
@@ -19,6 +16,7 @@ from tests.api.jobs.conftest import Site
 from tests.api.jobs.test_command_line import Shell
 from tests.support.doors import SECRET
 from tests.support.node import ROOT, wait_for
+from tests.support.terminal import terminal
 
 PYTHON_WORDS = re.compile(r"\b(None|True|False|datetime|dict|UUID)\b|[{}\[\]]")
 
@@ -36,23 +34,12 @@ def ended(site: Site, **more: str) -> str:
 
 def on_a_terminal(shell: Shell, *words: str, columns: int = 80) -> str:
     """What a terminal of this width gets."""
-    master, slave = pty.openpty()
-    seen = bytearray()
-
-    def read() -> None:
-        with suppress(OSError):  # the other end was closed
-            while data := os.read(master, 65536):
-                seen.extend(data)
-
-    reading = threading.Thread(target=read)
-    reading.start()
     environ = shell.environ | {"TERM": "xterm", "COLUMNS": str(columns), "LINES": "24"}
     command = [sys.executable, "-m", "api.cli", *words]
-    subprocess.run(command, cwd=ROOT, env=environ, stdout=slave, check=True, timeout=120)
-    os.close(slave)
-    reading.join(60)
-    os.close(master)
-    return re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", seen.decode()).replace("\r\n", "\n")
+    with terminal() as made:
+        output = made.descriptor
+        subprocess.run(command, cwd=ROOT, env=environ, stdout=output, check=True, timeout=120)
+    return made.text
 
 
 def test_ids_never_wrap_and_tables_have_headers(shell: Shell) -> None:

@@ -2,11 +2,8 @@
 
 import json
 import os
-import pty
 import subprocess
 import sys
-import threading
-from contextlib import suppress
 from pathlib import Path
 from uuid import uuid4
 
@@ -16,6 +13,7 @@ from core.settings import CONFIG_VARIABLE
 from tests.api.jobs.conftest import Site
 from tests.support.doors import SECRET
 from tests.support.node import ROOT, wait_for
+from tests.support.terminal import terminal
 
 Done = subprocess.CompletedProcess[str]
 
@@ -193,24 +191,14 @@ def test_without_a_configuration(shell: Shell, tmp_path: Path) -> None:
 
 def test_on_a_terminal(shell: Shell) -> None:
     job = shell.site.begun("usage", vfolder=shell.site.folder(a="1"), label="\x1b[31mred\n")
-    master, slave = pty.openpty()
-    seen = bytearray()
-
-    def read() -> None:
-        with suppress(OSError):  # the other end was closed
-            while data := os.read(master, 65536):
-                seen.extend(data)
-
-    reading = threading.Thread(target=read)
-    reading.start()
     words = [sys.executable, "-m", "api.cli", "jobs"]
-    for more in (["watch", job], ["list", "--label", "\x1b[31mred\n"], ["show", job]):
-        environ = shell.environ | {"TERM": "xterm", "COLUMNS": "200"}
-        process = subprocess.Popen([*words, *more], cwd=ROOT, env=environ, stdout=slave)
-        assert process.wait(120) == 0
-    os.close(slave)
-    reading.join(60)
-    os.close(master)
+    with terminal() as made:
+        for more in (["watch", job], ["list", "--label", "\x1b[31mred\n"], ["show", job]):
+            environ = shell.environ | {"TERM": "xterm", "COLUMNS": "200"}
+            command = [*words, *more]
+            process = subprocess.Popen(command, cwd=ROOT, env=environ, stdout=made.descriptor)
+            assert process.wait(120) == 0
+    seen = made.seen
     assert b"succeeded" in seen
     assert b"\\x1b[31mred\\n" in seen
     assert b"\x1b[31mred" not in seen
