@@ -282,7 +282,7 @@ class DoorWorker(ThreadWorker):
 
     def _discard(self, conn: DoorConnection) -> None:
         try:
-            received = len(conn.sock.recv(LINGER_BYTES))
+            received = len(conn.sock.recv(_DISCARDED_BYTES))
         except BlockingIOError:
             return
         except OSError:
