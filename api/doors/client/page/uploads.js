@@ -67,7 +67,7 @@ class UploadQueue {
     const status = answer ? answer.getStatus() : 0;
     if (status === 0 || status === 429 || status >= 500) {
       item.state = "offline";
-      item.text = status ? "the service is busy; goes on by itself" : "no connection; goes on by itself";
+      item.text = `${status ? reason(answer) : "No connection."} It goes on by itself.`;
       this.changed(item);
       setTimeout(() => this.resume(item), OFFLINE_PAUSE_MS);
     } else if (status === 412) {
@@ -150,5 +150,5 @@ class UploadQueue {
 }
 
 function reason(answer) {
-  try { return JSON.parse(answer.getBody()).detail; } catch { return `failed (${answer.getStatus()})`; }
+  try { return JSON.parse(answer.getBody()).detail; } catch { return `Failed (${answer.getStatus()}).`; }
 }
