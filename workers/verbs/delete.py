@@ -175,9 +175,9 @@ class Delete:
             known = existed or (None if self._run.passed_no_return else False)
             return removal_outcome(self._run, "deleted", self._vfolder, existed=known, left=left)
         document = kept.document()
-        until = f"until {document['expires_at']}"
+        done = self._run.summary(f"deleted {self._vfolder}")
         return Outcome(
-            sentence=self._run.summary(f"deleted {self._vfolder}, kept in the trash {until},"),
+            sentence=f"{done}; kept in the trash until {document['expires_at']}",
             result={
                 "vfolder": str(self._vfolder),
                 "existed": existed,

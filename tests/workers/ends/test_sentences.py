@@ -101,7 +101,7 @@ CASES: dict[str, tuple[Work, int, str, int | None]] = {
     "delete into the trash": (
         lambda b: b.done("delete", vfolder=str(b.folder()), keep_seconds=60),
         OK,
-        rf"deleted user:\S+, kept in the trash until \S+Z,{TIME}",
+        rf"deleted user:\S+{TIME}; kept in the trash until \S+Z",
         5,
     ),
     "delete of an absent one": (
