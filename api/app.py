@@ -47,5 +47,5 @@ def internal_door(settings: Settings | None = None) -> Flask:
 
 def _begin(door: str, settings: Settings | None) -> Settings:
     settings = settings or load()
-    logs.configure(door, settings.logging.get("level", logs.DEFAULT_LEVEL))
+    logs.configure(door, settings.log_level)
     return settings

@@ -22,7 +22,7 @@ def main() -> None:
         settings = load()
     except ConfigurationError as error:
         end_unstarted(error)
-    logs.configure(door, settings.logging.get("level", logs.DEFAULT_LEVEL))
+    logs.configure(door, settings.log_level)
     native.report()
     # Set the variable before the first import of prometheus_client, which reads it once.
     try:

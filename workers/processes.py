@@ -63,7 +63,7 @@ def _drain(**_facts: Any) -> None:  # noqa: ANN401 - Celery passes facts to a si
 
 
 def _child_started(**_facts: Any) -> None:  # noqa: ANN401 - Celery passes facts to a signal
-    logs.configure("worker", Upkeep.settings.logging.get("level", logs.DEFAULT_LEVEL))
+    logs.configure("worker", Upkeep.settings.log_level)
     close_inherited(Upkeep.settings)
     # Only the main process acts on SIGHUP (workers.run.node_signals).
     signal.signal(signal.SIGHUP, signal.SIG_IGN)

@@ -26,7 +26,7 @@ def main(arguments: list[str]) -> int:
     logs.configure(arguments[0])
     try:
         settings = configuration.load()
-        logs.set_level(settings.logging.get("level", logs.DEFAULT_LEVEL))
+        logs.set_level(settings.log_level)
         if arguments[0] == "worker":
             native.report()
             check_mounts(settings)

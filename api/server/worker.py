@@ -129,7 +129,7 @@ class DoorWorker(ThreadWorker):
         except ConfigurationError as error:
             _log.warning("configuration not taken over", reason=error.detail)
             return
-        logs.set_level(settings.logging.get("level", logs.DEFAULT_LEVEL))
+        logs.set_level(settings.log_level)
         door.follow(settings)
         _log.warning("configuration taken over", volumes=list(settings.volume), waits=need_restart)
 

@@ -19,6 +19,7 @@ from core.settings import redis_from_etcd
 from core.settings.own import OwnTables
 from core.settings.reference import ReferenceTables, VolumeTable
 from core.settings.units import origin
+from core.telemetry import logs
 
 #: The variable that names the configuration file.
 CONFIG_VARIABLE = "VFOLDER_CONFIG"
@@ -68,6 +69,18 @@ class Settings(
     def redis_url(self) -> str:
         """Return the URL of Redis without a database number."""
         return self.vfolder.redis.target().plain_url
+
+    @property
+    def log_level(self) -> str:
+        """Return the level of the logs.
+
+        Raises:
+            ValueError: the text is none.
+        """
+        level = self.logging.get("level", logs.DEFAULT_LEVEL)
+        if not isinstance(level, str) or level.upper() not in logs.LEVELS:
+            raise ValueError(f"[logging] level {level!r} is none of {', '.join(logs.LEVELS)}")
+        return level
 
     @property
     def store_is_embedded(self) -> bool:
@@ -148,7 +161,7 @@ def _checked(tables: dict[str, Any]) -> Settings:
         _ = settings.api.manager.address, settings.api.manager.internal_address
         _ = settings.api.client.address, settings.vfolder.flower.address
         _ = [settings.vfolder.bytes_per_second(name) for name in settings.vfolder.bandwidth]
-        _ = [origin(text) for text in settings.vfolder.doors.origins]
+        _ = [origin(text) for text in settings.vfolder.doors.origins], settings.log_level
         redis = settings.vfolder.redis
         _ = [target.sentinels for target in (redis, *redis.override_configs.values())]
     except ValueError as error:

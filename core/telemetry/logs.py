@@ -22,6 +22,8 @@ from structlog.typing import EventDict, Processor
 
 #: The level when the configuration names none.
 DEFAULT_LEVEL = "INFO"
+#: The levels that a configuration may name; `Settings.log_level` checks it.
+LEVELS = logging.getLevelNamesMapping()
 #: Replaces a secret.
 MASK = "***"
 
@@ -46,14 +48,8 @@ _CHAIN: list[Processor] = []
 
 
 def configure(component: str, level: str = DEFAULT_LEVEL) -> None:
-    """Send the logs of this process to stderr, each line with the name of the component.
-
-    Raises:
-        ValueError: the level is none of DEBUG, INFO, WARNING, ERROR, CRITICAL.
-    """
-    number = logging.getLevelNamesMapping().get(level.upper())
-    if number is None:
-        raise ValueError(f"{level!r} is no level of logs")
+    """Send the logs of this process to stderr, each line with the name of the component."""
+    number = LEVELS[level.upper()]
     _set(number)
     shared: list[Processor] = [
         _with_facts,
@@ -85,11 +81,10 @@ def configure(component: str, level: str = DEFAULT_LEVEL) -> None:
 
 
 def set_level(level: str) -> None:
-    """Set the level of this process; an unknown level changes nothing."""
-    number = logging.getLevelNamesMapping().get(level.upper())
-    if number is not None:
-        _set(number)
-        logging.getLogger().setLevel(number)
+    """Set the level of this process."""
+    number = LEVELS[level.upper()]
+    _set(number)
+    logging.getLogger().setLevel(number)
 
 
 def logger(name: str) -> Any:  # noqa: ANN401 - structlog types its loggers as Any

@@ -41,6 +41,7 @@ def check(directory: Path, change: tuple[str, str], **variables: str) -> tuple[i
         (('path = "local"', 'path = ""'), "name the mounted directory"),
         (('backend = "vfs"', 'backend = "netapp"'), "[volume.local"),
         (('"1d"', '"one day"'), "is not a duration"),
+        (("[api.client]", '[logging]\nlevel = "LOUD"\n[api.client]'), "'LOUD' is none of"),
     ],
     ids=str,
 )

@@ -72,6 +72,6 @@ def reloaded(settings: Settings) -> Settings:
     except ConfigurationError as error:
         _log.warning("configuration not taken over", reason=error.detail)
         return settings
-    logs.set_level(current.logging.get("level", logs.DEFAULT_LEVEL))
+    logs.set_level(current.log_level)
     _log.warning("configuration taken over", volumes=list(current.volume), waits=waits)
     return current
