@@ -226,11 +226,11 @@ class Runner:
         self._publisher.progressed(job.id, snapshot)
 
     def _work(self, context: Context, request: Request) -> Outcome:
-        with _loss_of_volume_named(context):
+        with _volume_loss_detected(context):
             verb = VERBS[request.verb](context, request)
         try:
             context.run.check()
-            with _released_while_store_is_away(), _loss_of_volume_named(context):
+            with _released_while_store_is_away(), _volume_loss_detected(context):
                 return _on_its_volume(context, verb())
         except Cancelled:
             self._undo(context, verb)
@@ -345,8 +345,8 @@ def _on_its_volume(context: Context, outcome: Outcome) -> Outcome:
 
 
 @contextmanager
-def _loss_of_volume_named(context: Context) -> Iterator[None]:
-    """Give the error of a storage that fails another name where the job's own volume went away.
+def _volume_loss_detected(context: Context) -> Iterator[None]:
+    """Replace the error of a storage that fails when the job's own volume went away.
 
     Its path may lead elsewhere, or what the run holds of it may be stale for ever: an NFS server
     came back with another file system, a file system of FUSE ended.
