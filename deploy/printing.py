@@ -18,7 +18,7 @@ import orjson
 from honcho.colour import get_colours
 from honcho.printer import Message, Printer
 
-from core.names import local_seconds, moment, utc
+from core.names import local_seconds, moment, printable, utc
 
 #: Longer lines are printed in pieces.
 LINE_BYTES = 65_536
@@ -98,10 +98,10 @@ def _words(event: dict[str, Any]) -> str:
     """Return `job ended  state=succeeded` in the style of its level, and a traceback below it."""
     facts = {key: value for key, value in event.items() if key not in (_TIME, _NAME)}
     style = _STYLES.get(str(facts.pop(_LEVEL)), {})
-    said = click.style(_visible(str(facts.pop("event"))), **style)
+    said = click.style(printable(str(facts.pop("event"))), **style)
     trace = str(facts.pop("exception", "")).splitlines()
     words = "  ".join([said, *(f"{key}={_fact(value)}" for key, value in facts.items())])
-    return "\n".join([words, *map(_visible, trace)])
+    return "\n".join([words, *map(printable, trace)])
 
 
 def _local_time(at: object) -> datetime:
@@ -124,9 +124,4 @@ def _fact(value: object) -> str:
             return ",".join(map(_fact, value)) or "none"
         case float():
             return f"{value:.3g}"
-    return _visible(str(value))
-
-
-def _visible(text: str) -> str:
-    """Return the text with control characters escaped: the terminal does not obey them."""
-    return "".join(c if c.isprintable() or c == "\t" else repr(c)[1:-1] for c in text)
+    return printable(str(value))

@@ -12,6 +12,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from core.names import printable
+
 #: Exit statuses of the command; the last is a shell's for Ctrl-C.
 OK, FAILED, USAGE, PARTIAL, CANCELLED, INTERRUPTED = 0, 1, 2, 3, 4, 130
 _STYLES = {
@@ -31,11 +33,6 @@ class Form(StrEnum):
     WIDE = "wide"
     JSON = "json"
     YAML = "yaml"
-
-
-def printable(text: str) -> str:
-    """Return the text with control characters escaped, so that a terminal does not obey them."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 def is_terminal() -> bool:

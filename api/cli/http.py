@@ -13,8 +13,9 @@ from typing import Any
 import click
 import requests
 
-from api.cli.forms import FAILED, USAGE, Form, Output, printable
+from api.cli.forms import FAILED, USAGE, Form, Output
 from core.errors import ConfigurationError, Forbidden
+from core.names import printable
 from core.process import certificate_files, pinned_tls
 from core.settings import load
 

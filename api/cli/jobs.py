@@ -8,14 +8,14 @@ from typing import Any
 
 import click
 
-from api.cli.forms import INTERRUPTED, Output, printable
+from api.cli.forms import INTERRUPTED, Output
 from api.cli.http import ApiRefused, Manager, check_success, door_group, manager_options
 from api.cli.moments import Moment
 from api.cli.output import end_of, sentence, show_job, show_jobs
 from api.cli.watch import Watch, follow
 from core.jobs import State
 from core.jobs.requests import VERBS
-from core.names import moment
+from core.names import moment, printable
 
 #: A watch ends when the door does not answer for this long (seconds).
 PATIENCE_SECONDS = 60.0

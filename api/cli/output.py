@@ -4,8 +4,8 @@ from typing import Any
 
 import click
 
-from api.cli.forms import CANCELLED, FAILED, OK, PARTIAL, Output, printable
-from core.names import duration, size_text
+from api.cli.forms import CANCELLED, FAILED, OK, PARTIAL, Output
+from core.names import duration, printable, size_text
 
 #: The exit status for each final state of a job.
 EXIT_CODES = {"succeeded": OK, "failed": FAILED, "partial": PARTIAL, "cancelled": CANCELLED}

@@ -15,9 +15,10 @@ from rich.console import Console
 from rich.live import Live
 from rich.text import Text
 
-from api.cli.forms import Output, is_terminal, printable
+from api.cli.forms import Output, is_terminal
 from api.cli.http import CONNECT_SECONDS, ApiRefused, Manager, check_success
 from api.cli.output import sentence
+from core.names import printable
 
 #: A stream that is silent for this long is broken: the door sends a comment every ten seconds.
 SILENCE_SECONDS = 30.0

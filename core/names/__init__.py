@@ -9,6 +9,7 @@ from core.names.moments import (
     reference_moment,
     utc,
 )
+from core.names.terminals import printable
 from core.names.vfolders import (
     PATH_MAX_BYTES,
     SCOPE_PATTERN,
@@ -33,6 +34,7 @@ __all__ = [
     "moment",
     "moment_ns",
     "moment_of_ms",
+    "printable",
     "reference_moment",
     "size_pair",
     "size_text",
