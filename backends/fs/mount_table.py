@@ -41,5 +41,5 @@ def mount_of(descriptor: int) -> MountEntry | None:
 
 
 def unescaped(text: str) -> str:
-    """Return a name as it is, from a table of the kernel."""
+    """Return a name without the escapes of the kernel's tables."""
     return _ESCAPE.sub(lambda match: chr(int(match[1], 8)), text)

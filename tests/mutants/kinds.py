@@ -93,7 +93,8 @@ def _uploads() -> Iterator[Mutation]:
     yield replaced(
         "published mode under any umask: of an empty file",
         staging,
-        "            inheritance.inherit_access(descriptor, parent, backend.mount.owner)\n        finally:\n",
+        "            inheritance.inherit_access(descriptor, parent, backend.mount.owner)\n"
+        "        finally:\n",
         "            pass\n        finally:\n",
         f"{_UPLOADS}/test_inheritance.py",
     )

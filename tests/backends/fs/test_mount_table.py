@@ -1,4 +1,4 @@
-"""The table of mounts: every name as it is, also one with blanks and letters of other scripts."""
+"""The table of mounts: names without escapes, also with blanks and letters of other scripts."""
 
 import os
 import subprocess
