@@ -12,6 +12,7 @@ from backends.fs import descriptors, layout
 from backends.retention import SnapshotExists, SnapshotNotFound
 from backends.tree import CompareOptions, compare_trees, copy_tree, remove_tree
 from contract.site import Site
+from contract.waiting import eventually
 from core import errors
 from core.jobs import Unattended
 from core.names import VFolderId
@@ -24,7 +25,7 @@ def names(snapshots: HasSnapshots, vfolder: VFolderId) -> list[str]:
 
 
 def test_the_capability_is_listed(snapshots: HasSnapshots, backend: MountedBackend) -> None:
-    assert "snapshot" in capabilities(backend)
+    eventually(lambda: "snapshot" in capabilities(backend))
 
 
 def test_a_snapshot_keeps_the_old_state(

@@ -4,6 +4,7 @@ import os
 import pickle
 import traceback
 from collections.abc import Callable
+from contextlib import suppress
 from typing import TypeVar
 
 T = TypeVar("T")
@@ -36,7 +37,6 @@ def open_files() -> dict[int, str]:
     """Return the target of each open descriptor of this process."""
     files = {}
     for name in os.listdir("/proc/self/fd"):
-        path = f"/proc/self/fd/{name}"
-        if os.path.lexists(path):  # the descriptor of the listing itself is closed
-            files[int(name)] = os.readlink(path)
+        with suppress(FileNotFoundError):  # closed since: by another thread, or the listing's own
+            files[int(name)] = os.readlink(f"/proc/self/fd/{name}")
     return files

@@ -11,6 +11,7 @@ import pytest
 
 from backends.base import HardwareStatus, Mount, capabilities
 from backends.systems.hammerspace.backend import HammerspaceBackend, HammerspaceBaseBackend
+from contract.waiting import eventually
 from core import errors
 from core.names import QuotaScope, VFolderId
 from tests.backends.systems.arrays.simulated import Array, running, scope
@@ -247,7 +248,8 @@ def test_a_plain_directory_has_no_snapshots(tmp_path: Path) -> None:
 
 def test_health_and_capacity(tmp_path: Path) -> None:
     with array(tmp_path) as it:
-        assert {"quota", "snapshot", "fast-fs-size"} <= set(capabilities(it.backend))
+        expected = {"quota", "snapshot", "fast-fs-size"}
+        eventually(lambda: expected <= set(capabilities(it.backend)))
         assert it.backend.hardware().status == HardwareStatus.HEALTHY
         it.simulator.profile.volume_state = "DOWN"
         found = it.backend.hardware()

@@ -13,6 +13,7 @@ import pytest
 from backends.base import HardwareStatus, Mount, capabilities
 from backends.fs import descriptors, layout
 from backends.systems.onefs.backend import OneFsBackend
+from contract.waiting import eventually
 from core import errors
 from core.names import QuotaScope, VFolderId
 from tests.backends.systems.arrays.simulated import Array, running, scope, vfolder_on
@@ -298,10 +299,10 @@ def test_a_snapshot_of_another_directory_is_never_taken_for_ours(tmp_path: Path)
 def test_snapshots_need_their_licence_and_an_export_that_shows_them(tmp_path: Path) -> None:
     with array(tmp_path) as it:
         it.backend.probe()
-        assert "snapshot" in capabilities(it.backend)
+        eventually(lambda: "snapshot" in capabilities(it.backend))
         it.simulator.profile.snapshot_license = "Unlicensed"
         assert "snapshot" not in capabilities(it.backend)
         it.simulator.profile.snapshot_license = None
-        assert "snapshot" in capabilities(it.backend)
+        eventually(lambda: "snapshot" in capabilities(it.backend))
         (tmp_path / onefs.SNAPSHOTS).rmdir()
         assert "snapshot" not in capabilities(it.backend)

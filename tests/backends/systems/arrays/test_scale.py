@@ -10,6 +10,7 @@ import pytest
 from backends.base import HardwareStatus, Mount, capabilities
 from backends.systems.gpfs.backend import GpfsBackend, decoded, encoded
 from backends.volumes import backend_factory
+from contract.waiting import eventually
 from core import errors
 from tests.backends.systems.arrays.simulated import Array, running, scope, vfolder_on
 from tests.fakes import scale
@@ -58,7 +59,7 @@ def test_who_is_held_to_a_limit_is_asked(
         one = scope()
         it.backend.create_scope(one, MIB)
         assert it.backend.describe_scope(one).enforced == word
-        assert ("quota" in capabilities(it.backend)) == (word != "off")
+        eventually(lambda: ("quota" in capabilities(it.backend)) == (word != "off"))
 
 
 def test_a_default_limit_is_reported_and_stays(tmp_path: Path) -> None:

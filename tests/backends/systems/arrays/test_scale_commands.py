@@ -58,8 +58,7 @@ def test_a_scope_lives_and_goes_whatever_the_order_of_columns(tmp_path: Path, se
     node = Node(tmp_path)
     node.change(seed=seed)
     node.backend.probe()
-    found = capabilities(node.backend)
-    assert {"quota", "snapshot"} <= set(found)
+    eventually(lambda: {"quota", "snapshot"} <= set(capabilities(node.backend)))
     assert node.backend.skill(HasMetric) is None
     one = scope()
     node.backend.create_scope(one, 3 * MIB + 1)

@@ -14,6 +14,7 @@ import pytest
 from backends.base import Enforcement, HardwareStatus, Mount, capabilities
 from backends.fs import layout
 from backends.systems.lustre import LustreBackend, proof
+from contract.waiting import eventually
 from core import errors
 from core.names import QuotaScope, ScopeKind, VFolderId
 
@@ -213,7 +214,8 @@ def test_a_trial_is_judged(
     monkeypatch.setattr(proof, "_stops_nobody", lambda _: other)
     backend = lustre.another(lfs_prove=True)
     assert backend._enforcement() == verdict
-    assert ("quota" in capabilities(backend)) == (verdict in ("hard", "not for root"))
+    enforced = verdict in ("hard", "not for root")
+    eventually(lambda: ("quota" in capabilities(backend)) == enforced)
 
 
 @LONG
