@@ -7,14 +7,16 @@ down), a *warning* (it works, and is probably not meant), or a *note*.
 import errno
 import os
 import stat
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from core.errors import ConfigurationError, StorageError
+from core.names import moment
 from core.process import (
+    certificate_end,
     certificate_files,
-    check_certificate,
     check_free,
     identity,
     listen_addresses,
@@ -23,6 +25,8 @@ from core.settings import Address, Reading, Settings, VolumeTable, keys_of, load
 
 ERROR, WARNING, NOTE = "error", "warning", "note"
 DOORS = ("manager", "client")
+#: A certificate that ends sooner is named (seconds): 30 days, as most authorities renew.
+SOON_SECONDS = 30 * 86_400
 _FIRST_FREE_PORT = 1024
 #: Options of volumes that name files: they are read at the first use.
 _FILE_OPTIONS = ("ca_bundle", "ceph_conf", "ceph_keyring", "rapidfile_dir")
@@ -130,10 +134,13 @@ def _certificates(settings: Settings) -> Iterator[Finding]:
     user = _user(settings)
     for door in DOORS:
         try:
-            check_certificate(door, settings)
+            end = certificate_end(door, settings)
         except ConfigurationError as error:
             yield Finding(ERROR, f"api.{door}", error.detail)
             continue
+        if end is not None and end - time.time() < SOON_SECONDS:
+            text = f"ends at {moment(end)}; put a new one in its place, which needs no restart."
+            yield Finding(WARNING, f"api.{door}.ssl-cert", text)
         for key, path in certificate_files(door, settings).items():
             found = path.stat()
             if user and not _permits(found, user, 0o4):

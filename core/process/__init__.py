@@ -2,13 +2,14 @@
 
 from core.process import identity, metrics_files, privileges
 from core.process.addresses import check_free, listen_addresses
-from core.process.certificates import certificate_files, check_certificate
+from core.process.certificates import certificate_end, certificate_files, check_certificate
 from core.process.child import end_with_parent, request_end_with_parent
 from core.process.command import run_command, tool_environment
 from core.process.ending import MISCONFIGURED, end_unstarted
 
 __all__ = [
     "MISCONFIGURED",
+    "certificate_end",
     "certificate_files",
     "check_certificate",
     "check_free",

@@ -5,6 +5,7 @@ import os
 import socket
 import subprocess
 import sys
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -217,6 +218,41 @@ def test_files_with_secrets_that_others_may_read(tmp_path: Path) -> None:
     assert "other users may read" in found[0].text
     path.chmod(0o640)
     assert [one for one in check_file(path)[1] if one.level == WARNING] == []
+
+
+def certificate(directory: Path, ends: datetime) -> None:
+    """Write `cert` and `key`: an authority of its own that began a year before its end."""
+    begins = ends - timedelta(days=365)
+    (directory / "index").touch()
+    (directory / "ca.cnf").write_text(
+        f"[ca]\ndefault_ca = one\n[one]\ndatabase = {directory}/index\npolicy = any\n"
+        f"new_certs_dir = {directory}\nrand_serial = yes\ndefault_md = sha256\n"
+        "[any]\ncommonName = supplied\n"
+    )
+    times = [f"-startdate {begins:%Y%m%d%H%M%SZ}", f"-enddate {ends:%Y%m%d%H%M%SZ}"]
+    for command in (
+        "req -new -newkey rsa:2048 -nodes -subj /CN=door -keyout key -out request",
+        f"ca -batch -selfsign -config ca.cnf -in request -keyfile key -out cert {' '.join(times)}",
+    ):
+        line = ["openssl", *command.split()]
+        subprocess.run(line, cwd=directory, check=True, capture_output=True)
+
+
+@pytest.mark.parametrize(
+    ("days", "level", "words"),
+    [
+        (-1, ERROR, "ssl-cert: no client accepts it: certificate has expired."),
+        (20, WARNING, "put a new one in its place"),
+        (40, None, ""),
+        (400, ERROR, "ssl-cert: no client accepts it: certificate is not yet valid."),
+    ],
+)
+def test_the_end_of_a_certificate(tmp_path: Path, days: int, level: str | None, words: str) -> None:
+    certificate(tmp_path, datetime.now(UTC) + timedelta(days=days))
+    tls = '[api.client]\nssl-enabled = true\nssl-cert = "cert"\nssl-privkey = "key"'
+    found = [one for one in findings(tmp_path, ("[api.client]", tls)) if one.level != NOTE]
+    assert [one.level for one in found] == ([level] if level else [])
+    assert all(words in one.text and one.key.startswith("api.client") for one in found)
 
 
 def test_the_rights_of_the_configured_user(tmp_path: Path) -> None:
