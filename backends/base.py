@@ -95,12 +95,18 @@ class QuotaUsage:
     `limit_bytes` is the limit that is enforced. `requested_bytes` is the limit of the request,
     before the storage system rounded it up. `enforced` names who enforces it. It is None where no
     limit is set, or where an array has a limit and does not enforce it yet.
+
+    `soft_limit_bytes` is a limit of the storage system that a scope may pass for a while. An inode
+    is a file, a directory or any other entry.
     """
 
     used_bytes: int | None = None
     limit_bytes: int | None = None
     requested_bytes: int | None = None
     enforced: Enforcement | None = None
+    soft_limit_bytes: int | None = None
+    used_inodes: int | None = None
+    limit_inodes: int | None = None
 
 
 class HardwareStatus(StrEnum):
@@ -333,6 +339,34 @@ class HasQuota(Protocol):
 
 
 @runtime_checkable
+class HasInodeLimits(Protocol):
+    """A storage system that limits how many inodes a quota scope has."""
+
+    def set_inode_limit(self, scope: QuotaScope, limit_inodes: int | None) -> None:
+        """Limit the inodes of a scope, or remove that limit; other limits stay as they are.
+
+        Raises:
+            QuotaScopeNotFound: the scope does not exist.
+            InvalidParameters: the limit is not above zero.
+            Conflict: the storage system cannot limit this scope.
+        """
+
+
+@runtime_checkable
+class HasSoftLimits(Protocol):
+    """A storage system with a second limit of bytes, which a scope may pass for a while."""
+
+    def set_soft_limit(self, scope: QuotaScope, limit_bytes: int | None) -> None:
+        """Set the soft limit of a scope, or remove it; other limits stay as they are.
+
+        Raises:
+            QuotaScopeNotFound: the scope does not exist.
+            InvalidParameters: the limit is not above zero, or above the limit of bytes.
+            Conflict: the storage system cannot limit this scope.
+        """
+
+
+@runtime_checkable
 class HasAdoption(Protocol):
     """A storage system that can put an existing tree under a limit."""
 
@@ -436,6 +470,8 @@ CAPABILITIES: dict[str, type] = {
     "fast-fs-size": HasFastCapacity,
     "fast-size": HasFastUsage,
     "snapshot": HasSnapshots,
+    "inode-limit": HasInodeLimits,
+    "soft-limit": HasSoftLimits,
 }
 
 

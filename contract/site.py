@@ -11,9 +11,11 @@ from backends.base import (
     Backend,
     Enforcement,
     HasFastUsage,
+    HasInodeLimits,
     HasMetric,
     HasQuota,
     HasSnapshots,
+    HasSoftLimits,
     Mount,
     MountedBackend,
 )
@@ -83,7 +85,11 @@ KINDS = {
     "vast": replace(_ARRAY, skills=(HasMetric, HasQuota)),
     "dellemc-onefs": replace(_ARRAY, skills=(HasMetric, HasQuota, HasSnapshots)),
     "gpfs": replace(_ARRAY, adopts=False, skills=(HasMetric, HasQuota, HasSnapshots)),
-    "netapp": replace(_ARRAY, adopts=False, skills=(HasFastUsage, HasMetric, HasQuota)),
+    "netapp": replace(
+        _ARRAY,
+        adopts=False,
+        skills=(HasFastUsage, HasInodeLimits, HasMetric, HasQuota, HasSoftLimits),
+    ),
     "purestorage": Kind(lateness_bytes=0, skills=(HasFastUsage, HasMetric)),
 }
 

@@ -8,7 +8,7 @@ from uuid import uuid4
 
 import pytest
 
-from backends.base import HasQuota, MountedBackend
+from backends.base import HasInodeLimits, HasQuota, HasSoftLimits, MountedBackend
 from contract.site import Site
 from contract.waiting import eventually
 from core import errors
@@ -168,3 +168,55 @@ def test_an_existing_directory_is_adopted_with_all_it_holds(
     backend.set_limit(scope, 8 << 20)
     assert backend.describe_scope(scope).limit_bytes == 8 << 20
     eventually(lambda: 1 << 20 <= (backend.describe_scope(scope).used_bytes or 0) < 2 << 20)
+
+
+def test_a_limit_of_inodes_is_one_beside_that_of_bytes(site: Site, scope: QuotaScope) -> None:
+    backend, inodes = site.backend, site.skilled(HasInodeLimits)
+    with pytest.raises(errors.QuotaScopeNotFound):
+        inodes.set_inode_limit(scope, 100)
+    backend.create_scope(scope, 1 << 20)
+    for limit in (0, -1):
+        with pytest.raises(errors.InvalidParameters):
+            inodes.set_inode_limit(scope, limit)
+    for limit in (1000, 1000, 5000):
+        inodes.set_inode_limit(scope, limit)
+        found = backend.describe_scope(scope)
+        assert (found.limit_inodes, found.limit_bytes) == (limit, 1 << 20)
+        assert found.used_inodes is None or 0 <= found.used_inodes < limit
+    backend.set_limit(scope, 1 << 21)
+    assert backend.describe_scope(scope).limit_inodes == 5000
+    backend.unset_limit(scope)
+    found = backend.describe_scope(scope)
+    assert (found.limit_inodes, found.limit_bytes) == (5000, None)
+    for _ in range(2):
+        inodes.set_inode_limit(scope, None)
+        assert backend.describe_scope(scope).limit_inodes is None
+
+
+def test_a_soft_limit_stays_as_long_as_it_can(
+    site: Site, quota: HasQuota, scope: QuotaScope
+) -> None:
+    backend, soft = site.backend, site.skilled(HasSoftLimits)
+    with pytest.raises(errors.QuotaScopeNotFound):
+        soft.set_soft_limit(scope, 1 << 20)
+    backend.create_scope(scope, 8 << 20)
+    for limit in (0, 9 << 20):
+        with pytest.raises(errors.InvalidParameters):
+            soft.set_soft_limit(scope, limit)
+    for limit in (1 << 20, 1 << 20, (2 << 20) + 1):
+        soft.set_soft_limit(scope, limit)
+        found = backend.describe_scope(scope)
+        assert found.soft_limit_bytes == quota.effective_limit(limit)
+        assert found.limit_bytes == 8 << 20
+    kept = quota.effective_limit((2 << 20) + 1)
+    backend.set_limit(scope, 4 << 20)
+    found = backend.describe_scope(scope)
+    assert (found.soft_limit_bytes, found.limit_bytes) == (kept, 4 << 20)
+    backend.set_limit(scope, 1 << 20)
+    assert backend.describe_scope(scope).soft_limit_bytes is None
+    backend.set_limit(scope, 4 << 20)
+    soft.set_soft_limit(scope, 1 << 20)
+    for _ in range(2):
+        soft.set_soft_limit(scope, None)
+        found = backend.describe_scope(scope)
+        assert (found.soft_limit_bytes, found.limit_bytes) == (None, 4 << 20)

@@ -27,7 +27,7 @@ class ScopeOrder:
 
     volume: str
     scope: QuotaScope
-    options: Mapping[str, int] | None
+    options: Mapping[str, int | None] | None
     extra_args: Mapping[str, Any] | None = None
 
     @property
@@ -42,7 +42,12 @@ class ScopeLimit:
 
     volume: str
     scope: QuotaScope
-    options: Mapping[str, int]
+    options: Mapping[str, int | None]
+
+    @property
+    def limit_bytes(self) -> int:
+        """Return the requested limit of bytes; the schema requires one."""
+        return self.options["limit_bytes"] or 0
 
 
 class ScopeBody(Body):
@@ -57,6 +62,22 @@ class Limit(ma.Schema):
     """How much a quota scope may hold."""
 
     limit_bytes = LooseInteger(minimum=1, required=True)
+    limit_inodes = LooseInteger(
+        minimum=1,
+        allow_none=True,
+        metadata={
+            "description": "How many files, directories and other entries; null removes that "
+            "limit. Needs the capability `inode-limit`."
+        },
+    )
+    soft_limit_bytes = LooseInteger(
+        minimum=1,
+        allow_none=True,
+        metadata={
+            "description": "A limit of the storage system that may be passed for a while; null "
+            "removes it. Needs the capability `soft-limit`."
+        },
+    )
 
 
 class CreateScopeBody(Body):
@@ -97,6 +118,18 @@ class ScopeUsage(ma.Schema):
             "`not for root`: the storage system, except for processes of root; `off`: nothing; "
             "`unknown`: the storage system has the limit and cannot say whether it is enforced."
         },
+    )
+    soft_limit_bytes = fields.Integer(
+        metadata={
+            "description": "A limit of the storage system that may be passed for a while; absent "
+            "when none is set or known."
+        },
+    )
+    used_inodes = fields.Integer(
+        metadata={"description": "Files, directories and other entries; absent when unknown."},
+    )
+    limit_inodes = fields.Integer(
+        metadata={"description": "The limit of inodes; absent when none is set or known."},
     )
 
 

@@ -8,6 +8,7 @@ from backends.mounted.array import (
     await_directory,
     await_limit,
 )
+from backends.mounted.array_limits import ArrayInodeLimits, ArraySoftLimits
 from backends.mounted.native_quota import NativeQuotaBackend, NativeUsage
 from backends.mounted.options import MountedOptions, check_options, unknown_options
 from backends.mounted.performance import Counters, counters, measured
@@ -16,7 +17,9 @@ from backends.mounted.project_ids import ProjectUsage
 
 __all__ = [
     "ArrayBackend",
+    "ArrayInodeLimits",
     "ArrayQuotaBackend",
+    "ArraySoftLimits",
     "ArrayUsage",
     "Counters",
     "MountedOptions",

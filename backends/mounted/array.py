@@ -82,6 +82,9 @@ class ArrayUsage(NamedTuple):
     used_bytes: int | None = None
     limit_bytes: int | None = None
     enforced: Enforcement | None = "hard"
+    soft_limit_bytes: int | None = None
+    used_inodes: int | None = None
+    limit_inodes: int | None = None
 
 
 class ArrayQuotaBackend(ArrayBackend, LimitedBackend):
@@ -172,7 +175,7 @@ class ArrayQuotaBackend(ArrayBackend, LimitedBackend):
         """See `Backend.describe_scope`: two requests at most, no walk."""
         with self._within_deadline(), self.open_scope(scope), self.root() as root:
             usage = self._usage(scope.directory)
-            found = QuotaUsage(usage.used_bytes, usage.limit_bytes, enforced=usage.enforced)
+            found = QuotaUsage(**usage._asdict())
             return self._with_request(root, scope, found)
 
     def set_limit(self, scope: QuotaScope, limit_bytes: int) -> None:
@@ -194,6 +197,17 @@ class ArrayQuotaBackend(ArrayBackend, LimitedBackend):
         with self._locked(scope) as root, self.open_scope(scope):
             self._apply_limit(scope.directory, None)
             requested_limits.forget(root, scope)
+
+    def _change_existing(self, scope: QuotaScope, change: Callable[[str], None]) -> None:
+        """Change a scope that exists completely; `change` gets the name of its directory.
+
+        Raises:
+            QuotaScopeNotFound: the scope does not exist, or its creation was interrupted.
+        """
+        with self._locked(scope) as root:
+            if not _exists(root, scope) or _unfinished(root, scope):
+                raise QuotaScopeNotFound(f"Quota scope {scope} does not exist.")
+            change(scope.directory)
 
     def delete_scope(self, scope: QuotaScope) -> None:
         """See `Backend.delete_scope`; removes the array's objects of a missing directory, too.

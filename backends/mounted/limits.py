@@ -25,8 +25,8 @@ class LimitedBackend(PosixBackend):
         return min(-(-limit_bytes // granule), LIMIT_MAX_BYTES // granule) * granule
 
     def _with_request(self, root: int, scope: QuotaScope, found: QuotaUsage) -> QuotaUsage:
-        """Return what was found, with the limit as it was requested; without a limit, the usage."""
+        """Return what was found, with the limit of bytes as it was requested."""
         if found.limit_bytes is None:
-            return QuotaUsage(found.used_bytes)
+            return replace(found, enforced=None)
         requested = requested_limits.requested(root, scope, found.limit_bytes, self.effective_limit)
         return replace(found, requested_bytes=requested)

@@ -298,16 +298,16 @@ def _exists(scope: QuotaScope, root: int) -> bool:
     return descriptors.exists(PurePosixPath(scope.directory), root)
 
 
-def check_limit(limit_bytes: int | None) -> None:
-    """Refuse a limit that is not above zero.
+def check_limit(limit: int | None, option: str = "limit_bytes") -> None:
+    """Refuse a limit that is not above zero; `option` is its name in a request.
 
     Raises:
         InvalidParameters: it is zero or less.
     """
-    if limit_bytes is not None and limit_bytes <= 0:
+    if limit is not None and limit <= 0:
         raise InvalidParameters(
-            "A quota limit is above zero bytes; take the limit away to have none.",
-            errors=[{"pointer": "/options/limit_bytes", "detail": "must be above zero"}],
+            "A quota limit is above zero; take the limit away to have none.",
+            errors=[{"pointer": f"/options/{option}", "detail": "must be above zero"}],
         )
 
 

@@ -17,6 +17,8 @@ from backends.base import (
     Capacity,
     HardwareInfo,
     HasFastUsage,
+    HasInodeLimits,
+    HasSoftLimits,
     MountedBackend,
     PerformanceMetric,
     QuotaUsage,
@@ -29,6 +31,7 @@ from backends.quota import quick_usage
 from backends.retention import snapshots, trash
 from backends.transfer.xcp import exported
 from backends.uploads import staging
+from backends.volumes.wrappers import skilled
 from core.errors import (
     EntryExists,
     EntryNotFound,
@@ -82,6 +85,22 @@ def describe_scope(backend: Backend, scope: QuotaScope) -> QuotaUsage:
 def set_limit(backend: Backend, scope: QuotaScope, limit_bytes: int) -> None:
     """Set the limit of a quota scope, as `Backend.set_limit` does."""
     backend.set_limit(scope, limit_bytes)
+
+
+def further_limits(backend: Backend) -> list[str]:
+    """Return which limits beside that of bytes can be set, by their names in a request."""
+    skills = {"limit_inodes": HasInodeLimits, "soft_limit_bytes": HasSoftLimits}
+    return [name for name, kind in skills.items() if backend.skill(kind) is not None]
+
+
+def set_inode_limit(backend: Backend, scope: QuotaScope, limit_inodes: int | None) -> None:
+    """Set or remove the limit of inodes, as `HasInodeLimits.set_inode_limit` does."""
+    skilled(backend, HasInodeLimits).set_inode_limit(scope, limit_inodes)
+
+
+def set_soft_limit(backend: Backend, scope: QuotaScope, limit_bytes: int | None) -> None:
+    """Set or remove the soft limit, as `HasSoftLimits.set_soft_limit` does."""
+    skilled(backend, HasSoftLimits).set_soft_limit(scope, limit_bytes)
 
 
 def unset_limit(backend: Backend, scope: QuotaScope) -> None:
@@ -231,6 +250,9 @@ ON_VOLUME = _named(
     create_scope,
     describe_scope,
     set_limit,
+    further_limits,
+    set_inode_limit,
+    set_soft_limit,
     unset_limit,
     create_vfolder,
     exists,

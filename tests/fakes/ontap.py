@@ -98,6 +98,8 @@ class OntapSim(Simulator):
         self.rules: dict[str, Row] = {}
         #: What is held to now; a rule that is `blocked` is not until quota was off and on.
         self.active: dict[str, int | None] = {}
+        #: The other limits that are in force: soft ones, and those of files.
+        self.further: dict[str, Row] = {}
         self.blocked: set[str] = set()
         self.jobs: dict[str, Job] = {}
         self.effects: list[str] = []
@@ -308,6 +310,12 @@ class OntapSim(Simulator):
     def _apply(self, wanted: dict[str, int | None]) -> None:
         held = self.quota_state in QUOTA_STATES_HELD
         self.active = {n: v for n, v in wanted.items() if held and n not in self.blocked}
+        stored = {r["qtree"]["name"]: r for r in self.rules.values()}
+        self.further = {
+            name: {kind: dict(stored[name].get(kind, {})) for kind in _KINDS_OF_LIMIT}
+            for name in self.active
+            if name in stored
+        }
         for name, limit in wanted.items():
             if name and self.shelf.exists(name):
                 self.shelf.limit(name, limit)
@@ -398,15 +406,13 @@ class OntapSim(Simulator):
         return listing(ask, rows, _RULE, {"uuid", "type", "qtree.name"}, self.profile.page)
 
     def _make_rule(self, ask: Ask) -> Say:
-        extra = set(ask.body) - {"svm", "volume", "type", "qtree", "space"}
-        space = ask.body.get("space", {})
-        if extra or set(space) - {"hard_limit", "soft_limit"}:
-            return refusal(400, "262185", "Unexpected field.")
+        extra = set(ask.body) - {"svm", "volume", "type", "qtree", *_KINDS_OF_LIMIT}
+        limits = {kind: dict(ask.body[kind]) for kind in _KINDS_OF_LIMIT if kind in ask.body}
+        if extra or (no := _impossible(limits)) is not None:
+            return no or refusal(400, "262185", "Unexpected field.")
         if (no := self._other_place(ask.body)) is not None:
             return no
         name = ask.body["qtree"]["name"]
-        if not all(isinstance(v, int) and v >= -1 for v in space.values()):
-            return refusal(400, "262185", "A limit is an integer.")
         if name not in [row["name"] for row in self._rows_of_qtrees()]:
             return refusal(404, "5308571", f'Qtree "{name}" does not exist.')
 
@@ -416,17 +422,19 @@ class OntapSim(Simulator):
                 if name in names:
                     raise JobFailure("1", "duplicate entry: quota rule", 409)
                 for each in ([] if "" in names else [""]) + [name]:
-                    self._add_rule(each, space if each else {})
+                    self._add_rule(each, limits if each else {})
                 self.effects.append(f"create rule {name}")
                 self._resize()
 
         return self._later(ask, f"create rule {name}", act, 201)
 
-    def _add_rule(self, name: str, space: Row) -> None:
+    def _add_rule(self, name: str, limits: Row) -> None:
         uuid = str(uuid4())
-        kept = {k: -(-v // GRANULE) * GRANULE for k, v in space.items() if v >= 0}
         place = {"volume": {"uuid": self.uuid}, "svm": {"uuid": self.svm_uuid}}
-        row = {"uuid": uuid, "type": "tree", "qtree": {"name": name}, "space": kept, **place}
+        row: Row = {"uuid": uuid, "type": "tree", "qtree": {"name": name}, **place}
+        for kind in _KINDS_OF_LIMIT:
+            row[kind] = {}
+            _store(row, kind, limits.get(kind, {}))
         self.rules[uuid] = row
 
     def _resize(self) -> None:
@@ -437,20 +445,18 @@ class OntapSim(Simulator):
             self._apply(wanted)
 
     def _patch_rule(self, ask: Ask, uuid: str) -> Say:
-        space = ask.body.get("space", {})
-        if set(ask.body) != {"space"} or set(space) - {"hard_limit", "soft_limit"}:
+        if not ask.body or set(ask.body) - set(_KINDS_OF_LIMIT):
             return refusal(400, "262185", "Unexpected field.")
         if uuid not in self.rules:
             return refusal(404, "5308545", "No such quota policy rule.")
+        wanted = {kind: {**self.rules[uuid][kind], **new} for kind, new in ask.body.items()}
+        if (no := _impossible(wanted)) is not None:
+            return no
 
         def act() -> None:
             with self.lock:
-                kept = self.rules[uuid]["space"]
-                for name, limit in space.items():
-                    if limit < 0:
-                        kept.pop(name, None)
-                    else:
-                        kept[name] = -(-limit // GRANULE) * GRANULE
+                for kind, limits in ask.body.items():
+                    _store(self.rules[uuid], kind, limits)
                 self._resize()
 
         return self._later(ask, f"change rule {uuid}", act, 200)
@@ -477,15 +483,20 @@ class OntapSim(Simulator):
                 if self.quota_state in QUOTA_STATES_HELD and name in self.qtrees:
                     rows.append(self._row(name, limit))
         known = {"type", "index", "qtree.name", "volume.uuid", "space.hard_limit"}
-        known |= {"space.used.total", "files.used.total"}
+        known |= {"space.used.total", "files.used.total", "space.soft_limit"}
+        known |= {"files.hard_limit", "files.soft_limit"}
         return listing(ask, rows, known, {"type", "index", "qtree.name"}, self.profile.page)
 
     def _row(self, name: str, limit: int | None) -> Row:
         self._index += 1
         used = {"used": {"total": self.shelf.used(name) if self.shelf.exists(name) else 0}}
-        space = used if limit is None else {"hard_limit": limit, **used}
+        further = self.further.get(name, {})
+        space = {**further.get("space", {}), **used}
+        space |= {} if limit is None else {"hard_limit": limit}
+        inodes = {"used": {"total": sum(1 for _ in (self.shelf.top / name).rglob("*")) + 1}}
+        files = {**further.get("files", {}), **inodes}
         place = {"qtree": {"name": name}, "volume": {"uuid": self.uuid}}
-        return {"type": "tree", "index": self._index, "space": space, **place}
+        return {"type": "tree", "index": self._index, "space": space, "files": files, **place}
 
     # files
 
@@ -519,6 +530,28 @@ class OntapSim(Simulator):
         return self._later(ask, f"delete tree {unquote(path)}", act, 200)
 
 
+def _impossible(limits: Row) -> Say | None:
+    """Return the refusal of limits that no rule can have."""
+    for limit in limits.values():
+        if set(limit) - {"hard_limit", "soft_limit"}:
+            return refusal(400, "262185", "Unexpected field.")
+        if not all(isinstance(v, int) and v >= -1 for v in limit.values()):
+            return refusal(400, "262185", "A limit is an integer.")
+        hard, soft = limit.get("hard_limit", -1), limit.get("soft_limit", -1)
+        if 0 <= hard < soft:
+            return refusal(400, "2", "The soft limit is above the hard limit.")
+    return None
+
+
+def _store(rule: Row, kind: str, limits: Row) -> None:
+    """Keep limits in a rule: bytes in whole KiB; a negative one is none."""
+    unit = GRANULE if kind == "space" else 1
+    for name, limit in limits.items():
+        rule[kind].pop(name, None)
+        if limit >= 0:
+            rule[kind][name] = -(-limit // unit) * unit
+
+
 def _hard(rule: Row) -> int | None:
     limit: Any = rule["space"].get("hard_limit")
     return limit if limit is None else int(limit)
@@ -539,4 +572,5 @@ _VOLUME |= {"analytics.state", "space.size", "space.used", "space.afs_total", "m
 _VOLUME |= {f"metric.{rate}.{kind}" for rate in _RATES for kind in ("read", "write")}
 _QTREE = {"id", "name", "volume.uuid", "volume.name", "svm.name", "svm.uuid"}
 _RULE = {"uuid", "type", "qtree.name", "volume.uuid", "svm.uuid"}
-_RULE |= {"space.hard_limit", "space.soft_limit"}
+_KINDS_OF_LIMIT = ("space", "files")
+_RULE |= {f"{kind}.{limit}_limit" for kind in _KINDS_OF_LIMIT for limit in ("hard", "soft")}

@@ -1,5 +1,6 @@
 """Routes of quota scopes: the owners that limits apply to."""
 
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import asdict
 
@@ -18,7 +19,8 @@ from api.schemas import (
     ScopeUsage,
 )
 from backends.volumes import operations
-from core.errors import Locked, QuotaScopeExists, QuotaScopeNotFound
+from core.errors import Locked, QuotaScopeExists, QuotaScopeNotFound, Unsupported
+from core.names import QuotaScope
 
 blueprint = Resource("quota-scopes", __name__, description="Owners that limits apply to.")
 
@@ -29,10 +31,12 @@ blueprint = Resource("quota-scopes", __name__, description="Owners that limits a
     Route(takes=CreateScopeBody, gives={204: RouteAnswer("Created.")}, refuses=(QuotaScopeExists,)),
 )
 def create_quota_scope(body: ScopeOrder) -> Response:
-    """Create a quota scope, with a limit if one is given."""
+    """Create a quota scope, with limits if some are given."""
+    _check_further_limits(body.volume, body.options)
     current_door().volume_access.on_volume(
         body.volume, operations.create_scope, body.scope, body.limit_bytes
     )
+    _set_further_limits(body.volume, body.scope, body.options)
     return no_content()
 
 
@@ -68,9 +72,11 @@ def set_quota_scope_limit(body: ScopeLimit) -> Response:
 
     When this service enforces the limit and the scope is big, it submits a job that counts it.
     """
-    limit = body.options["limit_bytes"]
+    limit = body.limit_bytes
     door = current_door()
+    _check_further_limits(body.volume, body.options)
     door.volume_access.on_volume(body.volume, operations.set_limit, body.scope, limit)
+    _set_further_limits(body.volume, body.scope, body.options)
     usage = door.volume_access.on_volume(body.volume, operations.describe_scope, body.scope)
     if usage.enforced == "soft" and usage.used_bytes is None:
         with suppress(Locked):  # a rescan of this scope is running already
@@ -92,3 +98,32 @@ def unset_quota_scope_limit(body: OneScope) -> Response:
     """Remove the limit of a quota scope."""
     current_door().volume_access.on_volume(body.volume, operations.unset_limit, body.scope)
     return no_content()
+
+
+#: The limits beside that of bytes, and the operation that sets each.
+_FURTHER = {
+    "limit_inodes": operations.set_inode_limit,
+    "soft_limit_bytes": operations.set_soft_limit,
+}
+
+
+def _check_further_limits(volume: str, options: Mapping[str, int | None] | None) -> None:
+    """Refuse limits that the volume does not have, before anything is changed.
+
+    Raises:
+        Unsupported: the volume has no limits of this kind.
+    """
+    wanted = _FURTHER.keys() & (options or {}).keys()
+    if not wanted:
+        return
+    known = current_door().volume_access.on_volume(volume, operations.further_limits)
+    if unknown := sorted(wanted.difference(known)):
+        raise Unsupported(f"Volume {volume} has no {' and no '.join(unknown)}.")
+
+
+def _set_further_limits(
+    volume: str, scope: QuotaScope, options: Mapping[str, int | None] | None
+) -> None:
+    for name in _FURTHER.keys() & (options or {}).keys():
+        limit = (options or {})[name]
+        current_door().volume_access.on_volume(volume, _FURTHER[name], scope, limit)

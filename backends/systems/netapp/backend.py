@@ -1,6 +1,7 @@
 """netapp: the backend. The volume is mounted; ONTAP answers what the mount cannot."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import PurePosixPath
 from typing import ClassVar, Literal
 
@@ -8,7 +9,13 @@ from msgspec import field
 
 from backends.base import Capacity, HardwareInfo, Mount, PerformanceMetric, TreeUsage
 from backends.fs import descriptors
-from backends.mounted import ArrayQuotaBackend, ArrayUsage, await_directory, scope_lock
+from backends.mounted import (
+    ArrayInodeLimits,
+    ArraySoftLimits,
+    ArrayUsage,
+    await_directory,
+    scope_lock,
+)
 from backends.mounted.rest import ArrayOptions, options_of
 from backends.systems.netapp.api import OntapApi
 from backends.systems.netapp.quota import OntapQuota
@@ -44,11 +51,11 @@ class NetAppOptions(ArrayOptions, frozen=True, kw_only=True):
     netapp_attribute_seconds: float = ATTRIBUTE_SECONDS
 
 
-class NetAppBackend(ArrayQuotaBackend):
+class NetAppBackend(ArrayInodeLimits, ArraySoftLimits):
     """ONTAP: qtrees, tree quotas, File System Analytics, performance samples."""
 
     name: ClassVar[str] = "netapp"
-    doubtful: ClassVar[tuple[str, ...]] = ("fast-size",)
+    doubtful: ClassVar[tuple[str, ...]] = ("fast-size", "inode-limit", "soft-limit")
 
     def __init__(self, mount: Mount) -> None:
         options = options_of(mount, NetAppOptions)
@@ -94,7 +101,13 @@ class NetAppBackend(ArrayQuotaBackend):
 
     def _available(self) -> Mapping[str, bool]:
         states = self._volume.states()
-        return {"quota": states.holds_limits, "fast-size": states.analysed}
+        held = states.holds_limits
+        return {
+            "quota": held,
+            "inode-limit": held,
+            "soft-limit": held,
+            "fast-size": states.analysed,
+        }
 
     def _has_directory(self, path: str) -> bool:
         return self._volume.has_directory(path)
@@ -114,11 +127,24 @@ class NetAppBackend(ArrayQuotaBackend):
         return self._quota.held(name)
 
     def _apply_limit(self, name: str, limit_bytes: int | None) -> None:
-        what = f"Quota of volume {self.mount.volume}"
-        with self.root() as root, scope_lock.alone(root, _LIMITS_LOCK, what):
+        with self._changing_limits():
             self._quota.hold(name, limit_bytes)
 
+    def _apply_soft_limit(self, name: str, limit_bytes: int | None) -> None:
+        with self._changing_limits():
+            self._quota.hold_softly(name, limit_bytes)
+
+    def _apply_inode_limit(self, name: str, limit_inodes: int | None) -> None:
+        with self._changing_limits():
+            self._quota.hold_inodes(name, limit_inodes)
+
     def _remove_objects(self, name: str) -> bool:
+        with self._changing_limits():
+            return self._quota.drop(name)
+
+    @contextmanager
+    def _changing_limits(self) -> Iterator[None]:
+        """Hold the lock of all limits of the volume over all nodes."""
         what = f"Quota of volume {self.mount.volume}"
         with self.root() as root, scope_lock.alone(root, _LIMITS_LOCK, what):
-            return self._quota.drop(name)
+            yield

@@ -7,19 +7,23 @@ request lost its answer is found by its name.
 
 import os
 from contextlib import suppress
+from dataclasses import dataclass
 from time import monotonic
+from typing import Literal
 
 from msgspec import Struct, field
 
+from backends.base import Enforcement
 from backends.fs import PREFIX_MODE
 from backends.mounted import ArrayUsage
 from backends.mounted.rest import ArrayRefused, Reason, jobs
 from backends.systems.netapp.volume import OntapVolume
-from core.errors import BackendFailed, Conflict
+from core.errors import BackendFailed, Conflict, InvalidParameters
 
 _QTREES = "/api/storage/qtrees"
 _RULES = "/api/storage/quota/rules"
 _REPORTS = "/api/storage/quota/reports"
+_LIMIT_FIELDS = "space.hard_limit,space.soft_limit,files.hard_limit,files.soft_limit"
 #: Removes a limit in a PATCH.
 _NO_LIMIT = -1
 #: Quota of a big volume initializes for minutes; the service waits this long (seconds).
@@ -44,13 +48,37 @@ class _Limits(Struct):
     used: _Used | None = None
 
 
-class _Rule(Struct):
-    uuid: str
-    space: _Limits = field(default_factory=_Limits)
-
-
 class _Row(Struct):
     space: _Limits = field(default_factory=_Limits)
+    files: _Limits = field(default_factory=_Limits)
+
+
+class _Rule(_Row, kw_only=True):
+    uuid: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Limit:
+    """One wanted limit of a rule: of bytes (`space`) or of inodes (`files`)."""
+
+    kind: Literal["space", "files"]
+    field: Literal["hard_limit", "soft_limit"]
+    value: int | None
+
+    def matches(self, row: _Row | None) -> bool:
+        """Return whether a rule or a row of the report has this limit; None has no limits."""
+        return self.value == (row and _limit(getattr(getattr(row, self.kind), self.field)))
+
+    def body(self, rule: _Row | None = None) -> dict[str, dict[str, int]]:
+        """Return the limit as a change of a rule.
+
+        A soft limit of bytes that the new limit makes impossible is removed.
+        """
+        limits: dict[str, int] = {self.field: _NO_LIMIT if self.value is None else self.value}
+        soft = rule and getattr(rule, self.kind).soft_limit
+        if self.field == "hard_limit" and self.value is not None and (soft or 0) > self.value:
+            limits["soft_limit"] = _NO_LIMIT
+        return {self.kind: limits}
 
 
 class OntapQuota:
@@ -77,29 +105,53 @@ class OntapQuota:
         self._api.make(_QTREES, body, lambda: self._qtree(name) is not None)
 
     def held(self, name: str) -> ArrayUsage:
-        """Return usage and limit; two requests at most."""
+        """Return usage and limits; two requests at most."""
         row = self._row(name)
         if row is not None and row.space.used is not None:
-            return ArrayUsage(row.space.used.total, _limit(row.space))
-        rule = self._rule(name)
-        limit = _limit(rule.space) if rule else None
-        return ArrayUsage(None, limit, enforced=None)
+            return _usage(row, row.space.used.total, "hard")
+        return _usage(self._rule(name) or _Row(), None, None)
 
     def hold(self, name: str, limit: int | None) -> None:
-        """Set a limit, or remove it, and wait until it has effect, within the deadline.
+        """Limit the bytes, or remove that limit, and wait until it has effect.
+
+        An administrator's soft limit stays, unless it is above the new limit.
 
         Raises:
             Conflict: the directory is not a qtree.
             BackendFailed: ONTAP has stored the limit and does not enforce it.
         """
+        self._hold(name, _Limit("space", "hard_limit", limit))
+
+    def hold_softly(self, name: str, limit: int | None) -> None:
+        """Set the soft limit of bytes, or remove it, as `hold` does.
+
+        Raises:
+            As `hold`; InvalidParameters: the limit is above that of `hold`.
+        """
+        hard = _limit((self._rule(name) or _Row()).space.hard_limit)
+        if limit is not None and hard is not None and limit > hard:
+            raise InvalidParameters(f"The soft limit is above the limit of {hard} bytes.")
+        self._hold(name, _Limit("space", "soft_limit", limit))
+
+    def hold_inodes(self, name: str, limit: int | None) -> None:
+        """Limit the inodes, or remove that limit, as `hold` does.
+
+        Raises:
+            As `hold`.
+        """
+        self._hold(name, _Limit("files", "hard_limit", limit))
+
+    def _hold(self, name: str, limit: _Limit) -> None:
         rule = self._rule(name)
-        if limit is None and (rule is None or _limit(rule.space) is None):
-            return
         if rule is None:
+            if limit.value is None:
+                return
             self._make_rule(name, limit)
-        elif _limit(rule.space) != limit or rule.space.soft_limit not in (None, _NO_LIMIT):
-            self._patch_rule(rule.uuid, name, limit)
-        if not self._in_force(name, limit):
+        elif not limit.matches(rule):
+            self._patch_rule(rule, name, limit)
+        elif limit.value is None:
+            return
+        if not limit.matches(self._row(name)):
             self._bring_in_force(name, limit)
 
     def drop(self, name: str) -> bool:
@@ -113,13 +165,8 @@ class OntapQuota:
             self._api.change("DELETE", path, None, lambda: self._rule(name) is None)
         return qtree is not None or rule is not None
 
-    def _make_rule(self, name: str, limit: int | None) -> None:
-        body = {
-            **self._where(),
-            "type": "tree",
-            "qtree": {"name": name},
-            "space": {"hard_limit": limit},
-        }
+    def _make_rule(self, name: str, limit: _Limit) -> None:
+        body = {**self._where(), "type": "tree", "qtree": {"name": name}, **limit.body()}
         try:
             self._api.make(_RULES, body, lambda: self._rule(name) is not None)
         except ArrayRefused as refusal:
@@ -130,23 +177,14 @@ class OntapQuota:
                 ) from None
             raise
         made = self._rule(name)
-        if made is not None and _limit(made.space) != limit:  # of an administrator
-            self._patch_rule(made.uuid, name, limit)
+        if made is not None and not limit.matches(made):  # of an administrator
+            self._patch_rule(made, name, limit)
 
-    def _patch_rule(self, uuid: str, name: str, limit: int | None) -> None:
-        wanted = _NO_LIMIT if limit is None else limit
-        body = {"space": {"hard_limit": wanted, "soft_limit": _NO_LIMIT}}
-        self._api.change("PATCH", f"{_RULES}/{uuid}", body, lambda: self._stored(name, limit))
+    def _patch_rule(self, rule: _Rule, name: str, limit: _Limit) -> None:
+        path = f"{_RULES}/{rule.uuid}"
+        self._api.change("PATCH", path, limit.body(rule), lambda: limit.matches(self._rule(name)))
 
-    def _stored(self, name: str, limit: int | None) -> bool:
-        rule = self._rule(name)
-        return rule is not None and _limit(rule.space) == limit
-
-    def _in_force(self, name: str, limit: int | None) -> bool:
-        row = self._row(name)
-        return _limit(row.space) == limit if row else limit is None
-
-    def _bring_in_force(self, name: str, limit: int | None) -> None:
+    def _bring_in_force(self, name: str, limit: _Limit) -> None:
         """Wait until quota has taken effect; store the limit again when nothing changes."""
         states = self._volume.states()
         if states.quota_off:
@@ -156,7 +194,7 @@ class OntapQuota:
 
         def settled() -> bool:
             nonlocal looks
-            if self._in_force(name, limit):
+            if limit.matches(self._row(name)):
                 return True
             if not self._volume.states().holds_limits:
                 return monotonic() - began > _INITIALISING_SECONDS
@@ -169,11 +207,11 @@ class OntapQuota:
 
         jobs.wait(settled, _LONGEST_PAUSE_SECONDS)
 
-    def _push(self, name: str, limit: int | None) -> None:
+    def _push(self, name: str, limit: _Limit) -> None:
         """Store the limit again: ONTAP resizes then."""
         rule = self._rule(name)
         if rule is not None:
-            self._patch_rule(rule.uuid, name, limit)
+            self._patch_rule(rule, name, limit)
 
     def _off_and_on(self) -> None:
         if not self._reinitialise:
@@ -194,11 +232,10 @@ class OntapQuota:
         return self._api.first(_QTREES, _Qtree, **query)
 
     def _rule(self, name: str) -> _Rule | None:
-        fields = "space.hard_limit,space.soft_limit"
-        return self._api.first(_RULES, _Rule, **self._of(name), fields=fields)
+        return self._api.first(_RULES, _Rule, **self._of(name), fields=_LIMIT_FIELDS)
 
     def _row(self, name: str) -> _Row | None:
-        fields = "space.hard_limit,space.used.total"
+        fields = f"{_LIMIT_FIELDS},space.used.total,files.used.total"
         return self._api.first(_REPORTS, _Row, **self._of(name), fields=fields)
 
     def _of(self, name: str) -> dict[str, str]:
@@ -206,6 +243,17 @@ class OntapQuota:
         return {"type": "tree", "volume.uuid": uuid, "qtree.name": name}
 
 
-def _limit(space: _Limits) -> int | None:
+def _usage(row: _Row, used: int | None, enforced: Enforcement | None) -> ArrayUsage:
+    return ArrayUsage(
+        used,
+        _limit(row.space.hard_limit),
+        enforced,
+        soft_limit_bytes=_limit(row.space.soft_limit),
+        used_inodes=None if row.files.used is None else row.files.used.total,
+        limit_inodes=_limit(row.files.hard_limit),
+    )
+
+
+def _limit(limit: int | None) -> int | None:
     """Return a limit as ONTAP reports it; absent and negative mean no limit."""
-    return space.hard_limit if space.hard_limit is not None and space.hard_limit >= 0 else None
+    return limit if limit is not None and limit >= 0 else None

@@ -10,7 +10,7 @@ from backends.volumes.wrappers.privileged import (
     read_all,
 )
 from backends.volumes.wrappers.soft_quota import SoftQuotaBackend
-from backends.volumes.wrappers.wrapper import Wrapper
+from backends.volumes.wrappers.wrapper import Wrapper, skilled
 
 __all__ = [
     "ANSWER_SECONDS",
@@ -22,4 +22,5 @@ __all__ = [
     "Wrapper",
     "perform",
     "read_all",
+    "skilled",
 ]

@@ -36,9 +36,11 @@ from backends.base import (
     HasAdoption,
     HasFastCapacity,
     HasFastUsage,
+    HasInodeLimits,
     HasMetric,
     HasQuota,
     HasSnapshots,
+    HasSoftLimits,
     PerformanceMetric,
     QuotaUsage,
     Snapshot,
@@ -194,6 +196,16 @@ class FaultyBackend(Wrapper):
         """See `HasQuota.effective_limit`."""
         self._suffer()
         return self.inner_as(HasQuota).effective_limit(limit_bytes)
+
+    def set_inode_limit(self, scope: QuotaScope, limit_inodes: int | None) -> None:
+        """See `HasInodeLimits.set_inode_limit`."""
+        self._suffer()
+        self.inner_as(HasInodeLimits).set_inode_limit(scope, limit_inodes)
+
+    def set_soft_limit(self, scope: QuotaScope, limit_bytes: int | None) -> None:
+        """See `HasSoftLimits.set_soft_limit`."""
+        self._suffer()
+        self.inner_as(HasSoftLimits).set_soft_limit(scope, limit_bytes)
 
     def adopt_scope(
         self, scope: QuotaScope, limit_bytes: int, seen: Callable[[], None] = lambda: None

@@ -2,7 +2,7 @@
 
 A web process never runs as root. Where its volume's quota needs root (project ids, subvolumes), it
 asks the node's worker. The worker listens on the socket `[vfolder.worker] quota-socket`: one JSON
-object in, one out, five verbs and nothing else. `workers.node.privileged_quota` answers.
+object in, one out, seven verbs and nothing else. `workers.node.privileged_quota` answers.
 """
 
 import socket
@@ -12,8 +12,8 @@ from typing import Literal
 import msgspec
 from msgspec import Struct
 
-from backends.base import Backend, QuotaUsage
-from backends.volumes.wrappers.wrapper import Wrapper
+from backends.base import Backend, HasInodeLimits, HasSoftLimits, QuotaUsage
+from backends.volumes.wrappers.wrapper import Wrapper, skilled
 from core import errors
 from core.errors import BackendFailed, DeadlineExceeded, StorageError, Unavailable
 from core.names import QuotaScope
@@ -23,7 +23,15 @@ ANSWER_SECONDS = 60.0
 #: The longest message, in bytes.
 MESSAGE_MAX = 65_536
 
-Verb = Literal["create_scope", "describe_scope", "set_limit", "unset_limit", "delete_scope"]
+Verb = Literal[
+    "create_scope",
+    "describe_scope",
+    "set_limit",
+    "unset_limit",
+    "set_inode_limit",
+    "set_soft_limit",
+    "delete_scope",
+]
 
 
 class HelperRequest(Struct, frozen=True, forbid_unknown_fields=True):
@@ -32,6 +40,7 @@ class HelperRequest(Struct, frozen=True, forbid_unknown_fields=True):
     verb: Verb
     volume: str
     scope: str
+    #: The limit of the verb; inodes for `set_inode_limit`.
     limit_bytes: int | None = None
 
 
@@ -65,6 +74,14 @@ class PrivilegedQuotaBackend(Wrapper):
     def unset_limit(self, scope: QuotaScope) -> None:
         """See `Backend.unset_limit`."""
         self._request("unset_limit", scope)
+
+    def set_inode_limit(self, scope: QuotaScope, limit_inodes: int | None) -> None:
+        """See `HasInodeLimits.set_inode_limit`."""
+        self._request("set_inode_limit", scope, limit_inodes)
+
+    def set_soft_limit(self, scope: QuotaScope, limit_bytes: int | None) -> None:
+        """See `HasSoftLimits.set_soft_limit`."""
+        self._request("set_soft_limit", scope, limit_bytes)
 
     def delete_scope(self, scope: QuotaScope) -> None:
         """See `Backend.delete_scope`."""
@@ -124,6 +141,10 @@ def perform(backend: Backend, request: HelperRequest) -> HelperAnswer:
                 backend.set_limit(scope, request.limit_bytes or 0)  # a missing limit is refused
             case "unset_limit":
                 backend.unset_limit(scope)
+            case "set_inode_limit":
+                skilled(backend, HasInodeLimits).set_inode_limit(scope, request.limit_bytes)
+            case "set_soft_limit":
+                skilled(backend, HasSoftLimits).set_soft_limit(scope, request.limit_bytes)
             case "delete_scope":
                 backend.delete_scope(scope)
     except StorageError as error:

@@ -44,10 +44,7 @@ class Wrapper(MountedBackend):
         Raises:
             Unsupported: it does not have it.
         """
-        found = self.inner.skill(kind)
-        if found is None:
-            raise Unsupported(f"Volume {self.mount.volume} cannot do this.")
-        return found
+        return skilled(self.inner, kind)
 
     def probe(self) -> str:
         """See `Backend.probe`."""
@@ -120,3 +117,15 @@ class Wrapper(MountedBackend):
     def before_purge(self, parent: int, name: str, vfolder: VFolderId | None = None) -> None:
         """See `MountedBackend.before_purge`."""
         self.inner_as(MountedBackend).before_purge(parent, name, vfolder)
+
+
+def skilled(backend: Backend, kind: type[S]) -> S:
+    """Return a backend as one with a skill.
+
+    Raises:
+        Unsupported: it does not have it.
+    """
+    found = backend.skill(kind)
+    if found is None:
+        raise Unsupported(f"Volume {backend.mount.volume} cannot do this.")
+    return found

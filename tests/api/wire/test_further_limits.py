@@ -1,0 +1,79 @@
+"""Limits of inodes and soft limits, through the manager door, on a simulated array."""
+
+from collections.abc import Iterator
+from uuid import uuid4
+
+import pytest
+
+from tests.backends.systems.arrays.simulated import trusting
+from tests.fakes import ontap
+from tests.fakes.serving import serving
+from tests.fakes.shelf import Shelf
+from tests.support.doors import RunningDoor, mark, running_door, settings_in
+from tests.support.node import wait_for
+from tests.support.valkey import Valkey
+
+MIB = 1 << 20
+
+
+@pytest.fixture(scope="module")
+def door(tmp_path_factory: pytest.TempPathFactory, valkey: Valkey) -> Iterator[RunningDoor]:
+    """A manager door with a volume on a simulated ONTAP."""
+    top = tmp_path_factory.mktemp("array")
+    simulator = ontap.OntapSim(Shelf(top), ontap.Profile(quota="on"))
+    with serving(simulator) as server:
+        given = trusting(ontap.options(server.url))
+        lines = [f"{name} = {_toml(value)}" for name, value in given.items()]
+        volume = ["[volume.array]", 'backend = "netapp"', f'path = "{top}"']
+        more = "\n".join([*volume, "[volume.array.options]", *lines])
+        settings = settings_in(tmp_path_factory.mktemp("door"), valkey.url, more=more)
+        mark(settings, {"array": top})
+        with running_door("manager", settings) as made:
+            yield made
+
+
+def _toml(value: object) -> str:
+    return f'"{value}"' if isinstance(value, str) else str(value)
+
+
+def test_an_array_takes_and_shows_every_limit(door: RunningDoor) -> None:
+    body = {"volume": "array", "qsid": f"user:{uuid4()}"}
+    limits = {"limit_bytes": 8 * MIB, "limit_inodes": 1000, "soft_limit_bytes": 4 * MIB}
+    assert door.call("POST", "/quota-scope", {**body, "options": limits}).status_code == 204
+    shown = door.call("GET", "/quota-scope", body).json()
+    assert limits.items() <= shown.items()
+    assert shown["used_inodes"] >= 0
+    fewer = {"limit_bytes": 2 * MIB, "limit_inodes": None}
+    assert door.call("PATCH", "/quota-scope", {**body, "options": fewer}).status_code == 204
+    shown = door.call("GET", "/quota-scope", body).json()
+    assert shown["limit_bytes"] == 2 * MIB
+    assert not {"limit_inodes", "soft_limit_bytes"} & shown.keys()
+    wait_for(
+        lambda: {"inode-limit", "soft-limit"} <= _capabilities(door), failure="capabilities lack"
+    )
+
+
+def _capabilities(door: RunningDoor) -> set[str]:
+    volumes = door.call("GET", "/volumes").json()["volumes"]
+    return set(next(one["capabilities"] for one in volumes if one["name"] == "array"))
+
+
+@pytest.mark.parametrize("method", ["POST", "PATCH"])
+@pytest.mark.parametrize("name", ["limit_inodes", "soft_limit_bytes"])
+def test_a_volume_without_such_limits_refuses_and_changes_nothing(
+    door: RunningDoor, method: str, name: str
+) -> None:
+    body = {"volume": "local", "qsid": f"user:{uuid4()}"}
+    options = {"limit_bytes": MIB, name: 10}
+    refused = door.call(method, "/quota-scope", {**body, "options": options})
+    assert refused.status_code == 400
+    assert name in refused.json()["detail"]
+    assert door.call("GET", "/quota-scope", body).status_code == 404
+
+
+def test_a_limit_below_one_is_refused(door: RunningDoor) -> None:
+    body = {"volume": "array", "qsid": f"user:{uuid4()}"}
+    options = {"limit_bytes": MIB, "limit_inodes": 0}
+    refused = door.call("POST", "/quota-scope", {**body, "options": options})
+    assert refused.status_code == 400
+    assert door.call("GET", "/quota-scope", body).status_code == 404
