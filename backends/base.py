@@ -143,13 +143,14 @@ class PerformanceMetric:
 class TreeUsage:
     """What a vfolder holds, without its root.
 
-    `file_count` counts every entry below the root: files, directories, links and others.
+    `file_count` counts every entry below the root: files, directories, links and others. It is None
+    where the storage system counts bytes only; a walk counts the entries then.
     `used_bytes` is the sum of the lengths of files; a file with several hard links counts once.
     `complete` is false when the storage system cannot say, or when the count was cut short. A walk
     counts instead.
     """
 
-    file_count: int
+    file_count: int | None
     used_bytes: int
     complete: bool = True
 

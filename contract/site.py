@@ -81,7 +81,7 @@ KINDS = {
         skills=(HasQuota,),
     ),
     "hammerspace": replace(_ARRAY, skills=(HasQuota, HasSnapshots)),
-    "weka": replace(_ARRAY, skills=(HasMetric, HasQuota)),
+    "weka": replace(_ARRAY, skills=(HasMetric, HasQuota, HasSnapshots)),
     "vast": replace(_ARRAY, skills=(HasMetric, HasQuota)),
     "dellemc-onefs": replace(_ARRAY, skills=(HasMetric, HasQuota, HasSnapshots)),
     "gpfs": replace(_ARRAY, adopts=False, skills=(HasMetric, HasQuota, HasSnapshots)),

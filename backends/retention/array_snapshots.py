@@ -59,7 +59,15 @@ class ArraySnapshots(ArrayQuotaBackend):
 
     @abstractmethod
     def _snapshot_place(self, vfolder: VFolderId, name: str) -> PurePosixPath:
-        """Return where the mount shows the vfolder as the snapshot keeps it, below the volume."""
+        """Return where the vfolder is shown as the snapshot keeps it, below `_snapshots_top`.
+
+        Raises:
+            FileNotFoundError: there is no such snapshot.
+        """
+
+    def _snapshots_top(self) -> AbstractContextManager[int]:
+        """Open the directory that snapshots are shown below: the volume."""
+        return self.root()
 
     def create_snapshot(self, vfolder: VFolderId, name: str) -> Snapshot:
         """See `HasSnapshots.create_snapshot`."""
@@ -93,10 +101,10 @@ class ArraySnapshots(ArrayQuotaBackend):
     def open_snapshot(self, vfolder: VFolderId, name: str) -> Iterator[int]:
         """See `HasSnapshots.open_snapshot`; asks the mount only."""
         check_name(name)
-        with self.root() as root:
+        with self._snapshots_top() as top:
             try:
                 place = self._snapshot_place(vfolder, self._prefix(vfolder) + name)
-                descriptor = descriptors.open_directory(place, root)
+                descriptor = descriptors.open_directory(place, top)
             except (FileNotFoundError, NotADirectoryError):
                 raise _absent(vfolder, name) from None
             try:
@@ -123,8 +131,12 @@ class ArraySnapshots(ArrayQuotaBackend):
                 with self.open_vfolder(vfolder):
                     return
             except VFolderNotFound:
-                for one in self._list_snapshots(vfolder, self._prefix(vfolder)):
-                    self._drop_snapshot(vfolder, one)
+                self._drop_all(vfolder)
+
+    def _drop_all(self, vfolder: VFolderId) -> None:
+        """Delete all snapshots of a vfolder that does not exist."""
+        for one in self._list_snapshots(vfolder, self._prefix(vfolder)):
+            self._drop_snapshot(vfolder, one)
 
     def _prefix(self, vfolder: VFolderId) -> str:
         """Return the begin of names: two volumes of one array may have a vfolder of one id."""

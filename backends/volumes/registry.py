@@ -43,7 +43,7 @@ _BY_PATH = {
     "hammerspace-base": "backends.systems.hammerspace.backend:HammerspaceBaseBackend",
     "spectrumscale": "backends.systems.gpfs.backend:spectrumscale",
     "netapp": "backends.systems.netapp.backend:NetAppBackend",
-    "weka": "backends.systems.weka.backend:WekaBackend",
+    "weka": "backends.systems.weka.backend:weka",
     "vast": "backends.systems.vast.backend:VastBackend",
     "purestorage": "backends.systems.purestorage.backend:PureStorageBackend",
 }

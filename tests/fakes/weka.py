@@ -2,13 +2,16 @@
 
 Written from WEKA's REST reference. Access tokens live 300 seconds and are renewed by a refresh
 token that changes with each use; quotas belong to inodes, whose ids pass 2^53 and come as strings.
-What is in a directory that gets a quota is counted in the background, if data services run.
+What is in a directory that gets a quota is counted in the background, if data services run. A
+snapshot is one of the whole file system, in `.snapshots` at its top; a deleted one keeps its name
+until its space is freed. PUT replaces a quota with its soft limit; PATCH changes what it names.
 """
 
 import os
 import secrets
 import time
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import Any
 
 from tests.fakes.serving import Ask, Say, Simulator
@@ -18,6 +21,10 @@ USER, PASSWORD, FILE_SYSTEM = "vfolder", "sw0rdfish/weka", "research"
 GRANULE = 4096
 NO_LIMIT = 2**63 - 1
 _INODE = "user.inode"
+SNAPSHOTS = ".snapshots"
+NAME_MAX = 32
+_QUOTA_FIELDS = {"hard_limit_bytes", "soft_limit_bytes", "grace_seconds", "owner", "path"}
+_SNAPSHOT_FIELDS = {"fs_uid", "name", "access_point", "source_snap_uid", "is_writable"}
 
 
 def options(url: str) -> dict[str, Any]:
@@ -42,7 +49,16 @@ class Profile:
     missing_quota_status: int = 404
     password_change_required: bool = False
     status: str = "OK"
+    io_status: str = "STARTED"
+    #: Drives that do not work, of six.
+    lost_drives: int = 0
+    alerts: list[dict[str, Any]] = field(default_factory=list)
     access_seconds: float = 300.0
+    #: The user may read alerts, and snapshots.
+    reads_alerts: bool = True
+    reads_snapshots: bool = True
+    #: How long a deleted snapshot keeps its name.
+    removing_seconds: float = 0.0
 
 
 @dataclass
@@ -53,6 +69,9 @@ class Quota:
     path: str
     limit: int
     active_at: float = 0.0
+    soft: int = NO_LIMIT
+    grace: int = NO_LIMIT
+    owner: str = ""
 
 
 @dataclass
@@ -70,6 +89,9 @@ class WekaSim(Simulator):
     def __post_init__(self) -> None:
         super().__init__()
         self.uid = secrets.token_hex(8)
+        self.snapshots: dict[str, dict[str, Any]] = {}
+        self._count = 0
+        (self.shelf.top / SNAPSHOTS).mkdir(exist_ok=True)
         self._access: dict[str, float] = {}
         self._refresh: set[str] = set()
 
@@ -88,6 +110,21 @@ class WekaSim(Simulator):
     def forget_refreshes(self) -> None:
         with self.lock:
             self._refresh.clear()
+
+    def give_quota(self, path: str) -> None:
+        """Give a directory a quota without a limit, as an administrator does."""
+        with self.lock:
+            inode = self._inode(path)
+            assert inode
+            later = time.monotonic() + self.profile.counting_seconds
+            self.quotas[inode] = Quota(inode, path, NO_LIMIT, later)
+
+    def remake(self) -> None:
+        """Delete the file system, and make another one of its name and its content."""
+        with self.lock:
+            self.uid = secrets.token_hex(8)
+            self.quotas.clear()
+            self.snapshots.clear()
 
     def count_all(self) -> None:
         """Let everything be counted now, however long it was to take."""
@@ -129,13 +166,25 @@ class WekaSim(Simulator):
         change = {"password_change_required": self.profile.password_change_required}
         return Say(200, {"data": {**tokens, "refresh_token": refresh, **change}})
 
-    def _known(self, ask: Ask, parts: list[str]) -> Say:  # noqa: C901, PLR0911 - one for each route
+    def _known(self, ask: Ask, parts: list[str]) -> Say:  # noqa: C901, PLR0911, PLR0912 - one for each route
         match (ask.method, *parts):
             case ("GET", "fileSystems"):
                 named = ask.query.get("name", FILE_SYSTEM) == FILE_SYSTEM
                 return Say(200, {"data": [self._facts()] if named else []})
             case ("GET", "cluster"):
-                return Say(200, {"data": {"status": self.profile.status, "release": "4.4.1"}})
+                return Say(200, {"data": self._cluster()})
+            case ("GET", "alerts") if self.profile.reads_alerts:
+                return Say(200, {"data": self.profile.alerts})
+            case (_, "snapshots", *_) if not self.profile.reads_snapshots:
+                return Say(403, {"message": "Forbidden"})
+            case ("GET", "alerts"):
+                return Say(403, {"message": "Forbidden"})
+            case ("GET", "snapshots"):
+                return self._snapshots(ask)
+            case ("POST", "snapshots"):
+                return self._keep(ask.body)
+            case ("DELETE", "snapshots", uid):
+                return self._forget(uid)
             case ("GET", "stats", "realtime"):
                 return Say(200, {"data": [_RATES, _RATES]})
             case (_, "fileSystems", uid, *_) if uid != self.uid:
@@ -148,6 +197,8 @@ class WekaSim(Simulator):
                 return self._get(inode)
             case ("PUT", "fileSystems", _, "quota", inode):
                 return self._put(inode, ask.body)
+            case ("PATCH", "fileSystems", _, "quota", inode):
+                return self._patch(inode, ask.body)
             case ("DELETE", "fileSystems", _, "quota", inode):
                 if self.quotas.pop(inode, None) is None:
                     return self._no_quota()
@@ -178,9 +229,18 @@ class WekaSim(Simulator):
             return inode
 
     def _path(self, inode: str) -> str | None:
-        for name in os.listdir(self.shelf.top):
-            if (self.shelf.top / name).is_dir() and self._inode(name) == inode:
-                return name
+        """The path of a directory by its id, which may be its inode number."""
+        pending = [self.shelf.top]
+        while pending:
+            here = pending.pop()
+            for name in os.listdir(here):
+                where = here / name
+                if name == SNAPSHOTS or where.is_symlink() or not where.is_dir():
+                    continue
+                path = str(where.relative_to(self.shelf.top))
+                if inode in (self._inode(path), str(where.stat().st_ino)):
+                    return path
+                pending.append(where)
         return None
 
     def _list(self, ask: Ask) -> Say:
@@ -206,35 +266,126 @@ class WekaSim(Simulator):
             "inode_id": quota.inode,
             "total_bytes": used if counted else used // 2,
             "hard_limit_bytes": quota.limit,
+            "soft_limit_bytes": quota.soft,
+            "grace_seconds": quota.grace,
+            "owner": quota.owner,
             "status": "ACTIVE" if counted else "ADDING",
             "full_path": f"/{quota.path}",
         }
 
-    def _put(self, inode: str, body: Any) -> Say:
-        if not isinstance(body, dict) or set(body) - {"hard_limit_bytes", "path"}:
+    def _bad(self, body: Any) -> Say | None:
+        if not isinstance(body, dict) or set(body) - _QUOTA_FIELDS:
             return Say(400, {"message": "Bad request", "data": {"error": "unknown parameter"}})
-        limit = body.get("hard_limit_bytes")
-        if not isinstance(limit, int) or isinstance(limit, bool) or limit < 0:
-            return Say(400, {"message": "Bad request", "data": {"param": "hard_limit_bytes"}})
+        for name in ("hard_limit_bytes", "soft_limit_bytes", "grace_seconds"):
+            value = body.get(name, 0)
+            if not isinstance(value, int) or isinstance(value, bool) or value < 0:
+                return Say(400, {"message": "Bad request", "data": {"param": name}})
+        return None
+
+    def _patch(self, inode: str, body: Any) -> Say:
+        if (bad := self._bad(body)) is not None:
+            return bad
+        quota = self.quotas.get(inode)
+        if quota is None:
+            return self._no_quota()
+        self._set(quota, body)
+        return Say(200, {"data": {**self._shown(quota), "inode_id": "0"}})  # WEKAPP-240948
+
+    def _put(self, inode: str, body: Any) -> Say:
+        if (bad := self._bad(body)) is not None:
+            return bad
         name = self._path(inode)
         if name is None:
             return Say(400, {"message": "PATH_NOT_FOUND"})
-        limit = min(-(-limit // GRANULE) * GRANULE, NO_LIMIT)
+        if body.get("path", f"/{name}") != f"/{name}":
+            return Say(400, {"message": "Bad request", "data": {"param": "path"}})
+        quota = Quota(inode, name, NO_LIMIT)
         known = self.quotas.get(inode)
         if known is not None:
-            known.limit = limit
+            quota.active_at = known.active_at
         elif any((self.shelf.top / name).iterdir()):
             if not self.profile.data_service:
                 return Say(400, {"message": "The directory is not empty"})
-            later = time.monotonic() + self.profile.counting_seconds
-            self.quotas[inode] = Quota(inode, name, limit, later)
+            quota.active_at = time.monotonic() + self.profile.counting_seconds
         else:
             self._convert(name, inode)
-            self.quotas[inode] = Quota(inode, name, limit)
             self.effects.append(f"create quota {name}")
-        self.shelf.limit(name, limit if 0 < limit < NO_LIMIT else None)
-        wrong = {**self._shown(self.quotas[inode]), "inode_id": "0"}  # WEKAPP-240948
-        return Say(200, {"data": wrong})
+        self.quotas[inode] = quota
+        self._set(quota, body)
+        return Say(200, {"data": {**self._shown(quota), "inode_id": "0"}})
+
+    def _set(self, quota: Quota, body: dict[str, Any]) -> None:
+        if "hard_limit_bytes" in body:
+            quota.limit = min(-(-body["hard_limit_bytes"] // GRANULE) * GRANULE, NO_LIMIT)
+        quota.soft = body.get("soft_limit_bytes", quota.soft)
+        quota.grace = body.get("grace_seconds", quota.grace)
+        quota.owner = body.get("owner", quota.owner)
+        self.shelf.limit(quota.path, quota.limit if 0 < quota.limit < NO_LIMIT else None)
+
+    # -- The cluster ---------------------------------------------------------------------------
+    def _cluster(self) -> dict[str, Any]:
+        full = {"active": 6, "total": 6}
+        hosts = {"backends": full, "clients": {"active": 2, "total": 2}, "total_count": 8}
+        return {
+            "status": self.profile.status,
+            "io_status": self.profile.io_status,
+            "release": "4.4.1",
+            "hosts": {**hosts, "active_count": 8},
+            "drives": {"active": 6 - self.profile.lost_drives, "total": 6},
+            "io_nodes": {"active": 18, "total": 18},
+            "active_alerts_count": len(self.profile.alerts),
+        }
+
+    # -- Snapshots -----------------------------------------------------------------------------
+    def _snapshots(self, ask: Ask) -> Say:
+        if extra := set(ask.query) - {"name", "access_point"}:
+            return Say(400, {"message": "Bad request", "data": {"param": min(extra)}})
+        now = time.monotonic()
+        self.snapshots = {u: s for u, s in self.snapshots.items() if s["gone_at"] > now}
+        wanted = ask.query.get("name")
+        found = [s for s in self.snapshots.values() if wanted in (None, s["name"])]
+        return Say(200, {"data": [self._shown_snapshot(one) for one in found]})
+
+    def _shown_snapshot(self, one: dict[str, Any]) -> dict[str, Any]:
+        removing = one["gone_at"] != float("inf")
+        shown = {name: value for name, value in one.items() if name != "gone_at"}
+        return {**shown, "isRemoving": removing, "isWritable": False, "type": "USER"}
+
+    def _keep(self, body: Any) -> Say:
+        if not isinstance(body, dict) or set(body) - _SNAPSHOT_FIELDS:
+            return Say(400, {"message": "Bad request", "data": {"error": "unknown parameter"}})
+        if missing := {"fs_uid", "name"} - set(body):
+            return Say(400, {"message": "Bad request", "data": {"missing_params": sorted(missing)}})
+        if body["fs_uid"] != self.uid:
+            return Say(400, {"message": "FilesystemDoesNotExistException"})
+        name, point = body["name"], body["access_point"]
+        if not 0 < len(name) <= NAME_MAX or set(name + point) & set("/:\n"):
+            return Say(400, {"message": "Bad request", "data": {"param": "name"}})
+        if any(name == s["name"] or point == s["accessPoint"] for s in self.snapshots.values()):
+            return Say(400, {"message": "SnapshotAlreadyExistsException"})
+        self.shelf.keep("", SNAPSHOTS, point)
+        self._count += 1
+        uid = secrets.token_hex(8)
+        self.snapshots[uid] = {
+            "uid": uid,
+            "id": str(self._count),
+            "name": name,
+            "accessPoint": point,
+            "fileSystemUid": self.uid,
+            "filesystem": FILE_SYSTEM,
+            "creationTime": datetime.now(UTC).isoformat().replace("+00:00", "Z"),
+            "gone_at": float("inf"),
+        }
+        self.effects.append(f"create snapshot {name}")
+        return Say(200, {"data": self._shown_snapshot(self.snapshots[uid])})
+
+    def _forget(self, uid: str) -> Say:
+        found = self.snapshots.get(uid)
+        if found is None or found["gone_at"] != float("inf"):
+            return Say(400, {"message": "SnapshotDoesNotExistException"})
+        self.shelf.discard(f"{SNAPSHOTS}/{found['accessPoint']}")
+        found["gone_at"] = time.monotonic() + self.profile.removing_seconds
+        return Say(200, {"data": None})
 
     def _convert(self, name: str, inode: str) -> None:
         if isinstance(self.shelf, BtrfsShelf):

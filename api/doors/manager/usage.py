@@ -59,14 +59,14 @@ def get_used_bytes(body: VFolderOfRequest) -> Response:
 
     Big vfolders are answered as by `/folder/usage`.
     """
-    return _answer(_usage(body), {"used_bytes": "allocated_bytes"})
+    return _answer(_usage(body, entries=False), {"used_bytes": "allocated_bytes"})
 
 
-def _usage(body: VFolderOfRequest) -> dict[str, Any]:
-    """Return figures with `as_of`."""
+def _usage(body: VFolderOfRequest, *, entries: bool = True) -> dict[str, Any]:
+    """Return figures with `as_of`; without `entries` also those of bytes only."""
     door = current_door()
     known = door.volume_access.on_volume(body.volume, operations.fast_usage, body.vfolder)
-    if known is not None and known.complete:
+    if known is not None and known.complete and not (entries and known.file_count is None):
         sizes = dict.fromkeys(("used_bytes", "allocated_bytes"), known.used_bytes)
         return {"file_count": known.file_count, **sizes, "as_of": moment(time.time())}
     sums = door.volume_access.in_vfolder(body, quick_usage.count)

@@ -1,6 +1,6 @@
 """WEKA's REST interface: logins, envelopes and refusals."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any, Generic, Literal, TypeVar
 
@@ -26,6 +26,8 @@ API = "/api/v2"
 NO_LIMIT = 2**63 - 1
 #: WEKA reports a missing object as 400 or 500, with one of these texts.
 _MISSING = ("PATH_NOT_FOUND", "DoesNotExist", "does not exist", "not found", "no quota")
+#: The text, and our code, for a file system whose id is not valid any more: it was made again.
+_NO_FILE_SYSTEM = "FilesystemDoesNotExistException"
 T = TypeVar("T")
 
 
@@ -39,6 +41,12 @@ class WekaOptions(ArrayOptions, frozen=True, kw_only=True):
     weka_password: str
     weka_organization: str = "Root"
     weka_fs_name: str
+    #: The directory of the file system that is mounted, where that is not its top.
+    weka_path: str = "/"
+    #: Where this node shows `.snapshots` of the file system, where the volume does not.
+    weka_snapshots_path: str | None = None
+    #: Vfolders have quotas of their own, which an administrator sets; their usage is read there.
+    weka_vfolder_quotas: bool = False
     #: As `verify_tls`, under the name of Backend.AI's storage proxy.
     weka_verify_ssl: bool = True
     #: `stat` uses the mount's inode numbers, for clusters before 4.3, which resolve no paths.
@@ -48,6 +56,15 @@ class WekaOptions(ArrayOptions, frozen=True, kw_only=True):
     def verifies(self) -> bool:
         """See `ArrayOptions.verifies`."""
         return self.verify_tls and self.weka_verify_ssl
+
+    def place(self, path: str) -> str:
+        """Return the path in the file system of a path below the volume."""
+        return f"{self.base}/{path}".lstrip("/")
+
+    @property
+    def base(self) -> str:
+        """Return the directory that is mounted, without slashes around it; empty is the top."""
+        return self.weka_path.strip("/")
 
 
 class _Data(Struct, Generic[T]):
@@ -96,13 +113,6 @@ class WekaQuota(Struct):
         return self.status == "ACTIVE"
 
 
-class WekaCluster(Struct):
-    """The status of the cluster."""
-
-    status: str = "unknown"
-    release: str = "unknown"
-
-
 class WekaRates(Struct):
     """The current rates of one process of the cluster."""
 
@@ -147,40 +157,77 @@ class WekaApi:
                 return found
         raise ConfigurationError(f"WEKA has no file system {name!r} that we may see.")
 
-    @property
-    def path(self) -> str:
-        """Return the path of the file system in the interface."""
-        return f"/fileSystems/{self._uid or self.file_system().uid}"
+    def in_file_system(self, call: Callable[[str], T]) -> T:
+        """Return what a call returns that gets the id of the file system.
+
+        The id is remembered. WEKA does not know it any more when the file system was made again:
+        then the call is made once more with the new one.
+
+        Raises:
+            ConfigurationError: no file system has this name.
+        """
+        known = self._uid
+        try:
+            return call(known or self.file_system().uid)
+        except ArrayRefused as refusal:
+            if refusal.code != _NO_FILE_SYSTEM or known is None:
+                raise
+        return call(self.file_system().uid)
 
     def inode(self, path: str) -> str | None:
-        """Return the inode of a directory by its path; None when it does not exist."""
-        url = f"{API}{self.path}/resolvePath"
-        found = self.client.find(url, _Data[_Inode], path=f"/{path}")
+        """Return the inode of a directory by its path below the volume; None without one."""
+        place = f"/{self._options.place(path)}"
+        found = self._find("/resolvePath", _Data[_Inode], path=place)
         return str(found.data.inode_id) if found else None
 
     def quota(self, inode: str) -> WekaQuota | None:
         """Return the quota of a directory; None without one."""
-        found = self.client.find(f"{API}{self.path}/quota/{inode}", _Data[WekaQuota])
+        found = self._find(f"/quota/{inode}", _Data[WekaQuota])
         return found.data if found else None
 
     def quotas(self) -> Iterator[WekaQuota]:
         """Return every quota of the file system; old releases answer with an object."""
         shape, token = _Data[list[WekaQuota] | dict[str, WekaQuota]], None
         while True:
-            page = self.client.get(f"{API}{self.path}/quota", shape, next_token=token)
+            page = self.in_file_system(partial(self._page, shape, token))
             yield from page.data.values() if isinstance(page.data, dict) else page.data
             token = page.next_token
             if not token:
                 return
 
-    def put_quota(self, inode: str, name: str, limit: int | None) -> None:
-        """Set a quota; setting the same again changes nothing."""
-        body = {"hard_limit_bytes": NO_LIMIT if limit is None else limit, "path": f"/{name}"}
-        self.client.send(ArrayRequest("PUT", f"{API}{self.path}/quota/{inode}", body=body))
+    def make_quota(self, inode: str, name: str, limit: int | None) -> None:
+        """Set the first quota of a directory; setting the same again changes nothing."""
+        path = f"/{self._options.place(name)}"
+        self._send("PUT", f"/quota/{inode}", {"hard_limit_bytes": _wire(limit), "path": path})
+
+    def change_quota(self, inode: str, limit: int | None) -> None:
+        """Change the hard limit of a quota; its soft limit, grace period and owner stay."""
+        self._send("PATCH", f"/quota/{inode}", {"hard_limit_bytes": _wire(limit)})
 
     def delete_quota(self, inode: str) -> None:
         """Remove a quota; a missing one is no error."""
-        self.client.remove(f"{API}{self.path}/quota/{inode}")
+        self.in_file_system(lambda uid: self.client.remove(f"{_of(uid)}/quota/{inode}"))
+
+    def _find(self, path: str, shape: type[T], /, **query: str) -> T | None:
+        return self.in_file_system(lambda uid: self.client.find(_of(uid) + path, shape, **query))
+
+    def _page(self, shape: type[T], token: str | None, uid: str) -> T:
+        return self.client.get(f"{_of(uid)}/quota", shape, next_token=token)
+
+    def _send(self, method: str, path: str, body: dict[str, Any]) -> None:
+        self.in_file_system(
+            lambda uid: self.client.send(ArrayRequest(method, _of(uid) + path, body=body))
+        )
+
+
+def _of(uid: str) -> str:
+    """Return the path of a file system in the interface."""
+    return f"{API}/fileSystems/{uid}"
+
+
+def _wire(limit: int | None) -> int:
+    """Return a limit as WEKA takes it."""
+    return NO_LIMIT if limit is None else limit
 
 
 def _log_in(options: WekaOptions, client: Client) -> Tokens:
@@ -221,5 +268,7 @@ def _dialect(answer: ArrayAnswer) -> ArrayRefusal | None:
         return plain
     inner = said.data.get("error", "") if isinstance(said.data, dict) else said.data or ""
     words = f"{said.message} {inner}".strip()
+    if _NO_FILE_SYSTEM in words:
+        return ArrayRefusal(Reason.FAILED, _NO_FILE_SYSTEM, words)
     missing = any(mark in words for mark in _MISSING)
     return ArrayRefusal(Reason.NOT_FOUND if missing else plain.reason, "", words)

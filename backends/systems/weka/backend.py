@@ -1,32 +1,41 @@
 """weka: the backend."""
 
 import os
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from pathlib import PurePosixPath
 from typing import ClassVar
 
-from backends.base import Capacity, HardwareInfo, HardwareStatus, Mount, PerformanceMetric
-from backends.mounted import ArrayQuotaBackend, ArrayUsage, await_limit
+from backends.base import Capacity, HardwareInfo, Mount, PerformanceMetric, TreeUsage
+from backends.fs import descriptors, linux
+from backends.mounted import ArrayUsage, await_directory, await_limit
 from backends.mounted.rest import ArrayRefused, options_of
-from backends.systems.weka.api import WekaApi, WekaCluster, WekaOptions, WekaRates
+from backends.retention import ArraySnapshot, ArraySnapshots
+from backends.systems.weka import snapshots
+from backends.systems.weka.api import WekaApi, WekaOptions, WekaRates
+from backends.systems.weka.health import health
+from backends.systems.weka.snapshots import DIRECTORY, WekaSnapshots
 from core.errors import BackendFailed, Conflict
+from core.names import VFolderId
 
 #: Limits are multiples of this many bytes.
 GRANULE_BYTES = 4096
-_OK = "OK"
 _OPERATIONS = ("reads_per_second", "writes_per_second")
 
 
-class WekaBackend(ArrayQuotaBackend):
-    """WEKA: directory quotas, the file system's budget, rates of the cluster's processes."""
+class WekaBackend(ArraySnapshots):
+    """WEKA: directory quotas, snapshots, the file system's budget, rates of the cluster."""
 
     name: ClassVar[str] = "weka"
+    doubtful: ClassVar[tuple[str, ...]] = ("snapshot",)
 
     def __init__(self, mount: Mount) -> None:
         options = options_of(mount, WekaOptions)
         super().__init__(mount, options.deadline_seconds)
+        self._options = options
         self._by_stat = options.weka_inode_source == "stat"
         self._api = WekaApi(options)
+        self._snapshots = WekaSnapshots(self._api)
 
     def array_capacity(self) -> Capacity:
         """See `HasFastCapacity.array_capacity`: the file system's budget."""
@@ -51,15 +60,11 @@ class WekaBackend(ArrayQuotaBackend):
         )
 
     def _health(self) -> HardwareInfo:
-        found = self._api.get("/cluster", WekaCluster)
-        metadata = {"status": found.status, "release": found.release}
-        if found.status == _OK:
-            return HardwareInfo(HardwareStatus.HEALTHY, None, metadata)
-        info = f"The cluster's status is {found.status}."
-        return HardwareInfo(HardwareStatus.DEGRADED, info, metadata)
+        return health(self._api)
 
     def _available(self) -> Mapping[str, bool]:
-        return {"quota": self._api.file_system().is_ready}
+        ready = self._api.file_system().is_ready
+        return {"quota": ready, "snapshot": self._shows_snapshots() and self._snapshots.readable()}
 
     def _has_directory(self, path: str) -> bool | None:
         return None if self._by_stat else self._api.inode(path) is not None
@@ -79,10 +84,18 @@ class WekaBackend(ArrayQuotaBackend):
         inode = self._inode(name)
         if inode is None:
             raise BackendFailed("WEKA does not know the directory of this quota scope.")
-        if limit_bytes is None and not self._wants_none(inode, name):
+        quota = self._api.quota(inode)
+        if limit_bytes is None and not (self._is_empty(name) if quota is None else quota.limit):
             return
+        if quota is None:
+            self._make_quota(inode, name, limit_bytes)
+        else:
+            self._api.change_quota(inode, limit_bytes)
+        self._await(inode, limit_bytes)
+
+    def _make_quota(self, inode: str, name: str, limit_bytes: int | None) -> None:
         try:
-            self._api.put_quota(inode, name, limit_bytes)
+            self._api.make_quota(inode, name, limit_bytes)
         except ArrayRefused as refusal:
             if self._is_empty(name):
                 raise
@@ -90,12 +103,6 @@ class WekaBackend(ArrayQuotaBackend):
                 "WEKA gives a directory that holds something no quota unless its data services "
                 f"run. {refusal.detail}",
             ) from None
-        self._await(inode, limit_bytes)
-
-    def _wants_none(self, inode: str, name: str) -> bool:
-        """Return whether a quota without a limit must be set."""
-        quota = self._api.quota(inode)
-        return self._is_empty(name) if quota is None else quota.limit is not None
 
     def _await(self, inode: str, limit: int | None) -> None:
         def counted() -> bool | None:
@@ -109,7 +116,8 @@ class WekaBackend(ArrayQuotaBackend):
         await_limit(counted)
 
     def _remove_objects(self, name: str) -> bool:
-        mine = [q for q in self._api.quotas() if (q.full_path or q.path).strip("/") == name]
+        place = self._options.place(name)
+        mine = [q for q in self._api.quotas() if (q.full_path or q.path).strip("/") == place]
         for quota in mine:
             self._api.delete_quota(str(quota.inode_id))
         return bool(mine)
@@ -120,3 +128,102 @@ class WekaBackend(ArrayQuotaBackend):
         with self.root() as root, suppress(FileNotFoundError):
             return str(os.stat(name, dir_fd=root, follow_symlinks=False).st_ino)
         return None
+
+    # -- Snapshots -----------------------------------------------------------------------------
+    def _array_path(self, path: str) -> str:
+        return f"/{self._options.place(path)}"
+
+    def _list_snapshots(self, vfolder: VFolderId, prefix: str) -> list[ArraySnapshot]:
+        names = self._snapshot_names(vfolder)
+        return self._snapshots.known({prefix + name: own for name, own in names.items()})
+
+    def _make_snapshot(self, vfolder: VFolderId, name: str) -> ArraySnapshot:
+        ours = name.removeprefix(self._prefix(vfolder))
+        with self.root() as root:
+            own = snapshots.record(root, vfolder, ours)
+            linux.sync_file_system(root)
+            try:
+                made = self._snapshots.make(own)
+            except ArrayRefused:
+                snapshots.forget(root, vfolder, ours)
+                raise
+        with self._snapshots_top() as top:
+            await_directory(top, str(self._shown(vfolder, own)), self._deadline_seconds)
+        return made.known_as(name)
+
+    def _drop_snapshot(self, vfolder: VFolderId, snapshot: ArraySnapshot) -> None:
+        ours = snapshot.name.removeprefix(self._prefix(vfolder))
+        self._snapshots.drop(self._snapshot_names(vfolder)[ours])
+        with self.root() as root:
+            snapshots.forget(root, vfolder, ours)
+
+    def _drop_all(self, vfolder: VFolderId) -> None:
+        super()._drop_all(vfolder)
+        with self.root() as root:
+            for name in snapshots.records(root, vfolder):  # of deletions that were interrupted
+                snapshots.forget(root, vfolder, name)
+
+    def _snapshot_place(self, vfolder: VFolderId, name: str) -> PurePosixPath:
+        ours = name.removeprefix(self._prefix(vfolder))
+        own = self._snapshot_names(vfolder).get(ours)
+        if own is None:
+            raise FileNotFoundError(ours)
+        return self._shown(vfolder, own)
+
+    def _snapshot_names(self, vfolder: VFolderId) -> dict[str, str]:
+        with self.root() as root:
+            return snapshots.records(root, vfolder)
+
+    def _shown(self, vfolder: VFolderId, own: str) -> PurePosixPath:
+        """Return where a snapshot shows the vfolder, below `_snapshots_top`."""
+        below = PurePosixPath(own, self._options.place(str(vfolder.directory)))
+        return below if self._options.weka_snapshots_path else DIRECTORY / below
+
+    @contextmanager
+    def _snapshots_top(self) -> Iterator[int]:
+        """Open the directory that snapshots are found below: the volume, or that of the option."""
+        place = self._options.weka_snapshots_path
+        if place is None:
+            with super()._snapshots_top() as root:
+                yield root
+        else:
+            with descriptors.opened(place) as top:
+                yield top
+
+    def _shows_snapshots(self) -> bool:
+        """Return whether this node shows snapshots: a mount below the top shows none."""
+        try:
+            with self._snapshots_top() as top:
+                return self._options.weka_snapshots_path is not None or descriptors.exists(
+                    PurePosixPath(DIRECTORY), top
+                )
+        except (FileNotFoundError, NotADirectoryError):
+            return False
+
+
+class WekaVFolderQuotaBackend(WekaBackend):
+    """WEKA where an administrator gives every vfolder a quota of its own, which counts it."""
+
+    doubtful: ClassVar[tuple[str, ...]] = ("snapshot", "fast-size")
+
+    def fast_usage(self, vfolder: VFolderId) -> TreeUsage:
+        """See `HasFastUsage.fast_usage`: the bytes that the vfolder's own quota counts.
+
+        WEKA counts no entries. It counts blocks, with those of metadata.
+        """
+        with self._within_deadline(), self.open_vfolder(vfolder):
+            inode = self._inode(str(vfolder.directory))
+            quota = self._api.quota(inode) if inode else None
+        if quota is None or quota.total_bytes is None or not quota.counted:
+            return TreeUsage(file_count=None, used_bytes=0, complete=False)
+        return TreeUsage(file_count=None, used_bytes=quota.total_bytes)
+
+    def _available(self) -> Mapping[str, bool]:
+        found = super()._available()
+        return {**found, "fast-size": found["quota"]}
+
+
+def weka(mount: Mount) -> WekaBackend:
+    """Make the backend that the options of the volume ask for."""
+    counts = options_of(mount, WekaOptions).weka_vfolder_quotas
+    return WekaVFolderQuotaBackend(mount) if counts else WekaBackend(mount)

@@ -1,22 +1,30 @@
 """How much vfolders hold: exact for small ones, honest for big ones, never a hang."""
 
+import json
 import os
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
+from uuid import uuid4
 
 import pytest
 
-from core.names import VFolderId
+from core.names import QuotaScope, ScopeKind, VFolderId
 from core.quota import LastUsageStore
 from core.redis import Database, connect
 from core.settings import Settings
 from tests.api.wire.conftest import make_vfolder
+from tests.backends.systems.arrays.simulated import trusting
+from tests.fakes import weka
+from tests.fakes.serving import serving
+from tests.fakes.shelf import Shelf
 from tests.support.doors import RunningDoor, mark, running_door, settings_in
 from tests.support.loops import run
 from tests.support.valkey import Valkey
 
 MANY = 20_600
+#: A file of some bytes takes so many on the simulated WEKA.
+BLOCK = 4096
 HASTY = """
 [vfolder.usage]
 answer-seconds = 0.5
@@ -107,3 +115,32 @@ def test_a_count_that_takes_too_long(hasty: Hasty, vfid: str) -> None:
     assert known.json()["as_of"]
     assert door.call("GET", "/folder/used-bytes", body).json()["used_bytes"] == 8192
     door.send("POST", f"/v1/jobs/{job['id']}/cancel")
+
+
+def test_a_storage_that_counts_bytes_only(tmp_path: Path, valkey: Valkey) -> None:
+    """Its bytes are the answer where only bytes are asked; its entries are counted by a walk."""
+    vfolder, top = VFolderId(QuotaScope(ScopeKind.USER, uuid4()), uuid4()), tmp_path / "weka"
+    assert vfolder.scope
+    (top / vfolder.directory).mkdir(parents=True)
+    (top / vfolder.directory / "file").write_bytes(b"12345")
+    simulator = weka.WekaSim(Shelf(top))
+    simulator.give_quota(str(vfolder.directory))
+    with serving(simulator) as array:
+        given = trusting({**weka.options(array.url), "weka_vfolder_quotas": True})
+        lines = [f"{name} = {json.dumps(value)}" for name, value in given.items()]
+        table = f"""
+[volume.weka]
+backend = "weka"
+path = "weka"
+[volume.weka.options]
+{chr(10).join(lines)}
+"""
+        settings = settings_in(tmp_path, valkey.url, table)
+        mark(settings, {"weka": top})
+        body = {"volume": "weka", "vfid": str(vfolder)}
+        with running_door("manager", settings) as door:
+            used = door.call("GET", "/folder/used-bytes", body).json()
+            usage = door.call("GET", "/folder/usage", body).json()
+    assert used["used_bytes"] == BLOCK, "as WEKA counts it"
+    assert (usage["file_count"], usage["used_bytes"]) == (1, 5)
+    assert array.asked("GET", "/quota/")
