@@ -8,6 +8,7 @@
     │   ├── MalformedRequest       400  the body or its form is not what the route takes
     │   ├── UnknownVolume          400  no such volume (the wire wants 400)
     │   └── Unsupported            400  the volume's backend cannot do this operation
+    │       └── NoCommonNode       400  no node can copy between the two volumes
     ├── Forbidden                  403  the secret is missing or wrong
     │   └── PermissionDenied       403  the file system gives no right to the entry
     ├── NotFound                   404
@@ -124,6 +125,13 @@ class Unsupported(InvalidParameters):
     error_code = "storage-proxy_request_not-implemented"
     kind = "storage/unsupported-operation"
     title = "Unsupported operation"
+
+
+class NoCommonNode(Unsupported):
+    """No node serves both volumes of a copy, so none can copy between them."""
+
+    kind = "storage/copy/no-common-node"
+    title = "No node serves both volumes"
 
 
 class Forbidden(StorageError):

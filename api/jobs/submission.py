@@ -162,9 +162,11 @@ class Jobs:
             VFolderNotFound: the source does not exist.
             VFolderExists, EntryExists: the target exists.
             TrashNotFound: the trash has nothing to restore.
+            NoCommonNode: no node can copy between the two volumes.
         """
         for volume in {request.volume, request.home}:
             self._access.check_known(volume)
+        self._access.check_copies(request.volume, request.home)
         match request:
             case CloneRequest():
                 self._must_exist(request.volume, request.source)

@@ -15,7 +15,7 @@ from api.volumes.node_directory import NodeDirectory
 from backends.base import Backend
 from backends.volumes import Mounts, Volumes, remote
 from core.cluster import Node
-from core.errors import DeadlineExceeded, Unavailable, UnknownVolume
+from core.errors import DeadlineExceeded, NoCommonNode, Unavailable, UnknownVolume
 from core.names import VFolderId
 from core.uploads import UploadStore
 
@@ -95,6 +95,26 @@ class VolumeAccess:
         """
         if volume not in self._volumes.names() and not self.directory.knows(volume):
             raise UnknownVolume("No volume of that name is configured.", volume=volume)
+
+    def check_copies(self, source: str, target: str) -> None:
+        """Refuse a copy between two volumes that no node of the cluster can do.
+
+        A volume whose nodes are all away is no reason: the job waits for them.
+
+        Raises:
+            NoCommonNode: both volumes are served, and no node serves both.
+        """
+        reads, writes = self._servers_of(source), self._servers_of(target)
+        if reads and writes and not reads & writes:
+            raise NoCommonNode(
+                f"No node serves both {source} and {target}. Mount both volumes on one node.",
+                volume=target,
+            )
+
+    def _servers_of(self, volume: str) -> set[str]:
+        """Return the ids of the nodes that serve a volume now, this one too."""
+        here = {self.directory.here} if self._serves(volume) else set()
+        return here | {node.id for node in self.directory.serving(volume)}
 
     def on_volume(
         self,

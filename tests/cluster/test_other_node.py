@@ -191,6 +191,32 @@ def test_jobs_run_where_the_volume_is_and_are_read_here(two: Two, vfid: str) -> 
     assert again.status_code == 409
 
 
+@pytest.mark.parametrize(
+    ("verb", "volumes"),
+    [
+        ("clone", ("far", "local")),
+        ("clone", ("local", "far")),
+        ("transfer", ("far", "local")),
+    ],
+)
+def test_a_copy_that_no_node_can_do_is_refused_by_name(
+    two: Two, verb: str, volumes: tuple[str, str]
+) -> None:
+    """Plan and submission agree, and nothing waits for a node that will never come."""
+    source, target = (f"user:{uuid4()}/{uuid4().hex}" for _ in range(2))
+    made = two.ask("POST", "/folder/create", {"volume": volumes[0], "vfid": source})
+    assert made.status_code == 204
+    order = {"verb": verb, "volume": volumes[0], "source": source}
+    order |= {"target": target, "target_volume": volumes[1]}
+    plan = two.ask("POST", "/v1/jobs", order | {"plan": True}).json()
+    assert plan["would_start"] is False
+    assert [one["status"] for one in plan["refusals"]] == [400]
+    refused = two.ask("POST", "/v1/jobs", order)
+    assert refused.status_code == 400
+    assert refused.json()["type"] == "/problems/storage/copy/no-common-node"
+    assert plan["refusals"][0]["detail"] == refused.json()["detail"]
+
+
 def test_tickets_lead_to_the_node_of_the_volume(two: Two, vfid: str) -> None:
     (root_of(two, vfid) / "file").write_text("far away")
     issued = far(two, "POST", "/folder/file/download", vfid, relpath="file").json()
