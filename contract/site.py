@@ -88,7 +88,14 @@ KINDS = {
     "netapp": replace(
         _ARRAY,
         adopts=False,
-        skills=(HasFastUsage, HasInodeLimits, HasMetric, HasQuota, HasSoftLimits),
+        skills=(
+            HasFastUsage,
+            HasInodeLimits,
+            HasMetric,
+            HasQuota,
+            HasSnapshots,
+            HasSoftLimits,
+        ),
     ),
     "purestorage": Kind(lateness_bytes=0, skills=(HasFastUsage, HasMetric)),
 }

@@ -72,6 +72,34 @@ class ArrayBackend(PosixBackend):
         """Return a context whose requests to the array end with the deadline of the call."""
         return deadline.within(self._deadline_seconds)
 
+    def _prove(self, root: int) -> None:
+        """Prove that the array serves this mount, where the array can be asked: nothing."""
+
+    @contextmanager
+    def _alone(self, number: int, what: str, seconds: float) -> Iterator[int]:
+        """Open the volume's top, which the array serves, with the lock of a number held.
+
+        `what` names the number in the error. The block ends within this many seconds.
+        """
+        with (
+            deadline.within(seconds),
+            self._explained(),
+            self.root() as root,
+            scope_lock.alone(root, number, what),
+        ):
+            self._prove(root)
+            yield root
+
+    @contextmanager
+    def _explained(self) -> Iterator[None]:
+        """Raise an error that explains missing rights on the mount."""
+        try:
+            yield
+        except PermissionError:
+            raise BackendFailed(
+                f"This service has no right to change what it needs on volume {self.mount.volume}.",
+            ) from None
+
 
 class ArrayUsage(NamedTuple):
     """The array's figures of a scope; None is unknown, or no limit.
@@ -296,31 +324,6 @@ class ArrayQuotaBackend(ArrayBackend, LimitedBackend):
         """Open the volume's top with the scope locked, as `_alone` does."""
         seconds = self._deadline_seconds + self.making_seconds
         return self._alone(scope.id.int, f"Quota scope {scope}", seconds)
-
-    @contextmanager
-    def _alone(self, number: int, what: str, seconds: float) -> Iterator[int]:
-        """Open the volume's top, which the array serves, with the lock of a number held.
-
-        `what` names the number in the error. The block ends within this many seconds.
-        """
-        with (
-            deadline.within(seconds),
-            self._explained(),
-            self.root() as root,
-            scope_lock.alone(root, number, what),
-        ):
-            self._prove(root)
-            yield root
-
-    @contextmanager
-    def _explained(self) -> Iterator[None]:
-        """Raise an error that explains missing rights."""
-        try:
-            yield
-        except PermissionError:
-            raise BackendFailed(
-                f"This service has no right to change quota scopes of volume {self.mount.volume}.",
-            ) from None
 
 
 def await_directory(root: int, name: str, seconds: float) -> None:

@@ -1,4 +1,4 @@
-"""Snapshots of vfolders that an array makes of directories, under names that are its own.
+"""Snapshots of vfolders that an array makes of directories or volumes, under names of its own.
 
 The array keeps one list of snapshots, so the name there has the vfolder and its place in it. A
 snapshot is visible on the mount, in a directory that the array adds. Changes of one vfolder's
@@ -8,6 +8,7 @@ snapshot, and no other process made it.
 
 import hashlib
 import os
+import re
 from abc import abstractmethod
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -17,15 +18,21 @@ from pathlib import PurePosixPath
 
 from backends.base import Snapshot
 from backends.fs import descriptors
-from backends.mounted import ArrayQuotaBackend
+from backends.mounted import ArrayBackend, ArrayQuotaBackend
 from backends.mounted.rest import ArrayRefused, Reason
 from backends.retention.snapshots import SnapshotExists, SnapshotNotFound, check_name
-from core.errors import VFolderNotFound
+from core.errors import InvalidName, VFolderNotFound
 from core.names import VFolderId
 from core.telemetry import logger
 
 #: Begins the array's name of every snapshot that this service makes.
 PREFIX = "vfolder"
+_DIGEST_BYTES = 4
+#: The length of what stands before a snapshot's own name, in characters.
+PREFIX_LENGTH = len(PREFIX) + 32 + 2 * _DIGEST_BYTES + 3
+#: How characters are spelled that some arrays do not allow in names.
+_SPELLED = {"_": "__", ".": "_d", ":": "_c", "+": "_p"}
+_READ = {spelled: character for character, spelled in _SPELLED.items()}
 _log = logger(__name__)
 
 
@@ -38,8 +45,8 @@ class ArraySnapshot:
     created_at: datetime | None = None
 
 
-class ArraySnapshots(ArrayQuotaBackend):
-    """The skill `HasSnapshots` of a backend whose array makes snapshots of directories."""
+class ArraySnapshotSkill(ArrayBackend):
+    """The skill `HasSnapshots` of a backend whose array makes snapshots."""
 
     @abstractmethod
     def _array_path(self, path: str) -> str:
@@ -73,10 +80,10 @@ class ArraySnapshots(ArrayQuotaBackend):
         """See `HasSnapshots.create_snapshot`."""
         check_name(name)
         with self._changing(vfolder), self.open_vfolder(vfolder):
-            prefix = self._prefix(vfolder)
-            if any(one.name == prefix + name for one in self._list_snapshots(vfolder, prefix)):
+            prefix, own = self._prefix(vfolder), self._array_name(vfolder, name)
+            if any(one.name == own for one in self._list_snapshots(vfolder, prefix)):
                 raise SnapshotExists(f"The vfolder {vfolder} has a snapshot {name} already.")
-            made = self._make_snapshot(vfolder, prefix + name)
+            made = self._make_snapshot(vfolder, own)
             return Snapshot(name, made.created_at)
 
     def list_snapshots(self, vfolder: VFolderId) -> list[Snapshot]:
@@ -84,15 +91,16 @@ class ArraySnapshots(ArrayQuotaBackend):
         prefix = self._prefix(vfolder)
         with self._within_deadline(), self._explained():
             found = sorted(self._list_snapshots(vfolder, prefix), key=lambda one: one.number)
-        return [Snapshot(one.name.removeprefix(prefix), one.created_at) for one in found]
+        read = self._read_name
+        return [Snapshot(read(one.name.removeprefix(prefix)), one.created_at) for one in found]
 
     def delete_snapshot(self, vfolder: VFolderId, name: str) -> None:
         """See `HasSnapshots.delete_snapshot`."""
         check_name(name)
         with self._changing(vfolder):
-            prefix = self._prefix(vfolder)
-            for one in self._list_snapshots(vfolder, prefix):
-                if one.name == prefix + name:
+            own = self._array_name(vfolder, name)
+            for one in self._list_snapshots(vfolder, self._prefix(vfolder)):
+                if one.name == own:
                     self._drop_snapshot(vfolder, one)
                     return
         raise _absent(vfolder, name)
@@ -103,7 +111,7 @@ class ArraySnapshots(ArrayQuotaBackend):
         check_name(name)
         with self._snapshots_top() as top:
             try:
-                place = self._snapshot_place(vfolder, self._prefix(vfolder) + name)
+                place = self._snapshot_place(vfolder, self._array_name(vfolder, name))
                 descriptor = descriptors.open_directory(place, top)
             except (FileNotFoundError, NotADirectoryError):
                 raise _absent(vfolder, name) from None
@@ -138,16 +146,55 @@ class ArraySnapshots(ArrayQuotaBackend):
         for one in self._list_snapshots(vfolder, self._prefix(vfolder)):
             self._drop_snapshot(vfolder, one)
 
+    def _array_name(self, vfolder: VFolderId, name: str) -> str:
+        return self._prefix(vfolder) + self._spell_name(name)
+
+    def _spell_name(self, name: str) -> str:
+        """Return a snapshot's name as the array takes it after the prefix: unchanged.
+
+        Raises:
+            InvalidName: the array cannot have this name.
+        """
+        return name
+
+    def _read_name(self, spelled: str) -> str:
+        """Return the name that `_spell_name` gave the array."""
+        return spelled
+
     def _prefix(self, vfolder: VFolderId) -> str:
         """Return the begin of names: two volumes of one array may have a vfolder of one id."""
         place = self._array_path(str(vfolder.directory))
-        digest = hashlib.blake2b(place.encode(), digest_size=4).hexdigest()
+        digest = hashlib.blake2b(place.encode(), digest_size=_DIGEST_BYTES).hexdigest()
         return f"{PREFIX}-{vfolder.id.hex}-{digest}-"
 
     def _changing(self, vfolder: VFolderId) -> AbstractContextManager[int]:
         """Open the volume's top with the snapshots of the vfolder locked."""
         what = f"The snapshots of vfolder {vfolder}"
         return self._alone(vfolder.id.int, what, self._deadline_seconds)
+
+
+class ArraySnapshots(ArraySnapshotSkill, ArrayQuotaBackend):
+    """The skill `HasSnapshots` of a backend whose array limits quota scopes too."""
+
+
+def spelled_plainly(name: str, longest: int) -> str:
+    """Return a snapshot's name with letters, digits, `_` and `-` only; `read_plain` reads it.
+
+    Raises:
+        InvalidName: it has more than `longest` characters then.
+    """
+    spelled = "".join(_SPELLED.get(one, one) for one in name)
+    if len(spelled) > longest:
+        raise InvalidName(
+            f"On this storage system a snapshot's name has at most {longest} characters; each of "
+            ". _ : + counts twice.",
+        )
+    return spelled
+
+
+def read_plain(spelled: str) -> str:
+    """Return the name that `spelled_plainly` spelled."""
+    return re.sub("_[_dcp]", lambda found: _READ[found[0]], spelled)
 
 
 def _absent(vfolder: VFolderId, name: str) -> SnapshotNotFound:

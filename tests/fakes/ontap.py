@@ -5,20 +5,20 @@ Written from NetApp's REST API reference. Changes are jobs, one at a time per vo
 SVM's own user may not see is refused.
 """
 
-import random
-import shutil
 import threading
 import time
 from base64 import b64decode
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from typing import Any
-from urllib.parse import unquote
 from uuid import uuid4
 
+from tests.fakes.ontap_files import OntapFiles
+from tests.fakes.ontap_jobs import NOT_ACTIVE, QUOTA_BUSY, RESIZE_FAILED, JobFailure, Profile
 from tests.fakes.ontap_lists import Row, listing, refusal
-from tests.fakes.serving import Ask, Say, Simulator
+from tests.fakes.serving import Ask, Say
 from tests.fakes.shelf import Shelf
+
+__all__ = ["NOT_ACTIVE", "QUOTA_BUSY", "RESIZE_FAILED", "OntapSim", "Profile", "options"]
 
 USER, PASSWORD = "vfolder", "sw0rdfish/ontap"
 VOLUME, SVM = "research", "svm1"
@@ -38,77 +38,18 @@ def options(url: str) -> dict[str, Any]:
     }
 
 
-@dataclass
-class Profile:
-    """What differs between arrays, releases and days."""
-
-    page: int = 10_000
-    job_seconds: float = 0.0
-    initialising_seconds: float = 0.0
-    visible_after_seconds: float = 0.0
-    job_kept_seconds: float = 300.0
-    delete_seconds: float = 0.0
-    #: Answers 202 although the job ends within `return_timeout`.
-    never_inline: bool = False
-    cluster_user: bool = True
-    quota: str = "off"
-    analytics: str = "on"
-    incomplete: bool = False
-    nodes: dict[str, str] = field(default_factory=lambda: {"node-1": "up", "node-2": "up"})
-    #: Another SVM has a volume of the same name.
-    twin: bool = False
-
-
-@dataclass
-class Job:
-    """What is done later."""
-
-    uuid: str
-    description: str
-    state: str = "queued"
-    message: str = ""
-    code: str = ""
-    http: int = 0
-    ended: float = 0.0
-    done: threading.Event = field(default_factory=threading.Event)
-
-
-class JobFailure(Exception):
-    """A job that fails; with or without its effect is the raiser's business."""
-
-    def __init__(self, code: str, message: str, status: int = 500) -> None:
-        super().__init__(message)
-        self.code, self.message, self.status = code, message, status
-
-
-Act = Callable[[], None]
-
-
-class OntapSim(Simulator):
+class OntapSim(OntapFiles):
     """The cluster; `shelf` is the root of the volume that is mounted."""
 
     def __init__(self, shelf: Shelf, profile: Profile | None = None, seed: int = 0) -> None:
-        super().__init__()
-        self.shelf = shelf
-        self.profile = profile or Profile()
-        self.random = random.Random(seed)
-        self.uuid, self.svm_uuid = str(uuid4()), str(uuid4())
+        super().__init__(shelf, profile, seed)
+        self.svm_uuid = str(uuid4())
         self.quota_state, self.volume_state = self.profile.quota, "online"
         self.qtrees: dict[str, int] = {}
-        self.rules: dict[str, Row] = {}
-        #: What is held to now; a rule that is `blocked` is not until quota was off and on.
-        self.active: dict[str, int | None] = {}
         #: The other limits that are in force: soft ones, and those of files.
         self.further: dict[str, Row] = {}
-        self.blocked: set[str] = set()
-        self.jobs: dict[str, Job] = {}
-        self.effects: list[str] = []
         self._invisible: set[str] = set()
-        #: Made to fail: (text in the description, failure, whether the effect stays).
-        self.job_faults: list[tuple[str, JobFailure, bool]] = []
-        self.chance_of_task_fault = 0.0
         self.wrong_passwords = 0
-        self._volume_queue = threading.Lock()
         self._next_id = 1
         self._until = 0.0
         self._index = 1 << 60
@@ -138,6 +79,9 @@ class OntapSim(Simulator):
             ("GET", ["storage", "volumes"], self._volumes),
             ("GET", ["storage", "volumes", "*"], self._volume),
             ("PATCH", ["storage", "volumes", "*"], self._patch_volume),
+            ("GET", ["storage", "volumes", "*", "snapshots"], self._list_snapshots),
+            ("POST", ["storage", "volumes", "*", "snapshots"], self._make_snapshot),
+            ("DELETE", ["storage", "volumes", "*", "snapshots", "*"], self._delete_snapshot),
             ("GET", ["storage", "volumes", "*", "files", "*"], self._files),
             ("DELETE", ["storage", "volumes", "*", "files", "*"], self._delete_files),
             ("GET", ["storage", "qtrees"], self._list_qtrees),
@@ -167,74 +111,6 @@ class OntapSim(Simulator):
         if ask.path in hidden and not self.profile.cluster_user:
             return refusal(403, "6", "not authorized for that command")
         return None
-
-    # jobs
-
-    def _later(self, ask: Ask, description: str, act: Act, status: int) -> Say:
-        """Queue a change of the volume, and answer for it."""
-        job = Job(str(uuid4()), description)
-        with self.lock:
-            self.jobs[job.uuid] = job
-        threading.Thread(target=self._run, args=(job, act), daemon=True).start()
-        wait = float(ask.query.get("return_timeout", 0))
-        if not self.profile.never_inline and job.done.wait(wait):
-            if job.state == "failure":
-                return refusal(job.http, job.code, job.message)
-            return Say(status, {"job": {"uuid": job.uuid}})
-        return Say(202, {"job": {"uuid": job.uuid, "_links": {"self": {"href": "/api/…"}}}})
-
-    def _run(self, job: Job, act: Act) -> None:
-        with self._volume_queue:
-            job.state = self.random.choice(["running", "pausing", "reloading"])
-            time.sleep(self.profile.job_seconds)
-            try:
-                self._with_faults(job, act)
-            except JobFailure as failure:
-                job.code, job.message, job.http = failure.code, failure.message, failure.status
-                job.state = "failure"
-            else:
-                job.state = "success"
-        job.ended = time.monotonic()
-        job.done.set()
-
-    def _with_faults(self, job: Job, act: Act) -> None:
-        fault = next((f for f in self.job_faults if f[0] in job.description), None)
-        if fault is not None:
-            self.job_faults.remove(fault)
-        elif self.random.random() < self.chance_of_task_fault:
-            fault = self.random.choice(self._likely(job.description))
-        if fault is None:
-            act()
-            return
-        kept: dict[str, int | None] = {}
-        _, failure, effect = fault
-        if effect:
-            kept = dict(self.active)
-            act()
-            self.active = kept
-        if failure is NOT_ACTIVE:
-            self.blocked = {r["qtree"]["name"] for r in self.rules.values()} - set(kept)
-        raise failure
-
-    @staticmethod
-    def _likely(description: str) -> list[tuple[str, JobFailure, bool]]:
-        found = [("", JobFailure("13107406", "Another volume operation is running."), False)]
-        if description.startswith("create rule"):
-            found.append(("", RESIZE_FAILED, True))
-        if "rule" in description:
-            found.append(("", QUOTA_BUSY, False))
-        return found
-
-    def _job(self, _: Ask, uuid: str) -> Say:
-        job = self.jobs.get(uuid)
-        gone = job and job.ended and time.monotonic() - job.ended > self.profile.job_kept_seconds
-        if job is None or gone:
-            return refusal(404, "4", "entry doesn't exist", "uuid")
-        body: Row = {"uuid": uuid, "state": job.state, "description": job.description}
-        if job.state == "failure":
-            error = {"code": job.code, "message": job.message}
-            body |= {"message": job.message, "code": int(job.code), "error": error}
-        return Say(200, body)
 
     # cluster and volumes
 
@@ -498,37 +374,6 @@ class OntapSim(Simulator):
         place = {"qtree": {"name": name}, "volume": {"uuid": self.uuid}}
         return {"type": "tree", "index": self._index, "space": space, "files": files, **place}
 
-    # files
-
-    def _files(self, _: Ask, volume: str, path: str) -> Say:
-        wanted = self.shelf.top / unquote(path)
-        if "." in path or volume != self.uuid:
-            return refusal(400, "262197", "Escape the path.")
-        if not wanted.is_dir():
-            return refusal(404, "6684674", "No such file or directory.")
-        if self.profile.analytics != "on":
-            return Say(200, {"records": [{"path": unquote(path)}], "num_records": 1})
-        entries = list(wanted.rglob("*"))
-        size = sum(p.lstat().st_size for p in entries if p.is_file() and not p.is_symlink())
-        facts = {"bytes_used": size, "file_count": len(entries)}
-        facts["subdir_count"] = sum(p.is_dir() for p in entries)
-        row = {"analytics": {**facts, "incomplete_data": self.profile.incomplete}}
-        return Say(200, {"records": [row], "num_records": 1})
-
-    def _delete_files(self, ask: Ask, volume: str, path: str) -> Say:
-        wanted = self.shelf.top / unquote(path)
-        if volume != self.uuid or not wanted.exists():
-            return refusal(404, "6684674", "No such file or directory.")
-        if ask.query.get("recurse") != "true":
-            return refusal(400, "6684676", "Directory not empty.")
-
-        def act() -> None:
-            time.sleep(self.profile.delete_seconds)
-            shutil.rmtree(wanted, ignore_errors=True)  # clients may be at it too
-            self.effects.append(f"delete tree {unquote(path)}")
-
-        return self._later(ask, f"delete tree {unquote(path)}", act, 200)
-
 
 def _impossible(limits: Row) -> Say | None:
     """Return the refusal of limits that no rule can have."""
@@ -557,15 +402,6 @@ def _hard(rule: Row) -> int | None:
     return limit if limit is None else int(limit)
 
 
-RESIZE_FAILED = JobFailure(
-    "5308568", "Quota policy rule create operation succeeded, however quota resize failed."
-)
-NOT_ACTIVE = JobFailure(
-    "5308573", "Quota policy rule create operation succeeded, but the rule is not active."
-)
-QUOTA_BUSY = JobFailure(
-    "5308504", "Another quota operation is currently in progress for volume research."
-)
 _RATES = ("iops", "throughput", "latency")
 _VOLUME = {"uuid", "name", "svm.uuid", "svm.name", "style", "state", "nas.path", "quota.state"}
 _VOLUME |= {"analytics.state", "space.size", "space.used", "space.afs_total", "metric.status"}

@@ -17,9 +17,18 @@ from backends.mounted import (
     scope_lock,
 )
 from backends.mounted.rest import ArrayOptions, options_of
+from backends.retention import (
+    PREFIX_LENGTH,
+    ArraySnapshot,
+    ArraySnapshots,
+    read_plain,
+    spelled_plainly,
+)
 from backends.systems.netapp.api import OntapApi
 from backends.systems.netapp.quota import OntapQuota
+from backends.systems.netapp.snapshots import DIRECTORY, NAME_MAX, OntapSnapshots
 from backends.systems.netapp.volume import OntapVolume, refuse_offline
+from core.errors import Conflict
 from core.names import VFolderId
 
 #: Limits are multiples of this many bytes.
@@ -51,11 +60,11 @@ class NetAppOptions(ArrayOptions, frozen=True, kw_only=True):
     netapp_attribute_seconds: float = ATTRIBUTE_SECONDS
 
 
-class NetAppBackend(ArrayInodeLimits, ArraySoftLimits):
-    """ONTAP: qtrees, tree quotas, File System Analytics, performance samples."""
+class NetAppBackend(ArrayInodeLimits, ArraySoftLimits, ArraySnapshots):
+    """ONTAP: qtrees, tree quotas, snapshots, File System Analytics, performance samples."""
 
     name: ClassVar[str] = "netapp"
-    doubtful: ClassVar[tuple[str, ...]] = ("fast-size", "inode-limit", "soft-limit")
+    doubtful: ClassVar[tuple[str, ...]] = ("fast-size", "inode-limit", "snapshot", "soft-limit")
 
     def __init__(self, mount: Mount) -> None:
         options = options_of(mount, NetAppOptions)
@@ -67,6 +76,7 @@ class NetAppBackend(ArrayInodeLimits, ArraySoftLimits):
         self._async_delete = options.netapp_async_delete
         self._volume = OntapVolume(api, options.netapp_volume_name, options.netapp_svm)
         self._quota = OntapQuota(self._volume, reinitialise=options.netapp_quota_reinit == "auto")
+        self._snapshots = OntapSnapshots(self._volume)
 
     def array_capacity(self) -> Capacity:
         """See `HasFastCapacity.array_capacity`: less the snapshot reserve, as clients see it."""
@@ -84,11 +94,11 @@ class NetAppBackend(ArrayInodeLimits, ArraySoftLimits):
             return self._volume.usage_of(str(PurePosixPath(vfolder.directory)))
 
     def before_purge(self, parent: int, name: str, vfolder: VFolderId | None = None) -> None:
-        """See `MountedBackend.before_purge`: ONTAP removes the tree, if the option is set.
+        """See `MountedBackend.before_purge`: snapshots go; ONTAP removes the tree, if allowed.
 
         It has the time of one operation; the service removes what remains then.
         """
-        del vfolder
+        super().before_purge(parent, name, vfolder)
         if self._async_delete:
             self._remove_by_array(parent, name, self._volume.remove_tree)
 
@@ -106,8 +116,14 @@ class NetAppBackend(ArrayInodeLimits, ArraySoftLimits):
             "quota": held,
             "inode-limit": held,
             "soft-limit": held,
+            "snapshot": self._shows_snapshots(),
             "fast-size": states.analysed,
         }
+
+    def _shows_snapshots(self) -> bool:
+        """Return whether the mount shows snapshots: a volume may hide them."""
+        with self.root() as root:
+            return descriptors.exists(PurePosixPath(DIRECTORY), root)
 
     def _has_directory(self, path: str) -> bool:
         return self._volume.has_directory(path)
@@ -141,6 +157,38 @@ class NetAppBackend(ArrayInodeLimits, ArraySoftLimits):
     def _remove_objects(self, name: str) -> bool:
         with self._changing_limits():
             return self._quota.drop(name)
+
+    def _array_path(self, path: str) -> str:
+        return f"{self._volume.identity.uuid}/{path}"
+
+    def _spell_name(self, name: str) -> str:
+        """See `ArraySnapshotSkill._spell_name`: ONTAP is strict about names of snapshots."""
+        return spelled_plainly(name, NAME_MAX - PREFIX_LENGTH)
+
+    def _read_name(self, spelled: str) -> str:
+        return read_plain(spelled)
+
+    def _list_snapshots(self, vfolder: VFolderId, prefix: str) -> list[ArraySnapshot]:
+        del vfolder
+        return self._snapshots.all(prefix)
+
+    def _make_snapshot(self, vfolder: VFolderId, name: str) -> ArraySnapshot:
+        """Make it, and wait until the mount shows it; where it stays hidden it is deleted."""
+        made = self._snapshots.make(name)
+        try:
+            with self.root() as root:
+                await_directory(root, str(self._snapshot_place(vfolder, name)), self.making_seconds)
+        except Conflict:
+            self._snapshots.drop(name)
+            raise
+        return made
+
+    def _drop_snapshot(self, vfolder: VFolderId, snapshot: ArraySnapshot) -> None:
+        del vfolder
+        self._snapshots.drop(snapshot.name)
+
+    def _snapshot_place(self, vfolder: VFolderId, name: str) -> PurePosixPath:
+        return PurePosixPath(DIRECTORY, name) / vfolder.directory
 
     @contextmanager
     def _changing_limits(self) -> Iterator[None]:

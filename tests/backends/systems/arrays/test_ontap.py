@@ -18,7 +18,7 @@ from contract.waiting import eventually
 from core import errors
 from core.jobs import Unattended
 from core.names import QuotaScope, VFolderId
-from tests.backends.systems.arrays.simulated import PATIENT, Array, running, scope
+from tests.backends.systems.arrays.simulated import PATIENT, Array, running, scope, vfolder_on
 from tests.backends.systems.arrays.watching import Watch
 from tests.fakes import ontap
 from tests.fakes.ontap import OntapSim, Profile
@@ -216,3 +216,70 @@ def test_options_that_are_wrong_are_named_without_their_values(tmp_path: Path) -
         assert "12345" not in error.value.detail
         with pytest.raises(errors.ConfigurationError, match="https"):
             it.another(netapp_ontap_endpoint="http://array")
+
+
+@pytest.mark.parametrize(("way", "listed"), [("shown", True), ("hidden", False)])
+def test_snapshots_are_a_capability_where_the_mount_shows_them(
+    tmp_path: Path, way: str, *, listed: bool
+) -> None:
+    with array(tmp_path, replace(ON, snapshots=way)) as it:
+        assert ("snapshot" in capabilities(it.backend)) is listed
+        one = vfolder_on(it.backend)
+        name = "at:2026-11-29T12:00:00+01:00_x.y"
+        mine = it.another(netapp_attribute_seconds=0.3)
+        if not listed:
+            with pytest.raises(errors.Conflict, match="mount does not show it"):
+                mine.create_snapshot(one, name)
+            assert it.simulator.snapshots == {}
+            return
+        mine.create_snapshot(one, name)
+        assert [snapshot.name for snapshot in mine.list_snapshots(one)] == [name]
+        assert all(c.isalnum() or c in "_-" for made in it.simulator.snapshots for c in made)
+        with mine.open_snapshot(one, name) as kept:
+            assert os.listdir(kept) == ["file"]
+
+
+def test_snapshots_that_are_not_ours_are_neither_listed_nor_deleted(tmp_path: Path) -> None:
+    with array(tmp_path, ON) as it:
+        one = vfolder_on(it.backend)
+        kept = {"uuid": str(uuid4()), "name": "hourly.2026-11-29_1205"}
+        it.simulator.snapshots[kept["name"]] = kept
+        it.backend.create_snapshot(one, "a")
+        assert [snapshot.name for snapshot in it.backend.list_snapshots(one)] == ["a"]
+        with pytest.raises(errors.InvalidName, match="at most"):
+            it.backend.create_snapshot(one, "x" + "_" * 127)
+        it.backend.delete_snapshot(one, "a")
+        assert list(it.simulator.snapshots) == [kept["name"]]
+
+
+def test_a_user_who_may_not_make_snapshots_is_told_so(tmp_path: Path) -> None:
+    with array(tmp_path, replace(ON, snapshots="denied")) as it:
+        one = vfolder_on(it.backend)
+        with pytest.raises(errors.BackendFailed, match="not authorized"):
+            it.backend.create_snapshot(one, "a")
+
+
+def test_an_administrators_soft_limit_stays(tmp_path: Path) -> None:
+    with array(tmp_path, ON) as it:
+        one = scope()
+        it.backend.create_scope(one, 8 * MIB)
+        rule = next(r for r in it.simulator.rules.values() if r["qtree"]["name"])
+        rule["space"]["soft_limit"], rule["files"]["hard_limit"] = 2 * MIB, 500
+        it.backend.set_limit(one, 4 * MIB)
+        found = it.backend.describe_scope(one)
+        assert (found.limit_bytes, found.soft_limit_bytes) == (4 * MIB, 2 * MIB)
+        assert (found.limit_inodes, found.used_inodes) == (500, 1)
+        it.backend.set_limit(one, MIB)
+        found = it.backend.describe_scope(one)
+        assert (found.limit_bytes, found.soft_limit_bytes) == (MIB, None)
+        assert found.limit_inodes == 500
+
+
+def test_a_door_without_rights_has_limits_set_by_the_worker(tmp_path: Path) -> None:
+    with array(tmp_path, ON) as it:
+        one = scope()
+        it.backend.create_scope(one, 8 * MIB)
+        for verb, limit in (("set_inode_limit", 100), ("set_soft_limit", MIB)):
+            assert not perform(it.backend, HelperRequest(verb, "array", str(one), limit)).refusal  # type: ignore[arg-type] # a name of a verb
+        found = it.backend.describe_scope(one)
+        assert (found.limit_inodes, found.soft_limit_bytes) == (100, MIB)
