@@ -7,6 +7,8 @@
     │   ├── EntryRefused           400  the path is wrong: `errno` and `paths` say how
     │   ├── MalformedRequest       400  the body or its form is not what the route takes
     │   ├── UnknownVolume          400  no such volume (the wire wants 400)
+    │   ├── StorageKindWrong       400  the artifact storage is of another kind
+    │   ├── StoragePathRefused     400  a path is not allowed in an artifact storage
     │   └── Unsupported            400  the volume's backend cannot do this operation
     │       └── NoCommonNode       400  no node can copy between the two volumes
     ├── Forbidden                  403  the secret is missing or wrong
@@ -15,6 +17,11 @@
     │   ├── VFolderNotFound        404
     │   ├── QuotaScopeNotFound     404
     │   ├── EntryNotFound          404
+    │   ├── ArtifactNotFound       404  a storage or a registry has no such object or model
+    │   │   ├── StorageNotFound    404  no artifact storage has this name
+    │   │   ├── ObjectNotFound     404  the artifact storage has nothing of this name
+    │   │   ├── RegistryNotFound   404  no registry has this name
+    │   │   └── ModelNotFound      404  the registry has no such model or revision
     │   └── JobNotFound            404
     ├── Conflict                   409
     │   ├── VFolderExists          409
@@ -32,9 +39,11 @@
     ├── Unavailable                503  Redis or a node does not answer; try again later
     │   ├── StorageUnavailable     503  the storage fails now (EIO, ESTALE)
     │   │   └── VolumeUnavailable  503  what is mounted here now is not the volume
+    │   ├── RegistryUnavailable    503  a registry does not answer, or fails for now
     │   ├── StoreUnavailable       503  Redis is away, or refuses for now (full, read-only)
     │   └── HelperDied             503  a helper process was killed; the work can continue
     ├── DeadlineExceeded           504  the storage did not answer in time
+    ├── RegistryRefused            502  a registry refuses, or answers what cannot be used
     ├── BackendFailed              500  the storage system failed
     │   └── CopyDiffers            500  the source may have changed while it was copied
     └── Defect                     500  a defect of this service
@@ -119,6 +128,22 @@ class UnknownVolume(InvalidParameters):
     title = "Unknown volume"
 
 
+class StorageKindWrong(InvalidParameters):
+    """The artifact storage is of another kind than the route is for."""
+
+    error_code = "storage_access_invalid-parameters"
+    kind = "storage/object-type-invalid"
+    title = "Another kind of storage"
+
+
+class StoragePathRefused(InvalidParameters):
+    """A path is not allowed in an artifact storage: empty, outside, or the directory itself."""
+
+    error_code = "storage-proxy_access_invalid-parameters"
+    kind = "storage/path-refused"
+    title = "Path refused"
+
+
 class Unsupported(InvalidParameters):
     """The volume's backend cannot do this operation."""
 
@@ -198,6 +223,42 @@ class JobNotFound(NotFound):
     error_code = "bgtask_read_not-found"
     kind = "storage/job/not-found"
     title = "No such job"
+
+
+class ArtifactNotFound(NotFound):
+    """A storage or a registry of artifacts has no such object or model."""
+
+
+class StorageNotFound(ArtifactNotFound):
+    """No artifact storage has this name."""
+
+    error_code = "storage_read_not-found"
+    kind = "storage/object-not-found"
+    title = "No such artifact storage"
+
+
+class ObjectNotFound(ArtifactNotFound):
+    """The artifact storage has nothing of this name."""
+
+    error_code = "object-storage_read_not-found"
+    kind = "storage/bucket/object-not-found"
+    title = "No such object"
+
+
+class RegistryNotFound(ArtifactNotFound):
+    """No registry has this name."""
+
+    error_code = "artifact-registry_read_not-found"
+    kind = "registries/registry-not-found"
+    title = "No such registry"
+
+
+class ModelNotFound(ArtifactNotFound):
+    """The registry has no such model, or the model has no such revision or file."""
+
+    error_code = "artifact_read_not-found"
+    kind = "registries/model-not-found"
+    title = "No such model"
 
 
 class Conflict(StorageError):
@@ -334,6 +395,14 @@ class VolumeUnavailable(StorageUnavailable):
     title = "The volume is not available"
 
 
+class RegistryUnavailable(Unavailable):
+    """A registry of artifacts does not answer, or fails for now."""
+
+    error_code = "artifact-registry_request_unreachable"
+    kind = "registries/unavailable"
+    title = "The registry does not answer"
+
+
 class StoreUnavailable(Unavailable):
     """Redis does not answer, or refuses for now: full, read-only, starting."""
 
@@ -355,6 +424,15 @@ class DeadlineExceeded(StorageError):
     title = "The storage did not answer in time"
     status = 504
     retriable = True
+
+
+class RegistryRefused(StorageError):
+    """A registry of artifacts refuses the request, or its answer cannot be used."""
+
+    error_code = "artifact-registry_request_unreachable"
+    kind = "registries/api-error"
+    title = "The registry refuses"
+    status = 502
 
 
 class BackendFailed(StorageError):

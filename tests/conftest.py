@@ -69,6 +69,12 @@ _NEEDS = "needs the part {!r}; `make parts` installs it"
 _NEEDED = re.compile(r"needs the part '([^']+)'")
 
 
+#: What the shared node has beside its volume.
+ARTIFACTS = """
+[artifact-storages.shelf]
+type = "vfs_storage"
+vfs-storage = { base-path = "shelf" }
+"""
 #: The slowest files. They begin first, so that none runs alone at the end.
 _FIRST = (
     "tests/chaos/test_chaos.py",
@@ -147,7 +153,7 @@ def object_storage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ObjectS
 @pytest.fixture(scope="session")
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Node]:
     """A complete real node under its supervisor, for the complete run. Tests must not break it."""
-    with running_node(tmp_path_factory.mktemp("stack")) as node:
+    with running_node(tmp_path_factory.mktemp("stack"), ARTIFACTS) as node:
         yield node
 
 

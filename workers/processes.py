@@ -12,6 +12,7 @@ from celery.platforms import SecurityWarning
 from celery.signals import worker_process_init, worker_shutting_down
 
 from backends.volumes import Mounts, close_inherited
+from backends.volumes.artifacts import ArtifactStorages
 from core.errors import ConfigurationError
 from core.settings import Settings
 from core.telemetry import logs
@@ -26,6 +27,7 @@ def worker(app: Celery, settings: Settings) -> None:
     """Prove the mounts, choose the queues, and run until the node is drained."""
     node = settings.storage_proxy.node_id
     celery_internals.silence_shutdown_messages()
+    ArtifactStorages(settings).begin()
     mounts = Mounts(settings)
     mounts.start()
     volumes = mounts.volumes()

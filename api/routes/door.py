@@ -22,6 +22,7 @@ from api.volumes import (
 )
 from backends.base import possible_capabilities
 from backends.volumes import Mounts, MountState, Volumes
+from backends.volumes.artifacts import ArtifactStorages
 from core.cluster import (
     BandwidthStore,
     Node,
@@ -100,6 +101,11 @@ class Door:
             for name, table in self.settings.volume.items()
             if not self.volumes.mistake(name)  # callers of this list cannot read "down"
         }
+
+    @cached_property
+    def artifact_storages(self) -> ArtifactStorages:
+        """The artifact storages of this node."""
+        return ArtifactStorages(self.settings)
 
     @cached_property
     def performance_store(self) -> PerformanceStore:

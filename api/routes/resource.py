@@ -29,6 +29,7 @@ from core.errors import (
 )
 
 JSON = "application/json"
+FORM = "multipart/form-data"
 PROBLEM = "application/problem+json"
 View = Callable[..., Response]
 Errors = Iterable[type[StorageError]]
@@ -55,6 +56,8 @@ class Route:
 
     gives: dict[int, RouteAnswer]
     takes: type[Body] | None = None
+    #: The fields of a form (`multipart/form-data`) that the view reads itself.
+    form: type[ma.Schema] | None = None
     refuses: tuple[type[StorageError], ...] = ()
     #: Parameters in the query and in headers, beside those that all routes take.
     parameters: tuple[Parameter, ...] = ()
@@ -73,7 +76,7 @@ class Route:
         return list(dict.fromkeys([*closed, *self._own_errors()]))
 
     def _own_errors(self) -> list[type[StorageError]]:
-        if self.ignores_body:
+        if self.ignores_body or self.form:
             return list(self.refuses)
         if self.takes is None:
             return [MalformedRequest, *self.refuses]
@@ -101,7 +104,7 @@ class Resource(Blueprint):
 def _bound(view: View, route: Route, unmanaged_answer: Callable[[], Response] | None) -> View:
     if route.takes:
         return _with_body(view, route.takes(), route.body_max_bytes, unmanaged_answer)
-    return view if route.ignores_body else _without_body(view)
+    return view if route.ignores_body or route.form else _without_body(view)
 
 
 def _with_body(
@@ -143,6 +146,8 @@ def _documentation(view: View, route: Route) -> dict[str, Any]:
     if route.takes:
         content = {JSON: {"schema": _schema(route.takes)}}
         doc["requestBody"] = {"required": True, "content": content}
+    if route.form:
+        doc["requestBody"] = {"required": True, "content": {FORM: {"schema": route.form}}}
     return doc
 
 
@@ -158,7 +163,7 @@ def _responses(route: Route) -> dict[str, Any]:
     by_status: dict[int, list[str]] = {}
     for error in route.errors:
         by_status.setdefault(error.status, []).append(f"`{error.error_code}`: {error.title}.")
-    if route.takes:
+    if route.takes or route.form:
         by_status.setdefault(413, []).append("The body is too large.")
     by_status.setdefault(500, []).append("The service failed; its log has the request id.")
     for status, lines in by_status.items():

@@ -1,6 +1,6 @@
 """The shapes of requests and answers, the source of OpenAPI. Knows no store and no route."""
 
-from api.schemas import bodies
+from api.schemas import artifact_storages, bodies
 from api.schemas.bgtasks import CloneVFolder, CloneVFolderBody, DeleteEntries, DeleteEntriesBody
 from api.schemas.bodies import Body
 from api.schemas.files import (
@@ -149,5 +149,6 @@ __all__ = [
     "Version",
     "VolumeBody",
     "VolumeList",
+    "artifact_storages",
     "bodies",
 ]

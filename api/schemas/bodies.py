@@ -43,16 +43,40 @@ class InvalidDocument(InvalidBody):
     kind = "generic-bad-request"
 
 
+class NotJson(InvalidBody):
+    """The body is absent, or is not JSON."""
+
+
+class UnreadableDocument(InvalidDocument):
+    """Like `NotJson`, with the error code of the routes of storages and registries."""
+
+    error_code = "api_parsing_bad-request"
+
+
 class Body(ma.Schema):
     """A request body that is loaded as a typed value; unknown keys are refused."""
 
     makes: ClassVar[type]
     #: The error of an invalid body.
     refusal: ClassVar[type[InvalidBody]] = InvalidBody
+    #: Whether an absent body is refused, too; else it is an empty object.
+    needed: ClassVar[bool] = False
 
     @ma.post_load
     def _make(self, data: Mapping[str, Any], **_: Any) -> Any:  # noqa: ANN401 - marshmallow's hook
         return self.makes(**data)
+
+
+class ArtifactBody(Body):
+    """A body of the routes of storages and registries: unknown keys are ignored."""
+
+    class Meta:
+        """The manager sends more keys."""
+
+        unknown = ma.EXCLUDE
+
+    refusal = InvalidDocument
+    needed = True
 
 
 def load(schema: Body, max_bytes: int | None = None) -> Any:  # noqa: ANN401 - what the schema makes
@@ -63,9 +87,20 @@ def load(schema: Body, max_bytes: int | None = None) -> Any:  # noqa: ANN401 - w
         RequestEntityTooLarge: the body has more than `max_bytes` (or the limit of the door).
     """
     try:
-        return schema.load(json_object(max_bytes))
+        return schema.load(_document(schema, max_bytes))
     except ma.ValidationError as error:
         raise schema.refusal.of(error.messages) from None
+
+
+def _document(schema: Body, max_bytes: int | None) -> dict[str, Any]:
+    if not schema.needed:
+        return json_object(max_bytes)
+    try:
+        return json_object(max_bytes, needed=True)
+    except NotJson as error:
+        raise UnreadableDocument(error.detail, **error.facts) from None
+    except InvalidBody as error:
+        raise schema.refusal(error.detail, **error.facts) from None
 
 
 def no_body() -> None:
@@ -81,19 +116,20 @@ def no_body() -> None:
         raise MalformedRequest("This route takes no body.")
 
 
-def json_object(max_bytes: int | None = None) -> dict[str, Any]:
-    """Return the JSON object of the body; an absent body is an empty object.
+def json_object(max_bytes: int | None = None, *, needed: bool = False) -> dict[str, Any]:
+    """Return the JSON object of the body; an absent body is an empty object, unless one is needed.
 
     Raises:
-        InvalidBody: the body is not JSON, or not an object.
+        NotJson: the body is not JSON, or is absent and needed.
+        InvalidBody: the body is not an object.
     """
     data = _read(max_bytes or BODY_MAX_BYTES)
-    if not data.strip():
+    if not data.strip() and not needed:
         return {}
     try:
         value = json.loads(data.decode("utf-8"), parse_constant=_refuse_constant)
     except (ValueError, RecursionError):  # ValueError: syntax, encoding, or a number too long
-        raise _invalid("The body is not JSON; send one JSON object.") from None
+        raise _invalid("The body is not JSON; send one JSON object.", NotJson) from None
     if not isinstance(value, dict):
         raise _invalid("The body is JSON, but not an object; send one JSON object.")
     return value
@@ -118,8 +154,8 @@ def invalid_field(pointer: str, detail: str) -> InvalidBody:
     return InvalidBody(detail, errors=errors, data=_tree(errors))
 
 
-def _invalid(detail: str) -> InvalidBody:
-    return InvalidBody(detail, data=detail, errors=[{"pointer": "", "detail": detail}])
+def _invalid(detail: str, kind: type[InvalidBody] = InvalidBody) -> InvalidBody:
+    return kind(detail, data=detail, errors=[{"pointer": "", "detail": detail}])
 
 
 def _flat(messages: Any, pointer: str) -> Iterator[tuple[str, str]]:  # noqa: ANN401 - as above

@@ -15,6 +15,7 @@ from gunicorn.arbiter import Arbiter
 from gunicorn.glogging import Logger
 
 from api.server import settings as gunicorn_settings
+from backends.volumes.artifacts import ArtifactStorages
 from core.errors import ConfigurationError
 from core.process import check_certificate, end_unstarted, identity
 from core.settings import Settings, load
@@ -79,8 +80,21 @@ class DoorApplication(BaseApplication):
 
 def run(door: str, settings: Settings, counters: Path) -> None:
     """Take the identity that the configuration names, then serve the door until SIGTERM."""
+    if door == "manager":
+        ArtifactStorages(settings).begin(_owner(settings))
     _take_identity(door, settings, counters)
     DoorApplication(door, settings).run()
+
+
+def _owner(settings: Settings) -> tuple[int, int] | None:
+    """Return who owns the directories that the start makes; None for the user of the process."""
+    if settings.storage_proxy.user is None:
+        return None
+    try:
+        user = identity.configured(settings.storage_proxy)
+    except ConfigurationError:  # the next step ends the start with it
+        return None
+    return user.uid, user.gid
 
 
 def _take_identity(door: str, settings: Settings, counters: Path) -> None:

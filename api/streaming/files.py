@@ -116,15 +116,19 @@ class Sendable:
         return ranges.Representation(self.stat.st_size, self.etag, self.modified)
 
 
-def answer(file: Sendable, *, no_cache: bool = False) -> Response:
+def answer(
+    file: Sendable, *, no_cache: bool = False, requested: ranges.RequestedRanges | None = None
+) -> Response:
     """Return the response to a GET or HEAD of a file; the file is closed after the last byte.
+
+    `requested` is what the headers of the request ask for, where a POST is answered as a GET.
 
     Raises:
         PreconditionFailed, RequestedRangeNotSatisfiable: the headers of the request lead to it.
         StorageError: the first byte cannot be read.
     """
     try:
-        choice = ranges.choose(file.representation(), ranges.requested_ranges())
+        choice = ranges.choose(file.representation(), requested or ranges.requested_ranges())
         headers = _headers(file, no_cache=no_cache)
         status, start, length = ranges.apply_choice(choice, file.stat.st_size, headers)
         _prove_readable(file, start, length)

@@ -1,5 +1,14 @@
 """All configuration, typed; only this package reads the environment. Knows no job, no storage."""
 
+from core.settings.artifacts import (
+    ArtifactRegistryTable,
+    ArtifactStorageTable,
+    HuggingFaceTable,
+    ObjectStorageTable,
+    ReservoirClientTable,
+    ReservoirTable,
+    VfsStorageTable,
+)
 from core.settings.etcd import Etcd
 from core.settings.migration import KEYS, KeyReading, Reading, keys_of
 from core.settings.own import RedisTarget
@@ -21,12 +30,19 @@ __all__ = [
     "KEYS",
     "OVERRIDE_PREFIX",
     "Address",
+    "ArtifactRegistryTable",
+    "ArtifactStorageTable",
     "Etcd",
+    "HuggingFaceTable",
     "KeyReading",
+    "ObjectStorageTable",
     "Reading",
     "RedisTarget",
+    "ReservoirClientTable",
+    "ReservoirTable",
     "Settings",
     "StorageProxyTable",
+    "VfsStorageTable",
     "VolumeTable",
     "address",
     "effective",

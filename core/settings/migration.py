@@ -42,7 +42,8 @@ _Names = tuple[str, ...]
 _SAME, _RENAMED = Reading.SAME, Reading.RENAMED
 _NO_EFFECT, _NOT_SERVED = Reading.NO_EFFECT, Reading.NOT_SERVED
 _OPTION = "volume.NAME.options."
-_ARTIFACTS = "models and artifacts are not served; keep the reference's process for them"
+_ARTIFACTS = "not served; keep the reference's process for them"
+_STORAGE = "artifact-storages.NAME"
 
 KEYS: tuple[KeyReading, ...] = (
     KeyReading("etcd.namespace", _SAME),
@@ -188,7 +189,11 @@ KEYS: tuple[KeyReading, ...] = (
     KeyReading("pyroscope.*", _NO_EFFECT),
     KeyReading("otel.*", _NO_EFFECT),
     KeyReading("service-discovery.*", _SAME),
-    KeyReading("artifact-storages.*", _NOT_SERVED, _ARTIFACTS),
+    KeyReading(f"{_STORAGE}.type", _SAME, "`git_lfs` stops the start, as there"),
+    KeyReading(f"{_STORAGE}.vfs-storage.upload-chunk-size", _NO_EFFECT),
+    KeyReading(f"{_STORAGE}.vfs-storage.download-chunk-size", _NO_EFFECT),
+    KeyReading(f"{_STORAGE}.vfs-storage.*", _SAME),
+    KeyReading(f"{_STORAGE}.object-storage.*", _NOT_SERVED, _ARTIFACTS),
     KeyReading("artifact-registries.*", _NOT_SERVED, _ARTIFACTS),
     KeyReading("reservoir-client.*", _NOT_SERVED, _ARTIFACTS),
     KeyReading("storages.*", _NOT_SERVED, _ARTIFACTS),

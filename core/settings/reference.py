@@ -10,6 +10,11 @@ from typing import Any
 
 from msgspec import Struct, field
 
+from core.settings.artifacts import (
+    ArtifactRegistryTable,
+    ArtifactStorageTable,
+    ReservoirClientTable,
+)
 from core.settings.units import Address, address, seconds, size_bytes
 
 DEFAULT_SCANDIR_LIMIT = 1000
@@ -184,8 +189,6 @@ class ReferenceTables(Table, frozen=True):
     pyroscope: dict[str, Any] = field(default_factory=dict)
     otel: dict[str, Any] = field(default_factory=dict)
     service_discovery: dict[str, Any] = field(default_factory=dict)
-    artifact_storages: dict[str, Any] = field(default_factory=dict)
-    artifact_registries: dict[str, Any] = field(default_factory=dict)
-    reservoir_client: dict[str, Any] = field(default_factory=dict)
-    storages: list[dict[str, Any]] = field(default_factory=list)
-    registries: list[dict[str, Any]] = field(default_factory=list)
+    artifact_storages: dict[str, ArtifactStorageTable] = field(default_factory=dict)
+    artifact_registries: dict[str, ArtifactRegistryTable] = field(default_factory=dict)
+    reservoir_client: ReservoirClientTable = field(default_factory=ReservoirClientTable)

@@ -15,7 +15,7 @@ from typing import Any
 import msgspec
 
 from core.errors import ConfigurationError
-from core.settings import redis_from_etcd
+from core.settings import artifacts, redis_from_etcd
 from core.settings.own import OwnTables
 from core.settings.reference import ReferenceTables, VolumeTable
 from core.settings.units import origin
@@ -36,6 +36,8 @@ _NAMED_TABLES = (
     "override-configs",
     "bandwidth",
 )
+#: Arrays of tables whose keys have two spellings, too.
+_ARRAYS = ("storages", "registries")
 _VOLUME_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,62}")
 _UNKNOWN_FIELD = re.compile(
     r"Object contains unknown field `(?P<key>[^`]+)`(?: - at `\$(?P<at>[^`]*)`)?"
@@ -116,6 +118,10 @@ def load(path: Path | None = None, environ: Mapping[str, str] | None = None) -> 
     environ = os.environ if environ is None else environ
     path = path or find(environ)
     tables = _kebab(read_tables(path))
+    try:
+        artifacts.fold_old_arrays(tables)
+    except ValueError as error:
+        raise ConfigurationError(f"{error}.") from error
     _override(tables, environ)
     _override_etcd(tables, environ)
     redis_from_etcd.complete(tables)
@@ -164,6 +170,8 @@ def _checked(tables: dict[str, Any]) -> Settings:
         _ = [origin(text) for text in settings.vfolder.doors.origins], settings.log_level
         redis = settings.vfolder.redis
         _ = [target.sentinels for target in (redis, *redis.override_configs.values())]
+        artifacts.check_tables("artifact-storages", {**settings.artifact_storages})
+        artifacts.check_tables("artifact-registries", {**settings.artifact_registries})
     except ValueError as error:
         raise ConfigurationError(f"{error}.") from error
     return settings
@@ -212,6 +220,8 @@ def _kebab_item(key: str, value: Any, *, named: bool) -> tuple[str, Any]:  # noq
     name = key if named else key.replace("_", "-")
     if isinstance(value, dict) and name != "options":
         return name, _kebab(value, named=name in _NAMED_TABLES and not named)
+    if name in _ARRAYS and isinstance(value, list):
+        return name, [_kebab(entry) if isinstance(entry, dict) else entry for entry in value]
     return name, value
 
 

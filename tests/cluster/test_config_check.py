@@ -31,6 +31,16 @@ def check(directory: Path, change: tuple[str, str], **variables: str) -> tuple[i
     return done.returncode, done.stdout, done.stderr
 
 
+#: A setting of the reference that has no effect.
+STORAGE = """
+[artifact-storages.one]
+type = "vfs_storage"
+[artifact-storages.one.vfs-storage]
+base-path = "x"
+download-chunk-size = 4096
+"""
+
+
 @pytest.mark.parametrize(
     ("change", "hint"),
     [
@@ -171,10 +181,10 @@ MORE = "volume.more"
         ),
         ('[vfolder]\nstate-dir = "storage-proxy.toml/x"\n', ERROR, "vfolder.state-dir", "is not"),
         (
-            '[artifact-storages.one]\ntype = "vfs_storage"\n',
+            STORAGE,
             NOTE,
-            "artifact-storages.one.type",
-            "does not have",
+            "artifact-storages.one.vfs-storage.download-chunk-size",
+            "no effect",
         ),
     ],
 )

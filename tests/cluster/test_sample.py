@@ -46,8 +46,17 @@ def test_every_key_is_read(sample: Path) -> None:
     assert settings.storage_proxy.node_id == "i-storage-proxy-01"
     assert settings.storage_proxy.session_expire_seconds == 86_400
     assert settings.storage_proxy.allow_auto_quota_scope_creation
-    assert settings.artifact_registries["hub"]["type"] == "huggingface"
-    assert settings.storages[0]["name"] == "old"
+    hub = settings.artifact_registries["hub"]
+    assert hub.type == "huggingface"
+    assert hub.huggingface is not None
+    assert hub.huggingface.token == "hf_something"
+    assert settings.artifact_registries["old-hub"].type == "huggingface"
+    old = settings.artifact_storages["old"].object_storage
+    assert old is not None
+    assert old.buckets == ["models"]
+    shelf = settings.artifact_storages["shelf"].vfs_storage
+    assert shelf is not None
+    assert shelf.base_path == "shelf"
     assert settings.volume_path(settings.volume["local"]) == sample.parent / "volume"
     assert settings.store_is_embedded, "no member of etcd answers, so the file stands alone"
 

@@ -24,7 +24,11 @@ BANNED_MODULES = {
     "services",
 }
 #: The manager door is named for whose calls it answers: those of the manager service.
-ALLOWED_PACKAGES = {Path("api/doors/manager"), Path("api/doors/manager/pages")}
+ALLOWED_PACKAGES = {
+    Path("api/doors/manager"),
+    Path("api/doors/manager/pages"),
+    Path("api/doors/manager/artifacts"),
+}
 #: Helper is the word for a process that shares the work of a transfer.
 ALLOWED_MODULES = {Path("workers/verbs/transfer/helpers.py")}
 

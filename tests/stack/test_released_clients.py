@@ -11,7 +11,7 @@ import requests
 from redis import Redis
 
 from tests.support.node import Node
-from tests.support.released import clients, files, manager
+from tests.support.released import artifacts, clients, files, manager
 from tests.support.released.clients import ReleasedClient
 from tests.support.released.discovery import discover
 from tests.support.released.side import CALLS, PATIENCE_SECONDS, ReleasedManager
@@ -27,7 +27,7 @@ PATIENCE = {
     "SDK and CLI": clients.PATIENCE_SECONDS,
     "Prometheus": SCRAPE_SECONDS,
 }
-_MODULES: tuple[ModuleType, ...] = (manager, files)  # their import fills CALLS
+_MODULES: tuple[ModuleType, ...] = (manager, files, artifacts)  # their import fills CALLS
 
 
 @pytest.fixture

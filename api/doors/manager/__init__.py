@@ -3,6 +3,7 @@
 from flask_smorest import Api
 
 from api.doors.manager import (
+    artifacts,
     files,
     jobs,
     node_operations,
@@ -19,6 +20,7 @@ from api.doors.manager import (
 from api.routes import probes
 
 __all__ = [
+    "artifacts",
     "node_operations",
     "openapi",
 ]
@@ -40,5 +42,6 @@ def install(api: Api) -> None:
         jobs.blueprint,
         reports.blueprint,
         nodes.blueprint,
+        *artifacts.BLUEPRINTS,
     ):
         api.register_blueprint(blueprint)

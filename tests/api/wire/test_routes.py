@@ -8,6 +8,7 @@ from core.settings import Settings
 from tests.support.wire_table import DOORS, ROOT, rows
 
 #: Routes of the documents, and those that are in the OpenAPI document only.
+_OF_ARTIFACTS = ("/v1/storages/", "/v1/registries/")
 _ELSEWHERE = ("/v1/", "/runbooks/", "/problems/", "/docs", "/redoc", "/openapi.json", "/static/")
 _APPS = {"manager": manager_door, "client": client_door, "internal": internal_door}
 
@@ -18,7 +19,7 @@ def routes(app: Flask) -> set[tuple[str, str]]:
         (method, rule.rule)
         for rule in app.url_map.iter_rules()
         for method in rule.methods or ()
-        if not rule.rule.startswith(_ELSEWHERE)
+        if (rule.rule.startswith(_OF_ARTIFACTS) or not rule.rule.startswith(_ELSEWHERE))
         and (method != "HEAD" or "GET" not in (rule.methods or ()))
         and (method != "OPTIONS" or not rule.provide_automatic_options)
     }

@@ -1,0 +1,221 @@
+"""Routes of VFS storages: facts, listing, download, upload and removal of files and directories."""
+
+import os
+from collections.abc import Callable
+from dataclasses import replace
+from http import HTTPStatus
+from io import FileIO
+from typing import TypeVar
+
+from flask import Response, request
+from werkzeug.datastructures import FileStorage, Headers, MultiDict
+from werkzeug.formparser import FormDataParser
+
+from api.http import answer, problems
+from api.routes import Resource, Route, RouteAnswer, current_door
+from api.schemas import artifact_storages as schemas
+from api.schemas.bodies import UnreadableDocument
+from api.streaming import ArchiveResponse, Pace, files, ranges
+from backends.archives import FORMATS, plan
+from backends.fs import ERRORS
+from backends.volumes.artifacts import OCTET_STREAM, FileTooLarge, StorageUpload, VfsStorage
+from core.errors import (
+    MalformedRequest,
+    ObjectNotFound,
+    StorageError,
+    StorageKindWrong,
+    StorageNotFound,
+    StoragePathRefused,
+)
+from core.names import VFolderPath
+
+blueprint = Resource("vfs storages", __name__, description="Files of VFS artifact storages.")
+
+_ANY_STORAGE: tuple[type[StorageError], ...] = (
+    StorageNotFound,
+    StorageKindWrong,
+    StoragePathRefused,
+    *ERRORS,
+)
+_BODY: tuple[type[StorageError], ...] = (UnreadableDocument, *_ANY_STORAGE)
+#: The largest text field of a form; the parser holds as much of the form in memory (bytes).
+FIELD_MAX_BYTES = 1024 * 1024
+#: Parts of a form beside the file: its fields, and some that are not read.
+PARTS_MAX = 10
+#: An upload that sends nothing for this long is given up (seconds).
+SILENCE_SECONDS = 60.0
+TICK_SECONDS = 5.0
+T = TypeVar("T")
+
+
+def _on_storage(storage: VfsStorage, call: Callable[[], T]) -> T:
+    """Do a bounded call within the deadline of a storage."""
+    return current_door().deadlines.call(f"artifact-storage:{storage.name}", call)
+
+
+@blueprint.operation(
+    "GET",
+    "/v1/storages/vfs/<storage_name>/meta",
+    Route(
+        takes=schemas.StoragePathBody,
+        gives={200: RouteAnswer("Its facts.", schemas.StoredMeta)},
+        refuses=(*_BODY, ObjectNotFound),
+    ),
+)
+def get_stored_meta(body: schemas.StoragePath, storage_name: str) -> Response:
+    """Return the facts of a file or a directory of a VFS storage."""
+    storage = current_door().artifact_storages.vfs(storage_name)
+    return answer(_on_storage(storage, lambda: storage.describe(body.filepath)))
+
+
+@blueprint.operation(
+    "GET",
+    "/v1/storages/vfs/<storage_name>/files",
+    Route(
+        takes=schemas.StorageDirectoryBody,
+        gives={200: RouteAnswer("What is below it.", schemas.StoredEntries)},
+        refuses=(*_BODY, ObjectNotFound),
+    ),
+)
+def list_stored_files(body: schemas.StorageDirectory, storage_name: str) -> Response:
+    """List all files and directories below a directory of a VFS storage.
+
+    Links and special files are left out. No link is followed.
+    """
+    storage = current_door().artifact_storages.vfs(storage_name)
+    return answer({"files": _on_storage(storage, lambda: storage.list_files(body.directory))})
+
+
+@blueprint.operation(
+    "POST",
+    "/v1/storages/vfs/<storage_name>/download",
+    Route(
+        takes=schemas.StoragePathBody,
+        gives={
+            200: RouteAnswer("The file, or a tar of the directory.", content_type="*/*"),
+            206: RouteAnswer("The requested range of it.", content_type="*/*"),
+            304: RouteAnswer("The caller has it."),
+        },
+        refuses=(*_BODY, ObjectNotFound),
+    ),
+)
+def download_stored_file(body: schemas.StoragePath, storage_name: str) -> Response:
+    """Send a file of a VFS storage, or a directory as a tar.
+
+    Ranges and conditions of RFC 9110 are answered as for a GET. The media type of a file follows
+    from the end of its name. A tar is made while it is sent; links in it stay links.
+    """
+    storage = current_door().artifact_storages.vfs(storage_name)
+    found = _on_storage(storage, lambda: storage.open(body.filepath))
+    requested = replace(ranges.requested_ranges(), method="GET")
+    if found.is_directory:
+        return _as_tar(found.descriptor, requested)
+    file = files.Sendable(FileIO(found.descriptor), found.name, found.status, Pace(None))
+    response = files.answer(file, requested=requested)
+    if response.status_code != HTTPStatus.NOT_MODIFIED:
+        response.headers["Content-Type"] = found.content_type
+    return response
+
+
+def _as_tar(descriptor: int, requested: ranges.RequestedRanges) -> Response:
+    try:
+        archive = ArchiveResponse(
+            descriptor, [plan.Source(VFolderPath(()), ".")], FORMATS["tar"], Pace(None)
+        )
+    finally:
+        os.close(descriptor)
+    headers = Headers({**files.SAFE_HEADERS, "Content-Type": OCTET_STREAM, "ETag": archive.etag})
+    try:
+        what = ranges.Representation(archive.length, archive.etag)
+        choice = ranges.choose(what, requested)
+        status, start, length = ranges.apply_choice(choice, archive.length, headers)
+        if status == HTTPStatus.NOT_MODIFIED:
+            archive.close()
+            return Response(status=status, headers=headers)
+        if status == HTTPStatus.PARTIAL_CONTENT:
+            archive.limit(start, length)
+        else:
+            archive.begin()
+    except BaseException:
+        archive.close()
+        raise
+    return Response(archive, status, headers, direct_passthrough=True)
+
+
+@blueprint.operation(
+    "DELETE",
+    "/v1/storages/vfs/<storage_name>",
+    Route(
+        takes=schemas.StoragePathBody,
+        gives={200: RouteAnswer("It is not there any more.", schemas.StoredPath)},
+        refuses=_BODY,
+    ),
+)
+def remove_stored_file(body: schemas.StoragePath, storage_name: str) -> Response:
+    """Remove a file, or a directory with everything below it, from a VFS storage.
+
+    What is absent is a success, too. A link itself is removed, not its target.
+    """
+    storage = current_door().artifact_storages.vfs(storage_name)
+    _on_storage(storage, lambda: storage.remove(body.filepath))
+    return answer({"filepath": body.filepath})
+
+
+@blueprint.operation(
+    "POST",
+    "/v1/storages/vfs/<storage_name>/upload",
+    Route(
+        form=schemas.StorageUploadForm,
+        gives={201: RouteAnswer("Stored, and on disk.", schemas.StoredPath)},
+        refuses=(MalformedRequest, FileTooLarge, *_ANY_STORAGE),
+    ),
+)
+def upload_stored_file(storage_name: str) -> Response:
+    """Store a file in a VFS storage: a form with the field `filepath` and the file `file`.
+
+    The file appears complete under its name, or not at all. It replaces a file of that name.
+    """
+    storage = current_door().artifact_storages.vfs(storage_name)
+    with storage.begin_upload() as upload:
+        filepath = _receive(upload)
+        _on_storage(storage, lambda: upload.publish(filepath))
+    return answer({"filepath": filepath}, HTTPStatus.CREATED)
+
+
+def _receive(upload: StorageUpload) -> str:
+    """Write the file of the form to the upload; return where the caller wants it."""
+    parts = 0
+
+    def stream(*_: object, **__: object) -> StorageUpload:
+        nonlocal parts
+        parts += 1
+        if parts > 1:
+            raise MalformedRequest("The form has more than one file; send one at a time.")
+        return upload
+
+    form, received = _parsed(
+        FormDataParser(
+            stream_factory=stream,  # type: ignore[arg-type] # the parser calls write and seek
+            max_form_memory_size=FIELD_MAX_BYTES,
+            max_form_parts=PARTS_MAX,
+            silent=False,
+        )
+    )
+    if "file" not in received:
+        raise MalformedRequest("The form has no file; send it as the field `file`.")
+    filepath = form.get("filepath")
+    if not filepath:
+        raise MalformedRequest("The form has no field `filepath`, which says where the file goes.")
+    return str(filepath)
+
+
+def _parsed(parser: FormDataParser) -> tuple[MultiDict[str, str], MultiDict[str, FileStorage]]:
+    source = request.environ["wsgi.input"]
+    try:
+        with source.watched(TICK_SECONDS, SILENCE_SECONDS, lambda _came: None):
+            _, form, received = parser.parse_from_environ(request.environ)
+    except TimeoutError:
+        raise problems.RequestSlow("The form did not arrive in time.") from None
+    except ValueError as error:
+        raise MalformedRequest("The form is malformed or was cut off.") from error
+    return form, received
