@@ -19,7 +19,7 @@
     │   ├── EntryNotFound          404
     │   ├── ArtifactNotFound       404  a storage or a registry has no such object or model
     │   │   ├── StorageNotFound    404  no artifact storage has this name
-    │   │   ├── ObjectNotFound     404  the artifact storage has nothing of this name
+    │   │   ├── StoredPathNotFound 404  the artifact storage has nothing of this name
     │   │   ├── RegistryNotFound   404  no registry has this name
     │   │   └── ModelNotFound      404  the registry has no such model or revision
     │   └── JobNotFound            404
@@ -237,12 +237,12 @@ class StorageNotFound(ArtifactNotFound):
     title = "No such artifact storage"
 
 
-class ObjectNotFound(ArtifactNotFound):
+class StoredPathNotFound(ArtifactNotFound):
     """The artifact storage has nothing of this name."""
 
     error_code = "object-storage_read_not-found"
-    kind = "storage/bucket/object-not-found"
-    title = "No such object"
+    kind = "storage/path-not-found"
+    title = "No such path"
 
 
 class RegistryNotFound(ArtifactNotFound):

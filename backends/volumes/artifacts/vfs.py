@@ -22,10 +22,10 @@ from core.errors import (
     EntryNotFound,
     EntryRefused,
     InvalidName,
-    ObjectNotFound,
     PathEscape,
     StorageError,
     StoragePathRefused,
+    StoredPathNotFound,
     VolumeUnavailable,
 )
 from core.names import VFolderPath
@@ -177,7 +177,7 @@ class VfsStorage:
         """Open a regular file or a directory for reading.
 
         Raises:
-            ObjectNotFound: there is none.
+            StoredPathNotFound: there is none.
             StoragePathRefused: it is something else, such as a fifo.
         """
         path = self.parse(filepath)
@@ -196,7 +196,7 @@ class VfsStorage:
         Links and special files are left out: their type has no word, and no link is followed.
 
         Raises:
-            ObjectNotFound: the directory does not exist.
+            StoredPathNotFound: the directory does not exist.
             StoragePathRefused: it is no directory.
         """
         path = self.parse(directory)
@@ -237,7 +237,7 @@ class VfsStorage:
                         os.fsync(descriptor)
                     finally:
                         os.close(descriptor)
-            except ObjectNotFound:
+            except StoredPathNotFound:
                 return
             _remove_all(trash, trashed)
 
@@ -353,13 +353,13 @@ def _object_errors() -> Iterator[None]:
     """Raise what the routes of storages answer for a wrong path.
 
     Raises:
-        ObjectNotFound: the entry does not exist.
+        StoredPathNotFound: the entry does not exist.
         StoragePathRefused: the path leads outside, or is not what the call needs.
     """
     try:
         yield
     except EntryNotFound as error:
-        raise ObjectNotFound("The storage has nothing at this path.") from error
+        raise StoredPathNotFound("The storage has nothing at this path.") from error
     except (PathEscape, InvalidName) as error:
         raise StoragePathRefused("The path leads outside of the storage.") from error
     except EntryRefused as error:

@@ -21,11 +21,11 @@ from backends.fs import ERRORS
 from backends.volumes.artifacts import OCTET_STREAM, FileTooLarge, StorageUpload, VfsStorage
 from core.errors import (
     MalformedRequest,
-    ObjectNotFound,
     StorageError,
     StorageKindWrong,
     StorageNotFound,
     StoragePathRefused,
+    StoredPathNotFound,
 )
 from core.names import VFolderPath
 
@@ -59,7 +59,7 @@ def _on_storage(storage: VfsStorage, call: Callable[[], T]) -> T:
     Route(
         takes=schemas.StoragePathBody,
         gives={200: RouteAnswer("Its facts.", schemas.StoredMeta)},
-        refuses=(*_BODY, ObjectNotFound),
+        refuses=(*_BODY, StoredPathNotFound),
     ),
 )
 def get_stored_meta(body: schemas.StoragePath, storage_name: str) -> Response:
@@ -74,7 +74,7 @@ def get_stored_meta(body: schemas.StoragePath, storage_name: str) -> Response:
     Route(
         takes=schemas.StorageDirectoryBody,
         gives={200: RouteAnswer("What is below it.", schemas.StoredEntries)},
-        refuses=(*_BODY, ObjectNotFound),
+        refuses=(*_BODY, StoredPathNotFound),
     ),
 )
 def list_stored_files(body: schemas.StorageDirectory, storage_name: str) -> Response:
@@ -96,7 +96,7 @@ def list_stored_files(body: schemas.StorageDirectory, storage_name: str) -> Resp
             206: RouteAnswer("The requested range of it.", content_type="*/*"),
             304: RouteAnswer("The caller has it."),
         },
-        refuses=(*_BODY, ObjectNotFound),
+        refuses=(*_BODY, StoredPathNotFound),
     ),
 )
 def download_stored_file(body: schemas.StoragePath, storage_name: str) -> Response:
