@@ -16,13 +16,13 @@ from backends.systems.cephfs.backend import CephFsBackend
 from backends.volumes import backend_factory
 from contract.site import Kind, Site, kind_of, mounted_backend
 from core.process import privileges
+from simulators.arrays import onefs
+from simulators.arrays.scale_cluster import SNAPSHOTS as SCALE_SNAPSHOTS
+from simulators.programs.mmfs import standin as mmfs
+from simulators.serving import Faults, serving
+from simulators.shelf import BtrfsShelf, Shelf
+from simulators.systems import SYSTEMS
 from tests.backends.systems.arrays.simulated import trusting
-from tests.fakes import onefs
-from tests.fakes.mmfs import standin as mmfs
-from tests.fakes.scale_cluster import SNAPSHOTS as SCALE_SNAPSHOTS
-from tests.fakes.serving import Faults, serving
-from tests.fakes.shelf import BtrfsShelf, Shelf
-from tests.fakes.systems import SYSTEMS
 from tests.support import nfs as nfs_server
 from tests.support.ceph import running_ceph
 from tests.support.loops import mounted
@@ -32,6 +32,8 @@ LISTED_SNAPSHOTS = {"dellemc-onefs": onefs.SNAPSHOTS, "gpfs": SCALE_SNAPSHOTS}
 #: The share of requests to a simulated array that fail, chosen by this seed.
 SEED = int(os.environ.get("ARRAY_SEED", "1"))
 FAULT_RATE = 0.1
+
+STAND_INS = Path(__file__).resolve().parents[2] / "simulators/programs"
 
 Maker = Callable[[Path], Iterator[Site]]
 
@@ -103,7 +105,9 @@ def flashblade(directory: Path) -> Iterator[Site]:
     top, programs = directory / "flashblade", directory / "programs"
     top.mkdir()
     programs.mkdir()
-    (programs / "pdu").symlink_to(Path(__file__).resolve().parents[1] / "fakes/rapidfile.py")
+    (programs / "pdu").symlink_to(
+        Path(__file__).resolve().parents[2] / "simulators/programs/rapidfile.py"
+    )
     system = SYSTEMS["purestorage"]
     with serving(system.simulate(Shelf(top)), Faults(SEED, FAULT_RATE)) as server:
         options = {**system.options(server.url), "rapidfile_dir": str(programs)}
@@ -153,7 +157,7 @@ def exascaler(directory: Path) -> Iterator[Site]:
     tool, top = directory / "lustre", mount / "lustre"
     tool.mkdir()
     top.mkdir()
-    (tool / "lfs").symlink_to(Path(__file__).resolve().parents[1] / "fakes/lfs.py")
+    (tool / "lfs").symlink_to(STAND_INS / "lfs.py")
     (tool / "state.json").write_text(json.dumps({"mount": str(mount), "real": True}))
 
     def make(given: Mount) -> Backend:

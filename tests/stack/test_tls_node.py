@@ -19,7 +19,7 @@ from core.process import check_certificate
 from core.process.pinned_tls import PinnedAdapter
 from core.settings import CONFIG_VARIABLE, load
 from deploy.procfile import PROCFILE
-from tests.fakes.serving import certificate
+from simulators.serving import certificate
 from tests.support.doors import settings_in
 from tests.support.node import ROOT, Node, wait_for
 

@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from core.settings import load
-from tests.fakes.serving import certificate
+from simulators.serving import certificate
 from tests.support.doors import AUTH, RunningDoor, running_door, settings_in
 from tests.support.valkey import Valkey
 

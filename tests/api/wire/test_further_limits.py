@@ -5,10 +5,10 @@ from uuid import uuid4
 
 import pytest
 
+from simulators.arrays import ontap
+from simulators.serving import serving
+from simulators.shelf import Shelf
 from tests.backends.systems.arrays.simulated import trusting
-from tests.fakes import ontap
-from tests.fakes.serving import serving
-from tests.fakes.shelf import Shelf
 from tests.support.doors import RunningDoor, mark, running_door, settings_in
 from tests.support.node import wait_for
 from tests.support.valkey import Valkey

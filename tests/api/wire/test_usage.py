@@ -13,11 +13,11 @@ from core.names import QuotaScope, ScopeKind, VFolderId
 from core.quota import LastUsageStore
 from core.redis import Database, connect
 from core.settings import Settings
+from simulators.arrays import weka
+from simulators.serving import serving
+from simulators.shelf import Shelf
 from tests.api.wire.conftest import make_vfolder
 from tests.backends.systems.arrays.simulated import trusting
-from tests.fakes import weka
-from tests.fakes.serving import serving
-from tests.fakes.shelf import Shelf
 from tests.support.doors import RunningDoor, mark, running_door, settings_in
 from tests.support.loops import run
 from tests.support.valkey import Valkey

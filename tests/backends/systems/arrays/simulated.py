@@ -8,8 +8,8 @@ from uuid import uuid4
 
 from backends.base import Backend, Mount
 from core.names import QuotaScope, ScopeKind, VFolderId
+from simulators.serving import Faults, Server, Simulator, certificate, serving
 from tests.backends.systems.arrays.watching import modest, no_blind_repetition
-from tests.fakes.serving import Faults, Server, Simulator, certificate, serving
 
 S = TypeVar("S", bound=Simulator)
 B = TypeVar("B")

@@ -14,11 +14,11 @@ from backends.systems.purestorage.backend import FAST_REMOVE, PureStorageBackend
 from contract.waiting import eventually
 from core import errors
 from core.names import QuotaScope, ScopeKind, VFolderId
+from simulators.arrays import flashblade
+from simulators.arrays.flashblade import FlashBladeSim, Profile
 from tests.backends.systems.arrays.simulated import Array, running
-from tests.fakes import flashblade
-from tests.fakes.flashblade import FlashBladeSim, Profile
 
-STAND_IN = Path(__file__).resolve().parents[3] / "fakes/rapidfile.py"
+STAND_IN = Path(__file__).resolve().parents[4] / "simulators/programs/rapidfile.py"
 
 
 Running = AbstractContextManager[Array[FlashBladeSim, PureStorageBackend]]

@@ -14,10 +14,10 @@ from backends.systems.hammerspace.backend import HammerspaceBackend, Hammerspace
 from contract.waiting import eventually
 from core import errors
 from core.names import QuotaScope, VFolderId
+from simulators.arrays import hammerspace
+from simulators.arrays.hammerspace import HammerspaceSim, Profile
+from simulators.shelf import Shelf
 from tests.backends.systems.arrays.simulated import Array, running, scope
-from tests.fakes import hammerspace
-from tests.fakes.hammerspace import HammerspaceSim, Profile
-from tests.fakes.shelf import Shelf
 
 MIB = 1 << 20
 

@@ -16,11 +16,11 @@ from backends.systems.onefs.backend import OneFsBackend
 from contract.waiting import eventually
 from core import errors
 from core.names import QuotaScope, VFolderId
+from simulators.arrays import onefs
+from simulators.arrays.onefs import BASE, OneFsSim, Profile
+from simulators.shelf import Shelf
 from tests.backends.systems.arrays.simulated import Array, running, scope, vfolder_on
 from tests.backends.systems.arrays.watching import Watch
-from tests.fakes import onefs
-from tests.fakes.onefs import BASE, OneFsSim, Profile
-from tests.fakes.shelf import Shelf
 
 MIB = 1 << 20
 

@@ -18,12 +18,12 @@ from contract.waiting import eventually
 from core import errors
 from core.jobs import Unattended
 from core.names import QuotaScope, VFolderId
+from simulators.arrays import ontap
+from simulators.arrays.ontap import OntapSim, Profile
+from simulators.serving import Faults, certificate
+from simulators.shelf import Shelf
 from tests.backends.systems.arrays.simulated import PATIENT, Array, running, scope, vfolder_on
 from tests.backends.systems.arrays.watching import Watch
-from tests.fakes import ontap
-from tests.fakes.ontap import OntapSim, Profile
-from tests.fakes.serving import Faults, certificate
-from tests.fakes.shelf import Shelf
 
 MIB = 1 << 20
 

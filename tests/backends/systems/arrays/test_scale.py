@@ -12,12 +12,12 @@ from backends.systems.gpfs.backend import GpfsBackend, decoded, encoded
 from backends.volumes import backend_factory
 from contract.waiting import eventually
 from core import errors
+from simulators.arrays import scale
+from simulators.arrays.scale import BASE, Profile, ScaleSim
+from simulators.arrays.scale_cluster import UNLINKED, Cluster
+from simulators.serving import serving
+from simulators.shelf import Shelf
 from tests.backends.systems.arrays.simulated import Array, running, scope, vfolder_on
-from tests.fakes import scale
-from tests.fakes.scale import BASE, Profile, ScaleSim
-from tests.fakes.scale_cluster import UNLINKED, Cluster
-from tests.fakes.serving import serving
-from tests.fakes.shelf import Shelf
 
 MIB = 1 << 20
 

@@ -15,10 +15,10 @@ from backends.systems.gpfs.commands import parsed, refusal
 from contract.waiting import eventually
 from core import errors
 from core.names import VFolderId
+from simulators.arrays.scale_cluster import BLOCK
+from simulators.programs.mmfs import standin
+from simulators.shelf import Shelf
 from tests.backends.systems.arrays.simulated import scope
-from tests.fakes.mmfs import standin
-from tests.fakes.scale_cluster import BLOCK
-from tests.fakes.shelf import Shelf
 
 MIB = 1 << 20
 PATIENT = {"deadline_seconds": 120.0}

@@ -17,11 +17,11 @@ from backends.mounted import PosixBackend
 from backends.volumes import backend_factory
 from core import errors
 from core.names import QuotaScope
+from simulators.serving import Faults, Server, serving
+from simulators.shelf import Shelf
+from simulators.systems import SYSTEMS, WITH_QUOTA
 from tests.backends.systems.arrays.simulated import scope, trusting
 from tests.backends.systems.arrays.watching import Watch, modest, no_blind_repetition
-from tests.fakes.serving import Faults, Server, serving
-from tests.fakes.shelf import Shelf
-from tests.fakes.systems import SYSTEMS, WITH_QUOTA
 
 FIRST = int(os.environ.get("ARRAY_SEED", "1"))
 SEEDS = range(FIRST, FIRST + int(os.environ.get("ARRAY_SEEDS", "1")))

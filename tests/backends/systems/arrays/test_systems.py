@@ -13,10 +13,10 @@ from backends.fs import layout
 from backends.volumes import backend_factory
 from contract.waiting import eventually
 from core import errors
+from simulators.shelf import Shelf
+from simulators.systems import SYSTEMS, WITH_QUOTA
 from tests.backends.systems.arrays.simulated import Array, running, scope
 from tests.backends.systems.arrays.watching import Watch
-from tests.fakes.shelf import Shelf
-from tests.fakes.systems import SYSTEMS, WITH_QUOTA
 
 MIB = 1 << 20
 THREADS = 50

@@ -8,11 +8,11 @@ import pytest
 from backends.base import HardwareStatus
 from backends.systems.vast.backend import VastBackend
 from core import errors
+from simulators.arrays import vast
+from simulators.arrays.vast import Profile, VastSim
+from simulators.shelf import Shelf
 from tests.backends.systems.arrays.simulated import Array, running, scope
 from tests.backends.systems.arrays.watching import Watch
-from tests.fakes import vast
-from tests.fakes.shelf import Shelf
-from tests.fakes.vast import Profile, VastSim
 
 MIB = 1 << 20
 

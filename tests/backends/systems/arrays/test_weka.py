@@ -15,11 +15,11 @@ from backends.systems.weka.backend import weka as make
 from contract.waiting import eventually
 from core import errors
 from core.names import VFolderId
+from simulators.arrays import weka
+from simulators.arrays.weka import Profile, WekaSim
+from simulators.serving import Faults, serving
+from simulators.shelf import Shelf
 from tests.backends.systems.arrays.simulated import Array, running, scope, vfolder_on
-from tests.fakes import weka
-from tests.fakes.serving import Faults, serving
-from tests.fakes.shelf import Shelf
-from tests.fakes.weka import Profile, WekaSim
 
 MIB = 1 << 20
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from tests.fakes.serving import Server
+from simulators.serving import Server
 
 #: Requests of one client at a time.
 IN_FLIGHT_MAX = 8

@@ -20,7 +20,7 @@ from core.names import QuotaScope, ScopeKind, VFolderId
 
 pytestmark = pytest.mark.part("root")
 MIB = 1 << 20
-STANDIN = Path(__file__).resolve().parents[3] / "fakes/lfs.py"
+STANDIN = Path(__file__).resolve().parents[4] / "simulators/programs/lfs.py"
 
 
 class Lustre:

@@ -23,7 +23,7 @@ from backends.systems.s3 import (
 from backends.systems.s3 import calls as calls_module
 from backends.systems.s3.multipart import MIB, PART_BYTES_MIN
 from core.errors import ConfigurationError, StorageError
-from tests.fakes.serving import certificate
+from simulators.serving import certificate
 from tests.support.object_storage import (
     SECRET_KEY,
     Fault,

@@ -11,7 +11,7 @@ import pytest
 
 from backends.transfer.xcp import Xcp
 
-STANDIN = Path(__file__).resolve().parents[3] / "fakes/xcp/standin.py"
+STANDIN = Path(__file__).resolve().parents[4] / "simulators/programs/xcp/standin.py"
 
 
 @dataclass

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 from urllib.parse import quote
 
-from tests.fakes.serving import Ask, Say
+from simulators.serving import Ask, Say
 
 _CONTROL = {"fields", "max_records", "order_by", "return_timeout", "return_records", "start.here"}
 INVALID_FIELD, INVALID_ARGUMENT = "262197", "262179"

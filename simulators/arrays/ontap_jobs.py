@@ -7,9 +7,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from uuid import uuid4
 
-from tests.fakes.ontap_lists import Row, refusal
-from tests.fakes.serving import Ask, Say, Simulator
-from tests.fakes.shelf import Shelf
+from simulators.arrays.ontap_lists import Row, refusal
+from simulators.serving import Ask, Say, Simulator
+from simulators.shelf import Shelf
 
 
 @dataclass

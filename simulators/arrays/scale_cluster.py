@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tests.fakes.shelf import Shelf
+from simulators.shelf import Shelf
 
 FILE_SYSTEM, MOUNT_POINT = "fs1", "/gpfs/fs1"
 #: The directory that the shelf stands for.
@@ -62,7 +62,7 @@ class Cluster:
         self._effect(f"create {name}")
 
     def link(self, name: str, path: str) -> None:
-        known = self._known(name)
+        known = self.check_known(name)
         if known["path"] is not None:
             raise Refused("EFSSG0100C", "6027-1617", f"Fileset {name} is already linked.")
         where = self._where(path)
@@ -73,7 +73,7 @@ class Cluster:
         self._effect(f"link {name}")
 
     def unlink(self, name: str, *, force: bool = False) -> None:
-        known = self._known(name)
+        known = self.check_known(name)
         if known["path"] is None:
             raise Refused("EFSSG2006C", "6027-1619", f"Fileset {name} is not linked.")
         if name in self.in_use and not force:
@@ -83,7 +83,7 @@ class Cluster:
         self._effect(f"unlink {name}")
 
     def delete(self, name: str, *, force: bool = False) -> None:
-        if self._known(name)["path"] is not None:
+        if self.check_known(name)["path"] is not None:
             raise Refused("EFSSG0102C", "6027-1562", f"Fileset {name} must be unlinked first.")
         if self.snapshots.get(name):
             raise Refused("EFSSG0103C", "6027-1690", f"Fileset {name} has snapshots.")
@@ -96,7 +96,7 @@ class Cluster:
         self._effect(f"delete {name}")
 
     def set_limit(self, name: str, limit: int) -> None:
-        self._known(name)
+        self.check_known(name)
         rounded = min(-(-limit // BLOCK) * BLOCK, (2**63 - 1) // BLOCK * BLOCK)
         self.limits.pop(name, None)
         if rounded:
@@ -114,7 +114,7 @@ class Cluster:
         return f"{UNLINKED}/{name}" if path is None else path.removeprefix(f"{self.base}/")
 
     def keep(self, fileset: str, name: str) -> None:
-        if not self._known(fileset)["independent"]:
+        if not self.check_known(fileset)["independent"]:
             raise Refused("EFSSG0105C", "6027-2620", f"Fileset {fileset} is not independent.")
         if FORBIDDEN & set(name) or not 0 < len(name) <= 255:
             raise Refused("EFSSG0106C", "6027-2642", f"Incorrect snapshot name {name}")
@@ -138,7 +138,7 @@ class Cluster:
         where = f"{self.mount_point}/{path}"
         return f"{where}/".startswith(f"{self.base}/") and self._where(where).is_dir()
 
-    def _known(self, name: str) -> dict[str, Any]:
+    def check_known(self, name: str) -> dict[str, Any]:
         if name not in self.filesets:
             raise Refused("EFSSG0108C", "6027-1554", f"Invalid value in 'fsetName': {name}")
         return self.filesets[name]

@@ -4,10 +4,10 @@ from collections.abc import Callable
 from dataclasses import dataclass, fields
 from typing import Any
 
-from tests.fakes import flashblade, hammerspace, onefs, ontap, scale, vast, weka
-from tests.fakes.scale_cluster import BLOCK, Cluster
-from tests.fakes.serving import Simulator
-from tests.fakes.shelf import Shelf
+from simulators.arrays import flashblade, hammerspace, onefs, ontap, scale, vast, weka
+from simulators.arrays.scale_cluster import BLOCK, Cluster
+from simulators.serving import Simulator
+from simulators.shelf import Shelf
 
 
 @dataclass(frozen=True)

@@ -14,8 +14,8 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
-from tests.fakes.serving import Ask, Say, Simulator
-from tests.fakes.shelf import BtrfsShelf, Shelf
+from simulators.serving import Ask, Say, Simulator
+from simulators.shelf import BtrfsShelf, Shelf
 
 USER, PASSWORD, FILE_SYSTEM = "vfolder", "sw0rdfish/weka", "research"
 GRANULE = 4096

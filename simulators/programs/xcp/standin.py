@@ -22,6 +22,7 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 HOME = Path(os.environ["STANDIN_DIR"])
 TAKES_VALUE = {
@@ -43,7 +44,7 @@ class Stop(Exception):
     """Ends the run with a complaint."""
 
 
-def load(name: str, default: dict) -> dict:
+def load(name: str, default: dict[str, Any]) -> Any:
     path = HOME / name
     return json.loads(path.read_text()) if path.exists() else default
 
@@ -100,7 +101,7 @@ def time_text(seconds: float) -> str:
 
 
 class Run:
-    def __init__(self, command: str, options: dict, words: list[str]) -> None:
+    def __init__(self, command: str, options: dict[str, Any], words: list[str]) -> None:
         self.command, self.options, self.words = command, options, words
         self.faults = Faults(command)
         self.out = Output(self.faults)
@@ -380,7 +381,7 @@ def note_call(argv: list[str]) -> None:
 WORDS = {"scan": 1, "copy": 2, "resume": 0, "sync": 0, "verify": 2, "delete": 1, "license": 0}
 
 
-def parse(argv: list[str]) -> tuple[str, dict, list[str]] | None:
+def parse(argv: list[str]) -> tuple[str, dict[str, Any], list[str]] | None:
     if not argv or argv[0] not in COMMANDS:
         return None
     options: dict[str, str | bool] = {}

@@ -10,8 +10,8 @@ import time
 from dataclasses import dataclass, field
 from typing import Any
 
-from tests.fakes.serving import Ask, Say, Simulator
-from tests.fakes.shelf import BtrfsShelf, Shelf
+from simulators.serving import Ask, Say, Simulator
+from simulators.shelf import BtrfsShelf, Shelf
 
 USER, PASSWORD, API_TOKEN = "vfolder", "sw0rdfish/vast", "t0ken-of-vast"
 _TEXT = {"Content-Type": "text/plain"}

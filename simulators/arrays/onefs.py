@@ -14,9 +14,9 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import unquote
 
-from tests.fakes import onefs_lists
-from tests.fakes.serving import Ask, Say, Simulator
-from tests.fakes.shelf import BtrfsShelf, Shelf
+from simulators.arrays import onefs_lists
+from simulators.serving import Ask, Say, Simulator
+from simulators.shelf import BtrfsShelf, Shelf
 
 USER, PASSWORD = "vfolder", "sw0rdfish/onefs"
 BASE = "/ifs/data/research"

@@ -12,11 +12,11 @@ from collections.abc import Callable
 from typing import Any
 from uuid import uuid4
 
-from tests.fakes.ontap_files import OntapFiles
-from tests.fakes.ontap_jobs import NOT_ACTIVE, QUOTA_BUSY, RESIZE_FAILED, JobFailure, Profile
-from tests.fakes.ontap_lists import Row, listing, refusal
-from tests.fakes.serving import Ask, Say
-from tests.fakes.shelf import Shelf
+from simulators.arrays.ontap_files import OntapFiles
+from simulators.arrays.ontap_jobs import NOT_ACTIVE, QUOTA_BUSY, RESIZE_FAILED, JobFailure, Profile
+from simulators.arrays.ontap_lists import Row, listing, refusal
+from simulators.serving import Ask, Say
+from simulators.shelf import Shelf
 
 __all__ = ["NOT_ACTIVE", "QUOTA_BUSY", "RESIZE_FAILED", "OntapSim", "Profile", "options"]
 

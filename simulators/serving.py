@@ -201,7 +201,7 @@ class _Listener(ThreadingHTTPServer):
         except OSError:
             return
         with secure, suppress(OSError, ValueError):
-            self.RequestHandlerClass(secure, client_address, self)  # type: ignore[call-arg]
+            self.RequestHandlerClass(secure, client_address, self)  # type: ignore[arg-type] # typeshed
             secure.unwrap()
 
     def handle_error(self, request: Any, client_address: Any) -> None:

@@ -19,8 +19,8 @@ from urllib.parse import quote
 HERE = Path(sys.argv[0]).parent
 sys.path.insert(0, str(Path(__file__).resolve().parents[3]))
 
-from tests.fakes.scale_cluster import BLOCK, FILE_SYSTEM, Cluster, Refused  # noqa: E402
-from tests.fakes.shelf import BtrfsShelf, Shelf  # noqa: E402
+from simulators.arrays.scale_cluster import BLOCK, FILE_SYSTEM, Cluster, Refused  # noqa: E402
+from simulators.shelf import BtrfsShelf, Shelf  # noqa: E402
 
 STATE = ("filesets", "snapshots", "limits", "effects", "count")
 SETTINGS = ("default_limit", "per_fileset", "enforced", "root_held", "in_use")
@@ -54,7 +54,7 @@ def loaded(state: dict[str, Any]) -> Cluster:
     top = Path(state["top"])
     shelf = BtrfsShelf(top, enable=False) if state["kind"] == "btrfs" else Shelf(top)
     known = {name: state[name] for name in STATE if name in state}
-    place = {"mount_point": str(top.parent), "base": str(top)}
+    place: dict[str, Any] = {"mount_point": str(top.parent), "base": str(top)}
     return Cluster(shelf, **place, **known, **state["settings"])
 
 
@@ -99,7 +99,7 @@ def done(program: str, words: list[str], state: dict[str, Any]) -> int:
 
 
 def failed(program: str, status: int, words: str) -> int:
-    print(f"{program}: {words}", file=sys.stderr)  # noqa: T201 - its output
+    print(f"{program}: {words}", file=sys.stderr)
     return status
 
 
@@ -112,9 +112,9 @@ def show(program: str, rows: list[dict[str, Any]], seed: int) -> None:
         random.Random(seed).shuffle(names)
         if section not in seen:
             seen.add(section)
-            print(":".join([program, section, "HEADER", "1", "", "", *names, ""]))  # noqa: T201
+            print(":".join([program, section, "HEADER", "1", "", "", *names, ""]))
         values = [quote(str(row.get(name, "")), safe=" ;,.-_") for name in names]
-        print(":".join([program, section, "0", "1", "", "", *values, ""]))  # noqa: T201
+        print(":".join([program, section, "0", "1", "", "", *values, ""]))
 
 
 def exactly(words: list[str], *shape: str | None) -> list[str]:
@@ -157,7 +157,7 @@ def setquota(cluster: Cluster, words: list[str]) -> None:
 
 def lsquota(cluster: Cluster, words: list[str]) -> list[dict[str, Any]]:
     (name,) = exactly(words, "-v", "-j", None, FILE_SYSTEM, "-Y")
-    cluster._known(name)
+    cluster.check_known(name)
     limit = cluster.limit_of(name)
     default = "yes" if limit and name not in cluster.limits else "no"
     facts = {"filesystemName": FILE_SYSTEM, "quotaType": "FILESET", "id": 1, "name": name}
@@ -173,7 +173,7 @@ def lsfileset(cluster: Cluster, words: list[str]) -> list[dict[str, Any]]:
             raise Refused("", "6027-1554", f"{path} is not a junction.")
     else:
         names = exactly(words, FILE_SYSTEM, None, "-Y")
-        cluster._known(names[0])
+        cluster.check_known(names[0])
     return [
         {"filesystemName": FILE_SYSTEM, "filesetName": name, "status": "Linked"}
         | {"path": cluster.filesets[name]["path"] or "--"}

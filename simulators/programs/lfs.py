@@ -19,6 +19,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from importlib import import_module
 from pathlib import Path
 from types import ModuleType
 
@@ -116,9 +117,7 @@ def own_tag(path: str) -> tuple[int, int]:
 def real() -> ModuleType:
     """Project quota of the file system below, which then enforces it."""
     sys.path.append(os.path.dirname(os.path.realpath(__file__)))
-    import real_projects  # noqa: PLC0415 - needed in the user-mode kernel only
-
-    return real_projects
+    return import_module("real_projects")  # needed in the user-mode kernel only
 
 
 def counts(project: int) -> tuple[int, int]:

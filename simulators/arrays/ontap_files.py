@@ -6,10 +6,10 @@ from datetime import UTC, datetime
 from urllib.parse import unquote
 from uuid import uuid4
 
-from tests.fakes.ontap_jobs import JobFailure, OntapJobs, Profile
-from tests.fakes.ontap_lists import Row, listing, refusal
-from tests.fakes.serving import Ask, Say
-from tests.fakes.shelf import Shelf
+from simulators.arrays.ontap_jobs import JobFailure, OntapJobs, Profile
+from simulators.arrays.ontap_lists import Row, listing, refusal
+from simulators.serving import Ask, Say
+from simulators.shelf import Shelf
 
 #: The directory of snapshots, and how many a volume may have.
 SNAPSHOTS, SNAPSHOTS_MAX = ".snapshot", 1023

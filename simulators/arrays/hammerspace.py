@@ -18,8 +18,8 @@ from typing import Any
 from urllib.parse import parse_qs, unquote
 from uuid import uuid4
 
-from tests.fakes.serving import Ask, Say, Simulator
-from tests.fakes.shelf import BtrfsShelf, Shelf
+from simulators.serving import Ask, Say, Simulator
+from simulators.shelf import BtrfsShelf, Shelf
 
 USER, PASSWORD = "vfolder", "sw0rdfish/hammerspace"
 BASE = "/mgmt/v1.2/rest"

@@ -15,16 +15,16 @@ FLAGS = ["-0", "-b", "-a"]
 def main() -> int:
     words = sys.argv[1:]
     if words == ["--version"]:
-        print(VERSIONS[os.environ.get("RAPIDFILE_VERSION", "2")])  # noqa: T201 - its output
+        print(VERSIONS[os.environ.get("RAPIDFILE_VERSION", "2")])
         return 0
     if words[:-1] != FLAGS:
-        print("usage: pdu [-0] [-b] [-a] PATH", file=sys.stderr)  # noqa: T201 - same
+        print("usage: pdu [-0] [-b] [-a] PATH", file=sys.stderr)
         return 2
     fault = os.environ.get("RAPIDFILE_FAULT", "")
     if fault == "fail":
         return 1
     if fault == "garbage":
-        print("what?\0", end="")  # noqa: T201 - same
+        print("what?\0", end="")
         return 0
     measure(Path(words[-1]), set())
     return 0

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tests.fakes.serving import Ask, Say, Simulator
+from simulators.serving import Ask, Say, Simulator
 
 API_TOKEN, FILE_SYSTEM = "T-sw0rdfish-pure", "research"
 VERSIONS = ["1.0", "1.8", "1.12", "2.0", "2.9", "2.14"]

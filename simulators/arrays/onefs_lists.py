@@ -6,7 +6,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from tests.fakes.serving import Ask, Say
+from simulators.serving import Ask, Say
 
 TOTAL, USED = 100 << 30, 10 << 30
 Answer = Callable[[Any, Ask], Say]

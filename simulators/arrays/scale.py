@@ -15,8 +15,8 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import unquote
 
-from tests.fakes.scale_cluster import BLOCK, FILE_SYSTEM, MOUNT_POINT, Cluster, Refused
-from tests.fakes.serving import Ask, Say, Simulator
+from simulators.arrays.scale_cluster import BLOCK, FILE_SYSTEM, MOUNT_POINT, Cluster, Refused
+from simulators.serving import Ask, Say, Simulator
 
 USER, PASSWORD = "vfolder", "sw0rdfish/scale"
 BASE = f"{MOUNT_POINT}/research"
@@ -302,11 +302,11 @@ class ScaleSim(Simulator):
             return _no(400, f"Unknown parameter {sorted(extra)}")
         begin, size = int(ask.query.get("lastId", "0")), self.profile.page_max
         page = rows[begin : begin + size]
-        paging: dict[str, Any] = {}
+        shown: dict[str, Any] = {name: page}
         if begin + size < len(rows):
             url = f"https://gui.example{ask.path}?lastId={begin + size}"
-            paging = {"paging": {"next": url, "lastId": begin + size}}
-        return _yes(**{name: page}, **paging)
+            shown["paging"] = {"next": url, "lastId": begin + size}
+        return _yes(**shown)
 
     def _shown(self, name: str) -> dict[str, Any]:
         path = self._filesets[name]["path"] or "--"

@@ -1,0 +1,1 @@
+"""The arrays: one module per vendor, and the lists of its fields where they are long."""

@@ -1,0 +1,1 @@
+"""NetApp's XCP."""
