@@ -10,6 +10,7 @@ from uuid import uuid4
 import pytest
 
 from backends.base import Mount
+from backends.fs import inheritance
 from backends.mounted import PosixBackend
 from backends.uploads import staging as uploads
 from core.names import QuotaScope, VFolderId, VFolderPath
@@ -136,7 +137,7 @@ def test_a_process_without_the_right_keeps_its_own_group(
                 os.setgroups([])
                 os.setregid(OTHER_GROUP, OTHER_GROUP)
                 os.setreuid(USER, USER)
-                uploads.inherit_access(file.fileno(), parent)
+                inheritance.inherit_access(file.fileno(), parent)
                 status = int(os.fstat(file.fileno()).st_gid != OTHER_GROUP)
         finally:
             os._exit(status)
