@@ -31,6 +31,8 @@ S = TypeVar("S")
 #: Who enforces a limit: the storage system (`hard`), also of a process with root's rights or not of
 #: one (`not for root`), this service (`soft`), nothing (`off`), or what could not be asked.
 Enforcement = Literal["hard", "soft", "not for root", "off", "unknown"]
+#: Which limit a quota scope has passed: the soft one, or one that makes the storage system refuse.
+Exceeded = Literal["soft", "hard"]
 #: The mode of a new vfolder when the request names none (rwxr-xr-x).
 DEFAULT_MODE = 0o755
 
@@ -97,7 +99,8 @@ class QuotaUsage:
     limit is set, or where an array has a limit and does not enforce it yet.
 
     `soft_limit_bytes` is a limit of the storage system that a scope may pass for a while. An inode
-    is a file, a directory or any other entry.
+    is a file, a directory or any other entry. `exceeded` is what the storage system itself says of
+    the scope: None is neither, or unknown.
     """
 
     used_bytes: int | None = None
@@ -107,6 +110,7 @@ class QuotaUsage:
     soft_limit_bytes: int | None = None
     used_inodes: int | None = None
     limit_inodes: int | None = None
+    exceeded: Exceeded | None = None
 
 
 class HardwareStatus(StrEnum):

@@ -81,8 +81,10 @@ KINDS = {
         skills=(HasQuota,),
     ),
     "hammerspace": replace(_ARRAY, skills=(HasQuota, HasSnapshots)),
-    "weka": replace(_ARRAY, skills=(HasMetric, HasQuota, HasSnapshots)),
-    "vast": replace(_ARRAY, skills=(HasMetric, HasQuota)),
+    "weka": replace(_ARRAY, skills=(HasMetric, HasQuota, HasSnapshots, HasSoftLimits)),
+    "vast": replace(
+        _ARRAY, skills=(HasInodeLimits, HasMetric, HasQuota, HasSnapshots, HasSoftLimits)
+    ),
     "dellemc-onefs": replace(_ARRAY, skills=(HasMetric, HasQuota, HasSnapshots)),
     "gpfs": replace(_ARRAY, adopts=False, skills=(HasMetric, HasQuota, HasSnapshots)),
     "netapp": replace(

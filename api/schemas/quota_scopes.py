@@ -9,7 +9,7 @@ from marshmallow import fields
 
 from api.schemas.bodies import Body
 from api.schemas.fields import LooseInteger, ScopeField, VolumeName
-from backends.base import Enforcement
+from backends.base import Enforcement, Exceeded
 from core.names import QuotaScope
 
 
@@ -130,6 +130,13 @@ class ScopeUsage(ma.Schema):
     )
     limit_inodes = fields.Integer(
         metadata={"description": "The limit of inodes; absent when none is set or known."},
+    )
+    exceeded = fields.String(
+        validate=ma.validate.OneOf(get_args(Exceeded)),
+        metadata={
+            "description": "What the storage system says: `soft`: the scope is past its soft "
+            "limit; `hard`: past a limit, so that writes are refused. Absent when it says neither."
+        },
     )
 
 

@@ -15,7 +15,7 @@ from time import monotonic
 from typing import ClassVar, NamedTuple
 from uuid import uuid4
 
-from backends.base import Enforcement, HardwareInfo, HardwareStatus, Mount, QuotaUsage
+from backends.base import Enforcement, Exceeded, HardwareInfo, HardwareStatus, Mount, QuotaUsage
 from backends.fs import descriptors, layout
 from backends.mounted import scope_lock
 from backends.mounted.limits import LimitedBackend
@@ -113,6 +113,7 @@ class ArrayUsage(NamedTuple):
     soft_limit_bytes: int | None = None
     used_inodes: int | None = None
     limit_inodes: int | None = None
+    exceeded: Exceeded | None = None
 
 
 class ArrayQuotaBackend(ArrayBackend, LimitedBackend):
@@ -130,6 +131,8 @@ class ArrayQuotaBackend(ArrayBackend, LimitedBackend):
     def __init__(self, mount: Mount, deadline_seconds: float) -> None:
         super().__init__(mount, deadline_seconds)
         self._proved: tuple[int, int] | None = None
+        #: Whether the array itself was asked for the proof: some old releases cannot be asked.
+        self._certain = False
 
     def _make_directory(self, root: int, name: str) -> None:
         """Make the scope's directory, by the array or on the mount; an existing one is fine."""
@@ -270,12 +273,13 @@ class ArrayQuotaBackend(ArrayBackend, LimitedBackend):
         path = PurePosixPath(layout.HIDDEN)
         with descriptors.made(path, root, descriptors.HIDDEN_MODE) as hidden:
             mark = _mark(hidden)
-        if self._has_directory(f"{layout.HIDDEN}/{mark}") is False:
+        found = self._has_directory(f"{layout.HIDDEN}/{mark}")
+        if found is False:
             raise BackendFailed(
                 f"What is mounted for volume {self.mount.volume} is not the array's volume that "
                 "its options name, or not the top of it.",
             )
-        self._proved = (status.st_dev, status.st_ino)
+        self._proved, self._certain = (status.st_dev, status.st_ino), found is True
 
     def _check_gone(self, name: str) -> None:
         """Keep the array's objects of a directory that the mount does not show and the array has.
@@ -307,7 +311,8 @@ class ArrayQuotaBackend(ArrayBackend, LimitedBackend):
         """Let the array remove a tree in the trash; it has the time of one operation.
 
         Its failure is logged: the service removes what remains. `remove` gets the path of the tree
-        below the volume.
+        below the volume. It is not called where the array could not prove that it serves this
+        mount.
         """
         top = os.path.realpath(self.mount.path)
         below = os.path.relpath(os.readlink(f"/proc/self/fd/{parent}"), top)
@@ -316,7 +321,8 @@ class ArrayQuotaBackend(ArrayBackend, LimitedBackend):
         try:
             with self._within_deadline(), self.root() as root:
                 self._prove(root)
-                remove(f"{below}/{name}")
+                if self._certain:
+                    remove(f"{below}/{name}")
         except StorageError as error:
             _log.warning("the array did not remove a tree", reason=error.detail)
 

@@ -13,6 +13,10 @@ from core.names import QuotaScope, VFolderId
 DIGEST_CHUNK_BYTES = 1 << 20
 #: The digests that a sender may announce.
 DIGESTS = ("sha1", "sha256", "sha512", "md5")
+_REFUSES = (
+    "The quota scope is past a limit of the storage system, which refuses to write; delete "
+    "something or raise its limit."
+)
 
 
 class DigestMismatch(InvalidParameters):
@@ -44,6 +48,8 @@ def check_quota(backend: Backend, scope: QuotaScope | None, size_bytes: int) -> 
     if scope is None:
         return
     quota = backend.describe_scope(scope)
+    if quota.exceeded == "hard":
+        raise QuotaExceeded(_REFUSES)
     if quota.limit_bytes is not None and quota.used_bytes is not None:
         left = max(quota.limit_bytes - quota.used_bytes, 0)
         if size_bytes > left:
@@ -75,6 +81,8 @@ def blame(backend: Backend, scope: QuotaScope | None, refusal: StorageError) -> 
         quota, volume = backend.describe_scope(scope), backend.capacity()
     except (OSError, StorageError):
         return refusal
+    if quota.exceeded == "hard":
+        return QuotaExceeded(_REFUSES)
     if (
         quota.enforced in (None, "soft", "off")
         or quota.limit_bytes is None

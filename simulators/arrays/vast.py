@@ -2,20 +2,33 @@
 
 Written from VAST's REST reference. A void token is answered 403, not 401; lists are bare without
 `page_size` and in pages with it; refusals are plain text, `detail`, or lists by field; paths end in
-a slash, or the caller is sent away.
+a slash, or the caller is sent away. A snapshot is one of a directory, and shown in `.snapshot` in
+it; the trash folder takes a tree at once. Two tenants may have quotas on one path.
 """
 
 import secrets
+import shutil
 import time
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import Any
+from urllib.parse import urlencode
 
 from simulators.serving import Ask, Say, Simulator
 from simulators.shelf import BtrfsShelf, Shelf
 
 USER, PASSWORD, API_TOKEN = "vfolder", "sw0rdfish/vast", "t0ken-of-vast"
 _TEXT = {"Content-Type": "text/plain"}
-_QUOTA_FIELDS = {"name", "path", "create_dir", "hard_limit", "soft_limit", "tenant_id"}
+SNAPSHOTS = ".snapshot"
+TENANT, OTHER_TENANT = "research", "other"
+_LIMITS = {"hard_limit", "soft_limit", "hard_limit_inodes", "soft_limit_inodes"}
+_QUOTA_FIELDS = {"name", "path", "create_dir", "tenant_id", "grace_period"} | _LIMITS
+_SNAPSHOT_FIELDS = {"name", "path", "tenant_id", "expiration_time"}
+_FILTERS = {
+    "quotas": {"path", "tenant_id", "path__startswith", "path__contains"},
+    "snapshots": {"name", "path", "tenant_id", "path__contains"},
+    "tenants": {"name"},
+}
 
 
 def options(url: str) -> dict[str, Any]:
@@ -39,6 +52,13 @@ class Profile:
     state: str = "ONLINE"
     access_seconds: float = 3600.0
     permitted: bool = True
+    #: The trash folder may be used.
+    trash: bool = True
+    #: The user may read and make snapshots, and the view shows them.
+    reads_snapshots: bool = True
+    shows_snapshots: bool = True
+    #: The user belongs to this tenant, and logs in with its name only.
+    user_of: str = ""
 
 
 @dataclass
@@ -59,6 +79,9 @@ class VastSim(Simulator):
         self._refresh: set[str] = set()
         self._tasks: dict[int, int] = {}
         self._number = 2**40
+        self.snapshots: dict[int, dict[str, Any]] = {}
+        self.tenants = {1: TENANT, 2: OTHER_TENANT}
+        self.trashed: list[str] = []
 
     def overloaded(self, status: int) -> Say:
         return Say(status, b"The system is overloaded", {**_TEXT, "Retry-After": "0"})
@@ -82,13 +105,16 @@ class VastSim(Simulator):
             for quota in self.quotas.values():
                 quota["synced_at"] = 0.0
 
-    def answer(self, ask: Ask) -> Say:
+    def answer(self, ask: Ask) -> Say:  # noqa: PLR0911 - one for each kind of caller
         with self.lock:
             if not ask.path.endswith("/"):
                 if ask.method == "GET":
                     return Say(301, None, {"Location": f"{ask.path}/"})
                 return Say(404, {"detail": "Not found."})
+            name, known = ask.headers.get("x-tenant-name", ""), self.tenants.values()
             if ask.path in ("/api/token/", "/api/token/refresh/"):
+                if name != (self.profile.user_of or name) or (name and name not in known):
+                    return Say(401, {"detail": "No active account found"})
                 return self._login(ask)
             if (no := self._stranger(ask)) is not None:
                 return no
@@ -131,18 +157,20 @@ class VastSim(Simulator):
             return Say(403, {"detail": "You do not have permission to perform this action."})
         return None
 
-    def _known(self, ask: Ask, parts: list[str]) -> Say:  # noqa: PLR0911 - one for each route
+    def _known(self, ask: Ask, parts: list[str]) -> Say:  # noqa: C901, PLR0911 - one for each route
         match (ask.method, *parts):
             case ("GET", "clusters", "1"):
                 return Say(200, {"id": 1, "state": self.profile.state, **_CLUSTER})
-            case ("POST", "folders", "stat_path") if self.profile.stat_path:
-                if self.shelf.exists(ask.body["path"].strip("/")):
-                    return Say(200, {"owning_user": "root", "is_directory": True})
-                return Say(400, b"no such directory", _TEXT)
+            case (_, "folders", what):
+                return self._folder(ask, what)
+            case ("GET", "tenants"):
+                return self._list(ask, [{"id": n, "name": one} for n, one in self.tenants.items()])
             case ("GET", "quotas"):
-                return self._list(ask)
+                return self._list(ask, [self._shown(quota) for quota in self.quotas.values()])
             case ("POST", "quotas"):
                 return self._make(ask.body)
+            case (_, "snapshots", *rest):
+                return self._snapshot(ask, rest)
             case ("GET", "vtasks", number):
                 self._tasks[int(number)] -= 1
                 done = self._tasks[int(number)] <= 0
@@ -158,36 +186,84 @@ class VastSim(Simulator):
                 return Say(204) if not self.profile.tasks else self._task(200)
         return Say(404, {"detail": "Not found."})
 
-    def _list(self, ask: Ask) -> Say:
-        if extra := set(ask.query) - {"path", "tenant_id", "page_size", "page", "path__startswith"}:
+    def _list(self, ask: Ask, rows: list[dict[str, Any]]) -> Say:
+        kind = ask.path.rstrip("/").rpartition("/")[2]
+        if extra := set(ask.query) - {"page_size", "page"} - _FILTERS[kind]:
             return Say(400, {name: ["Unknown filter."] for name in extra})
-        path = ask.query.get("path")
-        found = [self._shown(q) for q in self.quotas.values() if path in (None, q["path"])]
+        given = {k: v for k, v in ask.query.items() if k not in ("page_size", "page")}
+        found = [row for row in rows if all(_matches(row, k, v) for k, v in given.items())]
         if "page_size" not in ask.query:
             return Say(200, found)
         size, page = min(int(ask.query["page_size"]), self.profile.page_max), 1
         page = int(ask.query.get("page", 1))
         rest = page * size < len(found)
-        query = f"page={page + 1}&page_size={size}" + (f"&path={path}" if path else "")
-        link = f"https://vms.example/api/v2/quotas/?{query}" if rest else None
+        more = {**given, "page": page + 1, "page_size": size}
+        link = f"https://vms.example{ask.path}?{urlencode(more)}" if rest else None
         shown = found[(page - 1) * size : page * size]
         return Say(200, {"results": shown, "count": len(found), "next": link, "previous": None})
 
+    # -- Folders -------------------------------------------------------------------------------
+    def _folder(self, ask: Ask, what: str) -> Say:  # noqa: PLR0911 - one for each answer
+        body = ask.body
+        if not isinstance(body, dict) or set(body) - {"path", "tenant_id"}:
+            return Say(400, {"path": ["This field is required."]})
+        ours = body.get("tenant_id", 1) == 1
+        name = body["path"].strip("/")
+        match ask.method, what:
+            case "POST", "stat_path" if self.profile.stat_path:
+                if ours and self.shelf.exists(name):
+                    return Say(200, {"owning_user": "root", "is_directory": True})
+                return Say(400, b"no such directory", _TEXT)
+            case "DELETE", "delete_folder" if self.profile.stat_path:  # both came with 4.7
+                if not self.profile.trash:
+                    return Say(400, b"trash folder disabled", _TEXT)
+                if not ours or not self.shelf.exists(name):
+                    return Say(400, b"no such directory", _TEXT)
+                shutil.rmtree(self.shelf.top / name)
+                self.trashed.append(name)
+                return Say(204) if not self.profile.tasks else self._task(200)
+        return Say(404, {"detail": "Not found."})
+
+    # -- Quotas --------------------------------------------------------------------------------
     def _shown(self, quota: dict[str, Any]) -> dict[str, Any]:
         counted = time.monotonic() >= quota["synced_at"]
         name = quota["path"].strip("/")
-        used = self.shelf.used(name) if counted and self.shelf.exists(name) else 0
+        known = counted and quota["tenant_id"] == 1 and self.shelf.exists(name)
+        used = self.shelf.used(name) if known else 0
+        below = (self.shelf.top / name).rglob("*") if known else []
+        inodes = sum(SNAPSHOTS not in entry.parts for entry in below)
         shown = {k: v for k, v in quota.items() if k != "synced_at"}
         sync = "SYNCHRONIZED" if counted else "SYNCHRONIZING"
-        return {**shown, "state": "OK", "sync_state": sync, "used_effective_capacity": used}
+        shown |= {"used_effective_capacity": used, "used_inodes": inodes, "sync_state": sync}
+        return {**shown, "state": self._state(shown)}
+
+    def _state(self, shown: dict[str, Any]) -> str:
+        used, inodes = shown["used_effective_capacity"], shown["used_inodes"]
+        if used >= (shown["hard_limit"] or 2**64) or inodes >= (
+            shown["hard_limit_inodes"] or 2**64
+        ):
+            return "HARD_EXCEEDED"
+        return "SOFT_EXCEEDED" if used >= (shown["soft_limit"] or 2**64) else "OK"
+
+    def _bad(self, body: dict[str, Any], before: dict[str, Any]) -> Say | None:
+        for name in _LIMITS & set(body):
+            limit = body[name]
+            if limit is not None and (type(limit) is not int or limit <= 0):
+                return Say(400, {name: ["A valid integer is required."]})
+        now = {**before, **body}
+        for kind in ("", "_inodes"):
+            soft, hard = now.get(f"soft_limit{kind}"), now.get(f"hard_limit{kind}")
+            if soft and hard and soft > hard:
+                return Say(400, b"Soft limit must not exceed hard limit", _TEXT)
+        return None
 
     def _make(self, body: Any) -> Say:
         if not isinstance(body, dict) or (extra := set(body) - _QUOTA_FIELDS):
             return Say(400, {name: ["Unexpected field."] for name in extra})
-        limit, path, name = body.get("hard_limit"), body["path"], body["path"].strip("/")
-        if limit is not None and (not isinstance(limit, int) or limit <= 0):
-            return Say(400, {"hard_limit": ["A valid integer is required."]})
-        if any(quota["path"] == path for quota in self.quotas.values()):
+        if (bad := self._bad(body, {})) is not None:
+            return bad
+        path, name, tenant = body["path"], body["path"].strip("/"), body.get("tenant_id", 1)
+        if any((quota["path"], quota["tenant_id"]) == (path, tenant) for quota in self._all()):
             return Say(400, f"Quota on path {path} already exists".encode(), _TEXT)
         if not self.shelf.exists(name):
             if not body.get("create_dir"):
@@ -198,24 +274,64 @@ class VastSim(Simulator):
             self.shelf.convert(name)
         self._number += 1
         later = time.monotonic() + (self.profile.sync_seconds if held else 0.0)
-        facts = {"name": body["name"], "path": path, "hard_limit": limit, "synced_at": later}
-        self.quotas[self._number] = {"id": self._number, "tenant_id": 1, **facts}
+        limits = {kind: body.get(kind) for kind in _LIMITS}
+        facts = {"name": body["name"], "path": path, **limits, "synced_at": later}
+        self.quotas[self._number] = {"id": self._number, "tenant_id": tenant, **facts}
         self.effects.append(f"create quota {path}")
-        self.shelf.limit(name, limit)
+        self.shelf.limit(name, limits["hard_limit"])
         if self.profile.tasks:
             return self._task(202)
         return Say(201, self._shown(self.quotas[self._number]))
 
+    def _all(self) -> list[dict[str, Any]]:
+        return list(self.quotas.values())
+
     def _change(self, number: int, body: Any) -> Say:
-        if set(body) != {"hard_limit"}:
+        if not isinstance(body, dict) or not body or set(body) - _LIMITS:
             return Say(400, {"body": ["Unexpected field."]})
-        limit = body["hard_limit"]
-        if limit is not None and (not isinstance(limit, int) or limit <= 0):
-            return Say(400, {"hard_limit": ["A valid integer is required."]})
         quota = self.quotas[number]
-        quota["hard_limit"] = limit
-        self.shelf.limit(quota["path"].strip("/"), limit)
+        if (bad := self._bad(body, quota)) is not None:
+            return bad
+        quota |= body
+        self.shelf.limit(quota["path"].strip("/"), quota["hard_limit"])
         return self._task(202) if self.profile.tasks else Say(200, self._shown(quota))
+
+    # -- Snapshots -----------------------------------------------------------------------------
+    def _snapshot(self, ask: Ask, rest: list[str]) -> Say:
+        if not self.profile.reads_snapshots:
+            return Say(403, {"detail": "You do not have permission to perform this action."})
+        if ask.method == "GET" and not rest:
+            return self._list(ask, list(self.snapshots.values()))
+        if ask.method == "POST" and not rest:
+            return self._keep(ask.body)
+        if ask.method == "DELETE" and len(rest) == 1 and int(rest[0]) in self.snapshots:
+            gone = self.snapshots.pop(int(rest[0]))
+            if self.profile.shows_snapshots:
+                self.shelf.forget(SNAPSHOTS, gone["name"])
+            return Say(204) if not self.profile.tasks else self._task(200)
+        return Say(404, {"detail": "Not found."})
+
+    def _keep(self, body: Any) -> Say:
+        if not isinstance(body, dict) or (extra := set(body) - _SNAPSHOT_FIELDS):
+            return Say(400, {name: ["Unexpected field."] for name in extra})
+        name, path, tenant = body["name"], body["path"], body.get("tenant_id", 1)
+        if not path.endswith("/"):
+            return Say(400, {"path": ["The path must end with a slash."]})
+        if not self.shelf.exists(path.strip("/")):
+            return Say(400, b"no such directory", _TEXT)
+        if any(
+            (one["name"], one["tenant_id"]) == (name, tenant) for one in self.snapshots.values()
+        ):
+            return Say(400, f"Snapshot {name} already exists".encode(), _TEXT)
+        self._number += 1
+        made = {"id": self._number, "name": name, "path": path, "tenant_id": tenant}
+        self.snapshots[self._number] = {**made, "created": datetime.now(UTC).isoformat()}
+        if self.profile.shows_snapshots:
+            self.shelf.keep(path.strip("/"), SNAPSHOTS, name)
+        self.effects.append(f"create snapshot {name}")
+        if self.profile.tasks:
+            return self._task(202)
+        return Say(201, self.snapshots[self._number])
 
     def _task(self, status: int) -> Say:
         number = len(self._tasks) + 1
@@ -234,3 +350,12 @@ _CLUSTER = {
     "rd_latency": 200,
     "wr_latency": 300,
 }
+
+
+def _matches(row: dict[str, Any], name: str, wanted: str) -> bool:
+    """Whether a row fits to a filter, as Django's lookups do it."""
+    field_name, _, lookup = name.partition("__")
+    value = str(row[field_name])
+    if lookup == "startswith":
+        return value.startswith(wanted)
+    return wanted in value if lookup == "contains" else value == wanted

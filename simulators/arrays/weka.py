@@ -72,6 +72,8 @@ class Quota:
     soft: int = NO_LIMIT
     grace: int = NO_LIMIT
     owner: str = ""
+    #: Since when it is over its soft limit, in seconds.
+    over: int = 0
 
 
 @dataclass
@@ -268,6 +270,7 @@ class WekaSim(Simulator):
             "hard_limit_bytes": quota.limit,
             "soft_limit_bytes": quota.soft,
             "grace_seconds": quota.grace,
+            "time_over_soft_limit": quota.over,
             "owner": quota.owner,
             "status": "ACTIVE" if counted else "ADDING",
             "full_path": f"/{quota.path}",
@@ -317,7 +320,8 @@ class WekaSim(Simulator):
     def _set(self, quota: Quota, body: dict[str, Any]) -> None:
         if "hard_limit_bytes" in body:
             quota.limit = min(-(-body["hard_limit_bytes"] // GRANULE) * GRANULE, NO_LIMIT)
-        quota.soft = body.get("soft_limit_bytes", quota.soft)
+        if "soft_limit_bytes" in body:
+            quota.soft = min(-(-body["soft_limit_bytes"] // GRANULE) * GRANULE, NO_LIMIT)
         quota.grace = body.get("grace_seconds", quota.grace)
         quota.owner = body.get("owner", quota.owner)
         self.shelf.limit(quota.path, quota.limit if 0 < quota.limit < NO_LIMIT else None)

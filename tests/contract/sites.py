@@ -16,7 +16,7 @@ from backends.systems.cephfs.backend import CephFsBackend
 from backends.volumes import backend_factory
 from contract.site import Kind, Site, kind_of, mounted_backend
 from core.process import privileges
-from simulators.arrays import onefs
+from simulators.arrays import onefs, vast
 from simulators.arrays.scale_cluster import SNAPSHOTS as SCALE_SNAPSHOTS
 from simulators.programs.mmfs import standin as mmfs
 from simulators.serving import Faults, serving
@@ -28,7 +28,11 @@ from tests.support.ceph import running_ceph
 from tests.support.loops import mounted
 
 #: The mount of these simulators lists the directory of snapshots; a real one does not.
-LISTED_SNAPSHOTS = {"dellemc-onefs": onefs.SNAPSHOTS, "gpfs": SCALE_SNAPSHOTS}
+LISTED_SNAPSHOTS = {
+    "dellemc-onefs": onefs.SNAPSHOTS,
+    "gpfs": SCALE_SNAPSHOTS,
+    "vast": vast.SNAPSHOTS,
+}
 #: The share of requests to a simulated array that fail, chosen by this seed.
 SEED = int(os.environ.get("ARRAY_SEED", "1"))
 FAULT_RATE = 0.1

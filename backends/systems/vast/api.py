@@ -2,11 +2,12 @@
 
 from collections.abc import Callable, Iterator, Mapping
 from http import HTTPStatus
-from typing import Any, Literal
+from typing import Any, Generic, Literal, TypeVar
 from urllib.parse import urlsplit
 
 from msgspec import Struct
 
+from backends.base import Exceeded
 from backends.mounted.rest import (
     ArrayAnswer,
     ArrayOptions,
@@ -21,10 +22,15 @@ from backends.mounted.rest import (
     jobs,
     unknown,
 )
-from core.errors import ConfigurationError
+from core.errors import BackendFailed, ConfigurationError
 
 _TOKEN, _REFRESH = "/api/token/", "/api/token/refresh/"
 _SYNCHRONIZED = "SYNCHRONIZED"
+_EXCEEDED: dict[str, Exceeded] = {
+    "SOFT_EXCEEDED": "soft",
+    "GRACE_EXPIRED": "hard",
+    "HARD_EXCEEDED": "hard",
+}
 _COMPLETED = "COMPLETED"
 #: The states in which a task has ended; in every other state it still runs.
 _ENDED = frozenset({_COMPLETED, "FAILED"})
@@ -32,6 +38,11 @@ _ENDED = frozenset({_COMPLETED, "FAILED"})
 PAGE_SIZE = 100
 #: VMS's text for a path that does not exist.
 _MISSING = ("no such", "does not exist")
+#: VMS's text where the trash folder is switched off.
+_NO_TRASH = "trash folder disabled"
+#: A user of a tenant logs in with the name of the tenant.
+_TENANT = "X-Tenant-Name"
+T = TypeVar("T")
 
 
 class VastOptions(ArrayOptions, frozen=True, kw_only=True):
@@ -49,6 +60,10 @@ class VastOptions(ArrayOptions, frozen=True, kw_only=True):
     #: The path on the array that is mounted.
     vast_storage_base_dir: str = "/"
     vast_tenant_id: int | None = None
+    #: The same by its name.
+    vast_tenant: str | None = None
+    #: Let the cluster remove purged trees, by its trash folder.
+    vast_use_trash: bool = True
     vast_page_size: int = PAGE_SIZE
     #: Accepted for Backend.AI's storage proxy, without effect here: logins last as long as the
     #: array allows, and no status of a cluster is cached.
@@ -66,14 +81,24 @@ class VastQuota(Struct):
 
     id: int
     path: str = ""
+    state: str = ""
+    tenant_id: int | None = None
     hard_limit: int | None = None
+    soft_limit: int | None = None
+    hard_limit_inodes: int | None = None
     sync_state: str = _SYNCHRONIZED
     used_effective_capacity: int | None = None
+    used_inodes: int | None = None
 
     @property
     def counted(self) -> bool:
         """Return whether everything below the path is counted."""
         return self.sync_state == _SYNCHRONIZED
+
+    @property
+    def exceeded(self) -> Exceeded | None:
+        """Return which limit is passed; an end of the grace period refuses writes, too."""
+        return _EXCEEDED.get(self.state)
 
 
 class VastCluster(Struct):
@@ -91,8 +116,13 @@ class VastCluster(Struct):
     wr_latency: float = 0
 
 
-class _Page(Struct):
-    results: list[VastQuota]
+class _Tenant(Struct):
+    id: int
+    name: str = ""
+
+
+class _Page(Struct, Generic[T]):
+    results: list[T]
     next: str | None = None
 
 
@@ -105,7 +135,9 @@ class _TaskLink(Struct):
     id: int
 
 
-class _Accepted(Struct):
+class Accepted(Struct):
+    """The answer to a change, which may be a task."""
+
     async_task: _TaskLink | None = None
 
 
@@ -122,12 +154,18 @@ class VastApi:
             raise ConfigurationError(
                 "A volume on VAST needs vast_username and vast_password, or vast_api_token."
             )
+        if options.vast_tenant and options.vast_tenant_id is not None:
+            raise ConfigurationError(
+                "A volume on VAST has vast_tenant or vast_tenant_id, not both."
+            )
         self._options = options
-        self._prefix = f"/api/{options.vast_api_version}"
+        self._tenant_id = options.vast_tenant_id
+        self._has_trash = options.vast_use_trash
+        self.prefix = f"/api/{options.vast_api_version}"
         secrets = (options.vast_password, options.vast_api_token)
         self.client = Client(
             options.target(options.vast_endpoint),
-            _by_token(options.vast_api_token) if options.vast_api_token else _by_password(options),
+            _login(options),
             _dialect,
             secrets=tuple(secret for secret in secrets if secret),
             answer_seconds=options.answer_seconds,
@@ -135,30 +173,60 @@ class VastApi:
 
     def cluster(self) -> VastCluster:
         """Return the current status of the cluster."""
-        path = f"{self._prefix}/clusters/{self._options.vast_cluster_id}/"
+        path = f"{self.prefix}/clusters/{self._options.vast_cluster_id}/"
         return self.client.get(path, VastCluster)
 
     def knows(self, path: str) -> bool | None:
         """Return whether a path exists; None before release 4.7, which cannot be asked."""
-        body = {"path": path, **self._tenant()}
+        body = {"path": path, **self.tenant()}
         try:
-            self.client.send(ArrayRequest("POST", f"{self._prefix}/folders/stat_path/", body=body))
+            self.client.send(ArrayRequest("POST", f"{self.prefix}/folders/stat_path/", body=body))
         except ArrayRefused as refusal:
             if refusal.reason not in (Reason.NOT_FOUND, Reason.INVALID):
                 raise
             return False if any(mark in refusal.detail.lower() for mark in _MISSING) else None
         return True
 
-    def find(self, path: str) -> VastQuota | None:
-        """Return the quota on a path."""
-        return next((quota for quota in self._list(path) if quota.path == path), None)
+    def trash(self, path: str) -> None:
+        """Let VAST remove a tree; it disappears at once. A missing one is fine.
 
-    def make(self, name: str, path: str, limit: int | None) -> None:
+        Does nothing where the trash folder is switched off; that is remembered.
+        """
+        if not self._has_trash:
+            return
+        body = {"path": path, **self.tenant()}
+        where = f"{self.prefix}/folders/delete_folder/"
+        try:
+            answer = self.client.send(
+                ArrayRequest("DELETE", where, body=body, shape=Accepted | None)
+            )
+        except ArrayRefused as refusal:
+            if _NO_TRASH in refusal.detail.lower():
+                self._has_trash = False
+            elif not any(mark in refusal.detail.lower() for mark in _MISSING):
+                raise
+            return
+        self.finish(answer.body)
+
+    def find(self, path: str) -> VastQuota | None:
+        """Return the quota on a path.
+
+        Raises:
+            BackendFailed: several tenants have one, and the options name no tenant.
+        """
+        rows = self.rows("quotas", VastQuota, path=path, **self.tenant())
+        found = [quota for quota in rows if quota.path == path and self._is_ours(quota.tenant_id)]
+        if len(found) > 1:
+            raise BackendFailed(
+                "Several tenants of VAST have a quota on this path. Set vast_tenant to ours."
+            )
+        return found[0] if found else None
+
+    def make(self, name: str, path: str, limits: Mapping[str, int | None]) -> None:
         """Create a quota on an existing directory; an existing quota is no error."""
-        body = {"name": name, "path": path, "create_dir": False, **self._tenant()}
-        if limit is not None:
-            body["hard_limit"] = limit
-        request = ArrayRequest("POST", f"{self._prefix}/quotas/", body=body, shape=_Accepted)
+        given = {field: limit for field, limit in limits.items() if limit is not None}
+        body = {"name": name, "path": path, "create_dir": False, **self.tenant(), **given}
+        request = ArrayRequest("POST", f"{self.prefix}/quotas/", body=body, shape=Accepted | None)
         try:
             made = self.client.create(request, lambda: self.find(path))
         except ArrayRefused as refusal:
@@ -166,24 +234,25 @@ class VastApi:
                 raise
             return
         if isinstance(made, ArrayAnswer):
-            self._await(made.body)
+            self.finish(made.body)
 
-    def limit(self, quota: VastQuota, limit: int | None) -> None:
-        """Set the limit of a quota; None removes it."""
-        path = f"{self._prefix}/quotas/{quota.id}/"
-        body = {"hard_limit": limit}
-        self._await(self.client.send(ArrayRequest("PATCH", path, body=body, shape=_Accepted)).body)
+    def change(self, quota: VastQuota, limits: Mapping[str, int | None]) -> None:
+        """Set limits of a quota by their names in VAST; None removes one, others stay."""
+        path = f"{self.prefix}/quotas/{quota.id}/"
+        request = ArrayRequest("PATCH", path, body=dict(limits), shape=Accepted | None)
+        self.finish(self.client.send(request).body)
 
     def delete(self, quota: VastQuota) -> None:
         """Remove a quota; a missing one is no error."""
-        path = f"{self._prefix}/quotas/{quota.id}/"
-        answer = self.client.remove(path, _Accepted | None)
-        self._await((answer and answer.body) or _Accepted())
+        answer = self.client.remove(f"{self.prefix}/quotas/{quota.id}/", Accepted | None)
+        self.finish(answer.body if answer else None)
 
-    def _list(self, path: str) -> Iterator[VastQuota]:
-        query: dict[str, Any] = {"path": path, "page_size": self._options.vast_page_size}
-        shape: Any = _Page | list[VastQuota]
-        found = self.client.get(f"{self._prefix}/quotas/", shape, **query, **self._tenant())
+    def rows(self, kind: str, row: type[T], **query: Any) -> Iterator[T]:  # noqa: ANN401 - filters
+        """Return all rows of a list, page by page; old releases answer without pages."""
+        page = _Page[row]  # type: ignore[valid-type] # a type at run time
+        shape: Any = page | list[row]  # type: ignore[valid-type] # same
+        asked = {**query, "page_size": self._options.vast_page_size}
+        found = self.client.get(f"{self.prefix}/{kind}/", shape, **asked)
         while isinstance(found, _Page):
             yield from found.results
             if not found.next:
@@ -194,24 +263,53 @@ class VastApi:
             found = self.client.get(f"{parts.path}?{parts.query}", shape)
         yield from found
 
-    def _tenant(self) -> dict[str, int]:
-        tenant = self._options.vast_tenant_id
-        return {} if tenant is None else {"tenant_id": tenant}
+    def tenant(self) -> dict[str, int]:
+        """Return what a request needs to name our tenant; nothing without one.
 
-    def _await(self, accepted: _Accepted) -> None:
-        """Wait for the task of an answer, if there is one."""
-        if accepted.async_task is None:
+        Raises:
+            ConfigurationError: no tenant has the name of the options.
+        """
+        name = self._options.vast_tenant
+        if name and self._tenant_id is None:
+            found = [one.id for one in self.rows("tenants", _Tenant, name=name) if one.name == name]
+            if len(found) != 1:
+                raise ConfigurationError(f"VAST has no tenant {name!r} that we may see.")
+            self._tenant_id = found[0]
+        return {} if self._tenant_id is None else {"tenant_id": self._tenant_id}
+
+    def _is_ours(self, tenant_id: int | None) -> bool:
+        return self._tenant_id is None or tenant_id in (None, self._tenant_id)
+
+    def finish(self, answer: Accepted | None) -> None:
+        """Wait for the task of an answer, if there is one.
+
+        Raises:
+            ArrayRefused: the task failed.
+        """
+        if answer is None or answer.async_task is None:
             return
-        path, last = f"{self._prefix}/vtasks/{accepted.async_task.id}/", _Task()
+        number = answer.async_task.id
+        path, last = f"{self.prefix}/vtasks/{number}/", _Task()
 
         def finished() -> bool:
             nonlocal last
             last = self.client.get(path, _Task)
-            return last.state in _ENDED
+            return last.state.upper() in _ENDED
 
         jobs.wait(finished)
-        if last.state != _COMPLETED:
-            raise ArrayRefused(f"VAST's task failed: {' '.join(last.messages)}")
+        if last.state.upper() != _COMPLETED:
+            raise ArrayRefused(f"VAST's task {number} failed: {' '.join(last.messages)}")
+
+
+def _login(options: VastOptions) -> Callable[[Client], Mapping[str, str]]:
+    token = options.vast_api_token
+    sign_in = _by_token(token) if token else _by_password(options)
+    named = _tenant_header(options)
+    return lambda client: {**sign_in(client), **named}
+
+
+def _tenant_header(options: VastOptions) -> dict[str, str]:
+    return {_TENANT: options.vast_tenant} if options.vast_tenant else {}
 
 
 def _by_token(token: str) -> Callable[[Client], Mapping[str, str]]:
@@ -220,14 +318,16 @@ def _by_token(token: str) -> Callable[[Client], Mapping[str, str]]:
 
 def _by_password(options: VastOptions) -> TokenLogin:
     body = {"username": options.vast_username, "password": options.vast_password}
+    named = _tenant_header(options)
 
     def log_in(client: Client) -> Tokens:
-        request = ArrayRequest("POST", _TOKEN, body=body, shape=_VastTokens)
+        request = ArrayRequest("POST", _TOKEN, body=body, headers=named, shape=_VastTokens)
         found: _VastTokens = client.present(request, "VAST does not know this user.").body
         return Tokens(found.access, found.refresh)
 
     def renew(client: Client, refresh: str) -> Tokens:
-        request = ArrayRequest("POST", _REFRESH, body={"refresh": refresh}, shape=_VastTokens)
+        asked = {"refresh": refresh}
+        request = ArrayRequest("POST", _REFRESH, body=asked, headers=named, shape=_VastTokens)
         found: _VastTokens = client.exchange(request).body
         return Tokens(found.access, found.refresh)
 

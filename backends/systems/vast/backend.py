@@ -1,28 +1,42 @@
 """vast: the backend."""
 
 from collections.abc import Mapping
+from pathlib import PurePosixPath
 from typing import ClassVar
 
 from backends.base import Capacity, HardwareInfo, HardwareStatus, Mount, PerformanceMetric
-from backends.mounted import ArrayQuotaBackend, ArrayUsage, await_limit
+from backends.fs import linux
+from backends.mounted import (
+    ArrayInodeLimits,
+    ArraySoftLimits,
+    ArrayUsage,
+    await_directory,
+    await_limit,
+)
 from backends.mounted.rest import options_of
-from backends.systems.vast.api import VastApi, VastOptions
+from backends.retention import ArraySnapshot, ArraySnapshots
+from backends.systems.vast.api import VastApi, VastOptions, VastQuota
+from backends.systems.vast.snapshots import DIRECTORY, VastSnapshots
+from core.errors import Conflict, InvalidParameters
+from core.names import VFolderId
 
 #: VAST enforces limits to the byte.
 GRANULE_BYTES = 1
 _STATUS = {"ONLINE": HardwareStatus.HEALTHY, "OFFLINE": HardwareStatus.OFFLINE}
 
 
-class VastBackend(ArrayQuotaBackend):
-    """VAST: quotas on paths, capacity and rates of the cluster."""
+class VastBackend(ArraySnapshots, ArrayInodeLimits, ArraySoftLimits):
+    """VAST: quotas on paths, snapshots, the trash folder, capacity and rates of the cluster."""
 
     name: ClassVar[str] = "vast"
+    doubtful: ClassVar[tuple[str, ...]] = ("snapshot", "inode-limit", "soft-limit")
 
     def __init__(self, mount: Mount) -> None:
         options = options_of(mount, VastOptions)
         super().__init__(mount, options.deadline_seconds)
         self._base = "/" + options.vast_storage_base_dir.strip("/")
         self._api = VastApi(options)
+        self._snapshots = VastSnapshots(self._api)
 
     def array_capacity(self) -> Capacity:
         """See `HasFastCapacity.array_capacity`; of the complete cluster."""
@@ -44,6 +58,11 @@ class VastBackend(ArrayQuotaBackend):
             io_usec_write=float(found.wr_latency),
         )
 
+    def before_purge(self, parent: int, name: str, vfolder: VFolderId | None = None) -> None:
+        """See `MountedBackend.before_purge`: snapshots go; VAST removes the tree, if it may."""
+        super().before_purge(parent, name, vfolder)
+        self._remove_by_array(parent, name, lambda path: self._api.trash(self._array_path(path)))
+
     def _health(self) -> HardwareInfo:
         found = self._api.cluster()
         status = _STATUS.get(found.state, HardwareStatus.DEGRADED)
@@ -52,51 +71,118 @@ class VastBackend(ArrayQuotaBackend):
         return HardwareInfo(status, info, {"state": found.state})
 
     def _available(self) -> Mapping[str, bool]:
-        return {"quota": _STATUS.get(self._api.cluster().state) is not HardwareStatus.OFFLINE}
+        up = _STATUS.get(self._api.cluster().state) is not HardwareStatus.OFFLINE
+        limits = dict.fromkeys(("quota", "inode-limit", "soft-limit"), up)
+        return {**limits, "snapshot": self._snapshots.readable()}
 
     def _has_directory(self, path: str) -> bool | None:
-        return self._api.knows(self._path(path))
+        return self._api.knows(self._array_path(path))
 
     def _limit_unit(self) -> int:
         return GRANULE_BYTES
 
     def _usage(self, name: str) -> ArrayUsage:
-        quota = self._api.find(self._path(name))
+        quota = self._api.find(self._array_path(name))
         if quota is None:
             return ArrayUsage()
-        used = quota.used_effective_capacity if quota.counted else None
-        return ArrayUsage(used, quota.hard_limit or None, "hard" if quota.counted else None)
+        return ArrayUsage(
+            quota.used_effective_capacity if quota.counted else None,
+            quota.hard_limit or None,
+            "hard" if quota.counted else None,
+            soft_limit_bytes=quota.soft_limit or None,
+            used_inodes=quota.used_inodes if quota.counted else None,
+            limit_inodes=quota.hard_limit_inodes or None,
+            exceeded=quota.exceeded,
+        )
 
+    # -- Limits --------------------------------------------------------------------------------
     def _apply_limit(self, name: str, limit_bytes: int | None) -> None:
-        path = self._path(name)
+        """Set the limit of bytes; a soft limit stays, unless it is above."""
+        self._hold(name, "hard_limit", limit_bytes)
+
+    def _apply_soft_limit(self, name: str, limit_bytes: int | None) -> None:
+        quota = self._api.find(self._array_path(name))
+        hard = quota.hard_limit if quota else None
+        if limit_bytes is not None and hard and limit_bytes > hard:
+            raise InvalidParameters(f"The soft limit is above the limit of {hard} bytes.")
+        self._hold(name, "soft_limit", limit_bytes)
+
+    def _apply_inode_limit(self, name: str, limit_inodes: int | None) -> None:
+        self._hold(name, "hard_limit_inodes", limit_inodes)
+
+    def _hold(self, name: str, kind: str, limit: int | None) -> None:
+        """Set a limit of a scope's quota by its name in VAST; wait until it is in force."""
+        path = self._array_path(name)
         quota = self._api.find(path)
         if quota is None:
-            if limit_bytes is None and not self._is_empty(name):
+            if limit is None and (kind != "hard_limit" or not self._is_empty(name)):
                 return
-            self._api.make(name, path, limit_bytes)
-        elif quota.hard_limit == limit_bytes:
+            self._api.make(name, path, {kind: limit})
+        elif _limit(quota, kind) == limit:
             return
         else:
-            self._api.limit(quota, limit_bytes)
-        self._await(path, limit_bytes)
+            self._api.change(quota, _change(quota, kind, limit))
 
-    def _await(self, path: str, limit: int | None) -> None:
         def counted() -> bool | None:
-            quota = self._api.find(path)
-            if quota is None:
+            now = self._api.find(path)
+            if now is None:
                 return None
-            if quota.hard_limit != limit:  # another process made it at the same time
-                self._api.limit(quota, limit)
+            if _limit(now, kind) != limit:  # another process made it at the same time
+                self._api.change(now, _change(now, kind, limit))
                 return None
-            return quota.counted
+            return now.counted
 
         await_limit(counted)
 
     def _remove_objects(self, name: str) -> bool:
-        quota = self._api.find(self._path(name))
+        quota = self._api.find(self._array_path(name))
         if quota is not None:
             self._api.delete(quota)
         return quota is not None
 
-    def _path(self, below: str) -> str:
-        return f"{self._base.rstrip('/')}/{below}"
+    def _array_path(self, path: str) -> str:
+        return f"{self._base.rstrip('/')}/{path}"
+
+    # -- Snapshots -----------------------------------------------------------------------------
+    def _list_snapshots(self, vfolder: VFolderId, prefix: str) -> list[ArraySnapshot]:
+        return self._snapshots.named(prefix, self._array_path(str(vfolder.directory)))
+
+    def _drop_all(self, vfolder: VFolderId) -> None:
+        """See `ArraySnapshots._drop_all`: wherever VAST says that the directory was moved to."""
+        for one in self._snapshots.named(self._prefix(vfolder)):
+            self._snapshots.drop(one)
+
+    def _make_snapshot(self, vfolder: VFolderId, name: str) -> ArraySnapshot:
+        with self.open_vfolder(vfolder) as top:
+            linux.sync_file_system(top)
+        made = self._snapshots.make(self._array_path(str(vfolder.directory)), name)
+        with self.root() as root:
+            try:
+                place = str(self._snapshot_place(vfolder, name))
+                await_directory(root, place, self._deadline_seconds / 2)
+            except Conflict:
+                self._snapshots.drop(made)
+                raise Conflict(
+                    "VAST made the snapshot, and the mount does not show it. It was deleted. Let "
+                    f"the view policy of the mounted view show {DIRECTORY}."
+                ) from None
+        return made
+
+    def _drop_snapshot(self, vfolder: VFolderId, snapshot: ArraySnapshot) -> None:
+        del vfolder
+        self._snapshots.drop(snapshot)
+
+    def _snapshot_place(self, vfolder: VFolderId, name: str) -> PurePosixPath:
+        return PurePosixPath(vfolder.directory) / DIRECTORY / name
+
+
+def _limit(quota: VastQuota, kind: str) -> int | None:
+    found: int | None = getattr(quota, kind)
+    return found or None
+
+
+def _change(quota: VastQuota, kind: str, limit: int | None) -> dict[str, int | None]:
+    """Return the change of one limit; a soft limit above the new hard one is removed."""
+    if kind == "hard_limit" and limit is not None and (quota.soft_limit or 0) > limit:
+        return {kind: limit, "soft_limit": None}
+    return {kind: limit}

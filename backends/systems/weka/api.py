@@ -7,6 +7,7 @@ from typing import Any, Generic, Literal, TypeVar
 import msgspec
 from msgspec import Struct, field
 
+from backends.base import Exceeded
 from backends.mounted.rest import (
     ArrayAnswer,
     ArrayOptions,
@@ -98,14 +99,32 @@ class WekaQuota(Struct):
     inode_id: str | int = ""
     total_bytes: int | None = None
     hard_limit_bytes: int | None = None
+    soft_limit_bytes: int | None = None
+    grace_seconds: int | None = None
+    #: Seconds; what is no number is unknown.
+    time_over_soft_limit: Any = None
     status: str = "ACTIVE"
     full_path: str = ""
     path: str = ""
 
     @property
     def limit(self) -> int | None:
-        """Return the limit; None without one."""
-        return self.hard_limit_bytes if 0 < (self.hard_limit_bytes or 0) < NO_LIMIT else None
+        """Return the hard limit; None without one."""
+        return _read(self.hard_limit_bytes)
+
+    @property
+    def soft_limit(self) -> int | None:
+        """Return the soft limit; None without one."""
+        return _read(self.soft_limit_bytes)
+
+    @property
+    def exceeded(self) -> Exceeded | None:
+        """Return which limit is passed. A soft limit refuses when its grace period has ended."""
+        over = self.time_over_soft_limit
+        if not isinstance(over, int | float) or over <= 0:
+            return None
+        grace = _read(self.grace_seconds)
+        return "hard" if grace is not None and over > grace else "soft"
 
     @property
     def counted(self) -> bool:
@@ -200,9 +219,10 @@ class WekaApi:
         path = f"/{self._options.place(name)}"
         self._send("PUT", f"/quota/{inode}", {"hard_limit_bytes": _wire(limit), "path": path})
 
-    def change_quota(self, inode: str, limit: int | None) -> None:
-        """Change the hard limit of a quota; its soft limit, grace period and owner stay."""
-        self._send("PATCH", f"/quota/{inode}", {"hard_limit_bytes": _wire(limit)})
+    def change_quota(self, inode: str, **limits: int | None) -> None:
+        """Change limits of a quota by name; its other limits, grace period and owner stay."""
+        body = {f"{name}_limit_bytes": _wire(limit) for name, limit in limits.items()}
+        self._send("PATCH", f"/quota/{inode}", body)
 
     def delete_quota(self, inode: str) -> None:
         """Remove a quota; a missing one is no error."""
@@ -223,6 +243,11 @@ class WekaApi:
 def _of(uid: str) -> str:
     """Return the path of a file system in the interface."""
     return f"{API}/fileSystems/{uid}"
+
+
+def _read(limit: int | None) -> int | None:
+    """Return a limit of WEKA; None is no limit."""
+    return limit if 0 < (limit or 0) < NO_LIMIT else None
 
 
 def _wire(limit: int | None) -> int:

@@ -8,14 +8,14 @@ from typing import ClassVar
 
 from backends.base import Capacity, HardwareInfo, Mount, PerformanceMetric, TreeUsage
 from backends.fs import descriptors, linux
-from backends.mounted import ArrayUsage, await_directory, await_limit
+from backends.mounted import ArraySoftLimits, ArrayUsage, await_directory, await_limit
 from backends.mounted.rest import ArrayRefused, options_of
 from backends.retention import ArraySnapshot, ArraySnapshots
 from backends.systems.weka import snapshots
 from backends.systems.weka.api import WekaApi, WekaOptions, WekaRates
 from backends.systems.weka.health import health
 from backends.systems.weka.snapshots import DIRECTORY, WekaSnapshots
-from core.errors import BackendFailed, Conflict
+from core.errors import BackendFailed, Conflict, InvalidParameters
 from core.names import VFolderId
 
 #: Limits are multiples of this many bytes.
@@ -23,11 +23,11 @@ GRANULE_BYTES = 4096
 _OPERATIONS = ("reads_per_second", "writes_per_second")
 
 
-class WekaBackend(ArraySnapshots):
+class WekaBackend(ArraySnapshots, ArraySoftLimits):
     """WEKA: directory quotas, snapshots, the file system's budget, rates of the cluster."""
 
     name: ClassVar[str] = "weka"
-    doubtful: ClassVar[tuple[str, ...]] = ("snapshot",)
+    doubtful: ClassVar[tuple[str, ...]] = ("snapshot", "soft-limit")
 
     def __init__(self, mount: Mount) -> None:
         options = options_of(mount, WekaOptions)
@@ -64,7 +64,8 @@ class WekaBackend(ArraySnapshots):
 
     def _available(self) -> Mapping[str, bool]:
         ready = self._api.file_system().is_ready
-        return {"quota": ready, "snapshot": self._shows_snapshots() and self._snapshots.readable()}
+        shown = self._shows_snapshots() and self._snapshots.readable()
+        return {"quota": ready, "soft-limit": ready, "snapshot": shown}
 
     def _has_directory(self, path: str) -> bool | None:
         return None if self._by_stat else self._api.inode(path) is not None
@@ -77,21 +78,45 @@ class WekaBackend(ArraySnapshots):
         quota = self._api.quota(inode) if inode else None
         if quota is None:
             return ArrayUsage()
-        used = quota.total_bytes if quota.counted else None
-        return ArrayUsage(used, quota.limit, "hard" if quota.counted else None)
+        return ArrayUsage(
+            quota.total_bytes if quota.counted else None,
+            quota.limit,
+            "hard" if quota.counted else None,
+            soft_limit_bytes=quota.soft_limit,
+            exceeded=quota.exceeded,
+        )
 
     def _apply_limit(self, name: str, limit_bytes: int | None) -> None:
-        inode = self._inode(name)
-        if inode is None:
-            raise BackendFailed("WEKA does not know the directory of this quota scope.")
+        """Set the hard limit; a soft one stays, unless it is above."""
+        inode = self._known_inode(name)
         quota = self._api.quota(inode)
         if limit_bytes is None and not (self._is_empty(name) if quota is None else quota.limit):
             return
         if quota is None:
             self._make_quota(inode, name, limit_bytes)
+        elif limit_bytes is not None and (quota.soft_limit or 0) > limit_bytes:
+            self._api.change_quota(inode, hard=limit_bytes, soft=None)
         else:
-            self._api.change_quota(inode, limit_bytes)
+            self._api.change_quota(inode, hard=limit_bytes)
         self._await(inode, limit_bytes)
+
+    def _apply_soft_limit(self, name: str, limit_bytes: int | None) -> None:
+        inode = self._known_inode(name)
+        quota = self._api.quota(inode)
+        if quota is None and limit_bytes is None:
+            return
+        hard = quota.limit if quota else None
+        if limit_bytes is not None and hard is not None and limit_bytes > hard:
+            raise InvalidParameters(f"The soft limit is above the limit of {hard} bytes.")
+        if quota is None:
+            self._make_quota(inode, name, None)
+        self._api.change_quota(inode, soft=limit_bytes)
+
+    def _known_inode(self, name: str) -> str:
+        inode = self._inode(name)
+        if inode is None:
+            raise BackendFailed("WEKA does not know the directory of this quota scope.")
+        return inode
 
     def _make_quota(self, inode: str, name: str, limit_bytes: int | None) -> None:
         try:
@@ -204,7 +229,7 @@ class WekaBackend(ArraySnapshots):
 class WekaVFolderQuotaBackend(WekaBackend):
     """WEKA where an administrator gives every vfolder a quota of its own, which counts it."""
 
-    doubtful: ClassVar[tuple[str, ...]] = ("snapshot", "fast-size")
+    doubtful: ClassVar[tuple[str, ...]] = (*WekaBackend.doubtful, "fast-size")
 
     def fast_usage(self, vfolder: VFolderId) -> TreeUsage:
         """See `HasFastUsage.fast_usage`: the bytes that the vfolder's own quota counts.

@@ -1,17 +1,23 @@
 """VAST's own ways: 403 for a token that is void, lists in two shapes, tasks, texts for errors."""
 
+import os
 from contextlib import AbstractContextManager
 from pathlib import Path
+from uuid import uuid4
 
 import pytest
 
-from backends.base import HardwareStatus
+from backends.base import HardwareStatus, capabilities
+from backends.fs import PREFIX_MODE, descriptors, layout
+from backends.quota import blame, check_space
 from backends.systems.vast.backend import VastBackend
+from contract.waiting import eventually
 from core import errors
+from core.names import VFolderId
 from simulators.arrays import vast
 from simulators.arrays.vast import Profile, VastSim
 from simulators.shelf import Shelf
-from tests.backends.systems.arrays.simulated import Array, running, scope
+from tests.backends.systems.arrays.simulated import Array, running, scope, vfolder_on
 from tests.backends.systems.arrays.watching import Watch
 
 MIB = 1 << 20
@@ -44,3 +50,160 @@ def test_health_rates_and_capacity(tmp_path: Path) -> None:
         assert it.backend.hardware().status == HardwareStatus.DEGRADED
         assert it.backend.performance().iops_read == 100
         assert it.backend.array_capacity().used_bytes == 10 << 30
+
+
+# -- Limits ----------------------------------------------------------------------------------------
+def test_a_scope_past_a_limit_says_so(tmp_path: Path) -> None:
+    """Usage may lag behind: then VAST refuses to write before its figure reaches the limit."""
+    with array(tmp_path) as it:
+        one = vfolder_on(it.backend)
+        assert one.scope
+        it.backend.set_limit(one.scope, 8 * MIB)
+        it.backend.set_soft_limit(one.scope, 4096)
+        assert it.backend.describe_scope(one.scope).exceeded == "soft"
+        check_space(it.backend, one, 1)
+        it.backend.set_inode_limit(one.scope, 1)
+        found = it.backend.describe_scope(one.scope)
+        assert (found.exceeded, found.limit_inodes, found.used_bytes) == ("hard", 1, 4096)
+        with pytest.raises(errors.QuotaExceeded, match="refuses to write"):
+            check_space(it.backend, one, 1)
+        refusal = blame(it.backend, one.scope, errors.NoSpace("full"))
+        assert isinstance(refusal, errors.QuotaExceeded)
+
+
+def test_limits_of_an_administrator_stay(tmp_path: Path) -> None:
+    with array(tmp_path) as it:
+        one = scope()
+        it.backend.create_scope(one, 8 * MIB)
+        (quota,) = it.simulator.quotas.values()
+        quota |= {"soft_limit": 4 * MIB, "soft_limit_inodes": 7, "hard_limit_inodes": 9}
+        it.backend.set_limit(one, 16 * MIB)
+        found = it.backend.describe_scope(one)
+        assert (found.soft_limit_bytes, found.limit_inodes) == (4 * MIB, 9)
+        it.backend.set_limit(one, MIB)
+        assert it.backend.describe_scope(one).soft_limit_bytes is None
+        assert quota["soft_limit_inodes"] == 7
+
+
+# -- Tenants ---------------------------------------------------------------------------------------
+def test_a_tenant_is_found_by_its_name(tmp_path: Path) -> None:
+    with array(tmp_path) as it:
+        mine = it.another(vast_tenant=vast.TENANT)
+        one = scope()
+        mine.create_scope(one, MIB)
+        assert mine.describe_scope(one).limit_bytes == MIB
+        made = it.server.asked("POST", "/quotas/")[-1]
+        assert made.body["tenant_id"] == 1
+        with pytest.raises(errors.ConfigurationError, match="no tenant 'none'"):
+            it.another(vast_tenant="none", vast_api_token=vast.API_TOKEN).describe_scope(one)
+        with pytest.raises(errors.ConfigurationError, match="not both"):
+            it.another(vast_tenant=vast.TENANT, vast_tenant_id=1)
+
+
+def test_a_user_of_a_tenant_logs_in_with_its_name(tmp_path: Path) -> None:
+    with array(tmp_path, Profile(user_of=vast.TENANT)) as it:
+        with pytest.raises(errors.BackendFailed, match="does not know this user"):
+            it.backend.array_capacity()
+        mine = it.another(vast_tenant=vast.TENANT)
+        mine.create_scope(scope(), MIB)
+        it.simulator.expire()
+        mine.create_scope(scope(), MIB)
+
+
+def test_a_path_of_several_tenants_is_not_guessed(tmp_path: Path) -> None:
+    with array(tmp_path) as it:
+        one = scope()
+        it.backend.create_scope(one, MIB)
+        ((number, quota),) = it.simulator.quotas.items()
+        it.simulator.quotas[number + 1] = {**quota, "id": number + 1, "tenant_id": 2}
+        with pytest.raises(errors.BackendFailed, match="Set vast_tenant"):
+            it.backend.describe_scope(one)
+        with pytest.raises(errors.BackendFailed, match="Set vast_tenant"):
+            it.backend.set_limit(one, 2 * MIB)
+        mine = it.another(vast_tenant=vast.TENANT)
+        mine.set_limit(one, 2 * MIB)
+        mine.delete_scope(one)
+        assert [left["hard_limit"] for left in it.simulator.quotas.values()] == [MIB]
+
+
+def test_a_mount_of_another_tenant_is_noticed(tmp_path: Path) -> None:
+    with array(tmp_path) as it:
+        other = it.another(vast_tenant=vast.OTHER_TENANT)
+        with pytest.raises(errors.BackendFailed, match="not the array's"):
+            other.probe()
+
+
+# -- Snapshots -------------------------------------------------------------------------------------
+@pytest.mark.parametrize("tasks", [False, True])
+@pytest.mark.parametrize("fault", ["", "drop after", "html 502 after", "wrong json"])
+def test_a_snapshot_is_made_once(tmp_path: Path, fault: str, *, tasks: bool) -> None:
+    with array(tmp_path, Profile(tasks=tasks, page_max=1)) as it:
+        one = vfolder_on(it.backend)
+        it.backend.create_snapshot(one, "before")
+        if fault:
+            it.server.faults.next(fault, "POST", "/snapshots/")
+        it.backend.create_snapshot(one, "first")
+        assert [each.name for each in it.backend.list_snapshots(one)] == ["before", "first"]
+        assert len(it.simulator.snapshots) == 2
+        (it.backend.vfolder_path(one) / "file").write_bytes(b"changed")
+        with it.backend.open_snapshot(one, "first") as top:
+            assert os.read(os.open("file", os.O_RDONLY, dir_fd=top), 100) == b"kept"
+        it.backend.delete_snapshot(one, "first")
+        assert [each.name for each in it.backend.list_snapshots(one)] == ["before"]
+
+
+def test_snapshots_that_the_mount_hides_are_not_kept(tmp_path: Path) -> None:
+    with array(tmp_path, Profile(shows_snapshots=False)) as it:
+        mine = it.another(deadline_seconds=4.0)
+        one = vfolder_on(mine)
+        with pytest.raises(errors.Conflict, match="view policy"):
+            mine.create_snapshot(one, "first")
+        assert it.simulator.snapshots == {}
+
+
+def test_without_the_right_there_are_no_snapshots(tmp_path: Path) -> None:
+    with array(tmp_path, Profile(reads_snapshots=False)) as it:
+        eventually(lambda: "quota" in capabilities(it.backend))
+        assert "snapshot" not in capabilities(it.backend)
+
+
+# -- The trash folder ------------------------------------------------------------------------------
+def purged(it: Array[VastSim, VastBackend], backend: VastBackend, one: VFolderId) -> bool:
+    """Do what the verb `delete` does; whether the tree is gone before a node removes it."""
+    trash = layout.trash(one.scope, uuid4().hex)
+    with (
+        backend.root() as root,
+        descriptors.made(trash.parent, root, PREFIX_MODE) as room,
+        descriptors.opened(one.directory.parent, root) as parent,
+    ):
+        descriptors.rename_new(one.directory.name, parent, trash.name, room)
+        backend.before_purge(room, trash.name, one)
+    return not (it.top / trash).exists()
+
+
+@pytest.mark.parametrize("tasks", [False, True])
+def test_the_array_removes_a_purged_tree(tmp_path: Path, *, tasks: bool) -> None:
+    with array(tmp_path, Profile(tasks=tasks)) as it:
+        one = vfolder_on(it.backend)
+        it.backend.create_snapshot(one, "first")
+        assert purged(it, it.backend, one)
+        assert it.simulator.snapshots == {}
+        (tree,) = it.simulator.trashed
+        assert tree.startswith(f"{one.scope and one.scope.directory}/{layout.HIDDEN}/")
+
+
+def test_a_tree_stays_where_the_trash_folder_is_off(tmp_path: Path) -> None:
+    with array(tmp_path, Profile(trash=False)) as it:
+        for _ in range(2):
+            assert not purged(it, it.backend, vfolder_on(it.backend))
+        assert len(it.server.asked("DELETE", "delete_folder")) == 1, "asked once"
+        never = it.another(vast_use_trash=False)
+        assert not purged(it, never, vfolder_on(never))
+        assert len(it.server.asked("DELETE", "delete_folder")) == 1
+
+
+def test_a_tree_stays_where_the_mount_is_not_proved(tmp_path: Path) -> None:
+    """Releases before 4.7 cannot say whether a path is theirs."""
+    with array(tmp_path, Profile(stat_path=False)) as it:
+        assert not purged(it, it.backend, vfolder_on(it.backend))
+        assert not it.server.asked("DELETE", "delete_folder")
