@@ -65,7 +65,7 @@ class VastOptions(ArrayOptions, frozen=True, kw_only=True):
     #: Let the cluster remove purged trees, by its trash folder.
     vast_use_trash: bool = True
     vast_page_size: int = PAGE_SIZE
-    #: Accepted for Backend.AI's storage proxy, without effect here: logins last as long as the
+    #: VastAccepted for Backend.AI's storage proxy, without effect here: logins last as long as the
     #: array allows, and no status of a cluster is cached.
     vast_force_login: bool = True
     vast_cluster_info_cache_ttl: int = 0
@@ -135,7 +135,7 @@ class _TaskLink(Struct):
     id: int
 
 
-class Accepted(Struct):
+class VastAccepted(Struct):
     """The answer to a change, which may be a task."""
 
     async_task: _TaskLink | None = None
@@ -198,7 +198,7 @@ class VastApi:
         where = f"{self.prefix}/folders/delete_folder/"
         try:
             answer = self.client.send(
-                ArrayRequest("DELETE", where, body=body, shape=Accepted | None)
+                ArrayRequest("DELETE", where, body=body, shape=VastAccepted | None)
             )
         except ArrayRefused as refusal:
             if _NO_TRASH in refusal.detail.lower():
@@ -226,7 +226,9 @@ class VastApi:
         """Create a quota on an existing directory; an existing quota is no error."""
         given = {field: limit for field, limit in limits.items() if limit is not None}
         body = {"name": name, "path": path, "create_dir": False, **self.tenant(), **given}
-        request = ArrayRequest("POST", f"{self.prefix}/quotas/", body=body, shape=Accepted | None)
+        request = ArrayRequest(
+            "POST", f"{self.prefix}/quotas/", body=body, shape=VastAccepted | None
+        )
         try:
             made = self.client.create(request, lambda: self.find(path))
         except ArrayRefused as refusal:
@@ -239,12 +241,12 @@ class VastApi:
     def change(self, quota: VastQuota, limits: Mapping[str, int | None]) -> None:
         """Set limits of a quota by their names in VAST; None removes one, others stay."""
         path = f"{self.prefix}/quotas/{quota.id}/"
-        request = ArrayRequest("PATCH", path, body=dict(limits), shape=Accepted | None)
+        request = ArrayRequest("PATCH", path, body=dict(limits), shape=VastAccepted | None)
         self.finish(self.client.send(request).body)
 
     def delete(self, quota: VastQuota) -> None:
         """Remove a quota; a missing one is no error."""
-        answer = self.client.remove(f"{self.prefix}/quotas/{quota.id}/", Accepted | None)
+        answer = self.client.remove(f"{self.prefix}/quotas/{quota.id}/", VastAccepted | None)
         self.finish(answer.body if answer else None)
 
     def rows(self, kind: str, row: type[T], **query: Any) -> Iterator[T]:  # noqa: ANN401 - filters
@@ -280,7 +282,7 @@ class VastApi:
     def _is_ours(self, tenant_id: int | None) -> bool:
         return self._tenant_id is None or tenant_id in (None, self._tenant_id)
 
-    def finish(self, answer: Accepted | None) -> None:
+    def finish(self, answer: VastAccepted | None) -> None:
         """Wait for the task of an answer, if there is one.
 
         Raises:

@@ -7,13 +7,13 @@ from msgspec import Struct
 
 from backends.mounted.rest import ArrayAnswer, ArrayRefused, ArrayRequest, Reason, jobs
 from backends.retention import ArraySnapshot
-from backends.systems.vast.api import Accepted, VastApi
+from backends.systems.vast.api import VastAccepted, VastApi
 from core.errors import BackendFailed
 
 #: The directory in each directory that was kept; it is in no listing.
 DIRECTORY = ".snapshot"
 _KIND = "snapshots"
-_ACCEPTED = Accepted | None
+_ACCEPTED = VastAccepted | None
 _LONGEST_PAUSE_SECONDS = 1.0
 
 
