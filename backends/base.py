@@ -20,7 +20,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 from functools import cache
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any, ClassVar, Literal, Protocol, TypeVar, cast, runtime_checkable
 
 from msgspec import Struct
@@ -421,6 +421,42 @@ class HasFastCapacity(Protocol):
         """Return the array's own figures."""
 
 
+@runtime_checkable
+class HasTreeClone(Protocol):
+    """A storage system that clones a directory by one call, however big the directory is."""
+
+    def clone_tree(self, source: PurePosixPath, target: PurePosixPath) -> None:
+        """Make a directory that equals another one at this moment, and shares its blocks.
+
+        The paths are below the volume, and the source may be in a snapshot. The directory above the
+        target exists, the target does not. The mount shows the complete target at the end, with all
+        attributes. A clone that was interrupted may leave a part of the target; the caller removes
+        that and calls again.
+
+        Raises:
+            Unsupported: these two cannot be cloned; nothing was made, and the caller copies.
+            BackendFailed: the storage system failed.
+        """
+
+
+@runtime_checkable
+class HasFileClone(Protocol):
+    """A storage system that clones single files by a call each, whatever their length."""
+
+    def clone_file(self, source: PurePosixPath, target: PurePosixPath) -> None:
+        """Make a file with the content of another one, and share its blocks.
+
+        The paths are below the volume, and the source may be in a snapshot. The directory above the
+        target exists, the target does not; one that is made meanwhile is never replaced. The mount
+        shows the target with its content at the end. Its attributes may be any: the caller sets
+        them.
+
+        Raises:
+            Unsupported: these two cannot be cloned; nothing was made, and the caller copies.
+            BackendFailed: the storage system failed.
+        """
+
+
 @dataclass(frozen=True, slots=True)
 class Snapshot:
     """One vfolder at a past moment, kept by the storage system; `created_at` in UTC."""
@@ -477,6 +513,8 @@ CAPABILITIES: dict[str, type] = {
     "snapshot": HasSnapshots,
     "inode-limit": HasInodeLimits,
     "soft-limit": HasSoftLimits,
+    "instant-clone": HasTreeClone,
+    "file-clone": HasFileClone,
 }
 
 

@@ -6,6 +6,7 @@ from backends.mounted.array import (
     ArrayQuotaBackend,
     ArrayUsage,
     await_directory,
+    await_entry,
     await_limit,
 )
 from backends.mounted.array_limits import ArrayInodeLimits, ArraySoftLimits
@@ -28,6 +29,7 @@ __all__ = [
     "PosixBackend",
     "ProjectUsage",
     "await_directory",
+    "await_entry",
     "await_limit",
     "check_options",
     "counters",

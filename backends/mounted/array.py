@@ -332,18 +332,34 @@ class ArrayQuotaBackend(ArrayBackend, LimitedBackend):
         return self._alone(scope.id.int, f"Quota scope {scope}", seconds)
 
 
-def await_directory(root: int, name: str, seconds: float) -> None:
+def await_directory(root: int, path: str, seconds: float) -> None:
     """Wait until the mount shows a directory that the array reports as made.
 
     Raises:
         Conflict: the directory is not visible after `seconds`.
         DeadlineExceeded: the deadline of the call comes first.
     """
+    _await(lambda: descriptors.exists(PurePosixPath(path), root), "directory", seconds)
+
+
+def await_entry(root: int, path: str, seconds: float) -> None:
+    """Wait as `await_directory` does, for an entry in a directory of this service."""
+
+    def shown() -> bool:
+        with suppress(FileNotFoundError):
+            os.stat(path, dir_fd=root, follow_symlinks=False)
+            return True
+        return False
+
+    _await(shown, "file", seconds)
+
+
+def _await(shown: Callable[[], bool], what: str, seconds: float) -> None:
     waited = 0.0
-    while not descriptors.exists(PurePosixPath(name), root):
+    while not shown():
         if waited >= seconds:
             raise Conflict(
-                "The array has made the directory, and the mount does not show it. Is this the "
+                f"The array has made the {what}, and the mount does not show it. Is this the "
                 "volume that is mounted? Is its attribute cache longer than we wait?",
             )
         deadline.rest(_LOOK_SECONDS)

@@ -1,6 +1,7 @@
 """What ONTAP does with the files of a volume: snapshots, analytics, removal of trees."""
 
 import shutil
+import subprocess
 import time
 from datetime import UTC, datetime
 from urllib.parse import unquote
@@ -84,8 +85,11 @@ class OntapFiles(OntapJobs):
         wanted = self.shelf.top / unquote(path)
         if "." in path or volume != self.uuid:
             return refusal(400, "262197", "Escape the path.")
-        if not wanted.is_dir():
+        if not wanted.exists():
             return refusal(404, "6684674", "No such file or directory.")
+        if wanted.is_file():
+            row = {"path": unquote(path), "type": "file", "size": wanted.stat().st_size}
+            return Say(200, {"records": [row], "num_records": 1})
         if self.profile.analytics != "on":
             return Say(200, {"records": [{"path": unquote(path)}], "num_records": 1})
         entries = list(wanted.rglob("*"))
@@ -108,3 +112,32 @@ class OntapFiles(OntapJobs):
             self.effects.append(f"delete tree {unquote(path)}")
 
         return self._later(ask, f"delete tree {unquote(path)}", act, 200)
+
+    def _clone_file(self, ask: Ask) -> Say:
+        """Clone a file of the volume; its attributes are not those of the source."""
+        known = {"volume", "source_path", "destination_path", "overwrite_destination", "autodelete"}
+        if extra := set(ask.body) - known:
+            return refusal(400, "262185", f"Unexpected field {extra}.")
+        if ask.body.get("volume", {}).get("uuid") != self.uuid:
+            return refusal(404, "917525", "Volume not found.")
+        if "clone" in self.profile.denied:
+            return refusal(403, "6", "not authorized for that command")
+        if self.profile.style != "flexvol":
+            return refusal(400, "3", "The operation is not supported on this volume.")
+        paths = [ask.body.get(name, "") for name in ("source_path", "destination_path")]
+        if not all(isinstance(path, str) and path for path in paths):
+            return refusal(400, "262185", "A path is missing.")
+        source, target = (self.shelf.top / path for path in paths)
+
+        def act() -> None:
+            if not source.is_file() or source.is_symlink():
+                raise JobFailure("6684674", "No such file or directory.", 404)
+            if target.exists() and not ask.body.get("overwrite_destination", False):
+                raise JobFailure("1", "The destination file exists.", 409)
+            if not target.parent.is_dir():
+                raise JobFailure("6684674", "No such file or directory.", 404)
+            copy = ["cp", "--reflink=auto", "--no-preserve=all", source, target]
+            subprocess.run(copy, check=True, capture_output=True)
+            self.effects.append(f"clone file {paths[1]}")
+
+        return self._later(ask, f"clone file {paths[1]}", act, 201)

@@ -29,6 +29,9 @@ class Profile:
     analytics: str = "on"
     incomplete: bool = False
     nodes: dict[str, str] = field(default_factory=lambda: {"node-1": "up", "node-2": "up"})
+    style: str = "flexvol"
+    #: What the user may not do: `clone`.
+    denied: tuple[str, ...] = ()
     #: `shown` at the mount, `hidden` there, or `denied` to the user.
     snapshots: str = "shown"
     #: Another SVM has a volume of the same name.

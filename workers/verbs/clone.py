@@ -80,6 +80,10 @@ class Clone(Transfer):
             options = self._compare_options(frozenset(), digest_of(self._level), from_disk=False)
             verify_staged(self._context, sides, self._terms(), options)
 
+    def _verify_whole(self, sides: tuple[int, int], selection: Selection | None) -> None:
+        """See `Transfer._verify_whole`: as every clone."""
+        self._verify(sides, selection)
+
     def _facts(self, receipt: Receipt) -> dict[str, object]:
         return receipt_document(receipt) | self._changes(receipt)
 
@@ -89,8 +93,11 @@ class Clone(Transfer):
         source, target = str(self._source.vfolder), str(self._target.vfolder)
         size_bytes = facts.get("copied_bytes")
         amounts = amounts_of(facts) or ["an empty vfolder"]
+        sentence = self._run.summary("cloned", *amounts, size_bytes=size_bytes)
+        if facts.get("method") == "clone":
+            sentence = f"the storage system cloned {source}"
         return Outcome(
-            sentence=self._run.summary("cloned", *amounts, size_bytes=size_bytes),
+            sentence=sentence,
             result={"source": source, "target": target, **facts},
             items=items_of(facts),
             size_bytes=size_bytes,

@@ -14,9 +14,10 @@ from backends.mounted import (
     ArraySoftLimits,
     ArrayUsage,
     await_directory,
+    await_entry,
     scope_lock,
 )
-from backends.mounted.rest import ArrayOptions, options_of
+from backends.mounted.rest import ArrayOptions, ArrayRefused, Reason, options_of
 from backends.retention import (
     PREFIX_LENGTH,
     ArraySnapshot,
@@ -28,7 +29,7 @@ from backends.systems.netapp.api import OntapApi
 from backends.systems.netapp.quota import OntapQuota
 from backends.systems.netapp.snapshots import DIRECTORY, NAME_MAX, OntapSnapshots
 from backends.systems.netapp.volume import OntapVolume, refuse_offline
-from core.errors import Conflict
+from core.errors import Conflict, Unsupported
 from core.names import VFolderId
 
 #: Limits are multiples of this many bytes.
@@ -64,7 +65,13 @@ class NetAppBackend(ArrayInodeLimits, ArraySoftLimits, ArraySnapshots):
     """ONTAP: qtrees, tree quotas, snapshots, File System Analytics, performance samples."""
 
     name: ClassVar[str] = "netapp"
-    doubtful: ClassVar[tuple[str, ...]] = ("fast-size", "inode-limit", "snapshot", "soft-limit")
+    doubtful: ClassVar[tuple[str, ...]] = (
+        "fast-size",
+        "file-clone",
+        "inode-limit",
+        "snapshot",
+        "soft-limit",
+    )
 
     def __init__(self, mount: Mount) -> None:
         options = options_of(mount, NetAppOptions)
@@ -76,6 +83,7 @@ class NetAppBackend(ArrayInodeLimits, ArraySoftLimits, ArraySnapshots):
         self._async_delete = options.netapp_async_delete
         self._volume = OntapVolume(api, options.netapp_volume_name, options.netapp_svm)
         self._quota = OntapQuota(self._volume, reinitialise=options.netapp_quota_reinit == "auto")
+        self._clones_refused = False
         self._snapshots = OntapSnapshots(self._volume)
 
     def array_capacity(self) -> Capacity:
@@ -102,6 +110,22 @@ class NetAppBackend(ArrayInodeLimits, ArraySoftLimits, ArraySnapshots):
         if self._async_delete:
             self._remove_by_array(parent, name, self._volume.remove_tree)
 
+    def clone_file(self, source: PurePosixPath, target: PurePosixPath) -> None:
+        """See `HasFileClone.clone_file`: ONTAP's file clone.
+
+        Where the user has no right to it, or the licence is missing, this process asks no more.
+        """
+        with self._within_deadline():
+            try:
+                self._volume.clone_file(str(source), str(target))
+            except ArrayRefused as refusal:
+                if refusal.reason not in (Reason.DENIED, Reason.INVALID):
+                    raise
+                self._clones_refused = True
+                raise Unsupported(f"ONTAP clones no files here: {refusal.detail}") from None
+            with self.root() as root:
+                await_entry(root, str(target), self.making_seconds)
+
     def _prepare(self) -> None:
         """Switch quota on where it is off; ONTAP enforces no limit otherwise."""
         states = self._volume.states()
@@ -118,6 +142,7 @@ class NetAppBackend(ArrayInodeLimits, ArraySoftLimits, ArraySnapshots):
             "soft-limit": held,
             "snapshot": self._shows_snapshots(),
             "fast-size": states.analysed,
+            "file-clone": states.clones_files and not self._clones_refused,
         }
 
     def _shows_snapshots(self) -> bool:
@@ -126,7 +151,7 @@ class NetAppBackend(ArrayInodeLimits, ArraySoftLimits, ArraySnapshots):
             return descriptors.exists(PurePosixPath(DIRECTORY), root)
 
     def _has_directory(self, path: str) -> bool:
-        return self._volume.has_directory(path)
+        return self._volume.has_entry(path)
 
     def _health(self) -> HardwareInfo:
         return self._volume.health()

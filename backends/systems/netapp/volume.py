@@ -11,6 +11,8 @@ from backends.systems.netapp.api import OntapApi
 from core.errors import BackendFailed, ConfigurationError, Unavailable
 
 VOLUMES = "/api/storage/volumes"
+_CLONES = "/api/storage/file/clone"
+_FLEXVOL = "flexvol"
 _OFF, _ON, _CORRUPT = "off", "on", "corrupt"
 #: ONTAP enforces limits in these states; `mixed` and `initializing` become one of them.
 _HELD_STATES = frozenset({_ON, "resizing"})
@@ -38,6 +40,7 @@ class States(Struct):
     """The states of a volume; None where ONTAP reports none."""
 
     state: str | None = None
+    style: str | None = None
     quota: _VolumeState = field(default_factory=_VolumeState)
     analytics: _VolumeState = field(default_factory=_VolumeState)
 
@@ -50,6 +53,11 @@ class States(Struct):
     def quota_off(self) -> bool:
         """Return whether quota is off."""
         return self.quota.state == _OFF
+
+    @property
+    def clones_files(self) -> bool:
+        """Return whether files can be cloned: ONTAP does so in a FlexVol."""
+        return self.style == _FLEXVOL
 
     @property
     def analysed(self) -> bool:
@@ -129,7 +137,7 @@ class OntapVolume:
 
     def states(self) -> States:
         """Return its current states; one request."""
-        found: States = self._ask(States, "state,quota.state,analytics.state")
+        found: States = self._ask(States, "state,style,quota.state,analytics.state")
         return found
 
     def enable_quota(self, *, on: bool = True) -> None:
@@ -202,8 +210,8 @@ class OntapVolume:
             return TreeUsage(file_count=0, used_bytes=0, complete=False)
         return TreeUsage(known.file_count, known.bytes_used, complete=not known.incomplete_data)
 
-    def has_directory(self, path: str) -> bool:
-        """Return whether a directory exists at that path of the volume."""
+    def has_entry(self, path: str) -> bool:
+        """Return whether a directory or a file exists at that path of the volume."""
         url = f"{self.path}/files/{escaped(path)}"
         try:
             return self.api.first(url, _Entry, return_metadata=True, fields="type") is not None
@@ -220,7 +228,20 @@ class OntapVolume:
             job continues.
         """
         url = f"{self.path}/files/{escaped(path)}?recurse=true&return_timeout=0"
-        self.api.change("DELETE", url, None, lambda: not self.has_directory(path))
+        self.api.change("DELETE", url, None, lambda: not self.has_entry(path))
+
+    def clone_file(self, source: str, target: str) -> None:
+        """Make a file that shares the blocks of another one; a target that exists stays.
+
+        Raises:
+            ArrayRefused: ONTAP refused.
+        """
+        body = {
+            "volume": {"uuid": self.identity.uuid, "name": self._name},
+            "source_path": source,
+            "destination_path": target,
+        }
+        self.api.make(_CLONES, body, lambda: self.has_entry(target))
 
     def _ask(self, shape: type[Any], fields: str) -> Any:  # noqa: ANN401 - an instance of `shape`
         return self.api.client.get(self.path, shape, fields=fields)

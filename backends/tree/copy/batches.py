@@ -8,7 +8,7 @@ import os
 import time
 from collections import Counter as Tally
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 from backends.tree.copy.copier import KEPT_CHANGING, TRIES_MAX
@@ -47,12 +47,24 @@ class _SplitFile:
     missing: int
 
 
+#: Clones a big file by the storage system; returns the bytes and the time (ns) of its source
+#: before, or None where it has to be copied.
+BigFileCloner = Callable[[str], tuple[int, int] | None]
+
+
 class PartScheduler:
     """Supplies a `HelperPool` with the batches of all free parts, and records the parts done."""
 
     def __init__(
-        self, ledger: Ledger, control: Control, *, durable: bool, checkpoint_seconds: float
+        self,
+        ledger: Ledger,
+        control: Control,
+        *,
+        durable: bool,
+        checkpoint_seconds: float,
+        clone: BigFileCloner = lambda _: None,
     ) -> None:
+        self._clone = clone
         self._ledger = ledger
         self._control = control
         self._durable = durable
@@ -138,8 +150,17 @@ class PartScheduler:
         part.receipt.add(Receipt.from_wire(wire))
         part.links += [(device, inode, path) for device, inode, path in links]
         for path in big:
+            self._put_big(part, path)
+
+    def _put_big(self, part: _OpenPart, path: str) -> None:
+        """Clone a big file, so that its attributes are left to set, or queue its copy."""
+        state = self._clone(path)
+        if state is None:
             known = self._states_on_disk(path)
             self._put(part, ("big", part.number, path, known), first=True)
+        else:
+            self._control.count(Counter.COPIED, 0, state[0])
+            self._put(part, ("finish", part.number, path, *state, None), first=True)
 
     def _states_on_disk(self, path: str) -> list[tuple[int, int]]:
         """Return the states (bytes, time) of a very big file of which pieces are on disk."""

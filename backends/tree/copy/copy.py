@@ -11,9 +11,10 @@ the same machine.
 """
 
 import os
+import stat
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from itertools import islice
 
@@ -26,7 +27,7 @@ from backends.tree.copy.receipt import EXAMPLES_MAX, Loss, Receipt
 from backends.tree.copy.target import CopyTarget, probe_granularity
 from backends.tree.copy.verification import Checker, Verification
 from backends.tree.copy.work import CopyWork
-from backends.tree.files import ACL_DEFAULT, Anchor, xattr_names
+from backends.tree.files import ACL_DEFAULT, Anchor, split_name, xattr_names
 from backends.tree.processes import DEFAULT_EFFORT, Effort, HelperPool, Message, Sorter
 from backends.tree.selection import EntrySelector, Note, Selection, SkipReason
 from core.errors import EntryExists
@@ -34,6 +35,7 @@ from core.jobs import Control, Counter
 
 #: Pause between two looks whether another node is done, in seconds.
 PAUSE_SECONDS = 0.1
+_READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
 #: Least time between two syncs of the target while parts are being copied, in seconds.
 CHECKPOINT_SECONDS = 15.0
 
@@ -56,6 +58,10 @@ class CopyOptions:
     `on_planned` gets the entries of the complete plan, the bytes that they hold, and the bytes of
     the files that they replace; an exception from it ends the copy, too.
 
+    `clone_file` makes a big file of the target, by its path, with the content that the source has
+    there; it returns False for a file that has to be copied. It is called for one file at a time,
+    and an exception from it ends the copy.
+
     `since_ns` is a moment of the source file system's clock, right before the copy begins. What
     changes, comes or goes there from that moment on is no failure: the copy has what it meets, and
     the manifest names each such entry (`read_noted`). None is strict: a source that does not stay
@@ -73,6 +79,7 @@ class CopyOptions:
     on_wait: Callable[[], None] | None = None
     on_planned: Callable[[int, int, int], None] | None = None
     since_ns: int | None = None
+    clone_file: Callable[[str], bool] | None = None
     effort: Effort = DEFAULT_EFFORT
 
 
@@ -185,6 +192,7 @@ class _Copy:
                 self._control,
                 durable=self._options.durable,
                 checkpoint_seconds=self._options.checkpoint_seconds,
+                clone=self._clone_big,
             )
             pool.run(scheduler.next_batch, scheduler.on_reply)
             if scheduler.unsynced:
@@ -196,6 +204,34 @@ class _Copy:
                 return
             if not self._ledger.all_done:
                 self._pause()
+
+    def _clone_big(self, path: str) -> tuple[int, int] | None:
+        """Clone a big file by the caller's means; what is wrong with it a copy finds out.
+
+        An earlier copy of the file goes first. What a process of this node wrote to the source is
+        written to the storage first.
+        """
+        clone = self._options.clone_file
+        if clone is None:
+            return None
+        directory, name = split_name(path)
+        with ExitStack() as opened, suppress(OSError):
+            source = self._source.open(directory)
+            opened.callback(os.close, source)
+            target = self._target.open(directory)
+            opened.callback(os.close, target)
+            fd = os.open(name, _READ, dir_fd=source)
+            opened.callback(os.close, fd)
+            with suppress(OSError):  # a snapshot has nothing to write
+                os.fsync(fd)
+            status = os.fstat(fd)
+            with suppress(FileNotFoundError):
+                os.unlink(name, dir_fd=target)
+            if not stat.S_ISREG(status.st_mode) or not clone(path):
+                return None
+            if os.stat(name, dir_fd=target, follow_symlinks=False).st_size == status.st_size:
+                return status.st_size, status.st_mtime_ns
+        return None
 
     def _sync(self, pool: HelperPool) -> None:
         if self._options.durable:

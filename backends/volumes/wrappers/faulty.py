@@ -23,7 +23,7 @@ import time
 import tomllib
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import ClassVar
 
 from msgspec import Struct, convert
@@ -36,11 +36,13 @@ from backends.base import (
     HasAdoption,
     HasFastCapacity,
     HasFastUsage,
+    HasFileClone,
     HasInodeLimits,
     HasMetric,
     HasQuota,
     HasSnapshots,
     HasSoftLimits,
+    HasTreeClone,
     PerformanceMetric,
     QuotaUsage,
     Snapshot,
@@ -227,6 +229,16 @@ class FaultyBackend(Wrapper):
     def array_capacity(self) -> Capacity:
         """See `HasFastCapacity.array_capacity`."""
         return _capacity(self._suffer(), self.inner_as(HasFastCapacity).array_capacity())
+
+    def clone_tree(self, source: PurePosixPath, target: PurePosixPath) -> None:
+        """See `HasTreeClone.clone_tree`."""
+        self._suffer_creation()
+        self.inner_as(HasTreeClone).clone_tree(source, target)
+
+    def clone_file(self, source: PurePosixPath, target: PurePosixPath) -> None:
+        """See `HasFileClone.clone_file`."""
+        self._suffer_creation()
+        self.inner_as(HasFileClone).clone_file(source, target)
 
     def create_snapshot(self, vfolder: VFolderId, name: str) -> Snapshot:
         """See `HasSnapshots.create_snapshot`."""

@@ -27,7 +27,7 @@ from typing import Any, cast
 import redis
 
 from backends.fs import descriptors, layout
-from backends.transfer import Endpoint
+from backends.transfer import Endpoint, file_cloner
 from backends.tree import CopyOptions, TreeManifest, copy_tree, salvage
 from core.cluster import NodeStore
 from core.errors import JobNotFound, StorageError
@@ -431,7 +431,13 @@ class Assist:
         control = cast("Control", _HelperControl(self._context, self._running_job))
         tree, record = shared
         with source.opened() as fd:
-            options = CopyOptions(effort=effort, parts_only=True, digest=digest_of(request.verify))
+            target = self._context.backend(request.home)
+            options = CopyOptions(
+                effort=effort,
+                parts_only=True,
+                digest=digest_of(request.verify),
+                clone_file=file_cloner(source.backend, target, (fd, tree)),
+            )
             copy_tree(fd, tree, control=control, manifest=record, options=options)
 
 

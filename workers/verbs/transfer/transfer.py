@@ -16,9 +16,18 @@ import time
 from contextlib import ExitStack, suppress
 from typing import Any
 
+from backends.base import HasTreeClone
 from backends.fs import clock, descriptors, layout
 from backends.quota import blame, check_capacity, soft
-from backends.transfer import Endpoint, keeps_file, only, selection_of
+from backends.transfer import (
+    Endpoint,
+    file_cloner,
+    keeps_file,
+    only,
+    place_below,
+    selection_of,
+    tree_cloner,
+)
 from backends.tree import (
     Aspect,
     Change,
@@ -38,7 +47,14 @@ from backends.tree import (
     remove_tree,
     words_of,
 )
-from core.errors import BackendFailed, NoSpace, QuotaExceeded, QuotaScopeExists, StorageError
+from core.errors import (
+    BackendFailed,
+    NoSpace,
+    QuotaExceeded,
+    QuotaScopeExists,
+    StorageError,
+    Unsupported,
+)
 from core.jobs import State
 from core.jobs.requests import TransferRequest
 from core.names import VFolderId, VFolderPath, counted
@@ -138,6 +154,7 @@ class Transfer:
         self._since: int | None = None
         self._changed_since = 0
         self._replaced_bytes = 0
+        self._clones_files = False
 
     def __call__(self) -> Outcome:
         """Do the steps that are left."""
@@ -274,11 +291,17 @@ class Transfer:
             source = held.enter_context(directory.opened())
             staging = held.enter_context(made(self._root, self._staging))
             tree, self._record = enter_tree(held, staging, self._context, self._helpers, manifest)
+            cloned = mode == NEW and self._clone_whole((source, staging), tree, manifest)
             staged = held.enter_context(made(self._root, self._staging / tree))
             live = held.enter_context(self._target.opened()) if mode == OVER else None
             selection = self._selection(mode, live)
             if manifest.last("publish") is None:
-                facts = self._stage((source, staged), selection, mode, manifest)
+                sides = source, staged
+                if cloned:
+                    self._verify_whole(sides, selection)
+                    facts = self._facts_of_clone()
+                else:
+                    facts = self._stage(sides, selection, mode, manifest)
                 manifest.mark("copied", **facts)
             if live is not None:
                 self._lay_over((source, staged, live), publisher, manifest)
@@ -303,11 +326,60 @@ class Transfer:
             )
         if self._request.verify == "checksum" and not facts["errors"]:
             self._bulk.verify(self._source.vfolder.directory, self._staging / TREE)
-        elif self._request.verify != "none":
+        else:
+            self._verify_whole(sides, selection)
+        return facts | {"sure": False, "changed_since": self._changed_since}
+
+    def _clone_whole(self, sides: tuple[int, int], tree: str, manifest: Manifest) -> bool:
+        """Clone the complete source into the staging by one call, where the storage system can.
+
+        A run that died in the call left nothing or a part, which goes first. A tree that a run
+        began to copy stays.
+        """
+        if manifest.last("cloned") is not None:
+            return True
+        source, staging = sides
+        place = place_below(self._source.backend, source)
+        cloner = self._tree_cloner()
+        begun = manifest.last("cloning")
+        if cloner is None or place is None or (begun or {}).get("refused"):
+            return False
+        if tree in descriptors.names(".", staging):
+            if begun is None:
+                return False
+            remove_tree(staging, tree, control=self._run)
+        self._run.phase("copy")
+        manifest.mark("cloning")
+        try:
+            cloner.clone_tree(place, self._staging / tree)
+        except Unsupported as refusal:
+            _log.info("the vfolder is copied, not cloned", reason=refusal.detail)
+            manifest.mark("cloning", refused=True)
+            return False
+        manifest.mark("cloned")
+        return True
+
+    def _tree_cloner(self) -> HasTreeClone | None:
+        """Return what clones whole vfolders here; a ledger of ours needs the sums of a copy."""
+        backend, scope = self._target.backend, self._target.vfolder.scope
+        if not self._request.is_complete or soft.is_counted(backend, scope):
+            return None
+        return tree_cloner(self._source.backend, backend)
+
+    def _facts_of_clone(self) -> dict[str, Any]:
+        return {
+            "method": "clone",
+            "complete": True,
+            "changed_since": self._changed_since,
+            "sure": False,
+        }
+
+    def _verify_whole(self, sides: tuple[int, int], selection: Selection | None) -> None:
+        """Compare a tree that another program or the storage system made with its source."""
+        if self._request.verify != "none":
             skip = skipped_aspects(self._request, selection)
             options = self._compare_options(skip, digest_of(self._request.verify))
             verify_staged(self._context, sides, self._terms(), options)
-        return facts | {"sure": False, "changed_since": self._changed_since}
 
     def _verify(self, sides: tuple[int, int], selection: Selection | None) -> None:
         """Compare the staged tree with its source; `_copy` has compared checksums already."""
@@ -379,7 +451,10 @@ class Transfer:
 
     def _copy(self, sides: tuple[int, int], selection: Selection | None) -> Receipt:
         digest = digest_of(self._request.verify)
+        cloner = file_cloner(self._source.backend, self._target.backend, sides)
+        self._clones_files = cloner is not None
         options = CopyOptions(
+            clone_file=cloner,
             effort=self._context.effort,
             digest=digest,
             verify=digest,
@@ -412,9 +487,9 @@ class Transfer:
             self._helpers.call(entries, 0 if shares else size_bytes)
 
     def _shares_extents(self) -> bool:
-        """Whether source and target share the blocks of files, so that no byte is copied."""
+        """Whether source and target share the blocks of big files, so that few bytes are copied."""
         backend = self._target.backend
-        return self._source.backend is backend and backend.reflinks()
+        return self._clones_files or (self._source.backend is backend and backend.reflinks())
 
     def _check_free_space(self, size_bytes: int, *, copied: bool) -> None:
         """Reserve what the scope gains. The volume holds old and new files for a while."""
@@ -489,4 +564,6 @@ class Transfer:
         amounts = amounts_of(made)
         size_bytes = result.get("copied_bytes")
         done = self._run.summary("transferred", *amounts, size_bytes=size_bytes)
+        if result.get("method") == "clone":
+            done, amounts = "the storage system cloned the vfolder", ["a vfolder"]
         return "; ".join([done if amounts else "transferred nothing", *left])
