@@ -44,15 +44,16 @@ def greeting(settings: Settings) -> str:
 
 
 def _addresses(settings: Settings) -> list[str]:
-    shown = []
+    shown, flower = [], settings.vfolder.flower
     for one in listeners.of(settings):
         if one.process == "redis":
             shown.append(f"  {one.title:<14} {one.address} (password in the file below)")
             continue
-        url = f"{one.url}{_PATHS.get(one.process, '/')}"
-        note = _NOTES[one.process].format(user=settings.vfolder.flower.user)
+        path = flower.path if one.process == "flower" else _PATHS.get(one.process, "/")
+        url = f"{one.url}{path}"
+        note = _NOTES[one.process].format(user=flower.user)
         shown.append(f"  {one.title:<14} {url:<38} {note}")
-    if not settings.vfolder.flower.password:
+    if not flower.password:
         shown.append("  Flower         off; [vfolder.flower] password turns it on")
     return shown
 

@@ -82,6 +82,10 @@ def beat(app: Celery, settings: Settings) -> None:
     )
 
 
+#: Bounds of Flower's histogram of run times (seconds): its own end at 10 s, our jobs last days.
+_RUNTIME_BUCKETS = (0.1, 1, 10, 60, 600, 3600, 6 * 3600, 86_400, 3 * 86_400)
+
+
 def flower(app: Celery, settings: Settings) -> None:
     """Show tasks to operators: with a password at every route, read-only, on its own address."""
     flower_settings = settings.vfolder.flower
@@ -100,6 +104,8 @@ def flower(app: Celery, settings: Settings) -> None:
             "--read-only=True",
             "--purge-offline-workers=3600",
             "--tasks-columns=name,uuid,state,args,result,received,started,runtime,worker",
+            f"--task-runtime-metric-buckets={','.join(map(str, _RUNTIME_BUCKETS))}",
+            f"--url-prefix={flower_settings.path.strip('/')}",
             "--loglevel=WARNING",
         ],
     )

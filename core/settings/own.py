@@ -210,11 +210,19 @@ class FlowerTable(Table, frozen=True):
     addr: str = "127.0.0.1:5555"
     user: str = "operator"
     password: str | None = None
+    #: The path below which it answers, behind a proxy that has other services too.
+    url_prefix: str = ""
 
     @property
     def address(self) -> Address:
         """Return the address where it listens."""
         return address(self.addr)
+
+    @property
+    def path(self) -> str:
+        """Return the path of its first page."""
+        prefix = self.url_prefix.strip("/")
+        return f"/{prefix}/" if prefix else "/"
 
 
 class TrashTable(Table, frozen=True):

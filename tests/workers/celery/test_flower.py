@@ -30,7 +30,11 @@ READ_AT = {"flower": "2.2", "tornado": "6.6"}
 @pytest.fixture(scope="module")
 def url(tmp_path_factory: pytest.TempPathFactory, valkey: Valkey) -> Iterator[str]:
     directory = tmp_path_factory.mktemp("flower")
-    more = f'[vfolder.flower]\naddr = "127.0.0.1:{free_port()}"\npassword = "{LOGIN[1]}"\n'
+    port = free_port()
+    more = (
+        f'[vfolder.flower]\naddr = "127.0.0.1:{port}"\nurl-prefix = "/tasks"\n'
+        f'password = "{LOGIN[1]}"\n'
+    )
     settings = settings_in(directory, valkey.url, more)
     log = directory / "log"
     with log.open("wb") as output:
@@ -42,7 +46,7 @@ def url(tmp_path_factory: pytest.TempPathFactory, valkey: Valkey) -> Iterator[st
             stderr=subprocess.STDOUT,
             preexec_fn=end_with_parent(),  # noqa: PLW1509 - a prctl only
         )
-    at = f"http://{settings.vfolder.flower.address}"
+    at = f"http://{settings.vfolder.flower.address}/tasks"
     try:
         wait_for(lambda: answers(at, process, log), 120)
         yield at
