@@ -17,7 +17,15 @@ from core.errors import ConfigurationError
 from core.settings import Settings
 from core.telemetry import logs
 from workers import app as workers_app
-from workers.node import QuotaHelper, Upkeep, celery_internals, performance, queues_of, schedule
+from workers.node import (
+    QuotaHelper,
+    Upkeep,
+    artifact_queues,
+    celery_internals,
+    performance,
+    queues_of,
+    schedule,
+)
 from workers.run import DRAIN
 
 _log = logs.logger(__name__)
@@ -50,7 +58,7 @@ def worker(app: Celery, settings: Settings) -> None:
             "--pool=prefork",
             f"--concurrency={settings.vfolder.worker.concurrency}",
             f"--hostname={node}@%h",
-            f"--queues={','.join(queues_of(proven, node))}",
+            f"--queues={','.join(queues_of([*proven, *artifact_queues(settings)], node))}",
             "--without-gossip",
             "--without-mingle",
             "--task-events",

@@ -54,6 +54,7 @@ from workers.verbs import (
     RestoreFromTrash,
     snapshots,
 )
+from workers.verbs.imports import Describe, Import
 from workers.verbs.transfer import Assist, Transfer
 
 _log = logger(__name__)
@@ -89,6 +90,8 @@ VERBS: dict[str, Callable[[Context, Any], Verb]] = {
     "rescan": Rescan,
     "adopt": Adopt,
     "snapshot": snapshots.verb,
+    "import": Import,
+    "describe": Describe,
 }
 
 

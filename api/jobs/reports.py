@@ -16,8 +16,10 @@ from typing import Any
 
 from api.volumes import VolumeAccess
 from backends.volumes import operations
-from core.errors import Conflict
+from backends.volumes.artifacts import ArtifactStorages
+from core.errors import Conflict, StorageKindWrong, StorageNotFound
 from core.jobs import Job
+from core.jobs.requests import is_of_artifacts, storage_of
 from core.names import QuotaScope
 from core.redis import json
 
@@ -86,14 +88,18 @@ def _drain(text: io.StringIO) -> bytes:
     return data
 
 
-def open_report(access: VolumeAccess, job: Job) -> ReportBody:
+def open_report(
+    access: VolumeAccess, job: Job, storages: ArtifactStorages | None = None
+) -> ReportBody:
     """Open the report of a job, with the lines written so far; first copy one of another node.
 
     Raises:
         UnknownVolume: no node serves the volume of the job any more.
     """
     scope = QuotaScope.parse(job.scope) if job.scope else None
-    if access.is_here(job.volume):
+    if is_of_artifacts(job.volume):
+        fd = _of_storage(job, storages)
+    elif access.is_here(job.volume):
         fd = access.on_volume(job.volume, operations.open_report, scope, job.id)
     else:
         fd = _copied(access, job, scope)
@@ -103,6 +109,17 @@ def open_report(access: VolumeAccess, job: Job) -> ReportBody:
         size, stamp = status.st_size, status.st_mtime_ns
     summary = json.dumps(_summary(job)).encode() + b"\n"
     return ReportBody(fd, size, summary, f'"{job.id}-{job.version}-{size:x}-{stamp:x}"')
+
+
+def _of_storage(job: Job, storages: ArtifactStorages | None) -> int | None:
+    """Open the report of a job that works on an artifact storage; None where there is none."""
+    name = storage_of(job.volume)
+    if name is None or storages is None:
+        return None
+    try:
+        return storages.vfs(name).open_report(job.id)
+    except (StorageNotFound, StorageKindWrong):  # of another node, or without files
+        return None
 
 
 def _copied(access: VolumeAccess, job: Job, scope: QuotaScope | None) -> int | None:

@@ -27,11 +27,13 @@ from core.jobs.requests import (
     CloneRequest,
     DeleteFilesRequest,
     ExtractRequest,
+    ImportRequest,
     Request,
     RestoreRequest,
     SnapshotRequest,
     TransferRequest,
     UsageRequest,
+    is_of_artifacts,
 )
 from core.jobs.store import Doorbell, JobLists, JobStore, QueuePosition, Submission
 from core.names import VFolderId, VFolderPath
@@ -95,13 +97,26 @@ class Jobs:
         key = submission.idempotency_key
         if not (key and self.store.has_idempotency_key(submission.requester, key)):
             self.check(request)
+        return self._record(request, submission)
+
+    def submit_own(self, request: Request, submission: JobSubmission) -> Job:
+        """As `submit`, for a request that a route makes and has checked itself.
+
+        Raises:
+            InvalidParameters: an id or a path of it is not valid.
+            Locked: a live job with the same key has another request.
+        """
+        request.validate()
+        return self._record(request, submission)
+
+    def _record(self, request: Request, submission: JobSubmission) -> Job:
         job = self.store.submit(
             Submission(
                 request,
                 requester=submission.requester,
                 label=submission.label,
                 priority=submission.priority,
-                idempotency_key=key,
+                idempotency_key=submission.idempotency_key,
                 deadline_ms=submission.deadline_ms,
                 retry_of=submission.retry_of,
                 ring_again_seconds=self._settings.vfolder.jobs.ring_again_seconds,
@@ -165,7 +180,7 @@ class Jobs:
             NoCommonNode: no node can copy between the two volumes.
         """
         for volume in {request.volume, request.home}:
-            self._access.check_known(volume)
+            self._check_known(volume)
         self._access.check_copies(request.volume, request.home)
         match request:
             case CloneRequest():
@@ -176,7 +191,7 @@ class Jobs:
                 self._must_exist(request.volume, request.source)
                 if not VFolderPath.parse(request.target_path).is_root:
                     self._must_exist(request.home, request.target)
-            case UsageRequest() | DeleteFilesRequest():
+            case UsageRequest() | DeleteFilesRequest() | ImportRequest():
                 self._must_exist(request.volume, request.vfolder)
             case SnapshotRequest():
                 self._check_snapshots(request)
@@ -187,8 +202,12 @@ class Jobs:
             case _:
                 pass
 
-    def _must_exist(self, volume: str, vfolder: str) -> None:
-        if not self._exists(volume, vfolder):
+    def _check_known(self, volume: str) -> None:
+        if not is_of_artifacts(volume):  # the queue of a storage or a registry
+            self._access.check_known(volume)
+
+    def _must_exist(self, volume: str, vfolder: str | None) -> None:
+        if vfolder is not None and not self._exists(volume, vfolder):
             raise VFolderNotFound(f"The vfolder {vfolder} does not exist.")
 
     def _check_snapshots(self, request: SnapshotRequest) -> None:

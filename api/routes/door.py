@@ -22,7 +22,7 @@ from api.volumes import (
 )
 from backends.base import possible_capabilities
 from backends.volumes import Mounts, MountState, Volumes
-from backends.volumes.artifacts import ArtifactStorages
+from backends.volumes.artifacts import ArtifactRegistries, ArtifactStorages
 from core.cluster import (
     BandwidthStore,
     Node,
@@ -106,6 +106,11 @@ class Door:
     def artifact_storages(self) -> ArtifactStorages:
         """The artifact storages of this node."""
         return ArtifactStorages(self.settings)
+
+    @cached_property
+    def registries(self) -> ArtifactRegistries:
+        """The registries of models that this node knows."""
+        return ArtifactRegistries(self.settings)
 
     @cached_property
     def performance_store(self) -> PerformanceStore:

@@ -1,6 +1,6 @@
 """The shapes of requests and answers, the source of OpenAPI. Knows no store and no route."""
 
-from api.schemas import artifact_storages, bodies
+from api.schemas import artifact_registries, artifact_storages, bodies
 from api.schemas.bgtasks import CloneVFolder, CloneVFolderBody, DeleteEntries, DeleteEntriesBody
 from api.schemas.bodies import Body
 from api.schemas.files import (
@@ -149,6 +149,7 @@ __all__ = [
     "Version",
     "VolumeBody",
     "VolumeList",
+    "artifact_registries",
     "artifact_storages",
     "bodies",
 ]

@@ -5,6 +5,7 @@ from backends.uploads.directories import (
     give_to_job,
     nearest_parent,
     parents,
+    prepare_file,
 )
 from backends.uploads.expiry import end_uploads, sweep_uploads
 from backends.uploads.staging import Staging, allocate_ahead
@@ -16,6 +17,7 @@ __all__ = [
     "give_to_job",
     "nearest_parent",
     "parents",
+    "prepare_file",
     "staging",
     "sweep_uploads",
 ]

@@ -1,5 +1,6 @@
 """The nodes of a cluster and what they share about volumes. Knows no storage system."""
 
+from core.cluster.artifact_downloads import ArtifactDownload
 from core.cluster.bandwidth import BandwidthStore
 from core.cluster.discovery import RENEW_SECONDS, Discovery
 from core.cluster.leader import EXPORTER_SECONDS, LEADER_SECONDS, Leadership
@@ -15,6 +16,7 @@ __all__ = [
     "LEADER_SECONDS",
     "RENEW_SECONDS",
     "STATS_KEY",
+    "ArtifactDownload",
     "BandwidthStore",
     "Discovery",
     "Leadership",

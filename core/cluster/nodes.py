@@ -87,6 +87,8 @@ class Node(Struct, frozen=True, kw_only=True):
     load: float
     started_at: float
     client_url: str = ""
+    #: Queues of its artifact storages and registries, as jobs have them in place of a volume.
+    queues: list[str] = []
     #: Where the doors of other nodes find its manager door; empty where they cannot reach one.
     manager_url: str = ""
 
@@ -198,12 +200,13 @@ class NodeStore:
         return record
 
     def serving(self, volume: str) -> list[Node]:
-        """Return the live nodes that proved a volume and do not drain."""
+        """Return the live nodes that proved a volume, or have this queue, and do not drain."""
         nodes = []
         for record in self.all():
             if record["alive"] and not record["draining"]:
                 node = convert(record, Node)
-                if volume in node.volumes and node.volumes[volume].proven:
+                known = node.volumes.get(volume)
+                if volume in node.queues or (known is not None and known.proven):
                     nodes.append(node)
         return nodes
 

@@ -116,6 +116,7 @@ class Bus:
         folder = files(__package__)
         self._end = client.register_script((folder / "end.lua").read_text("utf-8"))
         self._update = client.register_script((folder / "update.lua").read_text("utf-8"))
+        self._once = client.register_script((folder / "once.lua").read_text("utf-8"))
         self._rest_until = 0.0
 
     def publish_end(self, event: JobEndEvent) -> bool:
@@ -145,6 +146,12 @@ class Bus:
             "1" if first else "",
         ]
         return bool(self._guarded(lambda: self._update(args=arguments)))
+
+    def stream_once(self, mark: str, event: Event) -> bool:
+        """Publish an event to one consumer of each group, unless the mark was used before."""
+        arguments: list[Any] = [mark, PUBLISHED_SECONDS, STREAM_LENGTH, event.name, SOURCE]
+        arguments += [event.args, event.payload]
+        return bool(self._guarded(lambda: self._once(args=arguments)))
 
     def stream(self, event: Event) -> None:
         """Publish an event to one consumer of each group."""

@@ -15,6 +15,7 @@ from typing import cast
 import redis
 
 from core.errors import StorageError
+from core.events.artifacts import ended_imports
 from core.events.bus import Bus
 from core.events.counting import count_end
 from core.events.endings import end_event_of
@@ -70,6 +71,8 @@ class Outbox:
         published = False
         try:
             record = Job.from_fields(fields)
+            for mark, event in ended_imports(record):
+                self._bus.stream_once(mark, event)
             published = self._bus.publish_end(end_event_of(record))
             if published:
                 count_end(record)

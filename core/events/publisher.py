@@ -1,6 +1,7 @@
 """Publishes the life of jobs: accepted, started, progressed, ended. It never fails the work."""
 
 import time
+from collections.abc import Callable
 from typing import Any
 
 import redis
@@ -54,6 +55,21 @@ class EventPublisher:
             done, total = snapshot["done_items"], snapshot["total_items"]
         self._update(job, float(done or 0), float(total or 0), snapshot["text"])
 
+    def once(self, mark: str, event: Event) -> None:
+        """Publish an event to the manager, unless it was published under this mark before."""
+        self._quietly(event, lambda: self.bus.stream_once(mark, event))
+
+    def stream(self, event: Event) -> None:
+        """Publish an event to the manager."""
+        self._quietly(event, lambda: self.bus.stream(event))
+
+    @staticmethod
+    def _quietly(event: Event, send: Callable[[], object]) -> None:
+        try:
+            send()
+        except redis.RedisError as error:
+            _log.warning("event not published", name=event.name, reason=type(error).__name__)
+
     def node_joined(self, node: str, volumes: list[str]) -> None:
         """Publish that a node came, or came back."""
         self._broadcast(Event("node_joined", {"node_id": node, "volumes": volumes}))
@@ -64,10 +80,7 @@ class EventPublisher:
 
     def _broadcast(self, event: Event) -> None:
         _log.info("event published", name=event.name, **event.fields)
-        try:
-            self.bus.broadcast(event)
-        except redis.RedisError as error:
-            _log.warning("event not published", name=event.name, reason=type(error).__name__)
+        self._quietly(event, lambda: self.bus.broadcast(event))
 
     def ended(self) -> None:
         """Publish every end that is not published yet: some job ended."""

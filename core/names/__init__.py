@@ -1,6 +1,7 @@
 """Text forms: scopes, vfolders, paths, moments, amounts. Knows no storage."""
 
 from core.names.amounts import counted, duration, size_pair, size_text, took
+from core.names.models import check_model_id, check_revision
 from core.names.moments import (
     local_seconds,
     moment,
@@ -28,6 +29,8 @@ __all__ = [
     "ScopeKind",
     "VFolderId",
     "VFolderPath",
+    "check_model_id",
+    "check_revision",
     "counted",
     "duration",
     "local_seconds",

@@ -226,8 +226,9 @@ def check_tables(
 ) -> None:
     """Raise ValueError, which names the table, when a name or a value cannot be used."""
     for name, table in tables.items():
-        if not name or len(name) > NAME_MAX or "/" in name or not name.isprintable():
-            raise ValueError(f"[{kind}.{name}]: a name is up to {NAME_MAX} characters without '/'")
+        if not name or len(name) > NAME_MAX or {"/", ","} & {*name} or not name.isprintable():
+            text = f"a name is up to {NAME_MAX} characters, without '/' and ','"
+            raise ValueError(f"[{kind}.{name}]: {text}")
         try:
             table.check()
         except ValueError as error:

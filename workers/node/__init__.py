@@ -6,7 +6,7 @@ from workers.node.flower_ends import CANCELLED_EVENT
 from workers.node.performance import OBSERVE_TASK, observe
 from workers.node.privileged_quota import QuotaHelper
 from workers.node.sweeps import SWEEP_TASK, Sweep, hidden_usage, schedule
-from workers.node.upkeep import Upkeep, queues_of
+from workers.node.upkeep import Upkeep, artifact_queues, queues_of
 
 __all__ = [
     "CANCELLED_EVENT",
@@ -15,6 +15,7 @@ __all__ = [
     "QuotaHelper",
     "Sweep",
     "Upkeep",
+    "artifact_queues",
     "celery_internals",
     "hidden_usage",
     "observe",

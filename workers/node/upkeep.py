@@ -31,6 +31,7 @@ from core.cluster import (
 )
 from core.events import EventPublisher
 from core.jobs import Lane, queue_name
+from core.jobs.requests import queue_of_registry, queue_of_storage
 from core.jobs.store import JobStore
 from core.process.version import VERSION
 from core.redis import Database, connect
@@ -55,6 +56,14 @@ LATE = 1.5
 def queues_of(volumes: Iterable[str], node: str) -> list[str]:
     """Return the queues a node consumes: two lanes per proven volume, and the node's own."""
     return [*(queue_name(name, lane) for name in volumes for lane in Lane), f"node.{node}"]
+
+
+def artifact_queues(settings: Settings) -> list[str]:
+    """Return what stands for the artifact storages and registries of a node, beside its volumes."""
+    return [
+        *map(queue_of_storage, settings.artifact_storages),
+        *map(queue_of_registry, settings.artifact_registries),
+    ]
 
 
 class Upkeep(bootsteps.StartStopStep):
@@ -192,6 +201,8 @@ class Upkeep(bootsteps.StartStopStep):
     def _set_slots(self, store: JobStore) -> bool:
         jobs = self.settings.vfolder.jobs
         limits, budgets = self.settings.vfolder, BandwidthStore(store.redis)
+        for name in artifact_queues(self.settings):
+            store.set_slots(name, jobs.fast_slots, jobs.bulk_slots)
         for name in self.mounts.volumes():
             store.set_slots(name, jobs.fast_slots, jobs.bulk_slots)
             if (limit := limits.bytes_per_second(name)) is not None:
@@ -211,10 +222,11 @@ class Upkeep(bootsteps.StartStopStep):
 
     def _consume(self, volumes: dict[str, NodeVolume]) -> None:
         """Consume the queues of the proven volumes; none while draining."""
-        proven = [name for name, volume in volumes.items() if volume.proven]
-        serving = set() if DRAIN.is_active else set(queues_of(proven, self._node_id))
+        names = [name for name, volume in volumes.items() if volume.proven]
+        names += artifact_queues(self.settings)
+        serving = set() if DRAIN.is_active else set(queues_of(names, self._node_id))
         if self._consumed is None:  # the worker was started with these
-            self._consumed = set(queues_of(proven, self._node_id))
+            self._consumed = set(queues_of(names, self._node_id))
         control = self._worker.app.control
         here = [self._worker.hostname]
         for queue in serving - self._consumed:
@@ -261,6 +273,7 @@ class Upkeep(bootsteps.StartStopStep):
             running=running,
             load=load_average(),
             started_at=self._started,
+            queues=artifact_queues(settings),
             client_url=settings.vfolder.doors.client_url,
             manager_url=settings.api.manager.url,
         )

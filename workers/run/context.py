@@ -11,6 +11,7 @@ from backends.base import MountedBackend
 from backends.fs import descriptors
 from backends.tree import Effort
 from backends.volumes import Volumes
+from backends.volumes.artifacts import VfsStorage
 from core.errors import StorageError, StorageUnavailable, Unsupported
 from core.jobs import Lane, State
 from core.jobs.requests import Request
@@ -82,6 +83,10 @@ class Context:
     def root(self, volume: str) -> int:
         """Return a descriptor of the volume's top, open until the end of the run."""
         return self._open.enter_context(self.backend(volume).root())
+
+    def storage_root(self, storage: VfsStorage) -> int:
+        """Return a descriptor of an artifact storage's directory, open until the end of the run."""
+        return self._open.enter_context(storage.root())
 
     def manifest(
         self, root_fd: int, scope: QuotaScope | None, *, frees_space: bool = False

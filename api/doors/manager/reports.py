@@ -62,7 +62,7 @@ def get_job_report(job_id: str) -> Response:
     media_type = _format()
     door = current_door()
     job = door.jobs.store.get(job_id)
-    report = reports.open_report(door.volume_access, job)
+    report = reports.open_report(door.volume_access, job, door.artifact_storages)
     if media_type == CSV:
         return _table(report, job_id)
     try:

@@ -1,5 +1,6 @@
 """Storages of artifacts: directories and buckets that keep models. Knows no HTTP and no job."""
 
+from backends.volumes.artifacts.registries import ArtifactRegistries
 from backends.volumes.artifacts.storages import ArtifactStorages
 from backends.volumes.artifacts.vfs import (
     OCTET_STREAM,
@@ -11,6 +12,7 @@ from backends.volumes.artifacts.vfs import (
 
 __all__ = [
     "OCTET_STREAM",
+    "ArtifactRegistries",
     "ArtifactStorages",
     "FileTooLarge",
     "StorageUpload",

@@ -214,6 +214,15 @@ class VfsStorage:
         finally:
             os.close(top)
 
+    def open_report(self, job: str) -> int | None:
+        """Open the report of a job and return the descriptor; None when there is none."""
+        path = layout.report(None, job)
+        try:
+            with self.root() as root, descriptors.opened(path.parent, root) as parent:
+                return os.open(path.name, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=parent)
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+
     # -- Changes -----------------------------------------------------------------------------------
     def remove(self, filepath: str) -> None:
         """Remove a file, a link, or a directory with all below; what is absent is a success.

@@ -4,6 +4,16 @@ The door's schema has checked a request before. It is validated here again, beca
 it from a record in Redis, which is not trusted. Ids stay text, so that a request is plain JSON.
 """
 
+from core.jobs.requests.artifacts import (
+    MODELS_MAX,
+    DescribeRequest,
+    ImportRequest,
+    ModelRevision,
+    is_of_artifacts,
+    queue_of_registry,
+    queue_of_storage,
+    storage_of,
+)
 from core.jobs.requests.base import (
     CONFLICTS,
     Lock,
@@ -45,6 +55,7 @@ __all__ = [
     "CONFLICTS",
     "FAST_PATHS_MAX",
     "KEEP_MAX_SECONDS",
+    "MODELS_MAX",
     "PATHS_MAX",
     "RULES_MAX",
     "RULE_LENGTH_MAX",
@@ -54,9 +65,12 @@ __all__ = [
     "CloneRequest",
     "DeleteFilesRequest",
     "DeleteRequest",
+    "DescribeRequest",
     "ExtractRequest",
+    "ImportRequest",
     "Lock",
     "LockMode",
+    "ModelRevision",
     "PurgeRequest",
     "Request",
     "RescanRequest",
@@ -67,7 +81,11 @@ __all__ = [
     "UsageRequest",
     "encode",
     "invalid_field",
+    "is_of_artifacts",
     "lock_key",
     "parse",
+    "queue_of_registry",
+    "queue_of_storage",
     "scope_of",
+    "storage_of",
 ]

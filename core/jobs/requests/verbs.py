@@ -8,6 +8,7 @@ import msgspec
 
 from core.errors import InvalidParameters
 from core.jobs.job import Lane
+from core.jobs.requests.artifacts import DescribeRequest, ImportRequest
 from core.jobs.requests.base import (
     Lock,
     LockMode,
@@ -181,6 +182,8 @@ VERBS: dict[str, type[Request]] = {
         RescanRequest,
         AdoptRequest,
         SnapshotRequest,
+        ImportRequest,
+        DescribeRequest,
     )
 }
 

@@ -1,4 +1,4 @@
-"""A manager door with artifact storages."""
+"""A manager door with artifact storages, a worker, a hub and the manager of another site."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -7,8 +7,13 @@ from uuid import uuid4
 import pytest
 
 from core.settings import Settings
+from tests.core.events.reader import Reader
+from tests.support import remote_manager
 from tests.support.doors import RunningDoor, running_door, settings_in
+from tests.support.hub import StandInHub, running_hub
+from tests.support.remote_manager import StandInManager, running_manager
 from tests.support.valkey import Valkey, running_valkey
+from tests.support.worker import running_worker
 
 #: The storages of this room; `small` takes files of ten bytes at most.
 STORAGES = """
@@ -39,9 +44,74 @@ def valkey(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Valkey]:
         yield server
 
 
+#: The registries of this room; `dead` is a hub that is away.
+REGISTRIES = """
+[vfolder.jobs]
+lease-seconds = 5.0
+[artifact-registries.hub]
+type = "huggingface"
+[artifact-registries.hub.huggingface]
+endpoint = "{hub.url}"
+token = "{hub.token}"
+[artifact-registries.dead]
+type = "huggingface"
+huggingface = {{ endpoint = "http://127.0.0.1:1" }}
+[artifact-registries.site]
+type = "reservoir"
+[artifact-registries.site.reservoir]
+manager_endpoint = "{site.url}"
+manager_access_key = "{access_key}"
+manager_secret_key = "{secret_key}"
+manager_api_version = "{version}"
+storage_name = "{storage}"
+"""
+
+
 @pytest.fixture(scope="session")
-def settings(tmp_path_factory: pytest.TempPathFactory, valkey: Valkey) -> Settings:
-    return settings_in(tmp_path_factory.mktemp("door"), valkey.url, STORAGES)
+def hub() -> Iterator[StandInHub]:
+    """The hub, shared by all tests: each adds models of its own."""
+    with running_hub() as hub:
+        yield hub
+
+
+@pytest.fixture(scope="session")
+def remote() -> Iterator[StandInManager]:
+    """The manager of another site, shared as the hub is."""
+    with running_manager() as manager:
+        yield manager
+
+
+@pytest.fixture(scope="session")
+def settings(
+    tmp_path_factory: pytest.TempPathFactory,
+    valkey: Valkey,
+    hub: StandInHub,
+    remote: StandInManager,
+) -> Settings:
+    registries = REGISTRIES.format(
+        hub=hub,
+        site=remote,
+        access_key=remote_manager.ACCESS_KEY,
+        secret_key=remote_manager.SECRET_KEY,
+        version=remote_manager.VERSION,
+        storage=remote_manager.STORAGE,
+    )
+    return settings_in(tmp_path_factory.mktemp("door"), valkey.url, STORAGES + registries)
+
+
+@pytest.fixture(scope="session")
+def worker(settings: Settings) -> Iterator[int]:
+    """The worker of the node."""
+    with running_worker(settings) as pid:
+        yield pid
+
+
+@pytest.fixture(scope="session")
+def heard(valkey: Valkey) -> Iterator[Reader]:
+    """All events, as the manager reads them."""
+    with Reader(valkey.url) as reader:
+        yield reader
+    assert not reader.errors
 
 
 @pytest.fixture(scope="session")

@@ -27,6 +27,14 @@ ORDER = {
     "bgtask_failed": ["task_id", "message"],
     "bgtask_cancelled": ["task_id", "message"],
     "bgtask_partial_success": ["task_id", "message", "errors"],
+    "model_verifying": ["model_id", "revision", "registry_type", "registry_name"],
+    "model_import_done": [
+        *("model_id", "revision", "registry_type", "registry_name"),
+        *("success", "digest", "verification_result"),
+    ],
+    "models_metadata_fetch_done": [
+        *("model_id", "revision", "readme_content", "registry_name", "registry_type", "size"),
+    ],
     "node_joined": ["node_id", "volumes"],
     "node_left": ["node_id", "reason"],
     "quota_threshold_reached": ["volume", "scope", "percent", "used_bytes", "limit_bytes"],
@@ -61,6 +69,9 @@ def newer(payload: str | bytes) -> dict[str, Any]:
 
 def agreed(name: str, args: bytes, payload: bytes | str) -> Heard:
     by_position, by_name = older(name, args), newer(payload)
+    if name == "models_metadata_fetch_done":  # one object, whose order is that of its siblings
+        assert by_position == by_name["model"]
+        return Heard(name, by_name["model"])
     assert {k: list(v) if isinstance(v, tuple) else v for k, v in by_position.items()} == by_name
     assert list(by_name) == ORDER[name]
     return Heard(name, by_name)

@@ -1,0 +1,241 @@
+"""The verb `import`: download the files of models, check them, and publish them.
+
+Each model is downloaded into staging beside its target and published when it is complete. The files
+are those of one commit, which the first run pins. A killed run is continued inside the file where
+it stopped. A model that fails does not stop the others; each end is published at once.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, TypeVar
+
+from backends.volumes.artifacts import ArtifactRegistries, ArtifactStorages
+from core.cluster import ArtifactDownload
+from core.errors import (
+    HelperDied,
+    RegistryRefused,
+    StorageError,
+    StorageUnavailable,
+    StoreUnavailable,
+)
+from core.events import EventPublisher, import_event, import_mark, verifying_event
+from core.jobs import Counter, State
+from core.jobs.requests import ImportRequest, ModelRevision, storage_of
+from core.names import VFolderId, VFolderPath, counted
+from core.telemetry import logger
+from workers.run import Context, Manifest, Outcome
+from workers.verbs.imports.download import Download
+from workers.verbs.imports.sources import HubSource, ImportFile, ReservoirSource, Source
+from workers.verbs.imports.targets import StorageTarget, Target, VFolderTarget
+
+_log = logger(__name__)
+#: Errors that are not of one model: the run ends, and a later one continues or the job fails.
+_OF_THE_JOB = (StorageUnavailable, StoreUnavailable, HelperDied)
+Facts = dict[str, Any]
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class _Plan:
+    """A model whose files are known."""
+
+    commit: str | None
+    files: list[ImportFile]
+
+    @property
+    def size_bytes(self) -> int:
+        """Return the bytes of all files."""
+        return sum(file.size for file in self.files)
+
+
+class Import:
+    """One run of an import."""
+
+    def __init__(self, context: Context, request: ImportRequest) -> None:
+        self._context = context
+        self._run = context.run
+        self._request = request
+        self._registries = ArtifactRegistries(context.settings)
+        self._target = _target(context, request)
+        self._publisher = EventPublisher(context.settings)
+        self._manifest: Manifest | None = None
+        #: The ends of models, those of earlier runs too, and the errors that this run met.
+        self._ended: dict[int, Facts] = {}
+        self._errors: dict[int, StorageError] = {}
+
+    def __call__(self) -> Outcome:
+        """Import every model that no earlier run has finished.
+
+        Raises:
+            StorageError: no model could be imported; it is the error of the first.
+        """
+        self._source = _source(self._registries, self._request)
+        self._manifest = self._target.begin()
+        self._ended = {mark["number"]: mark for mark in self._marks("model")}
+        plans = self._plan_all()
+        self._run.phase("download")
+        files = sum(len(plan.files) for plan in plans.values())
+        self._run.expect(files, sum(plan.size_bytes for plan in plans.values()))
+        for number, plan in plans.items():
+            self._end(number, self._tried(number, partial(self._import, number, plan)))
+        self._target.clear()
+        self._target.settle(self._published_bytes)
+        return self._outcome()
+
+    def undo(self) -> None:
+        """Remove the staging; models that were published stay."""
+        self._run.phase("clean up")
+        try:
+            self._target.clear()
+        finally:
+            self._target.settle(self._published_bytes)
+
+    @property
+    def _published_bytes(self) -> int:
+        return sum(end["size_bytes"] for end in self._ended.values())
+
+    def _marks(self, kind: str) -> list[Facts]:
+        return self._manifest.all(kind) if self._manifest else []
+
+    def _mark(self, kind: str, **facts: Any) -> None:  # noqa: ANN401 - JSON values
+        if self._manifest:
+            self._manifest.mark(kind, **facts)
+
+    # -- The plan ----------------------------------------------------------------------------------
+    def _plan_all(self) -> dict[int, _Plan]:
+        """Return the files of every model; one whose files are not known ends here."""
+        self._run.phase("plan")
+        pinned = {mark["number"]: mark["commit"] for mark in self._marks("commit")}
+        plans: dict[int, _Plan] = {}
+        for number, model in enumerate(self._request.models):
+            if number in self._ended:
+                continue
+            planned = self._tried(number, partial(self._planned, number, model, pinned))
+            if isinstance(planned, _Plan):
+                plans[number] = planned
+            else:
+                self._end(number, planned)
+        self._target.reserve(self._published_bytes + sum(p.size_bytes for p in plans.values()))
+        return plans
+
+    def _planned(self, number: int, model: ModelRevision, pinned: dict[int, str | None]) -> _Plan:
+        self._run.check()
+        if number not in pinned:
+            pinned[number] = self._source.commit(model)
+            self._mark("commit", number=number, commit=pinned[number])
+        return _Plan(pinned[number], self._source.files(model, pinned[number]))
+
+    # -- One model ---------------------------------------------------------------------------------
+    def _tried(self, number: int, call: Callable[[], T]) -> T | Facts:
+        """Return what a call returns; the facts of a failure where the model cannot be imported."""
+        try:
+            return call()
+        except _OF_THE_JOB:
+            raise
+        except StorageError as error:
+            model = self._request.models[number]
+            _log.warning("model not imported", model=model.model_id, reason=error.detail)
+            self._run.fault(model.directory, error.detail)
+            self._errors.setdefault(number, error)
+            return self._facts(number, success=False) | {"error": error.detail}
+
+    def _import(self, number: int, plan: _Plan) -> Facts:
+        model = self._request.models[number]
+        if number not in {mark["number"] for mark in self._marks("publish")}:
+            self._download(number, plan)
+            self._mark("publish", number=number)
+        owned = self._request.prefix is None
+        place = VFolderPath.parse(model.directory if owned else self._prefix)
+        self._target.publish(number, place, plan.files, owned=owned)
+        return self._facts(number, success=True) | {
+            "digest": plan.commit,
+            "verification_result": self._verification(model),
+            "files": len(plan.files),
+            "size_bytes": plan.size_bytes,
+        }
+
+    @property
+    def _prefix(self) -> str:
+        return (self._request.prefix or "").lstrip("/")
+
+    def _download(self, number: int, plan: _Plan) -> None:
+        model = self._request.models[number]
+        record = ArtifactDownload(self._context.settings, model.model_id, model.revision)
+        record.begin((file.name, file.size) for file in plan.files)
+        download = Download(self._run, self._source, model, plan.commit, record)
+        for file in plan.files:
+            self._run.check()
+            self._run.entry(f"{model.directory}/{file.path}")
+            self._target.receive(number, file, download)
+            self._run.count(Counter.COPIED, items=1)
+        if self._request.verify:
+            event = verifying_event(self._request, model)
+            self._publisher.once(f"{import_mark(self._run.job.id, number)}:verify", event)
+
+    def _verification(self, model: ModelRevision) -> Facts | None:
+        found = self._source.verification(model)
+        return {"verifiers": {}} if found is None and self._request.verify else found
+
+    def _facts(self, number: int, *, success: bool) -> Facts:
+        model = self._request.models[number]
+        about = {"number": number, "model_id": model.model_id, "revision": model.revision}
+        end = {"digest": None, "verification_result": None, "files": 0, "size_bytes": 0}
+        return about | {"success": success} | end
+
+    def _end(self, number: int, facts: Facts) -> None:
+        """Record the end of a model, and publish it at once."""
+        self._ended[number] = facts
+        self._mark("model", **facts)
+        event = import_event(
+            self._request,
+            self._request.models[number],
+            digest=facts["digest"],
+            verification=facts["verification_result"],
+            success=facts["success"],
+        )
+        self._publisher.once(import_mark(self._run.job.id, number), event)
+
+    # -- The end -----------------------------------------------------------------------------------
+    def _outcome(self) -> Outcome:
+        ends = [self._ended[number] for number in sorted(self._ended)]
+        good = [end for end in ends if end["success"]]
+        if not good:
+            raise self._first_error(ends)
+        files = sum(end["files"] for end in good)
+        size_bytes = self._published_bytes
+        amounts = [counted(len(good), "model"), counted(files, "file")]
+        if len(good) < len(ends):
+            amounts.append(f"all but {len(ends) - len(good)} of {counted(len(ends), 'model')}")
+        result = {
+            "models": ends,
+            "files": files,
+            "copied_bytes": size_bytes,
+            "method": "download",
+        }
+        return Outcome(
+            sentence=self._run.summary("imported", *amounts, size_bytes=size_bytes),
+            result=result,
+            state=State.SUCCEEDED if len(good) == len(ends) else State.PARTIAL,
+            items=files,
+            size_bytes=size_bytes,
+        )
+
+    def _first_error(self, ends: list[Facts]) -> StorageError:
+        """Return the error of the first model, whichever run met it."""
+        if self._errors:
+            return self._errors[min(self._errors)]
+        return RegistryRefused(str(ends[0].get("error")))
+
+
+def _source(registries: ArtifactRegistries, request: ImportRequest) -> Source:
+    if request.registry_type == "huggingface":
+        return HubSource(registries.hub(request.registry))
+    return ReservoirSource(registries.reservoir(request.registry))
+
+
+def _target(context: Context, request: ImportRequest) -> Target:
+    storage = storage_of(request.volume)
+    if storage is None:
+        return VFolderTarget(context, request.volume, VFolderId.parse(str(request.vfolder)))
+    return StorageTarget(context, ArtifactStorages(context.settings).vfs(storage))

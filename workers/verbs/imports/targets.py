@@ -1,0 +1,252 @@
+"""Where an import writes: a directory with staging, of a VFS storage or of a vfolder."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import PurePosixPath
+from typing import Protocol
+
+from backends.base import MountedBackend, Owner
+from backends.fs import atomic, descriptors, inheritance, layout, translated
+from backends.quota import blame, check_space, soft
+from backends.tree import remove_tree, sync_file_system
+from backends.uploads import parents, prepare_file
+from backends.volumes.artifacts import FileTooLarge, VfsStorage
+from core.errors import CopyDiffers, StorageError
+from core.names import QuotaScope, VFolderId, VFolderPath
+from workers.run import Context, Manifest
+from workers.verbs.imports.download import Download
+from workers.verbs.imports.sources import ImportFile
+
+_OPEN = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
+#: The owner's own mode until a file is published.
+_STAGED_MODE = 0o600
+
+
+class Target(Protocol):
+    """The end of an import."""
+
+    def begin(self) -> Manifest | None:
+        """Take the fence; return the record of what earlier runs have done, if one is kept."""
+
+    def reserve(self, total_bytes: int) -> None:
+        """Check that there is room, and reserve it under a limit."""
+
+    def receive(self, number: int, file: ImportFile, download: Download) -> None:
+        """Make a file of model `number` complete and checked; continue what an earlier run began.
+
+        Raises:
+            CopyDiffers: its content is not what the registry says.
+        """
+
+    def publish(
+        self, number: int, place: VFolderPath, files: list[ImportFile], *, owned: bool
+    ) -> None:
+        """Let the files of a model appear at a place; an `owned` place has nothing else then."""
+
+    def settle(self, size_bytes: int) -> None:
+        """Record what was published, in the ledger of a limit."""
+
+    def clear(self) -> None:
+        """Remove what was not published."""
+
+
+class DirectoryTarget:
+    """What both kinds of directories share: staging, digests, publication by renames."""
+
+    #: Who owns new directories.
+    _owner = Owner.SERVICE
+
+    def __init__(self, context: Context, root: int, scope: QuotaScope | None) -> None:
+        self._context = context
+        self._run = context.run
+        self._root = root
+        self._scope = scope
+        self._staging = layout.staging(scope, self._run.job.id)
+
+    def begin(self) -> Manifest:
+        """Take the fence, and open the report."""
+        manifest = self._context.manifest(self._root, self._scope)
+        self._context.report(self._root, self._scope, continues=True)
+        return manifest
+
+    def reserve(self, total_bytes: int) -> None:
+        """Reserve nothing: this kind has no limit."""
+
+    # -- Staging -----------------------------------------------------------------------------------
+    def receive(self, number: int, file: ImportFile, download: Download) -> None:
+        """Download a file into staging, from where an earlier run stopped, and check it."""
+        self._check_size(file)
+        with self._staged_parent(number, file.path) as parent, self._blamed():
+            descriptor = os.open(file.path.name, _OPEN, _STAGED_MODE, dir_fd=parent)
+            try:
+                self._fill(descriptor, file, download)
+            finally:
+                os.close(descriptor)
+
+    def _check_size(self, file: ImportFile) -> None:
+        """Refuse a file that the target does not take."""
+
+    def _fill(self, descriptor: int, file: ImportFile, download: Download) -> None:
+        def read(offset: int, size: int) -> bytes:
+            self._run.check()
+            return os.pread(descriptor, size, offset)
+
+        there = os.fstat(descriptor).st_size
+        if there == file.size and file.matches(read):
+            download.known(file)
+            return
+        if there >= file.size:  # torn by a crash of the machine, or of another commit
+            os.ftruncate(descriptor, 0)
+            there = 0
+        os.lseek(descriptor, there, os.SEEK_SET)
+        for piece in download.pieces(file, there):
+            atomic.write_all(descriptor, piece)
+        if not file.matches(read):
+            os.ftruncate(descriptor, 0)
+            raise CopyDiffers("A file differs from the digest that the registry says.")
+
+    @contextmanager
+    def _staged_parent(self, number: int, path: VFolderPath) -> Iterator[int]:
+        below = self._staging / str(number) / PurePosixPath(*path.parent.parts)
+        with translated(str(path)), self._context.hidden_directory(self._root, below) as directory:
+            yield directory
+
+    @contextmanager
+    def _blamed(self) -> Iterator[None]:
+        """Say what is full, the quota scope or the volume."""
+        yield
+
+    # -- Publication -------------------------------------------------------------------------------
+    def _lay_over(self, number: int, top: int, place: VFolderPath, files: list[ImportFile]) -> None:
+        """Rename each staged file to its place; a file of that name is replaced."""
+        for file in files:
+            self._run.check()
+            target = place / file.path
+            with (
+                self._staged_parent(number, file.path) as staged,
+                translated(str(target)),
+                parents(target, top, self._owner) as parent,
+            ):
+                self._move(file.path.name, staged, parent)
+
+    def _move(self, name: str, staged: int, parent: int) -> None:
+        try:
+            descriptor = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=staged)
+        except FileNotFoundError:  # an earlier run has moved it
+            return
+        try:
+            self._prepare(descriptor, parent, name)
+        finally:
+            os.close(descriptor)
+        os.rename(name, name, src_dir_fd=staged, dst_dir_fd=parent)
+        os.fsync(parent)
+
+    def _prepare(self, descriptor: int, parent: int, name: str) -> None:  # noqa: ARG002 - vfolders need them
+        """Give a file the attributes that it has under its name."""
+        os.fchmod(descriptor, inheritance.FILE_MODE)
+
+    def _sync(self) -> None:
+        with self._context.hidden_directory(self._root, self._staging) as staging:
+            sync_file_system(staging)
+
+    def settle(self, size_bytes: int) -> None:
+        """Do nothing: this kind has no ledger."""
+
+    def clear(self) -> None:
+        """Remove the staging."""
+        with self._context.hidden_directory(self._root, self._staging.parent) as directory:
+            remove_tree(directory, self._staging.name, control=self._run)
+
+
+class StorageTarget(DirectoryTarget):
+    """A VFS storage."""
+
+    def __init__(self, context: Context, storage: VfsStorage) -> None:
+        super().__init__(context, context.storage_root(storage), None)
+        self._storage = storage
+
+    def _check_size(self, file: ImportFile) -> None:
+        limit = self._storage.max_file_bytes
+        if limit is not None and file.size > limit:
+            raise FileTooLarge(f"A file of this storage has at most {limit} bytes.")
+
+    def publish(
+        self, number: int, place: VFolderPath, files: list[ImportFile], *, owned: bool
+    ) -> None:
+        """Publish a tree by one rename where the place is the model's own, else file by file."""
+        self._sync()
+        if owned:
+            self._prepare_tree(number)
+            self._replace(number, place)
+        else:
+            self._lay_over(number, self._root, place, files)
+
+    def _prepare_tree(self, number: int) -> None:
+        """Give files and directories the modes that others may read."""
+        with self._context.hidden_directory(self._root, self._staging) as staging:
+            if not descriptors.exists(PurePosixPath(str(number)), staging):
+                return  # an earlier run has published it
+            for _, _, files, current in os.fwalk(str(number), dir_fd=staging):
+                os.fchmod(current, inheritance.DIRECTORY_MODE)
+                for name in files:
+                    os.chmod(name, inheritance.FILE_MODE, dir_fd=current)
+
+    def _replace(self, number: int, place: VFolderPath) -> None:
+        """Rename the tree to its place; what was there is removed."""
+        old = f"{number}.old"
+        with (
+            self._context.hidden_directory(self._root, self._staging) as staging,
+            translated(str(place)),
+            parents(place, self._root, Owner.SERVICE) as parent,
+        ):
+            if descriptors.exists(PurePosixPath(str(number)), staging):
+                with suppress(FileNotFoundError):
+                    os.rename(place.name, old, src_dir_fd=parent, dst_dir_fd=staging)
+                descriptors.rename_new(str(number), staging, place.name, parent)
+            remove_tree(staging, old, control=self._run)
+
+
+class VFolderTarget(DirectoryTarget):
+    """A vfolder: its quota scope pays, and its entries are as those of an upload."""
+
+    def __init__(self, context: Context, volume: str, vfolder: VFolderId) -> None:
+        super().__init__(context, context.root(volume), vfolder.scope)
+        self._backend: MountedBackend = context.backend(volume)
+        self._vfolder = vfolder
+        self._owner = self._backend.mount.owner
+
+    def reserve(self, total_bytes: int) -> None:
+        """Reserve the space in the quota scope."""
+        if total_bytes:
+            soft.reserve(self._backend, self._scope, self._run.job.id, total_bytes)
+        check_space(self._backend, self._vfolder, total_bytes)
+
+    @contextmanager
+    def _blamed(self) -> Iterator[None]:
+        try:
+            with translated():
+                yield
+        except StorageError as error:
+            raise blame(self._backend, self._scope, error) from error
+
+    def publish(
+        self,
+        number: int,
+        place: VFolderPath,
+        files: list[ImportFile],
+        *,
+        owned: bool,  # noqa: ARG002 - entries of users may be beside them
+    ) -> None:
+        """Publish file by file: a user may have other entries there."""
+        self._sync()
+        with self._backend.open_vfolder(self._vfolder) as top:
+            self._lay_over(number, top, place, files)
+
+    def _prepare(self, descriptor: int, parent: int, name: str) -> None:
+        """Give a file what an upload of this name would have."""
+        prepare_file(descriptor, parent, name, self._backend.mount)
+
+    def settle(self, size_bytes: int) -> None:
+        """Record the bytes that were published."""
+        soft.settle(self._backend, self._scope, self._run.job.id, size_bytes)
