@@ -13,8 +13,11 @@ from redis import Redis
 
 from backends.fs import native
 from backends.tree import threads_fit
+from tests.support import remote_manager
+from tests.support.hub import StandInHub, running_hub
 from tests.support.node import Node, running_node
 from tests.support.object_storage import ObjectStorage, running_object_storage, weed
+from tests.support.remote_manager import StandInManager, running_manager
 from tests.support.valkey import Valkey, running_valkey
 
 #: The suite is imported by `tests/contract`; its assertions tell what differs, too.
@@ -73,7 +76,17 @@ _NEEDED = re.compile(r"needs the part '([^']+)'")
 ARTIFACTS = """
 [artifact-storages.shelf]
 type = "vfs_storage"
-vfs-storage = { base-path = "shelf" }
+vfs-storage = {{ base-path = "shelf" }}
+[artifact-registries.hub]
+type = "huggingface"
+huggingface = {{ endpoint = "{hub}" }}
+[artifact-registries.site]
+type = "reservoir"
+[artifact-registries.site.reservoir]
+manager-endpoint = "{remote}"
+manager-access-key = "{access_key}"
+manager-secret-key = "{secret_key}"
+storage-name = "{storage}"
 """
 #: The slowest files. They begin first, so that none runs alone at the end.
 _FIRST = (
@@ -92,6 +105,17 @@ _FIRST = (
     "tests/chaos/test_endurance.py",
     "tests/api/wire/test_schemathesis.py",
 )
+
+
+def artifacts(hub: StandInHub, remote: StandInManager) -> str:
+    """The tables of artifacts, with the addresses of the stand-ins."""
+    return ARTIFACTS.format(
+        hub=hub.url,
+        remote=remote.url,
+        access_key=remote_manager.ACCESS_KEY,
+        secret_key=remote_manager.SECRET_KEY,
+        storage=remote_manager.STORAGE,
+    )
 
 
 @pytest.hookimpl(trylast=True)
@@ -153,7 +177,12 @@ def object_storage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ObjectS
 @pytest.fixture(scope="session")
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Node]:
     """A complete real node under its supervisor, for the complete run. Tests must not break it."""
-    with running_node(tmp_path_factory.mktemp("stack"), ARTIFACTS) as node:
+    with (
+        running_hub() as hub,
+        running_manager() as remote,
+        running_node(tmp_path_factory.mktemp("stack"), artifacts(hub, remote)) as node,
+    ):
+        node.hub, node.remote = hub, remote
         yield node
 
 

@@ -43,7 +43,7 @@ _SAME, _RENAMED = Reading.SAME, Reading.RENAMED
 _NO_EFFECT, _NOT_SERVED = Reading.NO_EFFECT, Reading.NOT_SERVED
 _OPTION = "volume.NAME.options."
 _ARTIFACTS = "not served; keep the reference's process for them"
-_STORAGE = "artifact-storages.NAME"
+_STORAGE, _REGISTRY = "artifact-storages.NAME", "artifact-registries.NAME"
 
 KEYS: tuple[KeyReading, ...] = (
     KeyReading("etcd.namespace", _SAME),
@@ -194,10 +194,18 @@ KEYS: tuple[KeyReading, ...] = (
     KeyReading(f"{_STORAGE}.vfs-storage.download-chunk-size", _NO_EFFECT),
     KeyReading(f"{_STORAGE}.vfs-storage.*", _SAME),
     KeyReading(f"{_STORAGE}.object-storage.*", _NOT_SERVED, _ARTIFACTS),
-    KeyReading("artifact-registries.*", _NOT_SERVED, _ARTIFACTS),
-    KeyReading("reservoir-client.*", _NOT_SERVED, _ARTIFACTS),
+    KeyReading(f"{_REGISTRY}.type", _SAME),
+    KeyReading(f"{_REGISTRY}.huggingface.endpoint", _SAME, "for all calls, not for some"),
+    KeyReading(f"{_REGISTRY}.huggingface.token", _SAME, "never sent to another host"),
+    KeyReading(f"{_REGISTRY}.huggingface.download-chunk-size", _NO_EFFECT),
+    KeyReading(f"{_REGISTRY}.reservoir.endpoint", _NOT_SERVED, _ARTIFACTS),
+    KeyReading(f"{_REGISTRY}.reservoir.object-storage-access-key", _NOT_SERVED, _ARTIFACTS),
+    KeyReading(f"{_REGISTRY}.reservoir.object-storage-secret-key", _NOT_SERVED, _ARTIFACTS),
+    KeyReading(f"{_REGISTRY}.reservoir.object-storage-region", _NOT_SERVED, _ARTIFACTS),
+    KeyReading(f"{_REGISTRY}.reservoir.*", _SAME),
+    KeyReading("reservoir-client.*", _SAME),
     KeyReading("storages.*", _NOT_SERVED, _ARTIFACTS),
-    KeyReading("registries.*", _NOT_SERVED, _ARTIFACTS),
+    KeyReading("registries.*", _SAME, "read as `[artifact-registries.NAME]`"),
     KeyReading("vfolder.*", _SAME, "settings of this service: configuration.md"),
 )
 _EXACT = {entry.key: entry for entry in KEYS if not entry.key.endswith("*")}

@@ -176,7 +176,7 @@ def test_one_directory_in_place_of_the_volumes(tmp_path: Path, volume: Path) -> 
 
 def test_artifacts_are_said_to_be_not_served() -> None:
     done = check(SAMPLE)
-    assert "artifact-registries.*\tnot served" in done.output
+    assert "storages.*\tnot served" in done.output
     assert "logging.*\tno effect" in done.output
 
 

@@ -23,4 +23,7 @@ def side(stack: Node, heard: Reader) -> ReleasedManager:
     settings = stack.settings
     mount = settings.volume_path(settings.volume["local"])
     url = f"http://{settings.api.manager.address}"
-    return ReleasedManager(url, settings.api.manager.secret, heard, mount)
+    assert stack.hub is not None
+    assert stack.remote is not None
+    secret = settings.api.manager.secret
+    return ReleasedManager(url, secret, heard, mount, stack.hub, stack.remote)

@@ -18,7 +18,9 @@ from core.settings import CONFIG_NAME, Settings, load
 from deploy import first_run
 from deploy.demo.http import Doors
 from deploy.procfile import PROCFILE
+from tests.support.hub import StandInHub
 from tests.support.ports import free_port
+from tests.support.remote_manager import StandInManager
 
 ROOT = Path(__file__).resolve().parents[2]
 POLL_SECONDS = 0.05
@@ -53,6 +55,9 @@ class Node:
         self._procfile = procfile
         self._log = directory / "output"
         self.process: subprocess.Popen[bytes] | None = None
+        #: The stand-ins that its registries name, where it has any.
+        self.hub: StandInHub | None = None
+        self.remote: StandInManager | None = None
 
     @property
     def settings(self) -> Settings:

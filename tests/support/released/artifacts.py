@@ -1,16 +1,20 @@
-"""The released manager's calls about artifacts: storages that keep models.
+"""The released manager's calls about artifacts: storages of models, registries, imports.
 
 The manager passes the bytes of a download on to the proxy of another site, and reads every field of
 a listing. The routes without a caller are for operators.
 """
 
-from typing import Literal
-from uuid import uuid4
+from datetime import datetime
+from typing import Any, Literal
+from urllib.parse import quote
+from uuid import UUID, uuid4
 
 import requests
 from msgspec import Struct
 
+from tests.core.events.reader import Heard
 from tests.support.manager_client import understand
+from tests.support.node import wait_for
 from tests.support.released.side import ReleasedManager, call
 
 SHELF = "/v1/storages/vfs/shelf"
@@ -101,3 +105,137 @@ def delete_vfs_file(side: ReleasedManager) -> None:
     for _ in range(2):  # what is gone is no error
         assert side.ask("DELETE", SHELF, StoredPath, filepath=name).filepath == name
     assert side.send("GET", f"{SHELF}/meta", {"filepath": name}).status_code == 404
+
+
+# -- Registries ------------------------------------------------------------------------------------
+HUB = "/v1/registries/huggingface"
+
+
+class ModelData(Struct):
+    id: str
+    name: str
+    author: str | None
+    revision: str
+    tags: list[str]
+    created_at: datetime | None
+    modified_at: datetime | None
+    readme: str | None
+    size: int | None
+    sha: str | None
+    extra: dict[str, Any] | None
+
+
+class Models(Struct):
+    models: list[ModelData]
+
+
+class OneModel(Struct):
+    model: ModelData
+
+
+class Commit(Struct):
+    commit_hash: str | None
+
+
+class ImportTask(Struct):
+    task_id: UUID
+
+
+def new_model(side: ReleasedManager) -> str:
+    """A model in the hub."""
+    name = f"org{uuid4().hex[:8]}/model"
+    side.hub.add(name, {"README.md": b"# Readme", "weights.bin": b"x" * 5000, "empty": b""})
+    return name
+
+
+def artifact_event(side: ReleasedManager, name: str, model: str) -> Heard:
+    """Wait for an event about a model."""
+
+    def found() -> list[Heard]:
+        events = [one for one in side.heard.stream if one.name == name]
+        return [one for one in events if one.fields["model_id"] == model]
+
+    return wait_for(found, failure=f"no {name} of {model}: {side.heard.errors}")[0]
+
+
+@call("POST", "/v1/registries/huggingface/scan", "manager")
+def scan_models(side: ReleasedManager) -> list[ModelData]:
+    """Upserted as artifacts and revisions; readme and size follow as an event."""
+    model = new_model(side)
+    order = {"registry_name": "hub", "limit": 5, "order": "last_modified", "search": model}
+    found = side.ask("POST", f"{HUB}/scan", Models, **order).models
+    assert [(one.id, one.revision) for one in found] == [(model, "main")]
+    event = artifact_event(side, "models_metadata_fetch_done", model)
+    assert (event.fields["readme_content"], event.fields["size"]) == ("# Readme", 5008)
+    return found
+
+
+@call("POST", "/v1/registries/huggingface/models/batch", "manager")
+def retrieve_models(side: ReleasedManager) -> list[ModelData]:
+    model = new_model(side)
+    order = {"registry_name": "hub", "models": [{"model_id": model, "revision": None}]}
+    found = side.ask("POST", f"{HUB}/models/batch", Models, **order).models
+    assert [one.revision for one in found] == ["main"]
+    return found
+
+
+def model_path(model: str) -> str:
+    """The path of a model: the manager encodes the id, and the builder of the URL once more."""
+    return f"{HUB}/model/{quote(quote(model, safe=''), safe='')}"
+
+
+@call("GET", "/v1/registries/huggingface/model/<model_id>", "manager")
+def retrieve_model(side: ReleasedManager) -> ModelData:
+    model = new_model(side)
+    path = f"{model_path(model)}?registry_name=hub&revision=main"
+    found = side.ask("GET", path, OneModel).model
+    assert (found.id, found.readme, found.size) == (model, "# Readme", 5008)
+    return found
+
+
+@call("GET", "/v1/registries/huggingface/model/<model_id>/commit-hash", "manager")
+def get_commit_hash(side: ReleasedManager, model: str = "") -> str | None:
+    """Compared with the digest of the last import."""
+    model = model or new_model(side)
+    path = f"{model_path(model)}/commit-hash?registry_name=hub&revision=main"
+    return side.ask("GET", path, Commit).commit_hash
+
+
+@call("POST", "/v1/registries/huggingface/import", "manager")
+def import_models(side: ReleasedManager) -> None:
+    """The id of the task goes to the user; the revision waits for the event of its end."""
+    model = new_model(side)
+    order = {
+        "registry_name": "hub",
+        "models": [{"model_id": model, "revision": "main"}],
+        "storage_step_mappings": dict.fromkeys(("download", "verify", "archive"), "shelf"),
+        "storage_step_target_mappings": None,
+        "storage_prefix": None,
+    }
+    task = side.ask("POST", f"{HUB}/import", ImportTask, **order).task_id
+    artifact_event(side, "model_verifying", model)
+    end = artifact_event(side, "model_import_done", model).fields
+    assert (end["success"], end["digest"]) == (True, get_commit_hash(side, model))
+    wait_for(lambda: side.heard.ends(str(task)), failure="the task has no end")
+    assert (side.mount.parents[1] / "shelf" / model / "main" / "empty").read_bytes() == b""
+
+
+@call("POST", "/v1/registries/reservoir/import", "manager")
+def import_from_reservoir(side: ReleasedManager) -> None:
+    """Sent from inside a task of the manager: the id must be there, and be a UUID."""
+    model = f"org{uuid4().hex[:8]}/model"
+    side.remote.files[f"{model}/main/a"] = b"text"
+    target = {"vfolder_id": side.vfid, "volume_name": side.volume}
+    side.path.mkdir(parents=True)
+    order = {
+        "registry_name": "site",
+        "models": [{"model_id": model, "revision": "main"}],
+        "artifact_revision_ids": [str(uuid4())],
+        "storage_step_mappings": None,
+        "storage_step_target_mappings": dict.fromkeys(("download", "verify", "archive"), target),
+        "storage_prefix": "/",
+    }
+    side.ask("POST", "/v1/registries/reservoir/import", ImportTask, **order)
+    end = artifact_event(side, "model_import_done", model).fields
+    assert (end["success"], end["registry_type"]) == (True, "reservoir")
+    assert (side.path / "a").read_bytes() == b"text"

@@ -17,8 +17,10 @@ import requests
 
 from core.names import VFolderId
 from tests.core.events.reader import Heard, Reader
+from tests.support.hub import StandInHub
 from tests.support.manager_client import Refused, understand
 from tests.support.node import wait_for
+from tests.support.remote_manager import StandInManager
 
 #: The client gives up on any call after this time, and on a connection after the other (seconds).
 PATIENCE_SECONDS = 300
@@ -40,6 +42,9 @@ class ReleasedManager:
     heard: Reader
     #: Where the volume is mounted, here and on the agents.
     mount: Path
+    #: Where models come from: a hub, and the manager of another site.
+    hub: StandInHub
+    remote: StandInManager
     volume: str = "local"
     vfid: str = field(default_factory=lambda: f"user:{uuid4()}/{uuid4().hex}")
     #: What was asked: method, path, status of the answer.
