@@ -125,7 +125,7 @@ def test_every_parameter_that_a_view_reads_is_described() -> None:
         for _, _, operation in operations()
         for parameter in operation["parameters"]
     }
-    sources = (ROOT / "api/doors/manager").glob("*.py")
+    sources = (ROOT / "api/doors/manager").rglob("*.py")
     text = "\n".join(path.read_text("utf-8") for path in sources)
     headers = set(re.findall(r'request\.headers\.get\("([\w-]+)"', text))
     arguments = set(re.findall(r'request\.args\.get\("([\w-]+)"', text))
@@ -133,7 +133,8 @@ def test_every_parameter_that_a_view_reads_is_described() -> None:
     assert {("header", name.lower()) for name in headers} <= described
     assert {("query", name) for name in arguments} <= described
     names = {name for place, name in described if place == "query"}
-    assert names == {*INDEXED, "since", "limit", "cursor", "only", "format"}
+    of_jobs = {*INDEXED, "since", "limit", "cursor", "only", "format"}
+    assert names == of_jobs | {"registry_name", "revision"}
 
 
 def test_every_answer_says_its_content_type_and_schema() -> None:

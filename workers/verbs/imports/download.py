@@ -9,7 +9,7 @@ from core.jobs import Counter
 from core.jobs.requests import ModelRevision
 from core.telemetry import logger
 from workers.run import Run
-from workers.verbs.imports.sources import ImportFile, Source
+from workers.verbs.imports.sources import ImportFile, ModelSource
 
 #: Breaks of one file in a row that the download survives.
 BREAKS_MAX = 8
@@ -30,7 +30,7 @@ class Download:
     def __init__(
         self,
         run: Run,
-        source: Source,
+        source: ModelSource,
         model: ModelRevision,
         commit: str | None,
         record: ArtifactDownload,

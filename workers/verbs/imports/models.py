@@ -26,7 +26,7 @@ from core.names import VFolderId, VFolderPath, counted
 from core.telemetry import logger
 from workers.run import Context, Manifest, Outcome
 from workers.verbs.imports.download import Download
-from workers.verbs.imports.sources import HubSource, ImportFile, ReservoirSource, Source
+from workers.verbs.imports.sources import HubSource, ImportFile, ModelSource, ReservoirSource
 from workers.verbs.imports.targets import StorageTarget, Target, VFolderTarget
 
 _log = logger(__name__)
@@ -228,7 +228,7 @@ class Import:
         return RegistryRefused(str(ends[0].get("error")))
 
 
-def _source(registries: ArtifactRegistries, request: ImportRequest) -> Source:
+def _source(registries: ArtifactRegistries, request: ImportRequest) -> ModelSource:
     if request.registry_type == "huggingface":
         return HubSource(registries.hub(request.registry))
     return ReservoirSource(registries.reservoir(request.registry))

@@ -55,7 +55,7 @@ class ImportFile:
         return digest.hexdigest() == self.digest
 
 
-class Source(Protocol):
+class ModelSource(Protocol):
     """A registry, as an import reads it."""
 
     def commit(self, model: ModelRevision) -> str | None:
