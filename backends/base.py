@@ -263,6 +263,15 @@ class Backend(ABC):
             VFolderNotFound: the vfolder does not exist.
         """
 
+    def check_vfolder(self, vfolder: VFolderId) -> None:
+        """Check that a vfolder exists, also where it has no directory to open.
+
+        Raises:
+            VFolderNotFound: it does not exist.
+        """
+        with self.open_vfolder(vfolder):
+            return
+
     @abstractmethod
     def vfolder_path(self, vfolder: VFolderId) -> Path:
         """Return the absolute path as agents mount it; does not check that it exists."""

@@ -1,14 +1,22 @@
 """Entries of a vfolder: list, make, move, remove. Knows no job and no HTTP."""
 
-from backends.entries import entries, listing, metadata
+from backends.entries import entries, listing, metadata, object_tree
+from backends.entries.listing import EntryPage
+from backends.entries.object_tree import HasObjects, ObjectTree, OpenObject, Piece
 from backends.entries.scope_inventory import take_inventory
 from backends.entries.volume_inventory import VolumeInventory, read_volume
 
 __all__ = [
+    "EntryPage",
+    "HasObjects",
+    "ObjectTree",
+    "OpenObject",
+    "Piece",
     "VolumeInventory",
     "entries",
     "listing",
     "metadata",
+    "object_tree",
     "read_volume",
     "take_inventory",
 ]

@@ -40,8 +40,9 @@ PAGE_OBJECTS_MAX = 1_000
 COPY_BYTES = 512 << 20
 #: A presigned URL is valid for at most seven days (Signature Version 4).
 PRESIGNED_SECONDS_MAX = 7 * 86_400
-BATCHES_BESIDE = 4
 DELETIONS_BESIDE = 16
+#: Copies that run beside each other, and how many are taken from a listing at once.
+COPIES_BESIDE, COPIES_IN_TURN = 16, 256
 DEFAULT_CONTENT_TYPE = "application/octet-stream"
 #: Characters that XML 1.0 cannot have, so no batch of deletions can name such a key.
 _NOT_IN_XML = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ufffe\uffff]")
@@ -334,6 +335,22 @@ class Bucket:
 
         parts = ranges(source.size, part_size(source.size, COPY_BYTES))
         self._finish(upload, copy, parts, PARTS_BESIDE)
+
+    def copy_each(self, pairs: Iterable[tuple[StoredObject, str]]) -> Iterator[int]:
+        """Copy objects of this bucket to other keys, many at a time; yield the size of each."""
+        rest = iter(pairs)
+        while batch := list(islice(rest, COPIES_IN_TURN)):
+            small = [one for one in batch if one[0].size <= COPY_BYTES]
+            yield from self._calls.beside(self._copy_one, small, COPIES_BESIDE)
+            for source, key in batch:
+                if source.size > COPY_BYTES:  # uses the threads itself
+                    self.copy(source, key)
+                    yield source.size
+
+    def _copy_one(self, one: tuple[StoredObject, str]) -> int:
+        source, key = one
+        self.copy(source, key)
+        return source.size
 
     def _finish(
         self,

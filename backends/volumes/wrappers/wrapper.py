@@ -94,6 +94,10 @@ class Wrapper(MountedBackend):
         """See `Backend.open_vfolder`."""
         return self.inner.open_vfolder(vfolder)
 
+    def check_vfolder(self, vfolder: VFolderId) -> None:
+        """See `Backend.check_vfolder`."""
+        self.inner.check_vfolder(vfolder)
+
     def vfolder_path(self, vfolder: VFolderId) -> Path:
         """See `Backend.vfolder_path`."""
         return self.inner.vfolder_path(vfolder)

@@ -1,0 +1,179 @@
+"""Vfolders whose entries are objects of a bucket: what other rooms call, whatever the storage.
+
+Such a volume has a mounted directory too (`backends.systems.s3`), but no vfolder has a directory to
+open. `perform` does an operation of `entries` or `listing` in a vfolder of either kind.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import PurePosixPath
+from typing import Protocol, Self, TypeVar, runtime_checkable
+
+from backends.base import Backend, TreeUsage
+from backends.entries.listing import EntryPage
+from backends.quota import quick_usage
+from core.errors import Unsupported
+from core.names import VFolderId, VFolderPath
+
+T = TypeVar("T")
+_NO_DIRECTORY = "Volume {} keeps vfolders as objects of a bucket, which cannot do this: {}."
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """Bytes of a file, and the inode they are from; objects have a number of their version."""
+
+    inode: int
+    data: bytes
+
+
+class OpenObject(Protocol):
+    """The bytes of one object, or of a range of it."""
+
+    etag: str
+    #: The size of the complete object in bytes, and when it was written.
+    size: int
+    modified: datetime | None
+
+    def read(self, size: int, /) -> bytes:
+        """Return at most `size` bytes; none at the end."""
+
+    def close(self) -> None:
+        """Close the connection."""
+
+
+class ObjectTree(Protocol):
+    """One vfolder of objects. Paths and errors are those of `entries` and `listing`."""
+
+    def list_directory(
+        self, path: VFolderPath, limit: int = 0, after: str | None = None
+    ) -> EntryPage:
+        """See `listing.list_directory`; in the order of keys, and `after` is a page's `next`."""
+
+    def make_directory(
+        self,
+        path: VFolderPath,
+        *,
+        parents: bool = True,
+        exist_ok: bool = False,
+        owned_by_directory: bool = False,
+    ) -> None:
+        """See `entries.make_directory`."""
+
+    def rename(self, path: VFolderPath, new_name: str) -> None:
+        """See `entries.rename`; of a directory with at most `MOVED_OBJECTS_MAX` objects."""
+
+    def move(self, source: VFolderPath, target: VFolderPath) -> None:
+        """See `entries.move`; of a directory with at most `MOVED_OBJECTS_MAX` objects."""
+
+    def remove(self, targets: Sequence[VFolderPath], *, recursive: bool) -> None:
+        """See `entries.remove_entries`."""
+
+    def check_inside(self, path: VFolderPath) -> None:
+        """Accept every path: a bucket has no links, so none leads out."""
+
+    def check_free(self, path: VFolderPath) -> None:
+        """Check that no entry has a path.
+
+        Raises:
+            EntryExists: an entry has it.
+        """
+
+    def is_directory(self, path: VFolderPath) -> bool:
+        """Return whether a path is a directory.
+
+        Raises:
+            EntryNotFound: there is neither a file nor a directory.
+        """
+
+    def read_piece(self, path: VFolderPath, offset: int, size: int, inode: int = 0) -> Piece:
+        """See `operations.read_piece`."""
+
+    def open_file(
+        self, path: VFolderPath, start: int = 0, end: int | None = None, etag: str | None = None
+    ) -> OpenObject:
+        """Open a file, or its bytes from `start` until before `end`.
+
+        Raises:
+            EntryNotFound: there is no such file.
+        """
+
+    def count(self) -> quick_usage.Sums | None:
+        """See `quick_usage.count`."""
+
+    def usage(self, on_entry: Callable[[int], object]) -> TreeUsage:
+        """Count by listing; `on_entry` is called with the bytes of each object and may raise."""
+
+    def put_file(self, path: VFolderPath, descriptor: int, size: int) -> None:
+        """Write a file from the first `size` bytes of an open one; an older file is replaced.
+
+        Raises:
+            EntryExists: a directory has this name.
+            EntryRefused: a file is where a directory should be.
+        """
+
+    def copy_all(self, target: Self) -> Iterator[int]:
+        """Copy every object to another vfolder of the volume, and yield the bytes of each."""
+
+    def remove_all(self) -> Iterator[str]:
+        """Remove every object, and yield the path of each that the storage did not remove."""
+
+
+@runtime_checkable
+class HasObjects(Protocol):
+    """A volume whose vfolders are objects of a bucket."""
+
+    def tree(self, vfolder: VFolderId) -> ObjectTree:
+        """Return the objects of a vfolder.
+
+        Raises:
+            VFolderNotFound: the vfolder does not exist.
+        """
+
+    def tree_at(self, path: PurePosixPath, root: int) -> ObjectTree:
+        """Return the objects of a vfolder whose record is at a path of the volume: in the trash."""
+
+    def draft(self, vfolder: VFolderId, name: str) -> ObjectTree:
+        """Return the empty objects of a vfolder that does not exist yet; again for the same name.
+
+        `name` is that of the job, or of a caller who publishes it at once.
+        """
+
+    def publish_draft(self, vfolder: VFolderId, name: str) -> None:
+        """Make the vfolder of its draft, by one rename.
+
+        Raises:
+            VFolderExists: the vfolder exists.
+        """
+
+    def drop_draft(self, vfolder: VFolderId, name: str) -> None:
+        """Remove a draft and its objects; a missing one is a success."""
+
+
+def perform(
+    backend: Backend,
+    vfolder: VFolderId,
+    operation: Callable[..., T],
+    *args: object,
+    **kwargs: object,
+) -> T:
+    """Do an operation that takes the root of a vfolder first; objects do their own.
+
+    Raises:
+        VFolderNotFound: the vfolder does not exist.
+        Unsupported: a bucket cannot do it.
+    """
+    objects = backend.skill(HasObjects)
+    if objects is None:
+        with backend.open_vfolder(vfolder) as root:
+            return operation(root, *args, **kwargs)
+    own: Callable[..., T] | None = getattr(objects.tree(vfolder), operation.__name__, None)
+    if own is None:
+        raise unsupported(backend, operation.__name__.replace("_", " "))
+    return own(*args, **kwargs)
+
+
+def unsupported(backend: Backend, what: str) -> Unsupported:
+    """Return the error for what no bucket can do."""
+    return Unsupported(_NO_DIRECTORY.format(backend.mount.volume, what))

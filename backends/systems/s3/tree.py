@@ -1,0 +1,358 @@
+"""One vfolder as objects below a prefix, seen as files and directories.
+
+A directory exists while a key begins with its path and a slash; an empty one has the marker
+`path/`, an object without bytes. When the last entry of a directory goes, it gets its marker, as a
+file system would keep it. Keys that no path can have (`a//b`, `../x`) are counted and removed with
+the vfolder, and are in no listing.
+"""
+
+import errno
+import hashlib
+import stat
+from collections.abc import Callable, Iterator, Sequence
+from datetime import UTC, datetime
+from itertools import groupby, islice
+from typing import Any
+
+from backends.base import TreeUsage
+from backends.entries import EntryPage, Piece
+from backends.quota import quick_usage
+from backends.systems.s3.bucket import Bucket, StoredObject
+from backends.systems.s3.errors import ObjectNotFound, ObjectStorageFailed
+from backends.systems.s3.reading import ObjectReader
+from core.errors import (
+    EntryExists,
+    EntryNotFound,
+    EntryRefused,
+    InvalidName,
+    StorageError,
+    Unsupported,
+)
+from core.names import VFolderPath
+
+#: A directory with more objects is not moved while a caller waits: each is copied by the storage.
+MOVED_OBJECTS_MAX = 1_000
+#: Objects of one removal that a caller waits for; more are removed by a job.
+REMOVED_OBJECTS_MAX = 10_000
+_FILE_MODE, _DIRECTORY_MODE = stat.S_IFREG | 0o644, stat.S_IFDIR | 0o755
+#: Digits of a number that stands for an inode.
+_NUMBER_BYTES = 7
+
+
+class VFolderObjects:
+    """The objects of one vfolder; see `backends.entries.ObjectTree`."""
+
+    def __init__(self, bucket: Bucket, prefix: str) -> None:
+        """Take the bucket and the prefix, which ends in a slash."""
+        self.bucket = bucket
+        self.prefix = prefix
+
+    # -- Look --------------------------------------------------------------------------------------
+    def list_directory(
+        self, path: VFolderPath, limit: int = 0, after: str | None = None
+    ) -> EntryPage:
+        """See `ObjectTree.list_directory`."""
+        base = self._below(path)
+        items: list[dict[str, Any]] = []
+        cursor, seen = after, False
+        while True:
+            left = limit - len(items) if limit else None
+            page = self.bucket.page(base, delimiter="/", cursor=cursor, limit=left)
+            seen = seen or bool(page.objects or page.prefixes)
+            items += [item for one in page.objects if (item := _file(one, base))]
+            items += [item for one in page.prefixes if (item := _directory(one, base))]
+            cursor = page.cursor
+            if cursor is None or (limit and len(items) >= limit):
+                break
+        if not seen and after is None and not path.is_root:
+            raise self._absent_directory(path)
+        return EntryPage(items, cursor)
+
+    def _absent_directory(self, path: VFolderPath) -> EntryRefused:
+        if self.bucket.find(self._key(path)) is None:
+            return _refused(path, "does not exist", errno.ENOENT)
+        return _refused(path, "is not a directory", errno.ENOTDIR)
+
+    def check_inside(self, path: VFolderPath) -> None:
+        """See `ObjectTree.check_inside`."""
+
+    def check_free(self, path: VFolderPath) -> None:
+        """See `ObjectTree.check_free`."""
+        if path.is_root or self._is_file(path) or self._has_below(path):
+            raise EntryExists("An entry of that name is there; choose a new name.")
+
+    def is_directory(self, path: VFolderPath) -> bool:
+        """See `ObjectTree.is_directory`."""
+        if path.is_root or self._has_below(path):
+            return True
+        if self._is_file(path):
+            return False
+        raise EntryNotFound(f"{path} does not exist.")
+
+    def open_file(
+        self, path: VFolderPath, start: int = 0, end: int | None = None, etag: str | None = None
+    ) -> ObjectReader:
+        """See `ObjectTree.open_file`."""
+        if path.is_root:
+            raise EntryNotFound("The vfolder itself is no file.")
+        try:
+            return self.bucket.read(self._key(path), start, end, etag=etag)
+        except ObjectNotFound:
+            raise EntryNotFound(f"{path} is no file.") from None
+
+    def read_piece(self, path: VFolderPath, offset: int, size: int, inode: int = 0) -> Piece:
+        """See `ObjectTree.read_piece`."""
+        try:
+            with self.open_file(path, offset, offset + size) as reader:
+                number, data = _number(reader.etag), b"".join(reader)
+        except StorageError as error:
+            if error.facts.get("s3_code") != "InvalidRange":
+                raise
+            number, data = inode, b""
+        if inode and number != inode:
+            raise EntryRefused("The file was replaced while it was read.", paths=[str(path)])
+        return Piece(number, data)
+
+    def _is_file(self, path: VFolderPath) -> bool:
+        return self.bucket.find(self._key(path)) is not None
+
+    def _has_below(self, path: VFolderPath) -> bool:
+        page = self.bucket.page(self._below(path), limit=1)
+        return bool(page.objects)
+
+    def _key(self, path: VFolderPath) -> str:
+        return self.prefix + "/".join(path.parts)
+
+    def _below(self, path: VFolderPath) -> str:
+        return self.prefix if path.is_root else self._key(path) + "/"
+
+    # -- Count -------------------------------------------------------------------------------------
+    def count(self) -> quick_usage.Sums | None:
+        """See `ObjectTree.count`."""
+        tally = _Tally(self.prefix)
+        for number, one in enumerate(self.bucket.walk(self.prefix)):
+            if number >= quick_usage.ENTRIES_MAX:
+                return None
+            tally.add(one)
+        return quick_usage.Sums(tally.entries, tally.size_bytes, tally.size_bytes)
+
+    def usage(self, on_entry: Callable[[int], object]) -> TreeUsage:
+        """See `ObjectTree.usage`."""
+        tally = _Tally(self.prefix)
+        for one in self.bucket.walk(self.prefix):
+            on_entry(one.size)
+            tally.add(one)
+        return TreeUsage(tally.entries, tally.size_bytes)
+
+    # -- Change ------------------------------------------------------------------------------------
+    def make_directory(
+        self,
+        path: VFolderPath,
+        *,
+        parents: bool = True,
+        exist_ok: bool = False,
+        owned_by_directory: bool = False,  # noqa: ARG002 - objects have no owners
+    ) -> None:
+        """See `ObjectTree.make_directory`."""
+        if path.is_root:
+            if exist_ok:
+                return
+            raise EntryRefused("The vfolder itself exists.", errno=errno.EEXIST, paths=["."])
+        if self._is_file(path) or (self._has_below(path) and not exist_ok):
+            raise _refused(path, "already exists", errno.EEXIST)
+        self._check_parents(path)
+        if not parents and not path.parent.is_root and not self._has_below(path.parent):
+            raise _refused(path, "has no directory to be in", errno.ENOENT)
+        for length in range(1, len(path.parts) + 1):
+            self._mark(VFolderPath(path.parts[:length]))
+
+    def _mark(self, path: VFolderPath) -> None:
+        """Give a directory its marker when nothing keeps it."""
+        if not path.is_root and not self._has_below(path):
+            self.bucket.put(self._below(path), b"", content_type="application/x-directory")
+
+    def _check_parents(self, path: VFolderPath) -> None:
+        """Refuse a path below a file: no file system could show both."""
+        for length in range(1, len(path.parts)):
+            parent = VFolderPath(path.parts[:length])
+            if self._is_file(parent):
+                raise _refused(parent, "is not a directory", errno.ENOTDIR)
+
+    def put_file(self, path: VFolderPath, descriptor: int, size: int) -> None:
+        """See `ObjectTree.put_file`."""
+        if self._has_below(path):
+            raise EntryExists(f"{path} is a directory; no file replaces it.")
+        self._check_parents(path)
+        self.bucket.upload_file(self._key(path), descriptor, size)
+
+    def rename(self, path: VFolderPath, new_name: str) -> None:
+        """See `ObjectTree.rename`."""
+        target = VFolderPath.parse(new_name)
+        if len(target.parts) != 1 or target.name != new_name:
+            raise InvalidName("A new name is one name, without '/'.")
+        if path.is_root:
+            raise EntryRefused("The vfolder itself is not renamed.", errno=errno.EBUSY, paths=["."])
+        self._move(path, path.parent / target)
+
+    def move(self, source: VFolderPath, target: VFolderPath) -> None:
+        """See `ObjectTree.move`."""
+        if source.is_root:
+            raise EntryRefused("The vfolder itself is not moved.", errno=errno.EBUSY, paths=["."])
+        if target.is_root or self._has_below(target):
+            target = target / VFolderPath((source.name,))
+        if not target.parent.is_root and not self._has_below(target.parent):
+            raise _refused(target, "has no directory to be in", errno.ENOENT)
+        self._move(source, target)
+
+    def _move(self, source: VFolderPath, target: VFolderPath) -> None:
+        """Copy by the storage, then remove: a move that is interrupted loses nothing."""
+        if source == target:
+            return
+        self._check_parents(target)
+        if self._has_below(target):
+            raise _refused(target, "is a directory", errno.EEXIST)
+        file = self.bucket.find(self._key(source))
+        if file is not None:
+            self.bucket.copy(file, self._key(target))
+            self.bucket.delete(file.key)
+        else:
+            self._move_directory(source, target)
+        self._mark(source.parent)
+
+    def _move_directory(self, source: VFolderPath, target: VFolderPath) -> None:
+        before, after = self._below(source), self._below(target)
+        if after.startswith(before):
+            raise _refused(target, "is inside of what is moved", errno.EINVAL)
+        found = list(islice(self.bucket.walk(before), MOVED_OBJECTS_MAX + 1))
+        if not found:
+            raise _refused(source, "does not exist", errno.ENOENT)
+        if self._is_file(target):
+            raise _refused(target, "already exists", errno.EEXIST)
+        if len(found) > MOVED_OBJECTS_MAX:
+            raise Unsupported(
+                f"A bucket moves no directory of more than {MOVED_OBJECTS_MAX:,} objects."
+            )
+        list(self.bucket.copy_each((one, after + one.key[len(before) :]) for one in found))
+        self._remove_found(before, found)
+
+    def remove(self, targets: Sequence[VFolderPath], *, recursive: bool) -> None:
+        """See `ObjectTree.remove`.
+
+        Raises:
+            Unsupported: a directory has more than `REMOVED_OBJECTS_MAX` objects; a job removes it.
+        """
+        for path in targets:
+            if path.is_root:
+                text = "The vfolder itself is not removed this way; use /folder/delete."
+                raise EntryRefused(text, errno=errno.EBUSY, paths=[str(path)])
+        for path in targets:
+            self.bucket.delete(self._key(path))
+            if recursive:
+                self._remove_directory(path)
+            self._mark(path.parent)
+
+    def _remove_directory(self, path: VFolderPath) -> None:
+        found = list(islice(self.bucket.walk(self._below(path)), REMOVED_OBJECTS_MAX + 1))
+        if len(found) > REMOVED_OBJECTS_MAX:
+            raise Unsupported(
+                f"{path} has more than {REMOVED_OBJECTS_MAX:,} objects; remove it in parts."
+            )
+        self._remove_found(self._below(path), found)
+
+    def _remove_found(self, base: str, found: list[StoredObject]) -> None:
+        """Remove the objects of a directory, then all markers, the deepest first.
+
+        A server that keeps objects in directories (SeaweedFS) lists empty ones without a marker
+        for a while; the removal of the marker ends that.
+        """
+        keys = [one.key for one in found]
+        _check_all_removed(self.bucket.delete_many(keys))
+        markers = {base}
+        for key in keys:
+            parts = key[len(base) :].split("/")[:-1]
+            markers |= {base + "/".join(parts[: n + 1]) + "/" for n in range(len(parts))}
+        for depth, _ in groupby(sorted(markers, key=_depth, reverse=True), _depth):
+            level = [marker for marker in markers if _depth(marker) == depth]
+            _check_all_removed(self.bucket.delete_many(level))
+
+    # -- All ---------------------------------------------------------------------------------------
+    def copy_all(self, target: "VFolderObjects") -> Iterator[int]:
+        """See `ObjectTree.copy_all`."""
+        pairs = (
+            (one, target.prefix + one.key[len(self.prefix) :])
+            for one in self.bucket.walk(self.prefix)
+        )
+        return self.bucket.copy_each(pairs)
+
+    def remove_all(self) -> Iterator[str]:
+        """See `ObjectTree.remove_all`."""
+        for one in self.bucket.delete_prefix(self.prefix):
+            yield one.key[len(self.prefix) :]
+
+
+class _Tally:
+    """Entries and bytes of keys that come in their order: directories count once."""
+
+    def __init__(self, prefix: str) -> None:
+        self.entries = self.size_bytes = 0
+        self._start = len(prefix)
+        self._directory: list[str] = []
+
+    def add(self, one: StoredObject) -> None:
+        *directory, name = one.key[self._start :].split("/")
+        common = 0
+        for mine, other in zip(self._directory, directory, strict=False):
+            if mine != other:
+                break
+            common += 1
+        self.entries += len(directory) - common + bool(name)
+        self.size_bytes += one.size
+        self._directory = directory
+
+
+def _file(one: StoredObject, base: str) -> dict[str, Any] | None:
+    """Return the item of a file; None for the marker of the directory itself."""
+    name = one.key[len(base) :]
+    moment = one.modified or datetime.fromtimestamp(0, UTC)
+    return _item(name, "FILE", _FILE_MODE, one.size, moment) if _is_name(name) else None
+
+
+def _directory(prefix: str, base: str) -> dict[str, Any] | None:
+    name = prefix[len(base) : -1]
+    moment = datetime.fromtimestamp(0, UTC)
+    return _item(name, "DIRECTORY", _DIRECTORY_MODE, 0, moment) if _is_name(name) else None
+
+
+def _is_name(name: str) -> bool:
+    """Return whether a path can have the name; other keys are in no listing."""
+    try:
+        return VFolderPath.parse(name).parts == (name,)
+    except StorageError:
+        return False
+
+
+def _item(name: str, kind: str, mode: int, size: int, moment: datetime) -> dict[str, Any]:
+    status = {"mode": mode, "size": size, "created": moment, "modified": moment}
+    return {"name": name, "type": kind, "stat": status, "symlink_target": ""}
+
+
+def _depth(key: str) -> int:
+    return key.count("/")
+
+
+def _number(etag: str) -> int:
+    digest = hashlib.sha256(etag.encode()).digest()
+    return int.from_bytes(digest[:_NUMBER_BYTES], "big") or 1
+
+
+def _refused(path: VFolderPath, why: str, number: int) -> EntryRefused:
+    return EntryRefused(f"{path} {why}.", errno=number, paths=[str(path)])
+
+
+def _check_all_removed(left: Iterator[Any]) -> None:
+    """Raise for objects that the storage did not remove."""
+    found = list(left)
+    if found:
+        raise ObjectStorageFailed(
+            f"The object storage did not remove {len(found)} objects ({found[0].code})."
+        )
