@@ -25,7 +25,7 @@ from typing import Any, ClassVar, Literal, Protocol, TypeVar, cast, runtime_chec
 
 from msgspec import Struct
 
-from core.names import QuotaScope, VFolderId
+from core.names import QuotaScope, VFolderId, VFolderPath
 
 S = TypeVar("S")
 #: Who enforces a limit: the storage system (`hard`), also of a process with root's rights or not of
@@ -510,6 +510,41 @@ class HasSnapshots(Protocol):
         Raises:
             SnapshotNotFound: there is none of this name.
         """
+
+
+@runtime_checkable
+class HasObjectFiles(Protocol):
+    """A storage system that keeps files as objects: a complete upload is sent, not renamed."""
+
+    def send_file(
+        self,
+        vfolder: VFolderId,
+        path: VFolderPath,
+        descriptor: int,
+        size_bytes: int,
+        *,
+        upload: str,
+        on_work: Callable[[int], object],
+        absent: bool = False,
+    ) -> None:
+        """Write a file of a vfolder from an open one; an older file is replaced at once.
+
+        Args:
+            vfolder: the vfolder.
+            path: the path of the file; missing directories appear.
+            descriptor: the open file; of no meaning where `size_bytes` is 0.
+            size_bytes: its size.
+            upload: the id of the upload, which the object keeps.
+            on_work: called after so many bytes; it may raise to stop.
+            absent: do nothing where an entry has the path.
+
+        Raises:
+            VFolderNotFound: the vfolder does not exist.
+            EntryExists, EntryRefused: a directory has the path; a file is above it.
+        """
+
+    def sent_by(self, vfolder: VFolderId, path: VFolderPath) -> str | None:
+        """Return the id of the upload that wrote a file; None without one."""
 
 
 # -- Capabilities ----------------------------------------------------------------------------------

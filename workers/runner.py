@@ -52,6 +52,7 @@ from workers.verbs import (
     Purge,
     Rescan,
     RestoreFromTrash,
+    objects,
     snapshots,
 )
 from workers.verbs.imports import Describe, Import
@@ -79,16 +80,16 @@ class Verb(Protocol):
 
 VERBS: dict[str, Callable[[Context, Any], Verb]] = {
     "assist": Assist,
-    "clone": Clone,
+    "clone": objects.either(Clone, objects.CloneObjects),
     "delete": Delete,
-    "delete-files": DeleteFiles,
-    "extract": Extract,
-    "transfer": Transfer,
-    "usage": CountUsage,
+    "delete-files": objects.either(DeleteFiles, objects.DeleteObjects),
+    "extract": objects.refused(Extract),
+    "transfer": objects.refused(Transfer),
+    "usage": objects.either(CountUsage, objects.CountObjects),
     "restore": RestoreFromTrash,
     "purge": Purge,
     "rescan": Rescan,
-    "adopt": Adopt,
+    "adopt": objects.refused(Adopt),
     "snapshot": snapshots.verb,
     "import": Import,
     "describe": Describe,

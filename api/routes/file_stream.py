@@ -7,6 +7,7 @@ from flask import Response
 
 from api.routes.door import Door, current_door
 from api.schemas import OneEntry
+from backends.entries import HasObjects
 from backends.fs import paths
 from backends.volumes import operations
 from core.errors import InvalidParameters, NotFound, PathEscape, UnknownVolume
@@ -26,8 +27,8 @@ def stream_file(entry: OneEntry) -> Response:
     """
     door = current_door()
     try:
-        if not door.volume_access.is_here(entry.volume):
-            return _from_other_node(door, entry)
+        if not door.volume_access.is_here(entry.volume) or _has_objects(door, entry.volume):
+            return _in_pieces(door, entry)
         descriptor = door.volume_access.in_vfolder(entry, paths.open_file, entry.path)
     except PathEscape:
         raise
@@ -43,8 +44,12 @@ def _chunks(door: Door, volume: str, descriptor: int) -> Iterator[bytes]:
         yield chunk
 
 
-def _from_other_node(door: Door, entry: OneEntry) -> Response:
-    """Return a file of another node, one call per piece; the first call precedes the answer."""
+def _has_objects(door: Door, volume: str) -> bool:
+    return door.volumes.get(volume).skill(HasObjects) is not None
+
+
+def _in_pieces(door: Door, entry: OneEntry) -> Response:
+    """Return a file of another node, or an object, by calls; the first precedes the answer."""
     access = door.volume_access
     first = access.in_vfolder(entry, operations.read_piece, entry.path, 0, PIECE_BYTES)
 

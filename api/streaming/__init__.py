@@ -1,6 +1,6 @@
 """Bodies of responses: files, ranges, archives, budgets. This room knows no job and no door."""
 
-from api.streaming import files, ranges
+from api.streaming import files, object_responses, ranges
 from api.streaming.archives import ArchiveResponse
 from api.streaming.files import FilePart, attachment
 from api.streaming.pacing import LOOK_SECONDS, Budget, Pace
@@ -13,5 +13,6 @@ __all__ = [
     "Pace",
     "attachment",
     "files",
+    "object_responses",
     "ranges",
 ]

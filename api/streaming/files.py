@@ -129,7 +129,7 @@ def answer(
     """
     try:
         choice = ranges.choose(file.representation(), requested or ranges.requested_ranges())
-        headers = _headers(file, no_cache=no_cache)
+        headers = headers_of(file.name, file.etag, file.modified, no_cache=no_cache)
         status, start, length = ranges.apply_choice(choice, file.stat.st_size, headers)
         _prove_readable(file, start, length)
     except BaseException:
@@ -165,14 +165,15 @@ def _pieces(part: FilePart) -> Iterator[bytes]:
         part.close()
 
 
-def _headers(file: Sendable, *, no_cache: bool) -> Headers:
+def headers_of(name: str, etag: str, modified: int, *, no_cache: bool) -> Headers:
+    """Return the headers of a file's response: those that depend on no range."""
     headers = Headers(
         [
             *SAFE_HEADERS.items(),
             ("Content-Type", "application/octet-stream"),
-            ("Content-Disposition", attachment(file.name)),
-            ("Last-Modified", _http_date(file.modified)),
-            ("ETag", file.etag),
+            ("Content-Disposition", attachment(name)),
+            ("Last-Modified", _http_date(modified)),
+            ("ETag", etag),
             ("Accept-Ranges", "bytes"),
         ]
     )

@@ -13,6 +13,7 @@ from api.volumes.deadlines import Deadlines
 from api.volumes.node_calls import NodeCalls
 from api.volumes.node_directory import NodeDirectory
 from backends.base import Backend
+from backends.entries import object_tree
 from backends.volumes import Mounts, Volumes, remote
 from core.cluster import Node
 from core.errors import DeadlineExceeded, NoCommonNode, Unavailable, UnknownVolume
@@ -162,8 +163,7 @@ class VolumeAccess:
             return self._elsewhere(location.volume, operation, vfolder, *args, **kwargs)
 
         def inside(backend: Backend) -> T:
-            with backend.open_vfolder(location.vfolder) as root:
-                return operation(root, *args, **kwargs)
+            return object_tree.perform(backend, location.vfolder, operation, *args, **kwargs)
 
         return self._deadlines.call(location.volume, inside, self._volumes.get(location.volume))
 

@@ -16,6 +16,7 @@ from pathlib import PurePosixPath
 from uuid import uuid4
 
 from backends.base import Backend, MountedBackend, Owner
+from backends.entries.object_tree import HasObjects
 from backends.fs import descriptors, entry_errors, inheritance, layout, paths
 from backends.quota import quick_usage, soft
 from core.errors import (
@@ -171,6 +172,9 @@ def remove_entries(
     """
     for path in targets:
         _check_removable(path)
+    if objects := backend.skill(HasObjects):
+        objects.tree(vfolder).remove(targets, recursive=recursive)
+        return
     trashed: list[PurePosixPath] = []
     counts = soft.is_counted(backend, vfolder.scope)
     since_ms = soft.removal_began(backend) if counts else None

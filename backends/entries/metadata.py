@@ -33,8 +33,8 @@ def write(backend: Backend, vfolder: VFolderId, payload: bytes) -> None:
     if len(payload) > PAYLOAD_MAX_BYTES:
         raise MetadataTooLarge(f"Metadata may have {PAYLOAD_MAX_BYTES} bytes at most.")
     path = layout.metadata(vfolder)
+    backend.check_vfolder(vfolder)
     with (
-        backend.open_vfolder(vfolder),
         translated(),
         _mounted(backend).root() as root,
         descriptors.made(path.parent, root, descriptors.HIDDEN_MODE) as directory,
@@ -49,7 +49,8 @@ def read(backend: Backend, vfolder: VFolderId) -> bytes | None:
         VFolderNotFound: the vfolder does not exist.
     """
     path = layout.metadata(vfolder)
-    with backend.open_vfolder(vfolder), translated(), _mounted(backend).root() as root:
+    backend.check_vfolder(vfolder)
+    with translated(), _mounted(backend).root() as root:
         try:
             with descriptors.opened(path.parent, root) as directory:
                 flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC

@@ -10,9 +10,10 @@ from datetime import datetime
 from pathlib import PurePosixPath
 from typing import Protocol, Self, TypeVar, runtime_checkable
 
-from backends.base import Backend, TreeUsage
+from backends.base import Backend
 from backends.entries.listing import EntryPage
 from backends.quota import quick_usage
+from backends.tree import Usage
 from core.errors import Unsupported
 from core.names import VFolderId, VFolderPath
 
@@ -43,6 +44,22 @@ class OpenObject(Protocol):
         """Close the connection."""
 
 
+class ObjectFacts(Protocol):
+    """What is known of an object."""
+
+    @property
+    def etag(self) -> str:
+        """Its entity tag without quotes."""
+
+    @property
+    def size(self) -> int:
+        """Its bytes."""
+
+    @property
+    def modified(self) -> datetime | None:
+        """When it was written; None where the storage does not say."""
+
+
 class ObjectTree(Protocol):
     """One vfolder of objects. Paths and errors are those of `entries` and `listing`."""
 
@@ -67,8 +84,10 @@ class ObjectTree(Protocol):
     def move(self, source: VFolderPath, target: VFolderPath) -> None:
         """See `entries.move`; of a directory with at most `MOVED_OBJECTS_MAX` objects."""
 
-    def remove(self, targets: Sequence[VFolderPath], *, recursive: bool) -> None:
-        """See `entries.remove_entries`."""
+    def remove(
+        self, targets: Sequence[VFolderPath], *, recursive: bool, most: int | None = ...
+    ) -> None:
+        """See `entries.remove_entries`; refuses a directory of more than `most` objects."""
 
     def check_inside(self, path: VFolderPath) -> None:
         """Accept every path: a bucket has no links, so none leads out."""
@@ -90,7 +109,10 @@ class ObjectTree(Protocol):
     def read_piece(self, path: VFolderPath, offset: int, size: int, inode: int = 0) -> Piece:
         """See `operations.read_piece`."""
 
-    def open_file(
+    def head(self, path: VFolderPath) -> ObjectFacts | None:
+        """Return what is known of a file; None when there is none."""
+
+    def open_object(
         self, path: VFolderPath, start: int = 0, end: int | None = None, etag: str | None = None
     ) -> OpenObject:
         """Open a file, or its bytes from `start` until before `end`.
@@ -102,15 +124,18 @@ class ObjectTree(Protocol):
     def count(self) -> quick_usage.Sums | None:
         """See `quick_usage.count`."""
 
-    def usage(self, on_entry: Callable[[int], object]) -> TreeUsage:
-        """Count by listing; `on_entry` is called with the bytes of each object and may raise."""
+    def usage(
+        self, on_entry: Callable[[int], object] = int, *, ages_at: int = 0, top: int = 0
+    ) -> Usage:
+        """Count by listing; `on_entry` is called with the bytes of each object and may raise.
 
-    def put_file(self, path: VFolderPath, descriptor: int, size: int) -> None:
-        """Write a file from the first `size` bytes of an open one; an older file is replaced.
+        `ages_at` and `top` are those of `UsageOptions`.
+        """
 
-        Raises:
-            EntryExists: a directory has this name.
-            EntryRefused: a file is where a directory should be.
+    def presigned(self, path: VFolderPath, disposition: str) -> str | None:
+        """Return a URL that sends a file from the storage; None where the volume's own door does.
+
+        `disposition` is the header `Content-Disposition` of its answer.
         """
 
     def copy_all(self, target: Self) -> Iterator[int]:

@@ -12,7 +12,7 @@ from dataclasses import astuple, dataclass
 from pathlib import Path
 from typing import Self
 
-from backends.base import Backend, HasMetric, MountedBackend, PerformanceMetric
+from backends.base import Backend, HasMetric, HasObjectFiles, MountedBackend, PerformanceMetric
 from backends.fs import mount_table
 
 #: Seconds between two readings, when there is no earlier one.
@@ -92,8 +92,8 @@ def measured(backend: Backend) -> PerformanceMetric | None:
     """Return the present speed of a volume; None when unknown. May take `SAMPLE_SECONDS`."""
     if reporter := backend.skill(HasMetric):
         return reporter.performance()
-    if backend.skill(MountedBackend) is None:
-        return None
+    if backend.skill(MountedBackend) is None or backend.skill(HasObjectFiles) is not None:
+        return None  # the mount is not where the files of the volume are
     before = counters(backend.mount.path)
     if before is None:
         return None

@@ -12,11 +12,11 @@ import errno
 import fcntl
 import os
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import msgspec
 
-from backends.base import Backend
+from backends.base import Backend, HasObjectFiles
 from backends.fs import descriptors, inheritance, linux, paths, translate, translated
 from backends.quota import blame, check_digest, check_space, soft
 from backends.uploads.directories import (
@@ -128,6 +128,9 @@ class Staging:
         size_bytes = self.size()
         self.on_work(size_bytes)
         vfolder = VFolderId.parse(self.upload.vfolder)
+        if files := self.backend.skill(HasObjectFiles):
+            self._send(files, vfolder, target, size_bytes)
+            return
         try:
             with (
                 translated(str(target)),
@@ -146,6 +149,22 @@ class Staging:
         except (NoSpace, QuotaExceeded) as error:
             raise blame(self.backend, vfolder.scope, error) from error
         settle_space(self.backend, self.upload, size_bytes, since_ms=since_ms)
+
+    def _send(
+        self, files: HasObjectFiles, vfolder: VFolderId, target: VFolderPath, size_bytes: int
+    ) -> None:
+        """Send the file to a storage system that keeps objects, then remove it here."""
+        files.send_file(
+            vfolder,
+            target,
+            self.descriptor,
+            size_bytes,
+            upload=self.upload.id,
+            on_work=self.on_work,
+        )
+        with translated(), suppress(FileNotFoundError):
+            os.unlink(self.upload.id, dir_fd=self._directory)
+        settle_space(self.backend, self.upload, size_bytes)
 
     def _rename(self, name: str, parent: int) -> None:
         try:
@@ -218,8 +237,8 @@ def begin(backend: Backend, store: UploadStore, upload: Upload) -> Upload:
         TooManyUploads: its ticket, quota scope or node has as many open uploads as it may.
     """
     vfolder = VFolderId.parse(upload.vfolder)
-    with backend.open_vfolder(vfolder):
-        check_space(backend, vfolder, upload.length or 0)
+    backend.check_vfolder(vfolder)
+    check_space(backend, vfolder, upload.length or 0)
     reserve_space(backend, upload)
     try:
         known = _begin_within_bounds(backend, store, upload)
@@ -292,10 +311,13 @@ def was_published(backend: Backend, upload: Upload, target: VFolderPath) -> bool
     Raises:
         StorageError: the volume is away or fails; whether it was published is not known now.
     """
+    vfolder = VFolderId.parse(upload.vfolder)
     try:
+        if files := backend.skill(HasObjectFiles):
+            return files.sent_by(vfolder, target) == upload.id
         with (
             translated(),
-            backend.open_vfolder(VFolderId.parse(upload.vfolder)) as top,
+            backend.open_vfolder(vfolder) as top,
             descriptors.opened("/".join(target.parent.parts) or ".", top) as parent,
         ):
             status = os.stat(target.name, dir_fd=parent, follow_symlinks=False)
@@ -308,9 +330,14 @@ def was_published(backend: Backend, upload: Upload, target: VFolderPath) -> bool
 def published(backend: Backend, upload: Upload, target: VFolderPath) -> Iterator[int | None]:
     """Open the file that an upload became; None where its path has another file, or none.
 
+    None, too, where files are objects.
+
     Raises:
         StorageError: the volume is away or fails.
     """
+    if backend.skill(HasObjectFiles):
+        yield None
+        return
     try:
         with translated(), backend.open_vfolder(VFolderId.parse(upload.vfolder)) as top:
             descriptor = paths.open_file(top, target)
@@ -369,6 +396,9 @@ def _publish_empty(backend: Backend, upload: Upload) -> None:
     """Make the empty file where nothing is; a session alone never replaces a file."""
     target = VFolderPath.parse(upload.path)
     vfolder = VFolderId.parse(upload.vfolder)
+    if files := backend.skill(HasObjectFiles):
+        files.send_file(vfolder, target, -1, 0, upload=upload.id, on_work=int, absent=True)
+        return
     with (
         translated(str(target)),
         backend.open_vfolder(vfolder) as top,

@@ -8,7 +8,6 @@ ask for the operations of `ON_VOLUME` and `IN_VFOLDER` only; `remote` checks wha
 import os
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
@@ -24,7 +23,7 @@ from backends.base import (
     QuotaUsage,
     TreeUsage,
 )
-from backends.entries import entries, listing, metadata
+from backends.entries import Piece, entries, listing, metadata
 from backends.fs import descriptors, layout, paths
 from backends.mounted import measured
 from backends.quota import quick_usage
@@ -129,10 +128,10 @@ def create_vfolder(
 def exists(backend: Backend, vfolder: VFolderId) -> bool:
     """Return whether the vfolder exists."""
     try:
-        with backend.open_vfolder(vfolder):
-            return True
+        backend.check_vfolder(vfolder)
     except VFolderNotFound:
         return False
+    return True
 
 
 def mount_path(backend: Backend, vfolder: VFolderId) -> str:
@@ -177,14 +176,6 @@ def check_free(root: int, path: VFolderPath) -> None:
     with suppress(EntryNotFound):
         paths.stat_beneath(root, path, follow=False)
         raise EntryExists("An entry of that name is there; choose a new name.")
-
-
-@dataclass(frozen=True, slots=True)
-class Piece:
-    """Bytes of a file, and the inode they are from."""
-
-    inode: int
-    data: bytes
 
 
 def read_piece(root: int, path: VFolderPath, offset: int, size: int, inode: int = 0) -> Piece:

@@ -8,6 +8,7 @@ from pathlib import Path
 from pkgutil import resolve_name
 
 from backends.base import Backend, HasQuota, Mount, MountedBackend, Owner
+from backends.entries import HasObjects
 from backends.mounted import PosixBackend, check_options
 from backends.quota import Patience, SoftQuota
 from backends.systems.btrfs import BtrfsBackend
@@ -45,6 +46,7 @@ _BY_PATH = {
     "netapp": "backends.systems.netapp.backend:NetAppBackend",
     "weka": "backends.systems.weka.backend:weka",
     "vast": "backends.systems.vast.backend:VastBackend",
+    "s3": "backends.systems.s3.backend:S3Backend",
     "purestorage": "backends.systems.purestorage.backend:PureStorageBackend",
 }
 
@@ -213,7 +215,7 @@ class Volumes:
                 return PrivilegedQuotaBackend(backend, Path(quota_socket))
             return backend
         mounted = backend.skill(MountedBackend)
-        if mounted is None:
+        if mounted is None or backend.skill(HasObjects) is not None:
             return backend
         ledger = QuotaLedger(connect(self._settings, Database.JOBS), backend.mount.volume)
         thresholds = Thresholds(self._settings)

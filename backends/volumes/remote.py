@@ -14,6 +14,7 @@ import msgspec
 from msgspec import Struct, convert, to_builtins
 
 from backends.base import Backend
+from backends.entries import object_tree
 from backends.fs import translate
 from backends.volumes.operations import IN_VFOLDER, ON_VOLUME, Operation, name_of
 from core.errors import Defect, InvalidName, InvalidParameters, StorageError, Unsupported
@@ -150,8 +151,7 @@ def _perform(call: OperationCall, backend: Backend, uploads: UploadStore) -> Any
     arguments = _arguments(operation, call.arguments, uploads)
     if not call.vfolder:
         return operation(backend, **arguments)
-    with backend.open_vfolder(VFolderId.parse(call.vfolder)) as root:
-        return operation(root, **arguments)
+    return object_tree.perform(backend, VFolderId.parse(call.vfolder), operation, **arguments)
 
 
 def _arguments(

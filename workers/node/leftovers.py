@@ -17,6 +17,7 @@ from pathlib import PurePosixPath
 import redis
 
 from backends.base import MountedBackend
+from backends.entries import HasObjects
 from backends.fs import descriptors, layout, reason_of
 from backends.quota import requested_limits, soft
 from backends.retention import snapshots, trash
@@ -102,10 +103,18 @@ class Leftovers:
         if _is_kept(directory, name):
             return False
         with _fence(root, scope, job) as free:
-            removed = free and _remove(directory, name)
+            removed = free and self._remove(directory, name)
         if free and not removed:
             self._waits(entry)
         return removed
+
+    def _remove(self, directory: int, name: str) -> bool:
+        if name.endswith(_FILES):
+            os.unlink(name, dir_fd=directory)
+            return True
+        if self._backend.skill(HasObjects):  # a record, and objects that no other record names
+            self._backend.before_purge(directory, name)
+        return _remove(directory, name)
 
     def _has_ended(self, job: str) -> bool | None:
         """Return whether a job has ended; None when it has no record."""
@@ -181,9 +190,6 @@ def _fence(root: int, scope: str, job: str) -> Iterator[bool]:
 
 
 def _remove(directory: int, name: str) -> bool:
-    if name.endswith(_FILES):
-        os.unlink(name, dir_fd=directory)
-        return True
     return remove_tree(directory, name, control=Unattended()).complete
 
 

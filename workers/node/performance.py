@@ -12,7 +12,7 @@ from typing import Any
 
 import redis
 
-from backends.base import Backend, HasMetric, MountedBackend, PerformanceMetric
+from backends.base import Backend, HasMetric, HasObjectFiles, MountedBackend, PerformanceMetric
 from backends.mounted import Counters, counters, measured
 from backends.volumes import Volumes
 from core.cluster import PerformanceStore
@@ -85,7 +85,8 @@ def _observe_into(
 
 
 def _rates(backend: Backend, results: PerformanceStore) -> PerformanceMetric | None:
-    if backend.skill(HasMetric) or backend.skill(MountedBackend) is None:
+    own = backend.skill(HasMetric) or backend.skill(HasObjectFiles)
+    if own or backend.skill(MountedBackend) is None:
         return measured(backend)
     now = counters(backend.mount.path)
     if now is None:

@@ -1,6 +1,6 @@
 """The verbs, one file each. They know the run of their job, and never Celery."""
 
-from workers.verbs import snapshots
+from workers.verbs import objects, snapshots
 from workers.verbs.adopt import Adopt
 from workers.verbs.clone import Clone
 from workers.verbs.delete import Delete, DeleteFiles
@@ -19,5 +19,6 @@ __all__ = [
     "Purge",
     "Rescan",
     "RestoreFromTrash",
+    "objects",
     "snapshots",
 ]

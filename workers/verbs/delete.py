@@ -14,6 +14,7 @@ from contextlib import contextmanager, suppress
 from pathlib import PurePosixPath
 from typing import Any, cast
 
+from backends.entries import HasObjects
 from backends.fs import descriptors, layout, paths, reason_of, translate
 from backends.quota import soft
 from backends.retention import TrashRecord
@@ -116,6 +117,8 @@ class Delete:
             if soft.is_counted(self._backend, self._vfolder.scope):
                 manifest.mark("counted", size_bytes=self._trashed.measure_at(path))
             self._run.phase("purge")
+            if self._backend.skill(HasObjects):
+                self._backend.before_purge(parent, path.name, self._vfolder)
             options = RemoveOptions(effort=self._context.effort)
             removal = remove_tree(parent, path.name, control=self._run, options=options)
         self._resisted = removal.remaining

@@ -9,11 +9,11 @@ from typing import Any
 from uuid import UUID
 
 from backends.base import HasQuota, MountedBackend, QuotaUsage
-from backends.entries import take_inventory
+from backends.entries import HasObjects, take_inventory
 from backends.fs import descriptors, layout
 from backends.quota import requested_limits, soft_of
 from backends.retention import trash
-from backends.tree import UsageOptions, measure_tree
+from backends.tree import Usage, UsageOptions, measure_tree
 from core.errors import JobNotFound, StorageError
 from core.jobs import Counter
 from core.names import QuotaScope, ScopeKind
@@ -120,9 +120,7 @@ class ScopeCount:
     def _add(self, directory: int, path: PurePosixPath, facts: dict[str, int]) -> None:
         self._run.check()
         try:
-            with descriptors.opened(path, directory) as top:
-                options = UsageOptions(effort=self._context.effort)
-                usage = measure_tree(top, control=self._run, options=options)
+            usage = self._measured(directory, path)
         except FileNotFoundError:  # deleted meanwhile
             return
         self._complete = self._complete and usage.complete
@@ -130,6 +128,13 @@ class ScopeCount:
         facts["entries"] += usage.entries
         facts["size_bytes"] += usage.size_bytes
         facts["allocated_bytes"] += usage.allocated_bytes
+
+    def _measured(self, directory: int, path: PurePosixPath) -> Usage:
+        if objects := self._backend.skill(HasObjects):
+            return objects.tree_at(path, directory).usage(lambda _: self._run.check())
+        with descriptors.opened(path, directory) as top:
+            options = UsageOptions(effort=self._context.effort)
+            return measure_tree(top, control=self._run, options=options)
 
     # -- Hidden directories ------------------------------------------------------------------------
     def _check_hidden_directories(self, directory: int) -> None:

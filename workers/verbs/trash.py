@@ -10,6 +10,7 @@ from pathlib import PurePosixPath
 import msgspec
 
 from backends.base import MountedBackend
+from backends.entries import HasObjects
 from backends.fs import descriptors, layout
 from backends.quota import soft
 from backends.retention import TrashRecord, trash
@@ -69,6 +70,8 @@ class TrashedTree:
 
     def _measured(self, path: PurePosixPath) -> Usage:
         self._run.phase("count")
+        if objects := self._backend.skill(HasObjects):
+            return objects.tree_at(path, self._root).usage(lambda _: self._run.check())
         with descriptors.opened(path, self._root) as top:
             options = UsageOptions(effort=self._context.effort)
             return measure_tree(top, control=self._run, options=options)

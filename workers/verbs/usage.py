@@ -59,6 +59,10 @@ class CountUsage:
                 histogram=True, ages_at=int(time.time()), top=TOP, effort=self._context.effort
             )
             usage = measure_tree(root, control=self._context.run, options=options)
+        return self._ended_with(usage)
+
+    def _ended_with(self, usage: TreeUsage) -> Outcome:
+        """Store what was counted for quick look-ups, and return the outcome."""
         document = usage_document(usage)
         figures = LastUsageStore(self._context.store.redis)
         self._context.run.patiently(

@@ -22,9 +22,18 @@ from werkzeug.datastructures import Headers
 from api.doors.client import tickets
 from api.doors.client.routes import blueprint
 from api.routes import Door, current_door
-from api.streaming import ArchiveResponse, Budget, Pace, attachment, files, ranges
+from api.streaming import (
+    ArchiveResponse,
+    Budget,
+    Pace,
+    attachment,
+    files,
+    object_responses,
+    ranges,
+)
 from backends.archives import FORMATS, ZIP, ArchiveFormat, plan
 from backends.base import Backend
+from backends.entries import HasObjects, object_tree
 from backends.fs import descriptors, paths
 from core.access import ArchiveTicket, DownloadTicket, TicketError
 from core.errors import EntryNotFound, Forbidden, InvalidParameters, PathEscape, StorageError
@@ -244,12 +253,24 @@ def _hidden_escapes() -> Iterator[None]:
 
 def _file_answer(wanted: WantedFile, door: Door) -> Response | None:
     """Return the response with a file; None for a directory where one is allowed."""
+    objects = wanted.source.backend.skill(HasObjects)
+    if objects is not None and wanted.source.root is None:
+        return _object_answer(wanted, objects)
     file = _open(wanted)
     if file is None:
         return None
     if door.settings.vfolder.doors.handoff_header and wanted.source.root is None:
         return _passed_to_proxy(door, wanted.volume, wanted.path, file)
     return files.answer(file, no_cache=wanted.no_cache)
+
+
+def _object_answer(wanted: WantedFile, objects: HasObjects) -> Response | None:
+    """Return the response with an object; None for a directory where one is allowed."""
+    source, path = wanted.source, wanted.path
+    tree = objects.tree(source.vfolder)
+    if wanted.or_directory and tree.is_directory(path):
+        return None
+    return object_responses.answer(tree, path, source.pace(), no_cache=wanted.no_cache)
 
 
 def _open(wanted: WantedFile) -> files.Sendable | None:
@@ -323,6 +344,8 @@ def _archive_answer(wanted: WantedArchive, door: Door) -> Response:
         DeadlineExceeded: the request was given up.
     """
     source = wanted.source
+    if source.root is None and source.backend.skill(HasObjects) is not None:
+        raise object_tree.unsupported(source.backend, "send a directory as an archive")
     with ExitStack() as unsent:
         with (
             door.inline_calls.watched(wanted.volume, source.probe) as watch,

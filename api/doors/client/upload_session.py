@@ -189,8 +189,7 @@ def open_session(url_id: str = "") -> Iterator[UploadSession]:
     VFolderPath.parse(parameters.get("dst_dir", ""))  # checked before any look-up
 
     def find_vfolder() -> None:
-        with backend.open_vfolder(VFolderId.parse(ticket.vfid)):
-            return
+        backend.check_vfolder(VFolderId.parse(ticket.vfid))
 
     with door.inline_calls.watched(ticket.volume, find_vfolder) as watch:
         find_vfolder()

@@ -26,6 +26,7 @@ from api.doors.client.upload_body import (
 from api.doors.client.upload_session import READ_WAIT_SECONDS, UploadSession, open_session
 from api.routes import current_door
 from backends.archives import UploadFormat
+from backends.entries import HasObjects, object_tree
 from backends.quota import DIGESTS
 from backends.uploads import Staging
 from backends.uploads import staging as staging_files
@@ -333,8 +334,12 @@ def _check_free(session: UploadSession, upload: Upload) -> None:
         PreconditionFailed: something has it.
     """
     try:
-        with session.backend.open_vfolder(VFolderId.parse(upload.vfolder)) as top:
-            operations.check_free(top, VFolderPath.parse(upload.path))
+        object_tree.perform(
+            session.backend,
+            VFolderId.parse(upload.vfolder),
+            operations.check_free,
+            VFolderPath.parse(upload.path),
+        )
     except EntryExists:
         raise PreconditionFailed("An entry of this name exists already.") from None
 
@@ -373,6 +378,8 @@ def _extract(session: UploadSession, metadata: dict[str, str], kind: str) -> str
     if form not in list(UploadFormat) or request.headers.get("Upload-Length") == "0":
         formats = ", ".join(UploadFormat)
         raise InvalidParameters(f"extract is one of {formats}, with at least one byte.")
+    if session.backend.skill(HasObjects):
+        raise object_tree.unsupported(session.backend, "unpack an archive")
     with session.backend.open_vfolder(VFolderId.parse(session.ticket.vfid)) as top:
         operations.check_free(top, _path(session, metadata))
     return form

@@ -12,9 +12,9 @@ trash are removed by its purge. The directory must be the same one on all nodes 
 import os
 import secrets
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from functools import cached_property
+from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from typing import ClassVar, Literal
 from uuid import uuid4
@@ -37,11 +37,15 @@ from backends.systems.s3.endpoint import (
 )
 from backends.systems.s3.errors import ObjectStorageFailed
 from backends.systems.s3.tree import VFolderObjects
-from core.errors import ConfigurationError, VFolderExists, VFolderNotFound
-from core.names import QuotaScope, VFolderId
+from core.errors import ConfigurationError, EntryExists, VFolderExists, VFolderNotFound
+from core.names import QuotaScope, VFolderId, VFolderPath
 
 #: The record of a vfolder, in its directory on the mounted volume.
 RECORD_NAME = "objects"
+#: For how long a job repeats a call to a storage that is overloaded or away.
+JOB_PATIENCE_SECONDS = 120.0
+#: The metadata of an object that names the upload by which it came.
+UPLOAD_METADATA = "vfolder-upload"
 #: Random bytes that tell the prefix of a vfolder from that of an earlier one of the same id.
 GENERATION_BYTES = 4
 
@@ -63,6 +67,8 @@ class S3Options(MountedOptions, frozen=True, kw_only=True):
     client_certificate: str | None = None
     client_key: str | None = None
     proxy: str | None = None
+    #: Downloads are redirected to presigned URLs of this endpoint, which clients can reach.
+    presigned_endpoint: str | None = None
     connect_seconds: float = CONNECT_SECONDS
     read_seconds: float = READ_SECONDS
     attempts: int = ATTEMPTS
@@ -115,13 +121,16 @@ class S3Backend(PosixBackend):
             self._endpoint = self._options.to_endpoint()
         except ConfigurationError as error:
             raise ConfigurationError(f"[volume.{mount.volume}.options]: {error.detail}") from error
+        public = self._options.presigned_endpoint
+        self._presigning = None if public is None else replace(self._endpoint, url=public)
         top = self._options.prefix.strip("/")
         self._top = f"{top}/" if top else ""
 
-    @cached_property
+    @property
     def bucket(self) -> Bucket:
-        """Return the bucket of the volume."""
-        return Bucket(self._endpoint, self._options.bucket)
+        """Return the bucket of the volume; a job is patient with an overloaded storage."""
+        patience = JOB_PATIENCE_SECONDS if self._held is not None else 0.0
+        return Bucket(self._endpoint, self._options.bucket, patience_seconds=patience)
 
     def probe(self) -> str:
         """See `Backend.probe`: of the mounted directory; the bucket must exist and answer."""
@@ -198,6 +207,32 @@ class S3Backend(PosixBackend):
         with descriptors.opened(path, root) as directory:
             return self._objects(directory)
 
+    def send_file(
+        self,
+        vfolder: VFolderId,
+        path: VFolderPath,
+        descriptor: int,
+        size_bytes: int,
+        *,
+        upload: str,
+        on_work: Callable[[int], object],
+        absent: bool = False,
+    ) -> None:
+        """See `HasObjectFiles.send_file`: one PUT, or a multipart upload."""
+        tree = self.tree(vfolder)
+        if absent:
+            try:
+                tree.check_free(path)
+            except EntryExists:
+                return
+        metadata = {UPLOAD_METADATA: upload}
+        tree.put_file(path, descriptor, size_bytes, metadata=metadata, on_part=on_work)
+
+    def sent_by(self, vfolder: VFolderId, path: VFolderPath) -> str | None:
+        """See `HasObjectFiles.sent_by`."""
+        head = self.tree(vfolder).head(path)
+        return head.metadata.get(UPLOAD_METADATA) if head else None
+
     def draft(self, vfolder: VFolderId, name: str) -> VFolderObjects:
         """See `HasObjects.draft`.
 
@@ -254,7 +289,7 @@ class S3Backend(PosixBackend):
         record = atomic.read_record(directory, RECORD_NAME, _Record)
         if record is None:
             raise VFolderNotFound("The vfolder has no record of its objects.")
-        return VFolderObjects(self.bucket, self._top + record.prefix)
+        return VFolderObjects(self.bucket, self._top + record.prefix, self._presigning)
 
     def before_purge(self, parent: int, name: str, vfolder: VFolderId | None = None) -> None:
         """See `MountedBackend.before_purge`: remove the objects that the record names.

@@ -255,8 +255,11 @@ class Bucket:
         *,
         content_type: str = DEFAULT_CONTENT_TYPE,
         metadata: Mapping[str, str] | None = None,
+        on_part: Callable[[int], object] = int,
     ) -> None:
         """Write an object from the first `size` bytes of an open file, several parts at a time.
+
+        `on_part` is called with the size of each part that was sent; it may raise to stop.
 
         Raises:
             ObjectRefused: the file is over 5 TiB, or is shorter.
@@ -272,7 +275,7 @@ class Bucket:
             number, offset, length = part
             return upload.put_part(number, FileSlice(descriptor, offset, length), length)
 
-        self._finish(upload, send, ranges(size, part_bytes), PARTS_BESIDE)
+        self._finish(upload, send, ranges(size, part_bytes), PARTS_BESIDE, on_part=on_part)
 
     def begin(
         self,
@@ -358,10 +361,16 @@ class Bucket:
         send: Callable[[P], UploadedPart],
         parts: Iterable[P],
         beside: int,
+        *,
+        on_part: Callable[[int], object] = int,
     ) -> None:
         """Send all parts and complete the upload; abort it after any failure."""
         try:
-            upload.complete(list(self._calls.beside(send, parts, beside)))
+            done = []
+            for part in self._calls.beside(send, parts, beside):
+                done.append(part)
+                on_part(part.size)
+            upload.complete(done)
         except BaseException:
             try:
                 upload.abort()

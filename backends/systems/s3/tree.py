@@ -9,17 +9,18 @@ the vfolder, and are in no listing.
 import errno
 import hashlib
 import stat
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
-from itertools import groupby, islice
+from itertools import groupby, islice, takewhile
 from typing import Any
 
-from backends.base import TreeUsage
 from backends.entries import EntryPage, Piece
 from backends.quota import quick_usage
-from backends.systems.s3.bucket import Bucket, StoredObject
+from backends.systems.s3.bucket import DEFAULT_CONTENT_TYPE, Bucket, ObjectHead, StoredObject
+from backends.systems.s3.endpoint import S3Endpoint
 from backends.systems.s3.errors import ObjectNotFound, ObjectStorageFailed
 from backends.systems.s3.reading import ObjectReader
+from backends.tree import Usage
 from core.errors import (
     EntryExists,
     EntryNotFound,
@@ -34,6 +35,9 @@ from core.names import VFolderPath
 MOVED_OBJECTS_MAX = 1_000
 #: Objects of one removal that a caller waits for; more are removed by a job.
 REMOVED_OBJECTS_MAX = 10_000
+#: A client follows a redirect at once; a download that began is not cut by the end of its URL.
+PRESIGNED_SECONDS = 300
+_DAY_SECONDS = 86_400
 _FILE_MODE, _DIRECTORY_MODE = stat.S_IFREG | 0o644, stat.S_IFDIR | 0o755
 #: Digits of a number that stands for an inode.
 _NUMBER_BYTES = 7
@@ -42,10 +46,14 @@ _NUMBER_BYTES = 7
 class VFolderObjects:
     """The objects of one vfolder; see `backends.entries.ObjectTree`."""
 
-    def __init__(self, bucket: Bucket, prefix: str) -> None:
-        """Take the bucket and the prefix, which ends in a slash."""
+    def __init__(self, bucket: Bucket, prefix: str, presigning: S3Endpoint | None = None) -> None:
+        """Take the bucket and the prefix, which ends in a slash.
+
+        `presigning` is the endpoint of URLs for clients; None: the doors send all bytes.
+        """
         self.bucket = bucket
         self.prefix = prefix
+        self._presigning = presigning
 
     # -- Look --------------------------------------------------------------------------------------
     def list_directory(
@@ -89,10 +97,10 @@ class VFolderObjects:
             return False
         raise EntryNotFound(f"{path} does not exist.")
 
-    def open_file(
+    def open_object(
         self, path: VFolderPath, start: int = 0, end: int | None = None, etag: str | None = None
     ) -> ObjectReader:
-        """See `ObjectTree.open_file`."""
+        """See `ObjectTree.open_object`."""
         if path.is_root:
             raise EntryNotFound("The vfolder itself is no file.")
         try:
@@ -100,10 +108,18 @@ class VFolderObjects:
         except ObjectNotFound:
             raise EntryNotFound(f"{path} is no file.") from None
 
+    def presigned(self, path: VFolderPath, disposition: str) -> str | None:
+        """See `ObjectTree.presigned`."""
+        if self._presigning is None:
+            return None
+        bucket = Bucket(self._presigning, self.bucket.name)
+        headers = {"ContentDisposition": disposition, "ContentType": DEFAULT_CONTENT_TYPE}
+        return bucket.presigned_get(self._key(path), PRESIGNED_SECONDS, **headers)
+
     def read_piece(self, path: VFolderPath, offset: int, size: int, inode: int = 0) -> Piece:
         """See `ObjectTree.read_piece`."""
         try:
-            with self.open_file(path, offset, offset + size) as reader:
+            with self.open_object(path, offset, offset + size) as reader:
                 number, data = _number(reader.etag), b"".join(reader)
         except StorageError as error:
             if error.facts.get("s3_code") != "InvalidRange":
@@ -134,15 +150,18 @@ class VFolderObjects:
             if number >= quick_usage.ENTRIES_MAX:
                 return None
             tally.add(one)
-        return quick_usage.Sums(tally.entries, tally.size_bytes, tally.size_bytes)
+        found = tally.usage(0)
+        return quick_usage.Sums(found.entries, found.size_bytes, found.allocated_bytes)
 
-    def usage(self, on_entry: Callable[[int], object]) -> TreeUsage:
+    def usage(
+        self, on_entry: Callable[[int], object] = int, *, ages_at: int = 0, top: int = 0
+    ) -> Usage:
         """See `ObjectTree.usage`."""
-        tally = _Tally(self.prefix)
+        tally = _Tally(self.prefix, ages_at)
         for one in self.bucket.walk(self.prefix):
             on_entry(one.size)
             tally.add(one)
-        return TreeUsage(tally.entries, tally.size_bytes)
+        return tally.usage(top)
 
     # -- Change ------------------------------------------------------------------------------------
     def make_directory(
@@ -178,12 +197,31 @@ class VFolderObjects:
             if self._is_file(parent):
                 raise _refused(parent, "is not a directory", errno.ENOTDIR)
 
-    def put_file(self, path: VFolderPath, descriptor: int, size: int) -> None:
-        """See `ObjectTree.put_file`."""
-        if self._has_below(path):
+    def put_file(
+        self,
+        path: VFolderPath,
+        descriptor: int,
+        size: int,
+        *,
+        metadata: Mapping[str, str] | None = None,
+        on_part: Callable[[int], object] = int,
+    ) -> None:
+        """Write a file from the first `size` bytes of an open one; an older file is replaced.
+
+        Raises:
+            EntryExists: a directory has this name.
+            EntryRefused: a file is where a directory should be.
+        """
+        if path.is_root or self._has_below(path):
             raise EntryExists(f"{path} is a directory; no file replaces it.")
         self._check_parents(path)
-        self.bucket.upload_file(self._key(path), descriptor, size)
+        self.bucket.upload_file(
+            self._key(path), descriptor, size, metadata=metadata, on_part=on_part
+        )
+
+    def head(self, path: VFolderPath) -> ObjectHead | None:
+        """Return what is known of a file; None when there is none."""
+        return None if path.is_root else self.bucket.find(self._key(path))
 
     def rename(self, path: VFolderPath, new_name: str) -> None:
         """See `ObjectTree.rename`."""
@@ -235,29 +273,36 @@ class VFolderObjects:
         list(self.bucket.copy_each((one, after + one.key[len(before) :]) for one in found))
         self._remove_found(before, found)
 
-    def remove(self, targets: Sequence[VFolderPath], *, recursive: bool) -> None:
+    def remove(
+        self,
+        targets: Sequence[VFolderPath],
+        *,
+        recursive: bool,
+        most: int | None = REMOVED_OBJECTS_MAX,
+    ) -> None:
         """See `ObjectTree.remove`.
 
         Raises:
-            Unsupported: a directory has more than `REMOVED_OBJECTS_MAX` objects; a job removes it.
+            Unsupported: a directory has more than `most` objects; a job removes it.
         """
-        for path in targets:
-            if path.is_root:
-                text = "The vfolder itself is not removed this way; use /folder/delete."
-                raise EntryRefused(text, errno=errno.EBUSY, paths=[str(path)])
         for path in targets:
             self.bucket.delete(self._key(path))
             if recursive:
-                self._remove_directory(path)
+                self._remove_directory(path, most)
             self._mark(path.parent)
 
-    def _remove_directory(self, path: VFolderPath) -> None:
-        found = list(islice(self.bucket.walk(self._below(path)), REMOVED_OBJECTS_MAX + 1))
-        if len(found) > REMOVED_OBJECTS_MAX:
-            raise Unsupported(
-                f"{path} has more than {REMOVED_OBJECTS_MAX:,} objects; remove it in parts."
-            )
-        self._remove_found(self._below(path), found)
+    def _remove_directory(self, path: VFolderPath, most: int | None) -> None:
+        base = self._below(path)
+        walk = self.bucket.walk(base)
+        while found := list(islice(walk, REMOVED_OBJECTS_MAX)):
+            rest = next(walk, None)
+            if rest is not None and most is not None:
+                raise Unsupported(
+                    f"{path} has more than {most:,} objects; the job delete-files removes it."
+                )
+            self._remove_found(base, found)
+            if rest is not None:
+                self._remove_found(base, [rest])
 
     def _remove_found(self, base: str, found: list[StoredObject]) -> None:
         """Remove the objects of a directory, then all markers, the deepest first.
@@ -291,23 +336,43 @@ class VFolderObjects:
 
 
 class _Tally:
-    """Entries and bytes of keys that come in their order: directories count once."""
+    """The figures of keys that come in their order: a directory counts once."""
 
-    def __init__(self, prefix: str) -> None:
-        self.entries = self.size_bytes = 0
+    def __init__(self, prefix: str, ages_at: int = 0) -> None:
+        self._found = Usage()
+        self._ages_at = ages_at
         self._start = len(prefix)
         self._directory: list[str] = []
+        self._top: dict[str, list[int]] = {}
 
     def add(self, one: StoredObject) -> None:
         *directory, name = one.key[self._start :].split("/")
-        common = 0
-        for mine, other in zip(self._directory, directory, strict=False):
-            if mine != other:
-                break
-            common += 1
-        self.entries += len(directory) - common + bool(name)
-        self.size_bytes += one.size
+        pairs = zip(self._directory, directory, strict=False)
+        common = sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], pairs))
         self._directory = directory
+        found = self._found
+        found.directories += len(directory) - common
+        if not name:  # a marker
+            return
+        found.files += 1
+        found.size_bytes += one.size
+        found.allocated_bytes += one.size
+        power = one.size.bit_length()
+        found.histogram[power] = found.histogram.get(power, 0) + 1
+        if self._ages_at and one.modified is not None:
+            days = max(0, int((self._ages_at - one.modified.timestamp()) / _DAY_SECONDS))
+            files, size_bytes = found.ages.get(days.bit_length(), (0, 0))
+            found.ages[days.bit_length()] = (files + 1, size_bytes + one.size)
+        if directory:
+            sums = self._top.setdefault(directory[0], [0, 0])
+            sums[0] += one.size
+            sums[1] += 1
+
+    def usage(self, top: int) -> Usage:
+        """Return the figures, with the `top` biggest directories of the first level."""
+        biggest = sorted(self._top.items(), key=lambda one: one[1], reverse=True)[:top]
+        self._found.top = [(name, size, files) for name, (size, files) in biggest]
+        return self._found
 
 
 def _file(one: StoredObject, base: str) -> dict[str, Any] | None:

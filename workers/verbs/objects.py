@@ -1,0 +1,195 @@
+"""The verbs on volumes whose vfolders are objects of a bucket: usage, clone, delete-files.
+
+Deletes, purges and restores need no verb of their own: they rename the record of a vfolder, and the
+backend removes its objects before a purge. A verb that needs files refuses such a volume by name.
+"""
+
+import time
+from collections.abc import Callable
+from typing import Any, cast
+
+from backends.entries import HasObjects, object_tree
+from backends.volumes import operations
+from core.errors import EntryNotFound, StorageError, Unsupported, VFolderExists
+from core.jobs import Counter, State
+from core.jobs.requests import CloneRequest, DeleteFilesRequest, UsageRequest
+from core.names import VFolderId, VFolderPath, counted
+from workers.run import Context, Outcome
+from workers.verbs.usage import TOP, CountUsage
+
+
+def has_objects(context: Context, volume: str) -> bool:
+    """Return whether the vfolders of a volume are objects.
+
+    Raises:
+        UnknownVolume, VolumeUnavailable: as `Context.backend`.
+    """
+    return context.backend(volume).skill(HasObjects) is not None
+
+
+def objects_of(context: Context, volume: str) -> HasObjects:
+    """Return the volume as one of objects; see `has_objects`.
+
+    Raises:
+        Unsupported: it is not.
+    """
+    found = context.backend(volume).skill(HasObjects)
+    if found is None:
+        raise Unsupported(f"Volume {volume} keeps files, not objects.")
+    return found
+
+
+class CountObjects(CountUsage):
+    """One run of a count of objects, by listing."""
+
+    def __init__(self, context: Context, request: UsageRequest) -> None:
+        super().__init__(context, request)
+        self._run = context.run
+
+    def __call__(self) -> Outcome:
+        """List every object, and store the result with its time."""
+        self._run.phase("count")
+        tree = objects_of(self._context, self._request.volume).tree(self._vfolder)
+
+        def seen(size_bytes: int) -> None:
+            self._run.check()
+            self._run.count(Counter.LISTED, 1, size_bytes)
+
+        return self._ended_with(tree.usage(seen, ages_at=int(time.time()), top=TOP))
+
+
+class CloneObjects:
+    """One run of a clone within a bucket: the storage copies, then one rename publishes."""
+
+    def __init__(self, context: Context, request: CloneRequest) -> None:
+        self._context = context
+        self._run = context.run
+        self._request = request
+        self._source, self._target = map(VFolderId.parse, (request.source, request.target))
+        self._objects = objects_of(context, request.volume)
+        self._root = context.root(request.volume)
+
+    def __call__(self) -> Outcome:
+        """Copy every object, compare, and publish the record.
+
+        Raises:
+            VFolderExists: the target exists, and no run of this job made it.
+        """
+        job = self._run.job.id
+        manifest = self._context.manifest(self._root, self._target.scope)
+        self._context.report(self._root, self._target.scope, continues=False)
+        done = manifest.last("copied")
+        if done is None or not self._is_published():
+            done = self._copy()
+            manifest.mark("copied", **done)
+            self._run.phase("publish")
+            self._run.point_of_no_return()
+            self._run.check()
+            self._objects.publish_draft(self._target, job)
+        files, size_bytes = int(done["files"]), int(done["copied_bytes"])
+        amounts = [counted(files, "file")] if files else ["an empty vfolder"]
+        return Outcome(
+            sentence=self._run.summary("cloned", *amounts, size_bytes=size_bytes),
+            result={"source": str(self._source), "target": str(self._target), **done},
+            items=files,
+            size_bytes=size_bytes,
+        )
+
+    def _is_published(self) -> bool:
+        """Return whether the target exists: an earlier run of this job published it."""
+        return operations.exists(self._context.backend(self._request.volume), self._target)
+
+    def _copy(self) -> dict[str, int]:
+        if self._is_published():
+            raise VFolderExists(f"The vfolder {self._target} is already there.")
+        self._run.phase("copy")
+        files = copied = 0
+        draft = self._objects.draft(self._target, self._run.job.id)
+        for size_bytes in self._objects.tree(self._source).copy_all(draft):
+            self._run.check()
+            self._run.count(Counter.COPIED, 1, size_bytes)
+            files, copied = files + 1, copied + size_bytes
+        return {"files": files, "copied_bytes": copied}
+
+    def undo(self) -> None:
+        """Remove what was copied; the target never existed."""
+        self._objects.drop_draft(self._target, self._run.job.id)
+
+
+class DeleteObjects:
+    """One run of a delete of entries; it may be repeated, so every run does the complete list."""
+
+    def __init__(self, context: Context, request: DeleteFilesRequest) -> None:
+        self._context = context
+        self._run = context.run
+        self._request = request
+        self._vfolder = VFolderId.parse(request.vfolder)
+
+    def __call__(self) -> Outcome:
+        """Remove every entry; absent ones and, without `recursive`, directories are skipped."""
+        volume = self._request.volume
+        self._context.report(self._context.root(volume), self._vfolder.scope, continues=False)
+        self._run.phase("delete")
+        self._tree = objects_of(self._context, volume).tree(self._vfolder)
+        ends = {"deleted": 0, "absent": 0, "directories": 0, "failed": 0}
+        for text in self._request.paths:
+            self._run.check()
+            ends[self._remove(VFolderPath.parse(text))] += 1
+        named = len(self._request.paths)
+        skipped = ends["absent"] + ends["directories"]
+        amount = counted(ends["deleted"], "entry", "entries") if ends["deleted"] else "nothing"
+        complete = ends["deleted"] and not ends["failed"] and not ends["directories"]
+        return Outcome(
+            sentence=self._run.summary("deleted", amount),
+            result={"named": named, "skipped": skipped, "failed": ends["failed"]},
+            state=State.SUCCEEDED if complete else State.PARTIAL,
+        )
+
+    def _remove(self, path: VFolderPath) -> str:
+        """Remove one entry, and return how it ended."""
+        try:
+            if self._tree.is_directory(path) and not self._request.recursive:
+                self._context.note(str(path), "it is a directory, and `recursive` is not set")
+                return "directories"
+            self._tree.remove([path], recursive=self._request.recursive, most=None)
+        except EntryNotFound:
+            return "absent"
+        except StorageError as error:
+            if error.retriable:
+                raise
+            self._run.count(Counter.FAILED, 1)
+            self._run.fault(str(path), error.detail)
+            return "failed"
+        self._run.count(Counter.DELETED, 1)
+        return "deleted"
+
+    def undo(self) -> None:
+        """Undo nothing: removed entries cannot come back."""
+
+
+def either(files: Callable[[Context, Any], Any], objects: Callable[[Context, Any], Any]) -> Any:  # noqa: ANN401 - a table of verbs
+    """Return what makes the verb of a request, by what its volume keeps.
+
+    The verb raises `Unsupported` where one of two volumes keeps objects and the other one files.
+    """
+
+    def chosen(context: Context, request: Any) -> Any:  # noqa: ANN401 - as above
+        kinds = {has_objects(context, volume) for volume in {request.volume, request.home}}
+        if kinds == {False}:
+            return files(context, request)
+        if request.volume != request.home:
+            backend = context.backend(request.volume)
+            raise object_tree.unsupported(backend, f"{request.verb} from or to another volume")
+        return objects(context, request)
+
+    return chosen
+
+
+def refused(verb: Callable[[Context, Any], Any]) -> Any:  # noqa: ANN401 - a table of verbs
+    """Return the verb, which raises `Unsupported` on a volume of objects."""
+
+    def none(context: Context, request: Any) -> Any:  # noqa: ANN401 - as above
+        backend = context.backend(request.home)
+        raise object_tree.unsupported(backend, f"the job {request.verb}")
+
+    return either(verb, cast("Callable[[Context, Any], Any]", none))
