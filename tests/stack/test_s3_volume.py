@@ -1,0 +1,202 @@
+"""A volume in a bucket, served by a complete node: the journeys of users from door to bucket."""
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+from uuid import uuid4
+
+import pytest
+import requests
+
+from backends.systems.s3 import Bucket
+from deploy.demo.http import Doors
+from tests.support.node import Node, running_node, wait_for
+from tests.support.object_storage import ACCESS_KEY, SECRET_KEY, ObjectStorage
+
+pytestmark = pytest.mark.part("seaweedfs")
+
+MIB = 1 << 20
+PIECE = 4 * MIB + 1
+VOLUME = "objects"
+
+
+@dataclass
+class Site:
+    """The node, its bucket, and calls of its doors."""
+
+    node: Node
+    doors: Doors
+    bucket: Bucket
+
+    def call(self, method: str, path: str, **body: Any) -> Any:
+        return self.doors.call(method, path, volume=VOLUME, **body)
+
+    def refused(self, method: str, path: str, **body: Any) -> dict[str, Any]:
+        """The problem of a call that the manager door refuses."""
+        answer = self.doors._session.request(
+            method, self.doors._manager + path, json={"volume": VOLUME, **body}, timeout=60
+        )
+        assert answer.status_code == 400, answer.text
+        found: dict[str, Any] = answer.json()
+        return found
+
+    def vfolder(self, volume: str = VOLUME) -> str:
+        """A new vfolder."""
+        found = f"user:{uuid4()}/{uuid4().hex}"
+        self.doors.call("POST", "/folder/create", volume=volume, vfid=found)
+        return found
+
+    def names(self, vfolder: str, path: str = ".") -> list[tuple[str, str, int]]:
+        items = self.call("POST", "/folder/file/list", vfid=vfolder, relpath=path)["items"]
+        return sorted((i["name"], i["type"], i["stat"]["size"]) for i in items)
+
+    def upload(self, vfolder: str, path: str, data: bytes) -> None:
+        """Send a file in pieces; the ticket makes an empty one."""
+        body = {"vfid": vfolder, "relpath": path, "size": len(data)}
+        token = self.call("POST", "/folder/file/upload", **body)["token"]
+        for offset in range(0, len(data), PIECE):
+            answer = self.doors._users.patch(
+                f"{self.doors._client}/upload",
+                params={"token": token},
+                headers={
+                    "Tus-Resumable": "1.0.0",
+                    "Upload-Offset": str(offset),
+                    "Content-Type": "application/offset+octet-stream",
+                },
+                data=data[offset : offset + PIECE],
+                timeout=60,
+            )
+            assert answer.status_code == 204, answer.text
+
+    def download(self, vfolder: str, path: str, **options: Any) -> requests.Response:
+        token = self.call("POST", "/folder/file/download", vfid=vfolder, relpath=path)["token"]
+        method = options.pop("method", "GET")
+        query = {"token": token, **options.pop("query", {})}
+        return self.doors._users.request(
+            method, f"{self.doors._client}/download", params=query, timeout=60, **options
+        )
+
+    def job(self, **body: Any) -> dict[str, Any]:
+        """The end of a job."""
+        job = self.call("POST", "/v1/jobs", **body)["id"]
+
+        def ended() -> dict[str, Any]:
+            found: dict[str, Any] = self.doors.call("GET", f"/v1/jobs/{job}")
+            return found if found["ended_at"] else {}
+
+        return wait_for(ended, 120)
+
+    def objects(self) -> int:
+        return sum(1 for _ in self.bucket.walk("volume/"))
+
+
+@pytest.fixture(scope="module")
+def site(object_storage: ObjectStorage, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    top, bucket = tmp_path_factory.mktemp("s3"), object_storage.new_bucket()
+    (top / "records").mkdir()
+    more = f"""
+[volume.{VOLUME}]
+backend = "s3"
+path = "{top / "records"}"
+[volume.{VOLUME}.options]
+endpoint = "{object_storage.url}"
+bucket = "{bucket.name}"
+prefix = "volume"
+access_key = "{ACCESS_KEY}"
+secret_key = "{SECRET_KEY}"
+"""
+    with running_node(top / "node", more) as node:
+        doors = Doors(node.settings)
+        yield Site(node, doors, bucket)
+        assert SECRET_KEY not in node.output
+
+
+SIZES = [0, 1, 5 * MIB, 5 * MIB + 1, 17 * MIB]
+
+
+def test_files_go_up_and_come_down(site: Site) -> None:
+    vfolder = site.vfolder()
+    for size in SIZES:
+        data = os.urandom(size)
+        site.upload(vfolder, f"d/{size}", data)
+        answer = site.download(vfolder, f"d/{size}")
+        assert answer.content == data
+        assert answer.headers["Content-Length"] == str(size)
+    assert site.names(vfolder, "d") == sorted((str(n), "FILE", n) for n in SIZES)
+    site.upload(vfolder, "d/1", b"another")
+    assert site.download(vfolder, "d/1").content == b"another"
+    answer = site.download(vfolder, "d/1", headers={"Range": "bytes=2-4"})
+    assert (answer.status_code, answer.content) == (206, b"oth")
+    same = {"If-None-Match": answer.headers["ETag"]}
+    assert site.download(vfolder, "d/1", headers=same).status_code == 304
+    answer = site.download(vfolder, "d/1", method="HEAD")
+    assert (answer.headers["Content-Length"], answer.content) == ("7", b"")
+    assert site.download(vfolder, "d/none").status_code == 404
+    fetched = site.doors._session.post(
+        f"{site.doors._manager}/folder/file/fetch",
+        json={"volume": VOLUME, "vfid": vfolder, "relpath": "d/1"},
+        timeout=60,
+    )
+    assert fetched.content == b"another"
+
+
+def test_entries_are_managed(site: Site) -> None:
+    vfolder = site.vfolder()
+    site.call("POST", "/folder/file/mkdir", vfid=vfolder, relpath="a/b", parents=True)
+    site.upload(vfolder, "a/f", b"12345")
+    site.call("POST", "/folder/file/rename", vfid=vfolder, relpath="a/f", new_name="g")
+    site.call("POST", "/folder/file/move", vfid=vfolder, src_relpath="a/g", dst_relpath="a/b")
+    assert site.names(vfolder, "a/b") == [("g", "FILE", 5)]
+    usage = site.call("GET", "/folder/usage", vfid=vfolder)
+    assert (usage["file_count"], usage["used_bytes"]) == (3, 5)
+    site.call("POST", "/folder/file/delete", vfid=vfolder, relpaths=["a"], recursive=True)
+    assert site.names(vfolder) == []
+
+
+def test_jobs_do_their_work(site: Site) -> None:
+    before = site.objects()
+    vfolder = site.vfolder()
+    for number in range(3):
+        site.upload(vfolder, f"d{number}/f", b"x" * number)
+    counted = site.job(verb="usage", vfolder=vfolder)
+    assert counted["state"] == "succeeded", counted
+    assert counted["result"]["files"] == 3
+    assert counted["result"]["directories"] == 3
+    target = f"{vfolder.partition('/')[0]}/{uuid4().hex}"
+    cloned = site.job(verb="clone", source=vfolder, target=target)
+    assert cloned["state"] == "succeeded", cloned
+    assert site.names(target) == site.names(vfolder)
+    assert site.download(target, "d2/f").content == b"xx"
+    removed = site.job(verb="delete-files", vfolder=target, paths=["d1", "none"], recursive=True)
+    assert removed["state"] == "succeeded", removed
+    assert [name for name, *_ in site.names(target)] == ["d0", "d2"]
+    kept = site.job(verb="delete", vfolder=vfolder, keep_seconds=3600)
+    assert kept["state"] == "succeeded", kept
+    assert kept["result"]["trash"]["size_bytes"] == 3, kept
+    assert site.job(verb="restore", vfolder=vfolder)["state"] == "succeeded"
+    assert [name for name, *_ in site.names(vfolder)] == ["d0", "d1", "d2"]
+    for one in (vfolder, target):
+        assert site.job(verb="delete", vfolder=one, keep_seconds=0)["state"] == "succeeded"
+    assert site.objects() == before
+
+
+def test_what_a_bucket_cannot_do_is_refused_by_name(site: Site) -> None:
+    vfolder = site.vfolder()
+    site.upload(vfolder, "d/f", b"1")
+    problem = site.refused("GET", "/folder/mount", vfid=vfolder)
+    assert "mount" in problem["detail"]
+    archive = site.download(vfolder, "d", query={"archive": "true"})
+    assert archive.status_code == 400
+    assert "archive" in archive.json()["detail"]
+    ended = site.job(
+        verb="transfer",
+        source=vfolder,
+        target=site.vfolder("local"),
+        target_path="x",
+        target_volume="local",
+    )
+    assert ended["state"] == "failed"
+    assert "bucket" in ended["error"]["detail"], ended
+    listed = {one["name"]: one for one in site.doors.call("GET", "/volumes")["volumes"]}
+    assert listed[VOLUME]["capabilities"] == ["vfolder"]
