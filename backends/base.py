@@ -543,6 +543,13 @@ class HasObjectFiles(Protocol):
             EntryExists, EntryRefused: a directory has the path; a file is above it.
         """
 
+    def check_file(self, vfolder: VFolderId, path: VFolderPath) -> None:
+        """Check, before any byte is accepted, that an object may have the path of a file.
+
+        Raises:
+            InvalidParameters: the path is too long for a key, or is no text in UTF-8.
+        """
+
     def sent_by(self, vfolder: VFolderId, path: VFolderPath) -> str | None:
         """Return the id of the upload that wrote a file; None without one."""
 

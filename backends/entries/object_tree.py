@@ -141,6 +141,9 @@ class ObjectTree(Protocol):
     def copy_all(self, target: Self) -> Iterator[int]:
         """Copy every object to another vfolder of the volume, and yield the bytes of each."""
 
+    def differences(self, target: Self, *, by_content: bool) -> Iterator[str]:
+        """Yield what differs between two vfolders: names, sizes, and bytes with `by_content`."""
+
     def remove_all(self) -> Iterator[str]:
         """Remove every object, and yield the path of each that the storage did not remove."""
 
@@ -171,6 +174,9 @@ class HasObjects(Protocol):
         Raises:
             VFolderExists: the vfolder exists.
         """
+
+    def sweep(self) -> int:
+        """Abort the multipart uploads of processes that died; return their number."""
 
     def drop_draft(self, vfolder: VFolderId, name: str) -> None:
         """Remove a draft and its objects; a missing one is a success."""

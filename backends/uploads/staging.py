@@ -238,6 +238,8 @@ def begin(backend: Backend, store: UploadStore, upload: Upload) -> Upload:
     """
     vfolder = VFolderId.parse(upload.vfolder)
     backend.check_vfolder(vfolder)
+    if upload.path and (files := backend.skill(HasObjectFiles)):
+        files.check_file(vfolder, VFolderPath.parse(upload.path))
     check_space(backend, vfolder, upload.length or 0)
     reserve_space(backend, upload)
     try:

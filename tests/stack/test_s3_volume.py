@@ -164,10 +164,13 @@ def test_jobs_do_their_work(site: Site) -> None:
     assert counted["result"]["files"] == 3
     assert counted["result"]["directories"] == 3
     target = f"{vfolder.partition('/')[0]}/{uuid4().hex}"
-    cloned = site.job(verb="clone", source=vfolder, target=target)
+    cloned = site.job(verb="clone", source=vfolder, target=target, verify="checksum")
     assert cloned["state"] == "succeeded", cloned
     assert site.names(target) == site.names(vfolder)
     assert site.download(target, "d2/f").content == b"xx"
+    scanned = site.job(verb="rescan", repair=True)
+    assert scanned["state"] == "succeeded", scanned
+    assert scanned["result"]["size_bytes"] >= 6
     removed = site.job(verb="delete-files", vfolder=target, paths=["d1", "none"], recursive=True)
     assert removed["state"] == "succeeded", removed
     assert [name for name, *_ in site.names(target)] == ["d0", "d2"]

@@ -14,6 +14,7 @@ from uuid import UUID
 import redis
 
 from backends.base import MountedBackend
+from backends.entries import HasObjects
 from backends.fs import descriptors, layout
 from backends.quota import requested_limits
 from backends.retention import snapshots, trash
@@ -88,6 +89,8 @@ class Sweep:
         uploads = sweep_uploads(mounted, UploadStore(client, self._settings.storage_proxy.node_id))
         leftovers = Leftovers(self._store, mounted)
         removed = leftovers.remove()
+        if objects := mounted.skill(HasObjects):
+            removed += objects.sweep()
         jobs = DueJobs(self._settings, self._store, mounted)
         due = jobs()
         with mounted.root() as root:

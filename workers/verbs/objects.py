@@ -6,16 +6,20 @@ backend removes its objects before a purge. A verb that needs files refuses such
 
 import time
 from collections.abc import Callable
+from itertools import islice
 from typing import Any, cast
 
-from backends.entries import HasObjects, object_tree
+from backends.entries import HasObjects, ObjectTree, object_tree
 from backends.volumes import operations
-from core.errors import EntryNotFound, StorageError, Unsupported, VFolderExists
+from core.errors import CopyDiffers, EntryNotFound, StorageError, Unsupported, VFolderExists
 from core.jobs import Counter, State
 from core.jobs.requests import CloneRequest, DeleteFilesRequest, UsageRequest
 from core.names import VFolderId, VFolderPath, counted
 from workers.run import Context, Outcome
 from workers.verbs.usage import TOP, CountUsage
+
+#: Differences of a clone that its error names, at most.
+DIFFERENCES_SHOWN = 5
 
 
 def has_objects(context: Context, volume: str) -> bool:
@@ -105,11 +109,27 @@ class CloneObjects:
         self._run.phase("copy")
         files = copied = 0
         draft = self._objects.draft(self._target, self._run.job.id)
-        for size_bytes in self._objects.tree(self._source).copy_all(draft):
+        source = self._objects.tree(self._source)
+        for size_bytes in source.copy_all(draft):
             self._run.check()
             self._run.count(Counter.COPIED, 1, size_bytes)
             files, copied = files + 1, copied + size_bytes
+        self._verify(source, draft)
         return {"files": files, "copied_bytes": copied}
+
+    def _verify(self, source: ObjectTree, draft: ObjectTree) -> None:
+        """Compare names and sizes, and with `checksum` the content.
+
+        Raises:
+            CopyDiffers: they differ.
+        """
+        if self._request.verify == "none":
+            return
+        self._run.phase("verify")
+        found = source.differences(draft, by_content=self._request.verify == "checksum")
+        wrong = list(islice(found, DIFFERENCES_SHOWN))
+        if wrong:
+            raise CopyDiffers(f"The copy differs from its source in {', '.join(wrong)}.")
 
     def undo(self) -> None:
         """Remove what was copied; the target never existed."""

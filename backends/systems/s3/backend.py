@@ -15,6 +15,7 @@ import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path, PurePosixPath
 from typing import ClassVar, Literal
 from uuid import uuid4
@@ -25,7 +26,7 @@ from msgspec import Struct
 from backends.base import DEFAULT_MODE, Capacity, Mount, QuotaUsage
 from backends.entries import object_tree
 from backends.fs import atomic, descriptors, layout
-from backends.mounted import MountedOptions, PosixBackend, check_options
+from backends.mounted import PosixBackend, check_options
 from backends.systems.s3.bucket import Bucket
 from backends.systems.s3.endpoint import (
     ATTEMPTS,
@@ -42,6 +43,9 @@ from core.names import QuotaScope, VFolderId, VFolderPath
 
 #: The record of a vfolder, in its directory on the mounted volume.
 RECORD_NAME = "objects"
+#: A multipart upload that is open for longer belongs to a process that died: 5 TiB take 15 hours
+#: at 100 MB/s.
+UNFINISHED_SECONDS = 2 * 86_400
 #: For how long a job repeats a call to a storage that is overloaded or away.
 JOB_PATIENCE_SECONDS = 120.0
 #: The metadata of an object that names the upload by which it came.
@@ -50,7 +54,7 @@ UPLOAD_METADATA = "vfolder-upload"
 GENERATION_BYTES = 4
 
 
-class S3Options(MountedOptions, frozen=True, kw_only=True):
+class S3Options(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The options of a volume in a bucket; `S3Endpoint` says what each means."""
 
     bucket: str
@@ -101,7 +105,7 @@ class S3Options(MountedOptions, frozen=True, kw_only=True):
         )
 
 
-class _Record(Struct, frozen=True):
+class _ObjectsRecord(Struct, frozen=True):
     """Where the objects of a vfolder are, below the prefix of the volume; ends in a slash."""
 
     prefix: str
@@ -228,6 +232,10 @@ class S3Backend(PosixBackend):
         metadata = {UPLOAD_METADATA: upload}
         tree.put_file(path, descriptor, size_bytes, metadata=metadata, on_part=on_work)
 
+    def check_file(self, vfolder: VFolderId, path: VFolderPath) -> None:
+        """See `HasObjectFiles.check_file`; asks nothing."""
+        self.tree(vfolder).check_key(path)
+
     def sent_by(self, vfolder: VFolderId, path: VFolderPath) -> str | None:
         """See `HasObjectFiles.sent_by`."""
         head = self.tree(vfolder).head(path)
@@ -247,8 +255,8 @@ class S3Backend(PosixBackend):
                 os.mkdir(name, descriptors.PREFIX_MODE, dir_fd=drafts)
                 descriptors.inherit_owner(name, drafts)
             with descriptors.opened(name, drafts) as directory:
-                if atomic.read_record(directory, RECORD_NAME, _Record) is None:
-                    record = _Record(self._free_prefix(vfolder))
+                if atomic.read_record(directory, RECORD_NAME, _ObjectsRecord) is None:
+                    record = _ObjectsRecord(self._free_prefix(vfolder))
                     atomic.replace_file(directory, RECORD_NAME, msgspec.json.encode(record))
                 return self._objects(directory)
 
@@ -274,6 +282,16 @@ class S3Backend(PosixBackend):
                     else:
                         return
 
+    def sweep(self) -> int:
+        """See `HasObjects.sweep`."""
+        before = datetime.now(UTC) - timedelta(seconds=UNFINISHED_SECONDS)
+        removed = 0
+        for upload, begun in self.bucket.unfinished(self._top):
+            if begun < before:
+                upload.abort()
+                removed += 1
+        return removed
+
     def drop_draft(self, vfolder: VFolderId, name: str) -> None:
         """See `HasObjects.drop_draft`."""
         path = layout.staging(vfolder.scope, name)
@@ -286,7 +304,7 @@ class S3Backend(PosixBackend):
             shutil.rmtree(name, dir_fd=drafts)
 
     def _objects(self, directory: int) -> VFolderObjects:
-        record = atomic.read_record(directory, RECORD_NAME, _Record)
+        record = atomic.read_record(directory, RECORD_NAME, _ObjectsRecord)
         if record is None:
             raise VFolderNotFound("The vfolder has no record of its objects.")
         return VFolderObjects(self.bucket, self._top + record.prefix, self._presigning)

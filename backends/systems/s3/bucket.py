@@ -13,7 +13,12 @@ from typing import Any, TypeVar
 
 from backends.systems.s3.calls import Calls
 from backends.systems.s3.endpoint import S3Endpoint
-from backends.systems.s3.errors import ObjectNotFound, ObjectRefused, ObjectStorageFailed
+from backends.systems.s3.errors import (
+    ObjectChanged,
+    ObjectNotFound,
+    ObjectRefused,
+    ObjectStorageFailed,
+)
 from backends.systems.s3.multipart import (
     IN_FLIGHT_BYTES,
     OBJECT_BYTES_MAX,
@@ -43,6 +48,8 @@ PRESIGNED_SECONDS_MAX = 7 * 86_400
 DELETIONS_BESIDE = 16
 #: Copies that run beside each other, and how many are taken from a listing at once.
 COPIES_BESIDE, COPIES_IN_TURN = 16, 256
+#: Copies of one object, while it is replaced meanwhile.
+COPY_TRIES = 4
 DEFAULT_CONTENT_TYPE = "application/octet-stream"
 #: Characters that XML 1.0 cannot have, so no batch of deletions can name such a key.
 _NOT_IN_XML = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ufffe\uffff]")
@@ -340,20 +347,38 @@ class Bucket:
         self._finish(upload, copy, parts, PARTS_BESIDE)
 
     def copy_each(self, pairs: Iterable[tuple[StoredObject, str]]) -> Iterator[int]:
-        """Copy objects of this bucket to other keys, many at a time; yield the size of each."""
+        """Copy objects of this bucket to other keys, many at a time; yield the size of each.
+
+        An object that was replaced since it was listed is copied in its present state; one that is
+        gone is left out.
+
+        Raises:
+            ObjectChanged: an object is replaced again and again.
+        """
         rest = iter(pairs)
         while batch := list(islice(rest, COPIES_IN_TURN)):
             small = [one for one in batch if one[0].size <= COPY_BYTES]
-            yield from self._calls.beside(self._copy_one, small, COPIES_BESIDE)
+            yield from self._calls.beside(self._copy_present, small, COPIES_BESIDE)
             for source, key in batch:
                 if source.size > COPY_BYTES:  # uses the threads itself
-                    self.copy(source, key)
-                    yield source.size
+                    yield self._copy_present((source, key))
 
-    def _copy_one(self, one: tuple[StoredObject, str]) -> int:
+    def _copy_present(self, one: tuple[StoredObject, str]) -> int:
+        """Copy an object in its present state, and return its size; 0 when it is gone."""
         source, key = one
-        self.copy(source, key)
-        return source.size
+        for _ in range(COPY_TRIES):
+            try:
+                self.copy(source, key)
+            except ObjectNotFound:
+                return 0
+            except ObjectChanged:
+                found = self.find(source.key)
+                if found is None:
+                    return 0
+                source = found
+            else:
+                return source.size
+        raise ObjectChanged("An object is replaced again and again while it is copied.")
 
     def _finish(
         self,
@@ -475,13 +500,22 @@ class Bucket:
         Raises:
             ObjectRefused: no object can have this key.
         """
-        try:
-            length = len(key.encode())
-        except UnicodeEncodeError:
-            raise ObjectRefused("A key is text in UTF-8.") from None
-        if not 0 < length <= KEY_BYTES_MAX:
-            raise ObjectRefused(f"A key has 1 to {KEY_BYTES_MAX} bytes; this one has {length}.")
+        check_key(key)
         return {"Bucket": self.name, "Key": key}
+
+
+def check_key(key: str) -> None:
+    """Check that an object can have a key.
+
+    Raises:
+        ObjectRefused: it is empty, over 1,024 bytes, or no text in UTF-8.
+    """
+    try:
+        length = len(key.encode())
+    except UnicodeEncodeError:
+        raise ObjectRefused("A key is text in UTF-8.") from None
+    if not 0 < length <= KEY_BYTES_MAX:
+        raise ObjectRefused(f"A key has 1 to {KEY_BYTES_MAX} bytes; this one has {length}.")
 
 
 def _given(**arguments: str | None) -> dict[str, str]:

@@ -11,12 +11,18 @@ import hashlib
 import stat
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
-from itertools import groupby, islice, takewhile
+from itertools import groupby, islice, takewhile, zip_longest
 from typing import Any
 
 from backends.entries import EntryPage, Piece
 from backends.quota import quick_usage
-from backends.systems.s3.bucket import DEFAULT_CONTENT_TYPE, Bucket, ObjectHead, StoredObject
+from backends.systems.s3.bucket import (
+    DEFAULT_CONTENT_TYPE,
+    Bucket,
+    ObjectHead,
+    StoredObject,
+    check_key,
+)
 from backends.systems.s3.endpoint import S3Endpoint
 from backends.systems.s3.errors import ObjectNotFound, ObjectStorageFailed
 from backends.systems.s3.reading import ObjectReader
@@ -219,6 +225,14 @@ class VFolderObjects:
             self._key(path), descriptor, size, metadata=metadata, on_part=on_part
         )
 
+    def check_key(self, path: VFolderPath) -> None:
+        """Check that an object may have the key of a path; asks nothing.
+
+        Raises:
+            ObjectRefused: the key is too long, or is no text in UTF-8.
+        """
+        check_key(self._key(path))
+
     def head(self, path: VFolderPath) -> ObjectHead | None:
         """Return what is known of a file; None when there is none."""
         return None if path.is_root else self.bucket.find(self._key(path))
@@ -328,6 +342,34 @@ class VFolderObjects:
             for one in self.bucket.walk(self.prefix)
         )
         return self.bucket.copy_each(pairs)
+
+    def differences(self, target: "VFolderObjects", *, by_content: bool) -> Iterator[str]:
+        """See `ObjectTree.differences`."""
+        pairs = zip_longest(self.bucket.walk(self.prefix), self.bucket.walk(target.prefix))
+        for mine, other in pairs:
+            if mine is None or other is None:
+                yield "the number of objects"
+                return
+            name = mine.key[len(self.prefix) :]
+            if name != other.key[len(target.prefix) :]:
+                yield name
+                return
+            if mine.size != other.size or (by_content and not self._is_same(mine, other)):
+                yield name
+
+    def _is_same(self, mine: StoredObject, other: StoredObject) -> bool:
+        """Compare two objects by their ETags; where these differ, by their bytes.
+
+        ETags of equal bytes differ when the parts or the encryption did.
+        """
+        return mine.etag == other.etag or self._digest(mine) == self._digest(other)
+
+    def _digest(self, one: StoredObject) -> bytes:
+        digest = hashlib.sha256()
+        with self.bucket.read(one.key, etag=one.etag) as reader:
+            for block in reader:
+                digest.update(block)
+        return digest.digest()
 
     def remove_all(self) -> Iterator[str]:
         """See `ObjectTree.remove_all`."""

@@ -11,6 +11,8 @@ from backends.base import Mount, capabilities
 from backends.entries import entries, listing, object_tree
 from backends.quota import quick_usage
 from backends.systems.s3 import Bucket, ObjectRefused
+from backends.systems.s3 import backend as backend_module
+from backends.systems.s3 import bucket as bucket_module
 from backends.systems.s3.backend import S3Backend
 from backends.systems.s3.tree import VFolderObjects
 from backends.volumes import operations
@@ -192,7 +194,7 @@ def test_a_vfolder_is_counted(tree: VFolderObjects) -> None:
     assert (sums.entries, sums.size_bytes) == (7, 1 + 3 + 5 + 5)
     seen: list[int] = []
     usage = tree.usage(seen.append)
-    assert (usage.file_count, usage.used_bytes, sum(seen)) == (7, 14, 14)
+    assert (usage.entries, usage.size_bytes, sum(seen)) == (7, 14, 14)
 
 
 def test_keys_that_no_path_can_have_do_no_harm(
@@ -269,6 +271,55 @@ def test_operations_find_their_way(backend: S3Backend, vfolder: VFolderId) -> No
 
     with pytest.raises(Unsupported, match="open it all"):
         object_tree.perform(backend, vfolder, open_it_all)
+
+
+def test_copies_are_compared(backend: S3Backend, vfolder: VFolderId, tree: VFolderObjects) -> None:
+    fill(tree, "a", "d/b")
+    draft = backend.draft(VFolderId(vfolder.scope, uuid4()), "job")
+    list(tree.copy_all(draft))
+    assert not list(tree.differences(draft, by_content=True))
+    draft.bucket.put(f"{draft.prefix}a", b"b")
+    assert not list(tree.differences(draft, by_content=False))
+    assert list(tree.differences(draft, by_content=True)) == ["a"]
+    draft.bucket.put(f"{draft.prefix}a", b"longer")
+    assert list(tree.differences(draft, by_content=False)) == ["a"]
+    draft.bucket.put(f"{draft.prefix}z", b"")
+    assert "the number of objects" in list(tree.differences(draft, by_content=False))
+
+
+def test_what_changes_during_a_copy_is_copied_as_it_is_then(
+    tree: VFolderObjects, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fill(tree, "gone", "replaced", "same")
+    found = list(tree.bucket.walk(tree.prefix))
+    tree.bucket.delete(f"{tree.prefix}gone")
+    tree.bucket.put(f"{tree.prefix}replaced", b"newer content")
+    pairs = [(one, one.key.replace(tree.prefix, "copy/")) for one in found]
+    assert sorted(tree.bucket.copy_each(pairs)) == [0, 4, 13]
+    assert [one.key for one in tree.bucket.walk("copy/")] == ["copy/replaced", "copy/same"]
+    monkeypatch.setattr(bucket_module, "COPY_BYTES", -1)  # the way of big objects
+    assert sorted(tree.bucket.copy_each(pairs)) == [0, 4, 13]
+
+
+def test_paths_that_are_no_keys_are_refused_before_any_byte(
+    backend: S3Backend, vfolder: VFolderId
+) -> None:
+    backend.check_file(vfolder, path("ü/n\x01l"))
+    with pytest.raises(ObjectRefused, match="1024"):
+        backend.check_file(vfolder, path("/".join(["k" * 250] * 4)))
+    with pytest.raises(ObjectRefused, match="UTF-8"):
+        backend.check_file(vfolder, path("\udc80"))
+
+
+def test_a_sweep_aborts_uploads_of_processes_that_died(
+    backend: S3Backend, tree: VFolderObjects, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tree.bucket.begin(f"{tree.prefix}f").put_part(1, b"x", 1)
+    other = tree.bucket.begin("not-of-the-volume")
+    assert backend.sweep() == 0
+    monkeypatch.setattr(backend_module, "UNFINISHED_SECONDS", -60)
+    assert backend.sweep() == 1
+    assert [one.key for one, _ in tree.bucket.unfinished()] == [other.key]
 
 
 @pytest.mark.parametrize(
