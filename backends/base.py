@@ -66,7 +66,9 @@ class Mount:
     """One configured volume: its name, the directory where it is mounted, the backend's options.
 
     Without an `identity` every directory at `path` is taken for the volume. `owner` is who owns new
-    entries. With `keeps_attributes` a file that an upload replaces leaves it its attributes.
+    entries. With `keeps_attributes` a file that an upload replaces leaves it its attributes. With
+    `read_only` the backend changes nothing, neither on the mount nor on the storage system, also
+    when it proves something: what only a change proves is then unknown, or lacking.
     """
 
     volume: str
@@ -75,6 +77,7 @@ class Mount:
     identity: MountIdentity | None = None
     owner: Owner = Owner.SERVICE
     keeps_attributes: bool = True
+    read_only: bool = False
 
 
 @dataclass(frozen=True, slots=True)

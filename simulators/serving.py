@@ -154,14 +154,16 @@ class Faults:
 class Server:
     """A simulator that listens."""
 
-    def __init__(self, simulator: Simulator, faults: Faults, context: ssl.SSLContext) -> None:
+    def __init__(
+        self, simulator: Simulator, faults: Faults, context: ssl.SSLContext, port: int = 0
+    ) -> None:
         self.simulator = simulator
         self.faults = faults
         self.journal: list[Entry] = []
         self.in_flight = 0
         self.most_in_flight = 0
         self._count = threading.Lock()
-        self._http = _Listener(("127.0.0.1", 0), _handler(self), context)
+        self._http = _Listener(("127.0.0.1", port), _handler(self), context)
         self.url = f"https://127.0.0.1:{self._http.server_address[1]}"
 
     def start(self) -> None:
@@ -258,6 +260,8 @@ def _handler(server: Server) -> type[BaseHTTPRequestHandler]:  # noqa: C901 - on
         def _suffer(self, ask: Ask, fault: str) -> Say | None:  # noqa: PLR0911 - a fault each
             if fault == "drop before":
                 return None
+            if fault.startswith("delay "):
+                time.sleep(float(fault.split()[1]))
             if fault.startswith("status "):
                 return server.simulator.overloaded(int(fault.split()[1]))
             if fault == "html 502 before":
@@ -333,6 +337,11 @@ def certificate(name: str = "array") -> tuple[Path, Path]:
     """A certificate for 127.0.0.1 that signs itself, and its key; made once."""
     where = Path(mkdtemp(prefix="vfolder-ca-"))
     where.chmod(0o755)  # also for those who gave up being root
+    return make_certificate(where, name)
+
+
+def make_certificate(where: Path, name: str) -> tuple[Path, Path]:
+    """Make such a certificate in a directory."""
     cert, key = where / f"{name}.pem", where / f"{name}.key"
     subprocess.run(
         [
@@ -347,11 +356,19 @@ def certificate(name: str = "array") -> tuple[Path, Path]:
 
 
 @contextmanager
-def serving(simulator: Simulator, faults: Faults | None = None) -> Iterator[Server]:
-    """The simulator, listening until the end; trust it by `certificate()`."""
+def serving(
+    simulator: Simulator,
+    faults: Faults | None = None,
+    pair: tuple[Path, Path] | None = None,
+    port: int = 0,
+) -> Iterator[Server]:
+    """The simulator, listening until the end.
+
+    Trust it by `certificate()`, or by the certificate of the pair that was given.
+    """
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(*certificate())
-    server = Server(simulator, faults or Faults(), context)
+    context.load_cert_chain(*(pair or certificate()))
+    server = Server(simulator, faults or Faults(), context, port)
     server.start()
     try:
         yield server

@@ -7,6 +7,7 @@ import click
 
 from api.cli.completion import completion
 from api.cli.configuration import config
+from api.cli.doctor import doctor
 from api.cli.http import door_group
 from api.cli.jobs import jobs
 from api.cli.migration import migrate
@@ -43,10 +44,17 @@ def contract(arguments: tuple[str, ...]) -> None:
     _become("contract", arguments)
 
 
+@main.command(context_settings=_PASSED_ON)
+@click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
+def simulate(arguments: tuple[str, ...]) -> None:
+    """Run a simulated array, to try a configuration without one."""
+    _become("simulators", arguments)
+
+
 def _become(module: str, arguments: tuple[str, ...]) -> None:
     # This package may not import `deploy`, so another program replaces this one.
     os.execv(sys.executable, [sys.executable, "-m", module, *arguments])  # noqa: S606 - no shell is meant
 
 
-for _command in (completion, config, jobs, volumes, trash, nodes, node, migrate):
+for _command in (completion, config, doctor, jobs, volumes, trash, nodes, node, migrate):
     main.add_command(_command)

@@ -32,6 +32,13 @@ _FORBIDDEN_HINT = (
     "name the secret's file with --secret-file, or the configuration with VFOLDER_CONFIG"
 )
 _AWAY = "try again shortly; `vfolder nodes` shows who is alive"
+_FORM = click.option(
+    "-o",
+    "--output",
+    type=click.Choice([form.value for form in Form]),
+    help="The form of the output.",
+)
+_AS_JSON = click.option("--json", "as_json", is_flag=True, help="As -o json.")
 _DOOR_OPTIONS = ("url", "secret_file", "output", "as_json")
 
 
@@ -147,13 +154,8 @@ def door_options(command: Callable[..., Any]) -> Callable[..., Any]:
             type=click.Path(exists=True, dir_okay=False, path_type=Path),
             help="A file with the door's secret (VFOLDER_SECRET_FILE).",
         ),
-        click.option(
-            "-o",
-            "--output",
-            type=click.Choice([form.value for form in Form]),
-            help="The form of the output.",
-        ),
-        click.option("--json", "as_json", is_flag=True, help="As -o json."),
+        _FORM,
+        _AS_JSON,
     )
     for option in reversed(options):
         command = option(command)
@@ -184,10 +186,28 @@ def manager_options(command: Callable[..., Any]) -> Callable[..., Any]:
         chosen = _chosen(click.get_current_context())
         secret_file = chosen["secret_file"] or _secret_file_of_environment()
         door = _manager(chosen["url"] or os.environ.get("VFOLDER_URL"), secret_file)
-        form = Form.JSON if chosen["as_json"] else chosen["output"]
-        return command(door, output=Output(form and Form(form)), **given)
+        return command(door, output=_output(chosen), **given)
 
     return wrapped
+
+
+def output_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add `-o` and `--json` to a command that calls no door; its argument is `output`."""
+
+    @_FORM
+    @_AS_JSON
+    @wraps(command)
+    def wrapped(*given: Any, **options: Any) -> Any:  # noqa: ANN401 - click passes any
+        for name in ("output", "as_json"):
+            options.pop(name)
+        return command(*given, output=_output(_chosen(click.get_current_context())), **options)
+
+    return wrapped
+
+
+def _output(chosen: dict[str, Any]) -> Output:
+    form = Form.JSON if chosen["as_json"] else chosen["output"]
+    return Output(form and Form(form))
 
 
 def _chosen(context: click.Context) -> dict[str, Any]:

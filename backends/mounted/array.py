@@ -262,7 +262,8 @@ class ArrayQuotaBackend(ArrayBackend, LimitedBackend):
     def _prove(self, root: int) -> None:
         """Prove that the array serves this mount: it must know a directory that is made here.
 
-        Costs one request per mount.
+        Costs one request per mount. A volume that may not be changed and has no such directory yet
+        is not proved.
 
         Raises:
             BackendFailed: the array does not know the directory.
@@ -270,9 +271,9 @@ class ArrayQuotaBackend(ArrayBackend, LimitedBackend):
         status = os.fstat(root)
         if self._proved == (status.st_dev, status.st_ino):
             return
-        path = PurePosixPath(layout.HIDDEN)
-        with descriptors.made(path, root, descriptors.HIDDEN_MODE) as hidden:
-            mark = _mark(hidden)
+        mark = _known_mark(root) if self.mount.read_only else _mark(root)
+        if mark is None:
+            return
         found = self._has_directory(f"{layout.HIDDEN}/{mark}")
         if found is False:
             raise BackendFailed(
@@ -383,13 +384,20 @@ def await_limit(counted: Callable[[], bool | None]) -> None:
     jobs.wait(settled, _LONGEST_PAUSE_SECONDS)
 
 
-def _mark(hidden: int) -> str:
-    """Return the name of a directory that no other volume has; make it when it is missing."""
-    for name in os.listdir(hidden):
-        if name.startswith(_MARK):
-            return name
-    name = f"{_MARK}{uuid4().hex}"
-    os.mkdir(name, descriptors.HIDDEN_MODE, dir_fd=hidden)
+def _known_mark(root: int) -> str | None:
+    """Return the name of a directory that no other volume has; None where none was made yet."""
+    names = descriptors.names(layout.HIDDEN, root)
+    return next((name for name in names if name.startswith(_MARK)), None)
+
+
+def _mark(root: int) -> str:
+    """Do as `_known_mark`; make the directory where it is missing."""
+    path = PurePosixPath(layout.HIDDEN)
+    with descriptors.made(path, root, descriptors.HIDDEN_MODE) as hidden:
+        name = _known_mark(root)
+        if name is None:
+            name = f"{_MARK}{uuid4().hex}"
+            os.mkdir(name, descriptors.HIDDEN_MODE, dir_fd=hidden)
     return name
 
 

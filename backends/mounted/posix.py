@@ -154,6 +154,8 @@ class PosixBackend(MountedBackend):
 
     def _prove_sharing(self, root: int, fsid: str) -> None:
         """Test it once for each file system that is mounted here, until the result is certain."""
+        if self.mount.read_only:
+            return
         if self._shares is None or self._shares[0] != fsid:
             shares = shares_blocks(root)
             self._shares = None if shares is None else (fsid, shares)

@@ -3,7 +3,13 @@
 from backends.volumes import operations, remote
 from backends.volumes.identity import MarkerIdentity
 from backends.volumes.mounts import Mounts, MountState, close_inherited
-from backends.volumes.registry import BackendFactory, Volumes, backend_factory, create_backend
+from backends.volumes.registry import (
+    BackendFactory,
+    Volumes,
+    backend_factory,
+    create_backend,
+    raised,
+)
 
 __all__ = [
     "BackendFactory",
@@ -15,5 +21,6 @@ __all__ = [
     "close_inherited",
     "create_backend",
     "operations",
+    "raised",
     "remote",
 ]

@@ -235,8 +235,10 @@ def _override(tables: dict[str, Any], environ: Mapping[str, str]) -> None:
             table = table.setdefault(part, {})
             if not isinstance(table, dict):
                 raise ConfigurationError(f"{variable} names a table, but `{part}` is a value.")
-        if key.endswith("-file"):
-            table[key.removesuffix("-file")] = _content(variable, Path(text))
+        if path and path[-1] == "options":  # of a backend, which spells them with underscores
+            key = key.replace("-", "_")
+        if key.endswith(("-file", "_file")):
+            table[key[: -len("-file")]] = _content(variable, Path(text))
         else:
             table[key] = _value(text)
 

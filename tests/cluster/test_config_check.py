@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from api.cli.config_check import ERROR, NOTE, WARNING, Finding, check_file
+from api.cli.configuration.check import ERROR, NOTE, WARNING, Finding, check_file
 from core.settings import CONFIG_VARIABLE
 from tests.support.doors import SECRET, TICKET_SECRET, settings_in
 from tests.support.node import ROOT

@@ -38,8 +38,9 @@ class BtrfsBackend(NativeQuotaBackend):
         with self.root() as root:
             if linux.magic(root) != linux.BTRFS:
                 raise BackendFailed(f"Volume {self.mount.volume} is no btrfs file system.")
-            with self._explained():
-                self._count(root)
+            if not self.mount.read_only:
+                with self._explained():
+                    self._count(root)
         return found
 
     def enforces_quota(self) -> bool:

@@ -79,6 +79,8 @@ class CephFsBackend(NativeQuotaBackend):
     def lacking(self) -> frozenset[str]:
         """See `Backend.lacking`; a result is kept and not tried again."""
         proofs = {"quota": self._may_limit, "snapshot": self._may_keep, "metric": self._is_told}
+        if self.mount.read_only:  # the others are proved by a change
+            return frozenset({"quota", "snapshot"} if self._is_told() else proofs)
         for skill, proof in proofs.items():
             if skill not in self._proved and proof():
                 self._proved.add(skill)

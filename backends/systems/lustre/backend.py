@@ -158,7 +158,7 @@ class LustreBackend(NativeQuotaBackend):
         with suppress(OSError, StorageError), self.root() as root:
             if (known := proof.kept(root, PROOF_SECONDS)) is not None:
                 return known
-            if privileges.has(privileges.CAP_SYS_ADMIN):
+            if privileges.has(privileges.CAP_SYS_ADMIN) and not self.mount.read_only:
                 found = proof.enforcement(root, self._lfs, self._tags)
                 if found != "unknown":
                     proof.keep(root, found)

@@ -130,7 +130,7 @@ class NetAppBackend(ArrayInodeLimits, ArraySoftLimits, ArraySnapshots):
         """Switch quota on where it is off; ONTAP enforces no limit otherwise."""
         states = self._volume.states()
         refuse_offline(states)
-        if states.quota_off:
+        if states.quota_off and not self.mount.read_only:
             self._volume.enable_quota()
 
     def _available(self) -> Mapping[str, bool]:

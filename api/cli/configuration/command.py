@@ -5,7 +5,7 @@ from pathlib import Path
 
 import click
 
-from api.cli.config_check import ERROR, WARNING, check_file
+from api.cli.configuration.check import ERROR, WARNING, check_file
 from api.cli.forms import FAILED, print_json
 from core.errors import ConfigurationError
 from core.settings import Settings, effective, find, load, masked, value_of

@@ -21,7 +21,7 @@ from core.process import (
     identity,
     listen_addresses,
 )
-from core.settings import Address, Reading, Settings, VolumeTable, keys_of, load
+from core.settings import Address, Reading, Settings, keys_of, load
 
 ERROR, WARNING, NOTE = "error", "warning", "note"
 DOORS = ("manager", "client")
@@ -73,18 +73,19 @@ def _keys(file: Path) -> Iterator[Finding]:
 
 def _volumes(settings: Settings) -> Iterator[Finding]:
     for name, table in settings.volume.items():
-        yield from _options(settings, name, table)
+        yield from option_findings(settings, name)
         yield from _mount(settings, name, settings.volume_path(table))
     if not settings.volume:
         yield Finding(WARNING, "volume", "names no volume: this node serves none of its own.")
 
 
-def _options(settings: Settings, name: str, table: VolumeTable) -> Iterator[Finding]:
-    """Make the backend, which checks its options and touches no storage."""
+def option_findings(settings: Settings, name: str) -> Iterator[Finding]:
+    """Make the backend of a volume, which checks its options and touches no storage."""
     from backends.base import Mount  # noqa: PLC0415 - no other command pays for it
     from backends.mounted import unknown_options  # noqa: PLC0415 - see above
     from backends.volumes import backend_factory, create_backend  # noqa: PLC0415 - see above
 
+    table = settings.volume[name]
     mount = Mount(name, settings.volume_path(table), table.backend_options)
     try:
         create_backend(table.backend, mount)
