@@ -1,4 +1,4 @@
-"""Releases of the arrays that differ for a client, by what the simulator is told of each."""
+"""Releases of the arrays that differ for a client, by the settings of the simulator for each."""
 
 from typing import Any
 

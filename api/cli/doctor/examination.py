@@ -14,14 +14,14 @@ from contextlib import contextmanager, suppress
 
 import msgspec
 
-from api.cli.doctor.results import CheckResult, Order, Progress, encoded
+from api.cli.doctor.results import CheckResult, Order, ProgressLine, encoded
 
 #: A killed process whose call to the storage hangs is not waited for longer (seconds).
 _KILL_SECONDS = 2.0
 #: Before its first check the process imports and reads files (seconds).
 _START_SECONDS = 60.0
 _CHUNK = 1 << 16
-_decoder = msgspec.json.Decoder(Progress)
+_decoder = msgspec.json.Decoder(ProgressLine)
 
 
 class Hung(Exception):
@@ -88,7 +88,7 @@ def _running(order: Order) -> Iterator["subprocess.Popen[bytes]"]:
             process.stdout.close()
 
 
-def _lines(process: "subprocess.Popen[bytes]", seconds: float) -> Iterator[Progress | None]:
+def _lines(process: "subprocess.Popen[bytes]", seconds: float) -> Iterator[ProgressLine | None]:
     """Yield the lines of the process until it closes its output; None when none came in time."""
     assert process.stdout is not None  # noqa: S101 - it was opened as a pipe
     pipe, rest = process.stdout.fileno(), b""

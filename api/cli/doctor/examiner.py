@@ -15,7 +15,7 @@ import msgspec
 
 from api.cli.doctor import own_scope, reading, writing
 from api.cli.doctor.reading import Examined, Found, milliseconds
-from api.cli.doctor.results import CheckResult, NotAvailable, Order, Progress, Wrong, encoded
+from api.cli.doctor.results import CheckResult, NotAvailable, Order, ProgressLine, Wrong, encoded
 from backends.base import Mount
 from backends.fs import reason_of
 from backends.volumes import create_backend, raised
@@ -96,6 +96,7 @@ class Examiner:
                 "leftovers": self._leftovers,
                 "rights": writing.rights,
                 "quota": writing.quota,
+                "further limits": writing.further_limits,
                 "usage": writing.usage,
                 "snapshot": writing.snapshot,
                 "clone": writing.clone,
@@ -121,14 +122,14 @@ class Examiner:
         if needed and self._statuses.get(needed) != "ok":
             result = CheckResult(name, "not available", f"The check `{needed}` did not succeed.")
         else:
-            self._out.write(encoded(Progress(name)))
+            self._out.write(encoded(ProgressLine(name)))
             self._out.flush()
             began = time.perf_counter()
             result = self._judged(name, check)
             seconds = round(time.perf_counter() - began, 3)
             result = msgspec.structs.replace(result, seconds=seconds)
         self._statuses[name] = result.status
-        self._out.write(encoded(Progress(name, result)))
+        self._out.write(encoded(ProgressLine(name, result)))
         self._out.flush()
 
     def _judged(self, name: str, check: Callable[[], Found]) -> CheckResult:

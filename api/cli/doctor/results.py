@@ -21,7 +21,7 @@ class CheckResult(Struct, frozen=True):
     figures: Figures = {}
 
 
-class Progress(Struct, frozen=True):
+class ProgressLine(Struct, frozen=True):
     """A line of the examining process: a check begins, or it has ended with its result."""
 
     check: str
@@ -50,6 +50,6 @@ class Wrong(Exception):
         self.change = change
 
 
-def encoded(line: Progress | Order) -> bytes:
+def encoded(line: ProgressLine | Order) -> bytes:
     """Return a line of JSON, with its end."""
     return msgspec.json.encode(line) + b"\n"

@@ -1,6 +1,6 @@
 """How fast bytes and small files of a directory are, measured for a few seconds each.
 
-A rate of writes counts until everything is on the storage system. A rate of reads is told together
+A rate of writes counts until everything is on the storage system. A rate of reads comes together
 with how the page cache was kept out.
 """
 

@@ -11,8 +11,16 @@ from api.cli.doctor import own_scope, speed
 from api.cli.doctor.own_scope import SCOPE, VFOLDER
 from api.cli.doctor.reading import Examined, Found, milliseconds
 from api.cli.doctor.results import Figures, NotAvailable, Wrong
-from backends.base import HasFastUsage, HasQuota, HasSnapshots
-from backends.fs import atomic, linux
+from backends.base import (
+    HasFastUsage,
+    HasFileClone,
+    HasInodeLimits,
+    HasQuota,
+    HasSnapshots,
+    HasSoftLimits,
+    HasTreeClone,
+)
+from backends.fs import atomic, descriptors, linux
 from core.errors import StorageError
 from core.names import size_text
 
@@ -26,6 +34,8 @@ _SYNC_BYTES = 4 * _MIB
 _FULL = frozenset({errno.EDQUOT, errno.ENOSPC})
 _BIG = "big"
 _SNAPSHOT = "vfolder-doctor"
+_SOURCE = "source"
+_INODES = 1000
 _DESCRIPTIONS = 5
 _NEW = os.O_CREAT | os.O_TRUNC | os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC
 _RIGHTS = (
@@ -181,15 +191,81 @@ def snapshot(examined: Examined) -> Found:
     return f"Made in {figures['create_milliseconds']} ms, read, and deleted.", figures
 
 
+def further_limits(examined: Examined) -> Found:
+    """Set a limit of inodes and a soft limit of bytes, where the storage system has them."""
+    figures: Figures = {}
+    backend, lacking = examined.backend, examined.lacking
+    inodes, soft = backend.skill(HasInodeLimits), backend.skill(HasSoftLimits)
+    if inodes is not None and "inode-limit" not in lacking:
+        began = time.perf_counter()
+        inodes.set_inode_limit(SCOPE, _INODES)
+        figures["inode_limit_milliseconds"] = milliseconds(time.perf_counter() - began)
+        _check_equal(backend.describe_scope(SCOPE).limit_inodes, _INODES, "inodes")
+        inodes.set_inode_limit(SCOPE, None)
+    if soft is not None and "soft-limit" not in lacking:
+        backend.set_limit(SCOPE, _LIMIT_BYTES)
+        began = time.perf_counter()
+        soft.set_soft_limit(SCOPE, _LIMIT_BYTES // 2)
+        figures["soft_limit_milliseconds"] = milliseconds(time.perf_counter() - began)
+        _check_equal(backend.describe_scope(SCOPE).soft_limit_bytes, _LIMIT_BYTES // 2, "bytes")
+        soft.set_soft_limit(SCOPE, None)
+        backend.unset_limit(SCOPE)
+    if not figures:
+        raise NotAvailable("The volume has no limits of inodes and no soft limits.")
+    kinds = [word for word in ("inode", "soft") if f"{word}_limit_milliseconds" in figures]
+    return f"Limits were set, read back and removed: {', '.join(kinds)}.", figures
+
+
+def _check_equal(found: int | None, wanted: int, unit: str) -> None:
+    if found != wanted:
+        raise Wrong(
+            f"A limit of {wanted} {unit} was set, and {found} are reported.",
+            "Look at this quota at the storage system; another rule may hold there.",
+        )
+
+
 def clone(examined: Examined) -> Found:
-    """Let a second file share the blocks of a first one."""
-    if not examined.mounted.reflinks():
-        raise NotAvailable("Files cannot share blocks here: a clone copies all bytes.")
+    """Clone a tree and a file by the storage system, and let files share blocks."""
     content = os.urandom(_MIB)
     with _vfolder(examined) as top:
-        _write(top, "source", content)
-        source = os.open("source", os.O_RDONLY | os.O_CLOEXEC, dir_fd=top)
-        target = os.open("clone", _NEW, 0o600, dir_fd=top)
+        os.mkdir("tree", 0o700, dir_fd=top)
+        with descriptors.opened("tree", top) as tree:
+            _write(tree, _SOURCE, content)
+    by_array = _cloned_by_array(examined, content)
+    shared = _shared(examined, content) if examined.mounted.reflinks() else {}
+    figures = by_array | shared
+    if not figures:
+        raise NotAvailable("Nothing can be cloned here: a clone copies all bytes.")
+    words = {
+        "tree_milliseconds": "trees by the storage system",
+        "file_milliseconds": "files by the storage system",
+        "reflink_milliseconds": "files by shared blocks",
+    }
+    kinds = [f"{words[name]} ({figures[name]} ms)" for name in words if name in figures]
+    return f"Clones {' and '.join(kinds)}.", figures
+
+
+def _cloned_by_array(examined: Examined, content: bytes) -> Figures:
+    figures: Figures = {}
+    below, lacking = VFOLDER.directory, examined.lacking
+    trees, files = examined.backend.skill(HasTreeClone), examined.backend.skill(HasFileClone)
+    if trees is not None and "instant-clone" not in lacking:
+        began = time.perf_counter()
+        trees.clone_tree(below / "tree", below / "cloned")
+        figures["tree_milliseconds"] = milliseconds(time.perf_counter() - began)
+        _check_clone(examined, f"cloned/{_SOURCE}", content)
+    if files is not None and "file-clone" not in lacking:
+        began = time.perf_counter()
+        files.clone_file(below / "tree" / _SOURCE, below / "cloned-file")
+        figures["file_milliseconds"] = milliseconds(time.perf_counter() - began)
+        _check_clone(examined, "cloned-file", content)
+    return figures
+
+
+def _shared(examined: Examined, content: bytes) -> Figures:
+    with _vfolder(examined) as top:
+        source = os.open(f"tree/{_SOURCE}", os.O_RDONLY | os.O_CLOEXEC, dir_fd=top)
+        target = os.open("shared", _NEW, 0o600, dir_fd=top)
         try:
             began = time.perf_counter()
             linux.clone_file(source, target)
@@ -197,13 +273,17 @@ def clone(examined: Examined) -> Found:
         finally:
             os.close(source)
             os.close(target)
-        equal = _read(top, "clone") == content
+    _check_clone(examined, "shared", content)
+    return {"reflink_milliseconds": milliseconds(seconds)}
+
+
+def _check_clone(examined: Examined, name: str, content: bytes) -> None:
+    with _vfolder(examined) as top:
+        equal = _read(top, name) == content
     if not equal:
         raise Wrong(
-            "A clone differs from its source.", "Do not use this volume; report the file system."
+            "A clone differs from its source.", "Do not use this volume; report the backend."
         )
-    figures: Figures = {"clone_milliseconds": milliseconds(seconds)}
-    return f"A file shares the blocks of another; made in {milliseconds(seconds)} ms.", figures
 
 
 def locks(examined: Examined) -> Found:
