@@ -99,7 +99,11 @@ KINDS = {
             HasSoftLimits,
         ),
     ),
-    "purestorage": Kind(lateness_bytes=0, skills=(HasFastUsage, HasMetric)),
+    "purestorage": Kind(
+        lateness_bytes=0,
+        deadly_calls=("write", "rename"),
+        skills=(HasFastUsage, HasMetric, HasSnapshots),
+    ),
 }
 
 

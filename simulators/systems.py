@@ -59,7 +59,7 @@ def _scale(shelf: Shelf, seed: int = 0, **settings: Any) -> Simulator:
 
 
 def _flashblade(shelf: Shelf, _: int = 0, **settings: Any) -> Simulator:
-    return flashblade.FlashBladeSim(shelf.top, flashblade.Profile(**settings))
+    return flashblade.FlashBladeSim(shelf.top, flashblade.Profile(**settings), shelf)
 
 
 #: Arrays that limit directories.

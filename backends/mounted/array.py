@@ -333,14 +333,17 @@ class ArrayQuotaBackend(ArrayBackend, LimitedBackend):
         return self._alone(scope.id.int, f"Quota scope {scope}", seconds)
 
 
-def await_directory(root: int, path: str, seconds: float) -> None:
+def await_directory(root: int, path: str | Callable[[], PurePosixPath], seconds: float) -> None:
     """Wait until the mount shows a directory that the array reports as made.
+
+    `path` may return another path each time, where the name on the mount is not certain.
 
     Raises:
         Conflict: the directory is not visible after `seconds`.
         DeadlineExceeded: the deadline of the call comes first.
     """
-    _await(lambda: descriptors.exists(PurePosixPath(path), root), "directory", seconds)
+    wanted = path if callable(path) else lambda: PurePosixPath(path)
+    _await(lambda: descriptors.exists(wanted(), root), "directory", seconds)
 
 
 def await_entry(root: int, path: str, seconds: float) -> None:

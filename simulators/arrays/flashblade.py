@@ -12,10 +12,22 @@ from pathlib import Path
 from typing import Any
 
 from simulators.serving import Ask, Say, Simulator
+from simulators.shelf import Shelf
 
 API_TOKEN, FILE_SYSTEM = "T-sw0rdfish-pure", "research"
 VERSIONS = ["1.0", "1.8", "1.12", "2.0", "2.9", "2.14"]
-_QUERY = {"names", "token", "continuation_token", "limit", "filter", "protocol", "sort"}
+SNAPSHOTS = ".snapshot"
+SUFFIX_MAX = 63
+_QUERY = {
+    "file_system_names",
+    "names",
+    "token",
+    "continuation_token",
+    "limit",
+    "filter",
+    "protocol",
+    "sort",
+}
 
 
 def options(url: str) -> dict[str, Any]:
@@ -38,6 +50,13 @@ class Profile:
     page: int = 100
     sessions_max: int = 100
     idle_seconds: float = 1800.0
+    #: Whether the file system shows `.snapshot`, and by which names.
+    shows_snapshots: bool = True
+    full_names: bool = False
+    #: Destroyed snapshots stay for a while.
+    eradicates: bool = True
+    #: Quotas: kind, number, bytes, bytes used.
+    quotas: list[tuple[str, int, int, int]] = field(default_factory=list)
     alerts: list[str] = field(default_factory=list)
     blades: dict[str, str] = field(
         default_factory=lambda: {f"CH1.FB{n}": "healthy" for n in (1, 2)}
@@ -50,6 +69,7 @@ class FlashBladeSim(Simulator):
 
     top: Path
     profile: Profile = field(default_factory=Profile)
+    shelf: Shelf | None = None
     logins: int = 0
     logouts: int = 0
     wrong_passwords: int = 0
@@ -58,6 +78,12 @@ class FlashBladeSim(Simulator):
         super().__init__()
         self._sessions: dict[str, float] = {}
         self._overloads = 0
+        self._shelf = self.shelf or Shelf(self.top)
+        #: By suffix.
+        self.snapshots: dict[str, dict[str, Any]] = {}
+        self.effects: list[str] = []
+        if self.profile.shows_snapshots:
+            (self.top / SNAPSHOTS).mkdir(exist_ok=True)
 
     @property
     def tokens(self) -> list[str]:
@@ -110,11 +136,16 @@ class FlashBladeSim(Simulator):
         return Say(200, {"username": "vfolder"}, {"x-auth-token": token})
 
     def _known(self, ask: Ask) -> Say:
-        if ask.method != "GET":
-            return _refusal(405, "", "Method not allowed.")
         version, _, path = ask.path.removeprefix("/api/").partition("/")
         if version not in self.profile.versions:
             return _refusal(404, version, "API version not supported.")
+        if path == "file-system-snapshots":
+            return self._of_snapshots(ask, old=version.startswith("1."))
+        if ask.method != "GET":
+            return _refusal(405, "", "Method not allowed.")
+        return self._listed(ask, path, old=version.startswith("1."))
+
+    def _listed(self, ask: Ask, path: str, *, old: bool) -> Say:
         if extra := set(ask.query) - _QUERY:
             return _refusal(400, str(extra), "Invalid query parameter.")
         name = ask.query.get("names", FILE_SYSTEM)
@@ -127,9 +158,84 @@ class FlashBladeSim(Simulator):
             "alerts": [{"severity": severity, "state": "open"} for severity in self.profile.alerts],
             "blades": [{"name": n, "status": s} for n, s in self.profile.blades.items()],
         }
+        for kind in ("users", "groups"):
+            lists[f"usage/{kind}"] = [
+                {kind[:-1]: {"id": number}, "quota": quota, "usage": used}
+                for of, number, quota, used in self.profile.quotas
+                if of == kind
+            ]
         if path not in lists:
             return _refusal(404, path, "Not found.")
-        return self._page(ask, lists[path], old=version.startswith("1."))
+        return self._page(ask, lists[path], old=old)
+
+    def _of_snapshots(self, ask: Ask, *, old: bool) -> Say:
+        """Answer for the snapshots; the names of arguments differ by family."""
+        if ask.method == "GET":
+            return self._list_snapshots(ask, old=old)
+        if ask.method == "POST":
+            return self._make_snapshot(ask, "sources" if old else "source_names", old=old)
+        names = "name" if old else "names"
+        if set(ask.query) != {names}:
+            return _refusal(400, "", "Invalid query parameter.")
+        source, _, suffix = ask.query[names].partition(".")
+        if source != FILE_SYSTEM or suffix not in self.snapshots:
+            return _refusal(400, ask.query[names], "Snapshot does not exist.")
+        if ask.method == "PATCH":
+            return self._destroy(ask, suffix, old=old)
+        return self._eradicate(suffix)
+
+    def _list_snapshots(self, ask: Ask, *, old: bool) -> Say:
+        name = "names_or_sources" if old else "names_or_owner_names"
+        if extra := set(ask.query) - {name, "token", "continuation_token", "limit"}:
+            return _refusal(400, str(extra), "Invalid query parameter.")
+        if ask.query.get(name, FILE_SYSTEM) != FILE_SYSTEM:
+            return _refusal(400, ask.query[name], "File system does not exist.")
+        rows = [self._shown(row, old=old) for row in self.snapshots.values()]
+        return self._page(ask, rows, old=old)
+
+    def _shown(self, row: dict[str, Any], *, old: bool) -> dict[str, Any]:
+        source: Any = FILE_SYSTEM if old else {"name": FILE_SYSTEM}
+        return {"name": f"{FILE_SYSTEM}.{row['suffix']}", "source": source, **row}
+
+    def _make_snapshot(self, ask: Ask, sources: str, *, old: bool) -> Say:
+        if set(ask.query) != {sources} or set(ask.body or {}) - {"suffix"}:
+            return _refusal(400, "", "Invalid query parameter.")
+        if ask.query[sources] != FILE_SYSTEM:
+            return _refusal(400, ask.query[sources], "File system does not exist.")
+        suffix = (ask.body or {}).get("suffix", f"{len(self.snapshots)}")
+        plain = suffix.replace("-", "").replace("_", "")
+        ends = suffix[:1].isalnum() and suffix[-1:].isalnum()
+        if not (0 < len(suffix) <= SUFFIX_MAX and plain.isalnum() and plain.isascii() and ends):
+            return _refusal(400, suffix, "Invalid suffix.")
+        if suffix in self.snapshots:
+            return _refusal(400, suffix, "Snapshot already exists.")
+        row = {"suffix": suffix, "created": time.time_ns() // 10**6, "destroyed": False}
+        self.snapshots[suffix] = row
+        self.effects.append(f"create snapshot {suffix}")
+        if self.profile.shows_snapshots:
+            self._shelf.keep(".", SNAPSHOTS, self._name_at_mount(suffix))
+        return Say(200, {"items": [self._shown(row, old=old)]})
+
+    def _name_at_mount(self, suffix: str) -> str:
+        return f"{FILE_SYSTEM}.{suffix}" if self.profile.full_names else suffix
+
+    def _destroy(self, ask: Ask, suffix: str, *, old: bool) -> Say:
+        if ask.body != {"destroyed": True}:
+            return _refusal(400, suffix, "Invalid attribute.")
+        row = self.snapshots[suffix]
+        if not row["destroyed"] and self.profile.shows_snapshots:
+            self._shelf.discard(f"{SNAPSHOTS}/{self._name_at_mount(suffix)}")
+        row |= {"destroyed": True, "time_remaining": 86_400_000}
+        return Say(200, {"items": [self._shown(row, old=old)]})
+
+    def _eradicate(self, suffix: str) -> Say:
+        if not self.snapshots[suffix]["destroyed"]:
+            return _refusal(400, suffix, "Snapshot is not destroyed.")
+        if not self.profile.eradicates:
+            return _refusal(400, suffix, "Eradication is disabled.")
+        del self.snapshots[suffix]
+        self.effects.append(f"delete snapshot {suffix}")
+        return Say(200)
 
     def _file_system(self) -> dict[str, Any]:
         facts = {"name": FILE_SYSTEM, "destroyed": self.profile.destroyed}

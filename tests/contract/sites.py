@@ -20,7 +20,7 @@ from simulators.arrays import onefs, vast
 from simulators.arrays.scale_cluster import SNAPSHOTS as SCALE_SNAPSHOTS
 from simulators.programs.mmfs import standin as mmfs
 from simulators.serving import Faults, serving
-from simulators.shelf import BtrfsShelf, Shelf
+from simulators.shelf import BtrfsShelf
 from simulators.systems import SYSTEMS
 from tests.backends.systems.arrays.simulated import trusting
 from tests.support import nfs as nfs_server
@@ -106,17 +106,18 @@ def scale_commands(directory: Path) -> Iterator[Site]:
 
 @contextmanager
 def flashblade(directory: Path) -> Iterator[Site]:
-    top, programs = directory / "flashblade", directory / "programs"
-    top.mkdir()
+    programs = directory / "programs"
     programs.mkdir()
     (programs / "pdu").symlink_to(
         Path(__file__).resolve().parents[2] / "simulators/programs/rapidfile.py"
     )
     system = SYSTEMS["purestorage"]
-    with serving(system.simulate(Shelf(top)), Faults(SEED, FAULT_RATE)) as server:
+    with (
+        _on_btrfs(directory) as shelf,
+        serving(system.simulate(shelf), Faults(SEED, FAULT_RATE)) as server,
+    ):
         options = {**system.options(server.url), "rapidfile_dir": str(programs)}
-        yield _on_array("purestorage", top, options)
-    shutil.rmtree(top)
+        yield _on_array("purestorage", shelf.top, options)
 
 
 @contextmanager

@@ -27,7 +27,8 @@ _SESSION = "x-auth-token"
 AUTO = "auto"
 _FAMILIES = (2, 1)
 _BUSY_WORDS = "busy"
-_MISSING_WORDS = "does not exist"
+#: What a refusal with the status 400 means, by its words.
+_REASONS = {"does not exist": Reason.NOT_FOUND, "already exists": Reason.EXISTS}
 T = TypeVar("T")
 
 
@@ -42,6 +43,8 @@ class PureOptions(ArrayOptions, frozen=True, kw_only=True):
     use_fast_remove: bool = True
     #: The directory of the RapidFile Toolkit's programs; None searches PATH.
     rapidfile_dir: str | None = None
+    #: How long a new snapshot may stay invisible on the mount (seconds).
+    purity_attribute_seconds: float = 45.0
 
 
 class _Paging(Struct):
@@ -115,6 +118,30 @@ class Blade(Struct):
     status: str = ""
 
 
+class _QuotaOwner(Struct):
+    id: int | None = None
+
+
+class PureQuota(Struct):
+    """The quota of one user or group on a file system, and what they use; None is unknown."""
+
+    user: _QuotaOwner | None = None
+    group: _QuotaOwner | None = None
+    quota: int | None = None
+    usage: int | None = None
+
+    @property
+    def owner(self) -> int | None:
+        """Return the number of the user or the group."""
+        found = self.user or self.group
+        return None if found is None else found.id
+
+    @property
+    def used_up(self) -> bool:
+        """Return whether nothing is left of it."""
+        return bool(self.quota) and (self.usage or 0) >= (self.quota or 0)
+
+
 class PureApi:
     """FlashBlade's interface: the session, and the file system that the options name."""
 
@@ -157,19 +184,37 @@ class PureApi:
             return found
         raise BackendFailed("FlashBlade tells no rates of this file system.")
 
+    def quota_of(self, kind: str, number: int) -> PureQuota | None:
+        """Return the quota of a user or group (`users`, `groups`); None where there is none.
+
+        The interface has user and group quotas since 1.7; others, and a user who may not read
+        them, count as none.
+        """
+        names = {"file_system_names": self._options.purity_fs_name}
+        try:
+            found = self.items(f"usage/{kind}", PureQuota, **names)
+            return next((one for one in found if one.owner == number and one.quota), None)
+        except ArrayRefused:
+            return None
+
     def items(self, path: str, row: type[T], /, **query: Any) -> Iterator[T]:  # noqa: ANN401 - JSON values
         """Yield every item of a list, page by page."""
         token: str | None = None
-        link = f"/api/{self._chosen()}/{path}"
+        link = self.link(path)
         while True:
-            whole = {**query, "token" if self._is_old() else "continuation_token": token}
+            whole = {**query, "token" if self.is_old() else "continuation_token": token}
             page = self.client.get(link, _Items[row], **whole)  # type: ignore[valid-type] # a type at run time
             yield from page.items
             token = page.rest
             if not token:
                 return
 
-    def _is_old(self) -> bool:
+    def link(self, path: str) -> str:
+        """Return a path with the version of the interface."""
+        return f"/api/{self._chosen()}/{path}"
+
+    def is_old(self) -> bool:
+        """Return whether the family 1.x is used: some names of arguments differ."""
         return self._chosen().startswith("1.")
 
     def _chosen(self) -> str:
@@ -217,5 +262,7 @@ def _dialect(answer: ArrayAnswer) -> ArrayRefusal | None:
     words = " ".join(error.message for error in said.errors)
     if answer.status == HTTPStatus.INTERNAL_SERVER_ERROR and _BUSY_WORDS in words.lower():
         return ArrayRefusal(Reason.BUSY, "", words)
-    missing = answer.status == HTTPStatus.BAD_REQUEST and _MISSING_WORDS in words
-    return ArrayRefusal(Reason.NOT_FOUND if missing else plain.reason, "", words)
+    if answer.status == HTTPStatus.BAD_REQUEST:
+        meant = (reason for known, reason in _REASONS.items() if known in words)
+        return ArrayRefusal(next(meant, plain.reason), "", words)
+    return ArrayRefusal(plain.reason, "", words)

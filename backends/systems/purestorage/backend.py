@@ -1,7 +1,10 @@
 """purestorage: the backend."""
 
 import errno
+import hashlib
 import os
+from base64 import b32encode
+from pathlib import PurePosixPath
 from typing import ClassVar
 from uuid import uuid4
 
@@ -14,23 +17,30 @@ from backends.base import (
     TreeUsage,
 )
 from backends.fs import descriptors
-from backends.mounted import ArrayBackend
+from backends.mounted import await_directory
 from backends.mounted.rest import options_of
+from backends.retention import ArraySnapshot, ArraySnapshotSkill, read_plain, spelled_plainly
 from backends.systems.purestorage.api import Alert, ArraySpace, Blade, PureApi, PureOptions
 from backends.systems.purestorage.rapidfile import RapidFile
-from core.errors import BackendFailed
+from backends.systems.purestorage.snapshots import DIRECTORY, SUFFIX_MAX, PureSnapshots
+from core.errors import BackendFailed, Conflict, StorageError
 from core.names import VFolderId
 
 #: The array removes everything that is moved into this directory at the file system's top.
 FAST_REMOVE = ".fast-remove"
 #: The array does not offer it here: it is switched off, or this is another mount.
 _NOT_TAKEN = frozenset({errno.ENOENT, errno.ENOTDIR, errno.EXDEV, errno.EACCES, errno.EPERM})
+_DIGEST_BYTES = 10
+#: Ends every suffix that this service makes.
+_END = "e"
+#: How long a name may be in a suffix, after `v-`, 16 characters and `-`.
+_NAME_MAX = SUFFIX_MAX - 19 - len(_END)
 _CRITICAL, _WARNING = "critical", "warning"
 _WELL = frozenset({"healthy", "unused", "evacuating"})
 
 
-class PureStorageBackend(ArrayBackend):
-    """FlashBlade: capacity and rates of the file system; the array itself deletes trees."""
+class PureStorageBackend(ArraySnapshotSkill):
+    """FlashBlade: snapshots, capacity and rates of the file system; it deletes trees by itself."""
 
     name: ClassVar[str] = "purestorage"
 
@@ -40,14 +50,25 @@ class PureStorageBackend(ArrayBackend):
         self._api = PureApi(options)
         self._rapidfile = RapidFile(options.rapidfile_dir)
         self._fast_remove = options.use_fast_remove
+        self._file_system = options.purity_fs_name
+        self._attribute_seconds = options.purity_attribute_seconds
+        self._snapshots = PureSnapshots(self._api, self._file_system)
 
     def lacking(self) -> frozenset[str]:
-        """See `Backend.lacking`: `fast-size` where the RapidFile Toolkit is not installed."""
+        """See `Backend.lacking`: what needs the RapidFile Toolkit, or snapshots at the mount."""
+        lacking = set()
         try:
-            found = self._rapidfile.found()
+            if not self._rapidfile.found():
+                lacking.add("fast-size")
         except BackendFailed:
-            found = False
-        return frozenset() if found else frozenset({"fast-size"})
+            lacking.add("fast-size")
+        try:
+            with self.root() as root:
+                if not descriptors.exists(PurePosixPath(DIRECTORY), root):
+                    lacking.add("snapshot")
+        except StorageError:
+            lacking.add("snapshot")
+        return frozenset(lacking)
 
     def array_capacity(self) -> Capacity:
         """See `HasFastCapacity.array_capacity`: as provisioned.
@@ -87,8 +108,8 @@ class PureStorageBackend(ArrayBackend):
             return self._rapidfile.count(self.vfolder_path(vfolder))
 
     def before_purge(self, parent: int, name: str, vfolder: VFolderId | None = None) -> None:
-        """See `MountedBackend.before_purge`: the array removes the tree, where it offers that."""
-        del vfolder
+        """See `MountedBackend.before_purge`: snapshots go, the array removes the tree."""
+        super().before_purge(parent, name, vfolder)
         if not self._fast_remove:
             return
         try:
@@ -105,7 +126,76 @@ class PureStorageBackend(ArrayBackend):
         mild = sum(alert.severity == _WARNING for alert in alerts)
         ill = sorted(blade.name for blade in blades if blade.status not in _WELL)
         metadata = {"blades": str(len(blades)), "alerts": str(len(alerts))}
-        if not (severe or mild or ill):
+        full = self._quotas_used_up(metadata)
+        if not (severe or mild or ill or full):
             return HardwareInfo(HardwareStatus.HEALTHY, None, metadata)
         info = f"{severe} critical and {mild} other warnings; blades not well: {', '.join(ill)}"
-        return HardwareInfo(HardwareStatus.DEGRADED, info.removesuffix(": "), metadata)
+        info = info.removesuffix("; blades not well: ")
+        info += f"; used up: {', '.join(full)}" if full else ""
+        return HardwareInfo(HardwareStatus.DEGRADED, info, metadata)
+
+    def _quotas_used_up(self, metadata: dict[str, str]) -> list[str]:
+        """Add the quotas of this process's user and group; return those of which nothing is left.
+
+        FlashBlade limits users and groups of a file system. What this service writes counts there.
+        """
+        own = {"users": ("user", os.geteuid()), "groups": ("group", os.getegid())}
+        full = []
+        for kind, (word, number) in own.items():
+            found = self._api.quota_of(kind, number)
+            if found is None:
+                continue
+            used = "unknown" if found.usage is None else found.usage
+            metadata[f"{word}_quota"] = f"{used} of {found.quota} bytes"
+            if found.used_up:
+                full.append(f"the quota of {word} {number}")
+        return full
+
+    def _array_path(self, path: str) -> str:
+        return f"{self._file_system}/{path}"
+
+    def _prefix(self, vfolder: VFolderId) -> str:
+        """See `ArraySnapshotSkill._prefix`: short, since suffixes are."""
+        place = self._array_path(str(vfolder.directory)).encode()
+        digest = hashlib.blake2b(place, digest_size=_DIGEST_BYTES).digest()
+        return f"v-{b32encode(digest).decode().lower()}-"
+
+    def _spell_name(self, name: str) -> str:
+        """See `ArraySnapshotSkill._spell_name`: a suffix ends with a letter or digit."""
+        return spelled_plainly(name, _NAME_MAX) + _END
+
+    def _read_name(self, spelled: str) -> str:
+        return read_plain(spelled.removesuffix(_END))
+
+    def _list_snapshots(self, vfolder: VFolderId, prefix: str) -> list[ArraySnapshot]:
+        del vfolder
+        return self._snapshots.all(prefix)
+
+    def _make_snapshot(self, vfolder: VFolderId, name: str) -> ArraySnapshot:
+        """Make it, and wait until the mount shows it; where it stays hidden it is deleted."""
+        made = self._snapshots.make(name)
+        try:
+            with self.root() as root:
+                await_directory(
+                    root,
+                    lambda: self._place(root, name) / vfolder.directory,
+                    self._attribute_seconds,
+                )
+        except Conflict:
+            self._snapshots.drop(name)
+            raise
+        return made
+
+    def _drop_snapshot(self, vfolder: VFolderId, snapshot: ArraySnapshot) -> None:
+        del vfolder
+        self._snapshots.drop(snapshot.name)
+
+    def _snapshot_place(self, vfolder: VFolderId, name: str) -> PurePosixPath:
+        with self.root() as root:
+            return self._place(root, name) / vfolder.directory
+
+    def _place(self, root: int, suffix: str) -> PurePosixPath:
+        """Return the directory of a snapshot, by its suffix or by its complete name."""
+        plain = PurePosixPath(DIRECTORY, suffix)
+        named = PurePosixPath(DIRECTORY, f"{self._file_system}.{suffix}")
+        return named if descriptors.exists(named, root) else plain

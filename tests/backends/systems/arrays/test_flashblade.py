@@ -1,6 +1,7 @@
 """FlashBlade's own ways: two families of versions, sessions that end, deletes by the array."""
 
 import gc
+import os
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
@@ -166,3 +167,54 @@ def test_another_program_of_that_name_is_not_taken_for_it(tmp_path: Path) -> Non
     (programs / "pdu").chmod(0o755)
     with array(tmp_path) as it:
         assert "fast-size" not in capabilities(it.another(rapidfile_dir=str(programs)))
+
+
+@pytest.mark.parametrize("version", ["1.8", "2.14"])
+@pytest.mark.parametrize("full_names", [False, True])
+def test_snapshots_are_made_shown_and_eradicated(
+    tmp_path: Path, version: str, *, full_names: bool
+) -> None:
+    with array(tmp_path, Profile(full_names=full_names)) as it:
+        mine = it.another(purity_api_version=version)
+        assert "snapshot" in capabilities(mine)
+        one, name = vfolder(mine), "at:2026-11-29T12:00:00+01:00_x."
+        (mine.vfolder_path(one) / "file").write_bytes(b"kept")
+        mine.create_snapshot(one, name)
+        assert [snapshot.name for snapshot in mine.list_snapshots(one)] == [name]
+        with mine.open_snapshot(one, name) as kept:
+            assert os.listdir(kept) == ["file"]
+        it.simulator.snapshots["hourly"] = {"suffix": "hourly", "created": 1, "destroyed": False}
+        mine.delete_snapshot(one, name)
+        assert list(it.simulator.snapshots) == ["hourly"]
+        with pytest.raises(errors.InvalidName, match="at most"):
+            mine.create_snapshot(one, "x" * 60)
+
+
+def test_a_destroyed_snapshot_that_stays_is_not_listed(tmp_path: Path) -> None:
+    with array(tmp_path, Profile(eradicates=False)) as it:
+        one = vfolder(it.backend)
+        it.backend.create_snapshot(one, "a")
+        it.backend.delete_snapshot(one, "a")
+        assert it.backend.list_snapshots(one) == []
+        with pytest.raises(errors.StorageError, match="already exists"):
+            it.backend.create_snapshot(one, "a")
+
+
+def test_a_mount_without_snapshots_lacks_the_capability(tmp_path: Path) -> None:
+    with array(tmp_path, Profile(shows_snapshots=False)) as it:
+        assert "snapshot" not in capabilities(it.backend)
+        one = vfolder(it.backend)
+        with pytest.raises(errors.Conflict, match="mount does not show it"):
+            it.another(purity_attribute_seconds=0.3).create_snapshot(one, "a")
+        assert it.simulator.snapshots == {}
+
+
+def test_quotas_of_the_services_own_user_and_group_are_told(tmp_path: Path) -> None:
+    quotas = [("users", os.geteuid(), 100, 40), ("groups", os.getegid(), 100, 100)]
+    with array(tmp_path, Profile(quotas=[*quotas, ("users", 4711, 10, 10)], page=1)) as it:
+        found = it.backend.hardware()
+        assert found.metadata["user_quota"] == "40 of 100 bytes"
+        assert found.status == HardwareStatus.DEGRADED
+        assert f"the quota of group {os.getegid()}" in (found.status_info or "")
+        it.simulator.profile.quotas.clear()
+        assert it.backend.hardware().status == HardwareStatus.HEALTHY
