@@ -42,6 +42,8 @@ class Ask:
     headers: dict[str, str]
     body: Any = None
     raw: bytes = b""
+    #: The common name in the certificate of the client; empty without one.
+    client: str = ""
 
 
 @dataclass
@@ -255,7 +257,10 @@ def _handler(server: Server) -> type[BaseHTTPRequestHandler]:  # noqa: C901 - on
             if raw and headers.get("content-type") == "application/json":
                 body = json.loads(raw)
             query = dict(parse_qsl(parts.query, keep_blank_values=True))
-            return Ask(self.command, parts.path, query, headers, body, raw)
+            shown = self.connection.getpeercert() or {}
+            names = dict(pair for part in shown.get("subject", ()) for pair in part)
+            client = names.get("commonName", "")
+            return Ask(self.command, parts.path, query, headers, body, raw, client)
 
         def _suffer(self, ask: Ask, fault: str) -> Say | None:  # noqa: PLR0911 - a fault each
             if fault == "drop before":
@@ -361,13 +366,20 @@ def serving(
     faults: Faults | None = None,
     pair: tuple[Path, Path] | None = None,
     port: int = 0,
+    *,
+    client_ca: Path | None = None,
+    client_must: bool = False,
 ) -> Iterator[Server]:
     """The simulator, listening until the end.
 
-    Trust it by `certificate()`, or by the certificate of the pair that was given.
+    Trust it by `certificate()`, or by the certificate of the pair that was given. It asks clients
+    for a certificate of `client_ca`, and with `client_must` takes no others.
     """
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(*(pair or certificate()))
+    if client_ca is not None:
+        context.load_verify_locations(client_ca)
+        context.verify_mode = ssl.CERT_REQUIRED if client_must else ssl.CERT_OPTIONAL
     server = Server(simulator, faults or Faults(), context, port)
     server.start()
     try:

@@ -9,12 +9,14 @@ import threading
 import time
 from base64 import b64decode
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import uuid4
 
 from simulators.arrays.ontap_files import OntapFiles
 from simulators.arrays.ontap_jobs import NOT_ACTIVE, QUOTA_BUSY, RESIZE_FAILED, JobFailure, Profile
 from simulators.arrays.ontap_lists import Row, listing, refusal
+from simulators.arrays.ontap_login import AuthorizationServer
 from simulators.serving import Ask, Say
 from simulators.shelf import Shelf
 
@@ -46,10 +48,15 @@ class OntapSim(OntapFiles):
         self.svm_uuid = str(uuid4())
         self.quota_state, self.volume_state = self.profile.quota, "online"
         self.qtrees: dict[str, int] = {}
+        self.qtree_facts: dict[str, Row] = {}
         #: The other limits that are in force: soft ones, and those of files.
         self.further: dict[str, Row] = {}
         self._invisible: set[str] = set()
+        #: Events: name, severity, seconds since then.
+        self.events: list[tuple[str, str, float]] = []
         self.wrong_passwords = 0
+        #: The authorization server whose tokens it accepts.
+        self.issuer: AuthorizationServer | None = None
         self._next_id = 1
         self._until = 0.0
         self._index = 1 << 60
@@ -76,6 +83,7 @@ class OntapSim(OntapFiles):
             ("GET", ["cluster"], self._cluster),
             ("GET", ["cluster", "nodes"], self._nodes),
             ("GET", ["cluster", "jobs", "*"], self._job),
+            ("GET", ["support", "ems", "events"], self._events),
             ("GET", ["storage", "volumes"], self._volumes),
             ("GET", ["storage", "volumes", "*"], self._volume),
             ("PATCH", ["storage", "volumes", "*"], self._patch_volume),
@@ -102,16 +110,26 @@ class OntapSim(OntapFiles):
         return refusal(404, "3", "The requested API is not supported.")
 
     def _stranger(self, ask: Ask) -> Say | None:
-        if self.wrong_passwords >= WRONG_PASSWORDS_MAX:
-            return refusal(401, "6691623", "User is not authorized.")
-        scheme, _, token = ask.headers.get("authorization", "").partition(" ")
-        if scheme != "Basic" or b64decode(token).decode() != f"{USER}:{PASSWORD}":
-            self.wrong_passwords += 1
+        if not self._knows(ask):
             return refusal(401, "6691623", "User is not authorized.")
         hidden = ("/api/cluster", "/api/cluster/nodes")
         if ask.path in hidden and not self.profile.cluster_user:
             return refusal(403, "6", "not authorized for that command")
         return None
+
+    def _knows(self, ask: Ask) -> bool:
+        """Return whether a request proves who sends it; six wrong passwords lock the account."""
+        scheme, _, token = ask.headers.get("authorization", "").partition(" ")
+        if scheme == "Bearer":
+            return self.issuer is not None and token in self.issuer.valid
+        if not scheme and ask.client:
+            return ask.client == USER
+        if self.wrong_passwords >= WRONG_PASSWORDS_MAX:
+            return False
+        if scheme == "Basic" and b64decode(token).decode() == f"{USER}:{PASSWORD}":
+            return True
+        self.wrong_passwords += 1
+        return False
 
     # cluster and volumes
 
@@ -121,6 +139,22 @@ class OntapSim(OntapFiles):
     def _nodes(self, ask: Ask) -> Say:
         rows = [{"uuid": name, "name": name, "state": s} for name, s in self.profile.nodes.items()]
         return listing(ask, rows, {"uuid", "name", "state"}, {"uuid", "name"}, self.profile.page)
+
+    def _events(self, ask: Ask) -> Say:
+        """The log of events; an event has no end."""
+        if not self.profile.cluster_user:
+            return refusal(403, "6", "not authorized for that command")
+        rows = [
+            {
+                "index": number,
+                "node": {"name": "node-1"},
+                "time": (datetime.now(UTC) - timedelta(seconds=age)).isoformat(),
+                "message": {"name": name, "severity": severity},
+                "log_message": f"{name}: what happened",
+            }
+            for number, (name, severity, age) in enumerate(self.events)
+        ]
+        return listing(ask, rows, _EVENT, {"index", "node.name"}, self.profile.page)
 
     def _volumes(self, ask: Ask) -> Say:
         rows = [self._facts()]
@@ -145,7 +179,7 @@ class OntapSim(OntapFiles):
             "svm": {"uuid": self.svm_uuid, "name": SVM},
             "style": self.profile.style,
             "state": self.volume_state,
-            "nas": {"path": f"/{VOLUME}"},
+            "nas": {} if self.profile.junction is None else {"path": self.profile.junction},
             "quota": {"state": self.quota_state},
             "analytics": {"state": self.profile.analytics},
             "space": {"size": total, "afs_total": total * 95 // 100, "used": 10 << 30},
@@ -216,9 +250,12 @@ class OntapSim(OntapFiles):
         return listing(ask, rows, _QTREE, {"id", "name"}, self.profile.page)
 
     def _make_qtree(self, ask: Ask) -> Say:
-        extra = set(ask.body) - {"svm", "volume", "name", "unix_permissions", "user", "group"}
-        if extra:
+        known = {"svm", "volume", "name", "unix_permissions", "user", "group"}
+        if extra := set(ask.body) - known - {"security_style", "export_policy"}:
             return refusal(400, "262185", f"Unexpected field {extra}.")
+        facts = {k: ask.body[k] for k in ("security_style", "export_policy") if k in ask.body}
+        if (no := self._impossible_qtree(facts)) is not None:
+            return no
         if (no := self._other_place(ask.body)) is not None:
             return no
         name, mode = ask.body["name"], ask.body.get("unix_permissions", 755)
@@ -233,6 +270,7 @@ class OntapSim(OntapFiles):
                 if self.shelf.exists(name):
                     raise JobFailure("1", f'duplicate entry: qtree "{name}"', 409)
                 self.qtrees[name] = self._next_id
+                self.qtree_facts[name] = facts
                 self._next_id += 1
                 self.effects.append(f"create qtree {name}")
                 self._show(name, int(str(mode), 8), int(owner[0]), int(owner[1]))
@@ -241,6 +279,14 @@ class OntapSim(OntapFiles):
                     self.active.setdefault(name, None)
 
         return self._later(ask, f"create qtree {name}", act, 201)
+
+    def _impossible_qtree(self, facts: Row) -> Say | None:
+        if facts.get("security_style", "unix") not in ("unix", "mixed", "ntfs"):
+            return refusal(400, "262197", "Invalid security style.")
+        policy = facts.get("export_policy", {"name": "default"})
+        if policy.get("name") not in self.profile.export_policies:
+            return refusal(400, "1703952", "The export policy does not exist.")
+        return None
 
     def _show(self, name: str, mode: int, uid: int, gid: int) -> None:
         """The directory, at once or when the client's attribute cache lets it be seen."""
@@ -407,6 +453,7 @@ _RATES = ("iops", "throughput", "latency")
 _VOLUME = {"uuid", "name", "svm.uuid", "svm.name", "style", "state", "nas.path", "quota.state"}
 _VOLUME |= {"analytics.state", "space.size", "space.used", "space.afs_total", "metric.status"}
 _VOLUME |= {f"metric.{rate}.{kind}" for rate in _RATES for kind in ("read", "write")}
+_EVENT = {"index", "node.name", "time", "message.name", "message.severity", "log_message"}
 _QTREE = {"id", "name", "volume.uuid", "volume.name", "svm.name", "svm.uuid"}
 _RULE = {"uuid", "type", "qtree.name", "volume.uuid", "svm.uuid"}
 _KINDS_OF_LIMIT = ("space", "files")

@@ -30,6 +30,9 @@ class Profile:
     incomplete: bool = False
     nodes: dict[str, str] = field(default_factory=lambda: {"node-1": "up", "node-2": "up"})
     style: str = "flexvol"
+    #: Where the volume is in the namespace of its SVM; None: nowhere.
+    junction: str | None = "/research"
+    export_policies: tuple[str, ...] = ("default", "vfolders")
     #: What the user may not do: `clone`.
     denied: tuple[str, ...] = ()
     #: `shown` at the mount, `hidden` there, or `denied` to the user.

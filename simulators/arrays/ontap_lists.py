@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable, Iterable
+from datetime import datetime
 from typing import Any
 from urllib.parse import quote
 
@@ -73,12 +74,20 @@ def matches(found: Any, pattern: str) -> bool:  # noqa: PLR0911 - one for each f
         return any(matches(found, part) for part in pattern.split("|"))
     if found is None:
         return False
+    if pattern.startswith((">", "<")) and isinstance(found, str):
+        return _at(found, pattern)
     if isinstance(found, int) and not isinstance(found, bool):
         return _within(found, pattern)
     text = {True: "true", False: "false"}.get(found, str(found))
     if pattern.startswith('"'):
         return text == pattern.strip('"')
     return re.fullmatch(re.escape(pattern).replace(r"\*", ".*"), text) is not None
+
+
+def _at(found: str, pattern: str) -> bool:
+    """Whether a moment is before or after another one."""
+    moment = datetime.fromisoformat(pattern.lstrip("<>="))
+    return (datetime.fromisoformat(found) > moment) is pattern.startswith(">")
 
 
 def _within(found: int, pattern: str) -> bool:

@@ -34,6 +34,7 @@ from backends.mounted.rest.credentials import (
     Tokens,
     basic_login,
     basic_token,
+    checked_login,
     end_session,
 )
 from backends.mounted.rest.options import ArrayOptions, options_of
@@ -56,6 +57,7 @@ __all__ = [
     "Tokens",
     "basic_login",
     "basic_token",
+    "checked_login",
     "deadline",
     "end_session",
     "jobs",

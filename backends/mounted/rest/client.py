@@ -1,5 +1,6 @@
 """Requests to an array, retried until the deadline wherever a retry is safe."""
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from http import HTTPStatus
@@ -44,6 +45,8 @@ LONGEST_PAUSE_SECONDS = 5.0
 #: More renewals for one request mean that the array revokes every login.
 RENEWALS_MAX = 2
 
+#: What OpenSSL says when the other side refuses our certificate (RFC 8446 section 6.2).
+_REFUSED_CERTIFICATE = re.compile("ALERT_(BAD_|UNSUPPORTED_)?(CERTIFICATE|UNKNOWN_CA)")
 _log = logger(__name__)
 T = TypeVar("T")
 
@@ -338,10 +341,14 @@ def _whole(response: requests.Response, end: float) -> bytes:
 
 
 def _distrust(error: requests.exceptions.SSLError) -> BackendFailed | Lost:
-    """Raise for an untrusted certificate, which stays so; a broken connection may recover."""
+    """Raise for a certificate that one side refuses, which stays so; else it may recover."""
     if "CERTIFICATE_VERIFY_FAILED" in str(error):
         return BackendFailed(
             "The array's certificate is not trusted; name the authority that signed it.",
+        )
+    if _REFUSED_CERTIFICATE.search(str(error)):
+        return BackendFailed(
+            "The array does not accept the certificate of this client, or wants one."
         )
     return Lost("The secure connection to the array broke.")
 

@@ -29,16 +29,26 @@ def basic_token(user: str, password: str) -> str:
 
 
 def basic_login(token: str, check: str) -> Callable[[Client], Mapping[str, str]]:
-    """Return a login that checks the credentials by one GET of the path `check`.
+    """Return a login that checks user and password by one GET of the path `check`.
 
     The login raises:
         ArrayRefused: the array does not accept the credentials.
     """
-    headers = {"Authorization": f"Basic {token}"}
+    refused = "The array does not accept the user or the password."
+    return checked_login({"Authorization": f"Basic {token}"}, check, refused)
+
+
+def checked_login(
+    headers: Mapping[str, str], check: str, refused: str
+) -> Callable[[Client], Mapping[str, str]]:
+    """Return a login by these headers, or by the client's certificate, checked by one GET.
+
+    The login raises:
+        ArrayRefused: the array does not accept the credentials; the text is `refused`.
+    """
 
     def sign_in(client: Client) -> Mapping[str, str]:
-        request = ArrayRequest("GET", check, headers=headers)
-        client.present(request, "The array does not accept the user or the password.")
+        client.present(ArrayRequest("GET", check, headers=headers), refused)
         return headers
 
     return sign_in

@@ -35,13 +35,16 @@ class ArrayOptions(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     def __repr__(self) -> str:
         return f"{type(self).__name__}(…)"
 
-    def target(self, *endpoints: str) -> ArrayEndpoint:
+    def target(
+        self, *endpoints: str, client_certificate: tuple[str, str] | None = None
+    ) -> ArrayEndpoint:
         """Return the address of the array; `https://` is added where it is missing."""
         urls = tuple(e if "://" in e else f"https://{e}" for e in endpoints)
         return ArrayEndpoint(
             endpoints=tuple(url.rstrip("/") for url in urls),
             ca_bundle=self.ca_bundle,
             verify_tls=self.verifies,
+            client_certificate=client_certificate,
         )
 
 

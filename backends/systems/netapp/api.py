@@ -9,7 +9,6 @@ from msgspec import Struct, field
 
 from backends.mounted.rest import (
     ArrayAnswer,
-    ArrayEndpoint,
     ArrayRefusal,
     ArrayRefused,
     ArrayRequest,
@@ -17,11 +16,11 @@ from backends.mounted.rest import (
     Client,
     Lost,
     Reason,
-    basic_login,
-    basic_token,
     jobs,
     unknown,
 )
+from backends.systems.netapp.login import login_of
+from backends.systems.netapp.options import NetAppOptions
 
 #: How long ONTAP may delay an answer until its work is done (seconds).
 RETURN_TIMEOUT_SECONDS = 3
@@ -55,8 +54,6 @@ _REASONS = {
     "5308545": Reason.NOT_FOUND,
     "5308561": Reason.BUSY,
 }
-#: Read to check the credentials: users of one SVM may read it, too.
-_CHECK = "/api/storage/volumes?max_records=1"
 R = TypeVar("R")
 
 
@@ -108,16 +105,14 @@ class OntapApi:
     ONTAP locks an account after a few wrong passwords, so they are checked before the first use.
     """
 
-    def __init__(
-        self, target: ArrayEndpoint, user: str, password: str, answer_seconds: float
-    ) -> None:
-        token = basic_token(user, password)
+    def __init__(self, options: NetAppOptions) -> None:
+        sign_in, secrets = login_of(options)
         self.client = Client(
-            target,
-            basic_login(token, _CHECK),
+            options.cluster,
+            sign_in,
             _dialect,
-            secrets=(password, token),
-            answer_seconds=answer_seconds,
+            secrets=secrets,
+            answer_seconds=options.answer_seconds,
         )
 
     def records(self, path: str, row: type[R], **query: Any) -> Iterator[R]:  # noqa: ANN401 - JSON values

@@ -3,9 +3,7 @@
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import PurePosixPath
-from typing import ClassVar, Literal
-
-from msgspec import field
+from typing import ClassVar
 
 from backends.base import Capacity, HardwareInfo, Mount, PerformanceMetric, TreeUsage
 from backends.fs import descriptors
@@ -17,7 +15,7 @@ from backends.mounted import (
     await_entry,
     scope_lock,
 )
-from backends.mounted.rest import ArrayOptions, ArrayRefused, Reason, options_of
+from backends.mounted.rest import ArrayRefused, Reason, options_of
 from backends.retention import (
     PREFIX_LENGTH,
     ArraySnapshot,
@@ -26,39 +24,17 @@ from backends.retention import (
     spelled_plainly,
 )
 from backends.systems.netapp.api import OntapApi
+from backends.systems.netapp.options import NetAppOptions
 from backends.systems.netapp.quota import OntapQuota
 from backends.systems.netapp.snapshots import DIRECTORY, NAME_MAX, OntapSnapshots
 from backends.systems.netapp.volume import OntapVolume, refuse_offline
-from core.errors import Conflict, Unsupported
+from core.errors import Conflict, StorageError, Unsupported
 from core.names import VFolderId
 
 #: Limits are multiples of this many bytes.
 GRANULE_BYTES = 1024
-#: The attribute cache of an NFS client may hide a new qtree for 30 seconds (acdirmin).
-ATTRIBUTE_SECONDS = 45.0
 #: The lock for changes of a volume's limits: ONTAP does one at a time.
 _LIMITS_LOCK = 0
-
-
-class NetAppOptions(ArrayOptions, frozen=True, kw_only=True):
-    """Options of a volume on ONTAP; the prefix `netapp_` marks those of Backend.AI's proxy."""
-
-    netapp_ontap_endpoint: str
-    netapp_ontap_user: str
-    netapp_ontap_password: str
-    netapp_volume_name: str
-    #: Required when the volume's name exists in several SVMs.
-    netapp_svm: str | None = None
-    #: For bulk copies, used by `backends.transfer.xcp`.
-    xcp_catalog: str | None = None
-    netapp_nfs_host: str | None = None
-    netapp_xcp_cmd: list[str] = field(default_factory=list)
-    #: `auto` allows switching quota off and on where ONTAP needs that to enforce a limit.
-    netapp_quota_reinit: Literal["never", "auto"] = "never"
-    #: Let ONTAP remove purged trees, as its own job.
-    netapp_async_delete: bool = False
-    #: How long a new quota scope may stay invisible on the mount.
-    netapp_attribute_seconds: float = ATTRIBUTE_SECONDS
 
 
 class NetAppBackend(ArrayInodeLimits, ArraySoftLimits, ArraySnapshots):
@@ -76,13 +52,16 @@ class NetAppBackend(ArrayInodeLimits, ArraySoftLimits, ArraySnapshots):
     def __init__(self, mount: Mount) -> None:
         options = options_of(mount, NetAppOptions)
         super().__init__(mount, options.deadline_seconds)
-        target = options.target(options.netapp_ontap_endpoint)
-        user, password = options.netapp_ontap_user, options.netapp_ontap_password
-        api = OntapApi(target, user, password, options.answer_seconds)
+        api = OntapApi(options)
         self.making_seconds = options.netapp_attribute_seconds
         self._async_delete = options.netapp_async_delete
         self._volume = OntapVolume(api, options.netapp_volume_name, options.netapp_svm)
-        self._quota = OntapQuota(self._volume, reinitialise=options.netapp_quota_reinit == "auto")
+        self._quota = OntapQuota(
+            self._volume,
+            reinitialise=options.netapp_quota_reinit == "auto",
+            export_policy=options.netapp_export_policy,
+            security_style=options.netapp_security_style,
+        )
         self._clones_refused = False
         self._snapshots = OntapSnapshots(self._volume)
 
@@ -109,6 +88,14 @@ class NetAppBackend(ArrayInodeLimits, ArraySoftLimits, ArraySnapshots):
         super().before_purge(parent, name, vfolder)
         if self._async_delete:
             self._remove_by_array(parent, name, self._volume.remove_tree)
+
+    def export_path(self) -> PurePosixPath | None:
+        """See `backends.transfer.xcp.exports`: the junction of the volume; one request."""
+        try:
+            with self._within_deadline():
+                return self._volume.junction()
+        except StorageError:
+            return None
 
     def clone_file(self, source: PurePosixPath, target: PurePosixPath) -> None:
         """See `HasFileClone.clone_file`: ONTAP's file clone.

@@ -88,7 +88,18 @@ class OntapQuota:
     time ONTAP enforces no limit of the volume.
     """
 
-    def __init__(self, volume: OntapVolume, *, reinitialise: bool) -> None:
+    def __init__(
+        self,
+        volume: OntapVolume,
+        *,
+        reinitialise: bool,
+        export_policy: str | None = None,
+        security_style: str | None = None,
+    ) -> None:
+        """Take the volume, and what new qtrees get; None leaves that to ONTAP."""
+        policy = None if export_policy is None else {"name": export_policy}
+        facts = {"export_policy": policy, "security_style": security_style}
+        self._facts = {name: fact for name, fact in facts.items() if fact is not None}
         self._volume = volume
         self._api = volume.api
         self._reinitialise = reinitialise
@@ -97,6 +108,7 @@ class OntapQuota:
         """Create a qtree owned by the service's user; an existing one is no error."""
         body = {
             **self._where(),
+            **self._facts,
             "name": name,
             "unix_permissions": int(f"{PREFIX_MODE:o}"),
             "user": {"id": str(os.geteuid())},

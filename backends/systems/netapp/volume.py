@@ -1,6 +1,8 @@
 """One ONTAP volume: identity, state and measurements."""
 
-from typing import Any
+from datetime import UTC, datetime, timedelta
+from pathlib import PurePosixPath
+from typing import Any, TypeVar
 from urllib.parse import quote
 
 from msgspec import Struct, field
@@ -11,6 +13,11 @@ from backends.systems.netapp.api import OntapApi
 from core.errors import BackendFailed, ConfigurationError, Unavailable
 
 VOLUMES = "/api/storage/volumes"
+_EVENTS = "/api/support/ems/events"
+#: An event has no end, so that only those of this time count (seconds).
+EVENT_SECONDS = 3600
+_EVENTS_SHOWN = 5
+R = TypeVar("R")
 _CLONES = "/api/storage/file/clone"
 _FLEXVOL = "flexvol"
 _OFF, _ON, _CORRUPT = "off", "on", "corrupt"
@@ -96,6 +103,22 @@ class _Node(Struct):
     state: str = ""
 
 
+class _Message(Struct):
+    name: str = ""
+
+
+class _EmsEvent(Struct):
+    message: _Message = field(default_factory=_Message)
+
+
+class _Nas(Struct):
+    path: str | None = None
+
+
+class _Joined(Struct):
+    nas: _Nas = field(default_factory=_Nas)
+
+
 class _Entry(Struct):
     type: str = ""
 
@@ -176,17 +199,14 @@ class OntapVolume:
         )
 
     def health(self) -> HardwareInfo:
-        """Return the health of the visible nodes and of the volume; three requests."""
+        """Return the health of nodes, of the volume, and severe events; four requests."""
         states = self.states()
-        try:
-            nodes = list(self.api.records("/api/cluster/nodes", _Node, fields="name,state"))
-        except ArrayRefused as refusal:
-            if refusal.reason is not Reason.DENIED:
-                raise
-            nodes = []
+        nodes = self._visible("/api/cluster/nodes", _Node, fields="name,state") or []
+        events = self._severe_events()
         down = sorted(node.name for node in nodes if node.state != "up")
         metadata = {"nodes": str(len(nodes)) if nodes else "unknown"}
         metadata |= {"volume": states.state or "unknown", "quota": states.quota.state or "unknown"}
+        metadata["events"] = "unknown" if events is None else str(len(events))
         if states.state not in (None, "online"):
             info = f"The volume is {states.state}."
             return HardwareInfo(HardwareStatus.OFFLINE, info, metadata)
@@ -195,7 +215,36 @@ class OntapVolume:
         if down:
             info = f"Not up: {', '.join(down)}."
             return HardwareInfo(HardwareStatus.DEGRADED, info, metadata)
+        if events:
+            names = ", ".join(sorted(set(events))[:_EVENTS_SHOWN])
+            info = f"Severe events in the last hour: {names}."
+            return HardwareInfo(HardwareStatus.DEGRADED, info, metadata)
         return HardwareInfo(HardwareStatus.HEALTHY, None, metadata)
+
+    def junction(self) -> PurePosixPath | None:
+        """Return where the volume is in the namespace of its SVM; None where it is nowhere."""
+        path = self._ask(_Joined, "nas.path").nas.path
+        return PurePosixPath(path) if path else None
+
+    def _severe_events(self) -> list[str] | None:
+        """Return the names of the alerts and emergencies of the last hour; None when unknown."""
+        since = datetime.now(UTC) - timedelta(seconds=EVENT_SECONDS)
+        rows = self._visible(
+            _EVENTS,
+            _EmsEvent,
+            **{"message.severity": "emergency|alert", "time": f">{since:%Y-%m-%dT%H:%M:%SZ}"},
+            fields="message.name",
+        )
+        return None if rows is None else [row.message.name for row in rows]
+
+    def _visible(self, path: str, row: type[R], **query: Any) -> list[R] | None:  # noqa: ANN401 - JSON values
+        """Return a list of the cluster; None where the user may not see it."""
+        try:
+            return list(self.api.records(path, row, **query))
+        except ArrayRefused as refusal:
+            if refusal.reason not in (Reason.DENIED, Reason.NOT_FOUND):
+                raise
+            return None
 
     def usage_of(self, path: str) -> TreeUsage:
         """Return the figures of File System Analytics for a directory, by its path in the volume.

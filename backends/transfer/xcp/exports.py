@@ -3,7 +3,7 @@
 import shlex
 from dataclasses import dataclass
 from pathlib import PurePosixPath
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 from backends.base import Backend
 
@@ -14,6 +14,14 @@ COMMAND, HOST, VOLUME, CATALOG = (
     "netapp_volume_name",
     "xcp_catalog",
 )
+
+
+@runtime_checkable
+class HasExport(Protocol):
+    """A storage system that knows by which path its NFS server exports the volume."""
+
+    def export_path(self) -> PurePosixPath | None:
+        """Return that path; None when the volume is not exported, or the path is unknown."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,16 +43,21 @@ class Export:
 
 
 def exported(backend: Backend) -> Export | None:
-    """Return the export of a volume; None when its options do not configure XCP."""
+    """Return the export of a volume; None when XCP is not configured, or the export is unknown.
+
+    An array that knows the path of the export is asked; the options name it otherwise.
+    """
     options = backend.mount.options
     command, host = options.get(COMMAND), options.get(HOST)
     if not command or not host:
         return None
     name = str(options.get(VOLUME) or backend.mount.volume).strip("/")
+    knowing = backend.skill(HasExport)
+    top = knowing.export_path() if knowing else PurePosixPath("/", name)
     catalog = options.get(CATALOG)
-    return Export(
-        _words(command), str(host), PurePosixPath("/", name), str(catalog) if catalog else None
-    )
+    if top is None:
+        return None
+    return Export(_words(command), str(host), top, str(catalog) if catalog else None)
 
 
 def _words(command: Any) -> tuple[str, ...]:  # noqa: ANN401 - what a configuration holds

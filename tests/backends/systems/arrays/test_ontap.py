@@ -11,6 +11,7 @@ import pytest
 
 from backends.base import HardwareStatus, Mount, capabilities
 from backends.systems.netapp.backend import NetAppBackend
+from backends.transfer.xcp import exported
 from backends.tree import remove_tree
 from backends.volumes import backend_factory
 from backends.volumes.wrappers import HelperRequest, perform
@@ -283,3 +284,47 @@ def test_a_door_without_rights_has_limits_set_by_the_worker(tmp_path: Path) -> N
             assert not perform(it.backend, HelperRequest(verb, "array", str(one), limit)).refusal  # type: ignore[arg-type] # a name of a verb
         found = it.backend.describe_scope(one)
         assert (found.limit_inodes, found.soft_limit_bytes) == (100, MIB)
+
+
+def test_new_scopes_get_the_export_policy_and_the_security_style(tmp_path: Path) -> None:
+    with array(tmp_path, ON) as it:
+        one = scope()
+        options = {"netapp_export_policy": "vfolders", "netapp_security_style": "mixed"}
+        it.another(**options).create_scope(one, MIB)
+        assert it.simulator.qtree_facts[one.directory] == {
+            "export_policy": {"name": "vfolders"},
+            "security_style": "mixed",
+        }
+        with pytest.raises(errors.BackendFailed, match="export policy does not exist"):
+            it.another(netapp_export_policy="none", deadline_seconds=5.0).create_scope(scope())
+        it.backend.create_scope(plain := scope())
+        assert it.simulator.qtree_facts[plain.directory] == {}
+
+
+def test_severe_events_of_the_last_hour_degrade(tmp_path: Path) -> None:
+    with array(tmp_path, replace(ON, page=1)) as it:
+        it.simulator.events = [
+            ("raid.disk.fail", "emergency", 7200.0),
+            ("callhome.spares.low", "error", 10.0),
+        ]
+        found = it.backend.hardware()
+        assert (found.status, found.metadata["events"]) == (HardwareStatus.HEALTHY, "0")
+        it.simulator.events.append(("monitor.volume.full", "alert", 10.0))
+        found = it.backend.hardware()
+        assert found.status == HardwareStatus.DEGRADED
+        assert "monitor.volume.full" in (found.status_info or "")
+        it.simulator.profile.cluster_user = False
+        found = it.backend.hardware()
+        assert (found.status, found.metadata["events"]) == (HardwareStatus.HEALTHY, "unknown")
+
+
+@pytest.mark.parametrize("junction", ["/ml/research", "/research", None])
+def test_the_export_for_xcp_is_the_junction(tmp_path: Path, junction: str | None) -> None:
+    with array(tmp_path, replace(ON, junction=junction)) as it:
+        assert exported(it.backend) is None
+        mine = it.another(netapp_nfs_host="10.0.0.5", netapp_xcp_cmd=["xcp"])
+        found = exported(mine)
+        assert (found and str(found.top)) == junction
+    assert (
+        exported(it.another(netapp_nfs_host="h", netapp_xcp_cmd=["x"], deadline_seconds=1)) is None
+    )
