@@ -5,7 +5,7 @@ from flask import Flask
 from api.doors import client, manager, pages
 from api.doors.client import openapi as client_openapi
 from api.doors.internal import metrics
-from api.doors.manager import node_operations, openapi
+from api.doors.manager import node_operations, node_trees, openapi
 from api.http import auth
 from api.routes import make_app, probes
 from core.settings import Settings, load
@@ -20,6 +20,7 @@ def manager_door(settings: Settings | None = None) -> Flask:
     manager.install(openapi.describe(app))
     openapi.serve(app, openapi.manager_document())
     app.register_blueprint(node_operations.blueprint)
+    app.register_blueprint(node_trees.blueprint)
     app.register_blueprint(pages.blueprint)
     return app
 

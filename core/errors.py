@@ -37,6 +37,7 @@
     ├── QuotaExceeded              422  the quota scope has not enough free space
     ├── NoSpace                    507  the volume has not enough free space
     ├── Unavailable                503  Redis or a node does not answer; try again later
+    │   ├── NodeAway               503  no node that serves the source of a copy answers
     │   ├── StorageUnavailable     503  the storage fails now (EIO, ESTALE)
     │   │   └── VolumeUnavailable  503  what is mounted here now is not the volume
     │   ├── RegistryUnavailable    503  a registry does not answer, or fails for now
@@ -377,6 +378,13 @@ class Unavailable(StorageError):
     title = "Temporarily unavailable"
     status = 503
     retriable = True
+
+
+class NodeAway(Unavailable):
+    """No node that serves the source of a copy answers; the copy waits for one."""
+
+    kind = "storage/node/away"
+    title = "The source's node is away"
 
 
 class StorageUnavailable(Unavailable):

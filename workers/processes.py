@@ -19,6 +19,7 @@ from core.telemetry import logs
 from workers import app as workers_app
 from workers.node import (
     QuotaHelper,
+    TreeAnswers,
     Upkeep,
     artifact_queues,
     celery_internals,
@@ -47,6 +48,8 @@ def worker(app: Celery, settings: Settings) -> None:
     app.steps["worker"].add(Upkeep)
     QuotaHelper.settings = settings
     app.steps["worker"].add(QuotaHelper)
+    TreeAnswers.settings = settings
+    app.steps["worker"].add(TreeAnswers)
     worker_shutting_down.connect(_drain, weak=False)
     worker_process_init.connect(_child_started, weak=False)
     # Celery warns of root. Only root can keep owners and modes of files, and it is root on purpose.

@@ -10,9 +10,10 @@ import hmac
 from flask import Flask
 
 from api.http.flask_app import this_request
+from core.cluster import SECRET_HEADER
 from core.errors import Forbidden
 
-HEADER = "X-BackendAI-Storage-Auth-Token"
+HEADER = SECRET_HEADER
 #: The header as WSGI names it; this lookup is faster.
 _HEADER_VARIABLE = f"HTTP_{HEADER.upper().replace('-', '_')}"
 #: GET below these paths needs no secret: pages that explain alerts, errors, and the API.

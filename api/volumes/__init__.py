@@ -5,13 +5,12 @@ from api.volumes.bandwidth import Budgets
 from api.volumes.deadlines import Deadlines
 from api.volumes.health import COMPONENT, HealthMonitor, Ping, ServiceName
 from api.volumes.inline_calls import InlineCalls, WatchedCall
-from api.volumes.node_calls import CONTENT_TYPE, NODE_HEADER, PATH, NodeCalls
+from api.volumes.node_calls import CONTENT_TYPE, PATH, NodeCalls
 from api.volumes.node_directory import NodeDirectory
 
 __all__ = [
     "COMPONENT",
     "CONTENT_TYPE",
-    "NODE_HEADER",
     "PATH",
     "Budgets",
     "Deadlines",

@@ -100,15 +100,20 @@ class VolumeAccess:
     def check_copies(self, source: str, target: str) -> None:
         """Refuse a copy between two volumes that no node of the cluster can do.
 
-        A volume whose nodes are all away is no reason: the job waits for them.
+        A node copies from a volume of another one by way of that node's manager door. A volume
+        whose nodes are all away is no reason: the job waits for them.
 
         Raises:
-            NoCommonNode: both volumes are served, and no node serves both.
+            NoCommonNode: no node serves both, and no node of the source can be asked.
         """
+        if source == target or (self._serves(source) and self._serves(target)):
+            return
         reads, writes = self._servers_of(source), self._servers_of(target)
-        if reads and writes and not reads & writes:
+        apart = reads and writes and not reads & writes
+        if apart and not self.directory.is_reachable(source):
             raise NoCommonNode(
-                f"No node serves both {source} and {target}. Mount both volumes on one node.",
+                f"No node serves both {source} and {target}, and no node of {source} has a worker "
+                "and an `announce-addr` of its manager door.",
                 volume=target,
             )
 
@@ -177,6 +182,15 @@ class VolumeAccess:
         """
         return self._deadlines.call(volume, operation, *args, **kwargs)
 
+    def check_served(self, node: str, volume: str) -> None:
+        """Refuse what another node sends to a wrong node.
+
+        Raises:
+            MisdirectedCall: `node` is not this one, or the volume is not served here now.
+        """
+        if node != self.directory.here or not self._serves(volume):
+            raise MisdirectedCall(f"Node {self.directory.here} does not serve volume {volume}.")
+
     def perform(self, node: str, call: remote.OperationCall, uploads: UploadStore) -> bytes:
         """Do an operation that the door of another node sends, and return its outcome.
 
@@ -186,10 +200,7 @@ class VolumeAccess:
             MisdirectedCall: `node` is not this one, or the volume is not served here now.
             Unavailable: the threads of the volume are all busy; the operation was not begun.
         """
-        if node != self.directory.here or not self._serves(call.volume):
-            raise MisdirectedCall(
-                f"Node {self.directory.here} does not serve volume {call.volume}."
-            )
+        self.check_served(node, call.volume)
         backend = self._volumes.get(call.volume)
         try:
             return self._deadlines.call(call.volume, remote.perform, call, backend, uploads)

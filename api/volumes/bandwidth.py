@@ -35,14 +35,18 @@ class Budgets:
         self._begun = threading.Event()
         self._answered = threading.Event()
         self._away = False
+        self._started = False
 
     def start(self) -> None:
-        """Start to follow the store on a thread of its own; call it after the fork.
+        """Start to follow the store on a thread of its own, once; call it after the fork.
 
         Returns when the store answered, so that the first stream keeps to its budget, or after
         `FIRST_SECONDS`.
         """
-        threading.Thread(target=self._run, name="budgets", daemon=True).start()
+        with self._lock:
+            if not self._started:
+                self._started = True
+                threading.Thread(target=self._run, name="budgets", daemon=True).start()
         self._answered.wait(FIRST_SECONDS)
 
     def of(self, volume: str) -> Budget:

@@ -14,14 +14,12 @@ import urllib3
 from urllib3.exceptions import ConnectTimeoutError, HTTPError, NewConnectionError
 
 from api.http import auth, problems
-from core.cluster import Node
+from core.cluster import NODE_HEADER, Node
 from core.errors import BackendFailed, DeadlineExceeded, Unavailable
 from core.telemetry import logger
 
 #: The route that does operations for other nodes.
 PATH = "/v1/node/operations"
-#: The id of the node that is meant: an address may lead to another one, for example a loopback.
-NODE_HEADER = "X-VFolder-Node"
 CONTENT_TYPE = "application/msgpack"
 #: Nodes that one call is sent to, the next only where the one before surely did not begin it.
 NODES_TRIED = 2

@@ -31,11 +31,17 @@ class NodeDirectory:
         self._nodes: list[Node] = []
         #: Every volume in a record of the last day, of a live or a lost node.
         self._known: frozenset[str] = frozenset()
+        self._reachable: frozenset[str] = frozenset()
 
     def serving(self, volume: str) -> list[Node]:
         """Return the other live nodes whose proof of a volume holds, least loaded first."""
         found = [node for node in self.nodes() if _serves(node, volume)]
         return sorted(found, key=lambda node: (node.load, node.id))
+
+    def is_reachable(self, volume: str) -> bool:
+        """Return whether a live node, this one too, serves a volume to workers of other nodes."""
+        self.nodes()
+        return volume in self._reachable
 
     def knows(self, volume: str) -> bool:
         """Return whether a record of a live or a lost node names the volume."""
@@ -71,8 +77,10 @@ class NodeDirectory:
             _log.warning("nodes not read", reason=type(error).__name__)
         else:
             self._known = frozenset(name for record in records for name in record["volumes"])
-            others = [r for r in records if r["alive"] and r["id"] != self.here]
-            self._nodes = [convert(record, Node) for record in others]
+            live = [convert(record, Node) for record in records if record["alive"]]
+            self._nodes = [node for node in live if node.id != self.here]
+            doors = [node for node in live if node.answers and node.manager_url]
+            self._reachable = frozenset(v for n in doors for v in n.volumes if _serves(n, v))
         self._read_at = time.monotonic()
 
 

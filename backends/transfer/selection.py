@@ -1,6 +1,7 @@
 """What a transfer takes from its source, as a selection of the tree engine."""
 
 from backends.transfer.endpoints import Endpoint, is_directory
+from backends.transfer.remote import RemoteEndpoint
 from backends.tree import Bounds, Filter, OnConflict, Selection
 from core.errors import EntryExists
 from core.jobs.requests import TransferRequest
@@ -34,7 +35,9 @@ def only(name: str) -> Selection:
     return Selection(only=name)
 
 
-def keeps_file(request: TransferRequest, source: Endpoint, target: Endpoint) -> bool:
+def keeps_file(
+    request: TransferRequest, source: Endpoint | RemoteEndpoint, target: Endpoint
+) -> bool:
     """Return whether the file at the target stays, as the request's `on_conflict` says.
 
     Raises:

@@ -142,32 +142,33 @@ def compare_trees(
     Raises:
         Interrupted: the control says stop.
     """
-    anchors = Anchor.duplicate(a_fd), Anchor.duplicate(b_fd)
-    comparison = _Comparison(*anchors, control, options, on_change or _ignore)
+    a, b = Anchor.duplicate(a_fd), Anchor.duplicate(b_fd)
+    work = CompareWork(a, b, options)
+    comparison = Comparison(work, [a.fd, b.fd], control, options, on_change or ignore)
     try:
         yield from comparison.run()
     finally:
         comparison.close()
 
 
-def _ignore(_: Change) -> None:
+def ignore(_: Change) -> None:
     """Drop a change."""
 
 
-class _Comparison:
-    """The parent's side."""
+class Comparison:
+    """The parent's side. It closes `own_fds`, the descriptors that `work` uses."""
 
     def __init__(
         self,
-        a: Anchor,
-        b: Anchor,
+        work: "CompareWork",
+        own_fds: list[int],
         control: Control,
         options: CompareOptions,
         on_change: Callable[[Change], None],
     ) -> None:
         self._on_change = on_change
-        self._a = a
-        self._b = b
+        self._work = work
+        self._own = own_fds
         self._control = control
         self._options = options
         self._pending = Backlog()
@@ -177,22 +178,24 @@ class _Comparison:
         self._differences: list[Difference] = []
 
     def close(self) -> None:
+        """Remove what is on disk."""
         self._pending.close()
         for sorter in self._pairs:
             sorter.close()
 
     def run(self) -> Iterator[Difference]:
+        """Compare, and yield what differs."""
         self._pending.push("")
         with HelperPool(
-            CompareWork(self._a, self._b, self._options),
+            self._work,
             self._control,
             effort=self._options.effort,
             size=self._size,
-            own_fds=[self._a.fd, self._b.fd],
+            own_fds=self._own,
         ) as pool:
             pool.run(self._next_batch, self._on_reply)
-        if Aspect.LINK not in self._options.skip:
-            self._compare_links()
+            if Aspect.LINK not in self._options.skip:
+                self._compare_links()
         yield from self._differences
 
     def _next_batch(self) -> Message | None:
@@ -230,7 +233,7 @@ class _Comparison:
 
     def _add_link(self, path: str) -> None:
         since = self._options.since_ns
-        if since is not None and changed_since(self._a, path, since):
+        if since is not None and self._work.is_changed(path, since):
             self._on_change(Change(path, (Aspect.LINK,)))
         else:
             self._differences.append(Difference(path, Aspect.LINK, "linked on one side only"))
@@ -260,6 +263,10 @@ class CompareWork:
                 self._report(path, Aspect.UNREADABLE, reason_of(error))
         return self._take()
 
+    def is_changed(self, path: str, since_ns: int) -> bool:
+        """Return whether an entry of the first tree changed since a moment."""
+        return changed_since(self._a, path, since_ns)
+
     def _clear(self) -> None:
         self._below: list[str] = []
         self._big: list[str] = []
@@ -271,7 +278,7 @@ class CompareWork:
         if aspect in self._options.skip:
             return
         since = self._options.since_ns
-        if path in self._changes or (since is not None and changed_since(self._a, path, since)):
+        if path in self._changes or (since is not None and self.is_changed(path, since)):
             if aspect is not Aspect.MISSING:
                 self._changes.setdefault(path, []).append(aspect.value)
         else:
@@ -311,10 +318,10 @@ class CompareWork:
     def _compare_entries(self, path: str, a: int, b: int) -> None:
         """Compare the entries of an open directory, a slice of names at a time."""
         common = 0
-        for names in _slices(a):
+        for names in slices(a):
             common += sum(self._compare_name(path, name, a, b) for name in names)
             self._reply()
-        if common != sum(map(len, _slices(b))):
+        if common != sum(map(len, slices(b))):
             self._report_extra(path, a, b)
 
     def _compare_name(self, path: str, name: str, a: int, b: int) -> bool:
@@ -334,7 +341,7 @@ class CompareWork:
         return right is not None
 
     def _report_extra(self, path: str, a: int, b: int) -> None:
-        for names in _slices(b):
+        for names in slices(b):
             for name in names:
                 if stat_entry(name, a) is None:
                     self._report(join(path, name), Aspect.EXTRA)
@@ -446,7 +453,7 @@ class CompareWork:
             self._report_unequal(path, Aspect.TIME, left.st_mtime_ns, right.st_mtime_ns)
 
 
-def _slices(directory: int) -> Iterator[list[str]]:
+def slices(directory: int) -> Iterator[list[str]]:
     """Yield the names of an open directory, sorted within each slice."""
     with os.scandir(directory) as listing:
         while entries := list(islice(listing, SLICE_ENTRIES)):

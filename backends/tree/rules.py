@@ -71,13 +71,15 @@ class Filter:
     """Rules in order. Immutable, and cheap to apply when most entries match no pattern."""
 
     def __init__(self, lines: Iterable[str], now_ns: int) -> None:
-        self._rules = tuple(parse_rule(line) for line in lines)
-        self._now_ns = now_ns
+        self.lines = tuple(lines)
+        #: The moment from which ages count.
+        self.now_ns = now_ns
+        self._rules = tuple(parse_rule(line) for line in self.lines)
 
     def includes(self, path: str, read_facts: ReadFacts) -> bool:
         """Return whether the entry at `path` is included; calls `read_facts` only when needed."""
         for rule in self._rules:
-            if rule.matches(path, read_facts, self._now_ns):
+            if rule.matches(path, read_facts, self.now_ns):
                 return rule.includes
         return True
 

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from enum import StrEnum
 from itertools import islice
-from typing import Self
+from typing import Any, Self
 
 from backends.fs import freed_bytes, held_bytes, is_nearest_time, is_same_time
 from backends.tree.files import (
@@ -100,6 +100,22 @@ class Selection:
     def restricts(self) -> bool:
         """Whether rules or bounds may exclude an entry."""
         return self.filter is not None or self.bounds != _NO_BOUNDS
+
+    def to_wire(self) -> list[Any]:
+        """Return rules, bounds and the one entry as builtin values; `against` stays here."""
+        rules = [self.filter.lines, self.filter.now_ns] if self.filter else None
+        bounds = [getattr(self.bounds, name) for name in Bounds.__slots__]
+        return [rules, bounds, self.only]
+
+    @classmethod
+    def from_wire(cls, wire: list[Any]) -> Self:
+        """Return the selection that `to_wire` encoded."""
+        rules, bounds, only = wire
+        return cls(
+            filter=Filter(*rules) if rules else None,
+            bounds=Bounds(**dict(zip(Bounds.__slots__, bounds, strict=True))),
+            only=only,
+        )
 
     def includes(self, path: str, status: os.stat_result) -> bool:
         """Return whether rules and bounds include an entry."""

@@ -4,7 +4,17 @@ from core.cluster.artifact_downloads import ArtifactDownload
 from core.cluster.bandwidth import BandwidthStore
 from core.cluster.discovery import RENEW_SECONDS, Discovery
 from core.cluster.leader import EXPORTER_SECONDS, LEADER_SECONDS, Leadership
-from core.cluster.nodes import BEAT_SECONDS, Node, NodeStore, NodeVolume, boot_clock, load_average
+from core.cluster.nodes import (
+    BEAT_SECONDS,
+    NODE_HEADER,
+    SECRET_HEADER,
+    TREES_PATH,
+    Node,
+    NodeStore,
+    NodeVolume,
+    boot_clock,
+    load_average,
+)
 from core.cluster.performance import STATS_KEY, PerformanceStore
 from core.cluster.selections import SelectionStore
 from core.cluster.vfolder_cache import VFolderCache
@@ -14,8 +24,11 @@ __all__ = [
     "BEAT_SECONDS",
     "EXPORTER_SECONDS",
     "LEADER_SECONDS",
+    "NODE_HEADER",
     "RENEW_SECONDS",
+    "SECRET_HEADER",
     "STATS_KEY",
+    "TREES_PATH",
     "ArtifactDownload",
     "BandwidthStore",
     "Discovery",

@@ -21,6 +21,13 @@ SILENCE_SECONDS = 5.0
 #: A node that is silent for a day is left out of lists, and its record is removed.
 FORGET_SECONDS = 86_400.0
 
+#: The id of the node that a request means: an address may lead to another one (a loopback).
+NODE_HEADER = "X-VFolder-Node"
+#: The secret of the manager doors, which all nodes share.
+SECRET_HEADER = "X-BackendAI-Storage-Auth-Token"  # noqa: S105 - a name
+#: The route of the manager door that answers questions of other nodes about trees.
+TREES_PATH = "/v1/node/trees"
+
 _log = logger(__name__)
 
 _NODES = PREFIX + "nodes"
@@ -91,6 +98,8 @@ class Node(Struct, frozen=True, kw_only=True):
     queues: list[str] = []
     #: Where the doors of other nodes find its manager door; empty where they cannot reach one.
     manager_url: str = ""
+    #: Whether its worker answers questions of other nodes about trees; earlier versions do not.
+    answers: bool = False
 
 
 class NodeStore:
@@ -209,6 +218,21 @@ class NodeStore:
                 if volume in node.queues or (known is not None and known.proven):
                     nodes.append(node)
         return nodes
+
+    def reachable(self, volume: str) -> list[Node]:
+        """Return the live nodes that proved a volume and have a manager door that others reach.
+
+        Nodes that drain are among them: their doors serve.
+        """
+        found = [convert(record, Node) for record in self.all() if record["alive"]]
+        return [
+            node
+            for node in found
+            if node.answers
+            and node.manager_url
+            and volume in node.volumes
+            and node.volumes[volume].proven
+        ]
 
 
 def load_average() -> float:

@@ -6,6 +6,7 @@ from core.process.certificates import certificate_end, certificate_files, check_
 from core.process.child import end_with_parent, request_end_with_parent
 from core.process.command import run_command, tool_environment
 from core.process.ending import MISCONFIGURED, end_unstarted
+from core.process.unix_socket import unix_address
 
 __all__ = [
     "MISCONFIGURED",
@@ -23,5 +24,6 @@ __all__ = [
     "request_end_with_parent",
     "run_command",
     "tool_environment",
+    "unix_address",
     "version",
 ]

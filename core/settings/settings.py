@@ -63,6 +63,11 @@ class Settings(
         """Return the directory of our own files."""
         return self.directory / self.vfolder.state_dir
 
+    @property
+    def tree_socket(self) -> Path:
+        """Return where the worker answers questions of other nodes about trees."""
+        return self.state_dir / "trees.socket"
+
     def volume_path(self, volume: VolumeTable) -> Path:
         """Return the absolute path of a volume's mount."""
         return (self.directory / volume.path).absolute()

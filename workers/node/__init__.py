@@ -6,6 +6,7 @@ from workers.node.flower_ends import CANCELLED_EVENT
 from workers.node.performance import OBSERVE_TASK, observe
 from workers.node.privileged_quota import QuotaHelper
 from workers.node.sweeps import SWEEP_TASK, Sweep, hidden_usage, schedule
+from workers.node.tree_answers import TreeAnswers
 from workers.node.upkeep import Upkeep, artifact_queues, queues_of
 
 __all__ = [
@@ -14,6 +15,7 @@ __all__ = [
     "SWEEP_TASK",
     "QuotaHelper",
     "Sweep",
+    "TreeAnswers",
     "Upkeep",
     "artifact_queues",
     "celery_internals",

@@ -42,6 +42,7 @@ from workers.node.doorbell import ringer_of
 from workers.node.event_delivery import EventDelivery
 from workers.node.flower_ends import FlowerEnds
 from workers.node.mounting import Mounting
+from workers.node.tree_answers import TreeAnswers
 from workers.run import DRAIN, RELOAD, is_dead, reloaded
 
 _log = logger(__name__)
@@ -276,4 +277,5 @@ class Upkeep(bootsteps.StartStopStep):
             queues=artifact_queues(settings),
             client_url=settings.vfolder.doors.client_url,
             manager_url=settings.api.manager.url,
+            answers=TreeAnswers.listens,
         )

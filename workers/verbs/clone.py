@@ -11,7 +11,7 @@ transfer, so three things differ:
 """
 
 from backends.fs import descriptors, layout
-from backends.tree import Receipt, Selection, remove_tree
+from backends.tree import Receipt, RemoteTree, Selection, remove_tree
 from core.errors import VFolderExists
 from core.jobs.requests import CloneRequest
 from workers.run import Context, Manifest, Outcome
@@ -74,13 +74,15 @@ class Clone(Transfer):
     def _obey_on_error(self, publisher: Publisher) -> None:
         """Copy on after a fault; an incomplete copy fails at its end."""
 
-    def _verify(self, sides: tuple[int, int], selection: Selection | None) -> None:  # noqa: ARG002 - a clone selects nothing
+    def _verify(self, sides: tuple[int | RemoteTree, int], selection: Selection | None) -> None:  # noqa: ARG002 - a clone selects nothing
         """Compare every attribute, and by checksums every byte if the request says so."""
         if self._level != "none":
             options = self._compare_options(frozenset(), digest_of(self._level), from_disk=False)
             verify_staged(self._context, sides, self._terms(), options)
 
-    def _verify_whole(self, sides: tuple[int, int], selection: Selection | None) -> None:
+    def _verify_whole(
+        self, sides: tuple[int | RemoteTree, int], selection: Selection | None
+    ) -> None:
         """See `Transfer._verify_whole`: as every clone."""
         self._verify(sides, selection)
 

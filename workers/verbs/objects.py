@@ -11,7 +11,15 @@ from typing import Any, cast
 
 from backends.entries import HasObjects, ObjectTree, object_tree
 from backends.volumes import operations
-from core.errors import CopyDiffers, EntryNotFound, StorageError, Unsupported, VFolderExists
+from core.errors import (
+    CopyDiffers,
+    EntryNotFound,
+    StorageError,
+    UnknownVolume,
+    Unsupported,
+    VFolderExists,
+    VolumeUnavailable,
+)
 from core.jobs import Counter, State
 from core.jobs.requests import CloneRequest, DeleteFilesRequest, UsageRequest
 from core.names import VFolderId, VFolderPath, counted
@@ -194,7 +202,7 @@ def either(files: Callable[[Context, Any], Any], objects: Callable[[Context, Any
     """
 
     def chosen(context: Context, request: Any) -> Any:  # noqa: ANN401 - as above
-        kinds = {has_objects(context, volume) for volume in {request.volume, request.home}}
+        kinds = {has_objects(context, request.home), _reads_objects(context, request)}
         if kinds == {False}:
             return files(context, request)
         if request.volume != request.home:
@@ -203,6 +211,16 @@ def either(files: Callable[[Context, Any], Any], objects: Callable[[Context, Any
         return objects(context, request)
 
     return chosen
+
+
+def _reads_objects(context: Context, request: Any) -> bool:  # noqa: ANN401 - of any verb
+    """Return whether the source keeps objects; one that another node reads is refused there."""
+    try:
+        return has_objects(context, request.volume)
+    except (UnknownVolume, VolumeUnavailable):
+        if request.volume == request.home:
+            raise
+        return False
 
 
 def refused(verb: Callable[[Context, Any], Any]) -> Any:  # noqa: ANN401 - a table of verbs

@@ -181,7 +181,7 @@ class RestoreSnapshot(Clone):
         super().__init__(context, as_clone)
         source = self._source
         self._source = SnapshotEndpoint(
-            source.backend,
+            context.backend(request.volume),
             source.vfolder,
             source.path,
             _snapshots_of(context, request.volume),

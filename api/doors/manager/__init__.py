@@ -22,6 +22,7 @@ from api.routes import probes
 __all__ = [
     "artifacts",
     "node_operations",
+    "node_trees",
     "openapi",
 ]
 

@@ -3,8 +3,9 @@
 from flask import Blueprint, Response, request
 
 from api.routes import bind_log_context, current_door
-from api.volumes import CONTENT_TYPE, NODE_HEADER, PATH
+from api.volumes import CONTENT_TYPE, PATH
 from backends.volumes import remote
+from core.cluster import NODE_HEADER
 from core.errors import MalformedRequest
 
 blueprint = Blueprint("node_operations", __name__)

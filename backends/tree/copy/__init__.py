@@ -1,5 +1,6 @@
 """Copy a tree, resumable by a manifest, and lay it over a live tree. Knows no volume."""
 
+from backends.tree.copy.answer import answer
 from backends.tree.copy.copy import CopyOptions, copy_tree
 from backends.tree.copy.ledger import read_noted, read_notes
 from backends.tree.copy.manifest import TreeManifest
@@ -16,6 +17,7 @@ __all__ = [
     "OverlayTrees",
     "Receipt",
     "TreeManifest",
+    "answer",
     "apply_overlay",
     "below_replaced_of",
     "copy_tree",

@@ -13,7 +13,7 @@ from contextlib import contextmanager, suppress
 from typing import TypeVar
 
 from backends.fs import held_bytes, reason_of
-from backends.tree.copy.pieces import CopiedFile, Digests
+from backends.tree.copy.pieces import CopiedFile, Digests, Span
 from backends.tree.copy.receipt import Loss, Noted, Receipt
 from backends.tree.copy.target import (
     AttributeWriter,
@@ -35,6 +35,7 @@ from backends.tree.files import (
     join,
     read_flags,
     split_name,
+    stat_entry,
 )
 from backends.tree.processes import Effort, HelperChannel
 from core.jobs import Counter
@@ -331,7 +332,7 @@ class Copier:
             digest = self.content.copy_file(fd, out, status, channel, as_met=as_met)
             self._check_unchanged(path, fd, status, as_met=as_met)
             self.write_attributes(path, fd, out, status)
-            size = os.fstat(out).st_size if as_met else status.st_size
+            size = self.content.length_of(out) if as_met else status.st_size
         except (Changed, ShortSource, OSError):
             self.target.discard(pair, name)
             raise
@@ -339,6 +340,68 @@ class Copier:
             os.close(out)
         self.record_digest(path, size, digest)
         return held_bytes(status, fd) if size == status.st_size else size
+
+    # -- Pieces of very big files ------------------------------------------------------------------
+    def begin_pieces(self, pair: DirectoryPair, name: str, status: os.stat_result) -> bool:
+        """Make a file of the source's length for its pieces; return False when it is complete."""
+        out = self.target.create(pair, name, status)
+        if out is None:
+            return False
+        try:
+            os.ftruncate(out, status.st_size)
+        finally:
+            os.close(out)
+        return True
+
+    def has_pieces(self, pair: DirectoryPair, name: str, status: os.stat_result) -> bool:
+        """Return whether the target still has the file that was made for the pieces."""
+        there = stat_entry(name, pair.target)
+        if there is None:
+            return False
+        return stat.S_ISREG(there.st_mode) and there.st_size == status.st_size
+
+    def piece(
+        self,
+        pair: DirectoryPair,
+        name: str,
+        opened: tuple[int, os.stat_result],
+        span: Span,
+        channel: HelperChannel,
+    ) -> bytes | None:
+        """Copy a piece to disk and return its digest, as `ContentCopier.copy_piece`."""
+        fd, status = opened
+        out = os.open(name, os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=pair.target)
+        try:
+            digest = self.content.copy_piece(fd, out, span, status, channel)
+            os.fdatasync(out)
+        finally:
+            os.close(out)
+        return digest
+
+    def finish_pieces(
+        self, pair: DirectoryPair, name: str, opened: tuple[int, os.stat_result]
+    ) -> None:
+        """Set the attributes of a file whose pieces are all on disk."""
+        fd, status = opened
+        out = os.open(name, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=pair.target)
+        try:
+            self.write_attributes(join(pair.path, name), fd, out, status, fresh=False)
+        finally:
+            os.close(out)
+
+    def discard(self, path: str) -> None:
+        """Remove the pieces of a file that cannot be completed."""
+        directory, name = split_name(path)
+        with suppress(OSError):
+            target = self.target.directory(directory)
+            try:
+                self.target.discard(DirectoryPair(directory, -1, target), name)
+            finally:
+                os.close(target)
+
+    def directory_writer(self) -> AttributeWriter:
+        """Return what sets the attributes of directories."""
+        return AttributeWriter(self.receipt, AttributeSupport())
 
     def _check_unchanged(self, path: str, fd: int, status: os.stat_result, *, as_met: bool) -> None:
         """Compare a file with its attributes before it was read; note a change that is as met."""
@@ -398,6 +461,10 @@ class ContentCopier:
         if self._cloning is None:
             self._cloning = content.clones(fd, directory)
         return self._cloning and self._methods.clone
+
+    def length_of(self, out: int) -> int:
+        """Return the length of the copy that `copy_file` has made."""
+        return os.fstat(out).st_size
 
     def copy_file(
         self,

@@ -24,11 +24,13 @@ from backends.tree.copy.ledger import NO_PART, SLOT_FINISH, SLOT_PLAN, Ledger
 from backends.tree.copy.manifest import TreeManifest
 from backends.tree.copy.plan import CopyPlanner, Part
 from backends.tree.copy.receipt import EXAMPLES_MAX, Loss, Receipt
+from backends.tree.copy.receiver import ReceivingWork
+from backends.tree.copy.sender import BatchTerms
 from backends.tree.copy.target import CopyTarget, probe_granularity
-from backends.tree.copy.verification import Checker, Verification
+from backends.tree.copy.verification import Checker, RemoteChecker, Verification
 from backends.tree.copy.work import CopyWork
-from backends.tree.files import ACL_DEFAULT, Anchor, split_name, xattr_names
-from backends.tree.processes import DEFAULT_EFFORT, Effort, HelperPool, Message, Sorter
+from backends.tree.files import ACL_DEFAULT, Anchor, RemoteTree, split_name, xattr_names
+from backends.tree.processes import DEFAULT_EFFORT, Effort, HelperPool, Message, Sorter, Work
 from backends.tree.selection import EntrySelector, Note, Selection, SkipReason
 from core.errors import EntryExists
 from core.jobs import Control, Counter
@@ -87,7 +89,7 @@ DEFAULT_COPY = CopyOptions()
 
 
 def copy_tree(
-    source_fd: int,
+    source: int | RemoteTree,
     target_fd: int,
     *,
     control: Control,
@@ -95,6 +97,8 @@ def copy_tree(
     options: CopyOptions = DEFAULT_COPY,
 ) -> Receipt:
     """Copy everything below one directory to another and return what could not be kept.
+
+    The source is an open directory, or a tree of another node.
 
     The target is empty, or an earlier run of the same job left it. With the same manifest the run
     continues where the earlier one stopped. Several nodes that call this with the same manifest
@@ -111,7 +115,7 @@ def copy_tree(
     links = Sorter()
     try:
         ledger = Ledger(record, links)
-        job = _Copy(source_fd, target_fd, control, options, ledger)
+        job = _Copy(source, target_fd, control, options, ledger)
         return job.run(links, record.fd)
     finally:
         links.close()
@@ -124,13 +128,17 @@ class _Copy:
 
     def __init__(
         self,
-        source_fd: int,
+        source: int | RemoteTree,
         target_fd: int,
         control: Control,
         options: CopyOptions,
         ledger: Ledger,
     ) -> None:
-        self._source = Anchor.duplicate(source_fd, cross_mounts=options.cross_mounts)
+        self._source = (
+            Anchor.duplicate(source, cross_mounts=options.cross_mounts)
+            if isinstance(source, int)
+            else source
+        )
         self._target = Anchor.duplicate(target_fd, cross_mounts=options.cross_mounts)
         self._control = control
         self._options = options
@@ -166,7 +174,7 @@ class _Copy:
 
     def _anchors(self) -> list[Anchor]:
         anchors = (self._source, self._target, self._against)
-        return [anchor for anchor in anchors if anchor is not None]
+        return [anchor for anchor in anchors if isinstance(anchor, Anchor)]
 
     @contextmanager
     def _exclusive(self, slot: int) -> Iterator[None]:
@@ -212,7 +220,7 @@ class _Copy:
         written to the storage first.
         """
         clone = self._options.clone_file
-        if clone is None:
+        if clone is None or isinstance(self._source, RemoteTree):
             return None
         directory, name = split_name(path)
         with ExitStack() as opened, suppress(OSError):
@@ -270,10 +278,12 @@ class _Copy:
         else:
             verification.compare_both(digest)
 
-    def _work(self) -> CopyWork:
+    def _work(self) -> Work:
         granularity_ns = probe_granularity(self._target)
         target = CopyTarget(self._target, trust=self._ledger.trusted, granularity_ns=granularity_ns)
         digest = self._options.digest or ""
+        if isinstance(self._source, RemoteTree):
+            return self._receiving_work(self._source, target, granularity_ns)
         copier = Copier(
             self._source,
             target,
@@ -287,21 +297,46 @@ class _Copy:
             self._target,
             copier,
             seal_root=self._options.root_attributes,
-            selector=self._selector(granularity_ns),
+            selector=self._selector(self._source, granularity_ns),
             checker=self._checker(digest),
             since_ns=self._ledger.since_ns,
         )
 
+    def _receiving_work(
+        self, remote: RemoteTree, target: CopyTarget, granularity_ns: int
+    ) -> ReceivingWork:
+        """Return the work where another node reads the source.
+
+        Raises:
+            ValueError: the selection compares with the target, which only one node can do.
+        """
+        self._inherits()
+        digest, selection = self._options.digest or "", self._options.selection
+        if self._against is not None:
+            raise ValueError("no selection against a target while another node reads the source")
+        terms = BatchTerms(
+            digest=digest,
+            since_ns=self._ledger.since_ns,
+            seal_root=self._options.root_attributes,
+            selection=selection.to_wire() if selection else None,
+            trust=self._ledger.trusted,
+            granularity_ns=granularity_ns,
+        )
+        return ReceivingWork(remote, self._target, target, terms, self._checker(digest))
+
     def _checker(self, digest: str) -> Checker | None:
         if not digest:
             return None
-        return Checker(self._source, self._target, digest, self._ledger.since_ns)
+        since_ns = self._ledger.since_ns
+        if isinstance(self._source, RemoteTree):
+            return RemoteChecker(self._source, self._target, digest, since_ns)
+        return Checker(self._source, self._target, digest, since_ns)
 
-    def _selector(self, granularity_ns: int) -> EntrySelector | None:
+    def _selector(self, source: Anchor, granularity_ns: int) -> EntrySelector | None:
         selection = self._options.selection
         if selection is None:
             return None
-        return EntrySelector(self._source, self._against, selection, granularity_ns=granularity_ns)
+        return EntrySelector(source, self._against, selection, granularity_ns=granularity_ns)
 
     def _inherits(self) -> bool:
         """Return whether new entries inherit an ACL; clear it on a root that gets its own later."""

@@ -136,45 +136,72 @@ class CopyTarget:
 
     def symlink(self, pair: DirectoryPair, name: str, receipt: Receipt) -> None:
         """Copy the symlink `name` with its attributes."""
-        text = os.readlink(name, dir_fd=pair.source)
-        status = os.stat(name, dir_fd=pair.source, follow_symlinks=False)
+        if self.make_symlink(pair, name, read_symlink(pair.source, name), receipt):
+            receipt.links += 1
+        else:
+            receipt.reused += 1
+
+    def make_symlink(
+        self, pair: DirectoryPair, name: str, link: "Symlink", receipt: Receipt
+    ) -> bool:
+        """Make the symlink `name`; return False when it exists and is complete."""
         try:
-            os.symlink(text, name, dir_fd=pair.target)
+            os.symlink(link.text, name, dir_fd=pair.target)
         except FileExistsError:
             there = os.stat(name, dir_fd=pair.target, follow_symlinks=False)
-            if self._is_complete(there, status) and os.readlink(name, dir_fd=pair.target) == text:
-                receipt.reused += 1
-                return
+            same = self._is_complete(there, link.status)
+            if same and os.readlink(name, dir_fd=pair.target) == link.text:
+                return False
             self._remove(pair, name, there)
-            os.symlink(text, name, dir_fd=pair.target)
-        self._set_link_attributes(pair, name, status, receipt)
-        receipt.links += 1
+            os.symlink(link.text, name, dir_fd=pair.target)
+        self._set_link_attributes(pair, name, link, receipt)
+        return True
 
     def _set_link_attributes(
-        self, pair: DirectoryPair, name: str, status: os.stat_result, receipt: Receipt
+        self, pair: DirectoryPair, name: str, link: "Symlink", receipt: Receipt
     ) -> None:
+        status = link.status
         try:
             os.chown(name, status.st_uid, status.st_gid, dir_fd=pair.target, follow_symlinks=False)
         except PermissionError:
             receipt.add_loss(Loss.OWNER, join(pair.path, name))
-        self._copy_link_xattrs(pair, name, receipt)
+        self._set_link_xattrs(pair, name, link, receipt)
         times = (status.st_atime_ns, status.st_mtime_ns)
         os.utime(name, ns=times, dir_fd=pair.target, follow_symlinks=False)
         if status.st_mtime_ns not in USUAL_NS:
             kept = os.stat(name, dir_fd=pair.target, follow_symlinks=False)
             _add_lost_time(receipt, join(pair.path, name), status, kept)
 
-    def _copy_link_xattrs(self, pair: DirectoryPair, name: str, receipt: Receipt) -> None:
-        """Copy the xattrs of a symlink (only trusted and security ones); these calls need paths."""
-        source = f"/proc/self/fd/{pair.source}/{name}"
-        with suppress(OSError):  # not every file system lists them, nor may every user
-            for attribute in os.listxattr(source, follow_symlinks=False):
-                value = os.getxattr(source, attribute, follow_symlinks=False)
-                try:
-                    target = f"/proc/self/fd/{pair.target}/{name}"
-                    os.setxattr(target, attribute, value, follow_symlinks=False)
-                except OSError as error:
-                    receipt.add_loss(Loss.XATTR, join(pair.path, name), f"{attribute}: {error}")
+    def _set_link_xattrs(
+        self, pair: DirectoryPair, name: str, link: "Symlink", receipt: Receipt
+    ) -> None:
+        target = f"/proc/self/fd/{pair.target}/{name}"
+        for attribute, value in link.xattrs.items():
+            try:
+                os.setxattr(target, attribute, value, follow_symlinks=False)
+            except OSError as error:
+                receipt.add_loss(Loss.XATTR, join(pair.path, name), f"{attribute}: {error}")
+
+
+@dataclass(frozen=True, slots=True)
+class Symlink:
+    """A symlink of the source."""
+
+    text: str
+    status: os.stat_result
+    #: Only trusted and security ones.
+    xattrs: dict[str, bytes]
+
+
+def read_symlink(directory: int, name: str) -> Symlink:
+    """Read a symlink of an open directory, with its attributes."""
+    xattrs: dict[str, bytes] = {}
+    path = f"/proc/self/fd/{directory}/{name}"  # the calls for links need paths
+    with suppress(OSError):  # not every file system lists them, nor may every user
+        for attribute in os.listxattr(path, follow_symlinks=False):
+            xattrs[attribute] = os.getxattr(path, attribute, follow_symlinks=False)
+    text = os.readlink(name, dir_fd=directory)
+    return Symlink(text, os.stat(name, dir_fd=directory, follow_symlinks=False), xattrs)
 
 
 class AttributeWriter:
@@ -186,14 +213,21 @@ class AttributeWriter:
 
     def copy_all(self, path: str, source: int, target: int, status: os.stat_result) -> None:
         """Make the open `target` like the open `source`, whose attributes are `status`."""
+        kept = read_xattrs(source, self._support), read_flags(source, self._support)
+        self.write(path, target, status, *kept)
+
+    def write(
+        self, path: str, target: int, status: os.stat_result, xattrs: dict[str, bytes], flags: int
+    ) -> None:
+        """Give the open `target` these attributes."""
         present = os.fstat(target)
         unlock(target)
         self._set_owner(path, target, status, present)
         inherited = read_xattrs(target, AttributeSupport())
-        self._set_xattrs(path, target, read_xattrs(source, self._support), inherited)
+        self._set_xattrs(path, target, xattrs, inherited)
         self._set_mode(path, target, status)
         self.set_times(path, target, status)
-        self.set_flags(path, target, read_flags(source, self._support))
+        self.set_flags(path, target, flags)
 
     def _set_owner(
         self, path: str, target: int, status: os.stat_result, present: os.stat_result

@@ -19,22 +19,27 @@ from backends.tree.compare import (
     Aspect,
     Change,
     CompareOptions,
-    compare_trees,
 )
 from backends.tree.copy.batches import first_names
 from backends.tree.copy.ledger import NO_PART, Ledger
 from backends.tree.copy.manifest import TreeManifest
 from backends.tree.copy.pieces import CopiedFile, Digests, Span
 from backends.tree.copy.receipt import Loss, Receipt
-from backends.tree.files import Anchor, changed_since, content, split_name
+from backends.tree.files import (
+    Anchor,
+    RemoteTree,
+    changed_since,
+    content,
+    opened_file,
+    split_name,
+)
 from backends.tree.processes import Effort, HelperChannel, HelperPool, Message, Sorter
+from backends.tree.remote_compare import compare_sides
 from core.jobs import Control, Counter
 
 #: A batch is full at this number of files or bytes, whichever comes first.
 BATCH_FILES = 64
 BATCH_BYTES = 32 * 1024**2
-
-_READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
 
 #: A file that differs: path, why (`Loss`), words.
 DifferingFile = tuple[str, str, str]
@@ -45,7 +50,7 @@ class Verification:
 
     def __init__(
         self,
-        sides: tuple[Anchor, Anchor],
+        sides: tuple[Anchor | RemoteTree, Anchor],
         receipt: Receipt,
         control: Control,
         effort: Effort,
@@ -78,9 +83,13 @@ class Verification:
             effort=self._effort,
         )
         newer: set[str] = set()
-        sides = self._source.fd, self._target.fd
-        found = compare_trees(
-            *sides, control=self._control, options=options, on_change=self._add_change
+        source = self._source.fd if isinstance(self._source, Anchor) else self._source
+        found = compare_sides(
+            source,
+            self._target.fd,
+            control=self._control,
+            options=options,
+            on_change=self._add_change,
         )
         differences = list(found)
         replaced = below_replaced(self._ledger, self._source, {one.path for one in differences})
@@ -171,18 +180,22 @@ class Checker:
         return None if equal and size == pieces[-1][1] else Loss.DIFFERENT
 
     def _compare_sides(self, path: str, channel: HelperChannel) -> Loss | None:
-        sides = []
-        for anchor in (self._target, self._source):
-            with self._opened(anchor, path) as fd:
-                status = os.fstat(fd)
-                digest = self._digest_of(fd, (0, status.st_size), channel)
-                sides.append((digest, status.st_mtime_ns))
-        (target_digest, target_ns), (source_digest, source_ns) = sides
+        target_digest, target_ns = self._read_whole(self._target, path, channel)
+        source_digest, source_ns = self._read_source(path, channel)
         if target_digest == source_digest:
             return None
         if self._changed(path):
             return None  # comparing the trees names it
         return Loss.DIFFERENT if source_ns == target_ns else Loss.CHANGED
+
+    def _read_source(self, path: str, channel: HelperChannel) -> tuple[bytes, int]:
+        """Return the digest of a file of the source, and its time."""
+        return self._read_whole(self._source, path, channel)
+
+    def _read_whole(self, anchor: Anchor, path: str, channel: HelperChannel) -> tuple[bytes, int]:
+        with self._opened(anchor, path) as fd:
+            status = os.fstat(fd)
+            return self._digest_of(fd, (0, status.st_size), channel), status.st_mtime_ns
 
     def _changed(self, path: str) -> bool:
         return self._since is not None and changed_since(self._source, path, self._since)
@@ -190,18 +203,10 @@ class Checker:
     @contextmanager
     def _opened(self, anchor: Anchor, path: str) -> Iterator[int]:
         """Open a file; a file of the target is read from the storage where its pages are clean."""
-        parent, name = split_name(path)
-        directory = anchor.open(parent)
-        try:
-            fd = os.open(name, _READ, dir_fd=directory)
-        finally:
-            os.close(directory)
-        try:
+        with opened_file(anchor, path) as fd:
             if anchor is self._target:
                 os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_DONTNEED)
             yield fd
-        finally:
-            os.close(fd)
 
     def _digest_of(self, fd: int, span: Span, channel: HelperChannel) -> bytes:
         digest = content.DIGESTS[self._digest]()
@@ -209,7 +214,24 @@ class Checker:
         return digest.digest()
 
 
-def below_replaced(ledger: Ledger, source: Anchor, paths: set[str]) -> set[str]:
+class RemoteChecker(Checker):
+    """Reads copied files whose source is on another node."""
+
+    def __init__(
+        self, remote: RemoteTree, target: Anchor, digest: str, since_ns: int | None
+    ) -> None:
+        super().__init__(target, target, digest, since_ns)
+        self._remote = remote
+
+    def _read_source(self, path: str, channel: HelperChannel) -> tuple[bytes, int]:  # noqa: ARG002 - as the parent's
+        digest, mtime_ns = self._remote.value("digest", path, self._digest)
+        return digest, mtime_ns
+
+    def _changed(self, path: str) -> bool:
+        return self._since is not None and self._remote.changed_since(path, self._since)
+
+
+def below_replaced(ledger: Ledger, source: Anchor | RemoteTree, paths: set[str]) -> set[str]:
     """Return those paths that are not below the directory that was planned there.
 
     Another directory took its name, with older entries. Costs a pass over the plan, for differences
@@ -217,15 +239,18 @@ def below_replaced(ledger: Ledger, source: Anchor, paths: set[str]) -> set[str]:
     """
     above = {one for path in paths for one in _directories_of(path)}
     planned = ledger.inodes(above) if above else {}
-    replaced = {path for path, inode in planned.items() if _inode(source, path) != inode}
+    replaced = {path for path, inode in planned.items() if inode_of(source, path) != inode}
     return {path for path in paths if not replaced.isdisjoint(_directories_of(path))}
 
 
-def below_replaced_of(manifest: TreeManifest, source_fd: int, paths: set[str]) -> set[str]:
+def below_replaced_of(
+    manifest: TreeManifest, source: int | RemoteTree, paths: set[str]
+) -> set[str]:
     """Return what `below_replaced` finds, for the copy of a manifest."""
     links = Sorter()
     try:
-        return below_replaced(Ledger(manifest, links), Anchor(source_fd), paths)
+        tree = Anchor(source) if isinstance(source, int) else source
+        return below_replaced(Ledger(manifest, links), tree, paths)
     finally:
         links.close()
 
@@ -237,8 +262,10 @@ def _directories_of(path: str) -> Iterator[str]:
         path = split_name(path)[0]
 
 
-def _inode(source: Anchor, path: str) -> int:
+def inode_of(source: Anchor | RemoteTree, path: str) -> int:
     """Return the inode number of a directory; 0 for one that is gone."""
+    if isinstance(source, RemoteTree):
+        return int(source.value("inode", path))
     try:
         fd = source.open(path)
     except OSError:

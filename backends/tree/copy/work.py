@@ -1,8 +1,6 @@
 """What a helper of a copy does with each kind of batch."""
 
 import os
-import stat
-from contextlib import suppress
 from functools import partial
 
 from backends.fs import held_bytes
@@ -10,12 +8,11 @@ from backends.tree.copy.copier import Copier
 from backends.tree.copy.pieces import CopiedFile, Digests, Span, piece_length
 from backends.tree.copy.plan import UNREAD_NS, PlanScan, select_for_plan
 from backends.tree.copy.receipt import Loss
-from backends.tree.copy.target import AttributeWriter, DirectoryPair
+from backends.tree.copy.target import AttributeWriter
 from backends.tree.copy.verification import Checker
 from backends.tree.files import (
     GONE,
     Anchor,
-    AttributeSupport,
     Changed,
     ShortSource,
     changed_since,
@@ -121,23 +118,12 @@ class CopyWork:
             status = os.fstat(fd)
             state = (status.st_size, status.st_mtime_ns)
             if state in known:
-                return *state, length, self._started(pair, name, status)
-            if status.st_size < 2 * length or content.clones(fd, pair.target):
+                return *state, length, self._copier.has_pieces(pair, name, status)
+            small = status.st_size < 2 * length or content.clones(fd, pair.target)
+            if small or not self._copier.begin_pieces(pair, name, status):
                 self._copier.regular(pair, name, channel, big=True)
                 return None
-            out = self._copier.target.create(pair, name, status)
-            if out is None:
-                self._copier.regular(pair, name, channel, big=True)
-                return None
-            os.ftruncate(out, status.st_size)
-            os.close(out)
             return *state, length, False
-
-    def _started(self, pair: DirectoryPair, name: str, status: os.stat_result) -> bool:
-        there = stat_entry(name, pair.target)
-        if there is None:
-            return False
-        return stat.S_ISREG(there.st_mode) and there.st_size == status.st_size
 
     def _piece(self, channel: HelperChannel, part: int, path: str, *rest: Message) -> Message:
         size, mtime, span = rest
@@ -161,16 +147,11 @@ class CopyWork:
             status = os.fstat(fd)
             if (status.st_size, status.st_mtime_ns) != state:
                 return None
-            flags = os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC
-            out = os.open(name, flags, dir_fd=pair.target)
             try:
-                digest = self._copier.content.copy_piece(fd, out, span, status, channel)
-                os.fdatasync(out)
+                digest = self._copier.piece(pair, name, (fd, status), span, channel)
                 content.check_unchanged(fd, status)
             except (Changed, ShortSource):
                 return None
-            finally:
-                os.close(out)
             return span, digest
 
     def _finish(self, channel: HelperChannel, part: int, path: str, *rest: Message) -> Message:
@@ -180,18 +161,8 @@ class CopyWork:
             path, channel, lambda: self._try_finish(path, state, digests, channel)
         )
         if finished is None:
-            self._discard(path)
+            self._copier.discard(path)
         return ("stale", part, path) if finished is False else self._copied(part)
-
-    def _discard(self, path: str) -> None:
-        """Remove the pieces of a file that cannot be completed."""
-        directory, name = split_name(path)
-        with suppress(OSError):
-            target = self._copier.target.directory(directory)
-            try:
-                self._copier.target.discard(DirectoryPair(directory, -1, target), name)
-            finally:
-                os.close(target)
 
     def _try_finish(
         self,
@@ -204,12 +175,7 @@ class CopyWork:
             status = os.fstat(fd)
             if (status.st_size, status.st_mtime_ns) != state:
                 return False
-            flags = os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC
-            out = os.open(name, flags, dir_fd=pair.target)
-            try:
-                self._copier.write_attributes(path, fd, out, status, fresh=False)
-            finally:
-                os.close(out)
+            self._copier.finish_pieces(pair, name, (fd, status))
             self._copier.receipt.files += 1
             self._copier.receipt.size_bytes += held_bytes(status, fd)
             self._copier.record_digest(path, status.st_size, digests)
@@ -248,7 +214,7 @@ class CopyWork:
 
     def _seal(self, channel: HelperChannel, paths: list[tuple[str, int]]) -> Message:
         """Set the attributes of directories to those of the source."""
-        writer = AttributeWriter(self._copier.receipt, AttributeSupport())
+        writer = self._copier.directory_writer()
         for path, mtime_ns in paths:
             self._copier.guard(path, channel, partial(self._seal_one, path, mtime_ns, writer))
         return self._copier.receipt.to_wire(), self._copier.noted

@@ -8,13 +8,15 @@ with surrogate escapes (PEP 383); the root is the empty string.
 
 import errno
 import os
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 
 from backends.fs import linux
 
 #: Longest path passed to the kernel in one call, in bytes; PATH_MAX counts the final NUL.
 PIECE_BYTES = 4000
 
+READ_FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
 READ_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 #: openat2(2): below the root, and through no link.
 _BENEATH = linux.RESOLVE_BENEATH | linux.RESOLVE_NO_MAGICLINKS | linux.RESOLVE_NO_SYMLINKS
@@ -90,6 +92,25 @@ class Anchor:
                 os.close(fd)
                 raise OSError(errno.EXDEV, os.strerror(errno.EXDEV))
         return fd
+
+
+@contextmanager
+def opened_file(anchor: Anchor, path: str) -> Iterator[int]:
+    """Open a file of a tree for reading within the block.
+
+    Raises:
+        OSError: as `Anchor.open` and open(2).
+    """
+    parent, name = split_name(path)
+    directory = anchor.open(parent)
+    try:
+        fd = os.open(name, READ_FILE, dir_fd=directory)
+    finally:
+        os.close(directory)
+    try:
+        yield fd
+    finally:
+        os.close(fd)
 
 
 def changed_since(anchor: Anchor, path: str, since_ns: int) -> bool:

@@ -4,7 +4,7 @@ from backends.tree.processes.backlog import RECORDS_IN_MEMORY, Backlog, Sorter
 from backends.tree.processes.channel import REPORT_SECONDS, HelperChannel, Message
 from backends.tree.processes.effort import DEFAULT_EFFORT, Effort, Throttle
 from backends.tree.processes.helper_pool import HelperPool
-from backends.tree.processes.helper_process import threads_fit
+from backends.tree.processes.helper_process import Work, threads_fit
 
 __all__ = [
     "DEFAULT_EFFORT",
@@ -17,5 +17,6 @@ __all__ = [
     "Message",
     "Sorter",
     "Throttle",
+    "Work",
     "threads_fit",
 ]

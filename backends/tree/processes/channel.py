@@ -59,6 +59,12 @@ class HelperChannel:
         self.pace(items, size_bytes)
         self.tick()
 
+    def uncount(self, counter: Counter, items: int = 0, size_bytes: int = 0) -> None:
+        """Take back what was counted: the same work is done again."""
+        sums = self._counts.setdefault(counter.value, [0, 0])
+        sums[0] -= items
+        sums[1] -= size_bytes
+
     @property
     def limited(self) -> bool:
         """Whether a limit is in force at this moment."""

@@ -4,8 +4,9 @@ Knows no other verb.
 """
 
 from workers.verbs.transfer import publish, verify
+from workers.verbs.transfer.facts import amounts_of, items_of, receipt_document
 from workers.verbs.transfer.helpers import Assist, clone_as_transfer, clone_staging
-from workers.verbs.transfer.transfer import Transfer, amounts_of, items_of, receipt_document
+from workers.verbs.transfer.transfer import Transfer
 
 __all__ = [
     "Assist",

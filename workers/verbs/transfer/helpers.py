@@ -30,7 +30,7 @@ from backends.fs import descriptors, layout
 from backends.transfer import Endpoint, file_cloner
 from backends.tree import CopyOptions, TreeManifest, copy_tree, salvage
 from core.cluster import NodeStore
-from core.errors import JobNotFound, StorageError
+from core.errors import JobNotFound, StorageError, UnknownVolume
 from core.jobs import Control, Interrupted, Job, Released, State, requests
 from core.jobs.requests import AssistRequest, CloneRequest, TransferRequest
 from core.jobs.store import Submission
@@ -422,8 +422,12 @@ class Assist:
     def _copy(
         self, request: TransferRequest, shared: tuple[int, TreeManifest], fence: tuple[int, ...]
     ) -> None:
+        try:
+            backend = self._context.backend(request.volume)
+        except UnknownVolume as error:  # another node helps: this one does not serve the source
+            raise _NotNeeded from error
         source = Endpoint(
-            self._context.backend(request.volume),
+            backend,
             VFolderId.parse(request.source),
             VFolderPath.parse(request.source_path),
         )

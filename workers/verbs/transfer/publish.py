@@ -2,7 +2,7 @@
 
 import os
 
-from backends.transfer import Endpoint, is_directory
+from backends.transfer import Endpoint, RemoteEndpoint, is_directory
 from backends.tree import OverlayOptions, OverlayResult, OverlayTrees, TreeManifest, apply_overlay
 from core.errors import EntryExists, EntryNotFound, VFolderNotFound
 from workers.run import Context, Manifest
@@ -11,7 +11,7 @@ from workers.run import Context, Manifest
 NEW, OVER, FILE = "new", "over", "file"
 
 
-def mode_of(source: Endpoint, target: Endpoint) -> str:
+def mode_of(source: Endpoint | RemoteEndpoint, target: Endpoint) -> str:
     """Return how a transfer between two endpoints is published.
 
     Raises:

@@ -12,15 +12,16 @@ by a later run if this one dies. The verb `clone` runs through the same steps.
 """
 
 import os
-import time
 from contextlib import ExitStack, suppress
 from typing import Any
 
-from backends.base import HasTreeClone
-from backends.fs import clock, descriptors, layout
+from backends.base import HasTreeClone, MountedBackend
+from backends.fs import descriptors, layout
 from backends.quota import blame, check_capacity, soft
 from backends.transfer import (
     Endpoint,
+    FileCloner,
+    RemoteEndpoint,
     file_cloner,
     keeps_file,
     only,
@@ -37,8 +38,10 @@ from backends.tree import (
     OverlayOptions,
     OverlayTrees,
     Receipt,
+    RemoteTree,
     Selection,
     SkipReason,
+    TreeManifest,
     UsageOptions,
     copy_tree,
     measure_tree,
@@ -49,6 +52,7 @@ from backends.tree import (
 )
 from core.errors import (
     BackendFailed,
+    NodeAway,
     NoSpace,
     QuotaExceeded,
     QuotaScopeExists,
@@ -57,17 +61,20 @@ from core.errors import (
 )
 from core.jobs import State
 from core.jobs.requests import TransferRequest
-from core.names import VFolderId, VFolderPath, counted
+from core.names import VFolderId, VFolderPath
 from core.telemetry import logger
 from workers.run import Context, Manifest, Outcome
+from workers.verbs.transfer.facts import amounts_of, items_of, joined, receipt_document
 from workers.verbs.transfer.helpers import (
     TREE,
     HelperHangs,
     TransferHelpers,
     abandon_shared_staging,
     enter_tree,
+    record_of,
 )
 from workers.verbs.transfer.publish import FILE, NEW, OVER, Publisher, mode_of
+from workers.verbs.transfer.source import clock_ns, source_of
 from workers.verbs.transfer.verify import CopyTerms, digest_of, skipped_aspects, verify_staged
 from workers.verbs.transfer.xcp import BulkCopy, exports_of
 
@@ -75,6 +82,8 @@ _log = logger(__name__)
 
 #: The directory in the staging that takes what an overlay displaces.
 DISPLACED = "displaced"
+#: The directory in the staging with the source of an overlay that another node has read.
+FETCHED_TREE = "fetched"
 #: The mode of a transfer that publishes nothing: the request says that the target's file stays.
 KEEP = "keep"
 #: What copy and verification take of a job's time, by how it verifies: checksums read again.
@@ -85,43 +94,6 @@ DOUBTS = frozenset({Loss.UNSETTLED, Loss.VANISHED, Loss.MOUNT})
 COUNTED = (SkipReason.SAME, SkipReason.KEPT, SkipReason.EXTRA)
 #: Losses that name entries of the source which the result does not have, and need not have.
 NOT_IN_COPY = (Loss.APPEARED, Loss.VANISHED)
-
-
-def receipt_document(receipt: Receipt) -> dict[str, Any]:
-    """Return as JSON what a copy kept and what it could not keep."""
-    return {
-        "files": receipt.files,
-        "directories": receipt.directories,
-        "links": receipt.links,
-        "hard_links": receipt.hard_links,
-        "copied_bytes": receipt.size_bytes,
-        "complete": receipt.complete,
-        "not_kept": {
-            loss.value: {"count": count, "examples": receipt.examples.get(loss, [])}
-            for loss, count in receipt.losses.items()
-        },
-    }
-
-
-def amounts_of(facts: dict[str, Any]) -> list[str]:
-    """Return in words what a copy made; directories only where there is nothing else."""
-    made = []
-    if files := facts.get("files", 0) + facts.get("hard_links", 0):
-        made.append(counted(files, "file"))
-    if facts.get("links"):
-        made.append(counted(facts["links"], "link"))
-    if facts.get("copied"):  # XCP does not say of which kind
-        made.append(counted(facts["copied"], "entry", "entries"))
-    if not made and facts.get("directories"):
-        made.append(counted(facts["directories"], "directory", "directories"))
-    return made
-
-
-def items_of(facts: dict[str, Any]) -> int | None:
-    """Return how many entries a copy made; None where that is not known."""
-    kinds = ("files", "hard_links", "links", "directories")
-    made = sum(facts.get(kind, 0) for kind in kinds) + (facts.get("copied") or 0)
-    return made or (0 if "files" in facts else None)
 
 
 class Transfer:
@@ -135,11 +107,7 @@ class Transfer:
         self._run = context.run
         self._run.weigh(WEIGHTS.get(request.verify, {}))
         self._request = request
-        self._source = Endpoint(
-            context.backend(request.volume),
-            VFolderId.parse(request.source),
-            VFolderPath.parse(request.source_path),
-        )
+        self._source: Endpoint | RemoteEndpoint = source_of(context, request)
         self._target = Endpoint(
             context.backend(request.home),
             VFolderId.parse(request.target),
@@ -147,11 +115,15 @@ class Transfer:
         )
         self._root = context.root(request.home)
         self._staging = layout.staging(self._target.vfolder.scope, self._run.job.id)
-        exports = exports_of(self._source, self._target) if request.is_complete else None
+        exports = None
+        if request.is_complete and isinstance(self._source, Endpoint):
+            exports = exports_of(self._source, self._target)
         self._bulk = BulkCopy(context, exports) if exports else None
         self._helpers = TransferHelpers(context, request)
         self._top = "" if self._source.path.is_root else f"{self._source.path}/"
         self._since: int | None = None
+        #: What an overlay copied from another node first.
+        self._fetched: dict[str, Any] | None = None
         self._changed_since = 0
         self._replaced_bytes = 0
         self._clones_files = False
@@ -181,23 +153,9 @@ class Transfer:
             return None
         mark = manifest.last("began")
         if mark is None:
-            mark = {"ns": self._clock()}
+            mark = {"ns": clock_ns(self._context, self._source, self._request.volume)}
             manifest.mark("began", **mark)
         return int(mark["ns"])
-
-    def _clock(self) -> int:
-        """Return the present moment by the clock of the source's file system.
-
-        A source that accepts no change has the node's own time.
-        """
-        scope, root = self._source.vfolder.scope, self._context.root(self._request.volume)
-        place = layout.manifest(scope, self._run.job.id).parent
-        try:
-            with self._context.hidden_directory(root, place) as directory:
-                return clock.ticked_ns(directory)
-        except OSError as error:
-            _log.info("no clock of the source", errno=error.errno)
-            return time.time_ns()
 
     def undo(self) -> None:
         """Remove the staging. A cancelled transfer changed nothing else."""
@@ -275,25 +233,34 @@ class Transfer:
         self._run.on_fault = fault
 
     def _copy_and_publish(self, mode: str, publisher: Publisher, manifest: Manifest) -> None:
-        try:
-            self._copy_in_tree(mode, publisher, manifest)
-        except HelperHangs as why:
-            _log.warning("staged tree left", reason=str(why))
-            abandon_shared_staging(manifest)
-            self._copy_in_tree(mode, publisher, manifest)
+        while True:
+            try:
+                self._copy_in_tree(mode, publisher, manifest)
+            except HelperHangs as why:
+                _log.warning("staged tree left", reason=str(why))
+                abandon_shared_staging(manifest)
+            except NodeAway:
+                self._source.status()  # which waits until a node of the source answers
+            else:
+                return
 
     def _copy_in_tree(self, mode: str, publisher: Publisher, manifest: Manifest) -> None:
         """Copy into the tree that the manifest names, and publish it."""
-        directory = self._source.parent if mode == FILE else self._source
         made = self._context.hidden_directory
         with ExitStack() as held:
             self._replaced_bytes = self._target.freed_bytes() if mode == FILE else 0
-            source = held.enter_context(directory.opened())
+            source = self._opened(held, mode)
             staging = held.enter_context(made(self._root, self._staging))
             tree, self._record = enter_tree(held, staging, self._context, self._helpers, manifest)
-            cloned = mode == NEW and self._clone_whole((source, staging), tree, manifest)
+            cloned = (
+                mode == NEW
+                and isinstance(source, int)
+                and self._clone_whole((source, staging), tree, manifest)
+            )
             staged = held.enter_context(made(self._root, self._staging / tree))
             live = held.enter_context(self._target.opened()) if mode == OVER else None
+            if live is not None and isinstance(source, RemoteTree):
+                source = self._fetch(source, staging, held, manifest)
             selection = self._selection(mode, live)
             if manifest.last("publish") is None:
                 sides = source, staged
@@ -303,15 +270,47 @@ class Transfer:
                 else:
                     facts = self._stage(sides, selection, mode, manifest)
                 manifest.mark("copied", **facts)
-            if live is not None:
+            if live is not None and isinstance(source, int):
                 self._lay_over((source, staged, live), publisher, manifest)
             elif mode == FILE:
                 publisher.rename(self._source.path.name, staged, manifest)
             else:
                 publisher.rename(tree, staging, manifest)
 
+    def _opened(self, held: ExitStack, mode: str) -> int | RemoteTree:
+        directory = self._source.parent if mode == FILE else self._source
+        if isinstance(directory, RemoteEndpoint):
+            return held.enter_context(directory.opened())
+        return held.enter_context(directory.opened())
+
+    def _fetch(self, remote: RemoteTree, staging: int, held: ExitStack, manifest: Manifest) -> int:
+        """Copy the source of an overlay from another node into the staging; return a descriptor.
+
+        What is in the target decides what is copied, and both trees are compared many times. So
+        the overlay works on a copy beside its target, which does not change.
+        """
+        tree = held.enter_context(
+            self._context.hidden_directory(self._root, self._staging / FETCHED_TREE)
+        )
+        self.shareable = False
+        if manifest.last("fetched") is None:
+            kept, self._record = self._record, TreeManifest.open(staging, record_of(FETCHED_TREE))
+            held.callback(self._record.close)
+            # What the rules exclude is no extra entry, so they have to see it.
+            selection = None if self._request.delete_extra else self._selection(NEW, None)
+            receipt = self._copy((remote, tree), selection)
+            self._verify((remote, tree), selection)
+            manifest.mark("fetched", **self._facts(receipt))
+            self._record = kept
+        self._fetched, self._since, self._changed_since = manifest.last("fetched"), None, 0
+        return tree
+
     def _stage(
-        self, sides: tuple[int, int], selection: Selection | None, mode: str, manifest: Manifest
+        self,
+        sides: tuple[int | RemoteTree, int],
+        selection: Selection | None,
+        mode: str,
+        manifest: Manifest,
     ) -> dict[str, Any]:
         """Copy into staging and verify, by the method that fits; return what was done."""
         if self._bulk is None or mode != NEW:
@@ -339,8 +338,11 @@ class Transfer:
         if manifest.last("cloned") is not None:
             return True
         source, staging = sides
-        place = place_below(self._source.backend, source)
-        cloner = self._tree_cloner()
+        backend = self._source_backend
+        if backend is None:
+            return False
+        place = place_below(backend, source)
+        cloner = self._tree_cloner(backend)
         begun = manifest.last("cloning")
         if cloner is None or place is None or (begun or {}).get("refused"):
             return False
@@ -359,12 +361,12 @@ class Transfer:
         manifest.mark("cloned")
         return True
 
-    def _tree_cloner(self) -> HasTreeClone | None:
+    def _tree_cloner(self, source: MountedBackend) -> HasTreeClone | None:
         """Return what clones whole vfolders here; a ledger of ours needs the sums of a copy."""
         backend, scope = self._target.backend, self._target.vfolder.scope
         if not self._request.is_complete or soft.is_counted(backend, scope):
             return None
-        return tree_cloner(self._source.backend, backend)
+        return tree_cloner(source, backend)
 
     def _facts_of_clone(self) -> dict[str, Any]:
         return {
@@ -374,14 +376,16 @@ class Transfer:
             "sure": False,
         }
 
-    def _verify_whole(self, sides: tuple[int, int], selection: Selection | None) -> None:
+    def _verify_whole(
+        self, sides: tuple[int | RemoteTree, int], selection: Selection | None
+    ) -> None:
         """Compare a tree that another program or the storage system made with its source."""
         if self._request.verify != "none":
             skip = skipped_aspects(self._request, selection)
             options = self._compare_options(skip, digest_of(self._request.verify))
             verify_staged(self._context, sides, self._terms(), options)
 
-    def _verify(self, sides: tuple[int, int], selection: Selection | None) -> None:
+    def _verify(self, sides: tuple[int | RemoteTree, int], selection: Selection | None) -> None:
         """Compare the staged tree with its source; `_copy` has compared checksums already."""
         if self._request.verify == "size":
             options = self._compare_options(skipped_aspects(self._request, selection))
@@ -449,9 +453,9 @@ class Transfer:
         selection = selection_of(self._request, requested_ms, live)
         return selection if live is not None or selection.restricts else None
 
-    def _copy(self, sides: tuple[int, int], selection: Selection | None) -> Receipt:
+    def _copy(self, sides: tuple[int | RemoteTree, int], selection: Selection | None) -> Receipt:
         digest = digest_of(self._request.verify)
-        cloner = file_cloner(self._source.backend, self._target.backend, sides)
+        cloner = self._file_cloner(sides)
         self._clones_files = cloner is not None
         options = CopyOptions(
             clone_file=cloner,
@@ -486,10 +490,23 @@ class Transfer:
         if self.shareable and entries > 1:
             self._helpers.call(entries, 0 if shares else size_bytes)
 
+    @property
+    def _source_backend(self) -> MountedBackend | None:
+        """The volume that the copy reads; None while another node reads it."""
+        if self._fetched is not None:
+            return self._target.backend
+        return self._source.backend if isinstance(self._source, Endpoint) else None
+
+    def _file_cloner(self, sides: tuple[int | RemoteTree, int]) -> FileCloner | None:
+        source, backend = sides[0], self._source_backend
+        if backend is None or not isinstance(source, int):
+            return None
+        return file_cloner(backend, self._target.backend, (source, sides[1]))
+
     def _shares_extents(self) -> bool:
         """Whether source and target share the blocks of big files, so that few bytes are copied."""
         backend = self._target.backend
-        return self._clones_files or (self._source.backend is backend and backend.reflinks())
+        return self._clones_files or (self._source_backend is backend and backend.reflinks())
 
     def _check_free_space(self, size_bytes: int, *, copied: bool) -> None:
         """Reserve what the scope gains. The volume holds old and new files for a while."""
@@ -511,7 +528,8 @@ class Transfer:
         facts = receipt_document(receipt) | self._changes(receipt)
         noted = {reason.value: count for reason, count in seen.items()}
         noted["replaced_bytes"] = self._replaced_bytes
-        return facts | noted | {"method": "stream", "sure": sure}
+        facts |= noted | {"method": "stream", "sure": sure}
+        return facts if self._fetched is None else joined(facts, self._fetched)
 
     def _settle_quota(self, facts: dict[str, Any]) -> None:
         """Release the reserved space, and count once what the scope gained, or lost."""

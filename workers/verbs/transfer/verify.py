@@ -14,10 +14,11 @@ from backends.tree import (
     Change,
     CompareOptions,
     Difference,
+    RemoteTree,
     Selection,
     TreeManifest,
     below_replaced_of,
-    compare_trees,
+    compare_sides,
 )
 from core.errors import BackendFailed, CopyDiffers
 from core.jobs.requests import TransferRequest
@@ -56,7 +57,7 @@ class CopyTerms:
 
 def verify_staged(
     context: Context,
-    sides: tuple[int, int],
+    sides: tuple[int | RemoteTree, int],
     terms: CopyTerms,
     options: CompareOptions,
 ) -> None:
@@ -68,7 +69,7 @@ def verify_staged(
     entries, size_bytes = context.run.progress.planned("copy")
     context.run.phase("verify")
     context.run.expect(entries, size_bytes if options.digest else None)
-    found = compare_trees(*sides, control=context.run, options=options, on_change=terms.on_change)
+    found = compare_sides(*sides, control=context.run, options=options, on_change=terms.on_change)
     wrong = _without_changes(list(found), sides[0], terms)
     shown = [f"{d.path}: {d.aspect} {d.detail}" for d in wrong[:DIFFERENCES_SHOWN]]
     if not shown:
@@ -85,7 +86,7 @@ def verify_staged(
 
 
 def _without_changes(
-    differences: list[Difference], source: int, terms: CopyTerms
+    differences: list[Difference], source: int | RemoteTree, terms: CopyTerms
 ) -> list[Difference]:
     """Return the differences without those below directories that others have replaced."""
     if not differences or terms.since_ns is None:
