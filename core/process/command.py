@@ -88,6 +88,7 @@ def _kill(process: "subprocess.Popen[str]", grace_seconds: float) -> None:
     for pipe in (process.stdout, process.stderr):
         if pipe is not None:
             pipe.close()
+    process.poll()  # it may have ended while a child of it holds the pipes
 
 
 def _signal(process: "subprocess.Popen[str]", number: int, seconds: float) -> None:

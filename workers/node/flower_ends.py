@@ -9,8 +9,9 @@ import redis
 from celery import Celery
 from kombu.exceptions import OperationalError
 
+from core.errors import StorageError
 from core.events import end_message
-from core.jobs import Job, State
+from core.jobs import Job, State, requests
 from core.jobs.store import TASK_PREFIX, JobLists
 from core.telemetry import logger
 from workers.node import celery_internals
@@ -42,28 +43,31 @@ class FlowerEnds:
             ended = self._lists.ended_since(since_ms)
             for job in ended:
                 if job.id not in self._shown and not job.fields.get("settled_by"):
-                    self._send(job)
+                    self._send_readable(job)
         except (redis.RedisError, OperationalError, OSError) as error:
             _log.info("ends not shown", reason=type(error).__name__)
             return
-        except (KeyError, ValueError, TypeError):
-            # A record that cannot be read: after the time of a look back it is out of sight.
-            _log.exception("ends not shown")
-            self.pause()
-            return
         # Ends of the same millisecond may come later: the next look sees the last ones again.
         self._shown = {job.id for job in ended}
-        self._since_ms = max((int(job.fields["ended_at"]) for job in ended), default=since_ms)
+        moments = (int(job.fields["ended_at"]) for job in ended if "ended_at" in job.fields)
+        self._since_ms = max(moments, default=since_ms)
 
     def pause(self) -> None:
         """Forget the last look: another node shows the ends now."""
         self._since_ms = None
 
+    def _send_readable(self, job: Job) -> None:
+        """Send an end; a record of another version that cannot be read has none."""
+        try:
+            self._send(job)
+        except (KeyError, ValueError, TypeError, StorageError):
+            _log.exception("end not shown", job_id=job.id)
+
     def _send(self, job: Job) -> None:
         facts = {
             "uuid": job.id,
             "name": TASK_PREFIX + job.verb,
-            "args": f"({job.fields.get('title', '')})",
+            "args": f"({requests.parse(job.member('request')).title()})",
         }
         said = end_message(job)
         if job.state is State.CANCELLED:

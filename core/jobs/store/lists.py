@@ -18,6 +18,9 @@ from core.jobs.requests import CONFLICTS, Lock, parse
 from core.jobs.store.messages import PREFIX
 from core.names import moment_of_ms
 from core.redis import json
+from core.telemetry import logger
+
+_log = logger(__name__)
 
 PAGE_DEFAULT = 50
 PAGE_MAX = 500
@@ -143,11 +146,22 @@ class JobLists:
         return kept
 
     def _records(self, ids: list[str]) -> list[Job]:
+        jobs = self._read(ids)
+        explain(self._redis, jobs)
+        return jobs
+
+    def _read(self, ids: list[str]) -> list[Job]:
+        """Read records; one that this version cannot read is left out and named in the log."""
         with self._redis.pipeline(transaction=False) as pipe:
             for job in ids:
                 pipe.hgetall(f"{PREFIX}job:{job}")
-            jobs = [Job.from_fields(fields) for fields in pipe.execute() if fields]
-        explain(self._redis, jobs)
+            found = zip(ids, pipe.execute(), strict=True)
+        jobs = []
+        for job, fields in found:
+            try:
+                jobs += [Job.from_fields(fields)] if fields else []
+            except (KeyError, ValueError) as error:
+                _log.warning("job record not read", job_id=job, reason=type(error).__name__)
         return jobs
 
     def now_ms(self) -> int:
@@ -166,7 +180,7 @@ class JobLists:
                 pipe.zrangebyscore(name, since_ms, "+inf", 0, PAGE_MAX, withscores=True)
             found = [one for page in pipe.execute() for one in page]
         batch = sorted(found, key=itemgetter(1))[:PAGE_MAX]
-        return self._records([job for job, _ in batch])
+        return self._read([job for job, _ in batch])
 
     def behind(self, vfolder: str, turn: int) -> Iterator[Job]:
         """Yield the live jobs that need a vfolder (a lock key) and came after a turn, oldest first.

@@ -9,7 +9,7 @@ from core.cluster import BandwidthStore, NodeStore, NodeVolume
 from core.cluster.bandwidth import Share
 from core.errors import JobNotFound, KeyReused, Locked, NotCancellable
 from core.jobs import State
-from core.jobs.store import JobEnd, JobLists, Query
+from core.jobs.store import PREFIX, JobEnd, JobLists, Query
 from tests.core.jobs.conftest import LEASE_SECONDS, Desk, folder
 from tests.support.node import wait_for
 from tests.support.node_records import node_record
@@ -308,6 +308,15 @@ def test_the_record_of_an_ended_job_is_small_and_says_all(desk: Desk) -> None:
         assert [found.id for found in lists.page(Query(filters)).jobs] == [job.id]
     assert not desk.redis.exists(f"vf:log:{job.id}")
     assert int(desk.redis.memory_usage(f"vf:job:{job.id}") or 0) < RECORD_BYTES
+
+
+def test_a_record_that_cannot_be_read_hides_no_other(desk: Desk) -> None:
+    """Of another version, or damaged."""
+    jobs, lists = [desk.usage(folder()) for _ in range(3)], JobLists(desk.redis)
+    desk.redis.hset(f"{PREFIX}job:{jobs[1].id}", "state", "of another version")
+    page = lists.page(Query({"state": "queued"})).jobs
+    assert {jobs[0].id, jobs[2].id} <= {found.id for found in page}
+    assert jobs[1].id not in {found.id for found in page}
 
 
 def test_a_long_log_of_an_ended_job_is_read_too(desk: Desk) -> None:
