@@ -52,6 +52,8 @@ class Profile:
     state: str = "ONLINE"
     access_seconds: float = 3600.0
     permitted: bool = True
+    #: The cluster has a sample of its rates.
+    sampled: bool = True
     #: The trash folder may be used.
     trash: bool = True
     #: The user may read and make snapshots, and the view shows them.
@@ -160,7 +162,8 @@ class VastSim(Simulator):
     def _known(self, ask: Ask, parts: list[str]) -> Say:  # noqa: C901, PLR0911 - one for each route
         match (ask.method, *parts):
             case ("GET", "clusters", "1"):
-                return Say(200, {"id": 1, "state": self.profile.state, **_CLUSTER})
+                rates = dict.fromkeys(_RATES) if not self.profile.sampled else _RATES
+                return Say(200, {"id": 1, "state": self.profile.state, **_CLUSTER, **rates})
             case (_, "folders", what):
                 return self._folder(ask, what)
             case ("GET", "tenants"):
@@ -343,6 +346,8 @@ _CLUSTER = {
     "usable_capacity_bytes": 100 << 30,
     "physical_space": 120 << 30,
     "physical_space_in_use": 10 << 30,
+}
+_RATES = {
     "rd_iops": 100,
     "wr_iops": 50,
     "rd_bw": 1 << 20,

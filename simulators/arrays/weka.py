@@ -54,6 +54,8 @@ class Profile:
     lost_drives: int = 0
     alerts: list[dict[str, Any]] = field(default_factory=list)
     access_seconds: float = 300.0
+    #: Which processes have a sample of their rates: yes, some or no.
+    sampled: str = "yes"
     #: The user may read alerts, and snapshots.
     reads_alerts: bool = True
     reads_snapshots: bool = True
@@ -188,7 +190,15 @@ class WekaSim(Simulator):
             case ("DELETE", "snapshots", uid):
                 return self._forget(uid)
             case ("GET", "stats", "realtime"):
-                return Say(200, {"data": [_RATES, _RATES]})
+                idle = dict.fromkeys(_RATES)
+                return Say(
+                    200,
+                    {
+                        "data": {"yes": [_RATES, _RATES], "some": [_RATES, idle], "no": [idle]}[
+                            self.profile.sampled
+                        ]
+                    },
+                )
             case (_, "fileSystems", uid, *_) if uid != self.uid:
                 return Say(400, {"message": "FilesystemDoesNotExistException"})
             case ("GET", "fileSystems", _, "resolvePath"):

@@ -20,6 +20,7 @@ from backends.mounted.rest import (
     TokenLogin,
     Tokens,
     jobs,
+    shared,
     unknown,
 )
 from core.errors import BackendFailed, ConfigurationError
@@ -108,12 +109,12 @@ class VastCluster(Struct):
     usable_capacity_bytes: int | None = None
     physical_space: int | None = None
     physical_space_in_use: int | None = None
-    rd_iops: float = 0
-    wr_iops: float = 0
-    rd_bw: float = 0
-    wr_bw: float = 0
-    rd_latency: float = 0
-    wr_latency: float = 0
+    rd_iops: float | None = None
+    wr_iops: float | None = None
+    rd_bw: float | None = None
+    wr_bw: float | None = None
+    rd_latency: float | None = None
+    wr_latency: float | None = None
 
 
 class _Tenant(Struct):
@@ -162,14 +163,7 @@ class VastApi:
         self._tenant_id = options.vast_tenant_id
         self._has_trash = options.vast_use_trash
         self.prefix = f"/api/{options.vast_api_version}"
-        secrets = (options.vast_password, options.vast_api_token)
-        self.client = Client(
-            options.target(options.vast_endpoint),
-            _login(options),
-            _dialect,
-            secrets=tuple(secret for secret in secrets if secret),
-            answer_seconds=options.answer_seconds,
-        )
+        self.client = _connect(options)
 
     def cluster(self) -> VastCluster:
         """Return the current status of the cluster."""
@@ -301,6 +295,23 @@ class VastApi:
         jobs.wait(finished)
         if last.state.upper() != _COMPLETED:
             raise ArrayRefused(f"VAST's task {number} failed: {' '.join(last.messages)}")
+
+
+def _connect(options: VastOptions) -> Client:
+    """Return the connection of this process to VMS, which all volumes of its user share."""
+    target = options.target(options.vast_endpoint)
+    secrets = (options.vast_password, options.vast_api_token)
+    who = (options.vast_username, options.vast_tenant, *secrets)
+    return shared(
+        ("vast", target, *who, options.answer_seconds),
+        lambda: Client(
+            target,
+            _login(options),
+            _dialect,
+            secrets=tuple(secret for secret in secrets if secret),
+            answer_seconds=options.answer_seconds,
+        ),
+    )
 
 
 def _login(options: VastOptions) -> Callable[[Client], Mapping[str, str]]:

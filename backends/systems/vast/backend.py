@@ -1,11 +1,13 @@
 """vast: the backend."""
 
+import os
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import PurePosixPath
 from typing import ClassVar
 
 from backends.base import Capacity, HardwareInfo, HardwareStatus, Mount, PerformanceMetric
-from backends.fs import linux
+from backends.fs import layout, linux
 from backends.mounted import (
     ArrayInodeLimits,
     ArraySoftLimits,
@@ -17,11 +19,13 @@ from backends.mounted.rest import options_of
 from backends.retention import ArraySnapshot, ArraySnapshots
 from backends.systems.vast.api import VastApi, VastOptions, VastQuota
 from backends.systems.vast.snapshots import DIRECTORY, VastSnapshots
-from core.errors import Conflict, InvalidParameters
-from core.names import VFolderId
+from core.errors import Conflict, InvalidParameters, Unavailable
+from core.names import QuotaScope, VFolderId
 
 #: VAST enforces limits to the byte.
 GRANULE_BYTES = 1
+#: The reference keeps the number of a scope's quota in this file.
+_MARKER = ".vast-quota-id"
 _STATUS = {"ONLINE": HardwareStatus.HEALTHY, "OFFLINE": HardwareStatus.OFFLINE}
 
 
@@ -30,6 +34,7 @@ class VastBackend(ArraySnapshots, ArrayInodeLimits, ArraySoftLimits):
 
     name: ClassVar[str] = "vast"
     doubtful: ClassVar[tuple[str, ...]] = ("snapshot", "inode-limit", "soft-limit")
+    not_content: ClassVar[frozenset[str]] = frozenset({_MARKER})
 
     def __init__(self, mount: Mount) -> None:
         options = options_of(mount, VastOptions)
@@ -49,13 +54,15 @@ class VastBackend(ArraySnapshots, ArrayInodeLimits, ArraySoftLimits):
         """See `HasMetric.performance`; of the complete cluster, now."""
         with self._within_deadline():
             found = self._api.cluster()
+        if found.rd_iops is None or found.wr_iops is None:
+            raise Unavailable("VAST has no sample of the cluster's speed now.")
         return PerformanceMetric(
             iops_read=round(found.rd_iops),
             iops_write=round(found.wr_iops),
-            io_bytes_read=round(found.rd_bw),
-            io_bytes_write=round(found.wr_bw),
-            io_usec_read=float(found.rd_latency),
-            io_usec_write=float(found.wr_latency),
+            io_bytes_read=round(found.rd_bw or 0),
+            io_bytes_write=round(found.wr_bw or 0),
+            io_usec_read=float(found.rd_latency or 0),
+            io_usec_write=float(found.wr_latency or 0),
         )
 
     def before_purge(self, parent: int, name: str, vfolder: VFolderId | None = None) -> None:
@@ -133,6 +140,13 @@ class VastBackend(ArraySnapshots, ArrayInodeLimits, ArraySoftLimits):
             return now.counted
 
         await_limit(counted)
+
+    def _remove_scope(self, scope: QuotaScope, root: int) -> None:
+        """Remove the directory; the reference's file in it goes first."""
+        with suppress(FileNotFoundError), self.open_scope(scope) as directory:
+            if set(os.listdir(directory)) <= {_MARKER, layout.HIDDEN}:
+                os.unlink(_MARKER, dir_fd=directory)
+        super()._remove_scope(scope, root)
 
     def _remove_objects(self, name: str) -> bool:
         quota = self._api.find(self._array_path(name))

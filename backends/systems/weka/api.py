@@ -18,6 +18,7 @@ from backends.mounted.rest import (
     Reason,
     TokenLogin,
     Tokens,
+    shared,
     unknown,
 )
 from core.errors import ConfigurationError
@@ -133,30 +134,23 @@ class WekaQuota(Struct):
 
 
 class WekaRates(Struct):
-    """The current rates of one process of the cluster."""
+    """The current rates of one process of the cluster; None while it has no sample."""
 
-    reads_per_second: float = 0
-    writes_per_second: float = 0
-    read_bytes_per_second: float = 0
-    write_bytes_per_second: float = 0
-    read_latency_usecs: float = 0
-    write_latency_usecs: float = 0
+    reads_per_second: float | None = None
+    writes_per_second: float | None = None
+    read_bytes_per_second: float | None = None
+    write_bytes_per_second: float | None = None
+    read_latency_usecs: float | None = None
+    write_latency_usecs: float | None = None
 
 
 class WekaApi:
     """WEKA's interface: logins, and the file system that the options name."""
 
     def __init__(self, options: WekaOptions) -> None:
-        target = options.target(options.weka_endpoint, *options.weka_endpoints)
         self._options = options
         self._uid: str | None = None
-        self.client = Client(
-            target,
-            TokenLogin(partial(_log_in, options), _renew),
-            _dialect,
-            secrets=(options.weka_password,),
-            answer_seconds=options.answer_seconds,
-        )
+        self.client = _connect(options)
 
     def get(self, path: str, shape: type[T], /, **query: Any) -> T:  # noqa: ANN401 - JSON values
         """Return the content of an answer's envelope."""
@@ -253,6 +247,25 @@ def _read(limit: int | None) -> int | None:
 def _wire(limit: int | None) -> int:
     """Return a limit as WEKA takes it."""
     return NO_LIMIT if limit is None else limit
+
+
+def _connect(options: WekaOptions) -> Client:
+    """Return the connection of this process to the cluster, which all its volumes share."""
+    target = options.target(options.weka_endpoint, *options.weka_endpoints)
+    key = (
+        *("weka", target, options.weka_organization, options.weka_username),
+        *(options.weka_password, options.answer_seconds),
+    )
+    return shared(
+        key,
+        lambda: Client(
+            target,
+            TokenLogin(partial(_log_in, options), _renew),
+            _dialect,
+            secrets=(options.weka_password,),
+            answer_seconds=options.answer_seconds,
+        ),
+    )
 
 
 def _log_in(options: WekaOptions, client: Client) -> Tokens:

@@ -15,12 +15,11 @@ from backends.systems.weka import snapshots
 from backends.systems.weka.api import WekaApi, WekaOptions, WekaRates
 from backends.systems.weka.health import health
 from backends.systems.weka.snapshots import DIRECTORY, WekaSnapshots
-from core.errors import BackendFailed, Conflict, InvalidParameters
+from core.errors import BackendFailed, Conflict, InvalidParameters, Unavailable
 from core.names import VFolderId
 
 #: Limits are multiples of this many bytes.
 GRANULE_BYTES = 4096
-_OPERATIONS = ("reads_per_second", "writes_per_second")
 
 
 class WekaBackend(ArraySnapshots, ArraySoftLimits):
@@ -46,15 +45,25 @@ class WekaBackend(ArraySnapshots, ArraySoftLimits):
     def performance(self) -> PerformanceMetric:
         """See `HasMetric.performance`: now, of all processes of the cluster."""
         with self._within_deadline():
-            rates = self._api.get("/stats/realtime", list[WekaRates])
-        reads, writes = (sum(getattr(r, n) for r in rates) for n in _OPERATIONS)
-        read_time = sum(r.reads_per_second * r.read_latency_usecs for r in rates)
-        write_time = sum(r.writes_per_second * r.write_latency_usecs for r in rates)
+            rows = self._api.get("/stats/realtime", list[WekaRates])
+        sampled = [row for row in rows if None not in (row.reads_per_second, row.writes_per_second)]
+        if rows and not sampled:
+            raise Unavailable("WEKA has no sample of the cluster's speed now.")
+
+        def total(what: str, weight: str = "") -> float:
+            weights = [getattr(row, weight) if weight else 1 for row in sampled]
+            return sum(
+                (getattr(row, what) or 0) * by for row, by in zip(sampled, weights, strict=True)
+            )
+
+        reads, writes = total("reads_per_second"), total("writes_per_second")
+        read_time = total("read_latency_usecs", "reads_per_second")
+        write_time = total("write_latency_usecs", "writes_per_second")
         return PerformanceMetric(
             iops_read=round(reads),
             iops_write=round(writes),
-            io_bytes_read=round(sum(r.read_bytes_per_second for r in rates)),
-            io_bytes_write=round(sum(r.write_bytes_per_second for r in rates)),
+            io_bytes_read=round(total("read_bytes_per_second")),
+            io_bytes_write=round(total("write_bytes_per_second")),
             io_usec_read=read_time / reads if reads else 0.0,
             io_usec_write=write_time / writes if writes else 0.0,
         )

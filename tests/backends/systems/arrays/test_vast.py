@@ -50,6 +50,26 @@ def test_health_rates_and_capacity(tmp_path: Path) -> None:
         assert it.backend.hardware().status == HardwareStatus.DEGRADED
         assert it.backend.performance().iops_read == 100
         assert it.backend.array_capacity().used_bytes == 10 << 30
+        it.another(vast_cluster_id=1).hardware()
+        assert it.simulator.logins == 1, "volumes of a cluster share a login"
+        it.simulator.profile.sampled = False
+        with pytest.raises(errors.Unavailable, match="no sample"):
+            it.backend.performance()
+
+
+def test_the_marker_of_the_reference_is_no_content(tmp_path: Path) -> None:
+    with array(tmp_path) as it:
+        full = vfolder_on(it.backend)
+        empty = scope()
+        it.backend.create_scope(empty, MIB)
+        assert full.scope
+        for one in (full.scope, empty):
+            (tmp_path / one.directory / ".vast-quota-id").write_text("7")
+        it.backend.delete_scope(empty)
+        assert not (tmp_path / empty.directory).exists()
+        with pytest.raises(errors.QuotaScopeNotEmpty):
+            it.backend.delete_scope(full.scope)
+        assert (tmp_path / full.scope.directory / ".vast-quota-id").exists()
 
 
 # -- Limits ----------------------------------------------------------------------------------------

@@ -61,6 +61,13 @@ def test_a_child_logs_in_for_itself(tmp_path: Path) -> None:
         assert (it.simulator.logins, it.simulator.refreshes) == (2, 0)
 
 
+def test_volumes_of_a_cluster_share_a_login(tmp_path: Path) -> None:
+    with array(tmp_path) as it:
+        for volume in (it.backend, it.another(), it.another(weka_fs_name="other")):
+            volume.hardware()
+        assert it.simulator.logins == 1
+
+
 def test_another_endpoint_serves_when_one_is_away(tmp_path: Path) -> None:
     with array(tmp_path) as it:
         ill = Faults(seed=1)
@@ -264,6 +271,11 @@ def test_health_rates_and_capacity(tmp_path: Path) -> None:
         assert it.backend.hardware().status == HardwareStatus.HEALTHY
         rates = it.backend.performance()
         assert (rates.iops_read, rates.io_usec_read, rates.io_usec_write) == (200, 200.0, 300.0)
+        it.simulator.profile.sampled = "some"
+        assert it.backend.performance().iops_read == 100
+        it.simulator.profile.sampled = "no"
+        with pytest.raises(errors.Unavailable, match="no sample"):
+            it.backend.performance()
         assert it.backend.array_capacity().capacity_bytes == 100 << 30
         eventually(lambda: "quota" in capabilities(it.backend))
         it.simulator.profile.password_change_required = True
