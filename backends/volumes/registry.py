@@ -45,7 +45,7 @@ _BY_PATH = {
     "spectrumscale": "backends.systems.gpfs.backend:spectrumscale",
     "netapp": "backends.systems.netapp.backend:NetAppBackend",
     "weka": "backends.systems.weka.backend:weka",
-    "vast": "backends.systems.vast.backend:VastBackend",
+    "vast": "backends.systems.vast.backend:vast",
     "s3": "backends.systems.s3.backend:S3Backend",
     "purestorage": "backends.systems.purestorage.backend:PureStorageBackend",
 }

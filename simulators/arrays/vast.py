@@ -8,6 +8,7 @@ it; the trash folder takes a tree at once. Two tenants may have quotas on one pa
 
 import secrets
 import shutil
+import subprocess
 import time
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -23,11 +24,13 @@ SNAPSHOTS = ".snapshot"
 TENANT, OTHER_TENANT = "research", "other"
 _LIMITS = {"hard_limit", "soft_limit", "hard_limit_inodes", "soft_limit_inodes"}
 _QUOTA_FIELDS = {"name", "path", "create_dir", "tenant_id", "grace_period"} | _LIMITS
+_CLONE_FIELDS = {"loanee_root_path", "name", "enabled", "loanee_tenant_id"}
 _SNAPSHOT_FIELDS = {"name", "path", "tenant_id", "expiration_time"}
 _FILTERS = {
     "quotas": {"path", "tenant_id", "path__startswith", "path__contains"},
     "snapshots": {"name", "path", "tenant_id", "path__contains"},
     "tenants": {"name"},
+    "globalsnapstreams": {"name", "loanee_root_path"},
 }
 
 
@@ -54,6 +57,10 @@ class Profile:
     permitted: bool = True
     #: The cluster has a sample of its rates.
     sampled: bool = True
+    #: What a stream is after so many looks at it.
+    clone_state: str = "Completed"
+    clone_looks: int = 1
+    clones: bool = True
     #: The trash folder may be used.
     trash: bool = True
     #: The user may read and make snapshots, and the view shows them.
@@ -84,6 +91,7 @@ class VastSim(Simulator):
         self.snapshots: dict[int, dict[str, Any]] = {}
         self.tenants = {1: TENANT, 2: OTHER_TENANT}
         self.trashed: list[str] = []
+        self.streams: dict[int, dict[str, Any]] = {}
 
     def overloaded(self, status: int) -> Say:
         return Say(status, b"The system is overloaded", {**_TEXT, "Retry-After": "0"})
@@ -174,6 +182,8 @@ class VastSim(Simulator):
                 return self._make(ask.body)
             case (_, "snapshots", *rest):
                 return self._snapshot(ask, rest)
+            case (_, "globalsnapstreams", *rest):
+                return self._stream(ask, rest)
             case ("GET", "vtasks", number):
                 self._tasks[int(number)] -= 1
                 done = self._tasks[int(number)] <= 0
@@ -300,14 +310,20 @@ class VastSim(Simulator):
         return self._task(202) if self.profile.tasks else Say(200, self._shown(quota))
 
     # -- Snapshots -----------------------------------------------------------------------------
-    def _snapshot(self, ask: Ask, rest: list[str]) -> Say:
+    def _snapshot(self, ask: Ask, rest: list[str]) -> Say:  # noqa: PLR0911 - one for each route
         if not self.profile.reads_snapshots:
             return Say(403, {"detail": "You do not have permission to perform this action."})
         if ask.method == "GET" and not rest:
             return self._list(ask, list(self.snapshots.values()))
         if ask.method == "POST" and not rest:
             return self._keep(ask.body)
-        if ask.method == "DELETE" and len(rest) == 1 and int(rest[0]) in self.snapshots:
+        if not rest or int(rest[0]) not in self.snapshots:
+            return Say(404, {"detail": "Not found."})
+        if ask.method == "POST" and rest[1:] == ["clone"] and self.profile.clones:
+            return self._clone(self.snapshots[int(rest[0])], ask.body)
+        if ask.method == "DELETE" and len(rest) == 1:
+            if any(s["looks"] > 0 for s in self.streams.values() if s["of"] == int(rest[0])):
+                return Say(400, b"Snapshot is used by a global snapshot clone", _TEXT)
             gone = self.snapshots.pop(int(rest[0]))
             if self.profile.shows_snapshots:
                 self.shelf.forget(SNAPSHOTS, gone["name"])
@@ -335,6 +351,51 @@ class VastSim(Simulator):
         if self.profile.tasks:
             return self._task(202)
         return Say(201, self.snapshots[self._number])
+
+    # -- Clones --------------------------------------------------------------------------------
+    def _clone(self, snapshot: dict[str, Any], body: Any) -> Say:
+        if not isinstance(body, dict) or (extra := set(body) ^ _CLONE_FIELDS):
+            return Say(400, {name: ["Missing or unexpected field."] for name in extra})
+        target, source = body["loanee_root_path"].strip("/"), snapshot["path"].strip("/")
+        if self.shelf.exists(target):
+            return Say(400, f"Path /{target} already exists".encode(), _TEXT)
+        if any(one["name"] == body["name"] for one in self.streams.values()):
+            return Say(400, f"Stream {body['name']} already exists".encode(), _TEXT)
+        kept = self.shelf.top / source / SNAPSHOTS / snapshot["name"]
+        copy = ["cp", "-a", "--reflink=auto", kept, self.shelf.top / target]
+        subprocess.run(copy, check=True, capture_output=True)
+        self._number += 1
+        facts = {"of": snapshot["id"], "looks": self.profile.clone_looks}
+        self.streams[self._number] = {"id": self._number, **body, **facts}
+        self.effects.append(f"clone {target}")
+        if self.profile.tasks:
+            return self._task(202)
+        return Say(201, self._shown_stream(self.streams[self._number]))
+
+    def _shown_stream(self, stream: dict[str, Any]) -> dict[str, Any]:
+        state = self.profile.clone_state if stream["looks"] <= 0 else "Syncing"
+        stream["looks"] -= 1
+        shown = {name: value for name, value in stream.items() if name not in ("of", "looks")}
+        return {**shown, "status": {"state": state, "progress": 0}}
+
+    def _stream(self, ask: Ask, rest: list[str]) -> Say:
+        if ask.method == "GET" and not rest:
+            return self._list(ask, [self._shown_stream(one) for one in self.streams.values()])
+        found = self.streams.get(int(rest[0])) if rest else None
+        if found is None:
+            return Say(404, {"detail": "Not found."})
+        match (ask.method, *rest[1:]):
+            case ("PATCH", "stop"):
+                found["looks"] = 0
+                return self._task(202) if self.profile.tasks else Say(200, {})
+            case ("DELETE",) if isinstance(ask.body, dict) and set(ask.body) == {"remove_dir"}:
+                if found["looks"] > 0:
+                    return Say(400, b"The stream is active", _TEXT)
+                if ask.body["remove_dir"]:
+                    shutil.rmtree(self.shelf.top / found["loanee_root_path"].strip("/"))
+                del self.streams[found["id"]]
+                return self._task(202) if self.profile.tasks else Say(204)
+        return Say(404, {"detail": "Not found."})
 
     def _task(self, status: int) -> Say:
         number = len(self._tasks) + 1

@@ -65,6 +65,9 @@ class VastOptions(ArrayOptions, frozen=True, kw_only=True):
     vast_tenant: str | None = None
     #: Let the cluster remove purged trees, by its trash folder.
     vast_use_trash: bool = True
+    #: Let the cluster clone whole vfolders, and how long one clone may take (seconds).
+    vast_clones: bool = False
+    vast_clone_seconds: float = 300.0
     vast_page_size: int = PAGE_SIZE
     #: VastAccepted for Backend.AI's storage proxy, without effect here: logins last as long as the
     #: array allows, and no status of a cluster is cached.

@@ -18,8 +18,9 @@ from backends.mounted import (
 from backends.mounted.rest import options_of
 from backends.retention import ArraySnapshot, ArraySnapshots
 from backends.systems.vast.api import VastApi, VastOptions, VastQuota
+from backends.systems.vast.clones import VastClones
 from backends.systems.vast.snapshots import DIRECTORY, VastSnapshots
-from core.errors import Conflict, InvalidParameters, Unavailable
+from core.errors import Conflict, InvalidParameters, Unavailable, Unsupported
 from core.names import QuotaScope, VFolderId
 
 #: VAST enforces limits to the byte.
@@ -169,7 +170,7 @@ class VastBackend(ArraySnapshots, ArrayInodeLimits, ArraySoftLimits):
     def _make_snapshot(self, vfolder: VFolderId, name: str) -> ArraySnapshot:
         with self.open_vfolder(vfolder) as top:
             linux.sync_file_system(top)
-        made = self._snapshots.make(self._array_path(str(vfolder.directory)), name)
+        made = self._snapshots.make(self._array_path(str(vfolder.directory)), name).known
         with self.root() as root:
             try:
                 place = str(self._snapshot_place(vfolder, name))
@@ -188,6 +189,39 @@ class VastBackend(ArraySnapshots, ArrayInodeLimits, ArraySoftLimits):
 
     def _snapshot_place(self, vfolder: VFolderId, name: str) -> PurePosixPath:
         return PurePosixPath(vfolder.directory) / DIRECTORY / name
+
+
+class VastCloningBackend(VastBackend):
+    """VAST that clones whole vfolders by itself."""
+
+    doubtful: ClassVar[tuple[str, ...]] = (*VastBackend.doubtful, "instant-clone")
+
+    def __init__(self, mount: Mount) -> None:
+        super().__init__(mount)
+        seconds = options_of(mount, VastOptions).vast_clone_seconds
+        self._clones = VastClones(self._api, self._snapshots, seconds)
+
+    def clone_tree(self, source: PurePosixPath, target: PurePosixPath) -> None:
+        """See `HasTreeClone.clone_tree`: a snapshot, and a stream that makes the target of it."""
+        with self._within_deadline(), self.root() as root:
+            self._prove(root)
+            if not self._certain:
+                raise Unsupported("This release of VAST cannot prove that it serves the mount.")
+            linux.sync_file_system(root)
+        places = (PurePosixPath(self._array_path(str(path))) for path in (source, target))
+        self._clones.make(*places)
+        with self._within_deadline(), self.root() as root:
+            await_directory(root, str(target), self._deadline_seconds / 2)
+
+    def _available(self) -> Mapping[str, bool]:
+        found = super()._available()
+        return {**found, "instant-clone": found["snapshot"]}
+
+
+def vast(mount: Mount) -> VastBackend:
+    """Make the backend that the options of the volume ask for."""
+    clones = options_of(mount, VastOptions).vast_clones
+    return VastCloningBackend(mount) if clones else VastBackend(mount)
 
 
 def _limit(quota: VastQuota, kind: str) -> int | None:

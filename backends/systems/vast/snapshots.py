@@ -2,26 +2,31 @@
 
 from collections.abc import Iterator
 from datetime import datetime
+from pathlib import PurePosixPath
 
 from msgspec import Struct
 
 from backends.mounted.rest import ArrayAnswer, ArrayRefused, ArrayRequest, Reason, jobs
 from backends.retention import ArraySnapshot
 from backends.systems.vast.api import VastAccepted, VastApi
-from core.errors import BackendFailed
+from core.errors import BackendFailed, Unsupported
 
 #: The directory in each directory that was kept; it is in no listing.
 DIRECTORY = ".snapshot"
 _KIND = "snapshots"
 _ACCEPTED = VastAccepted | None
 _LONGEST_PAUSE_SECONDS = 1.0
+_TIME = "%Y-%m-%dT%H:%M:%SZ"
 
 
-class _VastSnapshot(Struct):
+class VastSnapshot(Struct):
+    """A snapshot of a directory."""
+
     id: int
     name: str = ""
     path: str = ""
     created: str = ""
+    tenant_id: int | None = None
 
     @property
     def known(self) -> ArraySnapshot:
@@ -54,13 +59,28 @@ class VastSnapshots:
         query = {} if path is None else {"path__contains": path}
         return [row.known for row in self._rows(**query) if row.name.startswith(prefix)]
 
-    def make(self, path: str, name: str) -> ArraySnapshot:
-        """Make a snapshot of a directory.
+    def shown_at(self, path: PurePosixPath) -> VastSnapshot | None:
+        """Return the snapshot whose kept directory has this path; None for a path of now.
+
+        Raises:
+            Unsupported: the path is below a kept directory.
+        """
+        if DIRECTORY not in path.parts:
+            return None
+        kept = self._one(path.name) if path.parent.name == DIRECTORY else None
+        if kept is None or kept.path.rstrip("/") != str(path.parent.parent):
+            raise Unsupported("VAST clones complete snapshots only.")
+        return kept
+
+    def make(self, path: str, name: str, until: datetime | None = None) -> VastSnapshot:
+        """Make a snapshot of a directory; with `until`, VAST deletes it at this moment.
 
         Raises:
             BackendFailed: the name belongs to another directory.
         """
-        body = {"name": name, "path": f"{path}/", **self._api.tenant()}
+        body: dict[str, str | int] = {"name": name, "path": f"{path}/", **self._api.tenant()}
+        if until is not None:
+            body["expiration_time"] = until.strftime(_TIME)
         request = ArrayRequest("POST", f"{self._api.prefix}/{_KIND}/", body=body, shape=_ACCEPTED)
         try:
             made = self._api.client.create(request, lambda: self._one(name))
@@ -69,7 +89,7 @@ class VastSnapshots:
         except ArrayRefused:
             if self._one(name) is None:
                 raise
-        found: list[_VastSnapshot] = []
+        found: list[VastSnapshot] = []
 
         def listed() -> bool:
             found.extend([one] if (one := self._one(name)) else [])
@@ -78,7 +98,7 @@ class VastSnapshots:
         jobs.wait(listed, _LONGEST_PAUSE_SECONDS)
         if found[0].path.rstrip("/") != path:
             raise BackendFailed("VAST made the snapshot and does not list it under its path.")
-        return found[0].known
+        return found[0]
 
     def drop(self, snapshot: ArraySnapshot) -> None:
         """Delete a snapshot; a missing one is fine."""
@@ -87,8 +107,8 @@ class VastSnapshots:
         self._api.finish(answer.body if answer else None)
         jobs.wait(lambda: self._one(snapshot.name) is None, _LONGEST_PAUSE_SECONDS)
 
-    def _one(self, name: str) -> _VastSnapshot | None:
+    def _one(self, name: str) -> VastSnapshot | None:
         return next((row for row in self._rows(name=name) if row.name == name), None)
 
-    def _rows(self, **query: str) -> Iterator[_VastSnapshot]:
-        return self._api.rows(_KIND, _VastSnapshot, **query, **self._api.tenant())
+    def _rows(self, **query: str) -> Iterator[VastSnapshot]:
+        return self._api.rows(_KIND, VastSnapshot, **query, **self._api.tenant())

@@ -2,7 +2,7 @@
 
 import os
 from contextlib import AbstractContextManager
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from uuid import uuid4
 
 import pytest
@@ -10,7 +10,7 @@ import pytest
 from backends.base import HardwareStatus, capabilities
 from backends.fs import PREFIX_MODE, descriptors, layout
 from backends.quota import blame, check_space
-from backends.systems.vast.backend import VastBackend
+from backends.systems.vast.backend import VastBackend, VastCloningBackend
 from contract.waiting import eventually
 from core import errors
 from core.names import VFolderId
@@ -227,3 +227,92 @@ def test_a_tree_stays_where_the_mount_is_not_proved(tmp_path: Path) -> None:
     with array(tmp_path, Profile(stat_path=False)) as it:
         assert not purged(it, it.backend, vfolder_on(it.backend))
         assert not it.server.asked("DELETE", "delete_folder")
+
+
+# -- Clones ----------------------------------------------------------------------------------------
+Cloning = AbstractContextManager[Array[VastSim, VastCloningBackend]]
+
+
+def cloning(top: Path, profile: Profile | None = None) -> Cloning:
+    return running(VastSim(Shelf(top), profile or Profile()), top, VastCloningBackend, vast.options)
+
+
+def places(it: Array[VastSim, VastCloningBackend]) -> tuple[VFolderId, PurePosixPath]:
+    """A vfolder, and where its clone is made."""
+    one = vfolder_on(it.backend)
+    (it.backend.vfolder_path(one) / "sub").mkdir()
+    staging = layout.staging(one.scope, "job")
+    (it.top / staging).mkdir(parents=True)
+    return one, staging / "tree"
+
+
+def nothing_left(it: Array[VastSim, VastCloningBackend]) -> bool:
+    return not it.simulator.streams and not it.simulator.snapshots
+
+
+@pytest.mark.parametrize("tasks", [False, True])
+@pytest.mark.parametrize("fault", ["", "drop after", "html 502 after", "truncate"])
+def test_a_vfolder_is_cloned_once(tmp_path: Path, fault: str, *, tasks: bool) -> None:
+    with cloning(tmp_path, Profile(tasks=tasks, clone_looks=3)) as it:
+        eventually(lambda: "instant-clone" in capabilities(it.backend))
+        one, target = places(it)
+        if fault:
+            it.server.faults.next(fault, "POST", "/clone/")
+        it.backend.clone_tree(PurePosixPath(one.directory), target)
+        assert (tmp_path / target / "file").read_bytes() == b"kept"
+        assert (tmp_path / target / "sub").is_dir()
+        assert [each for each in it.simulator.effects if each.startswith("clone")] == [
+            f"clone {target}"
+        ]
+        assert nothing_left(it)
+
+
+def test_a_snapshot_is_cloned_and_stays(tmp_path: Path) -> None:
+    with cloning(tmp_path) as it:
+        one, target = places(it)
+        it.backend.create_snapshot(one, "first")
+        (it.backend.vfolder_path(one) / "file").write_bytes(b"changed")
+        ((_, kept),) = it.simulator.snapshots.items()
+        place = PurePosixPath(one.directory) / vast.SNAPSHOTS / kept["name"]
+        with pytest.raises(errors.Unsupported, match="complete snapshots"):
+            it.backend.clone_tree(place / "sub", target)
+        it.backend.clone_tree(place, target)
+        assert (tmp_path / target / "file").read_bytes() == b"kept"
+        assert [each.name for each in it.backend.list_snapshots(one)] == ["first"]
+        assert not it.simulator.streams
+
+
+@pytest.mark.parametrize(
+    ("profile", "options"),
+    [
+        (Profile(clone_state="Suspended"), {}),
+        (Profile(clone_looks=10**9), {"vast_clone_seconds": 1.0}),
+        (Profile(clones=False), {}),
+        (Profile(stat_path=False), {}),
+    ],
+    ids=["fails", "takes too long", "has no clones", "cannot prove the mount"],
+)
+def test_a_clone_that_fails_leaves_nothing(
+    tmp_path: Path, profile: Profile, options: dict[str, float]
+) -> None:
+    with cloning(tmp_path, profile) as it:
+        one, target = places(it)
+        mine = it.another(**options)
+        with pytest.raises(errors.Unsupported):
+            mine.clone_tree(PurePosixPath(one.directory), target)
+        assert not (tmp_path / target).exists()
+        assert nothing_left(it)
+
+
+def test_what_a_dead_process_left_is_removed_first(tmp_path: Path) -> None:
+    with cloning(tmp_path, Profile(clone_looks=10**9)) as it:
+        one, target = places(it)
+        slow = it.another(vast_clone_seconds=1.0)
+        slow._clones._clean = lambda _: None  # it dies before it cleans
+        with pytest.raises(errors.Unsupported):
+            slow.clone_tree(PurePosixPath(one.directory), target)
+        assert it.simulator.streams
+        it.simulator.profile.clone_looks = 1
+        it.backend.clone_tree(PurePosixPath(one.directory), target)
+        assert (tmp_path / target / "file").read_bytes() == b"kept"
+        assert nothing_left(it)

@@ -1,0 +1,131 @@
+"""Clones of directories on VAST: a snapshot, and a stream that makes a writable directory of it.
+
+The cluster shows the complete directory soon and copies what it refers to by itself. A clone is
+complete when its stream has ended; until then its snapshot must stay.
+"""
+
+import hashlib
+from datetime import UTC, datetime, timedelta
+from pathlib import PurePosixPath
+
+from msgspec import Struct, field
+
+from backends.mounted.rest import ArrayAnswer, ArrayRefused, ArrayRequest, deadline, jobs
+from backends.systems.vast.api import VastAccepted, VastApi
+from backends.systems.vast.snapshots import VastSnapshot, VastSnapshots
+from core.errors import DeadlineExceeded, StorageError, Unsupported
+from core.telemetry import logger
+
+#: Begins VAST's names of a clone, and of the snapshot that it is made from.
+PREFIX = "vfolder-clone-"
+_STREAMS = "globalsnapstreams"
+_DIGEST_BYTES = 16
+#: The states in which a stream has made its directory. In others, except these, it still works.
+_COMPLETE = frozenset({"completed", "finished"})
+_FAILED = frozenset({"suspended", "failed"})
+_LONGEST_PAUSE_SECONDS = 5.0
+#: A snapshot that a dead process left is deleted by VAST after this time.
+_KEPT = timedelta(days=1)
+#: How long the removal of a clone that failed may take (seconds).
+_CLEANING_SECONDS = 60.0
+_ACCEPTED = VastAccepted | None
+_log = logger(__name__)
+
+
+class _StreamStatus(Struct):
+    state: str = ""
+
+
+class _Stream(Struct):
+    id: int
+    name: str = ""
+    status: _StreamStatus = field(default_factory=_StreamStatus)
+
+    @property
+    def state(self) -> str:
+        return self.status.state.lower()
+
+
+class VastClones:
+    """Clones of the directories of a tenant, each within a number of seconds."""
+
+    def __init__(self, api: VastApi, snapshots: VastSnapshots, seconds: float) -> None:
+        self._api = api
+        self._snapshots = snapshots
+        self._seconds = seconds
+
+    def make(self, source: PurePosixPath, target: PurePosixPath) -> None:
+        """Clone a directory of the cluster; its kept state, where the path leads into a snapshot.
+
+        Raises:
+            Unsupported: VAST does not clone it, or did not in time. No part of the target is left.
+            StorageError: VAST failed, and a part of the target may be left.
+        """
+        digest = hashlib.blake2b(str(target).encode(), digest_size=_DIGEST_BYTES).hexdigest()
+        name = PREFIX + digest
+        with deadline.within(self._seconds):
+            self._clean(name)  # of a process that died
+            kept = self._snapshots.shown_at(source) or self._keep(source, name)
+            try:
+                self._clone(kept, name, target)
+            except (ArrayRefused, DeadlineExceeded) as problem:
+                with deadline.within(_CLEANING_SECONDS):
+                    self._clean(name)
+                raise Unsupported(f"VAST did not clone the directory. {problem.detail}") from None
+            self._drop_snapshot(name)
+
+    def _keep(self, source: PurePosixPath, name: str) -> VastSnapshot:
+        try:
+            return self._snapshots.make(str(source), name, datetime.now(UTC) + _KEPT)
+        except ArrayRefused as refusal:
+            raise Unsupported(f"VAST keeps no snapshot to clone. {refusal.detail}") from None
+
+    def _clone(self, kept: VastSnapshot, name: str, target: PurePosixPath) -> None:
+        body = {"loanee_root_path": f"{target}/", "name": name, "enabled": True}
+        if kept.tenant_id is not None:
+            body["loanee_tenant_id"] = kept.tenant_id
+        path = f"{self._api.prefix}/snapshots/{kept.id}/clone/"
+        request = ArrayRequest("POST", path, body=body, shape=_ACCEPTED)
+        made = self._api.client.create(request, lambda: self._stream(name))
+        if isinstance(made, ArrayAnswer):
+            self._api.finish(made.body)
+
+        def ended() -> bool:
+            found = self._stream(name)
+            if found is not None and found.state in _FAILED:
+                raise ArrayRefused(f"VAST's clone {found.id} is {found.state}.")
+            return found is not None and found.state in _COMPLETE
+
+        jobs.wait(ended, _LONGEST_PAUSE_SECONDS)
+        self._forget(name, keep=True)
+
+    def _clean(self, name: str) -> None:
+        """Remove what an attempt left: the stream with its directory, and its snapshot."""
+        self._forget(name, keep=False)
+        self._drop_snapshot(name)
+
+    def _forget(self, name: str, *, keep: bool) -> None:
+        """Delete a stream; `keep` its directory, or remove that too. A missing one is fine."""
+        found = self._stream(name)
+        if found is None:
+            return
+        path = f"{self._api.prefix}/{_STREAMS}/{found.id}/"
+        if found.state not in _COMPLETE:
+            stop = ArrayRequest("PATCH", f"{path}stop/", shape=_ACCEPTED)
+            self._api.finish(self._api.client.send(stop).body)
+        body = {"remove_dir": not keep}
+        removal = ArrayRequest("DELETE", path, body=body, shape=_ACCEPTED)
+        self._api.finish(self._api.client.send(removal).body)
+        jobs.wait(lambda: self._stream(name) is None, _LONGEST_PAUSE_SECONDS)
+
+    def _drop_snapshot(self, name: str) -> None:
+        """Delete the snapshot of a clone, if it has one of its own; VAST does so later itself."""
+        try:
+            for one in self._snapshots.named(name):
+                self._snapshots.drop(one)
+        except StorageError as error:
+            _log.warning("the snapshot of a clone is left", reason=error.detail)
+
+    def _stream(self, name: str) -> _Stream | None:
+        rows = self._api.rows(_STREAMS, _Stream, name=name)
+        return next((row for row in rows if row.name == name), None)
