@@ -19,7 +19,7 @@ from core.jobs.store import JobStore, Submission
 from core.names import VFolderId
 from core.redis import Database, connect
 from core.settings import Settings
-from simulators.arrays import ontap
+from simulators.arrays import ontap, vast
 from simulators.serving import serving
 from simulators.shelf import Shelf
 from tests.backends.systems.arrays.simulated import trusting
@@ -219,6 +219,23 @@ def cloning(
     with site(tmp_path, valkey_alone, top, {"backend": "cloning", "options": {}}) as made:
         assert "instant-clone" in capabilities(made.backend)
         yield made, sys.modules["cloning_backend"].CloningBackend.outcomes
+
+
+def test_vast_clones_whole_vfolders(tmp_path: Path, valkey_alone: Valkey, top: Path) -> None:
+    simulator = vast.VastSim(Shelf(top), vast.Profile(clone_looks=2))
+    with serving(simulator) as server:
+        options = trusting({**vast.options(server.url), "vast_clones": True})
+        table = {"backend": "vast", "options": options}
+        with site(tmp_path, valkey_alone, top, table) as it:
+            source = it.folder("a", "sub/b")
+            for clones, method in ((True, "clone"), (False, None)):
+                simulator.profile.clones = clones
+                job, target = it.clone(source)
+                assert job.state is State.SUCCEEDED
+                assert job.document()["result"].get("method") == method
+                assert it.same(source, target)
+                assert not simulator.streams
+                assert not simulator.snapshots
 
 
 def test_a_whole_vfolder_is_cloned_by_one_call(cloning: tuple[Site, list[str]]) -> None:
