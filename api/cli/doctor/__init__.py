@@ -5,6 +5,7 @@
     examiner        the program of that process: runs one check after the other
     reading         the checks that change nothing
     writing         the checks that work in a quota scope of their own
+    objects         the same where vfolders are objects of a bucket
     speed           how fast bytes and small files are
     own_scope       that quota scope: its lock, and its removal
 

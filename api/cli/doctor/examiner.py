@@ -37,7 +37,8 @@ _NEEDS = {
 }
 _CHANGES = {
     "mount": "Mount the volume at its path, and compare [volume.{}] with what is mounted.",
-    "volume": "Compare [volume.{}] with what is mounted, and how, and with the storage system.",
+    "volume": "Compare [volume.{}] with what is mounted, and how, and with the storage system; "
+    "check the login.",
     "capacity": "Give the user of [volume.{}.options] the right to read the volume's figures.",
     "rates": "Give the user of [volume.{}.options] the right to read the volume's rates.",
     "removal": "Remove this quota scope of volume {} by hand, or run the command again.",

@@ -27,6 +27,7 @@ _ID = UUID("d0c70d0c-d0c7-4d0c-8d0c-d0c7d0c7d0c7")
 SCOPE = QuotaScope(ScopeKind.USER, _ID)
 VFOLDER = VFolderId(SCOPE, _ID)
 LOCK = "doctor.lock"
+_TRASH = PurePosixPath(layout.HIDDEN, layout.TRASH)
 _LOCK_MODE = 0o600
 #: A killed process keeps its lock until its last call to the storage returns (seconds).
 _LOCK_SECONDS = 5.0
@@ -110,13 +111,36 @@ def remove(backend: MountedBackend) -> None:
     if snapshots is not None and "snapshot" not in backend.lacking():
         for snapshot in snapshots.list_snapshots(VFOLDER):
             snapshots.delete_snapshot(VFOLDER, snapshot.name)
-    below = VFOLDER.directory.relative_to(SCOPE.directory).parts[0]
     with suppress(QuotaScopeNotFound), backend.open_scope(SCOPE) as directory:
-        if below in os.listdir(directory):
-            removed = remove_tree(directory, below, control=Unattended())
-            if not removed.complete:
-                raise OSError(errno.ENOTEMPTY, os.strerror(errno.ENOTEMPTY))
+        _purge(backend, directory)
     backend.delete_scope(SCOPE)
+
+
+def _purge(backend: MountedBackend, scope: int) -> None:
+    """Remove the vfolder as the service does: renamed to the trash, prepared, then removed."""
+    below = VFOLDER.directory.relative_to(SCOPE.directory)
+    with descriptors.made(_TRASH, scope, descriptors.HIDDEN_MODE) as trash:
+        _remove(backend, trash)  # a killed process left it there
+        with suppress(FileNotFoundError):
+            os.rename(below, VFOLDER.id.hex, src_dir_fd=scope, dst_dir_fd=trash)
+        _remove(backend, trash)
+    if _exists(below.parts[0], scope):
+        remove_tree(scope, below.parts[0], control=Unattended())
+
+
+def _remove(backend: MountedBackend, trash: int) -> None:
+    name = VFOLDER.id.hex
+    if not _exists(name, trash):
+        return
+    backend.before_purge(trash, name, VFOLDER)
+    # The storage system may have removed it.
+    if _exists(name, trash) and not remove_tree(trash, name, control=Unattended()).complete:
+        raise OSError(errno.ENOTEMPTY, os.strerror(errno.ENOTEMPTY))
+
+
+def _exists(name: str, directory: int) -> bool:
+    """Return whether the directory has the name; an older list of it may lack it (btrfs)."""
+    return descriptors.exists(PurePosixPath(name), directory)
 
 
 def _completed(backend: MountedBackend) -> bool:

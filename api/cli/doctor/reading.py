@@ -151,7 +151,7 @@ def credentials(examined: Examined) -> Found:
             ", the rights of that user, and the way from this node to the storage system.",
         )
     if info.status is HardwareStatus.OFFLINE:
-        raise NotAvailable("The mount does not work as this backend needs it.")
+        raise NotAvailable(f"It is not known: {info.status_info or 'the volume is offline.'}")
     return f"The storage system answers in {figures['median_milliseconds']} ms.", figures
 
 

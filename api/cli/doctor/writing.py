@@ -7,7 +7,7 @@ import statistics
 import time
 from contextlib import AbstractContextManager, suppress
 
-from api.cli.doctor import own_scope, speed
+from api.cli.doctor import objects, own_scope, speed
 from api.cli.doctor.own_scope import SCOPE, VFOLDER
 from api.cli.doctor.reading import Examined, Found, milliseconds
 from api.cli.doctor.results import Figures, NotAvailable, Wrong
@@ -35,6 +35,7 @@ _FULL = frozenset({errno.EDQUOT, errno.ENOSPC})
 _BIG = "big"
 _SNAPSHOT = "vfolder-doctor"
 _SOURCE = "source"
+_NOTE = b"This vfolder belongs to `vfolder doctor`.\n"
 _INODES = 1000
 _DESCRIPTIONS = 5
 _NEW = os.O_CREAT | os.O_TRUNC | os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -52,8 +53,11 @@ def rights(examined: Examined) -> Found:
     scope_made = time.perf_counter()
     backend.create_vfolder(VFOLDER)
     vfolder_made = time.perf_counter()
-    with _vfolder(examined) as top:
-        _write(top, "vfolder-doctor.txt", b"This vfolder belongs to `vfolder doctor`.\n")
+    if objects.are_kept(examined):
+        objects.write(examined, "vfolder-doctor.txt", _NOTE)
+    else:
+        with _vfolder(examined) as top:
+            _write(top, "vfolder-doctor.txt", _NOTE)
     figures: Figures = {
         "create_scope_milliseconds": milliseconds(scope_made - began),
         "create_vfolder_milliseconds": milliseconds(vfolder_made - scope_made),
@@ -312,6 +316,8 @@ def locks(examined: Examined) -> Found:
 
 def bytes_speed(examined: Examined) -> Found:
     """Measure writing and reading of one big file."""
+    if objects.are_kept(examined):
+        return objects.bytes_speed(examined)
     room = examined.backend.capacity()
     known = room.capacity_bytes is not None and room.used_bytes is not None
     free = (room.capacity_bytes or 0) - (room.used_bytes or 0) if known else None
@@ -327,6 +333,8 @@ def bytes_speed(examined: Examined) -> Found:
 
 def small_files(examined: Examined) -> Found:
     """Measure files of 4 KiB."""
+    if objects.are_kept(examined):
+        return objects.small_files(examined)
     with _vfolder(examined) as top:
         figures = speed.small_files(top)
     return (
@@ -336,6 +344,8 @@ def small_files(examined: Examined) -> Found:
 
 
 def _vfolder(examined: Examined) -> AbstractContextManager[int]:
+    if objects.are_kept(examined):
+        raise NotAvailable("Vfolders are objects of a bucket here: none has a directory.")
     return examined.backend.open_vfolder(VFOLDER)
 
 

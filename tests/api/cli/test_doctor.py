@@ -23,6 +23,7 @@ from simulators.systems import SYSTEMS, WITH_QUOTA
 from tests.support.doors import settings_in
 from tests.support.loops import mounted, run
 from tests.support.node import ROOT, wait_for
+from tests.support.object_storage import ACCESS_KEY, SECRET_KEY, ObjectStorage
 
 READ_ONLY = {"GET"}
 #: Requests that sign in or out.
@@ -304,3 +305,25 @@ def test_an_array_that_takes_connections_and_never_answers(tmp_path: Path) -> No
     assert [one for one in found.values() if one["status"] == "wrong"]
     assert "hangs" in " ".join(one["text"] for one in found.values())
     assert os.listdir(top) == []
+
+
+@pytest.mark.part("seaweedfs")
+def test_a_bucket(clinic: Clinic, object_storage: ObjectStorage) -> None:
+    bucket = object_storage.new_bucket()
+    clinic.backend, clinic.options = (
+        "s3",
+        {
+            "endpoint": object_storage.url,
+            "bucket": bucket.name,
+            "access_key": ACCESS_KEY,
+            "secret_key": SECRET_KEY,
+        },
+    )
+    found = clinic.checks("--write")
+    assert found["speed"]["figures"]["read_mib_per_second"] > 0
+    assert found["small files"]["figures"]["made_per_second"] > 0
+    assert found["clone"]["status"] == "not available"
+    assert clinic.names == []
+    assert not bucket.page("").objects
+    clinic.options["secret_key"] = "wrong"
+    assert "login" in clinic.checks(status=1)["volume"]["change"]
