@@ -546,6 +546,9 @@ class HasObjectFiles(Protocol):
             EntryExists, EntryRefused: a directory has the path; a file is above it.
         """
 
+    def file_size(self, vfolder: VFolderId, path: VFolderPath) -> int:
+        """Return the bytes of a file; 0 where there is none."""
+
     def check_file(self, vfolder: VFolderId, path: VFolderPath) -> None:
         """Check, before any byte is accepted, that an object may have the path of a file.
 

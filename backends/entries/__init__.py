@@ -2,6 +2,7 @@
 
 from backends.entries import entries, listing, metadata, object_tree
 from backends.entries.listing import EntryPage
+from backends.entries.object_count import count_objects
 from backends.entries.object_tree import HasObjects, ObjectTree, OpenObject, Piece
 from backends.entries.scope_inventory import take_inventory
 from backends.entries.volume_inventory import VolumeInventory, read_volume
@@ -13,6 +14,7 @@ __all__ = [
     "OpenObject",
     "Piece",
     "VolumeInventory",
+    "count_objects",
     "entries",
     "listing",
     "metadata",

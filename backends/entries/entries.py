@@ -173,7 +173,8 @@ def remove_entries(
     for path in targets:
         _check_removable(path)
     if objects := backend.skill(HasObjects):
-        objects.tree(vfolder).remove(targets, recursive=recursive)
+        with soft.settled_removal(backend, vfolder.scope) as freed:
+            objects.tree(vfolder).remove(targets, recursive=recursive, on_removed=freed.append)
         return
     trashed: list[PurePosixPath] = []
     counts = soft.is_counted(backend, vfolder.scope)

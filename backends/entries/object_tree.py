@@ -85,9 +85,17 @@ class ObjectTree(Protocol):
         """See `entries.move`; of a directory with at most `MOVED_OBJECTS_MAX` objects."""
 
     def remove(
-        self, targets: Sequence[VFolderPath], *, recursive: bool, most: int | None = ...
+        self,
+        targets: Sequence[VFolderPath],
+        *,
+        recursive: bool,
+        most: int | None = ...,
+        on_removed: Callable[[int], object] = ...,
     ) -> None:
-        """See `entries.remove_entries`; refuses a directory of more than `most` objects."""
+        """See `entries.remove_entries`; refuses a directory of more than `most` objects.
+
+        `on_removed` is called with the bytes that each step freed.
+        """
 
     def check_inside(self, path: VFolderPath) -> None:
         """Accept every path: a bucket has no links, so none leads out."""

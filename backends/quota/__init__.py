@@ -2,7 +2,7 @@
 
 from backends.quota import quick_usage, requested_limits, soft
 from backends.quota.checks import DIGESTS, blame, check_capacity, check_digest, check_space
-from backends.quota.soft import Patience, SoftQuota, soft_of
+from backends.quota.soft import Patience, SoftQuota, count_files, soft_of
 
 __all__ = [
     "DIGESTS",
@@ -12,6 +12,7 @@ __all__ = [
     "check_capacity",
     "check_digest",
     "check_space",
+    "count_files",
     "quick_usage",
     "requested_limits",
     "soft",

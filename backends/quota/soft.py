@@ -14,10 +14,11 @@ wrote.
 """
 
 import os
-from collections.abc import Callable
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from typing import Protocol, TypeVar
+from uuid import uuid4
 
 import redis
 
@@ -59,6 +60,12 @@ def _once(call: Callable[[], T]) -> T:
     return call()
 
 
+def count_files(directory: int) -> int | None:
+    """Return the bytes of the files below a scope's directory; None when they are too many."""
+    sums = quick_usage.count(directory, skip=layout.HIDDEN)
+    return None if sums is None else sums.size_bytes
+
+
 @dataclass(frozen=True, slots=True)
 class SoftQuota:
     """The soft limits of one volume."""
@@ -69,6 +76,8 @@ class SoftQuota:
     root: Callable[[], AbstractContextManager[int]]
     #: How a job waits for the store; None at a door, which answers a caller soon.
     patience: Patience | None = None
+    #: Counts the bytes that the vfolders below a scope's directory hold; None is too many to count.
+    count_bytes: Callable[[int], int | None] = count_files
 
     @property
     def _patiently(self) -> Patience:
@@ -120,9 +129,9 @@ class SoftQuota:
     def _count(self, root: int, scope: QuotaScope) -> None:
         growth = self.ledger.growth_mark(scope.directory)
         with descriptors.opened(scope.directory, root) as directory:
-            sums = quick_usage.count(directory, skip=layout.HIDDEN)
-        if sums is not None:
-            self.ledger.record_count(scope.directory, sums.size_bytes, growth)
+            size_bytes = self.count_bytes(directory)
+        if size_bytes is not None:
+            self.ledger.record_count(scope.directory, size_bytes, growth)
 
     def reserve(self, scope: QuotaScope, holder: str, size_bytes: int, limit_bytes: int) -> None:
         """Reserve space under a limit; see the module's `reserve`."""
@@ -256,6 +265,21 @@ def removal_began(backend: Backend) -> int | None:
     """
     soft = soft_of(backend)
     return None if soft is None else soft.clock_ms()
+
+
+@contextmanager
+def settled_removal(backend: Backend, scope: QuotaScope | None) -> Iterator[list[int]]:
+    """Give a list for the bytes that the block frees, and record their sum, however it ends."""
+    freed: list[int] = []
+    if not is_counted(backend, scope):
+        yield freed
+        return
+    since_ms = removal_began(backend)
+    try:
+        yield freed
+    finally:
+        if any(freed):
+            settle(backend, scope, str(uuid4()), -sum(freed), since_ms=since_ms)
 
 
 def size_of(path: str, dir_fd: int) -> int:

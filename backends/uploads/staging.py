@@ -154,6 +154,11 @@ class Staging:
         self, files: HasObjectFiles, vfolder: VFolderId, target: VFolderPath, size_bytes: int
     ) -> None:
         """Send the file to a storage system that keeps objects, then remove it here."""
+        change_bytes, since_ms = size_bytes, None
+        if soft.is_counted(self.backend, vfolder.scope):
+            change_bytes -= files.file_size(vfolder, target)
+            soft.reserve(self.backend, vfolder.scope, self.upload.id, change_bytes)
+            since_ms = soft.removal_began(self.backend) if change_bytes < 0 else None
         files.send_file(
             vfolder,
             target,
@@ -164,7 +169,7 @@ class Staging:
         )
         with translated(), suppress(FileNotFoundError):
             os.unlink(self.upload.id, dir_fd=self._directory)
-        settle_space(self.backend, self.upload, size_bytes)
+        settle_space(self.backend, self.upload, change_bytes, since_ms=since_ms)
 
     def _rename(self, name: str, parent: int) -> None:
         try:
@@ -437,10 +442,12 @@ def _replaced(backend: Backend, upload: Upload) -> int:
     """Return the bytes of the file that the upload will replace; 0 where there is none."""
     if upload.partial or upload.extract or not upload.path:
         return 0
-    target = VFolderPath.parse(upload.path)
+    vfolder, target = VFolderId.parse(upload.vfolder), VFolderPath.parse(upload.path)
     try:
+        if files := backend.skill(HasObjectFiles):
+            return files.file_size(vfolder, target)
         with (
-            backend.open_vfolder(VFolderId.parse(upload.vfolder)) as top,
+            backend.open_vfolder(vfolder) as top,
             paths.parent_beneath(top, target) as (parent, name),
         ):
             return soft.size_of(name, parent)

@@ -3,14 +3,15 @@
 import traceback
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from pkgutil import resolve_name
 
 from backends.base import Backend, HasQuota, Mount, MountedBackend, Owner
-from backends.entries import HasObjects
+from backends.entries import HasObjects, count_objects
 from backends.mounted import PosixBackend, check_options
-from backends.quota import Patience, SoftQuota
+from backends.quota import Patience, SoftQuota, count_files
 from backends.systems.btrfs import BtrfsBackend
 from backends.systems.cephfs import CephFsBackend
 from backends.systems.xfs import Ext4Backend, XfsBackend
@@ -215,10 +216,12 @@ class Volumes:
                 return PrivilegedQuotaBackend(backend, Path(quota_socket))
             return backend
         mounted = backend.skill(MountedBackend)
-        if mounted is None or backend.skill(HasObjects) is not None:
+        if mounted is None:
             return backend
         ledger = QuotaLedger(connect(self._settings, Database.JOBS), backend.mount.volume)
         thresholds = Thresholds(self._settings)
+        objects = backend.skill(HasObjects)
+        count = count_files if objects is None else partial(count_objects, objects)
         return SoftQuotaBackend(
-            mounted, SoftQuota(ledger, thresholds, mounted.root, self._patiently)
+            mounted, SoftQuota(ledger, thresholds, mounted.root, self._patiently, count)
         )

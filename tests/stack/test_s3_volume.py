@@ -11,6 +11,7 @@ import requests
 
 from backends.systems.s3 import Bucket
 from deploy.demo.http import Doors
+from deploy.demo.show import DemoFailed
 from tests.support.node import Node, running_node, wait_for
 from tests.support.object_storage import ACCESS_KEY, SECRET_KEY, ObjectStorage
 
@@ -203,3 +204,35 @@ def test_what_a_bucket_cannot_do_is_refused_by_name(site: Site) -> None:
     assert "bucket" in ended["error"]["detail"], ended
     listed = {one["name"]: one for one in site.doors.call("GET", "/volumes")["volumes"]}
     assert listed[VOLUME]["capabilities"] == ["vfolder"]
+
+
+def test_limits_hold(site: Site) -> None:
+    vfolder = site.vfolder()
+    scope = vfolder.partition("/")[0]
+    site.upload(vfolder, "f", b"12345678")
+    site.call("PATCH", "/quota-scope", qsid=scope, options={"limit_bytes": 10})
+
+    def used() -> int:
+        found = site.call("GET", "/quota-scope", qsid=scope)
+        assert (found["limit_bytes"], found["enforced"]) == (10, "soft")
+        size: int = found["used_bytes"]
+        return size
+
+    assert used() == 8
+    with pytest.raises(DemoFailed, match="quota"):
+        site.upload(vfolder, "g", b"123")
+    site.upload(vfolder, "f", b"123456789")
+    assert used() == 9
+    cloned = site.job(verb="clone", source=vfolder, target=f"{scope}/{uuid4().hex}")
+    assert cloned["state"] == "failed"
+    assert "bytes left" in cloned["error"]["detail"]
+    site.upload(vfolder, "d/g", b"1")
+    site.call("POST", "/folder/file/delete", vfid=vfolder, relpaths=["f"], recursive=True)
+    assert used() == 1
+    target = f"{scope}/{uuid4().hex}"
+    assert site.job(verb="clone", source=vfolder, target=target)["state"] == "succeeded"
+    assert used() == 2
+    site.job(verb="delete-files", vfolder=target, paths=["d"], recursive=True)
+    assert used() == 1
+    site.job(verb="delete", vfolder=vfolder, keep_seconds=0)
+    assert used() == 0

@@ -10,6 +10,7 @@ from itertools import islice
 from typing import Any, cast
 
 from backends.entries import HasObjects, ObjectTree, object_tree
+from backends.quota import soft
 from backends.volumes import operations
 from core.errors import (
     CopyDiffers,
@@ -80,12 +81,14 @@ class CloneObjects:
         self._source, self._target = map(VFolderId.parse, (request.source, request.target))
         self._objects = objects_of(context, request.volume)
         self._root = context.root(request.volume)
+        self._backend = context.backend(request.volume)
 
     def __call__(self) -> Outcome:
         """Copy every object, compare, and publish the record.
 
         Raises:
             VFolderExists: the target exists, and no run of this job made it.
+            QuotaExceeded: the scope of the target has not enough free space.
         """
         job = self._run.job.id
         manifest = self._context.manifest(self._root, self._target.scope)
@@ -98,6 +101,7 @@ class CloneObjects:
             self._run.point_of_no_return()
             self._run.check()
             self._objects.publish_draft(self._target, job)
+        soft.settle(self._backend, self._target.scope, job, int(done["copied_bytes"]))
         files, size_bytes = int(done["files"]), int(done["copied_bytes"])
         amounts = [counted(files, "file")] if files else ["an empty vfolder"]
         return Outcome(
@@ -109,21 +113,26 @@ class CloneObjects:
 
     def _is_published(self) -> bool:
         """Return whether the target exists: an earlier run of this job published it."""
-        return operations.exists(self._context.backend(self._request.volume), self._target)
+        return operations.exists(self._backend, self._target)
 
     def _copy(self) -> dict[str, int]:
         if self._is_published():
             raise VFolderExists(f"The vfolder {self._target} is already there.")
+        source, scope, job = self._objects.tree(self._source), self._target.scope, self._run.job.id
+        soft.reserve(self._backend, scope, job, lambda: self._measured(source))
         self._run.phase("copy")
         files = copied = 0
-        draft = self._objects.draft(self._target, self._run.job.id)
-        source = self._objects.tree(self._source)
+        draft = self._objects.draft(self._target, job)
         for size_bytes in source.copy_all(draft):
             self._run.check()
             self._run.count(Counter.COPIED, 1, size_bytes)
             files, copied = files + 1, copied + size_bytes
         self._verify(source, draft)
         return {"files": files, "copied_bytes": copied}
+
+    def _measured(self, source: ObjectTree) -> int:
+        self._run.phase("count")
+        return source.usage(lambda _: self._run.check()).size_bytes
 
     def _verify(self, source: ObjectTree, draft: ObjectTree) -> None:
         """Compare names and sizes, and with `checksum` the content.
@@ -142,6 +151,7 @@ class CloneObjects:
     def undo(self) -> None:
         """Remove what was copied; the target never existed."""
         self._objects.drop_draft(self._target, self._run.job.id)
+        soft.settle(self._backend, self._target.scope, self._run.job.id)
 
 
 class DeleteObjects:
@@ -160,9 +170,11 @@ class DeleteObjects:
         self._run.phase("delete")
         self._tree = objects_of(self._context, volume).tree(self._vfolder)
         ends = {"deleted": 0, "absent": 0, "directories": 0, "failed": 0}
-        for text in self._request.paths:
-            self._run.check()
-            ends[self._remove(VFolderPath.parse(text))] += 1
+        backend = self._context.backend(volume)
+        with soft.settled_removal(backend, self._vfolder.scope) as freed:
+            for text in self._request.paths:
+                self._run.check()
+                ends[self._remove(VFolderPath.parse(text), freed)] += 1
         named = len(self._request.paths)
         skipped = ends["absent"] + ends["directories"]
         amount = counted(ends["deleted"], "entry", "entries") if ends["deleted"] else "nothing"
@@ -173,13 +185,15 @@ class DeleteObjects:
             state=State.SUCCEEDED if complete else State.PARTIAL,
         )
 
-    def _remove(self, path: VFolderPath) -> str:
+    def _remove(self, path: VFolderPath, freed: list[int]) -> str:
         """Remove one entry, and return how it ended."""
         try:
             if self._tree.is_directory(path) and not self._request.recursive:
                 self._context.note(str(path), "it is a directory, and `recursive` is not set")
                 return "directories"
-            self._tree.remove([path], recursive=self._request.recursive, most=None)
+            self._tree.remove(
+                [path], recursive=self._request.recursive, most=None, on_removed=freed.append
+            )
         except EntryNotFound:
             return "absent"
         except StorageError as error:

@@ -23,7 +23,7 @@ from uuid import uuid4
 import msgspec
 from msgspec import Struct
 
-from backends.base import DEFAULT_MODE, Capacity, Mount, QuotaUsage
+from backends.base import DEFAULT_MODE, Capacity, Mount
 from backends.entries import object_tree
 from backends.fs import atomic, descriptors, layout
 from backends.mounted import PosixBackend, check_options
@@ -39,7 +39,7 @@ from backends.systems.s3.endpoint import (
 from backends.systems.s3.errors import ObjectStorageFailed
 from backends.systems.s3.tree import VFolderObjects
 from core.errors import ConfigurationError, EntryExists, VFolderExists, VFolderNotFound
-from core.names import QuotaScope, VFolderId, VFolderPath
+from core.names import VFolderId, VFolderPath
 
 #: The record of a vfolder, in its directory on the mounted volume.
 RECORD_NAME = "objects"
@@ -154,13 +154,6 @@ class S3Backend(PosixBackend):
         """See `Backend.capacity`: a bucket has no size that S3 reports."""
         return Capacity(None, None)
 
-    def describe_scope(self, scope: QuotaScope) -> QuotaUsage:
-        """See `Backend.describe_scope`: a limit is recorded; S3 does not enforce it."""
-        found = super().describe_scope(scope)
-        if found.limit_bytes is None:
-            return found
-        return QuotaUsage(requested_bytes=found.requested_bytes, enforced="off")
-
     def create_vfolder(self, vfolder: VFolderId, mode: int = DEFAULT_MODE) -> None:  # noqa: ARG002 - objects have no modes
         """See `Backend.create_vfolder`: the record. Objects have no modes: `mode` has no effect."""
         with self.open_scope(vfolder.scope), self.root() as root:
@@ -231,6 +224,11 @@ class S3Backend(PosixBackend):
                 return
         metadata = {UPLOAD_METADATA: upload}
         tree.put_file(path, descriptor, size_bytes, metadata=metadata, on_part=on_work)
+
+    def file_size(self, vfolder: VFolderId, path: VFolderPath) -> int:
+        """See `HasObjectFiles.file_size`."""
+        head = self.tree(vfolder).head(path)
+        return head.size if head else 0
 
     def check_file(self, vfolder: VFolderId, path: VFolderPath) -> None:
         """See `HasObjectFiles.check_file`; asks nothing."""

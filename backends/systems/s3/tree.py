@@ -293,6 +293,7 @@ class VFolderObjects:
         *,
         recursive: bool,
         most: int | None = REMOVED_OBJECTS_MAX,
+        on_removed: Callable[[int], object] = int,
     ) -> None:
         """See `ObjectTree.remove`.
 
@@ -300,12 +301,16 @@ class VFolderObjects:
             Unsupported: a directory has more than `most` objects; a job removes it.
         """
         for path in targets:
-            self.bucket.delete(self._key(path))
+            if (found := self.head(path)) is not None:
+                self.bucket.delete(found.key)
+                on_removed(found.size)
             if recursive:
-                self._remove_directory(path, most)
+                self._remove_directory(path, most, on_removed)
             self._mark(path.parent)
 
-    def _remove_directory(self, path: VFolderPath, most: int | None) -> None:
+    def _remove_directory(
+        self, path: VFolderPath, most: int | None, on_removed: Callable[[int], object]
+    ) -> None:
         base = self._below(path)
         walk = self.bucket.walk(base)
         while found := list(islice(walk, REMOVED_OBJECTS_MAX)):
@@ -314,9 +319,10 @@ class VFolderObjects:
                 raise Unsupported(
                     f"{path} has more than {most:,} objects; the job delete-files removes it."
                 )
-            self._remove_found(base, found)
             if rest is not None:
-                self._remove_found(base, [rest])
+                found.append(rest)
+            self._remove_found(base, found)
+            on_removed(sum(one.size for one in found))
 
     def _remove_found(self, base: str, found: list[StoredObject]) -> None:
         """Remove the objects of a directory, then all markers, the deepest first.
