@@ -1,6 +1,7 @@
 """A volume in a bucket, served by a complete node: the journeys of users from door to bucket."""
 
 import os
+import signal
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -10,10 +11,17 @@ import pytest
 import requests
 
 from backends.systems.s3 import Bucket
+from core.names import VFolderId
 from deploy.demo.http import Doors
 from deploy.demo.show import DemoFailed
 from tests.support.node import Node, running_node, wait_for
-from tests.support.object_storage import ACCESS_KEY, SECRET_KEY, ObjectStorage
+from tests.support.object_storage import (
+    ACCESS_KEY,
+    SECRET_KEY,
+    Fault,
+    FaultyStorage,
+    ObjectStorage,
+)
 
 pytestmark = pytest.mark.part("seaweedfs")
 
@@ -29,6 +37,8 @@ class Site:
     node: Node
     doors: Doors
     bucket: Bucket
+    #: Between the node and the storage.
+    proxy: FaultyStorage
 
     def call(self, method: str, path: str, **body: Any) -> Any:
         return self.doors.call(method, path, volume=VOLUME, **body)
@@ -80,7 +90,10 @@ class Site:
 
     def job(self, **body: Any) -> dict[str, Any]:
         """The end of a job."""
-        job = self.call("POST", "/v1/jobs", **body)["id"]
+        return self.end(self.call("POST", "/v1/jobs", **body)["id"])
+
+    def end(self, job: str) -> dict[str, Any]:
+        """The end of a job that was submitted."""
 
         def ended() -> dict[str, Any]:
             found: dict[str, Any] = self.doors.call("GET", f"/v1/jobs/{job}")
@@ -96,12 +109,13 @@ class Site:
 def site(object_storage: ObjectStorage, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     top, bucket = tmp_path_factory.mktemp("s3"), object_storage.new_bucket()
     (top / "records").mkdir()
+    proxy = FaultyStorage(object_storage)
     more = f"""
 [volume.{VOLUME}]
 backend = "s3"
 path = "{top / "records"}"
 [volume.{VOLUME}.options]
-endpoint = "{object_storage.url}"
+endpoint = "{proxy.url}"
 bucket = "{bucket.name}"
 prefix = "volume"
 access_key = "{ACCESS_KEY}"
@@ -109,8 +123,9 @@ secret_key = "{SECRET_KEY}"
 """
     with running_node(top / "node", more) as node:
         doors = Doors(node.settings)
-        yield Site(node, doors, bucket)
+        yield Site(node, doors, bucket, proxy)
         assert SECRET_KEY not in node.output
+    proxy.close()
 
 
 SIZES = [0, 1, 5 * MIB, 5 * MIB + 1, 17 * MIB]
@@ -236,3 +251,25 @@ def test_limits_hold(site: Site) -> None:
     assert used() == 1
     site.job(verb="delete", vfolder=vfolder, keep_seconds=0)
     assert used() == 0
+
+
+def test_a_clone_survives_the_death_of_its_worker(site: Site) -> None:
+    """The storage is overloaded while the clone is under way; then its worker is killed."""
+    vfolder = site.vfolder()
+    for number in range(20):
+        site.bucket.put(f"volume/{prefix_of(vfolder)}d/{number}", b"x" * number)
+    target = f"{vfolder.partition('/')[0]}/{uuid4().hex}"
+    busy = Fault("PUT", f"{prefix_of(target)}d/1[0-9]$", 10**9, status=503, code="SlowDown")
+    site.proxy.faults = [busy]
+    job = site.call("POST", "/v1/jobs", verb="clone", source=vfolder, target=target)["id"]
+    wait_for(lambda: busy.hits, 60)
+    os.kill(site.node.pid_of(["worker"]), signal.SIGKILL)
+    site.proxy.faults = []
+    ended = site.end(job)
+    assert ended["state"] == "succeeded", ended
+    assert ended["attempt"] > 1
+    assert site.names(target, "d") == site.names(vfolder, "d")
+
+
+def prefix_of(vfolder: str) -> str:
+    return f"{VFolderId.parse(vfolder).directory}/"

@@ -26,6 +26,7 @@ from core.errors import (
     VFolderNotFound,
 )
 from core.names import QuotaScope, VFolderId, VFolderPath
+from core.settings.report import masked
 from tests.support.object_storage import ACCESS_KEY, SECRET_KEY, ObjectStorage
 
 pytestmark = pytest.mark.part("seaweedfs")
@@ -329,3 +330,8 @@ def test_a_sweep_aborts_uploads_of_processes_that_died(
 def test_wrong_options_are_refused(tmp_path: Path, wrong: dict[str, object]) -> None:
     with pytest.raises(ConfigurationError, match=r"\[volume.v.options\]"):
         S3Backend(Mount("v", tmp_path, wrong))
+
+
+def test_the_secret_of_a_volume_is_not_printed() -> None:
+    for key in ("access_key", "secret_key", "session_token"):
+        assert "value" not in masked(f"volume.objects.options.{key}", "value")
