@@ -530,16 +530,11 @@ class HasObjectFiles(Protocol):
         on_work: Callable[[int], object],
         absent: bool = False,
     ) -> None:
-        """Write a file of a vfolder from an open one; an older file is replaced at once.
+        """Write a file of a vfolder from the first bytes of an open one.
 
-        Args:
-            vfolder: the vfolder.
-            path: the path of the file; missing directories appear.
-            descriptor: the open file; of no meaning where `size_bytes` is 0.
-            size_bytes: its size.
-            upload: the id of the upload, which the object keeps.
-            on_work: called after so many bytes; it may raise to stop.
-            absent: do nothing where an entry has the path.
+        An older file is replaced at once; with `absent`, nothing is done where an entry has the
+        path. The object keeps the id of the `upload`. `on_work` is called after so many bytes; it
+        may raise to stop.
 
         Raises:
             VFolderNotFound: the vfolder does not exist.
