@@ -101,7 +101,7 @@ KINDS = {
     ),
     "purestorage": Kind(
         lateness_bytes=0,
-        deadly_calls=("write", "rename"),
+        deadly_calls=("write", "rename", "mkdirat", "unlinkat", "fsync"),
         skills=(HasFastUsage, HasMetric, HasSnapshots),
     ),
 }

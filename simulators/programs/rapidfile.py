@@ -1,22 +1,28 @@
 #!/usr/bin/env python3
-"""A stand-in for RapidFile's `pdu`: as versions 1 and 2 were seen to answer, on real trees.
+"""A stand-in for RapidFile's `pdu` and `prm`: as versions 1 and 2 were seen, on real trees.
+
+It is the program by whose name it is started.
 
 `RAPIDFILE_VERSION` is 1 or 2 (the default). `RAPIDFILE_FAULT` is `fail` or `garbage`.
 """
 
 import os
+import shutil
 import sys
 from pathlib import Path
 
-VERSIONS = {"1": "pdu (RapidFile Toolkit) 1.0.0", "2": "version pdu (RapidFile) 2.1.1"}
+VERSIONS = {"1": "{} (RapidFile Toolkit) 1.0.0", "2": "version {} (RapidFile) 2.1.1"}
 FLAGS = ["-0", "-b", "-a"]
 
 
 def main() -> int:
     words = sys.argv[1:]
+    program = Path(sys.argv[0]).name
     if words == ["--version"]:
-        print(VERSIONS[os.environ.get("RAPIDFILE_VERSION", "2")])
+        print(VERSIONS[os.environ.get("RAPIDFILE_VERSION", "2")].format(program))
         return 0
+    if program == "prm":
+        return remove(words)
     if words[:-1] != FLAGS:
         print("usage: pdu [-0] [-b] [-a] PATH", file=sys.stderr)
         return 2
@@ -28,6 +34,21 @@ def main() -> int:
         return 0
     measure(Path(words[-1]), set())
     return 0
+
+
+def remove(words: list[str]) -> int:
+    """Remove trees; what cannot be removed stays, and the others go."""
+    if words[:1] != ["-r"] or len(words) < 2:
+        print("usage: prm -r PATH...", file=sys.stderr)
+        return 2
+    failed = 0
+    for word in words[1:]:
+        path = Path(word)
+        if os.environ.get("RAPIDFILE_FAULT") == "fail" or not path.exists():
+            failed = 1
+        else:
+            shutil.rmtree(path)
+    return failed
 
 
 def measure(path: Path, seen: set[int]) -> int:

@@ -43,6 +43,8 @@ class PureOptions(ArrayOptions, frozen=True, kw_only=True):
     use_fast_remove: bool = True
     #: The directory of the RapidFile Toolkit's programs; None searches PATH.
     rapidfile_dir: str | None = None
+    #: Let RapidFile's `prm` remove purged trees, where there is no `.fast-remove`.
+    rapidfile_remove: bool = False
     #: How long a new snapshot may stay invisible on the mount (seconds).
     purity_attribute_seconds: float = 45.0
 

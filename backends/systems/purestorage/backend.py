@@ -4,7 +4,7 @@ import errno
 import hashlib
 import os
 from base64 import b32encode
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 from typing import ClassVar
 from uuid import uuid4
 
@@ -25,6 +25,7 @@ from backends.systems.purestorage.rapidfile import RapidFile
 from backends.systems.purestorage.snapshots import DIRECTORY, SUFFIX_MAX, PureSnapshots
 from core.errors import BackendFailed, Conflict, StorageError
 from core.names import VFolderId
+from core.telemetry import logger
 
 #: The array removes everything that is moved into this directory at the file system's top.
 FAST_REMOVE = ".fast-remove"
@@ -35,6 +36,7 @@ _DIGEST_BYTES = 10
 _END = "e"
 #: How long a name may be in a suffix, after `v-`, 16 characters and `-`.
 _NAME_MAX = SUFFIX_MAX - 19 - len(_END)
+_log = logger(__name__)
 _CRITICAL, _WARNING = "critical", "warning"
 _WELL = frozenset({"healthy", "unused", "evacuating"})
 
@@ -50,6 +52,7 @@ class PureStorageBackend(ArraySnapshotSkill):
         self._api = PureApi(options)
         self._rapidfile = RapidFile(options.rapidfile_dir)
         self._fast_remove = options.use_fast_remove
+        self._rapidfile_remove = options.rapidfile_remove
         self._file_system = options.purity_fs_name
         self._attribute_seconds = options.purity_attribute_seconds
         self._snapshots = PureSnapshots(self._api, self._file_system)
@@ -110,14 +113,29 @@ class PureStorageBackend(ArraySnapshotSkill):
     def before_purge(self, parent: int, name: str, vfolder: VFolderId | None = None) -> None:
         """See `MountedBackend.before_purge`: snapshots go, the array removes the tree."""
         super().before_purge(parent, name, vfolder)
-        if not self._fast_remove:
-            return
+        if not (self._fast_remove and self._moved_away(parent, name)) and self._rapidfile_remove:
+            self._remove_by_tool(parent, name)
+
+    def _moved_away(self, parent: int, name: str) -> bool:
+        """Move a tree to where the array removes it; return whether the array offers that."""
         try:
             with self.root() as root, descriptors.opened(FAST_REMOVE, root) as bin_:
                 os.rename(name, f"{name}-{uuid4().hex}", src_dir_fd=parent, dst_dir_fd=bin_)
         except OSError as error:
             if error.errno not in _NOT_TAKEN:
                 raise
+            return False
+        return True
+
+    def _remove_by_tool(self, parent: int, name: str) -> None:
+        """Let RapidFile remove a tree, in the time of one operation; the service does the rest."""
+        trash = Path(os.readlink(f"/proc/self/fd/{parent}"))
+        if not trash.is_relative_to(os.path.realpath(self.mount.path)):
+            return
+        try:
+            self._rapidfile.remove(trash / name, self._deadline_seconds)
+        except StorageError as error:
+            _log.warning("RapidFile did not remove a tree", reason=error.detail)
 
     def _health(self) -> HardwareInfo:
         alerts = list(self._api.items("alerts", Alert, filter="state='open'"))

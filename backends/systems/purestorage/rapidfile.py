@@ -1,7 +1,7 @@
 """The RapidFile Toolkit: Pure's parallel programs for trees, as far as their output is known.
 
-Its documentation is not public. This file follows the published output of versions 1 and 2. Only
-`pdu` is used: it counts a tree faster than one client can walk it.
+Its documentation is not public. This file follows the published output of versions 1 and 2. `pdu`
+counts a tree faster than one client can walk it. `prm` removes one, where the options allow it.
 """
 
 import os
@@ -24,7 +24,7 @@ class RapidFile:
 
     def __init__(self, directory: str | None) -> None:
         self._directory = directory
-        self._proved: str | None = None
+        self._proved: dict[str, str] = {}
 
     def found(self) -> bool:
         """Return whether RapidFile's `pdu` is installed; other programs share its name."""
@@ -48,12 +48,30 @@ class RapidFile:
             raise BackendFailed("RapidFile's program `pdu` output something that is no size.")
         return TreeUsage(file_count=len(records) - 1, used_bytes=int(size))
 
+    def remove(self, tree: Path, seconds: float) -> bool:
+        """Remove a tree by `prm`, which has this long; return whether the program is installed.
+
+        It follows no links, as rm(1). What it leaves, the caller removes.
+
+        Raises:
+            BackendFailed: the program could not remove everything.
+            DeadlineExceeded: the program takes too long, and was stopped.
+        """
+        program = self._program("prm")
+        if program is not None:
+            _run([program, "-r", str(tree)], seconds)
+        return program is not None
+
     def _pdu(self) -> str | None:
-        if self._proved is None:
-            program = shutil.which("pdu", path=self._directory)
+        return self._program("pdu")
+
+    def _program(self, name: str) -> str | None:
+        """Return the path of a program; its version text tells it from others of the name."""
+        if name not in self._proved:
+            program = shutil.which(name, path=self._directory)
             if program and _MARK in _run([program, "--version"], _VERSION_SECONDS):
-                self._proved = program
-        return self._proved
+                self._proved[name] = program
+        return self._proved.get(name)
 
 
 def _run(command: list[str], seconds: float) -> str:

@@ -46,14 +46,18 @@ class PureSnapshots:
 
     def all(self, prefix: str) -> list[ArraySnapshot]:
         """Return the snapshots whose suffixes begin so; one request."""
-        return [row.known for row in self._rows() if row.suffix.startswith(prefix)]
+        rows = self._rows()
+        return [row.known for row in rows if row.suffix.startswith(prefix) and not row.destroyed]
 
     def make(self, suffix: str) -> ArraySnapshot:
-        """Make a snapshot with this suffix, which is new.
+        """Make a snapshot with this suffix, which is new; a destroyed one of it goes first.
 
         Raises:
             BackendFailed: the array does not list it afterwards.
+            ArrayRefused: a destroyed one may not be eradicated yet.
         """
+        if any(row.destroyed and row.suffix == suffix for row in self._rows()):
+            self._eradicate(suffix)
         sources = "sources" if self._api.is_old() else "source_names"
         query, body = {sources: self._file_system}, {"suffix": suffix}
         request = ArrayRequest("POST", self._api.link(_LIST), query, body)
@@ -70,9 +74,7 @@ class PureSnapshots:
         """
         if self._named(suffix) is None:
             return
-        names = "name" if self._api.is_old() else "names"
-        query = {names: f"{self._file_system}.{suffix}"}
-        link = self._api.link(_LIST)
+        link, query = self._api.link(_LIST), self._named_by(suffix)
         try:
             self._api.client.send(ArrayRequest("PATCH", link, query, {"destroyed": True}))
         except ArrayRefused as refusal:
@@ -80,15 +82,25 @@ class PureSnapshots:
                 return
             raise
         try:
-            self._api.client.send(ArrayRequest("DELETE", link, query, plain=True))
+            self._eradicate(suffix)
+        except ArrayRefused as refusal:
+            _log.info("a snapshot waits for its eradication", reason=refusal.detail)
+
+    def _eradicate(self, suffix: str) -> None:
+        request = ArrayRequest("DELETE", self._api.link(_LIST), self._named_by(suffix), plain=True)
+        try:
+            self._api.client.send(request)
         except ArrayRefused as refusal:
             if refusal.reason is not Reason.NOT_FOUND:
-                _log.info("a snapshot waits for its eradication", reason=refusal.detail)
+                raise
+
+    def _named_by(self, suffix: str) -> dict[str, str]:
+        return {"name" if self._api.is_old() else "names": f"{self._file_system}.{suffix}"}
 
     def _named(self, suffix: str) -> _PureSnapshot | None:
-        return next((row for row in self._rows() if row.suffix == suffix), None)
+        rows = (row for row in self._rows() if row.suffix == suffix and not row.destroyed)
+        return next(rows, None)
 
     def _rows(self) -> list[_PureSnapshot]:
         names = "names_or_sources" if self._api.is_old() else "names_or_owner_names"
-        found = self._api.items(_LIST, _PureSnapshot, **{names: self._file_system})
-        return [row for row in found if not row.destroyed]
+        return list(self._api.items(_LIST, _PureSnapshot, **{names: self._file_system}))

@@ -32,9 +32,10 @@ def array(top: Path, profile: Profile | None = None) -> Running:
 
 @pytest.fixture
 def programs(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A directory where the stand-in is called `pdu`."""
+    """A directory where the stand-in is called `pdu` and `prm`."""
     directory = tmp_path_factory.mktemp("programs")
-    (directory / "pdu").symlink_to(STAND_IN)
+    for name in ("pdu", "prm"):
+        (directory / name).symlink_to(STAND_IN)
     return directory
 
 
@@ -196,8 +197,10 @@ def test_a_destroyed_snapshot_that_stays_is_not_listed(tmp_path: Path) -> None:
         it.backend.create_snapshot(one, "a")
         it.backend.delete_snapshot(one, "a")
         assert it.backend.list_snapshots(one) == []
-        with pytest.raises(errors.StorageError, match="already exists"):
+        with pytest.raises(errors.StorageError, match="Eradication is disabled"):
             it.backend.create_snapshot(one, "a")
+        it.simulator.profile.eradicates = True
+        it.backend.create_snapshot(one, "a")
 
 
 def test_a_mount_without_snapshots_lacks_the_capability(tmp_path: Path) -> None:
@@ -218,3 +221,29 @@ def test_quotas_of_the_services_own_user_and_group_are_told(tmp_path: Path) -> N
         assert f"the quota of group {os.getegid()}" in (found.status_info or "")
         it.simulator.profile.quotas.clear()
         assert it.backend.hardware().status == HardwareStatus.HEALTHY
+
+
+@pytest.mark.parametrize(
+    ("allowed", "fault", "gone"), [(True, "", True), (True, "fail", False), (False, "", False)]
+)
+def test_rapidfile_removes_trees_where_it_may(
+    tmp_path: Path,
+    programs: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    *,
+    allowed: bool,
+    fault: str,
+    gone: bool,
+) -> None:
+    monkeypatch.setenv("RAPIDFILE_FAULT", fault)
+    with array(tmp_path) as it:
+        mine = it.another(rapidfile_dir=str(programs), rapidfile_remove=allowed)
+        (tmp_path / "trash/tree/sub").mkdir(parents=True)
+        (tmp_path / "trash/tree/link").symlink_to("/etc")
+        parent = os.open(tmp_path / "trash", os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            mine.before_purge(parent, "tree")
+        finally:
+            os.close(parent)
+        assert (tmp_path / "trash/tree").exists() is not gone
+        assert Path("/etc").is_dir()
