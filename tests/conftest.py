@@ -12,6 +12,7 @@ import pytest
 from redis import Redis
 
 from backends.fs import native
+from backends.systems.s3 import Bucket
 from backends.tree import threads_fit
 from tests.support import remote_manager
 from tests.support.hub import StandInHub, running_hub
@@ -88,6 +89,17 @@ manager-access-key = "{access_key}"
 manager-secret-key = "{secret_key}"
 storage-name = "{storage}"
 """
+#: An object storage of it, where there is a server.
+BUCKET = """
+[artifact-storages.bucket]
+type = "object_storage"
+[artifact-storages.bucket.object-storage]
+endpoint = "{url}"
+access-key = "{access_key}"
+secret-key = "{secret_key}"
+buckets = ["{bucket}"]
+region = "us-east-1"
+"""
 #: The slowest files. They begin first, so that none runs alone at the end.
 _FIRST = (
     "tests/chaos/test_chaos.py",
@@ -107,9 +119,14 @@ _FIRST = (
 )
 
 
-def artifacts(hub: StandInHub, remote: StandInManager) -> str:
+def artifacts(hub: StandInHub, remote: StandInManager, bucket: Bucket | None) -> str:
     """The tables of artifacts, with the addresses of the stand-ins."""
-    return ARTIFACTS.format(
+    objects = ""
+    if bucket is not None:
+        own = bucket.endpoint
+        keys = {"access_key": own.access_key, "secret_key": own.secret_key}
+        objects = BUCKET.format(url=own.url, bucket=bucket.name, **keys)
+    return objects + ARTIFACTS.format(
         hub=hub.url,
         remote=remote.url,
         access_key=remote_manager.ACCESS_KEY,
@@ -175,14 +192,19 @@ def object_storage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ObjectS
 
 
 @pytest.fixture(scope="session")
-def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Node]:
+def stack(
+    tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest
+) -> Iterator[Node]:
     """A complete real node under its supervisor, for the complete run. Tests must not break it."""
+    bucket: Bucket | None = None
+    if weed() is not None:
+        bucket = request.getfixturevalue("object_storage").new_bucket()
     with (
         running_hub() as hub,
         running_manager() as remote,
-        running_node(tmp_path_factory.mktemp("stack"), artifacts(hub, remote)) as node,
+        running_node(tmp_path_factory.mktemp("stack"), artifacts(hub, remote, bucket)) as node,
     ):
-        node.hub, node.remote = hub, remote
+        node.hub, node.remote, node.bucket = hub, remote, bucket
         yield node
 
 

@@ -19,8 +19,8 @@ _NO_STORE = {f"{OVERRIDE_PREFIX}VFOLDER__REDIS__URL": "redis://127.0.0.1"}
 #: Names that the text names per list; `--json` has all.
 _SHOWN = 10
 _COLUMNS = ("key", "reading", "note")
-#: Keys with such a reading must be changed, or name a part that is not here.
-_LEFT = (Reading.RENAMED, Reading.NOT_SERVED, Reading.UNKNOWN)
+#: Keys with such a reading must be changed.
+_LEFT = (Reading.RENAMED, Reading.UNKNOWN)
 _SERVED = "Everything is served."
 _NOT_SERVED = "Not everything is served: mend what is named above, then check again."
 Keys = list[tuple[str, KeyReading]]

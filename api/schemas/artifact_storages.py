@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 import marshmallow as ma
-from marshmallow import fields
+from marshmallow import fields, validate
 
 from api.schemas.bodies import ArtifactBody
 
@@ -98,3 +98,84 @@ class StoredEntries(ma.Schema):
     """Everything below a directory, a directory before its content."""
 
     files = fields.List(fields.Nested(StoredEntry), required=True)
+
+
+# -- Objects ---------------------------------------------------------------------------------------
+def _key() -> fields.String:
+    return fields.String(
+        required=True,
+        validate=validate.Length(min=1),
+        metadata={"description": "Key of an object.", "example": "org/model/main/config.json"},
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class ObjectKey:
+    """A key of a bucket."""
+
+    key: str
+
+
+class ObjectKeyBody(ArtifactBody):
+    """A key of a bucket."""
+
+    makes = ObjectKey
+    key = _key()
+
+
+@dataclass(frozen=True, slots=True)
+class PresignedDownload:
+    """A key that is to be downloaded."""
+
+    key: str
+    expiration: int | None
+
+
+class PresignedDownloadBody(ArtifactBody):
+    """A key that is to be downloaded."""
+
+    makes = PresignedDownload
+    key = _key()
+    expiration = fields.Integer(
+        strict=True,
+        load_default=None,
+        allow_none=True,
+        metadata={"description": "Not used: the configuration says how long a URL is valid."},
+    )
+
+
+class ObjectUploadForm(ma.Schema):
+    """A file for a bucket; its fields may come in any order."""
+
+    key = _key()
+    content_type = fields.String(metadata={"description": "The media type of the object."})
+    file = fields.Raw(
+        required=True, metadata={"type": "string", "format": "binary", "description": "Its bytes."}
+    )
+
+
+class ObjectMeta(ma.Schema):
+    """The facts of an object."""
+
+    content_length = fields.Integer(required=True, allow_none=True)
+    content_type = fields.String(required=True, allow_none=True)
+    last_modified = fields.String(required=True, allow_none=True)
+    etag = fields.String(
+        required=True, allow_none=True, metadata={"description": "With its quotes."}
+    )
+    metadata = fields.Dict(keys=fields.String(), values=fields.String(), required=True)
+
+
+class PresignedForm(ma.Schema):
+    """Where a form is sent, and its fields; the file comes last, as `file`."""
+
+    url = fields.String(required=True)
+    fields_ = fields.Dict(
+        keys=fields.String(), values=fields.String(), required=True, data_key="fields"
+    )
+
+
+class PresignedUrl(ma.Schema):
+    """A URL that needs no credentials."""
+
+    url = fields.String(required=True)

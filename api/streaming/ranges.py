@@ -6,7 +6,7 @@ Range are ignored, as the RFC allows. A range outside of the file is refused.
 """
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from http import HTTPStatus
 
@@ -92,6 +92,11 @@ def requested_ranges() -> RequestedRanges:
         if_modified_since=get("HTTP_IF_MODIFIED_SINCE"),
         if_unmodified_since=get("HTTP_IF_UNMODIFIED_SINCE"),
     )
+
+
+def requested_as_get() -> RequestedRanges:
+    """Return the same for a POST that is answered as a GET would be."""
+    return replace(requested_ranges(), method="GET")
 
 
 def client_has(etag: str) -> bool:

@@ -25,8 +25,6 @@ class Reading(StrEnum):
     #: The key must be replaced; the note says by which.
     RENAMED = "renamed"
     NO_EFFECT = "no effect"
-    #: A part of the reference that this service does not have.
-    NOT_SERVED = "not served"
     UNKNOWN = "unknown"
 
 
@@ -40,9 +38,8 @@ class KeyReading(NamedTuple):
 
 _Names = tuple[str, ...]
 _SAME, _RENAMED = Reading.SAME, Reading.RENAMED
-_NO_EFFECT, _NOT_SERVED = Reading.NO_EFFECT, Reading.NOT_SERVED
+_NO_EFFECT = Reading.NO_EFFECT
 _OPTION = "volume.NAME.options."
-_ARTIFACTS = "not served; keep the reference's process for them"
 _STORAGE, _REGISTRY = "artifact-storages.NAME", "artifact-registries.NAME"
 
 KEYS: tuple[KeyReading, ...] = (
@@ -193,18 +190,17 @@ KEYS: tuple[KeyReading, ...] = (
     KeyReading(f"{_STORAGE}.vfs-storage.upload-chunk-size", _NO_EFFECT),
     KeyReading(f"{_STORAGE}.vfs-storage.download-chunk-size", _NO_EFFECT),
     KeyReading(f"{_STORAGE}.vfs-storage.*", _SAME),
-    KeyReading(f"{_STORAGE}.object-storage.*", _NOT_SERVED, _ARTIFACTS),
+    KeyReading(f"{_STORAGE}.object-storage.buckets", _SAME, "all are served, not only the first"),
+    KeyReading(f"{_STORAGE}.object-storage.download-chunk-size", _NO_EFFECT),
+    KeyReading(f"{_STORAGE}.object-storage.reservoir-download-chunk-size", _NO_EFFECT),
+    KeyReading(f"{_STORAGE}.object-storage.*", _SAME),
     KeyReading(f"{_REGISTRY}.type", _SAME),
     KeyReading(f"{_REGISTRY}.huggingface.endpoint", _SAME, "for all calls, not for some"),
     KeyReading(f"{_REGISTRY}.huggingface.token", _SAME, "never sent to another host"),
     KeyReading(f"{_REGISTRY}.huggingface.download-chunk-size", _NO_EFFECT),
-    KeyReading(f"{_REGISTRY}.reservoir.endpoint", _NOT_SERVED, _ARTIFACTS),
-    KeyReading(f"{_REGISTRY}.reservoir.object-storage-access-key", _NOT_SERVED, _ARTIFACTS),
-    KeyReading(f"{_REGISTRY}.reservoir.object-storage-secret-key", _NOT_SERVED, _ARTIFACTS),
-    KeyReading(f"{_REGISTRY}.reservoir.object-storage-region", _NOT_SERVED, _ARTIFACTS),
     KeyReading(f"{_REGISTRY}.reservoir.*", _SAME),
     KeyReading("reservoir-client.*", _SAME),
-    KeyReading("storages.*", _NOT_SERVED, _ARTIFACTS),
+    KeyReading("storages.*", _SAME, "read as `[artifact-storages.NAME]`"),
     KeyReading("registries.*", _SAME, "read as `[artifact-registries.NAME]`"),
     KeyReading("vfolder.*", _SAME, "settings of this service: configuration.md"),
 )

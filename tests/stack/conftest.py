@@ -26,4 +26,4 @@ def side(stack: Node, heard: Reader) -> ReleasedManager:
     assert stack.hub is not None
     assert stack.remote is not None
     secret = settings.api.manager.secret
-    return ReleasedManager(url, secret, heard, mount, stack.hub, stack.remote)
+    return ReleasedManager(url, secret, heard, mount, stack.hub, stack.remote, stack.bucket)

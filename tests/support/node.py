@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 
 import psutil
 
+from backends.systems.s3 import Bucket
 from core.process import end_with_parent
 from core.settings import CONFIG_NAME, Settings, load
 from deploy import first_run
@@ -58,6 +59,8 @@ class Node:
         #: The stand-ins that its registries name, where it has any.
         self.hub: StandInHub | None = None
         self.remote: StandInManager | None = None
+        #: The bucket of its object storage, where there is a server.
+        self.bucket: Bucket | None = None
 
     @property
     def settings(self) -> Settings:

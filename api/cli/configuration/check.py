@@ -64,8 +64,6 @@ def _keys(file: Path) -> Iterator[Finding]:
         match found.reading:
             case Reading.RENAMED:
                 yield Finding(ERROR, key, f"is an old spelling: {found.note}.")
-            case Reading.NOT_SERVED:
-                yield Finding(NOTE, key, "belongs to a part that this service does not have.")
             case Reading.NO_EFFECT:
                 instead = f": {found.note}" if found.note else ""
                 yield Finding(NOTE, key, f"is set and has no effect here{instead}.")

@@ -7,7 +7,7 @@ from backends.systems.s3.bucket import (
     ObjectPage,
     StoredObject,
 )
-from backends.systems.s3.endpoint import S3Endpoint
+from backends.systems.s3.endpoint import DEFAULT_REGION, S3Endpoint
 from backends.systems.s3.errors import (
     BucketNotFound,
     MultipartNotFound,
@@ -21,6 +21,7 @@ from backends.systems.s3.multipart import MultipartUpload, UploadedPart, part_si
 from backends.systems.s3.reading import ObjectReader
 
 __all__ = [
+    "DEFAULT_REGION",
     "Bucket",
     "BucketNotFound",
     "MultipartNotFound",

@@ -1,6 +1,8 @@
 """The registries of this node, by the names of the configuration."""
 
 from backends.systems.registries import Hub, Reservoir
+from backends.systems.s3 import DEFAULT_REGION, Bucket, S3Endpoint
+from backends.volumes.artifacts.objects import JOB_PATIENCE_SECONDS
 from core.errors import RegistryNotFound
 from core.settings import Settings
 
@@ -25,6 +27,12 @@ class ArtifactRegistries:
             self._hubs[name] = Hub(table.huggingface)
         return self._hubs[name]
 
+    def check_reservoir(self, name: str) -> None:
+        """Raise RegistryNotFound when no registry of this kind has the name."""
+        table = self._settings.artifact_registries.get(name)
+        if table is None or table.reservoir is None or table.type != "reservoir":
+            raise RegistryNotFound("No reservoir registry of this name is configured here.")
+
     def reservoir(self, name: str) -> Reservoir:
         """Return the manager of another site.
 
@@ -36,3 +44,24 @@ class ArtifactRegistries:
         if table is None or table.reservoir is None or table.type != "reservoir":
             raise RegistryNotFound("No reservoir registry of this name is configured here.")
         return Reservoir(table.reservoir, self._settings.reservoir_client)
+
+    def bucket(self, name: str, bucket: str) -> Bucket | None:
+        """Return a bucket of another site; None when its table names no object storage.
+
+        Raises:
+            RegistryNotFound: no registry of this kind has the name.
+            ConfigurationError: the address or the keys cannot be right.
+        """
+        table = self._settings.artifact_registries.get(name)
+        if table is None or table.reservoir is None:
+            raise RegistryNotFound("No reservoir registry of this name is configured here.")
+        own = table.reservoir
+        if not own.endpoint or not own.object_storage_access_key:
+            return None
+        endpoint = S3Endpoint(
+            url=own.endpoint,
+            region=own.object_storage_region or DEFAULT_REGION,
+            access_key=own.object_storage_access_key,
+            secret_key=own.object_storage_secret_key,
+        )
+        return Bucket(endpoint, bucket, patience_seconds=JOB_PATIENCE_SECONDS)

@@ -2,6 +2,7 @@
 
 from threading import Thread
 
+from backends.volumes.artifacts.objects import ObjectStorage
 from backends.volumes.artifacts.vfs import VfsStorage
 from core.errors import StorageError, StorageKindWrong, StorageNotFound
 from core.settings import ArtifactStorageTable, Settings
@@ -40,6 +41,18 @@ class ArtifactStorages:
         if table.vfs_storage is None or table.type != "vfs_storage":
             raise StorageKindWrong("This artifact storage is an object storage, no VFS storage.")
         return VfsStorage(name, table.vfs_storage, self._settings.directory)
+
+    def objects(self, name: str) -> ObjectStorage:
+        """Return an object storage.
+
+        Raises:
+            StorageNotFound: no storage has this name.
+            StorageKindWrong: it is a VFS storage.
+        """
+        table = self.table(name)
+        if table.object_storage is None or table.type != "object_storage":
+            raise StorageKindWrong("This artifact storage is a VFS storage, no object storage.")
+        return ObjectStorage(name, table.object_storage)
 
     def begin(self, owner: tuple[int, int] | None = None) -> None:
         """Prepare every VFS storage at the start of a process, before it forks.

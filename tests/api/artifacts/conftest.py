@@ -8,7 +8,7 @@ import pytest
 
 from core.settings import Settings
 from tests.core.events.reader import Reader
-from tests.support import remote_manager
+from tests.support import object_storage, remote_manager
 from tests.support.doors import RunningDoor, running_door, settings_in
 from tests.support.hub import StandInHub, running_hub
 from tests.support.remote_manager import StandInManager, running_manager
@@ -30,11 +30,18 @@ max-file-size = 10
 [artifact-storages.bucket]
 type = "object_storage"
 [artifact-storages.bucket.object-storage]
-endpoint = "http://127.0.0.1:1"
-access-key = "key"
-secret-key = "secret"
-buckets = ["one", "two"]
-region = "local"
+endpoint = "{endpoint}"
+access-key = "{key}"
+secret-key = "{secret}"
+buckets = ["{buckets[0]}", "{buckets[1]}"]
+region = "us-east-1"
+[artifact-registries.other-site]
+type = "reservoir"
+[artifact-registries.other-site.reservoir]
+endpoint = "{endpoint}"
+object-storage-access-key = "{key}"
+object-storage-secret-key = "{secret}"
+object-storage-region = "us-east-1"
 """
 
 
@@ -82,11 +89,23 @@ def remote() -> Iterator[StandInManager]:
 
 
 @pytest.fixture(scope="session")
+def storages(request: pytest.FixtureRequest) -> str:
+    """The tables of the storages, with two buckets of a real server where there is one."""
+    keys = {"key": object_storage.ACCESS_KEY, "secret": object_storage.SECRET_KEY}
+    if object_storage.weed() is None:
+        return STORAGES.format(endpoint="http://127.0.0.1:1", buckets=["one", "two"], **keys)
+    server: object_storage.ObjectStorage = request.getfixturevalue("object_storage")
+    buckets = [server.new_bucket().name for _ in range(2)]
+    return STORAGES.format(endpoint=server.url, buckets=buckets, **keys)
+
+
+@pytest.fixture(scope="session")
 def settings(
     tmp_path_factory: pytest.TempPathFactory,
     valkey: Valkey,
     hub: StandInHub,
     remote: StandInManager,
+    storages: str,
 ) -> Settings:
     registries = REGISTRIES.format(
         hub=hub,
@@ -96,7 +115,7 @@ def settings(
         version=remote_manager.VERSION,
         storage=remote_manager.STORAGE,
     )
-    return settings_in(tmp_path_factory.mktemp("door"), valkey.url, STORAGES + registries)
+    return settings_in(tmp_path_factory.mktemp("door"), valkey.url, storages + registries)
 
 
 @pytest.fixture(scope="session")

@@ -239,3 +239,90 @@ def import_from_reservoir(side: ReleasedManager) -> None:
     end = artifact_event(side, "model_import_done", model).fields
     assert (end["success"], end["registry_type"]) == (True, "reservoir")
     assert (side.path / "a").read_bytes() == b"text"
+
+
+# -- Object storages -------------------------------------------------------------------------------
+class Presigned(Struct):
+    url: str
+
+
+class PresignedForm(Struct):
+    url: str
+    fields: dict[str, str]
+
+
+class ObjectMeta(Struct):
+    content_length: int | None
+    content_type: str | None
+    last_modified: datetime | None
+    etag: str | None
+    metadata: dict[str, str]
+
+
+def s3_path(side: ReleasedManager) -> str:
+    """The routes of the bucket."""
+    assert side.bucket is not None
+    return f"/v1/storages/s3/bucket/buckets/{side.bucket.name}/object"
+
+
+def new_object(side: ReleasedManager) -> str:
+    """The key of an object."""
+    assert side.bucket is not None
+    key = f"{uuid4().hex}/main/a"
+    side.bucket.put(key, b"text")
+    return key
+
+
+_OBJECT = "/v1/storages/s3/<storage_name>/buckets/<bucket_name>/object"
+
+
+@call("GET", f"{_OBJECT}/meta")
+def get_s3_meta(side: ReleasedManager) -> ObjectMeta:
+    return side.ask("GET", f"{s3_path(side)}/meta", ObjectMeta, key=new_object(side))
+
+
+@call("DELETE", _OBJECT, "manager")
+def delete_s3_object(side: ReleasedManager) -> None:
+    """The clean-up of a revision; also of one in a VFS storage, by the same route."""
+    key = new_object(side)
+    side.order("DELETE", s3_path(side), key=key.removesuffix("a"))
+    assert side.bucket is not None
+    assert side.bucket.find(key) is None
+    name = stored(side)
+    side.order("DELETE", "/v1/storages/s3/shelf/buckets/none/object", key=f"{name}/sub/")
+    assert not (side.mount.parents[1] / "shelf" / name / "sub").exists()
+
+
+@call("POST", f"{_OBJECT}/presigned/upload", "manager")
+def get_s3_presigned_upload_url(side: ReleasedManager) -> None:
+    key = f"{uuid4().hex}/a"
+    form = side.ask("POST", f"{s3_path(side)}/presigned/upload", PresignedForm, key=key)
+    sent = requests.post(form.url, data=form.fields, files={"file": b"text"}, timeout=60)
+    assert sent.ok, sent.text
+
+
+@call("POST", f"{_OBJECT}/presigned/download", "manager")
+def get_s3_presigned_download_url(side: ReleasedManager) -> None:
+    asked = {"key": new_object(side), "expiration": None}
+    found = side.ask("POST", f"{s3_path(side)}/presigned/download", Presigned, **asked)
+    assert requests.get(found.url, timeout=60).content == b"text"
+
+
+@call("POST", f"{_OBJECT}/download")
+def download_s3_file(side: ReleasedManager) -> None:
+    answer = side.send("POST", f"{s3_path(side)}/download", {"key": new_object(side)})
+    assert answer.content == b"text"
+
+
+@call("POST", f"{_OBJECT}/upload")
+def upload_s3_file(side: ReleasedManager) -> None:
+    path = f"{s3_path(side)}/upload"
+    answer = requests.post(
+        side.url + path,
+        data={"key": f"{uuid4().hex}/a"},
+        files={"file": b"content"},
+        headers={"X-BackendAI-Storage-Auth-Token": side.secret},
+        timeout=60,
+    )
+    side.asked.append(("POST", path, answer.status_code))
+    assert understand(answer) is None

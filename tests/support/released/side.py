@@ -15,6 +15,7 @@ from uuid import uuid4
 import msgspec
 import requests
 
+from backends.systems.s3 import Bucket
 from core.names import VFolderId
 from tests.core.events.reader import Heard, Reader
 from tests.support.hub import StandInHub
@@ -45,6 +46,8 @@ class ReleasedManager:
     #: Where models come from: a hub, and the manager of another site.
     hub: StandInHub
     remote: StandInManager
+    #: The bucket of the object storage, where there is a server.
+    bucket: Bucket | None
     volume: str = "local"
     vfid: str = field(default_factory=lambda: f"user:{uuid4()}/{uuid4().hex}")
     #: What was asked: method, path, status of the answer.

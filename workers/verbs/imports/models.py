@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, TypeVar
 
-from backends.volumes.artifacts import ArtifactRegistries, ArtifactStorages
+from backends.volumes.artifacts import ArtifactRegistries, ArtifactStorages, ObjectStorage
 from core.cluster import ArtifactDownload
 from core.errors import (
     HelperDied,
@@ -23,8 +23,10 @@ from core.events import EventPublisher, import_event, import_mark, verifying_eve
 from core.jobs import Counter, State
 from core.jobs.requests import ImportRequest, ModelRevision, storage_of
 from core.names import VFolderId, VFolderPath, counted
+from core.settings import Settings
 from core.telemetry import logger
 from workers.run import Context, Manifest, Outcome
+from workers.verbs.imports.buckets import BucketSource, BucketTarget
 from workers.verbs.imports.download import Download
 from workers.verbs.imports.sources import HubSource, ImportFile, ModelSource, ReservoirSource
 from workers.verbs.imports.targets import StorageTarget, Target, VFolderTarget
@@ -56,7 +58,6 @@ class Import:
         self._context = context
         self._run = context.run
         self._request = request
-        self._registries = ArtifactRegistries(context.settings)
         self._target = _target(context, request)
         self._publisher = EventPublisher(context.settings)
         self._manifest: Manifest | None = None
@@ -70,7 +71,7 @@ class Import:
         Raises:
             StorageError: no model could be imported; it is the error of the first.
         """
-        self._source = _source(self._registries, self._request)
+        self._source = _source(self._context.settings, self._request)
         self._manifest = self._target.begin()
         self._ended = {mark["number"]: mark for mark in self._marks("model")}
         plans = self._plan_all()
@@ -87,6 +88,7 @@ class Import:
         """Remove the staging; models that were published stay."""
         self._run.phase("clean up")
         try:
+            self._target.discard()
             self._target.clear()
         finally:
             self._target.settle(self._published_bytes)
@@ -137,6 +139,7 @@ class Import:
             model = self._request.models[number]
             _log.warning("model not imported", model=model.model_id, reason=error.detail)
             self._run.fault(model.directory, error.detail)
+            self._target.discard()
             self._errors.setdefault(number, error)
             return self._facts(number, success=False) | {"error": error.detail}
 
@@ -146,18 +149,13 @@ class Import:
             self._download(number, plan)
             self._mark("publish", number=number)
         owned = self._request.prefix is None
-        place = VFolderPath.parse(model.directory if owned else self._prefix)
-        self._target.publish(number, place, plan.files, owned=owned)
+        self._target.publish(number, _place(self._request, model), plan.files, owned=owned)
         return self._facts(number, success=True) | {
             "digest": plan.commit,
             "verification_result": self._verification(model),
             "files": len(plan.files),
             "size_bytes": plan.size_bytes,
         }
-
-    @property
-    def _prefix(self) -> str:
-        return (self._request.prefix or "").lstrip("/")
 
     def _download(self, number: int, plan: _Plan) -> None:
         model = self._request.models[number]
@@ -228,14 +226,38 @@ class Import:
         return RegistryRefused(str(ends[0].get("error")))
 
 
-def _source(registries: ArtifactRegistries, request: ImportRequest) -> ModelSource:
+def _place(request: ImportRequest, model: ModelRevision) -> VFolderPath:
+    """Return the directory that the files of a model go to."""
+    prefix = model.directory if request.prefix is None else request.prefix.lstrip("/")
+    return VFolderPath.parse(prefix)
+
+
+def _source(settings: Settings, request: ImportRequest) -> ModelSource:
+    registries = ArtifactRegistries(settings)
     if request.registry_type == "huggingface":
         return HubSource(registries.hub(request.registry))
-    return ReservoirSource(registries.reservoir(request.registry))
+    storage = _object_storage(settings, request)
+    bucket = storage and registries.bucket(request.registry, storage.first_bucket)
+    return (
+        BucketSource(bucket) if bucket else ReservoirSource(registries.reservoir(request.registry))
+    )
 
 
 def _target(context: Context, request: ImportRequest) -> Target:
-    storage = storage_of(request.volume)
-    if storage is None:
-        return VFolderTarget(context, request.volume, VFolderId.parse(str(request.vfolder)))
-    return StorageTarget(context, ArtifactStorages(context.settings).vfs(storage))
+    if request.vfolder is not None:
+        return VFolderTarget(context, request.volume, VFolderId.parse(request.vfolder))
+    storage = _object_storage(context.settings, request)
+    if storage is not None:
+        places = [_place(request, model) for model in request.models]
+        return BucketTarget(context, storage, places)
+    name = str(storage_of(request.volume))
+    return StorageTarget(context, ArtifactStorages(context.settings).vfs(name))
+
+
+def _object_storage(settings: Settings, request: ImportRequest) -> ObjectStorage | None:
+    """Return the target when it is an object storage."""
+    name = storage_of(request.volume)
+    storages = ArtifactStorages(settings)
+    if name is None or storages.table(name).type != "object_storage":
+        return None
+    return storages.objects(name)

@@ -118,7 +118,7 @@ class ReservoirSource:
         found = []
         for path, size in self._reservoir.files(model.directory):
             below = path.lstrip("/").removeprefix(top)
-            found.append(ImportFile(_checked(below), path, size))
+            found.append(ImportFile(checked_path(below), path, size))
         if not found:
             raise ModelNotFound("The other site has no file of this revision.")
         return found
@@ -143,10 +143,10 @@ class ReservoirSource:
 
 
 def _hub_file(file: HubFile) -> ImportFile:
-    return ImportFile(_checked(file.path), file.path, file.size, file.sha256, file.blob)
+    return ImportFile(checked_path(file.path), file.path, file.size, file.sha256, file.blob)
 
 
-def _checked(name: str) -> VFolderPath:
+def checked_path(name: str) -> VFolderPath:
     """Return the path of a file below the directory of its model."""
     try:
         path = VFolderPath.parse(name)

@@ -47,8 +47,11 @@ class Target(Protocol):
     def settle(self, size_bytes: int) -> None:
         """Record what was published, in the ledger of a limit."""
 
+    def discard(self) -> None:
+        """Remove what the present model has written where others see it, and is not complete."""
+
     def clear(self) -> None:
-        """Remove what was not published."""
+        """Remove the staging."""
 
 
 class DirectoryTarget:
@@ -152,6 +155,9 @@ class DirectoryTarget:
 
     def settle(self, size_bytes: int) -> None:
         """Do nothing: this kind has no ledger."""
+
+    def discard(self) -> None:
+        """Do nothing: others see what is complete."""
 
     def clear(self) -> None:
         """Remove the staging."""

@@ -27,5 +27,5 @@ def import_from_reservoir(body: schemas.ImportOrder) -> Response:
     Each model needs a revision, and its id at the manager of that site. The files come from the VFS
     storage that the configuration names. Each model ends with the event `model_import_done`.
     """
-    current_door().registries.reservoir(body.registry_name)
+    current_door().registries.check_reservoir(body.registry_name)
     return answer({"task_id": submit_import(body, "reservoir")}, HTTPStatus.ACCEPTED)

@@ -2,23 +2,22 @@
 
 import os
 from collections.abc import Callable
-from dataclasses import replace
 from http import HTTPStatus
 from io import FileIO
 from typing import TypeVar
 
 from flask import Response, request
-from werkzeug.datastructures import FileStorage, Headers, MultiDict
-from werkzeug.formparser import FormDataParser
+from werkzeug.datastructures import Headers
 
-from api.http import answer, problems
+from api.doors.manager.artifacts.forms import receive_form
+from api.http import answer
 from api.routes import Resource, Route, RouteAnswer, current_door
 from api.schemas import artifact_storages as schemas
 from api.schemas.bodies import UnreadableDocument
 from api.streaming import ArchiveResponse, Pace, files, ranges
 from backends.archives import FORMATS, plan
 from backends.fs import ERRORS
-from backends.volumes.artifacts import OCTET_STREAM, FileTooLarge, StorageUpload, VfsStorage
+from backends.volumes.artifacts import OCTET_STREAM, FileTooLarge, VfsStorage
 from core.errors import (
     MalformedRequest,
     StorageError,
@@ -38,13 +37,6 @@ _ANY_STORAGE: tuple[type[StorageError], ...] = (
     *ERRORS,
 )
 _BODY: tuple[type[StorageError], ...] = (UnreadableDocument, *_ANY_STORAGE)
-#: The largest text field of a form; the parser holds as much of the form in memory (bytes).
-FIELD_MAX_BYTES = 1024 * 1024
-#: Parts of a form beside the file: its fields, and some that are not read.
-PARTS_MAX = 10
-#: An upload that sends nothing for this long is given up (seconds).
-SILENCE_SECONDS = 60.0
-TICK_SECONDS = 5.0
 T = TypeVar("T")
 
 
@@ -107,7 +99,7 @@ def download_stored_file(body: schemas.StoragePath, storage_name: str) -> Respon
     """
     storage = current_door().artifact_storages.vfs(storage_name)
     found = _on_storage(storage, lambda: storage.open(body.filepath))
-    requested = replace(ranges.requested_ranges(), method="GET")
+    requested = ranges.requested_as_get()
     if found.is_directory:
         return _as_tar(found.descriptor, requested)
     file = files.Sendable(FileIO(found.descriptor), found.name, found.status, Pace(None))
@@ -177,45 +169,6 @@ def upload_stored_file(storage_name: str) -> Response:
     """
     storage = current_door().artifact_storages.vfs(storage_name)
     with storage.begin_upload() as upload:
-        filepath = _receive(upload)
+        filepath = receive_form(request.environ, lambda: upload, "filepath")["filepath"]
         _on_storage(storage, lambda: upload.publish(filepath))
     return answer({"filepath": filepath}, HTTPStatus.CREATED)
-
-
-def _receive(upload: StorageUpload) -> str:
-    """Write the file of the form to the upload; return where the caller wants it."""
-    parts = 0
-
-    def stream(*_: object, **__: object) -> StorageUpload:
-        nonlocal parts
-        parts += 1
-        if parts > 1:
-            raise MalformedRequest("The form has more than one file; send one at a time.")
-        return upload
-
-    form, received = _parsed(
-        FormDataParser(
-            stream_factory=stream,  # type: ignore[arg-type] # the parser calls write and seek
-            max_form_memory_size=FIELD_MAX_BYTES,
-            max_form_parts=PARTS_MAX,
-            silent=False,
-        )
-    )
-    if "file" not in received:
-        raise MalformedRequest("The form has no file; send it as the field `file`.")
-    filepath = form.get("filepath")
-    if not filepath:
-        raise MalformedRequest("The form has no field `filepath`, which says where the file goes.")
-    return str(filepath)
-
-
-def _parsed(parser: FormDataParser) -> tuple[MultiDict[str, str], MultiDict[str, FileStorage]]:
-    source = request.environ["wsgi.input"]
-    try:
-        with source.watched(TICK_SECONDS, SILENCE_SECONDS, lambda _came: None):
-            _, form, received = parser.parse_from_environ(request.environ)
-    except TimeoutError:
-        raise problems.RequestSlow("The form did not arrive in time.") from None
-    except ValueError as error:
-        raise MalformedRequest("The form is malformed or was cut off.") from error
-    return form, received
