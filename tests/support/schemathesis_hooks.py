@@ -6,8 +6,18 @@ from typing import Any
 import schemathesis
 
 VOLUME = "local"
+#: The storage of `/v1/storages` that exists.
+STORAGE = "shelf"
 #: Names the vfolder that exists.
 VFID_VARIABLE = "WIRE_TEST_VFID"
+
+
+@schemathesis.hook
+def map_path_parameters(_context: schemathesis.HookContext, parameters: Any) -> Any:
+    """Put the name of a storage that exists where there is one of any."""
+    if isinstance(parameters, dict) and parameters.get("storage_name"):
+        parameters["storage_name"] = STORAGE
+    return parameters
 
 
 @schemathesis.hook

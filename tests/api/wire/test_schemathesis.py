@@ -12,7 +12,7 @@ import pytest
 from core.settings import Settings
 from tests.support.doors import SECRET, RunningDoor, running_door, settings_in
 from tests.support.node import ROOT
-from tests.support.schemathesis_hooks import VFID_VARIABLE
+from tests.support.schemathesis_hooks import STORAGE, VFID_VARIABLE
 from tests.support.trees import snapshot
 from tests.support.valkey import running_valkey
 
@@ -33,6 +33,18 @@ request-timeout = 1.0
 [[operations]]
 include-path-regex = "^/folder/file/(delete|delete-async|download|upload)$"
 checks.negative_data_rejection.enabled = false
+
+# Every value in a form is text: null is the name `null`.
+[[operations]]
+include-path-regex = "^/v1/storages/.*/upload$"
+checks.negative_data_rejection.enabled = false
+"""
+
+#: A storage of models, whose routes are called, too.
+SHELF = f"""
+[artifact-storages.{STORAGE}]
+type = "vfs_storage"
+vfs-storage = {{ base-path = "shelf" }}
 """
 
 
@@ -40,7 +52,7 @@ checks.negative_data_rejection.enabled = false
 def settings(tmp_path: Path) -> Iterator[Settings]:
     """A store of its own: what is asked of it here stays, such as bandwidths of one byte."""
     with running_valkey(tmp_path / "valkey") as valkey:
-        yield settings_in(tmp_path, valkey.url)
+        yield settings_in(tmp_path, valkey.url, SHELF)
 
 
 @pytest.fixture
