@@ -4,8 +4,8 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 TOOLS  := $(VENV)/.tools
-# Processes that share the tests. Tests mostly wait, so there are two for each of two cores.
-PROCESSES ?= 4
+# Processes that share the tests. Tests mostly wait, so there are three for each of two cores.
+PROCESSES ?= 6
 PIP    := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
 .PHONY: help setup run demo check format test mutants parts bench lock clean
