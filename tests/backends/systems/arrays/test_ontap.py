@@ -328,3 +328,20 @@ def test_the_export_for_xcp_is_the_junction(tmp_path: Path, junction: str | None
     assert (
         exported(it.another(netapp_nfs_host="h", netapp_xcp_cmd=["x"], deadline_seconds=1)) is None
     )
+
+
+def test_a_qtree_of_the_reference_is_used_with_its_rule(tmp_path: Path) -> None:
+    """The reference makes a qtree and a rule, and removes the directory only."""
+    with array(tmp_path, ON) as it:
+        one = scope()
+        it.backend.create_scope(one, MIB)
+        (tmp_path / ".vfolder/limits" / one.directory).unlink()
+        found = it.backend.describe_scope(one)
+        assert (found.limit_bytes, found.enforced) == (MIB, "hard")
+        it.backend.set_limit(one, 2 * MIB)
+        assert it.backend.describe_scope(one).limit_bytes == 2 * MIB
+        (tmp_path / one.directory).rmdir()
+        it.backend.create_scope(one, 4 * MIB)
+        assert it.backend.describe_scope(one).limit_bytes == 4 * MIB
+        rules = [r["qtree"]["name"] for r in it.simulator.rules.values()]
+        assert rules.count(one.directory) == 1
