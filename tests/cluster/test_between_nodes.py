@@ -1,13 +1,15 @@
 """Copies between volumes of two nodes, of which each serves one: streamed, resumed, verified."""
 
 import os
+import pwd
 import signal
 import socket
 import stat
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 from uuid import uuid4
 
@@ -27,6 +29,7 @@ from tests.cluster.test_connections import tls_in_front
 from tests.support.doors import RunningDoor, running_door, settings_in
 from tests.support.node import gone, wait_for
 from tests.support.node_records import node_record
+from tests.support.reachable import reachable
 from tests.support.trees import attributes
 from tests.support.valkey import Valkey
 from tests.support.worker import running_worker
@@ -50,8 +53,9 @@ BIG_BYTES, SLOW_BYTES_PER_SECOND = 48 << 20, 12_000_000
 class Site:
     """A node with one volume: its worker and its manager door, each under the real server."""
 
-    def __init__(self, settings: Settings, volume: str) -> None:
+    def __init__(self, settings: Settings, volume: str, before: Sequence[str] = ()) -> None:
         self.settings = settings
+        self._before = before
         self.volume = volume
         self.door: RunningDoor | None = None
         self.worker = 0
@@ -59,7 +63,7 @@ class Site:
 
     def start(self) -> None:
         self.start_worker()
-        self.door = self._opened.enter_context(running_door("manager", self.settings))
+        self.door = self._opened.enter_context(running_door("manager", self.settings, self._before))
 
     def start_worker(self) -> None:
         self.worker = self._opened.enter_context(running_worker(self.settings, self.volume))
@@ -97,7 +101,7 @@ def _kill(pids: list[int]) -> None:
 
 
 class Pair:
-    """Node A serves `near` and node B serves `far`; the tests ask the door of A."""
+    """Node A serves the volume of targets, B that of sources; the tests ask the door of A."""
 
     def __init__(self, a: Site, b: Site) -> None:
         self.a, self.b = a, b
@@ -107,8 +111,8 @@ class Pair:
         return self.a.door.taken(method, path, body)
 
     def submit(self, verb: str, source: str, target: str, **more: Any) -> str:
-        order = {"verb": verb, "volume": "far", "source": source}
-        order |= {"target": target, "target_volume": "near", **more}
+        order = {"verb": verb, "volume": self.b.volume, "source": source}
+        order |= {"target": target, "target_volume": self.a.volume, **more}
         plan = self.ask("POST", "/v1/jobs", order | {"plan": True}).json()
         assert (plan["would_start"], plan["refusals"]) == (True, [])
         answer = self.ask("POST", "/v1/jobs", order)
@@ -130,9 +134,16 @@ class Pair:
 
 
 @contextmanager
-def _pair(directory: Path, valkey: Valkey) -> Iterator[Pair]:
+def _pair(
+    directory: Path,
+    valkey: Valkey,
+    volumes: tuple[str, str] = ("near", "far"),
+    table: str = "[storage-proxy]",
+    before: Sequence[str] = (),
+) -> Iterator[Pair]:
+    """Two nodes; `table` is the beginning of that table in the file of B."""
     sites = []
-    for name, volume in (("a", "near"), ("b", "far")):
+    for name, volume in zip("ab", volumes, strict=True):
         (directory / name / volume).mkdir(parents=True)
         settings = settings_in(directory / name, valkey.url, MORE)
         path = Path(settings.origin)
@@ -140,8 +151,8 @@ def _pair(directory: Path, valkey: Valkey) -> Iterator[Pair]:
         text = text.replace("[volume.local]", f"[volume.{volume}]").replace(
             '"local"', f'"{volume}"'
         )
-        path.write_text(text)
-        sites.append(Site(load(path, environ={}), volume))
+        path.write_text(text.replace("[storage-proxy]", table) if name == "b" else text)
+        sites.append(Site(load(path, environ={}), volume, before))
     with ExitStack() as opened:
         for site in sites:
             opened.callback(site.stop)
@@ -358,6 +369,30 @@ def test_a_node_with_tls_needs_a_trusted_certificate(
             else:
                 with pytest.raises(NodeAway):
                     tree.value("status")
+
+
+@pytest.mark.part("root")
+def test_the_doors_need_no_right_to_read_what_is_copied(valkey: Valkey) -> None:
+    """The door of the source belongs to another user than the files; its worker is root."""
+    with TemporaryDirectory() as name:
+        place = Path(name)
+        place.chmod(0o755)
+        user = pwd.getpwuid(65_534)
+        more = f'[storage-proxy]\nuser = "{user.pw_name}"'
+        with _pair(place, valkey, ("closed", "open"), more, reachable()) as pair:
+            assert pair.b.door is not None
+            os.chown(place / "b/open", user.pw_uid, user.pw_gid)
+            source, target = new_id(), new_id()
+            root = pair.b.path(source)
+            root.mkdir(parents=True)
+            (root / "secret").write_text("secret")
+            (root / "secret").chmod(0o600)
+            assert psutil.Process(pair.b.door.process.pid).uids().real == user.pw_uid
+            done = pair.ended(pair.submit("clone", source, target, verify="checksum"))
+            assert done["state"] == "succeeded", done
+            copy = pair.a.path(target) / "secret"
+            assert copy.read_text() == "secret"
+            assert stat.S_IMODE(copy.stat().st_mode) == 0o600
 
 
 def test_only_nodes_with_the_secret_read(pair: Pair, source: str) -> None:

@@ -37,13 +37,16 @@ def answer(source_fd: int, question: Frame, connection: socket.socket) -> None:
         value = _ANSWERS[kind](Anchor(source_fd), channel, *arguments)
         channel.flush()
         channel.send([DONE, value])
+        channel.push()
     except ConnectionError:
         raise
     except (StorageError, OSError) as error:
         channel.send(failure_frame(error))
+        channel.push()
     except Exception:  # noqa: BLE001 - the other node must get an answer, whatever happens
         _log.exception("question of another node broke")
         channel.send(failure_frame(Defect("A defect at the source's node; its log has the story.")))
+        channel.push()
 
 
 def _batch(source: Anchor, channel: FrameChannel, wire: list[Any], message: Message) -> Message:

@@ -47,6 +47,8 @@ from backends.tree.processes import DEFAULT_EFFORT, HelperChannel, Message
 from backends.tree.selection import EntrySelector, Selection
 from core.jobs import Counter
 
+#: Frames are sent once they have so many bytes, or when a report is due.
+TOGETHER_BYTES = 64 * 1024
 #: Bytes of a file in one frame.
 DATA_BYTES = 256 * 1024
 
@@ -79,6 +81,7 @@ class FrameChannel(HelperChannel):
     def __init__(self, connection: socket.socket) -> None:
         super().__init__(connection, None)
         self._limit = 0.0
+        self._unsent = bytearray()
 
     @property
     def bytes_per_second(self) -> float:
@@ -90,8 +93,20 @@ class FrameChannel(HelperChannel):
         self._limit = bytes_per_second
 
     def send(self, message: Message) -> None:
-        """Send a frame and wait until the connection has accepted it."""
-        self.connection.sendall(pack_frame(message))
+        """Send a frame, soon: small ones go together."""
+        self._unsent += pack_frame(message)
+        if len(self._unsent) >= TOGETHER_BYTES:
+            self.push()
+
+    def flush(self) -> None:
+        """Send the counts collected so far, and every frame before them."""
+        super().flush()
+        self.push()
+
+    def push(self) -> None:
+        """Send every frame, and wait until the connection has accepted them."""
+        self.connection.sendall(self._unsent)
+        self._unsent.clear()
 
 
 def sending_work(source: Anchor, terms: BatchTerms, channel: FrameChannel) -> CopyWork:
