@@ -147,7 +147,7 @@ def _pair(
         (directory / name / volume).mkdir(parents=True)
         settings = settings_in(directory / name, valkey.url, MORE)
         path = Path(settings.origin)
-        text = path.read_text().replace('"node1"', f'"node-{name}"')
+        text = path.read_text().replace('"node1"', f'"node-{volume}"')
         text = text.replace("[volume.local]", f"[volume.{volume}]").replace(
             '"local"', f'"{volume}"'
         )
@@ -210,7 +210,7 @@ def test_a_hostile_tree_arrives_whole(
     hostile(pair.b.path(source))
     target = new_id()
     done = pair.ended(pair.submit(verb, source, target, verify=verify))
-    assert (done["state"], done["node"]) == ("succeeded", "node-a"), done
+    assert (done["state"], done["node"]) == ("succeeded", "node-near"), done
     sides = anchor(pair.b.path(source)), anchor(pair.a.path(target))
     assert list(compare_trees(*sides, control=Unattended())) == []
     assert pair.a.staging() == []
@@ -357,7 +357,7 @@ def test_a_node_with_tls_needs_a_trusted_certificate(
         there = f"https://127.0.0.1:{tls_port}"
         served = {"far": NodeVolume(proven=True)}
         nodes = NodeStore(apart)
-        nodes.renew(node_record("node-b", manager_url=there, volumes=served, answers=True))
+        nodes.renew(node_record("node-far", manager_url=there, volumes=served, answers=True))
         for trusted in (False, True):
             if trusted:
                 monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
@@ -397,7 +397,7 @@ def test_the_doors_need_no_right_to_read_what_is_copied(valkey: Valkey) -> None:
 
 def test_only_nodes_with_the_secret_read(pair: Pair, source: str) -> None:
     assert pair.b.door is not None
-    right = {NODE_HEADER: "node-b"}
+    right = {NODE_HEADER: "node-far"}
     asked = question("far", source, "status")
     for status, body, headers in (
         (403, asked, {**right, "X-BackendAI-Storage-Auth-Token": "wrong"}),
