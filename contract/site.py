@@ -86,7 +86,11 @@ KINDS = {
         _ARRAY, skills=(HasInodeLimits, HasMetric, HasQuota, HasSnapshots, HasSoftLimits)
     ),
     "dellemc-onefs": replace(_ARRAY, skills=(HasMetric, HasQuota, HasSnapshots)),
-    "gpfs": replace(_ARRAY, adopts=False, skills=(HasMetric, HasQuota, HasSnapshots)),
+    "gpfs": replace(
+        _ARRAY,
+        adopts=False,
+        skills=(HasInodeLimits, HasMetric, HasQuota, HasSnapshots, HasSoftLimits),
+    ),
     "netapp": replace(
         _ARRAY,
         adopts=False,

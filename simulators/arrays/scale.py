@@ -129,6 +129,9 @@ class ScaleSim(Simulator):
         self._filesets = deepcopy(self.cluster.filesets)
         self._limits = {name: self.cluster.limit_of(name) for name in self._filesets}
         self._explicit = set(self.cluster.limits)
+        stored = ("blockQuota", "filesQuota", "filesLimit")
+        figures = {name: self.cluster.figures(name) for name in self._filesets}
+        self._figures = {n: {one: row[one] for one in stored} for n, row in figures.items()}
         self._kept = deepcopy(self.cluster.snapshots)
         self._read_at = time.monotonic()
 
@@ -234,16 +237,22 @@ class ScaleSim(Simulator):
         body = ask.body
         if not isinstance(body, dict) or set(body) - _QUOTA or body["quotaType"] != "fileset":
             return _no(400, "Unexpected field.")
-        limits = [value for name, value in body.items() if name.endswith("Limit")]
-        if not all(isinstance(value, str) and _LIMIT.fullmatch(value) for value in limits):
-            return _no(400, "Invalid value in 'blockHardLimit'")
-        text = body["blockHardLimit"]
-        number, unit = text.rstrip("KMGTP"), text[-1:] if text[-1:].isalpha() else ""
+        limits = {name: value for name, value in body.items() if name.endswith("Limit")}
+        for name, value in limits.items():
+            if not isinstance(value, str) or not _LIMIT.fullmatch(value):
+                return _no(400, f"Invalid value in '{name}'")
+        pairs = [
+            (kind, limits[f"{kind}SoftLimit"], limits[f"{kind}HardLimit"])
+            for kind in ("block", "files")
+            if f"{kind}HardLimit" in limits
+        ]
 
         def done() -> None:
             if per_fileset is not self.cluster.per_fileset:
                 raise Refused("EFSSG0110C", "6027-3320", "The per-fileset quota is set otherwise.")
-            self.cluster.set_limit(body["objectName"], int(number) * _UNITS[unit])
+            for kind, soft, hard in pairs:
+                change = self.cluster.set_block if kind == "block" else self.cluster.set_files
+                change(body["objectName"], _count(soft), _count(hard))
 
         return self._accept(ask, done)
 
@@ -320,12 +329,11 @@ class ScaleSim(Simulator):
         rows = []
         for name, limit in self._limits.items():
             if name == wanted["objectName"] and name in self.cluster.filesets:
-                used = self.cluster.used(name) >> 10
-                facts = {"objectName": name, "quotaType": "FILESET", "blockUsage": used}
+                facts = {"objectName": name, "quotaType": "FILESET", "quotaId": 1}
                 by_default = bool(limit) and name not in self._explicit
+                figures = {**self.cluster.figures(name), **self._figures.get(name, {})}
                 rows.append(
-                    {**facts, "blockLimit": limit >> 10, "isDefaultQuota": by_default}
-                    | {"blockQuota": 0, "blockInDoubt": 0, "blockGrace": "none", "quotaId": 1}
+                    {**facts, "blockLimit": limit >> 10, "isDefaultQuota": by_default, **figures}
                 )
         return rows
 
@@ -392,6 +400,11 @@ class ScaleSim(Simulator):
         rows = [full, partial] if self.profile.sampled else [partial, partial]
         shown = [{"tstamp": n, "values": values} for n, values in enumerate(rows)]
         return _yes(performanceData={"legend": legend, "rows": shown})
+
+
+def _count(text: str) -> int:
+    number, unit = text.rstrip("KMGTP"), text[-1:] if text[-1:].isalpha() else ""
+    return int(number) * _UNITS[unit]
 
 
 def _result(words: str) -> dict[str, Any]:

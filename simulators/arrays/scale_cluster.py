@@ -38,6 +38,10 @@ class Cluster:
     filesets: dict[str, dict[str, Any]] = field(default_factory=dict)
     snapshots: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
     limits: dict[str, int] = field(default_factory=dict)
+    #: Soft limits of bytes, and both limits of inodes, by fileset: `soft`, `files`, `files_soft`.
+    further: dict[str, dict[str, int]] = field(default_factory=dict)
+    #: Filesets whose grace period has ended.
+    expired: list[str] = field(default_factory=list)
     effects: list[str] = field(default_factory=list)
     default_limit: int = 0
     per_fileset: bool = False
@@ -93,6 +97,7 @@ class Cluster:
         self.shelf.discard(f"{UNLINKED}/{name}")
         del self.filesets[name]
         self.limits.pop(name, None)
+        self.further.pop(name, None)
         self._effect(f"delete {name}")
 
     def set_limit(self, name: str, limit: int) -> None:
@@ -102,6 +107,43 @@ class Cluster:
         if rounded:
             self.limits[name] = rounded
         self.shelf.limit(self.place(name), self.limit_of(name) or None)
+
+    def set_block(self, name: str, soft: int, hard: int) -> None:
+        """Set both limits of bytes."""
+        if soft and hard and soft > hard:
+            raise Refused("EFSSG0111C", "6027-3321", "The soft limit is above the hard limit.")
+        self.set_limit(name, hard)
+        self._set_further(name, soft=-(-soft // BLOCK) * BLOCK)
+
+    def set_files(self, name: str, soft: int, hard: int) -> None:
+        """Set both limits of inodes."""
+        self.check_known(name)
+        self._set_further(name, files=hard, files_soft=soft)
+
+    def _set_further(self, name: str, **limits: int) -> None:
+        now = {**self.further.get(name, {}), **limits}
+        self.further[name] = {kind: limit for kind, limit in now.items() if limit}
+
+    def figures(self, name: str) -> dict[str, Any]:
+        """What the quota of a fileset shows beside its hard limit, in KiB and files."""
+        further, used = self.further.get(name, {}), self.used(name)
+        below = (self.shelf.top / self.place(name)).rglob("*")
+        inodes = 1 + sum(SNAPSHOTS not in entry.parts for entry in below)
+        past = used > (further.get("soft") or 2**64) or inodes > (
+            further.get("files_soft") or 2**64
+        )
+        grace = "expired" if name in self.expired else "6 days" if past else "none"
+        return {
+            "blockUsage": used >> 10,
+            "blockQuota": further.get("soft", 0) >> 10,
+            "blockInDoubt": 0,
+            "blockGrace": grace,
+            "filesUsage": inodes,
+            "filesQuota": further.get("files_soft", 0),
+            "filesLimit": further.get("files", 0),
+            "filesInDoubt": 0,
+            "filesGrace": "none",
+        }
 
     def limit_of(self, name: str) -> int:
         return self.limits.get(name) or self.default_limit

@@ -10,12 +10,20 @@ from typing import ClassVar
 
 from backends.base import Capacity, Enforcement, HardwareInfo, Mount, PerformanceMetric
 from backends.fs import descriptors, layout
-from backends.mounted import ArrayUsage, await_directory
+from backends.mounted import (
+    ArrayInodeLimits,
+    ArraySoftLimits,
+    ArrayUsage,
+    await_directory,
+)
 from backends.mounted.rest import ArrayRefused, deadline, jobs
 from backends.retention import ArraySnapshot, ArraySnapshots
 from backends.systems.gpfs.command_line import CommandInterface
 from backends.systems.gpfs.interface import (
     FilesetNotEmpty,
+    FilesetQuota,
+    LimitKind,
+    LimitPair,
     ScaleFileset,
     ScaleFileSystem,
     ScaleInterface,
@@ -27,6 +35,7 @@ from core.errors import (
     BackendFailed,
     ConfigurationError,
     Conflict,
+    InvalidParameters,
     QuotaScopeNotEmpty,
     Unsupported,
 )
@@ -45,11 +54,11 @@ _ESCAPES = {":": "@c", "+": "@p"}
 _STAMP = re.compile(r"(.*)@t([0-9a-f]+)")
 
 
-class ScaleBackend(ArraySnapshots):
+class ScaleBackend(ArraySnapshots, ArrayInodeLimits, ArraySoftLimits):
     """Storage Scale: filesets with quotas, their snapshots, figures of the file system."""
 
     name: ClassVar[str] = "gpfs"
-    doubtful: ClassVar[tuple[str, ...]] = ("snapshot",)
+    doubtful: ClassVar[tuple[str, ...]] = ("snapshot", "inode-limit", "soft-limit")
     not_content: ClassVar[frozenset[str]] = frozenset({SNAPSHOTS})
 
     def __init__(self, mount: Mount, found: GpfsOptions, scale: ScaleInterface) -> None:
@@ -72,7 +81,9 @@ class ScaleBackend(ArraySnapshots):
 
     def _available(self) -> Mapping[str, bool]:
         independent = self._options.gpfs_inode_space == "new"
-        return {"quota": self._file_system(fresh=True).enforced, "snapshot": independent}
+        enforced = self._file_system(fresh=True).enforced
+        limits = dict.fromkeys(("quota", "inode-limit", "soft-limit"), enforced)
+        return {**limits, "snapshot": independent}
 
     def _file_system(self, *, fresh: bool = False) -> ScaleFileSystem:
         """Return the settings of the file system, at most a minute old."""
@@ -142,9 +153,15 @@ class ScaleBackend(ArraySnapshots):
             actual = self._find(name)
             if actual is not None and actual.name != own:
                 found = self._scale.quota(actual.name)
-        if found.limit_bytes is None:
-            return ArrayUsage(found.used_bytes)
-        return ArrayUsage(found.used_bytes, found.limit_bytes, self._enforcement())
+        return ArrayUsage(
+            found.used_bytes,
+            found.limit_bytes,
+            None if found.limit_bytes is None else self._enforcement(),
+            soft_limit_bytes=found.block.soft,
+            used_inodes=found.used_inodes,
+            limit_inodes=found.files.hard,
+            exceeded=found.exceeded,
+        )
 
     def _enforcement(self) -> Enforcement:
         found = self._file_system()
@@ -155,36 +172,63 @@ class ScaleBackend(ArraySnapshots):
         return "hard" if found.holds_root else "not for root"
 
     def _apply_limit(self, name: str, limit_bytes: int | None) -> None:
+        """Set the hard limit; a soft one stays, unless it is above."""
+        found = self._quota_of(name, removes=limit_bytes is None)
+        if found is None:
+            return
+        # reads may be old, so a limit is stored even where it shows
+        if limit_bytes is None and (found.limit_bytes is None or found.by_default):
+            return
+        self._store(name, "block", found.block.with_hard(limit_bytes))
+
+    def _apply_soft_limit(self, name: str, limit_bytes: int | None) -> None:
+        found = self._quota_of(name, removes=limit_bytes is None)
+        if found is None:
+            return
+        hard = found.limit_bytes
+        if limit_bytes is not None and hard is not None and limit_bytes > hard:
+            raise InvalidParameters(f"The soft limit is above the limit of {hard} bytes.")
+        self._store(name, "block", LimitPair(limit_bytes, hard))
+
+    def _apply_inode_limit(self, name: str, limit_inodes: int | None) -> None:
+        found = self._quota_of(name, removes=limit_inodes is None)
+        if found is not None:
+            self._store(name, "files", found.files.with_hard(limit_inodes))
+
+    def _quota_of(self, name: str, *, removes: bool) -> FilesetQuota | None:
+        """Return the quota of a scope's fileset; None when `removes` a limit that none can have.
+
+        Raises:
+            Conflict: the scope is no fileset, so it can have no limit.
+        """
         fileset = self._find(name)
-        if fileset is None:
-            if limit_bytes is None:
-                return
-            raise Conflict(
-                "The quota scope is a plain directory, not a fileset; only a fileset can have a "
-                "limit on Storage Scale. Move what it holds into a scope made by this service."
-            )
-        if limit_bytes is None:  # reads may be old, so a limit is stored even where it shows
-            found = self._scale.quota(fileset.name)
-            if found.limit_bytes is None or found.by_default:
-                return
-        self._store_limit(fileset.name, limit_bytes)
+        if fileset is not None:
+            return self._scale.quota(fileset.name)
+        if removes:
+            return None
+        raise Conflict(
+            "The quota scope is a plain directory, not a fileset; only a fileset can have a "
+            "limit on Storage Scale. Move what it holds into a scope made by this service."
+        )
 
-        def settled() -> bool:
-            now = self._scale.quota(fileset.name)
-            return now.limit_bytes == limit_bytes or (limit_bytes is None and now.by_default)
-
-        jobs.wait(settled, _LONGEST_PAUSE_SECONDS)
-
-    def _store_limit(self, fileset: str, limit_bytes: int | None) -> None:
-        """Set a limit in the way that fits the file system, which an administrator may change."""
+    def _store(self, name: str, kind: LimitKind, limits: LimitPair) -> None:
+        """Set limits in the way that fits the file system, which an administrator may change."""
+        fileset = self._other_names.get(name, self._own_name(name))
         before = self._file_system().per_fileset
         try:
-            self._scale.set_limit(fileset, limit_bytes, per_fileset=before)
+            self._scale.set_limits(fileset, kind, limits, per_fileset=before)
         except ArrayRefused:
             now = self._file_system(fresh=True).per_fileset
             if now is before:
                 raise
-            self._scale.set_limit(fileset, limit_bytes, per_fileset=now)
+            self._scale.set_limits(fileset, kind, limits, per_fileset=now)
+
+        def settled() -> bool:
+            found = self._scale.quota(fileset)
+            shown: LimitPair = getattr(found, kind)
+            return shown == limits or (limits.hard is None and found.by_default)
+
+        jobs.wait(settled, _LONGEST_PAUSE_SECONDS)
 
     def _find(self, name: str) -> ScaleFileset | None:
         """Return the fileset of a scope's directory; that of another tool is found by its path."""

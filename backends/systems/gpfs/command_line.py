@@ -8,10 +8,13 @@ from backends.systems.gpfs.commands import Commands, Row
 from backends.systems.gpfs.interface import (
     FilesetNotEmpty,
     FilesetQuota,
+    LimitKind,
+    LimitPair,
     ScaleFileset,
     ScaleFileSystem,
     ScaleInterface,
     ScaleSnapshot,
+    exceeded,
 )
 from backends.systems.gpfs.options import GpfsOptions
 from core.errors import BackendFailed, ConfigurationError
@@ -123,19 +126,17 @@ class CommandInterface(ScaleInterface):
             rows = []
         for row in rows:
             if row.get("quotaType", "").upper() == _FILESET and row.get("name", name) == name:
-                limit = _number(row, "blockLimit") or 0
-                used = _number(row, "blockUsage")
-                default = row.get("defQuota", "").lower() in _YES
-                return FilesetQuota(
-                    None if used is None else used * _KIB, limit * _KIB or None, default
-                )
+                return _quota(row)
         return FilesetQuota()
 
-    def set_limit(self, name: str, limit_bytes: int | None, *, per_fileset: bool) -> None:
-        """See `ScaleInterface.set_limit`; one command for both kinds of file systems."""
+    def set_limits(
+        self, name: str, kind: LimitKind, limits: LimitPair, *, per_fileset: bool
+    ) -> None:
+        """See `ScaleInterface.set_limits`; one command for both kinds of file systems."""
         del per_fileset
-        limit = f"0:{(limit_bytes or 0) // _KIB}K"
-        self._change(None, "mmsetquota", f"{self._fs}:{name}", "--block", limit)
+        pair = limits.soft or 0, limits.hard or 0
+        words = [f"{one // _KIB}K" for one in pair] if kind == "block" else [str(n) for n in pair]
+        self._change(None, "mmsetquota", f"{self._fs}:{name}", f"--{kind}", ":".join(words))
 
     def snapshots(self, fileset: str) -> list[ScaleSnapshot]:
         """See `ScaleInterface.snapshots`."""
@@ -206,6 +207,19 @@ class CommandInterface(ScaleInterface):
             return True
 
         jobs.wait(finished, _LONGEST_PAUSE_SECONDS)
+
+
+def _quota(row: Row) -> FilesetQuota:
+    used = _number(row, "blockUsage")
+    soft, hard = ((_number(row, name) or 0) * _KIB for name in ("blockQuota", "blockLimit"))
+    return FilesetQuota(
+        used_bytes=None if used is None else used * _KIB,
+        block=LimitPair(soft or None, hard or None),
+        by_default=row.get("defQuota", "").lower() in _YES,
+        used_inodes=_number(row, "filesUsage"),
+        files=LimitPair(_number(row, "filesQuota") or None, _number(row, "filesLimit") or None),
+        exceeded=exceeded(row.get("blockGrace", ""), row.get("filesGrace", "")),
+    )
 
 
 def _number(row: Row, name: str) -> int | None:

@@ -5,9 +5,15 @@ object that exists, or that is gone, is no error.
 """
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Literal
 
-from backends.base import Capacity, HardwareInfo
+from backends.base import Capacity, Exceeded, HardwareInfo
+
+#: What a limit counts: bytes, or inodes.
+LimitKind = Literal["block", "files"]
+#: The grace period of a fileset that is below its soft limits, and one that has ended.
+_NO_GRACE, _EXPIRED = frozenset({"", "none"}), "expired"
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,12 +25,41 @@ class ScaleFileset:
 
 
 @dataclass(frozen=True, slots=True)
+class LimitPair:
+    """The soft and the hard limit of bytes or of inodes; None is no limit."""
+
+    soft: int | None = None
+    hard: int | None = None
+
+    def with_hard(self, hard: int | None) -> "LimitPair":
+        """Return the pair with another hard limit; a soft limit above it is left out."""
+        fits = self.soft is None or hard is None or self.soft <= hard
+        return LimitPair(self.soft if fits else None, hard)
+
+
+@dataclass(frozen=True, slots=True)
 class FilesetQuota:
     """The quota of a fileset; `by_default` is true for a limit that all filesets get."""
 
     used_bytes: int | None = None
-    limit_bytes: int | None = None
+    block: LimitPair = field(default_factory=LimitPair)
     by_default: bool = False
+    used_inodes: int | None = None
+    files: LimitPair = field(default_factory=LimitPair)
+    exceeded: Exceeded | None = None
+
+    @property
+    def limit_bytes(self) -> int | None:
+        """Return the hard limit of bytes."""
+        return self.block.hard
+
+
+def exceeded(*graces: str) -> Exceeded | None:
+    """Return which limit is passed, by the grace periods of bytes and inodes in Scale's words."""
+    running = [grace for grace in graces if grace.lower() not in _NO_GRACE]
+    if any(grace.lower() == _EXPIRED for grace in running):
+        return "hard"
+    return "soft" if running else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,8 +135,10 @@ class ScaleInterface(ABC):
         """Return usage and limit of a fileset."""
 
     @abstractmethod
-    def set_limit(self, name: str, limit_bytes: int | None, *, per_fileset: bool) -> None:
-        """Set the limit of a fileset; None removes it."""
+    def set_limits(
+        self, name: str, kind: LimitKind, limits: LimitPair, *, per_fileset: bool
+    ) -> None:
+        """Set both limits of one kind of a fileset; those of the other kind stay."""
 
     @abstractmethod
     def snapshots(self, fileset: str) -> list[ScaleSnapshot]:

@@ -13,10 +13,13 @@ from backends.systems.gpfs.gui import API, Gui, Paging, failure
 from backends.systems.gpfs.interface import (
     FilesetNotEmpty,
     FilesetQuota,
+    LimitKind,
+    LimitPair,
     ScaleFileset,
     ScaleFileSystem,
     ScaleInterface,
     ScaleSnapshot,
+    exceeded,
 )
 from backends.systems.gpfs.options import GpfsOptions
 from core.errors import ConfigurationError
@@ -86,8 +89,28 @@ class _GuiQuota(Struct, rename="camel"):
     object_name: str = ""
     quota_type: str = ""
     block_usage: int | None = None
+    block_quota: int | None = None
     block_limit: int | None = None
+    block_grace: str | None = None
+    files_usage: int | None = None
+    files_quota: int | None = None
+    files_limit: int | None = None
+    files_grace: str | None = None
     is_default_quota: bool = False
+
+    @property
+    def known(self) -> FilesetQuota:
+        """Return it as the backend knows it."""
+        return FilesetQuota(
+            used_bytes=None if self.block_usage is None else self.block_usage * _KIB,
+            block=LimitPair(
+                (self.block_quota or 0) * _KIB or None, (self.block_limit or 0) * _KIB or None
+            ),
+            by_default=self.is_default_quota,
+            used_inodes=self.files_usage,
+            files=LimitPair(self.files_quota or None, self.files_limit or None),
+            exceeded=exceeded(self.block_grace or "", self.files_grace or ""),
+        )
 
 
 class _GuiQuotas(Struct):
@@ -234,25 +257,24 @@ class RestInterface(ScaleInterface):
         )
         for row in rows:
             if (row.object_name, row.quota_type.upper()) == (name, _FILESET_QUOTA):
-                used = None if row.block_usage is None else row.block_usage * _KIB
-                return FilesetQuota(
-                    used, (row.block_limit or 0) * _KIB or None, row.is_default_quota
-                )
+                return row.known
         return FilesetQuota()
 
-    def set_limit(self, name: str, limit_bytes: int | None, *, per_fileset: bool) -> None:
-        """See `ScaleInterface.set_limit`; the interface takes strings with a unit."""
-        limit = f"{(limit_bytes or 0) // _KIB}K"
+    def set_limits(
+        self, name: str, kind: LimitKind, limits: LimitPair, *, per_fileset: bool
+    ) -> None:
+        """See `ScaleInterface.set_limits`; the interface takes strings, of bytes with a unit."""
+        soft, hard = (_spelled(kind, limit) for limit in (limits.soft, limits.hard))
         body = {
             "operationType": "setQuota",
             "quotaType": "fileset",
             "objectName": name,
-            "blockSoftLimit": "0K",
-            "blockHardLimit": limit,
+            f"{kind}SoftLimit": soft,
+            f"{kind}HardLimit": hard,
         }
         path = f"{self._of(name)}/quotas" if per_fileset else f"{self._fs}/quotas"
         request = ArrayRequest("POST", path, body=body)
-        self._gui.change(request, lambda: self.quota(name).limit_bytes == limit_bytes, _QUOTAS)
+        self._gui.change(request, lambda: getattr(self.quota(name), kind) == limits, _QUOTAS)
 
     def snapshots(self, fileset: str) -> list[ScaleSnapshot]:
         """See `ScaleInterface.snapshots`."""
@@ -351,6 +373,10 @@ class RestInterface(ScaleInterface):
 
     def _of(self, name: str) -> str:
         return f"{self._fs}/filesets/{quote(name, safe='')}"
+
+
+def _spelled(kind: LimitKind, limit: int | None) -> str:
+    return f"{(limit or 0) // _KIB}K" if kind == "block" else str(limit or 0)
 
 
 def _is_well(node: _GuiNode) -> bool:

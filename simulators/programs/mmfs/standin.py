@@ -22,7 +22,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[3]))
 from simulators.arrays.scale_cluster import BLOCK, FILE_SYSTEM, Cluster, Refused  # noqa: E402
 from simulators.shelf import BtrfsShelf, Shelf  # noqa: E402
 
-STATE = ("filesets", "snapshots", "limits", "effects", "count")
+STATE = ("filesets", "snapshots", "limits", "further", "effects", "count")
 SETTINGS = ("default_limit", "per_fileset", "enforced", "root_held", "in_use")
 
 
@@ -147,12 +147,18 @@ def delfileset(cluster: Cluster, words: list[str]) -> None:
 
 
 def setquota(cluster: Cluster, words: list[str]) -> None:
-    target, limit = exactly(words, None, "--block", None)
+    target, kind, limit = exactly(words, None, None, None)
     device, _, name = target.partition(":")
     soft, _, hard = limit.partition(":")
-    if device != FILE_SYSTEM or soft != "0" or not hard.endswith("K"):
+    unit = "K" if kind == "--block" else ""
+    numbers = [number.removesuffix(unit) for number in (soft, hard) if number.endswith(unit)]
+    if device != FILE_SYSTEM or len(numbers) != 2 or not all(n.isdigit() for n in numbers):
         raise Usage
-    cluster.set_limit(name, int(hard[:-1]) << 10)
+    changes = {"--block": cluster.set_block, "--files": cluster.set_files}
+    if kind not in changes:
+        raise Usage
+    scale = 1 << 10 if unit else 1
+    changes[kind](name, int(numbers[0]) * scale, int(numbers[1]) * scale)
 
 
 def lsquota(cluster: Cluster, words: list[str]) -> list[dict[str, Any]]:
@@ -161,8 +167,8 @@ def lsquota(cluster: Cluster, words: list[str]) -> list[dict[str, Any]]:
     limit = cluster.limit_of(name)
     default = "yes" if limit and name not in cluster.limits else "no"
     facts = {"filesystemName": FILE_SYSTEM, "quotaType": "FILESET", "id": 1, "name": name}
-    used = {"blockUsage": cluster.used(name) >> 10, "blockLimit": limit >> 10, "blockInDoubt": 0}
-    return [facts | used | {"blockQuota": 0, "blockGrace": "none", "defQuota": default}]
+    limits = {"blockLimit": limit >> 10, "defQuota": default}
+    return [facts | cluster.figures(name) | limits]
 
 
 def lsfileset(cluster: Cluster, words: list[str]) -> list[dict[str, Any]]:

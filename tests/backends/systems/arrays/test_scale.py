@@ -91,6 +91,10 @@ def test_a_plain_directory_gets_no_limit(tmp_path: Path) -> None:
         (tmp_path / one.directory).mkdir()
         with pytest.raises(errors.Conflict, match="not a fileset"):
             it.backend.set_limit(one, MIB)
+        for limited in (it.backend.set_inode_limit, it.backend.set_soft_limit):
+            with pytest.raises(errors.Conflict, match="not a fileset"):
+                limited(one, MIB)
+            limited(one, None)
         it.backend.unset_limit(one)
         it.backend.delete_scope(one)
         assert not (tmp_path / one.directory).exists()
@@ -108,6 +112,36 @@ def test_an_old_fileset_never_becomes_a_new_scope_unnoticed(tmp_path: Path) -> N
         (tmp_path / UNLINKED / full.directory / "old").write_bytes(b"x")
         with pytest.raises(errors.Conflict, match="holds files"):
             it.backend.create_scope(full, MIB)
+
+
+def test_limits_of_an_administrator_stay(tmp_path: Path) -> None:
+    with array(tmp_path) as it:
+        one = scope()
+        it.backend.create_scope(one, 8 * MIB)
+        name = one.directory
+        it.simulator.cluster.set_block(name, 4 * MIB, 8 * MIB)
+        it.simulator.cluster.set_files(name, 7, 9)
+        it.backend.set_limit(one, 16 * MIB)
+        found = it.backend.describe_scope(one)
+        assert (found.soft_limit_bytes, found.limit_inodes) == (4 * MIB, 9)
+        it.backend.set_limit(one, MIB)
+        assert it.backend.describe_scope(one).soft_limit_bytes is None
+        it.backend.set_inode_limit(one, 100)
+        assert it.simulator.cluster.further[name] == {"files": 100, "files_soft": 7}
+        it.backend.set_inode_limit(one, 5)
+        assert it.simulator.cluster.further[name] == {"files": 5}
+
+
+def test_a_passed_soft_limit_is_reported(tmp_path: Path) -> None:
+    with array(tmp_path) as it:
+        one = scope()
+        it.backend.create_scope(one, 8 * MIB)
+        it.backend.set_soft_limit(one, MIB)
+        assert it.backend.describe_scope(one).exceeded is None
+        (tmp_path / one.directory / "big").write_bytes(b"x" * 2 * MIB)
+        assert it.backend.describe_scope(one).exceeded == "soft"
+        it.simulator.cluster.expired.append(one.directory)
+        assert it.backend.describe_scope(one).exceeded == "hard"
 
 
 # -- Absence ---------------------------------------------------------------------------------------
