@@ -182,3 +182,8 @@ def test_a_forked_process_has_its_own_connections() -> None:
         "assert connection(one) is first\n"
     )
     subprocess.run([sys.executable, "-c", script], check=True, timeout=120)
+
+
+def test_processes_without_a_bucket_do_not_load_boto3() -> None:
+    script = "import sys, api.app, workers.app; sys.exit('boto3' in sys.modules)"
+    subprocess.run([sys.executable, "-c", script], check=True)
