@@ -14,6 +14,7 @@ from collections.abc import Set as AbstractSet
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
+from threading import Thread
 from typing import Any, Self
 from uuid import uuid4
 
@@ -62,6 +63,15 @@ class StoredFile:
     descriptor: int
     name: str
     status: os.stat_result
+    #: Whether it is the directory of the storage itself.
+    is_base: bool = False
+
+    def parts(self) -> list[VFolderPath]:
+        """Return what to send of a directory: all of it, without our own files."""
+        if not self.is_base:
+            return [VFolderPath(())]
+        names = sorted(set(os.listdir(self.descriptor)) - {layout.HIDDEN})
+        return [VFolderPath((name,)) for name in names]
 
     @property
     def is_directory(self) -> bool:
@@ -188,7 +198,7 @@ class VfsStorage:
         if not (stat.S_ISREG(status.st_mode) or stat.S_ISDIR(status.st_mode)):
             os.close(descriptor)
             raise StoragePathRefused("Only files and directories are sent.")
-        return StoredFile(descriptor, path.name or self.name, status)
+        return StoredFile(descriptor, path.name or self.name, status, path.is_root)
 
     def list_files(self, directory: str) -> list[dict[str, Any]]:
         """Return every file and directory below a directory, a directory before its content.
@@ -227,8 +237,8 @@ class VfsStorage:
     def remove(self, filepath: str) -> None:
         """Remove a file, a link, or a directory with all below; what is absent is a success.
 
-        A directory disappears by one rename. Its entries are removed before this returns; what a
-        killed process leaves is removed by the next start.
+        A directory disappears by one rename. A thread removes its entries afterwards; what a killed
+        process leaves is removed by the next start.
 
         Raises:
             StoragePathRefused: the path is the base directory.
@@ -248,7 +258,8 @@ class VfsStorage:
                         os.close(descriptor)
             except StoredPathNotFound:
                 return
-            _remove_all(trash, trashed)
+            own = os.dup(trash)
+        Thread(target=_empty, args=(own, trashed), daemon=True).start()
 
     def begin_upload(self) -> "StorageUpload":
         """Return the beginning of a new file."""
@@ -311,6 +322,7 @@ class StorageUpload:
         if path.is_root:
             raise StoragePathRefused("The path names no file.")
         with self._storage.root() as root, _object_errors(), translated(filepath):
+            descriptors.inherit_owner(self._name, self._directory)
             os.fsync(self._descriptor)
             os.close(paths.make_directories(root, path.parent, DIRECTORY_MODE, synced=True))
             with paths.parent_beneath(root, path) as (parent, name):
@@ -332,6 +344,13 @@ def _remove_content(directory: int, kept: AbstractSet[str]) -> None:
         names = set(os.listdir(readable))
     for name in names - kept:
         _remove_all(directory, name)
+
+
+def _empty(trash: int, name: str) -> None:
+    try:
+        _remove_all(trash, name)
+    finally:
+        os.close(trash)
 
 
 def _remove_all(directory: int, name: str) -> None:

@@ -229,6 +229,28 @@ def test_all_models_fail(site: Site) -> None:
     assert (job["state"], job["error"]["error_code"]) == ("failed", "artifact_read_not-found")
     assert site.end_of(absent)[0].fields["success"] is False
     assert is_clean(site.shelf / ".vfolder" / "staging", task)
+    site.hub.add(absent, {"a": b"1"})
+    again = site.door.call("POST", f"/v1/jobs/{task}/retry").json()
+    assert site.ended(again["id"])["state"] == "succeeded"
+    assert [one.fields["success"] for one in site.end_of(absent, 2)] == [False, True]
+
+
+@pytest.mark.part("root")
+@pytest.mark.parametrize("prefix", [None, "owned"])
+def test_what_is_imported_belongs_to_the_owner_of_the_storage(
+    site: Site, prefix: str | None
+) -> None:
+    """The doors are another user than the worker, and change what it has imported."""
+    model = site.model({"a": b"1", "deep/b": b"2"})
+    os.chown(site.small, 1234, 1235)
+    try:
+        targets = {"storage_step_mappings": {"archive": "small"}, "storage_prefix": prefix}
+        assert site.ended(site.begun(model, **targets))["state"] == "succeeded"
+    finally:
+        os.chown(site.small, 0, 0)
+    top = site.small / (prefix or model.partition("/")[0])
+    for path in (top, *top.rglob("*")):
+        assert (path.stat().st_uid, path.stat().st_gid) == (1234, 1235), path
 
 
 def test_a_broken_download_continues_where_it_was(site: Site) -> None:

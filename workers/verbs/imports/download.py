@@ -51,6 +51,7 @@ class Download:
             CopyDiffers: the file has another length than the registry says.
         """
         state = _State(self._record, file, start)
+        self._run.count(Counter.COPIED, size_bytes=start)
         breaks = 0
         while state.done < file.size:
             before = state.done

@@ -166,11 +166,19 @@ class DirectoryTarget:
 
 
 class StorageTarget(DirectoryTarget):
-    """A VFS storage."""
+    """A VFS storage. All in it belongs to the owner of its directory: the doors change it, too."""
+
+    _owner = Owner.DIRECTORY
 
     def __init__(self, context: Context, storage: VfsStorage) -> None:
         super().__init__(context, context.storage_root(storage), None)
         self._storage = storage
+        status = os.fstat(self._root)
+        self._ids = (status.st_uid, status.st_gid)
+
+    def _prepare(self, descriptor: int, parent: int, name: str) -> None:
+        super()._prepare(descriptor, parent, name)
+        inheritance.set_owner(descriptor, os.fstat(descriptor), *self._ids)
 
     def _check_size(self, file: ImportFile) -> None:
         limit = self._storage.max_file_bytes
@@ -189,14 +197,22 @@ class StorageTarget(DirectoryTarget):
             self._lay_over(number, self._root, place, files)
 
     def _prepare_tree(self, number: int) -> None:
-        """Give files and directories the modes that others may read."""
+        """Give files and directories their owner, and modes that others may read."""
         with self._context.hidden_directory(self._root, self._staging) as staging:
             if not descriptors.exists(PurePosixPath(str(number)), staging):
                 return  # an earlier run has published it
             for _, _, files, current in os.fwalk(str(number), dir_fd=staging):
                 os.fchmod(current, inheritance.DIRECTORY_MODE)
+                inheritance.set_owner(current, os.fstat(current), *self._ids)
                 for name in files:
-                    os.chmod(name, inheritance.FILE_MODE, dir_fd=current)
+                    self._prepare_staged(name, current)
+
+    def _prepare_staged(self, name: str, directory: int) -> None:
+        descriptor = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=directory)
+        try:
+            self._prepare(descriptor, directory, name)
+        finally:
+            os.close(descriptor)
 
     def _replace(self, number: int, place: VFolderPath) -> None:
         """Rename the tree to its place; what was there is removed."""
@@ -204,7 +220,7 @@ class StorageTarget(DirectoryTarget):
         with (
             self._context.hidden_directory(self._root, self._staging) as staging,
             translated(str(place)),
-            parents(place, self._root, Owner.SERVICE) as parent,
+            parents(place, self._root, self._owner) as parent,
         ):
             if descriptors.exists(PurePosixPath(str(number)), staging):
                 with suppress(FileNotFoundError):

@@ -17,7 +17,7 @@ from api.schemas.bodies import UnreadableDocument
 from api.streaming import ArchiveResponse, Pace, files, ranges
 from backends.archives import FORMATS, plan
 from backends.fs import ERRORS
-from backends.volumes.artifacts import OCTET_STREAM, FileTooLarge, VfsStorage
+from backends.volumes.artifacts import OCTET_STREAM, FileTooLarge, StoredFile, VfsStorage
 from core.errors import (
     MalformedRequest,
     StorageError,
@@ -26,7 +26,6 @@ from core.errors import (
     StoragePathRefused,
     StoredPathNotFound,
 )
-from core.names import VFolderPath
 
 blueprint = Resource("vfs storages", __name__, description="Files of VFS artifact storages.")
 
@@ -101,7 +100,7 @@ def download_stored_file(body: schemas.StoragePath, storage_name: str) -> Respon
     found = _on_storage(storage, lambda: storage.open(body.filepath))
     requested = ranges.requested_as_get()
     if found.is_directory:
-        return _as_tar(found.descriptor, requested)
+        return _as_tar(found, requested)
     file = files.Sendable(FileIO(found.descriptor), found.name, found.status, Pace(None))
     response = files.answer(file, requested=requested)
     if response.status_code != HTTPStatus.NOT_MODIFIED:
@@ -109,13 +108,14 @@ def download_stored_file(body: schemas.StoragePath, storage_name: str) -> Respon
     return response
 
 
-def _as_tar(descriptor: int, requested: ranges.RequestedRanges) -> Response:
+def _as_tar(found: StoredFile, requested: ranges.RequestedRanges) -> Response:
     try:
-        archive = ArchiveResponse(
-            descriptor, [plan.Source(VFolderPath(()), ".")], FORMATS["tar"], Pace(None)
-        )
+        sources = [
+            plan.Source(path, f"./{path.name}" if path.parts else ".") for path in found.parts()
+        ]
+        archive = ArchiveResponse(found.descriptor, sources, FORMATS["tar"], Pace(None))
     finally:
-        os.close(descriptor)
+        os.close(found.descriptor)
     headers = Headers({**files.SAFE_HEADERS, "Content-Type": OCTET_STREAM, "ETag": archive.etag})
     try:
         what = ranges.Representation(archive.length, archive.etag)
