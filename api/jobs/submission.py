@@ -26,6 +26,7 @@ from core.jobs import PRIORITY_DEFAULT, Job, Lane, queue_name, requests
 from core.jobs.requests import (
     CloneRequest,
     DeleteFilesRequest,
+    DescribeRequest,
     ExtractRequest,
     ImportRequest,
     Request,
@@ -33,7 +34,6 @@ from core.jobs.requests import (
     SnapshotRequest,
     TransferRequest,
     UsageRequest,
-    is_of_artifacts,
 )
 from core.jobs.store import Doorbell, JobLists, JobStore, QueuePosition, Submission
 from core.names import VFolderId, VFolderPath
@@ -179,8 +179,7 @@ class Jobs:
             TrashNotFound: the trash has nothing to restore.
             NoCommonNode: no node can copy between the two volumes.
         """
-        for volume in {request.volume, request.home}:
-            self._check_known(volume)
+        self._check_volumes(request)
         self._access.check_copies(request.volume, request.home)
         match request:
             case CloneRequest():
@@ -191,7 +190,7 @@ class Jobs:
                 self._must_exist(request.volume, request.source)
                 if not VFolderPath.parse(request.target_path).is_root:
                     self._must_exist(request.home, request.target)
-            case UsageRequest() | DeleteFilesRequest() | ImportRequest():
+            case UsageRequest() | DeleteFilesRequest():
                 self._must_exist(request.volume, request.vfolder)
             case SnapshotRequest():
                 self._check_snapshots(request)
@@ -202,12 +201,21 @@ class Jobs:
             case _:
                 pass
 
-    def _check_known(self, volume: str) -> None:
-        if not is_of_artifacts(volume):  # the queue of a storage or a registry
+    def _check_volumes(self, request: Request) -> None:
+        if isinstance(request, ImportRequest | DescribeRequest):
+            self._check_artifacts(request)
+            return
+        for volume in {request.volume, request.home}:
             self._access.check_known(volume)
 
-    def _must_exist(self, volume: str, vfolder: str | None) -> None:
-        if vfolder is not None and not self._exists(volume, vfolder):
+    def _check_artifacts(self, request: ImportRequest | DescribeRequest) -> None:
+        """Check the vfolder of an import; a storage or a registry is found by the job."""
+        if isinstance(request, ImportRequest) and request.vfolder is not None:
+            self._access.check_known(request.volume)
+            self._must_exist(request.volume, request.vfolder)
+
+    def _must_exist(self, volume: str, vfolder: str) -> None:
+        if not self._exists(volume, vfolder):
             raise VFolderNotFound(f"The vfolder {vfolder} does not exist.")
 
     def _check_snapshots(self, request: SnapshotRequest) -> None:

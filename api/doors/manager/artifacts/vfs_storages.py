@@ -83,8 +83,8 @@ def list_stored_files(body: schemas.StorageDirectory, storage_name: str) -> Resp
     Route(
         takes=schemas.StoragePathBody,
         gives={
-            200: RouteAnswer("The file, or a tar of the directory.", content_type="*/*"),
-            206: RouteAnswer("The requested range of it.", content_type="*/*"),
+            200: RouteAnswer("The file, or a tar of the directory.", content_type=OCTET_STREAM),
+            206: RouteAnswer("The requested range of it.", content_type=OCTET_STREAM),
             304: RouteAnswer("The caller has it."),
         },
         refuses=(*_BODY, StoredPathNotFound),
@@ -94,7 +94,8 @@ def download_stored_file(body: schemas.StoragePath, storage_name: str) -> Respon
     """Send a file of a VFS storage, or a directory as a tar.
 
     Ranges and conditions of RFC 9110 are answered as for a GET. The media type of a file follows
-    from the end of its name. A tar is made while it is sent; links in it stay links.
+    from the end of its name; `application/octet-stream` is that of all others. A tar is made while
+    it is sent; links in it stay links.
     """
     storage = current_door().artifact_storages.vfs(storage_name)
     found = _on_storage(storage, lambda: storage.open(body.filepath))
