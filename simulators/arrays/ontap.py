@@ -20,7 +20,15 @@ from simulators.arrays.ontap_login import AuthorizationServer
 from simulators.serving import Ask, Say
 from simulators.shelf import Shelf
 
-__all__ = ["NOT_ACTIVE", "QUOTA_BUSY", "RESIZE_FAILED", "OntapSim", "Profile", "options"]
+__all__ = [
+    "NOT_ACTIVE",
+    "QUOTA_BUSY",
+    "RESIZE_FAILED",
+    "JobFailure",
+    "OntapSim",
+    "Profile",
+    "options",
+]
 
 USER, PASSWORD = "vfolder", "sw0rdfish/ontap"
 VOLUME, SVM = "research", "svm1"

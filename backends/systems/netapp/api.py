@@ -173,12 +173,13 @@ class OntapApi:
         accepted: Accepted | None = answer.body
         if answer.status != HTTPStatus.ACCEPTED or accepted is None or accepted.job is None:
             return
-        ended = self._ended(accepted.job.uuid)
+        uuid = accepted.job.uuid
+        ended = self._ended(uuid)
         if ended is None:
             if not effect():
-                raise ArrayRefused("ONTAP has forgotten the job, and it had no effect.")
+                raise ArrayRefused(f"ONTAP has forgotten the job {uuid}, and it had no effect.")
         elif ended.state != _SUCCESS:
-            raise _failure(ended)
+            raise _failure(ended, uuid)
 
     def _ended(self, uuid: str) -> OntapJob | None:
         found: list[OntapJob | None] = []
@@ -211,12 +212,12 @@ def _despite_failure(act: Callable[[], None], effect: Callable[[], bool]) -> Non
     jobs.wait(finished)
 
 
-def _failure(job: OntapJob) -> ArrayRefused | Busy:
+def _failure(job: OntapJob, uuid: str) -> ArrayRefused | Busy:
     code = job.error.code if job.error else ""
     words = (job.error and job.error.message) or job.message
     if _BUSY_WORDS in words or _REASONS.get(code) is Reason.BUSY:
         return Busy(f"ONTAP is busy: {words}")
-    detail = f"ONTAP's job failed (code {code or 'unknown'}): {words}"
+    detail = f"ONTAP's job {uuid} failed (code {code or 'unknown'}): {words}"
     return ArrayRefused(detail, _REASONS.get(code, Reason.FAILED), code)
 
 

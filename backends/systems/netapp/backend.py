@@ -171,7 +171,7 @@ class NetAppBackend(ArrayInodeLimits, ArraySoftLimits, ArraySnapshots):
             return self._quota.drop(name)
 
     def _array_path(self, path: str) -> str:
-        return f"{self._volume.identity.uuid}/{path}"
+        return f"{self._volume.name}/{path}"
 
     def _spell_name(self, name: str) -> str:
         """See `ArraySnapshotSkill._spell_name`: ONTAP is strict about names of snapshots."""

@@ -2,6 +2,7 @@
 
 from datetime import UTC, datetime, timedelta
 from pathlib import PurePosixPath
+from time import monotonic
 from typing import Any, TypeVar
 from urllib.parse import quote
 
@@ -18,6 +19,8 @@ _EVENTS = "/api/support/ems/events"
 EVENT_SECONDS = 3600
 _EVENTS_SHOWN = 5
 R = TypeVar("R")
+#: How long the UUID of the volume's name is trusted (seconds).
+IDENTITY_SECONDS = 60.0
 _CLONES = "/api/storage/file/clone"
 _FLEXVOL = "flexvol"
 _OFF, _ON, _CORRUPT = "off", "on", "corrupt"
@@ -138,19 +141,23 @@ class OntapVolume:
 
     def __init__(self, api: OntapApi, name: str, svm: str | None) -> None:
         self.api = api
-        self._name = name
+        self.name = name
         self._svm = svm
         self._identity: VolumeIdentity | None = None
+        self._found_at = 0.0
 
     @property
     def identity(self) -> VolumeIdentity:
-        """Which volume it is; one request the first time.
+        """Which volume it is; one request a minute.
+
+        A volume that was deleted and made again under its name has another UUID. Lists of the old
+        one are empty then, which would look like a scope without a limit.
 
         Raises:
             ConfigurationError: no volume has this name, or several SVMs have one.
         """
-        if self._identity is None:
-            self._identity = self._find()
+        if self._identity is None or monotonic() - self._found_at > IDENTITY_SECONDS:
+            self._identity, self._found_at = self._find(), monotonic()
         return self._identity
 
     @property
@@ -286,24 +293,31 @@ class OntapVolume:
             ArrayRefused: ONTAP refused.
         """
         body = {
-            "volume": {"uuid": self.identity.uuid, "name": self._name},
+            "volume": {"uuid": self.identity.uuid, "name": self.name},
             "source_path": source,
             "destination_path": target,
         }
         self.api.make(_CLONES, body, lambda: self.has_entry(target))
 
     def _ask(self, shape: type[Any], fields: str) -> Any:  # noqa: ANN401 - an instance of `shape`
-        return self.api.client.get(self.path, shape, fields=fields)
+        """Ask for facts of the volume; one that is gone is looked up once more."""
+        try:
+            return self.api.client.get(self.path, shape, fields=fields)
+        except ArrayRefused as refusal:
+            if refusal.reason is not Reason.NOT_FOUND:
+                raise
+            self._identity = None
+            return self.api.client.get(self.path, shape, fields=fields)
 
     def _find(self) -> VolumeIdentity:
-        query = {"name": self._name, "svm.name": self._svm, "fields": "uuid,svm.uuid,svm.name"}
+        query = {"name": self.name, "svm.name": self._svm, "fields": "uuid,svm.uuid,svm.name"}
         found = list(self.api.records(VOLUMES, VolumeIdentity, **query))
         if not found:
-            raise ConfigurationError(f"ONTAP knows no volume {self._name!r} that we may see.")
+            raise ConfigurationError(f"ONTAP knows no volume {self.name!r} that we may see.")
         if len(found) > 1:
             svms = ", ".join(sorted(one.svm.name for one in found))
             raise ConfigurationError(
-                f"ONTAP has a volume {self._name!r} in several SVMs ({svms}); name one in "
+                f"ONTAP has a volume {self.name!r} in several SVMs ({svms}); name one in "
                 "`netapp_svm`.",
             )
         return found[0]

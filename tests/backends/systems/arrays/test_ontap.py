@@ -20,7 +20,7 @@ from core import errors
 from core.jobs import Unattended
 from core.names import QuotaScope, VFolderId
 from simulators.arrays import ontap
-from simulators.arrays.ontap import OntapSim, Profile
+from simulators.arrays.ontap import JobFailure, OntapSim, Profile
 from simulators.serving import Faults, certificate
 from simulators.shelf import Shelf
 from tests.backends.systems.arrays.simulated import PATIENT, Array, running, scope, vfolder_on
@@ -345,3 +345,38 @@ def test_a_qtree_of_the_reference_is_used_with_its_rule(tmp_path: Path) -> None:
         assert it.backend.describe_scope(one).limit_bytes == 4 * MIB
         rules = [r["qtree"]["name"] for r in it.simulator.rules.values()]
         assert rules.count(one.directory) == 1
+
+
+def test_a_failed_job_is_named(tmp_path: Path) -> None:
+    with array(tmp_path, replace(ON, never_inline=True)) as it:
+        failure = JobFailure("5242886", "The operation failed.")
+        it.simulator.job_faults.append(("create qtree", failure, False))
+        with pytest.raises(errors.BackendFailed, match="The operation failed") as error:
+            it.backend.create_scope(scope())
+        assert any(uuid in error.value.detail for uuid in it.simulator.jobs)
+
+
+def test_a_volume_made_again_under_its_name_is_looked_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with array(tmp_path, ON) as it:
+        one, other = scope(), scope()
+        it.backend.create_scope(one, MIB)
+        it.simulator.uuid = str(uuid4())
+        for rule in it.simulator.rules.values():
+            rule["volume"]["uuid"] = it.simulator.uuid
+        assert it.backend.array_capacity().used_bytes == 10 << 30  # the answer is: not found
+        assert it.backend.describe_scope(one).limit_bytes == MIB
+        it.simulator.uuid = str(uuid4())
+        monkeypatch.setattr("backends.systems.netapp.volume.IDENTITY_SECONDS", 0.0)
+        it.backend.create_scope(other, MIB)
+        assert it.backend.describe_scope(other).limit_bytes == MIB
+
+
+def test_snapshots_are_opened_while_the_interface_is_away(tmp_path: Path) -> None:
+    with array(tmp_path, ON) as it:
+        one = vfolder_on(it.backend)
+        it.backend.create_snapshot(one, "a")
+    away = it.another(deadline_seconds=1.0)
+    with away.open_snapshot(one, "a") as kept:
+        assert os.listdir(kept) == ["file"]

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from backends.base import HasMetric, Mount
+from backends.base import HasInodeLimits, HasMetric, HasSnapshots, HasSoftLimits, Mount
 from backends.mounted import PosixBackend
 from backends.volumes import backend_factory
 from core import errors
@@ -20,7 +20,7 @@ from core.names import QuotaScope
 from simulators.serving import Faults, Server, serving
 from simulators.shelf import Shelf
 from simulators.systems import SYSTEMS, WITH_QUOTA
-from tests.backends.systems.arrays.simulated import scope, trusting
+from tests.backends.systems.arrays.simulated import scope, trusting, vfolder_on
 from tests.backends.systems.arrays.watching import Watch, modest, no_blind_repetition
 
 FIRST = int(os.environ.get("ARRAY_SEED", "1"))
@@ -111,3 +111,33 @@ def test_figures_are_told(name: str, seed: int, tmp_path: Path, watch: Watch) ->
 
         with ThreadPoolExecutor(THREADS) as pool:
             assert set(pool.map(ask, range(3 * THREADS))) == {(ask(0))}
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+@pytest.mark.parametrize("name", ["netapp", "purestorage"])
+def test_snapshots_and_further_limits_end_rightly(
+    name: str, seed: int, tmp_path: Path, watch: Watch
+) -> None:
+    with suffering(name, tmp_path, seed, watch) as (backend, server, simulator):
+        one = vfolder_on(backend)
+        assert one.scope
+        snapshots = backend.skill(HasSnapshots)
+        assert snapshots is not None
+        for _ in range(2):
+            for word in ("a", "b"):
+                snapshots.create_snapshot(one, word)
+            assert [kept.name for kept in snapshots.list_snapshots(one)] == ["a", "b"]
+            for word in ("b", "a"):
+                snapshots.delete_snapshot(one, word)
+        assert snapshots.list_snapshots(one) == []
+        inodes, soft = backend.skill(HasInodeLimits), backend.skill(HasSoftLimits)
+        if inodes and soft:
+            backend.set_limit(one.scope, 8 * MIB)
+            inodes.set_inode_limit(one.scope, 1000)
+            soft.set_soft_limit(one.scope, MIB)
+            found = backend.describe_scope(one.scope)
+            assert (found.limit_bytes, found.soft_limit_bytes) == (8 * MIB, MIB)
+            assert found.limit_inodes == 1000
+        no_blind_repetition(server)
+        made = [effect for effect in simulator.effects if effect.startswith("create snapshot")]
+        assert len(made) == 4
