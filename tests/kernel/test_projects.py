@@ -213,3 +213,24 @@ def test_an_upload_into_a_directory_of_another_project(backend: ProjectQuotaBack
             assert project_ids.project_of(file) == number
             os.close(file)
         assert (billed / "file").read_bytes() == content
+
+
+SWITCHES = {
+    "xfs": (["xfs_quota", "-x", "-c", "disable -p"], ["xfs_quota", "-x", "-c", "enable -p"]),
+    "ext4": (["quotaoff", "-P"], ["quotaon", "-P"]),
+}
+
+
+def test_limits_that_are_switched_off_are_told_so(backend: ProjectQuotaBackend) -> None:
+    one, top = new(), backend.mount.path.parent
+    backend.create_scope(one, MIB)
+    assert backend.describe_scope(one).enforced == "hard"
+    off, on = SWITCHES[backend.name]
+    subprocess.run([*off, top], check=True)
+    try:
+        found = backend.describe_scope(one)
+        assert (found.limit_bytes, found.enforced) == (MIB, "off")
+        assert "quota" in backend.lacking()
+    finally:
+        subprocess.run([*on, top], check=True)
+    assert backend.describe_scope(one).enforced == "hard"

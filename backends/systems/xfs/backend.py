@@ -12,7 +12,7 @@ from typing import ClassVar, Literal, Protocol
 
 from msgspec import Struct
 
-from backends.base import Mount
+from backends.base import Enforcement, Mount
 from backends.fs import linux
 from backends.mounted import MountedOptions, NativeQuotaBackend, NativeUsage, project_ids
 from backends.systems.xfs import quotactl
@@ -107,13 +107,19 @@ class ProjectQuotaBackend(NativeQuotaBackend):
 
     def _usage(self, directory: int, counter: int) -> NativeUsage:
         found = self._counts.usage(directory, counter)
-        return NativeUsage(found.used_bytes, found.limit_bytes or None)
+        return NativeUsage(
+            found.used_bytes, found.limit_bytes or None, self._enforcement(directory)
+        )
 
     def _unprivileged_usage(self, root: int, directory: int) -> NativeUsage:
         found = project_ids.seen(directory, root)
-        return (
-            NativeUsage(found.used_bytes, found.limit_bytes) if found else NativeUsage(None, None)
-        )
+        if found is None:
+            return NativeUsage(None, None)
+        return NativeUsage(found.used_bytes, found.limit_bytes, self._enforcement(root))
+
+    def _enforcement(self, fd: int) -> Enforcement:
+        """Ask the kernel: quotaoff(8) leaves the limits there, and they stop no writer."""
+        return "hard" if self._counts.enforced(fd) else "off"
 
     def _entry(self, scope: QuotaScope) -> tuple[Path, str]:
         """Return the scope's name in /etc/projid, where names contain no colon."""

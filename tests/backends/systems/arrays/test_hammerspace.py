@@ -122,6 +122,16 @@ def test_two_volumes_have_shares_of_their_own(tmp_path: Path) -> None:
         assert it.simulator.share(one.directory)["shareState"] == "PUBLISHED"
 
 
+def test_a_share_that_is_not_published_holds_no_limit_for_sure(tmp_path: Path) -> None:
+    with array(tmp_path) as it:
+        one = scope()
+        it.backend.create_scope(one, MIB)
+        assert it.backend.describe_scope(one).enforced == "hard"
+        it.simulator.share(one.directory)["shareState"] = "UNPUBLISHED"
+        found = it.backend.describe_scope(one)
+        assert (found.limit_bytes, found.enforced) == (MIB, "unknown")
+
+
 def test_a_share_of_another_path_is_never_taken(tmp_path: Path) -> None:
     with array(tmp_path) as it:
         one = scope()
