@@ -7,6 +7,7 @@ collect_ignore = (
     ["test_user_mode.py"]
     if INSIDE
     else [
+        "test_doctor.py",
         "test_projects.py",
         "test_tools.py",
         "test_nfs.py",

@@ -16,9 +16,8 @@ import msgspec
 from api.cli.doctor import own_scope, reading, writing
 from api.cli.doctor.reading import Examined, Found, milliseconds
 from api.cli.doctor.results import CheckResult, NotAvailable, Order, ProgressLine, Wrong, encoded
-from backends.base import Mount
 from backends.fs import reason_of
-from backends.volumes import create_backend, raised
+from backends.volumes import raised
 from core import settings as configuration
 from core.errors import StorageError
 from core.process import privileges, request_end_with_parent
@@ -61,19 +60,11 @@ class Examiner:
     def run(self) -> None:
         """Make every check; print each."""
         settings = configuration.load(Path(self._order.config))
-        table = settings.volume[self._order.volume]
-        read_only = not (self._order.write or self._order.clean)
-        mount = Mount(
-            self._order.volume,
-            settings.volume_path(table),
-            table.backend_options,
-            read_only=read_only,
-        )
         examined = Examined(
             settings,
             self._order.volume,
-            create_backend(table.backend, mount),
-            self._order.big_bytes,
+            read_only=not (self._order.write or self._order.clean),
+            big_bytes=self._order.big_bytes,
         )
         # As every process of the service does where root could write past limits.
         privileges.drop(privileges.CAP_SYS_RESOURCE)

@@ -24,11 +24,13 @@ from backends.base import (
     HasMetric,
     HasQuota,
     HasSnapshots,
+    Mount,
     MountedBackend,
     QuotaUsage,
     possible_capabilities,
 )
 from backends.fs import layout, linux, mount_table
+from backends.volumes import create_backend
 from core.errors import QuotaScopeNotFound
 from core.names import QuotaScope, ScopeKind, counted, size_text
 from core.settings import Settings
@@ -48,9 +50,22 @@ class Examined:
 
     settings: Settings
     name: str
-    backend: Backend
+    #: Nothing is changed.
+    read_only: bool = True
     #: How much the check of speed writes.
     big_bytes: int = 0
+
+    @cached_property
+    def backend(self) -> Backend:
+        """The backend of the volume.
+
+        Raises:
+            ConfigurationError: its options are wrong, or there is none of this name.
+        """
+        table = self.settings.volume[self.name]
+        path = self.settings.volume_path(table)
+        mount = Mount(self.name, path, table.backend_options, read_only=self.read_only)
+        return create_backend(table.backend, mount)
 
     @property
     def mounted(self) -> MountedBackend:

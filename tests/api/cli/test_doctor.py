@@ -3,6 +3,7 @@
 import fcntl
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -147,6 +148,25 @@ def test_a_volume_that_is_not_there(clinic: Clinic) -> None:
     assert found["mount"]["status"] == "wrong"
     assert "Mount the volume" in found["mount"]["change"]
     assert found["rights"]["status"] == "not available"
+
+
+@pytest.mark.parametrize("wrong", ["option", "backend"])
+def test_a_configuration_that_is_wrong_is_named(clinic: Clinic, wrong: str) -> None:
+    if wrong == "backend":
+        clinic.backend = "floppy"
+    else:
+        clinic.backend, clinic.options = "netapp", {"netapp_ontap_user": "vfolder"}
+    found = clinic.checks("--write", status=1)
+    assert found["configuration"]["status"] == "wrong"
+    assert "[volume.sick]" in found["configuration"]["change"]
+    assert found["mount"]["status"] == "not available"
+    assert clinic.names == []
+
+
+def test_the_page_names_every_check(clinic: Clinic) -> None:
+    page = (ROOT / "docs/doctor.md").read_text("utf-8").partition("| Check |")[2].partition("\n\n")
+    named = re.findall(r"^\| `([a-z ]+)` \|", page[0], re.MULTILINE)
+    assert list(clinic.checks("--write")) == named
 
 
 def test_a_volume_that_no_one_configured(clinic: Clinic) -> None:
