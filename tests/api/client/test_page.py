@@ -109,6 +109,7 @@ def test_archives_are_offered_in_every_format(folder: Folder, tmp_path: Path) ->
         _open_page(seen, folder.download("file"))
         seen.until("!document.getElementById('download').hidden")
         assert seen.value("document.getElementById('formats').hidden")
+        assert seen.value("document.title") == "Download"
     assert len(types) == len(FORMATS)
 
 

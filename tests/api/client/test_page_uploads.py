@@ -184,5 +184,6 @@ def test_a_narrow_screen_and_the_keyboard(
 
 def test_a_link_whose_path_the_service_keeps(folder: Folder, seen: Browser) -> None:
     open_page(seen, folder.upload("", 100, tree=True, selection="0" * 64))
+    assert seen.value("document.title") == "Upload files"
     about = seen.value("document.getElementById('about').textContent")
     assert about.startswith("Files are stored in the directory of this link, each of at most 100 b")

@@ -77,6 +77,7 @@ class UploadPage {
 
   open() {
     const { ticket, only } = this;
+    title(ticket.tree ? "Upload files" : "Upload a file");
     at("upload").hidden = false;
     at("folder-label").hidden = !ticket.tree;
     at("drop").textContent = ticket.tree ? "Drop files or a folder here, or choose files" : `Drop ${only || "the file"} here, or choose it`;
@@ -169,9 +170,12 @@ async function entries(entry, found) {
   }
 }
 
+function title(text) { document.title = at("title").textContent = text; }
+
 function ends(ticket) { return `This link ends on ${new Date(ticket.exp * 1000).toLocaleString()}.`; }
 
 async function offerDownload(ticket) {
+  title("Download");
   at("download").hidden = false;
   const archive = Boolean(ticket.operation || ticket.archive);
   const link = `${ticket.operation ? "download-archive" : "download"}?token=${encodeURIComponent(token)}`;
