@@ -52,6 +52,7 @@ from workers.verbs import (
     Purge,
     Rescan,
     RestoreFromTrash,
+    across,
     objects,
     snapshots,
 )
@@ -80,11 +81,11 @@ class Verb(Protocol):
 
 VERBS: dict[str, Callable[[Context, Any], Verb]] = {
     "assist": Assist,
-    "clone": objects.either(Clone, objects.CloneObjects),
+    "clone": objects.either(Clone, objects.CloneObjects, across),
     "delete": Delete,
     "delete-files": objects.either(DeleteFiles, objects.DeleteObjects),
     "extract": objects.refused(Extract),
-    "transfer": objects.refused(Transfer),
+    "transfer": objects.either(Transfer, across, across),
     "usage": objects.either(CountUsage, objects.CountObjects),
     "restore": RestoreFromTrash,
     "purge": Purge,

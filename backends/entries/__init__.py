@@ -3,13 +3,14 @@
 from backends.entries import entries, listing, metadata, object_tree
 from backends.entries.listing import EntryPage
 from backends.entries.object_count import count_objects
-from backends.entries.object_tree import HasObjects, ObjectTree, OpenObject, Piece
+from backends.entries.object_tree import HasObjects, ObjectEntry, ObjectTree, OpenObject, Piece
 from backends.entries.scope_inventory import take_inventory
 from backends.entries.volume_inventory import VolumeInventory, read_volume
 
 __all__ = [
     "EntryPage",
     "HasObjects",
+    "ObjectEntry",
     "ObjectTree",
     "OpenObject",
     "Piece",

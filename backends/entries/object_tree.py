@@ -4,7 +4,7 @@ Such a volume has a mounted directory too (`backends.systems.s3`), but no vfolde
 open. `perform` does an operation of `entries` or `listing` in a vfolder of either kind.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import PurePosixPath
@@ -29,10 +29,27 @@ class Piece:
     data: bytes
 
 
+@dataclass(frozen=True, slots=True)
+class ObjectEntry:
+    """An object of a vfolder: a file, a symlink, or with `marker` a directory.
+
+    `path` is None where no path can have the key, which `name` shows.
+    """
+
+    name: str
+    path: VFolderPath | None
+    size: int
+    etag: str
+    modified: datetime | None
+    marker: bool = False
+
+
 class OpenObject(Protocol):
     """The bytes of one object, or of a range of it."""
 
     etag: str
+    #: What belongs to it: mode, owner and times of a file as rclone and s3fs write them.
+    metadata: dict[str, str]
     #: The size of the complete object in bytes, and when it was written.
     size: int
     modified: datetime | None
@@ -145,6 +162,45 @@ class ObjectTree(Protocol):
 
         `disposition` is the header `Content-Disposition` of its answer.
         """
+
+    def below(self, path: VFolderPath) -> Self:
+        """Return the objects of a directory as a tree of their own."""
+
+    def entries(self) -> Iterator[ObjectEntry]:
+        """Yield every object; in the order of keys, except that some servers have their own."""
+
+    def send(
+        self,
+        path: VFolderPath,
+        descriptor: int,
+        size: int,
+        metadata: Mapping[str, str],
+        *,
+        on_part: Callable[[int], object] = ...,
+    ) -> None:
+        """Write an object of a tree that no other writes; the path of an open file, `size` bytes.
+
+        Raises:
+            InvalidParameters: the path is too long for a key, or is no text in UTF-8.
+        """
+
+    def send_link(self, path: VFolderPath, target: str, metadata: Mapping[str, str]) -> None:
+        """Write the object of a symlink: its bytes are the target."""
+
+    def take(self, source: Self, entry: ObjectEntry) -> None:
+        """Copy an object of another tree, with its metadata, to the same path here.
+
+        By the storage where both are on one endpoint, else through this process.
+
+        Raises:
+            Conflict: the object is another one now.
+        """
+
+    def marker_metadata(self, path: VFolderPath) -> Mapping[str, str]:
+        """Return the metadata of the marker of a directory."""
+
+    def mark(self, path: VFolderPath, metadata: Mapping[str, str]) -> None:
+        """Write the marker of a directory."""
 
     def copy_all(self, target: Self) -> Iterator[int]:
         """Copy every object to another vfolder of the volume, and yield the bytes of each."""

@@ -4,6 +4,7 @@ import os
 import signal
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
@@ -14,6 +15,7 @@ from backends.systems.s3 import Bucket
 from core.names import VFolderId
 from deploy.demo.http import Doors
 from deploy.demo.show import DemoFailed
+from tests.support import trees
 from tests.support.node import Node, running_node, wait_for
 from tests.support.object_storage import (
     ACCESS_KEY,
@@ -88,9 +90,9 @@ class Site:
             method, f"{self.doors._client}/download", params=query, timeout=60, **options
         )
 
-    def job(self, **body: Any) -> dict[str, Any]:
+    def job(self, *, volume: str = VOLUME, **body: Any) -> dict[str, Any]:
         """The end of a job."""
-        return self.end(self.call("POST", "/v1/jobs", **body)["id"])
+        return self.end(self.doors.call("POST", "/v1/jobs", volume=volume, **body)["id"])
 
     def end(self, job: str) -> dict[str, Any]:
         """The end of a job that was submitted."""
@@ -210,13 +212,15 @@ def test_what_a_bucket_cannot_do_is_refused_by_name(site: Site) -> None:
     assert "archive" in archive.json()["detail"]
     ended = site.job(
         verb="transfer",
-        source=vfolder,
-        target=site.vfolder("local"),
+        volume="local",
+        source=site.vfolder("local"),
+        target=vfolder,
         target_path="x",
-        target_volume="local",
+        target_volume=VOLUME,
+        strict=True,
     )
     assert ended["state"] == "failed"
-    assert "bucket" in ended["error"]["detail"], ended
+    assert "strict" in ended["error"]["detail"], ended
     listed = {one["name"]: one for one in site.doors.call("GET", "/volumes")["volumes"]}
     assert listed[VOLUME]["capabilities"] == ["vfolder"]
 
@@ -273,3 +277,149 @@ def test_a_clone_survives_the_death_of_its_worker(site: Site) -> None:
 
 def prefix_of(vfolder: str) -> str:
     return f"{VFolderId.parse(vfolder).directory}/"
+
+
+# -- Transfers -------------------------------------------------------------------------------------
+def mounted(site: Site, vfolder: str) -> Path:
+    """The directory of a vfolder of files."""
+    path: str = site.doors.call("GET", "/folder/mount", volume="local", vfid=vfolder)["path"]
+    return Path(path)
+
+
+def filled(site: Site) -> tuple[str, Path]:
+    """A vfolder of files of every kind, with modes and times."""
+    vfolder = site.vfolder("local")
+    top = mounted(site, vfolder)
+    (top / "a/b").mkdir(parents=True)
+    (top / "empty").mkdir()
+    for number, size in enumerate([0, 1, 5 * MIB, 5 * MIB + 1, 17 * MIB]):
+        path = top / "a" / f"ü {number}.bin"
+        path.write_bytes(os.urandom(size))
+        path.chmod(0o640 + number)
+        os.utime(path, ns=(1, 1_700_000_000_123_456_789 + number))
+    (top / "a/b/x.log").write_bytes(b"log")
+    (top / "a/b/link").symlink_to("../ü 1.bin")
+    (top / "away").symlink_to("/etc/passwd")
+    return vfolder, top
+
+
+def beside(vfolder: str) -> str:
+    """The id of a vfolder that does not exist yet, in the same scope."""
+    return f"{vfolder.partition('/')[0]}/{uuid4().hex}"
+
+
+@pytest.mark.parametrize("verb", ["transfer", "clone"])
+def test_a_tree_is_equal_after_its_way_to_a_bucket_and_back(site: Site, verb: str) -> None:
+    vfolder, top = filled(site)
+    there, back = beside(vfolder), beside(vfolder)
+    sent = site.job(
+        verb=verb,
+        volume="local",
+        source=vfolder,
+        target=there,
+        target_volume=VOLUME,
+        verify="checksum",
+    )
+    assert sent["state"] == "succeeded", sent
+    assert (sent["result"]["files"], sent["result"]["links"]) == (6, 2)
+    assert [name for name, *_ in site.names(there)] == ["a", "away", "empty"]
+    got = site.job(verb=verb, source=there, target=back, target_volume="local", verify="checksum")
+    assert got["state"] == "succeeded", got
+    assert trees.attributes(mounted(site, back)) == trees.attributes(top)
+    site.job(verb="delete", vfolder=there, keep_seconds=0)
+
+
+def test_rules_select_what_is_copied(site: Site) -> None:
+    vfolder, _ = filled(site)
+    there, back = beside(vfolder), beside(vfolder)
+    rules = {"filters": ["- *.log", "- /empty/"], "max_bytes": 5 * MIB}
+    sent = site.job(
+        verb="transfer", volume="local", source=vfolder, target=there, target_volume=VOLUME, **rules
+    )
+    assert sent["state"] == "succeeded", sent
+    assert [name for name, *_ in site.names(there)] == ["a", "away"]
+    assert [size for *_, size in site.names(there, "a")] == [0, 0, 1, 5 * MIB]
+    assert site.names(there, "a/b") == [("link", "FILE", 11)]
+    got = site.job(
+        verb="transfer",
+        source=there,
+        source_path="a",
+        target=back,
+        target_volume="local",
+        filters=["- b/"],
+    )
+    assert got["state"] == "succeeded", got
+    assert sorted(os.listdir(mounted(site, back))) == [f"ü {n}.bin" for n in range(3)]
+
+
+def test_objects_are_laid_over_files(site: Site) -> None:
+    vfolder, target = site.vfolder(), site.vfolder("local")
+    site.upload(vfolder, "d/new", b"new")
+    site.upload(vfolder, "d/both", b"from the bucket")
+    top = mounted(site, target)
+    (top / "d").mkdir()
+    (top / "d/both").write_bytes(b"old")
+    (top / "d/only").write_bytes(b"only here")
+    body = {"verb": "transfer", "source": vfolder, "target": target, "target_volume": "local"}
+    refused = site.job(**body)
+    assert refused["state"] == "failed", refused
+    assert (top / "d/both").read_bytes() == b"old"
+    laid = site.job(**body, on_conflict="replace")
+    assert laid["state"] == "succeeded", laid
+    assert (top / "d/both").read_bytes() == b"from the bucket"
+    assert sorted(os.listdir(top / "d")) == ["both", "new", "only"]
+    mirrored = site.job(**body, on_conflict="replace", delete_extra=True)
+    assert mirrored["state"] == "succeeded", mirrored
+    assert sorted(os.listdir(top / "d")) == ["both", "new"]
+    one = site.job(**body, source_path="d/new", target_path="d/renamed")
+    assert one["state"] == "succeeded", one
+    assert (top / "d/renamed").read_bytes() == b"new"
+
+
+def test_a_target_of_objects_is_new(site: Site) -> None:
+    vfolder, _ = filled(site)
+    target = site.vfolder()
+    site.upload(target, "here/f", b"1")
+    body = {
+        "verb": "transfer",
+        "volume": "local",
+        "source": vfolder,
+        "target": target,
+        "target_volume": VOLUME,
+    }
+    for path in ("", "here"):
+        ended = site.job(**body, target_path=path)
+        assert ended["state"] == "failed", ended
+    assert [name for name, *_ in site.names(target)] == ["here"]
+    inside = site.job(**body, target_path="there")
+    assert inside["state"] == "succeeded", inside
+    assert [name for name, *_ in site.names(target, "there")] == ["a", "away", "empty"]
+    copied = site.job(
+        verb="transfer", source=target, source_path="there/a", target=target, target_path="again"
+    )
+    assert copied["state"] == "succeeded", copied["error"]
+    assert site.names(target, "again") == site.names(target, "there/a")
+
+
+@pytest.mark.parametrize("way", ["to", "from"])
+def test_a_transfer_survives_the_death_of_its_worker(site: Site, way: str) -> None:
+    vfolder, top = filled(site)
+    there, back = beside(vfolder), beside(vfolder)
+    sent = {"volume": "local", "source": vfolder, "target": there, "target_volume": VOLUME}
+    got = {"source": there, "target": back, "target_volume": "local"}
+    busy = Fault("PUT", f"{prefix_of(there)}a/", 10**9, status=503, code="SlowDown")
+    if way == "from":
+        assert site.job(verb="transfer", **sent)["state"] == "succeeded"
+        busy = Fault("GET", f"{prefix_of(there)}a/.*4.bin", 10**9, status=503, code="SlowDown")
+    site.proxy.faults = [busy]
+    body = {"volume": VOLUME, **(sent if way == "to" else got)}
+    job = site.doors.call("POST", "/v1/jobs", verb="transfer", **body)["id"]
+    wait_for(lambda: busy.hits, 60)
+    os.kill(site.node.pid_of(["worker"]), signal.SIGKILL)
+    site.proxy.faults = []
+    ended = site.end(job)
+    assert ended["state"] == "succeeded", ended
+    assert ended["attempt"] > 1
+    if way == "to":
+        assert site.job(verb="transfer", **got)["state"] == "succeeded"
+    assert trees.attributes(mounted(site, back)) == trees.attributes(top)

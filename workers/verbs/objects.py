@@ -209,19 +209,22 @@ class DeleteObjects:
         """Undo nothing: removed entries cannot come back."""
 
 
-def either(files: Callable[[Context, Any], Any], objects: Callable[[Context, Any], Any]) -> Any:  # noqa: ANN401 - a table of verbs
-    """Return what makes the verb of a request, by what its volume keeps.
+def either(
+    files: Callable[[Context, Any], Any],
+    objects: Callable[[Context, Any], Any],
+    across: Callable[[Context, Any], Any] | None = None,
+) -> Any:  # noqa: ANN401 - a table of verbs
+    """Return what makes the verb of a request, by what its volumes keep.
 
-    The verb raises `Unsupported` where one of two volumes keeps objects and the other one files.
+    `across` is for two volumes of which one keeps objects, or both do.
     """
 
     def chosen(context: Context, request: Any) -> Any:  # noqa: ANN401 - as above
         kinds = {has_objects(context, request.home), _reads_objects(context, request)}
         if kinds == {False}:
             return files(context, request)
-        if request.volume != request.home:
-            backend = context.backend(request.volume)
-            raise object_tree.unsupported(backend, f"{request.verb} from or to another volume")
+        if request.volume != request.home and across is not None:
+            return across(context, request)
         return objects(context, request)
 
     return chosen

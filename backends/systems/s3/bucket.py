@@ -322,12 +322,17 @@ class Bucket:
         """Have the storage copy an object, with its metadata, from this bucket or another one.
 
         The source must be the object that `source` describes. Objects over 512 MiB are copied in
-        ranges, several at a time.
+        ranges, several at a time. Markers of directories are written again, since some servers
+        (SeaweedFS) copy none.
 
         Raises:
             ObjectNotFound, ObjectChanged: the source is gone, or another object.
         """
         origin = {"Bucket": bucket or self.name, "Key": source.key}
+        if source.key.endswith("/") and not source.size:
+            head = Bucket(self.endpoint, origin["Bucket"]).head(source.key)
+            self.put(key, b"", content_type=head.content_type, metadata=head.metadata)
+            return
         if source.size <= COPY_BYTES:
             self._calls(
                 "copy_object",

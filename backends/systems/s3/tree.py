@@ -8,13 +8,14 @@ the vfolder, and are in no listing.
 
 import errno
 import hashlib
+import os
 import stat
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from itertools import groupby, islice, takewhile, zip_longest
 from typing import Any
 
-from backends.entries import EntryPage, Piece
+from backends.entries import EntryPage, ObjectEntry, Piece
 from backends.quota import quick_usage
 from backends.systems.s3.bucket import (
     DEFAULT_CONTENT_TYPE,
@@ -44,6 +45,8 @@ REMOVED_OBJECTS_MAX = 10_000
 #: A client follows a redirect at once; a download that began is not cut by the end of its URL.
 PRESIGNED_SECONDS = 300
 _DAY_SECONDS = 86_400
+#: The content type of a marker, as s3fs writes it.
+DIRECTORY_TYPE = "application/x-directory"
 _FILE_MODE, _DIRECTORY_MODE = stat.S_IFREG | 0o644, stat.S_IFDIR | 0o755
 #: Digits of a number that stands for an inode.
 _NUMBER_BYTES = 7
@@ -194,7 +197,7 @@ class VFolderObjects:
     def _mark(self, path: VFolderPath) -> None:
         """Give a directory its marker when nothing keeps it."""
         if not path.is_root and not self._has_below(path):
-            self.bucket.put(self._below(path), b"", content_type="application/x-directory")
+            self.bucket.put(self._below(path), b"", content_type=DIRECTORY_TYPE)
 
     def _check_parents(self, path: VFolderPath) -> None:
         """Refuse a path below a file: no file system could show both."""
@@ -340,6 +343,63 @@ class VFolderObjects:
             level = [marker for marker in markers if _depth(marker) == depth]
             _check_all_removed(self.bucket.delete_many(level))
 
+    # -- Transfers ---------------------------------------------------------------------------------
+    def below(self, path: VFolderPath) -> "VFolderObjects":
+        """See `ObjectTree.below`."""
+        return VFolderObjects(self.bucket, self._below(path), self._presigning)
+
+    def entries(self) -> Iterator[ObjectEntry]:
+        """See `ObjectTree.entries`."""
+        for one in self.bucket.walk(self.prefix):
+            name = one.key[len(self.prefix) :]
+            if not name:  # the marker of the directory itself
+                continue
+            marker = name.endswith("/")
+            path = _path_of(name.removesuffix("/"))
+            yield ObjectEntry(name, path, one.size, one.etag, one.modified, marker)
+
+    def send(
+        self,
+        path: VFolderPath,
+        descriptor: int,
+        size: int,
+        metadata: Mapping[str, str],
+        *,
+        on_part: Callable[[int], object] = int,
+    ) -> None:
+        """See `ObjectTree.send`."""
+        self.bucket.upload_file(
+            self._key(path), descriptor, size, metadata=metadata, on_part=on_part
+        )
+
+    def send_link(self, path: VFolderPath, target: str, metadata: Mapping[str, str]) -> None:
+        """See `ObjectTree.send_link`."""
+        self.bucket.put(self._key(path), os.fsencode(target), metadata=metadata)
+
+    def take(self, source: "VFolderObjects", entry: ObjectEntry) -> None:
+        """See `ObjectTree.take`."""
+        key, origin = self.prefix + entry.name, source.prefix + entry.name
+        if source.bucket.endpoint == self.bucket.endpoint:
+            stored = StoredObject(origin, entry.size, entry.etag, entry.modified)
+            self.bucket.copy(stored, key, bucket=source.bucket.name)
+            return
+        with source.bucket.read(origin, etag=entry.etag) as reader:
+            self.bucket.upload(
+                key,
+                reader,
+                reader.size,
+                content_type=reader.content_type,
+                metadata=reader.metadata,
+            )
+
+    def marker_metadata(self, path: VFolderPath) -> Mapping[str, str]:
+        """See `ObjectTree.marker_metadata`."""
+        return self.bucket.head(self._below(path)).metadata
+
+    def mark(self, path: VFolderPath, metadata: Mapping[str, str]) -> None:
+        """See `ObjectTree.mark`."""
+        self.bucket.put(self._below(path), b"", content_type=DIRECTORY_TYPE, metadata=metadata)
+
     # -- All ---------------------------------------------------------------------------------------
     def copy_all(self, target: "VFolderObjects") -> Iterator[int]:
         """See `ObjectTree.copy_all`."""
@@ -438,10 +498,17 @@ def _directory(prefix: str, base: str) -> dict[str, Any] | None:
 
 def _is_name(name: str) -> bool:
     """Return whether a path can have the name; other keys are in no listing."""
+    path = _path_of(name)
+    return path is not None and len(path.parts) == 1
+
+
+def _path_of(name: str) -> VFolderPath | None:
+    """Return the path that a key means; None where no path has this text."""
     try:
-        return VFolderPath.parse(name).parts == (name,)
+        path = VFolderPath.parse(name)
     except StorageError:
-        return False
+        return None
+    return path if "/".join(path.parts) == name and name else None
 
 
 def _item(name: str, kind: str, mode: int, size: int, moment: datetime) -> dict[str, Any]:

@@ -10,7 +10,7 @@ import pytest
 from backends.base import Mount, capabilities
 from backends.entries import entries, listing, object_tree
 from backends.quota import quick_usage
-from backends.systems.s3 import Bucket, ObjectRefused
+from backends.systems.s3 import Bucket, ObjectRefused, StoredObject
 from backends.systems.s3 import backend as backend_module
 from backends.systems.s3 import bucket as bucket_module
 from backends.systems.s3.backend import S3Backend
@@ -215,6 +215,19 @@ def test_keys_that_no_path_can_have_do_no_harm(
     assert [name for name, _ in names(tree)] == sorted(["a", "c\x01d", "k" * 200])
 
 
+def test_entries_say_which_keys_are_paths(
+    tree: VFolderObjects, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keys = ["", "a", "a/b", "d/", "a//b", "../x", "./x", "x/..", "/x", "n\x00l", "k" * 256]
+    found = [StoredObject(tree.prefix + key, 1, "e", None) for key in keys]
+    monkeypatch.setattr(tree.bucket, "walk", lambda _: iter(found))
+    seen = {one.name: (one.path, one.marker) for one in tree.entries()}
+    paths = {"a": path("a"), "a/b": path("a/b"), "d/": path("d")}
+    assert {name: found for name, (found, _) in seen.items() if found} == paths
+    assert set(seen) == set(keys) - {""}
+    assert [name for name, (_, marker) in seen.items() if marker] == ["d/"]
+
+
 def test_a_deleted_vfolder_leaves_no_object_after_its_purge(
     backend: S3Backend, vfolder: VFolderId, tree: VFolderObjects, tmp_path: Path
 ) -> None:
@@ -239,6 +252,7 @@ def test_a_draft_is_published_once(
     backend: S3Backend, vfolder: VFolderId, tree: VFolderObjects
 ) -> None:
     fill(tree, "f", "d/1")
+    tree.mark(path("empty"), {})
     target = VFolderId(vfolder.scope, uuid4())
     for _ in range(2):  # an interrupted job makes it again
         draft = backend.draft(target, "job")
@@ -246,7 +260,7 @@ def test_a_draft_is_published_once(
     with pytest.raises(VFolderNotFound):
         backend.check_vfolder(target)
     backend.publish_draft(target, "job")
-    assert names(backend.tree(target)) == [("d", "D"), ("f", "F")]
+    assert names(backend.tree(target)) == [("d", "D"), ("empty", "D"), ("f", "F")]
     lost = backend.draft(target, "other")
     fill(lost, "x")
     with pytest.raises(VFolderExists):
@@ -254,7 +268,7 @@ def test_a_draft_is_published_once(
     backend.drop_draft(target, "other")
     backend.drop_draft(target, "other")
     assert not list(lost.bucket.walk(lost.prefix))
-    assert names(backend.tree(target)) == [("d", "D"), ("f", "F")]
+    assert names(backend.tree(target)) == [("d", "D"), ("empty", "D"), ("f", "F")]
 
 
 def test_operations_find_their_way(backend: S3Backend, vfolder: VFolderId) -> None:

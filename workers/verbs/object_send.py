@@ -1,0 +1,416 @@
+"""Transfers and clones to objects: from files, and from objects of another volume.
+
+Every entry is sent below the prefix of a vfolder that does not exist yet, or of a new directory.
+The record of a new vfolder is published last. In a vfolder that exists, objects appear one by one;
+a job that does not succeed removes them.
+"""
+
+import hashlib
+import os
+import stat
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from itertools import islice
+from typing import Any, Protocol
+
+from backends.entries import HasObjects, ObjectTree, object_tree
+from backends.fs import is_same_time, paths, reason_of
+from backends.quota import soft
+from backends.transfer import Endpoint, selection_of
+from backends.tree import Selection
+from backends.volumes import operations
+from core.errors import (
+    BackendFailed,
+    CopyDiffers,
+    QuotaScopeExists,
+    StorageError,
+    Unavailable,
+    VFolderExists,
+)
+from core.jobs import Counter, State
+from core.jobs.requests import CloneRequest, TransferRequest
+from core.names import VFolderId, VFolderPath, counted
+from workers.run import Context, Manifest, Outcome
+from workers.verbs.object_attributes import metadata_of
+from workers.verbs.object_transfer import (
+    BLOCK_BYTES,
+    ChosenObjects,
+    TransferFromObjects,
+    as_transfer,
+    beside,
+)
+from workers.verbs.objects import has_objects, objects_of
+from workers.verbs.transfer import items_of
+
+#: After how many entries the job notes how far it is.
+MARKED_ENTRIES = 256
+#: Tries to send a file that changes while it is read.
+TRIES = 3
+#: Differences that an error names, at most.
+DIFFERENCES_SHOWN = 5
+
+
+@dataclass(frozen=True, slots=True)
+class SourceEntry:
+    """An entry that is sent: its path as text, its kind (f, d, l), its bytes."""
+
+    name: str
+    kind: str
+    size: int
+    #: What its source needs to read it.
+    own: Any = None
+
+
+class SendingSource(Protocol):
+    """What is sent."""
+
+    def entries(self) -> Iterator[SourceEntry]:
+        """Yield what the request selects, in the same order each time."""
+
+    def send(self, one: SourceEntry, target: ObjectTree) -> None:
+        """Write the object of an entry."""
+
+    def digest(self, one: SourceEntry) -> bytes:
+        """Return the digest of a file at the source."""
+
+
+class FileSource:
+    """A directory of files, by the descriptor of its root."""
+
+    def __init__(self, root: int, selection: Selection, on_part: Callable[[int], object]) -> None:
+        self._root = root
+        self._selection = selection
+        self._on_part = on_part
+
+    def entries(self) -> Iterator[SourceEntry]:
+        """See `SendingSource.entries`: by name, a directory before what is in it."""
+        yield from self._below(VFolderPath(()))
+
+    def _below(self, directory: VFolderPath) -> Iterator[SourceEntry]:
+        descriptor = paths.open_beneath(self._root, directory, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            names = sorted(os.listdir(descriptor))
+            found = [(name, _status(name, descriptor)) for name in names]
+        finally:
+            os.close(descriptor)
+        for name, status in found:
+            path = directory / VFolderPath((name,))
+            if status is None or not self._selection.includes(str(path), status):
+                continue
+            kind = _kind(status.st_mode)
+            yield SourceEntry(str(path), kind, status.st_size if kind == "f" else 0, path)
+            if kind == "d":
+                yield from self._below(path)
+
+    def send(self, one: SourceEntry, target: ObjectTree) -> None:
+        """See `SendingSource.send`.
+
+        Raises:
+            BackendFailed: the file changes again and again, or the entry is a device or a fifo.
+        """
+        if one.kind == "f":
+            self._send_file(one.own, target)
+            return
+        with paths.parent_beneath(self._root, one.own) as (parent, name):
+            status = os.stat(name, dir_fd=parent, follow_symlinks=False)
+            if one.kind == "l":
+                target.send_link(one.own, os.readlink(name, dir_fd=parent), metadata_of(status))
+            elif one.kind == "d":
+                target.mark(one.own, metadata_of(status))
+            else:
+                raise BackendFailed("A bucket keeps no devices, sockets and fifos.")
+
+    def _send_file(self, path: VFolderPath, target: ObjectTree) -> None:
+        for _ in range(TRIES):
+            descriptor = paths.open_file(self._root, path)
+            try:
+                before = os.fstat(descriptor)
+                metadata = metadata_of(before)
+                target.send(path, descriptor, before.st_size, metadata, on_part=self._on_part)
+                after = os.fstat(descriptor)
+            finally:
+                os.close(descriptor)
+            same = is_same_time(before.st_mtime_ns, after.st_mtime_ns, 1)
+            if same and before.st_size == after.st_size:
+                return
+        raise BackendFailed("The file changes again and again while it is sent.")
+
+    def digest(self, one: SourceEntry) -> bytes:
+        """See `SendingSource.digest`."""
+        descriptor = paths.open_file(self._root, one.own)
+        with open(descriptor, "rb") as file:
+            return hashlib.file_digest(file, "sha256").digest()
+
+
+def _status(name: str, directory: int) -> os.stat_result | None:
+    try:
+        return os.stat(name, dir_fd=directory, follow_symlinks=False)
+    except FileNotFoundError:
+        return None
+
+
+def _kind(mode: int) -> str:
+    kinds = {stat.S_IFREG: "f", stat.S_IFDIR: "d", stat.S_IFLNK: "l"}
+    return kinds.get(stat.S_IFMT(mode), "o")
+
+
+class ObjectSource:
+    """The objects of a vfolder of another volume."""
+
+    def __init__(self, tree: ObjectTree, selection: Selection) -> None:
+        self._tree = tree
+        self._selection = selection
+
+    def entries(self) -> Iterator[SourceEntry]:
+        """See `SendingSource.entries`."""
+        chosen = ChosenObjects(self._selection)
+        for one in filter(chosen, self._tree.entries()):
+            yield SourceEntry(one.name, "d" if one.marker else "f", one.size, one)
+
+    def send(self, one: SourceEntry, target: ObjectTree) -> None:
+        """See `SendingSource.send`."""
+        target.take(self._tree, one.own)
+
+    def digest(self, one: SourceEntry) -> bytes:
+        """See `SendingSource.digest`."""
+        return digest_of_object(self._tree, one.own.path)
+
+
+def digest_of_object(tree: ObjectTree, path: VFolderPath) -> bytes:
+    """Return the digest of the bytes of an object."""
+    digest, reader = hashlib.sha256(), tree.open_object(path)
+    try:
+        while block := reader.read(BLOCK_BYTES):
+            digest.update(block)
+    finally:
+        reader.close()
+    return digest.digest()
+
+
+def across(context: Context, request: CloneRequest | TransferRequest) -> Any:  # noqa: ANN401 - a table of verbs
+    """Return the verb that copies from or to objects."""
+    to_objects = has_objects(context, request.home)
+    return (TransferToObjects if to_objects else TransferFromObjects)(context, request)
+
+
+class TransferToObjects:
+    """One run of a transfer or clone whose target are objects."""
+
+    def __init__(self, context: Context, request: CloneRequest | TransferRequest) -> None:
+        """Refuse what only trees of files can have.
+
+        Raises:
+            Unsupported: `delete_extra` or `strict`.
+        """
+        self._context = context
+        self._run = context.run
+        self._request = as_transfer(request)
+        self._backend = context.backend(self._request.home)
+        self._objects = objects_of(context, self._request.home)
+        for option in ("delete_extra", "strict"):
+            if getattr(self._request, option):
+                raise object_tree.unsupported(self._backend, f"a transfer with {option}")
+        self._root = context.root(self._request.home)
+        self._vfolder = VFolderId.parse(self._request.target)
+        self._path = VFolderPath.parse(self._request.target_path)
+        self._stop = bytearray(1)
+        self._begun = False
+
+    def __call__(self) -> Outcome:
+        """Send every entry, compare, and publish a new vfolder.
+
+        Raises:
+            VFolderExists, EntryExists: the target exists, and no run of this job made it.
+        """
+        scope = self._vfolder.scope
+        if scope is not None:
+            with suppress(QuotaScopeExists):
+                self._backend.create_scope(scope)
+        manifest = self._context.manifest(self._root, scope)
+        self._context.report(self._root, scope, continues=True)
+        done = manifest.last("copied")
+        if done is None or not self._is_published():
+            done = self._copied(manifest)
+            manifest.mark("copied", **done)
+            self._publish()
+        size_bytes = int(done["copied_bytes"])
+        soft.settle(self._backend, scope, self._run.job.id, size_bytes)
+        amount = counted(done["files"], "file")
+        return Outcome(
+            sentence=self._run.summary("transferred", amount, size_bytes=size_bytes),
+            result={"source": self._request.source, "target": self._named(), **done},
+            state=State.SUCCEEDED if done["complete"] else State.PARTIAL,
+            items=items_of(done),
+            size_bytes=size_bytes,
+        )
+
+    def undo(self) -> None:
+        """Remove what was sent; nothing else had its place."""
+        soft.settle(self._backend, self._vfolder.scope, self._run.job.id)
+        if self._path.is_root:
+            self._objects.drop_draft(self._vfolder, self._run.job.id)
+        elif self._begun:
+            for name in self._objects.tree(self._vfolder).below(self._path).remove_all():
+                self._run.fault(name, "not removed")
+
+    def _named(self) -> str:
+        return str(self._vfolder) if self._path.is_root else f"{self._vfolder}/{self._path}"
+
+    def _is_published(self) -> bool:
+        return not self._path.is_root or operations.exists(self._backend, self._vfolder)
+
+    def _publish(self) -> None:
+        self._run.phase("publish")
+        self._run.point_of_no_return()
+        self._run.check()
+        if self._path.is_root:
+            self._objects.publish_draft(self._vfolder, self._run.job.id)
+
+    def _copied(self, manifest: Manifest) -> dict[str, Any]:
+        target = self._target(manifest)
+        with self._source() as source:
+            soft.reserve(
+                self._backend, self._vfolder.scope, self._run.job.id, lambda: self._size_of(source)
+            )
+            self._run.phase("copy")
+            done = self._send_all(source, target, manifest)
+            if self._request.verify == "checksum":
+                self._verify(source, target)
+        return done
+
+    def _target(self, manifest: Manifest) -> ObjectTree:
+        """Return the place of the objects, which must be free when the first run begins.
+
+        Raises:
+            VFolderExists, EntryExists, VFolderNotFound.
+        """
+        if self._path.is_root:
+            if operations.exists(self._backend, self._vfolder):
+                raise VFolderExists(f"The vfolder {self._vfolder} is already there.")
+            return self._objects.draft(self._vfolder, self._run.job.id)
+        tree = self._objects.tree(self._vfolder)
+        if manifest.last("begun") is None:
+            tree.check_free(self._path)
+            manifest.mark("begun")
+        self._begun = True
+        return tree.below(self._path)
+
+    @contextmanager
+    def _source(self) -> Iterator[SendingSource]:
+        """Open the source.
+
+        Raises:
+            VFolderNotFound, EntryNotFound: it does not exist.
+            InvalidParameters: it is no directory.
+        """
+        request = self._request
+        selection = selection_of(request, int(self._run.job.fields["created_at"]), None)
+        vfolder, path = VFolderId.parse(request.source), VFolderPath.parse(request.source_path)
+        backend = self._context.backend(request.volume)
+        if objects := backend.skill(HasObjects):
+            tree = objects.tree(vfolder)
+            if not tree.is_directory(path):
+                raise object_tree.unsupported(backend, "transfer a single file to another volume")
+            yield ObjectSource(tree.below(path), selection)
+            return
+        with Endpoint(backend, vfolder, path).opened() as root:
+            yield FileSource(root, selection, self._pace)
+
+    def _pace(self, size_bytes: int) -> None:
+        self._run.throttle.pace(0, size_bytes, self._stop)
+
+    def _size_of(self, source: SendingSource) -> int:
+        self._run.phase("count")
+        size_bytes = 0
+        for one in source.entries():
+            self._run.check()
+            size_bytes += one.size
+        return size_bytes
+
+    def _send_all(
+        self, source: SendingSource, target: ObjectTree, manifest: Manifest
+    ) -> dict[str, Any]:
+        """Send what earlier runs did not, and return what all runs did."""
+        mark = self._mark_of(source, manifest)
+        counts: dict[str, int] = mark["counts"]
+
+        def send(one: SourceEntry) -> tuple[SourceEntry, OSError | StorageError | None]:
+            try:
+                source.send(one, target)
+            except (OSError, StorageError) as error:
+                return one, error
+            return one, None
+
+        rest = islice(source.entries(), mark["number"], None)
+        for number, (one, error) in enumerate(beside(send, rest), mark["number"] + 1):
+            self._run.check()
+            self._count(one, error, counts)
+            if number % MARKED_ENTRIES == 0:
+                manifest.mark("sent", number=number, name=one.name, counts=counts)
+        return {
+            **counts,
+            "hard_links": 0,
+            "complete": not counts["failed"],
+            "not_kept": {},
+            "method": "objects",
+        }
+
+    def _mark_of(self, source: SendingSource, manifest: Manifest) -> dict[str, Any]:
+        """Return how far an earlier run came; from the beginning where the source differs now."""
+        kinds = ("files", "directories", "links", "failed", "copied_bytes")
+        nothing = {"number": 0, "counts": dict.fromkeys(kinds, 0)}
+        mark = manifest.last("sent")
+        if mark is None:
+            return nothing
+        last = next(islice(source.entries(), mark["number"] - 1, None), None)
+        return mark if last is not None and last.name == mark["name"] else nothing
+
+    def _count(
+        self, one: SourceEntry, error: OSError | StorageError | None, counts: dict[str, int]
+    ) -> None:
+        """Count one entry, or report its fault.
+
+        Raises:
+            BackendFailed: the first fault ends the job, as the request says.
+            Unavailable: the storage is away for longer than a job waits.
+        """
+        if isinstance(error, Unavailable):
+            raise error
+        if error is None:
+            counts[{"f": "files", "d": "directories", "l": "links"}[one.kind]] += 1
+            counts["copied_bytes"] += one.size
+            self._run.count(Counter.COPIED, 1, one.size)
+            self._run.throttle.pace(1, 0, self._stop)
+            return
+        counts["failed"] += 1
+        self._run.count(Counter.FAILED, 1)
+        self._run.fault(one.name, reason_of(error))
+        if self._request.on_error == "stop":
+            raise BackendFailed(
+                "An entry could not be copied. Nothing is left at the target.",
+                data={"missing": [f"{one.name}: {reason_of(error)}"]},
+            )
+
+    def _verify(self, source: SendingSource, target: ObjectTree) -> None:
+        """Read both sides again and compare.
+
+        Raises:
+            CopyDiffers: files differ.
+        """
+        self._run.phase("verify")
+
+        def differs(one: SourceEntry) -> str:
+            if one.kind != "f":
+                return ""
+            path = VFolderPath.parse(one.name)
+            return "" if source.digest(one) == digest_of_object(target, path) else one.name
+
+        wrong = []
+        for name in beside(differs, source.entries()):
+            self._run.check()
+            self._run.count(Counter.VERIFIED, 1)
+            wrong += [name] if name else []
+        if wrong:
+            shown = ", ".join(wrong[:DIFFERENCES_SHOWN])
+            raise CopyDiffers(f"The copy differs from its source in {shown}.")
