@@ -60,7 +60,9 @@ def test_a_node_listens_where_the_table_says_and_nowhere_else(stack: Node) -> No
     table = listed(stack.settings)
     assert len(table) == 5
     assert set(listening(stack)) == table
-    assert not {path for path in unix_sockets(stack) if Path(path).is_absolute()}
+    paths = {Path(path) for path in unix_sockets(stack)}
+    assert {path.name for path in paths if path.is_absolute()} == {stack.settings.tree_socket.name}
+    assert f"`{stack.settings.tree_socket.name}`" in PAGE.read_text("utf-8")
     assert set(read()) >= {"redis", "manager", "client", "internal", "flower"}
 
 

@@ -28,7 +28,7 @@ UNDESCRIBED = {
     "/runbooks/{name}",
     "/problems/{kind}",
 }
-UNDESCRIBED |= {"/v1/node/operations"}
+UNDESCRIBED |= {"/v1/node/operations", "/v1/node/trees"}
 
 
 def operations() -> Iterator[tuple[str, str, dict[str, Any]]]:
