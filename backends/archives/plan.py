@@ -95,11 +95,13 @@ class Batch(msgspec.Struct, array_like=True):
 class Source:
     """A directory or file to archive: the one at `path`, named `name` in the archive.
 
-    With an empty name the entries of a directory are at the top of the archive.
+    With an empty name the entries of a directory are at the top of the archive. The entry `without`
+    of the directory is left out.
     """
 
     path: VFolderPath
     name: str
+    without: str = ""
 
 
 class Plan:
@@ -230,7 +232,7 @@ class _Listing:
                 above, _, name = source.name.rpartition("/")
                 itself = _entry(os.fsencode(name), status, b"")
                 self.plan.add(Batch(b"", _prefix(os.fsencode(above)), [itself]))
-            self._walk(str(source.path), os.fsencode(source.name))
+            self._walk(str(source.path), os.fsencode(source.name), source.without)
             return
         if not stat.S_ISREG(status.st_mode):
             raise UnsupportedEntry(f"{source.path} is no file, directory or link.")
@@ -240,27 +242,27 @@ class _Listing:
         directory = os.fsencode(str(source.path.parent))
         self.plan.add(Batch(directory, prefix, [entry]))
 
-    def _walk(self, path: str, name: bytes) -> None:
+    def _walk(self, path: str, name: bytes, without: str) -> None:
         """Plan everything below a directory, depth first.
 
         A directory comes right before its entries: GNU tar sets the mode and time of a directory
         when it meets the first entry that is elsewhere.
         """
         top = b"" if path == "." else os.fsencode(path)
-        todo = self._directory(top, _prefix(name))
+        todo = self._directory(top, _prefix(name), without)
         while todo:
             above, prefix, entry = todo.pop()
             self.plan.add(Batch(b"", prefix, [entry]))
             todo += self._directory(_join(above, entry.name), _prefix(prefix + entry.name))
 
     def _directory(
-        self, directory: bytes, prefix: bytes
+        self, directory: bytes, prefix: bytes, without: str = ""
     ) -> list[tuple[bytes, bytes, ArchiveEntry]]:
         """Plan the entries of a directory, and return the directories among them."""
         below: list[tuple[bytes, bytes, ArchiveEntry]] = []
         try:
             with opened(self.top, directory) as descriptor:
-                for batch in self._batches(descriptor, directory, prefix):
+                for batch in self._batches(descriptor, directory, prefix, without):
                     below += [(directory, prefix, one) for one in batch.entries if one.is_directory]
                     batch.entries = [one for one in batch.entries if not one.is_directory]
                     if batch.entries:
@@ -279,11 +281,15 @@ class _Listing:
         self.leave_out(directory, error.detail)
         return True
 
-    def _batches(self, descriptor: int, directory: bytes, prefix: bytes) -> Iterator[Batch]:
+    def _batches(
+        self, descriptor: int, directory: bytes, prefix: bytes, without: str
+    ) -> Iterator[Batch]:
         batch = Batch(directory, prefix, [])
         try:
             with os.scandir(descriptor) as entries:
                 for one in entries:
+                    if one.name == without:
+                        continue
                     listed = self._listed(descriptor, batch, one)
                     if listed is not None:
                         batch.entries.append(listed)

@@ -51,6 +51,8 @@ def _open_at_once(path: str, dir_fd: int) -> int:
     except OSError as error:
         if error.errno == errno.ELOOP:
             raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR)) from None
+        if error.errno == errno.ENAMETOOLONG:  # longer than the kernel takes at once
+            return _descend(dir_fd, PurePosixPath(path).parts, None, [])
         raise
 
 

@@ -63,15 +63,8 @@ class StoredFile:
     descriptor: int
     name: str
     status: os.stat_result
-    #: Whether it is the directory of the storage itself.
-    is_base: bool = False
-
-    def parts(self) -> list[VFolderPath]:
-        """Return what to send of a directory: all of it, without our own files."""
-        if not self.is_base:
-            return [VFolderPath(())]
-        names = sorted(set(os.listdir(self.descriptor)) - {layout.HIDDEN})
-        return [VFolderPath((name,)) for name in names]
+    #: The entry of a directory that is not sent: our own files in that of the storage itself.
+    without: str = ""
 
     @property
     def is_directory(self) -> bool:
@@ -88,9 +81,9 @@ class VfsStorage:
     """One storage. Every method raises `translate`d errors of the file system, too."""
 
     def __init__(self, name: str, table: VfsStorageTable, directory: Path) -> None:
-        """Take the table; a relative base path starts at `directory`."""
+        """Take the table; a relative base path starts at `directory`. Touches no storage."""
         self.name = name
-        base = (directory / table.base_path).resolve()
+        base = directory / table.base_path
         self.path = base / table.subpath.strip("/") if table.subpath else base
         self.max_file_bytes = table.max_file_bytes
         self._temporary = table.temporary
@@ -198,7 +191,8 @@ class VfsStorage:
         if not (stat.S_ISREG(status.st_mode) or stat.S_ISDIR(status.st_mode)):
             os.close(descriptor)
             raise StoragePathRefused("Only files and directories are sent.")
-        return StoredFile(descriptor, path.name or self.name, status, path.is_root)
+        without = layout.HIDDEN if path.is_root else ""
+        return StoredFile(descriptor, path.name or self.name, status, without)
 
     def list_files(self, directory: str) -> list[dict[str, Any]]:
         """Return every file and directory below a directory, a directory before its content.
@@ -354,26 +348,44 @@ def _empty(trash: int, name: str) -> None:
 
 
 def _remove_all(directory: int, name: str) -> None:
-    """Remove an entry of the trash, in this thread: a door must not fork."""
+    """Remove an entry of the trash, in this thread: a door must not fork.
+
+    A directory in a directory is renamed into the trash first. So a tree of any depth takes two
+    descriptors, and no path is longer than the kernel allows.
+    """
+    todo = [name]
     try:
-        if not stat.S_ISDIR(os.stat(name, dir_fd=directory, follow_symlinks=False).st_mode):
-            os.unlink(name, dir_fd=directory)
-            return
-        for _, directories, files, current in os.fwalk(name, topdown=False, dir_fd=directory):
-            for file in files:
-                os.unlink(file, dir_fd=current)
-            for below in directories:
-                _remove_directory(below, current)
-        os.rmdir(name, dir_fd=directory)
-    except (OSError, RecursionError) as error:  # a later start removes it
+        while todo:
+            top = todo[-1]
+            if not _is_directory(top, directory):
+                os.unlink(top, dir_fd=directory)
+            elif moved := _emptied(directory, top):
+                todo += moved
+                continue
+            else:
+                os.rmdir(top, dir_fd=directory)
+            todo.pop()
+    except (OSError, StorageError) as error:  # a later start removes it
         _log.warning("tree left in the trash", reason=type(error).__name__)
 
 
-def _remove_directory(name: str, parent: int) -> None:
-    try:
-        os.rmdir(name, dir_fd=parent)
-    except NotADirectoryError:  # a link to a directory
-        os.unlink(name, dir_fd=parent)
+def _is_directory(name: str, directory: int) -> bool:
+    return stat.S_ISDIR(os.stat(name, dir_fd=directory, follow_symlinks=False).st_mode)
+
+
+def _emptied(trash: int, name: str) -> list[str]:
+    """Remove the files of a directory, move its directories into the trash; return their names."""
+    moved = []
+    with descriptors.opened(name, trash) as current:
+        with os.scandir(current) as entries:
+            listed = list(entries)
+        for entry in listed:
+            if not entry.is_dir(follow_symlinks=False):
+                os.unlink(entry.name, dir_fd=current)
+                continue
+            moved.append(str(uuid4()))
+            os.rename(entry.name, moved[-1], src_dir_fd=current, dst_dir_fd=trash)
+    return moved
 
 
 @contextmanager

@@ -338,3 +338,41 @@ def test_a_storage_whose_directory_is_gone(tmp_path: Path) -> None:
         answer = door.call("GET", "/v1/storages/vfs/scratch/meta", body, on_fault=True)
         assert refusal(answer) == (503, "storage_access_unavailable")
         assert str(tmp_path) not in json.dumps(answer.json())
+
+
+def test_the_whole_storage_is_sent_although_a_link_leads_nowhere(
+    manager: RunningDoor, settings: Settings
+) -> None:
+    """Links stay links, also beside our own files, which are left out."""
+    small = settings.directory / "small"
+    links = {"dangling": "nothing", "outside": "/etc"}
+    for name, target in links.items():
+        (small / name).symlink_to(target)
+    (small / "file").touch()
+    answer = manager.call("POST", "/v1/storages/vfs/small/download", {"filepath": "/"})
+    assert answer.status_code == 200, answer.text
+    with tarfile.open(fileobj=io.BytesIO(answer.content)) as archive:
+        names = archive.getnames()
+        assert {name: archive.getmember(f"./{name}").linkname for name in links} == links
+    assert "./file" in names
+    assert not [name for name in names if ".vfolder" in name]
+
+
+def test_a_very_deep_tree_is_listed_and_removed(
+    manager: RunningDoor, settings: Settings, place: Path
+) -> None:
+    """Its paths are longer than the kernel takes, and its levels more than Python recurses."""
+    levels = 1500
+    directory = os.open(place, os.O_RDONLY)
+    for _ in range(levels):
+        os.mkdir("deep", dir_fd=directory)
+        below = os.open("deep", os.O_RDONLY, dir_fd=directory)
+        os.close(directory)
+        directory = below
+    os.close(directory)
+    found = manager.call("GET", f"{SHELF}/files", {"directory": place.name})
+    assert found.status_code == 200, found.text
+    assert len(found.json()["files"]) == levels
+    assert manager.call("DELETE", SHELF, {"filepath": place.name}).status_code == 200
+    trash = settings.directory / "shelf/models/.vfolder/trash"
+    wait_for(lambda: not os.listdir(trash), failure="the trash is not empty")

@@ -26,6 +26,7 @@ from core.errors import (
     StoragePathRefused,
     StoredPathNotFound,
 )
+from core.names import VFolderPath
 
 blueprint = Resource("vfs storages", __name__, description="Files of VFS artifact storages.")
 
@@ -111,10 +112,8 @@ def download_stored_file(body: schemas.StoragePath, storage_name: str) -> Respon
 
 def _as_tar(found: StoredFile, requested: ranges.RequestedRanges) -> Response:
     try:
-        sources = [
-            plan.Source(path, f"./{path.name}" if path.parts else ".") for path in found.parts()
-        ]
-        archive = ArchiveResponse(found.descriptor, sources, FORMATS["tar"], Pace(None))
+        source = plan.Source(VFolderPath(()), ".", found.without)
+        archive = ArchiveResponse(found.descriptor, [source], FORMATS["tar"], Pace(None))
     finally:
         os.close(found.descriptor)
     headers = Headers({**files.SAFE_HEADERS, "Content-Type": OCTET_STREAM, "ETag": archive.etag})
