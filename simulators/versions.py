@@ -6,7 +6,7 @@ from typing import Any
 VERSIONS: dict[str, dict[str, dict[str, Any]]] = {
     "hammerspace": {"5.1": {}, "4.6": {"bare_names": True}},
     "netapp": {"9.14": {}},
-    "weka": {"4.4": {}, "4.1": {"old_lists": True}},
+    "weka": {"4.4": {}, "4.1": {"old_lists": True, "resolves": False}},
     "vast": {"5.2": {}, "4.6": {"stat_path": False}},
     "dellemc-onefs": {"16": {}, "12": {"latest": "12"}},
     "gpfs": {"2": {}},

@@ -44,6 +44,8 @@ class Profile:
     #: Before 4.2 a list of quotas is an object keyed by id, not cut into pages.
     old_lists: bool = False
     page: int = 100
+    #: Before 4.3 no path is resolved: quotas are set by the inode numbers of a mount.
+    resolves: bool = True
     data_service: bool = True
     counting_seconds: float = 0.0
     missing_quota_status: int = 404
@@ -201,7 +203,7 @@ class WekaSim(Simulator):
                 )
             case (_, "fileSystems", uid, *_) if uid != self.uid:
                 return Say(400, {"message": "FilesystemDoesNotExistException"})
-            case ("GET", "fileSystems", _, "resolvePath"):
+            case ("GET", "fileSystems", _, "resolvePath") if self.profile.resolves:
                 return self._resolve(ask.query.get("path", ""))
             case ("GET", "fileSystems", _, "quota"):
                 return self._list(ask)
@@ -343,7 +345,7 @@ class WekaSim(Simulator):
         return {
             "status": self.profile.status,
             "io_status": self.profile.io_status,
-            "release": "4.4.1",
+            "release": "4.4.1" if self.profile.resolves else "4.1.0.71",
             "hosts": {**hosts, "active_count": 8},
             "drives": {"active": 6 - self.profile.lost_drives, "total": 6},
             "io_nodes": {"active": 18, "total": 18},

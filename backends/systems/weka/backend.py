@@ -13,7 +13,7 @@ from backends.mounted.rest import ArrayRefused, options_of
 from backends.retention import ArraySnapshot, ArraySnapshots
 from backends.systems.weka import snapshots
 from backends.systems.weka.api import WekaApi, WekaOptions, WekaRates
-from backends.systems.weka.health import health
+from backends.systems.weka.health import health, refuse_old
 from backends.systems.weka.snapshots import DIRECTORY, WekaSnapshots
 from core.errors import BackendFailed, Conflict, InvalidParameters, Unavailable
 from core.names import VFolderId
@@ -77,7 +77,12 @@ class WekaBackend(ArraySnapshots, ArraySoftLimits):
         return {"quota": ready, "soft-limit": ready, "snapshot": shown}
 
     def _has_directory(self, path: str) -> bool | None:
-        return None if self._by_stat else self._api.inode(path) is not None
+        if self._by_stat:
+            return None
+        found = self._api.inode(path) is not None
+        if not found:
+            refuse_old(self._api)
+        return found
 
     def _limit_unit(self) -> int:
         return GRANULE_BYTES

@@ -1,14 +1,20 @@
 """The health of a WEKA cluster: its status, its parts, and its alerts."""
 
+import re
+
 from msgspec import Struct, field
 
 from backends.base import HardwareInfo, HardwareStatus
 from backends.mounted.rest import ArrayRefused, Reason
 from backends.systems.weka.api import WekaApi
+from core.errors import ConfigurationError
 
 _OK, _AWAY, _STARTED = "OK", "UNAVAILABLE", "STARTED"
 #: Alerts of these severities say that something is broken; others are hints.
 _SEVERE = frozenset({"CRITICAL", "MAJOR"})
+_RELEASE = re.compile(r"(\d+)\.(\d+)")
+#: The first release that finds the inode of a path.
+_RESOLVES = (4, 3)
 #: So many alerts are named.
 _NAMED_MAX = 3
 
@@ -68,6 +74,21 @@ def health(api: WekaApi) -> HardwareInfo:
     metadata = {"status": found.status, "release": found.release}
     metadata["alerts"] = "unknown" if alerts is None else str(len(alerts))
     return HardwareInfo(_status(found, ill), " ".join(ill) or None, metadata)
+
+
+def refuse_old(api: WekaApi) -> None:
+    """Refuse a release that resolves no paths, for which every path is missing.
+
+    Raises:
+        ConfigurationError: the release is older than 4.3.
+    """
+    release = api.get("/cluster", WekaCluster).release
+    known = _RELEASE.match(release)
+    if known and (int(known[1]), int(known[2])) < _RESOLVES:
+        raise ConfigurationError(
+            f'WEKA {release} resolves no paths; set weka_inode_source = "stat", which uses the '
+            "inode numbers of the mount."
+        )
 
 
 def _status(found: WekaCluster, ill: list[str]) -> HardwareStatus:

@@ -79,6 +79,20 @@ def test_another_endpoint_serves_when_one_is_away(tmp_path: Path) -> None:
         mine.create_scope(scope(), MIB)
 
 
+def test_clusters_before_4_3_are_asked_by_inode_numbers(tmp_path: Path) -> None:
+    with array(tmp_path, Profile(resolves=False, old_lists=True)) as it:
+        with pytest.raises(errors.ConfigurationError, match=r"4\.1\.0\.71 resolves no paths"):
+            it.backend.probe()
+        mine, one = it.another(weka_inode_source="stat"), scope()
+        mine.probe()
+        mine.create_scope(one, MIB)
+        number = str((tmp_path / one.directory).stat().st_ino)
+        assert list(it.simulator.quotas) == [number]
+        assert mine.describe_scope(one).limit_bytes == MIB
+        mine.delete_scope(one)
+        assert it.simulator.quotas == {}
+
+
 def test_no_quota_for_what_holds_something_without_data_services(tmp_path: Path) -> None:
     with array(tmp_path, Profile(data_service=False)) as it:
         one = scope()
