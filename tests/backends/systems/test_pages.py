@@ -12,7 +12,9 @@ from backends.volumes import backend_factory
 from core.errors import ConfigurationError
 
 DOCS = Path(__file__).resolve().parents[3] / "docs"
-PAGES = [DOCS / "backends.md", *sorted((DOCS / "backends").glob("*.md"))]
+#: A page about all backends, not about one.
+ALL = DOCS / "backends" / "faults.md"
+PAGES = [DOCS / "backends.md", *sorted({*(DOCS / "backends").glob("*.md")} - {ALL})]
 TOML = re.compile(r"```toml\n(.*?)```", re.DOTALL)
 
 
