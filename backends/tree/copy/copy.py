@@ -222,6 +222,7 @@ class _Copy:
         clone = self._options.clone_file
         if clone is None or isinstance(self._source, RemoteTree):
             return None
+        self._control.check()
         directory, name = split_name(path)
         with ExitStack() as opened, suppress(OSError):
             source = self._source.open(directory)
