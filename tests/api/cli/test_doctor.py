@@ -258,8 +258,10 @@ def btrfs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 
 @contextmanager
-def array(directory: Path, name: str, shelf: Shelf) -> Iterator[tuple[Clinic, Any]]:
-    with serving(SYSTEMS[name].simulate(shelf)) as server:
+def array(
+    directory: Path, name: str, shelf: Shelf, **settings: Any
+) -> Iterator[tuple[Clinic, Any]]:
+    with serving(SYSTEMS[name].simulate(shelf, **settings)) as server:
         options = {**SYSTEMS[name].options(server.url), "ca_bundle": str(certificate()[0])}
         yield Clinic(directory, shelf.top, name, options), server
 
@@ -280,11 +282,15 @@ def test_every_array_with_write(name: str, btrfs: Path, tmp_path: Path) -> None:
     assert found["removal"]["status"] == "ok"
 
 
-@pytest.mark.parametrize("name", SYSTEMS)
-def test_every_array_is_only_read_without_write(name: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("name", "settings"), [*((name, {}) for name in SYSTEMS), ("netapp", {"quota": "off"})]
+)
+def test_every_array_is_only_read_without_write(
+    name: str, settings: dict[str, Any], tmp_path: Path
+) -> None:
     top = tmp_path / "array"
     top.mkdir()
-    with array(tmp_path, name, Shelf(top)) as (clinic, server):
+    with array(tmp_path, name, Shelf(top), **settings) as (clinic, server):
         before = clinic.names
         found = clinic.checks()
         assert clinic.names == before
