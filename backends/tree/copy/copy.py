@@ -60,6 +60,9 @@ class CopyOptions:
     `on_planned` gets the entries of the complete plan, the bytes that they hold, and the bytes of
     the files that they replace; an exception from it ends the copy, too.
 
+    `near` is a descriptor of another tree of the target's volume. While another node reads the
+    source, a file that this tree has with equal length and time is copied from there.
+
     `clone_file` makes a big file of the target, by its path, with the content that the source has
     there; it returns False for a file that has to be copied. It is called for one file at a time,
     and an exception from it ends the copy.
@@ -81,6 +84,7 @@ class CopyOptions:
     on_wait: Callable[[], None] | None = None
     on_planned: Callable[[int, int, int], None] | None = None
     since_ns: int | None = None
+    near: int | None = None
     clone_file: Callable[[str], bool] | None = None
     effort: Effort = DEFAULT_EFFORT
 
@@ -146,6 +150,7 @@ class _Copy:
         self._receipt = Receipt()
         against = options.selection.against if options.selection else None
         self._against = None if against is None else Anchor.duplicate(against)
+        self._near = None if options.near is None else Anchor.duplicate(options.near)
 
     def run(self, links: Sorter, manifest_fd: int) -> Receipt:
         self._ledger.record_begin(self._options.since_ns)
@@ -173,7 +178,7 @@ class _Copy:
         return self._ledger.receipt
 
     def _anchors(self) -> list[Anchor]:
-        anchors = (self._source, self._target, self._against)
+        anchors = (self._source, self._target, self._against, self._near)
         return [anchor for anchor in anchors if isinstance(anchor, Anchor)]
 
     @contextmanager
@@ -323,7 +328,14 @@ class _Copy:
             trust=self._ledger.trusted,
             granularity_ns=granularity_ns,
         )
-        return ReceivingWork(remote, self._target, target, terms, self._checker(digest))
+        return ReceivingWork(
+            remote,
+            self._target,
+            target,
+            terms,
+            checker=self._checker(digest),
+            near=self._near,
+        )
 
     def _checker(self, digest: str) -> Checker | None:
         if not digest:

@@ -4,14 +4,15 @@
 again: what is complete is not sent a second time where equal length and time prove that.
 """
 
+import errno
 import os
 import stat
 import time
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import replace
 from typing import Any
 
-from backends.fs import reason_of
+from backends.fs import held_bytes, reason_of
 from backends.tree.copy.pieces import CopiedFile
 from backends.tree.copy.receipt import Loss, Noted, Receipt
 from backends.tree.copy.sender import BatchTerms
@@ -32,10 +33,13 @@ from backends.tree.files import (
     Frame,
     RemoteTree,
     checked,
+    content,
     join,
+    opened_file,
     split_name,
     stat_entry,
     status_from_wire,
+    status_to_wire,
     sync_file_system,
 )
 from backends.tree.processes import HelperChannel, Message
@@ -51,7 +55,10 @@ _WRITE = os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 class ReceivingWork:
-    """Processes the batches of a copy whose source is on another node."""
+    """Processes the batches of a copy whose source is on another node.
+
+    Files that the tree `near` the target has with equal length and time are copied from there.
+    """
 
     def __init__(
         self,
@@ -59,13 +66,16 @@ class ReceivingWork:
         target: Anchor,
         copy_target: CopyTarget,
         terms: BatchTerms,
+        *,
         checker: Checker | None,
+        near: Anchor | None,
     ) -> None:
         self._remote = remote
         self._target = target
         self._copy_target = copy_target
         self._terms = terms
         self._checker = checker
+        self._near = near
 
     def __call__(self, message: Message, channel: HelperChannel) -> Message:
         """Process one batch and return its reply."""
@@ -79,7 +89,7 @@ class ReceivingWork:
             ) if self._checker else []
         until = time.monotonic() + PATIENCE_SECONDS
         while True:
-            batch = _Batch(self._target, self._copy_target, channel)
+            batch = _Batch((self._target, self._near), self._copy_target, channel)
             try:
                 return self._receive(batch, list(message), channel)
             except NodeAway:
@@ -91,40 +101,49 @@ class ReceivingWork:
                 batch.close()
 
     def _receive(self, batch: "_Batch", message: Message, channel: HelperChannel) -> Message:
-        limit, present = channel.bytes_per_second, self._present(message)
-        terms = replace(self._terms, bytes_per_second=limit, present=present)
+        terms = replace(
+            self._terms,
+            bytes_per_second=channel.bytes_per_second,
+            present=self._present(self._target, message),
+            near=self._present(self._near, message) if self._near else {},
+        )
         for frame in self._remote.ask("batch", terms.to_wire(), message):
             if frame[0] == DONE:
                 return batch.finished(frame[1])
             batch.apply(frame)
         raise NodeAway("the stream ended early")
 
-    def _present(self, message: Message) -> dict[str, tuple[int, int]]:
-        """Return length and time of the files that the target has of a batch."""
+    @staticmethod
+    def _present(tree: Anchor, message: Message) -> dict[str, tuple[int, int]]:
+        """Return length and time of the files that a tree has of a batch."""
         kind, *rest = message
         found: dict[str, tuple[int, int]] = {}
         if kind == "copy":
             for path, names in rest[1]:
-                self._list(path, names, found)
+                _list(tree, path, names, found)
         elif kind in ("big", "met"):
-            self._list(*_split(rest[1]), found)
+            _list(tree, *_split(rest[1]), found)
         elif kind == "links":
             for path in (rest[0], *rest[1]):
-                self._list(*_split(path), found)
+                _list(tree, *_split(path), found)
         return found
 
-    def _list(self, path: str, names: list[str] | None, found: dict[str, tuple[int, int]]) -> None:
-        try:
-            directory = self._target.open(path)
-        except OSError:  # it is made later, or its copy reports why not
-            return
-        try:
-            for name in os.listdir(directory) if names is None else names:
-                there = stat_entry(name, directory)
-                if there is not None and stat.S_ISREG(there.st_mode):
-                    found[join(path, name)] = (there.st_size, there.st_mtime_ns)
-        finally:
-            os.close(directory)
+
+def _list(
+    tree: Anchor, path: str, names: list[str] | None, found: dict[str, tuple[int, int]]
+) -> None:
+    """Add length and time of the files of a directory, or of those of `names`."""
+    try:
+        directory = tree.open(path)
+    except OSError:  # it is made later, or its copy reports why not
+        return
+    try:
+        for name in os.listdir(directory) if names is None else names:
+            there = stat_entry(name, directory)
+            if there is not None and stat.S_ISREG(there.st_mode):
+                found[join(path, name)] = (there.st_size, there.st_mtime_ns)
+    finally:
+        os.close(directory)
 
 
 def _split(path: str) -> tuple[str, list[str]]:
@@ -145,8 +164,10 @@ class _Batch:
     An entry that the target refuses is reported, and the rest of its frames is skipped.
     """
 
-    def __init__(self, anchor: Anchor, target: CopyTarget, channel: HelperChannel) -> None:
-        self._anchor = anchor
+    def __init__(
+        self, trees: tuple[Anchor, Anchor | None], target: CopyTarget, channel: HelperChannel
+    ) -> None:
+        self._anchor, self._near = trees
         self._target = target
         self._channel = channel
         self._receipt = Receipt()
@@ -286,6 +307,52 @@ class _Batch:
                 self._receipt.files -= 1
                 self._receipt.size_bytes -= held
 
+    def on_take(self, path: str, wire: list[int], *kept: Any) -> None:  # noqa: ANN401 - as of `attributes`
+        """Copy a file from the tree near the target.
+
+        Raises:
+            NodeAway: that one has changed; the batch is asked for again.
+        """
+        try:
+            self._take(path, status_from_wire(wire))
+        except OSError:
+            self._failed.add(path)
+            raise
+        finally:
+            self.on_attributes(path, wire, *kept)
+
+    def _take(self, path: str, status: os.stat_result) -> None:
+        with ExitStack() as opened:
+            try:
+                if self._near is None:
+                    raise FileNotFoundError(errno.ENOENT, path)
+                fd = opened.enter_context(opened_file(self._near, checked(path)))
+            except OSError as error:
+                raise NodeAway("A file near the target went away; try again.") from error
+            self.on_create(path, status_to_wire(status))
+            if self._out is None:
+                self._count(Counter.COPIED, 0, status.st_size)
+                return
+            try:
+                self._copy_near(fd, self._out, status)
+            except content.ShortSource as error:
+                raise NodeAway("A file near the target changed; try again.") from error
+
+    def _copy_near(self, fd: int, out: int, status: os.stat_result) -> None:
+        there, methods = os.fstat(fd), content.CopyMethods()
+        if not self._target.is_equal(there, status):
+            raise content.ShortSource
+        if content.clone(fd, out, methods):
+            self._count(Counter.COPIED, 0, held_bytes(there, fd))
+            return
+        os.ftruncate(out, status.st_size)
+        for span in content.data_spans(fd, 0, status.st_size):
+            content.copy_range(
+                fd, out, span, methods, lambda moved: self._count(Counter.COPIED, 0, moved)
+            )
+        if os.fstat(fd).st_mtime_ns != there.st_mtime_ns:
+            raise content.ShortSource
+
     def on_discard(self, path: str) -> None:
         self._close_file()
         with suppress(OSError):
@@ -405,7 +472,18 @@ class _Batch:
 
 #: The frames whose first value is the path of an entry.
 _ENTRY_KINDS = frozenset(
-    {"directory", "create", "begin", "piece", "attributes", "symlink", "link", "seal", "appeared"}
+    {
+        "directory",
+        "create",
+        "begin",
+        "piece",
+        "attributes",
+        "take",
+        "symlink",
+        "link",
+        "seal",
+        "appeared",
+    }
 )
 _SCAN_VALUES = 5
 

@@ -9,6 +9,7 @@ on one node. `receiver` is the other half.
     ["size", bytes]                           its length: it has holes, or became shorter
     ["data", offset, bytes]                   some of its bytes
     ["attributes", path, status, xattrs, flags, held]  the file is complete
+    ["take", path, status, xattrs, flags, held]  a complete file, from the tree near the target
     ["discard", path]                         the file cannot be completed
     ["begin", path, status]                   make a very big file for its pieces
     ["piece", path] … ["synced"]              the bytes between belong to a piece
@@ -69,6 +70,8 @@ class BatchTerms:
     bytes_per_second: float = 0.0
     #: Length and time of files that the target has.
     present: dict[str, tuple[int, int]] = field(default_factory=dict)
+    #: The same of a tree near the target, from which equal files are taken.
+    near: dict[str, tuple[int, int]] = field(default_factory=dict)
 
     def to_wire(self) -> list[Any]:
         """Return the terms as builtin values."""
@@ -159,7 +162,16 @@ class _FrameTarget(CopyTarget):
 
     def has(self, path: str, status: os.stat_result) -> bool:
         """Return whether the target has a file of this length and time."""
-        size, mtime_ns = self._terms.present.get(path, (-1, 0))
+        return self._is_among(self._terms.present, path, status)
+
+    def is_near(self, path: str, status: os.stat_result) -> bool:
+        """Return whether the tree near the target has a file of this length and time."""
+        return self._is_among(self._terms.near, path, status)
+
+    def _is_among(
+        self, files: dict[str, tuple[int, int]], path: str, status: os.stat_result
+    ) -> bool:
+        size, mtime_ns = files.get(path, (-1, 0))
         return size == status.st_size and is_same_time(
             status.st_mtime_ns, mtime_ns, self._terms.granularity_ns
         )
@@ -303,13 +315,35 @@ class _SendingCopier(Copier):
         *,
         fresh: bool = True,  # noqa: ARG002 - as the parent's
     ) -> None:
+        self._send_complete("attributes", path, fd, status)
+
+    def _send_complete(self, kind: str, path: str, fd: int, status: os.stat_result) -> int:
+        """Send that a file is complete, and return the bytes that it holds."""
         kept = read_xattrs(fd, self._reads), read_flags(fd, self._reads)
         held = held_bytes(status, fd)
-        self.channel.send(["attributes", path, status_to_wire(status), *kept, held])
+        self.channel.send([kind, path, status_to_wire(status), *kept, held])
+        return held
+
+    def _copy_open_file(
+        self,
+        pair: DirectoryPair,
+        name: str,
+        opened: tuple[int, os.stat_result],
+        channel: HelperChannel,
+        *,
+        as_met: bool,
+    ) -> int:
+        path, (fd, status) = join(pair.path, name), opened
+        if as_met or not self._frames.is_near(path, status):
+            return super()._copy_open_file(pair, name, opened, channel, as_met=as_met)
+        self.record_digest(path, status.st_size, None)
+        return self._send_complete("take", path, fd, status)
 
     def begin_pieces(self, pair: DirectoryPair, name: str, status: os.stat_result) -> bool:
         path = join(pair.path, name)
         if self._terms.trust and self._frames.has(path, status):
+            return False
+        if self._frames.is_near(path, status):
             return False
         self.channel.send(["begin", path, status_to_wire(status)])
         return True

@@ -95,9 +95,12 @@ class CopyTarget:
 
     def _is_complete(self, there: os.stat_result, status: os.stat_result) -> bool:
         """Return whether an earlier run finished this target entry."""
+        return self._trust and self.is_equal(there, status)
+
+    def is_equal(self, there: os.stat_result, status: os.stat_result) -> bool:
+        """Return whether kind, length and time of an entry here are those of the source's."""
         return (
-            self._trust
-            and stat.S_IFMT(there.st_mode) == stat.S_IFMT(status.st_mode)
+            stat.S_IFMT(there.st_mode) == stat.S_IFMT(status.st_mode)
             and there.st_size == status.st_size
             and is_same_time(status.st_mtime_ns, there.st_mtime_ns, self._granularity)
         )

@@ -234,6 +234,50 @@ def test_rules_select_at_the_other_node(tmp_path: Path, anchor: Opener) -> None:
     assert found == {"x", "y", "x/keep.txt", "keep.txt"}
 
 
+def equal_trees(root: Path) -> tuple[Path, Path]:
+    """Two trees of which one file and one hard link are equal, and one file is not."""
+    for name in ("a", "near"):
+        (root / name / "d").mkdir(parents=True)
+        (root / name / "d/equal").write_bytes(b"e" * 100_000)
+        (root / name / "big").write_bytes(b"b" * 300_000)
+        (root / name / "other").write_bytes(name.encode() * 10_000)
+        for path in ("d/equal", "big"):
+            os.utime(root / name / path, ns=(1, 10**18))
+    (root / "a/big").chmod(0o600)
+    return root / "a", root / "near"
+
+
+@pytest.mark.parametrize("effort", [ONE, TWO], ids=["thread", "processes"])
+def test_a_file_that_is_near_is_not_sent(
+    tmp_path: Path, anchor: Opener, effort: Effort, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    copied_in_pieces(monkeypatch, 64 * 1024)
+    source, near = equal_trees(tmp_path)
+    node = Node(source)
+    options = CopyOptions(effort=effort, digest="xxh3", verify="xxh3", near=anchor(near))
+    counted = Counting()
+    receipt = copy_tree(node.tree, anchor(tmp_path / "b"), control=counted, options=options)
+    assert receipt.complete
+    assert counted.copied_bytes == receipt.size_bytes == 410_000
+    found = compare_trees(anchor(source), anchor(tmp_path / "b"), control=Unattended())
+    assert list(found) == []
+    if effort is ONE:  # else other processes have counted
+        assert node.sent == 10_000
+
+
+def test_a_file_that_is_near_and_differs_is_found_by_checksums(
+    tmp_path: Path, anchor: Opener
+) -> None:
+    source, near = equal_trees(tmp_path)
+    (near / "d/equal").write_bytes(b"f" * 100_000)
+    os.utime(near / "d/equal", ns=(1, 10**18))
+    options = CopyOptions(effort=ONE, digest="xxh3", verify="xxh3", near=anchor(near))
+    node = Node(source)
+    receipt = copy_tree(node.tree, anchor(tmp_path / "b"), control=Unattended(), options=options)
+    assert receipt.losses == {Loss.DIFFERENT: 1}
+    assert not receipt.complete
+
+
 def test_what_the_target_refuses_is_reported_and_the_rest_is_copied(
     tmp_path: Path, anchor: Opener
 ) -> None:

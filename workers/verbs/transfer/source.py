@@ -3,10 +3,12 @@
 import threading
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
 from typing import Any, TypeVar
 
 from backends.fs import clock, layout
 from backends.transfer import Endpoint, RemoteEndpoint
+from backends.tree import RemoteTree
 from core.cluster import NodeStore
 from core.errors import NodeAway, UnknownVolume, VolumeUnavailable
 from core.jobs.requests import TransferRequest
@@ -40,6 +42,13 @@ def source_of(context: Context, request: TransferRequest) -> Endpoint | RemoteEn
         _log.info("source on another node", source_volume=request.volume)
         patiently = _SourcePatience(context.run, trees)
         return RemoteEndpoint(vfolder, path, trees.to(vfolder), patiently)
+
+
+def opened(endpoint: Endpoint | RemoteEndpoint, held: ExitStack) -> int | RemoteTree:
+    """Open the directory of an endpoint for as long as `held`."""
+    if isinstance(endpoint, RemoteEndpoint):
+        return held.enter_context(endpoint.opened())
+    return held.enter_context(endpoint.opened())
 
 
 def clock_ns(context: Context, source: Endpoint | RemoteEndpoint, volume: str) -> int:

@@ -74,7 +74,7 @@ from workers.verbs.transfer.helpers import (
     record_of,
 )
 from workers.verbs.transfer.publish import FILE, NEW, OVER, Publisher, mode_of
-from workers.verbs.transfer.source import clock_ns, source_of
+from workers.verbs.transfer.source import clock_ns, opened, source_of
 from workers.verbs.transfer.verify import CopyTerms, digest_of, skipped_aspects, verify_staged
 from workers.verbs.transfer.xcp import BulkCopy, exports_of
 
@@ -249,7 +249,7 @@ class Transfer:
         made = self._context.hidden_directory
         with ExitStack() as held:
             self._replaced_bytes = self._target.freed_bytes() if mode == FILE else 0
-            source = self._opened(held, mode)
+            source = opened(self._source.parent if mode == FILE else self._source, held)
             staging = held.enter_context(made(self._root, self._staging))
             tree, self._record = enter_tree(held, staging, self._context, self._helpers, manifest)
             cloned = (
@@ -260,7 +260,7 @@ class Transfer:
             staged = held.enter_context(made(self._root, self._staging / tree))
             live = held.enter_context(self._target.opened()) if mode == OVER else None
             if live is not None and isinstance(source, RemoteTree):
-                source = self._fetch(source, staging, held, manifest)
+                source = self._fetch((source, live), staging, held, manifest)
             selection = self._selection(mode, live)
             if manifest.last("publish") is None:
                 sides = source, staged
@@ -277,18 +277,20 @@ class Transfer:
             else:
                 publisher.rename(tree, staging, manifest)
 
-    def _opened(self, held: ExitStack, mode: str) -> int | RemoteTree:
-        directory = self._source.parent if mode == FILE else self._source
-        if isinstance(directory, RemoteEndpoint):
-            return held.enter_context(directory.opened())
-        return held.enter_context(directory.opened())
-
-    def _fetch(self, remote: RemoteTree, staging: int, held: ExitStack, manifest: Manifest) -> int:
+    def _fetch(
+        self,
+        trees: tuple[RemoteTree, int],
+        staging: int,
+        held: ExitStack,
+        manifest: Manifest,
+    ) -> int:
         """Copy the source of an overlay from another node into the staging; return a descriptor.
 
         What is in the target decides what is copied, and both trees are compared many times. So
-        the overlay works on a copy beside its target, which does not change.
+        the overlay works on a copy of the source, beside its target. A file that the target has
+        with equal length and time is not sent again.
         """
+        remote, live = trees
         tree = held.enter_context(
             self._context.hidden_directory(self._root, self._staging / FETCHED_TREE)
         )
@@ -298,7 +300,7 @@ class Transfer:
             held.callback(self._record.close)
             # What the rules exclude is no extra entry, so they have to see it.
             selection = None if self._request.delete_extra else self._selection(NEW, None)
-            receipt = self._copy((remote, tree), selection)
+            receipt = self._copy((remote, tree), selection, near=live)
             self._verify((remote, tree), selection)
             manifest.mark("fetched", **self._facts(receipt))
             self._record = kept
@@ -453,12 +455,18 @@ class Transfer:
         selection = selection_of(self._request, requested_ms, live)
         return selection if live is not None or selection.restricts else None
 
-    def _copy(self, sides: tuple[int | RemoteTree, int], selection: Selection | None) -> Receipt:
+    def _copy(
+        self,
+        sides: tuple[int | RemoteTree, int],
+        selection: Selection | None,
+        near: int | None = None,
+    ) -> Receipt:
         digest = digest_of(self._request.verify)
         cloner = self._file_cloner(sides)
         self._clones_files = cloner is not None
         options = CopyOptions(
             clone_file=cloner,
+            near=near,
             effort=self._context.effort,
             digest=digest,
             verify=digest,
