@@ -44,6 +44,7 @@ _PROGRAMS = {
     "user-mode-linux": "linux.uml",
     "nfs": "exportfs",
     "ceph": "ceph-mon",
+    "radosgw": "radosgw",
     "compiler": "cc",
     "rabbitmq": "rabbitmq-server",
     "network-namespaces": "ip",

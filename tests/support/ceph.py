@@ -1,5 +1,6 @@
 """A real Ceph for a test run."""
 
+import re
 import shutil
 import socket
 import subprocess
@@ -13,6 +14,8 @@ from tests.support import ports
 SCRIPT = Path(__file__).with_name("ceph.sh")
 #: Number of ports of one cluster.
 PORTS = 41
+#: Which of them the S3 gateway has.
+GATEWAY_PORT = 2
 
 
 def free_ports() -> tuple[int, socket.socket]:
@@ -25,6 +28,17 @@ def free_ports() -> tuple[int, socket.socket]:
             return first, claim
         claim.close()
     raise RuntimeError("no stretch of free ports")
+
+
+def start_gateway(directory: Path, access_key: str, secret_key: str) -> str:
+    """Start the S3 gateway of a cluster that runs, and return its URL; it ends with the cluster."""
+    found = re.search(r"v2:127\.0\.0\.1:(\d+)", (directory / "ceph.conf").read_text())
+    assert found
+    first = int(found[1])
+    command = [SCRIPT, "rgw", directory, str(first), access_key, secret_key]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=500)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return f"http://127.0.0.1:{first + GATEWAY_PORT}"
 
 
 @contextmanager

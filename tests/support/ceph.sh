@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # A Ceph of one node on 127.0.0.1, without systemd: mon, mgr, one OSD in memory, MDS; CephFS by ceph-fuse.
 #   tests/support/ceph.sh up DIRECTORY PORT      uses PORT … PORT+40; mounts at DIRECTORY/mnt
+#   tests/support/ceph.sh rgw DIRECTORY PORT KEY SECRET   S3 on PORT+2 of a cluster that is up
 #   tests/support/ceph.sh down DIRECTORY
 set -euo pipefail
 dir=$(realpath -m "$2")
@@ -16,6 +17,14 @@ if [ "$1" = down ]; then
   exit 0
 fi
 port=$3
+if [ "$1" = rgw ]; then
+  export CEPH_CONF=$dir/ceph.conf
+  timeout 300 ceph auth get-or-create client.rgw mon 'allow rw' osd 'allow rwx' > "$dir/rgw.keyring"
+  timeout 300 radosgw -n client.rgw --keyring "$dir/rgw.keyring" \
+      --rgw-frontends="beast endpoint=127.0.0.1:$((port+2))" --rgw-dns-name=localhost >/dev/null 2>&1
+  for _ in $(seq 600); do curl -s -o /dev/null "http://127.0.0.1:$((port+2))/" && break; sleep 0.2; done
+  exec timeout 300 radosgw-admin user create --uid=test --display-name=test --access-key="$4" --secret-key="$5"
+fi
 mkdir -p "$dir"/{run,log,mon,mgr,osd,mds,mnt}
 fsid=$(uuidgen)
 cat > "$dir/ceph.conf" <<CONF
