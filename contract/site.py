@@ -11,6 +11,7 @@ from backends.base import (
     Backend,
     Enforcement,
     HasFastUsage,
+    HasFileClone,
     HasInodeLimits,
     HasMetric,
     HasQuota,
@@ -96,6 +97,7 @@ KINDS = {
         adopts=False,
         skills=(
             HasFastUsage,
+            HasFileClone,
             HasInodeLimits,
             HasMetric,
             HasQuota,
