@@ -4,6 +4,7 @@ import errno
 import json
 import os
 import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -135,11 +136,12 @@ def _lustre(directory: Path, top: Path, settings: dict[str, Any]) -> dict[str, A
     return {"lfs_path": str(programs / "lfs"), "lfs_tagging": "lfs", "lfs_prove": False}
 
 
-def _programs(directory: Path, **links: str) -> Path:
-    """Return a directory with links to stand-ins."""
+def _programs(directory: Path, **names: str) -> Path:
+    """Return a directory with stand-ins, for this Python: an installed file may not be executed."""
     made = directory / "programs"
     made.mkdir(exist_ok=True)
-    for name, target in links.items():
-        (made / name).unlink(missing_ok=True)
-        (made / name).symlink_to(PROGRAMS / target)
+    for name, source in names.items():
+        _, _, code = (PROGRAMS / source).read_text("utf-8").partition("\n")
+        (made / name).write_text(f"#!{sys.executable} -IS\n{code}", "utf-8")
+        (made / name).chmod(0o755)
     return made

@@ -78,6 +78,8 @@ def test_what_is_printed_works_when_it_is_pasted(name: str, tmp_path: Path) -> N
         assert Path(table["path"]).is_dir()
         if name in SYSTEMS:
             assert SYSTEMS[name].secret not in text
+        for program in Path(table["path"]).parent.glob("programs/*[!.]*"):
+            assert program.suffix == ".json" or not program.is_symlink(), "it needs its own mode"
         found = doctor(configured(tmp_path, text), name, text)
         assert found["credentials"]["status"] == "ok"
         assert found["volume"]["status"] == "ok"
