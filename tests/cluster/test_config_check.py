@@ -181,6 +181,18 @@ MORE = "volume.more"
         ),
         ('[vfolder]\nstate-dir = "storage-proxy.toml/x"\n', ERROR, "vfolder.state-dir", "is not"),
         (
+            STORAGE.replace('"x"', '"storage-proxy.toml"'),
+            ERROR,
+            "artifact-storages.one.vfs-storage.base-path",
+            "is not a directory",
+        ),
+        (
+            '[artifact-registries.one]\ntype = "reservoir"\nreservoir = {}\n',
+            WARNING,
+            "artifact-registries.one",
+            "no import will work",
+        ),
+        (
             STORAGE,
             NOTE,
             "artifact-storages.one.vfs-storage.download-chunk-size",

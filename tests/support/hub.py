@@ -151,6 +151,7 @@ def _server(hub: StandInHub, handler: type[BaseHTTPRequestHandler]) -> _Server:
 
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True  # head and body are two writes
     server: _Server
     host = ""
 

@@ -49,7 +49,7 @@ def check_file(file: Path) -> tuple[Settings | None, list[Finding]]:
     except ConfigurationError as error:
         found.append(Finding(ERROR, "", error.detail))
         return None, found
-    for part in (_volumes, _certificates, _addresses, _directories, _modes, _names):
+    for part in (_volumes, _artifacts, _certificates, _addresses, _directories, _modes, _names):
         found += part(settings)
     return settings, found
 
@@ -127,6 +127,25 @@ def _mount(settings: Settings, name: str, path: Path) -> Iterator[Finding]:
             key,
             f"the user {user.uid} of the doors may not write to {path}; chown its top.",
         )
+
+
+def _artifacts(settings: Settings) -> Iterator[Finding]:
+    """Name what the first use of a storage or a registry would refuse."""
+    for name, table in settings.artifact_storages.items():
+        if table.type == "vfs_storage" and table.vfs_storage is not None:
+            path = settings.directory / table.vfs_storage.base_path
+            if path.exists() and not path.is_dir():
+                key = f"artifact-storages.{name}.vfs-storage.base-path"
+                yield Finding(ERROR, key, f"{path} is not a directory.")
+    for name, registry in settings.artifact_registries.items():
+        if registry.type != "reservoir" or registry.reservoir is None:
+            continue
+        site = registry.reservoir
+        manager = (site.manager_endpoint, site.manager_access_key, site.manager_secret_key)
+        if not all((*manager, site.storage_name)):
+            text = "has not all of manager-endpoint, its two keys and storage-name"
+            only = "imports into object storages" if site.endpoint else "no import"
+            yield Finding(WARNING, f"artifact-registries.{name}", f"{text}: {only} will work.")
 
 
 def _certificates(settings: Settings) -> Iterator[Finding]:

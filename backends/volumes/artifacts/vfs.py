@@ -9,6 +9,7 @@ import fcntl
 import mimetypes
 import os
 import stat
+import time
 from collections.abc import Iterator
 from collections.abc import Set as AbstractSet
 from contextlib import contextmanager, suppress
@@ -41,7 +42,9 @@ FILE_MODE = 0o644
 WRITE_BYTES = 1 << 20
 #: The file whose lock every process of this storage shares.
 _LOCK = "lock"
-#: What jobs continue from after a restart.
+#: Remains of jobs are removed after this time (seconds): jobs do not last longer.
+JOB_SECONDS = 30 * 86_400
+#: What jobs continue from after a restart, and their reports.
 _JOBS = {layout.STAGING, layout.JOBS}
 _CREATE = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _log = logger(__name__)
@@ -112,6 +115,9 @@ class VfsStorage:
     def _clean(self, root: int, hidden: int) -> None:
         """Remove what killed processes left, and the content of a temporary storage."""
         _remove_content(hidden, kept={_LOCK} if self._temporary else {_LOCK, *_JOBS})
+        for area in _JOBS:
+            with self.hidden(root, area) as jobs:
+                _remove_content(jobs, kept=_younger(jobs, JOB_SECONDS))
         if self._temporary:
             _log.info("temporary storage emptied", storage=self.name)
             _remove_content(root, kept={layout.HIDDEN})
@@ -331,6 +337,13 @@ def _is_first(lock: int) -> bool:
     except BlockingIOError:
         return False
     return True
+
+
+def _younger(directory: int, seconds: float) -> set[str]:
+    """Return the entries of a directory that were changed within this time."""
+    since = time.time() - seconds
+    with descriptors.opened(".", directory) as readable, os.scandir(readable) as entries:
+        return {one.name for one in entries if one.stat(follow_symlinks=False).st_mtime > since}
 
 
 def _remove_content(directory: int, kept: AbstractSet[str]) -> None:

@@ -262,6 +262,14 @@ def test_a_broken_download_continues_where_it_was(site: Site) -> None:
     assert site.hub.sent["weights/model.bin"] - sent == len(LARGE)
 
 
+def test_a_hub_that_is_away_for_a_moment(site: Site) -> None:
+    model = site.model()
+    site.hub.fail(f"/api/models/{model}/(revision|tree)", 503, times=4)
+    site.hub.fail(f"/{model}/resolve/.*README", 429, times=4)
+    assert site.ended(site.begun(model))["state"] == "succeeded"
+    assert content(site.shelf / model / "main") == FILES
+
+
 def test_a_host_without_ranges_begins_again(site: Site) -> None:
     model = site.model()
     site.hub.ignores_ranges = True

@@ -330,6 +330,21 @@ def settings_in_other_ports(directory: Path) -> Settings:
     return settings_in(directory, more=TEMPORARY)
 
 
+def test_the_first_process_removes_old_remains(tmp_path: Path) -> None:
+    """Jobs continue from what is younger; trash and uploads are those of killed processes."""
+    settings = settings_in(tmp_path, more=TEMPORARY.replace("true", "false"))
+    hidden = tmp_path / "scratch" / ".vfolder"
+    for name in ("trash/x/y", "uploads/z", "staging/old", "staging/new", "jobs/old.report"):
+        (hidden / name).mkdir(parents=True)
+    for name in ("staging/old", "jobs/old.report"):
+        os.utime(hidden / name, (0, 0))
+    (tmp_path / "scratch" / "file").touch()
+    with running_door("manager", settings):
+        left = {str(one.relative_to(hidden)) for one in hidden.rglob("*")}
+        assert left == {"lock", "staging", "staging/new", "jobs"}
+        assert (tmp_path / "scratch" / "file").exists()
+
+
 def test_a_storage_whose_directory_is_gone(tmp_path: Path) -> None:
     settings = settings_in(tmp_path, more=TEMPORARY)
     with running_door("manager", settings) as door:

@@ -1,17 +1,19 @@
 """One file from a registry: pieces in order, continued after a break, paced and checked."""
 
+import threading
 import time
 from collections.abc import Callable, Iterator
+from typing import TypeVar
 
 from core.cluster import ArtifactDownload
 from core.errors import CopyDiffers, RegistryUnavailable
-from core.jobs import Counter
+from core.jobs import Counter, Released
 from core.jobs.requests import ModelRevision
 from core.telemetry import logger
 from workers.run import Run
 from workers.verbs.imports.sources import ImportFile, ModelSource
 
-#: Breaks of one file in a row that the download survives.
+#: Failures in a row that an import survives: of one file, or of one call.
 BREAKS_MAX = 8
 #: The first pause after a break; it doubles up to the longest one (seconds).
 FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 1.0, 30.0
@@ -20,8 +22,39 @@ RECORD_SECONDS = 30.0
 #: A paused download looks this often whether the run ends (seconds).
 LOOK_SECONDS = 0.2
 _log = logger(__name__)
-#: Pieces from a position on, which must be where the sender begins.
-Write = Callable[[bytes], object]
+T = TypeVar("T")
+
+
+def pause(check: Callable[[], None], breaks: int) -> None:
+    """Wait before a registry is called again: longer after each failure in a row.
+
+    Raises:
+        Interrupted: the run has to stop.
+    """
+    seconds = min(FIRST_PAUSE_SECONDS * 2 ** (breaks - 1), LONGEST_PAUSE_SECONDS)
+    _log.warning("registry away, called again", pause_seconds=seconds, failures=breaks)
+    until = time.monotonic() + seconds
+    while time.monotonic() < until:
+        check()
+        time.sleep(LOOK_SECONDS)
+
+
+def patiently(run: Run, call: Callable[[], T]) -> T:
+    """Return what a call to a registry returns; call again while the registry is away.
+
+    Raises:
+        Interrupted: the run has to stop.
+        RegistryUnavailable: it is away for minutes.
+    """
+    breaks = 0
+    while True:
+        try:
+            return call()
+        except RegistryUnavailable:
+            breaks += 1
+            if breaks > BREAKS_MAX:
+                raise
+        pause(run.check, breaks)
 
 
 class Download:
@@ -41,6 +74,29 @@ class Download:
         self._commit = commit
         self._record = record
         self._stop = bytearray(1)
+        #: Files are received beside each other, but the run counts for one thread at a time.
+        self._lock = threading.Lock()
+
+    def check(self) -> None:
+        """Return at once, or raise `Interrupted`: the run has to stop, or another file failed."""
+        with self._lock:
+            if self._stop[0]:
+                raise Released("another file of the model failed")
+            self._run.check()
+
+    def stop(self) -> None:
+        """Let the files that are being received end at their next piece."""
+        self._stop[0] = 1
+
+    def count_file(self) -> None:
+        """Count a complete file."""
+        with self._lock:
+            self._run.count(Counter.COPIED, items=1)
+
+    def _count(self, size_bytes: int) -> None:
+        with self._lock:
+            self._run.count(Counter.COPIED, size_bytes=size_bytes)
+            self._run.throttle.pace(0, size_bytes, self._stop)
 
     def pieces(self, file: ImportFile, start: int = 0) -> Iterator[bytes]:
         """Yield the bytes of a file from `start` on; a broken connection is made again.
@@ -51,7 +107,8 @@ class Download:
             CopyDiffers: the file has another length than the registry says.
         """
         state = _State(self._record, file, start)
-        self._run.count(Counter.COPIED, size_bytes=start)
+        if start:
+            self._count(start)
         breaks = 0
         while state.done < file.size:
             before = state.done
@@ -62,7 +119,7 @@ class Download:
                 if breaks > BREAKS_MAX:
                     self._record.failed(file.name, file.size, state.done, error.detail)
                     raise
-                self._pause(breaks)
+                pause(self.check, breaks)
         self._record.complete(file.name, file.size, added=state.unrecorded)
 
     def _recorded(self, file: ImportFile, state: "_State") -> Iterator[bytes]:
@@ -72,13 +129,12 @@ class Download:
             RegistryUnavailable: it ended before the file did.
         """
         for piece in self._from(file, state.done):
-            self._run.check()
+            self.check()
             if state.done + len(piece) > file.size:
                 raise CopyDiffers("The registry sends more than the size of the file.")
             yield piece
             state.add(len(piece))
-            self._run.count(Counter.COPIED, size_bytes=len(piece))
-            self._run.throttle.pace(0, len(piece), self._stop)
+            self._count(len(piece))
         if state.done < file.size:
             raise RegistryUnavailable("The registry ended a file too early.")
 
@@ -89,22 +145,14 @@ class Download:
             for piece in remote.pieces():
                 if skipped >= len(piece):
                     skipped -= len(piece)
-                    self._run.check()
+                    self.check()
                     continue
                 yield piece[skipped:]
                 skipped = 0
 
-    def _pause(self, breaks: int) -> None:
-        seconds = min(FIRST_PAUSE_SECONDS * 2 ** (breaks - 1), LONGEST_PAUSE_SECONDS)
-        _log.warning("download broken, continues", pause_seconds=seconds, breaks=breaks)
-        until = time.monotonic() + seconds
-        while time.monotonic() < until:
-            self._run.check()
-            time.sleep(LOOK_SECONDS)
-
     def known(self, file: ImportFile) -> None:
         """Record a file that an earlier run has completed."""
-        self._run.count(Counter.COPIED, size_bytes=file.size)
+        self._count(file.size)
         self._record.complete(file.name, file.size, added=file.size)
 
 

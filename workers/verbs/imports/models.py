@@ -5,7 +5,10 @@ are those of one commit, which the first run pins. A killed run is continued ins
 it stopped. A model that fails does not stop the others; each end is published at once.
 """
 
+from collections import deque
 from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextvars import copy_context
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, TypeVar
@@ -20,18 +23,21 @@ from core.errors import (
     StoreUnavailable,
 )
 from core.events import EventPublisher, import_event, import_mark, verifying_event
-from core.jobs import Counter, State
+from core.jobs import State
 from core.jobs.requests import ImportRequest, ModelRevision, storage_of
 from core.names import VFolderId, VFolderPath, counted
 from core.settings import Settings
 from core.telemetry import logger
 from workers.run import Context, Manifest, Outcome
 from workers.verbs.imports.buckets import BucketSource, BucketTarget
-from workers.verbs.imports.download import Download
+from workers.verbs.imports.download import Download, patiently
 from workers.verbs.imports.sources import HubSource, ImportFile, ModelSource, ReservoirSource
 from workers.verbs.imports.targets import StorageTarget, Target, VFolderTarget
 
 _log = logger(__name__)
+#: Files below this size are received beside each other (bytes), so many at a time.
+LARGE_BYTES = 8 << 20
+BESIDE = 4
 #: Errors that are not of one model: the run ends, and a later one continues or the job fails.
 _OF_THE_JOB = (StorageUnavailable, StoreUnavailable, HelperDied)
 Facts = dict[str, Any]
@@ -124,9 +130,10 @@ class Import:
     def _planned(self, number: int, model: ModelRevision, pinned: dict[int, str | None]) -> _Plan:
         self._run.check()
         if number not in pinned:
-            pinned[number] = self._source.commit(model)
+            pinned[number] = patiently(self._run, lambda: self._source.commit(model))
             self._mark("commit", number=number, commit=pinned[number])
-        return _Plan(pinned[number], self._source.files(model, pinned[number]))
+        commit = pinned[number]
+        return _Plan(commit, patiently(self._run, lambda: self._source.files(model, commit)))
 
     # -- One model ---------------------------------------------------------------------------------
     def _tried(self, number: int, call: Callable[[], T]) -> T | Facts:
@@ -162,14 +169,36 @@ class Import:
         record = ArtifactDownload(self._context.settings, model.model_id, model.revision)
         record.begin((file.name, file.size) for file in plan.files)
         download = Download(self._run, self._source, model, plan.commit, record)
-        for file in plan.files:
-            self._run.check()
+        large = [file for file in plan.files if file.size >= LARGE_BYTES]
+        self._beside(number, [file for file in plan.files if file.size < LARGE_BYTES], download)
+        for file in large:
             self._run.entry(f"{model.directory}/{file.path}")
             self._target.receive(number, file, download)
-            self._run.count(Counter.COPIED, items=1)
+            download.count_file()
         if self._request.verify:
             event = verifying_event(self._request, model)
             self._publisher.once(f"{import_mark(self._run.job.id, number)}:verify", event)
+
+    def _beside(self, number: int, files: list[ImportFile], download: Download) -> None:
+        """Receive small files, several at a time: a hub takes long to answer, not to send."""
+        rest, running = iter(files), deque[Future[None]]()
+        with ThreadPoolExecutor(BESIDE, thread_name_prefix="import") as pool:
+            try:
+                for file in rest:
+                    download.check()
+                    receive = copy_context().run
+                    running.append(pool.submit(receive, self._one, number, file, download))
+                    if len(running) == BESIDE:
+                        running.popleft().result()
+                while running:
+                    running.popleft().result()
+            except BaseException:  # the others end at their next piece
+                download.stop()
+                raise
+
+    def _one(self, number: int, file: ImportFile, download: Download) -> None:
+        self._target.receive(number, file, download)
+        download.count_file()
 
     def _verification(self, model: ModelRevision) -> Facts | None:
         found = self._source.verification(model)

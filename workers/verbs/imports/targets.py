@@ -92,7 +92,7 @@ class DirectoryTarget:
 
     def _fill(self, descriptor: int, file: ImportFile, download: Download) -> None:
         def read(offset: int, size: int) -> bytes:
-            self._run.check()
+            download.check()
             return os.pread(descriptor, size, offset)
 
         there = os.fstat(descriptor).st_size
@@ -122,7 +122,7 @@ class DirectoryTarget:
 
     # -- Publication -------------------------------------------------------------------------------
     def _lay_over(self, number: int, top: int, place: VFolderPath, files: list[ImportFile]) -> None:
-        """Rename each staged file to its place; a file of that name is replaced."""
+        """Rename each staged file to its place, replacing others; on disk when this returns."""
         for file in files:
             self._run.check()
             target = place / file.path
@@ -132,6 +132,7 @@ class DirectoryTarget:
                 parents(target, top, self._owner) as parent,
             ):
                 self._move(file.path.name, staged, parent)
+        self._sync()
 
     def _move(self, name: str, staged: int, parent: int) -> None:
         try:
@@ -143,7 +144,6 @@ class DirectoryTarget:
         finally:
             os.close(descriptor)
         os.rename(name, name, src_dir_fd=staged, dst_dir_fd=parent)
-        os.fsync(parent)
 
     def _prepare(self, descriptor: int, parent: int, name: str) -> None:  # noqa: ARG002 - vfolders need them
         """Give a file the attributes that it has under its name."""
