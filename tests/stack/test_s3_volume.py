@@ -111,6 +111,7 @@ class Site:
 def site(object_storage: ObjectStorage, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     top, bucket = tmp_path_factory.mktemp("s3"), object_storage.new_bucket()
     (top / "records").mkdir()
+    (top / "redirected").mkdir()
     proxy = FaultyStorage(object_storage)
     more = f"""
 [volume.{VOLUME}]
@@ -120,6 +121,16 @@ path = "{top / "records"}"
 endpoint = "{proxy.url}"
 bucket = "{bucket.name}"
 prefix = "volume"
+access_key = "{ACCESS_KEY}"
+secret_key = "{SECRET_KEY}"
+[volume.redirected]
+backend = "s3"
+path = "{top / "redirected"}"
+[volume.redirected.options]
+endpoint = "{proxy.url}"
+presigned_endpoint = "{object_storage.url}"
+bucket = "{bucket.name}"
+prefix = "redirected"
 access_key = "{ACCESS_KEY}"
 secret_key = "{SECRET_KEY}"
 """
@@ -157,6 +168,28 @@ def test_files_go_up_and_come_down(site: Site) -> None:
         timeout=60,
     )
     assert fetched.content == b"another"
+
+
+def test_downloads_are_redirected_to_an_endpoint_for_clients(site: Site) -> None:
+    vfolder = site.vfolder("redirected")
+    site.bucket.put(f"redirected/{prefix_of(vfolder)}ü f", b"content")
+    token = site.doors.call(
+        "POST", "/folder/file/download", volume="redirected", vfid=vfolder, relpath="ü f"
+    )["token"]
+
+    def asked(method: str, **more: Any) -> requests.Response:
+        url = f"{site.doors._client}/download"
+        return site.doors._users.request(method, url, params={"token": token}, timeout=60, **more)
+
+    answer = asked("GET", allow_redirects=False)
+    assert (answer.status_code, answer.headers["Cache-Control"]) == (307, "no-store")
+    assert SECRET_KEY not in answer.headers["Location"]
+    seen = len(site.proxy.seen)
+    answer = requests.get(answer.headers["Location"], headers={"Range": "bytes=3-"}, timeout=60)
+    assert answer.content == b"tent"
+    assert "filename*=UTF-8''%C3%BC%20f" in answer.headers["Content-Disposition"]
+    assert len(site.proxy.seen) == seen
+    assert asked("HEAD").headers["Content-Length"] == "7"
 
 
 def test_entries_are_managed(site: Site) -> None:
