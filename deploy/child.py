@@ -13,10 +13,10 @@ from deploy.procfile import STORE
 
 #: The pause before a process is started again: doubled each time …
 FIRST_PAUSE_SECONDS = 0.5
-#: … up to this …
-LONGEST_PAUSE_SECONDS = 30.0
-#: … and back to the first one after it lived this long.
-STEADY_SECONDS = 20.0
+#: … up to this: people and the manager wait for a door, and each start costs a second of a core …
+LONGEST_PAUSE_SECONDS = 5.0
+#: … and back to the first one after it lived this long, which is more than a start takes.
+STEADY_SECONDS = 10.0
 #: How often the configuration is looked at while a process waits for its correction.
 LOOK_SECONDS = 1.0
 #: Longest wait for the last lines of an ended process.
