@@ -311,6 +311,18 @@ def test_the_node_of_the_source_is_killed_within_a_big_file(pair: Pair, source: 
     check_big(pair, source, target, data)
 
 
+def test_a_pause_within_a_big_file(pair: Pair, source: str) -> None:
+    data, target = big(pair, source), new_id()
+    job = pair.submit("transfer", source, target, bytes_per_second=SLOW_BYTES_PER_SECOND)
+    wait_for(lambda: pair.has_copied(job, 1))
+    assert pair.ask("POST", f"/v1/jobs/{job}/pause").status_code == 202
+    wait_for(lambda: pair.job(job)["state"] == "queued")
+    assert not pair.a.path(target).exists()
+    assert pair.ask("POST", f"/v1/jobs/{job}/resume").status_code == 202
+    assert pair.ended(job)["state"] == "succeeded"
+    check_big(pair, source, target, data)
+
+
 def test_a_cancel_leaves_nothing(pair: Pair, source: str) -> None:
     big(pair, source)
     target = new_id()
