@@ -1,5 +1,6 @@
 """A volume in a bucket, served by a complete node: the journeys of users from door to bucket."""
 
+import json
 import os
 import signal
 from collections.abc import Iterator
@@ -41,6 +42,12 @@ class Site:
     bucket: Bucket
     #: Between the node and the storage.
     proxy: FaultyStorage
+    #: The directory of the volume.
+    records: Path
+
+    def prefix_of(self, vfolder: str) -> str:
+        record = self.records / VFolderId.parse(vfolder).directory / "objects"
+        return str(json.loads(record.read_text())["prefix"])
 
     def call(self, method: str, path: str, **body: Any) -> Any:
         return self.doors.call(method, path, volume=VOLUME, **body)
@@ -136,7 +143,7 @@ secret_key = "{SECRET_KEY}"
 """
     with running_node(top / "node", more) as node:
         doors = Doors(node.settings)
-        yield Site(node, doors, bucket, proxy)
+        yield Site(node, doors, bucket, proxy, top / "records")
         assert SECRET_KEY not in node.output
     proxy.close()
 
@@ -294,9 +301,15 @@ def test_a_clone_survives_the_death_of_its_worker(site: Site) -> None:
     """The storage is overloaded while the clone is under way; then its worker is killed."""
     vfolder = site.vfolder()
     for number in range(20):
-        site.bucket.put(f"volume/{prefix_of(vfolder)}d/{number}", b"x" * number)
+        site.bucket.put(f"volume/{site.prefix_of(vfolder)}d/{number}", b"x" * number)
     target = f"{vfolder.partition('/')[0]}/{uuid4().hex}"
-    busy = Fault("PUT", f"{prefix_of(target)}d/1[0-9]$", 10**9, status=503, code="SlowDown")
+    busy = Fault(
+        "PUT",
+        f"{keys_of(target)}d/1[0-9]$",
+        10**9,
+        status=503,
+        code="SlowDown",
+    )
     site.proxy.faults = [busy]
     job = site.call("POST", "/v1/jobs", verb="clone", source=vfolder, target=target)["id"]
     wait_for(lambda: busy.hits, 60)
@@ -308,8 +321,75 @@ def test_a_clone_survives_the_death_of_its_worker(site: Site) -> None:
     assert site.names(target, "d") == site.names(vfolder, "d")
 
 
-def prefix_of(vfolder: str) -> str:
-    return f"{VFolderId.parse(vfolder).directory}/"
+#: Paths that are odd, or of which no object can be, as JSON clients can send them.
+PATHS = [
+    *("", ".", "a", "a/", "a/b", "none", "none/x", "a//b", "../x", "/etc/passwd", "./a"),
+    *(
+        "c\x01d",
+        "nul\0",
+        "a\r\n",
+        "\udc80",
+        "k" * 256,
+        "/".join(["k" * 200] * 6),
+        "*",
+        " ",
+        "ü?%20",
+    ),
+]
+
+
+@pytest.mark.parametrize("path", PATHS)
+def test_no_route_fails_on_a_path(site: Site, path: str) -> None:
+    """What a bucket cannot do is refused; 5xx is for a storage that fails."""
+    vfolder = site.vfolder()
+    site.upload(vfolder, "a", b"1")
+    site.bucket.put(f"volume/{site.prefix_of(vfolder)}a/b", b"2")
+    answers = {}
+    for method, route, body in [
+        ("POST", "/folder/file/list", {"relpath": path}),
+        ("POST", "/folder/file/list", {"relpath": "a", "limit": 1, "cursor": path}),
+        ("POST", "/folder/file/mkdir", {"relpath": path, "parents": True, "exist_ok": True}),
+        ("POST", "/folder/file/mkdir", {"relpath": path, "parents": False}),
+        ("POST", "/folder/file/rename", {"relpath": path, "new_name": "n"}),
+        ("POST", "/folder/file/rename", {"relpath": "a", "new_name": path}),
+        ("POST", "/folder/file/move", {"src_relpath": path, "dst_relpath": "m"}),
+        ("POST", "/folder/file/move", {"src_relpath": "a", "dst_relpath": path}),
+        ("POST", "/folder/file/fetch", {"relpath": path}),
+        ("POST", "/folder/file/upload", {"relpath": path, "size": 1}),
+        ("POST", "/folder/file/upload", {"relpath": path, "size": 0}),
+        ("POST", "/folder/file/download", {"relpath": path}),
+        ("POST", "/folder/file/download", {"relpath": path, "archive": True}),
+        ("POST", "/folder/file/delete", {"relpaths": [path], "recursive": False}),
+        ("POST", "/folder/file/delete", {"relpaths": [path], "recursive": True}),
+    ]:
+        answer = site.doors._session.request(
+            method,
+            site.doors._manager + route,
+            data=json.dumps({"volume": VOLUME, "vfid": vfolder, **body}),
+            headers={"Content-Type": "application/json"},
+            timeout=60,
+        )
+        answers[f"{method} {route} {body}"] = (answer.status_code, answer.text[:300])
+        if answer.ok and "token" in answer.text and "load" in route:
+            token = answer.json()["token"]
+            query = {"token": token, **({"archive": "true"} if body.get("archive") else {})}
+            if route.endswith("upload"):
+                headers = {"Tus-Resumable": "1.0.0", "Upload-Offset": "0"}
+                headers["Content-Type"] = "application/offset+octet-stream"
+                url = f"{site.doors._client}/upload"
+                got = site.doors._users.patch(
+                    url, params=query, headers=headers, data=b"1", timeout=60
+                )
+            else:
+                url = f"{site.doors._client}/download"
+                got = site.doors._users.get(url, params=query, timeout=60)
+            answers[f"client {route} {body}"] = (got.status_code, got.text[:300])
+    assert not {one: found for one, found in answers.items() if found[0] >= 500}
+
+
+def keys_of(vfolder: str) -> str:
+    """The begin of the keys of a vfolder, which may not exist yet, as a pattern."""
+    return f"{VFolderId.parse(vfolder).directory}[^/]*/"
 
 
 # -- Transfers -------------------------------------------------------------------------------------
@@ -440,10 +520,10 @@ def test_a_transfer_survives_the_death_of_its_worker(site: Site, way: str) -> No
     there, back = beside(vfolder), beside(vfolder)
     sent = {"volume": "local", "source": vfolder, "target": there, "target_volume": VOLUME}
     got = {"source": there, "target": back, "target_volume": "local"}
-    busy = Fault("PUT", f"{prefix_of(there)}a/", 10**9, status=503, code="SlowDown")
+    busy = Fault("PUT", f"{keys_of(there)}a/", 10**9, status=503, code="SlowDown")
     if way == "from":
         assert site.job(verb="transfer", **sent)["state"] == "succeeded"
-        busy = Fault("GET", f"{prefix_of(there)}a/.*4.bin", 10**9, status=503, code="SlowDown")
+        busy = Fault("GET", f"{keys_of(there)}a/.*4.bin", 10**9, status=503, code="SlowDown")
     site.proxy.faults = [busy]
     body = {"volume": VOLUME, **(sent if way == "to" else got)}
     job = site.doors.call("POST", "/v1/jobs", verb="transfer", **body)["id"]

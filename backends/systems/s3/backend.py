@@ -1,12 +1,14 @@
 """s3: vfolders as objects of a bucket, and a mounted directory for what a bucket cannot keep.
 
-    <path>/<scope>/<2>/<2>/<28>/objects         the record of a vfolder: the prefix of its objects
-    <path>/<scope>/.vfolder/…                   uploads, manifests, reports, trash, metadata
-    <bucket>/<prefix>/<scope>/<2>/<2>/<28>/…    the objects of the vfolder
+    <path>/<scope>/<2>/<2>/<28>/objects            a vfolder's record: the prefix of its objects
+    <path>/<scope>/.vfolder/…                      uploads, manifests, reports, trash, metadata
+    <bucket>/<prefix>/<scope>/<2>/<2>/<28>.<16>/…  the objects of the vfolder
 
 A vfolder is there while its record is. So a delete, a restore and the end of a clone are one rename
 or one file on the mounted directory, whatever the number of objects. The objects of a record in the
-trash are removed by its purge. The directory must be the same one on all nodes of the volume.
+trash are removed by its purge. No two records ever name one prefix, since each has random digits:
+a removal for one record takes no object of another one. The directory must be the same one on all
+nodes of the volume.
 """
 
 import os
@@ -50,8 +52,9 @@ UNFINISHED_SECONDS = 2 * 86_400
 JOB_PATIENCE_SECONDS = 120.0
 #: The metadata of an object that names the upload by which it came.
 UPLOAD_METADATA = "vfolder-upload"
-#: Random bytes that tell the prefix of a vfolder from that of an earlier one of the same id.
-GENERATION_BYTES = 4
+#: Random bytes that tell the prefix of a vfolder from those of others of the same id: in the trash,
+#: or in the draft of a job.
+GENERATION_BYTES = 8
 
 
 class S3Options(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -134,7 +137,8 @@ class S3Backend(PosixBackend):
     def bucket(self) -> Bucket:
         """Return the bucket of the volume; a job is patient with an overloaded storage."""
         patience = JOB_PATIENCE_SECONDS if self._held is not None else 0.0
-        return Bucket(self._endpoint, self._options.bucket, patience_seconds=patience)
+        name = self._options.bucket
+        return Bucket(self._endpoint, name, patience_seconds=patience, of_volume=True)
 
     def probe(self) -> str:
         """See `Backend.probe`: of the mounted directory; the bucket must exist and answer."""
@@ -242,7 +246,8 @@ class S3Backend(PosixBackend):
     def draft(self, vfolder: VFolderId, name: str) -> VFolderObjects:
         """See `HasObjects.draft`.
 
-        An earlier vfolder of the same id may still be in the trash: then the prefix is another one.
+        Its prefix is new: an earlier vfolder of this id may be in the trash, and another draft may
+        be published first.
         """
         path = layout.staging(vfolder.scope, name)
         with (
@@ -254,15 +259,9 @@ class S3Backend(PosixBackend):
                 descriptors.inherit_owner(name, drafts)
             with descriptors.opened(name, drafts) as directory:
                 if atomic.read_record(directory, RECORD_NAME, _ObjectsRecord) is None:
-                    record = _ObjectsRecord(self._free_prefix(vfolder))
+                    record = _ObjectsRecord(_new_prefix(vfolder))
                     atomic.replace_file(directory, RECORD_NAME, msgspec.json.encode(record))
                 return self._objects(directory)
-
-    def _free_prefix(self, vfolder: VFolderId) -> str:
-        prefix = f"{vfolder.directory}/"
-        if self.bucket.page(self._top + prefix, limit=1).objects:
-            return f"{vfolder.directory}.{secrets.token_hex(GENERATION_BYTES)}/"
-        return prefix
 
     def publish_draft(self, vfolder: VFolderId, name: str) -> None:
         """See `HasObjects.publish_draft`."""
@@ -321,3 +320,7 @@ class S3Backend(PosixBackend):
         left = sum(1 for _ in objects.remove_all())
         if left:
             raise ObjectStorageFailed(f"The object storage did not remove {left} objects.")
+
+
+def _new_prefix(vfolder: VFolderId) -> str:
+    return f"{vfolder.directory}.{secrets.token_hex(GENERATION_BYTES)}/"

@@ -18,6 +18,7 @@ from backends.systems.s3.errors import (
     ObjectNotFound,
     ObjectRefused,
     ObjectStorageFailed,
+    check_later,
 )
 from backends.systems.s3.multipart import (
     IN_FLIGHT_BYTES,
@@ -33,6 +34,7 @@ from backends.systems.s3.multipart import (
     part_size,
     quoted,
     ranges,
+    unfinished,
 )
 from backends.systems.s3.reading import ObjectReader
 from core.errors import StorageError
@@ -102,12 +104,21 @@ class Bucket:
 
     All methods raise what `storage_errors` names. Each may block for the endpoint's timeouts times
     its attempts; give `patience_seconds` where the storage may be overloaded for longer (jobs).
+    The bucket of a volume (`of_volume`) that is missing raises `VolumeUnavailable`: then it is not
+    known what exists.
     """
 
-    def __init__(self, endpoint: S3Endpoint, name: str, *, patience_seconds: float = 0.0) -> None:
+    def __init__(
+        self,
+        endpoint: S3Endpoint,
+        name: str,
+        *,
+        patience_seconds: float = 0.0,
+        of_volume: bool = False,
+    ) -> None:
         self.name = name
         self.endpoint = endpoint
-        self._calls = Calls(endpoint, patience_seconds)
+        self._calls = Calls(endpoint, patience_seconds, of_volume=of_volume)
 
     def check(self) -> None:
         """Check that the bucket exists and the credentials may list it: one call.
@@ -167,7 +178,13 @@ class Bucket:
         """Return the next page of the keys that begin with `prefix`, in the order of their bytes.
 
         With a delimiter, keys that have it after the prefix appear once, as a prefix.
+
+        Raises:
+            ObjectRefused: the prefix or the cursor is no text in UTF-8.
         """
+        _length(cursor or "")
+        if _length(prefix) > KEY_BYTES_MAX:  # no key has it, and servers refuse it
+            return ObjectPage((), (), None)
         found = self._calls(
             "list_objects_v2",
             Bucket=self.name,
@@ -306,17 +323,7 @@ class Bucket:
 
     def unfinished(self, prefix: str = "") -> Iterator[tuple[MultipartUpload, datetime]]:
         """Yield each multipart upload below a prefix that is open, and when it was begun."""
-        markers: dict[str, str] = {}
-        while True:
-            page = self._calls("list_multipart_uploads", Bucket=self.name, Prefix=prefix, **markers)
-            for one in page.get("Uploads", []):
-                yield self.multipart(one["Key"], one["UploadId"]), one["Initiated"]
-            if not page.get("IsTruncated"):
-                return
-            markers = {
-                "KeyMarker": page["NextKeyMarker"],
-                "UploadIdMarker": page["NextUploadIdMarker"],
-            }
+        return unfinished(self._calls, self.name, prefix)
 
     def copy(self, source: StoredObject, key: str, *, bucket: str | None = None) -> None:
         """Have the storage copy an object, with its metadata, from this bucket or another one.
@@ -462,12 +469,22 @@ class Bucket:
         if not batch:
             return []
         listed = [{"Key": key, **_given(VersionId=version)} for key, version in batch]
-        answer = self._calls(
-            "delete_objects", Bucket=self.name, Delete={"Objects": listed, "Quiet": True}
-        )
+        return self._calls.patiently(lambda: self._delete_once(listed))
+
+    def _delete_once(self, listed: list[dict[str, str]]) -> list[NotDeleted]:
+        """Remove a batch; one of which the storage did a part, for overload, is repeated.
+
+        Not quiet: an answer that names no object at all is not one of S3.
+        """
+        answer = self._calls.once("delete_objects", Bucket=self.name, Delete={"Objects": listed})
+        errors = answer.get("Errors", [])
+        if not errors and not answer.get("Deleted"):
+            raise ObjectStorageFailed("The answer to DeleteObjects names none of the objects.")
+        for one in errors:
+            check_later(one.get("Code", ""), "DeleteObjects")
         return [
             NotDeleted(one.get("Key", ""), one.get("Code", ""), one.get("VersionId"))
-            for one in answer.get("Errors", [])
+            for one in errors
         ]
 
     def _delete_one(self, one: tuple[str, str | None]) -> NotDeleted | None:
@@ -515,12 +532,16 @@ def check_key(key: str) -> None:
     Raises:
         ObjectRefused: it is empty, over 1,024 bytes, or no text in UTF-8.
     """
-    try:
-        length = len(key.encode())
-    except UnicodeEncodeError:
-        raise ObjectRefused("A key is text in UTF-8.") from None
+    length = _length(key)
     if not 0 < length <= KEY_BYTES_MAX:
         raise ObjectRefused(f"A key has 1 to {KEY_BYTES_MAX} bytes; this one has {length}.")
+
+
+def _length(key: str) -> int:
+    try:
+        return len(key.encode())
+    except UnicodeEncodeError:
+        raise ObjectRefused("A key is text in UTF-8.") from None
 
 
 def _given(**arguments: str | None) -> dict[str, str]:

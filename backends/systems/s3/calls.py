@@ -9,11 +9,29 @@ from typing import Any, TypeVar
 import tenacity
 
 from backends.systems.s3.endpoint import S3Endpoint, connection
-from backends.systems.s3.errors import ObjectStorageUnavailable, storage_errors
+from backends.systems.s3.errors import (
+    BucketNotFound,
+    ObjectStorageFailed,
+    ObjectStorageUnavailable,
+    storage_errors,
+)
+from core.errors import VolumeUnavailable
 
 #: Pauses of a patient caller between rounds of tries: random, up to twice as much each time.
 FIRST_PAUSE_SECONDS = 0.5
 LONGEST_PAUSE_SECONDS = 15.0
+#: What every answer to a method has. The page of a proxy, with status 200, is no empty listing.
+_ALWAYS = {
+    "list_objects_v2": "IsTruncated",
+    "list_object_versions": "IsTruncated",
+    "head_object": "ETag",
+    "get_object": "ETag",
+    "put_object": "ETag",
+    "copy_object": "CopyObjectResult",
+    "create_multipart_upload": "UploadId",
+    "upload_part": "ETag",
+    "upload_part_copy": "CopyPartResult",
+}
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -22,13 +40,16 @@ R = TypeVar("R")
 class Calls:
     """Calls to one endpoint. boto3 repeats each one some times; a patient caller repeats that."""
 
-    def __init__(self, endpoint: S3Endpoint, patience_seconds: float = 0.0) -> None:
+    def __init__(
+        self, endpoint: S3Endpoint, patience_seconds: float = 0.0, *, of_volume: bool = False
+    ) -> None:
         """Make the calls of an endpoint; it connects with its first one.
 
         `patience_seconds` is for how long a call is repeated after boto3 gave up: 0 at a door,
-        minutes in a job.
+        minutes in a job. With `of_volume` a missing bucket is a volume that is away.
         """
         self._endpoint = endpoint
+        self._of_volume = of_volume
         self._patience_seconds = patience_seconds
 
     def __call__(self, method: str, /, **arguments: Any) -> dict[str, Any]:  # noqa: ANN401 - as boto3
@@ -43,14 +64,23 @@ class Calls:
         """Return the answer without further rounds.
 
         Raises:
+            ObjectStorageFailed: the answer is not one of S3.
+            VolumeUnavailable: the bucket of a volume is missing.
             As `storage_errors`.
         """
         client = connection(self._endpoint).s3
         body = arguments.get("Body")
         if isinstance(body, io.IOBase):
             body.seek(0)
-        with storage_errors(client.meta.method_to_api_mapping[method]):
-            answer: dict[str, Any] = getattr(client, method)(**arguments)
+        try:
+            with storage_errors(client.meta.method_to_api_mapping[method]):
+                answer: dict[str, Any] = getattr(client, method)(**arguments)
+        except BucketNotFound:
+            if self._of_volume:
+                raise VolumeUnavailable("The bucket of the volume does not exist now.") from None
+            raise
+        if answer.get(_ALWAYS.get(method, "ResponseMetadata")) in (None, {}):
+            raise ObjectStorageFailed(f"The answer to {method} is not one of S3; is it a proxy's?")
         return answer
 
     def presigned(self, method: str, seconds: int, **arguments: Any) -> str:  # noqa: ANN401 - as boto3

@@ -21,6 +21,7 @@ from botocore.exceptions import (
 from botocore.exceptions import (
     ConnectionError as NoConnection,
 )
+from botocore.parsers import ResponseParserError
 from urllib3.exceptions import HTTPError
 
 from core.errors import (
@@ -205,6 +206,16 @@ def _answered(code: str, status: int, operation: str) -> StorageError:
     return kind(words, s3_code=code, s3_operation=operation)
 
 
+def check_later(code: str, operation: str) -> None:
+    """Raise for the code of a part of an answer that asks for the same call later.
+
+    Raises:
+        ObjectStorageUnavailable: the storage is overloaded.
+    """
+    if _KNOWN.get(code, (None, ""))[0] is ObjectStorageUnavailable:
+        raise _answered(code, 0, operation)
+
+
 @contextmanager
 def storage_errors(operation: str) -> Iterator[None]:
     """Raise the error of ours for what botocore raises in the block.
@@ -219,5 +230,5 @@ def storage_errors(operation: str) -> Iterator[None]:
     """
     try:
         yield
-    except (ClientError, BotoCoreError, HTTPError, OSError) as error:
+    except (ClientError, BotoCoreError, ResponseParserError, HTTPError, OSError) as error:
         raise failure(error, operation) from None

@@ -5,12 +5,20 @@ Limits of S3: parts of 5 MiB to 5 GiB (the last one may be smaller), 10,000 part
 
 import io
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any, Protocol
+from urllib.parse import unquote_plus
 
 from backends.systems.s3.calls import Calls
-from backends.systems.s3.errors import MultipartNotFound, ObjectNotFound, ObjectRefused
+from backends.systems.s3.errors import (
+    MultipartNotFound,
+    ObjectNotFound,
+    ObjectRefused,
+    ObjectStorageFailed,
+    ObjectStorageUnavailable,
+)
 
 MIB = 1 << 20
 PART_BYTES_MIN = 5 * MIB
@@ -194,6 +202,35 @@ class MultipartUpload:
             self._calls("abort_multipart_upload", **self._named)
         except MultipartNotFound:
             return
+
+
+def unfinished(
+    calls: Calls, bucket: str, prefix: str
+) -> Iterator[tuple[MultipartUpload, datetime]]:
+    """Yield each multipart upload below a prefix that is open, and when it was begun.
+
+    Raises:
+        As `storage_errors`.
+    """
+    asked = {"Bucket": bucket, "Prefix": prefix}
+    read: Callable[[str], str] = str
+    ask = calls.once
+    while True:
+        try:
+            page = ask("list_multipart_uploads", **asked)
+        except (ObjectStorageFailed, ObjectStorageUnavailable):  # a key that XML cannot have?
+            if "EncodingType" in asked:
+                raise
+            # Not asked for at first: SeaweedFS says that it encodes, and does not.
+            asked, read, ask = {**asked, "EncodingType": "url"}, unquote_plus, calls
+            continue
+        for one in page.get("Uploads", []):
+            upload = MultipartUpload(calls, bucket, read(one["Key"]), one["UploadId"])
+            yield upload, one["Initiated"]
+        if not page.get("IsTruncated"):
+            return
+        asked["KeyMarker"] = read(page["NextKeyMarker"])
+        asked["UploadIdMarker"] = page.get("NextUploadIdMarker") or ""
 
 
 def bare(etag: str) -> str:

@@ -238,7 +238,12 @@ class VFolderObjects:
 
     def head(self, path: VFolderPath) -> ObjectHead | None:
         """Return what is known of a file; None when there is none."""
-        return None if path.is_root else self.bucket.find(self._key(path))
+        if path.is_root:
+            return None
+        found = self.bucket.find(self._key(path))
+        if found is None:  # HEAD answers the same where the bucket itself is missing
+            self.bucket.check()
+        return found
 
     def rename(self, path: VFolderPath, new_name: str) -> None:
         """See `ObjectTree.rename`."""
@@ -304,18 +309,21 @@ class VFolderObjects:
             Unsupported: a directory has more than `most` objects; a job removes it.
         """
         for path in targets:
-            if (found := self.head(path)) is not None:
+            found = self.head(path)
+            if found is not None:
                 self.bucket.delete(found.key)
                 on_removed(found.size)
-            if recursive:
-                self._remove_directory(path, most, on_removed)
-            self._mark(path.parent)
+            removed = recursive and self._remove_directory(path, most, on_removed)
+            if found is not None or removed:  # else the parent may be absent, or a file
+                self._mark(path.parent)
 
     def _remove_directory(
         self, path: VFolderPath, most: int | None, on_removed: Callable[[int], object]
-    ) -> None:
+    ) -> bool:
+        """Remove a directory, and return whether it was there."""
         base = self._below(path)
         walk = self.bucket.walk(base)
+        was_there = False
         while found := list(islice(walk, REMOVED_OBJECTS_MAX)):
             rest = next(walk, None)
             if rest is not None and most is not None:
@@ -326,6 +334,8 @@ class VFolderObjects:
                 found.append(rest)
             self._remove_found(base, found)
             on_removed(sum(one.size for one in found))
+            was_there = True
+        return was_there
 
     def _remove_found(self, base: str, found: list[StoredObject]) -> None:
         """Remove the objects of a directory, then all markers, the deepest first.
