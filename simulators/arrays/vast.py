@@ -378,7 +378,7 @@ class VastSim(Simulator):
         shown = {name: value for name, value in stream.items() if name not in ("of", "looks")}
         return {**shown, "status": {"state": state, "progress": 0}}
 
-    def _stream(self, ask: Ask, rest: list[str]) -> Say:
+    def _stream(self, ask: Ask, rest: list[str]) -> Say:  # noqa: PLR0911 - one for each answer
         if ask.method == "GET" and not rest:
             return self._list(ask, [self._shown_stream(one) for one in self.streams.values()])
         found = self.streams.get(int(rest[0])) if rest else None
@@ -392,7 +392,10 @@ class VastSim(Simulator):
                 if found["looks"] > 0:
                     return Say(400, b"The stream is active", _TEXT)
                 if ask.body["remove_dir"]:
-                    shutil.rmtree(self.shelf.top / found["loanee_root_path"].strip("/"))
+                    name = found["loanee_root_path"].strip("/")
+                    if not self.shelf.exists(name):
+                        return Say(400, b"no such directory", _TEXT)
+                    shutil.rmtree(self.shelf.top / name)
                 del self.streams[found["id"]]
                 return self._task(202) if self.profile.tasks else Say(204)
         return Say(404, {"detail": "Not found."})

@@ -10,7 +10,14 @@ from pathlib import PurePosixPath
 
 from msgspec import Struct, field
 
-from backends.mounted.rest import ArrayAnswer, ArrayRefused, ArrayRequest, deadline, jobs
+from backends.mounted.rest import (
+    ArrayAnswer,
+    ArrayRefused,
+    ArrayRequest,
+    Reason,
+    deadline,
+    jobs,
+)
 from backends.systems.vast.api import VastAccepted, VastApi
 from backends.systems.vast.snapshots import VastSnapshot, VastSnapshots
 from core.errors import DeadlineExceeded, StorageError, Unsupported
@@ -39,6 +46,7 @@ class _StreamStatus(Struct):
 class _Stream(Struct):
     id: int
     name: str = ""
+    loanee_root_path: str = ""
     status: _StreamStatus = field(default_factory=_StreamStatus)
 
     @property
@@ -111,12 +119,23 @@ class VastClones:
             return
         path = f"{self._api.prefix}/{_STREAMS}/{found.id}/"
         if found.state not in _COMPLETE:
-            stop = ArrayRequest("PATCH", f"{path}stop/", shape=_ACCEPTED)
-            self._api.finish(self._api.client.send(stop).body)
-        body = {"remove_dir": not keep}
-        removal = ArrayRequest("DELETE", path, body=body, shape=_ACCEPTED)
-        self._api.finish(self._api.client.send(removal).body)
+            self._ask(ArrayRequest("PATCH", f"{path}stop/", shape=_ACCEPTED))
+        body = {"remove_dir": not keep and self._has_directory(found)}
+        self._ask(ArrayRequest("DELETE", path, body=body, shape=_ACCEPTED))
         jobs.wait(lambda: self._stream(name) is None, _LONGEST_PAUSE_SECONDS)
+
+    def _ask(self, request: ArrayRequest) -> None:
+        """Change a stream; one that is gone is fine: an answer may have been lost."""
+        try:
+            self._api.finish(self._api.client.send(request).body)
+        except ArrayRefused as refusal:
+            if refusal.reason is not Reason.NOT_FOUND:
+                raise
+
+    def _has_directory(self, stream: _Stream) -> bool:
+        """Return whether the directory of a stream may exist: a caller may have removed it."""
+        path = stream.loanee_root_path.rstrip("/")
+        return not path or self._api.knows(path) is not False
 
     def _drop_snapshot(self, name: str) -> None:
         """Delete the snapshot of a clone, if it has one of its own; VAST does so later itself."""

@@ -1,6 +1,7 @@
 """VAST's own ways: 403 for a token that is void, lists in two shapes, tasks, texts for errors."""
 
 import os
+import shutil
 from contextlib import AbstractContextManager
 from pathlib import Path, PurePosixPath
 from uuid import uuid4
@@ -315,4 +316,58 @@ def test_what_a_dead_process_left_is_removed_first(tmp_path: Path) -> None:
         it.simulator.profile.clone_looks = 1
         it.backend.clone_tree(PurePosixPath(one.directory), target)
         assert (tmp_path / target / "file").read_bytes() == b"kept"
+        assert nothing_left(it)
+
+
+def test_a_caller_may_remove_what_a_dead_process_left(tmp_path: Path) -> None:
+    with cloning(tmp_path, Profile(clone_looks=10**9)) as it:
+        one, target = places(it)
+        slow = it.another(vast_clone_seconds=1.0)
+        slow._clones._clean = lambda _: None
+        with pytest.raises(errors.Unsupported):
+            slow.clone_tree(PurePosixPath(one.directory), target)
+        shutil.rmtree(tmp_path / target)
+        it.simulator.profile.clone_looks = 1
+        it.backend.clone_tree(PurePosixPath(one.directory), target)
+        assert (tmp_path / target / "file").read_bytes() == b"kept"
+        assert nothing_left(it)
+
+
+@pytest.mark.parametrize("tasks", [False, True])
+@pytest.mark.parametrize("fault", ["drop after", "html 502 after"])
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [("POST", "/snapshots/"), ("DELETE", "/globalsnapstreams/"), ("DELETE", "/snapshots/")],
+)
+def test_a_clone_survives_every_lost_answer(
+    tmp_path: Path, method: str, path: str, fault: str, *, tasks: bool
+) -> None:
+    with cloning(tmp_path, Profile(tasks=tasks)) as it:
+        one, target = places(it)
+        it.server.faults.next(fault, method, path)
+        it.backend.clone_tree(PurePosixPath(one.directory), target)
+        assert (tmp_path / target / "file").read_bytes() == b"kept"
+        assert nothing_left(it)
+
+
+@pytest.mark.parametrize("fault", ["drop after", "html 502 after"])
+def test_a_clone_that_fails_leaves_nothing_after_a_lost_answer(tmp_path: Path, fault: str) -> None:
+    for method, path in (("PATCH", "/stop/"), ("DELETE", "/globalsnapstreams/")):
+        with cloning(tmp_path, Profile(clone_state="Suspended", clone_looks=1)) as it:
+            one, target = places(it)
+            it.server.faults.next(fault, method, path)
+            with pytest.raises(errors.Unsupported):
+                it.backend.clone_tree(PurePosixPath(one.directory), target)
+            assert not (tmp_path / target).exists()
+            assert nothing_left(it)
+
+
+def test_a_target_that_exists_is_not_touched(tmp_path: Path) -> None:
+    with cloning(tmp_path) as it:
+        one, target = places(it)
+        (tmp_path / target).mkdir()
+        (tmp_path / target / "mine").write_bytes(b"1")
+        with pytest.raises(errors.Unsupported):
+            it.backend.clone_tree(PurePosixPath(one.directory), target)
+        assert (tmp_path / target / "mine").read_bytes() == b"1"
         assert nothing_left(it)
