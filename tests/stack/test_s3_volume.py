@@ -42,11 +42,11 @@ class Site:
     bucket: Bucket
     #: Between the node and the storage.
     proxy: FaultyStorage
-    #: The directory of the volume.
-    records: Path
+    #: Above the directories of the volumes.
+    top: Path
 
-    def prefix_of(self, vfolder: str) -> str:
-        record = self.records / VFolderId.parse(vfolder).directory / "objects"
+    def prefix_of(self, vfolder: str, records: str = "records") -> str:
+        record = self.top / records / VFolderId.parse(vfolder).directory / "objects"
         return str(json.loads(record.read_text())["prefix"])
 
     def call(self, method: str, path: str, **body: Any) -> Any:
@@ -143,7 +143,7 @@ secret_key = "{SECRET_KEY}"
 """
     with running_node(top / "node", more) as node:
         doors = Doors(node.settings)
-        yield Site(node, doors, bucket, proxy, top / "records")
+        yield Site(node, doors, bucket, proxy, top)
         assert SECRET_KEY not in node.output
     proxy.close()
 
@@ -179,7 +179,7 @@ def test_files_go_up_and_come_down(site: Site) -> None:
 
 def test_downloads_are_redirected_to_an_endpoint_for_clients(site: Site) -> None:
     vfolder = site.vfolder("redirected")
-    site.bucket.put(f"redirected/{prefix_of(vfolder)}ü f", b"content")
+    site.bucket.put(f"redirected/{site.prefix_of(vfolder, 'redirected')}ü f", b"content")
     token = site.doors.call(
         "POST", "/folder/file/download", volume="redirected", vfid=vfolder, relpath="ü f"
     )["token"]
