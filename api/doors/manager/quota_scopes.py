@@ -100,11 +100,8 @@ def unset_quota_scope_limit(body: OneScope) -> Response:
     return no_content()
 
 
-#: The limits beside that of bytes, and the operation that sets each.
-_FURTHER = {
-    "limit_inodes": operations.set_inode_limit,
-    "soft_limit_bytes": operations.set_soft_limit,
-}
+#: The limits beside that of bytes.
+_FURTHER = frozenset({"limit_inodes", "soft_limit_bytes"})
 
 
 def _check_further_limits(volume: str, options: Mapping[str, int | None] | None) -> None:
@@ -113,7 +110,7 @@ def _check_further_limits(volume: str, options: Mapping[str, int | None] | None)
     Raises:
         Unsupported: the volume has no limits of this kind.
     """
-    wanted = _FURTHER.keys() & (options or {}).keys()
+    wanted = _FURTHER & (options or {}).keys()
     if not wanted:
         return
     known = current_door().volume_access.on_volume(volume, operations.further_limits)
@@ -124,6 +121,8 @@ def _check_further_limits(volume: str, options: Mapping[str, int | None] | None)
 def _set_further_limits(
     volume: str, scope: QuotaScope, options: Mapping[str, int | None] | None
 ) -> None:
-    for name in _FURTHER.keys() & (options or {}).keys():
-        limit = (options or {})[name]
-        current_door().volume_access.on_volume(volume, _FURTHER[name], scope, limit)
+    given, access = options or {}, current_door().volume_access
+    if "limit_inodes" in given:
+        access.on_volume(volume, operations.set_inode_limit, scope, given["limit_inodes"])
+    if "soft_limit_bytes" in given:
+        access.on_volume(volume, operations.set_soft_limit, scope, given["soft_limit_bytes"])
