@@ -32,6 +32,13 @@ def _revision(text: str) -> None:
         raise ma.ValidationError(error.detail) from None
 
 
+def _unicode(text: str) -> None:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise ma.ValidationError("It has a character that is no text.") from None
+
+
 def _vfolder(text: str) -> None:
     try:
         VFolderId.parse(text)
@@ -81,7 +88,7 @@ class ScanBody(ArtifactBody):
     registry_name = _registry()
     limit = fields.Integer(required=True, strict=True, validate=validate.Range(1, LIMIT_MAX))
     order = fields.String(required=True, validate=validate.OneOf(list(ORDERS)))
-    search = fields.String(load_default=None, allow_none=True)
+    search = fields.String(load_default=None, allow_none=True, validate=_unicode)
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,6 +5,7 @@ Hub API, and the client library `huggingface_hub`, which the tests drive against
 """
 
 import re
+import time
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, replace
@@ -12,9 +13,9 @@ from datetime import datetime
 from typing import Any, TypeVar
 from urllib.parse import quote
 
-from backends.systems.registries.session import RemoteFile, RemoteSession
-from core.errors import ModelNotFound, RegistryRefused, StorageError
-from core.names import check_model_id
+from backends.systems.registries.session import RemoteFile, RemoteSession, as_size, as_text
+from core.errors import InvalidName, ModelNotFound, RegistryRefused, StorageError
+from core.names import check_model_id, check_revision
 from core.settings import HuggingFaceTable
 from core.telemetry import logger
 
@@ -37,6 +38,7 @@ ORDERS = {
 #: What a search returns of each model.
 _EXPANDED = ("author", "createdAt", "gated", "lastModified", "sha", "tags")
 _COMMIT = re.compile(r"[0-9a-f]{40}")
+_SHA256 = re.compile(r"[0-9a-f]{64}")
 _log = logger(__name__)
 T = TypeVar("T")
 
@@ -95,8 +97,11 @@ class Hub:
         self._session = RemoteSession(table.endpoint.rstrip("/"), token=table.token)
 
     # -- Models ------------------------------------------------------------------------------------
-    def search(self, text: str | None, order: str, limit: int) -> list[HubModel]:
-        """Return at most `limit` models that match, best first; revision `main` of each."""
+    def search(self, text: str | None, order: str, limit: int, *, seconds: float) -> list[HubModel]:
+        """Return at most `limit` models that match, best first; revision `main` of each.
+
+        A model whose id no route takes is left out.
+        """
         found: list[HubModel] = []
         query: list[tuple[str, str]] = [
             ("sort", ORDERS[order]),
@@ -106,25 +111,29 @@ class Hub:
         ]
         if text:
             query.append(("search", text))
-        for page in self._session.pages("/api/models", query):
-            found += [_model(one, DEFAULT_REVISION) for one in _listed(page)]
+        for page in self._session.pages("/api/models", query, seconds=seconds):
+            models = [_model(one, DEFAULT_REVISION) for one in _listed(page)]
+            found += [one for one in models if _is_valid(check_model_id, one.id)]
             if len(found) >= limit:
                 break
         return found[:limit]
 
     def revisions(self, model_id: str) -> list[str]:
-        """Return the branches and the tags of a model."""
+        """Return the branches and the tags of a model, those that can be directories."""
         refs = self._session.json(f"/api/models/{_path(model_id)}/refs")
         with _answers():
-            return [one["name"] for kind in ("branches", "tags") for one in refs[kind]]
+            names = [as_text(one["name"]) for kind in ("branches", "tags") for one in refs[kind]]
+        return [name for name in names if _is_valid(check_revision, name)]
 
     def scan(self, text: str | None, order: str, limit: int, *, seconds: float) -> list[HubModel]:
         """Return an entry for each branch and tag of each model that matches.
 
         A model whose branches are not known, or not in time, has the entry `main` alone.
         """
-        models = self.search(text, order, limit)
-        found = self.beside(self._revisions_of, models, seconds=seconds)
+        until = time.monotonic() + seconds
+        models = self.search(text, order, limit, seconds=seconds)
+        left = max(0.0, until - time.monotonic())
+        found = self.beside(self._revisions_of, models, seconds=left)
         return [
             replace(model, revision=name)
             for model, names in zip(models, found, strict=True)
@@ -223,9 +232,9 @@ def _model(facts: Any, revision: str, model_id: str = "") -> HubModel:  # noqa: 
     with _answers():
         commit = facts.get("sha")
         return HubModel(
-            id=model_id or str(facts["id"]),
+            id=model_id or as_text(facts["id"]),
             revision=revision,
-            author=facts.get("author"),
+            author=None if facts.get("author") is None else as_text(facts["author"]),
             tags=tuple(map(str, facts.get("tags") or ())),
             created_at=_parsed(facts.get("createdAt")),
             modified_at=_parsed(facts.get("lastModified")),
@@ -239,11 +248,25 @@ def _file(facts: dict[str, Any]) -> HubFile:
         large = facts.get("lfs") or {}
         sha256 = large.get("oid") or large.get("sha256")
         return HubFile(
-            path=str(facts["path"]),
-            size=int(large.get("size", facts["size"])),
-            sha256=sha256,
-            blob=None if sha256 else facts.get("oid"),
+            path=as_text(facts["path"]),
+            size=as_size(large.get("size", facts.get("size"))),
+            sha256=_digest(_SHA256, sha256),
+            blob=None if sha256 else _digest(_COMMIT, facts.get("oid")),
         )
+
+
+def _digest(form: re.Pattern[str], value: object) -> str | None:
+    if value is not None and not form.fullmatch(as_text(value)):
+        raise ValueError("no digest")
+    return value if isinstance(value, str) else None
+
+
+def _is_valid(check: Callable[[str], object], name: str) -> bool:
+    try:
+        check(name)
+    except InvalidName:
+        return False
+    return True
 
 
 def _parsed(text: str | None) -> datetime | None:

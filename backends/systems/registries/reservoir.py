@@ -14,7 +14,7 @@ from urllib.parse import quote, urlsplit
 import requests
 from requests.auth import AuthBase
 
-from backends.systems.registries.session import RemoteFile, RemoteSession
+from backends.systems.registries.session import RemoteFile, RemoteSession, as_size, as_text
 from core.errors import ConfigurationError, RegistryRefused
 from core.settings import ReservoirClientTable, ReservoirTable
 
@@ -105,7 +105,7 @@ class Reservoir:
         found = self._session.json(f"{self._storage}/files", body={"directory": directory})
         try:
             entries = [
-                (str(one["path"]), int(one["size"]))
+                (as_text(one["path"]), as_size(one["size"]))
                 for one in found["files"]
                 if one["type"] != "directory"
             ]

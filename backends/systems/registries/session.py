@@ -5,7 +5,8 @@ there (RFC 9110 §15.4); a test holds it. Environment variables name proxies, bu
 `.netrc` is not read.
 """
 
-import json
+import re
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ from http import HTTPStatus
 from typing import Any, Self
 from urllib.parse import parse_qsl, urlsplit
 
+import msgspec
 import requests
 from requests.adapters import HTTPAdapter
 from requests.auth import AuthBase
@@ -35,8 +37,12 @@ CONNECTIONS = 16
 READ_BYTES = 256 * 1024
 #: The longest JSON answer that is read (bytes).
 JSON_MAX_BYTES = 64 << 20
-#: A search or a tree of more pages is given up.
-PAGES_MAX = 10_000
+#: An answer that is no file, and all pages of a list, arrive in this time (seconds). The manager
+#: gives up after 300 s.
+ANSWER_SECONDS, LIST_SECONDS = 60.0, 200.0
+#: No file is as long (bytes): offsets of files have 63 bits.
+SIZE_END = 1 << 63
+_RANGE = re.compile(r"bytes (\d+)-")
 _ABSENT_CODES = frozenset({"RepoNotFound", "RevisionNotFound", "EntryNotFound"})
 Query = list[tuple[str, str]]
 Json = dict[str, str] | None
@@ -64,6 +70,11 @@ class RemoteFile:
         is_part = response.status_code == HTTPStatus.PARTIAL_CONTENT
         #: Where the bytes begin.
         self.start = start if is_part else 0
+        #: Of the file; None when the server sends none.
+        self.etag: str | None = response.headers.get("ETag")
+        if is_part and not _begins_at(response, start):
+            response.close()
+            raise RegistryRefused("The registry sends another part of a file.")
 
     def pieces(self, size: int = READ_BYTES) -> Iterator[bytes]:
         """Yield the bytes.
@@ -123,24 +134,30 @@ class RemoteSession:
         with self._answer(path, query, _More(body=body)) as response:
             return _decoded(response)
 
-    def pages(self, path: str, query: Query) -> Iterator[Any]:
+    def pages(self, path: str, query: Query, *, seconds: float = LIST_SECONDS) -> Iterator[Any]:
         """Yield the JSON of each page; `Link` names the next one (RFC 8288).
 
         Only its query is taken: a mirror may name another host there.
+
+        Raises:
+            RegistryUnavailable: the pages do not end in time.
         """
-        for _ in range(PAGES_MAX):
+        until = time.monotonic() + seconds
+        while True:
             with self._answer(path, query) as response:
                 page = _decoded(response)
                 following = response.links.get("next", {}).get("url")
             yield page
             if not following:
                 return
-            query = parse_qsl(urlsplit(following).query, keep_blank_values=True)
+            query = _query_of(following)
+            if time.monotonic() > until:
+                raise RegistryUnavailable("The registry does not end its list in time.")
 
     def content(self, path: str, most: int) -> bytes:
         """Return the first bytes of a small file, `most` of them."""
-        with self._answer(path) as response, _translated():
-            return bytes(response.raw.read(most) or b"")
+        with self._answer(path) as response:
+            return _read(response, most)
 
     def open(
         self, path: str, start: int = 0, *, method: str = "GET", body: Json = None
@@ -186,6 +203,20 @@ class _More:
     start: int = 0
 
 
+def as_text(value: object) -> str:
+    """Return a text of an answer; raise TypeError where it is none."""
+    if not isinstance(value, str):
+        raise TypeError("no text")
+    return value
+
+
+def as_size(value: object) -> int:
+    """Return the size of a file (bytes); raise ValueError where it can be none."""
+    if not isinstance(value, int) or not 0 <= value < SIZE_END:
+        raise ValueError("no size")
+    return value
+
+
 @contextmanager
 def _translated() -> Iterator[None]:
     try:
@@ -198,14 +229,40 @@ def _translated() -> Iterator[None]:
 
 
 def _decoded(response: requests.Response) -> Any:  # noqa: ANN401 - any JSON value
-    with _translated():
-        text = response.raw.read(JSON_MAX_BYTES + 1, decode_content=True)
+    text = _read(response, JSON_MAX_BYTES + 1)
     if len(text) > JSON_MAX_BYTES:
         raise RegistryRefused("The registry answers more than can be read.")
     try:
-        return json.loads(text)
-    except ValueError as error:
+        return msgspec.json.decode(text)
+    except (msgspec.DecodeError, RecursionError, ValueError) as error:
         raise RegistryRefused("The registry answers no JSON.") from error
+
+
+def _read(response: requests.Response, most: int) -> bytes:
+    """Return the first bytes of an answer, `most` of them; a slow server is given up."""
+    until = time.monotonic() + ANSWER_SECONDS
+    found = bytearray()
+    with _translated():
+        while len(found) < most and (
+            piece := response.raw.read1(most - len(found), decode_content=True)
+        ):
+            found += piece
+            if time.monotonic() > until:
+                raise RegistryUnavailable("The registry is too slow.")
+    return bytes(found)
+
+
+def _query_of(link: str) -> Query:
+    try:
+        return parse_qsl(urlsplit(link).query, keep_blank_values=True)
+    except ValueError as error:
+        raise RegistryRefused("The registry names a next page that is no address.") from error
+
+
+def _begins_at(response: requests.Response, start: int) -> bool:
+    """Return whether a part of a file is the one that was asked for (RFC 9110 §14.4)."""
+    found = _RANGE.match(response.headers.get("Content-Range", ""))
+    return found is not None and int(found[1]) == start
 
 
 def _refusal(response: requests.Response) -> StorageError:

@@ -78,9 +78,10 @@ class ImportRequest(Request, frozen=True, kw_only=True, tag="import"):
         """Return the vfolder, or the directories that the import replaces."""
         if self.vfolder is not None:
             return [(lock_key(self.volume, self.vfolder), "exclusive")]
-        return [(f"{self.volume}/{place}", "exclusive") for place in sorted(set(self._places()))]
+        return [(f"{self.volume}/{place}", "exclusive") for place in sorted(set(self.places()))]
 
-    def _places(self) -> list[str]:
+    def places(self) -> list[str]:
+        """Return the directories that the files go to, `.` for the top."""
         if self.prefix is not None:
             return [str(VFolderPath.parse(self.prefix.lstrip("/")))]
         return [model.directory for model in self.models]

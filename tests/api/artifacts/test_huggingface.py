@@ -136,6 +136,7 @@ def test_wrong_requests(manager: RunningDoor, model: str) -> None:
         {"limit": "1"},
         {"order": "name"},
         {"search": 1},
+        {"search": "\ud800"},
         {"registry_name": None},
     ):
         answer = manager.call("POST", f"{TOP}/scan", right | wrong)

@@ -374,6 +374,41 @@ def test_wrong_imports(site: Site) -> None:
         assert answer.status_code == status, (more, answer.text)
 
 
+def test_no_import_reaches_our_own_files(site: Site) -> None:
+    """Neither by its prefix, nor by the id of a model, nor by the name of a file."""
+    for more in (
+        {"storage_prefix": ".vfolder"},
+        {"storage_prefix": "/.vfolder/jobs"},
+        {"models": [{"model_id": ".vfolder/jobs", "revision": "main"}]},
+        {"models": [{"model_id": ".vfolder", "revision": "staging"}]},
+    ):
+        answer = site.send([], **more) if "models" in more else site.send([site.model()], **more)
+        assert answer.status_code == 400, (more, answer.text)
+        assert answer.json()["error_code"] == "storage-proxy_access_invalid-parameters"
+    lock = site.shelf / ".vfolder" / "lock"
+    before = lock.stat().st_ino
+    model = site.model({".vfolder/lock": b"x", ".vfolder/jobs/x.manifest": b"x"})
+    job = site.ended(site.begun(model, storage_prefix="/"))
+    assert job["state"] == "failed", job
+    assert lock.stat().st_ino == before
+    assert not (site.shelf / ".vfolder" / "jobs" / "x.manifest").exists()
+
+
+def test_a_very_deep_model(site: Site) -> None:
+    """More levels than Python recurses."""
+    name = "a/" * 1200 + "file"
+    model = site.model({name: b"deep", "top": b"x"})
+    job = site.ended(site.begun(model))
+    assert job["state"] == "succeeded", job
+    found = site.shelf / model / "main"
+    assert (found / name).read_bytes() == b"deep"
+    assert (found / "a/a").stat().st_mode & 0o777 == 0o755
+    body = {"filepath": model}
+    assert site.door.call("DELETE", "/v1/storages/vfs/shelf", body).status_code == 200
+    trash = site.shelf / ".vfolder" / "trash"
+    wait_for(lambda: not os.listdir(trash), failure="the trash is not empty")
+
+
 # -- Reservoir -------------------------------------------------------------------------------------
 RESERVOIR = "/v1/registries/reservoir/import"
 REVISION = str(uuid4())

@@ -172,6 +172,7 @@ class RemoteObject(RemoteFile):
 
     def __init__(self, bucket: Bucket, key: str, start: int) -> None:
         self.start = start
+        self.etag = None  # the reader continues in one version of the object
         with _as_registry():
             self._reader = bucket.read(key, start)
 

@@ -128,7 +128,7 @@ class Download:
         Raises:
             RegistryUnavailable: it ended before the file did.
         """
-        for piece in self._from(file, state.done):
+        for piece in self._from(file, state):
             self.check()
             if state.done + len(piece) > file.size:
                 raise CopyDiffers("The registry sends more than the size of the file.")
@@ -138,10 +138,17 @@ class Download:
         if state.done < file.size:
             raise RegistryUnavailable("The registry ended a file too early.")
 
-    def _from(self, file: ImportFile, start: int) -> Iterator[bytes]:
-        """Yield the bytes from a position; a server that begins at 0 is read up to there."""
-        with self._source.open(self._model, self._commit, file, start) as remote:
-            skipped = start - remote.start
+    def _from(self, file: ImportFile, state: "_State") -> Iterator[bytes]:
+        """Yield the bytes from a position; a server that begins at 0 is read up to there.
+
+        Raises:
+            CopyDiffers: the file is another one than before the break.
+        """
+        with self._source.open(self._model, self._commit, file, state.done) as remote:
+            if state.etag and remote.etag and state.etag != remote.etag and not file.digest:
+                raise CopyDiffers("The file changed at the registry while it was sent.")
+            state.etag = remote.etag
+            skipped = state.done - remote.start
             for piece in remote.pieces():
                 if skipped >= len(piece):
                     skipped -= len(piece)
@@ -165,6 +172,8 @@ class _State:
         self._recorded_at = time.monotonic()
         self.done = done
         self.unrecorded = done
+        #: Of the last connection.
+        self.etag: str | None = None
 
     def add(self, size_bytes: int) -> None:
         """Count bytes that came; record them from time to time."""

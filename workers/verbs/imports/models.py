@@ -276,11 +276,11 @@ def _target(context: Context, request: ImportRequest) -> Target:
     if request.vfolder is not None:
         return VFolderTarget(context, request.volume, VFolderId.parse(request.vfolder))
     storage = _object_storage(context.settings, request)
+    places = [_place(request, model) for model in request.models]
     if storage is not None:
-        places = [_place(request, model) for model in request.models]
         return BucketTarget(context, storage, places)
     name = str(storage_of(request.volume))
-    return StorageTarget(context, ArtifactStorages(context.settings).vfs(name))
+    return StorageTarget(context, ArtifactStorages(context.settings).vfs(name), places)
 
 
 def _object_storage(settings: Settings, request: ImportRequest) -> ObjectStorage | None:

@@ -79,15 +79,15 @@ class DirectoryTarget:
     # -- Staging -----------------------------------------------------------------------------------
     def receive(self, number: int, file: ImportFile, download: Download) -> None:
         """Download a file into staging, from where an earlier run stopped, and check it."""
-        self._check_size(file)
-        with self._staged_parent(number, file.path) as parent, self._blamed():
+        self._check(number, file)
+        with self._staged(number, file.path.parent) as parent, self._blamed():
             descriptor = os.open(file.path.name, _OPEN, _STAGED_MODE, dir_fd=parent)
             try:
                 self._fill(descriptor, file, download)
             finally:
                 os.close(descriptor)
 
-    def _check_size(self, file: ImportFile) -> None:
+    def _check(self, number: int, file: ImportFile) -> None:
         """Refuse a file that the target does not take."""
 
     def _fill(self, descriptor: int, file: ImportFile, download: Download) -> None:
@@ -110,10 +110,13 @@ class DirectoryTarget:
             raise CopyDiffers("A file differs from the digest that the registry says.")
 
     @contextmanager
-    def _staged_parent(self, number: int, path: VFolderPath) -> Iterator[int]:
-        below = self._staging / str(number) / PurePosixPath(*path.parent.parts)
-        with translated(str(path)), self._context.hidden_directory(self._root, below) as directory:
-            yield directory
+    def _staged(self, number: int, directory: VFolderPath) -> Iterator[int]:
+        below = self._staging / str(number) / PurePosixPath(*directory.parts)
+        with (
+            translated(str(directory)),
+            self._context.hidden_directory(self._root, below) as opened,
+        ):
+            yield opened
 
     @contextmanager
     def _blamed(self) -> Iterator[None]:
@@ -127,7 +130,7 @@ class DirectoryTarget:
             self._run.check()
             target = place / file.path
             with (
-                self._staged_parent(number, file.path) as staged,
+                self._staged(number, file.path.parent) as staged,
                 translated(str(target)),
                 parents(target, top, self._owner) as parent,
             ):
@@ -170,9 +173,11 @@ class StorageTarget(DirectoryTarget):
 
     _owner = Owner.DIRECTORY
 
-    def __init__(self, context: Context, storage: VfsStorage) -> None:
+    def __init__(self, context: Context, storage: VfsStorage, places: list[VFolderPath]) -> None:
+        """Take the storage, and where each model goes."""
         super().__init__(context, context.storage_root(storage), None)
         self._storage = storage
+        self._places = places
         status = os.fstat(self._root)
         self._ids = (status.st_uid, status.st_gid)
 
@@ -180,7 +185,8 @@ class StorageTarget(DirectoryTarget):
         super()._prepare(descriptor, parent, name)
         inheritance.set_owner(descriptor, os.fstat(descriptor), *self._ids)
 
-    def _check_size(self, file: ImportFile) -> None:
+    def _check(self, number: int, file: ImportFile) -> None:
+        self._storage.parse(str(self._places[number] / file.path))
         limit = self._storage.max_file_bytes
         if limit is not None and file.size > limit:
             raise FileTooLarge(f"A file of this storage has at most {limit} bytes.")
@@ -191,20 +197,22 @@ class StorageTarget(DirectoryTarget):
         """Publish a tree by one rename where the place is the model's own, else file by file."""
         self._sync()
         if owned:
-            self._prepare_tree(number)
+            self._prepare_tree(number, files)
             self._replace(number, place)
         else:
             self._lay_over(number, self._root, place, files)
 
-    def _prepare_tree(self, number: int) -> None:
+    def _prepare_tree(self, number: int, files: list[ImportFile]) -> None:
         """Give files and directories their owner, and modes that others may read."""
         with self._context.hidden_directory(self._root, self._staging) as staging:
             if not descriptors.exists(PurePosixPath(str(number)), staging):
                 return  # an earlier run has published it
-            for _, _, files, current in os.fwalk(str(number), dir_fd=staging):
+        for directory, names in _by_directory(files).items():
+            self._run.check()
+            with self._staged(number, directory) as current:
                 os.fchmod(current, inheritance.DIRECTORY_MODE)
                 inheritance.set_owner(current, os.fstat(current), *self._ids)
-                for name in files:
+                for name in names:
                     self._prepare_staged(name, current)
 
     def _prepare_staged(self, name: str, directory: int) -> None:
@@ -227,6 +235,18 @@ class StorageTarget(DirectoryTarget):
                     os.rename(place.name, old, src_dir_fd=parent, dst_dir_fd=staging)
                 descriptors.rename_new(str(number), staging, place.name, parent)
             remove_tree(staging, old, control=self._run)
+
+
+def _by_directory(files: list[ImportFile]) -> dict[VFolderPath, list[str]]:
+    """Return the names of the files in each directory, also in one with directories alone."""
+    found: dict[VFolderPath, list[str]] = {VFolderPath(()): []}
+    for file in files:
+        directory = file.path.parent
+        while directory not in found:
+            found[directory] = []
+            directory = directory.parent
+        found[file.path.parent].append(file.path.name)
+    return found
 
 
 class VFolderTarget(DirectoryTarget):

@@ -7,12 +7,14 @@ from api.routes import current_door
 from api.schemas import artifact_registries as schemas
 from api.schemas.bodies import UnreadableDocument
 from backends.volumes import operations
+from backends.volumes.artifacts import VfsStorage
 from core.errors import (
     InvalidParameters,
     RegistryNotFound,
     StorageError,
     StorageKindWrong,
     StorageNotFound,
+    StoragePathRefused,
     UnknownVolume,
     VFolderNotFound,
 )
@@ -26,6 +28,7 @@ IMPORT_ERRORS: tuple[type[StorageError], ...] = (
     InvalidParameters,
     StorageNotFound,
     StorageKindWrong,
+    StoragePathRefused,
     UnknownVolume,
     VFolderNotFound,
 )
@@ -39,7 +42,9 @@ def submit_import(
     Raises:
         StorageNotFound, UnknownVolume, VFolderNotFound: a target does not exist.
         InvalidParameters: the targets are not possible.
+        StoragePathRefused: the files would go to our own ones.
     """
+    door = current_door()
     targets = order.targets()
     for target in targets.values():
         _check(target)
@@ -54,7 +59,10 @@ def submit_import(
         prefix=order.storage_prefix,
         verify="verify" in targets,
     )
-    job = current_door().jobs.submit_own(request, JobSubmission(MANAGER))
+    if storage and door.artifact_storages.table(storage).type == "vfs_storage":
+        for place in request.places():
+            VfsStorage.parse(place)
+    job = door.jobs.submit_own(request, JobSubmission(MANAGER))
     return job.id
 
 
