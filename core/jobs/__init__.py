@@ -8,6 +8,7 @@ from core.jobs.control import (
     LeaseLost,
     Released,
     Unattended,
+    checked_pause,
 )
 from core.jobs.job import (
     PRIORITY_DEFAULT,
@@ -36,6 +37,7 @@ __all__ = [
     "Released",
     "State",
     "Unattended",
+    "checked_pause",
     "queue_name",
     "summary",
 ]

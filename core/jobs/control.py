@@ -4,8 +4,13 @@ Engines (tree walks, copies, vendor clients) know only this protocol. Workers im
 the job record. Every method is cheap enough to be called for each entry.
 """
 
+import time
+from collections.abc import Callable
 from enum import StrEnum
 from typing import Protocol
+
+#: A pause looks this often whether the run ends (seconds).
+LOOK_SECONDS = 0.2
 
 
 class Counter(StrEnum):
@@ -33,6 +38,14 @@ class Released(Interrupted):
 
 class LeaseLost(Interrupted):
     """Another run may own the job already: the run changes nothing more, not even to clean up."""
+
+
+def checked_pause(check: Callable[[], object], seconds: float) -> None:
+    """Wait, and call `check` all the time: what it raises ends the pause."""
+    until = time.monotonic() + seconds
+    while (left := until - time.monotonic()) > 0:
+        check()
+        time.sleep(min(left, LOOK_SECONDS))
 
 
 class Control(Protocol):

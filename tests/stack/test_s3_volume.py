@@ -140,6 +140,9 @@ bucket = "{bucket.name}"
 prefix = "redirected"
 access_key = "{ACCESS_KEY}"
 secret_key = "{SECRET_KEY}"
+[artifact-registries.hub]
+type = "huggingface"
+huggingface = {{ endpoint = "http://127.0.0.1:1" }}
 """
     with running_node(top / "node", more) as node:
         doors = Doors(node.settings)
@@ -210,6 +213,19 @@ def test_entries_are_managed(site: Site) -> None:
     assert (usage["file_count"], usage["used_bytes"]) == (3, 5)
     site.call("POST", "/folder/file/delete", vfid=vfolder, relpaths=["a"], recursive=True)
     assert site.names(vfolder) == []
+
+
+def test_an_import_is_refused_before_it_downloads(site: Site) -> None:
+    """Models are published by renames, which no bucket has."""
+    target = {"vfolder_id": site.vfolder(), "volume_name": VOLUME}
+    body = {
+        "registry_name": "hub",
+        "models": [{"model_id": "org/model", "revision": "main"}],
+        "storage_step_target_mappings": {"archive": target},
+    }
+    task = site.doors.call("POST", "/v1/registries/huggingface/import", **body)["task_id"]
+    job = site.end(task)
+    assert (job["state"], job["error"]["title"]) == ("failed", "Unsupported operation"), job
 
 
 def test_jobs_do_their_work(site: Site) -> None:

@@ -115,10 +115,12 @@ class Bucket:
         *,
         patience_seconds: float = 0.0,
         of_volume: bool = False,
+        check: Callable[[], object] = bool,
     ) -> None:
+        """Take the endpoint; patience, `of_volume` and `check` are those of `Calls`."""
         self.name = name
         self.endpoint = endpoint
-        self._calls = Calls(endpoint, patience_seconds, of_volume=of_volume)
+        self._calls = Calls(endpoint, patience_seconds, check, of_volume=of_volume)
 
     def check(self) -> None:
         """Check that the bucket exists and the credentials may list it: one call.

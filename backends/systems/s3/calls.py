@@ -3,6 +3,7 @@
 import io
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 from itertools import islice
 from typing import Any, TypeVar
 
@@ -16,6 +17,7 @@ from backends.systems.s3.errors import (
     storage_errors,
 )
 from core.errors import VolumeUnavailable
+from core.jobs import checked_pause
 
 #: Pauses of a patient caller between rounds of tries: random, up to twice as much each time.
 FIRST_PAUSE_SECONDS = 0.5
@@ -41,16 +43,23 @@ class Calls:
     """Calls to one endpoint. boto3 repeats each one some times; a patient caller repeats that."""
 
     def __init__(
-        self, endpoint: S3Endpoint, patience_seconds: float = 0.0, *, of_volume: bool = False
+        self,
+        endpoint: S3Endpoint,
+        patience_seconds: float = 0.0,
+        check: Callable[[], object] = bool,
+        *,
+        of_volume: bool = False,
     ) -> None:
         """Make the calls of an endpoint; it connects with its first one.
 
         `patience_seconds` is for how long a call is repeated after boto3 gave up: 0 at a door,
-        minutes in a job. With `of_volume` a missing bucket is a volume that is away.
+        minutes in a job. `check` is called in the pauses; what it raises ends the call. With
+        `of_volume` a missing bucket is a volume that is away.
         """
         self._endpoint = endpoint
         self._of_volume = of_volume
         self._patience_seconds = patience_seconds
+        self._check = check
 
     def __call__(self, method: str, /, **arguments: Any) -> dict[str, Any]:  # noqa: ANN401 - as boto3
         """Return the answer of a method of boto3's client, such as `head_object`.
@@ -115,6 +124,7 @@ class Calls:
             retry=tenacity.retry_if_exception_type(ObjectStorageUnavailable),
             wait=tenacity.wait_random_exponential(FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS),
             stop=tenacity.stop_before_delay(self._patience_seconds),
+            sleep=partial(checked_pause, self._check),
             reraise=True,
         )
         return retrying(call)

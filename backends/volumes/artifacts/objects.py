@@ -1,5 +1,6 @@
 """An object storage of artifacts: the buckets of one S3 endpoint that the configuration names."""
 
+from collections.abc import Callable
 from typing import Any
 
 from backends.systems.s3 import Bucket, BucketNotFound, ObjectStorageFailed, S3Endpoint
@@ -49,14 +50,17 @@ class ObjectStorage:
         own = self._endpoint(DOOR_READ_SECONDS, DOOR_ATTEMPTS)
         return Bucket(own, name)
 
-    def patient_bucket(self, name: str) -> Bucket:
+    def patient_bucket(self, name: str, check: Callable[[], object]) -> Bucket:
         """Return a bucket for the calls of a job, which wait for an overloaded storage.
+
+        `check` is called meanwhile; what it raises ends the call.
 
         Raises:
             BucketNotFound: the configuration does not name it.
         """
         self._check(name)
-        return Bucket(self._endpoint(), name, patience_seconds=JOB_PATIENCE_SECONDS)
+        own = self._endpoint()
+        return Bucket(own, name, patience_seconds=JOB_PATIENCE_SECONDS, check=check)
 
     def _check(self, name: str) -> None:
         if name not in self._table.buckets:

@@ -1,5 +1,7 @@
 """The registries of this node, by the names of the configuration."""
 
+from collections.abc import Callable
+
 from backends.systems.registries import Hub, Reservoir
 from backends.systems.s3 import DEFAULT_REGION, Bucket, S3Endpoint
 from backends.volumes.artifacts.objects import JOB_PATIENCE_SECONDS
@@ -45,8 +47,10 @@ class ArtifactRegistries:
             raise RegistryNotFound("No reservoir registry of this name is configured here.")
         return Reservoir(table.reservoir, self._settings.reservoir_client)
 
-    def bucket(self, name: str, bucket: str) -> Bucket | None:
+    def bucket(self, name: str, bucket: str, check: Callable[[], object]) -> Bucket | None:
         """Return a bucket of another site; None when its table names no object storage.
+
+        `check` is called while a call waits; what it raises ends the call.
 
         Raises:
             RegistryNotFound: no registry of this kind has the name.
@@ -64,4 +68,4 @@ class ArtifactRegistries:
             access_key=own.object_storage_access_key,
             secret_key=own.object_storage_secret_key,
         )
-        return Bucket(endpoint, bucket, patience_seconds=JOB_PATIENCE_SECONDS)
+        return Bucket(endpoint, bucket, patience_seconds=JOB_PATIENCE_SECONDS, check=check)

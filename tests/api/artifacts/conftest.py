@@ -35,6 +35,14 @@ access-key = "{key}"
 secret-key = "{secret}"
 buckets = ["{buckets[0]}", "{buckets[1]}"]
 region = "us-east-1"
+[artifact-storages.dead-bucket]
+type = "object_storage"
+[artifact-storages.dead-bucket.object-storage]
+endpoint = "http://127.0.0.1:1"
+access-key = "{key}"
+secret-key = "{secret}"
+buckets = ["none"]
+region = "us-east-1"
 [artifact-registries.other-site]
 type = "reservoir"
 [artifact-registries.other-site.reservoir]

@@ -310,6 +310,15 @@ def test_a_cancelled_import_leaves_nothing(site: Site) -> None:
     assert site.end_of(model)[0].fields["success"] is False
 
 
+def test_a_cancelled_import_does_not_wait_for_a_dead_bucket(site: Site) -> None:
+    """Calls to an object storage are repeated for minutes; a cancel ends them."""
+    task = site.begun(site.model(), storage_step_mappings={"archive": "dead-bucket"})
+    wait_for(lambda: site.get(task)["state"] == "running", 60)
+    wait_for(lambda: (site.get(task)["progress"] or {}).get("phase") == "download", 60)
+    site.door.call("POST", f"/v1/jobs/{task}/cancel")
+    assert site.ended(task)["state"] == "cancelled"
+
+
 def test_a_killed_import_continues_inside_the_file(site: Site, worker: int) -> None:
     """Another commit meanwhile changes nothing: the first run has pinned the commit."""
     model = site.model()

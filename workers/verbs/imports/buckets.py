@@ -34,7 +34,7 @@ class BucketTarget:
     def __init__(self, context: Context, storage: ObjectStorage, places: list[VFolderPath]) -> None:
         """Take the storage, and where each model goes."""
         self._run = context.run
-        self._bucket = storage.patient_bucket(storage.first_bucket)
+        self._bucket = storage.patient_bucket(storage.first_bucket, context.run.check)
         self._part_bytes = storage.part_bytes
         self._places = places
         #: Keys of the present model that this run has written.

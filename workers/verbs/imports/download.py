@@ -7,7 +7,7 @@ from typing import TypeVar
 
 from core.cluster import ArtifactDownload
 from core.errors import CopyDiffers, RegistryUnavailable
-from core.jobs import Counter, Released
+from core.jobs import Counter, Released, checked_pause
 from core.jobs.requests import ModelRevision
 from core.telemetry import logger
 from workers.run import Run
@@ -19,8 +19,6 @@ BREAKS_MAX = 8
 FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 1.0, 30.0
 #: The progress of a file is recorded this often (seconds).
 RECORD_SECONDS = 30.0
-#: A paused download looks this often whether the run ends (seconds).
-LOOK_SECONDS = 0.2
 _log = logger(__name__)
 T = TypeVar("T")
 
@@ -33,10 +31,7 @@ def pause(check: Callable[[], None], breaks: int) -> None:
     """
     seconds = min(FIRST_PAUSE_SECONDS * 2 ** (breaks - 1), LONGEST_PAUSE_SECONDS)
     _log.warning("registry away, called again", pause_seconds=seconds, failures=breaks)
-    until = time.monotonic() + seconds
-    while time.monotonic() < until:
-        check()
-        time.sleep(LOOK_SECONDS)
+    checked_pause(check, seconds)
 
 
 def patiently(run: Run, call: Callable[[], T]) -> T:

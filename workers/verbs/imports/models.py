@@ -77,7 +77,7 @@ class Import:
         Raises:
             StorageError: no model could be imported; it is the error of the first.
         """
-        self._source = _source(self._context.settings, self._request)
+        self._source = _source(self._context, self._request)
         self._manifest = self._target.begin()
         self._ended = {mark["number"]: mark for mark in self._marks("model")}
         plans = self._plan_all()
@@ -133,7 +133,10 @@ class Import:
             pinned[number] = patiently(self._run, lambda: self._source.commit(model))
             self._mark("commit", number=number, commit=pinned[number])
         commit = pinned[number]
-        return _Plan(commit, patiently(self._run, lambda: self._source.files(model, commit)))
+        files = patiently(self._run, lambda: self._source.files(model, commit))
+        if len({file.path for file in files}) != len(files):  # they are received beside each other
+            raise RegistryRefused("The registry names a file twice.")
+        return _Plan(commit, files)
 
     # -- One model ---------------------------------------------------------------------------------
     def _tried(self, number: int, call: Callable[[], T]) -> T | Facts:
@@ -261,15 +264,16 @@ def _place(request: ImportRequest, model: ModelRevision) -> VFolderPath:
     return VFolderPath.parse(prefix)
 
 
-def _source(settings: Settings, request: ImportRequest) -> ModelSource:
-    registries = ArtifactRegistries(settings)
+def _source(context: Context, request: ImportRequest) -> ModelSource:
+    registries = ArtifactRegistries(context.settings)
     if request.registry_type == "huggingface":
         return HubSource(registries.hub(request.registry))
-    storage = _object_storage(settings, request)
-    bucket = storage and registries.bucket(request.registry, storage.first_bucket)
-    return (
-        BucketSource(bucket) if bucket else ReservoirSource(registries.reservoir(request.registry))
-    )
+    storage = _object_storage(context.settings, request)
+    if storage is not None:
+        bucket = registries.bucket(request.registry, storage.first_bucket, context.run.check)
+        if bucket is not None:
+            return BucketSource(bucket)
+    return ReservoirSource(registries.reservoir(request.registry))
 
 
 def _target(context: Context, request: ImportRequest) -> Target:

@@ -7,6 +7,7 @@ from pathlib import PurePosixPath
 from typing import Protocol
 
 from backends.base import MountedBackend, Owner
+from backends.entries import HasObjects, object_tree
 from backends.fs import atomic, descriptors, inheritance, layout, translated
 from backends.quota import blame, check_space, soft
 from backends.tree import remove_tree, sync_file_system
@@ -255,6 +256,8 @@ class VFolderTarget(DirectoryTarget):
     def __init__(self, context: Context, volume: str, vfolder: VFolderId) -> None:
         super().__init__(context, context.root(volume), vfolder.scope)
         self._backend: MountedBackend = context.backend(volume)
+        if self._backend.skill(HasObjects) is not None:
+            raise object_tree.unsupported(self._backend, "import models")
         self._vfolder = vfolder
         self._owner = self._backend.mount.owner
 
