@@ -70,6 +70,33 @@ class Deadlines:
             metrics.BACKEND_SECONDS.labels(volume, outcome).observe(seconds)
         return result
 
+    def opened(self, volume: str, function: Callable[[], T], close: Callable[[T], object]) -> T:
+        """Return what a function opens, as `call` does; what comes too late is closed.
+
+        Raises:
+            DeadlineExceeded, Unavailable: as `call`.
+        """
+        lock = threading.Lock()
+        found: list[T] = []
+        given_up = False
+
+        def run() -> T:
+            result = function()
+            with lock:
+                found.append(result)
+                if given_up:
+                    close(result)
+            return result
+
+        try:
+            return self.call(volume, run)
+        except DeadlineExceeded:
+            with lock:
+                given_up = True
+                for late in found:
+                    close(late)
+            raise
+
     def _call(self, volume: str, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         pool = self._pools.get(volume) or self._new_pool(volume)
         context = contextvars.copy_context()

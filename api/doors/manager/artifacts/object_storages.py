@@ -8,11 +8,13 @@ from flask import Response, request
 from werkzeug.datastructures import Headers
 
 from api.doors.manager.artifacts.forms import parsed_form
+from api.doors.manager.artifacts.vfs_storages import on_storage
 from api.http import answer, no_content
 from api.routes import Resource, Route, RouteAnswer, current_door
 from api.schemas import artifact_storages as schemas
 from api.schemas.bodies import UnreadableDocument
 from api.streaming import files, ranges
+from backends.fs import ERRORS
 from backends.systems.s3 import (
     BucketNotFound,
     ObjectChanged,
@@ -79,7 +81,7 @@ def get_object_meta(body: schemas.ObjectKey, storage_name: str, bucket_name: str
     Route(
         takes=schemas.ObjectKeyBody,
         gives={204: RouteAnswer("It is not there any more.")},
-        refuses=(*_BODY, ObjectsNotDeleted, StoragePathRefused),
+        refuses=(*_BODY, ObjectsNotDeleted, StoragePathRefused, *ERRORS),
     ),
 )
 def remove_object(body: schemas.ObjectKey, storage_name: str, bucket_name: str) -> Response:
@@ -90,7 +92,8 @@ def remove_object(body: schemas.ObjectKey, storage_name: str, bucket_name: str) 
     """
     storages = current_door().artifact_storages
     if storages.table(storage_name).type == "vfs_storage":
-        storages.vfs(storage_name).remove(body.key)
+        storage = storages.vfs(storage_name)
+        on_storage(storage, lambda: storage.remove(body.key))
     else:
         storages.objects(storage_name).remove(bucket_name, body.key)
     return no_content()

@@ -26,6 +26,7 @@ from core.errors import (
     StoragePathRefused,
     StoredPathNotFound,
 )
+from core.jobs.requests import queue_of_storage
 from core.names import VFolderPath
 
 blueprint = Resource("vfs storages", __name__, description="Files of VFS artifact storages.")
@@ -40,9 +41,17 @@ _BODY: tuple[type[StorageError], ...] = (UnreadableDocument, *_ANY_STORAGE)
 T = TypeVar("T")
 
 
-def _on_storage(storage: VfsStorage, call: Callable[[], T]) -> T:
+def on_storage(storage: VfsStorage, call: Callable[[], T]) -> T:
     """Do a bounded call within the deadline of a storage."""
-    return current_door().deadlines.call(f"artifact-storage:{storage.name}", call)
+    return current_door().deadlines.call(queue_of_storage(storage.name), call)
+
+
+def _opened(storage: VfsStorage, filepath: str) -> StoredFile:
+    return current_door().deadlines.opened(
+        queue_of_storage(storage.name),
+        lambda: storage.open(filepath),
+        lambda late: os.close(late.descriptor),
+    )
 
 
 @blueprint.operation(
@@ -57,7 +66,7 @@ def _on_storage(storage: VfsStorage, call: Callable[[], T]) -> T:
 def get_stored_meta(body: schemas.StoragePath, storage_name: str) -> Response:
     """Return the facts of a file or a directory of a VFS storage."""
     storage = current_door().artifact_storages.vfs(storage_name)
-    return answer(_on_storage(storage, lambda: storage.describe(body.filepath)))
+    return answer(on_storage(storage, lambda: storage.describe(body.filepath)))
 
 
 @blueprint.operation(
@@ -75,7 +84,7 @@ def list_stored_files(body: schemas.StorageDirectory, storage_name: str) -> Resp
     Links and special files are left out. No link is followed.
     """
     storage = current_door().artifact_storages.vfs(storage_name)
-    return answer({"files": _on_storage(storage, lambda: storage.list_files(body.directory))})
+    return answer({"files": on_storage(storage, lambda: storage.list_files(body.directory))})
 
 
 @blueprint.operation(
@@ -99,7 +108,7 @@ def download_stored_file(body: schemas.StoragePath, storage_name: str) -> Respon
     it is sent; links in it stay links.
     """
     storage = current_door().artifact_storages.vfs(storage_name)
-    found = _on_storage(storage, lambda: storage.open(body.filepath))
+    found = _opened(storage, body.filepath)
     requested = ranges.requested_as_get()
     if found.is_directory:
         return _as_tar(found, requested)
@@ -149,7 +158,7 @@ def remove_stored_file(body: schemas.StoragePath, storage_name: str) -> Response
     What is absent is a success, too. A link itself is removed, not its target.
     """
     storage = current_door().artifact_storages.vfs(storage_name)
-    _on_storage(storage, lambda: storage.remove(body.filepath))
+    on_storage(storage, lambda: storage.remove(body.filepath))
     return answer({"filepath": body.filepath})
 
 
@@ -170,5 +179,5 @@ def upload_stored_file(storage_name: str) -> Response:
     storage = current_door().artifact_storages.vfs(storage_name)
     with storage.begin_upload() as upload:
         filepath = receive_form(request.environ, lambda: upload, "filepath")["filepath"]
-        _on_storage(storage, lambda: upload.publish(filepath))
+        on_storage(storage, lambda: upload.publish(filepath))
     return answer({"filepath": filepath}, HTTPStatus.CREATED)

@@ -1,0 +1,98 @@
+"""A VFS storage that hangs: each request ends within the deadline, and nothing stays open."""
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from tests.support.brittlefs import BrittleFS, Rule, mounted
+from tests.support.doors import RunningDoor, running_door, settings_in
+from tests.support.node import wait_for
+from tests.support.valkey import Valkey
+
+pytestmark = pytest.mark.part("fuse")
+
+#: The deadline of the door, and what a loaded machine may add (seconds).
+DEADLINE_SECONDS = 2
+PATIENCE_SECONDS = 30
+SETTINGS = f"""
+[vfolder.doors]
+backend-timeout = {DEADLINE_SECONDS}
+processes = 1
+[artifact-storages.hung]
+type = "vfs_storage"
+[artifact-storages.hung.vfs-storage]
+base-path = "{{}}"
+"""
+
+
+@pytest.fixture(scope="module")
+def brittle(tmp_path_factory: pytest.TempPathFactory) -> Iterator[BrittleFS]:
+    with mounted(tmp_path_factory.mktemp("brittle")) as storage:
+        yield storage
+
+
+@pytest.fixture(scope="module")
+def door(
+    brittle: BrittleFS, tmp_path_factory: pytest.TempPathFactory, valkey: Valkey
+) -> Iterator[RunningDoor]:
+    directory: Path = tmp_path_factory.mktemp("door")
+    settings = settings_in(directory, valkey.url, SETTINGS.format(brittle.path))
+    with running_door("manager", settings) as door:
+        yield door
+
+
+def open_below(path: Path) -> int:
+    """How many files of a directory the doors of this test have open."""
+    children = psutil.Process().children(recursive=True)
+    return sum(
+        str(path) in file.path
+        for child in children
+        if "api.serve" in child.cmdline()
+        for file in child.open_files()
+    )
+
+
+FILE: dict[str, Any] = {"filepath": "file"}
+TOP = "/v1/storages/vfs/hung"
+
+
+@pytest.mark.parametrize(
+    ("request_line", "body", "operation"),
+    [
+        (f"GET {TOP}/meta", FILE, "getattr"),
+        (f"GET {TOP}/files", {"directory": "/"}, "readdir"),
+        (f"POST {TOP}/download", FILE, "open"),
+        (f"DELETE {TOP}", FILE, "rename"),
+        (
+            "DELETE /v1/storages/s3/hung/buckets/any/object",
+            {"key": "file"},
+            "rename",
+        ),
+    ],
+)
+def test_each_request_ends_in_time(
+    door: RunningDoor,
+    brittle: BrittleFS,
+    request_line: str,
+    body: dict[str, Any],
+    operation: str,
+) -> None:
+    method, path = request_line.split()
+    (brittle.backing / "file").write_bytes(b"data")
+    before = open_below(brittle.path)
+    brittle.rules(Rule(operation, hang=True))
+    try:
+        began = time.monotonic()
+        answer = door.call(method, path, body, on_fault=True)
+        assert answer.status_code in (503, 504), answer.text
+        assert time.monotonic() - began < PATIENCE_SECONDS
+    finally:
+        brittle.heal()
+    wait_for(
+        lambda: door.call("GET", f"{TOP}/meta", {"filepath": "/"}, on_fault=True).status_code == 200
+    )
+    wait_for(lambda: open_below(brittle.path) == before, failure="a file stays open")
