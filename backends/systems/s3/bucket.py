@@ -117,7 +117,6 @@ class Bucket:
         of_volume: bool = False,
         check: Callable[[], object] = bool,
     ) -> None:
-        """Take the endpoint; patience, `of_volume` and `check` are those of `Calls`."""
         self.name = name
         self.endpoint = endpoint
         self._calls = Calls(endpoint, patience_seconds, check, of_volume=of_volume)
