@@ -90,7 +90,7 @@ class Sweep:
         leftovers = Leftovers(self._store, mounted)
         removed = leftovers.remove()
         if objects := mounted.skill(HasObjects):
-            removed += objects.sweep()
+            removed += self._sweep_objects(objects)
         jobs = DueJobs(self._settings, self._store, mounted)
         due = jobs()
         with mounted.root() as root:
@@ -104,6 +104,14 @@ class Sweep:
         )
         HiddenUsageStore(self._store.redis).keep(self._volume, usage)
         return f"removed {uploads.removed} uploads, {removed} left-overs; asked for {due} jobs"
+
+    def _sweep_objects(self, objects: HasObjects) -> int:
+        """Remove open uploads of a bucket; while it fails, the next sweep does that."""
+        try:
+            return objects.sweep()
+        except StorageError as error:
+            _log.warning("open uploads not removed", volume=self._volume, reason=error.detail)
+            return 0
 
 
 #: Purges that one sweep submits at most; the next submits the rest.

@@ -10,6 +10,7 @@ from itertools import islice
 from typing import Any, cast
 
 from backends.entries import HasObjects, ObjectTree, object_tree
+from backends.fs import descriptors, layout
 from backends.quota import soft
 from backends.volumes import operations
 from core.errors import (
@@ -94,7 +95,7 @@ class CloneObjects:
         manifest = self._context.manifest(self._root, self._target.scope)
         self._context.report(self._root, self._target.scope, continues=False)
         done = manifest.last("copied")
-        if done is None or not self._is_published():
+        if done is None or not self._was_published():
             done = self._copy()
             manifest.mark("copied", **done)
             self._run.phase("publish")
@@ -111,12 +112,19 @@ class CloneObjects:
             size_bytes=size_bytes,
         )
 
-    def _is_published(self) -> bool:
-        """Return whether the target exists: an earlier run of this job published it."""
+    def _was_published(self) -> bool:
+        """Return whether an earlier run of this job published the target.
+
+        Its draft is gone then. Where the draft is left, another caller made the target.
+        """
+        draft = layout.staging(self._target.scope, self._run.job.id)
+        return self._exists() and not descriptors.exists(draft, self._root)
+
+    def _exists(self) -> bool:
         return operations.exists(self._backend, self._target)
 
     def _copy(self) -> dict[str, int]:
-        if self._is_published():
+        if self._exists():
             raise VFolderExists(f"The vfolder {self._target} is already there.")
         source, scope, job = self._objects.tree(self._source), self._target.scope, self._run.job.id
         soft.reserve(self._backend, scope, job, lambda: self._measured(source))
