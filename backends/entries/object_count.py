@@ -5,6 +5,7 @@ import time
 from backends.entries.object_tree import HasObjects
 from backends.entries.scope_inventory import take_inventory
 from backends.quota import quick_usage
+from core.errors import VFolderNotFound
 
 
 def count_objects(objects: HasObjects, directory: int) -> int | None:
@@ -18,7 +19,10 @@ def count_objects(objects: HasObjects, directory: int) -> int | None:
     until = time.monotonic() + quick_usage.SECONDS_MAX
     total = 0
     for path in take_inventory(directory, top=False).vfolders:
-        sums = objects.tree_at(path, directory).count()
+        try:
+            sums = objects.tree_at(path, directory).count()
+        except (FileNotFoundError, VFolderNotFound):  # deleted meanwhile, or it never had objects
+            continue
         if sums is None or time.monotonic() > until:
             return None
         total += sums.size_bytes

@@ -14,7 +14,7 @@ from backends.fs import descriptors, layout
 from backends.quota import requested_limits, soft_of
 from backends.retention import trash
 from backends.tree import Usage, UsageOptions, measure_tree
-from core.errors import JobNotFound, StorageError
+from core.errors import JobNotFound, StorageError, VFolderNotFound
 from core.jobs import Counter
 from core.names import QuotaScope, ScopeKind
 from core.quota import Thresholds
@@ -121,7 +121,7 @@ class ScopeCount:
         self._run.check()
         try:
             usage = self._measured(directory, path)
-        except FileNotFoundError:  # deleted meanwhile
+        except (FileNotFoundError, VFolderNotFound):  # deleted meanwhile, or without objects
             return
         self._complete = self._complete and usage.complete
         facts["vfolders"] += 1

@@ -1,11 +1,13 @@
 """Vfolders in one bucket stay apart; what goes wrong in one changes no object of another."""
 
 import os
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from uuid import uuid4
 
 import pytest
 
+from backends.entries import count_objects
+from backends.fs import descriptors
 from backends.systems.s3 import Bucket, ObjectRefused, ObjectStorageUnavailable
 from backends.systems.s3.backend import S3Backend
 from backends.systems.s3.tree import VFolderObjects
@@ -183,3 +185,15 @@ def test_nothing_is_absent_in_a_bucket_that_is_missing(
     ):
         with pytest.raises(VolumeUnavailable):
             call()  # type: ignore[no-untyped-call]
+
+
+def test_a_directory_without_a_record_counts_nothing(
+    backend: S3Backend, vfolder: VFolderId, tree: VFolderObjects
+) -> None:
+    """A vfolder that is deleted during the count, or what an administrator made."""
+    tree.bucket.put(f"{tree.prefix}f", b"123")
+    lost = VFolderId(vfolder.scope, uuid4())
+    with backend.root() as root, descriptors.made(PurePosixPath(lost.directory), root):
+        pass
+    with backend.open_scope(vfolder.scope) as directory:  # type: ignore[arg-type]
+        assert count_objects(backend, directory) == 3
