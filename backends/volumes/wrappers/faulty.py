@@ -157,6 +157,11 @@ class FaultyBackend(Wrapper):
         self._suffer_creation()
         super().create_vfolder(vfolder, mode)
 
+    def check_vfolder(self, vfolder: VFolderId) -> None:
+        """See `Backend.check_vfolder`."""
+        self._suffer()
+        super().check_vfolder(vfolder)
+
     def open_vfolder(self, vfolder: VFolderId) -> AbstractContextManager[int]:
         """See `Backend.open_vfolder`."""
         self._suffer()

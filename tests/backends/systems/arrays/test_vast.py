@@ -287,7 +287,7 @@ def test_a_snapshot_is_cloned_and_stays(tmp_path: Path) -> None:
     ("profile", "options"),
     [
         (Profile(clone_state="Suspended"), {}),
-        (Profile(clone_looks=10**9), {"vast_clone_seconds": 1.0}),
+        (Profile(clone_looks=10**9), {"vast_clone_seconds": 5.0}),
         (Profile(clones=False), {}),
         (Profile(stat_path=False), {}),
     ],
@@ -308,7 +308,7 @@ def test_a_clone_that_fails_leaves_nothing(
 def test_what_a_dead_process_left_is_removed_first(tmp_path: Path) -> None:
     with cloning(tmp_path, Profile(clone_looks=10**9)) as it:
         one, target = places(it)
-        slow = it.another(vast_clone_seconds=1.0)
+        slow = it.another(vast_clone_seconds=5.0)
         slow._clones._clean = lambda _: None  # it dies before it cleans
         with pytest.raises(errors.Unsupported):
             slow.clone_tree(PurePosixPath(one.directory), target)
@@ -322,7 +322,7 @@ def test_what_a_dead_process_left_is_removed_first(tmp_path: Path) -> None:
 def test_a_caller_may_remove_what_a_dead_process_left(tmp_path: Path) -> None:
     with cloning(tmp_path, Profile(clone_looks=10**9)) as it:
         one, target = places(it)
-        slow = it.another(vast_clone_seconds=1.0)
+        slow = it.another(vast_clone_seconds=5.0)
         slow._clones._clean = lambda _: None
         with pytest.raises(errors.Unsupported):
             slow.clone_tree(PurePosixPath(one.directory), target)

@@ -18,6 +18,7 @@ from backends.mounted import PosixBackend
 from backends.systems.btrfs import BtrfsBackend
 from backends.systems.cephfs import CephFsBackend
 from backends.volumes.wrappers import FaultyBackend, PrivilegedQuotaBackend
+from backends.volumes.wrappers.wrapper import Wrapper
 from core.errors import DeadlineExceeded, NoSpace, Unavailable
 from core.names import QuotaScope, ScopeKind
 
@@ -49,6 +50,12 @@ def test_a_skill_is_reached_through_the_wrapper_that_defines_it(tmp_path: Path) 
     assert faulty.skill(HasSnapshots) is faulty
     assert privileged.skill(HasSnapshots) is inner
     assert privileged.skill(MountedBackend) is privileged
+
+
+def test_every_call_that_a_wrapper_passes_on_can_fail() -> None:
+    passed_on = {name for name, value in vars(Wrapper).items() if callable(value)}
+    calls = {name for name in passed_on if not name.startswith("_")}
+    assert calls - set(vars(FaultyBackend)) == {"inner_as", "skill", "vfolder_path"}
 
 
 def test_faults_reach_calls_through_a_skill(tmp_path: Path) -> None:
