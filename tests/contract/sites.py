@@ -217,11 +217,14 @@ MAKERS = {
 IN_KERNEL = ("xfs", "ext4", "nfs", "exascaler")
 
 
-#: Sites that take minutes. Their scopes are made by the code of a site that always runs, and their
-#: own commands and faults have tests beside the backend. `CONTRACT=all` runs them too.
+#: Sites whose scopes, vfolders and deaths are those of code that another site always runs. Their own
+#: commands and faults have tests beside the backend. `CONTRACT=all` runs them too.
+_COMMANDS = ("scale-commands", "exascaler")
+_ARRAYS = ("scale", "onefs", "hammerspace", "weka", "vast", "flashblade")
 LONG = {
-    "test_deaths": ("scale-commands", "exascaler", "scale", "onefs", "hammerspace"),
-    "": ("scale-commands", "exascaler"),
+    "test_deaths": (*_COMMANDS, *_ARRAYS, "ext4", "nfs"),
+    "test_vfolders": (*_COMMANDS, *_ARRAYS, "ext4"),
+    "": _COMMANDS,
 }
 
 
