@@ -217,8 +217,8 @@ MAKERS = {
 IN_KERNEL = ("xfs", "ext4", "nfs", "exascaler")
 
 
-#: Sites whose scopes, vfolders and deaths are those of code that another site always runs. Their own
-#: commands and faults have tests beside the backend. `CONTRACT=all` runs them too.
+#: Sites whose scopes, vfolders and deaths are those of code that another site always runs. Their
+#: own commands and faults have tests beside the backend. `CONTRACT=all` runs them too.
 _COMMANDS = ("scale-commands", "exascaler")
 _ARRAYS = ("scale", "onefs", "hammerspace", "weka", "vast", "flashblade")
 LONG = {
