@@ -12,7 +12,7 @@ from contextlib import ExitStack, suppress
 from dataclasses import replace
 from typing import Any
 
-from backends.fs import held_bytes, reason_of
+from backends.fs import atomic, held_bytes, reason_of
 from backends.tree.copy.pieces import CopiedFile
 from backends.tree.copy.receipt import Loss, Noted, Receipt
 from backends.tree.copy.sender import BatchTerms
@@ -282,10 +282,7 @@ class _Batch:
 
     def on_data(self, offset: int, data: bytes) -> None:
         if self._out is not None:
-            view = memoryview(data)
-            while view:
-                written = os.pwrite(self._out, view, offset)
-                view, offset = view[written:], offset + written
+            atomic.pwrite_all(self._out, data, offset)
         self._count(Counter.COPIED, 0, len(data))
 
     def on_attributes(
