@@ -7,6 +7,7 @@ from core.names.moments import (
     moment,
     moment_ns,
     moment_of_ms,
+    parsed_moment,
     reference_moment,
     utc,
 )
@@ -37,6 +38,7 @@ __all__ = [
     "moment",
     "moment_ns",
     "moment_of_ms",
+    "parsed_moment",
     "printable",
     "reference_moment",
     "size_pair",

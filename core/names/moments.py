@@ -56,6 +56,15 @@ def moment_ns(text: str) -> int:
     return nanoseconds
 
 
+def parsed_moment(text: str) -> datetime:
+    """Return the moment of RFC 3339 text.
+
+    Raises:
+        ValueError: the text is no moment.
+    """
+    return datetime.fromisoformat(text)
+
+
 def local_seconds(text: str) -> float:
     """Return the seconds of the epoch of a date or a moment; without an offset it is local.
 

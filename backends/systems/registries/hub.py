@@ -15,7 +15,7 @@ from urllib.parse import quote
 
 from backends.systems.registries.session import RemoteFile, RemoteSession, as_size, as_text
 from core.errors import InvalidName, ModelNotFound, RegistryRefused, StorageError
-from core.names import check_model_id, check_revision
+from core.names import check_model_id, check_revision, parsed_moment, reference_moment
 from core.settings import HuggingFaceTable
 from core.telemetry import logger
 
@@ -270,8 +270,8 @@ def _is_valid(check: Callable[[str], object], name: str) -> bool:
 
 
 def _parsed(text: str | None) -> datetime | None:
-    return None if text is None else datetime.fromisoformat(text)
+    return None if text is None else parsed_moment(text)
 
 
 def _moment(moment: datetime | None) -> str | None:
-    return None if moment is None else moment.isoformat().replace("+00:00", "Z")
+    return None if moment is None else reference_moment(moment.timestamp()).replace("+00:00", "Z")

@@ -16,6 +16,7 @@ from requests.auth import AuthBase
 
 from backends.systems.registries.session import RemoteFile, RemoteSession, as_size, as_text
 from core.errors import ConfigurationError, RegistryRefused
+from core.names import reference_moment
 from core.settings import ReservoirClientTable, ReservoirTable
 
 JSON = "application/json"
@@ -36,7 +37,7 @@ class Signature(AuthBase):
         parts = urlsplit(request.url or "")
         host = str(parts.netloc.rpartition("@")[2])
         path = str(parts.path) + (f"?{parts.query}" if parts.query else "")
-        date = now.isoformat()
+        date = reference_moment(now.timestamp())
         text = "\n".join(
             (
                 str(request.method),

@@ -10,6 +10,7 @@ from backends.mounted.rest import ArrayAnswer, ArrayRefused, ArrayRequest, Reaso
 from backends.retention import ArraySnapshot
 from backends.systems.vast.api import VastAccepted, VastApi
 from core.errors import BackendFailed, Unsupported
+from core.names import parsed_moment
 
 #: The directory in each directory that was kept; it is in no listing.
 DIRECTORY = ".snapshot"
@@ -32,7 +33,7 @@ class VastSnapshot(Struct):
     def known(self) -> ArraySnapshot:
         """Return it as other rooms know it."""
         try:
-            made = datetime.fromisoformat(self.created)
+            made = parsed_moment(self.created)
         except ValueError:
             made = None
         return ArraySnapshot(self.name, self.id, made)

@@ -17,7 +17,7 @@ from backends.fs import atomic, descriptors, layout
 from backends.mounted.rest import ArrayRefused, ArrayRequest, Reason, jobs
 from backends.retention import ArraySnapshot
 from backends.systems.weka.api import API, WekaApi
-from core.names import VFolderId
+from core.names import VFolderId, parsed_moment
 
 #: The directory at the top of the file system; it is in no listing.
 DIRECTORY = ".snapshots"
@@ -44,7 +44,7 @@ class WekaSnapshot(Struct, rename="camel"):
     def made_at(self) -> datetime | None:
         """Return when it was made."""
         try:
-            return datetime.fromisoformat(self.creation_time)
+            return parsed_moment(self.creation_time)
         except ValueError:
             return None
 

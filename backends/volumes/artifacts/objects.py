@@ -5,6 +5,7 @@ from typing import Any
 
 from backends.systems.s3 import Bucket, BucketNotFound, ObjectStorageFailed, S3Endpoint
 from core.errors import BackendFailed
+from core.names import reference_moment
 from core.settings import ObjectStorageTable, size_bytes
 
 #: A door waits less long than a job: the manager gives up after 300 s.
@@ -80,10 +81,13 @@ class ObjectStorage:
     def describe(self, bucket: str, key: str) -> dict[str, Any]:
         """Return the facts of an object; its ETag has quotes."""
         found = self.bucket(bucket).head(key)
+        modified = found.modified.timestamp() if found.modified else None
         return {
             "content_length": found.size,
             "content_type": found.content_type,
-            "last_modified": found.modified.isoformat() if found.modified else None,
+            "last_modified": reference_moment(found.modified.timestamp())
+            if found.modified
+            else None,
             "etag": f'"{found.etag}"',
             "metadata": dict(found.metadata),
         }
