@@ -85,9 +85,7 @@ class ObjectStorage:
         return {
             "content_length": found.size,
             "content_type": found.content_type,
-            "last_modified": reference_moment(found.modified.timestamp())
-            if found.modified
-            else None,
+            "last_modified": None if modified is None else reference_moment(modified),
             "etag": f'"{found.etag}"',
             "metadata": dict(found.metadata),
         }
