@@ -213,8 +213,8 @@ class Site:
     def ready(self) -> None:
         """Repair what an earlier test broke, and wait until every node serves."""
         self.wake(everything=True)
-        self.revive()
-        self.wait_for_nodes(*(worker.name for worker in self.workers))
+        # A worker may end a moment later, of what an earlier test did to it.
+        self.wait_for_nodes(*(worker.name for worker in self.workers), meanwhile=self.revive)
 
     def stop(self) -> None:
         self.wake(everything=True)
@@ -307,10 +307,14 @@ class Site:
         """Wait until the ledger of an exercise has this number of lines."""
         wait_for(lambda: len(ledger(self.volume, job.id)) >= items, seconds, self.story(job))
 
-    def wait_for_nodes(self, *names: str, seconds: float = 60.0) -> None:
+    def wait_for_nodes(
+        self, *names: str, seconds: float = 60.0, meanwhile: Callable[[], None] | None = None
+    ) -> None:
         """Wait until exactly these nodes are alive and serve the volume."""
 
         def serving() -> bool:
+            if meanwhile is not None:
+                meanwhile()
             try:
                 return {node.id for node in self.nodes.serving(VOLUME)} == set(names)
             except RedisError:
