@@ -14,7 +14,7 @@ from redis.exceptions import RedisError
 from core.jobs import Job, State
 from core.names import VFolderId
 from tests.chaos.site import Site
-from tests.core.events.reader import Reader, kept
+from tests.core.events.reader import PATIENCE_SECONDS, Reader, kept
 from tests.support.node import wait_for
 from tests.support.valkey import Valkey, running_valkey
 
@@ -114,8 +114,10 @@ def test_a_hundred_clones_and_deletes_under_faults(tmp_path: Path, valkey_alone:
                 keep_going(site)
                 assert time.monotonic() < until, site.faults
                 time.sleep(0.1)
-            time.sleep(1.0)  # a second event would have arrived by now
             ended = [site.store.get(job.id) for job in jobs]
+            # The reader may still wait for an answer of the store that was killed.
+            wait_for(lambda: len(reader.stream) >= len(ended), PATIENCE_SECONDS * 2)
+            time.sleep(1.0)  # a second event would have arrived by now
             assert reader.errors == []
             heard = Counter(
                 (h.name, h.fields["vfid"], h.fields.get("dst_vfid", "")) for h in reader.stream
