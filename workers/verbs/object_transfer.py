@@ -8,11 +8,10 @@ import hashlib
 import os
 import stat
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, closing, suppress
 from dataclasses import dataclass
 from datetime import datetime
-from itertools import islice
 from pathlib import PurePosixPath
 from typing import Any, TypeVar
 from uuid import uuid4
@@ -21,6 +20,7 @@ import msgspec
 
 from backends.entries import ObjectEntry, ObjectTree, OpenObject
 from backends.fs import descriptors, linux, reason_of
+from backends.systems.s3 import in_order
 from backends.tree import Selection, remove_tree, status_from_wire
 from core.errors import BackendFailed, EntryNotFound, StorageError, Unavailable, VFolderExists
 from core.jobs import Counter
@@ -57,18 +57,8 @@ def as_transfer(request: CloneRequest | TransferRequest) -> TransferRequest:
 
 def beside(work: Callable[[T], R], items: Iterable[T], most: int = BESIDE) -> Iterator[R]:
     """Yield the results of `work` in the order of the items; at most `most` run at a time."""
-    rest = iter(items)
     with ThreadPoolExecutor(most, thread_name_prefix="transfer") as threads:
-        running: list[Future[R]] = []
-        try:
-            while True:
-                running += [threads.submit(work, one) for one in islice(rest, most - len(running))]
-                if not running:
-                    return
-                yield running.pop(0).result()
-        finally:
-            for one in running:
-                one.cancel()
+        yield from in_order(threads, work, items, most)
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,7 @@ from backends.systems.s3.bucket import (
     ObjectPage,
     StoredObject,
 )
+from backends.systems.s3.calls import in_order
 from backends.systems.s3.endpoint import DEFAULT_REGION, S3Endpoint
 from backends.systems.s3.errors import (
     BucketNotFound,
@@ -38,5 +39,6 @@ __all__ = [
     "S3Endpoint",
     "StoredObject",
     "UploadedPart",
+    "in_order",
     "part_size",
 ]

@@ -136,17 +136,27 @@ class Calls:
         ends it, after what runs already has ended.
         """
         threads: ThreadPoolExecutor = connection(self._endpoint).threads
-        rest = iter(items)
-        running: list[Future[R]] = []
-        try:
-            while True:
-                running += [threads.submit(work, one) for one in islice(rest, most - len(running))]
-                if not running:
-                    return
-                yield running.pop(0).result()
-        finally:
-            for one in running:
-                one.cancel()
-            for one in running:
-                if not one.cancelled():
-                    one.exception()
+        yield from in_order(threads, work, items, most)
+
+
+def in_order(
+    threads: ThreadPoolExecutor, work: Callable[[T], R], items: Iterable[T], most: int
+) -> Iterator[R]:
+    """Yield the results of `work` in the order of the items; at most `most` run at a time.
+
+    The first failure ends it, after what runs already has ended.
+    """
+    rest = iter(items)
+    running: list[Future[R]] = []
+    try:
+        while True:
+            running += [threads.submit(work, one) for one in islice(rest, most - len(running))]
+            if not running:
+                return
+            yield running.pop(0).result()
+    finally:
+        for one in running:
+            one.cancel()
+        for one in running:
+            if not one.cancelled():
+                one.exception()
