@@ -1,5 +1,6 @@
 """Fixtures for all tests: a real Valkey and a real node. The rule for missing parts."""
 
+import gc
 import os
 import re
 import shutil
@@ -145,6 +146,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Begin with the longest files; the order within a file and of the others stays random."""
     ranks = {name: rank for rank, name in enumerate(_FIRST)}
     items.sort(key=lambda item: ranks.get(item.location[0], len(ranks)))
+
+
+def pytest_collection_finish() -> None:
+    """Let the garbage collector look at what tests make, not at thousands of collected tests."""
+    gc.collect()
+    gc.freeze()
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:

@@ -109,12 +109,14 @@ def test_flower_shows_the_sentence_while_the_job_runs_and_takes_no_orders(
     assert task["result"].split()[0] in {"start", "plan", "copy", "verify", "publish"}
     wait_for(lambda: job_of(doors, job_id)["done"], 120)
     table = own_stack.settings.vfolder.flower
-    metrics = requests.get(
-        f"http://{table.address}/metrics", auth=(table.user, table.password or ""), timeout=60
-    )
-    assert 'le="259200.0"' in metrics.text
-    revoke = f"http://{table.address}/api/task/revoke/{job_id}"
     login = (table.user, table.password or "")
+
+    def run_times() -> bool:
+        metrics = requests.get(f"http://{table.address}/metrics", auth=login, timeout=60)
+        return 'le="259200.0"' in metrics.text
+
+    wait_for(run_times, 60)  # Flower hears of the end of a task a moment after the store has it
+    revoke = f"http://{table.address}/api/task/revoke/{job_id}"
     assert requests.post(revoke, timeout=60).status_code == 401
     assert requests.post(revoke, auth=login, timeout=60).status_code == 403
     assert requests.get(f"http://{table.address}/", timeout=60).status_code == 401
