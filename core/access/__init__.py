@@ -1,6 +1,32 @@
-"""Permissions: signed tickets. Knows no job, no volume and no HTTP."""
+"""Access: who may do what, and signed tickets. Knows no volume, no job's work and no HTTP."""
 
-from core.access import tickets
+from core.access import records, tickets
+from core.access.decision import (
+    AccessReason,
+    DeciderKind,
+    Decision,
+    Held,
+    JobResource,
+    ProtectedResource,
+    ScopeResource,
+    VFolderResource,
+    combined,
+    decide,
+    decide_rule,
+    held,
+)
+from core.access.permissions import PERSON_SCOPES, Permission, Scope
+from core.access.records import (
+    Grant,
+    Link,
+    RecordForged,
+    RecordOwner,
+    Seals,
+    SubjectRecord,
+    VFolderRecord,
+)
+from core.access.rules import ACTS, AccessRule, Need, Role
+from core.access.subjects import Caller, CredentialFacts, CredentialKind, Subject, SubjectKind
 from core.access.tickets import (
     AnyTicket,
     ArchiveTicket,
@@ -13,13 +39,45 @@ from core.access.tickets import (
 )
 
 __all__ = [
+    "ACTS",
+    "PERSON_SCOPES",
+    "AccessReason",
+    "AccessRule",
     "AnyTicket",
     "ArchiveTicket",
+    "Caller",
+    "CredentialFacts",
+    "CredentialKind",
+    "DeciderKind",
+    "Decision",
     "DownloadTicket",
+    "Grant",
+    "Held",
+    "JobResource",
+    "Link",
+    "Need",
+    "Permission",
+    "ProtectedResource",
+    "RecordForged",
+    "RecordOwner",
+    "Role",
+    "Scope",
+    "ScopeResource",
+    "Seals",
+    "Subject",
+    "SubjectKind",
+    "SubjectRecord",
     "Ticket",
     "TicketError",
     "UploadTicket",
+    "VFolderRecord",
+    "VFolderResource",
+    "combined",
+    "decide",
+    "decide_rule",
+    "held",
     "read",
+    "records",
     "restored",
     "tickets",
 ]
