@@ -11,6 +11,9 @@
     <scope>/.vfolder/jobs/<job id>.report   entries that a job could not process
     <scope>/.vfolder/retention/<vfolder hex>.<name>   the time until which a snapshot is kept
     <scope>/.vfolder/meta/<vfolder hex>  metadata that the manager stores about a vfolder
+    <scope>/.vfolder/meta/<vfolder hex>.access   the access record of a vfolder
+    <scope>/.vfolder/meta/scope.subject          the record of the scope's user or group
+    <scope>/.vfolder/trash/<job id>.access       the access record of a vfolder in the trash
 
 All these hidden directories are inside the quota scope. Only there the bytes count for the right
 owner, and project quotas, filesets and qtrees refuse renames between scopes. The hidden directory
@@ -21,6 +24,7 @@ requested limits. A legacy vfolder without a scope uses it too.
 import os
 import re
 from pathlib import PurePosixPath
+from uuid import UUID
 
 from core.names import QuotaScope, VFolderId
 
@@ -34,6 +38,9 @@ META = "meta"
 RETENTION = "retention"
 REPORT_SUFFIX = ".report"
 ARCHIVE_SUFFIX = ".archive"
+#: Ends the name of an access record; and the name of the record of a user or group.
+RECORD_SUFFIX = ".access"
+SUBJECT = "scope.subject"
 #: At the top of the volume only: scopes that are being made, and requested limits.
 MAKING = "making"
 LIMITS = "limits"
@@ -49,6 +56,11 @@ def area(scope: QuotaScope | None, name: str) -> PurePosixPath:
     """Return the path of a hidden directory of a scope, relative to the volume."""
     base = PurePosixPath(scope.directory) if scope else PurePosixPath()
     return base / HIDDEN / name
+
+
+def is_id(name: str) -> bool:
+    """Return whether a name is a UUID of 32 hexadecimal digits, as scopes and vfolders have."""
+    return _SCOPE_NAME.fullmatch(name) is not None
 
 
 def scopes(root: int) -> list[str]:
@@ -99,3 +111,18 @@ def report(scope: QuotaScope | None, job: str) -> PurePosixPath:
 def metadata(vfolder: VFolderId) -> PurePosixPath:
     """Return the path of the metadata that the manager stored about a vfolder."""
     return area(vfolder.scope, META) / vfolder.id.hex
+
+
+def record(vfolder: VFolderId) -> PurePosixPath:
+    """Return the path of the access record of a live vfolder."""
+    return area(vfolder.scope, META) / f"{vfolder.id.hex}{RECORD_SUFFIX}"
+
+
+def trashed_record(scope: QuotaScope | None, job: str) -> PurePosixPath:
+    """Return the path of the access record of a vfolder in the trash."""
+    return area(scope, TRASH) / f"{job}{RECORD_SUFFIX}"
+
+
+def subject(identity: UUID) -> PurePosixPath:
+    """Return the path of the record of a user or group, in its scope."""
+    return PurePosixPath(identity.hex) / HIDDEN / META / SUBJECT

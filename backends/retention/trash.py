@@ -2,6 +2,7 @@
 
     <scope>/.vfolder/trash/<job id>        the tree, complete until its purge begins
     <scope>/.vfolder/trash/<job id>.note   which vfolder it was, until when it is kept
+    <scope>/.vfolder/trash/<job id>.access its access record (`backends.access`), if it had one
 
 A tree without a record cannot be restored: its purge is under way, or the sweep removes it.
 """
@@ -67,7 +68,9 @@ def find(directory: int, trash_id: str) -> TrashRecord | None:
 
 
 def forget(directory: int, trash_id: str) -> None:
-    """Remove a record; a missing one is fine."""
+    """Remove a record, and what was known of access to the vfolder; missing ones are fine."""
+    with suppress(FileNotFoundError):
+        os.unlink(trash_id + layout.RECORD_SUFFIX, dir_fd=directory)
     with suppress(FileNotFoundError):
         os.unlink(trash_id + NOTE_SUFFIX, dir_fd=directory)
         os.fsync(directory)

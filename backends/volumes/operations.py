@@ -11,6 +11,7 @@ from contextlib import suppress
 from typing import Any
 from uuid import UUID
 
+from backends.access import files
 from backends.base import (
     Backend,
     Capacity,
@@ -115,6 +116,7 @@ def create_vfolder(
     Raises:
         QuotaScopeNotFound, VFolderExists: as `Backend.create_vfolder`.
     """
+    files.drop(backend, vfolder)
     try:
         backend.create_vfolder(vfolder, mode)
     except QuotaScopeNotFound:
@@ -252,6 +254,14 @@ ON_VOLUME = _named(
     read_report,
     metadata.read,
     metadata.write,
+    files.read,
+    files.read_trashed,
+    files.locate,
+    files.replace,
+    files.read_subject,
+    files.replace_subject,
+    files.page,
+    files.subjects,
     entries.remove_entries,
     snapshots.supported,
     trash.kept,

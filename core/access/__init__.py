@@ -1,6 +1,14 @@
 """Access: who may do what, and signed tickets. Knows no volume, no job's work and no HTTP."""
 
 from core.access import records, tickets
+from core.access.cache import (
+    AccessCache,
+    CacheKey,
+    Change,
+    group_key,
+    record_key,
+    user_key,
+)
 from core.access.decision import (
     AccessReason,
     DeciderKind,
@@ -41,11 +49,14 @@ from core.access.tickets import (
 __all__ = [
     "ACTS",
     "PERSON_SCOPES",
+    "AccessCache",
     "AccessReason",
     "AccessRule",
     "AnyTicket",
     "ArchiveTicket",
+    "CacheKey",
     "Caller",
+    "Change",
     "CredentialFacts",
     "CredentialKind",
     "DeciderKind",
@@ -75,9 +86,12 @@ __all__ = [
     "combined",
     "decide",
     "decide_rule",
+    "group_key",
     "held",
     "read",
+    "record_key",
     "records",
     "restored",
     "tickets",
+    "user_key",
 ]

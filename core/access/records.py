@@ -16,7 +16,6 @@ from uuid import UUID
 import msgspec
 from msgspec import Struct, structs
 
-from core.access.permissions import Permission
 from core.errors import InvalidParameters
 from core.names import QuotaScope, ScopeKind, VFolderId
 
@@ -227,11 +226,6 @@ def name_key(name: str) -> str:
     return unicodedata.normalize("NFC", unicodedata.normalize("NFC", name).casefold())
 
 
-def cloned(record: VFolderRecord, created_by: str, now: float) -> VFolderRecord:
-    """Return the first record of a clone at the target's place: no grants, no links."""
-    return structs.replace(record, created_at=now, created_by=created_by, grants=(), links=())
-
-
 def revoked(record: VFolderRecord, now: float) -> VFolderRecord:
     """Return the record with every link revoked, as the trash keeps it."""
     links = tuple(
@@ -255,8 +249,3 @@ def given_to(record: VFolderRecord, owner: RecordOwner, now: float) -> VFolderRe
     )
     grants = tuple(grant for grant in record.grants if grant.to != owner.word)
     return structs.replace(record, owner=owner, grants=grants, links=links, next_owner="")
-
-
-def permission_of(word: PermissionWord) -> Permission:
-    """Return the permission of a word in a record."""
-    return Permission.parse(word)

@@ -45,9 +45,9 @@ class Need(Struct, frozen=True, kw_only=True):
         held = self.permission.word if self.permission else ""
         what = {"next_owner": "the next owner", "grantee": "the grantee"}.get(self.person, held)
         role = words.get(self.role, "" if self.role == "vfolder" else self.role)
-        scopes = sorted(self.scopes | ({self.operator} if self.role == "server" else set()))
-        extra = f"({', '.join(str(scope) for scope in scopes if scope)})" if scopes else ""
-        return " ".join(part for part in (role, what, extra) if part)
+        own = {self.operator} if self.role == "server" and self.operator else set()
+        scopes = ", ".join(sorted(scope.value for scope in self.scopes | own))
+        return " ".join(part for part in (role, what, f"({scopes})" if scopes else "") if part)
 
 
 class AccessRule(Struct, frozen=True, kw_only=True):

@@ -35,7 +35,8 @@ ORPHAN_GRACE_SECONDS = 3600.0
 _OF_JOBS = (layout.STAGING, layout.TRASH, layout.JOBS)
 #: Where small files are replaced, whose drafts a killed process leaves.
 _WITH_DRAFTS = (layout.META, layout.RETENTION, layout.LIMITS)
-_FILES = (layout.REPORT_SUFFIX, ".manifest", trash.NOTE_SUFFIX, layout.ARCHIVE_SUFFIX)
+_OF_TREES = (trash.NOTE_SUFFIX, layout.RECORD_SUFFIX)
+_FILES = (layout.REPORT_SUFFIX, ".manifest", *_OF_TREES, layout.ARCHIVE_SUFFIX)
 
 
 class Leftovers:
@@ -195,8 +196,8 @@ def _remove(directory: int, name: str) -> bool:
 
 def _is_kept(directory: int, name: str) -> bool:
     """Whether an entry is a tree in the trash with a record, or its record: purges remove both."""
-    if name.endswith(trash.NOTE_SUFFIX):
-        return descriptors.exists(PurePosixPath(name.removesuffix(trash.NOTE_SUFFIX)), directory)
+    if name.endswith(_OF_TREES):
+        return descriptors.exists(PurePosixPath(PurePosixPath(name).stem), directory)
     return trash.find(directory, name) is not None
 
 

@@ -14,6 +14,7 @@ from contextlib import contextmanager, suppress
 from pathlib import PurePosixPath
 from typing import Any, cast
 
+from backends.access import files
 from backends.entries import HasObjects
 from backends.fs import descriptors, layout, paths, reason_of, translate
 from backends.quota import soft
@@ -64,6 +65,7 @@ class Delete:
         self._run.patiently(self._refuse_waiting)
         if renamed:
             manifest.mark("renamed")
+            self._move_record()
             descriptors.prune(self._vfolder.directory.parent, self._root, PREFIX_LEVELS)
             figures = LastUsageStore(self._context.store.redis)
             self._run.patiently(lambda: figures.forget(self._volume, self._vfolder))
@@ -122,6 +124,13 @@ class Delete:
             options = RemoveOptions(effort=self._context.effort)
             removal = remove_tree(parent, path.name, control=self._run, options=options)
         self._resisted = removal.remaining
+
+    def _move_record(self) -> None:
+        """Move what is known of access along, or remove it with a vfolder that is removed."""
+        if self._trashed.exists:
+            files.to_trash(self._backend, self._vfolder, self._run.job.id)
+        else:
+            files.drop(self._backend, self._vfolder)
 
     def _end_uploads(self) -> None:
         settings = self._context.settings

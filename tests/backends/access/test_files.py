@@ -1,0 +1,259 @@
+"""Records as files: changed one at a time, moved with the trash, whole after a kill."""
+
+import os
+import signal
+import stat
+import sys
+from pathlib import Path
+from threading import Thread
+from uuid import UUID, uuid4
+
+import pytest
+
+from backends.access import RecordChanged, files
+from backends.base import Mount
+from backends.fs import descriptors, layout
+from backends.mounted import PosixBackend
+from backends.retention import trash
+from backends.volumes import operations, remote
+from core.errors import VFolderNotFound
+from core.names import QuotaScope, VFolderId
+
+JOB = uuid4().hex
+
+
+class Volume:
+    def __init__(self, top: Path) -> None:
+        self.top = top
+        self.backend = PosixBackend(Mount("local", top))
+        self.scope = QuotaScope.parse(f"user:{uuid4()}")
+        self.backend.create_scope(self.scope)
+        self.vfolder = VFolderId(self.scope, uuid4())
+        self.backend.create_vfolder(self.vfolder)
+
+    @property
+    def path(self) -> Path:
+        return self.top / layout.record(self.vfolder)
+
+    @property
+    def trashed(self) -> Path:
+        return self.top / layout.trashed_record(self.scope, JOB)
+
+    def write(self, text: bytes) -> None:
+        files.replace(self.backend, self.vfolder, text, files.digest(self.text()))
+
+    def text(self) -> bytes | None:
+        return files.read(self.backend, self.vfolder).text
+
+    def remove_tree(self) -> None:
+        os.rmdir(self.top / self.vfolder.directory)
+
+
+@pytest.fixture
+def volume(tmp_path: Path) -> Volume:
+    return Volume(tmp_path)
+
+
+def test_a_record_is_private_and_beside_the_tree(volume: Volume) -> None:
+    assert volume.text() is None
+    volume.write(b"one")
+    assert volume.text() == b"one"
+    assert stat.S_IMODE(volume.path.stat().st_mode) == 0o600
+    assert os.listdir(volume.top / volume.vfolder.directory) == []
+    assert not [name for name in os.listdir(volume.path.parent) if name.startswith(".")]
+
+
+def test_of_two_changes_at_the_same_time_one_is_refused(volume: Volume) -> None:
+    before = files.digest(volume.text())
+    files.replace(volume.backend, volume.vfolder, b"first", before)
+    with pytest.raises(RecordChanged):
+        files.replace(volume.backend, volume.vfolder, b"second", before)
+    assert volume.text() == b"first"
+
+
+def test_no_change_is_lost_among_threads(volume: Volume) -> None:
+    volume.write(b"0")
+
+    def raise_it() -> None:
+        for _ in range(10):
+            while True:
+                text = volume.text() or b""
+                try:
+                    files.replace(
+                        volume.backend, volume.vfolder, b"%d" % (int(text) + 1), files.digest(text)
+                    )
+                    break
+                except RecordChanged:
+                    continue
+
+    threads = [Thread(target=raise_it) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert volume.text() == b"40"
+
+
+def test_a_vfolder_that_is_not_there_has_no_record(volume: Volume) -> None:
+    gone = VFolderId(volume.scope, uuid4())
+    with pytest.raises(VFolderNotFound):
+        files.read(volume.backend, gone)
+    with pytest.raises(VFolderNotFound):
+        files.replace(volume.backend, gone, b"x", "")
+
+
+def test_a_record_goes_into_the_trash_and_back(volume: Volume) -> None:
+    volume.write(b"one")
+    files.to_trash(volume.backend, volume.vfolder, JOB)
+    assert volume.path.exists(), "the vfolder is live"
+    volume.remove_tree()
+    for _ in range(2):
+        files.to_trash(volume.backend, volume.vfolder, JOB)
+        assert not volume.path.exists()
+        assert files.read_trashed(volume.backend, volume.vfolder, JOB) == b"one"
+    for _ in range(2):
+        files.from_trash(volume.backend, volume.vfolder, JOB)
+        assert (volume.path.read_bytes(), volume.trashed.exists()) == (b"one", False)
+
+
+def test_a_new_vfolder_of_the_id_has_none_of_the_old_grants(volume: Volume) -> None:
+    volume.write(b"old")
+    volume.remove_tree()
+    operations.create_vfolder(volume.backend, volume.vfolder, 0o755, None, automatic=False)
+    assert volume.text() is None
+
+
+def test_a_restore_that_fails_leaves_the_record_in_the_trash(volume: Volume) -> None:
+    volume.write(b"old")
+    volume.remove_tree()
+    files.to_trash(volume.backend, volume.vfolder, JOB)
+    files.from_trash(volume.backend, volume.vfolder, JOB)
+    volume.backend.create_vfolder(volume.vfolder)  # another request was quicker
+    files.to_trash(volume.backend, volume.vfolder, JOB, although_live=True)
+    assert (volume.text(), volume.trashed.read_bytes()) == (None, b"old")
+    files.from_trash(volume.backend, volume.vfolder, JOB)
+    assert volume.text() is None, "the live vfolder is another one"
+
+
+def test_the_purge_of_a_tree_ends_its_record(volume: Volume) -> None:
+    volume.write(b"one")
+    volume.remove_tree()
+    files.to_trash(volume.backend, volume.vfolder, JOB)
+    with descriptors.opened(volume.trashed.parent.relative_to(volume.top), _root(volume)) as area:
+        trash.forget(area, JOB)
+    assert not volume.trashed.exists()
+
+
+def _root(volume: Volume) -> int:
+    return os.open(volume.top, os.O_RDONLY | os.O_DIRECTORY)
+
+
+def test_vfolders_are_found_by_their_bare_id(volume: Volume) -> None:
+    other = QuotaScope.parse(f"project:{uuid4()}")
+    volume.backend.create_scope(other)
+    volume.backend.create_vfolder(VFolderId(other, volume.vfolder.id))
+    scopes = sorted([volume.scope.directory, other.directory])
+    assert files.locate(volume.backend, volume.vfolder.id) == scopes
+    assert files.locate(volume.backend, uuid4()) == []
+
+
+def test_pages_have_every_record_once(volume: Volume) -> None:
+    ids = {volume.vfolder.id}
+    volume.write(b"one")
+    for _ in range(9):
+        vfolder = VFolderId(volume.scope, uuid4())
+        volume.backend.create_vfolder(vfolder)
+        files.replace(volume.backend, vfolder, b"more", "")
+        ids.add(vfolder.id)
+    volume.remove_tree()
+    seen: list[files.RecordFile] = []
+    after = ""
+    while True:
+        page = files.page(volume.backend, after, 3)
+        seen += page.records
+        after = page.next
+        if not after:
+            break
+    assert [record.id for record in seen] == sorted(ids, key=lambda one: one.hex)
+    assert [record.id for record in seen if not record.exists] == [volume.vfolder.id]
+
+
+def test_records_of_users_lie_in_their_scope(volume: Volume) -> None:
+    user = QuotaScope.parse(f"user:{uuid4()}")
+    assert files.read_subject(volume.backend, user.id) is None
+    files.replace_subject(volume.backend, user, b"one", "")
+    files.replace_subject(volume.backend, user, b"two", files.digest(b"one"))
+    assert files.read_subject(volume.backend, user.id) == b"two"
+    assert files.subjects(volume.backend) == {user.directory: b"two"}
+
+
+def test_a_link_in_place_of_a_record_is_not_followed(volume: Volume, tmp_path: Path) -> None:
+    volume.write(b"one")
+    victim = tmp_path / "victim"
+    victim.write_bytes(b"secret")
+    volume.path.unlink()
+    volume.path.symlink_to(victim)
+    assert volume.text() == b"", "no text that any seal fits"
+    volume.write(b"two")
+    assert (volume.text(), victim.read_bytes()) == (b"two", b"secret")
+    volume.path.unlink()
+    volume.path.symlink_to(victim)
+    files.to_trash(volume.backend, volume.vfolder, JOB)
+    assert victim.read_bytes() == b"secret"
+
+
+def test_other_nodes_do_these_calls(volume: Volume) -> None:
+    def ask(operation: operations.Operation, *arguments: object) -> object:
+        call = remote.decode_call(remote.encode_call("local", operation, "", *arguments))
+        answer = remote.perform(call, volume.backend, None)  # type: ignore[arg-type] # unused
+        return remote.decode_outcome(operation, answer)
+
+    ask(files.replace, volume.vfolder, b"\xff", "")
+    found = ask(files.read, volume.vfolder)
+    assert found == files.RecordFile(
+        id=volume.vfolder.id, scope=volume.scope.directory, text=b"\xff"
+    )
+    with pytest.raises(RecordChanged):
+        ask(files.replace, volume.vfolder, b"x", "")
+
+
+@pytest.mark.parametrize("step", ["write", "fsync", "rename", "unlink"])
+def test_a_kill_at_each_step_leaves_the_old_or_the_new_record(volume: Volume, step: str) -> None:
+    """SIGKILL before each call of a kind, the first, the second and so on, until none is left."""
+    old, new = b"o" * 5000, b"n" * 7000
+    for nth in range(1, 20):
+        volume.path.unlink(missing_ok=True)
+        volume.write(old)
+        child = os.fork()
+        if child == 0:
+            _die_at(step, nth)
+            files.replace(volume.backend, volume.vfolder, new, files.digest(old))
+            os._exit(0)
+        _, status = os.waitpid(child, 0)
+        assert volume.text() in (old, new)
+        files.replace(volume.backend, volume.vfolder, b"next", files.digest(volume.text()))
+        assert volume.text() == b"next", "the lock went with its holder"
+        if not os.WIFSIGNALED(status):
+            assert nth > 1 or step == "unlink"
+            return
+    pytest.fail("the change never ended")
+
+
+def _die_at(step: str, nth: int) -> None:
+    real, left = getattr(os, step), [nth]
+
+    def counted(*arguments: object, **more: object) -> object:
+        left[0] -= 1
+        if not left[0]:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return real(*arguments, **more)
+
+    setattr(sys.modules["os"], step, counted)
+
+
+def test_ids_of_records_are_uuids(volume: Volume) -> None:
+    volume.write(b"one")
+    (volume.path.parent / "no-uuid.access").write_bytes(b"x")
+    assert [record.id for record in files.page(volume.backend).records] == [
+        UUID(hex=volume.vfolder.id.hex)
+    ]
