@@ -1,6 +1,7 @@
 """Entries of a vfolder: list, make, move, remove. Knows no job and no HTTP."""
 
-from backends.entries import entries, listing, metadata, object_tree
+from backends.entries import access_files, entries, listing, metadata, object_tree
+from backends.entries.access_files import RecordChanged, RecordFile, RecordPage
 from backends.entries.listing import EntryPage
 from backends.entries.object_count import count_objects
 from backends.entries.object_tree import HasObjects, ObjectEntry, ObjectTree, OpenObject, Piece
@@ -14,7 +15,11 @@ __all__ = [
     "ObjectTree",
     "OpenObject",
     "Piece",
+    "RecordChanged",
+    "RecordFile",
+    "RecordPage",
     "VolumeInventory",
+    "access_files",
     "count_objects",
     "entries",
     "listing",

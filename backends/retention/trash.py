@@ -2,7 +2,7 @@
 
     <scope>/.vfolder/trash/<job id>        the tree, complete until its purge begins
     <scope>/.vfolder/trash/<job id>.note   which vfolder it was, until when it is kept
-    <scope>/.vfolder/trash/<job id>.access its access record (`backends.access`), if it had one
+    <scope>/.vfolder/trash/<job id>.access its access record (`access_files`), if it had one
 
 A tree without a record cannot be restored: its purge is under way, or the sweep removes it.
 """

@@ -11,7 +11,6 @@ from contextlib import suppress
 from typing import Any
 from uuid import UUID
 
-from backends.access import files
 from backends.base import (
     Backend,
     Capacity,
@@ -24,7 +23,7 @@ from backends.base import (
     QuotaUsage,
     TreeUsage,
 )
-from backends.entries import Piece, entries, listing, metadata
+from backends.entries import Piece, access_files, entries, listing, metadata
 from backends.fs import descriptors, layout, paths
 from backends.mounted import measured
 from backends.quota import quick_usage
@@ -116,7 +115,7 @@ def create_vfolder(
     Raises:
         QuotaScopeNotFound, VFolderExists: as `Backend.create_vfolder`.
     """
-    files.drop(backend, vfolder)
+    access_files.drop(backend, vfolder)
     try:
         backend.create_vfolder(vfolder, mode)
     except QuotaScopeNotFound:
@@ -254,14 +253,14 @@ ON_VOLUME = _named(
     read_report,
     metadata.read,
     metadata.write,
-    files.read,
-    files.read_trashed,
-    files.locate,
-    files.replace,
-    files.read_subject,
-    files.replace_subject,
-    files.page,
-    files.subjects,
+    access_files.read,
+    access_files.read_trashed,
+    access_files.locate,
+    access_files.replace,
+    access_files.read_subject,
+    access_files.replace_subject,
+    access_files.page,
+    access_files.subjects,
     entries.remove_entries,
     snapshots.supported,
     trash.kept,

@@ -99,7 +99,7 @@ def group_key(group: UUID) -> CacheKey:
     return CacheKey(f"{top}:members", f"{top}:version", MEMBERS_SECONDS)
 
 
-class Change(NamedTuple):
+class AccessChange(NamedTuple):
     """What changed; `everything` stands for all values."""
 
     users: tuple[UUID, ...] = ()
@@ -182,7 +182,7 @@ class AccessCache:
         said = ask()
         return self._remember(key, (said, now + seconds), versions, now)[0]
 
-    def changed(self, change: Change) -> None:
+    def changed(self, change: AccessChange) -> None:
         """Drop what changed, everywhere, and publish it. Call it after the change is on disk.
 
         While the store is away, a process that cannot reach it either sees the change after
@@ -194,14 +194,14 @@ class AccessCache:
             retry = threading.Thread(target=self._publish_later, args=(change,), daemon=True)
             retry.start()
 
-    def _publish_later(self, change: Change) -> None:
+    def _publish_later(self, change: AccessChange) -> None:
         while not self._publish(change):
             time.sleep(PAUSE_SECONDS)
 
-    def _publish(self, change: Change) -> bool:
+    def _publish(self, change: AccessChange) -> bool:
         counted, dropped = _names(change)
         seconds = "" if change.everything else VERSION_SECONDS
-        arguments = [len(counted), seconds, CHANNEL, _message(change)]
+        arguments: list[str | int] = [len(counted), seconds, CHANNEL, _message(change)]
         try:
             self._change(keys=[*counted, *dropped], args=arguments)
         except redis.RedisError as error:
@@ -217,7 +217,7 @@ class AccessCache:
             self._near[key] = _Near(value, versions, now)
         return value
 
-    def _forget_near(self, change: Change, counted: list[str]) -> None:
+    def _forget_near(self, change: AccessChange, counted: list[str]) -> None:
         if change.everything:
             self._near.clear()
             return
@@ -270,7 +270,7 @@ class AccessCache:
         text = load()
         if text is None or len(text) <= VALUE_MAX_BYTES:
             value = known + (_ABSENT if text is None else _PRESENT + text)
-            arguments = [versions[0], value, key.seconds, VERSION_SECONDS]
+            arguments: list[bytes | int] = [versions[0], value, key.seconds, VERSION_SECONDS]
             try:
                 self._keep(keys=[key.value, key.version], args=arguments)
             except redis.RedisError as error:
@@ -278,7 +278,7 @@ class AccessCache:
         return text
 
 
-def _names(change: Change) -> tuple[list[str], list[str]]:
+def _names(change: AccessChange) -> tuple[list[str], list[str]]:
     """Return the counters that a change raises, and the values that it drops."""
     if change.everything:
         return [EVERYTHING], []
@@ -289,7 +289,7 @@ def _names(change: Change) -> tuple[list[str], list[str]]:
     return sorted(counted), sorted({key.value for key in keys})
 
 
-def _message(change: Change) -> str:
+def _message(change: AccessChange) -> str:
     return json.dumps(
         {
             "users": [str(one) for one in change.users],

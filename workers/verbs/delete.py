@@ -14,8 +14,7 @@ from contextlib import contextmanager, suppress
 from pathlib import PurePosixPath
 from typing import Any, cast
 
-from backends.access import files
-from backends.entries import HasObjects
+from backends.entries import HasObjects, access_files
 from backends.fs import descriptors, layout, paths, reason_of, translate
 from backends.quota import soft
 from backends.retention import TrashRecord
@@ -128,9 +127,9 @@ class Delete:
     def _move_record(self) -> None:
         """Move what is known of access along, or remove it with a vfolder that is removed."""
         if self._trashed.exists:
-            files.to_trash(self._backend, self._vfolder, self._run.job.id)
+            access_files.to_trash(self._backend, self._vfolder, self._run.job.id)
         else:
-            files.drop(self._backend, self._vfolder)
+            access_files.drop(self._backend, self._vfolder)
 
     def _end_uploads(self) -> None:
         settings = self._context.settings

@@ -9,9 +9,8 @@ from pathlib import PurePosixPath
 
 import msgspec
 
-from backends.access import files
 from backends.base import MountedBackend
-from backends.entries import HasObjects
+from backends.entries import HasObjects, access_files
 from backends.fs import descriptors, layout
 from backends.quota import soft
 from backends.retention import TrashRecord, trash
@@ -215,7 +214,7 @@ class RestoreFromTrash:
         self._run.point_of_no_return()
         mark: dict[str, object] = {"id": note.id, "size_bytes": size_bytes}
         manifest.mark("restore", **mark)
-        files.from_trash(self._backend, self._vfolder, note.id)
+        access_files.from_trash(self._backend, self._vfolder, note.id)
         target = self._vfolder.directory
         with (
             descriptors.opened(trashed.path.parent, self._root) as directory,
@@ -225,7 +224,7 @@ class RestoreFromTrash:
             try:
                 descriptors.rename_new(note.id, directory, target.name, parent)
             except FileExistsError:
-                files.to_trash(self._backend, self._vfolder, note.id, although_live=True)
+                access_files.to_trash(self._backend, self._vfolder, note.id, although_live=True)
                 raise VFolderExists(f"The vfolder {self._vfolder} exists again.") from None
             self._run.count(Counter.COPIED, 1)
         return mark

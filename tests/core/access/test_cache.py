@@ -8,7 +8,7 @@ from uuid import UUID, uuid4
 import pytest
 from redis import Redis
 
-from core.access import AccessCache, CacheKey, Change, group_key, record_key, user_key
+from core.access import AccessCache, AccessChange, CacheKey, group_key, record_key, user_key
 from core.access.cache import AWAY_SECONDS, CHANNEL, CHECK_SECONDS, VALUE_MAX_BYTES
 from core.errors import VFolderNotFound
 from core.settings import Settings
@@ -94,7 +94,7 @@ def test_every_process_sees_a_change_within_a_second(settings: Settings, clock: 
     for cache in (writer, reader, idle):
         get(cache, key, file)
     file.text = b"new"
-    writer.changed(Change(vfolders=(one,), volumes=("local",)))
+    writer.changed(AccessChange(vfolders=(one,), volumes=("local",)))
     assert get(writer, key, file) == b"new"
     assert get(reader, key, file) == b"old", "not compared yet, which is what the bound allows"
     clock.now += STEP_SECONDS
@@ -125,7 +125,7 @@ def test_a_change_during_a_read_is_not_lost(settings: Settings, clock: Clock) ->
     slow, other = AccessCache(settings, clock), AccessCache(settings, clock)
 
     def load() -> bytes:
-        other.changed(Change(vfolders=(one,), volumes=("local",)))
+        other.changed(AccessChange(vfolders=(one,), volumes=("local",)))
         return b"old"
 
     assert slow.get(key, load, lambda text: text) == b"old"
@@ -141,7 +141,9 @@ def test_what_is_dropped(settings: Settings, clock: Clock, whole: bool) -> None:
     cache, reader = AccessCache(settings, clock), AccessCache(settings, clock)
     for key in keys:
         get(reader, key, File(b"old"))
-    cache.changed(Change(everything=True) if whole else Change(users=(user,), groups=(group,)))
+    cache.changed(
+        AccessChange(everything=True) if whole else AccessChange(users=(user,), groups=(group,))
+    )
     clock.now += STEP_SECONDS
     seen = [get(reader, key, File(b"new")) for key in keys]
     assert seen == [b"new", b"new", b"new" if whole else b"old"]
@@ -160,7 +162,7 @@ def test_a_change_is_published(settings: Settings, clock: Clock, valkey: Valkey)
     with valkey.client() as client, client.pubsub() as channel:
         channel.subscribe(CHANNEL)
         eventually(lambda: channel.get_message() is not None)
-        AccessCache(settings, clock).changed(Change(vfolders=(one,), volumes=("local",)))
+        AccessCache(settings, clock).changed(AccessChange(vfolders=(one,), volumes=("local",)))
         found = []
         eventually(lambda: bool(found.append(channel.get_message())) or found[-1] is not None)
         assert str(one) in found[-1]["data"]
@@ -182,7 +184,7 @@ def test_without_the_store_a_value_is_used_for_5_seconds_at_most(
     assert get(reader, key, file) == b"old"
     own_valkey.kill()
     file.text = b"new"
-    writer.changed(Change(vfolders=(one,), volumes=("local",)))
+    writer.changed(AccessChange(vfolders=(one,), volumes=("local",)))
     clock.now += STEP_SECONDS
     assert get(reader, key, file) == b"old"
     clock.now += AWAY_SECONDS - STEP_SECONDS + 0.1
@@ -229,9 +231,9 @@ def test_an_answer_lives_as_long_as_it_says(settings: Settings, clock: Clock) ->
     assert answer() == 1
     clock.now += 1
     assert answer() == 2
-    other.changed(Change(users=(user,)))
+    other.changed(AccessChange(users=(user,)))
     clock.now += STEP_SECONDS
     assert answer() == 3
-    other.changed(Change(everything=True))
+    other.changed(AccessChange(everything=True))
     clock.now += STEP_SECONDS
     assert answer() == 4

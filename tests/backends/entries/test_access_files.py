@@ -10,8 +10,8 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from backends.access import RecordChanged, files
 from backends.base import Mount
+from backends.entries import RecordChanged, access_files
 from backends.fs import descriptors, layout
 from backends.mounted import PosixBackend
 from backends.retention import trash
@@ -40,10 +40,10 @@ class Volume:
         return self.top / layout.trashed_record(self.scope, JOB)
 
     def write(self, text: bytes) -> None:
-        files.replace(self.backend, self.vfolder, text, files.digest(self.text()))
+        access_files.replace(self.backend, self.vfolder, text, access_files.digest(self.text()))
 
     def text(self) -> bytes | None:
-        return files.read(self.backend, self.vfolder).text
+        return access_files.read(self.backend, self.vfolder).text
 
     def remove_tree(self) -> None:
         os.rmdir(self.top / self.vfolder.directory)
@@ -64,10 +64,10 @@ def test_a_record_is_private_and_beside_the_tree(volume: Volume) -> None:
 
 
 def test_of_two_changes_at_the_same_time_one_is_refused(volume: Volume) -> None:
-    before = files.digest(volume.text())
-    files.replace(volume.backend, volume.vfolder, b"first", before)
+    before = access_files.digest(volume.text())
+    access_files.replace(volume.backend, volume.vfolder, b"first", before)
     with pytest.raises(RecordChanged):
-        files.replace(volume.backend, volume.vfolder, b"second", before)
+        access_files.replace(volume.backend, volume.vfolder, b"second", before)
     assert volume.text() == b"first"
 
 
@@ -79,8 +79,11 @@ def test_no_change_is_lost_among_threads(volume: Volume) -> None:
             while True:
                 text = volume.text() or b""
                 try:
-                    files.replace(
-                        volume.backend, volume.vfolder, b"%d" % (int(text) + 1), files.digest(text)
+                    access_files.replace(
+                        volume.backend,
+                        volume.vfolder,
+                        b"%d" % (int(text) + 1),
+                        access_files.digest(text),
                     )
                     break
                 except RecordChanged:
@@ -97,22 +100,22 @@ def test_no_change_is_lost_among_threads(volume: Volume) -> None:
 def test_a_vfolder_that_is_not_there_has_no_record(volume: Volume) -> None:
     gone = VFolderId(volume.scope, uuid4())
     with pytest.raises(VFolderNotFound):
-        files.read(volume.backend, gone)
+        access_files.read(volume.backend, gone)
     with pytest.raises(VFolderNotFound):
-        files.replace(volume.backend, gone, b"x", "")
+        access_files.replace(volume.backend, gone, b"x", "")
 
 
 def test_a_record_goes_into_the_trash_and_back(volume: Volume) -> None:
     volume.write(b"one")
-    files.to_trash(volume.backend, volume.vfolder, JOB)
+    access_files.to_trash(volume.backend, volume.vfolder, JOB)
     assert volume.path.exists(), "the vfolder is live"
     volume.remove_tree()
     for _ in range(2):
-        files.to_trash(volume.backend, volume.vfolder, JOB)
+        access_files.to_trash(volume.backend, volume.vfolder, JOB)
         assert not volume.path.exists()
-        assert files.read_trashed(volume.backend, volume.vfolder, JOB) == b"one"
+        assert access_files.read_trashed(volume.backend, volume.vfolder, JOB) == b"one"
     for _ in range(2):
-        files.from_trash(volume.backend, volume.vfolder, JOB)
+        access_files.from_trash(volume.backend, volume.vfolder, JOB)
         assert (volume.path.read_bytes(), volume.trashed.exists()) == (b"one", False)
 
 
@@ -126,19 +129,19 @@ def test_a_new_vfolder_of_the_id_has_none_of_the_old_grants(volume: Volume) -> N
 def test_a_restore_that_fails_leaves_the_record_in_the_trash(volume: Volume) -> None:
     volume.write(b"old")
     volume.remove_tree()
-    files.to_trash(volume.backend, volume.vfolder, JOB)
-    files.from_trash(volume.backend, volume.vfolder, JOB)
+    access_files.to_trash(volume.backend, volume.vfolder, JOB)
+    access_files.from_trash(volume.backend, volume.vfolder, JOB)
     volume.backend.create_vfolder(volume.vfolder)  # another request was quicker
-    files.to_trash(volume.backend, volume.vfolder, JOB, although_live=True)
+    access_files.to_trash(volume.backend, volume.vfolder, JOB, although_live=True)
     assert (volume.text(), volume.trashed.read_bytes()) == (None, b"old")
-    files.from_trash(volume.backend, volume.vfolder, JOB)
+    access_files.from_trash(volume.backend, volume.vfolder, JOB)
     assert volume.text() is None, "the live vfolder is another one"
 
 
 def test_the_purge_of_a_tree_ends_its_record(volume: Volume) -> None:
     volume.write(b"one")
     volume.remove_tree()
-    files.to_trash(volume.backend, volume.vfolder, JOB)
+    access_files.to_trash(volume.backend, volume.vfolder, JOB)
     with descriptors.opened(volume.trashed.parent.relative_to(volume.top), _root(volume)) as area:
         trash.forget(area, JOB)
     assert not volume.trashed.exists()
@@ -153,8 +156,8 @@ def test_vfolders_are_found_by_their_bare_id(volume: Volume) -> None:
     volume.backend.create_scope(other)
     volume.backend.create_vfolder(VFolderId(other, volume.vfolder.id))
     scopes = sorted([volume.scope.directory, other.directory])
-    assert files.locate(volume.backend, volume.vfolder.id) == scopes
-    assert files.locate(volume.backend, uuid4()) == []
+    assert access_files.locate(volume.backend, volume.vfolder.id) == scopes
+    assert access_files.locate(volume.backend, uuid4()) == []
 
 
 def test_pages_have_every_record_once(volume: Volume) -> None:
@@ -163,13 +166,13 @@ def test_pages_have_every_record_once(volume: Volume) -> None:
     for _ in range(9):
         vfolder = VFolderId(volume.scope, uuid4())
         volume.backend.create_vfolder(vfolder)
-        files.replace(volume.backend, vfolder, b"more", "")
+        access_files.replace(volume.backend, vfolder, b"more", "")
         ids.add(vfolder.id)
     volume.remove_tree()
-    seen: list[files.RecordFile] = []
+    seen: list[access_files.RecordFile] = []
     after = ""
     while True:
-        page = files.page(volume.backend, after, 3)
+        page = access_files.page(volume.backend, after, 3)
         seen += page.records
         after = page.next
         if not after:
@@ -180,11 +183,11 @@ def test_pages_have_every_record_once(volume: Volume) -> None:
 
 def test_records_of_users_lie_in_their_scope(volume: Volume) -> None:
     user = QuotaScope.parse(f"user:{uuid4()}")
-    assert files.read_subject(volume.backend, user.id) is None
-    files.replace_subject(volume.backend, user, b"one", "")
-    files.replace_subject(volume.backend, user, b"two", files.digest(b"one"))
-    assert files.read_subject(volume.backend, user.id) == b"two"
-    assert files.subjects(volume.backend) == {user.directory: b"two"}
+    assert access_files.read_subject(volume.backend, user.id) is None
+    access_files.replace_subject(volume.backend, user, b"one", "")
+    access_files.replace_subject(volume.backend, user, b"two", access_files.digest(b"one"))
+    assert access_files.read_subject(volume.backend, user.id) == b"two"
+    assert access_files.subjects(volume.backend) == {user.directory: b"two"}
 
 
 def test_a_link_in_place_of_a_record_is_not_followed(volume: Volume, tmp_path: Path) -> None:
@@ -198,7 +201,7 @@ def test_a_link_in_place_of_a_record_is_not_followed(volume: Volume, tmp_path: P
     assert (volume.text(), victim.read_bytes()) == (b"two", b"secret")
     volume.path.unlink()
     volume.path.symlink_to(victim)
-    files.to_trash(volume.backend, volume.vfolder, JOB)
+    access_files.to_trash(volume.backend, volume.vfolder, JOB)
     assert victim.read_bytes() == b"secret"
 
 
@@ -208,13 +211,13 @@ def test_other_nodes_do_these_calls(volume: Volume) -> None:
         answer = remote.perform(call, volume.backend, None)  # type: ignore[arg-type] # unused
         return remote.decode_outcome(operation, answer)
 
-    ask(files.replace, volume.vfolder, b"\xff", "")
-    found = ask(files.read, volume.vfolder)
-    assert found == files.RecordFile(
+    ask(access_files.replace, volume.vfolder, b"\xff", "")
+    found = ask(access_files.read, volume.vfolder)
+    assert found == access_files.RecordFile(
         id=volume.vfolder.id, scope=volume.scope.directory, text=b"\xff"
     )
     with pytest.raises(RecordChanged):
-        ask(files.replace, volume.vfolder, b"x", "")
+        ask(access_files.replace, volume.vfolder, b"x", "")
 
 
 @pytest.mark.parametrize("step", ["write", "fsync", "rename", "unlink"])
@@ -227,11 +230,13 @@ def test_a_kill_at_each_step_leaves_the_old_or_the_new_record(volume: Volume, st
         child = os.fork()
         if child == 0:
             _die_at(step, nth)
-            files.replace(volume.backend, volume.vfolder, new, files.digest(old))
+            access_files.replace(volume.backend, volume.vfolder, new, access_files.digest(old))
             os._exit(0)
         _, status = os.waitpid(child, 0)
         assert volume.text() in (old, new)
-        files.replace(volume.backend, volume.vfolder, b"next", files.digest(volume.text()))
+        access_files.replace(
+            volume.backend, volume.vfolder, b"next", access_files.digest(volume.text())
+        )
         assert volume.text() == b"next", "the lock went with its holder"
         if not os.WIFSIGNALED(status):
             assert nth > 1 or step == "unlink"
@@ -254,6 +259,6 @@ def _die_at(step: str, nth: int) -> None:
 def test_ids_of_records_are_uuids(volume: Volume) -> None:
     volume.write(b"one")
     (volume.path.parent / "no-uuid.access").write_bytes(b"x")
-    assert [record.id for record in files.page(volume.backend).records] == [
+    assert [record.id for record in access_files.page(volume.backend).records] == [
         UUID(hex=volume.vfolder.id.hex)
     ]

@@ -39,7 +39,6 @@ class RecordChanged(Conflict):
     error_code = "vfolder_update_conflict"
     kind = "storage/vfolder/record-changed"
     title = "The record was changed meanwhile"
-    retriable = True
 
 
 class RecordFile(Struct, frozen=True, kw_only=True):
