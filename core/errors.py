@@ -11,8 +11,11 @@
     │   ├── StoragePathRefused     400  a path is not allowed in an artifact storage
     │   └── Unsupported            400  the volume's backend cannot do this operation
     │       └── NoCommonNode       400  no node can copy between the two volumes
+    ├── Unauthenticated            401  the request has no credential, or one that is not valid
     ├── Forbidden                  403  the secret is missing or wrong
-    │   └── PermissionDenied       403  the file system gives no right to the entry
+    │   ├── PermissionDenied       403  the file system gives no right to the entry
+    │   └── AccessForbidden        403  the caller has not the permission or scope
+    ├── Throttled                  429  too many credentials of the caller were refused
     ├── NotFound                   404
     │   ├── VFolderNotFound        404
     │   ├── QuotaScopeNotFound     404
@@ -40,6 +43,7 @@
     │   ├── NodeAway               503  no node that serves the source of a copy answers
     │   ├── StorageUnavailable     503  the storage fails now (EIO, ESTALE)
     │   │   └── VolumeUnavailable  503  what is mounted here now is not the volume
+    │   ├── AccessUnavailable      503  what decides or records is away, so nothing is permitted
     │   ├── RegistryUnavailable    503  a registry does not answer, or fails for now
     │   ├── StoreUnavailable       503  Redis is away, or refuses for now (full, read-only)
     │   └── HelperDied             503  a helper process was killed; the work can continue
@@ -175,6 +179,41 @@ class PermissionDenied(Forbidden):
     error_code = "vfolder_access_unauthorized"
     kind = "storage/entry/forbidden"
     title = "Permission denied"
+
+
+class AccessForbidden(Forbidden):
+    """The caller is known and has not the permission; `needed` and `have` say which."""
+
+    kind = "auth/forbidden"
+
+
+class Unauthenticated(StorageError):
+    """The request has no credential, or one that is not valid; why is not said to the caller.
+
+    `invalid` is true where a credential was sent (RFC 6750 §3.1).
+    """
+
+    error_code = "auth_access_unauthorized"
+    kind = "auth/unauthenticated"
+    title = "Not signed in"
+    status = 401
+
+    def __init__(self, detail: str, *, invalid: bool = False, **facts: Any) -> None:  # noqa: ANN401 - a problem member is any JSON value
+        super().__init__(detail, **facts)
+        self.invalid = invalid
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (_rebuild, (type(self), self.detail, self.facts))
+
+
+class Throttled(StorageError):
+    """Too many credentials of this network were refused; `retry_after` says the wait (s)."""
+
+    error_code = "auth_access_unavailable"
+    kind = "auth/throttled"
+    title = "Too many failures"
+    status = 429
+    retriable = True
 
 
 class NotFound(StorageError):
@@ -401,6 +440,14 @@ class VolumeUnavailable(StorageUnavailable):
     error_code = "storage_access_unavailable"
     kind = "storage/volume/unavailable"
     title = "The volume is not available"
+
+
+class AccessUnavailable(Unavailable):
+    """What decides about access, or records it, does not answer; so nothing is permitted."""
+
+    error_code = "auth_access_unavailable"
+    kind = "auth/unavailable"
+    title = "Access cannot be decided"
 
 
 class RegistryUnavailable(Unavailable):

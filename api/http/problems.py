@@ -16,13 +16,16 @@ from werkzeug.exceptions import HTTPException
 from api.http import json, metrics
 from api.http.flask_app import begin_request, this_request
 from backends.fs import translate
-from core.errors import PROBLEM_TYPE_BASE, Defect, StorageError
+from core.errors import PROBLEM_TYPE_BASE, Defect, StorageError, Unauthenticated
 from core.redis import store_is_away, store_problem
 from core.telemetry import logger
 
 CONTENT_TYPE = "application/problem+json"
 #: When a client may repeat a retriable request, unless the error says otherwise.
 RETRY_AFTER_SECONDS = 2
+#: What a caller without a credential, or with a wrong one, is asked for (RFC 6750 §3).
+_CHALLENGE = 'Bearer realm="vfolder"'
+_INVALID = f'{_CHALLENGE}, error="invalid_token"'
 
 _log = logger(__name__)
 
@@ -99,6 +102,8 @@ def respond(error: Exception) -> Response:
     response = _response(document(known), known.status)
     if known.retriable:
         response.headers["Retry-After"] = str(known.facts.get("retry_after", RETRY_AFTER_SECONDS))
+    if isinstance(known, Unauthenticated):
+        response.headers["WWW-Authenticate"] = _INVALID if known.invalid else _CHALLENGE
     return response
 
 

@@ -1,5 +1,6 @@
 """All configuration, typed; only this package reads the environment. Knows no job, no storage."""
 
+from core.settings.access import TICKET_AUDIENCE, AccessTable, CalloutTable, IssuerTable
 from core.settings.artifacts import (
     ArtifactRegistryTable,
     ArtifactStorageTable,
@@ -29,11 +30,15 @@ __all__ = [
     "CONFIG_VARIABLE",
     "KEYS",
     "OVERRIDE_PREFIX",
+    "TICKET_AUDIENCE",
+    "AccessTable",
     "Address",
     "ArtifactRegistryTable",
     "ArtifactStorageTable",
+    "CalloutTable",
     "Etcd",
     "HuggingFaceTable",
+    "IssuerTable",
     "KeyReading",
     "ObjectStorageTable",
     "Reading",

@@ -5,6 +5,7 @@ from urllib.parse import quote
 
 from msgspec import field
 
+from core.settings.access import AccessTable
 from core.settings.reference import Table
 from core.settings.units import Address, address, size_bytes
 
@@ -270,6 +271,8 @@ class OwnTables(Table, frozen=True):
     uploads: UploadsTable = field(default_factory=UploadsTable)
     entries: EntriesTable = field(default_factory=EntriesTable)
     flower: FlowerTable = field(default_factory=FlowerTable)
+    #: `[vfolder.access]` turns on the API for people; without it there is none.
+    access: AccessTable | None = None
 
     def bytes_per_second(self, volume: str) -> int | None:
         """Return the budget of a volume in `[vfolder.bandwidth]`; None when it has none.

@@ -41,8 +41,20 @@ def masked(key: str, value: Any) -> str:  # noqa: ANN401 - any TOML value
     """Return the value as text; passwords, secrets and tokens become stars, also in URLs."""
     if value is not None and _SECRET_KEY.search(key):
         return MASK
-    text = json.dumps(value, ensure_ascii=False)
+    text = json.dumps(_without_secrets(value), ensure_ascii=False)
     return _URL_PASSWORD.sub(rf"\1:{MASK}@", text)
+
+
+def _without_secrets(value: Any) -> Any:  # noqa: ANN401 - any TOML value
+    """Return an array of tables with stars in place of its secrets."""
+    if isinstance(value, list):
+        return [_without_secrets(entry) for entry in value]
+    if not isinstance(value, dict):
+        return value
+    return {
+        key: MASK if inner is not None and _SECRET_KEY.search(key) else _without_secrets(inner)
+        for key, inner in value.items()
+    }
 
 
 def reload(running: Settings) -> tuple[Settings, list[str]]:

@@ -15,7 +15,7 @@ from typing import Any
 import msgspec
 
 from core.errors import ConfigurationError
-from core.settings import artifacts, redis_from_etcd
+from core.settings import access, artifacts, redis_from_etcd
 from core.settings.own import OwnTables
 from core.settings.reference import ReferenceTables, VolumeTable
 from core.settings.units import origin
@@ -37,7 +37,7 @@ _NAMED_TABLES = (
     "bandwidth",
 )
 #: Arrays of tables whose keys have two spellings, too.
-_ARRAYS = ("storages", "registries")
+_ARRAYS = ("storages", "registries", "issuer")
 _VOLUME_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,62}")
 _UNKNOWN_FIELD = re.compile(
     r"Object contains unknown field `(?P<key>[^`]+)`(?: - at `\$(?P<at>[^`]*)`)?"
@@ -125,6 +125,7 @@ def load(path: Path | None = None, environ: Mapping[str, str] | None = None) -> 
     tables = _kebab(read_tables(path))
     try:
         artifacts.fold_old_arrays(tables)
+        access.read_value_files(tables, path.absolute().parent)
     except ValueError as error:
         raise ConfigurationError(f"{error}.") from error
     _override(tables, environ)
@@ -177,6 +178,9 @@ def _checked(tables: dict[str, Any]) -> Settings:
         _ = [target.sentinels for target in (redis, *redis.override_configs.values())]
         artifacts.check_tables("artifact-storages", {**settings.artifact_storages})
         artifacts.check_tables("artifact-registries", {**settings.artifact_registries})
+        if settings.vfolder.access is not None:
+            secrets = (settings.storage_proxy.secret, settings.api.manager.secret)
+            settings.vfolder.access.check(settings.directory, secrets, settings.volume)
     except ValueError as error:
         raise ConfigurationError(f"{error}.") from error
     return settings

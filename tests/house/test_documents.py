@@ -1,5 +1,6 @@
 """Every path and command that the documents name exists."""
 
+import json
 import re
 import subprocess
 import sys
@@ -10,7 +11,7 @@ import pytest
 from click.testing import CliRunner
 
 from api.cli import main
-from core.settings import Settings, effective
+from core.settings import IssuerTable, Settings, effective
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCUMENTS = [
@@ -82,8 +83,24 @@ def test_every_setting_of_ours_is_explained() -> None:
     assert {f"{table}.{key}": default for table, key, default in rows} == own_defaults()
 
 
+def test_every_setting_of_an_issuer_is_explained() -> None:
+    text = (ROOT / "docs" / "configuration.md").read_text("utf-8")
+    part = text.partition("An issuer (`[[vfolder.access.issuer]]`) has:")[2].partition("\n## ")[0]
+    explained = {}
+    for keys, default in re.findall(
+        r"^\| ((?:`[a-z-]+`(?:, )?)+) \| ([^|]*) \|", part, re.MULTILINE
+    ):
+        explained |= dict.fromkeys(CODE.findall(keys), default)
+    fields = {one.encode_name: one.default for one in msgspec.structs.fields(IssuerTable)}
+    assert explained == {
+        key: "required" if value is msgspec.NODEFAULT else shown(value)
+        for key, value in fields.items()
+    }
+
+
 def own_defaults() -> dict[str, str]:
     required = {"storage-proxy": {"node-id": "n", "secret": "s", "session-expire": 1}}
+    required |= {"vfolder": {"access": {}}}  # which is none unless the file has it
     settings = msgspec.convert(required | {"api": {"manager": {"secret": "s"}}}, Settings)
     return {key: shown(value) for key, value in effective(settings) if key.startswith("vfolder.")}
 
@@ -91,6 +108,8 @@ def own_defaults() -> dict[str, str]:
 def shown(value: object) -> str:
     if value in (None, "", [], {}):
         return "none"
+    if isinstance(value, list):
+        return f"`{json.dumps(value)}`"
     return f"`{value}`" if isinstance(value, str) else f"{value:.10g}"
 
 

@@ -49,7 +49,7 @@ def check_file(file: Path) -> tuple[Settings | None, list[Finding]]:
     except ConfigurationError as error:
         found.append(Finding(ERROR, "", error.detail))
         return None, found
-    for part in (_volumes, _artifacts, _certificates, _addresses, _directories, _modes, _names):
+    for part in _PARTS:
         found += part(settings)
     return settings, found
 
@@ -249,6 +249,31 @@ def _names(settings: Settings) -> Iterator[Finding]:
         for name in names:
             if name not in settings.volume:
                 yield Finding(WARNING, key, f"names {name!r}, which is no volume of this file.")
+
+
+def _access(settings: Settings) -> Iterator[Finding]:
+    """Name what the API for people will miss, where it is turned on."""
+    table = settings.vfolder.access
+    if table is None:
+        return
+    home = table.home_volume(settings.volume)
+    if home not in settings.volume:
+        text = f"names {home!r}, which is no volume of this node; another node must serve it."
+        yield Finding(NOTE, "vfolder.access.home", text)
+    callout = table.callout
+    files = {"client-cert": callout.client_cert, "client-key": callout.client_key, "ca": callout.ca}
+    for key, name in files.items():
+        if name and not (settings.directory / name).is_file():
+            yield Finding(ERROR, f"vfolder.access.callout.{key}", f"{name} does not exist.")
+    if not settings.vfolder.doors.trusted_proxies:
+        text = "is 0: with a proxy in front, failures of one caller would make all callers pause."
+        yield Finding(NOTE, "vfolder.doors.trusted-proxies", text)
+
+
+_PARTS = (
+    *(_volumes, _artifacts, _certificates, _addresses),
+    *(_directories, _modes, _names, _access),
+)
 
 
 def _user(settings: Settings) -> identity.Identity | None:
