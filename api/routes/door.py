@@ -154,8 +154,9 @@ class Door:
     def live(self) -> Live:
         """Changes of jobs as they happen, for event streams and `Prefer: wait`."""
         client = connections.connect(self.settings, connections.Database.JOBS)
-        limit = self.settings.vfolder.doors.streams
-        return Live(client, self.jobs.store.get, self.jobs.document, limit)
+        own = self.settings.vfolder.doors
+        jobs = self.jobs
+        return Live(client, jobs.store.get, jobs.document, streams=own.streams, waits=own.waits)
 
     @cached_property
     def mounts(self) -> Mounts:

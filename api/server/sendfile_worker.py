@@ -242,7 +242,7 @@ class SendfileWorker(DoorWorker):
         """Send what the socket takes; return the stream when that is not all."""
         kept = super()._keepalive_after(conn, keepalive)
         body = self._take_body()
-        if body is None:
+        if body is None:  # the request's thread sent all, or events follow
             return kept
         stream = new_stream(conn, body, keepalive=kept)
         try:

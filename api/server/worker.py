@@ -1,4 +1,4 @@
-"""The doors' gunicorn worker: gthread, with seven changes.
+"""The doors' gunicorn worker: gthread, with eight changes.
 
 * Heads without a thread. The main thread reads heads (`api.server.heads`); a connection gets a
   thread when its head is complete. Slow heads, silent connections and too many connections of one
@@ -17,6 +17,8 @@
   large, a wrong secret, a wrong offset. gunicorn then reads a little of the rest and closes the
   connection, after an answer that still said keep-alive: the caller's next request would be lost.
   Whether the connection will be closed is known when the answer begins, so the answer says it.
+* Event streams without a thread. One thread of the process writes them all
+  (`api.server.event_writer`), so the door serves thousands beside other requests.
 * Reload. At SIGHUP each process reads the configuration again and takes over what may change
   (`core.settings.reload`) while its requests go on. A wrong file changes nothing and is logged.
 * Refusals. What is no request is answered as every other error (`api.http.problems`).
@@ -35,7 +37,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 from gunicorn.http import errors, wsgi
 from gunicorn.util import close_graceful
@@ -43,6 +45,7 @@ from gunicorn.workers.gthread import STOP_KEEPALIVE_LINGER, ThreadWorker
 
 from api.server import refusing
 from api.server.connection import DoorResponse, open_socket_body, plain_settings
+from api.server.event_writer import EventResponse, EventWriter
 from api.server.heads import (
     LINGER_BYTES,
     LINGER_SECONDS,
@@ -53,6 +56,7 @@ from api.server.heads import (
     Wait,
     Waiting,
 )
+from api.streaming import EventStream
 from core.errors import ConfigurationError
 from core.settings import reload
 from core.telemetry import logs
@@ -84,6 +88,13 @@ SOCKET_BODY = "vfolder.socket_body"
 _log = logs.logger(__name__)
 
 
+class _Events(NamedTuple):
+    """An event stream whose head was sent, and whether it goes in chunks."""
+
+    body: EventStream
+    framed: bool
+
+
 class DoorWorker(ThreadWorker):
     """The worker of each door; the module says what it changes."""
 
@@ -108,6 +119,7 @@ class DoorWorker(ThreadWorker):
         self._plain_settings = plain_settings(self.cfg)
         self._certificate = Certificate(self.cfg) if self.cfg.is_ssl else None
         self._local = threading.local()
+        self._events = EventWriter(self._events_finished)
         self._pools = {
             RequestKind.PROBE: ThreadPoolExecutor(PROBE_THREADS, "probe"),
             RequestKind.BODY: ThreadPoolExecutor(self.cfg.threads, "body"),
@@ -246,9 +258,12 @@ class DoorWorker(ThreadWorker):
         )
 
     def finish_request(self, conn: DoorConnection, fs: "Future[Any]") -> None:
-        """Wait for the next request of a connection, or close it."""
+        """Wait for the next request of a connection, or close it; pass on an event stream."""
         try:
-            if fs.result():
+            result = fs.result()
+            if isinstance(result, EventResponse):
+                self._events.add(result)
+            elif result:
                 self._wait_for_next(conn)
             else:
                 self._close(conn)
@@ -258,6 +273,12 @@ class DoorWorker(ThreadWorker):
                 self._stop_waiting(conn)
             self.nr_conns -= 1
             conn.close()
+
+    def _events_finished(self, response: EventResponse) -> None:
+        """Run on the thread of the event streams: keep or close the connection."""
+        future: Future[bool] = Future()
+        future.set_result(response.keepalive)
+        self.method_queue.defer(self.finish_request, response.conn, future)
 
     def _wait_for_next(self, conn: DoorConnection) -> None:
         conn.take_back()
@@ -314,7 +335,10 @@ class DoorWorker(ThreadWorker):
         for _ in range(REQUESTS_IN_A_ROW):
             logs.begin()  # a line about what cannot be parsed has nothing of an earlier request
             self._local.head = conn.pass_on()
+            self._local.events = None
             kept = super().handle(conn)
+            if self._local.events is not None:  # its head was not sent
+                self._local.events.body.close()
             if kept is not True or not self.alive or not self._asks_again(conn):
                 return kept
         return kept
@@ -367,6 +391,9 @@ class DoorWorker(ThreadWorker):
         return not resp.should_close()
 
     def _answer(self, resp: Any, body: Any) -> None:  # noqa: ANN401 - gunicorn is untyped
+        if isinstance(body, EventStream):
+            self._send_head_of_events(resp, body)
+            return
         try:
             if isinstance(body, wsgi.FileWrapper):
                 resp.write_file(body)
@@ -378,9 +405,23 @@ class DoorWorker(ThreadWorker):
             if hasattr(body, "close"):
                 body.close()
 
-    def _keepalive_after(self, conn: DoorConnection, keepalive: Any) -> bool:  # noqa: ANN401 - gunicorn is untyped
-        """Return whether the connection serves another request; an unread body is skipped."""
-        return bool(keepalive) and conn.leave_body()
+    def _send_head_of_events(self, resp: Any, body: EventStream) -> None:  # noqa: ANN401 - gunicorn is untyped
+        """Send the head alone, and keep the body for the thread of the event streams."""
+        self._local.events = _Events(body, framed=resp.chunked)
+        resp.send_headers()
+
+    def _keepalive_after(self, conn: DoorConnection, keepalive: Any) -> bool | EventResponse:  # noqa: ANN401 - gunicorn is untyped
+        """Return whether the connection serves another request; an unread body is skipped.
+
+        Of an event stream return what is still to be sent.
+        """
+        kept = bool(keepalive) and conn.leave_body()
+        events = self._local.events
+        if events is None:
+            return kept
+        response = EventResponse(conn, events.body, framed=events.framed, keepalive=kept)
+        self._local.events = None
+        return response
 
     def handle_error(self, req: Any, client: Any, addr: Any, exc: BaseException) -> None:  # noqa: ANN401 - gunicorn is untyped
         """Answer what is no HTTP request, and a defect, as a problem document."""

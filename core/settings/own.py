@@ -150,8 +150,10 @@ class DoorsTable(Table, frozen=True):
     processes: int = 0
     #: Threads per process: each holds one request.
     threads: int = 128
-    #: Callers per process that may wait for changes of jobs; each holds a thread.
-    streams: int = 100
+    #: Open event streams per process; each holds a descriptor and no thread.
+    streams: int = 2000
+    #: Callers per process that may wait for the end of a job; each holds a thread.
+    waits: int = 100
     #: The client door's URL for people; empty: tickets carry none, the manager knows the URL.
     client_url: str = ""
     #: Longest time of a call to a backend; after it the door answers 504.

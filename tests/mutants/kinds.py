@@ -296,14 +296,14 @@ def _signals() -> Iterator[Mutation]:
     yield replaced(
         "SSE versions never repeat: the newest again",
         "api/jobs/live.py",
-        'if version > last_seen or document["done"]:',
-        'if version >= last_seen or document["done"]:',
+        "if events.version > self._last_seen or events.done:",
+        "if events.version >= self._last_seen or events.done:",
         events,
     )
     yield replaced(
         "SSE versions never repeat: what was sent is forgotten",
         "api/jobs/live.py",
-        "                    last_seen = version\n",
+        "                self._last_seen = events.version\n",
         "",
         events,
     )

@@ -2,7 +2,7 @@
 
 import re
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from http import HTTPStatus
 
 from flask import Response, request
@@ -385,14 +385,10 @@ def follow_job(job_id: str) -> Response:
     door = current_door()
     door.jobs.store.get(job_id)
     stream = door.live.stream(job_id, _last_event_id())
-    first = next(stream)
     headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
-
-    def chunks() -> Iterator[bytes]:
-        yield first
-        yield from stream
-
-    return Response(chunks(), content_type="text/event-stream", headers=headers)
+    return Response(
+        stream, content_type="text/event-stream", headers=headers, direct_passthrough=True
+    )
 
 
 def job_query(arguments: MultiDict[str, str]) -> Query:

@@ -20,10 +20,13 @@ from tests.support.worker import running_worker
 
 #: Event streams a process of the door takes; few, so that a test can take them all.
 STREAMS = 24
+#: Callers that it lets wait for an end, for the same reason.
+WAITS = 8
 MORE = f"""
 [vfolder.doors]
 processes = 1
 streams = {STREAMS}
+waits = {WAITS}
 """
 
 

@@ -10,7 +10,7 @@ import requests
 
 from api.cli.watch import events
 from core.jobs.store import LIVE_CHANNEL
-from tests.api.jobs.conftest import STREAMS, Site
+from tests.api.jobs.conftest import STREAMS, WAITS, Site
 from tests.support.doors import AUTH
 from tests.support.node import wait_for
 
@@ -130,6 +130,21 @@ def test_no_more_than_there_is_room_for(at_rest: Site) -> None:
         assert refused.status_code == 503
         assert int(refused.headers["Retry-After"]) > 0
         assert refused.headers["Content-Type"] == "application/problem+json"
-        patient = site.door.call("GET", f"/v1/jobs/{job}", headers={"Prefer": "wait=30"})
-        assert patient.status_code == 200, "a preference is never a reason to refuse"
         site.door.call("POST", f"/v1/jobs/{job}/cancel")
+
+
+def test_one_that_may_not_wait_is_answered_at_once(at_rest: Site) -> None:
+    """A preference is never a reason to refuse."""
+    site = at_rest
+    job = site.begun("usage", vfolder=site.folder())
+
+    def patient(_: int) -> requests.Response:
+        headers = AUTH | {"Prefer": "wait=60"}
+        return requests.get(f"{site.door.url}/v1/jobs/{job}", headers=headers, timeout=120)
+
+    with ThreadPoolExecutor(WAITS + 1) as pool:
+        callers = [pool.submit(patient, number) for number in range(WAITS + 1)]
+        wait_for(lambda: any(caller.done() for caller in callers))
+        assert site.get(job)["state"] == "queued"
+        site.door.call("POST", f"/v1/jobs/{job}/cancel")
+        assert [caller.result().status_code for caller in callers] == [200] * (WAITS + 1)
