@@ -17,6 +17,7 @@ from concurrent.futures import Future
 from functools import partial
 from typing import Any
 
+from api.server.event_writer import EventResponse
 from api.server.response_streams import ResponseStream, can_stream, new_stream
 from api.server.worker import DoorWorker
 from api.streaming import ArchiveResponse
@@ -242,7 +243,7 @@ class SendfileWorker(DoorWorker):
         """Send what the socket takes; return the stream when that is not all."""
         kept = super()._keepalive_after(conn, keepalive)
         body = self._take_body()
-        if body is None:  # the request's thread sent all, or events follow
+        if body is None or isinstance(kept, EventResponse):
             return kept
         stream = new_stream(conn, body, keepalive=kept)
         try:
