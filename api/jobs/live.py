@@ -49,7 +49,7 @@ class _Waiter:
         self.woken = threading.Event()
 
 
-class _Events(NamedTuple):
+class _JobEvents(NamedTuple):
     """A version of a job as events: its document, and with the last one the end."""
 
     version: int
@@ -67,7 +67,7 @@ class _Follower:
         self._last_seen = last_seen
         self._lock = threading.Lock()
 
-    def receive(self, events: _Events) -> None:
+    def receive(self, events: _JobEvents) -> None:
         """Pass on a version that is newer than what the caller has, or the last one."""
         with self._lock:
             if events.version > self._last_seen or events.done:
@@ -242,11 +242,11 @@ def _too_many() -> Unavailable:
     return Unavailable("Too many callers wait at this door; poll the job, or try again later.")
 
 
-def _events_of(version: int, document: dict[str, Any]) -> _Events:
+def _events_of(version: int, document: dict[str, Any]) -> _JobEvents:
     text = _event("job", version, document)
     if document["done"]:
         text += _event("done", version, document)
-    return _Events(version, text, document["done"])
+    return _JobEvents(version, text, document["done"])
 
 
 def _event(kind: str, version: int, document: dict[str, Any]) -> bytes:

@@ -88,7 +88,7 @@ SOCKET_BODY = "vfolder.socket_body"
 _log = logs.logger(__name__)
 
 
-class _Events(NamedTuple):
+class _StartedEvents(NamedTuple):
     """An event stream whose head was sent, and whether it goes in chunks."""
 
     body: EventStream
@@ -407,7 +407,7 @@ class DoorWorker(ThreadWorker):
 
     def _send_head_of_events(self, resp: Any, body: EventStream) -> None:  # noqa: ANN401 - gunicorn is untyped
         """Send the head alone, and keep the body for the thread of the event streams."""
-        self._local.events = _Events(body, framed=resp.chunked)
+        self._local.events = _StartedEvents(body, framed=resp.chunked)
         resp.send_headers()
 
     def _keepalive_after(self, conn: DoorConnection, keepalive: Any) -> bool | EventResponse:  # noqa: ANN401 - gunicorn is untyped

@@ -69,7 +69,7 @@ class EventStream:
         return piece, self._ended
 
     def close(self) -> None:
-        """End the stream: nobody reads it any more. A second call does nothing."""
+        """End the stream: its reader is gone. A second call does nothing."""
         with self._changed:
             self._ended = True
             self._on_change = _nothing

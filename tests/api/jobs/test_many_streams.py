@@ -122,7 +122,9 @@ def test_readers_that_leave_make_room(quiet: Site) -> None:
     open_now = connections()
     for stream in streams:
         stream.sock.close()
-    wait_for(lambda: connections() <= open_now - FEW, failure="the door keeps what nobody reads")
+    wait_for(
+        lambda: connections() <= open_now - FEW, failure="the door keeps streams without a reader"
+    )
 
 
 def test_one_that_reads_nothing_gets_the_newest(quiet: Site) -> None:
