@@ -1,1 +1,1 @@
-"""The arrays: one module per vendor, and the lists of its fields where they are long."""
+"""The arrays: one module or package per vendor, and what several of them share."""

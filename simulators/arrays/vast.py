@@ -6,7 +6,6 @@ a slash, or the caller is sent away. A snapshot is one of a directory, and shown
 it; the trash folder takes a tree at once. Two tenants may have quotas on one path.
 """
 
-import secrets
 import shutil
 import subprocess
 import time
@@ -15,7 +14,8 @@ from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import urlencode
 
-from simulators.serving import Ask, Say, Simulator
+from simulators.arrays.tokens import TokenSimulator
+from simulators.serving import Ask, Say
 from simulators.shelf import BtrfsShelf, Shelf
 
 USER, PASSWORD, API_TOKEN = "vfolder", "sw0rdfish/vast", "t0ken-of-vast"
@@ -71,7 +71,7 @@ class Profile:
 
 
 @dataclass
-class VastSim(Simulator):
+class VastSim(TokenSimulator):
     """The cluster; `shelf` is its root."""
 
     shelf: Shelf
@@ -84,8 +84,6 @@ class VastSim(Simulator):
 
     def __post_init__(self) -> None:
         super().__init__()
-        self._access: dict[str, float] = {}
-        self._refresh: set[str] = set()
         self._tasks: dict[int, int] = {}
         self._number = 2**40
         self.snapshots: dict[int, dict[str, Any]] = {}
@@ -95,19 +93,6 @@ class VastSim(Simulator):
 
     def overloaded(self, status: int) -> Say:
         return Say(status, b"The system is overloaded", {**_TEXT, "Retry-After": "0"})
-
-    @property
-    def tokens(self) -> list[str]:
-        """Every token that was given."""
-        return [*self._access, *self._refresh]
-
-    def expire(self) -> None:
-        with self.lock:
-            self._access.clear()
-
-    def forget_refreshes(self) -> None:
-        with self.lock:
-            self._refresh.clear()
 
     def count_all(self) -> None:
         """Let everything be counted now, however long it was to take."""
@@ -139,7 +124,6 @@ class VastSim(Simulator):
         wanted = {"refresh"} if refreshing else {"username", "password"}
         if set(body) != wanted:
             return Say(400, {name: ["This field is required."] for name in sorted(wanted)})
-        access = secrets.token_hex(32)
         if refreshing:
             if body["refresh"] not in self._refresh:
                 return Say(401, {"detail": "Token is invalid or expired"})
@@ -149,17 +133,15 @@ class VastSim(Simulator):
             return Say(401, {"detail": "No active account found with the given credentials"})
         else:
             self.logins += 1
-        self._access[access] = time.monotonic() + self.profile.access_seconds
+        access = self._new_access(self.profile.access_seconds)
         if refreshing:
             return Say(200, {"access": access})
-        refresh = secrets.token_hex(32)
-        self._refresh.add(refresh)
-        return Say(200, {"access": access, "refresh": refresh})
+        return Say(200, {"access": access, "refresh": self._new_refresh()})
 
     def _stranger(self, ask: Ask) -> Say | None:
         kind, _, token = ask.headers.get("authorization", "").partition(" ")
         good = kind == "Api-Token" and token == API_TOKEN
-        good = good or (kind == "Bearer" and self._access.get(token, 0) > time.monotonic())
+        good = good or (kind == "Bearer" and self._admits(token))
         if not good:
             detail = "Given token not valid for any token type"
             return Say(403, {"detail": detail, "code": "token_not_valid"})

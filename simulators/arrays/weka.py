@@ -14,7 +14,8 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
-from simulators.serving import Ask, Say, Simulator
+from simulators.arrays.tokens import TokenSimulator
+from simulators.serving import Ask, Say
 from simulators.shelf import BtrfsShelf, Shelf
 
 USER, PASSWORD, FILE_SYSTEM = "vfolder", "sw0rdfish/weka", "research"
@@ -81,7 +82,7 @@ class Quota:
 
 
 @dataclass
-class WekaSim(Simulator):
+class WekaSim(TokenSimulator):
     """The cluster; `shelf` is the root of the file system."""
 
     shelf: Shelf
@@ -98,24 +99,9 @@ class WekaSim(Simulator):
         self.snapshots: dict[str, dict[str, Any]] = {}
         self._count = 0
         (self.shelf.top / SNAPSHOTS).mkdir(exist_ok=True)
-        self._access: dict[str, float] = {}
-        self._refresh: set[str] = set()
 
     def overloaded(self, status: int) -> Say:
         return Say(status, {"message": "The cluster is overloaded."}, {"Retry-After": "0"})
-
-    @property
-    def tokens(self) -> list[str]:
-        """Every token that was given."""
-        return [*self._access, *self._refresh]
-
-    def expire(self) -> None:
-        with self.lock:
-            self._access.clear()
-
-    def forget_refreshes(self) -> None:
-        with self.lock:
-            self._refresh.clear()
 
     def give_quota(self, path: str) -> None:
         """Give a directory a quota without a limit, as an administrator does."""
@@ -144,7 +130,7 @@ class WekaSim(Simulator):
             if path in ("/login", "/login/refresh"):
                 return self._login(ask, path)
             token = ask.headers.get("authorization", "").removeprefix("Bearer ")
-            if self._access.get(token, 0) < time.monotonic():
+            if not self._admits(token):
                 return Say(401, {"data": "Unauthorized"})
             if self.profile.password_change_required:
                 return Say(403, {"message": "Password change required"})
@@ -165,9 +151,7 @@ class WekaSim(Simulator):
             return Say(401, {"data": "Unauthorized"})
         else:
             self.logins += 1
-        access, refresh = secrets.token_hex(32), secrets.token_hex(32)
-        self._access[access] = time.monotonic() + self.profile.access_seconds
-        self._refresh.add(refresh)
+        access, refresh = self._new_access(self.profile.access_seconds), self._new_refresh()
         tokens = {"access_token": access, "token_type": "Bearer", "expires_in": 300}
         change = {"password_change_required": self.profile.password_change_required}
         return Say(200, {"data": {**tokens, "refresh_token": refresh, **change}})

@@ -11,7 +11,8 @@ import pytest
 from backends.base import Mount
 from backends.systems.netapp.backend import NetAppBackend
 from core import errors
-from simulators.arrays import ontap, ontap_login
+from simulators.arrays import ontap
+from simulators.arrays.ontap import login
 from simulators.serving import Server, certificate, serving
 from simulators.shelf import Shelf
 from tests.backends.systems.arrays.simulated import trusting
@@ -66,18 +67,18 @@ def test_a_certificate_that_is_not_accepted_says_so(tmp_path: Path) -> None:
 @contextmanager
 def with_tokens(
     top: Path,
-) -> Iterator[tuple[Server, ontap.OntapSim, ontap_login.AuthorizationServer, dict[str, Any]]]:
+) -> Iterator[tuple[Server, ontap.OntapSim, login.AuthorizationServer, dict[str, Any]]]:
     simulator, issuer = (
         ontap.OntapSim(Shelf(top), ontap.Profile(quota="on")),
-        ontap_login.AuthorizationServer(),
+        login.AuthorizationServer(),
     )
     simulator.issuer = issuer
     with serving(simulator) as server, serving(issuer) as tokens:
         options = {
-            "netapp_oauth_token_url": f"{tokens.url}{ontap_login.PATH}",
-            "netapp_oauth_client_id": ontap_login.CLIENT_ID,
-            "netapp_oauth_client_secret": ontap_login.CLIENT_SECRET,
-            "netapp_oauth_scope": ontap_login.SCOPE,
+            "netapp_oauth_token_url": f"{tokens.url}{login.PATH}",
+            "netapp_oauth_client_id": login.CLIENT_ID,
+            "netapp_oauth_client_secret": login.CLIENT_SECRET,
+            "netapp_oauth_scope": login.SCOPE,
             "netapp_oauth_ca_bundle": str(certificate()[0]),
         }
         yield server, simulator, issuer, options
@@ -96,7 +97,7 @@ def test_a_token_is_a_login_and_is_renewed_once_for_all(tmp_path: Path, watch: W
             issuer.expire()
             assert set(pool.map(ask, range(THREADS))) == {10 << 30}
         assert issuer.issued == 2
-        watch.holds(ontap_login.CLIENT_SECRET, *issuer.valid)
+        watch.holds(login.CLIENT_SECRET, *issuer.valid)
 
 
 def test_a_refused_client_is_asked_for_once(tmp_path: Path) -> None:
@@ -112,7 +113,7 @@ def test_a_refused_client_is_asked_for_once(tmp_path: Path) -> None:
 
 def test_a_token_that_ontap_refuses_rests(tmp_path: Path) -> None:
     with with_tokens(tmp_path) as (server, simulator, issuer, options):
-        simulator.issuer = ontap_login.AuthorizationServer()
+        simulator.issuer = login.AuthorizationServer()
         mine = backend(tmp_path, server.url, **options)
         for _ in range(3):
             with pytest.raises(errors.BackendFailed, match="access token"):

@@ -13,22 +13,12 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import uuid4
 
-from simulators.arrays.ontap_files import OntapFiles
-from simulators.arrays.ontap_jobs import NOT_ACTIVE, QUOTA_BUSY, RESIZE_FAILED, JobFailure, Profile
-from simulators.arrays.ontap_lists import Row, listing, refusal
-from simulators.arrays.ontap_login import AuthorizationServer
+from simulators.arrays.ontap.files import OntapFiles
+from simulators.arrays.ontap.jobs import JobFailure, Profile
+from simulators.arrays.ontap.lists import Row, listing, refusal
+from simulators.arrays.ontap.login import AuthorizationServer
 from simulators.serving import Ask, Say
 from simulators.shelf import Shelf
-
-__all__ = [
-    "NOT_ACTIVE",
-    "QUOTA_BUSY",
-    "RESIZE_FAILED",
-    "JobFailure",
-    "OntapSim",
-    "Profile",
-    "options",
-]
 
 USER, PASSWORD = "vfolder", "sw0rdfish/ontap"
 VOLUME, SVM = "research", "svm1"

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from uuid import uuid4
 
-from simulators.arrays.ontap_lists import Row, refusal
+from simulators.arrays.ontap.lists import Row, refusal
 from simulators.serving import Ask, Say, Simulator
 from simulators.shelf import Shelf
 

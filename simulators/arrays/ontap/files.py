@@ -7,8 +7,8 @@ from datetime import UTC, datetime
 from urllib.parse import unquote
 from uuid import uuid4
 
-from simulators.arrays.ontap_jobs import JobFailure, OntapJobs, Profile
-from simulators.arrays.ontap_lists import Row, listing, refusal
+from simulators.arrays.ontap.jobs import JobFailure, OntapJobs, Profile
+from simulators.arrays.ontap.lists import Row, listing, refusal
 from simulators.serving import Ask, Say
 from simulators.shelf import Shelf
 
