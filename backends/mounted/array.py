@@ -221,16 +221,20 @@ class ArrayQuotaBackend(ArrayBackend, LimitedBackend):
                 self._make(root, scope, limit_bytes)
                 return
             self._apply_limit(scope.directory, self.effective_limit(limit_bytes))
-            requested_limits.keep(root, scope, requested_limits.RequestedLimit(limit_bytes))
+            requested_limits.settle(root, scope, limit_bytes)
 
     def unset_limit(self, scope: QuotaScope) -> None:
         """See `Backend.unset_limit`."""
         with self._locked(scope) as root, self.open_scope(scope):
             self._apply_limit(scope.directory, None)
-            requested_limits.forget(root, scope)
+            requested_limits.settle(root, scope, None)
 
-    def _change_existing(self, scope: QuotaScope, change: Callable[[str], None]) -> None:
-        """Change a scope that exists completely; `change` gets the name of its directory.
+    def _change_existing(
+        self, scope: QuotaScope, change: Callable[[str], None], **requested: int | None
+    ) -> None:
+        """Change a scope that exists completely, and keep what was requested.
+
+        `change` gets the name of the scope's directory.
 
         Raises:
             QuotaScopeNotFound: the scope does not exist, or its creation was interrupted.
@@ -239,6 +243,7 @@ class ArrayQuotaBackend(ArrayBackend, LimitedBackend):
             if not _exists(root, scope) or _unfinished(root, scope):
                 raise QuotaScopeNotFound(f"Quota scope {scope} does not exist.")
             change(scope.directory)
+            requested_limits.change(root, scope, **requested)
 
     def delete_scope(self, scope: QuotaScope) -> None:
         """See `Backend.delete_scope`; removes the array's objects of a missing directory, too.
@@ -336,14 +341,20 @@ class ArrayQuotaBackend(ArrayBackend, LimitedBackend):
 def await_directory(root: int, path: str | Callable[[], PurePosixPath], seconds: float) -> None:
     """Wait until the mount shows a directory that the array reports as made.
 
-    `path` may return another path each time, where the name on the mount is not certain.
+    `path` may return another path each time, where the name on the mount is not certain. It may
+    raise FileNotFoundError while there is none.
 
     Raises:
         Conflict: the directory is not visible after `seconds`.
         DeadlineExceeded: the deadline of the call comes first.
     """
-    wanted = path if callable(path) else lambda: PurePosixPath(path)
-    _await(lambda: descriptors.exists(wanted(), root), "directory", seconds)
+
+    def shown() -> bool:
+        with suppress(FileNotFoundError):
+            return descriptors.exists(path() if callable(path) else PurePosixPath(path), root)
+        return False
+
+    _await(shown, "directory", seconds)
 
 
 def await_entry(root: int, path: str, seconds: float) -> None:

@@ -20,7 +20,11 @@ class ArrayInodeLimits(ArrayQuotaBackend):
     def set_inode_limit(self, scope: QuotaScope, limit_inodes: int | None) -> None:
         """See `HasInodeLimits.set_inode_limit`."""
         check_limit(limit_inodes, "limit_inodes")
-        self._change_existing(scope, lambda name: self._apply_inode_limit(name, limit_inodes))
+        self._change_existing(
+            scope,
+            lambda name: self._apply_inode_limit(name, limit_inodes),
+            limit_inodes=limit_inodes,
+        )
 
 
 class ArraySoftLimits(ArrayQuotaBackend):
@@ -37,4 +41,8 @@ class ArraySoftLimits(ArrayQuotaBackend):
         """See `HasSoftLimits.set_soft_limit`."""
         check_limit(limit_bytes, "soft_limit_bytes")
         rounded = None if limit_bytes is None else self.effective_limit(limit_bytes)
-        self._change_existing(scope, lambda name: self._apply_soft_limit(name, rounded))
+        self._change_existing(
+            scope,
+            lambda name: self._apply_soft_limit(name, rounded),
+            soft_limit_bytes=limit_bytes,
+        )

@@ -178,7 +178,8 @@ class PosixBackend(MountedBackend):
                 raise QuotaScopeExists(f"Quota scope {scope} is already there.") from None
             descriptors.inherit_owner(scope.directory, root)
             os.fsync(root)
-            requested_limits.settle(root, scope, limit_bytes)
+            limit = requested_limits.RequestedLimit(limit_bytes or 0)
+            requested_limits.keep(root, scope, limit)
 
     def describe_scope(self, scope: QuotaScope) -> QuotaUsage:
         """See `Backend.describe_scope`: the limit; a wrapper adds the usage from the ledger."""

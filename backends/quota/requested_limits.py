@@ -8,9 +8,10 @@ import os
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import PurePosixPath
+from typing import Any
 
 import msgspec
-from msgspec import Struct
+from msgspec import Struct, structs
 
 from backends.fs import atomic, descriptors, layout
 from core.names import QuotaScope
@@ -20,21 +21,32 @@ _DIRECTORY = PurePosixPath(layout.HIDDEN, layout.LIMITS)
 DRAFT_SUFFIX = ".new"
 
 
-class RequestedLimit(Struct, frozen=True):
-    """The limit that was requested for a scope."""
+class RequestedLimit(Struct, frozen=True, omit_defaults=True):
+    """The limits that were requested for a scope."""
 
-    #: The limit before rounding.
+    #: The limit before rounding; 0 is none.
     requested_bytes: int
     #: An existing tree is being put under the limit; another process continues an interrupted one.
     adopting: bool = False
+    limit_inodes: int | None = None
+    #: The soft limit before rounding.
+    soft_limit_bytes: int | None = None
+
+
+_NOTHING = RequestedLimit(0)
 
 
 def keep(root: int, scope: QuotaScope, limit: RequestedLimit) -> None:
-    """Store a requested limit durably; after a power failure the old or the new one is there.
+    """Store what was requested durably; after a power failure the old or the new one is there.
+
+    Nothing requested is no record.
 
     Raises:
         OSError: the volume is full, read-only …
     """
+    if limit == _NOTHING:
+        forget(root, scope)
+        return
     draft = f"{scope.directory}.{os.getpid()}{DRAFT_SUFFIX}"
     with descriptors.made(_DIRECTORY, root, descriptors.HIDDEN_MODE) as directory:
         content = msgspec.json.encode(limit)
@@ -42,15 +54,27 @@ def keep(root: int, scope: QuotaScope, limit: RequestedLimit) -> None:
 
 
 def settle(root: int, scope: QuotaScope, limit_bytes: int | None) -> None:
-    """Store the limit that is in force from now on; None removes the record.
+    """Store the limit of bytes that is in force from now on; None is none.
+
+    The other limits stay, except a soft one above it.
 
     Raises:
         OSError: as `keep`.
     """
-    if limit_bytes is None:
-        forget(root, scope)
-    else:
-        keep(root, scope, RequestedLimit(limit_bytes))
+    known = find(root, scope) or _NOTHING
+    soft = known.soft_limit_bytes
+    if soft is not None and limit_bytes is not None and soft > limit_bytes:
+        soft = None
+    change(root, scope, requested_bytes=limit_bytes or 0, adopting=False, soft_limit_bytes=soft)
+
+
+def change(root: int, scope: QuotaScope, **facts: Any) -> None:  # noqa: ANN401 - fields of the record
+    """Store some facts about a scope, and keep the others.
+
+    Raises:
+        OSError: as `keep`.
+    """
+    keep(root, scope, structs.replace(find(root, scope) or _NOTHING, **facts))
 
 
 def requested(

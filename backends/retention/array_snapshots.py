@@ -15,13 +15,14 @@ from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import PurePosixPath
+from typing import ClassVar
 
 from backends.base import Snapshot
 from backends.fs import descriptors
-from backends.mounted import ArrayBackend, ArrayQuotaBackend
-from backends.mounted.rest import ArrayRefused, Reason
+from backends.mounted import ArrayBackend, ArrayQuotaBackend, await_directory
+from backends.mounted.rest import ArrayRefused, Reason, deadline
 from backends.retention.snapshots import SnapshotExists, SnapshotNotFound, check_name
-from core.errors import InvalidName, VFolderNotFound
+from core.errors import Conflict, InvalidName, VFolderNotFound
 from core.names import VFolderId
 from core.telemetry import logger
 
@@ -48,6 +49,16 @@ class ArraySnapshot:
 class ArraySnapshotSkill(ArrayBackend):
     """The skill `HasSnapshots` of a backend whose array makes snapshots."""
 
+    #: What an operator changes where the mount hides snapshots.
+    hidden_advice: ClassVar[str] = (
+        "Let the array show snapshots at this mount, or mount it with a shorter attribute cache."
+    )
+
+    @property
+    def showing_seconds(self) -> float:
+        """Return how long the mount may take to show a new snapshot."""
+        return self._deadline_seconds / 2
+
     @abstractmethod
     def _array_path(self, path: str) -> str:
         """Return the path on the array of a path below the volume."""
@@ -58,7 +69,7 @@ class ArraySnapshotSkill(ArrayBackend):
 
     @abstractmethod
     def _make_snapshot(self, vfolder: VFolderId, name: str) -> ArraySnapshot:
-        """Make a snapshot by this name, which does not exist yet; it is visible at the end."""
+        """Make a snapshot by this name, which does not exist yet; the mount may show it later."""
 
     @abstractmethod
     def _drop_snapshot(self, vfolder: VFolderId, snapshot: ArraySnapshot) -> None:
@@ -77,14 +88,34 @@ class ArraySnapshotSkill(ArrayBackend):
         return self.root()
 
     def create_snapshot(self, vfolder: VFolderId, name: str) -> Snapshot:
-        """See `HasSnapshots.create_snapshot`."""
+        """See `HasSnapshots.create_snapshot`; a snapshot that the mount hides is deleted.
+
+        It may take twice as long as the array and the mount together, so that time is left to
+        delete it.
+        """
         check_name(name)
-        with self._changing(vfolder), self.open_vfolder(vfolder):
+        seconds = self._deadline_seconds + self.showing_seconds
+        with self._changing(vfolder, 2 * seconds), self.open_vfolder(vfolder):
             prefix, own = self._prefix(vfolder), self._array_name(vfolder, name)
             if any(one.name == own for one in self._list_snapshots(vfolder, prefix)):
                 raise SnapshotExists(f"The vfolder {vfolder} has a snapshot {name} already.")
-            made = self._make_snapshot(vfolder, own)
+            with deadline.within(seconds):
+                made = self._make_snapshot(vfolder, own)
+            self._await_shown(vfolder, made)
             return Snapshot(name, made.created_at)
+
+    def _await_shown(self, vfolder: VFolderId, made: ArraySnapshot) -> None:
+        with self._snapshots_top() as top:
+            try:
+                await_directory(
+                    top, lambda: self._snapshot_place(vfolder, made.name), self.showing_seconds
+                )
+            except Conflict:
+                self._drop_snapshot(vfolder, made)
+                raise Conflict(
+                    "The array made the snapshot, and the mount does not show it. It was deleted. "
+                    f"{self.hidden_advice}",
+                ) from None
 
     def list_snapshots(self, vfolder: VFolderId) -> list[Snapshot]:
         """See `HasSnapshots.list_snapshots`: those that this service made."""
@@ -167,14 +198,21 @@ class ArraySnapshotSkill(ArrayBackend):
         digest = hashlib.blake2b(place.encode(), digest_size=_DIGEST_BYTES).hexdigest()
         return f"{PREFIX}-{vfolder.id.hex}-{digest}-"
 
-    def _changing(self, vfolder: VFolderId) -> AbstractContextManager[int]:
-        """Open the volume's top with the snapshots of the vfolder locked."""
+    def _changing(
+        self, vfolder: VFolderId, seconds: float | None = None
+    ) -> AbstractContextManager[int]:
+        """Open the volume's top with the snapshots of the vfolder locked, for so long at most."""
         what = f"The snapshots of vfolder {vfolder}"
-        return self._alone(vfolder.id.int, what, self._deadline_seconds)
+        return self._alone(vfolder.id.int, what, seconds or self._deadline_seconds)
 
 
 class ArraySnapshots(ArraySnapshotSkill, ArrayQuotaBackend):
     """The skill `HasSnapshots` of a backend whose array limits quota scopes too."""
+
+    @property
+    def showing_seconds(self) -> float:
+        """See `ArraySnapshotSkill.showing_seconds`: as long as for a new quota scope."""
+        return self.making_seconds or super().showing_seconds
 
 
 def spelled_plainly(name: str, longest: int) -> str:

@@ -338,9 +338,6 @@ class ScaleBackend(ArraySnapshots, ArrayInodeLimits, ArraySoftLimits):
             raise Conflict("The quota scope is no fileset, so it has no snapshots.")
         array_name = f"{encoded(name)}@t{int(time.time()):x}"
         self._scale.create_snapshot(fileset.name, array_name)
-        with self.root() as root:
-            place = f"{scope.directory}/{SNAPSHOTS}/{array_name}"
-            await_directory(root, place, self.making_seconds)
         made: list[ArraySnapshot] = []
 
         def listed() -> bool:

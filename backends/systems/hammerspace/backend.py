@@ -209,9 +209,6 @@ class HammerspaceBackend(ArraySnapshots):
         with self.open_scope(vfolder.scope) as directory:
             linux.sync_file_system(directory)
         self._snapshots.make(share, name)
-        with self.root() as root:
-            place = str(self._snapshot_place(vfolder, name))
-            await_directory(root, place, self.making_seconds)
         return self._snapshots.known(vfolder.scope.directory, name)[0]
 
     def _drop_snapshot(self, vfolder: VFolderId, snapshot: ArraySnapshot) -> None:

@@ -17,13 +17,12 @@ from backends.base import (
     TreeUsage,
 )
 from backends.fs import descriptors
-from backends.mounted import await_directory
 from backends.mounted.rest import options_of
 from backends.retention import ArraySnapshot, ArraySnapshotSkill, read_plain, spelled_plainly
 from backends.systems.purestorage.api import Alert, ArraySpace, Blade, PureApi, PureOptions
 from backends.systems.purestorage.rapidfile import RapidFile
 from backends.systems.purestorage.snapshots import DIRECTORY, SUFFIX_MAX, PureSnapshots
-from core.errors import BackendFailed, Conflict, StorageError
+from core.errors import BackendFailed, StorageError
 from core.names import VFolderId
 from core.telemetry import logger
 
@@ -169,6 +168,11 @@ class PureStorageBackend(ArraySnapshotSkill):
                 full.append(f"the quota of {word} {number}")
         return full
 
+    @property
+    def showing_seconds(self) -> float:
+        """See `ArraySnapshotSkill.showing_seconds`: the attribute cache of the mount."""
+        return self._attribute_seconds
+
     def _array_path(self, path: str) -> str:
         return f"{self._file_system}/{path}"
 
@@ -190,30 +194,16 @@ class PureStorageBackend(ArraySnapshotSkill):
         return self._snapshots.all(prefix)
 
     def _make_snapshot(self, vfolder: VFolderId, name: str) -> ArraySnapshot:
-        """Make it, and wait until the mount shows it; where it stays hidden it is deleted."""
-        made = self._snapshots.make(name)
-        try:
-            with self.root() as root:
-                await_directory(
-                    root,
-                    lambda: self._place(root, name) / vfolder.directory,
-                    self._attribute_seconds,
-                )
-        except Conflict:
-            self._snapshots.drop(name)
-            raise
-        return made
+        del vfolder
+        return self._snapshots.make(name)
 
     def _drop_snapshot(self, vfolder: VFolderId, snapshot: ArraySnapshot) -> None:
         del vfolder
         self._snapshots.drop(snapshot.name)
 
     def _snapshot_place(self, vfolder: VFolderId, name: str) -> PurePosixPath:
+        """See `ArraySnapshotSkill._snapshot_place`: by its complete name or by its suffix."""
+        named = PurePosixPath(DIRECTORY, f"{self._file_system}.{name}")
         with self.root() as root:
-            return self._place(root, name) / vfolder.directory
-
-    def _place(self, root: int, suffix: str) -> PurePosixPath:
-        """Return the directory of a snapshot, by its suffix or by its complete name."""
-        plain = PurePosixPath(DIRECTORY, suffix)
-        named = PurePosixPath(DIRECTORY, f"{self._file_system}.{suffix}")
-        return named if descriptors.exists(named, root) else plain
+            kept = named if descriptors.exists(named, root) else PurePosixPath(DIRECTORY, name)
+        return kept / vfolder.directory

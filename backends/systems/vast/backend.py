@@ -20,7 +20,7 @@ from backends.retention import ArraySnapshot, ArraySnapshots
 from backends.systems.vast.api import VastApi, VastOptions, VastQuota
 from backends.systems.vast.clones import VastClones
 from backends.systems.vast.snapshots import DIRECTORY, VastSnapshots
-from core.errors import Conflict, InvalidParameters, Unavailable, Unsupported
+from core.errors import InvalidParameters, Unavailable, Unsupported
 from core.names import QuotaScope, VFolderId
 
 #: VAST enforces limits to the byte.
@@ -36,6 +36,7 @@ class VastBackend(ArraySnapshots, ArrayInodeLimits, ArraySoftLimits):
     name: ClassVar[str] = "vast"
     doubtful: ClassVar[tuple[str, ...]] = ("snapshot", "inode-limit", "soft-limit")
     not_content: ClassVar[frozenset[str]] = frozenset({_MARKER})
+    hidden_advice: ClassVar[str] = f"Let the view policy of the mounted view show {DIRECTORY}."
 
     def __init__(self, mount: Mount) -> None:
         options = options_of(mount, VastOptions)
@@ -170,18 +171,7 @@ class VastBackend(ArraySnapshots, ArrayInodeLimits, ArraySoftLimits):
     def _make_snapshot(self, vfolder: VFolderId, name: str) -> ArraySnapshot:
         with self.open_vfolder(vfolder) as top:
             linux.sync_file_system(top)
-        made = self._snapshots.make(self._array_path(str(vfolder.directory)), name).known
-        with self.root() as root:
-            try:
-                place = str(self._snapshot_place(vfolder, name))
-                await_directory(root, place, self._deadline_seconds / 2)
-            except Conflict:
-                self._snapshots.drop(made)
-                raise Conflict(
-                    "VAST made the snapshot, and the mount does not show it. It was deleted. Let "
-                    f"the view policy of the mounted view show {DIRECTORY}."
-                ) from None
-        return made
+        return self._snapshots.make(self._array_path(str(vfolder.directory)), name).known
 
     def _drop_snapshot(self, vfolder: VFolderId, snapshot: ArraySnapshot) -> None:
         del vfolder

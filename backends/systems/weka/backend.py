@@ -8,7 +8,7 @@ from typing import ClassVar
 
 from backends.base import Capacity, HardwareInfo, Mount, PerformanceMetric, TreeUsage
 from backends.fs import descriptors, linux
-from backends.mounted import ArraySoftLimits, ArrayUsage, await_directory, await_limit
+from backends.mounted import ArraySoftLimits, ArrayUsage, await_limit
 from backends.mounted.rest import ArrayRefused, options_of
 from backends.retention import ArraySnapshot, ArraySnapshots
 from backends.systems.weka import snapshots
@@ -186,8 +186,6 @@ class WekaBackend(ArraySnapshots, ArraySoftLimits):
             except ArrayRefused:
                 snapshots.forget(root, vfolder, ours)
                 raise
-        with self._snapshots_top() as top:
-            await_directory(top, str(self._shown(vfolder, own)), self._deadline_seconds)
         return made.known_as(name)
 
     def _drop_snapshot(self, vfolder: VFolderId, snapshot: ArraySnapshot) -> None:

@@ -15,7 +15,7 @@ from contract.waiting import eventually
 from core import errors
 from simulators.shelf import Shelf
 from simulators.systems import SYSTEMS, WITH_QUOTA
-from tests.backends.systems.arrays.simulated import Array, running, scope
+from tests.backends.systems.arrays.simulated import Array, running, scope, vfolder_on
 from tests.backends.systems.arrays.watching import Watch
 
 MIB = 1 << 20
@@ -103,9 +103,22 @@ EXPIRING = [
 ALL = pytest.mark.parametrize("name", WITH_QUOTA)
 
 
-def array(name: str, top: Path, **settings: Any) -> AbstractContextManager[Array[Any, Any]]:
+class HidingShelf(Shelf):
+    """A mount that never shows a snapshot."""
+
+    def keep(self, path: str, room: str, name: str) -> None:
+        """Show nothing."""
+
+    def discard(self, path: str) -> None:
+        if self.exists(path):
+            super().discard(path)
+
+
+def array(
+    name: str, top: Path, shelf: type[Shelf] = Shelf, **settings: Any
+) -> AbstractContextManager[Array[Any, Any]]:
     system = SYSTEMS[name]
-    simulator = system.simulate(Shelf(top), **settings)
+    simulator = system.simulate(shelf(top), **settings)
     return running(simulator, top, backend_factory(name), system.options)
 
 
@@ -319,6 +332,8 @@ def test_a_login_that_is_refused_is_tried_once(
         refusals = at_once(lambda: refusal(mine.array_capacity))
         assert not any("wr0ng" in words for words in refusals)
         assert it.simulator.wrong_passwords == 1
+        with pytest.raises(errors.AccessRefused):
+            mine.array_capacity()
         it.backend.array_capacity()
         watch.holds("wr0ng", SYSTEMS[name].secret)
 
@@ -340,3 +355,17 @@ def test_a_missing_right_is_no_expired_login(
         refusals = at_once(lambda: refusal(lambda: it.backend.create_scope(scope(), MIB)))
         assert all(words in each for each in refusals)
         assert it.simulator.logins == (0 if name == "gpfs" else 1), "it has no logins"
+
+
+# -- Snapshots -------------------------------------------------------------------------------------
+@pytest.mark.parametrize("name", SYSTEMS)
+def test_a_snapshot_that_the_mount_hides_is_deleted(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with array(name, tmp_path, HidingShelf) as it:
+        monkeypatch.setattr(type(it.backend), "showing_seconds", 0.0)
+        one = vfolder_on(it.backend)
+        for _ in range(2):
+            with pytest.raises(errors.Conflict, match="the mount does not show it"):
+                it.backend.create_snapshot(one, "first")
+            assert it.backend.list_snapshots(one) == []
