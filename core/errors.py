@@ -50,6 +50,7 @@
     ├── DeadlineExceeded           504  the storage did not answer in time
     ├── RegistryRefused            502  a registry refuses, or answers what cannot be used
     ├── BackendFailed              500  the storage system failed
+    │   ├── AccessRefused          502  the storage system refuses the credentials of this service
     │   └── CopyDiffers            500  the source may have changed while it was copied
     └── Defect                     500  a defect of this service
 
@@ -496,6 +497,17 @@ class BackendFailed(StorageError):
     error_code = "storage-proxy_request_unreachable"
     kind = "storage/external/failed"
     title = "The storage system failed"
+
+
+class AccessRefused(BackendFailed):
+    """The storage system refuses the credentials of this service, or gives them no right for this.
+
+    The request was right, and only an operator can mend it.
+    """
+
+    kind = "storage/external/refused"
+    title = "The storage system refuses this service"
+    status = 502
 
 
 class CopyDiffers(BackendFailed):

@@ -21,6 +21,7 @@ from api.routes.unmanaged import unmanaged
 from api.schemas import Body, Problem, bodies
 from backends.fs import ERRORS
 from core.errors import (
+    AccessRefused,
     Forbidden,
     MalformedRequest,
     StorageError,
@@ -34,8 +35,9 @@ PROBLEM = "application/problem+json"
 View = Callable[..., Response]
 Errors = Iterable[type[StorageError]]
 
-#: Any operation on a volume may meet these: what an errno means, and a call that is late.
-VOLUME_ERRORS: tuple[type[StorageError], ...] = (UnknownVolume, *ERRORS)
+#: Any operation on a volume may meet these: what an errno means, a call that is late, and a storage
+#: system that does not accept the service.
+VOLUME_ERRORS: tuple[type[StorageError], ...] = (UnknownVolume, *ERRORS, AccessRefused)
 
 
 @dataclass(frozen=True, slots=True)

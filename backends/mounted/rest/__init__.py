@@ -27,6 +27,7 @@ from backends.mounted.rest.answers import (
     Expired,
     Lost,
     Reason,
+    body_as,
 )
 from backends.mounted.rest.client import ArrayRequest, Client, unknown
 from backends.mounted.rest.credentials import (
@@ -57,6 +58,7 @@ __all__ = [
     "Tokens",
     "basic_login",
     "basic_token",
+    "body_as",
     "checked_login",
     "deadline",
     "end_session",

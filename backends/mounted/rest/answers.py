@@ -6,11 +6,12 @@ from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from enum import Enum
 from http import HTTPStatus
-from typing import Any
+from typing import Any, TypeVar
 
+import msgspec
 import orjson
 
-from core.errors import BackendFailed, Unavailable
+from core.errors import AccessRefused, BackendFailed, Unavailable
 
 #: Longer texts of an array are cut (characters).
 WORDS_MAX = 300
@@ -22,6 +23,7 @@ _PAGES = frozenset({"text/html", "application/xhtml+xml"})
 _EFFECT_UNKNOWN = frozenset(
     {HTTPStatus.BAD_GATEWAY, HTTPStatus.SERVICE_UNAVAILABLE, HTTPStatus.GATEWAY_TIMEOUT}
 )
+T = TypeVar("T")
 
 
 class Reason(Enum):
@@ -36,7 +38,17 @@ class Reason(Enum):
 
 
 class ArrayRefused(BackendFailed):
-    """The array refused, permanently; `code` and text are the array's own."""
+    """The array refused, permanently; `code` and text are the array's own.
+
+    With the reason DENIED it is an `ArrayDenied`.
+    """
+
+    def __new__(  # noqa: PYI034 - the reason decides the class
+        cls, detail: str = "", reason: Reason = Reason.FAILED, code: str = ""
+    ) -> "ArrayRefused":
+        """Make it, of the class for its reason."""
+        del detail, code
+        return super().__new__(ArrayDenied if reason is Reason.DENIED else cls)
 
     def __init__(self, detail: str, reason: Reason = Reason.FAILED, code: str = "") -> None:
         super().__init__(detail)
@@ -46,6 +58,10 @@ class ArrayRefused(BackendFailed):
     def copied(self) -> "ArrayRefused":
         """Return a copy for another thread: an exception holds the traceback of one thread."""
         return ArrayRefused(self.detail, self.reason, self.code)
+
+
+class ArrayDenied(AccessRefused, ArrayRefused):
+    """The array refuses the credentials, or their user lacks a right."""
 
 
 class Busy(Unavailable):
@@ -147,6 +163,14 @@ def judge(answer: ArrayAnswer, dialect: Dialect) -> ArrayAnswer:
     if complaint.reason is Reason.BUSY or answer.status == HTTPStatus.TOO_MANY_REQUESTS:
         raise Busy(detail, pause_of(answer.headers))
     raise ArrayRefused(detail, complaint.reason, complaint.code)
+
+
+def body_as(answer: ArrayAnswer, shape: type[T]) -> T | None:
+    """Return the body of an answer as a vendor's type; None when it is something else."""
+    try:
+        return msgspec.convert(answer.body, shape)
+    except msgspec.ValidationError:
+        return None
 
 
 def pause_of(headers: Mapping[str, str]) -> float | None:

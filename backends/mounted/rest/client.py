@@ -28,7 +28,7 @@ from backends.mounted.rest.answers import (
     read,
 )
 from backends.mounted.rest.sessions import ArrayEndpoint, Login, Sessions
-from core.errors import BackendFailed
+from core.errors import AccessRefused, BackendFailed
 from core.telemetry import logger
 
 #: Replaces a secret in a text.
@@ -347,7 +347,7 @@ def _distrust(error: requests.exceptions.SSLError) -> BackendFailed | Lost:
             "The array's certificate is not trusted; name the authority that signed it.",
         )
     if _REFUSED_CERTIFICATE.search(str(error)):
-        return BackendFailed(
+        return AccessRefused(
             "The array does not accept the certificate of this client, or wants one."
         )
     return Lost("The secure connection to the array broke.")

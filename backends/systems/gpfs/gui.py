@@ -12,7 +12,6 @@ from time import monotonic
 from typing import Any, TypeVar
 from urllib.parse import parse_qs, urlsplit
 
-import msgspec
 from msgspec import Struct, field
 
 from backends.mounted.rest import (
@@ -25,6 +24,7 @@ from backends.mounted.rest import (
     Reason,
     basic_login,
     basic_token,
+    body_as,
     deadline,
     jobs,
     shared,
@@ -283,11 +283,8 @@ def _dialect(answer: ArrayAnswer) -> ArrayRefusal | None:
     """Parse a refusal: a missing object is 400 with a text; 401 is a wrong password."""
     if answer.status == HTTPStatus.UNAUTHORIZED:
         return None
-    plain = unknown(answer)
-    try:
-        words = msgspec.convert(answer.body, _GuiRefusal).status.message
-    except msgspec.ValidationError:
-        words = plain.words
+    plain, said = unknown(answer), body_as(answer, _GuiRefusal)
+    words = plain.words if said is None else said.status.message
     if _MISSING.search(words):
         return ArrayRefusal(Reason.NOT_FOUND, "", words)
     code = _CODE.search(words)

@@ -7,7 +7,6 @@ from http import HTTPStatus
 from typing import Any
 from urllib.parse import urlsplit
 
-import msgspec
 from msgspec import Struct, field
 
 from backends.mounted.rest import (
@@ -18,6 +17,7 @@ from backends.mounted.rest import (
     ArrayRefused,
     ArrayRequest,
     Client,
+    body_as,
     jobs,
     shared,
     unknown,
@@ -247,9 +247,7 @@ def _dialect(answer: ArrayAnswer) -> ArrayRefusal | None:
     """Parse a refusal: 401 and 403 are an expired session, unless the user lacks a right."""
     if answer.status in (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN):
         return None
-    plain = unknown(answer)
-    try:
-        said = msgspec.convert(answer.body, _Words)
-    except msgspec.ValidationError:
+    plain, said = unknown(answer), body_as(answer, _Words)
+    if said is None:
         return plain
     return ArrayRefusal(plain.reason, "", said.message or said.detail)

@@ -4,7 +4,6 @@ from collections.abc import Callable, Iterator, Mapping
 from http import HTTPStatus
 from typing import Any, Generic, TypeVar
 
-import msgspec
 from msgspec import Struct, field
 
 from backends.mounted.rest import (
@@ -16,6 +15,7 @@ from backends.mounted.rest import (
     Client,
     Lost,
     Reason,
+    body_as,
     jobs,
     unknown,
 )
@@ -234,9 +234,8 @@ def _dialect(answer: ArrayAnswer) -> ArrayRefusal | None:
     """Parse a refusal; 401 is a wrong password, 403 a missing right."""
     if answer.status == HTTPStatus.UNAUTHORIZED:
         return None
-    try:
-        said = msgspec.convert(answer.body, _Error).error
-    except msgspec.ValidationError:
-        return unknown(answer)
-    reason = _REASONS.get(said.code) or unknown(answer).reason
-    return ArrayRefusal(reason, said.code, said.message)
+    plain, said = unknown(answer), body_as(answer, _Error)
+    if said is None:
+        return plain
+    reason = _REASONS.get(said.error.code) or plain.reason
+    return ArrayRefusal(reason, said.error.code, said.error.message)

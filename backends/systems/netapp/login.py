@@ -9,7 +9,6 @@ from collections.abc import Callable, Mapping
 from http import HTTPStatus
 from urllib.parse import urlsplit
 
-import msgspec
 from msgspec import Struct
 
 from backends.mounted.rest import (
@@ -20,6 +19,7 @@ from backends.mounted.rest import (
     Client,
     Reason,
     basic_token,
+    body_as,
     checked_login,
     unknown,
 )
@@ -101,10 +101,9 @@ class _TokenLogin:
 
 def _dialect(answer: ArrayAnswer) -> ArrayRefusal:
     """Parse a refusal of an authorization server; a refused client is a permanent one."""
-    try:
-        said = msgspec.convert(answer.body, _TokenRefusal)
-    except msgspec.ValidationError:
-        return unknown(answer)
+    plain, said = unknown(answer), body_as(answer, _TokenRefusal)
+    if said is None:
+        return plain
     denied = answer.status in (HTTPStatus.BAD_REQUEST, HTTPStatus.UNAUTHORIZED)
     words = f"the authorization server said {said.error} {said.error_description}".strip()
-    return ArrayRefusal(Reason.DENIED if denied else unknown(answer).reason, said.error, words)
+    return ArrayRefusal(Reason.DENIED if denied else plain.reason, said.error, words)

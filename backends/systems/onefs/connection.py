@@ -8,7 +8,6 @@ from http import HTTPStatus
 from typing import Any, Literal, TypeVar
 from urllib.parse import quote
 
-import msgspec
 from msgspec import Struct
 
 from backends.mounted.rest import (
@@ -21,6 +20,7 @@ from backends.mounted.rest import (
     Reason,
     basic_login,
     basic_token,
+    body_as,
     end_session,
     shared,
     unknown,
@@ -269,11 +269,10 @@ def _dialect(answer: ArrayAnswer) -> ArrayRefusal | None:
     """Parse a refusal; 401 is an expired session, 403 a missing right."""
     if answer.status == HTTPStatus.UNAUTHORIZED:
         return None
-    plain = unknown(answer)
-    try:
-        complaints = msgspec.convert(answer.body, _OneFsRefusal).errors
-    except msgspec.ValidationError:
+    plain, said = unknown(answer), body_as(answer, _OneFsRefusal)
+    if said is None:
         return plain
+    complaints = said.errors
     words = " ".join(
         f"{one.message} ({one.field})" if one.field else one.message for one in complaints
     )

@@ -6,7 +6,6 @@ from functools import partial
 from http import HTTPStatus
 from typing import Any, Generic, TypeVar
 
-import msgspec
 from msgspec import Struct, field
 
 from backends.mounted.rest import (
@@ -17,6 +16,7 @@ from backends.mounted.rest import (
     ArrayRequest,
     Client,
     Reason,
+    body_as,
     end_session,
     unknown,
 )
@@ -256,10 +256,8 @@ def _dialect(answer: ArrayAnswer) -> ArrayRefusal | None:
     """Parse a refusal: an invalid session is 401 or 403, a missing name 400, overload also 500."""
     if answer.status in (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN):
         return None
-    plain = unknown(answer)
-    try:
-        said = msgspec.convert(answer.body, _PureRefusal)
-    except msgspec.ValidationError:
+    plain, said = unknown(answer), body_as(answer, _PureRefusal)
+    if said is None:
         return plain
     words = " ".join(error.message for error in said.errors)
     if answer.status == HTTPStatus.INTERNAL_SERVER_ERROR and _BUSY_WORDS in words.lower():

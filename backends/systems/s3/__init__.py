@@ -15,6 +15,7 @@ from backends.systems.s3.errors import (
     ObjectChanged,
     ObjectNotFound,
     ObjectRefused,
+    ObjectStorageDenied,
     ObjectStorageFailed,
     ObjectStorageUnavailable,
 )
@@ -34,6 +35,7 @@ __all__ = [
     "ObjectPage",
     "ObjectReader",
     "ObjectRefused",
+    "ObjectStorageDenied",
     "ObjectStorageFailed",
     "ObjectStorageUnavailable",
     "S3Endpoint",

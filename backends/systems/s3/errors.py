@@ -25,6 +25,7 @@ from botocore.parsers import ResponseParserError
 from urllib3.exceptions import HTTPError
 
 from core.errors import (
+    AccessRefused,
     BackendFailed,
     Conflict,
     InvalidParameters,
@@ -77,11 +78,15 @@ class ObjectRefused(InvalidParameters):
 
 
 class ObjectStorageFailed(BackendFailed):
-    """The storage refuses the credentials, lacks a function, or answers nonsense."""
+    """The storage lacks a function, or answers nonsense."""
 
     error_code = "object-storage_request_internal-error"
     kind = "storage/object-storage/failed"
     title = "The object storage failed"
+
+
+class ObjectStorageDenied(AccessRefused, ObjectStorageFailed):
+    """The storage refuses the credentials, or there are none, or they lack a right."""
 
 
 class ObjectStorageUnavailable(StorageUnavailable):
@@ -122,7 +127,7 @@ _KNOWN: dict[str, tuple[type[StorageError], str]] = {
             *("SignatureDoesNotMatch", "InvalidToken", "ExpiredToken", "InvalidSecurity"),
             *("AuthorizationHeaderMalformed", "UnauthorizedAccess", "Forbidden"),
         ),
-        (ObjectStorageFailed, _CREDENTIALS),
+        (ObjectStorageDenied, _CREDENTIALS),
     ),
     **dict.fromkeys(
         (
@@ -184,11 +189,11 @@ def failure(error: Exception, operation: str) -> StorageError:
             "it in the settings."
         )
     if isinstance(error, NoCredentialsError | PartialCredentialsError | CredentialRetrievalError):
-        return ObjectStorageFailed(
+        return ObjectStorageDenied(
             f"There are no usable credentials for the object storage ({name})."
         )
     if isinstance(error, ProfileNotFound):
-        return ObjectStorageFailed("The files of AWS have no such profile of credentials.")
+        return ObjectStorageDenied("The files of AWS have no such profile of credentials.")
     if isinstance(error, NO_ANSWER):
         return ObjectStorageUnavailable(f"The object storage did not answer {operation} ({name}).")
     return ObjectStorageFailed(f"The request {operation} to the object storage failed ({name}).")
@@ -226,7 +231,8 @@ def storage_errors(operation: str) -> Iterator[None]:
         ObjectRefused: a key, size or range of the request is not possible.
         NoSpace, QuotaExceeded: the storage or the bucket is full.
         ObjectStorageUnavailable: there was no answer, or the storage is overloaded.
-        ObjectStorageFailed: anything else, credentials too.
+        ObjectStorageDenied: the credentials are refused, missing, or without a right.
+        ObjectStorageFailed: anything else.
     """
     try:
         yield

@@ -4,7 +4,6 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any, Generic, Literal, TypeVar
 
-import msgspec
 from msgspec import Struct, field
 
 from backends.base import Exceeded
@@ -18,6 +17,7 @@ from backends.mounted.rest import (
     Reason,
     TokenLogin,
     Tokens,
+    body_as,
     shared,
     unknown,
 )
@@ -299,10 +299,8 @@ class _WekaRefusal(Struct):
 def _dialect(answer: ArrayAnswer) -> ArrayRefusal | None:
     if answer.status == 401:  # noqa: PLR2004 - HTTP's own number: the token is not good any more
         return None
-    plain = unknown(answer)
-    try:
-        said = msgspec.convert(answer.body, _WekaRefusal)
-    except msgspec.ValidationError:
+    plain, said = unknown(answer), body_as(answer, _WekaRefusal)
+    if said is None:
         return plain
     inner = said.data.get("error", "") if isinstance(said.data, dict) else said.data or ""
     words = f"{said.message} {inner}".strip()

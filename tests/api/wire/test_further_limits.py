@@ -1,6 +1,7 @@
 """Limits of inodes and soft limits, through the manager door, on a simulated array."""
 
 from collections.abc import Iterator
+from contextlib import ExitStack
 from uuid import uuid4
 
 import pytest
@@ -14,22 +15,28 @@ from tests.support.node import wait_for
 from tests.support.valkey import Valkey
 
 MIB = 1 << 20
+WRONG = "a-wrong-passw0rd"
 
 
 @pytest.fixture(scope="module")
 def door(tmp_path_factory: pytest.TempPathFactory, valkey: Valkey) -> Iterator[RunningDoor]:
-    """A manager door with a volume on a simulated ONTAP."""
-    top = tmp_path_factory.mktemp("array")
-    simulator = ontap.OntapSim(Shelf(top), ontap.Profile(quota="on"))
-    with serving(simulator) as server:
-        given = trusting(ontap.options(server.url))
-        lines = [f"{name} = {_toml(value)}" for name, value in given.items()]
-        volume = ["[volume.array]", 'backend = "netapp"', f'path = "{top}"']
-        more = "\n".join([*volume, "[volume.array.options]", *lines])
-        settings = settings_in(tmp_path_factory.mktemp("door"), valkey.url, more=more)
-        mark(settings, {"array": top})
-        with running_door("manager", settings) as made:
-            yield made
+    """A manager door with volumes on two simulated ONTAPs, of which one refuses the password."""
+    tops = {name: tmp_path_factory.mktemp(name) for name in ("array", "refusing")}
+    with ExitStack() as servers:
+        more = []
+        for name, top in tops.items():
+            simulator = ontap.OntapSim(Shelf(top), ontap.Profile(quota="on"))
+            server = servers.enter_context(serving(simulator))
+            given = trusting(ontap.options(server.url))
+            if name == "refusing":
+                given["netapp_ontap_password"] = WRONG
+            lines = [f"{option} = {_toml(value)}" for option, value in given.items()]
+            more += [f"[volume.{name}]", 'backend = "netapp"', f'path = "{top}"']
+            more += [f"[volume.{name}.options]", *lines]
+        directory = tmp_path_factory.mktemp("door")
+        settings = settings_in(directory, valkey.url, more="\n".join(more))
+        mark(settings, tops)
+        yield servers.enter_context(running_door("manager", settings))
 
 
 def _toml(value: object) -> str:
@@ -77,3 +84,14 @@ def test_a_limit_below_one_is_refused(door: RunningDoor) -> None:
     refused = door.call("POST", "/quota-scope", {**body, "options": options})
     assert refused.status_code == 400
     assert door.call("GET", "/quota-scope", body).status_code == 404
+
+
+def test_an_array_that_refuses_the_password_is_a_bad_gateway(door: RunningDoor) -> None:
+    body = {"volume": "refusing", "qsid": f"user:{uuid4()}", "options": {"limit_bytes": MIB}}
+    refused = door.call("POST", "/quota-scope", body, on_fault=True)
+    problem = refused.json()
+    assert refused.status_code == problem["status"] == 502
+    assert problem["type"].endswith("/problems/storage/external/refused")
+    assert problem["error_code"] == "storage-proxy_request_unreachable"
+    assert problem["retriable"] is False
+    assert WRONG not in refused.text

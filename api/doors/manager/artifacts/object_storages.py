@@ -22,6 +22,7 @@ from backends.systems.s3 import (
     ObjectNotFound,
     ObjectReader,
     ObjectRefused,
+    ObjectStorageDenied,
     ObjectStorageFailed,
     ObjectStorageUnavailable,
 )
@@ -44,6 +45,7 @@ _STORAGE: tuple[type[StorageError], ...] = (
     StorageKindWrong,
     BucketNotFound,
     ObjectRefused,
+    ObjectStorageDenied,
     ObjectStorageFailed,
     ObjectStorageUnavailable,
 )

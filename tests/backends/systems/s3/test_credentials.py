@@ -14,7 +14,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
-from backends.systems.s3 import Bucket, ObjectStorageFailed, S3Endpoint
+from backends.systems.s3 import Bucket, ObjectStorageDenied, S3Endpoint
 from backends.systems.s3.endpoint import AWS_RULES, COMPATIBLE_RULES, connection
 
 SECRET = "secret-from-far"
@@ -119,9 +119,9 @@ def test_a_session_token_is_sent() -> None:
 
 def test_missing_credentials_are_said(cloud: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
-    with pytest.raises(ObjectStorageFailed, match="credentials"):
+    with pytest.raises(ObjectStorageDenied, match="credentials"):
         Bucket(S3Endpoint("http://s3.example.org:4"), "b").presigned_get("k", 60)
-    with pytest.raises(ObjectStorageFailed, match="profile"):
+    with pytest.raises(ObjectStorageDenied, match="profile"):
         Bucket(S3Endpoint(cloud, credentials_profile="no-such"), "b").check()
 
 

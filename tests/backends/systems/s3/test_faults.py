@@ -16,6 +16,7 @@ from backends.systems.s3 import (
     NotDeleted,
     ObjectChanged,
     ObjectRefused,
+    ObjectStorageDenied,
     ObjectStorageFailed,
     ObjectStorageUnavailable,
     S3Endpoint,
@@ -168,7 +169,8 @@ def test_old_servers_get_what_they_know(old: FaultyStorage, bucket: Bucket) -> N
 @pytest.mark.parametrize(
     ("status", "code", "kind"),
     [
-        (403, "SignatureDoesNotMatch", ObjectStorageFailed),
+        (403, "SignatureDoesNotMatch", ObjectStorageDenied),
+        (403, "AccessDenied", ObjectStorageDenied),
         (403, "RequestTimeTooSkewed", ObjectStorageFailed),
         (409, "OperationAborted", ObjectStorageUnavailable),
         (500, "", ObjectStorageUnavailable),

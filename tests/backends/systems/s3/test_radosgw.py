@@ -9,7 +9,7 @@ from uuid import uuid4
 import pytest
 
 from backends.base import Mount
-from backends.systems.s3 import Bucket, ObjectStorageFailed, S3Endpoint
+from backends.systems.s3 import Bucket, ObjectStorageDenied, S3Endpoint
 from backends.systems.s3.backend import S3Backend
 from backends.systems.s3.multipart import MIB, PART_BYTES_MIN
 from core.names import QuotaScope, VFolderId, VFolderPath
@@ -67,7 +67,7 @@ def test_streams_of_every_size_arrive(bucket: Bucket, size: int) -> None:
 
 def test_a_wrong_secret_is_refused_without_it(gateway: S3Endpoint, bucket: Bucket) -> None:
     wrong = S3Endpoint(gateway.url, access_key=ACCESS_KEY, secret_key="wrong" + SECRET_KEY)
-    with pytest.raises(ObjectStorageFailed, match="SignatureDoesNotMatch") as raised:
+    with pytest.raises(ObjectStorageDenied, match="SignatureDoesNotMatch") as raised:
         Bucket(wrong, bucket.name).check()
     assert SECRET_KEY not in str(vars(raised.value))
 
