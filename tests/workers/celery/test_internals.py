@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 from importlib.metadata import version
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -18,12 +19,16 @@ from celery import Celery
 from celery.apps import worker as celery_worker
 from celery.worker import components
 
+from core.settings import load
+from tests.support.doors import SECRET, TICKET_SECRET, settings_in
 from tests.support.node import ROOT
+from workers.app import make
 from workers.node import Upkeep, celery_internals
 from workers.node.privileged_quota import QuotaHelper
 
 #: Where these differ, read the functions of `workers/node/celery_internals.py` again.
 READ_AT = {"celery": "5.7", "billiard": "4.3", "kombu": "5.7"}
+PASSWORD = "s3cr3t-word"
 INTERVAL = "GUARANTEE_MESSAGE_CONSUMPTION_RETRY_INTERVAL"
 LIMIT = "GUARANTEE_MESSAGE_CONSUMPTION_RETRY_LIMIT"
 
@@ -31,6 +36,29 @@ LIMIT = "GUARANTEE_MESSAGE_CONSUMPTION_RETRY_LIMIT"
 @pytest.mark.parametrize("library", READ_AT)
 def test_the_version_is_the_one_that_was_read(library: str) -> None:
     assert version(library).startswith(f"{READ_AT[library]}.")
+
+
+@pytest.mark.parametrize(
+    "store",
+    [
+        f'[vfolder.redis]\nurl = "redis://:{PASSWORD}@127.0.0.1:1"',
+        (
+            f'[vfolder.redis]\nsentinel = "a.example:1,b.example:2"\nservice-name = "m"\n'
+            f'password = "{PASSWORD}"\nsentinel-password = "{PASSWORD}"'
+        ),
+        f'[vfolder.jobs]\nbroker = "amqp://me:{PASSWORD}@127.0.0.1:1//"',
+    ],
+    ids=["redis", "sentinel", "rabbitmq"],
+)
+def test_flower_shows_no_password_of_the_settings(tmp_path: Path, store: str) -> None:
+    """What a worker answers to `inspect conf`, which is Flower's tab of its configuration."""
+    settings = settings_in(tmp_path)
+    path = Path(settings.origin)
+    path.write_text(f"{path.read_text().partition('[vfolder.redis]')[0]}\n{store}\n")
+    shown = make(load(path, environ={})).conf.table(with_defaults=True, censored=True)
+    assert len(shown) > 100
+    for secret in (PASSWORD, SECRET, TICKET_SECRET):
+        assert secret not in repr(shown)
 
 
 def test_a_child_gives_up_waiting_for_its_last_result(monkeypatch: pytest.MonkeyPatch) -> None:
