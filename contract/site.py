@@ -60,8 +60,8 @@ class Kind:
 #: mount. The simulators' directories are on btrfs.
 _ARRAY = Kind(lateness_bytes=1 << 20, deadly_calls=("write", "rename"), many_scopes=8)
 KINDS = {
-    "xfs": Kind(lateness_bytes=0, skills=(HasQuota,)),
-    "ext4": Kind(lateness_bytes=0, skills=(HasQuota,)),
+    "xfs": Kind(lateness_bytes=0, skills=(HasInodeLimits, HasQuota, HasSoftLimits)),
+    "ext4": Kind(lateness_bytes=0, skills=(HasInodeLimits, HasQuota, HasSoftLimits)),
     # what is written is counted when it is committed; metadata in blocks of 16 KiB
     "btrfs": Kind(lateness_bytes=1 << 20, adopts=False, skills=(HasQuota, HasSnapshots)),
     # a client notices a full scope a second late; it has no inode flags and no holes

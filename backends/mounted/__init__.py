@@ -13,7 +13,7 @@ from backends.mounted.array_limits import ArrayInodeLimits, ArraySoftLimits
 from backends.mounted.native_quota import NativeQuotaBackend, NativeUsage
 from backends.mounted.options import MountedOptions, check_options, unknown_options
 from backends.mounted.performance import Counters, counters, measured
-from backends.mounted.posix import PosixBackend
+from backends.mounted.posix import PosixBackend, check_limit
 from backends.mounted.project_ids import ProjectUsage
 
 __all__ = [
@@ -31,6 +31,7 @@ __all__ = [
     "await_directory",
     "await_entry",
     "await_limit",
+    "check_limit",
     "check_options",
     "counters",
     "measured",

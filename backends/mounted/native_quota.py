@@ -31,6 +31,9 @@ class NativeUsage(NamedTuple):
     used_bytes: int | None
     limit_bytes: int | None
     enforced: Enforcement = "hard"
+    soft_limit_bytes: int | None = None
+    used_inodes: int | None = None
+    limit_inodes: int | None = None
 
 
 class NativeQuotaBackend(LimitedBackend):
@@ -43,6 +46,8 @@ class NativeQuotaBackend(LimitedBackend):
 
     #: The rights that setting limits needs, as the end of a sentence.
     rights: ClassVar[str] = "setting limits needs root (CAP_SYS_ADMIN)"
+    #: The capabilities that are lacking where no limits are enforced, beside `quota`.
+    of_limits: ClassVar[tuple[str, ...]] = ()
 
     @abstractmethod
     def enforces_quota(self) -> bool:
@@ -50,7 +55,7 @@ class NativeQuotaBackend(LimitedBackend):
 
     def lacking(self) -> frozenset[str]:
         """See `Backend.lacking`."""
-        return frozenset() if self.enforces_quota() else frozenset({"quota"})
+        return frozenset() if self.enforces_quota() else frozenset({"quota", *self.of_limits})
 
     @abstractmethod
     def _counter_of(self, directory: int) -> int:
@@ -112,8 +117,7 @@ class NativeQuotaBackend(LimitedBackend):
                 usage = self._usage(directory, counter)
             except PermissionError:
                 usage = self._unprivileged_usage(root, directory)
-            found = QuotaUsage(usage.used_bytes, usage.limit_bytes, enforced=usage.enforced)
-            return self._with_request(root, scope, found)
+            return self._with_request(root, scope, QuotaUsage(**usage._asdict()))
 
     def set_limit(self, scope: QuotaScope, limit_bytes: int) -> None:
         """See `Backend.set_limit`; adopts a tree that is not counted yet.
@@ -147,7 +151,7 @@ class NativeQuotaBackend(LimitedBackend):
             counter = self._counter_of(directory)
             if counter:
                 self._limit(root, directory, counter, None)
-            requested_limits.forget(root, scope)
+            requested_limits.settle(root, scope, None)
 
     def delete_scope(self, scope: QuotaScope) -> None:
         """See `Backend.delete_scope`."""
@@ -174,7 +178,8 @@ class NativeQuotaBackend(LimitedBackend):
             with descriptors.opened(name, making) as directory:
                 counter = self._start_counting(directory, scope)
                 self._limit(root, directory, counter, limit_bytes)
-                requested_limits.settle(root, scope, limit_bytes)
+                limit = requested_limits.RequestedLimit(limit_bytes or 0)
+                requested_limits.keep(root, scope, limit)
             try:
                 descriptors.rename_new(name, making, name, root)
             except FileExistsError:  # another tool, which does not use our lock, made it

@@ -33,6 +33,9 @@ class ProjectUsage:
     used_bytes: int
     limit_bytes: int
     inodes: int
+    soft_limit_bytes: int = 0
+    limit_inodes: int = 0
+    soft_limit_inodes: int = 0
 
 
 def project_of(fd: int) -> int:
@@ -78,6 +81,13 @@ class Counts(Protocol):
             OSError: as `usage`.
         """
 
+    def forget(self, fd: int, project: int) -> None:
+        """Remove every limit of a project id, soft ones and those of inodes too.
+
+        Raises:
+            OSError: as `usage`.
+        """
+
 
 class Tags(Protocol):
     """What reads and sets the id of an inode: ioctl, or a tool of the file system."""
@@ -106,7 +116,7 @@ def give(directory: int, scope: QuotaScope, counts: Counts, tags: Tags | None = 
         counted = counts.usage(directory, project)
         if counted.inodes or counted.used_bytes:
             continue
-        counts.set_limit(directory, project, 0)  # a removed scope may have left it
+        counts.forget(directory, project)  # a removed scope may have left limits
         write(directory, project)
         if counts.usage(directory, project).inodes <= 1:
             return project

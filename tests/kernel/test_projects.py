@@ -182,6 +182,34 @@ def test_the_limit_of_inodes_is_an_administrators(backend: ProjectQuotaBackend) 
     assert (row[5], row[9]) == ("2048", "77")
 
 
+def test_a_limit_of_inodes_stops_writers_and_goes_with_its_scope(
+    backend: ProjectQuotaBackend,
+) -> None:
+    scope = new()
+    backend.create_scope(scope, MIB)
+    number, top = project(backend, scope), backend.mount.path / scope.directory
+    backend.set_inode_limit(scope, 3)
+    backend.set_soft_limit(scope, MIB // 2)
+    for name in "ab":
+        (top / name).touch()
+    with pytest.raises(OSError, match=r"quota|space"):
+        (top / "c").touch()
+    assert backend.describe_scope(scope).used_inodes == 3
+    for name in "ab":
+        (top / name).unlink()
+    backend.delete_scope(scope)
+    found = counted(backend, number)
+    assert (found.limit_inodes, found.soft_limit_bytes) == (0, 0)
+
+
+def test_limits_of_a_scope_that_is_not_counted(backend: ProjectQuotaBackend) -> None:
+    scope = new()
+    (backend.mount.path / scope.directory).mkdir()
+    backend.set_inode_limit(scope, None)
+    with pytest.raises(errors.Conflict, match="not counted"):
+        backend.set_inode_limit(scope, 3)
+
+
 def test_another_file_system_is_refused(backend: ProjectQuotaBackend, tmp_path: Path) -> None:
     assert backend.probe()
     wrong = Ext4Backend if isinstance(backend, XfsBackend) else XfsBackend

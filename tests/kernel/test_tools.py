@@ -46,8 +46,17 @@ def test_tools_do_what_the_kernel_does(kind: tuple[type[ProjectQuotaBackend], Pa
     (kind[1] / scope.directory / "file").write_bytes(b"x" * MIB)
     os.sync()
     assert tools.describe_scope(scope) == kernel.describe_scope(scope)
+    tools.set_soft_limit(scope, 3 * MIB)
+    tools.set_inode_limit(scope, 100)
+    found = kernel.describe_scope(scope)
+    assert (found.soft_limit_bytes, found.limit_inodes) == (3 * MIB, 100)
+    assert tools.describe_scope(scope) == found
+    tools.set_limit(scope, 2 * MIB)
+    assert kernel.describe_scope(scope).soft_limit_bytes is None
+    tools.set_inode_limit(scope, None)
     tools.set_limit(scope, 8 * MIB)
-    assert kernel.describe_scope(scope).limit_bytes == 8 * MIB
+    found = kernel.describe_scope(scope)
+    assert (found.limit_bytes, found.limit_inodes) == (8 * MIB, None)
     with pytest.raises(OSError, match=r"quota|space"):
         (kind[1] / scope.directory / "big").write_bytes(b"x" * 9 * MIB)
     (kind[1] / scope.directory / "big").unlink()
@@ -88,7 +97,9 @@ def test_a_grace_with_a_blank_in_it_and_limits_of_inodes(
         ["repquota", "-P", "-n", "-O", "csv", mount], capture_output=True, text=True, check=True
     ).stdout
     row = next(line for line in output.splitlines() if line.startswith(f"#{project},")).split(",")
-    assert (row[4], row[5], row[9]) == ("0", "4096", "77")
+    assert (row[4], row[5], row[9]) == ("1024", "4096", "77")
+    tools.set_soft_limit(scope, None)
+    assert tools.describe_scope(scope).limit_inodes == 77
 
 
 def test_success_that_is_none_is_not_believed(tmp_path: Path) -> None:

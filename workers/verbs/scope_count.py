@@ -2,13 +2,14 @@
 
 import os
 from collections import Counter as Tally
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import PurePosixPath
 from typing import Any
 from uuid import UUID
 
-from backends.base import HasQuota, MountedBackend, QuotaUsage
+from backends.base import HasInodeLimits, HasQuota, HasSoftLimits, MountedBackend, QuotaUsage
 from backends.entries import HasObjects, take_inventory
 from backends.fs import descriptors, layout
 from backends.quota import requested_limits, soft_of
@@ -220,22 +221,43 @@ class ScopeCount:
             self._repaired[Deviation.DRIFT] += 1
         return drift
 
-    def _compare(self, allocated: int, quota: QuotaUsage, scope: QuotaScope) -> int | None:
-        """Return by how much the storage system's usage differs from the walk's, if it is known."""
+    def _compare_limits(self, quota: QuotaUsage, scope: QuotaScope) -> None:
+        """Report limits that are not those of the requests, and set them again."""
         request = requested_limits.find(self._root, scope)
         backend = self._backend
         rounding = backend.skill(HasQuota)
-        if request is not None and rounding is not None:
-            expected = rounding.effective_limit(request.requested_bytes)
-            if quota.limit_bytes != expected:
-                self._report(
-                    Deviation.LIMIT_CHANGED,
-                    "",
-                    f"{expected} was requested, {quota.limit_bytes} is set",
-                )
-                if self._repair and self._complete:
-                    backend.set_limit(scope, request.requested_bytes)
-                    self._repaired[Deviation.LIMIT_CHANGED] += 1
+        if request is None or rounding is None:
+            return
+        if wanted := request.requested_bytes:
+            expected = rounding.effective_limit(wanted)
+            self._restore(
+                "bytes", expected, quota.limit_bytes, lambda: backend.set_limit(scope, wanted)
+            )
+        inodes, most = backend.skill(HasInodeLimits), request.limit_inodes
+        if inodes is not None and most is not None:
+            self._restore(
+                "inodes", most, quota.limit_inodes, lambda: inodes.set_inode_limit(scope, most)
+            )
+        soft, near = backend.skill(HasSoftLimits), request.soft_limit_bytes
+        if soft is not None and near is not None:
+            expected, found = rounding.effective_limit(near), quota.soft_limit_bytes
+            self._restore("bytes (soft)", expected, found, lambda: soft.set_soft_limit(scope, near))
+
+    def _restore(
+        self, unit: str, expected: int, found: int | None, restore: Callable[[], None]
+    ) -> None:
+        if found == expected:
+            return
+        now = "none" if found is None else found
+        why = f"a limit of {expected} {unit} was requested, {now} is set"
+        self._report(Deviation.LIMIT_CHANGED, "", why)
+        if self._repair and self._complete:
+            restore()
+            self._repaired[Deviation.LIMIT_CHANGED] += 1
+
+    def _compare(self, allocated: int, quota: QuotaUsage, scope: QuotaScope) -> int | None:
+        """Return by how much the storage system's usage differs from the walk's, if it is known."""
+        self._compare_limits(quota, scope)
         if quota.used_bytes is None or not self._complete:
             return None
         drift = quota.used_bytes - allocated

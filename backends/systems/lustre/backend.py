@@ -212,4 +212,4 @@ class LustreBackend(NativeQuotaBackend):
     def _after_delete(self, root: int, counter: int, scope: QuotaScope) -> None:
         del scope
         if counter:
-            self._lfs.set_limit(root, counter, 0)
+            self._lfs.forget(root, counter)

@@ -106,6 +106,11 @@ class Lfs:
         kib = f"{limit_bytes // UNIT_BYTES}"
         self._run("setquota", "-p", f"{project}", "-b", "0", "-B", kib, mount_point(fd))
 
+    def forget(self, fd: int, project: int) -> None:
+        """See `project_ids.Counts.forget`."""
+        limits = [word for option in ("-b", "-B", "-i", "-I") for word in (option, "0")]
+        self._run("setquota", "-p", f"{project}", *limits, mount_point(fd))
+
     def project_of(self, fd: int) -> int:
         """See `project_ids.project_of`: `lfs project -d` answers `ID P path`."""
         output = self._run("project", "-d", _path(fd), fd=fd)

@@ -4,8 +4,8 @@ Setting limits needs root (CAP_SYS_ADMIN). Any user can read the usage of a scop
 """
 
 import os
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from functools import cached_property
 from pathlib import Path
 from typing import ClassVar, Literal, Protocol
@@ -14,11 +14,18 @@ from msgspec import Struct
 
 from backends.base import Enforcement, Mount
 from backends.fs import linux
-from backends.mounted import MountedOptions, NativeQuotaBackend, NativeUsage, project_ids
+from backends.mounted import (
+    MountedOptions,
+    NativeQuotaBackend,
+    NativeUsage,
+    check_limit,
+    project_ids,
+)
+from backends.quota import requested_limits
 from backends.systems.xfs import quotactl
 from backends.systems.xfs.project_files import ProjectFiles
 from backends.systems.xfs.quota_tools import QuotaTools, XfsTools
-from core.errors import BackendFailed, StorageError
+from core.errors import BackendFailed, Conflict, InvalidParameters, StorageError
 from core.names import QuotaScope
 from core.process import privileges
 
@@ -40,10 +47,17 @@ class ProjectCounts(project_ids.Counts, Protocol):
     def enforced(self, fd: int) -> bool:
         """Return whether the limits of projects are enforced on the file system of `fd`."""
 
+    def set_soft_limit(self, fd: int, project: int, limit_bytes: int) -> None:
+        """See `quotactl.set_soft_limit`."""
+
+    def set_inode_limit(self, fd: int, project: int, limit_inodes: int) -> None:
+        """See `quotactl.set_inode_limit`."""
+
 
 class ProjectQuotaBackend(NativeQuotaBackend):
     """The common parts of both file systems; the subclasses name the differences."""
 
+    of_limits: ClassVar[tuple[str, ...]] = ("inode-limit", "soft-limit")
     magic: ClassVar[int]
     #: The tools for each file system, for kernels without quotactl_fd.
     tools: ClassVar[ProjectCounts]
@@ -108,7 +122,12 @@ class ProjectQuotaBackend(NativeQuotaBackend):
     def _usage(self, directory: int, counter: int) -> NativeUsage:
         found = self._counts.usage(directory, counter)
         return NativeUsage(
-            found.used_bytes, found.limit_bytes or None, self._enforcement(directory)
+            found.used_bytes,
+            found.limit_bytes or None,
+            self._enforcement(directory),
+            soft_limit_bytes=found.soft_limit_bytes or None,
+            used_inodes=found.inodes,
+            limit_inodes=found.limit_inodes or None,
         )
 
     def _unprivileged_usage(self, root: int, directory: int) -> NativeUsage:
@@ -131,11 +150,48 @@ class ProjectQuotaBackend(NativeQuotaBackend):
         del directory
         self._counts.set_limit(root, counter, limit_bytes or 0)
 
+    def set_inode_limit(self, scope: QuotaScope, limit_inodes: int | None) -> None:
+        """See `HasInodeLimits.set_inode_limit`."""
+        check_limit(limit_inodes, "limit_inodes")
+        with self._project_of(scope, removes=limit_inodes is None) as (root, project):
+            if project:
+                self._counts.set_inode_limit(root, project, limit_inodes or 0)
+            requested_limits.change(root, scope, limit_inodes=limit_inodes)
+
+    def set_soft_limit(self, scope: QuotaScope, limit_bytes: int | None) -> None:
+        """See `HasSoftLimits.set_soft_limit`; the kernel's grace period begins above it."""
+        check_limit(limit_bytes, "soft_limit_bytes")
+        rounded = self.effective_limit(limit_bytes) if limit_bytes else 0
+        with self._project_of(scope, removes=limit_bytes is None) as (root, project):
+            if project:
+                hard = self._counts.usage(root, project).limit_bytes
+                if quotactl.soft_below(rounded, hard) != rounded:
+                    raise InvalidParameters(f"The soft limit is above the limit of {hard} bytes.")
+                self._counts.set_soft_limit(root, project, rounded)
+            requested_limits.change(root, scope, soft_limit_bytes=limit_bytes)
+
+    @contextmanager
+    def _project_of(self, scope: QuotaScope, *, removes: bool) -> Iterator[tuple[int, int]]:
+        """Open the volume's top with its scopes locked, and name the project of a scope.
+
+        It is 0 for a scope that is not counted, which has no limits to remove.
+
+        Raises:
+            Conflict: such a scope cannot have a limit.
+        """
+        with self._locked() as root, self.open_scope(scope) as directory:
+            project = self._counter_of(directory)
+            if not project and not removes:
+                raise Conflict(
+                    "Another tool made the quota scope, and it is not counted. Give it a limit of "
+                    "bytes first.",
+                )
+            yield root, project
+
     def _after_delete(self, root: int, counter: int, scope: QuotaScope) -> None:
         self._files.remove(*self._entry(scope))
-        if not counter:
-            return
-        self._counts.set_limit(root, counter, 0)
+        if counter:
+            self._counts.forget(root, counter)
 
 
 class XfsBackend(ProjectQuotaBackend):

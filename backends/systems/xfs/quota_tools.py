@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from backends.fs import mount_table
 from backends.mounted import ProjectUsage
-from backends.systems.xfs.quotactl import UNIT_BYTES
+from backends.systems.xfs.quotactl import UNIT_BYTES, soft_below
 from core.errors import BackendFailed
 from core.process import run_command
 
@@ -21,11 +21,12 @@ from core.process import run_command
 ANSWER_SECONDS = 60
 #: `#42  9216  8192  20480  00  [7 days]  2  0  77  00  [--------]`: the grace may hold a blank.
 _XFS_ROW = re.compile(
-    r"#(?P<id>\d+)\s+(?P<used>\d+)\s+\d+\s+(?P<hard>\d+)\s+\d+\s+\[[^\]]*\]\s+(?P<inodes>\d+)\s",
+    r"#(?P<id>\d+)\s+(?P<used>\d+)\s+(?P<soft>\d+)\s+(?P<hard>\d+)\s+\d+\s+\[[^\]]*\]"
+    r"\s+(?P<inodes>\d+)\s+(?P<soft_inodes>\d+)\s+(?P<hard_inodes>\d+)\s",
 )
 _XFS_ENFORCED = re.compile(r"^\s*Enforcement: ON$", re.MULTILINE)
 #: Columns of `repquota -O csv`.
-_USED, _HARD, _INODES, _INODES_SOFT, _INODES_HARD = 3, 5, 7, 8, 9
+_USED, _SOFT, _HARD, _INODES, _INODES_SOFT, _INODES_HARD = 3, 4, 5, 7, 8, 9
 
 
 @dataclass(frozen=True)
@@ -37,15 +38,32 @@ class XfsTools:
         output = _xfs(fd, f"report -p -n -N -b -i -L {project} -U {project}")
         for row in _XFS_ROW.finditer(output):
             if int(row["id"]) == project:
-                used, hard = (int(row[name]) * UNIT_BYTES for name in ("used", "hard"))
-                return ProjectUsage(used, hard, int(row["inodes"]))
+                used, hard, soft = (int(row[of]) * UNIT_BYTES for of in ("used", "hard", "soft"))
+                inodes = (int(row[of]) for of in ("inodes", "hard_inodes", "soft_inodes"))
+                counted, hard_inodes, soft_inodes = inodes
+                return ProjectUsage(used, hard, counted, soft, hard_inodes, soft_inodes)
         if not self.enforced(fd):  # it prints nothing, with success, for a project without counts
             raise _off()
         return ProjectUsage(0, 0, 0)
 
     def set_limit(self, fd: int, project: int, limit_bytes: int) -> None:
-        """See `ProjectCounts.set_limit`."""
-        _xfs(fd, f"limit -p bsoft=0 bhard={limit_bytes // UNIT_BYTES}k {project}")
+        """See `quotactl.set_limit`."""
+        soft = soft_below(self.usage(fd, project).soft_limit_bytes, limit_bytes)
+        limits = f"bsoft={soft // UNIT_BYTES}k bhard={limit_bytes // UNIT_BYTES}k"
+        _xfs(fd, f"limit -p {limits} {project}")
+
+    def set_soft_limit(self, fd: int, project: int, limit_bytes: int) -> None:
+        """See `quotactl.set_soft_limit`."""
+        _xfs(fd, f"limit -p bsoft={limit_bytes // UNIT_BYTES}k {project}")
+
+    def set_inode_limit(self, fd: int, project: int, limit_inodes: int) -> None:
+        """See `quotactl.set_inode_limit`."""
+        soft = soft_below(self.usage(fd, project).soft_limit_inodes, limit_inodes)
+        _xfs(fd, f"limit -p isoft={soft} ihard={limit_inodes} {project}")
+
+    def forget(self, fd: int, project: int) -> None:
+        """See `quotactl.forget`."""
+        _xfs(fd, f"limit -p bsoft=0 bhard=0 isoft=0 ihard=0 {project}")
 
     def enforced(self, fd: int) -> bool:
         """See `ProjectCounts.enforced`."""
@@ -62,13 +80,33 @@ class QuotaTools:
     def usage(self, fd: int, project: int) -> ProjectUsage:
         """See `ProjectCounts.usage`; costs a report of every project."""
         row = _row(fd, project)
-        return ProjectUsage(row[_USED] * UNIT_BYTES, row[_HARD] * UNIT_BYTES, row[_INODES])
+        used, hard, soft = (row[of] * UNIT_BYTES for of in (_USED, _HARD, _SOFT))
+        inodes = (row[_INODES_HARD], row[_INODES_SOFT])
+        return ProjectUsage(used, hard, row[_INODES], soft, *inodes)
 
     def set_limit(self, fd: int, project: int, limit_bytes: int) -> None:
-        """See `ProjectCounts.set_limit`; limits of inodes keep their values."""
+        """See `quotactl.set_limit`."""
         row = _row(fd, project)
-        limits = (0, limit_bytes // UNIT_BYTES, row[_INODES_SOFT], row[_INODES_HARD])
-        _run("setquota", "-P", f"{project}", *map(str, limits), _mount_point(fd))
+        row[_HARD] = limit_bytes // UNIT_BYTES
+        row[_SOFT] = soft_below(row[_SOFT], row[_HARD])
+        _set(fd, project, row)
+
+    def set_soft_limit(self, fd: int, project: int, limit_bytes: int) -> None:
+        """See `quotactl.set_soft_limit`."""
+        row = _row(fd, project)
+        row[_SOFT] = limit_bytes // UNIT_BYTES
+        _set(fd, project, row)
+
+    def set_inode_limit(self, fd: int, project: int, limit_inodes: int) -> None:
+        """See `quotactl.set_inode_limit`."""
+        row = _row(fd, project)
+        row[_INODES_HARD] = limit_inodes
+        row[_INODES_SOFT] = soft_below(row[_INODES_SOFT], limit_inodes)
+        _set(fd, project, row)
+
+    def forget(self, fd: int, project: int) -> None:
+        """See `quotactl.forget`."""
+        _set(fd, project, [0] * (_INODES_HARD + 1))
 
     def enforced(self, fd: int) -> bool:
         """See `ProjectCounts.enforced`."""
@@ -77,6 +115,12 @@ class QuotaTools:
         except (OSError, BackendFailed):
             return False
         return done.stdout.rstrip().endswith("is on")
+
+
+def _set(fd: int, project: int, row: list[int]) -> None:
+    """Set every limit as in a row of the report; the tool sets all of them at once."""
+    limits = (row[of] for of in (_SOFT, _HARD, _INODES_SOFT, _INODES_HARD))
+    _run("setquota", "-P", f"{project}", *map(str, limits), _mount_point(fd))
 
 
 def _row(fd: int, project: int) -> list[int]:

@@ -22,8 +22,11 @@ UNIT_BYTES = 1024
 _Q_GETQUOTA = 0x800007
 _Q_SETQUOTA = 0x800008
 _Q_XGETQSTATV = ord("X") << 8 | 8
-#: Only the limits of blocks are set; those of inodes stay as the administrator set them.
+#: Which limits are set; the others stay as they are.
 _QIF_BLIMITS = 1
+_QIF_ILIMITS = 4
+#: A hard and a soft limit that limit nothing.
+_NO_LIMITS = (0, 0)
 #: bhardlimit, bsoftlimit, curspace, ihardlimit, isoftlimit, curinodes, btime, itime, valid.
 _DQBLK = struct.Struct("=8QI4x")
 _STATV_BYTES = 256
@@ -46,25 +49,69 @@ def usage(fd: int, project: int) -> ProjectUsage:
         if error.errno == errno.ENOENT:
             return ProjectUsage(0, 0, 0)
         raise
-    hard, _, space, _, _, inodes, *_ = _DQBLK.unpack(buffer.raw)
-    return ProjectUsage(space, hard * UNIT_BYTES, inodes)
+    hard, soft, space, *of_inodes, _, _, _ = _DQBLK.unpack(buffer.raw)
+    hard_inodes, soft_inodes, inodes = of_inodes
+    limits = (soft * UNIT_BYTES, hard_inodes, soft_inodes)
+    return ProjectUsage(space, hard * UNIT_BYTES, inodes, *limits)
 
 
 def set_limit(fd: int, project: int, limit_bytes: int) -> None:
     """Set the limit of a project id, a multiple of `UNIT_BYTES`; 0 removes the limit.
 
-    A soft limit that an administrator set is removed too; limits of inodes stay.
+    A soft limit above it is removed too. Other limits stay.
 
     Raises:
         OSError: EPERM without CAP_SYS_ADMIN, ESRCH where project quota is off, ERANGE.
     """
-    hard = limit_bytes // UNIT_BYTES
-    linux.quotactl(
-        _command(_Q_SETQUOTA),
-        fd,
-        project,
-        linux.buffer_of(_DQBLK.pack(hard, 0, 0, 0, 0, 0, 0, 0, _QIF_BLIMITS)),
-    )
+    soft = soft_below(usage(fd, project).soft_limit_bytes, limit_bytes)
+    _set(fd, project, blocks=(limit_bytes // UNIT_BYTES, soft // UNIT_BYTES))
+
+
+def set_soft_limit(fd: int, project: int, limit_bytes: int) -> None:
+    """Set the soft limit of a project id, a multiple of `UNIT_BYTES`; 0 removes it.
+
+    Raises:
+        OSError: as `set_limit`.
+    """
+    hard = usage(fd, project).limit_bytes
+    _set(fd, project, blocks=(hard // UNIT_BYTES, limit_bytes // UNIT_BYTES))
+
+
+def set_inode_limit(fd: int, project: int, limit_inodes: int) -> None:
+    """Limit the inodes of a project id; 0 removes that limit, as `set_limit` does with bytes.
+
+    Raises:
+        OSError: as `set_limit`.
+    """
+    soft = soft_below(usage(fd, project).soft_limit_inodes, limit_inodes)
+    _set(fd, project, inodes=(limit_inodes, soft))
+
+
+def forget(fd: int, project: int) -> None:
+    """Remove every limit of a project id.
+
+    Raises:
+        OSError: as `set_limit`.
+    """
+    _set(fd, project, blocks=_NO_LIMITS, inodes=_NO_LIMITS)
+
+
+def soft_below(soft: int, limit: int) -> int:
+    """Return the soft limit that can stay beside a limit: 0 for one above it."""
+    return 0 if limit and soft > limit else soft
+
+
+def _set(
+    fd: int,
+    project: int,
+    *,
+    blocks: tuple[int, int] | None = None,
+    inodes: tuple[int, int] | None = None,
+) -> None:
+    """Set a hard and a soft limit, of blocks or of inodes or of both."""
+    valid = (_QIF_BLIMITS if blocks else 0) | (_QIF_ILIMITS if inodes else 0)
+    limits = (*(blocks or _NO_LIMITS), 0, *(inodes or _NO_LIMITS), 0, 0, 0, valid)
+    linux.quotactl(_command(_Q_SETQUOTA), fd, project, linux.buffer_of(_DQBLK.pack(*limits)))
 
 
 def enforced(fd: int) -> bool:
