@@ -9,6 +9,7 @@ from core.access.cache import (
     record_key,
     user_key,
 )
+from core.access.deciders import Deciders
 from core.access.decision import (
     AccessReason,
     DeciderKind,
@@ -60,6 +61,7 @@ __all__ = [
     "CredentialFacts",
     "CredentialKind",
     "DeciderKind",
+    "Deciders",
     "Decision",
     "DownloadTicket",
     "Grant",
@@ -83,6 +85,7 @@ __all__ = [
     "UploadTicket",
     "VFolderRecord",
     "VFolderResource",
+    "callout",
     "combined",
     "decide",
     "decide_rule",

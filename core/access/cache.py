@@ -17,7 +17,7 @@ the store is away, a value is used for `AWAY_SECONDS` after its last comparison.
 
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 from typing import Any, Generic, NamedTuple, TypeVar, cast
 from uuid import UUID
 
@@ -159,28 +159,51 @@ class AccessCache:
         text = self._text(key, kept, versions, load)
         return self._remember(key, parse(text), versions, now)
 
-    def answer(
-        self, key: tuple[str, ...], counters: Iterable[str], seconds: float, ask: Callable[[], T]
-    ) -> T:
-        """Return what `ask` said at most `seconds` ago, while none of the counters was raised.
+    def answers(
+        self,
+        items: Sequence[tuple[tuple[str, ...], Sequence[str]]],
+        ask: Callable[[list[int]], list[tuple[T, float]]],
+    ) -> list[T]:
+        """Return one answer for each item: near ones that still count, and those of one question.
 
         For answers of a policy service. They stay in the process; the store has counters only.
+
+        Args:
+            items: for each, what names it, and the counters that end it when they are raised.
+            ask: takes the positions of the missing answers; returns each with its seconds.
+
+        Raises:
+            StorageError: `ask` raised it; nothing is kept then.
         """
         now = self._clock()
-        near = cast("_Near[tuple[T, float]] | None", self._near.get(key))
-        if near is not None and now < near.value[1]:
-            if now - near.checked < CHECK_SECONDS:
-                return near.value[0]
-            versions = self._counters(counters, now)
-            if versions is None and now - near.checked < AWAY_SECONDS:
-                return near.value[0]
-            if versions is not None and versions == near.versions:
-                near.checked = now
-                return near.value[0]
-        else:
-            versions = self._counters(counters, now)
-        said = ask()
-        return self._remember(key, (said, now + seconds), versions, now)[0]
+        found: dict[int, T] = {}
+        nears = [cast("_Near[tuple[T, float]] | None", self._near.get(key)) for key, _ in items]
+        for at, near in enumerate(nears):
+            if near and now < near.value[1] and now - near.checked < CHECK_SECONDS:
+                found[at] = near.value[0]
+        rest = [at for at in range(len(items)) if at not in found]
+        if not rest:
+            return [found[at] for at in range(len(items))]
+        counters = self._counters(sorted({name for at in rest for name in items[at][1]}), now)
+        versions = {at: _picked(counters, items[at][1]) for at in rest}
+        for at in rest:
+            near = nears[at]
+            if near and now < near.value[1] and self._still(near, versions[at], now):
+                found[at] = near.value[0]
+        missing = [at for at in rest if at not in found]
+        for at, (value, seconds) in zip(missing, ask(missing) if missing else [], strict=True):
+            found[at] = value
+            self._remember(items[at][0], (value, now + seconds), versions[at], now)
+        return [found[at] for at in range(len(items))]
+
+    @staticmethod
+    def _still(near: _Near[Any], versions: tuple[bytes, ...] | None, now: float) -> bool:
+        if versions is None:
+            return now - near.checked < AWAY_SECONDS
+        if versions == near.versions:
+            near.checked = now
+            return True
+        return False
 
     def changed(self, change: AccessChange) -> None:
         """Drop what changed, everywhere, and publish it. Call it after the change is on disk.
@@ -239,9 +262,11 @@ class AccessCache:
     def _compare(self, key: CacheKey, now: float) -> list[bytes | None] | None:
         return self._mget([key.value, key.version, EVERYTHING], now)
 
-    def _counters(self, names: Iterable[str], now: float) -> tuple[bytes, ...] | None:
+    def _counters(self, names: list[str], now: float) -> dict[str, bytes] | None:
         found = self._mget([*names, EVERYTHING], now)
-        return None if found is None else tuple(one or b"" for one in found)
+        if found is None:
+            return None
+        return dict(zip([*names, EVERYTHING], [one or b"" for one in found], strict=True))
 
     def _mget(self, keys: list[str], now: float) -> list[bytes | None] | None:
         """Return values of the store; None while it is away. A frozen store is left alone."""
@@ -276,6 +301,10 @@ class AccessCache:
             except redis.RedisError as error:
                 _log.info("access cache not written", reason=type(error).__name__)
         return text
+
+
+def _picked(counters: dict[str, bytes] | None, names: Sequence[str]) -> tuple[bytes, ...] | None:
+    return None if counters is None else tuple(counters[name] for name in (*names, EVERYTHING))
 
 
 def _names(change: AccessChange) -> tuple[list[str], list[str]]:

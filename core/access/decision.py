@@ -11,7 +11,7 @@ from enum import StrEnum
 from typing import Literal
 from uuid import UUID
 
-from msgspec import Struct
+from msgspec import Struct, structs
 
 from core.access.permissions import Permission, Scope
 from core.access.records import Grant, VFolderRecord
@@ -56,6 +56,8 @@ class VFolderResource(Struct, frozen=True, kw_only=True):
     decider: DeciderKind = "local"
     #: The answer of the policy service; None is no answer, which is no permission.
     answer: Held | None = None
+    #: The policy service gave no answer, and the settings let the records decide then.
+    fallback: bool = False
 
 
 class ScopeResource(Struct, frozen=True, kw_only=True):
@@ -91,6 +93,8 @@ class Decision(Struct, frozen=True, kw_only=True):
     reason: AccessReason = AccessReason.MET
     #: A refusal that must look as if the thing were absent: 404.
     hidden: bool = False
+    #: What decided: `local`, `callout`, `both`, or `fallback` of a policy service that is away.
+    decider: str = "local"
 
     @property
     def facts(self) -> dict[str, str]:
@@ -128,6 +132,9 @@ def decide(
             decision = _on_job(caller, need, resource, moment)
         case None:
             decision = _without_resource(caller, need)
+    decider = _decider(resource)
+    if decider != "local":
+        decision = structs.replace(decision, decider=decider)
     return _ending(decision, caller.credential.expires_at)
 
 
@@ -412,12 +419,12 @@ def _ending(decision: Decision, end: float | None) -> Decision:
     """Return the decision with an end that is not after the given one."""
     if end is None or (decision.expires_at is not None and decision.expires_at <= end):
         return decision
-    return Decision(
-        allowed=decision.allowed,
-        permission=decision.permission,
-        needed=decision.needed,
-        via=decision.via,
-        expires_at=end,
-        reason=decision.reason,
-        hidden=decision.hidden,
-    )
+    return structs.replace(decision, expires_at=end)
+
+
+def _decider(resource: ProtectedResource) -> str:
+    if isinstance(resource, JobResource):
+        resource = resource.target or next(iter(resource.vfolders), None)
+    if not isinstance(resource, VFolderResource):
+        return "local"
+    return "fallback" if resource.fallback else resource.decider

@@ -219,12 +219,13 @@ def test_an_answer_lives_as_long_as_it_says(settings: Settings, clock: Clock) ->
     cache, other = AccessCache(settings, clock), AccessCache(settings, clock)
     calls = [0]
 
-    def ask() -> int:
+    def ask(missing: list[int]) -> list[tuple[int, float]]:
         calls[0] += 1
-        return calls[0]
+        return [(calls[0], 30.0) for _ in missing]
 
-    def answer() -> int:
-        return cache.answer(("a", str(user)), [user_key(user).version], 30, ask)
+    def answer(name: str = "a") -> int:
+        items = [((name, str(user)), [user_key(user).version])]
+        return cache.answers(items, ask)[0]
 
     assert [answer(), answer()] == [1, 1]
     clock.now += 29
@@ -237,3 +238,18 @@ def test_an_answer_lives_as_long_as_it_says(settings: Settings, clock: Clock) ->
     other.changed(AccessChange(everything=True))
     clock.now += STEP_SECONDS
     assert answer() == 4
+
+
+def test_one_question_for_all_missing_answers(settings: Settings, clock: Clock) -> None:
+    cache, asked = AccessCache(settings, clock), []
+
+    def ask(missing: list[int]) -> list[tuple[int, float]]:
+        asked.append(missing)
+        return [(at, 1.0 if at else 30.0) for at in missing]
+
+    items = [((str(at),), [f"vfolder:{at}:version"]) for at in range(4)]
+    assert cache.answers(items[:2], ask) == [0, 1]
+    assert cache.answers(items, ask) == [0, 1, 2, 3]
+    clock.now += 2
+    assert cache.answers(items, ask) == [0, 1, 2, 3]
+    assert asked == [[0, 1], [2, 3], [1, 2, 3]]

@@ -1,0 +1,245 @@
+"""The callout: a policy service says what a subject may do, in the shape of OPA's data API.
+
+    POST <url>  {"input": {"v": 1, "subject": {…}, "credential": {…}, "action": …, "checks": […]}}
+    200         {"result": {"checks": [{"permission": "rw", "ttl_seconds": 30}]}}
+
+For one check, `{"result": true}` and `{"result": {"allow": true}}` mean exactly what was needed.
+No answer, a wrong form or an unknown word is no permission. Open Policy Agent, REST API; MinIO,
+Access Management Plugin. Import this module by name: urllib3 takes long to load.
+"""
+
+import threading
+import time
+from collections.abc import Callable, Sequence
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import urllib3
+from msgspec import Struct
+
+from core.access.decision import Held
+from core.access.permissions import Permission
+from core.access.subjects import Caller
+from core.errors import AccessUnavailable, InvalidParameters
+from core.redis import json
+from core.settings import CalloutTable
+from core.telemetry import logger
+
+#: Most checks of one call, most bytes of an answer, most calls of a process at the same time.
+CHECKS_MAX = 200
+ANSWER_MAX_BYTES = 256 * 1024
+CALLS_MAX = 32
+#: After so many failures in a row no call is made for so long (seconds).
+FAILURES_MAX = 5
+OPEN_SECONDS = 10.0
+#: The longest and the usual life of an answer (seconds).
+TTL_MAX_SECONDS = 30.0
+TTL_SECONDS = 5.0
+#: Of the form of a call.
+VERSION = 1
+_OK = 200
+_log = logger(__name__)
+
+
+class Check(Struct, frozen=True, kw_only=True):
+    """One question: which permission has the subject on this vfolder, where `need` is needed?"""
+
+    volume: str
+    #: `user:<uuid>` or `project:<uuid>`.
+    scope: str
+    vfolder: str
+    need: Permission
+
+
+class Answer(Struct, frozen=True, kw_only=True):
+    """What the policy service said of one check, and for how long (seconds)."""
+
+    held: Held
+    ttl_seconds: float
+
+
+class Circuit:
+    """Stops calls for a while after failures in a row; then one call tries. Safe for threads."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._failures = 0
+        self._open_until = 0.0
+
+    def enter(self) -> bool:
+        """Return whether a call may be made now."""
+        with self._lock:
+            now = self._clock()
+            if self._failures < FAILURES_MAX:
+                return True
+            if now < self._open_until:
+                return False
+            self._open_until = now + OPEN_SECONDS  # others wait for the outcome of this one
+            return True
+
+    def leave(self, *, well: bool) -> None:
+        """Note the outcome of a call."""
+        with self._lock:
+            self._failures = 0 if well else self._failures + 1
+            if self._failures >= FAILURES_MAX:
+                self._open_until = self._clock() + OPEN_SECONDS
+
+
+class Callout:
+    """The policy service as one process calls it; made after the fork. Safe for threads."""
+
+    def __init__(self, table: CalloutTable, directory: Path) -> None:
+        self._table = table
+        self._circuit = Circuit()
+        self._free = threading.BoundedSemaphore(CALLS_MAX)
+        files = {
+            "cert_file": table.client_cert,
+            "key_file": table.client_key,
+            "ca_certs": table.ca,
+        }
+        paths: dict[str, Any] = {key: str(directory / name) for key, name in files.items() if name}
+        self._pool = urllib3.PoolManager(maxsize=CALLS_MAX, retries=False, **paths)
+        self._headers = {"Content-Type": "application/json", "Accept": "application/json"}
+        if table.token:
+            self._headers["Authorization"] = f"Bearer {table.token}"
+
+    def ask(self, caller: Caller, action: str, checks: Sequence[Check]) -> list[Answer]:
+        """Return an answer for each check, by one call for each 200 of them.
+
+        Raises:
+            AccessUnavailable: the service does not answer in time, or not in this form.
+        """
+        answers: list[Answer] = []
+        for start in range(0, len(checks), CHECKS_MAX):
+            part = checks[start : start + CHECKS_MAX]
+            answers += self._ask(_body(caller, action, part), part)
+        return answers
+
+    def _ask(self, body: str, checks: Sequence[Check]) -> list[Answer]:
+        if not self._circuit.enter():
+            raise AccessUnavailable("The policy service failed again and again; it has a pause.")
+        try:
+            answers = parsed(self._within_deadline(body), checks)
+        except AccessUnavailable as error:
+            self._circuit.leave(well=False)
+            _log.warning("policy service gave no answer", reason=error.detail)
+            raise
+        self._circuit.leave(well=True)
+        return answers
+
+    def _within_deadline(self, body: str) -> bytes:
+        """Call in a thread of its own: a time-out of sockets starts again with every byte."""
+        if not self._free.acquire(blocking=False):
+            raise AccessUnavailable("Too many calls of the policy service are under way.")
+        outcome: list[bytes | AccessUnavailable] = []
+        done = threading.Event()
+
+        def run() -> None:
+            try:
+                outcome.append(self._call(body))
+            except (AccessUnavailable, urllib3.exceptions.HTTPError, OSError) as error:
+                detail = f"The policy service does not answer ({type(error).__name__})."
+                known = error if isinstance(error, AccessUnavailable) else None
+                outcome.append(known or AccessUnavailable(detail))
+            finally:
+                self._free.release()
+                done.set()
+
+        threading.Thread(target=run, daemon=True).start()
+        done.wait(self._table.timeout)
+        if not outcome:
+            raise AccessUnavailable("The policy service did not answer in time.")
+        if isinstance(outcome[0], AccessUnavailable):
+            raise outcome[0]
+        return outcome[0]
+
+    def _call(self, body: str) -> bytes:
+        response = self._pool.request(
+            "POST",
+            self._table.url,
+            body=body.encode(),
+            headers=self._headers,
+            redirect=False,
+            preload_content=False,
+            timeout=urllib3.Timeout(total=self._table.timeout),
+        )
+        with closing(response):  # a connection with the rest of an answer serves no other call
+            if response.status != _OK:
+                raise AccessUnavailable(f"The policy service answered {response.status}.")
+            data: bytes = response.read(ANSWER_MAX_BYTES + 1)
+            if len(data) > ANSWER_MAX_BYTES:
+                raise AccessUnavailable("The answer of the policy service is too long.")
+            response.release_conn()
+        return data
+
+
+def _body(caller: Caller, action: str, checks: Sequence[Check]) -> str:
+    subject = caller.subject
+    return json.dumps(
+        {
+            "input": {
+                "v": VERSION,
+                "request_id": caller.request_id,
+                "subject": {
+                    "kind": subject.kind,
+                    "id": str(subject.id) if subject.id else None,
+                    "groups": sorted(str(group) for group in subject.groups),
+                    "roles": ["operator"] if subject.kind == "operator" else [],
+                },
+                "credential": {"kind": caller.credential.kind, "id": caller.credential.id},
+                "action": action,
+                "checks": [
+                    {
+                        "volume": check.volume,
+                        "scope": check.scope,
+                        "vfolder": check.vfolder,
+                        "need": check.need.word,
+                    }
+                    for check in checks
+                ],
+            }
+        }
+    )
+
+
+def parsed(data: bytes, checks: Sequence[Check]) -> list[Answer]:
+    """Return the answers of a body.
+
+    Raises:
+        AccessUnavailable: it has another form, another number of answers, or an unknown word.
+    """
+    try:
+        document = json.loads(data)
+    except (ValueError, RecursionError):
+        raise AccessUnavailable("The answer of the policy service is no JSON.") from None
+    result = document.get("result") if isinstance(document, dict) else None
+    if isinstance(result, dict) and isinstance(result.get("checks"), list):
+        found = result["checks"]
+        if len(found) != len(checks):
+            raise AccessUnavailable("The policy service answered another number of checks.")
+        return [_answer(one) for one in found]
+    allowed = result.get("allow") if isinstance(result, dict) else result
+    if not isinstance(allowed, bool) or len(checks) != 1:
+        raise AccessUnavailable("The answer of the policy service has another form.")
+    permission = checks[0].need if allowed else Permission.NONE
+    return [Answer(held=_held(permission, TTL_SECONDS), ttl_seconds=TTL_SECONDS)]
+
+
+def _answer(one: Any) -> Answer:  # noqa: ANN401 - any JSON value
+    if not isinstance(one, dict) or not isinstance(one.get("permission"), str):
+        raise AccessUnavailable("An answer of the policy service has no permission.")
+    try:
+        permission = Permission.parse(one["permission"])
+    except InvalidParameters:
+        raise AccessUnavailable("The policy service answered an unknown permission.") from None
+    seconds = one.get("ttl_seconds", TTL_SECONDS)
+    if isinstance(seconds, bool) or not isinstance(seconds, int | float) or seconds < 0:
+        raise AccessUnavailable("`ttl_seconds` of the policy service is no number of seconds.")
+    seconds = min(float(seconds), TTL_MAX_SECONDS)
+    return Answer(held=_held(permission, seconds), ttl_seconds=seconds)
+
+
+def _held(permission: Permission, seconds: float) -> Held:
+    return Held(permission=permission, via="callout", expires_at=time.time() + seconds)
