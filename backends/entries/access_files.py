@@ -264,7 +264,6 @@ def _move(root: int, source: PurePosixPath, target: PurePosixPath) -> None:
     ):
         os.rename(source.name, target.name, src_dir_fd=old, dst_dir_fd=new)
         os.fsync(new)
-        os.fsync(old)
 
 
 @contextmanager

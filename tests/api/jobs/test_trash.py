@@ -142,3 +142,31 @@ def test_the_sweep_purges_what_expired_and_leaves_the_rest(site: Site) -> None:
     purges = site.door.call("GET", f"/v1/jobs?verb=purge&scope={scope_of(over)}").json()["jobs"]
     assert [purge["requester"] for purge in purges] == ["sweep"]
     assert site.ended(purges[0]["id"])["state"] == "succeeded"
+
+
+def test_what_is_known_of_access_goes_with_the_vfolder(site: Site) -> None:
+    vfid = site.folder(a="alpha")
+    top = site.settings.directory / "local"
+    record = top / layout.record(VFolderId.parse(vfid))
+    record.parent.mkdir(parents=True, exist_ok=True)
+    record.write_bytes(b"sealed")
+    job = deleted(site, vfid)
+    kept = top / layout.trashed_record(VFolderId.parse(vfid).scope, job)
+    assert (record.exists(), kept.read_bytes()) == (False, b"sealed")
+    sweep(site)
+    assert kept.exists(), "its tree is there"
+    assert site.ended(site.begun("restore", vfolder=vfid))["state"] == "succeeded"
+    assert (record.read_bytes(), room(site, vfid)) == (b"sealed", set())
+    job = deleted(site, vfid)
+    assert site.ended(site.begun("purge", vfolder=vfid, trash=job))["state"] == "succeeded"
+    assert room(site, vfid) == set()
+    assert not record.exists()
+
+
+def test_a_vfolder_that_is_removed_at_once_leaves_no_record(site: Site) -> None:
+    vfid = site.folder(a="alpha")
+    record = site.settings.directory / "local" / layout.record(VFolderId.parse(vfid))
+    record.parent.mkdir(parents=True, exist_ok=True)
+    record.write_bytes(b"sealed")
+    assert site.ended(site.begun("delete", vfolder=vfid))["state"] == "succeeded"
+    assert (record.exists(), room(site, vfid)) == (False, set())
