@@ -5,6 +5,7 @@ import sys
 
 import click
 
+from api.cli.access import access
 from api.cli.completion import completion
 from api.cli.configuration import config
 from api.cli.doctor import doctor
@@ -56,5 +57,5 @@ def _become(module: str, arguments: tuple[str, ...]) -> None:
     os.execv(sys.executable, [sys.executable, "-m", module, *arguments])  # noqa: S606 - no shell is meant
 
 
-for _command in (completion, config, doctor, jobs, volumes, trash, nodes, node, migrate):
+for _command in (access, completion, config, doctor, jobs, volumes, trash, nodes, node, migrate):
     main.add_command(_command)

@@ -1,4 +1,7 @@
-"""HTTP parts of every door: app, secret, problems, JSON, metrics. Knows no volume and no job."""
+"""HTTP parts of every door: app, secret, problems, JSON, metrics. Knows no volume and no job.
+
+Modules that need `credentials` import it by name: it loads libraries that most doors do not need.
+"""
 
 from api.http import auth, json, metrics, problems
 from api.http.flask_app import DoorFlask, begin_request, this_request
@@ -11,6 +14,7 @@ __all__ = [
     "answer",
     "auth",
     "begin_request",
+    "credentials",
     "json",
     "metrics",
     "no_content",

@@ -2,7 +2,7 @@
 
 import time
 from functools import cached_property, partial
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from flask import Flask, Response, current_app
 from msgspec import structs
@@ -35,6 +35,9 @@ from core.redis import connections, prove_write
 from core.settings import Settings
 from core.telemetry import logs
 from core.uploads import UploadBounds, UploadStore
+
+if TYPE_CHECKING:
+    from api.routes.people_parts import PeopleParts
 
 REQUEST_ID_HEADER = "X-Request-ID"
 _KEY = "vfolder.door"
@@ -186,6 +189,16 @@ class Door:
         return VolumeAccess(
             self.volumes, self.mounts, directory, deadlines=self.deadlines, calls=calls
         )
+
+    @cached_property
+    def people(self) -> "PeopleParts | None":
+        """What people need; None without `[vfolder.access]`."""
+        table = self.settings.vfolder.access
+        if table is None:
+            return None
+        from api.routes.people_parts import PeopleParts  # noqa: PLC0415 - most doors do not need it
+
+        return PeopleParts(self.settings, table, self.volume_access)
 
     @cached_property
     def nodes(self) -> NodeStore:

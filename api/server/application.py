@@ -16,6 +16,7 @@ from gunicorn.glogging import Logger
 
 from api.server import settings as gunicorn_settings
 from backends.volumes.artifacts import ArtifactStorages
+from core.access import audit
 from core.errors import ConfigurationError
 from core.process import check_certificate, end_unstarted, identity
 from core.settings import Settings, load
@@ -101,6 +102,8 @@ def _take_identity(door: str, settings: Settings, counters: Path) -> None:
     """Become the configured user before the door listens; end the process where it cannot."""
     try:
         user = identity.configured(settings.storage_proxy)
+        if settings.vfolder.access is not None:
+            identity.give(user, audit.make_directory(settings.state_dir))
         if not identity.become(user, counters):
             _log.warning("door keeps its user", wanted=user.uid, reason="it is not root")
         check_certificate(door, settings)

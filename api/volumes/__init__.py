@@ -1,4 +1,7 @@
-"""Volumes as the doors reach them: here or on another node. Knows no route."""
+"""Volumes as the doors reach them: here or on another node. Knows no route.
+
+Modules that need `subjects` import it by name: it loads libraries that most doors do not need.
+"""
 
 from api.volumes.access import VolumeAccess
 from api.volumes.bandwidth import Budgets
@@ -22,4 +25,5 @@ __all__ = [
     "ServiceName",
     "VolumeAccess",
     "WatchedCall",
+    "subjects",
 ]

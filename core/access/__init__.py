@@ -1,4 +1,8 @@
-"""Access: who may do what, and signed tickets. Knows no volume, no job's work and no HTTP."""
+"""Access: who may do what, credentials, and signed tickets. Knows no volume, job and HTTP.
+
+Modules that need `audit`, `failures`, `issuers` or `keys` import them by name: they load libraries
+that most processes do not need.
+"""
 
 from core.access import records, tickets
 from core.access.cache import (
@@ -85,12 +89,16 @@ __all__ = [
     "UploadTicket",
     "VFolderRecord",
     "VFolderResource",
+    "audit",
     "callout",
     "combined",
     "decide",
     "decide_rule",
+    "failures",
     "group_key",
     "held",
+    "issuers",
+    "keys",
     "read",
     "record_key",
     "records",

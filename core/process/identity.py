@@ -60,6 +60,21 @@ def configured(table: StorageProxyTable) -> Identity:
     return Identity(uid, gid, tuple(os.getgrouplist(known.pw_name, gid)))
 
 
+def give(target: Identity, own: Path) -> None:
+    """Give a directory of this service and its files to `target`, where this process is root.
+
+    Raises:
+        ConfigurationError: that failed.
+    """
+    if not current().is_root:
+        return
+    try:
+        for path in (own, *own.iterdir()):
+            os.chown(path, target.uid, target.gid, follow_symlinks=False)
+    except OSError as error:
+        raise ConfigurationError(f"Cannot give {own} to {target.uid}: {error.strerror}.") from error
+
+
 def become(target: Identity, own: Path) -> bool:
     """Change this process to `target` for good, and give it the directory `own`.
 

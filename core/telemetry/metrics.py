@@ -50,6 +50,9 @@ TASK_SECONDS = Histogram(
     buckets=TASK_BUCKETS,
 )
 
+AUDIT_LOST = Counter(
+    "vfolder_audit_lost", "Refusals and openings that the audit log could not record."
+)
 JOBS = Counter("vfolder_jobs", "Jobs that ended, however they did.", ("verb", "state"))
 JOB_SECONDS = Histogram(
     "vfolder_job_seconds", "From a job's submission to its end.", ("verb",), buckets=JOB_BUCKETS

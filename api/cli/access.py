@@ -1,0 +1,148 @@
+"""The commands `vfolder access`: the first operator key, and the chain of the audit log."""
+
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+from uuid import NAMESPACE_URL, uuid5
+
+import click
+
+from api.cli.forms import FAILED, print_json
+from core.access import Scope
+from core.errors import ConfigurationError, StorageError
+from core.names import moment
+from core.process import identity
+from core.redis import Database, connect
+from core.settings import AccessTable, Settings, load
+
+if TYPE_CHECKING:  # loading it takes long, and a check of the log does not need it
+    from api.volumes.subjects import SubjectStore
+
+#: The subject that holds the keys of operators who are no users.
+OPERATOR = uuid5(NAMESPACE_URL, "vfolder:operator")
+OPERATOR_NAME = "operator"
+_NOT_ON = "The configuration has no table [vfolder.access]; add it first."
+_FILE = click.option(
+    "--config",
+    "file",
+    type=click.Path(path_type=Path),
+    help="The configuration file; searched like the node does when absent.",
+)
+
+
+@click.group()
+def access() -> None:
+    """Operate the API for people, on a node that has its configuration."""
+
+
+@access.command()
+@_FILE
+@click.option("--days", type=float, help="The key ends after so many days (90).")
+@click.option("--name", default="first operator key", show_default=True, help="For lists of keys.")
+@click.option("--network", "networks", multiple=True, help="The key is for callers of it alone.")
+@click.option("--another", is_flag=True, help="Make one although there is one already.")
+def init(
+    file: Path | None,
+    *,
+    days: float | None,
+    name: str,
+    networks: tuple[str, ...],
+    another: bool,
+) -> None:
+    """Make a key for an operator, and print it once.
+
+    Run it on a node that mounts the home volume. The key has every scope. Operators call from
+    `operator-networks` only, which is this machine unless it is set.
+    """
+    settings, table = _settings(file)
+    try:
+        _become_door(settings)
+        subjects = _subjects(settings, table)
+        text, ends = _new_operator_key(subjects, table, (name, days, networks), another=another)
+    except (StorageError, OSError) as error:
+        raise click.ClickException(getattr(error, "detail", str(error))) from None
+    click.echo(text)
+    click.echo(f"This key is not shown again; it ends at {moment(ends)}.", err=True)
+
+
+@access.group()
+def audit() -> None:
+    """Look at the audit log of this node."""
+
+
+@audit.command()
+@_FILE
+@click.option("--json", "as_json", is_flag=True, help="Print everything as JSON.")
+@click.pass_context
+def verify(context: click.Context, file: Path | None, *, as_json: bool) -> None:
+    """Check that no line of the audit log was changed, removed or inserted.
+
+    The exit status is 1 when the chain is broken. Whether the newest lines were removed cannot be
+    seen here; the store has copies of them.
+    """
+    from core.access import audit as audit_log  # noqa: PLC0415 - its name is that of the group
+
+    settings, _ = _settings(file)
+    try:
+        count, broken = audit_log.verify(settings.state_dir / audit_log.DIRECTORY)
+    except OSError as error:
+        raise click.ClickException(f"Cannot read {error.filename}: {error.strerror}.") from None
+    if as_json:
+        print_json({"lines": count, "broken": [one._asdict() for one in broken]})
+    else:
+        for one in broken:
+            click.echo(f"{one.file}:{one.line}: {one.text}")
+        click.echo(f"{count} lines, {'no line is broken' if not broken else 'broken as above'}.")
+    if broken:
+        context.exit(FAILED)
+
+
+def _settings(file: Path | None) -> tuple[Settings, AccessTable]:
+    try:
+        settings = load(file.absolute() if file else None)
+    except ConfigurationError as error:
+        raise click.ClickException(error.detail) from None
+    if settings.vfolder.access is None:
+        raise click.ClickException(_NOT_ON)
+    return settings, settings.vfolder.access
+
+
+def _become_door(settings: Settings) -> None:
+    """Become the user of the doors, so that these can read and write what is made here."""
+    from core.access.audit import make_directory  # noqa: PLC0415 - as above
+
+    identity.become(identity.configured(settings.storage_proxy), make_directory(settings.state_dir))
+
+
+def _subjects(settings: Settings, table: AccessTable) -> "SubjectStore":
+    from api.volumes.subjects import LocalVolumes, SubjectStore  # noqa: PLC0415 - loading it takes long
+
+    home = table.home_volume(settings.volume)
+    if home not in settings.volume:
+        raise click.ClickException(f"This node does not serve {home}; run this on one that does.")
+    client = connect(settings, Database.LIVE)
+    secrets = [settings.storage_proxy.secret]
+    return SubjectStore(home, secrets, LocalVolumes(settings), client)
+
+
+def _new_operator_key(
+    subjects: "SubjectStore",
+    table: AccessTable,
+    wanted: tuple[str, float | None, tuple[str, ...]],
+    *,
+    another: bool,
+) -> tuple[str, float]:
+    from api.volumes.subjects import keys_of  # noqa: PLC0415 - loading it takes long
+    from core.access import keys  # noqa: PLC0415 - as above
+
+    name, days, networks = wanted
+    now = time.time()
+    record = subjects.read(OPERATOR)
+    if record is not None and any(key.live(now) for key in keys_of(record)) and not another:
+        raise click.ClickException("There is an operator key; --another makes one more.")
+    request = keys.KeyRequest(
+        name=name, scopes=tuple(Scope), networks=networks or None, expires_in_days=days
+    )
+    key, text = keys.new_key(request, operator=True, table=table, now=now)
+    subjects.add_key(OPERATOR, key, table, name=OPERATOR_NAME)
+    return text, key.expires_at

@@ -1,0 +1,215 @@
+"""Who sends a request to the client door: an API key or a token in `Authorization: Bearer …`.
+
+A refused credential is always the same 401 for its sender; the audit log has the reason. Each
+refusal counts (`core.access.failures`), and a caller that has to pause gets 429 before anything is
+looked at, for a right credential too. A proved credential is remembered for a second, so a change
+of its record is seen within that time.
+"""
+
+import hashlib
+import threading
+import time
+from collections.abc import Callable
+from ipaddress import ip_address
+from typing import Any, NamedTuple, Protocol
+
+from msgspec import Struct, structs
+
+from api.http.flask_app import RequestContext
+from core.access import PERSON_SCOPES, Caller, CredentialFacts, Subject
+from core.access import keys as api_keys
+from core.access.audit import AuditEntry, AuditLog
+from core.access.failures import FailureLimits
+from core.access.issuers import CredentialRefused, Issuers
+from core.access.keys import ApiKey
+from core.errors import Unauthenticated
+from core.settings import AccessTable
+
+#: A proved credential is not looked at again for so long (seconds).
+REMEMBER_SECONDS = 1.0
+#: Most proved credentials that a process remembers.
+REMEMBERED_MAX = 10_000
+_SCHEME = "bearer"
+
+
+class HeldKey(NamedTuple):
+    """An API key and the user that holds it."""
+
+    user: Subject
+    key: ApiKey
+
+
+class People(Protocol):
+    """What is known of users beside their credentials."""
+
+    def held_key(self, key_id: str) -> HeldKey | None:
+        """Return a key by its id; None when there is none."""
+
+    def completed(self, subject: Subject) -> Subject:
+        """Return a user of a token with its groups that are kept here, and whether blocked."""
+
+    def note_use(self, held: HeldKey, now: float, address: str) -> None:
+        """Write the last use of a key, where that is due; it never fails or waits."""
+
+
+class Proof(Struct, frozen=True):
+    """A proved credential, and until when it is remembered (monotonic clock, seconds)."""
+
+    subject: Subject
+    credential: CredentialFacts
+    ends: float
+
+
+class Credentials:
+    """The credentials of the client door, as one process of it checks them. Safe for threads."""
+
+    def __init__(
+        self,
+        table: AccessTable,
+        people: People,
+        *,
+        issuers: Issuers,
+        limits: FailureLimits,
+        audit: AuditLog,
+        proxies: int = 0,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        """Check against `people` and `issuers`; trust the addresses of so many `proxies`."""
+        self._people = people
+        self._issuers = issuers
+        self._limits = limits
+        self._audit = audit
+        self._proxies = proxies
+        self._clock = clock
+        self._operators_at = table.operators_at
+        self._remembered = _Remembered()
+
+    def caller(self, request: RequestContext) -> Caller:
+        """Return who sends a request.
+
+        Raises:
+            Unauthenticated: it has no credential, or one that is not valid.
+            Throttled: its network has to pause.
+            AccessUnavailable, Unavailable: what proves the credential is away.
+        """
+        address = caller_address(request.environ, self._proxies)
+        text = _bearer(request.headers.get("Authorization"))
+        if text is None:
+            raise Unauthenticated("Send an API key or a token: `Authorization: Bearer …`.")
+        proof = self._proof(text, address, request.request_id or "")
+        return Caller(
+            subject=proof.subject,
+            credential=proof.credential,
+            address=address,
+            request_id=request.request_id or "",
+        )
+
+    def _proof(self, text: str, address: str, request_id: str) -> Proof:
+        digest = hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest()
+        place = f"{digest} {address}"
+        if (known := self._remembered.get(place)) is not None:
+            return known
+        is_key = text.startswith(api_keys.PREFIX)
+        name = text[: len(api_keys.PREFIX) + api_keys.ID_DIGITS] if is_key else digest
+        failed_before = self._limits.check(address, name)
+        try:
+            subject, facts = (self._key if is_key else self._token)(text, address)
+        except CredentialRefused as error:
+            self._limits.failed(address, name)
+            self._note_refusal("key" if is_key else "token", error, address, request_id)
+            text = "The credential is not valid; the audit log has the reason."
+            raise Unauthenticated(text, invalid=True) from None
+        if failed_before:
+            self._limits.succeeded(address, name)
+        proof = Proof(self._placed(subject, address), facts, time.monotonic() + REMEMBER_SECONDS)
+        if proof.subject.kind != "operator":
+            facts = structs.replace(facts, scopes=facts.scopes & PERSON_SCOPES)
+            proof = structs.replace(proof, credential=facts)
+        self._remembered.add(place, proof)
+        return proof
+
+    def _key(self, text: str, address: str) -> tuple[Subject, CredentialFacts]:
+        given = api_keys.parsed(text)
+        held, now = self._people.held_key(given.id), self._clock()
+        key = api_keys.check_secret(given, None if held is None else held.key, now, address)
+        if held is None or held.user.blocked:
+            raise CredentialRefused("blocked", given.id)
+        self._people.note_use(held, now, address)
+        user = structs.replace(held.user, kind="operator") if key.operator else held.user
+        return user, key.facts
+
+    def _token(self, text: str, address: str) -> tuple[Subject, CredentialFacts]:  # noqa: ARG002 - as `_key`
+        found = self._issuers.verified(text)
+        subject = self._people.completed(found.subject)
+        if subject.blocked:
+            raise CredentialRefused("blocked", found.credential.id)
+        return subject, found.credential
+
+    def _placed(self, subject: Subject, address: str) -> Subject:
+        """Return an operator as a mere user where operators do not call from."""
+        if subject.kind != "operator":
+            return subject
+        try:
+            found = api_keys.plain_address(address)
+        except ValueError:
+            return structs.replace(subject, kind="user")
+        near = any(found in network for network in self._operators_at)
+        return subject if near else structs.replace(subject, kind="user")
+
+    def _note_refusal(
+        self, kind: str, error: CredentialRefused, address: str, request_id: str
+    ) -> None:
+        entry = AuditEntry(
+            act="sign-in",
+            decision="refused",
+            request_id=request_id,
+            credential=f"{kind}:{error.credential}" if error.credential else kind,
+            from_=address,
+            reason=error.reason,
+        )
+        self._audit.note(entry)
+
+
+class _Remembered:
+    """Proved credentials; the oldest goes when there are too many. Safe for threads."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._proofs: dict[str, Proof] = {}
+
+    def get(self, place: str) -> Proof | None:
+        proof = self._proofs.get(place)
+        return proof if proof is not None and time.monotonic() < proof.ends else None
+
+    def add(self, place: str, proof: Proof) -> None:
+        with self._lock:
+            self._proofs.pop(place, None)
+            self._proofs[place] = proof
+            if len(self._proofs) > REMEMBERED_MAX:
+                del self._proofs[next(iter(self._proofs))]
+
+
+def caller_address(environ: dict[str, Any], proxies: int) -> str:
+    """Return the address of the caller; `proxies` in front are trusted to have added theirs.
+
+    Each proxy adds the address that it sees to the end of `X-Forwarded-For`, so the caller's is the
+    one that the outermost trusted proxy added. What stands before it, the caller has made up. A
+    request that came by no proxy has the address of its connection.
+    """
+    peer = str(environ.get("REMOTE_ADDR", ""))
+    if proxies <= 0:
+        return peer
+    given = [part.strip() for part in environ.get("HTTP_X_FORWARDED_FOR", "").split(",")]
+    if len(given) < proxies:
+        return peer
+    found = given[-proxies]
+    try:
+        return str(ip_address(found))
+    except ValueError:
+        return peer
+
+
+def _bearer(header: str | None) -> str | None:
+    """Return the credential of the header `Authorization`; None when it has none of ours."""
+    scheme, _, text = (header or "").partition(" ")
+    return text.strip() if scheme.lower() == _SCHEME and text.strip() else None

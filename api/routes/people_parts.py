@@ -1,0 +1,62 @@
+"""The parts of a door that people need: subjects, credentials, audit log. Made after the fork.
+
+A door without `[vfolder.access]` never loads this file.
+"""
+
+from functools import cached_property
+
+from api.http.credentials import Credentials
+from api.volumes import VolumeAccess
+from api.volumes.subjects import SubjectStore
+from core.access import AccessCache
+from core.access.audit import AuditLog
+from core.access.failures import FailureLimits
+from core.access.issuers import Issuers
+from core.redis import Database, connect
+from core.settings import AccessTable, Settings
+from core.telemetry import metrics
+
+
+class PeopleParts:
+    """What one process of a door has for people; each part is made at its first use."""
+
+    def __init__(self, settings: Settings, table: AccessTable, access: VolumeAccess) -> None:
+        self._settings = settings
+        self._table = table
+        self._access = access
+        self._client = connect(settings, Database.LIVE)
+
+    @cached_property
+    def cache(self) -> AccessCache:
+        """The cache of records and memberships."""
+        return AccessCache(self._settings)
+
+    @cached_property
+    def audit(self) -> AuditLog:
+        """The audit log of this node."""
+        return AuditLog(
+            self._settings.state_dir, self._table, self._client, on_lost=metrics.AUDIT_LOST.inc
+        )
+
+    @cached_property
+    def subjects(self) -> SubjectStore:
+        """Users and groups, as their records on the home volume say."""
+        return SubjectStore(
+            self._table.home_volume(self._settings.volume),
+            [self._settings.storage_proxy.secret],
+            self._access,
+            self._client,
+            announce=self.cache.changed,
+        )
+
+    @cached_property
+    def credentials(self) -> Credentials:
+        """The credentials of the client door: `door.people.credentials.caller(request)`."""
+        return Credentials(
+            self._table,
+            self.subjects,
+            issuers=Issuers(self._table, self._settings.directory),
+            limits=FailureLimits(self._table, self._client),
+            audit=self.audit,
+            proxies=self._settings.vfolder.doors.trusted_proxies,
+        )

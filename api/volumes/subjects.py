@@ -1,0 +1,330 @@
+"""Users and groups as their records on the home volume say: API keys, kept groups, blocked users.
+
+The files are the truth. A key is always read from the file of its user. Which user has a key, and
+which groups a user is in, comes from an index of this process over all records of the home volume:
+
+    vfolder:access:subjects     a counter in database 0; each change of a record raises it
+
+A process makes its index again when the counter differs, and after 5 s while the store is away.
+"""
+
+import threading
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, Concatenate, Literal, NamedTuple, ParamSpec, Protocol, TypeVar, cast
+from uuid import UUID
+
+import msgspec
+import redis
+from msgspec import structs
+
+from api.http.credentials import HeldKey
+from backends.base import Backend
+from backends.entries import RecordChanged, access_files
+from backends.volumes import Volumes
+from core.access import AccessChange, RecordForged, Seals, Subject, SubjectRecord, records
+from core.access import keys as api_keys
+from core.access.keys import ApiKey
+from core.errors import StorageError
+from core.names import QuotaScope, ScopeKind
+from core.settings import AccessTable, Settings
+from core.telemetry import logger
+
+VERSION_KEY = "vfolder:access:subjects"
+#: While the store is away, the index is this old at most (seconds).
+AWAY_SECONDS = 5.0
+#: It is made again after this, whatever the counter says: a change may have been cut off.
+INDEX_SECONDS = 300.0
+#: An ended key is in lists for so long (seconds): 90 days.
+ENDED_KEPT_SECONDS = 90 * 86_400.0
+#: A change is tried again when another one came first, so many times.
+TRIES = 5
+_log = logger(__name__)
+
+P = ParamSpec("P")
+T = TypeVar("T")
+Change = Callable[[SubjectRecord], SubjectRecord]
+
+
+class OnVolume(Protocol):
+    """What does operations on volumes: `VolumeAccess`, or a command on its own node."""
+
+    def on_volume(
+        self,
+        volume: str,
+        operation: Callable[Concatenate[Backend, P], T],
+        *args: P.args,
+        **kwargs: P.kwargs,
+    ) -> T:
+        """Do an operation with the backend of a volume."""
+
+
+class LocalVolumes:
+    """The volumes of this node, for a command beside the doors."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._volumes = Volumes(settings)
+
+    def on_volume(
+        self,
+        volume: str,
+        operation: Callable[Concatenate[Backend, P], T],
+        *args: P.args,
+        **kwargs: P.kwargs,
+    ) -> T:
+        """Do an operation with the backend of a volume."""
+        return operation(self._volumes.get(volume), *args, **kwargs)
+
+
+class _Index(NamedTuple):
+    version: str | None
+    made_at: float
+    #: The user that holds each key.
+    holders: dict[str, UUID]
+    #: The groups of each user, and those whose admin it is, of the groups that are kept here.
+    groups: dict[UUID, frozenset[UUID]]
+    admin_of: dict[UUID, frozenset[UUID]]
+
+
+class SubjectStore:
+    """The records of users and groups, as one process reaches them. Safe for threads."""
+
+    def __init__(
+        self,
+        home: str,
+        secrets: list[str],
+        access: OnVolume,
+        client: "redis.Redis",
+        *,
+        announce: Callable[[AccessChange], object] = lambda _change: None,
+    ) -> None:
+        """Use the volume `home`; `secrets` seal the records, the newest first.
+
+        `announce` drops what caches have of a changed user or group.
+        """
+        self._home = home
+        self._seals = Seals(secrets)
+        self._access = access
+        self._client = client
+        self._announce = announce
+        self._making = threading.Lock()
+        self._index: _Index | None = None
+        self._uses = ThreadPoolExecutor(max_workers=1, thread_name_prefix="key-uses")
+
+    # -- Credentials -------------------------------------------------------------------------------
+    def held_key(self, key_id: str) -> HeldKey | None:
+        """Return a key by its id, and its user with the groups that are kept here."""
+        index = self._current()
+        holder = index.holders.get(key_id)
+        record = None if holder is None else self.read(holder)
+        if record is None:
+            return None
+        key = next((one for one in keys_of(record) if one.id == key_id), None)
+        return None if key is None else HeldKey(self._user(record, index), key)
+
+    def completed(self, subject: Subject) -> Subject:
+        """Return a user of a token with its groups that are kept here, and whether blocked."""
+        if subject.id is None:
+            return subject
+        index, record = self._current(), self.read(subject.id)
+        return structs.replace(
+            subject,
+            groups=subject.groups | index.groups.get(subject.id, frozenset()),
+            admin_of=subject.admin_of | index.admin_of.get(subject.id, frozenset()),
+            blocked=record is not None and record.blocked,
+        )
+
+    def note_use(self, held: HeldKey, now: float, address: str) -> None:
+        """Write the last use of a key in the background, where the last one is a minute ago."""
+        changed = api_keys.used(held.key, now, address)
+        if changed is not None and held.user.id is not None:
+            self._uses.submit(self._write_use, held.user.id, changed)
+
+    def _write_use(self, user: UUID, used: ApiKey) -> None:
+        def change(record: SubjectRecord) -> SubjectRecord:
+            at, where = used.last_used_at, used.last_used_from
+            keys = [
+                structs.replace(key, last_used_at=at, last_used_from=where)
+                if key.id == used.id
+                else key
+                for key in keys_of(record)
+            ]
+            return with_keys(record, keys)
+
+        try:
+            self._change("user", user, change)
+        except (StorageError, redis.RedisError) as error:
+            _log.warning("use of key not written", key=used.id, reason=str(error))
+
+    def _user(self, record: SubjectRecord, index: _Index) -> Subject:
+        return Subject(
+            kind="user",
+            id=record.id,
+            name=record.name,
+            groups=index.groups.get(record.id, frozenset()),
+            admin_of=index.admin_of.get(record.id, frozenset()),
+            blocked=record.blocked,
+        )
+
+    # -- Keys of a user ----------------------------------------------------------------------------
+    def add_key(self, user: UUID, key: ApiKey, table: AccessTable, *, name: str = "") -> None:
+        """Keep a new key of a user; `name` is that of the user, where it is known.
+
+        Raises:
+            Conflict: the user has as many keys as allowed.
+        """
+
+        def change(record: SubjectRecord) -> SubjectRecord:
+            keys = [one for one in keys_of(record) if not _is_over(one, key.created_at)]
+            api_keys.check_count(keys, table, key.created_at)
+            return with_keys(structs.replace(record, name=name or record.name), [*keys, key])
+
+        self.change("user", user, change)
+
+    def change_key(
+        self, user: UUID, key_id: str, change: Callable[[ApiKey], ApiKey]
+    ) -> ApiKey | None:
+        """Change one key of a user and return it; None when the user has no such key."""
+        found: list[ApiKey] = []
+
+        def change_record(record: SubjectRecord) -> SubjectRecord:
+            keys = [change(key) if key.id == key_id else key for key in keys_of(record)]
+            found[:] = [key for key in keys if key.id == key_id]
+            return with_keys(record, keys)
+
+        held = self.read(user)
+        if held is None or not any(key.id == key_id for key in keys_of(held)):
+            return None
+        self.change("user", user, change_record)
+        return found[0] if found else None
+
+    # -- Records -----------------------------------------------------------------------------------
+    def read(self, subject: UUID) -> SubjectRecord | None:
+        """Return the record of a user or group; None when there is none, or it was forged."""
+        return self._opened(
+            subject, self._access.on_volume(self._home, access_files.read_subject, subject)
+        )
+
+    def change(
+        self, kind: Literal["user", "group"], subject: UUID, change: Change
+    ) -> SubjectRecord:
+        """Write a changed record; `change` may run several times. All processes see it within 1 s.
+
+        Raises:
+            RecordChanged: others change it all the time.
+            Unavailable, NoSpace, QuotaExceeded: the home volume is away or full.
+        """
+        record = self._change(kind, subject, change)
+        whose = (subject,)
+        self._announce(AccessChange(users=whose) if kind == "user" else AccessChange(groups=whose))
+        try:
+            self._client.incr(VERSION_KEY)
+        except redis.RedisError as error:  # each process looks again by itself
+            _log.warning("change of subject not announced", reason=str(error))
+        self._index = None
+        return record
+
+    def _change(
+        self, kind: Literal["user", "group"], subject: UUID, change: Change
+    ) -> SubjectRecord:
+        tries = TRIES
+        while True:
+            text = self._access.on_volume(self._home, access_files.read_subject, subject)
+            record = self._opened(subject, text) or SubjectRecord(kind=kind, id=subject)
+            changed = structs.replace(change(record), revision=record.revision + 1)
+            sealed = self._seals.seal(changed, records.subject_place(self._home, subject))
+            scope = QuotaScope(ScopeKind.USER if kind == "user" else ScopeKind.PROJECT, subject)
+            try:
+                self._access.on_volume(
+                    self._home,
+                    access_files.replace_subject,
+                    scope,
+                    sealed,
+                    access_files.digest(text),
+                )
+            except RecordChanged:
+                tries -= 1
+                if not tries:
+                    raise
+            else:
+                return changed
+
+    def _opened(self, subject: UUID, text: bytes | None) -> SubjectRecord | None:
+        if text is None:
+            return None
+        try:
+            return self._seals.opened(
+                text, records.subject_place(self._home, subject), SubjectRecord
+            )
+        except RecordForged as error:
+            _log.error("record forged", volume=self._home, subject=str(subject), reason=str(error))
+            return None
+
+    # -- Index -------------------------------------------------------------------------------------
+    def _current(self) -> _Index:
+        index, version = self._index, self._version()
+        if index is not None and not _is_old(index, version):
+            return index
+        # One thread makes it; the others wait only while there is none.
+        if not self._making.acquire(blocking=index is None) and index is not None:
+            return index
+        try:
+            index = self._index
+            if index is None or _is_old(index, version):
+                index = self._index = self._made(version)
+            return index
+        finally:
+            self._making.release()
+
+    def _version(self) -> str | None:
+        """Return the counter of changes; None while the store is away."""
+        try:
+            return cast("str | None", self._client.get(VERSION_KEY)) or "0"
+        except redis.RedisError:
+            return None
+
+    def _made(self, version: str | None) -> _Index:
+        holders: dict[str, UUID] = {}
+        groups: dict[UUID, set[UUID]] = defaultdict(set)
+        admin_of: dict[UUID, set[UUID]] = defaultdict(set)
+        texts = self._access.on_volume(self._home, access_files.subjects)
+        for directory, text in texts.items():
+            record = None if directory == "." else self._opened(UUID(directory), text)
+            if record is None:
+                continue
+            holders |= {key.id: record.id for key in keys_of(record)}
+            for user in (*record.members, *record.admins) if record.members_kept else ():
+                groups[user].add(record.id)
+            for user in record.admins if record.members_kept else ():
+                admin_of[user].add(record.id)
+        return _Index(version, time.monotonic(), holders, _frozen(groups), _frozen(admin_of))
+
+
+def keys_of(record: SubjectRecord) -> list[ApiKey]:
+    """Return the API keys of a user."""
+    return msgspec.convert(record.keys, list[ApiKey])
+
+
+def with_keys(record: SubjectRecord, keys: Iterable[ApiKey]) -> SubjectRecord:
+    """Return the record of a user with these API keys."""
+    plain: tuple[dict[str, Any], ...] = tuple(msgspec.to_builtins(key) for key in keys)
+    return structs.replace(record, keys=plain)
+
+
+def _is_over(key: ApiKey, now: float) -> bool:
+    """Return whether a key ended so long ago that no list shows it."""
+    ended = key.expires_at if key.revoked_at is None else key.revoked_at
+    return ended + ENDED_KEPT_SECONDS < now
+
+
+def _is_old(index: _Index, version: str | None) -> bool:
+    age = time.monotonic() - index.made_at
+    if version is None:
+        return age >= AWAY_SECONDS
+    return version != index.version or age >= INDEX_SECONDS
+
+
+def _frozen(sets: dict[UUID, set[UUID]]) -> dict[UUID, frozenset[UUID]]:
+    return {user: frozenset(found) for user, found in sets.items()}
