@@ -17,8 +17,8 @@ def manager_door(settings: Settings | None = None) -> Flask:
     settings = _begin("manager", settings)
     app = make_app("manager", settings)
     auth.require_secret(app, settings.api.manager.secret)
-    manager.install(openapi.describe(app))
-    openapi.serve(app, openapi.manager_document())
+    manager.install(app)
+    openapi.serve(app, openapi.manager_document)
     app.register_blueprint(node_operations.blueprint)
     app.register_blueprint(node_trees.blueprint)
     app.register_blueprint(pages.blueprint)
@@ -31,7 +31,7 @@ def client_door(settings: Settings | None = None) -> Flask:
     app = make_app("client", settings)
     app.register_blueprint(client.blueprint)
     app.register_blueprint(pages.blueprint)
-    openapi.serve(app, client_openapi.client_document())
+    openapi.serve(app, client_openapi.client_document)
     return app
 
 
@@ -40,7 +40,7 @@ def internal_door(settings: Settings | None = None) -> Flask:
     settings = _begin("internal", settings)
     app = make_app("internal", settings, measured=False)
     app.register_blueprint(probes.blueprint)
-    openapi.serve(app, openapi.manager_document(), settings.api.manager.url or "/")
+    openapi.serve(app, openapi.manager_document, settings.api.manager.url or "/")
     app.register_blueprint(metrics.metrics)
     app.register_blueprint(pages.blueprint)
     return app

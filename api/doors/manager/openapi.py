@@ -8,6 +8,8 @@ They need no secret: a browser sends none, and the document has nothing of this 
 
 import json
 import sys
+from collections.abc import Callable
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -47,6 +49,19 @@ Every error is an `application/problem+json` document (RFC 9457) with a stable `
 _HERE = {"url": "/", "description": "the manager door"}
 _KEY = "vfolder.document"
 OpenApiDocument = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class _Shown:
+    """What a door shows. The first request makes the document; no start waits for it."""
+
+    make: Callable[[], OpenApiDocument]
+    server: str
+
+    def document(self) -> OpenApiDocument:
+        found = self.make()
+        return {**found, "servers": [{**found["servers"][0], "url": self.server}]}
+
 
 pages = Blueprint("documents", __name__)
 
@@ -97,20 +112,20 @@ def manager_document() -> dict[str, Any]:
     return document
 
 
-def serve(app: Flask, document: OpenApiDocument, server: str = "/") -> None:
+def serve(app: Flask, make: Callable[[], OpenApiDocument], server: str = "/") -> None:
     """Let a door show a document: at `/openapi.json`, and in a browser at `/docs` and `/redoc`.
 
-    `server` is the URL of the door that the document describes; `/` is the door that shows it.
+    `make` returns the document, always the same one; the first request pays for it. `server` is
+    the URL of the door that the document describes; `/` is the door that shows it.
     """
-    described = document["servers"][0]
-    app.extensions[_KEY] = {**document, "servers": [{**described, "url": server}]}
+    app.extensions[_KEY] = _Shown(make, server)
     app.register_blueprint(pages)
 
 
 @pages.get("/openapi.json")
 def openapi() -> Response:
     """Return the document."""
-    return answer(current_app.extensions[_KEY])
+    return answer(current_app.extensions[_KEY].document())
 
 
 @pages.get("/docs")
