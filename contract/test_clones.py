@@ -10,6 +10,7 @@ from backends.base import HasFileClone, HasTreeClone, MountedBackend
 from backends.fs import descriptors
 from backends.tree import CompareOptions, compare_trees, remove_tree
 from contract.site import Site
+from contract.trees import plain
 from core.errors import Unsupported
 from core.jobs import Unattended
 from core.names import VFolderId
@@ -47,10 +48,7 @@ def test_a_tree_is_cloned_with_all_attributes(
 ) -> None:
     trees = site.skilled(HasTreeClone)
     top = backend.vfolder_path(vfolder)
-    for number in range(20):
-        (top / f"{number % 3}").mkdir(exist_ok=True)
-        (top / f"{number % 3}/{number}").write_bytes(os.urandom(1000 * number))
-        os.utime(top / f"{number % 3}/{number}", (number, 10**9 + number))
+    plain(top)
     (top / "link").symlink_to("1/1")
     (top / "1").chmod(0o2750)
     os.sync()

@@ -12,6 +12,7 @@ from backends.fs import descriptors, layout
 from backends.retention import SnapshotExists, SnapshotNotFound
 from backends.tree import CompareOptions, compare_trees, copy_tree, remove_tree
 from contract.site import Site
+from contract.trees import plain
 from contract.waiting import eventually
 from core import errors
 from core.jobs import Unattended
@@ -55,9 +56,7 @@ def test_a_vfolder_comes_back_from_its_snapshot(
     snapshots: HasSnapshots, site: Site, vfolder: VFolderId
 ) -> None:
     top = site.backend.vfolder_path(vfolder)
-    for number in range(20):
-        (top / f"{number % 3}").mkdir(exist_ok=True)
-        (top / f"{number % 3}/{number}").write_bytes(os.urandom(1000 * number))
+    plain(top)
     snapshots.create_snapshot(vfolder, "whole")
     back = top.parent / "back"
     back.mkdir()

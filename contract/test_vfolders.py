@@ -18,7 +18,7 @@ from backends.base import (
 from backends.mounted import counters
 from backends.tree import CompareOptions, compare_trees, copy_tree, measure_tree, remove_tree
 from contract.site import Site
-from contract.trees import hostile
+from contract.trees import hostile, plain
 from contract.waiting import eventually
 from core import errors
 from core.jobs import Unattended
@@ -65,10 +65,7 @@ def test_fast_usage_agrees_with_a_walk(
     site: Site, backend: MountedBackend, vfolder: VFolderId
 ) -> None:
     counter = site.skilled(HasFastUsage)
-    top = backend.vfolder_path(vfolder)
-    for number in range(20):
-        (top / f"{number % 3}").mkdir(exist_ok=True)
-        (top / f"{number % 3}/{number}").write_bytes(b"x" * 1000 * number)
+    plain(backend.vfolder_path(vfolder))
     os.sync()
     with backend.open_vfolder(vfolder) as root:
         walked = measure_tree(root, control=Unattended())

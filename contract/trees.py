@@ -124,6 +124,15 @@ def _times(root: Path) -> None:
             os.utime(path, ns=(when, when), follow_symlinks=False)
 
 
+def plain(root: Path, files: int = 20) -> None:
+    """Write files of other lengths and times into three directories."""
+    for number in range(files):
+        path = root / f"{number % 3}/{number}"
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(os.urandom(1000 * number))
+        os.utime(path, (number, 10**9 + number))
+
+
 def deep(root: Path, levels: int = 60) -> None:
     """Make nested directories until the path is far longer than PATH_MAX."""
     fd = os.open(root, os.O_RDONLY | os.O_DIRECTORY)

@@ -6,6 +6,7 @@ from backends.retention.array_snapshots import (
     ArraySnapshot,
     ArraySnapshots,
     ArraySnapshotSkill,
+    VolumeSnapshotSkill,
     read_plain,
     spelled_plainly,
 )
@@ -21,6 +22,7 @@ __all__ = [
     "SnapshotExists",
     "SnapshotNotFound",
     "TrashRecord",
+    "VolumeSnapshotSkill",
     "check_name",
     "read_plain",
     "snapshots",

@@ -15,7 +15,7 @@ from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import PurePosixPath
-from typing import ClassVar
+from typing import ClassVar, Protocol
 
 from backends.base import Snapshot
 from backends.fs import descriptors
@@ -204,6 +204,37 @@ class ArraySnapshotSkill(ArrayBackend):
         """Open the volume's top with the snapshots of the vfolder locked, for so long at most."""
         what = f"The snapshots of vfolder {vfolder}"
         return self._alone(vfolder.id.int, what, seconds or self._deadline_seconds)
+
+
+class VolumeSnapshots(Protocol):
+    """The snapshots of the whole volume, by the array's names."""
+
+    def all(self, prefix: str) -> list[ArraySnapshot]:
+        """Return the snapshots whose names begin so, except those being deleted."""
+
+    def make(self, name: str) -> ArraySnapshot:
+        """Make a snapshot by this name, which is new."""
+
+    def drop(self, name: str) -> None:
+        """Delete a snapshot; a missing one is fine."""
+
+
+class VolumeSnapshotSkill(ArraySnapshotSkill):
+    """The skill `HasSnapshots` of a backend whose array keeps the whole volume each time."""
+
+    _snapshots: VolumeSnapshots
+
+    def _list_snapshots(self, vfolder: VFolderId, prefix: str) -> list[ArraySnapshot]:
+        del vfolder
+        return self._snapshots.all(prefix)
+
+    def _make_snapshot(self, vfolder: VFolderId, name: str) -> ArraySnapshot:
+        del vfolder
+        return self._snapshots.make(name)
+
+    def _drop_snapshot(self, vfolder: VFolderId, snapshot: ArraySnapshot) -> None:
+        del vfolder
+        self._snapshots.drop(snapshot.name)
 
 
 class ArraySnapshots(ArraySnapshotSkill, ArrayQuotaBackend):

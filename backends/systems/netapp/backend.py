@@ -18,8 +18,8 @@ from backends.mounted import (
 from backends.mounted.rest import ArrayRefused, Reason, options_of
 from backends.retention import (
     PREFIX_LENGTH,
-    ArraySnapshot,
     ArraySnapshots,
+    VolumeSnapshotSkill,
     read_plain,
     spelled_plainly,
 )
@@ -37,7 +37,7 @@ GRANULE_BYTES = 1024
 _LIMITS_LOCK = 0
 
 
-class NetAppBackend(ArrayInodeLimits, ArraySoftLimits, ArraySnapshots):
+class NetAppBackend(ArrayInodeLimits, ArraySoftLimits, VolumeSnapshotSkill, ArraySnapshots):
     """ONTAP: qtrees, tree quotas, snapshots, File System Analytics, performance samples."""
 
     name: ClassVar[str] = "netapp"
@@ -179,18 +179,6 @@ class NetAppBackend(ArrayInodeLimits, ArraySoftLimits, ArraySnapshots):
 
     def _read_name(self, spelled: str) -> str:
         return read_plain(spelled)
-
-    def _list_snapshots(self, vfolder: VFolderId, prefix: str) -> list[ArraySnapshot]:
-        del vfolder
-        return self._snapshots.all(prefix)
-
-    def _make_snapshot(self, vfolder: VFolderId, name: str) -> ArraySnapshot:
-        del vfolder
-        return self._snapshots.make(name)
-
-    def _drop_snapshot(self, vfolder: VFolderId, snapshot: ArraySnapshot) -> None:
-        del vfolder
-        self._snapshots.drop(snapshot.name)
 
     def _snapshot_place(self, vfolder: VFolderId, name: str) -> PurePosixPath:
         return PurePosixPath(DIRECTORY, name) / vfolder.directory

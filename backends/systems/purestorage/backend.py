@@ -18,7 +18,7 @@ from backends.base import (
 )
 from backends.fs import descriptors
 from backends.mounted.rest import options_of
-from backends.retention import ArraySnapshot, ArraySnapshotSkill, read_plain, spelled_plainly
+from backends.retention import VolumeSnapshotSkill, read_plain, spelled_plainly
 from backends.systems.purestorage.api import Alert, ArraySpace, Blade, PureApi, PureOptions
 from backends.systems.purestorage.rapidfile import RapidFile
 from backends.systems.purestorage.snapshots import DIRECTORY, SUFFIX_MAX, PureSnapshots
@@ -40,7 +40,7 @@ _CRITICAL, _WARNING = "critical", "warning"
 _WELL = frozenset({"healthy", "unused", "evacuating"})
 
 
-class PureStorageBackend(ArraySnapshotSkill):
+class PureStorageBackend(VolumeSnapshotSkill):
     """FlashBlade: snapshots, capacity and rates of the file system; it deletes trees by itself."""
 
     name: ClassVar[str] = "purestorage"
@@ -188,18 +188,6 @@ class PureStorageBackend(ArraySnapshotSkill):
 
     def _read_name(self, spelled: str) -> str:
         return read_plain(spelled.removesuffix(_END))
-
-    def _list_snapshots(self, vfolder: VFolderId, prefix: str) -> list[ArraySnapshot]:
-        del vfolder
-        return self._snapshots.all(prefix)
-
-    def _make_snapshot(self, vfolder: VFolderId, name: str) -> ArraySnapshot:
-        del vfolder
-        return self._snapshots.make(name)
-
-    def _drop_snapshot(self, vfolder: VFolderId, snapshot: ArraySnapshot) -> None:
-        del vfolder
-        self._snapshots.drop(snapshot.name)
 
     def _snapshot_place(self, vfolder: VFolderId, name: str) -> PurePosixPath:
         """See `ArraySnapshotSkill._snapshot_place`: by its complete name or by its suffix."""
