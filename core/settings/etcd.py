@@ -4,17 +4,17 @@ The key `a/b` of the cluster is `/sorna/<namespace>/a/b`. Below `nodes/storage/<
 one node, before the cluster's. Parts of keys are percent-quoted.
 """
 
-from typing import Any
+from functools import cache
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, unquote
-
-import requests
-from etcd3gw.client import Etcd3Client
-from etcd3gw.exceptions import Etcd3Exception
-from etcd3gw.lease import Lease
 
 from core.errors import Unavailable
 from core.settings.reference import EtcdTable
 from core.settings.units import Address, address
+
+if TYPE_CHECKING:
+    from etcd3gw.client import Etcd3Client
+    from etcd3gw.lease import Lease
 
 #: A member that does not answer within this time is skipped.
 ANSWER_SECONDS = 2.0
@@ -57,7 +57,7 @@ class Etcd:
     def put(self, prefix: str, values: dict[str, str], seconds: int) -> None:
         """Write values below a prefix; they expire after `seconds` unless written again."""
 
-        def write(client: Etcd3Client) -> None:
+        def write(client: "Etcd3Client") -> None:
             lease: Lease = client.lease(seconds)
             for key, value in values.items():
                 client.put(f"{self._top}/{prefix}/{key}", value, lease)
@@ -76,19 +76,21 @@ class Etcd:
         if self._client is not None:
             try:
                 return call(self._client)
-            except (Etcd3Exception, requests.RequestException):
+            except _failures():
                 self._client = None
         for where in members(self._table):
             try:
                 client = self._connected(where)
                 result = call(client)
-            except (Etcd3Exception, requests.RequestException):
+            except _failures():
                 continue
             self._client = client
             return result
         raise Unavailable("No member of etcd answers ([etcd] addr).")
 
-    def _connected(self, where: Address) -> Etcd3Client:
+    def _connected(self, where: Address) -> "Etcd3Client":
+        from etcd3gw.client import Etcd3Client  # noqa: PLC0415 - see _failures
+
         client = Etcd3Client(where.host, where.port, timeout=ANSWER_SECONDS)
         client.session.trust_env = False
         if self._table.user:
@@ -96,6 +98,15 @@ class Etcd:
             token = client.post(client.get_url("/auth/authenticate"), json=known)["token"]
             client.session.headers["Authorization"] = token
         return client
+
+
+@cache
+def _failures() -> tuple[type[Exception], ...]:
+    """Return what calls raise. Only nodes with an etcd load its client, which takes long."""
+    import requests  # noqa: PLC0415 - as above
+    from etcd3gw.exceptions import Etcd3Exception  # noqa: PLC0415 - as above
+
+    return (Etcd3Exception, requests.RequestException)
 
 
 def _nested(flat: dict[str, str]) -> Tree:

@@ -5,6 +5,7 @@ from typing import Any
 import msgspec
 
 from core.errors import ConfigurationError, Unavailable
+from core.settings.etcd import Etcd
 from core.settings.reference import EtcdTable
 from core.telemetry import logger
 
@@ -39,8 +40,6 @@ def complete(tables: dict[str, Any]) -> None:
 
 
 def _read(table: EtcdTable, tables: dict[str, Any], *, required: bool) -> dict[str, Any]:
-    from core.settings.etcd import Etcd  # noqa: PLC0415 - its client takes long to load; only nodes with an etcd need it
-
     node = str(tables.get("storage-proxy", {}).get("node-id", ""))
     try:
         return Etcd(table, node).tree(_PREFIX)
