@@ -14,6 +14,7 @@ __all__ = [
     "answer",
     "auth",
     "begin_request",
+    "cookies",
     "credentials",
     "json",
     "metrics",

@@ -1,4 +1,6 @@
-"""Who sends a request to the client door: an API key or a token in `Authorization: Bearer …`.
+"""Who sends a request to the client door: by an API key, a token, or the cookie of a sign-in.
+
+Keys and tokens come in `Authorization: Bearer …`, which counts before a cookie.
 
 A refused credential is always the same 401 for its sender; the audit log has the reason. Each
 refusal counts (`core.access.failures`), and a caller that has to pause gets 429 before anything is
@@ -11,10 +13,11 @@ import threading
 import time
 from collections.abc import Callable
 from ipaddress import ip_address
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Literal, NamedTuple, Protocol
 
 from msgspec import Struct, structs
 
+from api.http.cookies import SignInCookies
 from api.http.flask_app import RequestContext
 from core.access import PERSON_SCOPES, Caller, CredentialFacts, Subject
 from core.access import keys as api_keys
@@ -22,6 +25,7 @@ from core.access.audit import AuditEntry, AuditLog
 from core.access.failures import FailureLimits
 from core.access.issuers import CredentialRefused, Issuers
 from core.access.keys import ApiKey
+from core.access.signins import SignIns
 from core.errors import Unauthenticated
 from core.settings import AccessTable
 
@@ -30,6 +34,8 @@ REMEMBER_SECONDS = 1.0
 #: Most proved credentials that a process remembers.
 REMEMBERED_MAX = 10_000
 _SCHEME = "bearer"
+ProvedKind = Literal["key", "token", "cookie"]
+Prover = Callable[[str, str], tuple[Subject, CredentialFacts]]
 
 
 class HeldKey(NamedTuple):
@@ -71,6 +77,8 @@ class Credentials:
         issuers: Issuers,
         limits: FailureLimits,
         audit: AuditLog,
+        sign_ins: SignIns,
+        cookies: SignInCookies,
         proxies: int = 0,
         clock: Callable[[], float] = time.time,
     ) -> None:
@@ -79,24 +87,37 @@ class Credentials:
         self._issuers = issuers
         self._limits = limits
         self._audit = audit
+        self._sign_ins = sign_ins
+        self.cookies = cookies
         self._proxies = proxies
         self._clock = clock
         self._operators_at = table.operators_at
         self._remembered = _Remembered()
+        self._provers: dict[ProvedKind, Prover] = {
+            "key": self._key,
+            "token": self._token,
+            "cookie": self._cookie,
+        }
 
     def caller(self, request: RequestContext) -> Caller:
         """Return who sends a request.
 
         Raises:
             Unauthenticated: it has no credential, or one that is not valid.
+            AccessForbidden: a page of others may have sent it with the cookie.
             Throttled: its network has to pause.
             AccessUnavailable, Unavailable: what proves the credential is away.
         """
         address = caller_address(request.environ, self._proxies)
         text = _bearer(request.headers.get("Authorization"))
+        kind: ProvedKind = "token"
+        if text is None:
+            kind, text = "cookie", self.cookies.text(request)
+        elif text.startswith(api_keys.PREFIX):
+            kind = "key"
         if text is None:
             raise Unauthenticated("Send an API key or a token: `Authorization: Bearer …`.")
-        proof = self._proof(text, address, request.request_id or "")
+        proof = self._proof(kind, text, address, request.request_id or "")
         return Caller(
             subject=proof.subject,
             credential=proof.credential,
@@ -104,19 +125,18 @@ class Credentials:
             request_id=request.request_id or "",
         )
 
-    def _proof(self, text: str, address: str, request_id: str) -> Proof:
+    def _proof(self, kind: ProvedKind, text: str, address: str, request_id: str) -> Proof:
         digest = hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest()
-        place = f"{digest} {address}"
+        place = f"{kind} {digest} {address}"
         if (known := self._remembered.get(place)) is not None:
             return known
-        is_key = text.startswith(api_keys.PREFIX)
-        name = text[: len(api_keys.PREFIX) + api_keys.ID_DIGITS] if is_key else digest
+        name = text[: len(api_keys.PREFIX) + api_keys.ID_DIGITS] if kind == "key" else digest
         failed_before = self._limits.check(address, name)
         try:
-            subject, facts = (self._key if is_key else self._token)(text, address)
+            subject, facts = self._provers[kind](text, address)
         except CredentialRefused as error:
             self._limits.failed(address, name)
-            self._note_refusal("key" if is_key else "token", error, address, request_id)
+            self._note_refusal(kind, error, address, request_id)
             text = "The credential is not valid; the audit log has the reason."
             raise Unauthenticated(text, invalid=True) from None
         if failed_before:
@@ -135,8 +155,7 @@ class Credentials:
         if held is None or held.user.blocked:
             raise CredentialRefused("blocked", given.id)
         self._people.note_use(held, now, address)
-        user = structs.replace(held.user, kind="operator") if key.operator else held.user
-        return user, key.facts
+        return _holder(held), key.facts
 
     def _token(self, text: str, address: str) -> tuple[Subject, CredentialFacts]:  # noqa: ARG002 - as `_key`
         found = self._issuers.verified(text)
@@ -144,6 +163,24 @@ class Credentials:
         if subject.blocked:
             raise CredentialRefused("blocked", found.credential.id)
         return subject, found.credential
+
+    def _cookie(self, text: str, address: str) -> tuple[Subject, CredentialFacts]:
+        """Prove a cookie; what made the sign-in must still be good."""
+        sign_in = self._sign_ins.find(text)
+        if sign_in is None:
+            raise CredentialRefused("unknown")
+        made_by, now = sign_in.made_by, self._clock()
+        if made_by.kind == "key":
+            held = self._people.held_key(made_by.id)
+            if held is None or not held.key.live(now) or held.user.blocked:
+                raise CredentialRefused("revoked", sign_in.id)
+            if not api_keys.is_within(address, held.key.networks):
+                raise CredentialRefused("network", sign_in.id)
+            return _holder(held), sign_in.facts
+        subject = self._people.completed(sign_in.subject)
+        if subject.blocked:
+            raise CredentialRefused("blocked", sign_in.id)
+        return subject, sign_in.facts
 
     def _placed(self, subject: Subject, address: str) -> Subject:
         """Return an operator as a mere user where operators do not call from."""
@@ -207,6 +244,10 @@ def caller_address(environ: dict[str, Any], proxies: int) -> str:
         return str(ip_address(found))
     except ValueError:
         return peer
+
+
+def _holder(held: HeldKey) -> Subject:
+    return structs.replace(held.user, kind="operator") if held.key.operator else held.user
 
 
 def _bearer(header: str | None) -> str | None:

@@ -5,6 +5,7 @@ A door without `[vfolder.access]` never loads this file.
 
 from functools import cached_property
 
+from api.http.cookies import SignInCookies
 from api.http.credentials import Credentials
 from api.volumes import VolumeAccess
 from api.volumes.subjects import SubjectStore
@@ -12,6 +13,7 @@ from core.access import AccessCache
 from core.access.audit import AuditLog
 from core.access.failures import FailureLimits
 from core.access.issuers import Issuers
+from core.access.signins import SignIns
 from core.redis import Database, connect
 from core.settings import AccessTable, Settings
 from core.telemetry import metrics
@@ -50,6 +52,11 @@ class PeopleParts:
         )
 
     @cached_property
+    def sign_ins(self) -> SignIns:
+        """The sign-ins of browsers."""
+        return SignIns(self._table, self._client)
+
+    @cached_property
     def credentials(self) -> Credentials:
         """The credentials of the client door: `door.people.credentials.caller(request)`."""
         return Credentials(
@@ -58,5 +65,7 @@ class PeopleParts:
             issuers=Issuers(self._table, self._settings.directory),
             limits=FailureLimits(self._table, self._client),
             audit=self.audit,
+            sign_ins=self.sign_ins,
+            cookies=SignInCookies(self._settings),
             proxies=self._settings.vfolder.doors.trusted_proxies,
         )

@@ -1,7 +1,7 @@
 """Access: who may do what, credentials, and signed tickets. Knows no volume, job and HTTP.
 
-Modules that need `audit`, `failures`, `issuers` or `keys` import them by name: they load libraries
-that most processes do not need.
+Modules that need `audit`, `failures`, `issuers`, `keys` or `signins` import them by name: they load
+libraries that most processes do not need.
 """
 
 from core.access import records, tickets
@@ -103,6 +103,7 @@ __all__ = [
     "record_key",
     "records",
     "restored",
+    "signins",
     "tickets",
     "user_key",
 ]

@@ -138,7 +138,7 @@ def check_secret(given: ParsedKey, key: ApiKey | None, now: float, address: str)
         raise CredentialRefused("revoked", given.id)
     if now >= key.expires_at:
         raise CredentialRefused("expired", given.id)
-    if key.networks is not None and not _is_within(address, key.networks):
+    if not is_within(address, key.networks):
         raise CredentialRefused("network", given.id)
     return key
 
@@ -294,7 +294,10 @@ def _are_among(given: tuple[UUID, ...] | None, known: frozenset[UUID]) -> bool:
     return given is not None and set(given) <= known
 
 
-def _is_within(address: str, networks: tuple[str, ...]) -> bool:
+def is_within(address: str, networks: tuple[str, ...] | None) -> bool:
+    """Return whether an address is in one of the networks; None is every network."""
+    if networks is None:
+        return True
     try:
         found = plain_address(address)
     except ValueError:

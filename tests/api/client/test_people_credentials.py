@@ -4,6 +4,7 @@ The API for people is not part of these tests; a route of the test's own asks fo
 """
 
 import json
+import re
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,12 +18,13 @@ from msgspec import structs
 from werkzeug.test import TestResponse
 
 from api.cli import main
-from api.http import answer, this_request
+from api.http import answer, no_content, this_request
 from api.routes import current_door, make_app
 from api.volumes.subjects import SubjectStore, keys_of
-from core.access import Scope, SubjectRecord, keys
+from core.access import Scope, Subject, SubjectRecord, keys
 from core.access.audit import files, verify
 from core.access.keys import ApiKey, KeyRequest
+from core.errors import AccessForbidden
 from core.redis import Database, connect
 from core.settings import Settings
 from tests.support.doors import settings_in
@@ -34,6 +36,7 @@ KEY = SigningKey("one")
 ACCESS = f"""
 [vfolder.access]
 failures = 5
+origins = ["https://ui.example"]
 [[vfolder.access.issuer]]
 issuer = "{NAME}"
 audience = "{AUDIENCE}"
@@ -87,7 +90,20 @@ def site(tmp_path: Path, valkey: Valkey) -> Site:
     settings = settings_in(tmp_path, valkey.url, ACCESS)
     app = make_app("client", settings)
 
-    @app.get("/who")
+    @app.post("/sign-in")
+    def sign_in() -> Response:
+        people = current_door().people
+        assert people is not None
+        caller = people.credentials.caller(this_request())
+        if caller.credential.kind == "cookie":
+            raise AccessForbidden("no")
+        made, text = people.sign_ins.begin(caller)
+        response = no_content()
+        seconds = made.ends_at - time.time()
+        people.credentials.cookies.set(response, this_request(), text, seconds)
+        return response
+
+    @app.route("/who", methods=["GET", "POST"])
     def who() -> Response:
         people = current_door().people
         assert people is not None
@@ -303,6 +319,21 @@ def test_the_store_may_be_away(site: Site, valkey: Valkey) -> None:
         valkey.start()
 
 
+def test_an_unknown_id_takes_the_same_steps_as_a_known_one(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    key, _ = site.new_key(uuid4())
+    steps: list[object] = []
+    access = site.subjects._access
+    counted = access.on_volume
+    monkeypatch.setattr(access, "on_volume", lambda *a: (steps.append(a[1]), counted(*a))[1])
+    for key_id, known in ((key.id, True), ("0" * 12, False)):
+        site.subjects.held_key(key.id)  # the index is there
+        steps.clear()
+        assert (site.subjects.held_key(key_id) is not None) == known
+        assert len(steps) == 1, key_id
+
+
 def test_a_broken_chain_is_found_by_the_command(site: Site) -> None:
     for _ in range(3):
         site.ask("wrong")
@@ -328,3 +359,127 @@ def test_other_processes_see_a_new_key_at_once(site: Site, valkey: Valkey) -> No
         later, _ = site.new_key(user)
         assert other.held_key(later.id) is not None
         assert other.held_key("0" * 12) is None
+
+
+# -- Sign-ins ----------------------------------------------------------------------------------
+LOCAL = {"base_url": "http://localhost"}
+OWN = {"Origin": "http://localhost", "X-VFolder": "1"}
+
+
+def signed_in(site: Site, credential: str) -> TestResponse:
+    return site.client.post("/sign-in", headers={"Authorization": f"Bearer {credential}"}, **LOCAL)
+
+
+def test_a_cookie_stands_for_what_made_it(site: Site) -> None:
+    user = uuid4()
+    key, text = site.new_key(user)
+    answered = signed_in(site, text)
+    assert answered.status_code == 204, answered.text
+    cookie = answered.headers["Set-Cookie"]
+    assert re.match(r"vfolder=[\w-]{43}; ", cookie), "plain on loopback"
+    assert {"HttpOnly", "SameSite=Strict", "Path=/"} <= set(cookie.split("; "))
+    found = site.client.get("/who", **LOCAL)
+    assert found.json is not None
+    assert found.json["subject"] == f"user:{user}"
+    assert found.json["credential"].startswith("cookie:")
+    assert found.json["scopes"] == ["files:read"]
+    secret = cookie.partition("=")[2].partition(";")[0]
+    with connect(site.settings, Database.LIVE) as client:
+        names = list(client.scan_iter("*sign*"))
+        assert names
+        assert not any(secret in name or secret in str(client.type(name)) for name in names)
+        assert all(client.pttl(name) > 0 for name in names)
+    site.subjects.change_key(user, key.id, lambda k: structs.replace(k, revoked_at=time.time()))
+    wait_for(lambda: site.client.get("/who", **LOCAL).status_code == 401)
+
+
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        (OWN, 200),
+        ({"Origin": "https://ui.example", "X-VFolder": "1"}, 200),
+        ({"Origin": "http://localhost"}, 403),
+        ({"X-VFolder": "1"}, 403),
+        ({"Origin": "https://evil.example", "X-VFolder": "1"}, 403),
+        ({"Origin": "https://localhost", "X-VFolder": "1"}, 403),
+        ({"Origin": "http://localhost.evil.example", "X-VFolder": "1"}, 403),
+        ({"Origin": "null", "X-VFolder": "1"}, 403),
+        ({**OWN, "X-VFolder": "0"}, 403),
+        ({}, 403),
+    ],
+    ids=str,
+)
+def test_pages_of_others_change_nothing_with_a_cookie(
+    site: Site, headers: dict[str, str], status: int
+) -> None:
+    signed_in(site, site.new_key(uuid4())[1])
+    assert site.client.post("/who", headers=headers, **LOCAL).status_code == status
+
+
+def test_a_credential_in_the_header_needs_no_origin(site: Site) -> None:
+    _, text = site.new_key(uuid4())
+    signed_in(site, text)
+    found = site.client.post("/who", headers={"Authorization": f"Bearer {text}"}, **LOCAL)
+    assert found.status_code == 200
+    assert found.json is not None
+    assert found.json["credential"].startswith("key:")
+
+
+def test_a_sign_in_by_token_ends_with_the_token_and_never_grows(site: Site) -> None:
+    ends = int(time.time()) + 100
+    answered = signed_in(site, KEY.token(exp=ends, groups=["/nlp"]))
+    found = site.client.get("/who", **LOCAL).json
+    assert found is not None
+    assert len(found["groups"]) == 1
+    assert 90 < int(re.findall(r"Max-Age=(\d+)", answered.headers["Set-Cookie"])[0]) <= 100
+    assert signed_in(site, "wrong").status_code == 401
+    cookie_alone = site.client.post("/sign-in", headers=OWN, **LOCAL)
+    assert cookie_alone.status_code == 403, "a cookie makes no other cookie"
+
+
+def test_a_cookie_is_secure_or_there_is_none(site: Site) -> None:
+    headers = {"Authorization": f"Bearer {site.new_key(uuid4())[1]}"}
+    away = {"REMOTE_ADDR": ELSEWHERE}
+    plain = site.client.post("/sign-in", headers=headers, environ_overrides=away)
+    assert plain.status_code == 400
+    assert "https" in plain.text
+    secure = site.client.post(
+        "/sign-in", headers=headers, base_url="https://files.example", environ_overrides=away
+    )
+    cookie = secure.headers["Set-Cookie"]
+    assert cookie.startswith("__Host-vfolder=")
+    assert {"Secure", "HttpOnly", "SameSite=Strict", "Path=/"} <= set(cookie.split("; "))
+    assert "Domain" not in cookie
+
+
+def test_sign_ins_are_listed_and_ended(site: Site) -> None:
+    _, text = site.new_key(uuid4())
+    signed_in(site, text)
+    signed_in(site, text)
+    with site.app.app_context():
+        people = current_door().people
+    assert people is not None
+    found = site.client.get("/who", **LOCAL)
+    assert found.json is not None
+    subject = Subject(kind="user", id=UUID(found.json["subject"].removeprefix("user:")))
+    newest, oldest = people.sign_ins.of(subject)
+    assert newest.created_at >= oldest.created_at
+    assert found.json["credential"] == f"cookie:{newest.id}"
+    other = Subject(kind="user", id=uuid4())
+    assert not people.sign_ins.end(other, newest.id), "another user's id ends nothing"
+    assert people.sign_ins.end(subject, newest.id)
+    assert not people.sign_ins.end(subject, newest.id)
+    wait_for(lambda: site.client.get("/who", **LOCAL).status_code == 401)
+    assert [one.id for one in people.sign_ins.of(subject)] == [oldest.id]
+
+
+def test_without_its_store_a_cookie_proves_nothing(site: Site, valkey: Valkey) -> None:
+    signed_in(site, site.new_key(uuid4())[1])
+    valkey.kill()
+    try:
+        found = site.client.get("/who", **LOCAL)
+        assert found.status_code == 503
+        assert found.json is not None
+        assert found.json["type"] == "/problems/auth/unavailable"
+    finally:
+        valkey.start()

@@ -1,0 +1,99 @@
+"""The cookie of a browser's sign-in, and what keeps pages of others from using it.
+
+`__Host-vfolder` is Secure, HttpOnly and SameSite=Strict (RFC 6265bis §4.1.3). Where the door itself
+is called by plain http on loopback, browsers take no such cookie; there it is `vfolder`.
+
+With a cookie every change needs the header `X-VFolder: 1`, which no form can send, and an `Origin`
+that is the door's own or one of `[vfolder.access] origins`.
+"""
+
+from ipaddress import ip_address
+from urllib.parse import urlsplit
+
+from flask import Response
+
+from api.http.flask_app import RequestContext
+from core.errors import AccessForbidden, InvalidParameters
+from core.settings import Settings
+
+SECURE_NAME, PLAIN_NAME = "__Host-vfolder", "vfolder"
+HEADER = "X-VFolder"
+_SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
+
+
+class SignInCookies:
+    """The cookies of one door."""
+
+    def __init__(self, settings: Settings) -> None:
+        table = settings.vfolder.access
+        self._proxies = settings.vfolder.doors.trusted_proxies
+        self._origins = frozenset(table.origins if table else ())
+        url = urlsplit(settings.vfolder.doors.client_url)
+        if url.netloc:
+            self._origins |= {f"{url.scheme}://{url.netloc}"}
+
+    def text(self, request: RequestContext) -> str | None:
+        """Return the text of a request's cookie; None when it has none.
+
+        Raises:
+            AccessForbidden: it has one, and a page of others may have sent the request.
+        """
+        text = request.cookies.get(self._name(request))
+        if not text:
+            return None
+        if request.method not in _SAFE_METHODS:
+            self._check(request)
+        return text
+
+    def set(self, response: Response, request: RequestContext, text: str, seconds: float) -> None:
+        """Give a browser its cookie for so long.
+
+        Raises:
+            InvalidParameters: the request came by plain http from elsewhere.
+        """
+        secure = self._scheme(request) == "https"
+        if not secure and not self._is_plain(request):
+            raise InvalidParameters("A sign-in needs https; others could read its cookie.")
+        response.set_cookie(
+            self._name(request),
+            text,
+            max_age=int(seconds),
+            secure=secure,
+            httponly=True,
+            samesite="Strict",
+            path="/",
+        )
+
+    def forget(self, response: Response, request: RequestContext) -> None:
+        """Let a browser drop its cookie."""
+        secure = self._scheme(request) == "https"
+        response.delete_cookie(
+            self._name(request), path="/", secure=secure, httponly=True, samesite="Strict"
+        )
+
+    def _check(self, request: RequestContext) -> None:
+        if request.headers.get(HEADER) != "1":
+            raise AccessForbidden(f"With a cookie, a change needs the header {HEADER}: 1.")
+        origin = request.headers.get("Origin", "")
+        if origin not in self._origins and origin != self._own_origin(request):
+            raise AccessForbidden("With a cookie, a change needs an Origin of this service.")
+
+    def _own_origin(self, request: RequestContext) -> str:
+        return f"{self._scheme(request)}://{request.headers.get('Host', '')}"
+
+    def _scheme(self, request: RequestContext) -> str:
+        """Return the scheme that the caller used; trusted proxies say it (RFC 7239 §5.4)."""
+        given = request.headers.get("X-Forwarded-Proto", "") if self._proxies > 0 else ""
+        return given.rsplit(",", 1)[-1].strip().lower() or request.scheme
+
+    def _name(self, request: RequestContext) -> str:
+        return PLAIN_NAME if self._is_plain(request) else SECURE_NAME
+
+    def _is_plain(self, request: RequestContext) -> bool:
+        """Return whether a browser of this machine calls the door itself, by plain http."""
+        if self._proxies > 0 or request.scheme == "https":
+            return False
+        try:
+            return ip_address(str(request.environ.get("REMOTE_ADDR", ""))).is_loopback
+        except ValueError:
+            return False
