@@ -16,7 +16,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from threading import Thread
-from typing import Any, Self
+from typing import Any
 from uuid import uuid4
 
 from backends.fs import atomic, descriptors, layout, paths, translate, translated
@@ -279,10 +279,7 @@ class StorageUpload:
             self._descriptor = os.open(self._name, _CREATE, FILE_MODE, dir_fd=self._directory)
         self._open = True
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
+    def close(self) -> None:
         """Close it; remove what was not published."""
         if self._open:
             self._open = False

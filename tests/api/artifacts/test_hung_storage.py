@@ -96,3 +96,21 @@ def test_each_request_ends_in_time(
         lambda: door.call("GET", f"{TOP}/meta", {"filepath": "/"}, on_fault=True).status_code == 200
     )
     wait_for(lambda: open_below(brittle.path) == before, failure="a file stays open")
+
+
+@pytest.mark.parametrize("operation", ["create", "write", "fsync"])
+def test_an_upload_ends_in_time(door: RunningDoor, brittle: BrittleFS, operation: str) -> None:
+    before = open_below(brittle.path)
+    brittle.rules(Rule(operation, hang=True))
+    try:
+        began = time.monotonic()
+        answer = door.send(
+            "POST", f"{TOP}/upload", data={"filepath": "sent"}, files={"file": ("f", b"data")}
+        )
+        assert answer.status_code in (503, 504), answer.text
+        assert time.monotonic() - began < PATIENCE_SECONDS
+    finally:
+        brittle.heal()
+    wait_for(lambda: open_below(brittle.path) == before, failure="a file stays open")
+    uploads = brittle.backing / ".vfolder/uploads"
+    wait_for(lambda: not list(uploads.iterdir()), failure="a file is left")

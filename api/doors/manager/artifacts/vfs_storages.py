@@ -1,10 +1,11 @@
 """Routes of VFS storages: facts, listing, download, upload and removal of files and directories."""
 
 import os
+import threading
 from collections.abc import Callable
 from http import HTTPStatus
 from io import FileIO
-from typing import TypeVar
+from typing import Self, TypeVar
 
 from flask import Response, request
 from werkzeug.datastructures import Headers
@@ -17,8 +18,15 @@ from api.schemas.bodies import UnreadableDocument
 from api.streaming import ArchiveResponse, Pace, files, ranges
 from backends.archives import FORMATS, plan
 from backends.fs import ERRORS
-from backends.volumes.artifacts import OCTET_STREAM, FileTooLarge, StoredFile, VfsStorage
+from backends.volumes.artifacts import (
+    OCTET_STREAM,
+    FileTooLarge,
+    StorageUpload,
+    StoredFile,
+    VfsStorage,
+)
 from core.errors import (
+    DeadlineExceeded,
     MalformedRequest,
     StorageError,
     StorageKindWrong,
@@ -177,7 +185,59 @@ def upload_stored_file(storage_name: str) -> Response:
     The file appears complete under its name, or not at all. It replaces a file of that name.
     """
     storage = current_door().artifact_storages.vfs(storage_name)
-    with storage.begin_upload() as upload:
+    with _BoundedUpload(storage) as upload:
         filepath = receive_form(request.environ, lambda: upload, "filepath")["filepath"]
-        on_storage(storage, lambda: upload.publish(filepath))
+        upload.publish(filepath)
     return answer({"filepath": filepath}, HTTPStatus.CREATED)
+
+
+class _BoundedUpload:
+    """An upload to a storage; each step has the deadline of the storage.
+
+    A step that is late still uses the open file, so the file is closed after it.
+    """
+
+    def __init__(self, storage: VfsStorage) -> None:
+        self._storage = storage
+        self._in_use = threading.Lock()
+        self._is_late = False
+        self._upload = current_door().deadlines.opened(
+            queue_of_storage(storage.name), storage.begin_upload, StorageUpload.close
+        )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Close the file; what was not published is removed."""
+        if self._is_late:
+            threading.Thread(target=self._close, name="late upload", daemon=True).start()
+        else:
+            on_storage(self._storage, self._close)
+
+    def write(self, data: bytes, /) -> int:
+        """See `StorageUpload.write`."""
+        return self._step(lambda: self._upload.write(data))
+
+    def seek(self, offset: int, /) -> int:
+        """See `StorageUpload.seek`."""
+        return self._upload.seek(offset)
+
+    def publish(self, filepath: str) -> None:
+        """See `StorageUpload.publish`."""
+        self._step(lambda: self._upload.publish(filepath))
+
+    def _step(self, call: Callable[[], T]) -> T:
+        def alone() -> T:
+            with self._in_use:
+                return call()
+
+        try:
+            return on_storage(self._storage, alone)
+        except DeadlineExceeded:
+            self._is_late = True
+            raise
+
+    def _close(self) -> None:
+        with self._in_use:
+            self._upload.close()
