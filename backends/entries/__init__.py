@@ -4,14 +4,24 @@ from backends.entries import access_files, entries, listing, metadata, object_tr
 from backends.entries.access_files import RecordChanged, RecordFile, RecordPage
 from backends.entries.listing import EntryPage
 from backends.entries.object_count import count_objects
-from backends.entries.object_tree import HasObjects, ObjectEntry, ObjectTree, OpenObject, Piece
+from backends.entries.object_tree import (
+    ContinuedUpload,
+    HasObjects,
+    ObjectEntry,
+    ObjectFacts,
+    ObjectTree,
+    OpenObject,
+    Piece,
+)
 from backends.entries.scope_inventory import take_inventory
 from backends.entries.volume_inventory import VolumeInventory, read_volume
 
 __all__ = [
+    "ContinuedUpload",
     "EntryPage",
     "HasObjects",
     "ObjectEntry",
+    "ObjectFacts",
     "ObjectTree",
     "OpenObject",
     "Piece",

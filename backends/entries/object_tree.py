@@ -44,6 +44,16 @@ class ObjectEntry:
     marker: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class ContinuedUpload:
+    """An upload that a later run of a job may continue; the file must be the same then."""
+
+    #: The id that an earlier run noted; None without one.
+    upload_id: str | None
+    #: Notes the id of a new upload, before the first part is sent.
+    note: Callable[[str], object]
+
+
 class OpenObject(Protocol):
     """The bytes of one object, or of a range of it."""
 
@@ -75,6 +85,10 @@ class ObjectFacts(Protocol):
     @property
     def modified(self) -> datetime | None:
         """When it was written; None where the storage does not say."""
+
+    @property
+    def metadata(self) -> Mapping[str, str]:
+        """What belongs to it, as `OpenObject.metadata`."""
 
 
 class ObjectTree(Protocol):
@@ -122,6 +136,7 @@ class ObjectTree(Protocol):
 
         Raises:
             EntryExists: an entry has it.
+            EntryRefused: a file is above it.
         """
 
     def is_directory(self, path: VFolderPath) -> bool:
@@ -177,18 +192,25 @@ class ObjectTree(Protocol):
         metadata: Mapping[str, str],
         *,
         on_part: Callable[[int], object] = ...,
+        continued: ContinuedUpload | None = None,
     ) -> None:
         """Write an object of a tree that no other writes; the path of an open file, `size` bytes.
+
+        A big file goes in parts. With `continued`, those that an earlier run sent are not sent
+        again, and an interrupted upload stays for the next run.
 
         Raises:
             InvalidParameters: the path is too long for a key, or is no text in UTF-8.
         """
 
+    def abandon(self, path: VFolderPath, upload_id: str) -> None:
+        """Remove the parts of an upload that no run continues; absent or complete is a success."""
+
     def send_link(self, path: VFolderPath, target: str, metadata: Mapping[str, str]) -> None:
         """Write the object of a symlink: its bytes are the target."""
 
-    def take(self, source: Self, entry: ObjectEntry) -> None:
-        """Copy an object of another tree, with its metadata, to the same path here.
+    def take(self, source: Self, entry: ObjectEntry, place: VFolderPath | None = None) -> None:
+        """Copy an object of another tree, with its metadata, to the same path here or to `place`.
 
         By the storage where both are on one endpoint, else through this process.
 
@@ -208,13 +230,22 @@ class ObjectTree(Protocol):
     def differences(self, target: Self, *, by_content: bool) -> Iterator[str]:
         """Yield what differs between two vfolders: names, sizes, and bytes with `by_content`."""
 
-    def remove_all(self) -> Iterator[str]:
-        """Remove every object, and yield the path of each that the storage did not remove."""
+    def remove_all(self, on_removed: Callable[[int], object] = ...) -> Iterator[str]:
+        """Remove every object, and yield the path of each that the storage did not remove.
+
+        `on_removed` is called with the number of objects that each step removed; it may raise.
+        """
 
 
 @runtime_checkable
 class HasObjects(Protocol):
     """A volume whose vfolders are objects of a bucket."""
+
+    def heed(self, check: Callable[[], object]) -> None:
+        """Call `check` while a call waits for an overloaded storage; what it raises ends the call.
+
+        A job gives its own, so that it ends soon when it is cancelled.
+        """
 
     def tree(self, vfolder: VFolderId) -> ObjectTree:
         """Return the objects of a vfolder.

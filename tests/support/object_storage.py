@@ -161,11 +161,14 @@ class Fault:
     cut: int = 0
     #: The server's answer is replaced by this one.
     body: bytes = b""
+    #: A pattern of the header `Range`.
+    range: str = ""
     hits: int = field(default=0)
 
     def fits(self, seen: Seen) -> bool:
         """Return whether this fault is for the request; counts it."""
         fits = seen.method == self.method and re.search(self.target, seen.target) is not None
+        fits = fits and re.search(self.range, seen.headers.get("range", "")) is not None
         self.hits += fits
         return fits and self.hits <= self.times
 

@@ -8,6 +8,7 @@ from pathlib import PurePosixPath
 from typing import Any
 
 from backends.base import MountedBackend
+from backends.entries import HasObjects
 from backends.fs import descriptors
 from backends.tree import Effort
 from backends.volumes import Volumes
@@ -70,6 +71,8 @@ class Context:
         if volume not in self._held:
             self._open.enter_context(backend.held())
             self._held.add(volume)
+            if objects := backend.skill(HasObjects):
+                objects.heed(self.run.check)
         return backend
 
     def has_lost(self, volume: str) -> bool:

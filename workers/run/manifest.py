@@ -9,6 +9,7 @@ between them, the marks of the verb.
 import errno
 import fcntl
 import os
+import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -49,6 +50,8 @@ class Manifest:
         """
         self._path = layout.manifest(scope, job)
         self._forgiven = NO_ROOM if frees_space else frozenset()
+        #: The locks of the record belong to the process, not to its threads.
+        self._appending = threading.Lock()
         #: The directory of the file, until the file's name is on disk.
         self._directory: int | None = None
         self.fd = self._open(root_fd)
@@ -87,10 +90,16 @@ class Manifest:
 
     def mark(self, kind: str, **facts: Any) -> None:  # noqa: ANN401 - JSON values
         """Record a fact and bring it to disk before returning, with the file's name."""
-        self.record.append([_MARK, kind, facts], sync=True)
+        self.note(kind, **facts)
+        self.record.sync()
         if self._directory is not None:  # once; a journal has little to write after the record
             os.fsync(self._directory)
             self._close_directory()
+
+    def note(self, kind: str, **facts: Any) -> None:  # noqa: ANN401 - as above
+        """Record a fact that a crash of the machine may lose; for several threads."""
+        with self._appending:
+            self.record.append([_MARK, kind, facts])
 
     def last(self, kind: str) -> dict[str, Any] | None:
         """Return the newest mark of a kind; None when there is none."""

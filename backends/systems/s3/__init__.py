@@ -1,12 +1,6 @@
 """Object storage that speaks S3: endpoints, buckets, multipart uploads, errors. Knows no job."""
 
-from backends.systems.s3.bucket import (
-    Bucket,
-    NotDeleted,
-    ObjectHead,
-    ObjectPage,
-    StoredObject,
-)
+from backends.systems.s3.bucket import Bucket
 from backends.systems.s3.calls import in_order
 from backends.systems.s3.endpoint import DEFAULT_REGION, S3Endpoint
 from backends.systems.s3.errors import (
@@ -20,6 +14,7 @@ from backends.systems.s3.errors import (
     ObjectStorageUnavailable,
 )
 from backends.systems.s3.multipart import MultipartUpload, UploadedPart, part_size
+from backends.systems.s3.objects import NotDeleted, ObjectHead, ObjectPage, StoredObject
 from backends.systems.s3.reading import ObjectReader
 
 __all__ = [

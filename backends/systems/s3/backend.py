@@ -50,6 +50,8 @@ RECORD_NAME = "objects"
 UNFINISHED_SECONDS = 2 * 86_400
 #: For how long a job repeats a call to a storage that is overloaded or away.
 JOB_PATIENCE_SECONDS = 120.0
+#: Tries of one request by boto3 in a job.
+JOB_ATTEMPTS = 2
 #: The metadata of an object that names the upload by which it came.
 UPLOAD_METADATA = "vfolder-upload"
 #: Random bytes that tell the prefix of a vfolder from those of others of the same id: in the trash,
@@ -128,6 +130,9 @@ class S3Backend(PosixBackend):
             self._endpoint = self._options.to_endpoint()
         except ConfigurationError as error:
             raise ConfigurationError(f"[volume.{mount.volume}.options]: {error.detail}") from error
+        #: A job waits between its calls, where it looks whether it ends; boto3 does not look.
+        self._patient = replace(self._endpoint, attempts=min(JOB_ATTEMPTS, self._options.attempts))
+        self._check: Callable[[], object] = bool
         public = self._options.presigned_endpoint
         self._presigning = None if public is None else replace(self._endpoint, url=public)
         top = self._options.prefix.strip("/")
@@ -136,9 +141,17 @@ class S3Backend(PosixBackend):
     @property
     def bucket(self) -> Bucket:
         """Return the bucket of the volume; a job is patient with an overloaded storage."""
-        patience = JOB_PATIENCE_SECONDS if self._held is not None else 0.0
         name = self._options.bucket
-        return Bucket(self._endpoint, name, patience_seconds=patience, of_volume=True)
+        if self._held is None:
+            return Bucket(self._endpoint, name, of_volume=True)
+        patience = JOB_PATIENCE_SECONDS
+        return Bucket(
+            self._patient, name, patience_seconds=patience, of_volume=True, check=self._check
+        )
+
+    def heed(self, check: Callable[[], object]) -> None:
+        """See `HasObjects.heed`."""
+        self._check = check
 
     def probe(self) -> str:
         """See `Backend.probe`: of the mounted directory; the bucket must exist and answer."""

@@ -4,25 +4,22 @@ Keys are any text of 1 to 1,024 bytes in UTF-8: `a`, `a/` and `a/b` are three ob
 no meaning. What keys mean as paths is a matter of the callers.
 """
 
-import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
 from datetime import datetime
 from itertools import chain, islice
 from typing import Any, TypeVar
 
+from backends.entries import ContinuedUpload
 from backends.systems.s3.calls import Calls
 from backends.systems.s3.endpoint import S3Endpoint
 from backends.systems.s3.errors import (
+    MultipartNotFound,
     ObjectChanged,
     ObjectNotFound,
     ObjectRefused,
-    ObjectStorageFailed,
-    check_later,
 )
 from backends.systems.s3.multipart import (
     IN_FLIGHT_BYTES,
-    OBJECT_BYTES_MAX,
     PART_BYTES,
     PARTS_BESIDE,
     FileSlice,
@@ -30,73 +27,43 @@ from backends.systems.s3.multipart import (
     Readable,
     UploadedPart,
     bare,
-    growing_part_size,
     part_size,
     quoted,
     ranges,
     unfinished,
 )
+from backends.systems.s3.objects import (
+    DEFAULT_CONTENT_TYPE,
+    KEY_BYTES_MAX,
+    NotDeleted,
+    ObjectHead,
+    ObjectPage,
+    StoredObject,
+    check_key,
+    given,
+    key_length,
+    stored,
+)
 from backends.systems.s3.reading import ObjectReader
+from backends.systems.s3.removal import ObjectRemoval
+from backends.systems.s3.streams import parts_of
 from core.errors import StorageError
+from core.jobs import Interrupted
 from core.telemetry import logger
 
-KEY_BYTES_MAX = 1024
-#: Objects of one page of a listing, and of one batch of deletions.
+#: Objects of one page of a listing.
 PAGE_OBJECTS_MAX = 1_000
 #: Bigger objects are copied in ranges of this size, beside each other.
 COPY_BYTES = 512 << 20
 #: A presigned URL is valid for at most seven days (Signature Version 4).
 PRESIGNED_SECONDS_MAX = 7 * 86_400
-DELETIONS_BESIDE = 16
 #: Copies that run beside each other, and how many are taken from a listing at once.
 COPIES_BESIDE, COPIES_IN_TURN = 16, 256
 #: Copies of one object, while it is replaced meanwhile.
 COPY_TRIES = 4
-DEFAULT_CONTENT_TYPE = "application/octet-stream"
-#: Characters that XML 1.0 cannot have, so no batch of deletions can name such a key.
-_NOT_IN_XML = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ufffe\uffff]")
-#: Codes of endpoints that have no batches of deletions.
-_NO_BATCHES = frozenset({"NotImplemented", "MethodNotAllowed", "UnsupportedOperation"})
 
 _log = logger(__name__)
 P = TypeVar("P")
-
-
-@dataclass(frozen=True, slots=True)
-class StoredObject:
-    """An object as a listing shows it; the ETag has no quotes."""
-
-    key: str
-    size: int
-    etag: str
-    modified: datetime | None
-
-
-@dataclass(frozen=True, slots=True)
-class ObjectHead(StoredObject):
-    """An object with what belongs to it; the names in `metadata` are in lower case."""
-
-    content_type: str = DEFAULT_CONTENT_TYPE
-    metadata: Mapping[str, str] = field(default_factory=dict)
-    version: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class ObjectPage:
-    """A page of a listing. It may have prefixes only. No cursor: there is no next page."""
-
-    objects: tuple[StoredObject, ...]
-    prefixes: tuple[str, ...]
-    cursor: str | None
-
-
-@dataclass(frozen=True, slots=True)
-class NotDeleted:
-    """An object that is still there, and the storage's code for the reason."""
-
-    key: str
-    code: str
-    version: str | None = None
 
 
 class Bucket:
@@ -120,6 +87,7 @@ class Bucket:
         self.name = name
         self.endpoint = endpoint
         self._calls = Calls(endpoint, patience_seconds, check, of_volume=of_volume)
+        self._removal = ObjectRemoval(self._calls, name)
 
     def check(self) -> None:
         """Check that the bucket exists and the credentials may list it: one call.
@@ -137,7 +105,7 @@ class Bucket:
             ObjectNotFound: there is none. Without the right to list, S3 answers 403 instead:
                 `ObjectStorageFailed`.
         """
-        found = self._calls("head_object", **self._named(key), **_given(VersionId=version))
+        found = self._calls("head_object", **self._named(key), **given(VersionId=version))
         return ObjectHead(
             key,
             int(found["ContentLength"]),
@@ -166,7 +134,7 @@ class Bucket:
             ObjectChanged: it has not this ETag.
         """
         match = quoted(etag) if etag else None
-        return ObjectReader(self._calls, {**self._named(key), **_given(IfMatch=match)}, start, end)
+        return ObjectReader(self._calls, {**self._named(key), **given(IfMatch=match)}, start, end)
 
     def page(
         self,
@@ -183,18 +151,18 @@ class Bucket:
         Raises:
             ObjectRefused: the prefix or the cursor is no text in UTF-8.
         """
-        _length(cursor or "")
-        if _length(prefix) > KEY_BYTES_MAX:  # no key has it, and servers refuse it
+        key_length(cursor or "")
+        if key_length(prefix) > KEY_BYTES_MAX:  # no key has it, and servers refuse it
             return ObjectPage((), (), None)
         found = self._calls(
             "list_objects_v2",
             Bucket=self.name,
             Prefix=prefix,
             MaxKeys=min(limit or PAGE_OBJECTS_MAX, PAGE_OBJECTS_MAX),
-            **_given(Delimiter=delimiter or None, ContinuationToken=cursor),
+            **given(Delimiter=delimiter or None, ContinuationToken=cursor),
         )
         return ObjectPage(
-            tuple(_stored(one) for one in found.get("Contents", [])),
+            tuple(stored(one) for one in found.get("Contents", [])),
             tuple(one["Prefix"] for one in found.get("CommonPrefixes", [])),
             found.get("NextContinuationToken") if found.get("IsTruncated") else None,
         )
@@ -233,7 +201,7 @@ class Bucket:
             Body=data,
             ContentType=content_type,
             Metadata=dict(metadata or {}),
-            **_given(IfNoneMatch="*" if absent else None, IfMatch=quoted(etag) if etag else None),
+            **given(IfNoneMatch="*" if absent else None, IfMatch=quoted(etag) if etag else None),
         )
         return bare(answer["ETag"])
 
@@ -256,7 +224,7 @@ class Bucket:
         Raises:
             ObjectRefused: the stream is over 5 TiB, or is shorter than `size`.
         """
-        blocks = _parts_of(source, size, part_bytes)
+        blocks = parts_of(source, size, part_bytes)
         first, second = next(blocks), next(blocks, None)
         if second is None:
             self.put(key, first, content_type=content_type, metadata=metadata)
@@ -281,10 +249,13 @@ class Bucket:
         content_type: str = DEFAULT_CONTENT_TYPE,
         metadata: Mapping[str, str] | None = None,
         on_part: Callable[[int], object] = int,
+        continued: ContinuedUpload | None = None,
     ) -> None:
         """Write an object from the first `size` bytes of an open file, several parts at a time.
 
-        `on_part` is called with the size of each part that was sent; it may raise to stop.
+        `on_part` is called with the size of each part that was sent; it may raise to stop. An
+        upload that is `continued` sends only parts that the storage has not; when it is
+        interrupted, its parts stay for the next run of a job.
 
         Raises:
             ObjectRefused: the file is over 5 TiB, or is shorter.
@@ -293,14 +264,38 @@ class Bucket:
         if size <= part_bytes:
             source = FileSlice(descriptor, 0, size)
             self.upload(key, source, size, content_type=content_type, metadata=metadata)
+            on_part(size)
             return
-        upload = self.begin(key, content_type=content_type, metadata=metadata)
+        upload, known = self._known_parts(key, continued)
+        if upload is None:
+            upload = self.begin(key, content_type=content_type, metadata=metadata)
+            if continued is not None:
+                continued.note(upload.upload_id)
 
         def send(part: tuple[int, int, int]) -> UploadedPart:
             number, offset, length = part
+            if (have := known.get(number)) is not None and have.size == length:
+                return have
             return upload.put_part(number, FileSlice(descriptor, offset, length), length)
 
-        self._finish(upload, send, ranges(size, part_bytes), PARTS_BESIDE, on_part=on_part)
+        def sent(part: UploadedPart) -> None:
+            if part is not known.get(part.number):
+                on_part(part.size)
+
+        parts, stays = ranges(size, part_bytes), continued is not None
+        self._finish(upload, send, parts, PARTS_BESIDE, on_part=sent, stays=stays)
+
+    def _known_parts(
+        self, key: str, continued: ContinuedUpload | None
+    ) -> tuple[MultipartUpload | None, dict[int, UploadedPart]]:
+        """Return the upload that is continued and its parts; None where there is none any more."""
+        if continued is None or continued.upload_id is None:
+            return None, {}
+        upload = self.multipart(key, continued.upload_id)
+        try:
+            return upload, {part.number: part for part in upload.parts()}
+        except MultipartNotFound:
+            return None, {}
 
     def begin(
         self,
@@ -400,101 +395,54 @@ class Bucket:
         parts: Iterable[P],
         beside: int,
         *,
-        on_part: Callable[[int], object] = int,
+        on_part: Callable[[UploadedPart], object] = bool,
+        stays: bool = False,
     ) -> None:
-        """Send all parts and complete the upload; abort it after any failure."""
+        """Send all parts and complete the upload; abort it after any failure.
+
+        With `stays` it is not aborted when a job is interrupted.
+        """
         try:
             done = []
             for part in self._calls.beside(send, parts, beside):
                 done.append(part)
-                on_part(part.size)
+                on_part(part)
             upload.complete(done)
-        except BaseException:
-            try:
-                upload.abort()
-            except StorageError as error:
-                _log.warning("multipart upload left", bucket=self.name, reason=error.detail)
+        except BaseException as error:
+            if not (stays and isinstance(error, Interrupted)):
+                self._abort(upload)
             raise
+
+    def _abort(self, upload: MultipartUpload) -> None:
+        try:
+            upload.abort()
+        except StorageError as error:
+            _log.warning("multipart upload left", bucket=self.name, reason=error.detail)
 
     # -- Remove ------------------------------------------------------------------------------------
     def delete(self, key: str, version: str | None = None) -> None:
         """Remove an object; one that is absent is a success. A version goes for good."""
-        self._calls("delete_object", **self._named(key), **_given(VersionId=version))
+        self._removal.one(key, version)
 
     def delete_many(self, keys: Iterable[str]) -> Iterator[NotDeleted]:
         """Remove objects in batches, and yield those that the storage did not remove."""
-        return self._delete_each((key, None) for key in keys)
+        return self._removal.each((key, None) for key in keys)
 
-    def delete_prefix(self, prefix: str, *, versions: bool = False) -> Iterator[NotDeleted]:
+    def delete_prefix(
+        self,
+        prefix: str,
+        *,
+        versions: bool = False,
+        on_removed: Callable[[int], object] = int,
+    ) -> Iterator[NotDeleted]:
         """Remove every object below a prefix; with `versions` all versions and delete markers too.
 
-        Yields those that the storage did not remove.
+        Yields those that the storage did not remove. `on_removed` is called with the number of
+        objects that each batch removed; it may raise to stop.
         """
         if versions:
-            return self._delete_each(self._versions(prefix))
-        return self.delete_many(one.key for one in self.walk(prefix))
-
-    def _versions(self, prefix: str) -> Iterator[tuple[str, str | None]]:
-        markers: dict[str, str] = {}
-        while True:
-            page = self._calls("list_object_versions", Bucket=self.name, Prefix=prefix, **markers)
-            for one in chain(page.get("Versions", []), page.get("DeleteMarkers", [])):
-                yield one["Key"], one["VersionId"]
-            if not page.get("IsTruncated"):
-                return
-            markers = {
-                "KeyMarker": page["NextKeyMarker"],
-                **_given(VersionIdMarker=page.get("NextVersionIdMarker")),
-            }
-
-    def _delete_each(self, named: Iterable[tuple[str, str | None]]) -> Iterator[NotDeleted]:
-        rest = iter(named)
-        batches = iter(lambda: list(islice(rest, PAGE_OBJECTS_MAX)), [])
-        for batch in batches:
-            yield from self._delete_batch(batch)
-
-    def _delete_batch(self, batch: list[tuple[str, str | None]]) -> list[NotDeleted]:
-        fit = [one for one in batch if not _NOT_IN_XML.search(one[0])]
-        singly = [one for one in batch if _NOT_IN_XML.search(one[0])]
-        failed: list[NotDeleted] = []
-        try:
-            failed += self._delete_listed(fit)
-        except ObjectStorageFailed as error:
-            if error.facts.get("s3_code") not in _NO_BATCHES:
-                raise
-            singly = batch
-        found = self._calls.beside(self._delete_one, singly, DELETIONS_BESIDE)
-        return failed + [one for one in found if one]
-
-    def _delete_listed(self, batch: list[tuple[str, str | None]]) -> list[NotDeleted]:
-        if not batch:
-            return []
-        listed = [{"Key": key, **_given(VersionId=version)} for key, version in batch]
-        return self._calls.patiently(lambda: self._delete_once(listed))
-
-    def _delete_once(self, listed: list[dict[str, str]]) -> list[NotDeleted]:
-        """Remove a batch; one of which the storage did a part, for overload, is repeated.
-
-        Not quiet: an answer that names no object at all is not one of S3.
-        """
-        answer = self._calls.once("delete_objects", Bucket=self.name, Delete={"Objects": listed})
-        errors = answer.get("Errors", [])
-        if not errors and not answer.get("Deleted"):
-            raise ObjectStorageFailed("The answer to DeleteObjects names none of the objects.")
-        for one in errors:
-            check_later(one.get("Code", ""), "DeleteObjects")
-        return [
-            NotDeleted(one.get("Key", ""), one.get("Code", ""), one.get("VersionId"))
-            for one in errors
-        ]
-
-    def _delete_one(self, one: tuple[str, str | None]) -> NotDeleted | None:
-        key, version = one
-        try:
-            self.delete(key, version)
-        except StorageError as error:
-            return NotDeleted(key, str(error.facts.get("s3_code", error.kind)), version)
-        return None
+            return self._removal.each(self._removal.versions(prefix), on_removed)
+        return self._removal.each(((one.key, None) for one in self.walk(prefix)), on_removed)
 
     # -- Presigned ---------------------------------------------------------------------------------
     def presigned_get(self, key: str, seconds: int, **response: str) -> str:
@@ -527,74 +475,7 @@ class Bucket:
         return {"Bucket": self.name, "Key": key}
 
 
-def check_key(key: str) -> None:
-    """Check that an object can have a key.
-
-    Raises:
-        ObjectRefused: it is empty, over 1,024 bytes, or no text in UTF-8.
-    """
-    length = _length(key)
-    if not 0 < length <= KEY_BYTES_MAX:
-        raise ObjectRefused(f"A key has 1 to {KEY_BYTES_MAX} bytes; this one has {length}.")
-
-
-def _length(key: str) -> int:
-    try:
-        return len(key.encode())
-    except UnicodeEncodeError:
-        raise ObjectRefused("A key is text in UTF-8.") from None
-
-
-def _given(**arguments: str | None) -> dict[str, str]:
-    """Return the arguments that have a value; boto3 takes no None."""
-    return {name: value for name, value in arguments.items() if value is not None}
-
-
 def _valid(seconds: int) -> int:
     if not 0 < seconds <= PRESIGNED_SECONDS_MAX:
         raise ObjectRefused("A presigned URL is valid for 1 second to 7 days.")
     return seconds
-
-
-def _stored(one: Mapping[str, Any]) -> StoredObject:
-    return StoredObject(one["Key"], one["Size"], bare(one.get("ETag", "")), one.get("LastModified"))
-
-
-def _parts_of(source: Readable, size: int | None, part_bytes: int) -> Iterator[bytes]:
-    """Yield the parts of a stream; the first one even when it is empty.
-
-    Raises:
-        ObjectRefused: the stream is shorter than `size`, or too big.
-    """
-    if size is None:
-        yield from _growing_parts(source, part_bytes)
-        return
-    for _, _, length in ranges(size, part_size(size, part_bytes)) or [(1, 0, 0)]:
-        block = _filled(source, length)
-        if len(block) < length:
-            raise ObjectRefused(f"The stream has fewer than {size} bytes.")
-        yield block
-
-
-def _growing_parts(source: Readable, part_bytes: int) -> Iterator[bytes]:
-    number, sent = 1, 0
-    while True:
-        wanted = growing_part_size(number, part_bytes)
-        block = _filled(source, wanted)
-        sent += len(block)
-        if sent > OBJECT_BYTES_MAX:
-            raise ObjectRefused("An object has at most 5 TiB.")
-        if number == 1 or block:
-            yield block
-        if len(block) < wanted:
-            return
-        number += 1
-
-
-def _filled(source: Readable, size: int) -> bytes:
-    """Return `size` bytes; fewer only at the end of the stream."""
-    blocks = []
-    while size and (block := source.read(size)):
-        blocks.append(block)
-        size -= len(block)
-    return b"".join(blocks)

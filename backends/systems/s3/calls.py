@@ -77,7 +77,10 @@ class Calls:
             VolumeUnavailable: the bucket of a volume is missing.
             As `storage_errors`.
         """
-        client = connection(self._endpoint).s3
+        own = connection(self._endpoint)
+        if own.direct is not None and (quick := own.direct(method, arguments)) is not None:
+            return quick
+        client = own.s3
         body = arguments.get("Body")
         if isinstance(body, io.IOBase):
             body.seek(0)
@@ -120,6 +123,18 @@ class Calls:
 
     def patiently(self, call: Callable[[], T]) -> T:
         """Repeat a call while the storage is overloaded or away, as long as the patience lasts."""
+        try:
+            return call()
+        except ObjectStorageUnavailable as error:
+            if not self._patience_seconds:
+                raise
+            failed = [error]
+
+        def again() -> T:
+            if failed:  # the first try, whose pause comes now
+                raise failed.pop()
+            return call()
+
         retrying = tenacity.Retrying(
             retry=tenacity.retry_if_exception_type(ObjectStorageUnavailable),
             wait=tenacity.wait_random_exponential(FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS),
@@ -127,7 +142,7 @@ class Calls:
             sleep=partial(checked_pause, self._check),
             reraise=True,
         )
-        return retrying(call)
+        return retrying(again)
 
     def beside(self, work: Callable[[T], R], items: Iterable[T], most: int) -> Iterator[R]:
         """Yield the results of `work` in the order of the items; at most `most` run at a time.

@@ -7,6 +7,7 @@ import threading
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from datetime import datetime
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import urlsplit
@@ -19,6 +20,8 @@ from core.process import version
 
 if TYPE_CHECKING:
     from botocore.config import Config
+
+    from backends.systems.s3.direct import DirectRequests
 
 DEFAULT_REGION = "us-east-1"
 #: A connection that is not made in this time counts as failed (seconds).
@@ -42,12 +45,14 @@ class Rules:
     addressing: Literal["path", "virtual"]
     #: The body of a batch of deletions has an MD5 in place of a new checksum.
     batch_md5: bool
+    #: Objects may be read and written without boto3's machinery, which checksums need.
+    direct: bool
 
 
 #: Amazon S3: new checksums, buckets as hosts.
-AWS_RULES = Rules("when_supported", "virtual", batch_md5=False)
+AWS_RULES = Rules("when_supported", "virtual", batch_md5=False, direct=False)
 #: MinIO, Ceph RGW, SeaweedFS and others, old versions too.
-COMPATIBLE_RULES = Rules("when_required", "path", batch_md5=True)
+COMPATIBLE_RULES = Rules("when_required", "path", batch_md5=True, direct=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,16 +127,35 @@ class S3Connection:
             return self._made()
 
     @cached_property
+    def direct(self) -> "DirectRequests | None":
+        """Return the way around boto3's machinery; None where the endpoint needs it.
+
+        Raises:
+            ObjectStorageFailed: as `s3`.
+        """
+        from backends.systems.s3.direct import DirectRequests  # noqa: PLC0415 - as boto3
+
+        own = self.endpoint
+        in_path = (own.addressing or own.rules.addressing) == "path"
+        has_keys = self.s3._get_credentials() is not None  # noqa: SLF001 - see `direct`
+        return DirectRequests(self.s3) if own.rules.direct and in_path and has_keys else None
+
+    @cached_property
     def threads(self) -> ThreadPoolExecutor:
         """Return the threads for requests that run beside each other."""
         return ThreadPoolExecutor(self.endpoint.connections, thread_name_prefix="s3")
 
     def _made(self) -> Any:  # noqa: ANN401 - as above
         import boto3  # noqa: PLC0415 - 6 MiB and 0.1 s that nodes without a bucket do not pay
+        import botocore.session  # noqa: PLC0415 - as boto3
 
         own, rules = self.endpoint, self.endpoint.rules
         try:
+            core = botocore.session.get_session()
+            parsers = core.get_component("response_parser_factory")
+            parsers.set_parser_defaults(timestamp_parser=_moment)
             session = boto3.Session(
+                botocore_session=core,
                 aws_access_key_id=own.access_key,
                 aws_secret_access_key=own.secret_key,
                 aws_session_token=own.session_token,
@@ -166,6 +190,17 @@ def _config(own: S3Endpoint) -> "Config":
         client_cert=own.client_certificate,
         user_agent_extra=f"vfolder/{version.VERSION}",
     )
+
+
+def _moment(value: Any) -> datetime:  # noqa: ANN401 - text or a number, as the service answers
+    """Return a moment of an answer; botocore's own way takes most of the time of a listing."""
+    from botocore.utils import parse_timestamp  # noqa: PLC0415 - as boto3
+
+    try:
+        found = datetime.fromisoformat(value)
+    except (TypeError, ValueError):  # a header, or seconds
+        return parse_timestamp(value)
+    return found if found.tzinfo else parse_timestamp(value)
 
 
 def _with_md5(params: Mapping[str, Any], **_: object) -> None:

@@ -15,17 +15,17 @@ from datetime import UTC, datetime
 from itertools import groupby, islice, takewhile, zip_longest
 from typing import Any
 
-from backends.entries import EntryPage, ObjectEntry, Piece
+from backends.entries import ContinuedUpload, EntryPage, ObjectEntry, Piece
 from backends.quota import quick_usage
-from backends.systems.s3.bucket import (
+from backends.systems.s3.bucket import Bucket
+from backends.systems.s3.endpoint import S3Endpoint
+from backends.systems.s3.errors import ObjectNotFound, ObjectStorageFailed
+from backends.systems.s3.objects import (
     DEFAULT_CONTENT_TYPE,
-    Bucket,
     ObjectHead,
     StoredObject,
     check_key,
 )
-from backends.systems.s3.endpoint import S3Endpoint
-from backends.systems.s3.errors import ObjectNotFound, ObjectStorageFailed
 from backends.systems.s3.reading import ObjectReader
 from backends.tree import Usage
 from core.errors import (
@@ -97,6 +97,7 @@ class VFolderObjects:
         """See `ObjectTree.check_free`."""
         if path.is_root or self._is_file(path) or self._has_below(path):
             raise EntryExists("An entry of that name is there; choose a new name.")
+        self._check_parents(path)
 
     def is_directory(self, path: VFolderPath) -> bool:
         """See `ObjectTree.is_directory`."""
@@ -376,19 +377,32 @@ class VFolderObjects:
         metadata: Mapping[str, str],
         *,
         on_part: Callable[[int], object] = int,
+        continued: ContinuedUpload | None = None,
     ) -> None:
         """See `ObjectTree.send`."""
         self.bucket.upload_file(
-            self._key(path), descriptor, size, metadata=metadata, on_part=on_part
+            self._key(path),
+            descriptor,
+            size,
+            metadata=metadata,
+            on_part=on_part,
+            continued=continued,
         )
+
+    def abandon(self, path: VFolderPath, upload_id: str) -> None:
+        """See `ObjectTree.abandon`."""
+        self.bucket.multipart(self._key(path), upload_id).abort()
 
     def send_link(self, path: VFolderPath, target: str, metadata: Mapping[str, str]) -> None:
         """See `ObjectTree.send_link`."""
         self.bucket.put(self._key(path), os.fsencode(target), metadata=metadata)
 
-    def take(self, source: "VFolderObjects", entry: ObjectEntry) -> None:
+    def take(
+        self, source: "VFolderObjects", entry: ObjectEntry, place: VFolderPath | None = None
+    ) -> None:
         """See `ObjectTree.take`."""
-        key, origin = self.prefix + entry.name, source.prefix + entry.name
+        key = self.prefix + entry.name if place is None else self._key(place)
+        origin = source.prefix + entry.name
         if source.bucket.endpoint == self.bucket.endpoint:
             stored = StoredObject(origin, entry.size, entry.etag, entry.modified)
             self.bucket.copy(stored, key, bucket=source.bucket.name)
@@ -447,9 +461,9 @@ class VFolderObjects:
                 digest.update(block)
         return digest.digest()
 
-    def remove_all(self) -> Iterator[str]:
+    def remove_all(self, on_removed: Callable[[int], object] = int) -> Iterator[str]:
         """See `ObjectTree.remove_all`."""
-        for one in self.bucket.delete_prefix(self.prefix):
+        for one in self.bucket.delete_prefix(self.prefix, on_removed=on_removed):
             yield one.key[len(self.prefix) :]
 
 

@@ -2,11 +2,13 @@
 
 import io
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import requests
 
+from backends.entries import ContinuedUpload
 from backends.systems.s3 import (
     Bucket,
     BucketNotFound,
@@ -14,10 +16,13 @@ from backends.systems.s3 import (
     ObjectNotFound,
     ObjectRefused,
     StoredObject,
+    removal,
 )
 from backends.systems.s3 import bucket as bucket_module
 from backends.systems.s3.multipart import MIB, PART_BYTES_MIN
-from tests.support.object_storage import ObjectStorage
+from core.errors import BackendFailed
+from core.jobs import Released
+from tests.support.object_storage import FaultyStorage, ObjectStorage
 
 pytestmark = pytest.mark.part("seaweedfs")
 
@@ -47,6 +52,43 @@ def test_a_file_is_sent_in_parts_from_its_descriptor(bucket: Bucket, tmp_path: P
     with (tmp_path / "f").open("rb") as file:
         bucket.upload_file("f", file.fileno(), len(data))
     assert bucket.head("f").etag.endswith("-3")
+    with bucket.read("f") as reader:
+        assert b"".join(reader) == data
+
+
+@pytest.mark.parametrize("error", [Released("drained"), BackendFailed("broken")])
+def test_an_interrupted_upload_continues_at_its_parts(
+    bucket: Bucket, faulty: FaultyStorage, tmp_path: Path, error: Exception
+) -> None:
+    """Any other failure leaves nothing."""
+    data, ids = os.urandom(MIB) * 33, []
+    (tmp_path / "f").write_bytes(data)
+    behind = Bucket(faulty.endpoint, bucket.name)
+
+    def stop(_: int) -> None:
+        raise error
+
+    def send(upload: str | None, on_part: Callable[[int], object]) -> None:
+        with (tmp_path / "f").open("rb") as file:
+            behind.upload_file(
+                "f",
+                file.fileno(),
+                len(data),
+                on_part=on_part,
+                continued=ContinuedUpload(upload, ids.append),
+            )
+
+    with pytest.raises(type(error)):
+        send(None, stop)
+    interrupted = isinstance(error, Released)
+    had = [part for upload, _ in bucket.unfinished() for part in upload.parts()]
+    assert bool(had) == interrupted
+    faulty.seen.clear()
+    again: list[int] = []
+    send(ids[0], again.append)
+    assert faulty.count("PUT", "partNumber") == len(again) == 3 - len(had)
+    assert len(ids) == (1 if interrupted else 2)
+    assert not list(bucket.unfinished())
     with bucket.read("f") as reader:
         assert b"".join(reader) == data
 
@@ -143,6 +185,7 @@ def test_more_than_a_page_is_listed_and_removed(
     bucket: Bucket, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(bucket_module, "PAGE_OBJECTS_MAX", 50)
+    monkeypatch.setattr(removal, "BATCH_OBJECTS_MAX", 50)
     list(bucket._calls.beside(lambda n: bucket.put(f"p/{n:04}", b""), range(121), 16))
     bucket.put("q", b"")
     assert len(list(bucket.walk("p/"))) == 121
@@ -160,9 +203,9 @@ def test_all_versions_are_removed(bucket: Bucket) -> None:
         bucket.put("v/f", data)
     bucket.delete("v/f")
     assert bucket.find("v/f") is None
-    assert len(list(bucket._versions("v/"))) == 3
+    assert len(list(bucket._removal.versions("v/"))) == 3
     assert not list(bucket.delete_prefix("v/", versions=True))
-    assert not list(bucket._versions("v/"))
+    assert not list(bucket._removal.versions("v/"))
 
 
 def test_presigned_urls_work_without_credentials(bucket: Bucket) -> None:

@@ -1,6 +1,7 @@
 """A volume in a bucket of a real server: vfolders, files and directories of objects."""
 
 import os
+from dataclasses import replace
 from pathlib import Path
 from uuid import uuid4
 
@@ -12,7 +13,7 @@ from backends.quota import quick_usage
 from backends.systems.s3 import ObjectRefused, StoredObject
 from backends.systems.s3 import backend as backend_module
 from backends.systems.s3 import bucket as bucket_module
-from backends.systems.s3.backend import S3Backend
+from backends.systems.s3.backend import JOB_ATTEMPTS, S3Backend
 from backends.systems.s3.tree import VFolderObjects
 from backends.volumes import operations
 from core.errors import (
@@ -24,8 +25,10 @@ from core.errors import (
     VFolderExists,
     VFolderNotFound,
 )
+from core.jobs import Cancelled
 from core.names import VFolderId, VFolderPath
 from core.settings.report import masked
+from tests.support.object_storage import Fault, FaultyStorage
 
 pytestmark = pytest.mark.part("seaweedfs")
 
@@ -319,3 +322,22 @@ def test_wrong_options_are_refused(tmp_path: Path, wrong: dict[str, object]) -> 
 def test_the_secret_of_a_volume_is_not_printed() -> None:
     for key in ("access_key", "secret_key", "session_token"):
         assert "value" not in masked(f"volume.objects.options.{key}", "value")
+
+
+def test_a_job_that_ends_waits_for_no_storage(
+    backend: S3Backend, vfolder: VFolderId, faulty: FaultyStorage
+) -> None:
+    """The storage is overloaded for good; without the run's check the wait is two minutes."""
+    faulty.faults = [Fault("GET", ".", 10**9, status=503, code="SlowDown")]
+    options = {**backend.mount.options, "endpoint": faulty.url}
+    behind = S3Backend(replace(backend.mount, options=options))
+
+    def check() -> None:
+        if faulty.seen:
+            raise Cancelled
+
+    with behind.held():
+        behind.heed(check)
+        with pytest.raises(Cancelled):
+            list(behind.tree(vfolder).entries())
+    assert len(faulty.seen) <= JOB_ATTEMPTS

@@ -1,0 +1,163 @@
+"""GET and PUT of one object on the connections of a boto3 client, without its other machinery.
+
+The machinery of boto3 around a request (rules, events, checks, parsers) costs a millisecond of the
+processor, which is most of the price of a small object. A request here is tried once. Where it does
+not succeed, the caller asks boto3 the same, which repeats it and names the error.
+
+Read at botocore 1.44: `client._endpoint.http_session`, `client._get_credentials`.
+"""
+
+from collections.abc import Mapping
+from contextlib import closing
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from functools import lru_cache
+from hashlib import sha256
+from hmac import digest
+from http import HTTPStatus
+from typing import Any
+from urllib.parse import quote, urlsplit
+
+from botocore.exceptions import BotoCoreError
+from urllib3.exceptions import HTTPError
+
+_METADATA = "x-amz-meta-"
+#: The headers of a request, by the names of boto3's arguments.
+_HEADERS = {"Range": "range", "IfMatch": "if-match", "ContentType": "content-type"}
+#: Arguments of the calls that a request here can have.
+_GET = frozenset({"Bucket", "Key", "Range", "IfMatch"})
+_PUT = frozenset({"Bucket", "Key", "Body", "ContentType", "Metadata"})
+_DONE = frozenset({HTTPStatus.OK, HTTPStatus.PARTIAL_CONTENT})
+_PORTS = {"http": 80, "https": 443}
+
+
+class DirectRequests:
+    """Requests for objects of an endpoint whose buckets are in the path of a URL."""
+
+    def __init__(self, client: Any) -> None:  # noqa: ANN401 - boto3 makes the class at run time
+        session, url = client._endpoint.http_session, client.meta.endpoint_url  # noqa: SLF001 - its connections
+        parts = urlsplit(url)
+        port = None if parts.port == _PORTS[parts.scheme] else parts.port
+        self._client = client
+        self._host = f"{parts.hostname}:{port}" if port else str(parts.hostname)
+        self._path = parts.path.rstrip("/")
+        #: Through a proxy boto3 sends all.
+        self._has_proxy = session._proxy_config.proxy_url_for(url) is not None  # noqa: SLF001 - as above
+        self._pool = session._manager.connection_from_url(url)  # noqa: SLF001 - as above
+        session._setup_ssl_cert(self._pool, url, session._verify)  # noqa: SLF001 - as above
+
+    def __call__(self, method: str, arguments: Mapping[str, Any]) -> dict[str, Any] | None:
+        """Return what boto3 would answer to a call; None where boto3 has to be asked.
+
+        Costs one request. `method` is that of boto3's client.
+        """
+        if self._has_proxy:
+            return None
+        if method == "get_object" and arguments.keys() <= _GET:
+            return self._get(arguments)
+        if method == "put_object" and arguments.keys() <= _PUT and _is_plain(arguments):
+            return self._put(arguments)
+        return None
+
+    def _get(self, arguments: Mapping[str, Any]) -> dict[str, Any] | None:
+        answer = self._sent("GET", arguments, {})
+        if answer is None:
+            return None
+        found = answer.headers
+        answered: dict[str, Any] = {
+            "Body": answer,
+            "ETag": found["etag"],
+            "ContentType": found.get("content-type"),
+            "ContentRange": found.get("content-range"),
+            "Metadata": _metadata(found),
+        }
+        try:
+            answered["ContentLength"] = int(found.get("content-length", ""))
+            answered["LastModified"] = parsedate_to_datetime(found.get("last-modified", ""))
+        except ValueError:
+            answer.close()
+            return None
+        return {name: value for name, value in answered.items() if value is not None}
+
+    def _put(self, arguments: Mapping[str, Any]) -> dict[str, Any] | None:
+        metadata = {f"{_METADATA}{name}": text for name, text in arguments["Metadata"].items()}
+        answer = self._sent("PUT", arguments, metadata)
+        if answer is None:
+            return None
+        with closing(answer):
+            answer.drain_conn()
+        return {"ETag": answer.headers["etag"]}
+
+    def _sent(self, verb: str, arguments: Mapping[str, Any], headers: dict[str, str]) -> Any:  # noqa: ANN401 - as above
+        """Return the answer of S3 to a request that succeeded, its body open; None for others."""
+        for name, header in _HEADERS.items():
+            if name in arguments:
+                headers[header] = arguments[name]
+        path = f"{self._path}/{arguments['Bucket']}/{quote(arguments['Key'], safe='/~')}"
+        body = arguments.get("Body")
+        try:
+            self._sign(verb, path, headers, body or b"")
+            answer = self._pool.urlopen(
+                verb,
+                path,
+                body,
+                headers,
+                retries=False,
+                preload_content=False,
+                decode_content=False,
+            )
+        except (BotoCoreError, HTTPError, OSError):
+            return None
+        if answer.status in _DONE and "etag" in answer.headers:
+            return answer
+        answer.close()
+        return None
+
+    def _sign(self, verb: str, path: str, headers: dict[str, str], body: bytes) -> None:
+        """Add the headers of Signature Version 4, which signs all headers that there are.
+
+        Source: "Signature Calculations for the Authorization Header", Amazon S3 API Reference.
+
+        Raises:
+            BotoCoreError: there are no credentials.
+        """
+        own, region = self._client._get_credentials(), self._client.meta.region_name  # noqa: SLF001 - they may change
+        frozen = own.get_frozen_credentials()
+        moment = datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
+        content = sha256(body).hexdigest()
+        headers |= {"host": self._host, "x-amz-date": moment, "x-amz-content-sha256": content}
+        if frozen.token:
+            headers["x-amz-security-token"] = frozen.token
+        names = sorted(headers)
+        lines = [f"{name}:{' '.join(headers[name].split())}" for name in names]
+        signed = ";".join(names)
+        request = "\n".join([verb, path, "", *lines, "", signed, content])
+        scope = f"{moment[:8]}/{region}/s3/aws4_request"
+        text = f"AWS4-HMAC-SHA256\n{moment}\n{scope}\n{sha256(request.encode()).hexdigest()}"
+        key = _signing_key(frozen.secret_key, moment[:8], region)
+        headers["authorization"] = (
+            f"AWS4-HMAC-SHA256 Credential={frozen.access_key}/{scope}, SignedHeaders={signed}, "
+            f"Signature={digest(key, text.encode(), 'sha256').hex()}"
+        )
+
+
+@lru_cache(maxsize=16)
+def _signing_key(secret: str, day: str, region: str) -> bytes:
+    key = f"AWS4{secret}".encode()
+    for part in (day, region, "s3", "aws4_request"):
+        key = digest(key, part.encode(), "sha256")
+    return key
+
+
+def _is_plain(arguments: Mapping[str, Any]) -> bool:
+    """Return whether headers can have the values unchanged; boto3 refuses others by name."""
+    values = [arguments["ContentType"], *arguments["Metadata"], *arguments["Metadata"].values()]
+    return isinstance(arguments["Body"], bytes) and all(
+        text.isascii() and text.isprintable() for text in values
+    )
+
+
+def _metadata(headers: Mapping[str, str]) -> dict[str, str]:
+    named = [(name.lower(), value) for name, value in headers.items()]
+    start = len(_METADATA)
+    return {name[start:]: value for name, value in named if name.startswith(_METADATA)}

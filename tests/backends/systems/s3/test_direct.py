@@ -1,0 +1,65 @@
+"""Requests without boto3's machinery: the same answers, and boto3 where they do not succeed."""
+
+from typing import Any
+
+import pytest
+
+from backends.systems.s3 import Bucket, ObjectNotFound, S3Endpoint
+from backends.systems.s3.endpoint import connection
+from core.errors import StorageError
+from tests.support.object_storage import Fault, FaultyStorage
+
+pytestmark = pytest.mark.part("seaweedfs")
+
+#: A header that boto3 gives to each of its requests.
+OF_BOTO3 = "amz-sdk-invocation-id"
+KEYS = ["a", "d/ü +%20&?=#", "x//y", "c\x01d", "~", "k" * 255]
+METADATA = {"mtime": "1.5", "mode": "33188", "spaces": "a  b"}
+
+
+@pytest.fixture
+def behind(bucket: Bucket, faulty: FaultyStorage) -> Bucket:
+    return Bucket(faulty.endpoint, bucket.name)
+
+
+@pytest.mark.parametrize("key", KEYS)
+def test_answers_are_those_of_boto3(behind: Bucket, faulty: FaultyStorage, key: str) -> None:
+    data = b"some data"
+    etag = behind.put(key, data, content_type="text/x", metadata=METADATA)
+    named = {"Bucket": behind.name, "Key": key}
+    for more in ({}, {"Range": "bytes=2-3"}, {"IfMatch": f'"{etag}"'}):
+        direct = behind._calls.once("get_object", **named, **more)
+        boto3 = connection(behind.endpoint).s3.get_object(**named, **more)
+        assert direct.pop("Body").read() == boto3.pop("Body").read()
+        assert direct == {name: boto3[name] for name in direct}
+        assert direct.keys() >= {"ETag", "ContentLength", "ContentType", "Metadata", "LastModified"}
+        assert ("ContentRange" in direct) == ("Range" in more)
+    assert [OF_BOTO3 in one.headers for one in faulty.seen] == [False, *[False, True] * 3]
+    assert behind.head(key).etag == etag
+
+
+def test_what_does_not_succeed_is_asked_by_boto3(behind: Bucket, faulty: FaultyStorage) -> None:
+    faulty.faults = [Fault("PUT", "f$", status=503, code="SlowDown")]
+    behind.put("f", b"data")
+    faulty.faults = [Fault("GET", "f$", status=500, code="InternalError")]
+    with behind.read("f") as reader:
+        assert reader.read(10) == b"data"
+    assert [OF_BOTO3 in one.headers for one in faulty.seen] == [False, True] * 2
+    with pytest.raises(ObjectNotFound):
+        behind.read("none")
+
+
+def test_what_no_header_can_have_is_refused_by_boto3(behind: Bucket) -> None:
+    for metadata in ({"name": "ü"}, {"name": "a\nb"}):
+        with pytest.raises(StorageError):
+            behind.put("f", b"", metadata=metadata)
+    assert behind.find("f") is None
+
+
+@pytest.mark.parametrize(
+    "more", [{}, {"url": "https://s3.eu-central-1.amazonaws.com"}, {"addressing": "virtual"}]
+)
+def test_endpoints_that_need_boto3_have_no_other_way(more: dict[str, Any]) -> None:
+    keys = {"access_key": "k", "secret_key": "s"}
+    given = {"url": "http://127.0.0.1:1", **more} if more else {}
+    assert connection(S3Endpoint(**keys, **given)).direct is None
