@@ -8,10 +8,23 @@ from uuid import uuid4
 import pytest
 
 from backends.base import HasQuota, HasSnapshots, MountedBackend
+from backends.entries import HasObjects
+from backends.fs import descriptors
 from backends.tree import remove_tree
-from contract.site import Site
+from contract.site import FILES, Site
 from core.jobs import Unattended
 from core.names import QuotaScope, ScopeKind, VFolderId
+
+
+@pytest.fixture(autouse=True)
+def fitting(request: pytest.FixtureRequest) -> None:
+    """Skip a test that is about another kind of volume."""
+    if "site" not in request.fixturenames:
+        return
+    wanted = getattr(request.module, "KEEPS", (FILES,))
+    found = request.getfixturevalue("site").keeps
+    if found not in wanted:
+        pytest.skip(f"a volume that keeps {found}")
 
 
 @pytest.fixture
@@ -40,11 +53,22 @@ def _own(backend: MountedBackend) -> Iterator[QuotaScope]:
         names = os.listdir(root)
         if scope.directory not in names:
             return
+        _remove_objects(backend, scope)
         with backend.open_scope(scope) as directory:
             for name in os.listdir(directory):
                 removed = remove_tree(directory, name, control=Unattended())
                 assert removed.complete
     backend.delete_scope(scope)
+
+
+def _remove_objects(backend: MountedBackend, scope: QuotaScope) -> None:
+    """Remove the objects of all vfolders of a scope, also of those in the trash, and of drafts."""
+    if backend.skill(HasObjects) is None:
+        return
+    for directory, names, _ in os.walk(backend.mount.path / scope.directory):
+        with descriptors.opened(directory) as parent:
+            for name in names:
+                backend.before_purge(parent, name)
 
 
 @pytest.fixture

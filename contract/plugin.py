@@ -6,11 +6,12 @@ from collections import Counter
 
 import pytest
 
-from contract.fixtures import backend, quota, scope, snapshots, vfolder
+from contract.fixtures import backend, fitting, quota, scope, snapshots, vfolder
 from contract.site import Site, configured
 
 __all__ = [
     "backend",
+    "fitting",
     "quota",
     "scope",
     "site",

@@ -14,6 +14,7 @@ from backends.base import (
     HasFileClone,
     HasInodeLimits,
     HasMetric,
+    HasObjectFiles,
     HasQuota,
     HasSnapshots,
     HasSoftLimits,
@@ -26,6 +27,8 @@ from core import settings as configuration
 from core.errors import ConfigurationError
 
 S = TypeVar("S")
+#: What a volume keeps, as modules of the suite say it in `KEEPS`; without it they are about files.
+FILES, OBJECTS = "files", "objects"
 
 
 @dataclass(frozen=True)
@@ -130,6 +133,11 @@ class Site:
     def another(self, mount: Mount) -> MountedBackend:
         """Make another backend of this kind, on the same volume or elsewhere."""
         return mounted_backend((self.make or type(self.backend))(mount))
+
+    @property
+    def keeps(self) -> str:
+        """Return what the volume keeps: `FILES` or `OBJECTS`."""
+        return OBJECTS if self.backend.skill(HasObjectFiles) is not None else FILES
 
     def skilled(self, skill: type[S]) -> S:
         """Return a skill of the backend; skip the test of a backend that need not have it."""

@@ -11,12 +11,13 @@ import pytest
 
 from backends.base import HardwareStatus, HasQuota, Mount, MountedBackend, capabilities
 from backends.fs import layout
-from contract.site import Site
+from contract.site import FILES, OBJECTS, Site
 from contract.waiting import eventually
 from core import errors
 from core.errors import StorageError
 from core.names import QuotaScope, VFolderId
 
+KEEPS = (FILES, OBJECTS)
 MIB = 1 << 20
 UNPRIVILEGED = 65534
 

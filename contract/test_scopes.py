@@ -9,12 +9,13 @@ from uuid import uuid4
 import pytest
 
 from backends.base import HasInodeLimits, HasQuota, HasSoftLimits, MountedBackend
-from contract.site import Site
+from contract.site import FILES, OBJECTS, Site
 from contract.waiting import eventually
 from core import errors
 from core.errors import StorageError
 from core.names import QuotaScope, ScopeKind, VFolderId
 
+KEEPS = (FILES, OBJECTS)
 MANY = 8
 LIMITS = [1, 511, 512, 4095, 4096, 4097, 10_000_000, 2**40 + 1, 2**53 + 1, 2**63 - 4097, 2**63 - 1]
 
@@ -55,7 +56,7 @@ def test_a_scope_that_holds_something_stays(backend: MountedBackend, vfolder: VF
     assert vfolder.scope
     with pytest.raises(errors.QuotaScopeNotEmpty):
         backend.delete_scope(vfolder.scope)
-    assert backend.vfolder_path(vfolder).is_dir()
+    backend.check_vfolder(vfolder)
 
 
 def test_one_of_many_makes_it(backend: MountedBackend, scope: QuotaScope) -> None:

@@ -11,13 +11,14 @@ from pathlib import Path
 
 import pytest
 
-from contract.fixtures import backend, quota, scope, snapshots, vfolder
+from contract.fixtures import backend, fitting, quota, scope, snapshots, vfolder
 from contract.site import Site, configured
 from core.errors import ConfigurationError
 from tests.contract import sites
 
 __all__ = [
     "backend",
+    "fitting",
     "quota",
     "scope",
     "snapshots",
@@ -62,7 +63,8 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         return
     name = metafunc.config.getoption("--volume", default=None)
     btrfs, ceph = [pytest.mark.part("btrfs")], [pytest.mark.part("ceph")]
-    marks = {"btrfs": btrfs, "btrfs-simple": btrfs, "cephfs": ceph}
+    seaweed = [pytest.mark.part("seaweedfs")]
+    marks = {"s3": seaweed, "btrfs": btrfs, "btrfs-simple": btrfs, "cephfs": ceph}
     module = metafunc.module.__name__.rpartition(".")[2]
     names = [name] if name else sites.here(module)
     values = [pytest.param(each, marks=marks.get(each, [])) for each in names]
@@ -77,6 +79,10 @@ def site(
     file = request.config.getoption("--config", default=None)
     if file:
         yield configured(request.param, file)
+        return
+    if request.param == "s3":
+        storage = request.getfixturevalue("object_storage")
+        yield sites.s3(tmp_path_factory.mktemp("site"), storage)
         return
     with sites.MAKERS[request.param](tmp_path_factory.mktemp("site")) as made:
         yield made

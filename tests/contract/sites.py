@@ -26,6 +26,7 @@ from tests.backends.systems.arrays.simulated import trusting
 from tests.support import nfs as nfs_server
 from tests.support.ceph import running_ceph
 from tests.support.loops import mounted
+from tests.support.object_storage import ACCESS_KEY, SECRET_KEY, ObjectStorage
 
 #: The mount of these simulators lists the directory of snapshots; a real one does not.
 LISTED_SNAPSHOTS = {
@@ -194,6 +195,20 @@ def faulty(directory: Path) -> Iterator[Site]:
     shutil.rmtree(top)
 
 
+def s3(directory: Path, storage: ObjectStorage) -> Site:
+    """A bucket of a real server that other tests use too."""
+    top = directory / "records"
+    top.mkdir()
+    options = {
+        "endpoint": storage.url,
+        "bucket": storage.new_bucket().name,
+        "prefix": "contract",
+        "access_key": ACCESS_KEY,
+        "secret_key": SECRET_KEY,
+    }
+    return _site(backend_factory("s3")(Mount("objects", top, options)), "s3")
+
+
 MAKERS = {
     "vfs": vfs,
     "faulty": faulty,
@@ -226,10 +241,17 @@ LONG = {
     "test_vfolders": (*_COMMANDS, *_ARRAYS, "ext4"),
     "": _COMMANDS,
 }
+#: The modules of the suite that are about a volume of objects, too.
+OF_OBJECTS = ("test_objects", "test_scopes", "test_faults")
 
 
 def here(module: str) -> list[str]:
     """Return the backends whose file system is available where a module of tests runs."""
     long = () if os.environ.get("CONTRACT") == "all" else LONG.get(module, LONG[""])
     inside = "UML_XFS" in os.environ
-    return [name for name in MAKERS if (name in IN_KERNEL) == inside and name not in long]
+    of_objects = ["s3"] if module in OF_OBJECTS and not inside else []
+    if module == "test_objects":
+        return of_objects
+    return of_objects + [
+        name for name in MAKERS if (name in IN_KERNEL) == inside and name not in long
+    ]
