@@ -1,8 +1,10 @@
 """A volume in a bucket, served by a complete node: the journeys of users from door to bucket."""
 
+import io
 import json
 import os
 import signal
+import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,6 +31,8 @@ from tests.support.object_storage import (
 pytestmark = pytest.mark.part("seaweedfs")
 
 MIB = 1 << 20
+#: Files of the round trip, and how often its worker is killed on each way.
+MANY_FILES, KILLS = (int(os.environ.get(n, d)) for n, d in (("TRIP_FILES", 500), ("TRIP_KILLS", 1)))
 PIECE = 4 * MIB + 1
 VOLUME = "objects"
 
@@ -109,6 +113,10 @@ class Site:
             return found if found["ended_at"] else {}
 
         return wait_for(ended, 120)
+
+    def kill_worker(self) -> None:
+        """Kill it as the kernel does; the node starts another one."""
+        os.kill(self.node.pid_of(["worker"]), signal.SIGKILL)
 
     def objects(self) -> int:
         return sum(1 for _ in self.bucket.walk("volume/"))
@@ -253,8 +261,11 @@ def test_jobs_do_their_work(site: Site) -> None:
     assert kept["result"]["trash"]["size_bytes"] == 3, kept
     assert site.job(verb="restore", vfolder=vfolder)["state"] == "succeeded"
     assert [name for name, *_ in site.names(vfolder)] == ["d0", "d1", "d2"]
-    for one in (vfolder, target):
-        assert site.job(verb="delete", vfolder=one, keep_seconds=0)["state"] == "succeeded"
+    for one, number in ((vfolder, 3), (target, 2)):
+        ended = site.job(verb="delete", vfolder=one, keep_seconds=0)
+        assert ended["state"] == "succeeded", ended
+        purged = {phase["name"]: phase for phase in ended["progress"]["phases"]}["purge"]
+        assert purged["items"]["deleted"] > number, purged
     assert site.objects() == before
 
 
@@ -329,7 +340,7 @@ def test_a_clone_survives_the_death_of_its_worker(site: Site) -> None:
     site.proxy.faults = [busy]
     job = site.call("POST", "/v1/jobs", verb="clone", source=vfolder, target=target)["id"]
     wait_for(lambda: busy.hits, 60)
-    os.kill(site.node.pid_of(["worker"]), signal.SIGKILL)
+    site.kill_worker()
     site.proxy.faults = []
     ended = site.end(job)
     assert ended["state"] == "succeeded", ended
@@ -530,6 +541,45 @@ def test_a_target_of_objects_is_new(site: Site) -> None:
     assert site.names(target, "again") == site.names(target, "there/a")
 
 
+def test_one_file_becomes_one_object(site: Site) -> None:
+    vfolder, top = filled(site)
+    target, other = site.vfolder(), site.vfolder()
+    scope, body = target.partition("/")[0], {"verb": "transfer", "target": target}
+    site.call("PATCH", "/quota-scope", qsid=scope, options={"limit_bytes": 20 * MIB})
+    up = {**body, "volume": "local", "source": vfolder, "target_volume": VOLUME}
+
+    def ended(**more: Any) -> tuple[str, str]:
+        found = site.job(**{**up, **more})
+        return found["state"], str((found["error"] or {}).get("title", ""))
+
+    assert ended(source_path="a/ü 1.bin") == ("succeeded", "")
+    assert ended(source_path="a/ü 4.bin", target_path="d/big")[0] == "succeeded"
+    assert ended(source_path="a/b/link", target_path="d/link")[0] == "succeeded"
+    assert site.names(target) == [("d", "DIRECTORY", 0), ("ü 1.bin", "FILE", 1)]
+    assert site.names(target, "d") == [("big", "FILE", 17 * MIB), ("link", "FILE", 11)]
+    for path in ("d/big", "d", "d/big/below"):
+        assert ended(source_path="a/ü 0.bin", target_path=path)[0] == "failed"
+    kept = {"source_path": "a/ü 0.bin", "target_path": "d/big"}
+    assert ended(**kept, on_conflict="skip")[0] == "partial"
+    assert ended(source_path="none", target_path="x")[0] == "failed"
+    assert site.names(target, "d")[0] == ("big", "FILE", 17 * MIB)
+    assert ended(**kept, on_conflict="replace", verify="checksum")[0] == "succeeded"
+    assert site.names(target, "d")[0] == ("big", "FILE", 0)
+    assert site.call("GET", "/quota-scope", qsid=scope)["used_bytes"] == 1 + 11
+    copied = site.job(verb="transfer", source=target, source_path="d/link", target=other)
+    assert copied["state"] == "succeeded", copied
+    back = site.job(
+        verb="transfer",
+        source=other,
+        source_path="link",
+        target=vfolder,
+        target_path="again",
+        target_volume="local",
+    )
+    assert back["state"] == "succeeded", back
+    assert os.readlink(top / "again") == os.readlink(top / "a/b/link")
+
+
 @pytest.mark.parametrize("way", ["to", "from"])
 def test_a_transfer_survives_the_death_of_its_worker(site: Site, way: str) -> None:
     vfolder, top = filled(site)
@@ -544,7 +594,7 @@ def test_a_transfer_survives_the_death_of_its_worker(site: Site, way: str) -> No
     body = {"volume": VOLUME, **(sent if way == "to" else got)}
     job = site.doors.call("POST", "/v1/jobs", verb="transfer", **body)["id"]
     wait_for(lambda: busy.hits, 60)
-    os.kill(site.node.pid_of(["worker"]), signal.SIGKILL)
+    site.kill_worker()
     site.proxy.faults = []
     ended = site.end(job)
     assert ended["state"] == "succeeded", ended
@@ -552,3 +602,112 @@ def test_a_transfer_survives_the_death_of_its_worker(site: Site, way: str) -> No
     if way == "to":
         assert site.job(verb="transfer", **got)["state"] == "succeeded"
     assert trees.attributes(mounted(site, back)) == trees.attributes(top)
+
+
+#: Bytes of a file of four parts, and of four ranges.
+BIG = 48 * MIB + 1
+
+
+def test_a_big_file_is_sent_on_at_its_last_part(site: Site) -> None:
+    """The parts that the storage has are not sent again after the death of the worker."""
+    vfolder = site.vfolder("local")
+    (mounted(site, vfolder) / "big").write_bytes(os.urandom(MIB) * 48 + b"1")
+    there = beside(vfolder)
+    busy = Fault("PUT", "partNumber=4(&|$)", 10**9, status=503, code="SlowDown")
+    site.proxy.faults, site.proxy.seen = [busy], []
+    body = {"volume": "local", "source": vfolder, "target": there, "target_volume": VOLUME}
+    job = site.doors.call("POST", "/v1/jobs", verb="transfer", verify="checksum", **body)["id"]
+
+    def sent() -> bool:
+        found = [upload for upload, _ in site.bucket.unfinished("volume/")]
+        return bool(busy.hits) and len(found) == 1 and len(list(found[0].parts())) == 3
+
+    wait_for(sent, 60)
+    site.kill_worker()
+    site.proxy.faults = []
+    ended = site.end(job)
+    assert (ended["state"], ended["attempt"] > 1) == ("succeeded", True), ended
+    assert site.proxy.count("PUT", "partNumber=[123](&|$)") == 3
+    assert not list(site.bucket.unfinished("volume/"))
+
+
+def test_a_cancelled_transfer_leaves_no_parts(site: Site) -> None:
+    """The storage is overloaded meanwhile, and the job ends at once all the same."""
+    vfolder = site.vfolder("local")
+    (mounted(site, vfolder) / "big").write_bytes(os.urandom(MIB) * 17)
+    there = beside(vfolder)
+    busy = Fault("PUT", "partNumber=2(&|$)", 10**9, status=503, code="SlowDown")
+    site.proxy.faults = [busy]
+    body = {"volume": "local", "source": vfolder, "target": there, "target_volume": VOLUME}
+    job = site.doors.call("POST", "/v1/jobs", verb="transfer", **body)["id"]
+    wait_for(lambda: busy.hits, 60)
+    site.doors.call("POST", f"/v1/jobs/{job}/cancel")
+    assert site.end(job)["state"] == "cancelled"
+    assert not list(site.bucket.unfinished("volume/"))
+    assert busy.hits
+    site.proxy.faults = []
+
+
+def test_a_big_object_is_fetched_on_at_its_last_range(site: Site) -> None:
+    vfolder = site.vfolder()
+    top = mounted(site, site.vfolder("local"))
+    data = os.urandom(MIB) * 48 + b"1"
+    site.bucket.upload(f"volume/{site.prefix_of(vfolder)}big", io.BytesIO(data), len(data))
+    target = f"{vfolder.partition('/')[0]}/{uuid4().hex}"
+    busy = Fault("GET", "big$", 10**9, status=503, code="SlowDown", range=f"bytes={BIG - 1}-")
+    site.proxy.faults, site.proxy.seen = [busy], []
+    body = {"source": vfolder, "target": target, "target_volume": "local", "verify": "checksum"}
+    job = site.doors.call("POST", "/v1/jobs", volume=VOLUME, verb="transfer", **body)["id"]
+
+    def fetched() -> bool:
+        notes = top.parents[3].glob(f"*/.vfolder/staging/{job}/drafts/*.done")
+        return bool(busy.hits) and [note.read_bytes()[-1:] for note in notes] == [b"\3"]
+
+    wait_for(fetched, 60)
+    site.kill_worker()
+    site.proxy.faults = []
+    ended = site.end(job)
+    assert (ended["state"], ended["attempt"] > 1) == ("succeeded", True), ended
+    ranges = [one.headers["range"] for one in site.proxy.seen if one.headers.get("range")]
+    assert [ranges.count(f"bytes={16 * n * MIB}-{16 * (n + 1) * MIB - 1}") for n in range(3)] == [
+        1,
+        1,
+        1,
+    ]
+    assert (mounted(site, target) / "big").read_bytes() == data
+
+
+def test_many_files_survive_deaths_on_both_ways(site: Site) -> None:
+    """More of both by hand: TRIP_FILES=20000 TRIP_KILLS=5."""
+    vfolder = site.vfolder("local")
+    top = mounted(site, vfolder)
+    for number in range(MANY_FILES):
+        path = top / f"ü {number // 100:04}" / f"{number:06}"
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(str(number).encode() * (number % 600))
+        path.chmod(0o600 + number % 0o100)
+        os.utime(path, ns=(1, 1_700_000_000_000_000_001 + number * 1_000_003))
+        if number % 50 == 0:
+            path.with_suffix(".link").symlink_to(f"../{number}")
+    there, back = beside(vfolder), beside(vfolder)
+    steps = [MANY_FILES * (kill + 1) // (KILLS + 1) for kill in range(KILLS)]
+    for method, body in [
+        ("PUT", {"volume": "local", "source": vfolder, "target": there, "target_volume": VOLUME}),
+        ("GET", {"volume": VOLUME, "source": there, "target": back, "target_volume": "local"}),
+    ]:
+        faults = [
+            Fault(method, f"{keys_of(there)}.*/{step:06}$", 10**9, status=503, code="SlowDown")
+            for step in steps
+        ]
+        site.proxy.faults = list(faults)
+        job = site.doors.call("POST", "/v1/jobs", verb="transfer", **body)["id"]
+        for fault in faults:
+            wait_for(lambda fault=fault: fault.hits, 600)
+            site.kill_worker()
+            site.proxy.faults.remove(fault)
+        ended = site.end(job)
+        assert (ended["state"], ended["attempt"]) == ("succeeded", KILLS + 1), ended
+    assert trees.attributes(mounted(site, back)) == trees.attributes(top)
+    command = ["rsync", "-ainc", "--delete", f"{top}/", f"{mounted(site, back)}/"]
+    same = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert [line for line in same.stdout.splitlines() if not line.startswith(".d")] == []

@@ -5,7 +5,7 @@ from workers.verbs.adopt import Adopt
 from workers.verbs.clone import Clone
 from workers.verbs.delete import Delete, DeleteFiles
 from workers.verbs.extract import Extract
-from workers.verbs.object_send import across
+from workers.verbs.object_across import across
 from workers.verbs.rescan import Rescan
 from workers.verbs.trash import Purge, RestoreFromTrash
 from workers.verbs.usage import CountUsage

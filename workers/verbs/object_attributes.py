@@ -11,6 +11,7 @@ import os
 import stat
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from decimal import Decimal, InvalidOperation
 
 _NS = 10**9
@@ -54,6 +55,11 @@ def attributes_of(metadata: Mapping[str, str]) -> ObjectAttributes:
         _number(metadata.get("uid", "")),
         _number(metadata.get("gid", "")),
     )
+
+
+def modified_ns(written: datetime | None) -> int | None:
+    """Return the moment when an object was written; it stands for a time that is not said."""
+    return None if written is None else int(written.timestamp() * _NS)
 
 
 def _number(text: str) -> int | None:

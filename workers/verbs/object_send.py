@@ -11,10 +11,10 @@ import stat
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from itertools import islice
+from itertools import chain, islice
 from typing import Any, Protocol
 
-from backends.entries import HasObjects, ObjectTree, object_tree
+from backends.entries import ContinuedUpload, HasObjects, ObjectTree, object_tree
 from backends.fs import is_same_time, paths, reason_of
 from backends.quota import soft
 from backends.transfer import Endpoint, selection_of
@@ -33,14 +33,9 @@ from core.jobs.requests import CloneRequest, TransferRequest
 from core.names import VFolderId, VFolderPath, counted
 from workers.run import Context, Manifest, Outcome
 from workers.verbs.object_attributes import metadata_of
-from workers.verbs.object_transfer import (
-    BLOCK_BYTES,
-    ChosenObjects,
-    TransferFromObjects,
-    as_transfer,
-    beside,
-)
-from workers.verbs.objects import has_objects, objects_of
+from workers.verbs.object_fetch import BLOCK_BYTES, beside, grouped
+from workers.verbs.object_transfer import ChosenObjects, as_transfer
+from workers.verbs.objects import objects_of
 from workers.verbs.transfer import items_of
 
 #: After how many entries the job notes how far it is.
@@ -60,6 +55,8 @@ class SourceEntry:
     size: int
     #: What its source needs to read it.
     own: Any = None
+    #: Where it goes, when that is not its own path.
+    place: VFolderPath | None = None
 
 
 class SendingSource(Protocol):
@@ -75,12 +72,51 @@ class SendingSource(Protocol):
         """Return the digest of a file at the source."""
 
 
+class OpenUploads:
+    """The uploads of big files that the runs of a job began, in its manifest."""
+
+    def __init__(self, manifest: Manifest) -> None:
+        self._manifest = manifest
+        self._known = {str(one["path"]): one for one in manifest.all("upload")}
+
+    def of(self, path: VFolderPath, status: os.stat_result, target: ObjectTree) -> ContinuedUpload:
+        """Return what an earlier run sent of a file, which is abandoned where the file changed."""
+        version = [status.st_size, status.st_mtime_ns]
+        known = self._known.get(str(path))
+        if known is not None and known["version"] != version:
+            target.abandon(path, known["id"])
+            known = None
+
+        def note(upload: str) -> None:
+            mark = {"path": str(path), "version": version, "id": upload}
+            self._manifest.note("upload", **mark)
+            self._known[str(path)] = mark
+
+        return ContinuedUpload(known["id"] if known else None, note)
+
+    def forget(self, path: VFolderPath) -> None:
+        """Take an upload as complete."""
+        self._known.pop(str(path), None)
+
+    def abandon(self, target: ObjectTree) -> None:
+        """Remove what no run continues."""
+        for one in self._known.values():
+            target.abandon(VFolderPath.parse(one["path"]), one["id"])
+
+
 class FileSource:
     """A directory of files, by the descriptor of its root."""
 
-    def __init__(self, root: int, selection: Selection, on_part: Callable[[int], object]) -> None:
+    def __init__(
+        self,
+        root: int,
+        selection: Selection,
+        uploads: OpenUploads,
+        on_part: Callable[[int], object],
+    ) -> None:
         self._root = root
         self._selection = selection
+        self._uploads = uploads
         self._on_part = on_part
 
     def entries(self) -> Iterator[SourceEntry]:
@@ -98,8 +134,8 @@ class FileSource:
             path = directory / VFolderPath((name,))
             if status is None or not self._selection.includes(str(path), status):
                 continue
-            kind = _kind(status.st_mode)
-            yield SourceEntry(str(path), kind, status.st_size if kind == "f" else 0, path)
+            kind = kind_of(status.st_mode)
+            yield SourceEntry(str(path), kind, status.st_size if kind in "fl" else 0, path)
             if kind == "d":
                 yield from self._below(path)
 
@@ -109,28 +145,36 @@ class FileSource:
         Raises:
             BackendFailed: the file changes again and again, or the entry is a device or a fifo.
         """
+        place: VFolderPath = one.place or one.own
         if one.kind == "f":
-            self._send_file(one.own, target)
+            self._send_file(one.own, target, place)
             return
         with paths.parent_beneath(self._root, one.own) as (parent, name):
             status = os.stat(name, dir_fd=parent, follow_symlinks=False)
             if one.kind == "l":
-                target.send_link(one.own, os.readlink(name, dir_fd=parent), metadata_of(status))
+                target.send_link(place, os.readlink(name, dir_fd=parent), metadata_of(status))
             elif one.kind == "d":
                 target.mark(one.own, metadata_of(status))
             else:
                 raise BackendFailed("A bucket keeps no devices, sockets and fifos.")
 
-    def _send_file(self, path: VFolderPath, target: ObjectTree) -> None:
+    def _send_file(self, path: VFolderPath, target: ObjectTree, place: VFolderPath) -> None:
         for _ in range(TRIES):
             descriptor = paths.open_file(self._root, path)
             try:
                 before = os.fstat(descriptor)
-                metadata = metadata_of(before)
-                target.send(path, descriptor, before.st_size, metadata, on_part=self._on_part)
+                target.send(
+                    place,
+                    descriptor,
+                    before.st_size,
+                    metadata_of(before),
+                    on_part=self._on_part,
+                    continued=self._uploads.of(place, before, target),
+                )
                 after = os.fstat(descriptor)
             finally:
                 os.close(descriptor)
+            self._uploads.forget(place)
             same = is_same_time(before.st_mtime_ns, after.st_mtime_ns, 1)
             if same and before.st_size == after.st_size:
                 return
@@ -150,7 +194,8 @@ def _status(name: str, directory: int) -> os.stat_result | None:
         return None
 
 
-def _kind(mode: int) -> str:
+def kind_of(mode: int) -> str:
+    """Return the kind of an entry by its mode: f, d, l, or o for others."""
     kinds = {stat.S_IFREG: "f", stat.S_IFDIR: "d", stat.S_IFLNK: "l"}
     return kinds.get(stat.S_IFMT(mode), "o")
 
@@ -170,7 +215,7 @@ class ObjectSource:
 
     def send(self, one: SourceEntry, target: ObjectTree) -> None:
         """See `SendingSource.send`."""
-        target.take(self._tree, one.own)
+        target.take(self._tree, one.own, one.place)
 
     def digest(self, one: SourceEntry) -> bytes:
         """See `SendingSource.digest`."""
@@ -186,12 +231,6 @@ def digest_of_object(tree: ObjectTree, path: VFolderPath) -> bytes:
     finally:
         reader.close()
     return digest.digest()
-
-
-def across(context: Context, request: CloneRequest | TransferRequest) -> Any:  # noqa: ANN401 - a table of verbs
-    """Return the verb that copies from or to objects."""
-    to_objects = has_objects(context, request.home)
-    return (TransferToObjects if to_objects else TransferFromObjects)(context, request)
 
 
 class TransferToObjects:
@@ -216,6 +255,10 @@ class TransferToObjects:
         self._path = VFolderPath.parse(self._request.target_path)
         self._stop = bytearray(1)
         self._begun = False
+        #: The bytes of the object that is replaced; None where there is none.
+        self._replaced_bytes: int | None = None
+        self._tree: ObjectTree | None = None
+        self._uploads: OpenUploads | None = None
 
     def __call__(self) -> Outcome:
         """Send every entry, compare, and publish a new vfolder.
@@ -229,13 +272,20 @@ class TransferToObjects:
                 self._backend.create_scope(scope)
         manifest = self._context.manifest(self._root, scope)
         self._context.report(self._root, scope, continues=True)
+        return self._done_with(manifest)
+
+    def _done_with(self, manifest: Manifest) -> Outcome:
+        """Do what is left."""
+        scope = self._vfolder.scope
         done = manifest.last("copied")
         if done is None or not self._is_published():
             done = self._copied(manifest)
             manifest.mark("copied", **done)
             self._publish()
         size_bytes = int(done["copied_bytes"])
-        soft.settle(self._backend, scope, self._run.job.id, size_bytes)
+        change_bytes = size_bytes - (self._replaced_bytes or 0)
+        since_ms = self._run.job.started_ms if change_bytes < 0 else None
+        soft.settle(self._backend, scope, self._run.job.id, change_bytes, since_ms=since_ms)
         amount = counted(done["files"], "file")
         return Outcome(
             sentence=self._run.summary("transferred", amount, size_bytes=size_bytes),
@@ -248,6 +298,11 @@ class TransferToObjects:
     def undo(self) -> None:
         """Remove what was sent; nothing else had its place."""
         soft.settle(self._backend, self._vfolder.scope, self._run.job.id)
+        if self._tree is not None and self._uploads is not None:
+            self._uploads.abandon(self._tree)
+        self._undo_sent()
+
+    def _undo_sent(self) -> None:
         if self._path.is_root:
             self._objects.drop_draft(self._vfolder, self._run.job.id)
         elif self._begun:
@@ -268,8 +323,9 @@ class TransferToObjects:
             self._objects.publish_draft(self._vfolder, self._run.job.id)
 
     def _copied(self, manifest: Manifest) -> dict[str, Any]:
-        target = self._target(manifest)
-        with self._source() as source:
+        target = self._tree = self._target(manifest)
+        self._uploads = OpenUploads(manifest)
+        with self._source(self._uploads) as source:
             soft.reserve(
                 self._backend, self._vfolder.scope, self._run.job.id, lambda: self._size_of(source)
             )
@@ -297,7 +353,7 @@ class TransferToObjects:
         return tree.below(self._path)
 
     @contextmanager
-    def _source(self) -> Iterator[SendingSource]:
+    def _source(self, uploads: OpenUploads) -> Iterator[SendingSource]:
         """Open the source.
 
         Raises:
@@ -309,15 +365,13 @@ class TransferToObjects:
         vfolder, path = VFolderId.parse(request.source), VFolderPath.parse(request.source_path)
         backend = self._context.backend(request.volume)
         if objects := backend.skill(HasObjects):
-            tree = objects.tree(vfolder)
-            if not tree.is_directory(path):
-                raise object_tree.unsupported(backend, "transfer a single file to another volume")
-            yield ObjectSource(tree.below(path), selection)
+            yield ObjectSource(objects.tree(vfolder).below(path), selection)
             return
         with Endpoint(backend, vfolder, path).opened() as root:
-            yield FileSource(root, selection, self._pace)
+            yield FileSource(root, selection, uploads, self._pace)
 
     def _pace(self, size_bytes: int) -> None:
+        self._run.check()
         self._run.throttle.pace(0, size_bytes, self._stop)
 
     def _size_of(self, source: SendingSource) -> int:
@@ -342,8 +396,12 @@ class TransferToObjects:
                 return one, error
             return one, None
 
+        def send_each(group: list[SourceEntry]) -> list[tuple[SourceEntry, Any]]:
+            return [send(one) for one in group]
+
         rest = islice(source.entries(), mark["number"], None)
-        for number, (one, error) in enumerate(beside(send, rest), mark["number"] + 1):
+        groups = beside(send_each, grouped(rest, lambda one: one.size))
+        for number, (one, error) in enumerate(chain.from_iterable(groups), mark["number"] + 1):
             self._run.check()
             self._count(one, error, counts)
             if number % MARKED_ENTRIES == 0:

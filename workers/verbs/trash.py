@@ -5,6 +5,8 @@ works on a tree in the trash holds the lock of its vfolder, so no two work on th
 """
 
 import os
+from contextlib import suppress
+from itertools import islice
 from pathlib import PurePosixPath
 
 import msgspec
@@ -15,11 +17,16 @@ from backends.fs import descriptors, layout
 from backends.quota import soft
 from backends.retention import TrashRecord, trash
 from backends.tree import RemoveOptions, Usage, UsageOptions, measure_tree, remove_tree
-from core.errors import QuotaExceeded, TrashNotFound, VFolderExists
+from core.errors import QuotaExceeded, TrashNotFound, VFolderExists, VFolderNotFound
 from core.jobs import Counter, State
 from core.jobs.requests import PurgeRequest, RestoreRequest
 from core.names import VFolderId, counted, size_text
 from workers.run import NO_ROOM, Context, Manifest, Outcome, Run
+
+#: Objects that a purge leaves which its report names, at most.
+LEFT_SHOWN = 100
+#: After so many objects a limited purge looks whether the run ends.
+PACED_OBJECTS = 10
 
 
 class TrashedTree:
@@ -32,6 +39,7 @@ class TrashedTree:
         self._root = context.root(volume)
         self._vfolder = vfolder
         self._id = trash_id
+        self._stop = bytearray(1)
         self.path = layout.trash(vfolder.scope, trash_id)
 
     @property
@@ -94,6 +102,8 @@ class TrashedTree:
             trash.forget(directory, self._id)
             return 0
         self._note_purge(directory)
+        if objects := self._backend.skill(HasObjects):
+            self._purge_objects(objects, directory)
         self._backend.before_purge(directory, self._id, self._vfolder)
         options = RemoveOptions(effort=self._context.effort)
         removal = remove_tree(directory, self._id, control=self._run, options=options)
@@ -101,6 +111,25 @@ class TrashedTree:
         if removal.complete:
             trash.forget(directory, self._id)
         return removal.remaining
+
+    def _purge_objects(self, objects: HasObjects, directory: int) -> None:
+        """Remove the objects of the tree; `before_purge` finds those that are left.
+
+        Raises:
+            BackendFailed: the storage did not remove some; the next purge begins with them.
+        """
+        with suppress(VFolderNotFound):  # a record without objects, or none
+            tree = objects.tree_at(PurePosixPath(self._id), directory)
+            left = list(islice(tree.remove_all(self._count_removed), LEFT_SHOWN))
+            for path in left:
+                self._run.fault(path, "the object storage did not remove it")
+
+    def _count_removed(self, number: int) -> None:
+        """Count the objects of a batch, and wait as long as the limit says."""
+        self._run.count(Counter.DELETED, number)
+        for done in range(0, number, PACED_OBJECTS):
+            self._run.check()
+            self._run.throttle.pace(min(PACED_OBJECTS, number - done), 0, self._stop)
 
     def _note_purge(self, directory: int) -> None:
         """Note that the tree cannot be restored; where the note has no room, drop the record."""
