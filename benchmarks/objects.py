@@ -1,0 +1,195 @@
+"""Transfers to and from a bucket against rclone and s5cmd: small objects, and big ones.
+
+The server is a real SeaweedFS on loopback. Ours is a job as a worker's process runs it, from its
+claim to its end. `--tool DIRECTORY` is where s5cmd is, when it is not in the path.
+"""
+
+import os
+import shutil
+import tempfile
+from collections.abc import Callable
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from uuid import UUID, uuid4
+
+from celery.exceptions import Ignore
+
+from backends.systems.s3 import Bucket
+from backends.volumes import Volumes
+from benchmarks._interleave import Variant, interleave, rate, table
+from benchmarks._places import options
+from core.jobs import State
+from core.jobs.requests import parse
+from core.jobs.store import JobStore, Submission
+from core.names import QuotaScope, ScopeKind, VFolderId
+from core.redis import Database, connect
+from core.settings import Settings
+from tests.support.doors import mark, settings_in
+from tests.support.object_storage import (
+    ACCESS_KEY,
+    SECRET_KEY,
+    ObjectStorage,
+    running_object_storage,
+)
+from tests.support.valkey import Valkey, running_valkey
+from workers.runner import JobFailed, Runner
+
+_SMALL_BYTES = 4096
+_PER_DIRECTORY = 200
+_BIG_FILES = 4
+_MIB = 1 << 20
+_SCOPE = QuotaScope(ScopeKind.USER, UUID(int=1))
+
+
+@dataclass(frozen=True)
+class Site:
+    """A bucket and a directory as volumes, and what runs their jobs."""
+
+    settings: Settings
+    storage: ObjectStorage
+    bucket: Bucket
+    room: Path
+
+    def new_vfolder(self, volume: str, *, made: bool = True) -> VFolderId:
+        vfolder = VFolderId(_SCOPE, uuid4())
+        backend = Volumes(self.settings).get(volume)
+        with suppress(Exception):
+            backend.create_scope(_SCOPE)
+        if made:
+            backend.create_vfolder(vfolder)
+        return vfolder
+
+    def transfer(self, source: str, target: str, read: VFolderId, write: VFolderId) -> None:
+        """Run a transfer of a complete vfolder as a worker does."""
+        store = JobStore(connect(self.settings, Database.JOBS), lambda _: None)
+        request = {"verb": "transfer", "volume": source, "target_volume": target}
+        request |= {"source": str(read), "target": str(write), "verify": "none"}
+        job = store.submit(Submission(parse(request)))
+        with suppress(Ignore, JobFailed):
+            Runner(self.settings, store, lambda _: None)(job.id, lambda _: None)
+        ended = store.get(job.id)
+        if ended.state is not State.SUCCEEDED:
+            raise SystemExit(f"a transfer failed: {ended.document()}")
+
+
+def main(arguments: list[str]) -> None:
+    chosen = options(arguments, rounds=3, files=2000, mib=512, tool="")
+    with ExitStack() as held:
+        room = Path(held.enter_context(tempfile.TemporaryDirectory(prefix="bench-objects-")))
+        storage = held.enter_context(running_object_storage(_made(room / "storage")))
+        valkey = held.enter_context(running_valkey(_made(room / "store")))
+        site = _site(room, storage, valkey)
+        for name, number, size in (
+            ("small", chosen.files, _SMALL_BYTES),
+            ("big", _BIG_FILES, chosen.mib * _MIB // _BIG_FILES),
+        ):
+            if not number or not size:
+                continue
+            source = site.new_vfolder("local")
+            _fill(Volumes(site.settings).get("local").vfolder_path(source), number, size)
+            unit = rate(number, "files") if name == "small" else rate(number * size / _MIB, "MiB")
+            for way in ("up", "down"):
+                variants = _variants(site, source, way, chosen.tool)
+                interleave(variants, chosen.rounds)
+                print(f"{name} files {way}: {number} of {size:,} bytes")
+                table(variants, "ours", unit)
+
+
+def _made(path: Path) -> Path:
+    path.mkdir()
+    return path
+
+
+def _site(room: Path, storage: ObjectStorage, valkey: Valkey) -> Site:
+    bucket = storage.new_bucket()
+    more = f"""
+[volume.objects]
+backend = "s3"
+path = "{_made(room / "records")}"
+[volume.objects.options]
+endpoint = "{storage.url}"
+bucket = "{bucket.name}"
+access_key = "{ACCESS_KEY}"
+secret_key = "{SECRET_KEY}"
+"""
+    settings = settings_in(_made(room / "node"), valkey.url, more)
+    mark(settings, {"objects": room / "records"})
+    return Site(settings, storage, bucket, room)
+
+
+def _fill(top: Path, number: int, size: int) -> None:
+    for n in range(number):
+        path = top / f"{n // _PER_DIRECTORY:04}" / f"{n:06}.bin"
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(os.urandom(min(size, _MIB)) * max(1, size // _MIB))
+
+
+def _variants(site: Site, source: VFolderId, way: str, tool: str) -> list[Variant]:
+    top = Volumes(site.settings).get("local").vfolder_path(source)
+    tools = _commands(site, tool)
+    if way == "down":
+        site.transfer("local", "objects", source, sent := site.new_vfolder("objects", made=False))
+        prefix = next(iter(site.bucket.walk(f"{_SCOPE.directory}/{sent.directory.parts[1]}"))).key
+        prefix = "/".join(prefix.split("/")[: len(sent.directory.parts)])
+
+        def ours(_: int) -> Callable[[], object]:
+            return lambda: site.transfer(
+                "objects", "local", sent, site.new_vfolder("local", made=False)
+            )
+
+        def command(name: str, number: int) -> list[str]:
+            target = site.room / f"{name.replace(' ', '-')}-{uuid4().hex}-{number}"
+            return tools[name](f"{site.bucket.name}/{prefix}", str(target), down=True)
+
+    else:
+
+        def ours(_: int) -> Callable[[], object]:
+            return lambda: site.transfer(
+                "local", "objects", source, site.new_vfolder("objects", made=False)
+            )
+
+        def command(name: str, number: int) -> list[str]:
+            target = f"{site.bucket.name}/tools/{uuid4().hex}-{number}"
+            return tools[name](target, str(top), down=False)
+
+    mine = Variant("ours", ours, warm=lambda: _warm(site))
+    return [
+        mine,
+        *(Variant(name, lambda n, name=name: command(name, n)) for name in tools),
+    ]
+
+
+def _warm(site: Site) -> None:
+    """Load and connect what a worker's process has loaded before."""
+    empty = site.new_vfolder("local")
+    site.transfer("local", "objects", empty, site.new_vfolder("objects", made=False))
+
+
+def _commands(site: Site, tool: str) -> dict[str, Callable[..., list[str]]]:
+    """Return the tools that are here; each makes a command of a bucket's path and a directory."""
+    found: dict[str, Callable[..., list[str]]] = {}
+    os.environ["AWS_ACCESS_KEY_ID"], os.environ["AWS_SECRET_ACCESS_KEY"] = ACCESS_KEY, SECRET_KEY
+    os.environ["AWS_REGION"] = "us-east-1"
+    os.environ.pop("AWS_CA_BUNDLE", None)  # rclone takes none
+    url = site.storage.url
+
+    def rclone(more: list[str]) -> Callable[..., list[str]]:
+        def command(path: str, directory: str, *, down: bool) -> list[str]:
+            remote = f":s3,provider=Other,env_auth,endpoint='{url}':{path}"
+            sides = [remote, directory] if down else [directory, remote]
+            return ["rclone", "--config=", "copy", "-q", "--s3-no-check-bucket", *more, *sides]
+
+        return command
+
+    def s5cmd(path: str, directory: str, *, down: bool) -> list[str]:
+        sides = [f"s3://{path}/*", f"{directory}/"] if down else [f"{directory}/", f"s3://{path}/"]
+        return [program or "s5cmd", "--endpoint-url", url, "--log", "error", "cp", *sides]
+
+    if shutil.which("rclone"):
+        found["rclone"] = rclone([])
+        found["rclone 16"] = rclone(["--transfers", "16", "--checkers", "16"])
+    program = shutil.which("s5cmd", path=f"{tool}:{os.environ['PATH']}")
+    if program:
+        found["s5cmd"] = s5cmd
+    return found
