@@ -60,8 +60,8 @@ def send(files: HasObjectFiles, vfolder: VFolderId, tmp_path: Path) -> Send:
     return sent
 
 
-def content(objects: HasObjects, vfolder: VFolderId, name: str, **bounds: int) -> bytes:
-    reader = objects.tree(vfolder).open_object(VFolderPath.parse(name), **bounds)
+def content(objects: HasObjects, vfolder: VFolderId, name: str, start: int = 0) -> bytes:
+    reader = objects.tree(vfolder).open_object(VFolderPath.parse(name), start)
     try:
         return b"".join(iter(lambda: reader.read(MIB), b""))
     finally:
