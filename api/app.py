@@ -1,5 +1,7 @@
 """The doors as WSGI applications: `gunicorn 'api.app:manager_door()'`."""
 
+from functools import partial
+
 from flask import Flask
 
 from api.doors import client, manager, pages
@@ -17,8 +19,9 @@ def manager_door(settings: Settings | None = None) -> Flask:
     settings = _begin("manager", settings)
     app = make_app("manager", settings)
     auth.require_secret(app, settings.api.manager.secret)
-    manager.install(app)
-    openapi.serve(app, openapi.manager_document)
+    people = settings.vfolder.access is not None
+    manager.install(app, people=people)
+    openapi.serve(app, partial(openapi.manager_document, people=people))
     app.register_blueprint(node_operations.blueprint)
     app.register_blueprint(node_trees.blueprint)
     app.register_blueprint(pages.blueprint)
@@ -40,7 +43,8 @@ def internal_door(settings: Settings | None = None) -> Flask:
     settings = _begin("internal", settings)
     app = make_app("internal", settings, measured=False)
     app.register_blueprint(probes.blueprint)
-    openapi.serve(app, openapi.manager_document, settings.api.manager.url or "/")
+    document = partial(openapi.manager_document, people=settings.vfolder.access is not None)
+    openapi.serve(app, document, settings.api.manager.url or "/")
     app.register_blueprint(metrics.metrics)
     app.register_blueprint(pages.blueprint)
     return app

@@ -17,6 +17,7 @@ __all__ = [
     "current_door",
     "make_app",
     "parameters",
+    "people_parts",
     "probes",
     "stream_file",
 ]

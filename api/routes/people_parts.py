@@ -7,9 +7,9 @@ from functools import cached_property
 
 from api.http.cookies import SignInCookies
 from api.http.credentials import Credentials
-from api.volumes import VolumeAccess
+from api.volumes import AccessRecords, VolumeAccess
 from api.volumes.subjects import SubjectStore
-from core.access import AccessCache
+from core.access import AccessCache, Deciders
 from core.access.audit import AuditLog
 from core.access.failures import FailureLimits
 from core.access.issuers import Issuers
@@ -32,6 +32,16 @@ class PeopleParts:
     def cache(self) -> AccessCache:
         """The cache of records and memberships."""
         return AccessCache(self._settings)
+
+    @cached_property
+    def records(self) -> AccessRecords:
+        """The access records of vfolders."""
+        return AccessRecords(self._settings, self._access, self.cache)
+
+    @cached_property
+    def deciders(self) -> Deciders:
+        """Who decides: the records, a policy service, or both."""
+        return Deciders(self._table, self._settings.directory, self.cache)
 
     @cached_property
     def audit(self) -> AuditLog:

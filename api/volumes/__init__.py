@@ -4,6 +4,7 @@ Modules that need `subjects` import it by name: it loads libraries that most doo
 """
 
 from api.volumes.access import VolumeAccess
+from api.volumes.access_records import AccessRecords, KnownVFolder
 from api.volumes.bandwidth import Budgets
 from api.volumes.deadlines import Deadlines
 from api.volumes.health import COMPONENT, HealthMonitor, Ping, ServiceName
@@ -15,10 +16,12 @@ __all__ = [
     "COMPONENT",
     "CONTENT_TYPE",
     "PATH",
+    "AccessRecords",
     "Budgets",
     "Deadlines",
     "HealthMonitor",
     "InlineCalls",
+    "KnownVFolder",
     "NodeCalls",
     "NodeDirectory",
     "Ping",

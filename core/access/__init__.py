@@ -28,6 +28,7 @@ from core.access.decision import (
     decide_rule,
     held,
 )
+from core.access.explanation import explained
 from core.access.permissions import PERSON_SCOPES, Permission, Scope
 from core.access.records import (
     Grant,
@@ -94,6 +95,7 @@ __all__ = [
     "combined",
     "decide",
     "decide_rule",
+    "explained",
     "failures",
     "group_key",
     "held",

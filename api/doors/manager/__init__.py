@@ -28,8 +28,15 @@ __all__ = [
 ]
 
 
-def install(where: Api | Flask) -> None:
-    """Register the routes of the door: with a document, or with the door alone (much quicker)."""
+def install(where: Api | Flask, *, people: bool = False) -> None:
+    """Register the routes of the door: with a document, or with the door alone (much quicker).
+
+    With `people`, also those about people's access.
+    """
+    if people:
+        from api.doors.manager import access  # noqa: PLC0415 - most doors do not need it
+
+        where.register_blueprint(access.blueprint)
     for blueprint in (
         status.blueprint,
         probes.blueprint,

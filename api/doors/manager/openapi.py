@@ -101,13 +101,16 @@ def _own_types(_converter: object, field: Field[Any], **_: Any) -> dict[str, Any
 
 
 @cache
-def manager_document() -> dict[str, Any]:
-    """Return the document of the manager door, without a running door."""
+def manager_document(*, people: bool = False) -> dict[str, Any]:
+    """Return the document of the manager door, without a running door.
+
+    With `people`, that of a door whose settings have the table `[vfolder.access]`.
+    """
     from api.doors import manager  # noqa: PLC0415 - its routes import this module
 
     app = Flask("manager", static_folder=None)
     api = describe(app)
-    manager.install(api)
+    manager.install(api, people=people)
     document: dict[str, Any] = api.spec.to_dict()
     return document
 

@@ -1,0 +1,296 @@
+"""Routes of the manager about people's access; they exist only with `[vfolder.access]`."""
+
+from http import HTTPStatus
+from secrets import token_hex
+from typing import Any, cast
+from uuid import UUID
+
+from flask import Response, request
+from msgspec import structs
+
+from api.http import answer, no_content
+from api.routes import Resource, Route, RouteAnswer, current_door, parameters, people_parts
+from api.schemas.access import (
+    CheckAccess,
+    CheckAccessBody,
+    ExplainedDecision,
+    ForgetAccess,
+    ForgetAccessBody,
+    ManagedGrant,
+    ManagedGrants,
+    MountInformation,
+    ReplaceGrants,
+    ReplaceGrantsBody,
+    canonical,
+)
+from api.volumes import KnownVFolder
+from backends.entries import RecordChanged
+from backends.volumes import operations
+from core.access import (
+    ACTS,
+    AccessChange,
+    Caller,
+    CredentialFacts,
+    Grant,
+    Permission,
+    Scope,
+    Subject,
+    VFolderRecord,
+    VFolderResource,
+    explained,
+)
+from core.errors import (
+    AccessUnavailable,
+    Conflict,
+    Defect,
+    InvalidParameters,
+    NoSpace,
+    QuotaExceeded,
+    VFolderNotFound,
+)
+from core.names import moment
+
+blueprint = Resource("access", __name__, description="Who may do what, for the manager.")
+
+#: Random bytes of the id of a grant.
+_ID_BYTES = 10
+_NO_VFOLDER = "There is no such vfolder."
+#: What a request for a mount may want.
+_WANTS = ("ro", "rw")
+
+
+class AmbiguousReference(Conflict):
+    """The id is on several volumes; `choices` names each."""
+
+    error_code = "vfolder_read_conflict"
+    kind = "storage/vfolder/ambiguous-reference"
+    title = "The vfolder is on several volumes"
+
+
+class RevisionChanged(Conflict):
+    """`If-Match` names another revision of the record than the present one."""
+
+    error_code = "vfolder_update_conflict"
+    kind = "storage/vfolder/revision-changed"
+    title = "The record has another revision"
+    status = HTTPStatus.PRECONDITION_FAILED
+
+
+@blueprint.operation(
+    "POST",
+    "/v1/access/forget",
+    Route(takes=ForgetAccessBody, gives={204: RouteAnswer("All processes drop it.")}),
+)
+def forget_access(body: ForgetAccess) -> Response:
+    """Drop what caches know of users, groups and vfolders, on every node, within a second.
+
+    Call it after a membership or a policy changed elsewhere. Without the store it takes 5 seconds.
+    """
+    door = current_door()
+    _people().cache.changed(
+        AccessChange(
+            users=tuple(body.users),
+            groups=tuple(body.groups),
+            vfolders=tuple(body.vfolders),
+            volumes=tuple(sorted(door.settings.volume)),
+            everything=body.all,
+        )
+    )
+    return no_content()
+
+
+@blueprint.operation(
+    "POST",
+    "/v1/access/check",
+    Route(
+        takes=CheckAccessBody,
+        gives={200: RouteAnswer("The decision.", ExplainedDecision)},
+        refuses=(VFolderNotFound, AmbiguousReference, AccessUnavailable),
+    ),
+)
+def check_access(body: CheckAccess) -> Response:
+    """Explain a decision about one vfolder, step by step. Nothing is done."""
+    kind, _, text = canonical(body.subject).partition(":")
+    if kind != "user":
+        raise InvalidParameters("The subject of a decision is a user: user:<uuid>.")
+    user = UUID(text)
+    known = _found(body.vfolder, user)
+    caller = _caller(
+        user, groups=body.groups, admin_of=body.admin_of, scopes=map(Scope, body.scopes)
+    )
+    rule = ACTS[body.act]
+    here: dict[str, Any] = {
+        need.role: VFolderResource(record=known.record) for need in rule.needs[:1]
+    }
+    answered = _people().deciders.answered(caller, rule, here)
+    resource = cast("VFolderResource", answered[rule.needs[0].role])
+    decision, steps = explained(caller, rule, resource)
+    return answer(
+        {
+            "allowed": decision.allowed,
+            "permission": decision.permission.word,
+            "needed": decision.needed.word,
+            "via": decision.via,
+            "reason": decision.reason.value,
+            "hidden": decision.hidden,
+            "decider": decision.decider,
+            "expires_at": _moment(decision.expires_at),
+            "steps": steps,
+        }
+    )
+
+
+@blueprint.operation(
+    "PUT",
+    "/v1/vfolders/<vfolder_id>/grants",
+    Route(
+        takes=ReplaceGrantsBody,
+        gives={200: RouteAnswer("Replaced.", ManagedGrants, headers=("ETag",))},
+        parameters=(parameters.IF_MATCH,),
+        refuses=(
+            *(VFolderNotFound, AmbiguousReference, RecordChanged, RevisionChanged),
+            *(NoSpace, QuotaExceeded),
+        ),
+    ),
+)
+def replace_grants(body: ReplaceGrants, vfolder_id: str) -> Response:
+    """Replace all grants of the manager on a vfolder; those that people made stay.
+
+    People cannot change or give back a grant of the manager.
+    """
+    known = _found(vfolder_id)
+    expected = request.headers.get("If-Match", "*")
+    if expected not in ("*", _etag(known.record)):
+        raise RevisionChanged("The record was changed since it was read; read it again.")
+    granted = [canonical(one.to) for one in body.grants]
+    if len(set(granted)) != len(granted):
+        raise InvalidParameters("A user or group has two grants; name each once.")
+
+    def changed(record: VFolderRecord) -> VFolderRecord:
+        kept = tuple(grant for grant in record.grants if grant.source != "manager")
+        old = {grant.to: grant.id for grant in record.grants if grant.source == "manager"}
+        managed = tuple(_grant(one, old.get(canonical(one.to))) for one in body.grants)
+        return structs.replace(record, grants=(*kept, *managed))
+
+    record = _people().records.change(known, changed).record
+    response = answer(
+        {"grants": [_grant_document(grant) for grant in record.grants], "revision": record.revision}
+    )
+    response.headers["ETag"] = _etag(record)
+    return response
+
+
+@blueprint.operation(
+    "GET",
+    "/v1/vfolders/<vfolder_id>/mount",
+    Route(
+        gives={200: RouteAnswer("How to mount it.", MountInformation)},
+        parameters=(
+            parameters.in_query("for", "The user: `user:<uuid>`."),
+            parameters.in_query("want", "`ro` or `rw`.", type="string", enum=list(_WANTS)),
+        ),
+        refuses=(VFolderNotFound, AmbiguousReference, AccessUnavailable),
+    ),
+)
+def get_mount_information(vfolder_id: str) -> Response:
+    """Tell how an agent mounts a vfolder for a user; 404 where the user may not see it.
+
+    `read_only` is true unless the user may write and `want` is `rw`. A mount cannot hinder that
+    a user with `rw` removes entries: only the API tells `rw` and `rwd` apart.
+    """
+    user, want = _mount_query()
+    known = _found(vfolder_id, user)
+    caller = _caller(user)
+    rule = ACTS["entries.read"]
+    door = current_door()
+    decision = _people().deciders.decide_rule(
+        caller, rule, {"vfolder": VFolderResource(record=known.record)}
+    )
+    if not decision.allowed:
+        raise VFolderNotFound(_NO_VFOLDER)
+    writes = decision.permission >= Permission.RW and want == "rw"
+    path = door.volume_access.on_volume(known.volume, operations.mount_path, known.vfolder)
+    document = {
+        "path": path,
+        "read_only": not writes,
+        "options": [] if writes else ["ro"],
+        "permission": decision.permission.word,
+        "expires_at": _moment(decision.expires_at),
+    }
+    return answer(document)
+
+
+def _people() -> people_parts.PeopleParts:
+    people = current_door().people
+    if people is None:
+        raise Defect("The door has no table [vfolder.access].")
+    return people
+
+
+def _mount_query() -> tuple[UUID, str]:
+    unknown = set(request.args) - {"for", "want"}
+    if unknown:
+        raise InvalidParameters(f"Unknown parameters: {', '.join(sorted(unknown))}.")
+    kind, _, text = canonical(request.args.get("for", "")).partition(":")
+    want = request.args.get("want", "ro")
+    if kind != "user" or want not in _WANTS:
+        raise InvalidParameters("`for` is user:<uuid>, and `want` is ro or rw.")
+    return UUID(text), want
+
+
+def _found(reference: str, user: UUID | None = None) -> KnownVFolder:
+    found = _people().records.find(reference, user)
+    if not found:
+        raise VFolderNotFound(_NO_VFOLDER)
+    if len(found) > 1:
+        raise AmbiguousReference(
+            "The id is on several volumes; write one of `choices` in its place.",
+            choices=sorted(f"{one.volume}:{one.vfolder.id}" for one in found),
+        )
+    return found[0]
+
+
+def _caller(user: UUID, **more: Any) -> Caller:  # noqa: ANN401 - groups and scopes
+    subject = Subject(
+        kind="user",
+        id=user,
+        groups=frozenset(more.get("groups", ())),
+        admin_of=frozenset(more.get("admin_of", ())),
+        on_behalf=True,
+    )
+    subject = _people().subjects.completed(subject)
+    scopes = frozenset(more.get("scopes", Scope))
+    return Caller(
+        subject=subject, credential=CredentialFacts(kind="secret", id="manager", scopes=scopes)
+    )
+
+
+def _grant(one: ManagedGrant, known_id: str | None) -> Grant:
+    permission = Permission.parse(one.permission).word
+    return Grant(
+        id=known_id or token_hex(_ID_BYTES),
+        to=canonical(one.to),
+        permission=permission,  # type: ignore[arg-type] # the schema knows the words
+        source="manager",
+        expires_at=one.expires_at,
+        note=one.note,
+    )
+
+
+def _grant_document(grant: Grant) -> dict[str, Any]:
+    return {
+        "id": grant.id,
+        "to": grant.to,
+        "permission": grant.permission,
+        "source": grant.source,
+        "expires_at": _moment(grant.expires_at),
+        "note": grant.note,
+    }
+
+
+def _moment(seconds: float | None) -> str | None:
+    return None if seconds is None else moment(seconds)
+
+
+def _etag(record: VFolderRecord) -> str:
+    return f'"{record.revision}"'
