@@ -149,6 +149,7 @@ __all__ = [
     "Version",
     "VolumeBody",
     "VolumeList",
+    "access",
     "artifact_registries",
     "artifact_storages",
     "bodies",

@@ -10,19 +10,7 @@ from msgspec import structs
 
 from api.http import answer, no_content
 from api.routes import Resource, Route, RouteAnswer, current_door, parameters, people_parts
-from api.schemas.access import (
-    CheckAccess,
-    CheckAccessBody,
-    ExplainedDecision,
-    ForgetAccess,
-    ForgetAccessBody,
-    ManagedGrant,
-    ManagedGrants,
-    MountInformation,
-    ReplaceGrants,
-    ReplaceGrantsBody,
-    canonical,
-)
+from api.schemas import access as shapes
 from api.volumes import KnownVFolder
 from backends.entries import RecordChanged
 from backends.volumes import operations
@@ -79,9 +67,9 @@ class RevisionChanged(Conflict):
 @blueprint.operation(
     "POST",
     "/v1/access/forget",
-    Route(takes=ForgetAccessBody, gives={204: RouteAnswer("All processes drop it.")}),
+    Route(takes=shapes.ForgetAccessBody, gives={204: RouteAnswer("All processes drop it.")}),
 )
-def forget_access(body: ForgetAccess) -> Response:
+def forget_access(body: shapes.ForgetAccess) -> Response:
     """Drop what caches know of users, groups and vfolders, on every node, within a second.
 
     Call it after a membership or a policy changed elsewhere. Without the store it takes 5 seconds.
@@ -103,14 +91,14 @@ def forget_access(body: ForgetAccess) -> Response:
     "POST",
     "/v1/access/check",
     Route(
-        takes=CheckAccessBody,
-        gives={200: RouteAnswer("The decision.", ExplainedDecision)},
+        takes=shapes.CheckAccessBody,
+        gives={200: RouteAnswer("The decision.", shapes.ExplainedDecision)},
         refuses=(VFolderNotFound, AmbiguousReference, AccessUnavailable),
     ),
 )
-def check_access(body: CheckAccess) -> Response:
+def check_access(body: shapes.CheckAccess) -> Response:
     """Explain a decision about one vfolder, step by step. Nothing is done."""
-    kind, _, text = canonical(body.subject).partition(":")
+    kind, _, text = shapes.canonical(body.subject).partition(":")
     if kind != "user":
         raise InvalidParameters("The subject of a decision is a user: user:<uuid>.")
     user = UUID(text)
@@ -144,8 +132,8 @@ def check_access(body: CheckAccess) -> Response:
     "PUT",
     "/v1/vfolders/<vfolder_id>/grants",
     Route(
-        takes=ReplaceGrantsBody,
-        gives={200: RouteAnswer("Replaced.", ManagedGrants, headers=("ETag",))},
+        takes=shapes.ReplaceGrantsBody,
+        gives={200: RouteAnswer("Replaced.", shapes.ManagedGrants, headers=("ETag",))},
         parameters=(parameters.IF_MATCH,),
         refuses=(
             *(VFolderNotFound, AmbiguousReference, RecordChanged, RevisionChanged),
@@ -153,7 +141,7 @@ def check_access(body: CheckAccess) -> Response:
         ),
     ),
 )
-def replace_grants(body: ReplaceGrants, vfolder_id: str) -> Response:
+def replace_grants(body: shapes.ReplaceGrants, vfolder_id: str) -> Response:
     """Replace all grants of the manager on a vfolder; those that people made stay.
 
     People cannot change or give back a grant of the manager.
@@ -162,14 +150,14 @@ def replace_grants(body: ReplaceGrants, vfolder_id: str) -> Response:
     expected = request.headers.get("If-Match", "*")
     if expected not in ("*", _etag(known.record)):
         raise RevisionChanged("The record was changed since it was read; read it again.")
-    granted = [canonical(one.to) for one in body.grants]
+    granted = [shapes.canonical(one.to) for one in body.grants]
     if len(set(granted)) != len(granted):
         raise InvalidParameters("A user or group has two grants; name each once.")
 
     def changed(record: VFolderRecord) -> VFolderRecord:
         kept = tuple(grant for grant in record.grants if grant.source != "manager")
         old = {grant.to: grant.id for grant in record.grants if grant.source == "manager"}
-        managed = tuple(_grant(one, old.get(canonical(one.to))) for one in body.grants)
+        managed = tuple(_grant(one, old.get(shapes.canonical(one.to))) for one in body.grants)
         return structs.replace(record, grants=(*kept, *managed))
 
     record = _people().records.change(known, changed).record
@@ -184,7 +172,7 @@ def replace_grants(body: ReplaceGrants, vfolder_id: str) -> Response:
     "GET",
     "/v1/vfolders/<vfolder_id>/mount",
     Route(
-        gives={200: RouteAnswer("How to mount it.", MountInformation)},
+        gives={200: RouteAnswer("How to mount it.", shapes.MountInformation)},
         parameters=(
             parameters.in_query("for", "The user: `user:<uuid>`."),
             parameters.in_query("want", "`ro` or `rw`.", type="string", enum=list(_WANTS)),
@@ -231,7 +219,7 @@ def _mount_query() -> tuple[UUID, str]:
     unknown = set(request.args) - {"for", "want"}
     if unknown:
         raise InvalidParameters(f"Unknown parameters: {', '.join(sorted(unknown))}.")
-    kind, _, text = canonical(request.args.get("for", "")).partition(":")
+    kind, _, text = shapes.canonical(request.args.get("for", "")).partition(":")
     want = request.args.get("want", "ro")
     if kind != "user" or want not in _WANTS:
         raise InvalidParameters("`for` is user:<uuid>, and `want` is ro or rw.")
@@ -265,11 +253,11 @@ def _caller(user: UUID, **more: Any) -> Caller:  # noqa: ANN401 - groups and sco
     )
 
 
-def _grant(one: ManagedGrant, known_id: str | None) -> Grant:
+def _grant(one: shapes.ManagedGrant, known_id: str | None) -> Grant:
     permission = Permission.parse(one.permission).word
     return Grant(
         id=known_id or token_hex(_ID_BYTES),
-        to=canonical(one.to),
+        to=shapes.canonical(one.to),
         permission=permission,  # type: ignore[arg-type] # the schema knows the words
         source="manager",
         expires_at=one.expires_at,

@@ -1,7 +1,9 @@
 """Decisions: every act, with every kind of subject and of credential, against a table by hand."""
 
+import re
 from collections.abc import Iterator
 from itertools import product
+from pathlib import Path
 from uuid import UUID
 
 import pytest
@@ -551,3 +553,11 @@ def test_words_of_permissions() -> None:
 def test_a_need_without_a_resource_of_its_kind_is_refused() -> None:
     caller = Caller(subject=SUBJECTS["owner"], credential=CREDENTIALS["all"])
     assert not decide(caller, Need(permission=RO), None, now=NOW).allowed
+
+
+def test_the_documents_have_the_table_of_acts() -> None:
+    text = (Path(__file__).parents[3] / "docs" / "access.md").read_text("utf-8")
+    for rule in ACTS.values():
+        assert f"| `{rule.name}` | {rule.summary} | {rule.text} |" in text
+    documented = re.findall(r"^\| `([a-z]+\.[a-z-]+)` \|", text, re.MULTILINE)
+    assert documented == list(ACTS)
