@@ -29,6 +29,7 @@ from core.access.decision import (
     held,
 )
 from core.access.explanation import explained
+from core.access.index import AccessIndex, IndexEntry
 from core.access.permissions import PERSON_SCOPES, Permission, Scope
 from core.access.records import (
     Grant,
@@ -57,6 +58,7 @@ __all__ = [
     "PERSON_SCOPES",
     "AccessCache",
     "AccessChange",
+    "AccessIndex",
     "AccessReason",
     "AccessRule",
     "AnyTicket",
@@ -71,6 +73,7 @@ __all__ = [
     "DownloadTicket",
     "Grant",
     "Held",
+    "IndexEntry",
     "JobResource",
     "Link",
     "Need",

@@ -147,6 +147,8 @@ def test_a_full_disk_leaves_no_part_of_a_line(
     write, calls = os.write, []
 
     def full(descriptor: int, data: bytes) -> int:
+        if not os.readlink(f"/proc/self/fd/{descriptor}").startswith(str(tmp_path)):
+            return write(descriptor, data)  # of the test run itself
         calls.append(1)
         if len(calls) > 1:
             raise OSError(28, "No space left on device")

@@ -1,0 +1,142 @@
+"""The index of records: which vfolders a user or group owns or shares, on which volumes.
+
+    vf:access:index:<volume>   hash: id of a vfolder -> JSON of an entry; no end
+    vf:access:of:<word>        set of `<volume>:<id>`, for `user:<uuid>` and `group:<uuid>`; no end
+    vf:access:complete         set of the volumes whose index was built since the store began
+
+It is in database 0 of the `live` role. It makes lists and decides nothing: each vfolder of a list
+is read and decided. The files are the truth, so a lost index is built again from them.
+"""
+
+from collections.abc import Iterable, Iterator
+from typing import cast
+from uuid import UUID
+
+import msgspec
+from msgspec import Struct
+
+from core.access.records import VFolderRecord
+from core.redis import Database, connect
+from core.settings import Settings
+
+_INDEX = "vf:access:index:"
+_OF = "vf:access:of:"
+COMPLETE = "vf:access:complete"
+#: Entries of one read.
+_MANY = 1000
+
+#: KEYS: the hash. ARGV: id, entry (empty drops it), revision, member, prefix of sets.
+_PUT = """
+local old = redis.call('HGET', KEYS[1], ARGV[1])
+if old then
+  old = cjson.decode(old)
+  if ARGV[2] ~= '' and old.revision > tonumber(ARGV[3]) then return 0 end
+  for _, word in ipairs(old.words) do redis.call('SREM', ARGV[5] .. word, ARGV[4]) end
+end
+if ARGV[2] == '' then return redis.call('HDEL', KEYS[1], ARGV[1]) end
+redis.call('HSET', KEYS[1], ARGV[1], ARGV[2])
+for _, word in ipairs(cjson.decode(ARGV[2]).words) do
+  redis.call('SADD', ARGV[5] .. word, ARGV[4])
+end
+return 1
+"""
+
+
+class IndexEntry(Struct, frozen=True, kw_only=True):
+    """What the index knows of one vfolder."""
+
+    id: UUID
+    volume: str
+    #: `user:<uuid>` or `project:<uuid>`.
+    scope: str
+    revision: int
+    name: str | None
+    #: The owner and every grantee, by `user:<uuid>` or `group:<uuid>`.
+    words: list[str]
+
+
+def entry_of(record: VFolderRecord) -> IndexEntry:
+    """Return the entry of a record."""
+    words = {record.owner.word, *(grant.to for grant in record.grants)}
+    return IndexEntry(
+        id=record.id,
+        volume=record.volume,
+        scope=record.scope,
+        revision=record.revision,
+        name=record.name,
+        words=sorted(words),
+    )
+
+
+class AccessIndex:
+    """The index as one process reaches it; made after the fork. Safe for threads.
+
+    Every call raises `redis.RedisError` while the store is away.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self._redis = connect(settings, Database.LIVE, text=False)
+        self._put = self._redis.register_script(_PUT)
+
+    def put(self, record: VFolderRecord) -> bool:
+        """Enter a record; return whether it is not older than what the index knew."""
+        text = msgspec.json.encode(entry_of(record))
+        return bool(self._call(record.volume, record.id, text, record.revision))
+
+    def drop(self, volume: str, vfolder: UUID) -> None:
+        """Drop a vfolder that is gone; an unknown one is fine."""
+        self._call(volume, vfolder, b"", 0)
+
+    def _call(self, volume: str, vfolder: UUID, text: bytes, revision: int) -> int:
+        member = f"{volume}:{vfolder.hex}"
+        arguments: list[str | bytes | int] = [vfolder.hex, text, revision, member, _OF]
+        return cast("int", self._put(keys=[_INDEX + volume], args=arguments))
+
+    def revision(self, volume: str, vfolder: UUID) -> int:
+        """Return the newest revision that the index knows of a vfolder; 0 for an unknown one."""
+        text = cast("bytes | None", self._redis.hget(_INDEX + volume, vfolder.hex))
+        return msgspec.json.decode(text, type=IndexEntry).revision if text else 0
+
+    def shared_with(self, words: Iterable[str]) -> list[IndexEntry]:
+        """Return what these users and groups own or share, in the order of volume and id.
+
+        Costs one round trip for the sets, and one for each 1,000 entries of a volume.
+        """
+        with self._redis.pipeline(transaction=False) as pipe:
+            for word in sorted(set(words)):
+                pipe.smembers(_OF + word)
+            found = cast("list[set[bytes]]", pipe.execute())
+        places: dict[str, list[str]] = {}
+        for member in sorted(set[bytes]().union(*found)):
+            volume, _, vfolder = member.decode().rpartition(":")
+            places.setdefault(volume, []).append(vfolder)
+        return [entry for volume, ids in places.items() for entry in self._entries(volume, ids)]
+
+    def _entries(self, volume: str, ids: list[str]) -> Iterator[IndexEntry]:
+        for start in range(0, len(ids), _MANY):
+            part = ids[start : start + _MANY]
+            texts = cast("list[bytes | None]", self._redis.hmget(_INDEX + volume, part))
+            for text in texts:
+                if text is not None:  # dropped since the sets were read
+                    yield msgspec.json.decode(text, type=IndexEntry)
+
+    def is_complete(self, volume: str) -> bool:
+        """Return whether the index of a volume was built; lists of others may lack something."""
+        return bool(self._redis.sismember(COMPLETE, volume))
+
+    def rebuild(self, volume: str, found: Iterable[VFolderRecord]) -> tuple[int, int]:
+        """Enter every record of a volume, and drop what is not among them.
+
+        A record that was changed meanwhile keeps its newer entry. Return how many were entered
+        and dropped.
+        """
+        known = {bytes(name) for name in cast("list[bytes]", self._redis.hkeys(_INDEX + volume))}
+        entered = 0
+        for record in found:
+            self.put(record)
+            known.discard(record.id.hex.encode())
+            entered += 1
+        for name in known:
+            self.drop(volume, UUID(name.decode()))
+        self._redis.sadd(COMPLETE, volume)
+        return entered, len(known)

@@ -1,0 +1,91 @@
+"""The index of records on a real store: what a user or group owns or shares."""
+
+from pathlib import Path
+from uuid import UUID, uuid4
+
+import pytest
+from msgspec import structs
+
+from core.access import AccessIndex, Grant, RecordOwner, VFolderRecord
+from core.settings import Settings
+from tests.support.doors import settings_in
+from tests.support.valkey import Valkey
+
+
+@pytest.fixture
+def settings(valkey: Valkey, tmp_path: Path) -> Settings:
+    return settings_in(tmp_path, valkey.url)
+
+
+@pytest.fixture
+def index(settings: Settings) -> AccessIndex:
+    return AccessIndex(settings)
+
+
+def record(owner: UUID, *to: str, volume: str = "", revision: int = 1) -> VFolderRecord:
+    return VFolderRecord(
+        id=uuid4(),
+        volume=volume or f"v-{uuid4()}",
+        scope=f"user:{owner}",
+        owner=RecordOwner(kind="user", id=owner),
+        grants=tuple(Grant(id=str(at), to=word, permission="ro") for at, word in enumerate(to)),
+        revision=revision,
+    )
+
+
+def found(index: AccessIndex, *words: str) -> list[UUID]:
+    return [entry.id for entry in index.shared_with(words)]
+
+
+def test_owner_and_grantees_find_a_vfolder(index: AccessIndex) -> None:
+    owner, user, group = uuid4(), uuid4(), uuid4()
+    one = record(owner, f"user:{user}", f"group:{group}")
+    index.put(one)
+    for word in (f"user:{owner}", f"user:{user}", f"group:{group}"):
+        assert found(index, word) == [one.id]
+    assert found(index, f"user:{user}", f"group:{group}") == [one.id]
+    assert found(index, f"user:{uuid4()}") == []
+
+
+def test_who_lost_its_grant_finds_it_no_more(index: AccessIndex) -> None:
+    owner, user = uuid4(), uuid4()
+    one = record(owner, f"user:{user}")
+    index.put(one)
+    index.put(structs.replace(one, grants=(), revision=2))
+    assert (found(index, f"user:{user}"), found(index, f"user:{owner}")) == ([], [one.id])
+
+
+def test_an_older_record_changes_nothing(index: AccessIndex) -> None:
+    owner, user = uuid4(), uuid4()
+    one = record(owner, revision=5)
+    assert index.put(one)
+    assert not index.put(
+        structs.replace(record(owner, f"user:{user}"), id=one.id, volume=one.volume)
+    )
+    assert (found(index, f"user:{user}"), index.revision(one.volume, one.id)) == ([], 5)
+
+
+def test_a_vfolder_that_is_gone_is_dropped(index: AccessIndex) -> None:
+    one = record(uuid4())
+    index.put(one)
+    for _ in range(2):
+        index.drop(one.volume, one.id)
+    assert found(index, one.owner.word) == []
+    assert index.revision(one.volume, one.id) == 0
+
+
+def test_the_index_is_built_again_from_the_records(index: AccessIndex) -> None:
+    owner, volume = uuid4(), f"v:{uuid4()}"
+    kept, gone, new = (record(owner, volume=volume) for _ in range(3))
+    index.put(kept)
+    index.put(gone)
+    assert not index.is_complete(volume)
+    assert index.rebuild(volume, [kept, new]) == (2, 1)
+    assert index.is_complete(volume)
+    assert set(found(index, f"user:{owner}")) == {kept.id, new.id}
+
+
+def test_many_vfolders_of_one_user(index: AccessIndex) -> None:
+    owner, volume = uuid4(), f"v-{uuid4()}"
+    index.rebuild(volume, (record(owner, volume=volume) for _ in range(2_100)))
+    assert len(found(index, f"user:{owner}")) == 2_100
