@@ -1,6 +1,8 @@
 """The commands `vfolder access`: the first operator key, and the chain of the audit log."""
 
+import sys
 import time
+from contextlib import redirect_stdout
 from pathlib import Path
 from typing import TYPE_CHECKING
 from uuid import NAMESPACE_URL, uuid5
@@ -17,6 +19,7 @@ from core.settings import AccessTable, Settings, load
 
 if TYPE_CHECKING:  # loading it takes long, and a check of the log does not need it
     from api.volumes.subjects import SubjectStore
+    from core.access.keys import ApiKey
 
 #: The subject that holds the keys of operators who are no users.
 OPERATOR = uuid5(NAMESPACE_URL, "vfolder:operator")
@@ -56,13 +59,16 @@ def init(
     """
     settings, table = _settings(file)
     try:
-        _become_door(settings)
-        subjects = _subjects(settings, table)
-        text, ends = _new_operator_key(subjects, table, (name, days, networks), another=another)
+        with redirect_stdout(sys.stderr):  # logs: the key is all that goes to stdout
+            subjects = _subjects(settings, table)
+            _become_door(settings)
+            key, text = _new_operator_key(subjects, table, (name, days, networks), another=another)
+            _note(settings, table, key)
+            subjects.add_key(OPERATOR, key, table, name=OPERATOR_NAME)
     except (StorageError, OSError) as error:
         raise click.ClickException(getattr(error, "detail", str(error))) from None
     click.echo(text)
-    click.echo(f"This key is not shown again; it ends at {moment(ends)}.", err=True)
+    click.echo(f"This key is not shown again; it ends at {moment(key.expires_at)}.", err=True)
 
 
 @access.group()
@@ -131,7 +137,7 @@ def _new_operator_key(
     wanted: tuple[str, float | None, tuple[str, ...]],
     *,
     another: bool,
-) -> tuple[str, float]:
+) -> "tuple[ApiKey, str]":
     from api.volumes.subjects import keys_of  # noqa: PLC0415 - loading it takes long
     from core.access import keys  # noqa: PLC0415 - as above
 
@@ -143,6 +149,18 @@ def _new_operator_key(
     request = keys.KeyRequest(
         name=name, scopes=tuple(Scope), networks=networks or None, expires_in_days=days
     )
-    key, text = keys.new_key(request, operator=True, table=table, now=now)
-    subjects.add_key(OPERATOR, key, table, name=OPERATOR_NAME)
-    return text, key.expires_at
+    return keys.new_key(request, operator=True, table=table, now=now)
+
+
+def _note(settings: Settings, table: AccessTable, key: "ApiKey") -> None:
+    """Write the line of the new key into the audit log, before there is the key."""
+    from core.access.audit import AuditEntry, AuditLog  # noqa: PLC0415 - as above
+
+    entry = AuditEntry(
+        act="keys.manage",
+        decision="allowed",
+        subject=f"operator:{OPERATOR}",
+        via="vfolder access init",
+        after={"key": key.id, "name": key.name, "expires_at": moment(key.expires_at)},
+    )
+    AuditLog(settings.state_dir, table, connect(settings, Database.LIVE)).write(entry)

@@ -46,14 +46,13 @@ class SignInCookies:
         return text
 
     def set(self, response: Response, request: RequestContext, text: str, seconds: float) -> None:
-        """Give a browser its cookie for so long.
+        """Give a browser its cookie for so long; `check_scheme` comes first.
 
         Raises:
             InvalidParameters: the request came by plain http from elsewhere.
         """
+        self.check_scheme(request)
         secure = self._scheme(request) == "https"
-        if not secure and not self._is_plain(request):
-            raise InvalidParameters("A sign-in needs https; others could read its cookie.")
         response.set_cookie(
             self._name(request),
             text,
@@ -63,6 +62,15 @@ class SignInCookies:
             samesite="Strict",
             path="/",
         )
+
+    def check_scheme(self, request: RequestContext) -> None:
+        """Refuse a sign-in by plain http, unless the browser is on this machine.
+
+        Raises:
+            InvalidParameters: the request came by plain http from elsewhere.
+        """
+        if self._scheme(request) != "https" and not self._is_plain(request):
+            raise InvalidParameters("A sign-in needs https; others could read its cookie.")
 
     def forget(self, response: Response, request: RequestContext) -> None:
         """Let a browser drop its cookie."""

@@ -164,7 +164,7 @@ def new_key(
     key = ApiKey(
         id=key_id,
         digest=_digest(secret),
-        name=_checked_name(request.name),
+        name=checked_name(request.name),
         scopes=tuple(sorted(set(request.scopes))),
         networks=_checked_networks(request.networks),
         vfolders=_checked_vfolders(request.vfolders),
@@ -266,7 +266,12 @@ def _digest(secret: str) -> str:
     return hashlib.sha256(secret.encode()).hexdigest()
 
 
-def _checked_name(text: str) -> str:
+def checked_name(text: str) -> str:
+    """Return the name of a key in its canonical form (NFC).
+
+    Raises:
+        InvalidParameters: it is too long, or has control characters.
+    """
     name = unicodedata.normalize("NFC", text)
     if len(name) > NAME_MAX or any(unicodedata.category(char) in ("Cc", "Cs") for char in name):
         raise InvalidParameters(f"A key's name has {NAME_MAX} characters at most, none of control.")

@@ -294,6 +294,8 @@ def test_init_makes_one_operator_key(site: Site) -> None:
     made = run.invoke(main, arguments)
     assert made.exit_code == 0, made.output
     text = made.stdout.strip()
+    assert re.fullmatch(r"vfk_[0-9A-Za-z]{12}_[0-9A-Za-z]{49}", text), "and nothing else"
+    assert text[4:16] in (files(site.settings.state_dir / "audit")[0]).read_text()
     found = site.ask(text)
     assert found.json is not None
     assert found.json["subject"].startswith("operator:")
