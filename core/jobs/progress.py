@@ -261,7 +261,8 @@ class Progress:
 
     def _rate(self, now: float, current: Phase) -> tuple[float | None, float | None]:
         self._samples.append((now, current.done_items(), current.done_bytes()))
-        while self._samples[0][0] < now - RATE_WINDOW_SECONDS and len(self._samples) > 1:
+        # The last sample from before the window stays: where nothing moves, the rate is zero.
+        while len(self._samples) > 1 and self._samples[1][0] <= now - RATE_WINDOW_SECONDS:
             self._samples.popleft()
         then, items, size = self._samples[0]
         if len(self._samples) == 1:

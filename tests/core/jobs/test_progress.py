@@ -84,6 +84,28 @@ def test_a_later_attempt_begins_where_the_former_one_was() -> None:
     assert copied(progress, clock, ("plan", "copy"))[0] == 41.0
 
 
+def test_the_rate_is_recent_and_an_eta_comes_when_it_is_known() -> None:
+    clock = Clock()
+    progress = Progress(clock)
+    progress.phase("copy")
+    progress.expect(1000, 1_000_000)
+    progress.count(Counter.COPIED, 5, 5_000)
+    clock.now += 5
+    found = progress.snapshot()
+    assert (found["bytes_per_second"], found["eta_seconds"]) == (1000, None)
+    assert "eta" not in found["text"]
+    for _ in range(60):
+        clock.now += 1
+        progress.count(Counter.COPIED, 2, 2_000)
+        found = progress.snapshot()
+    assert found["bytes_per_second"] == 2000  # the first five seconds are forgotten
+    assert found["eta_seconds"] == 438  # 875,000 bytes are left
+    clock.now += 120
+    found = progress.snapshot()
+    assert (found["stalled_seconds"], found["eta_seconds"]) == (120, None)
+    assert found["text"] == "copy 12%  122/977 KiB  stalled 2m00s  125/1,000 files"
+
+
 def test_the_end_says_the_whole() -> None:
     clock = Clock()
     progress = Progress(clock)
