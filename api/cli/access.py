@@ -127,7 +127,7 @@ def _subjects(settings: Settings, table: AccessTable) -> "SubjectStore":
     if home not in settings.volume:
         raise click.ClickException(f"This node does not serve {home}; run this on one that does.")
     client = connect(settings, Database.LIVE)
-    secrets = [settings.storage_proxy.secret]
+    secrets = settings.seal_secrets
     return SubjectStore(home, secrets, LocalVolumes(settings), client)
 
 

@@ -55,7 +55,7 @@ class PeopleParts:
         """Users and groups, as their records on the home volume say."""
         return SubjectStore(
             self._table.home_volume(self._settings.volume),
-            [self._settings.storage_proxy.secret],
+            self._settings.seal_secrets,
             self._access,
             self._client,
             announce=self.cache.changed,

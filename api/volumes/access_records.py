@@ -9,13 +9,16 @@ from collections.abc import Callable
 from typing import NamedTuple
 from uuid import UUID
 
+import msgspec
+import redis
 from msgspec import structs
 
 from api.volumes.access import VolumeAccess
-from backends.entries import access_files
+from backends.entries import RecordFile, access_files
 from core.access import (
     AccessCache,
     AccessChange,
+    AccessIndex,
     RecordForged,
     Seals,
     VFolderRecord,
@@ -32,8 +35,6 @@ _REFERENCE = re.compile(
     r"(?:(?P<volume>[A-Za-z0-9][A-Za-z0-9_.-]*):)?"
     r"(?P<id>[0-9a-fA-F]{32}|[0-9a-fA-F]{8}-(?:[0-9a-fA-F]{4}-){3}[0-9a-fA-F]{12})"
 )
-#: Between the scope and the text of a cached record.
-_BREAK = b"\n"
 _log = logger(__name__)
 
 
@@ -61,80 +62,93 @@ class AccessRecords:
     def __init__(self, settings: Settings, access: VolumeAccess, cache: AccessCache) -> None:
         self._settings = settings
         self._access = access
-        self._seals = Seals([settings.storage_proxy.secret])
+        self._seals = Seals(settings.seal_secrets)
         self._cache = cache
+        self._index = AccessIndex(settings)
 
     def find(self, reference: str, user: UUID | None = None) -> list[KnownVFolder]:
         """Return the live vfolders that a path names; several where the id is on several volumes.
 
         The name of a scope's directory has no kind. Without a record, the scope is that of `user`
-        where the ids are equal, and that of a group otherwise.
+        where the ids are equal, and that of a group otherwise. Costs no call where the process has
+        them, and a round trip to the store once a second.
         """
         named = _REFERENCE.fullmatch(reference)
         if named is None:
             return []
         vfolder = UUID(named["id"])
         volumes = [named["volume"]] if named["volume"] else self._volumes()
-        found = []
-        for volume in volumes:
-            for scope in self._scopes(volume, vfolder):
-                kind = ScopeKind.USER if user is not None and scope == user else ScopeKind.PROJECT
-                place = VFolderId(QuotaScope(kind, scope) if scope else None, vfolder)
-                try:
-                    found.append(self.read(volume, place))
-                except VFolderNotFound:  # it was deleted just now
-                    continue
-        return found
+        return [
+            self._known(volume, VFolderId(_scope(kept.scope, user), vfolder), kept)
+            for volume in volumes
+            for kept in self._of_id(volume, vfolder)
+        ]
 
     def _volumes(self) -> list[str]:
         return sorted({*self._settings.volume, *self._access.directory.volumes()})
 
-    def _scopes(self, volume: str, vfolder: UUID) -> list[UUID | None]:
+    def _of_id(self, volume: str, vfolder: UUID) -> tuple[_Kept, ...]:
         try:
-            names = self._access.on_volume(volume, access_files.locate, vfolder)
-        except UnknownVolume:
-            return []
-        return [None if name == "." else UUID(name) for name in names]
+            return self._kept(volume, vfolder)
+        except (UnknownVolume, VFolderNotFound):
+            return ()
 
     def read(self, volume: str, vfolder: VFolderId) -> KnownVFolder:
         """Return a live vfolder with its record, or with the one that its place implies.
 
-        Costs no call where the process has it, and a round trip to the store once a second.
+        Costs as `find`.
 
         Raises:
             VFolderNotFound: it does not exist.
         """
+        for kept in self._kept(volume, vfolder.id):
+            if kept.scope == _directory(vfolder):
+                return self._known(volume, vfolder, kept)
+        # It was made in a second scope of the volume since the first one was read.
+        file = self._access.on_volume(volume, access_files.read, vfolder)
+        return self._known(volume, vfolder, self._opened(volume, file))
 
-        def load() -> bytes:
-            file = self._access.on_volume(volume, access_files.read, vfolder)
-            return file.scope.encode() + _BREAK + (file.text or b"")
-
-        def parse(text: bytes | None) -> _Kept:
-            return self._opened(volume, vfolder.id, text or b"")
-
-        kept = self._cache.get(record_key(volume, vfolder.id), load, parse)
-        if kept.scope != _directory(vfolder):  # the id is in two scopes of the volume
-            kept = parse(load())
+    def _known(self, volume: str, vfolder: VFolderId, kept: _Kept) -> KnownVFolder:
         if kept.record is None:
             implied = records.implied(volume, vfolder)
             return KnownVFolder(volume, vfolder, implied, kept.digest)
         scope = QuotaScope.parse(kept.record.scope) if vfolder.scope else None
         return KnownVFolder(volume, VFolderId(scope, vfolder.id), kept.record, kept.digest)
 
-    def _opened(self, volume: str, vfolder: UUID, text: bytes) -> _Kept:
-        scope, _, sealed = text.partition(_BREAK)
-        directory = scope.decode()
-        if not sealed:
-            return _Kept(directory, None, "")
-        digest = access_files.digest(sealed)
-        # A seal covers the directory of the scope, which has no kind.
-        known = QuotaScope(ScopeKind.USER, UUID(directory)) if directory != "." else None
-        place = records.place_of(volume, VFolderId(known, vfolder))
+    def _kept(self, volume: str, vfolder: UUID) -> tuple[_Kept, ...]:
+        def load() -> bytes:
+            found = self._access.on_volume(volume, access_files.find, vfolder)
+            if not found:  # it may be made at any moment, so this is not kept
+                raise VFolderNotFound("There is no such vfolder.")
+            return msgspec.json.encode(found)
+
+        def parse(text: bytes | None) -> tuple[_Kept, ...]:
+            found = msgspec.json.decode(text or b"[]", type=list[RecordFile])
+            return tuple(self._opened(volume, file) for file in found)
+
+        return self._cache.get(record_key(volume, vfolder), load, parse)
+
+    def _opened(self, volume: str, file: RecordFile) -> _Kept:
+        if file.text is None:
+            return _Kept(file.scope, None, "")
+        digest = access_files.digest(file.text)
+        place = records.place_of(volume, VFolderId(_scope(file.scope, None), file.id))
         try:
-            return _Kept(directory, self._seals.opened(sealed, place, VFolderRecord), digest)
+            record = self._seals.opened(
+                file.text, place, VFolderRecord, least_revision=self._revision(volume, file.id)
+            )
         except RecordForged as error:
-            _log.error("record forged", volume=volume, vfolder=vfolder.hex, reason=str(error))
-            return _Kept(directory, None, digest)
+            _log.error("record forged", volume=volume, vfolder=file.id.hex, reason=str(error))
+            return _Kept(file.scope, None, digest)
+        return _Kept(file.scope, record, digest)
+
+    def _revision(self, volume: str, vfolder: UUID) -> int:
+        """Return the newest revision that the index knows; 0 while the store is away."""
+        try:
+            return self._index.revision(volume, vfolder)
+        except redis.RedisError as error:
+            _log.info("index of access not read", reason=type(error).__name__)
+            return 0
 
     def change(
         self, known: KnownVFolder, change: Callable[[VFolderRecord], VFolderRecord]
@@ -151,9 +165,25 @@ class AccessRecords:
         text = self._seals.seal(changed, records.place_of(volume, vfolder))
         try:
             self._access.on_volume(volume, access_files.replace, vfolder, text, known.digest)
+            self._enter(changed)
         finally:
             self._cache.changed(AccessChange(vfolders=(vfolder.id,), volumes=(volume,)))
         return KnownVFolder(volume, vfolder, changed, access_files.digest(text))
+
+    def _enter(self, record: VFolderRecord) -> None:
+        """Enter a record into the index, which makes lists; a rescan enters what was missed."""
+        try:
+            self._index.put(record)
+        except redis.RedisError as error:
+            _log.warning("record not entered into the index", reason=type(error).__name__)
+
+
+def _scope(directory: str, user: UUID | None) -> QuotaScope | None:
+    """Return the scope of a directory; its kind is a guess where no record tells it."""
+    if directory == ".":
+        return None
+    scope = UUID(directory)
+    return QuotaScope(ScopeKind.USER if scope == user else ScopeKind.PROJECT, scope)
 
 
 def _directory(vfolder: VFolderId) -> str:

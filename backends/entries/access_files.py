@@ -97,6 +97,20 @@ def locate(backend: Backend, vfolder: UUID) -> list[str]:
         ]
 
 
+def find(backend: Backend, vfolder: UUID) -> list[RecordFile]:
+    """Return the records of the live vfolders of an id, one for each scope that has it.
+
+    Costs as `locate`.
+    """
+    found = []
+    for scope in locate(backend, vfolder):
+        name = f"{vfolder.hex}{layout.RECORD_SUFFIX}"
+        with translated(), _mounted(backend).root() as root:
+            text = _text(root, layout.scope_area(scope, layout.META) / name)
+        found.append(RecordFile(id=vfolder, scope=scope, text=text))
+    return found
+
+
 def replace(backend: Backend, vfolder: VFolderId, text: bytes, before: str) -> None:
     """Write the record of a live vfolder; it is on disk when this returns.
 

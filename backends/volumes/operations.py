@@ -256,6 +256,7 @@ ON_VOLUME = _named(
     access_files.read,
     access_files.read_trashed,
     access_files.locate,
+    access_files.find,
     access_files.replace,
     access_files.read_subject,
     access_files.replace_subject,

@@ -8,7 +8,7 @@ It is in database 0 of the `live` role. It makes lists and decides nothing: each
 is read and decided. The files are the truth, so a lost index is built again from them.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Container, Iterable, Iterator
 from typing import cast
 from uuid import UUID
 
@@ -124,11 +124,14 @@ class AccessIndex:
         """Return whether the index of a volume was built; lists of others may lack something."""
         return bool(self._redis.sismember(COMPLETE, volume))
 
-    def rebuild(self, volume: str, found: Iterable[VFolderRecord]) -> tuple[int, int]:
+    def rebuild(
+        self, volume: str, found: Iterable[VFolderRecord], spared: Container[UUID] = ()
+    ) -> tuple[int, int]:
         """Enter every record of a volume, and drop what is not among them.
 
-        A record that was changed meanwhile keeps its newer entry. Return how many were entered
-        and dropped.
+        A record that was changed meanwhile keeps its newer entry. The entries of `spared` stay,
+        which is looked at last: they tell that an older record is forged. Return how many were
+        entered and dropped.
         """
         known = {bytes(name) for name in cast("list[bytes]", self._redis.hkeys(_INDEX + volume))}
         entered = 0
@@ -136,7 +139,8 @@ class AccessIndex:
             self.put(record)
             known.discard(record.id.hex.encode())
             entered += 1
-        for name in known:
-            self.drop(volume, UUID(name.decode()))
+        gone = [one for one in (UUID(name.decode()) for name in known) if one not in spared]
+        for one in gone:
+            self.drop(volume, one)
         self._redis.sadd(COMPLETE, volume)
-        return entered, len(known)
+        return entered, len(gone)

@@ -146,6 +146,8 @@ class AccessTable(Table, frozen=True):
 
     #: The volume with the keys of users and what is known of them; empty: the only volume.
     home: str = ""
+    #: The former `[storage-proxy] secret`: records that it sealed are still read.
+    secret_previous: str | None = None
     #: Who decides: the records of this service, a policy service, or both (the lesser of the two).
     decider: Literal["local", "callout", "both"] = "local"
     callout: CalloutTable = field(default_factory=CalloutTable)

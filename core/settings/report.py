@@ -11,7 +11,9 @@ from msgspec import structs
 from core.settings.settings import Settings, load
 
 MASK = "********"
-_SECRET_KEY = re.compile(r"(^|[._-])(secret|password|token|(access|secret)[_-]key)$", re.IGNORECASE)
+_SECRET_KEY = re.compile(
+    r"(^|[._-])(secret|secret[_-]previous|password|token|(access|secret)[_-]key)$", re.IGNORECASE
+)
 _URL_PASSWORD = re.compile(r"(?<=://)([^/@\s]*):([^/@\s]+)@")
 
 

@@ -64,6 +64,13 @@ class Settings(
         return self.directory / self.vfolder.state_dir
 
     @property
+    def seal_secrets(self) -> list[str]:
+        """Return the secrets that seal access records: the present one, then the former one."""
+        access = self.vfolder.access
+        former = access.secret_previous if access is not None else None
+        return [self.storage_proxy.secret, *([former] if former else [])]
+
+    @property
     def tree_socket(self) -> Path:
         """Return where the worker answers questions of other nodes about trees."""
         return self.state_dir / "trees.socket"

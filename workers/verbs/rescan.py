@@ -20,6 +20,7 @@ from core.names import QuotaScope, counted, moment
 from core.quota import Thresholds
 from core.redis import dumps
 from workers.run import Context, Manifest, Outcome
+from workers.verbs.record_index import RecordIndex
 from workers.verbs.scope_count import Deviation, ScopeCount, VolumeToCount, scope_named
 
 #: Scopes that the result names, those that differ most; the report names all.
@@ -55,7 +56,7 @@ class Rescan:
         for name in names:
             if name not in done:
                 done[name] = self._scope(name, manifest)
-        orphans = self._orphans() if self._owner is None else {}
+        orphans = [self._orphans(), self._records()] if self._owner is None else []
         return self._outcome(list(done.values()), orphans)
 
     def undo(self) -> None:
@@ -98,7 +99,17 @@ class Rescan:
         counts = {str(kind): count for kind, count in deviations.items() if count}
         return {"found": counts, "repaired": counts if self._request.repair else {}}
 
-    def _outcome(self, scopes: list[dict[str, Any]], orphans: dict[str, dict[str, int]]) -> Outcome:
+    def _records(self) -> dict[str, dict[str, int]]:
+        """Build the index of access records again; return which of them are wrong."""
+        if self._context.settings.vfolder.access is None:
+            return {}
+        index = RecordIndex(self._context.settings, self._backend, self._context.note)
+        repair = self._request.repair
+        return self._run.patiently(lambda: index.rebuild(self._run.check, repair=repair))
+
+    def _outcome(
+        self, scopes: list[dict[str, Any]], orphans: list[dict[str, dict[str, int]]]
+    ) -> Outcome:
         drifts = [facts for facts in scopes if facts.get("drift_bytes")]
         drifts.sort(key=lambda facts: abs(facts["drift_bytes"]), reverse=True)
         complete = all(facts["complete"] for facts in scopes)
@@ -110,8 +121,8 @@ class Rescan:
             },
             "drifted": len(drifts),
             "drift": drifts[:WORST],
-            "found": _sum([*scopes, orphans], "found"),
-            "repaired": _sum([*scopes, orphans], "repaired"),
+            "found": _sum([*scopes, *orphans], "found"),
+            "repaired": _sum([*scopes, *orphans], "repaired"),
             "complete": complete,
         }
         if self._owner is None and complete:

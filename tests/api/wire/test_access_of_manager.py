@@ -20,6 +20,7 @@ from core.names import VFolderId, moment
 from core.settings import Settings
 from tests.api.wire.conftest import new_vfid
 from tests.support.doors import TICKET_SECRET, RunningDoor, running_door, settings_in
+from tests.support.node import wait_for
 from tests.support.valkey import Valkey
 
 ROUTES = [
@@ -66,6 +67,10 @@ class VFolder:
         body = {"subject": f"user:{user}", "act": act, "vfolder": str(self.id.id), **more}
         answer: dict[str, Any] = self._door.call("POST", "/v1/access/check", body).json()
         return answer
+
+    def forget(self) -> None:
+        body = {"vfolders": [str(self.id.id)]}
+        assert self._door.call("POST", "/v1/access/forget", body).status_code == 204
 
     def write(self, **changes: Any) -> None:
         """Write a record as another process of the service does."""
@@ -220,7 +225,19 @@ def test_a_deletion_by_the_manager_ends_access(
     os.rmdir(place.directory / "local" / vfolder.id.directory)
     with Redis.from_url(f"{valkey.url}/0") as client:
         client.incr(f"vfolder:{vfolder.id.id.hex}:version")
-    assert vfolder.mount(vfolder.owner).status_code == 404
+    wait_for(lambda: vfolder.mount(vfolder.owner).status_code == 404, 60)
+
+
+def test_an_older_record_is_forged(vfolder: VFolder) -> None:
+    """A file that was copied back after a revocation is no grant."""
+    user = uuid4()
+    vfolder.grants({"to": f"user:{user}", "permission": "rwd"})
+    kept = vfolder.record.read_bytes()
+    assert vfolder.grants().json()["revision"] == 2
+    vfolder.record.write_bytes(kept)
+    vfolder.forget()
+    assert vfolder.mount(user).status_code == 404
+    assert vfolder.mount(vfolder.owner).json()["permission"] == "owner"
 
 
 def test_a_decision_is_explained(door: RunningDoor, place: Settings) -> None:

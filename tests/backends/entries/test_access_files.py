@@ -158,6 +158,9 @@ def test_vfolders_are_found_by_their_bare_id(volume: Volume) -> None:
     scopes = sorted([volume.scope.directory, other.directory])
     assert access_files.locate(volume.backend, volume.vfolder.id) == scopes
     assert access_files.locate(volume.backend, uuid4()) == []
+    volume.write(b"one")
+    found = {one.scope: one.text for one in access_files.find(volume.backend, volume.vfolder.id)}
+    assert found == {volume.scope.directory: b"one", other.directory: None}
 
 
 def test_pages_have_every_record_once(volume: Volume) -> None:
