@@ -1,19 +1,12 @@
 """Users and groups as their records on the home volume say: API keys, kept groups, blocked users.
 
-The files are the truth. A key is always read from the file of its user. Which user has a key, and
-which groups a user is in, comes from an index of this process over all records of the home volume:
-
-    vfolder:access:subjects     a counter in database 0; each change of a record raises it
-
-A process makes its index again when the counter differs, and after 5 s while the store is away.
+The files are the truth. A key is always read from the file of its user. Which user that is, and
+which groups a user is in, comes from an index (`subject_index`).
 """
 
-import threading
-import time
-from collections import defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, Concatenate, Literal, NamedTuple, ParamSpec, Protocol, TypeVar, cast
+from typing import Any, Concatenate, Literal, ParamSpec, Protocol, TypeVar
 from uuid import UUID
 
 import msgspec
@@ -21,6 +14,7 @@ import redis
 from msgspec import structs
 
 from api.http.credentials import HeldKey
+from api.volumes.subject_index import IndexView, SubjectIndex
 from backends.base import Backend
 from backends.entries import RecordChanged, access_files
 from backends.volumes import Volumes
@@ -32,11 +26,6 @@ from core.names import QuotaScope, ScopeKind
 from core.settings import AccessTable, Settings
 from core.telemetry import logger
 
-VERSION_KEY = "vfolder:access:subjects"
-#: While the store is away, the index is this old at most (seconds).
-AWAY_SECONDS = 5.0
-#: It is made again after this, whatever the counter says: a change may have been cut off.
-INDEX_SECONDS = 300.0
 #: An ended key is in lists for so long (seconds): 90 days.
 ENDED_KEPT_SECONDS = 90 * 86_400.0
 #: A change is tried again when another one came first, so many times.
@@ -78,16 +67,6 @@ class LocalVolumes:
         return operation(self._volumes.get(volume), *args, **kwargs)
 
 
-class _Index(NamedTuple):
-    version: str | None
-    made_at: float
-    #: The user that holds each key.
-    holders: dict[str, UUID]
-    #: The groups of each user, and those whose admin it is, of the groups that are kept here.
-    groups: dict[UUID, frozenset[UUID]]
-    admin_of: dict[UUID, frozenset[UUID]]
-
-
 class SubjectStore:
     """The records of users and groups, as one process reaches them. Safe for threads."""
 
@@ -107,10 +86,8 @@ class SubjectStore:
         self._home = home
         self._seals = Seals(secrets)
         self._access = access
-        self._client = client
         self._announce = announce
-        self._making = threading.Lock()
-        self._index: _Index | None = None
+        self._index = SubjectIndex(client, self._all, self.read)
         self._uses = ThreadPoolExecutor(max_workers=1, thread_name_prefix="key-uses")
 
     # -- Credentials -------------------------------------------------------------------------------
@@ -119,7 +96,7 @@ class SubjectStore:
 
         For an id that no key has, the record of another user is read: both take the same steps.
         """
-        index = self._current()
+        index = self._index.current()
         holder = index.holders.get(key_id) or next(iter(index.holders.values()), None)
         record = None if holder is None else self.read(holder)
         if record is None:
@@ -131,7 +108,7 @@ class SubjectStore:
         """Return a user of a token with its groups that are kept here, and whether blocked."""
         if subject.id is None:
             return subject
-        index, record = self._current(), self.read(subject.id)
+        index, record = self._index.current(), self.read(subject.id)
         return structs.replace(
             subject,
             groups=subject.groups | index.groups.get(subject.id, frozenset()),
@@ -161,7 +138,7 @@ class SubjectStore:
         except (StorageError, redis.RedisError) as error:
             _log.warning("use of key not written", key=used.id, reason=str(error))
 
-    def _user(self, record: SubjectRecord, index: _Index) -> Subject:
+    def _user(self, record: SubjectRecord, index: IndexView) -> Subject:
         return Subject(
             kind="user",
             id=record.id,
@@ -222,11 +199,7 @@ class SubjectStore:
         record = self._change(kind, subject, change)
         whose = (subject,)
         self._announce(AccessChange(users=whose) if kind == "user" else AccessChange(groups=whose))
-        try:
-            self._client.incr(VERSION_KEY)
-        except redis.RedisError as error:  # each process looks again by itself
-            _log.warning("change of subject not announced", reason=str(error))
-        self._index = None
+        self._index.announce(subject)
         return record
 
     def _change(
@@ -254,6 +227,14 @@ class SubjectStore:
             else:
                 return changed
 
+    def _all(self) -> Iterator[SubjectRecord]:
+        """Yield every record of the home volume."""
+        texts = self._access.on_volume(self._home, access_files.subjects)
+        for directory, text in texts.items():
+            record = None if directory == "." else self._opened(UUID(directory), text)
+            if record is not None:
+                yield record
+
     def _opened(self, subject: UUID, text: bytes | None) -> SubjectRecord | None:
         if text is None:
             return None
@@ -264,45 +245,6 @@ class SubjectStore:
         except RecordForged as error:
             _log.error("record forged", volume=self._home, subject=str(subject), reason=str(error))
             return None
-
-    # -- Index -------------------------------------------------------------------------------------
-    def _current(self) -> _Index:
-        index, version = self._index, self._version()
-        if index is not None and not _is_old(index, version):
-            return index
-        # One thread makes it; the others wait only while there is none.
-        if not self._making.acquire(blocking=index is None) and index is not None:
-            return index
-        try:
-            index = self._index
-            if index is None or _is_old(index, version):
-                index = self._index = self._made(version)
-            return index
-        finally:
-            self._making.release()
-
-    def _version(self) -> str | None:
-        """Return the counter of changes; None while the store is away."""
-        try:
-            return cast("str | None", self._client.get(VERSION_KEY)) or "0"
-        except redis.RedisError:
-            return None
-
-    def _made(self, version: str | None) -> _Index:
-        holders: dict[str, UUID] = {}
-        groups: dict[UUID, set[UUID]] = defaultdict(set)
-        admin_of: dict[UUID, set[UUID]] = defaultdict(set)
-        texts = self._access.on_volume(self._home, access_files.subjects)
-        for directory, text in texts.items():
-            record = None if directory == "." else self._opened(UUID(directory), text)
-            if record is None:
-                continue
-            holders |= {key.id: record.id for key in keys_of(record)}
-            for user in (*record.members, *record.admins) if record.members_kept else ():
-                groups[user].add(record.id)
-            for user in record.admins if record.members_kept else ():
-                admin_of[user].add(record.id)
-        return _Index(version, time.monotonic(), holders, _frozen(groups), _frozen(admin_of))
 
 
 def keys_of(record: SubjectRecord) -> list[ApiKey]:
@@ -320,14 +262,3 @@ def _is_over(key: ApiKey, now: float) -> bool:
     """Return whether a key ended so long ago that no list shows it."""
     ended = key.expires_at if key.revoked_at is None else key.revoked_at
     return ended + ENDED_KEPT_SECONDS < now
-
-
-def _is_old(index: _Index, version: str | None) -> bool:
-    age = time.monotonic() - index.made_at
-    if version is None:
-        return age >= AWAY_SECONDS
-    return version != index.version or age >= INDEX_SECONDS
-
-
-def _frozen(sets: dict[UUID, set[UUID]]) -> dict[UUID, frozenset[UUID]]:
-    return {user: frozenset(found) for user, found in sets.items()}

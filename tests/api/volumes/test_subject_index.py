@@ -1,0 +1,123 @@
+"""The index of keys and groups: changes are read one by one, and all records only where needed."""
+
+from collections.abc import Iterator
+from uuid import UUID, uuid4
+
+import pytest
+import redis
+from msgspec import structs
+
+from api.volumes.subject_index import (
+    AWAY_SECONDS,
+    CHANGED_KEY,
+    CHANGES_KEPT,
+    INDEX_SECONDS,
+    VERSION_KEY,
+    SubjectIndex,
+)
+from core.access import SubjectRecord
+from tests.support.valkey import Valkey
+
+
+class Volume:
+    """The records of a home volume; it counts how often it is read."""
+
+    def __init__(self, client: "redis.Redis") -> None:
+        self.records: dict[UUID, SubjectRecord] = {}
+        self.scans = 0
+        self.reads = 0
+        self.now = 1000.0
+        self.index = self.another(client)
+
+    def another(self, client: "redis.Redis") -> SubjectIndex:
+        return SubjectIndex(client, self._all, self._one, lambda: self.now)
+
+    def _all(self) -> list[SubjectRecord]:
+        self.scans += 1
+        return list(self.records.values())
+
+    def _one(self, subject: UUID) -> SubjectRecord | None:
+        self.reads += 1
+        return self.records.get(subject)
+
+    def user(self, *keys: str) -> UUID:
+        record = SubjectRecord(kind="user", id=uuid4(), keys=tuple({"id": key} for key in keys))
+        self.records[record.id] = record
+        return record.id
+
+
+@pytest.fixture
+def client(valkey: Valkey) -> Iterator["redis.Redis"]:
+    with valkey.client() as found:
+        found.flushdb()
+        yield found
+
+
+def test_only_changed_records_are_read_again(client: "redis.Redis") -> None:
+    volume = Volume(client)
+    users = [volume.user(f"key-{number}") for number in range(50)]
+    other = volume.another(client)
+    for index in (volume.index, other):
+        assert index.current().holders["key-7"] == users[7]
+    assert (volume.scans, volume.reads) == (2, 0)
+    volume.records[users[7]] = structs.replace(volume.records[users[7]], keys=({"id": "new"},))
+    volume.index.announce(users[7])
+    new = volume.user("key-50")
+    volume.index.announce(new)
+    del volume.records[users[8]]
+    volume.index.announce(users[8])
+    for index in (volume.index, other, volume.index, other):
+        view = index.current()
+        assert view.holders["new"] == users[7]
+        assert view.holders["key-50"] == new
+        assert not {"key-7", "key-8"} & set(view.holders)
+    assert (volume.scans, volume.reads) == (2, 6)
+
+
+def test_groups_follow_their_records(client: "redis.Redis") -> None:
+    volume = Volume(client)
+    user, admin, group = uuid4(), uuid4(), uuid4()
+    record = SubjectRecord(
+        kind="group", id=group, members=(user,), admins=(admin,), members_kept=True
+    )
+    volume.records[group] = record
+    view = volume.index.current()
+    assert (view.groups[user], view.groups[admin], view.admin_of[admin]) == ({group},) * 3
+    volume.records[group] = structs.replace(record, members=())
+    volume.index.announce(group)
+    assert user not in volume.index.current().groups
+    volume.records[group] = structs.replace(record, members_kept=False)
+    volume.index.announce(group)
+    assert volume.index.current().groups == {}, "tokens say who the members are"
+
+
+def test_who_missed_too_much_reads_all(client: "redis.Redis") -> None:
+    volume = Volume(client)
+    user = volume.user("a")
+    volume.index.current()
+    for _ in range(CHANGES_KEPT):
+        volume.index.announce(uuid4())
+    volume.records[user] = structs.replace(volume.records[user], keys=())
+    assert volume.index.current().holders == {}
+    assert (volume.scans, volume.reads) == (2, 0)
+    assert client.zcard(CHANGED_KEY) == CHANGES_KEPT
+    client.delete(VERSION_KEY, CHANGED_KEY)  # the store lost everything
+    volume.index.current()
+    assert volume.scans == 3
+    volume.now += INDEX_SECONDS
+    volume.index.current()
+    assert volume.scans == 4
+
+
+def test_without_the_store_all_is_read_every_five_seconds() -> None:
+    volume = Volume(redis.Redis(port=1))
+    volume.user("a")
+    for _ in range(5):
+        assert "a" in volume.index.current().holders
+    assert volume.scans == 1
+    new = volume.user("b")
+    volume.now += AWAY_SECONDS
+    assert volume.index.current().holders["b"] == new
+    later = volume.user("c")
+    volume.index.announce(later)
+    assert volume.index.current().holders["c"] == later, "its own change is seen at once"
