@@ -23,6 +23,7 @@ from backends.mounted.posix import PosixBackend, check_limit
 from backends.mounted.rest import Busy, Lost, deadline, jobs
 from backends.quota import requested_limits
 from core.errors import (
+    AccessRefused,
     BackendFailed,
     Conflict,
     DeadlineExceeded,
@@ -96,7 +97,7 @@ class ArrayBackend(PosixBackend):
         try:
             yield
         except PermissionError:
-            raise BackendFailed(
+            raise AccessRefused(
                 f"This service has no right to change what it needs on volume {self.mount.volume}.",
             ) from None
 

@@ -19,7 +19,7 @@ from backends.fs import descriptors, layout
 from backends.mounted.limits import LimitedBackend
 from backends.mounted.posix import check_limit
 from backends.quota import requested_limits
-from core.errors import BackendFailed, QuotaScopeExists, QuotaScopeNotFound
+from core.errors import AccessRefused, BackendFailed, QuotaScopeExists, QuotaScopeNotFound
 from core.names import QuotaScope
 
 _NOT_HERE = frozenset({errno.ESRCH, errno.ENOTTY, errno.EOPNOTSUPP, errno.ENOSYS, errno.ENOTCONN})
@@ -224,7 +224,7 @@ class NativeQuotaBackend(LimitedBackend):
         try:
             yield
         except PermissionError:
-            raise BackendFailed(
+            raise AccessRefused(
                 f"The storage system refuses this service the quota of volume {self.mount.volume}; "
                 f"{self.rights}.",
             ) from None

@@ -26,7 +26,13 @@ from backends.fs import descriptors, layout
 from backends.mounted import MountedOptions, NativeQuotaBackend, NativeUsage
 from backends.retention import SnapshotExists, SnapshotNotFound, check_name
 from backends.systems.cephfs import status
-from core.errors import BackendFailed, StorageError, Unsupported, VFolderNotFound
+from core.errors import (
+    AccessRefused,
+    BackendFailed,
+    StorageError,
+    Unsupported,
+    VFolderNotFound,
+)
 from core.names import QuotaScope, VFolderId, utc
 
 _LIMIT = "ceph.quota.max_bytes"
@@ -204,7 +210,7 @@ class CephFsBackend(NativeQuotaBackend):
         try:
             yield
         except PermissionError:
-            raise BackendFailed(
+            raise AccessRefused(
                 f"The client of volume {self.mount.volume} may not make snapshots; its MDS "
                 "capability needs `s`, and the file system allow_new_snaps.",
             ) from None

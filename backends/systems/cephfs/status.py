@@ -1,5 +1,6 @@
 """The status of a Ceph cluster, by its own program `ceph … -f json`."""
 
+import errno
 import subprocess
 from collections.abc import Mapping
 from typing import Any
@@ -7,7 +8,7 @@ from typing import Any
 import orjson
 
 from backends.base import HardwareInfo, HardwareStatus, PerformanceMetric
-from core.errors import BackendFailed, DeadlineExceeded, Unsupported
+from core.errors import AccessRefused, BackendFailed, DeadlineExceeded, Unsupported
 from core.process import run_command
 
 #: A command that takes longer counts as failed (seconds).
@@ -15,6 +16,8 @@ ANSWER_SECONDS = 10
 #: How many warnings are shown at most.
 CHECKS_MAX = 10
 _MICROSECONDS = 1000.0  # in a millisecond
+#: `ceph` ends with the number of its error.
+_DENIED = frozenset({errno.EPERM, errno.EACCES})
 _HEALTH = {"HEALTH_OK": HardwareStatus.HEALTHY, "HEALTH_WARN": HardwareStatus.DEGRADED}
 
 
@@ -24,7 +27,8 @@ def ask(options: Mapping[str, Any], *words: str) -> Any:  # noqa: ANN401 - any J
     Raises:
         Unsupported: the program is not installed here.
         DeadlineExceeded: no answer in time.
-        BackendFailed: Ceph refused. Its own words are in the service's log, not in the answer.
+        AccessRefused: Ceph refuses the client or its capabilities.
+        BackendFailed: Ceph failed. Its own words are in the service's log, not in the answer.
     """
     command = ["ceph", "--connect-timeout", str(ANSWER_SECONDS // 2), "-f", "json"]
     for option, flag in (("conf", "-c"), ("user", "--name"), ("keyring", "--keyring")):
@@ -36,6 +40,11 @@ def ask(options: Mapping[str, Any], *words: str) -> Any:  # noqa: ANN401 - any J
         raise Unsupported("The program `ceph` is not installed on this node.") from None
     except subprocess.TimeoutExpired:
         raise DeadlineExceeded("The Ceph cluster did not answer in time.") from None
+    if done.returncode in _DENIED:
+        raise AccessRefused(
+            "The Ceph cluster refuses the client; compare ceph_user and ceph_keyring with its "
+            f"capabilities (error {done.returncode}).",
+        )
     if done.returncode != 0:
         raise BackendFailed(f"The Ceph cluster refused to answer (error {done.returncode}).")
     try:

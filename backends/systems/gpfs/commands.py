@@ -13,7 +13,7 @@ from urllib.parse import unquote
 
 from backends.mounted.rest import ArrayRefused, Busy, Reason, deadline
 from backends.systems.gpfs.options import GpfsOptions
-from core.errors import BackendFailed, ConfigurationError, DeadlineExceeded
+from core.errors import AccessRefused, ConfigurationError, DeadlineExceeded
 from core.process import run_command
 
 #: Exit statuses: everything was done, and the object does not exist.
@@ -72,7 +72,7 @@ def _finished(program: str, line: list[str]) -> "subprocess.CompletedProcess[str
             f"The program `{program}` is not on this node; name its directory in gpfs_command_dir."
         ) from None
     except PermissionError:
-        raise BackendFailed(f"This service may not run `{program}` of Storage Scale.") from None
+        raise AccessRefused(f"This service may not run `{program}` of Storage Scale.") from None
     except subprocess.TimeoutExpired:
         raise DeadlineExceeded(f"`{program}` of Storage Scale did not end in time.") from None
 

@@ -58,17 +58,17 @@ def test_capabilities_are_those_of_the_client(cluster: Path, limited: CephFsBack
 
 def test_errors_name_the_missing_right(cluster: Path, limited: CephFsBackend) -> None:
     scope = QuotaScope(ScopeKind.USER, uuid4())
-    with pytest.raises(errors.BackendFailed, match="allow rwp"):
+    with pytest.raises(errors.AccessRefused, match="allow rwp"):
         limited.create_scope(scope, MIB)
     admin = complete(cluster)
     admin.create_scope(scope, 4 * MIB)
     vfolder = VFolderId(scope, uuid4())
     limited.create_vfolder(vfolder)
     assert limited.describe_scope(scope).limit_bytes == 4 * MIB
-    with pytest.raises(errors.BackendFailed, match="needs `s`"):
+    with pytest.raises(errors.AccessRefused, match="needs `s`"):
         limited.create_snapshot(vfolder, "one")
     admin.create_snapshot(vfolder, "one")
-    with pytest.raises(errors.BackendFailed, match="needs `s`"):
+    with pytest.raises(errors.AccessRefused, match="needs `s`"):
         limited.delete_snapshot(vfolder, "one")
     assert [kept.name for kept in limited.list_snapshots(vfolder)] == ["one"]
     admin.delete_snapshot(vfolder, "one")
@@ -82,6 +82,15 @@ def test_a_cluster_that_cannot_be_asked(cluster: Path, tmp_path: Path) -> None:
     assert "metric" not in capabilities(unasked)
     with pytest.raises(errors.StorageError):
         unasked.performance()
+
+
+def test_a_client_that_the_cluster_does_not_know(cluster: Path, tmp_path: Path) -> None:
+    key = tmp_path / "keyring"
+    key.write_text((cluster / "keyring").read_text().replace("[client.admin]", "[client.none]"))
+    options = {"ceph_conf": cluster / "ceph.conf", "ceph_user": "client.none", "ceph_keyring": key}
+    unknown = CephFsBackend(Mount("unknown", cluster / "mnt", options))
+    with pytest.raises(errors.AccessRefused, match="ceph_keyring"):
+        unknown.performance()
 
 
 def test_health_is_the_clusters_own(cluster: Path) -> None:
