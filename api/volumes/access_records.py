@@ -66,12 +66,14 @@ class AccessRecords:
         self._cache = cache
         self._index = AccessIndex(settings)
 
-    def find(self, reference: str, user: UUID | None = None) -> list[KnownVFolder]:
+    def find(
+        self, reference: str, user: UUID | None = None, *, fresh: bool = False
+    ) -> list[KnownVFolder]:
         """Return the live vfolders that a path names; several where the id is on several volumes.
 
         The name of a scope's directory has no kind. Without a record, the scope is that of `user`
         where the ids are equal, and that of a group otherwise. Costs no call where the process has
-        them, and a round trip to the store once a second.
+        them, and a round trip to the store once a second. `fresh` reads the files, for a change.
         """
         named = _REFERENCE.fullmatch(reference)
         if named is None:
@@ -81,15 +83,15 @@ class AccessRecords:
         return [
             self._known(volume, VFolderId(_scope(kept.scope, user), vfolder), kept)
             for volume in volumes
-            for kept in self._of_id(volume, vfolder)
+            for kept in self._of_id(volume, vfolder, fresh=fresh)
         ]
 
     def _volumes(self) -> list[str]:
         return sorted({*self._settings.volume, *self._access.directory.volumes()})
 
-    def _of_id(self, volume: str, vfolder: UUID) -> tuple[_Kept, ...]:
+    def _of_id(self, volume: str, vfolder: UUID, *, fresh: bool) -> tuple[_Kept, ...]:
         try:
-            return self._kept(volume, vfolder)
+            return self._read(volume, vfolder) if fresh else self._kept(volume, vfolder)
         except (UnknownVolume, VFolderNotFound):
             return ()
 
@@ -127,6 +129,10 @@ class AccessRecords:
             return tuple(self._opened(volume, file) for file in found)
 
         return self._cache.get(record_key(volume, vfolder), load, parse)
+
+    def _read(self, volume: str, vfolder: UUID) -> tuple[_Kept, ...]:
+        found = self._access.on_volume(volume, access_files.find, vfolder)
+        return tuple(self._opened(volume, file) for file in found)
 
     def _opened(self, volume: str, file: RecordFile) -> _Kept:
         if file.text is None:

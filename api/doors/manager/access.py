@@ -146,7 +146,7 @@ def replace_grants(body: shapes.ReplaceGrants, vfolder_id: str) -> Response:
 
     People cannot change or give back a grant of the manager.
     """
-    known = _found(vfolder_id)
+    known = _found(vfolder_id, fresh=True)
     expected = request.headers.get("If-Match", "*")
     if expected not in ("*", _etag(known.record)):
         raise RevisionChanged("The record was changed since it was read; read it again.")
@@ -226,8 +226,8 @@ def _mount_query() -> tuple[UUID, str]:
     return UUID(text), want
 
 
-def _found(reference: str, user: UUID | None = None) -> KnownVFolder:
-    found = _people().records.find(reference, user)
+def _found(reference: str, user: UUID | None = None, *, fresh: bool = False) -> KnownVFolder:
+    found = _people().records.find(reference, user, fresh=fresh)
     if not found:
         raise VFolderNotFound(_NO_VFOLDER)
     if len(found) > 1:

@@ -170,3 +170,17 @@ def test_a_vfolder_that_is_removed_at_once_leaves_no_record(site: Site) -> None:
     record.write_bytes(b"sealed")
     assert site.ended(site.begun("delete", vfolder=vfid))["state"] == "succeeded"
     assert (record.exists(), room(site, vfid)) == (False, set())
+
+
+def test_a_clone_begins_without_the_grants_of_its_source(site: Site) -> None:
+    source = site.folder(a="alpha")
+    target = f"{scope_of(source)}/{uuid4().hex}"
+    top = site.settings.directory / "local"
+    record = top / layout.record(VFolderId.parse(source))
+    record.parent.mkdir(parents=True, exist_ok=True)
+    record.write_bytes(b"sealed")
+    ended = site.ended(site.begun("clone", source=source, target=target))
+    assert ended["state"] == "succeeded"
+    assert site.path(target).exists()
+    assert not (top / layout.record(VFolderId.parse(target))).exists()
+    assert record.read_bytes() == b"sealed"

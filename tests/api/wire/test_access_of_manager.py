@@ -162,6 +162,16 @@ def test_a_change_of_another_revision_is_refused(vfolder: VFolder) -> None:
     assert vfolder.grants(headers={"If-Match": etag}).status_code == 412
 
 
+def test_every_process_changes_the_newest_revision(vfolder: VFolder) -> None:
+    """The processes of a door cache records; a change never starts from an older one."""
+    etag = vfolder.grants().headers["ETag"]
+    for _ in range(20):
+        vfolder.mount(vfolder.owner)
+        answer = vfolder.grants(headers={"If-Match": etag, "Connection": "close"})
+        assert answer.status_code == 200
+        etag = answer.headers["ETag"]
+
+
 @pytest.mark.parametrize(
     "grant",
     [
