@@ -10,6 +10,7 @@ transfer, so three things differ:
   clone fails afterwards: its target is complete or absent, verified or not.
 """
 
+from backends.entries import access_files
 from backends.fs import descriptors, layout
 from backends.tree import Receipt, RemoteTree, Selection, remove_tree
 from core.errors import VFolderExists
@@ -55,6 +56,7 @@ class Clone(Transfer):
             self._remove_former_staging(manifest)
             if descriptors.exists(self._target.vfolder.directory, self._root):
                 raise VFolderExists(f"The vfolder {self._target} is already there.")
+            access_files.drop(self._target.backend, self._target.vfolder)
         return NEW
 
     def _remove_former_staging(self, manifest: Manifest | None = None) -> None:

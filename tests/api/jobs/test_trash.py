@@ -179,8 +179,10 @@ def test_a_clone_begins_without_the_grants_of_its_source(site: Site) -> None:
     record = top / layout.record(VFolderId.parse(source))
     record.parent.mkdir(parents=True, exist_ok=True)
     record.write_bytes(b"sealed")
+    former = top / layout.record(VFolderId.parse(target))
+    former.write_bytes(b"of a vfolder that another tool removed")
     ended = site.ended(site.begun("clone", source=source, target=target))
     assert ended["state"] == "succeeded"
     assert site.path(target).exists()
-    assert not (top / layout.record(VFolderId.parse(target))).exists()
+    assert not former.exists()
     assert record.read_bytes() == b"sealed"
