@@ -1,15 +1,20 @@
 """What a call has returned is on disk: quota scopes, vfolders, limits, notes of snapshots."""
 
 import os
+import shutil
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from uuid import UUID
 
 import pytest
 
 from backends.base import HardwareInfo, HardwareStatus, QuotaUsage
+from backends.entries import access_files
 from backends.mounted.array import ArrayQuotaBackend, ArrayUsage
 from backends.retention import snapshots
+from backends.volumes import operations
 from core.errors import QuotaScopeExists, StorageError
+from core.names import QuotaScope
 from core.settings import load
 from deploy import first_run
 from tests.durability.site import Crash, Site
@@ -194,3 +199,42 @@ def test_the_note_of_a_snapshot_that_is_kept_for_good(site: Site) -> None:
             assert found == []
 
     each_crash(site, forget, right)
+
+
+def test_an_access_record(site: Site) -> None:
+    vfolder = site.filled(1)
+    access_files.replace(site.backend, vfolder, b"old", "")
+
+    def right(returned: str) -> None:
+        found = access_files.read(site.backend, vfolder).text
+        assert found == b"new" if returned else found in (b"old", b"new")
+
+    before = access_files.digest(b"old")
+    each_crash(site, lambda: access_files.replace(site.backend, vfolder, b"new", before), right)
+
+
+def test_the_record_of_a_user(site: Site) -> None:
+    user = QuotaScope.parse(f"user:{UUID(int=9)}")
+
+    def right(returned: str) -> None:
+        found = access_files.read_subject(site.backend, user.id)
+        assert found == b"keys" if returned else found in (None, b"keys")
+
+    each_crash(site, lambda: access_files.replace_subject(site.backend, user, b"keys", ""), right)
+
+
+def test_a_new_vfolder_without_the_record_of_a_former_one(site: Site) -> None:
+    vfolder = site.filled(1)
+    access_files.replace(site.backend, vfolder, b"former", "")
+    shutil.rmtree(site.path(vfolder))  # by another tool
+
+    def right(returned: str) -> None:
+        if site.path(vfolder).exists():
+            assert access_files.read(site.backend, vfolder).text is None
+        else:
+            assert not returned
+
+    def create() -> None:
+        operations.create_vfolder(site.backend, vfolder, 0o755, None, automatic=False)
+
+    each_crash(site, create, right)

@@ -2,6 +2,8 @@
 
 import pytest
 
+from backends.entries import access_files
+from backends.fs import layout
 from core.jobs import Job, State
 from core.jobs.requests import DeleteFilesRequest, DeleteRequest, PurgeRequest, RestoreRequest
 from core.names import VFolderId
@@ -91,6 +93,40 @@ def test_a_purge(site: Site) -> None:
         assert site.left("trash") == []
 
     site.crash_amid(PurgeRequest(volume=VOLUME, vfolder=str(vfolder), trash=deleted.id), right)
+
+
+def record_of(site: Site, vfolder: VFolderId) -> bytes | None:
+    path = site.volume.path / layout.record(vfolder)
+    return path.read_bytes() if path.exists() else None
+
+
+def test_a_restored_vfolder_always_has_its_record(site: Site) -> None:
+    """Without it, the vfolder would fall back to the owner of its scope, without its grants."""
+    vfolder = site.filled(1)
+    access_files.replace(site.backend, vfolder, b"sealed", "")
+    deleted = site.succeeded(delete(vfolder))
+    assert f"{deleted.id}.access" in site.left("trash")
+
+    def right(job: Job) -> None:
+        if site.path(vfolder).exists():
+            assert record_of(site, vfolder) == b"sealed"
+        site.resumed(job)
+        assert record_of(site, vfolder) == b"sealed"
+        assert site.left("trash") == []
+
+    site.crash_amid(restore(vfolder), right)
+
+
+def test_a_record_is_lost_by_no_delete(site: Site) -> None:
+    vfolder = site.filled(1)
+    access_files.replace(site.backend, vfolder, b"sealed", "")
+
+    def right(job: Job) -> None:
+        site.resumed(job)
+        site.succeeded(restore(vfolder))
+        assert record_of(site, vfolder) == b"sealed"
+
+    site.crash_amid(delete(vfolder), right)
 
 
 def test_entries_that_are_deleted(site: Site) -> None:
