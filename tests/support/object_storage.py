@@ -14,7 +14,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -210,8 +210,7 @@ class FaultyStorage:
         class Handler(_Handler):
             storage = proxy
 
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self._server.daemon_threads = True
+        self._server = _Server(("127.0.0.1", 0), Handler)
         if tls:
             self._server.socket = tls.wrap_socket(self._server.socket, server_side=True)
         serving = threading.Thread(target=self._server.serve_forever, args=(POLL_SECONDS,))
@@ -232,6 +231,15 @@ class FaultyStorage:
         """Stop serving."""
         self._server.shutdown()
         self._server.server_close()
+
+
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Print nothing of a caller that was killed."""
+        if not isinstance(sys.exception(), ConnectionError):
+            super().handle_error(request, client_address)
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -256,16 +264,16 @@ class _Handler(BaseHTTPRequestHandler):
             self._pass(body, fault)
 
     def _pass(self, body: bytes, fault: Fault | None) -> None:
-        server = http.client.HTTPConnection("127.0.0.1", self.storage.target_port, ANSWER_SECONDS)
-        server.putrequest(self.command, self.path, skip_host=True, skip_accept_encoding=True)
-        for name, value in self.headers.items():
-            if name.lower() not in ("connection", "expect"):
-                server.putheader(name, value)
-        server.endheaders(body)
-        answer = server.getresponse()
-        content = answer.read()
-        headers = dict(answer.getheaders())
-        server.close()
+        port, timeout = self.storage.target_port, ANSWER_SECONDS
+        with closing(http.client.HTTPConnection("127.0.0.1", port, timeout)) as server:
+            server.putrequest(self.command, self.path, skip_host=True, skip_accept_encoding=True)
+            for name, value in self.headers.items():
+                if name.lower() not in ("connection", "expect"):
+                    server.putheader(name, value)
+            server.endheaders(body)
+            answer = server.getresponse()
+            content = answer.read()
+            headers = dict(answer.getheaders())
         if fault and fault.after_effect:
             self.close_connection = True
         elif fault and fault.body:

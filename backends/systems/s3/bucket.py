@@ -167,12 +167,20 @@ class Bucket:
             found.get("NextContinuationToken") if found.get("IsTruncated") else None,
         )
 
-    def walk(self, prefix: str = "") -> Iterator[StoredObject]:
-        """Yield every object whose key begins with `prefix`; a call per 1,000."""
+    def walk(self, prefix: str = "", *, ahead: bool = False) -> Iterator[StoredObject]:
+        """Yield every object whose key begins with `prefix`; a call per 1,000.
+
+        With `ahead` the next page comes while the caller works with the one before.
+        """
+        pages = self._pages(prefix)
+        for page in self._calls.ahead(pages) if ahead else pages:
+            yield from page.objects
+
+    def _pages(self, prefix: str) -> Iterator[ObjectPage]:
         cursor = None
         while True:
             page = self.page(prefix, cursor=cursor)
-            yield from page.objects
+            yield page
             cursor = page.cursor
             if cursor is None:
                 return

@@ -153,6 +153,14 @@ class Calls:
         threads: ThreadPoolExecutor = connection(self._endpoint).threads
         yield from in_order(threads, work, items, most)
 
+    def ahead(self, items: Iterator[T]) -> Iterator[T]:
+        """Yield items, each of which is made by a thread while the caller has the one before."""
+        threads: ThreadPoolExecutor = connection(self._endpoint).threads
+        waiting: Future[T | None] = threads.submit(next, items, None)
+        while (item := waiting.result()) is not None:
+            waiting = threads.submit(next, items, None)
+            yield item
+
 
 def in_order(
     threads: ThreadPoolExecutor, work: Callable[[T], R], items: Iterable[T], most: int

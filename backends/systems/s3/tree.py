@@ -361,7 +361,7 @@ class VFolderObjects:
 
     def entries(self) -> Iterator[ObjectEntry]:
         """See `ObjectTree.entries`."""
-        for one in self.bucket.walk(self.prefix):
+        for one in self.bucket.walk(self.prefix, ahead=True):
             name = one.key[len(self.prefix) :]
             if not name:  # the marker of the directory itself
                 continue

@@ -1,0 +1,27 @@
+"""Groups of small objects that one thread moves."""
+
+from itertools import chain
+
+from workers.verbs.object_fetch import BESIDE, GROUP_BYTES, GROUP_ITEMS, grouped
+
+
+def sizes(items: list[int]) -> list[int]:
+    """The numbers of items of the groups."""
+    groups = list(grouped(items, lambda one: one))
+    assert list(chain.from_iterable(groups)) == items
+    return [len(group) for group in groups]
+
+
+def test_few_items_are_moved_beside_each_other() -> None:
+    assert sizes([]) == []
+    assert sizes([1] * BESIDE) == [1] * BESIDE
+
+
+def test_groups_grow_to_their_most() -> None:
+    found = sizes([1] * 1_000)
+    assert found[: BESIDE + 2] == [1] * BESIDE + [2, 2]
+    assert max(found) == GROUP_ITEMS
+
+
+def test_big_items_end_their_group() -> None:
+    assert sizes([1] * 1_000 + [GROUP_BYTES] * 3)[-2:] == [1, 1]
