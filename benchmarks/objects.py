@@ -1,10 +1,12 @@
 """Transfers to and from a bucket against rclone and s5cmd: small objects, and big ones.
 
 The server is a real SeaweedFS on loopback. Ours is a job as a worker's process runs it, from its
-claim to its end. `--tool DIRECTORY` is where s5cmd is, when it is not in the path.
+claim to its end. What it fetches is on disk then, so the tools are followed by sync(1) there.
+`--tool DIRECTORY` is where s5cmd is, when it is not in the path.
 """
 
 import os
+import shlex
 import shutil
 import tempfile
 from collections.abc import Callable
@@ -140,7 +142,8 @@ def _variants(site: Site, source: VFolderId, way: str, tool: str) -> list[Varian
 
         def command(name: str, number: int) -> list[str]:
             target = site.room / f"{name.replace(' ', '-')}-{uuid4().hex}-{number}"
-            return tools[name](f"{site.bucket.name}/{prefix}", str(target), down=True)
+            fetch = tools[name](f"{site.bucket.name}/{prefix}", str(target), down=True)
+            return ["sh", "-c", f"{shlex.join(fetch)} && sync -f {target}"]
 
     else:
 

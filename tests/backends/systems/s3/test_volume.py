@@ -193,7 +193,7 @@ def test_entries_say_which_keys_are_paths(
 ) -> None:
     keys = ["", "a", "a/b", "d/", "a//b", "../x", "./x", "x/..", "/x", "n\x00l", "k" * 256]
     found = [StoredObject(tree.prefix + key, 1, "e", None) for key in keys]
-    monkeypatch.setattr(tree.bucket, "walk", lambda _: iter(found))
+    monkeypatch.setattr(tree.bucket, "walk", lambda _, **__: iter(found))
     seen = {one.name: (one.path, one.marker) for one in tree.entries()}
     paths = {"a": path("a"), "a/b": path("a/b"), "d/": path("d")}
     assert {name: found for name, (found, _) in seen.items() if found} == paths
