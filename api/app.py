@@ -34,7 +34,13 @@ def client_door(settings: Settings | None = None) -> Flask:
     app = make_app("client", settings)
     app.register_blueprint(client.blueprint)
     app.register_blueprint(pages.blueprint)
-    openapi.serve(app, client_openapi.client_document)
+    if settings.vfolder.access is None:
+        openapi.serve(app, client_openapi.client_document)
+    else:
+        from api.doors import people  # noqa: PLC0415 - most doors have no such table
+
+        people.install(app)
+        openapi.serve(app, people.openapi.people_document)
     return app
 
 

@@ -1,8 +1,9 @@
 """What routes share: the door of a request, documented routes, probes. Knows no single door."""
 
-from api.routes import parameters, probes
+from api.routes import described, job_answers, job_lists, parameters, probes, ticket_issue
 from api.routes.door import Door, bind_log_context, current_door, make_app
 from api.routes.file_stream import stream_file
+from api.routes.people import PeopleResource, PersonRequest, needs
 from api.routes.resource import PROBLEM, Resource, Route, RouteAnswer
 from api.routes.unmanaged import VOLUME
 
@@ -10,14 +11,21 @@ __all__ = [
     "PROBLEM",
     "VOLUME",
     "Door",
+    "PeopleResource",
+    "PersonRequest",
     "Resource",
     "Route",
     "RouteAnswer",
     "bind_log_context",
     "current_door",
+    "described",
+    "job_answers",
+    "job_lists",
     "make_app",
+    "needs",
     "parameters",
     "people_parts",
     "probes",
     "stream_file",
+    "ticket_issue",
 ]

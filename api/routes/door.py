@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, cast
 from flask import Flask, Response, current_app
 from msgspec import structs
 
+from api.access import AccessService
 from api.http import DoorFlask, begin_request, json, metrics, problems, this_request
 from api.jobs import JobPlanner, Jobs, Live, check_broker
 from api.volumes import (
@@ -31,6 +32,7 @@ from core.cluster import (
     SelectionStore,
     VFolderCache,
 )
+from core.errors import ConfigurationError
 from core.redis import connections, prove_write
 from core.settings import Settings
 from core.telemetry import logs
@@ -199,6 +201,25 @@ class Door:
         from api.routes.people_parts import PeopleParts  # noqa: PLC0415 - most doors do not need it
 
         return PeopleParts(self.settings, table, self.volume_access)
+
+    @cached_property
+    def access(self) -> AccessService:
+        """Who asks at the routes for people, and what is decided.
+
+        Raises:
+            ConfigurationError: the table `[vfolder.access]` is missing.
+        """
+        if self.people is None:
+            raise ConfigurationError("The table [vfolder.access] is missing.")
+        return AccessService(self.settings, self.volume_access, self.jobs, self.people)
+
+    def capabilities_of(self, volume: str) -> list[str]:
+        """Return what a volume can do, here or on another node; empty where that is unknown."""
+        table = self.settings.volume.get(volume)
+        if table is not None and not self.volumes.mistake(volume):
+            return possible_capabilities(self.volumes.get(volume))
+        found = self.volume_access.directory.volumes().get(volume, {})
+        return list(found.get("capabilities", []))
 
     @cached_property
     def nodes(self) -> NodeStore:

@@ -93,14 +93,24 @@ class Resource(Blueprint):
         """Register the view for `method rule`; a route with a body passes it as first argument."""
 
         def decorate(view: View) -> View:
-            documented = self.doc(**_documentation(view, route))(view)
-            bound = _bound(view, route, unmanaged(method, rule))
+            documented = self.doc(**self.documentation(view, route))(view)
+            bound = self.bound(view, route, unmanaged(method, rule))
             # A request need not pass the function that flask-smorest made around the view.
             registered = documented if bound is view else update_wrapper(bound, documented)
             self.add_url_rule(rule, view.__name__, registered, methods=[method])
             return bound
 
         return decorate
+
+    def bound(
+        self, view: View, route: Route, unmanaged_answer: Callable[[], Response] | None
+    ) -> View:
+        """Return the view that is registered: it reads and checks the body first."""
+        return _bound(view, route, unmanaged_answer)
+
+    def documentation(self, view: View, route: Route) -> dict[str, Any]:
+        """Return the members of the route in the OpenAPI document."""
+        return _documentation(view, route)
 
 
 def _bound(view: View, route: Route, unmanaged_answer: Callable[[], Response] | None) -> View:

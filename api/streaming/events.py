@@ -29,6 +29,8 @@ class EventStream:
         self._newest = b""
         self._ended = False
         self._on_close = on_close
+        #: Its reader is gone, or has all of it.
+        self.closed = False
         self._on_change: Callable[[], None] = _nothing
         self._changed = threading.Condition()
 
@@ -71,7 +73,7 @@ class EventStream:
     def close(self) -> None:
         """End the stream: its reader is gone. A second call does nothing."""
         with self._changed:
-            self._ended = True
+            self._ended = self.closed = True
             self._on_change = _nothing
             on_close, self._on_close = self._on_close, _nothing
         on_close()

@@ -17,7 +17,7 @@ from werkzeug.datastructures import Headers
 
 from api.streaming import ranges
 from api.streaming.pacing import Pace
-from backends.fs import translate
+from backends.fs import paths, translate
 from core.telemetry import metrics
 
 #: Reads of this size where the server has no sendfile (TLS).
@@ -104,7 +104,7 @@ class Sendable:
     @property
     def etag(self) -> str:
         """A strong entity tag, the same on every node that mounts the volume."""
-        return f'"{self.stat.st_ino:x}-{self.stat.st_size:x}-{self.stat.st_mtime_ns:x}"'
+        return f'"{paths.file_tag(self.stat)}"'
 
     @property
     def modified(self) -> int:

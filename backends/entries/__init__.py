@@ -2,7 +2,7 @@
 
 from backends.entries import access_files, entries, listing, metadata, object_tree
 from backends.entries.access_files import RecordChanged, RecordFile, RecordPage
-from backends.entries.listing import EntryPage
+from backends.entries.listing import DescribedEntry, EntryPage
 from backends.entries.object_count import count_objects
 from backends.entries.object_tree import (
     ContinuedUpload,
@@ -18,6 +18,7 @@ from backends.entries.volume_inventory import VolumeInventory, read_volume
 
 __all__ = [
     "ContinuedUpload",
+    "DescribedEntry",
     "EntryPage",
     "HasObjects",
     "ObjectEntry",

@@ -20,6 +20,7 @@ from backends.entries.object_tree import HasObjects
 from backends.fs import descriptors, entry_errors, inheritance, layout, paths
 from backends.quota import quick_usage, soft
 from core.errors import (
+    EntryExists,
     EntryNotFound,
     EntryRefused,
     InvalidName,
@@ -89,12 +90,35 @@ def rename(root: int, path: VFolderPath, new_name: str) -> None:
     move(root, path, path.parent / target, into_directory=False)
 
 
+def relocate(root: int, source: VFolderPath, target: VFolderPath, *, replace: bool) -> None:
+    """Give an entry this new path exactly; only with `replace` a file may replace a file.
+
+    Raises:
+        EntryExists: something has the path, and may not be replaced.
+        EntryRefused: the entry or the target's directory does not exist, or it would move into
+            itself.
+    """
+    if target.is_root:
+        raise EntryExists("The vfolder itself has this path.", paths=["."])
+    try:
+        move(root, source, target, into_directory=False, replace=replace)
+    except EntryRefused as error:
+        if error.facts.get("errno") != errno.EEXIST:
+            raise
+        raise EntryExists("An entry of that name is there.", paths=[str(target)]) from None
+
+
 def move(
-    root: int, source: VFolderPath, target: VFolderPath, *, into_directory: bool = True
+    root: int,
+    source: VFolderPath,
+    target: VFolderPath,
+    *,
+    into_directory: bool = True,
+    replace: bool = True,
 ) -> None:
     """Move an entry; into the target if that is a directory, as mv(1) does.
 
-    A file may replace a file; nothing ever replaces a directory.
+    With `replace` a file may replace a file; nothing ever replaces a directory.
 
     Raises:
         EntryRefused: the entry or the target's directory does not exist, the target is a directory,
@@ -113,7 +137,8 @@ def move(
             if source == target:
                 return
             with paths.parent_beneath(root, target) as (target_fd, target_name):
-                _rename(source_fd, source_name, target_fd, target_name)
+                rename_entry = _rename if replace else _rename_new
+                rename_entry(source_fd, source_name, target_fd, target_name)
 
 
 def _is_directory(root: int, path: VFolderPath) -> bool:

@@ -54,6 +54,39 @@ def list_directory(
             os.close(descriptor)
 
 
+@dataclass(frozen=True, slots=True)
+class DescribedEntry:
+    """One entry as a listing has it, and the entity tag of a file's content without quotes."""
+
+    item: Item
+    etag: str | None = None
+
+
+def describe_entry(root: int, path: VFolderPath) -> DescribedEntry:
+    """Return what is known of one entry; of a link itself, not of its target.
+
+    Raises:
+        PathEscape: the path leads outside the vfolder.
+        EntryNotFound: there is no such entry.
+    """
+    status = paths.stat_beneath(root, path, follow=False)
+    kind = _KINDS.get(status.st_mode & _FORMAT, "FILE")
+    link = kind == "SYMLINK"
+    attributes = {
+        "mode": status.st_mode,
+        "size": status.st_size,
+        "created": utc(status.st_ctime),
+        "modified": utc(status.st_mtime),
+    }
+    item: Item = {
+        "name": path.name,
+        "type": kind,
+        "stat": attributes,
+        "symlink_target": _target(root, path.parent, path.name) if link else "",
+    }
+    return DescribedEntry(item, paths.file_tag(status) if stat.S_ISREG(status.st_mode) else None)
+
+
 def _page(
     root: int, descriptor: int, path: VFolderPath, limit: int, after: str | None
 ) -> EntryPage:

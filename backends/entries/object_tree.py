@@ -11,7 +11,7 @@ from pathlib import PurePosixPath
 from typing import Protocol, Self, TypeVar, runtime_checkable
 
 from backends.base import Backend
-from backends.entries.listing import EntryPage
+from backends.entries.listing import DescribedEntry, EntryPage
 from backends.quota import quick_usage
 from backends.tree import Usage
 from core.errors import Unsupported
@@ -114,6 +114,12 @@ class ObjectTree(Protocol):
 
     def move(self, source: VFolderPath, target: VFolderPath) -> None:
         """See `entries.move`; of a directory with at most `MOVED_OBJECTS_MAX` objects."""
+
+    def relocate(self, source: VFolderPath, target: VFolderPath, *, replace: bool) -> None:
+        """See `entries.relocate`; of a directory with at most `MOVED_OBJECTS_MAX` objects."""
+
+    def describe_entry(self, path: VFolderPath) -> DescribedEntry:
+        """See `listing.describe_entry`."""
 
     def remove(
         self,

@@ -106,6 +106,11 @@ def stat_beneath(root_fd: int, path: VFolderPath, *, follow: bool = True) -> os.
         os.close(fd)
 
 
+def file_tag(status: os.stat_result) -> str:
+    """Return the entity tag of a file's content: equal on every node that mounts the volume."""
+    return f"{status.st_ino:x}-{status.st_size:x}-{status.st_mtime_ns:x}"
+
+
 @contextmanager
 def parent_beneath(root_fd: int, path: VFolderPath) -> Iterator[tuple[int, str]]:
     """Open the directory that holds `path`, and give its descriptor and the name in it.

@@ -10,6 +10,7 @@ from backends.volumes.registry import (
     create_backend,
     raised,
 )
+from backends.volumes.scope_records import records_of_scope
 
 __all__ = [
     "BackendFactory",
@@ -22,5 +23,6 @@ __all__ = [
     "create_backend",
     "operations",
     "raised",
+    "records_of_scope",
     "remote",
 ]

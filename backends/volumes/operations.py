@@ -30,6 +30,7 @@ from backends.quota import quick_usage
 from backends.retention import snapshots, trash
 from backends.transfer.xcp import exported
 from backends.uploads import staging
+from backends.volumes.scope_records import records_of_scope
 from backends.volumes.wrappers import skilled
 from core.errors import (
     EntryExists,
@@ -262,6 +263,7 @@ ON_VOLUME = _named(
     access_files.replace_subject,
     access_files.page,
     access_files.subjects,
+    records_of_scope,
     entries.remove_entries,
     snapshots.supported,
     trash.kept,
@@ -277,6 +279,8 @@ IN_VFOLDER = _named(
     entries.make_directory,
     entries.rename,
     entries.move,
+    entries.relocate,
     listing.list_directory,
+    listing.describe_entry,
     quick_usage.count,
 )

@@ -5,7 +5,9 @@ claims are those of the reference service, so that both can share a secret durin
 """
 
 import time
+from functools import partial
 from typing import Annotated, Any, TypeVar
+from uuid import UUID, uuid4
 
 import jwt
 from msgspec import Meta, Struct, ValidationError, convert, structs, to_builtins
@@ -14,9 +16,22 @@ from core.errors import InvalidParameters
 
 ALGORITHM = "HS256"
 #: Claims that the reference service does not have; an empty one is left out.
-OWN_CLAIMS = ("client_url", "selection")
+OWN_CLAIMS = ("client_url", "selection", "person")
+#: The audience of tickets for people; a token of an issuer has another one.
+PERSON_AUDIENCE = "vfolder-data"
 #: No file is larger.
 SIZE_MAX_BYTES = 2**63 - 1
+
+
+class PersonClaims(Struct, frozen=True, kw_only=True):
+    """The holder of a ticket: what a decision looks at, and the id of its credential."""
+
+    #: `user:<uuid>`, or `operator:<uuid>`.
+    sub: str
+    #: Kind and id of the credential that asked for the ticket: `key:<id>`.
+    cid: str
+    groups: list[UUID] = []
+    admin_of: list[UUID] = []
 
 
 class DownloadTicket(Struct, frozen=True, kw_only=True):
@@ -33,6 +48,8 @@ class DownloadTicket(Struct, frozen=True, kw_only=True):
     client_url: str = ""
     #: The name of a list in the store, with what would make the ticket too long for a URL.
     selection: str = ""
+    #: None: the manager's, which is decided by its signature alone.
+    person: PersonClaims | None = None
 
 
 class UploadTicket(Struct, frozen=True, kw_only=True):
@@ -49,6 +66,8 @@ class UploadTicket(Struct, frozen=True, kw_only=True):
     tree: bool = False
     client_url: str = ""
     selection: str = ""
+    #: None: the manager's, which is decided by its signature alone.
+    person: PersonClaims | None = None
 
 
 class ArchiveTicket(Struct, frozen=True, kw_only=True):
@@ -63,6 +82,7 @@ class ArchiveTicket(Struct, frozen=True, kw_only=True):
     operation: str = "download"
     client_url: str = ""
     selection: str = ""
+    person: PersonClaims | None = None
 
 
 Ticket = DownloadTicket | UploadTicket | ArchiveTicket
@@ -94,6 +114,8 @@ def issue(ticket: Ticket, secret: str) -> str:
     for own in OWN_CLAIMS:
         if not claims.get(own, True):
             del claims[own]
+    if "person" in claims:
+        claims |= {"aud": PERSON_AUDIENCE, "jti": uuid4().hex}
     return jwt.encode(claims, secret, algorithm=ALGORITHM)
 
 
@@ -136,7 +158,7 @@ def read(kind: type[AnyTicket], token: str, secret: str) -> AnyTicket:
             `claims`.
     """
     try:
-        claims = jwt.decode(token, secret, algorithms=[ALGORITHM], options={"require": ["exp"]})
+        claims = _claims(token, secret)
     except jwt.ExpiredSignatureError as error:
         raise TicketError("The ticket has expired; ask for a new one.", "expired") from error
     except jwt.InvalidSignatureError as error:
@@ -145,6 +167,7 @@ def read(kind: type[AnyTicket], token: str, secret: str) -> AnyTicket:
         raise TicketError("The ticket cannot be read.", "decode") from error
     try:
         ticket = convert(claims, kind, strict=True)
+        _check_audience(claims)
     except ValidationError as error:
         raise TicketError(
             "The ticket lacks a claim that this operation needs.", "claims"
@@ -153,3 +176,21 @@ def read(kind: type[AnyTicket], token: str, secret: str) -> AnyTicket:
     if getattr(ticket, "operation", getattr(ticket, "op", None)) != operation:
         raise TicketError(f"The ticket is not for {operation}.", "claims")
     return ticket
+
+
+def _claims(token: str, secret: str) -> dict[str, Any]:
+    """Return the claims of a signed text; only tickets for people have an audience."""
+    decode = partial(
+        jwt.decode, token, secret, algorithms=[ALGORITHM], options={"require": ["exp"]}
+    )
+    try:
+        return decode()
+    except jwt.InvalidAudienceError:
+        return decode(audience=PERSON_AUDIENCE)
+
+
+def _check_audience(claims: dict[str, Any]) -> None:
+    """Raise ValidationError unless the audience is that of such a ticket."""
+    wanted = PERSON_AUDIENCE if claims.get("person") else None
+    if claims.get("aud") != wanted:
+        raise ValidationError("The audience is another one.")

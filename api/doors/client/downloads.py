@@ -169,7 +169,7 @@ def download() -> Response:
     parameters = tickets.query(_PARAMETERS)
     archive = tickets.boolean(parameters, "archive")
     no_cache = tickets.boolean(parameters, "no_cache")
-    form, tolerant = _requested_format(parameters), tickets.boolean(parameters, "tolerant")
+    form, tolerant = requested_format(parameters), tickets.boolean(parameters, "tolerant")
     door = current_door()
     ticket = tickets.ticket(DownloadTicket, parameters, door)
     source = _source_of(ticket, door)
@@ -179,14 +179,34 @@ def download() -> Response:
     if form and not as_archive:
         raise InvalidParameters("format is for archives; send archive=true, too.")
     wanted = WantedFile(ticket.volume, source, path, as_archive, no_cache)
-    answer = door.inline_calls.call(ticket.volume, _file_answer, wanted, door)
+    return entry_answer(wanted, form or ZIP, tolerant=tolerant)
+
+
+def entry_answer(wanted: WantedFile, form: ArchiveFormat, *, tolerant: bool = False) -> Response:
+    """Return the response with a file; with a directory as an archive, where one is allowed.
+
+    Raises:
+        EntryNotFound: there is none, or its path leads out of the vfolder.
+        StorageError: see `download`.
+    """
+    door, path = current_door(), wanted.path
+    answer = door.inline_calls.call(wanted.volume, _file_answer, wanted, door)
     if answer is not None:
         return answer
-    form, entries = form or ZIP, [plan.Source(path, "")]  # names are relative to the directory
+    entries = [plan.Source(path, "")]  # names are relative to the directory
     name = (path.name or DEFAULT_NAME) + form.suffix
-    directory = WantedArchive(ticket.volume, source, entries, form, name, tolerant, no_cache)
+    directory = WantedArchive(
+        wanted.volume, wanted.source, entries, form, name, tolerant, wanted.no_cache
+    )
     with _hidden_escapes():
         return _archive_answer(directory, door)
+
+
+def source_of(volume: str, vfolder: VFolderId) -> DownloadSource:
+    """Return where downloads of a vfolder of this node read."""
+    door = current_door()
+    budget = door.stream_budgets.of(volume)
+    return DownloadSource(door.volumes.get(volume), vfolder, budget=budget)
 
 
 @blueprint.route("/download-archive", methods=["GET"], provide_automatic_options=False)
@@ -205,7 +225,7 @@ def download_archive() -> Response:
     """
     parameters = tickets.query(("token", "format", "tolerant"), others=True)
     tolerant = tickets.boolean(parameters, "tolerant")
-    form = _requested_format(parameters) or ZIP
+    form = requested_format(parameters) or ZIP
     door = current_door()
     try:
         ticket = tickets.ticket(ArchiveTicket, parameters, door)
@@ -298,7 +318,7 @@ def _passed_to_proxy(door: Door, volume: str, path: VFolderPath, file: files.Sen
     return Response(headers=headers, content_type="application/octet-stream")
 
 
-def _requested_format(parameters: dict[str, str]) -> ArchiveFormat | None:
+def requested_format(parameters: dict[str, str]) -> ArchiveFormat | None:
     """Return the `format` of a query; None without one.
 
     Raises:

@@ -11,9 +11,9 @@ from werkzeug.utils import redirect
 from werkzeug.wrappers import Response
 
 from api.routes import Door, bind_log_context
-from core.access import AnyTicket, TicketError, read, restored
+from core.access import AnyTicket, ArchiveTicket, TicketError, UploadTicket, read, restored
 from core.errors import InvalidParameters, Unavailable
-from core.names import VFolderPath
+from core.names import VFolderId, VFolderPath
 
 _TRUE = frozenset({"t", "true", "y", "yes", "on", "1"})
 _FALSE = frozenset({"f", "false", "n", "no", "off", "0", "none"})
@@ -92,6 +92,8 @@ def ticket(kind: type[AnyTicket], parameters: dict[str, str], door: Door) -> Any
         return read(kind, token, door.settings.storage_proxy.secret)  # it raises: expired
     vfolder = getattr(checked, "vfid", None) or getattr(checked, "virtual_folder_id", None)
     bind_log_context(checked.volume, vfolder)
+    if checked.person is not None:
+        _check_person(checked, door)
     if not door.volume_access.is_here(checked.volume):
         raise OnOtherNode(_client_url(door, checked))
     if not checked.selection:
@@ -100,6 +102,20 @@ def ticket(kind: type[AnyTicket], parameters: dict[str, str], door: Door) -> Any
     if names is None:
         raise TicketError("What the ticket names is no longer kept; ask for a new one.", "expired")
     return restored(checked, names)
+
+
+def _check_person(checked: AnyTicket, door: Door) -> None:
+    """Decide again whether the person of a ticket may do its act.
+
+    Raises:
+        TicketError: this door serves no people.
+        VFolderNotFound, AccessForbidden, Unauthenticated: the permission is gone.
+    """
+    if checked.person is None or door.settings.vfolder.access is None:
+        raise TicketError("This door takes no tickets of people.", "claims")
+    text = checked.virtual_folder_id if isinstance(checked, ArchiveTicket) else checked.vfid
+    act = "entries.write" if isinstance(checked, UploadTicket) else "entries.read"
+    door.access.check_ticket(checked.person, checked.volume, VFolderId.parse(text), act)
 
 
 @lru_cache(_TICKETS_KNOWN)

@@ -42,6 +42,8 @@ READ_WAIT_SECONDS = 1.5
 #: The requester of the jobs that unpack uploads. The key is the upload's id, so each upload gets
 #: one job.
 REQUESTER = "upload"
+#: Begins the session of a person's uploads, before the subject; no ticket has such a session.
+PERSON_SESSION = "person:"
 
 
 @dataclass(frozen=True)
@@ -183,10 +185,23 @@ def open_session(url_id: str = "") -> Iterator[UploadSession]:
         DeadlineExceeded, Unavailable: the volume does not answer.
     """
     parameters = tickets.query(_PARAMETERS)
-    door = current_door()
-    ticket = tickets.ticket(UploadTicket, parameters, door)
-    backend = door.volumes.get(ticket.volume)
+    ticket = tickets.ticket(UploadTicket, parameters, current_door())
     VFolderPath.parse(parameters.get("dst_dir", ""))  # checked before any look-up
+    with session_of(ticket, url_id, parameters) as session:
+        yield session
+
+
+@contextmanager
+def session_of(
+    ticket: UploadTicket, url_id: str, parameters: dict[str, str]
+) -> Iterator[UploadSession]:
+    """Give the session of a permission that was checked; its use of the volume is watched.
+
+    Raises:
+        UnknownVolume, VFolderNotFound, DeadlineExceeded, Unavailable: as `open_session`.
+    """
+    door = current_door()
+    backend = door.volumes.get(ticket.volume)
 
     def find_vfolder() -> None:
         backend.check_vfolder(VFolderId.parse(ticket.vfid))
@@ -244,7 +259,15 @@ def _job_for(upload: Upload, file: str, target: VFolderPath) -> Job:
         "archive": upload.extract,
         "upload": file,
     }
-    return current_door().jobs.submit(body, JobSubmission(REQUESTER, idempotency_key=file))
+    submission = JobSubmission(_requester(upload), idempotency_key=file)
+    return current_door().jobs.submit(body, submission)
+
+
+def _requester(upload: Upload) -> str:
+    """Return who requests the job that unpacks an upload."""
+    if upload.session.startswith(PERSON_SESSION):
+        return upload.session.removeprefix(PERSON_SESSION)
+    return REQUESTER
 
 
 def job_state(upload: Upload) -> str | None:
@@ -292,7 +315,9 @@ def ended(backend: Backend, upload: Upload, file: Upload, target: VFolderPath) -
         UploadNotFound: they were not.
     """
     length = upload.length or 0
-    if upload.extract and current_door().jobs.store.has_idempotency_key(REQUESTER, file.id):
+    if upload.extract and current_door().jobs.store.has_idempotency_key(
+        _requester(upload), file.id
+    ):
         upload = msgspec.structs.replace(upload, job=_job_for(upload, file.id, target).id)
     elif not upload.extract and staging_files.was_published(
         backend, msgspec.structs.replace(file, length=upload.length), target

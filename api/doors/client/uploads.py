@@ -1,7 +1,7 @@
 """`/upload`: bytes in, by ticket (docs/wire.md, tus 1.0.0): discover, create, look, append, end."""
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
 from email.utils import formatdate
 from time import time
@@ -44,6 +44,9 @@ from core.uploads import (
     UploadProgress,
 )
 
+#: A session that begins with the block that uses it.
+Opening = AbstractContextManager[UploadSession]
+
 
 @blueprint.route("/upload", methods=["OPTIONS"], provide_automatic_options=False)
 @blueprint.route("/upload/<upload_id>", methods=["OPTIONS"], provide_automatic_options=False)
@@ -68,8 +71,13 @@ def look(upload_id: str = "") -> Response:
     A complete upload that a crash kept from its end is published now. A writer whose bytes flow is
     not disturbed; a silent one is interrupted.
     """
+    return look_in(open_session(upload_id))
+
+
+def look_in(opening: Opening) -> Response:
+    """Report how far the upload of a session is; see `look`."""
     tus.check_version(request.headers)
-    with open_session(upload_id) as session:
+    with opening as session:
         progress = session.progress(forget_rewind=True)
         if progress.upload.concat and progress.upload.finished:
             return progress_answer(progress.upload, progress.upload.length or 0)
@@ -108,8 +116,13 @@ def append(upload_id: str = "") -> Response:
     What arrived before a cut connection is kept. Another request that writes this upload is asked
     to end.
     """
+    return append_in(open_session(upload_id))
+
+
+def append_in(opening: Opening) -> Response:
+    """Append the body to the upload of a session; see `append`."""
     speaks_tus = tus.check_version(request.headers)
-    with open_session(upload_id) as session:
+    with opening as session:
         try:
             with session.opened(session.expected()) as staging:
                 offset = tus.offset(request.headers)
@@ -245,8 +258,13 @@ def _with_length(
 @blueprint.route("/upload/<upload_id>", methods=["DELETE"], provide_automatic_options=False)
 def terminate(upload_id: str = "") -> Response:
     """Give an upload up: its bytes are removed and it is forgotten. Repeating it is safe."""
+    return terminate_in(open_session(upload_id))
+
+
+def terminate_in(opening: Opening) -> Response:
+    """Give the upload of a session up; see `terminate`."""
     tus.check_version(request.headers)
-    with open_session(upload_id) as session:
+    with opening as session:
         try:
             _give_up(session)
         except UploadNotFound:
@@ -310,20 +328,25 @@ def create() -> Response:
     method = request.headers.get("X-HTTP-Method-Override", "").upper()
     if method in _OVERRIDES:
         return _OVERRIDES[method]()
+    return create_in(open_session(), _location)
+
+
+def create_in(opening: Opening, location: Callable[[UploadSession], str]) -> Response:
+    """Open an upload in a session, whose URL `location` tells; see `create`."""
     tus.check_version(request.headers)
-    with open_session() as session:
+    with opening as session:
         kind, parts = tus.concat(request.headers)
         upload = _described(session, kind)
         if request.headers.get("If-None-Match", "").strip() == "*" and kind != "partial":
             _check_free(session, upload)
         if kind == "final":
-            return _concatenated(session, upload, parts)
+            return _concatenated(session, upload, parts, location)
         if upload.length is not None and upload.limit is not None and upload.length > upload.limit:
             raise tus.TooLong(f"The ticket allows {upload.limit} bytes.")
         begun = staging_files.begin(session.backend, session.store, upload)
         created = replace(session, url_id=begun.id)
         response = _first_bytes(created)
-        response.headers["Location"] = _location(created)
+        response.headers["Location"] = location(created)
         return response
 
 
@@ -423,10 +446,15 @@ def override(upload_id: str) -> Response:
     return _OVERRIDES[method](upload_id)
 
 
-def _concatenated(session: UploadSession, upload: Upload, ids: list[str]) -> Response:
+def _concatenated(
+    session: UploadSession,
+    upload: Upload,
+    ids: list[str],
+    location: Callable[[UploadSession], str],
+) -> Response:
     joined = concatenation.join(session, upload, ids)
     response = progress_answer(joined, joined.length or 0, 201)
-    response.headers["Location"] = _location(replace(session, url_id=joined.id))
+    response.headers["Location"] = location(replace(session, url_id=joined.id))
     return response
 
 

@@ -1,6 +1,5 @@
 """Routes of the manager about people's access; they exist only with `[vfolder.access]`."""
 
-from http import HTTPStatus
 from secrets import token_hex
 from typing import Any, cast
 from uuid import UUID
@@ -8,6 +7,7 @@ from uuid import UUID
 from flask import Response, request
 from msgspec import structs
 
+from api.access import AmbiguousReference, RevisionChanged
 from api.http import answer, no_content
 from api.routes import Resource, Route, RouteAnswer, current_door, parameters, people_parts
 from api.schemas import access as shapes
@@ -29,7 +29,6 @@ from core.access import (
 )
 from core.errors import (
     AccessUnavailable,
-    Conflict,
     Defect,
     InvalidParameters,
     NoSpace,
@@ -45,23 +44,6 @@ _ID_BYTES = 10
 _NO_VFOLDER = "There is no such vfolder."
 #: What a request for a mount may want.
 _WANTS = ("ro", "rw")
-
-
-class AmbiguousReference(Conflict):
-    """The id is on several volumes; `choices` names each."""
-
-    error_code = "vfolder_read_conflict"
-    kind = "storage/vfolder/ambiguous-reference"
-    title = "The vfolder is on several volumes"
-
-
-class RevisionChanged(Conflict):
-    """`If-Match` names another revision of the record than the present one."""
-
-    error_code = "vfolder_update_conflict"
-    kind = "storage/vfolder/revision-changed"
-    title = "The record has another revision"
-    status = HTTPStatus.PRECONDITION_FAILED
 
 
 @blueprint.operation(

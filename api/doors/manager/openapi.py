@@ -16,13 +16,9 @@ from typing import Any
 
 from flask import Blueprint, Flask, Response, current_app, send_from_directory
 from flask_smorest import Api
-from marshmallow.fields import Field
-from werkzeug.exceptions import HTTPException
 
-from api.http import answer, auth, problems
-from api.routes.parameters import OPENAPI_VERSION
-from api.schemas import Problem
-from core.process.version import VERSION
+from api.http import answer, auth
+from api.routes import described
 
 TITLE = "vfolder manager door"
 _PAGES = Path(__file__).parent / "pages"
@@ -66,38 +62,12 @@ class _Shown:
 pages = Blueprint("documents", __name__)
 
 
-class DescribedApi(Api):
-    """The OpenAPI document of an app; `api.http.problems` answers all errors."""
-
-    ERROR_SCHEMA = Problem
-    #: A `Route` lists all its answers; there is no default one.
-    DEFAULT_ERROR_RESPONSE_NAME = None
-
-    def handle_http_exception(self, error: HTTPException) -> Response:
-        """Return the same problem document as for every other error."""
-        return problems.respond(error)
-
-
 def describe(app: Flask) -> Api:
     """Return an empty document for the routes of the app."""
-    app.config["API_TITLE"] = TITLE
-    app.config["API_VERSION"] = VERSION
-    app.config["OPENAPI_VERSION"] = OPENAPI_VERSION
-    api: Api = DescribedApi(app, spec_kwargs={"info": {"description": _DESCRIPTION}})
-    api.ma_plugin.converter.add_attribute_function(_own_types)
     scheme = {"type": "apiKey", "in": "header", "name": auth.HEADER}
-    api.spec.components.security_scheme("secret", scheme)
-    api.spec.options["security"] = [{"secret": []}]
+    api = described.describe(app, TITLE, _DESCRIPTION, {"secret": scheme})
     api.spec.options["servers"] = [_HERE]
     return api
-
-
-def _own_types(_converter: object, field: Field[Any], **_: Any) -> dict[str, Any]:  # noqa: ANN401 - apispec's hook
-    """Return the OpenAPI schema that a field of ours declares; empty for other fields."""
-    schema = dict(getattr(field, "openapi", {}))
-    if schema and field.allow_none and "null" not in schema["type"]:
-        schema["type"] = [*schema["type"], "null"]
-    return schema
 
 
 @cache

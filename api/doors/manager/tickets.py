@@ -1,13 +1,11 @@
 """Routes of tickets: signed permission for one operation at the client door."""
 
-from uuid import uuid4
-
 from flask import Response
 from msgspec import structs
 
 from api.http import answer
 from api.routes import VOLUME as UNMANAGED
-from api.routes import Resource, Route, RouteAnswer, current_door
+from api.routes import Resource, Route, RouteAnswer, current_door, ticket_issue
 from api.schemas import (
     ArchiveOrder,
     ArchiveTicketBody,
@@ -16,17 +14,10 @@ from api.schemas import (
     Token,
     UploadBody,
     UploadOrder,
-    bodies,
 )
-from backends.uploads import staging
-from backends.volumes import operations
 from core.access import ArchiveTicket, DownloadTicket, Ticket, UploadTicket, tickets
 from core.errors import EntryExists, NoSpace, PathEscape, QuotaExceeded, VFolderNotFound
-from core.uploads import Upload
 
-#: A ticket with a longer text (characters) has its paths kept in the store. Proxies pass request
-#: lines of 8 KiB, and the line has more than the ticket.
-TICKET_MAX_CHARACTERS = 4096
 #: Largest body that names entries for an archive (bytes): 10,000 long paths, escaped as JSON.
 SELECTION_BODY_MAX_BYTES = 16 * 1024 * 1024
 
@@ -107,63 +98,27 @@ def issue_upload_ticket(body: UploadOrder) -> Response:
     With `tree` the ticket permits any number of files below the directory `relpath`, each of at
     most `size` bytes. Missing directories are made. Clients create each upload at the client door.
     """
-    if body.path.is_root and not body.tree:
-        raise bodies.invalid_field(
-            "/relpath", "The path is the vfolder itself; an upload needs the name of a file."
-        )
-    door = current_door()
-    largest = door.settings.storage_proxy.max_upload_bytes
-    if body.size > largest:
-        raise bodies.invalid_field(
-            "/size", f"The size is above the largest upload, {largest} bytes."
-        )
+    ticket_issue.check_upload(body.path, body.size, tree=body.tree, names=("relpath", "size"))
     ticket = UploadTicket(
         volume=body.volume,
         vfid=str(body.vfolder),
         relpath=str(body.path),
         size=body.size,
-        session=uuid4().hex,
+        session=ticket_issue.new_session(),
         tree=body.tree,
         exp=_expiry(),
     )
     if body.volume == UNMANAGED:
         return _token(structs.replace(ticket, session=""))
-    if body.tree:
-        if not door.volume_access.on_volume(body.volume, operations.exists, body.vfolder):
-            raise VFolderNotFound(f"The vfolder {body.vfolder} does not exist.")
-        return _token(ticket)
-    upload = Upload(
-        id=ticket.session,
-        session=ticket.session,
-        volume=ticket.volume,
-        vfolder=ticket.vfid,
-        path=ticket.relpath,
-        length=ticket.size,
-    )
-    door.volume_access.on_volume(body.volume, staging.begin, door.uploads, upload)
+    ticket_issue.open_upload(ticket)
     return _token(ticket)
 
 
 def _token(ticket: Ticket) -> Response:
     """Return the ticket; for a volume of another node, with the URL of that node's client door."""
-    door = current_door()
-    address = {}
-    if ticket.volume != UNMANAGED and not door.volume_access.is_here(ticket.volume):
-        address["client_url"] = door.volume_access.node_of(ticket.volume).client_url
-        ticket = structs.replace(ticket, **address)
-    return answer({"token": _text(ticket), **address})
-
-
-def _text(ticket: Ticket) -> str:
-    """Return the signed text, which fits into a URL: long paths are kept until it expires."""
-    door = current_door()
-    own = door.settings.storage_proxy
-    text = tickets.issue(ticket, own.secret)
-    if len(text) <= TICKET_MAX_CHARACTERS:
-        return text
-    lifetime = int(own.session_expire_seconds) + 1
-    selection = door.selections.keep(tickets.names_of(ticket), lifetime)
-    return tickets.issue(tickets.shortened(ticket, selection), own.secret)
+    token, url = ticket_issue.text_of(ticket)
+    address = {} if url is None else {"client_url": url}
+    return answer({"token": token, **address})
 
 
 def _expiry() -> int:

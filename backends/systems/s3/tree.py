@@ -15,7 +15,7 @@ from datetime import UTC, datetime
 from itertools import groupby, islice, takewhile, zip_longest
 from typing import Any
 
-from backends.entries import ContinuedUpload, EntryPage, ObjectEntry, Piece
+from backends.entries import ContinuedUpload, DescribedEntry, EntryPage, ObjectEntry, Piece
 from backends.quota import quick_usage
 from backends.systems.s3.bucket import Bucket
 from backends.systems.s3.endpoint import S3Endpoint
@@ -48,6 +48,8 @@ _DAY_SECONDS = 86_400
 #: The content type of a marker, as s3fs writes it.
 DIRECTORY_TYPE = "application/x-directory"
 _FILE_MODE, _DIRECTORY_MODE = stat.S_IFREG | 0o644, stat.S_IFDIR | 0o755
+#: What the form of an item has where the storage knows no moment.
+_UNKNOWN_MOMENT = datetime.fromtimestamp(0, UTC)
 #: Digits of a number that stands for an inode.
 _NUMBER_BYTES = 7
 
@@ -89,6 +91,17 @@ class VFolderObjects:
         if self.bucket.find(self._key(path)) is None:
             return _refused(path, "does not exist", errno.ENOENT)
         return _refused(path, "is not a directory", errno.ENOTDIR)
+
+    def describe_entry(self, path: VFolderPath) -> DescribedEntry:
+        """See `ObjectTree.describe_entry`."""
+        head = self.head(path)
+        if head is not None:
+            moment = head.modified or _UNKNOWN_MOMENT
+            return DescribedEntry(
+                _item(path.name, "FILE", _FILE_MODE, head.size, moment), head.etag
+            )
+        self.is_directory(path)  # it raises where there is nothing
+        return DescribedEntry(_item(path.name, "DIRECTORY", _DIRECTORY_MODE, 0, _UNKNOWN_MOMENT))
 
     def check_inside(self, path: VFolderPath) -> None:
         """See `ObjectTree.check_inside`."""
@@ -261,6 +274,18 @@ class VFolderObjects:
             raise EntryRefused("The vfolder itself is not moved.", errno=errno.EBUSY, paths=["."])
         if target.is_root or self._has_below(target):
             target = target / VFolderPath((source.name,))
+        if not target.parent.is_root and not self._has_below(target.parent):
+            raise _refused(target, "has no directory to be in", errno.ENOENT)
+        self._move(source, target)
+
+    def relocate(self, source: VFolderPath, target: VFolderPath, *, replace: bool) -> None:
+        """See `ObjectTree.relocate`."""
+        if source.is_root:
+            raise EntryRefused("The vfolder itself is not moved.", errno=errno.EBUSY, paths=["."])
+        if source == target:
+            return
+        if not replace or target.is_root or self._has_below(target):
+            self.check_free(target)
         if not target.parent.is_root and not self._has_below(target.parent):
             raise _refused(target, "has no directory to be in", errno.ENOENT)
         self._move(source, target)
@@ -510,14 +535,13 @@ class _Tally:
 def _file(one: StoredObject, base: str) -> dict[str, Any] | None:
     """Return the item of a file; None for the marker of the directory itself."""
     name = one.key[len(base) :]
-    moment = one.modified or datetime.fromtimestamp(0, UTC)
+    moment = one.modified or _UNKNOWN_MOMENT
     return _item(name, "FILE", _FILE_MODE, one.size, moment) if _is_name(name) else None
 
 
 def _directory(prefix: str, base: str) -> dict[str, Any] | None:
     name = prefix[len(base) : -1]
-    moment = datetime.fromtimestamp(0, UTC)
-    return _item(name, "DIRECTORY", _DIRECTORY_MODE, 0, moment) if _is_name(name) else None
+    return _item(name, "DIRECTORY", _DIRECTORY_MODE, 0, _UNKNOWN_MOMENT) if _is_name(name) else None
 
 
 def _is_name(name: str) -> bool:

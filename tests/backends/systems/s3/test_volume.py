@@ -136,6 +136,21 @@ def test_entries_are_moved(tree: VFolderObjects) -> None:
         assert reader.read(9) == b"f"
 
 
+def test_entries_get_exactly_the_path(tree: VFolderObjects) -> None:
+    fill(tree, "f", "g", "d/1")
+    for target, over in (("g", False), ("d", True), (".", True)):
+        with pytest.raises(EntryExists):
+            tree.relocate(path("f"), path(target), replace=over)
+    tree.relocate(path("f"), path("g"), replace=True)
+    tree.relocate(path("d"), path("e"), replace=False)
+    assert names(tree) == [("e", "D"), ("g", "F")]
+    found = tree.describe_entry(path("g"))
+    assert (found.item["name"], found.item["type"], bool(found.etag)) == ("g", "FILE", True)
+    assert tree.describe_entry(path("e")).item["type"] == "DIRECTORY"
+    with pytest.raises(EntryNotFound):
+        tree.describe_entry(path("f"))
+
+
 def test_files_are_written_and_read(tree: VFolderObjects, tmp_path: Path) -> None:
     (tmp_path / "f").write_bytes(b"0123456789")
     with (tmp_path / "f").open("rb") as file:

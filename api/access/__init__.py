@@ -1,0 +1,19 @@
+"""Access at the doors: who asks, which record is meant, what is decided. Knows no route."""
+
+from api.access.decisions import AccessService
+from api.access.records import (
+    AmbiguousReference,
+    FoundVFolder,
+    RevisionChanged,
+    VFolders,
+    scopes_of,
+)
+
+__all__ = [
+    "AccessService",
+    "AmbiguousReference",
+    "FoundVFolder",
+    "RevisionChanged",
+    "VFolders",
+    "scopes_of",
+]

@@ -1,0 +1,426 @@
+"""The one place of a door where access is decided: from a request to a caller and a decision."""
+
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import suppress
+from itertools import islice
+from typing import Any, Protocol
+from uuid import UUID
+
+from msgspec import structs
+
+from api.access.records import AmbiguousReference, FoundVFolder, VFolders, scopes_of
+from api.access.streams import PersonStreams
+from api.http import RequestContext, this_request
+from api.jobs import Jobs, JobSubmission, pointer, reports
+from api.volumes import AccessRecords, VolumeAccess
+from core.access import (
+    ACTS,
+    AccessReason,
+    AccessRule,
+    Caller,
+    CredentialFacts,
+    Deciders,
+    Decision,
+    JobResource,
+    PersonClaims,
+    ProtectedResource,
+    Subject,
+    VFolderRecord,
+    VFolderResource,
+)
+from core.errors import (
+    AccessForbidden,
+    ConfigurationError,
+    InvalidName,
+    JobNotFound,
+    StorageError,
+    Unauthenticated,
+    UnknownVolume,
+    VFolderNotFound,
+)
+from core.jobs import Job, requests
+from core.names import VFolderId
+from core.settings import Settings
+
+
+class CallerProof(Protocol):
+    """What proves the credential of a request: `api.http.credentials.Credentials`."""
+
+    def caller(self, request: RequestContext) -> Caller:
+        """Return who sends a request.
+
+        Raises:
+            Unauthenticated, Throttled: it has no valid credential.
+        """
+
+
+class KeyOfUser(Protocol):
+    """An API key and its user: `api.http.credentials.KeyOfUser`."""
+
+    @property
+    def user(self) -> Subject:
+        """The user."""
+
+    @property
+    def key(self) -> Any:  # noqa: ANN401 - core.access.keys.ApiKey, which is loaded late
+        """The key."""
+
+
+class Users(Protocol):
+    """What is known of users: `api.volumes.subjects.SubjectStore`."""
+
+    def held_key(self, key_id: str) -> KeyOfUser | None:
+        """Return a key by its id; None when there is none."""
+
+    def completed(self, subject: Subject) -> Subject:
+        """Return a user with what is kept here: its groups, and whether it is blocked."""
+
+
+class AccessParts(Protocol):
+    """What a door has for people: `api.routes.people_parts.PeopleParts`."""
+
+    @property
+    def records(self) -> AccessRecords:
+        """The access records of vfolders."""
+
+    @property
+    def deciders(self) -> Deciders:
+        """Who decides."""
+
+    @property
+    def audit(self) -> Any:  # noqa: ANN401 - core.access.audit.AuditLog, which is loaded late
+        """The audit log of this node."""
+
+    @property
+    def subjects(self) -> Users:
+        """Users and groups."""
+
+    @property
+    def credentials(self) -> CallerProof:
+        """The credentials of the door."""
+
+
+#: What a caller reads who may not see a vfolder, and the one who names one that does not exist.
+_NO_VFOLDER = "There is no such vfolder."
+_NO_JOB = "There is no such job."
+
+
+#: Acts whose allowed openings are in the audit log, and the ends of those that are mere looks.
+_OPENINGS = frozenset({"entries.read"})
+_LOOKS = (".read", ".list", ".own")
+
+
+class AccessService:
+    """Who asks, what is meant, and whether it is allowed, for one process of a door."""
+
+    def __init__(
+        self, settings: Settings, access: VolumeAccess, jobs: Jobs, parts: AccessParts
+    ) -> None:
+        table = settings.vfolder.access
+        if table is None:
+            raise ConfigurationError("The table [vfolder.access] is missing.")
+        self._settings = settings
+        self._table = table
+        self._access = access
+        self._jobs = jobs
+        self.parts = parts
+        self.deciders = parts.deciders
+        self.vfolders = VFolders(settings, access, parts.records)
+        self.streams = PersonStreams()
+
+    # -- Who asks ----------------------------------------------------------------------------------
+    def caller(self) -> Caller:
+        """Return who sends the current request.
+
+        Raises:
+            Unauthenticated, Throttled: it has no valid credential.
+        """
+        return self.parts.credentials.caller(this_request())
+
+    @property
+    def features(self) -> list[str]:
+        """Return what this server can do for people."""
+        return ["entries", "grants", "jobs", "tickets", "uploads", "vfolders"]
+
+    @property
+    def members_may_create(self) -> bool:
+        """Return whether each member of a group may make vfolders of it, or only its admins."""
+        return self._table.group_creators == "members"
+
+    def claims(self, caller: Caller) -> PersonClaims:
+        """Return the holder of a ticket."""
+        subject, credential = caller.subject, caller.credential
+        return PersonClaims(
+            sub=subject.word,
+            cid=f"{credential.kind}:{credential.id}",
+            groups=sorted(subject.groups, key=str),
+            admin_of=sorted(subject.admin_of, key=str),
+        )
+
+    def again(self, caller: Caller) -> Caller:
+        """Return a caller as of now.
+
+        Raises:
+            Unauthenticated: its credential has ended, or it is blocked.
+        """
+        credential = caller.credential
+        subject, facts = self._held(caller.subject, credential.kind, credential.id)
+        return structs.replace(caller, subject=subject, credential=facts or credential)
+
+    def _held(
+        self, subject: Subject, kind: str, credential: str
+    ) -> tuple[Subject, CredentialFacts | None]:
+        """Return a subject and its key as of now; None for a credential that is no key.
+
+        Raises:
+            Unauthenticated: the key has ended, or the subject is blocked.
+        """
+        if kind == "key":
+            held = self.parts.subjects.held_key(credential)
+            if held is None or held.user.blocked or not held.key.live(time.time()):
+                raise Unauthenticated("The credential is not valid any more.", invalid=True)
+            facts: CredentialFacts = held.key.facts
+            return structs.replace(held.user, kind=subject.kind), facts
+        known = self.parts.subjects.completed(subject)
+        if known.blocked:
+            raise Unauthenticated("The credential is not valid any more.", invalid=True)
+        return known, None
+
+    def check_ticket(self, claims: PersonClaims, volume: str, vfolder: VFolderId, act: str) -> None:
+        """Decide the act of a person's ticket as of now.
+
+        Raises:
+            Unauthenticated: its credential has ended.
+            VFolderNotFound, AccessForbidden: the permission is gone.
+        """
+        rule = ACTS[act]
+        kind, _, identity = claims.sub.partition(":")
+        subject = Subject(
+            kind="operator" if kind == "operator" else "user",
+            id=UUID(identity),
+            groups=frozenset(claims.groups),
+            admin_of=frozenset(claims.admin_of),
+        )
+        known, facts = self._held(subject, *claims.cid.split(":", 1))
+        # The ticket was issued to a credential with these scopes.
+        given = CredentialFacts(kind="ticket", id=claims.cid, scopes=rule.scopes)
+        caller = Caller(subject=known, credential=facts or given)
+        found = FoundVFolder(self.parts.records.read(volume, vfolder))
+        self.allowed(caller, rule, {"vfolder": found.resource})
+
+    # -- Audit -------------------------------------------------------------------------------------
+    def note(
+        self, caller: Caller, rule: AccessRule, found: FoundVFolder | None, decision: Decision
+    ) -> None:
+        """Write the line of an allowed act, before it begins; looks at lists write none.
+
+        Raises:
+            AccessUnavailable: a change cannot be logged; then it is refused.
+        """
+        from core.access.audit import entry_of  # noqa: PLC0415 - most doors do not need it
+
+        entry = entry_of(
+            caller,
+            rule.name,
+            "allowed",
+            vfolder=found.reference if found else None,
+            need=decision.needed.word,
+            have=decision.permission.word,
+            via=decision.via,
+        )
+        if rule.name in _OPENINGS:
+            self.parts.audit.note(entry)
+        elif not rule.name.endswith(_LOOKS):
+            self.parts.audit.write(entry)
+
+    def note_refusal(self, caller: Caller, rule: AccessRule, error: StorageError) -> None:
+        """Write the line of a refused act."""
+        from core.access.audit import entry_of  # noqa: PLC0415 - most doors do not need it
+
+        facts = error.facts
+        entry = entry_of(
+            caller,
+            rule.name,
+            "refused",
+            need=facts.get("needed"),
+            have=facts.get("have"),
+            reason=facts.get("reason", "hidden"),
+        )
+        self.parts.audit.note(entry)
+
+    # -- Decide ------------------------------------------------------------------------------------
+    def allowed(
+        self, caller: Caller, rule: AccessRule, resources: Mapping[str, ProtectedResource]
+    ) -> Decision:
+        """Return the decision of an act, which is yes.
+
+        Raises:
+            VFolderNotFound, JobNotFound: the caller may not see what it is about.
+            AccessForbidden: the caller sees it and may not do this.
+        """
+        decision = self.deciders.decide_rule(caller, rule, resources)
+        if decision.allowed:
+            return decision
+        if decision.hidden:
+            raise _absent(rule)
+        raise AccessForbidden(_advice(rule, decision, resources), **decision.facts)
+
+    def find(
+        self, caller: Caller, rule: AccessRule, text: str, *, trashed: bool = False
+    ) -> FoundVFolder:
+        """Return the vfolder that a path names, of those that the caller may see.
+
+        A live one comes first, where the act is also for those in the trash; with `trashed` only
+        those in the trash count.
+
+        Raises:
+            VFolderNotFound: there is none, or the caller may see none.
+            AmbiguousReference: the id is on several volumes.
+        """
+        live = self.parts.records.find(text, caller.subject.id)
+        in_trash = any(need.in_trash for need in rule.needs)
+        seen = [] if trashed else self._seen(caller, rule, map(FoundVFolder, live))
+        if not seen and in_trash:
+            seen = self._seen(caller, rule, self._trashed(caller.subject, text))
+        if not seen:
+            raise VFolderNotFound(_NO_VFOLDER)
+        if len(seen) > 1:
+            raise AmbiguousReference(
+                "The id is on several volumes; write one of `choices` in its place.",
+                choices=sorted(found.reference for found in seen),
+            )
+        return seen[0]
+
+    def _trashed(self, subject: Subject, text: str) -> Iterator[FoundVFolder]:
+        """Yield the latest deletion of a vfolder on each volume, in the scopes of the subject.
+
+        Only an owner finds what is in the trash.
+        """
+        named, _, identity = text.rpartition(":")
+        try:
+            vfolder = VFolderId.parse(identity).id
+        except InvalidName:
+            return
+        for volume in [named] if named else self.volumes():
+            for scope in scopes_of(subject):
+                kept = self.vfolders.trashed_in(volume, scope)
+                yield from islice((one for one in kept if one.vfolder.id == vfolder), 1)
+
+    def _seen(
+        self, caller: Caller, rule: AccessRule, found: Iterable[FoundVFolder]
+    ) -> list[FoundVFolder]:
+        role = _role(rule)
+        return [
+            one
+            for one in found
+            if not self.deciders.decide_rule(caller, rule, {role: one.resource}).hidden
+        ]
+
+    def volumes(self) -> list[str]:
+        """Return the names of all volumes of the cluster."""
+        return sorted({*self._settings.volume, *self._access.directory.volumes()})
+
+    def volumes_of(self, caller: Caller) -> list[str]:
+        """Return the names of the volumes that a caller may use."""
+        bound = caller.credential.volumes
+        return [name for name in self.volumes() if bound is None or name in bound]
+
+    def volume_for(self, caller: Caller, name: str | None) -> str:
+        """Return the volume that a request names, or the only one that the caller may use.
+
+        Raises:
+            UnknownVolume: the caller may use none of this name.
+            InvalidParameters: it may use several, and the request names none.
+        """
+        known = self.volumes_of(caller)
+        if name is None and len(known) == 1:
+            return known[0]
+        if name is None:
+            raise pointer("volume", f"is missing; it is one of {', '.join(known)}")
+        if name not in known:
+            raise UnknownVolume("No volume of that name is configured.", volume=name)
+        return name
+
+    def changed(
+        self, found: FoundVFolder, change: Callable[[VFolderRecord], VFolderRecord]
+    ) -> FoundVFolder:
+        """Write a changed record of a live vfolder; see `AccessRecords.change`."""
+        return FoundVFolder(self.parts.records.change(found.known, change))
+
+    def known(self, caller: Caller, volumes: list[str], *, trashed: bool) -> Iterator[FoundVFolder]:
+        """Yield the live vfolders of a caller and those shared with it, or those in its trash."""
+        for scope in scopes_of(caller.subject):
+            for volume in volumes:
+                look = self.vfolders.trashed_in if trashed else self.vfolders.of_scope
+                yield from look(volume, scope)
+        if not trashed:
+            yield from self.vfolders.shared(caller.subject, volumes)
+
+    # -- Jobs --------------------------------------------------------------------------------------
+    def job(self, text: str) -> tuple[Job | None, JobResource | VFolderResource]:
+        """Return a job and what a decision about it looks at; absent where there is no such job."""
+        try:
+            job = self._jobs.store.get(text)
+        except JobNotFound:
+            return None, VFolderResource(record=None)
+        named = [self._named(volume, vfolder) for volume, vfolder in _vfolders_of(job)]
+        target = named[-1] if named else None
+        requester = str(job.fields.get("requester", ""))
+        return job, JobResource(requester=requester, vfolders=tuple(named), target=target)
+
+    def _named(self, volume: str, vfolder: str) -> VFolderResource:
+        try:
+            known = self.parts.records.read(volume, VFolderId.parse(vfolder))
+        except (VFolderNotFound, UnknownVolume):
+            return VFolderResource(record=None)
+        return FoundVFolder(known).resource
+
+    def submit(self, caller: Caller, body: dict[str, Any], idempotency_key: str = "") -> Job:
+        """Record a job that the caller requests; see `Jobs.submit`."""
+        requester = caller.subject.word
+        submission = JobSubmission(requester=requester, idempotency_key=idempotency_key)
+        return self._jobs.submit(body, submission)
+
+
+def _vfolders_of(job: Job) -> list[tuple[str, str]]:
+    """Return the vfolders that a job names with their volumes; its target comes last."""
+    request = requests.parse(reports.full_request(job))
+    pairs = [(request.volume, getattr(request, name, None)) for name in ("vfolder", "source")]
+    pairs.append((request.home, getattr(request, "target", None)))
+    found = []
+    for volume, text in pairs:
+        with suppress(InvalidName):
+            if isinstance(text, str) and text:
+                VFolderId.parse(text)
+                found.append((volume, text))
+    return found
+
+
+def _role(rule: AccessRule) -> str:
+    return rule.needs[0].role
+
+
+def _absent(rule: AccessRule) -> StorageError:
+    if _role(rule) == "job":
+        return JobNotFound(_NO_JOB)
+    return VFolderNotFound(_NO_VFOLDER)
+
+
+def _advice(
+    rule: AccessRule, decision: Decision, resources: Mapping[str, ProtectedResource]
+) -> str:
+    """Return what is missing, and who can give it."""
+    if decision.reason is AccessReason.CREDENTIAL_SCOPE:
+        scopes = ", ".join(sorted(rule.scopes))
+        return f"The credential lacks a scope; to {rule.summary} it needs {scopes}."
+    if decision.reason is AccessReason.VFOLDER_EXPIRED:
+        return "The vfolder has expired and is read-only now; ask its owner for more time."
+    if decision.reason in (AccessReason.BLOCKED, AccessReason.CREDENTIAL_EXPIRED):
+        return "The credential is not valid any more."
+    resource = next(iter(resources.values()), None)
+    if isinstance(resource, VFolderResource) and resource.record is not None:
+        owner = resource.record.owner
+        name = owner.name or owner.word
+        return f"To {rule.summary} takes {decision.needed.word}; ask the owner, {name}, for it."
+    return f"You may not {rule.summary} here."

@@ -1,0 +1,167 @@
+"""VFolders as people's routes find them: live ones, those in the trash, those of a scope."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from uuid import UUID
+
+import redis
+
+from api.volumes import AccessRecords, KnownVFolder, VolumeAccess
+from backends.entries import access_files
+from backends.retention import trash
+from backends.volumes import records_of_scope
+from core.access import (
+    AccessIndex,
+    RecordForged,
+    Seals,
+    Subject,
+    VFolderRecord,
+    VFolderResource,
+    records,
+)
+from core.errors import Conflict, QuotaScopeNotFound, UnknownVolume, VFolderNotFound
+from core.names import QuotaScope, ScopeKind, VFolderId
+from core.settings import Settings
+from core.telemetry import logger
+
+_log = logger(__name__)
+
+
+class AmbiguousReference(Conflict):
+    """The id is on several volumes; `choices` has those that the caller may see."""
+
+    error_code = "vfolder_read_conflict"
+    kind = "storage/vfolder/ambiguous-reference"
+    title = "The vfolder is on several volumes"
+
+
+class RevisionChanged(Conflict):
+    """`If-Match` names another revision of the record than the present one."""
+
+    error_code = "vfolder_update_conflict"
+    kind = "storage/vfolder/revision-changed"
+    title = "The record has another revision"
+    status = 412
+
+
+@dataclass(frozen=True, slots=True)
+class FoundVFolder:
+    """A vfolder with what is known of it."""
+
+    known: KnownVFolder
+    #: The id of its deletion; empty for a live one.
+    trash: str = ""
+
+    @property
+    def volume(self) -> str:
+        """Return the name of its volume."""
+        return self.known.volume
+
+    @property
+    def vfolder(self) -> VFolderId:
+        """Return its id; with the volume it is where operations work."""
+        return self.known.vfolder
+
+    @property
+    def record(self) -> VFolderRecord:
+        """Return its record."""
+        return self.known.record
+
+    @property
+    def resource(self) -> VFolderResource:
+        """Return what a decision is about."""
+        return VFolderResource(record=self.record, trashed=bool(self.trash))
+
+    @property
+    def reference(self) -> str:
+        """Return what names it in a path, whatever other volumes have."""
+        return f"{self.volume}:{self.vfolder.id}"
+
+
+class VFolders:
+    """The vfolders of the cluster, for one process of a door."""
+
+    def __init__(self, settings: Settings, access: VolumeAccess, live: AccessRecords) -> None:
+        self._access = access
+        self._seals = Seals([settings.storage_proxy.secret])
+        self._index = AccessIndex(settings)
+        #: Reads and changes records of live vfolders.
+        self.live = live
+
+    def trashed_in(self, volume: str, scope: QuotaScope) -> Iterator[FoundVFolder]:
+        """Yield the vfolders in the trash of a scope that can be restored, newest first."""
+        try:
+            kept = self._access.on_volume(volume, trash.kept, scope)
+        except (QuotaScopeNotFound, UnknownVolume):
+            return
+        for one in kept:
+            if one.purging:
+                continue
+            vfolder = VFolderId.parse(one.vfolder)
+            text = self._access.on_volume(volume, access_files.read_trashed, vfolder, one.id)
+            yield FoundVFolder(self._opened(volume, vfolder, text), one.id)
+
+    def of_scope(self, volume: str, scope: QuotaScope) -> Iterator[FoundVFolder]:
+        """Yield the live vfolders of a scope on a volume; see `records_of_scope`."""
+        try:
+            found = self._access.on_volume(volume, records_of_scope, scope)
+        except UnknownVolume:
+            return
+        for file in found:
+            yield FoundVFolder(self._opened(volume, VFolderId(scope, file.id), file.text))
+
+    def _opened(self, volume: str, vfolder: VFolderId, text: bytes | None) -> KnownVFolder:
+        digest = access_files.digest(text)
+        record = records.implied(volume, vfolder)
+        if text is not None:
+            try:
+                place = records.place_of(volume, vfolder)
+                record = self._seals.opened(text, place, VFolderRecord)
+            except RecordForged as error:
+                _log.error("record forged", volume=volume, reason=str(error))
+        return KnownVFolder(volume, vfolder, record, digest)
+
+    def shared(self, subject: Subject, volumes: list[str]) -> Iterator[FoundVFolder]:
+        """Yield the vfolders outside a subject's own scopes that others share with it.
+
+        The index of records names them, so a store that is away leaves them out.
+        """
+        own = {str(scope) for scope in scopes_of(subject)}
+        try:
+            entries = self._index.shared_with(words_of(subject))
+        except redis.RedisError as error:
+            _log.warning("index of access not read", reason=type(error).__name__)
+            return
+        for entry in entries:
+            if entry.volume not in volumes or entry.scope in own:
+                continue
+            vfolder = VFolderId(QuotaScope.parse(entry.scope), entry.id)
+            try:
+                yield FoundVFolder(self.live.read(entry.volume, vfolder))
+            except (VFolderNotFound, UnknownVolume):  # deleted since the index was built
+                continue
+
+    def are_complete(self, volumes: list[str]) -> bool:
+        """Return whether the index of each volume was built."""
+        try:
+            return all(self._index.is_complete(volume) for volume in volumes)
+        except redis.RedisError:
+            return False
+
+
+def words_of(subject: Subject) -> list[str]:
+    """Return every word by which a record may name a subject."""
+    return [
+        subject.word.replace("operator:", "user:"),
+        *(f"group:{one}" for one in _groups(subject)),
+    ]
+
+
+def scopes_of(subject: Subject) -> list[QuotaScope]:
+    """Return the quota scopes of a subject: its own, and those of its groups."""
+    own = [QuotaScope(ScopeKind.USER, subject.id)] if subject.id else []
+    return [*own, *(QuotaScope(ScopeKind.PROJECT, group) for group in _groups(subject))]
+
+
+def _groups(subject: Subject) -> list[UUID]:
+    return sorted(subject.groups | subject.admin_of, key=str)

@@ -1,0 +1,36 @@
+"""People's routes at the client door. They exist only with the table `[vfolder.access]`.
+
+Each route names its act in `core.access.ACTS`, and the decision comes before the view.
+"""
+
+from flask import Flask
+from flask_smorest import Api
+
+from api.doors.people import (
+    content,
+    entries,
+    grants,
+    jobs,
+    me,
+    openapi,
+    tickets,
+    uploads,
+    vfolders,
+)
+
+__all__ = ["openapi"]
+
+
+def install(where: Api | Flask) -> None:
+    """Register the routes: with a document, or with the door alone."""
+    for blueprint in (
+        me.blueprint,
+        vfolders.blueprint,
+        grants.blueprint,
+        entries.blueprint,
+        content.blueprint,
+        uploads.blueprint,
+        tickets.blueprint,
+        jobs.blueprint,
+    ):
+        where.register_blueprint(blueprint)

@@ -1,0 +1,78 @@
+"""The content of entries: files with ranges, directories as archives.
+
+The bytes go the way of downloads by ticket.
+"""
+
+from flask import Response
+
+from api.access import RevisionChanged
+from api.doors.client import downloads, tickets
+from api.doors.people.entries import query
+from api.jobs import pointer
+from api.routes import (
+    PeopleResource,
+    PersonRequest,
+    Route,
+    RouteAnswer,
+    current_door,
+    needs,
+    parameters,
+)
+from backends.archives import FORMATS, ZIP
+from core.errors import EntryNotFound, PathEscape
+from core.names import VFolderPath
+
+blueprint = PeopleResource("content", __name__, description="Content of entries.")
+
+#: A browser asks again each time; no cache that others share keeps it.
+_CACHING = "private, no-cache"
+_ARCHIVES = tuple(form.content_type for form in FORMATS.values())
+_BYTES = "application/octet-stream"
+_FORMAT = parameters.in_query(
+    "format",
+    "Send a directory as such an archive; without it a directory is no content.",
+    type="string",
+    enum=sorted(FORMATS),
+)
+_CONTENT = Route(
+    gives={
+        200: RouteAnswer("All of it.", content_type=_BYTES, also=_ARCHIVES),
+        206: RouteAnswer("The range.", content_type=_BYTES, also=_ARCHIVES),
+        304: RouteAnswer("Unchanged."),
+    },
+    parameters=(
+        parameters.Parameter("path", "query", "The path of the entry.", required=True),
+        _FORMAT,
+        parameters.RANGE,
+        parameters.IF_RANGE,
+        parameters.IF_MATCH,
+        parameters.IF_NONE_MATCH,
+    ),
+    refuses=(EntryNotFound, PathEscape, RevisionChanged),
+)
+
+
+@blueprint.operation("GET", "/v1/vfolders/<vfolder_id>/content", _CONTENT)
+@needs("entries.read")
+def get_content(asked: PersonRequest) -> Response:
+    """Send a file, or with `format` a directory as an archive.
+
+    Ranges and conditions follow RFC 9110, as with `/download`. It is always an attachment: nothing
+    of a user runs in this origin.
+    """
+    given = query(("path", "format"))
+    form = downloads.requested_format(given)
+    if "path" not in given:
+        raise pointer("path", "is missing; name the entry")
+    path = VFolderPath.parse(given["path"])
+    place = asked.vfolder
+    door = current_door()
+    if not door.volume_access.is_here(place.volume):
+        raise tickets.OnOtherNode(door.volume_access.node_of(place.volume).client_url)
+    source = downloads.source_of(place.volume, place.vfolder)
+    wanted = downloads.WantedFile(
+        place.volume, source, path, or_directory=form is not None, no_cache=False
+    )
+    response = downloads.entry_answer(wanted, form or ZIP)
+    response.headers["Cache-Control"] = _CACHING
+    return response

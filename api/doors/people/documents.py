@@ -1,0 +1,115 @@
+"""VFolders, grants and entries as the JSON documents that people get."""
+
+from typing import Any
+
+from flask import Response, request
+
+from api.access import FoundVFolder, RevisionChanged
+from api.http import answer
+from core.access import Decision, Grant, VFolderRecord
+from core.names import moment
+
+_MOMENTS = ("created", "modified")
+
+
+def moment_or_none(seconds: float | None) -> str | None:
+    """Return seconds of the epoch as RFC 3339 text; None is unknown, or no end."""
+    return None if seconds is None else moment(seconds)
+
+
+def etag_of(record: VFolderRecord) -> str:
+    """Return the entity tag of a record: its revision."""
+    return f'"{record.revision}"'
+
+
+def check_unchanged(record: VFolderRecord) -> None:
+    """Refuse a change whose `If-Match` names another revision.
+
+    Raises:
+        RevisionChanged: the record has another revision.
+    """
+    given = request.headers.get("If-Match")
+    known = {"*", etag_of(record)}
+    if given is not None and not known & {one.strip() for one in given.split(",")}:
+        text = f"The record has revision {record.revision} now; read it, then change it again."
+        raise RevisionChanged(text, revision=record.revision)
+
+
+def vfolder_answer(document: dict[str, Any], revision: int, status: int = 200) -> Response:
+    """Return the answer with a vfolder and its entity tag."""
+    response = answer(document, status)
+    response.headers["ETag"] = f'"{revision}"'
+    response.headers["Cache-Control"] = "no-store"
+    return response
+
+
+def vfolder_document(
+    found: FoundVFolder, decision: Decision, more: dict[str, Any]
+) -> dict[str, Any]:
+    """Return a vfolder as a caller with this decision sees it.
+
+    `more` has what the record does not: usage and capabilities. Who shares it is for the owner.
+    """
+    record = found.record
+    reference = found.reference
+    base = f"/v1/vfolders/{reference}"
+    return {
+        "id": str(record.id),
+        "volume": record.volume,
+        "name": record.name,
+        "type": record.owner.kind,
+        "scope": record.scope,
+        "owner": {
+            "kind": record.owner.kind,
+            "id": str(record.owner.id),
+            "name": record.owner.name,
+        },
+        "created_at": moment_or_none(record.created_at),
+        "created_by": record.created_by or None,
+        "permission": decision.permission.word,
+        "permission_via": decision.via,
+        "permission_expires_at": moment_or_none(decision.expires_at),
+        "group_permission": record.group_permission,
+        "shared_with": len(record.grants),
+        "links": sum(link.revoked_at is None for link in record.links),
+        "expires_at": moment_or_none(record.expires_at),
+        "trashed": bool(found.trash),
+        "revision": record.revision,
+        "links_to": {
+            "entries": f"{base}/entries",
+            "content": f"{base}/content",
+            "grants": f"{base}/grants",
+            "jobs": f"/v1/jobs?vfolder={reference}",
+        },
+        **more,
+    }
+
+
+def grant_document(grant: Grant) -> dict[str, Any]:
+    """Return a grant."""
+    return {
+        "id": grant.id,
+        "to": grant.to,
+        "permission": grant.permission,
+        "source": grant.source,
+        "expires_at": moment_or_none(grant.expires_at),
+        "note": grant.note,
+        "created_at": moment_or_none(grant.created_at),
+        "created_by": grant.created_by,
+    }
+
+
+def entry_document(item: dict[str, Any]) -> dict[str, Any]:
+    """Return an entry of `listing.list_directory`; the size of a directory is not known."""
+    kind = item["type"].lower()
+    stat = item["stat"]
+    moments = {name: stat[name] if stat[name].timestamp() else None for name in _MOMENTS}
+    return {
+        "name": item["name"],
+        "kind": kind,
+        "size_bytes": stat["size"] if kind == "file" else None,
+        "mode": stat["mode"],
+        "changed_at": moments["created"],
+        "modified_at": moments["modified"],
+        "symlink_target": item["symlink_target"] or None,
+    }

@@ -1,0 +1,170 @@
+"""Uploads of people: tus 1.0.0 as at `/upload`, with a credential in place of a ticket.
+
+An upload belongs to its subject. Each request is decided again: who lost the permission cannot go
+on. The work is that of the uploads by ticket.
+"""
+
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
+
+from flask import Response, request
+
+from api.doors.client import tickets, tus, upload_session, uploads
+from api.routes import (
+    PeopleResource,
+    PersonRequest,
+    Route,
+    RouteAnswer,
+    current_door,
+    needs,
+    parameters,
+)
+from core.access import UploadTicket
+from core.errors import EntryExists, NoSpace, PathEscape, QuotaExceeded
+from core.names import VFolderId
+from core.uploads import UploadNotFound
+
+blueprint = PeopleResource("uploads", __name__, description="Uploads (tus 1.0.0).")
+
+_RESUMABLE = parameters.header(
+    "Tus-Resumable", "The version of tus.", type="string", enum=[tus.VERSION]
+)
+_LENGTH = parameters.header("Upload-Length", "The size in bytes.", type="integer", minimum=0)
+_METADATA = parameters.header(
+    "Upload-Metadata", "Keys with values in base64: `relativePath`, `extract`."
+)
+_OFFSET = parameters.Parameter(
+    "Upload-Offset",
+    "header",
+    "How many bytes are there already.",
+    {"type": "integer", "minimum": 0},
+    required=True,
+)
+_CHECKSUM = parameters.header("Upload-Checksum", "An algorithm and the digest in base64.")
+_REFUSES = (UploadNotFound, PathEscape, EntryExists, QuotaExceeded, NoSpace)
+
+
+@blueprint.operation(
+    "POST",
+    "/v1/vfolders/<vfolder_id>/uploads",
+    Route(
+        gives={201: RouteAnswer("It is open; `Location` is its URL.", headers=("Location",))},
+        parameters=(
+            _RESUMABLE,
+            _LENGTH,
+            _METADATA,
+            _CHECKSUM,
+            parameters.header("Upload-Defer-Length", "1 when the size is not known yet."),
+            parameters.header("Upload-Concat", "`partial`, or `final;` and the URLs of the parts."),
+            parameters.header("If-None-Match", "`*` refuses to replace an entry."),
+        ),
+        refuses=_REFUSES,
+        ignores_body=True,
+    ),
+)
+@needs("entries.write")
+def create_upload(asked: PersonRequest) -> Response:
+    """Open an upload; `relativePath` in the metadata is the path of the file in the vfolder.
+
+    Its bytes go to the `Location` of the answer. With its last byte the file appears.
+    """
+    place = asked.vfolder
+    return uploads.create_in(_session(asked, place.volume, str(place.vfolder), ""), _location)
+
+
+@blueprint.operation(
+    "HEAD",
+    "/v1/uploads/<upload_id>",
+    Route(
+        gives={200: RouteAnswer("How far it is.")},
+        parameters=(_RESUMABLE,),
+        refuses=_REFUSES,
+        ignores_body=True,
+    ),
+)
+@needs("entries.write")
+def look_at_upload(asked: PersonRequest) -> Response:
+    """Tell how far an upload is."""
+    return uploads.look_in(_own(asked))
+
+
+@blueprint.operation(
+    "PATCH",
+    "/v1/uploads/<upload_id>",
+    Route(
+        gives={204: RouteAnswer("The bytes are there; `Upload-Offset` says how many.")},
+        parameters=(_RESUMABLE, _OFFSET, _LENGTH, _CHECKSUM),
+        refuses=_REFUSES,
+        ignores_body=True,
+    ),
+)
+@needs("entries.write")
+def append_to_upload(asked: PersonRequest) -> Response:
+    """Append the body to an upload; with its last byte the file appears in the vfolder."""
+    return uploads.append_in(_own(asked))
+
+
+@blueprint.operation(
+    "DELETE",
+    "/v1/uploads/<upload_id>",
+    Route(
+        gives={204: RouteAnswer("It is gone.")},
+        parameters=(_RESUMABLE,),
+        refuses=_REFUSES,
+        ignores_body=True,
+    ),
+)
+@needs("entries.write")
+def end_upload(asked: PersonRequest) -> Response:
+    """Give an upload up: its bytes are removed."""
+    return uploads.terminate_in(_own(asked))
+
+
+def _own(asked: PersonRequest) -> AbstractContextManager[upload_session.UploadSession]:
+    """Return the session of the caller's upload, after its vfolder was decided.
+
+    Raises:
+        UploadNotFound: there is none, or it is another subject's.
+        AccessForbidden, VFolderNotFound: the permission is gone.
+    """
+    upload_id = asked.path["upload_id"]
+    try:
+        upload = current_door().uploads.get(upload_id).upload
+    except UploadNotFound:
+        raise UploadNotFound(upload_session.NOT_FOUND) from None
+    if upload.session != _session_id(asked):
+        raise UploadNotFound(upload_session.NOT_FOUND)
+    vfolder = VFolderId.parse(upload.vfolder)
+    asked.is_quiet = True
+    asked.about_vfolder(f"{upload.volume}:{vfolder.id}")
+    return _session(asked, upload.volume, upload.vfolder, upload_id)
+
+
+def _session_id(asked: PersonRequest) -> str:
+    return upload_session.PERSON_SESSION + asked.caller.subject.word
+
+
+@contextmanager
+def _session(
+    asked: PersonRequest, volume: str, vfolder: str, upload_id: str
+) -> Iterator[upload_session.UploadSession]:
+    """Give the session of a permission that was decided: that of a ticket for the whole vfolder."""
+    access = current_door().volume_access
+    if not access.is_here(volume):
+        raise tickets.OnOtherNode(access.node_of(volume).client_url)
+    permission = UploadTicket(
+        volume=volume,
+        vfid=vfolder,
+        relpath="",
+        size=current_door().settings.storage_proxy.max_upload_bytes,
+        session=_session_id(asked),
+        tree=True,
+        exp=0,
+    )
+    with upload_session.session_of(permission, upload_id, {}) as session:
+        yield session
+
+
+def _location(session: upload_session.UploadSession) -> str:
+    """Return the path of an upload; no proxy in front may have another prefix."""
+    return f"{request.script_root}/v1/uploads/{session.url_id}"

@@ -1,0 +1,415 @@
+"""Routes of vfolders: list, make, look, change, move to the trash, restore."""
+
+import base64
+import binascii
+import time
+from typing import Any
+from uuid import UUID, uuid4, uuid5
+
+from flask import Response
+from msgspec import structs
+
+from api.access import FoundVFolder, RevisionChanged
+from api.doors.people.documents import (
+    check_unchanged,
+    vfolder_answer,
+    vfolder_document,
+)
+from api.doors.people.entries import limit_of, query
+from api.http import answer
+from api.jobs import pointer
+from api.routes import (
+    PeopleResource,
+    PersonRequest,
+    Route,
+    RouteAnswer,
+    current_door,
+    job_answers,
+    needs,
+    parameters,
+)
+from api.schemas import JobDocument
+from api.schemas import people as shapes
+from backends.base import DEFAULT_MODE
+from backends.volumes import operations
+from core.access import (
+    ACTS,
+    Decision,
+    RecordOwner,
+    ScopeResource,
+    VFolderRecord,
+    decide_rule,
+    records,
+)
+from core.errors import (
+    KeyReused,
+    Locked,
+    NoSpace,
+    QuotaExceeded,
+    QuotaScopeNotFound,
+    TrashNotFound,
+    VFolderExists,
+)
+from core.names import QuotaScope, ScopeKind, VFolderId
+from core.quota import LastUsageStore
+
+blueprint = PeopleResource("vfolders", __name__, description="VFolders of people.")
+
+#: VFolders of a page, unless the request says otherwise, and at most.
+PAGE_DEFAULT, PAGE_MAX = 100, 1000
+#: How long a deleted vfolder can be restored, unless the request says otherwise: 7 days.
+KEEP_SECONDS = 604_800
+#: Names the ids that come from an Idempotency-Key.
+_KEYS = UUID("3f7d2f0c-5a36-4a4e-9a55-6a0d1a0f2d11")
+_JOB = {
+    202: RouteAnswer(
+        "Accepted; the body is the job.", JobDocument, headers=("Location", "Retry-After", "ETag")
+    )
+}
+_VFOLDER = RouteAnswer("The vfolder.", shapes.VFolderDocument, headers=("ETag",))
+_FLAG: dict[str, Any] = {"type": "string", "enum": ["true", "false"]}
+_FILTERS = (
+    parameters.in_query("owned", "Those of the caller.", **_FLAG),
+    parameters.in_query("shared", "Those that others share with the caller.", **_FLAG),
+    parameters.in_query("group", "Those of a group, by its id."),
+    parameters.in_query("volume", "Those of a volume."),
+    parameters.in_query("name", "Those whose name has this text, in any case."),
+    parameters.in_query("trashed", "Those in the trash.", **_FLAG),
+    parameters.in_query(
+        "limit",
+        "The most vfolders of the page.",
+        type="integer",
+        minimum=1,
+        maximum=PAGE_MAX,
+        default=PAGE_DEFAULT,
+    ),
+    parameters.in_query("cursor", "`next` of the page before."),
+)
+_KEEP = parameters.in_query(
+    "keep_seconds",
+    "How long it can be restored; 0 is not at all.",
+    type="integer",
+    minimum=0,
+    default=KEEP_SECONDS,
+)
+
+
+# -- List ------------------------------------------------------------------------------------------
+@blueprint.operation(
+    "GET",
+    "/v1/vfolders",
+    Route(gives={200: RouteAnswer("One page.", shapes.VFolderPage)}, parameters=_FILTERS),
+)
+@needs("vfolders.list")
+def list_vfolders(asked: PersonRequest) -> Response:
+    """List the vfolders that the caller may see, in the order of their names.
+
+    Without a filter these are the caller's own, those of its groups, and those shared with it.
+    """
+    given = query(one.name for one in _FILTERS)
+    volumes = asked.service.volumes_of(asked.caller)
+    limit, after = limit_of(given, PAGE_DEFAULT, PAGE_MAX), _decoded(given.get("cursor"))
+    seen = sorted(_listed(asked, given), key=lambda one: _order(one[0]))
+    rest = [one for one in seen if after is None or _order(one[0]) > after]
+    page = rest[:limit]
+    more = len(rest) > limit
+    documents = [_document(found, decision) for found, decision in page]
+    return answer(
+        {
+            "vfolders": documents,
+            "complete": asked.service.vfolders.are_complete(volumes),
+            "next": _encoded(_order(page[-1][0])) if more else None,
+        }
+    )
+
+
+def _listed(asked: PersonRequest, given: dict[str, str]) -> list[tuple[FoundVFolder, Decision]]:
+    """Return what the filters leave of what the caller may see."""
+    caller, service = asked.caller, asked.service
+    rule = ACTS["vfolders.read"]
+    volumes = service.volumes_of(caller)
+    if "volume" in given:
+        volumes = [name for name in volumes if name == given["volume"]]
+    text = records.name_key(given.get("name", ""))
+    group = _group(given.get("group"))
+    known = [
+        one
+        for one in service.known(caller, volumes, trashed=_flag(given, "trashed") or False)
+        if text in records.name_key(one.record.name or "")
+        and _is_wanted(asked, given, group, one.record)
+    ]
+    resources = service.deciders.permissions(caller, rule.name, [one.resource for one in known])
+    decided = [decide_rule(caller, rule, {"vfolder": resource}) for resource in resources]
+    return [pair for pair in zip(known, decided, strict=True) if pair[1].allowed]
+
+
+def _is_wanted(
+    asked: PersonRequest, given: dict[str, str], group: UUID | None, record: VFolderRecord
+) -> bool:
+    subject = asked.caller.subject
+    owned = record.owner.kind == "user" and record.owner.id == subject.id
+    groups = subject.groups | subject.admin_of
+    of_group = record.owner.kind == "group" and record.owner.id in groups
+    if _flag(given, "owned") not in (None, owned):
+        return False
+    if _flag(given, "shared") not in (None, not owned and not of_group):
+        return False
+    return group is None or (record.owner.kind == "group" and record.owner.id == group)
+
+
+def _flag(given: dict[str, str], name: str) -> bool | None:
+    text = given.get(name)
+    if text not in (None, "true", "false"):
+        raise pointer(name, "is true or false")
+    return None if text is None else text == "true"
+
+
+def _group(text: str | None) -> UUID | None:
+    try:
+        return UUID(text) if text is not None else None
+    except ValueError:
+        raise pointer("group", "is the id of a group") from None
+
+
+def _order(found: FoundVFolder) -> tuple[str, str]:
+    return records.name_key(found.record.name or ""), f"{found.reference}:{found.trash}"
+
+
+def _encoded(place: tuple[str, str]) -> str:
+    text = "\0".join(place).encode("utf-8", "surrogateescape")
+    return base64.urlsafe_b64encode(text).decode().rstrip("=")
+
+
+def _decoded(text: str | None) -> tuple[str, str] | None:
+    if text is None:
+        return None
+    try:
+        padded = text + "=" * (-len(text) % 4)
+        name, reference = base64.b64decode(padded, b"-_", validate=True).decode().split("\0")
+    except (binascii.Error, ValueError):
+        raise pointer("cursor", "is not `next` of a page") from None
+    return name, reference
+
+
+# -- One -------------------------------------------------------------------------------------------
+@blueprint.operation(
+    "POST",
+    "/v1/vfolders",
+    Route(
+        takes=shapes.NewVFolderBody,
+        gives={201: RouteAnswer("Made.", shapes.VFolderDocument, headers=("Location", "ETag"))},
+        parameters=(job_answers.IDEMPOTENCY_KEY,),
+        refuses=(VFolderExists, QuotaScopeNotFound, KeyReused, QuotaExceeded, NoSpace),
+    ),
+)
+@needs("vfolders.create")
+def make_vfolder(body: shapes.NewVFolder, asked: PersonRequest) -> Response:
+    """Make an empty vfolder for the caller, or for a group that it is an admin of.
+
+    A name is unique among the live vfolders of an owner on a volume, in any case of its letters.
+    With an `Idempotency-Key` a repeated request gets the vfolder of the first one.
+    """
+    service, caller = asked.service, asked.caller
+    name = records.checked_name(body.name)
+    owner = _owner(asked, body.owner)
+    kind = ScopeKind.USER if owner.kind == "user" else ScopeKind.PROJECT
+    scope = QuotaScope(kind, owner.id)
+    volume = service.volume_for(caller, body.volume)
+    asked.decide(
+        scope=ScopeResource(scope=scope, volume=volume, members_may=service.members_may_create)
+    )
+    key = job_answers.idempotency_key()
+    new = uuid5(_KEYS, f"{caller.subject.word}\0{key}") if key else uuid4()
+    vfolder = VFolderId(scope, new)
+    _check_name(asked, volume, vfolder, name)
+    record = structs.replace(
+        records.implied(volume, vfolder),
+        owner=owner,
+        name=name,
+        created_at=time.time(),
+        created_by=caller.subject.word,
+        group_permission=body.group_permission,
+        expires_at=body.expires_at,
+    )
+    found = _made(asked, volume, vfolder, record)
+    response = _answer(asked, found, 201)
+    response.headers["Location"] = f"/v1/vfolders/{found.reference}"
+    return response
+
+
+def _made(
+    asked: PersonRequest, volume: str, vfolder: VFolderId, record: VFolderRecord
+) -> FoundVFolder:
+    """Make the vfolder and its record; a repeated request finds both.
+
+    Raises:
+        KeyReused: another request with the same Idempotency-Key made it.
+    """
+    door = current_door()
+    automatic = door.settings.storage_proxy.allow_auto_quota_scope_creation
+    create = operations.create_vfolder
+    try:
+        door.volume_access.on_volume(
+            volume, create, vfolder, DEFAULT_MODE, None, automatic=automatic
+        )
+    except VFolderExists:
+        found = FoundVFolder(asked.service.parts.records.read(volume, vfolder))
+        if found.record.revision and found.record.name != record.name:
+            raise KeyReused("The Idempotency-Key belongs to another request.") from None
+        if found.record.revision:
+            return found
+    made = FoundVFolder(asked.service.parts.records.read(volume, vfolder))
+    return asked.service.changed(made, lambda _: record)
+
+
+def _check_name(asked: PersonRequest, volume: str, vfolder: VFolderId, name: str) -> None:
+    """Refuse a name that another live vfolder of the scope has.
+
+    Raises:
+        VFolderExists: it has this name, in some case of its letters.
+    """
+    scope = vfolder.scope
+    if scope is None:
+        return
+    wanted = records.name_key(name)
+    for other in asked.service.vfolders.of_scope(volume, scope):
+        taken = other.record.name is not None and records.name_key(other.record.name) == wanted
+        if taken and other.vfolder.id != vfolder.id:
+            raise VFolderExists("The owner has a vfolder of this name; choose another one.")
+
+
+def _owner(asked: PersonRequest, text: str | None) -> RecordOwner:
+    subject = asked.caller.subject
+    if text is None:
+        if subject.id is None:
+            raise pointer("owner", "is missing; the caller is no user")
+        return RecordOwner(kind="user", id=subject.id, name=subject.name)
+    kind, _, identity = text.partition(":")
+    try:
+        known = UUID(identity)
+    except ValueError:
+        raise pointer("owner", "is user:<uuid> or group:<uuid>") from None
+    if kind == "user":
+        return RecordOwner(kind="user", id=known, name=subject.name if known == subject.id else "")
+    return RecordOwner(kind="group", id=known)
+
+
+@blueprint.operation(
+    "GET",
+    "/v1/vfolders/<vfolder_id>",
+    Route(
+        gives={200: _VFOLDER, 304: RouteAnswer("Unchanged.")},
+        parameters=(parameters.IF_NONE_MATCH,),
+    ),
+)
+@needs("vfolders.read")
+def get_vfolder(asked: PersonRequest) -> Response:
+    """Look at a vfolder: its record, the permission of the caller, and the last figures.
+
+    `{vfolder_id}` is its id, or `VOLUME:ID`. An id that is on several volumes is refused, and
+    `choices` of the problem has those that the caller may see.
+    """
+    query(())
+    return _answer(asked, asked.vfolder)
+
+
+@blueprint.operation(
+    "PATCH",
+    "/v1/vfolders/<vfolder_id>",
+    Route(
+        takes=shapes.VFolderChangeBody,
+        gives={200: _VFOLDER},
+        parameters=(parameters.IF_MATCH,),
+        refuses=(VFolderExists, RevisionChanged, NoSpace, QuotaExceeded),
+    ),
+)
+@needs("vfolders.update")
+def change_vfolder(body: shapes.VFolderChange, asked: PersonRequest) -> Response:
+    """Change the name of a vfolder, its end, or what members of its group may do.
+
+    What the body does not name stays. `If-Match` with the `ETag` refuses a change of another state.
+    """
+    found = asked.vfolder
+    check_unchanged(found.record)
+    given = body.given
+    if "name" in given:
+        given["name"] = records.checked_name(given["name"])
+        _check_name(asked, found.volume, found.vfolder, given["name"])
+    changed = asked.service.changed(found, lambda record: structs.replace(record, **given))
+    return _answer(asked, changed)
+
+
+@blueprint.operation(
+    "DELETE",
+    "/v1/vfolders/<vfolder_id>",
+    Route(
+        gives=_JOB,
+        parameters=(parameters.IF_MATCH, _KEEP, job_answers.PREFER),
+        refuses=(Locked, RevisionChanged),
+    ),
+)
+@needs("vfolders.delete")
+def delete_vfolder(asked: PersonRequest) -> Response:
+    """Move a vfolder to the trash, by a job; it disappears at once."""
+    given = query(("keep_seconds",))
+    found = asked.vfolder
+    check_unchanged(found.record)
+    body: dict[str, Any] = {
+        "verb": "delete",
+        "volume": found.volume,
+        "vfolder": str(found.vfolder),
+        "keep_seconds": _number(given.get("keep_seconds", str(KEEP_SECONDS))),
+    }
+    return job_answers.accepted(asked.service.submit(asked.caller, body))
+
+
+def _number(text: str) -> float:
+    if not (text.isascii() and text.isdigit()):
+        raise pointer("keep_seconds", "is a number of seconds")
+    return float(text)
+
+
+@blueprint.operation(
+    "POST",
+    "/v1/vfolders/<vfolder_id>/restore",
+    Route(
+        takes=shapes.RestoreVFolderBody,
+        gives=_JOB,
+        parameters=(job_answers.PREFER,),
+        refuses=(TrashNotFound, VFolderExists, Locked),
+    ),
+)
+@needs("vfolders.restore")
+def restore_vfolder(body: shapes.RestoreOrder, asked: PersonRequest) -> Response:
+    """Restore a vfolder from the trash, by a job; with its grants, and with no link."""
+    found = asked.vfolder
+    wanted = {
+        "verb": "restore",
+        "volume": found.volume,
+        "vfolder": str(found.vfolder),
+        "trash": body.trash or found.trash,
+    }
+    key = job_answers.idempotency_key()
+    return job_answers.accepted(asked.service.submit(asked.caller, wanted, key))
+
+
+# -- Documents -------------------------------------------------------------------------------------
+def _answer(asked: PersonRequest, found: FoundVFolder, status: int = 200) -> Response:
+    """Return the vfolder as the caller sees it now."""
+    rule = ACTS["vfolders.read"]
+    decision = asked.service.deciders.decide_rule(asked.caller, rule, {"vfolder": found.resource})
+    return vfolder_answer(_document(found, decision), found.record.revision, status)
+
+
+def _document(found: FoundVFolder, decision: Decision) -> dict[str, Any]:
+    door = current_door()
+    last = LastUsageStore(door.jobs.redis).last(found.volume, found.vfolder) or {}
+    usage = {
+        "used_bytes": last.get("used_bytes"),
+        "entries": last.get("file_count"),
+        "as_of": last.get("as_of"),
+        "limit_bytes": found.record.limit_bytes,
+        "enforced": None,
+    }
+    more = {"usage": usage, "capabilities": door.capabilities_of(found.volume)}
+    return vfolder_document(found, decision, more)

@@ -1,0 +1,188 @@
+"""Routes for people: who asks is proven, and what the act needs is decided, before the view runs.
+
+Each route names its act with `needs`, a row of `core.access.ACTS`. A route without a row ends the
+start. A view whose act is about what only the body names decides it by `PersonRequest.decide`; an
+answer without a decision never leaves.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from functools import wraps
+from typing import Any
+
+from flask import Response
+
+from api.access import AccessService, FoundVFolder
+from api.routes.door import bind_log_context, current_door
+from api.routes.resource import VOLUME_ERRORS, Resource, Route, View
+from api.streaming import EventStream
+from core.access import ACTS, AccessRule, Caller, Decision, ProtectedResource
+from core.errors import (
+    AccessForbidden,
+    ConfigurationError,
+    Conflict,
+    Defect,
+    JobNotFound,
+    StorageError,
+    Throttled,
+    Unauthenticated,
+    VFolderNotFound,
+)
+from core.jobs import Job
+
+_RULE = "access_rule"
+#: Acts that look for a vfolder in the trash only.
+_IN_TRASH = frozenset({"vfolders.restore", "vfolders.purge"})
+
+
+@dataclass(slots=True)
+class PersonRequest:
+    """A request of a person: who asks, for which act, about what; and what was decided."""
+
+    service: AccessService
+    caller: Caller
+    rule: AccessRule
+    #: The parameters of the path.
+    path: Mapping[str, str]
+    found: FoundVFolder | None = None
+    job: Job | None = None
+    decision: Decision | None = None
+    #: The audit log has the opening already, and no line for each piece.
+    is_quiet: bool = False
+    _resources: dict[str, ProtectedResource] = field(default_factory=dict)
+
+    @property
+    def vfolder(self) -> FoundVFolder:
+        """Return the vfolder that the path names."""
+        if self.found is None:
+            raise Defect("The route names no vfolder.")
+        return self.found
+
+    def decide(self, act: str = "", **resources: ProtectedResource) -> Decision:
+        """Decide the act of the route, or another one, with what the body names by role.
+
+        Raises:
+            VFolderNotFound, JobNotFound: the caller may not see it.
+            AccessForbidden: the caller sees it and may not do this.
+        """
+        rule = ACTS[act] if act else self.rule
+        given = {**self._resources, **resources}
+        try:
+            self.decision = self.service.allowed(self.caller, rule, given)
+        except StorageError as error:
+            self.service.note_refusal(self.caller, rule, error)
+            raise
+        if not self.is_quiet:
+            self.service.note(self.caller, rule, self.found, self.decision)
+        return self.decision
+
+    def about_vfolder(self, text: str) -> None:
+        """Find the vfolder of the path, and decide the act."""
+        in_trash = self.rule.name in _IN_TRASH
+        try:
+            found = self.service.find(self.caller, self.rule, text, trashed=in_trash)
+        except VFolderNotFound as error:
+            self.service.note_refusal(self.caller, self.rule, error)
+            raise
+        self._resources["vfolder"] = found.resource
+        self.found = found
+        self.decide()
+        bind_log_context(found.volume, found.vfolder)
+
+    def about_job(self, text: str) -> None:
+        """Find the job of the path, and decide the act."""
+        job, resource = self.service.job(text)
+        self._resources["job"] = resource
+        self.decide()
+        self.job = job
+
+    def keep_deciding(self, response: Response) -> None:
+        """Decide an open stream of events again and again; it ends when that is refused."""
+        stream = response.response
+        if isinstance(stream, EventStream):
+            asked = replace(self)
+            self.service.streams.add(stream, asked.decide_again)
+
+    def decide_again(self) -> None:
+        """Decide as of now, with the present state of what the path names."""
+        self.caller = self.service.again(self.caller)
+        if "vfolder_id" in self.path:
+            self.about_vfolder(self.path["vfolder_id"])
+        elif "job_id" in self.path:
+            self.about_job(self.path["job_id"])
+
+
+def needs(act: str) -> Callable[[View], View]:
+    """Name the row of the table of acts that a view needs.
+
+    Raises:
+        ConfigurationError: the table has no such row.
+    """
+    rule = ACTS.get(act)
+    if rule is None:
+        raise ConfigurationError(f"No act is called {act}; core/access/rules.py has them all.")
+
+    def mark(view: View) -> View:
+        setattr(view, _RULE, rule)
+        return view
+
+    return mark
+
+
+class PeopleResource(Resource):
+    """A blueprint of routes for people: each view takes the `PersonRequest` as `asked`."""
+
+    def bound(
+        self, view: View, route: Route, unmanaged_answer: Callable[[], Response] | None
+    ) -> View:
+        """Return the view behind the decision; the body is read after it."""
+        rule = _rule_of(view)
+        inner = super().bound(view, route, unmanaged_answer)
+
+        @wraps(view)
+        def authorised(**path: str) -> Response:
+            asked = begin(rule, path)
+            response: Response = inner(asked=asked)
+            if asked.decision is None:
+                raise Defect(f"The act {rule.name} was not decided.")
+            return response
+
+        return authorised
+
+    def documentation(self, view: View, route: Route) -> dict[str, Any]:
+        """Return the members of the route in the document, with the needs of its act."""
+        rule = _rule_of(view)
+        refuses = (Unauthenticated, AccessForbidden, Throttled, *route.refuses)
+        roles = {need.role for need in rule.needs}
+        if roles & {"vfolder", "source", "target"}:
+            refuses += (VFolderNotFound, Conflict, *VOLUME_ERRORS)
+        if "job" in roles:
+            refuses += (JobNotFound,)
+        doc = super().documentation(view, replace(route, refuses=refuses))
+        return {**doc, "x-needs": {"act": rule.name, "needs": rule.text}}
+
+
+def begin(rule: AccessRule, path: Mapping[str, str]) -> PersonRequest:
+    """Prove the caller, find what the path names, and decide what can be decided by it.
+
+    Raises:
+        Unauthenticated, Throttled: there is no valid credential.
+        AccessForbidden, VFolderNotFound, JobNotFound: see `PersonRequest.decide`.
+    """
+    service = current_door().access
+    asked = PersonRequest(service, service.caller(), rule, path)
+    if "vfolder_id" in path:
+        asked.about_vfolder(path["vfolder_id"])
+    elif "job_id" in path:
+        asked.about_job(path["job_id"])
+    elif all(need.role in ("self", "server") for need in rule.needs):
+        asked.decide()
+    return asked
+
+
+def _rule_of(view: View) -> AccessRule:
+    rule: AccessRule | None = getattr(view, _RULE, None)
+    if rule is None:
+        text = f"The route of {view.__name__} names no act; add @needs with a row of ACTS."
+        raise ConfigurationError(text)
+    return rule

@@ -1,0 +1,142 @@
+"""Every route for people as data: how it is asked, and the least that permits it.
+
+`least` is the permission on the vfolder of the path; `any` is any valid credential. `allowed` are
+the statuses of a permitted request. Changes send an `If-Match` of a revision that no record has, so
+a permitted one is 412 and changes nothing: the same vfolder serves all subjects.
+"""
+
+import base64
+from dataclasses import dataclass, field
+from typing import Any
+
+STALE = {"If-Match": '"999999"'}
+_FILE = base64.b64encode(b"sent.txt").decode()
+
+
+@dataclass(frozen=True)
+class Row:
+    """One way to ask a route."""
+
+    method: str
+    #: With `{vfolder}`, `{job}` and `{grant}`.
+    path: str
+    least: str
+    allowed: tuple[int, ...]
+    body: Any = None
+    headers: dict[str, str] = field(default_factory=dict)
+    #: The scope of a credential that the route needs.
+    scope: str = "files:read"
+
+
+ROWS = (
+    Row("GET", "/v1/me", "any", (200,), scope=""),
+    Row("GET", "/v1/vfolders", "any", (200,), scope=""),
+    Row("GET", "/v1/jobs", "any", (200,), scope="jobs"),
+    Row(
+        "POST",
+        "/v1/vfolders",
+        "any",
+        (400,),
+        {"name": "a/b"},
+        scope="",  # the name is looked at before the scope is decided
+    ),
+    Row("GET", "/v1/vfolders/{vfolder}", "ro", (200,)),
+    Row(
+        "PATCH",
+        "/v1/vfolders/{vfolder}",
+        "owner",
+        (412,),
+        {"name": "other"},
+        STALE,
+        "vfolders:manage",
+    ),
+    Row("DELETE", "/v1/vfolders/{vfolder}", "owner", (412,), None, STALE, "files:delete"),
+    Row("POST", "/v1/vfolders/{vfolder}/restore", "gone", (404,), {}, {}, "files:delete"),
+    Row("GET", "/v1/vfolders/{vfolder}/grants", "ro", (200,)),
+    Row(
+        "POST",
+        "/v1/vfolders/{vfolder}/grants",
+        "owner",
+        (412,),
+        {"to": "user:00000000-0000-4000-8000-000000000001", "permission": "ro"},
+        STALE,
+        "shares:manage",
+    ),
+    Row(
+        "PATCH",
+        "/v1/vfolders/{vfolder}/grants/{grant}",
+        "owner",
+        (412,),
+        {"note": "x"},
+        STALE,
+        "shares:manage",
+    ),
+    # Each who sees the vfolder reads its record first; a stale revision ends it there.
+    Row("DELETE", "/v1/vfolders/{vfolder}/grants/{grant}", "ro", (412,), None, STALE),
+    Row("GET", "/v1/vfolders/{vfolder}/entries", "ro", (200,)),
+    Row("GET", "/v1/vfolders/{vfolder}/entry?path=a.txt", "ro", (200,)),
+    Row(
+        "PATCH",
+        "/v1/vfolders/{vfolder}/entry?path=absent",
+        "rw",
+        (400,),
+        {"to": "b"},
+        {},
+        "files:write",
+    ),
+    Row(
+        "PATCH",
+        "/v1/vfolders/{vfolder}/entry?path=absent",
+        "rwd",
+        (400,),
+        {"to": "b", "overwrite": True},
+        {},
+        "files:delete",
+    ),
+    Row(
+        "POST",
+        "/v1/vfolders/{vfolder}/directories",
+        "rw",
+        (207,),
+        {"paths": ["a.txt/below"]},
+        {},
+        "files:write",
+    ),
+    Row(
+        "POST",
+        "/v1/vfolders/{vfolder}/delete",
+        "rwd",
+        (202,),
+        {"paths": ["absent"]},
+        {},
+        "files:delete",
+    ),
+    Row("GET", "/v1/vfolders/{vfolder}/content?path=a.txt", "ro", (200,)),
+    Row("HEAD", "/v1/vfolders/{vfolder}/content?path=a.txt", "ro", (200,)),
+    Row("GET", "/v1/vfolders/{vfolder}/content?path=&format=tar", "ro", (200,)),
+    Row(
+        "POST",
+        "/v1/vfolders/{vfolder}/uploads",
+        "rw",
+        (201,),
+        None,
+        {"Upload-Length": "5", "Upload-Metadata": f"relativePath {_FILE}"},
+        "files:write",
+    ),
+    Row("POST", "/v1/vfolders/{vfolder}/tickets", "ro", (201,), {"act": "download", "path": "a"}),
+    Row(
+        "POST",
+        "/v1/vfolders/{vfolder}/tickets",
+        "rw",
+        (201,),
+        {"act": "upload", "path": "", "size": 5, "tree": True},
+        {},
+        "files:write",
+    ),
+    Row("GET", "/v1/jobs/{job}", "ro", (200,), scope="jobs"),
+    Row("GET", "/v1/jobs/{job}/log", "ro", (200,), scope="jobs"),
+    Row("GET", "/v1/jobs/{job}/events", "ro", (200,), scope="jobs"),
+    Row("POST", "/v1/jobs/{job}/cancel", "owner", (409,), scope="jobs"),
+)
+#: Routes that another test walks: the upload of a subject is for no other one.
+ELSEWHERE = {"/v1/uploads/{upload_id}"}
