@@ -30,6 +30,12 @@ class PersonStreams:
                 self._thread = threading.Thread(target=self._run, name="access", daemon=True)
                 self._thread.start()
 
+    @property
+    def count(self) -> int:
+        """How many streams are known to be open."""
+        with self._lock:
+            return len(self._open)
+
     def _run(self) -> None:
         while True:
             time.sleep(LOOK_SECONDS)

@@ -393,6 +393,25 @@ def restore_vfolder(body: shapes.RestoreOrder, asked: PersonRequest) -> Response
     return job_answers.accepted(asked.service.submit(asked.caller, wanted, key))
 
 
+@blueprint.operation(
+    "POST",
+    "/v1/vfolders/<vfolder_id>/purge",
+    Route(gives=_JOB, parameters=(job_answers.PREFER,), refuses=(TrashNotFound, Locked)),
+)
+@needs("vfolders.purge")
+def purge_vfolder(asked: PersonRequest) -> Response:
+    """Remove the latest deletion of a vfolder for good, by a job."""
+    query(())
+    found = asked.vfolder
+    wanted = {
+        "verb": "purge",
+        "volume": found.volume,
+        "vfolder": str(found.vfolder),
+        "trash": found.trash,
+    }
+    return job_answers.accepted(asked.service.submit(asked.caller, wanted))
+
+
 # -- Documents -------------------------------------------------------------------------------------
 def _answer(asked: PersonRequest, found: FoundVFolder, status: int = 200) -> Response:
     """Return the vfolder as the caller sees it now."""

@@ -52,6 +52,7 @@ ROWS = (
     ),
     Row("DELETE", "/v1/vfolders/{vfolder}", "owner", (412,), None, STALE, "files:delete"),
     Row("POST", "/v1/vfolders/{vfolder}/restore", "gone", (404,), {}, {}, "files:delete"),
+    Row("POST", "/v1/vfolders/{vfolder}/purge", "gone", (404,), None, {}, "files:delete"),
     Row("GET", "/v1/vfolders/{vfolder}/grants", "ro", (200,)),
     Row(
         "POST",

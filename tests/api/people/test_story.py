@@ -99,6 +99,14 @@ def test_from_a_new_vfolder_to_its_restoration(people: People) -> None:
     wait_for(lambda: people.call(friend, "GET", base).status_code == 200)
     again = people.call(friend, "GET", f"{base}/content?path=c/new.txt")
     assert again.content == b"hello, world"
+    assert people.call(owner, "POST", f"{base}/purge").status_code == 404, "it is not in the trash"
+    last = people.call(owner, "DELETE", base).json()
+    assert people.ended(owner, last["id"])["state"] == "succeeded"
+    wait_for(lambda: people.call(owner, "GET", base).json().get("trashed"))
+    assert people.call(friend, "POST", f"{base}/purge").status_code == 404
+    purged = people.call(owner, "POST", f"{base}/purge").json()
+    assert people.ended(owner, purged["id"])["state"] == "succeeded"
+    assert people.call(owner, "GET", base).status_code == 404
 
 
 def upload(

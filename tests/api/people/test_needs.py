@@ -1,0 +1,76 @@
+"""No route without an act, no answer without a decision, no stream without a permission."""
+
+from typing import Any, cast
+
+import pytest
+from flask import Flask, Response
+
+from api.access.streams import PersonStreams
+from api.routes import PeopleResource, Route, RouteAnswer, needs
+from api.streaming import EventStream
+from core.access import ACTS
+from core.errors import AccessForbidden, AccessUnavailable, ConfigurationError, Defect
+
+ROUTE = Route(gives={200: RouteAnswer("It.")})
+
+
+def test_a_route_without_an_act_ends_the_start() -> None:
+    resource = PeopleResource("things", __name__)
+    with pytest.raises(ConfigurationError, match="names no act"):
+        resource.operation("GET", "/v1/things", ROUTE)(lambda **_: Response())
+
+
+def test_an_act_that_no_row_has_ends_the_start() -> None:
+    with pytest.raises(ConfigurationError, match="No act"):
+        needs("things.read")
+
+
+def test_an_answer_without_a_decision_never_leaves(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A view whose act is about what its body names must decide it."""
+
+    class Service:
+        def caller(self) -> None:
+            return None
+
+    class Door:
+        access = Service()
+
+    monkeypatch.setattr("api.routes.people.current_door", Door)
+    resource = PeopleResource("things", __name__)
+
+    @resource.operation(
+        "POST", "/v1/things", Route(gives={200: RouteAnswer("It.")}, ignores_body=True)
+    )
+    @needs("vfolders.create")
+    def make_thing(asked: Any) -> Response:
+        assert asked.rule is ACTS["vfolders.create"]
+        return Response("made")
+
+    view = cast("Any", make_thing)
+    with Flask(__name__).test_request_context(), pytest.raises(Defect, match="not decided"):
+        view()
+
+
+def test_a_stream_ends_with_the_permission() -> None:
+    ended: list[bool] = []
+    kept, lost, away = (EventStream(b"", lambda: ended.append(True)) for _ in range(3))
+    streams = PersonStreams()
+
+    def refuse() -> None:
+        raise AccessForbidden("The grant is gone.")
+
+    def unknown() -> None:
+        raise AccessUnavailable("The policy service does not answer.")
+
+    streams.add(kept, lambda: None)
+    streams.add(lost, refuse)
+    streams.add(away, unknown)
+    streams.look()
+    assert kept.take() == (b"", False)
+    assert lost.take() == (b"event: gone\ndata: {}\n\n", True)
+    assert away.take() == (b"", False)
+    for stream in (kept, lost, away):
+        stream.close()
+    assert len(ended) == 3
+    streams.look()
+    assert streams.count == 0
