@@ -9,11 +9,12 @@ from uuid import UUID
 
 from msgspec import structs
 
+from api.access.openings import Openings
 from api.access.records import AmbiguousReference, FoundVFolder, VFolders, scopes_of
 from api.access.streams import PersonStreams
 from api.http import RequestContext, this_request
 from api.jobs import Jobs, JobSubmission, pointer, reports
-from api.volumes import AccessRecords, VolumeAccess
+from api.volumes import AccessRecords, KnownVFolder, VolumeAccess
 from core.access import (
     ACTS,
     AccessReason,
@@ -106,6 +107,9 @@ _NO_VFOLDER = "There is no such vfolder."
 _NO_JOB = "There is no such job."
 
 
+#: How long a door believes that a volume lacks an id which another one has (seconds), of how many.
+ABSENT_SECONDS = 0.9
+ABSENT_MAX = 10_000
 #: Acts whose allowed openings are in the audit log, and the ends of those that are mere looks.
 _OPENINGS = frozenset({"entries.read"})
 _LOOKS = (".read", ".list", ".own")
@@ -128,6 +132,9 @@ class AccessService:
         self.deciders = parts.deciders
         self.vfolders = VFolders(settings, access, parts.records)
         self.streams = PersonStreams()
+        #: By the text of an id: the volumes that lack it, and until when (monotonic seconds).
+        self._absent: dict[str, tuple[dict[str, None], float]] = {}
+        self._openings = Openings(parts.audit.note)
 
     # -- Who asks ----------------------------------------------------------------------------------
     def caller(self) -> Caller:
@@ -230,7 +237,7 @@ class AccessService:
             via=decision.via,
         )
         if rule.name in _OPENINGS:
-            self.parts.audit.note(entry)
+            self._openings.add(entry)
         elif not rule.name.endswith(_LOOKS):
             self.parts.audit.write(entry)
 
@@ -278,7 +285,7 @@ class AccessService:
             VFolderNotFound: there is none, or the caller may see none.
             AmbiguousReference: the id is on several volumes.
         """
-        live = self.parts.records.find(text, caller.subject.id)
+        live = self._live(text, caller.subject.id)
         in_trash = any(need.in_trash for need in rule.needs)
         seen = [] if trashed else self._seen(caller, rule, map(FoundVFolder, live))
         if not seen and in_trash:
@@ -291,6 +298,22 @@ class AccessService:
                 choices=sorted(found.reference for found in seen),
             )
         return seen[0]
+
+    def _live(self, text: str, user: UUID | None) -> list[KnownVFolder]:
+        """Return the live vfolders of an id, without a look at volumes that had none just now."""
+        if ":" in text:
+            return self.parts.records.find(text, user)
+        now = time.monotonic()
+        absent = self._absent.get(text, ({}, 0.0))
+        known = absent[0] if now < absent[1] else {}
+        volumes = [name for name in self.volumes() if name not in known]
+        found = [(name, self.parts.records.find(f"{name}:{text}", user)) for name in volumes]
+        lacking = dict.fromkeys(name for name, one in found if not one)
+        if lacking and len(lacking) < len(found):  # an id that is nowhere may be made at any moment
+            if len(self._absent) >= ABSENT_MAX:
+                self._absent.clear()
+            self._absent[text] = lacking, now + ABSENT_SECONDS
+        return [one for _, some in found for one in some]
 
     def _trashed(self, subject: Subject, text: str) -> Iterator[FoundVFolder]:
         """Yield the latest deletion of a vfolder on each volume, in the scopes of the subject.

@@ -83,7 +83,7 @@ class VFolders:
 
     def __init__(self, settings: Settings, access: VolumeAccess, live: AccessRecords) -> None:
         self._access = access
-        self._seals = Seals([settings.storage_proxy.secret])
+        self._seals = Seals(settings.seal_secrets)
         self._index = AccessIndex(settings)
         #: Reads and changes records of live vfolders.
         self.live = live

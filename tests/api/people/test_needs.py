@@ -1,15 +1,19 @@
 """No route without an act, no answer without a decision, no stream without a permission."""
 
+import threading
 from typing import Any, cast
 
 import pytest
 from flask import Flask, Response
 
+from api.access import openings
+from api.access.openings import Openings
 from api.access.streams import PersonStreams
 from api.routes import PeopleResource, Route, RouteAnswer, needs
 from api.streaming import EventStream
 from core.access import ACTS
 from core.errors import AccessForbidden, AccessUnavailable, ConfigurationError, Defect
+from tests.support.node import wait_for
 
 ROUTE = Route(gives={200: RouteAnswer("It.")})
 
@@ -74,3 +78,26 @@ def test_a_stream_ends_with_the_permission() -> None:
     assert len(ended) == 3
     streams.look()
     assert streams.count == 0
+
+
+def test_lines_of_openings_are_written_in_order_and_not_without_bound(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(openings, "WAITING_MAX", 3)
+    begun, goes_on, written = threading.Event(), threading.Event(), []
+
+    def write(entry: object) -> None:
+        if entry == 0:
+            begun.set()
+            goes_on.wait(60)
+        written.append(entry)
+
+    lines = Openings(write)
+    lines.add(0)
+    assert begun.wait(60)
+    for number in range(1, 4):
+        lines.add(number)
+    lines.add("one too many")
+    assert written == ["one too many"]
+    goes_on.set()
+    wait_for(lambda: written[1:] == [0, 1, 2, 3])
