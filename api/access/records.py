@@ -9,7 +9,7 @@ import redis
 from api.volumes import AccessRecords, KnownVFolder, VolumeAccess
 from backends.entries import access_files
 from backends.retention import trash
-from backends.volumes import records_of_scope
+from backends.volumes import scope_records
 from core.access import (
     AccessIndex,
     RecordForged,
@@ -104,7 +104,7 @@ class VFolders:
     def of_scope(self, volume: str, scope: QuotaScope) -> Iterator[FoundVFolder]:
         """Yield the live vfolders of a scope on a volume; see `records_of_scope`."""
         try:
-            found = self._access.on_volume(volume, records_of_scope, scope)
+            found = self._access.on_volume(volume, scope_records.records_of_scope, scope)
         except UnknownVolume:
             return
         for file in found:

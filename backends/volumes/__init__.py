@@ -1,6 +1,6 @@
 """The volumes of this node: backends, proofs and bounded operations. Knows no HTTP."""
 
-from backends.volumes import operations, remote
+from backends.volumes import operations, remote, scope_records
 from backends.volumes.identity import MarkerIdentity
 from backends.volumes.mounts import Mounts, MountState, close_inherited
 from backends.volumes.registry import (
@@ -10,7 +10,6 @@ from backends.volumes.registry import (
     create_backend,
     raised,
 )
-from backends.volumes.scope_records import records_of_scope
 
 __all__ = [
     "BackendFactory",
@@ -23,6 +22,6 @@ __all__ = [
     "create_backend",
     "operations",
     "raised",
-    "records_of_scope",
     "remote",
+    "scope_records",
 ]

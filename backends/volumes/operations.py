@@ -30,7 +30,7 @@ from backends.quota import quick_usage
 from backends.retention import snapshots, trash
 from backends.transfer.xcp import exported
 from backends.uploads import staging
-from backends.volumes.scope_records import records_of_scope
+from backends.volumes import scope_records
 from backends.volumes.wrappers import skilled
 from core.errors import (
     EntryExists,
@@ -263,7 +263,7 @@ ON_VOLUME = _named(
     access_files.replace_subject,
     access_files.page,
     access_files.subjects,
-    records_of_scope,
+    scope_records.records_of_scope,
     entries.remove_entries,
     snapshots.supported,
     trash.kept,

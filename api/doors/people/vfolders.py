@@ -247,10 +247,14 @@ def _made(
     """
     door = current_door()
     automatic = door.settings.storage_proxy.allow_auto_quota_scope_creation
-    create = operations.create_vfolder
     try:
         door.volume_access.on_volume(
-            volume, create, vfolder, DEFAULT_MODE, None, automatic=automatic
+            volume,
+            operations.create_vfolder,
+            vfolder,
+            DEFAULT_MODE,
+            None,
+            automatic=automatic,
         )
     except VFolderExists:
         found = FoundVFolder(asked.service.parts.records.read(volume, vfolder))
