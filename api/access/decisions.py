@@ -274,18 +274,25 @@ class AccessService:
         raise AccessForbidden(_advice(rule, decision, resources), **decision.facts)
 
     def find(
-        self, caller: Caller, rule: AccessRule, text: str, *, trashed: bool = False
+        self,
+        caller: Caller,
+        rule: AccessRule,
+        text: str,
+        *,
+        trashed: bool = False,
+        fresh: bool = False,
     ) -> FoundVFolder:
         """Return the vfolder that a path names, of those that the caller may see.
 
         A live one comes first, where the act is also for those in the trash; with `trashed` only
-        those in the trash count.
+        those in the trash count. `fresh` reads the files: a change starts from what they say now.
 
         Raises:
             VFolderNotFound: there is none, or the caller may see none.
             AmbiguousReference: the id is on several volumes.
         """
-        live = self._live(text, caller.subject.id)
+        user = caller.subject.id
+        live = self.parts.records.find(text, user, fresh=True) if fresh else self._live(text, user)
         in_trash = any(need.in_trash for need in rule.needs)
         seen = [] if trashed else self._seen(caller, rule, map(FoundVFolder, live))
         if not seen and in_trash:

@@ -13,6 +13,7 @@ from typing import Any
 from flask import Response
 
 from api.access import AccessService, FoundVFolder
+from api.http import this_request
 from api.routes.door import bind_log_context, current_door
 from api.routes.resource import VOLUME_ERRORS, Resource, Route, View
 from api.streaming import EventStream
@@ -31,6 +32,7 @@ from core.errors import (
 from core.jobs import Job
 
 _RULE = "access_rule"
+_READS = frozenset({"GET", "HEAD"})
 #: Acts that look for a vfolder in the trash only.
 _IN_TRASH = frozenset({"vfolders.restore", "vfolders.purge"})
 
@@ -76,11 +78,11 @@ class PersonRequest:
             self.service.note(self.caller, rule, self.found, self.decision)
         return self.decision
 
-    def about_vfolder(self, text: str) -> None:
-        """Find the vfolder of the path, and decide the act."""
+    def about_vfolder(self, text: str, *, fresh: bool = False) -> None:
+        """Find the vfolder of the path, and decide the act; `fresh` reads the record's file."""
         in_trash = self.rule.name in _IN_TRASH
         try:
-            found = self.service.find(self.caller, self.rule, text, trashed=in_trash)
+            found = self.service.find(self.caller, self.rule, text, trashed=in_trash, fresh=fresh)
         except VFolderNotFound as error:
             self.service.note_refusal(self.caller, self.rule, error)
             raise
@@ -172,7 +174,8 @@ def begin(rule: AccessRule, path: Mapping[str, str]) -> PersonRequest:
     service = current_door().access
     asked = PersonRequest(service, service.caller(), rule, path)
     if "vfolder_id" in path:
-        asked.about_vfolder(path["vfolder_id"])
+        changes = this_request().method not in _READS and not rule.name.startswith("entries.")
+        asked.about_vfolder(path["vfolder_id"], fresh=changes)
     elif "job_id" in path:
         asked.about_job(path["job_id"])
     elif all(need.role in ("self", "server") for need in rule.needs):
