@@ -222,6 +222,7 @@ _HEADER_TEXTS = {
     "Location": "The address of the job.",
     "ETag": "The version of the job; send it as `If-None-Match`.",
     "Retry-After": "Seconds to wait before the next request.",
+    "Set-Cookie": "The cookie of the sign-in: HttpOnly, SameSite=Strict, Secure behind https.",
 }
 
 

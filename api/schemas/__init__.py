@@ -1,6 +1,6 @@
 """The shapes of requests and answers, the source of OpenAPI. Knows no store and no route."""
 
-from api.schemas import artifact_registries, artifact_storages, bodies, people
+from api.schemas import artifact_registries, artifact_storages, bodies, credentials, people
 from api.schemas.bgtasks import CloneVFolder, CloneVFolderBody, DeleteEntries, DeleteEntriesBody
 from api.schemas.bodies import Body
 from api.schemas.files import (
@@ -153,5 +153,6 @@ __all__ = [
     "artifact_registries",
     "artifact_storages",
     "bodies",
+    "credentials",
     "people",
 ]

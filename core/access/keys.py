@@ -144,9 +144,16 @@ def check_secret(given: ParsedKey, key: ApiKey | None, now: float, address: str)
 
 
 def new_key(
-    request: KeyRequest, *, operator: bool, table: AccessTable, now: float
+    request: KeyRequest,
+    *,
+    operator: bool,
+    table: AccessTable,
+    now: float,
+    made_by: ApiKey | None = None,
 ) -> tuple[ApiKey, str]:
     """Return a key and the text that its user gets once.
+
+    Without `expires_in_days` it ends with the key that makes it, where that ends sooner.
 
     Raises:
         InvalidParameters: a value has a wrong form, or the key would live too long.
@@ -172,6 +179,8 @@ def new_key(
         created_at=now,
         expires_at=now + days * DAY_SECONDS,
     )
+    if request.expires_in_days is None and made_by is not None:
+        key = structs.replace(key, expires_at=min(key.expires_at, made_by.expires_at))
     return key, _text(key_id, secret)
 
 

@@ -11,8 +11,10 @@ from api.doors.people import (
     entries,
     grants,
     jobs,
+    keys,
     me,
     openapi,
+    signins,
     tickets,
     uploads,
     vfolders,
@@ -25,6 +27,8 @@ def install(where: Api | Flask) -> None:
     """Register the routes: with a document, or with the door alone."""
     for blueprint in (
         me.blueprint,
+        keys.blueprint,
+        signins.blueprint,
         vfolders.blueprint,
         grants.blueprint,
         entries.blueprint,

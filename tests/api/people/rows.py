@@ -30,6 +30,15 @@ class Row:
 
 ROWS = (
     Row("GET", "/v1/me", "any", (200,), scope=""),
+    Row("GET", "/v1/keys", "any", (200,), scope="keys"),
+    Row("POST", "/v1/keys", "any", (400,), {"scopes": ["keys"], "name": "\n"}, scope="keys"),
+    Row("PATCH", "/v1/keys/absent", "any", (404,), {"name": "x"}, scope="keys"),
+    Row("DELETE", "/v1/keys/absent", "any", (404,), scope="keys"),
+    Row("POST", "/v1/keys/absent/rotate", "any", (404,), {}, scope="keys"),
+    Row("GET", "/v1/signin", "any", (404,), scope=""),
+    Row("DELETE", "/v1/signin", "any", (404,), scope=""),
+    Row("GET", "/v1/signins", "any", (200,), scope=""),
+    Row("DELETE", "/v1/signins/absent", "any", (404,), scope=""),
     Row("GET", "/v1/vfolders", "any", (200,), scope=""),
     Row("GET", "/v1/jobs", "any", (200,), scope="jobs"),
     Row(
@@ -139,5 +148,6 @@ ROWS = (
     Row("GET", "/v1/jobs/{job}/events", "ro", (200,), scope="jobs"),
     Row("POST", "/v1/jobs/{job}/cancel", "owner", (409,), scope="jobs"),
 )
-#: Routes that another test walks: the upload of a subject is for no other one.
-ELSEWHERE = {"/v1/uploads/{upload_id}"}
+#: Routes that another test walks: the upload of a subject is for no other one, and the cookie of a
+#: sign-in would count for the requests after it.
+ELSEWHERE = {"/v1/uploads/{upload_id}", "/v1/signin"}

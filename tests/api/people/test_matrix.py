@@ -187,4 +187,6 @@ _template: Callable[[str], str] = lambda path: (  # noqa: E731 - one expression
     .replace("{vfolder}", "{vfolder_id}")
     .replace("{job}", "{job_id}")
     .replace("{grant}", "{grant_id}")
+    .replace("/keys/absent", "/keys/{key_id}")
+    .replace("/signins/absent", "/signins/{sign_in_id}")
 )
