@@ -145,3 +145,11 @@ class SignInList(ma.Schema):
     """One's sign-ins."""
 
     sign_ins = fields.List(fields.Nested(SignInDocument))
+
+
+# -- Audit -----------------------------------------------------------------------------------------
+class AuditPage(ma.Schema):
+    """Lines of the audit log, as they are in its files."""
+
+    lines = fields.List(fields.Dict(keys=fields.String()))
+    next = fields.String(allow_none=True)

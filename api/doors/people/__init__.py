@@ -7,6 +7,7 @@ from flask import Flask
 from flask_smorest import Api
 
 from api.doors.people import (
+    audit,
     content,
     entries,
     grants,
@@ -29,6 +30,7 @@ def install(where: Api | Flask) -> None:
         me.blueprint,
         keys.blueprint,
         signins.blueprint,
+        audit.blueprint,
         vfolders.blueprint,
         grants.blueprint,
         entries.blueprint,

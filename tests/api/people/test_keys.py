@@ -1,6 +1,7 @@
 """Keys and sign-ins at the door: made, shown once, rotated, revoked; of oneself only."""
 
 import json
+import time
 from typing import Any
 
 import pytest
@@ -130,6 +131,51 @@ def test_a_user_has_fifty_keys(people: People) -> None:
     for _ in range(49):
         people.new_key(alice)
     assert status(people, alice, "POST", "/v1/keys", {"scopes": ["jobs"]}) == 409
+
+
+# -- The audit log ---------------------------------------------------------------------------------
+def operator(people: People) -> Person:
+    """An operator with a key; the tests call from loopback, where operators are."""
+    found = Person()
+    table = people.settings.vfolder.access
+    assert table is not None
+    request = api_keys.KeyRequest(scopes=tuple(Scope))
+    key, found.key = api_keys.new_key(request, operator=True, table=table, now=time.time())
+    people.subjects.add_key(found.id, key, table)
+    return found
+
+
+def test_operators_see_all_lines_and_users_their_own(people: People) -> None:
+    alice, eve = people.person(), people.person()
+    made(people, alice)
+    made(people, eve)
+    path = "/v1/audit?act=keys.manage&decision=allowed"
+    own = people.call(alice, "GET", path).json()["lines"]
+    assert {line["subject"] for line in own} == {alice.word}
+    assert people.call(alice, "GET", f"{path}&subject={eve.word}").json() == {
+        "lines": [],
+        "next": None,
+    }
+    of_all = people.call(operator(people), "GET", path).json()["lines"]
+    assert {alice.word, eve.word} <= {line["subject"] for line in of_all}
+    text = json.dumps(of_all)
+    assert alice.key not in text
+    assert "digest" not in text
+
+
+def test_pages_of_the_audit_log_follow_each_other(people: People) -> None:
+    alice = people.person()
+    for _ in range(3):
+        made(people, alice)
+    path = f"/v1/audit?act=keys.manage&subject={alice.word}"
+    whole = people.call(alice, "GET", path).json()
+    assert whole["next"] is None
+    first = people.call(alice, "GET", f"{path}&limit=2").json()
+    rest = people.call(alice, "GET", f"{path}&limit=2&cursor={first['next']}").json()
+    assert [*first["lines"], *rest["lines"]] == whole["lines"]
+    assert len(whole["lines"]) == 3
+    for wrong in ("cursor=x", "cursor=%2B", "limit=0", "limit=1001", "nothing=1"):
+        assert status(people, alice, "GET", f"/v1/audit?{wrong}") == 400, wrong
 
 
 # -- Sign-ins --------------------------------------------------------------------------------------
