@@ -98,6 +98,10 @@ class AccessParts(Protocol):
         """Users and groups."""
 
     @property
+    def sign_ins(self) -> Any:  # noqa: ANN401 - core.access.signins.SignIns, which is loaded late
+        """The sign-ins of browsers."""
+
+    @property
     def credentials(self) -> CallerProof:
         """The credentials of the door."""
 
@@ -189,6 +193,12 @@ class AccessService:
                 raise Unauthenticated("The credential is not valid any more.", invalid=True)
             facts: CredentialFacts = held.key.facts
             return structs.replace(held.user, kind=subject.kind), facts
+        if kind == "cookie":
+            sign_in = self.parts.sign_ins.named(subject, credential)
+            if sign_in is None:
+                raise Unauthenticated("The credential is not valid any more.", invalid=True)
+            if sign_in.made_by.kind == "key":
+                return self._held(subject, "key", sign_in.made_by.id)[0], sign_in.facts
         known = self.parts.subjects.completed(subject)
         if known.blocked:
             raise Unauthenticated("The credential is not valid any more.", invalid=True)

@@ -112,6 +112,20 @@ class SignIns:
             raise _away() from None
         return sign_in
 
+    def named(self, subject: Subject, sign_in_id: str) -> SignIn | None:
+        """Return a sign-in of a user by its id; None when it has ended.
+
+        Raises:
+            AccessUnavailable: the store is away.
+        """
+        try:
+            digest = cast("str | None", self._client.hget(_index_key(subject), sign_in_id))
+            text = None if digest is None else cast("str | None", self._client.get(_key(digest)))
+        except redis.RedisError:
+            raise _away() from None
+        found = _decoded(text)
+        return found if found is not None and self._clock() < found.ends_at else None
+
     def of(self, subject: Subject) -> list[SignIn]:
         """Return the sign-ins of a user, the newest first.
 

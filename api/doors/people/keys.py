@@ -172,10 +172,10 @@ def _made_by(asked: PersonRequest) -> ApiKey | None:
     """Return the key of the request, or the one that made its sign-in; None without a key."""
     credential, subject, parts = asked.caller.credential, asked.caller.subject, parts_of_door()
     if credential.kind == "cookie":
-        made = [one.made_by for one in parts.sign_ins.of(subject) if one.id == credential.id]
-        if not made:
+        sign_in = parts.sign_ins.named(subject, credential.id)
+        if sign_in is None:
             raise AccessForbidden("The sign-in has ended.")
-        credential = made[0]
+        credential = sign_in.made_by
     if credential.kind != "key":
         return None
     held = parts.subjects.held_key(credential.id)

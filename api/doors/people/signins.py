@@ -59,10 +59,11 @@ def sign_in(asked: PersonRequest) -> Response:
 def get_sign_in(asked: PersonRequest) -> Response:
     """Return the sign-in by which this request came."""
     query(())
-    for one in parts_of_door().sign_ins.of(asked.caller.subject):
-        if _is_current(asked, one):
-            return private(_document(asked, one))
-    raise SignInNotFound("This request came by no sign-in.")
+    credential = asked.caller.credential
+    found = parts_of_door().sign_ins.named(asked.caller.subject, credential.id)
+    if credential.kind != "cookie" or found is None:
+        raise SignInNotFound("This request came by no sign-in.")
+    return private(_document(asked, found))
 
 
 @blueprint.operation("DELETE", "/v1/signin", Route(gives=_ENDED, refuses=(SignInNotFound,)))

@@ -21,10 +21,10 @@ from api.cli import main
 from api.http import answer, no_content, this_request
 from api.routes import current_door, make_app
 from api.volumes.subjects import SubjectStore, keys_of
-from core.access import Scope, Subject, SubjectRecord, keys
+from core.access import Caller, Scope, Subject, SubjectRecord, keys
 from core.access.audit import files, verify
 from core.access.keys import ApiKey, KeyRequest
-from core.errors import AccessForbidden
+from core.errors import AccessForbidden, Unauthenticated
 from core.redis import Database, connect
 from core.settings import Settings
 from tests.support.doors import settings_in
@@ -473,6 +473,34 @@ def test_sign_ins_are_listed_and_ended(site: Site) -> None:
     assert not people.sign_ins.end(subject, newest.id)
     wait_for(lambda: site.client.get("/who", **LOCAL).status_code == 401)
     assert [one.id for one in people.sign_ins.of(subject)] == [oldest.id]
+
+
+@pytest.mark.parametrize("made_by", ["key", "token"])
+@pytest.mark.parametrize("ended", ["sign-in", "user"])
+def test_an_open_stream_by_cookie_ends_with_its_sign_in(
+    site: Site, made_by: str, ended: str
+) -> None:
+    """Streams ask for their caller again and again."""
+    user = uuid4()
+    credential = site.new_key(user)[1] if made_by == "key" else KEY.token(sub=str(user))
+    signed_in(site, credential)
+    found = site.client.get("/who", **LOCAL)
+    assert found.json is not None
+    sign_in = found.json["credential"].removeprefix("cookie:")
+    with site.app.test_request_context():
+        service, people = current_door().access, current_door().people
+        assert people is not None
+        subject = Subject(kind="user", id=user)
+        made = people.sign_ins.named(subject, sign_in)
+        assert made is not None
+        caller = Caller(subject=subject, credential=made.facts)
+        assert service.again(caller).credential.kind == "cookie"
+        if ended == "sign-in":
+            people.sign_ins.end(subject, sign_in)
+        else:
+            people.subjects.change("user", user, lambda r: structs.replace(r, blocked=True))
+        with pytest.raises(Unauthenticated):
+            service.again(caller)
 
 
 def test_without_its_store_a_cookie_proves_nothing(site: Site, valkey: Valkey) -> None:
