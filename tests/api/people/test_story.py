@@ -288,6 +288,17 @@ def test_a_stream_of_a_job_has_its_end(people: People) -> None:
     assert people.call(people.person(), "GET", "/v1/jobs").json()["jobs"] == []
 
 
+def test_a_member_cannot_give_back_the_grant_of_its_group(people: People) -> None:
+    owner, member = people.person(), people.person()
+    group = people.group(member)
+    vfolder = people.vfolder(owner)
+    people.grant(vfolder, grant := grant_to(f"group:{group}", "rwd"))
+    base = f"/v1/vfolders/{vfolder.id}"
+    wait_for(lambda: people.call(member, "GET", base).status_code == 200)
+    assert people.call(member, "DELETE", f"{base}/grants/{grant.id}").status_code == 403
+    assert people.call(member, "GET", base).status_code == 200
+
+
 def test_a_grantee_may_leave(people: People) -> None:
     owner, guest, other = people.person(), people.person(), people.person()
     vfolder = people.vfolder(owner)
