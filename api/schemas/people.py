@@ -43,11 +43,6 @@ class MomentField(fields.Field[float]):
             raise ma.ValidationError(str(error)) from None
 
 
-def _bytes(**options: Any) -> fields.Integer:  # noqa: ANN401 - marshmallow's options
-    limits = validate.Range(min=1, max=INTEGER_MAX)
-    return fields.Integer(strict=True, allow_none=True, validate=limits, **options)
-
-
 def _seconds(**options: Any) -> fields.Float:  # noqa: ANN401 - marshmallow's options
     return fields.Float(
         allow_none=True, load_default=None, validate=validate.Range(min=0), **options
@@ -63,7 +58,6 @@ class NewVFolder:
     volume: str | None
     owner: str | None
     group_permission: str
-    limit_bytes: int | None
     expires_at: float | None
 
 
@@ -88,7 +82,6 @@ class NewVFolderBody(PersonBody):
         validate=validate.OneOf(GROUP_PERMISSIONS),
         metadata={"description": "What members of the owning group may do."},
     )
-    limit_bytes = _bytes(load_default=None)
     expires_at = MomentField(load_default=None, allow_none=True)
 
 
@@ -98,13 +91,12 @@ class VFolderChange:
 
     name: Any = UNCHANGED
     group_permission: Any = UNCHANGED
-    limit_bytes: Any = UNCHANGED
     expires_at: Any = UNCHANGED
 
     @property
     def given(self) -> dict[str, Any]:
         """Return what is to be changed, by name."""
-        names = ("name", "group_permission", "limit_bytes", "expires_at")
+        names = ("name", "group_permission", "expires_at")
         values = {name: getattr(self, name) for name in names}
         return {name: value for name, value in values.items() if value is not UNCHANGED}
 
@@ -115,7 +107,6 @@ class VFolderChangeBody(PersonBody):
     makes = VFolderChange
     name = Text(required=False)
     group_permission = fields.String(validate=validate.OneOf(GROUP_PERMISSIONS))
-    limit_bytes = _bytes()
     expires_at = MomentField(allow_none=True)
 
 

@@ -158,8 +158,6 @@ class AccessTable(Table, frozen=True):
     operator_networks: list[str] = field(default_factory=lambda: ["127.0.0.0/8", "::1/128"])
     #: Who may create a vfolder of a group.
     group_creators: Literal["admins", "members"] = "admins"
-    #: An expired vfolder goes to the trash after this; 0 is never.
-    expired_keep_days: float = 30.0
     #: API keys end after this, unless their maker says otherwise, and after `key-days-max` always.
     key_days: float = 90.0
     key_days_max: float = 365.0
@@ -169,11 +167,6 @@ class AccessTable(Table, frozen=True):
     #: A browser's sign-in ends after this, and when it was idle for this long.
     sign_in_seconds: float = 43_200.0
     sign_in_idle_seconds: float = 3600.0
-    #: Whether anyone may make links.
-    links: bool = True
-    #: Links end after this, and after `link-days-max` at the latest; 0 allows links without end.
-    link_days: float = 7.0
-    link_days_max: float = 90.0
     #: Failures of one network with one credential within the window, until it has to pause.
     failures: int = 5
     #: The same for one network (/24, /64) with all credentials.
@@ -213,8 +206,6 @@ class AccessTable(Table, frozen=True):
                 raise ValueError(f"[vfolder.access] {key} is a number above 0")
         if self.key_days > self.key_days_max:
             raise ValueError("[vfolder.access] key-days is at most key-days-max")
-        if self.link_days_max and self.link_days > self.link_days_max:
-            raise ValueError("[vfolder.access] link-days is at most link-days-max")
         if self.decider != "local":
             self.callout.check()
         self._check_issuers(directory, list(other_secrets))
@@ -222,7 +213,7 @@ class AccessTable(Table, frozen=True):
     def _amounts(self) -> Iterator[tuple[str, float]]:
         for name in (
             *("key_days", "key_days_max", "keys_per_user", "sign_in_seconds"),
-            *("sign_in_idle_seconds", "link_days", "failures", "failures_per_network"),
+            *("sign_in_idle_seconds", "failures", "failures_per_network"),
             *("failure_window_seconds", "failure_pause_max_seconds", "audit_keep_days"),
             "audit_recent",
         ):
