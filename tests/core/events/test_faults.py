@@ -14,7 +14,7 @@ from redis.exceptions import RedisError
 from core.jobs import Job, State
 from core.names import VFolderId
 from tests.chaos.site import Site
-from tests.core.events.reader import PATIENCE_SECONDS, Reader, kept
+from tests.core.events.reader import PATIENCE_SECONDS, Heard, Reader, kept
 from tests.support.node import wait_for
 from tests.support.valkey import Valkey, running_valkey
 
@@ -44,6 +44,17 @@ def settled(site: Site, jobs: list[Job]) -> bool:
 def keep_going(site: Site) -> None:
     site.wake()
     site.revive()
+
+
+def remember(valkey: Valkey, jobs: list[Job], ends: dict[str, Heard]) -> None:
+    """Note the kept end of each job: it is kept for five minutes; a busy machine needs longer."""
+    for job in jobs:
+        if job.id in ends:
+            continue
+        with suppress(RedisError):
+            found = kept(valkey.url, job.id)
+            if found is not None and found.name != "bgtask_updated":
+                ends[job.id] = found
 
 
 def running(site: Site) -> list[str]:
@@ -99,6 +110,7 @@ def test_a_hundred_clones_and_deletes_under_faults(tmp_path: Path, valkey_alone:
     site = Site(tmp_path, valkey_alone, SEED)
     sources = [site.filled(120) for _ in range(4)]
     doomed = [site.filled(30) for _ in range(JOBS // 2)]
+    ends: dict[str, Heard] = {}
     try:
         with Reader(valkey_alone.url) as reader:
             jobs = submit_all(site, sources, doomed)
@@ -109,11 +121,14 @@ def test_a_hundred_clones_and_deletes_under_faults(tmp_path: Path, valkey_alone:
                 site.fault()
                 time.sleep(FAULT_PAUSE_SECONDS * site.random.uniform(0.5, 1.5))
                 keep_going(site)
+                remember(valkey_alone, jobs, ends)
             until = time.monotonic() + SETTLE_SECONDS
             while not settled(site, jobs):
                 keep_going(site)
                 assert time.monotonic() < until, site.faults
+                remember(valkey_alone, jobs, ends)
                 time.sleep(0.1)
+            remember(valkey_alone, jobs, ends)
             ended = [site.store.get(job.id) for job in jobs]
             # The reader may still wait for an answer of the store that was killed.
             wait_for(lambda: len(reader.stream) >= len(ended), PATIENCE_SECONDS * 2)
@@ -124,19 +139,18 @@ def test_a_hundred_clones_and_deletes_under_faults(tmp_path: Path, valkey_alone:
             )
             assert heard == Counter(expected(job) for job in ended)
             for job in ended:
-                check_the_story(reader, valkey_alone, job)
+                check_the_story(reader, ends.get(job.id), job)
             assert {job.state for job in ended} >= {State.SUCCEEDED, State.CANCELLED}
             assert max(job.attempt for job in ended) > 1, "no job was disturbed: the faults missed"
     finally:
         site.stop()
 
 
-def check_the_story(reader: Reader, valkey: Valkey, job: Job) -> None:
+def check_the_story(reader: Reader, found: Heard | None, job: Job) -> None:
     """The channel loses messages for a disconnected subscriber; the kept message remains."""
     story = reader.story(job.id)
     last = LAST.get(job.state, "bgtask_failed")
     assert story.count(last) <= 1, story
     assert set(story[:-1]) <= {"bgtask_updated"}, story
-    found = kept(valkey.url, job.id)
-    assert found is not None, "kept for five minutes; the test takes less"
+    assert found is not None, "no end was kept"
     assert found.name == last
