@@ -16,6 +16,7 @@ from botocore.exceptions import BotoCoreError
 
 from backends.systems.s3.errors import failure
 from core.errors import ConfigurationError
+from core.names import parsed_moment
 from core.process import version
 
 if TYPE_CHECKING:
@@ -197,7 +198,7 @@ def _moment(value: Any) -> datetime:  # noqa: ANN401 - text or a number, as the 
     from botocore.utils import parse_timestamp  # noqa: PLC0415 - as boto3
 
     try:
-        found = datetime.fromisoformat(value)
+        found = parsed_moment(value)
     except (TypeError, ValueError):  # a header, or seconds
         return parse_timestamp(value)
     return found if found.tzinfo else parse_timestamp(value)
