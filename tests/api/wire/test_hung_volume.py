@@ -54,7 +54,7 @@ def bad(tmp_path_factory: pytest.TempPathFactory) -> Bad:
 def door(bad: Bad, valkey: Valkey) -> Iterator[RunningDoor]:
     more = FAULTY.format(faults=bad.faults, timeout=DEADLINE_SECONDS)
     settings = settings_in(bad.path.parent, valkey.url, more)
-    mark(settings, {"bad": bad.path})  # another file may have told this store of another `bad`
+    mark(settings, {"bad": bad.path})  # the store may know the `bad` of another file
     with running_door("manager", settings) as running:
         yield running
         bad.suffer("")
