@@ -112,14 +112,15 @@ class VFolders:
 
     def _opened(self, volume: str, vfolder: VFolderId, text: bytes | None) -> KnownVFolder:
         digest = access_files.digest(text)
-        record = records.implied(volume, vfolder)
-        if text is not None:
-            try:
-                place = records.place_of(volume, vfolder)
-                record = self._seals.opened(text, place, VFolderRecord)
-            except RecordForged as error:
-                _log.error("record forged", volume=volume, reason=str(error))
-        return KnownVFolder(volume, vfolder, record, digest)
+        if text is None:
+            return KnownVFolder(volume, vfolder, records.implied(volume, vfolder), digest)
+        try:
+            place = records.place_of(volume, vfolder)
+            record = self._seals.opened(text, place, VFolderRecord)
+        except RecordForged as error:
+            _log.error("record forged", volume=volume, reason=str(error))
+            record = records.unproven(volume, vfolder)
+        return KnownVFolder(volume, vfolder, records.at_place(record, vfolder), digest)
 
     def shared(self, subject: Subject, volumes: list[str]) -> Iterator[FoundVFolder]:
         """Yield the vfolders outside a subject's own scopes that others share with it.

@@ -1,7 +1,7 @@
 """Access records as a door reaches them: from the cache, or from the volume here or elsewhere.
 
 Only what its seal proves counts. A forged record is logged, and the vfolder then has the record
-that its place implies: its owner has it, and no grant counts.
+that its place implies: the owner of the scope has it, and nobody else has anything.
 """
 
 import re
@@ -112,10 +112,11 @@ class AccessRecords:
 
     def _known(self, volume: str, vfolder: VFolderId, kept: _Kept) -> KnownVFolder:
         if kept.record is None:
-            implied = records.implied(volume, vfolder)
-            return KnownVFolder(volume, vfolder, implied, kept.digest)
-        scope = QuotaScope.parse(kept.record.scope) if vfolder.scope else None
-        return KnownVFolder(volume, VFolderId(scope, vfolder.id), kept.record, kept.digest)
+            without = records.unproven if kept.digest else records.implied
+            return KnownVFolder(volume, vfolder, without(volume, vfolder), kept.digest)
+        record = records.at_place(kept.record, vfolder)
+        scope = QuotaScope.parse(record.scope) if vfolder.scope else None
+        return KnownVFolder(volume, VFolderId(scope, vfolder.id), record, kept.digest)
 
     def _kept(self, volume: str, vfolder: UUID) -> tuple[_Kept, ...]:
         def load() -> bytes:

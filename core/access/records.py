@@ -206,6 +206,28 @@ def implied(volume: str, vfolder: VFolderId) -> VFolderRecord:
     )
 
 
+def unproven(volume: str, vfolder: VFolderId) -> VFolderRecord:
+    """Return what counts where the file of a vfolder is forged: its scope owns it, others nothing.
+
+    The true record may have shut the members of the group out, so they have nothing here.
+    """
+    return structs.replace(implied(volume, vfolder), group_permission="none")
+
+
+def at_place(record: VFolderRecord, vfolder: VFolderId) -> VFolderRecord:
+    """Return a record whose owner has the kind of its place.
+
+    The name of a scope's directory has no kind. Who writes a first record without a user, as the
+    manager does, may take the scope of a user for that of a group. No group has the id of a user.
+    """
+    scope, owner = vfolder.scope, record.owner
+    if scope is None or scope.kind is not ScopeKind.USER or owner.kind == "user":
+        return record
+    if owner.id != scope.id:  # it was given to another one
+        return record
+    return structs.replace(record, scope=str(scope), owner=structs.replace(owner, kind="user"))
+
+
 def checked_name(text: str) -> str:
     """Return the name of a vfolder in its canonical form (NFC).
 

@@ -128,7 +128,7 @@ def replace_grants(body: shapes.ReplaceGrants, vfolder_id: str) -> Response:
 
     People cannot change or give back a grant of the manager.
     """
-    known = _found(vfolder_id, fresh=True)
+    known = _to_change(vfolder_id)
     expected = request.headers.get("If-Match", "*")
     if expected not in ("*", _etag(known.record)):
         raise RevisionChanged("The record was changed since it was read; read it again.")
@@ -218,6 +218,17 @@ def _found(reference: str, user: UUID | None = None, *, fresh: bool = False) -> 
             choices=sorted(f"{one.volume}:{one.vfolder.id}" for one in found),
         )
     return found[0]
+
+
+def _to_change(reference: str) -> KnownVFolder:
+    """Return what a path names, from its file; the first record says whose scope it is in."""
+    known = _found(reference, fresh=True)
+    scope = known.vfolder.scope
+    if known.record.revision or scope is None:
+        return known
+    subject = _people().subjects.read(scope.id)
+    is_user = subject is not None and subject.kind == "user"
+    return _found(reference, scope.id, fresh=True) if is_user else known
 
 
 def _caller(user: UUID, **more: Any) -> Caller:  # noqa: ANN401 - groups and scopes

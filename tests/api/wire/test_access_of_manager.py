@@ -135,6 +135,20 @@ def test_mounts_follow_the_grants_of_the_manager(vfolder: VFolder) -> None:
     assert vfolder.mount(user).json()["read_only"] is True
 
 
+def test_the_owner_keeps_a_vfolder_that_the_manager_shares(
+    door: RunningDoor, place: Settings
+) -> None:
+    """The path has no kind of scope, and the first record must not give it to a group."""
+    user, group = uuid4(), uuid4()
+    own = VFolder(door, place, f"user:{user}")
+    assert own.grants({"to": f"user:{uuid4()}", "permission": "ro"}).status_code == 200
+    assert own.mount(user).json()["permission"] == "owner"
+    shared = VFolder(door, place, f"project:{group}")
+    assert shared.grants({"to": f"user:{user}", "permission": "ro"}).status_code == 200
+    admin = shared.check(uuid4(), "vfolders.delete", admin_of=[str(group)])
+    assert admin["permission"] == "owner"
+
+
 def test_a_grant_that_has_ended_gives_nothing(vfolder: VFolder) -> None:
     user = uuid4()
     ends = time.time() + 3600
@@ -203,6 +217,15 @@ def test_a_forged_record_gives_nothing_to_others(vfolder: VFolder) -> None:
     vfolder.record.write_bytes(forged)
     assert vfolder.mount(user).status_code == 404
     assert vfolder.mount(vfolder.owner).json()["permission"] == "owner"
+
+
+def test_a_forged_record_gives_nothing_to_members(door: RunningDoor, place: Settings) -> None:
+    """The true record may say that members have nothing."""
+    group = uuid4()
+    shared = VFolder(door, place, f"project:{group}")
+    shared.write(group_permission="none", revision=1)
+    shared.record.write_bytes(shared.record.read_bytes().replace(b'"none"', b'"rwd"'))
+    assert shared.check(uuid4(), "entries.read", groups=[str(group)])["allowed"] is False
 
 
 def test_a_record_of_another_vfolder_is_forged(door: RunningDoor, place: Settings) -> None:

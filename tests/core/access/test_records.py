@@ -5,15 +5,19 @@ from uuid import UUID
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec import structs
 
 from core.access import (
     Grant,
     Link,
+    Permission,
     RecordForged,
     RecordOwner,
     Seals,
+    Subject,
     SubjectRecord,
     VFolderRecord,
+    held,
     records,
 )
 from core.errors import InvalidParameters
@@ -125,6 +129,35 @@ def test_a_vfolder_without_a_file_belongs_to_its_scope() -> None:
     assert (record.name, record.grants, record.links, record.revision) == (None, (), (), 0)
     group = records.implied("local", VFolderId(QuotaScope.parse(f"project:{B}"), VFOLDER.id))
     assert group.owner.word == f"group:{B}"
+
+
+def test_a_scope_without_a_kind_is_the_users_when_the_user_asks() -> None:
+    """The manager writes the first record, and a directory does not tell a user from a group."""
+    guessed = VFolderId(QuotaScope.parse(f"project:{A}"), VFOLDER.id)
+    written = records.implied("local", guessed)
+    owner, other = Subject(kind="user", id=A), Subject(kind="user", id=B, groups=frozenset({A}))
+    assert held(owner, written, 0.0).permission is Permission.NONE
+    found = records.at_place(written, VFOLDER)
+    assert (found.scope, found.owner.word) == (str(VFOLDER.scope), f"user:{A}")
+    assert held(owner, found, 0.0).permission is Permission.OWNER
+    assert held(other, found, 0.0).permission is Permission.NONE
+
+
+def test_a_group_and_a_new_owner_stay_at_their_place() -> None:
+    group = VFolderId(QuotaScope.parse(f"project:{A}"), VFOLDER.id)
+    assert records.at_place(records.implied("local", group), group).owner.kind == "group"
+    given_away = structs.replace(RECORD, owner=RecordOwner(kind="group", id=B))
+    assert records.at_place(given_away, VFOLDER) is given_away
+
+
+def test_a_forged_record_gives_members_nothing() -> None:
+    """The record that was lost may have said `none`."""
+    group = VFolderId(QuotaScope.parse(f"project:{B}"), VFOLDER.id)
+    record = records.unproven("local", group)
+    member = Subject(kind="user", id=A, groups=frozenset({B}))
+    admin = Subject(kind="user", id=A, admin_of=frozenset({B}))
+    assert held(member, record, 0.0).permission is Permission.NONE
+    assert held(admin, record, 0.0).permission is Permission.OWNER
 
 
 def test_the_trash_keeps_grants_and_ends_links() -> None:
