@@ -1,8 +1,14 @@
-"""Streams that are open for people: each is decided again, and ends when the permission is gone."""
+"""Streams that are open for people: each is decided again, and ends when the permission is gone.
+
+A stream that cannot be decided, because what decides is away, ends within a minute, too.
+"""
 
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
+
+from redis import RedisError
 
 from api.streaming import EventStream
 from core.errors import StorageError, Unavailable
@@ -10,22 +16,33 @@ from core.telemetry import logger
 
 #: How often each open stream is decided again (seconds).
 LOOK_SECONDS = 20.0
+#: A stream that was not decided for this long (seconds) ends at the next look.
+UNDECIDED_SECONDS = 35.0
 _ENDED = b"event: gone\ndata: {}\n\n"
 _log = logger(__name__)
+
+
+@dataclass(slots=True)
+class _OpenStream:
+    stream: EventStream
+    decide: Callable[[], object]
+    #: When it was last allowed (monotonic seconds).
+    decided_at: float
 
 
 class PersonStreams:
     """The open event streams of people, in one process. Its thread starts with the first one."""
 
-    def __init__(self) -> None:
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
         self._lock = threading.Lock()
-        self._open: dict[int, tuple[EventStream, Callable[[], object]]] = {}
+        self._open: dict[int, _OpenStream] = {}
         self._thread: threading.Thread | None = None
 
     def add(self, stream: EventStream, decide: Callable[[], object]) -> None:
         """End the stream when `decide` raises that it is not allowed any more."""
         with self._lock:
-            self._open[id(stream)] = stream, decide
+            self._open[id(stream)] = _OpenStream(stream, decide, self._clock())
             if self._thread is None:
                 self._thread = threading.Thread(target=self._run, name="access", daemon=True)
                 self._thread.start()
@@ -44,12 +61,23 @@ class PersonStreams:
     def look(self) -> None:
         """Decide each open stream again; the closed ones are forgotten."""
         with self._lock:
-            self._open = {key: one for key, one in self._open.items() if not one[0].closed}
+            self._open = {key: one for key, one in self._open.items() if not one.stream.closed}
             found = list(self._open.values())
-        for stream, decide in found:
-            try:
-                decide()
-            except Unavailable as error:  # what decides is away; it is asked again
-                _log.info("stream not decided again", reason=error.detail)
-            except StorageError:
-                stream.put(_ENDED, last=True)
+        for one in found:
+            if not self._is_allowed(one):
+                one.stream.put(_ENDED, last=True)
+
+    def _is_allowed(self, one: _OpenStream) -> bool:
+        """Decide a stream; what is not known now is allowed for a short time."""
+        try:
+            one.decide()
+        except (Unavailable, RedisError) as error:  # what decides is away; it is asked again
+            _log.info("stream not decided again", reason=type(error).__name__)
+            return self._clock() - one.decided_at < UNDECIDED_SECONDS
+        except StorageError:
+            return False
+        except Exception:  # noqa: BLE001 - a defect in one decision must not end the thread of all
+            _log.exception("stream not decided again")
+            return False
+        one.decided_at = self._clock()
+        return True

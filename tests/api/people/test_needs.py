@@ -5,10 +5,11 @@ from typing import Any, cast
 
 import pytest
 from flask import Flask, Response
+from redis import RedisError
 
 from api.access import openings
 from api.access.openings import Openings
-from api.access.streams import PersonStreams
+from api.access.streams import LOOK_SECONDS, PersonStreams
 from api.routes import PeopleResource, Route, RouteAnswer, needs
 from api.streaming import EventStream
 from core.access import ACTS
@@ -78,6 +79,45 @@ def test_a_stream_ends_with_the_permission() -> None:
     assert len(ended) == 3
     streams.look()
     assert streams.count == 0
+
+
+@pytest.mark.parametrize(
+    "error", [AccessUnavailable("The policy service is away."), RedisError("The store is away.")]
+)
+def test_a_stream_that_cannot_be_decided_ends_within_a_minute(error: Exception) -> None:
+    """Whatever decides may stay away; nobody keeps a permission by that."""
+    now, known = 0.0, True
+
+    def decide() -> None:
+        if not known:
+            raise error
+
+    stream = EventStream(b"")
+    streams = PersonStreams(lambda: now)
+    streams.add(stream, decide)
+    now = 1000.0
+    streams.look()
+    known = False
+    while now - 1000.0 + LOOK_SECONDS <= 60 and not stream.take()[1]:
+        now += LOOK_SECONDS
+        streams.look()
+    assert stream.take()[1]
+
+
+def test_a_defect_in_one_decision_ends_one_stream() -> None:
+    streams = PersonStreams()
+    broken, other = EventStream(b""), EventStream(b"")
+
+    def fail() -> None:
+        raise KeyError("requester")
+
+    def refuse() -> None:
+        raise AccessForbidden("The grant is gone.")
+
+    streams.add(broken, fail)
+    streams.add(other, refuse)
+    streams.look()
+    assert [stream.take()[1] for stream in (broken, other)] == [True, True]
 
 
 def test_lines_of_openings_are_written_in_order_and_not_without_bound(
