@@ -147,7 +147,9 @@ class AccessService:
         Raises:
             Unauthenticated, Throttled: it has no valid credential.
         """
-        return self.parts.credentials.caller(this_request())
+        caller = self.parts.credentials.caller(this_request())
+        check_not_ended(caller.credential)
+        return caller
 
     @property
     def features(self) -> list[str]:
@@ -176,6 +178,7 @@ class AccessService:
             Unauthenticated: its credential has ended, or it is blocked.
         """
         credential = caller.credential
+        check_not_ended(credential)
         subject, facts = self._held(caller.subject, credential.kind, credential.id)
         return structs.replace(caller, subject=subject, credential=facts or credential)
 
@@ -437,6 +440,16 @@ def _vfolders_of(job: Job) -> list[tuple[str, str]]:
     return found
 
 
+def check_not_ended(credential: CredentialFacts) -> None:
+    """Refuse a credential that has ended since it was proved: 401, so that its sender renews it.
+
+    Raises:
+        Unauthenticated: it has ended.
+    """
+    if credential.expires_at is not None and time.time() >= credential.expires_at:
+        raise Unauthenticated("The credential is not valid any more.", invalid=True)
+
+
 def _role(rule: AccessRule) -> str:
     return rule.needs[0].role
 
@@ -456,8 +469,6 @@ def _advice(
         return f"The credential lacks a scope; to {rule.summary} it needs {scopes}."
     if decision.reason is AccessReason.VFOLDER_EXPIRED:
         return "The vfolder has expired and is read-only now; ask its owner for more time."
-    if decision.reason in (AccessReason.BLOCKED, AccessReason.CREDENTIAL_EXPIRED):
-        return "The credential is not valid any more."
     resource = next(iter(resources.values()), None)
     if isinstance(resource, VFolderResource) and resource.record is not None:
         owner = resource.record.owner

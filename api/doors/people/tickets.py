@@ -20,7 +20,7 @@ from api.routes import (
     ticket_issue,
 )
 from api.schemas import people as shapes
-from core.access import ArchiveTicket, DownloadTicket, UploadTicket
+from core.access import ArchiveTicket, CredentialFacts, DownloadTicket, UploadTicket
 from core.access import tickets as access_tickets
 from core.errors import EntryExists, NoSpace, PathEscape, QuotaExceeded
 from core.names import moment
@@ -46,11 +46,11 @@ def issue_ticket(body: shapes.TicketOrder, asked: PersonRequest) -> Response:
     """Issue a ticket: for a download of `path`, an archive of `paths`, or an upload to `path`.
 
     With `tree` it permits any number of uploads below the directory `path`. It begins within five
-    minutes, and it ends with the permission of its subject.
+    minutes, and it ends with the permission of its subject and with the credential of this request.
     """
     if body.act == "upload":
         asked.decide("entries.write")
-    expires = access_tickets.expiry(TICKET_SECONDS)
+    expires = expiry_of(asked.caller.credential)
     ticket = _ticket(asked, body, expires)
     if isinstance(ticket, UploadTicket):
         ticket_issue.open_upload(ticket)
@@ -60,6 +60,13 @@ def issue_ticket(body: shapes.TicketOrder, asked: PersonRequest) -> Response:
     response = answer({"token": token, "url": url, "expires_at": moment(expires)}, 201)
     response.headers["Cache-Control"] = "no-store"
     return response
+
+
+def expiry_of(credential: CredentialFacts) -> int:
+    """Return the end of a ticket (seconds of the epoch): no ticket outlives its credential."""
+    expires = access_tickets.expiry(TICKET_SECONDS)
+    end = credential.expires_at
+    return expires if end is None else min(expires, int(end))
 
 
 def _ticket(

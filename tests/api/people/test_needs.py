@@ -1,19 +1,29 @@
 """No route without an act, no answer without a decision, no stream without a permission."""
 
 import threading
+import time
 from typing import Any, cast
 
 import pytest
 from flask import Flask, Response
+from msgspec import structs
 from redis import RedisError
 
 from api.access import openings
+from api.access.decisions import check_not_ended
 from api.access.openings import Openings
 from api.access.streams import LOOK_SECONDS, PersonStreams
+from api.doors.people.tickets import expiry_of
 from api.routes import PeopleResource, Route, RouteAnswer, needs
 from api.streaming import EventStream
-from core.access import ACTS
-from core.errors import AccessForbidden, AccessUnavailable, ConfigurationError, Defect
+from core.access import ACTS, CredentialFacts
+from core.errors import (
+    AccessForbidden,
+    AccessUnavailable,
+    ConfigurationError,
+    Defect,
+    Unauthenticated,
+)
 from tests.support.node import wait_for
 
 ROUTE = Route(gives={200: RouteAnswer("It.")})
@@ -54,6 +64,22 @@ def test_an_answer_without_a_decision_never_leaves(monkeypatch: pytest.MonkeyPat
     view = cast("Any", make_thing)
     with Flask(__name__).test_request_context(), pytest.raises(Defect, match="not decided"):
         view()
+
+
+def test_an_ended_credential_is_no_absent_thing() -> None:
+    """404 would tell its sender that everything is gone; 401 makes it renew the token."""
+    facts = CredentialFacts(kind="token", id="t", scopes=frozenset(), expires_at=time.time() - 1)
+    with pytest.raises(Unauthenticated):
+        check_not_ended(facts)
+    check_not_ended(structs.replace(facts, expires_at=time.time() + 3600))
+    check_not_ended(structs.replace(facts, expires_at=None))
+
+
+def test_a_ticket_ends_with_its_credential() -> None:
+    now = time.time()
+    facts = CredentialFacts(kind="token", id="t", scopes=frozenset(), expires_at=now + 60)
+    assert expiry_of(facts) <= now + 60
+    assert now + 200 < expiry_of(structs.replace(facts, expires_at=None)) <= now + 301
 
 
 def test_a_stream_ends_with_the_permission() -> None:
