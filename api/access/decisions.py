@@ -1,5 +1,6 @@
 """The one place of a door where access is decided: from a request to a caller and a decision."""
 
+import math
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
@@ -191,21 +192,32 @@ class AccessService:
             Unauthenticated: the key has ended, or the subject is blocked.
         """
         if kind == "key":
-            held = self.parts.subjects.held_key(credential)
-            if held is None or held.user.blocked or not held.key.live(time.time()):
-                raise Unauthenticated("The credential is not valid any more.", invalid=True)
-            facts: CredentialFacts = held.key.facts
-            return structs.replace(held.user, kind=subject.kind), facts
+            return self._of_key(subject, credential)
         if kind == "cookie":
             sign_in = self.parts.sign_ins.named(subject, credential)
             if sign_in is None:
                 raise Unauthenticated("The credential is not valid any more.", invalid=True)
             if sign_in.made_by.kind == "key":
-                return self._held(subject, "key", sign_in.made_by.id)[0], sign_in.facts
+                made_by, made_at = sign_in.made_by.id, sign_in.created_at
+                return self._of_key(subject, made_by, made_at)[0], sign_in.facts
         known = self.parts.subjects.completed(subject)
         if known.blocked:
             raise Unauthenticated("The credential is not valid any more.", invalid=True)
         return known, None
+
+    def _of_key(
+        self, subject: Subject, key_id: str, made_at: float = math.inf
+    ) -> tuple[Subject, CredentialFacts]:
+        """Return the user and the facts of a key that is good for what was made at that moment.
+
+        Raises:
+            Unauthenticated: it is not.
+        """
+        held = self.parts.subjects.held_key(key_id)
+        if held is None or held.user.blocked or not held.key.keeps(made_at, time.time()):
+            raise Unauthenticated("The credential is not valid any more.", invalid=True)
+        facts: CredentialFacts = held.key.facts
+        return structs.replace(held.user, kind=subject.kind), facts
 
     def check_ticket(self, claims: PersonClaims, volume: str, vfolder: VFolderId, act: str) -> None:
         """Decide the act of a person's ticket as of now.

@@ -172,7 +172,7 @@ class Credentials:
         made_by, now = sign_in.made_by, self._clock()
         if made_by.kind == "key":
             held = self._people.held_key(made_by.id)
-            if held is None or not held.key.live(now) or held.user.blocked:
+            if held is None or not held.key.keeps(sign_in.created_at, now) or held.user.blocked:
                 raise CredentialRefused("revoked", sign_in.id)
             if not api_keys.is_within(address, held.key.networks):
                 raise CredentialRefused("network", sign_in.id)

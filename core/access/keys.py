@@ -77,10 +77,24 @@ class ApiKey(Struct, frozen=True, kw_only=True):
     #: After a rotation: the digest of the secret before, and when it ends.
     former_digest: str | None = None
     former_ends_at: float | None = None
+    #: Sign-ins that were made before this moment ended with a secret that was replaced.
+    sign_ins_from: float | None = None
 
     def live(self, now: float) -> bool:
         """Return whether the key is neither revoked nor expired."""
         return self.revoked_at is None and now < self.expires_at
+
+    def keeps(self, made_at: float, now: float) -> bool:
+        """Return whether a sign-in of that moment is still good: it ends with the secret before.
+
+        One that was made with the new secret during the overlap ends with the overlap, too.
+        """
+        return self.live(now) and made_at >= (self._last_ended(now) or 0.0)
+
+    def _last_ended(self, now: float) -> float | None:
+        """Return when a secret before the present one last ended; None where none did."""
+        former = self.former_ends_at
+        return former if former is not None and former <= now else self.sign_ins_from
 
     @property
     def facts(self) -> CredentialFacts:
@@ -219,6 +233,8 @@ def check_count(keys: Iterable[ApiKey], table: AccessTable, now: float) -> None:
 def rotated(key: ApiKey, now: float, overlap_seconds: float) -> tuple[ApiKey, str]:
     """Return the key with a new secret, and its text. The old secret ends after the overlap.
 
+    So do the sign-ins that were made until then: who stole the old secret may have made some.
+
     The end of the key stays: a key cannot prolong its own life.
 
     Raises:
@@ -235,6 +251,7 @@ def rotated(key: ApiKey, now: float, overlap_seconds: float) -> tuple[ApiKey, st
         digest=_digest(secret),
         former_digest=key.digest if overlap_seconds else None,
         former_ends_at=now + overlap_seconds if overlap_seconds else None,
+        sign_ins_from=key._last_ended(now) if overlap_seconds else now,  # noqa: SLF001 - of this module
     )
     return changed, _text(key.id, secret)
 

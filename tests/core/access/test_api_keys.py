@@ -110,6 +110,24 @@ def test_after_a_rotation_both_secrets_count_for_the_overlap() -> None:
             keys.rotated(wrong, NOW, -1)
 
 
+def test_a_sign_in_ends_with_the_secret_that_made_it() -> None:
+    """Who stole a secret may have signed in; a rotation puts an end to that, too."""
+    key, _ = made()
+    assert key.keeps(NOW - 10, NOW)
+    at_once, _ = keys.rotated(key, NOW, 0)
+    assert not at_once.keeps(NOW - 10, NOW)
+    assert at_once.keeps(NOW, NOW)
+    later, _ = keys.rotated(key, NOW, 100)
+    assert later.keeps(NOW - 10, NOW + 99)
+    assert not later.keeps(NOW - 10, NOW + 100)
+    assert not later.keeps(NOW + 50, NOW + 100), "which secret made it is not known"
+    again, _ = keys.rotated(later, NOW + 200, 100)
+    assert not again.keeps(NOW - 10, NOW + 200), "what has ended does not come back"
+    assert again.keeps(NOW + 150, NOW + 250)
+    assert not again.keeps(NOW + 150, NOW + 300)
+    assert not structs.replace(key, revoked_at=NOW).keeps(NOW, NOW)
+
+
 @pytest.mark.parametrize(
     ("request_", "error"),
     [
