@@ -153,13 +153,14 @@ class SubjectStore:
         """Keep a new key of a user; `name` is that of the user, where it is known.
 
         Raises:
-            Conflict: the user has as many keys as allowed.
+            Conflict: the user has as many keys as allowed, or they take too much room.
         """
 
         def change(record: SubjectRecord) -> SubjectRecord:
             keys = [one for one in keys_of(record) if not _is_over(one, key.created_at)]
             api_keys.check_count(keys, table, key.created_at)
-            return with_keys(structs.replace(record, name=name or record.name), [*keys, key])
+            keys = api_keys.with_room([*keys, key], key.created_at)
+            return with_keys(structs.replace(record, name=name or record.name), keys)
 
         self.change("user", user, change)
 

@@ -123,6 +123,7 @@ def replace(backend: Backend, vfolder: VFolderId, text: bytes, before: str) -> N
     Raises:
         VFolderNotFound: the vfolder does not exist.
         RecordChanged: the present text is another one.
+        Conflict: the new text is longer than any record that is read.
         NoSpace, QuotaExceeded: the volume or the quota scope is full.
     """
     path = layout.record(vfolder)
@@ -265,6 +266,8 @@ def _text(root: int, path: PurePosixPath) -> bytes | None:
 
 
 def _replace(root: int, path: PurePosixPath, text: bytes, before: str) -> None:
+    if len(text) > records.RECORD_MAX_BYTES:  # nobody would read it again
+        raise Conflict("The record would be too long; remove grants or keys first.")
     if digest(_text(root, path)) != before:
         raise RecordChanged("The record was changed by another request; read it again.")
     with descriptors.made(path.parent, root, descriptors.HIDDEN_MODE) as directory:

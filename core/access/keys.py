@@ -18,10 +18,12 @@ from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 from typing import NamedTuple
 from uuid import UUID
 
+import msgspec
 from msgspec import Struct, structs
 
 from core.access.issuers import CredentialRefused
 from core.access.permissions import PERSON_SCOPES, Scope
+from core.access.records import RECORD_MAX_BYTES
 from core.access.subjects import CredentialFacts
 from core.errors import AccessForbidden, Conflict, InvalidParameters
 from core.settings import AccessTable
@@ -38,6 +40,8 @@ USE_SECONDS = 60.0
 NAME_MAX = 200
 NETWORKS_MAX = 100
 VFOLDERS_MAX = 1000
+#: The keys of a user take half of its record at most, so that each can still be revoked (bytes).
+KEYS_MAX_BYTES = RECORD_MAX_BYTES // 2
 
 _DIGITS = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 _KEY = re.compile(
@@ -228,6 +232,27 @@ def check_count(keys: Iterable[ApiKey], table: AccessTable, now: float) -> None:
     """
     if sum(key.live(now) for key in keys) >= table.keys_per_user:
         raise Conflict(f"A user has at most {table.keys_per_user} keys; revoke one first.")
+
+
+def with_room(keys: Iterable[ApiKey], now: float) -> list[ApiKey]:
+    """Return the keys of a record that has room for changes; those that ended first go.
+
+    Raises:
+        Conflict: the live ones alone are too long; revoke one first.
+    """
+    kept = list(keys)
+    sizes = {key.id: len(msgspec.json.encode(key)) for key in kept}
+    for key in sorted(kept, key=_ended_at):
+        if sum(sizes[one.id] for one in kept) <= KEYS_MAX_BYTES:
+            break
+        if key.live(now):
+            raise Conflict("The keys name too many vfolders and networks; revoke one first.")
+        kept.remove(key)
+    return kept
+
+
+def _ended_at(key: ApiKey) -> float:
+    return key.expires_at if key.revoked_at is None else key.revoked_at
 
 
 def rotated(key: ApiKey, now: float, overlap_seconds: float) -> tuple[ApiKey, str]:

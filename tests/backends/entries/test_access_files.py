@@ -16,7 +16,8 @@ from backends.fs import descriptors, layout
 from backends.mounted import PosixBackend
 from backends.retention import trash
 from backends.volumes import operations, remote
-from core.errors import VFolderNotFound
+from core.access import records
+from core.errors import Conflict, VFolderNotFound
 from core.names import QuotaScope, VFolderId
 
 JOB = uuid4().hex
@@ -69,6 +70,13 @@ def test_of_two_changes_at_the_same_time_one_is_refused(volume: Volume) -> None:
     with pytest.raises(RecordChanged):
         access_files.replace(volume.backend, volume.vfolder, b"second", before)
     assert volume.text() == b"first"
+
+
+def test_what_would_be_too_long_to_read_is_not_written(volume: Volume) -> None:
+    volume.write(b"x" * records.RECORD_MAX_BYTES)
+    with pytest.raises(Conflict):
+        volume.write(b"x" * (records.RECORD_MAX_BYTES + 1))
+    assert volume.text() == b"x" * records.RECORD_MAX_BYTES
 
 
 def test_no_change_is_lost_among_threads(volume: Volume) -> None:
