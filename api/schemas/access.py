@@ -1,24 +1,19 @@
 """Bodies and answers of the manager's routes about access."""
 
 from dataclasses import dataclass
-from typing import Any
 from uuid import UUID
 
 import marshmallow as ma
 from marshmallow import fields, validate
 
 from api.schemas.bodies import Body
-from api.schemas.fields import Text
+from api.schemas.fields import MomentField, Note, SubjectWord, Text
 from core.access import ACTS, Scope
 from core.errors import InvalidParameters
-from core.names import parsed_moment
 
 #: Most ids of one kind that a request may name, and most grants of a vfolder.
 IDS_MAX = 10_000
 GRANTS_MAX = 1000
-#: The longest note of a grant (characters).
-NOTE_MAX = 500
-_WORD = r"^(?:user|group):(?:[0-9a-fA-F]{32}|[0-9a-fA-F]{8}-(?:[0-9a-fA-F]{4}-){3}[0-9a-fA-F]{12})$"
 
 
 def _ids() -> fields.List[UUID]:
@@ -36,18 +31,6 @@ def canonical(word: str) -> str:
         return f"{kind}:{UUID(text)}"
     except ValueError:
         raise InvalidParameters("A subject is written user:<uuid> or group:<uuid>.") from None
-
-
-class _Moment(fields.Field[float]):
-    """A moment as RFC 3339 writes it; loaded as seconds of the epoch."""
-
-    openapi = {"type": ["string"], "format": "date-time"}  # noqa: RUF012 - read by apispec alone
-
-    def _deserialize(self, value: Any, *_: Any, **__: Any) -> float:  # noqa: ANN401 - marshmallow's hook
-        try:
-            return parsed_moment(value).timestamp()
-        except (TypeError, ValueError, AttributeError):
-            raise ma.ValidationError("Not a moment; write 2026-01-31T12:00:00Z.") from None
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,17 +67,14 @@ class ManagedGrantBody(Body):
     """One grant of the manager."""
 
     makes = ManagedGrant
-    to = Text(
-        validate=validate.Regexp(_WORD),
-        metadata={"description": "`user:<uuid>` or `group:<uuid>`."},
-    )
+    to = SubjectWord(required=True, metadata={"description": "`user:<uuid>` or `group:<uuid>`."})
     permission = fields.String(
         required=True,
         validate=validate.OneOf(["ro", "rw", "rwd", "wd"]),
         metadata={"description": "`wd` is another word for `rwd`."},
     )
-    expires_at = _Moment(load_default=None, allow_none=True)
-    note = fields.String(load_default="", validate=validate.Length(max=NOTE_MAX))
+    expires_at = MomentField(load_default=None, allow_none=True)
+    note = Note(load_default="")
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,7 +109,7 @@ class CheckAccessBody(Body):
     """A decision that is to be explained; nothing is done."""
 
     makes = CheckAccess
-    subject = Text(validate=validate.Regexp(_WORD), metadata={"description": "`user:<uuid>`."})
+    subject = SubjectWord(required=True, metadata={"description": "`user:<uuid>`."})
     act = fields.String(required=True, validate=validate.OneOf(sorted(ACTS)))
     vfolder = Text(metadata={"description": "An id, or `VOLUME:ID`."})
     groups = _ids()

@@ -1,18 +1,35 @@
 """Fields as existing clients write them: tolerant where they are loose, strict elsewhere."""
 
+import re
 from typing import Any, ClassVar
+from uuid import UUID
 
 import marshmallow as ma
 from marshmallow import fields, validate
 
 from core.errors import InvalidName, PathEscape
-from core.names import SCOPE_PATTERN, VFOLDER_PATTERN, QuotaScope, VFolderId, VFolderPath
+from core.names import (
+    SCOPE_PATTERN,
+    VFOLDER_PATTERN,
+    QuotaScope,
+    VFolderId,
+    VFolderPath,
+    moment_ns,
+)
 from core.settings import size_bytes
 
 _TRUE = frozenset({"t", "true", "y", "yes", "on", "1"})
 _FALSE = frozenset({"false", "n", "no", "off", "0", "none"})
 #: Sizes and limits fit a signed 64-bit integer, as off_t does.
 INTEGER_MAX = 2**63 - 1
+#: The longest note of a grant (characters).
+NOTE_MAX = 500
+_NANOSECONDS = 1_000_000_000
+#: A user or a group; the UUID with hyphens or without.
+SUBJECT_PATTERN = (
+    r"^(?:user|group):(?:[0-9a-fA-F]{32}|[0-9a-fA-F]{8}-(?:[0-9a-fA-F]{4}-){3}[0-9a-fA-F]{12})$"
+)
+_SUBJECT = re.compile(SUBJECT_PATTERN.strip("^$"))
 #: Digits of INTEGER_MAX and a sign (characters); longer text is refused without parsing.
 _INTEGER_TEXT_MAX = 20
 
@@ -28,6 +45,47 @@ class Text(fields.String):
         options.setdefault("validate", validate.Length(min=1))
         options.setdefault("required", True)
         super().__init__(**options)
+
+
+def encodable(text: str) -> None:
+    """Refuse text that no file and no store can keep: JSON can escape half of a surrogate pair."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise ma.ValidationError("Not text: it has half of a surrogate pair.") from None
+
+
+class Note(fields.String):
+    """A note of a person; empty when absent."""
+
+    def __init__(self, **options: Any) -> None:  # noqa: ANN401 - marshmallow's options
+        super().__init__(validate=[validate.Length(max=NOTE_MAX), encodable], **options)
+
+
+class MomentField(fields.Field[float]):
+    """A moment as RFC 3339 writes it, with an offset; loaded as seconds of the epoch."""
+
+    openapi: ClassVar[OpenApi] = {"type": ["string"], "format": "date-time"}
+
+    def _deserialize(self, value: Any, *_: Any, **__: Any) -> float:  # noqa: ANN401 - marshmallow's hook
+        if not isinstance(value, str):
+            raise ma.ValidationError("Not a moment; write 2026-01-31T12:00:00Z.")
+        try:
+            return moment_ns(value) / _NANOSECONDS
+        except ValueError as error:
+            raise ma.ValidationError(f"It {error}.") from None
+
+
+class SubjectWord(fields.Field[str]):
+    """A user or a group; loaded as records write it, in whichever form the UUID came."""
+
+    openapi: ClassVar[OpenApi] = {"type": ["string"], "pattern": SUBJECT_PATTERN}
+
+    def _deserialize(self, value: Any, *_: Any, **__: Any) -> str:  # noqa: ANN401 - marshmallow's hook
+        if not isinstance(value, str) or not _SUBJECT.fullmatch(value):
+            raise ma.ValidationError("Not user:<uuid> or group:<uuid>.")
+        kind, _, text = value.partition(":")
+        return f"{kind}:{UUID(text)}"
 
 
 class VolumeName(Text):

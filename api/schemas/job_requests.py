@@ -8,7 +8,14 @@ import marshmallow as ma
 from marshmallow import fields, validate
 
 from api.schemas.bodies import Body
-from api.schemas.fields import INTEGER_MAX, PathField, ScopeField, VFolderField, VolumeName
+from api.schemas.fields import (
+    INTEGER_MAX,
+    PathField,
+    ScopeField,
+    VFolderField,
+    VolumeName,
+    encodable,
+)
 from backends.retention import NAME_MAX, check_name
 from backends.tree import parse_rule
 from core.errors import InvalidName, InvalidParameters
@@ -21,13 +28,6 @@ LABEL_MAX = 200
 #: The longest deadline of a job: a year (seconds).
 DEADLINE_MAX_SECONDS = 365 * 86_400
 _JOB_ID = validate.Regexp(r"^[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}$")
-
-
-def _encodable(text: str) -> None:
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        raise ma.ValidationError("Not text: it has half of a surrogate pair.") from None
 
 
 def _rule(rule: str) -> None:
@@ -89,7 +89,7 @@ def _target_volume() -> fields.String:
     )
 
 
-_LABEL = validate.And(validate.Length(max=LABEL_MAX), _encodable)
+_LABEL = validate.And(validate.Length(max=LABEL_MAX), encodable)
 
 
 class JobBody(ma.Schema):

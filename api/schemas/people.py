@@ -2,23 +2,28 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import Any
 
 import marshmallow as ma
 from marshmallow import fields, validate
 
 from api.schemas.bodies import Body, InvalidDocument
-from api.schemas.fields import INTEGER_MAX, Flag, OpenApi, PathField, Text
-from core.names import VFolderPath, parsed_moment
+from api.schemas.fields import (
+    INTEGER_MAX,
+    Flag,
+    MomentField,
+    Note,
+    PathField,
+    SubjectWord,
+    Text,
+)
+from core.names import VFolderPath
 
 #: The most directories, or entries, that one request may name.
 DIRECTORIES_MAX = 1000
 PATHS_MAX = 10_000
-#: The longest note of a grant, and name of a key (characters).
-NOTE_MAX = 500
 GROUP_PERMISSIONS = ["none", "ro", "rw", "rwd"]
 GRANTED = ["ro", "rw", "rwd"]
-_OWNER_PATTERN = "^(?:user|group):[0-9a-fA-F-]{32,36}$"
 #: What a change does not name.
 UNCHANGED: Any = object()
 
@@ -27,26 +32,6 @@ class PersonBody(Body):
     """A body of a person's route: unknown keys are refused."""
 
     refusal = InvalidDocument
-
-
-class MomentField(fields.Field[float]):
-    """A moment as RFC 3339 writes it, with an offset; loaded as seconds of the epoch."""
-
-    openapi: ClassVar[OpenApi] = {"type": ["string"], "format": "date-time"}
-
-    def _deserialize(self, value: Any, *_: Any, **__: Any) -> float:  # noqa: ANN401 - marshmallow's hook
-        if not isinstance(value, str):
-            raise ma.ValidationError("Not a moment; write 2026-01-31T12:00:00Z.")
-        try:
-            return parsed_moment(value).timestamp()
-        except ValueError as error:
-            raise ma.ValidationError(str(error)) from None
-
-
-def _seconds(**options: Any) -> fields.Float:  # noqa: ANN401 - marshmallow's options
-    return fields.Float(
-        allow_none=True, load_default=None, validate=validate.Range(min=0), **options
-    )
 
 
 # -- VFolders --------------------------------------------------------------------------------------
@@ -71,10 +56,9 @@ class NewVFolderBody(PersonBody):
         allow_none=True,
         metadata={"description": "The name of a volume; needed where the caller may use several."},
     )
-    owner = fields.String(
+    owner = SubjectWord(
         load_default=None,
         allow_none=True,
-        validate=validate.Regexp(_OWNER_PATTERN, error="Not user:<uuid> or group:<uuid>."),
         metadata={"description": "`user:<uuid>` or `group:<uuid>`; the caller when absent."},
     )
     group_permission = fields.String(
@@ -359,13 +343,10 @@ class NewGrantBody(PersonBody):
     """A request to share a vfolder."""
 
     makes = NewGrant
-    to = fields.String(
-        required=True,
-        validate=validate.Regexp(_OWNER_PATTERN, error="Not user:<uuid> or group:<uuid>."),
-    )
+    to = SubjectWord(required=True)
     permission = fields.String(required=True, validate=validate.OneOf(GRANTED))
     expires_at = MomentField(load_default=None, allow_none=True)
-    note = fields.String(load_default="", validate=validate.Length(max=NOTE_MAX))
+    note = Note(load_default="")
 
 
 @dataclass(frozen=True, slots=True)
@@ -389,7 +370,7 @@ class GrantChangeBody(PersonBody):
     makes = GrantChange
     permission = fields.String(validate=validate.OneOf(GRANTED))
     expires_at = MomentField(allow_none=True)
-    note = fields.String(validate=validate.Length(max=NOTE_MAX))
+    note = Note()
 
 
 class GrantRow(ma.Schema):

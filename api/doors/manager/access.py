@@ -80,7 +80,7 @@ def forget_access(body: shapes.ForgetAccess) -> Response:
 )
 def check_access(body: shapes.CheckAccess) -> Response:
     """Explain a decision about one vfolder, step by step. Nothing is done."""
-    kind, _, text = shapes.canonical(body.subject).partition(":")
+    kind, _, text = body.subject.partition(":")
     if kind != "user":
         raise InvalidParameters("The subject of a decision is a user: user:<uuid>.")
     user = UUID(text)
@@ -132,14 +132,14 @@ def replace_grants(body: shapes.ReplaceGrants, vfolder_id: str) -> Response:
     expected = request.headers.get("If-Match", "*")
     if expected not in ("*", _etag(known.record)):
         raise RevisionChanged("The record was changed since it was read; read it again.")
-    granted = [shapes.canonical(one.to) for one in body.grants]
+    granted = [one.to for one in body.grants]
     if len(set(granted)) != len(granted):
         raise InvalidParameters("A user or group has two grants; name each once.")
 
     def changed(record: VFolderRecord) -> VFolderRecord:
         kept = tuple(grant for grant in record.grants if grant.source != "manager")
         old = {grant.to: grant.id for grant in record.grants if grant.source == "manager"}
-        managed = tuple(_grant(one, old.get(shapes.canonical(one.to))) for one in body.grants)
+        managed = tuple(_grant(one, old.get(one.to)) for one in body.grants)
         return structs.replace(record, grants=(*kept, *managed))
 
     record = _people().records.change(known, changed).record
@@ -250,7 +250,7 @@ def _grant(one: shapes.ManagedGrant, known_id: str | None) -> Grant:
     permission = Permission.parse(one.permission).word
     return Grant(
         id=known_id or token_hex(_ID_BYTES),
-        to=shapes.canonical(one.to),
+        to=one.to,
         permission=permission,  # type: ignore[arg-type] # the schema knows the words
         source="manager",
         expires_at=one.expires_at,

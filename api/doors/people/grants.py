@@ -72,16 +72,16 @@ def share_vfolder(body: shapes.NewGrant, asked: PersonRequest) -> Response:
     """
     record = asked.vfolder.record
     check_unchanged(record)
-    if body.to.lower() == record.owner.word:
+    if body.to == record.owner.word:
         raise pointer("to", "owns the vfolder already")
     if body.expires_at is not None and body.expires_at <= time.time():
         raise pointer("expires_at", "has passed")
-    old = [one for one in record.grants if one.to == body.to.lower() and one.source == "local"]
+    old = [one for one in record.grants if one.to == body.to and one.source == "local"]
     if len(record.grants) - len(old) >= GRANTS_MAX:
         raise Conflict(f"A vfolder has at most {GRANTS_MAX} grants; share it with a group.")
     grant = Grant(
         id=old[0].id if old else token_hex(_ID_BYTES),
-        to=body.to.lower(),
+        to=body.to,
         permission=body.permission,  # type: ignore[arg-type] # the schema knows the words
         expires_at=body.expires_at,
         note=body.note,

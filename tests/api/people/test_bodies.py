@@ -1,0 +1,56 @@
+"""What bodies say of people and moments is kept as records have it, or refused."""
+
+from typing import Any
+from uuid import UUID
+
+import marshmallow as ma
+import pytest
+
+from api.schemas.access import ManagedGrantBody
+from api.schemas.people import GrantChangeBody, NewGrantBody, NewVFolderBody
+
+USER = UUID(int=1)
+BODIES: list[ma.Schema] = [NewGrantBody(), ManagedGrantBody()]
+
+
+@pytest.mark.parametrize("schema", BODIES, ids=lambda schema: type(schema).__name__)
+@pytest.mark.parametrize("text", [str(USER), USER.hex, str(USER).upper()])
+def test_a_grant_names_its_user_as_decisions_do(schema: ma.Schema, text: str) -> None:
+    """A grant to another spelling would give nothing to anyone."""
+    grant = schema.load({"to": f"user:{text}", "permission": "ro"})
+    assert grant.to == f"user:{USER}"
+
+
+@pytest.mark.parametrize("schema", BODIES, ids=lambda schema: type(schema).__name__)
+@pytest.mark.parametrize(
+    "word", ["user:" + "-" * 36, f"user:{USER}\n", f"user:{USER.hex[:-1]}-", "x", "", 5, None]
+)
+def test_what_names_nobody_is_refused(schema: ma.Schema, word: Any) -> None:
+    with pytest.raises(ma.ValidationError):
+        schema.load({"to": word, "permission": "ro"})
+
+
+@pytest.mark.parametrize("schema", BODIES, ids=lambda schema: type(schema).__name__)
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"note": "\ud800"},
+        {"expires_at": "2026-01-01T00:00:00"},
+        {"expires_at": "2026-01-01"},
+        {"expires_at": "0001-01-01"},
+        {"expires_at": 5},
+    ],
+    ids=str,
+)
+def test_what_no_record_keeps_is_refused(schema: ma.Schema, more: dict[str, Any]) -> None:
+    with pytest.raises(ma.ValidationError):
+        schema.load({"to": f"user:{USER}", "permission": "ro", **more})
+
+
+def test_owners_and_changes_have_the_same_rules() -> None:
+    made = NewVFolderBody().load({"name": "a", "owner": f"group:{USER.hex}"})
+    assert made.owner == f"group:{USER}"
+    with pytest.raises(ma.ValidationError):
+        GrantChangeBody().load({"note": "\udcff"})
+    moment = GrantChangeBody().load({"expires_at": "2026-01-01T01:00:00+01:00"})
+    assert moment.given == {"expires_at": 1_767_225_600.0}
