@@ -242,10 +242,10 @@ class AccessService:
         self.allowed(caller, rule, {"vfolder": found.resource})
 
     # -- Audit -------------------------------------------------------------------------------------
-    def note(
-        self, caller: Caller, rule: AccessRule, found: FoundVFolder | None, decision: Decision
-    ) -> None:
+    def note(self, caller: Caller, rule: AccessRule, decision: Decision, **about: Any) -> None:  # noqa: ANN401 - members of a line
         """Write the line of an allowed act, before it begins; looks at lists write none.
+
+        `about` has what it is about, by the members of a line: `vfolder`, `job_id`.
 
         Raises:
             AccessUnavailable: a change cannot be logged; then it is refused.
@@ -256,18 +256,25 @@ class AccessService:
             caller,
             rule.name,
             "allowed",
-            vfolder=found.reference if found else None,
             need=decision.needed.word,
             have=decision.permission.word,
             via=decision.via,
+            decider=decision.decider,
+            **about,
         )
         if rule.name in _OPENINGS:
             self._openings.add(entry)
         elif not rule.name.endswith(_LOOKS):
             self.parts.audit.write(entry)
 
-    def note_refusal(self, caller: Caller, rule: AccessRule, error: StorageError) -> None:
-        """Write the line of a refused act."""
+    def note_refusal(
+        self,
+        caller: Caller,
+        rule: AccessRule,
+        error: StorageError,
+        **about: Any,  # noqa: ANN401 - as `note`
+    ) -> None:
+        """Write the line of a refused act; see `note`."""
         from core.access.audit import entry_of  # noqa: PLC0415 - most doors do not need it
 
         facts = error.facts
@@ -278,6 +285,7 @@ class AccessService:
             need=facts.get("needed"),
             have=facts.get("have"),
             reason=facts.get("reason", "hidden"),
+            **about,
         )
         self.parts.audit.note(entry)
 

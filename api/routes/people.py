@@ -32,6 +32,8 @@ from core.errors import (
 from core.jobs import Job
 
 _RULE = "access_rule"
+#: The longest text of a path that a line of the audit log has (characters).
+NAMED_MAX = 300
 _READS = frozenset({"GET", "HEAD"})
 #: Acts that look for a vfolder in the trash only.
 _IN_TRASH = frozenset({"vfolders.restore", "vfolders.purge"})
@@ -72,11 +74,18 @@ class PersonRequest:
         try:
             self.decision = self.service.allowed(self.caller, rule, given)
         except StorageError as error:
-            self.service.note_refusal(self.caller, rule, error)
+            self.service.note_refusal(self.caller, rule, error, **self._about)
             raise
         if not self.is_quiet:
-            self.service.note(self.caller, rule, self.found, self.decision)
+            self.service.note(self.caller, rule, self.decision, **self._about)
         return self.decision
+
+    @property
+    def _about(self) -> dict[str, str | None]:
+        """Return what a line of the audit log says the request is about; refused or not."""
+        named = self.path.get("vfolder_id", "")[:NAMED_MAX] or None
+        vfolder = self.found.reference if self.found else named
+        return {"vfolder": vfolder, "job_id": self.path.get("job_id", "")[:NAMED_MAX] or None}
 
     def about_vfolder(self, text: str, *, fresh: bool = False) -> None:
         """Find the vfolder of the path, and decide the act; `fresh` reads the record's file."""
@@ -84,7 +93,7 @@ class PersonRequest:
         try:
             found = self.service.find(self.caller, self.rule, text, trashed=in_trash, fresh=fresh)
         except VFolderNotFound as error:
-            self.service.note_refusal(self.caller, self.rule, error)
+            self.service.note_refusal(self.caller, self.rule, error, **self._about)
             raise
         self._resources["vfolder"] = found.resource
         self.found = found

@@ -8,7 +8,7 @@ from flask import Response, request
 from msgspec import structs
 
 from api.access import AmbiguousReference, RevisionChanged
-from api.http import answer, no_content
+from api.http import answer, no_content, this_request
 from api.routes import Resource, Route, RouteAnswer, current_door, parameters, people_parts
 from api.schemas import access as shapes
 from api.volumes import KnownVFolder
@@ -119,7 +119,7 @@ def check_access(body: shapes.CheckAccess) -> Response:
         parameters=(parameters.IF_MATCH,),
         refuses=(
             *(VFolderNotFound, AmbiguousReference, RecordChanged, RevisionChanged),
-            *(NoSpace, QuotaExceeded),
+            *(NoSpace, QuotaExceeded, AccessUnavailable),
         ),
     ),
 )
@@ -142,6 +142,7 @@ def replace_grants(body: shapes.ReplaceGrants, vfolder_id: str) -> Response:
         managed = tuple(_grant(one, old.get(one.to)) for one in body.grants)
         return structs.replace(record, grants=(*kept, *managed))
 
+    _note_change(known, changed(known.record))
     record = _people().records.change(known, changed).record
     response = answer(
         {"grants": [_grant_document(grant) for grant in record.grants], "revision": record.revision}
@@ -229,6 +230,36 @@ def _to_change(reference: str) -> KnownVFolder:
     subject = _people().subjects.read(scope.id)
     is_user = subject is not None and subject.kind == "user"
     return _found(reference, scope.id, fresh=True) if is_user else known
+
+
+def _note_change(known: KnownVFolder, changed: VFolderRecord) -> None:
+    """Write the line of the audit log before the change.
+
+    Raises:
+        AccessUnavailable: it cannot be written; then nothing changes.
+    """
+    from core.access.audit import entry_of  # noqa: PLC0415 - most doors do not need it
+
+    caller = Caller(
+        subject=Subject(kind="manager"),
+        credential=CredentialFacts(kind="secret", id="manager", scopes=frozenset(Scope)),
+        request_id=this_request().request_id or "",
+    )
+    before, after = (_managed(record) for record in (known.record, changed))
+    entry = entry_of(
+        caller,
+        "grants.replace",
+        "allowed",
+        vfolder=f"{known.volume}:{known.vfolder.id}",
+        before=before,
+        after=after,
+    )
+    _people().audit.write(entry)
+
+
+def _managed(record: VFolderRecord) -> dict[str, str]:
+    """Return the permissions that the manager gives, by user or group."""
+    return {grant.to: grant.permission for grant in record.grants if grant.source == "manager"}
 
 
 def _caller(user: UUID, **more: Any) -> Caller:  # noqa: ANN401 - groups and scopes

@@ -3,6 +3,7 @@
 The routes exist only with the table `[vfolder.access]`.
 """
 
+import json
 import os
 import time
 from collections.abc import Iterator
@@ -16,6 +17,7 @@ from redis import Redis
 
 from backends.fs import layout
 from core.access import Grant, RecordOwner, Seals, VFolderRecord, records
+from core.access.audit import files
 from core.names import VFolderId, moment
 from core.settings import Settings
 from tests.api.wire.conftest import new_vfid
@@ -168,6 +170,20 @@ def test_the_list_of_the_manager_replaces_its_own_grants_only(vfolder: VFolder) 
     second = vfolder.grants({"to": f"user:{managed}", "permission": "rw"}).json()
     assert second["grants"][1]["id"] == first["grants"][1]["id"]
     assert vfolder.grants().json()["grants"][0]["id"] == "own"
+
+
+def test_a_change_by_the_manager_is_in_the_audit_log(vfolder: VFolder, place: Settings) -> None:
+    user = uuid4()
+    vfolder.grants({"to": f"user:{user}", "permission": "wd"})
+    lines = [
+        json.loads(line)
+        for path in files(place.state_dir / "audit")
+        for line in path.read_text().splitlines()
+        if str(vfolder.id.id) in line
+    ]
+    assert [(line["subject"], line["act"], line["before"], line["after"]) for line in lines] == [
+        ("manager", "grants.replace", {}, {f"user:{user}": "rwd"})
+    ]
 
 
 def test_a_change_of_another_revision_is_refused(vfolder: VFolder) -> None:
