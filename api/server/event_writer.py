@@ -103,6 +103,7 @@ class EventWriter:
         self._new: deque[EventResponse] = deque()
         self._woken: deque[EventResponse] = deque()
         self._thread: threading.Thread | None = None
+        self._stops = False
         self._poll: select.epoll
         self._wakes: int
 
@@ -113,6 +114,16 @@ class EventWriter:
                 self._start()
         self._new.append(response)
         self._wake()
+
+    def stop(self) -> None:
+        """End every stream, those to come too: the process ends, and its readers ask another one.
+
+        A stream ends as its response does, so no reader takes it for a cut connection.
+        """
+        with self._lock:
+            self._stops = True
+            if self._thread is not None:
+                self._wake()
 
     def _start(self) -> None:
         self._poll = select.epoll()
@@ -141,15 +152,25 @@ class EventWriter:
     def _serve_woken(self) -> None:
         os.read(self._wakes, _COUNTER_BYTES)
         while self._new:
-            response = self._new.popleft()
-            descriptor = response.conn.sock.fileno()
-            self._streams[descriptor] = response
-            self._poll.register(descriptor, _GONE)
-            response.body.follow(partial(self._changed, response))
+            self._begin(self._new.popleft())
+        if self._stops:
+            for response in list(self._streams.values()):
+                response.body.put(b"", last=True)
         for response in {id(one): one for one in _drained(self._woken)}.values():
             descriptor = response.conn.sock.fileno()
             if self._streams.get(descriptor) is response and not response.is_behind:
                 self._serve(descriptor, response)
+
+    def _begin(self, response: EventResponse) -> None:
+        descriptor = response.conn.sock.fileno()
+        self._streams[descriptor] = response
+        try:
+            self._poll.register(descriptor, _GONE)
+        except (OSError, ValueError) as error:
+            _log.warning("event stream not followed", reason=str(error))
+            self._end(descriptor, response, cut=True)
+            return
+        response.body.follow(partial(self._changed, response))
 
     def _serve_silent(self) -> None:
         """Send comments where nothing happens, and cut off readers that take no byte."""
@@ -164,9 +185,8 @@ class EventWriter:
     def _serve(
         self, descriptor: int, response: EventResponse, comment: bytes = b"", *, gone: bool = False
     ) -> None:
-        was_behind = response.is_behind
         try:
-            ended = gone or response.send(comment)
+            ended = gone or self._sent(descriptor, response, comment)
         except OSError:
             ended = gone = True
         except Exception:  # noqa: BLE001 - a defect in one stream must not end the thread of all
@@ -177,17 +197,31 @@ class EventWriter:
             return
         response.looked_at = time.monotonic()
         self._streams.move_to_end(descriptor)
+
+    def _sent(self, descriptor: int, response: EventResponse, comment: bytes) -> bool:
+        """Send what is there, and wait for room where it does not fit; return whether it ended."""
+        was_behind = response.is_behind
+        if response.send(comment):
+            return True
         if response.is_behind != was_behind:
             wanted = _GONE | (select.EPOLLOUT if response.is_behind else 0)
             self._poll.modify(descriptor, wanted)
+        return False
 
     def _end(self, descriptor: int, response: EventResponse, *, cut: bool) -> None:
+        """Let go of a stream; what fails meanwhile ends no other one."""
         del self._streams[descriptor]
-        self._poll.unregister(descriptor)
-        if cut:
-            response.abandon()
-        response.body.close()
-        self._on_finished(response)
+        steps: list[Callable[[], object]] = [
+            partial(self._poll.unregister, descriptor),
+            *([response.abandon] if cut else []),
+            response.body.close,
+            partial(self._on_finished, response),
+        ]
+        for step in steps:
+            try:
+                step()
+            except Exception as error:  # noqa: BLE001 - as `_serve`
+                _log.warning("event stream not ended well", reason=repr(error))
 
 
 def _drained(queue: "deque[EventResponse]") -> list[EventResponse]:

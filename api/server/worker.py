@@ -326,7 +326,9 @@ class DoorWorker(ThreadWorker):
             self._drop(conn)
 
     def _cap_keepalive(self, deadline: float) -> None:
+        """Run when the worker begins to end: nothing that waits keeps it from that."""
         self._waiting.cap(deadline)
+        self._events.stop()
 
     # -- On the threads ---------------------------------------------------------------------------
 
