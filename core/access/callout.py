@@ -235,9 +235,9 @@ def _answer(one: Any) -> Answer:  # noqa: ANN401 - any JSON value
     except InvalidParameters:
         raise AccessUnavailable("The policy service answered an unknown permission.") from None
     seconds = one.get("ttl_seconds", TTL_SECONDS)
-    if isinstance(seconds, bool) or not isinstance(seconds, int | float) or seconds < 0:
+    if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not seconds >= 0:
         raise AccessUnavailable("`ttl_seconds` of the policy service is no number of seconds.")
-    seconds = min(float(seconds), TTL_MAX_SECONDS)
+    seconds = float(min(seconds, TTL_MAX_SECONDS))
     return Answer(held=_held(permission, seconds), ttl_seconds=seconds)
 
 

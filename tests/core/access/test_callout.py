@@ -224,6 +224,17 @@ def test_every_wrong_answer_is_a_no(service: callout.Callout, policy: Policy, ki
     assert asked(service) == [Permission.RW], "the next call is a new one"
 
 
+def test_an_answer_for_ever_ends_after_30_seconds() -> None:
+    checks = [callout.Check(volume="local", scope="", vfolder="", need=Permission.RO)]
+    text = b'{"result": {"checks": [{"permission": "ro", "ttl_seconds": %s}]}}'
+    for seconds in (b"1" + b"0" * 400, b"1e300", b"31"):
+        (answer,) = callout.parsed(text % seconds, checks)
+        assert answer.ttl_seconds == 30
+    for seconds in (b"NaN", b"-1" + b"0" * 400):
+        with pytest.raises(AccessUnavailable):
+            callout.parsed(text % seconds, checks)
+
+
 def test_allow_is_no_answer_to_several_checks(service: callout.Callout, policy: Policy) -> None:
     policy.reply = result(YES)
     with pytest.raises(AccessUnavailable):
