@@ -219,8 +219,7 @@ def make_vfolder(body: shapes.NewVFolder, asked: PersonRequest) -> Response:
         scope=ScopeResource(scope=scope, volume=volume, members_may=service.members_may_create)
     )
     key = job_answers.idempotency_key()
-    new = uuid5(_KEYS, f"{caller.subject.word}\0{key}") if key else uuid4()
-    vfolder = VFolderId(scope, new)
+    vfolder = VFolderId(scope, id_of_key(caller.subject.word, scope, volume, key))
     _check_name(asked, volume, vfolder, name)
     record = structs.replace(
         records.implied(volume, vfolder),
@@ -235,6 +234,14 @@ def make_vfolder(body: shapes.NewVFolder, asked: PersonRequest) -> Response:
     response = _answer(asked, found, 201)
     response.headers["Location"] = f"/v1/vfolders/{found.reference}"
     return response
+
+
+def id_of_key(requester: str, scope: QuotaScope, volume: str, key: str) -> UUID:
+    """Return the id of a new vfolder: the same for a repeated request, a random one without a key.
+
+    Another owner or volume gives another id: in two scopes of a volume one id would be ambiguous.
+    """
+    return uuid5(_KEYS, "\0".join((requester, str(scope), volume, key))) if key else uuid4()
 
 
 def _made(

@@ -2,7 +2,9 @@
 
 import threading
 import time
+from itertools import product
 from typing import Any, cast
+from uuid import UUID
 
 import pytest
 from flask import Flask, Response
@@ -14,6 +16,7 @@ from api.access.decisions import check_not_ended
 from api.access.openings import Openings
 from api.access.streams import LOOK_SECONDS, PersonStreams
 from api.doors.people.tickets import expiry_of
+from api.doors.people.vfolders import id_of_key
 from api.routes import PeopleResource, Route, RouteAnswer, needs
 from api.streaming import EventStream
 from core.access import ACTS, CredentialFacts
@@ -24,6 +27,7 @@ from core.errors import (
     Defect,
     Unauthenticated,
 )
+from core.names import QuotaScope
 from tests.support.node import wait_for
 
 ROUTE = Route(gives={200: RouteAnswer("It.")})
@@ -80,6 +84,19 @@ def test_a_ticket_ends_with_its_credential() -> None:
     facts = CredentialFacts(kind="token", id="t", scopes=frozenset(), expires_at=now + 60)
     assert expiry_of(facts) <= now + 60
     assert now + 200 < expiry_of(structs.replace(facts, expires_at=None)) <= now + 301
+
+
+def test_one_key_makes_one_vfolder_in_one_place() -> None:
+    """An id in two scopes of one volume is ambiguous: no path would name either of them."""
+    user, group = (
+        QuotaScope.parse(f"user:{UUID(int=1)}"),
+        QuotaScope.parse(f"project:{UUID(int=2)}"),
+    )
+    places = product(("user:a", "user:b"), (user, group), ("local", "second"), ("k", "l"))
+    ids = [id_of_key(*place) for place in places]
+    assert len(set(ids)) == 16
+    assert id_of_key("user:a", user, "local", "k") == ids[0]
+    assert id_of_key("user:a", user, "local", "") != id_of_key("user:a", user, "local", "")
 
 
 def test_a_stream_ends_with_the_permission() -> None:
