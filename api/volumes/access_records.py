@@ -25,7 +25,13 @@ from core.access import (
     record_key,
     records,
 )
-from core.errors import UnknownVolume, VFolderNotFound
+from core.errors import (
+    DeadlineExceeded,
+    StorageError,
+    Unavailable,
+    UnknownVolume,
+    VFolderNotFound,
+)
 from core.names import QuotaScope, ScopeKind, VFolderId
 from core.settings import Settings
 from core.telemetry import logger
@@ -170,11 +176,18 @@ class AccessRecords:
         changed = change(known.record)
         changed = structs.replace(changed, revision=known.record.revision + 1)
         text = self._seals.seal(changed, records.place_of(volume, vfolder))
+        change_of = AccessChange(vfolders=(vfolder.id,), volumes=(volume,))
+        self._cache.begin_change(record_key(volume, vfolder.id))
         try:
             self._access.on_volume(volume, access_files.replace, vfolder, text, known.digest)
-            self._enter(changed)
-        finally:
-            self._cache.changed(AccessChange(vfolders=(vfolder.id,), volumes=(volume,)))
+        except (DeadlineExceeded, Unavailable):  # it may still be written
+            self._cache.changed(change_of._replace(settled=False))
+            raise
+        except StorageError:
+            self._cache.changed(change_of)
+            raise
+        self._enter(changed)
+        self._cache.changed(change_of)
         return KnownVFolder(volume, vfolder, changed, access_files.digest(text))
 
     def _enter(self, record: VFolderRecord) -> None:

@@ -5,6 +5,8 @@
     group:<hex>:members             the record of a group; 5 minutes
     vfolder:<hex>:version, user:<hex>:version, group:<hex>:version
                                     counters that each change raises; two hours
+    vfolder:<hex>:record:<volume>:changing
+                                    a record is being written; two minutes, unless it is done before
     vf:access:version               the counter that stands for all values; no end
     vf:access                       channel: JSON of each change, for those who follow
 
@@ -13,6 +15,9 @@ It is in database 0 of the `live` role. Nothing depends on it: cold or away, the
 While the store is up, a value that was not compared with its counters for `CHECK_SECONDS` is not
 used. So a change is seen by every process within a second, whether its message came or not. While
 the store is away, a value is used for `AWAY_SECONDS` after its last comparison.
+
+While a record is being written, it is read from its file and not kept. So a process that is killed
+between its write and its message leaves no older text behind.
 """
 
 import threading
@@ -44,6 +49,8 @@ NEAR_SECONDS = 600.0
 NEAR_MAX = 20_000
 #: Longer values are read from their file.
 VALUE_MAX_BYTES = 256 * 1024
+#: A write that has not ended after this (seconds) is lost with its process.
+CHANGING_SECONDS = 120
 #: The channel of changes, and the counter that stands for all values.
 CHANNEL = "vf:access"
 EVERYTHING = "vf:access:version"
@@ -51,9 +58,10 @@ EVERYTHING = "vf:access:version"
 _PRESENT, _ABSENT = b"+", b"-"
 _log = logger(__name__)
 
-#: Keeps a value only when no change came since its counter was read.
+#: Keeps a value only when no change came since its counter was read, and none is under way.
 _KEEP = """
-if (redis.call('GET', KEYS[2]) or '') == ARGV[1] then
+local same = (redis.call('GET', KEYS[2]) or '') == ARGV[1]
+if same and redis.call('EXISTS', KEYS[3]) == 0 then
   redis.call('SET', KEYS[1], ARGV[2], 'EX', ARGV[3])
   redis.call('EXPIRE', KEYS[2], ARGV[4])
 end
@@ -71,6 +79,13 @@ for at = 1, #KEYS do
 end
 redis.call('PUBLISH', ARGV[3], ARGV[4])
 """
+#: Begins a write: the value is dropped, and none is kept until the mark goes.
+_BEGIN = """
+redis.call('SET', KEYS[3], '', 'EX', ARGV[2])
+redis.call('INCR', KEYS[1])
+redis.call('EXPIRE', KEYS[1], ARGV[1])
+redis.call('DEL', KEYS[2])
+"""
 
 
 class CacheKey(NamedTuple):
@@ -79,6 +94,11 @@ class CacheKey(NamedTuple):
     value: str
     version: str
     seconds: int
+
+    @property
+    def changing(self) -> str:
+        """Return the name of the mark of a write."""
+        return f"{self.value}:changing"
 
 
 def record_key(volume: str, vfolder: UUID) -> CacheKey:
@@ -108,6 +128,8 @@ class AccessChange(NamedTuple):
     vfolders: tuple[UUID, ...] = ()
     volumes: tuple[str, ...] = ()
     everything: bool = False
+    #: False: whether it was written is not known, so it may still come.
+    settled: bool = True
 
 
 class _Near(Generic[T]):
@@ -129,6 +151,7 @@ class AccessCache:
         self._redis = connect(settings, Database.LIVE, text=False)
         self._keep = self._redis.register_script(_KEEP)
         self._change = self._redis.register_script(_CHANGE)
+        self._begin = self._redis.register_script(_BEGIN)
         self._clock = clock
         self._near: dict[Any, _Near[Any]] = {}
         self._lock = threading.Lock()
@@ -151,7 +174,9 @@ class AccessCache:
         found = self._compare(key, now)
         if found is None:
             return self._without_store(key, near, now, lambda: parse(load()))
-        kept, *counters = found
+        kept, *counters, changing = found
+        if changing is not None:
+            return self._remember(key, parse(load()), None, now)
         versions = tuple(one or b"" for one in counters)
         if near is not None and near.versions == versions and now - near.checked < NEAR_SECONDS:
             near.checked = now
@@ -205,6 +230,19 @@ class AccessCache:
             return True
         return False
 
+    def begin_change(self, key: CacheKey) -> None:
+        """Let nobody keep a value that is about to be written; `changed` puts an end to that.
+
+        Without the store the change goes on: the files are the truth.
+        """
+        if self._clock() < self._paused_until:
+            return
+        try:
+            arguments = [VERSION_SECONDS, CHANGING_SECONDS]
+            self._begin(keys=[key.version, key.value, key.changing], args=arguments)
+        except redis.RedisError as error:
+            _log.info("change of access not begun in the store", reason=type(error).__name__)
+
     def changed(self, change: AccessChange) -> None:
         """Drop what changed, everywhere, and publish it. Call it after the change is on disk.
 
@@ -241,11 +279,11 @@ class AccessCache:
         return value
 
     def _forget_near(self, change: AccessChange, counted: list[str]) -> None:
-        if change.everything:
-            self._near.clear()
-            return
         names = set(counted)
         with self._lock:
+            if change.everything:
+                self._near.clear()
+                return
             gone = [key for key in self._near if isinstance(key, CacheKey) and key.version in names]
             gone += [key for key in self._near if not isinstance(key, CacheKey)]
             for key in gone:
@@ -260,7 +298,7 @@ class AccessCache:
 
     # -- Store -------------------------------------------------------------------------------------
     def _compare(self, key: CacheKey, now: float) -> list[bytes | None] | None:
-        return self._mget([key.value, key.version, EVERYTHING], now)
+        return self._mget([key.value, key.version, EVERYTHING, key.changing], now)
 
     def _counters(self, names: list[str], now: float) -> dict[str, bytes] | None:
         found = self._mget([*names, EVERYTHING], now)
@@ -297,7 +335,7 @@ class AccessCache:
             value = known + (_ABSENT if text is None else _PRESENT + text)
             arguments: list[bytes | int] = [versions[0], value, key.seconds, VERSION_SECONDS]
             try:
-                self._keep(keys=[key.value, key.version], args=arguments)
+                self._keep(keys=[key.value, key.version, key.changing], args=arguments)
             except redis.RedisError as error:
                 _log.info("access cache not written", reason=type(error).__name__)
         return text
@@ -315,7 +353,8 @@ def _names(change: AccessChange) -> tuple[list[str], list[str]]:
     keys += [record_key(volume, one) for one in change.vfolders for volume in change.volumes]
     counted = {key.version for key in keys}
     counted |= {f"vfolder:{one.hex}:version" for one in change.vfolders}
-    return sorted(counted), sorted({key.value for key in keys})
+    marks = {key.changing for key in keys if change.settled}
+    return sorted(counted), sorted({key.value for key in keys} | marks)
 
 
 def _message(change: AccessChange) -> str:

@@ -9,7 +9,13 @@ import pytest
 from redis import Redis
 
 from core.access import AccessCache, AccessChange, CacheKey, group_key, record_key, user_key
-from core.access.cache import AWAY_SECONDS, CHANNEL, CHECK_SECONDS, VALUE_MAX_BYTES
+from core.access.cache import (
+    AWAY_SECONDS,
+    CHANGING_SECONDS,
+    CHANNEL,
+    CHECK_SECONDS,
+    VALUE_MAX_BYTES,
+)
 from core.errors import VFolderNotFound
 from core.settings import Settings
 from tests.support.doors import settings_in
@@ -147,6 +153,46 @@ def test_what_is_dropped(settings: Settings, clock: Clock, whole: bool) -> None:
     clock.now += STEP_SECONDS
     seen = [get(reader, key, File(b"new")) for key in keys]
     assert seen == [b"new", b"new", b"new" if whole else b"old"]
+
+
+def test_a_process_that_is_killed_after_its_write_leaves_nothing_old(
+    settings: Settings, clock: Clock, valkey: Valkey
+) -> None:
+    """It wrote the file and told nobody: all others see it within a second nevertheless."""
+    one, key = vfolder()
+    writer, near, other = (AccessCache(settings, clock) for _ in range(3))
+    file = File(b"old")
+    assert get(near, key, file) == b"old"
+    writer.begin_change(key)
+    assert get(other, key, file) == b"old"  # read during the write, and kept nowhere
+    file.text = b"new"  # and the writer is killed
+    clock.now += STEP_SECONDS
+    assert get(near, key, file) == get(other, key, file) == b"new"
+    with Redis.from_url(f"{valkey.url}/0") as client:
+        assert 0 < client.ttl(key.changing) <= CHANGING_SECONDS
+        client.delete(key.changing)  # its time has passed
+    clock.now += STEP_SECONDS
+    assert get(near, key, file) == get(other, key, file) == b"new"
+    reads = file.reads
+    clock.now += STEP_SECONDS
+    assert get(near, key, file) == get(other, key, file) == b"new"
+    assert file.reads == reads, "it is kept again"
+    writer.begin_change(key)
+    writer.changed(AccessChange(vfolders=(one,), volumes=("local",)))
+    with Redis.from_url(f"{valkey.url}/0") as client:
+        assert not client.exists(key.changing)
+
+
+def test_a_write_that_may_still_come_keeps_its_mark(settings: Settings, clock: Clock) -> None:
+    """A volume that hangs may write long after the door has answered."""
+    one, key = vfolder()
+    cache, file = AccessCache(settings, clock), File(b"old")
+    cache.begin_change(key)
+    cache.changed(AccessChange(vfolders=(one,), volumes=("local",), settled=False))
+    assert get(cache, key, file) == b"old"
+    file.text = b"new"
+    clock.now += STEP_SECONDS
+    assert get(cache, key, file) == b"new"
 
 
 def test_a_long_record_is_read_from_its_file(settings: Settings, clock: Clock) -> None:
