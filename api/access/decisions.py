@@ -34,10 +34,12 @@ from core.access import (
 from core.errors import (
     AccessForbidden,
     ConfigurationError,
+    DeadlineExceeded,
     InvalidName,
     JobNotFound,
     StorageError,
     Unauthenticated,
+    Unavailable,
     UnknownVolume,
     VFolderNotFound,
 )
@@ -319,19 +321,26 @@ class AccessService:
 
         A live one comes first, where the act is also for those in the trash; with `trashed` only
         those in the trash count. `fresh` reads the files: a change starts from what they say now.
+        A volume that is away hinders changes, because the id may be there, too, but no look.
 
         Raises:
             VFolderNotFound: there is none, or the caller may see none.
             AmbiguousReference: the id is on several volumes.
+            Unavailable, DeadlineExceeded: a volume is away that may have it.
         """
-        user = caller.subject.id
-        live = self.parts.records.find(text, user, fresh=True) if fresh else self._live(text, user)
+        user, away = caller.subject.id, list[StorageError]()
+        if fresh:
+            live = self.parts.records.find(text, user, fresh=True)
+        else:
+            live = self._live(text, user, away)
+        if away and not rule.name.endswith(".read"):
+            raise away[0]
         in_trash = any(need.in_trash for need in rule.needs)
         seen = [] if trashed else self._seen(caller, rule, map(FoundVFolder, live))
         if not seen and in_trash:
             seen = self._seen(caller, rule, self._trashed(caller.subject, text))
-        if not seen:
-            raise VFolderNotFound(_NO_VFOLDER)
+        if not seen:  # what is hidden must look as what is absent does
+            raise away[0] if away else VFolderNotFound(_NO_VFOLDER)
         if len(seen) > 1:
             raise AmbiguousReference(
                 "The id is on several volumes; write one of `choices` in its place.",
@@ -339,15 +348,23 @@ class AccessService:
             )
         return seen[0]
 
-    def _live(self, text: str, user: UUID | None) -> list[KnownVFolder]:
-        """Return the live vfolders of an id, without a look at volumes that had none just now."""
+    def _live(self, text: str, user: UUID | None, away: list[StorageError]) -> list[KnownVFolder]:
+        """Return the live vfolders of an id, without a look at volumes that had none just now.
+
+        The error of each volume that does not answer is added to `away`.
+        """
         if ":" in text:
             return self.parts.records.find(text, user)
         now = time.monotonic()
         absent = self._absent.get(text, ({}, 0.0))
         known = absent[0] if now < absent[1] else {}
         volumes = [name for name in self.volumes() if name not in known]
-        found = [(name, self.parts.records.find(f"{name}:{text}", user)) for name in volumes]
+        found: list[tuple[str, list[KnownVFolder]]] = []
+        for name in volumes:
+            try:
+                found.append((name, self.parts.records.find(f"{name}:{text}", user)))
+            except (Unavailable, DeadlineExceeded) as error:
+                away.append(error)
         lacking = dict.fromkeys(name for name, one in found if not one)
         if lacking and len(lacking) < len(found):  # an id that is nowhere may be made at any moment
             if len(self._absent) >= ABSENT_MAX:
@@ -411,14 +428,22 @@ class AccessService:
         """Write a changed record of a live vfolder; see `AccessRecords.change`."""
         return FoundVFolder(self.parts.records.change(found.known, change))
 
-    def known(self, caller: Caller, volumes: list[str], *, trashed: bool) -> Iterator[FoundVFolder]:
-        """Yield the live vfolders of a caller and those shared with it, or those in its trash."""
+    def known(
+        self, caller: Caller, volumes: list[str], away: set[str], *, trashed: bool
+    ) -> Iterator[FoundVFolder]:
+        """Yield the live vfolders of a caller and those shared with it, or those in its trash.
+
+        The names of volumes that do not answer are added to `away`.
+        """
+        look = self.vfolders.trashed_in if trashed else self.vfolders.of_scope
         for scope in scopes_of(caller.subject):
             for volume in volumes:
-                look = self.vfolders.trashed_in if trashed else self.vfolders.of_scope
-                yield from look(volume, scope)
+                try:
+                    yield from () if volume in away else look(volume, scope)
+                except (Unavailable, DeadlineExceeded):
+                    away.add(volume)
         if not trashed:
-            yield from self.vfolders.shared(caller.subject, volumes)
+            yield from self.vfolders.shared(caller.subject, volumes, away)
 
     # -- Jobs --------------------------------------------------------------------------------------
     def job(self, text: str) -> tuple[Job | None, JobResource | VFolderResource]:

@@ -19,7 +19,14 @@ from core.access import (
     VFolderResource,
     records,
 )
-from core.errors import Conflict, QuotaScopeNotFound, UnknownVolume, VFolderNotFound
+from core.errors import (
+    Conflict,
+    DeadlineExceeded,
+    QuotaScopeNotFound,
+    Unavailable,
+    UnknownVolume,
+    VFolderNotFound,
+)
 from core.names import QuotaScope, ScopeKind, VFolderId
 from core.settings import Settings
 from core.telemetry import logger
@@ -122,10 +129,13 @@ class VFolders:
             record = records.unproven(volume, vfolder)
         return KnownVFolder(volume, vfolder, records.at_place(record, vfolder), digest)
 
-    def shared(self, subject: Subject, volumes: list[str]) -> Iterator[FoundVFolder]:
+    def shared(
+        self, subject: Subject, volumes: list[str], away: set[str]
+    ) -> Iterator[FoundVFolder]:
         """Yield the vfolders outside a subject's own scopes that others share with it.
 
-        The index of records names them, so a store that is away leaves them out.
+        The index of records names them, so a store that is away leaves them out. The names of
+        volumes that do not answer are added to `away`.
         """
         own = {str(scope) for scope in scopes_of(subject)}
         try:
@@ -134,13 +144,15 @@ class VFolders:
             _log.warning("index of access not read", reason=type(error).__name__)
             return
         for entry in entries:
-            if entry.volume not in volumes or entry.scope in own:
+            if entry.volume not in volumes or entry.volume in away or entry.scope in own:
                 continue
             vfolder = VFolderId(QuotaScope.parse(entry.scope), entry.id)
             try:
                 yield FoundVFolder(self.live.read(entry.volume, vfolder))
             except (VFolderNotFound, UnknownVolume):  # deleted since the index was built
                 continue
+            except (Unavailable, DeadlineExceeded):
+                away.add(entry.volume)
 
     def are_complete(self, volumes: list[str]) -> bool:
         """Return whether the index of each volume was built."""

@@ -160,7 +160,9 @@ class VFolderPage(ma.Schema):
 
     vfolders = fields.List(fields.Nested(VFolderDocument))
     complete = fields.Boolean(
-        metadata={"description": "False while the index of a volume is built: some may lack."}
+        metadata={
+            "description": "False while the index of a volume is built, or one is away: some lack."
+        }
     )
     next = fields.String(allow_none=True)
 

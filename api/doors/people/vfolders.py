@@ -104,12 +104,14 @@ _KEEP = parameters.in_query(
 def list_vfolders(asked: PersonRequest) -> Response:
     """List the vfolders that the caller may see, in the order of their names.
 
-    Without a filter these are the caller's own, those of its groups, and those shared with it.
+    Without a filter these are the caller's own, those of its groups, and those shared with it. A
+    volume that is away is left out; `complete` is false then.
     """
     given = query(one.name for one in _FILTERS)
     volumes = asked.service.volumes_of(asked.caller)
     limit, after = limit_of(given, PAGE_DEFAULT, PAGE_MAX), _decoded(given.get("cursor"))
-    seen = sorted(_listed(asked, given), key=lambda one: _order(one[0]))
+    away = set[str]()
+    seen = sorted(_listed(asked, given, away), key=lambda one: _order(one[0]))
     rest = [one for one in seen if after is None or _order(one[0]) > after]
     page = rest[:limit]
     more = len(rest) > limit
@@ -117,13 +119,15 @@ def list_vfolders(asked: PersonRequest) -> Response:
     return answer(
         {
             "vfolders": documents,
-            "complete": asked.service.vfolders.are_complete(volumes),
+            "complete": not away and asked.service.vfolders.are_complete(volumes),
             "next": _encoded(_order(page[-1][0])) if more else None,
         }
     )
 
 
-def _listed(asked: PersonRequest, given: dict[str, str]) -> list[tuple[FoundVFolder, Decision]]:
+def _listed(
+    asked: PersonRequest, given: dict[str, str], away: set[str]
+) -> list[tuple[FoundVFolder, Decision]]:
     """Return what the filters leave of what the caller may see."""
     caller, service = asked.caller, asked.service
     rule = ACTS["vfolders.read"]
@@ -134,7 +138,7 @@ def _listed(asked: PersonRequest, given: dict[str, str]) -> list[tuple[FoundVFol
     group = _group(given.get("group"))
     known = [
         one
-        for one in service.known(caller, volumes, trashed=_flag(given, "trashed") or False)
+        for one in service.known(caller, volumes, away, trashed=_flag(given, "trashed") or False)
         if text in records.name_key(one.record.name or "")
         and _is_wanted(asked, given, group, one.record)
     ]
