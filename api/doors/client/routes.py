@@ -4,6 +4,7 @@ Other origins (CORS, https://fetch.spec.whatwg.org/#http-cors-protocol): with `[
 origins` only the pages of those may read answers. Without it, pages of every origin may, but only
 at the routes where a ticket is the one credential. There a browser adds nothing that a page does
 not have itself. Refusals have the headers too: a page can tell a lost offset from a lost network.
+People's routes answer pages of `[vfolder.access] origins` alone, which may use the API.
 
 The page: `/page?token=…` uploads files and folders, or downloads, in a browser. All its files come
 from here (tus-js-client too, `api/http/vendored`), so it works without any other network. It knows
@@ -26,6 +27,16 @@ from core.process.version import VERSION
 blueprint = Blueprint("client", __name__)
 
 _UPLOAD = "/upload"
+_PEOPLE = "/v1/"
+#: What pages of `[vfolder.access] origins` may send to people's routes.
+_PEOPLE_METHODS = "GET, HEAD, POST, PATCH, DELETE"
+_PEOPLE_HEADERS = ", ".join(
+    (
+        *("Authorization", "X-VFolder", "X-Request-ID", "Idempotency-Key", "Prefer"),
+        *("If-Match", "If-None-Match", "If-Range", "Range", "Last-Event-ID"),
+        *tus.HEADERS,
+    )
+)
 #: Routes where a ticket in the URL is the one credential, or where none is needed.
 _TICKET_ROUTES = frozenset({"/", "/download", "/download-archive"})
 _TUS_HEADERS = ", ".join(tus.HEADERS)
@@ -92,6 +103,9 @@ def allow_origin(response: Response) -> Response:
 def _allowed_origin(*, uploads: bool) -> str | None:
     """Return the origin whose pages may read this response, `*` for every one; None for none."""
     origin = request.headers.get("Origin")
+    access = current_door().settings.vfolder.access
+    if access is not None and request.path.startswith(_PEOPLE):
+        return origin if origin in access.origins else None
     if named := current_door().settings.vfolder.doors.origins:
         return origin if origin in named else None
     if uploads:
@@ -114,6 +128,9 @@ def _let_read(response: Response, origin: str, *, uploads: bool) -> None:
         exposed = [name for name, _ in headers if name.lower() not in _SAFELISTED]
         headers["Access-Control-Expose-Headers"] = ", ".join(dict.fromkeys(exposed))
         headers["Access-Control-Allow-Credentials"] = "true"
+        if request.method == "OPTIONS" and request.path.startswith(_PEOPLE):
+            headers["Access-Control-Allow-Methods"] = _PEOPLE_METHODS
+            headers["Access-Control-Allow-Headers"] = _PEOPLE_HEADERS
 
 
 def _speak_tus(response: Response) -> None:

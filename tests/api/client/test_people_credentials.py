@@ -418,6 +418,21 @@ def test_pages_of_others_change_nothing_with_a_cookie(
     assert site.client.post("/who", headers=headers, **LOCAL).status_code == status
 
 
+def test_pages_of_named_origins_may_use_the_api_and_no_others(site: Site) -> None:
+    for origin in ("https://ui.example", "https://evil.example", "null", "http://localhost"):
+        headers = {"Origin": origin, "Access-Control-Request-Method": "PATCH"}
+        for got in (
+            site.client.options("/v1/me", headers=headers),
+            site.client.get("/v1/me", headers={"Origin": origin}),
+        ):
+            named = origin == "https://ui.example"
+            assert got.headers.get("Access-Control-Allow-Origin") == (origin if named else None)
+            assert ("Access-Control-Allow-Credentials" in got.headers) is named
+        allowed = site.client.options("/v1/me", headers=headers).headers
+        sent = allowed.get("Access-Control-Allow-Headers", "").lower().split(", ")
+        assert ("authorization" in sent and "x-vfolder" in sent) is named
+
+
 def test_a_credential_in_the_header_needs_no_origin(site: Site) -> None:
     _, text = site.new_key(uuid4())
     signed_in(site, text)
