@@ -30,6 +30,7 @@ from core.access import (
     Subject,
     VFolderRecord,
     VFolderResource,
+    records,
 )
 from core.errors import (
     AccessForbidden,
@@ -164,14 +165,21 @@ class AccessService:
         """Return whether each member of a group may make vfolders of it, or only its admins."""
         return self._table.group_creators == "members"
 
-    def claims(self, caller: Caller) -> PersonClaims:
-        """Return the holder of a ticket."""
+    def claims(self, caller: Caller, record: VFolderRecord) -> PersonClaims:
+        """Return the holder of a ticket for a vfolder, short enough for a URL.
+
+        Of the groups it has those that the record names, unless a policy service looks at others.
+        """
         subject, credential = caller.subject, caller.credential
+        groups, admin_of = subject.groups, subject.admin_of
+        if self._table.decider == "local":
+            named = records.groups_of(record)
+            groups, admin_of = groups & named, admin_of & named
         return PersonClaims(
             sub=subject.word,
             cid=f"{credential.kind}:{credential.id}",
-            groups=sorted(subject.groups, key=str),
-            admin_of=sorted(subject.admin_of, key=str),
+            groups=sorted(groups, key=str),
+            admin_of=sorted(admin_of, key=str),
         )
 
     def again(self, caller: Caller) -> Caller:

@@ -206,6 +206,13 @@ def implied(volume: str, vfolder: VFolderId) -> VFolderRecord:
     )
 
 
+def groups_of(record: VFolderRecord) -> frozenset[UUID]:
+    """Return the groups that a record names: the owner, and those that share the vfolder."""
+    words = {record.owner.word, *(grant.to for grant in record.grants)}
+    groups = (word.removeprefix("group:") for word in words if word.startswith("group:"))
+    return frozenset(map(UUID, groups))
+
+
 def unproven(volume: str, vfolder: VFolderId) -> VFolderRecord:
     """Return what counts where the file of a vfolder is forged: its scope owns it, others nothing.
 

@@ -74,7 +74,8 @@ def _ticket(
 ) -> DownloadTicket | ArchiveTicket | UploadTicket:
     place = asked.vfolder
     volume, vfolder = place.volume, str(place.vfolder)
-    claims: dict[str, Any] = {"person": asked.service.claims(asked.caller), "exp": expires}
+    person = asked.service.claims(asked.caller, place.record)
+    claims: dict[str, Any] = {"person": person, "exp": expires}
     if body.act == "download":
         return DownloadTicket(volume=volume, vfid=vfolder, relpath=str(body.path), **claims)
     if body.act == "archive":

@@ -150,6 +150,21 @@ def test_a_group_and_a_new_owner_stay_at_their_place() -> None:
     assert records.at_place(given_away, VFOLDER) is given_away
 
 
+def test_the_groups_of_a_record_decide_all_that_groups_decide() -> None:
+    """A ticket has no others: the text of a thousand would fit into no URL."""
+    group, shared, other = UUID(int=7), B, UUID(int=9)
+    record = structs.replace(RECORD, owner=RecordOwner(kind="group", id=group))
+    assert records.groups_of(record) == {group, shared}
+    for mine in ((), (group,), (shared,), (other,), (group, shared, other)):
+        subject = Subject(kind="user", id=A, groups=frozenset(mine), admin_of=frozenset(mine[:1]))
+        fewer = structs.replace(
+            subject,
+            groups=subject.groups & records.groups_of(record),
+            admin_of=subject.admin_of & records.groups_of(record),
+        )
+        assert held(fewer, record, 0.0) == held(subject, record, 0.0)
+
+
 def test_a_forged_record_gives_members_nothing() -> None:
     """The record that was lost may have said `none`."""
     group = VFolderId(QuotaScope.parse(f"project:{B}"), VFOLDER.id)
