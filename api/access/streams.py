@@ -18,6 +18,8 @@ from core.telemetry import logger
 LOOK_SECONDS = 20.0
 #: A stream that was not decided for this long (seconds) ends at the next look.
 UNDECIDED_SECONDS = 35.0
+#: One subject has at most so many streams in one process; the others are for others.
+SUBJECT_STREAMS_MAX = 100
 _ENDED = b"event: gone\ndata: {}\n\n"
 _log = logger(__name__)
 
@@ -25,6 +27,7 @@ _log = logger(__name__)
 @dataclass(slots=True)
 class _OpenStream:
     stream: EventStream
+    subject: str
     decide: Callable[[], object]
     #: When it was last allowed (monotonic seconds).
     decided_at: float
@@ -39,10 +42,21 @@ class PersonStreams:
         self._open: dict[int, _OpenStream] = {}
         self._thread: threading.Thread | None = None
 
-    def add(self, stream: EventStream, decide: Callable[[], object]) -> None:
+    def check(self, subject: str) -> None:
+        """Refuse one more stream of a subject that has too many.
+
+        Raises:
+            Unavailable: it may open one when it has closed another.
+        """
+        with self._lock:
+            mine = [one for one in self._open.values() if one.subject == subject]
+        if sum(not one.stream.closed for one in mine) >= SUBJECT_STREAMS_MAX:
+            raise Unavailable("You have too many open event streams; close one first.")
+
+    def add(self, stream: EventStream, subject: str, decide: Callable[[], object]) -> None:
         """End the stream when `decide` raises that it is not allowed any more."""
         with self._lock:
-            self._open[id(stream)] = _OpenStream(stream, decide, self._clock())
+            self._open[id(stream)] = _OpenStream(stream, subject, decide, self._clock())
             if self._thread is None:
                 self._thread = threading.Thread(target=self._run, name="access", daemon=True)
                 self._thread.start()

@@ -112,7 +112,7 @@ class PersonRequest:
         stream = response.response
         if isinstance(stream, EventStream):
             asked = replace(self)
-            self.service.streams.add(stream, asked.decide_again)
+            self.service.streams.add(stream, self.caller.subject.word, asked.decide_again)
 
     def decide_again(self) -> None:
         """Decide as of now, with the present state of what the path names."""

@@ -14,7 +14,7 @@ from redis import RedisError
 from api.access import openings
 from api.access.decisions import check_not_ended
 from api.access.openings import Openings
-from api.access.streams import LOOK_SECONDS, PersonStreams
+from api.access.streams import LOOK_SECONDS, SUBJECT_STREAMS_MAX, PersonStreams
 from api.doors.people.tickets import expiry_of
 from api.doors.people.vfolders import id_of_key
 from api.routes import PeopleResource, Route, RouteAnswer, needs
@@ -26,6 +26,7 @@ from core.errors import (
     ConfigurationError,
     Defect,
     Unauthenticated,
+    Unavailable,
 )
 from core.names import QuotaScope
 from tests.support.node import wait_for
@@ -110,9 +111,9 @@ def test_a_stream_ends_with_the_permission() -> None:
     def unknown() -> None:
         raise AccessUnavailable("The policy service does not answer.")
 
-    streams.add(kept, lambda: None)
-    streams.add(lost, refuse)
-    streams.add(away, unknown)
+    streams.add(kept, "user:a", lambda: None)
+    streams.add(lost, "user:a", refuse)
+    streams.add(away, "user:a", unknown)
     streams.look()
     assert kept.take() == (b"", False)
     assert lost.take() == (b"event: gone\ndata: {}\n\n", True)
@@ -137,7 +138,7 @@ def test_a_stream_that_cannot_be_decided_ends_within_a_minute(error: Exception) 
 
     stream = EventStream(b"")
     streams = PersonStreams(lambda: now)
-    streams.add(stream, decide)
+    streams.add(stream, "user:a", decide)
     now = 1000.0
     streams.look()
     known = False
@@ -145,6 +146,19 @@ def test_a_stream_that_cannot_be_decided_ends_within_a_minute(error: Exception) 
         now += LOOK_SECONDS
         streams.look()
     assert stream.take()[1]
+
+
+def test_one_subject_leaves_streams_to_others() -> None:
+    streams = PersonStreams()
+    opened = [EventStream(b"") for _ in range(SUBJECT_STREAMS_MAX)]
+    for stream in opened:
+        streams.check("user:a")
+        streams.add(stream, "user:a", lambda: None)
+    with pytest.raises(Unavailable):
+        streams.check("user:a")
+    streams.check("user:b")
+    opened[0].close()
+    streams.check("user:a")
 
 
 def test_a_defect_in_one_decision_ends_one_stream() -> None:
@@ -157,8 +171,8 @@ def test_a_defect_in_one_decision_ends_one_stream() -> None:
     def refuse() -> None:
         raise AccessForbidden("The grant is gone.")
 
-    streams.add(broken, fail)
-    streams.add(other, refuse)
+    streams.add(broken, "user:a", fail)
+    streams.add(other, "user:a", refuse)
     streams.look()
     assert [stream.take()[1] for stream in (broken, other)] == [True, True]
 
