@@ -30,6 +30,7 @@ from core.access import (
     Subject,
     VFolderRecord,
     VFolderResource,
+    covers_places,
     records,
 )
 from core.errors import (
@@ -460,17 +461,28 @@ class AccessService:
             job = self._jobs.store.get(text)
         except JobNotFound:
             return None, VFolderResource(record=None)
-        named = [self._named(volume, vfolder) for volume, vfolder in _vfolders_of(job)]
-        target = named[-1] if named else None
-        requester = str(job.fields.get("requester", ""))
-        return job, JobResource(requester=requester, vfolders=tuple(named), target=target)
+        places = _vfolders_of(job)
+        named = [self._named(volume, vfolder) for volume, vfolder in places]
+        resource = JobResource(
+            requester=str(job.fields.get("requester", "")),
+            vfolders=tuple(named),
+            target=named[-1] if named else None,
+            places=tuple((volume, vfolder.id) for volume, vfolder in places),
+        )
+        return job, resource
 
-    def _named(self, volume: str, vfolder: str) -> VFolderResource:
+    def _named(self, volume: str, vfolder: VFolderId) -> VFolderResource:
+        """Return a vfolder of a job; one that is gone or away hinders nobody but its sharers."""
         try:
-            known = self.parts.records.read(volume, VFolderId.parse(vfolder))
-        except (VFolderNotFound, UnknownVolume):
+            known = self.parts.records.read(volume, vfolder)
+        except (VFolderNotFound, UnknownVolume, Unavailable, DeadlineExceeded):
             return VFolderResource(record=None)
         return FoundVFolder(known).resource
+
+    def is_covered(self, caller: Caller, job: Job) -> bool:
+        """Return whether a job of a list is one that the caller's credential is good for."""
+        places = [(volume, vfolder.id) for volume, vfolder in _vfolders_of(job)]
+        return covers_places(caller.credential, places)
 
     def submit(self, caller: Caller, body: dict[str, Any], idempotency_key: str = "") -> Job:
         """Record a job that the caller requests; see `Jobs.submit`."""
@@ -479,7 +491,7 @@ class AccessService:
         return self._jobs.submit(body, submission)
 
 
-def _vfolders_of(job: Job) -> list[tuple[str, str]]:
+def _vfolders_of(job: Job) -> list[tuple[str, VFolderId]]:
     """Return the vfolders that a job names with their volumes; its target comes last."""
     request = requests.parse(reports.full_request(job))
     pairs = [(request.volume, getattr(request, name, None)) for name in ("vfolder", "source")]
@@ -488,8 +500,7 @@ def _vfolders_of(job: Job) -> list[tuple[str, str]]:
     for volume, text in pairs:
         with suppress(InvalidName):
             if isinstance(text, str) and text:
-                VFolderId.parse(text)
-                found.append((volume, text))
+                found.append((volume, VFolderId.parse(text)))
     return found
 
 

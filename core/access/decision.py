@@ -6,7 +6,7 @@ The lesser of subject and credential counts. What a subject may not see looks as
 
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from enum import StrEnum
 from typing import Literal
 from uuid import UUID
@@ -75,6 +75,8 @@ class JobResource(Struct, frozen=True, kw_only=True):
     requester: str
     vfolders: tuple[VFolderResource, ...] = ()
     target: VFolderResource | None = None
+    #: Volume and id of each vfolder that it names, also of those that are gone.
+    places: tuple[tuple[str, UUID], ...] = ()
 
 
 ProtectedResource = VFolderResource | ScopeResource | JobResource | None
@@ -128,6 +130,8 @@ def decide(
             decision = _on_vfolder(caller, need, resource, moment)
         case ScopeResource():
             decision = _in_scope(caller, need, resource)
+        case JobResource() if not covers_places(caller.credential, resource.places):
+            decision = _refusal(need, AccessReason.NO_PERMISSION)
         case JobResource():
             decision = _on_job(caller, need, resource, moment)
         case None:
@@ -323,6 +327,17 @@ def _in_scope(caller: Caller, need: Need, resource: ScopeResource) -> Decision:
     if need.operator and subject.kind == "operator":
         return _by_operator(caller, need, Held(permission=OWNER, via="operator"))
     return _refusal(need, AccessReason.LOW_PERMISSION, hidden=not member)
+
+
+def covers_places(credential: CredentialFacts, places: Sequence[tuple[str, UUID]]) -> bool:
+    """Return whether a credential is good for all these vfolders; a bound one is for no others."""
+    if credential.vfolders is None and credential.volumes is None:
+        return True
+    return bool(places) and all(
+        (credential.volumes is None or volume in credential.volumes)
+        and (credential.vfolders is None or vfolder in credential.vfolders)
+        for volume, vfolder in places
+    )
 
 
 def _on_job(caller: Caller, need: Need, resource: JobResource, now: float) -> Decision:

@@ -40,7 +40,10 @@ def job_of(asked: PersonRequest) -> Job:
 )
 @needs("jobs.list")
 def list_my_jobs(asked: PersonRequest) -> Response:
-    """List the jobs that the caller requested, newest first; filters as at the manager door."""
+    """List the jobs that the caller requested, newest first; filters as at the manager door.
+
+    A key that is bound to vfolders lists those about them; a page may have fewer then.
+    """
     arguments = MultiDict(request.args)
     if arguments.getlist("requester") == ["me"]:
         arguments.pop("requester")
@@ -48,7 +51,8 @@ def list_my_jobs(asked: PersonRequest) -> Response:
         raise job_lists.not_a_filter("requester")
     arguments["requester"] = asked.caller.subject.word
     page = current_door().jobs.lists.page(job_lists.job_query(arguments))
-    return answer({"jobs": [job.document() for job in page.jobs], "next": page.next or None})
+    jobs = [job for job in page.jobs if asked.service.is_covered(asked.caller, job)]
+    return answer({"jobs": [job.document() for job in jobs], "next": page.next or None})
 
 
 @blueprint.operation(

@@ -431,6 +431,29 @@ def test_a_job_is_for_its_requester_and_for_who_sees_all_it_names(
     assert asked(ACTS["jobs.read"], subject, "all", job=named_nothing).allowed is sees_all
 
 
+def test_a_bound_key_sees_jobs_about_its_vfolders_only() -> None:
+    """It is for one vfolder; what its user does elsewhere is none of its business."""
+    gone = VFolderResource(record=None)
+    places = (("local", VFOLDER),), (("local", UUID(int=9)),), (("local", VFOLDER), ("b", VFOLDER))
+    for bounds, seen in (
+        ({"vfolders": frozenset({VFOLDER})}, (True, False, True)),
+        ({"volumes": frozenset({"local"})}, (True, True, False)),
+        ({}, (True, True, True)),
+    ):
+        facts = CredentialFacts(kind="key", id="k", scopes=frozenset({Scope.JOBS}), **bounds)
+        caller = Caller(subject=user(A), credential=facts)
+        for act in ("jobs.read", "jobs.steer"):
+            need = ACTS[act].needs[0]
+            found = [
+                decide(caller, need, JobResource(requester=f"user:{A}", places=p), now=NOW)
+                for p in places
+            ]
+            assert tuple(one.allowed for one in found) == seen
+            assert all(one.hidden for one in found if not one.allowed)
+    job = JobResource(requester=f"user:{A}", vfolders=(gone,), target=gone)
+    assert decide(caller, ACTS["jobs.read"].needs[0], job, now=NOW).allowed
+
+
 def visitor(maker: Subject | None, *scopes: Scope, vfolder: UUID = VFOLDER) -> Caller:
     return Caller(
         subject=Subject(kind="link", maker=maker),
