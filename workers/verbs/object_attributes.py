@@ -14,9 +14,13 @@ from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal, InvalidOperation
 
+from core.errors import BackendFailed
+
 _NS = 10**9
 #: The largest number that a mode can be: type, set-id bits and permissions.
 _MODE_MAX = 0o177777
+#: The largest id of a user or group; the next one means "no change" to chown(2).
+_ID_MAX = 2**32 - 2
 #: Times further from the epoch fit into no attribute of a file (seconds).
 _SECONDS_MAX = 2**63 // _NS
 _TYPES = frozenset({stat.S_IFREG, stat.S_IFDIR, stat.S_IFLNK})
@@ -63,7 +67,20 @@ def modified_ns(written: datetime | None) -> int | None:
 
 
 def _number(text: str) -> int | None:
-    return int(text) if text.isascii() and text.isdecimal() else None
+    """Read the id of a user or group, which chown(2) can set."""
+    known = text.isascii() and text.isdecimal() and len(text) <= len(str(_ID_MAX))
+    return int(text) if known and int(text) <= _ID_MAX else None
+
+
+def link_text(content: bytes) -> str:
+    """Return the target of a symlink, from the bytes of its object.
+
+    Raises:
+        BackendFailed: no path has these bytes.
+    """
+    if not content or b"\0" in content:
+        raise BackendFailed("The object says that it is a symlink, and has no target of one.")
+    return os.fsdecode(content)
 
 
 def _mode(text: str) -> int | None:

@@ -25,7 +25,12 @@ from core.errors import BackendFailed, EntryNotFound, StorageError, Unavailable
 from core.jobs import Counter
 from core.names import VFolderPath
 from workers.run import Run
-from workers.verbs.object_attributes import ObjectAttributes, attributes_of, modified_ns
+from workers.verbs.object_attributes import (
+    ObjectAttributes,
+    attributes_of,
+    link_text,
+    modified_ns,
+)
 
 #: Files that are moved beside each other.
 BESIDE = 16
@@ -180,7 +185,7 @@ class ObjectFetch:
                 attributes = attributes_of(reader.metadata)
                 if attributes.is_link:
                     text = b"".join(iter(lambda: reader.read(BLOCK_BYTES), b""))
-                    return FetchedLink(os.fsdecode(text), attributes)
+                    return FetchedLink(link_text(text), attributes)
                 with self._draft(f"{self._run.id}.{next(self._numbers)}") as draft:
                     self._write(reader, draft.descriptor, 0)
                     draft.finish(reader, attributes, (parent, path.name))

@@ -37,9 +37,8 @@ class DirectRequests:
     def __init__(self, client: Any) -> None:  # noqa: ANN401 - boto3 makes the class at run time
         session, url = client._endpoint.http_session, client.meta.endpoint_url  # noqa: SLF001 - its connections
         parts = urlsplit(url)
-        port = None if parts.port == _PORTS[parts.scheme] else parts.port
         self._client = client
-        self._host = f"{parts.hostname}:{port}" if port else str(parts.hostname)
+        self._host = host_of(url)
         self._path = parts.path.rstrip("/")
         #: Through a proxy boto3 sends all.
         self._has_proxy = session._proxy_config.proxy_url_for(url) is not None  # noqa: SLF001 - as above
@@ -139,6 +138,13 @@ class DirectRequests:
             f"AWS4-HMAC-SHA256 Credential={frozen.access_key}/{scope}, SignedHeaders={signed}, "
             f"Signature={digest(key, text.encode(), 'sha256').hex()}"
         )
+
+
+def host_of(url: str) -> str:
+    """Return the header `Host` of requests to a URL (RFC 9110 §7.2)."""
+    parts = urlsplit(url)
+    name = f"[{parts.hostname}]" if ":" in (parts.hostname or "") else str(parts.hostname)
+    return name if parts.port in (None, _PORTS[parts.scheme]) else f"{name}:{parts.port}"
 
 
 @lru_cache(maxsize=16)

@@ -6,7 +6,13 @@ from pathlib import Path
 
 import pytest
 
-from workers.verbs.object_attributes import ObjectAttributes, attributes_of, metadata_of
+from core.errors import BackendFailed
+from workers.verbs.object_attributes import (
+    ObjectAttributes,
+    attributes_of,
+    link_text,
+    metadata_of,
+)
 
 
 def test_what_is_written_is_read(tmp_path: Path) -> None:
@@ -37,6 +43,21 @@ def test_what_is_written_is_read(tmp_path: Path) -> None:
 )
 def test_modes_of_both_are_read(text: str, mode: int | None) -> None:
     assert attributes_of({"mode": text}).mode == mode
+
+
+@pytest.mark.parametrize("text", ["", "x", "-1", "²", "4294967295", "4294967296", "9" * 2000])
+def test_ids_that_nobody_can_have_are_not_said(text: str) -> None:
+    """chown(2) would not take them, and the job would end for one object that anyone wrote."""
+    found = attributes_of({"uid": text, "gid": text})
+    assert (found.uid, found.gid) == (None, None)
+    assert attributes_of({"uid": "4294967294"}).uid == 4_294_967_294
+
+
+def test_a_link_without_a_target_is_a_fault_of_its_object() -> None:
+    assert link_text(b"a/\xff") == "a/\udcff"
+    for content in (b"", b"a\0b"):
+        with pytest.raises(BackendFailed):
+            link_text(content)
 
 
 @pytest.mark.parametrize("text", ["", "x", "nan", "inf", "1e999999"])

@@ -15,6 +15,7 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 
 from backends.systems.s3 import Bucket, ObjectStorageDenied, S3Endpoint
+from backends.systems.s3.direct import host_of
 from backends.systems.s3.endpoint import AWS_RULES, COMPATIBLE_RULES, connection
 
 SECRET = "secret-from-far"
@@ -187,3 +188,18 @@ def test_a_forked_process_has_its_own_connections() -> None:
 def test_processes_without_a_bucket_do_not_load_boto3() -> None:
     script = "import sys, api.app, workers.app; sys.exit('boto3' in sys.modules)"
     subprocess.run([sys.executable, "-c", script], check=True)
+
+
+@pytest.mark.parametrize(
+    ("url", "host"),
+    [
+        ("https://s3.example", "s3.example"),
+        ("https://S3.example:443/x", "s3.example"),
+        ("http://s3.example:443", "s3.example:443"),
+        ("http://10.0.0.1:9000", "10.0.0.1:9000"),
+        ("http://[2001:db8::1]:9000", "[2001:db8::1]:9000"),
+        ("http://[2001:db8::1]", "[2001:db8::1]"),
+    ],
+)
+def test_the_host_of_a_request_is_that_of_the_url(url: str, host: str) -> None:
+    assert host_of(url) == host
