@@ -47,6 +47,8 @@ VERSION_SECONDS = 7200
 NEAR_SECONDS = 600.0
 #: Most values near in one process.
 NEAR_MAX = 20_000
+#: More changes that wait for the store are published as one that stands for all values.
+UNPUBLISHED_MAX = 1000
 #: Longer values are read from their file.
 VALUE_MAX_BYTES = 256 * 1024
 #: A write that has not ended after this (seconds) is lost with its process.
@@ -156,6 +158,9 @@ class AccessCache:
         self._near: dict[Any, _Near[Any]] = {}
         self._lock = threading.Lock()
         self._paused_until = 0.0
+        #: Changes that the store has not taken yet, and the thread that tries again.
+        self._unpublished: dict[AccessChange, None] = {}
+        self._publisher: threading.Thread | None = None
 
     def get(
         self, key: CacheKey, load: Callable[[], bytes | None], parse: Callable[[bytes | None], T]
@@ -252,12 +257,30 @@ class AccessCache:
         counted, _ = _names(change)
         self._forget_near(change, counted)
         if not self._publish(change):
-            retry = threading.Thread(target=self._publish_later, args=(change,), daemon=True)
-            retry.start()
+            self._publish_later(change)
 
     def _publish_later(self, change: AccessChange) -> None:
-        while not self._publish(change):
+        """Let one thread publish what the store did not take; many changes become one."""
+        with self._lock:
+            if len(self._unpublished) >= UNPUBLISHED_MAX:
+                self._unpublished = {AccessChange(everything=True): None}
+            self._unpublished[change] = None
+            if self._publisher is None:
+                self._publisher = threading.Thread(target=self._publish_all, daemon=True)
+                self._publisher.start()
+
+    def _publish_all(self) -> None:
+        while True:
             time.sleep(PAUSE_SECONDS)
+            for change in list(self._unpublished):
+                if not self._publish(change):
+                    break
+                with self._lock:
+                    self._unpublished.pop(change, None)
+            with self._lock:
+                if not self._unpublished:
+                    self._publisher = None
+                    return
 
     def _publish(self, change: AccessChange) -> bool:
         counted, dropped = _names(change)

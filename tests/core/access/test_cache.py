@@ -1,5 +1,6 @@
 """The cache of access on a real store: how old an answer may be, with the store up and away."""
 
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -299,3 +300,30 @@ def test_one_question_for_all_missing_answers(settings: Settings, clock: Clock) 
     clock.now += 2
     assert cache.answers(items, ask) == [0, 1, 2, 3]
     assert asked == [[0, 1], [2, 3], [1, 2, 3]]
+
+
+def test_changes_that_wait_for_the_store_hold_one_thread(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The store may be away for hours, and people go on sharing meanwhile."""
+    monkeypatch.setattr("core.access.cache.PAUSE_SECONDS", 0.01)
+    monkeypatch.setattr("core.access.cache.UNPUBLISHED_MAX", 20)
+    cache = AccessCache(settings_in(tmp_path, "redis://127.0.0.1:1"))
+    published: list[AccessChange] = []
+    is_back = threading.Event()
+
+    def publish(change: AccessChange) -> bool:
+        if is_back.is_set():
+            published.append(change)
+        return is_back.is_set()
+
+    monkeypatch.setattr(cache, "_publish", publish)
+    before = threading.active_count()
+    changes = [AccessChange(users=(uuid4(),)) for _ in range(50)]
+    for change in changes:
+        cache.changed(change)
+    assert threading.active_count() <= before + 1
+    is_back.set()
+    eventually(lambda: changes[-1] in published)
+    assert AccessChange(everything=True) in published
+    assert len(published) <= 21
