@@ -11,6 +11,9 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any
 
+from core.telemetry import logger
+
+_log = logger(__name__)
 #: With more lines waiting, the answer waits for its own.
 WAITING_MAX = 10_000
 #: How often the thread looks (seconds). To wake it for each line would cost as much as a file.
@@ -52,5 +55,8 @@ class Openings:
         while self._waiting:
             with self._lock:
                 entry = self._waiting.popleft() if self._waiting else None
-            if entry is not None:
-                self._write(entry)
+            try:
+                if entry is not None:
+                    self._write(entry)
+            except Exception:  # noqa: BLE001 - one line must not end the thread of all others
+                _log.exception("line of an opening lost")

@@ -198,3 +198,19 @@ def test_lines_of_openings_are_written_in_order_and_not_without_bound(
     assert written == ["one too many"]
     goes_on.set()
     wait_for(lambda: written[1:] == [0, 1, 2, 3])
+
+
+def test_a_line_that_cannot_be_written_ends_no_other() -> None:
+    written: list[object] = []
+
+    def write(entry: object) -> None:
+        if entry == 0:
+            raise ValueError("a defect")
+        written.append(entry)
+
+    lines = Openings(write)
+    for number in range(3):
+        lines.add(number)
+    wait_for(lambda: written == [1, 2], 60)
+    lines.add(3)
+    wait_for(lambda: written == [1, 2, 3], 60)
