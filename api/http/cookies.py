@@ -99,7 +99,8 @@ class SignInCookies:
 
     def _is_plain(self, request: RequestContext) -> bool:
         """Return whether a browser of this machine calls the door itself, by plain http."""
-        if self._proxies > 0 or request.scheme == "https":
+        forwarded = self._proxies > 0 or "X-Forwarded-For" in request.headers
+        if forwarded or request.scheme == "https":
             return False
         try:
             return ip_address(str(request.environ.get("REMOTE_ADDR", ""))).is_loopback

@@ -117,7 +117,7 @@ class Credentials:
             kind = "key"
         if text is None:
             raise Unauthenticated("Send an API key or a token: `Authorization: Bearer …`.")
-        proof = self._proof(kind, text, address, request.request_id or "")
+        proof = self._proof(kind, text, address, request)
         return Caller(
             subject=proof.subject,
             credential=proof.credential,
@@ -125,9 +125,10 @@ class Credentials:
             request_id=request.request_id or "",
         )
 
-    def _proof(self, kind: ProvedKind, text: str, address: str, request_id: str) -> Proof:
+    def _proof(self, kind: ProvedKind, text: str, address: str, request: RequestContext) -> Proof:
         digest = hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest()
-        place = f"{kind} {digest} {address}"
+        where = "" if is_by_unknown_proxy(request.environ, self._proxies) else address
+        place = f"{kind} {digest} {address} {where}"
         if (known := self._remembered.get(place)) is not None:
             return known
         name = text[: len(api_keys.PREFIX) + api_keys.ID_DIGITS] if kind == "key" else digest
@@ -136,12 +137,12 @@ class Credentials:
             subject, facts = self._provers[kind](text, address)
         except CredentialRefused as error:
             self._limits.failed(address, name)
-            self._note_refusal(kind, error, address, request_id)
+            self._note_refusal(kind, error, address, request.request_id or "")
             text = "The credential is not valid; the audit log has the reason."
             raise Unauthenticated(text, invalid=True) from None
         if failed_before:
             self._limits.succeeded(address, name)
-        proof = Proof(self._placed(subject, address), facts, time.monotonic() + REMEMBER_SECONDS)
+        proof = Proof(self._placed(subject, where), facts, time.monotonic() + REMEMBER_SECONDS)
         if proof.subject.kind != "operator":
             facts = structs.replace(facts, scopes=facts.scopes & PERSON_SCOPES)
             proof = structs.replace(proof, credential=facts)
@@ -244,6 +245,14 @@ def caller_address(environ: dict[str, Any], proxies: int) -> str:
         return str(ip_address(found))
     except ValueError:
         return peer
+
+
+def is_by_unknown_proxy(environ: dict[str, Any], proxies: int) -> bool:
+    """Return whether a proxy passed the request on, and the settings trust none.
+
+    Then the address is the proxy's, often this machine's. It proves nothing about the caller.
+    """
+    return proxies <= 0 and "HTTP_X_FORWARDED_FOR" in environ
 
 
 def _holder(held: HeldKey) -> Subject:

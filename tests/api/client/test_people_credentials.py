@@ -418,6 +418,23 @@ def test_pages_of_others_change_nothing_with_a_cookie(
     assert site.client.post("/who", headers=headers, **LOCAL).status_code == status
 
 
+def test_what_a_proxy_passes_on_unasked_is_not_from_this_machine(site: Site) -> None:
+    """A proxy that the settings do not name calls from loopback, whoever calls the proxy."""
+    user = Subject(kind="user", id=uuid4())
+    token = KEY.token(sub=str(user.id), realm_access={"roles": ["storage-operator"]})
+    near = site.ask(token).json
+    assert near is not None
+    assert near["subject"].startswith("operator:")
+    for _ in range(2):
+        passed_on = site.ask(token, **{"X-Forwarded-For": "198.51.100.7"}).json
+        assert passed_on is not None
+        assert passed_on["subject"].startswith("user:")
+        assert Scope.ADMIN_READ not in passed_on["scopes"]
+    _, text = site.new_key(uuid4())
+    sign_in = {"Authorization": f"Bearer {text}", "X-Forwarded-For": "198.51.100.7"}
+    assert site.client.post("/sign-in", headers=sign_in, **LOCAL).status_code == 400
+
+
 def test_pages_of_named_origins_may_use_the_api_and_no_others(site: Site) -> None:
     for origin in ("https://ui.example", "https://evil.example", "null", "http://localhost"):
         headers = {"Origin": origin, "Access-Control-Request-Method": "PATCH"}
