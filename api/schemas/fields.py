@@ -84,7 +84,7 @@ class SubjectWord(fields.Field[str]):
     def _deserialize(self, value: Any, *_: Any, **__: Any) -> str:  # noqa: ANN401 - marshmallow's hook
         if not isinstance(value, str) or not _SUBJECT.fullmatch(value):
             raise ma.ValidationError("Not user:<uuid> or group:<uuid>.")
-        kind, _, text = value.partition(":")
+        kind, text = value.split(":", 1)
         return f"{kind}:{UUID(text)}"
 
 

@@ -236,7 +236,7 @@ class AccessCache:
         return False
 
     def begin_change(self, key: CacheKey) -> None:
-        """Let nobody keep a value that is about to be written; `changed` puts an end to that.
+        """Let no process keep a value that is about to be written; `changed` puts an end to that.
 
         Without the store the change goes on: the files are the truth.
         """

@@ -35,6 +35,7 @@ path = "second"
 processes = 1
 [vfolder.access]
 home = "local"
+origins = ["https://ui.example"]
 # The tests send many refused credentials from one network.
 failures = 1000000
 failures-per-network = 1000000
