@@ -8,6 +8,7 @@ from api.access.records import (
     VFolders,
     scopes_of,
 )
+from api.access.streams import open_answer
 
 __all__ = [
     "AccessService",
@@ -15,5 +16,6 @@ __all__ = [
     "FoundVFolder",
     "RevisionChanged",
     "VFolders",
+    "open_answer",
     "scopes_of",
 ]

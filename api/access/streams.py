@@ -1,6 +1,7 @@
-"""Streams that are open for people: each is decided again, and ends when the permission is gone.
+"""Answers that are open for people: each is decided again, and ends when the permission is gone.
 
-A stream that cannot be decided, because what decides is away, ends within a minute, too.
+These are streams of events, and the bytes of long downloads. One that cannot be decided, because
+what decides is away, ends within a minute, too.
 """
 
 import threading
@@ -8,9 +9,10 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from flask import Response
 from redis import RedisError
 
-from api.streaming import EventStream
+from api.streaming import EventStream, Pace
 from core.errors import StorageError, Unavailable
 from core.telemetry import logger
 
@@ -18,15 +20,32 @@ from core.telemetry import logger
 LOOK_SECONDS = 20.0
 #: A stream that was not decided for this long (seconds) ends at the next look.
 UNDECIDED_SECONDS = 35.0
+#: Bytes of a shorter answer are on their way before anybody could decide again.
+LONG_BYTES = 8 << 20
 #: One subject has at most so many streams in one process; the others are for others.
 SUBJECT_STREAMS_MAX = 100
 _ENDED = b"event: gone\ndata: {}\n\n"
 _log = logger(__name__)
 
 
+OpenAnswer = EventStream | Pace
+
+
+def open_answer(response: Response) -> OpenAnswer | None:
+    """Return what sends a response that may be open for long; None for all others."""
+    body = response.response
+    if isinstance(body, EventStream):
+        return body
+    length = response.content_length
+    if length is not None and length < LONG_BYTES:
+        return None
+    pace = getattr(getattr(body, "filelike", body), "pace", None)
+    return pace if isinstance(pace, Pace) else None
+
+
 @dataclass(slots=True)
 class _OpenStream:
-    stream: EventStream
+    stream: OpenAnswer
     subject: str
     decide: Callable[[], object]
     #: When it was last allowed (monotonic seconds).
@@ -34,7 +53,7 @@ class _OpenStream:
 
 
 class PersonStreams:
-    """The open event streams of people, in one process. Its thread starts with the first one."""
+    """The open answers of people, in one process. Its thread starts with the first one."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
@@ -43,17 +62,18 @@ class PersonStreams:
         self._thread: threading.Thread | None = None
 
     def check(self, subject: str) -> None:
-        """Refuse one more stream of a subject that has too many.
+        """Refuse one more stream of events of a subject that has too many.
 
         Raises:
             Unavailable: it may open one when it has closed another.
         """
         with self._lock:
-            mine = [one for one in self._open.values() if one.subject == subject]
-        if sum(not one.stream.closed for one in mine) >= SUBJECT_STREAMS_MAX:
+            mine = [one.stream for one in self._open.values() if one.subject == subject]
+        events = [stream for stream in mine if isinstance(stream, EventStream)]
+        if sum(not stream.closed for stream in events) >= SUBJECT_STREAMS_MAX:
             raise Unavailable("You have too many open event streams; close one first.")
 
-    def add(self, stream: EventStream, subject: str, decide: Callable[[], object]) -> None:
+    def add(self, stream: OpenAnswer, subject: str, decide: Callable[[], object]) -> None:
         """End the stream when `decide` raises that it is not allowed any more."""
         with self._lock:
             self._open[id(stream)] = _OpenStream(stream, subject, decide, self._clock())
@@ -63,7 +83,7 @@ class PersonStreams:
 
     @property
     def count(self) -> int:
-        """How many streams are known to be open."""
+        """How many answers are known to be open."""
         with self._lock:
             return len(self._open)
 
@@ -78,8 +98,12 @@ class PersonStreams:
             self._open = {key: one for key, one in self._open.items() if not one.stream.closed}
             found = list(self._open.values())
         for one in found:
-            if not self._is_allowed(one):
+            if self._is_allowed(one):
+                continue
+            if isinstance(one.stream, EventStream):
                 one.stream.put(_ENDED, last=True)
+            else:
+                one.stream.cut_off()
 
     def _is_allowed(self, one: _OpenStream) -> bool:
         """Decide a stream; what is not known now is allowed for a short time."""

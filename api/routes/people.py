@@ -12,11 +12,10 @@ from typing import Any
 
 from flask import Response
 
-from api.access import AccessService, FoundVFolder
+from api.access import AccessService, FoundVFolder, open_answer
 from api.http import this_request
 from api.routes.door import bind_log_context, current_door
 from api.routes.resource import VOLUME_ERRORS, Resource, Route, View
-from api.streaming import EventStream
 from core.access import ACTS, AccessRule, Caller, Decision, ProtectedResource
 from core.errors import (
     AccessForbidden,
@@ -89,6 +88,10 @@ class PersonRequest:
 
     def about_vfolder(self, text: str, *, fresh: bool = False) -> None:
         """Find the vfolder of the path, and decide the act; `fresh` reads the record's file."""
+        found = self._decide_vfolder(text, fresh=fresh)
+        bind_log_context(found.volume, found.vfolder)
+
+    def _decide_vfolder(self, text: str, *, fresh: bool = False) -> FoundVFolder:
         in_trash = self.rule.name in _IN_TRASH
         try:
             found = self.service.find(self.caller, self.rule, text, trashed=in_trash, fresh=fresh)
@@ -98,7 +101,7 @@ class PersonRequest:
         self._resources["vfolder"] = found.resource
         self.found = found
         self.decide()
-        bind_log_context(found.volume, found.vfolder)
+        return found
 
     def about_job(self, text: str) -> None:
         """Find the job of the path, and decide the act."""
@@ -107,18 +110,19 @@ class PersonRequest:
         self.decide()
         self.job = job
 
-    def keep_deciding(self, response: Response) -> None:
-        """Decide an open stream of events again and again; it ends when that is refused."""
-        stream = response.response
-        if isinstance(stream, EventStream):
-            asked = replace(self)
-            self.service.streams.add(stream, self.caller.subject.word, asked.decide_again)
+    def keep_deciding(self, response: Response) -> Response:
+        """Decide a long answer again and again; it ends when that is refused."""
+        answer = open_answer(response)
+        if answer is not None:
+            asked = replace(self, is_quiet=True)
+            self.service.streams.add(answer, self.caller.subject.word, asked.decide_again)
+        return response
 
     def decide_again(self) -> None:
         """Decide as of now, with the present state of what the path names."""
         self.caller = self.service.again(self.caller)
         if "vfolder_id" in self.path:
-            self.about_vfolder(self.path["vfolder_id"])
+            self._decide_vfolder(self.path["vfolder_id"])
         elif "job_id" in self.path:
             self.about_job(self.path["job_id"])
 

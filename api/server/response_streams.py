@@ -87,9 +87,10 @@ class ResponseStream(ABC):
         This uses up the turn that `wait` waited for.
 
         Raises:
-            OSError: the reader is gone, the file shrank, or the storage failed.
+            OSError: the reader is gone or cut off, the file shrank, or the storage failed.
         """
         pace = self._part.pace
+        pace.check()
         granted = pace.granted
         try:
             sent = self.write(granted)

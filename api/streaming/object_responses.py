@@ -61,13 +61,13 @@ class _ObjectBody:
 
     def __init__(self, reader: OpenObject, pace: Pace, length: int) -> None:
         self._reader = reader
-        self._pace = pace
+        self.pace = pace
         self._left = length
 
     def __iter__(self) -> Iterator[bytes]:
         while self._left:
-            piece = self._reader.read(self._pace.grant(min(CHUNK_BYTES, self._left)))
-            self._pace.moved(len(piece))
+            piece = self._reader.read(self.pace.grant(min(CHUNK_BYTES, self._left)))
+            self.pace.moved(len(piece))
             if not piece:
                 raise ConnectionResetError("the object ended before its length")
             self._left -= len(piece)
@@ -77,4 +77,4 @@ class _ObjectBody:
     def close(self) -> None:
         """Close the connection to the storage."""
         self._reader.close()
-        self._pace.close()
+        self.pace.close()

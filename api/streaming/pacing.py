@@ -7,6 +7,7 @@ right for any number of streams, they take turns, and a changed rate holds for w
 A stream that moves no byte requests none, and the others get its share.
 """
 
+import errno
 import math
 import threading
 import time
@@ -152,6 +153,21 @@ class Pace:
         self.waits = False
         #: When it last moved bytes (monotonic seconds).
         self.moved_at = -math.inf
+        self.closed = False
+        self._is_cut = False
+
+    def cut_off(self) -> None:
+        """Let no more bytes move: whoever sends learns it with the next piece."""
+        self._is_cut = True
+
+    def check(self) -> None:
+        """Raise where the stream was cut off.
+
+        Raises:
+            ConnectionAbortedError: its reader may have no more.
+        """
+        if self._is_cut:
+            raise ConnectionAbortedError(errno.ECONNABORTED, "the stream was cut off")
 
     @property
     def limited(self) -> bool:
@@ -183,7 +199,12 @@ class Pace:
         return pause
 
     def grant(self, size: int) -> int:
-        """Sleep until this stream's turn and return how many of `size` bytes it may move."""
+        """Sleep until this stream's turn and return how many of `size` bytes it may move.
+
+        Raises:
+            ConnectionAbortedError: see `check`.
+        """
+        self.check()
         while (pause := self.wait(size)) > 0:
             time.sleep(min(pause, LOOK_SECONDS))
         return self.granted
@@ -229,6 +250,7 @@ class Pace:
 
     def close(self) -> None:
         """End the stream; the budget gets back what was promised to it."""
+        self.closed = True
         self.moved(0)
         if self._budget is not None:
             self._budget.leave(self)

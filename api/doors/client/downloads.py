@@ -179,7 +179,7 @@ def download() -> Response:
     if form and not as_archive:
         raise InvalidParameters("format is for archives; send archive=true, too.")
     wanted = WantedFile(ticket.volume, source, path, as_archive, no_cache)
-    return entry_answer(wanted, form or ZIP, tolerant=tolerant)
+    return tickets.kept(ticket, entry_answer(wanted, form or ZIP, tolerant=tolerant), door)
 
 
 def entry_answer(wanted: WantedFile, form: ArchiveFormat, *, tolerant: bool = False) -> Response:
@@ -237,9 +237,8 @@ def download_archive() -> Response:
     entries = [plan.Source(path, str(path) if path.parts else "") for path in paths]
     name = _file_name(ticket.filename or DEFAULT_NAME + ZIP.suffix, form)
     try:
-        return _archive_answer(
-            WantedArchive(ticket.volume, source, entries, form, name, tolerant), door
-        )
+        wanted = WantedArchive(ticket.volume, source, entries, form, name, tolerant)
+        return tickets.kept(ticket, _archive_answer(wanted, door), door)
     except PathEscape as error:
         raise InvalidParameters(error.detail) from error
 

@@ -2,16 +2,26 @@
 
 import time
 from collections.abc import Iterable
-from functools import lru_cache
+from functools import lru_cache, partial
 from http import HTTPStatus
 
+from flask import Response as FlaskResponse
 from flask import request
 from werkzeug.exceptions import HTTPException
 from werkzeug.utils import redirect
 from werkzeug.wrappers import Response
 
+from api.access import open_answer
 from api.routes import Door, bind_log_context
-from core.access import AnyTicket, ArchiveTicket, TicketError, UploadTicket, read, restored
+from core.access import (
+    AnyTicket,
+    ArchiveTicket,
+    PersonClaims,
+    TicketError,
+    UploadTicket,
+    read,
+    restored,
+)
 from core.errors import InvalidParameters, Unavailable
 from core.names import VFolderId, VFolderPath
 
@@ -113,9 +123,22 @@ def _check_person(checked: AnyTicket, door: Door) -> None:
     """
     if checked.person is None or door.settings.vfolder.access is None:
         raise TicketError("This door takes no tickets of people.", "claims")
+    _decide(checked, checked.person, door)
+
+
+def _decide(checked: AnyTicket, person: PersonClaims, door: Door) -> None:
     text = checked.virtual_folder_id if isinstance(checked, ArchiveTicket) else checked.vfid
     act = "entries.write" if isinstance(checked, UploadTicket) else "entries.read"
-    door.access.check_ticket(checked.person, checked.volume, VFolderId.parse(text), act)
+    door.access.check_ticket(person, checked.volume, VFolderId.parse(text), act)
+
+
+def kept(checked: AnyTicket, response: FlaskResponse, door: Door) -> FlaskResponse:
+    """Return the answer to a ticket; a long one of a person ends when the permission is gone."""
+    person = checked.person
+    answer = None if person is None else open_answer(response)
+    if person is not None and answer is not None:
+        door.access.streams.add(answer, person.sub, partial(_decide, checked, person, door))
+    return response
 
 
 @lru_cache(_TICKETS_KNOWN)

@@ -75,4 +75,4 @@ def get_content(asked: PersonRequest) -> Response:
     )
     response = downloads.entry_answer(wanted, form or ZIP)
     response.headers["Cache-Control"] = _CACHING
-    return response
+    return asked.keep_deciding(response)

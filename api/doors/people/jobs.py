@@ -96,9 +96,7 @@ def get_my_job_log(asked: PersonRequest) -> Response:
 def follow_my_job(asked: PersonRequest) -> Response:
     """Follow a job as server-sent events: its document at every change, then `done`."""
     asked.service.streams.check(asked.caller.subject.word)
-    response = job_answers.followed(job_of(asked))
-    asked.keep_deciding(response)
-    return response
+    return asked.keep_deciding(job_answers.followed(job_of(asked)))
 
 
 @blueprint.operation(

@@ -1,24 +1,35 @@
 """No route without an act, no answer without a decision, no stream without a permission."""
 
+import socket
 import threading
 import time
+from io import FileIO
 from itertools import product
+from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, cast
 from uuid import UUID
 
 import pytest
 from flask import Flask, Response
+from gunicorn.http.wsgi import FileWrapper
 from msgspec import structs
 from redis import RedisError
 
-from api.access import openings
+from api.access import open_answer, openings
 from api.access.decisions import check_not_ended
 from api.access.openings import Openings
-from api.access.streams import LOOK_SECONDS, SUBJECT_STREAMS_MAX, PersonStreams
+from api.access.streams import (
+    LONG_BYTES,
+    LOOK_SECONDS,
+    SUBJECT_STREAMS_MAX,
+    PersonStreams,
+)
 from api.doors.people.tickets import expiry_of
 from api.doors.people.vfolders import id_of_key
 from api.routes import PeopleResource, Route, RouteAnswer, needs
-from api.streaming import EventStream
+from api.server.response_streams import new_stream
+from api.streaming import EventStream, FilePart, Pace
 from core.access import ACTS, CredentialFacts
 from core.errors import (
     AccessForbidden,
@@ -146,6 +157,53 @@ def test_a_stream_that_cannot_be_decided_ends_within_a_minute(error: Exception) 
         now += LOOK_SECONDS
         streams.look()
     assert stream.take()[1]
+
+
+def test_a_long_download_ends_with_the_permission() -> None:
+    streams, pace = PersonStreams(), Pace(None)
+
+    def refuse() -> None:
+        raise AccessForbidden("The grant is gone.")
+
+    body = FileWrapper(SimpleNamespace(pace=pace), 1)
+    long = Response(body, headers={"Content-Length": str(LONG_BYTES)}, direct_passthrough=True)
+    short = Response(body, headers={"Content-Length": "1"}, direct_passthrough=True)
+    assert open_answer(short) is None
+    assert open_answer(Response(b"x")) is None
+    assert open_answer(long) is pace
+    streams.add(pace, "user:a", lambda: None)
+    streams.look()
+    assert pace.grant(5) == 5
+    streams.add(pace, "user:a", refuse)
+    streams.look()
+    with pytest.raises(ConnectionAbortedError):
+        pace.grant(5)
+    pace.close()
+    streams.look()
+    assert streams.count == 0
+
+
+def test_a_sender_stops_where_a_download_was_cut_off(tmp_path: Path) -> None:
+    (tmp_path / "f").write_bytes(b"x" * (4 << 20))
+    pace = Pace(None)
+    part = FilePart(FileIO(tmp_path / "f"), 0, 4 << 20, pace)
+    with (
+        socket.create_server(("127.0.0.1", 0)) as listener,
+        socket.create_connection(listener.getsockname()),
+    ):
+        ours, _ = listener.accept()
+        conn = SimpleNamespace(sock=ours)
+        with ours:
+            stream = new_stream(conn, FileWrapper(part), keepalive=True)
+            assert stream.wait() == 0
+            assert not stream.send()
+            pace.cut_off()
+            assert stream.wait() == 0
+            with pytest.raises(ConnectionAbortedError):
+                stream.send()
+            stream.abandon()
+            stream.close()
+    assert pace.closed
 
 
 def test_one_subject_leaves_streams_to_others() -> None:
