@@ -8,12 +8,13 @@ from api.access.records import (
     VFolders,
     scopes_of,
 )
-from api.access.streams import open_answer
+from api.access.streams import KeptDecision, open_answer
 
 __all__ = [
     "AccessService",
     "AmbiguousReference",
     "FoundVFolder",
+    "KeptDecision",
     "RevisionChanged",
     "VFolders",
     "open_answer",

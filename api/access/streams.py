@@ -52,6 +52,35 @@ class _OpenStream:
     decided_at: float
 
 
+class KeptDecision:
+    """A decision about what a request still receives, asked for again where that takes long."""
+
+    def __init__(
+        self, decide: Callable[[], object], clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._decide = decide
+        self._clock = clock
+        self._allowed_at = self._asked_at = clock()
+
+    def check(self) -> None:
+        """Decide again, when the last time was `LOOK_SECONDS` ago.
+
+        Raises:
+            StorageError: it is not allowed any more, or what decides is away for too long.
+        """
+        now = self._clock()
+        if now < self._asked_at + LOOK_SECONDS:
+            return
+        self._asked_at = now
+        try:
+            self._decide()
+        except (Unavailable, RedisError):
+            if now - self._allowed_at >= UNDECIDED_SECONDS:
+                raise
+        else:
+            self._allowed_at = now
+
+
 class PersonStreams:
     """The open answers of people, in one process. Its thread starts with the first one."""
 

@@ -120,11 +120,16 @@ class PersonRequest:
 
     def decide_again(self) -> None:
         """Decide as of now, with the present state of what the path names."""
-        self.caller = self.service.again(self.caller)
         if "vfolder_id" in self.path:
-            self._decide_vfolder(self.path["vfolder_id"])
+            self.decide_vfolder_again(self.path["vfolder_id"])
         elif "job_id" in self.path:
+            self.caller = self.service.again(self.caller)
             self.about_job(self.path["job_id"])
+
+    def decide_vfolder_again(self, text: str) -> None:
+        """Decide the act about a vfolder as of now."""
+        self.caller = self.service.again(self.caller)
+        self._decide_vfolder(text)
 
 
 def needs(act: str) -> Callable[[View], View]:

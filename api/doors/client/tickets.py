@@ -1,7 +1,7 @@
 """The query of a request and the ticket in it, checked; a ticket for another node is passed on."""
 
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from functools import lru_cache, partial
 from http import HTTPStatus
 
@@ -132,12 +132,18 @@ def _decide(checked: AnyTicket, person: PersonClaims, door: Door) -> None:
     door.access.check_ticket(person, checked.volume, VFolderId.parse(text), act)
 
 
+def decision(checked: AnyTicket, door: Door) -> Callable[[], object] | None:
+    """Return what decides about the ticket of a person again; None for one of the manager."""
+    person = checked.person
+    return None if person is None else partial(_decide, checked, person, door)
+
+
 def kept(checked: AnyTicket, response: FlaskResponse, door: Door) -> FlaskResponse:
     """Return the answer to a ticket; a long one of a person ends when the permission is gone."""
-    person = checked.person
-    answer = None if person is None else open_answer(response)
-    if person is not None and answer is not None:
-        door.access.streams.add(answer, person.sub, partial(_decide, checked, person, door))
+    decide = decision(checked, door)
+    answer = open_answer(response) if decide else None
+    if checked.person is not None and decide is not None and answer is not None:
+        door.access.streams.add(answer, checked.person.sub, decide)
     return response
 
 

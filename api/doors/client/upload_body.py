@@ -22,6 +22,7 @@ from typing import Any, Protocol
 
 from crc32c import CRC32CHash
 
+from api.access import KeptDecision
 from api.doors.client import tus
 from api.http import problems
 from api.streaming import Pace
@@ -130,6 +131,23 @@ class WatchedBody:
         """
         with self._watch.paused():
             return self._body.into(view)
+
+
+class DecidedBody:
+    """A body of a person, who may lose the permission while it comes."""
+
+    def __init__(self, body: RequestBody, decision: KeptDecision) -> None:
+        self._body = body
+        self._decision = decision
+
+    def into(self, view: memoryview) -> int:
+        """Do as `RequestBody.into`.
+
+        Raises:
+            StorageError: the person may write no more.
+        """
+        self._decision.check()
+        return self._body.into(view)
 
 
 class _SocketBody:

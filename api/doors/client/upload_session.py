@@ -6,7 +6,7 @@ The end comes once: the file is published, or a job gets it, however often it is
 import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import msgspec
@@ -57,6 +57,8 @@ class UploadSession:
     door: Door
     #: The request's use of the volume, which is given up when the volume hangs.
     watch: WatchedCall
+    #: Raises when a person may write no more; None for the manager's tickets.
+    decide: Callable[[], object] | None = None
 
     @property
     def id(self) -> str:
@@ -188,7 +190,7 @@ def open_session(url_id: str = "") -> Iterator[UploadSession]:
     ticket = tickets.ticket(UploadTicket, parameters, current_door())
     VFolderPath.parse(parameters.get("dst_dir", ""))  # checked before any look-up
     with session_of(ticket, url_id, parameters) as session:
-        yield session
+        yield replace(session, decide=tickets.decision(ticket, current_door()))
 
 
 @contextmanager

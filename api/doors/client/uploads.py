@@ -12,10 +12,12 @@ import msgspec
 from flask import Response, request
 from werkzeug.exceptions import MethodNotAllowed, PreconditionFailed
 
+from api.access import KeptDecision
 from api.doors.client import concatenation, repeats, tickets, tus, upload_session
 from api.doors.client.routes import blueprint
 from api.doors.client.upload_body import (
     CHECKSUMS,
+    DecidedBody,
     PacedBody,
     RequestBody,
     UploadWriter,
@@ -229,8 +231,11 @@ def _body(
 ) -> Iterator[RequestBody]:
     """Give the body of the request, read within the budget of the volume; see `body_of`."""
     pace = current_door().stream_budgets.pace(session.ticket.volume, "in")
+    body: RequestBody = PacedBody(body_of(request.environ, on_tick), pace)
+    if session.decide is not None:
+        body = DecidedBody(body, KeptDecision(session.decide))
     try:
-        yield WatchedBody(PacedBody(body_of(request.environ, on_tick), pace), session.watch)
+        yield WatchedBody(body, session.watch)
     finally:
         pace.close()
 

@@ -6,6 +6,8 @@ on. The work is that of the uploads by ticket.
 
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
+from dataclasses import replace
+from functools import partial
 
 from flask import Response, request
 
@@ -161,8 +163,10 @@ def _session(
         tree=True,
         exp=0,
     )
+    again = replace(asked, is_quiet=True)
+    named = f"{volume}:{VFolderId.parse(vfolder).id}"
     with upload_session.session_of(permission, upload_id, {}) as session:
-        yield session
+        yield replace(session, decide=partial(again.decide_vfolder_again, named))
 
 
 def _location(session: upload_session.UploadSession) -> str:

@@ -16,7 +16,7 @@ from gunicorn.http.wsgi import FileWrapper
 from msgspec import structs
 from redis import RedisError
 
-from api.access import open_answer, openings
+from api.access import KeptDecision, open_answer, openings
 from api.access.decisions import check_not_ended
 from api.access.openings import Openings
 from api.access.streams import (
@@ -25,6 +25,7 @@ from api.access.streams import (
     SUBJECT_STREAMS_MAX,
     PersonStreams,
 )
+from api.doors.client.upload_body import DecidedBody
 from api.doors.people.tickets import expiry_of
 from api.doors.people.vfolders import id_of_key
 from api.routes import PeopleResource, Route, RouteAnswer, needs
@@ -204,6 +205,38 @@ def test_a_sender_stops_where_a_download_was_cut_off(tmp_path: Path) -> None:
             stream.abandon()
             stream.close()
     assert pace.closed
+
+
+def test_a_long_upload_ends_with_the_permission() -> None:
+    now, asked, error = 1000.0, 0, None
+
+    def decide() -> None:
+        nonlocal asked
+        asked += 1
+        if error is not None:
+            raise error
+
+    class Body:
+        def into(self, view: memoryview) -> int:
+            return len(view)
+
+    body = DecidedBody(Body(), KeptDecision(decide, lambda: now))
+    view = memoryview(bytearray(5))
+    assert [body.into(view) for _ in range(3)] == [5, 5, 5]
+    assert asked == 0, "it was decided when the request began"
+    now += LOOK_SECONDS
+    assert [body.into(view) for _ in range(3)] == [5, 5, 5]
+    assert asked == 1
+    error = AccessUnavailable("The policy service is away.")
+    now += LOOK_SECONDS
+    assert body.into(view) == 5
+    now += LOOK_SECONDS
+    with pytest.raises(AccessUnavailable):
+        body.into(view)
+    error = AccessForbidden("The grant is gone.")
+    now += LOOK_SECONDS
+    with pytest.raises(AccessForbidden):
+        body.into(view)
 
 
 def test_one_subject_leaves_streams_to_others() -> None:
