@@ -136,7 +136,7 @@ class Credentials:
         try:
             subject, facts = self._provers[kind](text, address)
         except CredentialRefused as error:
-            self._limits.failed(address, name)
+            self._limits.failed(address, name, genuine=error.genuine)
             self._note_refusal(kind, error, address, request.request_id or "")
             text = "The credential is not valid; the audit log has the reason."
             raise Unauthenticated(text, invalid=True) from None
@@ -154,7 +154,7 @@ class Credentials:
         held, now = self._people.held_key(given.id), self._clock()
         key = api_keys.check_secret(given, None if held is None else held.key, now, address)
         if held is None or held.user.blocked:
-            raise CredentialRefused("blocked", given.id)
+            raise CredentialRefused("blocked", given.id, genuine=True)
         self._people.note_use(held, now, address)
         return _holder(held), key.facts
 
@@ -162,7 +162,7 @@ class Credentials:
         found = self._issuers.verified(text)
         subject = self._people.completed(found.subject)
         if subject.blocked:
-            raise CredentialRefused("blocked", found.credential.id)
+            raise CredentialRefused("blocked", found.credential.id, genuine=True)
         return subject, found.credential
 
     def _cookie(self, text: str, address: str) -> tuple[Subject, CredentialFacts]:
@@ -174,13 +174,13 @@ class Credentials:
         if made_by.kind == "key":
             held = self._people.held_key(made_by.id)
             if held is None or not held.key.keeps(sign_in.created_at, now) or held.user.blocked:
-                raise CredentialRefused("revoked", sign_in.id)
+                raise CredentialRefused("revoked", sign_in.id, genuine=True)
             if not api_keys.is_within(address, held.key.networks):
-                raise CredentialRefused("network", sign_in.id)
+                raise CredentialRefused("network", sign_in.id, genuine=True)
             return _holder(held), sign_in.facts
         subject = self._people.completed(sign_in.subject)
         if subject.blocked:
-            raise CredentialRefused("blocked", sign_in.id)
+            raise CredentialRefused("blocked", sign_in.id, genuine=True)
         return subject, sign_in.facts
 
     def _placed(self, subject: Subject, address: str) -> Subject:

@@ -72,8 +72,11 @@ class FailureLimits:
             )
         return failed > 0
 
-    def failed(self, address: str, credential: str) -> None:
-        """Count a failure."""
+    def failed(self, address: str, credential: str, *, genuine: bool = False) -> None:
+        """Count a failure; that of a `genuine` credential, which was good once, for itself alone.
+
+        Else an office whose tokens end in the same minute would be shut out by its own browsers.
+        """
         where = network_of(address)
         one, all_ones = _credential_key(where, credential), _network_key(where)
         window = self._table.failure_window_seconds
@@ -82,8 +85,9 @@ class FailureLimits:
             with client.pipeline(transaction=False) as pipe:
                 pipe.incr(one)
                 pipe.pexpire(one, _milliseconds(window + self._table.failure_pause_max_seconds))
-                pipe.incr(all_ones)
-                pipe.pexpire(all_ones, _milliseconds(window), nx=True)
+                if not genuine:
+                    pipe.incr(all_ones)
+                    pipe.pexpire(all_ones, _milliseconds(window), nx=True)
                 count = cast("int", pipe.execute()[0])
             if (pause := self._pause(count)) > 0:
                 client.set(_pause_key(where, credential), "1", px=_milliseconds(pause))
@@ -91,7 +95,8 @@ class FailureLimits:
 
         def in_process(own: "OwnCounts") -> int:
             count = own.add(one, window + self._table.failure_pause_max_seconds, again=True)
-            own.add(all_ones, window, again=False)
+            if not genuine:
+                own.add(all_ones, window, again=False)
             if (pause := self._pause(count)) > 0:
                 own.add(_pause_key(where, credential), pause, again=True)
             return count

@@ -40,13 +40,15 @@ _PARTS = 3
 class CredentialRefused(Exception):
     """A credential is not valid. `reason` is one word or more for the audit log.
 
-    `credential` is what is known of its name, never its secret.
+    `credential` is what is known of its name, never its secret. `genuine` is true for one that was
+    good once: nobody guessed it.
     """
 
-    def __init__(self, reason: str, credential: str = "") -> None:
+    def __init__(self, reason: str, credential: str = "", *, genuine: bool = False) -> None:
         super().__init__(reason)
         self.reason = reason
         self.credential = credential
+        self.genuine = genuine
 
 
 class VerifiedToken(Struct, frozen=True):
@@ -125,6 +127,8 @@ class TokenIssuer:
                 leeway=table.leeway,
                 options={"require": _REQUIRED},
             )
+        except jwt.ExpiredSignatureError:  # PyJWT looks at the signature first
+            raise CredentialRefused("expired", genuine=True) from None
         except jwt.PyJWTError as error:
             raise CredentialRefused(_REASONS.get(type(error), "malformed")) from None
         except (ArithmeticError, ValueError, TypeError, RecursionError):
@@ -175,7 +179,6 @@ class TokenIssuer:
 
 #: What the audit log says of each error of the library.
 _REASONS: dict[type[Exception], str] = {
-    jwt.ExpiredSignatureError: "expired",
     jwt.ImmatureSignatureError: "too_early",
     jwt.InvalidSignatureError: "signature",
     jwt.InvalidAudienceError: "audience",

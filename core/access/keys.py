@@ -151,13 +151,15 @@ def check_secret(given: ParsedKey, key: ApiKey | None, now: float, address: str)
         raise CredentialRefused("unknown", given.id)
     former_counts = key.former_ends_at is not None and now < key.former_ends_at
     if not same and not (same_former and former_counts):
-        raise CredentialRefused("replaced" if same_former else "secret", given.id)
+        raise CredentialRefused(
+            "replaced" if same_former else "secret", given.id, genuine=same_former
+        )
     if key.revoked_at is not None:
-        raise CredentialRefused("revoked", given.id)
+        raise CredentialRefused("revoked", given.id, genuine=True)
     if now >= key.expires_at:
-        raise CredentialRefused("expired", given.id)
+        raise CredentialRefused("expired", given.id, genuine=True)
     if not is_within(address, key.networks):
-        raise CredentialRefused("network", given.id)
+        raise CredentialRefused("network", given.id, genuine=True)
     return key
 
 

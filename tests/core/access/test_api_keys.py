@@ -90,6 +90,23 @@ def test_a_key_is_good_in_its_networks(
         assert refused(text, key, address=address) == "network"
 
 
+def test_only_a_secret_that_was_good_once_is_no_guess() -> None:
+    key, text = made()
+    other, wrong = made()
+    new, _ = keys.rotated(key, NOW, 100)
+    tries = [
+        (text, structs.replace(key, revoked_at=NOW), NOW, True),
+        (text, key, key.expires_at, True),
+        (text, new, NOW + 100, True),
+        (wrong, structs.replace(key, id=other.id), NOW, False),
+        (text, None, NOW, False),
+    ]
+    for given, held, now, genuine in tries:
+        with pytest.raises(CredentialRefused) as error:
+            keys.check_secret(keys.parsed(given), held, now, HERE)
+        assert error.value.genuine is genuine
+
+
 def test_after_a_rotation_both_secrets_count_for_the_overlap() -> None:
     key, old = made()
     new, text = keys.rotated(key, NOW, 100)

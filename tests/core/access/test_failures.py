@@ -48,6 +48,18 @@ def test_the_fifth_failure_pauses_this_credential_of_this_network(limits: Failur
     assert not limits.check(HERE, "other key")
 
 
+def test_credentials_that_have_ended_shut_nobody_else_out(limits: FailureLimits) -> None:
+    """In the morning the tokens of a whole office have ended; none of them was guessed."""
+    for number in range(20):
+        for _ in range(6):
+            limits.failed(HERE, f"token {number}", genuine=True)
+        assert paused(limits, HERE, f"token {number}"), "it pauses alone"
+    assert not paused(limits, NEIGHBOUR, "key")
+    for number in range(12):
+        limits.failed(HERE, f"guess {number}")
+    assert paused(limits, NEIGHBOUR, "key")
+
+
 def test_pauses_double_up_to_the_longest(limits: FailureLimits) -> None:
     for _ in range(5 + 3):
         limits.failed(HERE, "key")

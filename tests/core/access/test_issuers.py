@@ -168,6 +168,14 @@ def test_clocks_may_differ_by_the_leeway(tmp_path: Path) -> None:
     assert refused(found, KEY.token(iat=now - 900, exp=now - 600)) == "expired"
 
 
+def test_an_ended_token_is_no_guess_and_a_forged_one_is(tmp_path: Path) -> None:
+    found, now = issuers(tmp_path, KEY), time.time()
+    for key, genuine in ((KEY, True), (OTHER, False)):
+        with pytest.raises(CredentialRefused) as error:
+            found.verified(key.token(iat=now - 900, exp=now - 600))
+        assert error.value.genuine is genuine
+
+
 def test_a_ticket_is_no_login_and_a_login_no_ticket(tmp_path: Path) -> None:
     ticket = DownloadTicket(volume="v", vfid="x", relpath="y", exp=time.time() + 300)
     assert refused(issuers(tmp_path), tickets.issue(ticket, SECRET)) == "issuer"
