@@ -37,6 +37,7 @@ from core.errors import (
     AccessUnavailable,
     ConfigurationError,
     Defect,
+    StorageError,
     Unauthenticated,
     Unavailable,
 )
@@ -208,7 +209,8 @@ def test_a_sender_stops_where_a_download_was_cut_off(tmp_path: Path) -> None:
 
 
 def test_a_long_upload_ends_with_the_permission() -> None:
-    now, asked, error = 1000.0, 0, None
+    now, asked = 1000.0, 0
+    error: StorageError | None = None
 
     def decide() -> None:
         nonlocal asked

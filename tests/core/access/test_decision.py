@@ -4,6 +4,7 @@ import re
 from collections.abc import Iterator
 from itertools import product
 from pathlib import Path
+from typing import Any
 from uuid import UUID
 
 import pytest
@@ -435,11 +436,12 @@ def test_a_bound_key_sees_jobs_about_its_vfolders_only() -> None:
     """It is for one vfolder; what its user does elsewhere is none of its business."""
     gone = VFolderResource(record=None)
     places = (("local", VFOLDER),), (("local", UUID(int=9)),), (("local", VFOLDER), ("b", VFOLDER))
-    for bounds, seen in (
+    cases: list[tuple[dict[str, Any], tuple[bool, ...]]] = [
         ({"vfolders": frozenset({VFOLDER})}, (True, False, True)),
         ({"volumes": frozenset({"local"})}, (True, True, False)),
         ({}, (True, True, True)),
-    ):
+    ]
+    for bounds, seen in cases:
         facts = CredentialFacts(kind="key", id="k", scopes=frozenset({Scope.JOBS}), **bounds)
         caller = Caller(subject=user(A), credential=facts)
         for act in ("jobs.read", "jobs.steer"):
