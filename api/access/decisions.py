@@ -472,7 +472,7 @@ class AccessService:
         return job, resource
 
     def _named(self, volume: str, vfolder: VFolderId) -> VFolderResource:
-        """Return a vfolder of a job; one that is gone or away stops its sharers only."""
+        """Return a vfolder of a job; one that is gone or away counts as absent."""
         try:
             known = self.parts.records.read(volume, vfolder)
         except (VFolderNotFound, UnknownVolume, Unavailable, DeadlineExceeded):

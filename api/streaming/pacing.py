@@ -157,7 +157,7 @@ class Pace:
         self._is_cut = False
 
     def cut_off(self) -> None:
-        """Let no more bytes move: whoever sends learns it with the next piece."""
+        """Let no more bytes move; the sender learns it with the next piece."""
         self._is_cut = True
 
     def check(self) -> None:

@@ -1,7 +1,7 @@
 """Access records as a door reaches them: from the cache, or from the volume here or elsewhere.
 
 Only what its seal proves counts. A forged record is logged, and the vfolder then has the record
-that its place implies: the owner of the scope has it, and no other subject has anything.
+that its place implies: the owner of the scope has it, and others have nothing.
 """
 
 import re

@@ -159,7 +159,7 @@ class SubjectStore:
         def change(record: SubjectRecord) -> SubjectRecord:
             keys = [one for one in keys_of(record) if not _is_over(one, key.created_at)]
             api_keys.check_count(keys, table, key.created_at)
-            keys = api_keys.without_surplus([*keys, key], key.created_at)
+            keys = api_keys.fitting([*keys, key], key.created_at)
             return with_keys(structs.replace(record, name=name or record.name), keys)
 
         self.change("user", user, change)

@@ -266,7 +266,7 @@ def _text(root: int, path: PurePosixPath) -> bytes | None:
 
 
 def _replace(root: int, path: PurePosixPath, text: bytes, before: str) -> None:
-    if len(text) > records.RECORD_MAX_BYTES:  # no process would read it again
+    if len(text) > records.RECORD_MAX_BYTES:  # no reader would take it
         raise Conflict("The record would be too long; remove grants or keys first.")
     if digest(_text(root, path)) != before:
         raise RecordChanged("The record was changed by another request; read it again.")

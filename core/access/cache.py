@@ -236,7 +236,7 @@ class AccessCache:
         return False
 
     def begin_change(self, key: CacheKey) -> None:
-        """Let no process keep a value that is about to be written; `changed` puts an end to that.
+        """Keep no value that is about to be written, in any process; `changed` ends that.
 
         Without the store the change goes on: the files are the truth.
         """

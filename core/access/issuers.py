@@ -41,7 +41,7 @@ class CredentialRefused(Exception):
     """A credential is not valid. `reason` is one word or more for the audit log.
 
     `credential` is what is known of its name, never its secret. `genuine` is true for one that was
-    good once: nobody guessed it.
+    good once, so it was not guessed.
     """
 
     def __init__(self, reason: str, credential: str = "", *, genuine: bool = False) -> None:

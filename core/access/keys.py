@@ -236,7 +236,7 @@ def check_count(keys: Iterable[ApiKey], table: AccessTable, now: float) -> None:
         raise Conflict(f"A user has at most {table.keys_per_user} keys; revoke one first.")
 
 
-def without_surplus(keys: Iterable[ApiKey], now: float) -> list[ApiKey]:
+def fitting(keys: Iterable[ApiKey], now: float) -> list[ApiKey]:
     """Return the keys of a record that has room for changes; those that ended first go.
 
     Raises:

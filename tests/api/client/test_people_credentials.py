@@ -419,7 +419,7 @@ def test_pages_of_others_change_nothing_with_a_cookie(
 
 
 def test_what_a_proxy_passes_on_unasked_is_not_from_this_machine(site: Site) -> None:
-    """A proxy that the settings do not name calls from loopback, for any caller."""
+    """A proxy that the settings do not name calls from loopback, however far the caller is."""
     user = Subject(kind="user", id=uuid4())
     token = KEY.token(sub=str(user.id), realm_access={"roles": ["storage-operator"]})
     near = site.ask(token).json

@@ -142,7 +142,7 @@ def test_a_stream_ends_with_the_permission() -> None:
     "error", [AccessUnavailable("The policy service is away."), RedisError("The store is away.")]
 )
 def test_a_stream_that_cannot_be_decided_ends_within_a_minute(error: Exception) -> None:
-    """Whatever decides may stay away; no subject keeps a permission by that."""
+    """What decides may stay away; no permission lasts by that."""
     now, known = 0.0, True
 
     def decide() -> None:

@@ -1,4 +1,4 @@
-"""A volume that is away hides nothing of the others, and shows no subject what others have."""
+"""A volume that is away hides nothing of the others, and tells no one what others have."""
 
 from collections.abc import Iterator
 from types import SimpleNamespace

@@ -208,13 +208,13 @@ def test_keys_never_take_the_room_that_their_record_has() -> None:
     long, _ = made(vfolders=tuple(uuid4() for _ in range(1000)))
     ended = [structs.replace(long, id=f"{n}", revoked_at=NOW - 100 + n) for n in range(100)]
     live = [structs.replace(long, id=f"live{n}") for n in range(2)]
-    kept = keys.without_surplus([*live, *ended], NOW)
+    kept = keys.fitting([*live, *ended], NOW)
     assert kept[:2] == live
     assert kept[2:] == ended[-len(kept) + 2 :], "those that ended first went"
     assert 10 < len(kept) < 60
-    assert keys.without_surplus(kept, NOW) == kept
+    assert keys.fitting(kept, NOW) == kept
     with pytest.raises(Conflict):
-        keys.without_surplus([structs.replace(long, id=f"{n}") for n in range(100)], NOW)
+        keys.fitting([structs.replace(long, id=f"{n}") for n in range(100)], NOW)
 
 
 def test_the_last_use_is_written_once_a_minute() -> None:

@@ -159,7 +159,7 @@ def test_what_is_dropped(settings: Settings, clock: Clock, whole: bool) -> None:
 def test_a_process_that_is_killed_after_its_write_leaves_nothing_old(
     settings: Settings, clock: Clock, valkey: Valkey
 ) -> None:
-    """It wrote the file and sent no message: all others see it within a second nevertheless."""
+    """It wrote the file and sent no message; all others see it within a second nevertheless."""
     one, key = vfolder()
     writer, near, other = (AccessCache(settings, clock) for _ in range(3))
     file = File(b"old")
