@@ -174,7 +174,9 @@ class AccessRecords:
         """
         volume, vfolder = known.volume, known.vfolder
         changed = change(known.record)
-        changed = structs.replace(changed, revision=known.record.revision + 1)
+        # A former vfolder of the id, or a record that was forged, may have had a higher one.
+        newest = max(known.record.revision, self._revision(volume, vfolder.id))
+        changed = structs.replace(changed, revision=newest + 1)
         text = self._seals.seal(changed, records.place_of(volume, vfolder))
         change_of = AccessChange(vfolders=(vfolder.id,), volumes=(volume,))
         self._cache.begin_change(record_key(volume, vfolder.id))

@@ -1,5 +1,7 @@
 """Changes of records start from the file: another process may have changed it a moment ago."""
 
+from uuid import uuid4
+
 from msgspec import structs
 
 from core.access import records
@@ -18,3 +20,22 @@ def test_a_change_knows_the_revision_that_another_process_wrote(people: People) 
         answer = people.call(owner, "PATCH", path, {"name": f"n{revision}"}, headers=headers)
         assert answer.status_code == 200, answer.text
         assert answer.headers["ETag"] == f'"{revision + 1}"'
+
+
+def test_a_vfolder_that_is_made_again_can_be_shared_again(people: People) -> None:
+    """The index knows the revisions of the former one, which must not make the new ones forged."""
+    owner, other = people.person(), people.person()
+    body, key = {"name": "nightly", "volume": "local"}, {"Idempotency-Key": uuid4().hex}
+    for night in range(2):
+        made = people.call(owner, "POST", "/v1/vfolders", body, headers=key)
+        assert made.status_code == 201, made.text
+        path = f"/v1/vfolders/{made.json()['id']}"
+        for note in ("a", "b", "c"):
+            grant = {"to": other.word, "permission": "ro", "note": note}
+            assert people.call(owner, "POST", f"{path}/grants", grant).status_code == 201
+        found = people.call(owner, "GET", path).json()
+        assert (found["name"], found["shared_with"]) == ("nightly", 1), night
+        assert people.call(other, "GET", path).status_code == 200
+        job = people.call(owner, "DELETE", f"{path}?keep_seconds=0").json()["id"]
+        assert people.ended(owner, job)["state"] == "succeeded"
+        assert people.call(owner, "GET", path).status_code == 404

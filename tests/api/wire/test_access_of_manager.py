@@ -287,6 +287,9 @@ def test_an_older_record_is_forged(vfolder: VFolder) -> None:
     vfolder.forget()
     assert vfolder.mount(user).status_code == 404
     assert vfolder.mount(vfolder.owner).json()["permission"] == "owner"
+    vfolder.grants({"to": f"user:{user}", "permission": "ro"})
+    vfolder.forget()
+    assert vfolder.mount(user).json()["permission"] == "ro", "a new change counts"
 
 
 def test_a_decision_is_explained(door: RunningDoor, place: Settings) -> None:
