@@ -39,6 +39,8 @@ _NAMED_TABLES = (
 #: Arrays of tables whose keys have two spellings, too.
 _ARRAYS = ("storages", "registries", "issuer")
 _VOLUME_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,62}")
+#: A known key this like an unknown one is offered; a less similar one would mislead.
+HINT_LIKENESS = 0.7
 _UNKNOWN_FIELD = re.compile(
     r"Object contains unknown field `(?P<key>[^`]+)`(?: - at `\$(?P<at>[^`]*)`)?"
 )
@@ -198,7 +200,7 @@ def _sentence(text: str, tables: dict[str, Any]) -> str:
     if not unknown:
         return f"{text.replace(' - at `$.', ' at `')}."
     at = _named((unknown["at"] or "").strip("."), unknown["key"], tables)
-    hint = difflib.get_close_matches(unknown["key"], _known_keys(), n=1)
+    hint = difflib.get_close_matches(unknown["key"], _known_keys(), n=1, cutoff=HINT_LIKENESS)
     question = f"; did you mean `{hint[0]}`?" if hint else "."
     return f"Unknown key `{unknown['key']}` in [{at or 'top level'}]{question}"
 

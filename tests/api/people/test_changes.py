@@ -40,4 +40,4 @@ def test_a_vfolder_that_is_made_again_can_be_shared_again(people: People) -> Non
         job = people.call(owner, "DELETE", f"{path}?keep_seconds=0").json()["id"]
         assert people.ended(owner, job)["state"] == "succeeded"
         # A door sees what another process has changed within a second.
-        wait_for(lambda: people.call(owner, "GET", path).status_code == 404)
+        wait_for(lambda at=path: people.call(owner, "GET", at).status_code == 404)
