@@ -94,7 +94,11 @@ def with_public_key() -> str:
     return f"{unsigned}.{by_parts(signature, b'').split('.')[0]}"
 
 
-NOW = time.time()
+def at(seconds: float) -> float:
+    """The moment so many seconds from now, when a test runs. It was collected long before."""
+    return time.time() + seconds
+
+
 ES256 = {"alg": "ES256", "kid": "one"}
 FORGED: list[tuple[str, Callable[[], str], str]] = [
     ("not signed", none_signed, "algorithm"),
@@ -112,10 +116,10 @@ FORGED: list[tuple[str, Callable[[], str], str]] = [
     ("key inside", lambda: OTHER.token({"jwk": OTHER.jwk()}), "header"),
     ("critical", lambda: by_parts({"alg": "ES256", "crit": ["x"]}, claims(), b"x"), "header"),
     ("body elsewhere", lambda: by_parts({"alg": "ES256", "b64": False}, claims()), "header"),
-    ("expired", lambda: KEY.token(iat=NOW - 400, exp=NOW - 100), "expired"),
-    ("issued in future", lambda: KEY.token(iat=NOW + 900, exp=NOW + 1000), "too_early"),
-    ("not yet", lambda: KEY.token(nbf=NOW + 900), "too_early"),
-    ("lives too long", lambda: KEY.token(exp=NOW + 9000), "lifetime"),
+    ("expired", lambda: KEY.token(iat=at(-400), exp=at(-100)), "expired"),
+    ("issued in future", lambda: KEY.token(iat=at(900), exp=at(1000)), "too_early"),
+    ("not yet", lambda: KEY.token(nbf=at(900)), "too_early"),
+    ("lives too long", lambda: KEY.token(exp=at(9000)), "lifetime"),
     ("lives for ever", lambda: KEY.token(exp=10**30), "lifetime"),
     ("iat long ago", lambda: KEY.token(iat=0), "lifetime"),
     ("without exp", lambda: KEY.token(exp=None), "claims"),
@@ -123,7 +127,7 @@ FORGED: list[tuple[str, Callable[[], str], str]] = [
     ("without aud", lambda: KEY.token(aud=None), "claims"),
     ("without iss", lambda: KEY.token(iss=None), "issuer"),
     ("without sub", lambda: KEY.token(sub=None), "claims"),
-    ("exp is text", lambda: KEY.token(exp=str(int(NOW + 60))), "claims"),
+    ("exp is text", lambda: KEY.token(exp=str(int(at(60)))), "claims"),
     ("exp is infinite", lambda: KEY.token(exp=float("inf")), "malformed"),
     ("iat is not a number", lambda: KEY.token(iat=float("nan")), "malformed"),
     ("another audience", lambda: KEY.token(aud="account"), "audience"),
