@@ -202,11 +202,11 @@ def test_downloads_are_redirected_to_an_endpoint_for_clients(site: Site) -> None
     answer = asked("GET", allow_redirects=False)
     assert (answer.status_code, answer.headers["Cache-Control"]) == (307, "no-store")
     assert SECRET_KEY not in answer.headers["Location"]
-    seen = len(site.proxy.seen)
+    seen = len(site.proxy.seen)  # the node's own proofs of its volumes come by here, too
     answer = requests.get(answer.headers["Location"], headers={"Range": "bytes=3-"}, timeout=60)
     assert answer.content == b"tent"
     assert "filename*=UTF-8''%C3%BC%20f" in answer.headers["Content-Disposition"]
-    assert len(site.proxy.seen) == seen
+    assert not [one for one in site.proxy.seen[seen:] if "%20f" in one.target]
     assert asked("HEAD").headers["Content-Length"] == "7"
 
 
